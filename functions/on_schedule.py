@@ -59,15 +59,19 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         # The deployment was a hub when this began.
         app.telemetry.dropped("another target: the deployment is of no organization", correlation_id)
         return {"task": task.value, "id": correlation_id, "finished": True, "accounts": []}
+    done: dict[str, Any]
     try:
-        if task in (Task.ACCOUNTS, Task.JUDGED):
-            done = _step(app, event)
+        if task is Task.ACCOUNTS:
+            done = {"accounts": accounts(app, event["of"])}
+        elif task is Task.JUDGED:
+            done = {"id": event["id"], "status": app.judged(event["judging"]).status.value}
         elif "of" in event:
             done = in_account(app, event, run)
         elif task is Task.EXPIRIES:
             done = _minute(app, correlation_id, run.id, waits=event.get("waits") is True)
         elif task is Task.FAN_OUT:
-            done = resumable(task, correlation_id, app.sender.go_on(event, correlation_id, run.in_time))
+            sent = app.sender.run(layout.decode(FanOut, event), correlation_id, run.in_time)
+            done = resumable(task, correlation_id, sent)
         else:
             if app.settings.organization and not (first or event.get("target") or "rest" in event):
                 scheduled = _scheduled(event, app.now())
@@ -79,13 +83,6 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         app.telemetry.flush()
     runtime.logger.info(task.value, extra=done)
     return done
-
-
-def _step(app: "App", event: Mapping[str, Any]) -> dict[str, Any]:
-    """The accounts machine's step before its runs for the accounts, or after them."""
-    if event["task"] == Task.JUDGED:
-        return {"id": event["id"], "status": app.judged(event["judging"]).status.value}
-    return {"accounts": accounts(app, event["of"])}
 
 
 def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
@@ -105,7 +102,7 @@ def in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]
         begun = FanOut.to(layout.decode(MappingKey, of["mapping"]), app.targets.of_account(account))
         sent = resumable(Task.FAN_OUT, event["id"], app.sender.run(begun, event["id"], run.in_time))
         if not sent["finished"]:
-            app.machine.take_over(f"{run.id} {account}", sent)
+            app.machine.start(f"{run.id} {account}", sent)
         return {**done, "sent": sent["sent"]}
     if event["task"] == Task.JUDGE:
         app.judge(of["judging"], account, run.in_time)

@@ -126,7 +126,7 @@ def fanned_out(size: int, *, tagged: int = 1) -> Ran:
             ends, runs = world.clock.seconds + RUN_SECONDS, runs + 1
             event = json.loads(json.dumps(resumable(Task.FAN_OUT, "edit-1", done)))
             in_time = lambda ends=ends: ends - world.clock.seconds >= RESERVE  # noqa: E731  # a default binds the loop's
-            done = world.app(clients=clients).sender.go_on(event, "edit-1", in_time)
+            done = world.app(clients=clients).sender.run(layout.decode(FanOut, event), "edit-1", in_time)
         return Ran(done.sent, queue.sent, queue.last, runs, ec2.pages, time.monotonic() - began, peak_mb())
 
 

@@ -235,9 +235,8 @@ def test_the_machine_has_the_rest_of_a_sweep_and_of_a_fan_out_done(desk: Mapping
     assert started["input"] == {**first, "task": "sweep", "id": sample("sweep")["id"], "finished": False}
     last = on_schedule.handler(started["input"], CONTEXT)
     assert (last["instances"], last["sent"], last["finished"]) == (1, 1, True)
-    answer = on_schedule.handler(
-        {**sample("fan-out-resumed"), "left": [{"account": ACCOUNT, "region": REGION, "token": ""}]}, CONTEXT
-    )
+    left = [{"target": {"account": ACCOUNT, "region": REGION}, "token": ""}]
+    answer = on_schedule.handler({**sample("fan-out-resumed"), "left": left}, CONTEXT)
     assert answer.keys() == sample("fan-out-resumed").keys()
     assert (answer["sent"], answer["finished"]) == (sample("fan-out-resumed")["sent"] + 1, True)
     assert [each["detail"]["cause"] for each in desk.sent()] == ["sweep", "mapping changed: workload=s3-reader"]

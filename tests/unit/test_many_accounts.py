@@ -53,6 +53,25 @@ def test_its_instances_are_sent_in_every_target_and_get_their_accounts_role(desk
         assert place.carries(instances[target]) == "web", target
 
 
+def test_a_mapping_that_expired_has_its_instances_sent_in_every_target_and_waits_for_none(
+    desk: OrganizationDesk,
+) -> None:
+    ends = desk.world.clock.now() + timedelta(minutes=5)
+    desk.edit(TAG, role="web", expires_at=ends.isoformat())
+    for target in (SPOKE, OTHER):
+        desk.launched(1, target)
+    desk.sent()
+    desk.organization.refuse(SPOKE)
+    desk.world.later(minutes=4)
+    asked = [len(desk.spoke(target).calls.made) for target in (SPOKE, OTHER)]
+    desk.app().expiries("minute", waits=False).run()
+    assert ([len(desk.spoke(target).calls.made) for target in (SPOKE, OTHER)], desk.sent_to()) == (asked, [])
+    desk.world.later(minutes=2)
+    assert desk.app().expiries("minute", waits=False).run().problems == []
+    assert (desk.shows(TAG)[0], desk.sent_to()) == ("Expired", [(OTHER.account, OTHER.region)])
+    assert list(desk.world.state.timers_due(desk.world.clock.now())) == []
+
+
 # ---- where the role can't be used ----
 
 

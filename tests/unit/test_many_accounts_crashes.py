@@ -182,7 +182,7 @@ def test_a_run_for_an_account_hands_over_what_it_has_no_time_to_send(
     desk.publish(TAG)
     desk.each_account(seconds_left=0)
     rest = [each["input"] for each in desk.world.machine.started if each["stateMachineArn"] == RESUME_MACHINE]
-    assert [[left["account"] for left in each["left"]] for each in rest] == [[SPOKE.account] * 2]
+    assert [[left["target"]["account"] for left in each["left"]] for each in rest] == [[SPOKE.account] * 2]
     for each in rest:
         desk.goes_on(each, in_time=True)
     assert Counter(desk.sent_to()) == {(each.account, each.region): 3 for each in (SPOKE, SAME_ACCOUNT)}

@@ -13,8 +13,7 @@ from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organizat
 from rolekeeper.fleet.targets import Registry, ServedTarget
 from rolekeeper.instances.reconcile import Pace
 from rolekeeper.instances.requests import DroppedError, present, require_ours
-from rolekeeper.mappings import publish
-from rolekeeper.model.instance import InstanceKey, Target, Timer
+from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.settings import Access, Limits
 from rolekeeper.storage import layout
 
@@ -438,65 +437,7 @@ def test_targets_that_a_batch_has_no_time_for_come_again(served: Organization) -
     assert served.batch(last) == []
 
 
-# ---- what expires, what people pin, what is retried ----
-
-
-def expiring(made: Organization, *targets: Target, **scope: frozenset[str]) -> list[InstanceKey]:
-    """Instances of these targets that have a role by a mapping which expires in a minute."""
-    until = made.hub.clock.now() + timedelta(minutes=5)
-    keys = [each.key(each.running(workload="web")) for each in map(made.spoke, targets)]
-    mapping = made.publish("workload=web", "web", expires_at=until, **scope)
-    assert made.batch(*keys) == []
-    made.wait(minutes=2)
-    made.scheduled({"task": "expiries"})  # follow-ups
-    made.batch(*keys)
-    made.hub.state.arm(Timer(until, mapping.key))
-    made.wait(minutes=2)
-    made.hub.quiet()
-    return keys
-
-
-def test_a_mapping_that_expires_has_its_instances_in_every_target_looked_at(served: Organization) -> None:
-    keys = expiring(served, SPOKE, SAME_ACCOUNT, OTHER)
-    answer = served.scheduled({"task": "expiries", "waits": True})
-    assert answer["problems"] == []
-    assert served.hub.queue.instances == keys
-    [delay] = {delay for _, delay in served.hub.queue.sent}
-    assert 55 < delay < 65
-    served.wait(seconds=delay)
-    assert served.batch(*keys) == []
-    served.wait(seconds=2)
-    assert [served.spoke(key.target).carries(key.id) for key in keys] == [""] * 3
-
-
-def test_no_run_asks_many_targets_for_what_expires(served: Organization, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "FEW", 1)
-    expiring(served, SPOKE, OTHER)
-    served.scheduled({"task": "expiries", "waits": True})
-    assert served.hub.queue.instances == []
-
-
-def test_a_target_that_refuses_holds_up_no_timer(served: Organization) -> None:
-    there, other = expiring(served, SPOKE, OTHER)
-    served.refuse(SPOKE)
-    assert served.scheduled({"task": "expiries", "waits": True})["problems"] == []
-    assert served.hub.queue.instances == [other]
-    served.batch(there)  # which notes the problem
-    served.wait(minutes=2)
-    served.scheduled({"task": "expiries"})
-    left = [line["target"] for line in served.hub.logged() if "what expires" in line["message"]]
-    assert left == [str(SPOKE)], "one with a problem isn't asked again"
-    assert list(served.hub.state.timers_due(served.hub.clock.now())) == []
-    served.admit(SPOKE)
-    served.hub.quiet()
-    served.sweep()
-    assert there in served.hub.queue.instances
-
-
-def test_a_scope_keeps_targets_from_being_asked_for_what_expires(served: Organization) -> None:
-    _, other = expiring(served, SPOKE, OTHER, accounts=frozenset({OTHER.account}))
-    served.scheduled({"task": "expiries"})
-    assert served.hub.queue.instances == [other]
+# ---- what people pin, what is retried ----
 
 
 def pin(made: Organization, key: InstanceKey, role: str, account: str) -> None:

@@ -9,7 +9,7 @@ from fixtures.account import ACCOUNT, MAPPING_TABLE, FakeAccount, mapping_key, p
 from fixtures.state_table import table_keys
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.instances.decide import Observation, resolve
-from rolekeeper.mappings.impact import Conflicts, Impact, ImpactScanner, Scan, could_conflict, node_of
+from rolekeeper.mappings.impact import Conflicts, Edit, Impact, ImpactScanner, Scan, could_conflict, node_of
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.model.instance import Association, Instance, InstanceRecord
 from rolekeeper.model.mapping import Control, Pin, PublishedMapping
@@ -43,7 +43,7 @@ def anew(world: FakeAccount) -> ImpactScanner:
 
 
 def scan(world: FakeAccount, candidate: PublishedMapping, present: PublishedMapping | None = None) -> Scan:
-    return anew(world).scan(candidate, present, world.clock.now())
+    return anew(world).scan(Edit(present, candidate, world.clock.now()))
 
 
 @pytest.mark.usefixtures("scanner")

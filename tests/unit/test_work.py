@@ -15,7 +15,7 @@ from rolekeeper.aws.queue import Task, Tasks, WorkQueue, request, resumable
 from rolekeeper.instances.requests import parse
 from rolekeeper.instances.retry import RetryLoop
 from rolekeeper.mappings.accounts import FanOut, Unsent
-from rolekeeper.model.instance import InstanceKey, ReconcileRequest
+from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.model.mapping import MappingKey
 from strategies.values import KEY, NOW
 
@@ -92,20 +92,19 @@ def test_a_task_is_started_and_not_waited_for(task: Task) -> None:
 
 ODD = MappingKey("team \N{SNOWMAN}", "a/b" * 85)
 REST = resumable(
-    Task.FAN_OUT, "edit-1", FanOut(ODD, "edited", (Unsent("123456789012", "us-east-1", "page 2"),), sent=200)
+    Task.FAN_OUT, "edit-1", FanOut(ODD, (Unsent(Target("123456789012", "us-east-1"), "page 2"),), sent=200)
 )  # no secret
 
 
 def test_the_machine_takes_over_what_the_last_run_answered(world: FakeAccount) -> None:
-    world.app().machine.take_over(f"edit-1 {ODD}", REST)
+    world.app().machine.start(f"edit-1 {ODD}", REST)
     (started,) = world.machine.started
     assert started["stateMachineArn"] == RESUME_MACHINE
     assert started["input"] == {
         "task": "fan-out",
         "id": "edit-1",
         "mapping": {"tag_key": ODD.tag_key, "tag_value": ODD.tag_value},
-        "cause": "edited",
-        "left": [{"account": "123456789012", "region": "us-east-1", "token": "page 2"}],
+        "left": [{"target": {"account": "123456789012", "region": "us-east-1"}, "token": "page 2"}],
         "sent": 200,
         "restarts": 0,
         "finished": False,
@@ -120,7 +119,7 @@ WAKE = ReconcileRequest(KEY, "instance pending", "correlation-1", NOW)
 STARTS: dict[str, tuple[Callable[[App], object], str]] = {
     "SendMessageBatch": (lambda app: app.queue.send([KEY], "sweep", "c"), "sqs:SendMessage"),
     "Invoke": (lambda app: app.tasks.start(Task.SWEEP, "event-1"), "lambda:InvokeFunction"),
-    "StartExecution": (lambda app: app.machine.take_over("edit-1", REST), "states:StartExecution"),
+    "StartExecution": (lambda app: app.machine.start("edit-1", REST), "states:StartExecution"),
     "StartExecution of a loop": (
         lambda app: RetryLoop(app.client("stepfunctions"), "machine", 30).start(WAKE, NOW, NOW),
         "states:StartExecution",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper import fleet, mappings, permissions
-from rolekeeper.aws import AccountsMachine, Each, Ec2, Iam, ResumeMachine, Tasks, WorkQueue, in_threads
+from rolekeeper.aws import Each, Ec2, Iam, Machine, Tasks, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances.observe import checked_pin
@@ -27,20 +27,6 @@ from rolekeeper.telemetry import Telemetry
 if TYPE_CHECKING:
     # The functions bring them; the command line is installed without Powertools.
     from aws_lambda_powertools import Logger, Metrics
-
-    from rolekeeper.fleet.expiry import Expiries
-    from rolekeeper.fleet.overrides import OperatorOverrides
-    from rolekeeper.fleet.sweep import OtherTarget, Sweep
-    from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, Targets
-    from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Sender
-    from rolekeeper.mappings.impact import ImpactScanner
-    from rolekeeper.mappings.publish import Publisher
-    from rolekeeper.mappings.revisions import Revisions
-    from rolekeeper.mappings.rows import HomeAccount
-    from rolekeeper.mappings.table import MappingTable
-    from rolekeeper.mappings.verdict import Verdict
-    from rolekeeper.permissions.roles import Roles
-
 
 utc_now = partial(datetime.now, UTC)
 # How long a run that publishes mappings sends their instances itself, beside judging rows.
@@ -97,15 +83,15 @@ class App:
         return WorkQueue(self.client("sqs"), self.settings.work_queue_url, self.now)
 
     @cached_property
-    def machine(self) -> ResumeMachine:
-        return ResumeMachine(lambda: self.client("stepfunctions"), self.settings.resume_state_machine_arn)
+    def machine(self) -> Machine:
+        return Machine(lambda: self.client("stepfunctions"), self.settings.resume_state_machine_arn)
 
     @cached_property
-    def accounts_machine(self) -> AccountsMachine:
-        return AccountsMachine(lambda: self.client("stepfunctions"), self.settings.accounts_state_machine_arn)
+    def accounts_machine(self) -> Machine:
+        return Machine(lambda: self.client("stepfunctions"), self.settings.accounts_state_machine_arn)
 
     @cached_property
-    def table(self) -> MappingTable:
+    def table(self) -> mappings.table.MappingTable:
         return mappings.table.MappingTable(self.client("dynamodb"), self.settings.mapping_table, self.sleep)
 
     @cached_property
@@ -123,15 +109,15 @@ class App:
         )
 
     @cached_property
-    def roles(self) -> Roles:
+    def roles(self) -> permissions.roles.Roles:
         return permissions.roles.Roles(permissions.policies.PolicyReader(self.iam), self.settings)
 
     @cached_property
-    def revisions(self) -> Revisions:
+    def revisions(self) -> mappings.revisions.Revisions:
         return mappings.revisions.Revisions(self.store, (self.hub or self).settings.account)
 
     @cached_property
-    def registry(self) -> Registry:
+    def registry(self) -> fleet.targets.Registry:
         return fleet.targets.Registry(self.store, self.kept.setdefault("targets", {}))
 
     @cached_property
@@ -156,7 +142,7 @@ class App:
         return self.reconciler().run(requests) if self.settings.only else self.targets.reconcile(requests)
 
     @cached_property
-    def targets(self) -> Targets:
+    def targets(self) -> fleet.targets.Targets:
         return fleet.targets.Targets(
             home=self.settings.target,
             registry=self.registry,
@@ -171,7 +157,7 @@ class App:
             each=self.each,
         )
 
-    def probe(self) -> Probed:
+    def probe(self) -> fleet.targets.Probed:
         return fleet.targets.probe(self.settings, self.ec2, self.iam)
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
@@ -215,10 +201,10 @@ class App:
         return Worker(ChangeLimiter(self.store, settings.limits, settings.target, keys=keys), self.kept[pace])
 
     @property
-    def home(self) -> HomeAccount:
+    def home(self) -> mappings.rows.HomeAccount:
         return mappings.rows.HomeAccount(self.settings.account, self.settings.partition)
 
-    def scanner(self, state: State | None = None) -> ImpactScanner:
+    def scanner(self, state: State | None = None) -> mappings.impact.ImpactScanner:
         """What scans this target's instances; `state` is what a `plan` would leave."""
         return mappings.impact.ImpactScanner(
             ec2=self.ec2,
@@ -229,27 +215,27 @@ class App:
         )
 
     @cached_property
-    def mapped(self) -> MappedTargets:
+    def mapped(self) -> mappings.accounts.MappedTargets:
         """The targets that mappings govern, including the deployment's own."""
         # IAM is the account's, whatever the Region.
         roles = {self.settings.account: self.roles}
 
-        def mapped(target: Target, instances: int = 0, unit: str = "") -> MappedTarget:
+        def mapped(target: Target, instances: int = 0, unit: str = "") -> mappings.accounts.MappedTarget:
             there = self.at(target)
             known = roles.setdefault(target.account, there.roles)
             return mappings.accounts.MappedTarget(target, known, there.scanner(), instances=instances, unit=unit)
 
-        def listed() -> list[MappedTarget]:
+        def listed() -> list[mappings.accounts.MappedTarget]:
             return [mapped(each.target, each.instances, each.unit) for each in self.registered()]
 
         return mappings.accounts.MappedTargets(mapped(self.settings.target), listed, mapped, each=self.each)
 
-    def registered(self) -> list[ServedTarget]:
+    def registered(self) -> list[fleet.targets.ServedTarget]:
         """The other targets; without an organization there are none."""
         return self.registry.all() if self.settings.organization else []
 
     @cached_property
-    def sender(self) -> Sender:
+    def sender(self) -> mappings.accounts.Sender:
         return mappings.accounts.Sender(
             home=self.settings.target,
             ec2_in=lambda target: self.at(target).ec2,
@@ -259,7 +245,7 @@ class App:
         )
 
     @cached_property
-    def publisher(self) -> Publisher:
+    def publisher(self) -> mappings.publish.Publisher:
         """The hub's own, in other targets too: it caches what it read of the accounts."""
         if self.hub:
             return self.hub.publisher
@@ -283,11 +269,11 @@ class App:
         there = self._publisher_in(self.registry.all(account))
         there.find(layout.decode(mappings.publish.Judging, judging), account, in_time)
 
-    def judged(self, judging: Mapping[str, Any]) -> Verdict:
+    def judged(self, judging: Mapping[str, Any]) -> mappings.verdict.Verdict:
         """Judge a row by what its accounts answered."""
         return self.publisher.judged(layout.decode(mappings.publish.Judging, judging))
 
-    def _publisher_in(self, served: Iterable[ServedTarget]) -> Publisher:
+    def _publisher_in(self, served: Iterable[fleet.targets.ServedTarget]) -> mappings.publish.Publisher:
         """One that knows an account's targets alone, beside the deployment's own."""
         hub = self.hub or self
         mapped = hub.mapped
@@ -296,7 +282,7 @@ class App:
         return replace(hub.publisher, assessor=replace(hub.publisher.assessor, targets=targets))
 
     @cached_property
-    def overrides(self) -> OperatorOverrides:
+    def overrides(self) -> fleet.overrides.OperatorOverrides:
         return fleet.overrides.OperatorOverrides(
             state=self.state,
             queue=self.queue,
@@ -312,14 +298,15 @@ class App:
 
     def sweep(
         self, correlation_id: str, seconds_left: Callable[[], float], run_id: str, event: Mapping[str, Any]
-    ) -> Sweep:
+    ) -> fleet.sweep.Sweep:
         """A run of a sweep. `event` is the last run's answer, or the schedule's, whose sweep gives way to another."""
+        served = self.registry.all(self.settings.account) if self.hub else []
         return fleet.sweep.Sweep(
-            other=self._other_target() if self.hub else None,
+            other=self._other_target(served) if self.hub else None,
             ec2=self.ec2,
             state=self.state,
             table=self.table,
-            publisher=self.publisher,
+            publisher=self._publisher_in(served) if self.hub else self.publisher,
             queue=self.queue,
             machine=self.machine,
             telemetry=self.telemetry,
@@ -333,20 +320,18 @@ class App:
             result=layout.decode(fleet.sweep.SweepResult, event),
         )
 
-    def _other_target(self) -> OtherTarget:
-        served = self.registry.all(self.settings.account)
+    def _other_target(self, served: Sequence[fleet.targets.ServedTarget]) -> fleet.sweep.OtherTarget:
         return fleet.sweep.OtherTarget(
             target=self.settings.target,
             of_account=served,
             registry=self.registry,
-            publisher=self._publisher_in(served),
             telemetry=self.telemetry,
             now=self.now,
             is_news=partial(self._is_news, noting=True),
             waits_for_sweep=self.state.waits_for_sweep,
         )
 
-    def expiries(self, correlation_id: str, *, waits: bool) -> Expiries:
+    def expiries(self, correlation_id: str, *, waits: bool) -> fleet.expiry.Expiries:
         return fleet.expiry.Expiries(
             ec2=self.ec2,
             state=self.state,
@@ -357,12 +342,4 @@ class App:
             now=self.now,
             waits=waits,
             sleep=self.sleep,
-            elsewhere=self._few_elsewhere,
-            each=self.each,
         )
-
-    def _few_elsewhere(self) -> list[Ec2]:
-        """EC2 in the other targets that can be asked. Of many none: the fan-out follows once a mapping has expired."""
-        served = self.registered()
-        few = served if len(served) <= mappings.publish.FEW else []
-        return [self.at(each.target).ec2 for each in few if not each.problem]

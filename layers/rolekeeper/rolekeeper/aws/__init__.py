@@ -4,17 +4,16 @@ from botocore.config import Config
 
 from rolekeeper.aws.ec2 import AT_ONCE, Each, Ec2, in_threads, one_by_one
 from rolekeeper.aws.iam import Iam
-from rolekeeper.aws.queue import AccountsMachine, ResumeMachine, Tasks, WorkQueue
+from rolekeeper.aws.queue import Machine, Tasks, WorkQueue
 
 __all__ = [
     "AT_ONCE",
     "CONFIG",
     "ELSEWHERE",
-    "AccountsMachine",
     "Each",
     "Ec2",
     "Iam",
-    "ResumeMachine",
+    "Machine",
     "Tasks",
     "WorkQueue",
     "in_threads",

@@ -113,6 +113,17 @@ class Task(StrEnum):
     JUDGED = "judged"  # judges it by what was found
 
 
+def event_of(task: Task, correlation_id: str, target: Target | None = None, **arguments: Any) -> dict[str, Any]:
+    """The event of a task, which may be in another target than the hub's own."""
+    there = {"target": asdict(target)} if target else {}
+    return {"task": task.value, "id": correlation_id, **there, **arguments}
+
+
+def resumable(task: Task, correlation_id: str, progress: Any, target: Target | None = None) -> dict[str, Any]:
+    """A task's answer, which is also the event of its next run; `progress` is a dataclass with `finished`."""
+    return event_of(task, correlation_id, target, **asdict(progress))
+
+
 @dataclass(frozen=True)
 class Tasks:
     """Starts tasks of the scheduled function."""
@@ -121,49 +132,28 @@ class Tasks:
     function: str
 
     def start(self, task: Task, correlation_id: str, target: Target | None = None) -> None:
-        """Start a task, in another target if one is given, without waiting for it; starting it twice is harmless."""
-        payload = json.dumps({"task": task.value, "id": correlation_id, **_there(target)}).encode()
+        """Start a task without waiting for it; starting it twice is harmless."""
+        payload = json.dumps(event_of(task, correlation_id, target)).encode()
         with classified("lambda:InvokeFunction", self.function):
             self.client.invoke(FunctionName=self.function, InvocationType="Event", Payload=payload)
 
 
-def resumable(task: Task, correlation_id: str, progress: Any, target: Target | None = None) -> dict[str, Any]:
-    """A task's answer, which is also the event of its next run; `progress` is a dataclass with `finished`."""
-    return {"task": task.value, "id": correlation_id, **_there(target), **asdict(progress)}
-
-
-def _there(target: Target | None) -> dict[str, Any]:
-    """The part of an event that names another target than the hub's own."""
-    return {"target": asdict(target)} if target else {}
-
-
 @dataclass(frozen=True)
-class _Machine:
-    """A state machine whose task is the scheduled function."""
+class Machine:
+    """A state machine whose task is the scheduled function.
+
+    The resume machine invokes it with an event again and again, from where it stopped, until it is finished. The
+    accounts machine has it do an event's task once for each account, many at once; each of these runs is given the
+    event as `of`, and its `account` (statemachines/accounts.asl.json).
+    """
 
     client: Callable[[], "SFNClient"]
     machine_arn: str
 
-    def _start(self, name: str, state: dict[str, Any]) -> None:
+    def start(self, name: str, event: dict[str, Any]) -> None:
         """Start an execution; a second one under the same `name` isn't started."""
         # 32 of the 80 characters that a name may have, and none that it may not have.
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        text, unique = json.dumps(state, ensure_ascii=False), f"{state['task']}-{digest}"
+        text, unique = json.dumps(event, ensure_ascii=False), f"{event['task']}-{digest}"
         with suppress(ConflictError), classified("states:StartExecution", self.machine_arn):
             self.client().start_execution(stateMachineArn=self.machine_arn, name=unique, input=text)
-
-
-class ResumeMachine(_Machine):
-    """Has Step Functions run a task of the scheduled function again and again, from where it stopped, until it ends."""
-
-    def take_over(self, name: str, rest: dict[str, Any]) -> None:
-        """Start an execution with what `resumable` made."""
-        self._start(name, rest)
-
-
-class AccountsMachine(_Machine):
-    """Has Step Functions do a task once for each account, many at once (statemachines/accounts.asl.json)."""
-
-    def start(self, name: str, task: Task, correlation_id: str, **arguments: Any) -> None:
-        """Start a task. `arguments` are in the input; each account's run is given that as `of`, and its `account`."""
-        self._start(name, {"task": task.value, "id": correlation_id, **arguments})

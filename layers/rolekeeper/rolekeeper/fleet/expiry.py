@@ -1,29 +1,28 @@
 """Each minute's work: handle what expires at its moment, not at the next sweep; and follow up what changed.
 
 The instances of a timer that is about to ring are sent with a delay, to arrive just after the moment. Once that has
-passed, a mapping's row says `Expired`, and its instances are sent again, because some may have got their tag meanwhile.
+passed, a mapping's row says `Expired`, and its instances are sent again, because some may have got their tag meanwhile,
+and because those of other targets weren't sent ahead: no timer waits for a target that gives no answer.
 Some minutes after a deletion its mapping is judged again: this finishes one that was cut off.
 
 A follow-up is sent once it is due: an instance that changed is reconciled again within a minute.
-
-A target that gives no answer delays no timer: its sweep finds what is no longer in effect.
 """
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import batched, chain, groupby
 from operator import itemgetter
 
-from rolekeeper.aws import Each, Ec2, WorkQueue, in_threads
+from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError
 from rolekeeper.instances.decide import mapping_keys
 from rolekeeper.mappings.publish import Publisher
-from rolekeeper.model.instance import Instance, InstanceKey, Target, Timer
-from rolekeeper.model.mapping import MappingKey, MappingSpec
+from rolekeeper.model.instance import InstanceKey, Target, Timer
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import State, Update, layout
 from rolekeeper.storage.state import MOST_WRITES
 from rolekeeper.telemetry import Telemetry
@@ -48,10 +47,7 @@ class ExpiryResult:
 
 @dataclass(frozen=True)
 class Expiries:
-    """One minute's work. The schedule's run `waits` for its moments; other runs don't.
-
-    `elsewhere` returns EC2 in the other targets that can be asked; `each` asks a few at once.
-    """
+    """One minute's work. The schedule's run `waits` for its moments; other runs don't."""
 
     ec2: Ec2
     state: State
@@ -62,8 +58,6 @@ class Expiries:
     now: Callable[[], datetime]
     waits: bool
     sleep: Callable[[float], None]
-    elsewhere: Callable[[], Sequence[Ec2]] = tuple
-    each: Each = in_threads
     result: ExpiryResult = field(default_factory=ExpiryResult, init=False)
 
     def run(self) -> ExpiryResult:
@@ -135,33 +129,13 @@ class Expiries:
         meant = {timer: key for timer, key in timers.items() if ends.get(key) == timer.due}
         delays = {key: math.ceil(_seconds_left(timer, at)) for timer, key in meant.items()}
         for page in self.ec2.tagged(*delays):
-            self._send(_delayed(page, delays))
-        if delays:
-            self._send_elsewhere([snapshot.published[key].spec for key in delays], delays)
+            self._send({(delays[key], one.key) for one in page for key in mapping_keys(one.tags) if key in delays})
         tombstones = {key for key, each in snapshot.published.items() if each.deleted}
         judged = {timer: key for timer, key in timers.items() if timer in meant or key in tombstones}
         # An overtaken timer goes only once it has passed: until then somebody may write the same date again.
         overtaken = [each for each, key in timers.items() if each not in judged and key not in snapshot.damaged]
         self.state.clear_timers(*(each for each in overtaken if not _seconds_left(each, at)))
         return {each: key for each, key in judged.items() if not _seconds_left(each, until)}
-
-    def _send_elsewhere(self, specs: Sequence[MappingSpec], delays: Mapping[MappingKey, int]) -> None:
-        def tagged(ec2: Ec2) -> set[tuple[int, InstanceKey]] | AwsRefusalError:
-            keys = [each.key for each in specs if each.covers(ec2.account, ec2.region, None)]
-            try:
-                return {each for page in ec2.tagged(*keys) for each in _delayed(page, delays)}
-            except AwsRefusalError as error:
-                return error
-
-        targets = self.elsewhere()
-        for ec2, found in zip(targets, self.each(tagged, targets), strict=True):
-            if isinstance(found, AwsRefusalError):
-                where = f"{ec2.account}/{ec2.region}"
-                self.telemetry.will_retry(
-                    "what expires in a target is left to its sweep", target=where, error=str(found)
-                )
-            else:
-                self._send(found)
 
     def _send(self, instances: Iterable[tuple[int, InstanceKey]], cause: str = CAUSE) -> None:
         for delay, group in groupby(sorted(instances), key=itemgetter(0)):
@@ -186,10 +160,6 @@ class Expiries:
         else:
             self.telemetry.will_retry(problem, error=str(error))
         self.result.problems.append(f"{problem}: {error}")
-
-
-def _delayed(page: Iterable[Instance], delays: Mapping[MappingKey, int]) -> set[tuple[int, InstanceKey]]:
-    return {(delays[key], one.key) for one in page for key in mapping_keys(one.tags) if key in delays}
 
 
 def _seconds_left(timer: Timer, at: datetime) -> float:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import cached_property
 from itertools import batched
 
-from rolekeeper.aws import Ec2, ResumeMachine, WorkQueue
+from rolekeeper.aws import Ec2, Machine, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
@@ -106,7 +106,6 @@ class OtherTarget:
     target: Target
     of_account: Sequence[ServedTarget]
     registry: Registry
-    publisher: Publisher
     telemetry: Telemetry
     now: Callable[[], datetime]
     is_news: Callable[[AccessDeniedError], bool]
@@ -117,7 +116,7 @@ class OtherTarget:
         return next((each for each in self.of_account if each.target == self.target), None)
 
     @cached_property
-    def _thorough(self) -> bool:
+    def thorough(self) -> bool:
         """Whether to ask IAM also about mappings that govern nothing here: once in some hours for all of the account.
 
         And in a target's first sweep, and after a problem.
@@ -131,14 +130,8 @@ class OtherTarget:
             rest.since = layout.timestamp(known.since) if known.since else ""
             rest.first = self.waits_for_sweep and known.last_sweep is None
 
-    def at_rest(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, RecordCheck]:
-        return self.publisher.at_rest_in(keys, self.target, scans, thorough=self._thorough)
-
-    def check(self, key: MappingKey, correlation_id: str, scan: Scan | None) -> RecordCheck:
-        return self.publisher.recheck_in(key, self.target, correlation_id, scan=scan, thorough=self._thorough)
-
     def note(self, swept: SweepResult) -> None:
-        checked, counts = self._thorough and swept.rest.judged, {"instances": swept.instances, "drift": swept.sent}
+        checked, counts = self.thorough and swept.rest.judged, {"instances": swept.instances, "drift": swept.sent}
         self.registry.note_sweep(self.target, swept.rest.since, **counts, at=self.now(), checked=checked)
 
     def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:
@@ -165,7 +158,7 @@ class Sweep:
     table: MappingTable
     publisher: Publisher
     queue: WorkQueue
-    machine: ResumeMachine
+    machine: Machine
     telemetry: Telemetry
     settings: Settings
     now: Callable[[], datetime]
@@ -186,9 +179,7 @@ class Sweep:
                     self._goes_on(None)
                 elif not swept.finished and not self.resumed:
                     target = self.other.target if self.other else None
-                    self.machine.take_over(
-                        self.run_id, resumable(Task.SWEEP, self.correlation_id, swept, target=target)
-                    )
+                    self.machine.start(self.run_id, resumable(Task.SWEEP, self.correlation_id, swept, target))
         except AwsRefusalError as error:
             if isinstance(error, AccessDeniedError):
                 news = self.other.is_news(error) if self.other else True
@@ -224,17 +215,14 @@ class Sweep:
         elif self.other:
             self.other.begins(self.result.rest)
         else:
-            self._begins_own()
+            last = self.state.last_sweep()
+            self.result.rest.first = not last.ended
+            if self.gives_way and last.goes_on(self.now()):
+                if last.ended:
+                    self.telemetry.count("SweepUnfinished")
+                self._note(f"another sweep goes on, until {last.until} at most: this one is left out")
+                self.result.finished = False
         return self.result.finished
-
-    def _begins_own(self) -> None:
-        last = self.state.last_sweep()
-        self.result.rest.first = not last.ended
-        if self.gives_way and last.goes_on(self.now()):
-            if last.ended:
-                self.telemetry.count("SweepUnfinished")
-            self._note(f"another sweep goes on, until {last.until} at most: this one is left out")
-            self.result.finished = False
 
     def _goes_on(self, until: datetime | None) -> None:
         if self.other:
@@ -381,8 +369,9 @@ class Sweep:
         # Where they can't be read together, each is read by itself, and shows why that fails.
         with suppress(AwsRefusalError):
             if scans is not None:
-                judge = self.other.at_rest if self.other else self.publisher.at_rest
-                return judge(keys, scans)
+                if self.other:
+                    return self.publisher.at_rest_in(keys, self.other.target, scans, thorough=self.other.thorough)
+                return self.publisher.at_rest(keys, scans)
         return {}
 
     def _recheck(self, key: MappingKey, scans: Scans | None, *, seen: bool, at_rest: RecordCheck | None = None) -> None:
@@ -403,8 +392,8 @@ class Sweep:
             self.result.rest.judged = False
 
     def _checked(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> RecordCheck:
-        if self.other:
-            return self.other.check(key, self.correlation_id, scan)
+        if other := self.other:
+            return self.publisher.recheck_in(key, other.target, self.correlation_id, scan, thorough=other.thorough)
         verdict = self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
         in_effect = verdict.revision > 0 and verdict.status is not Status.REMOVED
         return RecordCheck(verdict.changed, in_effect, judged=verdict.status is not Status.WAITING)

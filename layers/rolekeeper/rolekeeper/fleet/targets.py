@@ -13,11 +13,11 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Self
+from typing import Any
 
-from rolekeeper.aws import AccountsMachine, Each, Ec2, Iam, Tasks, errors
+from rolekeeper.aws import Each, Ec2, Iam, Machine, Tasks, errors
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
-from rolekeeper.aws.queue import Task
+from rolekeeper.aws.queue import Task, event_of
 from rolekeeper.instances.reconcile import PATIENCE, WORK, Batch
 from rolekeeper.instances.records import Outcome
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
@@ -117,11 +117,6 @@ class Round:
 
     which: Which
     since: datetime
-
-    @classmethod
-    def of(cls, asked: Mapping[str, Any]) -> Self:
-        """Read the input of the accounts machine."""
-        return cls(Which(asked["which"]), datetime.fromisoformat(asked["since"]))
 
     def takes(self, served: ServedTarget, now: datetime) -> bool:
         if self.which is Which.NEW:
@@ -256,7 +251,7 @@ class Targets:
     home: Target
     registry: Registry
     tasks: Tasks
-    machine: AccountsMachine
+    machine: Machine
     telemetry: Telemetry
     now: Callable[[], datetime]
     ends_by: datetime
@@ -343,9 +338,9 @@ class Targets:
 
         The execution's name comes from `run_id`, as people may send the same event again.
         """
-        begun = layout.timestamp(since or self.now())
+        begun = layout.encode(Round(which, since or self.now()))
         try:
-            self.machine.start(run_id, Task.SWEEP, correlation_id, which=which.value, since=begun)
+            self.machine.start(run_id, event_of(Task.SWEEP, correlation_id, **begun))
         except AwsRefusalError as error:
             # The next round sweeps them. The hub's own sweep goes on.
             if isinstance(error, AccessDeniedError):
@@ -362,7 +357,7 @@ class Targets:
     def accounts_due(self, asked: Mapping[str, Any]) -> list[str]:
         """The accounts with targets that a round sweeps, the longest ago first; this also reports the overdue."""
         served, now = sorted(self.registry.all(), key=lambda each: each.last_sweep or _NEVER), self.now()
-        sweeps = Round.of(asked)
+        sweeps = layout.decode(Round, asked)
         begun = self.registry.note_round(sweeps.since) if sweeps.which is Which.DUE else []
         if overdue := [str(each.target) for each in served if each.is_overdue(begun)]:
             named = overdue[:NAMED]
@@ -378,7 +373,7 @@ class Targets:
         That one asks IAM for all. A target that is large, whose last sweep didn't end, that fails now (`sweep` returns
         False) or for which no time is left gets a run of its own, which Lambda retries and dead-letters. Returns these.
         """
-        sweeps = Round.of(asked)
+        sweeps = layout.decode(Round, asked)
         due = [each for each in self.registry.all(account) if sweeps.takes(each, self.now())]
         due.sort(key=lambda each: (each.unswept, each.instances))
 

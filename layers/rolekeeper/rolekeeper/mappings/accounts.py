@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
-from typing import Any, Self
+from typing import Self
 
 from rolekeeper.aws import AT_ONCE, Each, Ec2, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
@@ -21,16 +21,9 @@ from rolekeeper.mappings.findings import SILENT, Finding, Refusal
 from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, Side, gives_up
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.model.instance import Action, Target
-from rolekeeper.model.mapping import (
-    MappingKey,
-    MappingSpec,
-    PublishedMapping,
-    WhenOccupied,
-    WhenUnmatched,
-)
+from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.model.problem import Problem
 from rolekeeper.permissions.roles import RoleCheck, Roles
-from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
 type Records = Mapping[str, AccountRecord]
@@ -176,13 +169,13 @@ class MappedTargets:
         """
 
         def count(one: MappedTarget) -> int:
-            return self._count(one) if one.target == self.home or one.target in targets else one.instances
+            if one.target == self.home:
+                return one.scanner.fleet
+            return self._count(one) if one.target in targets else one.instances
 
         return dict(zip((each.target for each in self.all), self.each(count, self.all), strict=True))
 
     def _count(self, one: MappedTarget) -> int:
-        if one.target == self.home:
-            return one.scanner.fleet
         if one.target not in self._sizes:
             with suppress(AwsRefusalError):
                 return one.scanner.fleet
@@ -262,21 +255,13 @@ class MappedTargets:
             return None
         return record_for(self.accounts[account], mapping, check, before=before)
 
-    def spread(
-        self,
-        mapping: PublishedMapping,
-        stored: StoredMapping,
-        reach: Reach,
-        *,
-        at: datetime,
-        given: Collection[str] = (),
-    ) -> Spread:
-        """The records that a mapping, or its tombstone, should have; and what it would do in each target.
-
-        `given` as in `ImpactScanner.scan`.
-        """
+    def spread(self, mapping: PublishedMapping, reach: Reach, question: Question) -> Spread:
+        """The records that a mapping, or its tombstone, should have; and what it would do in each target."""
+        stored = question.stored
         wanted = self.records(mapping, stored, reach)
-        scans, refused = self._scanned(wanted, Question(stored, at, given))
+        scans, silent_in = self._answers(self.all, wanted, question)
+        # In `home`'s account the mapping is published all the same, so there a refusal is by target.
+        refused = {str(at) if at.account == self.home.account else at.account: each for at, each in silent_in.items()}
         records = {account: record for account, record in wanted.items() if mapping.deleted or account not in refused}
         for target, scan in scans.items():
             if record := records.get(target.account):
@@ -288,30 +273,17 @@ class MappedTargets:
             target = each.target
             if target not in scans and silent & {target.account, str(target)}:
                 former, counts = stored.records.get(target.account), stored.counts_in(target)
-                scans[target] = _assumed(Edit(former.mapping, mapping, at), each, counts) if former else Scan()
+                scans[target] = _assumed(Edit(former.mapping, mapping, question.at), each, counts) if former else Scan()
         shares = {target: scan.impact.changes for target, scan in scans.items()} if self.several else {}
         own, *others = scans.values()
         for scan in others:
             own.include(scan)
         return Spread(reach.without(refused), records, own, shares=shares)
 
-    def _scanned(self, after: Records, question: Question) -> tuple[dict[Target, Scan], dict[str, AwsRefusalError]]:
-        """What candidates would do in the targets of their accounts; and what refused, by account.
-
-        In `home`'s account the mapping is published all the same, so there a refusal is by target.
-        """
-        scans: dict[Target, Scan] = {}
-        refused: dict[str, AwsRefusalError] = {}
-        for target, found in self._answers(self.all, after, question).items():
-            if isinstance(found, Scan):
-                scans[target] = found
-            else:
-                refused[str(target) if target.account == self.home.account else target.account] = found
-        return scans, refused
-
     def _answers(
         self, asked: Iterable[MappedTarget], after: Records, question: Question
-    ) -> dict[Target, Scan | AwsRefusalError]:
+    ) -> tuple[dict[Target, Scan], dict[Target, AwsRefusalError]]:
+        """What candidates would do in these targets, and why others of them gave no answer."""
         before = question.stored.records
 
         def concerned(one: MappedTarget) -> bool:
@@ -329,7 +301,7 @@ class MappedTargets:
                 return RetryableError("TimedOut", why, "ec2:DescribeInstances", resource=str(one.target))
             published = before[account].mapping if account in before else None
             try:
-                return one.scanner.scan(after[account].mapping, published, question.at, given=question.given)
+                return one.scanner.scan(Edit(published, after[account].mapping, question.at), question.given)
             except AwsRefusalError as error:
                 if one.target == self.home or error.action.startswith("dynamodb:"):
                     # The deployment itself failed, not the target.
@@ -337,7 +309,9 @@ class MappedTargets:
                 return error
 
         those = [each for each in asked if concerned(each)]
-        return dict(zip((each.target for each in those), self.each(scan, those), strict=True))
+        found = list(zip((each.target for each in those), self.each(scan, those), strict=True))
+        refused = {at: each for at, each in found if isinstance(each, AwsRefusalError)}
+        return {at: each for at, each in found if isinstance(each, Scan)}, refused
 
     def side(self, account: str, record: AccountRecord, stored: StoredMapping, *, gives: bool) -> Side:
         """An edit in one account, for its permissions."""
@@ -359,18 +333,17 @@ class MappedTargets:
         if not (record and scans):
             return finding
         there = [each for each in self.all if each.target.account == account and each.target != self.home]
-        found = self._answers(there, {account: record}, question)
+        scans_in, refused = self._answers(there, {account: record}, question)
         changed, impact = list[MappedTarget](), Impact()
         for one in there:
-            scan = found.get(one.target)
-            if isinstance(scan, Scan):
+            if scan := scans_in.get(one.target):
                 impact.include(scan.impact)
                 changed += [one] if scan.impact.changes and question.in_time() else []
         side = self.side(account, record, question.stored, gives=account in reach.usable)
         return replace(
             finding,
-            scans={at.region: each for at, each in found.items() if isinstance(each, Scan)},
-            refused={at.region: Refusal.of(each) for at, each in found.items() if isinstance(each, AwsRefusalError)},
+            scans={at.region: each for at, each in scans_in.items()},
+            refused={at.region: Refusal.of(each) for at, each in refused.items()},
             sizes=dict(zip((each.target.region for each in changed), self.each(self._count, changed), strict=True)),
             gains=side.gains(impact),
         )
@@ -477,13 +450,8 @@ def _named(accounts: Sequence[str]) -> str:
 class Unsent:
     """A target whose instances have yet to be sent, from EC2's `token` of the next page on."""
 
-    account: str
-    region: str
+    target: Target
     token: str = ""
-
-    @property
-    def target(self) -> Target:
-        return Target(self.account, self.region)
 
 
 @dataclass(frozen=True, slots=True)
@@ -491,7 +459,6 @@ class FanOut:
     """How many of a mapping's instances were sent, and which targets are left."""
 
     mapping: MappingKey
-    cause: str
     left: tuple[Unsent, ...] = ()
     sent: int = 0
     restarts: int = 0
@@ -499,8 +466,7 @@ class FanOut:
 
     @classmethod
     def to(cls, mapping: MappingKey, targets: Iterable[Target]) -> Self:
-        left = tuple(Unsent(each.account, each.region) for each in targets)
-        return cls(mapping, f"mapping changed: {mapping}", left, finished=not left)
+        return cls(mapping, tuple(map(Unsent, targets)))
 
 
 @dataclass(frozen=True)
@@ -520,10 +486,6 @@ class Sender:
             if not in_time():
                 break
         return replace(fan_out, finished=not fan_out.left)
-
-    def go_on(self, event: Mapping[str, Any], correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
-        """Go on from the last run's answer; an AwsRefusalError has this run tried again."""
-        return self.run(layout.decode(FanOut, event), correlation_id, in_time)
 
     def run(self, fan_out: FanOut, correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
         """Send what is left of a fan-out, in a run for it alone: what is refused is reported here."""
@@ -557,5 +519,5 @@ class Sender:
                 raise
             self.telemetry.will_retry("a target's instances are left to its sweep", **text)
             return 0, None
-        sent = self.queue.send((each.key for each in page), fan_out.cause, correlation_id)
+        sent = self.queue.send((each.key for each in page), f"mapping changed: {mapping}", correlation_id)
         return sent, replace(unsent, token=token) if token else None

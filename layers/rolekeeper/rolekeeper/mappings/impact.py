@@ -470,10 +470,6 @@ class Scan:
         """How many instances it would govern, and how many of those carry a foreign role."""
         return self.matched, self.foreign
 
-    def including(self, matched: int, foreign: int) -> "Scan":
-        """The same with the counts of other targets."""
-        return replace(self, matched=self.matched + matched, foreign=self.foreign + foreign)
-
     def include(self, other: "Scan") -> None:
         """Add what was found in another target; the profiles are each account's own."""
         self.matched += other.matched
@@ -508,26 +504,20 @@ class ImpactScanner:
         """How many instances of the account and Region haven't ended."""
         return sum(not each.ended for page in self.ec2.fleet() for each in page)
 
-    def scan(
-        self,
-        candidate: PublishedMapping,
-        published: PublishedMapping | None,
-        now: datetime,
-        given: Collection[str] = (),
-    ) -> Scan:
-        """Scan every instance that a candidate concerns. The candidate and what is published may be tombstones.
+    def scan(self, edit: Edit, given: Collection[str] = ()) -> Scan:
+        """Scan every instance that an edit concerns.
 
         Those are the instances with its tag, and if `given` names profiles, by the ARN in any account, those that carry
         one of them.
         """
-        found, edit = Scan(), Edit(published, candidate, now)
+        found, published, candidate = Scan(), edit.published, edit.candidate
         for page in self._concerned(edit, given):
-            for observed in observe_page(page, self.ec2, self.state, now=now):
+            for observed in observe_page(page, self.ec2, self.state, now=edit.at):
                 # One with a damaged record can't be reconciled, so it has no impact. It counts as governed all the
                 # same, if its mappings can be read.
                 if observed.published is None:
                     continue
-                before, after = edit.ranked(observed, published, now), edit.ranked(observed, candidate, now)
+                before, after = (edit.ranked(observed, each, edit.at) for each in (published, candidate))
                 found.add(observed, (published, before), (candidate, after), ownership=self.ownership)
                 if isinstance(observed, Observation):
                     found.impact.add(observed, edit, self.ownership)

@@ -5,19 +5,19 @@ edit of either row clears both without waiting for the sweep; and if two are pub
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from rolekeeper.aws import AccountsMachine, ResumeMachine
+from rolekeeper.aws import Machine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
-from rolekeeper.aws.queue import Task, resumable
+from rolekeeper.aws.queue import Task, event_of, resumable
 from rolekeeper.instances.window import counting
 from rolekeeper.mappings.accounts import NAMED, FanOut, MappedTarget, MappedTargets, Records, Sender, record_for
 from rolekeeper.mappings.findings import Finding, Findings
-from rolekeeper.mappings.impact import Conflicts, Impact, Scan
+from rolekeeper.mappings.impact import Conflicts, Edit, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import COLUMNS, FULL, HomeAccount, read_row, row_of, size_of
 from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
@@ -100,8 +100,8 @@ class Publisher:
     revisions: Revisions
     assessor: Assessor
     sender: Sender
-    machine: ResumeMachine
-    accounts_machine: AccountsMachine
+    machine: Machine
+    accounts_machine: Machine
     findings: Findings
     telemetry: Telemetry
     now: Callable[[], datetime]
@@ -137,9 +137,7 @@ class Publisher:
     def find(self, judging: Judging, account: str, in_time: Callable[[], bool]) -> None:
         """Ask an account what judging a row asks there, and keep the answers; it is one of `targets` alone."""
         key = judging.key
-        stored, row = self.revisions.read(key), self.table.get_row(key) or {}
-        if record := self.revisions.record(key, account):
-            stored = replace(stored, records={account: record, **stored.records})
+        stored, row = self.revisions.read(key, account), self.table.get_row(key) or {}
         parsed = read_row(row, self.home)
         snapshot = RowSnapshot(key, row, parsed, stored=stored, at=self.now(), trigger=judging.trigger)
         if snapshot.stamp() == judging.stamp:
@@ -164,7 +162,7 @@ class Publisher:
             trigger = Trigger("swept", "", recheck=True, scan=scans.get(key, Scan()))
             parsed = read_row(rows[key], self.home)
             snapshot = RowSnapshot(key, rows[key], parsed, stored=stored[key], at=self.now(), trigger=trigger)
-            quiet += [snapshot] if snapshot.is_quiet else []
+            quiet += [snapshot] if snapshot.is_published and not snapshot.stored.unsent else []
         home, specs = self.targets.home.account, [each.parsed.spec for each in quiet if each.parsed.spec]
         asked = [spec for spec in specs if home in self.targets.in_scope(spec)]
         refused = self.assessor.roles.ask_ahead(asked, self.targets.each)
@@ -195,10 +193,12 @@ class Publisher:
             for _ in range(ATTEMPTS):
                 with suppress(ConflictError):
                     snapshot = self._load(key, trigger)
-                    with self._waiting_is_shown(snapshot):
-                        if verdict := self._asks(snapshot, judging, findings):
-                            return verdict
-                        return self._commit(snapshot, self.assessor.assess(snapshot))
+                    try:
+                        asks = self._asks(snapshot, judging, findings)
+                        return asks or self._commit(snapshot, self.assessor.assess(snapshot))
+                    except (RetryableError, AccessDeniedError) as error:
+                        self._show_waiting(snapshot, error)
+                        raise
         except AccessDeniedError as error:
             # A retry won't help, and would block the shard: an alarm rings, and the next sweep tries again.
             self.telemetry.denied(error, correlation_id=trigger.correlation_id)
@@ -240,10 +240,8 @@ class Publisher:
         name = f"{trigger.correlation_id} {snapshot.key} {stamp} {attempt}"
         run = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
         judging = layout.encode(Judging(snapshot.key, trigger, stamp, run=run, begun=snapshot.at, attempt=attempt))
-        then = {"task": Task.JUDGED.value, "id": trigger.correlation_id, "judging": judging}
-        self.accounts_machine.start(
-            name, Task.JUDGE, trigger.correlation_id, accounts=accounts, judging=judging, then=then
-        )
+        then = event_of(Task.JUDGED, id_ := trigger.correlation_id, judging=judging)
+        self.accounts_machine.start(name, event_of(Task.JUDGE, id_, accounts=accounts, judging=judging, then=then))
 
     def _load(self, key: MappingKey, trigger: Trigger) -> RowSnapshot:
         """Read what is stored of a mapping first and its row second, so the row is at least as new.
@@ -270,19 +268,12 @@ class Publisher:
     def _with_records(self, key: MappingKey, stored: StoredMapping) -> StoredMapping:
         return replace(stored, records={**self.revisions.records(key), **stored.records})
 
-    @contextmanager
-    def _waiting_is_shown(self, snapshot: RowSnapshot) -> Iterator[None]:
+    def _show_waiting(self, snapshot: RowSnapshot, error: AwsRefusalError) -> None:
         """Say in the row that AWS gave no answer, or refused one."""
         try:
-            yield
-        except (RetryableError, AccessDeniedError) as error:
-            try:
-                self._write_row(snapshot, waiting(snapshot, error))
-            except AwsRefusalError as other:
-                self.telemetry.will_retry(
-                    "the row's status was not written", mapping=str(snapshot.key), error=str(other)
-                )
-            raise
+            self._write_row(snapshot, waiting(snapshot, error))
+        except AwsRefusalError as other:
+            self.telemetry.will_retry("the row's status was not written", mapping=str(snapshot.key), error=str(other))
 
     def _show_damage(self, key: MappingKey, error: CorruptItemError) -> None:
         """Say in the row which item can't be read. Its revision in effect isn't known, so that column stays."""
@@ -368,22 +359,20 @@ class Publisher:
             took = verdict.impact.took if verdict.impact else 0
             self.revisions.hold(Held(mapping, snapshot.at, entry["claimed_by"], took=took), entry, snapshot.at)
         elif entry and mapping and verdict.ending in _PUBLISHES:
-            impact, approved = verdict.impact or Impact(), snapshot.approves(mapping)
-            budget, counts, blocks = impact.takes if approved else 0, None, snapshot.stored.in_conflict
+            impact, approved, now = verdict.impact or Impact(), snapshot.approves(mapping), self.now()
+            own, counts = (verdict.records or {}).get(snapshot.stored.home), None
             if impact.changes and not approved:
                 # Another edit may have been counted since: then this one is judged again.
-                counts = counting(
-                    snapshot.stored.edits, impact.changes, impact.allowed, minutes=impact.minutes, now=self.now()
-                )
-            held, own = snapshot.holds(mapping), (verdict.records or {}).get(snapshot.stored.home)
+                edits, minutes = snapshot.stored.edits, impact.minutes
+                counts = counting(edits, impact.changes, impact.allowed, minutes=minutes, now=now)
             self.revisions.publish(
                 mapping,
                 entry,
                 snapshot.at,
-                budget=budget,
-                blocks=blocks,
+                budget=impact.takes if approved else 0,
+                blocks=snapshot.stored.in_conflict,
                 counts=counts,
-                held=held,
+                held=snapshot.holds(mapping),
                 regions=own.counts if own else {},
             )
         elif entry and mapping and verdict.ending is Ending.DISCARD:
@@ -416,12 +405,12 @@ class Publisher:
         name = f"{correlation_id} {snapshot.key} {which}{whom}"
         if len(asked) > FEW:
             named = {"accounts": sorted({each.account for each in asked}), "mapping": layout.encode(snapshot.key)}
-            self.accounts_machine.start(name, Task.FAN_OUT, correlation_id, **named)
+            self.accounts_machine.start(name, event_of(Task.FAN_OUT, correlation_id, **named))
             return
         begun = FanOut.to(snapshot.key, asked)
         done = self.sender.send(begun, correlation_id, lambda: self.now() < self.hands_over_at)
         if not done.finished:
-            self.machine.take_over(name, resumable(Task.FAN_OUT, correlation_id, done))
+            self.machine.start(name, resumable(Task.FAN_OUT, correlation_id, done))
 
     def _publish_event(self, snapshot: RowSnapshot, entry: Entry) -> None:
         detail = {name.replace("_", "-"): entry[name] for name in (*_EVENT_DETAIL, "effect") if name in entry}
@@ -539,10 +528,18 @@ class Publisher:
         Raises:
             AwsRefusalError: the target gave no answer; its record stays as it was.
         """
+        one = self.targets.of(target)
         for _ in range(ATTEMPTS):
             # A new revision was published during the check: check again.
             with suppress(ConflictError):
-                return self._recheck_in(key, target, correlation_id, scan=scan, thorough=thorough)
+                stored = self.revisions.read(key, target.account)
+                quiet = not thorough and scan is not None and scan.counts == (0, 0)
+                check = self._unasked(stored, one, quiet=quiet)
+                if check or stored.published is None:
+                    return check or RecordCheck()
+                record = self._made(one.roles, self._record_in(stored, one, scan), stored.control)
+                changed = self._renew(record, stored.records.get(target.account), one, correlation_id)
+                return replace(self._record_check(stored.published, record, one), changed=changed)
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
 
     def at_rest_in(
@@ -552,45 +549,35 @@ class Publisher:
 
         Any other is to be checked by itself (`recheck_in`).
         """
-        one, pairs = self.targets.of(target), self.revisions.in_account(keys, target.account)
+        one, stored = self.targets.of(target), self.revisions.in_account(keys, target.account)
         found: dict[MappingKey, RecordCheck] = {}
         asked: dict[MappingKey, PublishedMapping] = {}
-        for key, (own, before) in pairs.items():
-            published = own.mapping if own else None
+        for key, each in stored.items():
             quiet = not thorough and scans.get(key, Scan()).counts == (0, 0)
-            if check := self._unasked(published, before, one, quiet=quiet):
+            if check := self._unasked(each, one, quiet=quiet):
                 found[key] = check
-            elif published:
-                asked[key] = published
+            elif each.published:
+                asked[key] = each.published
         specs = [each.spec for each in asked.values() if self._asks_iam(each, one)]
         refused = one.roles.ask_ahead(specs, self.targets.each)
-        for key, published in asked.items():
-            if key in refused:
-                continue
-            before = pairs[key][1]
-            record = self._record_in(published, before, one, scan=scans.get(key, Scan()))
-            if record.is_stored(before):
-                found[key] = self._record_check(published, record, one)
+        for key in (each for each in asked if each not in refused):
+            record = self._record_in(stored[key], one, scans.get(key, Scan()))
+            if record.is_stored(stored[key].records.get(target.account)):
+                found[key] = self._record_check(asked[key], record, one)
         return found
 
-    def _recheck_in(
-        self, key: MappingKey, target: Target, correlation_id: str, *, scan: Scan | None, thorough: bool
-    ) -> RecordCheck:
-        stored, one = self.revisions.read(key), self.targets.of(target)
-        published, account = stored.published, target.account
-        before = stored.records.get(account) or self.revisions.record(key, account)
-        quiet = not thorough and scan is not None and scan.counts == (0, 0)
-        check = self._unasked(published, before, one, quiet=quiet)
-        if check or published is None:
-            return check or RecordCheck()
-        record = self._made(one.roles, self._record_in(published, before, one, scan=scan), stored.control)
-        changed = False
-        if account == stored.home:
+    def _renew(
+        self, record: AccountRecord, before: AccountRecord | None, one: MappedTarget, correlation_id: str
+    ) -> bool:
+        """Write what is new of a record, and send the instances that need a reconcile; returns whether some do."""
+        target, mapping = one.target, record.mapping
+        if target.account == self.home.account:
             if not record.is_stored(before):
-                self.revisions.count(published, target.region, record.counts[target.region])
-        elif changed := self._write_record(account, record, before):
-            self.sender.send(FanOut.to(key, sorted(self._of_account(one))), correlation_id, lambda: True)
-        return replace(self._record_check(published, record, one), changed=changed)
+                self.revisions.count(mapping, target.region, record.counts[target.region])
+            return False
+        if changed := self._write_record(target.account, record, before):
+            self.sender.send(FanOut.to(mapping.key, sorted(self._of_account(one))), correlation_id, lambda: True)
+        return changed
 
     def _of_account(self, one: MappedTarget) -> dict[Target, MappedTarget]:
         account = one.target.account
@@ -605,10 +592,9 @@ class Publisher:
         # The record of the deployment's own account is kept by the row's own check.
         return one.target.account != self.home.account and self._is_in_scope(published, one)
 
-    def _unasked(
-        self, published: PublishedMapping | None, before: AccountRecord | None, one: MappedTarget, *, quiet: bool
-    ) -> RecordCheck | None:
+    def _unasked(self, stored: StoredMapping, one: MappedTarget, *, quiet: bool) -> RecordCheck | None:
         """The check of a mapping in another target, where it is known without IAM."""
+        published, before = stored.published, stored.records.get(one.target.account)
         if published is None:
             # Its row was never published, or its item is lost, and that must detach nothing.
             return RecordCheck()
@@ -621,11 +607,10 @@ class Publisher:
             return RecordCheck(in_effect=in_scope)
         return None
 
-    def _record_in(
-        self, published: PublishedMapping, before: AccountRecord | None, one: MappedTarget, *, scan: Scan | None
-    ) -> AccountRecord:
-        """The record that a mapping should have in a target's account, in the place of the one `before`."""
-        region = one.target.region
+    def _record_in(self, stored: StoredMapping, one: MappedTarget, scan: Scan | None) -> AccountRecord:
+        """The record that a mapping should have in a target's account."""
+        region, published, before = one.target.region, stored.published, stored.records.get(one.target.account)
+        assert published is not None  # otherwise there is nothing to record
         if before and one.target.account == self.home.account:
             return before.with_scan(region, frozenset(), self._scan(published, one, scan).counts)
         check = one.roles.check(published.spec) if self._asks_iam(published, one) else None
@@ -642,4 +627,4 @@ class Publisher:
     def _scan(self, mapping: PublishedMapping, one: MappedTarget, scan: Scan | None) -> Scan:
         if mapping.is_idle(self.now()):
             return Scan()
-        return scan or one.scanner.scan(mapping, mapping, self.now())
+        return scan or one.scanner.scan(Edit(mapping, mapping, self.now()))

@@ -69,10 +69,6 @@ class AccountRecord:
         return same and not mapping.suspended_because and self.counts.get(region) == (0, 0)
 
 
-type Pair = tuple[AccountRecord | None, AccountRecord | None]
-"""Of one mapping: what is in effect, and what is published for one account."""
-
-
 @dataclass(frozen=True, slots=True)
 class StoredMapping:
     """All that is stored of a mapping, from one consistent read.
@@ -133,23 +129,27 @@ class Revisions:
     store: Store
     home: str
 
-    def read(self, key: MappingKey) -> StoredMapping:
-        return self._stored(key, self.store.get(sorted(self._read_of(key))))
+    def read(self, key: MappingKey, account: str = "") -> StoredMapping:
+        """What is stored, with the record of one other account, if one is named."""
+        stored = self._stored(key, self.store.get(sorted(self._read_of(key))))
+        record = self.record(key, account) if account not in {"", self.home} else None
+        return replace(stored, records={account: record, **stored.records}) if record else stored
 
     def read_all(self, keys: Iterable[MappingKey]) -> dict[MappingKey, StoredMapping]:
         """The same of several, read together; a damaged one is left out."""
         items = self.store.get(sorted({at for key in keys for at in self._read_of(key)}))
         return self._undamaged(keys, lambda key: self._stored(key, items))
 
-    def in_account(self, keys: Iterable[MappingKey], account: str) -> dict[MappingKey, Pair]:
-        """What is in effect of several and what is published for one account, read together; not of damaged ones."""
-        places = {layout.published_key(key, each) for key in keys for each in (self.home, account)}
-        items = self.store.get(sorted(places))
+    def in_account(self, keys: Iterable[MappingKey], account: str) -> dict[MappingKey, StoredMapping]:
+        """Only the records of several for this account and the deployment's own, read together; not of damaged ones."""
+        places = {key: {each: layout.published_key(key, each) for each in (self.home, account)} for key in keys}
+        items = self.store.get(sorted({at for of_key in places.values() for at in of_key.values()}))
 
-        def record(key: MappingKey, account: str) -> AccountRecord | None:
-            return self._decoded(_record_from, items.get(layout.published_key(key, account)))
+        def stored(key: MappingKey) -> StoredMapping:
+            found = {each: self._decoded(_record_from, items.get(at)) for each, at in places[key].items()}
+            return StoredMapping(self.home, {each: record for each, record in found.items() if record})
 
-        return self._undamaged(keys, lambda key: (record(key, self.home), record(key, account)))
+        return self._undamaged(keys, stored)
 
     def _undamaged[T](self, keys: Iterable[MappingKey], read: Callable[[MappingKey], T]) -> dict[MappingKey, T]:
         found: dict[MappingKey, T] = {}

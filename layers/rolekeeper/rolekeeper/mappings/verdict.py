@@ -19,7 +19,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.window import counted
 from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Question, Reach, Spread
 from rolekeeper.mappings.findings import Finding
-from rolekeeper.mappings.impact import Impact, ImpactScanner, Scan, Side, gives_up, with_permissions, within_limits
+from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, gives_up, with_permissions, within_limits
 from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import Attributes, ParsedRow, changes, content, fingerprint, quote, row_of
 from rolekeeper.mappings.table import VERDICT, number_in
@@ -99,12 +99,6 @@ class RowSnapshot:
         home, unsent = self.stored.home, self.stored.unsent or refresh.entry is not None
         records = {**self.stored.records, home: replace(self.stored.records[home], mapping=refresh.mapping)}
         return replace(self, stored=replace(self.stored, records=records, unsent=unsent))
-
-    @property
-    def is_quiet(self) -> bool:
-        """Whether the row says what is published, and none of its instances is left to be sent."""
-        says_it = self.published is not None and self.parsed.spec == self.published.spec
-        return says_it and not self.stored.unsent
 
     @property
     def tombstone(self) -> PublishedMapping | None:
@@ -418,8 +412,8 @@ class Assessor:
         if same:
             spread = self._unchanged(snapshot, replace(candidate, revision=snapshot.revision), reach)
         else:
-            given = self._given(snapshot, candidate)
-            spread = self.targets.spread(candidate, snapshot.stored, reach, at=snapshot.at, given=given)
+            question = Question(snapshot.stored, snapshot.at, self._given(snapshot, candidate))
+            spread = self.targets.spread(candidate, reach, question)
         candidate, scan = spread.records[home].mapping, spread.scan
         if spread.reach.nowhere:
             return self.refuse(snapshot, Status.WAITING, (*spread.reach.why_not, *warnings))
@@ -523,7 +517,7 @@ class Assessor:
         """
         if not snapshot.trigger.recheck or snapshot.trigger.scan or published.is_idle(snapshot.at):
             return snapshot
-        scan = self.scanner.scan(published, published, snapshot.at)
+        scan = self.scanner.scan(Edit(published, published, snapshot.at))
         return replace(snapshot, trigger=replace(snapshot.trigger, scan=scan))
 
     def _refreshed(self, snapshot: RowSnapshot, published: PublishedMapping) -> Refresh | None:
@@ -554,18 +548,20 @@ class Assessor:
         """What is published already: other targets' own sweeps counted there, and this target's may have just now."""
         scan = snapshot.trigger.scan or Scan()
         if not (snapshot.trigger.scan or candidate.is_idle(snapshot.at)):
-            scan = self.scanner.scan(candidate, snapshot.stored.published, snapshot.at)
+            scan = self.scanner.scan(Edit(snapshot.stored.published, candidate, snapshot.at))
         carried = candidate.with_profile_id(candidate.profile_id, scan.profile_ids)
         records = self.targets.records(carried, snapshot.stored, reach)
-        return Spread(reach, records, scan.including(*self.targets.counted(snapshot.stored)))
+        matched, foreign = self.targets.counted(snapshot.stored)
+        return Spread(reach, records, replace(scan, matched=scan.matched + matched, foreign=scan.foreign + foreign))
 
     def _compared(self, snapshot: RowSnapshot, impact: Impact, spread: Spread) -> Impact:
         """What a candidate, or a tombstone, would do in all accounts, with permissions."""
-        sides: dict[str, Side] = {}
-        for account, record in spread.records.items():
-            if account in self.targets.accounts:
-                gives = account in spread.reach.usable
-                sides[account] = self.targets.side(account, record, snapshot.stored, gives=gives)
+        usable = spread.reach.usable
+        sides = {
+            account: self.targets.side(account, record, snapshot.stored, gives=account in usable)
+            for account, record in spread.records.items()
+            if account in self.targets.accounts
+        }
         limits = self.scanner.limits
         changed = [target for target, changes in spread.shares.items() if changes]
         return within_limits(
@@ -618,7 +614,7 @@ class Assessor:
         tombstone = snapshot.tombstone
         assert tombstone is not None  # something is published
         why = "its row was deleted" + (", as approved" if snapshot.approves(tombstone) else "")
-        spread = self.targets.spread(tombstone, snapshot.stored, Reach(), at=snapshot.at)
+        spread = self.targets.spread(tombstone, Reach(), Question(snapshot.stored, snapshot.at))
         impact = self._compared(snapshot, spread.scan.impact, spread)
         why = "; ".join([why, *spread.reach.words("", "removes")])
         removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
@@ -661,7 +657,7 @@ class Assessor:
             return None
         # Without the count the row still says what is wrong with it; the sweep counts again.
         with suppress(AwsRefusalError):
-            found = self.scanner.scan(snapshot.published, snapshot.published, snapshot.at).published_matched
+            found = self.scanner.scan(Edit(snapshot.published, snapshot.published, snapshot.at)).published_matched
             return found + self.targets.counted(snapshot.stored)[0]
         return None
 

@@ -55,7 +55,8 @@ class Store:
             PermanentError: AWS refused the read, or more than MOST_REFUSED keys of it.
         """
         found: dict[Key, Item] = {}
-        batches = [list(each) for each in batched(filter(_can_exist, keys), BATCH_KEYS)][::-1]
+        possible = (key for key in keys if layout.is_partition(key[0]))
+        batches = [list(each) for each in batched(possible, BATCH_KEYS)][::-1]
         while batches:
             batch = batches.pop()
             try:
@@ -168,10 +169,6 @@ def batch_get(
             return found
     unread = f"{len(wanted)} keys were not read after {len(UNPROCESSED_WAITS)} more attempts"
     raise RetryableError("UnprocessedKeys", unread, "dynamodb:BatchGetItem", resource=table)
-
-
-def _can_exist(key: Key) -> bool:
-    return layout.is_partition(key[0])
 
 
 def _key(key: Key) -> dict[str, Any]:
