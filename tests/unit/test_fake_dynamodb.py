@@ -179,7 +179,7 @@ def state_steps(draw: st.DrawFn) -> Step:
     return Step("last", (pk, prefix, limit), lambda at: at.store.last(pk, prefix, limit))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     st.lists(items().map(layout.to_attributes), max_size=6),
     st.lists(state_steps(), min_size=4, max_size=14),
