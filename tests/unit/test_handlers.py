@@ -109,15 +109,9 @@ def test_two_messages_for_one_instance_are_one_reconcile(desk: MappingsFixture) 
     "message",
     [
         "not json",
-        "[]",
-        "{}",
         pytest.param("[" * 100_000, id="nested too deeply"),
         sample("tags-changed-volume"),
-        sample("sweep"),
-        sample("permission-missing"),
         {**sample("instance-running"), "account": "999999999999"},
-        {**sample("instance-running"), "detail": {"instance-id": "../../etc", "state": "running"}},
-        {**sample("tags-changed"), "resources": []},
     ],
 )
 def test_what_names_no_instance_of_ours_is_dropped_and_logged(desk: MappingsFixture, message: Any) -> None:

@@ -326,11 +326,6 @@ def test_a_wrong_number_changes_nothing_and_is_told(desk: MappingsFixture, numbe
     assert desk.gives(TAG) == ("web", 1)
 
 
-def test_a_number_where_nothing_is_held_is_told(desk: MappingsFixture) -> None:
-    desk.approve(TAG, 7)
-    assert desk.shows(TAG) == ("Published", "approve is 7, but nothing is held", 1)
-
-
 def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.sign(TAG, 2)
