@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.account import ACCOUNT, HOME, mapping_key
 from fixtures.mappings import MappingsFixture
-from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization, wired_organization
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, daily_event, new_organization, wired_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.publish import RecordCheck
@@ -282,14 +282,14 @@ def test_from_its_daily_event_to_its_sweep_an_account_gets_and_loses_a_role(monk
     with wired_organization(monkeypatch) as organization:
         desk = OrganizationDesk(organization)
         organization.spoke(SPOKE).profile("web")
-        organization.batch(present(SPOKE))
+        organization.batch(daily_event(SPOKE))
         desk.edit(TAG, role="web", units={WEB})
         instance = organization.spoke(SPOKE).running(workload="web")
         carried = []
         for unit in (WEB, DATA, WEB):
             organization.say_unit(SPOKE, unit)
             organization.wait(days=1)
-            organization.batch(present(SPOKE))
+            organization.batch(daily_event(SPOKE))
             task = {"task": "sweep", "id": "s", "target": {"account": SPOKE.account, "region": SPOKE.region}}
             assert organization.scheduled(task)["mappings_changed"] == 1
             carried.append(reconciled(desk, instance, SPOKE))
@@ -300,23 +300,10 @@ def test_what_the_spoke_of_the_hubs_own_account_says_is_not_taken(monkeypatch: p
     own = Target(ACCOUNT, "eu-west-1")
     with wired_organization(monkeypatch) as organization:
         organization.say_unit(own, WEB)
-        assert organization.batch(present(own)) == []
+        assert organization.batch(daily_event(own)) == []
         served = organization.app().registry.get(own)
         assert served is not None
         assert served.unit == ""
-
-
-def present(target: Target) -> dict[str, Any]:
-    """A spoke's daily event."""
-    rule = f"arn:aws:events:{target.region}:{target.account}:rule/rolekeeper-present"
-    return {
-        "source": "aws.events",
-        "detail-type": "Scheduled Event",
-        "account": target.account,
-        "region": target.region,
-        "resources": [rule],
-        "detail": {},
-    }
 
 
 # ---- without an organization ----
