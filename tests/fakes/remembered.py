@@ -29,9 +29,13 @@ class Remembered:
     def _all_pages(self, operation: str) -> Callable[..., Any]:
         return lambda **asked: self._client.get_paginator(operation).paginate(**asked)
 
+    def forget(self) -> None:
+        """What was written past the client."""
+        self._pages.clear()
+
     def _forget(self, model: Any, **_: object) -> None:
         if not model.name.startswith(("Get", "List")):
-            self._pages.clear()
+            self.forget()
 
     def _answer(self, name: str, **asked: Any) -> Any:
         (found,) = self._read(name, lambda **these: [getattr(self._client, name)(**these)], **asked)

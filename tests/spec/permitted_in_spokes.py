@@ -161,12 +161,4 @@ SENDS = [
     *may_not(ROLES, "events:PutRule events:PutTargets events:DisableRule", "rule"),
 ]
 
-SECTIONS = {
-    "who may be one of the roles": TRUST,
-    "what the reader sees": READS,
-    "what the changer changes": CHANGES,
-    "what the changer changes, with TakeOver": TAKE_OVER,
-    "which roles the changer passes": PASSES,
-    "where forwarder and notifier send": SENDS,
-}
-CASES = [case for section in SECTIONS.values() for case in section]
+CASES = [*TRUST, *READS, *CHANGES, *TAKE_OVER, *PASSES, *SENDS]

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from rolekeeper import telemetry
@@ -13,9 +14,14 @@ ROOT = Path(__file__).parents[2]
 LAYER = ROOT / "layers/rolekeeper/rolekeeper"
 
 
+@cache
+def _nodes(module: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(module.read_text())))
+
+
 def parsed(*modules: Path) -> Iterator[ast.AST]:
     for module in modules:
-        yield from ast.walk(ast.parse(module.read_text()))
+        yield from _nodes(module)
 
 
 def constants(node: ast.expr | None) -> set[str]:

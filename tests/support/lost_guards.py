@@ -18,12 +18,10 @@ def answered_otherwise(
     cases: Sequence[Case],
     today: Mapping[bool, Deployment],
     asked_of: Callable[[Case, Deployment], tuple[Request, Policies]],
-) -> list[str]:
-    """The cases that IAM answers otherwise than they say, with its answer; the rest is as in `unnoticed`."""
+) -> list[Case]:
+    """The cases that IAM answers otherwise than they say; the rest is as in `unnoticed`."""
     answers = simulate([asked_of(case, today[case.takes_over]) for case in cases])
-    return [
-        f"{case}: {answer}" for case, answer in zip(cases, answers, strict=True) if answer.allowed is not case.allowed
-    ]
+    return [case for case, answer in zip(cases, answers, strict=True) if answer.allowed is not case.allowed]
 
 
 def unnoticed(

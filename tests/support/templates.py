@@ -1,7 +1,9 @@
 """Reading CloudFormation templates with their short tags."""
 
+import pickle
 import re
 from collections.abc import Collection, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,14 @@ def _short_tag(loader: yaml.CSafeLoader, suffix: str, node: yaml.Node) -> dict[s
 _Loader.add_multi_constructor("!", _short_tag)
 
 
+@cache
+def _read(path: str) -> bytes:
+    return pickle.dumps(yaml.load((ROOT / path).read_text(), Loader=_Loader))
+
+
 def load(path: str = "template.yaml") -> Any:
-    """A template of this repository; `path` is from its top."""
-    return yaml.load((ROOT / path).read_text(), Loader=_Loader)
+    """A template of this repository, a copy of the caller's own; `path` is from its top."""
+    return pickle.loads(_read(path))
 
 
 def of_type(kind: str, path: str = "template.yaml") -> dict[str, Any]:

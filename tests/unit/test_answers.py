@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 from unittest.mock import Mock
 from xml.etree import ElementTree as ET
@@ -68,15 +69,23 @@ class _Raw(io.BytesIO):
 def asked(call: Call, body: str, status: int = 200, *, quickly: bool = True) -> Any:
     """What the SDK gives for an answer with these bytes."""
     service, operation, arguments = call
+    made = client(service, quickly=quickly)
+    headers: Any = {"x-amzn-requestid": "r-3"}
+    answer: Any = lambda **_: AWSResponse("https://aws", status, headers, _Raw(body.encode()))  # noqa: E731  # a hook
+    made.meta.events.register("before-send", answer, unique_id="answer")
+    try:
+        return getattr(made, operation)(**arguments)
+    finally:
+        made.meta.events.unregister("before-send", unique_id="answer")
+
+
+@cache
+def client(service: str, *, quickly: bool) -> Any:
     session = botocore.session.Session()
     session.set_credentials("a", "b")
     if quickly:
         parse_quickly(session.register)
-    client = session.create_client(service, "eu-west-1")
-    headers: Any = {"x-amzn-requestid": "r-3"}
-    answer: Any = lambda **_: AWSResponse("https://aws", status, headers, _Raw(body.encode()))  # noqa: E731  # a hook
-    client.meta.events.register("before-send", answer)
-    return getattr(client, operation)(**arguments)
+    return session.create_client(service, "eu-west-1")
 
 
 def read(name: str, value: Any) -> Any:

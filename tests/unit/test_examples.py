@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,14 @@ def _statements(role: str) -> list[dict[str, Any]]:
     return [s for policy in ROLES[role][1]["Policies"] for s in policy["PolicyDocument"]["Statement"]]
 
 
+@cache
+def _table_of_actions() -> Any:
+    return json.loads(resources.files("cfnlint").joinpath("data/AdditionalSpecs/Policies.json").read_text())
+
+
 def _knows_a_resource(action: str) -> bool:
     """Whether AWS lets an action be narrowed to a resource, by the table that cfn-lint takes from AWS."""
-    table = json.loads(resources.files("cfnlint").joinpath("data/AdditionalSpecs/Policies.json").read_text())
+    table = _table_of_actions()
     service, name = action.split(":")
     return bool(table[service]["Actions"][name.lower()].get("Resources"))
 

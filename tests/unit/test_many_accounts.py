@@ -23,14 +23,18 @@ from rolekeeper.storage import layout
 from support.grants import allow, policy
 
 
-@pytest.fixture(params=[publish.ASKED, 0], ids=["few", "by-account"])
+@pytest.fixture
 def desk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[OrganizationDesk]:
-    """Stories hold whether one run judges a row, or a run for each account asks there."""
-    monkeypatch.setattr(publish, "ASKED", request.param)
+    """One run judges a row, or a run for each account asks there: that both find the same is in `test_findings`."""
+    monkeypatch.setattr(publish, "ASKED", getattr(request, "param", publish.ASKED))
     with new_organization() as organization:
         yield OrganizationDesk.of_three(organization)
 
 
+either_way = pytest.mark.parametrize("desk", [publish.ASKED, 0], ids=["few", "by-account"], indirect=True)
+
+
+@either_way
 def test_a_row_is_published_for_each_account_with_its_own_profile(desk: OrganizationDesk) -> None:
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
     published = desk.in_effect(TAG)
@@ -80,6 +84,7 @@ def lose(place: FakeAccount, role: str = "web") -> None:
     del place.profiles[role]
 
 
+@either_way
 def test_an_account_without_the_role_is_named_and_its_instances_stay_as_they_are(desk: OrganizationDesk) -> None:
     lose(desk.spoke(OTHER))
     instance = desk.launched(1, OTHER)[0]
@@ -91,6 +96,7 @@ def test_an_account_without_the_role_is_named_and_its_instances_stay_as_they_are
     assert (outcome.decision.code, desk.spoke(OTHER).carries(instance)) == ("suspended", "")
 
 
+@either_way
 def test_a_role_that_no_account_has_is_rejected_once_for_all(desk: OrganizationDesk) -> None:
     assert desk.edit(TAG, role="wbe").status is Status.REJECTED
     reason = (
@@ -211,6 +217,7 @@ def test_an_account_that_leaves_the_scope_gives_the_role_back(desk: Organization
 # ---- targets that give no answer ----
 
 
+@either_way
 def test_an_account_that_refuses_holds_nothing_up_and_its_record_stays_as_it_was(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     desk.organization.refuse(OTHER)
@@ -267,6 +274,7 @@ def make_api(desk: OrganizationDesk) -> None:
         desk.spoke(target).profile("api")
 
 
+@either_way
 @pytest.mark.parametrize("call", ["GetRole", "GetInstanceProfile", "DescribeInstances"])
 def test_a_target_that_throttles_is_left_to_its_sweep(desk: OrganizationDesk, call: str) -> None:
     desk.edit(TAG, role="web")
@@ -278,6 +286,7 @@ def test_a_target_that_throttles_is_left_to_its_sweep(desk: OrganizationDesk, ca
     assert (desk.published_for(SPOKE.account).revision, desk.published_for(OTHER.account).revision) == (1, 2)
 
 
+@either_way
 def test_where_nobody_answers_the_row_waits(desk: OrganizationDesk) -> None:
     desk.organization.refuse(OTHER)
     assert desk.edit(TAG, role="web", accounts={OTHER.account}).status is Status.WAITING
@@ -286,10 +295,7 @@ def test_where_nobody_answers_the_row_waits(desk: OrganizationDesk) -> None:
     assert desk.recheck(TAG).status is Status.PUBLISHED
 
 
-def test_an_account_that_refuses_is_asked_once_in_an_invocation(
-    desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publish, "ASKED", 20)
+def test_an_account_that_refuses_is_asked_once_in_an_invocation(desk: OrganizationDesk) -> None:
     desk.organization.refuse(OTHER)
     app = desk.app()
     for tag in (TAG, "team=a", "team=b"):
@@ -312,6 +318,7 @@ def test_the_hubs_own_table_refusing_is_no_fault_of_a_target(desk: OrganizationD
 # ---- deletions ----
 
 
+@either_way
 def test_a_tombstone_is_written_whatever_its_account_answers(desk: OrganizationDesk) -> None:
     """What an instance is tagged with later must give it no role of a mapping that is gone."""
     desk.edit(TAG, role="web")
@@ -391,6 +398,7 @@ def test_what_would_change_is_counted_over_all_targets(desk: OrganizationDesk) -
     assert desk.published_for(SPOKE.account).revision == 1
 
 
+@either_way
 @pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances"])
 def test_a_held_edit_stays_held_while_an_account_gives_no_answer(desk: OrganizationDesk, call: str) -> None:
     """Its instances count as none then, as nothing is published for it yet."""
@@ -406,6 +414,7 @@ def test_a_held_edit_stays_held_while_an_account_gives_no_answer(desk: Organizat
     assert desk.served(TAG) is None
 
 
+@either_way
 def test_the_share_of_one_target_is_a_limit_too(desk: OrganizationDesk) -> None:
     """Of all instances two are few, and of the ten in one Region they are too many."""
     desk.limits = Limits(1, 10)
@@ -429,6 +438,7 @@ def test_as_many_in_a_large_target_need_no_approval(desk: OrganizationDesk) -> N
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
 
 
+@either_way
 @pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances"])
 def test_where_nobody_answers_what_was_counted_last_counts_as_changed(desk: OrganizationDesk, call: str) -> None:
     """Else an edit that is too large would be in effect there after the next sweep, without approval."""
@@ -468,6 +478,7 @@ def test_what_leaves_the_scope_where_nobody_answers_counts_as_detached(desk: Org
     assert "replace 0 and detach 3 instances" in desk.shows(TAG)[1]
 
 
+@either_way
 @pytest.mark.parametrize("silent", [False, True], ids=["", "silent"])
 def test_what_an_edit_takes_later_counts_in_all_targets(desk: OrganizationDesk, *, silent: bool) -> None:
     fleet = desk.launched(3, OTHER)
@@ -482,6 +493,7 @@ def test_what_an_edit_takes_later_counts_in_all_targets(desk: OrganizationDesk, 
     assert f"at {ends:%Y-%m-%dT%H:%M:%SZ}, when it expires, attach 0, replace 0 and detach 3" in desk.shows(TAG)[1]
 
 
+@either_way
 @pytest.mark.parametrize("silent", [False, True], ids=["", "silent"])
 def test_roles_that_were_kept_out_of_the_scope_count_when_they_are_kept_no_longer(
     desk: OrganizationDesk, *, silent: bool
@@ -512,6 +524,7 @@ def test_what_would_change_is_never_more_than_there_is(desk: OrganizationDesk) -
     assert "of the 4 in 222222222222/eu-west-1 it would change 4" in desk.shows(TAG)[1]
 
 
+@either_way
 def test_a_severe_permission_in_one_account_is_held(desk: OrganizationDesk) -> None:
     desk.world.allow_broad_roles = True
     desk.spoke(OTHER).clients["iam"].inline["web"] = policy(allow("*"))
@@ -519,6 +532,7 @@ def test_a_severe_permission_in_one_account_is_held(desk: OrganizationDesk) -> N
     assert "give severe permissions: administrator access (*) on *" in desk.shows(TAG)[1]
 
 
+@either_way
 def test_permissions_are_compared_by_the_policies_of_each_account(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     key = desk.spoke(OTHER).key(desk.launched(1, OTHER)[0])
@@ -530,6 +544,7 @@ def test_permissions_are_compared_by_the_policies_of_each_account(desk: Organiza
     assert verdict.impact.difference.gained == ("s3:GetObject on *",)
 
 
+@either_way
 def test_a_conflict_in_another_account_refuses_the_row(desk: OrganizationDesk) -> None:
     desk.role("api")
     desk.spoke(SPOKE).profile("api")
@@ -556,10 +571,7 @@ def test_a_conflict_with_a_mapping_that_an_account_has_in_an_older_revision(desk
 # ---- counts ----
 
 
-def test_a_row_that_is_rejected_shows_what_is_governed_everywhere(
-    desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(publish, "ASKED", 20)  # a run of its own counts anew
+def test_a_row_that_is_rejected_shows_what_is_governed_everywhere(desk: OrganizationDesk) -> None:
     desk.launched(2)
     desk.world.running(workload="web")
     desk.edit(TAG, role="web")
@@ -692,6 +704,7 @@ def test_while_only_observing_no_profile_is_made(desk: OrganizationDesk) -> None
     assert "web" not in place.profiles
 
 
+@either_way
 def test_a_profile_that_may_not_be_made_leaves_the_account_to_its_sweep(desk: OrganizationDesk) -> None:
     unprofiled(desk).calls.before("CreateInstanceProfile", refusing("AccessDenied"))
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED

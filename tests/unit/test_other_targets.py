@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from fixtures.account import HOME, FakeAccount, refusing
-from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, daily_event, wired_organization
 from rolekeeper.fleet.targets import Registry, ServedTarget
 from rolekeeper.instances.reconcile import Pace
 from rolekeeper.instances.requests import DroppedError, present, require_ours
@@ -19,18 +19,7 @@ from rolekeeper.storage import layout
 
 HALF_A_MINUTE = 30  # seconds in which a batch begins; what is left by then is retried (docs/decisions.md)
 
-# The daily event of a spoke, as the hub's bus has it.
-PRESENT: dict[str, Any] = {
-    "version": "0",
-    "id": "6f1e2d3c-0000-4000-8000-000000000017",
-    "detail-type": "Scheduled Event",
-    "source": "aws.events",
-    "account": SPOKE.account,
-    "time": "2026-03-02T09:50:00Z",
-    "region": SPOKE.region,
-    "resources": [f"arn:aws:events:{SPOKE.region}:{SPOKE.account}:rule/rolekeeper-present"],
-    "detail": {},
-}
+PRESENT = daily_event(SPOKE)
 
 
 @pytest.fixture

@@ -100,10 +100,15 @@ def test_no_request_is_asked_twice() -> None:
     assert len(CASES) >= 150
 
 
+@functools.cache
+def _otherwise() -> list[Case]:
+    return answered_otherwise(CASES, _today(), _asked)
+
+
 @needs_node
 @pytest.mark.parametrize("section", SECTIONS)
 def test_a_role_may_do_what_its_function_does_and_no_more(section: str) -> None:
-    assert answered_otherwise(SECTIONS[section], _today(), _asked) == []
+    assert [str(each) for each in _otherwise() if each in SECTIONS[section]] == []
 
 
 # What can be lost without a request that tells, and why.

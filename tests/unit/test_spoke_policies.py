@@ -4,10 +4,8 @@ import functools
 from collections import Counter
 from typing import Any
 
-import pytest
-
 from spec.permitted import KEYS, Case
-from spec.permitted_in_spokes import CASES, HUB, OPERATORS, ROLES, SECTIONS, SPOKE_PLACES
+from spec.permitted_in_spokes import CASES, HUB, OPERATORS, ROLES, SPOKE_PLACES
 from support.deployment import Deployment, deployment, translated
 from support.lost_guards import answered_otherwise, unnoticed
 from support.policy_simulation import ACCOUNT, FULL_ACCESS, REGION, Document, Policies, Request, needs_node
@@ -51,9 +49,8 @@ def test_no_request_is_asked_twice() -> None:
 
 
 @needs_node
-@pytest.mark.parametrize("section", SECTIONS)
-def test_a_spokes_role_may_do_what_the_hub_needs_and_no_more(section: str) -> None:
-    assert answered_otherwise(SECTIONS[section], _today(), _asked) == []
+def test_a_spokes_role_may_do_what_the_hub_needs_and_no_more() -> None:
+    assert list(map(str, answered_otherwise(CASES, _today(), _asked))) == []
 
 
 # What can be lost without a request that tells, and why.

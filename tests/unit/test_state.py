@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from fakes.calls import Calls
-from fakes.dynamodb import FakeDynamoDB
 from fixtures.account import ACCOUNT, FakeAccount
-from fixtures.state_table import STATE_TABLE, table_keys
+from fixtures.state_table import STATE_TABLE
+from fixtures.workers import state_table
 from rolekeeper.aws.errors import ConflictError, CorruptItemError, PermanentError, RetryableError
 from rolekeeper.mappings.revisions import Revisions, StoredMapping
 from rolekeeper.model.instance import (
@@ -32,26 +32,16 @@ class Table:
 
     def __init__(self) -> None:
         self.calls = Calls()
-        self.client = FakeDynamoDB({STATE_TABLE: table_keys("StateTable")}, self.calls)
+        self.client = state_table(self.calls)
         self.slept: list[float] = []
         client: Any = self.client
         self.store = Store(client, STATE_TABLE, history_days=30, sleep=self.slept.append)
         self.state = State(self.store, ACCOUNT, lambda pin: pin)
         self.revisions = Revisions(self.store, ACCOUNT)
 
-    def put(self, key: layout.Key, **attributes: Any) -> None:
-        """Put an item as it is."""
-        pk, sk = key
-        self.client.put_item(TableName=STATE_TABLE, Item=layout.to_attributes({"pk": pk, "sk": sk, **attributes}))
-
     def item(self, key: layout.Key) -> layout.Item:
-        """An item as it is, without its key; empty where there is none."""
-        pk, sk = key
-        answer = self.client.get_item(
-            TableName=STATE_TABLE, Key=layout.to_attributes({"pk": pk, "sk": sk}), ConsistentRead=True
-        )
-        item = layout.from_attributes(answer.get("Item", {}))
-        return {name: value for name, value in item.items() if name not in ("pk", "sk")}
+        """An item as it is, without its key."""
+        return {name: value for name, value in self.store.get([key])[key].items() if name not in ("pk", "sk")}
 
     @property
     def record(self) -> InstanceRecord:
