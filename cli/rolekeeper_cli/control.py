@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
 
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import yes_to_all
+from rolekeeper_cli.arguments import together, yes_to_all
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.wait import tell_followed
@@ -16,19 +16,16 @@ from rolekeeper_cli.wait import tell_followed
 _AS_DEPLOYED = "deployed"
 
 
-def _switches(function: Callable[..., ExitCode]) -> Callable[..., ExitCode]:
-    for option in (
-        click.option(
-            "--wait",
-            is_flag=True,
-            help="Wait for what follows: until instances carry what they should, or, if changes stop, until EC2 has "
-            "finished those that it began.",
-        ),
-        yes_to_all,
-        click.option("--reason", default="", metavar="TEXT", help="Why, for the mail and the history."),
-    ):
-        function = option(function)
-    return function
+_switches = together(
+    click.option("--reason", default="", metavar="TEXT", help="Why, for the mail and the history."),
+    yes_to_all,
+    click.option(
+        "--wait",
+        is_flag=True,
+        help="Wait for what follows: until instances carry what they should, or, if changes stop, until EC2 has "
+        "finished those that it began.",
+    ),
+)
 
 
 @command("pause", "rolekeeper pause", "rolekeeper pause --yes --reason 'wrong roles on web'")

@@ -64,7 +64,7 @@ _LAYOUT = Layout(
 @click.option("--dry-run", is_flag=True, help="Show what is there, and leave it.")
 @yes
 @click.option("--wait/--no-wait", default=True, help="Wait until all of them are sent. It waits by default.")
-def redrive(*, dry_run: bool, yes: bool, wait: bool) -> ExitCode:
+def redrive(*, dry_run: bool, yes: bool, wait: bool) -> None:
     """Send dead letters to the work queue again.
 
     First it shows what is there, and asks. It is always safe: a message is a hint, and the truth is read again.
@@ -83,11 +83,11 @@ def redrive(*, dry_run: bool, yes: bool, wait: bool) -> ExitCode:
     )
     if not count:
         terminal.say("The dead-letter queue is empty: nothing to do.")
-        return ExitCode.DONE
+        return
     if count > len(documents):
         terminal.say(f"and about {count - len(documents):,} more")
     if dry_run:
-        return ExitCode.DONE
+        return
     terminal.confirm(f"Send all {count:,} to the work queue? Fix the cause first, or they come back.", yes=yes)
     task = queue.move()
     if wait:
@@ -95,4 +95,3 @@ def redrive(*, dry_run: bool, yes: bool, wait: bool) -> ExitCode:
         terminal.say(f"Sent to the work queue: {moved:,}.")
     else:
         terminal.say("They are being sent to the work queue.")
-    return ExitCode.DONE

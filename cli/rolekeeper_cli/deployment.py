@@ -12,6 +12,7 @@ from threading import Lock
 from typing import Any, Self
 
 import boto3
+from botocore import xform_name
 from botocore.config import Config
 
 from rolekeeper.app import App
@@ -263,6 +264,18 @@ class Deployment:
         self.sleep(max(0.0, self._called.get(name, 0.0) + every - self.now().timestamp()))
         self._called[name] = self.now().timestamp()
 
+    def ask(self, action: str, of: str, **asked: Any) -> Any:
+        """AWS's answer to an action such as `iam:GetRole`, in the own account; `of` is what an error names."""
+        service, _, operation = action.partition(":")
+        with classified(action, of):
+            return getattr(self._shared(service), xform_name(operation))(**asked)
+
+    def pages(self, action: str, of: str, **asked: Any) -> list[Mapping[str, Any]]:
+        """All pages of the answer, as `ask`."""
+        service, _, operation = action.partition(":")
+        with classified(action, of):
+            return list(self._shared(service).get_paginator(xform_name(operation)).paginate(**asked))
+
     def looks(self, every: float, patience: float, *, most: float = 0) -> Iterator[Patience]:
         """One turn for each look, at most one in `every` seconds. The caller leaves the loop.
 
@@ -326,10 +339,8 @@ class Deployment:
             ConfigurationError: the stack has none of that name: it is of another version.
         """
         try:
-            with classified("cloudformation:DescribeStackResource", self.stack.name):
-                answer = self.client("cloudformation").describe_stack_resource(
-                    StackName=self.stack.name, LogicalResourceId=name
-                )
+            stack = self.stack.name
+            answer = self.ask("cloudformation:DescribeStackResource", stack, StackName=stack, LogicalResourceId=name)
         except PermanentError as error:
             if error.code != "ValidationError":
                 raise
@@ -342,8 +353,7 @@ class Deployment:
         return found
 
     def _ask_caller(self) -> Caller:
-        with classified("sts:GetCallerIdentity", "*"):
-            answer = self.client("sts").get_caller_identity()
+        answer = self.ask("sts:GetCallerIdentity", "*")
         return Caller(answer["Arn"], answer["UserId"], answer["Account"], partition=answer["Arn"].split(":")[1])
 
     @cached_property

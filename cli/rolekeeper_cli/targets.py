@@ -12,7 +12,7 @@ import click
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes, yes
 from rolekeeper_cli.command import Group, deployment
-from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.layout import Column, Layout
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     help="With --missing, the Regions to look at. Default: those that targets are in.",
 )
 @click.pass_context
-def group(context: click.Context, regions: str | None, *, missing: bool) -> ExitCode:
+def group(context: click.Context, regions: str | None, *, missing: bool) -> None:
     """List the accounts and Regions that the deployment looks after.
 
     Its own first, then each that a spoke reports from: whether all is well there, the spoke's version (marked where it
@@ -55,7 +55,6 @@ def group(context: click.Context, regions: str | None, *, missing: bool) -> Exit
         there = deployment()
         documents = uses.targets.documents(there)
         render.show_list(LAYOUT, documents, empty=str, total=lambda: _total(there, documents))
-    return ExitCode.DONE
 
 
 @group.command("forget", examples=["rolekeeper targets forget 111111111111/eu-west-1 --yes"])
@@ -66,7 +65,7 @@ def group(context: click.Context, regions: str | None, *, missing: bool) -> Exit
     help="The target, as 111111111111/eu-west-1.",
 )
 @yes
-def forget(target: str, *, yes: bool) -> ExitCode:
+def forget(target: str, *, yes: bool) -> None:
     """Take a target out of the list.
 
     For one whose spoke is removed: nothing is changed or swept there from then on. Its instances keep their roles, and
@@ -83,7 +82,6 @@ def forget(target: str, *, yes: bool) -> ExitCode:
     terminal.confirm(f"Forget {target}?", yes=yes)
     uses.targets.forget(there, target)
     render.show({"forgotten": target}, lambda: terminal.line(f"{target} is forgotten."))
-    return ExitCode.DONE
 
 
 # ---- accounts and Regions without a spoke ----

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from rolekeeper.aws.errors import classified
 from rolekeeper.model.problem import Kind, Remedy, advice, typed
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import FLEET_NEWS
@@ -108,8 +107,7 @@ def dead_letters(deployment: DoctorDeployment) -> Findings:
 
 
 def _counts(deployment: DoctorDeployment, url: str) -> list[int]:
-    with classified("sqs:GetQueueAttributes", url):
-        answer = deployment.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=list(_PARTS))
+    answer = deployment.ask("sqs:GetQueueAttributes", url, QueueUrl=url, AttributeNames=list(_PARTS))
     return [int(answer["Attributes"][each]) for each in _PARTS]
 
 
@@ -117,17 +115,18 @@ def _oldest_seconds(deployment: DoctorDeployment) -> float | None:
     """The age of the work queue's oldest message, by CloudWatch's last datapoint; SQS itself has no such attribute."""
     name = deployment.output("WorkQueue").rsplit("/", 1)[-1]
     now = deployment.now()
-    with classified("cloudwatch:GetMetricStatistics", name):
-        points = deployment.client("cloudwatch").get_metric_statistics(
-            Namespace="AWS/SQS",
-            MetricName="ApproximateAgeOfOldestMessage",
-            Dimensions=[{"Name": "QueueName", "Value": name}],
-            StartTime=now - _LOOK_BACK,
-            EndTime=now,
-            Period=60,
-            Statistics=["Maximum"],
-        )["Datapoints"]
-    last = max(points, key=lambda each: each["Timestamp"], default=None)
+    answer = deployment.ask(
+        "cloudwatch:GetMetricStatistics",
+        name,
+        Namespace="AWS/SQS",
+        MetricName="ApproximateAgeOfOldestMessage",
+        Dimensions=[{"Name": "QueueName", "Value": name}],
+        StartTime=now - _LOOK_BACK,
+        EndTime=now,
+        Period=60,
+        Statistics=["Maximum"],
+    )
+    last = max(answer["Datapoints"], key=lambda each: each["Timestamp"], default=None)
     return float(last["Maximum"]) if last else None
 
 
@@ -170,7 +169,8 @@ def _bad(deployment: DoctorDeployment, found: list[dict[str, Any]]) -> Iterator[
             remedy = advice(removed, typed(f"rolekeeper targets forget {name}"))
             since = each["problem_since"]
             lasts = since is None or now - since > interval
-            yield (fail if lasts else warn)(f"target {name}{_since(since)}: {each['reason']}", remedy)
+            when = f" since {since:{_TIME}}" if since else ""
+            yield (fail if lasts else warn)(f"target {name}{when}: {each['reason']}", remedy)
         elif each["state"] == UNKNOWN:
             deploy = "deploy a spoke there, or delete the rule there that sends events to the hub's bus"
             yield warn(f"unknown target {name}: {each['reason']}", deploy)
@@ -193,7 +193,3 @@ def _version(target: Mapping[str, Any], hub: str, name: str) -> Iterator[Finding
         yield warn(f"{what}: neighbouring versions work together, others may not", remedy)
     else:
         yield fail(f"{what}: only neighbouring versions work together", remedy)
-
-
-def _since(at: datetime | None) -> str:
-    return f" since {at:%Y-%m-%d %H:%M UTC}" if at else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.aws import Ec2
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NotFoundError, classified
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NotFoundError
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Access, Ownership
 from rolekeeper_cli import installed, render, terminal
@@ -31,7 +31,7 @@ from rolekeeper_cli.deploying.stack import (
     versions,
 )
 from rolekeeper_cli.deployment import Deployment, parameters_of
-from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode, UsageError
+from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.tables import show_table
 from rolekeeper_cli.uses.files import content
 
@@ -88,11 +88,10 @@ def ask_hub(hub: Deployment, asked: Parameters | None = None) -> Hub:
 
 def _from_root(hub: Deployment, unit: str) -> str:
     """A unit after those that it is below, from the root, where the caller may ask the organization."""
-    path, client = unit.split("/"), hub.client("organizations")
+    path = unit.split("/")
     try:
         while not path[0].startswith("r-"):
-            with classified(_PARENTS, path[0]):
-                [parent] = client.list_parents(ChildId=path[0])["Parents"]
+            [parent] = hub.ask(_PARENTS, path[0], ChildId=path[0])["Parents"]
             path.insert(0, parent["Id"])
     except AwsRefusalError as error:
         why = "you aren't allowed" if isinstance(error, AccessDeniedError) else f"{error.code} is the answer to"
@@ -162,7 +161,7 @@ class Planned:
 
 def deploy(
     places: Sequence[Deployment], hub: Hub | None, own: Parameters, *, yes: bool, dry_run: bool, allow_downgrade: bool
-) -> ExitCode:
+) -> None:
     """Show what would change in each Region, ask, and change it, the home Region first.
 
     `places` are the account's Regions, as deployments of the spoke's stack. Parameters that neither the `hub` has nor
@@ -188,7 +187,6 @@ def deploy(
     if any(each["outcome"] == "deployed" for each in documents):
         account = planned[0].parameters["HubAccount"]
         terminal.say(f"The hub in account {account} looks after it from its first event on: rolekeeper targets")
-    return ExitCode.DONE
 
 
 def _present(place: Deployment, *, allow_downgrade: bool) -> Present:
@@ -261,8 +259,7 @@ def _home_there(place: Deployment, present: Mapping[str, Present], given: Parame
     namespace = given.get("Namespace", "rolekeeper")
     name = f"{namespace}-{Access.READER}"
     try:
-        with classified("iam:GetRole", name):
-            tags = place.client("iam").get_role(RoleName=name)["Role"].get("Tags", ())
+        tags = place.ask("iam:GetRole", name, RoleName=name)["Role"].get("Tags", ())
     except NotFoundError:
         return None
     home = next((each["Value"] for each in tags if each["Key"] == _HOME_TAG), None)
@@ -277,7 +274,7 @@ def _home_there(place: Deployment, present: Mapping[str, Present], given: Parame
 def _refuse_stranger(place: Deployment, organization: str) -> None:
     """Refuse an account that is known to be outside of the hub's organization: the hub would never hear of it."""
     try:
-        own = organization_of(place.client("organizations"))
+        own = organization_of(place)
     except AwsRefusalError:
         return  # The caller may not ask, and need not: what the hub's bus refuses, it refuses all the same.
     if own != organization:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classified
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.model.instance import Target
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError
@@ -81,8 +81,7 @@ def _document(deployment: Deployment, readable: set[str], place: Uncovered) -> d
 def _accounts(deployment: Deployment) -> list[tuple[str, str]]:
     """Id and name of the organization's active accounts."""
     try:
-        with classified("organizations:ListAccounts", "*"):
-            pages = list(deployment.client("organizations").get_paginator("list_accounts").paginate())
+        pages = deployment.pages("organizations:ListAccounts", "*")
     except AccessDeniedError as error:
         raise CommandError(
             f"the organization's accounts can't be listed: you aren't allowed {error.action}",

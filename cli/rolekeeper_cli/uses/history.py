@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import chain, islice, pairwise
 from typing import Any
 
-from rolekeeper.aws.errors import AccessDeniedError, classified
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import Action, Association, AssociationState, InstanceKey
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy, advice
@@ -185,7 +185,6 @@ class DecisionLog:
             late: how much later than its own time a line may arrive and is still found.
             pause: seconds between two calls, for a caller that goes on for long and shares the quota.
         """
-        self._client = deployment.client("logs")
         self._deployment = deployment
         self._groups = [deployment.resource(each) for each in _GROUPS]
         self._since = since
@@ -205,23 +204,16 @@ class DecisionLog:
         self._since = max(self._since, begin - self._late)
 
     def _events(self, group: str) -> Iterator[Any]:
-        start: dict[str, str] = {}
-        with classified("logs:FilterLogEvents", group):
-            while True:
-                answer = self._client.filter_log_events(
-                    logGroupName=group,
-                    startTime=int(self._since.timestamp() * 1_000),
-                    filterPattern='"decided"',
-                    **start,
-                )
-                for event in answer["events"]:
-                    if event["eventId"] not in self._seen:
-                        yield event
-                if "nextToken" not in answer:
-                    return
-                start = {"nextToken": answer["nextToken"]}
-                if self._pause:
-                    self._deployment.sleep(self._pause)
+        start = int(self._since.timestamp() * 1_000)
+        asked: dict[str, Any] = {"logGroupName": group, "startTime": start, "filterPattern": '"decided"'}
+        while True:
+            answer = self._deployment.ask("logs:FilterLogEvents", group, **asked)
+            yield from (each for each in answer["events"] if each["eventId"] not in self._seen)
+            if "nextToken" not in answer:
+                return
+            asked["nextToken"] = answer["nextToken"]
+            if self._pause:
+                self._deployment.sleep(self._pause)
 
 
 def level_missing(deployment: Deployment) -> str:

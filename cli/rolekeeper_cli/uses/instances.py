@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.aws.errors import AccessDeniedError, classified
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice
@@ -179,8 +179,7 @@ def start(deployment: Deployment, instance_id: str) -> InstanceState:
         AwsRefusalError: AWS refused, for example because there is no such instance.
     """
     require_here(deployment, "instances", done="started")
-    with classified("ec2:StartInstances", key_of(deployment, instance_id).arn):
-        answer = deployment.app.client("ec2").start_instances(InstanceIds=[instance_id])
+    answer = deployment.ask("ec2:StartInstances", key_of(deployment, instance_id).arn, InstanceIds=[instance_id])
     return InstanceState(answer["StartingInstances"][0]["CurrentState"]["Name"])
 
 
@@ -200,8 +199,8 @@ def set_tag(deployment: Deployment, ids: Sequence[str], key: str, value: str) ->
     """
     require_here(deployment, "tags", done="set")
     require_tag(key, value)
-    with classified("ec2:CreateTags", key_of(deployment, ids[0]).arn):
-        deployment.app.client("ec2").create_tags(Resources=ids, Tags=[{"Key": key, "Value": value}])
+    tags = [{"Key": key, "Value": value}]
+    deployment.ask("ec2:CreateTags", key_of(deployment, ids[0]).arn, Resources=ids, Tags=tags)
 
 
 def remove_tag(deployment: Deployment, ids: Sequence[str], key: str) -> None:
@@ -213,8 +212,7 @@ def remove_tag(deployment: Deployment, ids: Sequence[str], key: str) -> None:
     """
     require_here(deployment, "tags", done="set")
     _require_key(key)
-    with classified("ec2:DeleteTags", key_of(deployment, ids[0]).arn):
-        deployment.app.client("ec2").delete_tags(Resources=ids, Tags=[{"Key": key}])
+    deployment.ask("ec2:DeleteTags", key_of(deployment, ids[0]).arn, Resources=ids, Tags=[{"Key": key}])
 
 
 def require_here(deployment: Deployment, what: str, *, done: str) -> None:

@@ -54,7 +54,7 @@ def usable_profile(deployment: Deployment, wish: Wish) -> tuple[str, str]:
     spec = MappingSpec(MappingKey("", ""), wish.role, wish.instance_profile, allow_broad=wish.allow_broad)
     check = Roles(PolicyReader(deployment.app.iam), settings).check(spec)
     if check.problem:
-        meant = names.role_meant(deployment, wish.role)
+        meant = names.nearest_role(wish.role, names.path_roles(deployment))
         remedy = f"did you mean {meant}?" if meant else check.problem.remedy or "nothing was changed"
         raise CommandError(check.problem.what, remedy)
     return check.profile_arn, check.note
@@ -237,9 +237,9 @@ def wait(deployment: Deployment, awaited: Awaited) -> None:
             progress.at(int((deployment.now() - began).total_seconds()))
             _stop_where_held(deployment, awaited, began)
             if left.is_over:
-                name = addressed(deployment, instance.key.id)
+                name, wanted = addressed(deployment, instance.key.id), profile_name(awaited.profile_arn) or "no role"
                 raise WaitTimeoutError(
-                    f"the pin is {awaited.done}, but EC2 doesn't show {_named(awaited.profile_arn)} after {patience} s",
+                    f"the pin is {awaited.done}, but EC2 doesn't show {wanted} after {patience} s",
                     f"the change stays requested; see what blocks it: rolekeeper explain {name}",
                 )
 
@@ -317,10 +317,6 @@ def _pin_in(deployment: Deployment, snapshot: Snapshot, key: InstanceKey) -> Pin
     """An instance's pin, unless that is over."""
     pin = snapshot.pins.get(key)
     return None if pin and pin.expired(deployment.now()) else pin
-
-
-def _named(profile_arn: str) -> str:
-    return profile_name(profile_arn) or "no role"
 
 
 def _delay(

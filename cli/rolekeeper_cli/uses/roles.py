@@ -12,12 +12,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rolekeeper.aws.errors import AwsRefusalError, NotFoundError, classified
+from rolekeeper.aws.errors import AwsRefusalError, NotFoundError
 from rolekeeper.aws.iam import Document, Policies, Role
 from rolekeeper.model.instance import AssociationState, Target
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper.permissions.policies import Permissions, PolicyReader, TooManyRulesError, as_many, lacking, permissions
+from rolekeeper.permissions.policies import Permissions, TooManyRulesError, as_many, lacking, permissions
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
@@ -258,8 +258,7 @@ def _profiles(deployment: DoctorDeployment) -> dict[str, str]:
 
 def _quotas(deployment: DoctorDeployment) -> dict[str, int]:
     """How many instance profiles and roles the account has, and how many it may have."""
-    with classified("iam:GetAccountSummary", "*"):
-        summary: Mapping[str, int] = deployment.client("iam").get_account_summary()["SummaryMap"]
+    summary: Mapping[str, int] = deployment.ask("iam:GetAccountSummary", "*")["SummaryMap"]
     return {
         "instance_profiles": summary["InstanceProfiles"],
         "instance_profiles_quota": summary["InstanceProfilesQuota"],
@@ -358,8 +357,7 @@ def _is_own(deployment: DoctorDeployment, arn: str) -> bool:
     """Whether a managed policy is this role's alone, and the account's: one of AWS's can't be changed."""
     if arn.split(":")[4] != deployment.caller.account:
         return False
-    with classified("iam:GetPolicy", arn):
-        policy = deployment.client("iam").get_policy(PolicyArn=arn)["Policy"]
+    policy = deployment.ask("iam:GetPolicy", arn, PolicyArn=arn)["Policy"]
     return policy["AttachmentCount"] == 1 and not policy.get("PermissionsBoundaryUsageCount")
 
 
@@ -376,7 +374,9 @@ def inclusions(deployment: DoctorDeployment, wanted: Permissions) -> Iterator[di
     for role, mappings in sorted(deployment.role_users.items()):
         if role == NO_ROLE:
             continue
-        lacks, because = _attempt(partial(_lacks, reader, role, wanted))
+        lacks, because = _attempt(
+            lambda role=role: lacking(reader.permissions(role), wanted) if reader.role(role) else None
+        )
         yield {
             "role": role,
             "mappings": mappings,
@@ -385,10 +385,6 @@ def inclusions(deployment: DoctorDeployment, wanted: Permissions) -> Iterator[di
             "lacks": lacks or (),
             "unknown_because": (because or "the role doesn't exist") if lacks is None else None,
         }
-
-
-def _lacks(reader: PolicyReader, role: str, wanted: Permissions) -> tuple[str, ...] | None:
-    return lacking(reader.permissions(role), wanted) if reader.role(role) else None
 
 
 def lacks_in_words(answer: Mapping[str, Any], room: int) -> str:
@@ -428,14 +424,12 @@ def policy_document(deployment: DoctorDeployment, policy: str) -> Document:
 
 def _managed(deployment: DoctorDeployment, arn: str) -> Document | None:
     """What a managed policy says; None if there is none."""
-    iam = deployment.client("iam")
     try:
-        with classified("iam:GetPolicy", arn):
-            version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-        with classified("iam:GetPolicyVersion", arn):
-            found = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+        version = deployment.ask("iam:GetPolicy", arn, PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        answer = deployment.ask("iam:GetPolicyVersion", arn, PolicyArn=arn, VersionId=version)
     except NotFoundError:
         return None
+    found = answer["PolicyVersion"]["Document"]
     return found if isinstance(found, Mapping) else {}
 
 
