@@ -311,11 +311,7 @@ class Deployment:
 
     @cached_property
     def stack(self) -> Stack:
-        """The stack.
-
-        Raises:
-            ConfigurationError: there is none of that name, or it isn't a Rolekeeper stack.
-        """
+        """The stack. ConfigurationError if there is none of that name, or it isn't a Rolekeeper stack."""
         found: Stack = self._remember("stack", self._ask_stack)
         return found
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 import rolekeeper_cli
+from rolekeeper.model.text import escaped
 from rolekeeper_cli import checks, render, terminal
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
@@ -40,4 +41,4 @@ def _draw(documents: Iterable[Document], widest: Document) -> None:
     for each in documents:
         listing.draw([each])
         if each["remedy"]:
-            terminal.line(f"{indent}{terminal.one_line(each['remedy'])}")
+            terminal.line(f"{indent}{escaped(each['remedy'])}")

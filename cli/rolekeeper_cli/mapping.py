@@ -14,7 +14,7 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, completes, limit, takes_key, takes_key_and_columns, waits, yes, yes_to_all
 from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.layout import Column, Layout, amount
 from rolekeeper_cli.wait import tell_followed
 
 if TYPE_CHECKING:
@@ -246,8 +246,8 @@ _UNJUDGED = "not judged yet"
 
 def _counts(documents: Sequence[Mapping[str, Any]]) -> str:
     statuses = Counter(each["status"] or _UNJUDGED for each in documents)
-    many = "1 mapping" if len(documents) == 1 else f"{len(documents):,} mappings"
-    return f"{many}: {', '.join(f'{count:,} {status}' for status, count in statuses.most_common())}"
+    words = ", ".join(f"{count:,} {status}" for status, count in statuses.most_common())
+    return f"{amount(len(documents), 'mapping')}: {words}"
 
 
 def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:

@@ -14,7 +14,7 @@ from rolekeeper_cli.arguments import takes_targets
 from rolekeeper_cli.command import Group, doctor_deployment
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen
-from rolekeeper_cli.layout import Column, Layout, several
+from rolekeeper_cli.layout import Column, Layout, amount, several
 
 
 @click.group(
@@ -165,7 +165,7 @@ def _notes(rows: Sequence[RoleDocument], summary: Mapping[str, int], path: str, 
             there = f" --target {each['account']}" if by_account else ""
             yield f"{name(each)} can do without {several(drops)}: see rolekeeper roles --role {each['role']}{there}"
     yield (
-        f"{summary['roles']:,} role{'' if summary['roles'] == 1 else 's'}: {summary['broad']:,} broad, "
+        f"{amount(summary['roles'], 'role')}: {summary['broad']:,} broad, "
         f"{summary['unused']:,} unused for {uses.roles.DAYS} days, "
         f"{summary['could_be_smaller']:,} that could be smaller."
         if rows

@@ -13,7 +13,7 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes, yes
 from rolekeeper_cli.command import Group, deployment
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.layout import Column, Layout, amount
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -112,7 +112,7 @@ def _show_missing(deployment: Deployment, regions: Sequence[str]) -> None:
 def _missing_total(found: Sequence[Mapping[str, Any]]) -> str:
     accounts, instances = len({each["account"] for each in found}), sum(each["instances"] or 0 for each in found)
     unknown = sum(each["instances"] is None for each in found)
-    many = f"{len(found):,} without a spoke, in {accounts:,} {'account' if accounts == 1 else 'accounts'}"
+    many = f"{len(found):,} without a spoke, in {amount(accounts, 'account')}"
     of_these = f" Of {unknown:,} the number isn't known." if unknown else ""
     return f"{many}, with {instances:,} instances.{of_these} To deploy one: rolekeeper spoke deploy --help"
 
@@ -137,10 +137,6 @@ _ALONE = (
 _NONE_YET = "No spoke has reported yet; it does with its first event, or within a day: rolekeeper spoke deploy --help"
 
 
-def _state(row: Mapping[str, Any]) -> str:
-    return f"{_named(row['state'])} (this deployment)" if row["hub"] else _named(row["state"])
-
-
 def _named(state: str) -> str:
     return "ok" if state == uses.targets.WELL else state
 
@@ -157,8 +153,7 @@ def _total(deployment: Deployment, documents: Sequence[Mapping[str, Any]]) -> st
     states = Counter(each["state"] for each in documents)
     accounts = len({each["account"] for each in documents})
     words = ", ".join(f"{count:,} {_named(state)}" for state, count in states.most_common())
-    many = f"{len(documents):,} {'target' if len(documents) == 1 else 'targets'}"
-    total = f"{many} in {accounts:,} {'account' if accounts == 1 else 'accounts'}: {words}."
+    total = f"{amount(len(documents), 'target')} in {amount(accounts, 'account')}: {words}."
     return f"{total} {_NONE_YET}" if len(documents) == 1 else total
 
 
@@ -178,7 +173,7 @@ LAYOUT = Layout(
     (
         Column("account"),
         Column("region"),
-        Column("state", _state),
+        Column("state", lambda row: f"{_named(row['state'])}{' (this deployment)' if row['hub'] else ''}"),
         Column("version", _version),
         _at("last_event"),
         _at("last_sweep"),

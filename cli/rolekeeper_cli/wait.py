@@ -12,6 +12,7 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
+from rolekeeper_cli.layout import amount
 
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Association, Instance
@@ -196,8 +197,7 @@ def _timeout(
         has = f"{uses.fleet.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
         what = f"carries {has} and not {'no role' if role == model.mapping.NO_ROLE else role}"
         remedy = f"to see what blocks it: rolekeeper explain {address}"
-    looks = f"{attempts:,} look{'' if attempts == 1 else 's'}"
-    return WaitTimeoutError(f"{uses.instances.title(instance)} {what}, after {looks}", remedy)
+    return WaitTimeoutError(f"{uses.instances.title(instance)} {what}, after {amount(attempts, 'look')}", remedy)
 
 
 def _show(instance: Instance, shown: Association | None, *, role: str, held: Held | None) -> ExitCode:

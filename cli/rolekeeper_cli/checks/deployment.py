@@ -28,11 +28,7 @@ class DoctorDeployment(Deployment):
     """See the module."""
 
     def output(self, name: str) -> str:
-        """An output of the stack.
-
-        Raises:
-            ConfigurationError: the stack has none of that name: it is of another version.
-        """
+        """An output of the stack. ConfigurationError if the stack has none of that name: it is of another version."""
         try:
             return self.stack.outputs[name]
         except KeyError as error:

@@ -8,7 +8,7 @@ from rolekeeper.model.problem import Kind, Remedy, advice, typed
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import FLEET_NEWS
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, fail, unknown, warn
-from rolekeeper_cli.layout import several
+from rolekeeper_cli.layout import amount, several
 from rolekeeper_cli.uses import coverage as spokes
 from rolekeeper_cli.uses import targets as views
 from rolekeeper_cli.uses.edits import GOOD, text_in
@@ -45,7 +45,7 @@ def sweep(deployment: DoctorDeployment) -> Findings:
     if deployment.now() - at > FLEET_NEWS + deployment.sweep_overdue:
         yield fail(f"no sweep saw the whole fleet since {at:{_TIME}}", _SWEEP)
     instances = int(item["instances"]) + int(item.get(layout.ELSEWHERE, 0))
-    return f"last sweep {at:{_TIME}}, {instances:,} instance{'' if instances == 1 else 's'}"
+    return f"last sweep {at:{_TIME}}, {amount(instances, 'instance')}"
 
 
 def rows(deployment: DoctorDeployment) -> Findings:
@@ -148,7 +148,7 @@ def targets(deployment: DoctorDeployment) -> Findings:
             left[0].level, f"{len(left):,} more about targets", advice("see them all: ", Remedy(Kind.TARGETS))
         )
     accounts = len({each["account"] for each in found})
-    return f"all targets are well: {len(found):,}, in {accounts:,} {'account' if accounts == 1 else 'accounts'}"
+    return f"all targets are well: {len(found):,}, in {amount(accounts, 'account')}"
 
 
 def coverage(deployment: DoctorDeployment) -> Findings:

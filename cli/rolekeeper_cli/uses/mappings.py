@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +18,7 @@ from rolekeeper.mappings.rows import (
     size_of,
 )
 from rolekeeper.mappings.verdict import NO_LONGER_HELD, Status
-from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice
 from rolekeeper.model.text import key_text
 from rolekeeper.storage import layout
@@ -213,7 +212,10 @@ def _document(deployment: Deployment, row: Attributes, published: PublishedMappi
     values = {name: plain(attribute) for name, attribute in row.items()}
     in_effect = published if published and not published.deleted else None
     same = in_effect is not None and read_row(row, deployment.app.home).spec == in_effect.spec
-    status, waits = text_in(row, "status"), None
+    status, waits, idle = text_in(row, "status"), None, None
+    if in_effect:  # then whether it governs no instance all the same
+        spec = in_effect.spec
+        idle = "is disabled" if not spec.enabled else "expired" if spec.expired(deployment.now()) else None
     if not same or status == Status.HELD:
         because = _WAITS.get(status, "isn't judged yet")
         waits = {"what": "deletion" if same else "edit", "role": str(values.get("role", "")), "because": because}
@@ -223,11 +225,6 @@ def _document(deployment: Deployment, row: Attributes, published: PublishedMappi
         **{name: _ours(values.get(name), str) or None for name in ("status", "status_reason")},
         **{name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")},
         "in_effect": {"role": in_effect.spec.role, "revision": in_effect.revision} if in_effect else None,
-        "idle_because": _idle_because(in_effect.spec, deployment.now()) if in_effect else None,
+        "idle_because": idle,
         "waits": waits,
     }
-
-
-def _idle_because(spec: MappingSpec, now: datetime) -> str | None:
-    """Why a mapping that is in effect governs no instance; None if it may govern some."""
-    return "is disabled" if not spec.enabled else "expired" if spec.expired(now) else None

@@ -15,11 +15,7 @@ ESCAPES = r"an equals sign in the tag's key is written \="
 
 
 def mapping_key(text: str) -> MappingKey:
-    """A key as `tag_key=tag_value`.
-
-    Raises:
-        UsageError: it isn't one.
-    """
+    """A key as `tag_key=tag_value`. UsageError if it isn't one."""
     tag_key, equals, tag_value = split_key(text)
     if not (tag_key and equals):
         raise UsageError(f"'{text}' is no mapping", f"name one as tag_key=tag_value, like workload=web; {ESCAPES}")
@@ -30,11 +26,7 @@ def mapping_key(text: str) -> MappingKey:
 
 
 def tag_filter(text: str) -> MappingKey:
-    """A tag to filter by: `KEY` with any value, or `KEY=VALUE`.
-
-    Raises:
-        UsageError: it isn't one.
-    """
+    """A tag to filter by: `KEY` with any value, or `KEY=VALUE`. UsageError if it isn't one."""
     tag_key, equals, tag_value = split_key(text)
     if not tag_key:
         raise UsageError(f"{text!r} is no tag", "name one as KEY, or KEY=VALUE")

@@ -27,7 +27,7 @@ from rolekeeper.permissions import policies
 from rolekeeper.permissions.policies import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.layout import several
+from rolekeeper_cli.layout import amount, several
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.uses import fleet, mappings
 from rolekeeper_cli.uses import names as known
@@ -740,12 +740,12 @@ def question(task: str, preview: Preview, consequence: Consequence | None = None
 
 
 def changes(impact: Impact) -> str:
-    return f", which changes {_instances(impact.changes)}" if impact.changes else ""
+    return f", which changes {amount(impact.changes, 'instance')}" if impact.changes else ""
 
 
 def takes(impact: Impact) -> str:
-    taken = f" and take the role from {_instances(impact.detach)}" if impact.detach else ""
-    return taken + (f" and give {_instances(impact.replace)} another role" if impact.replace else "")
+    taken = f" and take the role from {amount(impact.detach, 'instance')}" if impact.detach else ""
+    return taken + (f" and give {amount(impact.replace, 'instance')} another role" if impact.replace else "")
 
 
 # ---- how ----
@@ -842,10 +842,6 @@ def _why_not_now(deployment: Deployment) -> list[str]:
 
 def _named(profile_arn: str) -> str:
     return profile_name(profile_arn) or "none"
-
-
-def _instances(number: int) -> str:
-    return f"{number:,} {'instance' if number == 1 else 'instances'}"
 
 
 def _denied(error: AccessDeniedError) -> str:

@@ -217,11 +217,7 @@ def documents(deployment: Deployment) -> list[dict[str, Any]]:
 
 
 def read(text: str) -> Target:
-    """A target as a person writes it: ACCOUNT/REGION.
-
-    Raises:
-        UsageError: it isn't one.
-    """
+    """A target as a person writes it: ACCOUNT/REGION. UsageError if it isn't one."""
     found = TARGET.fullmatch(text)
     if not found or found[3]:
         raise UsageError(f"{text!r} is no target", "name one as ACCOUNT/REGION, like 111111111111/eu-west-1")
@@ -314,11 +310,10 @@ def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
         UsageError: the text is no target, or it is the hub's own.
         CommandError: it isn't in the registry.
     """
-    target = read(text)
+    read(text)
     known = {f"{each['account']}/{each['region']}": each for each in documents(deployment)}
     if text not in known:
-        meant = f"{did_you_mean(text, known)} see: ".lstrip()
-        raise CommandError(f"there is no target {target}", advice(meant, Remedy(Kind.TARGETS)))
+        raise _no_such_target(text, list(map(read, known)))
     if known[text]["hub"]:
         raise UsageError(f"{text} is the deployment's own", "to remove the deployment: rolekeeper destroy")
     return known[text]
