@@ -85,7 +85,7 @@ def scp_path(excepted: tuple[str, ...]) -> None:
     principals = uses.guard.principals(excepted)
     there = deployment()
     arns, makers = uses.guard.Arns.of(there), [there.resource(each) for each in uses.guard.MAKE_PROFILES]
-    document = uses.guard.path_policy(arns, makers, principals)
+    document = uses.guard.rendered("scp-path", arns=arns, makers=makers, excepted=principals)
     show(document, [*_for(arns, f"account {arns.account}"), *_ABOUT_PATH], limit=uses.guard.SCP_LIMIT)
 
 
@@ -111,7 +111,7 @@ def scp_source(excepted: tuple[str, ...]) -> None:
     """
     principals = uses.guard.principals(excepted) if excepted else []
     arns = uses.guard.Arns.of(deployment())
-    document = uses.guard.source_policy(arns, principals)
+    document = uses.guard.rendered("scp-source", arns=arns, excepted=principals)
     show(document, [*_for(arns, f"account {arns.account}"), *_ABOUT_SOURCE], limit=uses.guard.SCP_LIMIT)
 
 
@@ -121,7 +121,8 @@ def revokers() -> None:
 
     They write inline policies of roles under the role path, and read what tells which credentials may be valid.
     """
-    show(uses.guard.revokers_policy(uses.guard.Arns.of(deployment())), _ABOUT_REVOKERS, limit=uses.guard.MANAGED_LIMIT)
+    document = uses.guard.rendered("revokers", arns=uses.guard.Arns.of(deployment()))
+    show(document, _ABOUT_REVOKERS, limit=uses.guard.MANAGED_LIMIT)
 
 
 @group.command(
@@ -177,7 +178,7 @@ def detection() -> None:
     """
     there = deployment()
     names = [there.resource(each) for each in uses.guard.CHANGE_ASSOCIATIONS]
-    show(uses.guard.detection(uses.guard.Arns.of(there), names), _ABOUT_DETECTION)
+    show(uses.guard.rendered("detection", arns=uses.guard.Arns.of(there), names=names), _ABOUT_DETECTION)
 
 
 # ---- how a document is shown ----

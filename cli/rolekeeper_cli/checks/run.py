@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper_cli.checks import caller, guards, roles, stack, verifications, work
+from rolekeeper_cli.checks import caller, guards, roles, stack, work
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, unknown
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.explained import explained
@@ -31,7 +31,7 @@ CHECKS: Mapping[str, Check] = {
     "caller": caller.caller,
     "trail": guards.trail,
     "tags": guards.tags,
-    "verifications": verifications.verifications,
+    "verifications": work.verifications,
 }
 
 

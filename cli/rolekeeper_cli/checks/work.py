@@ -14,6 +14,8 @@ from rolekeeper_cli.uses import targets as views
 from rolekeeper_cli.uses.edits import GOOD, text_in
 from rolekeeper_cli.uses.mappings import with_status
 from rolekeeper_cli.uses.targets import OVERDUE, PROBLEM, UNKNOWN
+from rolekeeper_cli.verifying.kinds import BUCKET
+from rolekeeper_cli.verifying.removal import RUNS_FOR, find
 
 # Rolekeeper judges a row in about a second, after a cold start in a few.
 _JUDGED_SECONDS = 10
@@ -193,3 +195,18 @@ def _version(target: Mapping[str, Any], hub: str, name: str) -> Iterator[Finding
         yield warn(f"{what}: neighbouring versions work together, others may not", remedy)
     else:
         yield fail(f"{what}: only neighbouring versions work together", remedy)
+
+
+# ---- what `rolekeeper verify` left in the account ----
+
+
+def verifications(deployment: DoctorDeployment) -> Findings:
+    """By one list: as long as something is left of a verification, in any Region, its bucket is there."""
+    found = find(deployment, kinds=[BUCKET])
+    for bucket in [*found.leftovers, *found.elsewhere]:
+        if bucket.since and deployment.now() - bucket.since >= RUNS_FOR:
+            what = f"verification {bucket.id} of {bucket.since:%Y-%m-%d %H:%M UTC} left something in {bucket.region}"
+            yield warn(what, typed(f"rolekeeper verify --sweep --id {bucket.id} --region {bucket.region}"))
+    for refused in found.unknown:
+        raise refused
+    return "no verification left anything"

@@ -132,6 +132,18 @@ class Change:
         """The columns that the row has afterwards, defaults left out."""
         return row_of(self.spec) if self.spec else {}
 
+    @property
+    def written(self) -> Attributes:
+        """The row that is written; empty for none. Without Rolekeeper's columns, so that a new verdict is recognized.
+
+        An update that removes `status` would do too, but only for callers who may write that column.
+        """
+        if not (self.row and self.spec):
+            return self.after
+        changed, after = self.columns, self.after
+        kept = {name: value for name, value in content(self.row).items() if name not in changed}
+        return kept | {name: after[name] for name in changed if name in after}
+
     def cells(self) -> list[str]:
         """The columns of the row that is new, or is deleted, as `name=value`."""
         row = self.after or self.before
@@ -227,10 +239,9 @@ def write_change(deployment: Deployment, change: Change) -> bool:
     """Write a change if the row is still as it was read; False, and nothing is written, if another actor changed it."""
     table, by = deployment.app.table, {"edited_by": deployment.caller.arn}
     try:
-        if change.kind == "new":
-            table.put({**change.after, **layout.to_attributes(by)})
-        elif change.kind == "changed":
-            table.put(*_put_again(change, by))
+        if change.spec:
+            as_seen = _as_seen(change.row, *content(change.row)) if change.row else None
+            table.put({**change.written, **layout.to_attributes(by)}, as_seen)
         else:
             # The stream's record of a deletion holds the row as it was, and so who deleted it.
             table.update(change.key, _as_seen(change.row).set(by))
@@ -238,18 +249,6 @@ def write_change(deployment: Deployment, change: Change) -> bool:
     except ConflictError:
         return False
     return True
-
-
-def _put_again(change: Change, by: Mapping[str, str]) -> tuple[Attributes, Update]:
-    """The changed row, without Rolekeeper's columns, so that a new verdict is recognized; and the condition.
-
-    An update that removes `status` would do too, but only for callers who may write that column.
-    """
-    kept = content(change.row)
-    changed, after = change.columns, change.after
-    columns = {name: value for name, value in kept.items() if name not in changed}
-    columns |= {name: after[name] for name in changed if name in after}
-    return {**columns, **layout.to_attributes(by)}, _as_seen(change.row, *kept)
 
 
 def _ask(deployment: Deployment, key: MappingKey, update: Update) -> bool:

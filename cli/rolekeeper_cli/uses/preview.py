@@ -18,7 +18,7 @@ from rolekeeper.instances.window import approved_budget, counted
 from rolekeeper.mappings.accounts import MappedTarget
 from rolekeeper.mappings.impact import MOVES, PHRASES, WORDS, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
-from rolekeeper.mappings.rows import COLUMNS, Attributes, read_row
+from rolekeeper.mappings.rows import Attributes, read_row
 from rolekeeper.mappings.verdict import Assessor, Ending, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, Pin, PublishedMapping, same_person
@@ -314,7 +314,7 @@ class _Judge:
 
     def _snapshot(self, key: MappingKey, stored: StoredMapping, change: Change | None) -> RowSnapshot:
         """The row as it would be, with what would be stored and counted by then."""
-        row = _as_written(change) if change else self._table[key]
+        row = change.written if change else self._table[key]
         any_value = MappingKey(key.tag_key, ANY_VALUE)
         several, revisions = self._assessor.targets.several, self._deployment.app.revisions
         records = {**(revisions.records(key) if several else {}), **stored.records}
@@ -333,15 +333,6 @@ class _Judge:
         return RowSnapshot(
             key, row, parsed, stored=stored, at=self._deployment.now(), trigger=trigger, signed_as=signed_as
         )
-
-
-def _as_written(change: Change) -> Attributes:
-    """A row after its change (`edits.write_change`); empty if that deletes it."""
-    if change.spec is None:
-        return {}
-    content = {column.name for column in COLUMNS}
-    kept = {name: value for name, value in change.row.items() if name not in content | {"status"}}
-    return {**kept, **change.after}
 
 
 # ---- the fleet, counted while its instances go by ----
