@@ -12,7 +12,7 @@ from rolekeeper_cli import installed, render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
-from rolekeeper_cli.fleet import warn_of_unseen
+from rolekeeper_cli.fleet import NARROW, warn_of_unseen
 from rolekeeper_cli.layout import Column, Layout, amount, several
 from rolekeeper_cli.mapping_files import read_mappings
 from rolekeeper_cli.suggest import did_you_mean
@@ -123,7 +123,7 @@ def launches(
     if exit_code and any(each.verdict in uses.launches.WRONG and each.verdict.value not in allow for each in chosen):
         return ExitCode.CHANGES
     if exit_code and places and places.unseen:
-        raise CommandError("what instances will get isn't known everywhere: targets are left out", _NARROW)
+        raise CommandError("what instances will get isn't known everywhere: targets are left out", NARROW)
     return ExitCode.DONE
 
 
@@ -183,9 +183,6 @@ def _declared(templates: Sequence[str], parameters: Sequence[str], target: Targe
     names = {"stdin" if each == uses.files.STDIN else each: each for each in templates}
     files = {name: uses.files.content(each, "name a file, or - for stdin") for name, each in names.items()}
     return uses.launch_files.read(files, given, target)
-
-
-_NARROW = "narrow it to those that you see: --target"
 
 
 _NONE = "There are no launch templates, Auto Scaling groups or fleets. Look elsewhere with --region or --profile."

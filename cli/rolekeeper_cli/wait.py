@@ -155,15 +155,10 @@ def wait_for_role(
 def _carried(deployment: Deployment, instance: Instance) -> str:
     """The name of the role that an instance carries."""
     shown = deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)
-    role = _role(deployment, shown) if shown else ""
+    role = uses.instances.role_in(deployment, shown.profile_arn) if shown else ""
     if not role:
         raise CommandError(f"{uses.instances.title(instance)} carries no role", "name the one to wait for with --role")
     return role
-
-
-def _role(deployment: Deployment, shown: Association) -> str:
-    profile = deployment.app.iam.get_instance_profile(str(uses.fleet.profile_name(shown.profile_arn)))
-    return profile.role_name if profile else ""
 
 
 def _watch(deployment: Deployment, instance: Instance, role: str) -> tuple[bool, Association | None]:
@@ -173,7 +168,7 @@ def _watch(deployment: Deployment, instance: Instance, role: str) -> tuple[bool,
         return role == model.mapping.NO_ROLE, None
     if shown.state is not model.instance.AssociationState.ASSOCIATED:
         return False, shown
-    return _role(deployment, shown) == role, shown
+    return uses.instances.role_in(deployment, shown.profile_arn) == role, shown
 
 
 def _say_if_stopped(deployment: Deployment, instance: Instance) -> None:

@@ -9,7 +9,7 @@ from itertools import chain, islice, pairwise
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
-from rolekeeper.model.instance import Action, Association, AssociationState, InstanceKey
+from rolekeeper.model.instance import Action, Association, InstanceKey
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
@@ -18,7 +18,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import who
 from rolekeeper_cli.uses.fleet import profile_name
-from rolekeeper_cli.uses.instances import ID, addressed, find_instance, key_of, located, where
+from rolekeeper_cli.uses.instances import ID, STANDS, addressed, find_instance, key_of, located, where
 from rolekeeper_cli.uses.targets import why_unseen
 
 _CONTROL = ("at", "from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
@@ -113,9 +113,6 @@ def _with_who(
 # ---- what an instance carried ----
 
 
-_STANDS = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
-
-
 @dataclass(frozen=True, slots=True)
 class Span:
     """A time in which an instance carried a profile.
@@ -154,11 +151,11 @@ def spans(entries: Sequence[Mapping[str, Any]], shown: Association | None) -> li
 
     for each in reversed(entries):
         at, seen = datetime.fromisoformat(each["at"]), each["seen"]
-        becomes(seen["profile-arn"] if seen["association-state"] in _STANDS else "", at)
+        becomes(seen["profile-arn"] if seen["association-state"] in STANDS else "", at)
         if "association-id" in each["answer"] and each.get("outcome") != layout.REFUSED:
             becomes(each["decision"]["profile-arn"], at, since=at, mapping=each["decision"]["mapping"])
         last = at
-    becomes(shown.profile_arn if shown and shown.state in _STANDS else "", None)
+    becomes(shown.profile_arn if shown and shown.state in STANDS else "", None)
     found[-1] = replace(found[-1], carried=True)
     return [each for each in found if each.profile_arn]
 

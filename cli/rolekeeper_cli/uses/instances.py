@@ -18,6 +18,8 @@ from rolekeeper_cli.suggest import near
 
 # ACCOUNT/REGION, and what follows it.
 TARGET = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})(?:/(.+))?", re.ASCII | re.DOTALL)
+# The states of an association that stands.
+STANDS = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
 ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
 
 
@@ -106,18 +108,19 @@ def titled(id_: str, name: str) -> str:
 
 
 def starts(deployment: Deployment, instance: Instance) -> str:
-    return in_its_account(deployment, f"aws ec2 start-instances --instance-ids {instance.key.id}")
-
-
-def in_its_account(deployment: Deployment, command: str) -> str:
-    """A command of the AWS CLI with the options for the deployment's target."""
-    return command + account_options(deployment)
+    return f"aws ec2 start-instances --instance-ids {instance.key.id}{account_options(deployment)}"
 
 
 def account_options(deployment: Deployment) -> str:
     """The Region and credentials that a command of the AWS CLI needs in another target; empty for the own."""
     target = deployment.settings.target
     return f" --region {target.region} --profile profile-of-{target.account}" if deployment.elsewhere else ""
+
+
+def role_in(deployment: Deployment, profile_arn: str) -> str:
+    """The name of the role that an instance profile holds now; empty for none."""
+    profile = deployment.app.iam.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
+    return profile.role_name if profile else ""
 
 
 def shows(association: Association | None, profile_arn: str) -> bool:

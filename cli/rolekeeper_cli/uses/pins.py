@@ -18,7 +18,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
 from rolekeeper_cli.uses import names, preview
 from rolekeeper_cli.uses.fleet import profile_name, seen_now
-from rolekeeper_cli.uses.instances import addressed, find_instance, in_its_account, shows, starts, title, where
+from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, shows, starts, title, where
 from rolekeeper_cli.uses.preview import Preview
 
 # ---- what may be pinned ----
@@ -78,7 +78,7 @@ def refuse_foreign(deployment: Deployment, instance: Instance, shown: Associatio
     """IAM lets Rolekeeper take away only profiles under the role path, unless the deployment has TakeOver."""
     ownership = deployment.settings.ownership
     if shown and not ownership.manages(shown.profile_arn) and not ownership.take_over:
-        detach = in_its_account(deployment, f"aws ec2 disassociate-iam-instance-profile --association-id {shown.id}")
+        detach = f"aws ec2 disassociate-iam-instance-profile --association-id {shown.id}{account_options(deployment)}"
         raise CommandError(
             f"{title(instance)} carries the foreign {shown.profile_arn}, which Rolekeeper may not take away",
             f"detach it by hand ({detach}), or deploy with TakeOver=true",

@@ -653,7 +653,7 @@ def of_held(deployment: Deployment, held: Unpublished) -> Preview:
 
 def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
     if seen.pin:
-        note = f"It is pinned to {_named(seen.should_carry)} now."
+        note = f"It is pinned to {profile_name(seen.should_carry) or 'none'} now."
     else:
         wanted = profile_name(seen.should_carry)
         note = f"Its tags ask for {wanted}." if wanted else "Its tags match no mapping that gives a role."
@@ -670,7 +670,7 @@ def of_tags(deployment: Deployment, seen: Seen, tags: Mapping[str, str], *, rele
     """What it would do to an instance to have these tags, or to be released from its pin; raises as `seen_now`."""
     described = replace(seen.instance, tags=tags)
     then = seen_now(deployment, seen.instance.key, described=described, released=released)
-    return _of_one(deployment, then, note=f"It should carry {_named(then.should_carry)} then.")
+    return _of_one(deployment, then, note=f"It should carry {profile_name(then.should_carry) or 'none'} then.")
 
 
 def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview:
@@ -829,10 +829,6 @@ def of_several(plan: FleetPlan, notes: Sequence[str | Advice]) -> Preview:
 def _why_not_now(deployment: Deployment) -> list[str]:
     why = withheld(deployment)
     return [f"No changes will be made now: {why}."] if why else []
-
-
-def _named(profile_arn: str) -> str:
-    return profile_name(profile_arn) or "none"
 
 
 def _denied(error: AccessDeniedError) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError, NotFoundError
 from rolekeeper.aws.iam import Document, Policies, Role
-from rolekeeper.model.instance import AssociationState, Target
+from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.permissions.policies import Permissions, TooManyRulesError, as_many, lacking, permissions
@@ -26,7 +26,7 @@ from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses import fleet
 from rolekeeper_cli.uses.files import STDIN, content
-from rolekeeper_cli.uses.instances import addressed
+from rolekeeper_cli.uses.instances import STANDS, addressed
 from rolekeeper_cli.uses.names import path_roles
 from rolekeeper_cli.uses.targets import Places
 from rolekeeper_cli.uses.usage import Report, Reports, smaller, why
@@ -132,7 +132,6 @@ def _unknown(found: Iterable["Inventory"], *, is_hub: bool) -> list[str]:
 _ONLY_NAMED = "only roles that a mapping gives or an instance carries are listed: a spoke's reader may list none"
 _NO_REPORT = Report(because="a spoke's reader may not ask IAM for its report")
 _NOT_ASKED = Report(because="not asked")
-_CARRIES = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
 
 
 @dataclass(slots=True)
@@ -243,7 +242,7 @@ def _carried(place: Deployment) -> list[tuple[str, str]]:
             (addressed(place, instance), association.profile_arn)
             for page in progress.pages(fleet.pages(place))
             for instance, association in place.app.ec2.associations([each.key.id for each in page]).items()
-            if association.state in _CARRIES
+            if association.state in STANDS
         ]
 
 
