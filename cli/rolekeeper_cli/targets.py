@@ -101,7 +101,7 @@ def _show_missing(deployment: Deployment, regions: Sequence[str]) -> None:
     found: list[Mapping[str, Any]] = []
 
     def kept() -> Iterator[Mapping[str, Any]]:
-        for each in uses.coverage.documents(deployment, regions):
+        for each in uses.targets.missing(deployment, regions):
             found.append(each)
             yield each
 

@@ -9,7 +9,6 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.state import FLEET_NEWS
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.layout import amount, several
-from rolekeeper_cli.uses import coverage as spokes
 from rolekeeper_cli.uses import targets as views
 from rolekeeper_cli.uses.edits import GOOD, text_in
 from rolekeeper_cli.uses.mappings import with_status
@@ -156,7 +155,7 @@ def targets(deployment: DoctorDeployment) -> Findings:
 def coverage(deployment: DoctorDeployment) -> Findings:
     if not deployment.settings.organization:
         return "the deployment looks after its own account and Region only"
-    if found := [each.target for each in spokes.uncovered(deployment, spokes.registered(deployment))]:
+    if found := [each.target for each in views.uncovered(deployment, views.registered(deployment))]:
         what = f"no spoke is in {several(found, _NAMED)} of the organization, so nobody gives their instances roles"
         yield warn(what, advice("see them all: ", typed("rolekeeper targets --missing")))
     return "every active account of the organization has a spoke in each Region that has one"

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
         activity,
         apply,
         control,
-        coverage,
         dead_letters,
         edits,
         explanation,
