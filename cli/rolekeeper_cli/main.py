@@ -74,7 +74,6 @@ def cli() -> None:
 
 
 def main() -> Never:
-    """Run the command line of this process."""
     if "_ROLEKEEPER_COMPLETE" in os.environ:
         rolekeeper_cli.completion.use_bash_words()
     cli.main(prog_name="rolekeeper")

@@ -158,7 +158,6 @@ class Change:
 
     @property
     def command(self) -> str:
-        """The command that makes it."""
         if self.spec is None:
             return str(self.key.remedy(Kind.REMOVE_MAPPING))
         after = {name: to_text(value) for name, value in self.after.items()}

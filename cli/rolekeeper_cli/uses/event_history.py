@@ -78,7 +78,6 @@ class Event:
 
     @classmethod
     def read(cls, found: Mapping[str, Any]) -> "Event":
-        """Read an event of LookupEvents."""
         try:
             record = json.loads(found.get("CloudTrailEvent", "{}"))
         except ValueError:

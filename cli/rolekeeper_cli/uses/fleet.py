@@ -322,7 +322,6 @@ class Count:
     roles: set[str] = field(default_factory=set)
 
     def accepted(self, seen: Iterable[Seen], filters: Filters) -> Iterator[Seen]:
-        """The instances that pass."""
         for each in seen:
             self.instances += 1
             self.roles |= roles(each)

@@ -50,7 +50,6 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
 
 
 def control_history(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
-    """The newest writes of the control item."""
     found = deployment.app.store.history(layout.CONTROL_REPORTED[0], limit)
     return [as_document({name: entry[name] for name in _CONTROL}) for entry in found]
 

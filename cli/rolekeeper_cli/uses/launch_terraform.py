@@ -297,7 +297,6 @@ def _other_version(template: Resource, version: str | None) -> str:
 
 
 def _tags(cell: Cell) -> Tags:
-    """A map of tags."""
     if not cell.known or not isinstance(cell.value, Mapping | None):
         return Tags(complete=False)
     # A value that isn't known is left out, so its key is there only.

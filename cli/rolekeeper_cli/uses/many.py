@@ -142,7 +142,6 @@ class _Place:
         }
 
     def _then(self, seen: Mapping[str, Seen]) -> Mapping[str, Seen | str]:
-        """The instances as they would be."""
         if self.pin:
             return {id_: preview.as_pinned(self.deployment, each, self.pin) for id_, each in seen.items()}
         tags = self.act.of if isinstance(self.act, Tagging) else dict
@@ -239,7 +238,6 @@ def carry_out(
 
 
 def _done(deployment: Deployment, act: Act, page: Sequence[Planned], *, writing: "_Writing") -> Iterator[Result]:
-    """The result of each on a page."""
     try:
         place = _Place(deployment, act)
         seen = place.seen([each.id for each in page])

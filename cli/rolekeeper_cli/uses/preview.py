@@ -661,7 +661,6 @@ def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
 
 
 def as_pinned(deployment: Deployment, seen: Seen, pin: Pin) -> Seen:
-    """An instance as it would be with a pin."""
     candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin=pin)
     return Seen.of(replace(seen.observed, pin=pin, candidates=candidates), deployment)
 
@@ -809,7 +808,6 @@ def _together(found: Sequence[Difference]) -> Difference:
 
 
 def _of_one(deployment: Deployment, then: Seen, note: str) -> Preview:
-    """What happens to one instance that would be so."""
     plan, notes = FleetPlan(deployment), [note]
     plan.becomes(then)
     if plan.foreign:

@@ -82,7 +82,6 @@ def document(
 
 
 def _require(deployment: DoctorDeployment, names: Iterable[str], present: Collection[str], where: str) -> None:
-    """Refuse a name that no role has."""
     if missing := next((each for each in names if each not in present), ""):
         what = f"there is no role {missing} under {deployment.settings.role_path}{where}"
         near = did_you_mean(missing, path_roles(deployment))

@@ -275,7 +275,6 @@ class _Hub:
         return {**self.document(heard), "state": UNKNOWN, "reason": f"{dropped}: {heard.problem}"}
 
     def _state(self, served: ServedTarget, *, own: bool) -> tuple[str, str]:
-        """Its state, and the reason."""
         if served.problem:
             return PROBLEM, served.problem
         # The hub's own sweep is recorded only if the fleet's size changed, or once a day: it has a check of its own.
