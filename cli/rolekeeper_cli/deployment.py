@@ -5,9 +5,9 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from threading import Lock
 from typing import Any, Self
 
@@ -34,42 +34,6 @@ SESSION = "rolekeeper-command"  # what the spoke's CloudTrail shows beside the r
 _LASTS_SECONDS, _LEFT = 3_600, timedelta(minutes=5)
 
 
-@dataclass
-class OtherAccounts:
-    """Clients with the credentials of the readers of spokes. Several threads may share them.
-
-    Attributes:
-        client: gives the caller's own client of a service.
-        make: makes one of a service in a Region, with other credentials.
-    """
-
-    client: Callable[[str], Any]
-    make: Callable[[str, str, Mapping[str, str]], Any]
-    now: Callable[[], datetime]
-    _readers: dict[str, "_Reader"] = field(default_factory=dict)
-
-    def client_in(self, there: Settings, service: str) -> Any:
-        """The client of a service in a target.
-
-        Raises:
-            AwsRefusalError: the caller may not be the reader there, or there is none.
-        """
-        role = there.spoke_role(Access.READER)
-        reader = self._readers.get(role)
-        if reader is None or reader.until - self.now() <= _LEFT:
-            reader = self._readers[role] = self._become(role)
-        return reader.client(service, there.region)
-
-    def _become(self, role: str) -> "_Reader":
-        with classified("sts:AssumeRole", role):
-            answer = self.client("sts").assume_role(
-                RoleArn=role, RoleSessionName=SESSION, DurationSeconds=_LASTS_SECONDS
-            )
-        given = answer["Credentials"]
-        credentials = _keys(given)
-        return _Reader(given["Expiration"], cache(lambda service, region: self.make(service, region, credentials)))
-
-
 def _keys(given: Mapping[str, Any]) -> dict[str, str]:
     """Credentials that STS gave, as a session takes them."""
     return {
@@ -77,14 +41,6 @@ def _keys(given: Mapping[str, Any]) -> dict[str, str]:
         "aws_secret_access_key": given["SecretAccessKey"],
         "aws_session_token": given["SessionToken"],
     }
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """The reader of a spoke until its credentials end; `client` makes each client once, of a service and a Region."""
-
-    until: datetime
-    client: Callable[[str, str], Any]
 
 
 class Patience:
@@ -171,7 +127,8 @@ class Deployment:
         self._debug = debug
         self._making = Lock()
         self._shared = cache(self.client)
-        self._others = OtherAccounts(self._shared, self._make, self.now)
+        # By role, until when its credentials are valid, and what makes each client with them once.
+        self._readers: dict[str, tuple[datetime, Callable[[str, str], Any]]] = {}
         self._remember: Remember = lambda _, ask: ask()
         self._called: dict[str, float] = {}
 
@@ -185,7 +142,7 @@ class Deployment:
         """
         other = type(self)(self._options, self.progress, self._debug)
         other.session, other._making, other._shared = self.session, self._making, self._shared  # noqa: SLF001  # its own
-        other._others, other._called = self._others, self._called  # noqa: SLF001  # its own
+        other._readers, other._called = self._readers, self._called  # noqa: SLF001  # its own
         if remember:
             other._remember = remember  # noqa: SLF001  # its own
         return other
@@ -250,7 +207,14 @@ class Deployment:
         Raises:
             AwsRefusalError: the caller may not be that, or there is no spoke.
         """
-        return self._others.client_in(there, service)
+        role = there.spoke_role(Access.READER)
+        reader = self._readers.get(role)
+        if reader is None or reader[0] - self.now() <= _LEFT:
+            asked = {"RoleArn": role, "RoleSessionName": SESSION, "DurationSeconds": _LASTS_SECONDS}
+            given = self.ask("sts:AssumeRole", role, **asked)["Credentials"]
+            make = partial(self._make, credentials=_keys(given))
+            reader = self._readers[role] = given["Expiration"], cache(make)
+        return reader[1](service, there.region)
 
     def now(self) -> datetime:
         return datetime.now(UTC)
