@@ -263,7 +263,7 @@ def show(document: Mapping[str, Any], about: Iterable[str], limit: int | None = 
     text = uses.guard.fitting(document, limit) if limit else uses.guard.readable(document)
     options = terminal.options()
     if options.query or options.output in {"yaml", "csv"}:
-        render.show(document, lambda: None)
+        render.show(document)
     else:
         click.echo(text)
     for each in about:

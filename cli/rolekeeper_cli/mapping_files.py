@@ -104,7 +104,7 @@ def validate(file: str, *, strict: bool) -> None:
     """
     reading = read_mappings(file, None)
     # For people, the message says it.
-    render.show({"mappings": len(reading.specs), "warnings": reading.warnings}, lambda: None)
+    render.show({"mappings": len(reading.specs), "warnings": reading.warnings})
     if strict and reading.warnings:
         many = f"{len(reading.warnings):,} warnings" if len(reading.warnings) > 1 else "one warning"
         raise CommandError(f"{many} with --strict", "fix what is shown above")
@@ -164,9 +164,7 @@ def exported(deployment: Deployment) -> tuple[str, int]:
         rows.append(written)
         if problems:
             terminal.warn(f"{key} can't be read, and is in the file as it is: {'; '.join(map(str, problems))}")
-    return SCHEMA_LINE + uses.files.write(
-        [{name: uses.mappings.plain(each) for name, each in row.items()} for row in rows]
-    ), len(rows)
+    return SCHEMA_LINE + uses.files.write(rows), len(rows)
 
 
 # ---- what editors check a file with ----

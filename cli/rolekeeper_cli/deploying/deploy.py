@@ -121,7 +121,7 @@ def deploy(
         place = Place(caller.account, region, caller.partition)
         url = upload(folder, Bucket(deployment.client("s3", PATIENT), place, bucket))
         document = rollout.change(Template({"TemplateURL": url}), present, parameters, given=given)
-    render.show(document, lambda: None)
+    render.show(document)
     if document["outcome"] == "deployed":
         terminal.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")
 

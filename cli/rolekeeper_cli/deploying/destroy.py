@@ -173,7 +173,7 @@ def _report(kept: dict[str, str], mappings: int, target: str | None, detached: i
         "detached": detached,
         "carrying": [instance.key.id for instance, _ in left],
     }
-    render.show(document, lambda: None)
+    render.show(document)
     terminal.say(f"Deleted. {detached:,} roles were detached; {len(left):,} instances carry one still.")
     for name, physical in kept.items():
         terminal.say(f"Kept: {name} {physical}. To delete it for good, switch off its deletion protection first.")

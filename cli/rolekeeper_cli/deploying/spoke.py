@@ -183,7 +183,7 @@ def deploy(
         terminal.warn(f"about the account's roles: {what} takes effect once you deploy in {home} too")
     home_first = sorted(planned, key=lambda each: each.region != home)
     documents = [_deploy(each, yes=yes, dry_run=dry_run) for each in home_first]
-    render.show(documents, lambda: None)
+    render.show(documents)
     if any(each["outcome"] == "deployed" for each in documents):
         account = planned[0].parameters["HubAccount"]
         terminal.say(f"The hub in account {account} looks after it from its first event on: rolekeeper targets")
@@ -325,7 +325,7 @@ def remove(places: Sequence[Deployment], *, yes: bool) -> list[Target]:
         client = each.place.client("cloudformation", PATIENT)
         delete(client, each.id, each.place.sleep, what=f"the deletion in {each.region}")
     documents = [{"region": each.region, "outcome": "removed", "carrying": each.carrying} for each in spokes]
-    render.show(documents, lambda: None)
+    render.show(documents)
     left = sum(len(each.carrying) for each in spokes)
     terminal.say(f"Removed. Instances that keep a managed role, which nobody changes from then on: {left:,}.")
     return [Target(account, each.region) for each in spokes]

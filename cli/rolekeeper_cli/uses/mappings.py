@@ -37,12 +37,12 @@ def plain(attribute: Any) -> Any:
     return _simple(layout.from_attributes({"it": attribute})["it"])
 
 
-def file_row(row: Attributes, home: HomeAccount) -> tuple[Attributes, tuple[Problem, ...]]:
+def file_row(row: Attributes, home: HomeAccount) -> tuple[dict[str, Any], tuple[Problem, ...]]:
     """A row for a file, without defaults. A row that can't be read stays as it is, and its problems say why."""
     verdict = read_row(row, home)
     written = row_of(verdict.spec) if verdict.spec else row
     names = [column.name for column in (*KEYS, *COLUMNS) if column.name in written]
-    return {name: written[name] for name in names}, verdict.problems
+    return {name: plain(written[name]) for name in names}, verdict.problems
 
 
 def _ours(value: Any, kind: type) -> Any:

@@ -369,12 +369,14 @@ def _is_recent(at: datetime | None, now: datetime) -> bool:
 def inclusions(deployment: DoctorDeployment, wanted: Permissions) -> Iterator[dict[str, Any]]:
     """Each role that a mapping gives, as its row says or as it is published, by name: what it lacks of a baseline."""
     reader = deployment.app.roles.policies
+
+    def lacks_of(role: str) -> tuple[str, ...] | None:
+        return lacking(reader.permissions(role), wanted) if reader.role(role) else None
+
     for role, mappings in sorted(deployment.role_users.items()):
         if role == NO_ROLE:
             continue
-        lacks, because = _attempt(
-            lambda role=role: lacking(reader.permissions(role), wanted) if reader.role(role) else None
-        )
+        lacks, because = _attempt(partial(lacks_of, role))
         yield {
             "role": role,
             "mappings": mappings,
