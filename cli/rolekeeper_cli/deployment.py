@@ -26,9 +26,6 @@ from rolekeeper_cli.explained import refuse_foreign
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.progress import Silent
 
-# ---- clients in the accounts of a hub's spokes ----
-
-
 SESSION = "rolekeeper-command"  # what the spoke's CloudTrail shows beside the role
 # A role that a role assumes has an hour at most ("role chaining", IAM user guide, "Methods to assume a role").
 _LASTS_SECONDS, _LEFT = 3_600, timedelta(minutes=5)
@@ -57,9 +54,6 @@ class Patience:
     @property
     def is_over(self) -> bool:
         return self._now().timestamp() >= self._deadline
-
-
-# ---- the deployment that a command talks to ----
 
 
 STACK = "rolekeeper"

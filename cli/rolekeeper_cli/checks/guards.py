@@ -64,9 +64,6 @@ def _holds(test: str, name: str, values: list[Any], key: str | None) -> bool:
     return test in _HOLDS_ONE and any(_HOLDS_ONE[test](each, key) for each in values)
 
 
-# ---- what guards the tags, and what remembers who changed one ----
-
-
 _PAGE = 'docs/security.md, "Who may tag"'
 _PRINT = advice("print one that does, and attach it: ", typed("rolekeeper guard scp-tags --except ARN"))
 

@@ -80,9 +80,6 @@ def _unchecked(wanted: str, former: str, error: AwsRefusalError, *, dry_run: boo
     terminal.confirm_word(wanted, f"{what}.", None)
 
 
-# ---- `rolekeeper deploy` ----
-
-
 # The layer is megabytes; and CloudFormation takes its time to answer.
 PATIENT = Config(connect_timeout=5, read_timeout=60)
 

@@ -49,9 +49,6 @@ def carrying(ec2: Ec2, ownership: Ownership) -> Iterator[tuple[Instance, Associa
                     yield instance, found
 
 
-# ---- `rolekeeper destroy` ----
-
-
 # EC2 refills 5 changes of roles in a second for the whole account (docs/AWS_FACTS.md, "Throttles").
 _PACE_SECONDS = 0.25
 

@@ -196,9 +196,6 @@ def profile_name(arn: str) -> str | None:
     return arn.rsplit("/", 1)[-1] or None
 
 
-# ---- the fleet as documents ----
-
-
 # ---- the reason in a few words ----
 
 

@@ -65,9 +65,6 @@ def _simple(value: Any) -> Any:
     return "(Binary that can't be shown)"
 
 
-# ---- the mapping table's rows ----
-
-
 # Why an edit with this status isn't in effect.
 _WAITS: Mapping[str, str] = {
     Status.HELD: "waits for approval",

@@ -85,9 +85,6 @@ def refuse_foreign(deployment: Deployment, instance: Instance, shown: Associatio
         )
 
 
-# ---- pinning an instance to a role, or to none ----
-
-
 _POLL_SECONDS = 0.5
 # What can be done now takes seconds; for the rest, as long as the AWS CLI's waiters wait.
 _PATIENCE_SECONDS, _LONG_PATIENCE_SECONDS = 60, 600

@@ -738,9 +738,6 @@ def takes(impact: Impact) -> str:
     return taken + (f" and give {amount(impact.replace, 'instance')} another role" if impact.replace else "")
 
 
-# ---- how ----
-
-
 def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = False) -> Preview:
     """The sum over rows that were judged, and why others wouldn't be published; `approved`: those that are held are."""
     statuses = [Status.PUBLISHED if approved and each.needs_approval else each.status for each in proposed.edits]
