@@ -115,7 +115,11 @@ def sweep(*, wait: bool) -> ExitCode:
     swept = uses.control.sweep(there, wait=wait)
     if swept is None:
         return ExitCode.DONE
-    render.show(swept, lambda: terminal.line(_in_words(swept)))
+    seen = (
+        f"Instances looked at: {swept['instances']:,}, of which {swept['sent']:,} differ and are looked at again. "
+        f"Mappings checked: {swept['mappings']:,}, of which {swept['mappings_changed']:,} changed."
+    )
+    render.show(swept, lambda: terminal.line(seen))
     terminal.bad(swept["problems"])
     if there.settings.organization:
         terminal.say("Each other target is swept in a run of its own: see rolekeeper targets")
@@ -127,13 +131,6 @@ def sweep(*, wait: bool) -> ExitCode:
     if not swept["finished"]:
         terminal.warn("it takes more than one run: the rest continues automatically (docs/operations.md)")
     return ExitCode.NO if swept["problems"] or not swept["finished"] else ExitCode.DONE
-
-
-def _in_words(swept: Mapping[str, Any]) -> str:
-    return (
-        f"Instances looked at: {swept['instances']:,}, of which {swept['sent']:,} differ and are looked at again. "
-        f"Mappings checked: {swept['mappings']:,}, of which {swept['mappings_changed']:,} changed."
-    )
 
 
 _LAYOUT = Layout(

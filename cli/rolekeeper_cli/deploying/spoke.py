@@ -115,19 +115,15 @@ def read_hub(name: str) -> Hub:
     remedy = "write it with the hub's credentials: rolekeeper spoke parameters > hub.json"
     try:
         found = json.loads(content(name, remedy))
-        parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found}
+        parameters: dict[str, object] = {each["ParameterKey"]: each["ParameterValue"] for each in found}
     except (ValueError, TypeError, KeyError) as error:
         raise CommandError(f"{name} holds no parameters of a hub", remedy) from error
-    return Hub(_checked(name, parameters, remedy))
-
-
-def _checked(name: str, parameters: Mapping[str, object], remedy: str) -> Parameters:
     texts = {key: value for key, value in parameters.items() if isinstance(value, str)}
     if others := sorted(parameters.keys() - NAMES | (parameters.keys() - texts.keys())):
         raise CommandError(f"{name} says what no hub does: {_AND.join(others)}", remedy)
     if missing := sorted(NAMES - {*_ASKED} - texts.keys()):
         raise CommandError(f"{name} lacks {_AND.join(missing)}", remedy)
-    return texts
+    return Hub(texts)
 
 
 # ---- `rolekeeper spoke deploy` ----

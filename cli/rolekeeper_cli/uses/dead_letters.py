@@ -41,7 +41,14 @@ class DeadLetters:
                     progress.at(len(found))
             yield list(found.values())
         finally:
-            self._show_again(found.values())
+            for some in batched(found.values(), _BATCH):
+                entries = [
+                    {"Id": str(at), "ReceiptHandle": each["ReceiptHandle"], "VisibilityTimeout": 0}
+                    for at, each in enumerate(some)
+                ]
+                with classified("sqs:ChangeMessageVisibility", self._url):
+                    sqs = self._deployment.client("sqs")
+                    sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
 
     def move(self) -> str:
         """Start to move all of them; returns the task's handle."""
@@ -85,15 +92,6 @@ class DeadLetters:
         )
         found: list[Any] = answer.get("Messages", [])
         return found
-
-    def _show_again(self, messages: Any) -> None:
-        for some in batched(messages, _BATCH):
-            entries = [
-                {"Id": str(at), "ReceiptHandle": each["ReceiptHandle"], "VisibilityTimeout": 0}
-                for at, each in enumerate(some)
-            ]
-            with classified("sqs:ChangeMessageVisibility", self._url):
-                self._deployment.client("sqs").change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
 
     def _attribute(self, url: str, name: str) -> str:
         answer = self._deployment.ask("sqs:GetQueueAttributes", url, QueueUrl=url, AttributeNames=[name])

@@ -661,7 +661,10 @@ def _approve(deployment: Deployment, key: MappingKey, revision: int) -> None:
         # Signed first: a row whose approval isn't signed yet is judged again only by the next sweep.
         item = layout.key_attributes(layout.approval_key(caller.id, key, revision)) | signed
         deployment.app.store.write(deployment.app.store.put(item))
-        stays = _ask_to_publish(deployment, key, revision)
+        if number_in(_now(deployment, key), "approve") == revision:
+            # An update that changes nothing isn't in the stream, so it triggers no assessment.
+            _ask(deployment, key, Update().remove("approve"))
+        stays = _ask(deployment, key, Update().set({"approve": revision, "approved_by": caller.id}))
     if not stays:
         raise CommandError(f"revision {revision} of {key} is no longer held; it wasn't approved", "look again")
 
@@ -673,13 +676,6 @@ def _holds(deployment: Deployment, key: MappingKey, revision: int) -> bool:
     condition. A number that is overtaken meanwhile approves nothing, and discards nothing.
     """
     return number_in(_now(deployment, key), "held_revision") == revision
-
-
-def _ask_to_publish(deployment: Deployment, key: MappingKey, revision: int) -> bool:
-    if number_in(_now(deployment, key), "approve") == revision:
-        # An update that changes nothing isn't in the stream, so it triggers no assessment.
-        _ask(deployment, key, Update().remove("approve"))
-    return _ask(deployment, key, Update().set({"approve": revision, "approved_by": deployment.caller.id}))
 
 
 def _ask_to_discard(deployment: Deployment, key: MappingKey, revision: int) -> bool:

@@ -45,7 +45,10 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
         how = advice("see its status: ", Remedy(Kind.EXPLAIN, (addressed(deployment, key.id),)))
         raise CommandError(f"{key.id} has no history", how)
     if ask_who:
-        return list(_with_who(deployment, key, found))
+        asked = [who.about_entry(key.id, entry, older) for entry, older in pairwise((*found, None)) if entry]
+        answers = iter(who.ask(deployment, key.id, list(chain.from_iterable(asked))))
+        both = zip(found, asked, strict=True)
+        return [{**entry_document(key, each), "who": list(islice(answers, len(some)))} for each, some in both]
     return [entry_document(key, each) for each in found]
 
 
@@ -98,15 +101,6 @@ def answered(answer: Mapping[str, Any], outcome: str | None) -> str:
     if "code" in answer:
         return f"{answer['code']}: {answer.get('message', '')}"
     return str(answer.get("association_id", "")) or ("started; the answer is unknown" if outcome == STARTED else "")
-
-
-def _with_who(
-    deployment: Deployment, key: InstanceKey, entries: Sequence[Mapping[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    asked = [who.about_entry(key.id, entry, older) for entry, older in pairwise((*entries, None)) if entry]
-    answers = iter(who.ask(deployment, key.id, list(chain.from_iterable(asked))))
-    for entry, some in zip(entries, asked, strict=True):
-        yield {**entry_document(key, entry), "who": list(islice(answers, len(some)))}
 
 
 # ---- what an instance carried ----

@@ -149,20 +149,16 @@ def _meant(deployment: Deployment, text: str) -> Advice:
     meant = f"did you mean {' or '.join(found)}?" if found else ""
     fleet = Remedy(Kind.FLEET)
     if deployment.elsewhere:
-        return _where_to_look(deployment, meant)
+        target = deployment.settings.target
+        # As with other hints: a caller who may not ask gets none.
+        with suppress(AccessDeniedError):
+            if deployment.app.registry.get(target) is None:
+                return advice(f"{meant} {target} is no target; see: ".lstrip(), Remedy(Kind.TARGETS))
+        return advice(f"{meant} see: ".lstrip(), fleet, f" --target {target}")
     if deployment.settings.organization:
         other = f"; an instance of another target is named ACCOUNT/REGION/{text}"
         return advice(f"{meant} see: ".lstrip(), fleet, other)
     return advice(meant) if found else advice("see: ", fleet, "; maybe it is in another --region")
-
-
-def _where_to_look(deployment: Deployment, meant: str) -> Advice:
-    target = deployment.settings.target
-    # As with other hints: a caller who may not ask gets none.
-    with suppress(AccessDeniedError):
-        if deployment.app.registry.get(target) is None:
-            return advice(f"{meant} {target} is no target; see: ".lstrip(), Remedy(Kind.TARGETS))
-    return advice(f"{meant} see: ".lstrip(), Remedy(Kind.FLEET), f" --target {target}")
 
 
 # ---- starting and tagging an instance ----

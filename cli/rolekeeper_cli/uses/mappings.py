@@ -173,16 +173,13 @@ def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> 
 
 def with_status(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> dict[MappingKey, Attributes]:
     """The same rows; one without room for its status gets it from its history, if that is about the row as it is."""
-    return {key: _with_status(deployment, key, row) for key, row in rows.items()}
-
-
-def _with_status(deployment: Deployment, key: MappingKey, row: Attributes) -> Attributes:
-    if "status" in row or size_of(row) <= FULL or not layout.is_partition(layout.mapping_pk(key)):
-        return row
-    last = next(iter(deployment.app.revisions.history(key, limit=1)), {})
-    if not last.get("status") or last["fingerprint"] != fingerprint(row):
-        return row
-    return {**row, "status": {"S": last["status"]}, "status_reason": {"S": last["reason"]}}
+    found = dict(rows)
+    for key, row in rows.items():
+        if "status" not in row and size_of(row) > FULL and layout.is_partition(layout.mapping_pk(key)):
+            last = next(iter(deployment.app.revisions.history(key, limit=1)), {})
+            if last.get("status") and last["fingerprint"] == fingerprint(row):
+                found[key] = {**row, "status": {"S": last["status"]}, "status_reason": {"S": last["reason"]}}
+    return found
 
 
 def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -95,20 +95,17 @@ class Reports:
                 message = escaped(str(answer.get("Error", {}).get("Message", "")))
                 report = Report(because=f"IAM's report failed: {message}")
             else:
-                report = Report(self._services(job, answer))
+                services = list(answer["ServicesLastAccessed"])
+                while answer.get("IsTruncated"):
+                    answer = self._page(job, Marker=answer["Marker"])
+                    services += answer["ServicesLastAccessed"]
+                report = Report({each["ServiceNamespace"]: each.get("LastAuthenticated") for each in services})
         except RetryableError:
             return
         except AwsRefusalError as error:
             report = Report(because=why(error))
         del self._jobs[arn]
         self._found[arn] = report
-
-    def _services(self, job: str, answer: Any) -> dict[str, datetime | None]:
-        services = list(answer["ServicesLastAccessed"])
-        while answer.get("IsTruncated"):
-            answer = self._page(job, Marker=answer["Marker"])
-            services += answer["ServicesLastAccessed"]
-        return {each["ServiceNamespace"]: each.get("LastAuthenticated") for each in services}
 
     def _page(self, job: str, **marker: str) -> Any:
         return self._deployment.ask(GET, "*", JobId=job, MaxItems=_ITEMS, **marker)

@@ -81,7 +81,10 @@ def _look_up(deployment: Deployment, instance: str, questions: Sequence[Question
                     each.consider(event)
         except AwsRefusalError as error:
             return no_answer(deployment, error)
-    return _not_found(history, deployment.settings.region)
+    if history.cut:
+        return f"not among the {history.looked_at:,} events that were looked through, and there are more"
+    why = "older than 90 days, not there yet (up to 15 minutes late), or another Region's"
+    return f"not in CloudTrail's event history of {deployment.settings.region}: {why}"
 
 
 def _events(history: EventHistory, instance: str, questions: Sequence[Question]) -> Iterator[Event]:
@@ -105,13 +108,6 @@ def _until_answered(events: Iterable[Event], asked: Sequence[Question], instance
         yield event
         if event.launched(instance) or all(each.event for each in asked):
             return
-
-
-def _not_found(history: EventHistory, region: str) -> str:
-    if history.cut:
-        return f"not among the {history.looked_at:,} events that were looked through, and there are more"
-    why = "older than 90 days, not there yet (up to 15 minutes late), or another Region's"
-    return f"not in CloudTrail's event history of {region}: {why}"
 
 
 # ---- what is asked ----
