@@ -41,10 +41,10 @@ class DeadLetters:
                     progress.at(len(found))
             yield list(found.values())
         finally:
-            for some in batched(found.values(), _BATCH):
+            for page in batched(found.values(), _BATCH):
                 entries = [
                     {"Id": str(at), "ReceiptHandle": each["ReceiptHandle"], "VisibilityTimeout": 0}
-                    for at, each in enumerate(some)
+                    for at, each in enumerate(page)
                 ]
                 with classified("sqs:ChangeMessageVisibility", self._url):
                     sqs = self._deployment.client("sqs")
