@@ -92,7 +92,7 @@ def _parts(plan: Mapping[str, Any]) -> Iterator[_Part]:
     yield _Part("Targets that are left out", plan["unseen"], _unseen)
     yield _Part("Accounts", _accounts(plan), _account, head=_table("account", *_ACTIONS.values(), "instances"))
     yield _Part("Pace", plan["paced"], _paced, head=_pace(plan["paced"]))
-    yield _Part("Rows that wait, and aren't amount", plan["waiting"], _waiting)
+    yield _Part("Rows that wait, and aren't counted", plan["waiting"], _waiting)
     yield _Part("Permissions", [each for each in moves if not each["severe"]], _move)
     # Those that are blocked or wait first, and of the others those that lose a role.
     changes = sorted(plan["changes"], key=lambda each: tuple(_ACTIONS).index(each["action"]), reverse=True)
@@ -223,8 +223,8 @@ def _accounts(plan: Mapping[str, Any]) -> list[tuple[str, Counter[str], int]]:
     return [(each["account"], found[each["account"]], each["instances"]) for each in names]
 
 
-def _account(amount: tuple[str, Counter[str], int]) -> str:
-    account, actions, instances = amount
+def _account(counted: tuple[str, Counter[str], int]) -> str:
+    account, actions, instances = counted
     return _row(code(account), *(f"{actions[each]:,}" for each in _ACTIONS), f"{instances:,}")
 
 
