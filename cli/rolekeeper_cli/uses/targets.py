@@ -315,7 +315,7 @@ def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
     read(text)
     known = {f"{each['account']}/{each['region']}": each for each in documents(deployment)}
     if text not in known:
-        raise _no_such_target(text, list(map(read, known)))
+        raise _no_such_target(text, [Target(each["account"], each["region"]) for each in known.values()])
     if known[text]["hub"]:
         raise UsageError(f"{text} is the deployment's own", "to remove the deployment: rolekeeper destroy")
     return known[text]
