@@ -4,10 +4,7 @@ from typing import TYPE_CHECKING
 
 from rolekeeper.lazy import modules_of
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what no `--help` needs
     from rolekeeper_cli import completion, debug, deployment, documents, explained, plan_markdown, tables
-
-# What no `--help` needs, imported when it is first used.
-__all__ = ["completion", "debug", "deployment", "documents", "explained", "plan_markdown", "tables"]
-if not TYPE_CHECKING:  # to mypy it would stand for any name
-    __getattr__ = modules_of(__name__, __all__)
+else:  # to mypy it would stand for any name
+    __getattr__ = modules_of(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from functools import wraps
+from functools import reduce, wraps
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -71,7 +71,8 @@ class OneOf(click.Choice[str]):
 # ---- what several commands take ----
 
 
-type Function = Callable[..., ExitCode]
+type Function = Callable[..., ExitCode | None]
+type Option = Callable[[Function], Function]
 type Completed = Literal[
     "roles",
     "roles_or_none",
@@ -117,11 +118,28 @@ detailed_exitcode = click.option(
 )
 
 
+limit = click.option(
+    "--limit",
+    type=click.IntRange(1, 1_000),
+    default=20,
+    show_default=True,
+    help="Maximum number of entries.",
+)
+mappings_file = click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
+dry_run = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+allow_downgrade = click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")
+
+
+def together(*options: Option) -> Option:
+    """Several options, in their order in the help."""
+    return lambda function: reduce(lambda inner, option: option(inner), reversed(options), function)
+
+
 def takes_key(function: Function) -> Function:
     """The command's first argument is the mapping's key."""
 
     @wraps(function)
-    def run(words: tuple[str, ...], **others: Any) -> ExitCode:
+    def run(words: tuple[str, ...], **others: Any) -> ExitCode | None:
         key, rest = _key_and_rest(words)
         if rest:
             raise UsageError(f"{rest[0]!r} is an unexpected argument", "name one mapping, as tag_key=tag_value")
@@ -134,7 +152,7 @@ def takes_key_and_columns(function: Function) -> Function:
     """The command's first argument is the mapping's key, its second a list of `column=value`."""
 
     @wraps(function)
-    def run(words: tuple[str, ...], **others: Any) -> ExitCode:
+    def run(words: tuple[str, ...], **others: Any) -> ExitCode | None:
         return function(*_key_and_rest(words), **others)
 
     about = "An empty VALUE takes the column away; the entries of lists and tags have ; between them."

@@ -15,6 +15,7 @@ import rolekeeper_cli
 from rolekeeper_cli import checks, terminal
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.options import MARKDOWN, OUTPUTS, Options
+from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.suggest import commands_meant, near
 from rolekeeper_cli.terminal import Progress
 
@@ -120,7 +121,7 @@ class Group(Command, click.Group):
                 formatter.write_dl([(name.ljust(width), text) for name, text in commands])
 
 
-def command(name: str, *examples: str, markdown: bool = False) -> Callable[[Callable[..., ExitCode]], Command]:
+def command(name: str, *examples: str, markdown: bool = False) -> Callable[[Callable[..., ExitCode | None]], Command]:
     """A command of this name; each example is a whole command line, `markdown` as `Command`."""
     return click.command(name, cls=Command, examples=examples, markdown=markdown)
 
@@ -245,13 +246,8 @@ def deployment(options: Options | None = None) -> Deployment:
     return rolekeeper_cli.deployment.Deployment(options or terminal.options(), Progress, _debug)
 
 
-def doctor_deployment() -> checks.deployment.DoctorDeployment:
-    return checks.deployment.DoctorDeployment(terminal.options(), Progress, _debug)
-
-
-def silent_deployment() -> checks.deployment.DoctorDeployment:
-    """The same for a command that shows no progress."""
-    return checks.deployment.DoctorDeployment(terminal.options(), debug=_debug)
+def doctor_deployment(progress: type[Silent] = Progress) -> checks.deployment.DoctorDeployment:
+    return checks.deployment.DoctorDeployment(terminal.options(), progress, _debug)
 
 
 def _debug(session: boto3.Session, endpoint_url: str | None) -> None:

@@ -1,34 +1,33 @@
-"""`rolekeeper pause`, `resume` and `mode`: the switches of the whole deployment."""
+"""`rolekeeper pause`, `resume`, `mode`: the switches of the whole deployment; `sweep` and `redrive`: missed work."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
 
+import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import yes_to_all
+from rolekeeper_cli.arguments import together, yes, yes_to_all
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.wait import tell_followed
 
 _AS_DEPLOYED = "deployed"
 
 
-def _switches(function: Callable[..., ExitCode]) -> Callable[..., ExitCode]:
-    for option in (
-        click.option(
-            "--wait",
-            is_flag=True,
-            help="Wait for what follows: until instances carry what they should, or, if changes stop, until EC2 has "
-            "finished those that it began.",
-        ),
-        yes_to_all,
-        click.option("--reason", default="", metavar="TEXT", help="Why, for the mail and the history."),
-    ):
-        function = option(function)
-    return function
+_switches = together(
+    click.option("--reason", default="", metavar="TEXT", help="Why, for the mail and the history."),
+    yes_to_all,
+    click.option(
+        "--wait",
+        is_flag=True,
+        help="Wait for what follows: until instances carry what they should, or, if changes stop, until EC2 has "
+        "finished those that it began.",
+    ),
+)
 
 
 @command("pause", "rolekeeper pause", "rolekeeper pause --yes --reason 'wrong roles on web'")
@@ -98,3 +97,85 @@ def _show(status: Mapping[str, Any]) -> None:
         {name: status[name] for name in ("mode", "deployed", "paused")},
         lambda: terminal.line(f"mode: {status['mode']} ({status['is']}), {paused}"),
     )
+
+
+# ---- missed work ----
+
+
+@command("sweep", "rolekeeper sweep", "rolekeeper sweep --no-wait")
+@click.option("--wait/--no-wait", default=True, help="Wait for its end and show what it saw. It waits by default.")
+def sweep(*, wait: bool) -> ExitCode:
+    """Look at the whole fleet and every mapping now.
+
+    As the schedule does: instances that differ are looked at again, whatever events said. A hub's sweep starts one for
+    each other target, and waits for none of those.
+    """
+    there = deployment()
+    terminal.say("Sweeping the fleet and the mappings." + (" It may take minutes." if wait else ""))
+    swept = uses.control.sweep(there, wait=wait)
+    if swept is None:
+        return ExitCode.DONE
+    seen = (
+        f"Instances looked at: {swept['instances']:,}, of which {swept['sent']:,} differ and are looked at again. "
+        f"Mappings checked: {swept['mappings']:,}, of which {swept['mappings_changed']:,} changed."
+    )
+    render.show(swept, lambda: terminal.line(seen))
+    terminal.bad(swept["problems"])
+    if there.settings.organization:
+        terminal.say("Each other target is swept in a run of its own: see rolekeeper targets")
+    # A function that is older than this command doesn't say it.
+    if withheld := swept.get("withheld"):
+        terminal.warn(
+            f"{withheld:,} more differ, and weren't sent: the work queue is full (docs/runbook.md#work-waits)"
+        )
+    if not swept["finished"]:
+        terminal.warn("it takes more than one run: the rest continues automatically (docs/operations.md)")
+    return ExitCode.NO if swept["problems"] or not swept["finished"] else ExitCode.DONE
+
+
+_LAYOUT = Layout(
+    (
+        Column("since", lambda each: f"{each['since']:%Y-%m-%dT%H:%M:%SZ}"),
+        Column("of"),
+        Column("what", kind="text"),
+    ),
+    note=lambda each: each["why"],
+    note_name="why",
+)
+
+
+@command("redrive", "rolekeeper redrive --dry-run", "rolekeeper redrive", "rolekeeper redrive --yes --output json")
+@click.option("--dry-run", is_flag=True, help="Show what is there, and leave it.")
+@yes
+@click.option("--wait/--no-wait", default=True, help="Wait until all of them are sent. It waits by default.")
+def redrive(*, dry_run: bool, yes: bool, wait: bool) -> None:
+    """Send dead letters to the work queue again.
+
+    First it shows what is there, and asks. It is always safe: a message is a hint, and the truth is read again.
+    """
+    if not dry_run:
+        terminal.require_answer(yes=yes)
+    there = deployment()
+    queue = uses.dead_letters.DeadLetters(there)
+    with queue.looked_at() as letters:
+        documents = [uses.dead_letters.letter_document(each, there) for each in letters]
+    documents.sort(key=lambda each: str(each["since"]))
+    count = max(queue.count(), len(documents))
+    render.show(
+        {"letters": count, "shown": documents},
+        lambda: rolekeeper_cli.tables.stream_list(_LAYOUT, documents),
+    )
+    if not count:
+        terminal.say("The dead-letter queue is empty: nothing to do.")
+        return
+    if count > len(documents):
+        terminal.say(f"and about {count - len(documents):,} more")
+    if dry_run:
+        return
+    terminal.confirm(f"Send all {count:,} to the work queue? Fix the cause first, or they come back.", yes=yes)
+    task = queue.move()
+    if wait:
+        moved = queue.wait(task, count)
+        terminal.say(f"Sent to the work queue: {moved:,}.")
+    else:
+        terminal.say("They are being sent to the work queue.")

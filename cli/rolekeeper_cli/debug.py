@@ -14,7 +14,7 @@ from typing import Any
 import boto3
 import click
 
-from rolekeeper_cli.terminal import one_line
+from rolekeeper.model.text import escaped
 
 # What is asked for a sign-in may hold a code or a token.
 _SIGN_IN = frozenset({"sts", "sso", "sso-oidc", "signin"})
@@ -60,4 +60,4 @@ def _answered(
 
 
 def _say(text: str) -> None:
-    click.echo(click.style(f"debug: {one_line(text)}", dim=True), err=True)
+    click.echo(click.style(f"debug: {escaped(text)}", dim=True), err=True)

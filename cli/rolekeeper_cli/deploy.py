@@ -7,9 +7,8 @@ from typing import Any
 import click
 
 from rolekeeper_cli import deploying, terminal
-from rolekeeper_cli.arguments import yes
+from rolekeeper_cli.arguments import allow_downgrade, dry_run, yes
 from rolekeeper_cli.command import Command, command, deployment
-from rolekeeper_cli.errors import ExitCode
 
 _ALLOWED_SHOWN = 4
 
@@ -75,8 +74,8 @@ def _option(name: str, parameter: dict[str, Any]) -> click.Option:
 )
 @click.option("--guided", is_flag=True, help="Ask for each parameter.")
 @click.option("--bucket", metavar="NAME", help="Your own bucket in the same Region. Default: one is created.")
-@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
-@click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")
+@dry_run
+@allow_downgrade
 @yes
 @click.option(
     "--help-all",
@@ -86,9 +85,7 @@ def _option(name: str, parameter: dict[str, Any]) -> click.Option:
     callback=_help_all,
     help="Show this message with all parameters, and exit.",
 )
-def deploy(
-    *, guided: bool, bucket: str | None, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any
-) -> ExitCode:
+def deploy(*, guided: bool, bucket: str | None, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> None:
     """Deploy Rolekeeper, upgrade it, or change its parameters.
 
     It says which version is deployed, shows what would change, and asks. Each parameter stays as it is deployed until
@@ -96,7 +93,7 @@ def deploy(
     """
     if guided or not dry_run:
         terminal.require_answer(yes=yes and not guided)
-    return deploying.deploy.deploy(
+    deploying.deploy.deploy(
         deployment(),
         named(given),
         bucket,
@@ -117,10 +114,10 @@ def deploy(
     "--detach/--no-detach", default=None, help="Whether to detach the managed roles first. Default: keep them."
 )
 @click.option("--confirm", metavar="NAME", help="The stack's name; needed where there is no terminal.")
-def destroy(export: str | None, *, detach: bool | None, confirm: str | None) -> ExitCode:
+def destroy(export: str | None, *, detach: bool | None, confirm: str | None) -> None:
     """Delete the deployment.
 
     It says what happens to instances, tables and mappings, offers to export the mappings and to detach the roles that
     Rolekeeper attached, and asks for the stack's name. Both tables are kept.
     """
-    return deploying.destroy.destroy(deployment(), export, detach=detach, confirm=confirm)
+    deploying.destroy.destroy(deployment(), export, detach=detach, confirm=confirm)

@@ -5,13 +5,14 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from threading import Lock
 from typing import Any, Self
 
 import boto3
+from botocore import xform_name
 from botocore.config import Config
 
 from rolekeeper.app import App
@@ -25,48 +26,9 @@ from rolekeeper_cli.explained import refuse_foreign
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.progress import Silent
 
-# ---- clients in the accounts of a hub's spokes ----
-
-
 SESSION = "rolekeeper-command"  # what the spoke's CloudTrail shows beside the role
 # A role that a role assumes has an hour at most ("role chaining", IAM user guide, "Methods to assume a role").
 _LASTS_SECONDS, _LEFT = 3_600, timedelta(minutes=5)
-
-
-@dataclass
-class OtherAccounts:
-    """Clients with the credentials of the readers of spokes. Several threads may share them.
-
-    Attributes:
-        client: gives the caller's own client of a service.
-        make: makes one of a service in a Region, with other credentials.
-    """
-
-    client: Callable[[str], Any]
-    make: Callable[[str, str, Mapping[str, str]], Any]
-    now: Callable[[], datetime]
-    _readers: dict[str, "_Reader"] = field(default_factory=dict)
-
-    def client_in(self, there: Settings, service: str) -> Any:
-        """The client of a service in a target.
-
-        Raises:
-            AwsRefusalError: the caller may not be the reader there, or there is none.
-        """
-        role = there.spoke_role(Access.READER)
-        reader = self._readers.get(role)
-        if reader is None or reader.until - self.now() <= _LEFT:
-            reader = self._readers[role] = self._become(role)
-        return reader.client(service, there.region)
-
-    def _become(self, role: str) -> "_Reader":
-        with classified("sts:AssumeRole", role):
-            answer = self.client("sts").assume_role(
-                RoleArn=role, RoleSessionName=SESSION, DurationSeconds=_LASTS_SECONDS
-            )
-        given = answer["Credentials"]
-        credentials = _keys(given)
-        return _Reader(given["Expiration"], cache(lambda service, region: self.make(service, region, credentials)))
 
 
 def _keys(given: Mapping[str, Any]) -> dict[str, str]:
@@ -76,14 +38,6 @@ def _keys(given: Mapping[str, Any]) -> dict[str, str]:
         "aws_secret_access_key": given["SecretAccessKey"],
         "aws_session_token": given["SessionToken"],
     }
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    """The reader of a spoke until its credentials end; `client` makes each client once, of a service and a Region."""
-
-    until: datetime
-    client: Callable[[str, str], Any]
 
 
 class Patience:
@@ -100,9 +54,6 @@ class Patience:
     @property
     def is_over(self) -> bool:
         return self._now().timestamp() >= self._deadline
-
-
-# ---- the deployment that a command talks to ----
 
 
 STACK = "rolekeeper"
@@ -170,7 +121,8 @@ class Deployment:
         self._debug = debug
         self._making = Lock()
         self._shared = cache(self.client)
-        self._others = OtherAccounts(self._shared, self._make, self.now)
+        # By role, until when its credentials are valid, and what makes each client with them once.
+        self._readers: dict[str, tuple[datetime, Callable[[str, str], Any]]] = {}
         self._remember: Remember = lambda _, ask: ask()
         self._called: dict[str, float] = {}
 
@@ -184,7 +136,7 @@ class Deployment:
         """
         other = type(self)(self._options, self.progress, self._debug)
         other.session, other._making, other._shared = self.session, self._making, self._shared  # noqa: SLF001  # its own
-        other._others, other._called = self._others, self._called  # noqa: SLF001  # its own
+        other._readers, other._called = self._readers, self._called  # noqa: SLF001  # its own
         if remember:
             other._remember = remember  # noqa: SLF001  # its own
         return other
@@ -249,7 +201,14 @@ class Deployment:
         Raises:
             AwsRefusalError: the caller may not be that, or there is no spoke.
         """
-        return self._others.client_in(there, service)
+        role = there.spoke_role(Access.READER)
+        reader = self._readers.get(role)
+        if reader is None or reader[0] - self.now() <= _LEFT:
+            asked = {"RoleArn": role, "RoleSessionName": SESSION, "DurationSeconds": _LASTS_SECONDS}
+            given = self.ask("sts:AssumeRole", role, **asked)["Credentials"]
+            make = partial(self._make, credentials=_keys(given))
+            reader = self._readers[role] = given["Expiration"], cache(make)
+        return reader[1](service, there.region)
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -262,6 +221,18 @@ class Deployment:
         name = f"{what} {self.settings.target}"
         self.sleep(max(0.0, self._called.get(name, 0.0) + every - self.now().timestamp()))
         self._called[name] = self.now().timestamp()
+
+    def ask(self, action: str, of: str, **asked: Any) -> Any:
+        """AWS's answer to an action such as `iam:GetRole`, in the own account; `of` is what an error names."""
+        service, _, operation = action.partition(":")
+        with classified(action, of):
+            return getattr(self._shared(service), xform_name(operation))(**asked)
+
+    def pages(self, action: str, of: str, **asked: Any) -> list[Mapping[str, Any]]:
+        """All pages of the answer, as `ask`."""
+        service, _, operation = action.partition(":")
+        with classified(action, of):
+            return list(self._shared(service).get_paginator(xform_name(operation)).paginate(**asked))
 
     def looks(self, every: float, patience: float, *, most: float = 0) -> Iterator[Patience]:
         """One turn for each look, at most one in `every` seconds. The caller leaves the loop.
@@ -298,11 +269,7 @@ class Deployment:
 
     @cached_property
     def stack(self) -> Stack:
-        """The stack.
-
-        Raises:
-            ConfigurationError: there is none of that name, or it isn't a Rolekeeper stack.
-        """
+        """The stack. ConfigurationError if there is none of that name, or it isn't a Rolekeeper stack."""
         found: Stack = self._remember("stack", self._ask_stack)
         return found
 
@@ -326,10 +293,8 @@ class Deployment:
             ConfigurationError: the stack has none of that name: it is of another version.
         """
         try:
-            with classified("cloudformation:DescribeStackResource", self.stack.name):
-                answer = self.client("cloudformation").describe_stack_resource(
-                    StackName=self.stack.name, LogicalResourceId=name
-                )
+            stack = self.stack.name
+            answer = self.ask("cloudformation:DescribeStackResource", stack, StackName=stack, LogicalResourceId=name)
         except PermanentError as error:
             if error.code != "ValidationError":
                 raise
@@ -342,8 +307,7 @@ class Deployment:
         return found
 
     def _ask_caller(self) -> Caller:
-        with classified("sts:GetCallerIdentity", "*"):
-            answer = self.client("sts").get_caller_identity()
+        answer = self.ask("sts:GetCallerIdentity", "*")
         return Caller(answer["Arn"], answer["UserId"], answer["Account"], partition=answer["Arn"].split(":")[1])
 
     @cached_property

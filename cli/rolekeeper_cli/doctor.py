@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from rolekeeper_cli import checks, findings
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import rolekeeper_cli
+from rolekeeper.model.text import escaped
+from rolekeeper_cli import checks, render, terminal
 from rolekeeper_cli.command import command, doctor_deployment
 from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.render import Document
 
 
 @command("doctor", "rolekeeper doctor", "rolekeeper doctor --query \"findings[?level=='fail'].[what, remedy]\"")
@@ -16,4 +23,39 @@ def doctor() -> ExitCode:
     """
     deployment = doctor_deployment()
     _ = deployment.stack  # without one there is nothing to check
-    return findings.show(checks.run.findings(deployment), checks.run.CHECKS)
+    return show(checks.run.findings(deployment), checks.run.CHECKS)
+
+
+# ---- what checks find, drawn as they end; also for `rolekeeper verify --pre` ----
+
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "cyan"}
+_COUNTED = {"ok": "ok", "warn": "warnings", "fail": "failed", "unknown": "unknown"}
+_LAYOUT = Layout(
+    (Column("level"), Column("check"), Column("what", kind="text")), colour=lambda each: _COLOURS[each["level"]]
+)
+
+
+def show(found: Iterable[checks.deployment.Finding], names: Iterable[str]) -> ExitCode:
+    """Show what every check finds, of the checks of these names; the answer is no if anything failed."""
+    counts = dict.fromkeys(_COUNTED, 0)
+
+    def counted() -> Iterator[Document]:
+        for each in found:
+            counts[each.level] += 1
+            yield each.document()
+
+    widest = {"level": max(checks.deployment.Level, key=len), "check": max(names, key=len), "what": ""}
+    render.show_with_rows("findings", counted(), lambda: {"summary": counts}, draw=partial(_draw, widest=widest))
+    terminal.say(f"{', '.join(f'{count:,} {_COUNTED[level]}' for level, count in counts.items())}.")
+    return ExitCode.NO if counts[checks.deployment.Level.FAIL] else ExitCode.DONE
+
+
+def _draw(documents: Iterable[Document], widest: Document) -> None:
+    """A line for each finding as it comes, and below it what to do, in one piece to be copied."""
+    listing = rolekeeper_cli.tables.Listing(_LAYOUT, widest)
+    indent = " " * (len(widest["level"]) + len(widest["check"]) + 4)
+    for each in documents:
+        listing.draw([each])
+        if each["remedy"]:
+            terminal.line(f"{indent}{escaped(each['remedy'])}")

@@ -12,11 +12,11 @@ import click
 import jmespath
 from jmespath.exceptions import JMESPathError
 
-from rolekeeper.model.text import escaped_json
+from rolekeeper.model.text import escaped, escaped_json
 from rolekeeper_cli import tables, uses
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.options import TABLE, WIDE
-from rolekeeper_cli.terminal import one_line, printable
+from rolekeeper_cli.terminal import printable
 
 
 def write(document: Any, form: str, *, follows: bool = False) -> None:
@@ -91,7 +91,7 @@ def show_found(query: str, document: Any, form: str, *, follows: bool = False) -
     try:
         found = jmespath.search(query, _simple(document))
     except JMESPathError as error:
-        raise UsageError(f"--query failed: {one_line(str(error))}", "see https://jmespath.org") from error
+        raise UsageError(f"--query failed: {escaped(str(error))}", "see https://jmespath.org") from error
     if form in {TABLE, WIDE}:
         _draw_found(found)
     else:

@@ -12,7 +12,6 @@ import rolekeeper_cli
 from rolekeeper_cli import render, uses
 from rolekeeper_cli.arguments import instance_argument
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.errors import ExitCode
 
 
 @command("explain", "rolekeeper explain i-0123456789abcdef0", "rolekeeper explain web-1 --output json")
@@ -26,7 +25,7 @@ from rolekeeper_cli.errors import ExitCode
     default=True,
     help="Whether to ask CloudTrail if software uses the role. It is asked by default.",
 )
-def explain(instance: str, *, ask_who: bool, ask_uptake: bool) -> ExitCode:
+def explain(instance: str, *, ask_who: bool, ask_uptake: bool) -> None:
     """Explain why an instance has its role.
 
     The role it has and the one it should have, the mapping that governs it and those that don't, what woke Rolekeeper
@@ -37,7 +36,6 @@ def explain(instance: str, *, ask_who: bool, ask_uptake: bool) -> ExitCode:
     document = uses.explanation.explanation(there, instance, ask_who=ask_who, ask_uptake=ask_uptake).document
     lines = partial(_lines, document, uses.instances.address(document, there.home), there.caller.account)
     render.show(document, lambda: rolekeeper_cli.tables.show_table(("", ""), lines()))
-    return ExitCode.DONE
 
 
 # ---- how it is shown ----

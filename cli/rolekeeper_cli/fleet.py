@@ -14,7 +14,7 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode
-from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.layout import Column, Layout, amount
 
 if TYPE_CHECKING:
     from rolekeeper.instances.observe import Unreadable
@@ -166,8 +166,7 @@ def warn_of_unknown(rows: Sequence[Mapping[str, Any]]) -> None:
     unknown = Counter((row["account"], row["region"], row["uptake"]["unknown_because"]) for row in rows)
     for (account, region, because), count in unknown.items():
         if because:
-            instances = "1 instance" if count == 1 else f"{count:,} instances"
-            terminal.warn(f"role use isn't fully known of {instances} in {account}/{region}: {because}")
+            terminal.warn(f"role use isn't fully known of {amount(count, 'instance')} in {account}/{region}: {because}")
 
 
 # ---- the table, and the totals below it ----
@@ -175,12 +174,11 @@ def warn_of_unknown(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _total(count: uses.fleet.Count) -> str:
     listed = count.stands.total()
-    many = "1 instance" if listed == 1 else f"{listed:,} instances"
     parts = (f"{count.stands[each]:,} {each}" for each in uses.fleet.Standing if count.stands[each])
     others = f" Not listed: {count.instances - listed:,}." if count.instances > listed else ""
     well = listed == count.stands[uses.fleet.Standing.OK]
     todo = "" if well else "\nWhat to do about one: rolekeeper explain INSTANCE"
-    return f"{many}: {', '.join(parts)}.{others}{todo}"
+    return f"{amount(listed, 'instance')}: {', '.join(parts)}.{others}{todo}"
 
 
 def _use_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -217,10 +215,6 @@ def _empty(places: uses.targets.Places, filters: uses.fleet.Filters, count: uses
     return f"No instance passes these filters: {looked}. See all of them: rolekeeper fleet"
 
 
-def _reason(row: Mapping[str, Any]) -> str:
-    return "" if row["stands"] == uses.fleet.Standing.OK else row["reason"]
-
-
 def layout(home: Target, *, uptake: bool = False) -> Layout:
     """The table; `home` is the deployment's own target. With `uptake` the rows have that too."""
     of_uptake = (
@@ -239,6 +233,6 @@ def layout(home: Target, *, uptake: bool = False) -> Layout:
             Column("mapping", wide=True),
             Column("association", wide=True),
         ),
-        note=_reason,
+        note=lambda row: "" if row["stands"] == uses.fleet.Standing.OK else row["reason"],
         brief=True,
     )

@@ -9,7 +9,7 @@ import click
 
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.command import Group, deployment, doctor_deployment
-from rolekeeper_cli.errors import CommandError, ExitCode
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.verifying.names import PREFIX, TAG
 
@@ -33,7 +33,7 @@ _ADMIN = "--except arn:aws:iam::123456789012:role/admin"
     examples=["rolekeeper guard", f"rolekeeper guard scp-tags {_ADMIN} > tags.json", "rolekeeper guard editors"],
 )
 @click.pass_context
-def group(context: click.Context) -> ExitCode:
+def group(context: click.Context) -> None:
     """Print what to put around the deployment.
 
     Each part is one JSON document on stdout, ready for a file; what JSON can't say is on stderr. Without a part it
@@ -43,7 +43,6 @@ def group(context: click.Context) -> ExitCode:
         documents = [{"part": part, "is": kind, "for": purpose} for part, (kind, purpose) in PARTS.items()]
         layout = Layout([Column("part"), Column("is"), Column("for", kind="text")])
         render.show_list(layout, documents, empty=str)
-    return ExitCode.DONE
 
 
 @group.command(
@@ -57,7 +56,7 @@ def group(context: click.Context) -> ExitCode:
 @click.option(
     "--part", type=click.IntRange(1), default=1, metavar="N", help="Which, where all keys don't fit into one."
 )
-def scp_tags(excepted: tuple[str, ...], part: int) -> ExitCode:
+def scp_tags(excepted: tuple[str, ...], part: int) -> None:
     """Print the service control policy for the mapped tags.
 
     Only those you except may set, change or remove a tag on an instance that a mapping reads, require_tags included,
@@ -73,12 +72,11 @@ def scp_tags(excepted: tuple[str, ...], part: int) -> ExitCode:
     if len(documents) > 1:
         about += [f"Part {part} of {len(documents)}, as {len(keys):,} keys don't fit into one: print each with --part."]
     show(documents[part - 1], [*about, *_ABOUT_TAGS], limit=uses.guard.SCP_LIMIT)
-    return ExitCode.DONE
 
 
 @group.command("scp-path", examples=[f"rolekeeper guard scp-path {_ADMIN} > path.json"])
 @_except
-def scp_path(excepted: tuple[str, ...]) -> ExitCode:
+def scp_path(excepted: tuple[str, ...]) -> None:
     """Print the service control policy for the role path.
 
     Only those you except may make, change or delete roles, instance profiles and policies under the role path; the
@@ -87,9 +85,8 @@ def scp_path(excepted: tuple[str, ...]) -> ExitCode:
     principals = uses.guard.principals(excepted)
     there = deployment()
     arns, makers = uses.guard.Arns.of(there), [there.resource(each) for each in uses.guard.MAKE_PROFILES]
-    document = uses.guard.path_policy(arns, makers, principals)
+    document = uses.guard.rendered("scp-path", arns=arns, makers=makers, excepted=principals)
     show(document, [*_for(arns, f"account {arns.account}"), *_ABOUT_PATH], limit=uses.guard.SCP_LIMIT)
-    return ExitCode.DONE
 
 
 @group.command(
@@ -106,7 +103,7 @@ def scp_path(excepted: tuple[str, ...]) -> ExitCode:
     multiple=True,
     help="A role whose credentials may be used from anywhere; * and ? are wildcards. May be given again.",
 )
-def scp_source(excepted: tuple[str, ...]) -> ExitCode:
+def scp_source(excepted: tuple[str, ...]) -> None:
     """Print the service control policy against stolen credentials.
 
     What an instance gets of a role under the role path works only from its own VPC and its own address. It needs VPC
@@ -114,45 +111,42 @@ def scp_source(excepted: tuple[str, ...]) -> ExitCode:
     """
     principals = uses.guard.principals(excepted) if excepted else []
     arns = uses.guard.Arns.of(deployment())
-    document = uses.guard.source_policy(arns, principals)
+    document = uses.guard.rendered("scp-source", arns=arns, excepted=principals)
     show(document, [*_for(arns, f"account {arns.account}"), *_ABOUT_SOURCE], limit=uses.guard.SCP_LIMIT)
-    return ExitCode.DONE
 
 
 @group.command("revokers", examples=["rolekeeper guard revokers > revokers.json"])
-def revokers() -> ExitCode:
+def revokers() -> None:
     """Print the IAM policy of those who run rolekeeper revoke.
 
     They write inline policies of roles under the role path, and read what tells which credentials may be valid.
     """
-    show(uses.guard.revokers_policy(uses.guard.Arns.of(deployment())), _ABOUT_REVOKERS, limit=uses.guard.MANAGED_LIMIT)
-    return ExitCode.DONE
+    document = uses.guard.rendered("revokers", arns=uses.guard.Arns.of(deployment()))
+    show(document, _ABOUT_REVOKERS, limit=uses.guard.MANAGED_LIMIT)
 
 
 @group.command(
     "editors", examples=["rolekeeper guard editors > editors.json", "rolekeeper guard editors --tag-key workload"]
 )
 @_tag_key
-def editors(tag_keys: tuple[str, ...]) -> ExitCode:
+def editors(tag_keys: tuple[str, ...]) -> None:
     """Print the IAM policy of those who edit mappings.
 
     They write rows, but neither the columns that Rolekeeper writes nor approvals, nor the state table.
     """
     document = uses.guard.editors_policy(uses.guard.Arns.of(deployment()), tag_keys)
     show(document, _ABOUT_EDITORS, limit=uses.guard.MANAGED_LIMIT)
-    return ExitCode.DONE
 
 
 @group.command("approvers", examples=["rolekeeper guard approvers > approvers.json"])
 @_tag_key
-def approvers(tag_keys: tuple[str, ...]) -> ExitCode:
+def approvers(tag_keys: tuple[str, ...]) -> None:
     """Print the IAM policy of those who approve held edits.
 
     They sign approvals under their own name, which IAM proves, and write them into rows, and nothing else.
     """
     document = uses.guard.approvers_policy(uses.guard.Arns.of(deployment()), tag_keys)
     show(document, _ABOUT_APPROVERS, limit=uses.guard.MANAGED_LIMIT)
-    return ExitCode.DONE
 
 
 @group.command(
@@ -160,7 +154,7 @@ def approvers(tag_keys: tuple[str, ...]) -> ExitCode:
     examples=["rolekeeper guard verifiers > deploy.json", "rolekeeper guard verifiers --part 2 > verify.json"],
 )
 @click.option("--part", type=click.IntRange(1, 2), default=1, metavar="N", help="Which of the two policies.")
-def verifiers(part: int) -> ExitCode:
+def verifiers(part: int) -> None:
     """Print the IAM policies of those who run rolekeeper verify.
 
     They need both. The first allows a verification's deployment, the second what is done to it, and to what it is tried
@@ -170,14 +164,13 @@ def verifiers(part: int) -> ExitCode:
     caller, region = there.caller, str(there.session.region_name)
     document = uses.guard.verifiers_policies(caller.partition, caller.account, region)[part - 1]
     show(document, [f"Part {part} of 2, both are needed: print each with --part.", *_ABOUT_VERIFIERS])
-    return ExitCode.DONE
 
 
 @group.command(
     "detection",
     examples=["rolekeeper guard detection", "rolekeeper guard detection --query event_pattern --output json"],
 )
-def detection() -> ExitCode:
+def detection() -> None:
     """Print what detection rules leave out.
 
     The roles whose calls to attach, replace and detach are Rolekeeper's own, and an event pattern of EventBridge that
@@ -185,8 +178,7 @@ def detection() -> ExitCode:
     """
     there = deployment()
     names = [there.resource(each) for each in uses.guard.CHANGE_ASSOCIATIONS]
-    show(uses.guard.detection(uses.guard.Arns.of(there), names), _ABOUT_DETECTION)
-    return ExitCode.DONE
+    show(uses.guard.rendered("detection", arns=uses.guard.Arns.of(there), names=names), _ABOUT_DETECTION)
 
 
 # ---- how a document is shown ----
@@ -271,7 +263,7 @@ def show(document: Mapping[str, Any], about: Iterable[str], limit: int | None = 
     text = uses.guard.fitting(document, limit) if limit else uses.guard.readable(document)
     options = terminal.options()
     if options.query or options.output in {"yaml", "csv"}:
-        render.show(document, lambda: None)
+        render.show(document)
     else:
         click.echo(text)
     for each in about:

@@ -10,9 +10,9 @@ import click
 
 import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import INSTANCE, completes
+from rolekeeper_cli.arguments import INSTANCE, completes, limit
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
+from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.layout import Column, Layout
 
 
@@ -26,15 +26,9 @@ from rolekeeper_cli.layout import Column, Layout
     "instance", required=False, shell_complete=completes("instances"), help=f"{INSTANCE} Of one that is gone, its id."
 )
 @click.option("--control", is_flag=True, help="Every write of the control item instead: pause, resume, mode.")
-@click.option(
-    "--limit",
-    type=click.IntRange(1, 1_000),
-    default=20,
-    show_default=True,
-    help="Maximum number of entries.",
-)
+@limit
 @click.option("--who", "ask_who", is_flag=True, help="Ask CloudTrail who changed its tags and its role before each.")
-def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -> ExitCode:
+def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -> None:
     """Show what Rolekeeper did to an instance.
 
     Newest first: every change, every wait, what blocked it and who pinned it, what caused that, and what AWS answered.
@@ -53,7 +47,6 @@ def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -
         documents = uses.history.entries(there, str(instance), limit)
         more = f"The newest {limit:,}; more, if there are any, with --limit." if len(documents) == limit else ""
         render.show_list(LAYOUT, documents, empty=str, total=lambda: more)
-    return ExitCode.DONE
 
 
 # ---- how it is shown ----

@@ -12,8 +12,8 @@ from rolekeeper_cli import installed, render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
-from rolekeeper_cli.fleet import warn_of_unseen
-from rolekeeper_cli.layout import Column, Layout, several
+from rolekeeper_cli.fleet import NARROW, warn_of_unseen
+from rolekeeper_cli.layout import Column, Layout, amount, several
 from rolekeeper_cli.mapping_files import read_mappings
 from rolekeeper_cli.suggest import did_you_mean
 
@@ -123,7 +123,7 @@ def launches(
     if exit_code and any(each.verdict in uses.launches.WRONG and each.verdict.value not in allow for each in chosen):
         return ExitCode.CHANGES
     if exit_code and places and places.unseen:
-        raise CommandError("what instances will get isn't known everywhere: targets are left out", _NARROW)
+        raise CommandError("what instances will get isn't known everywhere: targets are left out", NARROW)
     return ExitCode.DONE
 
 
@@ -135,7 +135,7 @@ def _shown(found: Sequence[Forecast], names: Sequence[str], home: Target | None)
     render.show_list(
         _layout(home),
         [each.document() for each in chosen],
-        empty=_empty if home else lambda: "The files launch no instances.",
+        empty=lambda: _NONE if home else "The files launch no instances.",
         total=lambda: _total(chosen, beside, home=home, steps=bool(names)),
     )
     return chosen
@@ -185,7 +185,7 @@ def _declared(templates: Sequence[str], parameters: Sequence[str], target: Targe
     return uses.launch_files.read(files, given, target)
 
 
-_NARROW = "narrow it to those that you see: --target"
+_NONE = "There are no launch templates, Auto Scaling groups or fleets. Look elsewhere with --region or --profile."
 
 
 def _named(found: Sequence[Forecast], names: Sequence[str]) -> list[Forecast]:
@@ -199,17 +199,11 @@ def _named(found: Sequence[Forecast], names: Sequence[str]) -> list[Forecast]:
 # ---- the table, and what is below it ----
 
 
-def _empty() -> str:
-    return "There are no launch templates, Auto Scaling groups or fleets. Look elsewhere with --region or --profile."
-
-
 def _total(found: Sequence[Forecast], beside: int, *, home: Target | None, steps: bool) -> str:
     counts = Counter(each.verdict for each in found)
     words = ", ".join(f"{counts[each]:,} {each}" for each in uses.launches.Verdict if counts[each])
     kinds = "template, group or fleet" if len(found) == 1 else "templates, groups and fleets"
-    if home is None:
-        kinds = "resource" if len(found) == 1 else "resources"
-    lines = [f"{len(found):,} {kinds}: {words}."]
+    lines = [f"{f'{len(found):,} {kinds}' if home else amount(len(found), 'resource')}: {words}."]
     if beside:
         templates = "1 launch template isn't" if beside == 1 else f"{beside:,} launch templates aren't"
         lines.append(f"{templates} listed: a group or fleet uses it, and its own tags match no mapping.")

@@ -48,8 +48,13 @@ class Layout:
     head: bool = True
 
 
+def amount(number: int, noun: str) -> str:
+    """`1 instance`, or `1,200 instances`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def several(names: Sequence[object], most: int = 5, kind: str = "") -> str:
     """Names in a sentence, and how many more there are; `kind` is the noun for these, if the sentence has none."""
     more = len(names) - most
-    of_what = f" {kind}{'' if more == 1 else 's'}" if kind else ""
-    return ", ".join([*map(str, names[:most]), *([f"and {more:,} more{of_what}"] if more > 0 else [])])
+    rest = amount(more, f"more {kind}") if kind else f"{more:,} more"
+    return ", ".join([*map(str, names[:most]), *([f"and {rest}"] if more > 0 else [])])

@@ -7,8 +7,9 @@ import gc
 import click
 
 from rolekeeper_cli import console as web
-from rolekeeper_cli.command import command, silent_deployment
+from rolekeeper_cli.command import command, doctor_deployment
 from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.progress import Silent
 
 
 @command(
@@ -33,15 +34,14 @@ from rolekeeper_cli.errors import ExitCode
     help="The port on this machine; 0 is any free one. Default: the one that this stack's console had before.",
 )
 @click.option("--no-browser", is_flag=True, help='Open no browser; say "console:" and the link, once it listens.')
-def console(page: str, port: int | None, *, writes: bool, no_browser: bool) -> ExitCode:
+def console(page: str, port: int | None, *, writes: bool, no_browser: bool) -> None:
     """Show fleet, mappings and roles as web pages, on this machine.
 
     They act as you: with the same credentials as every command. Only the browser that opens the link is let in, and the
     link works once. The console runs until Ctrl-C, or until it wasn't used for 30 minutes.
     """
     to = web.addresses.page_at(page)
-    web.server.serve(silent_deployment(), writes=writes, port=port, browser=not no_browser, to=to)
-    return ExitCode.DONE
+    web.server.serve(doctor_deployment(Silent), writes=writes, port=port, browser=not no_browser, to=to)
 
 
 # ---- the embedded AWS ----

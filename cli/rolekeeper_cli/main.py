@@ -34,8 +34,8 @@ COMMANDS = {
         "pause": ("control:pause", "Stop all changes at once."),
         "resume": ("control:resume", "Go on after a pause."),
         "mode": ("control:mode", "Show or set the mode."),
-        "sweep": ("dead_letters:sweep", "Look at the whole fleet and every mapping now."),
-        "redrive": ("dead_letters:redrive", "Send dead letters to the work queue again."),
+        "sweep": ("control:sweep", "Look at the whole fleet and every mapping now."),
+        "redrive": ("control:redrive", "Send dead letters to the work queue again."),
     },
     "Mappings": {
         "mapping": ("mapping:group", "Manage mappings: this tag means this role."),
@@ -74,7 +74,6 @@ def cli() -> None:
 
 
 def main() -> Never:
-    """Run the command line of this process."""
     if "_ROLEKEEPER_COMPLETE" in os.environ:
         rolekeeper_cli.completion.use_bash_words()
     cli.main(prog_name="rolekeeper")

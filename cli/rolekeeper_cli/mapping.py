@@ -11,10 +11,10 @@ import click
 import rolekeeper_cli
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import OneOf, completes, takes_key, takes_key_and_columns, waits, yes, yes_to_all
+from rolekeeper_cli.arguments import OneOf, completes, limit, takes_key, takes_key_and_columns, waits, yes, yes_to_all
 from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.layout import Column, Layout, amount
 from rolekeeper_cli.wait import tell_followed
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def group() -> None:
 @click.option(
     "--status", type=OneOf(STATUSES), metavar="STATUS", help="Only rows with this status, as Rejected or Held."
 )
-def list_(status: str | None) -> ExitCode:
+def list_(status: str | None) -> None:
     """List the mappings.
 
     Each with the role that is in effect and, if the row says something else, why that isn't in effect yet.
@@ -58,12 +58,11 @@ def list_(status: str | None) -> ExitCode:
     documents = uses.mappings.rows(deployment())
     shown = [each for each in documents if status in (None, each["status"])]
     render.show_list(LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.")
-    return ExitCode.DONE
 
 
 @command("get", "rolekeeper mapping get workload=web", r"rolekeeper mapping get 'cost\=center=42'")
 @takes_key
-def get(key: MappingKey) -> ExitCode:
+def get(key: MappingKey) -> None:
     """Show one mapping.
 
     Its columns, what is in effect, and the result of the last edit.
@@ -74,7 +73,6 @@ def get(key: MappingKey) -> ExitCode:
     beside = [(name, value) for name, value in document.items() if name not in told and value is not None]
     lines = [*document["columns"].items(), ("in effect", _in_effect(document)), *beside]
     render.show(document, lambda: rolekeeper_cli.tables.show_table(("column", "value"), lines))
-    return ExitCode.DONE
 
 
 @command(
@@ -248,8 +246,8 @@ _UNJUDGED = "not judged yet"
 
 def _counts(documents: Sequence[Mapping[str, Any]]) -> str:
     statuses = Counter(each["status"] or _UNJUDGED for each in documents)
-    many = "1 mapping" if len(documents) == 1 else f"{len(documents):,} mappings"
-    return f"{many}: {', '.join(f'{count:,} {status}' for status, count in statuses.most_common())}"
+    words = ", ".join(f"{count:,} {status}" for status, count in statuses.most_common())
+    return f"{amount(len(documents), 'mapping')}: {words}"
 
 
 def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:
@@ -299,14 +297,8 @@ LAYOUT = Layout(
 
 @command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
 @takes_key
-@click.option(
-    "--limit",
-    type=click.IntRange(1, 1_000),
-    default=20,
-    show_default=True,
-    help="Maximum number of entries.",
-)
-def history(key: MappingKey, limit: int) -> ExitCode:
+@limit
+def history(key: MappingKey, limit: int) -> None:
     """Show a mapping's edits and their results.
 
     Newest first: when, who approved it, who claims to have edited it, what changed.
@@ -324,7 +316,6 @@ def history(key: MappingKey, limit: int) -> ExitCode:
         note_name="what",
     )
     render.show_list(layout, entries, empty=str)
-    return ExitCode.DONE
 
 
 def _what(entry: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import click
 
 import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import completes, detailed_exitcode, waits, yes
+from rolekeeper_cli.arguments import completes, detailed_exitcode, dry_run, mappings_file, waits, yes
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.mapping import ask_and_write, patience, show_intended, show_plan, tell_written
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output-file", "target", metavar="FILE", type=click.Path(), help="Write there instead of to stdout."
 )
-def export(target: str | None) -> ExitCode:
+def export(target: str | None) -> None:
     """Write all mappings to a YAML file.
 
     Sorted, without defaults, and without what Rolekeeper wrote into the rows. To import it again changes nothing.
@@ -38,7 +38,6 @@ def export(target: str | None) -> ExitCode:
     text, count = exported(deployment())
     _write(text, target)
     terminal.say(f"Mappings exported: {count:,}.")
-    return ExitCode.DONE
 
 
 @command(
@@ -47,9 +46,9 @@ def export(target: str | None) -> ExitCode:
     "rolekeeper mapping import mappings.yaml --prune --yes",
     "rolekeeper mapping import - < mappings.yaml",
 )
-@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
+@mappings_file
 @click.option("--prune", is_flag=True, help="Also delete the rows that aren't in the file.")
-@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@dry_run
 @yes
 @waits
 def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | None) -> ExitCode:
@@ -79,7 +78,7 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
 @command(
     "diff", "rolekeeper mapping diff mappings.yaml", "rolekeeper mapping diff mappings.yaml --prune --detailed-exitcode"
 )
-@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
+@mappings_file
 @click.option("--prune", is_flag=True, help="Also show the rows that aren't in the file, as deleted.")
 @detailed_exitcode
 def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
@@ -96,21 +95,20 @@ def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
 
 
 @command("validate", "rolekeeper mapping validate mappings.yaml", "rolekeeper mapping validate mappings.yaml --strict")
-@click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
+@mappings_file
 @click.option("--strict", is_flag=True, help="Fail on a warning too.")
-def validate(file: str, *, strict: bool) -> ExitCode:
+def validate(file: str, *, strict: bool) -> None:
     """Check a file without AWS, as import does.
 
     Whether a role exists and may be used is seen only when its row is written.
     """
     reading = read_mappings(file, None)
     # For people, the message says it.
-    render.show({"mappings": len(reading.specs), "warnings": reading.warnings}, lambda: None)
+    render.show({"mappings": len(reading.specs), "warnings": reading.warnings})
     if strict and reading.warnings:
         many = f"{len(reading.warnings):,} warnings" if len(reading.warnings) > 1 else "one warning"
         raise CommandError(f"{many} with --strict", "fix what is shown above")
     terminal.say(f"Valid mappings: {len(reading.specs):,}.")
-    return ExitCode.DONE
 
 
 def _intended(there: Deployment, file: str, *, prune: bool, wait: bool | None = None) -> uses.edits.RowPlan:
@@ -166,9 +164,7 @@ def exported(deployment: Deployment) -> tuple[str, int]:
         rows.append(written)
         if problems:
             terminal.warn(f"{key} can't be read, and is in the file as it is: {'; '.join(map(str, problems))}")
-    return SCHEMA_LINE + uses.files.write(
-        [{name: uses.mappings.plain(each) for name, each in row.items()} for row in rows]
-    ), len(rows)
+    return SCHEMA_LINE + uses.files.write(rows), len(rows)
 
 
 # ---- what editors check a file with ----
@@ -181,7 +177,7 @@ def exported(deployment: Deployment) -> tuple[str, int]:
     shell_complete=completes("columns"),
     help="A column of the mapping table, to have it explained.",
 )
-def schema(column: str | None) -> ExitCode:
+def schema(column: str | None) -> None:
     """Write the JSON Schema of mapping files, or explain a column.
 
     Beside a file that `rolekeeper mapping export` made, as mappings.schema.json, editors complete and check with it.
@@ -191,7 +187,6 @@ def schema(column: str | None) -> ExitCode:
         render.show(document, lambda: _draw(document))
     else:
         click.echo(uses.schema.text(), nl=False)
-    return ExitCode.DONE
 
 
 def _draw(document: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import re
 
-from rolekeeper_cli.terminal import one_line
+from rolekeeper.model import text as texts
 
 _MARKUP = re.compile(r"([\\`*_\[\]<>|&#~!@$])")
 
@@ -23,4 +23,4 @@ def code(text: str) -> Markdown:
 
     A cell's code can't hold every character; those that can't be printed are shown by their numbers.
     """
-    return Markdown(f"`{one_line(text).replace('`', "'").replace('|', '¦')}`" if text else "")
+    return Markdown(f"`{texts.escaped(text).replace('`', "'").replace('|', '¦')}`" if text else "")

@@ -2,118 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from rolekeeper import model
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import Duration, completes, instance_argument, yes_to_all
+from rolekeeper_cli.arguments import Duration, completes, instance_argument, together, yes_to_all
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 
-_ROLE = "The role's name, under the role path."
-
-
-def _writes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of every command that writes a pin."""
-    for option in (
-        click.option(
-            "--wait/--no-wait",
-            default=None,
-            help="Wait until EC2 shows the change. The default is to wait if it can come now; else you are asked.",
-        ),
-        click.option("--reason", default="", metavar="TEXT", help="Why, for those who come after."),
-    ):
-        function = option(function)
-    return function
-
-
-def _pins(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options of a command that pins; except `wait`, these and those of `_role` are fields of a `Wish`."""
-    length = click.option(
+_writes = together(
+    click.option("--reason", default="", metavar="TEXT", help="Why, for those who come after."),
+    click.option(
+        "--wait/--no-wait",
+        default=None,
+        help="Wait until EC2 shows the change. The default is to wait if it can come now; else you are asked.",
+    ),
+)
+# Except `wait` and `yes`, the options of those who pin are fields of a `Wish`.
+_pins = together(
+    click.option(
         "--for",
         "length",
         type=Duration(),
         metavar="DURATION",
         help="Duration, for example 30m, 8h or 7d. Default: until it is released.",
-    )
-    return length(_writes(function))
-
-
-def _role(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option(
-            "--allow-broad",
-            is_flag=True,
-            help="Also where the role is broad, as an administrator's; it needs the stack's AllowBroadRoles too.",
-        ),
-        click.option(
-            "--instance-profile",
-            metavar="NAME",
-            default="",
-            help="The profile that holds the role, if named otherwise.",
-        ),
-    ):
-        function = option(function)
-    return function
+    ),
+    _writes,
+)
+_gives = together(
+    instance_argument,
+    click.argument("role", help="The role's name, under the role path.", shell_complete=completes("roles")),
+    click.option(
+        "--instance-profile", metavar="NAME", default="", help="The profile that holds the role, if named otherwise."
+    ),
+    click.option(
+        "--allow-broad",
+        is_flag=True,
+        help="Also where the role is broad, as an administrator's; it needs the stack's AllowBroadRoles too.",
+    ),
+    _pins,
+    yes_to_all,
+)
 
 
 @command(
     "attach", "rolekeeper attach i-0123456789abcdef0 web", "rolekeeper attach web-1 web --for 8h --reason 'incident 42'"
 )
-@instance_argument
-@click.argument("role", help=_ROLE, shell_complete=completes("roles"))
-@_role
-@_pins
-@yes_to_all
-def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: Any) -> ExitCode:
+@_gives
+def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: Any) -> None:
     """Give a role to an instance without one.
 
     It keeps it whatever its tags say, until the time is over or it is released: a pin. On a terminal it shows first
     what would happen, and asks.
     """
-    return _pin(instance, uses.pins.Wish("attach", role, **wished), wait=wait, yes=yes)
+    _pin(instance, uses.pins.Wish("attach", role, **wished), wait=wait, yes=yes)
 
 
 @command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
-@instance_argument
-@click.argument("role", help=_ROLE, shell_complete=completes("roles"))
-@_role
-@_pins
-@yes_to_all
-def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: Any) -> ExitCode:
+@_gives
+def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: Any) -> None:
     """Give an instance another role.
 
     It keeps it whatever its tags say, until the time is over or it is released: a pin. On a terminal it shows first
     what would happen, and asks.
     EC2 replaces the role of a running instance only; on a stopped one it is replaced at its start.
     """
-    return _pin(instance, uses.pins.Wish("replace", role, **wished), wait=wait, yes=yes)
+    _pin(instance, uses.pins.Wish("replace", role, **wished), wait=wait, yes=yes)
 
 
 @command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")
 @instance_argument
 @click.option("--confirm", metavar="Detach", help="Instead of typing it when asked; needed where there is no terminal.")
 @_pins
-def detach(instance: str, confirm: str | None, length: timedelta | None, reason: str, *, wait: bool | None) -> ExitCode:
+def detach(instance: str, confirm: str | None, *, wait: bool | None, **wished: Any) -> None:
     """Take the role from an instance.
 
     It carries none whatever its tags say, until the time is over or it is released: a pin.
     """
     terminal.require_word("Detach", confirm)
-    return _pin(
-        instance,
-        uses.pins.Wish("detach", model.mapping.NO_ROLE, "", length=length, reason=reason),
-        wait=wait,
-        confirm=confirm,
-    )
+    _pin(instance, uses.pins.Wish("detach", model.mapping.NO_ROLE, **wished), wait=wait, confirm=confirm)
 
 
 @command(
@@ -122,7 +95,7 @@ def detach(instance: str, confirm: str | None, length: timedelta | None, reason:
 @instance_argument
 @_writes
 @yes_to_all
-def release(instance: str, reason: str, *, wait: bool | None, yes: bool) -> ExitCode:
+def release(instance: str, reason: str, *, wait: bool | None, yes: bool) -> None:
     """Take the pin from an instance.
 
     It goes back to what its tags say, or to no role if they say nothing. One that Rolekeeper leaves alone because
@@ -133,7 +106,7 @@ def release(instance: str, reason: str, *, wait: bool | None, yes: bool) -> Exit
     name, pin = uses.instances.title(found.instance), found.pin
     if not (pin or found.contested):
         render.show(found.document(), lambda: terminal.line(f"{name} has no pin; its tags rule."))
-        return ExitCode.DONE
+        return
     role = pin.role if pin and pin.role not in {"", model.mapping.NO_ROLE} else "its pin"
     question = f"Release {name} from {role}?" if pin else f"Have Rolekeeper try {name} again?"
     terminal.agree(lambda: (uses.pins.expected_of_release(there, found).lines(), question), yes=yes)
@@ -143,16 +116,14 @@ def release(instance: str, reason: str, *, wait: bool | None, yes: bool) -> Exit
     if found.contested:
         terminal.say("Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again.")
     if wait is False:
-        return ExitCode.DONE
+        return
     awaited = uses.pins.after_release(there, found)
     if awaited.delay:
         terminal.say(awaited.delay)
-    return _wait(there, awaited, wait=wait)
+    _wait(there, awaited, wait=wait)
 
 
-def _pin(
-    text: str, wish: uses.pins.Wish, *, wait: bool | None, yes: bool = False, confirm: str | None = None
-) -> ExitCode:
+def _pin(text: str, wish: uses.pins.Wish, *, wait: bool | None, yes: bool = False, confirm: str | None = None) -> None:
     """Pin an instance, once a person at a terminal has seen what that would do, and agreed.
 
     `wait` is None to wait if it can be done now, and else to ask. `confirm` is the word that a detach asks for.
@@ -164,20 +135,19 @@ def _pin(
     _ask(there, plan, yes=yes, confirm=confirm)
     pinned = uses.pins.write(there, plan)
     _show(there, pinned)
-    return _wait(there, pinned.awaited, wait=wait)
+    _wait(there, pinned.awaited, wait=wait)
 
 
-def _wait(there: Deployment, awaited: uses.pins.Awaited, *, wait: bool | None) -> ExitCode:
+def _wait(there: Deployment, awaited: uses.pins.Awaited, *, wait: bool | None) -> None:
     if wait is None:
         wait = not awaited.delay or terminal.offer("Wait for it?")
     if not wait:
-        return ExitCode.DONE
+        return
     if awaited.delay:
         do = f" To have it done, type in another terminal: {awaited.remedy}" if awaited.remedy else ""
         terminal.say(f"Waiting, at most {awaited.patience // 60} minutes; Ctrl-C ends only the wait.{do}")
     uses.pins.wait(there, awaited)
     terminal.say(f"EC2 shows {uses.fleet.profile_name(awaited.profile_arn) or 'no role'} on it.")
-    return ExitCode.DONE
 
 
 def _ask(there: Deployment, plan: uses.pins.PlannedPin, *, yes: bool, confirm: str | None) -> None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import rolekeeper_cli
+from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes, detailed_exitcode, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.fleet import NARROW, require_known, warn_of_unseen, without_damaged
-from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout, several
+from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout, amount, several
 from rolekeeper_cli.mapping import show_change, tell_verdicts
 from rolekeeper_cli.mapping_files import read_mappings
 from rolekeeper_cli.options import MARKDOWN
@@ -148,18 +149,14 @@ def apply(plan: str, *, approve: bool, hold: bool) -> ExitCode:
     bad = {each["mapping"]: each["status"] for each in done["not_in_effect"]}
     if done["instances"] or done["mappings"]:
         applied = len([each for each in done["mappings"] if each not in bad])
-        lines = [f"Applied: {_counted(done['instances'], 'instance')} as planned, {_counted(applied, 'mapping')}."]
+        lines = [f"Applied: {amount(done['instances'], 'instance')} as planned, {amount(applied, 'mapping')}."]
         if done["waiting"]:
-            waiting = _counted(done["waiting"], "instance")
-            lines.append(f"Not in effect yet: {_counted(len(bad), 'mapping')}, {waiting}.")
+            waiting = amount(done["waiting"], "instance")
+            lines.append(f"Not in effect yet: {amount(len(bad), 'mapping')}, {waiting}.")
         render.show(done, lambda: terminal.line("\n".join(lines)))
     else:
         terminal.say("Nothing to do: the plan changes nothing.")
     return uses.edits.exit_code(bad.values())
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 # ---- how it is shown ----
@@ -199,7 +196,8 @@ def show(
 def _draw_rest(plan: uses.preview.FleetPlan) -> None:
     """What is below the instances: permissions, pace, rows that wait, and the sum."""
     for move, count, found in plan.permissions():
-        arrow = _arrow(uses.fleet.profile_name(move.before), uses.fleet.profile_name(move.after))
+        before, after = (uses.fleet.profile_name(each) or "none" for each in (move.before, move.after))
+        arrow = f"{before} → {after}"
         if move.account != plan.deployment.home.account:
             arrow = f"{arrow} in {move.account}"
         terminal.line(f"{arrow} on {count:,}: {uses.preview.in_words(found)}")
@@ -247,12 +245,8 @@ class _Edits:
         if edit.change:
             show_change(edit.change)
         else:
-            terminal.line(f"= {terminal.one_line(str(edit.key))}")
+            terminal.line(f"= {escaped(str(edit.key))}")
         if edit.says_more:
             terminal.line(f"would be {edit.status}: {edit.reason}", "yellow" if edit.applies else "red", indent=4)
         if edit.own:
             terminal.line("another person has to approve it, as it is your edit", "yellow", indent=4)
-
-
-def _arrow(before: str | None, after: str | None) -> str:
-    return f"{before or 'none'} → {after or 'none'}"

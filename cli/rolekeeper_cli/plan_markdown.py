@@ -9,6 +9,7 @@ from typing import Any
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.problem import Kind, Remedy
 from rolekeeper.model.text import shown, split_key
+from rolekeeper_cli.layout import amount
 from rolekeeper_cli.markdown import code
 from rolekeeper_cli.uses.edits import GOOD
 from rolekeeper_cli.uses.mappings import role_in_words
@@ -63,7 +64,10 @@ def page(plan: Mapping[str, Any], place: str, command: str) -> str:
     """
     command = shown(command, _SENTENCE)
     parts = [each for each in _parts(plan) if each.items]
-    top = "\n".join([MARKER, f"### Rolekeeper plan: {_headline(plan)}", "", *_top(plan, place), ""])
+    lines = [MARKER, f"### Rolekeeper plan: {_headline(plan)}", "", f"In {code(shown(place))}."]
+    if plan["withheld"]:
+        lines.append(f"**No changes will be made now:** {code(shown(plan['withheld']))}.")
+    top = "\n".join([*lines, ""])
     room = LONGEST - len(top) - sum(len(each.text((), command)) for each in parts)
     texts = [top]
     for part in parts:
@@ -80,7 +84,8 @@ def page(plan: Mapping[str, Any], place: str, command: str) -> str:
 def _parts(plan: Mapping[str, Any]) -> Iterator[_Part]:
     """The parts, the most important one first."""
     edits, moves = plan["mappings"], plan["permissions"]
-    yield _Part("Not in effect as written", [each for each in edits if _is_bad(each)], _bad, urgent=True)
+    bad = [each for each in edits if each["status"] not in _DONE and not each["needs_approval"]]
+    yield _Part("Not in effect as written", bad, _bad, urgent=True)
     yield _Part("To approve", [each for each in edits if each["needs_approval"]], _held, head=_APPROVAL, urgent=True)
     yield _Part("Severe permissions", [each for each in moves if each["severe"]], _move, urgent=True)
     yield _Part("Mappings", edits, _edit, head=_table("mapping", "change", "instances", "result"))
@@ -104,8 +109,8 @@ def _headline(plan: Mapping[str, Any]) -> str:
     summary, edits = plan["summary"], plan["mappings"]
     odd = Counter(each["status"] for each in edits if each["status"] not in _DONE)
     statuses = ", ".join(f"{count:,} {status}" for status, count in odd.items())
-    instances = f"{summary['changes']:,} of {_counted(summary['instances'], 'instance')} would change"
-    changes = [f"{_counted(len(edits), 'mapping')} edited{f' ({statuses})' if odd else ''}"] if edits else []
+    instances = f"{summary['changes']:,} of {amount(summary['instances'], 'instance')} would change"
+    changes = [f"{amount(len(edits), 'mapping')} edited{f' ({statuses})' if odd else ''}"] if edits else []
     changes += [instances] if summary["changes"] else ["no instance would change"] if edits else ["nothing changes"]
     beside = {
         "to gain severe permissions": sum(each["instances"] for each in plan["permissions"] if each["severe"]),
@@ -113,14 +118,8 @@ def _headline(plan: Mapping[str, Any]) -> str:
         "blocked": summary["hold"],
     }
     more = [f"{count:,} {what}" for what, count in beside.items() if count]
-    more += [f"{_counted(len(plan['unseen']), 'target')} left out"] if plan["unseen"] else []
+    more += [f"{amount(len(plan['unseen']), 'target')} left out"] if plan["unseen"] else []
     return "; ".join(filter(None, (", ".join(changes), ", ".join(more))))
-
-
-def _top(plan: Mapping[str, Any], place: str) -> Iterator[str]:
-    yield f"In {code(shown(place))}."
-    if plan["withheld"]:
-        yield f"**No changes will be made now:** {code(shown(plan['withheld']))}."
 
 
 # ---- mappings ----
@@ -130,10 +129,6 @@ _APPROVAL = (
     "Once it is written, each of these waits until a person whose policy allows it (`rolekeeper guard approvers`) "
     "approves it, with the command or on its page in `rolekeeper console`. The plan counts it as approved.\n"
 )
-
-
-def _is_bad(edit: Mapping[str, Any]) -> bool:
-    return edit["status"] not in _DONE and not edit["needs_approval"]
 
 
 def _bad(edit: Mapping[str, Any]) -> str:
@@ -203,7 +198,7 @@ def _waiting(row: Mapping[str, Any]) -> str:
 
 def _move(move: Mapping[str, Any]) -> str:
     arrow = f"{_name(move['from'], 'none')} → {_name(move['to'], 'none')}"
-    lines = [f"- {arrow} on {_counted(move['instances'], 'instance')} in account {code(move['account'])}"]
+    lines = [f"- {arrow} on {amount(move['instances'], 'instance')} in account {code(move['account'])}"]
     for what, title in {"severe": "**severe**", "gained": "gained", "lost": "lost"}.items():
         if phrases := move[what]:
             named = ", ".join(code(shown(each)) for each in phrases[:_PHRASES])
@@ -246,10 +241,6 @@ def _instance(change: Mapping[str, Any], *, several: bool) -> str:
 
 def _name(text: str | None, absent: str = "") -> str:
     return code(shown(text, _NAME)) if text else absent
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _table(*names: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -58,20 +58,6 @@ class Api:
             yield from found
             if len(found) < _PAGE:
                 return
-
-
-class Host(Protocol):
-    """What differs between the hosts; a pull request is named by its number there."""
-
-    api: Api
-    number: int | None
-    from_fork: bool
-    update: str
-
-    def merged(self) -> int | None: ...
-    def comments(self, number: int) -> str: ...
-    def comment(self, number: int, id_: int) -> str: ...
-    def is_ours(self, comment: Mapping[str, Any]) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -158,6 +144,10 @@ class GitLab:
     def is_ours(self, comment: Mapping[str, Any]) -> bool:
         self._own = self._own or [self.api("GET", "/user")["id"]]
         return (comment.get("author") or {}).get("id") in self._own
+
+
+type Host = GitHub | GitLab
+"""Where a pull request is named by its number, and has comments."""
 
 
 def host(environ: Mapping[str, str]) -> Host | None:

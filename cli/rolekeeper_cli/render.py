@@ -14,8 +14,8 @@ from rolekeeper_cli.layout import Layout
 type Document = Mapping[str, Any]
 
 
-def show(document: Any, draw: Callable[[], object]) -> None:
-    """Show one document; `draw` shows it to people."""
+def show(document: Any, draw: Callable[[], object] = lambda: None) -> None:
+    """Show one document; `draw` shows it to people, who by default see what the command says besides."""
     options = terminal.options()
     if options.query:
         rolekeeper_cli.documents.show_found(options.query, document, options.output)
@@ -40,7 +40,7 @@ def show_list(
         total: the message to people below the rows.
     """
     if not terminal.options().for_people:
-        show(list(documents), lambda: None)
+        show(list(documents))
         return
     message = total if rolekeeper_cli.tables.stream_list(layout, documents) else empty
     if text := message():
@@ -61,7 +61,7 @@ def show_with_rows(
         draw(documents)
         return
     rows = list(documents)
-    show(rows if options.output == "csv" and not options.query else {name: rows, **rest()}, lambda: None)
+    show(rows if options.output == "csv" and not options.query else {name: rows, **rest()})
 
 
 def line_shower() -> Callable[[Document, Callable[[], None]], None]:

@@ -61,7 +61,8 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
     there, instance = uses.instances.located(deployment(), instance)
     plan = uses.revocation.planned(there, instance, role=role, current=current)
     if prints:
-        return _print(there, plan)
+        _print(there, plan)
+        return ExitCode.DONE
     if plan.unknown:
         terminal.warn(f"roles that another actor attached aren't known: {plan.unknown}")
     for each in plan.problems[0 if plan.writable else 1 :]:
@@ -109,7 +110,7 @@ def _show(plan: uses.revocation.Plan, done: Sequence[uses.revocation.Revoked]) -
     terminal.say("IAM shows the policy; it may take a few minutes until all of AWS follows it.")
 
 
-def _print(there: Deployment, plan: uses.revocation.Plan) -> ExitCode:
+def _print(there: Deployment, plan: uses.revocation.Plan) -> None:
     """Print the one role's policy, as `aws iam put-role-policy` takes it."""
     if len(plan.revocations) != 1:
         named = [each.role.name for each in plan.revocations]
@@ -118,7 +119,6 @@ def _print(there: Deployment, plan: uses.revocation.Plan) -> ExitCode:
     [found] = plan.revocations
     about = [f"To write it: {uses.revocation.put(there, found.role.name)}"]
     guard.show(found.policy, [*about, *([_CUTS_OFF.format(found.role.name)] if found.carried else [])])
-    return ExitCode.DONE
 
 
 def _clean() -> ExitCode:

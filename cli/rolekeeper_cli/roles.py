@@ -14,7 +14,7 @@ from rolekeeper_cli.arguments import takes_targets
 from rolekeeper_cli.command import Group, doctor_deployment
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen
-from rolekeeper_cli.layout import Column, Layout, several
+from rolekeeper_cli.layout import Column, Layout, amount, several
 
 
 @click.group(
@@ -43,7 +43,7 @@ from rolekeeper_cli.layout import Column, Layout, several
 @click.pass_context
 def group(
     context: click.Context, names: tuple[str, ...], targets: tuple[str, ...], *, unused: bool, ask_last_accessed: bool
-) -> ExitCode:
+) -> None:
     """Show the roles under the role path.
 
     Of each: the instances that carry it, the mappings that give it, when it was last used, what it may do, whether it
@@ -56,7 +56,7 @@ def group(
     if context.invoked_subcommand is not None:
         if names or unused or targets:
             raise UsageError("--role, --unused and --target are options of the list", "leave them out")
-        return ExitCode.DONE
+        return
 
     deployment = doctor_deployment()
     places = uses.targets.Places.chosen(deployment, targets)
@@ -80,7 +80,6 @@ def group(
     for each in rest["unknown"]:
         terminal.warn(f"not everything is shown: {each}")
     warn_of_unseen(places)
-    return ExitCode.DONE
 
 
 @group.command(
@@ -166,7 +165,7 @@ def _notes(rows: Sequence[RoleDocument], summary: Mapping[str, int], path: str, 
             there = f" --target {each['account']}" if by_account else ""
             yield f"{name(each)} can do without {several(drops)}: see rolekeeper roles --role {each['role']}{there}"
     yield (
-        f"{summary['roles']:,} role{'' if summary['roles'] == 1 else 's'}: {summary['broad']:,} broad, "
+        f"{amount(summary['roles'], 'role')}: {summary['broad']:,} broad, "
         f"{summary['unused']:,} unused for {uses.roles.DAYS} days, "
         f"{summary['could_be_smaller']:,} that could be smaller."
         if rows

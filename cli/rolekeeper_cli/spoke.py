@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +9,14 @@ import click
 
 import rolekeeper_cli
 from rolekeeper_cli import deploying, render, terminal, uses
-from rolekeeper_cli.arguments import yes
+from rolekeeper_cli.arguments import allow_downgrade, dry_run, together, yes
 from rolekeeper_cli.command import Group, command, deployment
-from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 _TRUTH = click.Choice(["true", "false"])
-_HUB = click.option(
-    "--hub", metavar="FILE", type=click.Path(), help="What rolekeeper spoke parameters wrote; - is stdin."
-)
 _READER = click.option(
     "--reader",
     "readers",
@@ -29,14 +25,12 @@ _READER = click.option(
     help="A role of the hub's account that may look at instances here too, such as your operators' role; may be given "
     "again. '' for none.",
 )
-
 _UNIT = click.option(
     "--unit",
     metavar="OU",
     help="The organizational unit of the account, by id or with those above it (r-a1b2/ou-…/ou-…), for mappings that "
     "name one; '' for none.",
 )
-
 _EVENTS = click.option(
     "--events-to-account",
     type=_TRUTH,
@@ -44,14 +38,11 @@ _EVENTS = click.option(
 )
 
 
-def _hub_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--hub-stack", metavar="NAME", help="The hub's stack (or ROLEKEEPER_STACK; 'rolekeeper')."),
-        click.option("--hub-region", metavar="REGION", help="The hub's Region (or AWS_REGION, or its profile's)."),
-        click.option("--hub-profile", metavar="NAME", help="An AWS profile of the hub's account."),
-    ):
-        function = option(function)
-    return function
+_hub_options = together(
+    click.option("--hub-profile", metavar="NAME", help="An AWS profile of the hub's account."),
+    click.option("--hub-region", metavar="REGION", help="The hub's Region (or AWS_REGION, or its profile's)."),
+    click.option("--hub-stack", metavar="NAME", help="The hub's stack (or ROLEKEEPER_STACK; 'rolekeeper')."),
+)
 
 
 @click.group(
@@ -81,7 +72,7 @@ def group() -> None:
 @_READER
 @_UNIT
 @_EVENTS
-def parameters(home_region: str, readers: tuple[str, ...], unit: str, events_to_account: str) -> ExitCode:
+def parameters(home_region: str, readers: tuple[str, ...], unit: str, events_to_account: str) -> None:
     """Print the parameters by which a spoke knows its hub.
 
     Run it with the hub's credentials. It prints JSON as CloudFormation takes it: for rolekeeper spoke deploy --hub, for
@@ -93,7 +84,6 @@ def parameters(home_region: str, readers: tuple[str, ...], unit: str, events_to_
     hub = deploying.spoke.ask_hub(deployment(), asked)
     document = deploying.spoke.written(hub.parameters)
     render.show(document, lambda: terminal.line(rolekeeper_cli.documents.as_json(document)))
-    return ExitCode.DONE
 
 
 @command(
@@ -102,7 +92,7 @@ def parameters(home_region: str, readers: tuple[str, ...], unit: str, events_to_
     "rolekeeper spoke deploy --hub-profile hub --profile web --region eu-west-1 --region us-east-1",
     "rolekeeper spoke deploy --take-over false --dry-run",
 )
-@_HUB
+@click.option("--hub", metavar="FILE", type=click.Path(), help="What rolekeeper spoke parameters wrote; - is stdin.")
 @_hub_options
 @_READER
 @click.option("--home-region", metavar="REGION", help="Where the account's roles are made. The first --region, if new.")
@@ -111,10 +101,10 @@ def parameters(home_region: str, readers: tuple[str, ...], unit: str, events_to_
 @click.option("--permissions-boundary", metavar="ARN", help="A policy that bounds what the spoke's roles may do.")
 @_UNIT
 @_EVENTS
-@click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
-@click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")
+@dry_run
+@allow_downgrade
 @yes
-def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> ExitCode:
+def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> None:
     """Deploy a spoke, or change one.
 
     Run it with this account's own credentials; give --region again for another Region. It shows what would change, and
@@ -132,7 +122,7 @@ def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> 
         "EventsToAccount": given["events_to_account"],
         "OtherReaders": deploying.spoke.listed(given["readers"]) if given["readers"] else None,
     }
-    return deploying.spoke.deploy(
+    deploying.spoke.deploy(
         _places(),
         _hub(given["hub"], _hub_deployment(given["hub_profile"], given["hub_region"], given["hub_stack"])),
         {name: value for name, value in own.items() if value is not None},
@@ -149,7 +139,7 @@ def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> 
 )
 @_hub_options
 @yes
-def remove(*, hub_profile: str | None, hub_region: str | None, hub_stack: str | None, yes: bool) -> ExitCode:
+def remove(*, hub_profile: str | None, hub_region: str | None, hub_stack: str | None, yes: bool) -> None:
     """Delete the spoke in each --region.
 
     Run it with this account's own credentials. It says which instances keep their roles, and asks. The account's roles
@@ -165,7 +155,6 @@ def remove(*, hub_profile: str | None, hub_region: str | None, hub_stack: str | 
             uses.targets.forget(hub, str(target))
         else:
             terminal.say(f"With the hub's credentials: rolekeeper targets forget {target}")
-    return ExitCode.DONE
 
 
 def _places() -> list[Deployment]:

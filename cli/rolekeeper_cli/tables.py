@@ -14,11 +14,11 @@ from typing import Any
 import click
 from rich.cells import cell_len, set_cell_size
 
-from rolekeeper.model.text import in_words
+from rolekeeper.model.text import escaped, in_words
 from rolekeeper_cli import terminal
 from rolekeeper_cli.layout import Column, Kind, Layout
 from rolekeeper_cli.options import WIDE
-from rolekeeper_cli.terminal import one_line, wrapped
+from rolekeeper_cli.terminal import wrapped
 
 # The rows that are drawn at once.
 _PAGE = 200
@@ -120,7 +120,7 @@ class Listing:
             (each.column.name, cell) for each, cell in zip(self._places, row, strict=True) if cell and not each.fits
         ]
         beside = "  ".join(f"{name}: {cell}" if name else cell for name, cell in cells)
-        note = one_line(self._note(document)) if self._note else ""
+        note = escaped(self._note(document)) if self._note else ""
         for text in filter(None, (beside, note.partition("; ")[0] if self._layout.brief else note)):
             for line in wrapped(text, self._room - _MARGIN, cell_len):
                 yield from _joined([(_MARGIN, line)], self._room)
@@ -187,4 +187,4 @@ def _cut(text: str, width: int) -> str:
 
 
 def _cell(value: object) -> str:
-    return one_line(in_words(value))
+    return escaped(in_words(value))

@@ -12,8 +12,8 @@ import click
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes, yes
 from rolekeeper_cli.command import Group, deployment
-from rolekeeper_cli.errors import ExitCode, UsageError
-from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.layout import Column, Layout, amount
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     help="With --missing, the Regions to look at. Default: those that targets are in.",
 )
 @click.pass_context
-def group(context: click.Context, regions: str | None, *, missing: bool) -> ExitCode:
+def group(context: click.Context, regions: str | None, *, missing: bool) -> None:
     """List the accounts and Regions that the deployment looks after.
 
     Its own first, then each that a spoke reports from: whether all is well there, the spoke's version (marked where it
@@ -55,7 +55,6 @@ def group(context: click.Context, regions: str | None, *, missing: bool) -> Exit
         there = deployment()
         documents = uses.targets.documents(there)
         render.show_list(LAYOUT, documents, empty=str, total=lambda: _total(there, documents))
-    return ExitCode.DONE
 
 
 @group.command("forget", examples=["rolekeeper targets forget 111111111111/eu-west-1 --yes"])
@@ -66,7 +65,7 @@ def group(context: click.Context, regions: str | None, *, missing: bool) -> Exit
     help="The target, as 111111111111/eu-west-1.",
 )
 @yes
-def forget(target: str, *, yes: bool) -> ExitCode:
+def forget(target: str, *, yes: bool) -> None:
     """Take a target out of the list.
 
     For one whose spoke is removed: nothing is changed or swept there from then on. Its instances keep their roles, and
@@ -83,7 +82,6 @@ def forget(target: str, *, yes: bool) -> ExitCode:
     terminal.confirm(f"Forget {target}?", yes=yes)
     uses.targets.forget(there, target)
     render.show({"forgotten": target}, lambda: terminal.line(f"{target} is forgotten."))
-    return ExitCode.DONE
 
 
 # ---- accounts and Regions without a spoke ----
@@ -103,7 +101,7 @@ def _show_missing(deployment: Deployment, regions: Sequence[str]) -> None:
     found: list[Mapping[str, Any]] = []
 
     def kept() -> Iterator[Mapping[str, Any]]:
-        for each in uses.coverage.documents(deployment, regions):
+        for each in uses.targets.missing(deployment, regions):
             found.append(each)
             yield each
 
@@ -114,7 +112,7 @@ def _show_missing(deployment: Deployment, regions: Sequence[str]) -> None:
 def _missing_total(found: Sequence[Mapping[str, Any]]) -> str:
     accounts, instances = len({each["account"] for each in found}), sum(each["instances"] or 0 for each in found)
     unknown = sum(each["instances"] is None for each in found)
-    many = f"{len(found):,} without a spoke, in {accounts:,} {'account' if accounts == 1 else 'accounts'}"
+    many = f"{len(found):,} without a spoke, in {amount(accounts, 'account')}"
     of_these = f" Of {unknown:,} the number isn't known." if unknown else ""
     return f"{many}, with {instances:,} instances.{of_these} To deploy one: rolekeeper spoke deploy --help"
 
@@ -139,10 +137,6 @@ _ALONE = (
 _NONE_YET = "No spoke has reported yet; it does with its first event, or within a day: rolekeeper spoke deploy --help"
 
 
-def _state(row: Mapping[str, Any]) -> str:
-    return f"{_named(row['state'])} (this deployment)" if row["hub"] else _named(row["state"])
-
-
 def _named(state: str) -> str:
     return "ok" if state == uses.targets.WELL else state
 
@@ -159,8 +153,7 @@ def _total(deployment: Deployment, documents: Sequence[Mapping[str, Any]]) -> st
     states = Counter(each["state"] for each in documents)
     accounts = len({each["account"] for each in documents})
     words = ", ".join(f"{count:,} {_named(state)}" for state, count in states.most_common())
-    many = f"{len(documents):,} {'target' if len(documents) == 1 else 'targets'}"
-    total = f"{many} in {accounts:,} {'account' if accounts == 1 else 'accounts'}: {words}."
+    total = f"{amount(len(documents), 'target')} in {amount(accounts, 'account')}: {words}."
     return f"{total} {_NONE_YET}" if len(documents) == 1 else total
 
 
@@ -180,7 +173,7 @@ LAYOUT = Layout(
     (
         Column("account"),
         Column("region"),
-        Column("state", _state),
+        Column("state", lambda row: f"{_named(row['state'])}{' (this deployment)' if row['hub'] else ''}"),
         Column("version", _version),
         _at("last_event"),
         _at("last_sweep"),

@@ -74,11 +74,6 @@ def printable(text: str) -> str:
     return escaped(text, keep="\n")
 
 
-def one_line(text: str) -> str:
-    """A text for one line of a table."""
-    return escaped(text)
-
-
 def width(stream: TextIO | None = None) -> int | None:
     """The width of the terminal that a stream, by default that of data, goes to; None for a pipe or a file."""
     return shutil.get_terminal_size().columns if (stream or sys.stdout).isatty() else None

@@ -8,12 +8,11 @@ import rolekeeper_cli
 from rolekeeper_cli import render, uses
 from rolekeeper_cli.arguments import INSTANCE, completes
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.errors import ExitCode
 
 
 @command("uptake", "rolekeeper uptake web-1", "rolekeeper uptake i-0123456789abcdef0 i-0fedcba9876543210 -o json")
 @click.argument("instances", nargs=-1, required=True, help=INSTANCE, shell_complete=completes("instances"))
-def uptake(instances: tuple[str, ...]) -> ExitCode:
+def uptake(instances: tuple[str, ...]) -> None:
     """Show whether software on instances uses their roles.
 
     Whether EC2 got credentials of the attached role (delivered), and software called with them (in use); whether a
@@ -30,4 +29,3 @@ def uptake(instances: tuple[str, ...]) -> ExitCode:
             rolekeeper_cli.tables.show_table(("", ""), [shown, *uses.uptake.lines(each, address)])
 
     render.show(found, draw)
-    return ExitCode.DONE

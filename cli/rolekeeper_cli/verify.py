@@ -191,7 +191,7 @@ def _row(found: Step | Probe) -> dict[str, Any]:
 
 def _end(report: Report) -> ExitCode:
     """Show the whole as a document, or what it comes to."""
-    render.show(verifying.report.document(verifying.redact.redacted(report)), lambda: None)
+    render.show(verifying.report.document(verifying.redact.redacted(report)))
     facts = Counter(each.outcome for each in report.probes)
     so, otherwise, unasked = (facts[each] for each in verifying.outcomes.Outcome)
     if otherwise:

@@ -12,6 +12,7 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
+from rolekeeper_cli.layout import amount
 
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Association, Instance
@@ -154,15 +155,10 @@ def wait_for_role(
 def _carried(deployment: Deployment, instance: Instance) -> str:
     """The name of the role that an instance carries."""
     shown = deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)
-    role = _role(deployment, shown) if shown else ""
+    role = uses.instances.role_in(deployment, shown.profile_arn) if shown else ""
     if not role:
         raise CommandError(f"{uses.instances.title(instance)} carries no role", "name the one to wait for with --role")
     return role
-
-
-def _role(deployment: Deployment, shown: Association) -> str:
-    profile = deployment.app.iam.get_instance_profile(str(uses.fleet.profile_name(shown.profile_arn)))
-    return profile.role_name if profile else ""
 
 
 def _watch(deployment: Deployment, instance: Instance, role: str) -> tuple[bool, Association | None]:
@@ -172,7 +168,7 @@ def _watch(deployment: Deployment, instance: Instance, role: str) -> tuple[bool,
         return role == model.mapping.NO_ROLE, None
     if shown.state is not model.instance.AssociationState.ASSOCIATED:
         return False, shown
-    return _role(deployment, shown) == role, shown
+    return uses.instances.role_in(deployment, shown.profile_arn) == role, shown
 
 
 def _say_if_stopped(deployment: Deployment, instance: Instance) -> None:
@@ -196,8 +192,7 @@ def _timeout(
         has = f"{uses.fleet.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
         what = f"carries {has} and not {'no role' if role == model.mapping.NO_ROLE else role}"
         remedy = f"to see what blocks it: rolekeeper explain {address}"
-    looks = f"{attempts:,} look{'' if attempts == 1 else 's'}"
-    return WaitTimeoutError(f"{uses.instances.title(instance)} {what}, after {looks}", remedy)
+    return WaitTimeoutError(f"{uses.instances.title(instance)} {what}, after {amount(attempts, 'look')}", remedy)
 
 
 def _show(instance: Instance, shown: Association | None, *, role: str, held: Held | None) -> ExitCode:

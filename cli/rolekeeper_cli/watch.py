@@ -13,7 +13,6 @@ import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import Duration, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
-from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.history import at
 from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 @takes_targets
 def watch(
     instance: str | None, since: timedelta, length: timedelta | None, targets: tuple[str, ...], *, all_: bool
-) -> ExitCode:
+) -> None:
     """Show decisions as they happen.
 
     They come from the functions' logs, some seconds late. As JSON, each is one line.
@@ -60,7 +59,6 @@ def watch(
         others = "" if all_ else ", include those that change nothing with --all"
         where = f"Look further back with --since 1h{others}, or see each instance's status: rolekeeper fleet"
         terminal.say(f"There was no decision{about}. {where}")
-    return ExitCode.DONE
 
 
 # FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas); we make one for each group.

@@ -7,9 +7,6 @@ from enum import StrEnum
 from functools import cached_property, partial
 from typing import Any
 
-from botocore import xform_name
-
-from rolekeeper.aws.errors import classified
 from rolekeeper.aws.iam import Role
 from rolekeeper.mappings.rows import read_row
 from rolekeeper.model.mapping import IGNORE_TAG, MappingSpec
@@ -31,11 +28,7 @@ class DoctorDeployment(Deployment):
     """See the module."""
 
     def output(self, name: str) -> str:
-        """An output of the stack.
-
-        Raises:
-            ConfigurationError: the stack has none of that name: it is of another version.
-        """
+        """An output of the stack. ConfigurationError if the stack has none of that name: it is of another version."""
         try:
             return self.stack.outputs[name]
         except KeyError as error:
@@ -48,12 +41,6 @@ class DoctorDeployment(Deployment):
             return timedelta(hours=int(self.stack.parameters["SweepOverdueHours"]))
         except KeyError as error:
             raise self._other_version("parameter SweepOverdueHours") from error
-
-    def pages(self, action: str, of: str, **asked: Any) -> list[Mapping[str, Any]]:
-        """All pages of an action such as `iam:ListRoles`; `of` is what an error names."""
-        service, _, operation = action.partition(":")
-        with classified(action, of):
-            return list(self.client(service).get_paginator(xform_name(operation)).paginate(**asked))
 
     @cached_property
     def resources(self) -> Sequence[Resource]:

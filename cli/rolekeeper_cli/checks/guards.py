@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from rolekeeper.aws.errors import AccessDeniedError, PermanentError, classified
+from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.iam import Document
 from rolekeeper.model.problem import advice, typed
 from rolekeeper.permissions.policies import listed, pattern_covers, patterns_meet, statements
@@ -64,29 +64,20 @@ def _holds(test: str, name: str, values: list[Any], key: str | None) -> bool:
     return test in _HOLDS_ONE and any(_HOLDS_ONE[test](each, key) for each in values)
 
 
-# ---- what guards the tags, and what remembers who changed one ----
-
-
 _PAGE = 'docs/security.md, "Who may tag"'
 _PRINT = advice("print one that does, and attach it: ", typed("rolekeeper guard scp-tags --except ARN"))
 
 
 def trail(deployment: DoctorDeployment) -> Findings:
     """Whether CloudTrail keeps who changed a tag: the events of tags don't say."""
-    client = deployment.client("cloudtrail")
-    with classified("cloudtrail:DescribeTrails", "*"):
-        # Those that reach this Region, the organization's and those of other home Regions too.
-        found = client.describe_trails(includeShadowTrails=True)["trailList"]
+    # Those that reach this Region, the organization's and those of other home Regions too.
+    found = deployment.ask("cloudtrail:DescribeTrails", "*", includeShadowTrails=True)["trailList"]
     silent = []
     for each in found:
-        with classified("cloudtrail:GetTrailStatus", each["TrailARN"]):
-            logging = client.get_trail_status(Name=each["TrailARN"])["IsLogging"]
-        if not logging:
+        arn = each["TrailARN"]
+        if not deployment.ask("cloudtrail:GetTrailStatus", arn, Name=arn)["IsLogging"]:
             silent.append(each["Name"])
-            continue
-        with classified("cloudtrail:GetEventSelectors", each["TrailARN"]):
-            selectors = client.get_event_selectors(TrailName=each["TrailARN"])
-        if _has_writes(selectors):
+        elif _has_writes(deployment.ask("cloudtrail:GetEventSelectors", arn, TrailName=arn)):
             return f"trail {each['Name']} keeps who changed a tag"
     what = "no trail of CloudTrail keeps who changed a tag here; its event history does, for 90 days"
     if silent:
@@ -121,11 +112,9 @@ def _has_writes(selectors: Mapping[str, Any]) -> bool:
 
 
 def tags(deployment: DoctorDeployment) -> Findings:
-    keys = deployment.mapped_keys
-    account, client = deployment.caller.account, deployment.client("organizations")
+    keys, account = deployment.mapped_keys, deployment.caller.account
     try:
-        with classified("organizations:DescribeOrganization", "*"):
-            manager = client.describe_organization()["Organization"]["MasterAccountId"]
+        manager = deployment.ask("organizations:DescribeOrganization", "*")["Organization"]["MasterAccountId"]
     except PermanentError as error:
         if error.code != "AWSOrganizationsNotInUseException":
             raise
@@ -158,15 +147,13 @@ def tags(deployment: DoctorDeployment) -> Findings:
 
 def _control_policies(deployment: DoctorDeployment) -> Iterator[Mapping[str, Any]]:
     """The service control policies that bind an account: its own, and those of all that it is in."""
-    client, target, kind = deployment.client("organizations"), deployment.caller.account, "ACCOUNT"
+    target, kind = deployment.caller.account, "ACCOUNT"
     while True:
         asked = {"TargetId": target, "Filter": "SERVICE_CONTROL_POLICY"}
         pages = deployment.pages("organizations:ListPoliciesForTarget", target, **asked)
         for each in (policy["Id"] for page in pages for policy in page["Policies"]):
-            with classified("organizations:DescribePolicy", each):
-                yield json.loads(client.describe_policy(PolicyId=each)["Policy"]["Content"])
+            yield json.loads(deployment.ask("organizations:DescribePolicy", each, PolicyId=each)["Policy"]["Content"])
         if kind == "ROOT":
             return
-        with classified("organizations:ListParents", target):
-            [parent] = client.list_parents(ChildId=target)["Parents"]
+        [parent] = deployment.ask("organizations:ListParents", target, ChildId=target)["Parents"]
         target, kind = parent["Id"], parent["Type"]

@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper_cli.checks import caller, guards, roles, stack, verifications, work
+from rolekeeper_cli.checks import caller, guards, roles, stack, work
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, unknown
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.explained import explained
+from rolekeeper_cli.explained import refusal
 
 type Check = Callable[[DoctorDeployment], Findings]
 
@@ -31,7 +31,7 @@ CHECKS: Mapping[str, Check] = {
     "caller": caller.caller,
     "trail": guards.trail,
     "tags": guards.tags,
-    "verifications": verifications.verifications,
+    "verifications": work.verifications,
 }
 
 
@@ -55,8 +55,7 @@ def run(name: str, check: Check, deployment: DoctorDeployment) -> list[Finding]:
         if not found:
             found.append(Finding(Level.OK, end.value))
     except (AwsRefusalError, CommandError) as error:
-        shown = error if isinstance(error, CommandError) else explained(error)
-        assert shown is not None  # it is AWS's refusal
+        shown = error if isinstance(error, CommandError) else refusal(error)
         found.append(unknown(shown.what, shown.remedy))
     return [replace(each, check=name) for each in found]
 

@@ -1,6 +1,6 @@
 """What CloudFormation made: the stack, its rules, its functions and their event sources, its alarms and subscribers."""
 
-from rolekeeper.aws.errors import NotFoundError, classified
+from rolekeeper.aws.errors import NotFoundError
 from rolekeeper.model.problem import advice, typed
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Resource, fail, warn
 from rolekeeper_cli.deploying.parameters import parameters
@@ -43,18 +43,16 @@ def stack(deployment: DoctorDeployment) -> Findings:
 
 
 def rules(deployment: DoctorDeployment) -> Findings:
-    client = deployment.client("events")
     found = deployment.of("AWS::Events::Rule")
     for each in found:
         # The id of a rule that isn't on the default bus is BUS|NAME.
         bus, _, name = each.id.rpartition("|")
         try:
-            with classified("events:DescribeRule", each.id):
-                state = client.describe_rule(Name=name, EventBusName=bus or "default")["State"]
+            rule = deployment.ask("events:DescribeRule", each.id, Name=name, EventBusName=bus or "default")
         except NotFoundError:
             yield _gone("rule", each)
             continue
-        if state == "DISABLED":
+        if rule["State"] == "DISABLED":
             on_bus = f" --event-bus-name {bus}" if bus else ""
             remedy = typed(f"aws events enable-rule --name {name}{on_bus}")
             yield fail(f"rule {each.name} is disabled, so its events are lost", remedy)
@@ -62,12 +60,10 @@ def rules(deployment: DoctorDeployment) -> Findings:
 
 
 def functions(deployment: DoctorDeployment) -> Findings:
-    client = deployment.client("lambda")
     found = deployment.of("AWS::Lambda::Function")
     for each in found:
         try:
-            with classified("lambda:GetFunction", each.id):
-                answer = client.get_function(FunctionName=each.id)
+            answer = deployment.ask("lambda:GetFunction", each.id, FunctionName=each.id)
         except NotFoundError:
             yield _gone("function", each)
             continue
@@ -88,12 +84,10 @@ def functions(deployment: DoctorDeployment) -> Findings:
 
 def sources(deployment: DoctorDeployment) -> Findings:
     """Whether Lambda invokes the functions for the work queue and the tables' streams."""
-    client = deployment.client("lambda")
     found = deployment.of("AWS::Lambda::EventSourceMapping")
     for each in found:
         try:
-            with classified("lambda:GetEventSourceMapping", each.id):
-                state = client.get_event_source_mapping(UUID=each.id)["State"]
+            state = deployment.ask("lambda:GetEventSourceMapping", each.id, UUID=each.id)["State"]
         except NotFoundError:
             yield _gone("event source mapping", each)
             continue
@@ -118,8 +112,7 @@ def alarms(deployment: DoctorDeployment) -> Findings:
 
 def subscribers(deployment: DoctorDeployment) -> Findings:
     topic = deployment.output("AlarmTopic")
-    with classified("sns:GetTopicAttributes", topic):
-        counts = deployment.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]
+    counts = deployment.ask("sns:GetTopicAttributes", topic, TopicArn=topic)["Attributes"]
     confirmed, pending = int(counts["SubscriptionsConfirmed"]), int(counts["SubscriptionsPending"])
     if not confirmed:
         waits = f"; {pending} waits to be confirmed, in a mail that AWS sent" if pending else ""

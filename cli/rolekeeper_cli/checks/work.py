@@ -4,17 +4,17 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from rolekeeper.aws.errors import classified
 from rolekeeper.model.problem import Kind, Remedy, advice, typed
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import FLEET_NEWS
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, fail, unknown, warn
-from rolekeeper_cli.layout import several
-from rolekeeper_cli.uses import coverage as spokes
+from rolekeeper_cli.layout import amount, several
 from rolekeeper_cli.uses import targets as views
 from rolekeeper_cli.uses.edits import GOOD, text_in
 from rolekeeper_cli.uses.mappings import with_status
 from rolekeeper_cli.uses.targets import OVERDUE, PROBLEM, UNKNOWN
+from rolekeeper_cli.verifying.kinds import BUCKET
+from rolekeeper_cli.verifying.removal import RUNS_FOR, find
 
 # Rolekeeper judges a row in about a second, after a cold start in a few.
 _JUDGED_SECONDS = 10
@@ -46,7 +46,7 @@ def sweep(deployment: DoctorDeployment) -> Findings:
     if deployment.now() - at > FLEET_NEWS + deployment.sweep_overdue:
         yield fail(f"no sweep saw the whole fleet since {at:{_TIME}}", _SWEEP)
     instances = int(item["instances"]) + int(item.get(layout.ELSEWHERE, 0))
-    return f"last sweep {at:{_TIME}}, {instances:,} instance{'' if instances == 1 else 's'}"
+    return f"last sweep {at:{_TIME}}, {amount(instances, 'instance')}"
 
 
 def rows(deployment: DoctorDeployment) -> Findings:
@@ -108,8 +108,7 @@ def dead_letters(deployment: DoctorDeployment) -> Findings:
 
 
 def _counts(deployment: DoctorDeployment, url: str) -> list[int]:
-    with classified("sqs:GetQueueAttributes", url):
-        answer = deployment.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=list(_PARTS))
+    answer = deployment.ask("sqs:GetQueueAttributes", url, QueueUrl=url, AttributeNames=list(_PARTS))
     return [int(answer["Attributes"][each]) for each in _PARTS]
 
 
@@ -117,17 +116,18 @@ def _oldest_seconds(deployment: DoctorDeployment) -> float | None:
     """The age of the work queue's oldest message, by CloudWatch's last datapoint; SQS itself has no such attribute."""
     name = deployment.output("WorkQueue").rsplit("/", 1)[-1]
     now = deployment.now()
-    with classified("cloudwatch:GetMetricStatistics", name):
-        points = deployment.client("cloudwatch").get_metric_statistics(
-            Namespace="AWS/SQS",
-            MetricName="ApproximateAgeOfOldestMessage",
-            Dimensions=[{"Name": "QueueName", "Value": name}],
-            StartTime=now - _LOOK_BACK,
-            EndTime=now,
-            Period=60,
-            Statistics=["Maximum"],
-        )["Datapoints"]
-    last = max(points, key=lambda each: each["Timestamp"], default=None)
+    answer = deployment.ask(
+        "cloudwatch:GetMetricStatistics",
+        name,
+        Namespace="AWS/SQS",
+        MetricName="ApproximateAgeOfOldestMessage",
+        Dimensions=[{"Name": "QueueName", "Value": name}],
+        StartTime=now - _LOOK_BACK,
+        EndTime=now,
+        Period=60,
+        Statistics=["Maximum"],
+    )
+    last = max(answer["Datapoints"], key=lambda each: each["Timestamp"], default=None)
     return float(last["Maximum"]) if last else None
 
 
@@ -149,13 +149,13 @@ def targets(deployment: DoctorDeployment) -> Findings:
             left[0].level, f"{len(left):,} more about targets", advice("see them all: ", Remedy(Kind.TARGETS))
         )
     accounts = len({each["account"] for each in found})
-    return f"all targets are well: {len(found):,}, in {accounts:,} {'account' if accounts == 1 else 'accounts'}"
+    return f"all targets are well: {len(found):,}, in {amount(accounts, 'account')}"
 
 
 def coverage(deployment: DoctorDeployment) -> Findings:
     if not deployment.settings.organization:
         return "the deployment looks after its own account and Region only"
-    if found := [each.target for each in spokes.uncovered(deployment, spokes.registered(deployment))]:
+    if found := [each.target for each in views.uncovered(deployment, views.registered(deployment))]:
         what = f"no spoke is in {several(found, _NAMED)} of the organization, so nobody gives their instances roles"
         yield warn(what, advice("see them all: ", typed("rolekeeper targets --missing")))
     return "every active account of the organization has a spoke in each Region that has one"
@@ -170,7 +170,8 @@ def _bad(deployment: DoctorDeployment, found: list[dict[str, Any]]) -> Iterator[
             remedy = advice(removed, typed(f"rolekeeper targets forget {name}"))
             since = each["problem_since"]
             lasts = since is None or now - since > interval
-            yield (fail if lasts else warn)(f"target {name}{_since(since)}: {each['reason']}", remedy)
+            when = f" since {since:{_TIME}}" if since else ""
+            yield (fail if lasts else warn)(f"target {name}{when}: {each['reason']}", remedy)
         elif each["state"] == UNKNOWN:
             deploy = "deploy a spoke there, or delete the rule there that sends events to the hub's bus"
             yield warn(f"unknown target {name}: {each['reason']}", deploy)
@@ -195,5 +196,16 @@ def _version(target: Mapping[str, Any], hub: str, name: str) -> Iterator[Finding
         yield fail(f"{what}: only neighbouring versions work together", remedy)
 
 
-def _since(at: datetime | None) -> str:
-    return f" since {at:%Y-%m-%d %H:%M UTC}" if at else ""
+# ---- what `rolekeeper verify` left in the account ----
+
+
+def verifications(deployment: DoctorDeployment) -> Findings:
+    """By one list: as long as something is left of a verification, in any Region, its bucket is there."""
+    found = find(deployment, kinds=[BUCKET])
+    for bucket in [*found.leftovers, *found.elsewhere]:
+        if bucket.since and deployment.now() - bucket.since >= RUNS_FOR:
+            what = f"verification {bucket.id} of {bucket.since:%Y-%m-%d %H:%M UTC} left something in {bucket.region}"
+            yield warn(what, typed(f"rolekeeper verify --sweep --id {bucket.id} --region {bucket.region}"))
+    for refused in found.unknown:
+        raise refused
+    return "no verification left anything"

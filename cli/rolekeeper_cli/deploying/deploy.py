@@ -10,7 +10,7 @@ from typing import Any
 import click
 from botocore.config import Config
 
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classified
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper_cli import installed, render, terminal
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
 from rolekeeper_cli.deploying.parameters import option_of
@@ -25,7 +25,7 @@ from rolekeeper_cli.deploying.stack import (
     versions,
 )
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import ConfigurationError, ExitCode, UsageError
+from rolekeeper_cli.errors import ConfigurationError, UsageError
 from rolekeeper_cli.suggest import near
 
 # ---- the organization of an account ----
@@ -34,15 +34,14 @@ from rolekeeper_cli.suggest import near
 _ACTION = "organizations:DescribeOrganization"
 
 
-def organization_of(client: Any) -> str:
+def organization_of(deployment: Deployment) -> str:
     """The id of the organization that the caller's account is in; empty: none.
 
     Raises:
         AwsRefusalError: it isn't known, as the caller may not ask, or gets no answer.
     """
     try:
-        with classified(_ACTION, "*"):
-            return str(client.describe_organization()["Organization"]["Id"])
+        return str(deployment.ask(_ACTION, "*")["Organization"]["Id"])
     except AwsRefusalError as error:
         if error.code != "AWSOrganizationsNotInUseException":
             raise
@@ -60,7 +59,7 @@ def _check_organization(deployment: Deployment, present: Present, given: Paramet
     if wanted in {"", former}:
         return
     try:
-        own = organization_of(deployment.client("organizations"))
+        own = organization_of(deployment)
     except AwsRefusalError as error:
         _unchecked(wanted, former, error, dry_run=dry_run)
         return
@@ -81,9 +80,6 @@ def _unchecked(wanted: str, former: str, error: AwsRefusalError, *, dry_run: boo
     terminal.confirm_word(wanted, f"{what}.", None)
 
 
-# ---- `rolekeeper deploy` ----
-
-
 # The layer is megabytes; and CloudFormation takes its time to answer.
 PATIENT = Config(connect_timeout=5, read_timeout=60)
 
@@ -100,7 +96,7 @@ def deploy(
     yes: bool,
     dry_run: bool,
     allow_downgrade: bool,
-) -> ExitCode:
+) -> None:
     """Parameters that aren't `given` stay as they are deployed. A `bucket` that is named has to be there."""
     known, stack = declared(installed.file("template.yaml")), deployment.stack_name
     _check(known, given)
@@ -122,10 +118,9 @@ def deploy(
         place = Place(caller.account, region, caller.partition)
         url = upload(folder, Bucket(deployment.client("s3", PATIENT), place, bucket))
         document = rollout.change(Template({"TemplateURL": url}), present, parameters, given=given)
-    render.show(document, lambda: None)
+    render.show(document)
     if document["outcome"] == "deployed":
         terminal.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")
-    return ExitCode.DONE
 
 
 # ---- what is checked first ----

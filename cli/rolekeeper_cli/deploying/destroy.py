@@ -21,7 +21,7 @@ from rolekeeper_cli.deploying.deploy import PATIENT
 from rolekeeper_cli.deploying.rollout import delete
 from rolekeeper_cli.deploying.stack import TABLES, TemplateLoader, existing
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, ExitCode
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.mapping_files import exported
 from rolekeeper_cli.tables import show_table
 from rolekeeper_cli.terminal import Progress
@@ -49,16 +49,13 @@ def carrying(ec2: Ec2, ownership: Ownership) -> Iterator[tuple[Instance, Associa
                     yield instance, found
 
 
-# ---- `rolekeeper destroy` ----
-
-
 # EC2 refills 5 changes of roles in a second for the whole account (docs/AWS_FACTS.md, "Throttles").
 _PACE_SECONDS = 0.25
 
 
 def destroy(
     deployment: Deployment, export: str | None, *, detach: bool | None = None, confirm: str | None = None
-) -> ExitCode:
+) -> None:
     """A person at a terminal is asked for what is None. `confirm` is the stack's name, typed before."""
     stack, client = deployment.stack_name, deployment.client("cloudformation", PATIENT)
     terminal.require_word(stack, confirm)
@@ -86,7 +83,6 @@ def destroy(
     # A function that ran when the pause was written may have attached another one.
     left = _detach(deployment, _carried(deployment)) if detach and works else carried
     _report(kept, mappings, export, detached=len(carried) - len(left), left=left)
-    return ExitCode.DONE
 
 
 # ---- what there is ----
@@ -174,7 +170,7 @@ def _report(kept: dict[str, str], mappings: int, target: str | None, detached: i
         "detached": detached,
         "carrying": [instance.key.id for instance, _ in left],
     }
-    render.show(document, lambda: None)
+    render.show(document)
     terminal.say(f"Deleted. {detached:,} roles were detached; {len(left):,} instances carry one still.")
     for name, physical in kept.items():
         terminal.say(f"Kept: {name} {physical}. To delete it for good, switch off its deletion protection first.")

@@ -226,11 +226,7 @@ def start(
 def make(
     client: Any, stack: str, template: Template, parameters: Sequence[Mapping[str, Any]], sleep: Callable[[float], None]
 ) -> None:
-    """Create or change a stack without asking or showing anything.
-
-    Raises:
-        ServiceError: it failed.
-    """
+    """Create or change a stack without asking or showing anything. ServiceError if it failed."""
     start(client, stack, template, parameters=parameters, sleep=sleep).deployed(f"the deployment of {stack}")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.aws import Ec2
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NotFoundError, classified
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NotFoundError
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Access, Ownership
 from rolekeeper_cli import installed, render, terminal
@@ -31,7 +31,7 @@ from rolekeeper_cli.deploying.stack import (
     versions,
 )
 from rolekeeper_cli.deployment import Deployment, parameters_of
-from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode, UsageError
+from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.tables import show_table
 from rolekeeper_cli.uses.files import content
 
@@ -88,11 +88,10 @@ def ask_hub(hub: Deployment, asked: Parameters | None = None) -> Hub:
 
 def _from_root(hub: Deployment, unit: str) -> str:
     """A unit after those that it is below, from the root, where the caller may ask the organization."""
-    path, client = unit.split("/"), hub.client("organizations")
+    path = unit.split("/")
     try:
         while not path[0].startswith("r-"):
-            with classified(_PARENTS, path[0]):
-                [parent] = client.list_parents(ChildId=path[0])["Parents"]
+            [parent] = hub.ask(_PARENTS, path[0], ChildId=path[0])["Parents"]
             path.insert(0, parent["Id"])
     except AwsRefusalError as error:
         why = "you aren't allowed" if isinstance(error, AccessDeniedError) else f"{error.code} is the answer to"
@@ -116,19 +115,15 @@ def read_hub(name: str) -> Hub:
     remedy = "write it with the hub's credentials: rolekeeper spoke parameters > hub.json"
     try:
         found = json.loads(content(name, remedy))
-        parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found}
+        parameters: dict[str, object] = {each["ParameterKey"]: each["ParameterValue"] for each in found}
     except (ValueError, TypeError, KeyError) as error:
         raise CommandError(f"{name} holds no parameters of a hub", remedy) from error
-    return Hub(_checked(name, parameters, remedy))
-
-
-def _checked(name: str, parameters: Mapping[str, object], remedy: str) -> Parameters:
     texts = {key: value for key, value in parameters.items() if isinstance(value, str)}
     if others := sorted(parameters.keys() - NAMES | (parameters.keys() - texts.keys())):
         raise CommandError(f"{name} says what no hub does: {_AND.join(others)}", remedy)
     if missing := sorted(NAMES - {*_ASKED} - texts.keys()):
         raise CommandError(f"{name} lacks {_AND.join(missing)}", remedy)
-    return texts
+    return Hub(texts)
 
 
 # ---- `rolekeeper spoke deploy` ----
@@ -162,7 +157,7 @@ class Planned:
 
 def deploy(
     places: Sequence[Deployment], hub: Hub | None, own: Parameters, *, yes: bool, dry_run: bool, allow_downgrade: bool
-) -> ExitCode:
+) -> None:
     """Show what would change in each Region, ask, and change it, the home Region first.
 
     `places` are the account's Regions, as deployments of the spoke's stack. Parameters that neither the `hub` has nor
@@ -184,11 +179,10 @@ def deploy(
         terminal.warn(f"about the account's roles: {what} takes effect once you deploy in {home} too")
     home_first = sorted(planned, key=lambda each: each.region != home)
     documents = [_deploy(each, yes=yes, dry_run=dry_run) for each in home_first]
-    render.show(documents, lambda: None)
+    render.show(documents)
     if any(each["outcome"] == "deployed" for each in documents):
         account = planned[0].parameters["HubAccount"]
         terminal.say(f"The hub in account {account} looks after it from its first event on: rolekeeper targets")
-    return ExitCode.DONE
 
 
 def _present(place: Deployment, *, allow_downgrade: bool) -> Present:
@@ -261,8 +255,7 @@ def _home_there(place: Deployment, present: Mapping[str, Present], given: Parame
     namespace = given.get("Namespace", "rolekeeper")
     name = f"{namespace}-{Access.READER}"
     try:
-        with classified("iam:GetRole", name):
-            tags = place.client("iam").get_role(RoleName=name)["Role"].get("Tags", ())
+        tags = place.ask("iam:GetRole", name, RoleName=name)["Role"].get("Tags", ())
     except NotFoundError:
         return None
     home = next((each["Value"] for each in tags if each["Key"] == _HOME_TAG), None)
@@ -277,7 +270,7 @@ def _home_there(place: Deployment, present: Mapping[str, Present], given: Parame
 def _refuse_stranger(place: Deployment, organization: str) -> None:
     """Refuse an account that is known to be outside of the hub's organization: the hub would never hear of it."""
     try:
-        own = organization_of(place.client("organizations"))
+        own = organization_of(place)
     except AwsRefusalError:
         return  # The caller may not ask, and need not: what the hub's bus refuses, it refuses all the same.
     if own != organization:
@@ -328,7 +321,7 @@ def remove(places: Sequence[Deployment], *, yes: bool) -> list[Target]:
         client = each.place.client("cloudformation", PATIENT)
         delete(client, each.id, each.place.sleep, what=f"the deletion in {each.region}")
     documents = [{"region": each.region, "outcome": "removed", "carrying": each.carrying} for each in spokes]
-    render.show(documents, lambda: None)
+    render.show(documents)
     left = sum(len(each.carrying) for each in spokes)
     terminal.say(f"Removed. Instances that keep a managed role, which nobody changes from then on: {left:,}.")
     return [Target(account, each.region) for each in spokes]

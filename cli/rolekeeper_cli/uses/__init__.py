@@ -9,7 +9,6 @@ if TYPE_CHECKING:
         activity,
         apply,
         control,
-        coverage,
         dead_letters,
         edits,
         explanation,
@@ -37,38 +36,5 @@ if TYPE_CHECKING:
         usage,
         who,
     )
-
-__all__ = [
-    "activity",
-    "apply",
-    "control",
-    "coverage",
-    "dead_letters",
-    "edits",
-    "explanation",
-    "files",
-    "fleet",
-    "fleet_uptake",
-    "follow",
-    "guard",
-    "history",
-    "instances",
-    "launch_files",
-    "launchers",
-    "launches",
-    "many",
-    "mappings",
-    "names",
-    "pins",
-    "preview",
-    "revocation",
-    "revoked_policy",
-    "roles",
-    "schema",
-    "targets",
-    "uptake",
-    "usage",
-    "who",
-]
-if not TYPE_CHECKING:  # to mypy it would stand for any name
-    __getattr__ = modules_of(__name__, __all__)
+else:  # to mypy it would stand for any name
+    __getattr__ = modules_of(__name__)

@@ -77,15 +77,11 @@ def read(deployment: Deployment, targets: Sequence[Target], span: Span) -> Activ
     def hours(target: Target) -> Hours:
         _, after = layout.activity_key(target, now - span.length - holds - _HOUR)
         pk, until = layout.activity_key(target, now)
-        return hours_of(store.decode(_hour, each) for each in store.items(pk, until, after))
+        found = [store.decode(_hour, each) for each in store.items(pk, until, after)]
+        return Hours([each for _, swept, _ in found for each in swept], {hour: done for hour, _, done in found})
 
     found = deployment.app.each(hours, targets)
     return Activity(stood(found, span, now, holds=holds), changed(found, span, now))
-
-
-def hours_of(items: Iterable[tuple[datetime, Swept, Counter[str]]]) -> Hours:
-    found = list(items)
-    return Hours([each for _, swept, _ in found for each in swept], {hour: done for hour, _, done in found})
 
 
 def _hour(item: Mapping[str, Any]) -> tuple[datetime, Swept, Counter[str]]:

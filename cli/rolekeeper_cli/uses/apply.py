@@ -211,7 +211,6 @@ class PlanFile:
 
 
 def moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> Iterator[str]:
-    """Rows and mappings that have changed since."""
     rows = deployment.app.table.get_rows([each.key for each in plan.edits])
     now = {each.key: each for each in proposed.edits}
     for edit in plan.edits:

@@ -23,7 +23,6 @@ class DeadLetters:
     """The dead-letter queue of a deployment."""
 
     def __init__(self, deployment: Deployment) -> None:
-        self._sqs = deployment.client("sqs")
         self._deployment = deployment
         self._url = deployment.stack.outputs["DeadLetterQueue"]
         self._arn = self._attribute(self._url, "QueueArn")
@@ -42,21 +41,28 @@ class DeadLetters:
                     progress.at(len(found))
             yield list(found.values())
         finally:
-            self._show_again(found.values())
+            for page in batched(found.values(), _BATCH):
+                entries = [
+                    {"Id": str(at), "ReceiptHandle": each["ReceiptHandle"], "VisibilityTimeout": 0}
+                    for at, each in enumerate(page)
+                ]
+                with classified("sqs:ChangeMessageVisibility", self._url):
+                    sqs = self._deployment.client("sqs")
+                    sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
 
     def move(self) -> str:
         """Start to move all of them; returns the task's handle."""
         to = self._attribute(self._deployment.stack.outputs["WorkQueue"], "QueueArn")
-        with classified("sqs:StartMessageMoveTask", self._arn):
-            answer = self._sqs.start_message_move_task(SourceArn=self._arn, DestinationArn=to)
+        asked = {"SourceArn": self._arn, "DestinationArn": to}
+        answer = self._deployment.ask("sqs:StartMessageMoveTask", self._arn, **asked)
         return str(answer["TaskHandle"])
 
     def wait(self, task: str, there: int) -> int:
         """Wait until they are moved; returns how many were. Raises CommandError (SQS stopped), WaitTimeoutError."""
         with self._deployment.progress(there, "sent to the work queue") as progress:
             for left in self._deployment.looks(_POLL_SECONDS, _PATIENCE_SECONDS):
-                with classified("sqs:ListMessageMoveTasks", self._arn):
-                    answer = self._sqs.list_message_move_tasks(SourceArn=self._arn, MaxResults=10)
+                asked = {"SourceArn": self._arn, "MaxResults": 10}
+                answer = self._deployment.ask("sqs:ListMessageMoveTasks", self._arn, **asked)
                 # A task that has ended is listed without its handle (SQS API reference): then it is the newest.
                 [newest, *_] = sorted(answer["Results"], key=lambda each: -each["StartedTimestamp"])
                 mine = next((each for each in answer["Results"] if each.get("TaskHandle") == task), newest)
@@ -75,29 +81,20 @@ class DeadLetters:
         raise AssertionError("a look ends it")
 
     def _receive(self) -> list[Any]:
-        with classified("sqs:ReceiveMessage", self._url):
-            answer = self._sqs.receive_message(
-                QueueUrl=self._url,
-                MaxNumberOfMessages=_BATCH,
-                VisibilityTimeout=_HIDDEN,
-                WaitTimeSeconds=_LONG_POLL,
-                MessageSystemAttributeNames=["SentTimestamp"],
-            )
+        answer = self._deployment.ask(
+            "sqs:ReceiveMessage",
+            self._url,
+            QueueUrl=self._url,
+            MaxNumberOfMessages=_BATCH,
+            VisibilityTimeout=_HIDDEN,
+            WaitTimeSeconds=_LONG_POLL,
+            MessageSystemAttributeNames=["SentTimestamp"],
+        )
         found: list[Any] = answer.get("Messages", [])
         return found
 
-    def _show_again(self, messages: Any) -> None:
-        for some in batched(messages, _BATCH):
-            entries = [
-                {"Id": str(at), "ReceiptHandle": each["ReceiptHandle"], "VisibilityTimeout": 0}
-                for at, each in enumerate(some)
-            ]
-            with classified("sqs:ChangeMessageVisibility", self._url):
-                self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
-
     def _attribute(self, url: str, name: str) -> str:
-        with classified("sqs:GetQueueAttributes", url):
-            answer = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])
+        answer = self._deployment.ask("sqs:GetQueueAttributes", url, QueueUrl=url, AttributeNames=[name])
         return str(answer["Attributes"][name])
 
 

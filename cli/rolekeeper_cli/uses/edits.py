@@ -132,6 +132,18 @@ class Change:
         """The columns that the row has afterwards, defaults left out."""
         return row_of(self.spec) if self.spec else {}
 
+    @property
+    def written(self) -> Attributes:
+        """The row that is written; empty for none. Without Rolekeeper's columns, so that a new verdict is recognized.
+
+        An update that removes `status` would do too, but only for callers who may write that column.
+        """
+        if not (self.row and self.spec):
+            return self.after
+        changed, after = self.columns, self.after
+        kept = {name: value for name, value in content(self.row).items() if name not in changed}
+        return kept | {name: after[name] for name in changed if name in after}
+
     def cells(self) -> list[str]:
         """The columns of the row that is new, or is deleted, as `name=value`."""
         row = self.after or self.before
@@ -146,7 +158,6 @@ class Change:
 
     @property
     def command(self) -> str:
-        """The command that makes it."""
         if self.spec is None:
             return str(self.key.remedy(Kind.REMOVE_MAPPING))
         after = {name: to_text(value) for name, value in self.after.items()}
@@ -227,10 +238,9 @@ def write_change(deployment: Deployment, change: Change) -> bool:
     """Write a change if the row is still as it was read; False, and nothing is written, if another actor changed it."""
     table, by = deployment.app.table, {"edited_by": deployment.caller.arn}
     try:
-        if change.kind == "new":
-            table.put({**change.after, **layout.to_attributes(by)})
-        elif change.kind == "changed":
-            table.put(*_put_again(change, by))
+        if change.spec:
+            as_seen = _as_seen(change.row, *content(change.row)) if change.row else None
+            table.put({**change.written, **layout.to_attributes(by)}, as_seen)
         else:
             # The stream's record of a deletion holds the row as it was, and so who deleted it.
             table.update(change.key, _as_seen(change.row).set(by))
@@ -238,18 +248,6 @@ def write_change(deployment: Deployment, change: Change) -> bool:
     except ConflictError:
         return False
     return True
-
-
-def _put_again(change: Change, by: Mapping[str, str]) -> tuple[Attributes, Update]:
-    """The changed row, without Rolekeeper's columns, so that a new verdict is recognized; and the condition.
-
-    An update that removes `status` would do too, but only for callers who may write that column.
-    """
-    kept = content(change.row)
-    changed, after = change.columns, change.after
-    columns = {name: value for name, value in kept.items() if name not in changed}
-    columns |= {name: after[name] for name in changed if name in after}
-    return {**columns, **layout.to_attributes(by)}, _as_seen(change.row, *kept)
 
 
 def _ask(deployment: Deployment, key: MappingKey, update: Update) -> bool:
@@ -663,7 +661,10 @@ def _approve(deployment: Deployment, key: MappingKey, revision: int) -> None:
         # Signed first: a row whose approval isn't signed yet is judged again only by the next sweep.
         item = layout.key_attributes(layout.approval_key(caller.id, key, revision)) | signed
         deployment.app.store.write(deployment.app.store.put(item))
-        stays = _ask_to_publish(deployment, key, revision)
+        if number_in(_now(deployment, key), "approve") == revision:
+            # An update that changes nothing isn't in the stream, so it triggers no assessment.
+            _ask(deployment, key, Update().remove("approve"))
+        stays = _ask(deployment, key, Update().set({"approve": revision, "approved_by": caller.id}))
     if not stays:
         raise CommandError(f"revision {revision} of {key} is no longer held; it wasn't approved", "look again")
 
@@ -675,13 +676,6 @@ def _holds(deployment: Deployment, key: MappingKey, revision: int) -> bool:
     condition. A number that is overtaken meanwhile approves nothing, and discards nothing.
     """
     return number_in(_now(deployment, key), "held_revision") == revision
-
-
-def _ask_to_publish(deployment: Deployment, key: MappingKey, revision: int) -> bool:
-    if number_in(_now(deployment, key), "approve") == revision:
-        # An update that changes nothing isn't in the stream, so it triggers no assessment.
-        _ask(deployment, key, Update().remove("approve"))
-    return _ask(deployment, key, Update().set({"approve": revision, "approved_by": deployment.caller.id}))
 
 
 def _ask_to_discard(deployment: Deployment, key: MappingKey, revision: int) -> bool:

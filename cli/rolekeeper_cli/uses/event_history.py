@@ -41,11 +41,11 @@ class Caller:
     @classmethod
     def read(cls, identity: Any) -> "Caller":
         """Read a record's `userIdentity`: every member may be missing, by its type."""
-        arn = _text(_get(identity, "arn || userName || principalId"))
-        service = _text(_get(identity, "invokedBy"))
-        if _get(identity, "type") != "AssumedRole":
+        arn = _text(found_in(identity, "arn || userName || principalId"))
+        service = _text(found_in(identity, "invokedBy"))
+        if found_in(identity, "type") != "AssumedRole":
             return cls(arn=arn, invoked_by=service)
-        role = _text(_get(identity, "sessionContext.sessionIssuer.arn"))
+        role = _text(found_in(identity, "sessionContext.sessionIssuer.arn"))
         return cls(arn, role, arn.rpartition("/")[2], service)
 
     def words(self, account: str) -> str:
@@ -78,7 +78,6 @@ class Event:
 
     @classmethod
     def read(cls, found: Mapping[str, Any]) -> "Event":
-        """Read an event of LookupEvents."""
         try:
             record = json.loads(found.get("CloudTrailEvent", "{}"))
         except ValueError:
@@ -87,12 +86,12 @@ class Event:
             _text(found.get("EventId")),
             _text(found.get("EventName")),
             found["EventTime"].astimezone(UTC),
-            Caller.read(_get(record, "userIdentity")),
-            service=_text(_get(record, "eventSource")).partition(".")[0],
-            agent=_text(_get(record, "userAgent")),
-            refused=_text(_get(record, "errorCode")),
-            request=_get(record, "requestParameters"),
-            response=_get(record, "responseElements"),
+            Caller.read(found_in(record, "userIdentity")),
+            service=_text(found_in(record, "eventSource")).partition(".")[0],
+            agent=_text(found_in(record, "userAgent")),
+            refused=_text(found_in(record, "errorCode")),
+            request=found_in(record, "requestParameters"),
+            response=found_in(record, "responseElements"),
         )
 
     def launched(self, instance: str) -> bool:
@@ -114,18 +113,18 @@ class Event:
 
     def makes(self, association: str) -> bool:
         path = f"{self.name}Response.iamInstanceProfileAssociation.associationId"
-        return self.name in {ASSOCIATE, REPLACE} and _get(self.response, path) == association
+        return self.name in {ASSOCIATE, REPLACE} and found_in(self.response, path) == association
 
     def ends(self, association: str) -> bool:
         path = f"{self.name}Request.AssociationId"
-        return self.name in {REPLACE, DISASSOCIATE} and _get(self.request, path) == association
+        return self.name in {REPLACE, DISASSOCIATE} and found_in(self.request, path) == association
 
     def launches_with(self, instance: str, profile_arn: str) -> bool:
-        return self.name == LAUNCH and _get(self._launched(instance), "iamInstanceProfile.arn") == profile_arn
+        return self.name == LAUNCH and found_in(self._launched(instance), "iamInstanceProfile.arn") == profile_arn
 
     def _launched(self, instance: str) -> Any:
         launched = _list(self.response, "instancesSet.items[]")
-        return next((each for each in launched if _get(each, "instanceId") == instance), None)
+        return next((each for each in launched if found_in(each, "instanceId") == instance), None)
 
     def _names(self, instance: str) -> bool:
         return instance in _list(self.request, "resourcesSet.items[].resourceId")
@@ -215,17 +214,17 @@ def no_answer(deployment: Deployment, error: AwsRefusalError) -> str:
 # ---- records from outside: any member may be missing, or of another type, which JMESPath takes for missing ----
 
 
-def _get(document: Any, path: str) -> Any:
+def found_in(document: Any, path: str) -> Any:
     return jmespath.search(path, document)
 
 
 def _list(document: Any, path: str) -> list[Any]:
-    return _get(document, path) or []
+    return found_in(document, path) or []
 
 
 def _has(tags: list[Any], key: str, value: str | None) -> bool:
     """Whether a tag is among them; with no value, whatever its value."""
-    return any(_get(each, "key") == key and value in (None, _get(each, "value") or "") for each in tags)
+    return any(found_in(each, "key") == key and value in (None, found_in(each, "value") or "") for each in tags)
 
 
 def _text(value: Any) -> str:

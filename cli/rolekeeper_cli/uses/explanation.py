@@ -275,7 +275,8 @@ def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:
     try:
         return uptake.of_instance(deployment, key, name)
     except AwsRefusalError as error:
-        return uptake.not_known(key, name, no_answer(deployment, error))
+        unknown = no_answer(deployment, error)
+        return uptake.Uptake(key, name, (), since=None, whole=False, unknown_because=unknown)
 
 
 def _carried(seen: Seen, association: Association | None) -> dict[str, Any] | None:

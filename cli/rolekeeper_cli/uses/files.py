@@ -60,9 +60,6 @@ def content(name: str, remedy: str) -> bytes:
         raise UsageError(f"{name} can't be read: {error.strerror}", remedy) from error
 
 
-# ---- mappings as a YAML file: a list of them under `mappings`, each with the table's columns ----
-
-
 TOP = "mappings"
 # In C where libyaml is there; the same otherwise.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -273,9 +270,6 @@ def dumped(value: Any, dumper: Any = _Escaping) -> str:
         value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000
     )
     return escaped(text, keep="\n")
-
-
-# ---- reading a file's mappings, with the same reader that judges the table's rows ----
 
 
 # People's requests to Rolekeeper, and its answers, aren't part of a mapping.

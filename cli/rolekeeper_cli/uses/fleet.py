@@ -196,9 +196,6 @@ def profile_name(arn: str) -> str | None:
     return arn.rsplit("/", 1)[-1] or None
 
 
-# ---- the fleet as documents ----
-
-
 # ---- the reason in a few words ----
 
 
@@ -322,7 +319,6 @@ class Count:
     roles: set[str] = field(default_factory=set)
 
     def accepted(self, seen: Iterable[Seen], filters: Filters) -> Iterator[Seen]:
-        """The instances that pass."""
         for each in seen:
             self.instances += 1
             self.roles |= roles(each)

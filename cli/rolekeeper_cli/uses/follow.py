@@ -13,7 +13,7 @@ from rolekeeper.model.instance import Action, AssociationState, Instance, Instan
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, WaitTimeoutError
-from rolekeeper_cli.layout import several
+from rolekeeper_cli.layout import amount, several
 from rolekeeper_cli.uses.fleet import Enforced, decided, pages, withheld
 from rolekeeper_cli.uses.instances import address, addressed, name_of, titled, where
 from rolekeeper_cli.uses.names import require_mapping
@@ -51,7 +51,7 @@ class Followed:
             by_target.setdefault(each.target, []).append(each.id)
         texts = [f"{target}: {several(ids, _FEW, 'instance')}" for target, ids in by_target.items()]
         more = len(texts) - _NAMED
-        return [*texts[:_NAMED], f"{more:,} more {'target' if more == 1 else 'targets'}"] if more > 0 else texts
+        return [*texts[:_NAMED], amount(more, "more target")] if more > 0 else texts
 
     def document(self) -> dict[str, Any]:
         stuck = [{"instance": each, "reason": why} for each, why in self.stuck]

@@ -141,17 +141,7 @@ def _tag_policy(arns: Arns, keys: Sequence[str], excepted: Sequence[str]) -> Doc
     if not all(map(_writable, keys)):
         # Rather one key too many than one too few.
         test, keys = "ForAnyValue:StringLike", [_pattern(key) for key in keys]
-    return _rendered("scp-tags", arns=arns, test=test, keys=list(keys), excepted=list(excepted))
-
-
-def path_policy(arns: Arns, makers: Sequence[str], excepted: Sequence[str]) -> Document:
-    """An SCP by which only some change what is under the path; `makers`, by name, may make profiles."""
-    return _rendered("scp-path", arns=arns, makers=makers, excepted=list(excepted))
-
-
-def source_policy(arns: Arns, excepted: Sequence[str] = ()) -> Document:
-    """An SCP by which what an instance gets of a role under the path works on it alone; of some roles, anywhere."""
-    return _rendered("scp-source", arns=arns, excepted=list(excepted))
+    return rendered("scp-tags", arns=arns, test=test, keys=list(keys), excepted=list(excepted))
 
 
 # ---- the other documents ----
@@ -159,17 +149,12 @@ def source_policy(arns: Arns, excepted: Sequence[str] = ()) -> Document:
 
 def editors_policy(arns: Arns, tag_keys: Sequence[str] = ()) -> Document:
     """The policy of those who edit rows: all, or those of some tag keys."""
-    return _rendered("editors", arns=arns, columns=EDITORS_COLUMNS, leading=_leading(tag_keys))
+    return rendered("editors", arns=arns, columns=EDITORS_COLUMNS, leading=_leading(tag_keys))
 
 
 def approvers_policy(arns: Arns, tag_keys: Sequence[str] = ()) -> Document:
     """The policy of those who approve held edits: all, or those of some tag keys."""
-    return _rendered("approvers", arns=arns, columns=APPROVERS_COLUMNS, leading=_leading(tag_keys))
-
-
-def revokers_policy(arns: Arns) -> Document:
-    """The policy of those who run `rolekeeper revoke`."""
-    return _rendered("revokers", arns=arns)
+    return rendered("approvers", arns=arns, columns=APPROVERS_COLUMNS, leading=_leading(tag_keys))
 
 
 def _leading(tag_keys: Sequence[str]) -> dict[str, list[str]]:
@@ -189,19 +174,14 @@ def _leading(tag_keys: Sequence[str]) -> dict[str, list[str]]:
 
 def deploying_policy(arns: Arns, own: str) -> Document:
     """What deploying a stack takes; `own` is how the names of all that is in it begin, with a star."""
-    return _rendered("verifiers-deploy", arns=arns, own=own, stack=arns.stack)
+    return rendered("verifiers-deploy", arns=arns, own=own, stack=arns.stack)
 
 
 def verifiers_policies(partition: str, account: str, region: str) -> list[Document]:
     """The policies that those who run `rolekeeper verify` need, both: one alone would be too long."""
     own = f"{PREFIX}*"
     arns = Arns(partition, account, region, path=f"/{own}/", stack=own, mapping_table=own, state_table=own)
-    return [deploying_policy(arns, own), _rendered("verifiers", arns=arns, own=own, tag=TAG)]
-
-
-def detection(arns: Arns, names: Sequence[str]) -> Document:
-    """What detection rules leave out: `names` are the functions' roles that change associations."""
-    return _rendered("detection", arns=arns, names=names)
+    return [deploying_policy(arns, own), rendered("verifiers", arns=arns, own=own, tag=TAG)]
 
 
 # ---- a document: what may be in it, and how long it may be ----
@@ -215,7 +195,8 @@ def _templates() -> Environment:
     return found
 
 
-def _rendered(name: str, **values: object) -> Document:
+def rendered(name: str, **values: object) -> Document:
+    """The document of a template, by its name without the ending."""
     document: Document = json.loads(_templates().get_template(f"{name}.json.j2").render(values))
     return document
 

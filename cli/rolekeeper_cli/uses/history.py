@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from itertools import chain, islice, pairwise
 from typing import Any
 
-from rolekeeper.aws.errors import AccessDeniedError, classified
-from rolekeeper.model.instance import Action, Association, AssociationState, InstanceKey
+from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.model.instance import Action, Association, InstanceKey
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
@@ -18,7 +18,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import who
 from rolekeeper_cli.uses.fleet import profile_name
-from rolekeeper_cli.uses.instances import ID, addressed, find_instance, key_of, located, where
+from rolekeeper_cli.uses.instances import ID, STANDS, addressed, find_instance, key_of, located, where
 from rolekeeper_cli.uses.targets import why_unseen
 
 _CONTROL = ("at", "from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
@@ -45,12 +45,14 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
         how = advice("see its status: ", Remedy(Kind.EXPLAIN, (addressed(deployment, key.id),)))
         raise CommandError(f"{key.id} has no history", how)
     if ask_who:
-        return list(_with_who(deployment, key, found))
+        asked = [who.about_entry(key.id, entry, older) for entry, older in pairwise((*found, None)) if entry]
+        answers = iter(who.ask(deployment, key.id, list(chain.from_iterable(asked))))
+        both = zip(found, asked, strict=True)
+        return [{**entry_document(key, each), "who": list(islice(answers, len(some)))} for each, some in both]
     return [entry_document(key, each) for each in found]
 
 
 def control_history(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
-    """The newest writes of the control item."""
     found = deployment.app.store.history(layout.CONTROL_REPORTED[0], limit)
     return [as_document({name: entry[name] for name in _CONTROL}) for entry in found]
 
@@ -101,19 +103,7 @@ def answered(answer: Mapping[str, Any], outcome: str | None) -> str:
     return str(answer.get("association_id", "")) or ("started; the answer is unknown" if outcome == STARTED else "")
 
 
-def _with_who(
-    deployment: Deployment, key: InstanceKey, entries: Sequence[Mapping[str, Any]]
-) -> Iterator[dict[str, Any]]:
-    asked = [who.about_entry(key.id, entry, older) for entry, older in pairwise((*entries, None)) if entry]
-    answers = iter(who.ask(deployment, key.id, list(chain.from_iterable(asked))))
-    for entry, some in zip(entries, asked, strict=True):
-        yield {**entry_document(key, entry), "who": list(islice(answers, len(some)))}
-
-
 # ---- what an instance carried ----
-
-
-_STANDS = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +144,11 @@ def spans(entries: Sequence[Mapping[str, Any]], shown: Association | None) -> li
 
     for each in reversed(entries):
         at, seen = datetime.fromisoformat(each["at"]), each["seen"]
-        becomes(seen["profile-arn"] if seen["association-state"] in _STANDS else "", at)
+        becomes(seen["profile-arn"] if seen["association-state"] in STANDS else "", at)
         if "association-id" in each["answer"] and each.get("outcome") != layout.REFUSED:
             becomes(each["decision"]["profile-arn"], at, since=at, mapping=each["decision"]["mapping"])
         last = at
-    becomes(shown.profile_arn if shown and shown.state in _STANDS else "", None)
+    becomes(shown.profile_arn if shown and shown.state in STANDS else "", None)
     found[-1] = replace(found[-1], carried=True)
     return [each for each in found if each.profile_arn]
 
@@ -185,7 +175,6 @@ class DecisionLog:
             late: how much later than its own time a line may arrive and is still found.
             pause: seconds between two calls, for a caller that goes on for long and shares the quota.
         """
-        self._client = deployment.client("logs")
         self._deployment = deployment
         self._groups = [deployment.resource(each) for each in _GROUPS]
         self._since = since
@@ -205,23 +194,16 @@ class DecisionLog:
         self._since = max(self._since, begin - self._late)
 
     def _events(self, group: str) -> Iterator[Any]:
-        start: dict[str, str] = {}
-        with classified("logs:FilterLogEvents", group):
-            while True:
-                answer = self._client.filter_log_events(
-                    logGroupName=group,
-                    startTime=int(self._since.timestamp() * 1_000),
-                    filterPattern='"decided"',
-                    **start,
-                )
-                for event in answer["events"]:
-                    if event["eventId"] not in self._seen:
-                        yield event
-                if "nextToken" not in answer:
-                    return
-                start = {"nextToken": answer["nextToken"]}
-                if self._pause:
-                    self._deployment.sleep(self._pause)
+        start = int(self._since.timestamp() * 1_000)
+        asked: dict[str, Any] = {"logGroupName": group, "startTime": start, "filterPattern": '"decided"'}
+        while True:
+            answer = self._deployment.ask("logs:FilterLogEvents", group, **asked)
+            yield from (each for each in answer["events"] if each["eventId"] not in self._seen)
+            if "nextToken" not in answer:
+                return
+            asked["nextToken"] = answer["nextToken"]
+            if self._pause:
+                self._deployment.sleep(self._pause)
 
 
 def level_missing(deployment: Deployment) -> str:

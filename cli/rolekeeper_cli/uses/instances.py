@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
-from rolekeeper.aws.errors import AccessDeniedError, classified
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice
@@ -18,6 +18,8 @@ from rolekeeper_cli.suggest import near
 
 # ACCOUNT/REGION, and what follows it.
 TARGET = re.compile(r"([0-9]{12})/([a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2})(?:/(.+))?", re.ASCII | re.DOTALL)
+# The states of an association that stands.
+STANDS = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
 ID = re.compile(r"i-[0-9a-f]{8,17}", re.ASCII)
 
 
@@ -106,18 +108,19 @@ def titled(id_: str, name: str) -> str:
 
 
 def starts(deployment: Deployment, instance: Instance) -> str:
-    return in_its_account(deployment, f"aws ec2 start-instances --instance-ids {instance.key.id}")
-
-
-def in_its_account(deployment: Deployment, command: str) -> str:
-    """A command of the AWS CLI with the options for the deployment's target."""
-    return command + account_options(deployment)
+    return f"aws ec2 start-instances --instance-ids {instance.key.id}{account_options(deployment)}"
 
 
 def account_options(deployment: Deployment) -> str:
     """The Region and credentials that a command of the AWS CLI needs in another target; empty for the own."""
     target = deployment.settings.target
     return f" --region {target.region} --profile profile-of-{target.account}" if deployment.elsewhere else ""
+
+
+def role_in(deployment: Deployment, profile_arn: str) -> str:
+    """The name of the role that an instance profile holds now; empty for none."""
+    profile = deployment.app.iam.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
+    return profile.role_name if profile else ""
 
 
 def shows(association: Association | None, profile_arn: str) -> bool:
@@ -146,20 +149,16 @@ def _meant(deployment: Deployment, text: str) -> Advice:
     meant = f"did you mean {' or '.join(found)}?" if found else ""
     fleet = Remedy(Kind.FLEET)
     if deployment.elsewhere:
-        return _where_to_look(deployment, meant)
+        target = deployment.settings.target
+        # As with other hints: a caller who may not ask gets none.
+        with suppress(AccessDeniedError):
+            if deployment.app.registry.get(target) is None:
+                return advice(f"{meant} {target} is no target; see: ".lstrip(), Remedy(Kind.TARGETS))
+        return advice(f"{meant} see: ".lstrip(), fleet, f" --target {target}")
     if deployment.settings.organization:
         other = f"; an instance of another target is named ACCOUNT/REGION/{text}"
         return advice(f"{meant} see: ".lstrip(), fleet, other)
     return advice(meant) if found else advice("see: ", fleet, "; maybe it is in another --region")
-
-
-def _where_to_look(deployment: Deployment, meant: str) -> Advice:
-    target = deployment.settings.target
-    # As with other hints: a caller who may not ask gets none.
-    with suppress(AccessDeniedError):
-        if deployment.app.registry.get(target) is None:
-            return advice(f"{meant} {target} is no target; see: ".lstrip(), Remedy(Kind.TARGETS))
-    return advice(f"{meant} see: ".lstrip(), Remedy(Kind.FLEET), f" --target {target}")
 
 
 # ---- starting and tagging an instance ----
@@ -179,8 +178,7 @@ def start(deployment: Deployment, instance_id: str) -> InstanceState:
         AwsRefusalError: AWS refused, for example because there is no such instance.
     """
     require_here(deployment, "instances", done="started")
-    with classified("ec2:StartInstances", key_of(deployment, instance_id).arn):
-        answer = deployment.app.client("ec2").start_instances(InstanceIds=[instance_id])
+    answer = deployment.ask("ec2:StartInstances", key_of(deployment, instance_id).arn, InstanceIds=[instance_id])
     return InstanceState(answer["StartingInstances"][0]["CurrentState"]["Name"])
 
 
@@ -200,8 +198,8 @@ def set_tag(deployment: Deployment, ids: Sequence[str], key: str, value: str) ->
     """
     require_here(deployment, "tags", done="set")
     require_tag(key, value)
-    with classified("ec2:CreateTags", key_of(deployment, ids[0]).arn):
-        deployment.app.client("ec2").create_tags(Resources=ids, Tags=[{"Key": key, "Value": value}])
+    tags = [{"Key": key, "Value": value}]
+    deployment.ask("ec2:CreateTags", key_of(deployment, ids[0]).arn, Resources=ids, Tags=tags)
 
 
 def remove_tag(deployment: Deployment, ids: Sequence[str], key: str) -> None:
@@ -213,8 +211,7 @@ def remove_tag(deployment: Deployment, ids: Sequence[str], key: str) -> None:
     """
     require_here(deployment, "tags", done="set")
     _require_key(key)
-    with classified("ec2:DeleteTags", key_of(deployment, ids[0]).arn):
-        deployment.app.client("ec2").delete_tags(Resources=ids, Tags=[{"Key": key}])
+    deployment.ask("ec2:DeleteTags", key_of(deployment, ids[0]).arn, Resources=ids, Tags=[{"Key": key}])
 
 
 def require_here(deployment: Deployment, what: str, *, done: str) -> None:

@@ -352,10 +352,6 @@ class _Resolver:
 # ---- resources: what their instances start from, and the tags that they get besides ----
 
 
-def _template(template: _Resolver, id_: str) -> Read:
-    return [template.of_template(id_)], Tags()
-
-
 def _instance(template: _Resolver, id_: str) -> Read:
     properties = template.properties(id_)
     base = template.source(properties["LaunchTemplate"]) if "LaunchTemplate" in properties else Source(id_)
@@ -413,7 +409,7 @@ def _of_stack(id_: str) -> Tags:
 
 
 _READERS: Mapping[str, tuple[Kind, Callable[[_Resolver, str], Read]]] = {
-    _TEMPLATE: (Kind.TEMPLATE, _template),
+    _TEMPLATE: (Kind.TEMPLATE, lambda template, id_: ([template.of_template(id_)], Tags())),
     _INSTANCE: (Kind.INSTANCE, _instance),
     _GROUP: (Kind.GROUP, _group),
     _FLEET: (Kind.FLEET, _fleet),

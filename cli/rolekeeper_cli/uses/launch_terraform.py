@@ -133,7 +133,8 @@ class _Plan:
         self._written: dict[_Modules, Mapping[str, Mapping[str, Any]]] = {}
         self._by_text: dict[tuple[str, str, str], Resource] = {}
         self._by_block = defaultdict[_Hit, list[Resource]](list)
-        self._tags_beside = defaultdict[Resource | None, list[Cell]](list)
+        # The tags of a group that are resources of their own.
+        self.tags_beside = defaultdict[Resource | None, list[Cell]](list)
         for each in resources:
             self._by_block[each.modules, each.block].append(each)
             for attribute in ("id", "name"):
@@ -142,7 +143,7 @@ class _Plan:
         for each in resources:
             if each.type == "aws_autoscaling_group_tag":
                 group = self.named(each, _GROUP, each.cell["autoscaling_group_name"])
-                self._tags_beside[group] += each.cell["tag"]
+                self.tags_beside[group] += each.cell["tag"]
 
     # ---- the configuration: what a value that isn't known refers to ----
 
@@ -268,10 +269,6 @@ class _Plan:
         constant = as_map(as_map(next(iter(as_list(blocks[0])), None)).get("tags")).get("constant_value")
         return own.over(_tags(Cell(constant)) if mine and constant else Tags(complete=False))
 
-    def tags_beside(self, group: Resource) -> Sequence[Cell]:
-        """The tags of a group that are resources of their own."""
-        return self._tags_beside[group]
-
 
 def _one_of(profiles: Sequence[str | None]) -> str | None:
     """The one that is set, of the two ways to name an instance profile."""
@@ -300,7 +297,6 @@ def _other_version(template: Resource, version: str | None) -> str:
 
 
 def _tags(cell: Cell) -> Tags:
-    """A map of tags."""
     if not cell.known or not isinstance(cell.value, Mapping | None):
         return Tags(complete=False)
     # A value that isn't known is left out, so its key is there only.
@@ -311,10 +307,6 @@ def _tags(cell: Cell) -> Tags:
 
 
 # ---- resources ----
-
-
-def _template(plan: _Plan, resource: Resource) -> Read:
-    return [plan.of_template(resource)], Tags()
 
 
 def _instance(plan: _Plan, resource: Resource) -> Read:
@@ -329,7 +321,7 @@ def _instance(plan: _Plan, resource: Resource) -> Read:
 
 def _group(plan: _Plan, resource: Resource) -> Read:
     own = Tags(complete=resource.cell["tag"].known)
-    for each in (*resource.cell["tag"], *plan.tags_beside(resource)):
+    for each in (*resource.cell["tag"], *plan.tags_beside[resource]):
         flag = each["propagate_at_launch"]
         propagated = flag.value is True if flag.known else None
         own = tag(each["key"].text, each["value"].text, propagated=propagated).over(own)
@@ -369,7 +361,7 @@ def _spot_fleet(plan: _Plan, resource: Resource) -> Read:
 
 
 _READERS: Mapping[str, tuple[Kind, Callable[[_Plan, Resource], Read]]] = {
-    _TEMPLATE: (Kind.TEMPLATE, _template),
+    _TEMPLATE: (Kind.TEMPLATE, lambda plan, resource: ([plan.of_template(resource)], Tags())),
     "aws_instance": (Kind.INSTANCE, _instance),
     "aws_spot_instance_request": (Kind.INSTANCE, _instance),
     _GROUP: (Kind.GROUP, _group),

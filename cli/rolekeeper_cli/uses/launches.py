@@ -215,7 +215,6 @@ class Rules:
 
 
 def forecast(launcher: Launcher, rules: Rules) -> Forecast:
-    """What will happen to the role of a launcher's instances."""
     found = partial(Forecast, launcher, target=rules.target)
     carries = rules.profile_arn(launcher.profile) if launcher.profile else ""
     if launcher.broken:

@@ -91,15 +91,12 @@ def plan(deployment: Deployment, act: Act, chosen: Mapping[str, Target | None], 
                 found += (Planned(each, target, why_not=refusals[-1].what) for each in ids)
     if refusals and all(each.why_not == refusals[0].what for each in found):
         raise refusals[0]
-    taking_part = [each for each in found if not each.why_not]
-    return Plan(act, taking_part, [each for each in found if each.why_not], preview=_in_sum(sums))
-
-
-def _in_sum(sums: FleetPlan) -> Preview:
     pace = sums.paced()
     will = preview.of_several(sums, [f"{preview.pace_in_words(pace)}."] if pace else [])
-    former = (preview.outlives(sums.deployment),) if will.impact.detach else ()
-    return replace(will, notes=(*will.notes, *former))
+    if will.impact.detach:
+        will = replace(will, notes=(*will.notes, preview.outlives(deployment)))
+    taking_part = [each for each in found if not each.why_not]
+    return Plan(act, taking_part, [each for each in found if each.why_not], preview=will)
 
 
 def _by_page[Known](known: Iterable[tuple[Known, Target]]) -> Iterator[tuple[Target, tuple[Known, ...]]]:
@@ -142,7 +139,6 @@ class _Place:
         }
 
     def _then(self, seen: Mapping[str, Seen]) -> Mapping[str, Seen | str]:
-        """The instances as they would be."""
         if self.pin:
             return {id_: preview.as_pinned(self.deployment, each, self.pin) for id_, each in seen.items()}
         tags = self.act.of if isinstance(self.act, Tagging) else dict
@@ -239,7 +235,6 @@ def carry_out(
 
 
 def _done(deployment: Deployment, act: Act, page: Sequence[Planned], *, writing: "_Writing") -> Iterator[Result]:
-    """The result of each on a page."""
     try:
         place = _Place(deployment, act)
         seen = place.seen([each.id for each in page])

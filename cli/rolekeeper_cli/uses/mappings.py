@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -19,7 +18,7 @@ from rolekeeper.mappings.rows import (
     size_of,
 )
 from rolekeeper.mappings.verdict import NO_LONGER_HELD, Status
-from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice
 from rolekeeper.model.text import key_text
 from rolekeeper.storage import layout
@@ -38,12 +37,12 @@ def plain(attribute: Any) -> Any:
     return _simple(layout.from_attributes({"it": attribute})["it"])
 
 
-def file_row(row: Attributes, home: HomeAccount) -> tuple[Attributes, tuple[Problem, ...]]:
+def file_row(row: Attributes, home: HomeAccount) -> tuple[dict[str, Any], tuple[Problem, ...]]:
     """A row for a file, without defaults. A row that can't be read stays as it is, and its problems say why."""
     verdict = read_row(row, home)
     written = row_of(verdict.spec) if verdict.spec else row
     names = [column.name for column in (*KEYS, *COLUMNS) if column.name in written]
-    return {name: written[name] for name in names}, verdict.problems
+    return {name: plain(written[name]) for name in names}, verdict.problems
 
 
 def _ours(value: Any, kind: type) -> Any:
@@ -64,9 +63,6 @@ def _simple(value: Any) -> Any:
         case str() | bool() | None:
             return value
     return "(Binary that can't be shown)"
-
-
-# ---- the mapping table's rows ----
 
 
 # Why an edit with this status isn't in effect.
@@ -177,16 +173,13 @@ def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> 
 
 def with_status(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> dict[MappingKey, Attributes]:
     """The same rows; one without room for its status gets it from its history, if that is about the row as it is."""
-    return {key: _with_status(deployment, key, row) for key, row in rows.items()}
-
-
-def _with_status(deployment: Deployment, key: MappingKey, row: Attributes) -> Attributes:
-    if "status" in row or size_of(row) <= FULL or not layout.is_partition(layout.mapping_pk(key)):
-        return row
-    last = next(iter(deployment.app.revisions.history(key, limit=1)), {})
-    if not last.get("status") or last["fingerprint"] != fingerprint(row):
-        return row
-    return {**row, "status": {"S": last["status"]}, "status_reason": {"S": last["reason"]}}
+    found = dict(rows)
+    for key, row in rows.items():
+        if "status" not in row and size_of(row) > FULL and layout.is_partition(layout.mapping_pk(key)):
+            last = next(iter(deployment.app.revisions.history(key, limit=1)), {})
+            if last.get("status") and last["fingerprint"] == fingerprint(row):
+                found[key] = {**row, "status": {"S": last["status"]}, "status_reason": {"S": last["reason"]}}
+    return found
 
 
 def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -213,7 +206,10 @@ def _document(deployment: Deployment, row: Attributes, published: PublishedMappi
     values = {name: plain(attribute) for name, attribute in row.items()}
     in_effect = published if published and not published.deleted else None
     same = in_effect is not None and read_row(row, deployment.app.home).spec == in_effect.spec
-    status, waits = text_in(row, "status"), None
+    status, waits, idle = text_in(row, "status"), None, None
+    if in_effect:  # then whether it governs no instance all the same
+        spec = in_effect.spec
+        idle = "is disabled" if not spec.enabled else "expired" if spec.expired(deployment.now()) else None
     if not same or status == Status.HELD:
         because = _WAITS.get(status, "isn't judged yet")
         waits = {"what": "deletion" if same else "edit", "role": str(values.get("role", "")), "because": because}
@@ -223,11 +219,6 @@ def _document(deployment: Deployment, row: Attributes, published: PublishedMappi
         **{name: _ours(values.get(name), str) or None for name in ("status", "status_reason")},
         **{name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")},
         "in_effect": {"role": in_effect.spec.role, "revision": in_effect.revision} if in_effect else None,
-        "idle_because": _idle_because(in_effect.spec, deployment.now()) if in_effect else None,
+        "idle_because": idle,
         "waits": waits,
     }
-
-
-def _idle_because(spec: MappingSpec, now: datetime) -> str | None:
-    """Why a mapping that is in effect governs no instance; None if it may govern some."""
-    return "is disabled" if not spec.enabled else "expired" if spec.expired(now) else None

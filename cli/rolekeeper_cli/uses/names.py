@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from shlex import quote
 
-from rolekeeper.aws.errors import AccessDeniedError, classified
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.mapping import ANY_VALUE, NO_ROLE, MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.model.text import key_text, split_key
@@ -15,11 +15,7 @@ ESCAPES = r"an equals sign in the tag's key is written \="
 
 
 def mapping_key(text: str) -> MappingKey:
-    """A key as `tag_key=tag_value`.
-
-    Raises:
-        UsageError: it isn't one.
-    """
+    """A key as `tag_key=tag_value`. UsageError if it isn't one."""
     tag_key, equals, tag_value = split_key(text)
     if not (tag_key and equals):
         raise UsageError(f"'{text}' is no mapping", f"name one as tag_key=tag_value, like workload=web; {ESCAPES}")
@@ -30,11 +26,7 @@ def mapping_key(text: str) -> MappingKey:
 
 
 def tag_filter(text: str) -> MappingKey:
-    """A tag to filter by: `KEY` with any value, or `KEY=VALUE`.
-
-    Raises:
-        UsageError: it isn't one.
-    """
+    """A tag to filter by: `KEY` with any value, or `KEY=VALUE`. UsageError if it isn't one."""
     tag_key, equals, tag_value = split_key(text)
     if not tag_key:
         raise UsageError(f"{text!r} is no tag", "name one as KEY, or KEY=VALUE")
@@ -47,20 +39,14 @@ def path_roles(deployment: Deployment) -> list[str]:
         return []  # no spoke lets its roles be listed
     path = deployment.settings.role_path
     try:
-        with classified("iam:ListRoles", deployment.app.iam.arn("role", path, "*")):
-            pages = deployment.client("iam").get_paginator("list_roles").paginate(PathPrefix=path)
-            return [each["RoleName"] for page in pages for each in page["Roles"]]
+        pages = deployment.pages("iam:ListRoles", deployment.app.iam.arn("role", path, "*"), PathPrefix=path)
     except AccessDeniedError:
         return []
-
-
-def role_meant(deployment: Deployment, name: str) -> str:
-    """The role under the path that a wrong name may mean; empty if none is near, or the name is right."""
-    return nearest_role(name, path_roles(deployment))
+    return [each["RoleName"] for page in pages for each in page["Roles"]]
 
 
 def nearest_role(name: str, roles: Sequence[str]) -> str:
-    """The same among these roles."""
+    """The one of these roles that a wrong name may mean; empty if none is near, or the name is right."""
     return "" if name in {*roles, NO_ROLE} else next(iter(near(name, roles)), "")
 
 

@@ -18,7 +18,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError, WaitTimeoutError
 from rolekeeper_cli.uses import names, preview
 from rolekeeper_cli.uses.fleet import profile_name, seen_now
-from rolekeeper_cli.uses.instances import addressed, find_instance, in_its_account, shows, starts, title, where
+from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, shows, starts, title, where
 from rolekeeper_cli.uses.preview import Preview
 
 # ---- what may be pinned ----
@@ -54,7 +54,7 @@ def usable_profile(deployment: Deployment, wish: Wish) -> tuple[str, str]:
     spec = MappingSpec(MappingKey("", ""), wish.role, wish.instance_profile, allow_broad=wish.allow_broad)
     check = Roles(PolicyReader(deployment.app.iam), settings).check(spec)
     if check.problem:
-        meant = names.role_meant(deployment, wish.role)
+        meant = names.nearest_role(wish.role, names.path_roles(deployment))
         remedy = f"did you mean {meant}?" if meant else check.problem.remedy or "nothing was changed"
         raise CommandError(check.problem.what, remedy)
     return check.profile_arn, check.note
@@ -78,14 +78,11 @@ def refuse_foreign(deployment: Deployment, instance: Instance, shown: Associatio
     """IAM lets Rolekeeper take away only profiles under the role path, unless the deployment has TakeOver."""
     ownership = deployment.settings.ownership
     if shown and not ownership.manages(shown.profile_arn) and not ownership.take_over:
-        detach = in_its_account(deployment, f"aws ec2 disassociate-iam-instance-profile --association-id {shown.id}")
+        detach = f"aws ec2 disassociate-iam-instance-profile --association-id {shown.id}{account_options(deployment)}"
         raise CommandError(
             f"{title(instance)} carries the foreign {shown.profile_arn}, which Rolekeeper may not take away",
             f"detach it by hand ({detach}), or deploy with TakeOver=true",
         )
-
-
-# ---- pinning an instance to a role, or to none ----
 
 
 _POLL_SECONDS = 0.5
@@ -237,9 +234,9 @@ def wait(deployment: Deployment, awaited: Awaited) -> None:
             progress.at(int((deployment.now() - began).total_seconds()))
             _stop_where_held(deployment, awaited, began)
             if left.is_over:
-                name = addressed(deployment, instance.key.id)
+                name, wanted = addressed(deployment, instance.key.id), profile_name(awaited.profile_arn) or "no role"
                 raise WaitTimeoutError(
-                    f"the pin is {awaited.done}, but EC2 doesn't show {_named(awaited.profile_arn)} after {patience} s",
+                    f"the pin is {awaited.done}, but EC2 doesn't show {wanted} after {patience} s",
                     f"the change stays requested; see what blocks it: rolekeeper explain {name}",
                 )
 
@@ -317,10 +314,6 @@ def _pin_in(deployment: Deployment, snapshot: Snapshot, key: InstanceKey) -> Pin
     """An instance's pin, unless that is over."""
     pin = snapshot.pins.get(key)
     return None if pin and pin.expired(deployment.now()) else pin
-
-
-def _named(profile_arn: str) -> str:
-    return profile_name(profile_arn) or "no role"
 
 
 def _delay(

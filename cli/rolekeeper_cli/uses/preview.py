@@ -18,7 +18,7 @@ from rolekeeper.instances.window import approved_budget, counted
 from rolekeeper.mappings.accounts import MappedTarget
 from rolekeeper.mappings.impact import MOVES, PHRASES, WORDS, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
-from rolekeeper.mappings.rows import COLUMNS, Attributes, read_row
+from rolekeeper.mappings.rows import Attributes, read_row
 from rolekeeper.mappings.verdict import Assessor, Ending, RowSnapshot, Status, Trigger, Verdict
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, Pin, PublishedMapping, same_person
@@ -27,7 +27,7 @@ from rolekeeper.permissions import policies
 from rolekeeper.permissions.policies import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.layout import several
+from rolekeeper_cli.layout import amount, several
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.uses import fleet, mappings
 from rolekeeper_cli.uses import names as known
@@ -314,7 +314,7 @@ class _Judge:
 
     def _snapshot(self, key: MappingKey, stored: StoredMapping, change: Change | None) -> RowSnapshot:
         """The row as it would be, with what would be stored and counted by then."""
-        row = _as_written(change) if change else self._table[key]
+        row = change.written if change else self._table[key]
         any_value = MappingKey(key.tag_key, ANY_VALUE)
         several, revisions = self._assessor.targets.several, self._deployment.app.revisions
         records = {**(revisions.records(key) if several else {}), **stored.records}
@@ -333,15 +333,6 @@ class _Judge:
         return RowSnapshot(
             key, row, parsed, stored=stored, at=self._deployment.now(), trigger=trigger, signed_as=signed_as
         )
-
-
-def _as_written(change: Change) -> Attributes:
-    """A row after its change (`edits.write_change`); empty if that deletes it."""
-    if change.spec is None:
-        return {}
-    content = {column.name for column in COLUMNS}
-    kept = {name: value for name, value in change.row.items() if name not in content | {"status"}}
-    return {**kept, **change.after}
 
 
 # ---- the fleet, counted while its instances go by ----
@@ -662,7 +653,7 @@ def of_held(deployment: Deployment, held: Unpublished) -> Preview:
 
 def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
     if seen.pin:
-        note = f"It is pinned to {_named(seen.should_carry)} now."
+        note = f"It is pinned to {profile_name(seen.should_carry) or 'none'} now."
     else:
         wanted = profile_name(seen.should_carry)
         note = f"Its tags ask for {wanted}." if wanted else "Its tags match no mapping that gives a role."
@@ -670,7 +661,6 @@ def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
 
 
 def as_pinned(deployment: Deployment, seen: Seen, pin: Pin) -> Seen:
-    """An instance as it would be with a pin."""
     candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin=pin)
     return Seen.of(replace(seen.observed, pin=pin, candidates=candidates), deployment)
 
@@ -679,7 +669,7 @@ def of_tags(deployment: Deployment, seen: Seen, tags: Mapping[str, str], *, rele
     """What it would do to an instance to have these tags, or to be released from its pin; raises as `seen_now`."""
     described = replace(seen.instance, tags=tags)
     then = seen_now(deployment, seen.instance.key, described=described, released=released)
-    return _of_one(deployment, then, note=f"It should carry {_named(then.should_carry)} then.")
+    return _of_one(deployment, then, note=f"It should carry {profile_name(then.should_carry) or 'none'} then.")
 
 
 def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview:
@@ -740,15 +730,12 @@ def question(task: str, preview: Preview, consequence: Consequence | None = None
 
 
 def changes(impact: Impact) -> str:
-    return f", which changes {_instances(impact.changes)}" if impact.changes else ""
+    return f", which changes {amount(impact.changes, 'instance')}" if impact.changes else ""
 
 
 def takes(impact: Impact) -> str:
-    taken = f" and take the role from {_instances(impact.detach)}" if impact.detach else ""
-    return taken + (f" and give {_instances(impact.replace)} another role" if impact.replace else "")
-
-
-# ---- how ----
+    taken = f" and take the role from {amount(impact.detach, 'instance')}" if impact.detach else ""
+    return taken + (f" and give {amount(impact.replace, 'instance')} another role" if impact.replace else "")
 
 
 def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = False) -> Preview:
@@ -818,7 +805,6 @@ def _together(found: Sequence[Difference]) -> Difference:
 
 
 def _of_one(deployment: Deployment, then: Seen, note: str) -> Preview:
-    """What happens to one instance that would be so."""
     plan, notes = FleetPlan(deployment), [note]
     plan.becomes(then)
     if plan.foreign:
@@ -838,14 +824,6 @@ def of_several(plan: FleetPlan, notes: Sequence[str | Advice]) -> Preview:
 def _why_not_now(deployment: Deployment) -> list[str]:
     why = withheld(deployment)
     return [f"No changes will be made now: {why}."] if why else []
-
-
-def _named(profile_arn: str) -> str:
-    return profile_name(profile_arn) or "none"
-
-
-def _instances(number: int) -> str:
-    return f"{number:,} {'instance' if number == 1 else 'instances'}"
 
 
 def _denied(error: AccessDeniedError) -> str:

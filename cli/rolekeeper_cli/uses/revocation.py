@@ -20,11 +20,11 @@ from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.uses import names
-from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.instances import (
     account_options,
     addressed,
     known_or_ended,
+    role_in,
     title,
     titled,
 )
@@ -201,8 +201,7 @@ def _carried(deployment: Deployment, key: InstanceKey) -> str:
     shown = deployment.app.ec2.associations([key.id]).get(key.id)
     if shown is None or shown.state is AssociationState.DISASSOCIATED:
         return ""
-    profile = deployment.app.iam.get_instance_profile(profile_name(shown.profile_arn) or "")
-    return profile.role_name if profile else ""
+    return role_in(deployment, shown.profile_arn)
 
 
 def _without_role(deployment: Deployment, key: InstanceKey, held: Held) -> Problem:

@@ -12,12 +12,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rolekeeper.aws.errors import AwsRefusalError, NotFoundError, classified
+from rolekeeper.aws.errors import AwsRefusalError, NotFoundError
 from rolekeeper.aws.iam import Document, Policies, Role
-from rolekeeper.model.instance import AssociationState, Target
+from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper.permissions.policies import Permissions, PolicyReader, TooManyRulesError, as_many, lacking, permissions
+from rolekeeper.permissions.policies import Permissions, TooManyRulesError, as_many, lacking, permissions
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
@@ -26,7 +26,7 @@ from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses import fleet
 from rolekeeper_cli.uses.files import STDIN, content
-from rolekeeper_cli.uses.instances import addressed
+from rolekeeper_cli.uses.instances import STANDS, addressed
 from rolekeeper_cli.uses.names import path_roles
 from rolekeeper_cli.uses.targets import Places
 from rolekeeper_cli.uses.usage import Report, Reports, smaller, why
@@ -82,7 +82,6 @@ def document(
 
 
 def _require(deployment: DoctorDeployment, names: Iterable[str], present: Collection[str], where: str) -> None:
-    """Refuse a name that no role has."""
     if missing := next((each for each in names if each not in present), ""):
         what = f"there is no role {missing} under {deployment.settings.role_path}{where}"
         near = did_you_mean(missing, path_roles(deployment))
@@ -132,7 +131,6 @@ def _unknown(found: Iterable["Inventory"], *, is_hub: bool) -> list[str]:
 _ONLY_NAMED = "only roles that a mapping gives or an instance carries are listed: a spoke's reader may list none"
 _NO_REPORT = Report(because="a spoke's reader may not ask IAM for its report")
 _NOT_ASKED = Report(because="not asked")
-_CARRIES = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
 
 
 @dataclass(slots=True)
@@ -243,7 +241,7 @@ def _carried(place: Deployment) -> list[tuple[str, str]]:
             (addressed(place, instance), association.profile_arn)
             for page in progress.pages(fleet.pages(place))
             for instance, association in place.app.ec2.associations([each.key.id for each in page]).items()
-            if association.state in _CARRIES
+            if association.state in STANDS
         ]
 
 
@@ -258,8 +256,7 @@ def _profiles(deployment: DoctorDeployment) -> dict[str, str]:
 
 def _quotas(deployment: DoctorDeployment) -> dict[str, int]:
     """How many instance profiles and roles the account has, and how many it may have."""
-    with classified("iam:GetAccountSummary", "*"):
-        summary: Mapping[str, int] = deployment.client("iam").get_account_summary()["SummaryMap"]
+    summary: Mapping[str, int] = deployment.ask("iam:GetAccountSummary", "*")["SummaryMap"]
     return {
         "instance_profiles": summary["InstanceProfiles"],
         "instance_profiles_quota": summary["InstanceProfilesQuota"],
@@ -358,8 +355,7 @@ def _is_own(deployment: DoctorDeployment, arn: str) -> bool:
     """Whether a managed policy is this role's alone, and the account's: one of AWS's can't be changed."""
     if arn.split(":")[4] != deployment.caller.account:
         return False
-    with classified("iam:GetPolicy", arn):
-        policy = deployment.client("iam").get_policy(PolicyArn=arn)["Policy"]
+    policy = deployment.ask("iam:GetPolicy", arn, PolicyArn=arn)["Policy"]
     return policy["AttachmentCount"] == 1 and not policy.get("PermissionsBoundaryUsageCount")
 
 
@@ -373,10 +369,14 @@ def _is_recent(at: datetime | None, now: datetime) -> bool:
 def inclusions(deployment: DoctorDeployment, wanted: Permissions) -> Iterator[dict[str, Any]]:
     """Each role that a mapping gives, as its row says or as it is published, by name: what it lacks of a baseline."""
     reader = deployment.app.roles.policies
+
+    def lacks_of(role: str) -> tuple[str, ...] | None:
+        return lacking(reader.permissions(role), wanted) if reader.role(role) else None
+
     for role, mappings in sorted(deployment.role_users.items()):
         if role == NO_ROLE:
             continue
-        lacks, because = _attempt(partial(_lacks, reader, role, wanted))
+        lacks, because = _attempt(partial(lacks_of, role))
         yield {
             "role": role,
             "mappings": mappings,
@@ -385,10 +385,6 @@ def inclusions(deployment: DoctorDeployment, wanted: Permissions) -> Iterator[di
             "lacks": lacks or (),
             "unknown_because": (because or "the role doesn't exist") if lacks is None else None,
         }
-
-
-def _lacks(reader: PolicyReader, role: str, wanted: Permissions) -> tuple[str, ...] | None:
-    return lacking(reader.permissions(role), wanted) if reader.role(role) else None
 
 
 def lacks_in_words(answer: Mapping[str, Any], room: int) -> str:
@@ -428,14 +424,12 @@ def policy_document(deployment: DoctorDeployment, policy: str) -> Document:
 
 def _managed(deployment: DoctorDeployment, arn: str) -> Document | None:
     """What a managed policy says; None if there is none."""
-    iam = deployment.client("iam")
     try:
-        with classified("iam:GetPolicy", arn):
-            version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
-        with classified("iam:GetPolicyVersion", arn):
-            found = iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
+        version = deployment.ask("iam:GetPolicy", arn, PolicyArn=arn)["Policy"]["DefaultVersionId"]
+        answer = deployment.ask("iam:GetPolicyVersion", arn, PolicyArn=arn, VersionId=version)
     except NotFoundError:
         return None
+    found = answer["PolicyVersion"]["Document"]
     return found if isinstance(found, Mapping) else {}
 
 

@@ -21,7 +21,7 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
 from rolekeeper_cli.deploying.stack import ordered
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import did_you_mean
@@ -54,10 +54,7 @@ class Places:
         Raises:
             CommandError: a text names none of them.
         """
-        home = deployment.settings.target
-        found = [home]
-        if deployment.settings.organization:
-            found += [each.target for each in deployment.app.registry.all()]
+        found = registered(deployment)
         for text in texts:
             if not any(_is_meant(text, each) for each in found):
                 raise _no_such_target(text, found)
@@ -140,6 +137,12 @@ class Places:
         ]
 
 
+def registered(deployment: Deployment) -> list[Target]:
+    """The deployment's targets, its own first."""
+    others = deployment.app.registry.all() if deployment.settings.organization else ()
+    return [deployment.settings.target, *(each.target for each in others)]
+
+
 def written(texts: Sequence[str]) -> Target | None:
     """The target that is written as ACCOUNT/REGION, without asking which there are; None for no text."""
     if not texts:
@@ -217,11 +220,7 @@ def documents(deployment: Deployment) -> list[dict[str, Any]]:
 
 
 def read(text: str) -> Target:
-    """A target as a person writes it: ACCOUNT/REGION.
-
-    Raises:
-        UsageError: it isn't one.
-    """
+    """A target as a person writes it: ACCOUNT/REGION. UsageError if it isn't one."""
     found = TARGET.fullmatch(text)
     if not found or found[3]:
         raise UsageError(f"{text!r} is no target", "name one as ACCOUNT/REGION, like 111111111111/eu-west-1")
@@ -276,7 +275,6 @@ class _Hub:
         return {**self.document(heard), "state": UNKNOWN, "reason": f"{dropped}: {heard.problem}"}
 
     def _state(self, served: ServedTarget, *, own: bool) -> tuple[str, str]:
-        """Its state, and the reason."""
         if served.problem:
             return PROBLEM, served.problem
         # The hub's own sweep is recorded only if the fleet's size changed, or once a day: it has a check of its own.
@@ -314,11 +312,10 @@ def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
         UsageError: the text is no target, or it is the hub's own.
         CommandError: it isn't in the registry.
     """
-    target = read(text)
+    read(text)
     known = {f"{each['account']}/{each['region']}": each for each in documents(deployment)}
     if text not in known:
-        meant = f"{did_you_mean(text, known)} see: ".lstrip()
-        raise CommandError(f"there is no target {target}", advice(meant, Remedy(Kind.TARGETS)))
+        raise _no_such_target(text, [Target(each["account"], each["region"]) for each in known.values()])
     if known[text]["hub"]:
         raise UsageError(f"{text} is the deployment's own", "to remove the deployment: rolekeeper destroy")
     return known[text]
@@ -327,3 +324,87 @@ def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
 def forget(deployment: Deployment, text: str) -> None:
     """Delete it from the registry; one that is gone already is no error."""
     deployment.app.registry.remove(read(text))
+
+
+# ---- the accounts and Regions of the organization that have no spoke, and the instances that are there ----
+
+
+_ACTIVE = "ACTIVE"
+# What EC2 answers in a Region that the account hasn't enabled (AWS_FACTS.md, "Many accounts").
+_NOT_ENABLED = frozenset({"AuthFailure", "OptInRequired"})
+
+
+@dataclass(frozen=True, slots=True)
+class Uncovered:
+    """An account and Region without a registered target; `name` is the account's."""
+
+    target: Target
+    name: str
+
+
+def uncovered(deployment: Deployment, known: Sequence[Target], regions: Sequence[str] = ()) -> list[Uncovered]:
+    """Those of the organization's active accounts, by default in the Regions that the known targets are in.
+
+    Raises:
+        CommandError: the deployment has no organization, or the caller may not list its accounts.
+    """
+    if not deployment.settings.organization:
+        raise ConfigurationError(
+            f"stack '{deployment.stack.name}' looks after its own account and Region only",
+            "deploy it with --organization-id first: rolekeeper deploy --organization-id o-…",
+        )
+    accounts, covered = _accounts(deployment), set(known)
+    asked = regions or sorted({each.region for each in known})
+    return [
+        Uncovered(target, name)
+        for account, name in accounts
+        for target in (Target(account, region) for region in asked)
+        if target not in covered
+    ]
+
+
+def missing(deployment: Deployment, regions: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
+    """The same as documents, with the number of instances; None where nobody here can know it.
+
+    In an account with a spoke in another Region the spoke's reader counts them, for a caller that may be it. A Region
+    that isn't enabled there has none, and is left out.
+    """
+    known = registered(deployment)
+    found = uncovered(deployment, known, regions)
+    readable = {each.account for each in known if each != deployment.home}
+    with deployment.progress(len(found), "accounts and Regions without a spoke looked at") as progress:
+        for _, each in progress.over(few_at_once(found, partial(_missing, deployment, readable))):
+            if each:
+                yield each
+
+
+def _missing(deployment: Deployment, readable: set[str], place: Uncovered) -> dict[str, Any] | None:
+    """One of them; None if its Region isn't enabled."""
+    target = place.target
+    named = {"account": target.account, "account_name": place.name, "region": target.region}
+    if target.account not in readable:
+        return {**named, "instances": None}
+    try:
+        pages = deployment.at(target).app.ec2.pages()
+        return {**named, "instances": sum(not each.ended for page, _ in pages for each in page)}
+    except AwsRefusalError as error:
+        return None if error.code in _NOT_ENABLED else {**named, "instances": None}
+
+
+def _accounts(deployment: Deployment) -> list[tuple[str, str]]:
+    """Id and name of the organization's active accounts."""
+    try:
+        pages = deployment.pages("organizations:ListAccounts", "*")
+    except AccessDeniedError as error:
+        raise CommandError(
+            f"the organization's accounts can't be listed: you aren't allowed {error.action}",
+            "allow it in your own policy; and, unless this account manages the organization or is a delegated "
+            'administrator, in the organization\'s delegation policy: docs/organization.md, "Accounts without a spoke"',
+        ) from error
+    # `Status` until AWS retires it (AWS_FACTS.md, "Many accounts").
+    return sorted(
+        (each["Id"], each.get("Name", ""))
+        for page in pages
+        for each in page["Accounts"]
+        if each.get("State", each.get("Status")) == _ACTIVE
+    )

@@ -12,7 +12,6 @@ from enum import StrEnum
 from functools import cache, partial
 from typing import Any
 
-import jmespath
 from botocore.utils import parse_timestamp
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
@@ -20,7 +19,7 @@ from rolekeeper.model.instance import Association, InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ServiceError
-from rolekeeper_cli.uses.event_history import Event, EventHistory, no_answer
+from rolekeeper_cli.uses.event_history import Event, EventHistory, found_in, no_answer
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.history import Span, spans
 from rolekeeper_cli.uses.instances import find_instance, known_or_ended, located, where
@@ -63,7 +62,7 @@ class Delivery:
         is_delivery = event.name == "AssumeRole" and event.by.invoked_by.startswith("ec2.amazonaws.com")
         if not is_delivery or event.refused or recipient(event) != instance:
             return None
-        role = _get(event.request, "roleArn")
+        role = found_in(event.request, "roleArn")
         return cls(str(role), event.at, _expiration(event)) if role else None
 
 
@@ -225,10 +224,6 @@ def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> Uptake:
     return Uptake(key, name, tuple(roles), since=told.since, whole=told.whole, unknown_because=unknown)
 
 
-def not_known(key: InstanceKey, name: str, because: str) -> Uptake:
-    return Uptake(key, name, (), since=None, whole=False, unknown_because=because)
-
-
 def _with_denial(deployment: Deployment, held: Held, instance: str) -> Held:
     """A former role with what `rolekeeper revoke` wrote onto it; a caller who may not read that sees none."""
     with suppress(AwsRefusalError), classified("iam:GetRolePolicy", held.role_arn):
@@ -352,7 +347,8 @@ class Told:
         carried = [self._carried(role, each) for role, each in roles.items() if each.carried]
         since = carried[0].since or (carried[0].delivered.at if carried[0].delivered else None) if carried else None
         former = [self._former(role, each, since or self.now) for role, each in roles.items() if not each.carried]
-        return [*carried, *(each for each in reversed(former) if self._may_be_valid(each))]
+        valid = (each for each in reversed(former) if each.valid_until and each.valid_until > self.now - _SKEW)
+        return [*carried, *valid]
 
     def _roles(self) -> dict[str, Span]:
         """The last span of each role, by its ARN, or by its profile's where that holds none; others' roles first."""
@@ -415,26 +411,19 @@ class Told:
     def _deliveries(self, role: str) -> list[Delivery]:
         return sorted(self.deliveries.get(role, ()), key=lambda each: each.at)
 
-    def _may_be_valid(self, held: Held) -> bool:
-        return bool(held.valid_until and held.valid_until > self.now - _SKEW)
-
 
 # ---- records from outside ----
 
 
-def _get(document: Any, path: str) -> Any:
-    return jmespath.search(path, document)
-
-
 def recipient(event: Event) -> str:
     """The name of the session that an `AssumeRole` is for: to EC2 it is the instance's id."""
-    return str(_get(event.request, "roleSessionName"))
+    return str(found_in(event.request, "roleSessionName"))
 
 
 def _expiration(event: Event) -> datetime:
     """When credentials that were delivered expire; for a time that can't be read, at the latest."""
     try:
-        found: datetime = parse_timestamp(str(_get(event.response, "credentials.expiration")))
+        found: datetime = parse_timestamp(str(found_in(event.response, "credentials.expiration")))
     except ValueError:
         return event.at + LIVES
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
 from rolekeeper.aws.iam import Document, Policies
 from rolekeeper.model.text import escaped
 from rolekeeper.permissions.policies import listed, patterns_meet, statements
@@ -42,7 +42,6 @@ class Reports:
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._client = deployment.client("iam")
         self._waiting: list[str] = []
         self._jobs: dict[str, str] = {}
         self._found: dict[str, Report] = {}
@@ -75,8 +74,7 @@ class Reports:
         """Begin reports until IAM throttles. If the caller may not begin one, the others aren't tried."""
         for arn in arns:
             try:
-                with classified(GENERATE, arn):
-                    self._jobs[arn] = self._client.generate_service_last_accessed_details(Arn=arn)["JobId"]
+                self._jobs[arn] = self._deployment.ask(GENERATE, arn, Arn=arn)["JobId"]
             except RetryableError:
                 return
             except AccessDeniedError as error:
@@ -97,7 +95,11 @@ class Reports:
                 message = escaped(str(answer.get("Error", {}).get("Message", "")))
                 report = Report(because=f"IAM's report failed: {message}")
             else:
-                report = Report(self._services(job, answer))
+                services = list(answer["ServicesLastAccessed"])
+                while answer.get("IsTruncated"):
+                    answer = self._page(job, Marker=answer["Marker"])
+                    services += answer["ServicesLastAccessed"]
+                report = Report({each["ServiceNamespace"]: each.get("LastAuthenticated") for each in services})
         except RetryableError:
             return
         except AwsRefusalError as error:
@@ -105,16 +107,8 @@ class Reports:
         del self._jobs[arn]
         self._found[arn] = report
 
-    def _services(self, job: str, answer: Any) -> dict[str, datetime | None]:
-        services = list(answer["ServicesLastAccessed"])
-        while answer.get("IsTruncated"):
-            answer = self._page(job, Marker=answer["Marker"])
-            services += answer["ServicesLastAccessed"]
-        return {each["ServiceNamespace"]: each.get("LastAuthenticated") for each in services}
-
     def _page(self, job: str, **marker: str) -> Any:
-        with classified(GET, "*"):
-            return self._client.get_service_last_accessed_details(JobId=job, MaxItems=_ITEMS, **marker)
+        return self._deployment.ask(GET, "*", JobId=job, MaxItems=_ITEMS, **marker)
 
 
 def why(error: AwsRefusalError) -> str:
@@ -180,7 +174,8 @@ def _edit(name: str, document: Document, drops: Collection[str], *, editable: bo
     kept: list[Any] = []
     dropped: set[str] = set()
     for each in listed(document.get("Statement")):
-        gone = [action for action in _actions(each) if _service(action) in drops and not _is_untracked(action)]
+        may_go = (action for action in _actions(each) if not patterns_meet(action.lower(), _UNTRACKED))
+        gone = [action for action in may_go if _service(action) in drops]
         dropped |= {_service(action) for action in gone}
         if rest := [action for action in listed(_get(each, "Action")) if action not in gone]:
             kept.append({**each, "Action": rest} if gone else each)
@@ -208,10 +203,6 @@ def _allowed(document: Document | None) -> Iterable[str]:
 def _service(action: str) -> str:
     """The namespace of an action; one with a wildcard is never dropped."""
     return action.lower().partition(":")[0]
-
-
-def _is_untracked(action: str) -> bool:
-    return patterns_meet(action.lower(), _UNTRACKED)
 
 
 def _get(statement: Any, element: str) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Observation
-from rolekeeper.model.instance import AssociationState
 from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, MappingKey
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.event_history import (
@@ -21,14 +20,13 @@ from rolekeeper_cli.uses.event_history import (
     no_answer,
 )
 from rolekeeper_cli.uses.fleet import profile_name
+from rolekeeper_cli.uses.instances import STANDS
 
 type Entry = Mapping[str, Any]
 type Window = tuple[datetime | None, datetime | None]
 
 # An entry's time is a moment after what it saw, and an event's is a whole second.
 _SLACK = timedelta(seconds=60)
-# The states of an association that stands.
-_STANDS = frozenset({AssociationState.ASSOCIATING, AssociationState.ASSOCIATED})
 
 
 @dataclass(slots=True)
@@ -83,7 +81,10 @@ def _look_up(deployment: Deployment, instance: str, questions: Sequence[Question
                     each.consider(event)
         except AwsRefusalError as error:
             return no_answer(deployment, error)
-    return _not_found(history, deployment.settings.region)
+    if history.cut:
+        return f"not among the {history.looked_at:,} events that were looked through, and there are more"
+    why = "older than 90 days, not there yet (up to 15 minutes late), or another Region's"
+    return f"not in CloudTrail's event history of {deployment.settings.region}: {why}"
 
 
 def _events(history: EventHistory, instance: str, questions: Sequence[Question]) -> Iterator[Event]:
@@ -109,13 +110,6 @@ def _until_answered(events: Iterable[Event], asked: Sequence[Question], instance
             return
 
 
-def _not_found(history: EventHistory, region: str) -> str:
-    if history.cut:
-        return f"not among the {history.looked_at:,} events that were looked through, and there are more"
-    why = "older than 90 days, not there yet (up to 15 minutes late), or another Region's"
-    return f"not in CloudTrail's event history of {region}: {why}"
-
-
 # ---- what is asked ----
 
 
@@ -128,7 +122,7 @@ def about_now(observed: Observation, entries: Sequence[Entry]) -> list[Question]
         for key in _deciding(observed, tags, entries)
     ]
     ours = {each["answer"].get("association-id") for each in entries}
-    present = association.id if association and association.state in _STANDS else ""
+    present = association.id if association and association.state in STANDS else ""
     if association and present and not observed.grant and present not in ours:
         asked.append(_attached(id_, present, association.profile_arn, entries=entries))
     last = next((each for each in entries if each["answer"].get("association-id")), None)
@@ -222,13 +216,13 @@ def _ended(association: str, what: str, window: Window) -> Question:
 def _made(entry: Entry) -> str:
     """The association that Rolekeeper made by an entry; empty for none."""
     answer = entry["answer"]
-    return str(answer["association-id"]) if answer.get("state") in _STANDS else ""
+    return str(answer["association-id"]) if answer.get("state") in STANDS else ""
 
 
 def _seen(entry: Entry) -> str:
     """The association that an entry saw; empty for none, or one that was going."""
     seen = entry["seen"]
-    return str(seen["association-id"]) if seen["association-state"] in _STANDS else ""
+    return str(seen["association-id"]) if seen["association-state"] in STANDS else ""
 
 
 def _left_by(entry: Entry) -> str:

@@ -9,7 +9,7 @@ from itertools import chain
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError, classified
 from rolekeeper.aws.iam import Iam
 from rolekeeper.permissions.policies import listed
-from rolekeeper_cli import findings
+from rolekeeper_cli import doctor
 from rolekeeper_cli.checks.caller import Need, Request, lacking, no_principal, operating, principal_of
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.checks.run import Check, run
@@ -30,7 +30,7 @@ _SHOWN = 3
 
 def examine(deployment: DoctorDeployment, wanted: Wanted) -> ExitCode:
     """Show what every check finds; the answer is no if anything failed."""
-    return findings.show(preflight(deployment, wanted), checks(wanted))
+    return doctor.show(preflight(deployment, wanted), checks(wanted))
 
 
 def preflight(deployment: DoctorDeployment, wanted: Wanted) -> Iterator[Finding]:

@@ -63,7 +63,7 @@ def test_no_credential_is_shown_and_what_is_long_is_cut(
     assert max(map(len, shown.splitlines())) < 300
 
 
-@pytest.mark.parametrize("made", [commands.deployment, commands.doctor_deployment, commands.silent_deployment])
+@pytest.mark.parametrize("made", [commands.deployment, commands.doctor_deployment])
 def test_it_is_asked_for_by_an_option(made: Callable[[], Deployment], capsys: pytest.CaptureFixture[str]) -> None:
     def shown(options: Options) -> str:
         with click.Context(Root("rolekeeper"), obj=options):

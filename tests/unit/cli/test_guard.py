@@ -251,7 +251,8 @@ def test_all_documents_fit_with_names_as_long_as_they_get() -> None:
     long = Arns("aws-us-gov", ACCOUNT, "us-gov-west-1", f"/{'p' * 198}/", "s" * 128, "m" * 255, "t" * 255, "n" * 32)
     for document in (guard.editors_policy(long, ["k" * 128]), guard.approvers_policy(long)):
         assert len(compact(document)) <= MANAGED_LIMIT
-    assert len(compact(guard.path_policy(long, ["r" * 64] * 2, [ADMIN] * 5))) <= SCP_LIMIT
+    path = guard.rendered("scp-path", arns=long, makers=["r" * 64] * 2, excepted=[ADMIN] * 5)
+    assert len(compact(path)) <= SCP_LIMIT
 
 
 # ---- the functions ----

@@ -372,10 +372,10 @@ STORIES = {
     "approvers": Story(APPROVERS, [*approver_cases()]),
     "editors of two tag keys": Story(guard.editors_policy(ARNS, ["workload", "team"]), [*narrow_cases()]),
     "tags": Story(TAGS, [*tag_cases()], scp=True),
-    "source": Story(guard.source_policy(ARNS, [EXEMPT]), [*source_cases()], scp=True),
+    "source": Story(guard.rendered("scp-source", arns=ARNS, excepted=[EXEMPT]), [*source_cases()], scp=True),
     "revoked": Story(REVOKED, [*revoked_cases()]),
-    "revokers": Story(guard.revokers_policy(ARNS), [*revoker_cases()]),
-    "path": Story(guard.path_policy(ARNS, MAKERS, EXCEPTED), [*path_cases()], scp=True),
+    "revokers": Story(guard.rendered("revokers", arns=ARNS), [*revoker_cases()]),
+    "path": Story(guard.rendered("scp-path", arns=ARNS, makers=MAKERS, excepted=EXCEPTED), [*path_cases()], scp=True),
 }
 
 

@@ -1,6 +1,7 @@
 """ls, get, set, rm, history, rollback and approve: one mapping at a time."""
 
 import shlex
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,12 +11,12 @@ from fixtures.account import MAPPING_TABLE
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import CALLER, USER_ID, Terminal, lines
 from rolekeeper.mappings.rows import OURS
-from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Kind
 from rolekeeper.settings import Limits
 from rolekeeper_cli.mapping import tell_verdicts
 from rolekeeper_cli.uses import mappings
-from rolekeeper_cli.uses.edits import RowVerdict, Written, all_is_well
+from rolekeeper_cli.uses.edits import Change, RowVerdict, Written, all_is_well
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
@@ -408,3 +409,14 @@ def test_an_edit_names_no_column_of_rolekeepers(
         {"S": "al"},
         True,
     )
+
+
+def test_a_row_is_foreseen_as_it_is_written_without_what_rolekeeper_and_approvers_wrote() -> None:
+    key = MappingKey("app", "web")
+    spec = MappingSpec(key, "web")
+    ours = {"status": {"S": "Held"}, "held_revision": {"N": "2"}, "approve": {"N": "2"}}
+    row = {"tag_key": {"S": "app"}, "tag_value": {"S": "web"}, "role": {"S": "web"}, "note": {"S": "theirs"}, **ours}
+    change = Change(key, row, spec, spec=replace(spec, role="db"))
+    kept = {name: row[name] for name in ("tag_key", "tag_value", "note")}
+    assert change.written == {**kept, "role": {"S": "db"}}
+    assert replace(change, spec=None).written == {}

@@ -13,7 +13,8 @@ from fixtures.account import FakeAccount
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Settings
-from rolekeeper_cli.deployment import OtherAccounts
+from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.options import Options
 
 READER = "arn:aws:iam::{}:role/rolekeeper-reader"
 
@@ -41,11 +42,14 @@ def sts(world: FakeAccount) -> Sts:
 
 
 @pytest.fixture
-def others(world: FakeAccount, sts: Sts) -> OtherAccounts:
-    def make(service: str, region: str, credentials: Mapping[str, str]) -> tuple[str, str, str]:
+def others(world: FakeAccount, sts: Sts, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+    def make(_: Deployment, service: str, region: str, credentials: Mapping[str, str]) -> tuple[str, str, str]:
         return service, region, credentials["aws_session_token"]
 
-    return OtherAccounts({"sts": sts}.__getitem__, make, world.clock.now)
+    monkeypatch.setattr(Deployment, "client", lambda _, service: {"sts": sts}[service])
+    monkeypatch.setattr(Deployment, "_make", make)
+    monkeypatch.setattr(Deployment, "now", lambda _: world.clock.now())
+    return Deployment(Options())
 
 
 def at(world: FakeAccount, account: str, region: str) -> Settings:
@@ -53,7 +57,7 @@ def at(world: FakeAccount, account: str, region: str) -> Settings:
 
 
 def test_one_session_of_the_reader_is_for_all_regions_of_an_account(
-    world: FakeAccount, sts: Sts, others: OtherAccounts
+    world: FakeAccount, sts: Sts, others: Deployment
 ) -> None:
     first = others.client_in(at(world, "111111111111", "eu-west-1"), "ec2")
     assert first == ("ec2", "eu-west-1", "token-1")
@@ -65,7 +69,7 @@ def test_one_session_of_the_reader_is_for_all_regions_of_an_account(
     assert sts.asked == [{"RoleArn": READER.format(account), **asked} for account in accounts]
 
 
-def test_a_session_that_is_about_to_end_is_asked_for_anew(world: FakeAccount, sts: Sts, others: OtherAccounts) -> None:
+def test_a_session_that_is_about_to_end_is_asked_for_anew(world: FakeAccount, sts: Sts, others: Deployment) -> None:
     there = at(world, "111111111111", "eu-west-1")
     others.client_in(there, "ec2")
     world.clock.sleep(54 * 60)
@@ -75,7 +79,7 @@ def test_a_session_that_is_about_to_end_is_asked_for_anew(world: FakeAccount, st
     assert len(sts.asked) == 2
 
 
-def test_a_refusal_names_the_role_and_is_asked_again(world: FakeAccount, sts: Sts, others: OtherAccounts) -> None:
+def test_a_refusal_names_the_role_and_is_asked_again(world: FakeAccount, sts: Sts, others: Deployment) -> None:
     sts.refuses = True
     there = at(world, "111111111111", "eu-west-1")
     with pytest.raises(AccessDeniedError) as refused:

@@ -6,7 +6,5 @@ from rolekeeper.lazy import modules_of
 
 if TYPE_CHECKING:
     from rolekeeper.permissions import policies, roles
-
-__all__ = ["policies", "roles"]
-if not TYPE_CHECKING:  # to mypy it would stand for any name
-    __getattr__ = modules_of(__name__, __all__)
+else:  # to mypy it would stand for any name
+    __getattr__ = modules_of(__name__)
