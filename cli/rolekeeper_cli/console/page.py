@@ -13,7 +13,7 @@ imported "with context": it needs the page's `now`. The macros of `parts.html` a
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -238,6 +238,41 @@ def unless_seen(request: Request, version: object) -> Response | None:
 def version_of(shown: object) -> str:
     """A text that changes with the documents."""
     return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()[:16]
+
+
+# ---- lists ----
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """The column that a list is sorted by; an empty one leaves the list in its own order."""
+
+    column: str = ""
+    descending: bool = False
+
+    @classmethod
+    def read(cls, text: str, columns: Collection[str]) -> "Sort":
+        """The order that an address asks for; one by an unknown column is the list's own."""
+        column = text.removeprefix("-")
+        return cls(column, text.startswith("-")) if column in columns else cls()
+
+    def __str__(self) -> str:
+        return f"{'-' if self.descending else ''}{self.column}"
+
+    def aria(self, column: str) -> str:
+        """The `aria-sort` of a column's head; empty if the list is sorted by another one."""
+        return "" if column != self.column else "descending" if self.descending else "ascending"
+
+    def following(self, column: str) -> str:
+        """What a click on a column's head asks for: ascending, then descending, then the list's own order."""
+        turns = {"": column, "ascending": f"-{column}", "descending": ""}
+        return turns[self.aria(column)]
+
+    def ordered[Row](self, rows: Iterable[Row], keys: Mapping[str, Callable[[Row], Any]]) -> list[Row]:
+        """The rows in this order; equal ones stay as they were."""
+        if not self.column:
+            return list(rows)
+        return sorted(rows, key=keys[self.column], reverse=self.descending)
 
 
 # Rows of a page.

@@ -14,9 +14,8 @@ from rolekeeper.instances.decide import Standing
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper_cli.console.page import contains, live, page, query, unless_seen, version_of
+from rolekeeper_cli.console.page import Sort, contains, live, page, query, unless_seen, version_of
 from rolekeeper_cli.console.page import key_of as key_in
-from rolekeeper_cli.console.sorting import Sort
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import mappings

@@ -16,8 +16,7 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.fleet_cache import FleetRow
 from rolekeeper_cli.console.jobs import Job, followed, listed, look, query_of
-from rolekeeper_cli.console.page import contains
-from rolekeeper_cli.console.sorting import Sort
+from rolekeeper_cli.console.page import Sort, contains
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import access
 from rolekeeper_cli.uses import roles as views

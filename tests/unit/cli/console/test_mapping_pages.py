@@ -659,7 +659,7 @@ def test_all_its_instances_can_be_seen_page_by_page(
         seen += re.findall(r'<a href="/instance/([^"]*)"', page.text)
     assert len({*seen}) == len(seen) == 5
     assert "5\N{EN DASH}5 of 5 instances that change, wait or are blocked." in text(page)
-    monkeypatch.setattr("rolekeeper_cli.console.pages.mapping_plans.MOST", 3)
+    monkeypatch.setattr("rolekeeper_cli.console.pages.mapping_edits.MOST", 3)
     said = text(browser.get(below(address, "/again")))
     assert "1\N{EN DASH}2 of 5 instances that change, wait or are blocked; the first 3 are listed." in said
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rolekeeper_cli.console.fleet_query import Term, distinct, read, written
+from rolekeeper_cli.console.pages.fleet import Term, distinct, read, written
 
 TERMS = st.builds(Term, st.sampled_from(["", "status", "tag", "reason"]), st.text())
 
