@@ -2,8 +2,8 @@
 
 `RUNNING` and `RECORDED` are asked while both instances run; `CHANGED` replace the role of one and stop it; `ENDED`
 are asked once that one is terminated. Most take a few seconds. These wait longer, at most: for a profile that IAM
-made just now, `_PROPAGATES` seconds; for EC2's changes of an instance or an association, `_CHANGES`; for CloudTrail's
-records, all of these probes together, the story's `trail_patience`.
+made just now, `_PROPAGATES` seconds; for EC2's changes of an instance or an association, the story's `patience`; for
+CloudTrail's records, all of these probes together, its `trail_patience`.
 
 They act on the story's scene once it was played: `a` carries a managed role, and `b` may be given any role. They make
 two instance profiles and a rule, and delete them.
@@ -29,16 +29,16 @@ from rolekeeper.aws.errors import (
     StaleTokenError,
     classified,
 )
-from rolekeeper.model.instance import Association, AssociationState
+from rolekeeper.model.instance import Association, AssociationState, InstanceState
 from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory
 from rolekeeper_cli.uses.instances import key_of
 from rolekeeper_cli.uses.revoked_policy import LIVES, POLICY, Entry
 from rolekeeper_cli.uses.uptake import Delivery, Uptake, of_instance
 from rolekeeper_cli.verifying.names import TAG
 from rolekeeper_cli.verifying.outcomes import Outcome, Probe
-from rolekeeper_cli.verifying.story import StepSkippedError, Story
+from rolekeeper_cli.verifying.story import StepFailedError, StepSkippedError, Story
 
-_PROPAGATES, _CHANGES = 180.0, 180.0
+_PROPAGATES = 180.0
 # How often CloudTrail is asked within its patience: every 10 seconds of 10 minutes.
 _TRAIL_LOOKS = 60
 # docs/AWS_FACTS.md, "CloudTrail's event history", "Credentials on the instance".
@@ -118,7 +118,7 @@ def _probe(fact: Fact, story: Story) -> Probe:
     skipped = Probe(fact.name, fact.section, fact.expected, outcome=Outcome.SKIPPED)
     try:
         observed = fact.ask(story)
-    except StepSkippedError as error:
+    except (StepSkippedError, StepFailedError) as error:  # a wait was too short to say
         return replace(skipped, why=str(error))
     except AccessDeniedError as error:
         return replace(skipped, why=f"you aren't allowed {error.action}")
@@ -143,22 +143,6 @@ def _refusal(act: Callable[[], object], kind: type[AwsRefusalError], *codes: str
             raise
         return Observed(str(error), fits)
     return Observed("accepted", fits=False)
-
-
-def _wait[Found](
-    story: Story, what: str, look: Callable[[], Found | None], *, seconds: float = _CHANGES, every: float = 0.5
-) -> Found:
-    """What a look finds, once it is true.
-
-    Raises:
-        StepSkippedError: it isn't within these seconds.
-    """
-    for patience in story.deployment.looks(every, seconds):
-        if found := look():
-            return found
-        if patience.is_over:
-            raise StepSkippedError(f"not within {seconds:.0f} seconds: {what}")
-    raise AssertionError  # looks go on
 
 
 def _instance(story: Story, instance: str) -> Any:
@@ -186,19 +170,12 @@ def _associated(story: Story, instance: str) -> Association:
     if story.association(instance) is None:
         _associate(story, instance, story.scene.profiles["a"])
 
-    def complete() -> Association | None:
+    def complete() -> bool:
         found = story.association(instance)
-        return found if found and found.state is AssociationState.ASSOCIATED else None
+        return found is not None and found.state is AssociationState.ASSOCIATED
 
-    return _wait(story, f"{instance} shows its profile as associated", complete)
-
-
-def _bare(story: Story, instance: str) -> None:
-    """Leave an instance without a profile."""
-    if found := story.association(instance):
-        if found.state is not AssociationState.DISASSOCIATING:
-            _disassociate(story, found.id)
-        _wait(story, f"{instance} shows no profile", lambda: story.association(instance) is None)
+    story.until(f"{instance} shows its profile as associated", complete)
+    return story.carried(instance)
 
 
 def _other(story: Story, association: Association) -> str:
@@ -262,12 +239,8 @@ def second_associate(story: Story) -> Observed:
 def second_disassociate(story: Story) -> Observed:
     """Disassociating a second time is refused with InvalidAssociationID.NotFound."""
     association = _associated(story, story.b).id
-    _bare(story, story.b)
+    story.free_b()
     return _refusal(lambda: _disassociate(story, association), NotFoundError, _UNKNOWN_ASSOCIATION)
-
-
-def _in_state(story: Story, instance: str, state: str) -> None:
-    _wait(story, f"{instance} is {state}", lambda: _instance(story, instance)["State"]["Name"] == state)
 
 
 @_fact(RUNNING, _ERRORS, "a token of a page that isn't one (boto3 #2673)")
@@ -286,7 +259,7 @@ def wrong_token(story: Story) -> Observed:
 @_fact(RUNNING, _ERRORS, "or no such profile (terraform-provider-aws #838, #3055)")
 def unknown_profile(story: Story) -> Observed:
     """Associating a profile that doesn't exist is refused with InvalidParameterValue."""
-    _bare(story, story.b)
+    story.free_b()
     unknown = _arn(story, "iam", f"instance-profile{story.names.role_path}{story.names.role('unknown')}")
     return _refusal(lambda: _associate(story, story.b, unknown), NotReadyError, "InvalidParameterValue")
 
@@ -294,12 +267,12 @@ def unknown_profile(story: Story) -> Observed:
 @contextmanager
 def _made(story: Story, name: str) -> Iterator[Any]:
     """An instance profile with the first profile's role, as IAM shows it; the free instance may be given it."""
-    _bare(story, story.b)
+    story.free_b()
     made = story.names.role(name)
     try:
         yield _make(story, made)
     finally:
-        _bare(story, story.b)
+        story.free_b()
         _delete(story, made)
 
 
@@ -316,7 +289,7 @@ def _make(story: Story, name: str) -> Any:
             return True
         return False
 
-    _wait(story, f"IAM knows profile {name}", added)
+    story.until(f"IAM knows profile {name}", added)
     return answer["InstanceProfile"]
 
 
@@ -342,7 +315,7 @@ def _associate_new(story: Story, profile: str) -> float:
             return True
         return False
 
-    _wait(story, "EC2 knows a new profile", taken, seconds=_PROPAGATES)
+    story.until("EC2 knows a new profile", taken, _PROPAGATES)
     return (story.now() - began).total_seconds()
 
 
@@ -352,7 +325,7 @@ def new_profile(story: Story) -> Observed:
     with _made(story, "probe-new") as made:
         try:
             seconds = _associate_new(story, made["Arn"])
-        except StepSkippedError as error:
+        except StepFailedError as error:
             return Observed(str(error), fits=False)
         return Observed(f"known after {seconds:.0f} seconds", seconds <= _NEW_PROFILE_SECONDS)
 
@@ -765,7 +738,7 @@ def stopped_replace(story: Story) -> Observed:
     """
     present = _associated(story, story.a)
     story.aws.call("ec2:StopInstances", InstanceIds=[story.a])
-    _in_state(story, story.a, "stopped")
+    story.becomes(story.a, InstanceState.STOPPED)
     other = _other(story, present)
     return _refusal(lambda: _replace(story, present.id, other), ConflictError, "IncorrectState")
 
@@ -773,7 +746,7 @@ def stopped_replace(story: Story) -> Observed:
 @_fact(ENDED, _ASSOCIATIONS, "that its association is gone too is inferred")
 def terminated_instance(story: Story) -> Observed:
     """A terminated instance has no profile and no association."""
-    _in_state(story, story.a, "terminated")
+    story.becomes(story.a, InstanceState.TERMINATED)
     association = story.association(story.a)
     profile = _instance(story, story.a).get("IamInstanceProfile")
     state = str(association.state) if association else "none"

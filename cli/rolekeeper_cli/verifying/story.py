@@ -93,14 +93,12 @@ class Story:
 
     # ---- the steps ----
 
-    def mappings(self) -> float:
-        began = self._now()
+    def mappings(self) -> None:
         for value in ("a", "b"):
             self._put(value, self.names.role(value))
         self._put(_NONE, NO_ROLE)
         for value in ("a", "b", _NONE):
             self._row_becomes(value, Status.PUBLISHED)
-        return self._now() - began
 
     def launch(self) -> float:
         began = self._now()
@@ -116,7 +114,7 @@ class Story:
     def restart(self) -> float:
         before = self.association(self.a)
         self.aws.call("ec2:StopInstances", InstanceIds=[self.a])
-        self._is(self.a, InstanceState.STOPPED)
+        self.becomes(self.a, InstanceState.STOPPED)
         self._tag("a", self.a)
         self._stays(self.a, before)
         began = self._now()
@@ -181,22 +179,20 @@ class Story:
         for _ in range(_SWEEPS):
             if before := self.association(self.a):
                 self.aws.call("ec2:DisassociateIamInstanceProfile", AssociationId=before.id)
-                self._until("EC2 shows no role", lambda: self.association(self.a) is None)
+                self.until("EC2 shows no role", lambda: self.association(self.a) is None)
             began = self._now()
             found = sweep(self.deployment, wait=True) or {}
             if found.get("sent"):
                 return self._prompt(self._shows(self.a, "b", began), CAUSE)
         raise StepFailedError("the sweep reports nothing to repair, and EC2 shows no role")
 
-    def iam(self) -> float:
-        began = self._now()
+    def iam(self) -> None:
         self.changer = self.changer or self._as_changer()
-        foreign = self._carried(self.b)
+        foreign = self.carried(self.b)
         self._refuses("ec2:DisassociateIamInstanceProfile", self.b, AssociationId=foreign.id)
         profile = {"Arn": self.scene.profiles["foreign"]}
         self._refuses("ec2:AssociateIamInstanceProfile", self.a, InstanceId=self.a, IamInstanceProfile=profile)
         self._stays(self.b, foreign)
-        return self._now() - began
 
     def held(self) -> float:
         allow_no_change(self.scene)
@@ -229,14 +225,15 @@ class Story:
     # ---- what the probes need after it ----
 
     def free_b(self) -> None:
-        """Take the foreign role from `b`, as only a person can."""
-        if shown := self.association(self.b):
+        """Take the role from `b`, which is foreign after the story: only a person can."""
+        shown = self.association(self.b)
+        if shown and shown.state is not AssociationState.DISASSOCIATING:
             self.aws.call("ec2:DisassociateIamInstanceProfile", AssociationId=shown.id)
-        self._until(f"EC2 shows no role on {self.b}", lambda: self.association(self.b) is None)
+        self.until(f"EC2 shows no role on {self.b}", lambda: self.association(self.b) is None)
 
     def terminate_a(self) -> None:
         self.aws.call("ec2:TerminateInstances", InstanceIds=[self.a])
-        self._until(f"{self.a} is terminated", lambda: self._instance(self.a).ended)
+        self.until(f"{self.a} is terminated", lambda: self._instance(self.a).ended)
 
     # ---- what people do ----
 
@@ -258,11 +255,11 @@ class Story:
 
     def _replaced(self, value: str, *instances: str) -> float:
         """Tag, and see that `a` gets the role under a new association id without having been without one."""
-        before = self._carried(self.a)
+        before = self.carried(self.a)
         began = self._now()
         self._tag(value, *instances)
         seconds = self._shows(self.a, value, began, gap="for a moment EC2 showed no role")
-        if self._carried(self.a).id == before.id:
+        if self.carried(self.a).id == before.id:
             raise StepFailedError(f"EC2 shows the role under the association id that it had before, {before.id}")
         self.former.append(before.id)
         return self._prompt(seconds)
@@ -270,7 +267,7 @@ class Story:
     def _detached(self, act: Callable[[], object]) -> float:
         began = self._now()
         act()
-        self._until("EC2 shows no role", lambda: self.association(self.a) is None)
+        self.until("EC2 shows no role", lambda: self.association(self.a) is None)
         return self._prompt(self._now() - began)
 
     def _prompt(self, seconds: float, *causes: str) -> float:
@@ -328,7 +325,7 @@ class Story:
     def association(self, instance: str) -> Association | None:
         return self.deployment.app.ec2.associations([instance]).get(instance)
 
-    def _carried(self, instance: str) -> Association:
+    def carried(self, instance: str) -> Association:
         """What an instance carries, which had a role when it was looked at last."""
         if shown := self.association(instance):
             return shown
@@ -343,7 +340,7 @@ class Story:
                 raise StepFailedError(f"{gap} on {instance}")
             return self._is_associated(shown, profile)
 
-        self._until(f"EC2 shows {self.names.role(profile)} on {instance} as associated", holds)
+        self.until(f"EC2 shows {self.names.role(profile)} on {instance} as associated", holds)
         return self._now() - began
 
     def _is_associated(self, shown: Association | None, profile: str) -> bool:
@@ -360,8 +357,8 @@ class Story:
         if (shown := self.association(instance)) != before:
             raise StepFailedError(f"EC2 shows {_words(shown)} on {instance}, and not {_words(before)} as before")
 
-    def _is(self, instance: str, state: InstanceState) -> None:
-        self._until(f"{instance} is {state}", lambda: self._instance(instance).state is state)
+    def becomes(self, instance: str, state: InstanceState) -> None:
+        self.until(f"{instance} is {state}", lambda: self._instance(instance).state is state)
 
     def _instance(self, instance: str) -> Instance:
         [found] = self.deployment.app.ec2.instances([instance]).values()
@@ -377,7 +374,7 @@ class Story:
             condition = self.deployment.app.state.read([key], []).record(key).condition
             return condition is not None and condition.code == "occupied" and row in condition.reason
 
-        self._until(f"Rolekeeper records that {row} leaves the foreign role of {self.b}", holds)
+        self.until(f"Rolekeeper records that {row} leaves the foreign role of {self.b}", holds)
 
     def _row_becomes(self, value: str, status: Status) -> None:
         """Wait for Rolekeeper's verdict on a row that was put; if it is published, no other one can follow."""
@@ -389,14 +386,16 @@ class Story:
                 raise StepFailedError(f"the row {key} is {found}, and not {status}")
             return bool(found == status)
 
-        self._until(f"the row {key} is {status}", holds)
+        self.until(f"the row {key} is {status}", holds)
 
-    def _until(self, what: str, holds: Callable[[], bool]) -> None:
-        for patience in self.deployment.looks(_EVERY, self.patience):
+    def until(self, what: str, holds: Callable[[], bool], seconds: float | None = None) -> None:
+        """Wait until it holds, at most the story's patience, or these seconds."""
+        seconds = seconds or self.patience
+        for patience in self.deployment.looks(_EVERY, seconds):
             if holds():
                 return
             if patience.is_over:
-                raise StepFailedError(f"not within {self.patience:g} s: {what}")
+                raise StepFailedError(f"not within {seconds:g} s: {what}")
 
     def _now(self) -> float:
         return self.deployment.now().timestamp()

@@ -581,7 +581,7 @@ def test_all_records_together_take_no_longer_than_the_patience_for_them(account:
 
 def test_a_probe_that_fails_leaves_nothing_behind(account: Account) -> None:
     take_long(account, 1_000)
-    assert account.probe("new-profile").observed == "not within 180 seconds: EC2 knows a new profile"
+    assert account.probe("new-profile").observed == "not within 180 s: EC2 knows a new profile"
     assert NAMES.role("probe-new") not in account.world.profiles
 
 
