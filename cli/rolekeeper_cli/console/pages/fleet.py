@@ -49,18 +49,13 @@ class Term:
         return f"{self.key}:{text}" if self.key else text
 
 
-def read(text: str) -> tuple[Term, ...]:
+def terms_of(text: str) -> tuple[Term, ...]:
     """The terms of a text, each once; any text has some, or none."""
     return distinct(_term(*found.groups()) for found in _TERM.finditer(text))
 
 
 def distinct(terms: Iterable[Term]) -> tuple[Term, ...]:
     return tuple(dict.fromkeys(terms))[:_MOST]
-
-
-def written(terms: Iterable[Term]) -> str:
-    """The text that reads as these terms."""
-    return " ".join(map(str, terms))
 
 
 def _term(key: str | None, quoted: str | None, plain: str | None) -> Term:
@@ -135,11 +130,13 @@ class Query:
         former = (Term(key, each if key == "tag" else each.strip()) for key, each in asked)
         page = params.get("page", "")[:9]
         number = int(page) if page.isascii() and page.isdigit() else 1
-        return cls(distinct((*read(params.get("q", "")), *former)), Sort.read(params.get("sort", ""), COLUMNS), number)
+        return cls(
+            distinct((*terms_of(params.get("q", "")), *former)), Sort.read(params.get("sort", ""), COLUMNS), number
+        )
 
     @property
     def text(self) -> str:
-        return written(self.terms)
+        return " ".join(map(str, self.terms))
 
     @property
     def wrong(self) -> Mapping[Term, str]:

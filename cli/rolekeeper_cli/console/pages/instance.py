@@ -53,8 +53,10 @@ class NoSuchInstanceError(CommandError):
 def instance(request: Request) -> Response:
     """The page; a name leads to the page of the id, and one that several have to all of them."""
     text = request.path_params["id"]
-    if not ID.fullmatch(text) and (named := _named(request, text)):
-        return see_other(f"/instance/{named[0]}") if len(named) == 1 else see_other("/", tag=f"Name={text}")
+    if not ID.fullmatch(text):
+        known = request.app.state.site.fleet.ask(FIRST_READ_SECONDS).rows
+        if named := [row.id for row in known if row.name == text]:
+            return see_other(f"/instance/{named[0]}") if len(named) == 1 else see_other("/", tag=f"Name={text}")
     stamp = _stamp(request, text)
     try:
         found = story(request, text)
@@ -65,7 +67,8 @@ def instance(request: Request) -> Response:
     if found["id"] != text:
         return see_other(f"/instance/{quote(found['id'])}")
     form = {name: request.query_params.get(name, "") for name in _PREFILLED}
-    return page(request, "instance.html", title=_title(found), form=form, **_values(request, found, stamp))
+    title = (found["shown"] and found["shown"]["name"]) or found["id"]
+    return page(request, "instance.html", title=title, form=form, **_values(request, found, stamp))
 
 
 def facts(request: Request) -> Response:
@@ -79,10 +82,10 @@ def facts(request: Request) -> Response:
         found = story(request, id_)
     except NoSuchInstanceError as error:
         return _unknown(request, error)
-    answer = page(request, "instance.html", part="part", **_values(request, found, stamp))
+    changed = page(request, "instance.html", part="part", **_values(request, found, stamp))
     # What CloudTrail says of it is asked again then.
-    answer.headers["HX-Trigger"] = "refreshed"
-    return answer
+    changed.headers["HX-Trigger"] = "refreshed"
+    return changed
 
 
 def who(request: Request) -> Response:
@@ -151,15 +154,6 @@ def story(request: Request, text: str) -> Document:
     limit = _MOST if {"span", "entries"} & request.query_params.keys() else _READ
     look_at = request.app.state.site.look_at
     return read_once(request, f"story {limit}", text, read=lambda: story_of(look_at(text), text, limit))
-
-
-def _named(request: Request, name: str) -> list[str]:
-    """The ids of the instances of this name, in all targets, as far as the fleet is read."""
-    return [row.id for row in request.app.state.site.fleet.ask(FIRST_READ_SECONDS).rows if row.name == name]
-
-
-def _title(found: Document) -> str:
-    return str((found["shown"]["name"] if found["shown"] else "") or found["id"])
 
 
 def _stamp(request: Request, text: str) -> int:

@@ -3,7 +3,7 @@
 An edit that is held has its plan too, with the buttons that approve and discard it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -20,16 +20,16 @@ from rolekeeper.mappings.rows import COLUMNS, Attributes, Column, content
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, WhenOccupied, WhenStopped, WhenUnmatched, same_person
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, number, plan_of, posted, trimmed
-from rolekeeper_cli.console.jobs import followed, listed, look, query_of
-from rolekeeper_cli.console.page import Notice, done, mapping_url, page, see_other, version_of
+from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, trimmed
+from rolekeeper_cli.console.jobs import followed, look
+from rolekeeper_cli.console.page import Notice, done, listed, mapping_url, number, page, see_other, version_of
 from rolekeeper_cli.console.pages.mappings import key_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import edits, mappings, preview
-from rolekeeper_cli.uses.edits import RowPlan, RowVerdict, Unpublished, UnreadableRowError, Written, to_text
+from rolekeeper_cli.uses.edits import RowPlan, Unpublished, UnreadableRowError, Written, to_text
 from rolekeeper_cli.uses.fleet import Seen, pages
-from rolekeeper_cli.uses.preview import FleetPlan, Preview, Proposal, foresee, foresee_held
+from rolekeeper_cli.uses.preview import FleetPlan, Preview, foresee, foresee_held
 from rolekeeper_cli.uses.targets import Places
 
 # ---- the form: a field for each column ----
@@ -95,19 +95,18 @@ class _MovedRowError(CommandError):
     """Another actor edited the row since the form was opened."""
 
 
-def new(request: Request) -> Response:
-    _require_writes(request)
-    row: Attributes = {}
-    if request.query_params.get("key"):
-        row = _row(request.app.state.site.look(), key_of(request.query_params))
-    return _form(request, None, row)
-
-
 def edit(request: Request) -> Response:
-    _require_writes(request)
+    """The form of a mapping, or of a new one, which may begin with the columns of another; none that can't be sent."""
+    if not request.app.state.site.writes:
+        raise CommandError("this console only shows", "to edit mappings, start it again: rolekeeper console --write")
+    is_new = request.url.path.endswith("/new")
+    if is_new and not request.query_params.get("key"):
+        return _form(request, None, {})
     key = key_of(request.query_params)
-    row = _row(request.app.state.site.look(), key)
-    return _form(request, key, row)
+    row = request.app.state.site.look().app.table.get_row(key)
+    if row is None:
+        raise CommandError(f"there is no mapping {key}", advice("see: ", Remedy(Kind.MAPPINGS)))
+    return _form(request, None if is_new else key, row)
 
 
 @posted
@@ -115,7 +114,8 @@ def planned(request: Request, form: Form) -> Response:
     """What the form would do. An invalid form, or one whose row was edited meanwhile, comes back as it was typed."""
     deployment, is_new = request.app.state.site.look(), bool(form.get("new"))
     try:
-        key = _key(form)
+        # Typed into a new one, otherwise as the page named it.
+        key = key_of({name: trimmed(form, name) for name in ("key", "value")} if is_new else form)
     except UsageError:
         if not is_new:
             raise
@@ -210,24 +210,7 @@ def _rows(deployment: Deployment, key: MappingKey, form: Form) -> RowPlan | None
     raise UsageError("the form doesn't say what to do", "use the buttons of the mapping's page")
 
 
-def _key(form: Form) -> MappingKey:
-    """The mapping that the form is about: typed into a new one, otherwise as the page named it."""
-    if form.get("new"):
-        form = {name: trimmed(form, name) for name in ("key", "value")}
-    return key_of(form)
-
-
-def _require_writes(request: Request) -> None:
-    """Show nobody a form that can't be sent."""
-    if not request.app.state.site.writes:
-        raise CommandError("this console only shows", "to edit mappings, start it again: rolekeeper console --write")
-
-
-def _row(deployment: Deployment, key: MappingKey) -> Attributes:
-    row = deployment.app.table.get_row(key)
-    if row is None:
-        raise CommandError(f"there is no mapping {key}", advice("see: ", Remedy(Kind.MAPPINGS)))
-    return row
+# ---- what an edit would do ----
 
 
 # Rolekeeper judges a row in about a second; who waits longer for it is better shown the page, which follows.
@@ -288,31 +271,23 @@ class Expected:
     more: int = 0
 
 
-def expected(deployment: Deployment, plan: EditPlan) -> Expected:
-    """What writing its rows would do; the preview says so if the caller lacks a permission."""
+def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | Unpublished) -> Expected:
+    """What writing rows, or approving a held edit, would do; in sum only, and as far as that is known, where denied."""
+    if isinstance(wanted, Unpublished):
+        judge, in_sum = partial(foresee_held, deployment, wanted), partial(preview.of_held, deployment, wanted)
+    else:
+        judge, in_sum = partial(foresee, deployment, wanted), partial(preview.of_rows, deployment, wanted)
     try:
-        return foreseen(deployment, plan.key, foresee(deployment, plan.rows))
-    except AccessDeniedError as error:
-        unknown = f"you aren't allowed {error.action} on {error.resource}"
-        return Expected(None, Preview(unknown=unknown))
-
-
-def expected_of_held(deployment: Deployment, edit: Unpublished) -> Expected:
-    try:
-        return foreseen(deployment, edit.key, foresee_held(deployment, edit))
+        proposal = judge()
+        # What the verdict says stands beside it, so it is no note.
+        will = preview.of_proposal(deployment, proposal, approved=True)
+        looked = Places.chosen(deployment).look(partial(pages, tags=[key]), proposal.enforced)
+        fleet = FleetPlan(deployment)
+        found = map(PlannedInstance.of, fleet.documents(each for each in looked if isinstance(each, Seen)))
+        kept, others = tuple(islice(found, MOST)), sum(1 for _ in found)
     except AccessDeniedError:
-        # Who may not look sees what the function counted.
-        return Expected(None, preview.of_held(deployment, edit))
-
-
-def foreseen(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Expected:
-    """What assessed rows would do to instances once they are in effect."""
+        return Expected(None, in_sum())
     edit = next(iter(proposal.edits), None)
-    # What the verdict says stands beside it, so it is no note.
-    will = preview.of_proposal(deployment, proposal, approved=True)
-    fleet = FleetPlan(deployment)
-    found = map(PlannedInstance.of, fleet.documents(_instances(deployment, key, proposal)))
-    kept, others = tuple(islice(found, MOST)), sum(1 for _ in found)
     return Expected(
         edit.document() if edit else None,
         replace(will, foreign=fleet.foreign),
@@ -322,20 +297,13 @@ def foreseen(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Exp
     )
 
 
-def _instances(deployment: Deployment, key: MappingKey, proposal: Proposal) -> Iterator[Seen]:
-    places = Places.chosen(deployment)
-    for each in places.look(partial(pages, tags=[key]), proposal.enforced):
-        if isinstance(each, Seen):
-            yield each
-
-
-def _looked_at(request: Request, name: str, path: str, expect: Callable[[Deployment], Expected]) -> dict[str, Any]:
+def _looked_at(request: Request, path: str, key: MappingKey, wanted: RowPlan | Unpublished) -> dict[str, Any]:
     """What an edit would do, as a look: it is kept until something is written, or the fleet is read anew."""
-    read_at = request.app.state.site.fleet.read_at
-    values = look(request, name, lambda deployment: [expect(deployment)], since=read_at).values()
+    read_at, name = request.app.state.site.fleet.read_at, f"{type(wanted).__name__} {version_of(wanted)}"
+    values = look(request, name, lambda deployment: [expected(deployment, key, wanted)], since=read_at).values()
     will: Expected | None = values["first"]
-    found = listed(request, will.instances if will else ())
-    return values | {"will": will, "listed": found, "path": path, "query": partial(query_of, request)}
+    found = listed(request, will.instances if will else (), "#instances")
+    return values | {"will": will, "listed": found, "path": path}
 
 
 # ---- the plan of an edit ----
@@ -348,7 +316,7 @@ def shown(request: Request) -> dict[str, Any]:
     values: dict[str, Any] = {"ended": True, "version": ""}
     path = f"/mapping/plan/{request.path_params['plan']}"
     if not kept.outcome:
-        values = _looked_at(request, f"plan {version_of(plan.rows)}", path, expect=partial(expected, plan=plan))
+        values = _looked_at(request, path, plan.key, wanted=plan.rows)
         kept.shown = kept.shown or values["ended"]
     about = {"title": f"Plan: {plan.key}", "key": plan.key, "plan": plan, "kept": kept}
     return {**about, **(plan.form or {"fields": None}), **values}
@@ -376,8 +344,8 @@ def held(request: Request) -> dict[str, Any]:
     edit = edits.held_edit(deployment, key)
     stored = deployment.app.revisions.read(key).held
     by = stored.by if stored else ""
-    own, expect = same_person(by, deployment.caller.arn), partial(expected_of_held, edit=edit)
-    return _looked_at(request, f"held {version_of(edit)}", "/mapping/held", expect=expect) | {
+    own = same_person(by, deployment.caller.arn)
+    return _looked_at(request, "/mapping/held", key, wanted=edit) | {
         "title": f"Held: {key}",
         "key": key,
         "mapping": mappings.row(deployment, key),
@@ -391,7 +359,7 @@ def held(request: Request) -> dict[str, Any]:
 @posted
 def approve(request: Request, form: Form) -> Response:
     """Approve the revision that was shown, and no other."""
-    site, key, revision = request.app.state.site, key_of(form), _revision(form)
+    site, (key, revision) = request.app.state.site, _chosen(form)
     result = edits.approve(site.look(), {key: revision}, patience=PATIENCE_SECONDS)
     return done(request, "/mappings" if form.get("from") == "list" else mapping_url(key), _notice(result))
 
@@ -399,18 +367,19 @@ def approve(request: Request, form: Form) -> Response:
 @posted
 def discard(request: Request, form: Form) -> Response:
     """Drop the revision that was shown, and no other."""
-    site, key, revision = request.app.state.site, key_of(form), _revision(form)
+    site, (key, revision) = request.app.state.site, _chosen(form)
     result = edits.discard(site.look(), key, revision, patience=PATIENCE_SECONDS)
     well = f"Revision {revision} of {key} is discarded; no instance changes"
     gone = site.look().app.table.get_row(key) is None
     return done(request, "/mappings" if gone or form.get("from") == "list" else mapping_url(key), _notice(result, well))
 
 
-def _revision(form: Form) -> int:
-    found = number(form, "revision")
-    if found is None:
+def _chosen(form: Form) -> tuple[MappingKey, int]:
+    """The mapping, and the revision that was shown."""
+    revision = number(form, "revision")
+    if revision is None:
         raise UsageError("the form names no revision", "look at the mapping again")
-    return found
+    return key_of(form), revision
 
 
 # ---- what a write did ----
@@ -426,7 +395,10 @@ def _notice(result: Written, well: str = "") -> Notice:
         return Notice("Written. Rolekeeper has not judged it yet; this page follows", kind="info")
     [verdict] = result.rows
     if verdict.good:
-        return Notice(well or _well(verdict))
+        if well or verdict.gone:
+            return Notice(well or f"{verdict.key} is deleted")
+        effect = f"revision {verdict.number('status_revision')} is in effect; its instances follow"
+        return Notice(f"{verdict.key} is {verdict.status} as written: {effect}")
     hints = (f"did you mean the role {verdict.meant}?",) if verdict.meant else ()
     if verdict.status == Status.HELD:
         revision = verdict.number("held_revision")
@@ -437,15 +409,8 @@ def _notice(result: Written, well: str = "") -> Notice:
     return Notice(f"Written: {verdict.key} is {verdict.status}", hints, "bad", cause=verdict.reason)
 
 
-def _well(verdict: RowVerdict) -> str:
-    if verdict.gone:
-        return f"{verdict.key} is deleted"
-    revision = verdict.number("status_revision")
-    return f"{verdict.key} is {verdict.status} as written: revision {revision} is in effect; its instances follow"
-
-
 ROUTES = [
-    Route("/mapping/new", new),
+    Route("/mapping/new", edit),
     Route("/mapping/edit", edit),
     Route("/mapping/plan", planned, methods=["POST"]),
     Route("/mapping/change", changed, methods=["POST"]),
