@@ -135,17 +135,13 @@ class Calls:
     def note(self) -> None:
         with self._lock:
             self._at.append(self.clock())
-            self._forget()
 
     @property
     def last_minute(self) -> int:
         with self._lock:
-            self._forget()
+            while self._at and self._at[0] <= self.clock() - _MINUTE:
+                self._at.popleft()
             return len(self._at)
-
-    def _forget(self) -> None:
-        while self._at and self._at[0] <= self.clock() - _MINUTE:
-            self._at.popleft()
 
 
 @dataclass(frozen=True)
@@ -431,7 +427,7 @@ class FleetCache:
             self._pages, self._due["whole"] = None, 0.0
         self._guarded("whole", self._read_on)
         if reader := self._reader:
-            self._guarded("log", partial(self._read_log, reader), every=TURN_SECONDS)
+            self._guarded("log", lambda: self._decided.update(dict.fromkeys(reader.decided())), every=TURN_SECONDS)
             self._guarded("look", partial(self._look, reader), every=TURN_SECONDS)
             self._guarded("control", partial(self._read_control, reader), every=CONTROL_SECONDS)
         self._stepped = self._clock()
@@ -484,9 +480,6 @@ class FleetCache:
         unlogged = self._facts.notes.keys() & {"log", "level"}
         often = max(WITHOUT_LOG_SECONDS, count * SECONDS_FOR_A_PAGE) if unlogged else WHOLE_SECONDS
         self._due["whole"] = self._begun + often
-
-    def _read_log(self, reader: FleetReader) -> None:
-        self._decided.update(dict.fromkeys(reader.decided()))
 
     def _look(self, reader: FleetReader) -> None:
         if not (ids := self._wanted()):

@@ -19,8 +19,6 @@ from starlette.responses import Response
 from rolekeeper_cli.console.page import Notice, done, see_other
 from rolekeeper_cli.errors import CommandError, UsageError
 
-# Of a revision's number, and more than enough.
-_DIGITS = 18
 _LONGEST_REASON = 500
 
 # What was shown is then too old to be done.
@@ -59,10 +57,14 @@ def reason_of(form: Form) -> str:
     return reason
 
 
-def number(form: Form, name: str) -> int | None:
-    """The whole number in a field; None if there is none, or a longer one than any page has."""
-    text = form.get(name, "")
-    return int(text) if text.isdecimal() and len(text) <= _DIGITS else None
+def require_word(form: Form, word: str) -> None:
+    """Refuse a form where a person should have typed a word, and didn't; empty for none.
+
+    Raises:
+        UsageError: the word isn't there.
+    """
+    if word and trimmed(form, "confirm") != word:
+        raise UsageError(f"nothing was changed: the word to type is {word}", f"type {word}, or leave it")
 
 
 def posted(handler: Callable[[Request, Form], Response]) -> Callable[[Request], Awaitable[Response]]:

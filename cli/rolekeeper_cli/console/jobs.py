@@ -7,7 +7,7 @@ name (`Jobs.begin`), and goes on.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import wraps
@@ -22,8 +22,7 @@ from starlette.routing import Route
 
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.errors import EXPLAINED
-from rolekeeper_cli.console.forms import number
-from rolekeeper_cli.console.page import live, page, paged, query, see_other
+from rolekeeper_cli.console.page import live, page, query_of, see_other
 from rolekeeper_cli.progress import Silent
 
 _KEPT = timedelta(minutes=10)
@@ -227,18 +226,6 @@ def followed(path: str, values: Callable[[Request], dict[str, Any]], template: s
         return see_other(f"{shown}?{asked}" if asked else shown)
 
     return [*live(path, values, template), Route(f"{path}/again", again)]
-
-
-def query_of(request: Request, **changes: object) -> str:
-    """The query of such a page, with some of it changed."""
-    asked = {name: value for name, value in request.query_params.items() if name != "version"}
-    return query({**asked, **changes})
-
-
-def listed[Row](request: Request, rows: Sequence[Row]) -> dict[str, Any]:
-    """The instances of a page's list that its address asks for, as `paged` gives them."""
-    wanted = number(request.query_params, "page") or 1
-    return paged(rows, wanted, lambda page: f"?{query_of(request, page=page)}#instances")
 
 
 class _Step(Silent):

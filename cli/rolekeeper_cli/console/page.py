@@ -13,10 +13,10 @@ imported "with context": it needs the page's `now`. The macros of `parts.html` a
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -59,6 +59,23 @@ def mapping_named(text: str) -> str:
 def query(values: Mapping[str, object]) -> str:
     """The query of an address; empty values are left out."""
     return urlencode({name: value for name, value in values.items() if value not in ("", None)})
+
+
+class Asked(dict[str, str]):
+    """What an address asks for, without the blanks at its ends; empty where it says nothing."""
+
+    @classmethod
+    def of(cls, request: Request) -> "Asked":
+        return cls({name: value.strip() for name, value in request.query_params.items()})
+
+    def __missing__(self, _name: str) -> str:
+        return ""
+
+
+def query_of(request: Request, **changes: object) -> str:
+    """The query of a page, with some of it changed; without what is of one showing only."""
+    asked = {name: value for name, value in request.query_params.items() if name not in ("version", "said")}
+    return query({**asked, **changes})
 
 
 def see_other(path: str, **values: str) -> Response:
@@ -199,10 +216,11 @@ def page(
 ) -> HTMLResponse:
     """Fill in a template, or the `part` of it that one of its blocks is.
 
-    All of them know `site`, `request`, `here`, `notice`, `sections` and `now` too.
+    All of them know `site`, `request`, `asked`, `query`, `here`, `notice`, `sections` and `now` too.
     """
     site = request.app.state.site
     here = values["here"] if "here" in values else site.here()
+    values = {"asked": Asked.of(request), "query": partial(query_of, request)} | values
     values |= {
         "layout": "part.html" if part else "base.html",
         "part": part,
@@ -240,8 +258,51 @@ def version_of(shown: object) -> str:
     return hashlib.sha256(json.dumps(shown, default=str, sort_keys=True).encode()).hexdigest()[:16]
 
 
+# ---- lists ----
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """The column that a list is sorted by; an empty one leaves the list in its own order."""
+
+    column: str = ""
+    descending: bool = False
+
+    @classmethod
+    def read(cls, text: str, columns: Collection[str]) -> "Sort":
+        """The order that an address asks for; one by an unknown column is the list's own."""
+        column = text.removeprefix("-")
+        return cls(column, text.startswith("-")) if column in columns else cls()
+
+    def __str__(self) -> str:
+        return f"{'-' if self.descending else ''}{self.column}"
+
+    def aria(self, column: str) -> str:
+        """The `aria-sort` of a column's head; empty if the list is sorted by another one."""
+        return "" if column != self.column else "descending" if self.descending else "ascending"
+
+    def following(self, column: str) -> str:
+        """What a click on a column's head asks for: ascending, then descending, then the list's own order."""
+        turns = {"": column, "ascending": f"-{column}", "descending": ""}
+        return turns[self.aria(column)]
+
+    def ordered[Row](self, rows: Iterable[Row], keys: Mapping[str, Callable[[Row], Any]]) -> list[Row]:
+        """The rows in this order; equal ones stay as they were."""
+        if not self.column:
+            return list(rows)
+        return sorted(rows, key=keys[self.column], reverse=self.descending)
+
+
 # Rows of a page.
 PAGE = 200
+# Of a revision's number, and more than enough.
+_DIGITS = 18
+
+
+def number(values: Mapping[str, str], name: str) -> int | None:
+    """The whole number in a field; None if there is none, or a longer one than any page has."""
+    text = values.get(name, "")
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else None
 
 
 def paged[Row](rows: Sequence[Row], number: int, address: Callable[[int], str]) -> dict[str, Any]:
@@ -266,9 +327,18 @@ def paged[Row](rows: Sequence[Row], number: int, address: Callable[[int], str]) 
     }
 
 
+def listed[Row](request: Request, rows: Sequence[Row], anchor: str = "") -> dict[str, Any]:
+    """The rows of a page's list that its address asks for, as `paged` gives them."""
+    wanted = number(request.query_params, "page") or 1
+    return paged(rows, wanted, lambda page: f"?{query_of(request, page=page)}{anchor}")
+
+
 def contains(text: str, *fields: str) -> bool:
     """Whether one of the fields has the text of a filter in it, whatever its case."""
     return any(text.casefold() in each.casefold() for each in fields)
+
+
+# ---- templates ----
 
 
 def bare_page(template: str, **values: Any) -> str:
@@ -313,8 +383,9 @@ def templates() -> Environment:
     )
     made.filters |= {
         "sent_back": _sent_back,
-        "ago": _ago,
-        "when": _when,
+        "ago": pass_context(partial(_time, beside=False)),
+        # A phone, paper and the keyboard have no hover.
+        "when": pass_context(partial(_time, beside=True)),
         "written": _written,
         "count": "{:,}".format,
         "sentence": sentence,
@@ -358,17 +429,6 @@ def _time(context: Context, at: datetime | str, *, beside: bool) -> Markup:
         shown = Markup('<time datetime="{}">{}</time> <span class="muted nowrap">({})</span>')
         return shown.format(written, text, exact)
     return Markup('<time datetime="{}" title="{}">{}</time>').format(written, exact, text)
-
-
-@pass_context
-def _ago(context: Context, at: datetime | str) -> Markup:
-    return _time(context, at, beside=False)
-
-
-@pass_context
-def _when(context: Context, at: datetime | str) -> Markup:
-    """A phone, paper and the keyboard have no hover."""
-    return _time(context, at, beside=True)
 
 
 @pass_context

@@ -28,11 +28,9 @@ from rolekeeper_cli.console.pages import (
     fleet,
     instance,
     instance_edits,
-    instance_uptake,
     launches,
     many,
     mapping_edits,
-    mapping_plans,
     mappings,
     roles,
     search,
@@ -87,16 +85,19 @@ class Cache:
             former: T | None = entry.value
             if former is not None:
                 return former
-        entry.reading.acquire()
-        try:
+        with entry.reading:
             if entry.failed and entry.failed[0] >= asked:
                 raise entry.failed[1]
             if entry.value is None or self._clock() >= entry.until:
-                self._read(entry, read, seconds)
+                began = self._clock()
+                try:
+                    entry.value = read()
+                except Exception as error:
+                    entry.value, entry.failed = None, (time.monotonic(), error)
+                    raise
+                entry.until = began + max(seconds, _PACE * (self._clock() - began))
             found: T = entry.value
             return found
-        finally:
-            entry.reading.release()
 
     def _refresh(self, key: Hashable, read: Callable[[], object], seconds: float) -> None:
         with suppress(Exception):  # the next one who asks reads it again, and has it raised
@@ -124,15 +125,6 @@ class Cache:
             while len(self._entries) > self._most:
                 del self._entries[next(iter(self._entries))]
             return entry
-
-    def _read(self, entry: _Entry, read: Callable[[], Any], seconds: float) -> None:
-        began = self._clock()
-        try:
-            entry.value = read()
-        except Exception as error:
-            entry.value, entry.failed = None, (time.monotonic(), error)
-            raise
-        entry.until = began + max(seconds, _PACE * (self._clock() - began))
 
 
 # ---- what all pages share ----
@@ -244,11 +236,9 @@ PAGES = (
     activity,
     instance,
     instance_edits,
-    instance_uptake,
     many,
     mappings,
     mapping_edits,
-    mapping_plans,
     roles,
     launches,
     doctor,
@@ -259,11 +249,6 @@ PAGES = (
 )
 
 
-def _hurried(route: Route) -> Route:
-    """A page that shows within a moment, even where it waits for AWS. A form's answer waits for what it does."""
-    return Route(route.path, soon(route.endpoint)) if "GET" in (route.methods or ()) else route
-
-
 def has_page(address: str) -> bool:
     """Whether a page is opened at this path, which may have a query."""
     asked = {"type": "http", "method": "GET", "path": unquote(urlsplit(address).path)}
@@ -272,7 +257,9 @@ def has_page(address: str) -> bool:
 
 def application(site: Site) -> Starlette:
     """The pages. The guard decides who may ask for them."""
-    pages = [_hurried(route) for each in PAGES for route in each.ROUTES]
+    routes = [route for each in PAGES for route in each.ROUTES]
+    # A page shows within a moment, even where it waits for AWS. A form's answer waits for what it does.
+    pages = [Route(each.path, soon(each.endpoint)) if "GET" in (each.methods or ()) else each for each in routes]
     static = Mount(STATIC.rstrip("/"), StaticFiles(directory=installed.STATIC))
     made = Starlette(routes=[*pages, static], exception_handlers=HANDLERS)
     made.state.site = site

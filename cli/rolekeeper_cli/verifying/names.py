@@ -52,11 +52,6 @@ class Names:
         return f"/{self.stack}/"
 
     @property
-    def foreign_path(self) -> str:
-        """Where the role is that the deployment may not touch."""
-        return f"/{self.stack}-foreign/"
-
-    @property
     def tag_key(self) -> str:
         """The tag that its mappings are about, which no other deployment's are."""
         return self.stack

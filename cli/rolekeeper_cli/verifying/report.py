@@ -54,7 +54,7 @@ def document(report: Redacted) -> dict[str, Any]:
     """The report as JSON has it; only EC2's answers and EventBridge's events have names of AWS's own."""
     fields = asdict(report)
     del fields["caller"]
-    return {"rolekeeper_verify": FORMAT, "outcome": outcome(report), "seconds": seconds(report), **fields}
+    return {"rolekeeper_verify": FORMAT, **_in_sum(report), **fields}
 
 
 def markdown(report: Redacted) -> str:
@@ -67,13 +67,10 @@ def plot(report: Redacted) -> str:
     return _filled("report.svg.j2", report, longest=max([each.seconds for each in report.steps], default=0) or 1)
 
 
-def outcome(report: Report) -> Outcome:
-    return Outcome.PASSED if report.passed else Outcome.FAILED
-
-
-def seconds(report: Report) -> float:
-    """How long its steps took together."""
-    return round(sum(each.seconds for each in report.steps), 1)
+def _in_sum(report: Report) -> dict[str, Any]:
+    """How it ended, and how long its steps took together."""
+    outcome = Outcome.PASSED if report.passed else Outcome.FAILED
+    return {"outcome": outcome, "seconds": round(sum(each.seconds for each in report.steps), 1)}
 
 
 @cache
@@ -93,4 +90,4 @@ def _templates(*, is_svg: bool) -> Environment:
 
 def _filled(template: str, report: Redacted, **values: Any) -> str:
     found = _templates(is_svg=template.endswith(".svg.j2")).get_template(template)
-    return found.render(report=report, outcome=outcome(report), seconds=seconds(report), **values)
+    return found.render(report=report, **_in_sum(report), **values)

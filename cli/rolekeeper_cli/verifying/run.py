@@ -89,7 +89,7 @@ class Verification:
         self._step("deploy", "this version is deployed under a path of its own", make)
         if not made:
             return
-        story = Story(made[0], self._patience)
+        story = Story(made[0], self._patience, self._trail_patience)
         for name, what, act in story.steps():
             self._step(name, what, act)
         self._step("free", "a person takes the foreign role away", story.free_b)
@@ -97,34 +97,19 @@ class Verification:
             self._probe(story)
 
     def _probe(self, story: Story) -> None:
-        scene = story.scene
-        stage = probes.Stage(
-            deployment=scene.deployment,
-            names=self._names,
-            carrying=story.a,
-            free=story.b,
-            profiles=(scene.profiles["a"], scene.profiles["b"]),
-            queue=scene.events,
-            replaced=story.former,
-            changer=story.changer,
-            began=self._began,
-            launched={story.a: "", story.b: scene.profiles["foreign"]},
-            steps=self.report.steps,
-            trail_patience=self._trail_patience,
-        )
-        self._facts("probes", probes.RUNNING, stage)
-        self._facts(TRAIL, probes.RECORDED, stage)
+        self._facts("probes", probes.RUNNING, story)
+        self._facts(TRAIL, probes.RECORDED, story)
         self._step("delivered", "EC2 got credentials of the role that was attached", story.delivered)
         self._step("in-use", "software on the instance called with the role that was attached", story.in_use)
-        self._facts("probes", probes.CHANGED, stage)
+        self._facts("probes", probes.CHANGED, story)
         self._step("terminate", "an instance is terminated", story.terminate_a)
         if self.report.passed:
-            self._facts("probes", probes.ENDED, stage)
-        self.report.events += [event for _, event in stage.received.values()]
+            self._facts("probes", probes.ENDED, story)
+        self.report.events += [event for _, event in story.received.values()]
 
-    def _facts(self, name: str, facts: Sequence[probes.Fact], stage: probes.Stage) -> None:
+    def _facts(self, name: str, facts: Sequence[probes.Fact], story: Story) -> None:
         self._begins(name)
-        for each in probes.run(facts, stage):
+        for each in probes.run(facts, story):
             self.report.probes.append(each)
             self._ended(each)
             self._begins("probes")

@@ -1,17 +1,19 @@
 """The steps of a verification: what people do to two instances, and EC2's own answer to it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classified
 from rolekeeper.fleet.sweep import CAUSE
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
 from rolekeeper.model.mapping import NO_ROLE, MappingKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.uses.control import sweep
+from rolekeeper_cli.uses.instances import key_of
 from rolekeeper_cli.uses.uptake import Delivery, Held, Use, of_instance
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.scene import Scene, allow_no_change, launch
@@ -49,20 +51,29 @@ class Story:
 
     Attributes:
         patience: how many seconds EC2's answer may take to be as expected.
+        trail_patience: how many seconds CloudTrail's records may take, once all else was asked.
         changer: EC2, called with the credentials of the function that changes roles, if they could be had.
         former: the ids of the associations that were replaced.
+        began: before the first launch.
+        trail_until: the end of `trail_patience`, once a probe has begun to wait.
+        received: what the queue had of both instances, once a probe has read it: message groups and events, by id.
     """
 
     scene: Scene
     patience: float
+    trail_patience: float
     a: str = ""
     b: str = ""
     changer: Any = None
     former: list[str] = field(default_factory=list)
+    trail_until: datetime | None = None
+    received: dict[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     _foreign: Association | None = None
 
     def __post_init__(self) -> None:
-        self.aws = Aws(self.scene.deployment)
+        self.deployment, self.names = self.scene.deployment, self.scene.names
+        self.aws, self.now = Aws(self.deployment), self.deployment.now
+        self.began = self.now()
 
     def steps(self) -> Iterator[tuple[str, str, Act]]:
         """Each step's name, what it proves, and what is to be done for it."""
@@ -82,14 +93,12 @@ class Story:
 
     # ---- the steps ----
 
-    def mappings(self) -> float:
-        began = self._now()
+    def mappings(self) -> None:
         for value in ("a", "b"):
-            self._put(value, self.scene.names.role(value))
+            self._put(value, self.names.role(value))
         self._put(_NONE, NO_ROLE)
         for value in ("a", "b", _NONE):
             self._row_becomes(value, Status.PUBLISHED)
-        return self._now() - began
 
     def launch(self) -> float:
         began = self._now()
@@ -103,9 +112,9 @@ class Story:
         return self._replaced("b", self.a)
 
     def restart(self) -> float:
-        before = self._association(self.a)
+        before = self.association(self.a)
         self.aws.call("ec2:StopInstances", InstanceIds=[self.a])
-        self._is(self.a, InstanceState.STOPPED)
+        self.becomes(self.a, InstanceState.STOPPED)
         self._tag("a", self.a)
         self._stays(self.a, before)
         began = self._now()
@@ -113,14 +122,14 @@ class Story:
         return self._prompt(self._shows(self.a, "a", began))
 
     def foreign_mapped(self) -> float:
-        foreign = self._association(self.b)
+        foreign = self.association(self.b)
         seconds = self._replaced("b", self.a, self.b)
         self._leaves_foreign("b", foreign)
         self._stays(self.b, foreign)
         return seconds
 
     def none(self) -> float:
-        self._foreign = self._association(self.b)
+        self._foreign = self.association(self.b)
         return self._detached(lambda: self._tag(_NONE, self.a, self.b))
 
     def foreign_none(self) -> float:
@@ -132,18 +141,18 @@ class Story:
 
     def untag(self) -> float:
         self._tagged("a")
-        key = self.scene.names.tag_key
+        key = self.names.tag_key
         return self._detached(lambda: self.aws.call("ec2:DeleteTags", Resources=[self.a], Tags=[{"Key": key}]))
 
     def bad_row(self) -> float:
         self._tagged("a")
-        before = self._association(self.a)
+        before = self.association(self.a)
         began = self._now()
-        self._put("a", self.scene.names.role(_MISSING))
+        self._put("a", self.names.role(_MISSING))
         self._row_becomes("a", Status.REJECTED)
         seconds = self._now() - began
         self._stays(self.a, before)
-        self._put("a", self.scene.names.role("a"))
+        self._put("a", self.names.role("a"))
         self._row_becomes("a", Status.PUBLISHED)
         return seconds
 
@@ -154,7 +163,7 @@ class Story:
         self._tag("b", self.a)
         while True:
             seconds = self._shows(self.a, "b", began)
-            shown = self._association(self.a)
+            shown = self.association(self.a)
             try:
                 self._stays(self.a, shown)
             except StepFailedError:
@@ -168,30 +177,28 @@ class Story:
 
     def sweep(self) -> float:
         for _ in range(_SWEEPS):
-            if before := self._association(self.a):
+            if before := self.association(self.a):
                 self.aws.call("ec2:DisassociateIamInstanceProfile", AssociationId=before.id)
-                self._until("EC2 shows no role", lambda: self._association(self.a) is None)
+                self.until("EC2 shows no role", lambda: self.association(self.a) is None)
             began = self._now()
-            found = sweep(self.scene.deployment, wait=True) or {}
+            found = sweep(self.deployment, wait=True) or {}
             if found.get("sent"):
                 return self._prompt(self._shows(self.a, "b", began), CAUSE)
         raise StepFailedError("the sweep reports nothing to repair, and EC2 shows no role")
 
-    def iam(self) -> float:
-        began = self._now()
+    def iam(self) -> None:
         self.changer = self.changer or self._as_changer()
-        foreign = self._carried(self.b)
+        foreign = self.carried(self.b)
         self._refuses("ec2:DisassociateIamInstanceProfile", self.b, AssociationId=foreign.id)
         profile = {"Arn": self.scene.profiles["foreign"]}
         self._refuses("ec2:AssociateIamInstanceProfile", self.a, InstanceId=self.a, IamInstanceProfile=profile)
         self._stays(self.b, foreign)
-        return self._now() - began
 
     def held(self) -> float:
         allow_no_change(self.scene)
-        before = self._association(self.a)
+        before = self.association(self.a)
         began = self._now()
-        self._put("b", self.scene.names.role("a"))
+        self._put("b", self.names.role("a"))
         self._row_becomes("b", Status.HELD)
         seconds = self._now() - began
         self._stays(self.a, before)
@@ -207,7 +214,7 @@ class Story:
 
     def _recorded(self, what: Callable[[Held], Delivery | Use | None]) -> float:
         """The seconds from the last time that `a` was given its role until this was recorded of it."""
-        found = of_instance(self.scene.deployment, self._key(self.a), "")
+        found = of_instance(self.deployment, key_of(self.deployment, self.a), "")
         held = found.carried
         record = what(held) if held else None
         seconds = held.after(record.at) if held and record else None
@@ -218,25 +225,26 @@ class Story:
     # ---- what the probes need after it ----
 
     def free_b(self) -> None:
-        """Take the foreign role from `b`, as only a person can."""
-        if shown := self._association(self.b):
+        """Take the role from `b`, which is foreign after the story: only a person can."""
+        shown = self.association(self.b)
+        if shown and shown.state is not AssociationState.DISASSOCIATING:
             self.aws.call("ec2:DisassociateIamInstanceProfile", AssociationId=shown.id)
-        self._until(f"EC2 shows no role on {self.b}", lambda: self._association(self.b) is None)
+        self.until(f"EC2 shows no role on {self.b}", lambda: self.association(self.b) is None)
 
     def terminate_a(self) -> None:
         self.aws.call("ec2:TerminateInstances", InstanceIds=[self.a])
-        self._until(f"{self.a} is terminated", lambda: self._instance(self.a).ended)
+        self.until(f"{self.a} is terminated", lambda: self._instance(self.a).ended)
 
     # ---- what people do ----
 
     def _put(self, value: str, role: str) -> None:
         """Write a row as people do, whatever stands there."""
-        table = self.scene.deployment.settings.mapping_table
-        row = {"tag_key": self.scene.names.tag_key, "tag_value": value, "role": role}
+        table = self.deployment.settings.mapping_table
+        row = {"tag_key": self.names.tag_key, "tag_value": value, "role": role}
         self.aws.call("dynamodb:PutItem", TableName=table, Item=layout.to_attributes(row))
 
     def _tag(self, value: str, *instances: str) -> None:
-        tags = [{"Key": self.scene.names.tag_key, "Value": value}]
+        tags = [{"Key": self.names.tag_key, "Value": value}]
         self.aws.call("ec2:CreateTags", Resources=list(instances), Tags=tags)
 
     def _tagged(self, value: str) -> None:
@@ -247,11 +255,11 @@ class Story:
 
     def _replaced(self, value: str, *instances: str) -> float:
         """Tag, and see that `a` gets the role under a new association id without having been without one."""
-        before = self._carried(self.a)
+        before = self.carried(self.a)
         began = self._now()
         self._tag(value, *instances)
         seconds = self._shows(self.a, value, began, gap="for a moment EC2 showed no role")
-        if self._carried(self.a).id == before.id:
+        if self.carried(self.a).id == before.id:
             raise StepFailedError(f"EC2 shows the role under the association id that it had before, {before.id}")
         self.former.append(before.id)
         return self._prompt(seconds)
@@ -259,13 +267,13 @@ class Story:
     def _detached(self, act: Callable[[], object]) -> float:
         began = self._now()
         act()
-        self._until("EC2 shows no role", lambda: self._association(self.a) is None)
+        self.until("EC2 shows no role", lambda: self.association(self.a) is None)
         return self._prompt(self._now() - began)
 
     def _prompt(self, seconds: float, *causes: str) -> float:
         """See that what happened to `a` so late wasn't caused by a follow-up, which repairs what an event should do."""
         if seconds > _PROMPT_SECONDS:
-            newest = self.scene.deployment.app.store.history(layout.instance_pk(self._key(self.a)), 1)
+            newest = self.deployment.app.store.history(layout.instance_pk(key_of(self.deployment, self.a)), 1)
             cause = str(newest[0].get("cause", "")) if newest else "nothing"
             if not cause.startswith(causes or _EVENTS):
                 raise StepFailedError(f"it took {seconds:.0f} s, and was caused by {cause!r}: an event was lost")
@@ -273,7 +281,7 @@ class Story:
 
     def _as_changer(self) -> Any:
         """EC2 with the credentials of the function that changes roles, whose role has to trust the caller for that."""
-        deployment, role = self.scene.deployment, self.scene.deployment.resource("OnInstanceEventRole")
+        deployment, role = self.deployment, self.deployment.resource("OnInstanceEventRole")
         caller = deployment.caller
         account = f"arn:{caller.partition}:iam::{caller.account}"
         by_caller = {"StringEquals": {"aws:userid": caller.id}}
@@ -291,14 +299,13 @@ class Story:
         return deployment.client_as(given, "ec2")
 
     def _assumed(self, arn: str) -> Any:
-        until = self._now() + min(self.patience, _TRUSTED_SECONDS)
-        while True:
+        for patience in self.deployment.looks(_EVERY * 8, min(self.patience, _TRUSTED_SECONDS)):
             try:
                 return self.aws.call("sts:AssumeRole", RoleArn=arn, RoleSessionName="rolekeeper-verify")["Credentials"]
             except AccessDeniedError:
-                if self._now() >= until:
+                if patience.is_over:
                     raise
-            self.scene.deployment.sleep(_EVERY * 8)
+        raise AssertionError  # looks go on
 
     def _refuses(self, action: str, instance: str, **asked: Any) -> None:
         """See that IAM refuses the function's role a call."""
@@ -315,12 +322,12 @@ class Story:
 
     # ---- what there is to see ----
 
-    def _association(self, instance: str) -> Association | None:
-        return self.scene.deployment.app.ec2.associations([instance]).get(instance)
+    def association(self, instance: str) -> Association | None:
+        return self.deployment.app.ec2.associations([instance]).get(instance)
 
-    def _carried(self, instance: str) -> Association:
+    def carried(self, instance: str) -> Association:
         """What an instance carries, which had a role when it was looked at last."""
-        if shown := self._association(instance):
+        if shown := self.association(instance):
             return shown
         raise StepFailedError(f"EC2 no longer shows a role on {instance}")
 
@@ -328,12 +335,12 @@ class Story:
         """Wait until EC2 shows a profile as associated; returns the seconds since. With a `gap`, no role fails."""
 
         def holds() -> bool:
-            shown = self._association(instance)
+            shown = self.association(instance)
             if gap and shown is None:
                 raise StepFailedError(f"{gap} on {instance}")
             return self._is_associated(shown, profile)
 
-        self._until(f"EC2 shows {self.scene.names.role(profile)} on {instance} as associated", holds)
+        self.until(f"EC2 shows {self.names.role(profile)} on {instance} as associated", holds)
         return self._now() - began
 
     def _is_associated(self, shown: Association | None, profile: str) -> bool:
@@ -344,56 +351,54 @@ class Story:
         until = self._now() + min(self.patience * _STAYS_SHARE, _STAYS_SECONDS)
         while self._now() < until:
             self._is_still(instance, before)
-            self.scene.deployment.sleep(_EVERY)
+            self.deployment.sleep(_EVERY)
 
     def _is_still(self, instance: str, before: Association | None) -> None:
-        if (shown := self._association(instance)) != before:
+        if (shown := self.association(instance)) != before:
             raise StepFailedError(f"EC2 shows {_words(shown)} on {instance}, and not {_words(before)} as before")
 
-    def _is(self, instance: str, state: InstanceState) -> None:
-        self._until(f"{instance} is {state}", lambda: self._instance(instance).state is state)
+    def becomes(self, instance: str, state: InstanceState) -> None:
+        self.until(f"{instance} is {state}", lambda: self._instance(instance).state is state)
 
     def _instance(self, instance: str) -> Instance:
-        [found] = self.scene.deployment.app.ec2.instances([instance]).values()
+        [found] = self.deployment.app.ec2.instances([instance]).values()
         return found
 
     def _leaves_foreign(self, value: str, foreign: Association | None) -> None:
         """Wait until Rolekeeper has recorded that it leaves `b` its foreign role, which EC2 has to show meanwhile."""
-        row = str(MappingKey(self.scene.names.tag_key, value))
-        key = self._key(self.b)
+        row = str(MappingKey(self.names.tag_key, value))
+        key = key_of(self.deployment, self.b)
 
         def holds() -> bool:
             self._is_still(self.b, foreign)
-            condition = self.scene.deployment.app.state.read([key], []).record(key).condition
+            condition = self.deployment.app.state.read([key], []).record(key).condition
             return condition is not None and condition.code == "occupied" and row in condition.reason
 
-        self._until(f"Rolekeeper records that {row} leaves the foreign role of {self.b}", holds)
+        self.until(f"Rolekeeper records that {row} leaves the foreign role of {self.b}", holds)
 
     def _row_becomes(self, value: str, status: Status) -> None:
         """Wait for Rolekeeper's verdict on a row that was put; if it is published, no other one can follow."""
-        key = MappingKey(self.scene.names.tag_key, value)
+        key = MappingKey(self.names.tag_key, value)
 
         def holds() -> bool:
-            found = layout.from_attributes(self.scene.deployment.app.table.get_row(key) or {}).get("status")
+            found = layout.from_attributes(self.deployment.app.table.get_row(key) or {}).get("status")
             if found == Status.PUBLISHED != status:
                 raise StepFailedError(f"the row {key} is {found}, and not {status}")
             return bool(found == status)
 
-        self._until(f"the row {key} is {status}", holds)
+        self.until(f"the row {key} is {status}", holds)
 
-    def _until(self, what: str, holds: Callable[[], bool]) -> None:
-        began = self._now()
-        while not holds():
-            if self._now() - began > self.patience:
-                raise StepFailedError(f"not within {self.patience:g} s: {what}")
-            self.scene.deployment.sleep(_EVERY)
-
-    def _key(self, instance: str) -> InstanceKey:
-        target = self.scene.deployment.settings.target
-        return InstanceKey(target.account, target.region, instance)
+    def until(self, what: str, holds: Callable[[], bool], seconds: float | None = None) -> None:
+        """Wait until it holds, at most the story's patience, or these seconds."""
+        seconds = seconds or self.patience
+        for patience in self.deployment.looks(_EVERY, seconds):
+            if holds():
+                return
+            if patience.is_over:
+                raise StepFailedError(f"not within {seconds:g} s: {what}")
 
     def _now(self) -> float:
-        return self.scene.deployment.now().timestamp()
+        return self.deployment.now().timestamp()
 
 
 def _words(shown: Association | None) -> str:

@@ -18,7 +18,11 @@ _LAYOUT = Layout(
     (
         Column("id"),
         Column("newest", lambda each: f"{each['newest']:%Y-%m-%dT%H:%M:%SZ}" if each["newest"] else ""),
-        Column("left", lambda each: ", ".join(f"{kind}: {n}" for kind, n in _counts(each).items()), kind="text"),
+        Column(
+            "left",
+            lambda each: ", ".join(f"{kind}: {n}" for kind, n in Counter(one["kind"] for one in each["left"]).items()),
+            kind="text",
+        ),
     ),
     note=lambda each: "it may still be running" if each["may_be_running"] else "",
     note_name="note",
@@ -114,7 +118,3 @@ def _documents(deployment: Deployment, found: Found, id_: str | None) -> list[di
 
 def _document(leftover: Leftover) -> dict[str, Any]:
     return {"kind": leftover.kind.name, "name": leftover.name, "since": leftover.since}
-
-
-def _counts(document: Mapping[str, Any]) -> Mapping[str, int]:
-    return Counter(each["kind"] for each in document["left"])

@@ -9,8 +9,7 @@ from bench import bill, cost
 from bench.assumed import IDLE, MONTH
 
 from rolekeeper_cli.verifying.machine import SMALLEST, Wanted
-from rolekeeper_cli.verifying.preflight import checks
-from rolekeeper_cli.verifying.quotas import NEEDED, VCPUS
+from rolekeeper_cli.verifying.preflight import NEEDED, VCPUS, checks
 from rolekeeper_cli.verifying.scene import COST_USD, LIVES_MINUTES
 from support.templates import ROOT
 

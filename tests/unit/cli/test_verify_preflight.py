@@ -21,8 +21,7 @@ from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.verifying.machine import Wanted
 from rolekeeper_cli.verifying.names import TAG
-from rolekeeper_cli.verifying.preflight import checks, examine
-from rolekeeper_cli.verifying.quotas import NEEDED
+from rolekeeper_cli.verifying.preflight import NEEDED, checks, examine
 from rolekeeper_cli.verifying.removal import Found
 from support.deployment import deployment, translated
 from support.templates import load

@@ -17,9 +17,12 @@ from rolekeeper.aws import Ec2
 from rolekeeper.model.instance import Target
 from rolekeeper_cli.deployment import Caller, Deployment
 from rolekeeper_cli.options import Options
+from rolekeeper_cli.verifying.machine import Machine
 from rolekeeper_cli.verifying.names import TAG, Names
-from rolekeeper_cli.verifying.outcomes import Outcome, Probe, Step
-from rolekeeper_cli.verifying.probes import CHANGED, ENDED, RECORDED, RUNNING, Stage, run
+from rolekeeper_cli.verifying.outcomes import Outcome, Probe
+from rolekeeper_cli.verifying.probes import CHANGED, ENDED, RECORDED, RUNNING, run
+from rolekeeper_cli.verifying.scene import Scene
+from rolekeeper_cli.verifying.story import Story
 from rolekeeper_local.ec2_model import Event, Profile
 
 NAMES = Names("abc123")
@@ -120,21 +123,18 @@ class Account:
         settings = SimpleNamespace(target=Target(ACCOUNT, REGION), account=ACCOUNT, region=REGION)
         monkeypatch.setitem(deployment.__dict__, "app", app)
         monkeypatch.setitem(deployment.__dict__, "settings", settings)
-        self.stage = Stage(
-            deployment=deployment,
-            names=NAMES,
-            carrying=carrying,
-            free=free,
-            profiles=(self.a, self.b),
-            queue="https://sqs/events",
-            replaced=[former],
-            changer=SimpleNamespace(
-                replace_iam_instance_profile_association=refuses("UnauthorizedOperation", "Encoded: x")
-            ),
-            began=began,
-            launched={carrying: self.a, free: ""},
-            steps=[Step("launch", "A tag at launch gives its role.", Outcome.PASSED, 3.0)],
-            trail_patience=600,
+        scene = Scene(
+            NAMES,
+            deployment,
+            machine=Machine("t4g.nano", "arm64", subnet="subnet-1", vpc="vpc-1", image="ami-1"),
+            profiles={"a": self.a, "b": self.b, "foreign": self.b},
+            security_group="sg-1",
+            events="https://sqs/events",
+        )
+        self.story = Story(scene, patience=180, trail_patience=600, a=carrying, b=free, former=[former])
+        self.story.began = began
+        self.story.changer = SimpleNamespace(
+            replace_iam_instance_profile_association=refuses("UnauthorizedOperation", "Encoded: x")
         )
 
     def used(self, instance: str, profile: str) -> None:
@@ -146,10 +146,9 @@ class Account:
     def lists_regions(self, seconds: float, **record: Any) -> None:
         """The instance calls what can be denied, some seconds later; the record comes late."""
         self.world.clock.sleep(seconds)
-        self.trail.called(role_of(self.a), self.stage.carrying, "DescribeRegions", late=200, **record)
+        self.trail.called(role_of(self.a), self.story.a, "DescribeRegions", late=200, **record)
 
     def history(self, instance: str) -> None:
-        self.trail.launched(user("bob"), instance, profile_arn=self.a)
         self.trail.tagged(user("bob"), instance, app="web")
         self.trail.tagged(user("bob"), instance, removed=True, app="")
         asked = {"ReplaceIamInstanceProfileAssociationRequest": {"AssociationId": "iip-assoc-1"}}
@@ -168,13 +167,13 @@ class Account:
 
     def probe(self, name: str) -> Probe:
         if name == "terminated-instance":
-            self.world.truth.terminate(self.stage.carrying)
-        [found] = run([each for each in ALL if each.name == name], self.stage)
+            self.world.truth.terminate(self.story.a)
+        [found] = run([each for each in ALL if each.name == name], self.story)
         return found
 
     def ended(self) -> list[Probe]:
-        self.world.truth.terminate(self.stage.carrying)
-        return list(run(ENDED, self.stage))
+        self.world.truth.terminate(self.story.a)
+        return list(run(ENDED, self.story))
 
 
 def role_of(profile: str) -> str:
@@ -224,7 +223,7 @@ def account(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> Account:
 
 
 def test_an_account_that_does_as_the_page_has_it_passes_every_probe(account: Account) -> None:
-    probes = [*run([*RUNNING, *RECORDED, *CHANGED], account.stage), *account.ended()]
+    probes = [*run([*RUNNING, *RECORDED, *CHANGED], account.story), *account.ended()]
     assert [(each.name, each.observed, each.why) for each in probes if each.outcome is not Outcome.PASSED] == []
     assert len(probes) == len(ALL)
     assert all(each.observed and each.expected and each.fact for each in probes)
@@ -232,11 +231,11 @@ def test_an_account_that_does_as_the_page_has_it_passes_every_probe(account: Acc
 
 def test_what_the_probes_made_is_gone(account: Account) -> None:
     before = dict(account.world.profiles)
-    list(run([*RUNNING, *CHANGED], account.stage))
+    list(run([*RUNNING, *CHANGED], account.story))
     assert account.iam.made == 3, "a new profile, and one that was made again"
     assert account.world.profiles == before
-    assert account.world.truth.association_of(account.stage.free) is None
-    present = account.world.truth.association_of(account.stage.carrying)
+    assert account.world.truth.association_of(account.story.b) is None
+    present = account.world.truth.association_of(account.story.a)
     assert present
     assert present.profile_arn == account.a
 
@@ -249,7 +248,7 @@ def accept(account: Account, service: str, operation: str) -> None:
 
 
 def answer_replace(account: Account, state: str, *, keeps: bool) -> None:
-    present = account.world.truth.association_of(account.stage.carrying)
+    present = account.world.truth.association_of(account.story.a)
     assert present
     answer = {"AssociationId": present.id if keeps else "iip-assoc-9", "State": state}
     account.ec2.replace_iam_instance_profile_association = answers(IamInstanceProfileAssociation=answer)  # type: ignore[method-assign]  # the wrong answer
@@ -266,13 +265,13 @@ def show_another_id(account: Account) -> None:
 
 
 def emit(account: Account, source: str, **detail: Any) -> None:
-    arn = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{account.stage.free}"
+    arn = f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/{account.story.b}"
     account.world.emitted.append(Event(source, "x", resources=(arn,), detail=detail))
 
 
 def forget_launch_tags(account: Account) -> None:
     account.world.emitted[:] = [each for each in account.world.emitted if each.source != "aws.tag"]
-    account.world.truth.create_tags(account.stage.free, {"app": "web"})
+    account.world.truth.create_tags(account.story.b, {"app": "web"})
 
 
 def show_new_id(account: Account) -> None:
@@ -291,16 +290,16 @@ def show_new_id(account: Account) -> None:
 
 def keep_association(account: Account) -> None:
     row = {"State": "associated", "AssociationId": "iip-assoc-1", "IamInstanceProfile": {"Arn": account.a}}
-    row["InstanceId"] = account.stage.carrying
+    row["InstanceId"] = account.story.a
     account.ec2.describe_iam_instance_profile_associations = answers(  # type: ignore[method-assign]  # the same
         IamInstanceProfileAssociations=[row], NextToken=None
     )
 
 
 def keep_profile(account: Account) -> None:
-    account.world.truth.terminate(account.stage.carrying)
+    account.world.truth.terminate(account.story.a)
     account.world.clock.sleep(5)
-    row = {"InstanceId": account.stage.carrying, "State": {"Name": "terminated"}, "IamInstanceProfile": {}}
+    row = {"InstanceId": account.story.a, "State": {"Name": "terminated"}, "IamInstanceProfile": {}}
     row["IamInstanceProfile"] = {"Arn": account.a}
     account.ec2.describe_instances = answers(Reservations=[{"Instances": [row]}])  # type: ignore[method-assign]  # the same
 
@@ -338,7 +337,7 @@ def name_nobody(account: Account) -> None:
 
 def use_the_former(account: Account) -> None:
     account.world.clock.sleep(120)
-    account.trail.called(role_of(account.b), account.stage.carrying)
+    account.trail.called(role_of(account.b), account.story.a)
 
 
 def deliver_otherwise(account: Account, *, by: str = "", expires: str = "Jul 4, 2019 4:29:29 PM") -> None:
@@ -347,9 +346,9 @@ def deliver_otherwise(account: Account, *, by: str = "", expires: str = "Jul 4, 
     account.trail.happened(
         "AssumeRole",
         {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"} | ({"arn": by} if by else {}),
-        {"roleArn": role_of(account.a), "roleSessionName": account.stage.carrying},
+        {"roleArn": role_of(account.a), "roleSessionName": account.story.a},
         {"credentials": {"expiration": expires}},
-        resources=(account.stage.carrying,),
+        resources=(account.story.a,),
     )
 
 
@@ -360,13 +359,13 @@ def later(account: Account, hours: float) -> str:
 def deliver_when_asked(account: Account) -> None:
     """Nothing asked on the instance that doesn't call."""
     account.trail.events[:] = [
-        each for each in account.trail.events if {"ResourceName": account.stage.free} not in each["Resources"]
+        each for each in account.trail.events if {"ResourceName": account.story.b} not in each["Resources"]
     ]
 
 
 def record_bare_launch(account: Account) -> None:
     account.trail.events.clear()
-    account.trail.launched(user("bob"), account.stage.carrying)
+    account.trail.launched(user("bob"), account.story.b)
 
 
 def list_no_resources(account: Account) -> None:
@@ -390,7 +389,7 @@ OTHERWISE: list[tuple[str, Callable[[Account], object]]] = [
     ("replace-makes-an-id", lambda account: answer_replace(account, "associated", keeps=False)),
     ("stale-replace", lambda account: accept(account, "ec2", REPLACE)),
     ("stale-disassociate", lambda account: accept(account, "ec2", DISASSOCIATE)),
-    ("stale-as-changer", lambda account: setattr(account.stage, "changer", account.ec2)),
+    ("stale-as-changer", lambda account: setattr(account.story, "changer", account.ec2)),
     ("second-associate", lambda account: accept(account, "ec2", ASSOCIATE)),
     ("second-disassociate", forget_the_second),
     ("wrong-token", lambda account: accept(account, "ec2", "describe_instances")),
@@ -512,20 +511,14 @@ def forget_allowed_calls(account: Account) -> None:
 
 
 def lack(attribute: str, value: Any) -> Callable[[Account], object]:
-    return lambda account: setattr(account.stage, attribute, value)
+    return lambda account: setattr(account.story, attribute, value)
 
 
 @pytest.mark.parametrize(
     ("name", "missing", "why"),
     [
-        ("stale-replace", lack("replaced", []), "the story replaced no association"),
+        ("stale-replace", lack("former", []), "the story replaced no association"),
         ("stale-as-changer", lack("changer", None), "the changer's role couldn't be assumed"),
-        (
-            "transaction-keys",
-            lack("steps", [Step("launch", "", Outcome.FAILED, 3.0)]),
-            "the story's step launch didn't pass",
-        ),
-        ("launch-in-history", lack("launched", {}), "no instance was launched with a profile"),
         ("launch-in-history", start_late, "not in CloudTrail's event history within 600 seconds"),
         ("denied-credentials", forget_allowed_calls, "DescribeRegions wasn't allowed before"),
         (
@@ -565,7 +558,7 @@ def test_the_deny_is_of_what_one_instance_got_and_ends_with_the_probe(account: A
     account.probe("denied-credentials")
     [[statement]] = [each["Statement"] for each in written]
     assert (statement["Effect"], statement["Action"], statement["Resource"]) == ("Deny", "*", "*")
-    assert statement["Condition"]["StringEquals"] == {"aws:userid": f"AROA1:{account.stage.carrying}"}
+    assert statement["Condition"]["StringEquals"] == {"aws:userid": f"AROA1:{account.story.a}"}
     assert statement["Condition"].keys() == {"StringEquals", "DateLessThan"}
     assert account.iam.policies == {}
 
@@ -573,7 +566,7 @@ def test_the_deny_is_of_what_one_instance_got_and_ends_with_the_probe(account: A
 def test_records_that_come_late_are_waited_for(account: Account) -> None:
     account.trail.events.clear()
     account.trail.happened(
-        "GetCallerIdentity", role(NAMES.role("a"), account.stage.carrying), late=300, eventSource="sts.amazonaws.com"
+        "GetCallerIdentity", role(NAMES.role("a"), account.story.a), late=300, eventSource="sts.amazonaws.com"
     )
     assert account.probe("record-delay").observed == "the newest call was made 300 seconds ago"
 
@@ -582,21 +575,21 @@ def test_all_records_together_take_no_longer_than_the_patience_for_them(account:
     account.trail.events.clear()
     account.iam.denied = lambda: None
     began = account.world.clock.now()
-    assert {each.outcome for each in run(RECORDED, account.stage)} == {Outcome.SKIPPED}
+    assert {each.outcome for each in run(RECORDED, account.story)} == {Outcome.SKIPPED}
     assert account.world.clock.now() - began < timedelta(seconds=660)
 
 
 def test_a_probe_that_fails_leaves_nothing_behind(account: Account) -> None:
     take_long(account, 1_000)
-    assert account.probe("new-profile").observed == "not within 180 seconds: EC2 knows a new profile"
+    assert account.probe("new-profile").observed == "not within 180 s: EC2 knows a new profile"
     assert NAMES.role("probe-new") not in account.world.profiles
 
 
 def test_another_instances_events_are_no_part_of_the_report(account: Account) -> None:
     account.world.truth.launch(tags={"theirs": "secret"})
     account.probe("state-event")
-    assert account.stage.received
-    assert "secret" not in json.dumps(account.stage.received)
+    assert account.story.received
+    assert "secret" not in json.dumps(account.story.received)
 
 
 def test_a_refusal_of_the_whole_request_is_one_too(account: Account) -> None:

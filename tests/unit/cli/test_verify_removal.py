@@ -69,7 +69,9 @@ def test_a_name_is_a_verifications_only_as_it_makes_them(name: str, id_: str | N
 
 def test_every_new_id_is_found_again() -> None:
     for made in (Names.new() for _ in range(100)):
-        assert id_in(made.role("a")) == id_in(made.bucket(ACCOUNT, REGION)) == id_in(made.foreign_path) == made.id
+        assert (
+            id_in(made.role("a")) == id_in(made.bucket(ACCOUNT, REGION)) == id_in(f"/{made.stack}-foreign/") == made.id
+        )
         assert made.region_of(made.bucket(ACCOUNT, "eu-west-1"), ACCOUNT) == "eu-west-1"
 
 

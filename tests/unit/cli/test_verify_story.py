@@ -35,9 +35,9 @@ def held(delivered: float | None = None, used: float | None = None, since: datet
 
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> Story:
-    deployment = SimpleNamespace(settings=SimpleNamespace(target=Target(ACCOUNT, REGION)))
+    deployment = SimpleNamespace(settings=Target(ACCOUNT, REGION), now=lambda: SINCE)
     monkeypatch.setattr(story, "Aws", lambda _deployment: None)
-    return Story(SimpleNamespace(deployment=deployment), 180, a="i-1")  # type: ignore[arg-type]  # no scene is asked
+    return Story(SimpleNamespace(deployment=deployment, names=None), 180, 600, a="i-1")  # type: ignore[arg-type]  # no scene is asked
 
 
 def records(monkeypatch: pytest.MonkeyPatch, *roles: Held, unknown: str = "") -> None:

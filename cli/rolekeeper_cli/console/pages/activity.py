@@ -1,8 +1,6 @@
 """What happened over time: the fleet by status, and the changes; of all targets, of an account, or of a Region."""
 
 from collections import Counter
-from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -14,7 +12,7 @@ from rolekeeper.model.instance import Target
 from rolekeeper_cli.console.errors import EXPLAINED, ErrorPage, explain
 from rolekeeper_cli.console.fleet_cache import KINDS
 from rolekeeper_cli.console.page import page, query
-from rolekeeper_cli.console.plots import Plot, stacked
+from rolekeeper_cli.console.plots import stacked
 from rolekeeper_cli.uses import activity as views
 from rolekeeper_cli.uses.targets import UNKNOWN, sweep_interval
 
@@ -46,21 +44,9 @@ def _values(request: Request) -> dict[str, Any]:
         "meant": len(meant),
         "every": int(sweep_interval(site.look()).total_seconds()) // 60,
         "choices": {name: sorted({each[name] for each in known}) for name in asked},
-        "changes": _total(found),
-        "query": partial(_query, asked),
+        "changes": sum((each.counts for each in found.changed if each.counts), Counter[str]()),
+        "query": lambda **more: query({**asked, **more}),
     }
-
-
-def _query(asked: Mapping[str, str], **more: str) -> str:
-    return query({**asked, **more})
-
-
-def _total(found: views.Activity) -> Counter[str]:
-    return sum((each.counts for each in found.changed if each.counts), Counter[str]())
-
-
-def _plot_of_statuses(found: views.Activity, height: int, targets: int) -> Plot:
-    return stacked(found.stood, STANDINGS, height=height, targets=targets)
 
 
 def activity(request: Request) -> Response:
@@ -75,7 +61,7 @@ def activity(request: Request) -> Response:
         statuses=dict(reversed(STANDINGS.items())),
         kinds=CHANGES,
         latest=now,
-        stood=_plot_of_statuses(found, _HEIGHT, values["targets"]),
+        stood=stacked(found.stood, STANDINGS, height=_HEIGHT, targets=values["targets"]),
         changed=stacked(found.changed, CHANGES, height=_HEIGHT),
         **values,
     )
@@ -87,8 +73,8 @@ def strip(request: Request) -> Response:
         values = _values(request)
     except EXPLAINED as error:
         failed: ErrorPage | None = explain(error, writing=False)
-        return page(request, "activity.html", part="strip", failed=failed, query=partial(_query, {}))
-    plot = _plot_of_statuses(values["found"], _STRIP, values["targets"])
+        return page(request, "activity.html", part="strip", failed=failed)
+    plot = stacked(values["found"].stood, STANDINGS, height=_STRIP, targets=values["targets"])
     return page(request, "activity.html", part="strip", failed=None, plot=plot, kinds=CHANGES, **values)
 
 

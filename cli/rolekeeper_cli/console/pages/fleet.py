@@ -22,12 +22,48 @@ from rolekeeper.model.instance import ENDED, InstanceState
 from rolekeeper.model.text import key_text
 from rolekeeper_cli import uses
 from rolekeeper_cli.console.fleet_cache import FIRST_READ_SECONDS, KINDS, Fleet, FleetRow
-from rolekeeper_cli.console.fleet_query import Term, distinct, read, written
-from rolekeeper_cli.console.page import page, paged, see_other, unless_seen
+from rolekeeper_cli.console.page import Sort, page, paged, see_other, unless_seen
 from rolekeeper_cli.console.page import query as query_text
-from rolekeeper_cli.console.sorting import Sort
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean, near
+
+# ---- what the search field holds: words and filters, such as `web status:blocked tag:"team=a b"` ----
+
+# What begins with a quote ends with the next one, or with the text; in it a backslash takes the next character along.
+_TERM = re.compile(r'([^\s":]*:)?"((?:[^"\\]|\\.)*)(?:"|\\?\Z)|(\S+)', re.DOTALL)
+_NEEDS_QUOTES = re.compile(r'\A"|\s|\A\Z')
+# More narrow nothing down, and each is asked of every instance.
+_MOST = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A filter, as `status:blocked`; without a key it is a word."""
+
+    key: str
+    value: str
+
+    def __str__(self) -> str:
+        quoted = _NEEDS_QUOTES.search(self.value) or (not self.key and ":" in self.value)
+        text = '"' + re.sub(r'(["\\])', r"\\\1", self.value) + '"' if quoted else self.value
+        return f"{self.key}:{text}" if self.key else text
+
+
+def terms_of(text: str) -> tuple[Term, ...]:
+    """The terms of a text, each once; any text has some, or none."""
+    return distinct(_term(*found.groups()) for found in _TERM.finditer(text))
+
+
+def distinct(terms: Iterable[Term]) -> tuple[Term, ...]:
+    return tuple(dict.fromkeys(terms))[:_MOST]
+
+
+def _term(key: str | None, quoted: str | None, plain: str | None) -> Term:
+    if quoted is not None:
+        return Term((key or "")[:-1], re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL))
+    key, colon, value = (plain or "").partition(":")
+    return Term(key, value) if key and colon else Term("", plain or "")
+
 
 # ---- the filters ----
 
@@ -94,11 +130,13 @@ class Query:
         former = (Term(key, each if key == "tag" else each.strip()) for key, each in asked)
         page = params.get("page", "")[:9]
         number = int(page) if page.isascii() and page.isdigit() else 1
-        return cls(distinct((*read(params.get("q", "")), *former)), Sort.read(params.get("sort", ""), COLUMNS), number)
+        return cls(
+            distinct((*terms_of(params.get("q", "")), *former)), Sort.read(params.get("sort", ""), COLUMNS), number
+        )
 
     @property
     def text(self) -> str:
-        return written(self.terms)
+        return " ".join(map(str, self.terms))
 
     @property
     def wrong(self) -> Mapping[Term, str]:

@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from http import HTTPStatus
 
@@ -16,7 +16,7 @@ from rolekeeper.model.instance import InstanceState
 from rolekeeper.model.mapping import NO_ROLE, Pin
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice
 from rolekeeper_cli.arguments import Duration
-from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, trimmed
+from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, require_word, trimmed
 from rolekeeper_cli.console.page import Notice, done, page
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
@@ -43,6 +43,7 @@ class Plan:
         notes: sentences about what else happens.
         word: what has to be typed to do it; empty for nothing.
         command: what does the same in a terminal.
+        kind: pin, release, tag or start, and `form` says more of it.
     """
 
     what: str
@@ -52,6 +53,12 @@ class Plan:
     notes: tuple[str | Advice, ...] = ()
     word: str = ""
     command: str = ""
+    kind: str = ""
+    form: Form = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        return self.seen.instance.key.id
 
 
 def planned_edit(deployment: Deployment, id_: str, kind: str, form: Form) -> Plan:
@@ -63,20 +70,18 @@ def planned_edit(deployment: Deployment, id_: str, kind: str, form: Form) -> Pla
     if deployment.elsewhere and kind in _BY_CALLER:
         account = deployment.settings.account
         raise UsageError(f"only the credentials of account {account} can do that to {id_}", _UNTOUCHED)
-    return _PLANS[kind](deployment, seen_now(deployment, instances.key_of(deployment, id_)), form)
+    plan = _PLANS[kind](deployment, seen_now(deployment, instances.key_of(deployment, id_)), form)
+    return replace(plan, kind=kind, form=form)
 
 
 # ---- pins ----
 
 
-def _wish(form: Form) -> Wish:
-    verb = form.get("verb", "")
-    if verb not in _VERBS:
-        raise UsageError(f"{verb!r} is none of {', '.join(_VERBS)}", _UNTOUCHED)
-    role = NO_ROLE if verb == "detach" else trimmed(form, "role")
+def wish(form: Form, verb: str, remedy: str = "name the role, under the role path") -> Wish:
+    """The pin that a form asks for."""
+    role, profile = (NO_ROLE, "") if verb == "detach" else (trimmed(form, "role"), trimmed(form, "instance_profile"))
     if not role:
-        raise UsageError("no role is named", "name the role, under the role path")
-    profile = "" if verb == "detach" else trimmed(form, "instance_profile")
+        raise UsageError("no role is named", remedy)
     return Wish(verb, role, profile, length=length(trimmed(form, "length")), reason=reason_of(form))
 
 
@@ -89,16 +94,19 @@ def length(text: str) -> timedelta | None:
 
 
 def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
-    wish = _wish(form)
-    planned = pins.planned(deployment, seen.instance.key.id, wish)
+    verb = form.get("verb", "")
+    if verb not in _VERBS:
+        raise UsageError(f"{verb!r} is none of {', '.join(_VERBS)}", _UNTOUCHED)
+    wished = wish(form, verb)
+    planned = pins.planned(deployment, seen.instance.key.id, wished)
     carries = planned.carries
     whats = {
-        "attach": f"Attach {wish.role} to",
-        "replace": f"Replace {carries} by {wish.role} on",
+        "attach": f"Attach {wished.role} to",
+        "replace": f"Replace {carries} by {wished.role} on",
         "detach": f"Detach {carries} from",
     }
     keeps = planned.pin.profile_arn == (planned.shown.profile_arn if planned.shown else "")
-    what = f"Keep {carries or 'no role'} on" if keeps else whats[wish.verb]
+    what = f"Keep {carries or 'no role'} on" if keeps else whats[verb]
     former = seen.pin
     replaced = f"It is pinned to {_role(former)} now; that pin ends." if former else ""
     warning = f"{planned.warning.removesuffix('.')}." if planned.warning else ""
@@ -108,8 +116,8 @@ def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
         lambda: _pinned(pins.write(deployment, planned)),
         preview=preview.of_pin(deployment, seen, planned.pin),
         notes=tuple(filter(None, (warning, replaced, pins.outlives(deployment, planned)))),
-        word=DETACH if wish.verb == "detach" and carries else "",
-        command=_pin_command(deployment, seen, wish, length=trimmed(form, "length")),
+        word=DETACH if verb == "detach" and carries else "",
+        command=_pin_command(deployment, seen, wished, length=trimmed(form, "length")),
     )
 
 
@@ -229,16 +237,6 @@ _FIELDS = ("verb", "role", "instance_profile", "length", "reason", "do", "key", 
 _KEPT = 512
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedForm:
-    """A form about an instance, and what it would do."""
-
-    instance: str
-    kind: str
-    form: Form
-    plan: Plan
-
-
 @posted
 def plan(request: Request, form: Form) -> Response:
     """What the edit would do, as a page of its own; an invalid form goes back with what is wrong."""
@@ -251,43 +249,38 @@ def plan(request: Request, form: Form) -> Response:
         raise
     except CommandError as error:
         return _back(request, error, form)
-    one = planned.seen.instance.key.id
-    return keep(request, f"/instance/{one}", PlannedForm(one, kind, form, plan=planned))
+    return keep(request, f"/instance/{planned.id}", planned)
 
 
-def shown(request: Request) -> Response:
-    kept = plan_of(request, PlannedForm)
-    kept.shown, what = True, kept.what
-    return page(request, "instance_plan.html", title=what.plan.what, kept=kept, plan=what.plan, id=what.instance)
+def show(request: Request) -> Response:
+    kept = plan_of(request, Plan)
+    kept.shown, plan = True, kept.what
+    return page(request, "instance_plan.html", title=plan.what, kept=kept, plan=plan, id=plan.id)
 
 
 @posted
 def write(request: Request, form: Form) -> Response:
     """Do it, if it is still what was shown, and go to the instance's page, which shows what happened."""
-    site, plan = request.app.state.site, plan_of(request, PlannedForm)
-    what = plan.what
+    site, kept = request.app.state.site, plan_of(request, Plan)
+    shown = kept.what
 
     def do() -> Outcome:
         # Or another plan is done between the look and the write.
         with site.changing_instances:
-            planned = planned_edit(site.look_at(what.instance), what.instance, what.kind, form=what.form)
-            _require_confirmed(planned, what.plan, form)
+            planned = planned_edit(site.look_at(shown.id), shown.id, shown.kind, form=shown.form)
+            if planned.seen.facts != shown.seen.facts:
+                what = f"{_UNTOUCHED}: the instance is not as it was when this was planned"
+                raise UsageError(what, "look at it again")
+            require_word(form, planned.word)
             notice = planned.do()
         # The fleet looks at it next.
-        site.fleet.row(what.instance)
-        return Outcome(f"/instance/{what.instance}", notice)
+        site.fleet.row(shown.id)
+        return Outcome(f"/instance/{shown.id}", notice)
 
     try:
-        return do_once(request, plan, do)
+        return do_once(request, kept, do)
     except UsageError as error:
-        return _back(request, error, what.form)
-
-
-def _require_confirmed(planned: Plan, shown: Plan, form: Form) -> None:
-    if planned.seen.facts != shown.seen.facts:
-        raise UsageError("nothing was changed: the instance is not as it was when this was planned", "look at it again")
-    if planned.word and trimmed(form, "confirm") != planned.word:
-        raise UsageError(f"{_UNTOUCHED}: the word to type is {planned.word}", f"type {planned.word}, or leave it")
+        return _back(request, error, shown.form)
 
 
 def _back(request: Request, error: CommandError, form: Form) -> Response:
@@ -298,7 +291,7 @@ def _back(request: Request, error: CommandError, form: Form) -> Response:
 
 
 ROUTES = [
-    Route("/instance/{id}/plan/{plan}", shown),
+    Route("/instance/{id}/plan/{plan}", show),
     Route("/instance/{id}/plan/{plan}", write, methods=["POST"]),
     Route("/instance/{id}/{kind}", plan, methods=["POST"]),
 ]

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -11,9 +10,8 @@ from starlette.requests import Request
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.fleet_cache import MOST
-from rolekeeper_cli.console.forms import number
-from rolekeeper_cli.console.jobs import followed, look, query_of
-from rolekeeper_cli.console.page import contains, paged, query
+from rolekeeper_cli.console.jobs import followed, look
+from rolekeeper_cli.console.page import Asked, contains, listed, query
 from rolekeeper_cli.uses.fleet import profile_name, withheld
 from rolekeeper_cli.uses.launchers import ORIGINS, everywhere
 from rolekeeper_cli.uses.launches import Forecast, Verdict
@@ -46,11 +44,10 @@ def _shown(request: Request) -> dict[str, Any]:
     values = look(request, "launches", _look).values()
     found = sorted((each for each in values["found"] if isinstance(each, Forecast)), key=lambda each: each.urgency)
     rest = values["found"][len(found) :]
-    verdict, text, beside = (request.query_params.get(name, "").strip() for name in ("verdict", "text", "beside"))
-    known = [each for each in found if beside or not each.is_beside]
-    listed = [each for each in known if verdict in ("", each.verdict) and _holds(each, text)]
-    wanted = number(request.query_params, "page") or 1
-    view = paged(listed, wanted, lambda page: f"?{query_of(request, page=page)}#launches")
+    asked = Asked.of(request)
+    known = [each for each in found if asked["beside"] or not each.is_beside]
+    wanted = [each for each in known if asked["verdict"] in ("", each.verdict) and _holds(each, asked["text"])]
+    view = listed(request, wanted, "#launches")
     return values | {
         "title": "Launches",
         "rest": rest[0] if rest else {"unseen": [], "withheld": "", "cut": False},
@@ -59,11 +56,7 @@ def _shown(request: Request) -> dict[str, Any]:
         "verdicts": VERDICTS,
         "counts": Counter(each.verdict for each in known),
         "total": len(known),
-        "beside": beside,
         "hidden": len(found) - len(known),
-        "chosen": verdict,
-        "text": text,
-        "query": partial(query_of, request),
     }
 
 

@@ -17,11 +17,22 @@ from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.fleet_cache import OPEN
-from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, several, trimmed
-from rolekeeper_cli.console.jobs import Job, listed, query_of
-from rolekeeper_cli.console.page import Notice, done, live, see_other
+from rolekeeper_cli.console.forms import (
+    Form,
+    Outcome,
+    do_once,
+    keep,
+    plan_of,
+    posted,
+    reason_of,
+    require_word,
+    several,
+    trimmed,
+)
+from rolekeeper_cli.console.jobs import Job
+from rolekeeper_cli.console.page import Notice, done, listed, live, query_of, see_other
 from rolekeeper_cli.console.pages.fleet import Query
-from rolekeeper_cli.console.pages.instance_edits import DETACH, length
+from rolekeeper_cli.console.pages.instance_edits import DETACH, length, wish
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import many
 from rolekeeper_cli.uses.many import RELEASE, Act, Plan, Result, Tagging
@@ -76,11 +87,8 @@ def _chosen(request: Request, form: Form) -> dict[str, Target | None]:
 def _act(form: Form, now: datetime) -> Act:
     match form.get("act"):
         case "pin":
-            role = trimmed(form, "role")
-            if not role:
-                raise UsageError("no role is named", f"name the role, under the role path, or {NO_ROLE}")
-            verb = "detach" if role == NO_ROLE else "replace"
-            return Wish(verb, role, length=length(trimmed(form, "length")), reason=reason_of(form))
+            verb = "detach" if trimmed(form, "role") == NO_ROLE else "replace"
+            return wish(form, verb, f"name the role, under the role path, or {NO_ROLE}")
         case "release":
             return Wish(RELEASE, "", reason=reason_of(form))
         case "ignore":
@@ -153,7 +161,7 @@ def shown(request: Request) -> dict[str, Any]:
         "job": job,
         "results": results,
         "counted": Counter(each.word for each in results.values()),
-        "listed": listed(request, rows),
+        "listed": listed(request, rows, "#instances"),
         "word": _word(found) if found else "",
         "path": f"/fleet/many/plan/{request.path_params['plan']}",
     }
@@ -174,8 +182,7 @@ def write(request: Request, form: Form) -> Response:
         found = batch.plan
         if not (found and found.planned):
             raise UsageError("nothing was changed: there is nothing to do", "choose other instances")
-        if (word := _word(found)) and trimmed(form, "confirm") != word:
-            raise UsageError(f"nothing was changed: the word to type is {word}", f"type {word}, or leave it")
+        require_word(form, _word(found))
 
         def work(deployment: DoctorDeployment) -> Iterator[Result]:
             yield from many.carry_out(deployment, found.act, found.planned, turn=site.changing_instances)

@@ -12,12 +12,10 @@ from starlette.routing import Route
 
 from rolekeeper.instances.decide import Standing
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper_cli.console.page import contains, live, page, query, unless_seen, version_of
+from rolekeeper_cli.console.page import Asked, Sort, contains, live, page, query_of, version_of
 from rolekeeper_cli.console.page import key_of as key_in
-from rolekeeper_cli.console.sorting import Sort
-from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import mappings
 from rolekeeper_cli.uses.fleet import published_there
@@ -62,20 +60,11 @@ def one(request: Request) -> Response:
         return page(request, "mapping.html", **_about(request))
     except CommandError:
         key = key_of(request.query_params)
-        if left := _left(request.app.state.site.look(), key):
+        deployment = request.app.state.site.look()
+        left = deployment.app.revisions.read(key).published
+        if left and not left.deleted and deployment.app.table.get_row(key) is None:
             return page(request, "mapping_left.html", title=str(key), key=key, left=left)
         raise
-
-
-def one_part(request: Request) -> Response:
-    """What an open page asks for: 204 while nothing is new."""
-    values = _about(request)
-    return unless_seen(request, values["version"]) or page(request, "mapping.html", part="part", **values)
-
-
-def _left(deployment: Deployment, key: MappingKey) -> PublishedMapping | None:
-    stored = deployment.app.revisions.read(key).published
-    return stored if stored and not stored.deleted and deployment.app.table.get_row(key) is None else None
 
 
 def _about(request: Request) -> dict[str, Any]:
@@ -101,25 +90,24 @@ def _about(request: Request) -> dict[str, Any]:
 def _shown(request: Request) -> dict[str, Any]:
     """All mappings, those of one status, or those with a text in them."""
     everything, shared = _rows(request), _overlaps(request)
-    status, text = (request.query_params.get(name, "").strip() for name in ("status", "text"))
-    sort = Sort.read(request.query_params.get("sort", ""), _KEYS)
+    asked = Asked.of(request)
+    status, text, sort = asked["status"], asked["text"], Sort.read(asked["sort"], _KEYS)
     found = [
         each
         for each in everything
         if status in ("", status_of(each))
         and contains(text, each["mapping"], each["by"], *map(str, each["columns"].values()))
     ]
-    asked, counts = {"status": status, "text": text, "sort": str(sort)}, Counter(map(status_of, everything))
+    counts = Counter(map(status_of, everything))
     return {
         "title": "Mappings",
         "mappings": sort.ordered(sorted(found, key=_place), _KEYS),
-        "asked": asked,
         "sort": sort,
-        "address": lambda column: f"/mappings?{query({**asked, 'sort': column})}",
+        "address": lambda column: f"/mappings?{query_of(request, sort=column)}",
         "statuses": [(each, counts[each]) for each in _ORDER if counts[each]],
         "total": len(everything),
         "overlaps": shared,
-        "version": version_of([asked, found, counts, shared]),
+        "version": version_of([status, text, str(sort), found, counts, shared]),
     }
 
 
@@ -196,6 +184,7 @@ def _overlaps(request: Request, key: MappingKey | None = None) -> list[Overlap] 
 ROUTES = [
     *live("/mappings", _shown, "mappings.html"),
     *live("/mappings/overlaps", _shared, "mapping_overlaps.html"),
+    # Before the page that is live: of a mapping without a row there may be something left.
     Route("/mapping", one),
-    Route("/mapping/part", one_part),
+    *live("/mapping", _about, "mapping.html"),
 ]

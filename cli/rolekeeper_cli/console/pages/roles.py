@@ -15,17 +15,21 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.fleet_cache import FleetRow
-from rolekeeper_cli.console.jobs import Job, followed, listed, look, query_of
-from rolekeeper_cli.console.page import contains
-from rolekeeper_cli.console.sorting import Sort
+from rolekeeper_cli.console.jobs import Job, followed, look
+from rolekeeper_cli.console.page import Asked, Sort, contains, listed, query_of
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import access
 from rolekeeper_cli.uses import roles as views
 from rolekeeper_cli.uses.roles import DAYS
 from rolekeeper_cli.uses.targets import Places
 
-# What `?only=` shows, and which roles that are.
-FILTERS = {"broad": "broad", "unused": "unused", "mapped": "given by a mapping", "carried": "carried"}
+# What `?only=` shows, what those are called, and the member that says which roles they are.
+FILTERS = {
+    "broad": ("broad", "broad"),
+    "unused": ("unused", "unused"),
+    "mapped": ("given by a mapping", "mappings"),
+    "carried": ("carried", "instances"),
+}
 _COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "role": lambda each: each["role"],
     "account": lambda each: each["account"],
@@ -36,6 +40,7 @@ _COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
 }
 
 
+_ASKS = "last-accessed"
 _UNKNOWN: Mapping[str, Any] = {"access": None, "in_short": "", "policies": {}, "trust": ""}
 
 # ---- what is asked of AWS ----
@@ -44,10 +49,6 @@ _UNKNOWN: Mapping[str, Any] = {"access": None, "in_short": "", "policies": {}, "
 def _all(request: Request) -> Job:
     """The list, without reports of last use."""
     return look(request, "roles", partial(_look, ask_last_accessed=False))
-
-
-def _asks(request: Request) -> bool:
-    return request.query_params.get("ask") == "last-accessed"
 
 
 def _look(deployment: DoctorDeployment, *, ask_last_accessed: bool) -> Iterator[Mapping[str, Any]]:
@@ -86,39 +87,34 @@ def _keys(deployment: DoctorDeployment) -> Mapping[str, MappingKey]:
 
 def _list(request: Request) -> dict[str, Any]:
     """All of them; with `?ask=last-accessed`, with IAM's reports of last use."""
-    asks = _asks(request)
+    asked = Asked.of(request)
+    asks, only, account = asked["ask"] == _ASKS, asked["only"], asked["account"]
     job = look(request, "roles last-accessed", partial(_look, ask_last_accessed=True)) if asks else _all(request)
     values = job.values()
     found = values["first"]
-    asked = request.query_params
-    only, text, account = (asked.get(each, "").strip() for each in ("only", "text", "account"))
     of_account = [each for each in found["roles"] if account in ("", each["account"])] if found else []
-    roles = [each for each in of_account if _has(each, text)]
-    sort = Sort.read(asked.get("sort", ""), _COLUMNS)
+    roles = [each for each in of_account if _has(each, asked["text"])]
+    sort = Sort.read(asked["sort"], _COLUMNS)
     options = [*([] if asks else ["--no-last-accessed"]), *(["--unused"] if only == "unused" else [])]
     return values | {
         "title": "Roles",
         "asks": asks,
-        "filters": {name: (words, sum(_is(name, each) for each in roles)) for name, words in FILTERS.items()},
+        "filters": {name: (words, sum(_is(name, each) for each in roles)) for name, (words, _) in FILTERS.items()},
         "total": len(roles),
         "days": DAYS,
         "found": found,
         "listed": sort.ordered([each for each in roles if _is(only, each)], _COLUMNS),
         "sort": sort,
         "sorted_by": lambda text: f"/roles?{query_of(request, sort=text)}",
-        "only": only,
-        "text": text,
-        "account": account,
-        "query": partial(query_of, request),
         "command": shlex.join(["rolekeeper", "roles", *options, *(["--target", account] if account else [])]),
     }
 
 
 def _one(request: Request) -> dict[str, Any]:
     """One role, and what it doesn't use, if that is asked for; of another account's role IAM isn't asked."""
-    name, account = request.path_params["name"], request.query_params.get("account", "")
-    job, uses = _all(request), None
-    if _asks(request) and not account:
+    name, asked = request.path_params["name"], Asked.of(request)
+    job, uses, account = _all(request), None, asked["account"]
+    if asked["ask"] == _ASKS and not account:
         uses = look(request, f"role {name}", partial(_uses, name))
     values = (uses or job).values()
     of_all = job.values()
@@ -127,7 +123,7 @@ def _one(request: Request) -> dict[str, Any]:
     if found and shown is None:
         where = f" in account {account}" if account else ""
         raise CommandError(f"there is no role {name} under {found['path']}{where}", advice("see: ", Remedy(Kind.ROLES)))
-    instances = listed(request, (shown and shown["instances"]) or ())
+    instances = listed(request, (shown and shown["instances"]) or (), "#instances")
     return values | {
         "title": name,
         "role_name": name,
@@ -139,7 +135,6 @@ def _one(request: Request) -> dict[str, Any]:
         "role": shown,
         "instances": instances,
         "rows": _rows(request, instances["rows"]),
-        "query": partial(query_of, request),
     }
 
 
@@ -160,14 +155,7 @@ def _has(role: Mapping[str, Any], text: str) -> bool:
 
 
 def _is(only: str, role: Mapping[str, Any]) -> bool:
-    match only:
-        case "broad" | "unused":
-            return bool(role[only])
-        case "mapped":
-            return bool(role["mappings"])
-        case "carried":
-            return bool(role["instances"])
-    return True
+    return only not in FILTERS or bool(role[FILTERS[only][1]])
 
 
 ROUTES = [*followed("/roles", _list, "roles.html"), *followed("/role/{name}", _one, "role.html")]

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -55,13 +56,10 @@ SWITCHES = {
 }
 
 
-def settings(request: Request) -> Response:
-    return page(request, "settings.html", title="Settings", set=control.settings(request.app.state.site.look()))
-
-
-def history(request: Request) -> Response:
-    """The newest switches, for a page that was shown before the last one was reported."""
-    return page(request, "settings.html", part="part", set=control.settings(request.app.state.site.look()))
+def settings(request: Request, part: str = "") -> Response:
+    """The page; its part is the newest switches, for one that was shown before the last of them was reported."""
+    found = control.settings(request.app.state.site.look())
+    return page(request, "settings.html", part=part, title="Settings", set=found)
 
 
 def planned(request: Request) -> Response:
@@ -111,7 +109,7 @@ def _expected(request: Request, name: str, switch: Switch) -> dict[str, Any]:
 
 ROUTES = [
     Route("/settings", settings),
-    Route("/settings/history", history),
+    Route("/settings/history", partial(settings, part="part")),
     Route("/settings/switch", planned, methods=["GET"]),
     Route("/settings/switch", switched, methods=["POST"]),
     Route("/settings/expected", expected),

@@ -8,19 +8,13 @@ from starlette.routing import Route
 
 from rolekeeper_cli.console.addresses import is_local
 from rolekeeper_cli.console.page import page
-from rolekeeper_cli.deployment import Deployment
 
 
 def share(request: Request) -> Response:
     asked = request.query_params.get("path", "")
     path = asked if is_local(asked) else "/"
     site = request.app.state.site
-    values = {"path": path, "command": _command(site.deployment, path), "lasting": site.lasting}
-    return page(request, "share.html", title="Share this page", **values)
-
-
-def _command(deployment: Deployment, path: str) -> str:
-    profile = deployment.session.profile_name
+    deployment, profile = site.deployment, site.deployment.session.profile_name
     options = {
         "--profile": "" if profile == "default" else profile,
         "--region": deployment.session.region_name,
@@ -29,7 +23,8 @@ def _command(deployment: Deployment, path: str) -> str:
         "--open": path,
     }
     given = [word for option, value in options.items() if value for word in (option, value)]
-    return shlex.join(["rolekeeper", "console", *given])
+    command = shlex.join(["rolekeeper", "console", *given])
+    return page(request, "share.html", title="Share this page", path=path, command=command, lasting=site.lasting)
 
 
 ROUTES = [Route("/share", share)]

@@ -3,14 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 
-from rolekeeper_cli.console.forms import number
-from rolekeeper_cli.console.jobs import query_of
-from rolekeeper_cli.console.page import contains, live, paged, query, version_of
+from rolekeeper_cli.console.page import Asked, contains, listed, live, query, version_of
 from rolekeeper_cli.uses import targets as views
 
 type Document = Mapping[str, Any]
@@ -88,29 +85,26 @@ def _row(account: str, of_region: Mapping[str, Document]) -> Account:
 def _shown(request: Request) -> dict[str, Any]:
     """All targets, those of one state, or those with a text in them; a deployment alone has a list only."""
     everything: Sequence[Document] = request.app.state.site.targets()
-    state, text, view = (request.query_params.get(name, "").strip() for name in ("state", "text", "view"))
-    found = [each for each in everything if state in ("", each["state"]) and _holds(each, text)]
-    as_list = view == "list" or len(everything) == 1
-    listed = sorted(
+    asked = Asked.of(request)
+    found = [each for each in everything if asked["state"] in ("", each["state"]) and _holds(each, asked["text"])]
+    as_list = asked["view"] == "list" or len(everything) == 1
+    targets = sorted(
         found if as_list else (each for each in found if each["reason"]), key=lambda each: _RANKS[each["state"]]
     )
-    rows: Sequence[Any] = listed if as_list else accounts(found)
+    rows: Sequence[Any] = targets if as_list else accounts(found)
     return {
         "title": "Targets",
-        "view": paged(rows, number(request.query_params, "page") or 1, lambda page: f"?{query_of(request, page=page)}"),
+        "view": listed(request, rows),
         "as_list": as_list,
-        "targets": listed,
+        "targets": targets,
         "regions": sorted({each["region"] for each in found}),
         "found": len(found),
-        "chosen": state,
-        "text": text,
         "counts": Counter(each["state"] for each in everything),
         "total": len(everything),
         "accounts": len({each["account"] for each in everything}),
         "states": STATES,
         "has_units": any(each["unit"] for each in everything),
-        "version": version_of([state, text, view, found]),
-        "query": partial(query_of, request),
+        "version": version_of([asked["state"], asked["text"], asked["view"], found]),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper_cli.console.pages.instance_story import Part, answer, grouped, lane
+from rolekeeper_cli.console.pages.instance import Part, answer, grouped, lane
 from rolekeeper_cli.uses.history import Span
 from rolekeeper_cli.uses.uptake import Delivery, Held, Use
 

@@ -1,6 +1,6 @@
 """A list is sorted by what its address says."""
 
-from rolekeeper_cli.console.sorting import Sort
+from rolekeeper_cli.console.page import Sort
 
 COLUMNS = {"name": lambda row: row[0], "size": lambda row: row[1]}
 ROWS = [("b", 1), ("a", 2), ("c", 1)]

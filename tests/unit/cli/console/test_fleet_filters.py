@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rolekeeper_cli.console.fleet_query import Term, distinct, read, written
+from rolekeeper_cli.console.pages.fleet import Term, distinct, terms_of
 
 TERMS = st.builds(Term, st.sampled_from(["", "status", "tag", "reason"]), st.text())
 
@@ -28,28 +28,29 @@ TERMS = st.builds(Term, st.sampled_from(["", "status", "tag", "reason"]), st.tex
     ],
 )
 def test_words_and_filters_are_read(text: str, terms: list[tuple[str, str]]) -> None:
-    assert read(text) == tuple(Term(*each) for each in terms)
+    assert terms_of(text) == tuple(Term(*each) for each in terms)
 
 
 @given(st.lists(TERMS, max_size=8))
 @example([Term("tag", '"'), Term("", ":"), Term("tag", "\\"), Term("tag", " ")])
 def test_what_is_written_reads_as_the_same(terms: list[Term]) -> None:
-    assert read(written(terms)) == distinct(terms)
+    assert terms_of(" ".join(map(str, terms))) == distinct(terms)
 
 
 @given(st.text(st.sampled_from('a:"\\ \n\t=') | st.characters()))
 def test_any_text_is_read_and_once_written_stays_as_it_is(text: str) -> None:
-    terms = read(text)
-    assert read(written(terms)) == terms
+    terms = terms_of(text)
+    assert terms_of(" ".join(map(str, terms))) == terms
 
 
 def test_a_simple_value_is_written_without_quotes() -> None:
     assert (
-        written([Term("tag", "app=web"), Term("", "web-1"), Term("reason", "a b")]) == 'tag:app=web web-1 reason:"a b"'
+        " ".join(map(str, [Term("tag", "app=web"), Term("", "web-1"), Term("reason", "a b")]))
+        == 'tag:app=web web-1 reason:"a b"'
     )
 
 
 def test_a_text_without_end_is_read_at_once() -> None:
-    assert len(read("a:b " * 100_000)) == 1
-    assert len(read(" ".join(map(str, range(100_000))))) == 50
-    assert len(read('"' * 100_001)) == 1
+    assert len(terms_of("a:b " * 100_000)) == 1
+    assert len(terms_of(" ".join(map(str, range(100_000))))) == 50
+    assert len(terms_of('"' * 100_001)) == 1
