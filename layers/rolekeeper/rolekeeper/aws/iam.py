@@ -1,12 +1,14 @@
 """IAM as the checks need it: roles, what their policies say, instance profiles. Errors come classified."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws.errors import NotFoundError, classified
+from rolekeeper.aws.errors import AwsRefusalError, NotFoundError, classified
 
 if TYPE_CHECKING:
     from types_boto3_iam.client import IAMClient
@@ -14,6 +16,12 @@ if TYPE_CHECKING:
 type Document = Mapping[str, Any]
 
 _GONE = "NoSuchEntity"
+# Roles in a page of the list of all, where IAM gives up to 1,000: one with the largest policies has some 40 KB, and a
+# page has to come within the SDK's timeout, and into a function's memory.
+PAGE = 200
+# What a role of the list has to say: none of it is required (botocore's model of IAM, "RoleDetail").
+_WHOLE = {"RoleName", "Arn", "Path", "CreateDate", "AssumeRolePolicyDocument"}
+_WHOLE |= {"RolePolicyList", "AttachedManagedPolicies", "InstanceProfileList"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +77,7 @@ class Iam:
     def get_role(self, name: str) -> Role | None:
         """A role by name, wherever its path."""
         with suppress(NotFoundError), classified("iam:GetRole", self.arn("role", "/", name)):
-            role = self.client.get_role(RoleName=name)["Role"]
-            return Role(
-                role["RoleName"],
-                role["Arn"],
-                role["Path"],
-                trust=_document(role.get("AssumeRolePolicyDocument")),
-                boundary_arn=role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
-                created=role["CreateDate"],
-                last_used=role.get("RoleLastUsed", {}).get("LastUsedDate"),
-                tags={each["Key"]: each["Value"] for each in role.get("Tags", ())},
-            )
+            return _role(self.client.get_role(RoleName=name)["Role"])
         return None
 
     def policies(self, role: Role) -> Policies:
@@ -87,29 +85,29 @@ class Iam:
         with classified("iam:ListAttachedRolePolicies", role.arn, _GONE):
             pages = self.client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
             attached = [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]
+        with classified("iam:ListRolePolicies", role.arn, _GONE):
+            listed = self.client.get_paginator("list_role_policies").paginate(RoleName=role.name)
+            names = [name for page in listed for name in page["PolicyNames"]]
+        with classified("iam:GetRolePolicy", role.arn, _GONE):
+            inline = [self.client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names]
+        return self._policies(role, inline, attached)
+
+    def _policies(self, role: Role, inline: Iterable[Any], attached: Iterable[str]) -> Policies:
+        """A role's policies, with the documents of the managed ones."""
         for arn in {*attached, role.boundary_arn} - {*self.managed, ""}:
             with classified("iam:GetPolicy", arn, _GONE):
                 version = self.client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
             with classified("iam:GetPolicyVersion", arn, _GONE):
                 answer = self.client.get_policy_version(PolicyArn=arn, VersionId=version)
             self.managed[arn] = _document(answer["PolicyVersion"]["Document"])
-        with classified("iam:ListRolePolicies", role.arn, _GONE):
-            listed = self.client.get_paginator("list_role_policies").paginate(RoleName=role.name)
-            names = [name for page in listed for name in page["PolicyNames"]]
-        with classified("iam:GetRolePolicy", role.arn, _GONE):
-            inline = [self.client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names]
-        documents = (*(_document(each["PolicyDocument"]) for each in inline), *(self.managed[arn] for arn in attached))
-        return Policies(documents, self.managed.get(role.boundary_arn), (*names, *attached))
+        named = {each["PolicyName"]: _document(each["PolicyDocument"]) for each in inline}
+        documents = (*named.values(), *(self.managed[arn] for arn in attached))
+        return Policies(documents, self.managed.get(role.boundary_arn), (*named, *attached))
 
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
         """An instance profile by name, wherever its path."""
         with suppress(NotFoundError), classified("iam:GetInstanceProfile", self.arn("instance-profile", "/", name)):
-            profile = self.client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
-            # A profile holds at most one role (AWS_FACTS.md "IAM").
-            role_arn, role_name = next(((each["Arn"], each["RoleName"]) for each in profile["Roles"]), ("", ""))
-            return InstanceProfile(
-                profile["Arn"], profile["Path"], role_arn, role_name=role_name, id=profile["InstanceProfileId"]
-            )
+            return _profile(self.client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"])
         return None
 
     def create_profile(self, name: str, path: str) -> str:
@@ -125,6 +123,67 @@ class Iam:
         arn = self.arn("instance-profile", path, profile)
         with classified("iam:AddRoleToInstanceProfile", arn, "LimitExceeded", _GONE):
             self.client.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=role)
+
+
+@dataclass(frozen=True)
+class ListedIam(Iam):
+    """The roles under a path, as one list of all roles has them: many in few calls. It changes nothing.
+
+    It knows only what `read` has found, with their policies and the profiles that hold them. Anything else, and what is
+    wrong with one, is to be asked for singly: the list may be cut, and older, and doesn't say what no role is in.
+    """
+
+    path: str = "/"
+    roles: dict[str, Any] = field(default_factory=dict)
+    profiles: dict[str, InstanceProfile] = field(default_factory=dict)
+
+    @cached_property
+    def _pages(self) -> Iterator[Any]:
+        # It ends with the first refusal.
+        pages = self.client.get_paginator("get_account_authorization_details")
+        return iter(pages.paginate(Filter=["Role"], PaginationConfig={"PageSize": PAGE}))
+
+    def read(self, names: AbstractSet[str], pages: int) -> None:
+        """Read on until these roles are found, at most so many pages. Once IAM refused a page it isn't asked again."""
+        with suppress(AwsRefusalError), classified("iam:GetAccountAuthorizationDetails", "*"):
+            for _ in range(pages):
+                if names <= self.roles.keys():
+                    return
+                for role in next(self._pages, {}).get("RoleDetailList", ()):
+                    if role.keys() >= _WHOLE and role["Path"].startswith(self.path):
+                        self.roles[role["RoleName"]] = role
+                        held = {each["InstanceProfileName"]: _profile(each) for each in role["InstanceProfileList"]}
+                        self.profiles.update(held)
+
+    def get_role(self, name: str) -> Role | None:
+        return _role(self.roles[name]) if name in self.roles else None
+
+    def policies(self, role: Role) -> Policies:
+        listed = self.roles[role.name]
+        attached = [each["PolicyArn"] for each in listed["AttachedManagedPolicies"]]
+        return self._policies(role, listed["RolePolicyList"], attached)
+
+    def get_instance_profile(self, name: str) -> InstanceProfile | None:
+        return self.profiles.get(name)
+
+
+def _role(role: Any) -> Role:
+    return Role(
+        role["RoleName"],
+        role["Arn"],
+        role["Path"],
+        trust=_document(role.get("AssumeRolePolicyDocument")),
+        boundary_arn=role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
+        created=role["CreateDate"],
+        last_used=role.get("RoleLastUsed", {}).get("LastUsedDate"),
+        tags={each["Key"]: each["Value"] for each in role.get("Tags", ())},
+    )
+
+
+def _profile(profile: Any) -> InstanceProfile:
+    # A profile holds at most one role (AWS_FACTS.md "IAM").
+    arn, name = next(((each["Arn"], each["RoleName"]) for each in profile["Roles"]), ("", ""))
+    return InstanceProfile(profile["Arn"], profile["Path"], arn, role_name=name, id=profile["InstanceProfileId"])
 
 
 def _document(policy: Any) -> Document:

@@ -1,13 +1,15 @@
 """Whether a mapping's role can be given: under the role path, not broad, trusting EC2, and held by its profile."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from typing import Literal
 
 from rolekeeper.aws import Each
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError
-from rolekeeper.aws.iam import Document, Role
+from rolekeeper.aws.iam import Document, ListedIam, Role
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Problem
 from rolekeeper.permissions.policies import (
@@ -27,6 +29,10 @@ WORDS = 300
 NAMED, REASONS = 5, 5
 # Roles of one account: how many calls IAM takes a second isn't documented, and others call it too.
 ASKED_AT_ONCE = 4
+# From so many roles on the list of all is read: singly that is four calls for each.
+MANY = 25
+# For so many roles one page of it may be read: it takes about as long as asking for them singly.
+ROLES_A_PAGE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,7 @@ class Roles:
             keys: set[MappingKey] = set()
             for spec in share:
                 try:
+                    self._check_listed(spec)
                     self.check(spec)
                 except AwsRefusalError as error:
                     self._known[_asked(spec)] = error
@@ -80,9 +87,36 @@ class Roles:
         by_role: dict[str, list[MappingSpec]] = {}
         for spec in specs:
             by_role.setdefault(spec.role, []).append(spec)
+        if (
+            len(
+                names := {
+                    each.role
+                    for each in chain(*by_role.values())
+                    if each.role != NO_ROLE and _asked(each) not in self._known
+                }
+            )
+            >= MANY
+        ):
+            self._list.read(names, len(names) // ROLES_A_PAGE)
         roles = list(by_role.values())
         shares = [list(chain.from_iterable(roles[number::ASKED_AT_ONCE])) for number in range(ASKED_AT_ONCE)]
         return set().union(*each(refused, list(filter(None, shares))))
+
+    @cached_property
+    def _list(self) -> ListedIam:
+        return ListedIam(**vars(self.policies.iam), path=self.settings.role_path)
+
+    @cached_property
+    def _listed(self) -> "Roles":
+        return Roles(PolicyReader(self._list), self.settings)
+
+    def _check_listed(self, spec: MappingSpec) -> None:
+        """Take from the list that all is well with a role; anything else is only known by asking about it."""
+        if spec.role in self._list.roles and _asked(spec) not in self._known:
+            with suppress(AwsRefusalError):
+                check = self._listed.check(spec)
+                if not (check.problem or check.missing):
+                    self._known[_asked(spec)] = check
 
     def recall(self, spec: MappingSpec, check: RoleCheck) -> None:
         """Answer as another invocation found."""
