@@ -1,6 +1,6 @@
 """IAM as the checks need it: roles, what their policies say, instance profiles. Errors come classified."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,9 +19,6 @@ _GONE = "NoSuchEntity"
 # Roles in a page of the list of all, where IAM gives up to 1,000: one with the largest policies has some 40 KB, and a
 # page has to come within the SDK's timeout, and into a function's memory.
 PAGE = 200
-# What a role of the list has to say: none of it is required (botocore's model of IAM, "RoleDetail").
-_WHOLE = {"RoleName", "Arn", "Path", "CreateDate", "AssumeRolePolicyDocument"}
-_WHOLE |= {"RolePolicyList", "AttachedManagedPolicies", "InstanceProfileList"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +86,26 @@ class Iam:
             listed = self.client.get_paginator("list_role_policies").paginate(RoleName=role.name)
             names = [name for page in listed for name in page["PolicyNames"]]
         with classified("iam:GetRolePolicy", role.arn, _GONE):
-            inline = [self.client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names]
+            answers = {name: self.client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names}
+        inline = {name: _document(answer["PolicyDocument"]) for name, answer in answers.items()}
         return self._policies(role, inline, attached)
 
-    def _policies(self, role: Role, inline: Iterable[Any], attached: Iterable[str]) -> Policies:
-        """A role's policies, with the documents of the managed ones."""
+    def _policies(self, role: Role, inline: Mapping[str, Document], attached: Sequence[str]) -> Policies:
         for arn in {*attached, role.boundary_arn} - {*self.managed, ""}:
             with classified("iam:GetPolicy", arn, _GONE):
                 version = self.client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
             with classified("iam:GetPolicyVersion", arn, _GONE):
                 answer = self.client.get_policy_version(PolicyArn=arn, VersionId=version)
             self.managed[arn] = _document(answer["PolicyVersion"]["Document"])
-        named = {each["PolicyName"]: _document(each["PolicyDocument"]) for each in inline}
-        documents = (*named.values(), *(self.managed[arn] for arn in attached))
-        return Policies(documents, self.managed.get(role.boundary_arn), (*named, *attached))
+        documents = (*inline.values(), *(self.managed[arn] for arn in attached))
+        return Policies(documents, self.managed.get(role.boundary_arn), (*inline, *attached))
+
+    def role_details(self) -> Iterator[list[Any]]:
+        """All roles of the account in pages, each with its policies and the profiles that hold it."""
+        with classified("iam:GetAccountAuthorizationDetails", "*"):
+            details = self.client.get_paginator("get_account_authorization_details")
+            for page in details.paginate(Filter=["Role"], PaginationConfig={"PageSize": PAGE}):
+                yield page["RoleDetailList"]
 
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
         """An instance profile by name, wherever its path."""
@@ -127,44 +130,50 @@ class Iam:
 
 @dataclass(frozen=True)
 class ListedIam(Iam):
-    """The roles under a path, as one list of all roles has them: many in few calls. It changes nothing.
+    """The roles under a path as the list of all roles has them, many in few calls; only for reading.
 
-    It knows only what `read` has found, with their policies and the profiles that hold them. Anything else, and what is
-    wrong with one, is to be asked for singly: the list may be cut, and older, and doesn't say what no role is in.
+    It knows what `read` has found: roles, their policies, and the profiles that hold them. Of anything else it says
+    that it isn't there, and so of what the list was cut before, or came too late into.
     """
 
     path: str = "/"
-    roles: dict[str, Any] = field(default_factory=dict)
-    profiles: dict[str, InstanceProfile] = field(default_factory=dict)
+    roles: dict[str, Role] = field(default_factory=dict)
+    _policies_of: dict[str, tuple[Mapping[str, Document], Sequence[str]]] = field(default_factory=dict)
+    _profiles: dict[str, InstanceProfile] = field(default_factory=dict)
 
     @cached_property
-    def _pages(self) -> Iterator[Any]:
-        # It ends with the first refusal.
-        pages = self.client.get_paginator("get_account_authorization_details")
-        return iter(pages.paginate(Filter=["Role"], PaginationConfig={"PageSize": PAGE}))
+    def _pages(self) -> Iterator[list[Any]]:
+        return self.role_details()
 
     def read(self, names: AbstractSet[str], pages: int) -> None:
-        """Read on until these roles are found, at most so many pages. Once IAM refused a page it isn't asked again."""
-        with suppress(AwsRefusalError), classified("iam:GetAccountAuthorizationDetails", "*"):
+        """Read on until these roles are found, at most so many pages. IAM isn't asked again after it refused one."""
+        with suppress(AwsRefusalError):  # which ends the generator
             for _ in range(pages):
                 if names <= self.roles.keys():
                     return
-                for role in next(self._pages, {}).get("RoleDetailList", ()):
-                    if role.keys() >= _WHOLE and role["Path"].startswith(self.path):
-                        self.roles[role["RoleName"]] = role
-                        held = {each["InstanceProfileName"]: _profile(each) for each in role["InstanceProfileList"]}
-                        self.profiles.update(held)
+                for detail in next(self._pages, ()):
+                    # No member is required (botocore's model of IAM, "RoleDetail").
+                    with suppress(KeyError):
+                        self._keep(detail)
+
+    def _keep(self, detail: Any) -> None:
+        role = _role(detail)
+        if not role.path.startswith(self.path):
+            return
+        inline = {each["PolicyName"]: _document(each["PolicyDocument"]) for each in detail["RolePolicyList"]}
+        attached = [each["PolicyArn"] for each in detail["AttachedManagedPolicies"]]
+        self._profiles.update({each["InstanceProfileName"]: _profile(each) for each in detail["InstanceProfileList"]})
+        self._policies_of[role.name] = inline, attached
+        self.roles[role.name] = role
 
     def get_role(self, name: str) -> Role | None:
-        return _role(self.roles[name]) if name in self.roles else None
+        return self.roles.get(name)
 
     def policies(self, role: Role) -> Policies:
-        listed = self.roles[role.name]
-        attached = [each["PolicyArn"] for each in listed["AttachedManagedPolicies"]]
-        return self._policies(role, listed["RolePolicyList"], attached)
+        return self._policies(role, *self._policies_of[role.name])
 
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
-        return self.profiles.get(name)
+        return self._profiles.get(name)
 
 
 def _role(role: Any) -> Role:
