@@ -290,7 +290,7 @@ def test_a_role_made_broad_is_suspended_by_the_next_sweep_also_from_the_list(wor
     world.clients["iam"].inline["role-3"] = policy(allow("*"))
     assert sweep(desk).published == COUNT
     assert world.calls[LIST] == 1
-    assert desk.shows("app=w3")[0] == "Suspended"
+    assert desk.shows("app=w3")[0] == "Rejected"
     assert desk.in_effect("app=w3").suspended_because
 
 
