@@ -29,10 +29,9 @@ WORDS = 300
 NAMED, REASONS = 5, 5
 # Roles of one account: how many calls IAM takes a second isn't documented, and others call it too.
 ASKED_AT_ONCE = 4
-# From so many roles on the list of all is read: singly that is four calls for each.
-MANY = 25
-# For so many roles one page of it may be read: it takes about as long as asking for them singly.
-ROLES_A_PAGE = 10
+# From so many roles on IAM's list of all is read: singly each is four calls or more. A page of it is read for so many
+# roles at most, so that it spares calls among thousands of others too.
+MANY, ROLES_A_PAGE = 25, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +86,17 @@ class Roles:
         by_role: dict[str, list[MappingSpec]] = {}
         for spec in specs:
             by_role.setdefault(spec.role, []).append(spec)
-        if (
-            len(
-                names := {
-                    each.role
-                    for each in chain(*by_role.values())
-                    if each.role != NO_ROLE and _asked(each) not in self._known
-                }
-            )
-            >= MANY
-        ):
-            self._list.read(names, len(names) // ROLES_A_PAGE)
+        self._read_list(by_role)
         roles = list(by_role.values())
         shares = [list(chain.from_iterable(roles[number::ASKED_AT_ONCE])) for number in range(ASKED_AT_ONCE)]
         return set().union(*each(refused, list(filter(None, shares))))
+
+    def _read_list(self, by_role: Mapping[str, Iterable[MappingSpec]]) -> None:
+        """Read on in IAM's list of all roles, if this is about many that aren't known."""
+        unknown = {role for role, specs in by_role.items() if any(_asked(each) not in self._known for each in specs)}
+        unknown.discard(NO_ROLE)
+        if len(unknown) >= MANY:
+            self._list.read(unknown, len(unknown) // ROLES_A_PAGE)
 
     @cached_property
     def _list(self) -> ListedIam:
@@ -111,7 +107,7 @@ class Roles:
         return Roles(PolicyReader(self._list), self.settings)
 
     def _check_listed(self, spec: MappingSpec) -> None:
-        """Take from the list that all is well with a role; anything else is only known by asking about it."""
+        """Learn from the list that all is well with a role; what is wrong with one is only known by asking about it."""
         if spec.role in self._list.roles and _asked(spec) not in self._known:
             with suppress(AwsRefusalError):
                 check = self._listed.check(spec)
