@@ -146,7 +146,7 @@ class ListedIam(Iam):
         return self.role_details()
 
     def read(self, names: AbstractSet[str], pages: int) -> None:
-        """Read on until these roles are found, at most so many pages. IAM isn't asked again after it refused one."""
+        """Read on until these roles are found, at most this number of pages. IAM isn't asked again after it refused one."""
         with suppress(AwsRefusalError):  # which ends the generator
             for _ in range(pages):
                 if names <= self.roles.keys():

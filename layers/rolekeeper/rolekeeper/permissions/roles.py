@@ -29,8 +29,8 @@ WORDS = 300
 NAMED, REASONS = 5, 5
 # Roles of one account: how many calls IAM takes a second isn't documented, and others call it too.
 ASKED_AT_ONCE = 4
-# From so many roles on IAM's list of all is read: singly each is four calls or more. A page of it is read for so many
-# roles at most, so that it spares calls among thousands of others too.
+# From 25 roles on IAM's list of all is read: singly each is four calls or more. For each ten of them a page of it is
+# read at most, so that it spares calls among thousands of others too.
 MANY, ROLES_A_PAGE = 25, 10
 
 
