@@ -202,7 +202,7 @@ class FakeIam:
         inline = {"PolicyName": "inline", "PolicyDocument": self.inline.get(name)}
         return {
             **role,
-            "InstanceProfileList": [self._profile(each) for each in held],
+            "InstanceProfileList": [{**self._profile(each), "CreateDate": _MADE, "Roles": [role]} for each in held],
             "RolePolicyList": [inline] if name in self.inline else [],
             "AttachedManagedPolicies": [],
         }

@@ -35,7 +35,7 @@ class Policies:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role; its trust policy says who may assume it. IAM shows the last use only in GetRole, not in ListRoles."""
+    """A role; its trust policy says who may assume it. In a list it has neither times nor tags."""
 
     name: str
     arn: str
@@ -146,7 +146,7 @@ class ListedIam(Iam):
         return self.role_details()
 
     def read(self, names: AbstractSet[str], pages: int) -> None:
-        """Read on until these roles are found, at most this number of pages. IAM isn't asked again after it refused one."""
+        """Read on until these roles are found, at most this number of pages; never again after IAM refused one."""
         with suppress(AwsRefusalError):  # which ends the generator
             for _ in range(pages):
                 if names <= self.roles.keys():
@@ -162,7 +162,8 @@ class ListedIam(Iam):
             return
         inline = {each["PolicyName"]: _document(each["PolicyDocument"]) for each in detail["RolePolicyList"]}
         attached = [each["PolicyArn"] for each in detail["AttachedManagedPolicies"]]
-        self._profiles.update({each["InstanceProfileName"]: _profile(each) for each in detail["InstanceProfileList"]})
+        held = [{**each, "Roles": [detail]} for each in detail["InstanceProfileList"]]
+        self._profiles.update({each["InstanceProfileName"]: _profile(each) for each in held})
         self._policies_of[role.name] = inline, attached
         self.roles[role.name] = role
 
@@ -183,7 +184,7 @@ def _role(role: Any) -> Role:
         role["Path"],
         trust=_document(role.get("AssumeRolePolicyDocument")),
         boundary_arn=role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
-        created=role["CreateDate"],
+        created=role.get("CreateDate"),
         last_used=role.get("RoleLastUsed", {}).get("LastUsedDate"),
         tags={each["Key"]: each["Value"] for each in role.get("Tags", ())},
     )
