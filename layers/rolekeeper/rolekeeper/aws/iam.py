@@ -101,11 +101,11 @@ class Iam:
         return Policies(documents, self.managed.get(role.boundary_arn), (*inline, *attached))
 
     def role_details(self) -> Iterator[list[Any]]:
-        """All roles of the account in pages, each with its policies and the profiles that hold it."""
+        """The account's roles in pages, each with its policies and the profiles that hold it (AWS_FACTS.md "IAM")."""
         with classified("iam:GetAccountAuthorizationDetails", "*"):
             details = self.client.get_paginator("get_account_authorization_details")
             for page in details.paginate(Filter=["Role"], PaginationConfig={"PageSize": PAGE}):
-                yield page["RoleDetailList"]
+                yield page.get("RoleDetailList", [])
 
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
         """An instance profile by name, wherever its path."""
