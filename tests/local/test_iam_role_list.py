@@ -1,5 +1,7 @@
 """The embedded AWS's IAM: the list of all roles, with what they may do and what holds them."""
 
+from typing import Any
+
 import pytest
 
 from rolekeeper_local.embedded import EmbeddedAws
@@ -11,7 +13,7 @@ ACCOUNT = "000000000000"
 
 
 def test_all_roles_come_in_pages_with_policies_boundary_and_profiles(aws: EmbeddedAws) -> None:
-    iam = aws.session().client("iam")
+    iam: Any = aws.session().client("iam")
     may = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
     for name in ("listed-a", "listed-b", "listed-c"):
         make_role(aws, ACCOUNT, ANYBODY, may, name=name)
