@@ -19,11 +19,19 @@ from bench import wire
 from bench.instance_fields import FIELDS
 from fakes.clock import START
 from fixtures.account import ACCOUNT, MAPPING_TABLE, PATH, QUEUE_URL, FakeAccount, mapping_key
+from fixtures.mappings import TRUSTS_LAMBDA
 from fixtures.state_table import STATE_TABLE, table_keys
 from rolekeeper.storage import layout
 from support import templates
+from support.grants import allow, policy
 
 TAG = "app"
+# What a role of software on an instance may do.
+MAY = policy(
+    allow(["logs:CreateLogStream", "logs:PutLogEvents"], f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:/web/*"),
+    allow(["s3:GetObject", "s3:ListBucket"], ["arn:aws:s3:::web-assets", "arn:aws:s3:::web-assets/*"]),
+    allow("ssm:GetParametersByPath", f"arn:aws:ssm:us-east-1:{ACCOUNT}:parameter/web/*"),
+)
 # As many as EC2 gives where nobody says how many (DescribeInstances, DescribeTags).
 PAGE = 1_000
 ID = "i-{:017x}"
@@ -31,11 +39,16 @@ type Filters = Mapping[str, list[str]]
 
 
 class Fleet:
-    """See the module. With `edited` the one row was just edited, and gives another role."""
+    """See the module. With `edited` the one row was just edited, and gives another role.
 
-    def __init__(self, instances: int, rows: int, *, edited: bool = False, foreign: int = 0) -> None:
+    With `policies` the roles have some, and the account has others beside them.
+    """
+
+    def __init__(
+        self, instances: int, rows: int, *, edited: bool = False, foreign: int = 0, policies: bool = False
+    ) -> None:
         self._instances, self._rows, self._foreign = instances, rows, foreign
-        base = _Base(rows) if edited else _base(rows)
+        base = _Base(rows) if edited else _base(rows, policies)
         self._world, self._record = base.world, base.record
         self._world.swept(instances, rows)
         if edited:
@@ -126,12 +139,20 @@ class Fleet:
 class _Base:
     """The mappings of so many rows, published by the real code, and what the state table says of an instance."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, policies: bool = False) -> None:  # noqa: FBT001, FBT002  # what it is cached by
         self.world = FakeAccount(ExitStack())
         self.world.large_pages()
         self.world.clock.seconds = (datetime.now(UTC) - START).total_seconds()
         self.world.dynamodb.add_table(MAPPING_TABLE, table_keys("MappingTable"))
         self.world.profile("node", path="/")
+        if policies:
+            iam, names = self.world.clients["iam"], [f"role-{row}" for row in range(rows)]
+            for name in (f"other-{row}" for row in range(rows)):
+                arn = f"arn:aws:iam::{ACCOUNT}:role/{name}"
+                named = {"RoleName": name, "RoleId": "AROAOTHER", "Arn": arn, "Path": "/", "CreateDate": START}
+                iam.others[name] = {**named, "AssumeRolePolicyDocument": TRUSTS_LAMBDA}
+                names.append(name)
+            iam.inline.update(dict.fromkeys(names, MAY))
         for row in range(rows):
             self.world.profile(f"role-{row}")
             self._put(row, f"role-{row}")

@@ -1,7 +1,7 @@
 """A sweep: processor time for 1,000 instances, beside parsing the same pages; and its peak memory by size of the fleet.
 
 The function as `sam build` ships it, with AWS on loopback in a process of its own. What starting costs is taken out;
-looking at the rows again is part of it.
+looking at the rows again is part of it: each has a role of its own with a policy, and the account has as many others.
 """
 
 import tempfile
@@ -70,7 +70,7 @@ def profiled(aws: Bench, folder: Path, count: int) -> Mapping[str, float]:
 
 def swept(aws: Bench, program: Program, folder: Path, size: int, count: int) -> Ran:
     """One run of a program over a fleet with so many rows."""
-    aws.begin("fleet", instances=size, rows=count)
+    aws.begin("fleet", instances=size, rows=count, policies=True)
     return finished(aws, program, folder)
 
 

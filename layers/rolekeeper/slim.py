@@ -38,6 +38,7 @@ OPERATIONS = {
     "iam": [
         "AddRoleToInstanceProfile",
         "CreateInstanceProfile",
+        "GetAccountAuthorizationDetails",
         "GetInstanceProfile",
         "GetPolicy",
         "GetPolicyVersion",

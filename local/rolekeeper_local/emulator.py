@@ -33,6 +33,7 @@ from rolekeeper_local import (
     iam_exceptions,
     iam_last_used,
     iam_quotas,
+    iam_role_list,
     iam_trust,
     invocations,
     map_runs,
@@ -95,7 +96,7 @@ def _correct_everything(ec2_api: Ec2Api, minute_seconds: float) -> Control:
     ec2_api.install()
     Fleets(ec2_api).install()
     iam_exceptions.install(ec2_api)
-    for module in (ec2_wire, iam_trust, iam_quotas, buses, organizations):
+    for module in (ec2_wire, iam_trust, iam_quotas, iam_role_list, buses, organizations):
         module.install()
     for module in (answers, stacks, streams, map_runs):
         module.install()

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -136,6 +137,9 @@ class CountedMetrics(Metrics):
         self.counts[name] += int(value)
 
 
+_MADE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
 class FakeIam:
     """IAM's roles and instance profiles, as far as a pin is checked: every profile's role is there, and trusts EC2."""
 
@@ -150,27 +154,62 @@ class FakeIam:
 
     def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803  # boto3's own name
         self._calls.starts("GetRole")
-        if RoleName in self.others:
-            return {"Role": self.others[RoleName]}
+        return {
+            "Role": self._role(RoleName),
+            "ResponseMetadata": {"HTTPHeaders": {"date": format_datetime(_MADE, usegmt=True)}},
+        }
+
+    def _role(self, name: str) -> dict[str, Any]:
+        if name in self.others:
+            return self.others[name]
         arns = {arn.rpartition("/")[2]: arn for profile in self._profiles.values() for arn in profile.roles}
-        if RoleName not in arns:
-            raise client_error("NoSuchEntity", f"The role with name {RoleName} cannot be found.")
+        if name not in arns:
+            raise client_error("NoSuchEntity", f"The role with name {name} cannot be found.")
         statement = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
-        made = datetime(2026, 1, 1, tzinfo=UTC)
-        named = {"RoleName": RoleName, "Arn": arns[RoleName], "Path": _path(arns[RoleName]), "CreateDate": made}
-        role = {**named, "RoleId": f"AROA{RoleName.upper()}", "AssumeRolePolicyDocument": {"Statement": [statement]}}
-        return {"Role": role, "ResponseMetadata": {"HTTPHeaders": {"date": format_datetime(made, usegmt=True)}}}
+        named = {"RoleName": name, "Arn": arns[name], "Path": _path(arns[name]), "CreateDate": _MADE}
+        return {**named, "RoleId": f"AROA{name.upper()}", "AssumeRolePolicyDocument": {"Statement": [statement]}}
 
     def get_instance_profile(self, InstanceProfileName: str) -> dict[str, Any]:  # noqa: N803  # the same
         self._calls.starts("GetInstanceProfile")
         if InstanceProfileName not in self._profiles:
             raise client_error("NoSuchEntity", f"Instance Profile {InstanceProfileName} cannot be found.")
-        found = self._profiles[InstanceProfileName]
-        roles = [{"Arn": arn, "RoleName": arn.rpartition("/")[2]} for arn in found.roles]
-        named = {"Arn": found.arn, "Path": _path(found.arn), "InstanceProfileId": found.id}
-        return {"InstanceProfile": {**named, "Roles": roles}}
+        return {"InstanceProfile": self._profile(InstanceProfileName)}
 
-    def get_paginator(self, name: str) -> "FakeIam":
+    def _profile(self, name: str) -> dict[str, Any]:
+        found = self._profiles[name]
+        roles = [{"Arn": arn, "RoleName": arn.rpartition("/")[2]} for arn in found.roles]
+        named = {"InstanceProfileName": name, "Arn": found.arn, "Path": _path(found.arn), "InstanceProfileId": found.id}
+        return {**named, "Roles": roles}
+
+    def get_account_authorization_details(
+        self,
+        Filter: list[str],  # noqa: N803  # boto3's own names
+        MaxItems: int = 100,  # noqa: N803
+        Marker: str = "0",  # noqa: N803
+    ) -> dict[str, Any]:
+        """A page of the roles; in another order than they were made."""
+        self._calls.starts("GetAccountAuthorizationDetails")
+        assert Filter == ["Role"]
+        names = {arn.rpartition("/")[2] for profile in self._profiles.values() for arn in profile.roles}
+        roles, first = sorted({*names, *self.others}, reverse=True), int(Marker)
+        end = first + MaxItems
+        more = {"IsTruncated": True, "Marker": str(end)} if end < len(roles) else {"IsTruncated": False}
+        return {"RoleDetailList": [self._detail(each) for each in roles[first:end]], **more}
+
+    def _detail(self, name: str) -> dict[str, Any]:
+        role = self._role(name)
+        held = [each for each, profile in self._profiles.items() if role["Arn"] in profile.roles]
+        inline = {"PolicyName": "inline", "PolicyDocument": self.inline.get(name)}
+        return {
+            **role,
+            "InstanceProfileList": [{**self._profile(each), "CreateDate": _MADE, "Roles": [role]} for each in held],
+            "RolePolicyList": [inline] if name in self.inline else [],
+            "AttachedManagedPolicies": [],
+        }
+
+    def get_paginator(self, name: str) -> Any:
+        if name == "get_account_authorization_details":
+            return _Details(self)
         self._calls.starts(name)
         return self
 
@@ -196,6 +235,22 @@ class FakeIam:
         role = self.others[RoleName]["Arn"]
         self._profiles[InstanceProfileName] = replace(self._profiles[InstanceProfileName], roles=(role,))
         return {}
+
+
+class _Details:
+    """The pages of `get_account_authorization_details`, as botocore's paginator gives them."""
+
+    def __init__(self, iam: FakeIam) -> None:
+        self._iam = iam
+
+    def paginate(self, Filter: list[str], PaginationConfig: dict[str, int]) -> Iterator[dict[str, Any]]:  # noqa: N803  # the same
+        asked: dict[str, Any] = {"Filter": Filter, "MaxItems": PaginationConfig["PageSize"]}
+        while True:
+            page = self._iam.get_account_authorization_details(**asked)
+            yield page
+            if not page["IsTruncated"]:
+                return
+            asked["Marker"] = page["Marker"]
 
 
 def _path(arn: str) -> str:

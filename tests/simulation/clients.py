@@ -39,6 +39,7 @@ DRY = "Request limit exceeded."
 # Seconds after a change in which EC2 may still drop it: less than until its follow-up is due.
 DROPPED_WITHIN = 10
 READER = "rolekeeper-reader"  # of each spoke (spoke.yaml)
+ALL = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 SDK_ATTEMPTS: int = vars(CONFIG)["retries"]["total_max_attempts"]
 
 
@@ -309,12 +310,13 @@ class IamClient:
                 return {"Role": {**named, "AssumeRolePolicyDocument": {}, "Tags": tags}}
             if RoleName not in roles:
                 raise client_error("NoSuchEntity", f"The role with name {RoleName} cannot be found.")
-            path = roles[RoleName]
-            arn = self._account.role_arn(RoleName, path)
-            named = {"RoleName": RoleName, "Arn": arn, "Path": path, "CreateDate": MADE}
-            return {"Role": {**named, "AssumeRolePolicyDocument": TRUSTS_EC2}}
+            return {"Role": self._role(RoleName, roles[RoleName])}
 
         return self._outside.call(Call("iam", "GetRole", Kind.READ, act))
+
+    def _role(self, name: str, path: str) -> dict[str, Any]:
+        named = {"RoleName": name, "Arn": self._account.role_arn(name, path), "Path": path, "CreateDate": MADE}
+        return {**named, "AssumeRolePolicyDocument": TRUSTS_EC2}
 
     def get_instance_profile(self, InstanceProfileName: str) -> Any:  # noqa: N803  # the same
         def act() -> Any:
@@ -351,6 +353,8 @@ class IamClient:
     def get_paginator(self, name: str) -> Pages:
         if name == "list_role_policies":
             return Pages(self._inline)
+        if name == "get_account_authorization_details":
+            return Pages(self._details)
         nothing: dict[str, Any] = {"AttachedPolicies": []}
         return Pages(lambda **_: self._outside.call(Call("iam", name, Kind.READ, lambda: nothing)))
 
@@ -361,11 +365,31 @@ class IamClient:
 
         return self._outside.call(Call("iam", "ListRolePolicies", Kind.READ, act))
 
+    def _details(self, **_: Any) -> Any:
+        def act() -> Any:
+            profiles, roles, broad = self._account.iam(self._weather.lags(Fault.STALE_IAM))
+            rows = [_profile_row(each) for each in profiles.values()]
+            return {
+                "RoleDetailList": [
+                    {
+                        **(role := self._role(name, path)),
+                        "InstanceProfileList": [
+                            each for each in rows if role["Arn"] in (held["Arn"] for held in each["Roles"])
+                        ],
+                        "RolePolicyList": [{"PolicyName": "all", "PolicyDocument": ALL}] if name in broad else [],
+                        "AttachedManagedPolicies": [],
+                    }
+                    for name, path in roles.items()
+                ]
+            }
+
+        return self._outside.call(Call("iam", "GetAccountAuthorizationDetails", Kind.READ, act))
+
     def get_role_policy(self, RoleName: str, PolicyName: str) -> Any:  # noqa: N803  # the same
         def act() -> Any:
             if RoleName not in self._account.broad:
                 raise client_error("NoSuchEntity", f"The role policy with name {PolicyName} cannot be found.")
-            return {"PolicyDocument": {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}}
+            return {"PolicyDocument": ALL}
 
         return self._outside.call(Call("iam", "GetRolePolicy", Kind.READ, act))
 

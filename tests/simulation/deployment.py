@@ -36,6 +36,7 @@ from rolekeeper.instances import reconcile, retry, window
 from rolekeeper.mappings import publish
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Mode
+from rolekeeper.permissions import roles
 from rolekeeper.settings import Access, ContentionRule, Limits, Settings
 from rolekeeper.storage import layout
 from rolekeeper.storage import state as store
@@ -635,6 +636,9 @@ class Deployment:
         replaced: list[tuple[Any, str, Any]] = [
             # A row is judged in other accounts, and its instances are sent, by one run, or by a run for each.
             (publish, "ASKED", 0 if seed % 2 else publish.ASKED),
+            # A sweep reads the list of all roles, or asks for each.
+            (roles, "MANY", 1 if seed % 14 == 4 else roles.MANY),
+            (roles, "ROLES_A_PAGE", 1),
             (publish, "FEW", 0 if seed % 4 > 1 and self.spokes else publish.FEW),
             (app, "FANS_OUT", timedelta(seconds=hurry.seconds) if hurry else app.FANS_OUT),
             (runtime, "client", self.clients.__getitem__),

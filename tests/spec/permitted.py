@@ -188,6 +188,7 @@ ATTACH, REPLACE, DETACH = (
     "ec2:DisassociateIamInstanceProfile",
 )
 READING = "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations"
+ALL_ROLES = "iam:GetAccountAuthorizationDetails"
 POLICIES_OF_A_ROLE = "iam:ListAttachedRolePolicies iam:ListRolePolicies iam:GetRolePolicy"
 OUTSIDE: list[Value] = ["profile outside", "profile beside", "profile of others"]
 ELSEWHERE = ("instance elsewhere", "instance of others")
@@ -270,6 +271,8 @@ ROLES = [
     *passes(PASSING),
     # Those that reconcile check pins.
     *reads_roles(LOOKING),
+    *may(SCHEDULE, ALL_ROLES, "everything"),
+    *may_not((EVENT, RETRY, MAPPING, STATE, LOOP), ALL_ROLES, "everything"),
     *makes_profiles(PUBLISHING),
     *may_not(PUBLISHING, "iam:CreatePolicyVersion iam:DeletePolicy", "policy"),
 ]

@@ -5,6 +5,7 @@ It is written from docs/security.md, "The hub and its spokes". The spoke's accou
 """
 
 from spec.permitted import (
+    ALL_ROLES,
     ATTACH,
     DETACH,
     EC2,
@@ -105,6 +106,8 @@ READS = [
     *reads_roles(READER),
     *may(READER, "iam:GetRole", "reader"),
     *may_not(READER, POLICIES_OF_A_ROLE, "reader"),
+    *may(READER, ALL_ROLES, "everything"),
+    *may_not((CHANGER, FORWARDER, NOTIFIER), ALL_ROLES, "everything"),
     *may_not((CHANGER, FORWARDER, NOTIFIER), READING, "everything"),
     *may_not(READER, "ec2:DescribeInstanceAttribute", "everything"),
     *may_not(READER, "iam:ListRoles iam:ListUsers", "everything"),

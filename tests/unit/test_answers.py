@@ -1,10 +1,12 @@
 """The long answers are parsed in place of botocore: as it has them, and what is unusual is left to it."""
 
 import io
+import json
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 from unittest.mock import Mock
+from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import botocore.session
@@ -33,6 +35,20 @@ ASSOCIATIONS = (
     "<instanceId>i-1</instanceId><iamInstanceProfile><arn>arn:aws:iam::1:instance-profile/x</arn><id>AIPA</id>"
     "</iamInstanceProfile><state>associated</state></item></iamInstanceProfileAssociationSet>"
 )
+TRUST, MAY = (quote(json.dumps({"Statement": [{"Effect": "Allow", "Action": each}]})) for each in ("sts:*", "s3:*"))
+HELD = f"<Roles><member><Arn>arn:r</Arn><AssumeRolePolicyDocument>{TRUST}</AssumeRolePolicyDocument></member></Roles>"
+ROLE = (
+    "<member><Path>/app/</Path><RoleName>web</RoleName><Arn>arn:aws:iam::1:role/app/web</Arn><RoleId>AROA</RoleId>"
+    f"<CreateDate>2026-01-01T00:00:00Z</CreateDate><AssumeRolePolicyDocument>{TRUST}</AssumeRolePolicyDocument>"
+    f"<InstanceProfileList><member><InstanceProfileName>web</InstanceProfileName>{HELD}<Arn>arn:p</Arn></member>"
+    "</InstanceProfileList><RolePolicyList><member><PolicyName>a</PolicyName>"
+    f"<PolicyDocument>{MAY}</PolicyDocument></member></RolePolicyList><AttachedManagedPolicies/><Tags/></member>"
+)
+ROLES = (
+    '<R xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><GetAccountAuthorizationDetailsResult>'
+    f"<IsTruncated>true</IsTruncated><Marker>more</Marker><RoleDetailList>{ROLE * 2}</RoleDetailList><Policies/>"
+    "</GetAccountAuthorizationDetailsResult><ResponseMetadata><RequestId>r-1</RequestId></ResponseMetadata></R>"
+)
 KEY = {"pk": {"S": "a"}, "sk": {"S": "b"}}
 ITEM = '{"pk":{"S":"é \\"B\\": 1"},"n":{"N":"1"},"m":{"M":{"l":{"L":[{"NULL":true},{"BOOL":false}]}}},"s":{"SS":["x"]}}'
 type Call = tuple[str, str, dict[str, Any]]
@@ -40,6 +56,7 @@ FLEET: Call = ("ec2", "describe_instances", {})
 TAKEN: Call = ("ec2", "describe_iam_instance_profile_associations", {})
 READ: Call = ("dynamodb", "batch_get_item", {"RequestItems": {"t": {"Keys": [KEY]}}})
 GET: Call = ("dynamodb", "get_item", {"TableName": "t", "Key": KEY})
+LISTED: Call = ("iam", "get_account_authorization_details", {"Filter": ["Role"]})
 SCAN, QUERY = (("dynamodb", operation, {"TableName": "t"}) for operation in ("scan", "query"))
 ANSWERS = [
     (FLEET, f"<R{NAMESPACE}>{INSTANCES}</R>"),
@@ -103,6 +120,18 @@ def test_a_long_answer_reads_as_botocore_reads_it(call: Call, body: str) -> None
     theirs = asked(call, body, quickly=False)
     assert asked(call, body) == (read("", theirs) if call[0] == "ec2" else theirs)
     assert len(theirs) > 1 or body == "{}"
+
+
+def test_roles_read_as_botocore_reads_them_without_times_and_without_themselves_in_their_profiles() -> None:
+    ours, theirs = asked(LISTED, ROLES), asked(LISTED, ROLES, quickly=False)
+    assert theirs["RoleDetailList"][1]["RolePolicyList"][0]["PolicyDocument"]["Statement"][0]["Action"] == "s3:*"
+    for role in theirs["RoleDetailList"]:
+        for name in role.keys() - MEMBERS["RoleDetail"]:
+            del role[name]
+        for profile in role["InstanceProfileList"]:
+            del profile["Roles"]
+    assert ours == theirs
+    assert ours["Marker"] == "more"
 
 
 def test_items_without_bytes_are_what_json_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ import slim
 from fakes.ec2 import EC2_META
 from rolekeeper.aws import Ec2
 from rolekeeper.aws.answers import MEMBERS
+from rolekeeper.aws.iam import ListedIam
 from spec.telemetry_scan import LAYER
 from support import templates
 from support.templates import ROOT
@@ -182,7 +183,20 @@ def test_of_an_instance_what_is_read_is_kept() -> None:
     assert one.managed_by
     assert asked.associations(["i-0abc"])
     all_read = {"Reservation": reservation, "Instance": instance, "IamInstanceProfileAssociation": association}
-    assert {name: each.names for name, each in all_read.items()} == {name: set(each) for name, each in MEMBERS.items()}
+    assert {name: each.names for name, each in all_read.items()} == {name: set(MEMBERS[name]) for name in all_read}
+
+
+def test_of_a_role_in_the_list_of_all_what_is_read_is_kept() -> None:
+    """But for what only single answers have."""
+    named = {"RoleName": "web", "Arn": "arn", "Path": "/app/", "InstanceProfileList": [], "RolePolicyList": []}
+    shape = WHOLE.load_service_model("iam", "service-2")["shapes"]["RoleDetail"]
+    role = _Read(shape, **named, AttachedManagedPolicies=[])
+    iam = Mock()
+    iam.get_paginator.return_value.paginate.return_value = [{"RoleDetailList": [role]}]
+    listed = ListedIam(iam, "123456789012", path="/app/")
+    listed.read({"web"}, 1)
+    assert listed.get_role("web")
+    assert role.names - {"CreateDate", "RoleLastUsed", "Tags"} == set(MEMBERS["RoleDetail"])
 
 
 def test_the_keys_of_a_read_are_sent_as_they_are_given(slimmed: Loader) -> None:

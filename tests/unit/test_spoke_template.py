@@ -209,6 +209,8 @@ def test_the_reader_sees_what_the_functions_see_at_home_and_for_people_who_calle
     looking = {each["Sid"]: each for each in templates.chosen(shared) if each["Sid"].startswith("See")}
     calls = {"Sid": "LookUpCalls", "Effect": "Allow", "Action": "cloudtrail:LookupEvents", "Resource": "*"}
     launches = {"Sid": "LookAtLaunches", "Effect": "Allow", "Action": DESCRIBE_LAUNCHES.split(), "Resource": "*"}
+    at_sweeps = templates.policy_statements(HUBS_RESOURCES, "OnScheduleRole")
+    looking |= {each["Sid"]: each for each in at_sweeps if each["Sid"] == "SeeAllRolesAtOnce"}
     assert statements("Reader") == {**looking, "LookUpCalls": calls, "LookAtLaunches": launches}
 
 

@@ -1,7 +1,8 @@
 """Parses the answers that are long, in place of botocore, whose parser takes several times as long as all else of ours.
 
-What is parsed here is as botocore has it; of EC2's lists only the members that the layer reads. What looks unusual, as
-an error does, is left to botocore, and so is the rest of each answer: its token and its request's id.
+What is parsed here is as botocore has it; of the lists of EC2 and IAM only the members that the layer reads, and no
+times. What looks unusual, as an error does, is left to botocore, and so is the rest of each answer: its token and its
+request's id.
 """
 
 import json
@@ -15,13 +16,17 @@ MEMBERS = {
     "IamInstanceProfileAssociation": ["AssociationId", "IamInstanceProfile", "InstanceId", "State"],
     "Instance": ["InstanceId", "Operator", "State", "Tags"],
     "Reservation": ["Instances"],
+    "RoleDetail": [
+        *("Arn", "AssumeRolePolicyDocument", "AttachedManagedPolicies", "InstanceProfileList"),
+        *("Path", "PermissionsBoundary", "RoleName", "RolePolicyList"),
+    ],
 }
-# The largest part of an instance, which nobody reads, is cut out before the rest is parsed.
-_CUT = b"networkInterfaceSet"
-# By operation the list, by botocore's name, that is parsed here.
+# By service and operation the list, by botocore's name, that is parsed here; and what nobody reads of it and is cut out
+# before: a large part of an instance; and in a profile the role that it is listed with, once more.
 _LISTS = {
-    "DescribeInstances": "Reservations",
-    "DescribeIamInstanceProfileAssociations": "IamInstanceProfileAssociations",
+    "ec2.DescribeInstances": ("Reservations", b"networkInterfaceSet"),
+    "ec2.DescribeIamInstanceProfileAssociations": ("IamInstanceProfileAssociations", b""),
+    "iam.GetAccountAuthorizationDetails": ("RoleDetailList", b"Roles"),
 }
 _ITEMS = ("BatchGetItem", "GetItem", "Query", "Scan")
 # Bytes, which botocore decodes; few rows have some.
@@ -38,7 +43,7 @@ type Read = Callable[[ET.Element], Any]
 def parse_quickly(register: Callable[[str, Callable[..., None]], object]) -> None:
     """Register for the events of a session, before it makes clients; or unregister."""
     for operation in _LISTS:
-        register(f"before-parse.ec2.{operation}", _parse_list)
+        register(f"before-parse.{operation}", _parse_list)
     for operation in _ITEMS:
         register(f"before-parse.dynamodb.{operation}", _parse_items)
 
@@ -48,22 +53,24 @@ def _parse_list(
 ) -> None:
     if response_dict["status_code"] != _OK:
         return
-    name = _LISTS[operation_model.name]
-    shape = operation_model.output_shape.members[name]
+    name, cut = _LISTS[f"{operation_model.service_model.endpoint_prefix}.{operation_model.name}"]
+    output = operation_model.output_shape
     try:
-        root = ET.fromstring(_without(response_dict["body"], _CUT))  # noqa: S314  # what botocore does
+        root = ET.fromstring(_without(response_dict["body"], cut))  # noqa: S314  # what botocore does
     except ET.ParseError:
         return
     namespace = root.tag[: root.tag.find("}") + 1]
-    if (found := root.find(f"{namespace}{shape.serialization['name']}")) is not None:
+    wrapper, shape = output.serialization.get("resultWrapper"), output.members[name]
+    inside = root if wrapper is None else root.find(f"{namespace}{wrapper}")
+    if inside is not None and (found := inside.find(f"{namespace}{_tag(shape, name)}")) is not None:
         customized_response_dict[name] = _reader(shape, namespace)(found)
-        root.remove(found)
+        inside.remove(found)
         response_dict["body"] = ET.tostring(root)
 
 
 def _without(body: bytes, name: bytes) -> bytes:
     """XML without the elements of a name that has none of its own inside: a text of XML has no `<`."""
-    if b"<!" in body:  # but a comment and a CDATA section may
+    if not name or b"<!" in body:  # but a comment and a CDATA section may
         return body
     first, *others = body.split(b"<%s>" % name)
     return first + b"".join(each.partition(b"</%s>" % name)[2] for each in others)
@@ -74,9 +81,9 @@ def _reader(shape: Any, namespace: str) -> Read:
     if shape.type_name == "structure":
         wanted = MEMBERS.get(shape.name, shape.members)
         members = [
-            (name, f"{namespace}{member.serialization['name']}", _reader(member, namespace))
+            (name, f"{namespace}{_tag(member, name)}", _reader(member, namespace))
             for name, member in shape.members.items()
-            if name in wanted
+            if name in wanted and member.type_name != "timestamp"
         ]
         return lambda node: {name: read(found) for name, tag, read in members if (found := node.find(tag)) is not None}
     if shape.type_name == "list":
@@ -84,6 +91,10 @@ def _reader(shape: Any, namespace: str) -> Read:
         return lambda node: [one(each) for each in node]
     read = _TEXTS.get(shape.type_name, str)
     return lambda node: read(node.text or "")
+
+
+def _tag(member: Any, name: str) -> str:
+    return str(member.serialization.get("name", name))
 
 
 def _parse_items(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:

@@ -1,12 +1,14 @@
 """IAM as the checks need it: roles, what their policies say, instance profiles. Errors come classified."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper.aws.errors import NotFoundError, classified
+from rolekeeper.aws.errors import AwsRefusalError, NotFoundError, classified
 
 if TYPE_CHECKING:
     from types_boto3_iam.client import IAMClient
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
 type Document = Mapping[str, Any]
 
 _GONE = "NoSuchEntity"
+# Roles in a page of the list of all, where IAM gives up to 1,000: one with the largest policies has some 40 KB, and a
+# page has to come within the SDK's timeout, and into a function's memory.
+PAGE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +35,7 @@ class Policies:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role; its trust policy says who may assume it. IAM shows the last use only in GetRole, not in ListRoles."""
+    """A role; its trust policy says who may assume it. In a list it has neither times nor tags."""
 
     name: str
     arn: str
@@ -69,17 +74,7 @@ class Iam:
     def get_role(self, name: str) -> Role | None:
         """A role by name, wherever its path."""
         with suppress(NotFoundError), classified("iam:GetRole", self.arn("role", "/", name)):
-            role = self.client.get_role(RoleName=name)["Role"]
-            return Role(
-                role["RoleName"],
-                role["Arn"],
-                role["Path"],
-                trust=_document(role.get("AssumeRolePolicyDocument")),
-                boundary_arn=role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
-                created=role["CreateDate"],
-                last_used=role.get("RoleLastUsed", {}).get("LastUsedDate"),
-                tags={each["Key"]: each["Value"] for each in role.get("Tags", ())},
-            )
+            return _role(self.client.get_role(RoleName=name)["Role"])
         return None
 
     def policies(self, role: Role) -> Policies:
@@ -87,29 +82,35 @@ class Iam:
         with classified("iam:ListAttachedRolePolicies", role.arn, _GONE):
             pages = self.client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
             attached = [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]
+        with classified("iam:ListRolePolicies", role.arn, _GONE):
+            listed = self.client.get_paginator("list_role_policies").paginate(RoleName=role.name)
+            names = [name for page in listed for name in page["PolicyNames"]]
+        with classified("iam:GetRolePolicy", role.arn, _GONE):
+            answers = {name: self.client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names}
+        inline = {name: _document(answer["PolicyDocument"]) for name, answer in answers.items()}
+        return self._policies(role, inline, attached)
+
+    def _policies(self, role: Role, inline: Mapping[str, Document], attached: Sequence[str]) -> Policies:
         for arn in {*attached, role.boundary_arn} - {*self.managed, ""}:
             with classified("iam:GetPolicy", arn, _GONE):
                 version = self.client.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
             with classified("iam:GetPolicyVersion", arn, _GONE):
                 answer = self.client.get_policy_version(PolicyArn=arn, VersionId=version)
             self.managed[arn] = _document(answer["PolicyVersion"]["Document"])
-        with classified("iam:ListRolePolicies", role.arn, _GONE):
-            listed = self.client.get_paginator("list_role_policies").paginate(RoleName=role.name)
-            names = [name for page in listed for name in page["PolicyNames"]]
-        with classified("iam:GetRolePolicy", role.arn, _GONE):
-            inline = [self.client.get_role_policy(RoleName=role.name, PolicyName=name) for name in names]
-        documents = (*(_document(each["PolicyDocument"]) for each in inline), *(self.managed[arn] for arn in attached))
-        return Policies(documents, self.managed.get(role.boundary_arn), (*names, *attached))
+        documents = (*inline.values(), *(self.managed[arn] for arn in attached))
+        return Policies(documents, self.managed.get(role.boundary_arn), (*inline, *attached))
+
+    def role_details(self) -> Iterator[list[Any]]:
+        """The account's roles in pages, each with its policies and the profiles that hold it (AWS_FACTS.md "IAM")."""
+        with classified("iam:GetAccountAuthorizationDetails", "*"):
+            details = self.client.get_paginator("get_account_authorization_details")
+            for page in details.paginate(Filter=["Role"], PaginationConfig={"PageSize": PAGE}):
+                yield page.get("RoleDetailList", [])
 
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
         """An instance profile by name, wherever its path."""
         with suppress(NotFoundError), classified("iam:GetInstanceProfile", self.arn("instance-profile", "/", name)):
-            profile = self.client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
-            # A profile holds at most one role (AWS_FACTS.md "IAM").
-            role_arn, role_name = next(((each["Arn"], each["RoleName"]) for each in profile["Roles"]), ("", ""))
-            return InstanceProfile(
-                profile["Arn"], profile["Path"], role_arn, role_name=role_name, id=profile["InstanceProfileId"]
-            )
+            return _profile(self.client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"])
         return None
 
     def create_profile(self, name: str, path: str) -> str:
@@ -125,6 +126,74 @@ class Iam:
         arn = self.arn("instance-profile", path, profile)
         with classified("iam:AddRoleToInstanceProfile", arn, "LimitExceeded", _GONE):
             self.client.add_role_to_instance_profile(InstanceProfileName=profile, RoleName=role)
+
+
+@dataclass(frozen=True)
+class ListedIam(Iam):
+    """The roles under a path as the list of all roles has them, many in few calls; only for reading.
+
+    It knows what `read` has found: roles, their policies, and the profiles that hold them. Of anything else it says
+    that it isn't there, and so of what the list was cut before, or came too late into.
+    """
+
+    path: str = "/"
+    roles: dict[str, Role] = field(default_factory=dict)
+    _policies_of: dict[str, tuple[Mapping[str, Document], Sequence[str]]] = field(default_factory=dict)
+    _profiles: dict[str, InstanceProfile] = field(default_factory=dict)
+
+    @cached_property
+    def _pages(self) -> Iterator[list[Any]]:
+        return self.role_details()
+
+    def read(self, names: AbstractSet[str], pages: int) -> None:
+        """Read on until these roles are found, at most this number of pages; never again after IAM refused one."""
+        with suppress(AwsRefusalError):  # which ends the generator
+            for _ in range(pages):
+                if names <= self.roles.keys():
+                    return
+                for detail in next(self._pages, ()):
+                    # No member is required (botocore's model of IAM, "RoleDetail").
+                    with suppress(KeyError):
+                        self._keep(detail)
+
+    def _keep(self, detail: Any) -> None:
+        role = _role(detail)
+        if not role.path.startswith(self.path):
+            return
+        inline = {each["PolicyName"]: _document(each["PolicyDocument"]) for each in detail["RolePolicyList"]}
+        attached = [each["PolicyArn"] for each in detail["AttachedManagedPolicies"]]
+        held = [{**each, "Roles": [detail]} for each in detail["InstanceProfileList"]]
+        self._profiles.update({each["InstanceProfileName"]: _profile(each) for each in held})
+        self._policies_of[role.name] = inline, attached
+        self.roles[role.name] = role
+
+    def get_role(self, name: str) -> Role | None:
+        return self.roles.get(name)
+
+    def policies(self, role: Role) -> Policies:
+        return self._policies(role, *self._policies_of[role.name])
+
+    def get_instance_profile(self, name: str) -> InstanceProfile | None:
+        return self._profiles.get(name)
+
+
+def _role(role: Any) -> Role:
+    return Role(
+        role["RoleName"],
+        role["Arn"],
+        role["Path"],
+        trust=_document(role.get("AssumeRolePolicyDocument")),
+        boundary_arn=role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
+        created=role.get("CreateDate"),
+        last_used=role.get("RoleLastUsed", {}).get("LastUsedDate"),
+        tags={each["Key"]: each["Value"] for each in role.get("Tags", ())},
+    )
+
+
+def _profile(profile: Any) -> InstanceProfile:
+    # A profile holds at most one role (AWS_FACTS.md "IAM").
+    arn, name = next(((each["Arn"], each["RoleName"]) for each in profile["Roles"]), ("", ""))
+    return InstanceProfile(profile["Arn"], profile["Path"], arn, role_name=name, id=profile["InstanceProfileId"])
 
 
 def _document(policy: Any) -> Document:

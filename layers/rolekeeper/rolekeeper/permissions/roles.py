@@ -1,13 +1,15 @@
 """Whether a mapping's role can be given: under the role path, not broad, trusting EC2, and held by its profile."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from typing import Literal
 
 from rolekeeper.aws import Each
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError
-from rolekeeper.aws.iam import Document, Role
+from rolekeeper.aws.iam import Document, ListedIam, Role
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Problem
 from rolekeeper.permissions.policies import (
@@ -27,6 +29,9 @@ WORDS = 300
 NAMED, REASONS = 5, 5
 # Roles of one account: how many calls IAM takes a second isn't documented, and others call it too.
 ASKED_AT_ONCE = 4
+# From 25 roles on IAM's list of all is read: singly each is four calls or more. For each ten of them a page of it is
+# read at most, so that it spares calls among thousands of others too.
+MANY, ROLES_A_PAGE = 25, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,7 @@ class Roles:
             keys: set[MappingKey] = set()
             for spec in share:
                 try:
+                    self._check_listed(spec)
                     self.check(spec)
                 except AwsRefusalError as error:
                     self._known[_asked(spec)] = error
@@ -80,9 +86,33 @@ class Roles:
         by_role: dict[str, list[MappingSpec]] = {}
         for spec in specs:
             by_role.setdefault(spec.role, []).append(spec)
+        self._read_list(by_role)
         roles = list(by_role.values())
         shares = [list(chain.from_iterable(roles[number::ASKED_AT_ONCE])) for number in range(ASKED_AT_ONCE)]
         return set().union(*each(refused, list(filter(None, shares))))
+
+    def _read_list(self, by_role: Mapping[str, Iterable[MappingSpec]]) -> None:
+        """Read on in IAM's list of all roles, if this is about many that aren't known."""
+        unknown = {role for role, specs in by_role.items() if any(_asked(each) not in self._known for each in specs)}
+        unknown.discard(NO_ROLE)
+        if len(unknown) >= MANY:
+            self._list.read(unknown, len(unknown) // ROLES_A_PAGE)
+
+    @cached_property
+    def _list(self) -> ListedIam:
+        return ListedIam(**vars(self.policies.iam), path=self.settings.role_path)
+
+    @cached_property
+    def _listed(self) -> "Roles":
+        return Roles(PolicyReader(self._list), self.settings)
+
+    def _check_listed(self, spec: MappingSpec) -> None:
+        """Learn from the list that all is well with a role; what is wrong with one is only known by asking about it."""
+        if spec.role in self._list.roles and _asked(spec) not in self._known:
+            with suppress(AwsRefusalError):
+                check = self._listed.check(spec)
+                if not (check.problem or check.missing):
+                    self._known[_asked(spec)] = check
 
     def recall(self, spec: MappingSpec, check: RoleCheck) -> None:
         """Answer as another invocation found."""
