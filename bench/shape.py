@@ -28,17 +28,17 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    "layers, lines": Limit(10_950, 8_000),
-    "command and console, lines": Limit(29_200, 14_000),
-    "command and console, files": Limit(150, 95),
-    "embedded AWS, lines": Limit(6_200, 4_800),
-    "tests, lines": Limit(74_400, 46_000),
+    "layers, lines": Limit(10_910, 8_000),
+    "command and console, lines": Limit(28_370, 14_000),
+    "command and console, files": Limit(140, 95),
+    "embedded AWS, lines": Limit(6_410, 4_800),
+    "tests, lines": Limit(74_260, 46_000),
     "docs, lines": Limit(5_000, 4_200),
     "template.yaml, lines": Limit(1_550, 1_500),
     "files entered: instance attached": Limit(14, 14),
     "files entered: row published": Limit(24, 20),
     "files entered: mapping set": Limit(36, 30),
-    "files entered: console's instance page": Limit(28, 25),
+    "files entered: console's instance page": Limit(27, 25),
     f"functions longer than {LONGEST_FUNCTION} lines": Limit(0, 0),
     "constructors called with *parts": Limit(0, 0),
     f"calls of our own with more than {POSITIONAL} positional arguments": Limit(0, 0),

@@ -264,7 +264,7 @@ def test_a_brief_sweep_too_sees_that_an_account_came_and_went(desk: Organization
     desk.edit(TAG, role="web", units={WEB})
 
     def brief() -> RecordCheck:
-        return desk.app().publisher.recheck_in(mapping_key(TAG), SPOKE, "sweep-1", Scan(), thorough=False)
+        return desk.app().publisher.recheck_in(mapping_key(TAG), SPOKE, "sweep-1", scan=Scan(), thorough=False)
 
     for unit, check in ((DATA, RecordCheck(changed=True)), (WEB, RecordCheck(changed=True, in_effect=True))):
         brief()

@@ -113,15 +113,15 @@ class Task(StrEnum):
     JUDGED = "judged"  # judges it by what was found
 
 
-def event_of(task: Task, correlation_id: str, target: Target | None = None, **arguments: Any) -> dict[str, Any]:
+def event_of(task: Task, correlation_id: str, *, target: Target | None = None, **arguments: Any) -> dict[str, Any]:
     """The event of a task, which may be in another target than the hub's own."""
     there = {"target": asdict(target)} if target else {}
     return {"task": task.value, "id": correlation_id, **there, **arguments}
 
 
-def resumable(task: Task, correlation_id: str, progress: Any, target: Target | None = None) -> dict[str, Any]:
+def resumable(task: Task, correlation_id: str, progress: Any, *, target: Target | None = None) -> dict[str, Any]:
     """A task's answer, which is also the event of its next run; `progress` is a dataclass with `finished`."""
-    return event_of(task, correlation_id, target, **asdict(progress))
+    return event_of(task, correlation_id, target=target, **asdict(progress))
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Tasks:
 
     def start(self, task: Task, correlation_id: str, target: Target | None = None) -> None:
         """Start a task without waiting for it; starting it twice is harmless."""
-        payload = json.dumps(event_of(task, correlation_id, target)).encode()
+        payload = json.dumps(event_of(task, correlation_id, target=target)).encode()
         with classified("lambda:InvokeFunction", self.function):
             self.client.invoke(FunctionName=self.function, InvocationType="Event", Payload=payload)
 

@@ -179,7 +179,7 @@ class Sweep:
                     self._goes_on(None)
                 elif not swept.finished and not self.resumed:
                     target = self.other.target if self.other else None
-                    self.machine.start(self.run_id, resumable(Task.SWEEP, self.correlation_id, swept, target))
+                    self.machine.start(self.run_id, resumable(Task.SWEEP, self.correlation_id, swept, target=target))
         except AwsRefusalError as error:
             if isinstance(error, AccessDeniedError):
                 news = self.other.is_news(error) if self.other else True
@@ -393,7 +393,8 @@ class Sweep:
 
     def _checked(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> RecordCheck:
         if other := self.other:
-            return self.publisher.recheck_in(key, other.target, self.correlation_id, scan, thorough=other.thorough)
+            thorough = other.thorough
+            return self.publisher.recheck_in(key, other.target, self.correlation_id, scan=scan, thorough=thorough)
         verdict = self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
         in_effect = verdict.revision > 0 and verdict.status is not Status.REMOVED
         return RecordCheck(verdict.changed, in_effect, judged=verdict.status is not Status.WAITING)

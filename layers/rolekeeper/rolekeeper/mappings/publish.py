@@ -517,7 +517,7 @@ class Publisher:
         return replace(record, mapping=mapping, missing="")
 
     def recheck_in(
-        self, key: MappingKey, target: Target, correlation_id: str, scan: Scan | None = None, *, thorough: bool = True
+        self, key: MappingKey, target: Target, correlation_id: str, *, scan: Scan | None = None, thorough: bool = True
     ) -> RecordCheck:
         """Check a mapping in another target that is swept: whether its role can be used there, and how much it governs.
 
@@ -538,7 +538,7 @@ class Publisher:
                 if check or stored.published is None:
                     return check or RecordCheck()
                 record = self._made(one.roles, self._record_in(stored, one, scan), stored.control)
-                changed = self._renew(record, stored.records.get(target.account), one, correlation_id)
+                changed = self._renew(record, stored.records.get(target.account), one, correlation_id=correlation_id)
                 return replace(self._record_check(stored.published, record, one), changed=changed)
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
 
@@ -567,7 +567,7 @@ class Publisher:
         return found
 
     def _renew(
-        self, record: AccountRecord, before: AccountRecord | None, one: MappedTarget, correlation_id: str
+        self, record: AccountRecord, before: AccountRecord | None, one: MappedTarget, *, correlation_id: str
     ) -> bool:
         """Write what is new of a record, and send the instances that need a reconcile; returns whether some do."""
         target, mapping = one.target, record.mapping
