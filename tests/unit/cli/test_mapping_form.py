@@ -18,7 +18,7 @@ from rolekeeper_cli.uses.files import (
     Reading,
     read_file,
 )
-from rolekeeper_cli.uses.mappings import file_row, plain
+from rolekeeper_cli.uses.mappings import file_row
 from strategies.values import row_specs
 
 HOME = HomeAccount("123456789012")
@@ -26,8 +26,7 @@ SMALL = "tag_key: workload\n  tag_value: web\n  role: web\n"
 
 
 def written(specs: list[MappingSpec]) -> bytes:
-    rows = [file_row(row_of(spec), HOME)[0] for spec in specs]
-    return files.write([{name: plain(each) for name, each in row.items()} for row in rows]).encode()
+    return files.write([file_row(row_of(spec), HOME)[0] for spec in specs]).encode()
 
 
 def read(text: str | bytes) -> Reading:
