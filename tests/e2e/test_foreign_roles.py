@@ -60,7 +60,7 @@ def test_where_stack_and_row_both_say_so_it_is_taken_over(unlimited: EmulatedAcc
     world.put_mapping("team", "b", role="team")
     eventually(lambda: world.mapping_status("team", "b", "Published"))
     node = launch_with(world, "node", "node", team="b")
-    eventually(lambda: world.condition(node, "occupied"))
+    eventually(lambda: world.condition(node, "occupied") and world.carries(node, "node"))
     stays(lambda: world.carries(node, "node") is not None)
 
     world.set_column("team", "b", "when_occupied", "replace")
