@@ -250,7 +250,7 @@ def test_a_clean_run_beside_production_passes_and_changes_nothing_else(
     assert production_now() == before
 
 
-# The step that fails first without a permission; other calls of EC2 are made as those here.
+# The step that fails first without a permission.
 NEEDED_BY = {
     "s3:PutObject": "deploy",
     "cloudformation:CreateChangeSet": "deploy",
@@ -259,7 +259,10 @@ NEEDED_BY = {
     "ec2:RunInstances": "launch",
     "iam:PassRole": "launch",
     "ec2:CreateTags": "retag",
+    "ec2:StartInstances": "restart",
     "dynamodb:BatchGetItem": "foreign-mapped",
+    "ec2:DeleteTags": "untag",
+    "ec2:DisassociateIamInstanceProfile": "sweep",
 }
 # Without these something can't be removed, or nobody knows whether it was.
 NEEDED_TO_REMOVE = (
@@ -374,7 +377,7 @@ MARKS = (
     *("deploy", "mappings", "launch", "retag", "restart", "foreign-mapped", "none", "foreign-none", "untag", "bad-row"),
     *("burst", "sweep", "iam", "held", "stale-replace", "new-profile", "terminate", "Removing", "deleted:"),
 )
-KILLED = 8
+KILLED = 10
 
 
 def ends(verifications: Verifications, account: str, mark: str, seconds: float, number: signal.Signals) -> int:

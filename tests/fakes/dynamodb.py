@@ -16,7 +16,7 @@ from botocore.exceptions import ParamValidationError
 from fakes import dynamodb_expressions as expressions
 from fakes.calls import Calls
 from fakes.dynamodb_expressions import Change, Condition, Names, Values
-from fakes.dynamodb_tables import Items, Key, Row, Table
+from fakes.dynamodb_tables import MATCHES, Items, Key, Row, Table
 from fakes.dynamodb_values import ITEM_BYTES, Item, RefusedError, item_size, stored_item
 
 type Request = Mapping[str, Any]
@@ -175,6 +175,10 @@ class FakeDynamoDB:
         forward = request.get("ScanIndexForward", True)
         if "ExclusiveStartKey" in request:
             start = table.key(request["ExclusiveStartKey"])
+            if start[0] != partition.name:
+                raise RefusedError("The provided starting key is outside query boundaries based on provided conditions")
+            if not MATCHES[comparison](start[-1], sort):
+                raise RefusedError("The provided starting key does not match the range key predicate")
             if forward:
                 low = max(low, partition.behind(start[-1]))
             else:
@@ -366,4 +370,6 @@ def _shown(request: Request) -> Callable[[Item], Item]:
     projection = expressions.projection(request["ProjectionExpression"])
     names = request.get("ExpressionAttributeNames", {})
     wanted = [names.get(path, path) for path in projection.paths]
+    if len(set(wanted)) < len(wanted):
+        raise RefusedError("Invalid ProjectionExpression: Two document paths overlap with each other")
     return lambda item: {name: item[name] for name in wanted if name in item}

@@ -281,9 +281,20 @@ class _Reader:
 
     def _group(self) -> Test:
         self.take("(")
+        doubled, start = self.next == "(", self._at
         test = self.either()
+        if doubled and self._words[self._at - 1] == ")" and self._closes(start) == self._at - 1:
+            raise _invalid(self._kind, "The expression has redundant parentheses;")
         self.take(")")
         return test
+
+    def _closes(self, start: int) -> int:
+        depth = 0
+        for at in range(start, len(self._words)):
+            depth += {"(": 1, ")": -1}.get(self._words[at], 0)
+            if not depth:
+                return at
+        return self.unknown()
 
 
 # An absent attribute equals nothing, comes before and after nothing, and differs from everything.

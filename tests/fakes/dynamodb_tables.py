@@ -3,9 +3,10 @@
 Source: DynamoDB developer guide, "Core components" and "Constraints"; the words of the errors are DynamoDB's.
 """
 
+import operator
 import zlib
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,17 @@ class Row:
 
     item: Item
     size: int
+
+
+# How a sort key may compare with what a query asks for.
+MATCHES: dict[str, Callable[[str, str], bool]] = {
+    "=": operator.eq,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "begins_with": str.startswith,
+}
 
 
 @dataclass(slots=True)

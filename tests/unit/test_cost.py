@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from bench import bill, cost
+from bench import bill, cost, others
 from bench.assumed import FLEETS, IDLE
 
 from fakes.dynamodb_values import item_size
@@ -271,6 +271,19 @@ def test_a_bill_goes_through_the_tiers() -> None:
     assert bill.total({"config_evaluations": 600_000}) == pytest.approx(100 + 400_000 * 0.0008 + 100_000 * 0.0005)
 
 
+# ---- the others ----
+
+
+def test_the_others_have_the_same_fleet() -> None:
+    fleet = FLEETS["100"]
+    items = others.config_rule(fleet)["config_items"]
+    # Of each instance: a launch, an end, 4 stops and starts, 4.5 changes of tags, and 1.5 changes by remediation.
+    assert items == 100 * (1 + 1 + 8 + 4.5 + 1.5)
+    woken = others.custodian(fleet, 15)["lambda_requests"]
+    # Each of 5 policies: 5 starts and 5.5 tag calls of each instance, and a sweep every 15 minutes.
+    assert woken == 5 * (100 * (5 + 5.5) + 2880)
+
+
 # ---- what is said ----
 
 
@@ -281,3 +294,13 @@ def test_the_docs_show_what_the_model_says() -> None:
     for heading, rows in cost.tables().items():
         assert f"<!-- {heading} -->\n\n{cost.markdown(rows)}\n" in text
     assert cost.page(text) == text
+
+
+def test_the_bench_gets_a_row_for_the_month_with_its_target_and_one_for_each_kind() -> None:
+    rows = {each.name.partition(", prices of ")[0]: each for each in cost.rows(lambda _text: None)}
+    assert (rows["idle month"].held, str(rows["idle month"].target)) == (True, f"ours <= {cost.TARGET:g}")
+    parts = [each.ours for name, each in rows.items() if name.startswith("idle month: ")]
+    assert sum(parts) == pytest.approx(rows["idle month"].ours, abs=0.02)
+    assert {name for name in rows if name.startswith("million")} == {
+        f"million events: {kind}" for kind in IDLE.happenings
+    }

@@ -258,7 +258,7 @@ DAMAGES = ["record", "mapping", "former mapping"]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("damaged", [0, 1, BATCH])
+@pytest.mark.parametrize("damaged", [0, 1, BATCH // 2, BATCH - 1, BATCH])
 def test_a_batch_with_any_number_of_damaged_items_pauses_no_more_than_a_sound_one_and_ends_within_the_functions_time(
     world: FakeAccount, damaged: int, damage: str
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ParamValidationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
@@ -179,7 +179,7 @@ def state_steps(draw: st.DrawFn) -> Step:
     return Step("last", (pk, prefix, limit), lambda at: at.store.last(pk, prefix, limit))
 
 
-@settings(max_examples=20)
+@settings(max_examples=40)
 @given(
     st.lists(items().map(layout.to_attributes), max_size=6),
     st.lists(state_steps(), min_size=4, max_size=14),
@@ -258,6 +258,10 @@ def _key(words: str, operation: str, **attributes: Any) -> Refused:
     return operation, {"TableName": STATE, "Key": {**KEY, **attributes}}, words
 
 
+def _query(words: str, text: str, start: Any = None, **given: Any) -> Refused:
+    return "query", query(text, **given) | ({"ExclusiveStartKey": {**KEY, **start}} if start else {}), words
+
+
 def _transact(words: str, *writes: Any) -> Refused:
     return "transact_write_items", {"TransactItems": list(writes)}, words
 
@@ -266,30 +270,53 @@ def _delete(key: Any) -> dict[str, Any]:
     return {"Delete": {"TableName": STATE, "Key": key}}
 
 
+NAMES_ALONE = {"TableName": STATE, "Item": KEY, "ExpressionAttributeNames": {"#n": "n"}}
+NO_VALUES = {**update("REMOVE n"), "ExpressionAttributeValues": {}}
+OF_BOOLEANS = {"condition": "n < :v", "v": {"BOOL": True}}
 LARGEST = 409_600 - len("pkaskbv")
 
 REFUSED: dict[str, Refused] = {
     # Expressions.
     "paths overlap": _update("overlap with each other", "SET n = :v REMOVE n", v=ONE),
+    "paths overlap under two names": _update("overlap", "REMOVE n, #n", {"#n": "n"}),
+    "a clause twice": _update("can only be used once", "REMOVE n REMOVE s"),
+    "an empty update": _update("can not be empty", ""),
     "an unused name": _update("unused in expressions: keys: {#s}", "REMOVE n", {"#s": "s"}),
     "an unused value": _update("unused in expressions: keys: {:v}", "REMOVE n", v=ONE),
+    "no names": _update("must not be empty", "REMOVE n", {}),
+    "no values": ("update_item", NO_VALUES, "must not be empty"),
     "an undefined name": _update("not defined; attribute name: #n", "REMOVE #n"),
     "an undefined value": _update("not defined; attribute value: :v", "SET n = :v"),
+    "names without an expression": ("put_item", NAMES_ALONE, "only be specified when using expressions"),
     "a reserved word": _update("reserved keyword: status", "REMOVE status"),
+    "a reserved word in a condition": _update("reserved", "REMOVE n", condition="attribute_exists(role)"),
+    "parentheses twice": _update("redundant", "REMOVE n", condition="((attribute_exists(n)))"),
     "more than 4 KB": _update("expression size: 4110", "REMOVE n, " + "n" * 4_100),
     "a key that is updated": _update("Cannot update attribute pk", "SET pk = :v", v=TEXT),
     # Operands.
     "ADD of a text": _update("ADD, operand type: STRING", "ADD n :v", v=TEXT),
     "ADD of a number to a text": _update("incorrect data type", "ADD s :v", v=ONE),
+    "ADD of a set to a number": _update("incorrect data type", "ADD n :v", v=SET),
+    "DELETE of a number": _update("DELETE, operand type: NUMBER", "DELETE n :v", v=ONE),
+    "DELETE of a set from a text": _update("incorrect data type", "DELETE s :v", v=SET),
+    "an order of booleans": _update("operand type: BOOLEAN", "REMOVE n", **OF_BOOLEANS),
     # Keys.
     "an empty partition key": _key("empty string", "get_item", pk={"S": ""}),
     "an empty sort key": _put("Key: sk", sk={"S": ""}),
     "a key of another type": _put("expected: S actual: N", sk=ONE),
+    "an item without a key": ("put_item", {"TableName": STATE, "Item": {"pk": TEXT}}, "Missing the key sk"),
+    "half a key": ("delete_item", {"TableName": STATE, "Key": {"pk": TEXT}}, "does not match the schema"),
+    "more than a key": _key("does not match the schema", "delete_item", n=ONE),
     "a long partition key": _key("2048 bytes", "get_item", pk={"S": "é" * 1_025}),
     "a long sort key": _key("1024 bytes", "get_item", sk={"S": "x" * 1_025}),
     # Values.
     "an empty set": _put("set  may not be empty", v={"SS": []}),
+    "an empty set in a list": _put("empty", v={"L": [{"NS": []}]}),
     "an empty set of an update": _update("may not be empty", "SET v = :v", v={"SS": []}),
+    "a member twice": _put("duplicates", v={"NS": ["1", "1.0"]}),
+    "a value of two types": _put("more than one", v={**ONE, **TEXT}),
+    "a value of no type": _put("is empty", v={}),
+    "a null that is none": _put("value of true", v={"NULL": False}),
     "33 levels": _put("Nesting Levels", v=DEEP),
     "more than 400 KB": _put("Item size has exceeded", v={"S": "x" * (LARGEST + 1)}),
     "an update to more than 400 KB": _update("Item size to update has exceeded", "SET v = :v", v={"S": "x" * 409_590}),
@@ -300,7 +327,18 @@ REFUSED: dict[str, Refused] = {
     "an item twice in a transaction": _transact(
         "multiple operations on one item", _delete(KEY), {"Put": {"TableName": STATE, "Item": {**KEY, "n": ONE}}}
     ),
-    "a query for an empty key": ("query", query("pk = :a AND sk <= :b", a="a", b=""), "empty string"),
+    "an empty key in a transaction": _transact(
+        "empty string", {"Put": {"TableName": STATE, "Item": {**KEY, "pk": {"S": ""}}}}
+    ),
+    "a query without a partition": _query("missed key schema element: pk", "sk = :b", b="b"),
+    "a query of part of a partition key": _query("not supported", "pk <= :a", a="a"),
+    "a query by another attribute": _query("missed key schema element: sk", "pk = :a AND n = :b", a="a", b="b"),
+    "a query for an empty key": _query("empty string", "pk = :a AND sk <= :b", a="a", b=""),
+    "a start outside the partition": _query("outside query boundaries", "pk = :a", {"pk": {"S": "c"}}, a="a"),
+    "a start outside what is asked for": _query(
+        "does not match the range key predicate", "pk = :a AND sk <= :b", {"sk": {"S": "c"}}, a="a", b="b"
+    ),
+    "a column twice": ("scan", {"TableName": STATE, "ProjectionExpression": "n, n"}, "overlap"),
 }
 
 
@@ -322,14 +360,35 @@ def test_a_table_that_isnt_there_is_not_found(fake: FakeDynamoDB) -> None:
 
 
 @pytest.mark.parametrize(
+    "value",
+    [{"S": 5}, {"N": 5}, {"BOOL": "yes"}, {"SS": "abc"}, {"L": {}}, {"M": []}, "text", {"X": "text"}],
+    ids=repr,
+)
+def test_what_botocore_refuses_isnt_sent(fake: FakeDynamoDB, value: Any, moto: Side) -> None:
+    for client in (fake, moto.client):
+        with pytest.raises(ParamValidationError):
+            client.put_item(TableName=STATE, Item={**KEY, "v": value})
+
+
+@pytest.mark.parametrize(
     ("operation", "request_"),
     [
         ("put_item", {"TableName": STATE, "Item": KEY, "ReturnValues": "ALL_OLD"}),
+        ("get_item", {"TableName": STATE, "Key": KEY, "AttributesToGet": ["n"]}),
         ("scan", {"TableName": STATE, "FilterExpression": "n = :n", "ExpressionAttributeValues": {":n": ONE}}),
         ("transact_write_items", {"TransactItems": [{"ConditionCheck": {"TableName": STATE, "Key": KEY}}]}),
+        ("transact_write_items", {"TransactItems": [], "ClientRequestToken": "x"}),
         ("update_item", update("SET n = n + :v", v=ONE)),
+        ("update_item", update("SET n = if_not_exists(n, :v)", v=ONE)),
         ("update_item", update("SET a.b = :v", v=ONE)),
+        ("update_item", update("REMOVE a[0]")),
+        ("update_item", update("SET n :v", v=ONE)),
         ("update_item", update("REMOVE n", condition="NOT n = :v", v=ONE)),
+        ("update_item", update("REMOVE n", condition="n BETWEEN :v AND :v", v=ONE)),
+        ("update_item", update("REMOVE n", condition="contains(n, :v)", v=ONE)),
+        ("update_item", update("REMOVE n", condition="(n = :v", v=ONE)),
+        ("update_item", update("REMOVE n", condition="n = :v )", v=ONE)),
+        ("query", query("pk = :a AND sk BETWEEN :b AND :c", a="a", b="b", c="c")),
     ],
 )
 def test_what_the_fake_doesnt_know_it_says_loudly(fake: FakeDynamoDB, operation: str, request_: dict[str, Any]) -> None:
@@ -344,10 +403,14 @@ def test_what_the_fake_doesnt_know_it_says_loudly(fake: FakeDynamoDB, operation:
     ("written", "read"),
     [
         ("007", "7"),
+        ("+7", "7"),
         ("1.50", "1.5"),
         ("-0", "0"),
+        ("0.00", "0"),
         ("1E+2", "100"),
+        ("1.5e-3", "0.0015"),
         ("12345678901234567890123456789012345678", "12345678901234567890123456789012345678"),
+        ("10000000000000000000000000000000000000000", "1" + "0" * 40),
         ("9.9e125", "99" + "0" * 124),
         ("-1e-130", "-0." + "0" * 129 + "1"),
     ],
@@ -377,6 +440,12 @@ def test_what_is_no_number_of_dynamodbs_is_refused(fake: FakeDynamoDB, written: 
 def test_values_of_two_types_have_no_order(fake: FakeDynamoDB, condition: str) -> None:
     with pytest.raises(ClientError, match="ConditionalCheckFailedException"):
         fake.update_item(**update("REMOVE n", condition=condition, v=ONE))
+
+
+def test_sets_are_equal_in_any_order(fake: FakeDynamoDB) -> None:
+    put(fake, tags={"SS": ["y", "x"]})
+    fake.update_item(**update("SET n = :n", condition="tags = :t", n=ONE, t={"SS": ["x", "y"]}))
+    assert found(fake)["n"] == ONE
 
 
 def test_an_item_of_exactly_400_kb_is_kept(fake: FakeDynamoDB) -> None:
@@ -410,6 +479,30 @@ def test_a_transaction_that_is_cancelled_says_why_for_each_write(fake: FakeDynam
     assert found(fake, "a", "0") is None
 
 
+def test_a_key_of_another_type_cancels_a_transaction(fake: FakeDynamoDB) -> None:
+    # AWS's own answers, recorded: paritysuite/dynamodb-conformance, pull request 46.
+    with pytest.raises(ClientError) as refused:
+        fake.transact_write_items(TransactItems=[{"Put": {"TableName": STATE, "Item": {**KEY, "sk": ONE}}}])
+    answer: Any = refused.value.response
+    assert [each["Code"] for each in answer["CancellationReasons"]] == ["ValidationError"]
+
+
+def test_what_was_read_is_a_copy(fake: FakeDynamoDB) -> None:
+    item: dict[str, Any] = {**KEY, "m": {"M": {"x": ONE}}}
+    fake.put_item(TableName=STATE, Item=item)
+    item["n"] = ONE
+    item["m"]["M"]["y"] = ONE
+    for read in (
+        found(fake),
+        fake.items(STATE)[0],
+        fake.scan(TableName=STATE, ConsistentRead=True)["Items"][0],
+        fake.batch_get_item(**batch(KEY))["Responses"][STATE][0],
+        fake.query(**query("pk = :a", a="a"))["Items"][0],
+    ):
+        read.clear()
+    assert found(fake) == {**KEY, "m": {"M": {"x": ONE}}}
+
+
 # ---- reads ----
 
 
@@ -424,6 +517,24 @@ def test_a_partition_is_in_the_order_of_the_bytes_of_its_sort_keys(fake: FakeDyn
     wanted = ["10", "9", "a", "é", "\uffff", "\U0001f600"]
     assert sorts(fake.query(**query("pk = :a", a="p"))) == wanted
     assert sorts(fake.query(**query("pk = :a", a="p"), ScanIndexForward=False)) == wanted[::-1]
+
+
+@pytest.mark.parametrize(
+    ("condition", "wanted"),
+    [
+        ("sk = :b", ["x#1"]),
+        ("sk < :b", ["w"]),
+        ("sk <= :b", ["w", "x#1"]),
+        ("sk > :b", ["x#10", "x#2"]),
+        ("sk >= :b", ["x#1", "x#10", "x#2"]),
+        ("begins_with(sk, :b)", ["x#1", "x#10"]),
+    ],
+)
+def test_a_query_asks_for_a_range_of_sort_keys(fake: FakeDynamoDB, condition: str, wanted: list[str]) -> None:
+    for sort in ("w", "x#1", "x#10", "x#2"):
+        put(fake, "p", sort)
+    assert sorts(fake.query(**query(f"pk = :a AND {condition}", a="p", b="x#1"))) == wanted
+    assert sorts(fake.query(**query(f"{condition} AND pk = :a", a="p", b="x#1"))) == wanted
 
 
 @pytest.mark.parametrize("forward", [True, False])
@@ -445,6 +556,14 @@ def test_pages_follow_one_another_and_the_last_full_one_names_a_next(fake: FakeD
     assert pages == 3
 
 
+def test_a_page_ends_with_the_megabyte(fake: FakeDynamoDB) -> None:
+    for sort in "vwxyz":
+        put(fake, "p", sort, text={"S": "x" * 300_000})
+    answer = fake.query(**query("pk = :a", a="p"))
+    assert sorts(answer) == list("vwxy")
+    assert answer["LastEvaluatedKey"]["sk"] == {"S": "y"}
+
+
 @pytest.mark.parametrize("limit", [{}, {"Limit": 50}])
 def test_a_page_has_two_items_where_nobody_says_otherwise(limit: dict[str, int]) -> None:
     fake = FakeDynamoDB(TABLES)
@@ -456,6 +575,29 @@ def test_a_page_has_two_items_where_nobody_says_otherwise(limit: dict[str, int])
     assert sorts(fake.query(**query("pk = :a", a="p"), Limit=1)) == ["x"]
 
 
+def test_a_scan_finds_each_item_once_though_its_last_one_is_deleted(fake: FakeDynamoDB) -> None:
+    for number in range(20):
+        put(fake, f"p{number}", "1")
+        put(fake, f"p{number}", "2")
+    seen: list[Any] = []
+    start: dict[str, Any] = {}
+    for _ in range(30):
+        answer = fake.scan(TableName=STATE, Limit=3, ConsistentRead=True, ProjectionExpression="pk, sk", **start)
+        seen += [(each["pk"]["S"], each["sk"]["S"]) for each in answer["Items"]]
+        if "LastEvaluatedKey" not in answer:
+            break
+        last = answer["LastEvaluatedKey"]
+        fake.delete_item(TableName=STATE, Key=last)
+        start = {"ExclusiveStartKey": last}
+    assert len(seen) == len(set(seen)) == 41
+    assert seen != sorted(seen), "DynamoDB's order of partitions means nothing"
+
+
+def test_some_columns_are_shown(fake: FakeDynamoDB) -> None:
+    projected = {"ProjectionExpression": "n, #none", "ExpressionAttributeNames": {"#none": "none"}}
+    assert fake.get_item(TableName=STATE, Key=KEY, ConsistentRead=True, **projected)["Item"] == {"n": {"N": "5"}}
+
+
 def test_a_batch_answers_what_there_is_and_no_more_than_16_mb(fake: FakeDynamoDB) -> None:
     wanted = numbered(45)
     for key in wanted[:-1]:
@@ -463,6 +605,13 @@ def test_a_batch_answers_what_there_is_and_no_more_than_16_mb(fake: FakeDynamoDB
     answer = fake.batch_get_item(**batch(*wanted))
     assert [{"pk": each["pk"], "sk": each["sk"]} for each in answer["Responses"][STATE]] == wanted[:41]
     assert answer["UnprocessedKeys"] == batch(*wanted[41:])["RequestItems"]
+
+
+def test_answers_can_leave_out_what_they_were_asked_for(fake: FakeDynamoDB) -> None:
+    fake.unprocessed = 1
+    request = batch(KEY)
+    assert fake.batch_get_item(**request) == {"Responses": {STATE: []}, "UnprocessedKeys": request["RequestItems"]}
+    assert fake.batch_get_item(**request)["Responses"][STATE] == [found(fake)]
 
 
 def test_a_read_that_is_not_consistent_sees_each_item_as_it_was_before_the_last_write(fake: FakeDynamoDB) -> None:

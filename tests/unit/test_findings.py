@@ -111,7 +111,7 @@ def told(few: int, *parts: Any) -> list[Any]:
         return story(desk, *parts)
 
 
-@settings(max_examples=15)
+@settings(max_examples=25)
 @given(
     edits=st.lists(st.none() | rows, min_size=1, max_size=3),
     fleet=instances,

@@ -99,6 +99,19 @@ def test_a_pending_instance_starts_the_retry_loop_whose_tick_hands_it_over_once_
     assert desk.world.shows(instance) == ""
 
 
+def test_what_a_loop_handed_over_gets_another_loop_where_ec2_refuses_it_after_all(desk: MappingsFixture) -> None:
+    instance = launched(desk, runs=False, workload="s3-reader")
+    on_instance_event.handler(queued(sample("instance-pending")), CONTEXT)
+    (started,) = desk.world.machine.started
+    desk.world.wait(2)
+    on_retry.handler(started["input"], CONTEXT)
+    (message,) = desk.sent()
+    desk.world.truth.stop(instance)
+    on_instance_event.handler(queued(message), CONTEXT)
+    assert desk.world.shows(instance) == "changing"
+    assert len(desk.world.machine.started) == 2, "the first one ended, though the record says that it watches"
+
+
 def test_two_messages_for_one_instance_are_one_reconcile(desk: MappingsFixture) -> None:
     launched(desk, workload="s3-reader")
     on_instance_event.handler(sample("work-queue-batch"), CONTEXT)
@@ -109,9 +122,15 @@ def test_two_messages_for_one_instance_are_one_reconcile(desk: MappingsFixture) 
     "message",
     [
         "not json",
+        "[]",
+        "{}",
         pytest.param("[" * 100_000, id="nested too deeply"),
         sample("tags-changed-volume"),
+        sample("sweep"),
+        sample("permission-missing"),
         {**sample("instance-running"), "account": "999999999999"},
+        {**sample("instance-running"), "detail": {"instance-id": "../../etc", "state": "running"}},
+        {**sample("tags-changed"), "resources": []},
     ],
 )
 def test_what_names_no_instance_of_ours_is_dropped_and_logged(desk: MappingsFixture, message: Any) -> None:

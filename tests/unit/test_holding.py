@@ -326,6 +326,11 @@ def test_a_wrong_number_changes_nothing_and_is_told(desk: MappingsFixture, numbe
     assert desk.gives(TAG) == ("web", 1)
 
 
+def test_a_number_where_nothing_is_held_is_told(desk: MappingsFixture) -> None:
+    desk.approve(TAG, 7)
+    assert desk.shows(TAG) == ("Published", "approve is 7, but nothing is held", 1)
+
+
 def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.sign(TAG, 2)
@@ -446,6 +451,9 @@ def test_a_held_deletion_that_is_within_the_limit_goes_on_though_a_sweep_is_inte
 def test_taking_the_edit_back_ends_it(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.edit(TAG, role="web")
+    row = desk.row(TAG)
+    assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "in effect", 1)
+    assert "held_revision" not in row
     assert desk.approve(TAG, 2).status is Status.PUBLISHED
     assert desk.gives(TAG) == ("web", 1)
 
@@ -620,6 +628,18 @@ def test_an_edit_of_the_row_that_was_put_back_takes_the_deletion_back(desk: Mapp
     assert desk.shows(TAG)[1] == "approve is 2, but nothing is held"
 
 
+@pytest.mark.parametrize("edit", [{"role": "api"}, {"description": "needed after all"}], ids=repr)
+def test_an_edit_made_while_an_approved_deletion_is_carried_out_is_not_lost(
+    desk: MappingsFixture, edit: dict[str, str]
+) -> None:
+    desk.remove(TAG)
+    desk.world.calls.before("DeleteItem", partial(desk.set, TAG, **edit))
+    desk.approve(TAG, 2)
+    row = desk.row(TAG)
+    assert edit.items() <= row.items()
+    assert row["status"] in {"Published", "Held"}
+
+
 def test_a_deletion_taken_back_while_it_is_carried_out_is_not_carried_to_the_row(desk: MappingsFixture) -> None:
     desk.remove(TAG)
     desk.world.calls.before("DeleteItem", partial(desk.unset, TAG, "status"))
@@ -757,6 +777,23 @@ def test_an_edit_that_is_held_while_another_is_approved_or_discarded_waits_by_it
     assert (held.mapping.revision, held.outcome, desk.gives(TAG)) == (3, "", ("web", 1))
     assert desk.approve(TAG, 3).status is Status.PUBLISHED
     assert desk.gives(TAG) == ("NONE", 3)
+
+
+def test_a_discard_that_an_approval_overtook_changes_nothing(desk: MappingsFixture) -> None:
+    """The judge read the number to discard; before it writes that, the approval that was there before is published."""
+    desk.edit(TAG, role="api")
+    desk.set(TAG, discard=2)
+
+    def approve() -> None:
+        desk.unset(TAG, "discard")
+        desk.approve(TAG, 2)
+        desk.set(TAG, discard=2)
+
+    desk.world.calls.before("TransactWriteItems", approve)
+    desk.publish(TAG)
+    assert desk.gives(TAG) == ("api", 2)
+    assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("api", ("Published", 2))
+    assert "Mapping Discarded" not in [each["event"] for each in desk.history(TAG)]
 
 
 def test_a_published_record_that_is_lost_is_published_anew_though_its_number_was_held(desk: MappingsFixture) -> None:

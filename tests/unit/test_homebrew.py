@@ -49,6 +49,19 @@ def test_it_installs_the_release_with_each_locked_dependency_from_its_source_arc
         assert f"  {line}\n" in text
 
 
+def test_it_is_a_class_whose_blocks_end(root: Path, packages: list[dict[str, Any]]) -> None:
+    lines = homebrew.formula(root, packages, root / "rolekeeper-0.2.0.tar.gz", REPOSITORY).splitlines()
+    opened: list[str] = []
+    for line in lines:
+        indent, word = re.match(r"( *)(\S*)", line).groups()  # type: ignore[union-attr]  # it matches anything
+        if word in {"class", "def"} or line.endswith(" do"):
+            opened.append(indent)
+        elif word == "end":
+            assert opened.pop() == indent
+    assert (lines[0], opened) == ("class Rolekeeper < Formula", [])
+    assert lines[1] == "  include Language::Python::Virtualenv"
+
+
 def test_an_archive_that_the_lock_has_not_is_refused(root: Path, packages: list[dict[str, Any]]) -> None:
     packages[1]["sdist"]["hashes"]["sha256"] = "0" * 64
     with pytest.raises(RefusedError, match=r"pyyaml-6\.0\.4\.tar\.gz isn't the archive that requirements/dev\.txt has"):
@@ -59,3 +72,8 @@ def test_a_package_without_a_source_archive_is_refused(root: Path, packages: lis
     del packages[0]["sdist"]
     with pytest.raises(RefusedError, match=r"click 8\.5\.1 has no source archive"):
         homebrew.formula(root, packages, root / "rolekeeper-0.2.0.tar.gz", REPOSITORY)
+
+
+def test_it_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert homebrew.main(str(PYLOCK), "rolekeeper-0.2.0.tar.gz", "") == 1
+    assert "make formula REPOSITORY=https://" in capsys.readouterr().err

@@ -310,7 +310,7 @@ def test_every_column_has_its_choices() -> None:
 
 
 @pytest.mark.parametrize("column", choices(NOW))
-@settings(max_examples=3)
+@settings(max_examples=4)
 @given(data=st.data())
 def test_what_is_counted_of_any_edit_is_what_happens_now_and_when_the_row_ends(
     column: str, data: st.DataObject

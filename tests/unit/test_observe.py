@@ -124,7 +124,7 @@ def test_a_damaged_mapping_that_gave_a_role_makes_the_instance_unreadable_once_i
     assert unreadable.published == (base,)
 
 
-@pytest.mark.parametrize("character", ["\n", "\u2028", "\u200b", "\xa0"])
+@pytest.mark.parametrize("character", list("\n\r\v\x85\u2028\u2029\u200b\u202e\xa0\ufe0f"))
 def test_no_key_is_asked_for_that_no_row_may_have(
     world: FakeAccount, monkeypatch: pytest.MonkeyPatch, character: str
 ) -> None:

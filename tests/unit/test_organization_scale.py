@@ -1,6 +1,6 @@
 """An organization of 400 accounts in 17 Regions, with the real code in virtual time: its sweeps, and its edits.
 
-`make soak` plays all of it; here it is a twentieth of the accounts, and of what the machine runs at once.
+`make soak` plays all of it; here it is a tenth of the accounts, and of what the machine runs at once.
 """
 
 import os
@@ -10,7 +10,7 @@ import pytest
 
 from support.large_organization import ROWS, SILENCE, Scale
 
-ACCOUNTS = int(os.environ.get("ROLEKEEPER_ORGANIZATION") or 20)
+ACCOUNTS = int(os.environ.get("ROLEKEEPER_ORGANIZATION") or 40)
 INTERVAL = 15 * 60  # seconds (template.yaml, SweepSchedule)
 BEGUN, JUDGED, PUBLISHED = 120, 120, 300  # seconds
 

@@ -20,6 +20,7 @@ def _policy(effect: str, **more: Any) -> Document:
 ALLOW, DENY = _policy("Allow"), _policy("Deny")
 TO_EC2 = _policy("Allow", Condition={"StringEquals": {"iam:PassedToService": "ec2.a"}})
 TO_LAMBDA = _policy("Allow", Condition={"StringEquals": {"iam:PassedToService": "lambda.a"}})
+OVER_TLS = _policy("Deny", Action="sqs:*", Principal="*", Condition={"Bool": {"aws:SecureTransport": "false"}})
 RULES_SEND = _policy(
     "Allow", Action="sqs:SendMessage", Principal={"Service": "events.amazonaws.com"},
     Condition={"ArnEquals": {"aws:SourceArn": "arn:aws:events:us-east-1:123456789012:rule/ours"}},
@@ -30,16 +31,33 @@ def _send(principal: str, **context: str) -> Request:
     return Request(principal=principal, action="sqs:SendMessage", resource=QUEUE, context=context)
 
 
-SPOOFED = {"aws:SourceArn": "arn:aws:events:us-east-1:123456789012:rule/other"}
 ANSWERS = [
     (PASSING, Policies(), Answer.IMPLICITLY_DENIED),
+    (PASSING, Policies(identity=[ALLOW]), Answer.ALLOWED),
     (PASSING, Policies(identity=[ALLOW, DENY]), Answer.EXPLICITLY_DENIED),
     (PASSING, Policies(identity=[TO_EC2]), Answer.ALLOWED),
     (PASSING, Policies(identity=[TO_LAMBDA]), Answer.IMPLICITLY_DENIED),
+    (PASSING, Policies(identity=[ALLOW], boundaries=[TO_EC2]), Answer.ALLOWED),
     (PASSING, Policies(identity=[ALLOW], boundaries=[TO_LAMBDA]), Answer.IMPLICITLY_DENIED),
     (PASSING, Policies(boundaries=[ALLOW]), Answer.IMPLICITLY_DENIED),
     (PASSING, Policies(identity=[ALLOW], scps=[DENY]), Answer.EXPLICITLY_DENIED),
-    (_send("events.amazonaws.com", **SPOOFED), Policies(resource=RULES_SEND), Answer.IMPLICITLY_DENIED),
+    (PASSING, Policies(identity=[ALLOW], scps=[_policy("Deny", Action="s3:*")]), Answer.ALLOWED),
+    (_send(READER), Policies(identity=[ALLOW], resource=OVER_TLS), Answer.ALLOWED),
+    (
+        _send(READER, **{"aws:SecureTransport": "false"}),
+        Policies(identity=[ALLOW], resource=OVER_TLS),
+        Answer.EXPLICITLY_DENIED,
+    ),
+    (
+        _send("events.amazonaws.com", **{"aws:SourceArn": "arn:aws:events:us-east-1:123456789012:rule/ours"}),
+        Policies(resource=RULES_SEND),
+        Answer.ALLOWED,
+    ),
+    (
+        _send("events.amazonaws.com", **{"aws:SourceArn": "arn:aws:events:us-east-1:123456789012:rule/other"}),
+        Policies(resource=RULES_SEND),
+        Answer.IMPLICITLY_DENIED,
+    ),
     # Who calls from another account needs both sides.
     (
         _send("arn:aws:iam::999999999999:role/reader"),

@@ -261,6 +261,22 @@ def test_only_what_knows_nothing_narrower_is_allowed_on_everything(function: str
 
 
 @pytest.mark.parametrize(
+    ("machine", "function"), [("Retry", "OnRetry"), ("Resume", "OnSchedule"), ("Accounts", "OnSchedule")]
+)
+def test_a_machine_may_ask_its_function_and_send_dead_letters(machine: str, function: str) -> None:
+    not_logs = [
+        (statement["Action"], statement["Resource"])
+        for statement in templates.policy_statements(RESOURCES, f"{machine}StateMachineRole")
+        if not all(action.startswith("logs:") for action in listed(statement["Action"]))
+        if "Children" not in statement["Sid"]
+    ]
+    assert not_logs == [
+        ("lambda:InvokeFunction", {"GetAtt": f"{function}.Arn"}),
+        ("sqs:SendMessage", {"GetAtt": "DeadLetterQueue.Arn"}),
+    ]
+
+
+@pytest.mark.parametrize(
     ("resource", "name"),
     [("RolekeeperLayer", "LayerName"), *((f"{each}StateMachine", "Name") for each in ("Retry", "Resume", "Accounts"))],
 )
@@ -276,6 +292,17 @@ def test_a_machine_of_on_schedule_has_the_name_by_which_it_is_started(machine: s
     assert _properties(f"{machine}StateMachine")["Name"] == {"Sub": f"${{AWS::StackName}}-{machine.lower()}"}
     variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
     assert variables[f"{machine.upper()}_STATE_MACHINE_ARN"] == {"Sub": arn}
+
+
+def test_the_accounts_machine_may_start_its_own_children_and_nothing_else() -> None:
+    """Step Functions developer guide, "IAM policies for using Distributed Map states"."""
+    machine = f"{STATES}:stateMachine:${{AWS::StackName}}-accounts"
+    executions = [{"Sub": f"{STATES}:execution:${{AWS::StackName}}-accounts{each}"} for each in (":*", "/*")]
+    found = templates.policy_statements(RESOURCES, "AccountsStateMachineRole")
+    assert {each["Sid"]: (each["Action"], each["Resource"]) for each in found if "Children" in each["Sid"]} == {
+        "StartItsChildren": ("states:StartExecution", {"Sub": machine}),
+        "WatchAndStopItsChildren": (["states:DescribeExecution", "states:StopExecution"], executions),
+    }
 
 
 # ---- queues ----

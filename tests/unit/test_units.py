@@ -81,6 +81,12 @@ def test_a_nested_unit_is_one_of_its_own(desk: OrganizationDesk) -> None:
     assert (desk.record(SPOKE.account), desk.published_for(OTHER.account).revision) == (None, 1)
 
 
+def test_an_account_that_says_no_unit_is_in_none(desk: OrganizationDesk) -> None:
+    move(desk, OTHER, "")
+    desk.edit(TAG, role="web", units={WEB, DATA})
+    assert (desk.shows(TAG)[1], desk.record(OTHER.account)) == ("in effect", None)
+
+
 def test_nor_is_another_region_of_it(desk: OrganizationDesk) -> None:
     there = Target(ACCOUNT, "eu-west-1")
     place = desk.join(there)
@@ -111,10 +117,17 @@ def test_the_hubs_own_account_is_in_no_unit(desk: OrganizationDesk) -> None:
 @pytest.mark.parametrize(
     ("scope", "found"),
     [
+        ({"units": {f"{ROOT}/*"}}, {SPOKE, SAME_ACCOUNT, OTHER}),
+        ({"units": {f"{WEB}/*"}}, {SPOKE, SAME_ACCOUNT}),
+        ({"units": {TEAM}}, {OTHER}),
         ({"units": {f"{DATA}/*"}}, {OTHER}),
+        ({"units": {DATA}}, set()),
         ({"units": {f"{ROOT}/*"}, "not_units": {TEAM}}, {SPOKE, SAME_ACCOUNT}),
         ({"not_units": {f"{DATA}/*"}}, {HOME, SPOKE, SAME_ACCOUNT}),
+        ({"not_units": {DATA}}, {HOME, SPOKE, SAME_ACCOUNT, OTHER}),
+        ({"not_units": {f"{ROOT}/*"}}, {HOME}),
         ({"not_accounts": {SPOKE.account}}, {HOME, OTHER}),
+        ({"units": {f"{ROOT}/*"}, "not_accounts": {OTHER.account, ACCOUNT}}, {SPOKE, SAME_ACCOUNT}),
     ],
 )
 def test_a_row_reaches_the_units_below_and_nothing_that_it_excludes(
@@ -181,7 +194,9 @@ def test_an_account_that_moves_into_an_excluded_unit_gives_the_role_back(desk: O
     [
         ({"units": {f"{DATA}/*"}}, WEB, True),
         ({"units": {f"{DATA}/*"}}, f"{ROOT}/{WEB}", False),
+        ({"units": {f"{DATA}/*"}}, "", False),
         ({"units": {WEB}}, WEB, False),
+        ({"units": {WEB}, "not_units": {DATA}}, WEB, False),
         ({"units": {WEB}, "not_units": {f"{DATA}/*"}}, WEB, True),
         ({"not_units": {WEB}}, WEB, False),
         ({"not_units": {WEB}}, "", True),

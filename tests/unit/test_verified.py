@@ -148,9 +148,21 @@ OTHERWISE = {
         verified(DESCRIBED, refused("AssociateIamInstanceProfile", "SomethingNew", "words")),
         r"answers\[1\].*AWS_FACTS.md doesn't know SomethingNew with this message: words",
     ),
+    "unknown words of an error": (
+        verified(DESCRIBED, refused("AssociateIamInstanceProfile", "InvalidParameterValue", "Profile isn't there yet")),
+        r"answers\[1\].*AWS_FACTS.md doesn't know InvalidParameterValue with this message: Profile isn't there yet",
+    ),
     "an unknown state of an instance": (
         verified(Answer(0, "DescribeInstances", {}, {"Reservations": [UNKNOWN]})),
         r"answers\[0\].*can't be read: ValueError\(\"'tag-key' is not a valid InstanceState",
+    ),
+    "an association without a profile": (
+        verified(DESCRIBED, shows({"AssociationId": FIRST, "InstanceId": INSTANCE, "State": "associated"})),
+        r"answers\[1\].*can't be read: KeyError\('IamInstanceProfile'\)",
+    ),
+    "a list that is a text": (
+        verified(Answer(0, "DescribeInstances", {"InstanceIds": [INSTANCE]}, {"Reservations": "none"})),
+        r"answers\[0\].*can't be read: TypeError",
     ),
     "an event of an unknown form": (
         verified(DESCRIBED, events=({**STATE, "detail": {"instance": INSTANCE}},)),
@@ -161,9 +173,13 @@ OTHERWISE = {
         r"events\[0\]: an unknown state: instance hibernated",
     ),
     "no JSON": ("{", "it isn't JSON"),
+    "no report": ([], r"\$: \[\] is not of type 'object'"),
     "another format": ({**verified(), "rolekeeper_verify": 2}, r"rolekeeper_verify: 1 was expected"),
     "an unknown member": ({**verified(), "hostile": 1}, r"\$: .*'hostile' was unexpected"),
+    "a step without an outcome": ({**verified(), "steps": [{}]}, r"\$\.steps\[0\]: 'outcome' is a required property"),
     "a key that redaction drops": ({**verified(), "answers": [WITH_USER_DATA]}, rf"\$\.answers\[0\]: {UNREDACTED}"),
+    "an account": ({**verified(), "outcome": "failed", "left": [ACCOUNT]}, rf"\$\.left\[0\]: {UNREDACTED}"),
+    "an outcome that its steps deny": ({**verified(), "outcome": "failed"}, rf"\$\.outcome: {UNREDACTED}"),
 }  # fmt: skip
 
 

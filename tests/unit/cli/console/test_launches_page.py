@@ -157,10 +157,30 @@ def test_where_there_are_none_it_says_so(browser: TestClient) -> None:
     assert "There are no launch templates, Auto Scaling groups or fleets" in words(browser.get("/launches"))
 
 
+def test_they_are_read_again_where_that_is_asked(browser: TestClient, there: FakeLaunchers) -> None:
+    browser.get("/launches")
+    there.template("made-since", app="web")
+    assert "made-since" not in words(browser.get("/launches"))
+    answer = browser.get("/launches/again?text=made")
+    assert (answer.url.path, answer.url.query) == ("/launches", b"text=made")
+    assert "made-since" in words(answer)
+
+
 @pytest.mark.usefixtures("some")
 def test_a_pause_is_said_above_them(browser: TestClient, terminal: Terminal) -> None:
     terminal("pause", "--reason", "a freeze", "--yes")
     assert "No changes are made now" in words(browser.get("/launches"))
+
+
+def test_a_missing_permission_is_named(browser: TestClient, there: FakeLaunchers) -> None:
+    def refuse(operation: str) -> None:
+        if operation == "DescribeAutoScalingGroups":
+            raise client_error("AccessDenied")
+
+    there.refuse = refuse
+    page = browser.get("/launches")
+    assert page.status_code == 502
+    assert "You aren't allowed autoscaling:DescribeAutoScalingGroups" in words(page)
 
 
 # ---- other accounts ----
