@@ -11,8 +11,8 @@ NOTES = {
         "instance's record and pin and the mappings of each tag that it hasn't met yet"
     ),
     "sweep, processor time for 1,000 instances, 300 rows": (
-        "the rows below are its profile: each instance has a record now, which is read and compared; judging the 300 "
-        "rows again is a small part, as fifty rows and 200 roles are one call each"
+        "the rows below are its profile: each instance has a record now, and reading and comparing these is a quarter; "
+        "judging the 300 rows again is a fifth, half of it what their roles' policies allow"
     ),
     "replace of 1,000 in five windows": (
         "two writes make the change, and one more shows, with an entry in the history, until when the instance waits; "
