@@ -242,7 +242,8 @@ def test_a_clean_run_beside_production_passes_and_changes_nothing_else(
     assert [(each["name"], each["why"]) for each in ended.report["steps"] if each["outcome"] != "passed"] == []
     assert (ended.code, ended.report["left"]) == (0, [])
     assert ended.outcomes["probes"] == {"passed", "skipped"}
-    assert {each["name"] for each in ended.report["probes"] if each["outcome"] == "skipped"} == UNASKED_HERE
+    skipped = {each["name"]: each["why"] for each in ended.report["probes"] if each["outcome"] == "skipped"}
+    assert skipped.keys() == UNASKED_HERE, f"{skipped}"
     files = {path.suffix: path.read_text() for path in ended.files}
     assert files.keys() == {".json", ".md", ".svg"}
     assert "| in-use | passed |" in files[".md"]

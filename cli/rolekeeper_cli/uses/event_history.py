@@ -167,7 +167,8 @@ class EventHistory:
         # It refuses times that it has nothing of (CloudTrail API reference, `InvalidTimeRangeException`).
         since, until = since if since and since > now - _KEPT else None, until if until and until < now else None
         asked: dict[str, Any] = {"LookupAttributes": [{"AttributeKey": attribute, "AttributeValue": value}]}
-        asked |= {name: at for name, at in (("StartTime", since), ("EndTime", until)) if at}
+        # An event's time is in whole seconds, so a start with a fraction leaves out what happened in the same second.
+        asked |= {name: at.replace(microsecond=0) for name, at in (("StartTime", since), ("EndTime", until)) if at}
         for _ in range(self._pages):
             self._deployment.keep_rate(ACTION, _PAUSE_SECONDS)
             if self._deployment.now() >= self._deadline:

@@ -563,6 +563,11 @@ def test_the_deny_is_of_what_one_instance_got_and_ends_with_the_probe(account: A
     assert account.iam.policies == {}
 
 
+def test_a_launch_in_the_second_in_which_the_verification_began_is_found(account: Account) -> None:
+    account.story.began = account.trail.events[0]["EventTime"] + timedelta(seconds=0.4)
+    assert account.probe("launch-in-history").outcome is Outcome.PASSED
+
+
 def test_records_that_come_late_are_waited_for(account: Account) -> None:
     account.trail.events.clear()
     account.trail.happened(
