@@ -518,7 +518,7 @@ def test_ctrl_c_and_even_a_kill_of_the_launcher_leave_no_process_behind(
     line = [sys.executable, "-c", HOLD, str(aws.port), str(tmp_path)]
     with (
         ThreadPoolExecutor() as clients,
-        subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as launcher,
+        subprocess.Popen(line, stdout=subprocess.PIPE) as launcher,
     ):
         try:
             assert launcher.stdout
