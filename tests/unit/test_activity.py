@@ -9,7 +9,6 @@ import pytest
 from fixtures.account import HOME, FakeAccount, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.organization import SPOKE, VERSION, Organization, wired_organization
-from rolekeeper.aws import ec2
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.instances.decide import Standing
 from rolekeeper.model.instance import Target
@@ -86,10 +85,7 @@ def test_each_code_by_which_changes_are_withheld_is_known() -> None:
     assert {withheld.code for each in controls if (withheld := each.withholds(Mode.ENFORCE))} == WITHHELD
 
 
-def test_a_sweep_of_several_runs_notes_all_of_the_fleet_once(
-    desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ec2, "FILTER_VALUES", 2)
+def test_a_sweep_of_several_runs_notes_all_of_the_fleet_once(desk: MappingsFixture) -> None:
     for _ in range(5):
         desk.converged("web", app="web")
     sweep(desk, seconds=0)

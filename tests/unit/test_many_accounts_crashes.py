@@ -13,7 +13,7 @@ import pytest
 from fixtures.account import HOME, RESUME_MACHINE, KilledError, kill, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
-from rolekeeper.aws import AT_ONCE, ec2, in_threads
+from rolekeeper.aws import AT_ONCE, in_threads
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.mappings import publish
@@ -175,7 +175,6 @@ def test_a_run_for_an_account_hands_over_what_it_has_no_time_to_send(
     desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publish, "FEW", 0)
-    monkeypatch.setattr(ec2, "FILTER_VALUES", 2)
     for target in (SPOKE, SAME_ACCOUNT):
         desk.launched(3, target)
     desk.put(TAG, role="web")

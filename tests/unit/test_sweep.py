@@ -14,12 +14,12 @@ import pytest
 from fixtures.account import RESUME_MACHINE, FakeAccount, KilledError, kill, mapping_key, published_at, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.aws import ec2, one_by_one
+from rolekeeper.aws import one_by_one
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet import sweep as sweep_module
-from rolekeeper.fleet.sweep import PROBLEMS, ROWLESS, Phase, Position, SweepResult
+from rolekeeper.fleet.sweep import PAGE, PROBLEMS, ROWLESS, Phase, Position, SweepResult
 from rolekeeper.instances.decide import Standing
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.permissions.roles import ASKED_AT_ONCE
@@ -72,12 +72,6 @@ def sweep_to_the_end(desk: MappingsFixture, *seconds: float) -> SweepResult:
     raise AssertionError(swept)
 
 
-@pytest.fixture
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """EC2 shows two instances a page."""
-    monkeypatch.setattr(ec2, "FILTER_VALUES", 2)
-
-
 def converged(desk: MappingsFixture, **tags: str) -> str:
     instance = desk.world.running(**tags)
     desk.world.reconcile(instance)
@@ -114,7 +108,6 @@ def test_a_sweep_sends_nothing_more_into_a_full_queue_and_the_next_one_does(
     assert desk.sent_ids() == [lost]
 
 
-@pytest.mark.usefixtures("small_pages")
 def test_what_a_sweep_sends_itself_doesnt_keep_its_later_runs_from_sending(
     desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +168,6 @@ def test_a_table_that_is_lost_while_it_is_swept_changes_nothing(desk: MappingsFi
     assert desk.world.carries(instance) == "web"
 
 
-@pytest.mark.usefixtures("small_pages")
 @pytest.mark.parametrize("seconds", [840, 0], ids=["in one run", "in several"])
 def test_a_mapping_table_that_reads_empty_changes_nothing(desk: MappingsFixture, seconds: float) -> None:
     instances = [converged(desk, app="web") for _ in range(5)]
@@ -468,10 +460,23 @@ def test_a_sweep_sends_the_instances_of_a_row_at_rest_that_a_crash_left_unsent(d
     assert "GetItem" not in desk.world.calls.counted()
 
 
+def test_a_page_reads_the_state_table_in_whole_batches_though_each_instance_has_a_tag_of_its_own(
+    desk: MappingsFixture,
+) -> None:
+    desk.world.large_pages()
+    reads: list[int] = []
+    for pages in (1, 2):
+        for number in range(PAGE):
+            desk.world.running(app="web", Name=f"web-{pages}-{number}")
+        desk.quiet()
+        assert sweep(desk).instances == pages * PAGE
+        reads.append(desk.world.calls["BatchGetItem"])
+    assert reads[1] - reads[0] == 6
+
+
 # ---- more than one run has time for ----
 
 
-@pytest.mark.usefixtures("small_pages")
 def test_a_sweep_whose_time_is_up_goes_on_behind_its_last_page_and_reaches_the_last_instance(
     desk: MappingsFixture,
 ) -> None:
@@ -486,7 +491,6 @@ def test_a_sweep_whose_time_is_up_goes_on_behind_its_last_page_and_reaches_the_l
     assert fleet(desk)["instances"] == 9
 
 
-@pytest.mark.usefixtures("small_pages")
 def test_a_run_that_dies_is_made_again_from_its_own_first_page(desk: MappingsFixture) -> None:
     instances = [desk.world.running(app="web") for _ in range(8)]
     desk.quiet()
@@ -503,7 +507,6 @@ def test_a_run_that_dies_is_made_again_from_its_own_first_page(desk: MappingsFix
     assert (swept.instances, swept.sent) == (8, 8)
 
 
-@pytest.mark.usefixtures("small_pages")
 def test_a_run_that_the_machine_makes_twice_does_no_harm(desk: MappingsFixture) -> None:
     for _ in range(6):
         desk.world.running(app="web")
@@ -529,7 +532,6 @@ def test_each_row_is_checked_once_however_many_runs_it_takes(desk: MappingsFixtu
     assert started["input"]["rest"]["phase"] == "rows"
 
 
-@pytest.mark.usefixtures("small_pages")
 def test_a_deletion_that_nobody_told_of_is_found_though_several_runs_see_the_fleet(desk: MappingsFixture) -> None:
     for role in ("db", "web"):
         desk.edit(f"lost={role}", role=role)
@@ -543,7 +545,6 @@ def test_a_deletion_that_nobody_told_of_is_found_though_several_runs_see_the_fle
     assert (swept.mappings, swept.published) == (3, 1)
 
 
-@pytest.mark.usefixtures("small_pages")
 def test_the_first_sweep_on_a_table_sends_what_was_held_though_it_takes_several_runs(desk: MappingsFixture) -> None:
     desk.world.never_swept()
     instances = [desk.world.running(app="web") for _ in range(5)]
@@ -559,7 +560,6 @@ def test_the_first_sweep_on_a_table_sends_what_was_held_though_it_takes_several_
 # ---- two sweeps at once ----
 
 
-@pytest.mark.usefixtures("small_pages")
 def test_the_schedule_leaves_a_sweep_alone_that_goes_on(desk: MappingsFixture) -> None:
     for _ in range(5):
         desk.world.running(app="web")
@@ -575,7 +575,6 @@ def test_the_schedule_leaves_a_sweep_alone_that_goes_on(desk: MappingsFixture) -
     assert sweep(desk).instances == 5, "it ended"
 
 
-@pytest.mark.usefixtures("small_pages")
 def test_a_sweep_that_a_person_asks_for_comes_at_once(desk: MappingsFixture) -> None:
     """What was withheld is due, also on the instances that the other sweep saw before."""
     for _ in range(5):
@@ -584,7 +583,6 @@ def test_a_sweep_that_a_person_asks_for_comes_at_once(desk: MappingsFixture) -> 
     assert sweep(desk, event={"task": "sweep"}).instances == 5
 
 
-@pytest.mark.usefixtures("small_pages")
 def test_a_sweep_that_died_is_left_alone_for_a_while_and_then_another_begins(desk: MappingsFixture) -> None:
     for _ in range(5):
         desk.world.running(app="web")
@@ -616,7 +614,6 @@ def test_a_rest_that_was_handed_over_before_its_run_died_is_not_handed_over_agai
         ("InvalidParameterValue", "Value ( x ) for parameter NextToken is invalid. The token is invalid."),
     ],
 )
-@pytest.mark.usefixtures("small_pages")
 def test_a_fleet_whose_token_ec2_takes_no_longer_is_read_anew(desk: MappingsFixture, code: str, message: str) -> None:
     instances = [desk.world.running(app="web") for _ in range(5)]
     event = begun(desk)
@@ -630,7 +627,6 @@ def test_a_fleet_whose_token_ec2_takes_no_longer_is_read_anew(desk: MappingsFixt
     assert desk.sent_ids() == instances
 
 
-@pytest.mark.usefixtures("small_pages")
 def test_a_sweep_whose_tokens_never_last_ends_as_a_failure(desk: MappingsFixture) -> None:
     for _ in range(5):
         desk.world.running()

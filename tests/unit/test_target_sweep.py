@@ -13,7 +13,6 @@ from fixtures.functions import lambda_context
 from fixtures.mappings import TRUSTS_EC2
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
 from on_schedule import EARLIER
-from rolekeeper.aws import ec2
 from rolekeeper.aws.errors import AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import GOES_ON, RESERVE
@@ -310,9 +309,8 @@ def test_what_the_hubs_own_table_refuses_is_no_problem_of_the_target(served: Org
 
 
 @pytest.fixture
-def large(served: Organization, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def large(served: Organization) -> dict[str, Any]:
     """The rest of a target's sweep, whose first run had time for one page of two."""
-    monkeypatch.setattr(ec2, "FILTER_VALUES", 2)
     for _ in range(3):
         served.spoke(SPOKE).running(workload="web")
     answer = served.scheduled(event_of(SPOKE), seconds=0)

@@ -40,6 +40,9 @@ GOES_ON = timedelta(minutes=45)
 # A sweep sends nothing while the work queue holds more than this many seconds' worth of changes: otherwise, while a
 # large fleet changes, each sweep would send it again.
 BACKLOG = 900
+# Instances a page: three items of each (record, pin, the mapping of a tag of its own), and a few that they share, fill
+# batch reads of the state table.
+PAGE = 2 * BATCH_KEYS - 4
 # How many rows are read together: two items of each are one batch read of the state table.
 TOGETHER = BATCH_KEYS // 2
 # How long IAM isn't asked again about mappings that govern nothing in another account.
@@ -246,7 +249,7 @@ class Sweep:
         swept, rest, scans = self.result, self.result.rest, dict[MappingKey, Scan]()
         whole, state = not rest.token, replace(self.state, remembers={})
         try:
-            for page, token in self.ec2.pages(token=rest.token):
+            for page, token in self.ec2.pages(token=rest.token, size=PAGE):
                 self._page(page, state, scans)
                 rest.token = token
                 if token and self._is_late():
