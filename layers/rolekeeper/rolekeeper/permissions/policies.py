@@ -387,11 +387,18 @@ _RESOURCES_OF = {"sts": ("iam",), "ec2-instance-connect": ("ec2",), "ssm": ("ec2
 def severe(held: Permissions) -> list[Rule]:
     """The broad part of what a role may do, by the list; what one rule covers isn't in another."""
     found: list[Rule] = []
-    for together, on_all in _LIST:
+    near = {number for rule in held.allowed for action in rule.actions for number in _listed_at(action)}
+    for together, on_all in map(_LIST.__getitem__, sorted(near)):
         parts = [_part(held, broad, on_all=on_all) for broad in together]
         for rule in chain.from_iterable(parts) if all(parts) else ():
             found += rule.beyond(found)
     return found
+
+
+@lru_cache(_KEPT)
+def _listed_at(action: Scope) -> tuple[int, ...]:
+    """Where in the list an action may be, which many roles share: without conditions and resources."""
+    return tuple(at for at, (together, _) in enumerate(_LIST) if any(map(action.meets, together)))
 
 
 def _part(held: Permissions, broad: Scope, *, on_all: bool) -> list[Rule]:
