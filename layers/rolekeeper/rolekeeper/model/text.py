@@ -27,6 +27,8 @@ def _by_number(character: str) -> str:
 
 def escaped(text: str, keep: str = "", escape: Callable[[str], str] = _by_number) -> str:
     """A text whose control, format (so bidirectional), separator, unassigned and unseen characters are escaped."""
+    if text.isascii() and text.isprintable():  # nearly all of them
+        return text
 
     def written(found: re.Match[str]) -> str:
         seen = found[0].isprintable() and not UNSEEN.match(found[0])

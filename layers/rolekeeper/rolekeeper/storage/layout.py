@@ -25,7 +25,7 @@ from rolekeeper.model.instance import (
     Target,
     Timer,
 )
-from rolekeeper.model.mapping import Held, MappingKey, Pin, PublishedMapping
+from rolekeeper.model.mapping import NO_PIN, Held, MappingKey, Pin, PublishedMapping
 from rolekeeper.model.text import escaped, unplain_at
 
 type Key = tuple[str, str]
@@ -285,11 +285,13 @@ def encode(value: Any) -> Any:
 
 def decode[T](kind: type[T], item: Mapping[str, Any]) -> T:
     """What `encode` wrote, absent fields by their defaults; KeyError, TypeError or ValueError where it isn't that."""
-    hints = _hints(kind)  # type: ignore[arg-type]  # a class is hashable
-    return kind(**{name: _reader(hint)(item[name]) for name, hint in hints.items() if name in item})
+    readers = _readers(kind)  # type: ignore[arg-type]  # a class is hashable
+    return kind(**{name: read(item[name]) for name, read in readers if name in item})
 
 
-_hints = cache(typing.get_type_hints)
+@cache
+def _readers(kind: type) -> list[tuple[str, Any]]:
+    return [(name, _reader(hint)) for name, hint in typing.get_type_hints(kind).items()]
 
 
 @cache
@@ -328,7 +330,7 @@ def record_from(item: Mapping[str, Any]) -> InstanceRecord:
         grants={each.profile_arn: each for each in grants},
         condition=decode(Condition, shown) if shown else None,
         changes=tuple(sorted(changes, key=lambda each: each.at)),
-        pin=decode(Pin, item.get(PIN, {"role": ""})),
+        pin=decode(Pin, item[PIN]) if PIN in item else NO_PIN,
         writes=int(item.get(WRITES, 0)),
     )
 
