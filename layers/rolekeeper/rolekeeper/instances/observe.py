@@ -80,6 +80,7 @@ def _joined(
         if key in snapshot.damaged:
             return Unreadable(key, instance, snapshot.damaged[key], published=published)
     record, pin = snapshot.record(key), snapshot.pins.get(key)
+    grant = record.grants.get(association.profile_arn if association else NO_PROFILE)
     return Observation(
         key=key,
         asked_at=now,
@@ -87,8 +88,9 @@ def _joined(
         association=association,
         record=record,
         control=snapshot.control,
-        grant=record.grants.get(association.profile_arn if association else NO_PROFILE),
+        grant=grant,
         candidates=resolve(instance, published, now, pin=pin) if instance else Candidates(),
+        owner=snapshot.published.get(grant.mapping) if grant else None,
         published=published,
         pin=pin,
     )
@@ -97,7 +99,7 @@ def _joined(
 def _with_owners(
     observed: dict[InstanceKey, Observed], asked: AbstractSet[MappingKey], snapshot: Snapshot, state: State
 ) -> dict[InstanceKey, Observed]:
-    """Add the mapping of each grant, with a second read if no mapping governs the instance now.
+    """Add the mapping of each grant that wasn't read, with a second read if no mapping governs the instance now.
 
     No mapping is read twice: one published between the reads would look like the owner of an instance that it doesn't
     govern.
@@ -108,13 +110,13 @@ def _with_owners(
     over = {owner: PublishedMapping(MappingSpec(owner, ""), 0, "") for _, owner in owned if owner.pins}
     unread = sorted(orphans - asked - set(over))
     late = state.read((), unread) if unread else Snapshot()
-    published = {**snapshot.published, **over, **late.published}
+    found = {**over, **late.published}
     damaged = {**snapshot.damaged, **late.damaged}
     for each, owner in owned:
         if error := damaged.get(owner):
             observed[each.key] = Unreadable(each.key, each.instance, error, published=each.published)
-        else:
-            observed[each.key] = replace(each, owner=published.get(owner))
+        elif owner in found:
+            observed[each.key] = replace(each, owner=found[owner])
     return observed
 
 
