@@ -5,15 +5,6 @@ NOTES = {
         "the rows below are its profile: half makes the keys that may match, two for each tag, as values of our own, "
         "and a quarter ranks what is found and says why the others lose; a bare look-up does neither"
     ),
-    "sweep, processor time for 1,000 instances, 0 rows": (
-        "the rows below are its profile: parsing is a tenth of what the stock SDK takes, most of it expat's; most "
-        "goes into requests: beside the page a sweep asks for the associations, and in batches of 100 for each "
-        "instance's record and pin and the mappings of each tag that it hasn't met yet"
-    ),
-    "sweep, processor time for 1,000 instances, 300 rows": (
-        "the rows below are its profile: each instance has a record now, and reading and comparing these is a quarter; "
-        "judging the 300 rows again is a fifth, half of it what their roles' policies allow"
-    ),
     "replace of 1,000 in five windows": (
         "two writes make the change, and one more shows, with an entry in the history, until when the instance waits; "
         "a tenth counts who waits, and a fifth are transactions that met another and are made again"

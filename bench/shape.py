@@ -28,7 +28,7 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    "layers, lines": Limit(10_910, 8_000),
+    "layers, lines": Limit(10_920, 8_000),
     "command and console, lines": Limit(28_370, 14_000),
     "command and console, files": Limit(140, 95),
     "embedded AWS, lines": Limit(6_410, 4_800),
