@@ -101,8 +101,8 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Server
     protocol_version = "HTTP/1.1"
-    # An answer is written at once, so nothing waits for the acknowledgement of its first half.
-    wbufsize = -1
+    # A large answer's head is sent by itself: nothing waits for its acknowledgement.
+    wbufsize, disable_nagle_algorithm = -1, True
 
     def do_POST(self) -> None:
         """A call, or a world's beginning."""
