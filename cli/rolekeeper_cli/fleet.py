@@ -77,7 +77,7 @@ def fleet(
     if key:
         uses.names.require_mapping(there, key)
     places = uses.targets.Places.chosen(there, targets)
-    seen = places.look(partial(uses.fleet.pages, tags=filters.tags), uses.fleet.Enforced.of)
+    seen = places.look(partial(uses.fleet.pages, tags=filters.tags), lambda place: uses.fleet.Enforced.of(place, {}))
     listed = count.accepted(without_damaged(seen), filters)
     if role and not uses.names.is_known_role(there, role):
         # It may have been deleted while instances still carry it: only they can show that.

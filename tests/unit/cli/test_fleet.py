@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from fixtures.mappings import MappingsFixture
+from fixtures.state_table import STATE_TABLE
 from fixtures.terminal import Terminal
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
@@ -47,6 +48,23 @@ def test_the_command_warns_of_it_and_lists_the_others(terminal: Terminal, desk: 
     assert f"Warning: {damaged} is left out: " in ran.stderr
     assert fine in ran.stdout
     assert damaged not in ran.stdout
+
+
+def test_a_mapping_is_read_once_for_all_pages(
+    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    answer = desk.world.dynamodb.batch_get_item
+
+    def counted(**request: Any) -> Any:
+        asked.extend(each["pk"]["S"] for each in request["RequestItems"].get(STATE_TABLE, {"Keys": ()})["Keys"])
+        return answer(**request)
+
+    monkeypatch.setattr(desk.world.dynamodb, "batch_get_item", counted)
+    fleet = [desk.world.running(app="web") for _ in range(5)]
+    said = terminal("fleet").stdout
+    assert all(each in said for each in fleet)
+    assert asked.count("mapping#3:app#web") == 1
 
 
 def test_all_are_counted_and_of_those_that_are_listed_how_they_are(terminal: Terminal, desk: MappingsFixture) -> None:
