@@ -165,6 +165,7 @@ def test_the_keyboard_alone_leads_from_the_fleet_to_a_pause_and_back(
     person.arrives("**/settings/switch?**")
     tabs_to(person, "Pause")
     keyboard.press("Enter")
+    person.arrives("**/settings?**")
     person.sees("Rolekeeper is paused")
     assert control(deployed)["reason"] == "by the keyboard"
     tabs_to(person, "Resume")

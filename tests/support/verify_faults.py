@@ -36,7 +36,7 @@ class Fault(StrEnum):
     THIRD_B_LOST = "third-b-lost"  # EC2 takes a third tag for `b`, or a later one, and changes nothing
     STAYS_ASSOCIATING = "stays-associating"
     ANOTHER_PROFILE = "another-profile"  # `b` is associated in the place of `a`, and the other way round
-    ROLE_VANISHES = "role-vanishes"  # an association isn't shown again after it was shown as associated
+    ROLE_VANISHES = "role-vanishes"  # an association isn't shown again after root saw it as associated
     REPLACE_SHOWS_GAP = "replace-shows-gap"  # no association is shown for 1.5 s
     REPLACE_KEEPS_ID = "replace-keeps-id"
     DISASSOCIATE_DOES_NOTHING = "disassociate-does-nothing"
@@ -101,6 +101,7 @@ class _Ec2:
 
     def __init__(self, faults: _Faults) -> None:
         self._here, self._lost_at = faults.here, faults.lost_at
+        self._caller = _ministack("core.iam_evaluator").caller_arn
         self._stopped: set[str] = set()
         self._hidden_until: dict[str, float] = {}
         self._asked_for_b: Counter[str] = Counter()
@@ -168,7 +169,8 @@ class _Ec2:
     ) -> tuple[list[Association], str | None]:
         rows, token = original(truth, **asked)
         shown = [row for row in rows if self._hidden_until.get(row.instance_id, 0) < time.time()]
-        if self._here(Fault.ROLE_VANISHES):
+        # A function's look may come first.
+        if self._here(Fault.ROLE_VANISHES) and self._caller().endswith(":root"):
             done = (row for row in shown if row.state is AssociationState.ASSOCIATED)
             self._hidden_until |= {row.instance_id: math.inf for row in done if not row.profile_arn.endswith(_FOREIGN)}
         return shown, token
