@@ -460,9 +460,7 @@ def test_a_sweep_sends_the_instances_of_a_row_at_rest_that_a_crash_left_unsent(d
     assert "GetItem" not in desk.world.calls.counted()
 
 
-def test_a_page_reads_the_state_table_in_whole_batches_though_each_instance_has_a_tag_of_its_own(
-    desk: MappingsFixture,
-) -> None:
+def test_a_page_reads_whole_batches_though_each_instance_has_a_tag_of_its_own(desk: MappingsFixture) -> None:
     desk.world.large_pages()
     reads: list[int] = []
     for pages in (1, 2):

@@ -104,7 +104,23 @@ class Account:
         self.groups: Callable[[Event], str] = lambda event: str(event.detail.get("instance-id", ""))
         self.history(carrying)
         self.iam.denied = lambda: self.lists_regions(7, errorCode="Client.UnauthorizedOperation")
-        deployment = Deployment(Options(region=REGION))
+        scene = Scene(
+            NAMES,
+            self.deployment(monkeypatch),
+            machine=Machine("t4g.nano", "arm64", subnet="subnet-1", vpc="vpc-1", image="ami-1"),
+            profiles={"a": self.a, "b": self.b, "foreign": self.b},
+            security_group="sg-1",
+            events="https://sqs/events",
+        )
+        self.story = Story(scene, patience=180, trail_patience=600, a=carrying, b=free, former=[former])
+        self.story.began = began
+        self.story.changer = SimpleNamespace(
+            replace_iam_instance_profile_association=refuses("UnauthorizedOperation", "Encoded: x")
+        )
+
+    def deployment(self, monkeypatch: pytest.MonkeyPatch) -> Deployment:
+        """A deployment whose clients are this account's services, at this world's time."""
+        world, deployment = self.world, Deployment(Options(region=REGION))
         monkeypatch.setattr(deployment, "client", lambda service, _config=None: getattr(self, service, self.trail))
         monkeypatch.setattr(deployment, "now", world.clock.now)
         monkeypatch.setattr(deployment, "sleep", world.clock.sleep)
@@ -123,19 +139,7 @@ class Account:
         settings = SimpleNamespace(target=Target(ACCOUNT, REGION), account=ACCOUNT, region=REGION)
         monkeypatch.setitem(deployment.__dict__, "app", app)
         monkeypatch.setitem(deployment.__dict__, "settings", settings)
-        scene = Scene(
-            NAMES,
-            deployment,
-            machine=Machine("t4g.nano", "arm64", subnet="subnet-1", vpc="vpc-1", image="ami-1"),
-            profiles={"a": self.a, "b": self.b, "foreign": self.b},
-            security_group="sg-1",
-            events="https://sqs/events",
-        )
-        self.story = Story(scene, patience=180, trail_patience=600, a=carrying, b=free, former=[former])
-        self.story.began = began
-        self.story.changer = SimpleNamespace(
-            replace_iam_instance_profile_association=refuses("UnauthorizedOperation", "Encoded: x")
-        )
+        return deployment
 
     def used(self, instance: str, profile: str) -> None:
         """EC2 delivers a profile's role, and the AWS CLI calls with it."""
