@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from botocore import xform_name
+
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classified
 from rolekeeper.fleet.sweep import CAUSE
 from rolekeeper.mappings.verdict import Status
@@ -177,14 +179,11 @@ class Story:
 
     def sweep(self) -> float:
         for _ in range(_SWEEPS):
-            if before := self.association(self.a):
-                self.aws.call("ec2:DisassociateIamInstanceProfile", AssociationId=before.id)
-                self.until("EC2 shows no role", lambda: self.association(self.a) is None)
+            self._take_role(self.a)
             began = self._now()
-            found = sweep(self.deployment, wait=True) or {}
-            if found.get("sent"):
+            if (sweep(self.deployment, wait=True) or {}).get("sent"):
                 return self._prompt(self._shows(self.a, "b", began), CAUSE)
-        raise StepFailedError("the sweep reports nothing to repair, and EC2 shows no role")
+        raise StepFailedError(f"the role was taken {_SWEEPS} times, and no sweep reports a repair")
 
     def iam(self) -> None:
         self.changer = self.changer or self._as_changer()
@@ -226,10 +225,7 @@ class Story:
 
     def free_b(self) -> None:
         """Take the role from `b`, which is foreign after the story: only a person can."""
-        shown = self.association(self.b)
-        if shown and shown.state is not AssociationState.DISASSOCIATING:
-            self.aws.call("ec2:DisassociateIamInstanceProfile", AssociationId=shown.id)
-        self.until(f"EC2 shows no role on {self.b}", lambda: self.association(self.b) is None)
+        self._take_role(self.b)
 
     def terminate_a(self) -> None:
         self.aws.call("ec2:TerminateInstances", InstanceIds=[self.a])
@@ -247,11 +243,17 @@ class Story:
         tags = [{"Key": self.names.tag_key, "Value": value}]
         self.aws.call("ec2:CreateTags", Resources=list(instances), Tags=tags)
 
+    def _take_role(self, instance: str) -> None:
+        """Take the role from an instance that has one; a follow-up may give it another before anybody looks."""
+        if before := self.association(instance):
+            if before.state is not AssociationState.DISASSOCIATING:
+                self.aws.call("ec2:DisassociateIamInstanceProfile", AssociationId=before.id)
+            self.until(f"{before.id} is gone", lambda: not (now := self.association(instance)) or now.id != before.id)
+
     def _tagged(self, value: str) -> None:
         """Tag `a`, which has no role, and wait for it."""
-        began = self._now()
         self._tag(value, self.a)
-        self._shows(self.a, value, began)
+        self._shows(self.a, value, self._now())
 
     def _replaced(self, value: str, *instances: str) -> float:
         """Tag, and see that `a` gets the role under a new association id without having been without one."""
@@ -309,11 +311,9 @@ class Story:
 
     def _refuses(self, action: str, instance: str, **asked: Any) -> None:
         """See that IAM refuses the function's role a call."""
-        name = action.removeprefix("ec2:")
-        call = {"DisassociateIamInstanceProfile": "disassociate_iam_instance_profile"}
         try:
             with classified(action, instance):
-                getattr(self.changer, call.get(name, "associate_iam_instance_profile"))(**asked)
+                getattr(self.changer, xform_name(action.removeprefix("ec2:")))(**asked)
         except AccessDeniedError:
             return
         except AwsRefusalError as error:

@@ -1,12 +1,16 @@
-"""What the story of a verification reads of CloudTrail's records; the rest of it is played on the embedded AWS."""
+"""What the story of a verification reads of CloudTrail's records, and its race with follow-ups.
+
+The rest of it is played on the embedded AWS.
+"""
 
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from types import SimpleNamespace
 
 import pytest
 
 from fixtures.account import ACCOUNT, REGION
-from rolekeeper.model.instance import InstanceKey, Target
+from rolekeeper.model.instance import Association, AssociationState, InstanceKey, Target
 from rolekeeper_cli.uses.uptake import Delivery, Held, Uptake, Use
 from rolekeeper_cli.verifying import story
 from rolekeeper_cli.verifying.story import StepSkippedError, Story
@@ -66,3 +70,23 @@ def test_without_an_answer_the_steps_say_why(played: Story, monkeypatch: pytest.
     records(monkeypatch, unknown="you aren't allowed cloudtrail:LookupEvents")
     with pytest.raises(StepSkippedError, match="LookupEvents"):
         played.in_use()
+
+
+def test_a_role_that_a_follow_up_gives_back_unseen_is_taken_again(
+    played: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def carried(id_: str) -> Association:
+        return Association(id_, "i-1", "profile/b", AssociationState.ASSOCIATED)
+
+    shown = iter([carried("1"), carried("2"), carried("2"), None, carried("3")])
+    swept = iter([{}, {"sent": 1}])
+    taken: list[str] = []
+    at_once = SimpleNamespace(is_over=True)
+    played.deployment = SimpleNamespace(now=lambda: SINCE, looks=lambda *_: repeat(at_once))  # type: ignore[assignment]  # the same
+    played.names = SimpleNamespace(role=str)  # type: ignore[assignment]  # the same
+    played.scene = SimpleNamespace(profiles={"b": "profile/b"})  # type: ignore[assignment]  # the same
+    played.aws = SimpleNamespace(call=lambda _action, **asked: taken.append(asked["AssociationId"]))  # type: ignore[assignment]  # the same
+    monkeypatch.setattr(played, "association", lambda _instance: next(shown))
+    monkeypatch.setattr(story, "sweep", lambda *_, **__: next(swept))
+    assert played.sweep() == 0
+    assert taken == ["1", "2"]
