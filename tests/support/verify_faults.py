@@ -6,7 +6,7 @@ right until `steer` says what is wrong there; so verifications in accounts of th
 
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from enum import StrEnum
@@ -102,18 +102,19 @@ class _Ec2:
     def __init__(self, faults: _Faults) -> None:
         self._here, self._lost_at = faults.here, faults.lost_at
         self._caller = _ministack("core.iam_evaluator").caller_arn
-        self._stopped: set[str] = set()
+        self._been: defaultdict[str, set[object]] = defaultdict(set)  # the states of each instance so far
         self._hidden_until: dict[str, float] = {}
         self._asked_for_b: Counter[str] = Counter()
 
     def emit(self, original: Callable[..., None], api: Any, account: str, region: str, event: Event) -> None:
-        instance, state = event.resources[0], event.detail.get("state")
-        if state == State.STOPPED:
-            self._stopped.add(instance)
+        been, of_tag = self._been[event.resources[0]], event.source == "aws.tag"
+        been.add(event.detail.get("state"))
+        # The tag of a launch begins a retry loop, which may still look after the instance was started again.
+        of_launch = of_tag and State.RUNNING not in been
         lost = {
             Fault.EVENTS_LOST: True,
-            Fault.TAG_EVENTS_LOST: event.source == "aws.tag",
-            Fault.EVENTS_LOST_ONCE_STOPPED: instance in self._stopped,
+            Fault.TAG_EVENTS_LOST: of_tag,
+            Fault.EVENTS_LOST_ONCE_STOPPED: of_launch or State.STOPPED in been,
         }
         if any(is_such and self._here(fault, account) for fault, is_such in lost.items()):
             self._lost_at[account] = time.time()
