@@ -389,11 +389,15 @@ def ends(verifications: Verifications, account: str, mark: str, seconds: float, 
         [command.command, *asked], env=command.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         assert process.stdout
+        said = []
         for line in process.stdout:
+            said.append(line)
             if mark in line.split()[:2]:
                 time.sleep(seconds)
                 process.send_signal(number)
                 break
+        else:
+            raise AssertionError(f"it ended before it came to {mark}:\n{''.join(said)}")
         process.communicate(timeout=300)
     return process.returncode
 
