@@ -1,7 +1,6 @@
 """The demo's story at the console: what is clicked there happens on EC2, and what happens on EC2 is shown there."""
 
 import re
-import time
 from collections.abc import Callable
 
 import pytest
@@ -61,20 +60,13 @@ def test_a_launched_instance_appears_in_an_open_page_with_its_role(
     person.sees("running", READ, "workload=s3-reader", "Attach", deployed.mapping("workload", "s3-reader")["role"])
 
 
-def test_a_change_shows_within_two_seconds(
-    person: Visitor, deployed: EmulatedAccount, launch: Launch, record_property: Callable[[str, object], None]
-) -> None:
-    """The target is two seconds; this machine plays several embedded AWS at once, so a miss fails only beyond ten."""
+def test_a_change_shows_without_a_reload(person: Visitor, deployed: EmulatedAccount, launch: Launch) -> None:
     instance = launch("moves", READ, workload="s3-reader")
     person.goes("/")
     expect(person.row(instance)).to_contain_text("workload=s3-reader")
     deployed.tag(instance, workload="s3-writer")
     eventually(lambda: deployed.carries(instance, WRITE), 30)
-    began = time.monotonic()
     expect(person.row(instance).locator(".role")).to_have_text(WRITE)
-    took = time.monotonic() - began
-    record_property("seconds until a change shows", took)
-    assert took < 10
 
 
 def test_a_page_that_stays_open_says_how_long_ago_things_are_now(person: Visitor) -> None:
