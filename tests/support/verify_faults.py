@@ -37,7 +37,7 @@ class Fault(StrEnum):
     STAYS_ASSOCIATING = "stays-associating"
     ANOTHER_PROFILE = "another-profile"  # `b` is associated in the place of `a`, and the other way round
     ROLE_VANISHES = "role-vanishes"  # an association isn't shown again after root saw it as associated
-    REPLACE_SHOWS_GAP = "replace-shows-gap"  # no association is shown for 1.5 s
+    REPLACE_SHOWS_GAP = "replace-shows-gap"  # no association is shown for 5 s
     REPLACE_KEEPS_ID = "replace-keeps-id"
     DISASSOCIATE_DOES_NOTHING = "disassociate-does-nothing"
     FOREIGN_GOES_AT_TAG = "foreign-goes-at-tag"  # the tag asks for a role
@@ -90,7 +90,7 @@ class _Faults:
 # ---- EC2 and its events ----
 
 
-_GAP_SECONDS = 1.5
+_GAP_SECONDS = 5
 _TAKEN = 2
 _PREFIX, _FOREIGN, _NONE = "rolekeeper-verify-", "-foreign", "none"
 _OTHERS = {"-a": "-b", "-b": "-a"}
