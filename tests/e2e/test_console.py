@@ -96,6 +96,16 @@ def test_what_a_person_typed_stays_while_the_page_follows(
 # ---- what is clicked happens on EC2 ----
 
 
+def reloaded_until_listed(person: Visitor, instance: str) -> None:
+    """Without JavaScript a page stays as it was when it was made, from what the console then knew of the fleet."""
+
+    def is_listed() -> bool:
+        person.page.reload()
+        return person.row(instance).is_visible()
+
+    eventually(is_listed)
+
+
 def test_without_javascript_the_fleet_is_filtered_and_an_edit_written(
     browser: Browser, writing: ConsoleProcess, entered: StorageState, deployed: EmulatedAccount, launch: Launch
 ) -> None:
@@ -105,7 +115,7 @@ def test_without_javascript_the_fleet_is_filtered_and_an_edit_written(
         person.page.goto("/")
         person.page.get_by_label("Filter the instances").fill("tag:console=plain")
         person.presses("Filter")
-        expect(person.row(instance)).to_be_visible()
+        reloaded_until_listed(person, instance)
         expect(person.row(other)).to_have_count(0)
         person.page.goto("/mapping/edit?key=console&value=plain")
         person.page.get_by_label("Role", exact=True).fill(WRITE)
@@ -274,7 +284,7 @@ def test_without_javascript_an_instance_is_found_too(
     instance = launch("plain-needle")
     with visitor(browser, entered, "search-plain", base_url=writing.origin, java_script_enabled=False) as person:
         person.page.goto("/")
-        expect(person.row(instance)).to_be_visible()
+        reloaded_until_listed(person, instance)
         person.page.get_by_role("searchbox", name="Search", exact=True).fill("plain-needle")
         person.page.keyboard.press("Enter")
         person.arrives(f"**/instance/{instance}")
