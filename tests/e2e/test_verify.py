@@ -244,7 +244,7 @@ def test_a_clean_run_beside_production_passes_and_changes_nothing_else(
     # What the launch has brought about is still being recorded when EC2 shows the role.
     before = eventually(at_rest)
     with calling(aws):
-        ended = verifications.run(ACCOUNT, keys, trail_patience=4 * CALLS_EVERY)
+        ended = verifications.run(ACCOUNT, keys, trail_patience=12 * CALLS_EVERY)
     assert [(each["name"], each["why"]) for each in ended.report["steps"] if each["outcome"] != "passed"] == []
     assert (ended.code, ended.report["left"]) == (0, [])
     assert ended.outcomes["probes"] == {"passed", "skipped"}
