@@ -39,8 +39,6 @@ from rolekeeper_cli.verifying.outcomes import Outcome, Probe
 from rolekeeper_cli.verifying.story import StepFailedError, StepSkippedError, Story
 
 _PROPAGATES = 180.0
-# How often CloudTrail is asked within its patience: every 10 seconds of 10 minutes.
-_TRAIL_LOOKS = 60
 # docs/AWS_FACTS.md, "CloudTrail's event history", "Credentials on the instance".
 _LATE_SECONDS, _REPLACED_SECONDS, _DENIES_SECONDS = 900.0, 60.0, 180.0
 # A record's time is earlier or later than the delivery by some seconds.
@@ -571,21 +569,6 @@ def table_policy_keys(story: Story) -> Observed:
 # ---- CloudTrail's event history ----
 
 
-def _arrived[Found](story: Story, look: Callable[[], list[Found]]) -> list[Found]:
-    """What a look at the event history finds, once there is any.
-
-    Raises:
-        StepSkippedError: there are none within the patience that all who wait for records share.
-    """
-    now = story.now()
-    story.trail_until = until = story.trail_until or now + timedelta(seconds=story.trail_patience)
-    while not (found := look()):
-        if story.now() >= until:
-            raise StepSkippedError(f"not in CloudTrail's event history within {story.trail_patience:.0f} seconds")
-        story.deployment.sleep(story.trail_patience / _TRAIL_LOOKS)
-    return found
-
-
 def _recorded(story: Story, attribute: str, value: str) -> list[Event]:
     """The events with an attribute since the verification began, newest first."""
     return list(EventHistory(story.deployment).lookup(attribute, value, story.began, until=None))
@@ -613,7 +596,7 @@ def denied_credentials(story: Story) -> Observed:
             return [each for each in calls(refused=True) if each.at >= since]
 
         try:
-            first = _arrived(story, look)[-1]
+            first = story.arrived(look)[-1]
         except StepSkippedError:
             latest = max((each.at for each in calls(refused=False)), default=since)
             if (latest - since).total_seconds() <= _DENIES_SECONDS:
@@ -642,7 +625,7 @@ def _denied(story: Story, role: str) -> Iterator[datetime]:
 @_fact(RECORDED, _HISTORY, "No page says how late an event gets there.")
 def record_delay(story: Story) -> Observed:
     """A call is in the event history within 15 minutes."""
-    newest = _arrived(story, lambda: _calls(story, _CALL))[0]
+    newest = story.arrived(lambda: _calls(story, _CALL))[0]
     seconds = (story.now() - newest.at).total_seconds()
     return Observed(f"the newest call was made {seconds:.0f} seconds ago", seconds <= _LATE_SECONDS)
 
@@ -654,7 +637,7 @@ def calls_by_username(story: Story) -> Observed:
     def look() -> list[Event]:
         return [each for each in _recorded(story, "EventName", _CALL) if each.by.session == story.a]
 
-    found = _arrived(story, look)
+    found = story.arrived(look)
     by_name = {each.id for each in _calls(story, _CALL)}
     missing = [each for each in found if each.id not in by_name]
     return Observed(f"it finds {len(found) - len(missing)} of {len(found)} calls", not missing)
@@ -670,7 +653,7 @@ def replaced_role(story: Story) -> Observed:
             raise StepSkippedError(found.unknown_because)
         return [found] if found.carried and found.carried.first_use else []
 
-    [found] = _arrived(story, look)
+    [found] = story.arrived(look)
     late = [(each.last_use.at - each.until).total_seconds() for each in found.former if each.last_use and each.until]
     if not late:
         return Observed("no call with a former role after its replace", fits=True)
@@ -685,7 +668,7 @@ def _deliveries(story: Story, instance: str) -> list[Event]:
 @_fact(RECORDED, _HISTORY, "in UTC, six hours later (recorded:")
 def delivery_record(story: Story) -> Observed:
     """EC2's AssumeRole names no caller, and expires after 6 h to 6 h 40 min, in the form Jul 4, 2019 4:29:29 PM."""
-    found = _arrived(story, lambda: _deliveries(story, story.a))
+    found = story.arrived(lambda: _deliveries(story, story.a))
     lives: list[timedelta] = []
     for each in found:
         written = str(jmespath.search("credentials.expiration", each.response))
@@ -706,9 +689,9 @@ def _launches(story: Story) -> list[Event]:
 @_fact(RECORDED, _CREDENTIALS, "whether or not anything on the instance asks IMDS, is inferred")
 def delivery_unasked(story: Story) -> Observed:
     """EC2 gets credentials of a role that nothing on the instance asks for."""
-    _arrived(story, lambda: _deliveries(story, story.a))
+    story.arrived(lambda: _deliveries(story, story.a))
     try:
-        first = _arrived(story, lambda: _deliveries(story, story.b))[-1]
+        first = story.arrived(lambda: _deliveries(story, story.b))[-1]
     except StepSkippedError:
         return Observed("only if something asks", fits=False)
     seconds = [f", {(first.at - each.at).total_seconds():.0f} seconds after the launch" for each in _launches(story)]
@@ -759,7 +742,7 @@ def terminated_instance(story: Story) -> Observed:
 @_fact(ENDED, _HISTORY, "that `iamInstanceProfile` is there as `DescribeInstances` has it is inferred")
 def launch_in_history(story: Story) -> Observed:
     """The record of RunInstances has iamInstanceProfile as DescribeInstances has it."""
-    [launch] = _arrived(story, lambda: _launches(story))
+    [launch] = story.arrived(lambda: _launches(story))
     shown = jmespath.search("instancesSet.items[].iamInstanceProfile", launch.response)
     return Observed(json.dumps(shown), launch.launches_with(story.b, story.scene.profiles["foreign"]))
 
@@ -770,7 +753,7 @@ def _named(story: Story, names: Sequence[str], is_ours: Callable[[Event], bool])
     def look() -> list[Event]:
         return [each for name in names for each in _recorded(story, "EventName", name) if is_ours(each)]
 
-    found = _arrived(story, look)
+    found = story.arrived(look)
     return found, {each.id for each in _recorded(story, "ResourceName", story.a)}
 
 

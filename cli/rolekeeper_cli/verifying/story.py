@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from botocore import xform_name
@@ -32,6 +32,8 @@ _BURST = 10
 _SWEEPS = 3
 # How long IAM may take to let a role be assumed whose trust policy was changed.
 _TRUSTED_SECONDS = 60.0
+# How often CloudTrail is asked within its patience: every 10 seconds of 10 minutes.
+_TRAIL_LOOKS = 60
 _NONE, _MISSING = "none", "missing"
 
 
@@ -57,7 +59,7 @@ class Story:
         changer: EC2, called with the credentials of the function that changes roles, if they could be had.
         former: the ids of the associations that were replaced.
         began: before the first launch.
-        trail_until: the end of `trail_patience`, once a probe has begun to wait.
+        trail_until: the end of `trail_patience`, once a step or a probe has begun to wait.
         received: what the queue had of both instances, once a probe has read it: message groups and events, by id.
     """
 
@@ -213,13 +215,29 @@ class Story:
 
     def _recorded(self, what: Callable[[Held], Delivery | Use | None]) -> float:
         """The seconds from the last time that `a` was given its role until this was recorded of it."""
-        found = of_instance(self.deployment, key_of(self.deployment, self.a), "")
-        held = found.carried
-        record = what(held) if held else None
-        seconds = held.after(record.at) if held and record else None
-        if seconds is None:
-            raise StepSkippedError(found.unknown_because or "CloudTrail's event history doesn't show it")
-        return seconds
+
+        def look() -> list[float]:
+            found = of_instance(self.deployment, key_of(self.deployment, self.a), "")
+            record = what(held) if (held := found.carried) else None
+            seconds = held.after(record.at) if held and record else None
+            if seconds is None and found.unknown_because:
+                raise StepSkippedError(found.unknown_because)
+            return [] if seconds is None else [seconds]
+
+        return self.arrived(look)[0]
+
+    def arrived[Found](self, look: Callable[[], list[Found]]) -> list[Found]:
+        """What a look at the event history finds, once there is any.
+
+        Raises:
+            StepSkippedError: there are none within the patience that all who wait for records share.
+        """
+        self.trail_until = self.trail_until or self.now() + timedelta(seconds=self.trail_patience)
+        while not (found := look()):
+            if self.now() >= self.trail_until:
+                raise StepSkippedError(f"not in CloudTrail's event history within {self.trail_patience:.0f} seconds")
+            self.deployment.sleep(self.trail_patience / _TRAIL_LOOKS)
+        return found
 
     # ---- what the probes need after it ----
 
@@ -361,8 +379,7 @@ class Story:
         self.until(f"{instance} is {state}", lambda: self._instance(instance).state is state)
 
     def _instance(self, instance: str) -> Instance:
-        [found] = self.deployment.app.ec2.instances([instance]).values()
-        return found
+        return self.deployment.app.ec2.instances([instance])[instance]
 
     def _leaves_foreign(self, value: str, foreign: Association | None) -> None:
         """Wait until Rolekeeper has recorded that it leaves `b` its foreign role, which EC2 has to show meanwhile."""

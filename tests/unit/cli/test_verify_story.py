@@ -39,7 +39,7 @@ def held(delivered: float | None = None, used: float | None = None, since: datet
 
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> Story:
-    deployment = SimpleNamespace(settings=Target(ACCOUNT, REGION), now=lambda: SINCE)
+    deployment = SimpleNamespace(settings=Target(ACCOUNT, REGION), now=lambda: SINCE, sleep=None)
     monkeypatch.setattr(story, "Aws", lambda _deployment: None)
     return Story(SimpleNamespace(deployment=deployment, names=None), 180, 600, a="i-1")  # type: ignore[arg-type]  # no scene is asked
 
@@ -61,9 +61,16 @@ def test_without_a_record_the_steps_are_skipped(
     played: Story, monkeypatch: pytest.MonkeyPatch, roles: tuple[Held, ...]
 ) -> None:
     records(monkeypatch, *roles)
+    played.trail_until = SINCE
     for step in (played.delivered, played.in_use):
-        with pytest.raises(StepSkippedError, match=r"^CloudTrail's event history doesn't show it$"):
+        with pytest.raises(StepSkippedError, match=r"^not in CloudTrail's event history within 600 seconds$"):
             step()
+
+
+def test_a_record_that_comes_late_is_waited_for(played: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    records(monkeypatch)
+    monkeypatch.setattr(played.deployment, "sleep", lambda _seconds: records(monkeypatch, held(delivered=3)))
+    assert played.delivered() == 3
 
 
 def test_without_an_answer_the_steps_say_why(played: Story, monkeypatch: pytest.MonkeyPatch) -> None:
