@@ -31,9 +31,8 @@ from rolekeeper.aws.errors import (
 )
 from rolekeeper.model.instance import Association, AssociationState, InstanceState
 from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory
-from rolekeeper_cli.uses.instances import key_of
 from rolekeeper_cli.uses.revoked_policy import LIVES, POLICY, Entry
-from rolekeeper_cli.uses.uptake import Delivery, Uptake, of_instance
+from rolekeeper_cli.uses.uptake import Delivery
 from rolekeeper_cli.verifying.names import TAG
 from rolekeeper_cli.verifying.outcomes import Outcome, Probe
 from rolekeeper_cli.verifying.story import StepFailedError, StepSkippedError, Story
@@ -646,14 +645,7 @@ def calls_by_username(story: Story) -> Observed:
 @_fact(RECORDED, _CREDENTIALS, "with them at once is inferred")
 def replaced_role(story: Story) -> Observed:
     """A process that starts after a replace calls with the new role, at the latest a minute later."""
-
-    def look() -> list[Uptake]:
-        found = of_instance(story.deployment, key_of(story.deployment, story.a), "")
-        if found.unknown_because:
-            raise StepSkippedError(found.unknown_because)
-        return [found] if found.carried and found.carried.first_use else []
-
-    [found] = story.arrived(look)
+    found = story.uptake(lambda found: found if found.carried and found.carried.first_use else None)
     late = [(each.last_use.at - each.until).total_seconds() for each in found.former if each.last_use and each.until]
     if not late:
         return Observed("no call with a former role after its replace", fits=True)

@@ -16,7 +16,7 @@ from rolekeeper.model.mapping import NO_ROLE, MappingKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.uses.control import sweep
 from rolekeeper_cli.uses.instances import key_of
-from rolekeeper_cli.uses.uptake import Delivery, Held, Use, of_instance
+from rolekeeper_cli.uses.uptake import Delivery, Held, Uptake, Use, of_instance
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.scene import Scene, allow_no_change, launch
 
@@ -216,13 +216,21 @@ class Story:
     def _recorded(self, what: Callable[[Held], Delivery | Use | None]) -> float:
         """The seconds from the last time that `a` was given its role until this was recorded of it."""
 
-        def look() -> list[float]:
-            found = of_instance(self.deployment, key_of(self.deployment, self.a), "")
+        def seconds(found: Uptake) -> float | None:
             record = what(held) if (held := found.carried) else None
-            seconds = held.after(record.at) if held and record else None
-            if seconds is None and found.unknown_because:
+            return held.after(record.at) if held and record else None
+
+        return self.uptake(seconds)
+
+    def uptake[Told](self, tell: Callable[[Uptake], Told | None]) -> Told:
+        """What CloudTrail's records tell of `a` and its roles, once they do."""
+
+        def look() -> list[Told]:
+            found = of_instance(self.deployment, key_of(self.deployment, self.a), "")
+            if found.unknown_because:
                 raise StepSkippedError(found.unknown_because)
-            return [] if seconds is None else [seconds]
+            told = tell(found)
+            return [] if told is None else [told]
 
         return self.arrived(look)[0]
 
