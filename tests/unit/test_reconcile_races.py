@@ -87,6 +87,28 @@ def test_a_slow_look_writes_nothing_into_the_record_of_an_instance_that_ended_me
     assert world.key(instance) not in world.state.read([world.key(instance)], []).records
 
 
+def test_a_slow_look_that_ec2_showed_no_instance_removes_no_grant_of_a_newer_one(
+    world: FakeAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = world.running(profile="foreign", workload="web")
+    world.reconcile(instance)
+    assert world.shows(instance) == "occupied"
+    old_message = world.wake(instance)
+    world.later(minutes=3)
+
+    def meanwhile() -> None:
+        monkeypatch.undo()
+        world.detach_by_hand(instance)
+        world.wait(5)
+        world.reconcile(instance)
+
+    monkeypatch.setattr(world.truth, "describe_instances", lambda **_: ([], None))
+    world.calls.after("BatchGetItem", meanwhile)
+    world.reconciler().run([old_message])
+    assert world.carries(instance) == "web"
+    assert world.granted(instance)
+
+
 def test_what_a_slow_look_hides_is_shown_again_though_a_newer_one_had_nothing_to_write(world: FakeAccount) -> None:
     instance = world.running(workload="other")
     world.attach_by_hand(instance, "web")

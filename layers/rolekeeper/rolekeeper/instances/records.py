@@ -109,7 +109,7 @@ def next_record(
     """
     if decision.code in ("gone", "ended"):
         pinned = decision.code == "ended" and observed.pin is not None
-        return RecordChange(ends=observed.record.writes > 0, unpins=pinned)
+        return RecordChange(ends=observed.record.writes > 0, unpins=pinned, expected=observed.record)
     if decision.action is Action.NOTHING:
         change = _at_rest(observed, decision, now)
     else:

@@ -123,8 +123,9 @@ class Store:
         """Change attributes of an item; make it if there is none."""
         return {"Update": {"TableName": self.table, "Key": _key(key), **update.expression()}}
 
-    def delete(self, key: Key) -> Write:
-        return {"Delete": {"TableName": self.table, "Key": _key(key)}}
+    def delete(self, key: Key, only: "Update | None" = None) -> Write:
+        """Delete an item, on the conditions of `only`."""
+        return {"Delete": {"TableName": self.table, "Key": _key(key), **(only or Update()).condition()}}
 
     def entry(self, pk: str, entry: Mapping[str, Any], at: datetime, id_: str = "") -> Write:
         """Put a history entry, under its own id or a new one; it expires."""
@@ -227,7 +228,9 @@ class Update:
 
     def condition(self) -> dict[str, Any]:
         """The arguments of `DeleteItem`: the conditions alone."""
-        parts: dict[str, Any] = {"ExpressionAttributeNames": {slot: name for name, slot in self._slots.items()}}
+        parts: dict[str, Any] = {}
+        if self._slots:
+            parts["ExpressionAttributeNames"] = {slot: name for name, slot in self._slots.items()}
         if self._values:
             parts["ExpressionAttributeValues"] = layout.to_attributes(self._values)
         if self._conditions:
@@ -408,7 +411,7 @@ class State:
             at_key = layout.instance_pk(key), put["Put"]["Item"]["sk"]["S"]
             writes.append(put)
         if change.ends:
-            writes.append(self.store.delete(layout.record_key(key)))
+            writes.append(self.store.delete(layout.record_key(key), _as_expected(Update(), change)))
         elif update := _update(change):
             writes.append(self.store.update(layout.record_key(key), update))
         if change.unpins:
@@ -455,8 +458,15 @@ def _update(change: RecordChange) -> Update | None:
     if not values and not removed:
         return None
     update = Update().set({**values, "version": layout.VERSION}).remove(*sorted(removed)).add(layout.WRITES, 1)
-    if change.expected:
-        # A slow reconcile must not undo what a newer one wrote, or restore a record that ended with its instance.
-        writes = change.expected.writes
-        update.only_as({layout.WRITES: writes} if writes else {}, layout.WRITES)
-    return update
+    return _as_expected(update, change)
+
+
+def _as_expected(update: Update, change: RecordChange) -> Update:
+    """Add the condition that the record is the `expected` one, if there is one.
+
+    A slow reconcile must not undo or delete what a newer one wrote, or restore a record that ended with its instance.
+    """
+    if change.expected is None:
+        return update
+    writes = change.expected.writes
+    return update.only_as({layout.WRITES: writes} if writes else {}, layout.WRITES)
