@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.calls import Calls
-from fixtures.account import ACCOUNT, FakeAccount, mapping_key, refusing
+from fixtures.account import ACCOUNT, HOME, FakeAccount, KilledError, kill, mapping_key, refusing
 from fixtures.functions import wire
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk
@@ -268,6 +269,33 @@ def test_what_changed_there_meanwhile_is_asked_again_a_few_times_and_then_left_t
         assert asked["judging"]["attempt"] == min(attempt + 1, publish.ATTEMPTS - 1)
     assert desk.in_effect(TAG).revision == 1
     assert desk.recheck(TAG).status is Status.PUBLISHED
+
+
+def test_whatever_cut_a_publication_off_the_answers_that_led_to_it_finish_it(machine: Machine) -> None:
+    """Each step before and after a call to AWS: the machine has the same run made once more."""
+    desk = machine.desk
+    desk.limits = Limits(10_000, 0)
+    places = (HOME, SPOKE, SAME_ACCOUNT, OTHER)
+    for place in places[1:]:
+        desk.launched(1, place)
+    desk.world.running(workload="web")
+    step = 1
+    while True:
+        asked = machine.begun(role="web", priority=step)
+        machine.find(asked)
+        desk.quiet()
+        desk.world.calls.at_step(step, kill)
+        with suppress(KilledError):
+            machine.judged(asked)
+        if not desk.world.calls.reached():
+            break
+        stored = desk.world.revisions.read(mapping_key(TAG))
+        over = stored.published and stored.published.spec.priority == step and not stored.unsent
+        assert over or (machine.judged(asked), machine.started()) == (Status.PUBLISHED, []), step
+        assert {*desk.sent_to()} == {(place.account, place.region) for place in places}, step
+        assert not desk.world.revisions.read(mapping_key(TAG)).unsent
+        step += 1
+    assert step > 10
 
 
 def test_answers_that_are_old_are_asked_for_again(machine: Machine) -> None:

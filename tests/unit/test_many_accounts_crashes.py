@@ -85,6 +85,31 @@ def test_a_crash_anywhere_is_made_good(
     assert killed > 10
 
 
+def test_a_role_that_an_account_can_use_by_now_reaches_its_instances_whatever_was_cut_off(
+    desk: OrganizationDesk,
+) -> None:
+    desk.launched(1, SPOKE)
+    desk.launched(1, OTHER)
+    step = 1
+    while True:
+        desk.spoke(OTHER).profiles.pop("web")
+        desk.edit(TAG, role="web", priority=step)
+        assert desk.published_for(OTHER.account).suspended_because
+        desk.spoke(OTHER).profile("web")
+        desk.quiet()
+        desk.world.calls.at_step(step, kill)
+        with suppress(KilledError):
+            desk.publish(TAG)
+        if not desk.world.calls.reached():
+            break
+        desk.publish(TAG)
+        assert not desk.published_for(OTHER.account).suspended_because
+        assert (OTHER.account, OTHER.region) in desk.sent_to(), step
+        assert not desk.world.revisions.read(mapping_key(TAG)).unsent
+        step += 1
+    assert step > 10
+
+
 def test_a_record_that_a_crash_kept_is_written_whatever_the_row_says_by_then(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     desk.put(TAG, role="web", priority=7)

@@ -217,7 +217,9 @@ class Publisher:
         if judging and judging.stamp != snapshot.stamp():
             # Another edit, which has others asked.
             return verdict
-        outdated = [each for each, finding in findings.items() if finding.stamp != snapshot.stamp(each)]
+        # A publication that was cut off changed what is published; the answers that led to it finish it.
+        begun = snapshot.is_published and snapshot.stored.unsent
+        outdated = [] if begun else [each for each, it in findings.items() if it.stamp != snapshot.stamp(each)]
         if judging and snapshot.at - judging.begun > FRESH:
             outdated = accounts
         silent = [each for each in accounts if each not in findings]
@@ -304,8 +306,12 @@ class Publisher:
         if entry and verdict.scan:
             self._note_conflicts(snapshot.key, verdict.scan.conflicts)
         self._store(snapshot, verdict, entry)
+        if renews := self._renews(snapshot, verdict):
+            self.revisions.note_unsent(renews)
         renewed = self._write_records(snapshot.stored, verdict.records or {})
         self._send(snapshot, verdict, changed=changed, renewed=renewed)
+        if renews:
+            self.revisions.note_sent(renews)
         if entry:
             self._publish_event(snapshot, entry)
         if verdict.ends_soon and verdict.mapping:
@@ -379,6 +385,15 @@ class Publisher:
             self.revisions.discard(mapping, entry, snapshot.at)
         elif entry:
             self.revisions.note(snapshot.key, entry, snapshot.at)
+
+    def _renews(self, snapshot: RowSnapshot, verdict: Verdict) -> PublishedMapping | None:
+        """Return what stays published if records of other accounts change: a crash leaves their instances unsent."""
+        stored = snapshot.stored
+        if stored.unsent or verdict.ending in _PUBLISHES:
+            return None
+        records = {account: record for account, record in (verdict.records or {}).items() if account != stored.home}
+        renewed = any(record.matters(stored.records.get(account)) for account, record in records.items())
+        return stored.published if renewed else None
 
     def _send(self, snapshot: RowSnapshot, verdict: Verdict, *, changed: bool, renewed: AbstractSet[str]) -> None:
         """Send the instances that need a reconcile; `renewed` are the accounts whose records changed."""

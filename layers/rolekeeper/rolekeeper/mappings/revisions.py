@@ -282,6 +282,9 @@ class Revisions:
         history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
         self._write(mapping, Update().set(found | ({UNSENT: True} if entry else {})), *history)
 
+    def note_unsent(self, mapping: PublishedMapping) -> None:
+        self._write(mapping, Update().set({UNSENT: True}))
+
     def note_sent(self, mapping: PublishedMapping) -> None:
         self._write(mapping, Update().remove(UNSENT))
 
