@@ -16,6 +16,7 @@ import pytest
 
 from rolekeeper.model.instance import InstanceKey, InstanceRecord
 from rolekeeper.storage import layout
+from rolekeeper.storage.state import Store
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import REGION, EmbeddedAws
@@ -129,6 +130,16 @@ def dropped(world: EmulatedAccount) -> Counter[str]:
     return Counter(found.values())
 
 
+def evidence(world: EmulatedAccount, instance: str) -> list[str]:
+    """All that is known of an instance: its record and its history as stored, and what the functions logged."""
+    key = InstanceKey(world.account, REGION, instance)
+    state = Store(world.dynamodb, world.state_table)
+    stored = state.get([layout.record_key(key)]).get(layout.record_key(key), {})
+    history = [f"history: {entry}" for entry in reversed(state.history(layout.instance_pk(key)))]
+    logged = [line for line in world.aws.log.read_text(errors="replace").splitlines() if instance in line]
+    return [f"record: {stored}", *history, *(f"log: {line}" for line in logged)]
+
+
 def summary(unexplained: list[Difference], explained: list[str]) -> list[str]:
     """The result of a comparison, in lines."""
     differing = [f"DIFFERS: {each.seen} shows {each.shown or 'nothing'}, wanted {each.wanted}" for each in unexplained]
@@ -173,6 +184,7 @@ def test_after_chaos_every_instance_is_as_its_tags_say(world: EmulatedAccount) -
     queues.settle(QUIET_WITHIN)
     unexplained, explained = compared(story)
     say(*summary(unexplained, explained))
+    say(*(line for found in unexplained for line in evidence(world, found.seen.id)))
 
     messages = aws.message_counts()[queues.arn(queues.work)]
     say(*report("faults", chaos_faults.counts(aws)), *report("done", story.done))
