@@ -5,17 +5,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 
 from rich.console import Console
 
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_local.account import EmulatedAccount
-from rolekeeper_local.demo_account import FOREIGN, HOUR, AccountDemo
+from rolekeeper_local.demo_account import FOREIGN, AccountDemo
 from rolekeeper_local.demo_organization import OrganizationDemo
 from rolekeeper_local.embedded import EmbeddedAws, leave_by_interrupt
 from rolekeeper_local.place import EmbeddedAwsError
-from rolekeeper_local.settings import accounts_from, timings_from
+from rolekeeper_local.settings import accounts_from
 from rolekeeper_local.spokes import as_operators, deploy_organization
 from rolekeeper_local.story import Story, printed, without_the_persons
 
@@ -49,8 +48,7 @@ def main(port: int | None = None, accounts: int | None = None, *, with_console: 
 def _play(console: Console, port: int | None, accounts: int, *, with_console: bool) -> list[str]:
     several = accounts > 1
     story: Story = OrganizationDemo(console) if several else AccountDemo(console)
-    timings = replace(timings_from(os.environ), hour=HOUR)
-    with EmbeddedAws(port=port, progress=story.says, timings=timings) as aws, ExitStack() as beside:
+    with EmbeddedAws(port=port, progress=story.says) as aws, ExitStack() as beside:
         worlds = deploy_organization(aws, accounts) if several else [_deploy(aws, story)]
         story.begin(worlds)
         env = without_the_persons(as_operators(aws) if several else aws.env)

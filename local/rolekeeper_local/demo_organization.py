@@ -89,7 +89,8 @@ class OrganizationDemo(Story):
 
     def sweeps(self) -> None:
         self.does("the sweep runs (every 15 minutes by default; here by hand)")
-        self.hub.sweep()
+        with self.waiting("waiting for the sweep"):
+            self.hub.sweep()
 
     def launched(self, name: str, worlds: list[EmulatedAccount], **tags: str) -> dict[EmulatedAccount, str]:
         """One instance in each of these; they run."""

@@ -15,7 +15,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +32,7 @@ from rolekeeper_cli.deploying.rollout import Template, make
 from rolekeeper_local import place, settings
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.place import PACKAGES, EmbeddedAwsError
+from rolekeeper_local.progress import BEAT, beating
 from rolekeeper_local.settings import PORT_VARIABLE
 
 STACK = "rolekeeper"
@@ -149,8 +150,8 @@ class EmbeddedAws:
 
         `parameters` replace the embedded AWS's own. A CommandError has CloudFormation's reasons.
         """
-        source = nullcontext(self._artifacts) if self._artifacts else built()
-        with source as artifacts, self.step("deploying"):
+        with ExitStack() as stack, self.step("deploying"):
+            artifacts = self._artifacts or stack.enter_context(built())
             bucket = Bucket(self.session().client("s3"), Place(ACCOUNT, REGION, "aws"), None)
             template = Template({"TemplateURL": upload(artifacts, bucket)})
             stacks = self.session().client("cloudformation")
@@ -176,10 +177,11 @@ class EmbeddedAws:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """One step: a line of progress when it begins, and one when it is done."""
+        """One step: a line of progress when it begins, some while it lasts, and one when it is done."""
         self._progress(f"{name} …")
         started = time.monotonic()
-        yield
+        with beating(lambda seconds: self._progress(f"{name}: {seconds:.0f} s so far"), BEAT):
+            yield
         self._progress(f"{name}: done in {time.monotonic() - started:.1f} s")
 
     # ---- the control door (docs/local.md) ----

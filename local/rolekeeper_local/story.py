@@ -15,10 +15,13 @@ from rich.console import Console
 from rich.text import Text
 
 from rolekeeper_local.account import EmulatedAccount, Shown
+from rolekeeper_local.progress import BEAT, beating
 
 type Step = tuple[str, Callable[[], None]]
 
 _LOOK_SECONDS = 0.03
+# After this time what a step waits for won't come, however busy the machine is.
+PATIENCE = 300.0
 
 
 class StepFailedError(Exception):
@@ -79,7 +82,8 @@ class Story(ABC):
         """Run the command `rolekeeper`, and print what it prints; the step fails if the command does."""
         self.does(f"rolekeeper {' '.join(arguments)}")
         try:
-            text = printed(without_the_persons(world.aws.env), *arguments)
+            with self.waiting("waiting for the command"):
+                text = printed(without_the_persons(world.aws.env), *arguments)
         except subprocess.CalledProcessError as failed:
             raise StepFailedError(f"{failed.stdout}{failed.stderr}".strip()) from failed
         for line in text.splitlines():
@@ -96,16 +100,26 @@ class Story(ABC):
         self.console.print(line, soft_wrap=True)
 
     @contextmanager
-    def _waiting(self, text: str) -> Iterator[float]:
-        """Show a wait while it lasts; yields when it began."""
-        if not self.console.is_terminal:
+    def waiting(self, text: str) -> Iterator[float]:
+        """Show a wait, and for how long it has lasted; yields when it began."""
+        terminal = self.console.is_terminal
+        if not terminal:
             self.says(text)
-        with self.console.status(Text(text, style="dim")):
-            yield time.monotonic()
+        with self.console.status(Text(text, style="dim")) as status:
 
-    def until[T](self, what: str, look: Callable[[], T | None], seconds: float = 20) -> T:
+            def show(seconds: float) -> None:
+                lasted = f"{text} ({seconds:.0f} s so far)"
+                if terminal:
+                    status.update(Text(lasted, style="dim"))
+                else:
+                    self.says(lasted)
+
+            with beating(show, 1 if terminal else BEAT):
+                yield time.monotonic()
+
+    def until[T](self, what: str, look: Callable[[], T | None], seconds: float = PATIENCE) -> T:
         """Wait until `look` finds something, or the step fails."""
-        with self._waiting(f"waiting: {what}") as began:
+        with self.waiting(f"waiting: {what}") as began:
             while (found := look()) is None:
                 if time.monotonic() - began > seconds:
                     raise StepFailedError(f"not within {seconds:g} s: {what}")
@@ -115,7 +129,7 @@ class Story(ABC):
 
     def stays(self, what: str, holds: Callable[[], bool], seconds: float) -> None:
         """Watch that something holds for some time, or the step fails."""
-        with self._waiting(f"watching for {seconds:g} s: {what}") as began:
+        with self.waiting(f"watching for {seconds:g} s: {what}") as began:
             while time.monotonic() - began < seconds:
                 if not holds():
                     raise StepFailedError(f"no longer so after {time.monotonic() - began:.1f} s: {what}")
