@@ -137,6 +137,7 @@ simulate: .venv/done ## play SEEDS schedules of faults from seed START on (the c
 	@PYTHONPATH=tests .venv/bin/python -m simulation --seeds $(SEEDS) --start $(START)
 
 .PHONY: soak
+soak: export PYTEST_TIMEOUT := 0
 soak: setup ## all examples of the state machines, 500 fleets, 1,000 edits, 2,000 and 100,000 instances retagged at once, 6,800 targets, then 1,000,000 schedules: hours
 	ROLEKEEPER_SOAK=1 .venv/bin/pytest tests/unit/machines -n 2 -q
 	ROLEKEEPER_PLAN_FLEETS=500 .venv/bin/pytest tests/unit/cli/test_plan_agrees.py -n 2 -q

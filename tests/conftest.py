@@ -40,3 +40,10 @@ def world() -> Iterator[FakeAccount]:
     """One account and Region in the process; see `fixtures.account`."""
     with new_account() as made:
         yield made
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave a story on the embedded AWS half an hour, its deployment included, before it counts as hanging."""
+    for item in items:
+        if item.get_closest_marker("emulator"):
+            item.add_marker(pytest.mark.timeout(1800))

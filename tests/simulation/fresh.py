@@ -13,8 +13,8 @@ from simulation.mutants import ROOT, Mutant, become
 
 # Forked from a process that has these, a mutant needs no second of its own to import them.
 LIBRARIES = ["boto3", "click", "hypothesis", "jinja2", "moto.dynamodb", "pytest", "rich.table", "starlette.testclient"]
-# Seconds: a mutant that hangs is one that nobody killed.
-TIMEOUT = 600
+# Seconds: a mutant with which a test hangs is found by it; one that hangs otherwise is one that nobody killed.
+HANGS, TIMEOUT = 120, 600
 
 
 def each_in_a_fresh_process[T, R](function: Callable[[T], R], values: Sequence[T], jobs: int) -> Iterator[R]:
@@ -45,8 +45,8 @@ class _Failures:
             self.tests.append(report.nodeid)
 
 
-def failing_tests(mutant: Mutant, tests: Sequence[str]) -> list[str]:
-    """The first of these tests that fails with a mutant, in this process; empty if all pass.
+def failing_tests(mutant: Mutant, tests: Sequence[str], *, whole: bool = False) -> list[str]:
+    """Run these tests with a mutant, in this process; return the first that fails, or `whole` the list of all.
 
     Raises:
         RuntimeError: the tests can't be run.
@@ -54,7 +54,8 @@ def failing_tests(mutant: Mutant, tests: Sequence[str]) -> list[str]:
     become(mutant)
     failures, output = _Failures(), io.StringIO()
     with contextlib.chdir(ROOT), contextlib.redirect_stdout(output):
-        code = pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", *tests], plugins=[failures])
+        options = ["-q", "--assert=plain", "-p", "no:cacheprovider", f"--timeout={HANGS}", *([] if whole else ["-x"])]
+        code = pytest.main([*options, *tests], plugins=[failures])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError(f"{mutant.name!r}: {' '.join(tests)} can't be run:\n{output.getvalue()}")
     return failures.tests

@@ -2,16 +2,22 @@
 
 Each mutant plays seeds until one breaks a promise, or runs the tests that it names, in a process that has imported
 nothing of Rolekeeper before. Ends with `killed K of M`; exit code 1 if one survives.
+
+`… mutation --map` writes found_by.txt: of the files of those tests all tests that find each mutant. By it a test isn't
+deleted that alone finds one (test_found_by.py).
 """
 
 import argparse
 import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from simulation.fresh import each_in_a_fresh_process, failing_tests
 from simulation.mutants import MUTANTS, Mutant, become, named
 
+MAP = Path(__file__).with_name("found_by.txt")
 # So many seeds have to find a mutant.
 SEEDS = 4000
 # Seconds: a mutant's own seed finds it in two or three, until schedules play otherwise than they did.
@@ -39,12 +45,39 @@ def hunt(name: str) -> tuple[str, str, float]:
     return name, found, time.monotonic() - began
 
 
+def found_by(name: str) -> tuple[str, list[str]]:
+    """Return a mutant's name, and without their parameters all tests that find it."""
+    mutant = named(name)
+    files = sorted({test.partition("::")[0] for test in mutant.tests})
+    return name, sorted({test.partition("[")[0] for test in failing_tests(mutant, files, whole=True)})
+
+
+def write_map(names: Sequence[str], jobs: int) -> None:
+    known = dict(read_map())
+    for name, tests in each_in_a_fresh_process(found_by, names, jobs):
+        known[name] = tests
+        print(f"  {name:100.100} {len(tests):4}", flush=True)
+    kept = [(mutant.name, known[mutant.name]) for mutant in MUTANTS if mutant.name in known]
+    MAP.write_text("".join(f"= {name}\n{''.join(f'{test}\n' for test in tests)}" for name, tests in kept))
+
+
+def read_map() -> Iterator[tuple[str, list[str]]]:
+    """Read which tests find each mutant."""
+    for entry in MAP.read_text().split("= ")[1:]:
+        name, *tests = entry.splitlines()
+        yield name, tests
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="simulation.mutation", description="The tests find deliberate faults.")
     parser.add_argument("mutants", nargs="*", help="some mutants alone, by their names")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    parser.add_argument("--map", action="store_true", help="write which tests find each mutant")
     arguments = parser.parse_args()
-    names = arguments.mutants or [mutant.name for mutant in MUTANTS]
+    names = arguments.mutants or [mutant.name for mutant in MUTANTS if mutant.tests or not arguments.map]
+    if arguments.map:
+        write_map(names, arguments.jobs)
+        return 0
     killed = 0
     for name, found, seconds in each_in_a_fresh_process(hunt, names, arguments.jobs):
         killed += bool(found)
