@@ -23,7 +23,8 @@ from ministack import app
 from ministack.core import iam_actions
 from ministack.core.iam_evaluator import caller_arn
 from ministack.core.responses import get_account_id, get_region
-from ministack.services import cloudtrail, iam
+from ministack.core.router import extract_access_key_id
+from ministack.services import cloudtrail, iam, sts
 
 from rolekeeper_local import ec2_wire
 from rolekeeper_local.corrections import correct
@@ -35,6 +36,8 @@ type Event = dict[str, Any]
 _KEPT = 10_000
 _LARGEST_PAGE = 50
 _EC2 = "ec2.amazonaws.com"
+#: In a session that IMDS hands out, the version of IMDS.
+DELIVERED_BY = "Ec2RoleDelivery"
 _TAGS = ("CreateTags", "DeleteTags")
 _ASSOCIATIONS = (
     "AssociateIamInstanceProfile",
@@ -91,7 +94,10 @@ class EventHistory:
             service = app.detect_service(method, path, headers, routing)
             action = iam_actions.extract_iam_action(service, method, path, headers, body, routing) or ""
         if action and not _DATA_EVENT.fullmatch(action):
-            self._record(action, params, answer, user_agent=headers.get("user-agent", ""))
+            by = _identity(caller_arn(), params.get("Operator.Principal", ""))
+            if session := sts._sessions.get(extract_access_key_id(headers, query_params)):
+                by |= _session(session, by)
+            self._record(action, params, answer, user_agent=headers.get("user-agent", ""), by=by)
         return answer
 
     def delivered(self, instance_id: str, role_arn: str, *, access_key: str, expires: float) -> None:
@@ -134,12 +140,11 @@ class EventHistory:
     def _here(self) -> deque[_Kept]:
         return self._events.setdefault((get_account_id(), get_region()), deque(maxlen=_KEPT))
 
-    def _record(self, action: str, params: Params, answer: Response, *, user_agent: str) -> None:
+    def _record(self, action: str, params: Params, answer: Response, *, user_agent: str, by: dict[str, Any]) -> None:
         """Record a call that was answered; what it asked and was told only of the calls in _RECORDED."""
         source, _, name = action.partition(":")
         status, _, body = answer
         done = status < 400  # noqa: PLR2004 - HTTP's
-        by = _identity(caller_arn(), params.get("Operator.Principal", ""))
         record = _begun(_CALLS.get(name, name), source, by) | {"userAgent": user_agent}
         if name in _RECORDED:
             record["requestParameters"] = _request(name, params)
@@ -226,6 +231,17 @@ def _identity(arn: str, service: str) -> dict[str, Any]:
     issuer = {"type": "Role", "principalId": id_, "arn": role_arn, "userName": names[0]}
     base["principalId"] = f"{id_}:{names[-1]}"
     return {"type": "AssumedRole", **base, "sessionContext": {"sessionIssuer": issuer}}
+
+
+def _session(session: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record has of the session itself: the role may be another one of that name by then."""
+    user, issued = session["UserId"], time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(session["IssuedAt"]))
+    shown = {**by.get("sessionContext", {}), "attributes": {"creationDate": issued, "mfaAuthenticated": "false"}}
+    if "sessionIssuer" in shown:
+        shown["sessionIssuer"] = {**shown["sessionIssuer"], "principalId": user.partition(":")[0]}
+    if DELIVERED_BY in session:
+        shown["ec2RoleDelivery"] = session[DELIVERED_BY]
+    return {"principalId": user, "sessionContext": shown}
 
 
 def _request(name: str, params: Params) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from rolekeeper_local.ec2_api import Ec2Api, now
 from rolekeeper_local.ec2_credentials import VALID_HOURS, CredentialSchedule
 from rolekeeper_local.ec2_model import Association, AssociationState, Ec2Error, State
 from rolekeeper_local.ec2_wire import Response
-from rolekeeper_local.event_history import EventHistory
+from rolekeeper_local.event_history import DELIVERED_BY, EventHistory
 from rolekeeper_local.iam_trust import role_of, trusts_service
 
 IMDS_PATH = "/_rolekeeper/imds/"
@@ -69,6 +69,7 @@ class Imds:
             "Expiration": expires,
             "AccountId": account,
             "PrincipalType": "AssumedRole",
+            DELIVERED_BY: "2.0",
         }
         sts.register_session(key, session)
         self._history.delivered(row.instance_id, role["Arn"], access_key=key, expires=expires)

@@ -92,6 +92,8 @@ def test_an_assumed_role_is_named_with_its_session_and_its_issuer(aws: EmbeddedA
     by = looked_up(aws, "ResourceName", one)[0]["userIdentity"]
     assert (by["type"], by["arn"]) == ("AssumedRole", "arn:aws:sts::000000000000:assumed-role/deployer/alice")
     assert by["sessionContext"]["sessionIssuer"]["arn"] == arn
+    assert "creationDate" in by["sessionContext"]["attributes"]
+    assert "ec2RoleDelivery" not in by["sessionContext"], "nobody got it from IMDS"
 
 
 def test_a_call_that_ec2_refused_shows_its_error(aws: EmbeddedAws) -> None:

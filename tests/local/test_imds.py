@@ -272,4 +272,8 @@ def test_calls_of_software_are_found_by_the_instance_but_data_events_are_not(aws
     assert {each["userAgent"] for each in records} == {CURL.user_agent}
     by = records[0]["userIdentity"]
     assert (by["type"], by["arn"]) == ("AssumedRole", f"arn:aws:sts::000000000000:assumed-role/web/{machine.id}")
-    assert by["sessionContext"]["sessionIssuer"]["arn"] == "arn:aws:iam::000000000000:role/rolekeeper/web"
+    session, (delivered, *_) = by["sessionContext"], found(aws, "ResourceName", machine.id)
+    assert session["sessionIssuer"]["arn"] == "arn:aws:iam::000000000000:role/rolekeeper/web"
+    assert by["principalId"] == f"{session['sessionIssuer']['principalId']}:{machine.id}"
+    assert session["ec2RoleDelivery"] == "2.0"
+    assert session["attributes"]["creationDate"] <= delivered["eventTime"]
