@@ -146,7 +146,10 @@ def role_use(document: Mapping[str, Any]) -> str:
         if role["carried"] and not (role["status"] == "not-seen" and document["unknown_because"]):
             # Only if calls were looked for, and all of them, is it known that none is there.
             none_seen = role["status"] == "delivered" and document["looked_through"]
-            return f"{role['status'].replace('-', ' ')}{', no call seen' if none_seen else ''}"
+            more = ", no call seen" if none_seen else ""
+            if role["last_use"] and not role["last_accepted_use"]:
+                more = ", refused"
+            return f"{role['status'].replace('-', ' ')}{more}"
     return "unknown" if document["unknown_because"] else ""
 
 
@@ -191,8 +194,8 @@ def _use_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
     )
     return (
         f"\nCalls were looked for on {asked:,} of {len(rows):,} instances.{others if asked < len(rows) else ''} "
-        "Nothing seen isn't 'unused': CloudTrail's records are up to 15 minutes late, without calls on data such as "
-        "S3's objects.\nWhat one called, and how to end a former role's credentials: rolekeeper uptake INSTANCE"
+        f"Nothing seen isn't 'unused': {uses.uptake.NOT_RECORDED}.\n"
+        "What one called, and how to end a former role's credentials: rolekeeper uptake INSTANCE"
     )
 
 

@@ -17,7 +17,7 @@ from rolekeeper_cli.layout import amount
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Association, Instance
     from rolekeeper_cli.deployment import Deployment
-    from rolekeeper_cli.uses.uptake import Held
+    from rolekeeper_cli.uses.uptake import Held, Use
 
 
 @command(
@@ -65,11 +65,11 @@ def wait(
     Until EC2 shows a role on one instance, or on each instance of a mapping the role that it should carry.
     A hub looks at the mapping's instances in all its targets, and says in which of them which are still missing.
 
-    With --in-use it also waits until software on the instance called AWS with the role. CloudTrail shows that up to 15
-    minutes late, and never for calls on data, as on S3's objects and DynamoDB's items.
+    With --in-use it also waits until AWS accepted a call of software on the instance with the role. CloudTrail shows
+    calls up to 15 minutes late, and never those on data, as on S3's objects and DynamoDB's items.
 
-    Exits with 255 when it didn't come in time, and with 1 when instances of the mapping are blocked, or wait for their
-    start.
+    Exits with 255 on timeout, and with 1 when instances of the mapping are blocked, or wait for their start, or when
+    AWS refused each call with the role that CloudTrail shows.
     """
     if role == "":
         raise UsageError("--role is empty", "name a role, or NONE")
@@ -128,7 +128,7 @@ def wait_for_role(
         role: None for the one that the instance carries.
 
     Raises:
-        CommandError: there is no such role, or it carries none.
+        CommandError: there is no such role, it carries none, or AWS refused each call with it.
         WaitTimeoutError: EC2 or CloudTrail showed something else each time.
     """
     deployment, text = uses.instances.located(deployment, text)
@@ -136,19 +136,22 @@ def wait_for_role(
     role = role or _carried(deployment, instance)
     if not uses.names.is_known_role(deployment, role):
         raise uses.names.no_such_role(deployment, role)
-    came, shown = False, None
+    came, shown, held = False, None, None
     with deployment.progress(attempts, "looks at AWS") as progress:
         for number, _ in zip(range(1, attempts + 1), deployment.looks(every, inf), strict=False):
             came, shown = _watch(deployment, instance, role)
             # The first look shows whether CloudTrail may be asked at all.
-            held = uses.uptake.carried_by(deployment, instance.key) if in_use and (came or number == 1) else None
-            if came and (not in_use or (held and held.last_use)):
+            if in_use and (came or number == 1):
+                held = uses.uptake.carried_by(deployment, instance.key) or held
+            if came and (not in_use or (held and held.last_accepted)):
                 return _show(instance, shown, role=role, held=held)
             if number == 1 and in_use:
-                terminal.say("CloudTrail shows calls up to 15 minutes late, and none on data such as S3's objects.")
+                terminal.say(f"Not every call is seen: {uses.uptake.NOT_RECORDED}.")
             if number == 1 and not came and shown and role != model.mapping.NO_ROLE:
                 _say_if_stopped(deployment, instance)
             progress.at(number)
+    if came and held and held.last_use:
+        raise _refused(deployment, instance, held.last_use, role=role)
     raise _timeout(deployment, instance, shown, role=role, came=came, attempts=attempts)
 
 
@@ -180,14 +183,23 @@ def _say_if_stopped(deployment: Deployment, instance: Instance) -> None:
         )
 
 
+def _refused(deployment: Deployment, instance: Instance, last: Use, *, role: str) -> CommandError:
+    """The error when the role is in use, but no call shows that it works."""
+    return CommandError(
+        f"{uses.instances.title(instance)} carries {role} and software calls with it, but AWS refused each call that "
+        f"CloudTrail shows: the last one was {last.action} at {last.at:%Y-%m-%dT%H:%M:%SZ} ({last.refused})",
+        f"see what the role lacks, or wait on; to look again: "
+        f"rolekeeper uptake {uses.instances.addressed(deployment, instance.key.id)}",
+    )
+
+
 def _timeout(
     deployment: Deployment, instance: Instance, shown: Association | None, *, role: str, came: bool, attempts: int
 ) -> WaitTimeoutError:
     address = uses.instances.addressed(deployment, instance.key.id)
     if came:
         what = f"carries {role}, and CloudTrail shows no call with it"
-        late = "calls come up to 15 minutes late, and those on data never"
-        remedy = f"that isn't unused: {late}; to look again: rolekeeper uptake {address}"
+        remedy = f"that isn't unused, as not every call is seen; to look again: rolekeeper uptake {address}"
     else:
         has = f"{uses.fleet.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
         what = f"carries {has} and not {'no role' if role == model.mapping.NO_ROLE else role}"
@@ -203,8 +215,9 @@ def _show(instance: Instance, shown: Association | None, *, role: str, held: Hel
         "association": shown.id if shown else None,
     }
     text = f"{uses.instances.title(instance)} carries {document['role'] or 'no role'}"
-    if held and held.last_use:
-        document |= {name: held.document()[name] for name in ("since", "delivered_at", "first_use", "last_use")}
-        text += f", and software uses it: {held.last_use.action} at {held.last_use.at:%Y-%m-%dT%H:%M:%SZ}"
+    if held and held.last_accepted:
+        names = ("since", "delivered_at", "first_use", "last_use", "last_accepted_use")
+        document |= {name: held.document()[name] for name in names}
+        text += f", and software uses it: {held.last_accepted.action} at {held.last_accepted.at:%Y-%m-%dT%H:%M:%SZ}"
     render.show(document, lambda: terminal.line(f"{text}."))
     return ExitCode.DONE

@@ -85,10 +85,27 @@ class FakeCloudTrail:
         )
 
     def called(
-        self, role_arn: str, instance: str, name: str = "GetCallerIdentity", agent: str = "Boto3/1.40.0 x", **rest: Any
+        self,
+        role_arn: str,
+        instance: str,
+        name: str = "GetCallerIdentity",
+        agent: str = "Boto3/1.40.0 x",
+        *,
+        issued: datetime | None = None,
+        role_id: str = "",
+        by_hand: bool = False,
+        **rest: Any,
     ) -> None:
-        """Software on an instance called with a role's credentials."""
+        """Software on an instance called with a role's credentials, `issued` now by default.
+
+        Made `by_hand`, the session only has the instance's name; a `role_id` is the role's own by then.
+        """
         by = role(role_arn.partition(":role/")[2], instance, role_arn.split(":")[4])
+        created = {"creationDate": f"{issued or self._now():%Y-%m-%dT%H:%M:%SZ}", "mfaAuthenticated": "false"}
+        by["sessionContext"] |= {"attributes": created, **({} if by_hand else {"ec2RoleDelivery": "2.0"})}
+        if role_id:
+            by["principalId"] = f"{role_id}:{instance}"
+            by["sessionContext"]["sessionIssuer"]["principalId"] = role_id
         self.happened(name, by, **{"eventSource": "sts.amazonaws.com", "userAgent": agent, **rest})
 
     def tagged(self, by: Any, instance: str, *, removed: bool = False, **tags: str) -> None:
@@ -132,7 +149,9 @@ class FakeCloudTrail:
         first = int(asked.get("NextToken", 0))
         more = {"NextToken": str(first + self.page)} if len(found) > first + self.page else {}
         self._calls.ends("LookupEvents")
-        return {"Events": found[first : first + self.page], **more}
+        # The SDK gives times in the machine's zone (botocore `parsers`).
+        page = [{**each, "EventTime": each["EventTime"].astimezone()} for each in found[first : first + self.page]]
+        return {"Events": page, **more}
 
 
 def _values(event: Mapping[str, Any], attribute: str) -> list[str]:

@@ -1,6 +1,7 @@
 """A boto3-shaped EC2 client over the truth about EC2: the same answers and the same errors, in the process."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import botocore.session
 from botocore.exceptions import ClientError
 
 from fakes.calls import Calls
+from fakes.clock import START
 from fakes.launchers import FakeLaunchers
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance
 from rolekeeper_local.ec2_truth import Ec2Truth
@@ -152,6 +154,7 @@ class _Paginator:
 def instance_row(row: Instance) -> dict[str, Any]:
     tags = [{"Key": key, "Value": value} for key, value in row.tags.items()]
     shown: dict[str, Any] = {"InstanceId": row.id, "State": {"Name": str(row.state), "Code": row.state.number}}
+    shown["LaunchTime"] = START + timedelta(seconds=row.launched_at)
     if row.operator:
         shown["Operator"] = {"Managed": True, "Principal": row.operator, "HiddenByDefault": row.hidden}
     # EC2 leaves the member out when there are no tags.

@@ -13,6 +13,7 @@ from botocore.config import Config
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
 from rolekeeper.model.text import escaped
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.explained import BAD_CREDENTIALS
 
 ACTION = "cloudtrail:LookupEvents"
 LAUNCH = "RunInstances"
@@ -58,7 +59,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One call. What it asked and answered is for comparing, never for showing.
+    """One call. What it asked and answered, and the whole identity, are for comparing, never for showing.
 
     Attributes:
         service: as its actions name it, for example `sts`.
@@ -75,6 +76,7 @@ class Event:
     refused: str
     request: Any
     response: Any
+    identity: Any
 
     @classmethod
     def read(cls, found: Mapping[str, Any]) -> "Event":
@@ -92,6 +94,7 @@ class Event:
             refused=_text(found_in(record, "errorCode")),
             request=found_in(record, "requestParameters"),
             response=found_in(record, "responseElements"),
+            identity=found_in(record, "userIdentity"),
         )
 
     def launched(self, instance: str) -> bool:
@@ -203,6 +206,8 @@ def _client(deployment: Deployment) -> Any:
 
 def no_answer(deployment: Deployment, error: AwsRefusalError) -> str:
     """Why CloudTrail, or whoever else was asked, says nothing."""
+    if error.code in BAD_CREDENTIALS:
+        return f"AWS doesn't take these credentials ({escaped(error.code)})"
     if isinstance(error, AccessDeniedError):
         is_reader = deployment.elsewhere and error.action == ACTION
         who = f"the reader of account {deployment.settings.account} isn't" if is_reader else "you aren't"

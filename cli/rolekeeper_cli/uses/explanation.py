@@ -60,8 +60,11 @@ class Step:
         return {"command": str(self.remedy), "does": self.does}
 
 
-def former(seen: Seen, entries: Sequence[Entry]) -> Former | None:
-    """What the instance carried before the last change, by its history; None if that change wasn't Rolekeeper's."""
+def former(seen: Seen, entries: Sequence[Entry], carried: Sequence[Span]) -> Former | None:
+    """What the instance carried before the last change, by its history; None if that change wasn't Rolekeeper's.
+
+    When it was taken is what `carried` says, as for `rolekeeper uptake`.
+    """
     if seen.should_carry != seen.carries and seen.decision.action is not Action.HOLD:
         # The change is still to come.
         return Former(seen.carries)
@@ -69,7 +72,12 @@ def former(seen: Seen, entries: Sequence[Entry]) -> Former | None:
     changes = [each for each in made if Action(each["decision"]["action"]).mutates]
     # A swap is two changes, and so is one that another actor reverted: the first one saw what was there.
     same = list(takewhile(lambda each: each["decision"]["profile-arn"] == seen.carries, changes))
-    return Former(same[-1]["seen"]["profile-arn"], same[-1]["at"]) if same else None
+    if not same:
+        return None
+    before = same[-1]["seen"]["profile-arn"]
+    # Another actor may have put it back since, and Rolekeeper taken it again.
+    taken = [layout.timestamp(span.until) for span in carried if span.profile_arn == before and span.until]
+    return Former(before, taken[-1] if taken else same[-1]["at"])
 
 
 @dataclass(frozen=True)
@@ -232,7 +240,8 @@ def explanation(
     entries = deployment.app.store.history(layout.instance_pk(key), limit)
     answers = who.ask(deployment, key.id, who.about_now(seen.observed, entries)) if ask_who else []
     software = _software(deployment, seen) if ask_uptake and (seen.carries or entries) else None
-    before = former(seen, entries)
+    carried = spans(entries, seen.observed.association)
+    before = former(seen, entries, carried)
     steps = list(_Undoing(deployment, seen, before).steps()) if before else []
     document = {
         **where(key),
@@ -253,7 +262,7 @@ def explanation(
         "former": before.document() if before else None,
         "undo": [each.document() for each in steps],
     }
-    documents, carried = [entry_document(key, each) for each in entries], spans(entries, seen.observed.association)
+    documents = [entry_document(key, each) for each in entries]
     return Explanation(document, steps, tags=seen.instance.tags, entries=documents, spans=carried)
 
 

@@ -15,7 +15,15 @@ from rolekeeper_cli.uses.fleet import Seen
 from rolekeeper_cli.uses.history import Span
 from rolekeeper_cli.uses.instances import name_of
 from rolekeeper_cli.uses.targets import Places
-from rolekeeper_cli.uses.uptake import Told, Uptake, of_instance, recent_spans, recipient, roles_by_profile
+from rolekeeper_cli.uses.uptake import (
+    Told,
+    Uptake,
+    of_instance,
+    recent_spans,
+    recipient,
+    role_identities,
+    roles_by_profile,
+)
 
 # Up to this many instances it is faster, and says more, to ask for each.
 FEW = 10
@@ -51,13 +59,17 @@ def _of_target(deployment: Deployment, seen: Sequence[Seen]) -> list[Uptake]:
     now, members = deployment.now(), dict[str, _Member]()
     for each in seen:
         spans = [Span(each.carries, carried=True, role_arn=role_of(each.carries))] if each.carries else []
-        members[each.instance.key.id] = _Member(each, Told(each.instance.key.id, spans, now))
+        told = Told(each.instance.key.id, spans, now, started=each.instance.started)
+        members[each.instance.key.id] = _Member(each, told)
     answers = _read_deliveries(deployment, members)
     changed = [each for each in members.values() if each.changed]
     with deployment.progress(len(changed), "histories of changed instances read") as progress:
         for member in progress.over(changed):
             key, shown = member.seen.instance.key, member.seen.observed.association
             member.told.spans = recent_spans(deployment, key, shown, role_of=role_of)
+    identity_of = role_identities(deployment)
+    for member in members.values():
+        member.told.identify(identity_of)
     if answers:
         _look_calls_up(deployment, changed)
     return [each.uptake() for each in members.values()]
@@ -85,7 +97,7 @@ class _Member:
             instance.key,
             name_of(instance),
             tuple(told.roles()),
-            since=told.since if self.asked else None,
+            since=told.looked_since if self.asked else None,
             whole=self.asked and told.whole,
             unknown_because=self.unknown,
         )

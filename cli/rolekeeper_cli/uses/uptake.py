@@ -63,28 +63,52 @@ class Delivery:
         if not is_delivery or event.refused or recipient(event) != instance:
             return None
         role = found_in(event.request, "roleArn")
-        return cls(str(role), event.at, _expiration(event)) if role else None
+        expires = _time(event.response, "credentials.expiration") or event.at + LIVES
+        return cls(str(role), event.at, expires) if role else None
 
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """A call with a role's credentials: its action, the SDK that made it as it names itself, and the error code."""
+    """A call with a role's credentials: its action, the SDK that made it as it names itself, and the error code.
+
+    `issued` is when EC2 got the credentials; None if the record doesn't say it. `role_id` tells roles of one ARN apart.
+    """
 
     role_arn: str
     at: datetime
     action: str
     agent: str
     refused: str = ""
+    issued: datetime | None = None
+    role_id: str = ""
 
     @classmethod
     def read(cls, event: Event, instance: str) -> "Use | None":
-        """The call of a session of an instance; None if a record is about another call."""
-        if event.by.session != instance or not event.by.role:
+        """The call with credentials that IMDS handed out on an instance; None if a record is about another call."""
+        session = found_in(event.identity, "sessionContext")
+        # Who may assume a role can name a session after any instance: only IMDS's have this (docs/AWS_FACTS.md).
+        if event.by.session != instance or not event.by.role or not found_in(session, "ec2RoleDelivery"):
             return None
-        return cls(event.by.role, event.at, f"{event.service}:{event.name}", event.agent, refused=event.refused)
+        return cls(
+            event.by.role,
+            event.at,
+            f"{event.service}:{event.name}",
+            event.agent,
+            refused=event.refused,
+            issued=_time(session, "attributes.creationDate"),
+            role_id=str(found_in(session, "sessionIssuer.principalId") or ""),
+        )
 
     def document(self) -> dict[str, Any]:
         return {"at": self.at, "action": self.action, "agent": self.agent, "refused": self.refused or None}
+
+
+@dataclass(frozen=True, slots=True)
+class RoleIdentity:
+    """The role that has an ARN now: one that was deleted and created again has another `id`."""
+
+    id: str
+    created: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +121,8 @@ class Held:
         delivered: the first delivery since it was attached; if that was long ago, the last one.
         first_use: the first call since it was attached; None if that was long ago, or older ones weren't looked at.
         last_use: the last call; of a former role, since it was taken.
+        last_accepted: the last of these calls that AWS didn't refuse: only that shows that the credentials work.
+        earlier_use: the last call since it was attached with credentials of an earlier time that the role was attached.
         valid_until: until when its credentials are valid, at the latest; None if none are known.
         recorded: that is what CloudTrail's records say; else it is the most that it can be.
         denied_before: a policy of a former role denies the instance what it got of it before; None if none does.
@@ -112,6 +138,8 @@ class Held:
     last_use: Use | None
     valid_until: datetime | None
     recorded: bool
+    last_accepted: Use | None = None
+    earlier_use: Use | None = None
     denied_before: datetime | None = None
 
     @property
@@ -154,6 +182,8 @@ class Held:
             "delivered_after_seconds": self.after(delivered.at) if delivered and self.carried else None,
             "first_use": {**first.document(), "after_seconds": self.after(first.at)} if first else None,
             "last_use": last.document() if last else None,
+            "last_accepted_use": self.last_accepted.document() if self.last_accepted else None,
+            "earlier_use": self.earlier_use.document() if self.earlier_use else None,
             "valid_until": self.valid_until,
             "valid_until_is_recorded": self.recorded,
             "denied_before": self.denied_before,
@@ -166,7 +196,7 @@ class Uptake:
 
     Attributes:
         roles: of the former ones those whose credentials may be valid.
-        since: since when calls were looked for; None if they weren't.
+        since: since when calls were looked for, but no earlier than EC2 started it; None if they weren't.
         whole: all of them were looked through.
         unknown_because: why CloudTrail says nothing; empty if it answered.
     """
@@ -220,17 +250,20 @@ def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> Uptake:
         _ask(deployment, told)
     except AwsRefusalError as error:
         unknown = no_answer(deployment, error)
-    roles = (each if each.carried else _with_denial(deployment, each, key.id) for each in told.roles())
-    return Uptake(key, name, tuple(roles), since=told.since, whole=told.whole, unknown_because=unknown)
+    roles = (each if each.carried else with_denial(deployment, each, told) for each in told.roles())
+    return Uptake(key, name, tuple(roles), since=told.looked_since, whole=told.whole, unknown_because=unknown)
 
 
-def _with_denial(deployment: Deployment, held: Held, instance: str) -> Held:
+def with_denial(deployment: Deployment, held: Held, told: "Told") -> Held:
     """A former role with what `rolekeeper revoke` wrote onto it; a caller who may not read that sees none."""
+    identity = told.identities.get(held.role_arn)
+    if identity is None:
+        return held
     with suppress(AwsRefusalError), classified("iam:GetRolePolicy", held.role_arn):
         answer = deployment.app.iam.client.get_role_policy(RoleName=held.role, PolicyName=POLICY)
-        document = answer["PolicyDocument"]
+        document, user = answer["PolicyDocument"], f"{identity.id}:{told.instance}"
         found = entries(document) if isinstance(document, Mapping) else []
-        return replace(held, denied_before=max((e.before for e in found if e.instance == instance), default=None))
+        return replace(held, denied_before=max((e.before for e in found if e.user == user), default=None))
     return held
 
 
@@ -251,9 +284,10 @@ def carried_by(deployment: Deployment, key: InstanceKey) -> Held | None:
 
 
 def _told(deployment: Deployment, key: InstanceKey) -> "Told":
-    shown = deployment.app.ec2.associations([key.id]).get(key.id)
+    ec2 = deployment.app.ec2
+    shown, instance = ec2.associations([key.id]).get(key.id), ec2.instances([key.id]).get(key.id)
     known = recent_spans(deployment, key, shown, role_of=roles_by_profile(deployment))
-    return Told(key.id, known, deployment.now())
+    return Told(key.id, known, deployment.now(), started=instance.started if instance else None)
 
 
 def roles_by_profile(deployment: Deployment) -> Callable[[str], str]:
@@ -264,6 +298,18 @@ def roles_by_profile(deployment: Deployment) -> Callable[[str], str]:
 def _role(deployment: Deployment, profile_arn: str) -> str:
     profile = deployment.app.iam.get_instance_profile(str(profile_name(profile_arn)))
     return profile.role_arn if profile and profile.arn == profile_arn else ""
+
+
+def role_identities(deployment: Deployment) -> Callable[[str], RoleIdentity | None]:
+    """Gives the identity of the role with an ARN; None if there is none, or IAM doesn't say. It asks IAM once."""
+    return cache(partial(_identity, deployment))
+
+
+def _identity(deployment: Deployment, role_arn: str) -> RoleIdentity | None:
+    with suppress(AwsRefusalError), classified("iam:GetRole", role_arn):
+        role = deployment.app.iam.client.get_role(RoleName=role_arn.rpartition("/")[2])["Role"]
+        return RoleIdentity(role["RoleId"], role["CreateDate"]) if role["Arn"] == role_arn else None
+    return None
 
 
 def recent_spans(
@@ -285,6 +331,7 @@ def _ask(deployment: Deployment, told: "Told") -> None:
         for event in progress.over(history.lookup("ResourceName", told.instance, told.window)):
             told.delivered(event)
         told.answered = not history.cut
+        told.identify(role_identities(deployment))
         told.look_through(progress.over(history.lookup("Username", told.instance, told.since)))
     told.whole = told.whole and not history.cut
 
@@ -296,7 +343,8 @@ def _ask(deployment: Deployment, told: "Told") -> None:
 class Told:
     """What is known of an instance's roles: the `spans`, the oldest first, and CloudTrail's records as they come.
 
-    `answered` says whether CloudTrail told of all deliveries, `whole` whether all calls were looked through.
+    `answered` says whether CloudTrail told of all deliveries, `whole` whether all calls were looked through; `started`
+    when EC2 started the instance last. `identities` are those of the roles of which IAM says them, by ARN.
     """
 
     instance: str
@@ -304,6 +352,8 @@ class Told:
     now: datetime
     answered: bool = False
     whole: bool = True
+    started: datetime | None = None
+    identities: dict[str, RoleIdentity] = field(default_factory=dict)
     deliveries: dict[str, list[Delivery]] = field(default_factory=dict)
     uses: dict[str, list[Use]] = field(default_factory=dict)
 
@@ -319,16 +369,25 @@ class Told:
         return max(self.window, min(changes, default=self.window) - _SLACK)
 
     @property
+    def looked_since(self) -> datetime:
+        """Since when calls are known: an instance that wasn't there yet made none."""
+        return max(self.since, self.started or self.since)
+
+    @property
     def is_enough(self) -> bool:
-        """Whether older calls tell nothing new: the role was attached long ago, and is in use."""
-        return self.since == self.window and len(self._roles()) == 1 and bool(self.uses)
+        """Whether older calls tell nothing new: the role was attached long ago, is in use, and works."""
+        accepted = any(not use.refused for role in self.uses for use in self._uses(role))
+        return self.since == self.window and len(self._roles()) == 1 and accepted
+
+    def identify(self, identity_of: Callable[[str], RoleIdentity | None]) -> None:
+        self.identities |= {role: found for role in self._roles() if ":role/" in role and (found := identity_of(role))}
 
     def delivered(self, event: Event) -> None:
         if found := Delivery.read(event, self.instance):
             self.deliveries.setdefault(found.role_arn, []).append(found)
 
     def used(self, event: Event) -> None:
-        """Take a call, if it was made with a role of the instance: anybody may give a session an instance's name."""
+        """Take a call, if it was made with a role of the instance."""
         found = Use.read(event, self.instance)
         if found and found.role_arn in self._roles():
             self.uses.setdefault(found.role_arn, []).append(found)
@@ -363,7 +422,10 @@ class Told:
         began = max(self.window, span.after - _SLACK) if span.after else self.window
         deliveries = self._deliveries(role)
         own = [each for each in deliveries if each.at >= began]
-        calls = sorted((each for each in self.uses.get(role, ()) if each.at >= began), key=lambda each: each.at)
+        calls = recent = [use for use in self._uses(role) if use.at >= began]
+        if granted := span.after and span.after - _SLACK:
+            # It may have been attached before, and credentials of that time are still good for calls.
+            calls = [use for use in recent if use.issued and use.issued >= granted]
         is_new = bool(span.since) and began > self.window
         return Held(
             span.role_arn,
@@ -376,6 +438,8 @@ class Told:
             last_use=calls[-1] if calls else None,
             valid_until=max((each.expires for each in deliveries), default=None),
             recorded=bool(deliveries),
+            last_accepted=_last_accepted(calls),
+            earlier_use=next((use for use in reversed(recent) if use.issued and use not in calls), None),
         )
 
     def _former(self, role: str, span: Span, replaced: datetime) -> Held:
@@ -388,7 +452,7 @@ class Told:
         recorded = max((each.expires for each in deliveries), default=None)
         latest = ended + LIVES
         is_recorded = recorded is not None and self.now - ended > _LATE
-        used = [each for each in self.uses.get(role, ()) if each.at > ended + _SLACK]
+        used = [use for use in self._uses(role) if use.at > ended + _SLACK]
         return Held(
             role if role != span.profile_arn else "",
             profile_name(span.profile_arn) or "",
@@ -397,9 +461,10 @@ class Told:
             until=until,
             delivered=deliveries[-1] if deliveries else None,
             first_use=None,
-            last_use=max(used, key=lambda each: each.at, default=None),
+            last_use=used[-1] if used else None,
             valid_until=recorded if is_recorded else latest,
             recorded=is_recorded,
+            last_accepted=_last_accepted(used),
         )
 
     def _ended(self, seen: Sequence[datetime], replaced: datetime) -> datetime:
@@ -409,7 +474,20 @@ class Told:
         return min(taken, last + _RENEWED) if self.answered else taken
 
     def _deliveries(self, role: str) -> list[Delivery]:
-        return sorted(self.deliveries.get(role, ()), key=lambda each: each.at)
+        """The role's deliveries in their order; a record names no id, and those of a deleted role are older."""
+        known = self.identities.get(role)
+        found = (each for each in self.deliveries.get(role, ()) if known is None or each.at >= known.created)
+        return sorted(found, key=lambda each: each.at)
+
+    def _uses(self, role: str) -> list[Use]:
+        """The role's calls in their order."""
+        known = self.identities.get(role)
+        found = (use for use in self.uses.get(role, ()) if known is None or use.role_id in {"", known.id})
+        return sorted(found, key=lambda use: use.at)
+
+
+def _last_accepted(calls: Sequence[Use]) -> Use | None:
+    return next((use for use in reversed(calls) if not use.refused), None)
 
 
 # ---- records from outside ----
@@ -420,43 +498,50 @@ def recipient(event: Event) -> str:
     return str(found_in(event.request, "roleSessionName"))
 
 
-def _expiration(event: Event) -> datetime:
-    """When credentials that were delivered expire; for a time that can't be read, at the latest."""
+def _time(document: Any, path: str) -> datetime | None:
+    """A time in a record; None if it is missing, or can't be read."""
     try:
-        found: datetime = parse_timestamp(str(found_in(event.response, "credentials.expiration")))
+        found: datetime = parse_timestamp(str(found_in(document, path)))
     except ValueError:
-        return event.at + LIVES
+        return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 # ---- for people ----
 
 
-_NOT_UNUSED = (
-    "that isn't unused: calls on the data of services, as on S3's objects and DynamoDB's items, aren't in CloudTrail's "
-    "event history, and records are up to 15 minutes late"
+#: What the event history of an instance's Region lacks (docs/AWS_FACTS.md, "CloudTrail's event history").
+NOT_RECORDED = (
+    "calls on the data of services, as on S3's objects and DynamoDB's items, aren't in CloudTrail's event history; "
+    "those to other Regions aren't in this Region's, and those to IAM, Organizations, Route 53 and CloudFront are in "
+    "us-east-1's alone; records are up to 15 minutes late"
 )
 
 
 def lines(document: Mapping[str, Any], address: str, *, brief: bool = False) -> Iterator[tuple[str, str]]:
     """A document of an instance as lines of a table; `address` is the instance as a command names it."""
-    roles = document["roles"]
+    roles, known = document["roles"], not document["unknown_because"]
     if not (brief or any(each["carried"] for each in roles)):
         yield "carries", "no role"
     for each in roles:
         if not each["carried"]:
-            yield "former role", _former(each, is_known=not document["unknown_because"])
+            yield "former role", _former(each, is_known=known)
             if each["status"] != Status.CUT_OFF:
                 yield "", f"rolekeeper revoke {address} --role {each['role']} ends that"
             continue
         found = list(_carried(each))
         yield from found[-1:] if brief else found
-        if not (each["last_use"] or document["unknown_because"]):
-            yield "not seen", _not_seen(each, document, f"see rolekeeper uptake {address}" if brief else _NOT_UNUSED)
+        if known and not each["last_use"]:
+            see = f"; see rolekeeper uptake {address}" if brief else ""
+            yield "not seen", f"{_not_seen(each, document)}{see}"
+        if earlier := each["earlier_use"]:
+            yield "earlier use", f"{each['role']}, by what was delivered before: {_at(earlier['at'])}, {_call(earlier)}"
     if because := document["unknown_because"]:
         yield "unknown", f"whether software uses a role: {because}"
     elif not document["looked_through"] and any(not each["carried"] for each in roles):
         yield "", "Not all calls were looked through; older ones may have been made with a former role."
+    if known and not (brief or all(each["last_use"] for each in roles)):
+        yield "not recorded", NOT_RECORDED
 
 
 def _carried(role: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -467,13 +552,14 @@ def _carried(role: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if last:
         began = f"first call {_when(first['at'], first['after_seconds'])}: {_call(first)}" if first else ""
         ends = "" if first and first["at"] == last["at"] else f"last call {_at(last['at'])}: {_call(last)}"
-        yield "in use", f"{name}, {'; '.join(filter(None, (began, ends)))}"
+        refused = "" if role["last_accepted_use"] else "each call that was looked at was refused"
+        yield "in use", f"{name}, {'; '.join(filter(None, (began, ends, refused)))}"
 
 
-def _not_seen(role: Mapping[str, Any], document: Mapping[str, Any], more: str) -> str:
+def _not_seen(role: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     what = "no call" if role["delivered_at"] else "neither EC2's delivery nor a call"
     since = max(document["looked_since"], role["since"] or document["looked_since"])
-    return f"{role['role']}, {what} since {_at(since)}; {more}"
+    return f"{role['role']}, {what} since {_at(since)}, which isn't unused"
 
 
 def _former(role: Mapping[str, Any], *, is_known: bool) -> str:
@@ -484,7 +570,7 @@ def _former(role: Mapping[str, Any], *, is_known: bool) -> str:
         still = "" if role["status"] == Status.CUT_OFF else "still used, "
         ends = f"{still}last call {_at(last['at'])}: {_call(last)}; {ends}"
     elif is_known:
-        ends = f"no call since; {ends}"
+        ends = f"no call since, which isn't unused; {ends}"
     return f"{role['role']}{f', taken {_at(role["until"])}' if role['until'] else ''}: {ends}"
 
 

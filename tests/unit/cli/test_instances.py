@@ -131,7 +131,10 @@ def test_a_role_is_explained_by_its_mapping_and_what_woke_us(terminal: Terminal,
             "who tagged app=web: not in CloudTrail's event history of us-east-1: older than 90 days, not there yet "
             "(up to 15 minutes late), or another Region's"
         ),
-        "not seen": (f"web, neither EC2's delivery nor a call since 2026-03-01T09:00:04Z; see rolekeeper uptake {one}"),
+        "not seen": (
+            "web, neither EC2's delivery nor a call since 2026-03-01T09:00:04Z, which isn't unused; "
+            f"see rolekeeper uptake {one}"
+        ),
         "triggered by": "test (2026-03-01T09:00:04Z)",
         "last decision": "Attach (unoccupied): app=web gives it role web",
         "AWS answered": association.id,

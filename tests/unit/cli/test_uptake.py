@@ -9,8 +9,9 @@ import pytest
 
 from fakes.cloudtrail import user
 from fakes.ec2 import client_error
+from fixtures.account import refusing
 from fixtures.mappings import MappingsFixture
-from fixtures.terminal import Terminal, lines
+from fixtures.terminal import Terminal, far_from_utc, lines
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.event_history import Event
 from rolekeeper_cli.uses.revoked_policy import POLICY, Entry
@@ -69,9 +70,11 @@ def at(terminal: Terminal, **ago: float) -> str:
 
 
 def test_a_role_that_nothing_asked_for_is_not_seen_which_is_not_unused(terminal: Terminal, one: str) -> None:
-    text = shown(terminal, one)["not seen"]
-    assert text.startswith("db, neither EC2's delivery nor a call since ")
-    assert "that isn't unused: calls on the data of services, as on S3's objects" in text
+    found = shown(terminal, one)
+    assert found["not seen"].startswith("db, neither EC2's delivery nor a call since ")
+    assert found["not seen"].endswith(", which isn't unused")
+    assert found["not recorded"].startswith("calls on the data of services, as on S3's objects")
+    assert "those to IAM, Organizations, Route 53 and CloudFront are in us-east-1's alone" in found["not recorded"]
     assert of(terminal, one)["db"]["status"] == "not-seen"
 
 
@@ -126,16 +129,53 @@ def test_a_role_that_was_attached_long_ago_is_in_use_by_its_last_call(
 
 
 def test_a_role_given_back_is_judged_by_what_came_since(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
-    """From web to db and back: what was delivered of web before doesn't show that software has it again."""
+    """From web to db and back: neither what was delivered before nor calls with it show that software has it again."""
+    first = desk.world.clock.now() - timedelta(minutes=5)
     desk.world.wait(600)
     desk.world.tag(one, app="web")
     desk.world.reconcile(one)
+    desk.world.wait(30)
+    terminal.trail.called(WEB, one, "ListBuckets", issued=first, eventSource="s3.amazonaws.com")
+    called = at(terminal)
     found = of(terminal, one)
     assert list(found) == ["web", "db"]
     assert (found["web"]["status"], found["web"]["delivered_at"]) == ("not-seen", None)
+    assert found["web"]["earlier_use"]["action"] == "s3:ListBuckets"
+    assert shown(terminal, one)["earlier use"].startswith(f"web, by what was delivered before: {called}, s3:ListB")
     desk.world.wait(30)
     terminal.trail.called(WEB, one)
     assert of(terminal, one)["web"]["status"] == "in-use"
+
+
+def test_a_session_that_a_person_made_under_the_instances_name_is_no_use(
+    terminal: Terminal, desk: MappingsFixture, one: str
+) -> None:
+    """Only what IMDS handed out has ec2RoleDelivery in its record."""
+    desk.world.wait(30)
+    for role in (DB, WEB):
+        terminal.trail.called(role, one, by_hand=True)
+    assert {role: each["status"] for role, each in of(terminal, one).items()} == {
+        "db": "not-seen",
+        "web": "still-valid",
+    }
+
+
+def test_where_each_call_was_refused_it_says_so(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
+    desk.world.wait(30)
+    terminal.trail.called(DB, one, errorCode="AccessDenied")
+    assert shown(terminal, one)["in use"].endswith("refused (AccessDenied); each call that was looked at was refused")
+    desk.world.wait(5)
+    terminal.trail.called(DB, one)
+    assert "each call" not in shown(terminal, one)["in use"]
+
+
+def test_no_call_is_said_since_no_earlier_than_the_instance_was_started(
+    terminal: Terminal, desk: MappingsFixture
+) -> None:
+    one, started = desk.world.launch(profile="web"), at(terminal)
+    desk.world.wait(120)
+    for line in (["uptake", one], ["explain", one, "--no-who"]):
+        assert f"web, neither EC2's delivery nor a call since {started}" in " ".join(terminal(*line).stdout.split())
 
 
 def test_sessions_that_are_no_delivery_and_calls_of_other_roles_mean_nothing(
@@ -182,7 +222,7 @@ def test_a_former_role_is_valid_until_its_latest_credentials_expire(
     desk.world.wait(1800)
     text = shown(terminal, one)["former role"]
     assert text.startswith("web, taken ")
-    assert f": no call since; its credentials are valid until {until} at the latest" in text
+    assert f": no call since, which isn't unused; its credentials are valid until {until} at the latest" in text
     assert text.endswith(f"rolekeeper revoke {one} --role web ends that")
     role = of(terminal, one)["web"]
     assert (role["status"], role["valid_until_is_recorded"]) == ("still-valid", True)
@@ -296,12 +336,45 @@ def test_a_former_role_that_is_revoked_is_cut_off(terminal: Terminal, desk: Mapp
     desk.world.wait(60)
     denied(desk, one)
     assert shown(terminal, one)["former role"].endswith(
-        f": no call since; what the instance got of it before {at(terminal)} is denied"
+        f": no call since, which isn't unused; what the instance got of it before {at(terminal)} is denied"
     ), "nothing is left to do"
     desk.world.wait(60)
     terminal.trail.called(WEB, one, errorCode="AccessDenied")
     assert ": last call " in shown(terminal, one)["former role"]
     assert of(terminal, one)["web"]["status"] == "cut-off"
+
+
+def test_what_is_denied_of_a_role_that_was_deleted_since_cuts_off_nothing(
+    terminal: Terminal, desk: MappingsFixture, one: str
+) -> None:
+    """One that is created again with the old policies has another id: the statement names a role that is gone."""
+    desk.world.wait(60)
+    denied(desk, one)
+    former = desk.iam.get_role(RoleName="web")["Role"]["RoleId"]
+    policy: Any = desk.iam.get_role_policy(RoleName="web", PolicyName=POLICY)["PolicyDocument"]
+    assert of(terminal, one)["web"]["status"] == "cut-off"
+    desk.iam.delete_role_policy(RoleName="web", PolicyName=POLICY)
+    desk.delete_role("web")
+    desk.role("web")
+    desk.iam.put_role_policy(RoleName="web", PolicyName=POLICY, PolicyDocument=json.dumps(policy))
+    role = of(terminal, one)["web"]
+    assert (role["status"], role["denied_before"]) == ("still-valid", None)
+    desk.world.attach_by_hand(one, "web")
+    desk.world.wait(30)
+    assert (of(terminal, one)["web"]["valid_until"]) is None, "EC2 delivered nothing of this role yet"
+    terminal.trail.called(WEB, one, role_id=former)
+    assert of(terminal, one)["web"]["status"] == "not-seen"
+    terminal.trail.called(WEB, one, role_id=desk.iam.get_role(RoleName="web")["Role"]["RoleId"])
+    assert of(terminal, one)["web"]["status"] == "in-use"
+
+
+def test_a_denial_of_which_iam_doesnt_say_whose_it_is_cuts_off_nothing(
+    terminal: Terminal, desk: MappingsFixture, one: str
+) -> None:
+    desk.world.wait(60)
+    denied(desk, one)
+    desk.world.calls.before("GetRole", refusing("AccessDenied"))
+    assert of(terminal, one)["web"]["status"] == "still-valid"
 
 
 def test_what_was_denied_before_it_got_the_role_again_cuts_off_nothing(
@@ -382,7 +455,7 @@ def test_records_that_come_late_or_in_another_order_are_told_by_their_own_times(
 
 
 @pytest.mark.parametrize("minutes", [-5, 5])
-def test_a_machine_whose_clock_is_wrong_tells_the_same(
+def test_a_machine_whose_clock_is_wrong_and_far_from_utc_tells_the_same(
     terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, one: str, minutes: int
 ) -> None:
     desk.world.wait(30)
@@ -392,7 +465,8 @@ def test_a_machine_whose_clock_is_wrong_tells_the_same(
     right = of(terminal, one)
     now = desk.world.clock.now
     monkeypatch.setattr(Deployment, "now", lambda _: now() + timedelta(minutes=minutes))
-    assert of(terminal, one) == right
+    with far_from_utc():
+        assert of(terminal, one) == right
     assert right["web"]["status"] == "still-used"
 
 
@@ -484,6 +558,23 @@ def test_explain_goes_on_without_what_iam_refuses(
     ran = terminal("explain", one, "--no-who")
     assert ran.exit_code == 0, ran.output
     assert "whether software uses a role: you aren't allowed iam:GetInstanceProfile" in " ".join(ran.stdout.split())
+
+
+def test_explain_names_the_same_time_for_a_role_that_another_actor_put_back_in_between(
+    terminal: Terminal, desk: MappingsFixture, one: str
+) -> None:
+    desk.world.wait(60)
+    desk.world.attach_by_hand(one, "web")
+    desk.world.wait(60)
+    desk.world.reconcile(one)
+    desk.world.wait(5)
+    assert desk.world.carries(one) == "db"
+    taken = f"{datetime.fromisoformat(of(terminal, one)['web']['until']):%Y-%m-%dT%H:%M:%SZ}"
+    told = lines(terminal("explain", one, "--no-who").stdout)
+    [before] = [line for line in told if line.startswith("before that")]
+    [former] = [line for line in told if line.startswith("former role")]
+    assert before.endswith(f"/web (until {taken})")
+    assert former.startswith(f"former role web, taken {taken}: ")
 
 
 def test_explain_has_it_in_short(terminal: Terminal, desk: MappingsFixture, one: str) -> None:

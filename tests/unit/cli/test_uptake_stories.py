@@ -35,6 +35,7 @@ SDKS: dict[str, Rule] = {
 class Call:
     role: str
     at: datetime
+    issued: datetime
     comes: datetime
 
 
@@ -102,8 +103,10 @@ class Story:
             self.holds[agent] = role, at
         if role and self.now - at < 6 * HOUR and self.random.random() < 0.5:
             late = self.random.uniform(0, LATE)
-            self.calls.append(Call(role, self.now.replace(microsecond=0), self.now + timedelta(seconds=late)))
-            self.terminal.trail.called(role, self.instance, agent=agent, late=late)
+            self.calls.append(Call(role, self.now.replace(microsecond=0), at, self.now + timedelta(seconds=late)))
+            self.terminal.trail.called(role, self.instance, agent=agent, late=late, issued=at)
+        elif self.random.random() < 0.05:
+            self.terminal.trail.called(self.random.choice(self.handed)[0], self.instance, by_hand=True)
 
     def check(self) -> None:
         before = self.now
@@ -122,12 +125,13 @@ class Story:
         calls = [each for each in self.calls if each.role == role]
         here = [at for at, each in self.changes if each == role]
         if said["carried"]:
-            began = max(here) - SLACK
-            recent = [each.at for each in calls if each.at >= max(began, self.now - 6 * HOUR) and each.comes <= before]
+            since = self.now - 6 * HOUR
+            granted = [call for call in calls if call.issued >= max(here)]
+            recent = [call.at for call in granted if call.at >= since and call.comes <= before]
             assert said["status"] == "in-use" or not recent
             # That another actor took it and gave it back may not have been seen.
             since = datetime.fromisoformat(said["since"]) - SLACK if said["since"] else None
-            assert said["status"] != "in-use" or not since or any(each.at >= since for each in calls)
+            assert said["status"] != "in-use" or not since or any(call.issued >= since for call in calls)
             if said["first_use"] and since:
                 first = datetime.fromisoformat(said["first_use"]["at"])
                 assert since <= first <= min(recent, default=first)

@@ -133,7 +133,7 @@ class Account:
             store=SimpleNamespace(history=lambda _partition, _most: self.entries),
             iam=SimpleNamespace(
                 get_instance_profile=profile,
-                client=SimpleNamespace(get_role_policy=refuses("NoSuchEntity", "The role has no such policy.")),
+                client=SimpleNamespace(get_role=refuses("NoSuchEntity"), get_role_policy=refuses("NoSuchEntity")),
             ),
         )
         settings = SimpleNamespace(target=Target(ACCOUNT, REGION), account=ACCOUNT, region=REGION)

@@ -30,7 +30,7 @@ from rolekeeper_cli.uses.explanation import Step
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.history import Span
 from rolekeeper_cli.uses.instances import ID, SeveralNamedError, account_options, addressed, key_of
-from rolekeeper_cli.uses.uptake import Held, Status, Uptake, of_instance, sdk
+from rolekeeper_cli.uses.uptake import NOT_RECORDED, Held, Status, Uptake, of_instance, sdk
 
 type Document = Mapping[str, Any]
 
@@ -126,6 +126,7 @@ def uptake(request: Request) -> Response:
             return of_instance(deployment, key_of(deployment, id_), name)
 
     values: dict[str, Any] = {"id": id_, "title": f"Does software use it: {name or id_}", "sdk": sdk, "shown": None}
+    values["not_recorded"] = NOT_RECORDED
     roles, unknown = tuple[Held, ...](), ""
     try:
         found = read_once(request, "uptake", id_, read=ask)
@@ -439,7 +440,8 @@ def _drawn(known: Iterable[tuple[Span, Held | None]], begin: datetime, now: date
 
 def _valid_until(held: Held) -> datetime | None:
     """Until when credentials of a former role can be used: a policy may deny what is valid."""
-    return held.denied_before if held.status is Status.CUT_OFF else held.valid_until
+    ends = [held.valid_until, held.denied_before if held.status is Status.CUT_OFF else None]
+    return min(filter(None, ends), default=None)
 
 
 def _hours(begin: datetime, end: datetime) -> Iterator[tuple[datetime, str]]:

@@ -151,6 +151,8 @@ class Ec2:
             tags={tag["Key"]: tag["Value"] for tag in row.get("Tags", ())},
             # The name of its principal.
             managed_by=str(operator.get("Principal") or "an AWS service") if operator.get("Managed") else "",
+            # Of the last start (EC2 API reference, "Instance").
+            started=row.get("LaunchTime"),
         )
 
 

@@ -86,12 +86,13 @@ class InstanceKey:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An instance as EC2 describes it now. `managed_by` is the AWS service that runs it, if one does."""
+    """An instance as EC2 describes it now: `managed_by` the AWS service that runs it, if one does, `started` last."""
 
     key: InstanceKey
     state: InstanceState
     tags: Mapping[str, str]
     managed_by: str = ""
+    started: datetime | None = field(default=None, compare=False)
 
     @property
     def ended(self) -> bool:

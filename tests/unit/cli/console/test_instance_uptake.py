@@ -46,18 +46,21 @@ def asked(browser: TestClient, instance: str) -> Response:
 def test_it_says_what_was_delivered_what_is_used_and_how_to_end_a_former_role(
     browser: TestClient, terminal: Terminal, desk: MappingsFixture, one: str
 ) -> None:
+    terminal.trail.page = 50
     desk.world.wait(7)
     terminal.trail.delivered(DB, one)
     desk.world.wait(200)
     terminal.trail.called(DB, one, "ListTables", "aws-sdk-go-v2/1.39.0 os/linux", eventSource="dynamodb.amazonaws.com")
     desk.world.wait(60)
     terminal.trail.called(WEB, one, errorCode="AccessDenied")
+    terminal.trail.called(DB, one, issued=desk.world.clock.now() - timedelta(hours=2))
     desk.world.wait(5)
     text = words(asked(browser, one))
     assert "db in use Attached 4 min ago" in text
     assert "Delivered EC2 got its credentials 8 s after it was attached, 4 min ago" in text
     assert "First call dynamodb:ListTables by aws-sdk-go-v2/1.39.0 , 3 min after it was attached, 1 min ago" in text
-    assert "UTC) Credentials expire in 6 h" in text
+    assert "UTC) Earlier use by what was delivered before: sts:GetCallerIdentity by" in text
+    assert "Refused each call that was looked at Credentials expire in 6 h" in text
     assert "web former, still used" in text
     assert "Last delivered EC2 got its credentials 5 min ago" in text
     assert "Last call sts:GetCallerIdentity by Boto3/1.40.0 , refused (AccessDenied), 5 s ago" in text
