@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -70,8 +70,9 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
     if not plan.writable:
         raise CommandError(plan.problems[0].what, plan.problems[0].remedy)
     terminal.agree(lambda: (_expected(there, plan), f"Revoke these credentials of {plan.title}?"), yes=yes)
-    done, failed = uses.revocation.write_all(there, plan)
+    done, failed = _collected(uses.revocation.write_all(there, plan), lambda found: found.role.name)
     if failed and not done:
+        terminal.bad(f"{error.what}: {error.remedy}" for error in failed[1:])
         raise failed[0]
     terminal.bad(f"{each.what}: {each.remedy}" for each in failed)
     document = {
@@ -121,10 +122,26 @@ def _print(there: Deployment, plan: uses.revocation.Plan) -> None:
     guard.show(found.policy, [*about, *([_CUTS_OFF.format(found.role.name)] if found.carried else [])])
 
 
+def _collected[Found](
+    outcomes: Iterable[Found | CommandError], name: Callable[[Found], str]
+) -> tuple[list[Found], list[CommandError]]:
+    """What was done, and the errors. Ctrl-C in between shows which roles are done by then."""
+    done, failed = list[Found](), list[CommandError]()
+    try:
+        for outcome in outcomes:
+            if isinstance(outcome, CommandError):
+                failed.append(outcome)
+            else:
+                done.append(outcome)
+    except KeyboardInterrupt:
+        names = several([name(found) for found in done]) or "none"
+        terminal.warn(f"stopped in between; done by then: {names}. One more may be written; to go on, run it again.")
+        raise
+    return done, failed
+
+
 def _clean() -> ExitCode:
-    found = list(uses.revocation.clean(doctor_deployment()))
-    bad = [each for each in found if isinstance(each, CommandError)]
-    done = [each for each in found if not isinstance(each, CommandError)]
+    done, bad = _collected(uses.revocation.clean(doctor_deployment()), lambda found: found.role)
     terminal.bad(f"{each.what}: {each.remedy}" for each in bad)
     render.show([each.document() for each in done], lambda: _show_cleaned(done))
     return ExitCode.NO if bad else ExitCode.DONE

@@ -12,13 +12,21 @@ from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from rolekeeper.aws.errors import AccessDeniedError, NotFoundError, PermanentError, classified
+from rolekeeper.aws.errors import (
+    AccessDeniedError,
+    AwsRefusalError,
+    NotFoundError,
+    PermanentError,
+    RetryableError,
+    classified,
+)
 from rolekeeper.aws.iam import Document, Role
 from rolekeeper.model.instance import AssociationState, InstanceKey
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice, typed
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, WaitTimeoutError
+from rolekeeper_cli.explained import BAD_CREDENTIALS, refusal
 from rolekeeper_cli.uses import names
 from rolekeeper_cli.uses.instances import (
     account_options,
@@ -46,8 +54,11 @@ class RevokedRole:
     at: datetime
 
     def entry(self, instance: str) -> Entry:
+        """The entry that denies what was issued until now; a later time that a person wrote stays."""
+        user = f"{self.id}:{instance}"
         # IAM's time and the credentials' have whole seconds: what was issued within this one has to go too.
-        return Entry(f"{self.id}:{instance}", self.at.replace(microsecond=0) + timedelta(seconds=1))
+        times = [self.at.replace(microsecond=0) + timedelta(seconds=1)]
+        return Entry(user, max(times + [found.before for found in entries(self.policy) if found.user == user]))
 
     def with_entry(self, entry: Entry) -> dict[str, Any]:
         """The policy with this in the place of the same instance's, and without what is over."""
@@ -192,8 +203,9 @@ def _readable(deployment: Deployment, wanted: Iterable[str], left: list[Problem]
             yield _read(deployment, name)
         except NoSuchRoleError:
             continue
-        except CommandError as error:
-            left.append(Problem(error.what, str(error.remedy)))
+        except (CommandError, AwsRefusalError) as error:
+            found = refusal(error) if isinstance(error, AwsRefusalError) else error
+            left.append(Problem(found.what, str(found.remedy)))
 
 
 def _carried(deployment: Deployment, key: InstanceKey) -> str:
@@ -299,15 +311,15 @@ class Revoked:
         }
 
 
-def write_all(deployment: Deployment, plan: Plan) -> tuple[list[Revoked], list[CommandError]]:
-    """Write what can be written; one role's error holds up no other, and is given beside."""
-    done, failed = list[Revoked](), list[CommandError]()
-    for each in plan.writable:
+def write_all(deployment: Deployment, plan: Plan) -> Iterator[Revoked | CommandError]:
+    """Write what can be written, role by role; one role's error holds up no other, and is given in its place."""
+    for revocation in plan.writable:
         try:
-            done.append(write(deployment, each))
+            yield write(deployment, revocation)
         except CommandError as error:
-            failed.append(error)
-    return done, failed
+            yield error
+        except AwsRefusalError as error:
+            yield refusal(error)
 
 
 def write(deployment: Deployment, revocation: Revocation) -> Revoked:
@@ -315,6 +327,7 @@ def write(deployment: Deployment, revocation: Revocation) -> Revoked:
 
     Raises:
         CommandError: IAM refuses it.
+        RetryableError: IAM gives no answer, and doesn't show it.
         WaitTimeoutError: IAM doesn't show it.
     """
     name = revocation.role.name
@@ -326,20 +339,27 @@ def write(deployment: Deployment, revocation: Revocation) -> Revoked:
         role = _read(deployment, name)
         entry = role.entry(revocation.key.id)
         policy = role.with_entry(entry)
-        _put(deployment, role, policy, key=revocation.key)
+        silent = _put(deployment, role, policy, key=revocation.key)
         if _is_shown(deployment, role, entry):
             return Revoked(role, entry, policy)
+    if silent:
+        raise silent
     raise WaitTimeoutError(
         f"{POLICY} was written {_WRITES} times, and IAM doesn't show {revocation.key.id} in that policy of role {name}",
         "another person or a tool may write it too: see who called PutRolePolicy in CloudTrail, and try again",
     )
 
 
-def _put(deployment: Deployment, role: RevokedRole, policy: Document, *, key: InstanceKey) -> None:
+def _put(deployment: Deployment, role: RevokedRole, policy: Document, *, key: InstanceKey) -> RetryableError | None:
+    """Write the policy; returns IAM's refusal if it may be written all the same."""
     try:
         with classified("iam:PutRolePolicy", role.arn):
             _iam(deployment).put_role_policy(RoleName=role.name, PolicyName=POLICY, PolicyDocument=_compact(policy))
+    except RetryableError as error:
+        return error
     except AccessDeniedError as error:
+        if error.code in BAD_CREDENTIALS:
+            raise
         raise ServiceError(
             f"you aren't allowed {error.action} on {error.resource}",
             "ask for it (rolekeeper guard revokers prints the policy), or have a person who may write what "
@@ -357,14 +377,17 @@ def _put(deployment: Deployment, role: RevokedRole, policy: Document, *, key: In
                 "; if that isn't enough, revoke all sessions of the role in the IAM console",
             ),
         ) from error
+    return None
 
 
 def _is_shown(deployment: Deployment, role: RevokedRole, entry: Entry) -> bool:
     """Whether IAM shows the entry, or a later one of the same instance, once other writers had time to finish."""
     deployment.sleep(_PAUSE_SECONDS)
     for left in deployment.looks(_EVERY_SECONDS, _PATIENCE_SECONDS):
-        answer = _policy(deployment, role.name, role.arn)
-        shown = entries(_document(deployment, role.name, answer)) if answer else []
+        shown = list[Entry]()
+        with suppress(RetryableError):
+            answer = _policy(deployment, role.name, role.arn)
+            shown = entries(_document(deployment, role.name, answer)) if answer else []
         if any(each.user == entry.user and each.before >= entry.before for each in shown):
             return True
         if left.is_over:
@@ -394,23 +417,32 @@ class Cleaned:
 def clean(deployment: DoctorDeployment) -> Iterator[Cleaned | CommandError]:
     """Remove the entries that are over from each role under the path, and a policy without any other statement.
 
-    A role whose policy can't be read is left as it is, and the error given.
+    A role whose policy can't be read or written is left as it is, and the error given.
     """
-    client, roles = _iam(deployment), deployment.path_roles
+    roles = deployment.path_roles
     with deployment.progress(len(roles), "roles looked at") as progress:
         for role in progress.over(roles):
-            if not (answer := _policy(deployment, role.name, role.arn)):
-                continue
             try:
-                policy = _document(deployment, role.name, answer)
+                if found := _cleaned(deployment, role):
+                    yield found
             except CommandError as error:
                 yield error
-                continue
-            now = _date(answer)
-            if removed := [each.instance for each in entries(policy) if each.is_over(now)]:
-                kept = current(policy, now)
-                _keep(client, role, {**policy, "Statement": kept})
-                yield Cleaned(role.name, removed, len(kept))
+            except AwsRefusalError as error:
+                yield refusal(error)
+
+
+def _cleaned(deployment: Deployment, role: Role) -> Cleaned | None:
+    """Clean one role; None if nothing of it is over."""
+    answer = _policy(deployment, role.name, role.arn)
+    if not answer:
+        return None
+    policy, now = _document(deployment, role.name, answer), _date(answer)
+    removed = [entry.instance for entry in entries(policy) if entry.is_over(now)]
+    if not removed:
+        return None
+    kept = current(policy, now)
+    _keep(_iam(deployment), role, {**policy, "Statement": kept})
+    return Cleaned(role.name, removed, len(kept))
 
 
 def _keep(client: Any, role: Role, policy: Document) -> None:

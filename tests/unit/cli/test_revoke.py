@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.mappings import MappingsFixture, mapping_file
 from fixtures.spokes import SpokeFixture
-from fixtures.terminal import Terminal
+from fixtures.terminal import Terminal, far_from_utc
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
 from rolekeeper.permissions.policies import Difference
@@ -191,17 +191,51 @@ def test_a_former_role_that_is_gone_holds_up_no_other(terminal: Terminal, iam: I
     assert list(iam.revoked("web")) == [moved]
 
 
+@pytest.mark.parametrize("code", ["LimitExceeded", "MalformedPolicyDocument", "NoSuchEntity", "UnmodifiableEntity"])
 def test_a_role_that_cant_be_written_holds_up_no_other(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str, code: str
+) -> None:
+    terminal.trail.delivered(DB, moved)
+    desk.world.detach_by_hand(moved)
+    desk.world.wait(2)
+    desk.world.calls.before("PutRolePolicy", refusing(code, "no", status=409))
+    found = terminal.document("revoke", moved, code=1)
+    [revoked], [left] = found["revoked"], found["left"]
+    assert (f"{POLICY} of role " if code == "LimitExceeded" else code) in left
+    assert [each for each in ("web", "db") if iam.statements(each)] == [revoked["role"]]
+
+
+def test_a_role_that_cant_be_read_holds_up_no_other(
     terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
 ) -> None:
     terminal.trail.delivered(DB, moved)
     desk.world.detach_by_hand(moved)
     desk.world.wait(2)
-    desk.world.calls.before("PutRolePolicy", refusing("LimitExceeded", "Maximum policy size", status=409))
+    desk.iam.meta.events.register_last("before-call.iam.GetRole", _refuses_db)
     found = terminal.document("revoke", moved, code=1)
-    [revoked], [left] = found["revoked"], found["left"]
-    assert f"{POLICY} of role " in left
-    assert [each for each in ("web", "db") if iam.statements(each)] == [revoked["role"]]
+    assert [each["role"] for each in found["revoked"]] == ["web"]
+    assert "iam:GetRole" in found["left"][0]
+    assert list(iam.revoked("web")) == [moved]
+
+
+def _refuses_db(params: Any, **_: object) -> None:
+    if params["body"]["RoleName"] == "db":
+        refusing("AccessDenied", "not authorized")()
+
+
+def test_who_stops_it_in_between_sees_what_is_revoked(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    terminal.trail.delivered(DB, moved)
+    desk.world.detach_by_hand(moved)
+    desk.world.wait(2)
+    once_written(terminal, lambda: once_written(terminal, stop))
+    ran = terminal("revoke", moved)
+    assert ran.exit_code == 130
+    assert "Warning: stopped in between; done by then: db. One more may be written" in " ".join(ran.stderr.split())
+    assert list(iam.revoked("db")) == [moved]
+    assert terminal("revoke", moved).exit_code == 0
+    assert (list(iam.revoked("web")), list(iam.revoked("db"))) == ([moved], [moved])
 
 
 # ---- a role that it still carries ----
@@ -246,7 +280,8 @@ def test_in_an_incident_the_present_role_is_revoked_too(terminal: Terminal, iam:
 def test_the_time_is_aws_s_and_not_the_machine_s(terminal: Terminal, iam: Iam, moved: str, minutes: int) -> None:
     iam.ahead = timedelta(minutes=minutes)
     began = iam.now
-    assert terminal("revoke", moved).exit_code == 0
+    with far_from_utc():
+        assert terminal("revoke", moved).exit_code == 0
     before = iam.revoked("web")[moved]
     assert began < before <= began + timedelta(seconds=2), "what was issued within this second goes too"
 
@@ -263,6 +298,31 @@ def test_a_second_revocation_replaces_the_first_and_leaves_those_of_others(
     *kept, mine = iam.statements("web")
     assert kept == [OTHERS, theirs]
     assert mine["Condition"]["StringEquals"] == {"aws:userid": f"{iam.role_id('web')}:{moved}"}
+
+
+@pytest.mark.parametrize("year", [2031, 9999])
+def test_a_later_time_that_a_person_wrote_stays(terminal: Terminal, iam: Iam, moved: str, year: int) -> None:
+    last = datetime(year, 12, 31, 23, 59, 59, tzinfo=UTC)
+    mine, theirs = (denied(iam.role_id("web"), each, last) for each in (moved, "i-0aa"))
+    iam.write("web", iam.statement("web", "i-0bb", ago=7 * HOURS), theirs, mine)
+    ran = terminal("revoke", moved)
+    assert (ran.exit_code, f"got before {year}-12-31T23:59:59Z." in ran.stdout) == (0, True)
+    assert iam.statements("web") == [theirs, mine]
+    iam.write("web", iam.statement("web", "i-0bb", ago=7 * HOURS), theirs, mine)
+    iam.write("db", iam.statement("db", "i-0cc", ago=7 * HOURS))
+    assert [each["removed"] for each in terminal.document("revoke", "--clean")] == [["i-0cc"], ["i-0bb"]]
+    assert iam.statements("web") == [theirs, mine]
+
+
+def test_a_statement_with_the_id_of_a_role_that_was_deleted_since_is_no_revocation(
+    terminal: Terminal, iam: Iam, moved: str
+) -> None:
+    """The role was created again with its old policies."""
+    former = denied("AROAFORMERROLE", moved, iam.now + timedelta(days=1))
+    iam.write("web", former)
+    assert terminal("revoke", moved).exit_code == 0
+    kept, mine = iam.statements("web")
+    assert (kept, mine["Condition"]["StringEquals"]) == (former, {"aws:userid": f"{iam.role_id('web')}:{moved}"})
 
 
 def variations(role_id: str) -> Iterator[tuple[str, Any]]:
@@ -392,6 +452,14 @@ def test_without_the_permission_it_says_which_one_and_how_to_go_on(
     assert f"rolekeeper revoke {moved} --role web --print" in told
 
 
+def test_credentials_that_expired_meanwhile_arent_taken_for_a_missing_permission(
+    terminal: Terminal, desk: MappingsFixture, moved: str
+) -> None:
+    desk.world.calls.before("PutRolePolicy", refusing("ExpiredToken", "The security token has expired", status=403))
+    ran = terminal("revoke", moved)
+    assert (ran.exit_code, "AWS doesn't take these credentials" in ran.stderr) == (253, True)
+
+
 def test_iam_s_limit_says_how_many_instances_are_in_the_policy(
     terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
 ) -> None:
@@ -424,6 +492,30 @@ def test_in_another_account_only_its_own_credentials_may_write(
     assert statement["Condition"]["StringEquals"] == {"aws:userid": "AROAWEB:i-0123456789abcdef0"}
 
 
+def test_in_another_region_of_the_own_account_the_caller_writes(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+) -> None:
+    del moved
+    spoke = SpokeFixture(terminal, desk, Target(ACCOUNT, "eu-west-1"))
+    spoke.registered()
+    spoke.world.profile("web")
+    assert terminal("revoke", spoke.address("i-0123456789abcdef0"), "--role", "web").exit_code == 0
+    assert list(iam.revoked("web")) == ["i-0123456789abcdef0"]
+
+
+def test_of_a_role_in_many_profiles_all_other_instances_are_named(
+    terminal: Terminal, desk: MappingsFixture, moved: str
+) -> None:
+    """IAM gives them in pages."""
+    for number in range(4):
+        desk.iam.create_instance_profile(InstanceProfileName=f"web-{number}", Path="/rolekeeper/")
+        desk.iam.add_role_to_instance_profile(InstanceProfileName=f"web-{number}", RoleName="web")
+        desk.world.profile(f"web-{number}")
+    others = [desk.world.running(profile=f"web-{number}") for number in range(4)]
+    told = " ".join(terminal.types("n\n", "revoke", moved).stderr.split())
+    assert f"and keep their access: 4 ({', '.join(others)})." in told
+
+
 def test_it_calls_what_the_guard_allows_and_nothing_else(
     terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
 ) -> None:
@@ -449,6 +541,11 @@ def test_what_another_person_wrote_meanwhile_is_kept(
     desk.world.calls.before("ListInstanceProfilesForRole", lambda: iam.write("web", theirs))
     assert terminal.types("y\n", "revoke", moved).exit_code == 0
     assert list(iam.revoked("web")) == ["i-0aaaaaaaaaaaaaaaa", moved]
+
+
+def stop() -> None:
+    """Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def once_written(terminal: Terminal, act: Callable[[], object]) -> None:
@@ -500,6 +597,17 @@ def test_an_answer_of_iam_from_before_the_write_is_no_failure(
     assert list(iam.revoked("web")) == [moved]
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_write_without_an_answer_is_looked_for_and_made_again_if_it_isnt_there(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str, when: str
+) -> None:
+    desk.quiet()
+    getattr(desk.world.calls, when)("PutRolePolicy", refusing("ServiceFailure", "no answer", status=500))
+    assert terminal("revoke", moved).exit_code == 0
+    assert desk.world.calls["PutRolePolicy"] == {"before": 2, "after": 1}[when]
+    assert list(iam.revoked("web")) == [moved]
+
+
 @pytest.mark.usefixtures("iam")
 def test_where_iam_never_shows_it_it_isnt_called_done(terminal: Terminal, desk: MappingsFixture, moved: str) -> None:
     answers_late(desk, 1_000)
@@ -548,6 +656,34 @@ def test_cleaning_removes_what_is_over_and_is_then_done(terminal: Terminal, desk
     desk.quiet()
     assert terminal("revoke", "--clean").stdout == "No entry is over.\n"
     assert {"PutRolePolicy", "DeleteRolePolicy"}.isdisjoint(desk.world.calls.made)
+
+
+@pytest.mark.parametrize("call", ["GetRolePolicy", "PutRolePolicy", "DeleteRolePolicy"])
+@pytest.mark.parametrize("code", ["AccessDenied", "Throttling", "NoSuchEntity", "DeleteConflict"])
+def test_a_role_that_iam_refuses_holds_up_no_other_role_s_cleaning(
+    terminal: Terminal, desk: MappingsFixture, iam: Iam, call: str, code: str
+) -> None:
+    over = {role: iam.statement(role, "i-0bb", ago=8 * HOURS) for role in ("web", "db")}
+    for role, statement in over.items():
+        iam.write(role, statement, *([OTHERS] if call == "PutRolePolicy" else []))
+    desk.world.calls.before(call, refusing(code, "no", status=409))
+    ran = terminal("revoke", "--clean")
+    if (call, code) == ("GetRolePolicy", "NoSuchEntity"):
+        assert ran.exit_code == 0, "it has none by then"
+    else:
+        assert (ran.exit_code, code in ran.stderr) == (1, code != "AccessDenied")
+    cleaned = [role for role, statement in over.items() if statement not in iam.statements(role)]
+    assert len(cleaned) == 1
+    assert f"{cleaned[0]}: removed i-0bb; " in ran.stdout
+
+
+def test_who_stops_the_cleaning_sees_what_is_cleaned(terminal: Terminal, desk: MappingsFixture, iam: Iam) -> None:
+    for role in ("web", "db"):
+        iam.write(role, iam.statement(role, "i-0bb", ago=8 * HOURS))
+    desk.world.calls.after("DeleteRolePolicy", lambda: desk.world.calls.before("DeleteRolePolicy", stop))
+    ran = terminal("revoke", "--clean")
+    assert (ran.exit_code, "done by then: db." in ran.stderr) == (130, True)
+    assert (iam.statements("db"), len(iam.statements("web"))) == ([], 1)
 
 
 def test_cleaning_says_what_it_did(terminal: Terminal, iam: Iam) -> None:
