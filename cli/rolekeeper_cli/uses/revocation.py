@@ -334,6 +334,7 @@ def write(deployment: Deployment, revocation: Revocation) -> Revoked:
     if not revocation.carried and _carried(deployment, revocation.key) == name:
         # It was given back while a person was asked.
         raise _still_carried(deployment, revocation.key, name)
+    silent = None
     for _ in range(_WRITES):
         # Others may have written since it was planned, and the time is the present one.
         role = _read(deployment, name)

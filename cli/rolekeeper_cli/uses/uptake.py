@@ -423,9 +423,9 @@ class Told:
         deliveries = self._deliveries(role)
         own = [each for each in deliveries if each.at >= began]
         calls = recent = [use for use in self._uses(role) if use.at >= began]
-        if granted := span.after and span.after - _SLACK:
+        if span.after:
             # It may have been attached before, and credentials of that time are still good for calls.
-            calls = [use for use in recent if use.issued and use.issued >= granted]
+            calls = [use for use in recent if use.issued and use.issued >= span.after - _SLACK]
         is_new = bool(span.since) and began > self.window
         return Held(
             span.role_arn,

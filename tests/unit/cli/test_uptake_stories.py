@@ -125,9 +125,8 @@ class Story:
         calls = [each for each in self.calls if each.role == role]
         here = [at for at, each in self.changes if each == role]
         if said["carried"]:
-            since = self.now - 6 * HOUR
             granted = [call for call in calls if call.issued >= max(here)]
-            recent = [call.at for call in granted if call.at >= since and call.comes <= before]
+            recent = [call.at for call in granted if call.at >= self.now - 6 * HOUR and call.comes <= before]
             assert said["status"] == "in-use" or not recent
             # That another actor took it and gave it back may not have been seen.
             since = datetime.fromisoformat(said["since"]) - SLACK if said["since"] else None

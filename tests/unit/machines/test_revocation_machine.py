@@ -34,7 +34,7 @@ roles, instances = st.sampled_from(ROLES), st.sampled_from(INSTANCES)
 lags = st.lists(st.sampled_from([0.0, STALE_SECONDS / 2, STALE_SECONDS]), max_size=6)
 codes = st.sampled_from(["Throttling", "ServiceFailure", "AccessDenied", "LimitExceeded", "ExpiredToken", ""])
 troubles = st.lists(st.none() | st.none() | st.builds(Trouble, codes, st.booleans()), max_size=8)
-none = st.just([])
+none: st.SearchStrategy[list[Any]] = st.just([])
 
 
 class Desk(DoctorDeployment):
