@@ -30,7 +30,7 @@ VALUES = {
 # What the commands of the pipeline are, in docs/security.md.
 READS = {
     "reading mappings",
-    "plan, fleet, explain, history, wait",
+    "plan, fleet, explain, history, uptake, wait",
     "plan, to name rows that wait",
     "plan -f, and what is shown before a question",
 }

@@ -39,7 +39,7 @@ NEEDS: Mapping[str, Mapping[str, str]] = {
     "pause, resume, mode": {_STATE: "dynamodb:UpdateItem dynamodb:BatchGetItem"},
     "pins": {_STATE: "dynamodb:PutItem dynamodb:UpdateItem dynamodb:BatchGetItem", **_LOOK},
     "release, apply": {_WORK: "sqs:SendMessage"},
-    "plan, fleet, explain, history, wait": {_STATE: "dynamodb:BatchGetItem dynamodb:Query", **_LOOK},
+    "plan, fleet, explain, history, uptake, wait": {_STATE: "dynamodb:BatchGetItem dynamodb:Query", **_LOOK},
     "looking into other accounts": {_READERS: "sts:AssumeRole"},
     "explain, to name a rollback": {_ROWS: "dynamodb:GetItem"},
     "explain, uptake, history --who, fleet --uptake, wait --in-use": {"event history": "cloudtrail:LookupEvents"},
