@@ -142,7 +142,9 @@ def wait_for_role(
             came, shown = _watch(deployment, instance, role)
             # The first look shows whether CloudTrail may be asked at all.
             if in_use and (came or number == 1):
-                held = uses.uptake.carried_by(deployment, instance.key) or held
+                # It may still carry another role, or CloudTrail give no answer this time.
+                found = uses.uptake.carried_by(deployment, instance.key)
+                held = found if found and found.role == role else held
             if came and (not in_use or (held and held.last_accepted)):
                 return _show(instance, shown, role=role, held=held)
             if number == 1 and in_use:

@@ -21,7 +21,7 @@ from rolekeeper_cli.uses.uptake import (
     of_instance,
     recent_spans,
     recipient,
-    role_identities,
+    roles_by_arn,
     roles_by_profile,
 )
 
@@ -67,9 +67,9 @@ def _of_target(deployment: Deployment, seen: Sequence[Seen]) -> list[Uptake]:
         for member in progress.over(changed):
             key, shown = member.seen.instance.key, member.seen.observed.association
             member.told.spans = recent_spans(deployment, key, shown, role_of=role_of)
-    identity_of = role_identities(deployment)
+    role_now = roles_by_arn(deployment)
     for member in members.values():
-        member.told.identify(identity_of)
+        member.told.look_roles_up(role_now)
     if answers:
         _look_calls_up(deployment, changed)
     return [each.uptake() for each in members.values()]

@@ -15,6 +15,7 @@ from typing import Any
 from botocore.utils import parse_timestamp
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
+from rolekeeper.aws.iam import Role
 from rolekeeper.model.instance import Association, InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
@@ -71,7 +72,8 @@ class Delivery:
 class Use:
     """A call with a role's credentials: its action, the SDK that made it as it names itself, and the error code.
 
-    `issued` is when EC2 got the credentials; None if the record doesn't say it. `role_id` tells roles of one ARN apart.
+    `issued` is when EC2 got the credentials; None if the record doesn't say it. `user` is the role's id with the
+    instance's, which tells roles of one ARN apart.
     """
 
     role_arn: str
@@ -80,7 +82,7 @@ class Use:
     agent: str
     refused: str = ""
     issued: datetime | None = None
-    role_id: str = ""
+    user: str = ""
 
     @classmethod
     def read(cls, event: Event, instance: str) -> "Use | None":
@@ -96,19 +98,11 @@ class Use:
             event.agent,
             refused=event.refused,
             issued=_time(session, "attributes.creationDate"),
-            role_id=str(found_in(session, "sessionIssuer.principalId") or ""),
+            user=str(found_in(event.identity, "principalId") or ""),
         )
 
     def document(self) -> dict[str, Any]:
         return {"at": self.at, "action": self.action, "agent": self.agent, "refused": self.refused or None}
-
-
-@dataclass(frozen=True, slots=True)
-class RoleIdentity:
-    """The role that has an ARN now: one that was deleted and created again has another `id`."""
-
-    id: str
-    created: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,12 +250,12 @@ def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> Uptake:
 
 def with_denial(deployment: Deployment, held: Held, told: "Told") -> Held:
     """A former role with what `rolekeeper revoke` wrote onto it; a caller who may not read that sees none."""
-    identity = told.identities.get(held.role_arn)
-    if identity is None:
+    role = told.known_roles.get(held.role_arn)
+    if role is None:
         return held
     with suppress(AwsRefusalError), classified("iam:GetRolePolicy", held.role_arn):
         answer = deployment.app.iam.client.get_role_policy(RoleName=held.role, PolicyName=POLICY)
-        document, user = answer["PolicyDocument"], f"{identity.id}:{told.instance}"
+        document, user = answer["PolicyDocument"], f"{role.id}:{told.instance}"
         found = entries(document) if isinstance(document, Mapping) else []
         return replace(held, denied_before=max((e.before for e in found if e.user == user), default=None))
     return held
@@ -300,15 +294,15 @@ def _role(deployment: Deployment, profile_arn: str) -> str:
     return profile.role_arn if profile and profile.arn == profile_arn else ""
 
 
-def role_identities(deployment: Deployment) -> Callable[[str], RoleIdentity | None]:
-    """Gives the identity of the role with an ARN; None if there is none, or IAM doesn't say. It asks IAM once."""
-    return cache(partial(_identity, deployment))
+def roles_by_arn(deployment: Deployment) -> Callable[[str], Role | None]:
+    """Gives the role that has an ARN now; None if there is none, or IAM doesn't say. It asks IAM once."""
+    return cache(partial(_role_now, deployment))
 
 
-def _identity(deployment: Deployment, role_arn: str) -> RoleIdentity | None:
-    with suppress(AwsRefusalError), classified("iam:GetRole", role_arn):
-        role = deployment.app.iam.client.get_role(RoleName=role_arn.rpartition("/")[2])["Role"]
-        return RoleIdentity(role["RoleId"], role["CreateDate"]) if role["Arn"] == role_arn else None
+def _role_now(deployment: Deployment, arn: str) -> Role | None:
+    with suppress(AwsRefusalError):
+        role = deployment.app.iam.get_role(arn.rpartition("/")[2])
+        return role if role and role.arn == arn else None
     return None
 
 
@@ -331,7 +325,7 @@ def _ask(deployment: Deployment, told: "Told") -> None:
         for event in progress.over(history.lookup("ResourceName", told.instance, told.window)):
             told.delivered(event)
         told.answered = not history.cut
-        told.identify(role_identities(deployment))
+        told.look_roles_up(roles_by_arn(deployment))
         told.look_through(progress.over(history.lookup("Username", told.instance, told.since)))
     told.whole = told.whole and not history.cut
 
@@ -344,7 +338,7 @@ class Told:
     """What is known of an instance's roles: the `spans`, the oldest first, and CloudTrail's records as they come.
 
     `answered` says whether CloudTrail told of all deliveries, `whole` whether all calls were looked through; `started`
-    when EC2 started the instance last. `identities` are those of the roles of which IAM says them, by ARN.
+    when EC2 started the instance last. `known_roles` are those that IAM shows now, by ARN.
     """
 
     instance: str
@@ -353,7 +347,7 @@ class Told:
     answered: bool = False
     whole: bool = True
     started: datetime | None = None
-    identities: dict[str, RoleIdentity] = field(default_factory=dict)
+    known_roles: dict[str, Role] = field(default_factory=dict)
     deliveries: dict[str, list[Delivery]] = field(default_factory=dict)
     uses: dict[str, list[Use]] = field(default_factory=dict)
 
@@ -376,11 +370,12 @@ class Told:
     @property
     def is_enough(self) -> bool:
         """Whether older calls tell nothing new: the role was attached long ago, is in use, and works."""
-        accepted = any(not use.refused for role in self.uses for use in self._uses(role))
-        return self.since == self.window and len(self._roles()) == 1 and accepted
+        if self.since > self.window or len(self._roles()) != 1:
+            return False
+        return any(not use.refused for role in self.uses for use in self._uses(role))
 
-    def identify(self, identity_of: Callable[[str], RoleIdentity | None]) -> None:
-        self.identities |= {role: found for role in self._roles() if ":role/" in role and (found := identity_of(role))}
+    def look_roles_up(self, role_of: Callable[[str], Role | None]) -> None:
+        self.known_roles |= {arn: found for arn in self._roles() if ":role/" in arn and (found := role_of(arn))}
 
     def delivered(self, event: Event) -> None:
         if found := Delivery.read(event, self.instance):
@@ -475,14 +470,15 @@ class Told:
 
     def _deliveries(self, role: str) -> list[Delivery]:
         """The role's deliveries in their order; a record names no id, and those of a deleted role are older."""
-        known = self.identities.get(role)
-        found = (each for each in self.deliveries.get(role, ()) if known is None or each.at >= known.created)
+        created = self.known_roles[role].created if role in self.known_roles else None
+        found = (each for each in self.deliveries.get(role, ()) if created is None or each.at >= created)
         return sorted(found, key=lambda each: each.at)
 
     def _uses(self, role: str) -> list[Use]:
         """The role's calls in their order."""
-        known = self.identities.get(role)
-        found = (use for use in self.uses.get(role, ()) if known is None or use.role_id in {"", known.id})
+        known = self.known_roles.get(role)
+        users = {"", f"{known.id}:{self.instance}"} if known else set[str]()
+        found = (use for use in self.uses.get(role, ()) if not users or use.user in users)
         return sorted(found, key=lambda use: use.at)
 
 

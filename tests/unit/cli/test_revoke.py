@@ -314,17 +314,6 @@ def test_a_later_time_that_a_person_wrote_stays(terminal: Terminal, iam: Iam, mo
     assert iam.statements("web") == [theirs, mine]
 
 
-def test_a_statement_with_the_id_of_a_role_that_was_deleted_since_is_no_revocation(
-    terminal: Terminal, iam: Iam, moved: str
-) -> None:
-    """The role was created again with its old policies."""
-    former = denied("AROAFORMERROLE", moved, iam.now + timedelta(days=1))
-    iam.write("web", former)
-    assert terminal("revoke", moved).exit_code == 0
-    kept, mine = iam.statements("web")
-    assert (kept, mine["Condition"]["StringEquals"]) == (former, {"aws:userid": f"{iam.role_id('web')}:{moved}"})
-
-
 def variations(role_id: str) -> Iterator[tuple[str, Any]]:
     """Statements of another shape."""
     ours = denied(role_id, "i-0aa", datetime(2020, 1, 1))  # noqa: DTZ001  # it is only written

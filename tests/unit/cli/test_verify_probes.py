@@ -133,7 +133,8 @@ class Account:
             store=SimpleNamespace(history=lambda _partition, _most: self.entries),
             iam=SimpleNamespace(
                 get_instance_profile=profile,
-                client=SimpleNamespace(get_role=refuses("NoSuchEntity"), get_role_policy=refuses("NoSuchEntity")),
+                get_role=lambda _: None,
+                client=SimpleNamespace(get_role_policy=refuses("NoSuchEntity", "The role has no such policy.")),
             ),
         )
         settings = SimpleNamespace(target=Target(ACCOUNT, REGION), account=ACCOUNT, region=REGION)

@@ -78,6 +78,8 @@ def test_a_given_role_has_to_be_attached_first_and_calls_with_the_former_one_mea
     terminal.meanwhile = lambda: desk.world.reconcile(one)
     desk.world.clock.after(100, lambda: terminal.trail.called(WEB, one))
     desk.world.clock.after(200, lambda: terminal.trail.called(DB, one))
+    desk.world.clock.after(10, lambda: setattr(terminal.trail, "refuses", "ThrottlingException"))
+    desk.world.clock.after(110, lambda: setattr(terminal.trail, "refuses", ""))
     document = terminal.document("wait", one, "--in-use", "--role", "db")
     assert (document["role"], document["first_use"]["after_seconds"]) == ("db", pytest.approx(185, abs=16))
 

@@ -15,12 +15,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from fakes.clock import Clock
 from fakes.stale_iam import STALE_SECONDS, StaleIam, Trouble, Writer
-from rolekeeper.aws.iam import Role
+from rolekeeper.aws.iam import Iam, Role
 from rolekeeper.model.instance import Target
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses.revocation import Cleaned, Plan, Revoked, clean, planned, write_all
-from rolekeeper_cli.uses.uptake import Held, Status, Told, role_identities, with_denial
+from rolekeeper_cli.uses.uptake import Held, Status, Told, roles_by_arn, with_denial
 from strategies.happenings import at_most
 
 ROLES, INSTANCES = ("web", "db"), ("i-0aaaaaaaaaaaaaaaa", "i-0bbbbbbbbbbbbbbbb")
@@ -47,8 +47,7 @@ class Desk(DoctorDeployment):
         settings = SimpleNamespace(
             target=TARGET, account=TARGET.account, region=TARGET.region, role_path="/rolekeeper/"
         )
-        app = SimpleNamespace(ec2=ec2, hub=None, settings=settings)
-        app.iam = SimpleNamespace(client=iam, arn=lambda kind, path, name: f"{kind}{path}{name}")
+        app = SimpleNamespace(ec2=ec2, hub=None, settings=settings, iam=Iam(iam, TARGET.account))  # type: ignore[arg-type]  # the fake
         listed = [Role(name, f"role {name}", "/rolekeeper/", trust={}) for name in ROLES]
         self.__dict__.update(app=app, settings=settings, path_roles=listed)
 
@@ -175,7 +174,7 @@ class Revocations(RuleBasedStateMachine):
         denied = [bool((before := denied_until(found.at(each), user)) and before > until) for each in moments]
         status = Status.STILL_VALID
         with self._disturbed(lags, troubles):
-            told.identities = {found.arn: identity} if (identity := role_identities(self.desk)(found.arn)) else {}
+            told.known_roles = {found.arn: role_now} if (role_now := roles_by_arn(self.desk)(found.arn)) else {}
             status = with_denial(self.desk, held, told).status
         assert status is not Status.CUT_OFF or any(denied)
         assert status is Status.CUT_OFF or troubles or not all(denied)

@@ -35,13 +35,17 @@ class Policies:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role; its trust policy says who may assume it. In a list it has neither times nor tags."""
+    """A role; its trust policy says who may assume it. A later role of the same name has another `id`.
+
+    In a list it has neither times nor tags.
+    """
 
     name: str
     arn: str
     path: str
     trust: Document
     boundary_arn: str = ""
+    id: str = field(default="", compare=False)
     created: datetime | None = field(default=None, compare=False)
     last_used: datetime | None = field(default=None, compare=False)
     tags: Mapping[str, str] = field(default_factory=dict, compare=False)
@@ -184,6 +188,7 @@ def _role(role: Any) -> Role:
         role["Path"],
         trust=_document(role.get("AssumeRolePolicyDocument")),
         boundary_arn=role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
+        id=role.get("RoleId", ""),
         created=role.get("CreateDate"),
         last_used=role.get("RoleLastUsed", {}).get("LastUsedDate"),
         tags={each["Key"]: each["Value"] for each in role.get("Tags", ())},
