@@ -522,16 +522,6 @@ def test_it_calls_what_the_guard_allows_and_nothing_else(
 # ---- two people at once, and IAM's delay ----
 
 
-def test_what_another_person_wrote_meanwhile_is_kept(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
-) -> None:
-    """They wrote while this one was asked."""
-    theirs = iam.statement("web", "i-0aaaaaaaaaaaaaaaa")
-    desk.world.calls.before("ListInstanceProfilesForRole", lambda: iam.write("web", theirs))
-    assert terminal.types("y\n", "revoke", moved).exit_code == 0
-    assert list(iam.revoked("web")) == ["i-0aaaaaaaaaaaaaaaa", moved]
-
-
 def stop() -> None:
     """Ctrl-C."""
     raise KeyboardInterrupt
@@ -544,15 +534,6 @@ def once_written(terminal: Terminal, act: Callable[[], object]) -> None:
         terminal.meanwhile = act
 
     terminal.desk.world.calls.after("PutRolePolicy", wait)
-
-
-def test_a_statement_that_another_person_s_write_took_away_is_written_again(
-    terminal: Terminal, iam: Iam, moved: str
-) -> None:
-    theirs = iam.statement("web", "i-0aaaaaaaaaaaaaaaa")
-    once_written(terminal, lambda: iam.write("web", theirs))
-    assert terminal("revoke", moved).exit_code == 0
-    assert list(iam.revoked("web")) == ["i-0aaaaaaaaaaaaaaaa", moved]
 
 
 def test_a_later_statement_of_the_same_instance_is_as_good(
