@@ -517,18 +517,18 @@ NOT_RECORDED = (
 def lines(document: Mapping[str, Any], address: str, *, brief: bool = False) -> Iterator[tuple[str, str]]:
     """A document of an instance as lines of a table; `address` is the instance as a command names it."""
     roles, known = document["roles"], not document["unknown_because"]
+    see = f"; see rolekeeper uptake {address}" if brief else ""
     if not (brief or any(each["carried"] for each in roles)):
         yield "carries", "no role"
     for each in roles:
         if not each["carried"]:
-            yield "former role", _former(each, is_known=known)
+            yield "former role", _former(each, is_known=known) + (see if not each["last_use"] else "")
             if each["status"] != Status.CUT_OFF:
                 yield "", f"rolekeeper revoke {address} --role {each['role']} ends that"
             continue
         found = list(_carried(each))
         yield from found[-1:] if brief else found
         if known and not each["last_use"]:
-            see = f"; see rolekeeper uptake {address}" if brief else ""
             yield "not seen", f"{_not_seen(each, document)}{see}"
         if earlier := each["earlier_use"]:
             yield "earlier use", f"{each['role']}, by what was delivered before: {_at(earlier['at'])}, {_call(earlier)}"

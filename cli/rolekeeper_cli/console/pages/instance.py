@@ -30,7 +30,7 @@ from rolekeeper_cli.uses.explanation import Step
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.history import Span
 from rolekeeper_cli.uses.instances import ID, SeveralNamedError, account_options, addressed, key_of
-from rolekeeper_cli.uses.uptake import NOT_RECORDED, Held, Status, Uptake, of_instance, sdk
+from rolekeeper_cli.uses.uptake import NOT_RECORDED, Held, Uptake, of_instance, sdk
 
 type Document = Mapping[str, Any]
 
@@ -389,7 +389,7 @@ def lane(spans: Sequence[Span], roles: Sequence[Held], now: datetime, *, past: s
     length, known = _PASTS.get(past, _DAY), _known(spans, roles)
     changes = [at for span, _ in known for at in (span.since, span.until) if at and now - length < at]
     begin = now - length if past in _PASTS else min(changes, default=now - length) - _BEFORE
-    end = max([now, *(min(at, now + length) for each in roles if not each.carried and (at := _valid_until(each)))])
+    end = max([now, *(min(at, now + length) for each in roles if not each.carried and (at := _valid_until(each, now)))])
 
     def place(at: datetime) -> float:
         return round(100 * min(max((at - begin) / (end - begin), 0), 1), 2)
@@ -431,17 +431,16 @@ def _drawn(known: Iterable[tuple[Span, Held | None]], begin: datetime, now: date
         if span.since:
             yield draw("attached", since)
         if held and not held.carried:
-            yield draw("valid", until, _valid_until(held) or until)
+            yield draw("valid", until, _valid_until(held, now) or until)
         if held:
             last = held.last_use if held.last_use != held.first_use else None
             marks = {"delivered": held.delivered, "first": held.first_use, "last" if held.carried else "still": last}
             yield from (draw(kind, each.at) for kind, each in marks.items() if each)
 
 
-def _valid_until(held: Held) -> datetime | None:
-    """Until when credentials of a former role can be used: a policy may deny what is valid."""
-    ends = [held.valid_until, held.denied_before if held.status is Status.CUT_OFF else None]
-    return min(filter(None, ends), default=None)
+def _valid_until(held: Held, now: datetime) -> datetime | None:
+    """Until when credentials of a former role can be used: a policy may deny what is valid, and what is to come."""
+    return min(held.denied_before, now) if held.cut_off and held.denied_before else held.valid_until
 
 
 def _hours(begin: datetime, end: datetime) -> Iterator[tuple[datetime, str]]:

@@ -225,12 +225,14 @@ def test_what_ended_before_the_time_shown_isnt_drawn() -> None:
     assert [row["role"] for row in drawn(spans=spans, past="1h")["rows"]] == ["db"]
 
 
-def test_what_is_cut_off_ends_when_it_was_denied() -> None:
-    web = held(WEB, carried=False, since=ago(2), until=ago(1), valid_until=ago(-5), denied_before=ago(0.5))
+@pytest.mark.parametrize(("denied", "hours"), [(ago(0.5), 0.5), (datetime.max.replace(tzinfo=UTC), 1)])
+def test_what_is_cut_off_ends_when_it_was_denied(denied: datetime, hours: float) -> None:
+    """Or now, at the latest: a person may deny what is to come."""
+    web = held(WEB, carried=False, since=ago(2), until=ago(1), valid_until=ago(-5), denied_before=denied)
     shown = drawn(held(DB, since=ago(1)), web)
     assert shown["end"] == NOW
     [_, (_, _, width)] = bars(shown["rows"][1])
-    assert width == pytest.approx(100 * 0.5 / 2.25, abs=0.1)
+    assert width == pytest.approx(100 * hours / 2.25, abs=0.1)
 
 
 def test_one_call_has_one_mark() -> None:
