@@ -25,8 +25,10 @@ from rolekeeper_cli.uses.launch_declared import (
     as_map,
     declared,
     instead,
+    may_launch,
     node_group,
     of_group,
+    other,
     other_template,
     tag,
 )
@@ -55,8 +57,12 @@ _NAMES = {
     _PROFILE: "InstanceProfileName",
 }
 _TEMPLATE_NAMES = ("LaunchTemplateId", "LaunchTemplateName", "Id", "Name")
+# These transforms add no instances, and change none.
+_KNOWN_TRANSFORMS = frozenset({"AWS::Serverless-2016-10-31", "AWS::LanguageExtensions"})
+_MACRO = "the macro {} may add or change anything: give the processed template"
 _TRANSFORM = "a transform makes it (Fn::ForEach, Fn::Transform): give the processed template"
-_VARIABLE = re.compile(r"\$\{(!?)([^}]*)\}")
+# One that isn't closed takes the rest of the text, so that nothing is looked at twice.
+VARIABLE = re.compile(r"\$\{(!?)([^}]*)(\}?)")
 _WHOLE = re.compile(r"\$\{([A-Za-z0-9]+)(\.[A-Za-z0-9]+)?\}")
 _FLAGS = {"true": True, "false": False}
 _LONGEST = 2048  # an ARN; tags and names are shorter
@@ -79,23 +85,48 @@ def launchers(
         target: where it would be deployed; None if that isn't known.
     """
     template = _Resolver.of(document, parameters, target)
+    macros = list(_macros(document))
+    yield from (other(macro, name, _MACRO.format(macro)) for macro in macros)
     for id_, resource in template.resources.items():
         place = f"{name}:{lines[id_]}" if id_ in lines else name
-        if not template.is_created(resource):
-            continue
-        if _type(resource) == _NODES:
-            given = template.properties(id_).get("LaunchTemplate")
-            yield node_group(id_, [template.source(given)] if given else [], place)
-        elif _type(resource) in _READERS:
-            kind, read = _READERS[_type(resource)]
-            sources, tags = read(template, id_)
-            if "Fn::Transform" in template.properties(id_):
-                sources = [Source(id_, unclear=_TRANSFORM)]
-            yield from declared(kind, id_, sources or [NO_TEMPLATE], tags=tags, place=place)
-    for loop, body in template.loops():
-        if _type(body) in _READERS:
-            source = Source(loop, unclear=_TRANSFORM)
-            yield from declared(_READERS[_type(body)][0], loop, [source], tags=Tags(), place=name)
+        for found in _declared(template, id_, resource, place=place) if template.is_created(resource) else ():
+            unclear = _MACRO.format(macros[0]) if macros else found.launcher.unclear
+            yield replace(found, launcher=replace(found.launcher, unclear=unclear))
+
+
+def _declared(template: "_Resolver", id_: str, resource: Node, *, place: str) -> Iterator[Declared]:
+    type_ = _type(resource)
+    if "Fn::Transform" in as_map(resource) or (id_.startswith("Fn::ForEach") and _launches(resource)):
+        yield other(id_, place, _TRANSFORM)
+    elif unclear := may_launch(type_):
+        yield other(id_, place, unclear)
+    elif type_ in _READERS:
+        kind, read = _READERS[type_]
+        sources, tags = read(template, id_)
+        if template.is_made(id_):
+            sources = [Source(id_, unclear=_TRANSFORM)]
+        yield from declared(kind, id_, sources or [NO_TEMPLATE], tags=tags, place=place)
+
+
+def _macros(document: Mapping[str, Node]) -> Iterator[str]:
+    """The macros that process the whole template, or add resources to it, by name."""
+    given = document.get("Transform", [])
+    names = [as_map(each).get("Name", each) for each in (given if isinstance(given, list) else [given])]
+    yield from (name for name in map(str, names) if name not in _KNOWN_TRANSFORMS)
+    if "Fn::Transform" in document or "Fn::Transform" in as_map(document.get("Resources")):
+        yield "Fn::Transform"
+
+
+def _launches(given: Node) -> bool:
+    """Whether any part of a loop is what launches instances."""
+    type_, parts = _type(given), given if isinstance(given, list) else as_map(given).values()
+    return type_ in _READERS or bool(may_launch(type_)) or any(map(_launches, parts))
+
+
+def _has_transform(given: Node) -> bool:
+    """Whether a transform or a loop makes any part of it."""
+    made = any(key == "Fn::Transform" or key.startswith("Fn::ForEach") for key in as_map(given))
+    return made or any(map(_has_transform, given if isinstance(given, list) else as_map(given).values()))
 
 
 def _type(resource: Node) -> str:
@@ -135,17 +166,15 @@ class _Resolver:
     def resources(self) -> Mapping[str, Node]:
         return self.sections["Resources"]
 
-    def loops(self) -> Iterator[tuple[str, Node]]:
-        """The resources that Fn::ForEach makes, each by the name of its loop."""
-        for name, loop in self.resources.items():
-            if name.startswith("Fn::ForEach"):
-                for body in (each for part in as_list(loop) for each in as_map(part).values()):
-                    yield name, body
-
     def is_created(self, resource: Node) -> bool:
         """Whether it may be created: its condition isn't known to be false."""
         name = as_map(resource).get("Condition")
         return not isinstance(name, str) or self._named_condition(name) is not False
+
+    def is_made(self, id_: str) -> bool:
+        """Whether a transform makes any part of a resource."""
+        resource = self.resources.get(id_)
+        return self._remembered("made", id_, lambda: _has_transform(resource))  # type: ignore[no-any-return]
 
     def properties(self, id_: str) -> Mapping[str, Node]:
         return self.block(as_map(self.resources.get(id_)).get("Properties"))
@@ -220,15 +249,15 @@ class _Resolver:
 
     def _substituted(self, text: str, variables: Mapping[str, Node]) -> Node:
         def value(found: re.Match[str]) -> str:
-            if found[1]:
+            if found[1] and found[3]:
                 return f"${{{found[2]}}}"
             name = found[2].strip()
             text = self.text(variables[name]) if name in variables else self.text({"Ref": name})
-            unknown.append(text is None)
+            unknown.append(text is None or not found[3])
             return text or ""
 
         unknown: list[bool] = []
-        made = _VARIABLE.sub(value, text)
+        made = VARIABLE.sub(value, text)
         return UNKNOWN if any(unknown) else made
 
     def _remembered(self, kind: str, name: str, resolve: Callable[[], Any]) -> Any:
@@ -294,6 +323,8 @@ class _Resolver:
         id_ = self.id_of(given, _PROFILE)
         if not id_:
             return self.text(given)
+        if self.is_made(id_):
+            return None
         properties = self.properties(id_)
         # CloudFormation makes a name of the stack's, the logical id and random characters.
         name = self.text(properties[_NAMES[_PROFILE]]) if _NAMES[_PROFILE] in properties else f"*-{id_}-*"
@@ -333,9 +364,13 @@ class _Resolver:
         id_, version = self.id_of(named, _TEMPLATE), found.get("Version", "$Default")
         if not id_:
             return other_template(self.text(named) or "")
-        declared_here = self.id_of(version, _TEMPLATE) == id_ or self.text(version) in {"$Latest", "$Default"}
-        source = self.of_template(id_)
-        return source if declared_here else replace(source, unclear=f"which version of {id_} it uses isn't known")
+        source, asked = self.of_template(id_), self.text(version)
+        if asked == "$Latest" or version in _latest(id_):
+            return source
+        # An update of the stack makes a version, and leaves the default one as it was (docs/AWS_FACTS.md).
+        earlier = "it uses the default version of {}, which may be an earlier one"
+        unclear = earlier if asked == "$Default" else "which version of {} it uses isn't known"
+        return replace(source, unclear=source.unclear or unclear.format(id_))
 
     def of_template(self, id_: str) -> Source:
         data = self.block(self.properties(id_).get("LaunchTemplateData"))
@@ -345,8 +380,13 @@ class _Resolver:
             self.specified_tags(data.get("TagSpecifications")).over(OF_TEMPLATE),
             attribute="LaunchTemplateData: {{IamInstanceProfile: {{Name: {name}}}}}",
             template=True,
-            unclear=_TRANSFORM if "Fn::Transform" in data or not data else "",
+            unclear=_TRANSFORM if self.is_made(id_) or not data else "",
         )
+
+
+def _latest(id_: str) -> Sequence[Node]:
+    """The ways to write the version of a launch template that a deployment makes."""
+    return [{"Fn::GetAtt": [id_, "LatestVersionNumber"]}, {"Fn::Sub": f"${{{id_}.LatestVersionNumber}}"}]
 
 
 # ---- resources: what their instances start from, and the tags that they get besides ----
@@ -376,7 +416,8 @@ def _group(template: _Resolver, id_: str) -> Read:
 def _configuration(template: _Resolver, named: Node) -> Source:
     id_ = template.id_of(named, _CONFIGURATION)
     profile = template.profile(template.properties(id_).get("IamInstanceProfile"))
-    return Source(id_, profile, attribute="IamInstanceProfile: {name}") if id_ else NO_CONFIGURATION
+    unclear = _TRANSFORM if template.is_made(id_) else ""
+    return Source(id_, profile, attribute="IamInstanceProfile: {name}", unclear=unclear) if id_ else NO_CONFIGURATION
 
 
 def _specified(template: _Resolver, found: Sequence[Node]) -> Sequence[Source]:
@@ -403,6 +444,11 @@ def _spot_fleet(template: _Resolver, id_: str) -> Read:
     return sources, OF_SPOT_FLEET
 
 
+def _nodes(template: _Resolver, id_: str) -> Read:
+    given = template.properties(id_).get("LaunchTemplate")
+    return node_group(id_, [template.source(given)] if given else [])
+
+
 def _of_stack(id_: str) -> Tags:
     """The tags that CloudFormation adds."""
     return Tags({"aws:cloudformation:logical-id": id_}, _OF_STACK)
@@ -414,4 +460,5 @@ _READERS: Mapping[str, tuple[Kind, Callable[[_Resolver, str], Read]]] = {
     _GROUP: (Kind.GROUP, _group),
     _FLEET: (Kind.FLEET, _fleet),
     _SPOT_FLEET: (Kind.SPOT_FLEET, _spot_fleet),
+    _NODES: (Kind.GROUP, _nodes),
 }

@@ -1,5 +1,6 @@
 """What a file declares that launches instances, as far as it is known before it is deployed."""
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,6 +10,16 @@ from rolekeeper_cli.uses.launches import Kind, Launcher, Template
 
 # The beginning of the ARN of an instance profile that the file declares: its account isn't known.
 PROFILE = "arn:aws:iam:::instance-profile"
+# Types, without colons and underscores, of what launches instances in the account, or makes resources that may, in ways
+# that a file doesn't say; of CloudFormation and of Terraform's providers `aws` and `awscc`.
+_OTHERS = re.compile(
+    r"aws(cc)?(batchcomputeenvironment|cloud9environmentec2|cloudcontrolapiresource|cloudformationstack(set)?(instances?)?"
+    r"|ecscapacityprovider|elasticbeanstalkenvironment|emr(cluster|instance(fleet|group)(config)?)|gameliftgameservergroup"
+    r"|imagebuilderimage(pipeline)?|pcscomputenodegroup|serverlessapplication(repositorycloudformationstack)?"
+    r"|servicecatalog(cloudformation)?provisionedproduct)"
+    r"|awscc(autoscaling(autoscalinggroup|launchconfiguration)|ec2(ec2fleet|instance|launchtemplate|spotfleet)|eksnodegroup)"
+    r"|.*::module"
+)
 
 
 def as_map(given: Any) -> Mapping[str, Any]:
@@ -57,6 +68,7 @@ def tag(key: str | None, value: str | None, *, propagated: bool | None = True) -
 OF_TEMPLATE = Tags(unknown=frozenset({"aws:ec2launchtemplate:id", "aws:ec2launchtemplate:version"}))
 OF_FLEET = Tags(unknown=frozenset({"aws:ec2:fleet-id"}))
 OF_SPOT_FLEET = Tags(unknown=frozenset({"aws:ec2spot:fleet-request-id"}))
+OF_NODES = Tags(unknown=frozenset({"eks:cluster-name", "eks:nodegroup-name"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +78,7 @@ class Source:
     Attributes:
         profile: as `Launcher.profile` has it.
         attribute: how an instance profile is written in `name`; `{name}` is the profile's name, `{path}` its path.
-        unclear: as `Launcher.unclear` has it.
+        service, unclear: as `Launcher` has them.
     """
 
     name: str
@@ -74,6 +86,7 @@ class Source:
     tags: Tags = Tags()
     attribute: str = ""
     template: bool = False
+    service: str = ""
     unclear: str = ""
 
 
@@ -119,6 +132,7 @@ def declared(kind: Kind, name: str, sources: Sequence[Source], *, tags: Tags, pl
             profile=source.profile,
             tags=both.known,
             unknown_tags=both.unknown,
+            service=source.service,
             template=template,
             place=place,
             unclear=unclear,
@@ -126,11 +140,21 @@ def declared(kind: Kind, name: str, sources: Sequence[Source], *, tags: Tags, pl
         yield Declared(launcher, source)
 
 
-def node_group(name: str, sources: Sequence[Source], place: str) -> Declared:
-    """A managed node group of EKS: whatever its template says, its nodes get the role of the group."""
-    template = Template("", sources[0].name, asked="") if sources and sources[0].template else None
-    launcher = Launcher(Kind.GROUP, name, profile="", tags={}, service="EKS", template=template, place=place)
-    return Declared(launcher, Source(name))
+def node_group(name: str, sources: Sequence[Source]) -> Read:
+    """A managed node group of EKS: its template's tags, and the role of the group, for which EKS makes the profile."""
+    of_eks = [replace(each, profile=f"{PROFILE}/eks-*", service="EKS") for each in sources or [Source(name)]]
+    return of_eks, OF_NODES
+
+
+def other(name: str, place: str, unclear: str) -> Declared:
+    """What launches instances of which the file doesn't say what they start with, or may make what launches some."""
+    return Declared(Launcher(Kind.OTHER, name, profile=None, tags={}, place=place, unclear=unclear), Source(name))
+
+
+def may_launch(type_: str) -> str:
+    """Why it isn't known what a resource of this type launches; empty if it launches nothing, or the file says it."""
+    launches = _OTHERS.fullmatch(re.sub("_|::(?!MODULE$)", "", type_).lower())
+    return f"{type_} may launch instances, and the file doesn't say what they start with" if launches else ""
 
 
 def with_users(found: Iterable[Declared]) -> Iterator[Declared]:
@@ -143,5 +167,5 @@ def with_users(found: Iterable[Declared]) -> Iterator[Declared]:
         used_by = users[each.launcher.name] if each.launcher.kind is Kind.TEMPLATE else []
         launcher = replace(each.launcher, used_by=tuple(sorted({user.name for user in used_by})))
         if used_by and all(user.service for user in used_by):
-            launcher = replace(launcher, tags={}, unknown_tags=frozenset(), service=used_by[0].service, unclear="")
+            launcher = replace(launcher, profile=used_by[0].profile, service=used_by[0].service)
         yield replace(each, launcher=launcher)

@@ -175,7 +175,7 @@ def forecasts(found: Sequence[Declared], rules: Rules, scoped: Collection[Mappin
 
 
 def _steps(found: Forecast, source: Source) -> Iterator[Step]:
-    if found.verdict in {Verdict.LATE, Verdict.REPLACED, Verdict.OCCUPIED} and found.should_carry:
+    if found.starts_wrong and found.should_carry:
         path, _, name = found.should_carry.partition(":instance-profile")[2].rpartition("/")
         text = source.attribute.format(name=name, path=f"{path}/")
         yield Step(text, f"in {source.name}: instances start with {name}; {NEEDS}")

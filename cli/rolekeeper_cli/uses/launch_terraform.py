@@ -25,8 +25,10 @@ from rolekeeper_cli.uses.launch_declared import (
     as_map,
     declared,
     instead,
+    may_launch,
     node_group,
     of_group,
+    other,
     other_template,
     tag,
 )
@@ -34,6 +36,13 @@ from rolekeeper_cli.uses.launches import Kind
 
 _TEMPLATE, _GROUP = "aws_launch_template", "aws_autoscaling_group"
 _CONFIGURATION, _PROFILE = "aws_launch_configuration", "aws_iam_instance_profile"
+# What puts tags on a group or an instance beside it: which attribute names it, by which of its own, by its type.
+_TAGS_BESIDE = {
+    "aws_autoscaling_group_tag": ("autoscaling_group_name", {_GROUP: "name"}),
+    "aws_ec2_tag": ("resource_id", {"aws_instance": "id", "aws_spot_instance_request": "spot_instance_id"}),
+}
+# Terraform's words for true where an argument takes a text (strconv.ParseBool).
+_TRUE = frozenset({"true", "t", "1"})
 # `[0]` and `["blue"]` of an address.
 _INDEX = re.compile(r'\[(?:[0-9]+|"(?:[^"\\]|\\.)*")\]')
 # A type or `module`, `var`; a name; an index; an attribute.
@@ -93,13 +102,16 @@ def launchers(document: Mapping[str, Any], name: str) -> Iterator[Declared]:
     found = list(_in_state(as_map(values.get("root_module"))) if changes is None else _in_plan(as_list(changes)))
     plan = _Plan(found, as_map(document.get("configuration")))
     for resource in found:
-        if resource.type == "aws_eks_node_group":
-            template = [plan.source(resource, each) for each in resource.cell["launch_template"]]
-            yield node_group(resource.address, template, name)
+        if unclear := may_launch(resource.type):
+            yield other(resource.address, name, unclear)
         elif resource.type in _READERS:
             kind, read = _READERS[resource.type]
             sources, tags = read(plan, resource)
             yield from declared(kind, resource.address, sources or [NO_TEMPLATE], tags=tags, place=name)
+    # What waits for a value that isn't known is no change yet ("deferred_changes" of the JSON output format).
+    for each in (as_map(as_map(each).get("resource_change")) for each in as_list(document.get("deferred_changes"))):
+        if (type_ := str(each.get("type"))) in _READERS or may_launch(type_):
+            yield other(str(each.get("address")), name, "whether it is made isn't known before the rest is applied")
 
 
 def _in_plan(changes: Sequence[Any]) -> Iterator[Resource]:
@@ -133,17 +145,32 @@ class _Plan:
         self._written: dict[_Modules, Mapping[str, Mapping[str, Any]]] = {}
         self._by_text: dict[tuple[str, str, str], Resource] = {}
         self._by_block = defaultdict[_Hit, list[Resource]](list)
-        # The tags of a group that are resources of their own.
-        self.tags_beside = defaultdict[Resource | None, list[Cell]](list)
+        self._in_module = defaultdict[tuple[str, str], list[Resource]](list)
+        # The tags of a group or an instance that are resources of their own; those of any of a type by that.
+        self._beside = defaultdict[Resource | str, Tags](Tags)
         for each in resources:
             self._by_block[each.modules, each.block].append(each)
-            for attribute in ("id", "name"):
+            self._in_module[each.module, each.type].append(each)
+            for attribute in ("id", "name", "spot_instance_id"):
                 if text := each.cell[attribute].text:
                     self._by_text.setdefault((each.type, attribute, text), each)
         for each in resources:
-            if each.type == "aws_autoscaling_group_tag":
-                group = self.named(each, _GROUP, each.cell["autoscaling_group_name"])
-                self.tags_beside[group] += each.cell["tag"]
+            if each.type in _TAGS_BESIDE:
+                self._add_beside(each, *_TAGS_BESIDE[each.type])
+
+    def _add_beside(self, resource: Resource, attribute: str, types: Mapping[str, str]) -> None:
+        cell, block = resource.cell[attribute], resource.cell["tag"].block
+        tags = _tag(resource.cell if block.value is None else block)
+        found = [each for type_, by in types.items() if (each := self.named(resource, type_, cell, by=by))]
+        hits = set() if cell.known else self._hits(resource, cell.path)
+        if not (found or cell.known or (hits and all(each in self._by_block for each in hits))):
+            # It isn't known on which.
+            found, tags = list(types), tags.doubtful
+        for each in found:
+            self._beside[each] = tags.over(self._beside[each])
+
+    def beside(self, resource: Resource) -> Tags:
+        return self._beside[resource].over(self._beside[resource.type])
 
     # ---- the configuration: what a value that isn't known refers to ----
 
@@ -221,8 +248,18 @@ class _Plan:
     def named(self, resource: Resource, type_: str, cell: Cell, *, by: str = "name") -> Resource | None:
         """The resource of the file that a value names, or to which it refers if it isn't known."""
         if cell.text is None:
-            return self.referred(resource, type_, cell.path)
+            return self.referred(resource, type_, cell.path) or self._only(resource, type_, cell)
         return self._by_text.get((type_, by, cell.text))
+
+    def _only(self, resource: Resource, type_: str, cell: Cell) -> Resource | None:
+        """A module's only resource of a type, for a value of that module of which the plan doesn't say what it is.
+
+        A plan has no `dynamic` blocks, in which modules name what they make, and doesn't say what locals are.
+        """
+        references = as_list(as_map(self.expression(resource, cell.path)).get("references"))
+        is_said = any(type_ != _TEMPLATE or not str(each).startswith("local.") for each in references)
+        found = self._in_module[resource.module, type_]
+        return found[0] if resource.module and len(found) == 1 and not (cell.known or is_said) else None
 
     def profile(self, resource: Resource, cell: Cell, *, computed: bool = False) -> str | None:
         """An instance profile, by name or ARN, as `Launcher.profile` has it.
@@ -241,7 +278,10 @@ class _Plan:
         cells = {name: block[f"{prefix}{name}"] for name in ("id", "name")}
         for name, cell in cells.items():
             if found := self.named(resource, _TEMPLATE, cell, by=name):
-                return replace(self.of_template(found), unclear=_other_version(found, block["version"].text))
+                version = block["version"]
+                made_here = version.known or self.named(resource, _TEMPLATE, version) is found
+                unclear = _other_version(found, version.text) if made_here else _SOME_VERSION.format(found.address)
+                return replace(self.of_template(found), unclear=unclear)
         return other_template(cells["id"].text or cells["name"].text or "")
 
     def of_template(self, template: Resource) -> Source:
@@ -270,6 +310,9 @@ class _Plan:
         return own.over(_tags(Cell(constant)) if mine and constant else Tags(complete=False))
 
 
+_SOME_VERSION = "which version of {} it uses isn't known"
+
+
 def _one_of(profiles: Sequence[str | None]) -> str | None:
     """The one that is set, of the two ways to name an instance profile."""
     return next((each for each in profiles if each != ""), "")
@@ -289,6 +332,8 @@ def _other_version(template: Resource, version: str | None) -> str:
     latest, default = cell["latest_version"].text, cell["default_version"].text
     if version is None or version == "$Latest" or (latest and version == latest):
         return ""
+    if template.created and version == "1":
+        return ""
     if version in {"", "$Default"}:
         if template.created or cell["update_default_version"].value is True or (latest and default == latest):
             return ""
@@ -306,6 +351,13 @@ def _tags(cell: Cell) -> Tags:
     return Tags(known, frozenset(texts.keys() - known.keys()))
 
 
+def _tag(cell: Cell) -> Tags:
+    """One tag of a block, a map or a resource; of a group's it may say whether instances get it."""
+    flag = cell["propagate_at_launch"]
+    propagated = flag.value is None or str(flag.value).lower() in _TRUE
+    return tag(cell["key"].text, cell["value"].text, propagated=propagated if flag.known else None)
+
+
 # ---- resources ----
 
 
@@ -316,16 +368,20 @@ def _instance(plan: _Plan, resource: Resource) -> Read:
     own = plan.profile(resource, resource.cell["iam_instance_profile"], computed=True)
     # Those of a Spot request tag the request.
     tags = plan.tags(resource) if resource.type == "aws_instance" else Tags()
-    return [instead(base, resource.address, own, attribute=_ARGUMENT)], tags
+    return [instead(base, resource.address, own, attribute=_ARGUMENT)], plan.beside(resource).over(tags)
 
 
 def _group(plan: _Plan, resource: Resource) -> Read:
-    own = Tags(complete=resource.cell["tag"].known)
-    for each in (*resource.cell["tag"], *plan.tags_beside[resource]):
-        flag = each["propagate_at_launch"]
-        propagated = flag.value is True if flag.known else None
-        own = tag(each["key"].text, each["value"].text, propagated=propagated).over(own)
-    return list(_sources(plan, resource)), own.over(of_group(resource.cell["name"].text))
+    # Providers before version 5 have a list of maps too.
+    blocks, maps = resource.cell["tag"], resource.cell["tags"]
+    own = Tags(complete=blocks.known and maps.known)
+    for each in (*blocks, *maps):
+        own = _tag(each).over(own)
+    return list(_sources(plan, resource)), plan.beside(resource).over(own).over(of_group(resource.cell["name"].text))
+
+
+def _nodes(plan: _Plan, resource: Resource) -> Read:
+    return node_group(resource.address, [plan.source(resource, each) for each in resource.cell["launch_template"]])
 
 
 def _sources(plan: _Plan, resource: Resource) -> Iterator[Source]:
@@ -367,4 +423,5 @@ _READERS: Mapping[str, tuple[Kind, Callable[[_Plan, Resource], Read]]] = {
     _GROUP: (Kind.GROUP, _group),
     "aws_ec2_fleet": (Kind.FLEET, _fleet),
     "aws_spot_fleet_request": (Kind.SPOT_FLEET, _spot_fleet),
+    "aws_eks_node_group": (Kind.GROUP, _nodes),
 }

@@ -40,7 +40,8 @@ class Kind(StrEnum):
     GROUP = "auto-scaling-group"
     FLEET = "ec2-fleet"
     SPOT_FLEET = "spot-fleet"
-    INSTANCE = "instance"  # only in files
+    INSTANCE = "instance"  # only in files, as what follows
+    OTHER = "other"
 
     def __str__(self) -> str:
         short = {"launch-template": "template", "auto-scaling-group": "group", "ec2-fleet": "fleet"}
@@ -169,6 +170,12 @@ class Forecast:
         """Whether it is a template whose instances get their tags from the groups and fleets that use it."""
         return bool(self.launcher.used_by) and self.verdict is Verdict.NO_MAPPING
 
+    @property
+    def starts_wrong(self) -> bool:
+        """Whether what it starts from should name another role. Nodes of EKS and Karpenter don't get theirs there."""
+        of_template = self.launcher.service not in {"EKS", "Karpenter"}
+        return of_template and self.verdict in {Verdict.LATE, Verdict.REPLACED, Verdict.OCCUPIED}
+
     def document(self) -> dict[str, Any]:
         launcher, template = self.launcher, self.launcher.template
         version = {"version": template.asked or None, "number": template.number or None} if template else {}
@@ -215,7 +222,7 @@ class Rules:
 
 
 def forecast(launcher: Launcher, rules: Rules) -> Forecast:
-    found = partial(Forecast, launcher, target=rules.target)
+    found = partial(Forecast, launcher=launcher, target=rules.target)
     carries = rules.profile_arn(launcher.profile) if launcher.profile else ""
     if launcher.broken:
         return found(verdict=Verdict.BLOCKED, code="broken", reason=launcher.broken)
@@ -233,6 +240,7 @@ def forecast(launcher: Launcher, rules: Rules) -> Forecast:
     decision, service = seen.decision, launcher.operator or launcher.service or node_of(seen.instance, carries)
     verdict = _verdict(decision, service)
     known = found(
+        launcher=replace(launcher, service=service),
         verdict=verdict,
         code=decision.code,
         reason=_reason(verdict, seen, service),
@@ -332,7 +340,7 @@ BOOT_SCRIPT = "rolekeeper launches --boot-script"
 def steps(found: Forecast, options: str) -> Iterator[Step]:
     """What makes its instances start with the right role, or wait for it; `options` are the AWS CLI's in its target."""
     launcher, role = found.launcher, profile_name(found.should_carry)
-    if found.verdict not in {Verdict.LATE, Verdict.REPLACED, Verdict.OCCUPIED}:
+    if not found.starts_wrong:
         return
     if launcher.template and launcher.template.id and role:
         yield from _new_version(launcher, launcher.template, found.should_carry, options=options)

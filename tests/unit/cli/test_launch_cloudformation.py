@@ -1,14 +1,15 @@
 """What a CloudFormation template will launch, judged without AWS."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from textwrap import indent
 
 import pytest
 
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec
-from rolekeeper_cli.uses import launch_files
+from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, WhenOccupied
+from rolekeeper_cli.uses import launch_cloudformation, launch_files
 from rolekeeper_cli.uses.launch_declared import Declared
 from rolekeeper_cli.uses.launches import Forecast, Verdict
 
@@ -185,12 +186,38 @@ Fleet:
     assert found.launcher.tags == {"app": "db"}
 
 
-def test_nodes_of_eks_are_left_alone_and_so_is_a_template_that_only_they_use() -> None:
-    nodes = "Nodes:\n  Type: AWS::EKS::Nodegroup\n  Properties: {LaunchTemplate: {Id: !Ref Template}}\n"
+NODES = """
+Nodes:
+  Type: AWS::EKS::Nodegroup
+  Properties: {LaunchTemplate: {Id: !Ref Template, Version: !GetAtt Template.LatestVersionNumber}}
+"""
 
-    found = forecasts(TEMPLATE.format(profile="", app="web") + nodes)
+
+def test_nodes_of_eks_are_left_alone_and_so_is_a_template_that_only_they_use() -> None:
+    found = forecasts(TEMPLATE.format(profile="", app="web") + NODES)
 
     assert {each.verdict for each in found.values()} == {Verdict.LEFT_ALONE}
+    assert {str(each.mapping) for each in found.values()} == {"app=web"}
+    assert "app=web asks for role web, which they don't get" in found["Nodes"].reason
+
+
+def test_of_nodes_with_an_unknown_tag_a_mapping_may_change_the_role() -> None:
+    found = forecasts(TEMPLATE.format(profile="", app="!ImportValue app") + NODES)
+
+    assert {each.verdict for each in found.values()} == {Verdict.UNKNOWN}
+
+
+def test_a_node_group_whose_role_is_taken_over_is_shown_as_replaced() -> None:
+    rules, scoped = launch_files.offline(
+        [MappingSpec(MappingKey("app", "web"), "web", when_occupied=WhenOccupied.REPLACE)],
+        "/rolekeeper/",
+        target=None,
+        now=NOW,
+    )
+    rules = replace(rules, ownership=replace(rules.ownership, take_over=True))
+
+    for found in launch_files.forecasts(read(TEMPLATE.format(profile="", app="web") + NODES), rules, scoped):
+        assert (found.verdict, found.carries.rpartition("/")[2], found.steps) == (Verdict.REPLACED, "eks-*", ())
 
 
 # ---- instance profiles of the same template ----
@@ -294,7 +321,8 @@ def test_a_value_is_resolved(value: str, text: str) -> None:
         "!FindInMap [Apps, us-east-1, name]",
         "!GetAtt One.PrivateIp",
         "!ImportValue app",
-        "!Transform {Name: AWS::Include}",
+        "!Sub '${App'",
+        "!Sub '${App}${!App'",
         "'{{resolve:ssm:app}}'",
         "!If [Maybe, web, db]",
         "!If [Nowhere, web, db]",
@@ -334,9 +362,13 @@ def test_a_profile_that_depends_on_a_condition_is_not_known() -> None:
     assert one.launcher.profile is None
 
 
-@pytest.mark.parametrize(
-    "tags", ["!Ref Ask", "[!Ref Ask]", "[{Key: !Ref Ask, Value: a}]", "[{Fn::Transform: {}}]", "a"]
-)
+def test_of_a_text_without_ends_of_variables_each_character_is_looked_at_once() -> None:
+    [found] = launch_cloudformation.VARIABLE.finditer("${" * 1_000)
+
+    assert found.end() == 2_000
+
+
+@pytest.mark.parametrize("tags", ["!Ref Ask", "[!Ref Ask]", "[{Key: !Ref Ask, Value: a}]", "a"])
 def test_nothing_is_said_of_an_instance_whose_tag_keys_are_not_known(tags: str) -> None:
     found = forecasts(instance(f"Tags: {tags}"), sections=SECTIONS)["One"]
 
@@ -366,6 +398,18 @@ def test_an_unknown_tag_matters_only_where_mappings_ask_for_it() -> None:
             "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: 3}",
             "which version of Template it uses isn't known",
         ),
+        (
+            "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: !GetAtt Template.DefaultVersionNumber}",
+            "which version of Template it uses isn't known",
+        ),
+        (
+            "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: $Default}",
+            "it uses the default version of Template, which may be an earlier one",
+        ),
+        (
+            "LaunchTemplate: {LaunchTemplateId: !Ref Template}",
+            "it uses the default version of Template, which may be an earlier one",
+        ),
     ],
 )
 def test_a_group_that_starts_from_something_else_is_not_judged(properties: str, reason: str) -> None:
@@ -391,18 +435,104 @@ def test_a_resource_whose_condition_is_false_is_left_out(condition: str, names: 
     assert {each.launcher.name for each in found} == names
 
 
+TRANSFORM = "a transform makes it (Fn::ForEach, Fn::Transform): give the processed template"
+INCLUDE = "Fn::Transform: {Name: AWS::Include}"
+
+
 @pytest.mark.parametrize(
     "made",
     [
         "Fn::ForEach::Many: [Id, [a, b], {'Web${Id}': {Type: AWS::EC2::Instance, Properties: {}}}]",
-        instance("Fn::Transform: {Name: AWS::Include}, Tags: [{Key: app, Value: web}]"),
-        TEMPLATE.format(profile="Fn::Transform: {Name: AWS::Include}", app="web"),
+        "Fn::ForEach::M: [Id, [a], {'Fn::ForEach::N': [No, [b], {'${Id}${No}': {Type: AWS::EMR::Cluster}}]}]",
+        f"{instance('Tags: [{Key: app, Value: web}]')}  {INCLUDE}",
+        f"Included: {{{INCLUDE}}}",
+        instance(f"{INCLUDE}, Tags: [{{Key: app, Value: web}}]"),
+        instance(INCLUDE),
+        instance(f"Tags: [{{{INCLUDE}}}]"),
+        instance("Tags: [{Key: app, Value: web, 'Fn::ForEach::More': []}]"),
+        TEMPLATE.format(profile=INCLUDE, app="web"),
+        TEMPLATE.format(profile=f"IamInstanceProfile: {{Name: web, {INCLUDE}}}", app="web"),
     ],
 )
 def test_what_a_transform_makes_is_not_known(made: str) -> None:
     [found] = forecasts(made).values()
 
-    assert found.reason == "a transform makes it (Fn::ForEach, Fn::Transform): give the processed template"
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, TRANSFORM)
+
+
+CONFIGURATION = f"Made:\n  Type: AWS::AutoScaling::LaunchConfiguration\n  Properties: {{{INCLUDE}}}\n"
+PROFILE = f"Made:\n  Type: AWS::IAM::InstanceProfile\n  Properties: {{InstanceProfileName: db, {INCLUDE}}}\n"
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        TEMPLATE.format(profile=INCLUDE, app="web") + group(USED),
+        CONFIGURATION + group("LaunchConfigurationName: !Ref Made"),
+        PROFILE + instance("IamInstanceProfile: !Ref Made, Tags: [{Key: app, Value: web}]"),
+    ],
+)
+def test_what_starts_from_something_that_a_transform_makes_is_not_known(resources: str) -> None:
+    assert {each.verdict for each in forecasts(resources).values()} == {Verdict.UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("section", "macro"),
+    [
+        ("Transform: Ours", "Ours"),
+        ("Transform: [AWS::Serverless-2016-10-31, Ours]", "Ours"),
+        ("Transform: {Name: AWS::Include, Parameters: {Location: s3://b/k}}", "AWS::Include"),
+        ("'Fn::Transform': {Name: AWS::Include}", "Fn::Transform"),
+    ],
+)
+def test_a_macro_of_the_whole_template_may_add_or_change_anything(section: str, macro: str) -> None:
+    right = instance("IamInstanceProfile: web, Tags: [{Key: app, Value: web}]")
+
+    found = forecasts(right, sections=section)
+
+    assert {name: each.verdict for name, each in found.items()} == {macro: Verdict.UNKNOWN, "One": Verdict.UNKNOWN}
+    assert found["One"].reason == f"the macro {macro} may add or change anything: give the processed template"
+
+
+def test_what_is_included_among_the_resources_is_not_known() -> None:
+    assert forecasts(INCLUDE)["Fn::Transform"].verdict == Verdict.UNKNOWN
+
+
+def test_transforms_of_aws_that_add_no_instance_leave_the_others_known() -> None:
+    right = instance("IamInstanceProfile: web, Tags: [{Key: app, Value: web}]")
+
+    found = forecasts(right, sections="Transform: [AWS::LanguageExtensions, AWS::Serverless-2016-10-31]")
+
+    assert {name: each.verdict for name, each in found.items()} == {"One": Verdict.BORN_RIGHT}
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [
+        "AWS::Batch::ComputeEnvironment",
+        "AWS::CloudFormation::Stack",
+        "AWS::CloudFormation::StackSet",
+        "AWS::ECS::CapacityProvider",
+        "AWS::EMR::Cluster",
+        "AWS::EMR::InstanceFleetConfig",
+        "AWS::EMR::InstanceGroupConfig",
+        "AWS::ElasticBeanstalk::Environment",
+        "AWS::Serverless::Application",
+        "AWS::ServiceCatalog::CloudFormationProvisionedProduct",
+        "My::Own::Web::MODULE",
+    ],
+)
+def test_what_launches_instances_in_its_own_way_is_named_and_not_known(type_: str) -> None:
+    [found] = forecasts(f"Other: {{Type: '{type_}'}}").values()
+
+    assert (found.launcher.name, found.verdict, found.launcher.place) == ("Other", Verdict.UNKNOWN, "template.yaml:3")
+    assert found.reason == f"{type_} may launch instances, and the file doesn't say what they start with"
+
+
+def test_what_launches_no_instance_is_left_out() -> None:
+    types = ("AWS::ECS::Cluster", "AWS::Lambda::Function", "AWS::EMR::SecurityConfiguration", "AWS::EC2::Subnet")
+
+    assert forecasts("\n".join(f"R{at}: {{Type: '{each}'}}" for at, each in enumerate(types))) == {}
 
 
 def test_what_is_left_out_by_a_condition_is_not_there() -> None:

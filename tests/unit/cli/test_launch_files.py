@@ -110,11 +110,13 @@ def test_a_parameter_that_no_template_has_is_refused() -> None:
 
 TYPES = ["AWS::EC2::Instance", "AWS::EC2::LaunchTemplate", "AWS::AutoScaling::AutoScalingGroup", "AWS::EC2::EC2Fleet"]
 TYPES += ["AWS::EC2::SpotFleet", "AWS::EKS::Nodegroup", "AWS::IAM::InstanceProfile"]
+TYPES += ["AWS::Batch::ComputeEnvironment", "aws_ec2_tag", "aws_autoscaling_group_tag", "aws_eks_node_group"]
 TYPES += ["aws_instance", "aws_launch_template", "aws_autoscaling_group", "aws_ec2_fleet", "aws_spot_fleet_request"]
 WORDS = ["A", "B", "Tags", "Key", "Value", "Type", "Properties", "Ref", "Fn::If", "Fn::Sub", "Fn::Join", "Fn::Select"]
 WORDS += ["Fn::FindInMap", "Fn::Split", "Fn::GetAtt", "Condition", "Fn::And", "LaunchTemplate", "LaunchTemplateData"]
 WORDS += ["IamInstanceProfile", "Name", "TagSpecifications", "MixedInstancesPolicy", "LaunchTemplateConfigs"]
 WORDS += ["type", "name", "mode", "managed", "change", "after", "after_unknown", "actions", "references", "module"]
+WORDS += ["Fn::Transform", "Fn::ForEach::A", "resource_id", "autoscaling_group_name", "propagate_at_launch", "key"]
 WORDS += ["tags", "tags_all", "tag", "launch_template", "expressions", "outputs", "${A}", "AWS::NoValue", "0", "-1"]
 scalars = st.sampled_from([*WORDS, *TYPES, True, False, None, 1, 1.5, ""])
 nodes = st.recursive(
@@ -136,6 +138,7 @@ changes = st.fixed_dictionaries(
 templates = st.fixed_dictionaries(
     {
         "Resources": st.dictionaries(st.sampled_from(["A", "B", "Fn::ForEach::A"]), resources, max_size=3),
+        "Transform": nodes,
         "Parameters": nodes,
         "Conditions": nodes,
         "Mappings": nodes,
@@ -145,6 +148,7 @@ plans = st.fixed_dictionaries(
     {
         "format_version": st.just("1.2"),
         "resource_changes": st.lists(changes | nodes, max_size=3),
+        "deferred_changes": nodes,
         "configuration": nodes,
     }
 )
@@ -240,6 +244,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mappings.yaml").write_text(f"mappings:\n{row}")
     (tmp_path / "late.yaml").write_bytes(instance("[{Key: app, Value: web}]"))
     (tmp_path / "right.yaml").write_bytes(instance("[{Key: app, Value: web}]", "web"))
+    (tmp_path / "batch.yaml").write_text("Resources: {Jobs: {Type: AWS::Batch::ComputeEnvironment}}")
     return tmp_path
 
 
@@ -251,6 +256,8 @@ def test_a_pipeline_fails_before_anything_is_launched(terminal: Terminal, files:
     assert terminal(*OFFLINE, "right.yaml", "--exit-code").exit_code == 0
     assert terminal(*OFFLINE, "right.yaml", "--template", "late.yaml", "--exit-code").exit_code == 2
     assert terminal(*OFFLINE, "late.yaml", "--exit-code", "--allow", "a-few-seconds-late").exit_code == 0
+    unknown = terminal(*OFFLINE, "batch.yaml", "--exit-code")
+    assert (unknown.exit_code, "Jobs" in unknown.stdout, "1 resource: 1 unknown." in unknown.stderr) == (2, True, True)
 
 
 def test_with_a_file_of_mappings_aws_is_not_asked(

@@ -1,6 +1,7 @@
 """What a Terraform plan or state will launch, judged without AWS."""
 
 import json
+from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any
 
@@ -210,6 +211,58 @@ def test_a_group_has_the_tags_that_are_resources_of_their_own() -> None:
     assert found["aws_autoscaling_group.group"].should_carry.endswith("/db")
 
 
+@pytest.mark.parametrize(("text", "role"), [("true", "db"), ("1", "db"), (True, "db"), ("false", "web")])
+def test_a_group_of_an_older_provider_has_a_list_of_maps_as_tags(text: object, role: str) -> None:
+    tags = [{"key": "app", "value": "db", "propagate_at_launch": text}]
+    made = group(launch_template=[{"id": None, "name": "web", "version": "$Latest"}], tags=tags)
+
+    assert forecasts(plan(template(app="web"), made))["aws_autoscaling_group.group"].should_carry.endswith(f"/{role}")
+
+
+def tag_beside(resource: str | None) -> Document:
+    return change(
+        "aws_ec2_tag.app", {"key": "app", "value": "db", "resource_id": resource}, {"resource_id": not resource}
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "refers_to", "verdict"),
+    [
+        (tag_beside(None), "aws_instance.one.id", Verdict.REPLACED),
+        (tag_beside(None), "local.instance", Verdict.UNKNOWN),
+        (tag_beside(None), "aws_instance.other.id", Verdict.BORN_RIGHT),
+        (tag_beside("i-other"), "", Verdict.BORN_RIGHT),
+    ],
+)
+def test_an_instance_has_the_tags_that_are_resources_of_their_own(
+    made: Document, refers_to: str, verdict: Verdict
+) -> None:
+    of_tag = written("aws_ec2_tag.app", resource_id=refers(refers_to))
+    root = {"resources": [written("aws_instance.one"), written("aws_instance.other"), of_tag]}
+    other = instance(address="aws_instance.other")
+
+    found = forecasts(plan(instance("web", app="web"), other, made, root=root))
+
+    assert found["aws_instance.one"].verdict == verdict
+
+
+def test_a_tag_of_a_spot_instance_is_its_own_and_a_tag_of_the_request_is_not() -> None:
+    spot = "aws_spot_instance_request.spot"
+    state = {"id": "sir-1", "spot_instance_id": "i-1", "iam_instance_profile": "web"}
+    for id_, verdict in (("i-1", Verdict.REPLACED), ("sir-1", Verdict.NO_MAPPING)):
+        assert forecasts(plan(change(spot, state), tag_beside(id_)))[spot].verdict == verdict
+
+
+def test_a_tag_of_a_group_that_is_not_known_may_be_any_groups() -> None:
+    tags = [{"key": "app", "value": "db", "propagate_at_launch": True}]
+    beside = change("aws_autoscaling_group_tag.app", {"tag": tags}, {"autoscaling_group_name": True})
+    named = {"launch_template": [{"id": None, "name": "web", "version": "$Latest"}]}
+
+    found = forecasts(plan(template(app="web"), group(**named), beside))
+
+    assert found["aws_autoscaling_group.group"].verdict == Verdict.UNKNOWN
+
+
 def test_a_launch_configuration_has_no_tags_of_its_own() -> None:
     old = change("aws_launch_configuration.old", {"name": "old", "iam_instance_profile": "db"})
 
@@ -269,6 +322,7 @@ def test_nodes_of_eks_are_left_alone_and_so_is_a_template_that_only_they_use() -
     shared = forecasts(plan(template(app="web"), nodes, other))
 
     assert {each.verdict for each in found.values()} == {Verdict.LEFT_ALONE}
+    assert {str(each.mapping) for each in found.values()} == {"app=web"}
     assert shared["aws_launch_template.web"].verdict == Verdict.LATE
 
 
@@ -454,6 +508,79 @@ def test_a_reference_with_an_index_means_that_one() -> None:
     assert found["aws_instance.one"].verdict == Verdict.BORN_RIGHT
 
 
+# As terraform-aws-modules/autoscaling: its group names its template in a `dynamic` block, which a plan leaves out.
+MODULE: Document = {
+    "module_calls": {
+        "m": {"module": {"resources": [written("aws_launch_template.this"), written("aws_autoscaling_group.this")]}}
+    }
+}
+
+
+@pytest.mark.parametrize(("others", "verdict"), [((), Verdict.REPLACED), (("other",), Verdict.UNKNOWN)])
+@pytest.mark.parametrize("block", [None, {"id": refers("local.id"), "version": refers("local.version")}])
+def test_a_group_of_a_module_uses_the_modules_only_template(
+    others: tuple[str, ...], block: Document | None, verdict: Verdict
+) -> None:
+    root = deepcopy(MODULE)
+    if block:
+        of_module = root["module_calls"]["m"]["module"]["resources"]
+        of_module[1] = written("aws_autoscaling_group.this", launch_template=[block])
+    made = group(("app", "web", True), **USES) | {"address": "module.m.aws_autoscaling_group.this", "name": "this"}
+    made["module_address"] = "module.m"
+    templates = [template(f"module.m.aws_launch_template.{each}", profile="db") for each in ("this", *others)]
+
+    found = forecasts(plan(*templates, template("aws_launch_template.root"), made, root=root))
+
+    assert found["module.m.aws_autoscaling_group.this"].verdict == verdict
+
+
+def test_a_template_of_a_module_names_the_modules_only_profile_in_a_dynamic_block() -> None:
+    made = template("module.m.aws_launch_template.this", app="web")
+    made["change"]["after"]["iam_instance_profile"] = [{"name": None}]
+    made["change"]["after_unknown"]["iam_instance_profile"] = [{"arn": True}]
+    own = profile(NAMED | {"name": "db"}, address="module.m.aws_iam_instance_profile.this")
+
+    found = forecasts(plan(own, made, root=MODULE))
+
+    assert found["module.m.aws_launch_template.this"].carries.endswith(":instance-profile/rolekeeper/db")
+
+
+# ---- what a plan doesn't say ----
+
+
+@pytest.mark.parametrize(
+    "type_",
+    [
+        "aws_batch_compute_environment",
+        "aws_cloudcontrolapi_resource",
+        "aws_cloudformation_stack",
+        "aws_cloudformation_stack_set_instance",
+        "aws_ecs_capacity_provider",
+        "aws_elastic_beanstalk_environment",
+        "aws_emr_cluster",
+        "aws_emr_instance_fleet",
+        "aws_emr_instance_group",
+        "aws_serverlessapplicationrepository_cloudformation_stack",
+        "awscc_autoscaling_auto_scaling_group",
+        "awscc_batch_compute_environment",
+        "awscc_ec2_instance",
+    ],
+)
+def test_what_launches_instances_in_its_own_way_is_named_and_not_known(type_: str) -> None:
+    [found] = forecasts(plan(change(f"{type_}.other", {}))).values()
+
+    assert (found.launcher.name, found.verdict) == (f"{type_}.other", Verdict.UNKNOWN)
+    assert found.reason == f"{type_} may launch instances, and the file doesn't say what they start with"
+
+
+def test_what_a_plan_puts_off_is_not_known_and_what_launches_no_instance_is_left_out() -> None:
+    document = plan(change("aws_ecs_cluster.c", {}), change("aws_ec2_instance_state.s", {}))
+    later = [change("aws_instance.later", {}), change("aws_ecs_cluster.later", {})]
+    document["deferred_changes"] = [{"reason": "instance_count_unknown", "resource_change": each} for each in later]
+
+    assert {name: each.verdict for name, each in forecasts(document).items()} == {"aws_instance.later": Verdict.UNKNOWN}
+
+
 # ---- tags ----
 
 
@@ -544,6 +671,18 @@ def test_a_group_may_use_another_version_than_the_plans(version: str, template_h
     found = forecasts(plan(made, group(launch_template=[{"id": "lt-1", "name": "web", "version": version}])))
 
     assert found["aws_autoscaling_group.group"].verdict == verdict
+
+
+def test_a_version_that_refers_to_something_else_is_not_known() -> None:
+    used = group(("app", "web", True), **USES)
+    blocks = [BLOCK, BLOCK | {"version": refers("aws_ssm_parameter.version.value")}]
+    for block, verdict in zip(blocks, (Verdict.BORN_RIGHT, Verdict.UNKNOWN), strict=True):
+        of_group = written("aws_autoscaling_group.group", launch_template=[block])
+        root = {"resources": [written("aws_launch_template.web"), of_group]}
+
+        found = forecasts(plan(template(profile="web"), used, root=root))
+
+        assert found["aws_autoscaling_group.group"].verdict == verdict
 
 
 def test_a_group_whose_template_is_elsewhere_is_not_judged() -> None:
