@@ -14,7 +14,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.instances.decide import mapping_keys
-from rolekeeper.mappings.impact import node_of
+from rolekeeper.instances.nodes import node_of
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.deployment import Deployment

@@ -15,7 +15,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Observation, asked_for, mapping_keys, resolve
-from rolekeeper.mappings.impact import node_of
+from rolekeeper.instances.nodes import node_of
 from rolekeeper.model.instance import (
     Action,
     Association,

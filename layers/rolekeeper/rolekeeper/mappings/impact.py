@@ -5,7 +5,6 @@ moment at which the candidate expires. The instance counts as running and its as
 would only wait, or is withheld, counts too.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from typing import Any
 
 from rolekeeper.aws import Each, Ec2
 from rolekeeper.instances.decide import Observation, asked_for, resolve
+from rolekeeper.instances.nodes import node_of
 from rolekeeper.instances.observe import Observed, observe_page
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.mappings.table import MappingTable
@@ -399,27 +399,6 @@ def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime
             if value != ANY_VALUE and asked.setdefault(key, value) != value:
                 return False
     return True
-
-
-# How to recognize nodes: by the tags that the services and their tools set, and by the profiles that they make.
-# EKS user guide, "Tagging your resources" and "Amazon EKS node IAM role"; Karpenter, "NodeClasses"; eksctl's stacks;
-# ECS developer guide, "Tagging resources" and "Amazon ECS container instance IAM role".
-_TAGS = {
-    "EKS": ("eks:", "aws:eks:", "kubernetes.io/cluster/", "k8s.io/", "karpenter.sh/", "alpha.eksctl.io/"),
-    "ECS": ("AmazonECSManaged", "aws:ecs:"),
-}
-_PROFILES = {
-    "EKS": re.compile(r"^eks(ctl)?-|noderole|nodeinstance(role|profile)|karpenternode", re.IGNORECASE),
-    "ECS": re.compile(r"^ecs-instance|ecsinstancerole", re.IGNORECASE),
-}
-
-
-def node_of(instance: Instance, profile_arn: str) -> str:
-    """The service whose node an instance is, by its tags, or else its profile; empty when nothing says so."""
-    name = profile_arn.rsplit("/", 1)[-1]
-    tagged = [each for each, prefixes in _TAGS.items() if any(key.startswith(prefixes) for key in instance.tags)]
-    named = [each for each, pattern in _PROFILES.items() if pattern.search(name)]
-    return next(iter(tagged + named), "")
 
 
 # Where to read on, in the row and in the command; the console's pages say it their way.

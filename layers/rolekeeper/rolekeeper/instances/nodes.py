@@ -1,0 +1,25 @@
+"""Instances that EKS, Karpenter or ECS launched as nodes of a cluster."""
+
+import re
+
+from rolekeeper.model.instance import Instance
+
+# How to recognize nodes: by the tags that the services and their tools set, and by the profiles that they make.
+# EKS user guide, "Tagging your resources" and "Amazon EKS node IAM role"; Karpenter, "NodeClasses"; eksctl's stacks;
+# ECS developer guide, "Tagging resources" and "Amazon ECS container instance IAM role".
+_TAGS = {
+    "EKS": ("eks:", "aws:eks:", "kubernetes.io/cluster/", "k8s.io/", "karpenter.sh/", "alpha.eksctl.io/"),
+    "ECS": ("AmazonECSManaged", "aws:ecs:"),
+}
+_PROFILES = {
+    "EKS": re.compile(r"^eks(ctl)?-|noderole|nodeinstance(role|profile)|karpenternode", re.IGNORECASE),
+    "ECS": re.compile(r"^ecs-instance|ecsinstancerole", re.IGNORECASE),
+}
+
+
+def node_of(instance: Instance, profile_arn: str) -> str:
+    """The service whose node an instance is, by its tags, or else its profile; empty when nothing says so."""
+    name = profile_arn.rsplit("/", 1)[-1]
+    tagged = [each for each, prefixes in _TAGS.items() if any(key.startswith(prefixes) for key in instance.tags)]
+    named = [each for each, pattern in _PROFILES.items() if pattern.search(name)]
+    return next(iter(tagged + named), "")
