@@ -119,7 +119,7 @@ def names_the_mappings(view: View, decision: Decision) -> None:
 def names_what_it_leaves(view: View, decision: Decision) -> None:
     if decision.code in ("not-ours", "unexplained", "occupied"):
         assert view.carries in decision.reason
-    if decision.code == "unexplained":
+    if decision.code == "unexplained" and not _is_node(view):
         assert decision.reason.endswith(f"--association-id {decision.association_id}")
     if decision.code == "service-managed":
         assert view.instance.managed_by in decision.reason
@@ -160,13 +160,24 @@ def changes_only_what_ec2_takes(view: View, decision: Decision) -> None:
 
 
 def says_how_to_hand_over_what_is_occupied(view: View, decision: Decision) -> None:
-    if decision.code == "occupied":
+    if decision.code == "occupied" and not _is_node(view):
         winner = view.candidates.winner
         assert winner
         assert f"--association-id {decision.association_id})" in decision.reason
         assert ("TakeOver=true" in decision.reason) != view.ownership.take_over
         asks = winner.key.pins or winner.spec.when_occupied is WhenOccupied.REPLACE
         assert ("when_occupied=replace" in decision.reason) != asks
+
+
+def _is_node(view: View) -> bool:
+    return "eks:cluster-name" in view.instance.tags
+
+
+def names_no_remedy_that_changes_a_node(view: View, decision: Decision) -> None:
+    if _is_node(view) and decision.code in ("occupied", "unexplained"):
+        assert "aws ec2" not in decision.reason
+        assert "TakeOver" not in decision.reason
+        assert decision.reason.endswith("leave it, or change the role in its node group or NodeClass")
 
 
 def waits_in_a_loop_only_for_ec2(view: View, decision: Decision) -> None:
@@ -187,5 +198,6 @@ LAWS: tuple[Callable[[View, Decision], None], ...] = (
     desires_no_profile_for_a_mapping_that_is_over,
     changes_only_what_ec2_takes,
     says_how_to_hand_over_what_is_occupied,
+    names_no_remedy_that_changes_a_node,
     waits_in_a_loop_only_for_ec2,
 )

@@ -94,8 +94,9 @@ class Row:
     ignore: str = ""
     managed_by: str = ""
 
-    def view(self, state: str) -> View:
+    def view(self, state: str, *, node: bool = False) -> View:
         tags = {"workload": "web"} if self.governs else {"Name": "x"}
+        tags |= {"eks:cluster-name": "prod"} if node else {}
         tags |= {"env": "prod"} if self.rival else {}
         tags |= {IGNORE_TAG: self.ignore} if self.ignore else {}
         seen = replace(instance(state, **tags), managed_by=self.managed_by)
@@ -213,8 +214,12 @@ def test_what_an_instance_carries_and_what_governs_it_say_what_happens(name: str
     # The `running` event ends the wait of a stopped instance: no retry loop polls it.
     assert decision.polls == (wanted in POLLED)
     assert decision.reason
-    for law in LAWS:
-        law(view, decision)
+    # A node of EKS gets the same, and other remedies.
+    node = TABLE[name].view(state, node=True)
+    assert decided(*node.arguments).code == decision.code
+    for seen in (view, node):
+        for law in LAWS:
+            law(seen, decided(*seen.arguments))
 
 
 def test_each_documented_kind_of_decision_is_in_the_table() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import mapping_keys, not_applicable_because
+from rolekeeper.instances.nodes import advice_for, node_of
 from rolekeeper.mappings.rows import read_row
 from rolekeeper.model.instance import Action, Association, Condition
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
@@ -91,6 +92,9 @@ class _Undoing:
     def steps(self) -> Iterator[Step]:
         name = addressed(self.deployment, self.seen.instance.key.id)
         again = f"it carries {self.before.name} again" if self.before.until else f"it keeps {self.before.name}"
+        if self._node:
+            yield from self._foreign(name)
+            return
         if self.seen.pin and self._brings_it_back(released=True):
             yield Step(Remedy(Kind.RELEASE, (name,)), f"ends the pin: {again}")
         for key in self._deciding_tags():
@@ -99,6 +103,11 @@ class _Undoing:
         for mapping in self.seen.observed.published:
             yield from self._by_mapping(mapping, again)
         yield from self._by_hand(name, again)
+
+    @property
+    def _node(self) -> str:
+        """The service whose node it is: then it is left alone, and no step changes its role."""
+        return node_of(self.seen.instance, self.before.profile_arn) or node_of(self.seen.instance, self.seen.carries)
 
     def _deciding_tags(self) -> Iterator[str]:
         winner = self.seen.observed.candidates.winner
@@ -147,12 +156,14 @@ class _Undoing:
             if not self.seen.pin and not quarantined:
                 yield Step(ignore, f"leave it alone: it keeps {self.before.name}")
             return
-        yield Step(ignore, "first: leave it alone")
+        yield Step(ignore, f"first: leave it alone{self._node and f'; {advice_for(self._node)}'}")
         if self.seen.pin:
             yield Step(Remedy(Kind.RELEASE, (name,)), "then: ends the pin, which comes before that tag")
         if winner and quarantined:
             untag = self._of_aws(Kind.UNTAG, id_, winner.key.tag_key)
             yield Step(untag, "then: ends the quarantine, which comes before that tag")
+        if self._node:
+            return
         profile = f"--iam-instance-profile Arn={self.before.profile_arn}"
         if association:
             command = f"aws ec2 replace-iam-instance-profile-association --association-id {association.id} {profile}"

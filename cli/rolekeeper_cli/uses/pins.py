@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws.errors import ConflictError
+from rolekeeper.instances.nodes import advice_for, node_of
 from rolekeeper.mappings.rows import COLUMNS, Cell, CellError
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, MappingSpec, Pin
@@ -63,14 +64,15 @@ def usable_profile(deployment: Deployment, wish: Wish) -> tuple[str, str]:
 def _refuse_wrong_verb(deployment: Deployment, instance: Instance, wish: Wish, shown: Association | None) -> None:
     """As the AWS console does: a person who attaches a role doesn't expect to take one away."""
     meant = addressed(deployment, instance.key.id), wish.role
+    node = node_of(instance, shown.profile_arn if shown else "")
     if wish.verb == "attach" and shown:
         carried = profile_name(shown.profile_arn)
         same = carried == (wish.instance_profile or wish.role)
         why = "to have it kept whatever its tags say: " if same else "to take that away: "
-        remedy = advice(why, Remedy(Kind.REPLACE, meant))
+        remedy = advice_for(node) if node else advice(why, Remedy(Kind.REPLACE, meant))
         raise CommandError(f"{title(instance)} carries {carried} already", remedy)
     if wish.verb == "replace" and not shown:
-        remedy = advice("to give it one: ", Remedy(Kind.ATTACH, meant))
+        remedy = advice_for(node) if node else advice("to give it one: ", Remedy(Kind.ATTACH, meant))
         raise CommandError(f"{title(instance)} carries no role", remedy)
 
 
@@ -78,10 +80,11 @@ def refuse_foreign(deployment: Deployment, instance: Instance, shown: Associatio
     """IAM lets Rolekeeper take away only profiles under the role path, unless the deployment has TakeOver."""
     ownership = deployment.settings.ownership
     if shown and not ownership.manages(shown.profile_arn) and not ownership.take_over:
-        detach = f"aws ec2 disassociate-iam-instance-profile --association-id {shown.id}{account_options(deployment)}"
+        node, options = node_of(instance, shown.profile_arn), account_options(deployment)
+        detach = f"aws ec2 disassociate-iam-instance-profile --association-id {shown.id}{options}"
         raise CommandError(
             f"{title(instance)} carries the foreign {shown.profile_arn}, which Rolekeeper may not take away",
-            f"detach it by hand ({detach}), or deploy with TakeOver=true",
+            advice_for(node) if node else f"detach it by hand ({detach}), or deploy with TakeOver=true",
         )
 
 

@@ -21,6 +21,7 @@ from rolekeeper.aws.errors import (
     classified,
 )
 from rolekeeper.aws.iam import Document, Role
+from rolekeeper.instances.nodes import advice_for, node_of
 from rolekeeper.model.instance import AssociationState, InstanceKey
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice, typed
 from rolekeeper_cli.checks.deployment import DoctorDeployment
@@ -249,11 +250,17 @@ def _command(deployment: Deployment, key: InstanceKey) -> str:
 
 
 def _still_carried(deployment: Deployment, key: InstanceKey, role: str) -> CommandError:
-    remedy = Remedy(Kind.DETACH, (addressed(deployment, key.id),))
     return CommandError(
         f"{key.id} still carries {role}, and EC2 goes on handing out credentials of it",
-        advice("take the role away first: ", remedy, "; in an incident, --current cuts off what is out there now"),
+        advice(*_take_away(deployment, key, role), "; in an incident, --current cuts off what is out there now"),
     )
+
+
+def _take_away(deployment: Deployment, key: InstanceKey, role: str) -> tuple[str | Remedy, ...]:
+    instance = deployment.app.ec2.instances([key.id]).get(key.id)
+    if instance and (node := node_of(instance, role)):
+        return (advice_for(node),)
+    return "take the role away first: ", Remedy(Kind.DETACH, (addressed(deployment, key.id),))
 
 
 def _nothing_known(deployment: Deployment, key: InstanceKey, *, carried: str, unknown: str) -> CommandError:
@@ -262,8 +269,7 @@ def _nothing_known(deployment: Deployment, key: InstanceKey, *, carried: str, un
     named = f"{_command(deployment, key)} --role ROLE"
     if not carried:
         return CommandError(what, f"name it, if it had one: {named}")
-    remedy = Remedy(Kind.DETACH, (addressed(deployment, key.id),))
-    return CommandError(f"{what}; it still carries {carried}", advice("take that away first: ", remedy))
+    return CommandError(f"{what}; it still carries {carried}", advice(*_take_away(deployment, key, carried)))
 
 
 def others(deployment: Deployment, revocation: Revocation) -> tuple[list[str], str]:

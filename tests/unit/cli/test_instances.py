@@ -1,11 +1,12 @@
 """fleet, explain, history and wait: how instances stand, and why."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from fixtures.account import ACCOUNT, REGION, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import MappingsFixture, mapping_file
 from fixtures.terminal import CALLER, Terminal, lines
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
@@ -159,6 +160,51 @@ def test_what_it_shows_while_it_is_refused_is_explained(terminal: Terminal, desk
     assert told["condition"].startswith("for the same reason, since ")
     assert told["last decision"] == "Hold (occupied): for the same reason"
     assert told["AWS answered"] == "nothing: it wasn't asked"
+
+
+# What changes the role of an instance: no remedy for a node may name it.
+CHANGES = ("iam-instance-profile", "TakeOver", "rolekeeper attach", "rolekeeper replace", "rolekeeper detach")
+
+
+def test_no_remedy_changes_the_role_of_a_node(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
+    desk.edit("app=web", role="web")
+    one = desk.world.running(profile="eks-node", app="web")
+    desk.world.reconcile(one)
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web, priority: 7")
+    for line in (
+        ("explain", one),
+        ("fleet", "-o", "json"),
+        ("plan",),
+        ("plan", "-f", file, "-o", "markdown"),
+        ("attach", one, "web"),
+        ("replace", one, "web"),
+    ):
+        output = " ".join(terminal(*line).output.split())
+        assert "leave it, or change the role in its node group or NodeClass" in output, line
+        assert not [each for each in CHANGES if each in output], line
+
+
+@pytest.mark.parametrize("which", [(), ("--role", "web")])
+def test_nor_does_a_revocation(terminal: Terminal, desk: MappingsFixture, which: tuple[str, ...]) -> None:
+    desk.edit("app=web", role="web")
+    ran = terminal("revoke", desk.converged("web", app="web", AmazonECSManaged=""), *which)
+    assert "change the role in the launch template or capacity provider that launches it" in ran.stderr
+    assert "rolekeeper detach" not in ran.stderr
+
+
+def test_a_node_whose_role_was_taken_over_is_left_alone_to_undo_that(terminal: Terminal, desk: MappingsFixture) -> None:
+    terminal.parameters["TakeOver"] = "true"
+    desk.world.take_over = True
+    desk.edit("app=web", role="web", when_occupied="replace")
+    one = desk.world.running(profile="eks-node", app="web")
+    desk.world.reconcile(one)
+    desk.world.reconcile(one)
+    steps = explained(terminal, one)["to undo"]
+    assert steps.startswith(
+        f"aws ec2 create-tags --resources {one} --tags Key=rolekeeper:ignore,Value=true  (first: leave"
+    )
+    assert "change the role in its node group or NodeClass" in steps
+    assert not [each for each in CHANGES if each in steps]
 
 
 def test_a_take_over_names_the_role_that_was_there_before(terminal: Terminal, desk: MappingsFixture) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from functools import partial
 
+from rolekeeper.instances.nodes import advice_for, node_of
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
@@ -212,11 +213,13 @@ def _govern(
         return decision(Action.NOTHING, "converged", f"it carries role {spec.role}, as {winner.key} asks")
     foreign = association if association and not ownership.manages(association.profile_arn) else None
     if foreign and (wanted := _wanted_for_take_over(winner, ownership)):
+        node = node_of(instance, foreign.profile_arn)
+        hand_over = f"to hand the instance over, detach it ({_DETACH} {foreign.id}), or {' and '.join(wanted)}"
         reason = (
             f"it carries the foreign {foreign.profile_arn}, which is outside the role path, so {winner.key} leaves it; "
-            f"to hand the instance over, detach it ({_DETACH} {foreign.id}), or {' and '.join(wanted)}"
+            f"{advice_for(node) if node else hand_over}"
         )
-        return decision(Action.HOLD, "occupied", reason, arguments=(str(ownership.take_over),))
+        return decision(Action.HOLD, "occupied", reason, arguments=(str(ownership.take_over), node))
     # A pin is a deliberate act, so it takes over all the same.
     if lost and lost.mapping != winner.key and not winner.key.pins:
         return decision(Action.HOLD, "mapping-missing", _missing(lost), arguments=(str(lost.mapping),))
@@ -258,11 +261,12 @@ def _ungoverned(seen: Observation, instance: Instance, ownership: Ownership, *, 
     if association and not ownership.manages(carried):
         return decision(Action.NOTHING, "not-ours", f"no mapping for its tags; {carried} is foreign")
     if grant is None:
+        node = node_of(instance, carried)
         reason = (
             f"it carries {carried}, which is under the role path though no mapping gives it and Rolekeeper didn't "
-            f"attach it; map its tags, or detach it: {_DETACH} {association_id}"
+            f"attach it; {advice_for(node) if node else f'map its tags, or detach it: {_DETACH} {association_id}'}"
         )
-        return decision(Action.HOLD, "unexplained", reason)
+        return decision(Action.HOLD, "unexplained", reason, arguments=(node,))
     revision = owner.revision if owner else grant.revision
     decision = partial(decision, mapping=grant.mapping, revision=revision, role=grant.role)
     if owner is None:
