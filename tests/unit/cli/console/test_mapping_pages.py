@@ -565,6 +565,16 @@ def test_rows_in_conflict_are_listed_with_the_reason(browser: TestClient, shared
     assert "Rows in conflict team=a → edit: conflicts with tier=gold" in text(browser.get("/mappings/overlaps"))
 
 
+def test_published_rows_in_conflict_are_listed_too(browser: TestClient, shared: MappingsFixture) -> None:
+    shared.edit("size=xl", role="web")
+    shared.world.running(tier="gold", size="xl")
+    for tag in ("size=xl", "tier=gold"):
+        shared.publish(tag)
+    page = browser.get("/mappings/overlaps")
+    assert "Rows in conflict size=xl in effect: conflicts with tier=gold" in text(page)
+    assert "tier=gold in effect: conflicts with size=xl" in text(page)
+
+
 def test_where_nothing_meets_it_says_so(browser: TestClient, desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web")
     desk.converged("web", workload="web")

@@ -14,14 +14,17 @@ from fixtures.console import hidden
 from fixtures.console import main as words
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.text import escaped
+from rolekeeper.storage import layout
 from rolekeeper_cli.uses import instances
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
 WEB = {"key": "workload", "value": "web"}
 MAPPING_PAGES = ("/mappings", "/mappings/part", "/mapping", "/mapping/part", "/mapping/edit", "/mapping/new")
+MAPPING_PAGES += ("/mappings/overlaps", "/mappings/overlaps/part", "/search")
 
 
 # ---- rows that nobody can read ----
@@ -41,17 +44,21 @@ MAPPING_PAGES = ("/mappings", "/mappings/part", "/mapping", "/mapping/part", "/m
         {"role": {"B": b"\xff"}},
         {"owner": {"M": {"a": {"N": "1"}}}},
         {"whatever": {"SS": ["x"]}},
+        *({"status": {"S": each.value}} for each in Status),
     ],
     ids=str,
 )
+@pytest.mark.parametrize("state", ["new", "in effect"])
 def test_one_odd_row_keeps_no_page_from_showing_all_others(
-    browser: TestClient, desk: MappingsFixture, columns: dict[str, Any]
+    browser: TestClient, desk: MappingsFixture, columns: dict[str, Any], state: str
 ) -> None:
     desk.edit("app=good", role="web")
-    desk.put_raw("workload=web", {"role": {"S": "web"}, **columns})
-    for path in MAPPING_PAGES:
-        answer = browser.get(path, params=WEB)
-        assert answer.status_code == 200, path
+    desk.put("workload=web", role="web")
+    if state == "in effect":
+        desk.publish("workload=web")
+    desk.put_raw("workload=web", {**layout.to_attributes(desk.row("workload=web")), **columns})
+    assert {path for path in MAPPING_PAGES if browser.get(path, params=WEB).status_code != 200} == set()
+    assert browser.get("/mapping/held", params=WEB).status_code < 500
     assert "app=good" in words(browser.get("/mappings"))
 
 
