@@ -74,6 +74,11 @@ def _option(name: str, parameter: dict[str, Any]) -> click.Option:
 )
 @click.option("--guided", is_flag=True, help="Ask for each parameter.")
 @click.option("--bucket", metavar="NAME", help="Your own bucket in the same Region. Default: one is created.")
+@click.option(
+    "--revert-drift",
+    is_flag=True,
+    help="Also recreate what was deleted, and undo what was changed, outside CloudFormation.",
+)
 @dry_run
 @allow_downgrade
 @yes
@@ -85,7 +90,16 @@ def _option(name: str, parameter: dict[str, Any]) -> click.Option:
     callback=_help_all,
     help="Show this message with all parameters, and exit.",
 )
-def deploy(*, guided: bool, bucket: str | None, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> None:
+def deploy(
+    *,
+    guided: bool,
+    bucket: str | None,
+    revert_drift: bool,
+    dry_run: bool,
+    allow_downgrade: bool,
+    yes: bool,
+    **given: Any,
+) -> None:
     """Deploy Rolekeeper, upgrade it, or change its parameters.
 
     It says which version is deployed, shows what would change, and asks. Each parameter stays as it is deployed until
@@ -101,6 +115,7 @@ def deploy(*, guided: bool, bucket: str | None, dry_run: bool, allow_downgrade: 
         yes=yes,
         dry_run=dry_run,
         allow_downgrade=allow_downgrade,
+        revert_drift=revert_drift,
     )
 
 

@@ -13,7 +13,7 @@ OUTPUTS = frozenset(
 # Those that only a hub of an organization has.
 HUB_OUTPUTS = frozenset({"SpokeBus", "HubReaders", "HubChangers"})
 # CloudFormation user guide, "Stack status codes".
-_DEPLOY = typed("make deploy")
+_DEPLOY = typed("rolekeeper deploy")
 _GOOD = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
 # The stack is as it was before the attempt.
 _ROLLED_BACK = frozenset({"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"})
@@ -122,6 +122,6 @@ def subscribers(deployment: DoctorDeployment) -> Findings:
 
 
 def _gone(kind: str, resource: Resource) -> Finding:
-    """A resource that was deleted by hand. CloudFormation doesn't notice, and creates only what is new to it."""
-    remedy = f"take {resource.name} out of template.yaml, make deploy, put it back, make deploy"
+    """A resource that was deleted by hand. CloudFormation notices only if it is asked to look."""
+    remedy = advice("have it made again: ", typed("rolekeeper deploy --revert-drift"))
     return fail(f"{kind} {resource.name} ({resource.id}) was deleted outside CloudFormation", remedy)

@@ -96,6 +96,7 @@ def deploy(
     yes: bool,
     dry_run: bool,
     allow_downgrade: bool,
+    revert_drift: bool,
 ) -> None:
     """Parameters that aren't `given` stay as they are deployed. A `bucket` that is named has to be there."""
     known, stack = declared(installed.file("template.yaml")), deployment.stack_name
@@ -116,8 +117,10 @@ def deploy(
         rollout = Rollout(client, stack, deployment.sleep, yes=yes, dry_run=dry_run)
         present = rollout.without_what_failed(present)
         place = Place(caller.account, region, caller.partition)
-        url = upload(folder, Bucket(deployment.client("s3", PATIENT), place, bucket))
-        document = rollout.change(Template({"TemplateURL": url}), present, parameters, given=given)
+        source = {"TemplateURL": upload(folder, Bucket(deployment.client("s3", PATIENT), place, bucket))}
+        if revert_drift and present.is_deployed:
+            source["DeploymentMode"] = "REVERT_DRIFT"
+        document = rollout.change(Template(source), present, parameters, given=given)
     render.show(document)
     if document["outcome"] == "deployed":
         terminal.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")

@@ -42,7 +42,7 @@ NAMED_ROLES = ("CAPABILITY_NAMED_IAM",)
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """`source` is where CloudFormation finds it, as CreateChangeSet takes it: `TemplateURL`, for example."""
+    """`source` is where CloudFormation finds it, as CreateChangeSet takes it: `TemplateURL`; and how it compares it."""
 
     source: Mapping[str, Any]
     # The deployment's roles have no names of their own, and its transform is a macro of AWS's.

@@ -139,6 +139,16 @@ def test_a_first_deployment_that_failed_is_removed_before_the_next(
     assert stack.calls == ["delete_stack", "create_change_set", "execute_change_set"]
 
 
+@pytest.mark.parametrize("option", [(), ("--revert-drift",)])
+def test_what_was_deleted_outside_cloudformation_is_recreated_if_that_is_asked(
+    terminal: Terminal, stack: FakeCloudFormation, option: tuple[str, ...]
+) -> None:
+    stack.deployed(Mode="enforce")
+    stack.changes = [change("Add", "InstanceTagRule", "AWS::Events::Rule")]
+    assert terminal("deploy", "--yes", *option).exit_code == 0
+    assert stack.asked("create_change_set").get("DeploymentMode") == ("REVERT_DRIFT" if option else None)
+
+
 # ---- what is deployed stays ----
 
 

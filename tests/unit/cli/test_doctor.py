@@ -206,8 +206,8 @@ def test_a_stack_of_another_version(finds: Finds, terminal: Terminal) -> None:
     del terminal.outputs["AlarmTopic"], terminal.parameters["SweepOverdueHours"]
     terminal.parameters["Colour"] = "blue"
     assert finds("stack") == [
-        ("fail", "the stack is older than this command: it has no output AlarmTopic", "make deploy"),
-        ("warn", "the stack is older than this command: it has no parameter SweepOverdueHours", "make deploy"),
+        ("fail", "the stack is older than this command: it has no output AlarmTopic", "rolekeeper deploy"),
+        ("warn", "the stack is older than this command: it has no parameter SweepOverdueHours", "rolekeeper deploy"),
         (
             "warn",
             "the stack is newer than this command, which doesn't know its Colour",
@@ -228,7 +228,7 @@ def test_what_was_deleted_by_hand(finds: Finds, ward: DoctorFixture) -> None:
     assert only(finds("rules")) == (
         "fail",
         f"rule InstanceTagRule (rolekeeper-InstanceTagRule-1A2B) {deleted}",
-        "take InstanceTagRule out of template.yaml, make deploy, put it back, make deploy",
+        "have it made again: rolekeeper deploy --revert-drift",
     )
     assert only(finds("functions"))[:2] == ("fail", f"function OnRetry (rolekeeper-OnRetry-1A2B) {deleted}")
     assert only(finds("sources"))[0] == "fail"
@@ -251,7 +251,7 @@ def test_a_function_that_doesn_t_run(finds: Finds, ward: DoctorFixture) -> None:
             "function OnInstanceEvent is Failed: no key",
             "aws lambda get-function --function-name rolekeeper-OnInstanceEvent-1A2B",
         ),
-        ("fail", "the last update of function OnInstanceEvent failed: Lambda doesn't say why", "make deploy"),
+        ("fail", "the last update of function OnInstanceEvent failed: Lambda doesn't say why", "rolekeeper deploy"),
         (
             "fail",
             "function OnRetry is switched off: its reserved concurrency is 0",
