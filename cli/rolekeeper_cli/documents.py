@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,11 +11,13 @@ from typing import Any
 import click
 import jmespath
 from jmespath.exceptions import JMESPathError
+from jmespath.visitor import TreeInterpreter
 
 from rolekeeper.model.text import escaped, escaped_json
 from rolekeeper_cli import tables, uses
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.options import TABLE, WIDE
+from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.terminal import printable
 
 
@@ -40,11 +42,22 @@ def write_csv(rows: Sequence[Any], *, header: bool = True) -> None:
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
     if header and rows and isinstance(rows[0], Mapping):
-        lines.writerow(rows[0])
+        lines.writerow(map(_inert, rows[0]))
     for row in rows:
         cells = row.values() if isinstance(row, Mapping) else row if isinstance(row, list) else [row]
-        lines.writerow(map(_cell, cells))
+        lines.writerow(map(_inert, cells))
     click.echo(text.getvalue(), nl=False)
+
+
+# With one of these a formula begins for a spreadsheet, which may start programs (OWASP, "CSV Injection").
+_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+
+
+def _inert(value: Any) -> str:
+    """A cell for a spreadsheet: a formula after an apostrophe, control characters by their numbers."""
+    if not isinstance(value, str):
+        return escaped_json(_cell(value))
+    return f"{"'" if value.startswith(_FORMULA) else ''}{escaped(value, keep='\n\t')}"
 
 
 def _cell(value: Any) -> str:
@@ -86,12 +99,69 @@ def wrong_query(query: str) -> str:
     return ""
 
 
-def show_found(query: str, document: Any, form: str, *, follows: bool = False) -> None:
-    """Show what a query finds, in any form; `follows` as `write`."""
+class _Fields(TreeInterpreter):
+    """Notes each field that a query asks of a document, or of a row, and that none of its kind has.
+
+    What is deeper may be keyed by anything, such as tags. Of alternatives only one has to be there.
+    """
+
+    def __init__(self, document: Any, rows: str) -> None:
+        super().__init__()
+        kinds = [document if isinstance(document, list) else [document]]
+        kinds += [document[rows]] if rows else []
+        self.unknown: dict[str, list[str]] = {}
+        self._known: dict[int, list[str]] = {}
+        for kind in ([each for each in kind if isinstance(each, dict)] for kind in kinds):
+            names = list(dict.fromkeys(name for each in kind for name in each))
+            self._known |= dict.fromkeys(map(id, kind), names)
+
+    def refuse_unknown(self) -> None:
+        for name, known in self.unknown.items():
+            listed = f"its fields: {', '.join(known)}"
+            what = f"--query: the output has no field {escaped(name)}"
+            raise UsageError(what, f"{did_you_mean(name, known)} {listed}".lstrip())
+
+    def visit_field(self, node: Any, value: Any) -> Any:
+        name, known = node["value"], self._known.get(id(value), [])
+        if known and name not in known:
+            self.unknown[name] = known
+        return super().visit_field(node, value)
+
+    def visit_or_expression(self, node: Any, value: Any) -> Any:
+        return self._first_of(node, value, lambda found: bool(found) or type(found) in (int, float))
+
+    def visit_function_expression(self, node: Any, value: Any) -> Any:
+        if node["value"] == "not_null":
+            return self._first_of(node, value, lambda found: found is not None)
+        return super().visit_function_expression(node, value)
+
+    def _first_of(self, node: Any, value: Any, fits: Callable[[Any], bool]) -> Any:
+        """The first alternative that fits, or the last one; unknown if all that were looked at are."""
+        before, tried, found = self.unknown, list[dict[str, list[str]]](), None
+        for child in node["children"]:
+            self.unknown = {}
+            found = self.visit(child, value)
+            tried.append(self.unknown)
+            if fits(found):
+                break
+        self.unknown = before | tried[0] if all(tried) else before
+        return found
+
+
+def show_found(query: str, document: Any, form: str, *, rows: str = "", follows: bool = False) -> None:
+    """Show what a query finds, in any form; `rows` is the document's field with a list, `follows` as `write`.
+
+    Raises:
+        UsageError: it fails, or asks for a field that the output doesn't have.
+    """
+    simple = _simple(document)
+    fields = _Fields(simple, rows)
     try:
-        found = jmespath.search(query, _simple(document))
+        found = fields.visit(jmespath.compile(query).parsed, simple)
     except JMESPathError as error:
+        fields.refuse_unknown()
         raise UsageError(f"--query failed: {escaped(str(error))}", "see https://jmespath.org") from error
+    fields.refuse_unknown()
     if form in {TABLE, WIDE}:
         _draw_found(found)
     else:

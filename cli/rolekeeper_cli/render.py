@@ -14,11 +14,11 @@ from rolekeeper_cli.layout import Layout
 type Document = Mapping[str, Any]
 
 
-def show(document: Any, draw: Callable[[], object] = lambda: None) -> None:
-    """Show one document; `draw` shows it to people, who by default see what the command says besides."""
+def show(document: Any, draw: Callable[[], object] = lambda: None, *, rows: str = "") -> None:
+    """Show one document, with `rows` in one field; `draw` shows it to people, who else see what the command says."""
     options = terminal.options()
     if options.query:
-        rolekeeper_cli.documents.show_found(options.query, document, options.output)
+        rolekeeper_cli.documents.show_found(options.query, document, options.output, rows=rows)
     elif options.for_people:
         draw()
     else:
@@ -61,7 +61,10 @@ def show_with_rows(
         draw(documents)
         return
     rows = list(documents)
-    show(rows if options.output == "csv" and not options.query else {name: rows, **rest()})
+    if options.output == "csv" and not options.query:
+        show(rows)
+    else:
+        show({name: rows, **rest()}, rows=name)
 
 
 def line_shower() -> Callable[[Document, Callable[[], None]], None]:

@@ -37,7 +37,7 @@ def shown(act: Any, *options: str) -> str:
     return run(act, *options).stdout
 
 
-def run(act: Any, *options: str) -> Result:
+def run(act: Any, *options: str, code: int = 0) -> Result:
     """A command that does this."""
 
     @command("see", "rolekeeper see")
@@ -46,7 +46,7 @@ def run(act: Any, *options: str) -> Result:
         return ExitCode.DONE
 
     ran = CliRunner().invoke(Root("rolekeeper", commands={"see": see}), ["see", *options])
-    assert ran.exit_code == 0, ran.output
+    assert ran.exit_code == code, ran.output
     return ran
 
 
@@ -56,14 +56,15 @@ def rows(*options: str, documents: Any = ROWS) -> str:
 
 def nested(*options: str, documents: Any = ROWS) -> str:
     """A document with a long list in it."""
+    return shown(lambda: nested_documents(documents), *options)
 
+
+def nested_documents(documents: Any) -> None:
     def draw(coming: Any) -> None:
         for each in coming:
             click.echo(f"* {each['instance']}")
 
-    return shown(
-        lambda: render.show_with_rows("changes", documents, lambda: {"sum": {"n": 2}, "odd": []}, draw), *options
-    )
+    render.show_with_rows("changes", documents, lambda: {"sum": {"n": 2}, "odd": []}, draw)
 
 
 # ---- lists ----
@@ -83,6 +84,23 @@ def test_csv_has_a_head_and_json_in_cells_that_hold_more_than_a_text() -> None:
 def test_a_cell_of_csv_comes_back_as_it_was() -> None:
     odd = {"name": "", "said": 'a\ttab, "quotes" and\ntwo lines'}
     assert list(csv.DictReader(io.StringIO(rows("-o", "csv", documents=[odd])))) == [odd]
+
+
+@pytest.mark.parametrize("begin", list("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"))
+def test_no_cell_of_csv_is_a_formula(begin: str) -> None:
+    text = f"{begin}cmd|' /C calc'!A0"
+    for options in ((), ("--query", "[].name")):
+        found = rows("-o", "csv", *options, documents=[{"name": text}])
+        [*_, [cell]] = csv.reader(io.StringIO(found, newline=""))
+        assert cell == f"'{text}".replace("\r", r"\r")
+
+
+def test_csv_shows_control_characters_by_their_numbers_and_leaves_numbers_alone() -> None:
+    row = {"=\x1b": "a\x1b[2J\u202eb", "delta": -5, "names": ["=\x7f"]}
+    assert rows("-o", "csv", documents=[row]).splitlines() == [
+        r"'=\u001b,delta,names",
+        r'a\u001b[2J\u202eb,-5,"[""=\u007f""]"',
+    ]
 
 
 @pytest.mark.parametrize("form", ["table", "wide", "json", "yaml", "csv"])
@@ -150,11 +168,44 @@ def test_what_goes_on_and_on_is_one_line_each() -> None:
         ("[].{id: instance, n: revision}", "table", "ID   N\ni-1  3\ni-2  0.5\n"),
         ("[?instance=='i-2'] | [0].ours", "yaml", "false\n"),
         ("length(@)", "table", "2\n"),
-        ("[0].nothing", "json", "null\n"),
+        ("[?instance=='i-3'].revision", "json", "[]\n"),
+        ("[].tags.Name", "json", "[]\n"),
+        ("[].[nothing || instance]", "csv", "i-1\ni-2\n"),
+        ("[].[nothing || carries]", "csv", '""\nno\n'),
+        ("[].[not_null(nothing, instance)]", "csv", "i-1\ni-2\n"),
     ],
 )
 def test_a_query_finds_what_it_finds_in_the_aws_cli(query: str, form: str, said: str) -> None:
     assert rows("--query", query, "--output", form) == said
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "[].instanc",
+        "[?instanc=='i-1']",
+        "[].[revision, instanc]",
+        "[].[instanc || no]",
+        "sort_by(@, &instanc)",
+    ],
+)
+def test_a_field_that_the_output_does_not_have_is_refused(query: str) -> None:
+    ran = run(lambda: render.show_list(LAYOUT, ROWS, empty=str), "--query", query, code=252)
+    assert "the output has no field instanc\n  did you mean instance" in ran.stderr
+    assert "its fields: instance, tags, carries, revision, ours" in ran.stderr
+    assert ran.stdout == ""
+
+
+def test_so_is_one_of_a_document_or_of_its_list() -> None:
+    for query, fields in (("chnges", "changes, sum, odd"), ("changes[].instanc", "instance, tags, carries")):
+        ran = run(lambda: nested_documents(ROWS), "--query", query, code=252)
+        assert f"its fields: {fields}" in ran.stderr
+    for query in ("sum.m", "changes[].tags.app", "odd[].a"):
+        assert run(lambda: nested_documents(ROWS), "--query", query).exit_code == 0
+
+
+def test_what_has_no_rows_has_no_fields_to_refuse() -> None:
+    assert rows("--query", "[].instanc", "--output", "json", documents=[]) == "[]\n"
 
 
 def test_what_is_no_query_is_refused_before_anything_is_asked(terminal: Terminal, desk: MappingsFixture) -> None:
