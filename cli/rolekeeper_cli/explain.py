@@ -96,8 +96,8 @@ def _carried_in_words(carried: Mapping[str, Any] | None, mapping: Mapping[str, A
     """The mapping that gave it is named with its revision, unless that is shown as the one that governs it now."""
     if carried is None:
         return "no role"
-    if carried["for"]:
-        by = f"attached by Rolekeeper for {carried['for']}"
+    if carried["attached_by"] == "Rolekeeper":
+        by = "attached by Rolekeeper" + (f" for {carried['for']}" if carried["for"] else "")
         is_shown = mapping and (carried["for"], carried["revision"]) == (mapping["mapping"], mapping["revision"])
         by += f", revision {carried['revision']}" if carried["revision"] and not is_shown else ""
     else:

@@ -251,14 +251,16 @@ def explanation(
     entries = deployment.app.store.history(layout.instance_pk(key), limit)
     answers = who.ask(deployment, key.id, who.about_now(seen.observed, entries)) if ask_who else []
     software = _software(deployment, seen) if ask_uptake and (seen.carries or entries) else None
-    carried = spans(entries, seen.observed.association)
+    grant = seen.observed.grant
+    carried = spans(entries, seen.observed.association, granted=grant is not None)
     before = former(seen, entries, carried)
+    present = next((each for each in carried if each.carried), Span("", granted=grant is not None))
     steps = list(_Undoing(deployment, seen, before).steps()) if before else []
     document = {
         **where(key),
         "name": name_of(seen.instance),
         "state": seen.instance.state.value,
-        "carries": _carried(seen, seen.observed.association),
+        "carries": _carried(seen, seen.observed.association, present),
         "should_carry": profile_name(seen.should_carry),
         "decision": as_document(layout.described(seen.decision)),
         "withheld": withheld(deployment),
@@ -299,7 +301,7 @@ def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:
         return uptake.Uptake(key, name, (), since=None, whole=False, unknown_because=unknown)
 
 
-def _carried(seen: Seen, association: Association | None) -> dict[str, Any] | None:
+def _carried(seen: Seen, association: Association | None, span: Span) -> dict[str, Any] | None:
     if association is None:
         return None
     grant = seen.observed.grant
@@ -309,6 +311,7 @@ def _carried(seen: Seen, association: Association | None) -> dict[str, Any] | No
         "association": association.id,
         "state": association.state.value,
         "managed": seen.managed,
+        "attached_by": span.attached_by,
         "for": str(grant.mapping) if grant else None,
         "revision": grant.revision if grant else None,
     }

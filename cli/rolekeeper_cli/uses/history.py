@@ -116,6 +116,7 @@ class Span:
         before_end: it was taken no earlier.
         until: it was taken no later; None if that isn't known, or it wasn't.
         mapping: the one for which Rolekeeper attached it.
+        granted: whether a grant explains it, of one whose entry isn't kept.
     """
 
     profile_arn: str
@@ -126,31 +127,51 @@ class Span:
     carried: bool = False
     role_arn: str = ""
     mapping: str = ""
+    granted: bool = False
+
+    @property
+    def attached_by(self) -> str:
+        return "Rolekeeper" if self.since or self.granted else "another actor"
 
 
-def spans(entries: Sequence[Mapping[str, Any]], shown: Association | None) -> list[Span]:
+def spans(entries: Sequence[Mapping[str, Any]], shown: Association | None, *, granted: bool = False) -> list[Span]:
     """What an instance carried, the oldest first.
 
     Args:
         entries: its history, the newest first.
         shown: what EC2 shows on it.
+        granted: whether a grant explains that.
     """
     found, last = [Span("")], None
+    outdated = _outdated(entries[::-1], shown)
 
     def becomes(profile_arn: str, at: datetime | None, since: datetime | None = None, mapping: str = "") -> None:
         if found[-1].profile_arn != profile_arn:
             found[-1] = replace(found[-1], before_end=since or last, until=at)
             found.append(Span(profile_arn, since, after=since or last, mapping=mapping))
 
-    for each in reversed(entries):
+    for number, each in enumerate(reversed(entries)):
         at, seen = datetime.fromisoformat(each["at"]), each["seen"]
-        becomes(seen["profile-arn"] if seen["association-state"] in STANDS else "", at)
+        if number not in outdated:
+            becomes(seen["profile-arn"] if seen["association-state"] in STANDS else "", at)
         if "association-id" in each["answer"] and each.get("outcome") != layout.REFUSED:
             becomes(each["decision"]["profile-arn"], at, since=at, mapping=each["decision"]["mapping"])
         last = at
     becomes(shown.profile_arn if shown and shown.state in STANDS else "", None)
-    found[-1] = replace(found[-1], carried=True)
+    found[-1] = replace(found[-1], carried=True, granted=granted)
     return [each for each in found if each.profile_arn]
+
+
+def _outdated(entries: Sequence[Mapping[str, Any]], shown: Association | None) -> set[int]:
+    """The places of entries, the oldest first, that saw what was over: another worker had made an association already.
+
+    Each association has an id of its own, so it was there from the entry that made it until it is seen last.
+    """
+    last = {each["seen"]["association-id"]: number for number, each in enumerate(entries)}
+    last |= {shown.id: len(entries)} if shown else {}
+    made = {each["answer"].get("association-id"): number for number, each in enumerate(entries)}
+    there = ((id_, range(number + 1, last.get(id_, 0))) for id_, number in made.items() if id_)
+    return {at for id_, between in there for at in between if entries[at]["seen"]["association-id"] != id_}
 
 
 # ---- the decisions in the functions' logs ----

@@ -343,7 +343,7 @@ def _since(carries: Document | None, entries: Sequence[Document]) -> tuple[str, 
         if each["answer"].get("association_id") == carries["association"] and each["outcome"] != layout.REFUSED:
             within = f" within {each['seconds']} s" if each["seconds"] else ""
             return f", since {{at}}; attached by Rolekeeper{within}", each["at"]
-    return f"; attached by {'Rolekeeper' if carries['for'] else 'another actor'}", ""
+    return f"; attached by {carries['attached_by']}", ""
 
 
 # ---- its timeline ----
@@ -427,7 +427,7 @@ def _drawn(known: Iterable[tuple[Span, Held | None]], begin: datetime, now: date
         # Of a former role it may not be known when it was taken, but when it was seen last.
         seen = [since, span.before_end, held.delivered.at if held and held.delivered else None]
         free = until = now if span.carried else span.until or max(filter(None, seen))
-        yield draw("ours" if span.since else "others", since, until)
+        yield draw("ours" if span.attached_by == "Rolekeeper" else "others", since, until)
         if span.since:
             yield draw("attached", since)
         if held and not held.carried:

@@ -19,7 +19,8 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def carrying(profile: str, **values: Any) -> dict[str, Any]:
-    return {"instance_profile": profile, "association": "iip-1", "managed": True, "for": "app=web", **values}
+    same = {"association": "iip-1", "managed": True, "attached_by": "Rolekeeper"}
+    return {"instance_profile": profile, **same, **values}
 
 
 def shown(action: str, code: str, carries: Any = None, should: str | None = "web", **values: Any) -> dict[str, Any]:
@@ -51,7 +52,7 @@ def said(parts: Sequence[Part]) -> str:
 
 PIN = {"role": "web", "expires_at": None, "unclear": None}
 TIMED = {**PIN, "expires_at": NOW}
-THEIRS = carrying("node-role", managed=False, **{"for": None})
+THEIRS = carrying("node-role", managed=False, attached_by="another actor")
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ THEIRS = carrying("node-role", managed=False, **{"for": None})
             "[web], as app=web asks; attached by Rolekeeper",
         ),
         (
-            shown("Nothing", "converged", carrying("web", association="iip-0", **{"for": None})),
+            shown("Nothing", "converged", carrying("web", association="iip-0", attached_by="another actor")),
             "[web], as app=web asks; attached by another actor",
         ),
         (
