@@ -178,6 +178,24 @@ def test_what_ec2_refuses_is_counted_once_however_often_it_is_tried(desk: Mappin
     assert changes(world) == {"refused": 1}
 
 
+CONFLICT = refusing("IncorrectState", "There is an existing association for instance")
+THROTTLED = refusing("RequestLimitExceeded", "Request limit exceeded.")
+UNKNOWN = refusing("InvalidParameterValue", "Invalid IAM Instance Profile name")
+
+
+@pytest.mark.parametrize("refusal", [CONFLICT, THROTTLED, UNKNOWN], ids=["conflict", "throttled", "propagating"])
+def test_a_refused_attempt_is_counted_too_if_the_change_is_made_later(desk: MappingsFixture, refusal: Any) -> None:
+    world = desk.world
+    instance = world.running(app="web")
+    world.calls.before("AssociateIamInstanceProfile", refusal)
+    world.reconcile(instance)
+    world.clock.sleep(60)
+    world.reconcile(instance)
+    world.follow()
+    refused = [each for each in world.history(instance) if each.get("outcome") == "refused"]
+    assert (len(refused), changes(world)) == (1, {"Attach": 1, "refused": 1})
+
+
 def test_what_waits_or_is_found_well_is_no_change(desk: MappingsFixture) -> None:
     world = desk.world
     waits = world.running(app="web", **{"rolekeeper:ignore": "perhaps"})

@@ -117,6 +117,8 @@ def next_record(
     change = replace(change, lapsed=_lapsed(observed, decision), expected=observed.record)
     if change and not any(timer.follows for timer in change.timers):
         change = replace(change, timers=(*change.timers, follow_up(observed.key, now, did)))
+    elif did:
+        change = replace(change, timers=tuple(replace(timer, did=did) for timer in change.timers))
     return change
 
 
@@ -242,6 +244,15 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """What EC2 answered to a change; `also` completes its entry, and `did` is REFUSED unless it may have been made."""
+
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    also: Sequence[Write] = ()
+    did: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How one instance's reconcile ended: it shows the decision, or an error has its message retried.
 
@@ -305,41 +316,38 @@ class Recorder:
         said = shown(error.message, 2 * SENTENCE)
         answer = {"code": error.code, "message": said, "action": error.action, "resource": error.resource}
         # If the SDK sent the call twice, the first may have succeeded: the entry stays "started", and keeps its room.
-        outcome = {"answer": answer} if error.possibly_applied else {"outcome": REFUSED, "answer": answer}
-        back = [started.room.back] if started.room and not error.possibly_applied else []
+        did = "" if error.possibly_applied else REFUSED
+        outcome = {"outcome": did, "answer": answer} if did else {"answer": answer}
+        back = [started.room.back] if started.room and did else []
         also, now = [self.state.completion(started.entry, outcome), *back], self.now()
         if isinstance(error, errors.ConflictError | errors.NotFoundError):
             # Our own first sending may have succeeded: then only this follow-up finds it.
-            change = RecordChange(timers=(follow_up(request.instance, now),))
+            change = RecordChange(timers=(follow_up(request.instance, now, did),))
             try:
                 self.state.save(request.instance, change, now, also=also)
             except errors.RetryableError:
                 # The look that was faster may be writing just now. The entry is not to keep its room for that.
                 self.state.save(request.instance, change, now, also=also)
             raise errors.ConflictError(error.code, error.message, error.action, resource=error.resource) from error
+        refused = Refused(answer, also, did)
         instead = put_off(decision, now + FOLLOW_UP) if error.throttled else refusal(decision, error)
         before = started.observed.shown(instead)
         if instead.polls and before and not before.parked and now - before.since > PROPAGATION:
-            return self.park(request, instead, also)
+            return self.park(request, instead, refused)
         if isinstance(error, errors.AccessDeniedError):
             news = self.is_news(error) and not before
             self.telemetry.denied(error, correlation_id=request.correlation_id, news=news)
-        return self.show(request, started.observed, instead, answer=answer, also=also)
+        return self.show(request, started.observed, instead, refused)
 
     def show(
         self,
         request: ReconcileRequest,
         observed: Observation,
         decision: Decision,
-        *,
-        answer: Mapping[str, Any] | None = None,
-        also: Sequence[Write] = (),
+        refused: Refused = Refused(),
     ) -> Outcome:
-        """Record a decision that changed nothing, if it is new; have the instance watched if needed.
-
-        After a refusal there is an `answer` of EC2, and `also` completes the entry of the change.
-        """
-        now = self.now()
+        """Record a decision that changed nothing, if it is new; have the instance watched if needed."""
+        now, also = self.now(), refused.also
         before = observed.shown(decision)
         watched_until = None
         if needs_watch(observed, decision, now, loop_over=request.loop_over):
@@ -348,12 +356,11 @@ class Recorder:
                 # One for each run: the write of the last look may have met a conflict after its loop was started.
                 self._loops[request.instance] = self.retries.start(request, now, before.since if before else now)
             watched_until = decision.until or self._loops.get(request.instance)
-        did = REFUSED if also and decision.action is Action.HOLD else ""
-        change = next_record(observed, decision, now, watched_until=watched_until, did=did)
+        change = next_record(observed, decision, now, watched_until=watched_until, did=refused.did)
         # There is an entry when another mapping now gives the same role; none when a wait goes on, or is over.
         handed_over = any(each.at == now for each in change.grants)
         news = handed_over if decision.action is Action.NOTHING else change and not before
-        entry = history_entry(request, observed, decision, answer=answer)
+        entry = history_entry(request, observed, decision, answer=refused.answer)
         try:
             self.state.save(request.instance, change, now, entry=entry if news and not also else None, also=also)
         except errors.ConflictError:
@@ -365,7 +372,7 @@ class Recorder:
         self.telemetry.decision(request, entry, event=event)
         return Outcome(decision)
 
-    def park(self, request: ReconcileRequest, decision: Decision, also: Sequence[Write] = ()) -> Outcome:
+    def park(self, request: ReconcileRequest, decision: Decision, refused: Refused = Refused()) -> Outcome:
         """Give up waiting, visibly: the next `running` event or sweep takes it up again."""
         parked = replace(decision, reason=f"{decision.reason}; gave up waiting, resumes on its next event or the sweep")
         now = self.now()
@@ -373,8 +380,8 @@ class Recorder:
             parked.action, parked.code, parked.reason, since=now, fingerprint=decision.fingerprint, parked=True
         )
         entry = history_entry(request, None, parked)
-        change = RecordChange(condition=condition, timers=(follow_up(request.instance, now),))
-        self.state.save(request.instance, change, now, entry=entry, also=also)
+        change = RecordChange(condition=condition, timers=(follow_up(request.instance, now, refused.did),))
+        self.state.save(request.instance, change, now, entry=entry, also=refused.also)
         self.telemetry.decision(request, entry, event=PARKED)
         self.telemetry.count("Parked")
         return Outcome(decision)
