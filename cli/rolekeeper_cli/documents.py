@@ -102,7 +102,7 @@ def wrong_query(query: str) -> str:
 class _Fields(TreeInterpreter):
     """Notes each field that a query asks of a document, or of a row, and that none of its kind has.
 
-    What is deeper may be keyed by anything, such as tags. Of alternatives only one has to be there.
+    What is deeper may be keyed by anything, such as tags.
     """
 
     def __init__(self, document: Any, rows: str) -> None:
@@ -128,23 +128,17 @@ class _Fields(TreeInterpreter):
         return super().visit_field(node, value)
 
     def visit_or_expression(self, node: Any, value: Any) -> Any:
-        return self._first_of(node, value, lambda found: bool(found) or type(found) in (int, float))
+        return self._untold(super().visit_or_expression, node, value)
 
     def visit_function_expression(self, node: Any, value: Any) -> Any:
-        if node["value"] == "not_null":
-            return self._first_of(node, value, lambda found: found is not None)
-        return super().visit_function_expression(node, value)
+        visit = super().visit_function_expression
+        return self._untold(visit, node, value) if node["value"] == "not_null" else visit(node, value)
 
-    def _first_of(self, node: Any, value: Any, fits: Callable[[Any], bool]) -> Any:
-        """The first alternative that fits, or the last one; unknown if all that were looked at are."""
-        before, tried, found = self.unknown, list[dict[str, list[str]]](), None
-        for child in node["children"]:
-            self.unknown = {}
-            found = self.visit(child, value)
-            tried.append(self.unknown)
-            if fits(found):
-                break
-        self.unknown = before | tried[0] if all(tried) else before
+    def _untold(self, visit: Callable[[Any, Any], Any], node: Any, value: Any) -> Any:
+        """What alternatives find: not all of them have to be there."""
+        known, self._known = self._known, {}
+        found = visit(node, value)
+        self._known = known
         return found
 
 

@@ -364,13 +364,13 @@ class _Resolver:
         id_, version = self.id_of(named, _TEMPLATE), found.get("Version", "$Default")
         if not id_:
             return other_template(self.text(named) or "")
-        source, asked = self.of_template(id_), self.text(version)
-        if asked == "$Latest" or version in _latest(id_):
-            return source
         # An update of the stack makes a version, and leaves the default one as it was (docs/AWS_FACTS.md).
-        earlier = "it uses the default version of {}, which may be an earlier one"
-        unclear = earlier if asked == "$Default" else "which version of {} it uses isn't known"
-        return replace(source, unclear=source.unclear or unclear.format(id_))
+        number = f"{id_}.LatestVersionNumber"
+        latest = [{"Fn::GetAtt": number.split(".")}, {"Fn::Sub": f"${{{number}}}"}]
+        is_latest = version in latest or self.text(version) == "$Latest"
+        source = self.of_template(id_)
+        unclear = "" if is_latest else f"which version of {id_} it uses isn't known"
+        return replace(source, unclear=source.unclear or unclear)
 
     def of_template(self, id_: str) -> Source:
         data = self.block(self.properties(id_).get("LaunchTemplateData"))
@@ -382,11 +382,6 @@ class _Resolver:
             template=True,
             unclear=_TRANSFORM if self.is_made(id_) or not data else "",
         )
-
-
-def _latest(id_: str) -> Sequence[Node]:
-    """The ways to write the version of a launch template that a deployment makes."""
-    return [{"Fn::GetAtt": [id_, "LatestVersionNumber"]}, {"Fn::Sub": f"${{{id_}.LatestVersionNumber}}"}]
 
 
 # ---- resources: what their instances start from, and the tags that they get besides ----

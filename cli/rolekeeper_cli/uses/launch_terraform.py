@@ -163,11 +163,11 @@ class _Plan:
         tags = _tag(resource.cell if block.value is None else block)
         found = [each for type_, by in types.items() if (each := self.named(resource, type_, cell, by=by))]
         hits = set() if cell.known else self._hits(resource, cell.path)
-        if not (found or cell.known or (hits and all(each in self._by_block for each in hits))):
-            # It isn't known on which.
-            found, tags = list(types), tags.doubtful
         for each in found:
             self._beside[each] = tags.over(self._beside[each])
+        if not (found or cell.known or (hits and all(each in self._by_block for each in hits))):
+            for type_ in types:  # it isn't known on which
+                self._beside[type_] = tags.doubtful.over(self._beside[type_])
 
     def beside(self, resource: Resource) -> Tags:
         return self._beside[resource].over(self._beside[resource.type])

@@ -90,6 +90,7 @@ def group(properties: str, tags: str = "[{Key: app, Value: db, PropagateAtLaunch
     return f"Group:\n  Type: AWS::AutoScaling::AutoScalingGroup\n  Properties: {{{properties}, Tags: {tags}}}\n"
 
 
+DEFAULT = ", Version: !GetAtt Template.DefaultVersionNumber"
 USED = "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: !GetAtt Template.LatestVersionNumber}"
 
 
@@ -390,25 +391,12 @@ def test_an_unknown_tag_matters_only_where_mappings_ask_for_it() -> None:
         ("LaunchTemplate: {LaunchTemplateName: theirs, Version: 1}", "launch template theirs isn't in the file"),
         ("LaunchTemplate: !Ref Ask", "its launch template isn't known before it is deployed"),
         ("LaunchConfigurationName: theirs", "its launch configuration isn't in the file"),
-        (
-            "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: !Ref Ask}",
-            "which version of Template it uses isn't known",
-        ),
-        (
-            "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: 3}",
-            "which version of Template it uses isn't known",
-        ),
-        (
-            "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: !GetAtt Template.DefaultVersionNumber}",
-            "which version of Template it uses isn't known",
-        ),
-        (
-            "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: $Default}",
-            "it uses the default version of Template, which may be an earlier one",
-        ),
-        (
-            "LaunchTemplate: {LaunchTemplateId: !Ref Template}",
-            "it uses the default version of Template, which may be an earlier one",
+        *(
+            (
+                f"LaunchTemplate: {{LaunchTemplateId: !Ref Template{each}}}",
+                "which version of Template it uses isn't known",
+            )
+            for each in (", Version: 3", ", Version: !Ref Ask", ", Version: $Default", "", DEFAULT)
         ),
     ],
 )
@@ -506,22 +494,14 @@ def test_transforms_of_aws_that_add_no_instance_leave_the_others_known() -> None
     assert {name: each.verdict for name, each in found.items()} == {"One": Verdict.BORN_RIGHT}
 
 
-@pytest.mark.parametrize(
-    "type_",
-    [
-        "AWS::Batch::ComputeEnvironment",
-        "AWS::CloudFormation::Stack",
-        "AWS::CloudFormation::StackSet",
-        "AWS::ECS::CapacityProvider",
-        "AWS::EMR::Cluster",
-        "AWS::EMR::InstanceFleetConfig",
-        "AWS::EMR::InstanceGroupConfig",
-        "AWS::ElasticBeanstalk::Environment",
-        "AWS::Serverless::Application",
-        "AWS::ServiceCatalog::CloudFormationProvisionedProduct",
-        "My::Own::Web::MODULE",
-    ],
-)
+OTHERS = """
+AWS::Batch::ComputeEnvironment AWS::CloudFormation::Stack AWS::CloudFormation::StackSet AWS::ECS::CapacityProvider
+AWS::EMR::Cluster AWS::EMR::InstanceFleetConfig AWS::EMR::InstanceGroupConfig AWS::ElasticBeanstalk::Environment
+AWS::Serverless::Application AWS::ServiceCatalog::CloudFormationProvisionedProduct My::Own::Web::MODULE
+"""
+
+
+@pytest.mark.parametrize("type_", OTHERS.split())
 def test_what_launches_instances_in_its_own_way_is_named_and_not_known(type_: str) -> None:
     [found] = forecasts(f"Other: {{Type: '{type_}'}}").values()
 

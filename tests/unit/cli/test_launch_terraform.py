@@ -548,24 +548,15 @@ def test_a_template_of_a_module_names_the_modules_only_profile_in_a_dynamic_bloc
 # ---- what a plan doesn't say ----
 
 
-@pytest.mark.parametrize(
-    "type_",
-    [
-        "aws_batch_compute_environment",
-        "aws_cloudcontrolapi_resource",
-        "aws_cloudformation_stack",
-        "aws_cloudformation_stack_set_instance",
-        "aws_ecs_capacity_provider",
-        "aws_elastic_beanstalk_environment",
-        "aws_emr_cluster",
-        "aws_emr_instance_fleet",
-        "aws_emr_instance_group",
-        "aws_serverlessapplicationrepository_cloudformation_stack",
-        "awscc_autoscaling_auto_scaling_group",
-        "awscc_batch_compute_environment",
-        "awscc_ec2_instance",
-    ],
-)
+OTHERS = """
+aws_batch_compute_environment aws_cloudcontrolapi_resource aws_cloudformation_stack
+aws_cloudformation_stack_set_instance aws_ecs_capacity_provider aws_elastic_beanstalk_environment aws_emr_cluster
+aws_emr_instance_fleet aws_emr_instance_group aws_serverlessapplicationrepository_cloudformation_stack
+awscc_autoscaling_auto_scaling_group awscc_batch_compute_environment awscc_ec2_instance
+"""
+
+
+@pytest.mark.parametrize("type_", OTHERS.split())
 def test_what_launches_instances_in_its_own_way_is_named_and_not_known(type_: str) -> None:
     [found] = forecasts(plan(change(f"{type_}.other", {}))).values()
 

@@ -23,8 +23,8 @@ from rolekeeper_cli.uses import instances
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
 WEB = {"key": "workload", "value": "web"}
-MAPPING_PAGES = ("/mappings", "/mappings/part", "/mapping", "/mapping/part", "/mapping/edit", "/mapping/new")
-MAPPING_PAGES += ("/mappings/overlaps", "/mappings/overlaps/part", "/search")
+MAPPING_PAGES = ["/mappings", "/mappings/part", "/mapping", "/mapping/part", "/mapping/edit", "/mapping/new"]
+MAPPING_PAGES += ["/mappings/overlaps", "/mappings/overlaps/part", "/search"]
 
 
 # ---- rows that nobody can read ----
