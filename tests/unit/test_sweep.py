@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import RESUME_MACHINE, FakeAccount, KilledError, kill, mapping_key, published_at, refusing
+from fixtures.account import HOME, RESUME_MACHINE, FakeAccount, KilledError, kill, mapping_key, published_at, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws import one_by_one
@@ -88,24 +88,54 @@ def test_an_instance_whose_tag_event_was_lost_is_sent(desk: MappingsFixture) -> 
     assert message["detail"] == {"instance-id": lost, "cause": "sweep", "correlation-id": "sweep-1"}
 
 
-def test_a_sweep_sends_nothing_more_into_a_full_queue_and_the_next_one_does(
-    desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lost = desk.world.running(app="web")
-    desk.quiet()
+@pytest.fixture
+def limit(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> int:
+    """As many changes as may wait, and messages of other targets that are one more."""
     assert sweep_module.BACKLOG == 15 * 60, "a quarter of an hour's changes (docs/guarantees.md, 4)"
-    monkeypatch.setattr(sweep_module, "BACKLOG", 5)
-    full = int(5 * desk.world.settings.changes_per_second)
-    for number in range(full):
+    monkeypatch.setattr(sweep_module, "BACKLOG", 1)
+    made = int(desk.world.settings.changes_per_second)
+    desk.quiet()
+    for number in range(made + 1):
         desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody=str(number))
-    swept = sweep(desk)
-    assert (swept.instances, swept.sent, swept.withheld) == (1, 1, 0), "which is one too many for the next"
-    swept = sweep(desk)
-    assert (swept.instances, swept.sent, swept.withheld) == (1, 0, 1)
+    return made
+
+
+def counted(swept: SweepResult) -> tuple[int, int]:
+    return swept.sent, swept.withheld
+
+
+def test_a_sweep_sends_into_a_crowded_queue_until_as_much_of_its_own_waits_and_goes_on_once_that_is_done(
+    desk: MappingsFixture, limit: int
+) -> None:
+    lost = [desk.world.running(app="web") for _ in range(limit + 2)]
+    assert counted(sweep(desk)) == (limit, 2), "what waits is of others"
+    assert counted(sweep(desk)) == (0, limit + 2), "nothing of it was reconciled"
+    desk.world.reconcile(*lost[:3])
+    assert counted(sweep(desk)) == (3, limit + 2 - 3 - 3)
+
+
+@pytest.mark.usefixtures("limit")
+def test_a_sweep_sends_nothing_into_a_crowded_queue_while_as_many_changes_wait_in_the_line_of_its_target(
+    desk: MappingsFixture,
+) -> None:
+    """As after a burst of events, or an edit: the sweep didn't send them."""
+    desk.world.running(app="web")
+    reconciler = desk.app().reconciler()
+    assert reconciler.worker
+    reconciler.worker.window.lengthen_line(timedelta(seconds=2), desk.world.clock.now())
+    assert counted(sweep(desk)) == (0, 1)
+    desk.world.wait(2)
+    assert counted(sweep(desk)) == (1, 0)
+
+
+def test_a_sweep_sends_all_into_a_queue_that_isnt_crowded_whatever_was_sent_before(
+    desk: MappingsFixture, limit: int
+) -> None:
+    """Of an instance that stays different after its reconcile nothing tells whether its message still waits."""
+    desk.world.running(app="web")
+    desk.world.state.note_sent(HOME, limit, ["i-0123456789abcdef0"], desk.world.clock.now())
     desk.sqs.purge_queue(QueueUrl=desk.queue_url)
-    swept = sweep(desk)
-    assert (swept.instances, swept.sent, swept.withheld) == (1, 1, 0)
-    assert desk.sent_ids() == [lost]
+    assert counted(sweep(desk)) == (1, 0)
 
 
 def test_what_a_sweep_sends_itself_doesnt_keep_its_later_runs_from_sending(

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organizat
 from on_schedule import EARLIER
 from rolekeeper.aws.errors import AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.fleet.sweep import GOES_ON, RESERVE
+from rolekeeper.fleet.sweep import BACKLOG, GOES_ON, RESERVE
 from rolekeeper.fleet.targets import LARGE, ServedTarget
 from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.model.instance import Target, Timer
@@ -92,6 +93,19 @@ def test_an_instance_of_a_target_whose_event_was_lost_is_sent(served: Organizati
     served.wait(minutes=2)
     served.sweep()
     assert (known(served).instances, known(served).drift) == (3, 0)
+
+
+def test_one_targets_backlog_withholds_its_own_drift_alone_and_what_is_withheld_counts(served: Organization) -> None:
+    limit = BACKLOG * served.settings.changes_per_second
+    served.hub.queue.waiting = int(limit) + 1
+    for each in (SPOKE, OTHER):
+        served.spoke(each).running(workload="web")
+    window = served.app().at(SPOKE).reconciler().worker.window  # type: ignore[union-attr]  # it is no loop's
+    window.lengthen_line(timedelta(seconds=BACKLOG), served.hub.clock.now())
+    served.sweep()
+    assert {each.target for each in served.hub.queue.instances} == {OTHER}
+    assert (known(served).drift, known(served).withheld) == (1, 1)
+    assert (known(served, OTHER).drift, known(served, OTHER).withheld) == (1, 0)
 
 
 def test_terminated_instances_are_no_part_of_what_a_target_has(served: Organization) -> None:

@@ -4,6 +4,7 @@ Memory holds one page of instances, and one count for each mapping in use. A fle
 function is swept in several: each goes on where the last one stopped.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableE
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.targets import THERE, Registry, ServedTarget, problem_of
 from rolekeeper.instances.decide import Observation, Standing, decide, resolve, standing
-from rolekeeper.instances.observe import Unreadable, observe_page
+from rolekeeper.instances.observe import Observed, Unreadable, observe, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.publish import Publisher, RecordCheck, Scans
@@ -37,9 +38,11 @@ CAUSE = "sweep"
 RESERVE = 540
 # How long the schedule starts no other sweep after a run of one began: enough for that run, and a few more tries of it.
 GOES_ON = timedelta(minutes=45)
-# A sweep sends nothing while the work queue holds more than this many seconds' worth of changes: otherwise, while a
-# large fleet changes, each sweep would send it again.
+# Once the work queue holds more than this many seconds' worth of changes, a sweep has no more than that waiting of its
+# own target: otherwise, while a large fleet changes, each sweep would send it again.
 BACKLOG = 900
+# So many of what a sweep sent last are looked at again by the next: they show how much of it still waits.
+SAMPLE = 50
 # Instances a page: three items of each (record, pin, the mapping of a tag of its own), and a few that they share, fill
 # batch reads of the state table.
 PAGE = 2 * BATCH_KEYS - 4
@@ -65,7 +68,8 @@ class Position:
 
     `token` is EC2's, of the page to read next; `row` was judged last. `rowless` are published mappings that govern
     instances and have no row. `first`: no sweep ended before. `judged`: every row could be judged so far. `crowded`:
-    the work queue was too full when the sweep first had something to send. `since` is when another target was
+    the work queue was too full when the sweep first had something to send; then `room` is left for more, as `waiting`
+    were sent before and not reconciled yet. `last` are the ids that were sent last. `since` is when another target was
     registered.
     """
 
@@ -77,6 +81,9 @@ class Position:
     judged: bool = True
     restarts: int = 0
     crowded: bool | None = None
+    room: int = 0
+    waiting: int = 0
+    last: list[str] = field(default_factory=list)
     since: str = ""
 
 
@@ -134,7 +141,8 @@ class OtherTarget:
             rest.first = self.waits_for_sweep and known.last_sweep is None
 
     def note(self, swept: SweepResult) -> None:
-        checked, counts = self.thorough and swept.rest.judged, {"instances": swept.instances, "drift": swept.sent}
+        checked, drift = self.thorough and swept.rest.judged, swept.sent + swept.withheld
+        counts = {"instances": swept.instances, "drift": drift, "withheld": swept.withheld}
         self.registry.note_sweep(self.target, swept.rest.since, **counts, at=self.now(), checked=checked)
 
     def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:
@@ -263,6 +271,8 @@ class Sweep:
             rest.restarts += 1
             if rest.phase is Phase.FLEET:
                 swept.instances, swept.stands = 0, {}
+        if swept.sent:
+            self.state.note_sent(self.settings.target, rest.waiting + swept.sent, rest.last, self.now())
         if rest.phase is Phase.FLEET:
             rest.rowless = sorted({*rest.rowless, *scans})
         if whole and swept.finished:
@@ -287,12 +297,37 @@ class Sweep:
             self._count_standing(each.instance, standing(decision, foreign=foreign))
             if needs_reconcile(each, decision, at):
                 differing.append(each.key)
-        if differing and rest.crowded is None:
-            rest.crowded = self.queue.waiting() > BACKLOG * self.settings.changes_per_second
-        if rest.crowded:
-            self.result.withheld += len(differing)
-        else:
-            self.result.sent += self.queue.send(differing, CAUSE, self.correlation_id)
+        if differing:
+            self._send(differing, state)
+
+    def _send(self, differing: Sequence[InstanceKey], state: State) -> None:
+        """Send these; into a crowded queue only as many as this target has room for."""
+        rest = self.result.rest
+        if rest.crowded is None:
+            limit = BACKLOG * self.settings.changes_per_second
+            rest.crowded = self.queue.waiting() > limit
+            if rest.crowded:
+                rest.room = max(0, int(limit - self._waiting(state)))
+        sent = differing[: rest.room] if rest.crowded else differing
+        rest.room -= len(sent)
+        rest.last = [*rest.last, *(key.id for key in sent)][-SAMPLE:]
+        self.result.sent += self.queue.send(sent, CAUSE, self.correlation_id)
+        self.result.withheld += len(differing) - len(sent)
+
+    def _waiting(self, state: State) -> float:
+        """How many changes of this target wait: those in its line, or what its sweeps sent that isn't reconciled yet.
+
+        SQS counts no single group's messages. The share of the last ones sent that still differ counts for all.
+        """
+        target, at = self.settings.target, self.now()
+        line_ends, sent, last = state.waiting(target)
+        keys = [InstanceKey(target.account, target.region, id_) for id_ in last]
+        seen = observe(keys, self.ec2, state, now=at).values() if keys else ()
+        self.result.rest.waiting = math.ceil(sent * sum(self._differs(one, at) for one in seen) / max(1, len(keys)))
+        return max(self.result.rest.waiting, (line_ends - at).total_seconds() * self.settings.changes_per_second)
+
+    def _differs(self, seen: Observed, at: datetime) -> bool:
+        return isinstance(seen, Unreadable) or needs_reconcile(seen, decide(seen, self.settings), at)
 
     def _count_standing(self, instance: Instance | None, each: Standing) -> None:
         swept = self.result

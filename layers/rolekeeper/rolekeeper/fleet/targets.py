@@ -61,7 +61,8 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class ServedTarget:
-    """A registered target. Its last sweep counted the live `instances`, and sent `drift` of them.
+    """A registered target. Its last sweep counted the live `instances`; `drift` of them differed, and of these
+    `withheld` weren't sent, as too many of its changes wait already.
 
     `problem` says why the hub can't work there, if it can't. `unswept` is how many sweeps began since the last one that
     ended; the schedule starts none before `goes_on_until`. `dropped` counts the messages of an unknown target.
@@ -75,6 +76,7 @@ class ServedTarget:
     last_sweep: datetime | None = None
     instances: int = 0
     drift: int = 0
+    withheld: int = 0
     problem: str = ""
     problem_since: datetime | None = None
     unit: str = ""
@@ -208,10 +210,19 @@ class Registry:
         self._update(target, update.set({name: layout.timestamp(until)}) if until else update.remove(name))
 
     def note_sweep(  # noqa: PLR0913  # one write notes it all
-        self, target: Target, since: str, *, instances: int, drift: int, at: datetime, checked: bool = False
+        self,
+        target: Target,
+        since: str,
+        *,
+        instances: int,
+        drift: int,
+        at: datetime,
+        withheld: int = 0,
+        checked: bool = False,
     ) -> None:
         """Note the end of a sweep, unless the target was registered again after `since`. It answered: no problem."""
-        swept = {layout.LAST_SWEEP: layout.timestamp(at), "instances": instances, "drift": drift}
+        counts = {"instances": instances, "drift": drift, "withheld": withheld}
+        swept = {layout.LAST_SWEEP: layout.timestamp(at), **counts}
         swept |= {"checked": layout.timestamp(at)} if checked else {}
         update = Update().set(swept).remove(_PROBLEM, _SINCE, _UNSWEPT)
         self._update(target, update.only_if(_REGISTERED, "=", since))

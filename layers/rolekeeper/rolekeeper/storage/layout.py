@@ -126,6 +126,11 @@ def line_key(target: Target) -> Key:
     return CHANGES, f"line#{target.account}#{target.region}"
 
 
+def sent_key(target: Target) -> Key:
+    """What a target's sweeps sent to the work queue that may still wait there."""
+    return FLEET[0], f"sent#{target.account}#{target.region}"
+
+
 def window_keys(target: Target, size: Key) -> tuple[Key, ...]:
     """What says whether there is room for a target's changes, apart from approvals; `size` counts its instances."""
     return changes_key(target), changes_key(target, quarantines=True), line_key(target), size

@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import batched, islice
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,6 +31,7 @@ MOST_REFUSED = 5
 UNPROCESSED_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 MOST_WRITES = 100  # of a transaction (DynamoDB API reference)
 ACTIVITY_KEPT = timedelta(days=31)
+QUEUED = timedelta(days=4)  # how long the work queue keeps a message (template.yaml)
 FLEET_NEWS = timedelta(days=1)  # after which the same size of the fleet is written again: the sweeps still count
 
 type Write = dict[str, Any]  # one write, as `Store` makes it
@@ -382,6 +383,18 @@ class State:
         if not (item.items() >= seen.items() and str(item.get("at")) > layout.timestamp(at - FLEET_NEWS)):
             fleet = {**layout.key_attributes(layout.FLEET), **seen, "at": layout.timestamp(at)}
             self.store.write(self.store.put(fleet))
+
+    def note_sent(self, target: Target, number: int, last: Sequence[str], at: datetime) -> None:
+        """Note how many instances a target's sweeps sent that may still wait, and the ids of the `last` of them."""
+        item = {"number": number, "last": list(last), "expires": int((at + QUEUED).timestamp())}
+        self.store.write(self.store.put({**layout.key_attributes(layout.sent_key(target)), **item}))
+
+    def waiting(self, target: Target) -> tuple[datetime, int, list[str]]:
+        """When the line of a target's changes ends; and what `note_sent` noted."""
+        line, sent = layout.line_key(target), layout.sent_key(target)
+        items = self.store.get([line, sent])
+        ends, noted = datetime.fromtimestamp(int(items.get(line, {}).get("ends", 0)) / 1000, UTC), items.get(sent, {})
+        return ends, int(noted.get("number", 0)), list(noted.get("last", ()))
 
     def note_activity(self, target: Target, update: "Update", at: datetime) -> None:
         """Update what happened in a target's hour."""
