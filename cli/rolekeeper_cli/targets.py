@@ -142,7 +142,7 @@ def _named(state: str) -> str:
 
 
 def _colour(row: Mapping[str, Any]) -> str:
-    if row["state"] in {uses.targets.PROBLEM, uses.targets.OVERDUE}:
+    if row["state"] in {uses.targets.PROBLEM, uses.targets.SILENT, uses.targets.OVERDUE}:
         return "red"
     return "yellow" if row["state"] in {uses.targets.NEW, uses.targets.UNKNOWN} else ""
 

@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from fixtures.command import Command
 from rolekeeper.aws.queue import Task
-from rolekeeper.fleet.targets import Registry, ServedTarget
+from rolekeeper.fleet.targets import WIRE_FORMAT, Registry, ServedTarget
 from rolekeeper.mappings.publish import ASKED, FEW
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.storage import Store, layout
@@ -301,7 +301,7 @@ def more_targets(world: EmulatedAccount, number: int) -> Iterator[None]:
     added = [Target(world.account, region) for region in others[:number]]
     assert len(added) == number
     for target in added:
-        registry.add(ServedTarget(target, since=now, last_sweep=now))
+        registry.add(ServedTarget(target, since=now, last_sweep=now, wire_format=WIRE_FORMAT))
     try:
         yield
     finally:

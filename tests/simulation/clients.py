@@ -13,6 +13,7 @@ from fakes.dynamodb import FakeDynamoDB
 from fakes.ec2 import EC2_META, association_row, client_error, instance_row
 from rolekeeper.aws import CONFIG
 from rolekeeper.aws.ec2 import RESTARTS
+from rolekeeper.fleet.targets import WIRE_FORMAT, WIRE_TAG
 from rolekeeper.storage import layout
 from rolekeeper_local import ec2_filters
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance, Profile
@@ -305,7 +306,7 @@ class IamClient:
             if RoleName == READER:
                 arn = self._account.role_arn(READER, "/")
                 named = {"RoleName": READER, "Arn": arn, "Path": "/", "CreateDate": MADE}
-                said = {"rolekeeper:version": "0.1.0", "rolekeeper:unit": "/".join(UNITS)}
+                said = {"rolekeeper:version": "0.1.0", WIRE_TAG: str(WIRE_FORMAT), "rolekeeper:unit": "/".join(UNITS)}
                 tags = [{"Key": name, "Value": value} for name, value in said.items()]
                 return {"Role": {**named, "AssumeRolePolicyDocument": {}, "Tags": tags}}
             if RoleName not in roles:

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from fakes.dynamodb import FakeDynamoDB
+from rolekeeper.fleet.targets import WIRE_FORMAT
 from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Event
 from simulation.account import HUB, SPOKE, UNITS, Account
@@ -107,6 +108,7 @@ def join(
 def register(tables: FakeDynamoDB, at: str) -> None:
     """The hub knows the spoke already, and has swept it."""
     known = {**layout.key_attributes(layout.target_key(SPOKE)), "version": "0.1.0", "unit": "/".join(UNITS)}
+    known |= {"wire_format": WIRE_FORMAT}
     known |= dict.fromkeys(("since", "last_event", "last_sweep"), at)
     tables.put_item(TableName=STATE, Item=layout.to_attributes(known))
 

@@ -34,7 +34,7 @@ from fixtures.state_table import table_keys
 from rolekeeper.app import App
 from rolekeeper.aws import AT_ONCE
 from rolekeeper.aws.errors import classified
-from rolekeeper.fleet.targets import ServedTarget
+from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.settings import Limits, Settings
 from rolekeeper.storage import layout
@@ -185,7 +185,7 @@ class Scale:
         for role in ("web", "db"):
             self.hub.profile(role)
         for each in self.targets:
-            registry.add(ServedTarget(each, VERSION, clock.now(), instances=self.instances))
+            registry.add(ServedTarget(each, VERSION, clock.now(), instances=self.instances, wire_format=WIRE_FORMAT))
             registry.note_sweep(each, layout.timestamp(clock.now()), instances=self.instances, drift=0, at=clock.now())
         for row in range(rows):
             self._write(row, "web", status="Published", status_revision=1)

@@ -9,7 +9,7 @@ import pytest
 from fixtures.account import HOME, FakeAccount, refusing
 from fixtures.mappings import MappingsFixture
 from fixtures.organization import SPOKE, VERSION, Organization, wired_organization
-from rolekeeper.fleet.targets import ServedTarget
+from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget
 from rolekeeper.instances.decide import Standing
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import WITHHELD, Control, Mode
@@ -126,7 +126,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
     with wired_organization(monkeypatch) as made:
         made.spoke(SPOKE)
         made.publish("workload=web", "web")
-        made.app().registry.add(ServedTarget(SPOKE, VERSION, made.hub.clock.now()))
+        made.app().registry.add(ServedTarget(SPOKE, VERSION, made.hub.clock.now(), wire_format=WIRE_FORMAT))
         yield made
 
 

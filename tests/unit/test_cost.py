@@ -19,7 +19,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.organization import SPOKE, VERSION, Organization, wired_organization
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.fleet.sweep import CHECKED_FOR
-from rolekeeper.fleet.targets import ServedTarget
+from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget
 from rolekeeper.model.instance import Target
 from support import templates
 from support.deployment import deployment, translated
@@ -170,7 +170,7 @@ def organization_at_rest(monkeypatch: pytest.MonkeyPatch, *regions: str) -> Iter
             made.spoke(target).large_pages()
             for number in range(ROWS):
                 made.spoke(target).profile(f"role{number}")
-            made.app().registry.add(ServedTarget(target, VERSION, made.hub.clock.now()))
+            made.app().registry.add(ServedTarget(target, VERSION, made.hub.clock.now(), wire_format=WIRE_FORMAT))
         for _ in range(2):
             made.sweep()
         made.wait(minutes=61)

@@ -9,8 +9,17 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from fixtures.account import HOME, FakeAccount, refusing
-from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, daily_event, wired_organization
-from rolekeeper.fleet.targets import Registry, ServedTarget
+from fixtures.organization import (
+    OTHER,
+    SAME_ACCOUNT,
+    SPOKE,
+    VERSION,
+    Organization,
+    daily_event,
+    reader_tags,
+    wired_organization,
+)
+from rolekeeper.fleet.targets import WIRE_FORMAT, WIRE_TAG, Registry, ServedTarget
 from rolekeeper.instances.reconcile import Pace
 from rolekeeper.instances.requests import DroppedError, present, require_ours
 from rolekeeper.model.instance import InstanceKey, Target
@@ -147,7 +156,7 @@ def test_the_first_message_of_a_target_or_its_daily_event_registers_it_after_a_p
     spoke = served.spoke(SPOKE)
     at = served.hub.clock.now()
     assert served.batch(PRESENT if daily else spoke.key(spoke.launch(workload="web"))) == []
-    assert known(served) == ServedTarget(SPOKE, VERSION, at, at)
+    assert known(served) == ServedTarget(SPOKE, VERSION, at, at, wire_format=WIRE_FORMAT)
     assert spoke.calls["GetRole"] == 1
 
 
@@ -226,6 +235,41 @@ def test_messages_of_an_account_without_a_spoke_are_dropped_counted_and_reported
     assert registry.all() == []
 
 
+def says(made: Organization, wire: int | None) -> None:
+    tags = [each for each in reader_tags() if each["Key"] != WIRE_TAG]
+    tags += [{"Key": WIRE_TAG, "Value": str(wire)}] if wire else []
+    made.spoke(SPOKE).clients["iam"].others["rolekeeper-reader"]["Tags"] = tags
+
+
+def test_a_spoke_of_a_wire_format_that_is_no_neighbour_is_unknown_and_its_events_are_dropped_once_reported(
+    served: Organization,
+) -> None:
+    says(served, WIRE_FORMAT + 2)
+    for _ in range(2):
+        assert served.batch(PRESENT) == []
+    [heard] = served.app().registry.unknown()
+    why = f"its spoke has wire format {WIRE_FORMAT + 2}, and this hub takes 1 to {WIRE_FORMAT + 1}"
+    assert (heard.target, heard.dropped, heard.problem) == (SPOKE, 2, why)
+    dropped = [line["reason"] for line in served.hub.logged() if line["message"] == "dropped"]
+    assert dropped == [f"unknown target {SPOKE}: {why}"]
+    says(served, WIRE_FORMAT + 1)
+    assert served.batch(PRESENT) == []
+    assert known(served).is_heard
+
+
+def test_a_spoke_that_is_deployed_again_with_a_wire_format_is_heard_with_the_next_sweep(served: Organization) -> None:
+    """Of a former edition no event comes, not even the daily one."""
+    says(served, None)
+    served.batch(PRESENT)
+    heard = served.hub.clock.now()
+    sweep = {"task": "sweep", "id": "sweep-1", "target": {"account": SPOKE.account, "region": SPOKE.region}}
+    served.wait(hours=3)
+    for wire in (None, WIRE_FORMAT):
+        says(served, wire)
+        served.scheduled(sweep)
+        assert (known(served).wire_format, known(served).last_event) == (wire, heard)
+
+
 def test_a_message_of_a_new_target_that_gives_no_answer_comes_again(served: Organization) -> None:
     """It may have a spoke: only a refusal says that it has none."""
     spoke = served.spoke(SPOKE)
@@ -274,7 +318,7 @@ def test_a_spoke_that_was_upgraded_says_so_within_a_day(served: Organization) ->
     served.wait(hours=24)
     served.spoke(SPOKE).clients["iam"].others["rolekeeper-reader"]["Tags"][0]["Value"] = "1.3.0"
     assert served.batch(PRESENT) == []
-    assert known(served) == ServedTarget(SPOKE, "1.3.0", since, served.hub.clock.now())
+    assert known(served) == ServedTarget(SPOKE, "1.3.0", since, served.hub.clock.now(), wire_format=WIRE_FORMAT)
 
 
 @pytest.mark.parametrize(

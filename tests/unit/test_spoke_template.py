@@ -10,7 +10,7 @@ import yaml
 from moto.events.models import EventPattern
 
 from rolekeeper.aws.queue import SOURCE
-from rolekeeper.fleet.targets import EVENTS_TAG, UNIT_TAG, VERSION_TAG
+from rolekeeper.fleet.targets import EVENTS_TAG, UNIT_TAG, VERSION_TAG, WIRE_FORMAT, WIRE_TAG
 from rolekeeper.mappings.rows import OU, ROOT
 from rolekeeper_cli.deploying.stack import is_allowed
 from spec import permitted_in_spokes
@@ -282,11 +282,31 @@ def test_the_version_is_the_projects_and_who_reads_the_reader_sees_it_and_where_
     assert TEMPLATE["Outputs"]["Version"]["Value"] == version
     *always, unit, events = RESOURCES["Reader"]["Properties"]["Tags"]
     tags = {each["Key"]: each["Value"] for each in always}
-    assert tags == {VERSION_TAG: version, "rolekeeper:home-region": {"Ref": "AWS::Region"}}
+    assert tags == {VERSION_TAG: version, WIRE_TAG: str(WIRE_FORMAT), "rolekeeper:home-region": {"Ref": "AWS::Region"}}
     tag = {"Key": UNIT_TAG, "Value": {"Ref": "OrganizationalUnit"}}
     assert unit == {"If": ["SaysItsUnit", tag, {"Ref": "AWS::NoValue"}]}
     assert events["If"][1]["Key"] == EVENTS_TAG
     assert TEMPLATE["Conditions"]["SaysItsUnit"] == {"Not": [{"Equals": [{"Ref": "OrganizationalUnit"}, ""]}]}
+
+
+def test_what_passes_between_a_hub_and_its_spokes_is_that_of_the_wire_formats_number() -> None:
+    """Raise WIRE_FORMAT with a change of one of these: a hub and a spoke that differ in it can't hear each other."""
+    names = {role: RESOURCES[role]["Properties"]["RoleName"]["Sub"] for role in ("Reader", "Changer", "Notifier")}
+    sends = {rule: RESOURCES[rule]["Properties"].get("EventPattern", {}).get("detail-type") for rule in SENDING}
+    admits = HUBS_RESOURCES["SpokeBusPolicy"]["Properties"]["Statement"]["Condition"]["ArnLike"]
+    forwarder = RESOURCES["Forwarder"]["Properties"]["RoleName"]["Sub"]
+    assert (WIRE_FORMAT, names, sends, forwarder, admits, RESOURCES["PresentSchedule"]["Properties"]["Name"]) == (
+        1,
+        {each: f"${{Namespace}}-{each.lower()}" for each in names},
+        {
+            "StateRule": ["EC2 Instance State-change Notification"],
+            "TagRule": ["Tag Change on Resource"],
+            "PresentSchedule": None,
+        },
+        "${Namespace}-forwarder-${AWS::Region}",
+        {"aws:PrincipalArn": {"Sub": "arn:${AWS::Partition}:iam::*:role/${Namespace}-forwarder-*"}},
+        {"Sub": "${Namespace}-present"},
+    )
 
 
 # ---- parameters ----

@@ -17,7 +17,7 @@ from on_schedule import EARLIER
 from rolekeeper.aws.errors import AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import BACKLOG, GOES_ON, RESERVE
-from rolekeeper.fleet.targets import LARGE, ServedTarget
+from rolekeeper.fleet.targets import LARGE, WIRE_FORMAT, ServedTarget
 from rolekeeper.mappings.accounts import FanOut
 from rolekeeper.model.instance import Target, Timer
 from rolekeeper.settings import Access
@@ -50,7 +50,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
 
 
 def join(made: Organization, target: Target) -> None:
-    made.app().registry.add(ServedTarget(target, VERSION, made.hub.clock.now()))
+    made.app().registry.add(ServedTarget(target, VERSION, made.hub.clock.now(), wire_format=WIRE_FORMAT))
 
 
 def event_of(target: Target) -> dict[str, Any]:
@@ -458,7 +458,9 @@ def test_a_target_whose_sweep_fails_gets_a_run_of_its_own_and_its_accounts_other
 def test_a_large_target_gets_a_run_of_its_own_and_small_ones_come_first(served: Organization) -> None:
     now = served.hub.clock.now()
     for target, instances in ((SPOKE, LARGE + 1), (SAME_ACCOUNT, LARGE)):
-        served.app().registry.add(ServedTarget(target, VERSION, now, last_sweep=now, instances=instances))
+        served.app().registry.add(
+            ServedTarget(target, VERSION, now, last_sweep=now, instances=instances, wire_format=WIRE_FORMAT)
+        )
     served.wait(minutes=15)
     served.scheduled()
     assert asked_for(served) == [OTHER, SAME_ACCOUNT, SPOKE]
@@ -539,7 +541,7 @@ def test_an_idle_target_is_swept_with_the_next_round_once_it_sends_an_event(
 @pytest.mark.parametrize("found", [{"drift": 1}, {"problem": "refused"}, {"unswept": 1}, {"instances": 1}])
 def test_a_target_that_drifts_or_has_a_problem_is_not_idle(served: Organization, found: dict[str, Any]) -> None:
     now = served.hub.clock.now()
-    served.app().registry.add(ServedTarget(SPOKE, VERSION, now, last_sweep=now, **found))
+    served.app().registry.add(ServedTarget(SPOKE, VERSION, now, last_sweep=now, **found, wire_format=WIRE_FORMAT))
     assert SPOKE in due(served)
 
 

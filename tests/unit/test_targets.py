@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.account import FakeAccount
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, new_organization
-from rolekeeper.fleet.targets import Probed, Registry, ServedTarget, probe
+from rolekeeper.fleet.targets import WIRE_FORMAT, Probed, Registry, ServedTarget, probe
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 
@@ -20,7 +20,7 @@ def registry(world: FakeAccount) -> Registry:
 
 
 def added(registry: Registry, world: FakeAccount, target: Target = SPOKE) -> ServedTarget:
-    served = ServedTarget(target, VERSION, world.clock.now(), world.clock.now())
+    served = ServedTarget(target, VERSION, world.clock.now(), world.clock.now(), wire_format=WIRE_FORMAT)
     registry.add(served)
     return served
 
@@ -149,11 +149,11 @@ def test_a_probe_asks_as_the_reader_and_tells_the_spokes_version(
     monkeypatch.setattr(spoke.ec2, "describe_instances", asks)
     for number in range(6):
         spoke.launch(Name=str(number))
-    assert probed(organization, SPOKE) == Probed(VERSION)
+    assert probed(organization, SPOKE) == Probed(VERSION, wire_format=WIRE_FORMAT)
     assert asked == [5], "the fewest that EC2 takes (EC2 API reference, DescribeInstances)"
     assert organization.assumed == {"arn:aws:iam::111111111111:role/rolekeeper-reader": 1}
 
 
 def test_a_probe_tells_the_unit_where_the_spoke_says_one(organization: Organization) -> None:
     organization.say_unit(SPOKE, "ou-a1b2-c3d4e5f6")
-    assert probed(organization, SPOKE) == Probed(VERSION, "ou-a1b2-c3d4e5f6")
+    assert probed(organization, SPOKE) == Probed(VERSION, "ou-a1b2-c3d4e5f6", wire_format=WIRE_FORMAT)

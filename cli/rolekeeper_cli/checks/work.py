@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from rolekeeper.model.problem import Kind, Remedy, advice, typed
+from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import FLEET_NEWS
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, fail, unknown, warn
@@ -12,7 +12,7 @@ from rolekeeper_cli.layout import amount, several
 from rolekeeper_cli.uses import targets as views
 from rolekeeper_cli.uses.edits import GOOD, text_in
 from rolekeeper_cli.uses.mappings import with_status
-from rolekeeper_cli.uses.targets import OVERDUE, PROBLEM, UNKNOWN
+from rolekeeper_cli.uses.targets import OVERDUE, PROBLEM, SILENT, UNKNOWN
 from rolekeeper_cli.verifying.kinds import BUCKET
 from rolekeeper_cli.verifying.removal import RUNS_FOR, find
 
@@ -172,11 +172,16 @@ def _bad(deployment: DoctorDeployment, found: list[dict[str, Any]]) -> Iterator[
             lasts = since is None or now - since > interval
             when = f" since {since:{_TIME}}" if since else ""
             yield (fail if lasts else warn)(f"target {name}{when}: {each['reason']}", remedy)
+        elif each["state"] == SILENT:
+            yield fail(f"target {name}: {each['reason']}", _redeploy(each))
         elif each["state"] == UNKNOWN:
             deploy = "deploy a spoke there, or delete the rule there that sends events to the hub's bus"
             yield warn(f"unknown target {name}: {each['reason']}", deploy)
         elif each["state"] == OVERDUE:
             yield fail(f"target {name}: {each['reason']}", "see docs/runbook.md#sweep-overdue")
+        if each["withheld"]:
+            what = f"target {name}: {each['withheld']:,} of {each['drift']:,} instances in drift weren't sent"
+            yield warn(f"{what}: too many of its changes wait already", _WAITS)
         yield from _version(each, str(found[0]["version"]), name)
 
 
@@ -185,15 +190,17 @@ def _version(target: Mapping[str, Any], hub: str, name: str) -> Iterator[Finding
     gap = target["version_gap"]
     if not gap:
         return
-    upgrade = typed(f"rolekeeper spoke deploy --region {target['region']}")
-    remedy = advice(f"with the credentials of account {target['account']}: ", upgrade)
-    if gap > 0:
-        remedy = advice("upgrade the hub: ", typed("rolekeeper deploy"))
+    remedy = advice("upgrade the hub: ", typed("rolekeeper deploy")) if gap > 0 else _redeploy(target)
     what = f"target {name} has version {target['version']}, and the hub {hub}"
     if abs(gap) == 1:
         yield warn(f"{what}: neighbouring versions work together, others may not", remedy)
     else:
         yield fail(f"{what}: only neighbouring versions work together", remedy)
+
+
+def _redeploy(target: Mapping[str, Any]) -> Advice:
+    deploy = typed(f"rolekeeper spoke deploy --region {target['region']}")
+    return advice(f"with the credentials of account {target['account']}: ", deploy)
 
 
 # ---- what `rolekeeper verify` left in the account ----

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
-from rolekeeper.fleet.targets import ServedTarget
+from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget, unheard
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.model.instance import Instance, Target
 from rolekeeper.model.problem import Kind, Remedy, advice
@@ -197,9 +197,11 @@ def few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Result
 # ---- the targets as documents ----
 
 
-# The states of a target: managed, not swept yet, not swept lately, the hub can't manage it, it has no spoke but sends
-# events.
-WELL, NEW, OVERDUE, PROBLEM, UNKNOWN = "well", "new", "overdue", "problem", "unknown"
+# The states of a target: managed, not swept yet, not swept lately, the hub can't manage it, its spoke's events don't
+# reach the hub, it has no spoke but sends events.
+WELL, NEW, OVERDUE, PROBLEM, SILENT, UNKNOWN = "well", "new", "overdue", "problem", "silent", "unknown"
+# A spoke sends an event each day, wherever nothing happens (spoke.yaml); and a process notes one an hour late.
+_HEARD = timedelta(days=2)
 SAME, OLDER, NEWER = "same", "older", "newer"
 _FAR = 1_000
 
@@ -210,7 +212,8 @@ def documents(deployment: Deployment) -> list[dict[str, Any]]:
     hub = _Hub(deployment.home, version, deployment.now(), silence=2 * sweep_interval(deployment))
     fleet = deployment.app.store.get([layout.FLEET]).get(layout.FLEET, {})
     swept = datetime.fromisoformat(str(fleet["at"])) if "at" in fleet else None
-    own = ServedTarget(hub.target, version or "", last_sweep=swept, instances=int(fleet.get("instances", 0)))
+    seen = {"last_sweep": swept, "instances": int(fleet.get("instances", 0))}
+    own = ServedTarget(hub.target, version or "", **seen, wire_format=WIRE_FORMAT)
     if not deployment.settings.organization:
         return [hub.document(own)]
     others = registry.all()
@@ -264,7 +267,9 @@ class _Hub:
             "instances": served.instances if swept else None,
             # The hub's own sweep doesn't record what it sends.
             "drift": served.drift if swept and not own else None,
+            "withheld": served.withheld if swept and not own else None,
             "problem_since": served.problem_since,
+            "wire_format": served.wire_format,
             "unit": served.unit or None,
             "events_to_account": served.notifies,
         }
@@ -282,7 +287,19 @@ class _Hub:
         late = not own and known is not None and self.now - known > self.silence + served.rests
         if served.last_sweep is None:
             return (OVERDUE, "it was never swept") if late else (NEW, "its first sweep is still to come")
-        return (OVERDUE, f"its last sweep was at {served.last_sweep:%Y-%m-%d %H:%M UTC}") if late else (WELL, "")
+        if late:
+            return OVERDUE, f"its last sweep was at {served.last_sweep:%Y-%m-%d %H:%M UTC}"
+        silent = "" if own else self._silent(served)
+        return (SILENT, silent) if silent else (WELL, "")
+
+    def _silent(self, served: ServedTarget) -> str:
+        """Why a target's events don't reach the hub; empty if they do, as far as is known."""
+        if not served.is_heard:
+            return unheard(served)
+        heard = served.last_event or served.since
+        if heard is None or self.now - heard <= _HEARD:
+            return ""
+        return f"no event came since {heard:%Y-%m-%d %H:%M UTC}, and its spoke sends one each day"
 
 
 def _compared(version: str | None, hub: str | None) -> str | None:

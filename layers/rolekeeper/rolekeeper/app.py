@@ -158,7 +158,9 @@ class App:
         )
 
     def probe(self) -> fleet.targets.Probed:
-        return fleet.targets.probe(self.settings, self.ec2, self.iam)
+        probed = fleet.targets.probe(self.settings, self.ec2, self.iam)
+        # The hub's own target has no unit, and an account is in the same unit in all its Regions.
+        return replace(probed, unit="") if self.settings.account == (self.hub or self).settings.account else probed
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """The reconciler; inside a retry loop it starts no other loop, and changes nothing itself."""
@@ -328,6 +330,7 @@ class App:
             telemetry=self.telemetry,
             now=self.now,
             is_news=partial(self._is_news, noting=True),
+            probe=self.probe,
             waits_for_sweep=self.state.waits_for_sweep,
         )
 

@@ -12,7 +12,7 @@ from fixtures.mappings import MappingsFixture
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.aws.errors import AccessDeniedError
-from rolekeeper.fleet.targets import Registry
+from rolekeeper.fleet.targets import WIRE_FORMAT, Registry
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_cli import installed
@@ -38,6 +38,7 @@ def registered(desk: MappingsFixture, account: str, region: str, **attributes: A
     swept = layout.timestamp(now - timedelta(minutes=1))
     since = layout.timestamp(now - timedelta(days=3))
     item = {"version": VERSION, "since": since, "last_event": swept, "last_sweep": swept, "instances": 5, "drift": 0}
+    item |= {"wire_format": WIRE_FORMAT}
     item = {name: value for name, value in {**item, **attributes}.items() if value is not None}
     store = desk.world.store
     store.write(store.put({**layout.key_attributes(layout.target_key(Target(account, region))), **item}))
@@ -154,6 +155,25 @@ def test_a_version_that_isnt_the_hubs_is_marked(
     assert terminal.document("targets")[1]["version_is"] == compared
     shown = lines(terminal("targets").stdout)[2]
     assert (f"{version} ({compared})" in shown) == (compared in {"older", "newer"})
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ({"wire_format": None}, "its spoke is of an edition without a wire format"),
+        ({"wire_format": WIRE_FORMAT + 2}, f"wire format {WIRE_FORMAT + 2}, and this hub takes 1 to {WIRE_FORMAT + 1}"),
+        ({"wire_format": WIRE_FORMAT + 1}, ""),
+        ({"last_event": "2026-02-27T08:59:00.000000Z"}, "no event came since 2026-02-27 08:59 UTC"),
+        ({"last_event": "2026-02-27T09:00:00.000000Z"}, ""),
+    ],
+)
+def test_one_whose_events_do_not_reach_the_hub_is_silent_whatever_its_version_and_its_sweeps(
+    terminal: Terminal, desk: MappingsFixture, said: dict[str, Any], reason: str
+) -> None:
+    registered(desk, OTHER, "eu-west-1", **said)
+    shown = terminal.document("targets")[1]
+    assert (shown["state"], shown["version_is"]) == ("silent" if reason else "well", "same")
+    assert (reason in shown["reason"], bool(shown["reason"])) == (True, bool(reason))
 
 
 # ---- forget ----

@@ -17,7 +17,7 @@ from rolekeeper.aws import Ec2, Machine, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.fleet.targets import THERE, Registry, ServedTarget, problem_of
+from rolekeeper.fleet.targets import THERE, Probed, Registry, ServedTarget, problem_of
 from rolekeeper.instances.decide import Observation, Standing, decide, resolve, standing
 from rolekeeper.instances.observe import Observed, Unreadable, observe, observe_page
 from rolekeeper.instances.records import needs_reconcile
@@ -119,6 +119,7 @@ class OtherTarget:
     telemetry: Telemetry
     now: Callable[[], datetime]
     is_news: Callable[[AccessDeniedError], bool]
+    probe: Callable[[], Probed]
     waits_for_sweep: bool
 
     @property
@@ -137,6 +138,9 @@ class OtherTarget:
 
     def begins(self, rest: Position) -> None:
         if known := self._known:
+            if not known.is_heard:
+                # No event tells that its spoke was deployed again.
+                self.registry.note_probe(self.target, self.probe())
             rest.since = layout.timestamp(known.since) if known.since else ""
             rest.first = self.waits_for_sweep and known.last_sweep is None
 
@@ -282,7 +286,7 @@ class Sweep:
         return None
 
     def _page(self, page: list[Instance], state: State, scans: dict[MappingKey, Scan]) -> None:
-        at, rest = self.now(), self.result.rest
+        at = self.now()
         differing: list[InstanceKey] = []
         for each in observe_page(page, self.ec2, state, now=at):
             if isinstance(each, Unreadable):

@@ -7,8 +7,9 @@ The accounts machine sweeps them: a run for each account, which sweeps its due t
 is large or fails gets a run of its own, so it delays no other.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import groupby
@@ -30,6 +31,9 @@ PROBLEM = 500  # characters, at most, of what is wrong with a target
 NOTED = timedelta(hours=1)  # how often, at most, a process writes that it had events of a target
 # Of the reader role (spoke.yaml).
 VERSION_TAG, UNIT_TAG, EVENTS_TAG = "rolekeeper:version", "rolekeeper:unit", "rolekeeper:events-to-account"
+WIRE_TAG = "rolekeeper:wire-format"
+# The number of what passes between a hub and its spokes (docs/upgrading.md, "The wire format"); spoke.yaml has it too.
+WIRE_FORMAT = 1
 # How long the schedule probes an unknown target: what IAM and a stack set make takes seconds to many minutes.
 APPEARS = timedelta(hours=1)
 UNKNOWN_FOR = timedelta(days=1)  # after its last event an unknown target is forgotten
@@ -44,6 +48,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 _OF_A_TARGET = ("sts:", "ec2:Describe")
 THERE = ("ec2:", "iam:", "sts:")  # the services that are called in a target; all others are called in the hub
 _REGISTERED, _PROBLEM, _SINCE, _UNSWEPT, _UNIT = "since", "problem", "problem_since", "unswept", "unit"
+_WIRE_FORMAT = "wire_format"
 _target_of = attrgetter("instance.target")
 
 
@@ -51,19 +56,21 @@ _target_of = attrgetter("instance.target")
 class Probed:
     """What a spoke says about itself: its version and its account's organizational unit, if it knows them.
 
-    `notifies` is whether its account is to see the events about its instances.
+    `notifies` is whether its account is to see the events about its instances. Spokes of before there was a
+    `wire_format` have none.
     """
 
     version: str = ""
     unit: str = ""
     notifies: bool = False
+    wire_format: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ServedTarget:
-    """A registered target. Its last sweep counted the live `instances`; `drift` of them differed, and of these
-    `withheld` weren't sent, as too many of its changes wait already.
+    """A registered target.
 
+    Its last sweep counted the live `instances`. `drift` of them differed, and of these it sent all but the `withheld`.
     `problem` says why the hub can't work there, if it can't. `unswept` is how many sweeps began since the last one that
     ended; the schedule starts none before `goes_on_until`. `dropped` counts the messages of an unknown target.
     `checked` is when its sweep last asked the account's IAM about all mappings.
@@ -85,6 +92,12 @@ class ServedTarget:
     dropped: int = 0
     notifies: bool = False
     checked: datetime | None = None
+    wire_format: int | None = None
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether this hub takes the events of its spoke: a neighbouring format's too."""
+        return self.wire_format is not None and abs(self.wire_format - WIRE_FORMAT) <= 1
 
     @property
     def rests(self) -> timedelta:
@@ -183,14 +196,19 @@ class Registry:
         noted = self.noted.get(target)
         if noted and at - noted < NOTED and not probed:
             return True
-        said = {name: each for name, each in layout.encode(probed or Probed()).items() if each}
-        update = Update().set({"last_event": layout.timestamp(at), **said})
-        # The account may have left its unit, or want no events now.
-        gone = [name for name in (_UNIT, layout.NOTIFIES) if probed and name not in said]
-        registered = self._update(target, update.remove(*gone) if gone else update)
+        update = Update().set({"last_event": layout.timestamp(at)})
+        registered = self._update(target, _saying(probed, update) if probed else update)
         if registered:
             self.noted[target] = at
         return registered
+
+    def note_probe(self, target: Target, probed: Probed) -> None:
+        """Note what a probe found though no event came."""
+        self._update(target, _saying(probed, Update()))
+
+    def end_notifying(self, target: Target) -> None:
+        """Send a target no more events, until a probe finds that it asks for them."""
+        self._update(target, Update().remove(layout.NOTIFIES))
 
     def note_round(self, since: datetime) -> list[datetime]:
         """Note that the schedule's round begins, which may be retried; returns when the last ones before it began."""
@@ -331,16 +349,20 @@ class Targets:
         except AccessDeniedError as error:
             if self.registry.get(target):
                 raise
-            if messages and self.registry.note_unknown(target, problem_of(error), self.now(), dropped=messages):
-                self.telemetry.dropped(f"unknown target {target}: {problem_of(error)}", correlation_id)
-            return Outcome()
-        if target.account == self.home.account:
-            # The hub's own target has no unit, and an account is in the same unit in all its Regions.
-            probed = replace(probed, unit="")
-        if not self.registry.note_event(target, at, probed):
-            served = ServedTarget(target, probed.version, at, last_event=at, unit=probed.unit, notifies=probed.notifies)
-            self.registry.add(served)
+            return self._drop(target, problem_of(error), correlation_id, messages=messages)
+        if self.registry.note_event(target, at, probed):
+            return None
+        served = ServedTarget(target, since=at, last_event=at, **asdict(probed))
+        if probed.wire_format is not None and not served.is_heard:
+            return self._drop(target, unheard(served), correlation_id, messages=messages)
+        self.registry.add(served)
         return None
+
+    def _drop(self, target: Target, words: str, correlation_id: str, *, messages: int) -> Outcome:
+        """Drop the messages of a target that isn't registered, and show why."""
+        if messages and self.registry.note_unknown(target, words, self.now(), dropped=messages):
+            self.telemetry.dropped(f"unknown target {target}: {words}", correlation_id)
+        return Outcome()
 
     def start_sweeps(
         self, run_id: str, correlation_id: str, which: Which = Which.DUE, *, since: datetime | None = None
@@ -447,7 +469,28 @@ def probe(settings: Settings, ec2: Ec2, iam: Iam) -> Probed:
     role = iam.get_role(reader)
     next(ec2.pages(size=PROBED))
     tags = role.tags if role else {}
-    return Probed(tags.get(VERSION_TAG, ""), tags.get(UNIT_TAG, ""), tags.get(EVENTS_TAG) == "true")
+    wire = tags.get(WIRE_TAG, "")
+    return Probed(
+        tags.get(VERSION_TAG, ""),
+        tags.get(UNIT_TAG, ""),
+        tags.get(EVENTS_TAG) == "true",
+        wire_format=int(wire) if re.fullmatch("[0-9]{1,9}", wire) else None,
+    )
+
+
+def unheard(served: ServedTarget) -> str:
+    """Why the hub doesn't take the events of a spoke whose wire format isn't a neighbour of its own, in words."""
+    if served.wire_format is None:
+        return "its spoke is of an edition without a wire format, whose events the hub's bus may refuse"
+    takes = f"this hub takes {max(1, WIRE_FORMAT - 1)} to {WIRE_FORMAT + 1}"
+    return f"its spoke has wire format {served.wire_format}, and {takes}"
+
+
+def _saying(probed: Probed, update: Update) -> Update:
+    """Write what a spoke says about itself; what it no longer says is removed."""
+    said = {name: each for name, each in layout.encode(probed).items() if each}
+    gone = [name for name in (_UNIT, layout.NOTIFIES, _WIRE_FORMAT) if name not in said]
+    return update.set(said).remove(*gone) if said else update.remove(*gone)
 
 
 def problem_of(error: AwsRefusalError) -> str:

@@ -9,7 +9,7 @@ from fakes.organizations import Organizations
 from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import MappingsFixture
 from fixtures.terminal import Terminal
-from rolekeeper.fleet.targets import Registry
+from rolekeeper.fleet.targets import WIRE_FORMAT, Registry
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding
@@ -41,7 +41,7 @@ def only() -> tuple[str, str, str]:
 def registered(desk: MappingsFixture, region: str = "eu-west-1", **attributes: Any) -> None:
     now = desk.world.clock.now()
     swept = layout.timestamp(now - timedelta(minutes=1))
-    item = {"version": "0.4.0", "since": swept, "last_sweep": swept, **attributes}
+    item = {"version": "0.4.0", "wire_format": WIRE_FORMAT, "since": swept, "last_sweep": swept, **attributes}
     store, key = desk.world.store, layout.target_key(Target(OTHER, region))
     store.write(store.put({**layout.key_attributes(key), **item}))
 
@@ -81,6 +81,20 @@ def test_a_sweep_that_is_older_than_two_intervals_is_an_error(desk: MappingsFixt
     found_level, what, _ = only()
     assert found_level == level
     assert ("its last sweep was at 2026-03-01 08:29 UTC" in what) == (level == "fail")
+
+
+def test_a_spoke_whose_events_the_hub_does_not_take_is_an_error_that_names_the_remedy(desk: MappingsFixture) -> None:
+    registered(desk, version="0.4.1", wire_format=WIRE_FORMAT + 2)
+    level, what, remedy = only()
+    assert (level, f"target {NAME}: its spoke has wire format {WIRE_FORMAT + 2}" in what) == ("fail", True)
+    assert remedy == f"with the credentials of account {OTHER}: rolekeeper spoke deploy --region eu-west-1"
+
+
+def test_drift_that_is_withheld_is_a_warning(desk: MappingsFixture) -> None:
+    registered(desk, instances=9, drift=7, withheld=3)
+    level, what, remedy = only()
+    assert (level, f"target {NAME}: 3 of 7 instances in drift weren't sent" in what) == ("warn", True)
+    assert "docs/runbook.md#work-waits" in remedy
 
 
 @pytest.mark.parametrize(
