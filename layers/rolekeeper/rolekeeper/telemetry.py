@@ -8,7 +8,7 @@ an alarm: each name costs as much as three alarms, and the log answers the rest 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,6 @@ REFUSED, PARKED, PERMISSION_MISSING = "Role Change Refused", "Instance Parked", 
 
 type Entry = dict[str, Any]
 type Sends = list[tuple[int, Callable[[], bool | None]]]
-_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(eq=False)
@@ -47,6 +46,7 @@ class Telemetry:
 
     An event about an instance of a target that is `notified` is put onto the bus of its own account too, by
     `client_at`, unless it is later than `notifies_until`: the function has to end in time, whatever that bus does.
+    `refusing` are the targets that refused that.
     """
 
     client: "EventBridgeClient"
@@ -56,6 +56,7 @@ class Telemetry:
     client_at: "Callable[[Target], EventBridgeClient]"
     notifies_until: datetime
     notified: set[Target] = field(default_factory=set, init=False)
+    refusing: set[Target] = field(default_factory=set, init=False)
     _events: list[Entry] = field(default_factory=list, init=False)
     _events_of: dict[Target, list[Entry]] = field(default_factory=dict, init=False)
     _mails: list[dict[str, str]] = field(default_factory=list, init=False)
@@ -126,22 +127,32 @@ class Telemetry:
         """
         sends: Sends = [(len(batch), partial(self._put, batch)) for batch in _batches(self._events)]
         sends += [(1, partial(self.mailer.publish, mail)) for mail in self._mails]
-        copies: Sends = [
-            (len(batch), partial(self._put, batch, target))
-            for target, entries in self._events_of.items()
-            for batch in _batches(entries)
-        ]
-        self._events, self._mails, self._events_of = [], [], {}
-        sent = self._send_all(sends, _EVER)
-        self._send_all(copies, self.notifies_until)
+        copies, self._events, self._mails, self._events_of = self._events_of, [], [], {}
+        sent = self._send_all(sends)
+        self._send_copies(copies)
         return sent
 
-    def _send_all(self, sends: Sends, until: datetime) -> bool:
+    def _send_copies(self, copies: Mapping[Target, Sequence[Entry]]) -> None:
+        """Put events onto the buses of their own accounts; what those refuse rings no alarm of the hub."""
+        for target, entries in copies.items():
+            for batch in _batches(entries):
+                try:
+                    if self.mailer.now() >= self.notifies_until:
+                        raise NoResponseError("NoTime", "the run has no time to wait for an account's bus")
+                    self._put(batch, target)
+                except AwsRefusalError as error:
+                    named = {"events": len(batch), "target": str(target), "error": str(error)}
+                    self.logger.warning("events were not sent to their account", extra=named)
+                    if isinstance(error, NoResponseError):
+                        return
+                    if isinstance(error, AccessDeniedError):
+                        self.refusing.add(target)
+                        break
+
+    def _send_all(self, sends: Sends) -> bool:
         sent = True
         for at, (number, send) in enumerate(sends, start=1):
             try:
-                if self.mailer.now() >= until:
-                    raise NoResponseError("NoTime", "the run has no time to wait for an account's bus")
                 sent &= send() is not False
             except AwsRefusalError as error:
                 sent &= not isinstance(error, RetryableError)
@@ -162,7 +173,7 @@ class Telemetry:
             answer = put(Entries=entries)  # type: ignore[arg-type]  # built below
         if lost := answer["FailedEntryCount"]:
             self.logger.error("events were refused", extra={"events": lost, "answer": answer["Entries"]})
-            self.count("EventsFailed", lost)
+            self.count("EventsFailed", 0 if target else lost)
         return not lost
 
 

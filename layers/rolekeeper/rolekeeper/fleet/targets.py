@@ -335,6 +335,15 @@ class Targets:
             self._remember(target, [error])
             return Outcome(error=error)
 
+    def end_notifying(self) -> None:
+        """Send no more events to the accounts that refused some, until their spoke's daily event asks for them."""
+        for target in self.telemetry.refusing:
+            try:
+                self.registry.end_notifying(target)
+            except AwsRefusalError as error:
+                # The next batch does.
+                self.telemetry.will_retry("events to an account can't be ended", target=str(target), error=str(error))
+
     def probe_unknown(self, correlation_id: str) -> None:
         """Register the unknown targets that let the hub in by now; after an hour only an event registers a target."""
         # The minute's other work may have taken longer than a batch has.
