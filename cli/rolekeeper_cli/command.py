@@ -50,6 +50,10 @@ class Command(click.Command):
             raise UsageError(f"{ctx.command_path} has no output {MARKDOWN}", f"it has {', '.join(OUTPUTS)}")
         if options.output == MARKDOWN and options.query:
             raise UsageError(f"--query can't be used with --output {MARKDOWN}", "leave one of them out")
+        for each in self.params:
+            # As by a variable of a script that isn't set. Of --reader it means none.
+            if each.multiple and each.name != "readers" and "" in ctx.params.get(str(each.name), options.regions):
+                raise UsageError(f"{each.opts[-1]} is empty", "leave it out, or name something")
         return super().invoke(ctx)
 
     def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002  # click's own

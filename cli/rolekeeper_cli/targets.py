@@ -76,12 +76,20 @@ def forget(target: str, *, yes: bool) -> None:
     there = deployment()
     known = uses.targets.forgettable(there, target)
     seen = f"; its last sweep saw {known['instances']:,} instances" if known["instances"] else ""
-    terminal.say(
-        f"{target} is {known['state']}{seen}. Its instances keep their roles; nobody changes them from then on."
-    )
+    terminal.say(f"{target} is {_named(known['state'])}{seen}. {_after_forgetting(known)}")
     terminal.confirm(f"Forget {target}?", yes=yes)
     uses.targets.forget(there, target)
     render.show({"forgotten": target}, lambda: terminal.line(f"{target} is forgotten."))
+
+
+def _after_forgetting(target: Mapping[str, Any]) -> str:
+    if target["state"] in {uses.targets.PROBLEM, uses.targets.SILENT, uses.targets.UNKNOWN}:
+        return "Its instances keep their roles. No changes are made there unless an event of a spoke comes."
+    remove = f"in account {target['account']}: rolekeeper spoke remove --region {target['region']}"
+    return (
+        "Its spoke is still there: with the next event, within a day, the hub registers it again and goes on changing "
+        f"its instances. To end that, {remove}"
+    )
 
 
 # ---- accounts and Regions without a spoke ----
@@ -92,8 +100,8 @@ _REGION = re.compile(r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}", re.ASCII)
 
 def _regions(text: str | None) -> list[str]:
     names = text.split(",") if text is not None else []
-    if wrong := next((each for each in names if not _REGION.fullmatch(each)), None):
-        raise UsageError(f"{wrong!r} is no Region", "name them with commas between, like eu-west-1,us-east-1")
+    if wrong := [each for each in names if not _REGION.fullmatch(each)]:
+        raise UsageError(f"{wrong[0]!r} isn't a Region", "name them with commas between, like eu-west-1,us-east-1")
     return sorted(set(names))
 
 

@@ -30,6 +30,7 @@ from rolekeeper_cli.deploying.stack import (
     refused,
     versions,
 )
+from rolekeeper_cli.deploying.trust import require_fits
 from rolekeeper_cli.deployment import Deployment, parameters_of
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.tables import show_table
@@ -83,6 +84,7 @@ def ask_hub(hub: Deployment, asked: Parameters | None = None) -> Hub:
         **{name: stack.parameters[name] for name in _ALIKE},
         **{name: stack.outputs[name] for name in _OUTPUTS},
     }
+    require_fits(installed.file("spoke.yaml"), parameters | said)
     return Hub(parameters | said, stack.outputs.get("Version"))
 
 
@@ -205,6 +207,7 @@ def _planned(
         )
     if wrong := refused(known, parameters):
         raise UsageError("; ".join(wrong), "see: rolekeeper spoke deploy --help")
+    require_fits(installed.file("spoke.yaml"), parameters)
     return Planned(place, present, given=given, parameters=parameters)
 
 

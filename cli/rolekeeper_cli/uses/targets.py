@@ -212,8 +212,8 @@ def documents(deployment: Deployment) -> list[dict[str, Any]]:
     hub = _Hub(deployment.home, version, deployment.now(), silence=2 * sweep_interval(deployment))
     fleet = deployment.app.store.get([layout.FLEET]).get(layout.FLEET, {})
     swept = datetime.fromisoformat(str(fleet["at"])) if "at" in fleet else None
-    seen = {"last_sweep": swept, "instances": int(fleet.get("instances", 0))}
-    own = ServedTarget(hub.target, version or "", **seen, wire_format=WIRE_FORMAT)
+    instances = int(fleet.get("instances", 0))
+    own = ServedTarget(hub.target, version or "", last_sweep=swept, instances=instances, wire_format=WIRE_FORMAT)
     if not deployment.settings.organization:
         return [hub.document(own)]
     others = registry.all()

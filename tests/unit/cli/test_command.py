@@ -280,6 +280,20 @@ def test_a_slip_in_the_command_line_is_252(line: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        ["plan", "--target", ""],
+        ["guard", "scp-source", "--except", "arn:aws:iam::123456789012:role/admin", "--except", ""],
+        ["targets", "--region", ""],
+    ],
+)
+def test_an_empty_name_in_a_list_is_refused_and_asks_aws_nothing(line: list[str]) -> None:
+    """It is a variable of a script that isn't set: all would be taken for what was meant to be one."""
+    ran = CliRunner().invoke(cli, line, prog_name="rolekeeper")
+    assert (ran.exit_code, f"{line[-2]} is empty\n  leave it out" in ran.stderr) == (252, True), ran.stderr
+
+
+@pytest.mark.parametrize(
     ("line", "said"),
     [
         (["mapping", "lss"], "No such command 'lss'. Did you mean 'ls'?\n  see: rolekeeper mapping --help"),

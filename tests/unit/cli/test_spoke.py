@@ -18,6 +18,7 @@ from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.stack import SPOKE, TemplateLoader
+from support.deployment import Place, deployment, translated
 from support.templates import ROOT
 
 VERSION = installed.version()
@@ -141,6 +142,36 @@ def test_stack_sets_need_the_home_region_and_operators_may_read(terminal: Termin
     assert values == {**PARAMETERS, "HomeRegion": HOME, "OtherReaders": f"{OPERATORS},{AUDITORS}"}
     ran = terminal("spoke", "parameters", "--reader", "operators")
     assert (ran.exit_code, "OtherReaders=operators: must be empty or ARNs" in ran.stderr) == (252, True)
+
+
+def test_readers_that_do_not_fit_a_trust_policy_are_refused_before_anything_changes(
+    terminal: Terminal, account: Account, told: str
+) -> None:
+    """Of IAM Identity Center, whose ARNs are long."""
+    folder = f"arn:aws:iam::{ACCOUNT}:role/aws-reserved/sso.amazonaws.com/eu-west-1"
+    readers = [f"{folder}/AWSReservedSSO_Operators{number:02}_0123456789abcdef" for number in range(20)]
+    fits = max(number for number in range(21) if longest_trust(readers[:number]) <= 2_048)
+    assert 5 < fits < 20
+
+    def given(number: int) -> list[str]:
+        return [word for each in readers[:number] for word in ("--reader", each)]
+
+    deploy = ("spoke", "deploy", "--hub", told, "--region", HOME, "--yes")
+    for line in (("spoke", "parameters"), (*deploy, "--dry-run")):
+        assert terminal(*line, *given(fits)).exit_code == 0
+    before = [*account.stacks[HOME].calls]
+    for number in (fits + 1, 20):
+        for refused in (("spoke", "parameters"), deploy):
+            ran = terminal(*refused, *given(number))
+            assert (ran.exit_code, "characters, and IAM takes 2,048" in ran.stderr) == (252, True), ran.stderr
+    assert account.stacks[HOME].calls == before
+
+
+def longest_trust(readers: list[str]) -> int:
+    given = {**PARAMETERS, "HomeRegion": HOME, "OtherReaders": ",".join(readers)}
+    made = deployment(translated("spoke.yaml"), Place(SPOKES_ACCOUNT, HOME), **given)
+    trusts = [each["Properties"].get("AssumeRolePolicyDocument") for each in made.resources.values()]
+    return max(len(json.dumps(each, separators=(",", ":"))) for each in trusts)
 
 
 def test_a_unit_is_told_with_those_above_it_where_the_caller_may_ask(terminal: Terminal) -> None:

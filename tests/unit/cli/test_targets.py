@@ -180,13 +180,20 @@ def test_one_whose_events_do_not_reach_the_hub_is_silent_whatever_its_version_an
 
 
 def test_one_that_is_forgotten_is_no_longer_listed(terminal: Terminal, desk: MappingsFixture) -> None:
-    registered(desk, OTHER, "eu-west-1")
+    registered(desk, OTHER, "eu-west-1", problem="it refuses sts:AssumeRole")
     registered(desk, OTHER, "eu-west-2")
     ran = terminal.types("y\n", "targets", "forget", f"{OTHER}/eu-west-1")
     assert (ran.exit_code, ran.stdout) == (0, f"{OTHER}/eu-west-1 is forgotten.\n")
-    assert "its last sweep saw 5 instances. Its instances keep their roles" in ran.stderr
+    assert "is problem; its last sweep saw 5 instances. Its instances keep their roles. No changes" in ran.stderr
     assert [each["region"] for each in terminal.document("targets")] == [REGION, "eu-west-2"]
     assert terminal.document("targets", "forget", f"{OTHER}/eu-west-2", "--yes") == {"forgotten": f"{OTHER}/eu-west-2"}
+
+
+def test_one_whose_spoke_lives_is_said_to_come_back(terminal: Terminal, desk: MappingsFixture) -> None:
+    registered(desk, OTHER, "eu-west-1")
+    said = terminal("targets", "forget", f"{OTHER}/eu-west-1", "--yes").stderr
+    assert "with the next event, within a day, the hub registers it again and goes on changing its instances" in said
+    assert f"in account {OTHER}: rolekeeper spoke remove --region eu-west-1" in said
 
 
 def test_none_is_forgotten_unasked(terminal: Terminal, desk: MappingsFixture) -> None:
@@ -314,7 +321,9 @@ def test_where_all_have_a_spoke_it_says_so(terminal: Terminal, organization: Org
             1,
             "you aren't allowed organizations:ListAccounts\n  allow it in",
         ),
-        (["--missing", "--regions", "europe"], "", 252, "'europe' is no Region"),
+        (["--missing", "--regions", "europe"], "", 252, "'europe' isn't a Region"),
+        (["--missing", "--regions", ""], "", 252, "'' isn't a Region"),
+        (["--missing", "--regions", "eu-west-1,"], "", 252, "'' isn't a Region"),
         (["--regions", "eu-west-1"], "", 252, "--regions goes with --missing"),
         (["--missing"], "no organization", 253, "looks after its own account and Region only"),
     ],
