@@ -13,16 +13,20 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
 
 from rolekeeper.mappings.rows import content
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli import pull_requests
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.pull_requests import MARKER, CommentError, Host
+from rolekeeper_cli.uses.files import read_file
 
 # In characters: a command's messages in a text, and a comment. GitHub takes 65,536, and GitLab more.
 _MESSAGES, _COMMENT = 20_000, 65_000
@@ -77,13 +81,18 @@ class Pipeline:
         """The mappings of all files as one, for commands that take one."""
         if len(self.files) == 1:
             return str(self.files[0])
+        _refuse_same_rows(self.files)
         merged = self.folder / "all-mappings.yaml"
         merged.write_text(_merged(self.files), encoding="utf-8")
         return str(merged)
 
+    @property
+    def plan_file(self) -> Path:
+        return self.folder / "change.plan"
+
     def plan(self) -> tuple[Done, Path]:
-        """What these files would change, as Markdown, and the plan to apply."""
-        plan = self.folder / "change.plan"
+        """What these files would change, as Markdown, and the plan to apply; its file isn't there if none can be."""
+        plan = self.plan_file
         plan.unlink(missing_ok=True)
         file = f"--file={self.mappings()}"
         return self.rolekeeper("plan", file, *self.options, f"--out={plan}", "--output=markdown"), plan
@@ -127,13 +136,15 @@ def review(pipeline: Pipeline) -> int:
     if bad := [each for each in checked if each.code]:
         pipeline.report(number, "### Rolekeeper: a file is invalid", *(each.text for each in bad))
         return bad[0].code
+    pipeline.mappings()  # of a fork too
     if pipeline.host and pipeline.host.from_fork:
         # A fork's run gets no credentials, and should get none: its plan would show what runs in the account.
         pipeline.report(number, "### Rolekeeper: the files are valid", "A pull request from a fork gets no plan.")
         return ExitCode.DONE
     planned, plan = pipeline.plan()
     pipeline.report(number, *_shown(planned), digest=digest(plan))
-    return planned.code
+    # With rows that were refused before it ends so too, and can be applied.
+    return ExitCode.DONE if planned.code == ExitCode.REJECTED and plan.exists() else planned.code
 
 
 def publish(pipeline: Pipeline) -> int:
@@ -146,7 +157,8 @@ def publish(pipeline: Pipeline) -> int:
     if not applied:
         pipeline.report(number, *_shown(planned))
         return planned.code
-    code, parts = applied.code, [_outcome(applied), _compared(number, reviewed, made)]
+    code = _code_of(applied)
+    parts = [_outcome(applied, code), _compared(number, reviewed, made)]
     if code in _FINE:
         waited = [*_waited(pipeline, applied)]
         parts += [each.text for each in waited if each.code]
@@ -160,6 +172,9 @@ def publish(pipeline: Pipeline) -> int:
 def nightly(pipeline: Pipeline) -> int:
     """Compare the fleet with the mappings, and the mappings with the files."""
     drift = pipeline.rolekeeper("fleet", "--drift", "--detailed-exitcode")
+    if drift.code == ExitCode.DONE and drift.stdout:
+        # Instances that wait or are blocked are no drift, and yet not as the files say.
+        drift = replace(drift, code=ExitCode.CHANGES)
     compare = ("mapping", "diff", pipeline.mappings(), *pipeline.options, "--detailed-exitcode")
     rows = pipeline.rolekeeper(*compare)
     code = rows.code
@@ -190,14 +205,19 @@ STEPS: Mapping[str, Callable[[Pipeline], int]] = {"review": review, "publish": p
 
 def digest(plan: Path) -> str:
     """A number for all that a plan is based on and does; empty if it wasn't written. Instances come in any order."""
-    if not plan.exists():
+    documents = _documents(plan)
+    if not documents:
         return ""
-    documents = [json.loads(line) for line in plan.read_text(encoding="utf-8").splitlines()]
     for edit in (each["edit"] for each in documents if "edit" in each):
         # Without what Rolekeeper wrote into the row, such as how many instances it matched.
         edit["row"] = content(edit["row"])
     lines = sorted(json.dumps(each, sort_keys=True) for each in documents)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _documents(plan: Path) -> list[dict[str, Any]]:
+    lines = plan.read_text(encoding="utf-8").splitlines() if plan.exists() else ()
+    return [json.loads(line) for line in lines]
 
 
 def _reviewed(pipeline: Pipeline) -> tuple[int | None, str]:
@@ -217,9 +237,17 @@ def _reviewed(pipeline: Pipeline) -> tuple[int | None, str]:
 def _planned_and_applied(pipeline: Pipeline) -> tuple[Done, str, Done | None]:
     """A plan of the merged files, its digest, and how it was applied; None if it can't be."""
     planned, plan = pipeline.plan()
-    if planned.code not in _FINE:
+    if not plan.exists():
         return planned, "", None
     return planned, digest(plan), pipeline.rolekeeper("apply", str(plan), "--hold", "--output=json")
+
+
+def _code_of(applied: Done) -> int:
+    """The job's exit code for what was applied: a row that is refused and held it up in nothing wasn't edited."""
+    if applied.code != ExitCode.REJECTED or not applied.stdout:
+        return applied.code
+    statuses = {row["status"] for row in json.loads(applied.stdout)["not_in_effect"]}
+    return ExitCode.HELD if Status.HELD in statuses else ExitCode.DONE
 
 
 def _compared(number: int | None, reviewed: str, made: str) -> str:
@@ -235,16 +263,23 @@ def _compared(number: int | None, reviewed: str, made: str) -> str:
 def _waited(pipeline: Pipeline, applied: Done) -> Iterator[Done]:
     """Wait for the instances of each mapping that was edited and is in effect."""
     done = json.loads(applied.stdout or "{}")
-    waiting = {each["mapping"] for each in done.get("not_in_effect", ())}
+    # Of one that is deleted nothing may be left to name: `apply` saw its instances change.
+    edits = [each["edit"] for each in _documents(pipeline.plan_file) if "edit" in each]
+    gone = [edit for edit in edits if edit.get("status") == Status.REMOVED]
+    deleted = {str(MappingKey(edit["tag_key"], edit["tag_value"])) for edit in gone}
+    left = {each["mapping"] for each in done.get("not_in_effect", ())} | deleted
     for key in done.get("mappings", ()):
-        if key not in waiting:
+        if key not in left:
             yield pipeline.rolekeeper("wait", f"--mapping={key}")
 
 
-def _outcome(applied: Done) -> str:
+def _outcome(applied: Done, code: int) -> str:
     if applied.code == ExitCode.DONE:
         return "### Rolekeeper: published\n\nWhat the files say is in effect."
-    if applied.code == ExitCode.HELD:
+    if code == ExitCode.DONE:
+        refused = "What was edited is in effect. These rows were refused before, and still are:"
+        return f"### Rolekeeper: published\n\n{refused}\n\n{fenced(applied.stderr)}"
+    if code == ExitCode.HELD:
         waits = (
             "### Rolekeeper: waiting for approval\n\nWhat isn't held is in effect. The rest waits for another person:"
         )
@@ -300,6 +335,16 @@ def _no_commands(environ: Mapping[str, str]) -> Iterator[None]:
 # ---- the files ----
 
 
+def _refuse_same_rows(files: Iterable[Path]) -> None:
+    """Refuse a row that two files have, by their names: nobody has the merged one."""
+    first: dict[MappingKey, str] = {}
+    for file in files:
+        for key, line in read_file(file.read_bytes(), str(file), None).lines.items():
+            if key in first:
+                raise CommandError(f"{file}:{line}: {key}: is the same row as {first[key]}", "keep one")
+            first[key] = f"{file}:{line}"
+
+
 def _merged(files: Iterable[Path]) -> str:
     """One file of the mappings of several valid ones, each text as it is."""
     rows: list[yaml.Node] = []
@@ -334,7 +379,12 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     options = ["--prune"] if environ.get("ROLEKEEPER_PRUNE") == "true" else []
     files, host = _files(environ.get("ROLEKEEPER_MAPPINGS") or "mappings/*.yaml"), pull_requests.host(environ)
     with TemporaryDirectory() as folder:
-        return STEPS[arguments[0]](Pipeline(environ, files, folder=Path(folder), options=options, host=host))
+        pipeline = Pipeline(environ, files, folder=Path(folder), options=options, host=host)
+        try:
+            return STEPS[arguments[0]](pipeline)
+        except CommandError as error:
+            pipeline.report(host.number if host else None, f"### Rolekeeper: failed\n\n{fenced(str(error))}")
+            raise
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:

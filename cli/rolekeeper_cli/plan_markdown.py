@@ -25,6 +25,7 @@ _NAME, _SENTENCE, _PHRASES = 80, 1_000, 8
 _DONE = GOOD | {Status.REMOVED}
 _ACTIONS = {"Attach": "attach", "Replace": "replace", "Detach": "detach", "Wait": "waiting", "Hold": "blocked"}
 _COUNTED = ("attach", "replace", "detach")
+_UNCHANGED = "unchanged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +108,19 @@ def _parts(plan: Mapping[str, Any]) -> Iterator[_Part]:
 def _headline(plan: Mapping[str, Any]) -> str:
     """What the plan comes to, in one line."""
     summary, edits = plan["summary"], plan["mappings"]
-    odd = Counter(each["status"] for each in edits if each["status"] not in _DONE)
+    edited = [each for each in edits if each["kind"] != _UNCHANGED]
+    odd = Counter(each["status"] for each in edited if each["status"] not in _DONE)
     statuses = ", ".join(f"{count:,} {status}" for status, count in odd.items())
     instances = f"{summary['changes']:,} of {amount(summary['instances'], 'instance')} would change"
-    changes = [f"{amount(len(edits), 'mapping')} edited{f' ({statuses})' if odd else ''}"] if edits else []
+    changes = [f"{amount(len(edited), 'mapping')} edited{f' ({statuses})' if odd else ''}"] if edited else []
     changes += [instances] if summary["changes"] else ["no instance would change"] if edits else ["nothing changes"]
     beside = {
         "to gain severe permissions": sum(each["instances"] for each in plan["permissions"] if each["severe"]),
         "waiting": summary["wait"],
         "blocked": summary["hold"],
+        "not edited, and not in effect": sum(
+            each["kind"] == _UNCHANGED and each["status"] not in _DONE for each in edits
+        ),
     }
     more = [f"{count:,} {what}" for what, count in beside.items() if count]
     more += [f"{amount(len(plan['unseen']), 'target')} left out"] if plan["unseen"] else []

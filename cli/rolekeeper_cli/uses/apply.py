@@ -361,7 +361,7 @@ def _refuse_elsewhere(deployment: Deployment, plan: PlanFile) -> None:
 
 def require_applicable(proposed: Proposal, what: str) -> None:
     """Refuse a plan with rows that wouldn't be published, not even once a person approves them."""
-    bad = [each for each in proposed.edits if not each.applies]
+    bad = [each for each in proposed.edits if each.blocks]
     if bad:
         remedy = advice("fix the file, and plan again")
         if bad[0].status is Status.HELD:
@@ -404,7 +404,8 @@ def _write_rows(deployment: Deployment, proposed: Proposal, report: Report, *, a
     verdicts |= {each.key: each for each in approved.rows}
     report(Written(tuple(verdicts.values())))
     waiting = [each for each in verdicts.values() if not each.good]
-    expected = {each.key: each.status for each in proposed.edits if each.own or each.takes_effect or not approve}
+    foreseen = [each for each in proposed.edits if each.own or not each.needs_approval or not approve]
+    expected = {each.key: each.status for each in foreseen}
     if bad := [each.status for each in waiting if each.status != expected.get(each.key)]:
         what = "not every row was published as planned"
         raise CommandError(what, "fix what is shown above, then plan again", code=edits.exit_code(bad))

@@ -278,9 +278,10 @@ _NOT_IN_FILES = frozenset({*OURS, *(column.name for column in ASKS)})
 
 @dataclass(slots=True)
 class Reading:
-    """A file's mappings, or all that is wrong with it. Problems and warnings begin `mappings.yaml:12: `."""
+    """A file's mappings and their `lines`, or all that is wrong with it. Problems begin `mappings.yaml:12: `."""
 
     specs: list[MappingSpec] = field(default_factory=list)
+    lines: dict[MappingKey, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -296,14 +297,14 @@ def refuse_csv(name: str) -> None:
 
 def read_file(data: bytes, name: str, home: HomeAccount | None) -> Reading:
     """Read a file's mappings with the reader of the table's rows; `home` is None without AWS."""
-    reading, first = Reading(), dict[MappingKey, int]()
+    reading = Reading()
     for node in _rows(composed(decoded(data, name), name), name):
         entry = _entry(node)
         if spec := _judge(entry, home):
-            if spec.key in first:
-                same = Problem(f"is the same row as line {first[spec.key]}", "keep one")
+            if spec.key in reading.lines:
+                same = Problem(f"is the same row as line {reading.lines[spec.key]}", "keep one")
                 entry.problems.append((entry.line, same))
-            first.setdefault(spec.key, entry.line)
+            reading.lines.setdefault(spec.key, entry.line)
             reading.specs.append(spec)
         title = _title(entry.attributes)
         reading.problems += [f"{name}:{line}: {title}{each}" for line, each in entry.problems]

@@ -71,8 +71,13 @@ class Edit:
 
     @property
     def applies(self) -> bool:
-        """Whether a plan with it can be applied."""
+        """Whether it would be in effect once the plan is applied, and approved if need be."""
         return self.takes_effect or self.needs_approval
+
+    @property
+    def blocks(self) -> bool:
+        """Whether no plan with it can be applied: a row that is refused, and isn't edited, holds up no other."""
+        return not self.applies and (self.change is not None or self.status is Status.HELD)
 
     @property
     def says_more(self) -> bool:

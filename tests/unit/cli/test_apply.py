@@ -225,6 +225,23 @@ def test_a_conflict_that_was_there_already_holds_up_no_other_row(
     assert (ran.exit_code, "Nothing to do: the plan changes nothing." in ran.stderr) == (3, True)
 
 
+@pytest.mark.parametrize("way", ["--hold", "--approve"])
+def test_a_row_that_was_refused_before_and_isnt_edited_holds_up_no_other(
+    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path, way: str
+) -> None:
+    desk.edit("their=row", role="nobody")
+    rows = ["tag_key: their, tag_value: row, role: nobody", "tag_key: new, tag_value: a, role: web"]
+    file = mapping_file(tmp_path, *rows)
+    page = terminal("plan", "-f", file, "--out", plan, "-o", "markdown")
+    assert (page.exit_code, Path(plan).exists()) == (3, True)
+    assert "plan: 1 mapping edited, no instance would change; 1 not edited, and not in effect" in page.stdout
+    assert "`their=row` would be **Rejected**" in page.stdout
+    terminal.judges("new=a")
+    ran = terminal("apply", plan, way)
+    assert (ran.exit_code, ran.stdout) == (3, "Applied: 0 instances as planned, 1 mapping.\n"), ran.output
+    assert ("! their=row is Rejected: " in ran.stderr, desk.shows("new=a")[0]) == (True, "Published")
+
+
 def test_a_row_that_isnt_published_as_planned_ends_it(
     terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
 ) -> None:

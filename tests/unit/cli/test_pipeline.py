@@ -29,7 +29,7 @@ class Job:
         self.folder, self.host = folder, CodeHost(merged={SHA: 5})
         self.answers: dict[str, tuple[int, str, str]] = {"plan": (0, "the plan", ""), "apply": (0, "{}", "")}
         self.ran: list[list[str]] = []
-        self.planned = b""
+        self.planned, self.applicable, self.more = b"", False, ""
         self.environ = {
             "GITHUB_STEP_SUMMARY": str(folder / "summary.md"),
             "GITHUB_OUTPUT": str(folder / "output"),
@@ -76,8 +76,8 @@ class Job:
         self.ran.append(line[4:])
         code, stdout, stderr = self.answers.get(self.commands[-1], (0, "", ""))
         for each in line:
-            if each.startswith("--out=") and code in {0, 4}:
-                Path(each.removeprefix("--out=")).write_text(PLAN)
+            if each.startswith("--out=") and (code in {0, 4} or self.applicable):
+                Path(each.removeprefix("--out=")).write_text(PLAN + self.more)
             if each.startswith("--file="):
                 self.planned = Path(each.removeprefix("--file=")).read_bytes()
         return CompletedProcess(line, code, stdout, stderr)
@@ -131,6 +131,22 @@ def test_a_forks_files_are_checked_without_aws_and_without_a_comment(job: Job) -
     assert "couldn't be written, so this is only here" in job.summary
 
 
+def test_a_row_that_was_refused_before_and_isnt_edited_fails_neither_review_nor_publish(job: Job) -> None:
+    """It is another team's: the plan shows it, and can be applied without it."""
+    job.answers["plan"], job.applicable = (3, "the plan", ""), True
+    assert job("review") == 0
+    assert f"plan={DIGEST}" in job.comment
+    refused = json.dumps({"mappings": ["app=web"], "not_in_effect": [{"mapping": "their=row", "status": "Rejected"}]})
+    job.answers["apply"] = (3, refused, "! their=row is Rejected")
+    job.ran.clear()
+    assert job("publish") == 0
+    assert job.commands == ["plan", "apply", "wait"]
+    assert "Rolekeeper: published" in job.comment
+    assert "These rows were refused before, and still are:\n\n```text\n! their=row is Rejected" in job.comment
+    job.answers["apply"] = (3, "", "not every row was published as planned")
+    assert job("publish") == 3
+
+
 # ---- publish ----
 
 
@@ -158,6 +174,14 @@ def test_what_is_held_waits_for_another_person_and_the_rest_is_waited_for(job: J
     assert [job.ran[1][2:], *job.ran[2:]] == [["--hold", "--output=json"], ["wait", "--mapping=app=web"]]
     assert "waiting for approval" in job.comment
     assert "another person runs: rolekeeper mapping approve app=db" in job.comment
+
+
+def test_a_row_that_was_deleted_is_waited_for_by_nobody(job: Job) -> None:
+    edit = {"tag_key": "app", "tag_value": "db", "row": {}, "revision": 0, "status": "Removed"}
+    job.more = json.dumps({"edit": edit}) + "\n"
+    job.answers["apply"] = (0, json.dumps({"mappings": ["app=db", "app=web"], "not_in_effect": []}), "")
+    assert job("publish") == 0
+    assert job.ran[2:] == [["wait", "--mapping=app=web"]]
 
 
 @pytest.mark.parametrize(("code", "outcome"), [(1, 0), (255, 255)], ids=["blocked", "late"])
@@ -214,24 +238,26 @@ def test_a_host_that_doesnt_answer_keeps_nothing_from_being_published(
 
 
 @pytest.mark.parametrize(
-    ("drift", "rows", "changes", "outcome"),
+    ("drift", "listed", "rows", "changes", "outcome"),
     [
-        (0, 0, [], 0),
-        (2, 0, [], 2),
-        (0, 2, [{}], 2),
-        (0, 4, [], 0),  # a row waits for approval, as before
-        (0, 4, [{}], 2),  # another was edited by hand
-        (2, 3, [], 3),
-        (2, 4, [], 2),
-        (254, 2, [{}], 254),
+        (0, "", 0, [], 0),
+        (0, "i-1", 0, [], 2),  # it is blocked, or waits
+        (2, "i-1", 0, [], 2),
+        (0, "", 2, [{}], 2),
+        (0, "", 4, [], 0),  # a row waits for approval, as before
+        (0, "", 4, [{}], 2),  # another was edited by hand
+        (2, "i-1", 3, [], 3),
+        (2, "i-1", 4, [], 2),
+        (254, "", 2, [{}], 254),
     ],
 )
 def test_a_nightly_run_fails_for_drift_of_the_fleet_or_of_the_table(
-    job: Job, drift: int, rows: int, changes: list[object], outcome: int
+    job: Job, drift: int, listed: str, rows: int, changes: list[object], outcome: int
 ) -> None:
-    job.answers |= {"fleet": (drift, "i-1", ""), "mapping diff": (rows, json.dumps({"changes": changes}), "")}
+    job.answers |= {"fleet": (drift, listed, ""), "mapping diff": (rows, json.dumps({"changes": changes}), "")}
     assert job("nightly") == outcome
-    assert "i-1" in job.summary
+    assert listed in job.summary
+    assert ("all is as the files say" in job.summary) is (outcome == 0 and rows == 0)
 
 
 # ---- files and texts ----
@@ -243,6 +269,15 @@ def test_several_files_are_one_table(job: Job) -> None:
     assert job("review") == 0
     assert [each.key.tag_value for each in read_file(job.planned, "all", None).specs] == ["web", "0123"]
     assert "--prune" in job.ran[-1]
+
+
+@pytest.mark.parametrize("step", ["review", "publish", "nightly"])
+def test_a_row_that_two_files_have_is_refused_by_their_names(job: Job, step: str) -> None:
+    job.file("b.yaml", "app: web", role="db")
+    job.pull_request("eve/r")
+    assert job(step) == 1
+    assert "mappings/b.yaml:2: app=web: is the same row as mappings/a.yaml:2\nkeep one" in job.summary
+    assert set(job.commands) <= {"mapping validate", "fleet"}
 
 
 def test_a_file_behind_a_link_is_refused(job: Job, capfd: pytest.CaptureFixture[str]) -> None:
