@@ -133,7 +133,7 @@ def test_a_sweep_sends_all_into_a_queue_that_isnt_crowded_whatever_was_sent_befo
 ) -> None:
     """Of an instance that stays different after its reconcile nothing tells whether its message still waits."""
     desk.world.running(app="web")
-    desk.world.state.note_sent(HOME, limit, ["i-0123456789abcdef0"], desk.world.clock.now())
+    desk.world.state.note_sent(HOME, limit, ["i-0123456789abcdef0"], at=desk.world.clock.now())
     desk.sqs.purge_queue(QueueUrl=desk.queue_url)
     assert counted(sweep(desk)) == (1, 0)
 

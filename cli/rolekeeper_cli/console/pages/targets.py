@@ -13,14 +13,8 @@ from rolekeeper_cli.uses import targets as views
 type Document = Mapping[str, Any]
 
 # What wants a person comes first; as a status has it: its shape.
-STATES = {
-    views.PROBLEM: "bad",
-    views.SILENT: "bad",
-    views.OVERDUE: "drift",
-    views.UNKNOWN: "drift",
-    views.NEW: "wait",
-    views.WELL: "ok",
-}
+STATES = {views.PROBLEM: "bad", views.SILENT: "bad", views.OVERDUE: "drift", views.UNKNOWN: "drift"}
+STATES |= {views.NEW: "wait", views.WELL: "ok"}
 _RANKS = {state: rank for rank, state in enumerate(STATES)}
 
 

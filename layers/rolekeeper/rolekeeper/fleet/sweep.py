@@ -19,7 +19,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableE
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.targets import THERE, Probed, Registry, ServedTarget, problem_of
 from rolekeeper.instances.decide import Observation, Standing, decide, resolve, standing
-from rolekeeper.instances.observe import Observed, Unreadable, observe, observe_page
+from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.publish import Publisher, RecordCheck, Scans
@@ -276,7 +276,7 @@ class Sweep:
             if rest.phase is Phase.FLEET:
                 swept.instances, swept.stands = 0, {}
         if swept.sent:
-            self.state.note_sent(self.settings.target, rest.waiting + swept.sent, rest.last, self.now())
+            self.state.note_sent(self.settings.target, rest.waiting + swept.sent, rest.last, at=self.now())
         if rest.phase is Phase.FLEET:
             rest.rowless = sorted({*rest.rowless, *scans})
         if whole and swept.finished:
@@ -326,12 +326,12 @@ class Sweep:
         target, at = self.settings.target, self.now()
         line_ends, sent, last = state.waiting(target)
         keys = [InstanceKey(target.account, target.region, id_) for id_ in last]
-        seen = observe(keys, self.ec2, state, now=at).values() if keys else ()
-        self.result.rest.waiting = math.ceil(sent * sum(self._differs(one, at) for one in seen) / max(1, len(keys)))
+        differ = sum(
+            isinstance(seen, Unreadable) or needs_reconcile(seen, decide(seen, self.settings), at)
+            for seen in (observe(keys, self.ec2, state, now=at).values() if keys else ())
+        )
+        self.result.rest.waiting = math.ceil(sent * differ / max(1, len(keys)))
         return max(self.result.rest.waiting, (line_ends - at).total_seconds() * self.settings.changes_per_second)
-
-    def _differs(self, seen: Observed, at: datetime) -> bool:
-        return isinstance(seen, Unreadable) or needs_reconcile(seen, decide(seen, self.settings), at)
 
     def _count_standing(self, instance: Instance | None, each: Standing) -> None:
         swept = self.result

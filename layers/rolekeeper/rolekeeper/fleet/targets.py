@@ -7,7 +7,6 @@ The accounts machine sweeps them: a run for each account, which sweeps its due t
 is large or fails gets a run of its own, so it delays no other.
 """
 
-import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +33,7 @@ VERSION_TAG, UNIT_TAG, EVENTS_TAG = "rolekeeper:version", "rolekeeper:unit", "ro
 WIRE_TAG = "rolekeeper:wire-format"
 # The number of what passes between a hub and its spokes (docs/upgrading.md, "The wire format"); spoke.yaml has it too.
 WIRE_FORMAT = 1
+DIGITS = 10  # more has no number; whoever may tag the reader could write 256, which no table takes
 # How long the schedule probes an unknown target: what IAM and a stack set make takes seconds to many minutes.
 APPEARS = timedelta(hours=1)
 UNKNOWN_FOR = timedelta(days=1)  # after its last event an unknown target is forgotten
@@ -227,19 +227,11 @@ class Registry:
         name, update = layout.GOES_ON_UNTIL, Update()
         self._update(target, update.set({name: layout.timestamp(until)}) if until else update.remove(name))
 
-    def note_sweep(  # noqa: PLR0913  # one write notes it all
-        self,
-        target: Target,
-        since: str,
-        *,
-        instances: int,
-        drift: int,
-        at: datetime,
-        withheld: int = 0,
-        checked: bool = False,
-    ) -> None:
-        """Note the end of a sweep, unless the target was registered again after `since`. It answered: no problem."""
-        counts = {"instances": instances, "drift": drift, "withheld": withheld}
+    def note_sweep(self, target: Target, since: str, *, at: datetime, checked: bool = False, **counts: int) -> None:
+        """Note the end of a sweep, unless the target was registered again after `since`. It answered: no problem.
+
+        `counts` are `instances`, `drift` and `withheld`.
+        """
         swept = {layout.LAST_SWEEP: layout.timestamp(at), **counts}
         swept |= {"checked": layout.timestamp(at)} if checked else {}
         update = Update().set(swept).remove(_PROBLEM, _SINCE, _UNSWEPT)
@@ -478,13 +470,9 @@ def probe(settings: Settings, ec2: Ec2, iam: Iam) -> Probed:
     role = iam.get_role(reader)
     next(ec2.pages(size=PROBED))
     tags = role.tags if role else {}
-    wire = tags.get(WIRE_TAG, "")
-    return Probed(
-        tags.get(VERSION_TAG, ""),
-        tags.get(UNIT_TAG, ""),
-        tags.get(EVENTS_TAG) == "true",
-        wire_format=int(wire) if re.fullmatch("[0-9]{1,9}", wire) else None,
-    )
+    version, unit, wire = (tags.get(name, "") for name in (VERSION_TAG, UNIT_TAG, WIRE_TAG))
+    number = int(wire) if wire.isdecimal() and len(wire) < DIGITS else None
+    return Probed(version, unit, tags.get(EVENTS_TAG) == "true", wire_format=number)
 
 
 def unheard(served: ServedTarget) -> str:
@@ -499,7 +487,8 @@ def _saying(probed: Probed, update: Update) -> Update:
     """Write what a spoke says about itself; what it no longer says is removed."""
     said = {name: each for name, each in layout.encode(probed).items() if each}
     gone = [name for name in (_UNIT, layout.NOTIFIES, _WIRE_FORMAT) if name not in said]
-    return update.set(said).remove(*gone) if said else update.remove(*gone)
+    update.set(said)
+    return update.remove(*gone)
 
 
 def problem_of(error: AwsRefusalError) -> str:

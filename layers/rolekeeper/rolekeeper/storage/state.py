@@ -384,7 +384,7 @@ class State:
             fleet = {**layout.key_attributes(layout.FLEET), **seen, "at": layout.timestamp(at)}
             self.store.write(self.store.put(fleet))
 
-    def note_sent(self, target: Target, number: int, last: Sequence[str], at: datetime) -> None:
+    def note_sent(self, target: Target, number: int, last: Sequence[str], *, at: datetime) -> None:
         """Note how many instances a target's sweeps sent that may still wait, and the ids of the `last` of them."""
         item = {"number": number, "last": list(last), "expires": int((at + QUEUED).timestamp())}
         self.store.write(self.store.put({**layout.key_attributes(layout.sent_key(target)), **item}))
