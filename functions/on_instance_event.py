@@ -34,7 +34,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     registered = {each: app.targets.register(spoke, each, anew=True) for each, spoke in spokes.items()}
     failed += [each for each, outcome in registered.items() if outcome and outcome.error]
     app.telemetry.flush()
-    app.targets.end_notifying()
+    if app.telemetry.refusing:
+        app.targets.end_notifying()
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in failed]}
 
 

@@ -96,6 +96,12 @@ def test_a_bus_that_takes_none_fails_no_message_keeps_none_from_the_hub_and_ring
     assert [(each["level"], each["events"], each["target"]) for each in logged] == [("WARNING", 1, str(SPOKE))]
 
 
+def test_an_entry_that_a_bus_refuses_rings_no_alarm(organization: Organization) -> None:
+    organization.spoke(SPOKE).events.refuses = 1
+    attached(organization, SPOKE)
+    assert organization.hub.metrics.counts == {}
+
+
 def test_a_notifier_that_is_gone_is_asked_once_and_keeps_no_other_account_from_its_events(
     organization: Organization,
 ) -> None:

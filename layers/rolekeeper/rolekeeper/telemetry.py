@@ -173,7 +173,8 @@ class Telemetry:
             answer = put(Entries=entries)  # type: ignore[arg-type]  # built below
         if lost := answer["FailedEntryCount"]:
             self.logger.error("events were refused", extra={"events": lost, "answer": answer["Entries"]})
-            self.count("EventsFailed", 0 if target else lost)
+            if not target:
+                self.count("EventsFailed", lost)
         return not lost
 
 
