@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,20 @@ class EmulatedAccount:
     def forget_changes(self) -> None:
         """Empty the windows of the account and Region, and that of all edits."""
         windows = [layout.changes_key(self.target, quarantines=each) for each in (False, True)]
-        for pk, sk in (*windows, layout.EDITS):
-            self.dynamodb.delete_item(TableName=self.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
+        with self.without_table_policy():
+            for pk, sk in (*windows, layout.EDITS):
+                self.dynamodb.delete_item(TableName=self.state_table, Key={"pk": {"S": pk}, "sk": {"S": sk}})
+
+    @contextmanager
+    def without_table_policy(self) -> Iterator[None]:
+        """Lift the state table's own policy meanwhile, as only who may change that can (docs/security.md)."""
+        arn = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{self.state_table}"
+        policy = self.dynamodb.get_resource_policy(ResourceArn=arn)["Policy"]
+        self.dynamodb.delete_resource_policy(ResourceArn=arn)
+        try:
+            yield
+        finally:
+            self.dynamodb.put_resource_policy(ResourceArn=arn, Policy=policy)
 
     def deploy_starter_roles(self) -> None:
         template = Template({"TemplateBody": installed.file("examples/roles.yaml").read_text()}, NAMED_ROLES)

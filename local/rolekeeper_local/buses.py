@@ -246,32 +246,8 @@ class _BusCheck:
         return result
 
     def enforce(self, original: Callable[..., Any], *request: str, **named: Any) -> Any:
-        """Ask the bus for another account's root too, which ministack allows everything."""
-        access_key_id, iam_action, _service, region = request
         self._refused_by_bus = False
-        refused = original(*request, **named)
-        resource, account = named.get("resource_arn", "*"), get_account_id()
-        found = policy_of(resource) if refused is None and iam_action == SENDING else None
-        if found is None or found[1] == account:
-            return refused
-        caller = iam_evaluator.resolve_principal(access_key_id or "", account)
-        if caller.policies is not None:
-            return None
-        given = named.get("service_context") or {}
-        context = iam_evaluator.EvalContext(
-            principal_arn=caller.arn,
-            principal_type=caller.type,
-            principal_account=caller.account,
-            action=iam_action,
-            resource_arn=resource,
-            region=region,
-            service_context={key.lower(): value for key, value in given.items()},
-            principal_keys=caller.keys,
-        )
-        own = iam_evaluator.EvalResult("Allow", caller.arn)
-        result = iam_evaluator.combine_resource_policy(own, context, *found)
-        result.principal_arn = caller.arn
-        return None if result.decision == "Allow" else result
+        return original(*request, **named)
 
     def access_denied_response(
         self, original: Callable[..., Any], service: str, action: str, principal_arn: str, *rest: Any, **named: Any

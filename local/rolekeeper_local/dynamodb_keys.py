@@ -17,6 +17,8 @@ LEADING_KEYS, ATTRIBUTES = "dynamodb:LeadingKeys", "dynamodb:Attributes"
 # In the order in which ministack checks them.
 _KINDS = ("ConditionCheck", "Put", "Update", "Delete", "Get")
 _EXPRESSIONS = ("UpdateExpression", "ConditionExpression", "FilterExpression", "KeyConditionExpression")
+# Parameters of before there were expressions (DynamoDB developer guide, "Legacy conditional parameters").
+_LEGACY = ("AttributeUpdates", "Expected", "AttributesToGet", "KeyConditions", "QueryFilter", "ScanFilter")
 # An attribute or its placeholder at the beginning of a path; values begin with ":", functions go before "(".
 _NAME = re.compile(r"(?<![\w:#.])#?[A-Za-z_]\w*(?!\w|\s*\()")
 _WORDS = {"SET", "REMOVE", "ADD", "DELETE", "AND", "OR", "NOT", "BETWEEN", "IN"}
@@ -54,6 +56,7 @@ def _of_one(request: Mapping[str, Any]) -> Keys:
     names = request.get("ExpressionAttributeNames") or {}
     expressions = " ".join(str(request.get(each) or "") for each in _EXPRESSIONS)
     attributes = {*item, *(names.get(name, name) for name in _NAME.findall(expressions) if name not in _WORDS)}
+    attributes |= {name for each in _LEGACY for name in request.get(each) or ()}
     leading = _leading(request.get("TableName", ""), item) or _queried(request, names)
     return {name: found for name, found in ((LEADING_KEYS, leading), (ATTRIBUTES, sorted(attributes))) if found}
 

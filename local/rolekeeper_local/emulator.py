@@ -39,6 +39,7 @@ from rolekeeper_local import (
     map_runs,
     organizations,
     queues,
+    resource_policies,
     rules,
     stacks,
     streams,
@@ -95,6 +96,7 @@ def _correct_everything(ec2_api: Ec2Api, minute_seconds: float) -> Control:
     """Correct ministack; the checks of buses wrap those of IAM, and PutEvents is limited before it is sent on."""
     ec2_api.install()
     Fleets(ec2_api).install()
+    resource_policies.install()
     iam_exceptions.install(ec2_api)
     for module in (ec2_wire, iam_trust, iam_quotas, iam_role_list, buses, organizations):
         module.install()

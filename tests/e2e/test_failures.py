@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import ACCOUNT, STACK
@@ -70,15 +71,18 @@ def test_the_functions_cant_attach_a_role_outside_the_path_whatever_the_table_sa
     arn = f"arn:aws:iam::{deployed.account}:instance-profile/outside"
     deployed.put_mapping("ceiling", "x", role="ceiling")
     eventually(lambda: deployed.mapping_status("ceiling", "x", "Published"))
-    # Somebody with write access to our state table forges what is published.
-    key = {"pk": {"S": "mapping#7:ceiling#x"}, "sk": {"S": f"published#{ACCOUNT}"}}
-    deployed.dynamodb.update_item(
-        TableName=deployed.state_table,
-        Key=key,
-        UpdateExpression="SET profile_arn = :arn",
-        ConditionExpression="attribute_exists(pk)",
-        ExpressionAttributeValues={":arn": {"S": arn}},
-    )
+    # Another actor forges what is published. Even root has to lift the table's policy for that.
+    forge: Any = {
+        "TableName": deployed.state_table,
+        "Key": {"pk": {"S": "mapping#7:ceiling#x"}, "sk": {"S": f"published#{ACCOUNT}"}},
+        "UpdateExpression": "SET profile_arn = :arn",
+        "ConditionExpression": "attribute_exists(pk)",
+        "ExpressionAttributeValues": {":arn": {"S": arn}},
+    }
+    with pytest.raises(ClientError, match="explicit deny in a resource-based policy"):
+        deployed.dynamodb.update_item(**forge)
+    with deployed.without_table_policy():
+        deployed.dynamodb.update_item(**forge)
     instance = deployed.launch("ceiling", ceiling="x")
     eventually(lambda: deployed.condition(instance, "denied"))
     stays(lambda: deployed.shown(instance) is None)

@@ -307,7 +307,9 @@ def put(deployment: Deployment, key: InstanceKey, pin: Pin, *, former: Pin | Non
 
 def pin_item(key: InstanceKey, pin: Pin) -> layout.Item:
     """A pin as it is stored; `expires` lets DynamoDB drop it, long after it ended."""
+    # That is what a reader finds. The state table's policy lets people write the other attributes only.
     item = {**layout.key_attributes(layout.pin_key(key)), **layout.encode(pin)}
+    del item["unclear"]
     if pin.expires_at:
         item["expires"] = int((pin.expires_at + _PIN_KEPT).timestamp())
     return item
