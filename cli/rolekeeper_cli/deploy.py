@@ -9,6 +9,7 @@ import click
 from rolekeeper_cli import deploying, terminal
 from rolekeeper_cli.arguments import allow_downgrade, dry_run, yes
 from rolekeeper_cli.command import Command, command, deployment
+from rolekeeper_cli.errors import UsageError
 
 _ALLOWED_SHOWN = 4
 
@@ -79,6 +80,13 @@ def _option(name: str, parameter: dict[str, Any]) -> click.Option:
     is_flag=True,
     help="Also recreate what was deleted, and undo what was changed, outside CloudFormation.",
 )
+@click.option(
+    "--import-tables",
+    "tables",
+    nargs=2,
+    metavar="MAPPINGS STATE",
+    help="Begin with these two tables, restored from backups.",
+)
 @dry_run
 @allow_downgrade
 @yes
@@ -95,6 +103,7 @@ def deploy(
     guided: bool,
     bucket: str | None,
     revert_drift: bool,
+    tables: tuple[str, str] | None,
     dry_run: bool,
     allow_downgrade: bool,
     yes: bool,
@@ -105,12 +114,15 @@ def deploy(
     It says which version is deployed, shows what would change, and asks. Each parameter stays as it is deployed until
     you give another value.
     """
+    if tables and dry_run:
+        raise UsageError("--import-tables can't be shown without importing", "leave out --dry-run")
     if guided or not dry_run:
         terminal.require_answer(yes=yes and not guided)
     deploying.deploy.deploy(
         deployment(),
         named(given),
         bucket,
+        tables=tables,
         guided=guided,
         yes=yes,
         dry_run=dry_run,

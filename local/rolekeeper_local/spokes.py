@@ -43,12 +43,12 @@ def targets(accounts: int) -> tuple[Target, ...]:
     return tuple(Target(account, region) for account in ACCOUNTS[:accounts] for region in REGIONS)
 
 
-def deploy_organization(aws: EmbeddedAws, accounts: int) -> list[EmulatedAccount]:
+def deploy_organization(aws: EmbeddedAws, accounts: int, **parameters: str) -> list[EmulatedAccount]:
     """Deploy a hub with its spokes in this number of accounts, with the starter roles and mappings, all in effect.
 
-    Returns each target's administrator, the hub's own first.
+    Returns each target's administrator, the hub's own first. Other `parameters` are the hub's.
     """
-    aws.deploy(**PARAMETERS, OrganizationId=ORGANIZATION)
+    aws.deploy(**PARAMETERS, **parameters, OrganizationId=ORGANIZATION)
     worlds = [EmulatedAccount(aws, each.account, each.region) for each in targets(accounts)]
     hub = worlds[0]
     with aws.step("roles, spokes and mappings"):

@@ -300,8 +300,9 @@ def more_targets(world: EmulatedAccount, number: int) -> Iterator[None]:
     others = [each for each in world.aws.session().get_available_regions("ec2") if each not in served]
     added = [Target(world.account, region) for region in others[:number]]
     assert len(added) == number
-    for target in added:
-        registry.add(ServedTarget(target, since=now, last_sweep=now, wire_format=WIRE_FORMAT))
+    with world.without_table_policy():
+        for target in added:
+            registry.add(ServedTarget(target, since=now, last_sweep=now, wire_format=WIRE_FORMAT))
     try:
         yield
     finally:

@@ -1,10 +1,11 @@
 """docs/recovery.md: the hub's Region is lost, and a hub is stood up in another one by what the page says to type.
 
-The embedded AWS has no AWS Backup: what the page has it restore is a copy of the table, made here. The lost Region's
+The embedded AWS has no AWS Backup: what the page has it restore are copies of the tables, made here. The lost Region's
 functions run nothing; that people ask nothing there until it is back is the page's doing.
 """
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,21 @@ from typing import Any
 import pytest
 
 from fixtures.command import Command
+from rolekeeper.fleet.targets import Registry
+from rolekeeper.storage import Store
 from rolekeeper_local.account import EmulatedAccount, Shown
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
-from rolekeeper_local.spokes import PRESENT, REGIONS, as_operators, deploy_organization, profiles_file
+from rolekeeper_local.spokes import (
+    OPERATORS,
+    PRESENT,
+    REGIONS,
+    as_operators,
+    deploy_organization,
+    deploy_spokes,
+    profiles_file,
+)
+from support.buses import Bus
 from support.pages import ROOT, Shell, bash_blocks
 from support.ports import free_port
 from support.waiting import eventually, stays
@@ -25,6 +37,9 @@ pytestmark = pytest.mark.emulator
 LOST, OTHER = REGIONS
 READ, TABLE = "s3-read", "dynamodb-app"
 QUIET = 2  # seconds, in which an instance has its role
+#: Of so many more the row is held: by the number in place of 25, and by per cent of all.
+FEW, MANY = 3, 6
+HELD = ("fleet", "held")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +51,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory, artifacts: Path) -> Itera
 
 @pytest.fixture(scope="module")
 def worlds(embedded: EmbeddedAws) -> list[EmulatedAccount]:
-    return deploy_organization(embedded, 2)
+    return deploy_organization(embedded, 2, MaxChangesPerEdit=str(FEW), MaxChangesPercent="10")
 
 
 @pytest.fixture
@@ -69,18 +84,32 @@ def find_again(aws: EmbeddedAws) -> None:
         client.delete_function_concurrency(FunctionName=name)
 
 
-def restore(hub: EmulatedAccount) -> None:
-    """What AWS Backup restores of its copy in the other Region."""
-    schema: Any = hub.dynamodb.describe_table(TableName=hub.state_table)["Table"]
+def ask_for_events(hub: EmulatedAccount, home: EmulatedAccount, world: EmulatedAccount) -> None:
+    """Deploy an account's spoke with EventsToAccount, and wait until the hub knows it of one of its Regions."""
+    registry = Registry(Store(hub.dynamodb, hub.state_table))
+    operators = f"arn:aws:iam::{hub.account}:role/{OPERATORS}"
+    deploy_spokes(hub.aws, [home], [operators], EventsToAccount="true")
+    hub.aws.fire_rule(world.account, world.region, PRESENT)
+    eventually(lambda: (known := registry.get(world.target)) and known.notifies)
+
+
+def held(hub: EmulatedAccount, world: EmulatedAccount) -> list[str]:
+    """Instances of a row that waits for approval."""
+    instances = [world.launch("held", **dict([HELD])) for _ in range(MANY)]
+    hub.put_mapping(*HELD, role=TABLE)
+    eventually(partial(hub.mapping_status, *HELD, "Held"))
+    return instances
+
+
+def restore(hub: EmulatedAccount, former: str, name: str) -> None:
+    """What AWS Backup restores of its copy of a table in the other Region."""
+    schema: Any = hub.dynamodb.describe_table(TableName=former)["Table"]
     there = hub.aws.session(region=OTHER).client("dynamodb")
-    there.create_table(
-        TableName="rolekeeper-restored",
-        BillingMode="PAY_PER_REQUEST",
-        **{name: schema[name] for name in ("KeySchema", "AttributeDefinitions")},
-    )
-    for page in hub.dynamodb.get_paginator("scan").paginate(TableName=hub.state_table):
+    keys = {name: schema[name] for name in ("KeySchema", "AttributeDefinitions")}
+    there.create_table(TableName=name, BillingMode="PAY_PER_REQUEST", **keys)
+    for page in hub.dynamodb.get_paginator("scan").paginate(TableName=former):
         for item in page["Items"]:
-            there.put_item(TableName="rolekeeper-restored", Item=item)
+            there.put_item(TableName=name, Item=item)
 
 
 def shown(instances: dict[EmulatedAccount, str]) -> list[Shown | None]:
@@ -92,8 +121,21 @@ def carry(instances: dict[EmulatedAccount, str], role: str) -> None:
         eventually(partial(world.carries, each, role))
 
 
-def swept(operators: Command, region: str) -> bool:
-    return all(row["last_sweep"] for row in operators.json("targets", "--region", region))
+def swept(operators: Command, since: datetime) -> bool:
+    """Whether the new hub swept all other targets since then; of its own it notes a change, and each day."""
+    _own, *others = operators.json("targets", "--region", OTHER)
+    return all(row["last_sweep"] and datetime.fromisoformat(row["last_sweep"]) > since for row in others)
+
+
+def is_refused_everywhere(operators: Command) -> bool:
+    """Whether the new hub swept its own target, and may look into no other."""
+    own, *others = operators.json("targets", "--region", OTHER)
+    return own["last_sweep"] and all(row["reason"] for row in others)
+
+
+def is_held(operators: Command, waiting: list[str], west: EmulatedAccount) -> bool:
+    row = operators.json("mapping", "get", "=".join(HELD), "--region", OTHER)
+    return row["status"] == "Held" and not any(map(west.shown, waiting))
 
 
 def reasons(operators: Command, account: str) -> list[str]:
@@ -109,38 +151,54 @@ def looks_after(operators: Command, account: str) -> bool:
 
 def test_a_hub_is_stood_up_in_another_region_by_the_page(worlds: list[EmulatedAccount], person: Shell) -> None:
     (hub, _, *spokes), aws = worlds, worlds[0].aws
+    east, west = spokes
     operators = Command(as_operators(aws))
-    export, deploy, records, rows, spoke, trust, look, back = bash_blocks("docs/recovery.md")
+    export, deploy, waits, spoke, trust, look, back = bash_blocks("docs/recovery.md")
+    ask_for_events(hub, east, west)
     instances = {world: world.launch("web", workload="s3-reader") for world in spokes}
     carry(instances, READ)
-    lent = spokes[1].launch("web", workload="s3-reader")
-    carry({spokes[1]: lent}, READ)
-    operators("replace", f"{spokes[1].account}/{OTHER}/{lent}", TABLE, "--wait")
+    lent = west.launch("web", workload="s3-reader")
+    carry({west: lent}, READ)
+    operators("replace", f"{west.account}/{OTHER}/{lent}", TABLE, "--wait")
+    waiting = held(hub, west)
     person(export)
-    restore(hub)
+    restore(hub, hub.mapping_table, "rolekeeper-mappings")
+    restore(hub, hub.state_table, "rolekeeper-state")
     lose(aws)
-    before = [*shown(instances), spokes[1].shown(lent)]
+    before = [*shown(instances), west.shown(lent)]
 
-    for block in (deploy, records, rows, spoke, trust):
+    # No spoke lets the new hub in yet, and what was held is held.
+    person(deploy)
+    assert "=".join(HELD) in person(waits)
+    operators("sweep", "--region", OTHER)
+    eventually(partial(is_refused_everywhere, operators))
+    stays(partial(is_held, operators, waiting, west), QUIET)
+    for block in (spoke, trust):
         person(block)
+    began = datetime.now(UTC)
     person(look.partition("rolekeeper targets")[0])
-    eventually(partial(swept, operators, OTHER))
+    eventually(partial(swept, operators, began))
     person("rolekeeper targets" + look.partition("rolekeeper targets")[2])
-    stays(lambda: [*shown(instances), spokes[1].shown(lent)] == before, QUIET)
+    stays(lambda: [*shown(instances), west.shown(lent)] == before, QUIET)
+    stays(partial(is_held, operators, waiting, west), QUIET)
 
     # The new hub gives, and takes what the old one gave: its grants went over. Only events of its own Region are heard.
-    west = spokes[1]
+    bus = Bus(aws, west.account, OTHER).listen({"source": ["rolekeeper"]})
     west.tag(instances[west], workload="dynamodb-app")
     carry({west: instances[west]}, TABLE)
+    assert eventually(bus.heard)[0]["detail"]["instance-id"] == instances[west], "the notifier lets it in too"
     west.untag(instances[west], "workload")
     eventually(lambda: west.shown(instances[west]) is None)
     assert operators.json("explain", f"{west.account}/{OTHER}/{lent}", "--region", OTHER)["pin"]["role"] == TABLE
+    operators("mapping", "approve", "=".join(HELD), "--region", OTHER, "--yes")
+    for instance in waiting:
+        carry({west: instance}, TABLE)
 
     # The old one comes back with rows of its own, and may nothing in the spokes.
     find_again(aws)
     hub.put_mapping("workload", "s3-reader", role=TABLE)
     hub.sweep()
-    (east, instance), *_ = instances.items()
+    instance = instances[east]
     stays(lambda: east.carries(instance, READ) is not None, QUIET)
     eventually(lambda: [each for each in reasons(operators, east.account) if "sts:AssumeRole" in each][1:])
 

@@ -11,6 +11,7 @@ import click
 from botocore.config import Config
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
+from rolekeeper.model.instance import Target
 from rolekeeper_cli import installed, render, terminal
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
 from rolekeeper_cli.deploying.parameters import option_of
@@ -24,6 +25,7 @@ from rolekeeper_cli.deploying.stack import (
     refuse_downgrade,
     versions,
 )
+from rolekeeper_cli.deploying.tables import Tables, import_tables
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ConfigurationError, UsageError
 from rolekeeper_cli.suggest import near
@@ -92,18 +94,24 @@ def deploy(
     given: Parameters,
     bucket: str | None = None,
     *,
+    tables: Tables | None = None,
     guided: bool = False,
     yes: bool,
     dry_run: bool,
     allow_downgrade: bool,
     revert_drift: bool,
 ) -> None:
-    """Parameters that aren't `given` stay as they are deployed. A `bucket` that is named has to be there."""
+    """Parameters that aren't `given` stay as they are deployed. A `bucket` that is named has to be there.
+
+    With `tables` a new deployment takes these in.
+    """
     known, stack = declared(installed.file("template.yaml")), deployment.stack_name
     _check(known, given)
     client = deployment.client("cloudformation", PATIENT)
     present = Present.read(client, stack)
     refuse_downgrade(present, allowed=allow_downgrade)
+    if tables and present.is_deployed:
+        raise ConfigurationError(f"stack '{stack}' has tables", "deploy without --import-tables, or another --stack")
     _check_organization(deployment, present, given, dry_run=dry_run)
     caller, region = deployment.caller, str(deployment.session.region_name)
     terminal.say(f"Stack {stack} in {region}, account {caller.account}: {versions(present)}")
@@ -116,6 +124,9 @@ def deploy(
         _check(known, parameters)
         rollout = Rollout(client, stack, deployment.sleep, yes=yes, dry_run=dry_run)
         present = rollout.without_what_failed(present)
+        if tables:
+            import_tables(tables, rollout, deployment.client("dynamodb"), Target(caller.account, region))
+            present = Present.read(client, stack)
         place = Place(caller.account, region, caller.partition)
         source = {"TemplateURL": upload(folder, Bucket(deployment.client("s3", PATIENT), place, bucket))}
         if revert_drift and present.is_deployed:

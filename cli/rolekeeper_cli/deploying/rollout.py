@@ -47,6 +47,8 @@ class Template:
     source: Mapping[str, Any]
     # The deployment's roles have no names of their own, and its transform is a macro of AWS's.
     capabilities: Sequence[str] = ("CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND")
+    # Of the change set, if it is neither CREATE nor UPDATE.
+    kind: str = ""
 
 
 def _change(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,10 +66,11 @@ def _change(found: Mapping[str, Any]) -> dict[str, Any]:
 def _change_set(
     client: Any, stack: str, template: Template, parameters: Sequence[Mapping[str, Any]], status: str | None
 ) -> Mapping[str, str]:
+    kind = template.kind or ("CREATE" if status in {None, REVIEWED} else "UPDATE")
     change_set: Mapping[str, str] = client.create_change_set(
         StackName=stack,
-        ChangeSetName=f"rolekeeper-{int(time.time())}",
-        ChangeSetType="CREATE" if status in {None, REVIEWED} else "UPDATE",
+        ChangeSetName=f"rolekeeper-{kind.lower()}-{int(time.time())}",
+        ChangeSetType=kind,
         Parameters=parameters,
         Capabilities=list(template.capabilities),
         **template.source,
