@@ -88,7 +88,7 @@ class FakeCloudFormation:
             each["ParameterKey"]: each.get("ParameterValue", self.parameters.get(each["ParameterKey"], ""))
             for each in asked
         }
-        verb = "CREATE" if self.asked("create_change_set")["ChangeSetType"] == "CREATE" else "UPDATE"
+        verb = self.asked("create_change_set")["ChangeSetType"]
         self._begin(verb, self.ends or f"{verb}_COMPLETE")
 
     def delete_stack(self, **given: Any) -> None:

@@ -11,7 +11,6 @@ import click
 from botocore.config import Config
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
-from rolekeeper.model.instance import Target
 from rolekeeper_cli import installed, render, terminal
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
 from rolekeeper_cli.deploying.parameters import option_of
@@ -125,7 +124,7 @@ def deploy(
         rollout = Rollout(client, stack, deployment.sleep, yes=yes, dry_run=dry_run)
         present = rollout.without_what_failed(present)
         if tables:
-            import_tables(tables, rollout, deployment.client("dynamodb"), Target(caller.account, region))
+            import_tables(deployment, tables, rollout)
             present = Present.read(client, stack)
         place = Place(caller.account, region, caller.partition)
         source = {"TemplateURL": upload(folder, Bucket(deployment.client("s3", PATIENT), place, bucket))}

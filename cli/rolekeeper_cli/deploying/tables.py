@@ -7,13 +7,16 @@ resources into a CloudFormation stack"). Nobody writes into the state table, so 
 import json
 from typing import Any
 
+from rolekeeper.aws.errors import NotFoundError
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import Store
 from rolekeeper_cli import terminal
 from rolekeeper_cli.deploying.rollout import Rollout, Template, start
 from rolekeeper_cli.deploying.stack import HUB
+from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ConfigurationError
+from rolekeeper_cli.layout import several
 
 _TABLE, _IMPORTED = "AWS::DynamoDB::Table", {"IMPORT_COMPLETE"}
 # By their names in the template.
@@ -24,18 +27,19 @@ _DESCRIBED = ("KeySchema", "AttributeDefinitions")
 type Tables = tuple[str, str]
 
 
-def import_tables(tables: Tables, rollout: Rollout, dynamodb: Any, home: Target) -> None:
-    """Make a stack of a mapping table and a state table. As in any new one nothing changes before a sweep of `home`.
+def import_tables(deployment: Deployment, tables: Tables, rollout: Rollout) -> None:
+    """Make a stack of a mapping table and a state table. As in any new one nothing changes before its first sweep.
 
     Raises:
-        ConfigurationError: they aren't such tables.
+        ConfigurationError: they aren't such tables, or one is in use.
     """
     named = dict(zip(_KEYS, tables, strict=True))
-    resources = {logical: _resource(logical, dynamodb, name) for logical, name in named.items()}
-    terminal.confirm(f"Import the tables {' and '.join(tables)}?", yes=rollout.yes)
-    # The former deployment's switch and sweep; and the new one's own place, which may have had a spoke before.
-    store = Store(dynamodb, named["StateTable"])
-    for key in (layout.CONTROL, layout.FLEET, layout.target_key(home)):
+    resources = {logical: _resource(deployment, logical, name) for logical, name in named.items()}
+    terminal.confirm(f"Import the tables {several(tables)}?", yes=rollout.yes)
+    # The former deployment's sweep and switch; and the new one's own place, which may have had a spoke before.
+    home = Target(deployment.caller.account, str(deployment.session.region_name))
+    store = Store(deployment.client("dynamodb"), named["StateTable"])
+    for key in (layout.FLEET, layout.CONTROL, layout.target_key(home)):
         store.write(store.delete(key))
     imports = [
         {"ResourceType": _TABLE, "LogicalResourceId": logical, "ResourceIdentifier": {"TableName": name}}
@@ -47,15 +51,17 @@ def import_tables(tables: Tables, rollout: Rollout, dynamodb: Any, home: Target)
     operation.follow(f"the import of the tables into {rollout.stack}", _IMPORTED)
 
 
-def _resource(logical: str, dynamodb: Any, name: str) -> dict[str, Any]:
+def _resource(deployment: Deployment, logical: str, name: str) -> dict[str, Any]:
     try:
-        table = dynamodb.describe_table(TableName=name)["Table"]
-    except dynamodb.exceptions.ResourceNotFoundException as error:
+        table = deployment.ask("dynamodb:DescribeTable", name, TableName=name)["Table"]
+    except NotFoundError as error:
         raise ConfigurationError(f"there is no table {name} here", "name the restored tables, and --region") from error
     keys = [each["AttributeName"] for each in table["KeySchema"]]
     if keys != _KEYS[logical]:
-        what = f"{name} has the keys {', '.join(keys)}; a {logical} has {', '.join(_KEYS[logical])}"
+        what = f"{name} has the keys {several(keys)}; a {logical} has {several(_KEYS[logical])}"
         raise ConfigurationError(what, "name the mapping table first, then the state table")
-    described = {each: table[each] for each in _DESCRIBED}
-    properties = {"BillingMode": "PAY_PER_REQUEST", **described}
+    # A restored table has none (DynamoDB API reference, `RestoreTableToPointInTime`).
+    if table.get("LatestStreamArn"):
+        raise ConfigurationError(f"{name} has a stream, as one that a deployment uses", "restore a copy, and name that")
+    properties = {"BillingMode": "PAY_PER_REQUEST", **{each: table[each] for each in _DESCRIBED}}
     return {"Type": _TABLE, "DeletionPolicy": "Retain", "UpdateReplacePolicy": "Retain", "Properties": properties}
