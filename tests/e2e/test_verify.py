@@ -153,8 +153,8 @@ def side_by_side[T, R](play: Callable[[T], R], cases: Iterable[T]) -> dict[T, R]
 # ---- as the least policy allows ----
 
 
-# EC2 has no tag by which the least policy allows the first three, and the embedded AWS no policy of a table.
-UNASKED_HERE = {"stale-replace", "stale-disassociate", "second-disassociate", "table-policy-keys"}
+# EC2 has no tag by which the least policy allows them.
+UNASKED_HERE = {"stale-replace", "stale-disassociate", "second-disassociate"}
 # It starts anew each time.
 AWS_CLI = Sdk("aws-cli/2.30.0 md/awscrt#0.27.6", lambda asked, _expires: asked)
 

@@ -46,8 +46,8 @@ def import_tables(deployment: Deployment, tables: Tables, rollout: Rollout) -> N
         for logical, name in named.items()
     ]
     body = json.dumps({"Description": HUB, "Resources": resources})
-    template = Template({"TemplateBody": body, "ResourcesToImport": imports}, (), "IMPORT")
-    operation = start(rollout.client, rollout.stack, template, [], rollout.sleep)
+    template = Template({"TemplateBody": body, "ResourcesToImport": imports}, capabilities=(), kind="IMPORT")
+    operation = start(rollout.client, rollout.stack, template, parameters=[], sleep=rollout.sleep)
     operation.follow(f"the import of the tables into {rollout.stack}", _IMPORTED)
 
 
