@@ -9,7 +9,6 @@ import click
 from rolekeeper_cli import deploying, terminal
 from rolekeeper_cli.arguments import allow_downgrade, dry_run, yes
 from rolekeeper_cli.command import Command, command, deployment
-from rolekeeper_cli.errors import UsageError
 
 _ALLOWED_SHOWN = 4
 
@@ -81,11 +80,7 @@ def _option(name: str, parameter: dict[str, Any]) -> click.Option:
     help="Also recreate what was deleted, and undo what was changed, outside CloudFormation.",
 )
 @click.option(
-    "--import-tables",
-    "tables",
-    nargs=2,
-    metavar="MAPPINGS STATE",
-    help="Begin with these two tables, restored from backups.",
+    "--import-tables", "tables", nargs=2, metavar="MAPPINGS STATE", help="Begin with two tables restored from backups."
 )
 @dry_run
 @allow_downgrade
@@ -114,8 +109,6 @@ def deploy(
     It says which version is deployed, shows what would change, and asks. Each parameter stays as it is deployed until
     you give another value.
     """
-    if tables and dry_run:
-        raise UsageError("--import-tables can't be shown without importing", "leave out --dry-run")
     if guided or not dry_run:
         terminal.require_answer(yes=yes and not guided)
     deploying.deploy.deploy(

@@ -109,6 +109,8 @@ def deploy(
     client = deployment.client("cloudformation", PATIENT)
     present = Present.read(client, stack)
     refuse_downgrade(present, allowed=allow_downgrade)
+    if tables and dry_run:
+        raise UsageError("--import-tables can't be shown without importing", "leave out --dry-run")
     if tables and present.is_deployed:
         raise ConfigurationError(f"stack '{stack}' has tables", "deploy without --import-tables, or another --stack")
     _check_organization(deployment, present, given, dry_run=dry_run)
