@@ -127,7 +127,8 @@ class _Requests:
             return arn
         found = str(original(service, *request))
         if found == "*" and service == "dynamodb":
-            return str(json.loads(body or b"{}").get("ResourceArn", found))
+            asked = json.loads(body or b"{}")
+            return str(asked.get("ResourceArn") or asked.get("TableArn") or found)
         if found == "*" and service == "events" and (rule := json.loads(body or b"{}").get("Rule")):
             found = f"arn:aws:events:{region}:{account}:rule/{json.loads(body).get('EventBusName', 'default')}/{rule}"
         # A rule of the default bus has no bus in its ARN (service authorization reference, "Amazon EventBridge").
