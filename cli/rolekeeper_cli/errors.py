@@ -19,6 +19,7 @@ class ExitCode(IntEnum):
     CHANGES = 2  # with --detailed-exitcode: something would change
     REJECTED = 3  # rows are rejected, or in conflict
     HELD = 4  # rows wait for approval
+    UNPROVEN = 5  # of `verify`: nothing failed, but a step couldn't be tried
     INTERRUPTED = 130
     USAGE = 252
     CONFIGURATION = 253

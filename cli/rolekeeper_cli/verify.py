@@ -46,11 +46,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--trail-patience",
-    type=click.FloatRange(0, 900),
+    type=click.FloatRange(0, 1800),
     default=600,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for CloudTrail's records at the end, which come minutes late. 0 doesn't wait.",
+    help="How long to wait for CloudTrail's records at the end, which may take 15 minutes. 0 doesn't wait.",
 )
 @click.option(
     "--report",
@@ -78,7 +78,8 @@ def verify(
     everything, and proves that. It takes about twenty minutes, half of them for CloudTrail's records. See
     docs/verify.md.
 
-    Exits with 1 if a step failed, or if anything is left.
+    Exits with 1 if a step failed, or if anything is left, and else with 5 if a step couldn't be tried: what it proves
+    isn't proven then.
     """
     if pre and sweep:
         raise UsageError("--pre and --sweep are different things", "give one of them")
@@ -116,6 +117,7 @@ def _prove(
         verification.run(machine)
     finally:
         shown.close()
+        verifying.sweep.untouched(verification.untouched)
         files = verifying.report.write(verification.report, folder)
         terminal.say(f"Report: {', '.join(map(str, files))}")
     return _end(verification.report)
@@ -124,15 +126,19 @@ def _prove(
 def _announcement(caller: Deployment, names: verifying.names.Names, machine: verifying.machine.Machine) -> str:
     """What it will make, what that costs, how long it takes, and how it goes away."""
     where = f"{caller.session.region_name}, account {caller.caller.account}"
-    lives, costs = verifying.scene.LIVES_MINUTES, verifying.scene.COST_USD
+    scene = verifying.scene
+    lives, costs, items = scene.LIVES_MINUTES, scene.COST_USD, scene.CONFIG_USD
+    minutes = verifying.removal.LONGEST.total_seconds() / 60
     return (
         f"Verification {names.id} in {where}. It makes\n"
         f"  the stack {names.stack}: this version, which may give the roles under {names.role_path} alone\n"
         f"  the stack {names.scene}: three roles (one may list Regions), a security group, a queue for EC2's events\n"
         f"  two instances of type {machine.instance_type}, which end themselves {lives} minutes after each start;\n"
         "    one of them calls sts:GetCallerIdentity and ec2:DescribeRegions every 20 seconds\n"
-        f"It takes about twenty minutes, costs at most {costs:.2f} USD, and touches nothing else. At its end, at "
-        "Ctrl-C and after a failure it removes all of this; if it is killed, rolekeeper verify --sweep does."
+        f"It takes about twenty minutes, costs at most {costs:.2f} USD, and touches nothing else. If AWS Config\n"
+        f"records all resources, its items are about {items:.2f} USD; a second trail takes a few cents. At its end,\n"
+        f"at Ctrl-C and after a failure it removes all that it made, within {minutes:g} minutes; if it is killed,\n"
+        "rolekeeper verify --sweep does."
     )
 
 
@@ -154,7 +160,8 @@ class _Shown:
 
     def __init__(self, trail_patience: float) -> None:
         self._says = {
-            verifying.run.TRAIL: f"CloudTrail's records come minutes late: waiting {trail_patience:g} seconds at most.",
+            verifying.run.TRAIL: "CloudTrail's records may take 15 minutes: "
+            f"waiting {trail_patience:g} seconds at most (--trail-patience).",
             verifying.run.REMOVAL: "Removing everything. Ctrl-C leaves the rest to: rolekeeper verify --sweep",
         }
         self._listing = rolekeeper_cli.tables.Listing(_LAYOUT, _WIDEST) if terminal.options().for_people else None
@@ -200,9 +207,16 @@ def _end(report: Report) -> ExitCode:
         terminal.say(f"Facts of docs/AWS_FACTS.md: {so} as the page has them, {unasked} couldn't be asked.")
     if not report.left:
         terminal.say("Nothing is left.")
-    if report.passed:
-        terminal.say(f"Passed: {len(report.steps)} steps.")
-        return ExitCode.DONE
+    steps = Counter(each.outcome for each in report.steps)
+    counts = [f"{steps[each]} {each.value}" for each in verifying.outcomes.Outcome if steps[each]]
+    text = f"{', '.join(counts)}{f': {", ".join(report.skipped)}' if report.skipped else ''}"
+    match report.outcome:
+        case "passed":
+            terminal.say(f"{text}.")
+            return ExitCode.DONE
+        case "skipped":
+            terminal.bad([f"{text}. What these prove isn't proven: the report says why."])
+            return ExitCode.UNPROVEN
     failed = [each.name for each in report.steps if each.outcome is verifying.outcomes.Outcome.FAILED]
-    terminal.bad([f"Failed: {', '.join(failed)}."])
+    terminal.bad([f"Failed: {', '.join(failed)}. {text}."])
     return ExitCode.NO

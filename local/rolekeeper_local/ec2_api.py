@@ -161,7 +161,9 @@ class Ec2Api:
 
     def run(self, params: Params) -> list[Instance]:
         """Launch instances as RunInstances does; an Ec2Error if it is refused."""
-        params = launch_templates.with_template(params)
+        params, token = launch_templates.with_template(params), params.get("ClientToken", "")
+        if token and (made := self._launched(token)):
+            return made  # EC2 API reference, "Ensuring idempotency"
         if profile := ec2_wire.profile(params, required=False):
             self.truth().usable_profile(profile)
         # ministack launches MinCount; AWS launches as many as it can, up to MaxCount.
@@ -177,7 +179,11 @@ class Ec2Api:
         for one in made:
             # Only AWS services may name themselves here (EC2 API reference, OperatorRequest).
             one.operator = params.get("Operator.Principal", "")
+            one.attributes["client-token"] = token
         return made
+
+    def _launched(self, token: str) -> list[Instance]:
+        return self.truth().describe_instances(filters=[("client-token", [token])])[0]
 
     # ---- the calls ----
 
@@ -317,6 +323,8 @@ class Ec2Api:
         self._show(instance)
         record = ec2._instances.get(instance.id)
         shown = str(ec2._instance_xml(record)) if record else ""
+        token = f"<clientToken>{escape(instance.attributes.get('client-token', ''))}</clientToken>"
+        shown = shown.replace("</instanceId>", f"</instanceId>{token}", 1)
         if not instance.operator:
             return shown
         operator = f"<managed>true</managed><principal>{escape(instance.operator)}</principal>"

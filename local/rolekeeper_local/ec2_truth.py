@@ -24,6 +24,7 @@ _INSTANCE_FILTERS = frozenset(
         "vpc-id",
         "subnet-id",
         "availability-zone",
+        "client-token",
         "tag-key",
         "tag-value",
     }

@@ -48,30 +48,33 @@ class Bucket:
     """A bucket of the deployment's account and Region: Lambda reads code from its own Region only.
 
     Every call names the account that has to own the bucket: anyone can guess its name, and make it first. One that a
-    person named has to be there, unless it is `ours`.
+    person named has to be there; a `new` one has a name that was chosen just now.
     """
 
-    def __init__(self, client: Any, place: Place, name: str | None, *, ours: bool = False) -> None:
+    def __init__(self, client: Any, place: Place, name: str | None, *, new: bool = False) -> None:
         self._client = client
         self._place = place
-        self._is_ours = ours or name is None
+        self._is_new, self._is_ours = new, new or name is None
         self.name = name or f"rolekeeper-artifacts-{place.account}-{place.region}"
 
-    def ensure(self) -> None:
-        """Create the bucket unless it exists; a bucket that a person named isn't changed.
+    def ensure(self) -> bool:
+        """Create the bucket unless it exists, and return whether it was created; one that a person named isn't changed.
 
         Raises:
             ConfigurationError: it is another account's, in another Region, or was named and doesn't exist.
         """
+        created = False
         try:
             found = self._client.head_bucket(**self._named)
         except ClientError as error:
             self._make_or_refuse(error)
+            created = True
         else:
             if found.get("BucketRegion", self._place.region) != self._place.region:
                 raise self._elsewhere()
-        if self._is_ours:
+        if created or (self._is_ours and not self._is_new):
             self._secure()
+        return created
 
     def put(self, name: str, content: bytes) -> str:
         """Upload content that the bucket doesn't have yet; returns its key."""
@@ -99,7 +102,7 @@ class Bucket:
             raise self._elsewhere() from error
         if code == _FORBIDDEN:
             what = f"the bucket {self.name} isn't yours: it belongs to another account, or you may not use it"
-            raise ConfigurationError(what, "name a bucket of yours: --bucket") from error
+            raise ConfigurationError(what, self._another("name a bucket of yours: --bucket")) from error
         if code != _MISSING:
             raise error
         if not self._is_ours:
@@ -141,8 +144,13 @@ class Bucket:
     def _elsewhere(self) -> ConfigurationError:
         return ConfigurationError(
             f"the bucket {self.name} isn't in {self._place.region}",
-            "name one that is: Lambda reads from its own Region",
+            self._another("name one that is: Lambda reads from its own Region"),
         )
+
+    def _another(self, remedy: str) -> str:
+        """What to do about a bucket that can't be used: `remedy`, unless nobody can name another one."""
+        again = "ask for s3:ListBucket on it, or run it again: the name is a new one each time"
+        return again if self._is_new else remedy
 
 
 @contextmanager

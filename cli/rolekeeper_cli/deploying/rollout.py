@@ -211,10 +211,19 @@ class Operation:
                 return
 
 
-def start(
-    client: Any, stack: str, template: Template, parameters: Sequence[Mapping[str, Any]], sleep: Callable[[float], None]
+def start(  # what a deployment takes
+    client: Any,
+    stack: str,
+    template: Template,
+    *,
+    parameters: Sequence[Mapping[str, Any]],
+    sleep: Callable[[float], None],
+    made: Callable[[str], object] = lambda _stack_id: None,
 ) -> Operation:
     """Begin to create or change a stack, without asking or showing anything; `deployed` waits for it.
+
+    Args:
+        made: takes the stack's id before anything is made in it.
 
     Raises:
         ServiceError: CloudFormation can't make the change set.
@@ -222,6 +231,7 @@ def start(
     there = describe_stack(client, stack)
     status = there["StackStatus"] if there else None
     change_set = _change_set(client, stack, template, parameters=parameters, status=status)
+    made(change_set["StackId"])
     _changes(client, change_set, sleep)
     return _execute(client, change_set, sleep, say=lambda _text: None)
 

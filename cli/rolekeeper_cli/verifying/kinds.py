@@ -1,28 +1,37 @@
 """What a verification can leave in an account: how each service lists such things, and how each is deleted."""
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
+from botocore import xform_name
+
+from rolekeeper.permissions.policies import listed
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.names import PREFIX, TAG, Names, id_in, id_in_tag
+from rolekeeper_cli.verifying.proof import BUCKET as BUCKET_TYPE
+from rolekeeper_cli.verifying.proof import INSTANCE, LAUNCH, PROFILE, RECORD, RULE, STACK, VOLUME, Key, Record, begin
 
 # ---- a thing, and its kind ----
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """One thing that a verification left.
+    """One thing that looks as if a verification had left it.
 
     Attributes:
-        id: the verification's.
+        id: the verification's, by the thing's name or tag, which prove nothing.
         name: what people call it; `ref` is what the call that deletes it takes.
         region: the Region of the verification: of a bucket, the one that its name says.
         since: when it was made, or last changed; None if its list doesn't say.
         failed: why its last deletion failed.
-        is_proof: whether it proves that there was a verification. A name alone doesn't: anyone can use it.
+        keys: what has to be proven of it, all of them.
+        proves: what is proven too, once this is: of an instance its volumes, of a stack its id.
+        is_named: its name says so, which is given when it is made; else only a tag does.
     """
 
     kind: "Kind" = field(repr=False)
@@ -32,7 +41,16 @@ class Leftover:
     region: str = field(compare=False)
     since: datetime | None = field(default=None, compare=False)
     failed: str = field(default="", compare=False)
-    is_proof: bool = field(default=False, compare=False)
+    keys: tuple[Key, ...] = field(default=(), compare=False)
+    proves: tuple[Key, ...] = field(default=(), compare=False)
+    is_named: bool = field(default=True, compare=False)
+
+    @property
+    def words(self) -> str:
+        """Its kind and its name, with the id if the id isn't in it; no name that anybody may set."""
+        if not self.is_named:
+            return f"{self.kind.name} {self.ref}"
+        return f"{self.kind.name} {self.name}" + ("" if self.name in self.ref else f" ({self.ref})")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,37 +58,59 @@ class Kind:
     """One kind of thing.
 
     Attributes:
+        type: what CloudFormation calls it.
         listed_by: the call that lists it, with each of `asked`.
         query: takes the things out of a page, each with `ref`, and with `name`, `since`, `tags` and `failed` if known.
-        delete: asks for the deletion of one, which may take longer than the call.
+        deleted_by: the call that asks for the deletion of one, which may take longer, and its parameter for `ref`.
+        empty: deletes first what it holds.
         patience: how many seconds its deletion may take.
-        proves: whether one proves that there was a verification, tagged or not.
+        key: what CloudFormation's physical id and `ref` have in common.
     """
 
     name: str
+    type: str
     listed_by: str
     query: str
-    delete: Callable[[Aws, Leftover], None]
+    deleted_by: tuple[str, str]
+    empty: Callable[[Aws, str], None] = lambda _aws, _ref: None
     asked: Sequence[Mapping[str, Any]] = ({},)
     patience: int = 180
-    proves: bool = False
+    key: Callable[[str], str] = str
 
-    def found(self, aws: Aws) -> list[Leftover]:
-        """All of this kind that are a verification's by tag, name or path.
+    def found(self, aws: Aws, records: Sequence[Record] = ()) -> list[Leftover]:
+        """All of this kind that have a verification's name, path or tag, or that are in a record.
 
         Raises:
             AwsRefusalError: the service doesn't list them.
         """
-        pages = (aws.items(self.listed_by, self.query, **asked) for asked in self.asked)
-        return list(dict.fromkeys(leftover for each in chain(*pages) if (leftover := self._leftover(aws, each))))
+        items = self._items(aws, records)
+        return list(dict.fromkeys(leftover for each in items if (leftover := self._leftover(aws, each))))
+
+    def delete(self, aws: Aws, ref: str) -> None:
+        self.empty(aws, ref)
+        call, parameter = self.deleted_by
+        aws.call(call, **{parameter: [ref] if parameter.endswith("s") else ref})
+
+    def by_hand(self, ref: str) -> str:
+        """The command that deletes one, once what it holds is gone."""
+        service, _, operation = self.deleted_by[0].partition(":")
+        command, option = xform_name(operation, "-"), xform_name(self.deleted_by[1], "-")
+        return f"aws {'s3api' if service == 's3' else service} {command} --{option} {ref}"
+
+    def _items(self, aws: Aws, records: Sequence[Record]) -> Iterable[Mapping[str, Any]]:
+        del records
+        return chain(*(aws.items(self.listed_by, self.query, **asked) for asked in self.asked))
 
     def _leftover(self, aws: Aws, item: Mapping[str, Any]) -> Leftover | None:
         tags = {each["Key"]: each["Value"] for each in item.get("tags") or ()}
-        ref, tagged = item["ref"], id_in_tag(tags.get(TAG, ""))
+        ref = item["ref"]
         name = item.get("name") or ref
-        found = id_in(name) or id_in(item.get("path") or "")
+        found = named = id_in(name) or id_in(item.get("path") or "")
         if "name" not in item:  # as an instance, which has tags only
-            found = found or tagged or id_in(tags.get("Name", ""))
+            found = (
+                found or id_in(item.get("token") or "") or id_in_tag(tags.get(TAG, "")) or id_in(tags.get("Name", ""))
+            )
+            name = tags.get("Name") or name
         if not found:
             return None
         if ":" in name:  # of an ARN or a URL, the name
@@ -83,8 +123,66 @@ class Kind:
             region=aws.region,
             since=item.get("since"),
             failed=item.get("failed") or "",
-            is_proof=self.proves or tagged == found,
+            keys=self._keys(item),
+            proves=self._proves(item),
+            is_named=bool(named),
         )
+
+    def _keys(self, item: Mapping[str, Any]) -> tuple[Key, ...]:
+        return ((self.type, self.key(item["ref"])),)
+
+    def _proves(self, item: Mapping[str, Any]) -> tuple[Key, ...]:
+        del item
+        return ()
+
+
+# EC2 shows a terminated instance for about an hour (`Timings` of the embedded AWS; EC2 user guide, "Terminate").
+_SHOWN_FOR = timedelta(minutes=50)
+
+
+class _Instances(Kind):
+    """By the client tokens of their launches, which can't be set later; and those that EC2 doesn't show yet."""
+
+    def _items(self, aws: Aws, records: Sequence[Record]) -> Iterator[Mapping[str, Any]]:
+        known = {id_: record for record in records for id_ in record.refs(INSTANCE)}
+        by = {"instance-id": [*known], "client-token": [each for record in records for each in record.refs(LAUNCH)]}
+        asked = [{"Filters": [{"Name": name, "Values": values}]} for name, values in by.items() if values]
+        shown = {
+            item["ref"]: item
+            for each in (*self.asked, *asked)
+            for item in aws.items(self.listed_by, self.query, **each)
+        }
+        yield from (item for item in shown.values() if item["state"] != "terminated")
+        for id_, record in known.items():
+            at = record.made[INSTANCE, id_]
+            # It was launched just now, or has been terminated for so long that EC2 forgot it.
+            if id_ not in shown and aws.now() - at < _SHOWN_FOR:
+                yield {"ref": id_, "since": at, "token": record.names.stack, "launched": id_}
+
+    def _keys(self, item: Mapping[str, Any]) -> tuple[Key, ...]:
+        token = item.get("token") or ""
+        if "launched" in item:
+            return ((INSTANCE, item["launched"]),)
+        return ((LAUNCH, token),) if id_in(token) else ()
+
+    def _proves(self, item: Mapping[str, Any]) -> tuple[Key, ...]:
+        return tuple((VOLUME, volume) for volume in item.get("volumes") or ())
+
+
+class _Layers(Kind):
+    def delete(self, aws: Aws, ref: str) -> None:
+        for version in list(aws.items("lambda:ListLayerVersions", "LayerVersions[].Version", LayerName=ref)):
+            aws.call(self.deleted_by[0], LayerName=ref, VersionNumber=version)
+
+
+class _Stacks(Kind):
+    """By their ids. One that has made nothing yet may be none that the record has, as its change set was cut off."""
+
+    def _keys(self, item: Mapping[str, Any]) -> tuple[Key, ...]:
+        return ((STACK, item["name" if item["status"] == "REVIEW_IN_PROGRESS" else "ref"]),)
+
+    def _proves(self, item: Mapping[str, Any]) -> tuple[Key, ...]:
+        return ((STACK, item["ref"]),)  # it loses that status while it is deleted
 
 
 class _Buckets(Kind):
@@ -95,63 +193,88 @@ class _Buckets(Kind):
         region = Names(found.id).region_of(found.name, aws.account) if found else ""
         return replace(found, region=region) if found and region else None
 
-
-# ---- how a thing is deleted that takes more than one call ----
-
-
-def _by(call: str, asked: Callable[[str], Mapping[str, Any]]) -> Callable[[Aws, Leftover], None]:
-    """By one call, to which `asked` gives what the list calls it."""
-    return lambda aws, leftover: aws.call(call, **asked(leftover.ref))
+    def delete(self, aws: Aws, ref: str) -> None:
+        begin(ref)  # without its record, only this machine knows
+        self.empty(aws, ref)
+        # Anyone can make a bucket of that name once ours is gone.
+        aws.call(self.deleted_by[0], Bucket=ref, ExpectedBucketOwner=aws.account)
 
 
-def _delete_layer(aws: Aws, layer: Leftover) -> None:
-    for version in list(aws.items("lambda:ListLayerVersions", "LayerVersions[].Version", LayerName=layer.ref)):
-        aws.call("lambda:DeleteLayerVersion", LayerName=layer.ref, VersionNumber=version)
+# As in a statement of AWS's (Step Functions developer guide, "Using CloudWatch Logs to log execution history").
+_LOG_GROUP = re.compile(rf"arn:[^:]+:logs:[^:]+:\d+:log-group:((?:/[\w-]+)+/{PREFIX}[^:*?]+)(?::log-stream)?(?::\*)?")
 
 
-def _delete_rule(aws: Aws, rule: Leftover) -> None:
-    if targets := list(aws.items("events:ListTargetsByRule", "Targets[].Id", Rule=rule.ref)):
-        aws.call("events:RemoveTargets", Rule=rule.ref, Ids=targets)
-    aws.call("events:DeleteRule", Name=rule.ref)
+class _ResourcePolicies(Kind):
+    """What lets AWS deliver a machine's log. One policy has all machines of the account, so it may be others' too."""
+
+    def by_hand(self, ref: str) -> str:
+        return f"keep {ref}: it is about other log groups too, and what it says of these does nothing"
+
+    def _leftover(self, aws: Aws, item: Mapping[str, Any]) -> Leftover | None:
+        found = [group for each in _resources(item["document"]) if (group := _LOG_GROUP.fullmatch(each))]
+        ids = [id_ for each in found if (id_ := id_in(each[1]))]
+        if not ids:
+            return None
+        return Leftover(
+            self, ids[0], item["ref"], ref=item["ref"], region=aws.region, keys=self._keys(item), is_named=False
+        )
+
+    def _keys(self, item: Mapping[str, Any]) -> tuple[Key, ...]:
+        """The log groups that it is about, all of them; none if it is about another thing too."""
+        groups = [_LOG_GROUP.fullmatch(each) for each in _resources(item["document"])]
+        return tuple(("AWS::Logs::LogGroup", group[1]) for group in groups if group) if all(groups) else ()
 
 
-def _delete_table(aws: Aws, table: Leftover) -> None:
-    [protected] = aws.items(
-        "dynamodb:DescribeTable", "[Table.DeletionProtectionEnabled || `false`]", TableName=table.ref
-    )
+def _resources(document: str) -> list[str]:
+    """What a policy is about; of a statement that can't be read so, something that is no log group."""
+    try:
+        statements = listed(json.loads(document)["Statement"])
+        return [str(each) for statement in statements for each in listed(statement.get("Resource", "*"))]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ["*"]
+
+
+# ---- how a thing is emptied ----
+
+
+def _empty_rule(aws: Aws, rule: str) -> None:
+    if targets := list(aws.items("events:ListTargetsByRule", "Targets[].Id", Rule=rule)):
+        aws.call("events:RemoveTargets", Rule=rule, Ids=targets)
+
+
+def _unprotect_table(aws: Aws, table: str) -> None:
+    [protected] = aws.items("dynamodb:DescribeTable", "[Table.DeletionProtectionEnabled || `false`]", TableName=table)
     if protected:
         # With recovery on, DynamoDB would keep a backup for 35 days (docs/AWS_FACTS.md, "Lambda, SQS, DynamoDB …").
         off = {"PointInTimeRecoveryEnabled": False}
-        aws.call("dynamodb:UpdateContinuousBackups", TableName=table.ref, PointInTimeRecoverySpecification=off)
-        aws.call("dynamodb:UpdateTable", TableName=table.ref, DeletionProtectionEnabled=False)
-    aws.call("dynamodb:DeleteTable", TableName=table.ref)
+        aws.call("dynamodb:UpdateContinuousBackups", TableName=table, PointInTimeRecoverySpecification=off)
+        aws.call("dynamodb:UpdateTable", TableName=table, DeletionProtectionEnabled=False)
 
 
-def _delete_profile(aws: Aws, profile: Leftover) -> None:
-    named = {"InstanceProfileName": profile.ref}
-    for role in list(aws.items("iam:GetInstanceProfile", "InstanceProfile.Roles[].RoleName", **named)):
-        aws.call("iam:RemoveRoleFromInstanceProfile", **named, RoleName=role)
-    aws.call("iam:DeleteInstanceProfile", **named)
+def _empty_profile(aws: Aws, profile: str) -> None:
+    for role in list(
+        aws.items("iam:GetInstanceProfile", "InstanceProfile.Roles[].RoleName", InstanceProfileName=profile)
+    ):
+        aws.call("iam:RemoveRoleFromInstanceProfile", InstanceProfileName=profile, RoleName=role)
 
 
-def _delete_role(aws: Aws, role: Leftover) -> None:
-    named = {"RoleName": role.ref}
-    for arn in list(aws.items("iam:ListAttachedRolePolicies", "AttachedPolicies[].PolicyArn", **named)):
-        aws.call("iam:DetachRolePolicy", **named, PolicyArn=arn)
-    for policy in list(aws.items("iam:ListRolePolicies", "PolicyNames", **named)):
-        aws.call("iam:DeleteRolePolicy", **named, PolicyName=policy)
-    aws.call("iam:DeleteRole", **named)
+def _empty_role(aws: Aws, role: str) -> None:
+    for arn in list(aws.items("iam:ListAttachedRolePolicies", "AttachedPolicies[].PolicyArn", RoleName=role)):
+        aws.call("iam:DetachRolePolicy", RoleName=role, PolicyArn=arn)
+    for policy in list(aws.items("iam:ListRolePolicies", "PolicyNames", RoleName=role)):
+        aws.call("iam:DeleteRolePolicy", RoleName=role, PolicyName=policy)
 
 
-def _delete_bucket(aws: Aws, bucket: Leftover) -> None:
-    # Anyone can make a bucket of that name once ours is gone.
-    named = {"Bucket": bucket.ref, "ExpectedBucketOwner": aws.account}
+def _empty_bucket(aws: Aws, bucket: str) -> None:
+    """Delete all that it holds; the record last, as it proves the rest."""
+    named = {"Bucket": bucket, "ExpectedBucketOwner": aws.account}
     versions = "[Versions, DeleteMarkers][].{Key: Key, VersionId: VersionId}"
-    for version in list(aws.items("s3:ListObjectVersions", versions, **named)):
-        aws.call("s3:DeleteObject", **named, **version)
     for upload in list(aws.items("s3:ListMultipartUploads", "Uploads[].{Key: Key, UploadId: UploadId}", **named)):
         aws.call("s3:AbortMultipartUpload", **named, **upload)
-    aws.call("s3:DeleteBucket", **named)
+    for version in sorted(
+        aws.items("s3:ListObjectVersions", versions, **named), key=lambda each: each["Key"] == RECORD
+    ):
+        aws.call("s3:DeleteObject", **named, **version)
 
 
 # ---- all kinds, in the order in which they are deleted ----
@@ -163,132 +286,186 @@ _TAGGED = [
     {"Filters": [{"Name": "tag:Name", "Values": [f"{PREFIX}*"]}]},
 ]
 _LARGE_PAGES = {"PaginationConfig": {"PageSize": 1000}}
-_STACK_FAILED = "StackStatus == 'DELETE_FAILED' && (StackStatusReason || StackStatus)"
 
 # It is the first thing that a verification makes, and the last one that is deleted: as long as something of it may be
 # left there is its bucket, in whose name is the Region.
 BUCKET = _Buckets(
-    "S3 bucket", "s3:ListBuckets", "Buckets[].{ref: Name, since: CreationDate}", delete=_delete_bucket, proves=True
+    "S3 bucket",
+    BUCKET_TYPE,
+    "s3:ListBuckets",
+    query="Buckets[].{ref: Name, since: CreationDate}",
+    deleted_by=("s3:DeleteBucket", "Bucket"),
+    empty=_empty_bucket,
 )
 KINDS: Sequence[Kind] = (
-    Kind(
+    _Instances(
         "EC2 instance",
+        INSTANCE,
         "ec2:DescribeInstances",
-        "Reservations[].Instances[] | [?State.Name != 'terminated'].{ref: InstanceId, since: LaunchTime, tags: Tags}",
-        delete=_by("ec2:TerminateInstances", lambda id_: {"InstanceIds": [id_]}),
+        query="Reservations[].Instances[].{ref: InstanceId, since: LaunchTime, tags: Tags, token: ClientToken,"
+        " state: State.Name, volumes: BlockDeviceMappings[].Ebs.VolumeId}",
+        deleted_by=("ec2:TerminateInstances", "InstanceIds"),
         asked=_TAGGED,
         patience=600,
     ),
     # Before the stacks: a role that a probe's profile has can't be deleted.
     Kind(
         "instance profile",
+        PROFILE,
         "iam:ListInstanceProfiles",
-        "InstanceProfiles[].{ref: InstanceProfileName, path: Path, since: CreateDate}",
-        delete=_delete_profile,
+        query="InstanceProfiles[].{ref: InstanceProfileName, path: Path, since: CreateDate}",
+        deleted_by=("iam:DeleteInstanceProfile", "InstanceProfileName"),
+        empty=_empty_profile,
         asked=[_LARGE_PAGES],
     ),
-    Kind(
+    _Stacks(
         "CloudFormation stack",
+        STACK,
         "cloudformation:DescribeStacks",
-        f"Stacks[].{{ref: StackId, name: StackName, since: CreationTime, tags: Tags, failed: {_STACK_FAILED}}}",
-        delete=_by("cloudformation:DeleteStack", lambda id_: {"StackName": id_}),
+        query="Stacks[].{ref: StackId, name: StackName, since: CreationTime, status: StackStatus,"
+        " failed: StackStatus == 'DELETE_FAILED' && (StackStatusReason || StackStatus)}",
+        deleted_by=("cloudformation:DeleteStack", "StackName"),
         patience=1800,
     ),
     Kind(
         "Lambda event source mapping",
+        "AWS::Lambda::EventSourceMapping",
         "lambda:ListEventSourceMappings",
-        "EventSourceMappings[].{ref: UUID, name: FunctionArn, since: LastModified}",
-        delete=_by("lambda:DeleteEventSourceMapping", lambda uuid: {"UUID": uuid}),
+        query="EventSourceMappings[].{ref: UUID, name: FunctionArn, since: LastModified}",
+        deleted_by=("lambda:DeleteEventSourceMapping", "UUID"),
     ),
     Kind(
         "Lambda function",
+        "AWS::Lambda::Function",
         "lambda:ListFunctions",
-        "Functions[].{ref: FunctionName}",
-        delete=_by("lambda:DeleteFunction", lambda name: {"FunctionName": name}),
+        query="Functions[].{ref: FunctionName}",
+        deleted_by=("lambda:DeleteFunction", "FunctionName"),
     ),
-    Kind("Lambda layer", "lambda:ListLayers", "Layers[].{ref: LayerName}", delete=_delete_layer),
+    _Layers(
+        "Lambda layer",
+        "AWS::Lambda::LayerVersion",
+        "lambda:ListLayers",
+        query="Layers[].{ref: LayerName}",
+        deleted_by=("lambda:DeleteLayerVersion", "LayerName"),
+        key=lambda ref: re.sub(r"^arn:.*:layer:|:\d+$", "", ref),
+    ),
     Kind(
         "EventBridge rule",
+        RULE,
         "events:ListRules",
-        "Rules[].{ref: Name}",
-        delete=_delete_rule,
+        query="Rules[].{ref: Name}",
+        deleted_by=("events:DeleteRule", "Name"),
+        empty=_empty_rule,
         asked=[{"NamePrefix": PREFIX}],
     ),
     Kind(
         "Step Functions state machine",
+        "AWS::StepFunctions::StateMachine",
         "stepfunctions:ListStateMachines",
-        "stateMachines[].{ref: stateMachineArn, name: name, since: creationDate}",
-        delete=_by("stepfunctions:DeleteStateMachine", lambda arn: {"stateMachineArn": arn}),
+        query="stateMachines[].{ref: stateMachineArn, name: name, since: creationDate}",
+        deleted_by=("stepfunctions:DeleteStateMachine", "stateMachineArn"),
     ),
     Kind(
         "CloudWatch alarm",
+        "AWS::CloudWatch::Alarm",
         "cloudwatch:DescribeAlarms",
-        "MetricAlarms[].{ref: AlarmName, since: AlarmConfigurationUpdatedTimestamp}",
-        delete=_by("cloudwatch:DeleteAlarms", lambda name: {"AlarmNames": [name]}),
+        query="MetricAlarms[].{ref: AlarmName, since: AlarmConfigurationUpdatedTimestamp}",
+        deleted_by=("cloudwatch:DeleteAlarms", "AlarmNames"),
         asked=[{"AlarmNamePrefix": PREFIX}],
     ),
     Kind(
         "CloudWatch dashboard",
+        "AWS::CloudWatch::Dashboard",
         "cloudwatch:ListDashboards",
-        "DashboardEntries[].{ref: DashboardName, since: LastModified}",
-        delete=_by("cloudwatch:DeleteDashboards", lambda name: {"DashboardNames": [name]}),
+        query="DashboardEntries[].{ref: DashboardName, since: LastModified}",
+        deleted_by=("cloudwatch:DeleteDashboards", "DashboardNames"),
         asked=[{"DashboardNamePrefix": PREFIX}],
     ),
     Kind(
         "Logs Insights query",
+        "AWS::Logs::QueryDefinition",
         "logs:DescribeQueryDefinitions",
-        "queryDefinitions[].{ref: queryDefinitionId, name: name}",
-        delete=_by("logs:DeleteQueryDefinition", lambda id_: {"queryDefinitionId": id_}),
+        query="queryDefinitions[].{ref: queryDefinitionId, name: name}",
+        deleted_by=("logs:DeleteQueryDefinition", "queryDefinitionId"),
         asked=[{"queryDefinitionNamePrefix": PREFIX}],
     ),
     Kind(
         "SNS topic",
+        "AWS::SNS::Topic",
         "sns:ListTopics",
-        "Topics[].{ref: TopicArn}",
-        delete=_by("sns:DeleteTopic", lambda arn: {"TopicArn": arn}),
+        query="Topics[].{ref: TopicArn}",
+        deleted_by=("sns:DeleteTopic", "TopicArn"),
     ),
     Kind(
         "SQS queue",
+        "AWS::SQS::Queue",
         "sqs:ListQueues",
-        "QueueUrls[].{ref: @}",
-        delete=_by("sqs:DeleteQueue", lambda url: {"QueueUrl": url}),
+        query="QueueUrls[].{ref: @}",
+        deleted_by=("sqs:DeleteQueue", "QueueUrl"),
         asked=[{"QueueNamePrefix": PREFIX, **_LARGE_PAGES}],
+        key=lambda url: url.rpartition("/")[2],  # a queue has URLs under several hosts
     ),
-    Kind("DynamoDB table", "dynamodb:ListTables", "TableNames[].{ref: @}", delete=_delete_table, patience=600),
+    Kind(
+        "DynamoDB table",
+        "AWS::DynamoDB::Table",
+        "dynamodb:ListTables",
+        query="TableNames[].{ref: @}",
+        deleted_by=("dynamodb:DeleteTable", "TableName"),
+        empty=_unprotect_table,
+        patience=600,
+    ),
+    _ResourcePolicies(
+        "CloudWatch Logs resource policy",
+        "AWS::Logs::ResourcePolicy",
+        "logs:DescribeResourcePolicies",
+        query="resourcePolicies[].{ref: policyName, document: policyDocument}",
+        deleted_by=("logs:DeleteResourcePolicy", "policyName"),
+    ),
     Kind(
         "log group",
+        "AWS::Logs::LogGroup",
         "logs:DescribeLogGroups",
-        "logGroups[].{ref: logGroupName}",
-        delete=_by("logs:DeleteLogGroup", lambda name: {"logGroupName": name}),
+        query="logGroups[].{ref: logGroupName}",
+        deleted_by=("logs:DeleteLogGroup", "logGroupName"),
         asked=[{"logGroupNamePrefix": f"/aws/{each}/{PREFIX}"} for each in ("lambda", "vendedlogs/states")],
     ),
     Kind(
         "EBS volume",
+        VOLUME,
         "ec2:DescribeVolumes",
-        "Volumes[].{ref: VolumeId, since: CreateTime, tags: Tags}",
-        delete=_by("ec2:DeleteVolume", lambda id_: {"VolumeId": id_}),
+        query="Volumes[].{ref: VolumeId, since: CreateTime, tags: Tags}",
+        deleted_by=("ec2:DeleteVolume", "VolumeId"),
         asked=_TAGGED,
     ),
     Kind(
         "security group",
+        "AWS::EC2::SecurityGroup",
         "ec2:DescribeSecurityGroups",
-        "SecurityGroups[].{ref: GroupId, name: GroupName, tags: Tags}",
-        delete=_by("ec2:DeleteSecurityGroup", lambda id_: {"GroupId": id_}),
+        query="SecurityGroups[].{ref: GroupId, name: GroupName}",
+        deleted_by=("ec2:DeleteSecurityGroup", "GroupId"),
         asked=[_LARGE_PAGES],
     ),
     Kind(
         "IAM role",
+        "AWS::IAM::Role",
         "iam:ListRoles",
-        "Roles[].{ref: RoleName, path: Path, since: CreateDate}",
-        delete=_delete_role,
+        query="Roles[].{ref: RoleName, path: Path, since: CreateDate}",
+        deleted_by=("iam:DeleteRole", "RoleName"),
+        empty=_empty_role,
         asked=[_LARGE_PAGES],
     ),
     Kind(
         "IAM policy",
+        "AWS::IAM::ManagedPolicy",
         "iam:ListPolicies",
-        "Policies[].{ref: Arn, name: PolicyName, path: Path, since: CreateDate}",
-        delete=_by("iam:DeletePolicy", lambda arn: {"PolicyArn": arn}),
+        query="Policies[].{ref: Arn, name: PolicyName, path: Path, since: CreateDate}",
+        deleted_by=("iam:DeletePolicy", "PolicyArn"),
         asked=[{"Scope": "Local", **_LARGE_PAGES}],
     ),
     BUCKET,
 )
+
+
+def key_of(type_: str, physical_id: str) -> str:
+    """What proves a thing by CloudFormation's name for it."""
+    return next((kind.key(physical_id) for kind in KINDS if kind.type == type_), physical_id)

@@ -27,16 +27,16 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What both instances are launched as."""
+    """What both instances are launched as, in the first of the subnets that has room for it."""
 
     instance_type: str
     architecture: str
-    subnet: str
+    subnets: tuple[str, ...]
     vpc: str
     image: str
 
     def launch_request(self, id_: str, tags: Mapping[str, str]) -> dict[str, Any]:
-        """What RunInstances takes for one instance of a verification, with further tags.
+        """What RunInstances takes for one instance of a verification beside a subnet, with further tags.
 
         It has no tag that a mapping of another deployment may be about, such as `Name`.
         """
@@ -45,7 +45,6 @@ class Machine:
         return {
             "ImageId": self.image,
             "InstanceType": self.instance_type,
-            "SubnetId": self.subnet,
             "MinCount": 1,
             "MaxCount": 1,
             "InstanceInitiatedShutdownBehavior": "terminate",
@@ -70,9 +69,10 @@ def resolve(deployment: Deployment, wanted: Wanted) -> Machine:
     offered = _offered(ec2, [*types], [*subnets])
     for name, architecture in types.items():
         if zones := sorted(zone for zone in subnets if (name, zone) in offered):
-            subnet = subnets[zones[0]]
             image = wanted.ami or _amazon_linux(deployment, architecture)
-            return Machine(name, architecture, subnet=subnet["SubnetId"], vpc=subnet["VpcId"], image=image)
+            found, vpc = [subnets[zone] for zone in zones], subnets[zones[0]]["VpcId"]
+            ids = tuple(each["SubnetId"] for each in found if each["VpcId"] == vpc)
+            return Machine(name, architecture, subnets=ids, vpc=vpc, image=image)
     what = f"{' and '.join(sorted(subnets))} offer none of {', '.join(types)}"
     raise CommandError(what, "choose others: --instance-type, --subnet")
 

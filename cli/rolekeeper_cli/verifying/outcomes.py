@@ -89,6 +89,18 @@ class Report:
     left: Sequence[str] = ()
 
     @property
-    def passed(self) -> bool:
-        """Whether every step passed or couldn't be tried, and nothing is left. Probes are about AWS, not about this."""
-        return not self.left and all(each.outcome is not Outcome.FAILED for each in self.steps)
+    def failed(self) -> bool:
+        """Whether a step failed, or something is left. Probes are about AWS, not about this."""
+        return bool(self.left) or any(each.outcome is Outcome.FAILED for each in self.steps)
+
+    @property
+    def skipped(self) -> list[str]:
+        """The steps that couldn't be tried: what they prove isn't proven."""
+        return [each.name for each in self.steps if each.outcome is Outcome.SKIPPED]
+
+    @property
+    def outcome(self) -> Outcome:
+        """Passed only if every step passed, and nothing is left."""
+        if self.failed:
+            return Outcome.FAILED
+        return Outcome.SKIPPED if self.skipped else Outcome.PASSED

@@ -207,14 +207,15 @@ def machine(deployment: DoctorDeployment, wanted: Wanted) -> Findings:
         yield fail(shown.what, shown.remedy)
         return ""
     try:
-        with classified("ec2:RunInstances", found.subnet):
-            deployment.client("ec2").run_instances(**found.launch_request("dryrun", tags={}), DryRun=True)
+        with classified("ec2:RunInstances", found.subnets[0]):
+            request = {**found.launch_request("dryrun", tags={}), "SubnetId": found.subnets[0]}
+            deployment.client("ec2").run_instances(**request, DryRun=True)
     except PermanentError as error:
         # What a dry run answers if the real call would succeed (EC2 API reference, `RunInstances`).
         if error.code != "DryRunOperation":
             shown = refusal(error)
             yield fail(shown.what, "choose others: --instance-type, --subnet, --ami; or ask who sets these limits")
-    return f"a dry run launches {found.instance_type} ({found.architecture}) with {found.image} in {found.subnet}"
+    return f"a dry run launches {found.instance_type} ({found.architecture}) with {found.image} in {found.subnets[0]}"
 
 
 # ---- whether the account and the Region have room: service quotas, with what is in use today ----

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import jmespath
+from botocore.exceptions import ClientError
 
 from rolekeeper.aws.errors import (
     AccessDeniedError,
@@ -28,18 +29,28 @@ from rolekeeper.aws.errors import (
     RetryableError,
     StaleTokenError,
     classified,
+    classify,
 )
 from rolekeeper.model.instance import Association, AssociationState, InstanceState
+from rolekeeper.storage import layout
 from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory
+from rolekeeper_cli.uses.instances import key_of
 from rolekeeper_cli.uses.revoked_policy import LIVES, POLICY, Entry
 from rolekeeper_cli.uses.uptake import Delivery
 from rolekeeper_cli.verifying.names import TAG
 from rolekeeper_cli.verifying.outcomes import Outcome, Probe
-from rolekeeper_cli.verifying.story import StepFailedError, StepSkippedError, Story
+from rolekeeper_cli.verifying.proof import PROFILE, RULE
+from rolekeeper_cli.verifying.story import (
+    REPLACED_SECONDS,
+    UNAUTHORIZED,
+    StepFailedError,
+    StepSkippedError,
+    Story,
+)
 
 _PROPAGATES = 180.0
 # docs/AWS_FACTS.md, "CloudTrail's event history", "Credentials on the instance".
-_LATE_SECONDS, _REPLACED_SECONDS, _DENIES_SECONDS = 900.0, 60.0, 180.0
+_LATE_SECONDS, _DENIES_SECONDS = 900.0, 180.0
 # A record's time is earlier or later than the delivery by some seconds.
 _EXPIRATION, _LIVE_AT_LEAST = "%b %d, %Y %I:%M:%S %p", timedelta(hours=5, minutes=59)
 # docs/AWS_FACTS.md, "Errors": a new profile isn't visible for up to about this long.
@@ -47,6 +58,7 @@ _NEW_PROFILE_SECONDS = 120.0
 _UNKNOWN_ASSOCIATION = "InvalidAssociationID.NotFound"
 # EventBridge has no code of its own for it (docs/AWS_FACTS.md, "Many accounts").
 _NOT_ASSUMED = "cannot be assumed"
+_NOT_ACTIVE = "not the active association"
 _BATCHES = 100
 # What the instance that carries a role calls (scene.py).
 _CALL, _DENIABLE = "GetCallerIdentity", "DescribeRegions"
@@ -130,12 +142,15 @@ def _probe(fact: Fact, story: Story) -> Probe:
 # ---- what several probes do ----
 
 
-def _refusal(act: Callable[[], object], kind: type[AwsRefusalError], *codes: str) -> Observed:
-    """The answer to a call that AWS should refuse with one of these codes, which Rolekeeper takes for this kind."""
+def _refusal(act: Callable[[], object], kind: type[AwsRefusalError], *codes: str, says: str = "") -> Observed:
+    """The answer to a call that AWS should refuse with one of these codes, which Rolekeeper takes for this kind.
+
+    A code may stand for several reasons: then the message `says` which.
+    """
     try:
         act()
     except AwsRefusalError as error:
-        fits = isinstance(error, kind) and error.code in codes
+        fits = isinstance(error, kind) and error.code in codes and says in error.message
         if not fits and isinstance(error, _SKIPPED):
             raise
         return Observed(str(error), fits)
@@ -145,8 +160,10 @@ def _refusal(act: Callable[[], object], kind: type[AwsRefusalError], *codes: str
 def _instance(story: Story, instance: str) -> Any:
     """An instance as EC2 shows it, with its profile."""
     only = [{"Name": "instance-id", "Values": [instance]}]
-    [group] = story.aws.call("ec2:DescribeInstances", Filters=only)["Reservations"]
-    return group["Instances"][0]
+    groups = story.aws.call("ec2:DescribeInstances", Filters=only)["Reservations"]
+    if not groups:
+        raise StepFailedError(f"EC2 doesn't show {instance}")
+    return groups[0]["Instances"][0]
 
 
 def _associate(story: Story, instance: str, profile: str) -> Any:
@@ -175,6 +192,12 @@ def _associated(story: Story, instance: str) -> Association:
     return story.carried(instance)
 
 
+def _carries(story: Story, instance: str) -> None:
+    """See that an instance runs and has a role, so that only the id is wrong that a call names."""
+    _associated(story, instance)
+    story.becomes(instance, InstanceState.RUNNING)
+
+
 def _other(story: Story, association: Association) -> str:
     """The one of the two profiles that an association doesn't have."""
     first, second = story.scene.profiles["a"], story.scene.profiles["b"]
@@ -199,7 +222,10 @@ def _stale(story: Story) -> str:
 def stale_replace(story: Story) -> Observed:
     """Replacing by the id of a replaced association is refused with IncorrectState."""
     stale = _stale(story)
-    return _refusal(lambda: _replace(story, stale, story.scene.profiles["a"]), ConflictError, "IncorrectState")
+    _carries(story, story.a)
+    return _refusal(
+        lambda: _replace(story, stale, story.scene.profiles["a"]), ConflictError, "IncorrectState", says=_NOT_ACTIVE
+    )
 
 
 @_fact(RUNNING, _ERRORS, "| `InvalidAssociationID.NotFound` | already detached |")
@@ -222,14 +248,19 @@ def stale_as_changer(story: Story) -> Observed:
                 AssociationId=stale, IamInstanceProfile={"Arn": story.scene.profiles["a"]}
             )
 
-    return _refusal(act, AccessDeniedError, "UnauthorizedOperation")
+    story.changer_may()
+    found = _refusal(act, AccessDeniedError, UNAUTHORIZED)
+    story.changer_may()
+    return found
 
 
 @_fact(RUNNING, _ERRORS, '`IncorrectState` "There is an existing association for instance …"')
 def second_associate(story: Story) -> Observed:
     """Associating a profile with an instance that has one is refused with IncorrectState."""
     other = _other(story, _associated(story, story.a))
-    return _refusal(lambda: _associate(story, story.a, other), ConflictError, "IncorrectState")
+    return _refusal(
+        lambda: _associate(story, story.a, other), ConflictError, "IncorrectState", says="existing association"
+    )
 
 
 @_fact(RUNNING, _ERRORS, "already detached | detach: done")
@@ -274,6 +305,7 @@ def _made(story: Story, name: str) -> Iterator[Any]:
 
 
 def _make(story: Story, name: str) -> Any:
+    story.scene.record.add(PROFILE, name, story.now())
     tags = [{"Key": TAG, "Value": story.names.id}]
     answer = story.aws.call(
         "iam:CreateInstanceProfile", InstanceProfileName=name, Path=story.names.role_path, Tags=tags
@@ -342,7 +374,8 @@ def remade_profile(story: Story) -> Observed:
         _associate_new(story, former["Arn"])
         _associated(story, story.b)
         _delete(story, former["InstanceProfileName"])
-        _make(story, former["InstanceProfileName"])
+        if _make(story, former["InstanceProfileName"])["InstanceProfileId"] == former["InstanceProfileId"]:
+            return Observed("a profile that was made again has the id of the former one", fits=False)
         return _shows(story, story.b, former["InstanceProfileId"])
 
 
@@ -479,23 +512,35 @@ def _elsewhere(story: Story) -> str:
 
 
 def _refused(story: Story, action: str, entries: str, **asked: Any) -> str:
-    """Why EventBridge refused a call, or an entry of it; empty if it didn't."""
+    """Why EventBridge refused a call, or an entry of it; empty if it didn't.
+
+    Raises:
+        AwsRefusalError: it is a refusal that says nothing about a fact.
+    """
     try:
         answer = story.aws.call(action, **asked)
+        for each in answer[entries]:
+            if "ErrorCode" in each:
+                refusal: Any = {"Error": {"Code": each["ErrorCode"], "Message": each.get("ErrorMessage", "")}}
+                raise classify(ClientError(refusal, action), action, "*")
     except AwsRefusalError as error:
         if isinstance(error, _SKIPPED):
             raise
         return str(error)
-    return ", ".join(
-        f"{each['ErrorCode']}: {each.get('ErrorMessage')}" for each in answer[entries] if "ErrorCode" in each
-    )
+    return ""
 
 
 @_fact(RUNNING, _BUSES, "Into another Region it can't send (that is inferred from")
 def another_region(story: Story) -> Observed:
     """PutEvents to a bus of another Region is refused."""
-    entry = {"Source": story.names.stack, "DetailType": "probe", "Detail": "{}", "EventBusName": _elsewhere(story)}
-    refusal = _refused(story, "events:PutEvents", "Entries", Entries=[entry])
+    entry = {"Source": story.names.stack, "DetailType": "probe", "Detail": "{}"}
+
+    def put(bus: str) -> str:
+        return _refused(story, "events:PutEvents", "Entries", Entries=[{**entry, "EventBusName": bus}])
+
+    if refusal := put(_arn(story, "events", "event-bus/default", region=story.aws.region)):
+        raise StepSkippedError(f"the same to the bus of this Region got {refusal}")
+    refusal = put(_elsewhere(story))
     return Observed(refusal or "accepted", bool(refusal))
 
 
@@ -505,6 +550,7 @@ def wrong_target_role(story: Story) -> Observed:
     rule, role = story.names.role("probe"), f"role{story.names.role_path}{story.names.role('unknown')}"
     target = {"Id": "probe", "Arn": _elsewhere(story), "RoleArn": _arn(story, "iam", role)}
     pattern, tags = json.dumps({"source": [story.names.stack]}), [{"Key": TAG, "Value": story.names.id}]
+    story.scene.record.add(RULE, rule, story.now())
     story.aws.call("events:PutRule", Name=rule, EventPattern=pattern, State="DISABLED", Tags=tags)
     try:
         refusal = _refused(story, "events:PutTargets", "FailedEntries", Rule=rule, Targets=[target])
@@ -524,7 +570,8 @@ def transaction_keys(story: Story) -> Observed:
     What a function writes in a transaction, its policy allows by `dynamodb:LeadingKeys` only.
     """
     _stale(story)  # a function replaced it, and wrote that in a transaction
-    return Observed("a function's transaction was allowed", fits=True)
+    newest = story.deployment.app.store.history(layout.instance_pk(key_of(story.deployment, story.a)), 1)
+    return Observed("a function's transaction was " + ("allowed" if newest else "not written"), fits=bool(newest))
 
 
 @_fact(RUNNING, _IAM, "that `LeadingKeys` and `Attributes` are among them is inferred")
@@ -587,7 +634,9 @@ def denied_credentials(story: Story) -> Observed:
     role = _associated(story, story.a).profile_arn.rpartition("/")[2]
 
     def calls(*, refused: bool) -> list[Event]:
-        return [each for each in _calls(story, _DENIABLE) if bool(each.refused) == refused]
+        """Those of this role; a throttled call says nothing."""
+        found = [each for each in _calls(story, _DENIABLE) if each.by.role.endswith(f"/{role}")]
+        return [each for each in found if (UNAUTHORIZED in each.refused if refused else not each.refused)]
 
     with _denied(story, role) as since:
 
@@ -646,10 +695,13 @@ def calls_by_username(story: Story) -> Observed:
 def replaced_role(story: Story) -> Observed:
     """A process that starts after a replace calls with the new role, at the latest a minute later."""
     found = story.uptake(lambda found: found if found.carried and found.carried.first_use else None)
-    late = [(each.last_use.at - each.until).total_seconds() for each in found.former if each.last_use and each.until]
+    if not found.whole:
+        raise StepSkippedError("there are too many calls to look through all of them")
+    used = [(each.last_use.at, max(each.until, story.given)) for each in found.former if each.last_use and each.until]
+    late = [(at - until).total_seconds() for at, until in used]
     if not late:
         return Observed("no call with a former role after its replace", fits=True)
-    return Observed(f"a former role was used {max(late):.0f} seconds after its replace", max(late) <= _REPLACED_SECONDS)
+    return Observed(f"a former role was used {max(late):.0f} seconds after its replace", max(late) <= REPLACED_SECONDS)
 
 
 def _deliveries(story: Story, instance: str) -> list[Event]:
@@ -714,8 +766,10 @@ def stopped_replace(story: Story) -> Observed:
     present = _associated(story, story.a)
     story.aws.call("ec2:StopInstances", InstanceIds=[story.a])
     story.becomes(story.a, InstanceState.STOPPED)
+    if story.carried(story.a).id != present.id:
+        raise StepSkippedError("another actor changed the role meanwhile")
     other = _other(story, present)
-    return _refusal(lambda: _replace(story, present.id, other), ConflictError, "IncorrectState")
+    return _refusal(lambda: _replace(story, present.id, other), ConflictError, "IncorrectState", says=_NOT_ACTIVE)
 
 
 @_fact(ENDED, _ASSOCIATIONS, "that its association is gone too is inferred")
@@ -743,7 +797,9 @@ def _named(story: Story, names: Sequence[str], is_ours: Callable[[Event], bool])
     """The calls of these names that are ours, and the ids of the events that are found by the instance's id."""
 
     def look() -> list[Event]:
-        return [each for name in names for each in _recorded(story, "EventName", name) if is_ours(each)]
+        """None before each name is there: what comes late isn't found by anything."""
+        found = [each for name in names for each in _recorded(story, "EventName", name) if is_ours(each)]
+        return found if {each.name for each in found} == {*names} else []
 
     found = story.arrived(look)
     return found, {each.id for each in _recorded(story, "ResourceName", story.a)}

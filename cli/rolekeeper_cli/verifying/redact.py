@@ -67,7 +67,8 @@ _HIDDEN = "|".join(
         rf"[a-z][a-z0-9+.-]*://[^\s{_TOKENS}]+",
         rf"[^\s@\"'<>()\[\],;:{_TOKENS}]+@[\w-]+(?:\.[\w-]+)*",
         r"(?:/home/|[/\\]Users[/\\])[^\s/\\]+",
-        r"\b(?:o-[a-z0-9]{10,}|ou-[a-z0-9]{4,}-[a-z0-9]{8,})",
+        # The id of a root, and not of a reservation (Organizations API reference, "Root").
+        r"\b(?:o-[a-z0-9]{10,}|ou-[a-z0-9]{4,}-[a-z0-9]{8,}|r-(?!(?:[0-9a-f]{8}|[0-9a-f]{17})\b)[a-z0-9]{4,32}\b)",
         r"(?:ip|ec2)(?:-\d{1,3}){4}[\w.-]*|[\w.-]+\.(?:internal|compute(?:-\d)?\.amazonaws\.com)",
         r"[0-9a-f]{2}(?:[:-][0-9a-f]{2}){5}",
         r"\d{1,3}(?:\.\d{1,3}){3,}",

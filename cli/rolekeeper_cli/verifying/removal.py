@@ -1,15 +1,19 @@
 """What verifications left: find it, and remove it. The services' own lists say what is there, and what is gone."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.verifying.aws import Aws
-from rolekeeper_cli.verifying.kinds import BUCKET, KINDS, Kind, Leftover
+from rolekeeper_cli.verifying.kinds import BUCKET, KINDS, Kind, Leftover, key_of
+from rolekeeper_cli.verifying.names import Names
+from rolekeeper_cli.verifying.proof import STACK, Proof, Record, end
 
 # A run takes about twenty minutes. Nothing shows whether one is still going on but how new its things are.
 RUNS_FOR = timedelta(hours=1)
@@ -22,47 +26,88 @@ class Found:
     """What the services list.
 
     Attributes:
-        leftovers: what is left in this Region, or is global and was left by a verification in it.
+        leftovers: what is proven to be a verification's in this Region, or to be global and of one in it.
         elsewhere: the buckets of verifications in other Regions of the account.
-        unproven: what only has a name like a verification's, by the id in it: nothing else shows that there was one.
-        unknown: the lists that were refused. As long as there is one, nobody knows whether something is left.
+        unproven: what only has a name or a tag like a verification's.
+        unknown: what was refused. As long as there is one, nobody knows whether something is left.
+        records: those of the verifications in this Region, by id.
     """
 
     leftovers: Sequence[Leftover]
     elsewhere: Sequence[Leftover]
     unproven: Sequence[Leftover]
     unknown: Sequence[AwsRefusalError]
+    records: Mapping[str, Record]
 
     @property
     def lines(self) -> list[str]:
-        """A line for each thing that is left, and for each list that was refused. None: nothing is left."""
-        left = [f"{each.kind.name} {each.name}" for each in self.leftovers]
-        return [*left, *(f"unknown: {refusal(each).what}" for each in self.unknown)]
+        """A line for each thing that is left, and for each list that was refused. None: nothing is left.
+
+        What has its name counts, as nobody else knows the id when things get their names; what has its tag doesn't.
+        """
+        named = [f"not proven to be its own: {each.words}" for each in self.unproven if each.is_named]
+        unknown = [f"unknown: {refusal(each).what}" for each in self.unknown]
+        return [*(each.words for each in self.leftovers), *named, *unknown]
 
 
-def find(deployment: Deployment, id_: str | None = None, kinds: Sequence[Kind] = KINDS) -> Found:
-    """Ask every service for what the verification of an id left, or each verification.
+@dataclass
+class _Account:
+    """The account and Region, with the records of verifications in it, by id, and what proves their things."""
 
-    The caller vouches for an `id_`; without one, only what is proven to be a verification's is in `leftovers`.
-    """
-    aws = Aws(deployment)
-    listed: list[Leftover] = []
-    unknown: list[AwsRefusalError] = []
-    with deployment.progress(len(kinds), "lists read") as progress:
-        for kind in progress.over(kinds):
-            try:
-                listed += kind.found(aws)
-            except AwsRefusalError as error:
-                unknown.append(error)
-    elsewhere = [each for each in listed if each.region != aws.region]
+    aws: Aws
+    records: Mapping[str, Record]
+    _proofs: Mapping[str, Proof] = field(default_factory=dict)
+
+    def prove(self) -> None:
+        """Ask what is proven by now. AwsRefusalError if CloudFormation doesn't say."""
+        self._proofs = {id_: Proof(record) for id_, record in self.records.items()}
+        self._proofs = {id_: Proof.of(self.aws, record, key_of) for id_, record in self.records.items()}
+
+    def listed(self, kind: Kind) -> list[Leftover]:
+        """All of a kind. What those that are proven prove is in their record from now on."""
+        found = kind.found(self.aws, [*self.records.values()])
+        for thing in found:
+            for key in thing.proves if self.proves(thing) else ():
+                with suppress(AwsRefusalError):  # of what isn't kept, the next sweep doesn't know
+                    self.records[thing.id].add(*key, at=self.aws.now())
+        return found
+
+    def proves(self, thing: Leftover) -> bool:
+        proof = self._proofs.get(thing.id)
+        return proof is not None and proof.covers(thing.keys, thing.since)
+
+
+def find(deployment: Deployment, record: Record | None = None) -> Found:
+    """Ask every service for what a verification left, by its record, or each one, by the records in their buckets."""
+    aws, unknown = Aws(deployment), list[AwsRefusalError]()
+
+    def asked[T](look: Callable[[], T], otherwise: T) -> T:
+        try:
+            return look()
+        except AwsRefusalError as error:
+            unknown.append(error)
+            return otherwise
+
+    buckets = asked(partial(BUCKET.found, aws), list[Leftover]())
+    elsewhere = [each for each in buckets if each.region != aws.region]
+    records = {record.names.id: record} if record else {}
+    for bucket in () if record else (each for each in buckets if each.region == aws.region):
+        if read := asked(partial(Record.read, aws, Names(bucket.id), bucket.name), None):
+            records[bucket.id] = read
+    account = _Account(aws, records)
+    asked(account.prove, None)
+    things = list[Leftover]()
+    with deployment.progress(len(KINDS), "lists read") as progress:
+        for kind in progress.over(KINDS):
+            things += asked(partial(account.listed, kind), list[Leftover]())
     others = {each.id for each in elsewhere}
-    here = [each for each in listed if each.id not in others and id_ in {None, each.id}]
-    proven = {each.id for each in here if each.is_proof or each.id == id_}
+    here = [each for each in things if each.id not in others and (record is None or each.id == record.names.id)]
     return Found(
-        leftovers=[each for each in here if each.id in proven],
+        leftovers=[each for each in here if account.proves(each)],
         elsewhere=elsewhere,
-        unproven=[each for each in here if each.id not in proven],
+        unproven=[each for each in here if not account.proves(each)],
         unknown=unknown,
+        records=records,
     )
 
 
@@ -103,59 +148,90 @@ class Removal:
 _FIRST_LOOK_SECONDS, _LATER_LOOKS_SECONDS = 0.25, 8
 # What one service refuses because of what another one has still, is gone the next time.
 _ROUNDS = 3
+# After this long nothing is waited for: a deletion may be accepted and never happen.
+LONGEST = timedelta(minutes=60)
 
 
-def remove(deployment: Deployment, ids: Collection[str]) -> Iterator[Removal]:
-    """Delete all that these verifications left in this Region; each step comes when it happens.
+def remove(deployment: Deployment, records: Collection[Record]) -> Iterator[Removal]:
+    """Delete all that these verifications made in this Region; each step comes when it happens.
 
     A refusal stops nothing else. It may be interrupted anywhere, and begun again. What is left after it, `find` says.
     """
-    aws, left, reported = Aws(deployment), set(ids), set[Removal]()
+    aws = Aws(deployment)
+    for record in records:
+        record.keep_in(aws, record.names.bucket(aws.account, aws.region))
+    removing, reported = _Removing(deployment, aws, records), set[Removal]()
     for _ in range(_ROUNDS):
         deleted = False
-        for each in _round(deployment, aws, left):
+        for each in removing.round():
             deleted = deleted or each.deletion is Deletion.DONE
             if each.deletion is Deletion.DONE or each not in reported:
                 reported.add(each)
                 yield each
-        if not left or not deleted:
+        if not removing.records or not deleted or removing.is_over:
             return
 
 
-def _round(deployment: Deployment, aws: Aws, left: set[str]) -> Iterator[Removal]:
-    """Delete each kind of thing once; ids of which nothing is left are taken out of `left`."""
-    kinds = [each for each in KINDS if each is not BUCKET]
-    for kind in kinds:
-        yield from _delete(deployment, aws, kind, ids=left)
-    try:
-        cleared = left - {each.id for kind in kinds for each in kind.found(aws)}
-    except AwsRefusalError:
-        return  # the bucket stays as well: it shows that something may be left
-    yield from _delete(deployment, aws, BUCKET, ids=cleared)
-    left -= cleared
+class _Removing:
+    """The removal of what the account's records prove; a record of which nothing is left is taken out of them."""
 
+    def __init__(self, deployment: Deployment, aws: Aws, records: Iterable[Record]) -> None:
+        self._deployment, self._account = deployment, _Account(aws, {each.names.id: each for each in records})
+        self._until = deployment.now() + LONGEST
 
-def _delete(deployment: Deployment, aws: Aws, kind: Kind, ids: Collection[str]) -> Iterator[Removal]:
-    """Ask for the deletion of each thing of a kind, until none is listed any longer or its patience is over."""
-    asked, before = _Asked(aws), list[Leftover]()
-    for patience in deployment.looks(_FIRST_LOOK_SECONDS, kind.patience, most=_LATER_LOOKS_SECONDS):
+    @property
+    def records(self) -> Mapping[str, Record]:
+        return self._account.records
+
+    @property
+    def is_over(self) -> bool:
+        return self._deployment.now() >= self._until
+
+    def round(self) -> Iterator[Removal]:
+        """Delete each kind of thing once, and the bucket of a verification of which nothing else is left."""
+        account, kinds = self._account, [each for each in KINDS if each is not BUCKET]
+        self._prove()
+        for kind in kinds:
+            yield from self._delete(kind, among=account.records)
+            if kind.type == STACK:
+                self._prove()  # it has deleted what it made, or has not
         try:
-            listed = [each for each in kind.found(aws) if each.id in ids]
-        except RetryableError:
-            if patience.is_over:
-                return
-            continue
+            there = {each.id for kind in kinds for each in account.listed(kind) if account.proves(each)}
         except AwsRefusalError:
-            return  # `find` says so
-        for gone in (each for each in before if each not in listed):
-            yield Removal(gone, Deletion.DONE)
-            patience.renew()
-        for each in listed:
-            if step := asked.step(each, late=patience.is_over):
-                yield step
-        if asked.failed.issuperset(listed):
-            return
-        before = listed
+            return  # the bucket stays as well: it shows that something may be left
+        cleared = account.records.keys() - there
+        for removal in self._delete(BUCKET, among=cleared):
+            yield removal
+            if removal.deletion is Deletion.DONE:
+                end(removal.leftover.name)
+        account.records = {id_: record for id_, record in account.records.items() if id_ in there}
+
+    def _prove(self) -> None:
+        with suppress(AwsRefusalError):  # `find` says so
+            self._account.prove()
+
+    def _delete(self, kind: Kind, among: Collection[str]) -> Iterator[Removal]:
+        """Ask for the deletion of each thing of a kind, until none is listed any longer or its patience is over."""
+        account, asked, before = self._account, _Asked(self._account.aws), list[Leftover]()
+        for patience in self._deployment.looks(_FIRST_LOOK_SECONDS, kind.patience, most=_LATER_LOOKS_SECONDS):
+            late = patience.is_over or self.is_over
+            try:
+                listed = [each for each in account.listed(kind) if each.id in among and account.proves(each)]
+            except RetryableError:
+                if late:
+                    return
+                continue
+            except AwsRefusalError:
+                return  # `find` says so
+            for gone in (each for each in before if each not in listed):
+                yield Removal(gone, Deletion.DONE)
+                patience.renew()
+            for each in listed:
+                if step := asked.step(each, late=late):
+                    yield step
+            if asked.failed.issuperset(listed):
+                return
+            before = listed
 
 
 @dataclass(slots=True)
@@ -183,7 +259,7 @@ class _Asked:
     def _ask(self, leftover: Leftover) -> str:
         """Ask for its deletion; returns why not if waiting wouldn't help."""
         try:
-            leftover.kind.delete(self.aws, leftover)
+            leftover.kind.delete(self.aws, leftover.ref)
         except AccessDeniedError as error:
             return refusal(error).what
         except AwsRefusalError as error:

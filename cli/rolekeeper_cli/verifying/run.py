@@ -11,9 +11,12 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.explained import explained
 from rolekeeper_cli.verifying import probes, removal
+from rolekeeper_cli.verifying.aws import wait_out
+from rolekeeper_cli.verifying.kinds import Leftover
 from rolekeeper_cli.verifying.machine import Machine
 from rolekeeper_cli.verifying.names import Names
 from rolekeeper_cli.verifying.outcomes import Answer, Outcome, Probe, Report, Step
+from rolekeeper_cli.verifying.proof import Record
 from rolekeeper_cli.verifying.scene import Scene, deploy
 from rolekeeper_cli.verifying.story import Act, StepFailedError, StepSkippedError, Story
 
@@ -56,10 +59,12 @@ class Verification:
         ended: Callable[[Step | Probe], None],
         removed: Callable[[removal.Removal], None],
     ) -> None:
-        self._caller, self._names = caller, names
+        self._caller, self._record = caller, Record(names)
         self._patience, self._trail_patience = patience, trail_patience
         self._begins, self._ended, self._removal = begins, ended, removed
         self._began = caller.now()
+        # What has only its tag at the end, and what others need too.
+        self.untouched: Sequence[Leftover] = ()
         self.report = Report(
             names.id,
             installed.version(),
@@ -84,7 +89,7 @@ class Verification:
         made: list[Scene] = []
 
         def make() -> None:
-            made.append(deploy(self._caller, self._names, machine))
+            made.append(deploy(self._caller, self._record, machine))
 
         self._step("deploy", "this version is deployed under a path of its own", make)
         if not made:
@@ -92,8 +97,8 @@ class Verification:
         story = Story(made[0], self._patience, self._trail_patience)
         for name, what, act in story.steps():
             self._step(name, what, act)
-        self._step("free", "a person takes the foreign role away", story.free_b)
-        if self.report.passed:
+        self._step("free", "a person takes the foreign role away", story.free)
+        if not self.report.failed:
             self._probe(story)
 
     def _probe(self, story: Story) -> None:
@@ -103,7 +108,7 @@ class Verification:
         self._step("in-use", "software on the instance called with the role that was attached", story.in_use)
         self._facts("probes", probes.CHANGED, story)
         self._step("terminate", "an instance is terminated", story.terminate_a)
-        if self.report.passed:
+        if not self.report.failed:
             self._facts("probes", probes.ENDED, story)
         self.report.events += [event for _, event in story.received.values()]
 
@@ -116,7 +121,7 @@ class Verification:
 
     def _step(self, name: str, what: str, act: Act) -> None:
         """Do a step, unless one before it failed, and tell how it ended."""
-        if self.report.passed:
+        if not self.report.failed:
             self._try(name, what, act)
 
     def _try(self, name: str, what: str, act: Act) -> None:
@@ -136,9 +141,11 @@ class Verification:
         self._try(REMOVAL, "everything is removed, and no service lists any of it", self._removed)
 
     def _removed(self) -> None:
-        for each in removal.remove(self._caller, [self._names.id]):
+        for each in removal.remove(self._caller, [self._record]):
             self._removal(each)
-        self.report.left = removal.find(self._caller, self._names.id).lines
+        found = removal.find(self._caller, self._record)
+        self.report.left = found.lines
+        self.untouched = [each for each in found.unproven if not each.is_named]
         if self.report.left:
             raise StepFailedError(f"left: {'; '.join(self.report.left)}")
 
@@ -146,6 +153,7 @@ class Verification:
 
     def _listen(self) -> None:
         events = self._caller.session.events
+        wait_out(events, self._patience)
         events.register("provide-client-params.ec2", _note_params)
         events.register("after-call.ec2", self._note)
 

@@ -3,18 +3,21 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from rolekeeper.aws.errors import NotReadyError
+from rolekeeper.aws.errors import AwsRefusalError, NotReadyError
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
 from rolekeeper_cli.deploying.deploy import PATIENT
-from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Template, make, start
+from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Operation, Template, make, start
 from rolekeeper_cli.deployment import Deployment, describe_stack, outputs_of
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses.control import sweep
-from rolekeeper_cli.verifying.aws import Aws
+from rolekeeper_cli.verifying.aws import NO_ROOM, Aws
 from rolekeeper_cli.verifying.machine import Machine
 from rolekeeper_cli.verifying.names import Names
+from rolekeeper_cli.verifying.proof import BUCKET, INSTANCE, STACK, Record, begin, end
 
 _TEMPLATE = installed.VERIFYING / "scene.yaml"
 # It acts from the start, keeps little, and only the story sweeps.
@@ -29,6 +32,8 @@ _PARAMETERS = {
 LIVES_MINUTES = 45
 # What all of it costs at most, removed after half an hour (docs/verify.md has the sum).
 COST_USD = 0.05
+# AWS Config's items (AWS Config pricing): two for each of about 70 things, when it is made and when it is gone.
+CONFIG_USD = 2 * 70 * 0.003
 # How long EC2 may not know a profile that was made just now (docs/AWS_FACTS.md, "Errors").
 _KNOWN_SECONDS = 60
 # Units of systemd by their names, because a shutdown that is planned once is forgotten when the instance is stopped.
@@ -57,42 +62,81 @@ class Scene:
         events: the URL of the queue that hears EC2's events.
     """
 
-    names: Names
+    record: Record
     deployment: Deployment
     machine: Machine
     profiles: Mapping[str, str]
     security_group: str
     events: str
 
+    @property
+    def names(self) -> Names:
+        return self.record.names
 
-def deploy(caller: Deployment, names: Names, machine: Machine) -> Scene:
+
+def deploy(caller: Deployment, record: Record, machine: Machine) -> Scene:
     """Make both stacks, and sweep: before the first sweep a deployment changes nothing.
 
     Raises:
-        CommandError: CloudFormation can't make one.
+        CommandError: CloudFormation can't make one, or something has its name.
         AwsRefusalError: the caller may not.
     """
-    where, region = caller.caller, str(caller.session.region_name)
-    with built() as folder:
-        # The bucket is first: its name tells in which Region the rest is.
-        bucket = names.bucket(where.account, region)
-        place = Place(where.account, region, where.partition)
-        url = upload(folder, Bucket(caller.client("s3", PATIENT), place, bucket, ours=True))
+    names = record.names
     stacks = caller.client("cloudformation", PATIENT)
+    with built() as folder:
+        url = upload(folder, _bucket(caller, record))
     given = {"Stack": names.stack, "Id": names.id, "Vpc": machine.vpc}
-    scene = Template({"TemplateBody": _TEMPLATE.read_text()}, NAMED_ROLES)
+
+    def begin_stack(name: str, template: Template, parameters: Mapping[str, str]) -> Operation:
+        if describe_stack(stacks, name):
+            raise _taken(f"stack {name}")
+        record.add(STACK, name, caller.now())
+        made = partial(record.add, STACK, at=caller.now())
+        return start(stacks, name, template, parameters=_as_asked(parameters), sleep=caller.sleep, made=made)
+
     # Both at once: CloudFormation takes minutes for an instance profile.
-    making = start(stacks, names.scene, scene, parameters=_as_asked(given), sleep=caller.sleep)
-    parameters = _as_asked({**_PARAMETERS, "RolePath": names.role_path})
-    make(stacks, names.stack, Template({"TemplateURL": url}), parameters=parameters, sleep=caller.sleep)
+    scene = Template({"TemplateBody": _TEMPLATE.read_text()}, NAMED_ROLES)
+    making = begin_stack(names.scene, scene, given)
+    main = begin_stack(names.stack, Template({"TemplateURL": url}), {**_PARAMETERS, "RolePath": names.role_path})
+    main.deployed(f"the deployment of {names.stack}")
     making.deployed(f"the deployment of {names.scene}")
     verified = caller.of_stack(names.stack)
+    _is_as_asked(verified, names)
     sweep(verified, wait=True)
     made = outputs_of(describe_stack(stacks, names.scene) or {})
     profiles = {name: made[name.capitalize()] for name in ("a", "b", "foreign")}
     return Scene(
-        names, verified, machine, profiles=profiles, security_group=made["SecurityGroup"], events=made["Events"]
+        record, verified, machine, profiles=profiles, security_group=made["SecurityGroup"], events=made["Events"]
     )
+
+
+def _bucket(caller: Deployment, record: Record) -> Bucket:
+    """Make the bucket, which is first: its name tells in which Region the rest is, and the record in it whose it is."""
+    aws, where = Aws(caller), caller.caller
+    name = record.names.bucket(aws.account, aws.region)
+    bucket = Bucket(caller.client("s3", PATIENT), Place(aws.account, aws.region, where.partition), name, new=True)
+    begin(name)
+    record.add(BUCKET, name, caller.now())
+    if not bucket.ensure():
+        record.made.clear()
+        end(name)
+        raise _taken(f"bucket {name}")
+    record.keep_in(aws, name)
+    record.keep(record.text())
+    return bucket
+
+
+def _taken(what: str) -> CommandError:
+    return CommandError(f"there is a {what} already", "run it again: each verification takes a name of its own")
+
+
+def _is_as_asked(verified: Deployment, names: Names) -> None:
+    """See that what is verified is this version, and may give the roles of its own path alone."""
+    settings, version = verified.settings, verified.outputs.get("Version")
+    if (settings.role_path, version) != (names.role_path, installed.version()):
+        raise CommandError(
+            f"the deployment is version {version} with the role path {settings.role_path}", "see the stack's events"
+        )
 
 
 def allow_no_change(scene: Scene) -> None:
@@ -110,17 +154,35 @@ def _as_asked(parameters: Mapping[str, str]) -> list[Mapping[str, Any]]:
 
 
 def launch(scene: Scene, *, role: str = "", profile: str = "") -> str:
-    """Launch an instance with a tag that asks for a role, or with a profile; returns its id.
+    """Launch an instance with a tag that asks for a role, or with a profile, in the first zone that has room.
 
-    With a tag it makes a call every 20 seconds; without one nothing on it asks for credentials.
+    With a tag it makes a call every 20 seconds; without one nothing on it asks for credentials. Returns its id.
+
+    Raises:
+        CommandError: no zone has room.
+        AwsRefusalError: EC2 refuses it for another reason.
     """
-    names = scene.names
-    request = scene.machine.launch_request(names.id, {names.tag_key: role} if role else {})
+    names, now = scene.names, scene.deployment.now
     given: dict[str, Any] = {"IamInstanceProfile": {"Arn": profile}} if profile else {}
     given |= {"SecurityGroupIds": [scene.security_group], "UserData": _user_data(scene, calls=bool(role))}
+    given |= scene.machine.launch_request(names.id, {names.tag_key: role} if role else {})
+    for subnet in scene.machine.subnets:
+        try:
+            instance = _launched(scene, {**given, "SubnetId": subnet, "ClientToken": scene.record.token(now())})
+        except AwsRefusalError as error:
+            if error.code not in NO_ROOM:
+                raise
+        else:
+            scene.record.add(INSTANCE, instance, now())
+            return instance
+    what = f"no zone has room for {scene.machine.instance_type}: tried {', '.join(scene.machine.subnets)}"
+    raise CommandError(what, "name another type or subnet (--instance-type, --subnet), or run it again later")
+
+
+def _launched(scene: Scene, request: Mapping[str, Any]) -> str:
     for left in scene.deployment.looks(every=2, patience=_KNOWN_SECONDS):
         try:
-            answer = Aws(scene.deployment).call("ec2:RunInstances", **request, **given)
+            answer = Aws(scene.deployment).call("ec2:RunInstances", **request)
         except NotReadyError:
             if left.is_over:
                 raise

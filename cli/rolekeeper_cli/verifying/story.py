@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from botocore import xform_name
 
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classified
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NotFoundError, RetryableError, classified
 from rolekeeper.fleet.sweep import CAUSE
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
@@ -17,7 +18,7 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.uses.control import sweep
 from rolekeeper_cli.uses.instances import key_of
 from rolekeeper_cli.uses.uptake import Delivery, Held, Uptake, Use, of_instance
-from rolekeeper_cli.verifying.aws import Aws
+from rolekeeper_cli.verifying.aws import Aws, wait_out
 from rolekeeper_cli.verifying.scene import Scene, allow_no_change, launch
 
 # Seconds between two looks at EC2, of whose budget of 20 calls a second others have their share.
@@ -35,6 +36,11 @@ _TRUSTED_SECONDS = 60.0
 # How often CloudTrail is asked within its patience: every 10 seconds of 10 minutes.
 _TRAIL_LOOKS = 60
 _NONE, _MISSING = "none", "missing"
+# What EC2 says when IAM refuses a call. A session that isn't valid, or a Region that is off, has other codes (docs/
+# AWS_FACTS.md, "Errors", "Many accounts").
+UNAUTHORIZED = "UnauthorizedOperation"
+# A process that starts after a replace calls with the new role, at the latest so many seconds later.
+REPLACED_SECONDS = 60.0
 
 
 class StepFailedError(Exception):
@@ -58,6 +64,7 @@ class Story:
         trail_patience: how many seconds CloudTrail's records may take, once all else was asked.
         changer: EC2, called with the credentials of the function that changes roles, if they could be had.
         former: the ids of the associations that were replaced.
+        given: when `a` was last given its role by this story itself.
         began: before the first launch.
         trail_until: the end of `trail_patience`, once a step or a probe has begun to wait.
         received: what the queue had of both instances, once a probe has read it: message groups and events, by id.
@@ -77,7 +84,7 @@ class Story:
     def __post_init__(self) -> None:
         self.deployment, self.names = self.scene.deployment, self.scene.names
         self.aws, self.now = Aws(self.deployment), self.deployment.now
-        self.began = self.now()
+        self.began = self.given = self.now()
 
     def steps(self) -> Iterator[tuple[str, str, Act]]:
         """Each step's name, what it proves, and what is to be done for it."""
@@ -116,24 +123,25 @@ class Story:
         return self._replaced("b", self.a)
 
     def restart(self) -> float:
-        before = self.association(self.a)
+        before = self.carried(self.a)
         self.aws.call("ec2:StopInstances", InstanceIds=[self.a])
         self.becomes(self.a, InstanceState.STOPPED)
         self._tag("a", self.a)
+        self._waits(self.a, before, "stopped", self.names.role("a"))
         self._stays(self.a, before)
         began = self._now()
         self.aws.call("ec2:StartInstances", InstanceIds=[self.a])
         return self._prompt(self._shows(self.a, "a", began))
 
     def foreign_mapped(self) -> float:
-        foreign = self.association(self.b)
+        foreign = self.carried(self.b)
         seconds = self._replaced("b", self.a, self.b)
         self._leaves_foreign("b", foreign)
         self._stays(self.b, foreign)
         return seconds
 
     def none(self) -> float:
-        self._foreign = self.association(self.b)
+        self._foreign = self.carried(self.b)
         return self._detached(lambda: self._tag(_NONE, self.a, self.b))
 
     def foreign_none(self) -> float:
@@ -150,10 +158,10 @@ class Story:
 
     def bad_row(self) -> float:
         self._tagged("a")
-        before = self.association(self.a)
+        before = self.carried(self.a)
         began = self._now()
         self._put("a", self.names.role(_MISSING))
-        self._row_becomes("a", Status.REJECTED)
+        self._row_becomes("a", Status.REJECTED, f"role '{self.names.role(_MISSING)}' doesn't exist")
         seconds = self._now() - began
         self._stays(self.a, before)
         self._put("a", self.names.role("a"))
@@ -181,26 +189,35 @@ class Story:
 
     def sweep(self) -> float:
         for _ in range(_SWEEPS):
+            before = self._newest()
             self._take_role(self.a)
             began = self._now()
             if (sweep(self.deployment, wait=True) or {}).get("sent"):
-                return self._prompt(self._shows(self.a, "b", began), CAUSE)
-        raise StepFailedError(f"the role was taken {_SWEEPS} times, and no sweep reports a repair")
+                seconds = self._shows(self.a, "b", began)
+                self._is_recorded(before)
+                if self._cause().startswith(CAUSE):
+                    return seconds
+        raise StepFailedError(f"the role was taken {_SWEEPS} times, and no sweep has given it back")
 
     def iam(self) -> None:
         self.changer = self.changer or self._as_changer()
-        foreign = self.carried(self.b)
+        foreign, profile = self.carried(self.b), {"Arn": self.scene.profiles["foreign"]}
+        self.changer_may()
+        present = self.carried(self.a)
         self._refuses("ec2:DisassociateIamInstanceProfile", self.b, AssociationId=foreign.id)
-        profile = {"Arn": self.scene.profiles["foreign"]}
         self._refuses("ec2:AssociateIamInstanceProfile", self.a, InstanceId=self.a, IamInstanceProfile=profile)
+        replace = {"AssociationId": present.id, "IamInstanceProfile": profile}
+        self._refuses("ec2:ReplaceIamInstanceProfileAssociation", self.a, **replace)
+        self._is_still(self.a, present)  # EC2 refuses a stale id with the same code
+        self.changer_may()
         self._stays(self.b, foreign)
 
     def held(self) -> float:
         allow_no_change(self.scene)
-        before = self.association(self.a)
+        before = self.carried(self.a)
         began = self._now()
         self._put("b", self.names.role("a"))
-        self._row_becomes("b", Status.HELD)
+        self._row_becomes("b", Status.HELD, "replace 1 ")
         seconds = self._now() - began
         self._stays(self.a, before)
         return seconds
@@ -208,17 +225,29 @@ class Story:
     # ---- what CloudTrail records of it, minutes later ----
 
     def delivered(self) -> float:
-        return self._recorded(lambda held: held.delivered)
+        return self._recorded("EC2 got credentials of", lambda held: held.delivered)
 
     def in_use(self) -> float:
-        return self._recorded(lambda held: held.first_use)
+        return self._recorded("the instance called with", _accepted)
 
-    def _recorded(self, what: Callable[[Held], Delivery | Use | None]) -> float:
-        """The seconds from the last time that `a` was given its role until this was recorded of it."""
+    def _recorded(self, what: str, record_of: Callable[[Held], Delivery | Use | None]) -> float:
+        """The seconds from the last time that `a` was given its role until this was recorded of it.
+
+        Raises:
+            StepFailedError: it is recorded of a former role, when a process that started then had to have the new one.
+        """
 
         def seconds(found: Uptake) -> float | None:
-            record = what(held) if (held := found.carried) else None
-            return held.after(record.at) if held and record else None
+            held = found.carried
+            if held is None or held.since is None:
+                return None
+            for former in found.former:
+                record = former.last_use if record_of is _accepted else former.delivered
+                late = (record.at - max(held.since, self.given)).total_seconds() if record else 0
+                if late > REPLACED_SECONDS:
+                    raise StepFailedError(f"{what} {former.role} {late:.0f} s after it had been replaced")
+            record = record_of(held)
+            return held.after(record.at) if record else None
 
         return self.uptake(seconds)
 
@@ -243,7 +272,10 @@ class Story:
         self.trail_until = self.trail_until or self.now() + timedelta(seconds=self.trail_patience)
         while not (found := look()):
             if self.now() >= self.trail_until:
-                raise StepSkippedError(f"not in CloudTrail's event history within {self.trail_patience:.0f} seconds")
+                raise StepSkippedError(
+                    f"not in CloudTrail's event history within {self.trail_patience:.0f} seconds, and records may take "
+                    "15 minutes: --trail-patience waits longer"
+                )
             self.deployment.sleep(self.trail_patience / _TRAIL_LOOKS)
         return found
 
@@ -251,11 +283,19 @@ class Story:
 
     def free_b(self) -> None:
         """Take the role from `b`, which is foreign after the story: only a person can."""
+        if self.association(self.b):
+            self._take_role(self.b)
+
+    def free(self) -> None:
+        """The step: `b` has its role until then, and none from then on."""
+        self.carried(self.b)
         self._take_role(self.b)
+        self._stays(self.b, None)
 
     def terminate_a(self) -> None:
+        self.carried(self.a)
         self.aws.call("ec2:TerminateInstances", InstanceIds=[self.a])
-        self.until(f"{self.a} is terminated", lambda: self._instance(self.a).ended)
+        self.until(f"{self.a} is terminated", lambda: (found := self._instance(self.a)) is not None and found.ended)
 
     # ---- what people do ----
 
@@ -271,10 +311,11 @@ class Story:
 
     def _take_role(self, instance: str) -> None:
         """Take the role from an instance that has one; a follow-up may give it another before anybody looks."""
-        if before := self.association(instance):
-            if before.state is not AssociationState.DISASSOCIATING:
+        before = self.carried(instance)
+        if before.state is not AssociationState.DISASSOCIATING:
+            with suppress(NotFoundError):  # the answer to an earlier sending was lost, or a follow-up was faster
                 self.aws.call("ec2:DisassociateIamInstanceProfile", AssociationId=before.id)
-            self.until(f"{before.id} is gone", lambda: not (now := self.association(instance)) or now.id != before.id)
+        self.until(f"{before.id} is gone", lambda: not (now := self.association(instance)) or now.id != before.id)
 
     def _tagged(self, value: str) -> None:
         """Tag `a`, which has no role, and wait for it."""
@@ -293,19 +334,33 @@ class Story:
         return self._prompt(seconds)
 
     def _detached(self, act: Callable[[], object]) -> float:
+        """Do it, and see that `a` has its role no longer, and gets none."""
+        self.carried(self.a)
         began = self._now()
         act()
         self.until("EC2 shows no role", lambda: self.association(self.a) is None)
-        return self._prompt(self._now() - began)
+        seconds = self._now() - began
+        self._stays(self.a, None)
+        return self._prompt(seconds)
 
-    def _prompt(self, seconds: float, *causes: str) -> float:
+    def _prompt(self, seconds: float) -> float:
         """See that what happened to `a` so late wasn't caused by a follow-up, which repairs what an event should do."""
-        if seconds > _PROMPT_SECONDS:
-            newest = self.deployment.app.store.history(layout.instance_pk(key_of(self.deployment, self.a)), 1)
-            cause = str(newest[0].get("cause", "")) if newest else "nothing"
-            if not cause.startswith(causes or _EVENTS):
-                raise StepFailedError(f"it took {seconds:.0f} s, and was caused by {cause!r}: an event was lost")
+        if seconds > _PROMPT_SECONDS and not (cause := self._cause()).startswith(_EVENTS):
+            raise StepFailedError(f"it took {seconds:.0f} s, and was caused by {cause!r}: an event was lost")
         return seconds
+
+    def _cause(self) -> str:
+        """What caused the last change of `a`."""
+        return str(self._newest().get("cause", "nothing"))
+
+    def _is_recorded(self, before: Mapping[str, Any]) -> None:
+        """Wait until the history of `a` has a newer entry than that one."""
+        self.until(f"Rolekeeper records who gave {self.a} its role", lambda: self._newest() != before)
+
+    def _newest(self) -> Mapping[str, Any]:
+        """The newest entry of the history of `a`."""
+        found = self.deployment.app.store.history(layout.instance_pk(key_of(self.deployment, self.a)), 1)
+        return found[0] if found else {}
 
     def _as_changer(self) -> Any:
         """EC2 with the credentials of the function that changes roles, whose role has to trust the caller for that."""
@@ -324,7 +379,9 @@ class Story:
             given = self._assumed(f"{account}:role/{role}")
         except AccessDeniedError as error:
             raise StepSkippedError(f"you aren't allowed {error.action} on {role}") from error
-        return deployment.client_as(given, "ec2")
+        changer = deployment.client_as(given, "ec2")
+        wait_out(changer.meta.events, self.patience)
+        return changer
 
     def _assumed(self, arn: str) -> Any:
         for patience in self.deployment.looks(_EVERY * 8, min(self.patience, _TRUSTED_SECONDS)):
@@ -335,15 +392,34 @@ class Story:
                     raise
         raise AssertionError  # looks go on
 
+    def changer_may(self) -> None:
+        """See that the function's session is valid, and that IAM allows it to give `a` either of its own roles."""
+        present = self.carried(self.a).profile_arn
+        for name in ("a", "b") if present == self.scene.profiles["b"] else ("b", "a"):
+            shown = self.carried(self.a)
+            if shown.profile_arn == self.scene.profiles[name]:
+                continue  # a follow-up was faster
+            action, given = "ec2:ReplaceIamInstanceProfileAssociation", {"Arn": self.scene.profiles[name]}
+            try:
+                self._as_function(action, self.a, AssociationId=shown.id, IamInstanceProfile=given)
+            except AwsRefusalError as error:
+                raise StepFailedError(f"the function may not do what it has to: {action} got {error.code}") from error
+            self._shows(self.a, name, self._now())
+        self.given = self.now()
+
+    def _as_function(self, action: str, instance: str, **asked: Any) -> None:
+        with classified(action, instance):
+            getattr(self.changer, xform_name(action.removeprefix("ec2:")))(**asked)
+
     def _refuses(self, action: str, instance: str, **asked: Any) -> None:
-        """See that IAM refuses the function's role a call."""
+        """See that IAM refuses the function's role a call, and that nothing else does."""
         try:
-            with classified(action, instance):
-                getattr(self.changer, xform_name(action.removeprefix("ec2:")))(**asked)
-        except AccessDeniedError:
-            return
+            self._as_function(action, instance, **asked)
         except AwsRefusalError as error:
-            raise StepFailedError(f"EC2 answers {error.code} to {action}, so IAM has allowed it") from error
+            if error.code != UNAUTHORIZED:
+                what = f"EC2 answers {error.code} to {action}, and not {UNAUTHORIZED}"
+                raise StepFailedError(f"{what}, so it isn't known whether IAM refuses it") from error
+            return
         raise StepFailedError(f"IAM allows {action} on {instance}")
 
     # ---- what there is to see ----
@@ -384,41 +460,52 @@ class Story:
             raise StepFailedError(f"EC2 shows {_words(shown)} on {instance}, and not {_words(before)} as before")
 
     def becomes(self, instance: str, state: InstanceState) -> None:
-        self.until(f"{instance} is {state}", lambda: self._instance(instance).state is state)
+        self.until(f"{instance} is {state}", lambda: (found := self._instance(instance)) and found.state is state)
 
-    def _instance(self, instance: str) -> Instance:
-        return self.deployment.app.ec2.instances([instance])[instance]
+    def _instance(self, instance: str) -> Instance | None:
+        """An instance, if EC2 shows it: one that was launched just now it may not."""
+        return self.deployment.app.ec2.instances([instance]).get(instance)
 
     def _leaves_foreign(self, value: str, foreign: Association | None) -> None:
         """Wait until Rolekeeper has recorded that it leaves `b` its foreign role, which EC2 has to show meanwhile."""
-        row = str(MappingKey(self.names.tag_key, value))
-        key = key_of(self.deployment, self.b)
+        self._waits(self.b, foreign, "occupied", str(MappingKey(self.names.tag_key, value)))
+
+    def _waits(self, instance: str, carries: Association | None, code: str, names: str) -> None:
+        """Wait until Rolekeeper has recorded why an instance doesn't change, which it has to carry on meanwhile."""
+        key = key_of(self.deployment, instance)
 
         def holds() -> bool:
-            self._is_still(self.b, foreign)
+            self._is_still(instance, carries)
             condition = self.deployment.app.state.read([key], []).record(key).condition
-            return condition is not None and condition.code == "occupied" and row in condition.reason
+            return condition is not None and condition.code == code and names in condition.reason
 
-        self.until(f"Rolekeeper records that {row} leaves the foreign role of {self.b}", holds)
+        self.until(f"Rolekeeper records of {instance} that it is {code}, for {names}", holds)
 
-    def _row_becomes(self, value: str, status: Status) -> None:
-        """Wait for Rolekeeper's verdict on a row that was put; if it is published, no other one can follow."""
+    def _row_becomes(self, value: str, status: Status, says: str = "") -> None:
+        """Wait for Rolekeeper's verdict on a row that was put; if it is published, no other one can follow.
+
+        A verdict for another reason than what it has to say is none.
+        """
         key = MappingKey(self.names.tag_key, value)
 
         def holds() -> bool:
-            found = layout.from_attributes(self.deployment.app.table.get_row(key) or {}).get("status")
+            row = layout.from_attributes(self.deployment.app.table.get_row(key) or {})
+            found, reason = row.get("status"), str(row.get("status_reason", ""))
             if found == Status.PUBLISHED != status:
                 raise StepFailedError(f"the row {key} is {found}, and not {status}")
+            if found == status and says not in reason:
+                raise StepFailedError(f"the row {key} is {found} for another reason than {says!r}: {reason}")
             return bool(found == status)
 
         self.until(f"the row {key} is {status}", holds)
 
-    def until(self, what: str, holds: Callable[[], bool], seconds: float | None = None) -> None:
+    def until(self, what: str, holds: Callable[[], object], seconds: float | None = None) -> None:
         """Wait until it holds, at most the story's patience, or these seconds."""
         seconds = seconds or self.patience
         for patience in self.deployment.looks(_EVERY, seconds):
-            if holds():
-                return
+            with suppress(RetryableError):
+                if holds():
+                    return
             if patience.is_over:
                 raise StepFailedError(f"not within {seconds:g} s: {what}")
 
@@ -428,3 +515,8 @@ class Story:
 
 def _words(shown: Association | None) -> str:
     return f"{shown.profile_arn.rsplit('/', 1)[-1]} ({shown.state}, {shown.id})" if shown else "no role"
+
+
+def _accepted(held: Held) -> Use | None:
+    """The first call with a role that AWS accepted; a refused one is no use of it."""
+    return next((use for use in (held.first_use, held.last_use) if use and not use.refused), None)

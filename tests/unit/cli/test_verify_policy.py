@@ -72,7 +72,7 @@ class Case:
 
 
 # What is about no verification's own things. AWS's reference lacks the ARNs of its transform and its parameters.
-ANYBODYS = {"WithoutNames", "LaunchesIn", "NewGroup", "Image", "Looks", "Serverless"}
+ANYBODYS = {"WithoutNames", "LogDelivery", "LaunchesIn", "NewGroup", "Image", "Looks", "Serverless"}
 
 
 def shown(pattern: str, *, own: bool) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,8 +15,7 @@ from fixtures.verification import VerifiedAccount, verified_account
 from rolekeeper_cli import terminal
 from rolekeeper_cli.errors import ConfigurationError, UsageError
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.verifying.names import Names
-from rolekeeper_cli.verifying.removal import find
+from rolekeeper_cli.verifying.names import TAG, Names
 from rolekeeper_cli.verifying.sweep import swept
 
 OLD, NEW = "abc123", "xyz789"
@@ -23,7 +23,8 @@ HERE = f"in {REGION}, account {ACCOUNT}"
 
 
 @pytest.fixture
-def account() -> Iterator[VerifiedAccount]:
+def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VerifiedAccount]:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with verified_account() as made:
         yield made
 
@@ -32,8 +33,9 @@ def account() -> Iterator[VerifiedAccount]:
 def two(account: VerifiedAccount) -> VerifiedAccount:
     """What was left two hours ago, and half an hour ago."""
     for each, later in ((OLD, 90 * 60), (NEW, 30 * 60)):
-        account.make_stack(Names(each).stack, tagged=each)
-        account.make_stack(Names(each).scene, tagged=each)
+        account.artifacts(each)
+        account.make_stack(Names(each).stack, of=each)
+        account.make_stack(Names(each).scene, of=each)
         account.clock.sleep(later)
     return account
 
@@ -55,11 +57,11 @@ def test_it_shows_what_is_left_removes_it_and_says_that_nothing_is_left(two: Ver
     two.clock.sleep(60 * 60)
     ran = sweep(two)
     assert ran.exit_code == 0, ran.output
-    assert lines(ran.stdout) == [
-        "ID NEWEST LEFT NOTE",
-        "abc123 2026-03-01T09:00:00Z CloudFormation stack: 2",
-        "xyz789 2026-03-01T10:30:00Z CloudFormation stack: 2",
-    ]
+    shown = [each.split()[0:6] for each in lines(ran.stdout)]
+    assert shown[0] == ["VERIFICATION", "KIND", "NAME", "ID", "SINCE", "NOTE"]
+    assert len(shown) == 7
+    arn = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{Names(OLD).scene}/1"
+    assert ["abc123", "CloudFormation", "stack", Names(OLD).scene, arn, "2026-03-01T09:00:00Z"] in shown
     assert "deleting: CloudFormation stack rolekeeper-verify-abc123-scene\n" in ran.stderr
     assert "deleted: CloudFormation stack rolekeeper-verify-xyz789\n" in ran.stderr
     assert ran.stderr.endswith(f"Nothing is left of abc123, xyz789 {HERE}.\n")
@@ -75,7 +77,7 @@ def test_where_nothing_is_left_nobody_is_asked(account: VerifiedAccount, monkeyp
 def test_without_asking_it_takes_also_what_may_still_be_running(two: VerifiedAccount) -> None:
     ran = sweep(two)
     assert (ran.exit_code, two.stacks) == (0, {})
-    assert [each.endswith("it may still be running") for each in lines(ran.stdout)[1:]] == [False, True]
+    assert [each.endswith("it may still be running") for each in lines(ran.stdout)[1:]] == [False] * 3 + [True] * 3
 
 
 def test_an_id_is_of_one_verification(two: VerifiedAccount) -> None:
@@ -91,8 +93,7 @@ def test_a_person_is_asked_about_all_of_it(
     monkeypatch.setattr(terminal, "is_terminal", lambda: True)
     ran = sweep(two, yes=False, types=answer)
     assert (ran.exit_code, len(two.stacks)) == (code, left)
-    assert "Remove what abc123, xyz789 left? [y/N]:" in ran.stderr
-    assert [each.endswith("it may still be running") for each in lines(ran.stdout)[1:]] == [False, True]
+    assert "Remove these 6 things, which abc123, xyz789 made? [y/N]:" in ran.stderr
 
 
 def test_without_a_terminal_it_needs_yes(two: VerifiedAccount) -> None:
@@ -138,11 +139,23 @@ def test_what_was_left_in_another_region_is_named_with_the_command(account: Veri
     assert error.remedy == f"rolekeeper verify --sweep --id {OLD} --region eu-west-1"
 
 
-def test_what_is_only_named_like_a_verifications_is_left_even_if_it_is_named(account: VerifiedAccount) -> None:
-    account.make_stack("rolekeeper-verify-prod01")
-    account.make_stack("rolekeeper-verify-prod01-eu")
-    ran = sweep(account, "prod01")
-    named = "CloudFormation stack rolekeeper-verify-prod01, CloudFormation stack rolekeeper-verify-prod01-eu"
-    assert f"Not touched: {named}. Named like a verification's, but no bucket or tag" in ran.stderr
-    assert find(account).leftovers == []
-    assert len(account.stacks) == 2
+def test_what_only_looks_like_a_verifications_is_shown_with_how_a_person_removes_it(account: VerifiedAccount) -> None:
+    """Six letters that a tagger typed don't get production terminated, whatever is asked for."""
+    instance = account.instance((TAG, "prod01"), ("Name", "prod-api"))
+    stack = account.make_stack("rolekeeper-verify-prod01")
+    for id_ in (None, "prod01"):
+        ran = sweep(account, id_)
+        unproven = "Not touched, because no record proves that a verification made it: "
+        by_hand = f"EC2 instance {instance} (prod-api). If it isn't in use: aws ec2 terminate-instances --instance-ids"
+        assert f"{unproven}{by_hand} {instance}\n" in ran.stderr
+        assert f"{unproven}CloudFormation stack {stack}. If it isn't in use: aws cloudformation" in ran.stderr
+        assert ran.stderr.endswith(f" that is proven to be its own {HERE}.\n")
+        assert (ran.exit_code, ran.stdout) == (0, "")
+    assert len(account.stacks) == 1
+    assert [each["kind"] for each in document(account)["unproven"]] == [
+        "EC2 instance",
+        "CloudFormation stack",
+        "EBS volume",
+    ]
+    [group] = account.client("ec2").describe_instances()["Reservations"]
+    assert group["Instances"][0]["State"]["Name"] == "running"
