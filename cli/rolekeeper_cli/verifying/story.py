@@ -503,9 +503,13 @@ class Story:
         """Wait until it holds, at most the story's patience, or these seconds."""
         seconds = seconds or self.patience
         for patience in self.deployment.looks(_EVERY, seconds):
-            with suppress(RetryableError):
+            try:
                 if holds():
                     return
+            except RetryableError:
+                if patience.is_over:
+                    raise
+                continue
             if patience.is_over:
                 raise StepFailedError(f"not within {seconds:g} s: {what}")
 

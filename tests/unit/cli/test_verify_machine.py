@@ -30,7 +30,7 @@ def image_of(architecture: str) -> str:
 
 def test_by_default_it_is_the_cheapest_type_with_amazon_linux_in_a_default_subnet(ec2: Any) -> None:
     made = resolve(Deployment(Options()), Wanted())
-    [subnet] = ec2.describe_subnets(SubnetIds=[made.subnet])["Subnets"]
+    [subnet] = ec2.describe_subnets(SubnetIds=[made.subnets[0]])["Subnets"]
     assert (made.instance_type, made.architecture, made.image) == ("t4g.nano", "arm64", image_of("arm64"))
     assert (subnet["AvailabilityZone"], subnet["VpcId"]) == (f"{REGION}a", made.vpc)
 
@@ -41,7 +41,7 @@ def test_a_zone_without_the_small_types_is_left_out(ec2: Any) -> None:
         if each["AvailabilityZone"] not in {f"{REGION}e", f"{REGION}f"}:
             ec2.delete_subnet(SubnetId=each["SubnetId"])
     made = resolve(Deployment(Options()), Wanted())
-    assert ec2.describe_subnets(SubnetIds=[made.subnet])["Subnets"][0]["AvailabilityZone"] == f"{REGION}f"
+    assert ec2.describe_subnets(SubnetIds=[made.subnets[0]])["Subnets"][0]["AvailabilityZone"] == f"{REGION}f"
 
 
 def test_where_no_zone_offers_one_it_says_so(ec2: Any) -> None:
@@ -53,7 +53,7 @@ def test_where_no_zone_offers_one_it_says_so(ec2: Any) -> None:
 def test_what_is_named_is_taken(ec2: Any) -> None:
     subnet = ec2.describe_subnets(Filters=[{"Name": "availability-zone", "Values": [f"{REGION}b"]}])["Subnets"][0]
     made = resolve(Deployment(Options()), Wanted("m5.large", subnet["SubnetId"], "ami-mine"))
-    assert made == machine.Machine("m5.large", "x86_64", subnet["SubnetId"], subnet["VpcId"], "ami-mine")
+    assert made == machine.Machine("m5.large", "x86_64", (subnet["SubnetId"],), subnet["VpcId"], "ami-mine")
 
 
 def test_the_type_fits_the_ami(ec2: Any) -> None:

@@ -4,13 +4,15 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 
+import click
 import pytest
 from bench import bill, cost
 from bench.assumed import IDLE, MONTH
 
+from rolekeeper_cli.verify import verify
 from rolekeeper_cli.verifying.machine import SMALLEST, Wanted
 from rolekeeper_cli.verifying.preflight import NEEDED, VCPUS, checks
-from rolekeeper_cli.verifying.scene import COST_USD, LIVES_MINUTES
+from rolekeeper_cli.verifying.scene import CONFIG_USD, COST_USD, LIVES_MINUTES
 from support.templates import ROOT
 
 PAGE = (ROOT / "docs/verify.md").read_text()
@@ -56,7 +58,15 @@ def test_the_page_sums_up_what_the_prices_say_and_the_command_says_no_less() -> 
     assert sum(sums.values()) < COST_USD
     assert f"At most {COST_USD:.2f} USD" in PAGE
     assert f"less than {COST_USD:.2f} USD" in (ROOT / "README.md").read_text()
+    assert f"so about {CONFIG_USD:.2f} USD. A second trail" in " ".join(PAGE.split())
 
 
 def test_a_day_of_what_a_killed_run_leaves_costs_what_the_page_says() -> None:
     assert f"about {bill.total(cost.ours(IDLE)) / 30:.2f} USD a day" in " ".join(PAGE.split())
+
+
+def test_records_can_be_waited_for_as_long_as_the_instances_live() -> None:
+    [option] = [each for each in verify.params if each.name == "trail_patience"]
+    assert isinstance(option.type, click.FloatRange)
+    assert option.type.max == 1800 < LIVES_MINUTES * 60 - 600, "the story goes on for ten minutes before"
+    assert "1800 is the most" in PAGE

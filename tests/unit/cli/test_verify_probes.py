@@ -21,6 +21,7 @@ from rolekeeper_cli.verifying.machine import Machine
 from rolekeeper_cli.verifying.names import TAG, Names
 from rolekeeper_cli.verifying.outcomes import Outcome, Probe
 from rolekeeper_cli.verifying.probes import CHANGED, ENDED, RECORDED, RUNNING, run
+from rolekeeper_cli.verifying.proof import Record
 from rolekeeper_cli.verifying.scene import Scene
 from rolekeeper_cli.verifying.story import Story
 from rolekeeper_local.ec2_model import Event, Profile
@@ -92,31 +93,44 @@ class Account:
         world.clock.sleep(5)
         self.used(carrying, self.a)
         self.events = SimpleNamespace(
-            put_events=answers(Entries=[{"ErrorCode": "ValidationException", "ErrorMessage": "Cross-region"}]),
+            put_events=None,
             test_event_pattern=lambda Event, **_: {"Result": json.loads(Event)["detail"].get("by") == "them"},  # noqa: N803  # the same
             put_rule=answers(),
             put_targets=refuses("ValidationException", "Provided role 'x' cannot be assumed by principal 'y'."),
             remove_targets=answers(),
             delete_rule=answers(),
         )
+        refuse_elsewhere("ValidationException")(self)
         self.dynamodb = SimpleNamespace(get_resource_policy=answers(Policy="{}"), put_item=puts())
         self.sqs = SimpleNamespace(receive_message=self.receive)
         self.groups: Callable[[Event], str] = lambda event: str(event.detail.get("instance-id", ""))
         self.history(carrying)
         self.iam.denied = lambda: self.lists_regions(7, errorCode="Client.UnauthorizedOperation")
         scene = Scene(
-            NAMES,
+            Record(NAMES),
             self.deployment(monkeypatch),
-            machine=Machine("t4g.nano", "arm64", subnet="subnet-1", vpc="vpc-1", image="ami-1"),
+            machine=Machine("t4g.nano", "arm64", subnets=("subnet-1",), vpc="vpc-1", image="ami-1"),
             profiles={"a": self.a, "b": self.b, "foreign": self.b},
             security_group="sg-1",
             events="https://sqs/events",
         )
         self.story = Story(scene, patience=180, trail_patience=600, a=carrying, b=free, former=[former])
         self.story.began = began
-        self.story.changer = SimpleNamespace(
-            replace_iam_instance_profile_association=refuses("UnauthorizedOperation", "Encoded: x")
-        )
+        self.story.changer = SimpleNamespace(replace_iam_instance_profile_association=self.as_function())
+
+    def as_function(self, stale: str = "UnauthorizedOperation", present: str = "") -> Callable[..., Any]:
+        """Replacing as the function's session: IAM knows no profile of an association that is gone."""
+
+        def replace(AssociationId: str, IamInstanceProfile: Any) -> Any:  # noqa: N803  # boto3's own names
+            now = self.world.truth.association_of(self.story.a)
+            assert now
+            if code := present if AssociationId == now.id else stale:
+                raise client_error(code, "Encoded: x")
+            return self.ec2.replace_iam_instance_profile_association(
+                AssociationId=AssociationId, IamInstanceProfile=IamInstanceProfile
+            )
+
+        return replace
 
     def deployment(self, monkeypatch: pytest.MonkeyPatch) -> Deployment:
         """A deployment whose clients are this account's services, at this world's time."""
@@ -156,10 +170,7 @@ class Account:
     def history(self, instance: str) -> None:
         self.trail.tagged(user("bob"), instance, app="web")
         self.trail.tagged(user("bob"), instance, removed=True, app="")
-        asked = {"ReplaceIamInstanceProfileAssociationRequest": {"AssociationId": "iip-assoc-1"}}
-        made = {"associationId": "iip-assoc-2", "iamInstanceProfile": {"arn": self.a}}
-        answer = {"ReplaceIamInstanceProfileAssociationResponse": {"iamInstanceProfileAssociation": made}}
-        self.trail.happened("ReplaceIamInstanceProfileAssociation", user("bob"), asked, answer)
+        record_changes(self)
 
     def receive(self, **_: object) -> dict[str, Any]:
         """SQS gives each event once."""
@@ -326,13 +337,53 @@ def match_all(account: Account) -> None:
     account.events.test_event_pattern = answers(Result=True)
 
 
-def record_association(account: Account, *, asked: str, made: str) -> None:
-    """The only event of the history."""
-    name, profile = "ReplaceIamInstanceProfileAssociation", {"arn": account.a}
-    answer = {"iamInstanceProfileAssociation": {"associationId": made, "iamInstanceProfile": profile}}
+def record_changes(account: Account, *, asked: str = "iip-assoc-1", made: str = "iip-assoc-2") -> None:
+    """All three calls on associations."""
+    answer = {"iamInstanceProfileAssociation": {"associationId": made, "iamInstanceProfile": {"arn": account.a}}}
+    for name in (
+        "AssociateIamInstanceProfile",
+        "ReplaceIamInstanceProfileAssociation",
+        "DisassociateIamInstanceProfile",
+    ):
+        request = {f"{name}Request": {"AssociationId": asked}}
+        account.trail.happened(name, user("bob"), request, {f"{name}Response": answer})
+
+
+def record_otherwise(account: Account, **ids: str) -> None:
     account.trail.events.clear()
-    request = {f"{name}Request": {"AssociationId": asked}}
-    account.trail.happened(name, user("bob"), request, {f"{name}Response": answer})
+    record_changes(account, **ids)
+
+
+def make_again_as_it_was(account: Account) -> None:
+    create = account.iam.create_instance_profile
+
+    def made(**asked: Any) -> Any:
+        account.iam.made = 0
+        return create(**asked)
+
+    account.iam.create_instance_profile = made  # type: ignore[method-assign]  # the wrong answer
+
+
+def refuse_elsewhere(code: str, region: str = "") -> Callable[[Account], object]:
+    """An entry for a bus of another Region, or of this one, is refused with a code."""
+
+    def put(Entries: Any) -> Any:  # noqa: N803  # boto3's own name
+        is_here = f":{REGION}:" in Entries[0]["EventBusName"]
+        refused = code if is_here == (region == REGION) else "" if is_here else "ValidationException"
+        return {"Entries": [{"ErrorCode": refused} if refused else {"EventId": "1"}]}
+
+    return lambda account: setattr(account.events, "put_events", put)
+
+
+def record_refusals(code: str, role: str = "") -> Callable[[Account], object]:
+    """The instance's calls are refused otherwise than by the deny, or with another role."""
+
+    def records(account: Account) -> None:
+        account.world.clock.sleep(7)
+        arn = role_of(account.b) if role else role_of(account.a)
+        account.trail.called(arn, account.story.a, "DescribeRegions", late=200, errorCode=code)
+
+    return lambda account: setattr(account.iam, "denied", lambda: records(account))
 
 
 def name_nobody(account: Account) -> None:
@@ -382,6 +433,7 @@ REPLACE, ASSOCIATE, DISASSOCIATE = (
     f"{each}_iam_instance_profile{'_association' * (each == 'replace')}"
     for each in ("replace", "associate", "disassociate")
 )
+CALL_OF = {REPLACE: "ReplaceIamInstanceProfileAssociation"}
 TAG_CHANGE = {
     "changed-tag-keys": ["app"],
     "service": "ec2",
@@ -396,7 +448,12 @@ OTHERWISE: list[tuple[str, Callable[[Account], object]]] = [
     ("stale-disassociate", lambda account: accept(account, "ec2", DISASSOCIATE)),
     ("stale-as-changer", lambda account: setattr(account.story, "changer", account.ec2)),
     ("second-associate", lambda account: accept(account, "ec2", ASSOCIATE)),
+    ("second-associate", lambda account: setattr(account.ec2, ASSOCIATE, refuses("IncorrectState", "is stopping"))),
+    ("stale-replace", lambda account: setattr(account.ec2, REPLACE, refuses("IncorrectState", "is stopping"))),
+    ("stopped-replace", lambda account: setattr(account.ec2, REPLACE, refuses("IncorrectState", "is stopping"))),
     ("second-disassociate", forget_the_second),
+    ("remade-profile", make_again_as_it_was),
+    ("transaction-keys", lambda account: account.entries.clear()),
     ("wrong-token", lambda account: accept(account, "ec2", "describe_instances")),
     ("unknown-profile", lambda account: accept(account, "ec2", ASSOCIATE)),
     ("unknown-profile", lambda account: setattr(account.ec2, ASSOCIATE, refuses("InvalidParameterValue", "other"))),
@@ -433,8 +490,8 @@ OTHERWISE: list[tuple[str, Callable[[Account], object]]] = [
     ("terminated-instance", keep_profile),
     ("launch-in-history", record_bare_launch),
     ("tags-in-history", list_no_resources),
-    ("associations-in-history", lambda account: record_association(account, asked="", made="iip-assoc-2")),
-    ("associations-in-history", lambda account: record_association(account, asked="iip-assoc-1", made="")),
+    ("associations-in-history", lambda account: record_otherwise(account, asked="", made="iip-assoc-2")),
+    ("associations-in-history", lambda account: record_otherwise(account, asked="iip-assoc-1", made="")),
 ]
 
 
@@ -511,8 +568,17 @@ def start_late(account: Account) -> None:
     account.trail.events.clear()
 
 
-def forget_allowed_calls(account: Account) -> None:
-    account.trail.events[:] = [each for each in account.trail.events if each["EventName"] != "DescribeRegions"]
+def forget(name: str) -> Callable[[Account], object]:
+    def forgotten(account: Account) -> None:
+        account.trail.events[:] = [each for each in account.trail.events if each["EventName"] != name]
+
+    return forgotten
+
+
+NOT_THERE = (
+    "not in CloudTrail's event history within 600 seconds, and records may take 15 minutes: "
+    "--trail-patience waits longer"
+)
 
 
 def lack(attribute: str, value: Any) -> Callable[[Account], object]:
@@ -524,12 +590,39 @@ def lack(attribute: str, value: Any) -> Callable[[Account], object]:
     [
         ("stale-replace", lack("former", []), "the story replaced no association"),
         ("stale-as-changer", lack("changer", None), "the changer's role couldn't be assumed"),
-        ("launch-in-history", start_late, "not in CloudTrail's event history within 600 seconds"),
-        ("denied-credentials", forget_allowed_calls, "DescribeRegions wasn't allowed before"),
+        ("launch-in-history", start_late, NOT_THERE),
+        ("tags-in-history", forget("DeleteTags"), NOT_THERE),
+        ("associations-in-history", forget("AssociateIamInstanceProfile"), NOT_THERE),
+        ("denied-credentials", record_refusals("Client.RequestLimitExceeded"), NOT_THERE),
+        ("denied-credentials", record_refusals("Client.UnauthorizedOperation", "another"), NOT_THERE),
+        ("another-region", refuse_elsewhere("AccessDeniedException"), "you aren't allowed events:PutEvents"),
+        (
+            "another-region",
+            refuse_elsewhere("ThrottlingException"),
+            "events:PutEvents got no answer (ThrottlingException)",
+        ),
+        (
+            "another-region",
+            refuse_elsewhere("ValidationException", REGION),
+            "the same to the bus of this Region got ValidationException",
+        ),
+        (
+            "stale-as-changer",
+            lambda account: setattr(account.story.changer, REPLACE, account.as_function(stale="AuthFailure")),
+            "you aren't allowed ec2:ReplaceIamInstanceProfileAssociation",
+        ),
+        (
+            "stale-as-changer",
+            lambda account: setattr(
+                account.story.changer, REPLACE, account.as_function(present="UnauthorizedOperation")
+            ),
+            f"the function may not do what it has to: ec2:{CALL_OF[REPLACE]} got UnauthorizedOperation",
+        ),
+        ("denied-credentials", forget("DescribeRegions"), "DescribeRegions wasn't allowed before"),
         (
             "denied-credentials",
             lambda account: setattr(account.iam, "denied", lambda: None),
-            "not in CloudTrail's event history within 600 seconds",
+            NOT_THERE,
         ),
         (
             "replaced-role",
@@ -603,5 +696,11 @@ def test_another_instances_events_are_no_part_of_the_report(account: Account) ->
 
 
 def test_a_refusal_of_the_whole_request_is_one_too(account: Account) -> None:
-    account.events.put_events = refuses("ResourceNotFoundException")
+    elsewhere = refuses("ResourceNotFoundException")
+    put = account.events.put_events
+
+    def refuse(Entries: Any) -> Any:  # noqa: N803  # boto3's own name
+        return (put if REGION in Entries[0]["EventBusName"] else elsewhere)(Entries=Entries)
+
+    account.events.put_events = refuse
     assert account.probe("another-region").outcome is Outcome.PASSED

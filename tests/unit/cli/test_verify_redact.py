@@ -70,6 +70,8 @@ SECRETS = {
     "denial": made("{}_-{}", of(BASE64, 40), of(BASE64, 60)),
     "session without its ARN": made("assumed-role/{}/{}", st.just("Ops"), st.sampled_from(["bob", "bob@example.org"])),
     "organization": made("o-{}", of("abcdefghij" + DIGITS, 10)),
+    "root": made("r-{}", of("ghijkl" + DIGITS, 4)),
+    "path of units": made("o-{0}/r-{0}/ou-{0}-{0}", of("ghijkl" + DIGITS, 10)),
     "home": st.sampled_from(["/home/bob", "C:\\Users\\bob", "/Users/bob"]),
     "mail": st.just("jane@example.org"),
     "resource": made(

@@ -94,7 +94,8 @@ def test_the_document_has_all_that_a_replay_needs_and_nothing_of_the_caller() ->
     ("parts", "outcome"),
     [
         ({"steps": [LAUNCH]}, "passed"),
-        ({"steps": [LAUNCH, SWEEP]}, "passed"),
+        ({"steps": [LAUNCH, SWEEP]}, "skipped"),
+        ({"steps": [RETAG, SWEEP]}, "failed"),
         ({"steps": [LAUNCH, RETAG]}, "failed"),
         ({"steps": [LAUNCH], "left": ["a bucket"]}, "failed"),
         ({"steps": [LAUNCH], "probes": [OTHERWISE]}, "passed"),
