@@ -18,7 +18,7 @@ def test_it_offers_the_smallest_type_with_a_subnet_and_an_ami(aws: EmbeddedAws) 
     made = resolve(deployment, Wanted())
     assert (made.instance_type, made.architecture) == ("t3.nano", "x86_64")
     ec2 = aws.session().client("ec2")
-    assert ec2.describe_subnets(SubnetIds=[made.subnet])["Subnets"][0]["VpcId"] == made.vpc
+    assert ec2.describe_subnets(SubnetIds=[made.subnets[0]])["Subnets"][0]["VpcId"] == made.vpc
     assert ec2.describe_images(ImageIds=[made.image])["Images"]
 
 

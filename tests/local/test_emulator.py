@@ -119,6 +119,15 @@ def test_every_instance_asked_for_is_launched(ec2: Any) -> None:
     assert len(ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=3)["Instances"]) == 3
 
 
+def test_a_launch_is_known_by_its_client_token_and_happens_once(ec2: Any) -> None:
+    first, again = (ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1, ClientToken="once") for _ in range(2))
+    [made] = first["Instances"]
+    assert [each["InstanceId"] for each in again["Instances"]] == [made["InstanceId"]]
+    ec2.create_tags(Resources=[made["InstanceId"]], Tags=[{"Key": "client-token", "Value": "another"}])
+    [group] = ec2.describe_instances(Filters=[{"Name": "client-token", "Values": ["once"]}])["Reservations"]
+    assert (group["Instances"][0]["InstanceId"], group["Instances"][0]["ClientToken"]) == (made["InstanceId"], "once")
+
+
 def test_states_and_tags_reach_a_queue_through_a_rule_in_order(bus: Bus, ec2: Any) -> None:
     instance_id = running(ec2, workload="web")
     ec2.delete_tags(Resources=[instance_id], Tags=[{"Key": "workload"}])

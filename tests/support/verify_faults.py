@@ -5,6 +5,8 @@ right until `steer` says what is wrong there; so verifications in accounts of th
 """
 
 import math
+import random
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper_local.asgi import App
+from rolekeeper_local.asgi import App, Receive, Scope, Send, respond
 from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_model import Association, AssociationState, Event, State
 from rolekeeper_local.ec2_truth import Ec2Truth
@@ -52,6 +54,7 @@ class Fault(StrEnum):
     UPDATE_DOES_NOTHING = "update-does-nothing"  # CloudFormation says that it is complete
     STACK_LEAVES_QUEUES = "stack-leaves-queues"  # the same, of a deletion
     STACK_KEEPS_QUEUES = "stack-keeps-queues"  # a stack's deletion fails
+    THROTTLED = "throttled"  # of the calls of an account's root, three in ten
 
 
 def steer(aws: "EmbeddedAws", account: str, *faults: Fault) -> None:
@@ -65,7 +68,7 @@ def plug(app: App, control: "Control") -> App:
     control.told["verify-faults"] = faults.steer
     _install_ec2(_Ec2(faults), type(control.ec2_api))
     _install_services(_Services(faults))
-    return app
+    return _throttled(app, faults)
 
 
 def _ministack(name: str) -> Any:
@@ -85,6 +88,33 @@ class _Faults:
     def here(self, fault: Fault, account: str = "") -> bool:
         """Whether it is in an account, or in that of the request at hand."""
         return fault in self._of.get(account or self._account(), ())
+
+
+# ---- calls that are throttled ----
+
+
+_SHARE = 0.3
+_SIGNED = re.compile(rb"Credential=(\d{12})/\d+/[^/]+/([a-z0-9-]+)/")
+
+
+def _throttled(app: App, faults: _Faults) -> App:
+    rng = random.Random(0)
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        signed = _SIGNED.search(dict(scope.get("headers", ())).get(b"authorization", b""))
+        if not signed or not faults.here(Fault.THROTTLED, signed[1].decode()) or rng.random() > _SHARE:
+            await app(scope, receive, send)
+            return
+        match signed[2].decode():
+            case "ec2":
+                body = "<Response><Errors><Error><Code>RequestLimitExceeded</Code></Error></Errors></Response>"
+            case "iam" | "cloudformation" | "sns" | "sts":
+                body = "<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>"
+            case _:
+                body = ""
+        await respond(send, 503, body.encode(), headers=[(b"content-type", b"text/xml")])
+
+    return answer
 
 
 # ---- EC2 and its events ----

@@ -14,7 +14,19 @@ from rolekeeper.permissions.policies import listed
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.names import PREFIX, TAG, Names, id_in, id_in_tag
 from rolekeeper_cli.verifying.proof import BUCKET as BUCKET_TYPE
-from rolekeeper_cli.verifying.proof import INSTANCE, LAUNCH, PROFILE, RECORD, RULE, STACK, VOLUME, Key, Record, begin
+from rolekeeper_cli.verifying.proof import (
+    INSTANCE,
+    LAUNCH,
+    LOG_GROUP,
+    PROFILE,
+    RECORD,
+    RULE,
+    STACK,
+    VOLUME,
+    Key,
+    Record,
+    begin,
+)
 
 # ---- a thing, and its kind ----
 
@@ -59,9 +71,9 @@ class Kind:
 
     Attributes:
         type: what CloudFormation calls it.
-        listed_by: the call that lists it, with each of `asked`.
-        query: takes the things out of a page, each with `ref`, and with `name`, `since`, `tags` and `failed` if known.
-        deleted_by: the call that asks for the deletion of one, which may take longer, and its parameter for `ref`.
+        lists: the call that lists it, with each of `asked`, and what takes the things out of a page: each with `ref`,
+            and with `name`, `since`, `tags` and `failed` if known.
+        deletes: the call that asks for the deletion of one, which may take longer, and its parameter for `ref`.
         empty: deletes first what it holds.
         patience: how many seconds its deletion may take.
         key: what CloudFormation's physical id and `ref` have in common.
@@ -69,9 +81,8 @@ class Kind:
 
     name: str
     type: str
-    listed_by: str
-    query: str
-    deleted_by: tuple[str, str]
+    lists: str
+    deletes: str
     empty: Callable[[Aws, str], None] = lambda _aws, _ref: None
     asked: Sequence[Mapping[str, Any]] = ({},)
     patience: int = 180
@@ -88,18 +99,22 @@ class Kind:
 
     def delete(self, aws: Aws, ref: str) -> None:
         self.empty(aws, ref)
-        call, parameter = self.deleted_by
+        call, parameter = self.deletes.split()
         aws.call(call, **{parameter: [ref] if parameter.endswith("s") else ref})
 
     def by_hand(self, ref: str) -> str:
-        """The command that deletes one, once what it holds is gone."""
-        service, _, operation = self.deleted_by[0].partition(":")
-        command, option = xform_name(operation, "-"), xform_name(self.deleted_by[1], "-")
+        """The command that deletes one, once what it holds is gone; empty if it should stay."""
+        service, operation, parameter = re.split("[: ]", self.deletes)
+        command, option = xform_name(operation, "-"), xform_name(parameter, "-")
         return f"aws {'s3api' if service == 's3' else service} {command} --{option} {ref}"
 
     def _items(self, aws: Aws, records: Sequence[Record]) -> Iterable[Mapping[str, Any]]:
         del records
-        return chain(*(aws.items(self.listed_by, self.query, **asked) for asked in self.asked))
+        return self._listed(aws, self.asked)
+
+    def _listed(self, aws: Aws, requests: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
+        call, _, query = self.lists.partition(" ")
+        return chain.from_iterable(aws.items(call, query, **asked) for asked in requests)
 
     def _leftover(self, aws: Aws, item: Mapping[str, Any]) -> Leftover | None:
         tags = {each["Key"]: each["Value"] for each in item.get("tags") or ()}
@@ -147,11 +162,7 @@ class _Instances(Kind):
         known = {id_: record for record in records for id_ in record.refs(INSTANCE)}
         by = {"instance-id": [*known], "client-token": [each for record in records for each in record.refs(LAUNCH)]}
         asked = [{"Filters": [{"Name": name, "Values": values}]} for name, values in by.items() if values]
-        shown = {
-            item["ref"]: item
-            for each in (*self.asked, *asked)
-            for item in aws.items(self.listed_by, self.query, **each)
-        }
+        shown = {item["ref"]: item for item in self._listed(aws, [*self.asked, *asked])}
         yield from (item for item in shown.values() if item["state"] != "terminated")
         for id_, record in known.items():
             at = record.made[INSTANCE, id_]
@@ -172,7 +183,7 @@ class _Instances(Kind):
 class _Layers(Kind):
     def delete(self, aws: Aws, ref: str) -> None:
         for version in list(aws.items("lambda:ListLayerVersions", "LayerVersions[].Version", LayerName=ref)):
-            aws.call(self.deleted_by[0], LayerName=ref, VersionNumber=version)
+            aws.call("lambda:DeleteLayerVersion", LayerName=ref, VersionNumber=version)
 
 
 class _Stacks(Kind):
@@ -197,7 +208,7 @@ class _Buckets(Kind):
         begin(ref)  # without its record, only this machine knows
         self.empty(aws, ref)
         # Anyone can make a bucket of that name once ours is gone.
-        aws.call(self.deleted_by[0], Bucket=ref, ExpectedBucketOwner=aws.account)
+        aws.call("s3:DeleteBucket", Bucket=ref, ExpectedBucketOwner=aws.account)
 
 
 # As in a statement of AWS's (Step Functions developer guide, "Using CloudWatch Logs to log execution history").
@@ -208,7 +219,8 @@ class _ResourcePolicies(Kind):
     """What lets AWS deliver a machine's log. One policy has all machines of the account, so it may be others' too."""
 
     def by_hand(self, ref: str) -> str:
-        return f"keep {ref}: it is about other log groups too, and what it says of these does nothing"
+        del ref
+        return ""  # others need it
 
     def _leftover(self, aws: Aws, item: Mapping[str, Any]) -> Leftover | None:
         found = [group for each in _resources(item["document"]) if (group := _LOG_GROUP.fullmatch(each))]
@@ -222,7 +234,7 @@ class _ResourcePolicies(Kind):
     def _keys(self, item: Mapping[str, Any]) -> tuple[Key, ...]:
         """The log groups that it is about, all of them; none if it is about another thing too."""
         groups = [_LOG_GROUP.fullmatch(each) for each in _resources(item["document"])]
-        return tuple(("AWS::Logs::LogGroup", group[1]) for group in groups if group) if all(groups) else ()
+        return tuple((LOG_GROUP, group[1]) for group in groups if group) if all(groups) else ()
 
 
 def _resources(document: str) -> list[str]:
@@ -292,19 +304,17 @@ _LARGE_PAGES = {"PaginationConfig": {"PageSize": 1000}}
 BUCKET = _Buckets(
     "S3 bucket",
     BUCKET_TYPE,
-    "s3:ListBuckets",
-    query="Buckets[].{ref: Name, since: CreationDate}",
-    deleted_by=("s3:DeleteBucket", "Bucket"),
+    "s3:ListBuckets Buckets[].{ref: Name, since: CreationDate}",
+    deletes="s3:DeleteBucket Bucket",
     empty=_empty_bucket,
 )
 KINDS: Sequence[Kind] = (
     _Instances(
         "EC2 instance",
         INSTANCE,
-        "ec2:DescribeInstances",
-        query="Reservations[].Instances[].{ref: InstanceId, since: LaunchTime, tags: Tags, token: ClientToken,"
-        " state: State.Name, volumes: BlockDeviceMappings[].Ebs.VolumeId}",
-        deleted_by=("ec2:TerminateInstances", "InstanceIds"),
+        "ec2:DescribeInstances Reservations[].Instances[].{ref: InstanceId, since: LaunchTime, tags: Tags, token: "
+        "ClientToken, state: State.Name, volumes: BlockDeviceMappings[].Ebs.VolumeId}",
+        deletes="ec2:TerminateInstances InstanceIds",
         asked=_TAGGED,
         patience=600,
     ),
@@ -312,154 +322,130 @@ KINDS: Sequence[Kind] = (
     Kind(
         "instance profile",
         PROFILE,
-        "iam:ListInstanceProfiles",
-        query="InstanceProfiles[].{ref: InstanceProfileName, path: Path, since: CreateDate}",
-        deleted_by=("iam:DeleteInstanceProfile", "InstanceProfileName"),
+        "iam:ListInstanceProfiles InstanceProfiles[].{ref: InstanceProfileName, path: Path, since: CreateDate}",
+        deletes="iam:DeleteInstanceProfile InstanceProfileName",
         empty=_empty_profile,
         asked=[_LARGE_PAGES],
     ),
     _Stacks(
         "CloudFormation stack",
         STACK,
-        "cloudformation:DescribeStacks",
-        query="Stacks[].{ref: StackId, name: StackName, since: CreationTime, status: StackStatus,"
-        " failed: StackStatus == 'DELETE_FAILED' && (StackStatusReason || StackStatus)}",
-        deleted_by=("cloudformation:DeleteStack", "StackName"),
+        "cloudformation:DescribeStacks Stacks[].{ref: StackId, name: StackName, since: CreationTime, status: "
+        "StackStatus, failed: StackStatus == 'DELETE_FAILED' && (StackStatusReason || StackStatus)}",
+        deletes="cloudformation:DeleteStack StackName",
         patience=1800,
     ),
     Kind(
         "Lambda event source mapping",
         "AWS::Lambda::EventSourceMapping",
-        "lambda:ListEventSourceMappings",
-        query="EventSourceMappings[].{ref: UUID, name: FunctionArn, since: LastModified}",
-        deleted_by=("lambda:DeleteEventSourceMapping", "UUID"),
+        "lambda:ListEventSourceMappings EventSourceMappings[].{ref: UUID, name: FunctionArn, since: LastModified}",
+        deletes="lambda:DeleteEventSourceMapping UUID",
     ),
     Kind(
         "Lambda function",
         "AWS::Lambda::Function",
-        "lambda:ListFunctions",
-        query="Functions[].{ref: FunctionName}",
-        deleted_by=("lambda:DeleteFunction", "FunctionName"),
+        "lambda:ListFunctions Functions[].{ref: FunctionName}",
+        deletes="lambda:DeleteFunction FunctionName",
     ),
     _Layers(
         "Lambda layer",
         "AWS::Lambda::LayerVersion",
-        "lambda:ListLayers",
-        query="Layers[].{ref: LayerName}",
-        deleted_by=("lambda:DeleteLayerVersion", "LayerName"),
+        "lambda:ListLayers Layers[].{ref: LayerName}",
+        deletes="lambda:DeleteLayerVersion LayerName",
         key=lambda ref: re.sub(r"^arn:.*:layer:|:\d+$", "", ref),
     ),
     Kind(
         "EventBridge rule",
         RULE,
-        "events:ListRules",
-        query="Rules[].{ref: Name}",
-        deleted_by=("events:DeleteRule", "Name"),
+        "events:ListRules Rules[].{ref: Name}",
+        deletes="events:DeleteRule Name",
         empty=_empty_rule,
         asked=[{"NamePrefix": PREFIX}],
     ),
     Kind(
         "Step Functions state machine",
         "AWS::StepFunctions::StateMachine",
-        "stepfunctions:ListStateMachines",
-        query="stateMachines[].{ref: stateMachineArn, name: name, since: creationDate}",
-        deleted_by=("stepfunctions:DeleteStateMachine", "stateMachineArn"),
+        "stepfunctions:ListStateMachines stateMachines[].{ref: stateMachineArn, name: name, since: creationDate}",
+        deletes="stepfunctions:DeleteStateMachine stateMachineArn",
     ),
     Kind(
         "CloudWatch alarm",
         "AWS::CloudWatch::Alarm",
-        "cloudwatch:DescribeAlarms",
-        query="MetricAlarms[].{ref: AlarmName, since: AlarmConfigurationUpdatedTimestamp}",
-        deleted_by=("cloudwatch:DeleteAlarms", "AlarmNames"),
+        "cloudwatch:DescribeAlarms MetricAlarms[].{ref: AlarmName, since: AlarmConfigurationUpdatedTimestamp}",
+        deletes="cloudwatch:DeleteAlarms AlarmNames",
         asked=[{"AlarmNamePrefix": PREFIX}],
     ),
     Kind(
         "CloudWatch dashboard",
         "AWS::CloudWatch::Dashboard",
-        "cloudwatch:ListDashboards",
-        query="DashboardEntries[].{ref: DashboardName, since: LastModified}",
-        deleted_by=("cloudwatch:DeleteDashboards", "DashboardNames"),
+        "cloudwatch:ListDashboards DashboardEntries[].{ref: DashboardName, since: LastModified}",
+        deletes="cloudwatch:DeleteDashboards DashboardNames",
         asked=[{"DashboardNamePrefix": PREFIX}],
     ),
     Kind(
         "Logs Insights query",
         "AWS::Logs::QueryDefinition",
-        "logs:DescribeQueryDefinitions",
-        query="queryDefinitions[].{ref: queryDefinitionId, name: name}",
-        deleted_by=("logs:DeleteQueryDefinition", "queryDefinitionId"),
+        "logs:DescribeQueryDefinitions queryDefinitions[].{ref: queryDefinitionId, name: name}",
+        deletes="logs:DeleteQueryDefinition queryDefinitionId",
         asked=[{"queryDefinitionNamePrefix": PREFIX}],
     ),
-    Kind(
-        "SNS topic",
-        "AWS::SNS::Topic",
-        "sns:ListTopics",
-        query="Topics[].{ref: TopicArn}",
-        deleted_by=("sns:DeleteTopic", "TopicArn"),
-    ),
+    Kind("SNS topic", "AWS::SNS::Topic", "sns:ListTopics Topics[].{ref: TopicArn}", deletes="sns:DeleteTopic TopicArn"),
     Kind(
         "SQS queue",
         "AWS::SQS::Queue",
-        "sqs:ListQueues",
-        query="QueueUrls[].{ref: @}",
-        deleted_by=("sqs:DeleteQueue", "QueueUrl"),
+        "sqs:ListQueues QueueUrls[].{ref: @}",
+        deletes="sqs:DeleteQueue QueueUrl",
         asked=[{"QueueNamePrefix": PREFIX, **_LARGE_PAGES}],
         key=lambda url: url.rpartition("/")[2],  # a queue has URLs under several hosts
     ),
     Kind(
         "DynamoDB table",
         "AWS::DynamoDB::Table",
-        "dynamodb:ListTables",
-        query="TableNames[].{ref: @}",
-        deleted_by=("dynamodb:DeleteTable", "TableName"),
+        "dynamodb:ListTables TableNames[].{ref: @}",
+        deletes="dynamodb:DeleteTable TableName",
         empty=_unprotect_table,
         patience=600,
     ),
     _ResourcePolicies(
         "CloudWatch Logs resource policy",
         "AWS::Logs::ResourcePolicy",
-        "logs:DescribeResourcePolicies",
-        query="resourcePolicies[].{ref: policyName, document: policyDocument}",
-        deleted_by=("logs:DeleteResourcePolicy", "policyName"),
+        "logs:DescribeResourcePolicies resourcePolicies[].{ref: policyName, document: policyDocument}",
+        deletes="logs:DeleteResourcePolicy policyName",
     ),
     Kind(
         "log group",
-        "AWS::Logs::LogGroup",
-        "logs:DescribeLogGroups",
-        query="logGroups[].{ref: logGroupName}",
-        deleted_by=("logs:DeleteLogGroup", "logGroupName"),
+        LOG_GROUP,
+        "logs:DescribeLogGroups logGroups[].{ref: logGroupName}",
+        deletes="logs:DeleteLogGroup logGroupName",
         asked=[{"logGroupNamePrefix": f"/aws/{each}/{PREFIX}"} for each in ("lambda", "vendedlogs/states")],
     ),
     Kind(
         "EBS volume",
         VOLUME,
-        "ec2:DescribeVolumes",
-        query="Volumes[].{ref: VolumeId, since: CreateTime, tags: Tags}",
-        deleted_by=("ec2:DeleteVolume", "VolumeId"),
+        "ec2:DescribeVolumes Volumes[].{ref: VolumeId, since: CreateTime, tags: Tags}",
+        deletes="ec2:DeleteVolume VolumeId",
         asked=_TAGGED,
     ),
     Kind(
         "security group",
         "AWS::EC2::SecurityGroup",
-        "ec2:DescribeSecurityGroups",
-        query="SecurityGroups[].{ref: GroupId, name: GroupName}",
-        deleted_by=("ec2:DeleteSecurityGroup", "GroupId"),
+        "ec2:DescribeSecurityGroups SecurityGroups[].{ref: GroupId, name: GroupName}",
+        deletes="ec2:DeleteSecurityGroup GroupId",
         asked=[_LARGE_PAGES],
     ),
     Kind(
         "IAM role",
         "AWS::IAM::Role",
-        "iam:ListRoles",
-        query="Roles[].{ref: RoleName, path: Path, since: CreateDate}",
-        deleted_by=("iam:DeleteRole", "RoleName"),
+        "iam:ListRoles Roles[].{ref: RoleName, path: Path, since: CreateDate}",
+        deletes="iam:DeleteRole RoleName",
         empty=_empty_role,
         asked=[_LARGE_PAGES],
     ),
     Kind(
         "IAM policy",
         "AWS::IAM::ManagedPolicy",
-        "iam:ListPolicies",
-        query="Policies[].{ref: Arn, name: PolicyName, path: Path, since: CreateDate}",
-        deleted_by=("iam:DeletePolicy", "PolicyArn"),
+        "iam:ListPolicies Policies[].{ref: Arn, name: PolicyName, path: Path, since: CreateDate}",
+        deletes="iam:DeletePolicy PolicyArn",
         asked=[{"Scope": "Local", **_LARGE_PAGES}],
     ),
     BUCKET,

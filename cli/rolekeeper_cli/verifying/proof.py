@@ -21,11 +21,12 @@ from rolekeeper_cli.verifying.names import Names
 # What CloudFormation calls its resources; a launch by its token is none of them.
 STACK, BUCKET, INSTANCE, LAUNCH = "AWS::CloudFormation::Stack", "AWS::S3::Bucket", "AWS::EC2::Instance", "launch"
 VOLUME, PROFILE, RULE = "AWS::EC2::Volume", "AWS::IAM::InstanceProfile", "AWS::Events::Rule"
+LOG_GROUP = "AWS::Logs::LogGroup"
 # The object of the bucket that holds the record.
 RECORD = "made.json"
 # How wrong the machine's clock may be: beyond this AWS refuses its calls.
 _SKEW = timedelta(minutes=15)
-_DELETED = "DELETE_COMPLETE"
+_DELETED, _ONCE = "DELETE_COMPLETE", datetime(1970, 1, 1, tzinfo=UTC)
 _EVENTS = "StackEvents[].{type: ResourceType, ref: PhysicalResourceId, at: Timestamp, status: ResourceStatus}"
 
 type Key = tuple[str, str]
@@ -84,21 +85,18 @@ class Record:
         except (ValueError, KeyError, TypeError):
             made = {}
         if (BUCKET, bucket) not in made:
-            if (at := begun(bucket)) is None:
+            if not begun(bucket):
                 return None
-            made = {(BUCKET, bucket): at}
+            made = {(BUCKET, bucket): _ONCE}
         return cls(names, made)
 
 
 # ---- the bucket itself, before and after it holds the record ----
 
 
-def begun(bucket: str) -> datetime | None:
-    """When this machine was about to make a bucket that has not gone since; None if it wasn't."""
-    try:
-        return datetime.fromtimestamp(_file(bucket).stat().st_mtime, UTC)
-    except OSError:
-        return None
+def begun(bucket: str) -> bool:
+    """Whether this machine was about to make a bucket, or to delete it, and it hasn't gone since."""
+    return _file(bucket).exists()
 
 
 def begin(bucket: str) -> None:

@@ -94,7 +94,10 @@ def untouched(unproven: Sequence[Leftover]) -> None:
     for each in unproven:
         name = "" if each.name in each.ref else f" ({each.name})"
         what = f"Not touched, because no record proves that a verification made it: {each.kind.name} {each.ref}{name}."
-        terminal.warn(f"{what} If it isn't in use: {each.kind.by_hand(each.ref)}")
+        command = each.kind.by_hand(each.ref)
+        terminal.warn(
+            f"{what} " + (f"If it isn't in use: {command}" if command else "Keep it: it is about others too.")
+        )
 
 
 def show(step: Removal) -> None:

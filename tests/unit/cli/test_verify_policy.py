@@ -182,6 +182,6 @@ def test_it_allows_every_call_that_the_code_names() -> None:
     named = {
         permission_of(call)
         for file in VERIFYING.glob("*.py")
-        for call in re.findall(r'"((?!tag:)[a-z0-9]+:[A-Z][A-Za-z]+)"', file.read_text())
+        for call in re.findall(r'"((?!tag:)[a-z0-9]+:[A-Z][A-Za-z]+)["\ ]', file.read_text())
     }
     assert {each for each in named if not allows(each)} == set()

@@ -197,7 +197,7 @@ def test_without_a_simulation_the_lists_are_tried_and_the_rest_is_unknown(
     finds: Finds, account: Account, monkeypatch: pytest.MonkeyPatch, denied: set[str], levels: list[str]
 ) -> None:
     refused = [AccessDeniedError("AccessDenied", "no", f"any:{each}", "*") for each in denied]
-    monkeypatch.setattr("rolekeeper_cli.verifying.preflight.find", lambda _: Found([], [], [], refused))
+    monkeypatch.setattr("rolekeeper_cli.verifying.preflight.find", lambda _: Found([], [], [], refused, {}))
     account.denied.add("SimulatePrincipalPolicy")
     found = finds("verify")
     assert [level for level, _, _ in found] == levels

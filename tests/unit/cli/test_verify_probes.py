@@ -361,7 +361,7 @@ def make_again_as_it_was(account: Account) -> None:
         account.iam.made = 0
         return create(**asked)
 
-    account.iam.create_instance_profile = made  # type: ignore[method-assign]  # the wrong answer
+    account.iam.create_instance_profile = made  # type: ignore[method-assign, assignment]  # the wrong answer
 
 
 def refuse_elsewhere(code: str, region: str = "") -> Callable[[Account], object]:

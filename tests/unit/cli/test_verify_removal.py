@@ -262,7 +262,7 @@ def test_a_policy_for_the_delivery_of_logs_goes_only_if_it_is_for_no_others(acco
     policies = account.client("logs").describe_resource_policies()["resourcePolicies"]
     assert [each["policyName"] for each in policies] == ["shared"]
     [kept] = find(account).unproven
-    assert kept.kind.by_hand(kept.ref).startswith("keep shared: ")
+    assert kept.kind.by_hand(kept.ref) == ""
 
 
 # ---- an end between a call and the record of it ----
@@ -276,7 +276,7 @@ def test_the_bucket_and_its_record_are_made_before_all_else(
     assert left(account) == [f"S3 bucket {Names(ID).bucket(ACCOUNT, REGION)}"]
     removed(account)
     assert left(account) == []
-    assert begun(Names(ID).bucket(ACCOUNT, REGION)) is None
+    assert not begun(Names(ID).bucket(ACCOUNT, REGION))
 
 
 def begin_to_deploy(account: VerifiedAccount, monkeypatch: pytest.MonkeyPatch) -> None:

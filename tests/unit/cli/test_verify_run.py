@@ -9,6 +9,7 @@ from typing import Any
 import click
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
 from click.testing import CliRunner
 
@@ -117,7 +118,7 @@ class Wire:
         self.session = session()
         wait_out(self.session.events, 180)
         self.client = self.session.client("sqs")
-        self.client.meta.events.register("before-send", self.send)
+        self.client.meta.events.register("before-send", self.send)  # type: ignore[arg-type]  # its answer is taken
 
     def sleep(self, seconds: float) -> None:
         self.now += max(seconds, 0.1)
@@ -127,7 +128,7 @@ class Wire:
         status, code = next(self.answers, (200, ""))
         body = json.dumps({"__type": code, "message": ""} if code else {"QueueUrls": []}).encode()
         raw: Any = SimpleNamespace(stream=lambda **_: iter([body]))
-        return AWSResponse("http://sqs", status, headers={}, raw=raw)
+        return AWSResponse("http://sqs", status, HTTPHeaders(), raw=raw)
 
 
 @pytest.mark.parametrize("code", [(400, "ThrottlingException"), (503, "ServiceUnavailable"), (500, "InternalError")])
