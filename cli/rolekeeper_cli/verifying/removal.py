@@ -100,7 +100,7 @@ def find(deployment: Deployment, record: Record | None = None) -> Found:
     with deployment.progress(len(KINDS), "lists read") as progress:
         for kind in progress.over(KINDS):
             things += asked(partial(account.listed, kind), list[Leftover]())
-    others = {each.id for each in elsewhere}
+    others = {each.id for each in elsewhere} - records.keys()
     here = [each for each in things if each.id not in others and (record is None or each.id == record.names.id)]
     return Found(
         leftovers=[each for each in here if account.proves(each)],
@@ -196,6 +196,7 @@ class _Removing:
             if kind.type == STACK:
                 self._prove()  # it has deleted what it made, or has not
         try:
+            account.prove()  # what isn't known to be proven may be left
             there = {each.id for kind in kinds for each in account.listed(kind) if account.proves(each)}
         except AwsRefusalError:
             return  # the bucket stays as well: it shows that something may be left

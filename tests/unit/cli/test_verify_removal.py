@@ -358,6 +358,13 @@ def test_what_is_global_belongs_to_the_region_that_the_bucket_names(account: Ver
     assert [(each.id, each.region) for each in found.elsewhere] == [(OTHER, "eu-west-1")]
 
 
+def test_a_bucket_that_anybody_made_for_another_region_hides_nothing(account: VerifiedAccount) -> None:
+    account.left_by_a_run(ID)
+    account.bucket(Names(ID).bucket(ACCOUNT, "eu-west-1"), "eu-west-1")
+    assert {each.kind.name for each in find(account).leftovers} == MADE
+    assert find(account, account.records[ID]).lines
+
+
 def test_a_refused_list_is_unknown_and_so_nothing_is_claimed(account: VerifiedAccount) -> None:
     account.denied.add("ListFunctions")
     assert find(account, Record(Names(ID))).lines == ["unknown: you aren't allowed lambda:ListFunctions on *"]
@@ -445,6 +452,14 @@ def test_the_bucket_stays_while_something_may_be_left(account: VerifiedAccount, 
     account.denied.add(operation)
     assert removed(account) == []
     assert [each.kind.name for each in find(account).leftovers] == ["S3 bucket"]
+
+
+def test_the_bucket_stays_while_cloudformation_doesn_t_say_what_it_made(account: VerifiedAccount) -> None:
+    account.left_by_a_run(ID)
+    account.denied.add("DescribeStackEvents")
+    removed(account)
+    account.denied.clear()
+    assert {each.kind.name for each in find(account).leftovers} >= {"IAM role", "DynamoDB table", "S3 bucket"}
 
 
 def test_what_another_thing_still_needs_is_asked_for_again(account: VerifiedAccount) -> None:
