@@ -394,18 +394,23 @@ class Story:
 
     def changer_may(self) -> None:
         """See that the function's session is valid, and that IAM allows it to give `a` either of its own roles."""
-        present = self.carried(self.a).profile_arn
-        for name in ("a", "b") if present == self.scene.profiles["b"] else ("b", "a"):
+        other, own = ("a", "b") if self.carried(self.a).profile_arn == self.scene.profiles["b"] else ("b", "a")
+        action = "ec2:ReplaceIamInstanceProfileAssociation"
+        for profile in (self.scene.profiles[other], self.scene.profiles[own]):
             shown = self.carried(self.a)
-            if shown.profile_arn == self.scene.profiles[name]:
-                continue  # a follow-up was faster
-            action, given = "ec2:ReplaceIamInstanceProfileAssociation", {"Arn": self.scene.profiles[name]}
             try:
-                self._as_function(action, self.a, AssociationId=shown.id, IamInstanceProfile=given)
+                if shown.profile_arn != profile:
+                    self._as_function(action, self.a, AssociationId=shown.id, IamInstanceProfile={"Arn": profile})
             except AwsRefusalError as error:
-                raise StepFailedError(f"the function may not do what it has to: {action} got {error.code}") from error
-            self._shows(self.a, name, self._now())
+                if self.carried(self.a).id == shown.id:  # else a follow-up was faster, and gave `own` back
+                    what = f"the function may not do what it has to: {action} got {error.code}"
+                    raise StepFailedError(what) from error
+            self.until(f"the role of {self.a} is associated", self._is_settled)
+        self._shows(self.a, own, self._now())
         self.given = self.now()
+
+    def _is_settled(self) -> bool:
+        return self.carried(self.a).state is AssociationState.ASSOCIATED
 
     def _as_function(self, action: str, instance: str, **asked: Any) -> None:
         with classified(action, instance):
