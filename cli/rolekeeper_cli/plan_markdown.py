@@ -22,6 +22,8 @@ LONGEST = 60_000
 _ROWS, _UNFOLDED = 200, 15
 # The most characters of a name, and of a reason or a command; the most permissions of one kind of a change of roles.
 _NAME, _SENTENCE, _PHRASES = 80, 1_000, 8
+# The most later moments of an edit.
+_MOMENTS = 3
 _DONE = GOOD | {Status.REMOVED}
 _ACTIONS = {"Attach": "attach", "Replace": "replace", "Detach": "detach", "Wait": "waiting", "Hold": "blocked"}
 _COUNTED = ("attach", "replace", "detach")
@@ -168,12 +170,13 @@ def _column(both: Mapping[str, str], kind: str) -> str:
 
 
 def _effect(effect: Mapping[str, Any] | None) -> str:
-    """What an edit does to instances, now and when it expires."""
+    """What an edit does to instances, now and at each later moment."""
     if not effect:
         return ""
-    later = effect.get("later")
-    then = f"when it expires: {_numbers(later)}" if later else ""
-    return "<br>".join(filter(None, (_numbers(effect), then))) or "none"
+    moments = effect.get("later", [])
+    later = [f"at {each['at'][:19]}Z: {_numbers(each)}" for each in moments[:_MOMENTS]]
+    later += [f"and at {len(moments) - _MOMENTS:,} more moments"] if len(moments) > _MOMENTS else []
+    return "<br>".join(filter(None, (_numbers(effect), *later))) or "none"
 
 
 def _numbers(counts: Mapping[str, Any]) -> str:

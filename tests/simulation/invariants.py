@@ -487,7 +487,7 @@ class Promises:
     def _wrote_revision(self, revision: layout.Item) -> None:
         effect, by = revision.get("effect", {}), revision["approved_by"]
         changes = sum(int(effect.get(name, 0)) for name in ("attach", "replace", "detach"))
-        changes += int(effect.get("later", {}).get("only_then", 0))
+        changes += int(effect.get("only_later", 0))
         if by or changes > self._allowed:
             mapping = layout.published_from(revision)
             why_not = self.approvals.why_not(by, mapping)

@@ -18,7 +18,7 @@ from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings import findings, publish
-from rolekeeper.mappings.impact import Conflict, Conflicts, Impact, Scan
+from rolekeeper.mappings.impact import Conflict, Conflicts, Impact, Moment, Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action, InstanceKey, Target
 from rolekeeper.model.mapping import MappingSpec, PublishedMapping
@@ -378,7 +378,8 @@ def test_an_account_whose_record_is_lost_is_asked_about_what_is_published_too(
 def test_all_that_was_found_is_kept() -> None:
     at = datetime(2030, 1, 1, tzinfo=UTC)
     other = PublishedMapping(MappingSpec(mapping_key("team=a"), "api", expires_at=at), 3, "arn:api")
-    impact = Impact(1, 2, 3, Counter({Action.DETACH: 4}), at, only_later=5, moves=Counter({("arn:a", "arn:b"): 6}))
+    later = {Moment(at, other.key): Counter({Action.DETACH: 4}), Moment(at): Counter({Action.ATTACH: 1})}
+    impact = Impact(1, 2, 3, later, only_later=5, moves=Counter({("arn:a", "arn:b"): 6}))
     conflicts = Conflicts({other.key: Conflict(other, ["i-1"], 1, new=True, elsewhere=True)})
     scan = Scan(7, 8, conflicts, foreign=9, nodes={"EKS"}, profile_ids={"AIPA1"}, impact=impact)
     why = findings.Refusal("Throttling", "slow down", "ec2:DescribeInstances", "here")

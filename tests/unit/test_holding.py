@@ -134,7 +134,7 @@ def test_a_wide_change_that_is_split_over_rows_waits_as_one_does(two: MappingsFi
 
     assert (verdict.status, verdict.held) == (Status.HELD, 2)
     assert two.row(OTHER)["status_reason"].startswith(
-        "it would attach 0, replace 2 and detach 0 instances, and other edits changed 3 within 10 minutes "
+        "it would attach 0, replace 2 and detach 0 instances, and other edits change 3 within the same 10 minutes "
         "(5 together; 3 of 5 may change without approval); gains s3:PutObject on *"
     )
     assert two.served(OTHER).spec.role == "web"  # type: ignore[union-attr]  # it is published
@@ -185,7 +185,7 @@ def split(two: MappingsFixture) -> MappingsFixture:
 
 def test_the_end_of_the_window_alone_publishes_nothing_that_was_held(split: MappingsFixture) -> None:
     assert split.recheck(OTHER).status is Status.HELD
-    assert "within 10 minutes (5 together; 3 of 5 may change" in split.row(OTHER)["status_reason"]
+    assert "within the same 10 minutes (5 together; 3 of 5 may change" in split.row(OTHER)["status_reason"]
     split.limits = Limits(5, 0)
     assert split.recheck(OTHER).status is Status.PUBLISHED
     assert taken(split) == 2, "what is over is counted no longer"
@@ -228,7 +228,7 @@ def test_an_expiry_that_takes_too_many_roles_is_held_and_its_approval_lets_them_
         f"it would attach 0, replace 0 and detach 0 instances, and at {ends:%Y-%m-%dT%H:%M:%SZ}, when it expires, "
         "attach 0, replace 0 and detach 3 (3 of 3; 1 may change without approval); loses s3:GetObject on *"
     )
-    assert desk.history(TAG)[-1]["effect"]["later"]["detach"] == 3
+    assert [each["detach"] for each in desk.history(TAG)[-1]["effect"]["later"]] == [3]
     assert desk.approve(TAG, 2).status is Status.PUBLISHED
     assert credit(desk) == (3, 2)
     later = ends + timedelta(days=10)
@@ -248,6 +248,72 @@ def test_an_expiry_that_hands_instances_to_a_severe_role_is_held_whatever_the_nu
     verdict = desk.edit(TAG, role="web", expires_at=ends)
     assert verdict.status is Status.HELD
     assert verdict.reason.startswith("it would give severe permissions: iam:PutRolePolicy on *")
+
+
+def ending(desk: MappingsFixture, **after: float) -> str:
+    """When something ends, as a row says it."""
+    return f"{desk.world.clock.now() + timedelta(**after):%Y-%m-%dT%H:%M:%SZ}"
+
+
+@pytest.mark.parametrize(
+    ("role", "would"),
+    [("NONE", "attach 0, replace 0 and detach 3"), ("api", "attach 0, replace 3 and detach 0")],
+)
+def test_an_edit_that_takes_effect_when_another_row_expires_is_held_and_says_when(
+    desk: MappingsFixture, role: str, would: str
+) -> None:
+    ends = ending(desk, seconds=75)
+    desk.edit(TAG, role="web", priority=1, expires_at=ends)
+    desk.approve(TAG, 2)
+
+    assert desk.edit("workload=*", role=role, priority=100).status is Status.HELD
+
+    nothing_now = "it would attach 0, replace 0 and detach 0 instances"
+    assert desk.row("workload=*")["status_reason"].startswith(
+        f"{nothing_now}, and at {ends}, when workload=web expires, {would} (3 of 3; 1 may change without approval)"
+    )
+    effect = desk.history("workload=*")[-1]["effect"]
+    assert [(each["at"][:19] + "Z", each["expires"]) for each in effect["later"]] == [(ends, TAG)]
+    assert effect["only_later"] == 3
+    desk.approve("workload=*", 1)
+    assert desk.world.store.get([layout.budget_key(mapping_key("workload=*"))]).popitem()[1]["credit"] == 3
+
+
+def test_an_edit_that_leaves_instances_to_a_severe_role_when_another_row_expires_is_held(desk: MappingsFixture) -> None:
+    """One row expires; the next is about to be disabled; then the third gives what is severe."""
+    desk.limits = Limits(25, 0)
+    desk.world.allow_broad_roles = True
+    desk.role("admin")
+    desk.grant("admin", "iam:PutRolePolicy")
+    desk.converged("web", workload="web", tier="1")
+    desk.edit("tier=1", role="admin", priority=300, allow_broad=True)
+    assert desk.approve("tier=1", 1).status is Status.PUBLISHED
+    assert desk.edit("workload=*", role="api", priority=200).status is Status.PUBLISHED
+    assert desk.edit(TAG, role="web", expires_at=ending(desk, minutes=5)).status is Status.PUBLISHED
+    verdict = desk.edit("workload=*", role="api", priority=200, enabled=False)
+    assert verdict.status is Status.HELD
+    assert verdict.reason.startswith("it would give severe permissions: iam:PutRolePolicy on *")
+
+
+def test_two_edits_that_change_instances_at_the_same_later_moment_add_up(two: MappingsFixture) -> None:
+    ends, near, far = (ending(two, days=1, minutes=each) for each in (0, 9, 30))
+    assert two.edit(TAG, role="web", expires_at=ends).status is Status.PUBLISHED
+    two.world.later(hours=1)
+    assert two.edit(OTHER, role="web", expires_at=near).status is Status.HELD
+    assert "and other edits change 3 within the same 10 minutes (5 together;" in two.row(OTHER)["status_reason"]
+    assert two.edit(OTHER, role="web", expires_at=far).status is Status.PUBLISHED
+    counts = two.world.store.get([layout.EDITS])[layout.EDITS]
+    assert sorted(counts["later"].values()) == [2, 3]
+    assert counts["expires"] > (two.world.clock.now() + timedelta(days=1)).timestamp(), "DynamoDB keeps it until then"
+    two.world.later(days=1, minutes=30)
+    assert two.edit("app=*", role="api").status is Status.PUBLISHED
+    assert two.world.store.get([layout.EDITS])[layout.EDITS]["later"] == {}, "what has passed goes"
+
+
+def test_what_edits_change_soon_counts_with_an_edit_of_now(two: MappingsFixture) -> None:
+    assert two.edit(TAG, role="web", expires_at=ending(two, minutes=25)).status is Status.PUBLISHED
+    two.world.later(minutes=20)
+    assert two.edit(OTHER, role="api").status is Status.HELD
 
 
 def test_roles_that_were_kept_without_the_tag_count_when_they_are_kept_no_longer(desk: MappingsFixture) -> None:

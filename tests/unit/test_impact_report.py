@@ -10,7 +10,7 @@ import pytest
 
 from fixtures.account import HOME
 from rolekeeper.aws import Ec2, one_by_one
-from rolekeeper.mappings.impact import Impact, ImpactScanner, Side, with_permissions, within_limits
+from rolekeeper.mappings.impact import Impact, ImpactScanner, Moment, Side, with_permissions, within_limits
 from rolekeeper.model.instance import Action, Instance
 from rolekeeper.model.mapping import PublishedMapping
 from rolekeeper.permissions.policies import Difference, PolicyReader
@@ -100,7 +100,7 @@ def test_what_other_edits_took_counts_and_the_fleet_is_counted_only_beyond_the_n
 
 def test_what_other_edits_took_is_told() -> None:
     assert str(compared(impact(web=20), Told(), per_edit=25, took=20)) == (
-        "attach 0, replace 20 and detach 0 instances, and other edits changed 20 within 10 minutes "
+        "attach 0, replace 20 and detach 0 instances, and other edits change 20 within the same 10 minutes "
         "(40 together; 25 of 100 may change without approval); the same permissions"
     )
 
@@ -173,15 +173,16 @@ def test_an_edit_that_gives_no_role_is_weighed_for_the_instances_that_get_anothe
 
 
 def test_what_changes_when_it_expires_is_counted_once_and_told_with_the_time() -> None:
-    now_and_later = replace(impact(web=8), later=Counter({Action.DETACH: 12}), later_at=NOW, only_later=4)
+    now_and_later = replace(impact(web=8), later={Moment(NOW): Counter({Action.DETACH: 12})}, only_later=4)
     report = compared(now_and_later, Told())
     assert str(report).startswith(
         "attach 0, replace 8 and detach 0 instances, and at 2026-03-01T09:00:00Z, when it expires, "
         "attach 0, replace 0 and detach 12 (12 of 100; 20 may change without approval)"
     )
     assert (report.changes, report.takes) == (12, 20), "an approval lets both through"
-    at = {"at": "2026-03-01T09:00:00+00:00", "only_then": 4}
-    assert report.document()["later"] == {**at, "attach": 0, "replace": 0, "detach": 12}
+    at = {"at": "2026-03-01T09:00:00+00:00", "expires": ""}
+    assert report.document()["later"] == [{**at, "attach": 0, "replace": 0, "detach": 12}]
+    assert report.document()["only_later"] == 4
 
 
 def test_an_edit_that_changes_nothing_says_nothing_of_permissions() -> None:

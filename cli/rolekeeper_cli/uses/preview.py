@@ -750,8 +750,8 @@ def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = 
     why_not = [f"{each.key} would be {each.status}: {each.besides}." for each in bad]
     notes = [f"{each}." for each in proposed.unseen]
     done = [(each, each.impact) for each in proposed.edits if each.applies and each.impact]
-    ends = [f"{each.key}: at {impact.at_expiry}." for each, impact in done if impact.at_expiry]
-    notes += _first(ends, "more rows change instances when they expire")
+    later = [f"{each.key}: at {text}." for each, impact in done for text in impact.later_in_words]
+    notes += _first(later, "more moments at which instances change")
     why = _why_not_now(deployment)
     held = any(each.needs_approval for each in proposed.edits)
     at_once = _sum([impact for each, impact in done if approved or each.takes_effect])
@@ -790,10 +790,21 @@ def _as_held(history: Iterable[Mapping[str, Any]], number: int) -> Preview | Non
         if entry.get("revision") == number and (effect := entry.get("effect")):
             difference = Difference(tuple(effect["gained"]), tuple(effect["lost"]), effect.get("unknown", ""))
             attach, replaced, detach = (int(effect[name]) for name in ("attach", "replace", "detach"))
-            only_later = int(effect.get("later", {}).get("only_then", 0))
+            later, only_later = _later_of(effect)
             impact = Impact(attach, replaced, detach, only_later=only_later, difference=difference)
-            return Preview(impact, notes=(f"It was counted at {entry['at'][:19]}Z.",))
+            counted = f"It was counted at {entry['at'][:19]}Z."
+            moments = [f"More instances change at {each['at'][:19]}Z." for each in later]
+            return Preview(impact, notes=(counted, *_first(moments, "more moments at which instances change")))
     return None
+
+
+def _later_of(effect: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], int]:
+    """The later moments of an edit in the history, and how many instances change only then."""
+    later = effect.get("later", [])
+    if isinstance(later, Mapping):
+        # An earlier edition knew one moment.
+        return [later], int(later["only_then"])
+    return later, int(effect.get("only_later", 0))
 
 
 def _impact(actions: Mapping[Action, int], differences: Sequence[Difference]) -> Impact:

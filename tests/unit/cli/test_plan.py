@@ -243,13 +243,13 @@ def test_a_files_rows_are_counted_together_as_if_they_were_written_one_by_one(
     assert [(each["mapping"], each["status"]) for each in told] == [
         ("app=web", "Published"), ("tier=web", "Held"), ("unit=web", "Published"),
     ]  # fmt: skip
-    assert "and other edits changed 2 within 10 minutes (4 together; 3 of 5 may" in told[1]["reason"]
+    assert "and other edits change 2 within the same 10 minutes (4 together; 3 of 5 may" in told[1]["reason"]
     for tag, each in zip(tags, told, strict=True):
         assert desk.edit(tag, role="db").status == each["status"], "as the functions do"
     # What was counted already counts in the next plan too.
     none = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: NONE")
     more = terminal.document("plan", "-f", none, code=4)["mappings"]
-    assert "and other edits changed 3 within 10 minutes" in more[0]["reason"]
+    assert "and other edits change 3 within the same 10 minutes" in more[0]["reason"]
 
 
 def test_a_row_that_is_held_and_unchanged_is_held_in_the_plan_too(

@@ -18,7 +18,8 @@ COMMAND = "rolekeeper plan -o json"
 def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> dict[str, Any]:
     """A plan's document with this many of everything, in which all that others wrote is this text."""
     both: dict[str, Any] = {"from": text, "to": text}
-    effect = {"attach": 0, "replace": 3, "detach": 0, "later": {"attach": 0, "replace": 0, "detach": 3}}
+    moment = {"at": "2030-01-01T00:00:00+00:00", "expires": text, "attach": 0, "replace": 0, "detach": 3}
+    effect = {"attach": 0, "replace": 3, "detach": 0, "later": [moment]}
     edit: dict[str, Any] = {
         "mapping": text,
         "kind": "changed",
@@ -173,7 +174,7 @@ def test_that_nothing_is_changed_now_is_at_the_top() -> None:
 
 def test_an_edit_that_expires_says_what_happens_then() -> None:
     edit = plan()["mappings"][0]
-    assert "| replace 3<br>when it expires: detach 3 | published: `x` |" in shown(mappings=[edit])
+    assert "| replace 3<br>at 2030-01-01T00:00:00Z: detach 3 | published: `x` |" in shown(mappings=[edit])
 
 
 def test_an_edit_that_another_person_wrote_may_be_approved_by_who_made_the_plan() -> None:

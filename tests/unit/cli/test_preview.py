@@ -182,11 +182,12 @@ def test_approving_a_deletion_says_that_it_deletes_and_takes_the_role(
 
 @pytest.mark.usefixtures("tight")
 def test_an_approver_who_may_not_look_is_shown_what_was_counted(terminal: Terminal, desk: MappingsFixture) -> None:
-    desk.edit("app=web", role="db")
+    desk.edit("app=web", role="db", expires_at="2026-12-01T00:00:00Z")
     desk.world.calls.before("DescribeInstances", refusing("UnauthorizedOperation"))
     ran = terminal.types("n\n", "mapping", "approve", "app=web")
     assert "Instances: 0 to attach, 3 to replace, 0 to detach" in ran.stderr
     assert "It was counted at 20" in ran.stderr
+    assert "More instances change at 2026-12-01T00:00:00Z." in ran.stderr
     assert "Publish revision 2 of app=web, which changes 3 instances?" in ran.stderr
 
 

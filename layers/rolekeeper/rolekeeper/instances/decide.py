@@ -362,6 +362,11 @@ def resolve(
     return _overruled(ranked, excluded.reason, excluded)
 
 
+def pin_over(key: MappingKey) -> PublishedMapping:
+    """Return what stands for a pin that was released or has expired: a person meant that its role goes."""
+    return PublishedMapping(MappingSpec(key, ""), 0, "")
+
+
 def _included(ranked: Candidates, why: str) -> Candidates:
     """The same candidates, which override the tag that would exclude the instance."""
     return replace(ranked, overridden=(Overridden(IGNORED, why), *ranked.overridden))

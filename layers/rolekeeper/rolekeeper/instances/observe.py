@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.instances.decide import Observation, mapping_keys, resolve
+from rolekeeper.instances.decide import Observation, mapping_keys, pin_over, resolve
 from rolekeeper.instances.window import ChangeLimiter
 from rolekeeper.model.instance import NO_PROFILE, Association, Candidates, Instance, InstanceKey
 from rolekeeper.model.mapping import PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
@@ -106,8 +106,7 @@ def _with_owners(
     """
     owned = [(each, each.grant.mapping) for each in observed.values() if isinstance(each, Observation) and each.grant]
     orphans = {owner for each, owner in owned if not each.candidates.winner and not each.candidates.in_conflict}
-    # A pin that was released or has expired leaves nothing else; a person meant that.
-    over = {owner: PublishedMapping(MappingSpec(owner, ""), 0, "") for _, owner in owned if owner.pins}
+    over = {owner: pin_over(owner) for _, owner in owned if owner.pins}
     unread = sorted(orphans - asked - set(over))
     late = state.read((), unread) if unread else Snapshot()
     found = {**over, **late.published}

@@ -7,6 +7,7 @@ Items count by the minute: two for each target count the roles that are replaced
 to `NONE` takes away (`changes_key`); `layout.EDITS` counts what edits without approval change. An item holds a `total`,
 and `m<minute>` for each minute's share of it, which leaves once the window has passed since that minute. The write of
 the grant, or of the revision, also counts, and fails without room; the read of the instances also reads the counters.
+`later` of the edits' item counts, by the minute, what they change at later moments, until those have passed.
 
 A change without room gets a turn: the first minute in which room becomes free that no other change waits for.
 `w<minute>` counts the changes that wait for a minute. Each has a minute of its own, so it waits about once, however
@@ -19,6 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from rolekeeper.aws import errors
@@ -39,6 +41,7 @@ SPREAD = 20
 LATE = 1
 # The most minutes that leave an item in one write: an expression has at most 4 KB (DynamoDB, "Service quotas").
 LEAVING = 100
+NOTHING_LATER: Mapping[datetime, int] = MappingProxyType({})
 # How often a worker tries to lengthen a line that others begin at the same time.
 LINED_UP = 5
 
@@ -48,16 +51,36 @@ def counted(item: Mapping[str, Any], minutes: int, now: datetime) -> int:
     return int(item.get("total", 0)) - sum(_over(item, minutes, now).values())
 
 
+def counted_near(item: Mapping[str, Any], at: datetime, minutes: int) -> int:
+    """Return how many later changes an item counts within `minutes` of a moment, before it or after it."""
+    later = item.get("later", {})
+    return sum(number for minute, number in later.items() if abs(int(minute) - _minute(at)) <= minutes)
+
+
 def approved_budget(item: Mapping[str, Any], revision: int) -> int:
     """How many changes that a person approved for this revision of a mapping are left."""
     return int(item.get("credit", 0)) if int(item.get("credit_revision", 0)) == revision else 0
 
 
-def counting(item: Mapping[str, Any], number: int, allowed: int, minutes: int, now: datetime) -> Update:
-    """Count `number` more if that makes at most `allowed`; drop the minutes that have left the window."""
+def counting(  # noqa: PLR0913  # what is counted, against what
+    item: Mapping[str, Any],
+    number: int,
+    allowed: int,
+    minutes: int,
+    now: datetime,
+    *,
+    later: Mapping[datetime, int] = NOTHING_LATER,
+) -> Update:
+    """Count `number` more if that makes at most `allowed`, and `later` ones; drop what has left the window."""
     over = _over(item, minutes, now)
     leaving = dict(list(over.items())[:LEAVING])
-    update = _adding(number, minutes, now, left=sum(leaving.values()))
+    ahead = Counter({each: n for each, n in item.get("later", {}).items() if int(each) >= _minute(now) - minutes})
+    for at, changes in later.items():
+        ahead[str(_minute(at))] += changes
+    last = datetime.fromtimestamp(max(map(int, ahead), default=0) * MINUTE, UTC)
+    update = _adding(number, minutes, now, left=sum(leaving.values()), until=last)
+    if ahead or "later" in item:
+        update.set({"later": dict(ahead)}).only_as(item, "later")
     update.only_if("total", "<=", allowed - number + sum(over.values()), or_absent=number <= allowed)
     for name, share in leaving.items():
         update.remove(name).only_if(name, "=", share)
@@ -73,9 +96,9 @@ def _over(item: Mapping[str, Any], minutes: int, now: datetime, kind: str = "m")
     return {name: int(item[name]) for name in names if int(name[1:]) <= last}
 
 
-def _adding(number: int, minutes: int, now: datetime, left: int = 0) -> Update:
-    # The item is of no use after its window.
-    expires = int((now + timedelta(minutes=2 * minutes, days=1)).timestamp())
+def _adding(number: int, minutes: int, now: datetime, left: int = 0, *, until: datetime | None = None) -> Update:
+    # The item is of no use after its window, and the one of its last later changes.
+    expires = int((max(now, until or now) + timedelta(minutes=2 * minutes, days=1)).timestamp())
     return Update().add("total", number - left).add(f"m{_minute(now)}", number).set({"expires": expires})
 
 

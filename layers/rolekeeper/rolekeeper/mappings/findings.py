@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError
-from rolekeeper.mappings.impact import Conflict, Impact, Scan
+from rolekeeper.mappings.impact import Conflict, Impact, Moment, Scan
 from rolekeeper.model.instance import Action
 from rolekeeper.permissions.policies import Gain
 from rolekeeper.permissions.roles import RoleCheck
@@ -115,8 +115,7 @@ def _scan_document(scan: Scan) -> dict[str, Any]:
         "nodes": sorted(scan.nodes),
         "profile_ids": sorted(scan.profile_ids),
         "impact": [impact.attach, impact.replace, impact.detach, impact.only_later],
-        "later": dict(impact.later),
-        "later_at": layout.encode(impact.later_at),
+        "later": [[layout.encode(moment), counts] for moment, counts in impact.later.items()],
         "moves": [[*move, count] for move, count in impact.moves.items()],
     }
 
@@ -124,13 +123,11 @@ def _scan_document(scan: Scan) -> dict[str, Any]:
 def _scan_from(document: Mapping[str, Any]) -> Scan:
     matched, published_matched, foreign = document["counts"]
     attach, replaced, detach, only_later = document["impact"]
-    until = document["later_at"]
     impact = Impact(
         attach,
         replaced,
         detach,
-        later=Counter({Action(action): count for action, count in document["later"].items()}),
-        later_at=datetime.fromisoformat(until) if until else None,
+        later={layout.decode(Moment, moment): _actions(counts) for moment, counts in document["later"]},
         only_later=only_later,
         moves=Counter({(was, to): count for was, to, count in document["moves"]}),
     )
@@ -139,3 +136,7 @@ def _scan_from(document: Mapping[str, Any]) -> Scan:
     for conflict in (layout.decode(Conflict, each) for each in document["conflicts"]):
         scan.conflicts[conflict.other.key] = conflict
     return scan
+
+
+def _actions(counts: Mapping[str, int]) -> Counter[Action]:
+    return Counter({Action(action): count for action, count in counts.items()})

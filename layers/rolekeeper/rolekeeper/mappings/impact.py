@@ -1,8 +1,8 @@
 """What a new revision would do to the instances that it concerns, and whether that needs approval.
 
-`decide` runs twice for each: with what is published now, and with the candidate in its place; and twice more for the
-moment at which the candidate expires. The instance counts as running and its association as settled, so a change that
-would only wait, or is withheld, counts too.
+`decide` runs twice for each: with what is published now, and with the candidate in its place; and twice more for each
+later moment at which another mapping may govern the instance, because something expires. The instance counts as running
+and its association as settled, so a change that would only wait, or is withheld, counts too.
 """
 
 from collections import Counter
@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any
 
 from rolekeeper.aws import Each, Ec2
-from rolekeeper.instances.decide import Observation, asked_for, resolve
+from rolekeeper.instances.decide import Observation, asked_for, exclusion, pin_over, resolve
 from rolekeeper.instances.nodes import node_of
 from rolekeeper.instances.observe import Observed, observe_page
 from rolekeeper.mappings.revisions import StoredMapping
@@ -32,7 +32,15 @@ from rolekeeper.model.instance import (
     Target,
     in_account,
 )
-from rolekeeper.model.mapping import ANY_VALUE, MappingKey, MappingSpec, PublishedMapping, WhenUnmatched
+from rolekeeper.model.mapping import (
+    ANY_VALUE,
+    IGNORED,
+    PINNED,
+    MappingKey,
+    MappingSpec,
+    PublishedMapping,
+    WhenUnmatched,
+)
 from rolekeeper.permissions.policies import Difference, Gain, PolicyReader, as_many, in_words
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State
@@ -47,9 +55,27 @@ COMPARED = 5
 WORDS = 500
 # The most phrases about permissions that history and events keep, and the characters of each.
 PHRASES, PHRASE = 50, 500
+# The most later moments that a reason names, and that history and events keep: those of the most changes.
+MOMENTS, KEPT_MOMENTS = 3, 50
+
+_COUNTED = (Action.ATTACH, Action.REPLACE, Action.DETACH)
 
 type Ranked = tuple[PublishedMapping | None, Candidates]
 """A mapping (or its tombstone), and the mappings for an instance ranked with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A later time at which another mapping may govern an instance: a mapping, a pin or an ignore tag expires then.
+
+    `expires` is None for the mapping that is edited, and names no instance for its pin.
+    """
+
+    at: datetime
+    expires: MappingKey | None = None
+
+    def __str__(self) -> str:
+        return f"{self.at:%Y-%m-%dT%H:%M:%SZ}, when {self.expires or 'it'} expires"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +86,16 @@ class Edit:
     candidate: PublishedMapping
     at: datetime
 
-    @property
-    def ends_at(self) -> datetime | None:
-        """When the candidate will expire: what happens then is the edit's doing too."""
-        return None if self.candidate.is_idle(self.at) else self.candidate.spec.expires_at
+    def moments(self, observed: Observation) -> list[Moment]:
+        """When another mapping may govern an instance later, in this order, with the edit or without it."""
+        assert observed.instance is not None  # EC2 knows it
+        excluded, pin = exclusion(observed.instance.tags, self.at), observed.pin
+        ends: dict[datetime | None, MappingKey | None] = {excluded.until if excluded else None: IGNORED}
+        ends[pin.expires_at if pin else None] = PINNED
+        for each in (*observed.published, self.candidate):
+            if not each.is_idle(self.at):
+                ends[each.spec.expires_at] = None if each.key == self.candidate.key else each.key
+        return [Moment(at, ends[at]) for at in sorted(at for at in ends if at and at > self.at)]
 
     def ranked(self, observed: Observed, mapping: PublishedMapping | None, at: datetime) -> Candidates:
         """The mappings for an instance at a time, with one of the two in the other's place."""
@@ -95,7 +127,8 @@ class _Course:
         """What is decided at a time; the instance carries what follows from it."""
         observed = self.observed
         known = {each.key: each for each in (*observed.published, observed.owner, self.mapping) if each}
-        owner = known.get(observed.grant.mapping) if observed.grant else None
+        given_by = observed.grant.mapping if observed.grant else None
+        owner = pin_over(given_by) if given_by and given_by.pins else known.get(given_by) if given_by else None
         candidates = self.edit.ranked(observed, self.mapping, at)
         decision = asked_for(replace(observed, candidates=candidates, owner=owner), ownership)
         if decision.action.mutates and decision.mapping:
@@ -110,17 +143,16 @@ class _Course:
 class Impact:
     """How many instances a revision would change, and from which profile to which, by ARN.
 
-    `later` counts what it would do at `later_at`, when it expires; `only_later` are those that change only then.
+    `later` counts what it would do at each later moment; `only_later` are the instances that change only then.
     Comparing it sets the rest: the permissions gained and lost, which of the gained are `severe`, how many other
-    edits `took` in the last `minutes`, how many are `allowed` without approval, and the size of the `fleet`, if that
+    edits `took` in the same `minutes`, how many are `allowed` without approval, and the size of the `fleet`, if that
     matters. `alone` says in which single target it would change too many.
     """
 
     attach: int = 0
     replace: int = 0
     detach: int = 0
-    later: Counter[Action] = field(default_factory=Counter)
-    later_at: datetime | None = None
+    later: dict[Moment, Counter[Action]] = field(default_factory=dict)
     only_later: int = 0
     moves: Counter[tuple[str, str]] = field(default_factory=Counter)
     difference: Difference = Difference()  # noqa: RUF009  # frozen
@@ -138,15 +170,29 @@ class Impact:
     @property
     def takes(self) -> int:
         """How many roles are taken away, now and later."""
-        return self.replace + self.detach + self.later[Action.REPLACE] + self.later[Action.DETACH]
+        later = sum(counts[Action.REPLACE] + counts[Action.DETACH] for counts in self.later.values())
+        return self.replace + self.detach + later
 
     @property
-    def at_expiry(self) -> str:
-        """What it would do when it expires, and when that is, in words; empty if that is nothing."""
-        if not self.later_at:
-            return ""
-        then = _counts(*(self.later[each] for each in (Action.ATTACH, Action.REPLACE, Action.DETACH)))
-        return f"{self.later_at:%Y-%m-%dT%H:%M:%SZ}, when it expires, {then}"
+    def changes_at(self) -> Counter[datetime]:
+        """How many instances it would change at each later time."""
+        found = Counter[datetime]()
+        for moment, counts in self.later.items():
+            found[moment.at] += counts.total()
+        return found
+
+    @property
+    def moments(self) -> list[Moment]:
+        """The later moments, those of the most changes first."""
+        return sorted(self.later, key=lambda moment: (-self.later[moment].total(), moment.at, str(moment)))
+
+    @property
+    def later_in_words(self) -> list[str]:
+        """What it would do at the later moments of the most changes, and at all others together."""
+        named, others = self.moments[:MOMENTS], self.moments[MOMENTS:]
+        rest = sum((self.later[moment] for moment in others), Counter[Action]())
+        more = [f"{len(others):,} more moments, {_counts_of(rest)}"] if others else []
+        return [*(f"{moment}, {_counts_of(self.later[moment])}" for moment in named), *more]
 
     def add(self, observed: Observation, edit: Edit, ownership: Ownership) -> None:
         """Add one instance, deciding with what is published and with the candidate in its place."""
@@ -159,36 +205,35 @@ class Impact:
         running = replace(observed.instance, state=InstanceState.RUNNING)
         observed = replace(observed, instance=running, association=association, grant=grant)
         # One whose role can't be used in this account yet takes the former one once it can, when nobody is asked again.
-        suspended, usable = edit.candidate.suspended_because, replace(edit.candidate, suspended_because="")
-        was, would = _Course(edit, edit.published, observed), _Course(edit, usable, observed)
-        began = would.carries
-        action = _change(was.decided(edit.at, ownership), would.decided(edit.at, ownership), began)
-        if suspended and action is Action.ATTACH:
-            return  # nothing is taken, now or when it expires
-        self.attach += action is Action.ATTACH
-        self.replace += action is Action.REPLACE
-        self.detach += action is Action.DETACH
-        if action and not suspended:
-            self._moved((began, "" if action is Action.DETACH else would.carries))
-        if edit.ends_at is None:
-            return
-        carries, then = would.carries, (was.decided(edit.ends_at, ownership), would.decided(edit.ends_at, ownership))
-        if later := _change(*then, carries):
-            self.add_later(later, edit.ends_at, only=action is None)
-            if would.carries != began and not suspended:
-                self._moved((began, would.carries))
+        suspended, changed = edit.candidate.suspended_because, False
+        for moment, action, move in _changes(edit, observed, ownership):
+            if suspended and action is Action.ATTACH:
+                return  # nothing is taken, then or later
+            self._count(action, moment, first=not changed)
+            changed = True
+            if not suspended:
+                self._moved(move)
 
-    def add_later(self, action: Action, at: datetime, count: int = 1, *, only: bool) -> None:
-        self.later[action] += count
-        self.later_at = at
-        self.only_later += count if only else 0
+    def _count(self, action: Action, moment: Moment | None, *, first: bool) -> None:
+        """Count a change now, or at a later moment; `first` of the instance."""
+        if moment:
+            self.add_later(action, moment, only=first)
+        else:
+            self.attach += action is Action.ATTACH
+            self.replace += action is Action.REPLACE
+            self.detach += action is Action.DETACH
+
+    def add_later(self, action: Action, moment: Moment, count: int = 1, *, only: bool) -> None:
+        if count:
+            self.later.setdefault(moment, Counter())[action] += count
+            self.only_later += count if only else 0
 
     def include(self, other: "Impact") -> None:
         self.attach += other.attach
         self.replace += other.replace
         self.detach += other.detach
-        self.later += other.later
-        self.later_at = self.later_at or other.later_at
+        for moment, counts in other.later.items():
+            self.later.setdefault(moment, Counter()).update(counts)
         self.only_later += other.only_later
         for move, count in other.moves.items():
             self._moved(move, count)
@@ -213,11 +258,11 @@ class Impact:
     def extent(self) -> str:
         """What it would do to how many instances, without the permissions."""
         counts = f"{_counts(self.attach, self.replace, self.detach)} instances"
-        counts += f", and at {self.at_expiry}" if self.at_expiry else ""
+        counts += "".join(f", and at {text}" for text in self.later_in_words)
         if self.fleet is not None:
             number = f"{self.changes:,} of {self.fleet:,}; {self.allowed:,}"
             if self.took:
-                counts += f", and other edits changed {self.took:,} within {self.minutes} minutes"
+                counts += f", and other edits change {self.took:,} within the same {self.minutes} minutes"
                 number = f"{self.changes + self.took:,} together; {self.allowed:,} of {self.fleet:,}"
             counts += f" ({number} may change without approval)"
         counts += f"; {self.alone}" if self.alone else ""
@@ -227,23 +272,51 @@ class Impact:
 
     def document(self) -> dict[str, Any]:
         counts: dict[str, Any] = {"attach": self.attach, "replace": self.replace, "detach": self.detach}
-        if self.later_at:
-            then = {action.value.lower(): count for action, count in self.later.items()}
-            known = {"at": self.later_at.isoformat(), "only_then": self.only_later}
-            counts["later"] = {**known, "attach": 0, "replace": 0, "detach": 0, **then}
+        if self.later:
+            counts["only_later"] = self.only_later
+            counts["later"] = [self._moment_document(moment) for moment in self.moments[:KEPT_MOMENTS]]
         gained, lost, unknown = self.difference.gained, self.difference.lost, self.difference.unknown
         named = {"gained": gained, "lost": lost, **({"severe": self.severe} if self.severe else {})}
         shown = {name: [each[:PHRASE] for each in phrases[:PHRASES]] for name, phrases in named.items()}
         return counts | shown | ({"unknown": unknown[:PHRASE]} if unknown else {})
 
+    def _moment_document(self, moment: Moment) -> dict[str, Any]:
+        then = {action.value.lower(): self.later[moment][action] for action in _COUNTED}
+        return {"at": moment.at.isoformat(), "expires": str(moment.expires or ""), **then}
 
-def _change(was: Decision, would: Decision, carries: str) -> Action | None:
-    """What an edit does to an instance, by what is decided without it and with it; None if it does nothing."""
-    if would.code == "mapping-missing" and was.code != would.code and carries:
-        # The mapping that gave the role can't be found. Once its record is repaired, this candidate detaches.
-        return Action.DETACH
-    same = (would.action, would.profile_arn) == (was.action, was.profile_arn)
-    return None if same or not would.action.mutates else would.action
+
+type Change = tuple[Moment | None, Action, tuple[str, str]]
+"""When an instance changes, how, and from which profile to which."""
+
+
+def _changes(edit: Edit, observed: Observation, ownership: Ownership) -> Iterator[Change]:
+    """Yield what an edit changes of an instance, now and later, beyond what would have been changed by then anyway."""
+    usable, owed = replace(edit.candidate, suspended_because=""), Counter[tuple[str, str, bool]]()
+    was, would = _Course(edit, edit.published, observed), _Course(edit, usable, observed)
+    for moment in (None, *edit.moments(observed)):
+        at, carried = moment.at if moment else edit.at, would.carries
+        before, after = was.decided(at, ownership), would.decided(at, ownership)
+        if before.action.mutates:
+            owed[before.action, before.profile_arn, before.quarantines] += 1
+        if after.code == "mapping-missing" != before.code and carried:
+            # The mapping that gave the role can't be found. Once its record is repaired, this candidate detaches.
+            after = replace(after, action=Action.DETACH, profile_arn="")
+            would.observed = replace(would.observed, association=None, grant=None)
+        if after.action.mutates and not _spent(owed, after):
+            yield moment, after.action, (carried, would.carries)
+
+
+def _spent(owed: Counter[tuple[str, str, bool]], decision: Decision) -> bool:
+    """Take a change from what is owed, if it is. A quarantine is more than a role that is given up."""
+    for quarantines in (decision.quarantines, True):
+        if owed[what := (decision.action, decision.profile_arn, quarantines)]:
+            owed[what] -= 1
+            return True
+    return False
+
+
+def _counts_of(counts: Counter[Action]) -> str:
+    return _counts(*(counts[action] for action in _COUNTED))
 
 
 def _counts(attach: int, replaced: int, detach: int) -> str:

@@ -88,7 +88,7 @@ class StoredMapping:
     in_conflict: frozenset[MappingKey] = frozenset()
     unsent: bool = False
     end_reported: bool = False
-    edits: Mapping[str, int] = field(default_factory=dict, compare=False)
+    edits: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def published(self) -> PublishedMapping | None:
@@ -332,8 +332,10 @@ def _record_from(item: Mapping[str, Any]) -> AccountRecord:
     return AccountRecord(layout.published_from(item), _counts(item))
 
 
-def _numbers(item: Mapping[str, Any]) -> dict[str, int]:
-    return {name: int(value) for name, value in item.items() if name not in ("pk", "sk")}
+def _numbers(item: Mapping[str, Any]) -> dict[str, Any]:
+    later = {minute: int(number) for minute, number in item.get("later", {}).items() if int(minute)}
+    numbers = {name: int(value) for name, value in item.items() if name not in ("pk", "sk", "later")}
+    return numbers | ({"later": later} if "later" in item else {})
 
 
 def _in_conflict(item: Mapping[str, object]) -> frozenset[MappingKey]:

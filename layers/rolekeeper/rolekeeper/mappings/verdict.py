@@ -16,10 +16,19 @@ from functools import partial
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
-from rolekeeper.instances.window import counted
+from rolekeeper.instances.window import counted, counted_near
 from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Question, Reach, Spread
 from rolekeeper.mappings.findings import Finding
-from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, gives_up, with_permissions, within_limits
+from rolekeeper.mappings.impact import (
+    Edit,
+    Impact,
+    ImpactScanner,
+    Moment,
+    Scan,
+    gives_up,
+    with_permissions,
+    within_limits,
+)
 from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import Attributes, ParsedRow, changes, content, fingerprint, quote, row_of
 from rolekeeper.mappings.table import VERDICT, number_in
@@ -149,12 +158,15 @@ class RowSnapshot:
             return False
         return self.holds(candidate) and self.parsed.approve == number and not self.about_approval(number)
 
-    def others_took(self, candidate: PublishedMapping, minutes: int) -> int:
-        """How many changes of other edits count with a candidate: those of the last `minutes`.
+    def others_took(self, candidate: PublishedMapping, minutes: int, moments: Iterable[Moment]) -> int:
+        """Return how many changes of other edits count with a candidate: now, or at its `moments` if those are more.
 
-        For the sweep also those that counted when it was held: otherwise time alone would publish it.
+        Those are what others change within `minutes`. For the sweep also those that counted when it was held: otherwise
+        time alone would publish it.
         """
-        took, held = counted(self.stored.edits, minutes, self.at), self.stored.held
+        edits, held = self.stored.edits, self.stored.held
+        now = counted(edits, minutes, self.at) + counted_near(edits, self.at, minutes)
+        took = max([now, *(counted_near(edits, moment.at, minutes) for moment in moments)])
         return max(took, held.took) if held and self.trigger.recheck and self.holds(candidate) else took
 
     @property
@@ -567,7 +579,7 @@ class Assessor:
         return within_limits(
             with_permissions(impact, sides, self.targets.each),
             limits,
-            took=snapshot.others_took(spread.records[self.targets.home.account].mapping, limits.minutes),
+            took=snapshot.others_took(spread.records[self.targets.home.account].mapping, limits.minutes, impact.later),
             shares=spread.shares,
             fleets=partial(self.targets.counted_now, changed),
         )

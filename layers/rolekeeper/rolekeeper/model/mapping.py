@@ -77,6 +77,8 @@ class MappingKey:
 
 # Stands for an instance's own tag among what is overridden. It is no row's key: those are never empty.
 IGNORED = MappingKey(IGNORE_TAG, "")
+# Stands for the pin of some instance.
+PINNED = MappingKey(PIN_TAG, "")
 
 
 @dataclass(frozen=True, slots=True)

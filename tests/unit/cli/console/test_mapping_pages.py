@@ -480,6 +480,12 @@ def test_a_rows_edits_are_shown_column_by_column_with_what_they_did(browser: Tes
     assert first.startswith("role web Roll back to this")
 
 
+def test_an_edit_shows_what_it_changes_later_and_when(browser: TestClient, held: MappingsFixture) -> None:
+    held.edit("workload=web", role="web", expires_at="2030-01-01T00:00:00Z")
+    page = text(browser.get("/mapping", params=WEB))
+    assert "At 2030-01-01T00:00:00Z: 0 attached, 0 replaced, 2 detached" in page
+
+
 def test_what_waits_now_is_shown_column_by_column(browser: TestClient, held: MappingsFixture) -> None:  # noqa: ARG001
     assert "by al (claimed) role was web then db Would change: 2 replaced" in text(browser.get("/mapping", params=WEB))
 
