@@ -18,7 +18,7 @@ from rolekeeper.aws import AT_ONCE, Each, Ec2, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, StaleTokenError
 from rolekeeper.mappings.findings import SILENT, Finding, Refusal
-from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Moment, Scan, Side, gives_up
+from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, Side, gives_up
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, WhenOccupied, WhenUnmatched
@@ -398,8 +398,7 @@ def record_for(
 def _assumed(edit: Edit, one: MappedTarget, counts: tuple[int, int]) -> Scan:
     """What an edit is taken to change in a target that gives no answer, by the last count of what is governed there."""
     assert edit.published is not None  # it governs nothing otherwise
-    (matched, occupied), now, then = counts, edit.published.spec, edit.candidate.spec
-    ends_at = None if edit.candidate.is_idle(edit.at) else then.expires_at
+    (matched, occupied), now, then, ends_at = counts, edit.published.spec, edit.candidate.spec, edit.ends_at
     gone, detaches = (
         edit.candidate.is_idle(edit.at) or not one.is_in(then),
         then.when_unmatched is WhenUnmatched.DETACH,
@@ -412,7 +411,7 @@ def _assumed(edit: Edit, one: MappedTarget, counts: tuple[int, int]) -> Scan:
     takes_over = occupied if then.when_occupied is WhenOccupied.REPLACE is not now.when_occupied else 0
     impact.replace = 0 if gone else takes_over if same and then.priority <= now.priority else matched
     if ends_at and detaches and not gone and (now.expires_at is None or now.expires_at > ends_at):
-        impact.add_later(Action.DETACH, Moment(ends_at), matched, only=not impact.replace)
+        impact.add_later(Action.DETACH, ends_at, matched, only=not impact.replace)
     return Scan(0 if gone else matched, matched, foreign=0 if gone else occupied, impact=impact)
 
 

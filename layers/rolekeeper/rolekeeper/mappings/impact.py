@@ -86,6 +86,11 @@ class Edit:
     candidate: PublishedMapping
     at: datetime
 
+    @property
+    def ends_at(self) -> datetime | None:
+        """When the candidate will expire."""
+        return None if self.candidate.is_idle(self.at) else self.candidate.spec.expires_at
+
     def moments(self, observed: Observation) -> list[Moment]:
         """When another mapping may govern an instance later, in this order, with the edit or without it."""
         assert observed.instance is not None  # EC2 knows it
@@ -214,19 +219,19 @@ class Impact:
             if not suspended:
                 self._moved(move)
 
-    def _count(self, action: Action, moment: Moment | None, *, first: bool) -> None:
-        """Count a change now, or at a later moment; `first` of the instance."""
-        if moment:
-            self.add_later(action, moment, only=first)
-        else:
+    def _count(self, action: Action, moment: Moment | None, count: int = 1, *, first: bool) -> None:
+        """Count a change now, or at a later moment; `first` of its instances."""
+        if not moment:
             self.attach += action is Action.ATTACH
             self.replace += action is Action.REPLACE
             self.detach += action is Action.DETACH
-
-    def add_later(self, action: Action, moment: Moment, count: int = 1, *, only: bool) -> None:
-        if count:
+        elif count:
             self.later.setdefault(moment, Counter())[action] += count
-            self.only_later += count if only else 0
+            self.only_later += count if first else 0
+
+    def add_later(self, action: Action, at: datetime, count: int, *, only: bool) -> None:
+        """Count what instances that nobody looked at lose or get when the candidate expires."""
+        self._count(action, Moment(at), count, first=only)
 
     def include(self, other: "Impact") -> None:
         self.attach += other.attach

@@ -1,0 +1,92 @@
+"""What an instance loses and gets as time passes, and what an edit brings: `carries.py` played forward.
+
+It shares nothing with `mappings/impact.py`. The tests of that and the simulation ask it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from rolekeeper.model.instance import Action
+from rolekeeper.model.mapping import PIN_TAG, MappingKey, Pin, PublishedMapping
+from spec.carries import Situation, ignored, pinned, wanted
+
+_PINNED = MappingKey(PIN_TAG, "")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an instance loses or gets at a moment; `quarantines`: by a mapping to `NONE`."""
+
+    at: datetime
+    action: Action
+    move: tuple[str, str]
+    quarantines: bool
+
+    def covers(self, other: "Change") -> bool:
+        """Whether this tells of the other, which may come later: a quarantine is more than a role given up."""
+        same = (self.action, self.move[1]) == (other.action, other.move[1])
+        return same and self.at <= other.at and self.quarantines >= other.quarantines
+
+
+@dataclass(frozen=True)
+class TimedInstance:
+    """A running instance, and what governs it: fields as in `Situation`."""
+
+    tags: Mapping[str, str]
+    carries: str = ""
+    pin: Pin | None = None
+    take_over: bool = False
+    mappings: Mapping[MappingKey, PublishedMapping] = field(default_factory=dict)
+    grants: Mapping[str, MappingKey] = field(default_factory=dict)
+    account: str = ""
+    region: str = ""
+
+    def moments(self, since: datetime, until: datetime) -> list[datetime]:
+        """When something ends between two moments."""
+        left_alone = ignored(self.tags, since)
+        ends = [left_alone[2] if left_alone else None, self.pin.expires_at if self.pin else None]
+        ends += [each.spec.expires_at for each in self.mappings.values()]
+        return sorted({each for each in ends if each and since < each <= until})
+
+    def at(self, now: datetime) -> tuple["TimedInstance", Change | None]:
+        """The same once Rolekeeper has finished, and what that changed."""
+        mappings, where = list(self.mappings.values()), {"account": self.account, "region": self.region}
+        seen = Situation(
+            self.tags, self.carries, mappings, now, self.grants, self.pin, take_over=self.take_over, **where
+        )
+        to = wanted(seen).carries
+        if to == self.carries:
+            return self, None
+        best = min((each.key for each in seen.ranked.best), default=None)
+        giver = _PINNED if pinned(self.pin, now) else best
+        action = Action.DETACH if not to else Action.REPLACE if self.carries else Action.ATTACH
+        grants = {name: key for name, key in self.grants.items() if name != to} | ({to: giver} if giver else {})
+        quarantines = action is Action.DETACH and giver is not None and giver != _PINNED
+        return replace(self, carries=to, grants=grants), Change(now, action, (self.carries, to), quarantines)
+
+    def play(self, since: datetime, until: datetime) -> tuple["TimedInstance", list[Change]]:
+        played, changes = self, list[Change]()
+        for moment in self.moments(since, until):
+            played, change = played.at(moment)
+            changes += [change] if change else []
+        return played, changes
+
+    def edited(self, mapping: PublishedMapping) -> "TimedInstance":
+        return replace(self, mappings={**self.mappings, mapping.key: mapping})
+
+    def brought_by(self, mapping: PublishedMapping, at: datetime, until: datetime) -> list[Change]:
+        """What an edit brings beyond what would come by then anyway, by playing on with it and without it."""
+        courses = []
+        for before in (self, self.edited(mapping)):
+            after, now = before.at(at)
+            _, later = after.play(at, until)
+            courses.append([*([now] if now else []), *later])
+        without, with_it = courses
+        beyond = list[Change]()
+        for change in with_it:
+            if known := next((each for each in without if each.covers(change)), None):
+                without.remove(known)
+            else:
+                beyond.append(change)
+        return beyond
