@@ -35,6 +35,8 @@ SCOPES: Sequence[dict[str, set[str]]] = (
 FEW = 3
 # The tag of the instances that `Approvers` edit the role of.
 WIDE = "wide=y"
+# The row that governs them when that one has expired.
+BEHIND = "wide=*"
 # Who edits too widely, and who signs, by the id and the ARN that IAM knows them by.
 EDITOR, GRACE, MALLORY = ("AIDAALICE", "alice"), ("AIDAGRACE", "grace"), ("AIDAMALLORY", "mallory")
 THEIRS = "theirs"
@@ -628,6 +630,25 @@ class Approvers(People):
             self.sign(WIDE, number, GRACE)
             self.ask(WIDE, approve=number, approved_by=GRACE[0])
         self.ask(WIDE, discard=number)
+
+
+class Lenders(Approvers):
+    """Approvers who give roles for a while only, and who edit the row behind those, which governs from then on."""
+
+    def act(self) -> None:
+        if self._rng.random() < 0.6:
+            super().act()
+        elif self._rng.random() < 0.3:
+            self.approve()
+        else:
+            role = self._rng.choice((*ROLES, "NONE"))
+            self.put(BEHIND, role=role, priority=200, when_stopped="swap", edited_by=EDITOR[1])
+
+    def put(self, tag: str, **columns: Any) -> None:
+        if tag == WIDE and self._rng.random() < 0.6:
+            ends = self._engine.now() + timedelta(seconds=self._rng.uniform(20, 300))
+            columns["expires_at"] = layout.timestamp(ends)
+        super().put(tag, **columns)
 
 
 def _row_key(tag: str) -> dict[str, Any]:

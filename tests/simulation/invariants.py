@@ -32,6 +32,7 @@ from rolekeeper_local.ec2_model import Association, State
 from simulation.account import Account, Maker
 from simulation.engine import START, Engine, Run
 from spec.carries import applies, carries, ignored, in_scope
+from spec.over_time import TimedInstance
 
 STATE, ROWS = "state", "rows"
 # How many changes a process may seem ahead of its pace: its bucket fills while it writes what comes before a call, and
@@ -488,13 +489,47 @@ class Promises:
         effect, by = revision.get("effect", {}), revision["approved_by"]
         changes = sum(int(effect.get(name, 0)) for name in ("attach", "replace", "detach"))
         changes += int(effect.get("only_later", 0))
+        mapping = layout.published_from(revision)
         if by or changes > self._allowed:
-            mapping = layout.published_from(revision)
             why_not = self.approvals.why_not(by, mapping)
             text = f"{mapping.key} {mapping.revision}, which changes {changes}, is published, though {why_not}"
             self.check(12, not why_not, lambda: text)
             if not why_not:
                 self._approved.add((mapping.key, mapping.revision))
+        if not by and self.writer:
+            since = self.writer.began - self.lag - 1
+            later = [each for each in self.account.instances if self._changes_later(each, mapping, since)]
+            self.check(
+                12,
+                len(later) <= self._allowed,
+                lambda: f"{mapping.key} {mapping.revision} changes {later} later, as time passes, and nobody signed it",
+            )
+
+    def _changes_later(self, instance: str, mapping: PublishedMapping, since: float) -> bool:
+        """Whether a revision changes an instance, unchanged until now, at a moment at which something ends."""
+        tags, now = self.account.tags[instance], self.engine.now() + timedelta(seconds=2 * self.skew)
+        row = self.account.truth.association_of(instance) if self.account.truth.knows(instance) else None
+        if not (row and tags) or instance in self.damaged or not self.lost_at < row.timestamp < since:
+            return False
+        of_tags = {key: log for key, log in self.published.items() if carries(tags[-1][1], key)}
+        others = {key: log[-1][1] for key, log in of_tags.items() if key != mapping.key}
+        logs: list[Sequence[tuple[float, Any]]] = [tags, self.pins[instance]]
+        logs += [log for key, log in of_tags.items() if key != mapping.key]
+        former = next((each for _, each in reversed(of_tags.get(mapping.key, ())) if each != mapping), None)
+        if any(log[-1][0] >= since for log in logs if log) or self.account.truth.instance(instance).operator:
+            return False
+        account, region = self._where
+        met = TimedInstance(
+            tags[-1][1],
+            row.profile_arn,
+            self.pins[instance][-1][1] if self.pins[instance] else None,
+            take_over=self.account.take_over,
+            mappings={key: each for key, each in {**others, mapping.key: former}.items() if each},
+            grants=_grants_in(self.records.get(instance, {})),
+            account=account,
+            region=region,
+        )
+        return any(each.at > now for each in met.brought_by(mapping, self.engine.now(), now + timedelta(days=1)))
 
     def _within_the_edits(self, run: Run, former: PublishedMapping, mapping: PublishedMapping) -> None:
         """Of revisions that nobody approved only so many are served in a window that together they take few roles."""
@@ -543,6 +578,12 @@ class Promises:
 def is_for(spec: MappingSpec, target: Target) -> bool:
     """Whether what is published for an account is for it: for one that is in none of its units it names some."""
     return not spec.units and in_scope(spec, target.account, target.region, ())
+
+
+def _grants_in(record: Mapping[str, Any]) -> dict[str, MappingKey]:
+    """By a profile's ARN, the mapping for which it was given, as an instance's record says it."""
+    grants = layout.record_from(layout.from_attributes(record)).grants
+    return {arn: grant.mapping for arn, grant in grants.items()}
 
 
 def _started(entry: Mapping[str, Any]) -> Started:

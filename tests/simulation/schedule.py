@@ -12,7 +12,19 @@ from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Event, Timings
 from simulation.account import PATH, Account
-from simulation.actors import LOOSE, MAPPINGS, OPERATOR, ROLES, TAGS, THEIRS, UNMAPPED, Approvers, Habits, People
+from simulation.actors import (
+    LOOSE,
+    MAPPINGS,
+    OPERATOR,
+    ROLES,
+    TAGS,
+    THEIRS,
+    UNMAPPED,
+    Approvers,
+    Habits,
+    Lenders,
+    People,
+)
 from simulation.clients import Budget, DynamoDbClient, Ec2Client, IamClient, Senders
 from simulation.convergence import Settled
 from simulation.deployment import Deployment, settings
@@ -36,6 +48,8 @@ MANAGED = 0.03
 DRY = 0.25
 # In this share people edit too widely, and others have to approve it.
 APPROVED = 0.2
+# In one of so many of those what they give expires, with a row behind it.
+LENDS = 5
 # The longest backoff: a retry loop's hour, and eight receives of a message that fails.
 BACKOFF = 66 * 60.0
 SKEW = 300.0
@@ -158,6 +172,11 @@ def approved_edits(seed: int) -> int:
     return rng.randint(12, 24) if rng.random() < APPROVED else 0
 
 
+def lends(seed: int) -> bool:
+    """Whether what a seed's approvers give expires; decided apart, so that the others are as without it."""
+    return seed % LENDS == 3  # any remainder
+
+
 def hurry(seed: int) -> Hurry | None:
     """How little time runs have in a seed's schedule; decided apart, so that the others are as without it."""
     rng = random.Random(seed * 101 + 29)
@@ -218,7 +237,8 @@ class Schedule:
         self.budget = Budget(lambda: self.engine.seconds, others, left)
         world = self.engine, self.here, self.account, self.tables, self.deployment, self.promises, self.plan.habits
         self.people = People(random.Random(seed * 31 + 7), *world)
-        self.approvers = Approvers(random.Random(f"approvers {seed}"), *world) if self.plan.approvals else None
+        approvers = Lenders if lends(seed) else Approvers
+        self.approvers = approvers(random.Random(f"approvers {seed}"), *world) if self.plan.approvals else None
         self.settled = Settled(self.engine, self.account, self.tables, self.promises)
         self._connect()
         self.spoke: Spoke | None = None
@@ -439,7 +459,7 @@ class Schedule:
         """What nothing was lost for needs no sweep."""
         unheard = self.deployment.unheard | self.people.damaged
         # A clock that is off rings a timer too early, and for that too there is the sweep.
-        timed = self.plan.habits.expiry or self.plan.habits.operators
+        timed = self.plan.habits.expiry or self.plan.habits.operators or lends(self.seed)
         early = self.weather.skew == SKEW or (self.weather.skew and timed)
         if not (self.weather.stale or self.deployment.dead_letters or early):
             for settled in self.all_settled:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import PIN_TAG, MappingKey, Pin, PublishedMapping
-from spec.carries import Situation, ignored, pinned, wanted
+from spec.carries import Situation, ignored, left_alone, pinned, wanted
 
 _PINNED = MappingKey(PIN_TAG, "")
 
@@ -51,19 +51,31 @@ class TimedInstance:
 
     def at(self, now: datetime) -> tuple["TimedInstance", Change | None]:
         """The same once Rolekeeper has finished, and what that changed."""
-        mappings, where = list(self.mappings.values()), {"account": self.account, "region": self.region}
         seen = Situation(
-            self.tags, self.carries, mappings, now, self.grants, self.pin, take_over=self.take_over, **where
+            self.tags,
+            self.carries,
+            list(self.mappings.values()),
+            now,
+            self.grants,
+            self.pin,
+            take_over=self.take_over,
+            account=self.account,
+            region=self.region,
         )
-        to = wanted(seen).carries
-        if to == self.carries:
-            return self, None
+        found = wanted(seen)
         best = min((each.key for each in seen.ranked.best), default=None)
         giver = _PINNED if pinned(self.pin, now) else best
+        if (to := found.carries) == self.carries:
+            # A grant is handed over to the mapping that gives the same role now.
+            governed = giver and to in self.grants and not found.shows and not self._left_alone(seen)
+            return replace(self, grants={**self.grants, to: giver}) if governed and giver else self, None
         action = Action.DETACH if not to else Action.REPLACE if self.carries else Action.ATTACH
         grants = {name: key for name, key in self.grants.items() if name != to} | ({to: giver} if giver else {})
         quarantines = action is Action.DETACH and giver is not None and giver != _PINNED
         return replace(self, carries=to, grants=grants), Change(now, action, (self.carries, to), quarantines)
+
+    def _left_alone(self, seen: Situation) -> bool:
+        return left_alone(seen.pin, seen.tags, seen.now, quarantined=seen.ranked.quarantines) is not None
 
     def play(self, since: datetime, until: datetime) -> tuple["TimedInstance", list[Change]]:
         played, changes = self, list[Change]()

@@ -97,6 +97,11 @@ FROM_BEHIND = [
     (0, published("a=1", "web", priority=1, expires_at=MINUTES[4])),
     (1, published("b=1", "NONE", priority=2)),
 ]
+# The first keeps its role; the second gives the same one, and takes it when it expires too.
+HANDED_OVER = [
+    (0, published("a=1", "web", priority=1, expires_at=MINUTES[2], when_unmatched=WhenUnmatched.KEEP)),
+    (1, published("b=1", "web", priority=2, expires_at=MINUTES[4])),
+]
 
 
 def played(
@@ -115,6 +120,7 @@ def played(
 
 @given(instances, edits)
 @example(TimedInstance(TAGS), FROM_BEHIND)
+@example(TimedInstance(TAGS), HANDED_OVER)
 @settings(max_examples=300)
 def test_an_edit_is_said_to_change_what_it_changes_at_each_moment_and_nothing_else(
     began: TimedInstance, drawn: Edits

@@ -6,6 +6,7 @@ The functions' own modules decide it: `assess` rows, `decide` instances. Nothing
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from itertools import islice, takewhile
 from typing import Any
@@ -14,7 +15,7 @@ from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Unreadable
-from rolekeeper.instances.window import approved_budget, counted
+from rolekeeper.instances.window import approved_budget, counted, with_later
 from rolekeeper.mappings.accounts import MappedTarget
 from rolekeeper.mappings.impact import MOVES, PHRASES, WORDS, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
@@ -197,7 +198,7 @@ class _Judge:
         self._published: dict[str, dict[MappingKey, PublishedMapping]] = {}
         self._records: dict[MappingKey, Mapping[str, AccountRecord]] = {}
         self._assessor = self._made()
-        self._took = 0
+        self._took, self._later = 0, Counter[datetime]()
         self._progress = Silent(None, "")
         self._judged = self._looked_at = 0
 
@@ -282,7 +283,8 @@ class _Judge:
             for account, record in self._records[key].items():
                 self._published.setdefault(account, {})[key] = record.mapping
             if verdict.impact and not held and not snapshot.approves(mapping):
-                self._took += verdict.impact.changes
+                self._took += verdict.impact.now
+                self._later.update(verdict.impact.changes_at)
         reason, besides = self._reasons(verdict, spec)
         return Edit(
             key,
@@ -328,7 +330,11 @@ class _Judge:
             stored,
             records={**records, **self._records.get(key, {})},
             any_value=published.get(any_value, stored.any_value),
-            edits={**stored.edits, "total": stored.edits.get("total", 0) + self._took},
+            edits={
+                **stored.edits,
+                "total": stored.edits.get("total", 0) + self._took,
+                "later": with_later(stored.edits, self._later),
+            },
         )
         parsed = read_row(row, self._deployment.app.home)
         # The instances of a row that is published as it says are only looked at if some are in conflict.

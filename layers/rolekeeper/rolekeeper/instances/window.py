@@ -57,6 +57,14 @@ def counted_near(item: Mapping[str, Any], at: datetime, minutes: int) -> int:
     return sum(number for minute, number in later.items() if abs(int(minute) - _minute(at)) <= minutes)
 
 
+def with_later(item: Mapping[str, Any], later: Mapping[datetime, int]) -> dict[str, int]:
+    """Return how many later changes an item counts, by the minute, with these."""
+    counts = Counter[str](item.get("later", {}))
+    for at, changes in later.items():
+        counts[str(_minute(at))] += changes
+    return counts
+
+
 def approved_budget(item: Mapping[str, Any], revision: int) -> int:
     """How many changes that a person approved for this revision of a mapping are left."""
     return int(item.get("credit", 0)) if int(item.get("credit_revision", 0)) == revision else 0
@@ -74,13 +82,11 @@ def counting(  # noqa: PLR0913  # what is counted, against what
     """Count `number` more if that makes at most `allowed`, and `later` ones; drop what has left the window."""
     over = _over(item, minutes, now)
     leaving = dict(list(over.items())[:LEAVING])
-    ahead = Counter({each: n for each, n in item.get("later", {}).items() if int(each) >= _minute(now) - minutes})
-    for at, changes in later.items():
-        ahead[str(_minute(at))] += changes
+    ahead = {each: n for each, n in with_later(item, later).items() if int(each) >= _minute(now) - minutes}
     last = datetime.fromtimestamp(max(map(int, ahead), default=0) * MINUTE, UTC)
-    update = _adding(number, minutes, now, left=sum(leaving.values()), until=last)
+    update = _adding(number, minutes, now, left=sum(leaving.values()), until=last).only_as(item, "later")
     if ahead or "later" in item:
-        update.set({"later": dict(ahead)}).only_as(item, "later")
+        update.set({"later": ahead})
     update.only_if("total", "<=", allowed - number + sum(over.values()), or_absent=number <= allowed)
     for name, share in leaving.items():
         update.remove(name).only_if(name, "=", share)

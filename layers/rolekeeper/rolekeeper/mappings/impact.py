@@ -132,8 +132,8 @@ class _Course:
         """What is decided at a time; the instance carries what follows from it."""
         observed = self.observed
         known = {each.key: each for each in (*observed.published, observed.owner, self.mapping) if each}
-        given_by = observed.grant.mapping if observed.grant else None
-        owner = pin_over(given_by) if given_by and given_by.pins else known.get(given_by) if given_by else None
+        giver = observed.grant.mapping if observed.grant else None
+        owner = pin_over(giver) if giver and giver.pins else known.get(giver) if giver else None
         candidates = self.edit.ranked(observed, self.mapping, at)
         decision = asked_for(replace(observed, candidates=candidates, owner=owner), ownership)
         if decision.action.mutates and decision.mapping:
@@ -141,6 +141,9 @@ class _Course:
             settled = Association("", observed.key.id, arn, state=AssociationState.ASSOCIATED)
             grant = Grant(arn, decision.role, decision.mapping, revision=decision.revision, at=at)
             self.observed = replace(observed, association=settled if arn else None, grant=grant if gave else None)
+        elif decision.code == "converged" and decision.mapping and observed.grant:
+            # The grant is handed over to the mapping that gives the same role now.
+            self.observed = replace(observed, grant=replace(observed.grant, mapping=decision.mapping))
         return decision
 
 
@@ -169,8 +172,13 @@ class Impact:
     alone: str = ""
 
     @property
+    def now(self) -> int:
+        return self.attach + self.replace + self.detach
+
+    @property
     def changes(self) -> int:
-        return self.attach + self.replace + self.detach + self.only_later
+        """How many instances it would change, now or later."""
+        return self.now + self.only_later
 
     @property
     def takes(self) -> int:
@@ -290,12 +298,13 @@ class Impact:
         return {"at": moment.at.isoformat(), "expires": str(moment.expires or ""), **then}
 
 
-type Change = tuple[Moment | None, Action, tuple[str, str]]
-"""When an instance changes, how, and from which profile to which."""
+def _changes(
+    edit: Edit, observed: Observation, ownership: Ownership
+) -> Iterator[tuple[Moment | None, Action, tuple[str, str]]]:
+    """Yield when and how an edit changes an instance, and from what to what, beyond what comes by then anyway.
 
-
-def _changes(edit: Edit, observed: Observation, ownership: Ownership) -> Iterator[Change]:
-    """Yield what an edit changes of an instance, now and later, beyond what would have been changed by then anyway."""
+    An edit that only delays a change isn't counted for it.
+    """
     usable, owed = replace(edit.candidate, suspended_because=""), Counter[tuple[str, str, bool]]()
     was, would = _Course(edit, edit.published, observed), _Course(edit, usable, observed)
     for moment in (None, *edit.moments(observed)):

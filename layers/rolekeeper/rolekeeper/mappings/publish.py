@@ -369,8 +369,8 @@ class Publisher:
             own, counts = (verdict.records or {}).get(snapshot.stored.home), None
             if impact.changes and not approved:
                 # Another edit may have been counted since: then this one is judged again.
-                edits, minutes, later = snapshot.stored.edits, impact.minutes, impact.changes_at
-                counts = counting(edits, impact.changes, impact.allowed, minutes=minutes, now=now, later=later)
+                edits, minutes, allowed = snapshot.stored.edits, impact.minutes, impact.allowed - impact.only_later
+                counts = counting(edits, impact.now, allowed, minutes=minutes, now=now, later=impact.changes_at)
             self.revisions.publish(
                 mapping,
                 entry,

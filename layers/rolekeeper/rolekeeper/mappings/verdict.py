@@ -19,16 +19,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.window import counted, counted_near
 from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Question, Reach, Spread
 from rolekeeper.mappings.findings import Finding
-from rolekeeper.mappings.impact import (
-    Edit,
-    Impact,
-    ImpactScanner,
-    Moment,
-    Scan,
-    gives_up,
-    with_permissions,
-    within_limits,
-)
+from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, gives_up, with_permissions, within_limits
 from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import Attributes, ParsedRow, changes, content, fingerprint, quote, row_of
 from rolekeeper.mappings.table import VERDICT, number_in
@@ -158,15 +149,15 @@ class RowSnapshot:
             return False
         return self.holds(candidate) and self.parsed.approve == number and not self.about_approval(number)
 
-    def others_took(self, candidate: PublishedMapping, minutes: int, moments: Iterable[Moment]) -> int:
-        """Return how many changes of other edits count with a candidate: now, or at its `moments` if those are more.
+    def others_took(self, candidate: PublishedMapping, minutes: int, moments: Iterable[datetime]) -> int:
+        """Return how many changes of other edits count with a candidate, now or at one of its later `moments`.
 
         Those are what others change within `minutes`. For the sweep also those that counted when it was held: otherwise
         time alone would publish it.
         """
         edits, held = self.stored.edits, self.stored.held
         now = counted(edits, minutes, self.at) + counted_near(edits, self.at, minutes)
-        took = max([now, *(counted_near(edits, moment.at, minutes) for moment in moments)])
+        took = max([now, *(counted_near(edits, at, minutes) for at in moments)])
         return max(took, held.took) if held and self.trigger.recheck and self.holds(candidate) else took
 
     @property
@@ -579,7 +570,9 @@ class Assessor:
         return within_limits(
             with_permissions(impact, sides, self.targets.each),
             limits,
-            took=snapshot.others_took(spread.records[self.targets.home.account].mapping, limits.minutes, impact.later),
+            took=snapshot.others_took(
+                spread.records[self.targets.home.account].mapping, limits.minutes, impact.changes_at
+            ),
             shares=spread.shares,
             fleets=partial(self.targets.counted_now, changed),
         )
