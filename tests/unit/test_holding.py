@@ -211,8 +211,9 @@ def test_an_edit_is_counted_once_however_often_it_is_judged(two: MappingsFixture
     assert taken(two) == 3
 
 
-def test_a_count_that_cant_be_read_lets_nothing_through_and_says_which_item(two: MappingsFixture) -> None:
-    two.world.store.write(two.world.store.update(layout.EDITS, Update().set({"total": "garbled"})))
+@pytest.mark.parametrize("count", ["total", "later"])
+def test_a_count_that_cant_be_read_lets_nothing_through_and_says_which_item(two: MappingsFixture, count: str) -> None:
+    two.world.store.write(two.world.store.update(layout.EDITS, Update().set({count: "garbled"})))
     two.put(TAG, role="api")
     with pytest.raises(CorruptItemError):
         two.publish(TAG)

@@ -14,11 +14,12 @@ from fixtures.account import ACCOUNT, MUTATIONS, PATH, REGION, FakeAccount, new_
 from fixtures.mappings import MappingsFixture
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.instances.decide import Observation
-from rolekeeper.mappings.impact import Edit, Impact
+from rolekeeper.mappings.impact import Edit, Impact, Moment
 from rolekeeper.mappings.rows import COLUMNS
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import (
     NO_PROFILE,
+    Action,
     Association,
     AssociationState,
     Grant,
@@ -216,6 +217,15 @@ STORIES: dict[str, tuple[Story, str]] = {
 def test_an_edit_does_to_an_instance(name: str) -> None:
     story, expected = STORIES[name]
     assert counts(story.add_to(Impact())) == expected
+
+
+def test_a_row_that_cant_be_used_yet_leaves_its_instances_to_the_next_one_when_it_expires() -> None:
+    ends = NOW + timedelta(hours=1)
+    candidate = row("web", suspended_because="its role is gone", expires_at=ends)
+    story = Story(row("NONE"), candidate, others=(published("a=*", "db", priority=200),))
+    impact = story.add_to(Impact())
+    assert (impact.attach, impact.changes, impact.later) == (0, 1, {Moment(ends): Counter({Action.ATTACH: 1})})
+    assert impact.moves == {("", arn("db")): 1}
 
 
 def test_moves_are_bounded_and_counts_are_not() -> None:

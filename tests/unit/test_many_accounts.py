@@ -494,6 +494,19 @@ def test_what_an_edit_takes_later_counts_in_all_targets(desk: OrganizationDesk, 
 
 
 @either_way
+def test_what_an_edit_changes_when_another_row_expires_counts_in_all_targets(desk: OrganizationDesk) -> None:
+    fleet = desk.launched(3, OTHER)
+    ends = desk.world.clock.now() + timedelta(days=1)
+    desk.edit(TAG, role="web", priority=1, expires_at=ends.isoformat())
+    desk.organization.reconcile(*map(desk.spoke(OTHER).key, fleet))
+    desk.limits = Limits(2, 0)
+    behind = "workload=*"
+    assert desk.edit(behind, role="NONE", accounts={OTHER.account}).status is Status.HELD
+    text = f"at {ends:%Y-%m-%dT%H:%M:%SZ}, when {TAG} expires, attach 0, replace 0 and detach 3"
+    assert text in desk.shows(behind)[1]
+
+
+@either_way
 @pytest.mark.parametrize("silent", [False, True], ids=["", "silent"])
 def test_roles_that_were_kept_out_of_the_scope_count_when_they_are_kept_no_longer(
     desk: OrganizationDesk, *, silent: bool

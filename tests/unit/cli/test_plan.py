@@ -252,6 +252,22 @@ def test_a_files_rows_are_counted_together_as_if_they_were_written_one_by_one(
     assert "and other edits change 3 within the same 10 minutes" in more[0]["reason"]
 
 
+def test_a_files_rows_that_expire_together_are_counted_together(
+    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
+) -> None:
+    terminal.parameters["MaxChangesPerEdit"] = "3"
+    desk.limits = Limits(3, 0)
+    then = "2026-12-01T00:00:00Z"
+    for tag in ("app", "tier"):
+        desk.edit(f"{tag}=web", role="web")
+        for _ in range(2):
+            desk.converged("web", **{tag: "web"})
+    asked = [f"tag_key: {tag}, tag_value: web, role: web, expires_at: '{then}'" for tag in ("app", "tier")]
+    told = terminal.document("plan", "-f", mapping_file(tmp_path, *asked), code=4)["mappings"]
+    assert [each["status"] for each in told] == ["Published", "Held"]
+    assert [desk.edit(each["mapping"], role="web", expires_at=then).status for each in told] == ["Published", "Held"]
+
+
 def test_a_row_that_is_held_and_unchanged_is_held_in_the_plan_too(
     terminal: Terminal, desk: MappingsFixture, tmp_path: Path
 ) -> None:

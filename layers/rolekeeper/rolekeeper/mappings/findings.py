@@ -127,7 +127,10 @@ def _scan_from(document: Mapping[str, Any]) -> Scan:
         attach,
         replaced,
         detach,
-        later={layout.decode(Moment, moment): _actions(counts) for moment, counts in document["later"]},
+        later={
+            layout.decode(Moment, moment): Counter({Action(name): count for name, count in counts.items()})
+            for moment, counts in document["later"]
+        },
         only_later=only_later,
         moves=Counter({(was, to): count for was, to, count in document["moves"]}),
     )
@@ -136,7 +139,3 @@ def _scan_from(document: Mapping[str, Any]) -> Scan:
     for conflict in (layout.decode(Conflict, each) for each in document["conflicts"]):
         scan.conflicts[conflict.other.key] = conflict
     return scan
-
-
-def _actions(counts: Mapping[str, int]) -> Counter[Action]:
-    return Counter({Action(action): count for action, count in counts.items()})

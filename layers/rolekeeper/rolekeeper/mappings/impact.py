@@ -217,14 +217,11 @@ class Impact:
             association, grant = None, observed.record.grants.get(NO_PROFILE)
         running = replace(observed.instance, state=InstanceState.RUNNING)
         observed = replace(observed, instance=running, association=association, grant=grant)
-        # One whose role can't be used in this account yet takes the former one once it can, when nobody is asked again.
-        suspended, changed = edit.candidate.suspended_because, False
+        changed = False
         for moment, action, move in _changes(edit, observed, ownership):
-            if suspended and action is Action.ATTACH:
-                return  # nothing is taken, then or later
             self._count(action, moment, first=not changed)
             changed = True
-            if not suspended:
+            if move:
                 self._moved(move)
 
     def _count(self, action: Action, moment: Moment | None, count: int = 1, *, first: bool) -> None:
@@ -300,15 +297,16 @@ class Impact:
 
 def _changes(
     edit: Edit, observed: Observation, ownership: Ownership
-) -> Iterator[tuple[Moment | None, Action, tuple[str, str]]]:
+) -> Iterator[tuple[Moment | None, Action, tuple[str, str] | None]]:
     """Yield when and how an edit changes an instance, and from what to what, beyond what comes by then anyway.
 
-    An edit that only delays a change isn't counted for it.
+    An edit that only delays a change isn't counted for it. A candidate whose role can't be used in this account yet
+    takes the former role once it can, when nobody is asked again; its own permissions aren't known.
     """
     usable, owed = replace(edit.candidate, suspended_because=""), Counter[tuple[str, str, bool]]()
     was, would = _Course(edit, edit.published, observed), _Course(edit, usable, observed)
     for moment in (None, *edit.moments(observed)):
-        at, carried = moment.at if moment else edit.at, would.carries
+        at, carried, met = moment.at if moment else edit.at, would.carries, would.observed
         before, after = was.decided(at, ownership), would.decided(at, ownership)
         if before.action.mutates:
             owed[before.action, before.profile_arn, before.quarantines] += 1
@@ -316,8 +314,11 @@ def _changes(
             # The mapping that gave the role can't be found. Once its record is repaired, this candidate detaches.
             after = replace(after, action=Action.DETACH, profile_arn="")
             would.observed = replace(would.observed, association=None, grant=None)
-        if after.action.mutates and not _spent(owed, after):
-            yield moment, after.action, (carried, would.carries)
+        suspended = edit.candidate.suspended_because and after.mapping == edit.candidate.key
+        if suspended and after.action is Action.ATTACH:
+            would.observed = met  # nothing is taken
+        elif after.action.mutates and not _spent(owed, after):
+            yield moment, after.action, None if suspended else (carried, would.carries)
 
 
 def _spent(owed: Counter[tuple[str, str, bool]], decision: Decision) -> bool:

@@ -333,9 +333,10 @@ def _record_from(item: Mapping[str, Any]) -> AccountRecord:
 
 
 def _numbers(item: Mapping[str, Any]) -> dict[str, Any]:
-    later = {minute: int(number) for minute, number in item.get("later", {}).items() if int(minute)}
-    numbers = {name: int(value) for name, value in item.items() if name not in ("pk", "sk", "later")}
-    return numbers | ({"later": later} if "later" in item else {})
+    numbers: dict[str, Any] = {name: int(value) for name, value in item.items() if name not in ("pk", "sk", "later")}
+    if "later" in item:
+        numbers["later"] = {str(int(minute)): int(number) for minute, number in dict(item["later"]).items()}
+    return numbers
 
 
 def _in_conflict(item: Mapping[str, object]) -> frozenset[MappingKey]:
