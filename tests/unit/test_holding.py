@@ -243,18 +243,6 @@ def test_an_expiry_that_takes_too_many_roles_is_held_and_its_approval_lets_them_
     assert desk.edit(TAG, role="web", expires_at=sooner.isoformat()).status is Status.HELD
 
 
-def test_an_expiry_that_hands_instances_to_a_severe_role_is_held_whatever_the_number(desk: MappingsFixture) -> None:
-    desk.limits = Limits(25, 0)
-    desk.world.allow_broad_roles = True
-    desk.grant("api", "iam:PutRolePolicy")
-    assert desk.edit("workload=*", role="api", priority=200, allow_broad=True).status is Status.HELD
-    desk.approve("workload=*", 1)
-    ends = (desk.world.clock.now() + timedelta(days=1)).isoformat()
-    verdict = desk.edit(TAG, role="web", expires_at=ends)
-    assert verdict.status is Status.HELD
-    assert verdict.reason.startswith("it would give severe permissions: iam:PutRolePolicy on *")
-
-
 def ending(desk: MappingsFixture, **after: float) -> str:
     """When something ends, as a row says it."""
     return f"{desk.world.clock.now() + timedelta(**after):%Y-%m-%dT%H:%M:%SZ}"

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -183,6 +184,16 @@ def test_what_changes_when_it_expires_is_counted_once_and_told_with_the_time() -
     at = {"at": "2026-03-01T09:00:00+00:00", "expires": ""}
     assert report.document()["later"] == [{**at, "attach": 0, "replace": 0, "detach": 12}]
     assert report.document()["only_later"] == 4
+
+
+def test_the_moments_of_the_most_changes_are_named_and_the_others_counted() -> None:
+    later = {Moment(NOW + timedelta(hours=each)): Counter({Action.DETACH: each}) for each in range(1, 61)}
+    report = Impact(later=later, only_later=60)
+    hours = [f"{NOW + timedelta(hours=each):%Y-%m-%dT%H:%M:%SZ}, when it expires" for each in (60, 59, 58)]
+    counts = [f"attach 0, replace 0 and detach {each:,}" for each in (60, 59, 58, sum(range(58)))]
+    named = [f"{moment}, {text}" for moment, text in zip(hours, counts[:3], strict=True)]
+    assert report.later_in_words == [*named, f"57 more moments, {counts[3]}"]
+    assert [each["detach"] for each in report.document()["later"]] == list(range(60, 10, -1))
 
 
 def test_an_edit_that_changes_nothing_says_nothing_of_permissions() -> None:

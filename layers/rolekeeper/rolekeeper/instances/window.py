@@ -20,7 +20,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import Any
 
 from rolekeeper.aws import errors
@@ -41,7 +40,6 @@ SPREAD = 20
 LATE = 1
 # The most minutes that leave an item in one write: an expression has at most 4 KB (DynamoDB, "Service quotas").
 LEAVING = 100
-NOTHING_LATER: Mapping[datetime, int] = MappingProxyType({})
 # How often a worker tries to lengthen a line that others begin at the same time.
 LINED_UP = 5
 
@@ -77,12 +75,12 @@ def counting(  # noqa: PLR0913  # what is counted, against what
     minutes: int,
     now: datetime,
     *,
-    later: Mapping[datetime, int] = NOTHING_LATER,
+    later: Mapping[datetime, int] | None = None,
 ) -> Update:
     """Count `number` more if that makes at most `allowed`, and `later` ones; drop what has left the window."""
     over = _over(item, minutes, now)
     leaving = dict(list(over.items())[:LEAVING])
-    ahead = {each: n for each, n in with_later(item, later).items() if int(each) >= _minute(now) - minutes}
+    ahead = {each: n for each, n in with_later(item, later or {}).items() if int(each) >= _minute(now) - minutes}
     last = datetime.fromtimestamp(max(map(int, ahead), default=0) * MINUTE, UTC)
     update = _adding(number, minutes, now, left=sum(leaving.values()), until=last).only_as(item, "later")
     if ahead or "later" in item:

@@ -189,10 +189,7 @@ class Impact:
     @property
     def changes_at(self) -> Counter[datetime]:
         """How many instances it would change at each later time."""
-        found = Counter[datetime]()
-        for moment, counts in self.later.items():
-            found[moment.at] += counts.total()
-        return found
+        return sum((Counter({moment.at: each.total()}) for moment, each in self.later.items()), Counter[datetime]())
 
     @property
     def moments(self) -> list[Moment]:
@@ -204,8 +201,8 @@ class Impact:
         """What it would do at the later moments of the most changes, and at all others together."""
         named, others = self.moments[:MOMENTS], self.moments[MOMENTS:]
         rest = sum((self.later[moment] for moment in others), Counter[Action]())
-        more = [f"{len(others):,} more moments, {_counts_of(rest)}"] if others else []
-        return [*(f"{moment}, {_counts_of(self.later[moment])}" for moment in named), *more]
+        told = [f"{moment}, {_counts_of(self.later[moment])}" for moment in named]
+        return [*told, f"{len(others):,} more moments, {_counts_of(rest)}"] if others else told
 
     def add(self, observed: Observation, edit: Edit, ownership: Ownership) -> None:
         """Add one instance, deciding with what is published and with the candidate in its place."""
