@@ -80,6 +80,7 @@ def counting(  # noqa: PLR0913  # what is counted, against what
     """Count `number` more if that makes at most `allowed`, and `later` ones; drop what has left the window."""
     over = _over(item, minutes, now)
     leaving = dict(list(over.items())[:LEAVING])
+    # DynamoDB compares maps too (API reference, "Condition"), so none of two that count at once is lost.
     ahead = {each: n for each, n in with_later(item, later or {}).items() if int(each) >= _minute(now) - minutes}
     last = datetime.fromtimestamp(max(map(int, ahead), default=0) * MINUTE, UTC)
     update = _adding(number, minutes, now, left=sum(leaving.values()), until=last).only_as(item, "later")
