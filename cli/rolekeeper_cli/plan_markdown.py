@@ -174,7 +174,7 @@ def _effect(effect: Mapping[str, Any] | None) -> str:
     if not effect:
         return ""
     moments = effect.get("later", [])
-    later = [f"at {each['at'][:19]}Z: {_numbers(each)}" for each in moments[:_MOMENTS]]
+    later = [f"at {moment['at'][:19]}Z: {_numbers(moment)}" for moment in moments[:_MOMENTS]]
     later += [f"and at {len(moments) - _MOMENTS:,} more moments"] if len(moments) > _MOMENTS else []
     return "<br>".join(filter(None, (_numbers(effect), *later))) or "none"
 

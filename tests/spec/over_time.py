@@ -46,8 +46,8 @@ class TimedInstance:
         """When something ends between two moments."""
         left_alone = ignored(self.tags, since)
         ends = [left_alone[2] if left_alone else None, self.pin.expires_at if self.pin else None]
-        ends += [each.spec.expires_at for each in self.mappings.values()]
-        return sorted({each for each in ends if each and since < each <= until})
+        ends += [mapping.spec.expires_at for mapping in self.mappings.values()]
+        return sorted({at for at in ends if at and since < at <= until})
 
     def at(self, now: datetime) -> tuple["TimedInstance", Change | None]:
         """The same once Rolekeeper has finished, and what that changed."""
@@ -63,7 +63,7 @@ class TimedInstance:
             region=self.region,
         )
         found = wanted(seen)
-        best = min((each.key for each in seen.ranked.best), default=None)
+        best = min((mapping.key for mapping in seen.ranked.best), default=None)
         giver = _PINNED if pinned(self.pin, now) else best
         if (to := found.carries) == self.carries:
             # A grant is handed over to the mapping that gives the same role now.
@@ -97,7 +97,7 @@ class TimedInstance:
         without, with_it = courses
         beyond = list[Change]()
         for change in with_it:
-            if known := next((each for each in without if each.covers(change)), None):
+            if known := next((other for other in without if other.covers(change)), None):
                 without.remove(known)
             else:
                 beyond.append(change)

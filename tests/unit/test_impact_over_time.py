@@ -31,13 +31,13 @@ type Said = tuple[datetime, Action]
 
 PINNED = PublishedMapping(MappingSpec(MappingKey(PIN_TAG, ""), ""), 0, "")
 TAGS = {"a": "1", "b": "1", "c": "1"}
-MINUTES = [NOW + timedelta(minutes=each) for each in range(1, 9)]
+MINUTES = [NOW + timedelta(minutes=minute) for minute in range(1, 9)]
 
 
 def impact_of(mapping: PublishedMapping, on: TimedInstance, at: datetime) -> Impact:
     """What the code under test says that an edit does to an instance."""
     tagged = instance(**on.tags)
-    of_tags = tuple(each for each in on.mappings.values() if each.key.matches(on.tags))
+    of_tags = tuple(one for one in on.mappings.values() if one.key.matches(on.tags))
     grants = {name: Grant(name, "", key, 1, NOW) for name, key in on.grants.items()}
     grant = grants.get(on.carries or NO_PROFILE)
     observed = Observation(
@@ -91,7 +91,7 @@ instances = st.builds(
 )
 # Edits half a minute before or after something may end.
 edits = st.lists(st.tuples(st.integers(0, 6), rows), min_size=1, max_size=6).map(
-    lambda drawn: sorted(drawn, key=lambda each: each[0])
+    lambda drawn: sorted(drawn, key=lambda edit: edit[0])
 )
 FROM_BEHIND = [
     (0, published("a=1", "web", priority=1, expires_at=MINUTES[4])),
@@ -127,8 +127,8 @@ def test_an_edit_is_said_to_change_what_it_changes_at_each_moment_and_nothing_el
 ) -> None:
     for met, mapping, at, _ in played(began, drawn):
         expected, impact = met.brought_by(mapping, at, MINUTES[-1]), impact_of(mapping, met, at)
-        assert said(impact, at) == sorted((each.at, each.action) for each in expected)
-        assert sorted(impact.moves.elements()) == sorted(each.move for each in expected), "their permissions count"
+        assert said(impact, at) == sorted((change.at, change.action) for change in expected)
+        assert sorted(impact.moves.elements()) == sorted(change.move for change in expected), "their permissions count"
         assert impact.changes == bool(expected), "the instance counts once"
 
 
@@ -143,8 +143,8 @@ def known(shown: Said, change: Change) -> bool:
 @settings(max_examples=300)
 def test_an_instance_loses_and_gets_nothing_that_no_edit_was_said_to_change(began: TimedInstance, drawn: Edits) -> None:
     _, unasked = began.at(NOW)[0].play(NOW, MINUTES[-1])
-    shown = [(each.at, each.action) for each in unasked]
+    shown = [(change.at, change.action) for change in unasked]
     # The last one changes nothing, and comes when all is over.
     for met, mapping, at, happened in played(began, [*drawn, (len(MINUTES), published("z=1", "web"))]):
-        assert [each for each in happened if not any(known(one, each) for one in shown)] == []
+        assert [change for change in happened if not any(known(one, change) for one in shown)] == []
         shown += said(impact_of(mapping, met, at), at)

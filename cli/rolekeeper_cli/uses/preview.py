@@ -799,7 +799,7 @@ def _as_held(history: Iterable[Mapping[str, Any]], number: int) -> Preview | Non
             later, only_later = _later_of(effect)
             impact = Impact(attach, replaced, detach, only_later=only_later, difference=difference)
             counted = f"It was counted at {entry['at'][:19]}Z."
-            moments = [f"More instances change at {each['at'][:19]}Z." for each in later]
+            moments = [f"More instances change at {moment['at'][:19]}Z." for moment in later]
             return Preview(impact, notes=(counted, *_first(moments, "more moments at which instances change")))
     return None
 

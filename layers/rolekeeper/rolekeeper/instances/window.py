@@ -81,7 +81,8 @@ def counting(  # noqa: PLR0913  # what is counted, against what
     over = _over(item, minutes, now)
     leaving = dict(list(over.items())[:LEAVING])
     # DynamoDB compares maps too (API reference, "Condition"), so none of two that count at once is lost.
-    ahead = {each: n for each, n in with_later(item, later or {}).items() if int(each) >= _minute(now) - minutes}
+    counts, oldest = with_later(item, later or {}), _minute(now) - minutes
+    ahead = {minute: number for minute, number in counts.items() if int(minute) >= oldest}
     last = datetime.fromtimestamp(max(map(int, ahead), default=0) * MINUTE, UTC)
     update = _adding(number, minutes, now, left=sum(leaving.values()), until=last).only_as(item, "later")
     if ahead or "later" in item:

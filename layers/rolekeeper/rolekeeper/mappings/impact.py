@@ -97,9 +97,9 @@ class Edit:
         excluded, pin = exclusion(observed.instance.tags, self.at), observed.pin
         ends: dict[datetime | None, MappingKey | None] = {excluded.until if excluded else None: IGNORED}
         ends[pin.expires_at if pin else None] = PINNED
-        for each in (*observed.published, self.candidate):
-            if not each.is_idle(self.at):
-                ends[each.spec.expires_at] = None if each.key == self.candidate.key else each.key
+        for mapping in (*observed.published, self.candidate):
+            if not mapping.is_idle(self.at):
+                ends[mapping.spec.expires_at] = None if mapping.key == self.candidate.key else mapping.key
         return [Moment(at, ends[at]) for at in sorted(at for at in ends if at and at > self.at)]
 
     def ranked(self, observed: Observed, mapping: PublishedMapping | None, at: datetime) -> Candidates:
@@ -189,7 +189,8 @@ class Impact:
     @property
     def changes_at(self) -> Counter[datetime]:
         """How many instances it would change at each later time."""
-        return sum((Counter({moment.at: each.total()}) for moment, each in self.later.items()), Counter[datetime]())
+        totals = (Counter({moment.at: counts.total()}) for moment, counts in self.later.items())
+        return sum(totals, Counter[datetime]())
 
     @property
     def moments(self) -> list[Moment]:
