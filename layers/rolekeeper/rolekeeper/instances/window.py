@@ -49,10 +49,14 @@ def counted(item: Mapping[str, Any], minutes: int, now: datetime) -> int:
     return int(item.get("total", 0)) - sum(_over(item, minutes, now).values())
 
 
-def counted_near(item: Mapping[str, Any], at: datetime, minutes: int) -> int:
-    """Return how many later changes an item counts within `minutes` of a moment, before it or after it."""
-    later = item.get("later", {})
-    return sum(number for minute, number in later.items() if abs(int(minute) - _minute(at)) <= minutes)
+def counted_with(item: Mapping[str, Any], minutes: int, now: datetime, moments: Iterable[datetime]) -> int:
+    """Return how many changes an item counts within `minutes` of now, or of the later moment that has the most."""
+
+    def near(at: datetime) -> int:
+        later = item.get("later", {}).items()
+        return sum(number for minute, number in later if abs(int(minute) - _minute(at)) <= minutes)
+
+    return max([counted(item, minutes, now) + near(now), *map(near, moments)])
 
 
 def with_later(item: Mapping[str, Any], later: Mapping[datetime, int]) -> dict[str, int]:

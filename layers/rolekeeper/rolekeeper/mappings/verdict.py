@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
-from rolekeeper.instances.window import counted, counted_near
+from rolekeeper.instances.window import counted_with
 from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Question, Reach, Spread
 from rolekeeper.mappings.findings import Finding
 from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, gives_up, with_permissions, within_limits
@@ -155,9 +155,7 @@ class RowSnapshot:
         Those are what others change within `minutes`. For the sweep also those that counted when it was held: otherwise
         time alone would publish it.
         """
-        edits, held = self.stored.edits, self.stored.held
-        now = counted(edits, minutes, self.at) + counted_near(edits, self.at, minutes)
-        took = max([now, *(counted_near(edits, at, minutes) for at in moments)])
+        took, held = counted_with(self.stored.edits, minutes, self.at, moments), self.stored.held
         return max(took, held.took) if held and self.trigger.recheck and self.holds(candidate) else took
 
     @property
