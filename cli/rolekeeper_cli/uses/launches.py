@@ -15,7 +15,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Observation, asked_for, mapping_keys, resolve
-from rolekeeper.instances.nodes import node_of
+from rolekeeper.instances.nodes import advice_for, node_of
 from rolekeeper.model.instance import (
     Action,
     Association,
@@ -243,7 +243,8 @@ def forecast(launcher: Launcher, rules: Rules) -> Forecast:
         launcher=replace(launcher, service=service),
         verdict=verdict,
         code=decision.code,
-        reason=_reason(verdict, seen, service),
+        reason=_reason(verdict, seen, service)
+        + (f"; {advice_for(service)}" if service and decision.action.mutates else ""),
         carries=carries,
         # Where a foreign role stays: the one that the tags ask for.
         should_carry=decision.profile_arn if verdict is Verdict.OCCUPIED else seen.should_carry,

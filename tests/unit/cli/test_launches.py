@@ -165,7 +165,9 @@ def test_what_a_service_manages_is_left_alone(
 def test_a_node_group_that_a_mapping_would_change_is_told_as_such(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("nodes", "db", **{"eks:cluster-name": "main", "app": "web"})
 
-    assert found(terminal)["nodes"]["verdict"] == "replaced"
+    nodes = found(terminal)["nodes"]
+    assert (nodes["verdict"], nodes["steps"]) == ("replaced", [])
+    assert nodes["reason"].endswith("leave it, or change the role in its node group or NodeClass")
 
 
 def test_what_an_aws_service_operates_is_left_alone_and_asked_for(terminal: Terminal, there: FakeLaunchers) -> None:
