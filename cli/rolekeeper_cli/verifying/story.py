@@ -127,7 +127,7 @@ class Story:
         self.aws.call("ec2:StopInstances", InstanceIds=[self.a])
         self.becomes(self.a, InstanceState.STOPPED)
         self._tag("a", self.a)
-        self._waits(self.a, before, "stopped", self.names.role("a"))
+        self._waits(self.a, before, code="stopped", names=self.names.role("a"))
         self._stays(self.a, before)
         began = self._now()
         self.aws.call("ec2:StartInstances", InstanceIds=[self.a])
@@ -473,9 +473,9 @@ class Story:
 
     def _leaves_foreign(self, value: str, foreign: Association | None) -> None:
         """Wait until Rolekeeper has recorded that it leaves `b` its foreign role, which EC2 has to show meanwhile."""
-        self._waits(self.b, foreign, "occupied", str(MappingKey(self.names.tag_key, value)))
+        self._waits(self.b, foreign, code="occupied", names=str(MappingKey(self.names.tag_key, value)))
 
-    def _waits(self, instance: str, carries: Association | None, code: str, names: str) -> None:
+    def _waits(self, instance: str, carries: Association | None, *, code: str, names: str) -> None:
         """Wait until Rolekeeper has recorded why an instance doesn't change, which it has to carry on meanwhile."""
         key = key_of(self.deployment, instance)
 
