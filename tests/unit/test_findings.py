@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.calls import Calls
-from fixtures.account import ACCOUNT, HOME, FakeAccount, KilledError, kill, mapping_key, refusing
+from fixtures.account import ACCOUNT, HOME, FakeAccount, KilledError, kill, mapping_key, published_at, refusing
 from fixtures.functions import wire
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.mappings import findings, publish
+from rolekeeper.mappings import findings, publish, revisions
 from rolekeeper.mappings.impact import Conflict, Conflicts, Impact, Moment, Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action, InstanceKey, Target
@@ -26,7 +26,7 @@ from rolekeeper.model.problem import Problem
 from rolekeeper.permissions.policies import Gain
 from rolekeeper.permissions.roles import RoleCheck
 from rolekeeper.settings import Limits
-from rolekeeper.storage import layout
+from rolekeeper.storage import Update, layout
 
 HOME_TOO = Target(ACCOUNT, "eu-central-1")
 PLACES = (SPOKE, SAME_ACCOUNT, OTHER, HOME_TOO)
@@ -217,6 +217,7 @@ def test_each_edit_has_its_own_execution_and_one_that_is_tried_again_the_same(ma
 
 
 def test_an_account_whose_run_failed_is_asked_once_more_and_then_holds_nothing_up(machine: Machine) -> None:
+    machine.desk.join(OTHER, instances=20)
     first = machine.begun(role="web")
     machine.find(first, SPOKE.account)
     assert machine.judged(first) is Status.WAITING
@@ -359,13 +360,15 @@ def test_a_held_row_stays_held_while_the_sweep_has_it_judged_again(machine: Mach
     assert desk.approve(TAG, 1).status is Status.PUBLISHED
 
 
-def test_an_account_whose_record_is_lost_is_asked_about_what_is_published_too(
+def test_an_account_whose_record_a_crash_kept_is_asked_about_what_is_published_too(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk = machine.desk
     machine.desk.edit(TAG, role="web")
     monkeypatch.setattr(publish, "ASKED", 0)
     desk.world.delete(layout.published_key(mapping_key(TAG), OTHER.account))
+    unsent = Update().set({revisions.UNSENT: {ACCOUNT, OTHER.account}})
+    desk.world.store.write(desk.world.store.update(published_at(TAG), unsent))
     asked = machine.begun(role="web", priority="high")
     assert asked["accounts"] == [OTHER.account]
     machine.find(asked)

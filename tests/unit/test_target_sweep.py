@@ -236,13 +236,17 @@ def test_a_targets_sweep_makes_a_profile_that_was_deleted_there(served: Organiza
     assert spoke.profiles["web"].arn == deleted.arn
 
 
-def test_the_hubs_sweep_writes_what_is_missing_of_a_row_at_rest_in_another_account(served: Organization) -> None:
+def test_what_is_missing_of_a_row_at_rest_in_another_account_is_left_to_that_accounts_sweep(
+    served: Organization,
+) -> None:
     at = layout.published_key(mapping_key("workload=web"), OTHER.account)
     served.hub.calls.clear()
     served.scheduled()
     assert "GetItem" not in served.hub.calls.counted(), "it is at rest"
     served.hub.store.write(served.hub.store.delete(at))
-    served.scheduled()
+    for event in (None, event_of(OTHER)):
+        assert not served.hub.revisions.record(mapping_key("workload=web"), OTHER.account)
+        served.scheduled(event)
     assert served.hub.revisions.record(mapping_key("workload=web"), OTHER.account)
 
 

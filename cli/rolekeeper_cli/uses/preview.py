@@ -213,7 +213,8 @@ class _Judge:
             published = self._published.setdefault(target.account, {})
             # The very dictionary: what is judged later sees what was published before.
             scanner = place.app.scanner(replace(Enforced.of(place, published), count=self._count))
-            return MappedTarget(target, known, scanner, instances=served.instances, unit=served.unit)
+            swept, unit = served.last_sweep is not None, served.unit
+            return MappedTarget(target, known, scanner, instances=served.instances, unit=unit, swept=swept)
 
         places = self._places.reachable()
         # Read only if there are others.

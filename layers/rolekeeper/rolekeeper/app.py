@@ -222,13 +222,13 @@ class App:
         # IAM is the account's, whatever the Region.
         roles = {self.settings.account: self.roles}
 
-        def mapped(target: Target, instances: int = 0, unit: str = "") -> mappings.accounts.MappedTarget:
+        def mapped(target: Target) -> mappings.accounts.MappedTarget:
             there = self.at(target)
             known = roles.setdefault(target.account, there.roles)
-            return mappings.accounts.MappedTarget(target, known, there.scanner(), instances=instances, unit=unit)
+            return mappings.accounts.MappedTarget(target, known, there.scanner())
 
         def listed() -> list[mappings.accounts.MappedTarget]:
-            return [mapped(each.target, each.instances, each.unit) for each in self.registered()]
+            return [_as_served(mapped(served.target), served) for served in self.registered()]
 
         return mappings.accounts.MappedTargets(mapped(self.settings.target), listed, mapped, each=self.each)
 
@@ -279,7 +279,7 @@ class App:
         """One that knows an account's targets alone, beside the deployment's own."""
         hub = self.hub or self
         mapped = hub.mapped
-        of_account = [replace(mapped.at(each.target), instances=each.instances, unit=each.unit) for each in served]
+        of_account = [_as_served(mapped.at(each.target), each) for each in served]
         targets = replace(mapped, listed=lambda: of_account)
         return replace(hub.publisher, assessor=replace(hub.publisher.assessor, targets=targets))
 
@@ -346,3 +346,10 @@ class App:
             waits=waits,
             sleep=self.sleep,
         )
+
+
+def _as_served(
+    one: mappings.accounts.MappedTarget, served: fleet.targets.ServedTarget
+) -> mappings.accounts.MappedTarget:
+    """A target with what the registry knows of it."""
+    return replace(one, instances=served.instances, unit=served.unit, swept=served.last_sweep is not None)

@@ -62,7 +62,8 @@ class Mappings(RuleBasedStateMachine):
         self.published: dict[MappingKey, PublishedMapping] = {}
         self.held: dict[MappingKey, Held] = {}
         self.in_conflict: dict[MappingKey, frozenset[MappingKey]] = {}
-        self.unsent: set[MappingKey] = set()
+        # With the accounts for which each is being published.
+        self.unsent: dict[MappingKey, frozenset[str]] = {}
         self.signed: dict[tuple[str, MappingKey, int], str] = {}
         self.budget: dict[MappingKey, tuple[int, int]] = {}
         self.revisions: dict[tuple[MappingKey, int], PublishedMapping] = {}
@@ -106,7 +107,7 @@ class Mappings(RuleBasedStateMachine):
         )
         if fits:
             self.published[key], self.in_conflict[key] = made, kept.in_conflict
-            self.unsent.add(key)
+            self.unsent[key] = frozenset({TARGET.account})
             self.revisions[key, made.revision] = made
             self.entries[key] += 1
             self.budget |= {key: (budget, made.revision)} if budget else {}
@@ -148,7 +149,7 @@ class Mappings(RuleBasedStateMachine):
         )
         if fits and there:
             self.published[key] = replace(there, suspended_because=why)
-            self.unsent.add(key)
+            self.unsent[key] = frozenset()
             self.entries[key] += 1
 
     @rule(reads=readers)
@@ -160,7 +161,7 @@ class Mappings(RuleBasedStateMachine):
         fits = there is not None and there.revision == read.revision
         self._write(lambda: self.workers[who].revisions.note_sent(read), fits=fits)
         if fits:
-            self.unsent.discard(key)
+            self.unsent.pop(key, None)
 
     @rule(reads=readers, row=tricky_keys)
     def block(self, reads: Reads, row: MappingKey) -> None:
@@ -203,6 +204,7 @@ class Mappings(RuleBasedStateMachine):
                 self.published.get(MappingKey(key.tag_key, ANY_VALUE)),
                 in_conflict=self.in_conflict.get(key, frozenset()),
                 unsent=key in self.unsent,
+                publishing=self.unsent.get(key, frozenset()),
             )
             kept = fresh.revisions.read(key)
             assert kept == expected

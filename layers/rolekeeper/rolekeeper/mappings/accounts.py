@@ -3,7 +3,7 @@
 Each account has its own IAM, so each account in a mapping's scope has a record of the same revision and spec, with its
 own instance profile. If the role can't be used there, the record says why, and instances stay as they are. The record
 of the deployment's own account, `home`, is what is in effect. Another target that gives no answer delays nothing: its
-account's record stays as it was until its own sweep updates it.
+account's record stays as it was until its own sweep has counted what an update changes there.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ from rolekeeper.mappings.findings import SILENT, Finding, Refusal
 from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, Side, gives_up
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.model.instance import Action, Target
-from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, WhenOccupied, WhenUnmatched
+from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.model.problem import Problem
 from rolekeeper.permissions.roles import RoleCheck, Roles
 from rolekeeper.telemetry import Telemetry
@@ -36,7 +36,8 @@ NAMED, REASONS = 5, 5
 class MappedTarget:
     """A target as mappings see it: its account's roles, and the scanner of its instances.
 
-    Its last sweep counted `instances`, 0 before the first; `unit` is its organizational unit, if it says one.
+    Its last sweep counted `instances`: how many one has that was never `swept` isn't known. `unit` is its unit in the
+    organization, if it says one.
     """
 
     target: Target
@@ -44,6 +45,7 @@ class MappedTarget:
     scanner: ImpactScanner
     instances: int = 0
     unit: str = ""
+    swept: bool = True
 
     def is_in(self, spec: MappingSpec) -> bool:
         return spec.covers(self.target.account, self.target.region, self.unit)
@@ -102,13 +104,25 @@ class Reach:
 class Spread:
     """A mapping over all targets: the `records` it should have, by account, `home`'s first; and what was found.
 
-    `shares` says how many instances would change in each target, if there are several.
+    `shares` says how many instances would change in each target with a record, if there are several. Of targets that
+    gave no answer the most is counted that could change, together `guessed`: `assumed` is that of accounts without a
+    record, and of the `unknown` nobody can tell.
     """
 
     reach: Reach
     records: Records
     scan: Scan
     shares: Mapping[Target, int] = field(default_factory=dict)
+    assumed: Impact = field(default_factory=Impact)
+    guessed: int = 0
+    unknown: tuple[Target, ...] = ()
+
+    @property
+    def words(self) -> Iterator[str]:
+        """Where it can't be used, and who gave no answer, with how much is taken to change there."""
+        yield from self.reach.words("", "")
+        if self.guessed:
+            yield f"where no answer came, all that could change counts: {self.guessed:,}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +210,17 @@ class MappedTargets:
         stale = {account for account, record in records.items() if record is None or stored.is_stale(record)}
         return stale - {self.home.account}
 
+    def uncounted(self, spec: MappingSpec, stored: StoredMapping) -> set[str]:
+        """Those of the stale accounts in which nobody counted what it changes, and no verdict is being carried out."""
+        return self.stale(spec, stored) - stored.publishing
+
     def about_units(self, spec: MappingSpec) -> str:
         """Which accounts say too little of their units to tell whether a mapping is for them, in words."""
         if not (spec.units or spec.not_units):
             return ""
         others = [each for each in self.all if each.target.account != self.home.account and spec.is_unclear(each.unit)]
         unclear = {each.target.account for each in others if spec.covers(each.target.account, each.target.region, None)}
-        return f"{_named(sorted(unclear))} may be in more units than their spokes say" if unclear else ""
+        return f"{named(sorted(unclear))} may be in more units than their spokes say" if unclear else ""
 
     def reach(self, spec: MappingSpec, stored: StoredMapping, known: Collection[str] = ()) -> Reach:
         """Check a mapping's role in every account in its scope; an AwsRefusalError of `home`'s is raised.
@@ -255,30 +273,46 @@ class MappedTargets:
             return None
         return record_for(self.accounts[account], mapping, check, before=before)
 
-    def spread(self, mapping: PublishedMapping, reach: Reach, question: Question) -> Spread:
-        """The records that a mapping, or its tombstone, should have; and what it would do in each target."""
-        stored = question.stored
-        wanted = self.records(mapping, stored, reach)
-        scans, silent_in = self._answers(self.all, wanted, question)
+    def spread(
+        self, mapping: PublishedMapping, reach: Reach, question: Question, accounts: Collection[str] | None = None
+    ) -> Spread:
+        """The records that a mapping, or its tombstone, should have; and what it would do in each target.
+
+        Only these `accounts` are asked, if they are given: the others have the mapping already.
+        """
+        asked = [each for each in self.all if accounts is None or each.target.account in accounts]
+        wanted = self.records(mapping, question.stored, reach)
+        scans, silent_in = self._answers(asked, wanted, question)
         # In `home`'s account the mapping is published all the same, so there a refusal is by target.
         refused = {str(at) if at.account == self.home.account else at.account: each for at, each in silent_in.items()}
-        records = {account: record for account, record in wanted.items() if mapping.deleted or account not in refused}
+        stays = mapping.deleted or accounts is not None
+        records = {account: record for account, record in wanted.items() if stays or account not in refused}
         for target, scan in scans.items():
             if record := records.get(target.account):
                 # At home the row says what it governs.
                 counts = None if target == self.home else scan.counts
                 records[target.account] = record.with_scan(target.region, scan.profile_ids, counts)
         silent = {*reach.unanswered, *refused}
-        for each in self.all:
-            target = each.target
-            if target not in scans and silent & {target.account, str(target)}:
-                former, counts = stored.records.get(target.account), stored.counts_in(target)
-                scans[target] = _assumed(Edit(former.mapping, mapping, question.at), each, counts) if former else Scan()
-        shares = {target: scan.impact.changes for target, scan in scans.items()} if self.several else {}
-        own, *others = scans.values()
-        for scan in others:
-            own.include(scan)
-        return Spread(reach.without(refused), records, own, shares=shares)
+        quiet = [one for one in asked if one.target not in scans and silent & {one.target.account, str(one.target)}]
+        guesses = {one.target: _assumed(mapping, one, question) for one in quiet}
+        guessed = {target: scan.impact.changes for target, scan in guesses.items()}
+        scans |= guesses
+        assumed = Impact()
+        for scan in (scan for target, scan in scans.items() if target.account not in records):
+            assumed.include(scan.impact)
+        shares = {target: scan.impact.changes for target, scan in scans.items() if target.account in records}
+        total = scans.pop(self.home, None) or Scan()
+        for scan in scans.values():
+            total.include(scan)
+        return Spread(
+            reach.without(refused),
+            records,
+            total,
+            shares=shares if self.several else {},
+            assumed=assumed,
+            guessed=sum(guessed[one.target] for one in quiet if one.swept),
+            unknown=tuple(one.target for one in quiet if not one.swept and guessed[one.target]),
+        )
 
     def _answers(
         self, asked: Iterable[MappedTarget], after: Records, question: Question
@@ -395,23 +429,30 @@ def record_for(
     return AccountRecord(made, before.counts if before else {}, check.missing if check else "")
 
 
-def _assumed(edit: Edit, one: MappedTarget, counts: tuple[int, int]) -> Scan:
-    """What an edit is taken to change in a target that gives no answer, by the last count of what is governed there."""
-    assert edit.published is not None  # it governs nothing otherwise
-    (matched, occupied), now, then, ends_at = counts, edit.published.spec, edit.candidate.spec, edit.ends_at
-    gone, detaches = (
-        edit.candidate.is_idle(edit.at) or not one.is_in(then),
-        then.when_unmatched is WhenUnmatched.DETACH,
-    )
+def _assumed(candidate: PublishedMapping, one: MappedTarget, question: Question) -> Scan:
+    """What an edit is taken to change at most in a target that gives no answer, by what its last sweep counted."""
+    former, then, at = question.stored.records.get(one.target.account), candidate.spec, question.at
+    now = former.mapping.spec if former and not former.mapping.is_idle(at) and one.is_in(former.mapping.spec) else None
+    # In one that was never swept a single instance stands for those that nobody counted.
+    fleet = one.instances if one.swept else 1
+    counts = former.counts.get(one.target.region, (fleet, fleet)) if former and now else (0, 0)
+    (matched, occupied), ends_at = counts, Edit(None, candidate, at).ends_at
+    gone, detaches = candidate.is_idle(at) or not one.is_in(then), then.when_unmatched is WhenUnmatched.DETACH
     impact = Impact(detach=matched if gone and detaches else 0)
-    if gives_up(now, then):
+    if former and gives_up(former.mapping.spec, then):
         # Nobody counted what it left with instances that it no longer matches: at most all of them.
-        impact.detach = max(impact.detach, one.instances - (0 if gone else matched))
-    same = all(getattr(now, name) == getattr(then, name) for name in ("role", "profile_name", "require_tags"))
-    takes_over = occupied if then.when_occupied is WhenOccupied.REPLACE is not now.when_occupied else 0
-    impact.replace = 0 if gone else takes_over if same and then.priority <= now.priority else matched
-    if ends_at and detaches and not gone and (now.expires_at is None or now.expires_at > ends_at):
-        impact.add_later(Action.DETACH, ends_at, matched, only=not impact.replace)
+        impact.detach = max(impact.detach, fleet - (0 if gone else matched))
+    if not gone and now:
+        same = all(getattr(now, name) == getattr(then, name) for name in ("role", "profile_name", "require_tags"))
+        takes_over = occupied if then.when_occupied is WhenOccupied.REPLACE is not now.when_occupied else 0
+        impact.replace = takes_over if same and then.priority <= now.priority else matched
+    widens = now is None or then.priority < now.priority or not now.require_tags.items() <= then.require_tags.items()
+    more = 0 if gone or not widens else max(0, fleet - matched - impact.detach)
+    impact.attach, impact.detach = (0, impact.detach + more) if then.role == NO_ROLE else (more, impact.detach)
+    if ends_at and detaches and not gone:
+        if now is None or now.expires_at is None or now.expires_at > ends_at:
+            impact.add_later(Action.DETACH, ends_at, matched, only=not impact.replace)
+        impact.add_later(Action.DETACH, ends_at, more, only=False)
     return Scan(0 if gone else matched, matched, foreign=0 if gone else occupied, impact=impact)
 
 
@@ -421,9 +462,9 @@ def _grouped(problems: Mapping[str, str]) -> Iterator[str]:
     for account, problem in problems.items():
         groups.setdefault(problem.replace(account, "\0"), []).append(account)
     for problem, accounts in islice(groups.items(), REASONS):
-        named, there = _named(accounts), "in account \0"
+        whom, there = named(accounts), "in account \0"
         # Where a problem names its account, the accounts take its place.
-        text = problem.replace(there, f"in {named}", 1) if there in problem else f"in {named}: {problem}"
+        text = problem.replace(there, f"in {whom}", 1) if there in problem else f"in {whom}: {problem}"
         yield text.replace("\0", accounts[0])
     if len(groups) > REASONS:
         yield f"and {len(groups) - REASONS:,} more reasons"
@@ -435,10 +476,10 @@ def _grouped_refusals(unanswered: Mapping[str, AwsRefusalError], then: str = "")
         groups.setdefault(f"{error.code} to {error.action}", []).append(account)
     for why, accounts in groups.items():
         whose = "its sweep" if len(accounts) == 1 else "the sweep of each"
-        yield f"{_named(accounts)} gave no answer ({why})" + (f", {whose} {then} it there" if then else "")
+        yield f"{named(accounts)} gave no answer ({why})" + (f", {whose} {then} it there" if then else "")
 
 
-def _named(accounts: Sequence[str]) -> str:
+def named(accounts: Sequence[str]) -> str:
     more = f" and {len(accounts) - NAMED:,} more" if len(accounts) > NAMED else ""
     return f"{', '.join(accounts[:NAMED])}{more}"
 

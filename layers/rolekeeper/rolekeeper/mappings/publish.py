@@ -25,19 +25,22 @@ from rolekeeper.mappings.verdict import (
     PROFILE_RECREATED,
     Assessor,
     Ending,
+    Late,
     Refresh,
     RowSnapshot,
     Status,
     Trigger,
     Verdict,
+    beyond,
     judged_elsewhere,
     sentence,
     waiting,
 )
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import Control, Held, MappingKey, PublishedMapping
+from rolekeeper.model.mapping import Control, MappingKey, PublishedMapping
 from rolekeeper.permissions.roles import Roles
-from rolekeeper.storage import layout
+from rolekeeper.storage import Update, layout
+from rolekeeper.storage.state import Write
 from rolekeeper.telemetry import Telemetry
 
 # How often a row that changes while it is judged is judged again, before that is left to the stream or the sweep.
@@ -362,25 +365,10 @@ class Publisher:
         mapping = verdict.mapping
         if verdict.ending is Ending.HOLD and mapping and not snapshot.holds(mapping):
             entry = entry or snapshot.entry_for(verdict)
-            took = verdict.impact.took if verdict.impact else 0
-            self.revisions.hold(Held(mapping, snapshot.at, entry["claimed_by"], took=took), entry, snapshot.at)
+            assert verdict.shown is not None  # it is held
+            self.revisions.hold(replace(verdict.shown, by=entry["claimed_by"]), entry, snapshot.at)
         elif entry and mapping and verdict.ending in _PUBLISHES:
-            impact, approved, now = verdict.impact or Impact(), snapshot.approves(mapping), self.now()
-            own, counts = (verdict.records or {}).get(snapshot.stored.home), None
-            if impact.changes and not approved:
-                # Another edit may have been counted since: then this one is judged again.
-                edits, minutes, allowed = snapshot.stored.edits, impact.minutes, impact.allowed - impact.only_later
-                counts = counting(edits, impact.now, allowed, minutes=minutes, now=now, later=impact.changes_at)
-            self.revisions.publish(
-                mapping,
-                entry,
-                snapshot.at,
-                budget=impact.takes if approved else 0,
-                blocks=snapshot.stored.in_conflict,
-                counts=counts,
-                held=snapshot.holds(mapping),
-                regions=own.counts if own else {},
-            )
+            self._publish(snapshot, verdict, mapping, entry=entry)
         elif entry and mapping and verdict.ending is Ending.DISCARD:
             self.revisions.discard(mapping, entry, snapshot.at)
         elif entry:
@@ -394,6 +382,39 @@ class Publisher:
         records = {account: record for account, record in (verdict.records or {}).items() if account != stored.home}
         renewed = any(record.matters(stored.records.get(account)) for account, record in records.items())
         return stored.published if renewed else None
+
+    def _publish(self, snapshot: RowSnapshot, verdict: Verdict, mapping: PublishedMapping, *, entry: Entry) -> None:
+        impact, records = verdict.impact or Impact(), verdict.records or {}
+        approved = snapshot.stored.held if snapshot.approves(mapping) else None
+        uncounted, unseen = impact.changes, verdict.assumed.changes
+        if approved:
+            uncounted = beyond(approved, impact, verdict.assumed)
+            unseen = max(0, min(unseen, approved.changes - impact.changes + unseen))
+        own = records.get(snapshot.stored.home)
+        self.revisions.publish(
+            mapping,
+            entry,
+            snapshot.at,
+            budget=impact.takes if approved else 0,
+            unseen=unseen,
+            approved=approved is not None,
+            accounts=records,
+            blocks=snapshot.stored.in_conflict,
+            counts=self._counts(snapshot.stored, impact, uncounted),
+            held=snapshot.holds(mapping),
+            regions=own.counts if own else {},
+        )
+
+    def _counts(self, stored: StoredMapping, impact: Impact, changes: int) -> Update | None:
+        """Count changes that nobody approved: if another edit was counted since, this one is judged again."""
+        if not changes:
+            return None
+        edits, minutes, now = stored.edits, impact.minutes, self.now()
+        if changes < impact.changes:
+            # The others are approved. Which of them come later isn't known, so these count now.
+            return counting(edits, changes, impact.allowed, minutes=minutes, now=now)
+        allowed = impact.allowed - impact.only_later
+        return counting(edits, impact.now, allowed, minutes=minutes, now=now, later=impact.changes_at)
 
     def _send(self, snapshot: RowSnapshot, verdict: Verdict, *, changed: bool, renewed: AbstractSet[str]) -> None:
         """Send the instances that need a reconcile; `renewed` are the accounts whose records changed."""
@@ -517,10 +538,12 @@ class Publisher:
                 changed.add(account)
         return changed
 
-    def _write_record(self, account: str, record: AccountRecord, before: AccountRecord | None) -> bool:
+    def _write_record(
+        self, account: str, record: AccountRecord, before: AccountRecord | None, counts: Write | None = None
+    ) -> bool:
         """Write a record unless it is stored; returns whether instances need a reconcile."""
         if before is None or before.content != record.content:
-            self.revisions.write(account, record)
+            self.revisions.write(account, record, counts)
         return record.matters(before)
 
     def _made(self, roles: Roles | None, record: AccountRecord, control: Control) -> AccountRecord:
@@ -552,10 +575,25 @@ class Publisher:
                 check = self._unasked(stored, one, quiet=quiet)
                 if check or stored.published is None:
                     return check or RecordCheck()
-                record = self._made(one.roles, self._record_in(stored, one, scan), stored.control)
-                changed = self._renew(record, stored.records.get(target.account), one, correlation_id=correlation_id)
+                before, late = stored.records.get(target.account), None
+                record = self._record_in(stored, one, scan)
+                if target.account in self.targets.uncounted(stored.published.spec, stored):
+                    late = self.assessor.late(stored, target.account, self.now())
+                    if late.held:
+                        # The row's own check says so; what is in effect there stays.
+                        return RecordCheck(in_effect=bool(before and not before.mapping.suspended_because))
+                    record = late.record
+                record = self._made(one.roles, record, stored.control)
+                counts = self._counts_late(stored, late) if late else None
+                changed = self._renew(record, before, one, correlation_id=correlation_id, counts=counts)
                 return replace(self._record_check(stored.published, record, one), changed=changed)
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
+
+    def _counts_late(self, stored: StoredMapping, late: Late) -> Write | None:
+        if late.covered:
+            return self.revisions.take_unseen(late.record.mapping, late.impact.changes)
+        counts = self._counts(stored, late.impact, late.impact.changes)
+        return self.revisions.store.update(layout.EDITS, counts) if counts else None
 
     def at_rest_in(
         self, keys: Sequence[MappingKey], target: Target, scans: Scans, *, thorough: bool
@@ -582,15 +620,21 @@ class Publisher:
         return found
 
     def _renew(
-        self, record: AccountRecord, before: AccountRecord | None, one: MappedTarget, *, correlation_id: str
+        self,
+        record: AccountRecord,
+        before: AccountRecord | None,
+        one: MappedTarget,
+        *,
+        correlation_id: str,
+        counts: Write | None,
     ) -> bool:
-        """Write what is new of a record, and send the instances that need a reconcile; returns whether some do."""
+        """Write what is new of a record, and `counts`, and send the instances that need a reconcile if some do."""
         target, mapping = one.target, record.mapping
         if target.account == self.home.account:
             if not record.is_stored(before):
                 self.revisions.count(mapping, target.region, record.counts[target.region])
             return False
-        if changed := self._write_record(target.account, record, before):
+        if changed := self._write_record(target.account, record, before, counts):
             self.sender.send(FanOut.to(mapping.key, sorted(self._of_account(one))), correlation_id, lambda: True)
         return changed
 

@@ -20,6 +20,9 @@ type Entry = dict[str, Any]
 # Attributes of what is in effect: the rows in conflict with it, by partition; whether instances are still unsent, and
 # whether it was reported that the mapping will soon expire.
 BLOCKS, UNSENT, END_REPORTED = "blocks", "unsent", "end_reported"
+# In a revision's budget: the changes that are left for accounts which gave no answer when they were counted, and
+# whether a person approved them.
+UNSEEN, APPROVED = "unseen", "approved"
 # Attributes of a record, one for each Region of its account but the deployment's own: what its last sweep counted.
 COUNTS = "counts:"
 # How long after a deletion its mapping is judged again: no sweep looks for tombstones that a crash kept from other
@@ -76,8 +79,8 @@ class StoredMapping:
     `records` are what is published, by account: that of the deployment's own, `home`, is what is in effect; those of
     others are read separately. `held` is the last revision held, and may be approved or overtaken since. `any_value` is
     what is published for the same tag key and any value; `in_conflict` are rows. `unsent`: not all instances of what is
-    published have been sent. `end_reported`: that it expires soon. `edits` counts what all edits change
-    (`layout.EDITS`).
+    published have been sent, and in the accounts that are `publishing` it may not be written yet. `end_reported`: that
+    it expires soon. `edits` counts what all edits change (`layout.EDITS`).
     """
 
     home: str
@@ -87,6 +90,7 @@ class StoredMapping:
     control: Control = field(default_factory=Control)
     in_conflict: frozenset[MappingKey] = frozenset()
     unsent: bool = False
+    publishing: frozenset[str] = frozenset()
     end_reported: bool = False
     edits: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
@@ -100,6 +104,14 @@ class StoredMapping:
         if self.published is None:
             return False
         return record.mapping.revision < self.published.revision or bool(record.mapping.spec.units)
+
+    @property
+    def held_again(self) -> bool:
+        """Whether what is published is held once more, for accounts where it isn't in effect yet."""
+        held, published = self.held, self.published
+        if held is None or published is None or held.outcome or held.mapping.revision <= published.revision:
+            return False
+        return (held.mapping.spec, held.mapping.deleted) == (published.spec, published.deleted)
 
     def counts_in(self, target: Target) -> tuple[int, int]:
         """How many instances it governed in a target when that was last counted, and how many of them are occupied."""
@@ -174,6 +186,7 @@ class Revisions:
             control=Control.read(items.get(layout.CONTROL, {})),
             in_conflict=self._decoded(_in_conflict, items.get(published_at)) or frozenset(),
             unsent=UNSENT in items.get(published_at, {}),
+            publishing=self._decoded(_publishing, items.get(published_at)) or frozenset(),
             end_reported=END_REPORTED in items.get(published_at, {}),
             edits=self._decoded(_numbers, items.get(layout.EDITS)) or {},
         )
@@ -206,10 +219,29 @@ class Revisions:
         revisions = self.store.items(layout.mapping_pk(key), "revision$", "revision#")
         return frozenset(str(each.get("profile_arn", "")) for each in revisions) - {""}
 
-    def write(self, account: str, record: AccountRecord) -> None:
-        """Publish for another account; ConflictError if a newer revision is published there."""
+    def write(self, account: str, record: AccountRecord, counts: Write | None = None) -> None:
+        """Publish for another account; ConflictError if a newer revision is published there, or `counts` fails."""
         update = Update().set(record.content).only_if("revision", "<=", record.mapping.revision, or_absent=True)
-        self.store.write(self.store.update(layout.published_key(record.mapping.key, account), update))
+        written = self.store.update(layout.published_key(record.mapping.key, account), update)
+        self.store.write(written, *([counts] if counts else []))
+
+    def fleet(self) -> int:
+        """How many instances all targets have, as the last sweeps counted them."""
+        item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
+        return int(item.get("instances", 0)) + int(item.get(layout.ELSEWHERE, 0))
+
+    def unseen(self, mapping: PublishedMapping) -> tuple[int, bool]:
+        """How many changes of a revision are left for accounts that gave no answer; whether a person approved them."""
+        at = layout.budget_key(mapping.key)
+        item = self.store.get([at]).get(at, {})
+        same = int(item.get("credit_revision", 0)) == mapping.revision
+        return (int(item.get(UNSEEN, 0)), bool(item.get(APPROVED, False))) if same else (0, False)
+
+    def take_unseen(self, mapping: PublishedMapping, changes: int) -> Write:
+        update = Update().add(UNSEEN, -changes).only_if(UNSEEN, ">=", changes)
+        return self.store.update(
+            layout.budget_key(mapping.key), update.only_if("credit_revision", "=", mapping.revision)
+        )
 
     def _decoded[T](self, decode: Callable[[layout.Item], T], item: layout.Item | None) -> T | None:
         return self.store.decode(decode, item) if item else None
@@ -229,6 +261,9 @@ class Revisions:
         at: datetime,
         *,
         budget: int = 0,
+        unseen: int = 0,
+        approved: bool = False,
+        accounts: Iterable[str] = (),
         blocks: Iterable[MappingKey] = (),
         counts: Update | None = None,
         held: bool = False,
@@ -236,13 +271,18 @@ class Revisions:
     ) -> None:
         """Put a mapping in effect, and keep it as a revision with its history entry, in one transaction.
 
-        `budget`: changes that a person approved; `blocks`: rows in conflict, as read; `counts`: at `layout.EDITS`;
+        `budget`: the roles to take that a person `approved`; `unseen`: the changes counted for accounts that gave no
+        answer; `accounts`: for which it is published; `blocks`: rows in conflict, as read; `counts`: at `layout.EDITS`;
         `held`: it was held under this number, and mustn't have been discarded; `regions`: the record's counts.
         """
         item = layout.published_item(mapping, self.home)
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
         blocked = {layout.mapping_pk(each) for each in blocks}
-        item |= {UNSENT: True, **({BLOCKS: blocked} if blocked else {}), **_counts_item(regions or {})}
+        item |= {
+            UNSENT: {self.home, *accounts},
+            **({BLOCKS: blocked} if blocked else {}),
+            **_counts_item(regions or {}),
+        }
         writes = [
             self.store.put(item, if_higher="revision", if_same=[BLOCKS]),
             self.store.put(revision),
@@ -251,9 +291,9 @@ class Revisions:
         due = at + FOLLOWED_UP if mapping.deleted else mapping.spec.expires_at
         if due and due > at:
             writes.append(self.store.put(layout.timer_item(Timer(due, mapping.key))))
-        if budget:
-            granted = Update().set({"credit": budget, "credit_revision": mapping.revision})
-            writes.append(self.store.update(layout.budget_key(mapping.key), granted))
+        if budget or unseen:
+            granted = {"credit": budget, UNSEEN: unseen, APPROVED: approved, "credit_revision": mapping.revision}
+            writes.append(self.store.update(layout.budget_key(mapping.key), Update().set(granted)))
         if counts:
             writes.append(self.store.update(layout.EDITS, counts))
         if held:
@@ -337,6 +377,11 @@ def _numbers(item: Mapping[str, Any]) -> dict[str, Any]:
     if "later" in item:
         numbers["later"] = {str(int(minute)): int(number) for minute, number in dict(item["later"]).items()}
     return numbers
+
+
+def _publishing(item: Mapping[str, Any]) -> frozenset[str]:
+    accounts = item.get(UNSENT)
+    return frozenset(accounts) if isinstance(accounts, set | frozenset) else frozenset()
 
 
 def _in_conflict(item: Mapping[str, object]) -> frozenset[MappingKey]:

@@ -9,25 +9,27 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import partial
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.window import counted_with
-from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Question, Reach, Spread
+from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Question, Reach, Spread, named
 from rolekeeper.mappings.findings import Finding
 from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, gives_up, with_permissions, within_limits
 from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import Attributes, ParsedRow, changes, content, fingerprint, quote, row_of
 from rolekeeper.mappings.table import VERDICT, number_in
+from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import (
     NO_ROLE,
+    Held,
     MappingKey,
     MappingSpec,
     Mode,
+    Outgrown,
     PublishedMapping,
     WhenOccupied,
     WhenUnmatched,
@@ -116,8 +118,12 @@ class RowSnapshot:
         if held and held == replace(mapping, revision=held.revision):
             # Its profile may have been deleted and made anew since it was held: the ids are those of now.
             return replace(mapping, revision=held.revision)
+        return replace(mapping, revision=self.next_number)
+
+    @property
+    def next_number(self) -> int:
         last = self.stored.last
-        return replace(mapping, revision=last + (2 if self.parsed.approve == last + 1 else 1))
+        return last + (2 if self.parsed.approve == last + 1 else 1)
 
     @property
     def _held(self) -> PublishedMapping | None:
@@ -157,6 +163,17 @@ class RowSnapshot:
         """
         took, held = counted_with(self.stored.edits, minutes, self.at, moments), self.stored.held
         return max(took, held.took) if held and self.trigger.recheck and self.holds(candidate) else took
+
+    def outgrown(self, candidate: PublishedMapping, impact: Impact, spread: Spread) -> Outgrown | None:
+        """What a held candidate was shown to do, if by now it would do more, beyond what may be done unapproved."""
+        held = self.stored.held
+        if held is None or not self.holds(candidate):
+            return None
+        more = beyond(held, impact, spread.assumed)
+        took = counted_with(self.stored.edits, impact.minutes, self.at, impact.changes_at) if more else 0
+        if more + took <= impact.allowed and held.severe.issuperset(impact.severe):
+            return None
+        return Outgrown(candidate.revision, held.changes, frozenset(spread.records.keys() - held.counted_in))
 
     @property
     def holds_deletion(self) -> bool:
@@ -236,6 +253,12 @@ class RowSnapshot:
         return entry
 
 
+def beyond(held: Held, impact: Impact, assumed: Impact) -> int:
+    """How many more instances than shown change, or lose a role, where it is published now: not as `assumed`."""
+    more = impact.changes - assumed.changes - held.changes
+    return max(0, more, impact.takes - assumed.takes - held.takes)
+
+
 def approval_steps(key: MappingKey, revision: int, *, deletes: bool) -> tuple[Advice, ...]:
     """What can be done about a held revision, as the reason of its status says it."""
     approve = key.remedy(Kind.APPROVE, str(revision))
@@ -269,6 +292,8 @@ class Ending(StrEnum):
     DISCARD = "put the row back as it is published"
 
 
+# Stands for the targets that aren't known where a single account is judged.
+_ELSEWHERE = Target("", "")
 # What a row says that says nothing of what is in effect.
 _REFUSED = (Status.REJECTED, Status.CONFLICT)
 
@@ -283,6 +308,19 @@ class Refresh:
 
 
 @dataclass(frozen=True, slots=True)
+class Late:
+    """What is published, judged in an account in which it wasn't counted: the record there, and what it changes.
+
+    It is `held` back; or it is `covered`: it was counted, or approved, already while the account gave no answer.
+    """
+
+    record: AccountRecord
+    impact: Impact
+    covered: bool
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """What our columns of a row should say, and what has to be done for it.
 
@@ -290,11 +328,13 @@ class Verdict:
         besides: the reason of a held revision without its permissions and steps, for who shows those anyway.
         matched: how many instances it governs, `occupied` how many of them carry a foreign role; None: unchanged.
         held: the revision that waits for approval; 0: none does, and the column goes. None: unchanged.
+        shown: what is kept of an edit that is held.
         judging: how many accounts are asked, before there is a verdict; 0: the column goes.
         done: columns in which people asked for something that is done: they go, if they still say what was read.
         mapping: the revision that this is about; `impact` is what it would change, if it isn't in effect yet.
         missing: what of the profile has to be made first (`RoleCheck.missing`), as `refresh` has to be written first.
         records: what has to be published for each account; None: what the published mapping needs.
+        assumed: the part of the impact in accounts for which nothing is published yet, as they gave no answer.
         ends_soon: what to report once, as the mapping will soon expire.
         changed: whether this was news, and `in_conflict` the rows to judge again; set once it is committed.
     """
@@ -314,8 +354,10 @@ class Verdict:
     missing: str = ""
     refresh: Refresh | None = None
     records: Mapping[str, AccountRecord] | None = None
+    assumed: Impact = field(default_factory=Impact)
     ends_soon: str = ""
     besides: str = ""
+    shown: Held | None = None
     judging: int = 0
     changed: bool = False
     in_conflict: frozenset[MappingKey] = frozenset()
@@ -413,7 +455,8 @@ class Assessor:
         if same:
             spread = self._unchanged(snapshot, replace(candidate, revision=snapshot.revision), reach)
         else:
-            question = Question(snapshot.stored, snapshot.at, self._given(snapshot, candidate))
+            given = self._given(candidate, [snapshot.stored.published])
+            question = Question(snapshot.stored, snapshot.at, given)
             spread = self.targets.spread(candidate, reach, question)
         candidate, scan = spread.records[home].mapping, spread.scan
         if spread.reach.nowhere:
@@ -429,10 +472,10 @@ class Assessor:
         ending = Ending.KEEP if same else Ending.PUBLISH
         verdict = self._in_effect(snapshot, candidate, scan, reach=spread.reach, notes=notes)
         verdict = replace(verdict, ending=ending, scan=scan, missing=missing, records=spread.records)
-        if same:
-            return replace(verdict, ends_soon=self._ends_soon(snapshot, candidate, verdict))
-        impact = self._compared(snapshot, scan.impact, spread)
-        return self._unless_held(snapshot, replace(verdict, impact=impact), spread.reach, notes=notes)
+        if not same:
+            return self._unless_held(snapshot, verdict, spread, notes=notes)
+        verdict = replace(verdict, ends_soon=self._ends_soon(snapshot, candidate, verdict))
+        return self._unless_late(snapshot, verdict, reach, notes=notes)
 
     def _candidate(self, snapshot: RowSnapshot, spec: MappingSpec, role: RoleCheck) -> PublishedMapping:
         """What the row says, for `home`, whose check this is."""
@@ -464,8 +507,12 @@ class Assessor:
             role = self.roles.check(spec) if account == targets.home.account else RoleCheck()
             mapping = self._candidate(snapshot, spec, role)
         if mapping and (snapshot.deletes or spec) and not snapshot.to_discard:
-            question = Question(stored, snapshot.at, self._given(snapshot, mapping), in_time=in_time)
-            finding = targets.find(account, mapping, question, scans=not snapshot.is_published)
+            late = (
+                {account} & targets.uncounted(published.spec, stored) if published and snapshot.is_published else set()
+            )
+            given = self._given(mapping, _published_in(stored, late or {stored.home}))
+            question = Question(stored, snapshot.at, given, in_time=in_time)
+            finding = targets.find(account, mapping, question, scans=bool(late) or not snapshot.is_published)
         if published and account in targets.stale(published.spec, stored):
             with suppress(AwsRefusalError):
                 finding = replace(finding, published_check=targets.accounts[account].check(published.spec))
@@ -539,11 +586,10 @@ class Assessor:
             return Refresh(now, snapshot.entry(PROFILE_RECREATED, what, now))
         return Refresh(now, missing=missing) if missing or now.profile_id != published.profile_id else None
 
-    def _given(self, snapshot: RowSnapshot, candidate: PublishedMapping) -> frozenset[str]:
+    def _given(self, candidate: PublishedMapping, published: Iterable[PublishedMapping | None]) -> frozenset[str]:
         """The profiles that the mapping gave so far, if the edit takes those that it left with other instances."""
-        before = snapshot.stored.published
-        takes = before is not None and gives_up(before.spec, candidate.spec)
-        return self.revisions.profiles(snapshot.key) if takes else frozenset()
+        takes = any(before is not None and gives_up(before.spec, candidate.spec) for before in published)
+        return self.revisions.profiles(candidate.key) if takes else frozenset()
 
     def _unchanged(self, snapshot: RowSnapshot, candidate: PublishedMapping, reach: Reach) -> Spread:
         """What is published already: other targets' own sweeps counted there, and this target's may have just now."""
@@ -551,29 +597,88 @@ class Assessor:
         if not (snapshot.trigger.scan or candidate.is_idle(snapshot.at)):
             scan = self.scanner.scan(Edit(snapshot.stored.published, candidate, snapshot.at))
         carried = candidate.with_profile_id(candidate.profile_id, scan.profile_ids)
-        records = self.targets.records(carried, snapshot.stored, reach)
+        records = self._counted_records(carried, snapshot.stored, reach)
         matched, foreign = self.targets.counted(snapshot.stored)
         return Spread(reach, records, replace(scan, matched=scan.matched + matched, foreign=scan.foreign + foreign))
 
-    def _compared(self, snapshot: RowSnapshot, impact: Impact, spread: Spread) -> Impact:
-        """What a candidate, or a tombstone, would do in all accounts, with permissions."""
+    def _compared(self, stored: StoredMapping, spread: Spread, took: int, *, elsewhere: bool = False) -> Impact:
+        """What a candidate, or a tombstone, would do in all accounts, with permissions; other edits `took` so much.
+
+        `elsewhere`: there are more targets than those known here.
+        """
         usable = spread.reach.usable
         sides = {
-            account: self.targets.side(account, record, snapshot.stored, gives=account in usable)
+            account: self.targets.side(account, record, stored, gives=account in usable)
             for account, record in spread.records.items()
             if account in self.targets.accounts
         }
-        limits = self.scanner.limits
         changed = [target for target, changes in spread.shares.items() if changes]
-        return within_limits(
-            with_permissions(impact, sides, self.targets.each),
-            limits,
-            took=snapshot.others_took(
-                spread.records[self.targets.home.account].mapping, limits.minutes, impact.changes_at
-            ),
-            shares=spread.shares,
-            fleets=partial(self.targets.counted_now, changed),
-        )
+
+        def fleets() -> Mapping[Target, int]:
+            sizes = self.targets.counted_now(changed)
+            more = max(0, self.revisions.fleet() - sum(sizes.values())) if elsewhere else 0
+            return {**sizes, _ELSEWHERE: more}
+
+        impact = with_permissions(spread.scan.impact, sides, self.targets.each)
+        impact = within_limits(impact, self.scanner.limits, took=took, shares=spread.shares, fleets=fleets)
+        if spread.unknown:
+            # What nobody counted is more than may change.
+            unknown = f"nobody counted yet how many instances there are in {', '.join(map(str, spread.unknown))}"
+            impact = replace(impact, alone="; ".join(each for each in (impact.alone, unknown) if each))
+        return impact
+
+    def late(self, stored: StoredMapping, account: str, at: datetime) -> Late:
+        """Judge what is published in an account in which nobody counted what it changes."""
+        published, before = stored.published, _published_in(stored, {account})
+        assert published is not None  # it isn't in that account yet
+        reach = Reach({account: self.targets.accounts[account].check(published.spec)})
+        question = Question(stored, at, self._given(published, before))
+        spread = self.targets.spread(published, reach, question, {account})
+        took = counted_with(stored.edits, self.scanner.limits.minutes, at, spread.scan.impact.changes_at)
+        impact = self._compared(stored, spread, took, elsewhere=True)
+        covered = self._is_covered(published, impact)
+        held = stored.held_again or (impact.needs_approval and not covered)
+        return Late(spread.records[account], impact, covered=covered, held=held)
+
+    def _is_covered(self, published: PublishedMapping, impact: Impact) -> bool:
+        """Whether as many changes were counted, or approved, already while the accounts gave no answer.
+
+        Nobody was shown what is severe there, and nobody but an approver what a target's own share is.
+        """
+        if impact.severe or not impact.changes:
+            return False
+        unseen, approved = self.revisions.unseen(published)
+        return impact.changes <= unseen and (approved or not impact.alone)
+
+    def _unless_late(self, snapshot: RowSnapshot, verdict: Verdict, reach: Reach, notes: Iterable[Problem]) -> Verdict:
+        """This verdict that nothing changes; or, if too much would in accounts that answer only now, that it is held.
+
+        Their own sweeps publish what isn't too much.
+        """
+        stored, mapping = snapshot.stored, verdict.mapping
+        assert mapping is not None  # it is in effect
+        candidate = snapshot.numbered(mapping).suspended_for(mapping.problem)
+        late = self.targets.uncounted(mapping.spec, stored)
+        if not (again := snapshot.holds(candidate)):
+            late &= reach.checks.keys()
+        if not late:
+            return verdict
+        question = Question(stored, snapshot.at, self._given(candidate, _published_in(stored, late)))
+        spread = self.targets.spread(candidate, reach, question, late)
+        edit = self._in_effect(snapshot, candidate, verdict.scan or Scan(), reach=spread.reach, notes=notes)
+        edit = replace(edit, ending=Ending.PUBLISH, scan=verdict.scan, missing=verdict.missing, records=spread.records)
+        edit = self._unless_held(snapshot, edit, spread, notes=notes)
+        if edit.ending is Ending.HOLD and edit.impact and (again or not self._is_covered(mapping, edit.impact)):
+            return replace(edit, matched=verdict.matched)
+        return edit if again and edit.ending is Ending.PUBLISH else verdict
+
+    def _counted_records(
+        self, mapping: PublishedMapping, stored: StoredMapping, reach: Reach
+    ) -> Mapping[str, AccountRecord]:
+        """The records of what stays published, but where nobody counted yet what it changes."""
+        uncounted = set() if mapping.deleted else self.targets.uncounted(mapping.spec, stored)
+        records = self.targets.records(mapping, stored, reach)
+        return {account: record for account, record in records.items() if account not in uncounted}
 
     def _unfinished(self, snapshot: RowSnapshot) -> Mapping[str, AccountRecord]:
         """The records of what stays published: after a crash some may not be written yet."""
@@ -585,7 +690,7 @@ class Assessor:
             if not self.targets.several:
                 return {}
             reach = self.targets.reach(published.spec, snapshot.stored, self.targets.accounts)
-        return self.targets.records(published, snapshot.stored, reach)
+        return self._counted_records(published, snapshot.stored, reach)
 
     def _in_effect(
         self, snapshot: RowSnapshot, mapping: PublishedMapping, scan: Scan, reach: Reach, notes: Iterable[Problem]
@@ -618,35 +723,49 @@ class Assessor:
         assert tombstone is not None  # something is published
         why = "its row was deleted" + (", as approved" if snapshot.approves(tombstone) else "")
         spread = self.targets.spread(tombstone, Reach(), Question(snapshot.stored, snapshot.at))
-        impact = self._compared(snapshot, spread.scan.impact, spread)
         why = "; ".join([why, *spread.reach.words("", "removes")])
         removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
-        removed = replace(removed, scan=spread.scan, records=spread.records, impact=impact)
-        return self._unless_held(snapshot, removed, spread.reach)
+        return self._unless_held(snapshot, replace(removed, scan=spread.scan, records=spread.records), spread)
 
     def _unless_held(
-        self, snapshot: RowSnapshot, verdict: Verdict, reach: Reach, notes: Iterable[Problem] = ()
+        self, snapshot: RowSnapshot, verdict: Verdict, spread: Spread, notes: Iterable[Problem] = ()
     ) -> Verdict:
         """This verdict on a candidate; or, if a person has to approve what it would do, that it is held."""
-        candidate, impact, scan = verdict.mapping, verdict.impact, verdict.scan
+        candidate, scan = verdict.mapping, verdict.scan
         assert candidate is not None
-        assert impact is not None  # it was compared
-        assert scan is not None  # with what was found
+        assert scan is not None  # what was found
+        took = snapshot.others_took(candidate, self.scanner.limits.minutes, spread.scan.impact.changes_at)
+        impact = self._compared(snapshot.stored, spread, took)
+        # What was signed is what was shown: for more than that the number changes, and it has to be signed again.
+        outgrown = snapshot.outgrown(candidate, impact, spread)
+        candidate = replace(candidate, revision=snapshot.next_number) if outgrown else candidate
         number = candidate.revision
         # Nobody knows what a held edit would change where an account gives no answer: its silence publishes nothing.
-        asks = impact.needs_approval or (snapshot.holds(candidate) and reach.unanswered)
+        asks = outgrown is not None or impact.needs_approval or (snapshot.holds(candidate) and spread.reach.unanswered)
         if snapshot.approves(candidate) or not asks:
-            return verdict
+            return replace(verdict, impact=impact, assumed=spread.assumed)
         it = "deleting it" if candidate.deleted else "it"
         steps = map(str, approval_steps(snapshot.key, number, deletes=candidate.deleted))
-        more: list[Problem | str] = [*reach.words("", ""), *notes]
+        before = snapshot.stored.held if snapshot.holds(candidate) else None
+        outgrown = outgrown or (before.outgrown if before else None)
+        more: list[Problem | str] = [_what_came(outgrown) if outgrown else "", *spread.words, *notes]
         last = "; ".join(each for each in (snapshot.still_in_effect, snapshot.about_approval(number)) if each)
         reason, matched = sentence([f"{it} would {impact}", *steps, *more], last), scan.published_matched
         besides = sentence([f"{it} would {impact.extent}", *more], last)
         waits = Verdict(Status.HELD, reason, snapshot.revision, matched=matched, held=number, done=snapshot.acted_on())
         # The approval checks again whether the hub's own account can use the role.
         held = candidate.suspended_for(None)
-        return replace(waits, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides)
+        shown = Held(
+            held,
+            snapshot.at,
+            took=impact.took,
+            changes=impact.changes,
+            takes=impact.takes,
+            severe=frozenset(impact.severe),
+            counted_in=frozenset(spread.records),
+            outgrown=outgrown,
+        )
+        return replace(waits, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides, shown=shown)
 
     def _matched(self, snapshot: RowSnapshot, scan: Scan | None) -> int | None:
         """How many instances the published mapping governs; None if that isn't known, or the row says it."""
@@ -663,6 +782,15 @@ class Assessor:
             found = self.scanner.scan(Edit(snapshot.published, snapshot.published, snapshot.at)).published_matched
             return found + self.targets.counted(snapshot.stored)[0]
         return None
+
+
+def _published_in(stored: StoredMapping, accounts: Iterable[str]) -> list[PublishedMapping]:
+    return [stored.records[account].mapping for account in accounts if account in stored.records]
+
+
+def _what_came(outgrown: Outgrown) -> str:
+    joined = f", and {named(sorted(outgrown.came))} came into its scope since" if outgrown.came else ""
+    return f"as revision {outgrown.revision} it would have changed {outgrown.changes:,}{joined}"
 
 
 def waiting(snapshot: RowSnapshot, error: AwsRefusalError) -> Verdict:

@@ -212,11 +212,22 @@ class PublishedMapping:
 
 
 @dataclass(frozen=True, slots=True)
+class Outgrown:
+    """A held revision that would change more by now: which, what was shown, and the accounts that `came` since."""
+
+    revision: int
+    changes: int
+    came: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """A revision that waits for approval: its mapping or tombstone, and who claims to have written it, if anyone does.
 
-    `outcome` is how it ended, if it did: published, or discarded. `took` is how many changes of other edits counted
-    when it was held.
+    `outcome` is how it ended, if it did: published, or discarded. The others say what was shown when it was held: how
+    many changes of other edits counted (`took`), how many instances would change, how many of them lose a role
+    (`takes`), which `severe` permissions come with it, in which accounts it was counted, and which revision it has
+    `outgrown`.
     """
 
     mapping: PublishedMapping
@@ -224,6 +235,11 @@ class Held:
     by: str = ""
     outcome: str = ""
     took: int = 0
+    changes: int = 0
+    takes: int = 0
+    severe: frozenset[str] = frozenset()
+    counted_in: frozenset[str] = frozenset()
+    outgrown: Outgrown | None = None
 
 
 def same_person(editor: str, approver: str) -> bool:

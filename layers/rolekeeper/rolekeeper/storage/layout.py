@@ -360,13 +360,12 @@ def published_from(item: Mapping[str, Any]) -> PublishedMapping:
 def held_item(held: Held) -> Item:
     """As its mapping would be published, under its own key and with who wrote it."""
     key = key_attributes(held_key(held.mapping.key))
-    about = {"at": timestamp(held.at), "by": escaped(held.by), "took": held.took}
-    return {**key, **mapping_attributes(held.mapping), **about}
+    about = {name: value for name, value in encode(held).items() if name not in ("mapping", OUTCOME)}
+    return {**key, **mapping_attributes(held.mapping), **about, "by": escaped(held.by)}
 
 
 def held_from(item: Mapping[str, Any]) -> Held:
-    at, outcome = datetime.fromisoformat(item["at"]), item.get(OUTCOME, "")
-    return Held(published_from(item), at, item["by"], outcome=outcome, took=int(item.get("took", 0)))
+    return decode(Held, {**item, "mapping": item})
 
 
 def timer_item(timer: Timer) -> Item:

@@ -1,0 +1,339 @@
+"""What isn't known counts as the worst it can be: accounts that give no answer, that join, and that move into a scope.
+
+An edit is judged with the most that it could change there, and is published there only once that was counted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import batched
+from typing import Any
+
+import pytest
+
+from fakes.calls import Calls
+from fixtures.account import ACCOUNT, mapping_key, refusing
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
+from fixtures.organization_desk import TAG, OrganizationDesk
+from rolekeeper.fleet.targets import ServedTarget
+from rolekeeper.mappings import findings, publish
+from rolekeeper.mappings.publish import RecordCheck
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.instance import Target
+from rolekeeper.settings import Limits
+from rolekeeper.storage import layout
+from support.grants import allow, policy
+
+NEW, HOME_TOO = Target("333333333333", "eu-west-1"), Target(ACCOUNT, "eu-central-1")
+WEB, DATA = "ou-a1b2-webwebweb", "ou-a1b2-datadata"
+
+
+@pytest.fixture
+def desk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[OrganizationDesk]:
+    """One run judges a row, or a run for each account asks there. Of 100 instances elsewhere 25 may change."""
+    monkeypatch.setattr(publish, "ASKED", getattr(request, "param", publish.ASKED))
+    with new_organization() as organization:
+        made = OrganizationDesk.of_three(organization)
+        for target, instances in ((SPOKE, 50), (SAME_ACCOUNT, 50), (OTHER, 60)):
+            made.join(target, instances=instances)
+        yield made
+
+
+either_way = pytest.mark.parametrize("desk", [publish.ASKED, 0], ids=["few", "by-account"], indirect=True)
+
+
+def silence(desk: OrganizationDesk, target: Target = OTHER, call: str = "DescribeInstances") -> None:
+    """A target gives no answer to a call, or lets nobody assume its roles, until it `answers`."""
+    calls: Calls = desk.spoke(target).calls
+
+    def refuse() -> None:
+        calls.before(call, refuse)
+        refusing("RequestLimitExceeded")()
+
+    if call == "AssumeRole":
+        desk.organization.refuse(target)
+    else:
+        calls.before(call, refuse)
+
+
+def answers(desk: OrganizationDesk, target: Target = OTHER) -> None:
+    desk.organization.admit(target)
+    desk.spoke(target).calls.forget()
+
+
+def reconcile(desk: OrganizationDesk, target: Target, instances: list[str]) -> None:
+    """In batches as EC2's pace allows."""
+    for some in batched(instances, 5):
+        desk.organization.reconcile(*map(desk.spoke(target).key, some))
+        desk.organization.wait(seconds=5)
+
+
+def carrying(desk: OrganizationDesk, target: Target, instances: list[str]) -> int:
+    """How many of these carry the role once its sweeps and the hub's came by, and all that they sent is reconciled."""
+    for _ in range(2):
+        desk.sweep(target)
+        desk.recheck(TAG)
+    if desk.sent_to():
+        reconcile(desk, target, instances)
+    return sum(desk.spoke(target).carries(instance) == "web" for instance in instances)
+
+
+def counted_edits(desk: OrganizationDesk) -> int:
+    return int(desk.world.store.get([layout.EDITS]).get(layout.EDITS, {}).get("total", 0))
+
+
+# ---- accounts that give no answer ----
+
+
+@either_way
+@pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances", "GetRole"])
+def test_a_new_row_counts_all_instances_of_an_account_that_gives_no_answer(desk: OrganizationDesk, call: str) -> None:
+    fleet = desk.launched(60, OTHER)
+    silence(desk, call=call)
+    assert desk.edit(TAG, role="web").status is Status.HELD
+    assert desk.shows(TAG)[1].startswith("it would attach 60, replace 0 and detach 0 instances (60 of 160; 32 may")
+    assert "; 222222222222 gave no answer (" in desk.shows(TAG)[1]
+    assert "; where no answer came, all that could change counts: 60" in desk.shows(TAG)[1]
+    answers(desk)
+    assert carrying(desk, OTHER, fleet) == 0
+    assert "attach 60" in desk.shows(TAG)[1]
+    assert desk.approve(TAG, 1).status is Status.PUBLISHED
+    assert carrying(desk, OTHER, fleet) == 60
+
+
+@either_way
+@pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances"])
+def test_a_small_account_that_gives_no_answer_holds_nothing_up(desk: OrganizationDesk, call: str) -> None:
+    desk.join(OTHER, instances=20)
+    fleet = desk.launched(20, OTHER)
+    silence(desk, call=call)
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    answers(desk)
+    assert (carrying(desk, OTHER, fleet), desk.shows(TAG)[1]) == (20, "in effect in 3 accounts")
+
+
+def test_what_came_since_its_last_sweep_is_counted_before_it_is_published_there(desk: OrganizationDesk) -> None:
+    """The account's own sweep keeps it back, and the row is held for it under a number of its own."""
+    desk.join(OTHER, instances=5)
+    fleet = desk.launched(60, OTHER)
+    silence(desk)
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    answers(desk)
+    assert desk.sweep(OTHER) == RecordCheck()
+    assert carrying(desk, OTHER, fleet) == 0
+    assert (desk.shows(TAG)[0], desk.row(TAG)["held_revision"], desk.in_effect(TAG).revision) == ("Held", 2, 1)
+    assert (
+        "of the 60 in 222222222222/eu-west-1 it would change 60 (25 may change without approval)"
+        in desk.row(TAG)["status_reason"]
+    )
+    silence(desk)
+    assert desk.recheck(TAG).held == 2, "nor does its silence end that"
+    answers(desk)
+    assert desk.approve(TAG, 2).status is Status.PUBLISHED
+    assert (carrying(desk, OTHER, fleet), desk.shows(TAG)[1]) == (60, "in effect in 3 accounts")
+
+
+def test_what_an_account_publishes_later_counts_with_the_edits_of_its_time(desk: OrganizationDesk) -> None:
+    desk.limits = Limits(25, 0)
+    desk.join(OTHER, instances=0)
+    silence(desk)
+    desk.edit(TAG, role="web")
+    desk.edit("team=a", role="web", accounts={SPOKE.account, ACCOUNT})
+    fleet = desk.launched(20, OTHER)
+    for _ in range(10):
+        desk.world.running(team="b")
+    desk.edit("team=b", role="web", accounts={ACCOUNT})
+    answers(desk)
+    assert counted_edits(desk) == 10
+    assert carrying(desk, OTHER, fleet) == 0
+    desk.world.later(minutes=11)
+    desk.limits = Limits(30, 0)
+    assert carrying(desk, OTHER, fleet) == 20
+
+
+def test_an_edit_that_an_account_missed_changes_no_more_there_later_than_another_may(desk: OrganizationDesk) -> None:
+    desk.role("api")
+    for target in (SPOKE, OTHER):
+        desk.spoke(target).profile("api")
+    desk.edit(TAG, role="web")
+    desk.limits = Limits(4, 0)
+    fleet = desk.launched(5, OTHER)
+    desk.organization.reconcile(*map(desk.spoke(OTHER).key, fleet))
+    silence(desk)
+    assert desk.edit(TAG, role="api").status is Status.PUBLISHED, "no sweep saw them"
+    answers(desk)
+    assert carrying(desk, OTHER, fleet) == 5
+    assert "replace 5" in desk.shows(TAG)[1]
+
+
+@either_way
+def test_a_target_that_was_never_swept_may_have_any_number(desk: OrganizationDesk) -> None:
+    new = desk.join(NEW, "web")
+    desk.app().registry.add(ServedTarget(NEW, since=desk.world.clock.now()))
+    fleet = [new.running(workload="web") for _ in range(60)]
+    silence(desk, NEW)
+    assert desk.edit(TAG, role="web").status is Status.HELD
+    assert "nobody counted yet how many instances there are in 333333333333/eu-west-1" in desk.shows(TAG)[1]
+    answers(desk, NEW)
+    assert carrying(desk, NEW, fleet) == 0
+    assert "it would attach 60" in desk.shows(TAG)[1]
+
+
+@either_way
+def test_another_region_of_the_hubs_own_account_counts_too(desk: OrganizationDesk) -> None:
+    desk.join(HOME_TOO, "web", instances=60)
+    silence(desk, HOME_TOO)
+    assert desk.edit(TAG, role="web").status is Status.HELD
+    assert "of the 60 in 123456789012/eu-central-1 it would change 60" in desk.shows(TAG)[1]
+
+
+@either_way
+@pytest.mark.parametrize(
+    ("before", "then", "held"),
+    [
+        ({"accounts": {ACCOUNT, SPOKE.account}}, {}, True),
+        ({"regions": {SAME_ACCOUNT.region}}, {}, True),
+        ({"enabled": False}, {}, True),
+        ({"require_tags": {"tier": "tin"}}, {}, True),
+        ({"priority": 100}, {"priority": 7}, True),
+        ({}, {"role": "NONE", "priority": 7}, True),
+        ({}, {"owner": "ops"}, False),
+        ({}, {"require_tags": {"tier": "tin"}}, False),
+    ],
+    ids=["account", "region", "enabled", "tags", "priority", "none", "owner", "narrower"],
+)
+def test_an_edit_by_which_a_row_could_govern_more_there_counts_all(
+    desk: OrganizationDesk, before: dict[str, Any], then: dict[str, Any], *, held: bool
+) -> None:
+    desk.edit(TAG, **{"role": "web", **before})
+    silence(desk)
+    assert (desk.edit(TAG, **{"role": "web", **then}).status is Status.HELD) is held
+    assert not held or "all that could change counts: 60" in desk.shows(TAG)[1]
+
+
+def test_a_row_that_waited_for_its_only_account_is_held_once_that_answers(desk: OrganizationDesk) -> None:
+    fleet = desk.launched(60, OTHER)
+    desk.organization.refuse(OTHER)
+    assert desk.edit(TAG, role="web", accounts={OTHER.account}).status is Status.WAITING
+    desk.organization.admit(OTHER)
+    assert carrying(desk, OTHER, fleet) == 0
+    assert desk.shows(TAG)[0] == "Held"
+
+
+@pytest.mark.parametrize("desk", [0], indirect=True)
+def test_answers_that_no_item_can_hold_count_as_none(desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(findings, "MOST", 50)
+    assert desk.edit(TAG, role="web", accounts={ACCOUNT, OTHER.account}).status is Status.HELD
+    assert "222222222222 gave no answer (TooLarge to dynamodb:PutItem)" in desk.shows(TAG)[1]
+
+
+def test_a_region_that_gives_no_answer_later_either_counts_with_its_account(desk: OrganizationDesk) -> None:
+    desk.join(SAME_ACCOUNT, instances=10)
+    fleet = desk.launched(5)
+    silence(desk, SAME_ACCOUNT)
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    assert carrying(desk, SPOKE, fleet) == 5
+    assert counted_edits(desk) == 15
+
+
+# ---- accounts that join: of a hub that was made anew all do ----
+
+
+@either_way
+def test_what_would_change_too_much_in_an_account_that_joins_is_held(desk: OrganizationDesk) -> None:
+    """So is what was held in a former hub: no spoke had answered when its row was written into this one."""
+    assert desk.edit(TAG, role="web", accounts={ACCOUNT, NEW.account}).status is Status.PUBLISHED
+    new = desk.join(NEW, "web")
+    fleet = [new.running(workload="web") for _ in range(30)]
+    assert carrying(desk, NEW, fleet) == 0
+    assert (desk.shows(TAG)[0], desk.row(TAG)["held_revision"]) == ("Held", 2)
+    desk.approve(TAG, 2)
+    assert carrying(desk, NEW, fleet) == 30
+
+
+def test_what_is_in_effect_already_in_an_account_that_joins_is_published(desk: OrganizationDesk) -> None:
+    new = desk.join(NEW, "web")
+    desk.edit(TAG, role="web", accounts={NEW.account})
+    fleet = [new.running(workload="web") for _ in range(30)]
+    reconcile(desk, NEW, fleet)
+    desk.world.delete(layout.published_key(mapping_key(TAG), NEW.account))
+    assert desk.sweep(NEW) == RecordCheck(changed=True, in_effect=True)
+    assert (carrying(desk, NEW, fleet), desk.shows(TAG)[0]) == (30, "Published")
+
+
+# ---- what an approval covers ----
+
+
+def shown(desk: OrganizationDesk) -> tuple[object, ...]:
+    return (
+        desk.shows(TAG)[0],
+        desk.row(TAG).get("held_revision"),
+        desk.in_effect(TAG).revision if desk.served(TAG) else 0,
+    )
+
+
+@pytest.fixture
+def moving(desk: OrganizationDesk) -> OrganizationDesk:
+    """An edit for a unit is held for 30 instances of an account in it; another account has 30 too."""
+    move(desk, SPOKE, WEB)
+    move(desk, OTHER, DATA)
+    desk.launched(30)
+    assert desk.edit(TAG, role="web", units={WEB}).status is Status.HELD
+    return desk
+
+
+def move(desk: OrganizationDesk, target: Target, unit: str) -> None:
+    registry = desk.app().registry
+    for served in registry.all(target.account):
+        registry.add(replace(served, unit=unit))
+
+
+@either_way
+@pytest.mark.parametrize("first", ["approved", "swept"])
+def test_an_approval_covers_no_account_that_came_since(moving: OrganizationDesk, first: str) -> None:
+    fleet = moving.launched(30, OTHER)
+    move(moving, OTHER, WEB)
+    if first == "swept":
+        assert moving.recheck(TAG).held == 2
+    assert moving.approve(TAG, 1).status is Status.HELD
+    assert shown(moving) == ("Held", 2, 0)
+    assert moving.shows(TAG)[1].startswith("it would attach 60, replace 0 and detach 0 instances")
+    came = "; as revision 1 it would have changed 30, and 222222222222 came into its scope since"
+    assert came in moving.history(TAG)[-1]["reason"]
+    assert carrying(moving, OTHER, fleet) == 0
+    assert moving.approve(TAG, 2).status is Status.PUBLISHED
+    assert carrying(moving, OTHER, fleet) == 30
+
+
+def test_what_came_since_is_published_with_the_approved_as_far_as_it_may_be_without(moving: OrganizationDesk) -> None:
+    moving.launched(5, OTHER)
+    move(moving, OTHER, WEB)
+    assert moving.approve(TAG, 1).status is Status.PUBLISHED
+    assert counted_edits(moving) == 5
+
+
+def test_severe_permissions_that_were_not_shown_are_not_approved(moving: OrganizationDesk) -> None:
+    moving.world.allow_broad_roles = True
+    assert moving.edit(TAG, role="web", units={WEB}, allow_broad=True).held == 2
+    moving.spoke(OTHER).clients["iam"].inline["web"] = policy(allow("*"))
+    move(moving, OTHER, WEB)
+    assert moving.approve(TAG, 2).status is Status.HELD
+    assert shown(moving) == ("Held", 3, 0)
+    assert moving.approve(TAG, 3).status is Status.PUBLISHED
+
+
+@either_way
+@pytest.mark.parametrize(("more", "carry"), [(0, 60), (10, 0)])
+def test_what_was_approved_for_an_account_without_an_answer_is_published_there_later(
+    desk: OrganizationDesk, more: int, carry: int
+) -> None:
+    """As many as were shown, and no more."""
+    fleet = desk.launched(60, OTHER)
+    silence(desk)
+    desk.edit(TAG, role="web")
+    assert desk.approve(TAG, 1).status is Status.PUBLISHED
+    assert desk.record(OTHER.account) is None
+    fleet += desk.launched(more, OTHER)
+    answers(desk)
+    assert carrying(desk, OTHER, fleet) == carry
+    assert shown(desk) == (("Published", None, 1) if carry else ("Held", 2, 1))
+    assert counted_edits(desk) == 0
