@@ -52,6 +52,7 @@ class Account:
     """See the module. `on_event` takes what EC2 tells EventBridge.
 
     Attributes:
+        units: those that its spoke says, the root first.
         truth: EC2.
         profiles: instance profiles by name.
         roles: roles by name, with their paths.
@@ -74,6 +75,7 @@ class Account:
         target: Target = HUB,
     ) -> None:
         self.target = target
+        self.units = UNITS if target == SPOKE else ()
         self.take_over = take_over
         self.allow_broad = allow_broad
         self._engine = engine

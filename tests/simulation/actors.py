@@ -37,6 +37,8 @@ FEW = 3
 WIDE = "wide=y"
 # The row that governs them when that one has expired.
 BEHIND = "wide=*"
+# And of others: most of them are in the spoke, which may move to another unit.
+FAR, ELSEWHERE = "far=z", "ou-a1b2-elsewher"
 # Who edits too widely, and who signs, by the id and the ARN that IAM knows them by.
 EDITOR, GRACE, MALLORY = ("AIDAALICE", "alice"), ("AIDAGRACE", "grace"), ("AIDAMALLORY", "mallory")
 THEIRS = "theirs"
@@ -567,17 +569,29 @@ class People:
 
 
 class Approvers(People):
-    """Who edits more than may change without approval, who signs that, and who tries to do without a signature."""
+    """Who edits more than may change without approval, who signs that, and who tries to do without a signature.
 
-    def launch_wide(self, count: int, account: Account | None = None) -> None:
-        key, value = WIDE.split("=")
+    Where there is a spoke, it gives no answer now and then just as they edit, and its account moves from unit to unit.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._tag = WIDE
+        # A chance of its own, so that schedules without a spoke stay as they are.
+        self._apart = random.Random(f"{self._rng.getstate()}apart")
+
+    def launch_wide(self, count: int, account: Account | None = None, tag: str = WIDE) -> None:
+        key, value = tag.split("=")
         made = [(account or self._account).launch({key: value}, None)[-4:] for _ in range(count)]
-        self._say(f"launch {', '.join(made)} with {WIDE}")
+        self._say(f"launch {', '.join(made)} with {tag}")
 
     def act(self) -> None:
         """Edit; or if the edit is held, have it published or dropped, or try to."""
+        for spoke in self._deployment.spokes.values():
+            self._tag = self._apart.choice((WIDE, FAR))
+            self._apart.choice((self._silence, self._move, self._move, self._leave))(spoke)
         rows = map(layout.from_attributes, self._rows())
-        row = next((each for each in rows if f"{each['tag_key']}={each['tag_value']}" == WIDE), {})
+        row = next((each for each in rows if f"{each['tag_key']}={each['tag_value']}" == self._tag), {})
         if number := int(row.get("held_revision", 0)):
             ways = (*[self.approve_it] * 6, self.approve_own, self.approve_for_another, self.change_signed, self.drop)
             self._rng.choice(ways)(number)
@@ -588,48 +602,78 @@ class Approvers(People):
         """Give all of them another role, or none; or end what gives them one."""
         how = self._rng.random()
         if role and how < 0.15:
-            self._say(f"delete row {WIDE}")
-            self._tables.delete_item(TableName=ROWS, Key=_row_key(WIDE))
+            self._say(f"delete row {self._tag}")
+            self._tables.delete_item(TableName=ROWS, Key=_row_key(self._tag))
             return
         other = self._rng.choice([each for each in (*ROLES, "web", "db", "NONE") if each != role])
         ends = {"enabled": False} if role and how < 0.3 else {}
-        columns = {"role": role if ends else other, "when_unmatched": "detach", "when_stopped": "swap", **ends}
-        self.put(WIDE, **columns, edited_by=EDITOR[1])
+        columns: dict[str, Any] = {
+            "role": role if ends else other,
+            "when_unmatched": "detach",
+            "when_stopped": "swap",
+            **ends,
+        }
+        if self._deployment.spokes and self._apart.random() < 1 / 2:
+            columns["not_units"] = {UNITS[2]}
+        self.put(self._tag, **columns, edited_by=EDITOR[1])
+
+    def _silence(self, spoke: Account) -> None:
+        """The spoke lets nobody assume its roles for a moment."""
+        self._say(f"{spoke.target} refuses its roles for a moment")
+        self._weather.count(Fault.SILENT_AT_EDIT)
+        self._deployment.miss(spoke.target)
+        self._deployment.refusing.add(spoke.target)
+        wait = self._apart.uniform(3, 40)
+        self._engine.after(wait, lambda: self._deployment.refusing.discard(spoke.target))
+
+    def _move(self, spoke: Account) -> None:
+        """The spoke's account is in another unit from here on, and the hub knows that."""
+        spoke.units = (*UNITS[:2], self._apart.choice((UNITS[2], ELSEWHERE)))
+        self._say(f"{spoke.target} is in {spoke.units[-1]}")
+        self._weather.count(Fault.UNIT_MOVED)
+        key = layout.key_attributes(layout.target_key(spoke.target))
+        known = self._tables.get_item(TableName=STATE, Key=layout.to_attributes(key)).get("Item")
+        if known:
+            unit = layout.to_attributes({"unit": "/".join(spoke.units)})
+            self._tables.put_item(TableName=STATE, Item={**known, **unit})
+
+    def _leave(self, spoke: Account) -> None:
+        """Leave the spoke alone."""
 
     def approve_it(self, number: int) -> None:
-        self._say(f"grace approves {WIDE} {number}")
-        self.sign(WIDE, number, GRACE)
-        self.ask(WIDE, approve=number, approved_by=GRACE[0])
+        self._say(f"grace approves {self._tag} {number}")
+        self.sign(self._tag, number, GRACE)
+        self.ask(self._tag, approve=number, approved_by=GRACE[0])
 
     def approve_own(self, number: int) -> None:
-        self._say(f"its editor approves {WIDE} {number}")
-        self.sign(WIDE, number, EDITOR)
-        self.ask(WIDE, approve=number, approved_by=EDITOR[0])
+        self._say(f"its editor approves {self._tag} {number}")
+        self.sign(self._tag, number, EDITOR)
+        self.ask(self._tag, approve=number, approved_by=EDITOR[0])
 
     def approve_for_another(self, number: int) -> None:
         """Someone signs, and says that another person did."""
-        self._say(f"mallory approves {WIDE} {number}, as grace")
-        self.sign(WIDE, number, MALLORY)
-        self.ask(WIDE, approve=number, approved_by=GRACE[0])
+        self._say(f"mallory approves {self._tag} {number}, as grace")
+        self.sign(self._tag, number, MALLORY)
+        self.ask(self._tag, approve=number, approved_by=GRACE[0])
 
     def change_signed(self, number: int) -> None:
         """What was signed is changed in the same moment, and the row still says that it is approved."""
-        self._say(f"grace approves {WIDE} {number} as it is changed")
+        self._say(f"grace approves {self._tag} {number} as it is changed")
         signs_first = self._rng.random() < 0.5
         if signs_first:
-            self.sign(WIDE, number, GRACE)
+            self.sign(self._tag, number, GRACE)
         self.widen(self._rng.choice(ROLES))
         if not signs_first:
-            self.sign(WIDE, number, GRACE)
-        self.ask(WIDE, approve=self._rng.choice((number, number + 1)), approved_by=GRACE[0])
+            self.sign(self._tag, number, GRACE)
+        self.ask(self._tag, approve=self._rng.choice((number, number + 1)), approved_by=GRACE[0])
 
     def drop(self, number: int) -> None:
         """Discard what is held; perhaps it was just signed."""
-        self._say(f"discard {WIDE} {number}")
+        self._say(f"discard {self._tag} {number}")
         if self._rng.random() < 0.5:
-            self.sign(WIDE, number, GRACE)
-            self.ask(WIDE, approve=number, approved_by=GRACE[0])
-        self.ask(WIDE, discard=number)
+            self.sign(self._tag, number, GRACE)
+            self.ask(self._tag, approve=number, approved_by=GRACE[0])
+        self.ask(self._tag, discard=number)
 
 
 class Lenders(Approvers):

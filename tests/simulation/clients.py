@@ -17,7 +17,7 @@ from rolekeeper.fleet.targets import WIRE_FORMAT, WIRE_TAG
 from rolekeeper.storage import layout
 from rolekeeper_local import ec2_filters
 from rolekeeper_local.ec2_model import Association, Ec2Error, Instance, Profile
-from simulation.account import MADE, TRUSTS_EC2, UNITS, Account, Maker
+from simulation.account import MADE, TRUSTS_EC2, Account, Maker
 from simulation.deployment import Deployment
 from simulation.engine import Engine, Run
 from simulation.faults import Fault, Hurry, Kind, Weather
@@ -306,7 +306,8 @@ class IamClient:
             if RoleName == READER:
                 arn = self._account.role_arn(READER, "/")
                 named = {"RoleName": READER, "Arn": arn, "Path": "/", "CreateDate": MADE}
-                said = {"rolekeeper:version": "0.1.0", WIRE_TAG: str(WIRE_FORMAT), "rolekeeper:unit": "/".join(UNITS)}
+                units = "/".join(self._account.units)
+                said = {"rolekeeper:version": "0.1.0", WIRE_TAG: str(WIRE_FORMAT), "rolekeeper:unit": units}
                 tags = [{"Key": name, "Value": value} for name, value in said.items()]
                 return {"Role": {**named, "AssumeRolePolicyDocument": {}, "Tags": tags}}
             if RoleName not in roles:

@@ -149,6 +149,10 @@ class Settled:
         item = self.item(layout.published_key(key, self._promises.published_for))
         return layout.published_from(item) if item else None
 
+    def is_held(self, key: MappingKey) -> bool:
+        row = self._found(ROWS, tag_key=key.tag_key, tag_value=key.tag_value) or {}
+        return "held_revision" in row
+
     def has_row(self, key: MappingKey) -> bool:
         return self._found(ROWS, tag_key=key.tag_key, tag_value=key.tag_value) is not None
 

@@ -72,6 +72,8 @@ class Fault(StrEnum):
     TOKEN_LOST = "EC2 takes a token no longer"
     DROPPED = "EC2 drops a change that it took"
     ROLES_REFUSED = "a spoke refuses its roles"
+    SILENT_AT_EDIT = "a spoke refuses its roles just as a row is edited"
+    UNIT_MOVED = "an account moves to another unit"
     BUDGET_DRY = "EC2's budget of changes is used up"
     HUB_AWAY = "the hub's Region is down"
     TARGET_AWAY = "another target's Region is down"

@@ -14,6 +14,7 @@ from itertools import starmap
 from typing import Any
 
 from rolekeeper.instances.reconcile import BURST
+from rolekeeper.mappings.publish import FRESH
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import (
     PIN_TAG,
@@ -205,6 +206,8 @@ class Promises:
     _granted: dict[tuple[MappingKey, int], int] = field(default_factory=dict)
     _approved: set[tuple[MappingKey, int]] = field(default_factory=set)
     _used: Counter[tuple[MappingKey, int]] = field(default_factory=Counter)
+    _shown: dict[tuple[MappingKey, int], int] = field(default_factory=dict)
+    _changed: defaultdict[tuple[MappingKey, int], dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
 
     @property
     def published_for(self) -> str:
@@ -239,7 +242,7 @@ class Promises:
             spoke.state_lost()
         for counted in self._counted.values():
             counted.clear()
-        for each in (self._edited, self._granted, self._approved, self._used):
+        for each in (self._edited, self._granted, self._approved, self._used, self._shown, self._changed):
             each.clear()
 
     # ---- what they ask of EC2 ----
@@ -439,6 +442,8 @@ class Promises:
 
     def _wrote_entry(self, pk: str, new: Attributes) -> None:
         owner = layout.instance_key_from(pk)
+        if new and pk.startswith("mapping#"):
+            self._wrote_verdict(layout.mapping_of(pk), layout.from_attributes(new))
         if owner is None or new is None or not self.writer:
             return
         entry = layout.from_attributes(new)
@@ -481,15 +486,20 @@ class Promises:
             allowed = mapping.spec.allow_broad and self.account.allow_broad
             fits = allowed or elsewhere or self.account.narrow(mapping.spec.role, run.began - self.lag)
             self.check(11, fits, lambda: f"{run.name} serves {key} with {mapping.spec.role}, which is broad")
+        if run:
+            self.engine.after(0, lambda: self._as_shown(run, former, mapping))
         if run and former and not former.deleted and self.hub is None:
             # After the whole transaction: an approval is written in it too.
             self.engine.after(0, lambda: self._within_the_edits(run, former, mapping))
 
+    def _wrote_verdict(self, key: MappingKey, entry: Mapping[str, Any]) -> None:
+        """People are shown what an edit would do that is held: by that they approve it."""
+        if entry["event"] == "Mapping Held":
+            revision = key, int(entry["revision"])
+            self._shown[revision] = max(self._shown.get(revision, 0), _effect(entry))
+
     def _wrote_revision(self, revision: layout.Item) -> None:
-        effect, by = revision.get("effect", {}), revision["approved_by"]
-        changes = sum(int(effect.get(name, 0)) for name in ("attach", "replace", "detach"))
-        changes += int(effect.get("only_later", 0))
-        mapping = layout.published_from(revision)
+        changes, by, mapping = _effect(revision), revision["approved_by"], layout.published_from(revision)
         if by or changes > self._allowed:
             why_not = self.approvals.why_not(by, mapping)
             text = f"{mapping.key} {mapping.revision}, which changes {changes}, is published, though {why_not}"
@@ -531,6 +541,48 @@ class Promises:
         )
         return any(each.at > now for each in met.brought_by(mapping, self.engine.now(), now + timedelta(days=1)))
 
+    def _as_shown(self, run: Run, former: PublishedMapping | None, mapping: PublishedMapping) -> None:
+        """By a revision no more instances change, over all accounts, than its approver saw and than may unapproved.
+
+        Unapproved that is within a window.
+        """
+        hub, revision, target = self.hub or self, (mapping.key, mapping.revision), self.account.target
+        if mapping.is_idle(self.engine.now()) or mapping.suspended_because or not is_for(mapping.spec, target):
+            return
+        if former and (former.revision, former.spec) == (mapping.revision, mapping.spec):
+            return  # its role can be used again
+        # What an account's run found holds that long.
+        since = run.began - (FRESH.total_seconds() if run.name.startswith("judged") else 0)
+        if former and (former.deleted or former.suspended_because or not is_for(former.spec, target)):
+            former = None
+        gave = "" if former is None or former.is_idle(self.engine.now()) else former.profile_arn
+        for instance in self.account.instances if mapping.profile_arn != gave else ():
+            if (former and self._loses(instance, former, since)) or self._gains(instance, mapping, since):
+                hub._changed[revision][instance] = self.engine.seconds  # noqa: SLF001  # the same class
+        changed = hub._changed[revision].values()  # noqa: SLF001  # the same
+        recent = sum(at > self.engine.seconds - self._length for at in changed)
+        may = hub._allowed + (hub._shown.get(revision, 0) if revision in hub._approved else 0)  # noqa: SLF001  # the same
+        text = (
+            f"{run.name} serves {mapping.key} {mapping.revision} in {target}, by which {recent} change, and {may} may"
+        )
+        self.check(12, recent <= may, lambda: text)
+
+    def _gains(self, instance: str, mapping: PublishedMapping, since: float) -> bool:
+        """Whether an instance has carried nothing, under a mapping's tag and no other, all the while."""
+        tags = self.account.tags[instance]
+        if not (tags and mapping.profile_arn) or self.pins[instance] or instance in self.damaged:
+            return False
+        if self._ended(instance) or self.account.truth.association_of(instance):
+            return False
+        only = self._is_only(mapping.key, tags[-1][1]) and not mapping.spec.require_tags
+        return only and tags[-1][0] < since - self.lag - 1
+
+    def _is_only(self, key: MappingKey, tags: Mapping[str, str]) -> bool:
+        """Whether no other mapping than this is for these tags."""
+        live = [each for each, log in self.published.items() if (last := log[-1][1]) and not last.deleted]
+        rivals = any(each.matches(tags) for each in live if each != key)
+        return key.matches(tags) and not rivals and set(tags) == {key.tag_key}
+
     def _within_the_edits(self, run: Run, former: PublishedMapping, mapping: PublishedMapping) -> None:
         """Of revisions that nobody approved only so many are served in a window that together they take few roles."""
         if (mapping.key, mapping.revision) in self._approved or mapping.revision == former.revision:
@@ -569,10 +621,8 @@ class Promises:
         if self.account.truth.instance(instance).state not in (State.RUNNING, State.STOPPED):
             return False
         settled = max(row.timestamp, tags[-1][0]) < since - self.lag - 1
-        live = [key for key, log in self.published.items() if (last := log[-1][1]) and not last.deleted]
-        rivals = any(key.matches(tags[-1][1]) for key in live if key != former.key)
-        ours = self.account.makers.get(row.id) is Maker.US and former.key.matches(tags[-1][1])
-        return settled and ours and not rivals and set(tags[-1][1]) == {former.key.tag_key}
+        ours = self.account.makers.get(row.id) is Maker.US
+        return settled and ours and self._is_only(former.key, tags[-1][1])
 
 
 def is_for(spec: MappingSpec, target: Target) -> bool:
@@ -584,6 +634,13 @@ def _grants_in(record: Mapping[str, Any]) -> dict[str, MappingKey]:
     """By a profile's ARN, the mapping for which it was given, as an instance's record says it."""
     grants = layout.record_from(layout.from_attributes(record)).grants
     return {arn: grant.mapping for arn, grant in grants.items()}
+
+
+def _effect(entry: Mapping[str, Any]) -> int:
+    """How many instances an edit changes, by what is told of it."""
+    effect = entry.get("effect", {})
+    changes = sum(int(effect.get(name, 0)) for name in ("attach", "replace", "detach"))
+    return changes + int(effect.get("only_later", 0))
 
 
 def _started(entry: Mapping[str, Any]) -> Started:

@@ -13,6 +13,7 @@ from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Event, Timings
 from simulation.account import PATH, Account
 from simulation.actors import (
+    FAR,
     LOOSE,
     MAPPINGS,
     OPERATOR,
@@ -317,6 +318,8 @@ class Schedule:
             self.approvers.launch_wide(4)
             if self.spoke:
                 self.approvers.launch_wide(2, self.spoke.account)
+                self.approvers.launch_wide(1, tag=FAR)
+                self.approvers.launch_wide(3, self.spoke.account, FAR)
 
     def _begin_in(self, spoke: Spoke) -> None:
         """The same roles are in the spoke; now and then one is missing there."""

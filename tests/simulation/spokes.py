@@ -133,7 +133,10 @@ def check_copies(hub: Settled, promises: Promises) -> None:
         if published.deleted:
             promises.check(4, copied is None or copied.deleted, lambda told=told: told)  # type: ignore[misc]  # a default binds the loop's
             continue
-        if in_scope(published.spec, SPOKE.account, SPOKE.region, UNITS):
+        if hub.is_held(key):
+            continue  # what would change too much in the spoke waits there
+        (spoke,) = promises.spokes
+        if in_scope(published.spec, SPOKE.account, SPOKE.region, spoke.account.units):
             spec = replace(published.spec, units=frozenset(), not_units=frozenset())
             same = copied is not None and (copied.revision, copied.spec) == (published.revision, spec)
         else:
