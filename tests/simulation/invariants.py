@@ -579,7 +579,8 @@ class Promises:
 
     def _is_only(self, key: MappingKey, tags: Mapping[str, str]) -> bool:
         """Whether no other mapping than this is for these tags."""
-        live = [each for each, log in self.published.items() if (last := log[-1][1]) and not last.deleted]
+        logs = {each: log for each, log in self.published.items() if log}
+        live = [each for each, log in logs.items() if (last := log[-1][1]) and not last.deleted]
         rivals = any(each.matches(tags) for each in live if each != key)
         return key.matches(tags) and not rivals and set(tags) == {key.tag_key}
 

@@ -386,6 +386,7 @@ def test_what_would_change_is_counted_over_all_targets(desk: OrganizationDesk) -
 @pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances"])
 def test_a_held_edit_stays_held_while_an_account_gives_no_answer(desk: OrganizationDesk, call: str) -> None:
     desk.limits = Limits(2, 0)
+    desk.join(OTHER, instances=1)
     desk.launched(3, OTHER)
     assert desk.edit(TAG, role="web").status is Status.HELD
     if call == "AssumeRole":

@@ -208,13 +208,12 @@ class _Judge:
 
         def mapped(place: Deployment) -> MappedTarget:
             target = place.settings.target
-            known = roles.setdefault(target.account, place.app.roles)
             served = registered.get(target) or ServedTarget(target)
             published = self._published.setdefault(target.account, {})
             # The very dictionary: what is judged later sees what was published before.
             scanner = place.app.scanner(replace(Enforced.of(place, published), count=self._count))
-            swept, unit = served.last_sweep is not None, served.unit
-            return MappedTarget(target, known, scanner, instances=served.instances, unit=unit, swept=swept)
+            known, swept = roles.setdefault(target.account, place.app.roles), served.last_sweep is not None
+            return MappedTarget(target, known, scanner, instances=served.instances, unit=served.unit, swept=swept)
 
         places = self._places.reachable()
         # Read only if there are others.

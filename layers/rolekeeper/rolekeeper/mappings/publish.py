@@ -634,7 +634,7 @@ class Publisher:
             if not record.is_stored(before):
                 self.revisions.count(mapping, target.region, record.counts[target.region])
             return False
-        if changed := self._write_record(target.account, record, before, counts):
+        if changed := self._write_record(target.account, record, before, counts=counts):
             self.sender.send(FanOut.to(mapping.key, sorted(self._of_account(one))), correlation_id, lambda: True)
         return changed
 

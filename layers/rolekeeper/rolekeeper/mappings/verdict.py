@@ -633,7 +633,7 @@ class Assessor:
         assert published is not None  # it isn't in that account yet
         reach = Reach({account: self.targets.accounts[account].check(published.spec)})
         question = Question(stored, at, self._given(published, before))
-        spread = self.targets.spread(published, reach, question, {account})
+        spread = self.targets.spread(published, reach, question, accounts={account})
         took = counted_with(stored.edits, self.scanner.limits.minutes, at, spread.scan.impact.changes_at)
         impact = self._compared(stored, spread, took, elsewhere=True)
         covered = self._is_covered(published, impact)
@@ -664,7 +664,7 @@ class Assessor:
         if not late:
             return verdict
         question = Question(stored, snapshot.at, self._given(candidate, _published_in(stored, late)))
-        spread = self.targets.spread(candidate, reach, question, late)
+        spread = self.targets.spread(candidate, reach, question, accounts=late)
         edit = self._in_effect(snapshot, candidate, verdict.scan or Scan(), reach=spread.reach, notes=notes)
         edit = replace(edit, ending=Ending.PUBLISH, scan=verdict.scan, missing=verdict.missing, records=spread.records)
         edit = self._unless_held(snapshot, edit, spread, notes=notes)
