@@ -36,7 +36,7 @@ from ministack.services.cloudformation import provisioners
 
 from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_wire import Response
-from rolekeeper_local.iam_trust import role_of
+from rolekeeper_local.service_roles import assumable
 
 type Event = dict[str, Any]
 type Policy = dict[str, Any]
@@ -178,7 +178,7 @@ def _may_not(role_arn: str, rule_arn: str, event: Mapping[str, Any], bus: Arn) -
         "events:source": event["Source"],
         "events:detail-type": event["DetailType"],
     }
-    if (role := _assumable(role_arn, keys)) is None:
+    if (role := assumable(role_arn, _SERVICE, rule_arn)) is None:
         return f"{role_arn or 'no role'} cannot be assumed for {rule_arn}"
     session = f"arn:aws:sts::{account}:assumed-role/{role['RoleName']}/events"
     caller = iam_evaluator.EvalContext(
@@ -201,31 +201,11 @@ def _may_not(role_arn: str, rule_arn: str, event: Mapping[str, Any], bus: Arn) -
     return f"{session} isn't allowed {SENDING} by {whose}"
 
 
-def _assumable(role_arn: str, keys: dict[str, str]) -> dict[str, Any] | None:
-    """The role, if it is in the account of the rule and trusts EventBridge."""
-    role = role_of(role_arn)
-    if role is None or role_arn.split(":")[4] != keys["aws:sourceaccount"]:
-        return None
-    context = iam_evaluator.EvalContext(
-        principal_arn=_SERVICE,
-        principal_type="AWSService",
-        principal_account="",
-        action="sts:AssumeRole",
-        resource_arn=role["Arn"],
-        region=get_region(),
-        service_context=keys,
-    )
-    trust = role["AssumeRolePolicyDocument"]
-    trusts = iam_evaluator.evaluate_resource_policy(trust, context, service=_SERVICE).decision == "Allow"
-    return role if trusts else None
-
-
 def _put_targets(original: Callable[..., Response], asked: dict[str, Any]) -> Response:
     key = eventbridge._rule_key(asked.get("Rule"), asked.get("EventBusName", "default"))
-    rule = eventbridge._rules.get(key) or {"Arn": ""}
-    keys = {"aws:sourcearn": rule["Arn"], "aws:sourceaccount": get_account_id()}
+    rule = eventbridge._rules.get(key)
     for role in (each["RoleArn"] for each in asked.get("Targets", []) if each.get("RoleArn")):
-        if _assumable(role, keys) is None:
+        if rule is None or assumable(role, _SERVICE, rule["Arn"]) is None:
             text = f"Provided role '{role}' cannot be assumed by principal '{_SERVICE}'."
             refused: Response = error_response_json("ValidationException", text, 400)
             return refused

@@ -41,6 +41,7 @@ from rolekeeper_local import (
     queues,
     resource_policies,
     rules,
+    service_roles,
     stacks,
     streams,
     unpacked,
@@ -98,7 +99,7 @@ def _correct_everything(ec2_api: Ec2Api, minute_seconds: float) -> Control:
     Fleets(ec2_api).install()
     resource_policies.install()
     iam_exceptions.install(ec2_api)
-    for module in (ec2_wire, iam_trust, iam_quotas, iam_role_list, buses, organizations):
+    for module in (ec2_wire, iam_trust, service_roles, iam_quotas, iam_role_list, buses, organizations):
         module.install()
     for module in (answers, stacks, streams, map_runs):
         module.install()

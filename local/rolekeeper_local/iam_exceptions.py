@@ -112,6 +112,8 @@ class _Requests:
             context |= whole | ({_ITEMS: iter(items)} if items else {})
         elif service == "events" and iam_action == "events:PutEvents":
             context |= _events_keys(body)
+        elif iam_action == "sts:AssumeRole":
+            context["sts:RoleSessionName"] = _first(params, "RoleSessionName")
         elif iam_action == "iam:AddRoleToInstanceProfile":
             role = iam._roles.get(_first(params, "RoleName"))
             context |= {_ROLE: role["Arn"]} if role else {}

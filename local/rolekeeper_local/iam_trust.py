@@ -14,6 +14,7 @@ former end: their tokens are refused (aws/aws-sdk-java-v2 #5545), as IAM tells r
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ministack.core import iam_evaluator
@@ -72,8 +73,12 @@ def _evaluate_trust_policy(original: Callable[..., bool], document: Any, caller_
     role = role_of(context.resource_arn)
     if role is None:
         return False
-    if context.principal_account != role["Arn"].split(":")[4]:
+    account = role["Arn"].split(":")[4]
+    if context.principal_account != account:
         document = {"Statement": [_without_services(each) for each in _statements(document)]}
+    elif context.principal_type == "Root":
+        # As the service of this account's functions, which it plays.
+        context = replace(context, service_context={**context.service_context, "aws:sourceaccount": account})
     return original(document, caller_arn, context)
 
 

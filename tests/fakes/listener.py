@@ -46,7 +46,8 @@ def make_function(aws: EmbeddedAws, name: str, code: str, *allowed: str, account
     """A function with a role of its own, which may do these actions on everything; its ARN."""
     session = aws.session(account=account)
     iam: Any = session.client("iam")
-    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": [trust]}))["Role"]["Arn"]
     allow = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
     iam.put_role_policy(RoleName=name, PolicyName="policy", PolicyDocument=policy)

@@ -223,7 +223,8 @@ def accounts_machine(aws: EmbeddedAws, listener: Listener, *allowed: str) -> tup
     session, name = aws.session(), uuid.uuid4().hex[:8]
     dead = Queue(session)
     iam: Any = session.client("iam")
-    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    trust = {"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": [trust]}))["Role"]["Arn"]
     allow = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
     iam.put_role_policy(RoleName=name, PolicyName="policy", PolicyDocument=policy)
