@@ -25,7 +25,7 @@ from rolekeeper.aws import CONFIG, ELSEWHERE
 from rolekeeper.aws.answers import parse_quickly
 from rolekeeper.settings import Settings
 from rolekeeper.telemetry import log_line
-from sessions import LazyClient, Sessions
+from sessions import SESSION, LazyClient, Sessions
 
 logger = Logger(json_serializer=log_line)
 metrics = Metrics()
@@ -69,7 +69,8 @@ def sessions() -> Sessions:
     """The clients in other targets, by their spokes' roles; kept for the life of the process."""
     make = partial(_make, config=_ELSEWHERE)
     sts = LazyClient(lambda: make("sts"))
-    return Sessions(sts, make, lambda: now())  # type: ignore[arg-type]  # noqa: PLW0108  # the tests put another clock there
+    name = os.environ.get("SPOKE_SESSION", SESSION)
+    return Sessions(sts, make, lambda: now(), name)  # type: ignore[arg-type]  # noqa: PLW0108  # the tests put another clock there
 
 
 @cache

@@ -15,7 +15,7 @@ from rolekeeper.settings import Access, Settings
 if TYPE_CHECKING:
     from types_boto3_sts.client import STSClient
 
-SESSION = "rolekeeper"  # what the spoke's CloudTrail shows beside the role
+SESSION = "rolekeeper"  # that of a function without one of its own; the spokes' roles trust these names (spoke.yaml)
 # Credentials of a role that a role assumes last an hour at most ("role chaining", IAM user guide, "Methods to assume a
 # role"). No invocation takes longer than fifteen minutes, so credentials with more time left last to its end.
 LASTS, LEFT = 3_600, timedelta(minutes=16)
@@ -37,11 +37,15 @@ class LazyClient:
 
 @dataclass(frozen=True)
 class Sessions:
-    """Assumes each role once while its credentials last; `make` makes a client of a service with credentials."""
+    """Assumes each role once while its credentials last; `make` makes a client of a service with credentials.
+
+    `session` is what CloudTrail shows beside the role.
+    """
 
     client: "STSClient"
     make: Callable[..., Any]  # of a service, with its region_name and credentials
     now: Callable[[], datetime]
+    session: str = SESSION
     credentials: dict[str, tuple[datetime, dict[str, str]]] = field(default_factory=dict, init=False)
     _clients: dict[tuple[str, str, str, datetime], Any] = field(default_factory=dict, init=False)
 
@@ -74,7 +78,7 @@ class Sessions:
         for key in [each for each in list(self._clients) if each[0] == role_arn]:
             self._clients.pop(key, None)
         with classified("sts:AssumeRole", role_arn):
-            answer = self.client.assume_role(RoleArn=role_arn, RoleSessionName=SESSION, DurationSeconds=LASTS)
+            answer = self.client.assume_role(RoleArn=role_arn, RoleSessionName=self.session, DurationSeconds=LASTS)
         given = answer["Credentials"]
         credentials = {
             "aws_access_key_id": given["AccessKeyId"],

@@ -122,7 +122,7 @@ class Deployment:
         self._making = Lock()
         self._shared = cache(self.client)
         # By role, until when its credentials are valid, and what makes each client with them once.
-        self._readers: dict[str, tuple[datetime, Callable[[str, str], Any]]] = {}
+        self._viewers: dict[str, tuple[datetime, Callable[[str, str], Any]]] = {}
         self._remember: Remember = lambda _, ask: ask()
         self._called: dict[str, float] = {}
 
@@ -136,7 +136,7 @@ class Deployment:
         """
         other = type(self)(self._options, self.progress, self._debug)
         other.session, other._making, other._shared = self.session, self._making, self._shared  # noqa: SLF001  # its own
-        other._readers, other._called = self._readers, self._called  # noqa: SLF001  # its own
+        other._viewers, other._called = self._viewers, self._called  # noqa: SLF001  # its own
         if remember:
             other._remember = remember  # noqa: SLF001  # its own
         return other
@@ -196,19 +196,19 @@ class Deployment:
         return self._make(service, str(self.session.region_name), _keys(given))
 
     def client_in(self, there: Settings, service: str) -> Any:
-        """A client in the account and Region of another target, as the spoke's reader.
+        """A client in the account and Region of another target, as the spoke's viewer.
 
         Raises:
             AwsRefusalError: the caller may not be that, or there is no spoke.
         """
-        role = there.spoke_role(Access.READER)
-        reader = self._readers.get(role)
-        if reader is None or reader[0] - self.now() <= _LEFT:
+        role = there.spoke_role(Access.VIEWER)
+        viewer = self._viewers.get(role)
+        if viewer is None or viewer[0] - self.now() <= _LEFT:
             asked = {"RoleArn": role, "RoleSessionName": SESSION, "DurationSeconds": _LASTS_SECONDS}
             given = self.ask("sts:AssumeRole", role, **asked)["Credentials"]
             make = partial(self._make, credentials=_keys(given))
-            reader = self._readers[role] = given["Expiration"], cache(make)
-        return reader[1](service, there.region)
+            viewer = self._viewers[role] = given["Expiration"], cache(make)
+        return viewer[1](service, there.region)
 
     def now(self) -> datetime:
         return datetime.now(UTC)

@@ -86,8 +86,9 @@ def _about_refusal(error: AwsRefusalError) -> CommandError:
             advice(
                 "check that it is a target, and that the hub may read it: ",
                 Remedy(Kind.TARGETS),
-                f"; if only you may not, {error.resource} has to trust your role (rolekeeper spoke deploy --reader "
-                f"ARN), and your role needs {_ASSUME} on it; rolekeeper history needs neither",
+                f"; if only you may not, {error.resource} has to be there, which it isn't in a spoke of an earlier "
+                "version, and to trust your role: deploy the spoke again by rolekeeper spoke deploy --reader ARN. Your "
+                f"role needs {_ASSUME} on it. rolekeeper history needs neither",
             ),
         )
     if isinstance(error, AccessDeniedError):

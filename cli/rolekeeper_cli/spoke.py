@@ -25,6 +25,9 @@ _READER = click.option(
     help="A role of the hub's account that may look at instances here too, such as your operators' role; may be given "
     "again. '' for none.",
 )
+_REGIONS = click.option(
+    "--regions", metavar="LIST", help="The account's Regions with a spoke, where alone the hub may change instances."
+)
 _UNIT = click.option(
     "--unit",
     metavar="OU",
@@ -57,29 +60,37 @@ def group() -> None:
     """Register this account with a hub.
 
     A hub is a deployment with --organization-id. A spoke is a stack in each other account and Region that the hub is to
-    look after: two rules, and three roles once in the account.
+    look after: two rules, and roles once in the account.
     """
 
 
 @command(
     "parameters",
     "rolekeeper spoke parameters > hub.json",
-    "rolekeeper spoke parameters --home-region eu-west-1 > stack-set.json",
+    "rolekeeper spoke parameters --home-region eu-west-1 --regions eu-west-1,us-east-1 > stack-set.json",
     "rolekeeper spoke parameters --unit ou-a1b2-c3d4e5f6 > web-accounts.json",
     "rolekeeper spoke parameters --reader arn:aws:iam::123456789012:role/operators > hub.json",
 )
 @click.option("--home-region", metavar="REGION", help="For StackSets: where each account's roles are to be made.")
+@_REGIONS
 @_READER
 @_UNIT
 @_EVENTS
-def parameters(home_region: str, readers: tuple[str, ...], unit: str, events_to_account: str) -> None:
+def parameters(home_region: str, regions: str, readers: tuple[str, ...], unit: str, events_to_account: str) -> None:
     """Print the parameters by which a spoke knows its hub.
 
     Run it with the hub's credentials. It prints JSON as CloudFormation takes it: for rolekeeper spoke deploy --hub, for
     aws cloudformation deploy --parameter-overrides file://hub.json, and for aws cloudformation create-stack-set
     --parameters file://stack-set.json.
     """
-    asked = {"HomeRegion": home_region, "OrganizationalUnit": unit, "EventsToAccount": events_to_account}
+    if home_region and not regions:
+        terminal.warn(f"the hub may change instances in {home_region} alone: name all Regions with --regions")
+    asked = {
+        "HomeRegion": home_region,
+        "Regions": regions,
+        "OrganizationalUnit": unit,
+        "EventsToAccount": events_to_account,
+    }
     asked["OtherReaders"] = deploying.spoke.listed(readers)
     hub = deploying.spoke.ask_hub(deployment(), asked)
     document = deploying.spoke.written(hub.parameters)
@@ -96,6 +107,7 @@ def parameters(home_region: str, readers: tuple[str, ...], unit: str, events_to_
 @_hub_options
 @_READER
 @click.option("--home-region", metavar="REGION", help="Where the account's roles are made. The first --region, if new.")
+@_REGIONS
 @click.option("--take-over", type=_TRUTH, help="Whether foreign roles may be taken away, where the hub may too.")
 @click.option("--create-missing-profiles", type=_TRUTH, help="Whether the hub may make instance profiles here.")
 @click.option("--permissions-boundary", metavar="ARN", help="A policy that bounds what the spoke's roles may do.")
@@ -115,6 +127,7 @@ def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> 
         terminal.require_answer(yes=yes)
     own = {
         "HomeRegion": given["home_region"],
+        "Regions": given["regions"],
         "TakeOver": given["take_over"],
         "CreateMissingProfiles": given["create_missing_profiles"],
         "PermissionsBoundary": given["permissions_boundary"],

@@ -1,6 +1,6 @@
 """An organization in the embedded AWS: the deployment as its hub, and spokes in other accounts and Regions.
 
-A person who tries it has AWS profiles: the hub's operators, and each other account's root. The readers of all spokes
+A person who tries it has AWS profiles: the hub's operators, and each other account's root. The viewers of all spokes
 trust the operators' role (docs/organization.md), so that command and console show them the instances of every account.
 A user takes that role: on AWS an account's root may take none.
 """
@@ -24,8 +24,8 @@ from rolekeeper_local.settings import ACCOUNTS, ORGANIZATION
 
 REGIONS = (REGION, "eu-west-1")
 SPOKE_STACK = "rolekeeper-spoke"
-#: The roles of a spoke that the hub assumes.
-READER, CHANGER = "rolekeeper-reader", "rolekeeper-changer"
+#: The roles of a spoke that the hub assumes, and people.
+READER, CHANGER, VIEWER = "rolekeeper-reader", "rolekeeper-changer", "rolekeeper-viewer"
 #: The schedule of spoke.yaml that tells the hub once a day that the spoke is there.
 PRESENT = "rolekeeper-present"
 #: The profiles, an account each; the first is the hub's.
@@ -83,15 +83,14 @@ def deploy_spokes(
 ) -> None:
     """Deploy spoke.yaml in each of these, the first Region of an account first: its roles are made there.
 
-    Their readers trust the `readers`, ARNs of roles of the hub's account, beside the hub's functions; other parameters
-    are `given`.
+    Their viewers trust the `readers`, ARNs of roles of the hub's account; other parameters are `given`.
     """
     homes: dict[str, str] = {}
     for world in worlds:
         homes.setdefault(world.account, world.region)
     parameters = {**spoke_parameters(aws), "OtherReaders": ",".join(readers), **given}
     for now in ([each for each in worlds if (homes[each.account] == each.region) is home] for home in (True, False)):
-        asked = [{**parameters, "HomeRegion": homes[world.account]} for world in now]
+        asked = [{"Regions": ",".join(REGIONS), "HomeRegion": homes[world.account], **parameters} for world in now]
         side_by_side(deploy_spoke, now, asked)
 
 
@@ -107,7 +106,7 @@ def side_by_side(do: Callable[..., object], *arguments: Sequence[object]) -> Non
 def spoke_parameters(aws: EmbeddedAws) -> dict[str, str]:
     """What every spoke of the deployment is given, as docs/organization.md has it; HomeRegion comes beside it."""
     outputs = aws.stack_outputs()
-    named = {name: outputs[name] for name in ("HubReaders", "HubChangers")}
+    named = {name: outputs[name] for name in ("HubReaders", "HubChangers", "HubNotifiers")}
     return {"HubAccount": ACCOUNT, "HubRegion": REGION, "OrganizationId": ORGANIZATION, **named}
 
 

@@ -24,7 +24,7 @@ from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.storage import Store, layout
 from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
 from rolekeeper_local.ec2_model import Timings
-from rolekeeper_local.embedded import STACK, EmbeddedAws
+from rolekeeper_local.embedded import ACCOUNT, STACK, EmbeddedAws
 from rolekeeper_local.next_steps import next_steps
 from rolekeeper_local.spokes import (
     CHANGER,
@@ -32,6 +32,8 @@ from rolekeeper_local.spokes import (
     OPERATORS,
     PRESENT,
     READER,
+    REGIONS,
+    VIEWER,
     as_operators,
     deploy_organization,
     deploy_spokes,
@@ -164,7 +166,7 @@ def test_the_profiles_that_are_there_show_operators_every_account(organization: 
 
 
 def test_what_an_account_of_the_organization_makes_up_reaches_no_queue(organization: Organization) -> None:
-    """Only as a forwarder may it send to the bus, and not in the name of AWS.
+    """Only as a forwarder may it send to the bus, and only in the name of AWS, in which nobody can.
 
     It sends of an instance whose tag nobody heard of: a message of it would have that instance get its role.
     """
@@ -185,11 +187,10 @@ def test_what_an_account_of_the_organization_makes_up_reaches_no_queue(organizat
     sends = {"Effect": "Allow", "Action": "events:PutEvents", "Resource": "*"}
     role = make_role(aws, spoke, ANYBODY, sends, name="rolekeeper-forwarder-ap-south-1", path="/")
     forwarder = assumed(aws, role)
-    assert send(forwarder, "my.ec2")["FailedEntryCount"] == 0
     [answer] = send(forwarder, "aws.ec2")["Entries"]
     assert answer["ErrorCode"] == "NotAuthorizedForSourceException"
     another = assumed(aws, make_role(aws, spoke, ANYBODY, sends))
-    for each in (another, aws.session(account=spoke), aws.session(account=STRANGER)):
+    for each in (forwarder, another, aws.session(account=spoke), aws.session(account=STRANGER)):
         with pytest.raises(ClientError, match="AccessDeniedException"):
             send(each, "my.ec2")
     stays(lambda: world.shown(instance) is None, QUIET)
@@ -257,7 +258,7 @@ def test_operators_pin_and_explain_an_instance_of_another_account(organization: 
     shown = carries_own(world, instance, READ)
     assert shown
     assert operators.json("explain", address)["carries"]["profile_arn"] == shown.arn
-    # By the reader of that account, which may look up its CloudTrail's events.
+    # By the viewer of that account, which may look up its CloudTrail's events.
     eventually(lambda: delivered(operators, address))
     assert operators.json("release", address)["released"] == READ
     eventually(lambda: world.shown(instance) is None)
@@ -293,13 +294,16 @@ def test_an_account_that_asks_for_it_sees_on_its_own_bus_what_is_done_to_its_ins
 
 
 @contextmanager
-def more_targets(world: EmulatedAccount, number: int) -> Iterator[None]:
-    """Further Regions of an account, in the registry as if its spoke were there; the account's roles are everywhere."""
+def more_targets(home: EmulatedAccount, world: EmulatedAccount, number: int) -> Iterator[None]:
+    """Further Regions of an account, in the registry as if its spoke were there; the account's roles know them."""
     registry, now = Registry(Store(world.dynamodb, world.state_table)), datetime.now(UTC)
     served = {each.target.region for each in registry.all()}
     others = [each for each in world.aws.session().get_available_regions("ec2") if each not in served]
     added = [Target(world.account, region) for region in others[:number]]
     assert len(added) == number
+    regions = ",".join([*REGIONS, *(target.region for target in added)])
+    operators = f"arn:aws:iam::{ACCOUNT}:role/{OPERATORS}"
+    deploy_spokes(world.aws, [home], [operators], EventsToAccount="true", Regions=regions)
     with world.without_table_policy():
         for target in added:
             registry.add(ServedTarget(target, since=now, last_sweep=now, wire_format=WIRE_FORMAT))
@@ -332,7 +336,7 @@ def test_an_edit_in_more_targets_than_one_run_asks_is_judged_and_sent_by_a_run_f
     hub, world = organization.hub, organization.last
     instances = organization.launch(workload="reports")
     eventually(organization.is_done)
-    with more_targets(world, max(ASKED, FEW)):
+    with more_targets(organization.worlds[2], world, max(ASKED, FEW)):
         hub.put_mapping("workload", "reports", role=READ)
         asked = eventually(partial(done_by_children, hub, Task.JUDGE))
         row = eventually(partial(hub.mapping_status, "workload", "reports", "Published"))
@@ -362,12 +366,12 @@ def test_what_is_typed_next_gives_a_role_in_another_account(
 # ---- attacks ----
 
 
-def may_be(aws: EmbeddedAws, arn: str, account: str) -> set[str]:
-    """Which roles of an account's spoke a session of this role can assume."""
+def may_be(aws: EmbeddedAws, arn: str, account: str, name: str = "rolekeeper") -> set[str]:
+    """Which roles of an account's spoke a session of this role can assume, by this name."""
     sts, found = assumed(aws, arn).client("sts"), set()
-    for role in (READER, CHANGER):
+    for role in (READER, CHANGER, VIEWER):
         try:
-            sts.assume_role(RoleArn=f"arn:aws:iam::{account}:role/{role}", RoleSessionName="test")
+            sts.assume_role(RoleArn=f"arn:aws:iam::{account}:role/{role}", RoleSessionName=name)
             found.add(role)
         except ClientError as refusal:
             if refusal.response["Error"]["Code"] != "AccessDenied":
@@ -376,16 +380,23 @@ def may_be(aws: EmbeddedAws, arn: str, account: str) -> set[str]:
 
 
 def test_the_hubs_functions_alone_can_be_a_spokes_reader_and_changer(organization: Organization) -> None:
+    """That they can, every other test here shows; a session of their roles that isn't a function's can't."""
     aws, hub, spoke = organization.aws, organization.hub, organization.last.account
     found = hub.cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId="OnInstanceEventRole")
     name = str(found["StackResourceDetail"]["PhysicalResourceId"])
     function = f"arn:aws:iam::{hub.account}:role/{name}"
-    assert may_be(aws, function, spoke) == {READER, CHANGER}
-    assert may_be(aws, function, STRANGER) == set(), "that it trusts the hub isn't enough"
+    assert may_be(aws, function, spoke) == may_be(aws, function, STRANGER) == set()
     anything = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*"}
     others = [make_role(aws, account, ANYBODY, anything) for account in (hub.account, spoke, STRANGER)]
     others.append(make_role(aws, STRANGER, ANYBODY, anything, name=name))
     assert {each: may_be(aws, each, spoke) for each in others} == {each: set() for each in others}
+    # It is the hub's own policy that refused it: the spoke trusts the role, by its sessions' names.
+    hub.iam.put_role_policy(RoleName=name, PolicyName="anything", PolicyDocument=json.dumps({"Statement": [anything]}))
+    try:
+        assert may_be(aws, function, spoke) == {READER, CHANGER}
+        assert may_be(aws, function, spoke, "test") == set()
+    finally:
+        hub.iam.delete_role_policy(RoleName=name, PolicyName="anything")
 
 
 def test_nothing_was_lost_on_the_way(organization: Organization) -> None:

@@ -4,7 +4,7 @@ It is written from docs/security.md, not from the policies. `tests/unit/test_pol
 That a function may do nothing that it never does is in `tests/unit/test_least_privilege.py`, not here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, product
 
@@ -91,7 +91,11 @@ PLACES = {
     "resume machine of others": _there("states", "stateMachine:rolekeeper-resume"),
     "accounts machine elsewhere": f"arn:aws:states:{OTHER_REGION}:{ACCOUNT}:stateMachine:rolekeeper-accounts",
     "accounts machine of others": _there("states", "stateMachine:rolekeeper-accounts"),
+    "children's machine": _here("states", "stateMachine:rolekeeper-accounts/Each"),
     "child of the accounts machine": _here("states", "execution:rolekeeper-accounts/Each:one"),
+    "child elsewhere": f"arn:aws:states:{OTHER_REGION}:{ACCOUNT}:execution:rolekeeper-accounts/Each:one",
+    "child of another map": _here("states", "execution:rolekeeper-accounts/Other:one"),
+    "execution of the accounts machine": _here("states", "execution:rolekeeper-accounts:one"),
     "execution": _here("states", "execution:somebodys:one"),
     "log": _here("logs", "log-group:somebodys:log-stream:one"),
     "reader of others": f"{_THEIRS}:role/rolekeeper-reader",
@@ -116,6 +120,7 @@ KEYS = {
     "now": "ec2:InstanceProfile",
     "to": "iam:PassedToService",
     "source": "events:source",
+    "type": "events:detail-type",
     "by": "aws:SourceArn",
     "of": "aws:SourceAccount",
     "tls": "aws:SecureTransport",
@@ -126,6 +131,9 @@ KEYS = {
     "me": "aws:userid",
     "role": "aws:PrincipalArn",
     "via": "kms:ViaService",
+    "function": "lambda:SourceFunctionArn",
+    "session": "sts:RoleSessionName",
+    "region": "aws:RequestedRegion",
 }
 INSTANCE_ITEM, MAPPING_ITEM = f"instance#{ACCOUNT}#{REGION}#i-0123456789abcdef0", "mapping#3:app#web"
 
@@ -250,10 +258,15 @@ def makes_profiles(who: str | Sequence[str]) -> Iterator[Case]:
     yield from may_not(who, "iam:RemoveRoleFromInstanceProfile iam:DeleteInstanceProfile", "profile")
 
 
+def sees_instances(who: str | Sequence[str], *regions: str, elsewhere: str) -> Iterator[Case]:
+    yield from may(who, READING, "everything", region=[*regions])
+    yield from may_not(who, READING, "everything", region=elsewhere)
+    yield from may_not(who, READING, "everything")
+    yield from may_not(who, "ec2:DescribeVolumes", "everything", region=[*regions])
+
+
 def reads_roles(who: str | Sequence[str]) -> Iterator[Case]:
     """What a role may do is read of those only that could be given."""
-    yield from may(who, READING, "everything")
-    yield from may_not(who, "ec2:DescribeVolumes", "everything")
     yield from may(who, "iam:GetRole", ("role", "role outside"))
     yield from may(who, POLICIES_OF_A_ROLE, ("role", "role deeper"))
     yield from may_not(who, POLICIES_OF_A_ROLE, ("role outside", "role beside", "role under a longer path"))
@@ -270,6 +283,7 @@ TAKE_OVER = [*takes_over(EVENT, NOT_CHANGING, "instance", ELSEWHERE)]
 ROLES = [
     *passes(PASSING),
     # Those that reconcile check pins.
+    *sees_instances(LOOKING, REGION, elsewhere=OTHER_REGION),
     *reads_roles(LOOKING),
     *may(SCHEDULE, ALL_ROLES, "everything"),
     *may_not((EVENT, RETRY, MAPPING, STATE, LOOP), ALL_ROLES, "everything"),
@@ -293,6 +307,17 @@ OURS = ("grant:arn:aws:iam::123456789012:instance-profile/rolekeeper/admin", "co
 # A pin as the command and docs/operations.md write it, and what `release` changes in a contested instance's record.
 PINNING = ("pk", "sk", "role", "profile_arn", "expires_at", "at", "by", "reason", "allow_broad", "expires")
 LAPSING = ("pk", "sk", "version", "writes", "change:2026-03-02T09:16:00.000000Z")
+VERDICT = (
+    "tag_key",
+    "tag_value",
+    "status",
+    "status_reason",
+    "status_revision",
+    "matched",
+    "held_revision",
+    "edited_by",
+)
+STREAM = "stream/2026-01-01T00:00:00.000"
 
 TABLES = [
     *may(RECONCILING, "dynamodb:BatchGetItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM),
@@ -350,16 +375,28 @@ TABLES = [
     *may_not(RECONCILING, "dynamodb:BatchGetItem", "StateTable", item=INSTANCE_ITEM, tls="false"),
     *may_not(PUBLISHING, "dynamodb:GetItem", "MappingTable", item="app", tls="false"),
     *may_not(FUNCTIONS, "dynamodb:Scan dynamodb:DeleteTable dynamodb:PartiQLSelect", "StateTable"),
-    *may(PUBLISHING, "dynamodb:GetItem dynamodb:Query dynamodb:UpdateItem", "MappingTable", item="app"),
+    *may(PUBLISHING, "dynamodb:GetItem dynamodb:Query dynamodb:PutItem", "MappingTable", item="app"),
+    # A verdict is in columns of its own; what a person wrote no verdict changes.
+    *may(PUBLISHING, "dynamodb:UpdateItem", "MappingTable", item="app", attributes=VERDICT),
+    *may_not(
+        PUBLISHING,
+        "dynamodb:UpdateItem",
+        "MappingTable",
+        item="app",
+        attributes=[(*VERDICT, "role"), ("tag_key", "tag_value", "allow_broad"), (*VERDICT, "anything")],
+    ),
+    *may_not(PUBLISHING, "dynamodb:UpdateItem", "MappingTable", item="app"),
+    *may_not(PUBLISHING, "dynamodb:UpdateItem", "table", item="app", attributes=VERDICT),
+    *may_not(PUBLISHING, "dynamodb:PartiQLUpdate", "MappingTable", item="app", attributes=VERDICT),
     *may(SCHEDULE, "dynamodb:Scan", "MappingTable"),
     *may_not(PUBLISHING, "dynamodb:DeleteTable dynamodb:UpdateTable dynamodb:PartiQLDelete", "MappingTable"),
     *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:BatchGetItem dynamodb:UpdateItem", "table of others"),
-    *may(MAPPING, "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream", "MappingTable:stream/1"),
-    *may(STATE, "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream", "StateTable:stream/1"),
-    *may_not(MAPPING, "dynamodb:GetRecords", ("StateTable:stream/1", "table:stream/1")),
-    *may_not(STATE, "dynamodb:GetRecords", ("MappingTable:stream/1", "table:stream/1")),
-    *may_not(MAPPING, "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy", "MappingTable:stream/1"),
-    *may_not(STATE, "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy", "StateTable:stream/1"),
+    *may(MAPPING, "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream", f"MappingTable:{STREAM}"),
+    *may(STATE, "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream", f"StateTable:{STREAM}"),
+    *may_not(MAPPING, "dynamodb:GetRecords", (f"StateTable:{STREAM}", f"table:{STREAM}", "MappingTable:stream/1")),
+    *may_not(STATE, "dynamodb:GetRecords", (f"MappingTable:{STREAM}", f"table:{STREAM}", "StateTable:stream/1")),
+    *may_not(MAPPING, "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy", f"MappingTable:{STREAM}"),
+    *may_not(STATE, "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy", f"StateTable:{STREAM}"),
     *may_not(STRANGER, "dynamodb:GetItem dynamodb:PutItem", ("MappingTable", "StateTable")),
 ]
 
@@ -398,8 +435,13 @@ MAILS = [
     *may_not(FUNCTIONS, "sns:Publish", "AlarmTopic", tls="false"),
     *may_not(FUNCTIONS, "sns:Publish", ("topic", "topic of others")),
     *may_not(FUNCTIONS, "sns:Subscribe sns:SetTopicAttributes sns:DeleteTopic", "AlarmTopic"),
-    *may(FUNCTIONS, "kms:GenerateDataKey kms:Decrypt", "AlarmKey"),
-    *may_not(FUNCTIONS, "kms:ScheduleKeyDeletion kms:PutKeyPolicy", "AlarmKey"),
+    *may(FUNCTIONS, "kms:GenerateDataKey kms:Decrypt", "AlarmKey", via=f"sns.{REGION}.amazonaws.com"),
+    *may_not(
+        FUNCTIONS, "kms:Decrypt", "AlarmKey", via=[f"sqs.{REGION}.amazonaws.com", f"sns.{OTHER_REGION}.amazonaws.com"]
+    ),
+    *may_not(FUNCTIONS, "kms:Decrypt", "AlarmKey"),
+    *may_not(FUNCTIONS, "kms:ScheduleKeyDeletion kms:PutKeyPolicy", "AlarmKey", via=f"sns.{REGION}.amazonaws.com"),
+    *may_not(FUNCTIONS, "kms:Decrypt", "key", via=f"sns.{REGION}.amazonaws.com"),
     *may(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT),
     *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by=["alarm", "alarm elsewhere"], of=ACCOUNT),
     *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="ContestedAlarm"),
@@ -412,13 +454,15 @@ MAILS = [
     # A mail is believed: no administrator sends one, whatever they are allowed.
     *may_not((ADMIN, ROOT), "sns:Publish", "AlarmTopic"),
     *may_not(STRANGER, "sns:Publish", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT),
-    *may(CLOUDWATCH, "kms:GenerateDataKey kms:Decrypt", "AlarmKey", of=ACCOUNT),
-    *may_not(CLOUDWATCH, "kms:GenerateDataKey kms:Decrypt", "AlarmKey", of=OTHER_ACCOUNT),
-    *may_not(CLOUDWATCH, "kms:GenerateDataKey kms:Decrypt", "AlarmKey"),
-    *may_not(CLOUDWATCH, "kms:ScheduleKeyDeletion", "AlarmKey", of=ACCOUNT),
-    *may_not(EVENTBRIDGE, "kms:Decrypt", "AlarmKey", of=ACCOUNT),
+    *may(CLOUDWATCH, "kms:GenerateDataKey kms:Decrypt", "AlarmKey", by="ContestedAlarm", of=ACCOUNT),
+    *may_not(CLOUDWATCH, "kms:Decrypt", "AlarmKey", by=["alarm", "alarm elsewhere"], of=ACCOUNT),
+    *may_not(CLOUDWATCH, "kms:Decrypt", "AlarmKey", by="alarm of others", of=OTHER_ACCOUNT),
+    *may_not(CLOUDWATCH, "kms:Decrypt", "AlarmKey", by="ContestedAlarm"),
+    *may_not(CLOUDWATCH, "kms:Decrypt", "AlarmKey", of=ACCOUNT),
+    *may_not(CLOUDWATCH, "kms:ScheduleKeyDeletion", "AlarmKey", by="ContestedAlarm", of=ACCOUNT),
+    *may_not(EVENTBRIDGE, "kms:Decrypt", "AlarmKey", by="ContestedAlarm", of=ACCOUNT),
     *may_not((STRANGER, USER), "kms:Decrypt", "AlarmKey"),
-    *may_not(STRANGER, "kms:Decrypt", "AlarmKey", of=ACCOUNT),
+    *may_not(STRANGER, "kms:Decrypt", "AlarmKey", by="ContestedAlarm", of=ACCOUNT),
 ]
 
 CODE = [
@@ -433,7 +477,11 @@ CODE = [
     ),
     *may_not(EACH, "states:StartExecution", ("ResumeStateMachine", "RetryStateMachine", "machine")),
     *may_not(EACH, "states:UpdateStateMachine states:DeleteStateMachine", "AccountsStateMachine"),
-    *may_not(EACH, "states:DescribeExecution states:StopExecution", "execution"),
+    *may_not(
+        EACH,
+        "states:DescribeExecution states:StopExecution",
+        ("execution", "execution of the accounts machine", "child of another map", "child elsewhere"),
+    ),
     *may_not(EACH, "states:RedriveExecution", "child of the accounts machine"),
     *may(EACH, "lambda:InvokeFunction", "OnSchedule"),
     *may_not(EACH, "lambda:InvokeFunction", ("OnRetry", "OnMappingChange", "function")),
@@ -477,54 +525,108 @@ WRITING = [
     *may_not(MACHINES, "logs:DeleteResourcePolicy", "everything"),
 ]
 
+MACHINE_ARNS: list[Value] = ["RetryStateMachine", "ResumeStateMachine", "AccountsStateMachine", "children's machine"]
 TRUST = [
-    *may(LAMBDA, "sts:AssumeRole", FUNCTIONS),
-    *may(STATES, "sts:AssumeRole", MACHINES, of=ACCOUNT),
-    *may_not(STATES, "sts:AssumeRole", MACHINES, of=OTHER_ACCOUNT),
+    *may(LAMBDA, "sts:AssumeRole", FUNCTIONS, of=ACCOUNT),
+    *may_not(LAMBDA, "sts:AssumeRole", FUNCTIONS, of=OTHER_ACCOUNT),
+    *may_not(LAMBDA, "sts:AssumeRole", FUNCTIONS),
+    *may(STATES, "sts:AssumeRole", MACHINES, of=ACCOUNT, by=MACHINE_ARNS),
+    *may_not(STATES, "sts:AssumeRole", MACHINES, of=ACCOUNT, by=["machine", "resume machine elsewhere"]),
+    *may_not(STATES, "sts:AssumeRole", MACHINES, of=OTHER_ACCOUNT, by="resume machine of others"),
+    *may_not(STATES, "sts:AssumeRole", MACHINES, of=OTHER_ACCOUNT, by="ResumeStateMachine"),
+    *may_not(STATES, "sts:AssumeRole", MACHINES, by="ResumeStateMachine"),
+    *may_not(STATES, "sts:AssumeRole", MACHINES, of=ACCOUNT),
     *may_not(STATES, "sts:AssumeRole", MACHINES),
-    *may_not(STATES, "sts:TagSession", MACHINES, of=ACCOUNT),
-    *may_not(STATES, "sts:AssumeRole", FUNCTIONS),
-    *may_not(LAMBDA, "sts:AssumeRole", MACHINES, of=ACCOUNT),
-    *may_not(LAMBDA, "sts:TagSession", FUNCTIONS),
+    *may_not(STATES, "sts:TagSession", MACHINES, of=ACCOUNT, by="ResumeStateMachine"),
+    *may_not(STATES, "sts:AssumeRole", FUNCTIONS, of=ACCOUNT),
+    *may_not(LAMBDA, "sts:AssumeRole", MACHINES, of=ACCOUNT, by="ResumeStateMachine"),
+    *may_not(LAMBDA, "sts:TagSession", FUNCTIONS, of=ACCOUNT),
     *may_not((EC2, EVENTBRIDGE, STRANGER, USER), "sts:AssumeRole", ALL),
-    *may_not(STRANGER, "sts:AssumeRole", LOOP, of=ACCOUNT),
+    *may_not((EC2, EVENTBRIDGE, STRANGER), "sts:AssumeRole", FUNCTIONS, of=ACCOUNT),
+    *may_not(STRANGER, "sts:AssumeRole", LOOP, of=ACCOUNT, by="RetryStateMachine"),
 ]
 
 # What a hub may do in other accounts is to be three roles of its organization, and no other; what those may is in
 # `permitted_in_spokes`. An account may trust anybody, and a stranger's may trust us in order to be served.
 READERS, CHANGERS, NOTIFIERS = ((f"{role} of others", role) for role in ("reader", "changer", "notifier"))
 OF_SPOKES = (*READERS, *CHANGERS, *NOTIFIERS)
+NO_SPOKES = (
+    "administrator of others",
+    "role of others",
+    *(f"{role} of another namespace of others" for role in ("reader", "changer", "notifier")),
+    *(f"{role} under a path of others" for role in ("reader", "changer", "notifier")),
+)
+# What the session of a function's role says, which function has it; and by which name it goes on.
+FUNCTION = {role: role.removesuffix("Role") for role in FUNCTIONS}
+SESSION = dict.fromkeys(FUNCTIONS, "rolekeeper") | {SCHEDULE: "rolekeeper-sweep"}
+
+
+def in_spokes(
+    says: Callable[..., Iterator[Case]],
+    who: Sequence[str],
+    on: Sequence[str],
+    **given: Given,
+) -> Iterator[Case]:
+    """A case for each function, which asks as it does by itself but for what is given."""
+    for role in who:
+        yield from says(role, "sts:AssumeRole", on, **{"function": FUNCTION[role], "session": SESSION[role], **given})
+
+
+_EC2_STATE = "EC2 Instance State-change Notification"
+_FORWARDED: dict[str, Given] = {"org": ORG, "role": "forwarder of others", "source": "aws.ec2", "type": _EC2_STATE}
 SPOKES = [
-    *may(LOOKING, "sts:AssumeRole", READERS, org_of_it=ORG),
-    *may(PASSING, "sts:AssumeRole", CHANGERS, org_of_it=ORG),
-    *may((EVENT, RETRY), "sts:AssumeRole", NOTIFIERS, org_of_it=ORG),
-    *may_not((*PUBLISHING, STATE), "sts:AssumeRole", NOTIFIERS, org_of_it=ORG),
-    *may_not(ALL, "sts:AssumeRole", OF_SPOKES, org_of_it=OTHER_ORG),
-    *may_not(ALL, "sts:AssumeRole", OF_SPOKES),
-    *may_not(ALL, "sts:TagSession sts:SetSourceIdentity", OF_SPOKES, org_of_it=ORG),
-    *may_not(
-        ALL,
-        "sts:AssumeRole",
-        (
-            "administrator of others",
-            "role of others",
-            *(f"{role} of another namespace of others" for role in ("reader", "changer", "notifier")),
-            *(f"{role} under a path of others" for role in ("reader", "changer", "notifier")),
-        ),
-        org_of_it=ORG,
+    *in_spokes(may, LOOKING, READERS, org_of_it=ORG),
+    *in_spokes(may, PASSING, CHANGERS, org_of_it=ORG),
+    *in_spokes(may, RECONCILING, NOTIFIERS, org_of_it=ORG),
+    *in_spokes(may_not, (*PUBLISHING, STATE), NOTIFIERS, org_of_it=ORG),
+    *in_spokes(may_not, (RETRY, STATE), CHANGERS, org_of_it=ORG),
+    *in_spokes(may_not, FUNCTIONS, OF_SPOKES, org_of_it=OTHER_ORG),
+    *in_spokes(may_not, FUNCTIONS, NO_SPOKES, org_of_it=ORG),
+    # A function's role that another function got, or a person.
+    *in_spokes(may_not, LOOKING, OF_SPOKES, org_of_it=ORG, function=["function", "OnStateChange"]),
+    *(
+        case
+        for role in FUNCTIONS
+        for case in may_not(role, "sts:AssumeRole", OF_SPOKES, org_of_it=ORG, session=SESSION[role])
     ),
-    # The bus: any spoke's forwarder may send to it, of any account of the organization, and do nothing else with it.
-    *may(STRANGER, "events:PutEvents", "SpokeBus", org=ORG, role="forwarder of others"),
-    *may_not(STRANGER, "events:PutEvents", "SpokeBus", org=OTHER_ORG, role="forwarder of others"),
-    *may_not(STRANGER, "events:PutEvents", "SpokeBus", role="forwarder of others"),
-    *may_not(STRANGER, "events:PutEvents", "SpokeBus", org=ORG),
+    # The sweep's name is no other function's, and it has no other for what it reads.
+    *in_spokes(may_not, (*RECONCILING, MAPPING), READERS, org_of_it=ORG, session="rolekeeper-sweep"),
+    *in_spokes(may_not, (SCHEDULE,), READERS, org_of_it=ORG, session="rolekeeper"),
+    *in_spokes(may_not, FUNCTIONS, OF_SPOKES, org_of_it=ORG, session="anything"),
+    *(
+        case
+        for role in FUNCTIONS
+        for case in may_not(role, "sts:AssumeRole", OF_SPOKES, function=FUNCTION[role], session=SESSION[role])
+    ),
+    *(
+        case
+        for role in FUNCTIONS
+        for case in may_not(role, "sts:AssumeRole", OF_SPOKES, function=FUNCTION[role], org_of_it=ORG)
+    ),
+    *may_not(MACHINES, "sts:AssumeRole", OF_SPOKES, org_of_it=ORG),
+    *may_not(ALL, "sts:TagSession sts:SetSourceIdentity", OF_SPOKES, org_of_it=ORG),
+    # The bus: the forwarders of the organization's accounts send it what AWS says, and do nothing else there.
+    *may(STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED),
+    *may(
+        STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"source": "aws.tag", "type": "Tag Change on Resource"}
+    ),
+    *may(STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"source": "aws.events", "type": "Scheduled Event"}),
+    *may_not(
+        STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"source": ["my.ec2", ("aws.ec2", "my.ec2"), "aws.s3"]}
+    ),
+    *may_not(
+        STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"type": "EC2 Spot Instance Interruption Warning"}
+    ),
+    *may_not(STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"org": OTHER_ORG}),
     *may_not(
         STRANGER,
         "events:PutEvents",
         "SpokeBus",
-        org=ORG,
-        role=["administrator of others", "reader of others", "forwarder of another namespace of others"],
+        **_FORWARDED
+        | {"role": ["administrator of others", "reader of others", "forwarder of another namespace of others"]},
     ),
+    *may_not(STRANGER, "events:PutEvents", "SpokeBus", role="forwarder of others", source="aws.ec2", type=_EC2_STATE),
+    *may_not(STRANGER, "events:PutEvents", "SpokeBus", org=ORG, source="aws.ec2", type=_EC2_STATE),
     *may_not(STRANGER, "events:DeleteEventBus events:UpdateEventBus", "SpokeBus", org=ORG, role="forwarder of others"),
     *may_not(STRANGER, "events:PutRule events:PutTargets events:DeleteRule", "SpokeStateRule", org=ORG),
     *may_not(USER, "events:PutEvents", "SpokeBus"),

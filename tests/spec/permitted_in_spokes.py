@@ -4,6 +4,9 @@ It is written from docs/security.md, "The hub and its spokes". The spoke's accou
 `tests/unit/test_spoke_policies.py` asks IAM's evaluator.
 """
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from spec.permitted import (
     ALL_ROLES,
     ATTACH,
@@ -15,22 +18,27 @@ from spec.permitted import (
     ORG,
     OTHER_ACCOUNT,
     OTHER_ORG,
+    OTHER_REGION,
     PLACES,
     POLICIES_OF_A_ROLE,
     READING,
+    Case,
+    Given,
     changes,
     makes_profiles,
     may,
     may_not,
     passes,
     reads_roles,
+    sees_instances,
     takes_over,
 )
-from support.policy_simulation import ACCOUNT
+from support.policy_simulation import ACCOUNT, REGION
 
 HUB_ACCOUNT, HUB_REGION = OTHER_ACCOUNT, "eu-west-1"
 HUB_BUS = f"arn:aws:events:{HUB_REGION}:{HUB_ACCOUNT}:event-bus/rolekeeper"
-READER, CHANGER, FORWARDER, NOTIFIER = ROLES = ("Reader", "Changer", "Forwarder", "Notifier")
+READER, VIEWER, CHANGER, FORWARDER, NOTIFIER = ROLES = ("Reader", "Viewer", "Changer", "Forwarder", "Notifier")
+ASSUMED = (READER, VIEWER, CHANGER, NOTIFIER)
 
 
 def _hubs(role: str) -> str:
@@ -38,7 +46,9 @@ def _hubs(role: str) -> str:
 
 
 EVENT, RETRY, MAPPING, SCHEDULE = (_hubs(f"{each}Role") for each in ("OnEvent", "OnRetry", "OnMapping", "OnSchedule"))
-READERS, CHANGERS = (EVENT, RETRY, MAPPING, SCHEDULE), (EVENT, MAPPING, SCHEDULE)
+READERS, CHANGERS, NOTIFIERS = (EVENT, RETRY, MAPPING, SCHEDULE), (EVENT, MAPPING, SCHEDULE), (EVENT, RETRY)
+# The names of their sessions; the second is the sweep's.
+HUBS_SESSION, SWEEPS_SESSION = SESSION_NAMES = ("rolekeeper", "rolekeeper-sweep")
 # The spoke's parameters that name the hub.
 HUB = {
     "HubAccount": HUB_ACCOUNT,
@@ -46,8 +56,10 @@ HUB = {
     "OrganizationId": ORG,
     "HubReaders": ",".join(READERS),
     "HubChangers": ",".join(CHANGERS),
+    "HubNotifiers": ",".join(NOTIFIERS),
+    "Regions": f"{REGION},{OTHER_REGION}",
 }
-# Another role of the hub's account, which the spoke admits as its reader.
+# A role of the hub's account that people have, which the spoke admits as its viewer.
 OPERATORS = f"arn:aws:iam::{HUB_ACCOUNT}:role/team/operators"
 # Who is none of them, each an administrator of its own account.
 STRANGERS = (
@@ -64,6 +76,8 @@ STRANGERS = (
     EVENT.replace(HUB_ACCOUNT, ACCOUNT),
 )
 SESSIONS = "sts:AssumeRole"
+# A Region of the account without a spoke.
+NO_SPOKE = "ap-south-1"
 # The account's default buses, and those that are none of them.
 OWN_BUSES = ("bus", "bus elsewhere")
 OTHER_BUSES = ("other bus", "own bus of the name", "hub's default bus", "hub's bus elsewhere", "bus of others")
@@ -76,65 +90,97 @@ SPOKE_PLACES = {
     "hub's bus elsewhere": HUB_BUS.replace(HUB_REGION, "us-west-2"),
     "own bus of the name": HUB_BUS.replace(HUB_ACCOUNT, ACCOUNT),
     "instance in another Region": PLACES["instance elsewhere"],
+    "instance where no spoke is": PLACES["instance"].replace(REGION, NO_SPOKE),
+    "bus where no spoke is": PLACES["bus"].replace(REGION, NO_SPOKE),
+    "its rule": PLACES["rule"].replace("somebodys", "rolekeeper-tags"),
+    "its rule elsewhere": PLACES["rule"].replace("somebodys", "rolekeeper-tags").replace(REGION, OTHER_REGION),
+    "rule of others": PLACES["rule of others"].replace("InstanceStateRule", "rolekeeper-tags"),
 }
 
+OURS: dict[str, Given] = {"org": ORG, "session": HUBS_SESSION}
+ITS_RULE: dict[str, Given] = {"of": ACCOUNT, "by": "its rule"}
 TRUST = [
-    *may(READERS, SESSIONS, READER, org=ORG),
-    *may(CHANGERS, SESSIONS, CHANGER, org=ORG),
-    *may_not(RETRY, SESSIONS, CHANGER, org=ORG),
-    *may(READERS, SESSIONS, NOTIFIER, org=ORG),
-    *may(OPERATORS, SESSIONS, READER, org=ORG),
-    *may_not(OPERATORS, SESSIONS, (CHANGER, NOTIFIER), org=ORG),
-    *may_not((*READERS, OPERATORS), SESSIONS, (READER, CHANGER, NOTIFIER), org=OTHER_ORG),
-    *may_not((*READERS, OPERATORS), SESSIONS, (READER, CHANGER, NOTIFIER)),
-    *may_not((*READERS, OPERATORS), SESSIONS, FORWARDER, org=ORG),
-    *may_not((*READERS, OPERATORS), "sts:TagSession sts:SetSourceIdentity", (READER, CHANGER, NOTIFIER), org=ORG),
-    *may_not(STRANGERS, SESSIONS, ROLES, org=ORG),
-    *may(EVENTBRIDGE, SESSIONS, FORWARDER, of=ACCOUNT),
-    *may_not(EVENTBRIDGE, SESSIONS, FORWARDER, of=HUB_ACCOUNT),
-    *may_not(EVENTBRIDGE, SESSIONS, FORWARDER),
-    *may_not(EVENTBRIDGE, SESSIONS, (READER, CHANGER, NOTIFIER), of=ACCOUNT),
-    *may_not(EVENTBRIDGE, "sts:TagSession", FORWARDER, of=ACCOUNT),
-    *may_not((EC2, LAMBDA), SESSIONS, ROLES, of=ACCOUNT),
+    *may(READERS, SESSIONS, READER, org=ORG, session=[*SESSION_NAMES]),
+    *may(CHANGERS, SESSIONS, CHANGER, org=ORG, session=[*SESSION_NAMES]),
+    *may(NOTIFIERS, SESSIONS, NOTIFIER, **OURS),
+    *may(OPERATORS, SESSIONS, VIEWER, org=ORG, session="anybody"),
+    # The functions are no people, and people aren't the functions, by whatever name.
+    *may_not(READERS, SESSIONS, VIEWER, **OURS),
+    *may_not(OPERATORS, SESSIONS, (READER, CHANGER, NOTIFIER), **OURS),
+    *may_not(RETRY, SESSIONS, CHANGER, **OURS),
+    *may_not((MAPPING, SCHEDULE), SESSIONS, NOTIFIER, **OURS),
+    *may_not((*READERS, OPERATORS), SESSIONS, (READER, CHANGER, NOTIFIER), org=ORG, session="anybody"),
+    *may_not((*READERS, OPERATORS), SESSIONS, (READER, CHANGER, NOTIFIER), org=ORG),
+    *may_not((*READERS, OPERATORS), SESSIONS, ASSUMED, org=OTHER_ORG, session=HUBS_SESSION),
+    *may_not((*READERS, OPERATORS), SESSIONS, ASSUMED, session=HUBS_SESSION),
+    *may_not((*READERS, OPERATORS), SESSIONS, FORWARDER, **OURS),
+    *may_not((*READERS, OPERATORS), "sts:TagSession sts:SetSourceIdentity", ASSUMED, org=ORG),
+    *may_not(STRANGERS, SESSIONS, ROLES, **OURS),
+    *may(EVENTBRIDGE, SESSIONS, FORWARDER, **ITS_RULE),
+    *may_not(EVENTBRIDGE, SESSIONS, FORWARDER, of=ACCOUNT, by=["rule", "its rule elsewhere"]),
+    *may_not(EVENTBRIDGE, SESSIONS, FORWARDER, of=HUB_ACCOUNT, by=["rule of others", "its rule"]),
+    *may_not(EVENTBRIDGE, SESSIONS, FORWARDER, by="its rule"),
+    *may_not(EVENTBRIDGE, SESSIONS, FORWARDER, of=ACCOUNT),
+    *may_not(EVENTBRIDGE, SESSIONS, ASSUMED, **ITS_RULE),
+    *may_not(EVENTBRIDGE, "sts:TagSession", FORWARDER, **ITS_RULE),
+    *may_not((EC2, LAMBDA), SESSIONS, ROLES, **ITS_RULE),
 ]
 
 DESCRIBE_LAUNCHES = (
     "ec2:DescribeLaunchTemplateVersions ec2:DescribeFleets ec2:DescribeSpotFleetRequests "
     "autoscaling:DescribeAutoScalingGroups autoscaling:DescribeLaunchConfigurations"
 )
+
+
+def _where_asked(cases: Iterator[Case]) -> Iterator[Case]:
+    """Each is asked in the Region of what it is about."""
+    for case in cases:
+        yield replace(case, given=(*case.given, ("region", SPOKE_PLACES[case.on].split(":")[3])))
+
+
+LOOKING = (READER, VIEWER)
+SWEEPING, READING_ROWS = (f"AROAREADER:{name}" for name in (SWEEPS_SESSION, HUBS_SESSION))
 READS = [
-    *reads_roles(READER),
-    *may(READER, "iam:GetRole", "reader"),
-    *may_not(READER, POLICIES_OF_A_ROLE, "reader"),
-    *may(READER, ALL_ROLES, "everything"),
-    *may_not((CHANGER, FORWARDER, NOTIFIER), ALL_ROLES, "everything"),
+    *reads_roles(LOOKING),
+    *sees_instances(READER, REGION, OTHER_REGION, elsewhere=NO_SPOKE),
+    # Where no spoke is people look for what lacks one.
+    *may(VIEWER, READING, "everything", region=[REGION, NO_SPOKE]),
+    *may_not(VIEWER, "ec2:DescribeVolumes", "everything", region=REGION),
+    *may(LOOKING, "iam:GetRole", "reader"),
+    *may_not(LOOKING, POLICIES_OF_A_ROLE, "reader"),
+    # Users, groups and all inline policies are in it: the sweep's session alone, and no person's.
+    *may(READER, ALL_ROLES, "everything", me=SWEEPING),
+    *may_not(READER, ALL_ROLES, "everything", me=[READING_ROWS, f"{SWEEPING}er"]),
+    *may_not((READER, VIEWER, CHANGER, FORWARDER, NOTIFIER), ALL_ROLES, "everything"),
+    *may_not(VIEWER, ALL_ROLES, "everything", me=SWEEPING),
     *may_not((CHANGER, FORWARDER, NOTIFIER), READING, "everything"),
-    *may_not(READER, "ec2:DescribeInstanceAttribute", "everything"),
-    *may_not(READER, "iam:ListRoles iam:ListUsers", "everything"),
-    *may(READER, f"cloudtrail:LookupEvents {DESCRIBE_LAUNCHES}", "everything"),
-    *may_not((CHANGER, FORWARDER), f"cloudtrail:LookupEvents {DESCRIBE_LAUNCHES}", "everything"),
-    *may_not(READER, "cloudtrail:ListTrails cloudtrail:DeleteTrail", "everything"),
+    *may_not(LOOKING, "ec2:DescribeInstanceAttribute", "everything"),
+    *may_not(LOOKING, "iam:ListRoles iam:ListUsers", "everything", me=[SWEEPING, READING_ROWS]),
+    # Who called, and launch templates' user data: people alone, and no function.
+    *may(VIEWER, f"cloudtrail:LookupEvents {DESCRIBE_LAUNCHES}", "everything"),
+    *may_not((READER, CHANGER, FORWARDER, NOTIFIER), f"cloudtrail:LookupEvents {DESCRIBE_LAUNCHES}", "everything"),
+    *may_not(VIEWER, "cloudtrail:ListTrails cloudtrail:DeleteTrail", "everything"),
     *may_not(
-        READER, "autoscaling:UpdateAutoScalingGroup ec2:ModifyLaunchTemplate ec2:DescribeLaunchTemplates", "everything"
+        VIEWER, "autoscaling:UpdateAutoScalingGroup ec2:ModifyLaunchTemplate ec2:DescribeLaunchTemplates", "everything"
     ),
     *may_not((CHANGER, FORWARDER), "iam:GetRole", ("role", "role outside")),
     *may_not((CHANGER, FORWARDER), "iam:GetPolicy", "policy"),
-    *may_not(READER, ATTACH, "instance", new="profile"),
-    *may_not(READER, DETACH, "instance", now="profile"),
-    *may_not(READER, MAKING, "profile"),
-    *may_not(READER, "iam:PassRole", "role", to=EC2),
-    *may_not(READER, "iam:TagRole iam:UpdateAssumeRolePolicy iam:PutRolePolicy", ("role", "reader", "changer")),
-    *may_not(READER, "iam:CreatePolicyVersion", "policy"),
+    *may_not(LOOKING, ATTACH, "instance", new="profile"),
+    *may_not(LOOKING, DETACH, "instance", now="profile"),
+    *may_not(LOOKING, MAKING, "profile"),
+    *may_not(LOOKING, "iam:PassRole", "role", to=EC2),
+    *may_not(LOOKING, "iam:TagRole iam:UpdateAssumeRolePolicy iam:PutRolePolicy", ("role", "reader", "changer")),
+    *may_not(LOOKING, "iam:CreatePolicyVersion", "policy"),
 ]
 
-# The spoke's roles are there once for all Regions of its account.
-INSTANCES = ("instance", "instance in another Region")
+# The spoke's roles are there once for all Regions of its account that have a spoke.
+INSTANCES, ELSEWHERE = ("instance", "instance in another Region"), ("instance of others", "instance where no spoke is")
 CHANGES = [
-    *changes(CHANGER, INSTANCES, "instance of others"),
+    *_where_asked(changes(CHANGER, INSTANCES, ELSEWHERE)),
     *may_not(ROLES, "ec2:DeleteVolume", "volume"),
 ]
 
-TAKE_OVER = [*takes_over(CHANGER, (READER, FORWARDER), INSTANCES, "instance of others")]
+TAKE_OVER = [*_where_asked(takes_over(CHANGER, (READER, FORWARDER), INSTANCES, ELSEWHERE))]
 
 PASSES = [
     *passes(CHANGER),
@@ -154,12 +200,16 @@ SENDS = [
         "events:PutEvents",
         ("hub's default bus", "hub's bus elsewhere", "own bus of the name", "bus", "bus of others"),
     ),
-    *may_not((READER, CHANGER, NOTIFIER), "events:PutEvents", "hub's bus"),
-    *may(NOTIFIER, "events:PutEvents", OWN_BUSES, source="rolekeeper"),
-    *may_not(NOTIFIER, "events:PutEvents", OWN_BUSES, source=["aws.ec2", ("rolekeeper", "somebody")]),
-    *may_not(NOTIFIER, "events:PutEvents", OTHER_BUSES, source="rolekeeper"),
-    *may_not((READER, CHANGER), "events:PutEvents", OWN_BUSES, source="rolekeeper"),
-    *may_not(NOTIFIER, "events:DeleteEventBus", OWN_BUSES),
+    *may_not(ASSUMED, "events:PutEvents", "hub's bus"),
+    *may(NOTIFIER, "events:PutEvents", "bus", source="rolekeeper", region=REGION),
+    *may(NOTIFIER, "events:PutEvents", "bus elsewhere", source="rolekeeper", region=OTHER_REGION),
+    *may_not(NOTIFIER, "events:PutEvents", "bus", source=["aws.ec2", ("rolekeeper", "somebody")], region=REGION),
+    *may_not(NOTIFIER, "events:PutEvents", "bus where no spoke is", source="rolekeeper", region=NO_SPOKE),
+    *may_not(NOTIFIER, "events:PutEvents", "bus", source="rolekeeper"),
+    *may_not(NOTIFIER, "events:PutEvents", OTHER_BUSES, source="rolekeeper", region=REGION),
+    *may_not(LOOKING, "events:PutEvents", OWN_BUSES, source="rolekeeper", region=REGION),
+    *may_not(CHANGER, "events:PutEvents", OWN_BUSES, source="rolekeeper", region=REGION),
+    *may_not(NOTIFIER, "events:DeleteEventBus", "bus", region=REGION),
     *may_not(FORWARDER, "events:DeleteEventBus", "hub's bus"),
     *may_not(ROLES, "events:PutRule events:PutTargets events:DisableRule", "rule"),
 ]

@@ -27,7 +27,8 @@ _PARTITION_KEYS = ("pk", "tag_key")
 class IamRequest:
     """One request as IAM judges it.
 
-    `keys` and `attributes` are DynamoDB's `LeadingKeys` and `Attributes`; `role` is the ARN of one that is assumed.
+    `keys` and `attributes` are DynamoDB's `LeadingKeys` and `Attributes`; `role` is the ARN of one that is assumed, and
+    `session` by which name.
     """
 
     action: str
@@ -35,6 +36,7 @@ class IamRequest:
     keys: frozenset[str] = frozenset()
     attributes: frozenset[str] = frozenset()
     role: str = ""
+    session: str = ""
 
     def joined(self, others: "Iterable[IamRequest]") -> "IamRequest":
         """The same, if IAM judged each item of a transaction by the keys and attributes of all of them."""
@@ -46,14 +48,16 @@ class IamRequest:
         """Whether a statement of the template allows it; `table` is its table's logical id, empty for no table."""
         on_it = not table or statement["Resource"] == {"GetAtt": f"{table}.Arn"}
         if self.role and self.action in listed(statement["Action"]):
-            # Whose organization it is in can't be told here: test_policy_matrix.
-            return fnmatchcase(self.role, _filled(statement["Resource"]["Sub"]))
+            # Whose organization it is in, and which function asks, can't be told here: test_policy_matrix.
+            names = listed(statement["Condition"]["StringEquals"]["sts:RoleSessionName"])
+            return self.session in names and fnmatchcase(self.role, _filled(statement["Resource"]["Sub"]))
         return self.action in listed(statement["Action"]) and on_it and (not table or self._meets(statement))
 
     def _meets(self, statement: Mapping[str, Any]) -> bool:
         context = {"dynamodb:LeadingKeys": self.keys, "dynamodb:Attributes": self.attributes}
         tests: dict[str, Callable[[frozenset[str], list[str]], bool]] = {
             "ForAllValues:StringLike": lambda values, these: all(any(fnmatchcase(v, t) for t in these) for v in values),
+            "ForAllValues:StringEquals": lambda values, these: values <= set(these),
             "ForAllValues:StringNotEquals": lambda values, these: not values & set(these),
             "Null": lambda values, these: these == [str(not values).lower()],
         }
@@ -98,7 +102,7 @@ def action_of(service: str, operation: str) -> str:
 def requests(service: str, method: str, arguments: Mapping[str, Any]) -> list[IamRequest]:
     action = action_of(service, "".join(part.title() for part in method.split("_")))
     if service == "sts":
-        return [IamRequest(action, role=arguments["RoleArn"])]
+        return [IamRequest(action, role=arguments["RoleArn"], session=arguments["RoleSessionName"])]
     if service != "dynamodb":
         return [IamRequest(each) for each in (action, *(("iam:PassRole",) if action in _PASSES_A_ROLE else ()))]
     if method == "transact_write_items":

@@ -83,7 +83,7 @@ def policy_statements(resources: Any, role: str, *, met: Collection[str] = ()) -
         for each in resources.values()
         if each["Type"] in {"AWS::IAM::Policy", "AWS::IAM::ManagedPolicy"}
         and each.get("Condition") in {None, *met}
-        and {"Ref": role} in each["Properties"].get("Roles", [])
+        and {"Ref": role} in chosen(each["Properties"].get("Roles", []), met)
     ]
     found: list[dict[str, Any]] = chosen([each for document in documents for each in document["Statement"]], met)
     return found

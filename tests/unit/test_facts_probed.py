@@ -41,6 +41,15 @@ UNASKED = {
         "who pays for an event to another account or Region, and how much"
     ),
     "That `sts:AssumeRole` supplies it is inferred": "that sts:AssumeRole supplies aws:ResourceOrgID",
+    "that the key is there when these assume a role, is inferred": (
+        "that credentials copied out of a function keep lambda:SourceFunctionArn"
+    ),
+    "That Lambda supplies `aws:SourceAccount` when it assumes a function's role is inferred": (
+        "that Lambda supplies aws:SourceAccount"
+    ),
+    "That a rule which sends AWS's own events to the bus supplies them is inferred": (
+        "that a rule supplies events:source for AWS's own events"
+    ),
 }
 SAYS = [*(each.says for each in PROBES), *UNASKED]
 UNCERTAIN = [

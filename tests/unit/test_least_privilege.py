@@ -37,7 +37,7 @@ from rolekeeper.model.mapping import IGNORE_TAG, Pin
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper_cli.uses.pins import pin_item
-from sessions import Sessions
+from sessions import SESSION, Sessions
 from simulation.deployment import FUNCTIONS
 from simulation.invariants import ROWS
 from simulation.schedule import Schedule
@@ -64,7 +64,7 @@ DEAD_LETTERS = "SendDeadLetters"
 TABLES = {STATE_TABLE: "StateTable", "state": "StateTable", MAPPING_TABLE: "MappingTable", ROWS: "MappingTable"}
 
 # The template's conditions as a hub meets them that makes profiles.
-DEPLOYED = ("MakesProfiles", "ServesOrganization", "MakesSpokesProfiles")
+DEPLOYED = ("MakesProfiles", "ServesOrganization")
 
 type Heard = dict[str, list[list[IamRequest]]]
 
@@ -227,10 +227,16 @@ class HubStories(Stories):
 
     def __init__(self, organization: Organization, heard: Heard, patch: pytest.MonkeyPatch) -> None:
         super().__init__(organization.hub, heard, patch)
-        sts: Any = Recorded("sts", organization, self._hear)
-        organization._sessions = Sessions(sts, organization._client, organization.hub.clock.now)  # noqa: SLF001
         self.organization, self.spoke = organization, organization.spoke(SPOKE)
         wire(patch, self.app)
+
+    def run(self, function: str, event: Any) -> Any:
+        """The same; each function has sessions of its own in the spokes, by a name of its own."""
+        own = RESOURCES[function]["Properties"].get("Environment", {}).get("Variables", {})
+        sts: Any = Recorded("sts", self.organization, self._hear)
+        name, now = own.get("SPOKE_SESSION", SESSION), self.world.clock.now
+        self.organization._sessions = Sessions(sts, self.organization._client, now, name)  # noqa: SLF001
+        return super().run(function, event)
 
     def registered(self) -> None:
         now = self.world.clock.now()
@@ -402,7 +408,7 @@ def _refused(asked: set[IamRequest], allowed: list[dict[str, Any]]) -> list[IamR
 def _family(request: IamRequest) -> IamRequest:
     """One request for many that differ in nothing that a policy can tell apart."""
     keys = frozenset(_family_of_items(key) if table(request) == "StateTable" else "any" for key in request.keys)
-    attributes = frozenset({"pk"}) if request.attributes else frozenset[str]()
+    attributes = frozenset({"pk" if table(request) == "StateTable" else "tag_key"} if request.attributes else ())
     return replace(request, keys=keys, attributes=attributes)
 
 

@@ -121,14 +121,18 @@ UNNOTICED = {
     "OnInstanceEventPolicy.PolicyDocument: TakeOverByReplace with ec2:*",
     "PublishPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
     "OnInstanceEventPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
+    "ReadSpokesPolicy.PolicyDocument: ReadSpokes with sts:*",
+    "SweepTargetsPolicy.PolicyDocument: ReadSpokes with sts:*",
+    "ChangeSpokesPolicy.PolicyDocument: ChangeSpokes with sts:*",
+    "NotifySpokesPolicy.PolicyDocument: NotifySpokes with sts:*",
+    # StringEquals takes no wildcard.
+    "SharedPolicy.PolicyDocument: EncryptMails, kms:ViaService in every Region",
+    "OnStateChangePolicy.PolicyDocument: EncryptMails, kms:ViaService in every Region",
     # It is met by default, or here.
     "PublishPolicy.PolicyDocument: MakesProfiles taken for met",
     "SharedPolicy.PolicyDocument: HasKey taken for met",
     "OnStateChangePolicy.PolicyDocument: HasKey taken for met",
-    "SharedPolicy.PolicyDocument: ServesOrganization taken for met",
     "OnInstanceEventPolicy.PolicyDocument: ServesOrganization taken for met",
-    "OnRetryPolicy.PolicyDocument: ServesOrganization taken for met",
-    "PublishPolicy.PolicyDocument: MakesSpokesProfiles taken for met",
     # Each caller that is of an organization has an ARN.
     "SpokeBusPolicy.Statement: trust with ArnLikeIfExists",
     # NobodyElseMayPublish holds alone.

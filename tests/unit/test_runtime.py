@@ -177,6 +177,7 @@ def test_a_hub_has_clients_in_other_targets_with_less_patience_and_any_other_dep
     runtime.settings.cache_clear()
     assert runtime.app(FUNCTION).client_of is None
     monkeypatch.setenv("ORGANIZATION_ID", "o-embeddedaws")
+    monkeypatch.setenv("SPOKE_SESSION", "rolekeeper-sweep")
     runtime.settings.cache_clear()
     runtime.sessions.cache_clear()
     app = runtime.app(FUNCTION)
@@ -189,7 +190,8 @@ def test_a_hub_has_clients_in_other_targets_with_less_patience_and_any_other_dep
     assert made == ["sts", "ec2"]
     app.forget(there.settings)
     assert client.meta.region_name == "eu-west-2"
-    assert [each["RoleArn"] for each in asked] == ["arn:aws:iam::111111111111:role/1-reader"] * 2
+    asks = ("arn:aws:iam::111111111111:role/1-reader", "rolekeeper-sweep")
+    assert [(each["RoleArn"], each["RoleSessionName"]) for each in asked] == [asks] * 2
     runtime.settings.cache_clear()
     runtime.sessions.cache_clear()
 

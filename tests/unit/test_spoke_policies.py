@@ -60,23 +60,24 @@ UNNOTICED = {
         f"{role}.AssumeRolePolicyDocument: {statement} {lost}"
         for role, statement in (
             ("Reader", "OnlyTheHubsReaders"),
-            ("Reader", "AndOtherReaders"),
+            ("Viewer", "OnlyOtherReaders"),
             ("Changer", "OnlyTheHubsChangers"),
-            ("Notifier", "OnlyTheHubsReaders"),
+            ("Notifier", "OnlyTheHubsNotifiers"),
         )
         for lost in ("for everybody", "with ArnEqualsIfExists")
     ),
     # The account's roles, profiles and policies, and AWS's policies, are all that the account can ask for.
-    "Reader.Policies: SeeRolesAndProfiles on everything",
-    "Reader.Policies: SeePolicies on everything",
+    *(f"{role}.Policies: SeeRolesAndProfiles on everything" for role in ("Reader", "Viewer")),
+    *(f"{role}.Policies: SeePolicies on everything" for role in ("Reader", "Viewer")),
     # No other action has the condition keys that the statement asks for.
+    "Reader.AssumeRolePolicyDocument: OnlyTheHubsReaders with sts:*",
+    "Changer.AssumeRolePolicyDocument: OnlyTheHubsChangers with sts:*",
+    "Notifier.AssumeRolePolicyDocument: OnlyTheHubsNotifiers with sts:*",
     "Changer.Policies: ReplaceUnderThePath with ec2:*",
     "Changer.Policies: TakeOverByReplace with ec2:*",
     "Changer.Policies: PassOnlyUnderThePath with iam:*",
     # It is met by default: test_spoke_template.
     "Changer.Policies: MakesProfiles taken for met",
-    # It is met here.
-    "Reader.AssumeRolePolicyDocument: HasOtherReaders taken for met",
 }
 
 

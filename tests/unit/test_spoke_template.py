@@ -13,9 +13,20 @@ from rolekeeper.aws.queue import SOURCE
 from rolekeeper.fleet.targets import EVENTS_TAG, UNIT_TAG, VERSION_TAG, WIRE_FORMAT, WIRE_TAG
 from rolekeeper.mappings.rows import OU, ROOT
 from rolekeeper_cli.deploying.stack import is_allowed
+from sessions import SESSION
 from spec import permitted_in_spokes
 from spec.permitted import ORG
-from spec.permitted_in_spokes import CHANGERS, DESCRIBE_LAUNCHES, HUB_ACCOUNT, HUB_BUS, HUB_REGION, OPERATORS, READERS
+from spec.permitted_in_spokes import (
+    CHANGERS,
+    DESCRIBE_LAUNCHES,
+    HUB_ACCOUNT,
+    HUB_BUS,
+    HUB_REGION,
+    NOTIFIERS,
+    OPERATORS,
+    READERS,
+    SESSION_NAMES,
+)
 from support import templates
 from support.deployment import Deployment, Place, deployment, translated
 
@@ -25,10 +36,10 @@ PARAMETERS, RESOURCES = TEMPLATE["Parameters"], TEMPLATE["Resources"]
 HUB = templates.load()
 HUBS_RESOURCES = HUB["Resources"]
 ACCOUNT, REGION, ANOTHER_REGION = "222222222222", "us-west-2", "ap-south-1"
-GIVEN = {**permitted_in_spokes.HUB, "HomeRegion": REGION}
+GIVEN, BY_DEFAULT = {**permitted_in_spokes.HUB, "HomeRegion": REGION}, {"HubNotifiers", "Regions"}
 # What each Region has, and what the account has once.
 RULES, ROLES = {"StateRule", "TagRule", "PresentSchedule", "Forwarder"}, {"Reader", "Changer"}
-SENDING = RULES - {"Forwarder"}
+SENDING, ACTING = RULES - {"Forwarder"}, ("Changer", "Notifier")
 
 
 def deployed(account: str = ACCOUNT, region: str = REGION, **parameters: str) -> Deployment:
@@ -78,7 +89,23 @@ def test_what_is_the_accounts_is_made_in_the_home_region_only() -> None:
     assert deployed().resources.keys() == RULES | ROLES
     assert deployed(region=ANOTHER_REGION).resources.keys() == RULES
     iam = {name for name, each in RESOURCES.items() if each["Type"].startswith("AWS::IAM::")}
-    assert iam == ROLES | {"Forwarder", "Notifier"}
+    assert iam == ROLES | {"Forwarder", "Notifier", "Viewer"}
+
+
+def test_people_have_a_role_of_their_own_where_somebody_is_named() -> None:
+    assert deployed(OtherReaders=OPERATORS).resources.keys() == RULES | ROLES | {"Viewer"}
+    assert deployed(region=ANOTHER_REGION, OtherReaders=OPERATORS).resources.keys() == RULES
+
+
+@pytest.mark.parametrize(("named", "regions"), [("", REGION), (f"{REGION},{ANOTHER_REGION}", [REGION, ANOTHER_REGION])])
+def test_the_hub_acts_in_the_regions_that_are_named_and_unnamed_in_the_home_region_alone(
+    named: str, regions: str | list[str]
+) -> None:
+    made = deployed(Regions=named, EventsToAccount="true").resources
+    changer, notifier = (made[each]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"] for each in ACTING)
+    [denied] = [each for each in changer if each["Effect"] == "Deny"]
+    assert (denied["Action"], denied["Condition"]) == ("ec2:*", {"StringNotEquals": {"aws:RequestedRegion": regions}})
+    assert notifier[0]["Condition"]["StringEquals"] == {"aws:RequestedRegion": regions}
 
 
 def test_what_may_send_to_an_account_is_there_only_where_that_asked_for_it() -> None:
@@ -146,9 +173,11 @@ def test_every_name_that_is_fixed_has_the_namespace() -> None:
         if key in value["Properties"]
     }
     assert fixed == {
+        "StateRule": {"Sub": "${Namespace}-state"},
+        "TagRule": {"Sub": "${Namespace}-tags"},
         "PresentSchedule": {"Sub": "${Namespace}-present"},
         "Forwarder": {"Sub": "${Namespace}-forwarder-${AWS::Region}"},
-        **{role: {"Sub": f"${{Namespace}}-{role.lower()}"} for role in {*ROLES, "Notifier"}},
+        **{role: {"Sub": f"${{Namespace}}-{role.lower()}"} for role in {*ROLES, "Notifier", "Viewer"}},
     }
     second = deployed(Namespace="second")
     assert {second.arns[each].rpartition("/")[2] for each in ROLES} == {f"second-{each.lower()}" for each in ROLES}
@@ -158,10 +187,10 @@ def test_every_name_that_is_fixed_has_the_namespace() -> None:
 
 def test_a_permissions_boundary_bounds_every_role() -> None:
     boundary = "arn:aws:iam::222222222222:policy/bounds"
-    with_one = deployed(PermissionsBoundary=boundary, EventsToAccount="true").resources
-    roles = {*ROLES, "Forwarder", "Notifier"}
+    with_one = deployed(PermissionsBoundary=boundary, EventsToAccount="true", OtherReaders=OPERATORS).resources
+    roles = {*ROLES, "Forwarder", "Notifier", "Viewer"}
     assert {with_one[each]["Properties"]["PermissionsBoundary"] for each in roles} == {boundary}
-    unbound = deployed(EventsToAccount="true").resources
+    unbound = deployed(EventsToAccount="true", OtherReaders=OPERATORS).resources
     assert not any("PermissionsBoundary" in unbound[each]["Properties"] for each in roles)
 
 
@@ -204,14 +233,21 @@ def test_the_hub_knows_the_daily_event_by_the_schedules_name(namespace: str) -> 
         assert ours.matches_event(event) is (hubs == namespace)
 
 
-def test_the_reader_sees_what_the_functions_see_at_home_and_for_people_who_called() -> None:
+def test_the_reader_sees_what_the_functions_see_at_home_and_the_viewer_what_people_ask_for_beside() -> None:
     shared = HUBS_RESOURCES["SharedPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     looking = {each["Sid"]: each for each in templates.chosen(shared) if each["Sid"].startswith("See")}
     calls = {"Sid": "LookUpCalls", "Effect": "Allow", "Action": "cloudtrail:LookupEvents", "Resource": "*"}
     launches = {"Sid": "LookAtLaunches", "Effect": "Allow", "Action": DESCRIBE_LAUNCHES.split(), "Resource": "*"}
     at_sweeps = templates.policy_statements(HUBS_RESOURCES, "OnScheduleRole")
-    looking |= {each["Sid"]: each for each in at_sweeps if each["Sid"] == "SeeAllRolesAtOnce"}
-    assert statements("Reader") == {**looking, "LookUpCalls": calls, "LookAtLaunches": launches}
+    [all_roles] = [each for each in at_sweeps if each["Sid"] == "SeeAllRolesAtOnce"]
+    sweep = HUBS_RESOURCES["OnSchedule"]["Properties"]["Environment"]["Variables"]["SPOKE_SESSION"]
+    of_the_sweep = {**all_roles, "Condition": {"StringLike": {"aws:userid": f"*:{sweep}"}}}
+    reader, viewer = statements("Reader"), statements("Viewer")
+    assert reader["SeeInstances"].pop("Condition") == {"StringEquals": {"aws:RequestedRegion": {"Ref": "HomeRegion"}}}
+    looking["SeeInstances"].pop("Condition")
+    assert reader == {**looking, "SeeAllRolesAtOnce": of_the_sweep}
+    assert viewer == {**looking, "LookUpCalls": calls, "LookAtLaunches": launches}
+    assert (SESSION, sweep) == SESSION_NAMES
 
 
 @pytest.mark.parametrize("takes_over", [(), ("MayTakeOver",)])
@@ -227,41 +263,42 @@ def test_the_changer_may_what_the_functions_may_at_home(
         if each["Sid"].endswith("UnderThePath") or each["Sid"].startswith("TakeOver")
     }
     assert len(at_home) == 4 + 2 * len(takes_over) + len(makes_profiles)
-    assert statements("Changer", *met) == at_home
+    found = statements("Changer", *met)
+    assert found.pop("NowhereElse")["Effect"] == "Deny"
+    assert found == at_home
 
 
 def test_who_the_hub_says_is_trusted() -> None:
     """By their ARNs in a condition: a role that is a principal has to be there, and isn't the one that is made anew."""
-    for role, trusted in (("Reader", READERS), ("Changer", CHANGERS), ("Notifier", READERS)):
-        [trust] = deployed(EventsToAccount="true").resources[role]["Properties"]["AssumeRolePolicyDocument"][
-            "Statement"
-        ]
+    made = deployed(EventsToAccount="true", OtherReaders=OPERATORS).resources
+    by_name = {"sts:RoleSessionName": [*SESSION_NAMES]}
+    for role, trusted, more in (
+        ("Reader", READERS, by_name),
+        ("Changer", CHANGERS, by_name),
+        ("Notifier", NOTIFIERS, {"sts:RoleSessionName": SESSION}),
+        ("Viewer", [OPERATORS], {}),
+    ):
+        [trust] = made[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
         assert trust["Principal"] == {"AWS": f"arn:aws:iam::{HUB_ACCOUNT}:root"}
         assert trust["Action"] == "sts:AssumeRole"
         assert trust["Condition"] == {
             "ArnEquals": {"aws:PrincipalArn": list(trusted)},
-            "StringEquals": {"aws:PrincipalOrgID": ORG},
+            "StringEquals": {"aws:PrincipalOrgID": ORG, **more},
         }
-    more = deployed(OtherReaders=f"{OPERATORS},{READERS[0]}").resources["Reader"]["Properties"]
-    hubs, others = more["AssumeRolePolicyDocument"]["Statement"]
-    assert others["Condition"]["ArnEquals"] == {"aws:PrincipalArn": [OPERATORS, READERS[0]]}
-    for each in (hubs, others):
-        each.pop("Sid")
-        each["Condition"].pop("ArnEquals")
-    assert hubs == others
 
 
 def test_the_hubs_outputs_are_the_spokes_parameters() -> None:
     outputs = HUB["Outputs"]
-    assert {"HubReaders", "HubChangers"} <= outputs.keys() & PARAMETERS.keys()
+    assert {"HubReaders", "HubChangers", "HubNotifiers"} <= outputs.keys() & PARAMETERS.keys()
     roles = {"OnInstanceEventRole", "OnRetryRole", "OnMappingChangeRole", "OnScheduleRole"}
     readers = {each["GetAtt"].removesuffix(".Arn") for each in outputs["HubReaders"]["Value"]["Join"][1]}
     assert readers == roles == may_assume("reader", "ServesOrganization")
     # Only these two report about an instance.
-    assert may_assume("notifier", "ServesOrganization") == {"OnInstanceEventRole", "OnRetryRole"}
+    notifiers = {each["GetAtt"].removesuffix(".Arn") for each in outputs["HubNotifiers"]["Value"]["Join"][1]}
+    assert notifiers == {"OnInstanceEventRole", "OnRetryRole"} == may_assume("notifier", "ServesOrganization")
     with_profiles, alone = (templates.chosen(outputs["HubChangers"]["Value"], met) for met in (("MakesProfiles",), ()))
     changers = {each["GetAtt"].removesuffix(".Arn") for each in with_profiles["Join"][1]}
-    assert changers == may_assume("changer", "ServesOrganization", "MakesProfiles", "MakesSpokesProfiles")
+    assert changers == may_assume("changer", "ServesOrganization", "MakesProfiles")
     assert {alone["GetAtt"].removesuffix(".Arn")} == may_assume("changer", "ServesOrganization")
 
 
@@ -323,7 +360,7 @@ def test_a_parameter_is_described_bounded_and_in_a_group(name: str) -> None:
 
 
 def test_what_says_which_hub_it_is_has_no_default() -> None:
-    assert {name for name, each in PARAMETERS.items() if "Default" not in each} == GIVEN.keys()
+    assert {name for name, each in PARAMETERS.items() if "Default" not in each} == GIVEN.keys() - BY_DEFAULT
 
 
 @pytest.mark.parametrize("name", ["Namespace", "RolePath", "PermissionsBoundary", "TakeOver", "CreateMissingProfiles"])
@@ -344,7 +381,9 @@ REGIONS, NO_REGIONS = ["eu-west-1", "us-gov-east-1"], ["*", "", "eu-west"]
 VALUES = {
     "HubReaders": (ROLE_ARNS, [*NO_ROLE_ARNS, ""]),
     "HubChangers": (ROLE_ARNS, [*NO_ROLE_ARNS, ""]),
+    "HubNotifiers": ([*ROLE_ARNS, ""], NO_ROLE_ARNS),
     "OtherReaders": ([*ROLE_ARNS, ""], NO_ROLE_ARNS),
+    "Regions": (["", "us-east-1", "us-gov-west-1"], ["us-east", "*", "eu west-1"]),
     "OrganizationId": (["o-a1b2c3d4e5", "o-embeddedaws"], ["", "*"]),
     "HubAccount": (["999999999999"], ["99999999999"]),
     "HubRegion": (REGIONS, NO_REGIONS),

@@ -54,7 +54,7 @@ READ = {
 
 def statements(function: str, *, of_a_hub: bool = True) -> list[dict[str, Any]]:
     """With all that parameters may add."""
-    more = {"ServesOrganization", "MakesSpokesProfiles"} if of_a_hub else set[str]()
+    more = {"ServesOrganization"} if of_a_hub else set[str]()
     return templates.policy_statements(RESOURCES, f"{function}Role", met={"MakesProfiles", "MayTakeOver", *more})
 
 
@@ -82,6 +82,7 @@ def test_without_an_organization_no_function_has_anything_to_do_with_targets_or_
     written = json.dumps(statements(function, of_a_hub=False))
     assert "targets" not in written
     assert "sts:AssumeRole" not in written
+    assert "-accounts" not in written, "the machine that has a run for each account"
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

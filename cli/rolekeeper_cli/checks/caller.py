@@ -12,8 +12,8 @@ from rolekeeper_cli.uses.guard import Arns
 _PAGE = 'ask for that permission: docs/security.md, "What the command needs"'
 
 
-# What `NEEDS` is about; a hub alone has readers in its spokes.
-_ROWS, _STATE, _WORK, _READERS = "mapping table", "state table", "work queue", "spokes' readers"
+# What `NEEDS` is about; a hub alone has viewers in its spokes.
+_ROWS, _STATE, _WORK, _VIEWERS = "mapping table", "state table", "work queue", "spokes' viewers"
 _LOOK_AT_INSTANCES = "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations"
 _READ_ROLES = "iam:GetRole iam:ListAttachedRolePolicies iam:ListRolePolicies iam:GetRolePolicy"
 _LOOK = {
@@ -40,7 +40,7 @@ NEEDS: Mapping[str, Mapping[str, str]] = {
     "pins": {_STATE: "dynamodb:PutItem dynamodb:UpdateItem dynamodb:BatchGetItem", **_LOOK},
     "release, apply": {_WORK: "sqs:SendMessage"},
     "plan, fleet, explain, history, uptake, wait": {_STATE: "dynamodb:BatchGetItem dynamodb:Query", **_LOOK},
-    "looking into other accounts": {_READERS: "sts:AssumeRole"},
+    "looking into other accounts": {_VIEWERS: "sts:AssumeRole"},
     "explain, to name a rollback": {_ROWS: "dynamodb:GetItem"},
     "explain, uptake, history --who, fleet --uptake, wait --in-use": {"event history": "cloudtrail:LookupEvents"},
     "launches": {
@@ -147,7 +147,7 @@ def _arns(arns: Arns, work_queue: str, dead_letter_queue: str) -> dict[str, str]
         "roles": f"arn:{arns.partition}:iam::{arns.account}:role{arns.path}any",
         "profiles": f"arn:{arns.partition}:iam::{arns.account}:instance-profile{arns.path}any",
     }
-    return {**found, _READERS: arns.served_iam("role", f"/{arns.spokes}-{Access.READER}")} if arns.spokes else found
+    return {**found, _VIEWERS: arns.served_iam("role", f"/{arns.spokes}-{Access.VIEWER}")} if arns.spokes else found
 
 
 # ---- what IAM says ----

@@ -11,7 +11,7 @@ OUTPUTS = frozenset(
     {"MappingTable", "StateTable", "WorkQueue", "DeadLetterQueue", "RetryStateMachine", "AlarmTopic", "Version"}
 )
 # Those that only a hub of an organization has.
-HUB_OUTPUTS = frozenset({"SpokeBus", "HubReaders", "HubChangers"})
+HUB_OUTPUTS = frozenset({"SpokeBus", "HubReaders", "HubChangers", "HubNotifiers"})
 # CloudFormation user guide, "Stack status codes".
 _DEPLOY = typed("rolekeeper deploy")
 _GOOD = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})

@@ -1,6 +1,6 @@
 """`rolekeeper spoke`: the stack by which a hub looks after this account, in each of its Regions.
 
-What is the account's, the hub's reader and changer, is made in one Region, the home. It is deployed first, so that the
+What is the account's, the hub's and people's roles, is made in one Region, the home. It is deployed first, so that the
 hub can look into the others as soon as they are there.
 """
 
@@ -43,9 +43,9 @@ from rolekeeper_cli.uses.files import content
 ALLOWED = ("TakeOver", "CreateMissingProfiles")
 # What the hub's own parameters of these names say holds in its spokes too.
 _ALIKE = ("OrganizationId", "Namespace", "RolePath", *ALLOWED)
-_OUTPUTS = ("HubReaders", "HubChangers")
+_OUTPUTS = ("HubReaders", "HubChangers", "HubNotifiers")
 # What isn't said by the hub, but by those who ask it, if they do.
-_ASKED = ("HomeRegion", "OrganizationalUnit", "OtherReaders", "EventsToAccount")
+_ASKED = ("HomeRegion", "Regions", "OrganizationalUnit", "OtherReaders", "EventsToAccount")
 NAMES = frozenset({"HubAccount", "HubRegion", *_ALIKE, *_OUTPUTS, *_ASKED})
 # Only the organization's managers may ask (Organizations API reference, `ListParents`).
 _PARENTS, _PATH = "organizations:ListParents", "--unit r-…/ou-…/ou-…"
@@ -102,9 +102,9 @@ def _from_root(hub: Deployment, unit: str) -> str:
     return "/".join(path)
 
 
-def listed(readers: Iterable[str]) -> str:
-    """ARNs as OtherReaders takes them; an empty one is none."""
-    return _COMMA.join(each for each in readers if each)
+def listed(values: Iterable[str]) -> str:
+    """ARNs or Regions as CloudFormation takes a list; an empty one is none."""
+    return _COMMA.join(each for each in values if each)
 
 
 def written(parameters: Parameters) -> list[dict[str, str]]:
@@ -137,6 +137,7 @@ _OF_ROLES = {
     **{name: option_of(name) for name in ALLOWED},
     "OrganizationalUnit": "--unit",
     "OtherReaders": "--reader",
+    "Regions": "--regions",
     "EventsToAccount": "--events-to-account",
 }
 # What the reader role says of itself (spoke.yaml).
@@ -170,6 +171,7 @@ def deploy(
     of_the_hub = dict(hub.parameters) if hub else {}
     asked = {**of_the_hub, **own}
     home = asked["HomeRegion"] = _home(places[0], present, asked)
+    asked["Regions"] = _regions(present, home, asked.get("Regions"))
     known = declared(installed.file("spoke.yaml"))
     planned = [_planned(each, present[region_of(each)], known, asked=asked, own=own) for each in places]
     at_home = next((each for each in planned if each.region == home), None)
@@ -250,6 +252,24 @@ def _home(place: Deployment, present: Mapping[str, Present], given: Parameters) 
     return home
 
 
+def _regions(present: Mapping[str, Present], home: str, given: str | None) -> str:
+    """List the Regions where the hub may act: those given; else those that the roles know, and those deployed now.
+
+    Raises:
+        UsageError: one that is deployed isn't among them, without the home Region, whose stack has the roles.
+    """
+    lists = [given] if given else [each.parameters.get("Regions", "") for each in present.values()]
+    known = {region for each in lists for region in each.split(_COMMA) if region}
+    if (given or home not in present) and (new := sorted(present.keys() - known)):
+        yet = f"the account's roles are in {home}, and don't let the hub act in {new[0]} yet"
+        raise UsageError(
+            f"{new[0]} isn't among the Regions {given}" if given else yet,
+            f"deploy it together with that Region: --region {home} --region {new[0]}; or name all that have a spoke: "
+            "--regions",
+        )
+    return listed(sorted(known | present.keys()))
+
+
 def _home_there(place: Deployment, present: Mapping[str, Present], given: Parameters) -> str | None:
     """Where the account's roles are; None where there are none."""
     for each in present.values():
@@ -305,12 +325,16 @@ class Spoke:
 
     place: Deployment
     id: str
-    is_home: bool
+    parameters: Parameters
     carrying: list[str]
 
     @property
     def region(self) -> str:
         return region_of(self.place)
+
+    @property
+    def is_home(self) -> bool:
+        return self.parameters.get("HomeRegion") == self.region
 
 
 def remove(places: Sequence[Deployment], *, yes: bool) -> list[Target]:
@@ -327,6 +351,11 @@ def remove(places: Sequence[Deployment], *, yes: bool) -> list[Target]:
     render.show(documents)
     left = sum(len(each.carrying) for each in spokes)
     terminal.say(f"Removed. Instances that keep a managed role, which nobody changes from then on: {left:,}.")
+    if not spokes[-1].is_home and (home := spokes[-1].parameters.get("HomeRegion")):
+        deploy_there = f"rolekeeper spoke deploy --region {home} --regions …"
+        terminal.say(
+            f"The account's changer may still act there, until you name the Regions that are left: {deploy_there}"
+        )
     return [Target(account, each.region) for each in spokes]
 
 
@@ -339,7 +368,7 @@ def _found(place: Deployment) -> Spoke:
     return Spoke(
         place,
         stack["StackId"],
-        is_home=parameters.get("HomeRegion") == region,
+        parameters=parameters,
         carrying=[instance.key.id for instance, _ in found],
     )
 

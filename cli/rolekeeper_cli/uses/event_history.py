@@ -209,8 +209,8 @@ def no_answer(deployment: Deployment, error: AwsRefusalError) -> str:
     if error.code in BAD_CREDENTIALS:
         return f"AWS doesn't take these credentials ({escaped(error.code)})"
     if isinstance(error, AccessDeniedError):
-        is_reader = deployment.elsewhere and error.action == ACTION
-        who = f"the reader of account {deployment.settings.account} isn't" if is_reader else "you aren't"
+        is_viewer = deployment.elsewhere and error.action == ACTION
+        who = f"the viewer of account {deployment.settings.account} isn't" if is_viewer else "you aren't"
         return f"{who} allowed {error.action}"
     if isinstance(error, RetryableError):
         return f"CloudTrail gave no answer ({escaped(error.code)})"

@@ -78,7 +78,7 @@ class Places:
                     yield from each
 
     def reachable(self) -> list[Deployment]:
-        """Those whose reader the caller may be."""
+        """Those whose viewer the caller may be."""
 
         def reached(place: Deployment) -> list[Deployment]:
             _ = place.app.ec2, place.app.iam  # makes the clients
@@ -102,7 +102,7 @@ class Places:
         once: dict[str, Deployment] = {}
         for each in self.all:
             account = each.settings.account
-            # The own one with the caller's permissions, even if only its other Regions are meant: a reader has fewer.
+            # The own one with the caller's permissions, even if only its other Regions are meant: a viewer has fewer.
             once.setdefault(account, each.at(each.home) if account == each.home.account else each)
         accounts = Places(list(once.values()))
         yield from accounts.ask(question)
@@ -383,7 +383,7 @@ def uncovered(deployment: Deployment, known: Sequence[Target], regions: Sequence
 def missing(deployment: Deployment, regions: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """The same as documents, with the number of instances; None where nobody here can know it.
 
-    In an account with a spoke in another Region the spoke's reader counts them, for a caller that may be it. A Region
+    In an account with a spoke in another Region the spoke's viewer counts them, for a caller that may be it. A Region
     that isn't enabled there has none, and is left out.
     """
     known = registered(deployment)

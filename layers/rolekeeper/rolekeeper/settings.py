@@ -46,9 +46,10 @@ class ContentionRule:
 
 
 class Access(StrEnum):
-    """The roles of a spoke that the hub's functions assume, by the ends of their names (spoke.yaml)."""
+    """The roles of a spoke by the ends of their names (spoke.yaml): people are the viewer, functions the others."""
 
     READER = "reader"
+    VIEWER = "viewer"
     CHANGER = "changer"
     NOTIFIER = "notifier"
 

@@ -533,8 +533,8 @@ def test_who_may_look_into_other_accounts_matters_to_a_hub_alone(
     ward.decisions = {"sts:AssumeRole": {"EvalDecision": "implicitDeny"}}
     assert only(finds("caller"))[0] == "ok"
     terminal.parameters |= {"OrganizationId": "o-example0000", "Namespace": "second"}
-    reader = "arn:aws:iam::*:role/second-reader"
-    what = f"you may not, for looking into other accounts: sts:AssumeRole on {reader}"
+    viewer = "arn:aws:iam::*:role/second-viewer"
+    what = f"you may not, for looking into other accounts: sts:AssumeRole on {viewer}"
     assert only(finds("caller"))[:2] == ("warn", what)
 
 

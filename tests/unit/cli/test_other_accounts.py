@@ -1,4 +1,4 @@
-"""Clients in other accounts: of the reader's session, which is asked for once while it lasts."""
+"""Clients in other accounts: of the viewer's session, which is asked for once while it lasts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -16,7 +16,7 @@ from rolekeeper.settings import Settings
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
 
-READER = "arn:aws:iam::{}:role/rolekeeper-reader"
+VIEWER = "arn:aws:iam::{}:role/rolekeeper-viewer"
 
 
 @dataclass
@@ -56,7 +56,7 @@ def at(world: FakeAccount, account: str, region: str) -> Settings:
     return replace(world.settings, organization="o-example0000").at(Target(account, region))
 
 
-def test_one_session_of_the_reader_is_for_all_regions_of_an_account(
+def test_one_session_of_the_viewer_is_for_all_regions_of_an_account(
     world: FakeAccount, sts: Sts, others: Deployment
 ) -> None:
     first = others.client_in(at(world, "111111111111", "eu-west-1"), "ec2")
@@ -66,7 +66,7 @@ def test_one_session_of_the_reader_is_for_all_regions_of_an_account(
     assert others.client_in(at(world, "222222222222", "eu-west-1"), "ec2") == ("ec2", "eu-west-1", "token-2")
     asked = {"RoleSessionName": "rolekeeper-command", "DurationSeconds": 3_600}
     accounts = ("111111111111", "222222222222")
-    assert sts.asked == [{"RoleArn": READER.format(account), **asked} for account in accounts]
+    assert sts.asked == [{"RoleArn": VIEWER.format(account), **asked} for account in accounts]
 
 
 def test_a_session_that_is_about_to_end_is_asked_for_anew(world: FakeAccount, sts: Sts, others: Deployment) -> None:
@@ -84,6 +84,6 @@ def test_a_refusal_names_the_role_and_is_asked_again(world: FakeAccount, sts: St
     there = at(world, "111111111111", "eu-west-1")
     with pytest.raises(AccessDeniedError) as refused:
         others.client_in(there, "ec2")
-    assert (refused.value.action, refused.value.resource) == ("sts:AssumeRole", READER.format("111111111111"))
+    assert (refused.value.action, refused.value.resource) == ("sts:AssumeRole", VIEWER.format("111111111111"))
     sts.refuses = False
     assert others.client_in(there, "ec2")

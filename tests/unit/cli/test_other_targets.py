@@ -1,4 +1,4 @@
-"""Instances of other targets: named ACCOUNT/REGION/ID, and looked at as the spoke's reader."""
+"""Instances of other targets: named ACCOUNT/REGION/ID, and looked at as the spoke's viewer."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from support.grants import allow, policy
 
 TARGET = Target("111111111111", "eu-west-1")
 UNIT = "ou-a1b2-c3d4e5f6"
-READER = f"arn:aws:iam::{TARGET.account}:role/rolekeeper-reader"
+VIEWER = f"arn:aws:iam::{TARGET.account}:role/rolekeeper-viewer"
 NO_RECORD = "not in CloudTrail's event history of eu-west-1: "
 
 
@@ -112,7 +112,11 @@ def test_who_may_not_look_there_hears_what_to_do(terminal: Terminal, spoke: Spok
         assert ran.exit_code == 254
         assert f"you aren't allowed to read account {TARGET.account}" in ran.stderr
         assert "check that it is a target, and that the hub may read it: rolekeeper targets" in ran.stderr
-        assert f"{READER} has to trust your role (rolekeeper spoke deploy --reader ARN)" in ran.stderr
+        assert (
+            f"{VIEWER} has to be there, which it isn't in a spoke of an earlier version, and to trust your role"
+            in ran.stderr
+        )
+        assert "rolekeeper spoke deploy --reader ARN" in ran.stderr
         assert "rolekeeper history needs neither" in ran.stderr
 
 
@@ -505,14 +509,14 @@ def test_roles_are_those_of_all_accounts_each_with_its_own(
     assert f"Account {ACCOUNT} has 3 of 1,000 instance profiles, 3 of 1,000 roles." in rows
     assert ran.stderr == (
         "Warning: not everything is shown: only roles that a mapping gives or an instance carries are listed: "
-        f"a spoke's reader may list none (account {TARGET.account})\n"
+        f"a spoke's viewer may list none (account {TARGET.account})\n"
     )
     document = terminal.document("roles")
     theirs = document["roles"][-1]
     assert (theirs["account"], theirs["arn"]) == (TARGET.account, f"arn:aws:iam::{TARGET.account}:role/rolekeeper/web")
     assert (theirs["instances"], theirs["mappings"]) == ([f"{TARGET}/{web}"], ["app=web"])
     assert (theirs["may"], theirs["unused"], theirs["profiles"]) == (["s3:GetObject on *"], False, None)
-    assert theirs["unknown_because"] == "a spoke's reader may not ask IAM for its report"
+    assert theirs["unknown_because"] == "a spoke's viewer may not ask IAM for its report"
     assert [each["instances"] for each in document["roles"][:3]] == [[], [], [here]]
     assert (document["summary"]["roles"], document["unseen"]) == (4, [])
 

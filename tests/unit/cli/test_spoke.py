@@ -26,7 +26,7 @@ SPOKES_ACCOUNT = "111111111111"
 HOME, OTHER = "eu-west-1", "us-east-2"
 UNIT = "ou-a1b2-c3d4e5f6"
 READERS = f"arn:aws:iam::{ACCOUNT}:role/on-event,arn:aws:iam::{ACCOUNT}:role/on-schedule"
-CHANGERS = f"arn:aws:iam::{ACCOUNT}:role/on-event"
+CHANGERS = NOTIFIERS = f"arn:aws:iam::{ACCOUNT}:role/on-event"
 OPERATORS, AUDITORS = (f"arn:aws:iam::{ACCOUNT}:role/{name}" for name in ("operators", "auditors"))
 RULE = change("Add", "StateRule", "AWS::Events::Rule")
 PARAMETERS = {
@@ -39,6 +39,7 @@ PARAMETERS = {
     "CreateMissingProfiles": "true",
     "HubReaders": READERS,
     "HubChangers": CHANGERS,
+    "HubNotifiers": NOTIFIERS,
 }
 
 
@@ -83,7 +84,8 @@ class Account:
         """There is a spoke in these Regions."""
         for each in regions:
             stack = self.stacks[each]
-            stack.deployed(version, **{**PARAMETERS, "HomeRegion": home, **parameters})
+            known = {"HomeRegion": home, "Regions": ",".join(sorted(regions))}
+            stack.deployed(version, **{**PARAMETERS, **known, **parameters})
         self.iam.reader = {"rolekeeper:home-region": home}
 
     def asked(self, region: str) -> dict[str, str | None]:
@@ -97,7 +99,7 @@ class Account:
 def hub(terminal: Terminal, desk: MappingsFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub of an organization, and an AWS profile of its account beside the spoke's own credentials."""
     terminal.parameters |= {"OrganizationId": "o-example0000", "Namespace": "rolekeeper"}
-    terminal.outputs |= {"HubReaders": READERS, "HubChangers": CHANGERS, "Version": VERSION}
+    terminal.outputs |= {"HubReaders": READERS, "HubChangers": CHANGERS, "HubNotifiers": NOTIFIERS, "Version": VERSION}
     config = tmp_path / "config"
     config.write_text("[profile hub]\nregion = us-east-1\naws_access_key_id = hub\naws_secret_access_key = hub\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
@@ -135,11 +137,13 @@ def test_what_a_spoke_has_to_know_is_json_as_cloudformation_takes_it(terminal: T
     assert PARAMETERS.keys() <= declared.keys()
 
 
-def test_stack_sets_need_the_home_region_and_operators_may_read(terminal: Terminal) -> None:
-    line = ("spoke", "parameters", "--home-region", HOME, "--reader", OPERATORS, "--reader", AUDITORS)
-    found = json.loads(terminal(*line).stdout)
-    values = {each["ParameterKey"]: each["ParameterValue"] for each in found}
-    assert values == {**PARAMETERS, "HomeRegion": HOME, "OtherReaders": f"{OPERATORS},{AUDITORS}"}
+def test_stack_sets_need_the_home_region_and_all_regions_and_operators_may_read(terminal: Terminal) -> None:
+    asked = ("spoke", "parameters", "--reader", OPERATORS, "--reader", AUDITORS, "--home-region", HOME)
+    alone, ran = terminal(*asked), terminal(*asked, "--regions", f"{HOME},{OTHER}")
+    values = {each["ParameterKey"]: each["ParameterValue"] for each in json.loads(ran.stdout)}
+    operators = f"{OPERATORS},{AUDITORS}"
+    assert values == {**PARAMETERS, "HomeRegion": HOME, "Regions": f"{HOME},{OTHER}", "OtherReaders": operators}
+    assert (ran.stderr, f"may change instances in {HOME} alone" in alone.stderr) == ("", True)
     ran = terminal("spoke", "parameters", "--reader", "operators")
     assert (ran.exit_code, "OtherReaders=operators: must be empty or ARNs" in ran.stderr) == (252, True)
 
@@ -208,7 +212,7 @@ def test_a_first_spoke_is_shown_asked_about_and_deployed(terminal: Terminal, acc
     assert created["Capabilities"] == ["CAPABILITY_NAMED_IAM"]
     assert created["TemplateBody"] == (ROOT / "spoke.yaml").read_text()
     assert len(created["TemplateBody"].encode()) < 51_200, "CloudFormation's limit"
-    assert account.asked(HOME) == {**PARAMETERS, "HomeRegion": HOME}
+    assert account.asked(HOME) == {**PARAMETERS, "HomeRegion": HOME, "Regions": HOME}
     said = f"Stack rolekeeper-spoke in {HOME}, account {SPOKES_ACCOUNT}: new, with version {VERSION}"
     assert said in ran.stderr
     assert "Make these 1 changes?" in ran.stderr
@@ -222,14 +226,34 @@ def test_the_home_region_comes_first_wherever_it_is_named(terminal: Terminal, ac
     line = ("spoke", "deploy", "--hub", told, "--region", OTHER, "--region", HOME, "--home-region", HOME, "--yes")
     assert [each["region"] for each in terminal.document(*line)] == [HOME, OTHER]
     assert account.asked(OTHER)["HomeRegion"] == HOME
+    assert {account.asked(each)["Regions"] for each in (HOME, OTHER)} == {f"{HOME},{OTHER}"}
 
 
-def test_one_more_region_takes_the_roles_that_are_there(terminal: Terminal, account: Account, told: str) -> None:
-    account.deployed(HOME)
+def test_one_more_region_is_deployed_with_the_one_of_the_roles_which_learn_of_it(
+    terminal: Terminal, account: Account, told: str
+) -> None:
+    account.deployed(HOME, Regions=f"{HOME},ap-south-1")
     ran = terminal("spoke", "deploy", "--hub", told, "--region", OTHER, "--yes")
+    assert (ran.exit_code, account.stacks[OTHER].calls) == (252, []), ran.output
+    assert f"the account's roles are in {HOME}, and don't let the hub act in {OTHER} yet" in ran.stderr
+    assert f"--region {HOME} --region {OTHER}" in ran.stderr
+    ran = terminal("spoke", "deploy", "--hub", told, "--region", OTHER, "--region", HOME, "--yes")
     assert ran.exit_code == 0, ran.output
     assert account.asked(OTHER)["HomeRegion"] == HOME
+    assert account.asked(HOME)["Regions"] == f"ap-south-1,{HOME},{OTHER}", "with what is deployed elsewhere"
+
+
+def test_a_region_that_the_roles_know_is_deployed_alone_and_one_that_went_is_left_out(
+    terminal: Terminal, account: Account, told: str
+) -> None:
+    account.deployed(HOME, OTHER)
+    assert terminal("spoke", "deploy", "--hub", told, "--region", OTHER, "--yes").exit_code == 0
     assert account.stacks[HOME].calls == []
+    account.stacks[OTHER].calls.clear()
+    assert terminal("spoke", "deploy", "--region", HOME, "--regions", HOME, "--yes").exit_code == 0
+    assert account.asked(HOME)["Regions"] == HOME
+    ran = terminal("spoke", "deploy", "--region", HOME, "--regions", OTHER, "--yes")
+    assert (ran.exit_code, f"{HOME} isn't among the Regions {OTHER}" in ran.stderr) == (252, True)
 
 
 def test_roles_that_dont_say_where_they_were_made_have_to_be_told(
@@ -239,7 +263,8 @@ def test_roles_that_dont_say_where_they_were_made_have_to_be_told(
     ran = terminal("spoke", "deploy", "--hub", told, "--region", OTHER, "--yes")
     assert ran.exit_code == 253
     assert "the account has the role rolekeeper-reader already" in ran.stderr
-    assert terminal("spoke", "deploy", "--hub", told, "--region", OTHER, "--home-region", HOME, "--yes").exit_code == 0
+    named = ("--home-region", HOME, "--regions", f"{HOME},{OTHER}")
+    assert terminal("spoke", "deploy", "--hub", told, "--region", OTHER, *named, "--yes").exit_code == 0
     assert account.asked(OTHER)["HomeRegion"] == HOME
 
 
@@ -296,7 +321,7 @@ def test_what_is_deployed_stays_but_for_what_is_given(terminal: Terminal, accoun
     ran = terminal("spoke", "deploy", "--region", HOME, "--take-over", "true", "--yes")
     assert ran.exit_code == 0, ran.output
     kept = dict.fromkeys(PARAMETERS)
-    assert account.asked(HOME) == {**kept, "TakeOver": "true", "HomeRegion": HOME}
+    assert account.asked(HOME) == {**kept, "TakeOver": "true", "HomeRegion": HOME, "Regions": HOME}
     assert f"version 0.0.9 is deployed, and would be {VERSION}" in ran.stderr
     assert "TakeOver true false" in lines(ran.stdout)
 
@@ -352,7 +377,7 @@ def test_the_unit_is_deployed_stays_and_can_be_taken_away(terminal: Terminal, ac
     file.write_text(terminal("spoke", "parameters", "--unit", UNIT).stdout)
     first = ("spoke", "deploy", "--hub", str(file), "--region", HOME, "--yes")
     assert terminal(*first).exit_code == 0
-    assert account.asked(HOME) == {**PARAMETERS, "HomeRegion": HOME, "OrganizationalUnit": UNIT}
+    assert account.asked(HOME) == {**PARAMETERS, "HomeRegion": HOME, "Regions": HOME, "OrganizationalUnit": UNIT}
     account.deployed(HOME, OrganizationalUnit=UNIT)
     account.stacks[HOME].calls.clear()
     assert terminal("spoke", "deploy", "--region", HOME, "--unit", "", "--yes").exit_code == 0
@@ -450,6 +475,8 @@ def test_it_says_which_instances_keep_their_roles_and_asks(terminal: Terminal, a
     assert account.stacks[HOME].calls == []
     assert f"rolekeeper targets forget {SPOKES_ACCOUNT}/{OTHER}" in ran.stderr
     assert "Instances that keep a managed role, which nobody changes from then on: 1." in ran.stderr
+    assert "The account's changer may still act there" in ran.stderr
+    assert f"rolekeeper spoke deploy --region {HOME} --regions" in ran.stderr
     assert carries
 
 

@@ -147,7 +147,7 @@ def test_roles_are_those_of_all_accounts_and_one_is_shown_of_its_own(
     said = words(page)
     assert f"web {ACCOUNT} app=web 1 never not broad nothing" in said
     assert f"web {TARGET.account} app=web 1 never not broad reads S3" in said
-    assert f"a spoke's reader may list none (account {TARGET.account})" in said
+    assert f"a spoke's viewer may list none (account {TARGET.account})" in said
     assert f"Account {ACCOUNT} has " in said
     narrowed = browser.get("/roles", params={"account": TARGET.account})
     assert (f'href="/role/web?account={TARGET.account}"' in narrowed.text, "/role/old" in narrowed.text) == (
@@ -157,7 +157,7 @@ def test_roles_are_those_of_all_accounts_and_one_is_shown_of_its_own(
     theirs = browser.get("/role/web", params={"account": TARGET.account, "ask": "last-accessed"})
     assert f'<a href="/instance/{there}">' in theirs.text
     assert "reads S3 s3:GetObject on *" in words(theirs)
-    assert "a spoke's reader may not ask IAM for its report" in words(theirs)
+    assert "a spoke's viewer may not ask IAM for its report" in words(theirs)
     own = browser.get("/role/web").text
     assert (f'<a href="/instance/{here}">' in own, there in own, "Ask IAM" in own) == (True, False, True)
     assert f"/role/web?account={TARGET.account}" in browser.get(f"/instance/{there}").text
