@@ -275,7 +275,8 @@ class Sweep:
             rest.restarts += 1
             if rest.phase is Phase.FLEET:
                 swept.instances, swept.stands = 0, {}
-        if swept.sent:
+        if swept.sent and (rest.crowded or swept.sent > self._limit):
+            # Fewer in a queue that isn't crowded are soon done: each sweep would cost a write more.
             self.state.note_sent(self.settings.target, rest.waiting + swept.sent, rest.last, at=self.now())
         if rest.phase is Phase.FLEET:
             rest.rowless = sorted({*rest.rowless, *scans})
@@ -308,15 +309,18 @@ class Sweep:
         """Send these; into a crowded queue only as many as this target has room for."""
         rest = self.result.rest
         if rest.crowded is None:
-            limit = BACKLOG * self.settings.changes_per_second
-            rest.crowded = self.queue.waiting() > limit
+            rest.crowded = self.queue.waiting() > self._limit
             if rest.crowded:
-                rest.room = max(0, int(limit - self._waiting(state)))
+                rest.room = max(0, int(self._limit - self._waiting(state)))
         sent = differing[: rest.room] if rest.crowded else differing
         rest.room -= len(sent)
         rest.last = [*rest.last, *(key.id for key in sent)][-SAMPLE:]
         self.result.sent += self.queue.send(sent, CAUSE, self.correlation_id)
         self.result.withheld += len(differing) - len(sent)
+
+    @property
+    def _limit(self) -> float:
+        return BACKLOG * self.settings.changes_per_second
 
     def _waiting(self, state: State) -> float:
         """How many changes of this target wait: those in its line, or what its sweeps sent that isn't reconciled yet.
