@@ -25,7 +25,7 @@ INTERFACES = f"<networkInterfaceSet><item><state>in-use</state>{TAGS}</item></ne
 COMMENT = "<!-- <networkInterfaceSet> --><reservationSet/><!-- </networkInterfaceSet> -->"
 INSTANCES = (
     "<requestId>r-1</requestId><reservationSet><item><ownerId>123456789012</ownerId><instancesSet>"
-    f"<item><instanceId>i-1</instanceId>{STATE}{TAGS}<vpcId>vpc-1</vpcId></item>"
+    f"<item><instanceId>i-1</instanceId>{STATE}{TAGS}<launchTime>2026-03-01T09:00:00.000Z</launchTime></item>"
     f"<item><networkInterfaceSet/><instanceId>i-2</instanceId>{STATE}{OPERATOR}<tagSet/></item>"
     f"<item>{INTERFACES}<instanceId>i-3</instanceId>{STATE}{INTERFACES}{TAGS}</item>"
     "</instancesSet></item><item><instancesSet/></item></reservationSet><nextToken>more</nextToken>"
@@ -149,7 +149,7 @@ def test_of_an_instance_only_what_is_read_is_parsed(monkeypatch: pytest.MonkeyPa
     found = asked(FLEET, ANSWERS[0][-1])
     [body] = parse.call_args.args
     assert b"in-use" not in body  # of an interface
-    assert set(found["Reservations"][0]["Instances"][0]) == {"InstanceId", "State", "Tags"}
+    assert set(found["Reservations"][0]["Instances"][0]) == {"InstanceId", "LaunchTime", "State", "Tags"}
 
 
 @pytest.mark.parametrize(

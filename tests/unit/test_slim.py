@@ -196,7 +196,7 @@ def test_of_a_role_in_the_list_of_all_what_is_read_is_kept() -> None:
     listed = ListedIam(iam, "123456789012", path="/app/")
     listed.read({"web"}, 1)
     assert listed.get_role("web")
-    assert role.names - {"CreateDate", "RoleLastUsed", "Tags"} == set(MEMBERS["RoleDetail"])
+    assert role.names - {"CreateDate", "RoleId", "RoleLastUsed", "Tags"} == set(MEMBERS["RoleDetail"])
 
 
 def test_the_keys_of_a_read_are_sent_as_they_are_given(slimmed: Loader) -> None:

@@ -1,20 +1,20 @@
 """Parses the answers that are long, in place of botocore, whose parser takes several times as long as all else of ours.
 
-What is parsed here is as botocore has it; of the lists of EC2 and IAM only the members that the layer reads, and no
-times. What looks unusual, as an error does, is left to botocore, and so is the rest of each answer: its token and its
-request's id.
+What is parsed here is as botocore has it; of the lists of EC2 and IAM only the members that the layer reads. What
+looks unusual, as an error does, is left to botocore, and so is the rest of each answer: its token and its request's id.
 """
 
 import json
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 from xml.etree import ElementTree as ET
 
 # What the layer reads of large shapes: of over sixty members of an instance these. `slim.py` keeps no others.
 MEMBERS = {
     "IamInstanceProfileAssociation": ["AssociationId", "IamInstanceProfile", "InstanceId", "State"],
-    "Instance": ["InstanceId", "Operator", "State", "Tags"],
+    "Instance": ["InstanceId", "LaunchTime", "Operator", "State", "Tags"],
     "Reservation": ["Instances"],
     "RoleDetail": [
         *("Arn", "AssumeRolePolicyDocument", "AttachedManagedPolicies", "InstanceProfileList"),
@@ -35,6 +35,7 @@ _OK = 200
 _TEXTS: Mapping[str, Callable[[str], Any]] = {
     "boolean": "true".__eq__,
     "integer": int,
+    "timestamp": datetime.fromisoformat,
 }  # all that is read is among these, or text
 
 type Read = Callable[[ET.Element], Any]
@@ -83,7 +84,7 @@ def _reader(shape: Any, namespace: str) -> Read:
         members = [
             (name, f"{namespace}{_tag(member, name)}", _reader(member, namespace))
             for name, member in shape.members.items()
-            if name in wanted and member.type_name != "timestamp"
+            if name in wanted and (member.type_name != "timestamp" or shape.name in MEMBERS)
         ]
         return lambda node: {name: read(found) for name, tag, read in members if (found := node.find(tag)) is not None}
     if shape.type_name == "list":

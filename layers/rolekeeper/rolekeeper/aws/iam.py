@@ -37,7 +37,7 @@ class Policies:
 class Role:
     """A role; its trust policy says who may assume it. A later role of the same name has another `id`.
 
-    In a list it has neither times nor tags.
+    In a list it has neither id, times nor tags.
     """
 
     name: str
