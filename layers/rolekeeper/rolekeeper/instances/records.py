@@ -337,7 +337,7 @@ class Recorder:
         if isinstance(error, errors.AccessDeniedError):
             news = self.is_news(error) and not before
             self.telemetry.denied(error, correlation_id=request.correlation_id, news=news)
-        return self.show(request, started.observed, instead, refused)
+        return self.show(request, started.observed, instead, refused=refused)
 
     def show(
         self,
