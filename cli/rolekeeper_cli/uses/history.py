@@ -167,11 +167,11 @@ def _outdated(entries: Sequence[Mapping[str, Any]], shown: Association | None) -
 
     Each association has an id of its own, so it was there from the entry that made it until it is seen last.
     """
-    last = {each["seen"]["association-id"]: number for number, each in enumerate(entries)}
+    last = {each["seen"].get("association-id"): number for number, each in enumerate(entries)}
     last |= {shown.id: len(entries)} if shown else {}
     made = {each["answer"].get("association-id"): number for number, each in enumerate(entries)}
     there = ((id_, range(number + 1, last.get(id_, 0))) for id_, number in made.items() if id_)
-    return {at for id_, between in there for at in between if entries[at]["seen"]["association-id"] != id_}
+    return {at for id_, between in there for at in between if entries[at]["seen"].get("association-id") != id_}
 
 
 # ---- the decisions in the functions' logs ----
