@@ -94,8 +94,8 @@ class Kind:
         Raises:
             AwsRefusalError: the service doesn't list them.
         """
-        items = self._items(aws, records)
-        return list(dict.fromkeys(leftover for each in items if (leftover := self._leftover(aws, each))))
+        found = (self._leftover(aws, item) for item in self._items(aws, records))
+        return list(dict.fromkeys(leftover for leftover in found if leftover))
 
     def delete(self, aws: Aws, ref: str) -> None:
         self.empty(aws, ref)
@@ -160,7 +160,7 @@ class _Instances(Kind):
 
     def _items(self, aws: Aws, records: Sequence[Record]) -> Iterator[Mapping[str, Any]]:
         known = {id_: record for record in records for id_ in record.refs(INSTANCE)}
-        by = {"instance-id": [*known], "client-token": [each for record in records for each in record.refs(LAUNCH)]}
+        by = {"instance-id": [*known], "client-token": [token for record in records for token in record.refs(LAUNCH)]}
         asked = [{"Filters": [{"Name": name, "Values": values}]} for name, values in by.items() if values]
         shown = {item["ref"]: item for item in self._listed(aws, [*self.asked, *asked])}
         yield from (item for item in shown.values() if item["state"] != "terminated")
@@ -223,8 +223,8 @@ class _ResourcePolicies(Kind):
         return ""  # others need it
 
     def _leftover(self, aws: Aws, item: Mapping[str, Any]) -> Leftover | None:
-        found = [group for each in _resources(item["document"]) if (group := _LOG_GROUP.fullmatch(each))]
-        ids = [id_ for each in found if (id_ := id_in(each[1]))]
+        groups = [_LOG_GROUP.fullmatch(arn) for arn in _resources(item["document"])]
+        ids = [id_ for group in groups if group and (id_ := id_in(group[1]))]
         if not ids:
             return None
         return Leftover(
@@ -233,7 +233,7 @@ class _ResourcePolicies(Kind):
 
     def _keys(self, item: Mapping[str, Any]) -> tuple[Key, ...]:
         """The log groups that it is about, all of them; none if it is about another thing too."""
-        groups = [_LOG_GROUP.fullmatch(each) for each in _resources(item["document"])]
+        groups = [_LOG_GROUP.fullmatch(arn) for arn in _resources(item["document"])]
         return tuple((LOG_GROUP, group[1]) for group in groups if group) if all(groups) else ()
 
 
@@ -241,7 +241,7 @@ def _resources(document: str) -> list[str]:
     """What a policy is about; of a statement that can't be read so, something that is no log group."""
     try:
         statements = listed(json.loads(document)["Statement"])
-        return [str(each) for statement in statements for each in listed(statement.get("Resource", "*"))]
+        return [str(arn) for statement in statements for arn in listed(statement.get("Resource", "*"))]
     except (ValueError, KeyError, TypeError, AttributeError):
         return ["*"]
 

@@ -71,7 +71,7 @@ def resolve(deployment: Deployment, wanted: Wanted) -> Machine:
         if zones := sorted(zone for zone in subnets if (name, zone) in offered):
             image = wanted.ami or _amazon_linux(deployment, architecture)
             found, vpc = [subnets[zone] for zone in zones], subnets[zones[0]]["VpcId"]
-            ids = tuple(each["SubnetId"] for each in found if each["VpcId"] == vpc)
+            ids = tuple(subnet["SubnetId"] for subnet in found if subnet["VpcId"] == vpc)
             return Machine(name, architecture, subnets=ids, vpc=vpc, image=image)
     what = f"{' and '.join(sorted(subnets))} offer none of {', '.join(types)}"
     raise CommandError(what, "choose others: --instance-type, --subnet")

@@ -57,7 +57,7 @@ class Record:
         return token
 
     def refs(self, type_: str) -> list[str]:
-        return [ref for each, ref in self.made if each == type_]
+        return [ref for kind, ref in self.made if kind == type_]
 
     def keep_in(self, aws: Aws, bucket: str) -> None:
         """Keep it in the verification's bucket from now on."""
@@ -134,7 +134,7 @@ class Proof:
             AwsRefusalError: the caller may not ask.
         """
         made, deleted = dict[Key, datetime](), dict[Key, datetime]()
-        for stack in (each for each in record.refs(STACK) if _is_of(each, record.names)):
+        for stack in (id_ for id_ in record.refs(STACK) if _is_of(id_, record.names)):
             for event in _events(aws, stack):
                 key, at = (event["type"], key_of(event["type"], event["ref"] or "")), event["at"]
                 made[key] = min(made.get(key, at), at)

@@ -45,9 +45,9 @@ class Found:
 
         What has its name counts, as nobody else knows the id when things get their names; what has its tag doesn't.
         """
-        named = [f"not proven to be its own: {each.words}" for each in self.unproven if each.is_named]
-        unknown = [f"unknown: {refusal(each).what}" for each in self.unknown]
-        return [*(each.words for each in self.leftovers), *named, *unknown]
+        named = [f"not proven to be its own: {thing.words}" for thing in self.unproven if thing.is_named]
+        unknown = [f"unknown: {refusal(error).what}" for error in self.unknown]
+        return [*(thing.words for thing in self.leftovers), *named, *unknown]
 
 
 @dataclass
@@ -89,9 +89,9 @@ def find(deployment: Deployment, record: Record | None = None) -> Found:
             return otherwise
 
     buckets = asked(partial(BUCKET.found, aws), list[Leftover]())
-    elsewhere = [each for each in buckets if each.region != aws.region]
+    elsewhere = [bucket for bucket in buckets if bucket.region != aws.region]
     records = {record.names.id: record} if record else {}
-    for bucket in () if record else (each for each in buckets if each.region == aws.region):
+    for bucket in () if record else (found for found in buckets if found.region == aws.region):
         if read := asked(partial(Record.read, aws, Names(bucket.id), bucket.name), None):
             records[bucket.id] = read
     account = _Account(aws, records)
@@ -100,12 +100,12 @@ def find(deployment: Deployment, record: Record | None = None) -> Found:
     with deployment.progress(len(KINDS), "lists read") as progress:
         for kind in progress.over(KINDS):
             things += asked(partial(account.listed, kind), list[Leftover]())
-    others = {each.id for each in elsewhere} - records.keys()
-    here = [each for each in things if each.id not in others and (record is None or each.id == record.names.id)]
+    others = {bucket.id for bucket in elsewhere} - records.keys()
+    here = [thing for thing in things if thing.id not in others and (record is None or thing.id == record.names.id)]
     return Found(
-        leftovers=[each for each in here if account.proves(each)],
+        leftovers=[thing for thing in here if account.proves(thing)],
         elsewhere=elsewhere,
-        unproven=[each for each in here if not account.proves(each)],
+        unproven=[thing for thing in here if not account.proves(thing)],
         unknown=unknown,
         records=records,
     )
@@ -163,11 +163,11 @@ def remove(deployment: Deployment, records: Collection[Record]) -> Iterator[Remo
     removing, reported = _Removing(deployment, aws, records), set[Removal]()
     for _ in range(_ROUNDS):
         deleted = False
-        for each in removing.round():
-            deleted = deleted or each.deletion is Deletion.DONE
-            if each.deletion is Deletion.DONE or each not in reported:
-                reported.add(each)
-                yield each
+        for removal in removing.round():
+            deleted = deleted or removal.deletion is Deletion.DONE
+            if removal.deletion is Deletion.DONE or removal not in reported:
+                reported.add(removal)
+                yield removal
         if not removing.records or not deleted or removing.is_over:
             return
 
@@ -176,7 +176,7 @@ class _Removing:
     """The removal of what the account's records prove; a record of which nothing is left is taken out of them."""
 
     def __init__(self, deployment: Deployment, aws: Aws, records: Iterable[Record]) -> None:
-        self._deployment, self._account = deployment, _Account(aws, {each.names.id: each for each in records})
+        self._deployment, self._account = deployment, _Account(aws, {record.names.id: record for record in records})
         self._until = deployment.now() + LONGEST
 
     @property
@@ -189,7 +189,7 @@ class _Removing:
 
     def round(self) -> Iterator[Removal]:
         """Delete each kind of thing once, and the bucket of a verification of which nothing else is left."""
-        account, kinds = self._account, [each for each in KINDS if each is not BUCKET]
+        account, kinds = self._account, [kind for kind in KINDS if kind is not BUCKET]
         self._prove()
         for kind in kinds:
             yield from self._delete(kind, among=account.records)
@@ -197,7 +197,7 @@ class _Removing:
                 self._prove()  # it has deleted what it made, or has not
         try:
             account.prove()  # what isn't known to be proven may be left
-            there = {each.id for kind in kinds for each in account.listed(kind) if account.proves(each)}
+            there = {thing.id for kind in kinds for thing in account.listed(kind) if account.proves(thing)}
         except AwsRefusalError:
             return  # the bucket stays as well: it shows that something may be left
         cleared = account.records.keys() - there
@@ -217,7 +217,7 @@ class _Removing:
         for patience in self._deployment.looks(_FIRST_LOOK_SECONDS, kind.patience, most=_LATER_LOOKS_SECONDS):
             late = patience.is_over or self.is_over
             try:
-                listed = [each for each in account.listed(kind) if each.id in among and account.proves(each)]
+                listed = [thing for thing in account.listed(kind) if thing.id in among and account.proves(thing)]
             except RetryableError:
                 if late:
                     return

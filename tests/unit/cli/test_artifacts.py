@@ -123,6 +123,19 @@ def test_a_bucket_that_cant_be_used_is_refused_before_anything_is_uploaded(
     assert s3.asked["ExpectedBucketOwner"] == "123456789012", "anyone can guess the name, and make it first"
 
 
+@pytest.mark.parametrize("code", ["403", "301"])
+def test_a_name_that_was_chosen_just_now_is_no_option_of_anybodys(code: str) -> None:
+    """`rolekeeper verify` has no --bucket."""
+    with pytest.raises(CommandError, match=r"run it again") as refused:
+        Bucket(Foreign(code), PLACE, "rolekeeper-verify-abc123", new=True).ensure()
+    assert "--bucket" not in str(refused.value)
+
+
+def test_a_bucket_that_is_there_already_is_not_made_ones_own() -> None:
+    s3 = Foreign()
+    assert not Bucket(s3, PLACE, "rolekeeper-verify-abc123", new=True).ensure()
+
+
 def test_any_other_refusal_is_the_callers() -> None:
     with pytest.raises(Exception, match="500"):
         Bucket(Foreign("500"), PLACE, None).ensure()
