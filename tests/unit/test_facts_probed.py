@@ -50,6 +50,9 @@ UNASKED = {
     "That a rule which sends AWS's own events to the bus supplies them is inferred": (
         "that a rule supplies events:source for AWS's own events"
     ),
+    "That a table keeps a name which no template says, as with `cdk import`, is inferred": (
+        "that an imported table keeps its name"
+    ),
 }
 SAYS = [*(each.says for each in PROBES), *UNASKED]
 UNCERTAIN = [

@@ -209,7 +209,7 @@ def test_each_target_has_its_own_history_and_roles_of_one_name_are_told_apart(
     assert seen(terminal)[there] == {"web": "in-use"}
     spoke.trail.refuses = "AccessDeniedException"
     ran = terminal("fleet", "--uptake")
-    said = f"Warning: role use isn't fully known of 1 instance in {SPOKE}: the reader of account {SPOKE.account} isn't "
+    said = f"Warning: role use isn't fully known of 1 instance in {SPOKE}: the viewer of account {SPOKE.account} isn't "
     assert f"{said}allowed cloudtrail:LookupEvents\n" in ran.stderr
     assert ran.exit_code == 0
     found: dict[str, Any] = {row["instance"]: row["uptake"] for row in terminal.document("fleet", "--uptake")}

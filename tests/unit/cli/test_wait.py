@@ -143,5 +143,5 @@ def test_an_instance_of_another_target_is_asked_about_there(terminal: Terminal, 
     spoke.trail.called(f"arn:aws:iam::{SPOKE.account}:role/rolekeeper/web", there)
     assert terminal.document("wait", spoke.address(there), "--in-use")["role"] == "web"
     spoke.trail.refuses = "AccessDeniedException"
-    said = f"the reader of account {SPOKE.account} isn't allowed cloudtrail:LookupEvents"
+    said = f"the viewer of account {SPOKE.account} isn't allowed cloudtrail:LookupEvents"
     assert said in terminal("wait", spoke.address(there), "--in-use").stderr
