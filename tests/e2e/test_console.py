@@ -60,15 +60,6 @@ def test_a_launched_instance_appears_in_an_open_page_with_its_role(
     person.sees("running", READ, "workload=s3-reader", "Attach", deployed.mapping("workload", "s3-reader")["role"])
 
 
-def test_a_change_shows_without_a_reload(person: Visitor, deployed: EmulatedAccount, launch: Launch) -> None:
-    instance = launch("moves", READ, workload="s3-reader")
-    person.goes("/")
-    expect(person.row(instance)).to_contain_text("workload=s3-reader")
-    deployed.tag(instance, workload="s3-writer")
-    eventually(lambda: deployed.carries(instance, WRITE), 30)
-    expect(person.row(instance).locator(".role")).to_have_text(WRITE)
-
-
 def test_a_page_that_stays_open_says_how_long_ago_things_are_now(person: Visitor) -> None:
     person.page.clock.install()
     person.goes("/doctor")

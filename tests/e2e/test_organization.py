@@ -196,17 +196,6 @@ def test_what_an_account_of_the_organization_makes_up_reaches_no_queue(organizat
     stays(lambda: world.shown(instance) is None, QUIET)
 
 
-def test_an_event_that_got_lost_is_found_by_the_targets_sweep(organization: Organization) -> None:
-    instances = organization.launch()
-    eventually(organization.is_done)
-    for world, instance in instances.items():
-        organization.aws.drop_events(instance)
-        world.tag(instance, workload="s3-reader")
-    stays(lambda: none_carries(instances), QUIET)
-    organization.hub.sweep()
-    all_carry(instances, READ)
-
-
 def test_an_accounts_burst_keeps_no_other_account_waiting(organization: Organization) -> None:
     """How the burst itself ends is test_mass_retag.py's, and isn't waited for here."""
     noisy, quiet = organization.hub, organization.last

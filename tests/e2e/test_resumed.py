@@ -1,4 +1,4 @@
-"""The resume machine as it is deployed: it has on_schedule go on with a sweep and with a fan-out."""
+"""The resume machine as it is deployed: it has on_schedule go on with a sweep, as with anything that is resumed."""
 
 import json
 from typing import Any
@@ -7,11 +7,7 @@ import pytest
 
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import SweepResult
-from rolekeeper.mappings.accounts import FanOut
-from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import MappingKey
 from rolekeeper_local.account import EmulatedAccount
-from rolekeeper_local.embedded import ACCOUNT, REGION
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -43,9 +39,3 @@ def test_a_sweep_goes_on_in_the_machine_to_its_end(deployed: EmulatedAccount) ->
     assert (swept["finished"], swept["problems"], swept["rest"]["phase"]) == (True, [], "rows")
     assert swept["instances"] >= 200
     assert swept["mappings"] >= 1
-
-
-def test_a_fan_out_goes_on_in_the_machine_to_its_end(deployed: EmulatedAccount) -> None:
-    rest = FanOut.to(MappingKey("workload", "nobody"), [Target(ACCOUNT, REGION)])
-    sent = resumed(deployed, resumable(Task.FAN_OUT, "edit-1", rest))
-    assert (sent["finished"], sent["sent"]) == (True, 0)

@@ -65,15 +65,6 @@ def test_an_upgrade_to_the_same_version_changes_nothing(running: Running) -> Non
     assert "Nothing would change" in said.stderr
 
 
-def test_any_text_comes_back_from_a_file(running: Running, tmp_path: Path) -> None:
-    world, file = EmulatedAccount(running.aws), tmp_path / "mappings.yaml"
-    world.put_mapping("app", "lines", role="web", description="one\rtwo\nthree")
-    eventually(lambda: world.mapping_status("app", "lines", "Published"))
-    running.rolekeeper("mapping", "export", "-o", str(file))
-    running.rolekeeper("mapping", "diff", str(file), "--detailed-exitcode")
-    running.rolekeeper("mapping", "rm", "app=lines", "--yes")
-
-
 def test_a_deployment_that_fails_says_why_and_leaves_what_there_was(running: Running) -> None:
     """It says both a day of the month and a day of the week, which EventBridge alone refuses."""
     before = running.parameters
