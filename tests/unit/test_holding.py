@@ -47,9 +47,7 @@ def credit(desk: MappingsFixture) -> tuple[int, int]:
 
 def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(desk: MappingsFixture) -> None:
     desk.world.running(workload="web")
-
     verdict = desk.edit(TAG, role="api")
-
     assert (verdict.status, verdict.held, verdict.revision) == (Status.HELD, 2, 1)
     row = desk.row(TAG)
     assert (row["status"], row["held_revision"], row["status_revision"], row["matched"]) == ("Held", 2, 1, 4)
@@ -98,7 +96,6 @@ def test_a_profile_that_waits_for_enforce_is_made_though_the_deletion_of_its_row
     desk.approve(TAG, 2)
     assert desk.remove(TAG).status is Status.HELD
     assert desk.world.calls["CreateInstanceProfile"] == 0
-
     desk.world.mode = Mode.ENFORCE
     assert desk.recheck(TAG).status is Status.HELD
     assert desk.world.calls["CreateInstanceProfile"] == 1
@@ -129,9 +126,7 @@ def taken(desk: MappingsFixture) -> int:
 def test_a_wide_change_that_is_split_over_rows_waits_as_one_does(two: MappingsFixture) -> None:
     assert two.edit(TAG, role="api").status is Status.PUBLISHED
     two.world.wait(30)
-
     verdict = two.edit(OTHER, role="api")
-
     assert (verdict.status, verdict.held) == (Status.HELD, 2)
     assert two.row(OTHER)["status_reason"].startswith(
         "it would attach 0, replace 2 and detach 0 instances, and other edits change 3 within the same 10 minutes "
@@ -258,9 +253,7 @@ def test_an_edit_that_takes_effect_when_another_row_expires_is_held_and_says_whe
     ends = ending(desk, seconds=75)
     desk.edit(TAG, role="web", priority=1, expires_at=ends)
     desk.approve(TAG, 2)
-
     assert desk.edit("workload=*", role=role, priority=100).status is Status.HELD
-
     nothing_now = "it would attach 0, replace 0 and detach 0 instances"
     assert desk.row("workload=*")["status_reason"].startswith(
         f"{nothing_now}, and at {ends}, when workload=web expires, {would} (3 of 3; 1 may change without approval)"
@@ -336,9 +329,7 @@ def test_roles_that_were_kept_without_the_tag_count_when_they_are_kept_no_longer
 def test_approving_the_number_serves_it_and_tidies_the_row(desk: MappingsFixture) -> None:
     desk.edit(TAG, role="api")
     desk.quiet()
-
     verdict = desk.approve(TAG, 2)
-
     assert (verdict.status, verdict.revision) == (Status.PUBLISHED, 2)
     assert desk.gives(TAG) == ("api", 2)
     row = desk.row(TAG)
@@ -427,7 +418,6 @@ def test_an_approval_outlives_what_keeps_it_from_being_served(desk: MappingsFixt
     assert desk.approve(TAG, 2).status is Status.REJECTED
     assert desk.row(TAG)["approve"] == 2
     assert desk.gives(TAG) == ("web", 1)
-
     desk.retrust("api", TRUSTS_EC2)
     assert desk.recheck(TAG).status is Status.PUBLISHED
     assert desk.gives(TAG) == ("api", 2)
@@ -464,9 +454,7 @@ def test_the_sweep_publishes_a_held_edit_once_it_is_within_the_limit(
     assert desk.recheck(TAG).status is Status.HELD
     grows(desk)
     desk.quiet()
-
     assert desk.recheck(TAG).status is Status.PUBLISHED
-
     assert (desk.gives(TAG), desk.shows(TAG)) == (("api", 2), ("Published", "in effect", 2))
     assert desk.row(TAG).keys().isdisjoint({"held_revision", "approve"})
     published = desk.history(TAG)[-1]
@@ -645,9 +633,7 @@ def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: Mappings
     desk.amend(TAG, owner="ada")
     desk.quiet()
     desk.delete(TAG)
-
     verdict = desk.publish(TAG, claimed_by="ada")
-
     assert (verdict.status, verdict.held) == (Status.HELD, 3)
     row = desk.row(TAG)
     assert (row["role"], row["owner"]) == ("web", "ada")
@@ -667,9 +653,7 @@ def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: Mappings
 def test_approving_a_deletion_deletes_the_row_for_good(desk: MappingsFixture) -> None:
     desk.remove(TAG)
     desk.quiet()
-
     verdict = desk.approve(TAG, 2)
-
     assert (verdict.status, verdict.revision, len(desk.sent_ids())) == (Status.REMOVED, 2, 3)
     assert desk.row(TAG) == {}
     assert desk.gives(TAG) == ("", 2)
@@ -770,9 +754,7 @@ def test_a_held_edit_that_is_discarded_leaves_what_is_in_effect_and_no_instance_
 ) -> None:
     desk.edit(TAG, role="api", edited_by="ada", unheard_of="kept")
     desk.quiet()
-
     assert desk.amend(TAG, discard=2).status is Status.DISCARDED
-
     row = desk.row(TAG)
     assert (row["role"], row["unheard_of"]) == ("web", "kept")
     assert row.keys().isdisjoint({"status", "held_revision", "discard", "edited_by"})

@@ -39,9 +39,7 @@ def desk(world: FakeAccount) -> MappingsFixture:
 def test_a_good_row_is_published_shown_and_fanned_out(desk: MappingsFixture) -> None:
     one, two = desk.world.running(workload="web"), desk.world.running(workload="web")
     desk.world.running(workload="api")
-
     verdict = desk.edit("workload=web", role="web")
-
     assert verdict.status is Status.PUBLISHED
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
     assert desk.row("workload=web")["matched"] == 2
@@ -60,9 +58,7 @@ def test_the_same_again_is_no_new_revision_and_no_word(desk: MappingsFixture) ->
     desk.world.running(workload="web")
     desk.edit("workload=web", role="web")
     desk.quiet()
-
     verdict = desk.publish("workload=web")
-
     assert (verdict.revision, verdict.changed) == (1, False)
     assert desk.world.writes == []
     assert desk.sent() == []
@@ -99,10 +95,8 @@ def test_expiry_is_noticed_by_the_sweep(desk: MappingsFixture) -> None:
     desk.edit("workload=web", role="web", expires_at=at.isoformat())
     desk.quiet()
     assert not desk.recheck("workload=web").changed
-
     desk.world.later(hours=2)
     assert desk.recheck("workload=web").status is Status.EXPIRED
-
     assert desk.sent_ids() == [instance]
     assert desk.world.events.kinds == ["Mapping Expired"]
     assert desk.gives("workload=web") == ("web", 1)
@@ -134,9 +128,7 @@ def test_a_bad_row_is_rejected_and_the_last_good_one_stays_in_effect(desk: Mappi
     desk.edit("workload=web", role="api")
     before = desk.served("workload=web")
     desk.quiet()
-
     verdict = desk.edit("workload=web", role="wbe")
-
     status, reason, revision = desk.shows("workload=web")
     assert (verdict.status, status, revision) == (Status.REJECTED, "Rejected", 1)
     assert reason.startswith(f"role 'wbe' doesn't exist in account {ACCOUNT}")
@@ -187,9 +179,7 @@ def test_a_row_without_room_for_its_status_is_rejected_and_mailed_once(desk: Map
     assert "status" not in desk.row("workload=web"), "there is no room for it"
     assert desk.world.topic.mails[0][1].count("the row has 400 KB, and with 400 it has no room for its status") == 1
     desk.quiet()
-
     assert not desk.recheck("workload=web").changed
-
     assert (desk.world.events.kinds, desk.world.topic.mails) == ([], [])
     assert [each["status"] for each in desk.history("workload=web")] == ["Published", "Rejected"]
     desk.edit("workload=web", role="web", notes="x" * (390 * 1024))
@@ -226,9 +216,7 @@ def test_a_creation_that_was_interrupted_is_completed(desk: MappingsFixture) -> 
     desk.world.calls.after("CreateInstanceProfile", kill)
     with pytest.raises(KilledError):
         desk.publish("workload=bare")
-
     assert desk.publish("workload=bare").status is Status.PUBLISHED
-
     profile = desk.iam.get_instance_profile(InstanceProfileName="bare")["InstanceProfile"]
     assert [role["RoleName"] for role in profile["Roles"]] == ["bare"]
     assert desk.world.calls["CreateInstanceProfile"] == 1
@@ -264,10 +252,8 @@ def test_observe_mode_makes_no_profile_and_enforce_makes_it_at_the_next_sweep(de
         "instance profile 'bare' is made later: the mode is observe",
     )
     assert desk.world.calls["CreateInstanceProfile"] == 0
-
     desk.world.mode = Mode.ENFORCE
     desk.recheck("workload=bare")
-
     assert desk.world.calls["CreateInstanceProfile"] == 1
     assert desk.shows("workload=bare") == ("Published", "in effect", 1)
 
@@ -280,10 +266,8 @@ def test_a_profile_that_waits_for_enforce_is_made_though_the_row_was_edited_and_
     desk.edit("workload=bare", role="bare")
     desk.edit("workload=bare", role="missing")
     assert desk.shows("workload=bare")[0] == "Rejected"
-
     desk.world.mode = Mode.ENFORCE
     desk.recheck("workload=bare")
-
     assert desk.world.calls["CreateInstanceProfile"] == 1
     assert desk.shows("workload=bare")[0] == "Rejected"
     desk.recheck("workload=bare")
@@ -309,9 +293,7 @@ def test_rows_of_different_tags_conflict_on_the_instances_that_carry_both(desk: 
     desk.world.running(workload="web")
     desk.edit("env=prod", role="api")
     desk.quiet()
-
     assert desk.edit("workload=web", role="web").status is Status.CONFLICT
-
     reason = desk.shows("workload=web")[1]
     assert f"conflicts with env=prod (priority 100, role api) on {', '.join(both[:5])} and 2 more" in reason
     assert desk.served("workload=web") is None
@@ -323,7 +305,6 @@ def test_a_tie_that_tagging_made_is_shown_but_does_not_bar_an_edit(desk: Mapping
     desk.edit("workload=web", role="web")
     tied = desk.world.running(workload="web", env="prod")
     desk.world.running(workload="web")
-
     assert desk.recheck("workload=web").status is Status.CONFLICT
     assert tied in desk.shows("workload=web")[1]
     assert desk.edit("workload=web", role="web", description="new").revision == 2
@@ -370,9 +351,7 @@ def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
         desk.world.running(profile="theirs", workload="web")
     desk.world.running(workload="web")
     desk.world.running(profile="theirs")
-
     verdict = desk.edit("workload=web", role="web", when_occupied=when_occupied)
-
     assert verdict.status is Status.PUBLISHED
     assert desk.shows("workload=web") == ("Published", warned, 1)
     assert counts(desk) == (3, 2)
@@ -417,9 +396,7 @@ def test_a_deleted_row_leaves_a_tombstone_and_wakes_its_instances(desk: Mappings
     instance = desk.world.running(workload="web")
     desk.edit("workload=web", role="web")
     desk.quiet()
-
     assert desk.remove("workload=web").status is Status.REMOVED
-
     mapping = desk.in_effect("workload=web")
     assert (mapping.deleted, mapping.revision, mapping.spec.role) == (True, 2, "web")
     assert desk.sent_ids() == [instance]
@@ -486,7 +463,6 @@ def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(
     instance = desk.world.running(workload="web")
     desk.put("workload=web", role="web")
     desk.world.calls.before(operation, refusing(code))
-
     with pytest.raises(RetryableError):
         desk.publish("workload=web")
     status, reason, revision = desk.shows("workload=web")
@@ -494,7 +470,6 @@ def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(
     assert code in reason
     assert operation in reason
     assert desk.served("workload=web") is None
-
     desk.publish("workload=web")
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
     assert desk.sent_ids() == [instance]
@@ -515,9 +490,7 @@ def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: MappingsFixtur
         "role web because no identity-based policy allows it"
     )
     desk.world.calls.before("GetRole", refusing("AccessDenied", words))
-
     verdict = desk.publish("workload=web")
-
     assert verdict.status is Status.WAITING
     assert desk.shows("workload=web")[0] == "Waiting"
     assert "isn't allowed iam:GetRole on" in desk.shows("workload=web")[1]
@@ -535,10 +508,8 @@ def test_a_role_that_can_no_longer_be_used_suspends_its_mapping_until_it_can(des
     instance = desk.world.running(workload="web")
     desk.edit("workload=web", role="web")
     desk.quiet()
-
     desk.retrust("web", TRUSTS_LAMBDA)
     desk.recheck("workload=web")
-
     mapping = desk.in_effect("workload=web")
     assert "role 'web'" in mapping.suspended_because
     status, reason, revision = desk.shows("workload=web")
@@ -550,11 +521,9 @@ def test_a_role_that_can_no_longer_be_used_suspends_its_mapping_until_it_can(des
     assert not desk.recheck("workload=web").changed
     assert desk.world.writes == []
     assert desk.world.events.kinds == []
-
     desk.retrust("web", TRUSTS_EC2)
     desk.quiet()
     desk.recheck("workload=web")
-
     mapping = desk.in_effect("workload=web")
     assert mapping.suspended_because == ""
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
@@ -571,7 +540,6 @@ def test_a_profile_that_was_deleted_and_made_anew_under_its_name_is_attached_aga
     desk.world.reconcile(instance)
     first = desk.world.association(instance)
     assert first
-
     desk.delete_role("web")
     desk.role("web")
     desk.quiet()
@@ -586,7 +554,6 @@ def test_a_profile_that_was_deleted_and_made_anew_under_its_name_is_attached_aga
     assert "was deleted and made anew" in desk.world.history(instance)[-1]["decision"]["reason"]
     newest = desk.world.revisions.history(mapping_key("workload=web"))[0]
     assert newest["event"] == "Profile Recreated"
-
     desk.quiet()
     desk.recheck("workload=web")
     desk.world.reconcile(instance)
@@ -660,9 +627,7 @@ def test_what_an_edit_costs_does_not_grow_with_the_rows_that_are_there(desk: Map
     desk.edit("workload=web", role="web")
     desk.put("workload=web", role="api")
     desk.quiet()
-
     desk.publish("workload=web")
-
     assert Counter(desk.world.calls.made) == Counter(
         {
             "BatchGetItem": 2,  # what is kept of the mapping; what decides on the page of instances

@@ -75,14 +75,12 @@ VERDICTS = [
 @pytest.mark.parametrize(("profile", "app", "verdict"), VERDICTS)
 def test_a_launch_template(profile: str, app: str, verdict: Verdict) -> None:
     named = f"IamInstanceProfile: {{Name: {profile}}}" if profile else ""
-
     assert forecasts(TEMPLATE.format(profile=named, app=app))["Template"].verdict == verdict
 
 
 @pytest.mark.parametrize(("profile", "app", "verdict"), VERDICTS)
 def test_an_instance(profile: str, app: str, verdict: Verdict) -> None:
     named = f"IamInstanceProfile: {profile}, " if profile else ""
-
     assert forecasts(instance(f"{named}Tags: [{{Key: app, Value: {app}}}]"))["One"].verdict == verdict
 
 
@@ -97,9 +95,7 @@ USED = "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: !GetAtt Templ
 @pytest.mark.parametrize(("profile", "verdict"), [("db", Verdict.BORN_RIGHT), ("web", Verdict.REPLACED)])
 def test_a_groups_own_tag_wins_over_its_templates(profile: str, verdict: Verdict) -> None:
     template = TEMPLATE.format(profile=f"IamInstanceProfile: {{Name: {profile}}}", app="web")
-
     found = forecasts(template + group(USED))
-
     assert found["Group"].verdict == verdict
     assert found["Group"].should_carry.endswith("/db")
     assert found["Template"].launcher.used_by == ("Group",)
@@ -107,17 +103,13 @@ def test_a_groups_own_tag_wins_over_its_templates(profile: str, verdict: Verdict
 
 def test_a_tag_that_a_group_keeps_to_itself_is_no_instances() -> None:
     tags = "[{Key: app, Value: db, PropagateAtLaunch: false}]"
-
     found = forecasts(TEMPLATE.format(profile="", app="web") + group(USED, tags))
-
     assert found["Group"].should_carry.endswith("/web")
 
 
 def test_a_groups_unknown_tag_hides_its_templates() -> None:
     tags = "[{Key: app, Value: !ImportValue app, PropagateAtLaunch: true}]"
-
     found = forecasts(TEMPLATE.format(profile="", app="web") + group(USED, tags))
-
     assert found["Group"].verdict == Verdict.UNKNOWN
     assert "app" not in found["Group"].launcher.tags
 
@@ -125,7 +117,6 @@ def test_a_groups_unknown_tag_hides_its_templates() -> None:
 @pytest.mark.parametrize(("name", "known"), [("AutoScalingGroupName: g, ", ["g"]), ("", [])])
 def test_a_group_tags_its_instances_with_its_name(name: str, known: list[str]) -> None:
     found = read(TEMPLATE.format(profile="", app="web") + group(f"{name}{USED}"))
-
     launcher = found[1].launcher
     assert [text for key, text in launcher.tags.items() if key == "aws:autoscaling:groupName"] == known
     assert ("aws:autoscaling:groupName" in launcher.unknown_tags) == (not known)
@@ -136,9 +127,7 @@ def test_a_mixed_group_is_judged_for_each_of_its_templates() -> None:
     specified = "{LaunchTemplateSpecification: {LaunchTemplateId: !Ref Template}"
     override = "Overrides: [{InstanceType: a}, {LaunchTemplateSpecification: {LaunchTemplateId: !Ref Second}}]}"
     policy = f"MixedInstancesPolicy: {{LaunchTemplate: {specified}, {override}}}"
-
     found = read(TEMPLATE.format(profile="", app="web") + second + group(policy))
-
     assert [each.launcher.profile for each in found if each.launcher.name == "Group"] == ["", "db"]
 
 
@@ -148,9 +137,7 @@ Configuration:
   Type: AWS::AutoScaling::LaunchConfiguration
   Properties: {IamInstanceProfile: db}
 """
-
     found = forecasts(configuration + group("LaunchConfigurationName: !Ref Configuration"))
-
     assert {name: each.verdict for name, each in found.items()} == {"Group": Verdict.BORN_RIGHT}
 
 
@@ -164,9 +151,7 @@ Fleet:
     LaunchTemplateConfigs: [{{LaunchTemplateSpecification: {{LaunchTemplateId: !Ref Template, Version: $Latest}}}}]
     TagSpecifications: [{{ResourceType: instance, Tags: [{{Key: app, Value: web}}]}}]
 """
-
     found = forecasts(TEMPLATE.format(profile="", app="db") + fleet)
-
     assert found["Fleet"].should_carry.endswith(f"/{app}")
 
 
@@ -180,9 +165,7 @@ Fleet:
       - IamInstanceProfile: {Arn: !Sub "arn:aws:iam::${AWS::AccountId}:instance-profile/rolekeeper/web"}
         TagSpecifications: [{ResourceType: instance, Tags: [{Key: app, Value: db}]}]
 """
-
     [found] = read(fleet, target=HERE)
-
     assert found.launcher.profile == "arn:aws:iam::111111111111:instance-profile/rolekeeper/web"
     assert found.launcher.tags == {"app": "db"}
 
@@ -196,7 +179,6 @@ Nodes:
 
 def test_nodes_of_eks_are_left_alone_and_so_is_a_template_that_only_they_use() -> None:
     found = forecasts(TEMPLATE.format(profile="", app="web") + NODES)
-
     assert {each.verdict for each in found.values()} == {Verdict.LEFT_ALONE}
     assert {str(each.mapping) for each in found.values()} == {"app=web"}
     assert "app=web asks for role web, which they don't get" in found["Nodes"].reason
@@ -204,7 +186,6 @@ def test_nodes_of_eks_are_left_alone_and_so_is_a_template_that_only_they_use() -
 
 def test_of_nodes_with_an_unknown_tag_a_mapping_may_change_the_role() -> None:
     found = forecasts(TEMPLATE.format(profile="", app="!ImportValue app") + NODES)
-
     assert {each.verdict for each in found.values()} == {Verdict.UNKNOWN}
 
 
@@ -216,7 +197,6 @@ def test_a_node_group_whose_role_is_taken_over_is_shown_as_replaced() -> None:
         now=NOW,
     )
     rules = replace(rules, ownership=replace(rules.ownership, take_over=True))
-
     for found in launch_files.forecasts(read(TEMPLATE.format(profile="", app="web") + NODES), rules, scoped):
         assert (found.verdict, found.carries.rpartition("/")[2], found.steps) == (Verdict.REPLACED, "eks-*", ())
 
@@ -238,9 +218,7 @@ def test_a_node_group_whose_role_is_taken_over_is_shown_as_replaced() -> None:
 @pytest.mark.parametrize("named", ["!Ref Profile", "!GetAtt Profile.Arn", "!Sub '${Profile}'", "!Sub '${Profile.Arn}'"])
 def test_a_profile_of_the_template_is_known_by_its_path(declared: str, verdict: Verdict, named: str) -> None:
     profile = f"Profile:\n  Type: AWS::IAM::InstanceProfile\n  Properties: {{{declared}}}\n"
-
     found = forecasts(profile + instance(f"IamInstanceProfile: {named}, Tags: [{{Key: app, Value: web}}]"))
-
     assert found["One"].verdict == verdict
 
 
@@ -248,9 +226,7 @@ def test_a_profile_that_is_written_by_its_name_is_found_in_the_template_too() ->
     profile = (
         "Profile:\n  Type: AWS::IAM::InstanceProfile\n  Properties: {Path: /rolekeeper/, InstanceProfileName: other}\n"
     )
-
     found = forecasts(profile + instance("IamInstanceProfile: other, Tags: [{Key: app, Value: web}]"))
-
     assert found["One"].verdict == Verdict.REPLACED
 
 
@@ -352,35 +328,29 @@ def test_a_parameter_that_is_given_comes_before_its_default() -> None:
 )
 def test_a_tag_that_depends_on_a_condition_is_not_known(tags: str) -> None:
     [one] = read(instance(f"Tags: {tags}"), sections=SECTIONS)
-
     assert "app" not in one.launcher.tags
     assert "app" in one.launcher.unknown_tags
 
 
 def test_a_profile_that_depends_on_a_condition_is_not_known() -> None:
     [one] = read(instance("IamInstanceProfile: !If [Maybe, web, !Ref AWS::NoValue]"), sections=SECTIONS)
-
     assert one.launcher.profile is None
 
 
 def test_of_a_text_without_ends_of_variables_each_character_is_looked_at_once() -> None:
     [found] = launch_cloudformation.VARIABLE.finditer("${" * 1_000)
-
     assert found.end() == 2_000
 
 
 @pytest.mark.parametrize("tags", ["!Ref Ask", "[!Ref Ask]", "[{Key: !Ref Ask, Value: a}]", "a"])
 def test_nothing_is_said_of_an_instance_whose_tag_keys_are_not_known(tags: str) -> None:
     found = forecasts(instance(f"Tags: {tags}"), sections=SECTIONS)["One"]
-
     assert (found.verdict, found.reason) == (Verdict.UNKNOWN, "the keys of its tags aren't known before it is deployed")
 
 
 def test_an_unknown_tag_matters_only_where_mappings_ask_for_it() -> None:
     tags = "Tags: [{Key: app, Value: web}, {Key: Name, Value: !Ref AWS::StackName}]"
-
     unknown = "Tags: [{Key: app, Value: !Ref AWS::StackName}]"
-
     assert forecasts(instance(tags))["One"].verdict == Verdict.LATE
     assert forecasts(instance(unknown))["One"].reason.startswith("the value of tag app isn't known")
 
@@ -402,7 +372,6 @@ def test_an_unknown_tag_matters_only_where_mappings_ask_for_it() -> None:
 )
 def test_a_group_that_starts_from_something_else_is_not_judged(properties: str, reason: str) -> None:
     found = forecasts(TEMPLATE.format(profile="", app="web") + group(properties), sections=SECTIONS)
-
     assert (found["Group"].verdict, found["Group"].reason) == (Verdict.UNKNOWN, reason)
 
 
@@ -410,7 +379,6 @@ def test_of_a_launch_template_an_instance_surely_gets_the_profile() -> None:
     """Whether it gets the template's tags too is said nowhere."""
     of_template = TEMPLATE.format(profile="IamInstanceProfile: {Name: web}", app="web")
     used = "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: !GetAtt Template.LatestVersionNumber}"
-
     assert forecasts(of_template + instance(used))["One"].verdict == Verdict.UNKNOWN
     tagged = instance(f"{used}, Tags: [{{Key: app, Value: web}}]")
     assert forecasts(of_template + tagged)["One"].verdict == Verdict.BORN_RIGHT
@@ -419,7 +387,6 @@ def test_of_a_launch_template_an_instance_surely_gets_the_profile() -> None:
 @pytest.mark.parametrize(("condition", "names"), [("Same", {"One"}), ("Other", set()), ("Maybe", {"One"})])
 def test_a_resource_whose_condition_is_false_is_left_out(condition: str, names: set[str]) -> None:
     found = read(f"One:\n  Type: AWS::EC2::Instance\n  Condition: {condition}\n", sections=SECTIONS)
-
     assert {each.launcher.name for each in found} == names
 
 
@@ -444,7 +411,6 @@ INCLUDE = "Fn::Transform: {Name: AWS::Include}"
 )
 def test_what_a_transform_makes_is_not_known(made: str) -> None:
     [found] = forecasts(made).values()
-
     assert (found.verdict, found.reason) == (Verdict.UNKNOWN, TRANSFORM)
 
 
@@ -475,9 +441,7 @@ def test_what_starts_from_something_that_a_transform_makes_is_not_known(resource
 )
 def test_a_macro_of_the_whole_template_may_add_or_change_anything(section: str, macro: str) -> None:
     right = instance("IamInstanceProfile: web, Tags: [{Key: app, Value: web}]")
-
     found = forecasts(right, sections=section)
-
     assert {name: each.verdict for name, each in found.items()} == {macro: Verdict.UNKNOWN, "One": Verdict.UNKNOWN}
     assert found["One"].reason == f"the macro {macro} may add or change anything: give the processed template"
 
@@ -488,9 +452,7 @@ def test_what_is_included_among_the_resources_is_not_known() -> None:
 
 def test_transforms_of_aws_that_add_no_instance_leave_the_others_known() -> None:
     right = instance("IamInstanceProfile: web, Tags: [{Key: app, Value: web}]")
-
     found = forecasts(right, sections="Transform: [AWS::LanguageExtensions, AWS::Serverless-2016-10-31]")
-
     assert {name: each.verdict for name, each in found.items()} == {"One": Verdict.BORN_RIGHT}
 
 
@@ -504,24 +466,20 @@ AWS::Serverless::Application AWS::ServiceCatalog::CloudFormationProvisionedProdu
 @pytest.mark.parametrize("type_", OTHERS.split())
 def test_what_launches_instances_in_its_own_way_is_named_and_not_known(type_: str) -> None:
     [found] = forecasts(f"Other: {{Type: '{type_}'}}").values()
-
     assert (found.launcher.name, found.verdict, found.launcher.place) == ("Other", Verdict.UNKNOWN, "template.yaml:3")
     assert found.reason == f"{type_} may launch instances, and the file doesn't say what they start with"
 
 
 def test_what_launches_no_instance_is_left_out() -> None:
     types = ("AWS::ECS::Cluster", "AWS::Lambda::Function", "AWS::EMR::SecurityConfiguration", "AWS::EC2::Subnet")
-
     assert forecasts("\n".join(f"R{at}: {{Type: '{each}'}}" for at, each in enumerate(types))) == {}
 
 
 def test_what_is_left_out_by_a_condition_is_not_there() -> None:
     left_out = "!If [Other, {}, !Ref AWS::NoValue]"
-
     found = forecasts(
         TEMPLATE.format(profile="", app="web") + group(f"{USED}, MixedInstancesPolicy: {left_out}"), sections=SECTIONS
     )
-
     assert found["Group"].verdict == Verdict.LATE
 
 
@@ -539,7 +497,6 @@ Fleet:
 
 def test_a_resource_is_at_its_line() -> None:
     [one] = read(instance(""))
-
     assert one.launcher.place == "template.yaml:3"
 
 
@@ -549,9 +506,7 @@ def test_json_says_the_same_as_yaml() -> None:
         "Parameters": {"App": {"Type": "String", "Default": "web"}},
         "Resources": {"One": {"Type": "AWS::EC2::Instance", "Properties": properties}},
     }
-
     [one] = launch_files.read({"t.json": json.dumps(document).encode()}, {}, None)
-
     assert one.launcher.place == "t.json"
     assert one.launcher.tags == {"app": "web", "n": "5", "aws:cloudformation:logical-id": "One"}
 
@@ -566,12 +521,10 @@ def test_json_says_the_same_as_yaml() -> None:
 )
 def test_the_step_is_the_property_to_write(resources: str, name: str, step: str) -> None:
     [found] = forecasts(resources)[name].steps
-
     assert found.text == step
     assert found.does == f"in {name}: instances start with web; who launches it needs iam:PassRole for the role"
 
 
 def test_the_property_is_written_into_the_groups_template() -> None:
     found = forecasts(TEMPLATE.format(profile="", app="web") + group(USED))
-
     assert found["Group"].steps[0].does.startswith("in Template: ")

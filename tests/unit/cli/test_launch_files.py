@@ -68,7 +68,6 @@ BOMB = b"a0: &a0 [x]\n" + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (n, n, n - 1, n
 def test_a_bad_file_says_what_is_wrong_with_it(data: bytes, message: str) -> None:
     with pytest.raises(CommandError) as raised:
         launch_files.read({"f": data}, {}, None)
-
     assert message in str(raised.value)
 
 
@@ -85,9 +84,7 @@ Resources:
     <<: *one
     Properties: {<<: *properties, IamInstanceProfile: web}
 """
-
     one, two = launch_files.read({"f": template.encode()}, {}, None)
-
     assert (one.launcher.tags["app"], one.launcher.tags["team"], one.launcher.profile) == ("web", "b", "")
     assert (two.launcher.tags["app"], two.launcher.tags["team"], two.launcher.profile) == ("web", "b", "web")
 
@@ -97,13 +94,11 @@ def test_conditions_that_name_each_other_twice_take_no_longer() -> None:
     conditions: dict[str, Any] = {f"C{n}": {"Fn::Or": [{"Condition": f"C{n + 1}"}] * 2} for n in range(60)}
     resources = {"One": {"Type": "AWS::EC2::Instance", "Condition": "C0"}}
     document = json.dumps({"Conditions": conditions, "Resources": resources})
-
     assert len(launch_files.read({"f": document.encode()}, {}, None)) == 1
 
 
 def test_a_parameter_that_no_template_has_is_refused() -> None:
     template = b"Parameters: {Workload: {Type: String}}\n" + instance("[]")
-
     with pytest.raises(CommandError, match="parameter 'Worklod'\ndid you mean Workload"):
         launch_files.read({"f": template}, {"Worklod": "web"}, None)
 
@@ -195,9 +190,7 @@ def test_a_mapping_with_a_scope_is_judged_where_that_is_known(
 ) -> None:
     rules, scoped = offline(MappingSpec(MappingKey("app", "web"), "web", **scope), target=target)
     found = launch_files.read({"f": instance("[{Key: app, Value: web}]")}, {}, target)
-
     [forecast] = launch_files.forecasts(found, rules, scoped)
-
     assert forecast.verdict == verdict
 
 
@@ -206,9 +199,7 @@ def test_a_scope_does_not_matter_where_another_mapping_comes_first() -> None:
     first = MappingSpec(MappingKey("app", "web"), "web", priority=10)
     rules, scoped = offline(scoped_one, first)
     found = launch_files.read({"f": instance("[{Key: app, Value: web}, {Key: team, Value: a}]")}, {}, None)
-
     [forecast] = launch_files.forecasts(found, rules, scoped)
-
     assert forecast.verdict == Verdict.LATE
 
 
@@ -217,9 +208,7 @@ def test_an_unknown_tag_matters_if_a_mapping_requires_it_or_if_it_excludes_the_i
     for key in ("stage", "rolekeeper:ignore"):
         tags = f"[{{Key: app, Value: web}}, {{Key: {key}, Value: !ImportValue x}}]"
         found = launch_files.read({"f": instance(tags)}, {}, None)
-
         [forecast] = launch_files.forecasts(found, rules, scoped)
-
         assert forecast.verdict == Verdict.UNKNOWN
 
 
@@ -228,9 +217,7 @@ def test_mappings_that_tie_block_and_the_ignore_tag_leaves_alone() -> None:
     for key, value, verdict in (("team", "a", Verdict.BLOCKED), ("rolekeeper:ignore", "'true'", Verdict.LEFT_ALONE)):
         tags = f"[{{Key: app, Value: web}}, {{Key: {key}, Value: {value}}}]"
         found = launch_files.read({"f": instance(tags)}, {}, None)
-
         [forecast] = launch_files.forecasts(found, rules, scoped)
-
         assert forecast.verdict == verdict
 
 
@@ -266,16 +253,13 @@ def test_with_a_file_of_mappings_aws_is_not_asked(
     del files
     monkeypatch.setattr(Deployment, "client", lambda _, service, _config=None: pytest.fail(service))
     monkeypatch.setattr(Deployment, "session", property(lambda _: pytest.fail("a session")))
-
     [found] = terminal.document(*OFFLINE, "late.yaml")
-
     assert (found["account"], found["region"], found["place"]) == (None, None, "late.yaml:1")
 
 
 def test_a_person_sees_where_each_is_and_what_to_write(terminal: Terminal, files: Path) -> None:
     del files
     ran = terminal(*OFFLINE, "late.yaml", "One")
-
     assert "late.yaml:1" in ran.stdout
     assert "IamInstanceProfile: web" in ran.stderr
 
@@ -285,10 +269,8 @@ def test_without_a_file_of_mappings_the_published_ones_count(
 ) -> None:
     del files, web_and_db
     desk.edit("app=web", role="db")
-
     [late] = terminal.document("launches", "--template", "late.yaml")
     [right] = terminal.document("launches", "--template", "right.yaml")
-
     assert (late["verdict"], late["should_carry"]) == ("a-few-seconds-late", "db")
     assert right["verdict"] == "replaced"
 
@@ -298,16 +280,13 @@ def test_an_unknown_tag_matters_if_a_row_asks_for_it(terminal: Terminal, files: 
     desk.edit("app=web", role="web", require_tags={"stage": "live"})
     for key in ("stage", "rolekeeper:ignore"):
         (files / "one.yaml").write_bytes(instance(f"[{{Key: {key}, Value: !ImportValue s}}]"))
-
         [found] = terminal.document("launches", "--template", "one.yaml")
-
         assert found["verdict"] == "unknown"
 
 
 def test_a_hubs_file_is_deployed_to_one_target(terminal: Terminal, files: Path, desk: MappingsFixture) -> None:
     del files
     SpokeFixture.with_web(terminal, desk, HERE)
-
     assert "a file is deployed to one target" in terminal("launches", "--template", "late.yaml").output
     [found] = terminal.document("launches", "--template", "late.yaml", "--target", str(HERE))
     assert (found["verdict"], found["account"]) == ("a-few-seconds-late", HERE.account)
@@ -322,9 +301,7 @@ def test_a_profile_that_the_file_declares_need_not_be_in_iam(
     (files / "one.yaml").write_bytes(
         instance("[{Key: app, Value: web}]", "!Ref P").replace(b"{One:", b"{P: " + declared + b", One:")
     )
-
     [found] = terminal.document("launches", "--template", "one.yaml")
-
     assert (found["verdict"], found["carries"]) == ("replaced", "new")
 
 
@@ -342,6 +319,5 @@ def test_a_profile_that_the_file_declares_need_not_be_in_iam(
 def test_a_wrong_option_is_refused(terminal: Terminal, files: Path, options: tuple[str, ...], message: str) -> None:
     del files
     ran = terminal("launches", *options)
-
     assert ran.exit_code == 252
     assert message in ran.output

@@ -126,14 +126,12 @@ VERDICTS = [
 @pytest.mark.parametrize(("profile", "app", "verdict"), VERDICTS)
 def test_a_launch_template(profile: str, app: str, verdict: Verdict) -> None:
     found = forecasts(plan(template(profile=profile, app=app)))
-
     assert found["aws_launch_template.web"].verdict == verdict
 
 
 @pytest.mark.parametrize(("profile", "app", "verdict"), VERDICTS)
 def test_an_instance(profile: str, app: str, verdict: Verdict) -> None:
     found = forecasts(plan(instance(profile or None, app=app), root=ONE))
-
     assert found["aws_instance.one"].verdict == verdict
 
 
@@ -146,16 +144,13 @@ def test_a_groups_own_tag_wins_over_its_templates(profile: str, verdict: Verdict
             root=GROUP,
         )
     )
-
     assert found["aws_autoscaling_group.group"].verdict == verdict
     assert found["aws_launch_template.web"].launcher.used_by == ("aws_autoscaling_group.group",)
 
 
 def test_a_group_is_found_its_template_by_name() -> None:
     named = {"launch_template": [{"id": None, "name": "web", "version": "$Latest"}]}
-
     found = forecasts(plan(template(profile="web", app="web"), group(**named)))
-
     assert found["aws_autoscaling_group.group"].verdict == Verdict.BORN_RIGHT
 
 
@@ -163,7 +158,6 @@ def test_a_mixed_group_is_judged_for_each_of_its_templates() -> None:
     block = "launch_template_specification"
     overrides = [{block: [], "instance_type": "a"}, {block: [{"launch_template_name": "db", "version": "$Latest"}]}]
     first = {block: [{"launch_template_name": "web", "version": "$Latest"}], "override": overrides}
-
     found = read(
         plan(
             template(app="web"),
@@ -171,7 +165,6 @@ def test_a_mixed_group_is_judged_for_each_of_its_templates() -> None:
             group(mixed_instances_policy=[{"launch_template": [first]}]),
         )
     )
-
     mixed = [each.launcher for each in found if each.launcher.kind == "auto-scaling-group"]
     assert [(each.profile, each.tags.get("app")) for each in mixed] == [("", "web"), ("db", None)]
 
@@ -184,7 +177,6 @@ def test_an_override_refers_to_the_template_of_its_own_block() -> None:
     web = {block: [{"launch_template_id": refers(ID, "aws_launch_template.web")}]}
     policy = [{"launch_template": [{**web, "override": [web, second]}]}]
     root = {"resources": [written("aws_autoscaling_group.group", mixed_instances_policy=policy)]}
-
     found = read(
         plan(
             template(),
@@ -196,7 +188,6 @@ def test_an_override_refers_to_the_template_of_its_own_block() -> None:
             root=root,
         )
     )
-
     assert [each.launcher.profile for each in found if each.launcher.kind == "auto-scaling-group"] == ["", "db"]
 
 
@@ -205,9 +196,7 @@ def test_a_group_has_the_tags_that_are_resources_of_their_own() -> None:
     beside = change("aws_autoscaling_group_tag.app", {"autoscaling_group_name": "group", "tag": [block]})
     other = change("aws_autoscaling_group_tag.x", {"autoscaling_group_name": "x", "tag": [block | {"value": "web"}]})
     named = {"launch_template": [{"id": None, "name": "web", "version": "$Latest"}]}
-
     found = forecasts(plan(template(app="web"), group(**named), beside, other))
-
     assert found["aws_autoscaling_group.group"].should_carry.endswith("/db")
 
 
@@ -215,7 +204,6 @@ def test_a_group_has_the_tags_that_are_resources_of_their_own() -> None:
 def test_a_group_of_an_older_provider_has_a_list_of_maps_as_tags(text: object, role: str) -> None:
     tags = [{"key": "app", "value": "db", "propagate_at_launch": text}]
     made = group(launch_template=[{"id": None, "name": "web", "version": "$Latest"}], tags=tags)
-
     assert forecasts(plan(template(app="web"), made))["aws_autoscaling_group.group"].should_carry.endswith(f"/{role}")
 
 
@@ -240,9 +228,7 @@ def test_an_instance_has_the_tags_that_are_resources_of_their_own(
     of_tag = written("aws_ec2_tag.app", resource_id=refers(refers_to))
     root = {"resources": [written("aws_instance.one"), written("aws_instance.other"), of_tag]}
     other = instance(address="aws_instance.other")
-
     found = forecasts(plan(instance("web", app="web"), other, made, root=root))
-
     assert found["aws_instance.one"].verdict == verdict
 
 
@@ -257,24 +243,19 @@ def test_a_tag_of_a_group_that_is_not_known_may_be_any_groups() -> None:
     tags = [{"key": "app", "value": "db", "propagate_at_launch": True}]
     beside = change("aws_autoscaling_group_tag.app", {"tag": tags}, {"autoscaling_group_name": True})
     named = {"launch_template": [{"id": None, "name": "web", "version": "$Latest"}]}
-
     found = forecasts(plan(template(app="web"), group(**named), beside))
-
     assert found["aws_autoscaling_group.group"].verdict == Verdict.UNKNOWN
 
 
 def test_a_launch_configuration_has_no_tags_of_its_own() -> None:
     old = change("aws_launch_configuration.old", {"name": "old", "iam_instance_profile": "db"})
-
     found = forecasts(plan(old, group(("app", "db", True), launch_configuration="old")))
-
     assert {name: each.verdict for name, each in found.items()} == {"aws_autoscaling_group.group": Verdict.BORN_RIGHT}
 
 
 def test_a_fleet_has_the_tags_of_its_template() -> None:
     config = {"launch_template_specification": [{"launch_template_name": "web", "version": "$Latest"}]}
     fleet = change("aws_ec2_fleet.fleet", {"tags_all": {"app": "db"}, "launch_template_config": [config]})
-
     assert forecasts(plan(template(app="web"), fleet))["aws_ec2_fleet.fleet"].should_carry.endswith("/web")
 
 
@@ -285,11 +266,9 @@ def test_a_spot_fleet_has_templates_or_specifications_of_its_own() -> None:
         {"iam_instance_profile": None, "iam_instance_profile_arn": arn, "tags": {"app": "web"}},
     ]
     fleet = change("aws_spot_fleet_request.fleet", {"launch_specification": own})
-
     found = launch_files.forecasts(
         read(plan(fleet)), *launch_files.offline(MAPPINGS, "/rolekeeper/", target=None, now=NOW)
     )
-
     assert [each.verdict for each in found] == [Verdict.BORN_RIGHT, Verdict.BORN_RIGHT]
 
 
@@ -303,24 +282,20 @@ def test_which_of_two_sets_of_a_spot_fleet_refers_to_a_profile_is_not_guessed() 
     blocks = [{"iam_instance_profile": web}, {"iam_instance_profile": db}]
     root = {"resources": [written("aws_spot_fleet_request.fleet", launch_specification=blocks)]}
     both = profile(NAMED), profile(NAMED | {"name": "db"}, address="aws_iam_instance_profile.db")
-
     assert [each.launcher.profile for each in read(plan(*both, fleet, root=root))] == [None, None]
 
 
 def test_tags_of_a_spot_request_are_not_its_instances() -> None:
     request = instance(address="aws_spot_instance_request.spot", app="web")
     root = {"resources": [written("aws_spot_instance_request.spot")]}
-
     assert forecasts(plan(request, root=root))["aws_spot_instance_request.spot"].verdict == Verdict.NO_MAPPING
 
 
 def test_nodes_of_eks_are_left_alone_and_so_is_a_template_that_only_they_use() -> None:
     nodes = change("aws_eks_node_group.nodes", {"launch_template": [{"name": "web", "version": "1"}]})
     other = group(launch_template=[{"id": None, "name": "web", "version": "$Latest"}])
-
     found = forecasts(plan(template(app="web"), nodes))
     shared = forecasts(plan(template(app="web"), nodes, other))
-
     assert {each.verdict for each in found.values()} == {Verdict.LEFT_ALONE}
     assert {str(each.mapping) for each in found.values()} == {"app=web"}
     assert shared["aws_launch_template.web"].verdict == Verdict.LATE
@@ -352,7 +327,6 @@ BY_PROFILE = {"resources": [written("aws_instance.one", iam_instance_profile=REF
 )
 def test_a_profile_of_the_plan_is_known_by_its_path(declared: Document, verdict: Verdict) -> None:
     found = forecasts(plan(declared, instance(app="web"), root=BY_PROFILE))
-
     assert found["aws_instance.one"].verdict == verdict
 
 
@@ -362,15 +336,12 @@ def test_a_launch_template_refers_to_the_arn_of_its_profile() -> None:
     made["change"]["after_unknown"]["iam_instance_profile"] = [{"arn": True}]
     arn = refers("aws_iam_instance_profile.web.arn", "aws_iam_instance_profile.web")
     root = {"resources": [written("aws_launch_template.web", iam_instance_profile=[{"arn": arn}])]}
-
     found = forecasts(plan(profile(NAMED), made, root=root))
-
     assert found["aws_launch_template.web"].verdict == Verdict.BORN_RIGHT
 
 
 def test_a_profile_that_is_written_by_its_name_is_found_in_the_plan_too() -> None:
     found = forecasts(plan(profile(NAMED | {"name": "other"}), instance("other", app="web")))
-
     assert found["aws_instance.one"].verdict == Verdict.REPLACED
 
 
@@ -388,11 +359,8 @@ def test_a_profile_that_is_written_by_its_name_is_found_in_the_plan_too() -> Non
 def test_a_profile_that_the_plan_does_not_say_is_not_guessed(references: tuple[str, ...]) -> None:
     root = {"resources": [written("aws_instance.one", iam_instance_profile=refers(*references))]}
     both = profile(NAMED), profile(NAMED | {"name": "db"}, address="aws_iam_instance_profile.db")
-
     role = change("aws_iam_role.web", {"path": "/rolekeeper/"}, {"name": True})
-
     found = forecasts(plan(*both, role, instance(app="web"), root=root))["aws_instance.one"]
-
     assert (found.verdict, found.reason) == (
         Verdict.UNKNOWN,
         "its instance profile isn't known before it is deployed",
@@ -415,9 +383,7 @@ def test_an_instance_may_be_written_without_a_profile(expression: Document, verd
     """By a variable that is null, or by a profile that isn't made: the plan doesn't know the profile then either."""
     one = written("aws_instance.one", iam_instance_profile=expression)
     root = {"resources": [one, written("aws_iam_instance_profile.none"), written("aws_iam_instance_profile.web")]}
-
     found = forecasts(plan(profile(NAMED), instance(app="web"), root=root))
-
     assert found["aws_instance.one"].verdict == verdict
 
 
@@ -433,7 +399,6 @@ def test_a_reference_is_followed_through_a_modules_output_and_anothers_variable(
     app = {"resources": [written("aws_instance.one", iam_instance_profile=refers("var.profile"))]}
     given = {"profile": refers("module.roles.profile", "module.roles")}
     root = {"module_calls": {"roles": {"module": roles}, "app": {"expressions": given, "module": app}}}
-
     found = forecasts(
         plan(
             profile(NAMED, address='module.roles["a.b"].aws_iam_instance_profile.web'),
@@ -441,14 +406,12 @@ def test_a_reference_is_followed_through_a_modules_output_and_anothers_variable(
             root=root,
         )
     )
-
     assert found["module.app[0].aws_instance.one"].verdict == Verdict.BORN_RIGHT
 
 
 def test_a_module_that_is_there_twice_refers_to_its_own_profile() -> None:
     inner = {"resources": [written("aws_iam_instance_profile.web"), BY_PROFILE["resources"][0]]}
     web, db = ('module.m["web"]', 'module.m["db"]')
-
     found = forecasts(
         plan(
             profile(NAMED, address=f"{web}.aws_iam_instance_profile.web"),
@@ -457,7 +420,6 @@ def test_a_module_that_is_there_twice_refers_to_its_own_profile() -> None:
             root={"module_calls": {"m": {"module": inner}}},
         )
     )
-
     assert found[f"{web}.aws_instance.one"].verdict == Verdict.BORN_RIGHT
 
 
@@ -465,9 +427,7 @@ def test_variables_and_outputs_that_go_in_a_circle_end() -> None:
     one = written("aws_instance.one", iam_instance_profile=refers("var.v"))
     inner = {"outputs": {"o": {"expression": refers("var.v")}}, "resources": [one]}
     root = {"module_calls": {"m": {"expressions": {"v": refers("module.m.o", "module.m")}, "module": inner}}}
-
     found = forecasts(plan(instance(address="module.m.aws_instance.one", app="web"), root=root))
-
     assert list(found) == ["module.m.aws_instance.one"]
 
 
@@ -480,9 +440,7 @@ def test_each_instance_of_a_resource_refers_to_the_one_with_its_index(index: str
             written("aws_instance.one", iam_instance_profile=refers("aws_iam_instance_profile.web", "each.key"))
         ]
     }
-
     found = forecasts(plan(mine, *others, instance(address=f"aws_instance.one[{index}]", app="web"), root=root))
-
     assert found[f"aws_instance.one[{index}]"].verdict == Verdict.BORN_RIGHT
 
 
@@ -495,7 +453,6 @@ def test_a_reference_with_an_index_means_that_one() -> None:
             )
         ]
     }
-
     found = forecasts(
         plan(
             profile(NAMED, address=first),
@@ -504,7 +461,6 @@ def test_a_reference_with_an_index_means_that_one() -> None:
             root=root,
         )
     )
-
     assert found["aws_instance.one"].verdict == Verdict.BORN_RIGHT
 
 
@@ -528,9 +484,7 @@ def test_a_group_of_a_module_uses_the_modules_only_template(
     made = group(("app", "web", True), **USES) | {"address": "module.m.aws_autoscaling_group.this", "name": "this"}
     made["module_address"] = "module.m"
     templates = [template(f"module.m.aws_launch_template.{each}", profile="db") for each in ("this", *others)]
-
     found = forecasts(plan(*templates, template("aws_launch_template.root"), made, root=root))
-
     assert found["module.m.aws_autoscaling_group.this"].verdict == verdict
 
 
@@ -539,9 +493,7 @@ def test_a_template_of_a_module_names_the_modules_only_profile_in_a_dynamic_bloc
     made["change"]["after"]["iam_instance_profile"] = [{"name": None}]
     made["change"]["after_unknown"]["iam_instance_profile"] = [{"arn": True}]
     own = profile(NAMED | {"name": "db"}, address="module.m.aws_iam_instance_profile.this")
-
     found = forecasts(plan(own, made, root=MODULE))
-
     assert found["module.m.aws_launch_template.this"].carries.endswith(":instance-profile/rolekeeper/db")
 
 
@@ -559,7 +511,6 @@ awscc_autoscaling_auto_scaling_group awscc_batch_compute_environment awscc_ec2_i
 @pytest.mark.parametrize("type_", OTHERS.split())
 def test_what_launches_instances_in_its_own_way_is_named_and_not_known(type_: str) -> None:
     [found] = forecasts(plan(change(f"{type_}.other", {}))).values()
-
     assert (found.launcher.name, found.verdict) == (f"{type_}.other", Verdict.UNKNOWN)
     assert found.reason == f"{type_} may launch instances, and the file doesn't say what they start with"
 
@@ -568,7 +519,6 @@ def test_what_a_plan_puts_off_is_not_known_and_what_launches_no_instance_is_left
     document = plan(change("aws_ecs_cluster.c", {}), change("aws_ec2_instance_state.s", {}))
     later = [change("aws_instance.later", {}), change("aws_ecs_cluster.later", {})]
     document["deferred_changes"] = [{"reason": "instance_count_unknown", "resource_change": each} for each in later]
-
     assert {name: each.verdict for name, each in forecasts(document).items()} == {"aws_instance.later": Verdict.UNKNOWN}
 
 
@@ -585,7 +535,6 @@ def tags_of(resource: Document, providers: Document | None = None) -> tuple[dict
 def test_an_instance_has_the_providers_default_tags() -> None:
     made = instance("web", app="web")
     made["change"]["after"]["tags_all"] = {"app": "web", "team": "a"}
-
     assert tags_of(made) == ({"app": "web", "team": "a"}, set(), "")
 
 
@@ -611,7 +560,6 @@ def test_one_unknown_tag_leaves_the_others_and_the_default_tags_known(
     made["change"]["after"] |= {"tags": {"app": "web", "gone": None}}
     made["change"]["after"].pop("tags_all")
     made["change"]["after_unknown"] |= {"tags": {"vpc": True}, "tags_all": True}
-
     assert tags_of(made, providers) == (tags, {"vpc"}, unclear)
 
 
@@ -619,7 +567,6 @@ def test_tags_that_are_not_known_at_all_are_not_guessed() -> None:
     made = instance("web")
     made["change"]["after"].pop("tags_all")
     made["change"]["after_unknown"] |= {"tags": True, "tags_all": True}
-
     assert tags_of(made)[2] == NOT_KNOWN
 
 
@@ -627,16 +574,13 @@ def test_tags_that_are_not_known_at_all_are_not_guessed() -> None:
 def test_blocks_of_tags_that_are_not_known_at_all_are_not_guessed(made: Document) -> None:
     made["change"]["after_unknown"] |= {"tag": True, "tag_specifications": True}
     made["change"]["after"] |= {"tag": None, "tag_specifications": None}
-
     assert forecasts(plan(template("aws_launch_template.web"), made))[made["address"]].reason == NOT_KNOWN
 
 
 def test_an_unknown_value_of_a_groups_tag_is_not_guessed() -> None:
     unknown = {"tag": [{"value": True}, {"propagate_at_launch": True}]}
     made = group(("a", "", True), ("b", "x", True), unknown=unknown, launch_configuration="old")
-
     [found] = read(plan(made, change("aws_launch_configuration.old", {"name": "old"})))
-
     assert found.launcher.unknown_tags == {"a", "b"}
 
 
@@ -658,9 +602,7 @@ def test_a_group_may_use_another_version_than_the_plans(version: str, template_h
     made = template(profile="web", app="web")
     made["change"] |= {"actions": ["no-op"], "after_unknown": {}}
     made["change"]["after"] |= {"id": "lt-1", "latest_version": 7, **template_has}
-
     found = forecasts(plan(made, group(launch_template=[{"id": "lt-1", "name": "web", "version": version}])))
-
     assert found["aws_autoscaling_group.group"].verdict == verdict
 
 
@@ -670,15 +612,12 @@ def test_a_version_that_refers_to_something_else_is_not_known() -> None:
     for block, verdict in zip(blocks, (Verdict.BORN_RIGHT, Verdict.UNKNOWN), strict=True):
         of_group = written("aws_autoscaling_group.group", launch_template=[block])
         root = {"resources": [written("aws_launch_template.web"), of_group]}
-
         found = forecasts(plan(template(profile="web"), used, root=root))
-
         assert found["aws_autoscaling_group.group"].verdict == verdict
 
 
 def test_a_group_whose_template_is_elsewhere_is_not_judged() -> None:
     found = forecasts(plan(group(launch_template=[{"id": "lt-9", "name": "x", "version": "1"}])))
-
     assert found["aws_autoscaling_group.group"].reason == "launch template lt-9 isn't in the file"
 
 
@@ -688,7 +627,6 @@ def test_what_the_plan_deletes_is_left_out_and_what_it_replaces_is_as_it_will_be
     data = instance("legacy", "aws_instance.data") | {"mode": "data"}
     replaced = instance("web", app="web")
     replaced["change"]["actions"] = ["delete", "create"]
-
     assert {name: each.verdict for name, each in forecasts(plan(gone, deposed, data, replaced)).items()} == {
         "aws_instance.one": Verdict.BORN_RIGHT
     }
@@ -701,7 +639,6 @@ def test_of_a_launch_template_an_instance_surely_gets_the_profile() -> None:
         made = instance(**tags)
         made["change"]["after"]["launch_template"] = [{}]
         made["change"]["after_unknown"]["launch_template"] = [{"id": True, "name": True}]
-
         assert (
             forecasts(plan(template(profile="web", app="web"), made, root=root))["aws_instance.one"].verdict == verdict
         )
@@ -711,7 +648,6 @@ def test_an_instance_that_runs_already_has_what_the_state_says() -> None:
     made = instance("web", app="web")
     made["change"] |= {"actions": ["no-op"], "after_unknown": {}}
     made["change"]["after"]["launch_template"] = [{"id": "lt-9", "name": "x", "version": "1"}]
-
     assert forecasts(plan(made))["aws_instance.one"].verdict == Verdict.BORN_RIGHT
 
 
@@ -742,9 +678,7 @@ def test_a_state_says_it_all() -> None:
         {"address": "module.m.data.aws_instance.d", "mode": "data", "type": "aws_instance", "name": "d", "values": {}},
     ]
     module = {"child_modules": [{"address": "module.m", "resources": resources}]}
-
     found = forecasts({"format_version": "1.0", "terraform_version": "1.13.0", "values": {"root_module": module}})
-
     assert {name: each.verdict for name, each in found.items()} == {
         "module.m.aws_launch_template.web": Verdict.BORN_RIGHT,
         "module.m.aws_autoscaling_group.g": Verdict.BORN_RIGHT,
@@ -763,7 +697,6 @@ def test_a_state_says_it_all() -> None:
 )
 def test_the_step_is_the_argument_to_write(resource: Document, text: str) -> None:
     [found] = forecasts(plan(resource, root=ONE)).values()
-
     [step] = found.steps
     assert step.text == text
     assert step.does.startswith(f"in {resource['address']}: ")

@@ -51,7 +51,6 @@ def test_each_template_says_what_its_instances_will_get(terminal: Terminal, ther
     there.template("occupied", "legacy", app="web")
     there.template("unmapped", "legacy", app="other")
     there.template("bare")
-
     assert verdicts(terminal) == {
         "right": "born-right",
         "late": "a-few-seconds-late",
@@ -91,7 +90,6 @@ def test_the_reason_says_what_instances_will_carry(
 ) -> None:
     desk.edit("app=none", role="NONE")
     there.template("one", profile, **tags)
-
     assert found(terminal)["one"]["reason"] == reason
 
 
@@ -100,7 +98,6 @@ def test_a_profile_is_judged_by_its_arn_however_the_template_names_it(
 ) -> None:
     there.template("by-arn", desk.world.profile("web"), app="web")
     there.template("by-name", "web", app="web")
-
     assert set(verdicts(terminal).values()) == {"born-right"}
 
 
@@ -110,9 +107,7 @@ def test_a_quarantine_without_a_profile_is_born_right_and_with_one_replaced(
     desk.edit("quarantine=yes", role="NONE", priority="1")
     there.template("bare", quarantine="yes", app="web")
     there.template("armed", "web", quarantine="yes", app="web")
-
     seen = found(terminal)
-
     assert seen["bare"]["verdict"] == "born-right"
     assert (seen["armed"]["verdict"], seen["armed"]["should_carry"]) == ("replaced", None)
     assert seen["armed"]["steps"] == []
@@ -121,7 +116,6 @@ def test_a_quarantine_without_a_profile_is_born_right_and_with_one_replaced(
 def test_mappings_that_tie_block_its_instances(terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture) -> None:
     desk.edit("tier=gold", role="db")
     there.template("torn", app="web", tier="gold")
-
     assert (found(terminal)["torn"]["verdict"], found(terminal)["torn"]["code"]) == ("blocked", "tie")
 
 
@@ -131,16 +125,13 @@ def test_a_foreign_role_that_may_be_taken_over_is_replaced(
     terminal.parameters["TakeOver"] = "true"
     desk.edit("app=web", role="web", when_occupied="replace")
     there.template("old", "legacy", app="web")
-
     seen = found(terminal)["old"]
-
     assert seen["verdict"] == "replaced"
     assert "foreign legacy" in seen["reason"]
 
 
 def test_a_profile_that_does_not_exist_is_said(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("mistyped", "wbe", app="web")
-
     assert found(terminal)["mistyped"]["code"] == "profile-missing"
 
 
@@ -158,13 +149,11 @@ def test_what_a_service_manages_is_left_alone(
     terminal: Terminal, there: FakeLaunchers, name: str, tags: dict[str, str]
 ) -> None:
     there.template(name, "legacy", **tags)
-
     assert found(terminal)[name]["verdict"] == "left-alone"
 
 
 def test_a_node_group_that_a_mapping_would_change_is_told_as_such(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("nodes", "db", **{"eks:cluster-name": "main", "app": "web"})
-
     nodes = found(terminal)["nodes"]
     assert (nodes["verdict"], nodes["steps"]) == ("replaced", [])
     assert nodes["reason"].endswith("leave it, or change the role in its node group or NodeClass")
@@ -173,10 +162,8 @@ def test_a_node_group_that_a_mapping_would_change_is_told_as_such(terminal: Term
 def test_what_an_aws_service_operates_is_left_alone_and_asked_for(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("auto", app="web")
     there.templates["auto"][0]["Operator"] = {"Managed": True, "Principal": "eks.amazonaws.com"}
-
     there.template("plain", app="web")
     there.group("auto-group", "plain", Operator={"Managed": True, "Principal": "eks.amazonaws.com"})
-
     assert found(terminal)["auto-group"]["verdict"] == "left-alone"
     assert found(terminal)["auto"]["verdict"] == "left-alone"
     assert "eks.amazonaws.com manages" in found(terminal)["auto"]["reason"]
@@ -189,7 +176,6 @@ def test_a_damaged_mapping_blocks_only_what_it_matches(
     desk.world.garble(published_at("app=web"))
     there.template("web", app="web")
     there.template("db", "db", app="db")
-
     assert verdicts(terminal) == {"web": "blocked", "db": "born-right"}
 
 
@@ -217,7 +203,6 @@ def test_what_it_says_comes_true_when_an_instance_is_launched(
     desk.edit("app=needs", role="db", require_tags={"team": "x"})
     for number, tags in enumerate(TAGS):
         there.template(str(number), profile, **tags)
-
     for name, said in found(terminal).items():
         tags = TAGS[int(name)]
         instance = world.running(profile=profile or None, **tags)
@@ -226,7 +211,6 @@ def test_what_it_says_comes_true_when_an_instance_is_launched(
             world.reconcile(instance)
             world.wait(60)
         after, shown = world.carries(instance), world.shows(instance)
-
         assert born == profile == (said["carries"] or ""), tags
         expected = {
             "born-right": after == born and not shown,
@@ -246,9 +230,7 @@ def test_what_it_says_comes_true_when_an_instance_is_launched(
 def test_the_groups_tags_decide_and_come_before_the_templates(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("base", "web", app="db")
     there.group("front", "base", tags={"app": "web"}, own_tags={"app2": "db"})
-
     seen = found(terminal)
-
     assert seen["front"]["verdict"] == "born-right"
     assert seen["front"]["tags"]["aws:autoscaling:groupName"] == "front"
     assert seen["front"]["tags"]["aws:ec2launchtemplate:version"] == "1"
@@ -258,7 +240,6 @@ def test_the_groups_tags_decide_and_come_before_the_templates(terminal: Terminal
 def test_a_tag_that_stays_on_the_group_gives_no_role(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("base")
     there.group("front", "base", own_tags={"app": "web"})
-
     assert found(terminal)["front"]["verdict"] == "no-mapping"
 
 
@@ -266,7 +247,6 @@ def test_the_name_of_a_group_can_be_mapped(terminal: Terminal, there: FakeLaunch
     desk.edit("aws:autoscaling:groupName=front", role="web")
     there.template("base", "web")
     there.group("front", "base")
-
     assert found(terminal)["front"]["verdict"] == "born-right"
 
 
@@ -279,7 +259,6 @@ def test_the_version_that_the_group_names_counts(
     for profile in ("web", "", "db"):
         there.template("base", profile)
     there.group("front", "base", version, tags={"app": "web"})
-
     assert found(terminal)["front"]["verdict"] == verdict
 
 
@@ -292,16 +271,13 @@ def test_each_template_of_mixed_instances_is_looked_at(terminal: Terminal, there
     ]
     policy = {"LaunchTemplate": {"LaunchTemplateSpecification": specified("x86"), "Overrides": overrides}}
     there.group("front", tags={"app": "web"}, MixedInstancesPolicy=policy)
-
     rows = [each for each in terminal.document("launches") if each["name"] == "front"]
-
     assert {each["template"]["name"]: each["verdict"] for each in rows} == {"x86": "born-right", "arm": "replaced"}
 
 
 def test_a_group_with_a_launch_configuration_is_looked_at(terminal: Terminal, there: FakeLaunchers) -> None:
     there.configurations = [{"LaunchConfigurationName": "old", "IamInstanceProfile": "legacy"}]
     there.group("front", tags={"app": "web"}, LaunchConfigurationName="old")
-
     assert found(terminal)["front"]["verdict"] == "will-stay-occupied"
 
 
@@ -309,9 +285,7 @@ def test_a_group_whose_template_or_version_was_deleted_is_said(terminal: Termina
     there.template("base", "web")
     there.group("front", "gone", tags={"app": "web"})
     there.group("back", "base", "7", tags={"app": "web"})
-
     seen = found(terminal)
-
     assert (seen["front"]["verdict"], seen["front"]["code"]) == ("blocked", "broken")
     assert "no version 7 of launch template base" in seen["back"]["reason"]
 
@@ -323,7 +297,6 @@ def test_a_template_that_a_group_uses_is_listed_only_if_its_own_tags_match(
     there.template("tagged", app="web")
     there.group("front", "base", tags={"app": "web"})
     there.group("back", "tagged")
-
     assert set(found(terminal)) == {"front", "back", "tagged"}
     assert found(terminal)["tagged"]["used_by"] == ["back"]
     assert "1 launch template isn't listed" in terminal("launches").output
@@ -356,9 +329,7 @@ def test_fleets_launch_with_the_tags_of_their_templates(terminal: Terminal, ther
             "SpotFleetRequestConfig": {"LaunchTemplateConfigs": configs},
         },
     ]
-
     seen = verdicts(terminal)
-
     assert seen == {"fleet-1": "a-few-seconds-late", "sfr-1": "born-right", "base": "a-few-seconds-late"}
 
 
@@ -375,9 +346,7 @@ def option(words: list[str], name: str) -> str:
 
 def test_the_steps_make_it_born_right(terminal: Terminal, there: FakeLaunchers) -> None:
     id_ = there.template("late", app="web")
-
     [new, default] = commands(found(terminal)["late"])
-
     assert new[:3] == ["aws", "ec2", "create-launch-template-version"]
     assert option(new, "--launch-template-id") == id_
     assert option(new, "--source-version") == "1"
@@ -389,9 +358,7 @@ def test_a_new_version_names_the_profile_as_the_former_one_did(
     terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture
 ) -> None:
     there.template("replaced", desk.world.profile("db"), app="web")
-
     [new, _] = commands(found(terminal)["replaced"])
-
     assert json.loads(option(new, "--launch-template-data")) == {
         "IamInstanceProfile": {"Arn": desk.world.profile("web")}
     }
@@ -400,9 +367,7 @@ def test_a_new_version_names_the_profile_as_the_former_one_did(
 def test_a_late_group_can_wait_with_a_lifecycle_hook(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("base")
     there.group("front end", "base", "1", tags={"app": "web"})
-
     [_, use, hook, script] = commands(found(terminal)["front end"])
-
     assert option(use, "--auto-scaling-group-name") == "front end"
     assert hook[:3] == ["aws", "autoscaling", "put-lifecycle-hook"]
     assert option(hook, "--auto-scaling-group-name") == "front end"
@@ -412,7 +377,6 @@ def test_a_late_group_can_wait_with_a_lifecycle_hook(terminal: Terminal, there: 
 def test_a_group_on_the_latest_version_needs_only_a_new_one(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("base", "db")
     there.group("front", "base", "$Latest", tags={"app": "web"})
-
     assert len(found(terminal)["front"]["steps"]) == 1
 
 
@@ -422,9 +386,7 @@ def test_where_others_launch_from_the_template_the_group_alone_gets_the_new_vers
     there.template("base")
     there.group("front", "base", tags={"app": "web"})
     there.group("back", "base", tags={"app": "db"})
-
     [new, use, *_] = found(terminal)["front"]["steps"]
-
     assert "back" not in new["does"]
     assert shlex.split(use["command"])[:3] == ["aws", "autoscaling", "update-auto-scaling-group"]
 
@@ -433,9 +395,7 @@ def test_a_new_latest_version_names_the_others_that_may_use_it(terminal: Termina
     there.template("base", "db")
     there.group("front", "base", "$Latest", tags={"app": "web"})
     there.group("back", "base", "$Latest", tags={"app": "db"})
-
     [new] = found(terminal)["front"]["steps"]
-
     assert "back may use it too" in new["does"]
     assert "front, back may" not in new["does"]
 
@@ -443,7 +403,6 @@ def test_a_new_latest_version_names_the_others_that_may_use_it(terminal: Termina
 def test_a_group_of_a_stack_is_changed_there(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("base")
     there.group("front", "base", tags={"app": "web", "aws:cloudformation:stack-name": "shop"})
-
     assert "stack shop declares front, so change it there" in found(terminal)["front"]["steps"][0]["does"]
 
 
@@ -452,15 +411,12 @@ def test_no_step_takes_the_mixed_instances_policy_from_a_group(terminal: Termina
     there.template("base", "db")
     policy = {"LaunchTemplate": {"LaunchTemplateSpecification": specified("base", "1")}}
     there.group("front", tags={"app": "web"}, MixedInstancesPolicy=policy)
-
     [new] = found(terminal)["front"]["steps"]
-
     assert "then name it in the group's mixed instances policy" in new["does"]
 
 
 def test_people_see_the_steps_of_those_that_they_name(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("late", app="web")
-
     assert "create-launch-template-version" not in terminal("launches").output
     assert "rolekeeper launches NAME" in terminal("launches").output
     assert "create-launch-template-version" in terminal("launches", "late").output
@@ -468,9 +424,7 @@ def test_people_see_the_steps_of_those_that_they_name(terminal: Terminal, there:
 
 def test_a_mistyped_name_is_refused(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("frontend", app="web")
-
     ran = terminal("launches", "frontent")
-
     assert ran.exit_code == 1
     assert "did you mean frontend?" in ran.output
 
@@ -482,9 +436,7 @@ def test_at_80_columns_names_and_verdicts_are_whole(
     name = "a-group-of-the-web-frontend-in-production"
     there.template("base", app="other")
     there.group(name, "base", "$Latest", tags={"app": "web"})
-
     lines = terminal("launches", "base", name).stdout.splitlines()
-
     assert name in lines
     [row] = [each for each in lines if each.strip().startswith("a few seconds late")]
     assert row.split()[4:] == ["group", "none", "web", "1", "latest"]
@@ -509,7 +461,6 @@ def test_a_pipeline_can_stop_for_what_is_not_right(
 ) -> None:
     there.template("front", profile, app="web")
     there.template("unmapped", "legacy")
-
     assert terminal("launches", *options).exit_code == code
 
 
@@ -527,7 +478,6 @@ def test_many_templates_are_read_in_one_paged_call_and_mappings_at_once(
     for number in range(100):
         there.template(f"t{number}", "web", app="web", Name=str(number))
     desk.world.calls.clear()
-
     assert len(found(terminal)) == 100
     made = desk.world.calls.counted()
     assert made["DescribeLaunchTemplateVersions"] == 2
@@ -539,9 +489,7 @@ def test_a_missing_permission_is_named(terminal: Terminal, there: FakeLaunchers)
         raise client_error("UnauthorizedOperation")
 
     there.refuse = refuse
-
     ran = terminal("launches")
-
     assert ran.exit_code == 254
     assert "ec2:DescribeLaunchTemplateVersions" in ran.output
 
@@ -557,16 +505,12 @@ def test_other_targets_are_read_and_one_that_cannot_be_is_left_out(
     spoke.copied("app=web", "web")
     there.template("here", "web", app="web")
     spoke.world.ec2.launchers.template("far", app="web")
-
     seen = found(terminal)
-
     assert (seen["far"]["account"], seen["far"]["verdict"]) == (SPOKE.account, "a-few-seconds-late")
     assert all("--region eu-west-1" in each["command"] for each in seen["far"]["steps"])
     assert f"{SPOKE}/far" in terminal("launches").output
     assert f"What to change about {SPOKE}/far (template):" in terminal("launches", f"{SPOKE}/far").output
-
     spoke.refuse()
-
     ran = terminal("launches", "--exit-code")
     assert f"{SPOKE} is left out" in ran.output
     assert ran.exit_code == 1
