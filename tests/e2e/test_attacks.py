@@ -16,8 +16,6 @@ from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
 
-SECRET = {"db-password": "correct-horse-battery"}
-
 
 @pytest.fixture(scope="module")
 def mails(deployed: EmulatedAccount) -> Iterator[Callable[[], list[str]]]:
@@ -180,22 +178,3 @@ def test_nothing_that_is_injected_breaks_a_line_or_turns_it_round(
     assert r"ada x\n" in mail.replace("\\\\", "\\")
     # The table is also that of stories that read all of it.
     deployed.delete_mapping("injected", "x")
-
-
-# ---- secrets ----
-
-
-def test_a_secret_in_a_tag_that_no_mapping_reads_appears_nowhere(
-    deployed: EmulatedAccount, mails: Callable[[], list[str]]
-) -> None:
-    instance = running(deployed, workload="s3-reader", **SECRET)
-    eventually(lambda: deployed.carries(instance, "s3-read"))
-    deployed.untag(instance, "workload")
-    eventually(lambda: deployed.shown(instance) is None)
-    pages = deployed.dynamodb.get_paginator("scan").paginate(TableName=deployed.state_table)
-    kept = json.dumps([each for page in pages for each in page["Items"]], default=str)
-    log = "\n".join(logged(deployed, name) for name in ("OnInstanceEvent", "OnRetry", "OnSchedule"))
-    assert instance in kept
-    assert instance in log
-    for told in (kept, log, *mails()):
-        assert not any(name in told or value in told for name, value in SECRET.items())

@@ -267,15 +267,3 @@ def test_keys_lead_between_pages_and_rows_until_they_are_turned_off(person: Visi
     assert page.url.endswith("/mappings")
     press("Control+k")
     expect(page.get_by_role("combobox", name="Search")).to_be_focused()
-
-
-def test_without_javascript_an_instance_is_found_too(
-    browser: Browser, writing: ConsoleProcess, entered: StorageState, launch: Launch
-) -> None:
-    instance = launch("plain-needle")
-    with visitor(browser, entered, "search-plain", base_url=writing.origin, java_script_enabled=False) as person:
-        person.page.goto("/")
-        reloaded_until_listed(person, instance)
-        person.page.get_by_role("searchbox", name="Search", exact=True).fill("plain-needle")
-        person.page.keyboard.press("Enter")
-        person.arrives(f"**/instance/{instance}")

@@ -1,6 +1,5 @@
 """The console over 10,000 instances of which 200 carry a foreign role, in a real browser, over the benchmarks' AWS."""
 
-import re
 from collections.abc import Iterator
 
 import pytest
@@ -59,21 +58,3 @@ def test_those_that_want_a_person_are_first_counted_by_reason_and_a_row_each(per
 def test_the_head_stays_in_sight_while_a_person_scrolls(person: Visitor) -> None:
     person.page.locator("#rows tr").last.scroll_into_view_if_needed()
     expect(person.page.get_by_role("columnheader", name="Reason")).to_be_in_viewport()
-
-
-def test_a_filter_and_an_order_hold_over_the_pages(person: Visitor) -> None:
-    person.page.get_by_role("link", name=f"{FOREIGN} with a foreign role").click()
-    person.sees(f"{FOREIGN} of {INSTANCES:,} instances")
-    person.goes("/?sort=-name")
-    person.page.get_by_role("link", name="next", exact=True).click()
-    person.page.wait_for_url(re.compile(r"sort=-name&page=2"))
-    person.sees(f"400 of {INSTANCES:,} instances")
-
-
-def test_one_of_them_is_found_from_any_page(person: Visitor) -> None:
-    [name] = person.page.locator("#rows th a").first.all_inner_texts()
-    person.goes("/mappings")
-    person.page.keyboard.press("/")
-    person.page.keyboard.type(name)
-    person.page.get_by_role("option").filter(has_text=name).first.click()
-    person.sees(name, "Roles over time")

@@ -68,18 +68,6 @@ def test_an_old_tab_is_led_to_its_page_of_the_next_console_once_the_browser_is_l
         person.expects("421", "403")
 
 
-def test_another_name_of_this_machine_is_answered_nothing(
-    person: Visitor, writing: ConsoleProcess, deployed: EmulatedAccount
-) -> None:
-    for host in ("127.0.0.1", "localhost", "other.localhost"):
-        answer = person.page.goto(f"http://{host}:{writing.port}/")
-        assert answer
-        assert answer.status == 421
-        assert deployed.account not in person.page.content()
-    # Its looks are refused there too.
-    person.expects("421", "Refused to apply style")
-
-
 class _Elsewhere(BaseHTTPRequestHandler):
     """Another page on this machine, which would have the console do something for its own ends."""
 

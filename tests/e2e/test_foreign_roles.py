@@ -11,7 +11,7 @@ from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import STACK
 from support.new_profiles import launch_with
 from support.roles import assumed
-from support.waiting import eventually, stays
+from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
@@ -51,27 +51,3 @@ def test_a_foreign_role_stays_and_iam_keeps_the_functions_from_it(deployed: Emul
     deployed.delete_mapping("team", "*")
     eventually(lambda: deployed.shown(bare) is None)
     assert deployed.carries(node, "node"), "a deleted mapping takes away managed roles only"
-
-
-def test_where_stack_and_row_both_say_so_it_is_taken_over(unlimited: EmulatedAccount) -> None:
-    world = unlimited
-    world.make_role("node", path="/")
-    world.make_role("team")
-    world.put_mapping("team", "b", role="team")
-    eventually(lambda: world.mapping_status("team", "b", "Published"))
-    node = launch_with(world, "node", "node", team="b")
-    eventually(lambda: world.condition(node, "occupied") and world.carries(node, "node"))
-    stays(lambda: world.carries(node, "node") is not None)
-
-    world.set_column("team", "b", "when_occupied", "replace")
-    eventually(lambda: world.carries(node, "team"))
-    history = {":pk": {"S": f"instance#{world.account}#{world.region}#{node}"}, ":sk": {"S": "history#"}}
-    entries = world.dynamodb.query(
-        TableName=world.state_table,
-        KeyConditionExpression="pk = :pk AND begins_with(sk, :sk)",
-        ExpressionAttributeValues=history,
-        ScanIndexForward=False,
-    )["Items"]
-    taken: Any = next(each for each in entries if each["decision"]["M"]["takes-over"]["BOOL"])
-    assert taken["seen"]["M"]["profile-arn"]["S"] == f"arn:aws:iam::{world.account}:instance-profile/node"
-    assert taken["outcome"]["S"] == "done"

@@ -444,6 +444,7 @@ def test_where_nobody_answers_what_was_counted_last_counts_as_changed(desk: Orga
     edits: list[tuple[dict[str, Any], str]] = [
         ({"role": "api"}, "replace 3 and detach 0"),
         ({"role": "web", "enabled": False}, "replace 0 and detach 3"),
+        ({"role": "web", "accounts": {ACCOUNT, SPOKE.account}}, "replace 0 and detach 3"),
         ({"role": "web", "regions": {SAME_ACCOUNT.region, OTHER.region}, "require_tags": {"a": "b"}}, "replace 3 and"),
     ]
     for columns, counts in edits:
@@ -451,15 +452,6 @@ def test_where_nobody_answers_what_was_counted_last_counts_as_changed(desk: Orga
         assert desk.edit(TAG, **columns).status is Status.HELD
         assert f"attach 0, {counts}" in desk.shows(TAG)[1]
         assert "; 222222222222 gave no answer (" in desk.shows(TAG)[1]
-
-
-def test_what_leaves_the_scope_where_nobody_answers_counts_as_detached(desk: OrganizationDesk) -> None:
-    desk.launched(3, OTHER)
-    desk.edit(TAG, role="web")
-    desk.limits = Limits(2, 0)
-    desk.spoke(OTHER).calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
-    assert desk.edit(TAG, role="web", accounts={ACCOUNT, SPOKE.account}).status is Status.HELD
-    assert "replace 0 and detach 3 instances" in desk.shows(TAG)[1]
 
 
 @either_way

@@ -172,17 +172,6 @@ def test_a_pause_is_said_above_them(browser: TestClient, terminal: Terminal) -> 
     assert "No changes are made now" in words(browser.get("/launches"))
 
 
-def test_a_missing_permission_is_named(browser: TestClient, there: FakeLaunchers) -> None:
-    def refuse(operation: str) -> None:
-        if operation == "DescribeAutoScalingGroups":
-            raise client_error("AccessDenied")
-
-    there.refuse = refuse
-    page = browser.get("/launches")
-    assert page.status_code == 502
-    assert "You aren't allowed autoscaling:DescribeAutoScalingGroups" in words(page)
-
-
 # ---- other accounts ----
 
 
