@@ -20,8 +20,7 @@ from rolekeeper.storage import layout
 def desk(world: FakeAccount) -> MappingsFixture:
     made = MappingsFixture(world)
     for role in ("web", "db"):
-        made.role(role)
-        world.profile(role)
+        made.usable(role)
         assert made.edit(f"app={role}", role=role).status == "Published"
     world.profile("legacy", path="/")
     return made

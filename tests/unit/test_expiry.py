@@ -24,8 +24,7 @@ PAST = 2  # seconds after a moment at which it is past on every clock
 def desk(world: FakeAccount) -> MappingsFixture:
     made = MappingsFixture(world)
     made.clients["sqs"] = world.queue
-    made.role("web")
-    world.profile("web")
+    made.usable("web")
     return made
 
 

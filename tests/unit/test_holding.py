@@ -24,9 +24,7 @@ BUDGET = layout.budget_key(mapping_key(TAG))
 def desk(world: FakeAccount) -> MappingsFixture:
     """Two roles; `workload=web` gives three running instances the first. One change passes without approval."""
     made = MappingsFixture(world)
-    for role in ("web", "api"):
-        made.role(role)
-        world.profile(role)
+    made.usable("web", "api")
     made.grant("web", "s3:GetObject")
     made.grant("api", "s3:PutObject")
     assert made.edit(TAG, role="web").status is Status.PUBLISHED

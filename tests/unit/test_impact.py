@@ -270,9 +270,7 @@ def choices(at: datetime) -> dict[str, list[Any]]:
 def some_fleet(desk: MappingsFixture, **columns: Any) -> list[str]:
     """A row `app=x` beside another, and instances of each kind: each carries what they say."""
     world = desk.world
-    for role in ("web", "api", "other"):
-        desk.role(role)
-        world.profile(role)
+    desk.usable("web", "api", "other")
     second = desk.iam.create_instance_profile(InstanceProfileName="second", Path=PATH)["InstanceProfile"]
     desk.iam.add_role_to_instance_profile(InstanceProfileName="second", RoleName="web")
     world.profile_ids["second"] = second["InstanceProfileId"]

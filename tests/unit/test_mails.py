@@ -23,9 +23,7 @@ TAG = "workload=web"
 def desk(world: FakeAccount) -> MappingsFixture:
     """Two roles, and `workload=web` gives the first to three running instances."""
     made = MappingsFixture(world)
-    for role in ("web", "api"):
-        made.role(role)
-        world.profile(role)
+    made.usable("web", "api")
     made.edit(TAG, role="web")
     for _ in range(3):
         made.converged("web", workload="web")

@@ -51,9 +51,7 @@ class Scenario:
 @pytest.fixture
 def desk(world: FakeAccount) -> MappingsFixture:
     made = MappingsFixture(world)
-    for role in ("web", "api"):
-        made.role(role)
-        world.profile(role)
+    made.usable("web", "api")
     return made
 
 

@@ -84,9 +84,7 @@ def flat(line: dict[str, Any], prefix: str = "") -> Iterator[str]:
 def logged(world: FakeAccount) -> list[dict[str, Any]]:
     """The lines of a day: roles given and refused, edits served, held and rejected, a throttle and a denial."""
     desk = MappingsFixture(world)
-    for role in ("web", "api"):
-        desk.role(role)
-        world.profile(role)
+    desk.usable("web", "api")
     desk.edit("workload=web", role="web")
     instances = [desk.converged("web", workload="web") for _ in range(3)]
     desk.limits = Limits(1, 0)

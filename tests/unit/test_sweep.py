@@ -32,9 +32,7 @@ from rolekeeper.storage.state import SweepNote
 def desk(world: FakeAccount) -> MappingsFixture:
     """Two roles, known to IAM and to EC2, and a mapping for one of them."""
     made = MappingsFixture(world)
-    for role in ("web", "db"):
-        made.role(role)
-        world.profile(role)
+    made.usable("web", "db")
     assert made.edit("app=web", role="web").status == "Published"
     return made
 

@@ -21,9 +21,7 @@ def terminal(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> Terminal
 @pytest.fixture
 def web_and_db(desk: MappingsFixture) -> None:
     """Two roles, each with its profile."""
-    for role in ("web", "db"):
-        desk.role(role)
-        desk.world.profile(role)
+    desk.usable("web", "db")
 
 
 @pytest.fixture

@@ -26,8 +26,7 @@ def stack(terminal: Terminal) -> FakeCloudFormation:
 @pytest.fixture
 def web(desk: MappingsFixture) -> str:
     """An instance that carries a managed role, which a mapping gives it."""
-    desk.role("web")
-    desk.world.profile("web")
+    desk.usable("web")
     desk.put("app=web", role="web")
     desk.publish("app=web")
     instance = desk.world.running(Name="web-1", app="web")

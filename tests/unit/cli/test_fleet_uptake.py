@@ -20,8 +20,7 @@ SPOKE = Target("111111111111", "eu-west-1")
 @pytest.fixture(autouse=True)
 def roles(desk: MappingsFixture, terminal: Terminal) -> None:
     for name in ("web", "db"):
-        desk.role(name)
-        desk.world.profile(name)
+        desk.usable(name)
         desk.edit(f"app={name}", role=name)
     terminal.trail.page = 50
 

@@ -9,14 +9,9 @@ from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.mappings import MappingsFixture, mapping_file
 from fixtures.terminal import CALLER, Terminal, lines
 
+pytestmark = pytest.mark.usefixtures("web_and_db")
+
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
-
-
-@pytest.fixture(autouse=True)
-def roles(desk: MappingsFixture) -> None:
-    for role in ("web", "db"):
-        desk.role(role)
-        desk.world.profile(role)
 
 
 # ---- fleet ----

@@ -34,9 +34,7 @@ PERMISSION_OF = {
 def test_every_action_of_the_command_is_listed_and_no_other(
     terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    for role in ("web", "db"):
-        desk.role(role)
-        desk.world.profile(role)
+    desk.usable("web", "db")
     for role in ("web", "db"):
         desk.edit("workload=web", role=role)
     instance, contested = desk.world.running(), desk.world.running(workload="web")

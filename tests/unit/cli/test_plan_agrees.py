@@ -24,9 +24,7 @@ class Play:
 
     def __init__(self, desk: MappingsFixture, terminal: Terminal, fleet: Fleet, *, takes_over: bool) -> None:
         self.desk, self.world, self.terminal, self.fleet = desk, desk.world, terminal, fleet
-        for role in ROLES:
-            desk.role(role)
-            desk.world.profile(role)
+        desk.usable(*ROLES)
         desk.world.profile(THEIRS, path="/")
         desk.world.take_over = takes_over
         terminal.parameters["TakeOver"] = str(takes_over).lower()

@@ -36,9 +36,7 @@ def draws(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Draws:
 @pytest.fixture
 def launch(desk: MappingsFixture) -> Callable[[int], list[str]]:
     """Instances with long names and roles, a third of which carries a foreign role and so has a long reason."""
-    for role in WIDE_NAMES:
-        desk.role(role)
-        desk.world.profile(role)
+    desk.usable(*WIDE_NAMES)
     desk.edit("workload=web-frontend-production", role=WIDE_NAMES[0])
 
     def run(count: int) -> list[str]:

@@ -26,8 +26,7 @@ LONGEST = timedelta(hours=6, minutes=40)
 @pytest.fixture(autouse=True)
 def roles(desk: MappingsFixture) -> None:
     for name in ("web", "db"):
-        desk.role(name)
-        desk.world.profile(name)
+        desk.usable(name)
         desk.edit(f"app={name}", role=name)
 
 
@@ -255,8 +254,7 @@ def test_a_former_role_that_is_still_used_says_by_what(terminal: Terminal, desk:
 
 
 def test_two_replaces_in_a_row_leave_two_former_roles(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
-    desk.role("ops")
-    desk.world.profile("ops")
+    desk.usable("ops")
     desk.edit("app=ops", role="ops")
     terminal.trail.delivered(DB, one)
     desk.world.wait(120)

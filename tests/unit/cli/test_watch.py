@@ -17,8 +17,7 @@ from fixtures.terminal import Terminal, lines
 def logs(terminal: Terminal, desk: MappingsFixture) -> FakeLogs:
     made = FakeLogs(desk.world.logged)
     terminal.clients["logs"] = made
-    desk.role("web")
-    desk.world.profile("web")
+    desk.usable("web")
     desk.edit("app=web", role="web")
     return made
 

@@ -20,9 +20,7 @@ NOWHERE = (
 
 @pytest.fixture(autouse=True)
 def roles(desk: MappingsFixture) -> None:
-    for name in ("web", "db"):
-        desk.role(name)
-        desk.world.profile(name)
+    desk.usable("web", "db")
     desk.edit("app=web", role="web")
 
 

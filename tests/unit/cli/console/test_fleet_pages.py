@@ -19,8 +19,7 @@ from rolekeeper_cli.console.fleet_cache import WHOLE_SECONDS, FleetReader
 
 @pytest.fixture(autouse=True)
 def mapped(desk: MappingsFixture) -> None:
-    desk.role("web")
-    desk.world.profile("web")
+    desk.usable("web")
     desk.edit("app=web", role="web")
 
 
@@ -232,15 +231,6 @@ def test_names_in_a_row_lead_on(browser: TestClient, desk: MappingsFixture) -> N
     assert f'class="copy" value="{one}"' in row
 
 
-def test_only_who_may_change_things_chooses_rows(
-    browser: TestClient, onlooker: TestClient, desk: MappingsFixture
-) -> None:
-    one = desk.converged("web", app="web", Name="web-1")
-    box = f'type="checkbox" id="choose-{one}" name="instance" value="{one}" form="many" aria-label="Choose web-1"'
-    assert box in browser.get("/").text
-    assert 'name="instance"' not in onlooker.get("/").text
-
-
 # ---- the order ----
 
 
@@ -263,8 +253,7 @@ def test_only_who_may_change_things_chooses_rows(
 def test_a_list_is_sorted_by_what_its_address_says(
     browser: TestClient, desk: MappingsFixture, sort: str, order: str
 ) -> None:
-    desk.role("gold")
-    desk.world.profile("gold")
+    desk.usable("gold")
     desk.world.stop(desk.converged("web", app="web", Name="fine"))
     desk.edit("tier=gold", role="gold")
     desk.world.running(app="web", Name="due")

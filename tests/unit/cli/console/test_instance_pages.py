@@ -21,9 +21,7 @@ from rolekeeper_cli.uses import instances, pins
 
 @pytest.fixture(autouse=True)
 def mapped(desk: MappingsFixture) -> None:
-    for role in ("web", "db"):
-        desk.role(role)
-        desk.world.profile(role)
+    desk.usable("web", "db")
     desk.grant("web", "s3:GetObject", "arn:aws:s3:::reports/*")
     desk.edit("app=web", role="web")
 

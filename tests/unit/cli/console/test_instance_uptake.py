@@ -20,8 +20,7 @@ WEB, DB = (f"arn:aws:iam::123456789012:role/rolekeeper/{each}" for each in ("web
 def one(terminal: Terminal, desk: MappingsFixture) -> str:
     """An instance that carried the role web for an hour, and carries db since a moment."""
     for role in ("web", "db"):
-        desk.role(role)
-        desk.world.profile(role)
+        desk.usable(role)
         desk.edit(f"app={role}", role=role)
     one = desk.converged("web", app="web", Name="app-1")
     desk.world.wait(3600)

@@ -66,8 +66,7 @@ def test_the_address_that_lasts_is_said_where_there_is_one(browser: TestClient) 
 
 def test_a_plan_is_shared_with_nobody(browser: TestClient, desk: MappingsFixture) -> None:
     """It is of this console alone, and gone with it."""
-    desk.role("web")
-    desk.world.profile("web")
+    desk.usable("web")
     instance = desk.world.running(Name="web")
     plan = browser.post(f"/instance/{instance}/pin", data={"verb": "attach", "role": "web"})
     assert plan.status_code == 200
