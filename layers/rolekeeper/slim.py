@@ -16,43 +16,7 @@ from botocore.loaders import Loader
 from rolekeeper.aws.answers import MEMBERS
 
 # What the layer calls, by botocore's name of the service.
-OPERATIONS = {
-    "dynamodb": [
-        "BatchGetItem",
-        "DeleteItem",
-        "GetItem",
-        "PutItem",
-        "Query",
-        "Scan",
-        "TransactWriteItems",
-        "UpdateItem",
-    ],
-    "ec2": [
-        "AssociateIamInstanceProfile",
-        "DescribeIamInstanceProfileAssociations",
-        "DescribeInstances",
-        "DisassociateIamInstanceProfile",
-        "ReplaceIamInstanceProfileAssociation",
-    ],
-    "events": ["PutEvents"],
-    "iam": [
-        "AddRoleToInstanceProfile",
-        "CreateInstanceProfile",
-        "GetAccountAuthorizationDetails",
-        "GetInstanceProfile",
-        "GetPolicy",
-        "GetPolicyVersion",
-        "GetRole",
-        "GetRolePolicy",
-        "ListAttachedRolePolicies",
-        "ListRolePolicies",
-    ],
-    "lambda": ["Invoke"],
-    "sns": ["Publish"],
-    "sqs": ["GetQueueAttributes", "SendMessageBatch"],
-    "stepfunctions": ["StartExecution"],
-    "sts": ["AssumeRole"],
-}
+OPERATIONS: Mapping[str, list[str]] = json.loads(Path(__file__).with_name("operations.json").read_text())
 # What is written into a request as it is: an item's key has texts, and botocore would go through a hundred a read.
 AS_IT_IS: Mapping[str, Any] = {"Key": {"type": "structure", "members": {}, "document": True}}
 # What botocore reads beside the services; of the endpoints only those of our services.

@@ -138,8 +138,8 @@ def test_what_returns_other_credentials_is_not(action: str) -> None:
 
 
 def test_no_rule_is_without_a_fact() -> None:
-    assert sorted(name for names in ON_ANY.values() for name in names.split()) == sorted(ANY)
-    assert sorted(name for names in ON_ALL.values() for name in names.split()) == sorted(ALL)
+    assert sorted(name for names in ON_ANY.values() for name in names) == sorted(ANY)
+    assert sorted(name for names in ON_ALL.values() for name in names) == sorted(ALL)
 
 
 @pytest.mark.parametrize(

@@ -140,12 +140,13 @@ def test_every_module_is_there_for_who_imports_it(wheel: Path, needed: Path) -> 
     assert not list(needed.glob("aws_lambda_powertools*"))
 
 
-def test_where_files_are_is_known_in_two_places_only(wheel: Path) -> None:
-    """Modules beside which something has to be would find nothing once installed: these two look for it."""
+def test_where_files_are_is_known_in_few_places(wheel: Path) -> None:
+    """Modules beside which something has to be would find nothing once installed: two look for it, one brings it."""
     finding = {
         file.name for file in wheel.rglob("*.py") if re.search(r"\b__file__\b|importlib.resources", file.read_text())
     }
-    assert finding == {"installed.py", "place.py"}
+    assert finding == {"installed.py", "place.py", "policies.py"}
+    assert (wheel / "rolekeeper/permissions/broad.json").is_file()
 
 
 def test_without_artifacts_it_says_what_to_do(wheel: Path, needed: Path) -> None:

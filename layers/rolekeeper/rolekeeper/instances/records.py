@@ -340,11 +340,7 @@ class Recorder:
         return self.show(request, started.observed, instead, refused=refused)
 
     def show(
-        self,
-        request: ReconcileRequest,
-        observed: Observation,
-        decision: Decision,
-        refused: Refused = Refused(),
+        self, request: ReconcileRequest, observed: Observation, decision: Decision, *, refused: Refused = Refused()
     ) -> Outcome:
         """Record a decision that changed nothing, if it is new; have the instance watched if needed."""
         now, also = self.now(), refused.also

@@ -18,7 +18,7 @@ from rolekeeper.aws import AT_ONCE, Each, Ec2, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, StaleTokenError
 from rolekeeper.mappings.findings import SILENT, Finding, Refusal
-from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, Side, gives_up
+from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Moment, Scan, Side, gives_up
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, PublishedMapping, WhenOccupied, WhenUnmatched
@@ -436,7 +436,7 @@ def _assumed(candidate: PublishedMapping, one: MappedTarget, question: Question)
     # In one that was never swept a single instance stands for those that nobody counted.
     fleet = one.instances if one.swept else 1
     counts = former.counts.get(one.target.region, (fleet, fleet)) if former and now else (0, 0)
-    (matched, occupied), ends_at = counts, Edit(None, candidate, at).ends_at
+    (matched, occupied), ends_at = counts, then.expires_at
     gone, detaches = candidate.is_idle(at) or not one.is_in(then), then.when_unmatched is WhenUnmatched.DETACH
     impact = Impact(detach=matched if gone and detaches else 0)
     if former and gives_up(former.mapping.spec, then):
@@ -451,8 +451,8 @@ def _assumed(candidate: PublishedMapping, one: MappedTarget, question: Question)
     impact.attach, impact.detach = (0, impact.detach + more) if then.role == NO_ROLE else (more, impact.detach)
     if ends_at and detaches and not gone:
         if now is None or now.expires_at is None or now.expires_at > ends_at:
-            impact.add_later(Action.DETACH, ends_at, matched, only=not impact.replace)
-        impact.add_later(Action.DETACH, ends_at, more, only=False)
+            impact.count(Action.DETACH, Moment(ends_at), matched, only=not impact.replace)
+        impact.count(Action.DETACH, Moment(ends_at), more, only=False)
     return Scan(0 if gone else matched, matched, foreign=0 if gone else occupied, impact=impact)
 
 

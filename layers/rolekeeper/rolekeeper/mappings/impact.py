@@ -86,11 +86,6 @@ class Edit:
     candidate: PublishedMapping
     at: datetime
 
-    @property
-    def ends_at(self) -> datetime | None:
-        """When the candidate will expire."""
-        return None if self.candidate.is_idle(self.at) else self.candidate.spec.expires_at
-
     def moments(self, observed: Observation) -> list[Moment]:
         """When another mapping may govern an instance later, in this order, with the edit or without it."""
         assert observed.instance is not None  # EC2 knows it
@@ -217,24 +212,20 @@ class Impact:
         observed = replace(observed, instance=running, association=association, grant=grant)
         changed = False
         for moment, action, move in _changes(edit, observed, ownership):
-            self._count(action, moment, first=not changed)
+            self.count(action, moment, only=not changed)
             changed = True
             if move:
                 self._moved(move)
 
-    def _count(self, action: Action, moment: Moment | None, count: int = 1, *, first: bool) -> None:
-        """Count a change now, or at a later moment; `first` of its instances."""
+    def count(self, action: Action, moment: Moment | None, count: int = 1, *, only: bool) -> None:
+        """Count a change now, or at a later moment, which is the `only` one of its instances so far."""
         if not moment:
             self.attach += action is Action.ATTACH
             self.replace += action is Action.REPLACE
             self.detach += action is Action.DETACH
         elif count:
             self.later.setdefault(moment, Counter())[action] += count
-            self.only_later += count if first else 0
-
-    def add_later(self, action: Action, at: datetime, count: int, *, only: bool) -> None:
-        """Count what instances that nobody looked at lose or get when the candidate expires."""
-        self._count(action, Moment(at), count, first=only)
+            self.only_later += count if only else 0
 
     def include(self, other: "Impact") -> None:
         self.attach += other.attach

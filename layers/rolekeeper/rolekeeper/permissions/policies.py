@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any, Literal
 
 from rolekeeper.aws import Iam
@@ -303,59 +304,11 @@ def _values(values: Any) -> str:
 # ---- what of it is broad ----
 
 # The list: actions that are broad, by the source that says so; those with a plus between them only together. Public
-# collections of privilege escalations are compared with it in tests/data/escalation_paths.yaml. On any resource:
-ON_ANY = {
-    'IAM API reference, "CreateServiceSpecificCredential"': """iam:CreateServiceSpecificCredential
-        iam:ResetServiceSpecificCredential""",
-    'Rhino Security Labs, "AWS IAM Privilege Escalation"': """iam:AddUserToGroup iam:AttachGroupPolicy
-        iam:AttachRolePolicy iam:AttachUserPolicy iam:CreateAccessKey iam:CreateLoginProfile iam:CreatePolicyVersion
-        iam:PutGroupPolicy iam:PutRolePolicy iam:PutUserPolicy iam:SetDefaultPolicyVersion iam:UpdateAssumeRolePolicy
-        iam:UpdateLoginProfile""",
-    'IAM user guide, "Permissions boundaries for IAM entities"': """iam:DeleteRolePermissionsBoundary
-        iam:DeleteUserPermissionsBoundary iam:PutRolePermissionsBoundary iam:PutUserPermissionsBoundary""",
-    'IAM user guide, "Policy evaluation logic": what denies could go': """iam:DeleteRolePolicy iam:DeleteUserPolicy
-        iam:DetachRolePolicy iam:DetachUserPolicy""",
-    'IAM user guide, "Identity providers and federation into AWS"': """iam:AddClientIDToOpenIDConnectProvider
-        iam:CreateOpenIDConnectProvider iam:CreateSAMLProvider iam:UpdateSAMLProvider""",
-    'IAM Identity Center user guide, "Manage AWS accounts with permission sets"': """sso:CreateAccountAssignment
-        sso:AttachCustomerManagedPolicyReferenceToPermissionSet sso:AttachManagedPolicyToPermissionSet
-        sso:PutInlinePolicyToPermissionSet""",
-}
-# And these where they reach all resources: what runs or is assumed there brings a role of its own.
-ON_ALL = {
-    'IAM Access Analyzer policy check reference, "Pass role with star in resource"': "iam:PassRole",
-    'IAM user guide, "Grant a user permissions to switch roles"': "sts:AssumeRole",
-    'Rhino Security Labs, "AWS IAM Privilege Escalation"': """glue:UpdateDevEndpoint lambda:UpdateFunctionCode
-        lambda:UpdateFunctionConfiguration sagemaker:CreatePresignedNotebookInstanceUrl""",
-    'Systems Manager user guide, "Run Command", "Session Manager"': "ssm:SendCommand ssm:StartSession",
-    'Systems Manager user guide, "Automation", "State Manager"': """ssm:CreateAssociation ssm:CreateAssociationBatch
-        ssm:StartAutomationExecution ssm:UpdateAssociation""",
-    'EC2 user guide, "EC2 Instance Connect"': "ec2-instance-connect:SendSSHPublicKey",
-    'EC2 user guide, "Run commands at launch"': """ec2:ModifyInstanceAttribute
-        ec2:CreateLaunchTemplateVersion+ec2:ModifyLaunchTemplate""",
-    'EC2 API reference, "AssociateIamInstanceProfile"': """ec2:AssociateIamInstanceProfile
-        ec2:ReplaceIamInstanceProfileAssociation""",
-    'ECS developer guide, "ECS Exec"': "ecs:ExecuteCommand",
-    'EKS user guide, "Grant IAM users access to Kubernetes with EKS access entries"': """eks:AssociateAccessPolicy
-        eks:CreateAccessEntry eks:UpdateAccessEntry""",
-    'CloudFormation user guide, "CloudFormation service role"': """cloudformation:UpdateStack
-        cloudformation:CreateChangeSet+cloudformation:ExecuteChangeSet""",
-    'CloudFormation API reference, "StackSet": service-managed permissions': """cloudformation:UpdateStackSet
-        cloudformation:CreateStackSet+cloudformation:CreateStackInstances""",
-    'CodeBuild user guide, "Build specification reference"': """codebuild:StartBuild codebuild:StartBuildBatch
-        codebuild:UpdateProject""",
-    'Step Functions API reference, "UpdateStateMachine"': "states:UpdateStateMachine",
-    'Service authorization reference, "Amazon EMR on EKS": ExecutionRoleArn': """emr-containers:StartJobRun
-        emr-containers:GetManagedEndpointSessionCredentials""",
-    'GameLift Servers developer guide, "Remotely connect to fleet instances"': """gamelift:GetComputeAccess
-        gamelift:GetInstanceAccess""",
-    'Datadog, "pathfinding.cloud"': """apprunner:UpdateService batch:SubmitJob
-        bedrock-agentcore:InvokeAgentRuntimeCommand
-        bedrock-agentcore:StartBrowserSession+bedrock-agentcore:ConnectBrowserAutomationStream
-        bedrock-agentcore:StartCodeInterpreterSession+bedrock-agentcore:InvokeCodeInterpreter
-        codedeploy:CreateDeployment+codedeploy:RegisterApplicationRevision
-        sagemaker:CreateNotebookInstanceLifecycleConfig+sagemaker:UpdateNotebookInstance""",
-}
+# collections of privilege escalations are compared with it in tests/data/escalation_paths.yaml.
+type _Actions = Mapping[str, Sequence[str]]
+_BROAD: Mapping[str, _Actions] = json.loads(Path(__file__).with_name("broad.json").read_text(encoding="utf-8"))
+# Broad on any resource; and where they reach all resources: what runs or is assumed there brings a role of its own.
+ON_ANY, ON_ALL = _BROAD["on any"], _BROAD["on all"]
 # A name that nobody gives, as long as IAM takes: what matches it in a name's place is taken to match every name.
 _ANY_NAME = "zq7w" * 16
 _ANY_NAMES = (_ANY_NAME, f"{_ANY_NAME}/{_ANY_NAME}", f"{_ANY_NAME}:{_ANY_NAME}")
@@ -372,8 +325,8 @@ ORGANIZATION_WRITES = Scope(
 )
 
 
-def _together(lines: Mapping[str, str]) -> list[tuple[Scope, ...]]:
-    rules = [rule for rules in lines.values() for rule in rules.split()]
+def _together(actions: _Actions) -> list[tuple[Scope, ...]]:
+    rules = chain.from_iterable(actions.values())
     return [tuple(Scope((name.lower(),), (), name) for name in rule.split("+")) for rule in rules]
 
 
