@@ -232,7 +232,7 @@ class Sweep:
         else:
             last = self.state.last_sweep()
             self.result.rest.first = not last.ended
-            if self.gives_way and last.goes_on(self.now()):
+            if self.gives_way and last.until > layout.timestamp(self.now()):
                 if last.ended:
                     self.telemetry.count("SweepUnfinished")
                 self._note(f"another sweep goes on, until {last.until} at most: this one is left out")

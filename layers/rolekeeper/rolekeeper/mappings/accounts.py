@@ -127,10 +127,7 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What targets are asked about an edit: what is `stored` before it, when it is judged, and if they are `in_time`.
-
-    `given` as in `ImpactScanner.scan`.
-    """
+    """What targets are asked about an edit: what is `stored` before it; `given` is as in `ImpactScanner.scan`."""
 
     stored: StoredMapping
     at: datetime
@@ -400,19 +397,15 @@ class MappedTargets:
             for spec, check in zip(specs, checks, strict=True):
                 if spec and check:
                     roles.recall(spec, check)
-        for one in self.all[1:]:
-            if finding_there := there.get(one.target.account):
-                self._recall_in(one, finding_there)
-
-    def _recall_in(self, one: MappedTarget, finding: Finding) -> None:
-        target, region = one.target, one.target.region
-        refusal = finding.refusal if finding is SILENT else finding.refused.get(region)
-        if region in finding.scans:
-            self._scans[target] = finding.scans[region]
-        elif refusal:
-            self._scans[target], self._sizes[target] = refusal.error, one.instances
-        if region in finding.sizes:
-            self._sizes[target] = finding.sizes[region]
+        for one in (each for each in self.all[1:] if each.target.account in there):
+            target, found = one.target, there[one.target.account]
+            refusal = found.refusal if found is SILENT else found.refused.get(target.region)
+            if target.region in found.scans:
+                self._scans[target] = found.scans[target.region]
+            elif refusal:
+                self._scans[target], self._sizes[target] = refusal.error, one.instances
+            if target.region in found.sizes:
+                self._sizes[target] = found.sizes[target.region]
 
     def counted(self, stored: StoredMapping) -> tuple[int, int]:
         """How many instances of other targets what is published governs, and how many of them are occupied."""

@@ -117,9 +117,7 @@ class Publisher:
     def publish(self, key: MappingKey, correlation_id: str, claimed_by: str = "", made_by: str = "") -> Verdict:
         """Judge a row that was changed, by whom if the stream knows; or deleted, whose editor was `claimed_by` the row.
 
-        Raises:
-            RetryableError: AWS is throttled or has a fault; the row says `Waiting`. Try again.
-            CorruptItemError: an item of the state table isn't what we wrote; the row says `Waiting`, and what to do.
+        The row says `Waiting`, and why, if this raises a RetryableError, or a CorruptItemError of the state table.
         """
         cause = f"the row was changed by {made_by}" if made_by else "the row changed"
         verdict = self._judge(key, Trigger(cause, correlation_id, claimed_by))
@@ -514,11 +512,7 @@ class Publisher:
     # ---- the records of other accounts ----
 
     def _write_records(self, stored: StoredMapping, records: Records) -> set[str]:
-        """Write other accounts' records that aren't as stored; returns those whose instances need a reconcile.
-
-        Raises:
-            ConflictError: there is a newer revision by now.
-        """
+        """Write other accounts' records that aren't as stored; returns those whose instances need a reconcile."""
 
         def write(account: str) -> bool | AwsRefusalError:
             record, before = records[account], stored.records.get(account)
@@ -560,11 +554,8 @@ class Publisher:
         """Check a mapping in another target that is swept: whether its role can be used there, and how much it governs.
 
         This writes a record that is missing or outdated, and sends the account's instances then. `scan` is what the
-        sweep counted there for the mapping; without one this counts. IAM isn't asked about a record that governs
-        nothing there unless this is `thorough`.
-
-        Raises:
-            AwsRefusalError: the target gave no answer; its record stays as it was.
+        sweep counted there; without one this counts. Unless this is `thorough`, IAM isn't asked about a record that
+        governs nothing there. If the target gives no answer (AwsRefusalError), its record stays as it was.
         """
         one = self.targets.of(target)
         for _ in range(ATTEMPTS):
@@ -586,7 +577,8 @@ class Publisher:
                 record = self._made(one.roles, record, stored.control)
                 counts = self._counts_late(stored, late) if late else None
                 changed = self._renew(record, before, one, correlation_id=correlation_id, counts=counts)
-                return replace(self._record_check(stored.published, record, one), changed=changed)
+                usable = not record.mapping.suspended_because
+                return RecordCheck(changed, in_effect=usable and self._is_in_scope(stored.published, one))
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
 
     def _counts_late(self, stored: StoredMapping, late: Late) -> Write | None:
@@ -616,7 +608,8 @@ class Publisher:
         for key in (each for each in asked if each not in refused):
             record = self._record_in(stored[key], one, scans.get(key, Scan()))
             if record.is_stored(stored[key].records.get(target.account)):
-                found[key] = self._record_check(asked[key], record, one)
+                usable = not record.mapping.suspended_because
+                found[key] = RecordCheck(in_effect=usable and self._is_in_scope(asked[key], one))
         return found
 
     def _renew(
@@ -679,9 +672,6 @@ class Publisher:
             record = record_for(one.roles, published, check, before=before)
         found = self._scan(record.mapping, one, scan)
         return record.with_scan(region, found.profile_ids, found.counts)
-
-    def _record_check(self, published: PublishedMapping, record: AccountRecord, one: MappedTarget) -> RecordCheck:
-        return RecordCheck(in_effect=self._is_in_scope(published, one) and not record.mapping.suspended_because)
 
     def _scan(self, mapping: PublishedMapping, one: MappedTarget, scan: Scan | None) -> Scan:
         if mapping.is_idle(self.now()):

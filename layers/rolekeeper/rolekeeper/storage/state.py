@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched, islice
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError, PermanentError, RetryableError, classified
 from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Target, Timer
@@ -49,11 +49,7 @@ class Store:
     def get(self, keys: Iterable[Key], refused: dict[Key, PermanentError] | None = None) -> dict[Key, Item]:
         """The items under these keys, as far as they exist; none is asked for that can't exist.
 
-        With `refused`, keys for which AWS refuses a batch are put there, and the others are read.
-
-        Raises:
-            RetryableError: some stayed unread.
-            PermanentError: AWS refused the read, or more than MOST_REFUSED keys of it.
+        With `refused`, at most MOST_REFUSED keys for which AWS refuses a batch are put there, and the others are read.
         """
         found: dict[Key, Item] = {}
         possible = (key for key in keys if layout.is_partition(key[0]))
@@ -152,11 +148,7 @@ class Store:
 def batch_get(
     call: Callable[..., Any], table: str, keys: Sequence[dict[str, Any]], sleep: Callable[[float], None]
 ) -> list[dict[str, Any]]:
-    """The items under at most `BATCH_KEYS` keys, as far as they exist, in low-level form; `call` is a BatchGetItem.
-
-    Raises:
-        RetryableError: some stayed unread.
-    """
+    """Read the items under at most `BATCH_KEYS` keys by `call`, a BatchGetItem; RetryableError if some stay unread."""
     found: list[dict[str, Any]] = []
     wanted = list(keys)
     for wait in (0, *UNPROCESSED_WAITS):
@@ -289,15 +281,11 @@ class _Found:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class SweepNote:
+class SweepNote(NamedTuple):
     """Whether a sweep ever `ended` on this state table, and `until` when the schedule waits for one."""
 
     ended: bool
     until: str
-
-    def goes_on(self, now: datetime) -> bool:
-        return self.until > layout.timestamp(now)
 
 
 @dataclass(frozen=True)
@@ -412,10 +400,8 @@ class State:
     ) -> layout.Key:
         """Write what changes in an instance's record, with its history, in one transaction; nothing if all is empty.
 
-        `entry` is a new history entry; this returns its key, for its `completion`. `also` are other writes.
-
-        Raises:
-            ConflictError: the record, or another item with a condition, changed meanwhile; nothing was written.
+        `entry` is a new history entry; this returns its key, for its `completion`. `also` are other writes. A
+        ConflictError says that the record, or another item with a condition, changed meanwhile.
         """
         writes: list[Write] = []
         at_key: layout.Key = ("", "")
