@@ -70,7 +70,7 @@ def sessions() -> Sessions:
     make = partial(_make, config=_ELSEWHERE)
     sts = LazyClient(lambda: make("sts"))
     name = os.environ.get("SPOKE_SESSION", SESSION)
-    return Sessions(sts, make, lambda: now(), name)  # type: ignore[arg-type]  # noqa: PLW0108  # the tests put another clock there
+    return Sessions(sts, make, lambda: now(), session=name)  # type: ignore[arg-type]  # noqa: PLW0108  # the tests put another clock there
 
 
 @cache

@@ -51,7 +51,7 @@ def client(loader: Loader, service: str, region: str = "eu-west-1", **how: Any) 
 
 
 def test_what_is_kept_is_what_the_layer_calls() -> None:
-    """One that is called and isn't listed would fail in Lambda alone: add it to `OPERATIONS` of slim.py."""
+    """One that is called and isn't listed would fail in Lambda alone: add it to `operations.json`."""
     methods = {
         (service, xform_name(operation)): (service, operation)
         for service in slim.OPERATIONS

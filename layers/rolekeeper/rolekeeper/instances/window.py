@@ -49,7 +49,7 @@ def counted(item: Mapping[str, Any], minutes: int, now: datetime) -> int:
     return int(item.get("total", 0)) - sum(_over(item, minutes, now).values())
 
 
-def counted_with(item: Mapping[str, Any], minutes: int, now: datetime, moments: Iterable[datetime]) -> int:
+def counted_with(item: Mapping[str, Any], minutes: int, now: datetime, *, moments: Iterable[datetime]) -> int:
     """Return how many changes an item counts within `minutes` of now, or of the later moment that has the most."""
 
     def near(at: datetime) -> int:

@@ -161,7 +161,7 @@ class RowSnapshot:
         Those are what others change within `minutes`. For the sweep also those that counted when it was held: otherwise
         time alone would publish it.
         """
-        took, held = counted_with(self.stored.edits, minutes, self.at, moments), self.stored.held
+        took, held = counted_with(self.stored.edits, minutes, self.at, moments=moments), self.stored.held
         return max(took, held.took) if held and self.trigger.recheck and self.holds(candidate) else took
 
     def outgrown(self, candidate: PublishedMapping, impact: Impact, spread: Spread) -> Outgrown | None:
@@ -170,7 +170,7 @@ class RowSnapshot:
         if held is None or not self.holds(candidate):
             return None
         more = beyond(held, impact, spread.assumed)
-        took = counted_with(self.stored.edits, impact.minutes, self.at, impact.changes_at) if more else 0
+        took = counted_with(self.stored.edits, impact.minutes, self.at, moments=impact.changes_at) if more else 0
         if more + took <= impact.allowed and held.severe.issuperset(impact.severe):
             return None
         return Outgrown(candidate.revision, held.changes, frozenset(spread.records.keys() - held.counted_in))
@@ -634,7 +634,7 @@ class Assessor:
         reach = Reach({account: self.targets.accounts[account].check(published.spec)})
         question = Question(stored, at, self._given(published, before))
         spread = self.targets.spread(published, reach, question, accounts={account})
-        took = counted_with(stored.edits, self.scanner.limits.minutes, at, spread.scan.impact.changes_at)
+        took = counted_with(stored.edits, self.scanner.limits.minutes, at, moments=spread.scan.impact.changes_at)
         impact = self._compared(stored, spread, took, elsewhere=True)
         covered = self._is_covered(published, impact)
         held = stored.held_again or (impact.needs_approval and not covered)
