@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from fixtures.account import HOME, FakeAccount, new_account, refusing
+from fixtures.account import HOME, FakeAccount, mapping_key, new_account, refusing
+from rolekeeper.instances.window import Reservation
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.settings import Limits
 from rolekeeper.storage import Update, layout
@@ -164,6 +165,19 @@ def test_more_minutes_than_one_write_can_take_out_leave_in_several(world: FakeAc
     world.reconcile(second)
     assert window(world)["total"] == 2
     assert carrying(world, instances, "db") == 2
+
+
+def test_room_is_looked_for_though_of_the_counters_only_the_line_is_known(world: FakeAccount) -> None:
+    """A worker that lost what it knew to another's write has put changes back since."""
+    worker, now = world.reconciler().worker, world.clock.now()
+    assert worker is not None
+    world.store.write(world.store.update(WINDOW, Update().set({"total": 2, f"m{int(now.timestamp()) // 60}": 2})))
+    worker.window.known = {}
+    worker.window.lengthen_line(timedelta(seconds=1), now)
+    room = worker.window.reserve_or_wait(mapping_key("workload=web"), 1, now)
+    assert isinstance(room, Reservation)
+    worker.window.took(room, now)
+    assert isinstance(worker.window.reserve_or_wait(mapping_key("workload=web"), 1, now), datetime), "that was the last"
 
 
 def waits_for_the_first_room(world: FakeAccount, instance: str) -> bool:

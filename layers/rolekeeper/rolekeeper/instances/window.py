@@ -191,7 +191,7 @@ class ChangeLimiter:
         return self.limits.allowed(int(self.known.get(self.keys[-1], {}).get("instances", 0)))
 
     def _by_number(self, key: Key, now: datetime) -> Reservation | None:
-        if not self.known or counted(self.known[key], self.limits.minutes, now) >= self._allowed():
+        if key not in self.known or counted(self.known[key], self.limits.minutes, now) >= self._allowed():
             return None
         return self.room(now, key)
 
