@@ -12,7 +12,6 @@ from fakes.ec2 import client_error
 from rolekeeper.aws import CONFIG
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import (
-    THROTTLES,
     AccessDeniedError,
     AwsRefusalError,
     ConflictError,
@@ -87,9 +86,33 @@ def test_each_error_says_what_to_do(code: str, message: str, kind: type[AwsRefus
     assert (found.action, found.resource) == ("ec2:Some", "i-1")
 
 
-@pytest.mark.parametrize("code", sorted(THROTTLES))
-def test_every_throttle_is_tried_again(code: str) -> None:
-    assert type(classify(client_error(code), "ec2:Some", "i-1")) is RetryableError
+# Each service has words of its own for the same: all of them, so that none is lost.
+THROTTLED = """
+    BandwidthLimitExceeded EC2ThrottledException KMSThrottling LimitExceededException PriorRequestNotComplete
+    ProvisionedThroughputExceededException RequestLimitExceeded RequestThrottled RequestThrottledException SlowDown
+    Throttled ThrottledException Throttling ThrottlingException TooManyRequestsException TransactionInProgressException
+"""
+FAULTS = """
+    ConcurrentModification EntityTemporarilyUnmodifiable InternalError InternalFailure InternalServerError
+    RequestTimeout RequestTimeoutException ServiceFailure ServiceFailureException ServiceUnavailable
+    TransactionConflictException Unavailable
+"""
+DENIALS = """
+    AccessDenied AccessDeniedException AuthFailure AuthorizationError ExpiredToken InvalidClientTokenId KMSAccessDenied
+    OptInRequired UnauthorizedOperation UnrecognizedClientException
+"""
+
+
+@pytest.mark.parametrize("code", [*THROTTLED.split(), *FAULTS.split()])
+def test_every_throttle_and_fault_is_tried_again_and_only_throttles_slow_down(code: str) -> None:
+    found = classify(client_error(code), "ec2:Some", "i-1")
+    assert type(found) is RetryableError
+    assert found.throttled is (code in THROTTLED.split())
+
+
+@pytest.mark.parametrize("code", DENIALS.split())
+def test_every_denial_is_one(code: str) -> None:
+    assert type(classify(client_error(code), "ec2:Some", "i-1")) is AccessDeniedError
 
 
 def test_a_fault_of_an_unknown_name_is_known_by_its_status() -> None:

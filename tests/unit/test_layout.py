@@ -96,6 +96,13 @@ def test_a_value_is_written_and_read_as_the_sdk_does_it(value: Any) -> None:
     assert layout.plain(stored) == TypeDeserializer().deserialize(stored) == value
 
 
+@given(st.lists(st.integers(1, 10**6)), st.just([1, 2, 9, 10, 11, 99, 100]))
+def test_revisions_sort_by_their_numbers(numbers: list[int], further: list[int]) -> None:
+    """The eleventh comes after the tenth."""
+    numbers = sorted({*numbers, *further})
+    assert sorted(map(layout.revision_sk, numbers)) == list(map(layout.revision_sk, numbers))
+
+
 @pytest.mark.parametrize("value", [1.5, {1, "1"}, set[str](), frozenset({None}), object()])
 def test_what_dynamodb_has_no_type_for_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="DynamoDB has no value like"):

@@ -82,6 +82,25 @@ def test_many_roles_are_read_from_one_list(account: Account) -> None:
     assert account.calls.made == [LIST]
 
 
+@pytest.mark.parametrize("learned", ["asked", "ahead", "from the list", "recalled"])
+def test_what_is_known_of_a_row_with_consent_to_a_broad_role_is_not_believed_for_one_without(
+    account: Account, learned: str
+) -> None:
+    name, checks = account.names[0], account.checks(allow_broad_roles=True)
+    account.iam.inline[name] = policy(allow("*"))
+    consented = spec(name, allow_broad=True)
+    match learned:
+        case "ahead":
+            checks.ask_ahead([consented], one_by_one)
+        case "from the list":
+            checks.ask_ahead([consented, *map(spec, account.names[1:])], one_by_one)
+        case "recalled":
+            checks.recall(consented, in_order(name))
+    assert checks.check(consented) == in_order(name)
+    assert "is broad" in str(checks.check(spec(name)).problem)
+    assert checks.check(consented) == in_order(name)
+
+
 def test_a_few_roles_are_asked_about_singly_and_none_at_all_is_no_role(account: Account) -> None:
     checks = account.checks()
     account.asked(checks, [*account.names[1:], NO_ROLE])

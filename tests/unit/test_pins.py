@@ -113,6 +113,22 @@ def test_each_pin_is_an_event_and_an_entry_that_says_role_profile_until_when_and
     assert (first["decision"]["role"], first["decision"]["profile-arn"]) == ("debug", arn)
 
 
+def test_the_same_pin_with_a_later_end_is_told_and_lasts_until_then(world: FakeAccount) -> None:
+    instance = world.running(workload="web")
+    ends = [world.clock.now() + timedelta(minutes=minutes) for minutes in (30, 60)]
+    for until in ends:
+        world.pin(instance, Pin("debug", world.profiles["debug"].arn, until, by="someone"))
+        world.reconcile(instance)
+        assert f" until {layout.timestamp(until)} was set; " in world.pins_reported(instance)[-1]
+        assert world.record(instance).pin.expires_at == until
+    world.later(minutes=31)
+    world.reconcile(instance)
+    assert (world.carries(instance), len(world.pins_reported(instance))) == ("debug", 2)
+    world.later(minutes=30)
+    world.reconcile(instance)
+    assert (world.carries(instance), len(world.pins_reported(instance))) == ("web", 3)
+
+
 def test_a_pin_that_is_over_is_told_once_and_so_is_one_that_nobody_woke_us_for(world: FakeAccount) -> None:
     instance = world.running()
     pin(world, instance, "debug", minutes=30)

@@ -222,6 +222,16 @@ def test_a_creation_that_was_interrupted_is_completed(desk: MappingsFixture) -> 
     assert desk.world.calls["CreateInstanceProfile"] == 1
 
 
+def test_two_rows_of_one_invocation_share_the_profile_that_was_made_for_the_first(desk: MappingsFixture) -> None:
+    desk.role("bare", profile=False)
+    publisher = desk.app().publisher
+    for tag in ("workload=bare", "workload=too"):
+        desk.put(tag, role="bare")
+        assert publisher.publish(mapping_key(tag), "edit-1").status is Status.PUBLISHED
+    assert desk.world.calls["CreateInstanceProfile"] == 1
+    assert desk.in_effect("workload=bare").profile_id == desk.in_effect("workload=too").profile_id != ""
+
+
 def test_a_missing_profile_is_asked_for_when_none_is_to_be_made(desk: MappingsFixture) -> None:
     desk.world.makes_profiles = False
     desk.role("bare", profile=False)
