@@ -33,8 +33,12 @@ WHOLE = re.compile(r"\((?:(\d+) of (\d+); (\d+)|(\d+) together; (\d+) of (\d+)) 
 ALONE = re.compile(r"of the (\d+) in (\S+) it would change (\d+) \((\d+) may")
 
 rows, targets = st.sampled_from(sorted(ROWS)), st.sampled_from(sorted(SIZES))
-columns = st.fixed_dictionaries(
-    {"role": st.sampled_from(["web", "db"]), "priority": st.sampled_from([10, 10, 20]), "enabled": st.booleans()},
+columns = st.none() | st.fixed_dictionaries(
+    {
+        "role": st.sampled_from(["web", "db"]),
+        "priority": st.sampled_from([10, 10, 20]),
+        "enabled": st.sampled_from([True, True, False]),
+    },
     optional={"accounts": st.sampled_from([{SPOKE.account}, {OTHER.account}, {ACCOUNT, SPOKE.account}])},
 )
 # What gives no answer the first time: the stream's retry comes with a new process.
@@ -94,62 +98,49 @@ class Hub(RuleBasedStateMachine):
     # ---- what people do, and what strikes ----
 
     @rule(tag=rows, columns=columns, cut=cuts)
-    def edit(self, tag: str, columns: dict[str, Any], cut: str) -> None:
-        self.desk.put(tag, **columns)
+    def edit(self, tag: str, columns: dict[str, Any] | None, cut: str) -> None:
+        if columns is None:
+            self.desk.delete(tag)
+        else:
+            self.desk.put(tag, **columns)
         self._publish(tag, cut)
 
-    @rule(tag=rows, cut=cuts)
-    def delete(self, tag: str, cut: str) -> None:
-        self.desk.delete(tag)
-        self._publish(tag, cut)
-
-    @rule(tag=rows, cut=cuts)
-    def approve(self, tag: str, cut: str) -> None:
-        if number := self.held.get(tag):
+    @rule(tag=rows, approves=st.booleans(), cut=cuts)
+    def decide(self, tag: str, cut: str, *, approves: bool) -> None:
+        number, before = self.held.get(tag), self.desk.served(tag)
+        if number and approves:
             self.signed.add((tag, number))
             self.desk.sign(tag, number)
             self._publish(tag, cut)
-
-    @rule(tag=rows, cut=cuts)
-    def discard(self, tag: str, cut: str) -> None:
-        if number := self.held.get(tag):
-            before = self.desk.served(tag)
+        elif number:
             self.desk.set(tag, discard=number)
-            self.dropped.add((tag, number))
             self._publish(tag, cut)
+            self.dropped.add((tag, number))
             assert (self.desk.served(tag), self.held.get(tag)) == (before, None)
 
     @rule(at=targets)
-    def fall_silent(self, at: Target) -> None:
+    def fall_silent_or_answer(self, at: Target) -> None:
         calls = self.desk.spoke(at).calls
 
         def refuse() -> None:
             calls.before("DescribeInstances", refuse)
             refusing("RequestLimitExceeded")()
 
-        if at not in self.silent:
-            self.silent.add(at)
-            self.at_rest.clear()
-            calls.before("DescribeInstances", refuse)
-
-    @rule(at=targets)
-    def answer(self, at: Target) -> None:
-        self.silent.discard(at)
+        self.silent ^= {at}
         self.at_rest.clear()
-        self.desk.spoke(at).calls.forget()
+        if at in self.silent:
+            calls.before("DescribeInstances", refuse)
+        else:
+            calls.forget()
 
-    @rule(at=targets)
-    def launch(self, at: Target) -> None:
-        """It gets its role at once: no edit is counted for it."""
-        if at not in self.silent:
+    @rule(at=targets, by=st.sampled_from([-2, 1, 15]))
+    def grow_or_shrink(self, at: Target, by: int) -> None:
+        """What is launched gets its role at once: no edit is counted for it."""
+        self.at_rest.clear()
+        for _ in range(by if at not in self.silent else 0):
             self.desk.organization.reconcile(self.desk.spoke(at).key(self._launch(at)))
-            self.at_rest.clear()
-
-    @rule(at=targets)
-    def terminate(self, at: Target) -> None:
-        if len(self.instances[at]) > 1:
+        for _ in range(min(-by, len(self.instances[at]) - 1)):
             self.desk.spoke(at).truth.terminate(self.instances[at].pop())
-            self.at_rest.clear()
 
     @rule(minutes=st.integers(1, 12))
     def time_passes(self, minutes: int) -> None:
@@ -252,6 +243,7 @@ class Hub(RuleBasedStateMachine):
         if number := int(row.get("held_revision", 0)):
             held = self.desk.held(tag)
             assert held is not None
+            assert (tag, number) not in self.dropped
             self.shown.setdefault((tag, number), held.changes)
             if row["status"] == Status.HELD:
                 self._has_reason(row["status_reason"])
@@ -289,4 +281,4 @@ class Hub(RuleBasedStateMachine):
 
 
 def test_what_changes_unapproved_is_bounded_by_all_instances_and_by_each_targets_own() -> None:
-    run_state_machine_as_test(Hub, settings=at_most(75, 25))
+    run_state_machine_as_test(Hub, settings=at_most(150, 30))
