@@ -119,11 +119,7 @@ detailed_exitcode = click.option(
 
 
 limit = click.option(
-    "--limit",
-    type=click.IntRange(1, 1_000),
-    default=20,
-    show_default=True,
-    help="Maximum number of entries.",
+    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="Maximum number of entries."
 )
 mappings_file = click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
 dry_run = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")

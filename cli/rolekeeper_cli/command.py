@@ -134,10 +134,7 @@ class Root(Group):
     """The whole command line. However a command ends, a message and an exit code follow here."""
 
     def main(  # type: ignore[override]  # it always exits
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        **extra: Any,
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> Never:
         # https://no-color.org; without a terminal click leaves colours out.
         colour = False if os.environ.get("NO_COLOR") else None

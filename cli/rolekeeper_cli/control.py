@@ -134,11 +134,7 @@ def sweep(*, wait: bool) -> ExitCode:
 
 
 _LAYOUT = Layout(
-    (
-        Column("since", lambda each: f"{each['since']:%Y-%m-%dT%H:%M:%SZ}"),
-        Column("of"),
-        Column("what", kind="text"),
-    ),
+    (Column("since", lambda each: f"{each['since']:%Y-%m-%dT%H:%M:%SZ}"), Column("of"), Column("what", kind="text")),
     note=lambda each: each["why"],
     note_name="why",
 )
@@ -161,10 +157,7 @@ def redrive(*, dry_run: bool, yes: bool, wait: bool) -> None:
         documents = [uses.dead_letters.letter_document(each, there) for each in letters]
     documents.sort(key=lambda each: str(each["since"]))
     count = max(queue.count(), len(documents))
-    render.show(
-        {"letters": count, "shown": documents},
-        lambda: rolekeeper_cli.tables.stream_list(_LAYOUT, documents),
-    )
+    render.show({"letters": count, "shown": documents}, lambda: rolekeeper_cli.tables.stream_list(_LAYOUT, documents))
     if not count:
         terminal.say("The dead-letter queue is empty: nothing to do.")
         return

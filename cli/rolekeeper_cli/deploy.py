@@ -124,11 +124,7 @@ def deploy(
     )
 
 
-@command(
-    "destroy",
-    "rolekeeper destroy",
-    "rolekeeper destroy --export mappings.yaml --no-detach --confirm rolekeeper",
-)
+@command("destroy", "rolekeeper destroy", "rolekeeper destroy --export mappings.yaml --no-detach --confirm rolekeeper")
 @click.option("--export", metavar="FILE", type=click.Path(), help="Write the mappings to a new file first.")
 @click.option(
     "--detach/--no-detach", default=None, help="Whether to detach the managed roles first. Default: keep them."

@@ -130,9 +130,7 @@ def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, lis
 @command("apply", "rolekeeper apply change.plan", "rolekeeper apply change.plan --approve")
 @click.argument("plan", metavar="PLAN", type=click.Path(), help="What rolekeeper plan --out wrote.")
 @click.option(
-    "--approve",
-    is_flag=True,
-    help="Approve edits that are held, except your own: another person approves those.",
+    "--approve", is_flag=True, help="Approve edits that are held, except your own: another person approves those."
 )
 @click.option("--hold", is_flag=True, help="Write edits that are held too, and approve none: another person does.")
 def apply(plan: str, *, approve: bool, hold: bool) -> ExitCode:

@@ -26,11 +26,7 @@ def show(document: Any, draw: Callable[[], object] = lambda: None, *, rows: str 
 
 
 def show_list(
-    layout: Layout,
-    documents: Iterable[Document],
-    *,
-    empty: Callable[[], str],
-    total: Callable[[], str] = lambda: "",
+    layout: Layout, documents: Iterable[Document], *, empty: Callable[[], str], total: Callable[[], str] = lambda: ""
 ) -> None:
     """Show a list while it comes.
 

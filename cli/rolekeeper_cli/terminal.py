@@ -149,8 +149,7 @@ def confirm_word(word: str, question: str, given: str | None) -> None:
         typed = click.prompt(ask, err=True, default="", show_default=False)
         if typed != word and typed.casefold() == word.casefold():
             raise CommandError(
-                f"cancelled: {typed!r} isn't {word!r} ({_CASE})",
-                "nothing was changed; type the word as shown",
+                f"cancelled: {typed!r} isn't {word!r} ({_CASE})", "nothing was changed; type the word as shown"
             )
         if typed != word:
             raise _cancelled()

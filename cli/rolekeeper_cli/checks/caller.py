@@ -27,13 +27,8 @@ _FIND = {"stack": "cloudformation:DescribeStackResource"}
 # them. What doctor itself lacks, its other checks report.
 NEEDS: Mapping[str, Mapping[str, str]] = {
     "reading mappings": {_ROWS: "dynamodb:Scan dynamodb:GetItem", _STATE: "dynamodb:BatchGetItem"},
-    "writing mappings": {
-        _ROWS: "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem dynamodb:BatchGetItem",
-    },
-    "approving": {
-        _ROWS: "dynamodb:UpdateItem dynamodb:BatchGetItem",
-        _STATE: "dynamodb:PutItem dynamodb:BatchGetItem",
-    },
+    "writing mappings": {_ROWS: "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem dynamodb:BatchGetItem"},
+    "approving": {_ROWS: "dynamodb:UpdateItem dynamodb:BatchGetItem", _STATE: "dynamodb:PutItem dynamodb:BatchGetItem"},
     "discarding": {_ROWS: "dynamodb:UpdateItem dynamodb:BatchGetItem", _STATE: "dynamodb:BatchGetItem"},
     "history, rollback, deletions": {_STATE: "dynamodb:Query dynamodb:BatchGetItem"},
     "pause, resume, mode": {_STATE: "dynamodb:UpdateItem dynamodb:BatchGetItem"},
@@ -72,9 +67,7 @@ NEEDS: Mapping[str, Mapping[str, str]] = {
         _ROWS: "dynamodb:Scan",
         _STATE: "dynamodb:BatchGetItem",
     },
-    "console --write, to set tags and to start": {
-        "instances": "ec2:CreateTags ec2:DeleteTags ec2:StartInstances",
-    },
+    "console --write, to set tags and to start": {"instances": "ec2:CreateTags ec2:DeleteTags ec2:StartInstances"},
 }
 
 

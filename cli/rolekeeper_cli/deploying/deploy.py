@@ -15,15 +15,7 @@ from rolekeeper_cli import installed, render, terminal
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
 from rolekeeper_cli.deploying.parameters import option_of
 from rolekeeper_cli.deploying.rollout import Rollout, Template
-from rolekeeper_cli.deploying.stack import (
-    Parameters,
-    Present,
-    declared,
-    is_allowed,
-    merged,
-    refuse_downgrade,
-    versions,
-)
+from rolekeeper_cli.deploying.stack import Parameters, Present, declared, is_allowed, merged, refuse_downgrade, versions
 from rolekeeper_cli.deploying.tables import Tables, import_tables
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ConfigurationError, UsageError

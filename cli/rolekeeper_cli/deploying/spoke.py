@@ -365,12 +365,7 @@ def _found(place: Deployment) -> Spoke:
     path = parameters.get("RolePath", "/rolekeeper/")
     ownership = Ownership(f"arn:{caller.partition}:iam::{caller.account}:instance-profile{path}")
     found = carrying(Ec2(place.client("ec2"), caller.account, region), ownership)
-    return Spoke(
-        place,
-        stack["StackId"],
-        parameters=parameters,
-        carrying=[instance.key.id for instance, _ in found],
-    )
+    return Spoke(place, stack["StackId"], parameters=parameters, carrying=[instance.key.id for instance, _ in found])
 
 
 def _show_removal(spokes: Sequence[Spoke]) -> None:

@@ -140,12 +140,7 @@ class EventHistory:
     """Looks events up, within bounds. `looked_at` counts them; `cut` says whether there were more."""
 
     def __init__(
-        self,
-        deployment: Deployment,
-        *,
-        pages: int = PAGES,
-        seconds: float = _SECONDS,
-        pauses: Sequence[float] = (),
+        self, deployment: Deployment, *, pages: int = PAGES, seconds: float = _SECONDS, pauses: Sequence[float] = ()
     ) -> None:
         """Raises an AwsRefusalError where the caller may not look into another target.
 

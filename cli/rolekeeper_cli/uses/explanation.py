@@ -178,11 +178,7 @@ class _Undoing:
     # ---- trying ----
 
     def _brings_it_back(
-        self,
-        *,
-        released: bool = False,
-        without: str = "",
-        served: Mapping[MappingKey, PublishedMapping] | None = None,
+        self, *, released: bool = False, without: str = "", served: Mapping[MappingKey, PublishedMapping] | None = None
     ) -> bool:
         """Whether the instance would carry what was there: without its pin, or a tag, or with other mappings."""
         tags = {key: value for key, value in self.seen.instance.tags.items() if key != without}

@@ -51,11 +51,7 @@ _INSTANCE, _TEMPLATE, _CONFIGURATION, _GROUP, _FLEET, _SPOT_FLEET, _NODES, _PROF
     "AWS::IAM::InstanceProfile",
 )
 # The property that holds the name of a resource, where another one may say it instead of its logical id.
-_NAMES = {
-    _TEMPLATE: "LaunchTemplateName",
-    _CONFIGURATION: "LaunchConfigurationName",
-    _PROFILE: "InstanceProfileName",
-}
+_NAMES = {_TEMPLATE: "LaunchTemplateName", _CONFIGURATION: "LaunchConfigurationName", _PROFILE: "InstanceProfileName"}
 _TEMPLATE_NAMES = ("LaunchTemplateId", "LaunchTemplateName", "Id", "Name")
 # These transforms add no instances, and change none.
 _KNOWN_TRANSFORMS = frozenset({"AWS::Serverless-2016-10-31", "AWS::LanguageExtensions"})

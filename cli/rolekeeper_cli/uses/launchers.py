@@ -39,12 +39,7 @@ _CONFIGURATIONS = 50
 _OF_TEMPLATE, _OF_VERSION = "aws:ec2launchtemplate:id", "aws:ec2launchtemplate:version"
 _OF_GROUP, _OF_FLEET, _OF_SPOT_FLEET = "aws:autoscaling:groupName", "aws:ec2:fleet-id", "aws:ec2spot:fleet-request-id"
 # The one of these that names what launched the instance.
-ORIGINS = {
-    Kind.TEMPLATE: _OF_TEMPLATE,
-    Kind.GROUP: _OF_GROUP,
-    Kind.FLEET: _OF_FLEET,
-    Kind.SPOT_FLEET: _OF_SPOT_FLEET,
-}
+ORIGINS = {Kind.TEMPLATE: _OF_TEMPLATE, Kind.GROUP: _OF_GROUP, Kind.FLEET: _OF_FLEET, Kind.SPOT_FLEET: _OF_SPOT_FLEET}
 # The names that services give what they make (Karpenter, "NodeClasses"; EKS user guide, "Launch templates"; eksctl).
 _MADE_BY = {
     "Karpenter": re.compile(r"karpenter\.k8s\.aws/"),

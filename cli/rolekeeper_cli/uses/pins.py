@@ -92,12 +92,7 @@ _POLL_SECONDS = 0.5
 # What can be done now takes seconds; for the rest, as long as the AWS CLI's waiters wait.
 _PATIENCE_SECONDS, _LONG_PATIENCE_SECONDS = 60, 600
 # What ends each reason to change nothing.
-_ENDS = {
-    "paused": Kind.RESUME,
-    "observed": Kind.ENFORCE,
-    "unswept": Kind.SWEEP,
-    "control-unclear": Kind.ENFORCE,
-}
+_ENDS = {"paused": Kind.RESUME, "observed": Kind.ENFORCE, "unswept": Kind.SWEEP, "control-unclear": Kind.ENFORCE}
 # An expired pin is kept for a week: the history then says who released it, and why, also after an outage.
 _PIN_KEPT = timedelta(days=7)
 # How far the clock that ends a pin may be ahead of the functions': AWS refuses requests of one that is off by more.

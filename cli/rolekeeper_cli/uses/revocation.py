@@ -29,14 +29,7 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.explained import BAD_CREDENTIALS, refusal
 from rolekeeper_cli.uses import names
-from rolekeeper_cli.uses.instances import (
-    account_options,
-    addressed,
-    known_or_ended,
-    role_in,
-    title,
-    titled,
-)
+from rolekeeper_cli.uses.instances import account_options, addressed, known_or_ended, role_in, title, titled
 from rolekeeper_cli.uses.revoked_policy import POLICY, Entry, current, entries
 from rolekeeper_cli.uses.uptake import Held, of_instance
 

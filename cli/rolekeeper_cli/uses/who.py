@@ -10,15 +10,7 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Observation
 from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, MappingKey
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses.event_history import (
-    ASSOCIATE,
-    DISASSOCIATE,
-    REPLACE,
-    Caller,
-    Event,
-    EventHistory,
-    no_answer,
-)
+from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Caller, Event, EventHistory, no_answer
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.instances import STANDS
 

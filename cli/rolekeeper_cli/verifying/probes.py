@@ -40,13 +40,7 @@ from rolekeeper_cli.uses.uptake import Delivery
 from rolekeeper_cli.verifying.names import TAG
 from rolekeeper_cli.verifying.outcomes import Outcome, Probe
 from rolekeeper_cli.verifying.proof import PROFILE, RULE
-from rolekeeper_cli.verifying.story import (
-    REPLACED_SECONDS,
-    UNAUTHORIZED,
-    StepFailedError,
-    StepSkippedError,
-    Story,
-)
+from rolekeeper_cli.verifying.story import REPLACED_SECONDS, UNAUTHORIZED, StepFailedError, StepSkippedError, Story
 
 _PROPAGATES = 180.0
 # docs/AWS_FACTS.md, "CloudTrail's event history", "Credentials on the instance".

@@ -339,9 +339,4 @@ def _values(request: Request, patience: float = 0.0) -> dict[str, Any]:
     return {"view": view, "query": query, "fleet": known, "cache": site.fleet}
 
 
-ROUTES = [
-    Route("/", fleet),
-    Route("/fleet/rows", rows),
-    Route("/fleet/reads", reads),
-    Route("/fleet/again", again),
-]
+ROUTES = [Route("/", fleet), Route("/fleet/rows", rows), Route("/fleet/reads", reads), Route("/fleet/again", again)]
