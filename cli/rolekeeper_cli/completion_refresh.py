@@ -29,11 +29,7 @@ _PAGES = 10
 
 
 def names(deployment: Deployment) -> Names:
-    """The names of each kind, each with the text to show beside it.
-
-    Raises:
-        CommandError, AwsRefusalError: there is no deployment, or AWS can't be asked at all.
-    """
+    """Names of each kind, each with its text. CommandError or AwsRefusalError if AWS can't be asked at all."""
     _ = deployment.settings
     found: Names = {kind: {} for kind in KINDS}
     for ask in (_roles, _mappings, _instances, _targets):

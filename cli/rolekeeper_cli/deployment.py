@@ -196,11 +196,7 @@ class Deployment:
         return self._make(service, str(self.session.region_name), _keys(given))
 
     def client_in(self, there: Settings, service: str) -> Any:
-        """A client in the account and Region of another target, as the spoke's viewer.
-
-        Raises:
-            AwsRefusalError: the caller may not be that, or there is no spoke.
-        """
+        """A client in another target, as the spoke's viewer. AwsRefusalError if the caller may not be that."""
         role = there.spoke_role(Access.VIEWER)
         viewer = self._viewers.get(role)
         if viewer is None or viewer[0] - self.now() <= _LEFT:
@@ -287,11 +283,7 @@ class Deployment:
         return Stack(name, outputs, parameters_of(found), status=found["StackStatus"], created=found["CreationTime"])
 
     def resource(self, name: str) -> str:
-        """What AWS calls a resource of the stack, by its name in the template.
-
-        Raises:
-            ConfigurationError: the stack has none of that name: it is of another version.
-        """
+        """What AWS calls a resource of the stack, by its name in the template. ConfigurationError if it has none."""
         try:
             stack = self.stack.name
             answer = self.ask("cloudformation:DescribeStackResource", stack, StackName=stack, LogicalResourceId=name)
@@ -312,11 +304,7 @@ class Deployment:
 
     @cached_property
     def settings(self) -> Settings:
-        """What the stack's parameters and outputs say, as its functions read it.
-
-        Raises:
-            ConfigurationError: the stack lacks one, or has an unknown value: it is of another version.
-        """
+        """The stack's parameters and outputs as its functions read them. ConfigurationError if it lacks one."""
         stack, caller = self.stack, self.caller
         tables = {"MAPPING_TABLE": stack.outputs["MappingTable"], "STATE_TABLE": stack.outputs["StateTable"]}
         parameters = {_variable(name): value for name, value in stack.parameters.items()}

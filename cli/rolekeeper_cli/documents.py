@@ -145,8 +145,7 @@ class _Fields(TreeInterpreter):
 def show_found(query: str, document: Any, form: str, *, rows: str = "", follows: bool = False) -> None:
     """Show what a query finds, in any form; `rows` is the document's field with a list, `follows` as `write`.
 
-    Raises:
-        UsageError: it fails, or asks for a field that the output doesn't have.
+    UsageError if it fails, or asks for a field that the output doesn't have.
     """
     simple = _simple(document)
     fields = _Fields(simple, rows)

@@ -26,11 +26,7 @@ def is_clone() -> bool:
 
 
 def file(name: str) -> Path:
-    """A file of the repository that is in the wheel too, as `template.yaml`.
-
-    Raises:
-        ConfigurationError: the wheel was built without such files.
-    """
+    """A file of the repository that is in the wheel too, as `template.yaml`. ConfigurationError if it isn't there."""
     for folder in (_BESIDE, CLONE):
         if (folder / name).exists():
             return folder / name
@@ -38,11 +34,7 @@ def file(name: str) -> Path:
 
 
 def artifacts() -> Path:
-    """The folder with the built layer and functions, which only the wheel has.
-
-    Raises:
-        ConfigurationError: this is no wheel that `make wheel` built.
-    """
+    """The folder with the built layer and functions. ConfigurationError if this is no wheel of `make wheel`."""
     if not (_BESIDE / "layer.zip").exists():
         raise _incomplete()
     return _BESIDE

@@ -16,11 +16,7 @@ def is_local(address: str) -> bool:
 
 
 def page_at(text: str) -> str:
-    """The path of the page that a person means: by an instance's id or name, a path, or a console's whole address.
-
-    Raises:
-        UsageError: it isn't one of them.
-    """
+    """The path of the page that a person means: an instance's id or name, a path or an address. Else UsageError."""
     if whole := re.match(r"https?://[^/?#]*/?([^#]*)", text):
         path = f"/{whole[1]}"
     else:

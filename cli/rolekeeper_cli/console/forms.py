@@ -46,11 +46,7 @@ def several(form: Form, name: str) -> list[str]:
 
 
 def reason_of(form: Form) -> str:
-    """Why a person does it.
-
-    Raises:
-        UsageError: it is longer than a reason may be.
-    """
+    """Why a person does it. UsageError if it is longer than a reason may be."""
     reason = trimmed(form, "reason")
     if len(reason) > _LONGEST_REASON:
         raise UsageError(f"the reason has more than {_LONGEST_REASON} characters", "say it shorter")
@@ -58,11 +54,7 @@ def reason_of(form: Form) -> str:
 
 
 def require_word(form: Form, word: str) -> None:
-    """Refuse a form where a person should have typed a word, and didn't; empty for none.
-
-    Raises:
-        UsageError: the word isn't there.
-    """
+    """Refuse a form that lacks the `word` a person should have typed, by a UsageError; empty asks for none."""
     if word and trimmed(form, "confirm") != word:
         raise UsageError(f"nothing was changed: the word to type is {word}", f"type {word}, or leave it")
 
@@ -113,11 +105,7 @@ def keep(request: Request, path: str, what: object) -> Response:
 
 
 def plan_of[What](request: Request, kind: type[What]) -> Plan[What]:
-    """The plan that the address names.
-
-    Raises:
-        CommandError: there is none, or no longer.
-    """
+    """The plan that the address names. CommandError if there is none, or no longer."""
     site = request.app.state.site
     found = site.plans.known(request.path_params["plan"])
     if found is None or not isinstance(found.what, kind) or site.deployment.now() - found.made > _KEPT:
@@ -127,11 +115,7 @@ def plan_of[What](request: Request, kind: type[What]) -> Plan[What]:
 
 
 def do_once[What](request: Request, plan: Plan[What], do: Callable[[], Outcome]) -> Response:
-    """Do it, and go to what that did; if it was done already, to the plan, which says so. After an error it isn't done.
-
-    Raises:
-        CommandError: nobody has seen the plan.
-    """
+    """Do it, and go to what it did; done already, to the plan, which says so. CommandError if nobody saw the plan."""
     if not plan.shown:
         raise CommandError("nothing was changed: this plan wasn't shown yet", "open it, and read what it would do")
     with plan.doing:

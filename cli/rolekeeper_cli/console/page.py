@@ -413,11 +413,7 @@ def relative(at: datetime, now: datetime) -> str:
 
 
 def _time(context: Context, at: datetime | str, *, beside: bool) -> Markup:
-    """A time as people say it, with the exact one on hover or `beside` it.
-
-    Raises:
-        ValueError: it is no time, or has no time zone.
-    """
+    """A time as people say it, with the exact one on hover or `beside` it."""
     when = datetime.fromisoformat(at) if isinstance(at, str) else at
     if when.tzinfo is None:
         raise ValueError(f"{at} has no time zone")

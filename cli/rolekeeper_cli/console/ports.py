@@ -26,11 +26,7 @@ def file_of(deployment: Deployment) -> Path:
 
 
 def kept(file: Path) -> int:
-    """The port that the last console had; 0 if none is kept.
-
-    Raises:
-        CommandError: what is there can't be trusted.
-    """
+    """The port that the last console had; 0 if none is kept. CommandError if what is there can't be trusted."""
     remedy = f"delete {file.parent}"
     try:
         unsafe = any(_others_may_change(each) for each in (file.parent, file))

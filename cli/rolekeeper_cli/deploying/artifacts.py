@@ -60,8 +60,7 @@ class Bucket:
     def ensure(self) -> bool:
         """Create the bucket unless it exists, and return whether it was created; one that a person named isn't changed.
 
-        Raises:
-            ConfigurationError: it is another account's, in another Region, or was named and doesn't exist.
+        ConfigurationError if it is another account's, in another Region, or was named and doesn't exist.
         """
         created = False
         try:
@@ -155,11 +154,7 @@ class Bucket:
 
 @contextmanager
 def built() -> Iterator[Path]:
-    """The folder that `upload` takes: the wheel's, or one that is built now from a clone's sources.
-
-    Raises:
-        ConfigurationError: there is neither, or the build failed.
-    """
+    """The folder that `upload` takes: the wheel's, or one built now from a clone. ConfigurationError if neither."""
     if not installed.is_clone():
         yield installed.artifacts()
         return
@@ -193,11 +188,7 @@ def upload(folder: Path, bucket: Bucket) -> str:
 
 
 def with_objects(template: str, objects: dict[str, str]) -> str:
-    """The template with what it names in the repository replaced by objects in S3, as `sam package` does it.
-
-    Raises:
-        CommandError: the template names something else, or not all of it.
-    """
+    """The template with S3 objects for what it names in the repository. CommandError if these differ."""
     named = [path for _, path in _LOCAL.findall(template)]
     if sorted(named) != sorted(objects):
         raise CommandError(

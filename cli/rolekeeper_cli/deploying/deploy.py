@@ -28,11 +28,7 @@ _ACTION = "organizations:DescribeOrganization"
 
 
 def organization_of(deployment: Deployment) -> str:
-    """The id of the organization that the caller's account is in; empty: none.
-
-    Raises:
-        AwsRefusalError: it isn't known, as the caller may not ask, or gets no answer.
-    """
+    """The id of the organization of the caller's account; empty: none. AwsRefusalError if it isn't known."""
     try:
         return str(deployment.ask(_ACTION, "*")["Organization"]["Id"])
     except AwsRefusalError as error:

@@ -84,11 +84,7 @@ def _named(change_set: Mapping[str, str]) -> dict[str, str]:
 
 
 def _changes(client: Any, change_set: Mapping[str, str], sleep: Callable[[float], None]) -> list[dict[str, Any]]:
-    """Wait until CloudFormation knows what a change set would change; returns that.
-
-    Raises:
-        ServiceError: CloudFormation can't make it.
-    """
+    """Wait until CloudFormation knows what a change set would change; returns that."""
 
     def look() -> list[dict[str, Any]] | None:
         pages = list(client.get_paginator("describe_change_set").paginate(**_named(change_set)))
@@ -159,9 +155,8 @@ class Operation:
     def follow(self, what: str, good: Collection[str]) -> None:
         """Show its events until it is over.
 
-        Raises:
-            ServiceError: it ended in another status than a good one; the resources that failed say why, in their order.
-            WaitTimeoutError: it takes longer than any deployment should.
+        ServiceError if it ended in another status than a good one; the resources that failed say why, in their order;
+        WaitTimeoutError if it takes longer than any deployment should.
         """
         try:
             late = WaitTimeoutError("CloudFormation hasn't finished yet, and goes on", "look at the stack's events")
@@ -255,11 +250,7 @@ def _execute(
 
 
 def delete(client: Any, stack_id: str, sleep: Callable[[float], None], what: str) -> None:
-    """Delete a stack, and show how that goes.
-
-    Raises:
-        ServiceError: it failed; `what` is how the sentence that says so begins.
-    """
+    """Delete a stack, and show how. ServiceError if it failed; `what` is how the sentence that says so begins."""
     operation = Operation(client, stack_id, sleep)
     client.delete_stack(StackName=stack_id)
     operation.follow(what, _DELETED)

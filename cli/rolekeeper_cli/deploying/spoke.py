@@ -234,11 +234,7 @@ def _deploy(planned: Planned, *, yes: bool, dry_run: bool) -> dict[str, Any]:
 
 
 def _home(place: Deployment, present: Mapping[str, Present], given: Parameters) -> str:
-    """The Region of the account's roles: where they are, or where they are asked for, or the first one given.
-
-    Raises:
-        CommandError: they are elsewhere than they are asked for, or where they are isn't known.
-    """
+    """The Region of the account's roles: where they are, or where they are asked for, or the first one given."""
     asked = given.get("HomeRegion")
     there = _home_there(place, present, given)
     if there and asked and there != asked:
@@ -253,11 +249,7 @@ def _home(place: Deployment, present: Mapping[str, Present], given: Parameters) 
 
 
 def _regions(present: Mapping[str, Present], home: str, given: str | None) -> str:
-    """List the Regions where the hub may act: those given; else those that the roles know, and those deployed now.
-
-    Raises:
-        UsageError: one that is deployed isn't among them, without the home Region, whose stack has the roles.
-    """
+    """List the Regions where the hub may act: those given; else those that the roles know, and those deployed now."""
     lists = [given] if given else [each.parameters.get("Regions", "") for each in present.values()]
     known = {region for each in lists for region in each.split(_COMMA) if region}
     if (given or home not in present) and (new := sorted(present.keys() - known)):

@@ -38,11 +38,7 @@ class Present:
 
     @classmethod
     def read(cls, client: Any, stack: str, kind: str = HUB) -> "Present":
-        """Ask CloudFormation for a stack of a kind, `HUB` or `SPOKE`.
-
-        Raises:
-            ConfigurationError: the stack isn't one, or can't be deployed to as it is.
-        """
+        """Ask CloudFormation for a stack of a kind. ConfigurationError if it can't be deployed to as it is."""
         found = describe_stack(client, stack)
         if found is None:
             return cls()
@@ -67,11 +63,7 @@ class Present:
 
 
 def existing(client: Any, stack: str, kind: str = HUB) -> Mapping[str, Any]:
-    """A stack that is to be deleted, as DescribeStacks answers.
-
-    Raises:
-        ConfigurationError: there is none, it isn't of this kind, or CloudFormation is at work on it.
-    """
+    """A stack that is to be deleted, as DescribeStacks answers. ConfigurationError if it can't be."""
     found = describe_stack(client, stack)
     if found is None:
         raise ConfigurationError(f"there is no stack '{stack}'", "say where it is: --stack, --region, --profile")

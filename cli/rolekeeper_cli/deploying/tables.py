@@ -26,11 +26,7 @@ _IMPORTED = ("BillingMode", "KeySchema", "AttributeDefinitions")
 
 
 def import_tables(deployment: Deployment, tables: Tables, rollout: Rollout) -> None:
-    """Make a stack of a mapping table and a state table. As in any new one nothing changes before its first sweep.
-
-    Raises:
-        ConfigurationError: they aren't such tables, or one is in use.
-    """
+    """Make a stack of two tables; it changes nothing before its first sweep. ConfigurationError if one doesn't fit."""
     named = dict(zip(("MappingTable", "StateTable"), tables, strict=True))
     resources = {logical: _resource(deployment, logical, name) for logical, name in named.items()}
     terminal.confirm(f"Import the tables {' and '.join(tables)}?", yes=rollout.yes)

@@ -152,9 +152,7 @@ def seen_now(
 ) -> Seen:
     """One instance as it is; or as it would be if it were as `described`, or `released` from its pin.
 
-    Raises:
-        CommandError: there is none.
-        CorruptItemError: its record, or a mapping for its tags, is damaged.
+    CommandError if there is none; CorruptItemError if its record, or a mapping for its tags, is damaged.
     """
     state, instances = Enforced.of(deployment, released=released), {key.id: described} if described else None
     found = observe([key], deployment.app.ec2, state, now=deployment.now(), described=instances)[key]

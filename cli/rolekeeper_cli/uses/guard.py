@@ -99,11 +99,7 @@ _PRINCIPAL = re.compile(r"arn:[a-z*?-]+:iam::[0-9*?]+:(root|(role|user)/[\x21-\x
 
 
 def principals(patterns: Sequence[str]) -> list[str]:
-    """The principals that an SCP excepts, as they are given.
-
-    Raises:
-        UsageError: none is, or one can't be a principal's ARN as IAM compares it.
-    """
+    """The principals that an SCP excepts. UsageError if there are none, or IAM compares them otherwise."""
     if not patterns:
         raise UsageError(
             "nobody is excepted, so the policy would bind everybody, you too",
@@ -123,8 +119,7 @@ def principals(patterns: Sequence[str]) -> list[str]:
 def tag_policies(arns: Arns, keys: Sequence[str], excepted: Sequence[str]) -> list[Document]:
     """SCPs that together let only some set, change or remove the tags with these keys: as many as fit all keys.
 
-    Raises:
-        CommandError: so many are excepted that there is room for no key.
+    CommandError if so many are excepted that there is room for no key.
     """
     chunks: list[list[str]] = [[]]
     for key in keys:
@@ -158,11 +153,7 @@ def approvers_policy(arns: Arns, tag_keys: Sequence[str] = ()) -> Document:
 
 
 def _leading(tag_keys: Sequence[str]) -> dict[str, list[str]]:
-    """The partitions that may be written: of the rows of these tag keys, or none to limit.
-
-    Raises:
-        UsageError: a policy can't hold one.
-    """
+    """The partitions that may be written: of the rows of these tag keys, or none to limit."""
     for each in tag_keys:
         if not _writable(each):
             raise UsageError(
@@ -225,11 +216,7 @@ def readable(document: Mapping[str, Any]) -> str:
 
 
 def fitting(document: Mapping[str, Any], limit: int) -> str:
-    """A document for people, or without blanks where they would make it too long.
-
-    Raises:
-        CommandError: it is too long without them, too.
-    """
+    """A document for people, or without blanks where they make it too long. CommandError if it still is."""
     if len(text := readable(document)) <= limit or len(text := compact(document)) <= limit:
         return text
     raise CommandError(

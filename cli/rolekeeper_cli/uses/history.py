@@ -27,10 +27,8 @@ _CONTROL = ("at", "from", "to", "in-effect", "claimed-by", "claimed-reason", "co
 def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = False) -> list[dict[str, Any]]:
     """The newest entries of an instance, which may be gone: then by its id, as long as they are kept.
 
-    With `ask_who`, each entry has who made the changes that it saw.
-
-    Raises:
-        CommandError: there are none, or no such instance.
+    With `ask_who`, each entry has who made the changes that it saw. CommandError if there are none, or no such
+    instance.
     """
     deployment, text = located(deployment, text)
     key = key_of(deployment, text) if ID.fullmatch(text) else find_instance(deployment, text).key

@@ -64,12 +64,7 @@ def key_of(deployment: Deployment, id_: str) -> InstanceKey:
 
 
 def find_instance(deployment: Deployment, text: str) -> Instance:
-    """The instance in the deployment's target, by id or name.
-
-    Raises:
-        SeveralNamedError: several have the name.
-        CommandError: there is none, or it is being terminated.
-    """
+    """The instance of the target, by id or name. CommandError if there is none, or several have the name."""
     ec2 = deployment.app.ec2
     found = ec2.instances([text]).get(text) if ID.fullmatch(text) else _named(ec2, text)
     if found is None:
@@ -80,11 +75,7 @@ def find_instance(deployment: Deployment, text: str) -> Instance:
 
 
 def known_or_ended(deployment: Deployment, text: str) -> tuple[InstanceKey, str]:
-    """The key of an instance and its name; an id is taken for one that has ended, without a name, if EC2 has none.
-
-    Raises:
-        CommandError: none has the name.
-    """
+    """The key and name of an instance; an id that EC2 lacks is an ended one's. CommandError if none has the name."""
     if not ID.fullmatch(text):
         found = find_instance(deployment, text)
         return found.key, name_of(found)
@@ -173,9 +164,8 @@ _RESERVED = "aws:"
 def start(deployment: Deployment, instance_id: str) -> InstanceState:
     """Start an instance, if it isn't running; returns the state that EC2 answers.
 
-    Raises:
-        UsageError: it is in another target.
-        AwsRefusalError: AWS refused, for example because there is no such instance.
+    UsageError if it is in another target; AwsRefusalError if AWS refused, for example because there is no such
+    instance.
     """
     require_here(deployment, "instances", done="started")
     answer = deployment.ask("ec2:StartInstances", key_of(deployment, instance_id).arn, InstanceIds=[instance_id])

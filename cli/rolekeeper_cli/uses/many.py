@@ -76,8 +76,7 @@ class Plan:
 def plan(deployment: Deployment, act: Act, chosen: Mapping[str, Target | None], *, fleet: Counter[Target]) -> Plan:
     """What an act would do to the chosen ones, by id; `fleet` says how many instances each target has.
 
-    Raises:
-        CommandError: no target can have it done, as where there is no such role.
+    CommandError if no target can have it done, as where there is no such role.
     """
     found, refusals = list[Planned](), list[CommandError]()
     sums = FleetPlan(deployment, there=Counter(fleet))
@@ -179,8 +178,7 @@ class _Place:
     def write(self, seen: Sequence[Seen]) -> None:
         """Do it to all of them.
 
-        Raises:
-            AwsRefusalError, CommandError: it is refused; to one of them alone it may not be.
+        AwsRefusalError or CommandError if it is refused; to one of them alone it may not be.
         """
         ids = [each.instance.key.id for each in seen]
         match self.act:

@@ -169,8 +169,7 @@ class Release:
 def planned(deployment: Deployment, text: str, wish: Wish) -> PlannedPin:
     """The pin of the instance that a text names, by its id or its name.
 
-    Raises:
-        CommandError: the role can't be used, there is no such instance, or the verb doesn't fit what it carries.
+    CommandError if the role can't be used, there is no such instance, or the verb doesn't fit what it carries.
     """
     # The role first: a mistyped role is the commonest mistake, and needs no instance to be seen.
     profile_arn, note = usable_profile(deployment, wish)
@@ -219,9 +218,7 @@ def write(deployment: Deployment, plan: PlannedPin) -> Pinned:
 def wait(deployment: Deployment, awaited: Awaited) -> None:
     """Wait until EC2 shows what it is to show. In any case the pin stays as it was written.
 
-    Raises:
-        CommandError: Rolekeeper has recorded meanwhile why it can't.
-        WaitTimeoutError: EC2 didn't show it in time.
+    CommandError if Rolekeeper has recorded meanwhile why it can't; WaitTimeoutError if EC2 didn't show it in time.
     """
     instance, patience = awaited.instance, awaited.patience
     began, associations = deployment.now(), deployment.app.ec2.associations
@@ -279,11 +276,7 @@ def after_release(deployment: Deployment, found: Release) -> Awaited:
 
 
 def put(deployment: Deployment, key: InstanceKey, pin: Pin, *, former: Pin | None) -> None:
-    """Write an instance's pin in the place of its `former` one, over or not.
-
-    Raises:
-        CommandError: another one was written meanwhile.
-    """
+    """Write an instance's pin in the place of its `former` one. CommandError if another was written meanwhile."""
     store = deployment.app.store
     write = store.put(pin_item(key, pin))
     known = {"at": former.at, "by": former.by} if former else {}

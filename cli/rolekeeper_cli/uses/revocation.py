@@ -66,12 +66,7 @@ class NoSuchRoleError(CommandError):
 
 
 def _read(deployment: Deployment, name: str) -> RevokedRole:
-    """A role and its policy as they are now.
-
-    Raises:
-        NoSuchRoleError: there is none.
-        CommandError: its policy can't be read.
-    """
+    """A role and its policy as they are now."""
     try:
         with classified("iam:GetRole", deployment.app.iam.arn("role", "/", name)):
             answer = _iam(deployment).get_role(RoleName=name)

@@ -184,11 +184,7 @@ def choices(name: str) -> Sequence[str]:
 
 
 def column_document(name: str) -> Mapping[str, Any]:
-    """One column: what it means and takes, who writes it, and an example.
-
-    Raises:
-        CommandError: there is none of that name.
-    """
+    """One column: what it means and takes, who writes it, and an example. CommandError if there is none."""
     for column in (*KEYS, *COLUMNS, *ASKS):
         if column.name == name:
             return _filled_in(column)

@@ -51,8 +51,7 @@ class Places:
     def chosen(cls, deployment: Deployment, texts: Sequence[str] = ()) -> "Places":
         """The targets that texts name, each an account, a Region, or both; without a text, all of the deployment's.
 
-        Raises:
-            CommandError: a text names none of them.
+        CommandError if a text names none of them.
         """
         found = registered(deployment)
         for text in texts:
@@ -325,9 +324,7 @@ def _gap(version: str | None, hub: str | None) -> int | None:
 def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
     """The target that a text names, as a document.
 
-    Raises:
-        UsageError: the text is no target, or it is the hub's own.
-        CommandError: it isn't in the registry.
+    UsageError if the text is no target, or it is the hub's own; CommandError if it isn't in the registry.
     """
     read(text)
     known = {f"{each['account']}/{each['region']}": each for each in documents(deployment)}
@@ -362,8 +359,7 @@ class Uncovered:
 def uncovered(deployment: Deployment, known: Sequence[Target], regions: Sequence[str] = ()) -> list[Uncovered]:
     """Those of the organization's active accounts, by default in the Regions that the known targets are in.
 
-    Raises:
-        CommandError: the deployment has no organization, or the caller may not list its accounts.
+    CommandError if the deployment has no organization, or the caller may not list its accounts.
     """
     if not deployment.settings.organization:
         raise ConfigurationError(

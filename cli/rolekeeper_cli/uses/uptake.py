@@ -227,8 +227,7 @@ class Uptake:
 def uptake(deployment: Deployment, text: str) -> Uptake:
     """What software does on the instance that a text names; by its id also on one that has ended.
 
-    Raises:
-        CommandError: there is no such instance, and no record of one.
+    CommandError if there is no such instance, and no record of one.
     """
     deployment, text = located(deployment, text)
     found = of_instance(deployment, *known_or_ended(deployment, text))
@@ -264,8 +263,7 @@ def with_denial(deployment: Deployment, held: Held, told: "Told") -> Held:
 def carried_by(deployment: Deployment, key: InstanceKey) -> Held | None:
     """The role that an instance carries now, and its use; None if it carries none, or CloudTrail gave no answer.
 
-    Raises:
-        ServiceError: the caller may not ask CloudTrail.
+    ServiceError if the caller may not ask CloudTrail.
     """
     told = _told(deployment, key)
     try:

@@ -91,8 +91,7 @@ class Kind:
     def found(self, aws: Aws, records: Sequence[Record] = ()) -> list[Leftover]:
         """All of this kind that have a verification's name, path or tag, or that are in a record.
 
-        Raises:
-            AwsRefusalError: the service doesn't list them.
+        AwsRefusalError if the service doesn't list them.
         """
         found = (self._leftover(aws, item) for item in self._items(aws, records))
         return list(dict.fromkeys(leftover for leftover in found if leftover))

@@ -59,9 +59,8 @@ class Machine:
 def resolve(deployment: Deployment, wanted: Wanted) -> Machine:
     """The smallest type that a zone of the subnets offers, and Amazon Linux for its processor.
 
-    Raises:
-        CommandError: the account or the Region lacks one of them.
-        AwsRefusalError: the caller may not ask, or what was named doesn't exist.
+    CommandError if the account or the Region lacks one of them; AwsRefusalError if the caller may not ask, or what was
+    named doesn't exist.
     """
     ec2 = deployment.client("ec2")
     types = _types(ec2, wanted)

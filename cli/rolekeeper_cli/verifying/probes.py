@@ -385,11 +385,7 @@ def _shows(story: Story, instance: str, expected: str) -> Observed:
 
 
 def _received(story: Story, source: str) -> list[tuple[str, Any]]:
-    """The message groups and events of a source about the two instances; the queue is read once.
-
-    Raises:
-        StepSkippedError: there is none.
-    """
+    """The message groups and events of a source about the two instances; the queue is read once."""
     if not story.received:
         story.received = {each["id"]: (group, each) for group, each in _messages(story) if _is_ours(story, each)}
     found = [(group, each) for group, each in story.received.values() if each["source"] == source]
@@ -508,8 +504,7 @@ def _elsewhere(story: Story) -> str:
 def _refused(story: Story, action: str, entries: str, **asked: Any) -> str:
     """Why EventBridge refused a call, or an entry of it; empty if it didn't.
 
-    Raises:
-        AwsRefusalError: it is a refusal that says nothing about a fact.
+    AwsRefusalError if it is a refusal that says nothing about a fact.
     """
     try:
         answer = story.aws.call(action, **asked)

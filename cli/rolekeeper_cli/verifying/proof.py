@@ -69,11 +69,7 @@ class Record:
 
     @classmethod
     def read(cls, aws: Aws, names: Names, bucket: str) -> Self | None:
-        """The record in a bucket; None if none is there that this verification wrote.
-
-        Raises:
-            AwsRefusalError: the caller may not read it.
-        """
+        """The record that this verification wrote into a bucket; None: none. AwsRefusalError if it can't be read."""
         try:
             asked = {"Bucket": bucket, "Key": RECORD, "ExpectedBucketOwner": aws.account}
             document = json.loads(aws.call("s3:GetObject", **asked)["Body"].read())
@@ -130,8 +126,7 @@ class Proof:
     def of(cls, aws: Aws, record: Record, key_of: Callable[[str, str], str]) -> Self:
         """Ask CloudFormation what the stacks of a record have made; `key_of` gives the key of a type's physical id.
 
-        Raises:
-            AwsRefusalError: the caller may not ask.
+        AwsRefusalError if the caller may not ask.
         """
         made, deleted = dict[Key, datetime](), dict[Key, datetime]()
         for stack in (id_ for id_ in record.refs(STACK) if _is_of(id_, record.names)):

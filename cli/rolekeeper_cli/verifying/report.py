@@ -24,11 +24,7 @@ FORMAT = 1
 
 
 def write(report: Report, folder: Path) -> list[Path]:
-    """Write the report as three files that only their owner may read; each is there once it is whole.
-
-    Raises:
-        UsageError: a file can't be written, or is there already.
-    """
+    """Write three files that only their owner may read, each whole. UsageError if one can't be, or is there."""
     plain = redacted(report)
     forms = {"json": json.dumps(document(plain), indent=2) + "\n", "md": markdown(plain), "svg": plot(plain)}
     files = {folder / f"{Names(report.id).stack}.{form}": text for form, text in forms.items()}

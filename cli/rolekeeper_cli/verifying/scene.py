@@ -77,9 +77,7 @@ class Scene:
 def deploy(caller: Deployment, record: Record, machine: Machine) -> Scene:
     """Make both stacks, and sweep: before the first sweep a deployment changes nothing.
 
-    Raises:
-        CommandError: CloudFormation can't make one, or something has its name.
-        AwsRefusalError: the caller may not.
+    CommandError if CloudFormation can't make one, or something has its name; AwsRefusalError if the caller may not.
     """
     names = record.names
     stacks = caller.client("cloudformation", PATIENT)
@@ -157,10 +155,7 @@ def launch(scene: Scene, *, role: str = "", profile: str = "") -> str:
     """Launch an instance with a tag that asks for a role, or with a profile, in the first zone that has room.
 
     With a tag it makes a call every 20 seconds; without one nothing on it asks for credentials. Returns its id.
-
-    Raises:
-        CommandError: no zone has room.
-        AwsRefusalError: EC2 refuses it for another reason.
+    CommandError if no zone has room; AwsRefusalError if EC2 refuses it for another reason.
     """
     names, now = scene.names, scene.deployment.now
     given: dict[str, Any] = {"IamInstanceProfile": {"Arn": profile}} if profile else {}

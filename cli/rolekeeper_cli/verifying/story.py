@@ -233,8 +233,7 @@ class Story:
     def _recorded(self, what: str, record_of: Callable[[Held], Delivery | Use | None]) -> float:
         """The seconds from the last time that `a` was given its role until this was recorded of it.
 
-        Raises:
-            StepFailedError: it is recorded of a former role, when a process that started then had to have the new one.
+        StepFailedError if it is recorded of a former role, when a process that started then had to have the new one.
         """
 
         def seconds(found: Uptake) -> float | None:
@@ -266,8 +265,7 @@ class Story:
     def arrived[Found](self, look: Callable[[], list[Found]]) -> list[Found]:
         """What a look at the event history finds, once there is any.
 
-        Raises:
-            StepSkippedError: there are none within the patience that all who wait for records share.
+        StepSkippedError if there are none within the patience that all who wait for records share.
         """
         self.trail_until = self.trail_until or self.now() + timedelta(seconds=self.trail_patience)
         while not (found := look()):

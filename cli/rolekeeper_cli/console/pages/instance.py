@@ -196,11 +196,8 @@ def story_of(deployment: Deployment, text: str, limit: int) -> Document:
     """All that the page shows of the instance that a text, its id or its name, names.
 
     `shown` is what `explain` says of it, None of one that is `gone`, which says why: of that, its history is all there
-    is. Of that up to `limit` entries are read, the newest first.
-
-    Raises:
-        NoSuchInstanceError: there is none, and no history of one.
-        SeveralNamedError: several have this name.
+    is. Of that up to `limit` entries are read, the newest first. NoSuchInstanceError if there is none, and no history
+    of one; SeveralNamedError if several have this name.
     """
     try:
         found = explanation.explanation(deployment, text, ask_who=False, limit=limit)

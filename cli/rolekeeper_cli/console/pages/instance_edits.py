@@ -62,11 +62,7 @@ class Plan:
 
 
 def planned_edit(deployment: Deployment, id_: str, kind: str, form: Form) -> Plan:
-    """What an edit (pin, release, tag or start) would do.
-
-    Raises:
-        CommandError: it can't be done.
-    """
+    """What an edit (pin, release, tag or start) would do. CommandError if it can't be done."""
     if deployment.elsewhere and kind in _BY_CALLER:
         account = deployment.settings.account
         raise UsageError(f"only the credentials of account {account} can do that to {id_}", _UNTOUCHED)

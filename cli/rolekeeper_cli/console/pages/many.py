@@ -61,11 +61,7 @@ class Batch:
 
 
 def _chosen(request: Request, form: Form) -> dict[str, Target | None]:
-    """The instances that a form is about, each with its target where that is known.
-
-    Raises:
-        UsageError: there is none, there are too many, or which they are can't be known.
-    """
+    """The instances that a form is about, each with its target where that is known."""
     site = request.app.state.site
     if former := form.get("of"):
         kept = site.plans.known(former)

@@ -131,11 +131,7 @@ def planned(request: Request, form: Form) -> Response:
 
 
 def _typed(deployment: Deployment, key: MappingKey, row: Attributes, form: Form) -> RowPlan:
-    """What writing it would change.
-
-    Raises:
-        CommandError: nothing, or nothing that can be meant.
-    """
+    """What writing it would change. CommandError if nothing, or nothing that can be meant."""
     is_new = bool(form.get("new"))
     if is_new and row:
         raise UsageError(f"there is a mapping {key} already", "edit that one, or name another tag")

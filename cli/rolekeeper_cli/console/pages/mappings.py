@@ -34,11 +34,7 @@ _KEY_BYTES, _VALUE_BYTES = 2048, 1024
 
 
 def key_of(values: Mapping[str, str]) -> MappingKey:
-    """The mapping that a link or a form names.
-
-    Raises:
-        UsageError: it names none.
-    """
+    """The mapping that a link or a form names. UsageError if it names none."""
     key, remedy = (
         MappingKey(values.get("key", ""), values.get("value", "")),
         advice("choose one: ", Remedy(Kind.MAPPINGS)),
