@@ -88,19 +88,14 @@ def deploy(
     allow_downgrade: bool,
     revert_drift: bool,
 ) -> None:
-    """Parameters that aren't `given` stay as they are deployed. A `bucket` that is named has to be there.
-
-    With `tables` a new deployment takes these in.
-    """
+    """Parameters that aren't `given` stay as they are. A named `bucket` must exist; a new stack takes `tables`."""
     known, stack = declared(installed.file("template.yaml")), deployment.stack_name
     _check(known, given)
     client = deployment.client("cloudformation", PATIENT)
     present = Present.read(client, stack)
     refuse_downgrade(present, allowed=allow_downgrade)
-    if tables and dry_run:
-        raise UsageError("--import-tables can't be shown without importing", "leave out --dry-run")
-    if tables and present.is_deployed:
-        raise ConfigurationError(f"stack '{stack}' has tables", "deploy without --import-tables, or another --stack")
+    if tables:
+        _check_import(present, stack, dry_run=dry_run)
     _check_organization(deployment, present, given, dry_run=dry_run)
     caller, region = deployment.caller, str(deployment.session.region_name)
     terminal.say(f"Stack {stack} in {region}, account {caller.account}: {versions(present)}")
@@ -127,6 +122,13 @@ def deploy(
 
 
 # ---- what is checked first ----
+
+
+def _check_import(present: Present, stack: str, *, dry_run: bool) -> None:
+    if dry_run:
+        raise UsageError("--import-tables can't be shown without importing", "leave out --dry-run")
+    if present.is_deployed:
+        raise ConfigurationError(f"stack '{stack}' has tables", "deploy without --import-tables, or another --stack")
 
 
 def _check(known: Known, parameters: Mapping[str, str]) -> None:

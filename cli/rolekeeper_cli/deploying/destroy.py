@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import AwsRefusalError, NotFoundError
 from rolekeeper.model.instance import Association, AssociationState, Instance
@@ -19,7 +17,7 @@ from rolekeeper.storage.state import Update
 from rolekeeper_cli import render, terminal
 from rolekeeper_cli.deploying.deploy import PATIENT
 from rolekeeper_cli.deploying.rollout import delete
-from rolekeeper_cli.deploying.stack import TABLES, TemplateLoader, existing
+from rolekeeper_cli.deploying.stack import TABLES, existing, read_template
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.mapping_files import exported
@@ -92,7 +90,7 @@ def _kept(client: Any, stack_id: str) -> Iterator[tuple[str, str]]:
     """The resources that the deployed template retains: the name in the template, and AWS's name."""
     # botocore parses a template that is JSON.
     body = client.get_template(StackName=stack_id, TemplateStage="Processed")["TemplateBody"]
-    template = body if isinstance(body, dict) else yaml.load(body, TemplateLoader)  # noqa: S506  # a SafeLoader
+    template = body if isinstance(body, dict) else read_template(body)
     for page in client.get_paginator("list_stack_resources").paginate(StackName=stack_id):
         for each in page["StackResourceSummaries"]:
             declared = template["Resources"].get(each["LogicalResourceId"], {})

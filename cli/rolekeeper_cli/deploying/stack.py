@@ -105,15 +105,28 @@ def versions(present: Present) -> str:
 # ---- the stack's parameters ----
 
 
-class TemplateLoader(yaml.SafeLoader):
-    """Reads a template without what its short functions (`!Ref`) stand for: parameters use none."""
+class _Loader(yaml.SafeLoader):
+    """Reads a template with its short functions: `!Ref X` as {"Ref": "X"}."""
 
 
-TemplateLoader.add_multi_constructor("!", lambda _loader, _suffix, _node: None)
+def _function(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> dict[str, Any]:
+    match node:
+        case yaml.SequenceNode():
+            return {name: loader.construct_sequence(node, deep=True)}
+        case yaml.MappingNode():
+            return {name: loader.construct_mapping(node, deep=True)}
+    return {name: node.value}
+
+
+_Loader.add_multi_constructor("!", _function)
+
+
+def read_template(text: str) -> Any:
+    return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
 
 
 def declared(template: Path) -> dict[str, dict[str, Any]]:
-    parameters: dict[str, dict[str, Any]] = yaml.load(template.read_text(), TemplateLoader)["Parameters"]  # noqa: S506  # a SafeLoader
+    parameters: dict[str, dict[str, Any]] = read_template(template.read_text())["Parameters"]
     return parameters
 
 

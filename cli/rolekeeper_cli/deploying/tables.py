@@ -7,15 +7,13 @@ resources into a CloudFormation stack"). Nobody writes into the state table, so 
 import json
 from typing import Any
 
-import yaml
-
 from rolekeeper.aws.errors import NotFoundError
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import Store
 from rolekeeper_cli import installed, terminal
 from rolekeeper_cli.deploying.rollout import Rollout, Template, start
-from rolekeeper_cli.deploying.stack import HUB, TemplateLoader
+from rolekeeper_cli.deploying.stack import HUB, read_template
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ConfigurationError
 
@@ -50,8 +48,7 @@ def import_tables(deployment: Deployment, tables: Tables, rollout: Rollout) -> N
 
 
 def _resource(deployment: Deployment, logical: str, name: str) -> dict[str, Any]:
-    template = yaml.load(installed.file("template.yaml").read_text(), TemplateLoader)  # noqa: S506  # a SafeLoader
-    declared = template["Resources"][logical]
+    declared = read_template(installed.file("template.yaml").read_text())["Resources"][logical]
     try:
         table = deployment.ask("dynamodb:DescribeTable", name, TableName=name)["Table"]
     except NotFoundError as error:

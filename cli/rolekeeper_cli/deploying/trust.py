@@ -6,34 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rolekeeper.model.instance import partition_of
+from rolekeeper_cli.deploying.stack import read_template
 from rolekeeper_cli.errors import UsageError
 
 # By default (IAM user guide, "IAM and AWS STS quotas"), white space aside.
 LONGEST = 2_048
 
 
-class _Loader(yaml.SafeLoader):
-    """Reads a template with its short functions: `!Ref X` as {"Ref": "X"}."""
-
-
-def _function(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> dict[str, Any]:
-    match node:
-        case yaml.SequenceNode():
-            return {name: loader.construct_sequence(node, deep=True)}
-        case yaml.MappingNode():
-            return {name: loader.construct_mapping(node, deep=True)}
-    return {name: node.value}
-
-
-_Loader.add_multi_constructor("!", _function)
-
-
 def require_fits(template: Path, parameters: Mapping[str, str]) -> None:
     """Refuse parameters with which a role's trust policy gets too long; UsageError names the role."""
-    document = yaml.load(template.read_text(), _Loader)  # noqa: S506  # a SafeLoader
+    document = read_template(template.read_text())
     lists = {name for name, each in document["Parameters"].items() if each["Type"] == "CommaDelimitedList"}
     values: dict[str, Any] = {"AWS::Partition": partition_of(parameters["HubRegion"]), "AWS::AccountId": "0" * 12}
     values |= {name: text.split(",") if name in lists else text for name, text in parameters.items()}

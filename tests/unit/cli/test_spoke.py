@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from fakes.cloudformation import FakeCloudFormation, change
 from fakes.ec2 import client_error
@@ -17,7 +16,7 @@ from fixtures.terminal import Terminal, lines
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_cli import installed
-from rolekeeper_cli.deploying.stack import SPOKE, TemplateLoader
+from rolekeeper_cli.deploying.stack import SPOKE, read_template
 from support.deployment import Place, deployment, translated
 from support.templates import ROOT
 
@@ -129,7 +128,7 @@ def test_what_a_spoke_has_to_know_is_json_as_cloudformation_takes_it(terminal: T
     key = lambda each: each["ParameterKey"]  # noqa: E731  # for two lists
     assert sorted(json.loads(terminal("spoke", "parameters").stdout), key=key) == sorted(expected, key=key)
     assert terminal("spoke", "parameters", "--output", "json").stdout == terminal("spoke", "parameters").stdout
-    template = yaml.load((ROOT / "spoke.yaml").read_text(), TemplateLoader)
+    template = read_template((ROOT / "spoke.yaml").read_text())
     declared = template["Parameters"]
     assert template["Description"].startswith(SPOKE), "by which a spoke's stack differs from a hub's"
     required = {name for name, each in declared.items() if "Default" not in each}
