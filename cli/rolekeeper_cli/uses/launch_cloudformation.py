@@ -10,28 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rolekeeper.model.instance import Target, partition_of
-from rolekeeper_cli.uses.launch_declared import (
-    NO_CONFIGURATION,
-    NO_TEMPLATE,
-    OF_FLEET,
-    OF_SPOT_FLEET,
-    OF_TEMPLATE,
-    PROFILE,
-    Declared,
-    Read,
-    Source,
-    Tags,
-    as_list,
-    as_map,
-    declared,
-    instead,
-    may_launch,
-    node_group,
-    of_group,
-    other,
-    other_template,
-    tag,
-)
+from rolekeeper_cli.uses import launch_declared as declare
+from rolekeeper_cli.uses.launch_declared import Read, Source, Tags, as_list, as_map
 from rolekeeper_cli.uses.launches import Kind
 
 type Node = Any  # as JSON has it: text, Boolean, list or map; an intrinsic function is a map with one key
@@ -72,7 +52,7 @@ def launchers(
     lines: Mapping[str, int],
     parameters: Mapping[str, str],
     target: Target | None,
-) -> Iterator[Declared]:
+) -> Iterator[declare.Declared]:
     """What a template's resources launch.
 
     Args:
@@ -82,7 +62,7 @@ def launchers(
     """
     template = _Resolver.of(document, parameters, target)
     macros = list(_macros(document))
-    yield from (other(macro, name, _MACRO.format(macro)) for macro in macros)
+    yield from (declare.other(macro, name, _MACRO.format(macro)) for macro in macros)
     for id_, resource in template.resources.items():
         place = f"{name}:{lines[id_]}" if id_ in lines else name
         for found in _declared(template, id_, resource, place=place) if template.is_created(resource) else ():
@@ -90,18 +70,18 @@ def launchers(
             yield replace(found, launcher=replace(found.launcher, unclear=unclear))
 
 
-def _declared(template: "_Resolver", id_: str, resource: Node, *, place: str) -> Iterator[Declared]:
+def _declared(template: "_Resolver", id_: str, resource: Node, *, place: str) -> Iterator[declare.Declared]:
     type_ = _type(resource)
     if "Fn::Transform" in as_map(resource) or (id_.startswith("Fn::ForEach") and _launches(resource)):
-        yield other(id_, place, _TRANSFORM)
-    elif unclear := may_launch(type_):
-        yield other(id_, place, unclear)
+        yield declare.other(id_, place, _TRANSFORM)
+    elif unclear := declare.may_launch(type_):
+        yield declare.other(id_, place, unclear)
     elif type_ in _READERS:
         kind, read = _READERS[type_]
         sources, tags = read(template, id_)
         if template.is_made(id_):
             sources = [Source(id_, unclear=_TRANSFORM)]
-        yield from declared(kind, id_, sources or [NO_TEMPLATE], tags=tags, place=place)
+        yield from declare.declared(kind, id_, sources, tags=tags, place=place)
 
 
 def _macros(document: Mapping[str, Node]) -> Iterator[str]:
@@ -116,7 +96,7 @@ def _macros(document: Mapping[str, Node]) -> Iterator[str]:
 def _launches(given: Node) -> bool:
     """Whether any part of a loop is what launches instances."""
     type_, parts = _type(given), given if isinstance(given, list) else as_map(given).values()
-    return type_ in _READERS or bool(may_launch(type_)) or any(map(_launches, parts))
+    return type_ in _READERS or bool(declare.may_launch(type_)) or any(map(_launches, parts))
 
 
 def _has_transform(given: Node) -> bool:
@@ -144,11 +124,10 @@ class _Resolver:
 
     @classmethod
     def of(cls, document: Mapping[str, Node], given: Mapping[str, str], target: Target | None) -> "_Resolver":
-        names = ("Resources", "Parameters", "Conditions", "Mappings")
-        pseudo = {}
+        names, pseudo = ("Resources", "Parameters", "Conditions", "Mappings"), {}
         if target:
-            partition = partition_of(target.region)
-            pseudo = {"AccountId": target.account, "Region": target.region, "Partition": partition}
+            account, region = target.account, target.region
+            pseudo = {"AccountId": account, "Region": region, "Partition": partition_of(region)}
         return cls({name: as_map(document.get(name)) for name in names}, given, pseudo)
 
     def block(self, given: Node) -> Mapping[str, Node]:
@@ -221,10 +200,9 @@ class _Resolver:
                 for key in keys:
                     found = as_map(found).get(key)
                 return UNKNOWN if found is None else found
-        is_call = (
-            isinstance(given, dict) and len(given) == 1 and next(iter(given)).startswith(("Fn::", "Ref", "Condition"))
-        )
-        return UNKNOWN if is_call else given
+        if isinstance(given, dict) and len(given) == 1 and next(iter(given)).startswith(("Fn::", "Ref", "Condition")):
+            return UNKNOWN
+        return given
 
     def _referred(self, name: str) -> Node:
         """A parameter's value, what is known of the stack, or the name of an instance profile."""
@@ -325,7 +303,7 @@ class _Resolver:
         # CloudFormation makes a name of the stack's, the logical id and random characters.
         name = self.text(properties[_NAMES[_PROFILE]]) if _NAMES[_PROFILE] in properties else f"*-{id_}-*"
         path = self.text(properties.get("Path", "/"))
-        return f"{PROFILE}{path}{name}" if path and name else None
+        return f"{declare.PROFILE}{path}{name}" if path and name else None
 
     def tags(self, given: Node, *, propagated: bool = False) -> Tags:
         """A list of tags; of a group's, those that are `propagated` to its instances."""
@@ -335,7 +313,7 @@ class _Resolver:
             for entries in map(self.branches, as_list(some)):
                 for entry in (as_map(each) for each in map(self._called, entries) if each is not ABSENT):
                     certain = not propagated or _FLAGS.get(self.text(entry.get("PropagateAtLaunch")) or "")
-                    one = tag(self.text(entry.get("Key")), self.text(entry.get("Value")), propagated=certain)
+                    one = declare.tag(self.text(entry.get("Key")), self.text(entry.get("Value")), propagated=certain)
                     these = (one if len(entries) == 1 else one.doubtful).over(these)
             tags = (these if len(lists) == 1 else these.doubtful).over(tags)
         return tags
@@ -359,7 +337,7 @@ class _Resolver:
         named = next((found[each] for each in _TEMPLATE_NAMES if each in found), None)
         id_, version = self.id_of(named, _TEMPLATE), found.get("Version", "$Default")
         if not id_:
-            return other_template(self.text(named) or "")
+            return declare.other_template(self.text(named) or "")
         # An update of the stack makes a version, and leaves the default one as it was (docs/AWS_FACTS.md).
         number = f"{id_}.LatestVersionNumber"
         latest = [{"Fn::GetAtt": number.split(".")}, {"Fn::Sub": f"${{{number}}}"}]
@@ -373,7 +351,7 @@ class _Resolver:
         return Source(
             id_,
             self.profile(data.get("IamInstanceProfile")),
-            self.specified_tags(data.get("TagSpecifications")).over(OF_TEMPLATE),
+            self.specified_tags(data.get("TagSpecifications")).over(declare.OF_TEMPLATE),
             attribute="LaunchTemplateData: {{IamInstanceProfile: {{Name: {name}}}}}",
             template=True,
             unclear=_TRANSFORM if self.is_made(id_) or not data else "",
@@ -387,14 +365,14 @@ def _instance(template: _Resolver, id_: str) -> Read:
     properties = template.properties(id_)
     base = template.source(properties["LaunchTemplate"]) if "LaunchTemplate" in properties else Source(id_)
     own = template.profile(properties.get("IamInstanceProfile"))
-    source = instead(base, id_, own, attribute="IamInstanceProfile: {name}")
+    source = declare.instead(base, id_, own, attribute="IamInstanceProfile: {name}")
     return [source], template.tags(properties.get("Tags")).over(_of_stack(id_))
 
 
 def _group(template: _Resolver, id_: str) -> Read:
     properties = template.properties(id_)
     name = template.text(properties.get("AutoScalingGroupName"))
-    tags = template.tags(properties.get("Tags"), propagated=True).over(_of_stack(id_)).over(of_group(name))
+    tags = template.tags(properties.get("Tags"), propagated=True).over(_of_stack(id_)).over(declare.of_group(name))
     if "LaunchConfigurationName" in properties:
         return [_configuration(template, properties["LaunchConfigurationName"])], tags
     if "MixedInstancesPolicy" not in properties:
@@ -406,9 +384,11 @@ def _group(template: _Resolver, id_: str) -> Read:
 
 def _configuration(template: _Resolver, named: Node) -> Source:
     id_ = template.id_of(named, _CONFIGURATION)
+    if not id_:
+        return declare.NO_CONFIGURATION
     profile = template.profile(template.properties(id_).get("IamInstanceProfile"))
     unclear = _TRANSFORM if template.is_made(id_) else ""
-    return Source(id_, profile, attribute="IamInstanceProfile: {name}", unclear=unclear) if id_ else NO_CONFIGURATION
+    return Source(id_, profile, attribute="IamInstanceProfile: {name}", unclear=unclear)
 
 
 def _specified(template: _Resolver, found: Sequence[Node]) -> Sequence[Source]:
@@ -419,7 +399,7 @@ def _fleet(template: _Resolver, id_: str) -> Read:
     properties = template.properties(id_)
     instant = template.text(properties.get("Type")) == "instant"
     tags = template.specified_tags(properties.get("TagSpecifications")) if instant else Tags()
-    return _specified(template, template.items(properties.get("LaunchTemplateConfigs"))), tags.over(OF_FLEET)
+    return _specified(template, template.items(properties.get("LaunchTemplateConfigs"))), tags.over(declare.OF_FLEET)
 
 
 def _spot_fleet(template: _Resolver, id_: str) -> Read:
@@ -427,17 +407,15 @@ def _spot_fleet(template: _Resolver, id_: str) -> Read:
     sources = [*_specified(template, template.items(config.get("LaunchTemplateConfigs")))]
     arn = "arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:instance-profile{path}{name}"
     for each in map(template.block, template.items(config.get("LaunchSpecifications"))):
-        profile, tags = (
-            template.profile(each.get("IamInstanceProfile")),
-            template.specified_tags(each.get("TagSpecifications")),
-        )
+        profile = template.profile(each.get("IamInstanceProfile"))
+        tags = template.specified_tags(each.get("TagSpecifications"))
         sources.append(Source(id_, profile, tags, attribute=f"IamInstanceProfile: {{{{Arn: !Sub '{arn}'}}}}"))
-    return sources, OF_SPOT_FLEET
+    return sources, declare.OF_SPOT_FLEET
 
 
 def _nodes(template: _Resolver, id_: str) -> Read:
     given = template.properties(id_).get("LaunchTemplate")
-    return node_group(id_, [template.source(given)] if given else [])
+    return declare.node_group(id_, [template.source(given)] if given else [])
 
 
 def _of_stack(id_: str) -> Tags:

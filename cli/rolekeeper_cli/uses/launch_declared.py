@@ -122,6 +122,7 @@ class Declared:
 
 def declared(kind: Kind, name: str, sources: Sequence[Source], *, tags: Tags, place: str) -> Iterator[Declared]:
     """A launcher for each source. Its own tags win over those of the source."""
+    sources = sources or [NO_TEMPLATE]
     for source in (each for number, each in enumerate(sources) if each not in sources[:number]):
         both = tags.over(source.tags)
         unclear = source.unclear or ("" if both.complete else "the keys of its tags aren't known before it is deployed")

@@ -10,28 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rolekeeper_cli.uses.launch_declared import (
-    NO_CONFIGURATION,
-    NO_TEMPLATE,
-    OF_FLEET,
-    OF_SPOT_FLEET,
-    OF_TEMPLATE,
-    PROFILE,
-    Declared,
-    Read,
-    Source,
-    Tags,
-    as_list,
-    as_map,
-    declared,
-    instead,
-    may_launch,
-    node_group,
-    of_group,
-    other,
-    other_template,
-    tag,
-)
+from rolekeeper_cli.uses import launch_declared as declare
+from rolekeeper_cli.uses.launch_declared import Read, Source, Tags, as_list, as_map
 from rolekeeper_cli.uses.launches import Kind
 
 _TEMPLATE, _GROUP = "aws_launch_template", "aws_autoscaling_group"
@@ -96,32 +76,31 @@ class Resource:
         self.module, self.modules = module, tuple(_INDEX.sub("", module).split(".")[1::2])
 
 
-def launchers(document: Mapping[str, Any], name: str) -> Iterator[Declared]:
+def launchers(document: Mapping[str, Any], name: str) -> Iterator[declare.Declared]:
     """What a plan's or a state's resources launch; what the plan deletes is left out."""
     changes, values = document.get("resource_changes"), as_map(document.get("values"))
     found = list(_in_state(as_map(values.get("root_module"))) if changes is None else _in_plan(as_list(changes)))
     plan = _Plan(found, as_map(document.get("configuration")))
     for resource in found:
-        if unclear := may_launch(resource.type):
-            yield other(resource.address, name, unclear)
+        if unclear := declare.may_launch(resource.type):
+            yield declare.other(resource.address, name, unclear)
         elif resource.type in _READERS:
             kind, read = _READERS[resource.type]
             sources, tags = read(plan, resource)
-            yield from declared(kind, resource.address, sources or [NO_TEMPLATE], tags=tags, place=name)
+            yield from declare.declared(kind, resource.address, sources, tags=tags, place=name)
     # What waits for a value that isn't known is no change yet ("deferred_changes" of the JSON output format).
     for each in (as_map(as_map(each).get("resource_change")) for each in as_list(document.get("deferred_changes"))):
-        if (type_ := str(each.get("type"))) in _READERS or may_launch(type_):
-            yield other(str(each.get("address")), name, "whether it is made isn't known before the rest is applied")
+        if (type_ := str(each.get("type"))) in _READERS or declare.may_launch(type_):
+            why = "whether it is made isn't known before the rest is applied"
+            yield declare.other(str(each.get("address")), name, why)
 
 
 def _in_plan(changes: Sequence[Any]) -> Iterator[Resource]:
     for each in map(as_map, changes):
         change = as_map(each.get("change"))
         if each.get("mode") == "managed" and "deposed" not in each and isinstance(change.get("after"), Mapping):
-            cell, created = (
-                Cell(change["after"], change.get("after_unknown")),
-                "create" in as_list(change.get("actions")),
-            )
+            cell = Cell(change["after"], change.get("after_unknown"))
+            created = "create" in as_list(change.get("actions"))
             yield Resource(each, str(each.get("module_address") or ""), cell, created=created)
 
 
@@ -282,12 +261,12 @@ class _Plan:
                 made_here = version.known or self.named(resource, _TEMPLATE, version) is found
                 unclear = _other_version(found, version.text) if made_here else _SOME_VERSION.format(found.address)
                 return replace(self.of_template(found), unclear=unclear)
-        return other_template(cells["id"].text or cells["name"].text or "")
+        return declare.other_template(cells["id"].text or cells["name"].text or "")
 
     def of_template(self, template: Resource) -> Source:
         cell, block = template.cell, template.cell["iam_instance_profile"].block
         profile = _one_of([self.profile(template, block[name]) for name in ("name", "arn")])
-        tags = replace(OF_TEMPLATE, complete=cell["tag_specifications"].known)
+        tags = replace(declare.OF_TEMPLATE, complete=cell["tag_specifications"].known)
         for each in cell["tag_specifications"]:
             kind = each["resource_type"].text
             tags = replace(tags, complete=tags.complete and kind is not None)
@@ -323,7 +302,7 @@ def _arn(profile: Resource) -> str | None:
     cell = profile.cell
     name = cell["name"].text or f"{cell['name_prefix'].text or 'terraform-'}*"
     path = cell["path"].text
-    return None if path is None else f"{PROFILE}{path or '/'}{name}"
+    return None if path is None else f"{declare.PROFILE}{path or '/'}{name}"
 
 
 def _other_version(template: Resource, version: str | None) -> str:
@@ -355,7 +334,7 @@ def _tag(cell: Cell) -> Tags:
     """One tag of a block, a map or a resource; of a group's it may say whether instances get it."""
     flag = cell["propagate_at_launch"]
     propagated = flag.value is None or str(flag.value).lower() in _TRUE
-    return tag(cell["key"].text, cell["value"].text, propagated=propagated if flag.known else None)
+    return declare.tag(cell["key"].text, cell["value"].text, propagated=propagated if flag.known else None)
 
 
 # ---- resources ----
@@ -368,7 +347,7 @@ def _instance(plan: _Plan, resource: Resource) -> Read:
     own = plan.profile(resource, resource.cell["iam_instance_profile"], computed=True)
     # Those of a Spot request tag the request.
     tags = plan.tags(resource) if resource.type == "aws_instance" else Tags()
-    return [instead(base, resource.address, own, attribute=_ARGUMENT)], plan.beside(resource).over(tags)
+    return [declare.instead(base, resource.address, own, attribute=_ARGUMENT)], plan.beside(resource).over(tags)
 
 
 def _group(plan: _Plan, resource: Resource) -> Read:
@@ -377,11 +356,13 @@ def _group(plan: _Plan, resource: Resource) -> Read:
     own = Tags(complete=blocks.known and maps.known)
     for each in (*blocks, *maps):
         own = _tag(each).over(own)
-    return list(_sources(plan, resource)), plan.beside(resource).over(own).over(of_group(resource.cell["name"].text))
+    tags = plan.beside(resource).over(own).over(declare.of_group(resource.cell["name"].text))
+    return list(_sources(plan, resource)), tags
 
 
 def _nodes(plan: _Plan, resource: Resource) -> Read:
-    return node_group(resource.address, [plan.source(resource, each) for each in resource.cell["launch_template"]])
+    templates = [plan.source(resource, each) for each in resource.cell["launch_template"]]
+    return declare.node_group(resource.address, templates)
 
 
 def _sources(plan: _Plan, resource: Resource) -> Iterator[Source]:
@@ -395,11 +376,11 @@ def _sources(plan: _Plan, resource: Resource) -> Iterator[Source]:
     if cell["launch_configuration"].text != "":
         found = plan.named(resource, _CONFIGURATION, cell["launch_configuration"])
         profile = plan.profile(found, found.cell["iam_instance_profile"]) if found else ""
-        yield Source(found.address, profile, attribute=_ARGUMENT) if found else NO_CONFIGURATION
+        yield Source(found.address, profile, attribute=_ARGUMENT) if found else declare.NO_CONFIGURATION
 
 
 def _fleet(plan: _Plan, resource: Resource) -> Read:
-    return [plan.source(resource, each, "launch_template_") for each in _configured(resource)], OF_FLEET
+    return [plan.source(resource, each, "launch_template_") for each in _configured(resource)], declare.OF_FLEET
 
 
 def _configured(resource: Resource) -> Iterator[Cell]:
@@ -413,7 +394,7 @@ def _spot_fleet(plan: _Plan, resource: Resource) -> Read:
         names = ("iam_instance_profile_arn", "iam_instance_profile")
         profile = _one_of([plan.profile(resource, each[name]) for name in names])
         sources.append(Source(resource.address, profile, _tags(each["tags"]), attribute=_ARGUMENT))
-    return sources, OF_SPOT_FLEET
+    return sources, declare.OF_SPOT_FLEET
 
 
 _READERS: Mapping[str, tuple[Kind, Callable[[_Plan, Resource], Read]]] = {
