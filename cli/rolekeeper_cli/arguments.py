@@ -68,9 +68,6 @@ class OneOf(click.Choice[str]):
         return f"{value!r} is none of {', '.join(self.choices)}" + (f"; {meant}" if meant else "")
 
 
-# ---- what several commands take ----
-
-
 type Function = Callable[..., ExitCode | None]
 type Option = Callable[[Function], Function]
 type Completed = Literal[

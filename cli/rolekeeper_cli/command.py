@@ -190,9 +190,6 @@ def _report(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  #
     return error.exit_code
 
 
-# ---- the options of every command ----
-
-
 class CommonOption(click.Option):
     """An option that is kept in `Options` instead of going to the command."""
 
@@ -238,9 +235,6 @@ def common_options(*, short: bool = True, markdown: bool = False) -> tuple[click
         CommonOption("--query", type=_Query(), metavar="JMESPATH", help="What to show of the data."),
         CommonOption("--debug", is_flag=True, default=None, help="Say on stderr what AWS is asked and answers."),
     )
-
-
-# ---- the deployment that the command line names ----
 
 
 def deployment(options: Options | None = None) -> Deployment:

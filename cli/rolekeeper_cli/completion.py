@@ -107,9 +107,6 @@ def _offered(found: Mapping[str, str], incomplete: str) -> Offered:
     return [CompletionItem(name, help=re.sub(r"[^ -~]", "?", str(found[name] or "")) or None) for name in sorted(names)]
 
 
-# ---- the cache ----
-
-
 # After how many seconds names are asked for again, and are no longer offered.
 _FRESH, _KEPT = 60, 86_400
 
@@ -161,9 +158,6 @@ def _refresh(options: Options, file: Path) -> None:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-
-
-# ---- completion in bash ----
 
 
 def use_bash_words() -> None:

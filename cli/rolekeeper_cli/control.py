@@ -99,9 +99,6 @@ def _show(status: Mapping[str, Any]) -> None:
     )
 
 
-# ---- missed work ----
-
-
 @command("sweep", "rolekeeper sweep", "rolekeeper sweep --no-wait")
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show what it saw. It waits by default.")
 def sweep(*, wait: bool) -> ExitCode:

@@ -87,9 +87,6 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-# ---- what a query finds ----
-
-
 def wrong_query(query: str) -> str:
     """Why a text is not a JMESPath expression; empty if it is one."""
     try:

@@ -38,9 +38,6 @@ def explain(instance: str, *, ask_who: bool, ask_uptake: bool) -> None:
     render.show(document, lambda: rolekeeper_cli.tables.show_table(("", ""), lines()))
 
 
-# ---- how it is shown ----
-
-
 def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tuple[str, str]]:
     decision, mapping, last = document["decision"], document["mapping"], document["last"]
     yield "instance", f"{uses.instances.titled(name, document['name'])}, {document['state']}"

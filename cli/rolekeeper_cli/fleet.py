@@ -104,9 +104,6 @@ def _drift(count: uses.fleet.Count, places: uses.targets.Places) -> ExitCode:
     return ExitCode.DONE
 
 
-# ---- what is left out ----
-
-
 NARROW = "narrow it to those that you see: --target"
 
 
@@ -129,9 +126,6 @@ def require_known(places: uses.targets.Places) -> None:
     """Refuse to say that nothing would change if it isn't known of all targets."""
     if places.unseen:
         raise CommandError("whether anything would change isn't known: targets are left out", NARROW)
-
-
-# ---- what software does with the roles ----
 
 
 def with_uptake(places: uses.targets.Places, listed: Sequence[uses.fleet.Seen]) -> list[dict[str, Any]]:

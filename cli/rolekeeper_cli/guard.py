@@ -181,9 +181,6 @@ def detection() -> None:
     show(uses.guard.rendered("detection", arns=uses.guard.Arns.of(there), names=names), _ABOUT_DETECTION)
 
 
-# ---- how a document is shown ----
-
-
 # What each part is, and what it is for.
 PARTS = {
     "scp-tags": ("SCP", "only some set or remove the tags that mean a role"),

@@ -49,9 +49,6 @@ def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -
         render.show_list(LAYOUT, documents, empty=str, total=lambda: more)
 
 
-# ---- how it is shown ----
-
-
 def _show_who(documents: Sequence[Mapping[str, Any]], account: str) -> None:
     def draw() -> None:
         rolekeeper_cli.tables.show_table(("at", "decided, and who"), _who_rows(documents, account))

@@ -44,9 +44,6 @@ def console(page: str, port: int | None, *, writes: bool, no_browser: bool) -> N
     web.server.serve(doctor_deployment(Silent), writes=writes, port=port, browser=not no_browser, to=to)
 
 
-# ---- the embedded AWS ----
-
-
 _PORT = click.option(
     "--port",
     type=click.IntRange(1, 65535),

@@ -146,9 +146,6 @@ def _write(text: str, target: str | None) -> None:
         raise UsageError(f"{target} can't be written: {error.strerror}", "name another file with -o") from error
 
 
-# ---- the file ----
-
-
 # Where `rolekeeper schema > mappings.schema.json` beside the file puts it.
 SCHEMA_LINE = "# yaml-language-server: $schema=mappings.schema.json\n"
 
@@ -165,9 +162,6 @@ def exported(deployment: Deployment) -> tuple[str, int]:
         if problems:
             terminal.warn(f"{key} can't be read, and is in the file as it is: {'; '.join(map(str, problems))}")
     return SCHEMA_LINE + uses.files.write(rows), len(rows)
-
-
-# ---- what editors check a file with ----
 
 
 @command("schema", "rolekeeper schema > mappings.schema.json", "rolekeeper schema when_stopped")

@@ -157,9 +157,6 @@ def apply(plan: str, *, approve: bool, hold: bool) -> ExitCode:
     return uses.edits.exit_code(bad.values())
 
 
-# ---- how it is shown ----
-
-
 SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
 
 

@@ -104,9 +104,6 @@ def _parts(plan: Mapping[str, Any]) -> Iterator[_Part]:
     yield _Part("Instances", changes, partial(_instance, several=several), head=head, folded=True)
 
 
-# ---- the top ----
-
-
 def _headline(plan: Mapping[str, Any]) -> str:
     """What the plan comes to, in one line."""
     summary, edits = plan["summary"], plan["mappings"]
@@ -127,9 +124,6 @@ def _headline(plan: Mapping[str, Any]) -> str:
     more = [f"{count:,} {what}" for what, count in beside.items() if count]
     more += [f"{amount(len(plan['unseen']), 'target')} left out"] if plan["unseen"] else []
     return "; ".join(filter(None, (", ".join(changes), ", ".join(more))))
-
-
-# ---- mappings ----
 
 
 _APPROVAL = (
@@ -201,9 +195,6 @@ def _waiting(row: Mapping[str, Any]) -> str:
     return f"- {_name(row['mapping'])}: {code(shown(role_in_words(row)))}"
 
 
-# ---- permissions and instances ----
-
-
 def _move(move: Mapping[str, Any]) -> str:
     arrow = f"{_name(move['from'], 'none')} → {_name(move['to'], 'none')}"
     lines = [f"- {arrow} on {amount(move['instances'], 'instance')} in account {code(move['account'])}"]
@@ -242,9 +233,6 @@ def _instance(change: Mapping[str, Any], *, several: bool) -> str:
     names = (_name(change["name"]), _name(change["from"], "none"), _name(change["to"], "none"))
     reason = code(shown(change["reason"]))
     return _row(_ACTIONS[change["action"]], code(f"{target}{change['instance']}"), *names, reason)
-
-
-# ---- Markdown ----
 
 
 def _name(text: str | None, absent: str = "") -> str:

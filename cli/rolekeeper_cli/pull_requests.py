@@ -157,9 +157,6 @@ def host(environ: Mapping[str, str]) -> Host | None:
     return GitLab.of(environ) if environ.get("GITLAB_CI") == "true" else None
 
 
-# ---- the comment ----
-
-
 def merged(host: Host) -> int | None:
     """The pull request that the run's commit merged; None if there is none. CommentError if that can't be read."""
     return _retried(host.merged)

@@ -109,9 +109,6 @@ def must_include(policy: str) -> ExitCode:
     return ExitCode.DONE if count[True] == len(found) else ExitCode.NO
 
 
-# ---- for people ----
-
-
 # So that a line of the table has its place on a terminal of 80 columns, beside a role's name of 20 characters.
 _SERVICES, _BESIDE_ACCOUNT = 22, 10
 _UNKNOWN = "?"
@@ -232,9 +229,6 @@ def _count(values: Sequence[str] | None) -> str:
 
 def _day(at: Any) -> str:
     return f"{at:%Y-%m-%d}" if at else ""
-
-
-# ---- a baseline ----
 
 
 # What a table says of what a role lacks, and of the mappings that give it, in characters and by number.

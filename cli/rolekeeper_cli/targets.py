@@ -92,9 +92,6 @@ def _after_forgetting(target: Mapping[str, Any]) -> str:
     )
 
 
-# ---- accounts and Regions without a spoke ----
-
-
 _REGION = re.compile(r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}", re.ASCII)
 
 

@@ -155,9 +155,6 @@ def confirm_word(word: str, question: str, given: str | None) -> None:
             raise _cancelled()
 
 
-# ---- the progress of longer work ----
-
-
 # Shorter work shows none.
 _AFTER_SECONDS = 1.0
 _EVERY_SECONDS = 0.1

@@ -142,9 +142,6 @@ def _announcement(caller: Deployment, names: verifying.names.Names, machine: ver
     )
 
 
-# ---- how the steps are shown ----
-
-
 _COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
 _LAYOUT = Layout(
     (Column("outcome"), Column("name"), Column("seconds"), Column("what", kind="text")),

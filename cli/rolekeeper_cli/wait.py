@@ -89,9 +89,6 @@ def wait(
     return wait_for_role(deployment(), instance, role, in_use=in_use, every=every, attempts=attempts)
 
 
-# ---- what is shown of instances that are followed ----
-
-
 _NAMED = 10
 
 
@@ -114,9 +111,6 @@ def in_words(found: uses.follow.Followed) -> str:
     stay = "1 stays as it is" if len(found.stuck) == 1 else f"{len(found.stuck):,} stay as they are"
     stuck = f"; {stay}" if found.stuck else ""
     return f"{found.done:,} of {found.total:,} instances carry what they should{stuck}."
-
-
-# ---- an instance ----
 
 
 def wait_for_role(

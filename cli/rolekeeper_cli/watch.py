@@ -84,9 +84,6 @@ def _where(deployment: Deployment, text: str) -> dict[str, str]:
     return uses.instances.where(key)
 
 
-# ---- how they are shown ----
-
-
 # The least width of each column, as the rows that follow aren't known.
 _WIDEST = {
     "at": "2026-01-01T00:00:00",

@@ -143,9 +143,6 @@ def _arns(arns: Arns, work_queue: str, dead_letter_queue: str) -> dict[str, str]
     return {**found, _VIEWERS: arns.served_iam("role", f"/{arns.spokes}-{Access.VIEWER}")} if arns.spokes else found
 
 
-# ---- what IAM says ----
-
-
 def lacking(
     deployment: DoctorDeployment,
     principal: str,

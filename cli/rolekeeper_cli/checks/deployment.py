@@ -127,9 +127,6 @@ def _trust(role: Mapping[str, Any]) -> Mapping[str, Any]:
     return policy if isinstance(policy, Mapping) else {}
 
 
-# ---- what a check of a deployment finds ----
-
-
 class Level(StrEnum):
     """How bad a finding is."""
 

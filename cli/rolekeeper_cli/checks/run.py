@@ -60,9 +60,6 @@ def run(name: str, check: Check, deployment: DoctorDeployment) -> list[Finding]:
     return [replace(each, check=name) for each in found]
 
 
-# ---- the stack's alarms ----
-
-
 # As CloudWatch says it, in the order of what to look at.
 _ORDER = ("ALARM", "INSUFFICIENT_DATA", "OK")
 

@@ -132,9 +132,6 @@ def _oldest_seconds(deployment: DoctorDeployment) -> float | None:
     return float(last["Maximum"]) if last else None
 
 
-# ---- the accounts and Regions that a hub looks after ----
-
-
 # This many are shown one by one, those that matter most first; and this many accounts without a spoke are named.
 _SHOWN, _NAMED = 10, 5
 

@@ -92,9 +92,6 @@ def _denied(error: AccessDeniedError) -> ErrorPage:
     return ErrorPage(HTTPStatus.BAD_GATEWAY, "AWS refused", what, remedy=remedy, statement=statement, again=True)
 
 
-# ---- the answers to what a page raises ----
-
-
 def _refused(request: Request, error: Exception) -> Response:
     """An address without a page, or a method that the page doesn't have."""
     assert isinstance(error, HTTPException)

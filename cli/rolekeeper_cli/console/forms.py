@@ -76,9 +76,6 @@ def posted(handler: Callable[[Request, Form], Response]) -> Callable[[Request], 
     return endpoint
 
 
-# ---- the plan of a form ----
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What doing a plan did: a notice, and the page that shows it."""

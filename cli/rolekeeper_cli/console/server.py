@@ -125,9 +125,6 @@ def _signals_call(handler: Callable[..., object]) -> Iterator[None]:
             signal.signal(number, former)
 
 
-# ---- the link ----
-
-
 @contextmanager
 def link_file(link: str) -> Iterator[Path]:
     """A page that goes on to the link, in a folder that only the person can open; gone at the end, if not before."""
@@ -159,9 +156,6 @@ def open_in_browser(file: Path, link: str) -> None:
 def _print(link: str) -> None:
     """The one line on stdout, for people and for programs that wait for it."""
     click.echo(f"console: {link}")
-
-
-# ---- a console that was forgotten ends ----
 
 
 class UseClock:

@@ -127,9 +127,6 @@ class Cache:
             return entry
 
 
-# ---- what all pages share ----
-
-
 # The caller and the stack.
 _DEPLOYMENT_SECONDS = 30.0
 _HERE_SECONDS = 5.0
@@ -226,9 +223,6 @@ def _or_none[T](ask: Callable[[], T]) -> T | None:
         if not isinstance(error, CommandError) and explained(error) is None:
             raise
         return None
-
-
-# ---- the pages ----
 
 
 PAGES = (

@@ -21,9 +21,6 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ConfigurationError, UsageError
 from rolekeeper_cli.suggest import near
 
-# ---- the organization of an account ----
-
-
 _ACTION = "organizations:DescribeOrganization"
 
 
@@ -121,9 +118,6 @@ def deploy(
         terminal.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")
 
 
-# ---- what is checked first ----
-
-
 def _check_import(present: Present, stack: str, *, dry_run: bool) -> None:
     if dry_run:
         raise UsageError("--import-tables can't be shown without importing", "leave out --dry-run")
@@ -154,9 +148,6 @@ def _meant(value: str, parameter: Mapping[str, Any]) -> str | None:
         value.strip(),
     ]
     return next((each for each in tried if is_allowed(each, parameter)), None)
-
-
-# ---- parameters ----
 
 
 def _ask(known: Known, present: Mapping[str, str]) -> Parameters:

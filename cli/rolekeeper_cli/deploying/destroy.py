@@ -83,9 +83,6 @@ def destroy(
     _report(kept, mappings, export, detached=len(carried) - len(left), left=left)
 
 
-# ---- what there is ----
-
-
 def _kept(client: Any, stack_id: str) -> Iterator[tuple[str, str]]:
     """The resources that the deployed template retains: the name in the template, and AWS's name."""
     # botocore parses a template that is JSON.
@@ -113,9 +110,6 @@ def _show(kept: dict[str, str], carried: int, mappings: int) -> None:
         ("the rest", "functions, queues with their messages, rules, alarms and logs are deleted"),
     ]
     show_table(("what", "would happen"), rows)
-
-
-# ---- what is done ----
 
 
 def _free_name(stack: str, region: str) -> str:

@@ -102,9 +102,6 @@ def versions(present: Present) -> str:
     return f"version {ours} is deployed" if deployed == ours else f"version {deployed} is deployed, and would be {ours}"
 
 
-# ---- the stack's parameters ----
-
-
 class _Loader(yaml.SafeLoader):
     """Reads a template with its short functions: `!Ref X` as {"Ref": "X"}."""
 

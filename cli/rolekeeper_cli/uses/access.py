@@ -117,9 +117,6 @@ def _level_of(action: str) -> Level:
     return Level.UNSURE
 
 
-# ---- with the policies that say so ----
-
-
 def with_policies(reader: PolicyReader, role: Role) -> Mapping[str, Any]:
     """What a role may do, and in JSON the documents that say so, by name, and who may assume it."""
     policies = reader.policies(role.name)

@@ -83,9 +83,6 @@ def expected(deployment: Deployment, change: Mapping[str, Any]) -> Preview | str
     return preview.of_switch(deployment, after, _COUNTED_SECONDS if stops else inf)
 
 
-# ---- the settings as a document ----
-
-
 def settings(deployment: Deployment) -> dict[str, Any]:
     """The switches, the stack's parameters, and the newest writes of the switches.
 

@@ -92,9 +92,6 @@ class Arns:
         return [f"{each}/*" for each in roles]
 
 
-# ---- service control policies ----
-
-
 _PRINCIPAL = re.compile(r"arn:[a-z*?-]+:iam::[0-9*?]+:(root|(role|user)/[\x21-\x7e]+)")
 
 
@@ -137,9 +134,6 @@ def _tag_policy(arns: Arns, keys: Sequence[str], excepted: Sequence[str]) -> Doc
         # Rather one key too many than one too few.
         test, keys = "ForAnyValue:StringLike", [_pattern(key) for key in keys]
     return rendered("scp-tags", arns=arns, test=test, keys=list(keys), excepted=list(excepted))
-
-
-# ---- the other documents ----
 
 
 def editors_policy(arns: Arns, tag_keys: Sequence[str] = ()) -> Document:

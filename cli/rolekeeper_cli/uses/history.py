@@ -101,9 +101,6 @@ def answered(answer: Mapping[str, Any], outcome: str | None) -> str:
     return str(answer.get("association_id", "")) or ("started; the answer is unknown" if outcome == STARTED else "")
 
 
-# ---- what an instance carried ----
-
-
 @dataclass(frozen=True, slots=True)
 class Span:
     """A time in which an instance carried a profile.
@@ -170,9 +167,6 @@ def _outdated(entries: Sequence[Mapping[str, Any]], shown: Association | None) -
     made = {each["answer"].get("association-id"): number for number, each in enumerate(entries)}
     there = ((id_, range(number + 1, last.get(id_, 0))) for id_, number in made.items() if id_)
     return {at for id_, between in there for at in between if entries[at]["seen"].get("association-id") != id_}
-
-
-# ---- the decisions in the functions' logs ----
 
 
 # The functions that decide about instances, by their log groups in the stack.
@@ -252,9 +246,6 @@ def _outcome(line: Mapping[str, Any]) -> str | None:
     if "code" in line["answer"]:
         return REFUSED
     return DONE if Action(line["decision"]["action"]).mutates else None
-
-
-# ---- a mapping's revisions ----
 
 
 _LOOKED_AT = 100

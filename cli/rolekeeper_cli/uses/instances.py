@@ -152,9 +152,6 @@ def _meant(deployment: Deployment, text: str) -> Advice:
     return advice(meant) if found else advice("see: ", fleet, "; maybe it is in another --region")
 
 
-# ---- starting and tagging an instance ----
-
-
 _UNTOUCHED = "nothing was changed"
 # EC2 user guide, "Tag restrictions": in Unicode characters.
 KEY_LENGTH, VALUE_LENGTH = 128, 256

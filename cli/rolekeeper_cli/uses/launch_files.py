@@ -84,8 +84,6 @@ def _top(document: Any, name: str) -> dict[str, Any]:
     return document
 
 
-# ---- YAML with CloudFormation's short forms ----
-
 _STANDARD = "tag:yaml.org,2002:"
 _MERGE = f"{_STANDARD}merge"
 # Of the nodes of a file, with what its aliases repeat. A template has 1 MB at most.
@@ -141,9 +139,6 @@ def _lines(top: yaml.Node) -> dict[str, int]:
     resources = sections.get("Resources")
     pairs = resources.value if isinstance(resources, yaml.MappingNode) else ()
     return {key.value: key.start_mark.line + 1 for key, _ in pairs}
-
-
-# ---- forecasts ----
 
 
 def forecasts(found: Sequence[Declared], rules: Rules, scoped: Collection[MappingKey] = ()) -> Iterator[Forecast]:

@@ -181,8 +181,6 @@ class _Account:
                 for each in config.get("LaunchSpecifications", ()):
                     yield replace(base, profile=_profile(each)[0], tags={**_instance_tags(each), **base.tags})
 
-    # ---- versions of templates ----
-
     def _from(self, base: Launcher, specified: Iterable[Document | None]) -> Iterator[Launcher]:
         """The same launcher with each version of a template that it launches from."""
         once: dict[tuple[str, int], Launcher] = {}

@@ -70,9 +70,6 @@ class Plan:
     preview: Preview
 
 
-# ---- what it would do ----
-
-
 def plan(deployment: Deployment, act: Act, chosen: Mapping[str, Target | None], *, fleet: Counter[Target]) -> Plan:
     """What an act would do to the chosen ones, by id; `fleet` says how many instances each target has.
 
@@ -197,9 +194,6 @@ class _Place:
 
 def _contested(seen: Seen) -> bool:
     return seen.decision.code == "contested"
-
-
-# ---- doing it ----
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,6 @@ from rolekeeper_cli.uses.names import require_mapping
 
 type Columns = Mapping[str, tuple[str, str]]
 
-# ---- a row as a document ----
-
 
 def plain(attribute: Any) -> Any:
     """A DynamoDB value as YAML and JSON know it; sets are sorted lists."""

@@ -145,9 +145,6 @@ def _property(column: Column) -> dict[str, Any]:
     return {**found, "default": value} if isinstance(value, (bool, int, str)) and value != "" else found
 
 
-# ---- a column explained ----
-
-
 # How each is typed after `rolekeeper mapping set workload=web`.
 EXAMPLES = {
     "role": "role=web",

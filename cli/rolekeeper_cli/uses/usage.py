@@ -116,9 +116,6 @@ def why(error: AwsRefusalError) -> str:
     return escaped(refusal(error).what)
 
 
-# ---- smaller policies for a role ----
-
-
 # Checked when another service is called, and no call itself, so no report shows that it is used (docs/AWS_FACTS.md).
 _UNTRACKED = "iam:passrole"
 # Other services call it in the role's name; no source says whether such a call counts.

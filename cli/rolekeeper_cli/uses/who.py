@@ -102,9 +102,6 @@ def _until_answered(events: Iterable[Event], asked: Sequence[Question], instance
             return
 
 
-# ---- what is asked ----
-
-
 def about_now(observed: Observation, entries: Sequence[Entry]) -> list[Question]:
     """Who set or removed the tag that decides, attached a role that isn't Rolekeeper's, or reverted one that is."""
     id_, association = observed.key.id, observed.association
@@ -229,9 +226,6 @@ def _since(entry: Entry) -> datetime:
 
 def _until(entry: Entry) -> datetime:
     return datetime.fromisoformat(f"{entry['at'][:19]}+00:00") + _SLACK
-
-
-# ---- for people ----
 
 
 def lines(answers: Iterable[Mapping[str, Any]], account: str) -> Iterator[tuple[str, str]]:

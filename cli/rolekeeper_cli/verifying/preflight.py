@@ -157,9 +157,6 @@ def _may(deployment: DoctorDeployment, needs: Sequence[Need], *, level: Level, r
             yield replace(more[0], what=f"{len(more):,} more like these")
 
 
-# ---- what bites beside the caller's own policies ----
-
-
 def boundary(deployment: DoctorDeployment) -> Findings:
     """A boundary often asks that all roles that are made have one too."""
     caller, iam = deployment.caller, deployment.client("iam")
@@ -193,9 +190,6 @@ def tag_policy(deployment: DoctorDeployment) -> Findings:
         what = f"the organization's tag policy is enforced for {', '.join(enforced)}"
         yield fail(what, "have it leave out these keys, or verify in another account")
     return f"the organization's tag policy says nothing of {TAG}"
-
-
-# ---- what it launches ----
 
 
 def machine(deployment: DoctorDeployment, wanted: Wanted) -> Findings:

@@ -111,9 +111,6 @@ def _file(bucket: str) -> Path:
     return Path(root) / "rolekeeper/verify" / bucket
 
 
-# ---- proof ----
-
-
 @dataclass(frozen=True, slots=True)
 class Proof:
     """A record, and what CloudFormation's events say of its stacks: when a thing was made first, and deleted last."""

@@ -18,8 +18,6 @@ from rolekeeper_cli.verifying.proof import STACK, Proof, Record, end
 # A run takes about twenty minutes. Nothing shows whether one is still going on but how new its things are.
 RUNS_FOR = timedelta(hours=1)
 
-# ---- finding ----
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -122,9 +120,6 @@ def by_id(leftovers: Iterable[Leftover]) -> Mapping[str, list[Leftover]]:
 def newest(things: Iterable[Leftover]) -> datetime | None:
     """When the newest of these was made."""
     return max((each.since for each in things if each.since), default=None)
-
-
-# ---- removing ----
 
 
 class Deletion(StrEnum):

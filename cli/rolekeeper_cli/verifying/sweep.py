@@ -108,9 +108,6 @@ def show(step: Removal) -> None:
         terminal.say(text)
 
 
-# ---- how it is shown ----
-
-
 def _documents(deployment: Deployment, found: Found, id_: str | None) -> list[dict[str, Any]]:
     """What each verification left; the oldest first."""
     now = deployment.now()

@@ -70,9 +70,6 @@ def planned_edit(deployment: Deployment, id_: str, kind: str, form: Form) -> Pla
     return replace(plan, kind=kind, form=form)
 
 
-# ---- pins ----
-
-
 def wish(form: Form, verb: str, remedy: str = "name the role, under the role path") -> Wish:
     """The pin that a form asks for."""
     role, profile = (NO_ROLE, "") if verb == "detach" else (trimmed(form, "role"), trimmed(form, "instance_profile"))
@@ -162,9 +159,6 @@ def _released(deployment: Deployment, found: Release) -> Notice:
     return Notice(text, (again,) if found.contested else ())
 
 
-# ---- tags ----
-
-
 def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
     """A tag is what the form says, blanks at its ends too: EC2 keeps them."""
     removes = form.get("do") == "remove"
@@ -197,9 +191,6 @@ def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
     return Plan(what, seen, do, preview=preview.of_tags(deployment, seen, then), notes=notes, command=str(remedy))
 
 
-# ---- its start ----
-
-
 def _plan_start(deployment: Deployment, seen: Seen, _: Form) -> Plan:
     name, id_ = title(seen.instance), seen.instance.key.id
     if seen.instance.state is not InstanceState.STOPPED:
@@ -222,9 +213,6 @@ _PLANS: Mapping[str, Callable[[Deployment, Seen, Form], Plan]] = {
     "tag": _plan_tag,
     "start": _plan_start,
 }
-
-
-# ---- the pages ----
 
 
 # What a form keeps where it is sent back.

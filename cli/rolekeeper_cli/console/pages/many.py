@@ -57,9 +57,6 @@ class Batch:
         return self.job.found[0] if self.job.found else None
 
 
-# ---- the form ----
-
-
 def _chosen(request: Request, form: Form) -> dict[str, Target | None]:
     """The instances that a form is about, each with its target where that is known."""
     site = request.app.state.site
@@ -118,9 +115,6 @@ def _title(act: Act, number: int) -> str:
             return f"Remove tag {key} from {these}"
         case Tagging(key, value):
             return f"Set tag {key}={value} on {these}"
-
-
-# ---- the pages ----
 
 
 @posted

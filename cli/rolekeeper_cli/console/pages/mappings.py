@@ -80,9 +80,6 @@ def _about(request: Request) -> dict[str, Any]:
     return {**shown, **about, "version": version_of(shown)}
 
 
-# ---- the list ----
-
-
 def _shown(request: Request) -> dict[str, Any]:
     """All mappings, those of one status, or those with a text in them."""
     everything, shared = _rows(request), _overlaps(request)
@@ -145,9 +142,6 @@ def _place(document: Document) -> tuple[int, str]:
 _PRIORITY = MappingSpec(MappingKey("", ""), "").priority
 _SORTED = ("mapping", "role", "number", "drift", "at", "by", "priority", "owner", "expires_at")
 _KEYS: Mapping[str, Callable[[Document], Any]] = {"status": _place, **{name: itemgetter(name) for name in _SORTED}}
-
-
-# ---- mappings that match the same instances ----
 
 
 def _shared(request: Request) -> dict[str, Any]:

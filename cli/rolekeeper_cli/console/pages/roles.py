@@ -43,8 +43,6 @@ _COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
 _ASKS = "last-accessed"
 _UNKNOWN: Mapping[str, Any] = {"access": None, "in_short": "", "policies": {}, "trust": ""}
 
-# ---- what is asked of AWS ----
-
 
 def _all(request: Request) -> Job:
     """The list, without reports of last use."""
@@ -80,9 +78,6 @@ def _keys(deployment: DoctorDeployment) -> Mapping[str, MappingKey]:
         return {str(each.key): each.key for each in deployment.specs}
     except AwsRefusalError:
         return {}
-
-
-# ---- what is shown ----
 
 
 def _list(request: Request) -> dict[str, Any]:

@@ -21,8 +21,6 @@ from rolekeeper_cli.console.page import SECTIONS, key_of, mapping_url, page, que
 from rolekeeper_cli.console.pages.mappings import status_of
 from rolekeeper_cli.uses.instances import ID
 
-# ---- how well a name fits ----
-
 
 def folded(text: str) -> str:
     """A text without what doesn't matter to a search: its case, and blanks beyond one."""
@@ -53,9 +51,6 @@ def ranked[Item](
             found.append((min(fits), called[0], item))
     best = nsmallest(most, found, key=lambda each: each[:2])
     return [item for _, _, item in best], best[0][0] if best else 4, len(found)
-
-
-# ---- what can be found ----
 
 
 # Hits of each kind; and where only that kind is asked for.
@@ -159,9 +154,6 @@ def _places(fleet: Fleet) -> list[Hit]:
 def _filter(kind: str, name: str, number: int) -> Hit:
     about = f"{number:,} {'instance' if number == 1 else 'instances'}"
     return Hit(name, f"/?{query({kind: name})}", about)
-
-
-# ---- what is found ----
 
 
 def groups(request: Request, text: str, only: str = "") -> list[Group]:
