@@ -11,20 +11,14 @@ type Kind = Literal["whole", "key", "name", "text"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a list.
+    """One column of a list."""
 
-    Attributes:
-        name: its heading.
-        cell: takes its value out of a document; by default the field of its name.
-        kind: how it gives way on a narrow terminal. A name wraps at blanks, and its words are cut; a text wraps, and
-            its words stay whole; a key that is too long has a line of its own; what is whole goes below the row.
-        wide: whether only `-o wide` shows it.
-    """
-
-    name: str
-    cell: Callable[[Any], object] | None = None
+    name: str  # its heading
+    cell: Callable[[Any], object] | None = None  # takes its value out of a document; by default the field of its name
+    # How it gives way on a narrow terminal. A name wraps at blanks, and its words are cut; a text wraps, and its words
+    # stay whole; a key that is too long has a line of its own; what is whole goes below the row.
     kind: Kind = "whole"
-    wide: bool = False
+    wide: bool = False  # whether only `-o wide` shows it
 
     def of(self, document: Any) -> object:
         return self.cell(document) if self.cell else document[self.name.replace(" ", "_").replace("-", "_")]
@@ -32,17 +26,12 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a list is drawn.
-
-    Attributes:
-        note: the reason or remark of a row; empty for a row that is fine.
-        note_name: the notes' heading.
-        brief: whether only a note's first clause is shown below a row: the remedy after it is the same for many rows.
-    """
+    """How a list is drawn."""
 
     columns: Sequence[Column]
-    note: Callable[[Any], str] | None = None
-    note_name: str = "reason"
+    note: Callable[[Any], str] | None = None  # the reason or remark of a row; empty for a row that is fine
+    note_name: str = "reason"  # the notes' heading
+    # Whether only a note's first clause is shown below a row: the remedy after it is the same for many rows.
     brief: bool = False
     colour: Callable[[Any], str] = lambda _: ""
     head: bool = True

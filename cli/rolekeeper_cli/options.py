@@ -11,11 +11,7 @@ MARKDOWN = "markdown"
 
 @dataclass(slots=True)
 class Options:
-    """The given options; the last value of one that is given twice.
-
-    Attributes:
-        regions: all values of `--region` in its last place, for a command that works in several Regions.
-    """
+    """The given options; the last value of one that is given twice."""
 
     profile: str | None = None
     region: str | None = None
@@ -24,6 +20,7 @@ class Options:
     output: str = OUTPUTS[0]
     query: str | None = None
     debug: bool = False
+    # All values of `--region` in its last place, for a command that works in several Regions.
     regions: tuple[str, ...] = ()
 
     @property

@@ -51,17 +51,12 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """One run: its files, its options, and where it runs (None: on a person's machine).
-
-    Attributes:
-        files: what people wrote. `folder` takes what the run writes.
-        options: of the commands that read a file as the whole table, such as `--prune`.
-    """
+    """One run: its files, its options, and where it runs (None: on a person's machine)."""
 
     environ: Mapping[str, str]
-    files: Sequence[Path]
+    files: Sequence[Path]  # what people wrote; `folder` takes what the run writes
     folder: Path
-    options: Sequence[str]
+    options: Sequence[str]  # of the commands that read a file as the whole table, such as `--prune`
     host: Host | None
 
     def rolekeeper(self, *arguments: str) -> Done:

@@ -32,19 +32,13 @@ _UNCHANGED = "unchanged"
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part of the page: what it lists, and how it is written.
-
-    Attributes:
-        row: writes one of `items`.
-        head: what is above the rows: a sentence, or the head of their table.
-        folded: whether it always is; `urgent`, whether it is open where it can be folded.
-    """
+    """A part of the page: what it lists, and how it is written."""
 
     title: str
     items: Sequence[Any]
-    row: Callable[[Any], str]
-    head: str = ""
-    folded: bool = False
+    row: Callable[[Any], str]  # writes one of `items`
+    head: str = ""  # what is above the rows: a sentence, or the head of their table
+    folded: bool = False  # whether it always is; `urgent`, whether it is open where it can be folded
     urgent: bool = False
 
     def text(self, rows: Sequence[str], command: str) -> str:

@@ -43,19 +43,14 @@ FORM = 3
 
 @dataclass(frozen=True, slots=True)
 class PlanHeader:
-    """For which deployment a plan was made, and of what.
-
-    Attributes:
-        instances: those that it was narrowed to, each ACCOUNT/REGION/ID; empty for the fleet.
-        targets: those that it was narrowed to, as a command names them; empty for all.
-        specs: the file's mappings, if it was made of a file; with `prune`, other rows were to be deleted.
-    """
+    """For which deployment a plan was made, and of what."""
 
     account: str
     region: str
     stack: str
-    instances: Sequence[str] = ()
-    targets: Sequence[str] = ()
+    instances: Sequence[str] = ()  # those that it was narrowed to, each ACCOUNT/REGION/ID; empty for the fleet
+    targets: Sequence[str] = ()  # those that it was narrowed to, as a command names them; empty for all
+    # The file's mappings, if it was made of a file; with `prune`, other rows were to be deleted.
     specs: Sequence[MappingSpec] = ()
     prune: bool = False
 

@@ -170,17 +170,12 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class RowPlan:
-    """What an edit, or a file, changes in the mapping table.
-
-    Attributes:
-        same: the rows that say already what is wanted.
-        kept: how many rows aren't in the file, and stay.
-        not_in_effect: the verdicts on rows that say already what is wanted and aren't in effect (`with_verdicts`).
-    """
+    """What an edit, or a file, changes in the mapping table."""
 
     changes: tuple[Change, ...] = ()
-    same: tuple[Change, ...] = ()
-    kept: int = 0
+    same: tuple[Change, ...] = ()  # the rows that say already what is wanted
+    kept: int = 0  # how many rows aren't in the file, and stay
+    # The verdicts on rows that say already what is wanted and aren't in effect (`with_verdicts`).
     not_in_effect: tuple["RowVerdict", ...] = ()
 
     @property
@@ -331,19 +326,14 @@ ACCOUNT_BY_ACCOUNT = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class RowVerdict:
-    """Rolekeeper's verdict on a row that was written, or deleted (`deletes`).
-
-    Attributes:
-        row: the row once it is judged, empty if it is deleted and nothing of it is in effect; None until then.
-        meant: the role that a rejected row may mean; empty if none has a similar name.
-        own: whether it is held and the caller's own edit, so that another person has to approve it.
-    """
+    """Rolekeeper's verdict on a row that was written, or deleted (`deletes`)."""
 
     key: MappingKey
+    # The row once it is judged, empty if it is deleted and nothing of it is in effect; None until then.
     row: Attributes | None = None
     deletes: bool = False
-    meant: str = ""
-    own: bool = False
+    meant: str = ""  # the role that a rejected row may mean; empty if none has a similar name
+    own: bool = False  # whether it is held and the caller's own edit, so that another person has to approve it
 
     @property
     def argument(self) -> str:
@@ -516,20 +506,13 @@ def with_verdicts(deployment: Deployment, plan: RowPlan, *, patience: float = PA
 
 @dataclass(frozen=True, slots=True)
 class Unpublished:
-    """An edit of a row that isn't in effect.
-
-    Attributes:
-        row: empty if the row was deleted, and that isn't in effect yet.
-        in_effect: what is published; None for nothing.
-        revision: the number under which it is held; 0 if it isn't.
-        deletes: whether it is a deletion that is held.
-    """
+    """An edit of a row that isn't in effect."""
 
     key: MappingKey
-    row: Attributes
-    in_effect: PublishedMapping | None
-    revision: int = 0
-    deletes: bool = False
+    row: Attributes  # empty if the row was deleted, and that isn't in effect yet
+    in_effect: PublishedMapping | None  # what is published; None for nothing
+    revision: int = 0  # the number under which it is held; 0 if it isn't
+    deletes: bool = False  # whether it is a deletion that is held
 
     @property
     def reason(self) -> str:

@@ -59,21 +59,15 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One call. What it asked and answered, and the whole identity, are for comparing, never for showing.
-
-    Attributes:
-        service: as its actions name it, for example `sts`.
-        agent: the program that called, as it names itself: an SDK and its version.
-        refused: the error code; empty of a call that succeeded.
-    """
+    """One call. What it asked and answered, and the whole identity, are for comparing, never for showing."""
 
     id: str
     name: str
     at: datetime
     by: Caller
-    service: str
-    agent: str
-    refused: str
+    service: str  # as its actions name it, for example `sts`
+    agent: str  # the program that called, as it names itself: an SDK and its version
+    refused: str  # the error code; empty of a call that succeeded
     request: Any
     response: Any
     identity: Any

@@ -280,18 +280,13 @@ def _code(seen: Seen) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which instances are listed: those that pass all filters.
-
-    Attributes:
-        role: they carry this profile, or should; `NONE` for none.
-        drift: they aren't as they should be.
-    """
+    """Which instances are listed: those that pass all filters."""
 
     tags: tuple[MappingKey, ...] = ()
-    role: str = ""
+    role: str = ""  # they carry this profile, or should; `NONE` for none
     state: str | None = None
     mapping: MappingKey | None = None
-    drift: bool = False
+    drift: bool = False  # they aren't as they should be
 
     def accept(self, seen: Seen) -> bool:
         return (
@@ -304,17 +299,11 @@ class Filters:
 
 @dataclass(slots=True)
 class Count:
-    """Counts the instances while they are listed.
+    """Counts the instances while they are listed."""
 
-    Attributes:
-        instances: all of them, listed or not.
-        stands: how many of the listed ones have each status.
-        roles: the profiles that any instance carries, or should.
-    """
-
-    instances: int = 0
-    stands: Counter[str] = field(default_factory=Counter)
-    roles: set[str] = field(default_factory=set)
+    instances: int = 0  # all of them, listed or not
+    stands: Counter[str] = field(default_factory=Counter)  # how many of the listed ones have each status
+    roles: set[str] = field(default_factory=set)  # the profiles that any instance carries, or should
 
     def accepted(self, seen: Iterable[Seen], filters: Filters) -> Iterator[Seen]:
         for each in seen:

@@ -103,26 +103,17 @@ def answered(answer: Mapping[str, Any], outcome: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time in which an instance carried a profile.
-
-    Attributes:
-        since: when it was attached; None if that isn't known.
-        after: that was no earlier: another one was seen.
-        before_end: it was taken no earlier.
-        until: it was taken no later; None if that isn't known, or it wasn't.
-        mapping: the one for which Rolekeeper attached it.
-        granted: whether a grant explains it, of one whose entry isn't kept.
-    """
+    """A time in which an instance carried a profile."""
 
     profile_arn: str
-    since: datetime | None = None
-    after: datetime | None = None
-    before_end: datetime | None = None
-    until: datetime | None = None
+    since: datetime | None = None  # when it was attached; None if that isn't known
+    after: datetime | None = None  # that was no earlier: another one was seen
+    before_end: datetime | None = None  # it was taken no earlier
+    until: datetime | None = None  # it was taken no later; None if that isn't known, or it wasn't
     carried: bool = False
     role_arn: str = ""
-    mapping: str = ""
-    granted: bool = False
+    mapping: str = ""  # the one for which Rolekeeper attached it
+    granted: bool = False  # whether a grant explains it, of one whose entry isn't kept
 
     @property
     def attached_by(self) -> str:

@@ -33,16 +33,11 @@ def as_list(given: Any) -> Sequence[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """Tags that instances will have.
-
-    Attributes:
-        unknown: keys whose value isn't known yet, or whether instances have them at all.
-        complete: False if there may be others.
-    """
+    """Tags that instances will have."""
 
     known: Mapping[str, str] = field(default_factory=dict)
-    unknown: frozenset[str] = frozenset()
-    complete: bool = True
+    unknown: frozenset[str] = frozenset()  # keys whose value isn't known yet, or whether instances have them at all
+    complete: bool = True  # False if there may be others
 
     def over(self, other: "Tags") -> "Tags":
         """Both; of a key that both have, this one's."""
@@ -73,18 +68,12 @@ OF_NODES = Tags(unknown=frozenset({"eks:cluster-name", "eks:nodegroup-name"}))
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What says in a file what instances start with: a launch template, or what is in its place.
-
-    Attributes:
-        profile: as `Launcher.profile` has it.
-        attribute: how an instance profile is written in `name`; `{name}` is the profile's name, `{path}` its path.
-        service, unclear: as `Launcher` has them.
-    """
+    """What says in a file what instances start with: a launch template, or what is in its place; else as `Launcher`."""
 
     name: str
     profile: str | None = ""
     tags: Tags = Tags()
-    attribute: str = ""
+    attribute: str = ""  # how an instance profile is written in `name`, with its `{name}` and its `{path}`
     template: bool = False
     service: str = ""
     unclear: str = ""

@@ -70,55 +70,35 @@ WRONG = frozenset({Verdict.OCCUPIED, Verdict.BLOCKED, Verdict.REPLACED, Verdict.
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The version of a launch template that is used.
-
-    Attributes:
-        number: of the version, 0 if it isn't known.
-        asked: how the launcher names the version: `$Default`, `$Latest` or a number.
-        member: how it names the instance profile: `Name` or `Arn`. A new version has to use the same.
-    """
+    """The version of a launch template that is used."""
 
     id: str
     name: str
-    number: int = 0
-    asked: str = "$Default"
-    member: str = "Name"
+    number: int = 0  # of the version, 0 if it isn't known
+    asked: str = "$Default"  # how the launcher names the version: `$Default`, `$Latest` or a number
+    member: str = "Name"  # how it names the instance profile: `Name` or `Arn`. A new version has to use the same.
 
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """What launches instances, and what they start with.
-
-    Attributes:
-        profile: the instance profile as written, a name or an ARN; empty for none. None: it can't be known yet.
-        tags: those that an instance has from its launch on.
-        unknown_tags: keys of tags whose values can't be known yet.
-        operator: the AWS service that manages the instances, as EC2 says; empty for none.
-        service: the one whose nodes they are, by tags and names: EKS, Karpenter, ECS; empty for none.
-        template: the launch template behind it, if it has one.
-        used_by: what launches from this template, each by its name.
-        beside: what else launches from its template, each by its name.
-        mixed: whether a mixed instances policy names its template.
-        place: where a file declares it.
-        broken: why it can't launch anything; empty if it can.
-        unclear: why it can't be known yet what its instances start with; empty if it can.
-    """
+    """What launches instances, and what they start with."""
 
     kind: Kind
     name: str
+    # The instance profile as written, a name or an ARN; empty for none. None: it can't be known yet.
     profile: str | None
-    tags: Mapping[str, str]
+    tags: Mapping[str, str]  # those that an instance has from its launch on
     id: str = ""
-    unknown_tags: frozenset[str] = frozenset()
-    operator: str = ""
-    service: str = ""
-    template: Template | None = None
-    used_by: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
-    mixed: bool = False
-    place: str = ""
-    broken: str = ""
-    unclear: str = ""
+    unknown_tags: frozenset[str] = frozenset()  # keys of tags whose values can't be known yet
+    operator: str = ""  # the AWS service that manages the instances, as EC2 says; empty for none
+    service: str = ""  # the one whose nodes they are, by tags and names: EKS, Karpenter, ECS; empty for none
+    template: Template | None = None  # the launch template behind it, if it has one
+    used_by: tuple[str, ...] = ()  # what launches from this template, each by its name
+    beside: tuple[str, ...] = ()  # what else launches from its template, each by its name
+    mixed: bool = False  # whether a mixed instances policy names its template
+    place: str = ""  # where a file declares it
+    broken: str = ""  # why it can't launch anything; empty if it can
+    unclear: str = ""  # why it can't be known yet what its instances start with; empty if it can
 
     @property
     def profile_name(self) -> str:
@@ -138,19 +118,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What will happen to the role of a launcher's instances.
-
-    Attributes:
-        carries: the profile that they start with, by ARN; empty for none. `should_carry` is the one in the end.
-        code: the decision's code, or `profile-missing`, `not-known`.
-    """
+    """What will happen to the role of a launcher's instances."""
 
     launcher: Launcher
     verdict: Verdict
-    code: str
+    code: str  # the decision's code, or `profile-missing`, `not-known`
     reason: str
     target: Target
-    carries: str = ""
+    carries: str = ""  # the profile that they start with, by ARN; empty for none. `should_carry` is the one in the end
     should_carry: str = ""
     mapping: MappingKey | None = None
     steps: Sequence[Step] = field(default=())
@@ -201,24 +176,19 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What decides in one target.
-
-    Attributes:
-        published: the mappings in effect there, at least those for the tags of its launchers; those that can't be read
-            are `damaged`.
-        mapped: the tag keys of all mappings; a tag of unknown value doesn't matter unless it is one of them.
-        profile_arn: an instance profile's ARN, by its name as a launcher has it; None if there is none.
-        options: what a command of the AWS CLI needs in this target.
-    """
+    """What decides in one target."""
 
     target: Target
     ownership: Ownership
     now: datetime
+    # The mappings in effect, at least those for the tags of its launchers; those that can't be read are `damaged`.
     published: Mapping[MappingKey, PublishedMapping]
+    # An instance profile's ARN, by its name as a launcher has it; None if there is none.
     profile_arn: Callable[[str], str | None]
     damaged: Mapping[MappingKey, AwsRefusalError] = field(default_factory=dict)
+    # The tag keys of all mappings; a tag of unknown value doesn't matter unless it is one of them.
     mapped: frozenset[str] = frozenset()
-    options: str = ""
+    options: str = ""  # what a command of the AWS CLI needs in this target
 
 
 def forecast(launcher: Launcher, rules: Rules) -> Forecast:

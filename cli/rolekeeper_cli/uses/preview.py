@@ -44,31 +44,20 @@ _NOTHING = "nothing of it is published"
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One mapping whose row, or whose published revision, would change.
-
-    Attributes:
-        status: what Rolekeeper would write into its row (`Removed` if none is left), and `reason` why.
-        takes_effect: whether it would be in effect as asked, without a person.
-        needs_approval: whether it would be so once a person approves it: a plan counts it as approved.
-        own: whether that has to be another person, as the caller would be, or is, its author.
-        revision: what is published now, 0 for nothing.
-        change: the change of its row; None if the row is already as asked.
-        besides: what of `reason` is neither the change itself nor `impact`.
-        impact: what it would do to instances, once it takes effect; None if it would publish nothing.
-        foreign: how many instances with a foreign role it would govern.
-    """
+    """One mapping whose row, or whose published revision, would change."""
 
     key: MappingKey
-    status: Status
+    status: Status  # what Rolekeeper would write into its row (`Removed` if none is left), and `reason` why
     reason: str
-    takes_effect: bool
-    needs_approval: bool
-    own: bool
-    revision: int
-    change: Change | None = None
-    besides: str = ""
+    takes_effect: bool  # whether it would be in effect as asked, without a person
+    needs_approval: bool  # whether it would be so once a person approves it: a plan counts it as approved
+    own: bool  # whether that has to be another person, as the caller would be, or is, its author
+    revision: int  # what is published now, 0 for nothing
+    change: Change | None = None  # the change of its row; None if the row is already as asked
+    besides: str = ""  # what of `reason` is neither the change itself nor `impact`
+    # What it would do to instances, once it takes effect; None if it would publish nothing.
     impact: Impact | None = None
-    foreign: int = 0
+    foreign: int = 0  # how many instances with a foreign role it would govern
 
     @property
     def applies(self) -> bool:
@@ -371,31 +360,24 @@ class Move:
 
 @dataclass(slots=True)
 class FleetPlan:
-    """What would change in the fleet, counted while the instances go by.
-
-    Attributes:
-        proposal: the edits as if they were published.
-        places: the targets that are looked into; None if nothing is said about them.
-        waiting: the table's other rows that say something else than what is in effect (`mappings.waiting`).
-        narrowed: whether these are only some instances: then nothing is said about the window of changes.
-        there: how many instances each target has, and `changed`, how many of them change.
-        taken: the roles that each revision takes away; `taken_in`, those of each target, by whether a mapping to
-            `NONE` takes them away.
-        foreign: how many carry a foreign role that matters.
-    """
+    """What would change in the fleet, counted while the instances go by."""
 
     deployment: Deployment
-    proposal: Proposal = field(default_factory=Proposal)
-    places: Places | None = None
+    proposal: Proposal = field(default_factory=Proposal)  # the edits as if they were published
+    places: Places | None = None  # the targets that are looked into; None if nothing is said about them
+    # The table's other rows that say something else than what is in effect (`mappings.waiting`).
     waiting: Sequence[Mapping[str, Any]] = ()
-    narrowed: bool = False
+    narrowed: bool = False  # whether these are only some instances: then nothing is said about the window of changes
+    # How many instances each target has, and `changed`, how many of them change.
     there: Counter[Target] = field(default_factory=Counter)
     changed: Counter[Target] = field(default_factory=Counter)
     actions: Counter[Action] = field(default_factory=Counter)
     moves: Counter[Move] = field(default_factory=Counter)
+    # The roles that each revision takes away; `taken_in`, those of each target, by whether a mapping to `NONE` takes
+    # them away.
     taken: Counter[tuple[MappingKey, int]] = field(default_factory=Counter)
     taken_in: Counter[tuple[Target, bool]] = field(default_factory=Counter)
-    foreign: int = 0
+    foreign: int = 0  # how many carry a foreign role that matters
     _readers: dict[str, PolicyReader] = field(default_factory=dict)
 
     @property
@@ -592,27 +574,19 @@ def waiting_in_words(waiting: Sequence[Mapping[str, Any]]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What something would do to instances.
-
-    Attributes:
-        approval: what it would do once a person approves it, beside `impact`.
-        foreign: instances concerned that carry a foreign role; None: not counted, as in the verdict on a held edit.
-        notes: what else to know, each a sentence.
-        unknown: why nothing of it is known; empty if it is.
-        withheld: whether these are changes that would be made, and then aren't.
-        statuses: those of the rows, if it is about rows, and `unpublished` why some wouldn't be published as written.
-        paused: whether no changes are made now.
-    """
+    """What something would do to instances."""
 
     impact: Impact = field(default_factory=Impact)
-    approval: Impact = field(default_factory=Impact)
+    approval: Impact = field(default_factory=Impact)  # what it would do once a person approves it, beside `impact`
+    # Instances concerned that carry a foreign role; None: not counted, as in the verdict on a held edit.
     foreign: int | None = 0
-    notes: tuple[str | Advice, ...] = ()
-    unknown: str = ""
-    withheld: bool = False
+    notes: tuple[str | Advice, ...] = ()  # what else to know, each a sentence
+    unknown: str = ""  # why nothing of it is known; empty if it is
+    withheld: bool = False  # whether these are changes that would be made, and then aren't
+    # Those of the rows, if it is about rows, and `unpublished` why some wouldn't be published as written.
     statuses: Sequence[Status] = ()
     unpublished: Sequence[str] = ()
-    paused: bool = False
+    paused: bool = False  # whether no changes are made now
 
     def lines(self) -> Iterator[str]:
         difference = _together([self.impact.difference, self.approval.difference])

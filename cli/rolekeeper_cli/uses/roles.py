@@ -135,22 +135,18 @@ _NOT_ASKED = Report(because="not asked")
 
 @dataclass(slots=True)
 class Inventory:
-    """The roles of an account as documents, who uses them, and what couldn't be read, each reason once.
-
-    Attributes:
-        mappings: by a role's name, the mappings that give it; None if they couldn't be read.
-        carried: for each target that was meant, the instances that carry a profile, each with the profile's ARN; None
-            for a target that couldn't be read.
-        instances: by a role's name, the instances that carry it; None if that couldn't be read.
-        quotas: how many instance profiles and roles the account has, and may have.
-    """
+    """The roles of an account as documents, who uses them, and what couldn't be read, each reason once."""
 
     account: str
+    # By a role's name, the mappings that give it; None if they couldn't be read.
     mappings: Mapping[str, Sequence[str]] | None = None
+    # For each target that was meant, the instances that carry a profile, each with the profile's ARN; None for a target
+    # that couldn't be read.
     carried: Sequence[Sequence[tuple[str, str]] | None] = ()
+    # By a role's name, the instances that carry it; None if that couldn't be read.
     instances: dict[str, list[str]] | None = None
     roles: list[dict[str, Any]] = field(default_factory=list)
-    quotas: dict[str, int] | None = None
+    quotas: dict[str, int] | None = None  # how many instance profiles and roles the account has, and may have
     unknown: list[str] = field(default_factory=list)
 
     def attempt[T](self, read: Callable[[], T]) -> T | None:

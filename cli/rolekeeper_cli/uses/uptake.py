@@ -107,33 +107,24 @@ class Use:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A role that an instance carries or carried.
-
-    Attributes:
-        since: when it was attached last; None if Rolekeeper didn't do that, or long ago.
-        until: when it was taken; None if that isn't known, or the instance carries it.
-        delivered: the first delivery since it was attached; if that was long ago, the last one.
-        first_use: the first call since it was attached; None if that was long ago, or older ones weren't looked at.
-        last_use: the last call; of a former role, since it was taken.
-        last_accepted: the last of these calls that AWS didn't refuse: only that shows that the credentials work.
-        earlier_use: the last call since it was attached with credentials of an earlier time that the role was attached.
-        valid_until: until when its credentials are valid, at the latest; None if none are known.
-        recorded: that is what CloudTrail's records say; else it is the most that it can be.
-        denied_before: a policy of a former role denies the instance what it got of it before; None if none does.
-    """
+    """A role that an instance carries or carried."""
 
     role_arn: str
     instance_profile: str
     carried: bool
-    since: datetime | None
-    until: datetime | None
-    delivered: Delivery | None
+    since: datetime | None  # when it was attached last; None if Rolekeeper didn't do that, or long ago
+    until: datetime | None  # when it was taken; None if that isn't known, or the instance carries it
+    delivered: Delivery | None  # the first delivery since it was attached; if that was long ago, the last one
+    # The first call since it was attached; None if that was long ago, or older ones weren't looked at.
     first_use: Use | None
-    last_use: Use | None
-    valid_until: datetime | None
-    recorded: bool
+    last_use: Use | None  # the last call; of a former role, since it was taken
+    valid_until: datetime | None  # until when its credentials are valid, at the latest; None if none are known
+    recorded: bool  # that is what CloudTrail's records say; else it is the most that it can be
+    # The last of these calls that AWS didn't refuse: only that shows that the credentials work.
     last_accepted: Use | None = None
+    # The last call since it was attached with credentials of an earlier time that the role was attached.
     earlier_use: Use | None = None
+    # A policy of a former role denies the instance what it got of it before; None if none does.
     denied_before: datetime | None = None
 
     @property
@@ -186,21 +177,14 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Uptake:
-    """What software on an instance does with its roles: the one that it carries first, then former ones.
-
-    Attributes:
-        roles: of the former ones those whose credentials may be valid.
-        since: since when calls were looked for, but no earlier than EC2 started it; None if they weren't.
-        whole: all of them were looked through.
-        unknown_because: why CloudTrail says nothing; empty if it answered.
-    """
+    """What software on an instance does with its roles: the one that it carries first, then former ones."""
 
     key: InstanceKey
     name: str
-    roles: tuple[Held, ...]
-    since: datetime | None
-    whole: bool
-    unknown_because: str
+    roles: tuple[Held, ...]  # of the former ones those whose credentials may be valid
+    since: datetime | None  # since when calls were looked for, but no earlier than EC2 started it; None if they weren't
+    whole: bool  # all of them were looked through
+    unknown_because: str  # why CloudTrail says nothing; empty if it answered
 
     @property
     def carried(self) -> Held | None:

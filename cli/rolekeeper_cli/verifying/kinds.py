@@ -33,28 +33,20 @@ from rolekeeper_cli.verifying.proof import (
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """One thing that looks as if a verification had left it.
-
-    Attributes:
-        id: the verification's, by the thing's name or tag, which prove nothing.
-        name: what people call it; `ref` is what the call that deletes it takes.
-        region: the Region of the verification: of a bucket, the one that its name says.
-        since: when it was made, or last changed; None if its list doesn't say.
-        failed: why its last deletion failed.
-        keys: what has to be proven of it, all of them.
-        proves: what is proven too, once this is: of an instance its volumes, of a stack its id.
-        is_named: its name says so, which is given when it is made; else only a tag does.
-    """
+    """One thing that looks as if a verification had left it."""
 
     kind: "Kind" = field(repr=False)
-    id: str
-    name: str
+    id: str  # the verification's, by the thing's name or tag, which prove nothing
+    name: str  # what people call it; `ref` is what the call that deletes it takes
     ref: str
-    region: str = field(compare=False)
+    region: str = field(compare=False)  # the Region of the verification: of a bucket, the one that its name says
+    # When it was made, or last changed; None if its list doesn't say.
     since: datetime | None = field(default=None, compare=False)
-    failed: str = field(default="", compare=False)
-    keys: tuple[Key, ...] = field(default=(), compare=False)
+    failed: str = field(default="", compare=False)  # why its last deletion failed
+    keys: tuple[Key, ...] = field(default=(), compare=False)  # what has to be proven of it, all of them
+    # What is proven too, once this is: of an instance its volumes, of a stack its id.
     proves: tuple[Key, ...] = field(default=(), compare=False)
+    # Its name says so, which is given when it is made; else only a tag does.
     is_named: bool = field(default=True, compare=False)
 
     @property
@@ -67,26 +59,18 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kind:
-    """One kind of thing.
-
-    Attributes:
-        type: what CloudFormation calls it.
-        lists: the call that lists it, with each of `asked`, and what takes the things out of a page: each with `ref`,
-            and with `name`, `since`, `tags` and `failed` if known.
-        deletes: the call that asks for the deletion of one, which may take longer, and its parameter for `ref`.
-        empty: deletes first what it holds.
-        patience: how many seconds its deletion may take.
-        key: what CloudFormation's physical id and `ref` have in common.
-    """
+    """One kind of thing."""
 
     name: str
-    type: str
+    type: str  # what CloudFormation calls it
+    # The call that lists it, with each of `asked`, and what takes the things out of a page: each with `ref`, and with
+    # `name`, `since`, `tags` and `failed` if known.
     lists: str
-    deletes: str
-    empty: Callable[[Aws, str], None] = lambda _aws, _ref: None
+    deletes: str  # the call that asks for the deletion of one, which may take longer, and its parameter for `ref`
+    empty: Callable[[Aws, str], None] = lambda _aws, _ref: None  # deletes first what it holds
     asked: Sequence[Mapping[str, Any]] = ({},)
-    patience: int = 180
-    key: Callable[[str], str] = str
+    patience: int = 180  # how many seconds its deletion may take
+    key: Callable[[str], str] = str  # what CloudFormation's physical id and `ref` have in common
 
     def found(self, aws: Aws, records: Sequence[Record] = ()) -> list[Leftover]:
         """All of this kind that have a verification's name, path or tag, or that are in a record.

@@ -16,77 +16,51 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of the story, or of what is made before it and removed after it.
+    """One step of the story, or of what is made before it and removed after it."""
 
-    Attributes:
-        name: one word or some with dashes, as `launch`.
-        what: what it proves, in a sentence.
-        seconds: from the API call to EC2's answer that shows it; of a step without such a call, how long it took.
-        why: why it failed or was skipped; empty if it passed.
-    """
-
-    name: str
-    what: str
+    name: str  # one word or some with dashes, as `launch`
+    what: str  # what it proves, in a sentence
     outcome: Outcome
-    seconds: float
-    why: str = ""
+    seconds: float  # from the API call to EC2's answer that shows it; of a step without such a call, how long it took
+    why: str = ""  # why it failed or was skipped; empty if it passed
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One fact of docs/AWS_FACTS.md, asked of AWS.
-
-    Attributes:
-        fact: the section of docs/AWS_FACTS.md, by its heading.
-        expected: what that page says.
-        observed: what AWS answered; empty if it couldn't be asked.
-        why: why it couldn't be asked.
-    """
+    """One fact of docs/AWS_FACTS.md, asked of AWS."""
 
     name: str
-    fact: str
-    expected: str
+    fact: str  # the section of docs/AWS_FACTS.md, by its heading
+    expected: str  # what that page says
     outcome: Outcome
-    observed: str = ""
-    why: str = ""
+    observed: str = ""  # what AWS answered; empty if it couldn't be asked
+    why: str = ""  # why it couldn't be asked
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer of EC2's, as botocore parses it: of a call that was refused it has `Error`.
+    """One answer of EC2's, as botocore parses it: of a call that was refused it has `Error`."""
 
-    Attributes:
-        at: seconds since the verification began.
-        operation: as the EC2 API reference has it, such as `ReplaceIamInstanceProfileAssociation`.
-    """
-
-    at: float
-    operation: str
+    at: float  # seconds since the verification began
+    operation: str  # as the EC2 API reference has it, such as `ReplaceIamInstanceProfileAssociation`
     asked: Mapping[str, Any]
     answer: Mapping[str, Any]
 
 
 @dataclass(slots=True)
 class Report:
-    """A whole verification.
-
-    Attributes:
-        began: the time, as ISO 8601 has it.
-        caller: the ARN of who ran it. It is never written: with it, redaction finds the caller's names.
-        events: EventBridge's, as they were received.
-        left: names what of it is still there at the end: it should be nothing.
-    """
+    """A whole verification."""
 
     id: str
     version: str
     region: str
-    began: str
-    caller: str = ""
+    began: str  # the time, as ISO 8601 has it
+    caller: str = ""  # the ARN of who ran it. It is never written: with it, redaction finds the caller's names.
     steps: list[Step] = field(default_factory=list)
     probes: list[Probe] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
-    events: list[Mapping[str, Any]] = field(default_factory=list)
-    left: Sequence[str] = ()
+    events: list[Mapping[str, Any]] = field(default_factory=list)  # EventBridge's, as they were received
+    left: Sequence[str] = ()  # names what of it is still there at the end: it should be nothing
 
     @property
     def failed(self) -> bool:

@@ -73,17 +73,11 @@ type Ask = Callable[[Story], Observed]
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One fact that can be asked.
+    """One fact that can be asked."""
 
-    Attributes:
-        section: of docs/AWS_FACTS.md, by its heading.
-        says: words of that section: the fact, with "inferred" or "recorded" if it is.
-        ask: asks AWS; the first line of its docstring is what is expected.
-    """
-
-    section: str
-    says: str
-    ask: Ask
+    section: str  # of docs/AWS_FACTS.md, by its heading
+    says: str  # words of that section: the fact, with "inferred" or "recorded" if it is
+    ask: Ask  # asks AWS; the first line of its docstring is what is expected
 
     @property
     def name(self) -> str:

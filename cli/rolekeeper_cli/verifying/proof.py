@@ -35,15 +35,11 @@ type Key = tuple[str, str]
 
 @dataclass
 class Record:
-    """What a verification has made, or was about to make, and when; each addition is kept at once.
-
-    Attributes:
-        keep: keeps the record as a text, once there is a bucket.
-    """
+    """What a verification has made, or was about to make, and when; each addition is kept at once."""
 
     names: Names
     made: dict[Key, datetime] = field(default_factory=dict)
-    keep: Callable[[str], object] = lambda _text: None
+    keep: Callable[[str], object] = lambda _text: None  # keeps the record as a text, once there is a bucket
 
     def add(self, type_: str, ref: str, at: datetime) -> None:
         if (type_, ref) not in self.made:

@@ -21,21 +21,15 @@ RUNS_FOR = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What the services list.
+    """What the services list."""
 
-    Attributes:
-        leftovers: what is proven to be a verification's in this Region, or to be global and of one in it.
-        elsewhere: the buckets of verifications in other Regions of the account.
-        unproven: what only has a name or a tag like a verification's.
-        unknown: what was refused. As long as there is one, nobody knows whether something is left.
-        records: those of the verifications in this Region, by id.
-    """
-
+    # What is proven to be a verification's in this Region, or to be global and of one in it.
     leftovers: Sequence[Leftover]
-    elsewhere: Sequence[Leftover]
-    unproven: Sequence[Leftover]
+    elsewhere: Sequence[Leftover]  # the buckets of verifications in other Regions of the account
+    unproven: Sequence[Leftover]  # what only has a name or a tag like a verification's
+    # What was refused. As long as there is one, nobody knows whether something is left.
     unknown: Sequence[AwsRefusalError]
-    records: Mapping[str, Record]
+    records: Mapping[str, Record]  # those of the verifications in this Region, by id
 
     @property
     def lines(self) -> list[str]:

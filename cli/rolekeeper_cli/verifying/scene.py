@@ -54,20 +54,15 @@ WantedBy=multi-user.target
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """See the module.
-
-    Attributes:
-        deployment: the deployment that is verified.
-        profiles: the ARNs of the instance profiles `a`, `b` and `foreign`, the last outside the deployment's path.
-        events: the URL of the queue that hears EC2's events.
-    """
+    """See the module."""
 
     record: Record
-    deployment: Deployment
+    deployment: Deployment  # the deployment that is verified
     machine: Machine
+    # The ARNs of the instance profiles `a`, `b` and `foreign`, the last outside the deployment's path.
     profiles: Mapping[str, str]
     security_group: str
-    events: str
+    events: str  # the URL of the queue that hears EC2's events
 
     @property
     def names(self) -> Names:

@@ -57,33 +57,24 @@ type Act = Callable[[], float | None]
 
 @dataclass
 class Story:
-    """See the module. `a` has the tag, `b` a foreign role; each step goes on where the one before it ended.
-
-    Attributes:
-        patience: how many seconds EC2's answer may take to be as expected.
-        trail_patience: how many seconds CloudTrail's records may take, once all else was asked.
-        changer: EC2, called with the credentials of the function that changes roles, if they could be had.
-        former: the ids of the associations that were replaced.
-        given: when `a` was last given its role by this story itself.
-        began: before the first launch.
-        trail_until: the end of `trail_patience`, once a step or a probe has begun to wait.
-        received: what the queue had of both instances, once a probe has read it: message groups and events, by id.
-    """
+    """See the module. `a` has the tag, `b` a foreign role; each step goes on where the one before it ended."""
 
     scene: Scene
-    patience: float
-    trail_patience: float
+    patience: float  # how many seconds EC2's answer may take to be as expected
+    trail_patience: float  # how many seconds CloudTrail's records may take, once all else was asked
     a: str = ""
     b: str = ""
-    changer: Any = None
-    former: list[str] = field(default_factory=list)
-    trail_until: datetime | None = None
+    changer: Any = None  # EC2, called with the credentials of the function that changes roles, if they could be had
+    former: list[str] = field(default_factory=list)  # the ids of the associations that were replaced
+    trail_until: datetime | None = None  # the end of `trail_patience`, once a step or a probe has begun to wait
+    # What the queue had of both instances, once a probe has read it: message groups and events, by id.
     received: dict[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     _foreign: Association | None = None
 
     def __post_init__(self) -> None:
         self.deployment, self.names = self.scene.deployment, self.scene.names
         self.aws, self.now = Aws(self.deployment), self.deployment.now
+        # Before the first launch; and when `a` was last given its role by this story itself.
         self.began = self.given = self.now()
 
     def steps(self) -> Iterator[tuple[str, str, Act]]:

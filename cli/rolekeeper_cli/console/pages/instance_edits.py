@@ -35,25 +35,16 @@ _BY_CALLER = frozenset({"tag", "start"})
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an edit would do to an instance, as it was `seen`.
+    """What an edit would do to an instance, as it was `seen`."""
 
-    Attributes:
-        what: the edit, as a title: `Attach s3-read to web-1`.
-        preview: None where it changes no role.
-        notes: sentences about what else happens.
-        word: what has to be typed to do it; empty for nothing.
-        command: what does the same in a terminal.
-        kind: pin, release, tag or start, and `form` says more of it.
-    """
-
-    what: str
+    what: str  # the edit, as a title: `Attach s3-read to web-1`
     seen: Seen
     do: Callable[[], Notice]
-    preview: Preview | None = None
-    notes: tuple[str | Advice, ...] = ()
-    word: str = ""
-    command: str = ""
-    kind: str = ""
+    preview: Preview | None = None  # None where it changes no role
+    notes: tuple[str | Advice, ...] = ()  # sentences about what else happens
+    word: str = ""  # what has to be typed to do it; empty for nothing
+    command: str = ""  # what does the same in a terminal
+    kind: str = ""  # pin, release, tag or start, and `form` says more of it
     form: Form = field(default_factory=dict)
 
     @property

@@ -251,18 +251,13 @@ class PlannedInstance:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What an edit would do.
+    """What an edit would do."""
 
-    Attributes:
-        edit: what Rolekeeper would make of the row, as `plan` shows it; None where it is in effect by now.
-        preview: what would happen to instances, in sum.
-        why: what else there is to know of the verdict; empty where it says only what follows.
-        instances: the first `MOST` of those that don't stay as they are, and `more`, how many others there are.
-    """
-
+    # What Rolekeeper would make of the row, as `plan` shows it; None where it is in effect by now.
     edit: Mapping[str, Any] | None
-    preview: Preview
-    why: str = ""
+    preview: Preview  # what would happen to instances, in sum
+    why: str = ""  # what else there is to know of the verdict; empty where it says only what follows
+    # The first `MOST` of those that don't stay as they are, and `more`, how many others there are.
     instances: Sequence[PlannedInstance] = ()
     more: int = 0
 
