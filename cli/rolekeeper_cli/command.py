@@ -29,10 +29,9 @@ type Sections = Mapping[str, Mapping[str, tuple[str, str]]]
 
 
 class Command(click.Command):
-    """A command with the common options, and with examples in its help. It returns its `ExitCode`; None is `DONE`.
+    """A command with the common options, and examples in its help. It returns its `ExitCode`; None is `DONE`.
 
-    Args:
-        markdown: whether it, or a command of it, has that output, beside those of every command.
+    `markdown` says whether it, or a command of it, has that output, beside those of every command.
     """
 
     def __init__(
@@ -85,9 +84,8 @@ class Command(click.Command):
 class Group(Command, click.Group):
     """A command of commands. Those of a table are imported when they are called, as click's documentation has it.
 
-    Args:
-        lazy: by section of the help, then by name: where a command is, as `module:attribute`, and the first sentence of
-            its help.
+    `lazy` has by section of the help, then by name, where a command is, as `module:attribute`, and the first sentence
+    of its help.
     """
 
     command_class = Command

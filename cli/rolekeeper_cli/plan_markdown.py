@@ -55,9 +55,7 @@ class _Part:
 def page(plan: Mapping[str, Any], place: str, command: str) -> str:
     """A plan's document as a page of at most `LONGEST` characters; if there is more, the last parts give way first.
 
-    Args:
-        place: of which deployment it is.
-        command: the command line that shows all of it.
+    `place` says of which deployment it is, and `command` is the command line that shows all of it.
     """
     command = shown(command, _SENTENCE)
     parts = [each for each in _parts(plan) if each.items]

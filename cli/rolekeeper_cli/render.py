@@ -28,12 +28,9 @@ def show(document: Any, draw: Callable[[], object] = lambda: None, *, rows: str 
 def show_list(
     layout: Layout, documents: Iterable[Document], *, empty: Callable[[], str], total: Callable[[], str] = lambda: ""
 ) -> None:
-    """Show a list while it comes.
+    """Show a list while it comes: `documents` have the same fields.
 
-    Args:
-        documents: the rows, all with the same fields.
-        empty: the message to people if there are no rows, with what they can do.
-        total: the message to people below the rows.
+    `empty` is what people read if there are none, with what they can do; `total` what they read below the rows.
     """
     if not terminal.options().for_people:
         show(list(documents))
@@ -46,11 +43,9 @@ def show_list(
 def show_with_rows(
     name: str, documents: Iterable[Document], rest: Callable[[], Document], draw: Callable[[Iterable[Document]], None]
 ) -> None:
-    """Show a document with a long list in one field: the list first, then the other fields, which `rest` gives.
+    """Show a document with a long list in the field `name`: first the list, which CSV has alone, then `rest`.
 
-    Args:
-        name: the list's field; CSV has the list alone.
-        draw: shows the list to people; the caller shows what follows it.
+    `draw` shows the list to people; the caller shows what follows it.
     """
     options = terminal.options()
     if options.for_people:

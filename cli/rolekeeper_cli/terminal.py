@@ -114,8 +114,7 @@ def confirm(question: str, *, yes: bool) -> None:
 def agree(expected: Callable[[], tuple[Iterable[str], str]], *, yes: bool) -> None:
     """Show what would happen, and ask; neither with --yes, nor without a terminal. CommandError if the answer is no.
 
-    Args:
-        expected: gives the lines to show, and the question. It is called only if a person is asked.
+    `expected` gives the lines to show, and the question. It is called only if a person is asked.
     """
     if asks(yes=yes):
         lines, question = expected()

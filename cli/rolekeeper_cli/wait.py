@@ -118,12 +118,8 @@ def wait_for_role(
 ) -> ExitCode:
     """Look until EC2 shows the role, `NONE` for no role; and, `in_use`, CloudTrail a call with it.
 
-    Args:
-        role: None for the one that the instance carries.
-
-    Raises:
-        CommandError: there is no such role, it carries none, or AWS refused each call with it.
-        WaitTimeoutError: EC2 or CloudTrail showed something else each time.
+    None is the role that the instance carries. CommandError if there is no such role, it carries none, or AWS refused
+    each call with it; WaitTimeoutError if EC2 or CloudTrail showed something else each time.
     """
     deployment, text = uses.instances.located(deployment, text)
     instance = uses.instances.find_instance(deployment, text)

@@ -102,8 +102,7 @@ class Job:
     def values(self) -> dict[str, Any]:
         """All of it, for a page; `first` is what was found first, None until then: most looks find one thing.
 
-        Raises:
-            Exception: what kept it from finding more, as AWS said it.
+        What kept it from finding more is raised, as AWS said it.
         """
         # Before what it found, which may grow meanwhile: the page asks for that then.
         version, ended = self.version, self.end.is_set() and not self.abandoned

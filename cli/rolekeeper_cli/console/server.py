@@ -73,8 +73,7 @@ def serve(deployment: DoctorDeployment, *, writes: bool, port: int | None, brows
 def run(web: uvicorn.Server, listening: socket.socket) -> None:
     """Answer until it should exit. A signal never interrupts asyncio, whose half-made loop would print a traceback.
 
-    Raises:
-        KeyboardInterrupt: a signal ended it; uvicorn raises each that it caught again at its end.
+    KeyboardInterrupt if a signal ended it; uvicorn raises each that it caught again at its end.
     """
     ended = Event()
 

@@ -217,11 +217,7 @@ def start(  # what a deployment takes
 ) -> Operation:
     """Begin to create or change a stack, without asking or showing anything; `deployed` waits for it.
 
-    Args:
-        made: takes the stack's id before anything is made in it.
-
-    Raises:
-        ServiceError: CloudFormation can't make the change set.
+    `made` takes the stack's id before anything is made in it. ServiceError if CloudFormation can't make the change set.
     """
     there = describe_stack(client, stack)
     status = there["StackStatus"] if there else None

@@ -428,9 +428,8 @@ def _until_judged(
 ) -> Rows:
     """Wait until each of these rows is judged, as long as more of them are.
 
-    Args:
-        judged: gives those that are judged, as they are now; a row that is gone for good is empty.
-        patience: how many seconds may pass without another verdict; 0 doesn't look at all.
+    `judged` gives those that are judged, as they are now; a row that is gone for good is empty. `patience` is how many
+    seconds may pass without another verdict; 0 doesn't look at all.
     """
     rows: Rows = {}
     over, until = 0, deployment.now() + ACCOUNT_BY_ACCOUNT
@@ -578,9 +577,8 @@ def held_edit(deployment: Deployment, key: MappingKey, revision: int | None = No
 def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience: float = PATIENCE_SECONDS) -> Written:
     """Approve held revisions, by their numbers, and wait for the verdicts (`_verdicts`).
 
-    Raises:
-        CommandError: one is no longer held, is the caller's own edit, or was discarded or edited meanwhile. Those
-            before it are approved.
+    CommandError if one is no longer held, or the caller's own, or was discarded or edited meanwhile: those before it
+    are.
     """
     for key, revision in held.items():
         _approve(deployment, key, revision)
@@ -618,8 +616,7 @@ def approvable(deployment: Deployment, key: MappingKey, revision: int) -> Held |
 def discard(deployment: Deployment, key: MappingKey, revision: int, *, patience: float = PATIENCE_SECONDS) -> Written:
     """Discard a held revision, by its number, and wait until the row says what is in effect.
 
-    Raises:
-        CommandError: it is no longer held: it was published, or edited again.
+    CommandError if it is no longer held: it was published, or edited again.
     """
     if not (_holds(deployment, key, revision) and _ask_to_discard(deployment, key, revision)):
         raise CommandError(f"revision {revision} of {key} is no longer held; nothing was discarded", "look again")

@@ -235,11 +235,8 @@ def explanation(
 ) -> Explanation:
     """The instance that a text names, explained; who did what, and whether software uses its role, only if asked.
 
-    The newest entries of its history are read, up to a `limit`.
-
-    Raises:
-        CommandError: there is no such instance.
-        CorruptItemError: an item of the state table isn't what Rolekeeper wrote: it decides nothing for the instance.
+    The newest entries of its history are read, up to a `limit`. CommandError if there is no such instance;
+    CorruptItemError if an item of the state table isn't what Rolekeeper wrote: it decides nothing for the instance.
     """
     deployment, text = located(deployment, text)
     key = find_instance(deployment, text).key

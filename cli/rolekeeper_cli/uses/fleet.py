@@ -42,8 +42,7 @@ class Enforced(State):
     ) -> "Enforced":
         """The state table of a deployment.
 
-        Args:
-            remembers: mappings, and tombstones, in the place of those that are published; each that is read is added.
+        `remembers`: mappings, and tombstones, in the place of those that are published; each that is read is added.
         """
         state = deployment.app.state
         return cls(state.store, state.account, state.check_pin, remembers, released=released)

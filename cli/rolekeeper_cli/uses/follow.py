@@ -114,14 +114,9 @@ def follow(
 ) -> Followed:
     """Look until no instance is still coming: this many `attempts`, or else as long as more are done.
 
-    Args:
-        keys: the mappings whose tags the instances carry; None for the fleet.
-        every: the seconds between two looks; longer if a look takes longer.
-        targets: those that are looked at; all without any.
-
-    Raises:
-        CommandError: nothing changes now, or no target could be looked into.
-        WaitTimeoutError: some aren't done; `details` say what blocks them.
+    `keys` are the mappings whose tags the instances carry, None for the fleet; `every`, the seconds between two looks,
+    longer if a look takes longer; `targets`, those that are looked at, all without any. CommandError if nothing changes
+    now, or no target could be looked into; WaitTimeoutError if some aren't done: `details` say what blocks them.
     """
     before, places = -1, Places.chosen(deployment, targets)
     with deployment.progress(None, "instances carry what they should") as progress:

@@ -121,12 +121,9 @@ class Span:
 
 
 def spans(entries: Sequence[Mapping[str, Any]], shown: Association | None, *, granted: bool = False) -> list[Span]:
-    """What an instance carried, the oldest first.
+    """What an instance carried, the oldest first: by its history (`entries`, the newest first), and by what EC2 shows.
 
-    Args:
-        entries: its history, the newest first.
-        shown: what EC2 shows on it.
-        granted: whether a grant explains that.
+    `granted` says whether a grant explains that.
     """
     found, last = [Span("")], None
     outdated = _outdated(entries[::-1], shown)

@@ -179,9 +179,7 @@ def require_tag(key: str, value: str) -> None:
 def set_tag(deployment: Deployment, ids: Sequence[str], key: str, value: str) -> None:
     """Set a tag of instances, by one call: of up to 1,000 (EC2 API reference, "CreateTags").
 
-    Raises:
-        UsageError: EC2 doesn't accept such a tag. AWS wasn't asked.
-        AwsRefusalError: AWS refused.
+    UsageError if EC2 doesn't accept such a tag, and AWS wasn't asked; AwsRefusalError if AWS refused.
     """
     require_here(deployment, "tags", done="set")
     require_tag(key, value)
@@ -190,12 +188,7 @@ def set_tag(deployment: Deployment, ids: Sequence[str], key: str, value: str) ->
 
 
 def remove_tag(deployment: Deployment, ids: Sequence[str], key: str) -> None:
-    """Remove a tag from those of some instances that have it, by one call, as `set_tag`.
-
-    Raises:
-        UsageError: there can be no such tag, or it is AWS's. AWS wasn't asked.
-        AwsRefusalError: AWS refused.
-    """
+    """Remove a tag from those of some instances that have it, by one call. It raises as `set_tag`."""
     require_here(deployment, "tags", done="set")
     _require_key(key)
     deployment.ask("ec2:DeleteTags", key_of(deployment, ids[0]).arn, Resources=ids, Tags=[{"Key": key}])

@@ -55,10 +55,8 @@ def launchers(
 ) -> Iterator[declare.Declared]:
     """What a template's resources launch.
 
-    Args:
-        lines: of each logical id, if they are known.
-        parameters: values of the template's parameters, in the place of their defaults.
-        target: where it would be deployed; None if that isn't known.
+    `lines` are those of each logical id, if they are known; `parameters` come in the place of the template's defaults;
+    `target` is where it would be deployed, None if that isn't known.
     """
     template = _Resolver.of(document, parameters, target)
     macros = list(_macros(document))

@@ -29,15 +29,9 @@ _SHOW = "give its JSON: terraform show -json PLAN > plan.json"
 
 
 def read(files: Mapping[str, bytes], parameters: Mapping[str, str], target: Target | None) -> list[Declared]:
-    """What files launch, by their names.
+    """What files launch, by their names. FileError if one can't be read, UsageError if none has a parameter.
 
-    Args:
-        parameters: of CloudFormation templates, each of at least one.
-        target: where it will be deployed; None if that isn't known.
-
-    Raises:
-        FileError: a file can't be read.
-        UsageError: no file has such a parameter.
+    `target` is where it will be deployed; None if that isn't known.
     """
     found: list[Declared] = []
     known: set[str] = set()
@@ -142,11 +136,7 @@ def _lines(top: yaml.Node) -> dict[str, int]:
 
 
 def forecasts(found: Sequence[Declared], rules: Rules, scoped: Collection[MappingKey] = ()) -> Iterator[Forecast]:
-    """What happens to what files launch.
-
-    Args:
-        scoped: mappings of which it isn't known whether their accounts, Regions and units are met.
-    """
+    """What happens to what files launch. Whether accounts, Regions and units of `scoped` are met isn't known."""
     at_home = "".join(rules.ownership.prefix.partition(":instance-profile")[:2])
 
     def profile_arn(written: str) -> str | None:

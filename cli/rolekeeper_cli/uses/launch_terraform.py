@@ -243,8 +243,7 @@ class _Plan:
     def profile(self, resource: Resource, cell: Cell, *, computed: bool = False) -> str | None:
         """An instance profile, by name or ARN, as `Launcher.profile` has it.
 
-        Args:
-            computed: without one, a plan doesn't know it either: then it refers to nothing that isn't known.
+        Without one, a plan doesn't know a `computed` one either: then it refers to nothing that isn't known.
         """
         is_written = self.written(resource.modules, resource.block)
         if computed and not cell.known and is_written and not self._hits(resource, cell.path):

@@ -161,12 +161,8 @@ class Plan:
 def planned(deployment: Deployment, text: str, *, role: str = "", current: bool = False) -> Plan:
     """What to revoke of an instance, which may have ended: then it is named by its id.
 
-    Args:
-        role: this one only. Otherwise each former one whose credentials may be valid.
-        current: also the one that it still carries.
-
-    Raises:
-        CommandError: it still carries the role, there is none to revoke, or a policy can't be read.
+    Only this `role`, or else each former one whose credentials may be valid; with `current` also the one that it still
+    carries. CommandError if it still carries the role, there is none to revoke, or a policy can't be read.
     """
     key, name = known_or_ended(deployment, text)
     carried = _carried(deployment, key)
@@ -319,10 +315,8 @@ def write_all(deployment: Deployment, plan: Plan) -> Iterator[Revoked | CommandE
 def write(deployment: Deployment, revocation: Revocation) -> Revoked:
     """Write the statement, and read it back.
 
-    Raises:
-        CommandError: IAM refuses it.
-        RetryableError: IAM gives no answer, and doesn't show it.
-        WaitTimeoutError: IAM doesn't show it.
+    CommandError if IAM refuses it; RetryableError, or WaitTimeoutError, if IAM doesn't show it, and gave no answer or
+    one.
     """
     name = revocation.role.name
     if not revocation.carried and _carried(deployment, revocation.key) == name:

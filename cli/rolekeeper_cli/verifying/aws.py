@@ -30,8 +30,7 @@ _LONGEST_PAUSE = 10.0
 def wait_out(events: Any, patience: float) -> None:
     """Have calls sent again that AWS throttled or had no answer to, for so many seconds, beyond the SDK's attempts.
 
-    Args:
-        events: of a session, for the clients that are made from now on, or of a client.
+    `events` are a session's, for the clients that are made from now on, or a client's.
     """
     events.register("needs-retry", partial(_pause, patience))
 

@@ -107,13 +107,9 @@ def _instances(values: object) -> set[str]:
 
 
 class Redactor:
-    """Redacts texts and documents of one verification, whose own names stay.
+    """Redacts texts and documents of one verification: its own `names` stay, and those of its `caller`, an ARN, go.
 
     What was redacted stays as it is: pseudonyms are numbers in the order in which their values are found.
-
-    Args:
-        names: what the verification calls its things.
-        caller: the ARN of who ran it: its names go wherever they are.
     """
 
     def __init__(self, names: Names, caller: str = "") -> None:
