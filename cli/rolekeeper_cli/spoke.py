@@ -93,7 +93,7 @@ def parameters(home_region: str, regions: str, readers: tuple[str, ...], unit: s
     }
     asked["OtherReaders"] = deploying.spoke.listed(readers)
     hub = deploying.spoke.ask_hub(deployment(), asked)
-    document = deploying.spoke.written(hub.parameters)
+    document = deploying.rollout.as_asked(hub.parameters)
     render.show(document, lambda: terminal.line(rolekeeper_cli.documents.as_json(document)))
 
 

@@ -106,9 +106,8 @@ def _has_writes(selectors: Mapping[str, Any]) -> bool:
         {field["Field"]: field.get("Equals", []) for field in each["FieldSelectors"]}
         for each in selectors.get("AdvancedEventSelectors") or ()
     ]
-    return any(
-        "Management" in each.get("eventCategory", ()) and "true" not in each.get("readOnly", ()) for each in fields
-    )
+    written = (each for each in fields if "true" not in each.get("readOnly", ()))
+    return any("Management" in each.get("eventCategory", ()) for each in written)
 
 
 def tags(deployment: DoctorDeployment) -> Findings:

@@ -1,7 +1,7 @@
 """Creating, changing or deleting a stack: show what would change, ask, do it, and follow its events."""
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
@@ -286,7 +286,8 @@ class Rollout:
 
         Returns what changed, or would, with the `outcome`: "unchanged", "shown" or "deployed".
         """
-        asked = _as_asked(parameters, present.parameters, given)
+        # One that is new in the template has its default.
+        asked = as_asked(given, [name for name in parameters if name in present.parameters and name not in given])
         change_set = _change_set(self.client, self.stack, template, parameters=asked, status=present.status)
         operation: Operation | None = None
         try:
@@ -318,9 +319,8 @@ class Rollout:
             self.client.delete_stack(StackName=change_set["StackId"])
 
 
-def _as_asked(parameters: Parameters, present: Mapping[str, str], given: Mapping[str, str]) -> list[Mapping[str, Any]]:
-    """The parameters as CloudFormation takes them; one that is new in the template has its default."""
-    kept = [name for name in parameters if name in present and name not in given]
+def as_asked(given: Mapping[str, str], kept: Iterable[str] = ()) -> list[Mapping[str, Any]]:
+    """Parameters as CloudFormation takes them: those given, and those that are kept as they are deployed."""
     return [
         *({"ParameterKey": name, "ParameterValue": value} for name, value in given.items()),
         *({"ParameterKey": name, "UsePreviousValue": True} for name in kept),

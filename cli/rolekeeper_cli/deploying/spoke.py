@@ -28,9 +28,9 @@ from rolekeeper_cli.deploying.stack import (
     ordered,
     refuse_downgrade,
     refused,
+    require_fits,
     versions,
 )
-from rolekeeper_cli.deploying.trust import require_fits
 from rolekeeper_cli.deployment import Deployment, parameters_of
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.tables import show_table
@@ -105,11 +105,6 @@ def _from_root(hub: Deployment, unit: str) -> str:
 def listed(values: Iterable[str]) -> str:
     """ARNs or Regions as CloudFormation takes a list; an empty one is none."""
     return _COMMA.join(each for each in values if each)
-
-
-def written(parameters: Parameters) -> list[dict[str, str]]:
-    """The parameters as CloudFormation's own commands take them from a file."""
-    return [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
 
 
 def read_hub(name: str) -> Hub:

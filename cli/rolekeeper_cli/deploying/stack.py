@@ -1,5 +1,6 @@
 """The stack as it is before it is deployed to or deleted: whether there is one, its version and its parameters."""
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -9,9 +10,10 @@ from typing import Any
 
 import yaml
 
+from rolekeeper.model.instance import partition_of
 from rolekeeper_cli import installed
 from rolekeeper_cli.deployment import describe_stack, outputs_of, parameters_of
-from rolekeeper_cli.errors import CommandError, ConfigurationError
+from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 
 # A stack whose creation failed is empty, and can only be deleted (CloudFormation user guide, "Stack status codes").
 _NEVER_WORKED = "ROLLBACK_COMPLETE"
@@ -22,6 +24,8 @@ HUB, SPOKE = "Rolekeeper.", "Rolekeeper, a spoke."
 TABLES = frozenset({"MappingTable", "StateTable"})
 type Parameters = dict[str, str]
 
+# Of a role's trust policy by default (IAM user guide, "IAM and AWS STS quotas"), white space aside.
+_LONGEST = 2_048
 _WORKS = frozenset(
     {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}
 )
@@ -156,3 +160,34 @@ def is_allowed(value: str, parameter: Mapping[str, Any]) -> bool:
     values = value.split(",") if parameter["Type"] == "CommaDelimitedList" else [value]
     fits = len(value) <= parameter.get("MaxLength", math.inf)
     return fits and all(re.fullmatch(parameter.get("AllowedPattern", "(?s:.*)"), each) for each in values)
+
+
+def require_fits(template: Path, parameters: Mapping[str, str]) -> None:
+    """Refuse parameters with which a role's trust policy gets too long; UsageError names the role."""
+    document = read_template(template.read_text())
+    lists = {name for name, each in document["Parameters"].items() if each["Type"] == "CommaDelimitedList"}
+    values: dict[str, Any] = {"AWS::Partition": partition_of(parameters["HubRegion"]), "AWS::AccountId": "0" * 12}
+    values |= {name: text.split(",") if name in lists else text for name, text in parameters.items()}
+    for resource in document["Resources"].values():
+        properties = resource["Properties"]
+        policy = _resolved(properties.get("AssumeRolePolicyDocument"), values)
+        if (length := len(json.dumps(policy, separators=(",", ":")))) > _LONGEST:
+            role = _resolved(properties["RoleName"], values)
+            what = f"the trust policy of the role {role} would have {length:,} characters, and IAM takes {_LONGEST:,}"
+            raise UsageError(what, "name fewer roles with --reader: let people assume one role that may look there")
+
+
+def _resolved(node: Any, values: Mapping[str, Any]) -> Any:
+    """What CloudFormation makes of a node at most: every condition is taken for met."""
+    match node:
+        case {"Ref": name}:
+            return values.get(name)
+        case {"Sub": str(text)}:
+            return re.sub(r"\$\{([^}]+)\}", lambda found: str(values.get(found[1], found[0])), text)
+        case {"If": [_, then, _]}:
+            return _resolved(then, values)
+        case dict():
+            return {name: _resolved(each, values) for name, each in node.items()}
+        case list():
+            return [_resolved(each, values) for each in node]
+    return node

@@ -41,10 +41,9 @@ def overlaps(
         known = [published[key] for key in mapping_keys(instance.tags) if key in published]
         if len(known) < 2:  # noqa: PLR2004  # two overlap
             continue
-        candidates = [there(target, each) for each in known]
-        ranked = resolve(
-            instance, [each for each in candidates if not not_applicable_because(each, instance, now)], now
-        )
+        candidates = (there(target, each) for each in known)
+        applicable = [each for each in candidates if not not_applicable_because(each, instance, now)]
+        ranked = resolve(instance, applicable, now)
         best = ranked.in_conflict or ((ranked.winner,) if ranked.winner else ())
         # The tag to ignore an instance may be overridden too.
         keys = *(each.key for each in best), *(each.mapping for each in ranked.overridden if each.mapping in published)

@@ -294,10 +294,8 @@ def recent_spans(
     """What an instance carried in the time that matters, by its history and by the association that EC2 shows."""
     entries = deployment.app.store.history(layout.instance_pk(key), _ENTRIES)
     known = spans(entries, shown)
-    oldest = deployment.now() - LIVES - _SKEW
-    return [
-        replace(each, role_arn=role_of(each.profile_arn)) for each in known if not each.until or each.until > oldest
-    ]
+    since = deployment.now() - LIVES - _SKEW
+    return [replace(each, role_arn=role_of(each.profile_arn)) for each in known if not each.until or each.until > since]
 
 
 def _ask(deployment: Deployment, told: "Told") -> None:

@@ -247,10 +247,9 @@ def _unprotect_table(aws: Aws, table: str) -> None:
 
 
 def _empty_profile(aws: Aws, profile: str) -> None:
-    for role in list(
-        aws.items("iam:GetInstanceProfile", "InstanceProfile.Roles[].RoleName", InstanceProfileName=profile)
-    ):
-        aws.call("iam:RemoveRoleFromInstanceProfile", InstanceProfileName=profile, RoleName=role)
+    named = {"InstanceProfileName": profile}
+    for role in list(aws.items("iam:GetInstanceProfile", "InstanceProfile.Roles[].RoleName", **named)):
+        aws.call("iam:RemoveRoleFromInstanceProfile", **named, RoleName=role)
 
 
 def _empty_role(aws: Aws, role: str) -> None:
@@ -263,12 +262,10 @@ def _empty_role(aws: Aws, role: str) -> None:
 def _empty_bucket(aws: Aws, bucket: str) -> None:
     """Delete all that it holds; the record last, as it proves the rest."""
     named = {"Bucket": bucket, "ExpectedBucketOwner": aws.account}
-    versions = "[Versions, DeleteMarkers][].{Key: Key, VersionId: VersionId}"
     for upload in list(aws.items("s3:ListMultipartUploads", "Uploads[].{Key: Key, UploadId: UploadId}", **named)):
         aws.call("s3:AbortMultipartUpload", **named, **upload)
-    for version in sorted(
-        aws.items("s3:ListObjectVersions", versions, **named), key=lambda each: each["Key"] == RECORD
-    ):
+    query = "[Versions, DeleteMarkers][].{Key: Key, VersionId: VersionId}"
+    for version in sorted(aws.items("s3:ListObjectVersions", query, **named), key=lambda each: each["Key"] == RECORD):
         aws.call("s3:DeleteObject", **named, **version)
 
 

@@ -10,7 +10,7 @@ from rolekeeper.aws.errors import AwsRefusalError, NotReadyError
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
 from rolekeeper_cli.deploying.deploy import PATIENT
-from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Operation, Template, make, start
+from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Operation, Template, as_asked, make, start
 from rolekeeper_cli.deployment import Deployment, describe_stack, outputs_of
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses.control import sweep
@@ -85,7 +85,7 @@ def deploy(caller: Deployment, record: Record, machine: Machine) -> Scene:
             raise _taken(f"stack {name}")
         record.add(STACK, name, caller.now())
         made = partial(record.add, STACK, at=caller.now())
-        return start(stacks, name, template, parameters=_as_asked(parameters), sleep=caller.sleep, made=made)
+        return start(stacks, name, template, parameters=as_asked(parameters), sleep=caller.sleep, made=made)
 
     # Both at once: CloudFormation takes minutes for an instance profile.
     scene = Template({"TemplateBody": _TEMPLATE.read_text()}, NAMED_ROLES)
@@ -136,14 +136,9 @@ def allow_no_change(scene: Scene) -> None:
     """Bring the deployment's limits to 0, so that each edit that changes an instance has to be approved."""
     limits = {"MaxChangesPerEdit": "0", "MaxChangesPercent": "0"}
     kept = [name for name in scene.deployment.stack.parameters if name not in limits]
-    asked = [*_as_asked(limits), *({"ParameterKey": name, "UsePreviousValue": True} for name in kept)]
     stacks = scene.deployment.client("cloudformation", PATIENT)
     template = Template({"UsePreviousTemplate": True})
-    make(stacks, scene.names.stack, template, parameters=asked, sleep=scene.deployment.sleep)
-
-
-def _as_asked(parameters: Mapping[str, str]) -> list[Mapping[str, Any]]:
-    return [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+    make(stacks, scene.names.stack, template, parameters=as_asked(limits, kept), sleep=scene.deployment.sleep)
 
 
 def launch(scene: Scene, *, role: str = "", profile: str = "") -> str:
