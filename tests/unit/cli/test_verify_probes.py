@@ -203,7 +203,7 @@ def profile(name: str) -> Any:
 
 def entry(at: datetime, before: str, after: str) -> dict[str, Any]:
     """Of an instance's history: Rolekeeper replaced a profile."""
-    seen = {"profile-arn": before, "association-state": "associated"}
+    seen = {"profile-arn": before, "association-id": "iip-assoc-1", "association-state": "associated"}
     return {
         "at": at.isoformat(),
         "seen": seen,
