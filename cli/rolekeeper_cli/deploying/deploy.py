@@ -139,14 +139,8 @@ def _check(known: Known, parameters: Mapping[str, str]) -> None:
 
 def _meant(value: str, parameter: Mapping[str, Any]) -> str | None:
     allowed = [str(each) for each in parameter.get("AllowedValues", ())]
-    tried = [
-        *near(value, allowed),
-        f"/{value.strip('/')}/",
-        f"rate({value})",
-        value.lower(),
-        value.upper(),
-        value.strip(),
-    ]
+    spelled = (f"/{value.strip('/')}/", f"rate({value})", value.lower(), value.upper(), value.strip())
+    tried = [*near(value, allowed), *spelled]
     return next((each for each in tried if is_allowed(each, parameter)), None)
 
 

@@ -33,12 +33,9 @@ def import_tables(deployment: Deployment, tables: Tables, rollout: Rollout) -> N
     store = Store(deployment.client("dynamodb"), named["StateTable"])
     for key in (layout.FLEET, layout.CONTROL, layout.target_key(home)):
         store.write(store.delete(key))
+    ids = {logical: {"TableName": name} for logical, name in named.items()}
     imports = [
-        {
-            "LogicalResourceId": logical,
-            "ResourceType": each["Type"],
-            "ResourceIdentifier": {"TableName": named[logical]},
-        }
+        {"LogicalResourceId": logical, "ResourceType": each["Type"], "ResourceIdentifier": ids[logical]}
         for logical, each in resources.items()
     ]
     body = json.dumps({"Description": HUB, "Resources": resources})

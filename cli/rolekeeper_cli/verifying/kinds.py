@@ -105,10 +105,9 @@ class Kind:
         name = item.get("name") or ref
         found = named = id_in(name) or id_in(item.get("path") or "")
         if "name" not in item:  # as an instance, which has tags only
-            found = (
-                found or id_in(item.get("token") or "") or id_in_tag(tags.get(TAG, "")) or id_in(tags.get("Name", ""))
-            )
-            name = tags.get("Name") or name
+            title = tags.get("Name", "")
+            found = found or id_in(item.get("token") or "") or id_in_tag(tags.get(TAG, "")) or id_in(title)
+            name = title or name
         if not found:
             return None
         if ":" in name:  # of an ARN or a URL, the name
@@ -210,9 +209,8 @@ class _ResourcePolicies(Kind):
         ids = [id_ for group in groups if group and (id_ := id_in(group[1]))]
         if not ids:
             return None
-        return Leftover(
-            self, ids[0], item["ref"], ref=item["ref"], region=aws.region, keys=self._keys(item), is_named=False
-        )
+        name = item["ref"]
+        return Leftover(self, ids[0], name, ref=name, region=aws.region, keys=self._keys(item), is_named=False)
 
     def _keys(self, item: Mapping[str, Any]) -> tuple[Key, ...]:
         """The log groups that it is about, all of them; none if it is about another thing too."""

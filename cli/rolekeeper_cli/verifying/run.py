@@ -23,12 +23,12 @@ from rolekeeper_cli.verifying.story import Act, StepFailedError, StepSkippedErro
 # EC2's answers that the report keeps.
 _KEPT = frozenset(
     f"{verb}IamInstanceProfile{what}"
-    for verb, what in (
-        ("Associate", ""),
-        ("Disassociate", ""),
-        ("Replace", "Association"),
-        ("Describe", "Associations"),
-    )
+    for verb, what in {
+        "Associate": "",
+        "Disassociate": "",
+        "Replace": "Association",
+        "Describe": "Associations",
+    }.items()
 ) | {"DescribeInstances", "RunInstances", "StartInstances", "StopInstances", "TerminateInstances"}
 
 # The step that is done whatever happens.
@@ -38,26 +38,18 @@ TRAIL = "CloudTrail's records"
 
 
 class Verification:
-    """See the module.
-
-    Args:
-        patience: how many seconds each answer of EC2's may take.
-        trail_patience: how many seconds CloudTrail's records may take, once all else is done.
-        begins: takes the name of a step that begins.
-        ended: takes each step and each probe as it ends.
-        removed: takes what becomes of each thing that is removed.
-    """
+    """See the module."""
 
     def __init__(
         self,
         caller: Deployment,
         names: Names,
         *,
-        patience: float,
-        trail_patience: float,
-        begins: Callable[[str], None],
-        ended: Callable[[Step | Probe], None],
-        removed: Callable[[removal.Removal], None],
+        patience: float,  # how many seconds each answer of EC2's may take
+        trail_patience: float,  # how many seconds CloudTrail's records may take, once all else is done
+        begins: Callable[[str], None],  # takes the name of a step that begins
+        ended: Callable[[Step | Probe], None],  # takes each step and each probe as it ends
+        removed: Callable[[removal.Removal], None],  # takes what becomes of each thing that is removed
     ) -> None:
         self._caller, self._record = caller, Record(names)
         self._patience, self._trail_patience = patience, trail_patience
