@@ -217,7 +217,7 @@ class Hub(RuleBasedStateMachine):
             done = False
         else:
             done = True
-        anew = self._look(tag)
+        published_now = self._look(tag)
         sent = {
             InstanceKey(each["account"], each["region"], each["detail"]["instance-id"]) for each in self.desk.sent()
         }
@@ -232,7 +232,7 @@ class Hub(RuleBasedStateMachine):
             assert all(number <= allowed(sizes[target][1]) for target, number in changes.items()), "of each alone"
         if more := changes.total() - seen:
             most = allowed(sum(size for _, size in sizes.values()))
-            times = [self.now] if anew or not published else [published, self.now]
+            times = [self.now] if published_now or not published else [published, self.now]
             ways = [[*self.unapproved, (at, more)] for at in times]
             self.unapproved = next(way for way in ways if fits(way, most))
         return done
