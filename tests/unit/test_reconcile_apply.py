@@ -231,6 +231,20 @@ def test_what_ec2_refuses_gives_its_room_back(world: FakeAccount, code: str, mes
     assert world.history(instance)[-1]["outcome"] == "refused"
 
 
+def test_a_refused_change_gives_its_room_back_though_another_writes_the_record_just_then(world: FakeAccount) -> None:
+    """The look that was faster: without a second attempt the room would be taken until the window has passed."""
+    instance = _differing(world)
+
+    def refuse() -> None:
+        world.calls.before("TransactWriteItems", refusing("TransactionConflictException"))
+        refusing("IncorrectState", "The association is not the active association")()
+
+    world.calls.before(REPLACE, refuse)
+    world.reconcile(instance)
+    assert [each.get("outcome") for each in world.history(instance)][-2:] == ["refused", "done"]
+    assert (world.carries(instance), _room_taken(world)) == ("db", 1)
+
+
 PASS_ROLE = (
     "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/fn/fn is not "
     "authorized to perform: iam:PassRole on resource: arn:aws:iam::123456789012:role/rolekeeper/web because no "
