@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from hypothesis import strategies as st
@@ -151,14 +152,14 @@ class Hub(RuleBasedStateMachine):
         if at not in self.silent:
             self._note_sweep(at)
         for tag in ROWS:
-            self._follows(tag, lambda tag=tag: self.desk.sweep(at, tag))
+            self._follows(tag, partial(self.desk.sweep, at, tag))
 
     @rule()
     def sweep_rows(self) -> None:
         """The hub's own sweep: what is held stays held, whatever time has passed."""
         for tag in ROWS:
             before = self.held.get(tag) if tag in self.at_rest else None
-            self._follows(tag, lambda tag=tag: self.desk.recheck(tag))
+            self._follows(tag, partial(self.desk.recheck, tag))
             assert before in (None, self.held.get(tag))
 
     # ---- what holds ----
@@ -204,9 +205,9 @@ class Hub(RuleBasedStateMachine):
         self.at_rest.clear()
         if cut:
             self.world.calls.before(cut, refusing("ThrottlingException"))
-            self._follows(tag, lambda: self.desk.publish(tag))
+            self._follows(tag, partial(self.desk.publish, tag))
             self.world.calls.forget()
-        assert self._follows(tag, lambda: self.desk.publish(tag))
+        assert self._follows(tag, partial(self.desk.publish, tag))
 
     def _follows(self, tag: str, judge: Callable[[], object]) -> bool:
         """Have a row judged, and what it sends reconciled; what instances got or lost by that may be."""
