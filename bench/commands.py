@@ -20,7 +20,7 @@ from bench.programs import CHILDREN, STOCK, Bench, Program, Ran, bench, interlea
 from bench.rows import Row, Target
 from fixtures.account import MAPPING_TABLE, new_account
 from fixtures.doctor import DoctorFixture
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper_cli.command import Group
 from rolekeeper_cli.main import cli
@@ -119,7 +119,7 @@ def doctor_ms() -> float:
     """The doctor on a healthy deployment, in this process, AWS's side included."""
     times = []
     with new_account() as world, pytest.MonkeyPatch.context() as patch:
-        desk = MappingsFixture(world)
+        desk = Desk(world)
         terminal = Terminal(desk, patch)
         DoctorFixture(terminal, desk, patch)
         for number in range(ROUNDS + 1):

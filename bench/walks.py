@@ -18,7 +18,7 @@ import pytest
 
 from fixtures.account import FakeAccount, new_account
 from fixtures.console import browser, site
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 
 ROOT = Path(__file__).parents[1]
@@ -69,7 +69,7 @@ class Happenings:
     """One account with two roles, each with its mapping, and somebody who operates it."""
 
     def __init__(self, world: FakeAccount, patch: pytest.MonkeyPatch) -> None:
-        self.world, self.desk = world, MappingsFixture(world)
+        self.world, self.desk = world, Desk(world)
         self.tracer, self._numbers = Tracer(), count()
         for role in ("web", "api"):
             self.desk.role(role)

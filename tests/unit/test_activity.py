@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import HOME, FakeAccount, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.organization import SPOKE, VERSION, Organization, wired_organization
 from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget
 from rolekeeper.instances.decide import Standing
@@ -17,8 +17,8 @@ from rolekeeper.storage import layout
 
 
 @pytest.fixture
-def desk(world: FakeAccount) -> MappingsFixture:
-    made = MappingsFixture(world)
+def desk(world: FakeAccount) -> Desk:
+    made = Desk(world)
     for role in ("web", "db"):
         made.usable(role)
         assert made.edit(f"app={role}", role=role).status == "Published"
@@ -26,7 +26,7 @@ def desk(world: FakeAccount) -> MappingsFixture:
     return made
 
 
-def sweep(desk: MappingsFixture, seconds: float = 840) -> None:
+def sweep(desk: Desk, seconds: float = 840) -> None:
     """A sweep, in as many runs as it takes where each has so much time."""
     swept = desk.app().sweep("sweep-1", lambda: seconds, "run-1", {}).run()
     for _ in range(20):
@@ -48,7 +48,7 @@ def stood(world: FakeAccount, target: Target = HOME) -> list[dict[str, int]]:
     return [{standing: int(number) for standing, number in each.items()} for each in found]
 
 
-def some_of_each(desk: MappingsFixture) -> None:
+def some_of_each(desk: Desk) -> None:
     world = desk.world
     for _ in range(3):
         desk.converged("web", app="web")
@@ -62,7 +62,7 @@ def some_of_each(desk: MappingsFixture) -> None:
     world.truth.terminate(world.running(app="web"))
 
 
-def test_a_sweep_notes_how_the_instances_stand_by_status(desk: MappingsFixture) -> None:
+def test_a_sweep_notes_how_the_instances_stand_by_status(desk: Desk) -> None:
     some_of_each(desk)
     sweep(desk)
     assert stood(desk.world) == [{"ok": 3, "drift": 2, "foreign": 1, "waiting": 1, "blocked": 1, "unknown": 1}]
@@ -71,7 +71,7 @@ def test_a_sweep_notes_how_the_instances_stand_by_status(desk: MappingsFixture) 
 
 @pytest.mark.parametrize("control", [{"mode": "observe"}, {"paused": True}, {"mode": "nonsense"}])
 def test_an_instance_that_rolekeeper_would_change_is_in_drift_though_changes_are_withheld(
-    desk: MappingsFixture, control: dict[str, Any]
+    desk: Desk, control: dict[str, Any]
 ) -> None:
     desk.world.running(app="web")
     desk.world.control(**control)
@@ -84,21 +84,21 @@ def test_each_code_by_which_changes_are_withheld_is_known() -> None:
     assert {withheld.code for each in controls if (withheld := each.withholds(Mode.ENFORCE))} == WITHHELD
 
 
-def test_a_sweep_of_several_runs_notes_all_of_the_fleet_once(desk: MappingsFixture) -> None:
+def test_a_sweep_of_several_runs_notes_all_of_the_fleet_once(desk: Desk) -> None:
     for _ in range(5):
         desk.converged("web", app="web")
     sweep(desk, seconds=0)
     assert stood(desk.world) == [{"ok": 5}]
 
 
-def test_the_first_sweep_on_a_state_table_notes_no_instance_twice(desk: MappingsFixture) -> None:
+def test_the_first_sweep_on_a_state_table_notes_no_instance_twice(desk: Desk) -> None:
     desk.world.running(app="web")
     desk.world.store.write(desk.world.store.delete(layout.FLEET))
     sweep(desk)
     assert stood(desk.world) == [{"drift": 1}]
 
 
-def test_the_sweeps_of_an_hour_share_an_item_which_expires_after_a_month(desk: MappingsFixture) -> None:
+def test_the_sweeps_of_an_hour_share_an_item_which_expires_after_a_month(desk: Desk) -> None:
     world = desk.world
     for _ in range(5):
         sweep(desk)
@@ -110,7 +110,7 @@ def test_the_sweeps_of_an_hour_share_an_item_which_expires_after_a_month(desk: M
     assert timedelta(days=30) < timedelta(seconds=left) <= timedelta(days=31)
 
 
-def test_a_sweep_that_cant_note_it_ends_all_the_same(desk: MappingsFixture) -> None:
+def test_a_sweep_that_cant_note_it_ends_all_the_same(desk: Desk) -> None:
     desk.world.calls.before("UpdateItem", refusing("AccessDeniedException", "not authorized"))
     sweep(desk)
     assert stood(desk.world) == []
@@ -149,7 +149,7 @@ def changes(world: FakeAccount) -> dict[str, int]:
     return {name: int(number) for name, number in item.items() if name not in ("pk", "expires")}
 
 
-def test_changes_are_counted_by_kind_a_minute_later_in_one_write(desk: MappingsFixture) -> None:
+def test_changes_are_counted_by_kind_a_minute_later_in_one_write(desk: Desk) -> None:
     world = desk.world
     fleet = [world.running(app="web") for _ in range(4)]
     world.reconcile(*fleet)
@@ -165,7 +165,7 @@ def test_changes_are_counted_by_kind_a_minute_later_in_one_write(desk: MappingsF
     assert changes(world)["Attach"] == 4, "each is counted once"
 
 
-def test_what_ec2_refuses_is_counted_once_however_often_it_is_tried(desk: MappingsFixture) -> None:
+def test_what_ec2_refuses_is_counted_once_however_often_it_is_tried(desk: Desk) -> None:
     world = desk.world
     refused = world.running(app="web")
     for _ in range(8):
@@ -183,7 +183,7 @@ UNKNOWN = refusing("InvalidParameterValue", "Invalid IAM Instance Profile name")
 
 
 @pytest.mark.parametrize("refusal", [CONFLICT, THROTTLED, UNKNOWN], ids=["conflict", "throttled", "propagating"])
-def test_a_refused_attempt_is_counted_too_if_the_change_is_made_later(desk: MappingsFixture, refusal: Any) -> None:
+def test_a_refused_attempt_is_counted_too_if_the_change_is_made_later(desk: Desk, refusal: Any) -> None:
     world = desk.world
     instance = world.running(app="web")
     world.calls.before("AssociateIamInstanceProfile", refusal)
@@ -195,7 +195,7 @@ def test_a_refused_attempt_is_counted_too_if_the_change_is_made_later(desk: Mapp
     assert (len(refused), changes(world)) == (1, {"Attach": 1, "refused": 1})
 
 
-def test_what_waits_or_is_found_well_is_no_change(desk: MappingsFixture) -> None:
+def test_what_waits_or_is_found_well_is_no_change(desk: Desk) -> None:
     world = desk.world
     waits = world.running(app="web", **{"rolekeeper:ignore": "perhaps"})
     world.reconcile(waits)

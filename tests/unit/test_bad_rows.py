@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError, ParamValidationError
 
 from fixtures.account import ACCOUNT, MAPPING_TABLE, new_account
-from fixtures.mappings import TRUSTS_LAMBDA, MappingsFixture
+from fixtures.mappings import TRUSTS_LAMBDA, Desk
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.mappings.rows import HomeAccount, read_row
 from rolekeeper.mappings.verdict import sentence
@@ -46,10 +46,10 @@ JUDGED = [row for row in REJECTED if row not in UNREAD or row in OF_GROUPS or le
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[MappingsFixture]:
+def shared() -> Iterator[Desk]:
     """One desk for the whole corpus, as a thousand new ones would take minutes."""
     with new_account() as world:
-        made = MappingsFixture(world)
+        made = Desk(world)
         made.role("web")
         made.role("api")
         made.role("outside", path="/")
@@ -60,7 +60,7 @@ def shared() -> Iterator[MappingsFixture]:
 
 
 @pytest.fixture
-def desk(shared: MappingsFixture) -> Iterator[MappingsFixture]:
+def desk(shared: Desk) -> Iterator[Desk]:
     """The desk, its tables empty."""
     yield shared
     for table, key in ((MAPPING_TABLE, ("tag_key", "tag_value")), (STATE_TABLE, ("pk", "sk"))):
@@ -68,7 +68,7 @@ def desk(shared: MappingsFixture) -> Iterator[MappingsFixture]:
             shared.world.dynamodb.delete_item(TableName=table, Key={name: item[name] for name in key})
 
 
-def edit(desk: MappingsFixture, item: dict[str, Any]) -> tuple[str, str, int]:
+def edit(desk: Desk, item: dict[str, Any]) -> tuple[str, str, int]:
     """Put an item and have it judged; returns what the row says of itself."""
     desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
     key = MappingKey(item["tag_key"]["S"], item["tag_value"]["S"])
@@ -76,7 +76,7 @@ def edit(desk: MappingsFixture, item: dict[str, Any]) -> tuple[str, str, int]:
     return desk.shows(str(key))
 
 
-def served(desk: MappingsFixture, row: BadRow) -> PublishedMapping | None:
+def served(desk: Desk, row: BadRow) -> PublishedMapping | None:
     """What is published of an entry's mapping."""
     return desk.served(f"{item(row)['tag_key']['S']}={item(row)['tag_value']['S']}")
 
@@ -97,7 +97,7 @@ def test_every_reason_can_be_read() -> None:
 
 
 @pytest.mark.parametrize("row", UNREAD, ids=lambda row: row.name)
-def test_a_malformed_row_says_why(desk: MappingsFixture, row: BadRow) -> None:
+def test_a_malformed_row_says_why(desk: Desk, row: BadRow) -> None:
     desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item(row))
     (stored,) = desk.world.dynamodb.items(MAPPING_TABLE)
     parsed = read_row(stored, HOME)
@@ -108,7 +108,7 @@ def test_a_malformed_row_says_why(desk: MappingsFixture, row: BadRow) -> None:
 @pytest.mark.parametrize(
     "row", [row for row in REJECTED if row in JUDGED or row.has_its_own_tag], ids=lambda row: row.name
 )
-def test_a_malformed_first_edit_serves_nothing_and_says_why(desk: MappingsFixture, row: BadRow) -> None:
+def test_a_malformed_first_edit_serves_nothing_and_says_why(desk: Desk, row: BadRow) -> None:
     status, reason, revision = edit(desk, item(row))
     assert (status, revision) == ("Rejected", 0)
     assert agrees(reason, row), reason
@@ -116,7 +116,7 @@ def test_a_malformed_first_edit_serves_nothing_and_says_why(desk: MappingsFixtur
 
 
 @pytest.mark.parametrize("row", [row for row in JUDGED if not row.has_its_own_tag], ids=lambda row: row.name)
-def test_a_malformed_edit_leaves_the_good_revision_serving(desk: MappingsFixture, row: BadRow) -> None:
+def test_a_malformed_edit_leaves_the_good_revision_serving(desk: Desk, row: BadRow) -> None:
     edit(desk, {**GOOD, "role": {"S": "api"}})
     before = served(desk, row)
     desk.quiet()
@@ -134,7 +134,7 @@ def test_a_malformed_edit_leaves_the_good_revision_serving(desk: MappingsFixture
 
 
 @pytest.mark.parametrize("row", READ, ids=lambda row: row.name)
-def test_a_row_that_can_be_read_is_served_with_its_warning(desk: MappingsFixture, row: BadRow) -> None:
+def test_a_row_that_can_be_read_is_served_with_its_warning(desk: Desk, row: BadRow) -> None:
     status, reason, revision = edit(desk, item(row))
     assert (status, revision) == (row.status, 1)
     assert agrees(reason, row), reason
@@ -144,7 +144,7 @@ def test_a_row_that_can_be_read_is_served_with_its_warning(desk: MappingsFixture
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if row.status == REFUSED], ids=lambda row: row.name)
-def test_what_dynamodb_refuses_never_becomes_a_row(desk: MappingsFixture, row: BadRow) -> None:
+def test_what_dynamodb_refuses_never_becomes_a_row(desk: Desk, row: BadRow) -> None:
     with pytest.raises((ClientError, ParamValidationError)) as refused:
         desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item(row))
     if isinstance(refused.value, ClientError):

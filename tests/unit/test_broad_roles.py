@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fixtures.account import ACCOUNT, FakeAccount, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper.mappings.verdict import Status
 from support.grants import allow, policy
 
@@ -14,14 +14,14 @@ BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/limits/web"
 
 
 @pytest.fixture
-def desk(world: FakeAccount) -> MappingsFixture:
-    made = MappingsFixture(world, "web", "admin")
+def desk(world: FakeAccount) -> Desk:
+    made = Desk(world, "web", "admin")
     made.grant("web", "s3:GetObject")
     made.grant("admin", "*")
     return made
 
 
-def lets_broad(desk: MappingsFixture) -> None:
+def lets_broad(desk: Desk) -> None:
     desk.world.allow_broad_roles = True
 
 
@@ -37,7 +37,7 @@ def lets_broad(desk: MappingsFixture) -> None:
     ],
 )
 def test_an_administrator_is_refused_and_it_is_said_which_word_is_missing(
-    desk: MappingsFixture, remedy: str, *, row: bool, stack: bool
+    desk: Desk, remedy: str, *, row: bool, stack: bool
 ) -> None:
     desk.world.allow_broad_roles = stack
     desk.edit(TAG, role="admin", allow_broad=row)
@@ -48,14 +48,14 @@ def test_an_administrator_is_refused_and_it_is_said_which_word_is_missing(
     assert len(desk.world.topic.mails) == 1
 
 
-def test_with_both_words_it_waits_for_a_second_person_and_is_given(desk: MappingsFixture) -> None:
+def test_with_both_words_it_waits_for_a_second_person_and_is_given(desk: Desk) -> None:
     lets_broad(desk)
     assert desk.edit(TAG, role="admin", allow_broad=True).status is Status.HELD
     assert desk.approve(TAG, 1).status is Status.PUBLISHED
     assert desk.converged("admin", workload="web")
 
 
-def test_a_role_that_others_may_assume_is_refused(desk: MappingsFixture) -> None:
+def test_a_role_that_others_may_assume_is_refused(desk: Desk) -> None:
     principal = {"Service": ["ec2.amazonaws.com", "lambda.amazonaws.com"], "AWS": "*"}
     desk.retrust("web", policy({"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole"}))
     desk.edit(TAG, role="web")
@@ -64,9 +64,7 @@ def test_a_role_that_others_may_assume_is_refused(desk: MappingsFixture) -> None
     assert "is broad: its trust policy also lets in Service lambda.amazonaws.com; AWS *; narrow it" in reason
 
 
-def test_policies_that_cannot_be_judged_are_never_passed(
-    desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_policies_that_cannot_be_judged_are_never_passed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rolekeeper.permissions.policies.MOST_RULES", 0)
     desk.edit(TAG, role="web")
     status, reason, _ = desk.shows(TAG)
@@ -74,7 +72,7 @@ def test_policies_that_cannot_be_judged_are_never_passed(
     assert "its policies can't be judged, as a role's policies hold more than 0 different" in reason
 
 
-def test_policies_that_cannot_be_read_are_waited_for(desk: MappingsFixture) -> None:
+def test_policies_that_cannot_be_read_are_waited_for(desk: Desk) -> None:
     desk.put(TAG, role="web")
     desk.world.calls.before("ListRolePolicies", refusing("AccessDenied", "no"))
     desk.publish(TAG)
@@ -84,7 +82,7 @@ def test_policies_that_cannot_be_read_are_waited_for(desk: MappingsFixture) -> N
     assert desk.shows(TAG)[0] == "Published"
 
 
-def test_much_that_is_broad_leaves_room_for_what_to_do(desk: MappingsFixture) -> None:
+def test_much_that_is_broad_leaves_room_for_what_to_do(desk: Desk) -> None:
     many = [allow("iam:PutRolePolicy", f"arn:aws:iam::{ACCOUNT}:role/{at}" + "x" * 60) for at in range(50)]
     desk.iam.put_role_policy(RoleName="web", PolicyName="many", PolicyDocument=json.dumps(policy(*many)))
     desk.edit(TAG, role="web")
@@ -94,7 +92,7 @@ def test_much_that_is_broad_leaves_room_for_what_to_do(desk: MappingsFixture) ->
 # ---- a role that became broad ----
 
 
-def test_a_role_that_became_broad_is_suspended_reported_and_taken_from_nobody(desk: MappingsFixture) -> None:
+def test_a_role_that_became_broad_is_suspended_reported_and_taken_from_nobody(desk: Desk) -> None:
     desk.edit(TAG, role="web")
     carrier = desk.converged("web", workload="web")
     desk.quiet()
@@ -123,7 +121,7 @@ def test_a_role_that_became_broad_is_suspended_reported_and_taken_from_nobody(de
 @pytest.mark.parametrize(
     "required", [BOUNDARY, "arn:aws:iam::*:policy/limits/*", f"arn:aws:iam::{ACCOUNT}:policy/limits/w?b"]
 )
-def test_a_role_has_to_have_the_boundary_that_the_stack_requires(desk: MappingsFixture, required: str) -> None:
+def test_a_role_has_to_have_the_boundary_that_the_stack_requires(desk: Desk, required: str) -> None:
     desk.world.boundary = required
     desk.edit(TAG, role="web")
     status, reason, _ = desk.shows(TAG)
@@ -138,7 +136,7 @@ def test_a_role_has_to_have_the_boundary_that_the_stack_requires(desk: MappingsF
 
 
 @pytest.mark.parametrize("required", ["*", BOUNDARY[:-1], "arn:aws:iam::*:policy/web"])
-def test_another_boundary_or_none_wont_do(desk: MappingsFixture, required: str) -> None:
+def test_another_boundary_or_none_wont_do(desk: Desk, required: str) -> None:
     desk.world.boundary = required
     if required != "*":
         bound(desk, BOUNDARY)
@@ -146,7 +144,7 @@ def test_another_boundary_or_none_wont_do(desk: MappingsFixture, required: str) 
     assert desk.shows(TAG)[0] == "Rejected"
 
 
-def bound(desk: MappingsFixture, arn: str) -> None:
+def bound(desk: Desk, arn: str) -> None:
     _, _, path_and_name = arn.partition(":policy")
     path, _, name = path_and_name.rpartition("/")
     desk.iam.create_policy(PolicyName=name, Path=f"{path}/", PolicyDocument=json.dumps(policy(allow("*"))))
@@ -157,7 +155,7 @@ def bound(desk: MappingsFixture, arn: str) -> None:
 
 
 @pytest.fixture
-def consenting(desk: MappingsFixture) -> MappingsFixture:
+def consenting(desk: Desk) -> Desk:
     """Both words are given, and `workload=web` gives the administrator's role, as approved."""
     lets_broad(desk)
     desk.edit(TAG, role="admin", allow_broad=True)
@@ -166,7 +164,7 @@ def consenting(desk: MappingsFixture) -> MappingsFixture:
     return desk
 
 
-def test_one_instance_that_would_gain_is_enough(desk: MappingsFixture) -> None:
+def test_one_instance_that_would_gain_is_enough(desk: Desk) -> None:
     lets_broad(desk)
     desk.edit(TAG, role="web", allow_broad=True)
     desk.converged("web", workload="web")
@@ -194,27 +192,27 @@ def test_one_instance_that_would_gain_is_enough(desk: MappingsFixture) -> None:
     assert event["effect"]["gained"] == ["* on *"]
 
 
-def test_an_edit_that_gives_no_more_passes(consenting: MappingsFixture) -> None:
+def test_an_edit_that_gives_no_more_passes(consenting: Desk) -> None:
     consenting.converged("admin", workload="web")
     assert consenting.edit(TAG, role="admin", allow_broad=True, priority=5).status is Status.PUBLISHED
     assert consenting.edit(TAG, role="web").status is Status.PUBLISHED, "and less is no more"
 
 
-def test_a_row_that_is_switched_on_again_waits_where_an_instance_would_gain(consenting: MappingsFixture) -> None:
+def test_a_row_that_is_switched_on_again_waits_where_an_instance_would_gain(consenting: Desk) -> None:
     off = {"role": "admin", "allow_broad": True, "enabled": False}
     assert consenting.edit(TAG, **off).status is Status.PUBLISHED
     consenting.world.running(workload="web")
     assert consenting.edit(TAG, **off | {"enabled": True}).status is Status.HELD
 
 
-def test_a_deletion_waits_where_another_mapping_would_give_more(consenting: MappingsFixture) -> None:
+def test_a_deletion_waits_where_another_mapping_would_give_more(consenting: Desk) -> None:
     consenting.edit("workload=*", role="web", priority=5)
     consenting.converged("web", workload="web")
     assert consenting.remove("workload=*").status is Status.HELD
     assert "deleting it would give severe permissions: administrator access" in consenting.shows("workload=*")[1]
 
 
-def test_consent_to_a_role_that_grew_broad_waits_too(desk: MappingsFixture) -> None:
+def test_consent_to_a_role_that_grew_broad_waits_too(desk: Desk) -> None:
     """No instance matches, and the role is the one that is published: but nobody approved it as it is now."""
     desk.edit(TAG, role="web")
     desk.grant("web", "iam:*")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import FakeAccount, KilledError, kill, mapping_key, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.mappings.verdict import Status
@@ -16,29 +16,27 @@ STAR, EXACT = "workload=*", "workload=web"
 
 
 @pytest.fixture
-def desk(world: FakeAccount) -> MappingsFixture:
+def desk(world: FakeAccount) -> Desk:
     """`workload=*` serves; `workload=web` was refused, as it would tie with it."""
-    made = MappingsFixture(world, "web", "api")
+    made = Desk(world, "web", "api")
     made.edit(STAR, role="api")
     assert made.edit(EXACT, role="web").status is Status.CONFLICT
     made.quiet()
     return made
 
 
-def beside(desk: MappingsFixture, tag: str) -> set[str]:
+def beside(desk: Desk, tag: str) -> set[str]:
     return {str(each) for each in desk.world.revisions.read(mapping_key(tag)).in_conflict}
 
 
-def test_a_row_that_is_refused_is_noted_beside_its_rival(desk: MappingsFixture) -> None:
+def test_a_row_that_is_refused_is_noted_beside_its_rival(desk: Desk) -> None:
     assert beside(desk, STAR) == {EXACT}
     assert desk.recheck(EXACT).status is Status.CONFLICT
     assert desk.world.writes == [], "once"
 
 
 @pytest.mark.parametrize("columns", [{"priority": 200}, {"role": "web"}, {"enabled": False}, None], ids=repr)
-def test_mending_the_rival_serves_the_row_that_was_refused(
-    desk: MappingsFixture, columns: dict[str, Any] | None
-) -> None:
+def test_mending_the_rival_serves_the_row_that_was_refused(desk: Desk, columns: dict[str, Any] | None) -> None:
     instance = desk.world.running(workload="web")
     if columns is None:
         desk.delete(STAR)
@@ -55,7 +53,7 @@ def test_mending_the_rival_serves_the_row_that_was_refused(
     assert (entry["claimed_by"], entry["correlation_id"]) == ("", "edit-1")
 
 
-def test_a_tie_that_tagging_made_is_cleared_in_both_rows_by_mending_either(desk: MappingsFixture) -> None:
+def test_a_tie_that_tagging_made_is_cleared_in_both_rows_by_mending_either(desk: Desk) -> None:
     desk.edit("env=prod", role="api")
     desk.edit("team=x", role="web")
     desk.world.running(env="prod", team="x")
@@ -66,7 +64,7 @@ def test_a_tie_that_tagging_made_is_cleared_in_both_rows_by_mending_either(desk:
     assert desk.shows("team=x") == ("Published", "in effect", 2)
 
 
-def test_a_rival_that_expires_frees_the_row_too(desk: MappingsFixture) -> None:
+def test_a_rival_that_expires_frees_the_row_too(desk: Desk) -> None:
     at = desk.world.clock.now().replace(hour=23)
     desk.edit(STAR, role="api", expires_at=at.isoformat())
     desk.world.later(days=1)
@@ -74,7 +72,7 @@ def test_a_rival_that_expires_frees_the_row_too(desk: MappingsFixture) -> None:
     assert desk.shows(EXACT)[0] == "Published"
 
 
-def test_the_freed_row_frees_no_other_in_turn(desk: MappingsFixture) -> None:
+def test_the_freed_row_frees_no_other_in_turn(desk: Desk) -> None:
     desk.edit("env=prod", role="api")
     desk.world.running(workload="web", env="prod")
     desk.edit(EXACT, role="web")
@@ -86,7 +84,7 @@ def test_the_freed_row_frees_no_other_in_turn(desk: MappingsFixture) -> None:
     assert desk.shows(EXACT)[0] == "Published"
 
 
-def test_what_is_noted_is_bounded(desk: MappingsFixture) -> None:
+def test_what_is_noted_is_bounded(desk: Desk) -> None:
     for number in range(22):
         desk.edit(f"workload=w{number}", role="web")
     assert len(beside(desk, STAR)) == 20
@@ -96,7 +94,7 @@ def test_what_is_noted_is_bounded(desk: MappingsFixture) -> None:
     assert desk.recheck("workload=w21").status is Status.PUBLISHED
 
 
-def test_a_row_notes_itself_beside_few_rivals(desk: MappingsFixture) -> None:
+def test_a_row_notes_itself_beside_few_rivals(desk: Desk) -> None:
     desk.remove(STAR)
     for number in range(7):
         desk.edit(f"workload=w{number}", role="web")
@@ -105,7 +103,7 @@ def test_a_row_notes_itself_beside_few_rivals(desk: MappingsFixture) -> None:
     assert desk.world.writes.count("UpdateItem") == 6, "and the row's status"
 
 
-def test_of_two_who_are_judged_at_once_the_slower_one_looks_again(desk: MappingsFixture) -> None:
+def test_of_two_who_are_judged_at_once_the_slower_one_looks_again(desk: Desk) -> None:
     desk.put("workload=db", role="web")
     # The star row is mended between the refusal of the other and its note.
     desk.world.calls.before("UpdateItem", partial(desk.edit, STAR, role="api", priority=200))
@@ -114,7 +112,7 @@ def test_of_two_who_are_judged_at_once_the_slower_one_looks_again(desk: Mappings
 
 
 @pytest.mark.parametrize("call", ["DescribeInstances", "UpdateItem"])
-def test_a_rival_that_is_published_anew_while_it_is_noted_leaves_no_conflict(desk: MappingsFixture, call: str) -> None:
+def test_a_rival_that_is_published_anew_while_it_is_noted_leaves_no_conflict(desk: Desk, call: str) -> None:
     """Before the row's conflict is noted in the rival's item the rival is read, and its revision is a condition."""
     desk.edit(STAR, role="api", priority=200)
     assert desk.edit(EXACT, role="web", priority=7).status is Status.PUBLISHED
@@ -124,7 +122,7 @@ def test_a_rival_that_is_published_anew_while_it_is_noted_leaves_no_conflict(des
     assert (desk.shows(EXACT)[0], beside(desk, STAR)) == ("Published", set())
 
 
-def test_a_note_written_while_the_rival_is_judged_is_seen(desk: MappingsFixture) -> None:
+def test_a_note_written_while_the_rival_is_judged_is_seen(desk: Desk) -> None:
     desk.put(STAR, role="api", priority=200)
     desk.world.calls.before("TransactWriteItems", partial(desk.edit, "workload=db", role="web"))
     desk.publish(STAR)
@@ -132,9 +130,7 @@ def test_a_note_written_while_the_rival_is_judged_is_seen(desk: MappingsFixture)
 
 
 @pytest.mark.parametrize("operation", ["TransactWriteItems", "UpdateItem"])
-def test_killed_before_it_looked_at_the_other_it_does_so_when_it_comes_again(
-    desk: MappingsFixture, operation: str
-) -> None:
+def test_killed_before_it_looked_at_the_other_it_does_so_when_it_comes_again(desk: Desk, operation: str) -> None:
     desk.put(STAR, role="api", priority=200)
     desk.world.calls.after(operation, kill)
     with pytest.raises(KilledError):
@@ -144,13 +140,13 @@ def test_killed_before_it_looked_at_the_other_it_does_so_when_it_comes_again(
     assert beside(desk, STAR) == set()
 
 
-def no_answer_about_the_next(desk: MappingsFixture) -> None:
+def no_answer_about_the_next(desk: Desk) -> None:
     """AWS gives no answer about the role of the first row that is looked at once the star row was judged."""
     # The star row's own status is the first to be written.
     desk.world.calls.after("UpdateItem", partial(desk.world.calls.before, "GetRole", refusing("Throttling", "slow")))
 
 
-def test_no_answer_about_one_freed_row_keeps_no_other_from_being_looked_at(desk: MappingsFixture) -> None:
+def test_no_answer_about_one_freed_row_keeps_no_other_from_being_looked_at(desk: Desk) -> None:
     assert desk.edit("workload=aaa", role="web").status is Status.CONFLICT
     assert desk.edit("workload=zzz", role="web").status is Status.CONFLICT
     desk.put(STAR, role="api", priority=200)
@@ -161,7 +157,7 @@ def test_no_answer_about_one_freed_row_keeps_no_other_from_being_looked_at(desk:
     assert beside(desk, STAR) == {"workload=aaa"}
 
 
-def test_a_freed_row_that_the_sweep_gets_no_answer_for_is_a_problem_of_the_sweep(desk: MappingsFixture) -> None:
+def test_a_freed_row_that_the_sweep_gets_no_answer_for_is_a_problem_of_the_sweep(desk: Desk) -> None:
     desk.put(STAR, role="api", priority=200)
     no_answer_about_the_next(desk)
     with pytest.raises(RetryableError):
@@ -170,7 +166,7 @@ def test_a_freed_row_that_the_sweep_gets_no_answer_for_is_a_problem_of_the_sweep
     assert desk.recheck(EXACT).status is Status.PUBLISHED, "it comes by the other row itself"
 
 
-def test_what_is_wrong_with_the_other_is_left_to_the_sweep(desk: MappingsFixture) -> None:
+def test_what_is_wrong_with_the_other_is_left_to_the_sweep(desk: Desk) -> None:
     held = layout.held_key(mapping_key(EXACT))
     desk.world.garble(held)
     assert desk.edit(STAR, role="api", priority=200).status is Status.PUBLISHED
@@ -182,7 +178,7 @@ def test_what_is_wrong_with_the_other_is_left_to_the_sweep(desk: MappingsFixture
     assert desk.recheck(EXACT).status is Status.PUBLISHED
 
 
-def test_a_note_that_cant_be_taken_back_does_no_harm(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_note_that_cant_be_taken_back_does_no_harm(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise RetryableError("Throttling", "slow", "dynamodb:UpdateItem")
 

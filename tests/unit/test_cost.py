@@ -15,7 +15,7 @@ from bench.assumed import FLEETS, IDLE
 
 from fakes.dynamodb_values import item_size
 from fixtures.account import FakeAccount
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.organization import SPOKE, VERSION, Organization, wired_organization
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.fleet.sweep import CHECKED_FOR
@@ -218,7 +218,7 @@ def test_iam_is_asked_about_an_accounts_roles_as_often_as_the_model_says(monkeyp
 def test_a_sweep_of_rows_takes_what_the_model_says(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the mapping table aren't metered, nor the calls to IAM: a fake's role has no inline policy."""
     world.large_pages()
-    desk = MappingsFixture(world, *(f"role{number}" for number in range(ROWS)))
+    desk = Desk(world, *(f"role{number}" for number in range(ROWS)))
     for number in range(ROWS):
         desk.edit(f"workload=w{number}", role=f"role{number}")
     meter = Meter(world, monkeypatch)

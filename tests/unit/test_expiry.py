@@ -8,7 +8,7 @@ import pytest
 
 from fakes.others import FakeQueue
 from fixtures.account import FakeAccount, published_at, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.fleet.expiry import Expiries, ExpiryResult
 from rolekeeper.mappings.publish import Publisher
@@ -21,15 +21,15 @@ PAST = 2  # seconds after a moment at which it is past on every clock
 
 
 @pytest.fixture
-def desk(world: FakeAccount) -> MappingsFixture:
-    made = MappingsFixture(world)
+def desk(world: FakeAccount) -> Desk:
+    made = Desk(world)
     made.clients["sqs"] = world.queue
     made.usable("web")
     return made
 
 
 @pytest.fixture
-def state(desk: MappingsFixture) -> State:
+def state(desk: Desk) -> State:
     return desk.world.state
 
 
@@ -52,12 +52,12 @@ class Rung:
 
 
 @pytest.fixture
-def queue(desk: MappingsFixture) -> Rung:
+def queue(desk: Desk) -> Rung:
     return Rung(desk.world.queue)
 
 
 @pytest.fixture
-def expiries(desk: MappingsFixture) -> Expiries:
+def expiries(desk: Desk) -> Expiries:
     return desk.app().expiries("minute-1", waits=True)
 
 
@@ -67,11 +67,11 @@ def minute(expiries: Expiries) -> ExpiryResult:
     return rung
 
 
-def after(desk: MappingsFixture, seconds: float) -> datetime:
+def after(desk: Desk, seconds: float) -> datetime:
     return desk.world.clock.now() + timedelta(seconds=seconds)
 
 
-def expiring(desk: MappingsFixture, tag: str, seconds: float) -> datetime:
+def expiring(desk: Desk, tag: str, seconds: float) -> datetime:
     """A published mapping that expires so soon."""
     # The row says it to the second.
     until = after(desk, seconds).replace(microsecond=0)
@@ -80,7 +80,7 @@ def expiring(desk: MappingsFixture, tag: str, seconds: float) -> datetime:
     return until
 
 
-def pinned(desk: MappingsFixture, state: State, instance: str, seconds: float) -> Timer:
+def pinned(desk: Desk, state: State, instance: str, seconds: float) -> Timer:
     timer = Timer(after(desk, seconds), desk.world.key(instance))
     state.arm(timer)
     return timer
@@ -94,7 +94,7 @@ def waiting(state: State) -> list[Any]:
 
 
 def test_the_instances_of_a_mapping_are_sent_so_that_they_arrive_just_after_it_expires(
-    desk: MappingsFixture, expiries: Expiries, queue: Rung
+    desk: Desk, expiries: Expiries, queue: Rung
 ) -> None:
     instances = sorted(desk.world.running(app="web") for _ in range(3))
     desk.world.running(app="other")
@@ -107,7 +107,7 @@ def test_the_instances_of_a_mapping_are_sent_so_that_they_arrive_just_after_it_e
 
 
 def test_once_it_has_passed_the_row_says_so_and_its_instances_are_sent_at_once(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
+    desk: Desk, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     expiring(desk, "app=web", 30)
     desk.world.later(minutes=1)
@@ -123,7 +123,7 @@ def test_once_it_has_passed_the_row_says_so_and_its_instances_are_sent_at_once(
 
 
 def test_an_instance_that_got_its_tag_between_the_look_ahead_and_the_moment_gives_the_role_up(
-    desk: MappingsFixture, expiries: Expiries, queue: Rung
+    desk: Desk, expiries: Expiries, queue: Rung
 ) -> None:
     expiring(desk, "app=web", 55)
     minute(expiries)
@@ -139,7 +139,7 @@ def test_an_instance_that_got_its_tag_between_the_look_ahead_and_the_moment_give
 
 
 def test_a_moment_within_the_minute_is_waited_for_until_it_is_past_on_every_clock(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
+    desk: Desk, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     instance = desk.world.running(app="web")
     until = expiring(desk, "app=web", 30)
@@ -151,7 +151,7 @@ def test_a_moment_within_the_minute_is_waited_for_until_it_is_past_on_every_cloc
 
 
 def test_one_that_is_started_between_the_minutes_waits_for_nothing(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
+    desk: Desk, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     instance = desk.world.running(app="web")
     expiring(desk, "app=web", 30)
@@ -162,7 +162,7 @@ def test_one_that_is_started_between_the_minutes_waits_for_nothing(
     assert len(waiting(state)) == 1
 
 
-def test_a_minute_that_runs_twice_does_no_harm(desk: MappingsFixture, expiries: Expiries, state: State) -> None:
+def test_a_minute_that_runs_twice_does_no_harm(desk: Desk, expiries: Expiries, state: State) -> None:
     expiring(desk, "app=web", 30)
     desk.world.later(minutes=1)
     timer = waiting(state)[0]
@@ -177,7 +177,7 @@ def test_a_minute_that_runs_twice_does_no_harm(desk: MappingsFixture, expiries: 
 
 @pytest.mark.parametrize("later", [{}, {"expires_at": "2026-03-01T12:00:00Z"}], ids=["never", "later"])
 def test_the_timer_of_a_mapping_that_expires_later_or_no_more_rings_nothing_and_goes(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung, later: dict[str, str]
+    desk: Desk, expiries: Expiries, state: State, queue: Rung, later: dict[str, str]
 ) -> None:
     desk.world.running(app="web")
     expiring(desk, "app=web", 30)
@@ -193,7 +193,7 @@ def test_the_timer_of_a_mapping_that_expires_later_or_no_more_rings_nothing_and_
 
 
 def test_a_mapping_that_was_deleted_is_judged_again_minutes_later_and_nothing_is_written(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
+    desk: Desk, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     desk.world.running(app="web")
     desk.edit("app=web", role="web")
@@ -210,7 +210,7 @@ def test_a_mapping_that_was_deleted_is_judged_again_minutes_later_and_nothing_is
 
 
 def test_a_date_that_is_written_again_before_its_moment_finds_its_timer(
-    desk: MappingsFixture, expiries: Expiries, queue: Rung
+    desk: Desk, expiries: Expiries, queue: Rung
 ) -> None:
     instance = desk.world.running(app="web")
     until = expiring(desk, "app=web", 100)
@@ -226,7 +226,7 @@ def test_a_date_that_is_written_again_before_its_moment_finds_its_timer(
 
 
 def test_a_pinned_instance_is_sent_for_the_moment_and_once_more_after_it(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
+    desk: Desk, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     instance = desk.world.running()
     pinned(desk, state, instance, 20.25)
@@ -238,7 +238,7 @@ def test_a_pinned_instance_is_sent_for_the_moment_and_once_more_after_it(
 
 
 def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, expiries: Expiries, state: State, queue: Rung, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(110):
         pinned(desk, state, f"i-{number:017x}", 20)
@@ -260,12 +260,12 @@ def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(
 # ---- what goes wrong ----
 
 
-def garble(desk: MappingsFixture, tag: str) -> None:
+def garble(desk: Desk, tag: str) -> None:
     desk.world.garble(published_at(tag))
 
 
 def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung_and_stay(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
+    desk: Desk, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     fine, pinned_one = desk.world.running(app="fine"), desk.world.running()
     for tag in ("app=bad", "app=fine"):
@@ -285,7 +285,7 @@ def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung
 
 
 def test_a_row_that_cant_be_checked_keeps_its_timer_and_its_instances_are_sent_all_the_same(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
+    desk: Desk, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     instance = desk.world.running(app="web")
     for tag in ("app=web", "app=other"):
@@ -302,7 +302,7 @@ def test_a_row_that_cant_be_checked_keeps_its_timer_and_its_instances_are_sent_a
 
 
 def test_ec2_that_doesnt_answer_keeps_no_pin_from_being_rung(
-    desk: MappingsFixture, expiries: Expiries, state: State, queue: Rung
+    desk: Desk, expiries: Expiries, state: State, queue: Rung
 ) -> None:
     instance = desk.world.running(app="web")
     expiring(desk, "app=web", 30)
@@ -316,9 +316,7 @@ def test_ec2_that_doesnt_answer_keeps_no_pin_from_being_rung(
 
 
 @pytest.mark.parametrize("code", ["AccessDeniedException", "InternalServerError"])
-def test_timers_that_cant_be_read_are_tried_again_in_the_next_minute(
-    desk: MappingsFixture, expiries: Expiries, code: str
-) -> None:
+def test_timers_that_cant_be_read_are_tried_again_in_the_next_minute(desk: Desk, expiries: Expiries, code: str) -> None:
     desk.world.calls.before("Query", refusing(code, "no", status=500 if code.startswith("Internal") else 400))
     rung = minute(expiries)
     assert len(rung.problems) == 1
@@ -328,7 +326,7 @@ def test_timers_that_cant_be_read_are_tried_again_in_the_next_minute(
 
 
 def test_a_minute_leaves_the_rest_to_the_next_one(
-    desk: MappingsFixture, expiries: Expiries, state: State, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, expiries: Expiries, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(4):
         expiring(desk, f"app=w{number}", 30)

@@ -16,7 +16,7 @@ import on_retry
 import on_schedule
 from fixtures.account import ACCOUNT, REGION, FakeAccount, refusing
 from fixtures.functions import lambda_context, wire
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper.model.instance import Action, Timer
 
 SAMPLES = Path(__file__).parents[2] / "events"
@@ -36,9 +36,9 @@ def queued(*messages: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def desk(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> MappingsFixture:
+def desk(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> Desk:
     """The functions' own wiring over the world's clients, with the sample's instance running and tagged."""
-    made = MappingsFixture(world)
+    made = Desk(world)
     made.role("s3-read")
     world.profile("s3-read")
     assert made.edit("workload=s3-reader", role="s3-read").status == "Published"
@@ -48,7 +48,7 @@ def desk(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> MappingsFixture
     return made
 
 
-def launched(desk: MappingsFixture, *, runs: bool = True, **tags: str) -> str:
+def launched(desk: Desk, *, runs: bool = True, **tags: str) -> str:
     desk.world.truth.launch(instance_id=INSTANCE, tags=tags)
     if runs:
         desk.world.wait(2)
@@ -71,7 +71,7 @@ def test_an_invocation_that_counts_nothing_warns_of_nothing() -> None:
     "name",
     ["instance-running", "instance-stopped", "tags-changed", "tags-changed-float-version", "reconcile-requested"],
 )
-def test_each_event_that_names_an_instance_gets_it_the_role_of_its_tags(desk: MappingsFixture, name: str) -> None:
+def test_each_event_that_names_an_instance_gets_it_the_role_of_its_tags(desk: Desk, name: str) -> None:
     instance = launched(desk, workload="s3-reader")
     answer = on_instance_event.handler(queued(sample(name)), CONTEXT)
     assert answer == {"batchItemFailures": []}
@@ -79,7 +79,7 @@ def test_each_event_that_names_an_instance_gets_it_the_role_of_its_tags(desk: Ma
     assert desk.world.events.kinds == ["Role Attached"]
 
 
-def test_a_pending_instance_starts_the_retry_loop_whose_tick_hands_it_over_once_it_runs(desk: MappingsFixture) -> None:
+def test_a_pending_instance_starts_the_retry_loop_whose_tick_hands_it_over_once_it_runs(desk: Desk) -> None:
     instance = launched(desk, runs=False, workload="s3-reader")
     on_instance_event.handler(queued(sample("instance-pending")), CONTEXT)
     (started,) = desk.world.machine.started
@@ -99,7 +99,7 @@ def test_a_pending_instance_starts_the_retry_loop_whose_tick_hands_it_over_once_
     assert desk.world.shows(instance) == ""
 
 
-def test_what_a_loop_handed_over_gets_another_loop_where_ec2_refuses_it_after_all(desk: MappingsFixture) -> None:
+def test_what_a_loop_handed_over_gets_another_loop_where_ec2_refuses_it_after_all(desk: Desk) -> None:
     instance = launched(desk, runs=False, workload="s3-reader")
     on_instance_event.handler(queued(sample("instance-pending")), CONTEXT)
     (started,) = desk.world.machine.started
@@ -112,7 +112,7 @@ def test_what_a_loop_handed_over_gets_another_loop_where_ec2_refuses_it_after_al
     assert len(desk.world.machine.started) == 2, "the first one ended, though the record says that it watches"
 
 
-def test_two_messages_for_one_instance_are_one_reconcile(desk: MappingsFixture) -> None:
+def test_two_messages_for_one_instance_are_one_reconcile(desk: Desk) -> None:
     launched(desk, workload="s3-reader")
     on_instance_event.handler(sample("work-queue-batch"), CONTEXT)
     assert desk.world.mutations == ["AssociateIamInstanceProfile"]
@@ -133,14 +133,14 @@ def test_two_messages_for_one_instance_are_one_reconcile(desk: MappingsFixture) 
         {**sample("tags-changed"), "resources": []},
     ],
 )
-def test_what_names_no_instance_of_ours_is_dropped_and_logged(desk: MappingsFixture, message: Any) -> None:
+def test_what_names_no_instance_of_ours_is_dropped_and_logged(desk: Desk, message: Any) -> None:
     answer = on_instance_event.handler(queued(message), CONTEXT)
     assert answer == {"batchItemFailures": []}
     assert [line["reason"] for line in desk.world.logged() if line["message"] == "dropped"]
     assert desk.world.calls.made == []
 
 
-def test_only_the_messages_of_an_instance_that_failed_come_again(desk: MappingsFixture) -> None:
+def test_only_the_messages_of_an_instance_that_failed_come_again(desk: Desk) -> None:
     launched(desk, workload="s3-reader")
     other = desk.world.running(workload="s3-reader")
     desk.world.calls.before("AssociateIamInstanceProfile", refusing("InternalError", "a fault", status=500))
@@ -151,7 +151,7 @@ def test_only_the_messages_of_an_instance_that_failed_come_again(desk: MappingsF
     assert desk.world.carries(other) == "s3-read"
 
 
-def test_a_tick_at_its_deadline_parks_the_instance_visibly(desk: MappingsFixture) -> None:
+def test_a_tick_at_its_deadline_parks_the_instance_visibly(desk: Desk) -> None:
     desk.world.later(days=2)
     instance = launched(desk, runs=False, workload="s3-reader")
     answer = on_retry.handler(sample("retry-tick"), CONTEXT)
@@ -165,7 +165,7 @@ def test_a_tick_at_its_deadline_parks_the_instance_visibly(desk: MappingsFixture
     assert desk.world.carries(instance) == "s3-read"
 
 
-def test_a_tick_at_its_deadline_that_can_read_nothing_fails_so_that_it_is_dead_lettered(desk: MappingsFixture) -> None:
+def test_a_tick_at_its_deadline_that_can_read_nothing_fails_so_that_it_is_dead_lettered(desk: Desk) -> None:
     desk.world.later(days=2)
     desk.world.calls.before("BatchGetItem", refusing("InternalServerError", "sorry", status=500))
     with pytest.raises(Exception, match="InternalServerError"):
@@ -181,7 +181,7 @@ def test_a_tick_at_its_deadline_that_can_read_nothing_fails_so_that_it_is_dead_l
     ],
 )
 def test_a_tick_for_what_is_no_instance_of_ours_does_nothing_and_says_so(
-    desk: MappingsFixture, instance: dict[str, str], why: str
+    desk: Desk, instance: dict[str, str], why: str
 ) -> None:
     tick = sample("retry-tick")
     answer = on_retry.handler({**tick, "instance": {**tick["instance"], **instance}}, CONTEXT)
@@ -191,7 +191,7 @@ def test_a_tick_for_what_is_no_instance_of_ours_does_nothing_and_says_so(
     assert (line["reason"], line["correlation_id"]) == (why, tick["correlation_id"])
 
 
-def test_the_schedule_sweeps(desk: MappingsFixture) -> None:
+def test_the_schedule_sweeps(desk: Desk) -> None:
     instance = launched(desk, workload="s3-reader")
     answer = on_schedule.handler(sample("sweep"), CONTEXT)
     assert (answer["instances"], answer["sent"], answer["finished"]) == (1, 1, True)
@@ -200,7 +200,7 @@ def test_the_schedule_sweeps(desk: MappingsFixture) -> None:
     assert desk.world.carries(instance) == "s3-read"
 
 
-def test_the_minute_rings_what_expires(desk: MappingsFixture) -> None:
+def test_the_minute_rings_what_expires(desk: Desk) -> None:
     instance = launched(desk)
     desk.world.state.arm(Timer(desk.world.clock.now() - timedelta(seconds=10), desk.world.key(instance)))
     answer = on_schedule.handler(sample("expiries"), CONTEXT)
@@ -210,7 +210,7 @@ def test_the_minute_rings_what_expires(desk: MappingsFixture) -> None:
 
 
 def test_on_a_state_table_that_was_never_swept_an_event_changes_nothing_and_the_first_minute_sweeps(
-    desk: MappingsFixture,
+    desk: Desk,
 ) -> None:
     desk.world.never_swept()
     instance = launched(desk, workload="s3-reader")
@@ -226,7 +226,7 @@ def test_on_a_state_table_that_was_never_swept_an_event_changes_nothing_and_the_
     assert "timers" in on_schedule.handler(sample("expiries"), CONTEXT), "from then on a minute is a minute"
 
 
-def test_the_machine_has_the_rest_of_a_sweep_and_of_a_fan_out_done(desk: MappingsFixture) -> None:
+def test_the_machine_has_the_rest_of_a_sweep_and_of_a_fan_out_done(desk: Desk) -> None:
     launched(desk, workload="s3-reader")
     hurried = lambda_context("on_schedule", seconds=1)
     first = on_schedule.handler(sample("sweep"), hurried)
@@ -242,7 +242,7 @@ def test_the_machine_has_the_rest_of_a_sweep_and_of_a_fan_out_done(desk: Mapping
     assert [each["detail"]["cause"] for each in desk.sent()] == ["sweep", "mapping changed: workload=s3-reader"]
 
 
-def test_an_unknown_task_fails_so_that_somebody_looks(desk: MappingsFixture) -> None:
+def test_an_unknown_task_fails_so_that_somebody_looks(desk: Desk) -> None:
     with pytest.raises(ValueError, match="dance"):
         on_schedule.handler({"task": "dance"}, CONTEXT)
     assert desk.world.calls.made == []

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import MUTATIONS, FakeAccount, mapping_key, published_at, refusing
-from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
+from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import Mode
@@ -21,9 +21,9 @@ BUDGET = layout.budget_key(mapping_key(TAG))
 
 
 @pytest.fixture
-def desk(world: FakeAccount) -> MappingsFixture:
+def desk(world: FakeAccount) -> Desk:
     """Two roles; `workload=web` gives three running instances the first. One change passes without approval."""
-    made = MappingsFixture(world)
+    made = Desk(world)
     made.usable("web", "api")
     made.grant("web", "s3:GetObject")
     made.grant("api", "s3:PutObject")
@@ -35,7 +35,7 @@ def desk(world: FakeAccount) -> MappingsFixture:
     return made
 
 
-def credit(desk: MappingsFixture) -> tuple[int, int]:
+def credit(desk: Desk) -> tuple[int, int]:
     item = desk.world.store.get([BUDGET]).get(BUDGET, {})
     return int(item.get("credit", 0)), int(item.get("credit_revision", 0))
 
@@ -43,7 +43,7 @@ def credit(desk: MappingsFixture) -> tuple[int, int]:
 # ---- held ----
 
 
-def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(desk: MappingsFixture) -> None:
+def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(desk: Desk) -> None:
     desk.world.running(workload="web")
     verdict = desk.edit(TAG, role="api")
     assert (verdict.status, verdict.held, verdict.revision) == (Status.HELD, 2, 1)
@@ -63,7 +63,7 @@ def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(de
     assert (entry["effect"]["replace"], entry["effect"]["gained"]) == (3, ["s3:PutObject on *"])
 
 
-def test_a_share_of_the_fleet_passes(desk: MappingsFixture) -> None:
+def test_a_share_of_the_fleet_passes(desk: Desk) -> None:
     for _ in range(3):
         desk.world.running(Name="of nobody's concern")
     gone = desk.world.running(Name="gone")
@@ -77,7 +77,7 @@ def test_a_share_of_the_fleet_passes(desk: MappingsFixture) -> None:
     assert "(3 of 6; 2 may change without approval)" in desk.edit(TAG, role="web").reason
 
 
-def test_its_counts_are_kept_up_without_a_word(desk: MappingsFixture) -> None:
+def test_its_counts_are_kept_up_without_a_word(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.converged("web", workload="web")
     desk.quiet()
@@ -87,7 +87,7 @@ def test_its_counts_are_kept_up_without_a_word(desk: MappingsFixture) -> None:
     assert desk.world.events.kinds == []
 
 
-def test_a_profile_that_waits_for_enforce_is_made_though_the_deletion_of_its_row_is_held(desk: MappingsFixture) -> None:
+def test_a_profile_that_waits_for_enforce_is_made_though_the_deletion_of_its_row_is_held(desk: Desk) -> None:
     desk.role("bare", profile=False)
     desk.world.mode = Mode.OBSERVE
     desk.edit(TAG, role="bare")
@@ -106,7 +106,7 @@ OTHER = "app=web"
 
 
 @pytest.fixture
-def two(desk: MappingsFixture) -> MappingsFixture:
+def two(desk: Desk) -> Desk:
     """Another row beside the first, with two instances; three changes pass without approval."""
     assert desk.edit(OTHER, role="web").status is Status.PUBLISHED
     for _ in range(2):
@@ -116,12 +116,12 @@ def two(desk: MappingsFixture) -> MappingsFixture:
     return desk
 
 
-def taken(desk: MappingsFixture) -> int:
+def taken(desk: Desk) -> int:
     """What edits changed so far, as it is counted."""
     return int(desk.world.store.get([layout.EDITS]).get(layout.EDITS, {}).get("total", 0))
 
 
-def test_a_wide_change_that_is_split_over_rows_waits_as_one_does(two: MappingsFixture) -> None:
+def test_a_wide_change_that_is_split_over_rows_waits_as_one_does(two: Desk) -> None:
     assert two.edit(TAG, role="api").status is Status.PUBLISHED
     two.world.wait(30)
     verdict = two.edit(OTHER, role="api")
@@ -136,7 +136,7 @@ def test_a_wide_change_that_is_split_over_rows_waits_as_one_does(two: MappingsFi
     assert taken(two) == 3, "what somebody approved has a budget of its own"
 
 
-def test_the_sweep_counts_what_it_publishes_of_the_held(two: MappingsFixture) -> None:
+def test_the_sweep_counts_what_it_publishes_of_the_held(two: Desk) -> None:
     two.limits = Limits(1, 0)
     two.edit(TAG, role="api")
     two.edit(OTHER, role="api")
@@ -145,7 +145,7 @@ def test_the_sweep_counts_what_it_publishes_of_the_held(two: MappingsFixture) ->
     assert taken(two) == 3
 
 
-def test_and_a_deletion(two: MappingsFixture) -> None:
+def test_and_a_deletion(two: Desk) -> None:
     assert two.remove(OTHER).status is Status.REMOVED
     assert taken(two) == 2
     assert two.remove(TAG).status is Status.HELD
@@ -154,7 +154,7 @@ def test_and_a_deletion(two: MappingsFixture) -> None:
 @pytest.mark.parametrize("seconds", [0, 30])
 @pytest.mark.parametrize("expires", [{}, {"expires_at": "2026-12-01T00:00:00Z"}], ids=["now", "later"])
 def test_of_two_that_are_judged_at_the_same_moment_one_is_held(
-    two: MappingsFixture, expires: dict[str, str], seconds: int
+    two: Desk, expires: dict[str, str], seconds: int
 ) -> None:
     """Both see that nothing is counted; the one that writes later looks again."""
     role = "web" if expires else "api"
@@ -172,7 +172,7 @@ def test_of_two_that_are_judged_at_the_same_moment_one_is_held(
 
 
 @pytest.fixture
-def split(two: MappingsFixture) -> MappingsFixture:
+def split(two: Desk) -> Desk:
     """The second of two edits is held, as it is too large with the first; then the window ends."""
     two.edit(TAG, role="api")
     two.edit(OTHER, role="api")
@@ -180,7 +180,7 @@ def split(two: MappingsFixture) -> MappingsFixture:
     return two
 
 
-def test_the_end_of_the_window_alone_publishes_nothing_that_was_held(split: MappingsFixture) -> None:
+def test_the_end_of_the_window_alone_publishes_nothing_that_was_held(split: Desk) -> None:
     assert split.recheck(OTHER).status is Status.HELD
     assert "within the same 10 minutes (5 together; 3 of 5 may change" in split.row(OTHER)["status_reason"]
     split.limits = Limits(5, 0)
@@ -189,12 +189,12 @@ def test_the_end_of_the_window_alone_publishes_nothing_that_was_held(split: Mapp
 
 
 @pytest.mark.parametrize("role", ["NONE", "api"])
-def test_an_edit_that_is_written_after_the_window_is_judged_by_itself(split: MappingsFixture, role: str) -> None:
+def test_an_edit_that_is_written_after_the_window_is_judged_by_itself(split: Desk, role: str) -> None:
     assert split.edit(OTHER, role=role).status is Status.PUBLISHED
     assert taken(split) == 2
 
 
-def test_an_edit_is_counted_once_however_often_it_is_judged(two: MappingsFixture) -> None:
+def test_an_edit_is_counted_once_however_often_it_is_judged(two: Desk) -> None:
     two.put(TAG, role="api")
     two.world.calls.before("UpdateItem", refusing("InternalServerError", status=500))
     with pytest.raises(Exception, match="InternalServerError"):
@@ -205,7 +205,7 @@ def test_an_edit_is_counted_once_however_often_it_is_judged(two: MappingsFixture
 
 
 @pytest.mark.parametrize("count", ["total", "later"])
-def test_a_count_that_cant_be_read_lets_nothing_through_and_says_which_item(two: MappingsFixture, count: str) -> None:
+def test_a_count_that_cant_be_read_lets_nothing_through_and_says_which_item(two: Desk, count: str) -> None:
     two.world.store.write(two.world.store.update(layout.EDITS, Update().set({count: "garbled"})))
     two.put(TAG, role="api")
     with pytest.raises(CorruptItemError):
@@ -218,7 +218,7 @@ def test_a_count_that_cant_be_read_lets_nothing_through_and_says_which_item(two:
 # ---- what an edit does later, or to instances without the tag ----
 
 
-def test_an_expiry_that_takes_too_many_roles_is_held_and_its_approval_lets_them_all_go(desk: MappingsFixture) -> None:
+def test_an_expiry_that_takes_too_many_roles_is_held_and_its_approval_lets_them_all_go(desk: Desk) -> None:
     ends = desk.world.clock.now() + timedelta(days=300)
     verdict = desk.edit(TAG, role="web", expires_at=ends.isoformat())
     assert (verdict.status, verdict.held) == (Status.HELD, 2)
@@ -236,7 +236,7 @@ def test_an_expiry_that_takes_too_many_roles_is_held_and_its_approval_lets_them_
     assert desk.edit(TAG, role="web", expires_at=sooner.isoformat()).status is Status.HELD
 
 
-def ending(desk: MappingsFixture, **after: float) -> str:
+def ending(desk: Desk, **after: float) -> str:
     """When something ends, as a row says it."""
     return f"{desk.world.clock.now() + timedelta(**after):%Y-%m-%dT%H:%M:%SZ}"
 
@@ -246,7 +246,7 @@ def ending(desk: MappingsFixture, **after: float) -> str:
     [("NONE", "attach 0, replace 0 and detach 3"), ("api", "attach 0, replace 3 and detach 0")],
 )
 def test_an_edit_that_takes_effect_when_another_row_expires_is_held_and_says_when(
-    desk: MappingsFixture, role: str, would: str
+    desk: Desk, role: str, would: str
 ) -> None:
     ends = ending(desk, seconds=75)
     desk.edit(TAG, role="web", priority=1, expires_at=ends)
@@ -263,7 +263,7 @@ def test_an_edit_that_takes_effect_when_another_row_expires_is_held_and_says_whe
     assert desk.world.store.get([layout.budget_key(mapping_key("workload=*"))]).popitem()[1]["credit"] == 3
 
 
-def test_an_edit_that_leaves_instances_to_a_severe_role_when_another_row_expires_is_held(desk: MappingsFixture) -> None:
+def test_an_edit_that_leaves_instances_to_a_severe_role_when_another_row_expires_is_held(desk: Desk) -> None:
     """One row expires; the next is about to be disabled; then the third gives what is severe."""
     desk.limits = Limits(25, 0)
     desk.world.allow_broad_roles = True
@@ -279,7 +279,7 @@ def test_an_edit_that_leaves_instances_to_a_severe_role_when_another_row_expires
     assert verdict.reason.startswith("it would give severe permissions: iam:PutRolePolicy on *")
 
 
-def test_two_edits_that_change_instances_at_the_same_later_moment_add_up(two: MappingsFixture) -> None:
+def test_two_edits_that_change_instances_at_the_same_later_moment_add_up(two: Desk) -> None:
     ends, near, far = (ending(two, days=1, minutes=each) for each in (0, 9, 30))
     assert two.edit(TAG, role="web", expires_at=ends).status is Status.PUBLISHED
     two.world.later(hours=1)
@@ -294,13 +294,13 @@ def test_two_edits_that_change_instances_at_the_same_later_moment_add_up(two: Ma
     assert two.world.store.get([layout.EDITS])[layout.EDITS]["later"] == {}, "what has passed goes"
 
 
-def test_what_edits_change_soon_counts_with_an_edit_of_now(two: MappingsFixture) -> None:
+def test_what_edits_change_soon_counts_with_an_edit_of_now(two: Desk) -> None:
     assert two.edit(TAG, role="web", expires_at=ending(two, minutes=25)).status is Status.PUBLISHED
     two.world.later(minutes=20)
     assert two.edit(OTHER, role="api").status is Status.HELD
 
 
-def test_roles_that_were_kept_without_the_tag_count_when_they_are_kept_no_longer(desk: MappingsFixture) -> None:
+def test_roles_that_were_kept_without_the_tag_count_when_they_are_kept_no_longer(desk: Desk) -> None:
     """Of former revisions too, whose profile the row names no longer."""
     desk.world.large_pages()
     desk.limits = Limits(25, 0)
@@ -324,7 +324,7 @@ def test_roles_that_were_kept_without_the_tag_count_when_they_are_kept_no_longer
 # ---- approved ----
 
 
-def test_approving_the_number_serves_it_and_tidies_the_row(desk: MappingsFixture) -> None:
+def test_approving_the_number_serves_it_and_tidies_the_row(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.quiet()
     verdict = desk.approve(TAG, 2)
@@ -338,7 +338,7 @@ def test_approving_the_number_serves_it_and_tidies_the_row(desk: MappingsFixture
     assert len(desk.sent_ids()) == 3
 
 
-def test_a_profile_that_was_made_anew_while_an_edit_was_held_is_published_as_it_is_now(desk: MappingsFixture) -> None:
+def test_a_profile_that_was_made_anew_while_an_edit_was_held_is_published_as_it_is_now(desk: Desk) -> None:
     """Otherwise an instance that has the former one looks as it should be, and has no credentials."""
     desk.edit(TAG, role="api")
     held = desk.held(TAG)
@@ -354,7 +354,7 @@ def test_a_profile_that_was_made_anew_while_an_edit_was_held_is_published_as_it_
 
 
 def test_an_approval_pays_for_the_roles_that_are_taken_away_not_for_those_that_are_attached(
-    desk: MappingsFixture,
+    desk: Desk,
 ) -> None:
     desk.world.running(workload="web")
     desk.edit(TAG, role="api")
@@ -363,7 +363,7 @@ def test_an_approval_pays_for_the_roles_that_are_taken_away_not_for_those_that_a
 
 
 @pytest.mark.parametrize("number", [1, 3])
-def test_a_wrong_number_changes_nothing_and_is_told(desk: MappingsFixture, number: int) -> None:
+def test_a_wrong_number_changes_nothing_and_is_told(desk: Desk, number: int) -> None:
     desk.edit(TAG, role="api")
     desk.quiet()
     verdict = desk.approve(TAG, number)
@@ -374,12 +374,12 @@ def test_a_wrong_number_changes_nothing_and_is_told(desk: MappingsFixture, numbe
     assert desk.gives(TAG) == ("web", 1)
 
 
-def test_a_number_where_nothing_is_held_is_told(desk: MappingsFixture) -> None:
+def test_a_number_where_nothing_is_held_is_told(desk: Desk) -> None:
     desk.approve(TAG, 7)
     assert desk.shows(TAG) == ("Published", "approve is 7, but nothing is held", 1)
 
 
-def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: MappingsFixture) -> None:
+def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.sign(TAG, 2)
     verdict = desk.amend(TAG, role="NONE")
@@ -388,7 +388,7 @@ def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: Mapp
     assert "approve is 2, but 3 is held" in verdict.reason
 
 
-def test_nobody_can_approve_beforehand(desk: MappingsFixture) -> None:
+def test_nobody_can_approve_beforehand(desk: Desk) -> None:
     desk.put(TAG, role="api")
     desk.sign(TAG, 2)
     verdict = desk.publish(TAG)
@@ -400,7 +400,7 @@ def test_nobody_can_approve_beforehand(desk: MappingsFixture) -> None:
     assert desk.gives(TAG) == ("web", 1)
 
 
-def test_columns_copied_from_a_held_row_hold_and_approve_nothing(desk: MappingsFixture) -> None:
+def test_columns_copied_from_a_held_row_hold_and_approve_nothing(desk: Desk) -> None:
     copied = {"status": "Held", "status_reason": "x", "status_revision": 1, "held_revision": 2, "matched": 3}
     assert desk.edit(TAG, role="api", **copied).status is Status.HELD
     held = desk.held(TAG)
@@ -410,7 +410,7 @@ def test_columns_copied_from_a_held_row_hold_and_approve_nothing(desk: MappingsF
     assert desk.approve(TAG, 2).status is Status.PUBLISHED
 
 
-def test_an_approval_outlives_what_keeps_it_from_being_served(desk: MappingsFixture) -> None:
+def test_an_approval_outlives_what_keeps_it_from_being_served(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.retrust("api", TRUSTS_LAMBDA)
     assert desk.approve(TAG, 2).status is Status.REJECTED
@@ -424,28 +424,26 @@ def test_an_approval_outlives_what_keeps_it_from_being_served(desk: MappingsFixt
 # ---- no longer too large ----
 
 
-def raise_limit(desk: MappingsFixture) -> None:
+def raise_limit(desk: Desk) -> None:
     desk.limits = Limits(3, 0)
 
 
-def raise_share(desk: MappingsFixture) -> None:
+def raise_share(desk: Desk) -> None:
     desk.limits = Limits(1, 100)
 
 
-def grow(desk: MappingsFixture) -> None:
+def grow(desk: Desk) -> None:
     for _ in range(3):
         desk.world.running(Name="of nobody's concern")
 
 
-def shrink(desk: MappingsFixture) -> None:
+def shrink(desk: Desk) -> None:
     for each in [one.key.id for page in desk.app().ec2.fleet() for one in page][1:]:
         desk.world.untag(each, "workload")
 
 
 @pytest.mark.parametrize("grows", [raise_limit, raise_share, grow, shrink])
-def test_the_sweep_publishes_a_held_edit_once_it_is_within_the_limit(
-    desk: MappingsFixture, grows: Callable[[MappingsFixture], None]
-) -> None:
+def test_the_sweep_publishes_a_held_edit_once_it_is_within_the_limit(desk: Desk, grows: Callable[[Desk], None]) -> None:
     desk.limits = Limits(1, 50)
     desk.edit(TAG, role="api", edited_by="ada")
     desk.amend(TAG, approve=2)
@@ -462,7 +460,7 @@ def test_the_sweep_publishes_a_held_edit_once_it_is_within_the_limit(
     assert desk.sent_ids()
 
 
-def test_a_held_edit_that_is_within_the_limit_is_published_as_it_is_written_again(desk: MappingsFixture) -> None:
+def test_a_held_edit_that_is_within_the_limit_is_published_as_it_is_written_again(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.limits = Limits(3, 0)
     desk.unset(TAG, "status")
@@ -470,7 +468,7 @@ def test_a_held_edit_that_is_within_the_limit_is_published_as_it_is_written_agai
     assert desk.gives(TAG) == ("api", 2)
 
 
-def test_what_was_discarded_stays_so_whatever_the_limit_is_then(desk: MappingsFixture) -> None:
+def test_what_was_discarded_stays_so_whatever_the_limit_is_then(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.amend(TAG, discard=2)
     desk.limits = Limits(3, 0)
@@ -479,7 +477,7 @@ def test_what_was_discarded_stays_so_whatever_the_limit_is_then(desk: MappingsFi
     assert desk.edit(TAG, role="api").revision == 3, "no number is given twice"
 
 
-def test_a_held_deletion_that_is_within_the_limit_goes_on_though_a_sweep_is_interrupted(desk: MappingsFixture) -> None:
+def test_a_held_deletion_that_is_within_the_limit_goes_on_though_a_sweep_is_interrupted(desk: Desk) -> None:
     desk.remove(TAG)
     desk.limits = Limits(3, 0)
     desk.world.calls.before("DeleteItem", refusing("InternalServerError", status=500))
@@ -493,7 +491,7 @@ def test_a_held_deletion_that_is_within_the_limit_goes_on_though_a_sweep_is_inte
 # ---- edited and taken back ----
 
 
-def test_taking_the_edit_back_ends_it(desk: MappingsFixture) -> None:
+def test_taking_the_edit_back_ends_it(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.edit(TAG, role="web")
     row = desk.row(TAG)
@@ -503,21 +501,21 @@ def test_taking_the_edit_back_ends_it(desk: MappingsFixture) -> None:
     assert desk.gives(TAG) == ("web", 1)
 
 
-def test_the_same_edit_again_is_held_under_the_same_number(desk: MappingsFixture) -> None:
+def test_the_same_edit_again_is_held_under_the_same_number(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.edit(TAG, role="web")
     verdict = desk.edit(TAG, role="api")
     assert (verdict.status, verdict.held, verdict.changed) == (Status.HELD, 2, True)
 
 
-def test_an_edit_that_changes_little_is_served_under_the_next_number(desk: MappingsFixture) -> None:
+def test_an_edit_that_changes_little_is_served_under_the_next_number(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     assert desk.edit(TAG, role="web", owner="ada").revision == 3
     assert "held_revision" not in desk.row(TAG)
     assert desk.edit(TAG, role="api").held == 4, "what was held as 2 is overtaken"
 
 
-def test_what_is_held_stays_shown_while_aws_gives_no_answer(desk: MappingsFixture) -> None:
+def test_what_is_held_stays_shown_while_aws_gives_no_answer(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.world.calls.before("DescribeInstances", refusing("RequestLimitExceeded", "slow down"))
     with pytest.raises(Exception, match="slow down"):
@@ -525,7 +523,7 @@ def test_what_is_held_stays_shown_while_aws_gives_no_answer(desk: MappingsFixtur
     assert (desk.shows(TAG)[0], desk.row(TAG)["held_revision"]) == ("Held", 2)
 
 
-def test_a_profile_that_moved_is_another_content(desk: MappingsFixture) -> None:
+def test_a_profile_that_moved_is_another_content(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.iam.delete_role_policy(RoleName="api", PolicyName="grants")
     desk.delete_role("api")
@@ -536,7 +534,7 @@ def test_a_profile_that_moved_is_another_content(desk: MappingsFixture) -> None:
 # ---- by whom ----
 
 
-def test_who_edited_and_who_approved_is_kept_and_leaves_the_row(desk: MappingsFixture) -> None:
+def test_who_edited_and_who_approved_is_kept_and_leaves_the_row(desk: Desk) -> None:
     desk.edit(TAG, role="api", edited_by="ada")
     assert "edited_by" not in desk.row(TAG)
     held = desk.held(TAG)
@@ -556,7 +554,7 @@ def test_who_edited_and_who_approved_is_kept_and_leaves_the_row(desk: MappingsFi
 # ---- signed ----
 
 
-def refused_because(desk: MappingsFixture, reason: str) -> None:
+def refused_because(desk: Desk, reason: str) -> None:
     """The row is judged, stays held, and says why its number approves nothing."""
     assert desk.publish(TAG).status is Status.HELD
     assert desk.row(TAG)["status_reason"].endswith(f"(revision 1 stays in effect); {reason}")
@@ -564,7 +562,7 @@ def refused_because(desk: MappingsFixture, reason: str) -> None:
     assert credit(desk) == (0, 0)
 
 
-def test_a_number_that_nobody_signed_approves_nothing_and_is_told(desk: MappingsFixture) -> None:
+def test_a_number_that_nobody_signed_approves_nothing_and_is_told(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.set(TAG, approve=2)
     refused_because(desk, "approve is 2, but nobody has signed it")
@@ -572,7 +570,7 @@ def test_a_number_that_nobody_signed_approves_nothing_and_is_told(desk: Mappings
     refused_because(desk, "approve is 2, but 'AIDA\\u202eGRACE' has not signed it")
 
 
-def test_what_somebody_signed_is_for_that_number_of_that_mapping_alone(desk: MappingsFixture) -> None:
+def test_what_somebody_signed_is_for_that_number_of_that_mapping_alone(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     for tag, number in ((TAG, 1), (TAG, 22), ("workload=web#2", 2), ("workload=*", 2)):
         desk.sign_alone(tag, number, "AIDA")
@@ -582,7 +580,7 @@ def test_what_somebody_signed_is_for_that_number_of_that_mapping_alone(desk: Map
     assert desk.amend(TAG, approved_by="AIDA").revision == 2
 
 
-def test_an_approval_signed_after_the_number_was_written_is_found_by_the_sweep(desk: MappingsFixture) -> None:
+def test_an_approval_signed_after_the_number_was_written_is_found_by_the_sweep(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.amend(TAG, approve=2, approved_by="AIDAGRACE")
     desk.sign_alone(TAG, 2, "AIDAGRACE")
@@ -590,7 +588,7 @@ def test_an_approval_signed_after_the_number_was_written_is_found_by_the_sweep(d
     assert desk.revisions(TAG)[-1]["approved_by"] == "AIDAGRACE"
 
 
-def test_nobody_approves_what_they_claim_to_have_edited(desk: MappingsFixture) -> None:
+def test_nobody_approves_what_they_claim_to_have_edited(desk: Desk) -> None:
     desk.edit(TAG, role="api", edited_by="arn:aws:iam::1:user/mallory")
     desk.sign(TAG, 2, "AIDAMALLORY", "arn:aws:iam::1:user/mallory")
     refused_because(desk, "edited_by says that the approver made this edit: another person has to approve it")
@@ -601,21 +599,21 @@ def test_nobody_approves_what_they_claim_to_have_edited(desk: MappingsFixture) -
 
 
 @pytest.mark.parametrize("editor", ["", "arn:aws:iam::1:root"])
-def test_an_edit_without_a_name_or_by_the_account_s_root_may_be_anybody_s(desk: MappingsFixture, editor: str) -> None:
+def test_an_edit_without_a_name_or_by_the_account_s_root_may_be_anybody_s(desk: Desk, editor: str) -> None:
     desk.edit(TAG, role="api", **({"edited_by": editor} if editor else {}))
     desk.sign(TAG, 2, "1", editor)
     assert desk.publish(TAG).status is Status.PUBLISHED
 
 
 @pytest.mark.parametrize("arn", [7, None, {"S": "x"}, "x" * 5_000])
-def test_whatever_an_approver_writes_beside_their_key_holds_up_nothing(desk: MappingsFixture, arn: Any) -> None:
+def test_whatever_an_approver_writes_beside_their_key_holds_up_nothing(desk: Desk, arn: Any) -> None:
     desk.edit(TAG, role="api", edited_by="ada")
     desk.sign(TAG, 2, "AIDA", arn)
     assert desk.publish(TAG).status is Status.PUBLISHED
     assert len(desk.revisions(TAG)[-1]["approver_claims"]) <= 1_024
 
 
-def test_a_deletion_is_approved_by_a_signature_only(desk: MappingsFixture) -> None:
+def test_a_deletion_is_approved_by_a_signature_only(desk: Desk) -> None:
     desk.remove(TAG)
     desk.set(TAG, approve=2)
     refused_because(desk, "approve is 2, but nobody has signed it")
@@ -627,7 +625,7 @@ def test_a_deletion_is_approved_by_a_signature_only(desk: MappingsFixture) -> No
 # ---- a deletion that would change too much ----
 
 
-def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: MappingsFixture) -> None:
+def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: Desk) -> None:
     desk.amend(TAG, owner="ada")
     desk.quiet()
     desk.delete(TAG)
@@ -648,7 +646,7 @@ def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: Mappings
     assert (entry["changes"], entry["claimed_by"], entry["effect"]["detach"]) == (["the row was deleted"], "ada", 3)
 
 
-def test_approving_a_deletion_deletes_the_row_for_good(desk: MappingsFixture) -> None:
+def test_approving_a_deletion_deletes_the_row_for_good(desk: Desk) -> None:
     desk.remove(TAG)
     desk.quiet()
     verdict = desk.approve(TAG, 2)
@@ -661,7 +659,7 @@ def test_approving_a_deletion_deletes_the_row_for_good(desk: MappingsFixture) ->
     assert desk.row(TAG) == {}
 
 
-def test_an_edit_of_the_row_that_was_put_back_takes_the_deletion_back(desk: MappingsFixture) -> None:
+def test_an_edit_of_the_row_that_was_put_back_takes_the_deletion_back(desk: Desk) -> None:
     desk.remove(TAG)
     desk.sign(TAG, 2)
     assert desk.amend(TAG, description="needed after all").status is Status.PUBLISHED
@@ -670,9 +668,7 @@ def test_an_edit_of_the_row_that_was_put_back_takes_the_deletion_back(desk: Mapp
 
 
 @pytest.mark.parametrize("edit", [{"role": "api"}, {"description": "needed after all"}], ids=repr)
-def test_an_edit_made_while_an_approved_deletion_is_carried_out_is_not_lost(
-    desk: MappingsFixture, edit: dict[str, str]
-) -> None:
+def test_an_edit_made_while_an_approved_deletion_is_carried_out_is_not_lost(desk: Desk, edit: dict[str, str]) -> None:
     desk.remove(TAG)
     desk.world.calls.before("DeleteItem", partial(desk.set, TAG, **edit))
     desk.approve(TAG, 2)
@@ -681,14 +677,14 @@ def test_an_edit_made_while_an_approved_deletion_is_carried_out_is_not_lost(
     assert row["status"] in {"Published", "Held"}
 
 
-def test_a_deletion_taken_back_while_it_is_carried_out_is_not_carried_to_the_row(desk: MappingsFixture) -> None:
+def test_a_deletion_taken_back_while_it_is_carried_out_is_not_carried_to_the_row(desk: Desk) -> None:
     desk.remove(TAG)
     desk.world.calls.before("DeleteItem", partial(desk.unset, TAG, "status"))
     desk.approve(TAG, 2)
     assert desk.shows(TAG)[::2] == ("Published", 3)
 
 
-def test_an_approval_written_while_counts_are_kept_up_is_not_lost(desk: MappingsFixture) -> None:
+def test_an_approval_written_while_counts_are_kept_up_is_not_lost(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.converged("web", workload="web")
     desk.world.calls.before("UpdateItem", partial(desk.sign, TAG, 2))
@@ -697,7 +693,7 @@ def test_an_approval_written_while_counts_are_kept_up_is_not_lost(desk: Mappings
     assert desk.publish(TAG).status is Status.PUBLISHED
 
 
-def test_an_approval_of_the_next_edit_written_while_the_last_is_served_is_not_lost(desk: MappingsFixture) -> None:
+def test_an_approval_of_the_next_edit_written_while_the_last_is_served_is_not_lost(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.sign(TAG, 2)
     # Just before the row is tidied, somebody puts another number there.
@@ -707,7 +703,7 @@ def test_an_approval_of_the_next_edit_written_while_the_last_is_served_is_not_lo
     assert desk.shows(TAG) == ("Published", "approve is 3, but nothing is held", 2)
 
 
-def test_who_edits_while_a_verdict_is_written_is_not_taken_away_unnoticed(desk: MappingsFixture) -> None:
+def test_who_edits_while_a_verdict_is_written_is_not_taken_away_unnoticed(desk: Desk) -> None:
     desk.put(TAG, role="wbe", edited_by="ada")
     desk.world.calls.before("UpdateItem", partial(desk.set, TAG, role="nobody", edited_by="grace"))
     desk.publish(TAG)
@@ -715,7 +711,7 @@ def test_who_edits_while_a_verdict_is_written_is_not_taken_away_unnoticed(desk: 
     assert "role 'nobody'" in desk.shows(TAG)[1]
 
 
-def test_a_row_of_a_tag_that_is_no_longer_allowed_can_be_deleted_with_approval(desk: MappingsFixture) -> None:
+def test_a_row_of_a_tag_that_is_no_longer_allowed_can_be_deleted_with_approval(desk: Desk) -> None:
     tag = "rolekeeper:old=1"
     desk.world.publish(tag, "web")
     for _ in range(2):
@@ -726,7 +722,7 @@ def test_a_row_of_a_tag_that_is_no_longer_allowed_can_be_deleted_with_approval(d
     assert desk.row(tag) == {}
 
 
-def test_a_deletion_while_an_edit_is_held_is_weighed_by_itself(desk: MappingsFixture) -> None:
+def test_a_deletion_while_an_edit_is_held_is_weighed_by_itself(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     verdict = desk.remove(TAG)
     assert (verdict.status, verdict.held) == (Status.HELD, 3)
@@ -739,7 +735,7 @@ def test_a_deletion_while_an_edit_is_held_is_weighed_by_itself(desk: MappingsFix
 
 
 @pytest.mark.parametrize("columns", [{"role": "wbe"}, {"role": "api"}, {"role": "web", "enabled": "no"}], ids=repr)
-def test_a_row_that_is_put_anew_and_not_served_tells_how_many_are_governed(desk: MappingsFixture, columns: Any) -> None:
+def test_a_row_that_is_put_anew_and_not_served_tells_how_many_are_governed(desk: Desk, columns: Any) -> None:
     assert desk.edit(TAG, **columns).status in {Status.REJECTED, Status.HELD}
     assert desk.row(TAG)["matched"] == Decimal(3)
 
@@ -748,7 +744,7 @@ def test_a_row_that_is_put_anew_and_not_served_tells_how_many_are_governed(desk:
 
 
 def test_a_held_edit_that_is_discarded_leaves_what_is_in_effect_and_no_instance_changes(
-    desk: MappingsFixture,
+    desk: Desk,
 ) -> None:
     desk.edit(TAG, role="api", edited_by="ada", unheard_of="kept")
     desk.quiet()
@@ -767,7 +763,7 @@ def test_a_held_edit_that_is_discarded_leaves_what_is_in_effect_and_no_instance_
     assert (discarded["event"], discarded["revision"]) == ("Mapping Discarded", 2)
 
 
-def test_a_held_row_that_was_never_in_effect_goes_when_it_is_discarded(desk: MappingsFixture) -> None:
+def test_a_held_row_that_was_never_in_effect_goes_when_it_is_discarded(desk: Desk) -> None:
     for _ in range(2):
         desk.world.running(workload="new")
     assert desk.edit("workload=new", role="api").status is Status.HELD
@@ -777,13 +773,13 @@ def test_a_held_row_that_was_never_in_effect_goes_when_it_is_discarded(desk: Map
     assert desk.edit("workload=new", role="api").held == 2, "no number is given twice"
 
 
-def test_a_number_that_was_there_before_the_edit_was_held_discards_nothing(desk: MappingsFixture) -> None:
+def test_a_number_that_was_there_before_the_edit_was_held_discards_nothing(desk: Desk) -> None:
     assert desk.edit(TAG, role="api", discard=2).held == 2
     assert desk.publish(TAG).held == 2
     assert desk.row(TAG)["role"] == "api"
 
 
-def test_an_edit_that_came_after_the_held_one_is_not_discarded_with_it(desk: MappingsFixture) -> None:
+def test_an_edit_that_came_after_the_held_one_is_not_discarded_with_it(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.set(TAG, discard=2)
     desk.world.calls.before("PutItem", partial(desk.put, TAG, role="api", priority=7))
@@ -792,7 +788,7 @@ def test_an_edit_that_came_after_the_held_one_is_not_discarded_with_it(desk: Map
     assert (desk.row(TAG)["priority"], desk.gives(TAG)) == (7, ("web", 1))
 
 
-def test_a_published_revision_is_not_discarded(desk: MappingsFixture) -> None:
+def test_a_published_revision_is_not_discarded(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.approve(TAG, 2)
     assert desk.amend(TAG, discard=2).status is Status.PUBLISHED
@@ -800,9 +796,7 @@ def test_a_published_revision_is_not_discarded(desk: MappingsFixture) -> None:
 
 
 @pytest.mark.parametrize("asked", ["approved", "discarded"])
-def test_an_edit_that_is_held_while_another_is_approved_or_discarded_waits_by_itself(
-    desk: MappingsFixture, asked: str
-) -> None:
+def test_an_edit_that_is_held_while_another_is_approved_or_discarded_waits_by_itself(desk: Desk, asked: str) -> None:
     """The judge is about to write how revision 2 ended; by then it is revision 3 that is held."""
     desk.edit(TAG, role="api")
     if asked == "approved":
@@ -818,7 +812,7 @@ def test_an_edit_that_is_held_while_another_is_approved_or_discarded_waits_by_it
     assert desk.gives(TAG) == ("NONE", 3)
 
 
-def test_a_discard_that_an_approval_overtook_changes_nothing(desk: MappingsFixture) -> None:
+def test_a_discard_that_an_approval_overtook_changes_nothing(desk: Desk) -> None:
     """The judge read the number to discard; before it writes that, the approval that was there before is published."""
     desk.edit(TAG, role="api")
     desk.set(TAG, discard=2)
@@ -835,7 +829,7 @@ def test_a_discard_that_an_approval_overtook_changes_nothing(desk: MappingsFixtu
     assert "Mapping Discarded" not in [each["event"] for each in desk.history(TAG)]
 
 
-def test_a_published_record_that_is_lost_is_published_anew_though_its_number_was_held(desk: MappingsFixture) -> None:
+def test_a_published_record_that_is_lost_is_published_anew_though_its_number_was_held(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.approve(TAG, 2)
     desk.world.store.write(desk.world.store.delete(published_at(TAG)))

@@ -14,7 +14,7 @@ from moto.iam.models import iam_backends
 
 from fakes.ec2 import client_error
 from fixtures.account import ACCOUNT, PATH, FakeAccount
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.aws.iam import Document, Iam, Policies, Role
 from support.grants import allow, policy
@@ -86,9 +86,9 @@ class Refuses:
 
 
 @pytest.fixture
-def desk(world: FakeAccount) -> MappingsFixture:
+def desk(world: FakeAccount) -> Desk:
     """A desk with a managed policy of two versions, a role with it and one inline, and a boundary."""
-    desk = MappingsFixture(world)
+    desk = Desk(world)
     desk.role("web")
     for name in ("ssm", "limit"):
         desk.iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(policy(allow(f"{name}:Old"))))
@@ -110,7 +110,7 @@ def managed(name: str) -> str:
 WEB = Role("web", f"arn:aws:iam::{ACCOUNT}:role{PATH}web", PATH, {}, managed("limit"))
 
 
-def test_the_policies_of_a_role_are_those_inline_those_attached_and_its_boundary(desk: MappingsFixture) -> None:
+def test_the_policies_of_a_role_are_those_inline_those_attached_and_its_boundary(desk: Desk) -> None:
     read = Iam(desk.iam, ACCOUNT).policies(WEB)
     assert read == Policies(
         (policy(allow("s3:*", "arn:aws:s3:::é/*")), policy(allow("ssm:*"))), policy(allow("limit:*"))
@@ -118,7 +118,7 @@ def test_the_policies_of_a_role_are_those_inline_those_attached_and_its_boundary
     assert read.names == ("mine", managed("ssm"))
 
 
-def test_a_role_says_when_it_was_made_and_last_used(desk: MappingsFixture) -> None:
+def test_a_role_says_when_it_was_made_and_last_used(desk: Desk) -> None:
     read = Iam(desk.iam, ACCOUNT).get_role("web")
     assert read
     assert (read.created, read.last_used) == (desk.iam.get_role(RoleName="web")["Role"]["CreateDate"], None)
@@ -147,7 +147,7 @@ def test_every_page_of_policies_is_read() -> None:
     assert read.documents[2:] == (policy(allow("one:*")), policy(allow("two:*")))
 
 
-def test_a_managed_policy_that_is_known_is_not_read_again(desk: MappingsFixture) -> None:
+def test_a_managed_policy_that_is_known_is_not_read_again(desk: Desk) -> None:
     known: dict[str, Document] = {}
     reading = Iam(desk.iam, ACCOUNT, managed=known)
     first = reading.policies(WEB)
@@ -168,7 +168,7 @@ def test_a_managed_policy_that_is_known_is_not_read_again(desk: MappingsFixture)
     ],
 )
 def test_each_read_of_policies_names_its_permission_and_is_retried_if_its_policy_goes_meanwhile(
-    desk: MappingsFixture, operation: str, action: str, resource: str
+    desk: Desk, operation: str, action: str, resource: str
 ) -> None:
     for code, kind in (("AccessDenied", AccessDeniedError), ("NoSuchEntity", RetryableError)):
         client: Any = Refuses(desk.iam, operation, code)
@@ -177,7 +177,7 @@ def test_each_read_of_policies_names_its_permission_and_is_retried_if_its_policy
         assert (refused.value.action, refused.value.resource) == (action, resource)
 
 
-def test_a_policy_that_cannot_be_decoded_says_nothing(desk: MappingsFixture) -> None:
+def test_a_policy_that_cannot_be_decoded_says_nothing(desk: Desk) -> None:
     class Garbled(Refuses):
         def get_role_policy(self, **asked: Any) -> Any:
             return {**desk.iam.get_role_policy(**asked), "PolicyDocument": "{not json"}

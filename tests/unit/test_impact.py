@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures.account import ACCOUNT, MUTATIONS, PATH, REGION, FakeAccount, new_account
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.instances.decide import Observation
 from rolekeeper.mappings.impact import Edit, Impact, Moment
@@ -267,7 +267,7 @@ def choices(at: datetime) -> dict[str, list[Any]]:
     }
 
 
-def some_fleet(desk: MappingsFixture, **columns: Any) -> list[str]:
+def some_fleet(desk: Desk, **columns: Any) -> list[str]:
     """A row `app=x` beside another, and instances of each kind: each carries what they say."""
     world = desk.world
     desk.usable("web", "api", "other")
@@ -324,7 +324,7 @@ def test_what_is_counted_of_any_edit_is_what_happens_now_and_when_the_row_ends(
     column: str, data: st.DataObject
 ) -> None:
     with new_account() as world:
-        desk = MappingsFixture(world)
+        desk = Desk(world)
         world.take_over = data.draw(st.booleans())
         said = choices(world.clock.now())
         former = said | {"expires_at": [None, said["expires_at"][-1]]}

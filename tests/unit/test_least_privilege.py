@@ -22,7 +22,7 @@ import on_schedule
 import slim
 from fixtures.account import MAPPING_TABLE, FakeAccount, mapping_key, new_account, refusing
 from fixtures.functions import lambda_context, wire
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.organization import SPOKE, Organization, new_organization
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.app import App
@@ -100,7 +100,7 @@ class Stories:
     """The functions over one account; the calls of the one that runs are heard."""
 
     def __init__(self, world: FakeAccount, heard: Heard, patch: pytest.MonkeyPatch) -> None:
-        self.desk, self.world = MappingsFixture(world), world
+        self.desk, self.world = Desk(world), world
         self._heard, self._running = heard, ""
         self.desk.clients = {
             service: Recorded(service, client, self._hear) for service, client in self.desk.clients.items()

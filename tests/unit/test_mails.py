@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fakes.ec2 import client_error
 from fixtures.account import ACCOUNT, REGION, FakeAccount
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mail import TEXTS, Mailer
 from rolekeeper.settings import Limits
@@ -20,9 +20,9 @@ TAG = "workload=web"
 
 
 @pytest.fixture
-def desk(world: FakeAccount) -> MappingsFixture:
+def desk(world: FakeAccount) -> Desk:
     """Two roles, and `workload=web` gives the first to three running instances."""
-    made = MappingsFixture(world)
+    made = Desk(world)
     made.usable("web", "api")
     made.edit(TAG, role="web")
     for _ in range(3):
@@ -31,12 +31,12 @@ def desk(world: FakeAccount) -> MappingsFixture:
     return made
 
 
-def the_mail(desk: MappingsFixture) -> tuple[str, str]:
+def the_mail(desk: Desk) -> tuple[str, str]:
     [found] = desk.world.topic.mails
     return found
 
 
-def test_a_missing_permission_names_action_and_resource(desk: MappingsFixture) -> None:
+def test_a_missing_permission_names_action_and_resource(desk: Desk) -> None:
     announcer = desk.world.telemetry()
     error = AccessDeniedError("AccessDenied", "no", "iam:PassRole", "arn:aws:iam::123456789012:role/web")
     announcer.denied(error, correlation_id="c")
@@ -47,7 +47,7 @@ def test_a_missing_permission_names_action_and_resource(desk: MappingsFixture) -
     assert f"In account {ACCOUNT}, {REGION}, at 2026-03-" in text
 
 
-def test_a_held_edit_says_what_it_would_do_who_made_it_and_how_to_approve_it(desk: MappingsFixture) -> None:
+def test_a_held_edit_says_what_it_would_do_who_made_it_and_how_to_approve_it(desk: Desk) -> None:
     desk.limits = Limits(1, 0)
     desk.edit(TAG, role="api", edited_by="ada")
     subject, text = the_mail(desk)
@@ -61,7 +61,7 @@ def test_a_held_edit_says_what_it_would_do_who_made_it_and_how_to_approve_it(des
     assert "Cause: the row changed. Edited by (claimed): ada" in text
 
 
-def test_a_row_that_soon_takes_too_many_roles_is_mailed_once(desk: MappingsFixture) -> None:
+def test_a_row_that_soon_takes_too_many_roles_is_mailed_once(desk: Desk) -> None:
     ends = desk.world.clock.now() + timedelta(days=3)
     desk.edit(TAG, role="web", expires_at=ends.isoformat())
     desk.limits = Limits(2, 0)
@@ -84,7 +84,7 @@ def test_a_row_that_soon_takes_too_many_roles_is_mailed_once(desk: MappingsFixtu
 @pytest.mark.parametrize(
     "columns", [{"when_unmatched": "keep"}, {"role": "NONE"}, {"enabled": False}, {"priority": 7}], ids=repr
 )
-def test_a_row_whose_end_takes_few_roles_is_not_mailed(desk: MappingsFixture, columns: dict[str, Any]) -> None:
+def test_a_row_whose_end_takes_few_roles_is_not_mailed(desk: Desk, columns: dict[str, Any]) -> None:
     ends = (desk.world.clock.now() + timedelta(hours=3)).isoformat()
     desk.edit(TAG, **{"role": "web", "expires_at": ends} | columns)
     desk.limits = Limits(3 if "priority" in columns else 2, 0)
@@ -93,7 +93,7 @@ def test_a_row_whose_end_takes_few_roles_is_not_mailed(desk: MappingsFixture, co
     assert desk.world.topic.mails == []
 
 
-def test_a_role_that_ec2_may_not_assume_is_mailed_with_the_statement_to_add(desk: MappingsFixture) -> None:
+def test_a_role_that_ec2_may_not_assume_is_mailed_with_the_statement_to_add(desk: Desk) -> None:
     """The reason holds JSON with its quotes: as EventBridge fills in a template, this mail was never delivered."""
     desk.role("other", trust={"Statement": []})
     desk.edit(TAG, role="other")
@@ -101,7 +101,7 @@ def test_a_role_that_ec2_may_not_assume_is_mailed_with_the_statement_to_add(desk
     assert '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}' in text
 
 
-def test_a_role_that_is_gone_is_told_though_nobody_edited_the_row(desk: MappingsFixture) -> None:
+def test_a_role_that_is_gone_is_told_though_nobody_edited_the_row(desk: Desk) -> None:
     desk.delete_role("web")
     desk.recheck(TAG)
     (_, suspended), (_, rejected) = desk.world.topic.mails
@@ -112,7 +112,7 @@ def test_a_role_that_is_gone_is_told_though_nobody_edited_the_row(desk: Mappings
     assert "Runbook: docs/runbook.md#mapping-suspended\n" in suspended
 
 
-def test_what_befalls_a_whole_fleet_at_once_is_no_mail_for_each_instance(desk: MappingsFixture) -> None:
+def test_what_befalls_a_whole_fleet_at_once_is_no_mail_for_each_instance(desk: Desk) -> None:
     """Alarms tell of it, once."""
     desk.limits = Limits(100, 0)
     desk.edit(TAG, role="api", when_occupied="keep")
@@ -179,7 +179,7 @@ def test_no_text_breaks_a_mail(event: str, value: str) -> None:
 # ---- when it can't be sent ----
 
 
-def test_a_mail_that_cant_be_sent_is_logged_and_counted_and_stops_nothing(desk: MappingsFixture) -> None:
+def test_a_mail_that_cant_be_sent_is_logged_and_counted_and_stops_nothing(desk: Desk) -> None:
     def deny() -> None:
         raise client_error("KMSAccessDenied", "no identity-based policy allows the kms:GenerateDataKey action")
 
@@ -191,7 +191,7 @@ def test_a_mail_that_cant_be_sent_is_logged_and_counted_and_stops_nothing(desk: 
     assert desk.row(TAG)["status"] == "Rejected"
 
 
-def test_when_aws_doesnt_answer_for_events_no_mail_is_tried_and_all_count_as_lost(desk: MappingsFixture) -> None:
+def test_when_aws_doesnt_answer_for_events_no_mail_is_tried_and_all_count_as_lost(desk: Desk) -> None:
     def silence() -> None:
         raise ConnectTimeoutError(endpoint_url="the-bus")
 

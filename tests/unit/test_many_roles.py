@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fakes.calls import Calls
 from fakes.others import FakeIam
 from fixtures.account import ACCOUNT, PATH, FakeAccount, mapping_key, refusing, settings_of
-from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
+from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from rolekeeper.aws import iam as aws_iam
 from rolekeeper.aws import one_by_one
 from rolekeeper.aws.errors import AwsRefusalError
@@ -283,7 +283,7 @@ def test_a_role_is_judged_by_the_list_as_by_single_answers(
 
 def test_a_sweep_of_many_rows_makes_few_calls(world: FakeAccount) -> None:
     """Each row has a role of its own. Singly IAM would be asked four times about each."""
-    desk, count = MappingsFixture(world), 100
+    desk, count = Desk(world), 100
     desk.clients = {**desk.clients, "iam": world.clients["iam"]}
     world.large_pages()
     for number in range(count):
@@ -300,7 +300,7 @@ def test_a_sweep_of_many_rows_makes_few_calls(world: FakeAccount) -> None:
 
 
 def test_a_role_made_broad_is_suspended_by_the_next_sweep_also_from_the_list(world: FakeAccount) -> None:
-    desk = MappingsFixture(world)
+    desk = Desk(world)
     desk.clients = {**desk.clients, "iam": world.clients["iam"]}
     world.large_pages()
     for number in range(COUNT):
@@ -313,7 +313,7 @@ def test_a_role_made_broad_is_suspended_by_the_next_sweep_also_from_the_list(wor
     assert desk.in_effect("app=w3").suspended_because
 
 
-def sweep(desk: MappingsFixture) -> SweepResult:
+def sweep(desk: Desk) -> SweepResult:
     desk.world.wait(15 * 60)
     desk.world.calls.clear()
     return desk.app().sweep("sweep-1", lambda: 840, "run-1", {}).run()

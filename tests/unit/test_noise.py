@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from fixtures.account import MUTATIONS, WRITES, FakeAccount, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.model.mapping import IGNORE_TAG, Pin, WhenUnmatched
 from rolekeeper.settings import Limits
@@ -265,13 +265,13 @@ def test_each_documented_ending_is_looked_at() -> None:
 # ---- rows ----
 
 
-def _conflicting(desk: MappingsFixture) -> None:
+def _conflicting(desk: Desk) -> None:
     desk.edit("team=db", role="db")
     desk.world.running(app="web", team="db")
     desk.put("app=web", role="web")
 
 
-def _wide(desk: MappingsFixture) -> None:
+def _wide(desk: Desk) -> None:
     desk.edit("app=web", role="web")
     desk.limits = Limits(1, 0)
     for _ in range(2):
@@ -279,12 +279,12 @@ def _wide(desk: MappingsFixture) -> None:
     desk.put("app=web", role="db")
 
 
-def _deleted(desk: MappingsFixture) -> None:
+def _deleted(desk: Desk) -> None:
     desk.edit("app=web", role="web")
     desk.delete("app=web")
 
 
-def _discarded(desk: MappingsFixture) -> None:
+def _discarded(desk: Desk) -> None:
     _wide(desk)
     desk.publish("app=web")
     desk.set("app=web", discard=2)
@@ -292,7 +292,7 @@ def _discarded(desk: MappingsFixture) -> None:
 
 # As `ENDINGS`, by a row's status, without reads; s: messages to the work queue. After a discard the stream names the
 # row that was put back.
-STATUSES: dict[str, tuple[Callable[[MappingsFixture], None], str]] = {
+STATUSES: dict[str, tuple[Callable[[Desk], None], str]] = {
     "Published": (lambda desk: desk.put("app=web", role="web"), "3w 1e 1p | - | - | -"),
     "Expired": (
         lambda desk: desk.put("app=web", role="web", expires_at="2020-01-01T00:00:00Z"),
@@ -310,7 +310,7 @@ STATUSES: dict[str, tuple[Callable[[MappingsFixture], None], str]] = {
 @pytest.mark.parametrize("status", STATUSES)
 def test_each_look_at_a_row_costs(world: FakeAccount, status: str) -> None:
     """At an edit, at its stream record once more, and at two sweeps."""
-    (way, costs), desk = STATUSES[status], MappingsFixture(world)
+    (way, costs), desk = STATUSES[status], Desk(world)
     for role in ("web", "db"):
         desk.role(role)
     way(desk)

@@ -11,7 +11,7 @@ import pytest
 import on_mapping_change
 from fixtures.account import FakeAccount, refusing
 from fixtures.functions import lambda_context, wire
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey
@@ -139,7 +139,7 @@ def test_a_record_comes_again_for_a_row_that_it_freed_and_that_aws_gave_no_answe
     publisher: RecordedPublisher, world: FakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del publisher  # the real one is asked here
-    desk = MappingsFixture(world, "web", "api")
+    desk = Desk(world, "web", "api")
     desk.edit("workload=*", role="api")
     assert desk.edit("workload=web", role="web").status is Status.CONFLICT
     wire(monkeypatch, desk.app)

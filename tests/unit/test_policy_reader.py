@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fixtures.account import ACCOUNT, PATH, FakeAccount, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper.aws.iam import Iam
 from rolekeeper.permissions.policies import Difference, PolicyReader, TooManyRulesError
 from support.grants import allow, policy
@@ -13,7 +13,7 @@ from support.grants import allow, policy
 PROFILES = f"arn:aws:iam::{ACCOUNT}:instance-profile{PATH}"
 
 
-class Office(MappingsFixture):
+class Office(Desk):
     """A desk with roles that may do things."""
 
     def role_with(self, name: str, *actions: str, managed: str = "") -> None:

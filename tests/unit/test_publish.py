@@ -16,7 +16,7 @@ from fixtures.account import (
     published_at,
     refusing,
 )
-from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
+from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from rolekeeper import app
 from rolekeeper.aws import ec2
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, RetryableError, StaleTokenError
@@ -29,14 +29,14 @@ PROFILE = f"arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/"
 
 
 @pytest.fixture
-def desk(world: FakeAccount) -> MappingsFixture:
-    return MappingsFixture(world, "web", "api")
+def desk(world: FakeAccount) -> Desk:
+    return Desk(world, "web", "api")
 
 
 # ---- accepted ----
 
 
-def test_a_good_row_is_published_shown_and_fanned_out(desk: MappingsFixture) -> None:
+def test_a_good_row_is_published_shown_and_fanned_out(desk: Desk) -> None:
     one, two = desk.world.running(workload="web"), desk.world.running(workload="web")
     desk.world.running(workload="api")
     verdict = desk.edit("workload=web", role="web")
@@ -54,7 +54,7 @@ def test_a_good_row_is_published_shown_and_fanned_out(desk: MappingsFixture) -> 
     assert (entry["event"], entry["revision"], entry["role"]) == ("Mapping Published", 1, "web")
 
 
-def test_the_same_again_is_no_new_revision_and_no_word(desk: MappingsFixture) -> None:
+def test_the_same_again_is_no_new_revision_and_no_word(desk: Desk) -> None:
     desk.world.running(workload="web")
     desk.edit("workload=web", role="web")
     desk.quiet()
@@ -65,7 +65,7 @@ def test_the_same_again_is_no_new_revision_and_no_word(desk: MappingsFixture) ->
     assert desk.world.events.kinds == []
 
 
-def test_status_columns_copied_from_another_row_fool_nobody(desk: MappingsFixture) -> None:
+def test_status_columns_copied_from_another_row_fool_nobody(desk: Desk) -> None:
     instance = desk.world.running(workload="web")
     ours = {"status": "Published", "status_reason": "in effect", "status_revision": 1, "matched": 1, "occupied": 9}
     desk.edit("workload=web", role="web", **ours)
@@ -74,14 +74,14 @@ def test_status_columns_copied_from_another_row_fool_nobody(desk: MappingsFixtur
     assert desk.sent_ids() == [instance]
 
 
-def test_none_needs_no_role(desk: MappingsFixture) -> None:
+def test_none_needs_no_role(desk: Desk) -> None:
     assert desk.edit("quarantine=*", role="NONE").status is Status.PUBLISHED
     mapping = desk.in_effect("quarantine=*")
     assert mapping.profile_arn == ""
     assert desk.world.calls["GetRole"] == 0
 
 
-def test_an_expired_row_is_published_so_that_its_instances_are_let_go(desk: MappingsFixture) -> None:
+def test_an_expired_row_is_published_so_that_its_instances_are_let_go(desk: Desk) -> None:
     desk.world.running(workload="web")
     desk.edit("workload=web", role="web", expires_at="2020-01-01T00:00:00Z")
     assert desk.shows("workload=web") == ("Expired", "it expired at 2020-01-01T00:00:00Z", 1)
@@ -89,7 +89,7 @@ def test_an_expired_row_is_published_so_that_its_instances_are_let_go(desk: Mapp
     assert len(desk.sent()) == 1
 
 
-def test_expiry_is_noticed_by_the_sweep(desk: MappingsFixture) -> None:
+def test_expiry_is_noticed_by_the_sweep(desk: Desk) -> None:
     instance = desk.world.running(workload="web")
     at = desk.world.clock.now() + timedelta(hours=1)
     desk.edit("workload=web", role="web", expires_at=at.isoformat())
@@ -102,7 +102,7 @@ def test_expiry_is_noticed_by_the_sweep(desk: MappingsFixture) -> None:
     assert desk.gives("workload=web") == ("web", 1)
 
 
-def test_a_refused_edit_of_a_mapping_that_expired_says_that_it_governs_nothing(desk: MappingsFixture) -> None:
+def test_a_refused_edit_of_a_mapping_that_expired_says_that_it_governs_nothing(desk: Desk) -> None:
     desk.world.running(workload="web")
     at = desk.world.clock.now() + timedelta(hours=1)
     desk.edit("workload=web", role="web", expires_at=at.isoformat())
@@ -113,7 +113,7 @@ def test_a_refused_edit_of_a_mapping_that_expired_says_that_it_governs_nothing(d
     assert desk.row("workload=web")["matched"] == 0
 
 
-def test_a_disabled_row_governs_nothing_and_says_so(desk: MappingsFixture) -> None:
+def test_a_disabled_row_governs_nothing_and_says_so(desk: Desk) -> None:
     desk.world.running(workload="web")
     desk.edit("workload=web", role="web", enabled=False)
     assert desk.shows("workload=web") == ("Published", "it is disabled and governs no instance", 1)
@@ -123,7 +123,7 @@ def test_a_disabled_row_governs_nothing_and_says_so(desk: MappingsFixture) -> No
 # ---- refused: nothing changes, and the row says why ----
 
 
-def test_a_bad_row_is_rejected_and_the_last_good_one_stays_in_effect(desk: MappingsFixture) -> None:
+def test_a_bad_row_is_rejected_and_the_last_good_one_stays_in_effect(desk: Desk) -> None:
     desk.world.running(workload="web")
     desk.edit("workload=web", role="api")
     before = desk.served("workload=web")
@@ -148,13 +148,13 @@ def test_a_bad_row_is_rejected_and_the_last_good_one_stays_in_effect(desk: Mappi
 @pytest.mark.parametrize(
     "tag", ["workload=we\u200bb", "workload= web", "w\u043erkload=web", "k" * 2000 + "=" + "v" * 1000]
 )
-def test_a_tag_that_is_not_what_it_looks_like_is_rejected(desk: MappingsFixture, tag: str) -> None:
+def test_a_tag_that_is_not_what_it_looks_like_is_rejected(desk: Desk, tag: str) -> None:
     assert desk.edit(tag, role="web").status is Status.REJECTED
     assert desk.shows(tag)[0] == "Rejected"
     assert desk.remove(tag).status is Status.REMOVED
 
 
-def test_a_bad_edit_taken_back_serves_on_with_the_same_revision(desk: MappingsFixture) -> None:
+def test_a_bad_edit_taken_back_serves_on_with_the_same_revision(desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="wbe")
     desk.edit("workload=web", role="web")
@@ -162,14 +162,14 @@ def test_a_bad_edit_taken_back_serves_on_with_the_same_revision(desk: MappingsFi
     assert desk.world.events.kinds == ["Mapping Published", "Mapping Rejected", "Mapping Published"]
 
 
-def test_a_late_verdict_leaves_the_status_of_a_newer_row_alone(desk: MappingsFixture) -> None:
+def test_a_late_verdict_leaves_the_status_of_a_newer_row_alone(desk: Desk) -> None:
     desk.put("workload=web", role="wbe")
     desk.world.calls.before("UpdateItem", lambda: desk.edit("workload=web", role="web"))
     desk.publish("workload=web")
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
-def test_a_row_without_room_for_its_status_is_rejected_and_mailed_once(desk: MappingsFixture) -> None:
+def test_a_row_without_room_for_its_status_is_rejected_and_mailed_once(desk: Desk) -> None:
     """Whatever else is right with it: people would look for its status where there is none."""
     desk.edit("workload=web", role="web")
     desk.quiet()
@@ -186,7 +186,7 @@ def test_a_row_without_room_for_its_status_is_rejected_and_mailed_once(desk: Map
     assert desk.shows("workload=web")[0] == "Published"
 
 
-def test_a_row_with_little_room_gets_a_short_reason(desk: MappingsFixture) -> None:
+def test_a_row_with_little_room_gets_a_short_reason(desk: Desk) -> None:
     room = ITEM_BYTES - len("tag_keyworkloadtag_valuewebrole") - 130
     desk.put_raw("workload=web", {"role": {"S": "x" * room}})
     desk.publish("workload=web")
@@ -200,7 +200,7 @@ def test_a_row_with_little_room_gets_a_short_reason(desk: MappingsFixture) -> No
 # ---- instance profiles ----
 
 
-def test_a_missing_profile_is_made_as_the_console_does(desk: MappingsFixture) -> None:
+def test_a_missing_profile_is_made_as_the_console_does(desk: Desk) -> None:
     desk.role("bare", profile=False)
     assert desk.edit("workload=bare", role="bare").status is Status.PUBLISHED
     profile = desk.iam.get_instance_profile(InstanceProfileName="bare")["InstanceProfile"]
@@ -210,7 +210,7 @@ def test_a_missing_profile_is_made_as_the_console_does(desk: MappingsFixture) ->
     assert mapping.profile_arn == profile["Arn"]
 
 
-def test_a_creation_that_was_interrupted_is_completed(desk: MappingsFixture) -> None:
+def test_a_creation_that_was_interrupted_is_completed(desk: Desk) -> None:
     desk.role("bare", profile=False)
     desk.put("workload=bare", role="bare")
     desk.world.calls.after("CreateInstanceProfile", kill)
@@ -222,7 +222,7 @@ def test_a_creation_that_was_interrupted_is_completed(desk: MappingsFixture) -> 
     assert desk.world.calls["CreateInstanceProfile"] == 1
 
 
-def test_two_rows_of_one_invocation_share_the_profile_that_was_made_for_the_first(desk: MappingsFixture) -> None:
+def test_two_rows_of_one_invocation_share_the_profile_that_was_made_for_the_first(desk: Desk) -> None:
     desk.role("bare", profile=False)
     publisher = desk.app().publisher
     for tag in ("workload=bare", "workload=too"):
@@ -232,7 +232,7 @@ def test_two_rows_of_one_invocation_share_the_profile_that_was_made_for_the_firs
     assert desk.in_effect("workload=bare").profile_id == desk.in_effect("workload=too").profile_id != ""
 
 
-def test_a_missing_profile_is_asked_for_when_none_is_to_be_made(desk: MappingsFixture) -> None:
+def test_a_missing_profile_is_asked_for_when_none_is_to_be_made(desk: Desk) -> None:
     desk.world.makes_profiles = False
     desk.role("bare", profile=False)
     assert desk.edit("workload=bare", role="bare").status is Status.REJECTED
@@ -244,7 +244,7 @@ def test_a_missing_profile_is_asked_for_when_none_is_to_be_made(desk: MappingsFi
     assert desk.world.calls["AddRoleToInstanceProfile"] == 0
 
 
-def test_a_full_account_is_a_reason_to_reject(desk: MappingsFixture) -> None:
+def test_a_full_account_is_a_reason_to_reject(desk: Desk) -> None:
     desk.role("bare", profile=False)
     desk.world.calls.before(
         "CreateInstanceProfile", refusing("LimitExceeded", "Cannot exceed quota for InstanceProfilesPerAccount: 1000")
@@ -253,7 +253,7 @@ def test_a_full_account_is_a_reason_to_reject(desk: MappingsFixture) -> None:
     assert "InstanceProfilesPerAccount" in desk.shows("workload=bare")[1]
 
 
-def test_observe_mode_makes_no_profile_and_enforce_makes_it_at_the_next_sweep(desk: MappingsFixture) -> None:
+def test_observe_mode_makes_no_profile_and_enforce_makes_it_at_the_next_sweep(desk: Desk) -> None:
     desk.role("bare", profile=False)
     desk.world.mode = Mode.OBSERVE
     desk.edit("workload=bare", role="bare")
@@ -269,7 +269,7 @@ def test_observe_mode_makes_no_profile_and_enforce_makes_it_at_the_next_sweep(de
 
 
 def test_a_profile_that_waits_for_enforce_is_made_though_the_row_was_edited_and_is_refused(
-    desk: MappingsFixture,
+    desk: Desk,
 ) -> None:
     desk.role("bare", profile=False)
     desk.world.mode = Mode.OBSERVE
@@ -287,7 +287,7 @@ def test_a_profile_that_waits_for_enforce_is_made_though_the_row_was_edited_and_
 # ---- ties ----
 
 
-def test_an_exact_row_and_a_star_row_with_equal_priority_conflict(desk: MappingsFixture) -> None:
+def test_an_exact_row_and_a_star_row_with_equal_priority_conflict(desk: Desk) -> None:
     desk.edit("workload=*", role="api")
     desk.quiet()
     verdict = desk.edit("workload=web", role="web")
@@ -298,7 +298,7 @@ def test_an_exact_row_and_a_star_row_with_equal_priority_conflict(desk: Mappings
     assert desk.world.events.kinds == ["Mapping Conflict"]
 
 
-def test_rows_of_different_tags_conflict_on_the_instances_that_carry_both(desk: MappingsFixture) -> None:
+def test_rows_of_different_tags_conflict_on_the_instances_that_carry_both(desk: Desk) -> None:
     both = sorted(desk.world.running(workload="web", env="prod") for _ in range(7))
     desk.world.running(workload="web")
     desk.edit("env=prod", role="api")
@@ -310,7 +310,7 @@ def test_rows_of_different_tags_conflict_on_the_instances_that_carry_both(desk: 
     assert desk.sent() == []
 
 
-def test_a_tie_that_tagging_made_is_shown_but_does_not_bar_an_edit(desk: MappingsFixture) -> None:
+def test_a_tie_that_tagging_made_is_shown_but_does_not_bar_an_edit(desk: Desk) -> None:
     desk.edit("env=prod", role="api")
     desk.edit("workload=web", role="web")
     tied = desk.world.running(workload="web", env="prod")
@@ -332,13 +332,13 @@ TAKEN = "it takes over instances that carry foreign roles (occupied says how man
 NO_EFFECT = "when_occupied: replace has no effect, as the stack is deployed with TakeOver=false"
 
 
-def counts(desk: MappingsFixture) -> tuple[int, int]:
+def counts(desk: Desk) -> tuple[int, int]:
     """How many instances the row says that it governs, and how many of them carry a foreign role."""
     row = desk.row("workload=web")
     return int(row["matched"]), int(row["occupied"])
 
 
-def effect(desk: MappingsFixture) -> dict[str, int]:
+def effect(desk: Desk) -> dict[str, int]:
     """What the last revision was said to change."""
     told = desk.history("workload=web")[-1]["effect"]
     return {name: int(told[name]) for name in ("attach", "replace", "detach")}
@@ -354,7 +354,7 @@ def effect(desk: MappingsFixture) -> dict[str, int]:
     ],
 )
 def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
-    desk: MappingsFixture, when_occupied: str, warned: str, *, take_over: bool
+    desk: Desk, when_occupied: str, warned: str, *, take_over: bool
 ) -> None:
     desk.world.take_over = take_over
     for _ in range(2):
@@ -374,7 +374,7 @@ def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
     assert desk.world.writes == []
 
 
-def test_a_stack_that_is_deployed_with_take_over_has_the_instances_looked_at_again(desk: MappingsFixture) -> None:
+def test_a_stack_that_is_deployed_with_take_over_has_the_instances_looked_at_again(desk: Desk) -> None:
     instance = desk.world.running(profile="theirs", workload="web")
     desk.edit("workload=web", role="web", when_occupied="replace")
     desk.quiet()
@@ -384,7 +384,7 @@ def test_a_stack_that_is_deployed_with_take_over_has_the_instances_looked_at_aga
     assert desk.sent_ids() == [instance]
 
 
-def test_an_edit_that_takes_over_too_many_is_held_with_the_warning(desk: MappingsFixture) -> None:
+def test_an_edit_that_takes_over_too_many_is_held_with_the_warning(desk: Desk) -> None:
     desk.world.take_over = True
     desk.limits = Limits(0, 0)
     for _ in range(2):
@@ -402,7 +402,7 @@ def test_an_edit_that_takes_over_too_many_is_held_with_the_warning(desk: Mapping
 # ---- removed ----
 
 
-def test_a_deleted_row_leaves_a_tombstone_and_wakes_its_instances(desk: MappingsFixture) -> None:
+def test_a_deleted_row_leaves_a_tombstone_and_wakes_its_instances(desk: Desk) -> None:
     instance = desk.world.running(workload="web")
     desk.edit("workload=web", role="web")
     desk.quiet()
@@ -414,7 +414,7 @@ def test_a_deleted_row_leaves_a_tombstone_and_wakes_its_instances(desk: Mappings
     assert desk.row("workload=web") == {}
 
 
-def test_a_row_that_was_never_published_goes_without_a_trace(desk: MappingsFixture) -> None:
+def test_a_row_that_was_never_published_goes_without_a_trace(desk: Desk) -> None:
     desk.edit("workload=web", role="wbe")
     desk.delete("workload=web")
     desk.quiet()
@@ -426,21 +426,21 @@ def test_a_row_that_was_never_published_goes_without_a_trace(desk: MappingsFixtu
 # ---- crashes and races ----
 
 
-def test_an_instance_tagged_while_a_row_is_published_is_woken(desk: MappingsFixture) -> None:
+def test_an_instance_tagged_while_a_row_is_published_is_woken(desk: Desk) -> None:
     instance = desk.world.running()
     desk.world.calls.before("TransactWriteItems", lambda: desk.world.tag(instance, workload="web"))
     desk.edit("workload=web", role="web")
     assert desk.sent_ids() == [instance]
 
 
-def test_a_row_deleted_while_it_is_judged_does_not_rise_again(desk: MappingsFixture) -> None:
+def test_a_row_deleted_while_it_is_judged_does_not_rise_again(desk: Desk) -> None:
     desk.put("workload=web", role="wbe")
     desk.world.calls.after("GetRole", lambda: desk.delete("workload=web"))
     assert desk.publish("workload=web").status is Status.REMOVED
     assert desk.row("workload=web") == {}
 
 
-def test_of_two_judges_the_slower_one_looks_again(desk: MappingsFixture) -> None:
+def test_of_two_judges_the_slower_one_looks_again(desk: Desk) -> None:
     desk.put("workload=web", role="web")
     desk.world.calls.before("TransactWriteItems", lambda: desk.edit("workload=web", role="api"))
     desk.publish("workload=web")
@@ -448,7 +448,7 @@ def test_of_two_judges_the_slower_one_looks_again(desk: MappingsFixture) -> None
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
-def test_a_row_that_never_stands_still_is_left_to_the_stream(desk: MappingsFixture) -> None:
+def test_a_row_that_never_stands_still_is_left_to_the_stream(desk: Desk) -> None:
     desk.put("workload=web", role="wbe")
     for status in ("a", "b", "c"):
         desk.world.calls.before("UpdateItem", partial(desk.put, "workload=web", role="wbe", status=status))
@@ -467,9 +467,7 @@ def test_a_row_that_never_stands_still_is_left_to_the_stream(desk: MappingsFixtu
         ("DescribeInstances", "RequestLimitExceeded"),
     ],
 )
-def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(
-    desk: MappingsFixture, operation: str, code: str
-) -> None:
+def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(desk: Desk, operation: str, code: str) -> None:
     instance = desk.world.running(workload="web")
     desk.put("workload=web", role="web")
     desk.world.calls.before(operation, refusing(code))
@@ -485,7 +483,7 @@ def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(
     assert desk.sent_ids() == [instance]
 
 
-def test_no_answer_about_a_row_that_is_served_leaves_its_status_alone(desk: MappingsFixture) -> None:
+def test_no_answer_about_a_row_that_is_served_leaves_its_status_alone(desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     desk.world.calls.before("GetRole", refusing("Throttling"))
     with pytest.raises(RetryableError):
@@ -493,7 +491,7 @@ def test_no_answer_about_a_row_that_is_served_leaves_its_status_alone(desk: Mapp
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
-def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: MappingsFixture) -> None:
+def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: Desk) -> None:
     desk.put("workload=web", role="web")
     words = (
         "User: arn:aws:sts::123456789012:assumed-role/x/y is not authorized to perform: iam:GetRole on resource: "
@@ -514,7 +512,7 @@ def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: MappingsFixtur
 # ---- the sweep ----
 
 
-def test_a_role_that_can_no_longer_be_used_suspends_its_mapping_until_it_can(desk: MappingsFixture) -> None:
+def test_a_role_that_can_no_longer_be_used_suspends_its_mapping_until_it_can(desk: Desk) -> None:
     instance = desk.world.running(workload="web")
     desk.edit("workload=web", role="web")
     desk.quiet()
@@ -541,7 +539,7 @@ def test_a_role_that_can_no_longer_be_used_suspends_its_mapping_until_it_can(des
     assert set(desk.sent_ids()) == {instance}
 
 
-def test_a_profile_that_was_deleted_and_made_anew_under_its_name_is_attached_again(desk: MappingsFixture) -> None:
+def test_a_profile_that_was_deleted_and_made_anew_under_its_name_is_attached_again(desk: Desk) -> None:
     """It keeps its ARN, so an instance with the former one looked as it should be, with credentials that end."""
     desk.world.profile("web")
     instance = desk.world.running(workload="web")
@@ -571,7 +569,7 @@ def test_a_profile_that_was_deleted_and_made_anew_under_its_name_is_attached_aga
     assert desk.world.mutations == []
 
 
-def test_a_former_profile_is_found_on_its_instances_also_where_no_sweep_counted_them(desk: MappingsFixture) -> None:
+def test_a_former_profile_is_found_on_its_instances_also_where_no_sweep_counted_them(desk: Desk) -> None:
     """A fleet that takes several runs is counted by none of them."""
     desk.world.profile("web")
     instance = desk.world.running()
@@ -590,7 +588,7 @@ def test_a_former_profile_is_found_on_its_instances_also_where_no_sweep_counted_
 
 
 def test_a_profile_that_rolekeeper_made_is_published_with_its_id_so_that_the_next_sweep_writes_nothing(
-    desk: MappingsFixture,
+    desk: Desk,
 ) -> None:
     desk.world.running(workload="web")
     desk.role("bare", profile=False)
@@ -607,7 +605,7 @@ def test_a_profile_that_rolekeeper_made_is_published_with_its_id_so_that_the_nex
     assert desk.sent_ids() == []
 
 
-def test_a_bad_edit_does_not_hide_that_the_served_role_is_gone(desk: MappingsFixture) -> None:
+def test_a_bad_edit_does_not_hide_that_the_served_role_is_gone(desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="wbe")
     desk.delete_role("web")
@@ -617,7 +615,7 @@ def test_a_bad_edit_does_not_hide_that_the_served_role_is_gone(desk: MappingsFix
     assert "suspended" in desk.shows("workload=web")[1]
 
 
-def test_a_row_whose_deletion_nobody_told_of_is_found_by_the_sweep(desk: MappingsFixture) -> None:
+def test_a_row_whose_deletion_nobody_told_of_is_found_by_the_sweep(desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     desk.delete("workload=web")
     assert desk.recheck("workload=web").changed
@@ -629,7 +627,7 @@ def test_a_row_whose_deletion_nobody_told_of_is_found_by_the_sweep(desk: Mapping
 
 
 @pytest.mark.parametrize("rows", [0, 40])
-def test_what_an_edit_costs_does_not_grow_with_the_rows_that_are_there(desk: MappingsFixture, rows: int) -> None:
+def test_what_an_edit_costs_does_not_grow_with_the_rows_that_are_there(desk: Desk, rows: int) -> None:
     for at in range(rows):
         desk.edit(f"workload=other-{at}", role="web")
         desk.edit(f"tag-{at}=x", role="api")
@@ -657,7 +655,7 @@ def test_what_an_edit_costs_does_not_grow_with_the_rows_that_are_there(desk: Map
     )
 
 
-def test_rows_of_one_role_ask_iam_once_for_each_sweep(desk: MappingsFixture) -> None:
+def test_rows_of_one_role_ask_iam_once_for_each_sweep(desk: Desk) -> None:
     for at in range(5):
         desk.edit(f"workload=w{at}", role="web")
     desk.quiet()
@@ -670,7 +668,7 @@ def test_rows_of_one_role_ask_iam_once_for_each_sweep(desk: MappingsFixture) -> 
 # ---- damage ----
 
 
-def test_a_row_is_published_anew_when_the_damaged_item_is_deleted(desk: MappingsFixture) -> None:
+def test_a_row_is_published_anew_when_the_damaged_item_is_deleted(desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     desk.world.garble(published_at("workload=web"))
     for _ in range(2):
@@ -682,7 +680,7 @@ def test_a_row_is_published_anew_when_the_damaged_item_is_deleted(desk: Mappings
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
-def test_a_row_that_went_while_its_record_was_damaged_does_not_rise_again(desk: MappingsFixture) -> None:
+def test_a_row_that_went_while_its_record_was_damaged_does_not_rise_again(desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     desk.world.garble(published_at("workload=web"))
     desk.delete("workload=web")
@@ -695,7 +693,7 @@ def test_a_row_that_went_while_its_record_was_damaged_does_not_rise_again(desk: 
 
 
 @pytest.fixture
-def hurried(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def hurried(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run has time for 30 instances, which are three pages: each ten take a second."""
     monkeypatch.setattr(ec2, "FILTER_VALUES", 10)
     monkeypatch.setattr(app, "FANS_OUT", timedelta(seconds=2.5))
@@ -708,14 +706,14 @@ def hurried(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     passes()
 
 
-def launched(desk: MappingsFixture, count: int) -> list[str]:
+def launched(desk: Desk, count: int) -> list[str]:
     desk.world.large_pages()
     return [desk.world.launch(workload="web") for _ in range(count)]
 
 
 @pytest.mark.usefixtures("hurried")
 def test_a_fan_out_whose_run_dies_after_it_was_handed_over_repeats_only_what_that_run_sent(
-    desk: MappingsFixture,
+    desk: Desk,
 ) -> None:
     instances = launched(desk, 70)
     desk.world.calls.after("StartExecution", kill)
@@ -729,7 +727,7 @@ def test_a_fan_out_whose_run_dies_after_it_was_handed_over_repeats_only_what_tha
 
 
 @pytest.mark.usefixtures("hurried")
-def test_each_revision_is_handed_over_by_itself(desk: MappingsFixture) -> None:
+def test_each_revision_is_handed_over_by_itself(desk: Desk) -> None:
     launched(desk, 31)
     for role in ("web", "api"):
         desk.edit("workload=web", role=role)
@@ -738,7 +736,7 @@ def test_each_revision_is_handed_over_by_itself(desk: MappingsFixture) -> None:
 
 
 @pytest.mark.usefixtures("hurried")
-def test_a_run_of_a_fan_out_that_dies_or_comes_twice_repeats_its_own_page_only(desk: MappingsFixture) -> None:
+def test_a_run_of_a_fan_out_that_dies_or_comes_twice_repeats_its_own_page_only(desk: Desk) -> None:
     instances = launched(desk, 90)
     desk.edit("workload=web", role="web")
     event = desk.world.machine.started[0]["input"]
@@ -748,7 +746,7 @@ def test_a_run_of_a_fan_out_that_dies_or_comes_twice_repeats_its_own_page_only(d
 
 
 @pytest.mark.usefixtures("hurried")
-def test_a_fan_out_whose_token_ec2_takes_no_longer_begins_anew_a_few_times(desk: MappingsFixture) -> None:
+def test_a_fan_out_whose_token_ec2_takes_no_longer_begins_anew_a_few_times(desk: Desk) -> None:
     instances = launched(desk, 31)
     desk.edit("workload=web", role="web")
     event = desk.world.machine.started[0]["input"]
@@ -765,7 +763,7 @@ def test_a_fan_out_whose_token_ec2_takes_no_longer_begins_anew_a_few_times(desk:
 
 
 @pytest.mark.usefixtures("hurried")
-def test_a_fan_out_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: MappingsFixture) -> None:
+def test_a_fan_out_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Desk) -> None:
     launched(desk, 31)
     desk.edit("workload=web", role="web")
     event = desk.world.machine.started[0]["input"]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import FakeAccount, KilledError, kill
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.settings import Limits
@@ -33,7 +33,7 @@ MOMENTS = (
 )
 FREELY = Limits(1_000, 0)
 
-type Act = Callable[[MappingsFixture, str], object]
+type Act = Callable[[Desk, str], object]
 
 
 @dataclass(frozen=True)
@@ -49,31 +49,31 @@ class Scenario:
 
 
 @pytest.fixture
-def desk(world: FakeAccount) -> MappingsFixture:
-    made = MappingsFixture(world)
+def desk(world: FakeAccount) -> Desk:
+    made = Desk(world)
     made.usable("web", "api")
     return made
 
 
-def nothing(_desk: MappingsFixture, _tag: str) -> None:
+def nothing(_desk: Desk, _tag: str) -> None:
     """Only what `begin` does."""
 
 
-def lift_the_limit(desk: MappingsFixture, _tag: str) -> None:
+def lift_the_limit(desk: Desk, _tag: str) -> None:
     desk.limits = FREELY
 
 
-hold_deletion: Act = MappingsFixture.remove
-hold: Act = partial(MappingsFixture.edit, role="api")
-to_api: Act = partial(MappingsFixture.put, role="api", edited_by="ada")
-to_none: Act = partial(MappingsFixture.put, role="NONE")
-take_back: Act = partial(MappingsFixture.put, role="web")
-spoil: Act = partial(MappingsFixture.put, role="wbe")
-approve: Act = partial(MappingsFixture.sign, revision=2)
-approve_wrongly: Act = partial(MappingsFixture.set, approve=7)
-approve_beforehand: Act = partial(MappingsFixture.put, role="api", approve=2)
-unsay: Act = partial(MappingsFixture.unset, name="status")
-delete: Act = MappingsFixture.delete
+hold_deletion: Act = Desk.remove
+hold: Act = partial(Desk.edit, role="api")
+to_api: Act = partial(Desk.put, role="api", edited_by="ada")
+to_none: Act = partial(Desk.put, role="NONE")
+take_back: Act = partial(Desk.put, role="web")
+spoil: Act = partial(Desk.put, role="wbe")
+approve: Act = partial(Desk.sign, revision=2)
+approve_wrongly: Act = partial(Desk.set, approve=7)
+approve_beforehand: Act = partial(Desk.put, role="api", approve=2)
+unsay: Act = partial(Desk.unset, name="status")
+delete: Act = Desk.delete
 
 
 def row(status: str, revision: int, held: int | None = None, approve: int | None = None) -> dict[str, Any]:
@@ -99,7 +99,7 @@ SCENARIOS = {
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
 
 
-def begin(desk: MappingsFixture, scenario: Scenario, number: int) -> tuple[str, str]:
+def begin(desk: Desk, scenario: Scenario, number: int) -> tuple[str, str]:
     """A row of its own with one converged instance; no change passes without approval. Returns the tag and it."""
     tag = f"workload=web-{number}"
     desk.limits = FREELY
@@ -112,18 +112,18 @@ def begin(desk: MappingsFixture, scenario: Scenario, number: int) -> tuple[str, 
     return tag, instance
 
 
-def judged(desk: MappingsFixture, tag: str) -> None:
+def judged(desk: Desk, tag: str) -> None:
     """Judge a row in a process that may be killed, or that finds the row changing all the time."""
     with suppress(KilledError, RetryableError):
         desk.publish(tag)
 
 
-def shows(desk: MappingsFixture, tag: str) -> dict[str, Any]:
+def shows(desk: Desk, tag: str) -> dict[str, Any]:
     names = ("status", "status_revision", "held_revision", "approve")
     return {name: value for name, value in desk.row(tag).items() if name in names}
 
 
-def has_ended_well(desk: MappingsFixture, scenario: Scenario, tag: str, instance: str) -> None:
+def has_ended_well(desk: Desk, scenario: Scenario, tag: str, instance: str) -> None:
     """The row and what is served are as they should be, its instances were sent, and nothing more is to be done."""
     assert shows(desk, tag) == (scenario.row or {})
     assert desk.gives(tag) == scenario.served
@@ -140,9 +140,7 @@ def has_ended_well(desk: MappingsFixture, scenario: Scenario, tag: str, instance
 
 @every_scenario
 @pytest.mark.parametrize("found_by", ["the stream", "the sweep"])
-def test_killed_anywhere_and_looked_at_again_it_ends_the_same(
-    desk: MappingsFixture, scenario: Scenario, found_by: str
-) -> None:
+def test_killed_anywhere_and_looked_at_again_it_ends_the_same(desk: Desk, scenario: Scenario, found_by: str) -> None:
     for step in STEPS:
         tag, instance = begin(desk, scenario, step)
         desk.world.calls.at_step(step, kill)
@@ -161,7 +159,7 @@ def test_killed_anywhere_and_looked_at_again_it_ends_the_same(
 
 
 @every_scenario
-def test_a_sweep_at_the_same_moment_changes_nothing_of_how_it_ends(desk: MappingsFixture, scenario: Scenario) -> None:
+def test_a_sweep_at_the_same_moment_changes_nothing_of_how_it_ends(desk: Desk, scenario: Scenario) -> None:
     for number, operation in enumerate(MOMENTS):
         tag, instance = begin(desk, scenario, number)
         desk.world.calls.before(operation, partial(desk.recheck, tag))
@@ -174,9 +172,7 @@ def test_a_sweep_at_the_same_moment_changes_nothing_of_how_it_ends(desk: Mapping
 
 @pytest.mark.parametrize("name", ["serve", "hold", "approve", "hold a deletion", "approve a deletion"])
 @pytest.mark.parametrize("edit", [to_none, approve, take_back, delete], ids=["NONE", "approve", "take back", "delete"])
-def test_an_edit_at_any_moment_is_what_is_served_or_held_in_the_end(
-    desk: MappingsFixture, name: str, edit: Act
-) -> None:
+def test_an_edit_at_any_moment_is_what_is_served_or_held_in_the_end(desk: Desk, name: str, edit: Act) -> None:
     for number, operation in enumerate(MOMENTS):
         tag, _ = begin(desk, SCENARIOS[name], number)
         edited: list[dict[str, Any]] = []
@@ -205,13 +201,13 @@ def test_an_edit_at_any_moment_is_what_is_served_or_held_in_the_end(
         assert desk.world.writes == []
 
 
-def discard(desk: MappingsFixture, tag: str) -> None:
+def discard(desk: Desk, tag: str) -> None:
     if desk.row(tag):
         desk.set(tag, discard=2)
 
 
 @pytest.mark.parametrize("held", [hold, hold_deletion], ids=["an edit", "a deletion"])
-def test_a_discard_that_is_killed_anywhere_ends_the_same(desk: MappingsFixture, held: Act) -> None:
+def test_a_discard_that_is_killed_anywhere_ends_the_same(desk: Desk, held: Act) -> None:
     for step in STEPS:
         tag, _ = begin(desk, Scenario(held, discard, {}, ("web", 1)), step)
         desk.world.calls.at_step(step, kill)
@@ -231,7 +227,7 @@ def test_a_discard_that_is_killed_anywhere_ends_the_same(desk: MappingsFixture, 
 @pytest.mark.parametrize("held", [hold, hold_deletion], ids=["an edit", "a deletion"])
 @pytest.mark.parametrize("acts", [(approve, discard), (discard, approve)], ids=["approve first", "discard first"])
 def test_an_approval_and_a_discard_at_any_moment_end_in_one_of_the_two_and_in_nothing_else(
-    desk: MappingsFixture,
+    desk: Desk,
     held: Act,
     acts: tuple[Act, Act],
 ) -> None:
@@ -258,7 +254,7 @@ def test_an_approval_and_a_discard_at_any_moment_end_in_one_of_the_two_and_in_no
         assert not desk.recheck(tag).changed
 
 
-def nothing_slipped_through(desk: MappingsFixture, tag: str, *, approved: bool) -> None:
+def nothing_slipped_through(desk: Desk, tag: str, *, approved: bool) -> None:
     """Whatever changed an instance was served under the number that somebody approved, unless all may be."""
     for each in desk.revisions(tag)[1:]:
         effect = each["effect"]
@@ -271,7 +267,7 @@ def nothing_slipped_through(desk: MappingsFixture, tag: str, *, approved: bool) 
     ("then", "status"), [({"role": "nobody"}, Status.REJECTED), ({"role": "api"}, Status.HELD)], ids=["bad", "held"]
 )
 def test_the_instances_of_an_edit_that_was_cut_short_are_sent_though_another_edit_came_after(
-    desk: MappingsFixture, then: dict[str, str], status: Status
+    desk: Desk, then: dict[str, str], status: Status
 ) -> None:
     instances = [desk.world.running(team="x") for _ in range(3)]
     desk.limits = FREELY

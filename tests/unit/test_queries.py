@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import FakeAccount, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.model.instance import Action
 from rolekeeper.settings import Limits
@@ -83,7 +83,7 @@ def flat(line: dict[str, Any], prefix: str = "") -> Iterator[str]:
 @pytest.fixture
 def logged(world: FakeAccount) -> list[dict[str, Any]]:
     """The lines of a day: roles given and refused, edits served, held and rejected, a throttle and a denial."""
-    desk = MappingsFixture(world)
+    desk = Desk(world)
     desk.usable("web", "api")
     desk.edit("workload=web", role="web")
     instances = [desk.converged("web", workload="web") for _ in range(3)]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import HOME, RESUME_MACHINE, FakeAccount, KilledError, kill, mapping_key, published_at, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws import one_by_one
 from rolekeeper.aws.ec2 import RESTARTS
@@ -29,15 +29,15 @@ from rolekeeper.storage.state import SweepNote
 
 
 @pytest.fixture
-def desk(world: FakeAccount) -> MappingsFixture:
+def desk(world: FakeAccount) -> Desk:
     """Two roles, known to IAM and to EC2, and a mapping for one of them."""
-    made = MappingsFixture(world)
+    made = Desk(world)
     made.usable("web", "db")
     assert made.edit("app=web", role="web").status == "Published"
     return made
 
 
-def sweep(desk: MappingsFixture, *seconds: float, event: Any = None) -> SweepResult:
+def sweep(desk: Desk, *seconds: float, event: Any = None) -> SweepResult:
     """One run of a sweep; of its time so much is left each time that it asks, and at last for good."""
     left = chain(seconds or (840,), repeat(seconds[-1] if seconds else 840))
     app = desk.app()
@@ -47,19 +47,19 @@ def sweep(desk: MappingsFixture, *seconds: float, event: Any = None) -> SweepRes
         app.telemetry.flush()
 
 
-def next_run(desk: MappingsFixture, event: Any, *seconds: float) -> tuple[SweepResult, Any]:
+def next_run(desk: Desk, event: Any, *seconds: float) -> tuple[SweepResult, Any]:
     """A run as the machine makes it; with the event of the next one."""
     swept = sweep(desk, *seconds, event=json.loads(json.dumps(event)))
     return swept, resumable(Task.SWEEP, "sweep-1", swept)
 
 
-def begun(desk: MappingsFixture, *seconds: float) -> Any:
+def begun(desk: Desk, *seconds: float) -> Any:
     """A sweep's first run, which has no time for all of it: the event of the next run."""
     assert not sweep(desk, *(seconds or (0,))).finished
     return desk.world.machine.started[-1]["input"]
 
 
-def sweep_to_the_end(desk: MappingsFixture, *seconds: float) -> SweepResult:
+def sweep_to_the_end(desk: Desk, *seconds: float) -> SweepResult:
     """A sweep, each run of which has so much time: with none left it is a page of the fleet, or a row."""
     swept = sweep(desk, *seconds)
     event = None if swept.finished else desk.world.machine.started[-1]["input"]
@@ -70,13 +70,13 @@ def sweep_to_the_end(desk: MappingsFixture, *seconds: float) -> SweepResult:
     raise AssertionError(swept)
 
 
-def converged(desk: MappingsFixture, **tags: str) -> str:
+def converged(desk: Desk, **tags: str) -> str:
     instance = desk.world.running(**tags)
     desk.world.reconcile(instance)
     return instance
 
 
-def test_an_instance_whose_tag_event_was_lost_is_sent(desk: MappingsFixture) -> None:
+def test_an_instance_whose_tag_event_was_lost_is_sent(desk: Desk) -> None:
     lost = desk.world.running(app="web")
     desk.quiet()
     swept = sweep(desk)
@@ -87,7 +87,7 @@ def test_an_instance_whose_tag_event_was_lost_is_sent(desk: MappingsFixture) -> 
 
 
 @pytest.fixture
-def limit(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> int:
+def limit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> int:
     """As many changes as may wait, and messages of other targets that are one more."""
     assert sweep_module.BACKLOG == 15 * 60, "a quarter of an hour's changes (docs/guarantees.md, 4)"
     monkeypatch.setattr(sweep_module, "BACKLOG", 1)
@@ -103,7 +103,7 @@ def counted(swept: SweepResult) -> tuple[int, int]:
 
 
 def test_a_sweep_sends_into_a_crowded_queue_until_as_much_of_its_own_waits_and_goes_on_once_that_is_done(
-    desk: MappingsFixture, limit: int
+    desk: Desk, limit: int
 ) -> None:
     lost = [desk.world.running(app="web") for _ in range(limit + 2)]
     assert counted(sweep(desk)) == (limit, 2), "what waits is of others"
@@ -114,7 +114,7 @@ def test_a_sweep_sends_into_a_crowded_queue_until_as_much_of_its_own_waits_and_g
 
 @pytest.mark.usefixtures("limit")
 def test_a_sweep_sends_nothing_into_a_crowded_queue_while_as_many_changes_wait_in_the_line_of_its_target(
-    desk: MappingsFixture,
+    desk: Desk,
 ) -> None:
     """As after a burst of events, or an edit: the sweep didn't send them."""
     desk.world.running(app="web")
@@ -126,9 +126,7 @@ def test_a_sweep_sends_nothing_into_a_crowded_queue_while_as_many_changes_wait_i
     assert counted(sweep(desk)) == (1, 0)
 
 
-def test_a_sweep_sends_all_into_a_queue_that_isnt_crowded_whatever_was_sent_before(
-    desk: MappingsFixture, limit: int
-) -> None:
+def test_a_sweep_sends_all_into_a_queue_that_isnt_crowded_whatever_was_sent_before(desk: Desk, limit: int) -> None:
     """Of an instance that stays different after its reconcile nothing tells whether its message still waits."""
     desk.world.running(app="web")
     desk.world.state.note_sent(HOME, limit, ["i-0123456789abcdef0"], at=desk.world.clock.now())
@@ -137,7 +135,7 @@ def test_a_sweep_sends_all_into_a_queue_that_isnt_crowded_whatever_was_sent_befo
 
 
 def test_what_a_sweep_sends_itself_doesnt_keep_its_later_runs_from_sending(
-    desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep_module, "BACKLOG", 0)
     instances = [desk.world.running(app="web") for _ in range(5)]
@@ -147,7 +145,7 @@ def test_what_a_sweep_sends_itself_doesnt_keep_its_later_runs_from_sending(
     assert desk.sent_ids() == instances
 
 
-def test_a_converged_fleet_sends_nothing_and_writes_only_how_it_stands(desk: MappingsFixture) -> None:
+def test_a_converged_fleet_sends_nothing_and_writes_only_how_it_stands(desk: Desk) -> None:
     for _ in range(3):
         converged(desk, app="web")
     desk.world.running(Name="of nobody's concern")
@@ -161,7 +159,7 @@ def test_a_converged_fleet_sends_nothing_and_writes_only_how_it_stands(desk: Map
     assert desk.world.events.sent == []
 
 
-def test_instances_that_have_ended_are_counted_nowhere(desk: MappingsFixture) -> None:
+def test_instances_that_have_ended_are_counted_nowhere(desk: Desk) -> None:
     """EC2 shows them for about an hour."""
     _, _, ends, gone = (converged(desk, app="web") for _ in range(4))
     desk.world.truth.terminate(gone)
@@ -172,14 +170,14 @@ def test_instances_that_have_ended_are_counted_nowhere(desk: MappingsFixture) ->
     assert (desk.row("app=web")["matched"], fleet(desk)["instances"]) == (2, 2)
 
 
-def test_an_edit_whose_stream_record_was_lost_is_published(desk: MappingsFixture) -> None:
+def test_an_edit_whose_stream_record_was_lost_is_published(desk: Desk) -> None:
     desk.put("app=web", role="db")
     sweep(desk)
     assert desk.in_effect("app=web").spec.role == "db"
 
 
 def test_a_deletion_whose_stream_record_was_lost_is_honoured_if_the_table_holds_other_rows(
-    desk: MappingsFixture,
+    desk: Desk,
 ) -> None:
     desk.edit("app=db", role="db")
     converged(desk, app="web")
@@ -188,7 +186,7 @@ def test_a_deletion_whose_stream_record_was_lost_is_honoured_if_the_table_holds_
     assert desk.in_effect("app=web").deleted
 
 
-def test_a_table_that_is_lost_while_it_is_swept_changes_nothing(desk: MappingsFixture) -> None:
+def test_a_table_that_is_lost_while_it_is_swept_changes_nothing(desk: Desk) -> None:
     instance = converged(desk, app="web")
     desk.world.calls.after("Scan", lambda: desk.delete("app=web"))
     sweep(desk)
@@ -197,7 +195,7 @@ def test_a_table_that_is_lost_while_it_is_swept_changes_nothing(desk: MappingsFi
 
 
 @pytest.mark.parametrize("seconds", [840, 0], ids=["in one run", "in several"])
-def test_a_mapping_table_that_reads_empty_changes_nothing(desk: MappingsFixture, seconds: float) -> None:
+def test_a_mapping_table_that_reads_empty_changes_nothing(desk: Desk, seconds: float) -> None:
     instances = [converged(desk, app="web") for _ in range(5)]
     desk.delete("app=web")
     assert "reads empty" in sweep_to_the_end(desk, seconds).problems[0]
@@ -208,7 +206,7 @@ def test_a_mapping_table_that_reads_empty_changes_nothing(desk: MappingsFixture,
 
 
 @pytest.mark.parametrize("damaged", ["an instance's record", "a mapping's record"])
-def test_what_is_damaged_keeps_nothing_else_from_being_found(desk: MappingsFixture, damaged: str) -> None:
+def test_what_is_damaged_keeps_nothing_else_from_being_found(desk: Desk, damaged: str) -> None:
     assert desk.edit("app=db", role="db").status == "Published"
     touched = converged(desk, app="web")
     lost = [desk.world.running(app="db") for _ in range(2)]
@@ -223,7 +221,7 @@ def test_what_is_damaged_keeps_nothing_else_from_being_found(desk: MappingsFixtu
 
 
 @pytest.mark.parametrize("operation", ["DescribeInstances", "SendMessageBatch", "Scan"])
-def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: MappingsFixture, operation: str) -> None:
+def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Desk, operation: str) -> None:
     desk.world.running(app="web")
     desk.quiet()
     desk.world.calls.before(operation, refusing("AccessDenied", "no"))
@@ -235,7 +233,7 @@ def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Mappin
     assert desk.world.metrics.counts["PermissionDenied"] == 1
 
 
-def fleet(desk: MappingsFixture) -> Any:
+def fleet(desk: Desk) -> Any:
     pk, sk = layout.FLEET
     items = map(layout.from_attributes, desk.world.dynamodb.items(STATE_TABLE))
     return next((each for each in items if (each["pk"], each["sk"]) == (pk, sk)), {})
@@ -244,7 +242,7 @@ def fleet(desk: MappingsFixture) -> Any:
 # ---- the marker, without which every change is held ----
 
 
-def test_a_sweep_notes_how_many_mappings_are_published(desk: MappingsFixture) -> None:
+def test_a_sweep_notes_how_many_mappings_are_published(desk: Desk) -> None:
     for tag in ("app=gone", "app=lost", "app=spoilt"):
         desk.edit(tag, role="web")
     desk.delete("app=gone")
@@ -259,19 +257,19 @@ def test_a_sweep_notes_how_many_mappings_are_published(desk: MappingsFixture) ->
     assert fleet(desk)["mappings"] == 2
 
 
-def no_answer(desk: MappingsFixture) -> None:
+def no_answer(desk: Desk) -> None:
     desk.world.calls.before("GetRole", refusing("Throttling", "Rate exceeded"))
 
 
-def no_permission(desk: MappingsFixture) -> None:
+def no_permission(desk: Desk) -> None:
     desk.world.calls.before("GetRole", refusing("AccessDenied", "no"))
 
 
-def damaged_mapping(desk: MappingsFixture) -> None:
+def damaged_mapping(desk: Desk) -> None:
     desk.world.garble(published_at("app=web"))
 
 
-def no_answer_about_a_deleted_row(desk: MappingsFixture) -> None:
+def no_answer_about_a_deleted_row(desk: Desk) -> None:
     """Whose deletion nobody told of: EC2 is asked once for the fleet, and then about it."""
     desk.edit("app=lost", role="web")
     desk.world.running(app="lost")
@@ -280,7 +278,7 @@ def no_answer_about_a_deleted_row(desk: MappingsFixture) -> None:
     desk.world.calls.before("DescribeInstances", refuse)
 
 
-def lost_table(desk: MappingsFixture) -> None:
+def lost_table(desk: Desk) -> None:
     desk.world.running(app="web")
     desk.delete("app=web")
 
@@ -288,7 +286,7 @@ def lost_table(desk: MappingsFixture) -> None:
 @pytest.mark.parametrize("seconds", [840, 0])
 @pytest.mark.parametrize("harm", [no_answer, no_permission, no_answer_about_a_deleted_row, damaged_mapping, lost_table])
 def test_a_sweep_that_didnt_judge_every_row_leaves_no_marker(
-    desk: MappingsFixture, harm: Callable[[MappingsFixture], None], seconds: float
+    desk: Desk, harm: Callable[[Desk], None], seconds: float
 ) -> None:
     desk.edit("app=db", role="db")
     desk.delete("app=db")
@@ -302,14 +300,14 @@ def test_a_sweep_that_didnt_judge_every_row_leaves_no_marker(
     assert desk.world.carries(instance) == ""
 
 
-def fifty_rows(desk: MappingsFixture) -> None:
+def fifty_rows(desk: Desk) -> None:
     """With those that the desk has, of two roles; a sweep has judged them all."""
     for number in range(48):
         desk.edit(f"app=a{number}", role="web" if number % 2 else "db")
     sweep(desk)
 
 
-def test_a_sweep_of_rows_at_rest_makes_as_many_calls_for_fifty_as_for_two(desk: MappingsFixture) -> None:
+def test_a_sweep_of_rows_at_rest_makes_as_many_calls_for_fifty_as_for_two(desk: Desk) -> None:
     """After an edit those of the row that was edited come to them."""
 
     def calls() -> Counter[str]:
@@ -331,7 +329,7 @@ def test_a_sweep_of_rows_at_rest_makes_as_many_calls_for_fifty_as_for_two(desk: 
     assert calls() - of_two == Counter(BatchGetItem=1)
 
 
-def test_a_role_is_asked_about_once_in_a_sweep_whatever_iam_answers(desk: MappingsFixture) -> None:
+def test_a_role_is_asked_about_once_in_a_sweep_whatever_iam_answers(desk: Desk) -> None:
     fifty_rows(desk)
     desk.world.calls.clear()
     sweep(desk)
@@ -342,7 +340,7 @@ def test_a_role_is_asked_about_once_in_a_sweep_whatever_iam_answers(desk: Mappin
     assert desk.world.calls["GetRole"] == 3, "the refusal is the answer for one row"
 
 
-def test_a_few_roles_are_asked_about_at_once(desk: MappingsFixture) -> None:
+def test_a_few_roles_are_asked_about_at_once(desk: Desk) -> None:
     shares: list[list[str]] = []
     desk.world.large_pages()
 
@@ -368,28 +366,28 @@ def test_a_few_roles_are_asked_about_at_once(desk: MappingsFixture) -> None:
     ]
 
 
-def suspends(desk: MappingsFixture) -> None:
+def suspends(desk: Desk) -> None:
     desk.delete_role("db")
 
 
-def makes_broad(desk: MappingsFixture) -> None:
+def makes_broad(desk: Desk) -> None:
     desk.grant("db", "*")
 
 
-def makes_the_profile_anew(desk: MappingsFixture) -> None:
+def makes_the_profile_anew(desk: Desk) -> None:
     desk.delete_role("db")
     desk.role("db")
 
 
-def starts_an_instance(desk: MappingsFixture) -> None:
+def starts_an_instance(desk: Desk) -> None:
     desk.world.running(app="a8")
 
 
-def expires(desk: MappingsFixture) -> None:
+def expires(desk: Desk) -> None:
     desk.world.wait(2 * 60 * 60)
 
 
-def conflicts(desk: MappingsFixture) -> None:
+def conflicts(desk: Desk) -> None:
     """Another row is published for the same instance, by a process that saw no conflict."""
     desk.put("team=ops", role="web")
     desk.world.publish("team=ops", "web")
@@ -408,7 +406,7 @@ def conflicts(desk: MappingsFixture) -> None:
     ],
 )
 def test_what_changed_of_a_row_at_rest_is_found_by_the_next_sweep(
-    desk: MappingsFixture, change: Callable[[MappingsFixture], None], shown: str
+    desk: Desk, change: Callable[[Desk], None], shown: str
 ) -> None:
     fifty_rows(desk)
     ends = desk.world.clock.now() + timedelta(hours=1)
@@ -425,31 +423,29 @@ def test_what_changed_of_a_row_at_rest_is_found_by_the_next_sweep(
     assert (now.profile_id != former.profile_id) == (change is makes_the_profile_anew)
 
 
-def rejected(desk: MappingsFixture) -> None:
+def rejected(desk: Desk) -> None:
     desk.put("app=web", role="wbe")
 
 
-def held(desk: MappingsFixture) -> None:
+def held(desk: Desk) -> None:
     converged(desk, app="web")
     desk.limits = Limits(0, 0)
     desk.put("app=web", role="db")
 
 
-def damaged_record(desk: MappingsFixture) -> None:
+def damaged_record(desk: Desk) -> None:
     desk.world.garble(layout.record_key(desk.world.key(desk.world.running(app="web"))))
 
 
 @pytest.mark.parametrize("trouble", [rejected, held, damaged_record])
-def test_a_row_that_people_have_to_look_at_is_judged_all_the_same(
-    desk: MappingsFixture, trouble: Callable[[MappingsFixture], None]
-) -> None:
+def test_a_row_that_people_have_to_look_at_is_judged_all_the_same(desk: Desk, trouble: Callable[[Desk], None]) -> None:
     trouble(desk)
     desk.world.never_swept()
     sweep(desk)
     assert desk.world.state.read().control.swept
 
 
-def test_a_sweep_makes_the_profile_of_a_row_at_rest_that_was_deleted(desk: MappingsFixture) -> None:
+def test_a_sweep_makes_the_profile_of_a_row_at_rest_that_was_deleted(desk: Desk) -> None:
     sweep(desk)
     desk.iam.remove_role_from_instance_profile(InstanceProfileName="web", RoleName="web")
     desk.iam.delete_instance_profile(InstanceProfileName="web")
@@ -458,7 +454,7 @@ def test_a_sweep_makes_the_profile_of_a_row_at_rest_that_was_deleted(desk: Mappi
     assert [each["RoleName"] for each in made["Roles"]] == ["web"]
 
 
-def test_a_sweep_reports_that_a_row_at_rest_soon_takes_too_many_roles(desk: MappingsFixture) -> None:
+def test_a_sweep_reports_that_a_row_at_rest_soon_takes_too_many_roles(desk: Desk) -> None:
     ends = desk.world.clock.now() + timedelta(hours=30)
     desk.edit("app=db", role="db", expires_at=ends.isoformat())
     converged(desk, app="db")
@@ -470,7 +466,7 @@ def test_a_sweep_reports_that_a_row_at_rest_soon_takes_too_many_roles(desk: Mapp
     assert desk.history("app=db")[-1]["event"] == "Mapping Expiring"
 
 
-def test_a_sweep_sends_the_instances_of_a_row_at_rest_that_a_crash_left_unsent(desk: MappingsFixture) -> None:
+def test_a_sweep_sends_the_instances_of_a_row_at_rest_that_a_crash_left_unsent(desk: Desk) -> None:
     """They carry a deleted profile of the same name, which the sweep before noted."""
     converged(desk, app="web")
     sweep(desk)
@@ -488,7 +484,7 @@ def test_a_sweep_sends_the_instances_of_a_row_at_rest_that_a_crash_left_unsent(d
     assert "GetItem" not in desk.world.calls.counted()
 
 
-def test_a_page_reads_whole_batches_though_each_instance_has_a_tag_of_its_own(desk: MappingsFixture) -> None:
+def test_a_page_reads_whole_batches_though_each_instance_has_a_tag_of_its_own(desk: Desk) -> None:
     desk.world.large_pages()
     reads: list[int] = []
     for pages in (1, 2):
@@ -504,7 +500,7 @@ def test_a_page_reads_whole_batches_though_each_instance_has_a_tag_of_its_own(de
 
 
 def test_a_sweep_whose_time_is_up_goes_on_behind_its_last_page_and_reaches_the_last_instance(
-    desk: MappingsFixture,
+    desk: Desk,
 ) -> None:
     instances = [desk.world.running(app="web") for _ in range(9)]
     desk.quiet()
@@ -517,7 +513,7 @@ def test_a_sweep_whose_time_is_up_goes_on_behind_its_last_page_and_reaches_the_l
     assert fleet(desk)["instances"] == 9
 
 
-def test_a_run_that_dies_is_made_again_from_its_own_first_page(desk: MappingsFixture) -> None:
+def test_a_run_that_dies_is_made_again_from_its_own_first_page(desk: Desk) -> None:
     instances = [desk.world.running(app="web") for _ in range(8)]
     desk.quiet()
     event = begun(desk)
@@ -533,7 +529,7 @@ def test_a_run_that_dies_is_made_again_from_its_own_first_page(desk: MappingsFix
     assert (swept.instances, swept.sent) == (8, 8)
 
 
-def test_a_run_that_the_machine_makes_twice_does_no_harm(desk: MappingsFixture) -> None:
+def test_a_run_that_the_machine_makes_twice_does_no_harm(desk: Desk) -> None:
     for _ in range(6):
         desk.world.running(app="web")
     event = begun(desk)
@@ -547,7 +543,7 @@ def test_a_run_that_the_machine_makes_twice_does_no_harm(desk: MappingsFixture) 
     assert desk.row("app=web")["matched"] == 6
 
 
-def test_each_row_is_checked_once_however_many_runs_it_takes(desk: MappingsFixture) -> None:
+def test_each_row_is_checked_once_however_many_runs_it_takes(desk: Desk) -> None:
     for number in range(5):
         desk.edit(f"team=t{number}", role="web")
     desk.quiet()
@@ -558,7 +554,7 @@ def test_each_row_is_checked_once_however_many_runs_it_takes(desk: MappingsFixtu
     assert started["input"]["rest"]["phase"] == "rows"
 
 
-def test_a_deletion_that_nobody_told_of_is_found_though_several_runs_see_the_fleet(desk: MappingsFixture) -> None:
+def test_a_deletion_that_nobody_told_of_is_found_though_several_runs_see_the_fleet(desk: Desk) -> None:
     for role in ("db", "web"):
         desk.edit(f"lost={role}", role=role)
         converged(desk, lost=role)
@@ -571,7 +567,7 @@ def test_a_deletion_that_nobody_told_of_is_found_though_several_runs_see_the_fle
     assert (swept.mappings, swept.published) == (3, 1)
 
 
-def test_the_first_sweep_on_a_table_sends_what_was_held_though_it_takes_several_runs(desk: MappingsFixture) -> None:
+def test_the_first_sweep_on_a_table_sends_what_was_held_though_it_takes_several_runs(desk: Desk) -> None:
     desk.world.never_swept()
     instances = [desk.world.running(app="web") for _ in range(5)]
     desk.world.reconcile(*instances)
@@ -586,7 +582,7 @@ def test_the_first_sweep_on_a_table_sends_what_was_held_though_it_takes_several_
 # ---- two sweeps at once ----
 
 
-def test_the_schedule_leaves_a_sweep_alone_that_goes_on(desk: MappingsFixture) -> None:
+def test_the_schedule_leaves_a_sweep_alone_that_goes_on(desk: Desk) -> None:
     for _ in range(5):
         desk.world.running(app="web")
     _, event = next_run(desk, begun(desk), 0)
@@ -601,7 +597,7 @@ def test_the_schedule_leaves_a_sweep_alone_that_goes_on(desk: MappingsFixture) -
     assert sweep(desk).instances == 5, "it ended"
 
 
-def test_a_sweep_that_a_person_asks_for_comes_at_once(desk: MappingsFixture) -> None:
+def test_a_sweep_that_a_person_asks_for_comes_at_once(desk: Desk) -> None:
     """What was withheld is due, also on the instances that the other sweep saw before."""
     for _ in range(5):
         desk.world.running(app="web")
@@ -609,7 +605,7 @@ def test_a_sweep_that_a_person_asks_for_comes_at_once(desk: MappingsFixture) -> 
     assert sweep(desk, event={"task": "sweep"}).instances == 5
 
 
-def test_a_sweep_that_died_is_left_alone_for_a_while_and_then_another_begins(desk: MappingsFixture) -> None:
+def test_a_sweep_that_died_is_left_alone_for_a_while_and_then_another_begins(desk: Desk) -> None:
     for _ in range(5):
         desk.world.running(app="web")
     next_run(desk, begun(desk), 0)
@@ -619,7 +615,7 @@ def test_a_sweep_that_died_is_left_alone_for_a_while_and_then_another_begins(des
     assert sweep(desk).instances == 5
 
 
-def test_a_rest_that_was_handed_over_before_its_run_died_is_not_handed_over_again(desk: MappingsFixture) -> None:
+def test_a_rest_that_was_handed_over_before_its_run_died_is_not_handed_over_again(desk: Desk) -> None:
     desk.world.running()
     for _ in range(2):
         assert not sweep(desk, 0).finished
@@ -640,7 +636,7 @@ def test_a_rest_that_was_handed_over_before_its_run_died_is_not_handed_over_agai
         ("InvalidParameterValue", "Value ( x ) for parameter NextToken is invalid. The token is invalid."),
     ],
 )
-def test_a_fleet_whose_token_ec2_takes_no_longer_is_read_anew(desk: MappingsFixture, code: str, message: str) -> None:
+def test_a_fleet_whose_token_ec2_takes_no_longer_is_read_anew(desk: Desk, code: str, message: str) -> None:
     instances = [desk.world.running(app="web") for _ in range(5)]
     event = begun(desk)
     desk.world.calls.before("DescribeInstances", refusing(code, message))
@@ -653,7 +649,7 @@ def test_a_fleet_whose_token_ec2_takes_no_longer_is_read_anew(desk: MappingsFixt
     assert desk.sent_ids() == instances
 
 
-def test_a_sweep_whose_tokens_never_last_ends_as_a_failure(desk: MappingsFixture) -> None:
+def test_a_sweep_whose_tokens_never_last_ends_as_a_failure(desk: Desk) -> None:
     for _ in range(5):
         desk.world.running()
     event = begun(desk)
@@ -682,7 +678,7 @@ def test_what_is_handed_on_fits_into_an_execution_whatever_it_names() -> None:
     assert layout.decode(SweepResult, json.loads(json.dumps(resumable(Task.SWEEP, "id", swept)))) == swept
 
 
-def test_only_so_much_is_handed_on_and_the_rest_is_found_later(desk: MappingsFixture) -> None:
+def test_only_so_much_is_handed_on_and_the_rest_is_found_later(desk: Desk) -> None:
     app = desk.app()
     run = app.sweep("sweep-1", lambda: 0, "run-1", {})
     run.result.rest.rowless = [mapping_key(f"gone=g{number:03}") for number in range(ROWLESS + 5)]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.account import ACCOUNT, FakeAccount
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper.model.instance import Action, Decision
 from rolekeeper.model.mapping import IGNORE_TAG
@@ -21,8 +21,8 @@ from strategies.values import KEY, NOW
 
 
 @pytest.fixture
-def desk(world: FakeAccount) -> MappingsFixture:
-    return MappingsFixture(world)
+def desk(world: FakeAccount) -> Desk:
+    return Desk(world)
 
 
 # Control (a new line, an escape, C1), bidirectional, separators, format, and a letter that is drawn as nothing.
@@ -123,7 +123,7 @@ def test_a_tag_that_is_a_time_with_an_odd_separator_is_told_without_it(world: Fa
     assert condition.reason.endswith(r"until 2030-01-01\u202e00:00:00+00:00")
 
 
-def test_a_rows_editor_is_escaped_in_history_event_mail_and_log(desk: MappingsFixture) -> None:
+def test_a_rows_editor_is_escaped_in_history_event_mail_and_log(desk: Desk) -> None:
     desk.edit("workload=web", role="no-such-role", edited_by=EVIL)
     (event,) = desk.world.events.named("Mapping Rejected")
     ((_, mail),) = desk.world.topic.mails

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import ACCOUNT, HOME, mapping_key
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, daily_event, new_organization, wired_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.mappings.impact import Scan
@@ -319,7 +319,7 @@ def test_what_the_spoke_of_the_hubs_own_account_says_is_not_taken(monkeypatch: p
 
 def test_without_an_organization_a_row_for_units_governs_nothing_and_says_so() -> None:
     with new_organization() as organization:
-        desk = MappingsFixture(organization.hub)
+        desk = Desk(organization.hub)
         desk.world.running(workload="web")
         assert desk.edit(TAG, role="of-no-account", units={WEB}).matched == 0
         reason = (

@@ -4,27 +4,27 @@ import pytest
 
 from fakes.last_accessed import FakeReports
 from fixtures.account import FakeAccount
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 
 
 @pytest.fixture
-def desk(world: FakeAccount) -> MappingsFixture:
-    return MappingsFixture(world)
+def desk(world: FakeAccount) -> Desk:
+    return Desk(world)
 
 
 @pytest.fixture
-def terminal(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def terminal(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return Terminal(desk, monkeypatch)
 
 
 @pytest.fixture
-def web_and_db(desk: MappingsFixture) -> None:
+def web_and_db(desk: Desk) -> None:
     """Two roles, each with its profile."""
     desk.usable("web", "db")
 
 
 @pytest.fixture
-def reports(desk: MappingsFixture) -> FakeReports:
+def reports(desk: Desk) -> FakeReports:
     """IAM's reports of last use."""
     return FakeReports(desk.iam)

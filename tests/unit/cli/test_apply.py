@@ -9,7 +9,7 @@ import pytest
 from click.testing import Result
 
 from fixtures.account import ACCOUNT, refusing
-from fixtures.mappings import MappingsFixture, mapping_file
+from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Caller, Deployment
@@ -22,7 +22,7 @@ def plan(tmp_path: Path) -> str:
     return str(tmp_path / "change.plan")
 
 
-def untouched(desk: MappingsFixture, ran: Result, *words: str) -> None:
+def untouched(desk: Desk, ran: Result, *words: str) -> None:
     """Nothing was applied, for this reason."""
     assert ran.exit_code == 1, ran.output
     assert "nothing was applied" in ran.stderr
@@ -40,7 +40,7 @@ def the_root_types(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- the plan comes true ----
 
 
-def test_the_instances_of_a_plan_are_sent_and_watched(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
+def test_the_instances_of_a_plan_are_sent_and_watched(terminal: Terminal, desk: Desk, plan: str) -> None:
     desk.edit("app=web", role="web")
     one, two = desk.world.running(app="web"), desk.world.running(app="web")
     assert terminal("plan", "--out", plan).exit_code == 0
@@ -55,7 +55,7 @@ def test_the_instances_of_a_plan_are_sent_and_watched(terminal: Terminal, desk: 
     assert {each["detail"]["cause"] for each in sent} == {f"plan applied by {CALLER}"}
 
 
-def test_a_plan_that_was_narrowed_applies_to_those_alone(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
+def test_a_plan_that_was_narrowed_applies_to_those_alone(terminal: Terminal, desk: Desk, plan: str) -> None:
     desk.edit("app=web", role="web")
     one, other = desk.world.running(app="web"), desk.world.running(app="web")
     terminal("plan", "--out", plan, "--instance", one)
@@ -72,7 +72,7 @@ def test_a_plan_that_was_narrowed_applies_to_those_alone(terminal: Terminal, des
 
 
 def test_a_files_rows_are_written_and_what_they_do_comes_true(
-    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
 ) -> None:
     desk.edit("app=web", role="web")
     desk.edit("old=yes", role="web")
@@ -95,7 +95,7 @@ def test_a_files_rows_are_written_and_what_they_do_comes_true(
 
 
 def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
-    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = desk.three_carry("web", "app=web")
     # One that the plan shows as blocked stays so, and is as planned.
@@ -125,7 +125,7 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
 
 
 def test_ones_own_edit_is_written_and_waits_for_another_person(
-    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
 ) -> None:
     carriers = desk.three_carry("web", "app=web")
     other = desk.world.running(new="yes")
@@ -177,7 +177,7 @@ def test_ones_own_edit_is_written_and_waits_for_another_person(
 
 
 def test_anothers_edit_that_is_held_already_is_approved(
-    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
 ) -> None:
     ids = desk.three_carry("web", "app=web")
     terminal.one_change_passes()
@@ -190,7 +190,7 @@ def test_anothers_edit_that_is_held_already_is_approved(
 
 @pytest.mark.parametrize("author", ["", "arn:aws:sts::123456789012:assumed-role/publish/another-session"])
 def test_with_hold_what_needs_approval_is_written_and_nobodys_edit_is_approved(
-    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path, author: str
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path, author: str
 ) -> None:
     ids = desk.three_carry("web", "app=web")
     terminal.one_change_passes()
@@ -206,7 +206,7 @@ def test_with_hold_what_needs_approval_is_written_and_nobodys_edit_is_approved(
 
 
 def test_a_conflict_that_was_there_already_holds_up_no_other_row(
-    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
 ) -> None:
     rows = ["tag_key: app, tag_value: web, role: web", "tag_key: tier, tag_value: web, role: db"]
     for tag, role in (("app=web", "web"), ("tier=web", "db")):
@@ -227,7 +227,7 @@ def test_a_conflict_that_was_there_already_holds_up_no_other_row(
 
 @pytest.mark.parametrize("way", ["--hold", "--approve"])
 def test_a_row_that_was_refused_before_and_isnt_edited_holds_up_no_other(
-    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path, way: str
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path, way: str
 ) -> None:
     desk.edit("their=row", role="nobody")
     rows = ["tag_key: their, tag_value: row, role: nobody", "tag_key: new, tag_value: a, role: web"]
@@ -243,7 +243,7 @@ def test_a_row_that_was_refused_before_and_isnt_edited_holds_up_no_other(
 
 
 def test_a_row_that_isnt_published_as_planned_ends_it(
-    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
 ) -> None:
     desk.world.running(app="web")
     terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"), "--out", plan)
@@ -260,7 +260,7 @@ def test_a_row_that_isnt_published_as_planned_ends_it(
 
 
 def test_an_edit_that_overtakes_the_approval_ends_it(
-    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.three_carry("web", "app=web")
     terminal.one_change_passes()
@@ -277,7 +277,7 @@ def test_an_edit_that_overtakes_the_approval_ends_it(
     assert "! app=web is Held: " in ran.stderr
 
 
-def test_a_plan_without_changes_is_done_at_once(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
+def test_a_plan_without_changes_is_done_at_once(terminal: Terminal, desk: Desk, plan: str) -> None:
     desk.edit("app=web", role="web")
     terminal("plan", "--out", plan)
     ran = terminal("apply", plan)
@@ -287,7 +287,7 @@ def test_a_plan_without_changes_is_done_at_once(terminal: Terminal, desk: Mappin
 # ---- something moved ----
 
 
-def test_all_that_moved_is_named(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
+def test_all_that_moved_is_named(terminal: Terminal, desk: Desk, plan: str) -> None:
     desk.edit("app=web", role="web")
     one, two = desk.world.running(app="web"), desk.world.running(app="web")
     terminal("plan", "--out", plan)
@@ -316,7 +316,7 @@ def test_all_that_moved_is_named(terminal: Terminal, desk: MappingsFixture, plan
     ids=["tag", "another tag", "tag gone", "association", "revision", "mapping", "stopped", "gone", "a new one"],
 )
 def test_what_moved_since_is_named_and_nothing_is_applied(
-    terminal: Terminal, desk: MappingsFixture, plan: str, move: Callable[[MappingsFixture, str], Any], words: str
+    terminal: Terminal, desk: Desk, plan: str, move: Callable[[Desk, str], Any], words: str
 ) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web", Name="one")
@@ -332,7 +332,7 @@ def test_what_moved_since_is_named_and_nothing_is_applied(
     untouched(desk, terminal("apply", plan), words)
 
 
-def test_a_record_that_was_damaged_since_is_named(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
+def test_a_record_that_was_damaged_since_is_named(terminal: Terminal, desk: Desk, plan: str) -> None:
     desk.edit("app=web", role="web")
     damaged, other = desk.world.running(app="web"), desk.world.running()
     terminal("plan", "--out", plan)
@@ -345,7 +345,7 @@ def test_a_record_that_was_damaged_since_is_named(terminal: Terminal, desk: Mapp
 
 
 def test_a_row_or_a_mapping_that_was_edited_since_is_named(
-    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
 ) -> None:
     desk.edit("app=web", role="web")
     file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: a, role: web")
@@ -366,9 +366,7 @@ def test_a_row_or_a_mapping_that_was_edited_since_is_named(
     untouched(desk, terminal("apply", plan), "mapping app=web would be Rejected now: role 'db' doesn't exist")
 
 
-def test_a_plan_that_couldnt_be_applied_isnt_written(
-    terminal: Terminal, desk: MappingsFixture, plan: str, tmp_path: Path
-) -> None:
+def test_a_plan_that_couldnt_be_applied_isnt_written(terminal: Terminal, desk: Desk, plan: str, tmp_path: Path) -> None:
     file = mapping_file(tmp_path, "tag_key: a, tag_value: b, role: nobody")
     assert terminal("plan", "-f", file).exit_code == 3
     ran = terminal("plan", "-f", file, "--out", plan)
@@ -383,7 +381,7 @@ def test_a_plan_that_couldnt_be_applied_isnt_written(
     assert "its deletion waits for approval; to keep it: rolekeeper mapping discard app=web" in ran.stderr
 
 
-def test_while_changes_are_withheld_nothing_is_applied(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
+def test_while_changes_are_withheld_nothing_is_applied(terminal: Terminal, desk: Desk, plan: str) -> None:
     desk.edit("app=web", role="web")
     desk.world.running(app="web")
     terminal("plan", "--out", plan)
@@ -394,9 +392,7 @@ def test_while_changes_are_withheld_nothing_is_applied(terminal: Terminal, desk:
     assert desk.sent() == []
 
 
-def test_what_ec2_doesnt_show_in_time_is_named_with_what_hinders_it(
-    terminal: Terminal, desk: MappingsFixture, plan: str
-) -> None:
+def test_what_ec2_doesnt_show_in_time_is_named_with_what_hinders_it(terminal: Terminal, desk: Desk, plan: str) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")
     terminal("plan", "--out", plan)
@@ -416,7 +412,7 @@ def test_what_ec2_doesnt_show_in_time_is_named_with_what_hinders_it(
 # ---- the file ----
 
 
-def test_a_plan_of_another_deployment_is_refused(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
+def test_a_plan_of_another_deployment_is_refused(terminal: Terminal, desk: Desk, plan: str) -> None:
     desk.edit("app=web", role="web")
     terminal("plan", "--out", plan)
     text = Path(plan).read_text()
@@ -438,7 +434,7 @@ def test_a_plan_of_another_deployment_is_refused(terminal: Terminal, desk: Mappi
     ids=["cut", "empty", "yaml", "list", "head", "change"],
 )
 def test_what_is_no_plan_is_refused(
-    terminal: Terminal, desk: MappingsFixture, plan: str, spoil: Callable[[str], str], words: str
+    terminal: Terminal, desk: Desk, plan: str, spoil: Callable[[str], str], words: str
 ) -> None:
     desk.edit("app=web", role="web")
     desk.world.running(app="web")
@@ -455,7 +451,7 @@ def test_a_file_that_cant_be_read_or_written_is_a_matter_of_usage(terminal: Term
     assert terminal("plan", "--out", str(tmp_path / "nosuch" / "a.plan")).exit_code == 252
 
 
-def test_a_plan_that_fails_midway_leaves_no_file(terminal: Terminal, desk: MappingsFixture, plan: str) -> None:
+def test_a_plan_that_fails_midway_leaves_no_file(terminal: Terminal, desk: Desk, plan: str) -> None:
     desk.edit("app=web", role="web")
     desk.world.running(app="web")
 
@@ -467,9 +463,7 @@ def test_a_plan_that_fails_midway_leaves_no_file(terminal: Terminal, desk: Mappi
     assert list(Path(plan).parent.iterdir()) == []
 
 
-def test_a_plan_is_for_its_owners_eyes_and_holds_what_it_rests_on(
-    terminal: Terminal, desk: MappingsFixture, plan: str
-) -> None:
+def test_a_plan_is_for_its_owners_eyes_and_holds_what_it_rests_on(terminal: Terminal, desk: Desk, plan: str) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")
     terminal("plan", "--out", plan)

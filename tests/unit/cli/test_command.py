@@ -24,7 +24,7 @@ from click.testing import CliRunner, Result
 
 from fakes.ec2 import client_error
 from fixtures.command import parsed
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper_cli import deployment
 from rolekeeper_cli import terminal as output
@@ -328,7 +328,7 @@ def test_each_name_that_people_try_is_no_command_and_what_is_meant_is_one(group:
 
 @pytest.mark.parametrize(("no_color", "coloured"), [(None, True), ("1", False), ("", True)])
 def test_colours_are_for_terminals_and_for_those_who_want_them(
-    desk: MappingsFixture, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, no_color: str | None, *, coloured: bool
+    desk: Desk, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, no_color: str | None, *, coloured: bool
 ) -> None:
     desk.role("web")
     if no_color is not None:

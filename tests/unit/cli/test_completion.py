@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from fixtures.account import ACCOUNT, REGION, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
@@ -259,7 +259,7 @@ def test_bash_adds_no_blank_after_a_column() -> None:
 
 
 @pytest.fixture
-def refreshed(terminal: Terminal, desk: MappingsFixture, shell: Shell) -> Iterator[dict[str, dict[str, str]]]:
+def refreshed(terminal: Terminal, desk: Desk, shell: Shell) -> Iterator[dict[str, dict[str, str]]]:
     del terminal
     for role in ("web", "db"):
         desk.role(role)
@@ -281,7 +281,7 @@ def test_the_names_are_those_that_the_deployment_has(refreshed: dict[str, dict[s
     assert refreshed["targets"] == {}, "it is no hub"
 
 
-def test_a_hub_has_its_targets_too(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_hub_has_its_targets_too(terminal: Terminal, desk: Desk) -> None:
     SpokeFixture(terminal, desk, Target("111111111111", "eu-west-1")).registered(problem="no role there")
     found = completion_refresh.names(Deployment(Options()))["targets"]
     assert found == {"111111111111/eu-west-1": "no role there", f"{ACCOUNT}/{REGION}": "the hub"}
@@ -295,7 +295,7 @@ def test_the_file_is_for_this_user_only(refreshed: dict[str, dict[str, str]], sh
     assert [each.name for each in shell.file.parent.iterdir() if each not in {shell.file, shell.asked}] == []
 
 
-def test_what_may_not_be_listed_stays_empty(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_may_not_be_listed_stays_empty(terminal: Terminal, desk: Desk) -> None:
     del terminal
     desk.world.running(Name="web-1")
     desk.world.calls.before("Scan", refusing("AccessDeniedException", "no"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal, lines
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
@@ -11,18 +11,18 @@ from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses.control import switch
 
 
-def control(desk: MappingsFixture) -> dict[str, object]:
+def control(desk: Desk) -> dict[str, object]:
     item = desk.world.store.get([layout.CONTROL]).get(layout.CONTROL, {})
     return {name: item[name] for name in ("mode", "paused") if name in item}
 
 
-def test_the_mode_is_shown_and_nothing_written(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_the_mode_is_shown_and_nothing_written(terminal: Terminal, desk: Desk) -> None:
     assert lines(terminal("mode").stdout) == ["mode: enforce (as deployed), not paused"]
     assert terminal.document("mode") == {"mode": "enforce", "deployed": "enforce", "paused": False}
     assert control(desk) == {}
 
 
-def test_pause_and_mode_leave_each_other_alone(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_pause_and_mode_leave_each_other_alone(terminal: Terminal, desk: Desk) -> None:
     assert lines(terminal("pause").stdout) == ["mode: enforce (as deployed), paused"]
     assert lines(terminal("mode", "observe").stdout) == ["mode: observe (set), paused"]
     assert control(desk) == {"mode": "observe", "paused": True}
@@ -31,7 +31,7 @@ def test_pause_and_mode_leave_each_other_alone(terminal: Terminal, desk: Mapping
     assert control(desk) == {"paused": False}
 
 
-def test_what_cant_be_read_there_is_told_and_mended_by_setting_it(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_cant_be_read_there_is_told_and_mended_by_setting_it(terminal: Terminal, desk: Desk) -> None:
     desk.world.control(mode="obsreve")
     ran = terminal("mode")
     assert ran.exit_code == 1
@@ -47,16 +47,14 @@ def test_another_mode_is_a_slip_in_the_command(terminal: Terminal, word: str) ->
     assert terminal("mode", word).exit_code == 252
 
 
-def test_who_switches_and_why_is_written_beside_it(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_who_switches_and_why_is_written_beside_it(terminal: Terminal, desk: Desk) -> None:
     terminal("pause", "--reason", "wrong roles")
     item = desk.world.store.get([layout.CONTROL])[layout.CONTROL]
     assert item["reason"] == "wrong roles"
     assert str(item["by"]).startswith("arn:aws:sts:")
 
 
-def test_a_switch_is_refused_where_another_person_switches_while_it_is_written(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_a_switch_is_refused_where_another_person_switches_while_it_is_written(terminal: Terminal, desk: Desk) -> None:
     del terminal  # it is what AWS is asked through
     desk.world.control(paused=False)
     desk.world.calls.before("UpdateItem", lambda: desk.world.control(paused=True))
@@ -65,7 +63,7 @@ def test_a_switch_is_refused_where_another_person_switches_while_it_is_written(
     assert control(desk) == {"paused": True}
 
 
-def test_every_write_is_shown(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_every_write_is_shown(terminal: Terminal, desk: Desk) -> None:
     assert "the control item was never written" in terminal("history", "--control").stderr
     for number, arguments in enumerate((["pause", "--reason", "a\nlook"], ["mode", "observe"])):
         terminal(*arguments)

@@ -8,7 +8,7 @@ import pytest
 from moto import mock_aws
 
 from fixtures.account import mapping_key
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper_cli import command as commands
 from rolekeeper_cli import debug
@@ -74,7 +74,7 @@ def test_it_is_asked_for_by_an_option(made: Callable[[], Deployment], capsys: py
     assert "http://127.0.0.1:1" in shown(Options(region="us-east-1", endpoint_url="http://127.0.0.1:1", debug=True))
 
 
-def test_an_error_is_shown_whole_before_its_two_lines(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_an_error_is_shown_whole_before_its_two_lines(terminal: Terminal, desk: Desk) -> None:
     del desk
     key = mapping_key("app=web")
     plain = terminal("mapping", "get", str(key))

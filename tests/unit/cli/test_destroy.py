@@ -7,7 +7,7 @@ import yaml
 
 from fakes.cloudformation import FakeCloudFormation
 from fixtures.account import refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal, lines
 from rolekeeper.storage import layout
 
@@ -24,7 +24,7 @@ def stack(terminal: Terminal) -> FakeCloudFormation:
 
 
 @pytest.fixture
-def web(desk: MappingsFixture) -> str:
+def web(desk: Desk) -> str:
     """An instance that carries a managed role, which a mapping gives it."""
     desk.usable("web")
     desk.put("app=web", role="web")
@@ -66,7 +66,7 @@ def test_without_its_name_nothing_happens(terminal: Terminal, stack: FakeCloudFo
 
 
 def test_a_person_is_offered_to_export_and_to_detach_first(
-    terminal: Terminal, stack: FakeCloudFormation, desk: MappingsFixture, web: str, here: Path
+    terminal: Terminal, stack: FakeCloudFormation, desk: Desk, web: str, here: Path
 ) -> None:
     ran = terminal.types("y\ny\nrolekeeper\n", "destroy")
     assert ran.exit_code == 0, ran.output
@@ -81,7 +81,7 @@ def test_a_person_is_offered_to_export_and_to_detach_first(
 
 
 def test_who_detaches_does_it_before_the_stack_is_gone(
-    terminal: Terminal, stack: FakeCloudFormation, desk: MappingsFixture, web: str
+    terminal: Terminal, stack: FakeCloudFormation, desk: Desk, web: str
 ) -> None:
     stack.ends, stack.failures = "DELETE_FAILED", [("WorkQueue", "AWS::SQS::Queue", "is in use")]
     ran = terminal("destroy", "--detach", "--confirm", "rolekeeper")
@@ -90,9 +90,7 @@ def test_who_detaches_does_it_before_the_stack_is_gone(
     assert desk.world.carries(web) == ""
 
 
-def test_what_cant_be_detached_is_named(
-    terminal: Terminal, stack: FakeCloudFormation, desk: MappingsFixture, web: str
-) -> None:
+def test_what_cant_be_detached_is_named(terminal: Terminal, stack: FakeCloudFormation, desk: Desk, web: str) -> None:
     desk.world.calls.before("DisassociateIamInstanceProfile", refusing("UnauthorizedOperation"))
     desk.world.calls.before("DisassociateIamInstanceProfile", refusing("UnauthorizedOperation"))
     document = terminal.document("destroy", "--detach", "--confirm", "rolekeeper")
@@ -100,7 +98,7 @@ def test_what_cant_be_detached_is_named(
     assert stack.calls == ["delete_stack"]
 
 
-def test_foreign_roles_are_never_detached(terminal: Terminal, stack: FakeCloudFormation, desk: MappingsFixture) -> None:
+def test_foreign_roles_are_never_detached(terminal: Terminal, stack: FakeCloudFormation, desk: Desk) -> None:
     desk.role("node", path="/")
     desk.world.profile("node", path="/")
     instance = desk.world.running()

@@ -13,7 +13,7 @@ import pytest
 from fakes.dynamodb_values import ITEM_BYTES
 from fixtures.account import ACCOUNT, REGION
 from fixtures.doctor import SIMULATED, TOPIC, DoctorFixture
-from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, MappingsFixture
+from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from fixtures.terminal import Terminal, lines
 from rolekeeper.storage import Update, layout
 from rolekeeper_cli.checks import work
@@ -29,7 +29,7 @@ TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/rolekeeper-mappings"
 
 
 @pytest.fixture
-def ward(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> DoctorFixture:
+def ward(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> DoctorFixture:
     return DoctorFixture(terminal, desk, monkeypatch)
 
 
@@ -58,7 +58,7 @@ def only(findings: list[tuple[str, str, str]]) -> tuple[str, str, str]:
 
 
 def test_a_deployment_that_is_well_is_a_line_for_each_check(
-    terminal: Terminal, ward: DoctorFixture, desk: MappingsFixture
+    terminal: Terminal, ward: DoctorFixture, desk: Desk
 ) -> None:
     desk.role("web")
     desk.edit("workload=web", role="web")
@@ -115,7 +115,7 @@ def test_a_rule_that_is_not_on_the_default_bus_is_asked_for_with_its_bus(finds: 
     assert (level, remedy) == ("fail", f"aws events enable-rule --name {name} --event-bus-name rolekeeper")
 
 
-def test_it_changes_nothing(terminal: Terminal, ward: DoctorFixture, desk: MappingsFixture) -> None:
+def test_it_changes_nothing(terminal: Terminal, ward: DoctorFixture, desk: Desk) -> None:
     desk.edit("workload=web", role="none-such")
     desk.quiet()
     assert terminal("doctor").exit_code == 0
@@ -295,7 +295,7 @@ def test_alarms_that_nobody_hears(finds: Finds, ward: DoctorFixture) -> None:
 # ---- what it does ----
 
 
-def test_the_switches(finds: Finds, terminal: Terminal, desk: MappingsFixture) -> None:
+def test_the_switches(finds: Finds, terminal: Terminal, desk: Desk) -> None:
     desk.world.control(mode="observe")
     assert only(finds("mode")) == ("warn", "nothing changes: the mode is observe", "rolekeeper mode enforce")
     desk.world.control(paused=True)
@@ -309,7 +309,7 @@ def test_the_switches(finds: Finds, terminal: Terminal, desk: MappingsFixture) -
     assert only(finds("mode"))[0] == "warn"
 
 
-def test_sweeps_that_don_t_come(finds: Finds, desk: MappingsFixture) -> None:
+def test_sweeps_that_don_t_come(finds: Finds, desk: Desk) -> None:
     # The fleet's size is written once a day where it stays the same, so a younger note says nothing.
     desk.world.clock.sleep(timedelta(hours=25).total_seconds())
     assert only(finds("sweep"))[0] == "ok"
@@ -321,7 +321,7 @@ def test_sweeps_that_don_t_come(finds: Finds, desk: MappingsFixture) -> None:
     )
 
 
-def test_a_hubs_fleet_is_that_of_all_its_targets(finds: Finds, desk: MappingsFixture) -> None:
+def test_a_hubs_fleet_is_that_of_all_its_targets(finds: Finds, desk: Desk) -> None:
     store = desk.world.store
     store.write(store.update(layout.FLEET, Update().set({"instances": 1})))
     assert only(finds("sweep"))[1] == "last sweep 2026-03-01 09:00 UTC, 1 instance"
@@ -329,7 +329,7 @@ def test_a_hubs_fleet_is_that_of_all_its_targets(finds: Finds, desk: MappingsFix
     assert only(finds("sweep"))[1] == "last sweep 2026-03-01 09:00 UTC, 63 instances"
 
 
-def test_a_stack_that_never_swept(finds: Finds, desk: MappingsFixture) -> None:
+def test_a_stack_that_never_swept(finds: Finds, desk: Desk) -> None:
     desk.world.store.write(desk.world.store.delete(layout.FLEET))
     assert only(finds("sweep")) == ("ok", "the stack is new: its first sweep is still to come", "")
     desk.world.state.sweep_goes_on(desk.world.clock.now())
@@ -338,7 +338,7 @@ def test_a_stack_that_never_swept(finds: Finds, desk: MappingsFixture) -> None:
     assert only(finds("sweep"))[:2] == ("fail", "no sweep ever saw the whole fleet")
 
 
-def test_rows_that_aren_t_served_as_written(finds: Finds, desk: MappingsFixture) -> None:
+def test_rows_that_aren_t_served_as_written(finds: Finds, desk: Desk) -> None:
     desk.role("web")
     desk.edit("workload=web", role="web")
     desk.edit("workload=gone", role="web", expires_at="2020-01-01T00:00:00Z")
@@ -351,7 +351,7 @@ def test_rows_that_aren_t_served_as_written(finds: Finds, desk: MappingsFixture)
     assert second[1].startswith("workload=bad is Rejected: role 'none-such' doesn't exist")
 
 
-def test_of_many_such_rows_some_are_named(finds: Finds, desk: MappingsFixture) -> None:
+def test_of_many_such_rows_some_are_named(finds: Finds, desk: Desk) -> None:
     for each in "abcdefgh":
         desk.edit(f"workload={each}", role="none-such")
     found = finds("mappings")
@@ -362,14 +362,14 @@ def test_of_many_such_rows_some_are_named(finds: Finds, desk: MappingsFixture) -
     assert found[-1][1] == "3 more rows aren't published as they are written"
 
 
-def test_a_row_without_room_for_its_status(finds: Finds, desk: MappingsFixture) -> None:
+def test_a_row_without_room_for_its_status(finds: Finds, desk: Desk) -> None:
     desk.role("web")
     desk.put("x=y", role="web", notes="x" * (ITEM_BYTES - len("tag_keyxtag_valueyrolewebnotes")))
     desk.publish("x=y")
     assert only(finds("mappings"))[1].startswith("x=y is Rejected: the row has 400 KB")
 
 
-def test_a_row_that_nobody_judges(finds: Finds, terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_row_that_nobody_judges(finds: Finds, terminal: Terminal, desk: Desk) -> None:
     desk.role("web")
     desk.put("x=y", role="web")
     desk.put_raw("w=z", {})
@@ -384,7 +384,7 @@ def test_a_row_that_nobody_judges(finds: Finds, terminal: Terminal, desk: Mappin
 # ---- the queues ----
 
 
-def test_what_waits(finds: Finds, desk: MappingsFixture, ward: DoctorFixture) -> None:
+def test_what_waits(finds: Finds, desk: Desk, ward: DoctorFixture) -> None:
     now = desk.world.clock.now()
     desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}")
     desk.sqs.receive_message(QueueUrl=desk.queue_url, VisibilityTimeout=600)
@@ -412,16 +412,14 @@ def test_what_waits(finds: Finds, desk: MappingsFixture, ward: DoctorFixture) ->
     assert only(finds("work-queue"))[0] == "ok"
 
 
-def test_more_messages_than_there_should_be(
-    finds: Finds, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_messages_than_there_should_be(finds: Finds, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "MANY", 2)
     for at in range(3):
         desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}")
         assert ("warn" in [each[0] for each in finds("work-queue")]) == (at == 2)
 
 
-def test_a_dead_letter(finds: Finds, desk: MappingsFixture, terminal: Terminal) -> None:
+def test_a_dead_letter(finds: Finds, desk: Desk, terminal: Terminal) -> None:
     desk.sqs.send_message(QueueUrl=terminal.outputs["DeadLetterQueue"], MessageBody="{}")
     assert only(finds("dead-letters")) == (
         "fail",
@@ -433,7 +431,7 @@ def test_a_dead_letter(finds: Finds, desk: MappingsFixture, terminal: Terminal) 
 # ---- roles ----
 
 
-def test_a_role_that_only_lambda_can_assume(finds: Finds, desk: MappingsFixture) -> None:
+def test_a_role_that_only_lambda_can_assume(finds: Finds, desk: Desk) -> None:
     """What no mapping gives isn't for instances; trusting EC2 would hand a Lambda function's role to a tag."""
     desk.role("web", trust=TRUSTS_LAMBDA, profile=False)
     desk.role("elsewhere", path="/", trust=TRUSTS_LAMBDA)
@@ -447,7 +445,7 @@ def test_a_role_that_only_lambda_can_assume(finds: Finds, desk: MappingsFixture)
     assert only(finds("roles"))[0] == "ok"
 
 
-def test_a_role_that_a_mapping_gives_and_only_lambda_can_assume(finds: Finds, desk: MappingsFixture) -> None:
+def test_a_role_that_a_mapping_gives_and_only_lambda_can_assume(finds: Finds, desk: Desk) -> None:
     desk.role("web", trust=TRUSTS_LAMBDA)
     desk.put("workload=web", role="web")
     level, what, remedy = only(finds("roles"))
@@ -459,7 +457,7 @@ def test_a_role_that_a_mapping_gives_and_only_lambda_can_assume(finds: Finds, de
     assert json.loads(document)["Statement"][0] == TRUSTS_LAMBDA["Statement"][0]
 
 
-def test_a_role_that_denies_ec2(finds: Finds, desk: MappingsFixture) -> None:
+def test_a_role_that_denies_ec2(finds: Finds, desk: Desk) -> None:
     trust: Any = json.loads(json.dumps(TRUSTS_EC2))
     trust["Statement"].append({**trust["Statement"][0], "Effect": "Deny"})
     desk.role("web", trust=trust)
@@ -476,7 +474,7 @@ def test_a_role_that_denies_ec2(finds: Finds, desk: MappingsFixture) -> None:
 def test_a_role_without_a_profile(
     finds: Finds,
     terminal: Terminal,
-    desk: MappingsFixture,
+    desk: Desk,
     makes: str,
     given: str,
     level: str,
@@ -587,7 +585,7 @@ def test_a_user_is_asked_for_as_it_is(finds: Finds, ward: DoctorFixture, monkeyp
     ],
 )
 def test_who_is_neither_user_nor_role_isn_t_asked_for(
-    finds: Finds, ward: DoctorFixture, desk: MappingsFixture, arn: str, level: str
+    finds: Finds, ward: DoctorFixture, desk: Desk, arn: str, level: str
 ) -> None:
     ward.is_called_by(arn)
     assert only(finds("caller"))[0] == level
@@ -651,9 +649,7 @@ def guard(*keys: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("target", [ACCOUNT, "ou-1", "r-1"])
-def test_tags_that_nothing_guards_are_named(
-    finds: Finds, ward: DoctorFixture, desk: MappingsFixture, target: str
-) -> None:
+def test_tags_that_nothing_guards_are_named(finds: Finds, ward: DoctorFixture, desk: Desk, target: str) -> None:
     for each in ("workload=web", "workload=db", "team=a"):
         desk.put(each, role="NONE", require_tags={"environment": "production"})
     ward.policies["ou-1"] = []
@@ -695,7 +691,7 @@ def test_where_no_control_policy_guards_the_tags_or_can_be_seen(
 # ---- what verifications left ----
 
 
-def test_what_verifications_left_is_named_by_one_call(finds: Finds, ward: DoctorFixture, desk: MappingsFixture) -> None:
+def test_what_verifications_left_is_named_by_one_call(finds: Finds, ward: DoctorFixture, desk: Desk) -> None:
     ago = desk.world.clock.now() - timedelta(hours=1)
     ward.buckets = {
         f"rolekeeper-verify-abc123-{ACCOUNT}-{REGION}": ago,

@@ -7,7 +7,7 @@ import pytest
 from tools.reference import commands
 
 from fixtures.doctor import DoctorFixture
-from fixtures.mappings import MappingsFixture, mapping_file
+from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal, odd_keys
 
 # These print what another program takes, in its own form: IAM, CloudFormation, an editor, or a person's YAML file.
@@ -21,7 +21,7 @@ ELSEWHERE |= {"targets forget", "roles must-include", "verify"}
 
 @pytest.mark.usefixtures("web_and_db", "reports")
 def test_every_key_of_every_document_is_lower_snake_case(
-    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     DoctorFixture(terminal, desk, monkeypatch)
     desk.edit("app=web", role="web")

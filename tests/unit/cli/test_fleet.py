@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.state_table import STATE_TABLE
 from fixtures.terminal import Terminal
 from rolekeeper.storage import layout
@@ -14,7 +14,7 @@ from rolekeeper_cli.uses.fleet import Count, Enforced, Filters, Seen, document, 
 
 
 @pytest.fixture(autouse=True)
-def role(desk: MappingsFixture) -> None:
+def role(desk: Desk) -> None:
     desk.role("web")
     desk.edit("app=web", role="web")
 
@@ -25,9 +25,7 @@ def looked_at(terminal: Terminal) -> list[Any]:
     return list(look(there, Enforced.of(there), pages(there)))
 
 
-def test_a_damaged_record_is_a_document_too(
-    terminal: Terminal, desk: MappingsFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_record_is_a_document_too(terminal: Terminal, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     damaged, fine = desk.world.running(app="web", Name="old"), desk.world.running(app="web")
     desk.world.garble(layout.record_key(desk.world.key(damaged)))
     documents = {each["instance"]: each for each in map(document, looked_at(terminal))}
@@ -41,7 +39,7 @@ def test_a_damaged_record_is_a_document_too(
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_command_warns_of_it_and_lists_the_others(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_the_command_warns_of_it_and_lists_the_others(terminal: Terminal, desk: Desk) -> None:
     damaged, fine = desk.world.running(app="web"), desk.world.running(app="web")
     desk.world.garble(layout.record_key(desk.world.key(damaged)))
     ran = terminal("fleet")
@@ -50,9 +48,7 @@ def test_the_command_warns_of_it_and_lists_the_others(terminal: Terminal, desk: 
     assert damaged not in ran.stdout
 
 
-def test_a_mapping_is_read_once_for_all_pages(
-    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_mapping_is_read_once_for_all_pages(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     answer = desk.world.dynamodb.batch_get_item
 
@@ -67,7 +63,7 @@ def test_a_mapping_is_read_once_for_all_pages(
     assert asked.count("mapping#3:app#web") == 1
 
 
-def test_all_are_counted_and_of_those_that_are_listed_how_they_are(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_all_are_counted_and_of_those_that_are_listed_how_they_are(terminal: Terminal, desk: Desk) -> None:
     desk.converged("web", app="web")
     desk.world.running(app="web")
     desk.world.running(app="other")

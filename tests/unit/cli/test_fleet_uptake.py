@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.model.instance import Target
@@ -18,7 +18,7 @@ SPOKE = Target("111111111111", "eu-west-1")
 
 
 @pytest.fixture(autouse=True)
-def roles(desk: MappingsFixture, terminal: Terminal) -> None:
+def roles(desk: Desk, terminal: Terminal) -> None:
     for name in ("web", "db"):
         desk.usable(name)
         desk.edit(f"app={name}", role=name)
@@ -32,7 +32,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def steady(terminal: Terminal, desk: MappingsFixture) -> str:
+def steady(terminal: Terminal, desk: Desk) -> str:
     """An instance that carries web since yesterday."""
     one = desk.converged("web", app="web", Name="steady")
     desk.world.later(days=1)
@@ -41,7 +41,7 @@ def steady(terminal: Terminal, desk: MappingsFixture) -> str:
 
 
 @pytest.fixture
-def replaced(terminal: Terminal, desk: MappingsFixture, steady: str) -> str:
+def replaced(terminal: Terminal, desk: Desk, steady: str) -> str:
     """An instance whose role web was replaced by db half an hour ago."""
     del steady
     one = desk.converged("web", app="web", Name="replaced")
@@ -69,9 +69,7 @@ def looked_up(terminal: Terminal) -> list[str]:
 # ---- many instances ----
 
 
-def test_a_thousand_instances_are_asked_about_page_by_page_within_the_rate(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_a_thousand_instances_are_asked_about_page_by_page_within_the_rate(terminal: Terminal, desk: Desk) -> None:
     desk.world.large_pages()
     ids = [desk.world.launch(profile="web") for _ in range(1000)]
     for hour in range(6):
@@ -135,7 +133,7 @@ def test_a_use_that_wasnt_looked_for_is_unknown_and_no_call_is_said_only_of_the_
 
 
 @pytest.mark.usefixtures("large")
-def test_an_attach_within_these_hours_is_a_change_too(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_an_attach_within_these_hours_is_a_change_too(terminal: Terminal, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     terminal.trail.called(WEB, one)
     desk.world.wait(60)
@@ -143,7 +141,7 @@ def test_an_attach_within_these_hours_is_a_change_too(terminal: Terminal, desk: 
 
 
 @pytest.mark.usefixtures("large")
-def test_records_may_come_late_and_in_another_order(terminal: Terminal, desk: MappingsFixture, steady: str) -> None:
+def test_records_may_come_late_and_in_another_order(terminal: Terminal, desk: Desk, steady: str) -> None:
     desk.world.attach_by_hand(steady, "db")
     desk.world.wait(5)
     terminal.trail.delivered(DB, steady, late=800)
@@ -156,7 +154,7 @@ def test_records_may_come_late_and_in_another_order(terminal: Terminal, desk: Ma
 
 @pytest.mark.usefixtures("large")
 def test_an_instance_that_ended_or_isnt_listed_is_asked_nothing(
-    terminal: Terminal, desk: MappingsFixture, steady: str, replaced: str
+    terminal: Terminal, desk: Desk, steady: str, replaced: str
 ) -> None:
     ended = desk.converged("db", app="db")
     terminal.trail.delivered(DB, ended)
@@ -177,7 +175,7 @@ def test_nothing_is_asked_without_the_option_or_without_instances(terminal: Term
     assert list(seen(terminal)) == [steady]
 
 
-def test_of_a_few_instances_each_is_asked(terminal: Terminal, desk: MappingsFixture, steady: str) -> None:
+def test_of_a_few_instances_each_is_asked(terminal: Terminal, desk: Desk, steady: str) -> None:
     for _ in range(60):
         terminal.trail.happened("AssumeRole", {"type": "AWSService", "invokedBy": "lambda.amazonaws.com"})
     terminal.trail.called(WEB, steady)
@@ -192,7 +190,7 @@ def test_of_a_few_instances_each_is_asked(terminal: Terminal, desk: MappingsFixt
 
 @pytest.mark.usefixtures("large")
 def test_each_target_has_its_own_history_and_roles_of_one_name_are_told_apart(
-    terminal: Terminal, desk: MappingsFixture, steady: str
+    terminal: Terminal, desk: Desk, steady: str
 ) -> None:
     spoke = SpokeFixture(terminal, desk, SPOKE)
     spoke.registered()
@@ -220,7 +218,7 @@ def test_each_target_has_its_own_history_and_roles_of_one_name_are_told_apart(
 
 @pytest.mark.usefixtures("large")
 def test_without_the_permission_the_fleet_is_listed_and_it_is_named_once(
-    terminal: Terminal, desk: MappingsFixture, steady: str, replaced: str
+    terminal: Terminal, desk: Desk, steady: str, replaced: str
 ) -> None:
     desk.world.untag(steady, "app")
     desk.world.reconcile(steady)
@@ -237,7 +235,7 @@ def test_without_the_permission_the_fleet_is_listed_and_it_is_named_once(
 
 @pytest.mark.parametrize("few", [0, 10])
 def test_a_role_that_cant_be_read_leaves_the_use_unknown(
-    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, steady: str, few: int
+    terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch, steady: str, few: int
 ) -> None:
     monkeypatch.setattr(fleet_uptake, "FEW", few)
     desk.world.calls.before("GetInstanceProfile", refusing("AccessDenied"))
@@ -248,7 +246,7 @@ def test_a_role_that_cant_be_read_leaves_the_use_unknown(
 
 @pytest.mark.usefixtures("large")
 def test_more_records_than_are_read_are_said_and_nothing_is_not_seen(
-    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, steady: str
+    terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch, steady: str
 ) -> None:
     monkeypatch.setattr(fleet_uptake, "_PAGES", 2)
     other = desk.world.running(profile="db")
@@ -265,7 +263,7 @@ def test_more_records_than_are_read_are_said_and_nothing_is_not_seen(
 
 @pytest.mark.usefixtures("large")
 def test_of_too_many_changed_instances_some_are_asked_and_the_others_say_so(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, desk: MappingsFixture
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, desk: Desk
 ) -> None:
     monkeypatch.setattr(fleet_uptake, "ASKED", 2)
     ids = [desk.converged("web", app="web") for _ in range(3)]
@@ -280,7 +278,7 @@ def test_of_too_many_changed_instances_some_are_asked_and_the_others_say_so(
 
 @pytest.mark.usefixtures("large")
 def test_of_an_instance_with_more_calls_than_a_page_it_isnt_said_that_there_is_none(
-    terminal: Terminal, desk: MappingsFixture
+    terminal: Terminal, desk: Desk
 ) -> None:
     ids = [desk.converged("web", app="web") for _ in range(2)]
     for each in ids:
@@ -294,7 +292,7 @@ def test_of_an_instance_with_more_calls_than_a_page_it_isnt_said_that_there_is_n
 
 @pytest.mark.usefixtures("large")
 def test_a_page_that_others_calls_left_no_rate_for_is_asked_for_again(
-    terminal: Terminal, desk: MappingsFixture, steady: str
+    terminal: Terminal, desk: Desk, steady: str
 ) -> None:
     for _ in range(3):
         desk.world.calls.before("LookupEvents", refusing("ThrottlingException"))
@@ -304,7 +302,7 @@ def test_a_page_that_others_calls_left_no_rate_for_is_asked_for_again(
 
 
 @pytest.mark.usefixtures("large")
-def test_what_calls_said_before_cloudtrail_was_throttled_is_shown(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_calls_said_before_cloudtrail_was_throttled_is_shown(terminal: Terminal, desk: Desk) -> None:
     ids = [desk.converged("web", app="web") for _ in range(2)]
     for each in ids:
         terminal.trail.called(WEB, each)

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.settings import Limits
@@ -13,11 +13,11 @@ from rolekeeper_cli.uses.follow import Followed
 
 
 @pytest.fixture(autouse=True)
-def mapping(desk: MappingsFixture, web_and_db: None) -> None:  # noqa: ARG001  # two roles
+def mapping(desk: Desk, web_and_db: None) -> None:  # noqa: ARG001  # two roles
     desk.edit("app=web", role="web")
 
 
-def comes(terminal: Terminal, desk: MappingsFixture, *instances: str) -> None:
+def comes(terminal: Terminal, desk: Desk, *instances: str) -> None:
     """Rolekeeper looks at one instance in each pause."""
     left = list(instances)
 
@@ -29,7 +29,7 @@ def comes(terminal: Terminal, desk: MappingsFixture, *instances: str) -> None:
     terminal.meanwhile = one
 
 
-def test_it_waits_until_the_last_one_carries_its_role(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_it_waits_until_the_last_one_carries_its_role(terminal: Terminal, desk: Desk) -> None:
     ids = [desk.world.running(app="web") for _ in range(3)]
     desk.world.running(app="other")
     comes(terminal, desk, *ids)
@@ -38,7 +38,7 @@ def test_it_waits_until_the_last_one_carries_its_role(terminal: Terminal, desk: 
     assert [desk.world.carries(each) for each in ids] == ["web"] * 3
 
 
-def test_those_that_wont_come_are_named_and_not_waited_for(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_those_that_wont_come_are_named_and_not_waited_for(terminal: Terminal, desk: Desk) -> None:
     desk.converged("web", app="web")
     blocked = desk.world.running(profile="theirs", app="web")
     stopped = desk.world.stopped(profile="db", app="web")
@@ -51,7 +51,7 @@ def test_those_that_wont_come_are_named_and_not_waited_for(terminal: Terminal, d
     assert terminal("wait", "--mapping", "app=web").stdout.endswith("what they should; 1 stays as it is.\n")
 
 
-def test_what_doesnt_come_in_time_ends_with_what_hinders_it(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_doesnt_come_in_time_ends_with_what_hinders_it(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running(app="web")
     ran = terminal("wait", "--mapping", "app=web", "--every", "1", "--attempts", "3")
     assert ran.exit_code == 255
@@ -67,7 +67,7 @@ def test_of_many_targets_some_are_named_with_what_is_missing_there() -> None:
     assert missing[9:] == [f"{9:012}/eu-west-1: i-{9:017x}", "2 more targets"]
 
 
-def test_while_nothing_changes_it_says_so_at_once(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_while_nothing_changes_it_says_so_at_once(terminal: Terminal, desk: Desk) -> None:
     desk.world.running(app="web")
     desk.world.control(paused=True)
     ran = terminal("wait", "--mapping", "app=web")
@@ -84,13 +84,13 @@ def test_it_waits_for_one_thing(terminal: Terminal, line: list[str]) -> None:
     assert (ran.exit_code, "wait is for an instance, or for a mapping" in ran.stderr) == (252, True)
 
 
-def test_a_mapping_that_was_never_published_isnt_waited_for(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_mapping_that_was_never_published_isnt_waited_for(terminal: Terminal, desk: Desk) -> None:
     desk.put("a=b", role="web")
     ran = terminal("wait", "--mapping", "a=b")
     assert (ran.exit_code, "no revision of a=b was ever published" in ran.stderr) == (1, True)
 
 
-def test_set_with_wait_follows_the_instances(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_set_with_wait_follows_the_instances(terminal: Terminal, desk: Desk) -> None:
     ids = [desk.converged("web", app="web") for _ in range(2)]
 
     def then() -> None:
@@ -104,7 +104,7 @@ def test_set_with_wait_follows_the_instances(terminal: Terminal, desk: MappingsF
     assert [desk.world.carries(each) for each in ids] == ["db"] * 2
 
 
-def test_set_says_where_what_is_published_isnt_in_effect(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_set_says_where_what_is_published_isnt_in_effect(terminal: Terminal, desk: Desk) -> None:
     def then() -> None:
         desk.publish("app=web")
 
@@ -116,7 +116,7 @@ def test_set_says_where_what_is_published_isnt_in_effect(terminal: Terminal, des
     assert why.startswith("  app=web: no account in its scope has a spoke; units: it governs no instance")
 
 
-def test_resume_with_wait_follows_the_fleet(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_resume_with_wait_follows_the_fleet(terminal: Terminal, desk: Desk) -> None:
     terminal("pause")
     instance = desk.world.running(app="web")
     comes(terminal, desk, instance)
@@ -124,7 +124,7 @@ def test_resume_with_wait_follows_the_fleet(terminal: Terminal, desk: MappingsFi
     assert (ran.exit_code, ran.stderr) == (0, "1 of 1 instances carry what they should.\n")
 
 
-def test_pause_with_wait_waits_for_what_ec2_has_begun(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_pause_with_wait_waits_for_what_ec2_has_begun(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     began = desk.world.clock.now()
     desk.world.ec2.associate_iam_instance_profile(
@@ -139,7 +139,7 @@ def test_pause_with_wait_waits_for_what_ec2_has_begun(terminal: Terminal, desk: 
 
 
 def test_one_that_waits_for_room_in_the_window_is_waited_for(
-    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Room comes once the window has passed, later than what doesn't come is waited for otherwise."""
     ids = [desk.converged("web", app="web") for _ in range(2)]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper_cli import render
 from rolekeeper_cli.command import Root, command
@@ -199,7 +199,7 @@ def test_what_has_no_rows_has_no_fields_to_refuse() -> None:
     assert rows("--query", "[].instanc", "--output", "json", documents=[]) == "[]\n"
 
 
-def test_what_is_no_query_is_refused_before_anything_is_asked(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_is_no_query_is_refused_before_anything_is_asked(terminal: Terminal, desk: Desk) -> None:
     desk.quiet()
     ran = terminal("mapping", "ls", "--query", "[?")
     assert (ran.exit_code, "'[?' is no JMESPath expression" in ran.stderr) == (252, True)

@@ -7,7 +7,7 @@ import pytest
 from moto.events.models import EventPattern
 
 from fixtures.account import ACCOUNT, REGION
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal, lines
 from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS
 from rolekeeper_cli.checks.guards import denies
@@ -70,7 +70,7 @@ def tag_keys(document: Any) -> list[str]:
     return keys
 
 
-def test_the_keys_are_those_that_any_mapping_reads(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_the_keys_are_those_that_any_mapping_reads(terminal: Terminal, desk: Desk) -> None:
     desk.role("web")
     desk.edit("workload=web", role="web", require_tags={"environment": "production"})
     # What is published stays so until the edit is right; what the edit asks for comes with it.
@@ -80,7 +80,7 @@ def test_the_keys_are_those_that_any_mapping_reads(terminal: Terminal, desk: Map
     assert keys == ["environment", "rolekeeper:ignore", "stage", "team", "workload"]
 
 
-def test_a_deleted_mapping_s_tags_are_guarded_no_longer(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_deleted_mapping_s_tags_are_guarded_no_longer(terminal: Terminal, desk: Desk) -> None:
     desk.role("web")
     desk.edit("workload=web", role="web", require_tags={"environment": "production"})
     desk.delete("workload=web")
@@ -113,7 +113,7 @@ def test_wildcards_users_and_root_can_be_excepted(principal: str) -> None:
     assert guard.principals([principal]) == [principal]
 
 
-def test_keys_that_don_t_fit_into_one_policy_are_split(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_keys_that_don_t_fit_into_one_policy_are_split(terminal: Terminal, desk: Desk) -> None:
     keys = [f"{number:03}{'k' * 100}" for number in range(60)]
     for key in keys:
         desk.put(f"{key}=a", role="NONE")
@@ -130,7 +130,7 @@ def test_keys_that_don_t_fit_into_one_policy_are_split(terminal: Terminal, desk:
     assert (ran.exit_code, "there is no part 3" in ran.stderr) == (1, True)
 
 
-def test_blanks_go_where_they_would_make_it_too_long(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_blanks_go_where_they_would_make_it_too_long(terminal: Terminal, desk: Desk) -> None:
     for number in range(55):
         desk.put(f"{number:03}{'k' * 60}=a", role="NONE")
     text = terminal("guard", "scp-tags", *EXCEPT).stdout.rstrip("\n")
@@ -157,7 +157,7 @@ def hub(terminal: Terminal) -> Terminal:
     return terminal
 
 
-def test_the_tags_are_guarded_wherever_a_hub_serves(hub: Terminal, desk: MappingsFixture) -> None:
+def test_the_tags_are_guarded_wherever_a_hub_serves(hub: Terminal, desk: Desk) -> None:
     desk.put("workload=web", role="NONE")
     ran = hub("guard", "scp-tags", *EXCEPT)
     policy = json.loads(ran.stdout)

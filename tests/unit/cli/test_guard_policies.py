@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import USER_ID, Terminal
 from rolekeeper.settings import Limits
 from rolekeeper_cli.uses import guard
@@ -446,7 +446,7 @@ def test_a_key_that_no_policy_can_hold_is_covered_by_a_pattern() -> None:
 
 
 @pytest.fixture
-def requests(desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+def requests(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     """What the command asks of DynamoDB, as IAM sees it."""
     asked: list[Request] = []
     for operation in ("GetItem", "BatchGetItem", "Query", "Scan", "PutItem", "UpdateItem", "DeleteItem"):
@@ -477,9 +477,7 @@ def refused(document: Document, requests: Sequence[Request]) -> list[Request]:
     return [request for request, answer in zip(requests, answers, strict=True) if not answer.allowed]
 
 
-def test_editors_and_approvers_can_use_the_command(
-    terminal: Terminal, desk: MappingsFixture, requests: list[Request]
-) -> None:
+def test_editors_and_approvers_can_use_the_command(terminal: Terminal, desk: Desk, requests: list[Request]) -> None:
     for role in ("web", "db"):
         desk.role(role)
     editors, approvers = (

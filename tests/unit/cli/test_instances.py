@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.account import ACCOUNT, REGION, refusing
-from fixtures.mappings import MappingsFixture, mapping_file
+from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import CALLER, Terminal, lines
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
@@ -18,7 +18,7 @@ THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 
 
 def test_its_exit_code_tells_whether_a_listed_instance_is_in_drift_if_that_is_asked(
-    terminal: Terminal, desk: MappingsFixture
+    terminal: Terminal, desk: Desk
 ) -> None:
     desk.edit("app=web", role="web")
     desk.converged("web", app="web")
@@ -31,9 +31,7 @@ def test_its_exit_code_tells_whether_a_listed_instance_is_in_drift_if_that_is_as
     assert terminal("fleet", "--state", "pending", "--detailed-exitcode").exit_code == 0
 
 
-def test_the_fleet_is_listed_with_the_role_it_carries_and_the_one_it_should(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_the_fleet_is_listed_with_the_role_it_carries_and_the_one_it_should(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     fine = desk.converged("web", app="web", Name="fine")
     drifts = desk.world.running(app="web", Name="drifts")
@@ -58,7 +56,7 @@ def test_the_fleet_is_listed_with_the_role_it_carries_and_the_one_it_should(
     assert first == f"{fine} fine running web web ok app=web {association.id}"
 
 
-def test_filters_narrow_it(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_filters_narrow_it(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     desk.edit("app=db", role="db")
     web = desk.converged("web", app="web", tier="gold")
@@ -83,7 +81,7 @@ def test_filters_narrow_it(terminal: Terminal, desk: MappingsFixture) -> None:
     assert terminal("fleet", "--mapping", "web").exit_code == 252
 
 
-def test_drift_shows_while_changes_are_withheld_and_that_is_said(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_drift_shows_while_changes_are_withheld_and_that_is_said(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     desk.world.running(app="web")
     desk.world.control(mode="observe")
@@ -109,7 +107,7 @@ def explained(terminal: Terminal, *arguments: str) -> dict[str, str]:
     return told
 
 
-def test_a_role_is_explained_by_its_mapping_and_what_woke_us(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_role_is_explained_by_its_mapping_and_what_woke_us(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web", owner="team-a")
     desk.edit("app=*", role="db", priority=200)
     one = desk.converged("web", app="web", Name="web-1")
@@ -143,7 +141,7 @@ def test_a_role_is_explained_by_its_mapping_and_what_woke_us(terminal: Terminal,
     }
 
 
-def test_what_it_shows_while_it_is_refused_is_explained(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_it_shows_while_it_is_refused_is_explained(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web", when_occupied="keep")
     one = desk.world.running(profile="theirs", app="web")
     desk.world.reconcile(one)
@@ -161,7 +159,7 @@ def test_what_it_shows_while_it_is_refused_is_explained(terminal: Terminal, desk
 CHANGES = ("iam-instance-profile", "TakeOver", "rolekeeper attach", "rolekeeper replace", "rolekeeper detach")
 
 
-def test_no_remedy_changes_the_role_of_a_node(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
+def test_no_remedy_changes_the_role_of_a_node(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(profile="eks-node", app="web")
     desk.world.reconcile(one)
@@ -180,14 +178,14 @@ def test_no_remedy_changes_the_role_of_a_node(terminal: Terminal, desk: Mappings
 
 
 @pytest.mark.parametrize("which", [(), ("--role", "web")])
-def test_nor_does_a_revocation(terminal: Terminal, desk: MappingsFixture, which: tuple[str, ...]) -> None:
+def test_nor_does_a_revocation(terminal: Terminal, desk: Desk, which: tuple[str, ...]) -> None:
     desk.edit("app=web", role="web")
     ran = terminal("revoke", desk.converged("web", app="web", AmazonECSManaged=""), *which)
     assert "change the role in the launch template or capacity provider that launches it" in ran.stderr
     assert "rolekeeper detach" not in ran.stderr
 
 
-def test_a_node_whose_role_was_taken_over_is_left_alone_to_undo_that(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_node_whose_role_was_taken_over_is_left_alone_to_undo_that(terminal: Terminal, desk: Desk) -> None:
     terminal.parameters["TakeOver"] = "true"
     desk.world.take_over = True
     desk.edit("app=web", role="web", when_occupied="replace")
@@ -202,7 +200,7 @@ def test_a_node_whose_role_was_taken_over_is_left_alone_to_undo_that(terminal: T
     assert not [each for each in CHANGES if each in steps]
 
 
-def test_a_take_over_names_the_role_that_was_there_before(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_take_over_names_the_role_that_was_there_before(terminal: Terminal, desk: Desk) -> None:
     terminal.parameters["TakeOver"] = "true"
     desk.world.take_over = True
     desk.edit("app=web", role="web", when_occupied="replace")
@@ -216,7 +214,7 @@ def test_a_take_over_names_the_role_that_was_there_before(terminal: Terminal, de
     assert (entry["outcome"], entry["from"], entry["to"]) == ("done", "theirs", "web")
 
 
-def test_a_pin_is_explained_and_undone_by_a_release(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_pin_is_explained_and_undone_by_a_release(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web")
     terminal("attach", one, "db", "--for", "8h", "--reason", "incident 42", "--no-wait")
     told = explained(terminal, one)
@@ -229,9 +227,7 @@ def test_a_pin_is_explained_and_undone_by_a_release(terminal: Terminal, desk: Ma
     )
 
 
-def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(terminal: Terminal, desk: Desk) -> None:
     ignored = desk.world.running(app="web", **{"rolekeeper:ignore": "true"})
     assert explained(terminal, ignored)["to undo"].startswith("nothing: ")
     desk.edit("app=web", role="web")
@@ -246,7 +242,7 @@ def test_an_ignored_instance_a_withheld_change_and_one_that_was_never_seen(
 # ---- history ----
 
 
-def test_history_tells_each_change_newest_first(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_history_tells_each_change_newest_first(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     one = desk.converged("web", app="web", Name="web-1")
     attached = desk.world.association(one)
@@ -264,7 +260,7 @@ def test_history_tells_each_change_newest_first(terminal: Terminal, desk: Mappin
     assert (len(lines(ran.stdout)), ran.stderr) == (2, "The newest 1; more, if there are any, with --limit.\n")
 
 
-def test_what_aws_refused_is_told(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_aws_refused_is_told(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")
     desk.world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation", "not you"))
@@ -273,9 +269,7 @@ def test_what_aws_refused_is_told(terminal: Terminal, desk: MappingsFixture) -> 
     assert explained(terminal, one)["AWS answered"] == "UnauthorizedOperation: not you"
 
 
-def test_the_history_of_an_instance_that_is_gone_is_kept_under_its_id(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_the_history_of_an_instance_that_is_gone_is_kept_under_its_id(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     one = desk.converged("web", app="web", Name="web-1")
     desk.world.truth.terminate(one)
@@ -285,7 +279,7 @@ def test_the_history_of_an_instance_that_is_gone_is_kept_under_its_id(
     assert (ran.exit_code, "there is no instance web-1" in ran.stderr) == (1, True)
 
 
-def test_an_instance_without_a_history_is_told_as_that(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_an_instance_without_a_history_is_told_as_that(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running()
     ran = terminal("history", one)
     assert (ran.exit_code, f"{one} has no history" in ran.stderr) == (1, True)
@@ -295,7 +289,7 @@ def test_an_instance_without_a_history_is_told_as_that(terminal: Terminal, desk:
 # ---- wait ----
 
 
-def test_it_waits_until_ec2_shows_the_role(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_it_waits_until_ec2_shows_the_role(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web", Name="web-1")
     terminal.reconciles(one)
@@ -308,7 +302,7 @@ def test_it_waits_until_ec2_shows_the_role(terminal: Terminal, desk: MappingsFix
     assert told == {**here, "role": "web", "instance_profile": "web", "association": association.id}
 
 
-def test_a_stopped_instance_is_told_with_what_starts_it(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_stopped_instance_is_told_with_what_starts_it(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.stopped(profile="web")
     ran = terminal("wait", one, "--role", "db", "--attempts", "1")
     assert ran.exit_code == 255
@@ -317,7 +311,7 @@ def test_a_stopped_instance_is_told_with_what_starts_it(terminal: Terminal, desk
         assert "another terminal" not in terminal("wait", one, "--role", role, "--attempts", "1").stderr
 
 
-def test_after_so_many_looks_it_gives_up_with_255(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_after_so_many_looks_it_gives_up_with_255(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(profile="theirs")
     began = desk.world.clock.now()
     ran = terminal("wait", one, "--role", "web")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
@@ -265,7 +265,7 @@ def test_a_person_sees_where_each_is_and_what_to_write(terminal: Terminal, files
 
 
 def test_without_a_file_of_mappings_the_published_ones_count(
-    terminal: Terminal, files: Path, desk: MappingsFixture, web_and_db: None
+    terminal: Terminal, files: Path, desk: Desk, web_and_db: None
 ) -> None:
     del files, web_and_db
     desk.edit("app=web", role="db")
@@ -275,7 +275,7 @@ def test_without_a_file_of_mappings_the_published_ones_count(
     assert right["verdict"] == "replaced"
 
 
-def test_an_unknown_tag_matters_if_a_row_asks_for_it(terminal: Terminal, files: Path, desk: MappingsFixture) -> None:
+def test_an_unknown_tag_matters_if_a_row_asks_for_it(terminal: Terminal, files: Path, desk: Desk) -> None:
     desk.role("web")
     desk.edit("app=web", role="web", require_tags={"stage": "live"})
     for key in ("stage", "rolekeeper:ignore"):
@@ -284,7 +284,7 @@ def test_an_unknown_tag_matters_if_a_row_asks_for_it(terminal: Terminal, files: 
         assert found["verdict"] == "unknown"
 
 
-def test_a_hubs_file_is_deployed_to_one_target(terminal: Terminal, files: Path, desk: MappingsFixture) -> None:
+def test_a_hubs_file_is_deployed_to_one_target(terminal: Terminal, files: Path, desk: Desk) -> None:
     del files
     SpokeFixture.with_web(terminal, desk, HERE)
     assert "a file is deployed to one target" in terminal("launches", "--template", "late.yaml").output
@@ -293,7 +293,7 @@ def test_a_hubs_file_is_deployed_to_one_target(terminal: Terminal, files: Path, 
 
 
 def test_a_profile_that_the_file_declares_need_not_be_in_iam(
-    terminal: Terminal, files: Path, desk: MappingsFixture, web_and_db: None
+    terminal: Terminal, files: Path, desk: Desk, web_and_db: None
 ) -> None:
     del web_and_db
     desk.edit("app=web", role="web")

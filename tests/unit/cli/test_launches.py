@@ -9,7 +9,7 @@ import pytest
 from fakes.ec2 import client_error
 from fakes.launchers import FakeLaunchers, specified, tag_rows
 from fixtures.account import published_at
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
@@ -19,7 +19,7 @@ SPOKE = Target("111111111111", "eu-west-1")
 
 
 @pytest.fixture(autouse=True)
-def mapped(desk: MappingsFixture, web_and_db: None) -> None:
+def mapped(desk: Desk, web_and_db: None) -> None:
     """Roles web and db for their tags, and a foreign profile beside them."""
     del web_and_db
     desk.role("legacy", path="/")
@@ -28,7 +28,7 @@ def mapped(desk: MappingsFixture, web_and_db: None) -> None:
 
 
 @pytest.fixture
-def there(desk: MappingsFixture) -> FakeLaunchers:
+def there(desk: Desk) -> FakeLaunchers:
     return desk.world.ec2.launchers
 
 
@@ -86,7 +86,7 @@ def test_each_template_says_what_its_instances_will_get(terminal: Terminal, ther
     ],
 )
 def test_the_reason_says_what_instances_will_carry(
-    terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture, profile: str, tags: dict[str, str], reason: str
+    terminal: Terminal, there: FakeLaunchers, desk: Desk, profile: str, tags: dict[str, str], reason: str
 ) -> None:
     desk.edit("app=none", role="NONE")
     there.template("one", profile, **tags)
@@ -94,7 +94,7 @@ def test_the_reason_says_what_instances_will_carry(
 
 
 def test_a_profile_is_judged_by_its_arn_however_the_template_names_it(
-    terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture
+    terminal: Terminal, there: FakeLaunchers, desk: Desk
 ) -> None:
     there.template("by-arn", desk.world.profile("web"), app="web")
     there.template("by-name", "web", app="web")
@@ -102,7 +102,7 @@ def test_a_profile_is_judged_by_its_arn_however_the_template_names_it(
 
 
 def test_a_quarantine_without_a_profile_is_born_right_and_with_one_replaced(
-    terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture
+    terminal: Terminal, there: FakeLaunchers, desk: Desk
 ) -> None:
     desk.edit("quarantine=yes", role="NONE", priority="1")
     there.template("bare", quarantine="yes", app="web")
@@ -113,14 +113,14 @@ def test_a_quarantine_without_a_profile_is_born_right_and_with_one_replaced(
     assert seen["armed"]["steps"] == []
 
 
-def test_mappings_that_tie_block_its_instances(terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture) -> None:
+def test_mappings_that_tie_block_its_instances(terminal: Terminal, there: FakeLaunchers, desk: Desk) -> None:
     desk.edit("tier=gold", role="db")
     there.template("torn", app="web", tier="gold")
     assert (found(terminal)["torn"]["verdict"], found(terminal)["torn"]["code"]) == ("blocked", "tie")
 
 
 def test_a_foreign_role_that_may_be_taken_over_is_replaced(
-    terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture
+    terminal: Terminal, there: FakeLaunchers, desk: Desk
 ) -> None:
     terminal.parameters["TakeOver"] = "true"
     desk.edit("app=web", role="web", when_occupied="replace")
@@ -170,9 +170,7 @@ def test_what_an_aws_service_operates_is_left_alone_and_asked_for(terminal: Term
     assert there.asked[0]["IncludeManagedResources"]
 
 
-def test_a_damaged_mapping_blocks_only_what_it_matches(
-    terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture
-) -> None:
+def test_a_damaged_mapping_blocks_only_what_it_matches(terminal: Terminal, there: FakeLaunchers, desk: Desk) -> None:
     desk.world.garble(published_at("app=web"))
     there.template("web", app="web")
     there.template("db", "db", app="db")
@@ -191,7 +189,7 @@ TAGS: tuple[dict[str, str], ...] = (
 @pytest.mark.parametrize("take_over", ["false", "true"])
 @pytest.mark.parametrize("profile", ["", "web", "db", "legacy"])
 def test_what_it_says_comes_true_when_an_instance_is_launched(
-    terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture, profile: str, take_over: str
+    terminal: Terminal, there: FakeLaunchers, desk: Desk, profile: str, take_over: str
 ) -> None:
     terminal.parameters["TakeOver"] = take_over
     world = desk.world
@@ -243,7 +241,7 @@ def test_a_tag_that_stays_on_the_group_gives_no_role(terminal: Terminal, there: 
     assert found(terminal)["front"]["verdict"] == "no-mapping"
 
 
-def test_the_name_of_a_group_can_be_mapped(terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture) -> None:
+def test_the_name_of_a_group_can_be_mapped(terminal: Terminal, there: FakeLaunchers, desk: Desk) -> None:
     desk.edit("aws:autoscaling:groupName=front", role="web")
     there.template("base", "web")
     there.group("front", "base")
@@ -355,7 +353,7 @@ def test_the_steps_make_it_born_right(terminal: Terminal, there: FakeLaunchers) 
 
 
 def test_a_new_version_names_the_profile_as_the_former_one_did(
-    terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture
+    terminal: Terminal, there: FakeLaunchers, desk: Desk
 ) -> None:
     there.template("replaced", desk.world.profile("db"), app="web")
     [new, _] = commands(found(terminal)["replaced"])
@@ -472,7 +470,7 @@ def test_nothing_to_launch_is_said(terminal: Terminal) -> None:
 
 
 def test_many_templates_are_read_in_one_paged_call_and_mappings_at_once(
-    terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture
+    terminal: Terminal, there: FakeLaunchers, desk: Desk
 ) -> None:
     there.page = 50
     for number in range(100):
@@ -498,7 +496,7 @@ def test_a_missing_permission_is_named(terminal: Terminal, there: FakeLaunchers)
 
 
 def test_other_targets_are_read_and_one_that_cannot_be_is_left_out(
-    terminal: Terminal, there: FakeLaunchers, desk: MappingsFixture
+    terminal: Terminal, there: FakeLaunchers, desk: Desk
 ) -> None:
     spoke = SpokeFixture(terminal, desk, SPOKE)
     spoke.registered()

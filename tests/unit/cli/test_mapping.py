@@ -8,7 +8,7 @@ import pytest
 
 from fakes.dynamodb_values import ITEM_BYTES
 from fixtures.account import MAPPING_TABLE
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, USER_ID, Terminal, lines
 from rolekeeper.mappings.rows import OURS
 from rolekeeper.model.mapping import MappingKey, MappingSpec
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("web_and_db")
 # ---- ls, get ----
 
 
-def test_the_list_shows_what_became_of_each_row(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_the_list_shows_what_became_of_each_row(terminal: Terminal, desk: Desk) -> None:
     desk.edit("workload=web", role="web", priority=5)
     desk.edit("workload=bad", role="no such")
     desk.put("app=new", role="db")
@@ -54,7 +54,7 @@ def test_only_a_row_that_is_in_effect_wherever_it_is_to_be_needs_no_reason(reaso
     assert all_is_well(reason) == well
 
 
-def test_a_row_without_room_for_its_status_shows_it_all_the_same(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_row_without_room_for_its_status_shows_it_all_the_same(terminal: Terminal, desk: Desk) -> None:
     room = ITEM_BYTES - len("tag_keyworkloadtag_valuewebrolewebnotes")
     desk.put_raw("workload=web", {"role": {"S": "web"}, "notes": {"S": "x" * room}})
     assert lines(terminal("mapping", "ls").stdout)[1].endswith("not judged yet")
@@ -64,7 +64,7 @@ def test_a_row_without_room_for_its_status_shows_it_all_the_same(terminal: Termi
     assert document["status_reason"].startswith("the row has 400 KB")
 
 
-def test_the_name_of_a_mapping_can_be_typed_whatever_its_key_holds(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_the_name_of_a_mapping_can_be_typed_whatever_its_key_holds(terminal: Terminal, desk: Desk) -> None:
     """What a document and a remedy say is what every command takes."""
     for key in (
         MappingKey("a=b", "c d"),
@@ -104,7 +104,7 @@ def test_a_mapping_that_cant_be_meant_is_a_slip_in_the_command(
     assert (ran.exit_code, words in ran.stderr) == (252, True), ran.stderr
 
 
-def test_a_mapping_that_isnt_there_is_told(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_mapping_that_isnt_there_is_told(terminal: Terminal, desk: Desk) -> None:
     of_one = [("mapping", verb) for verb in ("get", "rm", "approve", "discard", "history", "rollback")]
     for command in (*of_one, ("wait", "--mapping"), ("fleet", "--mapping")):
         ran = terminal(*command, "a=b", *(["--yes"] if command[-1] in {"rm", "approve", "discard", "rollback"} else []))
@@ -121,14 +121,14 @@ def test_a_mapping_that_isnt_there_is_told(terminal: Terminal, desk: MappingsFix
         assert f"there is no mapping {key}\n  {hint}rolekeeper mapping ls" in terminal("mapping", "get", key).stderr
 
 
-def test_what_a_row_holds_cant_move_the_cursor(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_a_row_holds_cant_move_the_cursor(terminal: Terminal, desk: Desk) -> None:
     desk.put("workload=web", role="web", description="\x1b[2Jgone\nnext")
     for arguments in (("mapping", "get", "workload=web"), ("mapping", "export")):
         assert "\x1b" not in terminal(*arguments).output
     assert "\\u001b[2Jgone\\nnext" in terminal("mapping", "get", "workload=web").stdout
 
 
-def test_the_list_shows_what_is_in_effect_beside_what_waits(terminal: Terminal, held: MappingsFixture) -> None:
+def test_the_list_shows_what_is_in_effect_beside_what_waits(terminal: Terminal, held: Desk) -> None:
     held.edit("workload=gone", role="web")
     for _ in range(2):
         held.world.running(workload="other")
@@ -152,7 +152,7 @@ def test_the_list_shows_what_is_in_effect_beside_what_waits(terminal: Terminal, 
 # ---- set, rm ----
 
 
-def test_columns_are_set_and_taken_away(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_columns_are_set_and_taken_away(terminal: Terminal, desk: Desk) -> None:
     terminal.judges("workload=web")
     assert terminal.types("y\n", "mapping", "set", "workload=web", "role=db", "owner=me").exit_code == 0
     terminal.judges("workload=web")
@@ -199,16 +199,14 @@ def test_columns_are_set_and_taken_away(terminal: Terminal, desk: MappingsFixtur
     ],
 )
 def test_what_no_row_can_say_is_refused(
-    terminal: Terminal, desk: MappingsFixture, assignments: tuple[str, ...], words: str
+    terminal: Terminal, desk: Desk, assignments: tuple[str, ...], words: str
 ) -> None:
     ran = terminal("mapping", "set", "workload=web", *assignments)
     assert (ran.exit_code, words in ran.stderr) == (252, True), ran.stderr
     assert desk.row("workload=web") == {}
 
 
-def test_an_empty_value_and_blanks_in_a_value_are_no_blanks_around_the_sign(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_an_empty_value_and_blanks_in_a_value_are_no_blanks_around_the_sign(terminal: Terminal, desk: Desk) -> None:
     columns = ("owner=", "role=web", "description=a = b")
     assert terminal("mapping", "set", "workload=web", *columns, "--no-wait").exit_code == 0
     assert desk.row("workload=web")["description"] == "a = b"
@@ -217,7 +215,7 @@ def test_an_empty_value_and_blanks_in_a_value_are_no_blanks_around_the_sign(
 # ---- history, rollback ----
 
 
-def test_history_is_newest_first(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_history_is_newest_first(terminal: Terminal, desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="db")
     head, second, first = lines(terminal("mapping", "history", "workload=web").stdout)
@@ -229,7 +227,7 @@ def test_history_is_newest_first(terminal: Terminal, desk: MappingsFixture) -> N
     assert "pk" not in entry
 
 
-def test_a_rollback_never_goes_to_a_deletion_by_itself(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_rollback_never_goes_to_a_deletion_by_itself(terminal: Terminal, desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     desk.delete("workload=web")
     desk.publish("workload=web")
@@ -248,7 +246,7 @@ def test_a_rollback_never_goes_to_a_deletion_by_itself(terminal: Terminal, desk:
     ],
 )
 def test_a_rollback_to_a_revision_that_is_named(
-    terminal: Terminal, desk: MappingsFixture, arguments: tuple[str, ...], words: str
+    terminal: Terminal, desk: Desk, arguments: tuple[str, ...], words: str
 ) -> None:
     desk.edit("workload=web", role="web")
     desk.delete("workload=web")
@@ -257,7 +255,7 @@ def test_a_rollback_to_a_revision_that_is_named(
     assert words in terminal("mapping", "rollback", "workload=web", "--yes", *arguments).stderr
 
 
-def test_a_rollback_needs_something_to_go_back_to(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_rollback_needs_something_to_go_back_to(terminal: Terminal, desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     assert "has no revision before 1" in terminal("mapping", "rollback", "workload=web", "--yes").stderr
 
@@ -266,7 +264,7 @@ def test_a_rollback_needs_something_to_go_back_to(terminal: Terminal, desk: Mapp
 
 
 @pytest.fixture
-def held(desk: MappingsFixture) -> MappingsFixture:
+def held(desk: Desk) -> Desk:
     """A served mapping with two instances, and an edit of it that is held as it changes both."""
     desk.edit("workload=web", role="web")
     for _ in range(2):
@@ -278,7 +276,7 @@ def held(desk: MappingsFixture) -> MappingsFixture:
     return desk
 
 
-def test_a_held_edit_is_shown_and_approved(terminal: Terminal, held: MappingsFixture) -> None:
+def test_a_held_edit_is_shown_and_approved(terminal: Terminal, held: Desk) -> None:
     terminal.judges("workload=web")
     ran = terminal.types("y\n", "mapping", "approve", "workload=web")
     assert ran.exit_code == 0, ran.output
@@ -309,14 +307,14 @@ def test_who_approved_is_named_with_the_id_that_iam_proves(entry: tuple[str, str
     assert mappings.consent({"approved_by": by, "approver_claims": claims, "cause": "approved"}) == words
 
 
-def test_history_says_that_a_held_edit_no_longer_needed_approval(terminal: Terminal, held: MappingsFixture) -> None:
+def test_history_says_that_a_held_edit_no_longer_needed_approval(terminal: Terminal, held: Desk) -> None:
     held.limits = Limits(2, 0)
     held.recheck("workload=web")
     shown = lines(terminal("mapping", "history", "workload=web").stdout)
     assert " 2 al it no longer needs approval: role: web → db" in shown[1]
 
 
-def test_ones_own_edit_is_anothers_to_approve(terminal: Terminal, held: MappingsFixture) -> None:
+def test_ones_own_edit_is_anothers_to_approve(terminal: Terminal, held: Desk) -> None:
     held.edit("workload=web", role="db", priority=7, edited_by=CALLER)
     held.quiet()
     ran = terminal.types("", "mapping", "approve", "workload=web")
@@ -326,9 +324,7 @@ def test_ones_own_edit_is_anothers_to_approve(terminal: Terminal, held: Mappings
     assert held.world.writes == []
 
 
-def test_a_number_that_was_written_before_it_was_signed_is_written_again(
-    terminal: Terminal, held: MappingsFixture
-) -> None:
+def test_a_number_that_was_written_before_it_was_signed_is_written_again(terminal: Terminal, held: Desk) -> None:
     """An update that changes nothing isn't in the table's stream."""
     held.set("workload=web", approve=2, approved_by=USER_ID)
     terminal.judges("workload=web")
@@ -338,7 +334,7 @@ def test_a_number_that_was_written_before_it_was_signed_is_written_again(
     assert held.world.writes[:3] == ["PutItem", "UpdateItem", "UpdateItem"]
 
 
-def test_an_edit_that_is_held_is_told_with_how_to_have_it_served(terminal: Terminal, held: MappingsFixture) -> None:
+def test_an_edit_that_is_held_is_told_with_how_to_have_it_served(terminal: Terminal, held: Desk) -> None:
     terminal.judges("workload=web")
     ran = terminal("mapping", "set", "workload=web", "priority=7")
     assert ran.exit_code == 4
@@ -355,9 +351,7 @@ def test_what_a_held_or_rejected_row_says_to_type_can_be_pasted(capsys: pytest.C
     assert all(rf"rolekeeper mapping {verb} 'a\=b=c d'" in said for verb in ("approve", "discard", "set")), said
 
 
-def test_a_deletion_that_is_held_comes_back_and_goes_for_good_once_approved(
-    terminal: Terminal, held: MappingsFixture
-) -> None:
+def test_a_deletion_that_is_held_comes_back_and_goes_for_good_once_approved(terminal: Terminal, held: Desk) -> None:
     terminal.judges("workload=web")
     ran = terminal("mapping", "rm", "workload=web", "--yes")
     assert ran.exit_code == 4
@@ -371,7 +365,7 @@ def test_a_deletion_that_is_held_comes_back_and_goes_for_good_once_approved(
     assert held.in_effect("workload=web").deleted
 
 
-def test_another_revision_than_the_one_meant_isnt_approved(terminal: Terminal, held: MappingsFixture) -> None:
+def test_another_revision_than_the_one_meant_isnt_approved(terminal: Terminal, held: Desk) -> None:
     held.world.calls.before("BatchGetItem", lambda: held.edit("workload=web", role="db", priority=7))
     ran = terminal("mapping", "approve", "workload=web", "--yes")
     assert (ran.exit_code, "revision 2 of workload=web is no longer held" in ran.stderr) == (1, True)
@@ -379,7 +373,7 @@ def test_another_revision_than_the_one_meant_isnt_approved(terminal: Terminal, h
     assert (row["held_revision"], "approve" in row) == (3, False)
 
 
-def test_an_edit_that_overtakes_an_approval_is_held_and_shown(terminal: Terminal, held: MappingsFixture) -> None:
+def test_an_edit_that_overtakes_an_approval_is_held_and_shown(terminal: Terminal, held: Desk) -> None:
     held.world.calls.before("UpdateItem", lambda: held.edit("workload=web", role="db", priority=7))
     terminal.judges("workload=web")
     ran = terminal("mapping", "approve", "workload=web", "--yes")
@@ -387,14 +381,14 @@ def test_an_edit_that_overtakes_an_approval_is_held_and_shown(terminal: Terminal
     assert (held.row("workload=web")["held_revision"], held.shows("workload=web")[2]) == (3, 1)
 
 
-def test_a_row_that_is_gone_isnt_made_by_approving_it(terminal: Terminal, held: MappingsFixture) -> None:
+def test_a_row_that_is_gone_isnt_made_by_approving_it(terminal: Terminal, held: Desk) -> None:
     held.world.calls.before("UpdateItem", lambda: held.delete("workload=web"))
     ran = terminal("mapping", "approve", "workload=web", "--yes")
     assert (ran.exit_code, "no longer held" in ran.stderr, held.row("workload=web")) == (1, True, {})
 
 
 def test_an_edit_names_no_column_of_rolekeepers(
-    terminal: Terminal, held: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal, held: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the editors' policy would have to let them write it."""
     held.set("workload=web", unheard_of="kept", approve=7)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.account import MAPPING_TABLE
-from fixtures.mappings import MappingsFixture, mapping_file
+from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper_cli.uses.edits import exit_code
 
@@ -29,19 +29,19 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "mappings.yaml"
 
 
-def keys(desk: MappingsFixture) -> list[str]:
+def keys(desk: Desk) -> list[str]:
     rows = desk.world.dynamodb.items(MAPPING_TABLE)
     return sorted(f"{row['tag_key']['S']}={row['tag_value']['S']}" for row in rows)
 
 
-def writes(desk: MappingsFixture) -> list[str]:
+def writes(desk: Desk) -> list[str]:
     return [each for each in desk.world.calls.made if each in {"PutItem", "UpdateItem", "DeleteItem"}]
 
 
 # ---- import ----
 
 
-def test_a_new_file_is_written_and_judged(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
+def test_a_new_file_is_written_and_judged(terminal: Terminal, desk: Desk, file: Path) -> None:
     file.write_text(TWO)
     terminal.judges("workload=db", "workload=web")
     ran = terminal("mapping", "import", str(file), "--yes")
@@ -57,7 +57,7 @@ def test_a_new_file_is_written_and_judged(terminal: Terminal, desk: MappingsFixt
 
 
 def test_a_default_is_as_good_as_nothing_and_a_moment_is_one_however_it_is_written(
-    terminal: Terminal, desk: MappingsFixture, file: Path
+    terminal: Terminal, desk: Desk, file: Path
 ) -> None:
     desk.edit("workload=web", role="web", priority=100, enabled=True, owner="", expires_at="2030-01-01T01:00:00+01:00")
     file.write_text("mappings:\n- {tag_key: workload, tag_value: web, role: web, expires_at: '2030-01-01T00:00:00Z'}\n")
@@ -67,7 +67,7 @@ def test_a_default_is_as_good_as_nothing_and_a_moment_is_one_however_it_is_writt
 
 
 def test_a_change_is_shown_column_by_column_and_touches_nothing_else(
-    terminal: Terminal, desk: MappingsFixture, file: Path
+    terminal: Terminal, desk: Desk, file: Path
 ) -> None:
     desk.put("workload=web", role="db", owner="me", note="of somebody's own", enabled=True)
     desk.publish("workload=web")
@@ -87,7 +87,7 @@ def test_a_change_is_shown_column_by_column_and_touches_nothing_else(
     assert desk.shows("workload=web")[::2] == ("Published", 2)
 
 
-def test_rows_that_arent_in_the_file_stay_unless_pruned(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
+def test_rows_that_arent_in_the_file_stay_unless_pruned(terminal: Terminal, desk: Desk, file: Path) -> None:
     desk.put("old=1", role="web")
     desk.publish("old=1")
     file.write_text(TWO)
@@ -105,7 +105,7 @@ def test_rows_that_arent_in_the_file_stay_unless_pruned(terminal: Terminal, desk
     assert desk.in_effect("old=1").deleted
 
 
-def test_who_deletes_a_row_stands_in_it_first(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
+def test_who_deletes_a_row_stands_in_it_first(terminal: Terminal, desk: Desk, file: Path) -> None:
     """The stream's record of the deletion carries the row as it was."""
     desk.put("old=1", role="web")
     file.write_text(TWO)
@@ -115,7 +115,7 @@ def test_who_deletes_a_row_stands_in_it_first(terminal: Terminal, desk: Mappings
     assert seen == [CALLER]
 
 
-def test_one_bad_row_keeps_all_from_being_written(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
+def test_one_bad_row_keeps_all_from_being_written(terminal: Terminal, desk: Desk, file: Path) -> None:
     file.write_text(f"{TWO}- tag_key: x\n  tag_value: y\n  role: a/b\n- tag_key: z\n")
     desk.quiet()
     ran = terminal("mapping", "import", str(file), "--yes")
@@ -128,7 +128,7 @@ def test_one_bad_row_keeps_all_from_being_written(terminal: Terminal, desk: Mapp
 
 
 def test_without_a_terminal_and_without_yes_it_is_refused_before_anything(
-    terminal: Terminal, desk: MappingsFixture, file: Path
+    terminal: Terminal, desk: Desk, file: Path
 ) -> None:
     file.write_text(TWO)
     desk.quiet()
@@ -139,15 +139,13 @@ def test_without_a_terminal_and_without_yes_it_is_refused_before_anything(
     assert desk.world.calls.made == []
 
 
-def test_a_file_from_stdin_leaves_nowhere_to_ask(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_file_from_stdin_leaves_nowhere_to_ask(terminal: Terminal, desk: Desk) -> None:
     assert terminal.types(TWO, "mapping", "import", "-").exit_code == 252
     assert terminal("mapping", "import", "-", "--yes", "--no-wait", stdin=TWO).exit_code == 0
     assert len(keys(desk)) == 2
 
 
-def test_a_row_that_moved_since_the_plan_is_left_alone_and_named(
-    terminal: Terminal, desk: MappingsFixture, file: Path
-) -> None:
+def test_a_row_that_moved_since_the_plan_is_left_alone_and_named(terminal: Terminal, desk: Desk, file: Path) -> None:
     desk.put("workload=db", role="web")
     desk.put("old=1", role="web")
     file.write_text(TWO)
@@ -176,7 +174,7 @@ def test_what_isnt_served_as_written_is_told_with_its_reason(terminal: Terminal,
     assert "In effect as written: 1 of 2 rows." in ran.stderr
 
 
-def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
+def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: Desk, file: Path) -> None:
     file.write_text(TWO.replace("tag_value: db", "tag_value: d b"))
     ran = terminal("mapping", "import", str(file), "--yes")
     assert ran.exit_code == 255
@@ -185,7 +183,7 @@ def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: Ma
     assert len(keys(desk)) == 2
 
 
-def test_a_dry_run_gives_the_plan_and_writes_nothing(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
+def test_a_dry_run_gives_the_plan_and_writes_nothing(terminal: Terminal, desk: Desk, file: Path) -> None:
     desk.put("workload=web", role="db")
     desk.put("old=1", role="db")
     file.write_text(TWO)
@@ -212,7 +210,7 @@ def test_a_warning_of_a_row_is_told_with_its_place(terminal: Terminal, file: Pat
     assert f"Warning: {file}:3: workload=d*: tag_value: 'd*' matches that very text" in ran.stderr
 
 
-def test_an_unknown_column_is_an_error_with_its_place(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
+def test_an_unknown_column_is_an_error_with_its_place(terminal: Terminal, desk: Desk, file: Path) -> None:
     """A limit, or a condition, that nobody reads would make the row do more than it says."""
     file.write_text(TWO + "  prioritty: 9\n  colour: red\n")
     for words in (("import", "--yes"), ("diff",), ("validate",)):
@@ -236,7 +234,7 @@ EVERY_WAY = (
 
 
 @pytest.fixture
-def web(terminal: Terminal, desk: MappingsFixture, web_and_db: None) -> None:  # noqa: ARG001  # they are there
+def web(terminal: Terminal, desk: Desk, web_and_db: None) -> None:  # noqa: ARG001  # they are there
     """`app=web` gives three instances their role; one change passes without approval."""
     desk.three_carry("web", "app=web")
     terminal.one_change_passes()
@@ -245,7 +243,7 @@ def web(terminal: Terminal, desk: MappingsFixture, web_and_db: None) -> None:  #
 @pytest.mark.usefixtures("web")
 @pytest.mark.parametrize(("role", "status", "code"), [("nobody", "Rejected", 3), ("db", "Held", 4)])
 def test_a_repeated_import_says_and_ends_as_the_first_did(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path, role: str, status: str, code: int
+    terminal: Terminal, desk: Desk, tmp_path: Path, role: str, status: str, code: int
 ) -> None:
     file = mapping_file(tmp_path, f"tag_key: app, tag_value: web, role: {role}")
     terminal.judges("app=web")
@@ -267,7 +265,7 @@ def test_a_repeated_import_says_and_ends_as_the_first_did(
 @pytest.mark.usefixtures("web")
 @pytest.mark.parametrize("command", [("set", "app=web", "role=db"), ("import", "FILE", "--yes")])
 def test_a_held_edit_that_no_longer_needs_approval_is_written_again(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path, command: tuple[str, ...]
+    terminal: Terminal, desk: Desk, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     desk.edit("app=web", role="db")
     file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db")
@@ -281,7 +279,7 @@ def test_a_held_edit_that_no_longer_needs_approval_is_written_again(
 
 @pytest.mark.usefixtures("web")
 def test_a_held_deletion_waits_for_those_who_want_the_row_and_for_those_who_dont(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
+    terminal: Terminal, desk: Desk, tmp_path: Path
 ) -> None:
     desk.remove("app=web")
     wanted, unwanted = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"), ("--prune", "-")
@@ -296,18 +294,14 @@ def test_a_held_deletion_waits_for_those_who_want_the_row_and_for_those_who_dont
     assert terminal("mapping", "diff", *unwanted, stdin="mappings: []\n").exit_code == 0
 
 
-def test_a_row_that_aws_gave_no_answer_for_isnt_in_effect(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
-) -> None:
+def test_a_row_that_aws_gave_no_answer_for_isnt_in_effect(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
     desk.put("app=web", role="web", status="Waiting", status_reason="AWS gave no answer")
     file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web")
     ran = terminal("mapping", "import", file, "--yes")
     assert (ran.exit_code, "! app=web is Waiting: AWS gave no answer" in ran.stderr) == (1, True)
 
 
-def test_a_row_that_expired_by_its_own_date_is_in_effect(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
-) -> None:
+def test_a_row_that_expired_by_its_own_date_is_in_effect(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
     desk.edit("app=web", role="web", expires_at="2020-01-01T00:00:00Z")
     file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web, expires_at: '2020-01-01T00:00:00Z'")
     assert desk.shows("app=web")[0] == "Expired"
@@ -315,9 +309,7 @@ def test_a_row_that_expired_by_its_own_date_is_in_effect(
 
 
 @pytest.mark.parametrize("written", ["new", "a status that is older than the row"])
-def test_a_row_that_isnt_judged_yet_is_waited_for(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path, written: str
-) -> None:
+def test_a_row_that_isnt_judged_yet_is_waited_for(terminal: Terminal, desk: Desk, tmp_path: Path, written: str) -> None:
     if written != "new":
         desk.edit("app=web", role="db")
     desk.set("app=web", role="nobody" if written == "new" else "web")
@@ -348,7 +340,7 @@ def test_the_worst_status_is_how_a_command_ends(statuses: str, *, changes: bool,
 # ---- export ----
 
 
-def test_an_export_is_sorted_and_says_only_what_differs(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_an_export_is_sorted_and_says_only_what_differs(terminal: Terminal, desk: Desk) -> None:
     desk.put("workload=web", role="web", priority=100, accounts={"012345678901"}, edited_by="x", note="ours")
     desk.publish("workload=web")
     desk.put("app=b", role="NONE", require_tags={"size": "7"})
@@ -361,7 +353,7 @@ def test_an_export_is_sorted_and_says_only_what_differs(terminal: Terminal, desk
     assert ran.stderr == "Mappings exported: 2.\n"
 
 
-def test_a_row_that_cant_be_read_is_exported_as_it_is_and_said(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_row_that_cant_be_read_is_exported_as_it_is_and_said(terminal: Terminal, desk: Desk) -> None:
     desk.put("workload=web", role="a/b", enabled="yes")
     ran = terminal("mapping", "export")
     assert "role: a/b\n  enabled: yes\n" in ran.stdout.replace("'yes'", "yes")
@@ -372,7 +364,7 @@ def test_a_target_that_cant_be_written_is_told(terminal: Terminal, tmp_path: Pat
     assert terminal("mapping", "export", "-o", str(tmp_path / "no" / "such.yaml")).exit_code == 252
 
 
-def test_a_csv_file_is_refused_with_what_to_use(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
+def test_a_csv_file_is_refused_with_what_to_use(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
     sheet = tmp_path / "all.csv"
     desk.quiet()
     for words in (["export", "-o"], ["import", "--yes"], ["diff"], ["validate"]):
@@ -384,7 +376,7 @@ def test_a_csv_file_is_refused_with_what_to_use(terminal: Terminal, desk: Mappin
 # ---- validate ----
 
 
-def test_a_file_is_checked_without_aws(terminal: Terminal, desk: MappingsFixture, file: Path) -> None:
+def test_a_file_is_checked_without_aws(terminal: Terminal, desk: Desk, file: Path) -> None:
     file.write_text(TWO)
     desk.quiet()
     ran = terminal("mapping", "validate", str(file))
@@ -416,9 +408,7 @@ def test_a_form_where_a_file_is_named_is_a_slip(
     assert "name the file, as -o mappings.yaml" in ran.stderr
 
 
-def test_a_row_that_its_accounts_are_asked_about_isnt_judged_yet(
-    terminal: Terminal, desk: MappingsFixture, file: Path
-) -> None:
+def test_a_row_that_its_accounts_are_asked_about_isnt_judged_yet(terminal: Terminal, desk: Desk, file: Path) -> None:
     """In hundreds of accounts that takes longer than the command waits for a first word."""
     file.write_text(TWO)
     began = desk.world.clock.seconds

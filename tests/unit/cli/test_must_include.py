@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import ACCOUNT
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal, lines
 from support.grants import allow, deny, policy
 
@@ -15,13 +15,13 @@ SSM = policy(allow(["ssm:UpdateInstanceInformation", "ssm:GetParameter"]), allow
 
 
 @pytest.fixture
-def baseline(desk: MappingsFixture) -> str:
+def baseline(desk: Desk) -> str:
     """A managed policy of the account, by ARN."""
     made = desk.iam.create_policy(PolicyName="Baseline", PolicyDocument=json.dumps(SSM))
     return made["Policy"]["Arn"]
 
 
-def mapped(desk: MappingsFixture, role: str, *statements: Any) -> None:
+def mapped(desk: Desk, role: str, *statements: Any) -> None:
     """A role that a mapping gives, and may do these things."""
     desk.role(role)
     if statements:
@@ -30,9 +30,7 @@ def mapped(desk: MappingsFixture, role: str, *statements: Any) -> None:
     desk.put(f"app={role}", role=role)
 
 
-def test_which_roles_lack_what_and_the_exit_code_says_no(
-    terminal: Terminal, desk: MappingsFixture, baseline: str
-) -> None:
+def test_which_roles_lack_what_and_the_exit_code_says_no(terminal: Terminal, desk: Desk, baseline: str) -> None:
     mapped(desk, "attached")
     desk.iam.attach_role_policy(RoleName="attached", PolicyArn=baseline)
     mapped(desk, "wide", allow(["ssm:*", "ssmmessages:*"]))
@@ -52,7 +50,7 @@ def test_which_roles_lack_what_and_the_exit_code_says_no(
     assert ran.stderr == "2 of 4 mapped roles include Baseline; 2 lack some of it.\n"
 
 
-def test_what_isnt_known_isnt_said_to_include_it(terminal: Terminal, desk: MappingsFixture, baseline: str) -> None:
+def test_what_isnt_known_isnt_said_to_include_it(terminal: Terminal, desk: Desk, baseline: str) -> None:
     desk.put("app=gone", role="gone")
     ran = terminal("roles", "must-include", baseline, "--output", "json")
     assert ran.exit_code == 1
@@ -63,7 +61,7 @@ def test_what_isnt_known_isnt_said_to_include_it(terminal: Terminal, desk: Mappi
 
 
 @pytest.mark.parametrize("form", ["file", "stdin"])
-def test_a_policy_document_is_read(terminal: Terminal, desk: MappingsFixture, tmp_path: Path, form: str) -> None:
+def test_a_policy_document_is_read(terminal: Terminal, desk: Desk, tmp_path: Path, form: str) -> None:
     mapped(desk, "web", allow("ssm:*"))
     file = tmp_path / "baseline.json"
     file.write_text(json.dumps(SSM))
@@ -94,7 +92,7 @@ def test_a_file_that_says_nothing_is_refused(
     assert (ran.exit_code, said in ran.stderr) == (code, True), ran.stderr
 
 
-def test_a_policy_that_isnt_there_is_refused(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_policy_that_isnt_there_is_refused(terminal: Terminal, desk: Desk) -> None:
     del desk
     ran = terminal("roles", "must-include", "AmazonSSMManagedInstanceCorr")
     assert ran.exit_code == 1

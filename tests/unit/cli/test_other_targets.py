@@ -9,7 +9,7 @@ import pytest
 from fakes.last_accessed import FakeReports
 from fakes.logs import FakeLogs
 from fixtures.account import ACCOUNT, REGION, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.roles import make_used_role
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
@@ -24,7 +24,7 @@ NO_RECORD = "not in CloudTrail's event history of eu-west-1: "
 
 
 @pytest.fixture
-def spoke(terminal: Terminal, desk: MappingsFixture) -> SpokeFixture:
+def spoke(terminal: Terminal, desk: Desk) -> SpokeFixture:
     desk.role("db")
     return SpokeFixture.with_web(terminal, desk, TARGET)
 
@@ -73,7 +73,7 @@ def test_it_is_explained_by_its_own_ec2_and_the_hubs_history(
     ids=str,
 )
 def test_a_mapping_that_was_never_published_for_its_account_is_told_with_the_reason(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str, scope: dict[str, Any], why: str
+    terminal: Terminal, desk: Desk, spoke: SpokeFixture, web: str, scope: dict[str, Any], why: str
 ) -> None:
     spoke.registered(unit="r-a1b2/ou-a1b2-another0")
     spoke.world.tag(web, team="new")
@@ -84,7 +84,7 @@ def test_a_mapping_that_was_never_published_for_its_account_is_told_with_the_rea
 
 @pytest.mark.parametrize(("unit", "named"), [(UNIT, True), ("ou-a1b2-another0", False)])
 def test_a_rollback_to_a_row_for_units_is_named_where_the_account_is_in_one(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, unit: str, *, named: bool
+    terminal: Terminal, desk: Desk, spoke: SpokeFixture, unit: str, *, named: bool
 ) -> None:
     spoke.registered(unit=UNIT)
     instance = spoke.world.running(app="new")
@@ -147,9 +147,7 @@ def test_one_that_isnt_at_home_may_be_in_another_target(terminal: Terminal, spok
     assert (ran.exit_code, f"there is no instance {web}\n  {elsewhere}\n" in ran.stderr) == (1, True)
 
 
-def test_one_of_a_place_that_is_no_target_is_told_so(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture
-) -> None:
+def test_one_of_a_place_that_is_no_target_is_told_so(terminal: Terminal, desk: Desk, spoke: SpokeFixture) -> None:
     del spoke
     slip = SpokeFixture(terminal, desk, Target(TARGET.account, "eu-west-2"))
     ran = terminal("explain", slip.address("web-1"))
@@ -193,7 +191,7 @@ def test_it_is_waited_for_in_its_own_ec2(terminal: Terminal, spoke: SpokeFixture
 
 
 @pytest.fixture
-def here(desk: MappingsFixture) -> str:
+def here(desk: Desk) -> str:
     """An instance of the hub's own account that has its role."""
     return desk.converged("web", app="web", Name="here-1")
 
@@ -249,7 +247,7 @@ def test_a_target_that_there_isnt_is_told_with_near_ones(
 
 
 def test_what_cant_be_looked_into_is_left_out_and_said(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, here: str
+    terminal: Terminal, desk: Desk, spoke: SpokeFixture, here: str
 ) -> None:
     others = [SpokeFixture(terminal, desk, Target(TARGET.account, f"us-east-{number}")) for number in range(2, 6)]
     for each in (spoke, *others):
@@ -271,7 +269,7 @@ def test_what_cant_be_looked_into_is_left_out_and_said(
 
 
 def test_where_none_can_be_looked_into_no_instance_is_said_to_be_missing_or_well(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str, here: str
+    terminal: Terminal, desk: Desk, spoke: SpokeFixture, web: str, here: str
 ) -> None:
     other = SpokeFixture(terminal, desk, Target(TARGET.account, "us-east-2"))
     other.registered()
@@ -291,7 +289,7 @@ def test_where_none_can_be_looked_into_no_instance_is_said_to_be_missing_or_well
 
 
 def test_one_that_throttles_hinders_no_other(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str, here: str
+    terminal: Terminal, desk: Desk, spoke: SpokeFixture, web: str, here: str
 ) -> None:
     slow = SpokeFixture(terminal, desk, Target("222222222222", REGION))
     slow.registered()
@@ -302,13 +300,13 @@ def test_one_that_throttles_hinders_no_other(
     del spoke
 
 
-def test_who_may_not_look_at_home_fails(terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture) -> None:
+def test_who_may_not_look_at_home_fails(terminal: Terminal, desk: Desk, spoke: SpokeFixture) -> None:
     del spoke
     desk.world.calls.before("DescribeInstances", refusing("UnauthorizedOperation"))
     assert terminal("fleet").exit_code == 254
 
 
-def test_a_deployment_of_one_account_asks_for_no_registry(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_deployment_of_one_account_asks_for_no_registry(terminal: Terminal, desk: Desk) -> None:
     desk.role("web")
     desk.edit("app=web", role="web")
     here = desk.converged("web", app="web")
@@ -323,7 +321,7 @@ def test_a_deployment_of_one_account_asks_for_no_registry(terminal: Terminal, de
 
 
 def test_a_plan_is_over_all_targets_with_counts_by_account(
-    terminal: Terminal, spoke: SpokeFixture, web: str, desk: MappingsFixture
+    terminal: Terminal, spoke: SpokeFixture, web: str, desk: Desk
 ) -> None:
     bare = spoke.world.running(app="web", Name="bare")
     mine = desk.world.running(app="web")
@@ -348,7 +346,7 @@ def test_a_plan_is_over_all_targets_with_counts_by_account(
 
 
 def test_a_plan_says_what_goes_at_once_in_all_targets_by_the_share_of_each(
-    terminal: Terminal, spoke: SpokeFixture, desk: MappingsFixture
+    terminal: Terminal, spoke: SpokeFixture, desk: Desk
 ) -> None:
     """Of six that all may take away in a window, each target may its own part."""
     terminal.parameters |= {"MaxChangesPerEdit": "1", "MaxChangesPercent": "50"}
@@ -366,9 +364,7 @@ def test_a_plan_says_what_goes_at_once_in_all_targets_by_the_share_of_each(
     assert pace.replace("6 of", "3 of") in terminal("plan").stderr
 
 
-def test_a_plan_is_applied_in_each_target(
-    terminal: Terminal, spoke: SpokeFixture, desk: MappingsFixture, tmp_path: Path
-) -> None:
+def test_a_plan_is_applied_in_each_target(terminal: Terminal, spoke: SpokeFixture, desk: Desk, tmp_path: Path) -> None:
     there, mine = spoke.world.running(app="web"), desk.world.running(app="web")
     desk.world.profile("web")
     plan = str(tmp_path / "change.plan")
@@ -396,7 +392,7 @@ def test_a_plan_that_leaves_targets_out_is_no_plan_to_apply(
 
 
 def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
-    terminal: Terminal, spoke: SpokeFixture, desk: MappingsFixture, tmp_path: Path
+    terminal: Terminal, spoke: SpokeFixture, desk: Desk, tmp_path: Path
 ) -> None:
     desk.world.profile("web")
     for _ in range(2):
@@ -417,7 +413,7 @@ def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
 
 @pytest.mark.parametrize("scope", [f"not_accounts: ['{TARGET.account}']", "not_units: [r-a1b2/*]"])
 def test_a_file_that_excludes_an_account_is_planned_with_what_that_takes_away(
-    terminal: Terminal, spoke: SpokeFixture, desk: MappingsFixture, tmp_path: Path, scope: str, web: str
+    terminal: Terminal, spoke: SpokeFixture, desk: Desk, tmp_path: Path, scope: str, web: str
 ) -> None:
     spoke.registered(unit=f"r-a1b2/{UNIT}")
     desk.world.profile("web")
@@ -432,9 +428,7 @@ def test_a_file_that_excludes_an_account_is_planned_with_what_that_takes_away(
 # ---- waiting, and what a switch would do ----
 
 
-def test_a_mappings_instances_are_followed_in_all_targets(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture
-) -> None:
+def test_a_mappings_instances_are_followed_in_all_targets(terminal: Terminal, desk: Desk, spoke: SpokeFixture) -> None:
     there, mine = spoke.world.running(app="web"), desk.converged("web", app="web")
     terminal.meanwhile = lambda: spoke.reconcile(there)
     ran = terminal("wait", "--mapping", "app=web", "--every", "1")
@@ -450,9 +444,7 @@ def test_a_mappings_instances_are_followed_in_all_targets(
     assert (ran.exit_code, f"no instance could be looked at: {TARGET} is left out" in ran.stderr) == (1, True)
 
 
-def test_only_a_targets_instances_are_waited_for(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str
-) -> None:
+def test_only_a_targets_instances_are_waited_for(terminal: Terminal, desk: Desk, spoke: SpokeFixture, web: str) -> None:
     desk.world.running(app="web")
     for given in (TARGET.account, TARGET.region, str(TARGET)):
         desk.world.quiet()
@@ -468,7 +460,7 @@ def test_only_a_targets_instances_are_waited_for(
 
 
 def test_those_that_dont_come_are_named_by_target_and_by_their_whole_name(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture
+    terminal: Terminal, desk: Desk, spoke: SpokeFixture
 ) -> None:
     there = [spoke.world.running(app="web") for _ in range(4)]
     mine = desk.world.running(app="web")
@@ -485,7 +477,7 @@ def test_those_that_dont_come_are_named_by_target_and_by_their_whole_name(
 
 
 @pytest.fixture
-def roles(desk: MappingsFixture, reports: FakeReports, spoke: SpokeFixture) -> None:
+def roles(desk: Desk, reports: FakeReports, spoke: SpokeFixture) -> None:
     """The hub's own: one that nothing uses, beside web and db; the spoke's own web may read S3."""
     make_used_role(desk, reports, "old", "s3:GetObject", used={"s3": 300})
     spoke.world.clients["iam"].inline["web"] = policy(allow(["s3:GetObject"]))
@@ -523,7 +515,7 @@ def test_roles_are_those_of_all_accounts_each_with_its_own(
 
 @pytest.mark.usefixtures("roles")
 def test_an_account_is_chosen_and_no_other_is_asked(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str
+    terminal: Terminal, desk: Desk, spoke: SpokeFixture, web: str
 ) -> None:
     del web
     for given in (TARGET.account, TARGET.region, str(TARGET)):
@@ -543,9 +535,7 @@ def test_an_account_is_chosen_and_no_other_is_asked(
 
 
 @pytest.mark.usefixtures("roles", "web")
-def test_an_account_that_cant_be_asked_hides_no_other(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture
-) -> None:
+def test_an_account_that_cant_be_asked_hides_no_other(terminal: Terminal, desk: Desk, spoke: SpokeFixture) -> None:
     refused = SpokeFixture(terminal, desk, Target("222222222222", REGION))
     refused.registered()
     refused.refuse()
@@ -563,9 +553,7 @@ def test_an_account_that_cant_be_asked_hides_no_other(
 
 
 @pytest.mark.usefixtures("roles", "here")
-def test_where_a_region_of_its_account_cant_be_seen_no_role_is_called_unused(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_where_a_region_of_its_account_cant_be_seen_no_role_is_called_unused(terminal: Terminal, desk: Desk) -> None:
     away = SpokeFixture(terminal, desk, Target(ACCOUNT, "us-east-2"))
     away.registered()
     assert [each["role"] for each in terminal.document("roles", "--unused")["roles"]] == ["old"]
@@ -577,7 +565,7 @@ def test_where_a_region_of_its_account_cant_be_seen_no_role_is_called_unused(
 
 @pytest.mark.usefixtures("roles")
 def test_a_mapping_for_some_accounts_gives_its_role_there_alone(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture
+    terminal: Terminal, desk: Desk, spoke: SpokeFixture
 ) -> None:
     spoke.role("db")
     spoke.registered(unit=UNIT)
@@ -608,7 +596,7 @@ def test_one_that_no_account_has_is_refused_with_what_is_near(terminal: Terminal
 
 
 def test_decisions_of_all_targets_come_from_the_hubs_logs(
-    terminal: Terminal, desk: MappingsFixture, spoke: SpokeFixture, web: str, here: str
+    terminal: Terminal, desk: Desk, spoke: SpokeFixture, web: str, here: str
 ) -> None:
     terminal.clients["logs"] = FakeLogs(desk.world.logged)
     spoke.refuse()

@@ -8,7 +8,7 @@ import pytest
 
 from fakes.last_accessed import FakeReports
 from fixtures.doctor import DoctorFixture
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 
 PAGE = (Path(__file__).parents[3] / "docs/security.md").read_text()
@@ -32,7 +32,7 @@ PERMISSION_OF = {
 
 
 def test_every_action_of_the_command_is_listed_and_no_other(
-    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     desk.usable("web", "db")
     for role in ("web", "db"):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import ACCOUNT, REGION, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.model.mapping import NO_PIN, Pin
 from rolekeeper.storage import layout
@@ -18,14 +18,14 @@ PROFILE = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
 
-def pin_of(desk: MappingsFixture, instance: str) -> Pin:
+def pin_of(desk: Desk, instance: str) -> Pin:
     """Its pin; one without a role where it has none, or that is over."""
     key = desk.world.key(instance)
     found = desk.world.state.read([key], []).pins.get(key, NO_PIN)
     return NO_PIN if found.expired(desk.world.clock.now()) else found
 
 
-def test_an_instance_without_a_role_is_pinned_to_one(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_an_instance_without_a_role_is_pinned_to_one(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running(Name="web-1")
     terminal.meanwhile = lambda: desk.world.attach_by_hand(instance, "web")
     ran = terminal("attach", instance, "web", "--for", "8h", "--reason", "incident 42")
@@ -41,9 +41,7 @@ def test_an_instance_without_a_role_is_pinned_to_one(terminal: Terminal, desk: M
     assert f"rolekeeper release {instance}" in ran.stderr
 
 
-def test_attach_takes_nothing_away_and_replace_needs_something_to_take(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_attach_takes_nothing_away_and_replace_needs_something_to_take(terminal: Terminal, desk: Desk) -> None:
     occupied, free = desk.world.running(profile="theirs"), desk.world.running()
     ran = terminal("attach", occupied, "web")
     assert ran.exit_code == 1
@@ -59,13 +57,13 @@ def test_attach_takes_nothing_away_and_replace_needs_something_to_take(
     assert (pin_of(desk, occupied).role, pin_of(desk, free).role) == ("", "")
 
 
-def test_the_mode_as_deployed_counts_too(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_the_mode_as_deployed_counts_too(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     terminal.parameters["Mode"] = "observe"
     assert "the mode is observe" in terminal("attach", instance, "web").stderr
 
 
-def test_when_ec2_doesnt_show_it_the_wait_ends_and_the_pin_stays(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_when_ec2_doesnt_show_it_the_wait_ends_and_the_pin_stays(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     ran = terminal("attach", instance, "web")
     assert (ran.exit_code, "EC2 doesn't show web after 60 s" in ran.stderr) == (255, True)
@@ -75,7 +73,7 @@ def test_when_ec2_doesnt_show_it_the_wait_ends_and_the_pin_stays(terminal: Termi
 # ---- detach ----
 
 
-def test_detach_asks_for_the_word(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_detach_asks_for_the_word(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running(profile="web")
     ran = terminal.types("detach\n", "detach", instance)
     assert ran.exit_code == 1
@@ -98,7 +96,7 @@ def test_detach_asks_for_the_word(terminal: Terminal, desk: MappingsFixture) -> 
     assert "EC2 shows no role on it." in ran.stderr
 
 
-def test_without_a_terminal_detach_needs_the_word_at_once(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_without_a_terminal_detach_needs_the_word_at_once(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running(profile="web")
     desk.quiet()
     for arguments in ((), ("--confirm", "yes")):
@@ -121,7 +119,7 @@ def test_without_a_terminal_detach_needs_the_word_at_once(terminal: Terminal, de
     ],
 )
 def test_only_where_a_role_is_taken_away_it_says_how_long_that_is_used(
-    terminal: Terminal, desk: MappingsFixture, carried: str, line: list[str], *, says: bool
+    terminal: Terminal, desk: Desk, carried: str, line: list[str], *, says: bool
 ) -> None:
     instance = desk.world.running(profile=carried or None)
     verb, *role = line
@@ -134,7 +132,7 @@ def test_only_where_a_role_is_taken_away_it_says_how_long_that_is_used(
 # ---- release ----
 
 
-def pinned(terminal: Terminal, desk: MappingsFixture) -> str:
+def pinned(terminal: Terminal, desk: Desk) -> str:
     """An instance that carries db, as it is pinned, and whose tag asks for web."""
     desk.edit("app=web", role="web")
     instance = desk.converged("web", app="web")
@@ -144,9 +142,7 @@ def pinned(terminal: Terminal, desk: MappingsFixture) -> str:
     return instance
 
 
-def test_a_release_shows_what_it_would_do_asks_and_waits_until_ec2_shows_it(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_a_release_shows_what_it_would_do_asks_and_waits_until_ec2_shows_it(terminal: Terminal, desk: Desk) -> None:
     instance = pinned(terminal, desk)
     ran = terminal.types("n\n", "release", instance)
     assert (ran.exit_code, pin_of(desk, instance).role) == (1, "db")
@@ -172,7 +168,7 @@ def test_a_release_shows_what_it_would_do_asks_and_waits_until_ec2_shows_it(
     assert terminal("release", instance).stdout == f"{instance} has no pin; its tags rule.\n"
 
 
-def test_a_release_says_why_the_instance_stays_as_it_is(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_release_says_why_the_instance_stays_as_it_is(terminal: Terminal, desk: Desk) -> None:
     instance = pinned(terminal, desk)
     desk.world.control(paused=True)
     ran = terminal("release", instance)
@@ -183,7 +179,7 @@ def test_a_release_says_why_the_instance_stays_as_it_is(terminal: Terminal, desk
     assert "It stays as it is: " in terminal("release", other).stderr
 
 
-def test_a_pin_that_cant_be_read_can_be_released(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_pin_that_cant_be_read_can_be_released(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     desk.world.put(layout.pin_key(desk.world.key(instance)), role="")
     assert desk.world.decided(instance).code == "pin-unclear"
@@ -191,7 +187,7 @@ def test_a_pin_that_cant_be_read_can_be_released(terminal: Terminal, desk: Mappi
     assert desk.world.decided(instance).code == "unmatched"
 
 
-def test_a_contested_instance_is_taken_up_again(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_contested_instance_is_taken_up_again(terminal: Terminal, desk: Desk) -> None:
     desk.world.publish("workload=web", "web")
     instance = desk.world.running(workload="web")
     for _ in range(4):
@@ -213,14 +209,14 @@ def test_a_contested_instance_is_taken_up_again(terminal: Terminal, desk: Mappin
     assert desk.world.carries(instance) == "web"
 
 
-def test_a_pin_in_place_of_another_says_what_was(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_pin_in_place_of_another_says_what_was(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     terminal("attach", instance, "web", "--for", "7d", "--no-wait")
     ran = terminal("attach", instance, "db", "--no-wait")
     assert "It was pinned to web until 2026-03-08T09:00:0" in ran.stderr
 
 
-def test_pins_as_json(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_pins_as_json(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     document = terminal.document("attach", instance, "web", "--for", "7d", "--no-wait")
     assert (document["instance"], document["role"], document["by"]) == (instance, "web", CALLER)
@@ -237,25 +233,25 @@ def test_pins_as_json(terminal: Terminal, desk: MappingsFixture) -> None:
 # ---- which instance, which role ----
 
 
-def test_a_lone_star_is_a_name_and_not_any(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_lone_star_is_a_name_and_not_any(terminal: Terminal, desk: Desk) -> None:
     desk.world.running(Name="web-1")
     assert "there is no instance *" in terminal("attach", "*", "web").stderr
 
 
-def test_a_name_that_several_have_wont_do(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_name_that_several_have_wont_do(terminal: Terminal, desk: Desk) -> None:
     ids = sorted(desk.world.running(Name="web") for _ in range(2))
     ran = terminal("attach", "web", "web")
     assert (ran.exit_code, f"2 instances are named web: {', '.join(ids)}" in ran.stderr) == (1, True)
 
 
-def test_an_instance_that_isnt_there_is_told_with_what_is_near(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_an_instance_that_isnt_there_is_told_with_what_is_near(terminal: Terminal, desk: Desk) -> None:
     desk.world.running(Name="web-1")
     ran = terminal("attach", "wbe-1", "web")
     assert (ran.exit_code, ran.stderr) == (1, "Error: there is no instance wbe-1\n  did you mean web-1?\n")
     assert "maybe it is in another --region" in terminal("release", "something-else").stderr
 
 
-def test_a_role_that_cant_be_used_is_told_in_the_checks_own_words(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_role_that_cant_be_used_is_told_in_the_checks_own_words(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     desk.role("bare", profile=False)
     for role, words in {
@@ -274,7 +270,7 @@ def test_a_role_that_cant_be_used_is_told_in_the_checks_own_words(terminal: Term
     assert not pin_of(desk, instance).role
 
 
-def test_a_broad_role_needs_the_pins_word_and_the_stacks(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_broad_role_needs_the_pins_word_and_the_stacks(terminal: Terminal, desk: Desk) -> None:
     anything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
     desk.iam.put_role_policy(RoleName="web", PolicyName="all", PolicyDocument=json.dumps(anything))
     instance = desk.world.running()
@@ -289,7 +285,7 @@ def test_a_broad_role_needs_the_pins_word_and_the_stacks(terminal: Terminal, des
     assert pin_of(desk, instance).allow_broad
 
 
-def test_a_foreign_role_isnt_taken_away(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_foreign_role_isnt_taken_away(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running(profile="theirs")
     ran = terminal("replace", instance, "web")
     assert (ran.exit_code, f"{instance} carries the foreign arn:" in ran.stderr) == (1, True)
@@ -297,14 +293,14 @@ def test_a_foreign_role_isnt_taken_away(terminal: Terminal, desk: MappingsFixtur
     assert not pin_of(desk, instance).role
 
 
-def test_what_is_to_be_known_of_a_role_is_a_warning(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_is_to_be_known_of_a_role_is_a_warning(terminal: Terminal, desk: Desk) -> None:
     trusted = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
     condition = {"Bool": {"aws:SecureTransport": "true"}}
     desk.retrust("web", {"Version": "2012-10-17", "Statement": [{**trusted, "Condition": condition}]})
     assert "Warning: role 'web': " in terminal("attach", desk.world.running(), "web", "--no-wait").stderr
 
 
-def test_a_profile_that_is_named_otherwise_can_be_given(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_profile_that_is_named_otherwise_can_be_given(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     desk.iam.create_instance_profile(InstanceProfileName="web-box", Path="/rolekeeper/")
     desk.iam.add_role_to_instance_profile(InstanceProfileName="web-box", RoleName="web")
@@ -321,7 +317,7 @@ def test_a_duration_that_is_none_is_a_slip_in_the_command(terminal: Terminal, te
 # ---- waiting for what can't come now ----
 
 
-def test_a_replace_of_a_stopped_instance_offers_to_wait(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_replace_of_a_stopped_instance_offers_to_wait(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.stopped(profile="web")
     ran = terminal.types("y\nn\n", "replace", instance, "db")
     assert (ran.exit_code, "EC2 replaces the role of a running one only" in ran.stderr) == (0, True)
@@ -351,7 +347,7 @@ def test_a_replace_of_a_stopped_instance_offers_to_wait(terminal: Terminal, desk
     ],
 )
 def test_who_waits_while_nothing_is_changed_is_told_what_ends_that(
-    terminal: Terminal, desk: MappingsFixture, control: dict[str, Any] | None, command: str
+    terminal: Terminal, desk: Desk, control: dict[str, Any] | None, command: str
 ) -> None:
     instance = desk.world.running()
     if control is None:
@@ -363,7 +359,7 @@ def test_who_waits_while_nothing_is_changed_is_told_what_ends_that(
     assert f"type in another terminal: {command}\n" in ran.stderr
 
 
-def test_who_says_wait_waits_as_long_as_the_aws_cli_does(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_who_says_wait_waits_as_long_as_the_aws_cli_does(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.stopped(profile="web")
     began = desk.world.clock.now()
     ran = terminal("replace", instance, "db", "--wait")
@@ -371,9 +367,7 @@ def test_who_says_wait_waits_as_long_as_the_aws_cli_does(terminal: Terminal, des
     assert desk.world.clock.now() - began >= timedelta(minutes=10)
 
 
-def test_a_missing_permission_ends_the_wait_and_is_named_with_its_arn(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_a_missing_permission_ends_the_wait_and_is_named_with_its_arn(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     role = "arn:aws:iam::123456789012:role/rolekeeper/web"
     said = f"User: x is not authorized to perform: iam:PassRole on resource: {role}"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import ACCOUNT, REGION, refusing
-from fixtures.mappings import MappingsFixture, mapping_file
+from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal, lines
 from rolekeeper.settings import Limits
 from rolekeeper_cli.mapping import show_change
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("web_and_db")
 # ---- now ----
 
 
-def test_a_line_for_each_instance_that_would_change_wait_or_be_held(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_line_for_each_instance_that_would_change_wait_or_be_held(terminal: Terminal, desk: Desk) -> None:
     world = desk.world
     desk.edit("app=web", role="web")
     desk.edit("keep=yes", role="web", when_occupied="keep")
@@ -61,7 +61,7 @@ def test_a_line_for_each_instance_that_would_change_wait_or_be_held(terminal: Te
     assert fine not in ran.stdout
 
 
-def test_it_says_which_permissions_are_gained_and_lost(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_it_says_which_permissions_are_gained_and_lost(terminal: Terminal, desk: Desk) -> None:
     desk.grant("web", "s3:GetObject", "arn:aws:s3:::reports/*")
     desk.grant("db", "rds:Connect")
     desk.edit("app=web", role="web")
@@ -83,9 +83,7 @@ def test_it_says_which_permissions_are_gained_and_lost(terminal: Terminal, desk:
     }
 
 
-def test_of_the_gained_permissions_it_names_the_severe_ones_to_programs(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_of_the_gained_permissions_it_names_the_severe_ones_to_programs(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     desk.world.running(app="web")
     desk.world.attach_by_hand(desk.world.running(app="web"), "db")
@@ -95,7 +93,7 @@ def test_of_the_gained_permissions_it_names_the_severe_ones_to_programs(
     assert severe == {None: ["iam:PutRolePolicy on *"], "db": []}
 
 
-def test_the_same_for_programs(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_the_same_for_programs(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     bare = desk.world.running(app="web", Name="bare")
     document = terminal.document("plan")
@@ -122,9 +120,7 @@ def test_the_same_for_programs(terminal: Terminal, desk: MappingsFixture) -> Non
     assert document["unseen"] == []
 
 
-def test_its_exit_code_tells_whether_something_would_change_if_that_is_asked(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_its_exit_code_tells_whether_something_would_change_if_that_is_asked(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     assert terminal("plan", "--detailed-exitcode").exit_code == 0
     bare = desk.world.running(app="web")
@@ -134,7 +130,7 @@ def test_its_exit_code_tells_whether_something_would_change_if_that_is_asked(
     assert terminal("plan", "--detailed-exitcode").exit_code == 0
 
 
-def test_it_is_narrowed_to_instances_by_id_or_name(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_it_is_narrowed_to_instances_by_id_or_name(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     one, two, three = (desk.world.running(app="web", Name=f"web-{number}") for number in (1, 2, 3))
     document = terminal.document("plan", "--instance", one, "--instance", "web-2", "--instance", one)
@@ -144,13 +140,13 @@ def test_it_is_narrowed_to_instances_by_id_or_name(terminal: Terminal, desk: Map
     assert terminal("plan", "--instance", "nosuch").exit_code == 1
 
 
-def test_it_shows_what_is_withheld_now(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_it_shows_what_is_withheld_now(terminal: Terminal, desk: Desk) -> None:
     desk.world.control(paused=True)
     assert "No changes will be made now: Rolekeeper is paused.\n" in terminal("plan").stderr
     assert terminal.document("plan")["withheld"] == "Rolekeeper is paused"
 
 
-def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     for _ in range(3):
         desk.world.running(app="web")
@@ -167,9 +163,7 @@ def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: Map
 # ---- if a file's mappings were served ----
 
 
-def test_a_files_mappings_are_planned_as_if_they_were_served(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
-) -> None:
+def test_a_files_mappings_are_planned_as_if_they_were_served(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
     desk.edit("app=web", role="web")
     desk.edit("tier=gold", role="web")
     web = desk.converged("web", app="web")
@@ -196,7 +190,7 @@ def test_a_files_mappings_are_planned_as_if_they_were_served(
 
 
 def test_an_edit_is_shown_once_it_is_judged_before_the_rows_that_stay(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stay = [f"app={each}" for each in "abcde"]
     for tag in (*stay, "zone=z"):
@@ -217,7 +211,7 @@ def test_an_edit_is_shown_once_it_is_judged_before_the_rows_that_stay(
     assert len(read) == 1
 
 
-def test_what_would_be_held_is_told_with_its_number(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
+def test_what_would_be_held_is_told_with_its_number(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
     terminal.parameters["MaxChangesPerEdit"] = "1"
     desk.three_carry("web", "app=web")
     ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"))
@@ -227,7 +221,7 @@ def test_what_would_be_held_is_told_with_its_number(terminal: Terminal, desk: Ma
 
 
 def test_a_files_rows_are_counted_together_as_if_they_were_written_one_by_one(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
+    terminal: Terminal, desk: Desk, tmp_path: Path
 ) -> None:
     terminal.parameters["MaxChangesPerEdit"] = "3"
     desk.limits = Limits(3, 0)
@@ -252,9 +246,7 @@ def test_a_files_rows_are_counted_together_as_if_they_were_written_one_by_one(
     assert "and other edits change 3 within the same 10 minutes" in more[0]["reason"]
 
 
-def test_a_files_rows_that_expire_together_are_counted_together(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
-) -> None:
+def test_a_files_rows_that_expire_together_are_counted_together(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
     terminal.parameters["MaxChangesPerEdit"] = "3"
     desk.limits = Limits(3, 0)
     then = "2026-12-01T00:00:00Z"
@@ -269,7 +261,7 @@ def test_a_files_rows_that_expire_together_are_counted_together(
 
 
 def test_a_row_that_is_held_and_unchanged_is_held_in_the_plan_too(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
+    terminal: Terminal, desk: Desk, tmp_path: Path
 ) -> None:
     desk.three_carry("web", "app=web")
     terminal.one_change_passes()
@@ -279,7 +271,7 @@ def test_a_row_that_is_held_and_unchanged_is_held_in_the_plan_too(
 
 
 def test_a_row_whose_deletion_is_held_is_told_and_not_planned_as_deleted(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
+    terminal: Terminal, desk: Desk, tmp_path: Path
 ) -> None:
     desk.three_carry("web", "app=web")
     terminal.one_change_passes()
@@ -292,7 +284,7 @@ def test_a_row_whose_deletion_is_held_is_told_and_not_planned_as_deleted(
 
 
 def test_a_conflict_of_rows_in_effect_counts_until_the_file_ends_it(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
+    terminal: Terminal, desk: Desk, tmp_path: Path
 ) -> None:
     for tag, role in (("app=web", "web"), ("tier=web", "db")):
         desk.edit(tag, role=role)
@@ -306,7 +298,7 @@ def test_a_conflict_of_rows_in_effect_counts_until_the_file_ends_it(
     assert [(each["mapping"], each["status"]) for each in told] == [("tier=web", "Published")]
 
 
-def test_more_than_a_window_lets_through_is_told(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_more_than_a_window_lets_through_is_told(terminal: Terminal, desk: Desk) -> None:
     terminal.parameters["MaxChangesPerEdit"] = "1"
     desk.edit("app=web", role="web")
     for _ in range(3):
@@ -317,7 +309,7 @@ def test_more_than_a_window_lets_through_is_told(terminal: Terminal, desk: Mappi
     assert paced == {"mapping": "app=web", "changes": 3, "approved": 0, "at_once": 1, "minutes": 10}
 
 
-def test_what_is_approved_needs_no_turn(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_is_approved_needs_no_turn(terminal: Terminal, desk: Desk) -> None:
     desk.three_carry("web", "app=web")
     terminal.one_change_passes()
     desk.edit("app=web", role="db")
@@ -332,7 +324,7 @@ def test_what_is_approved_needs_no_turn(terminal: Terminal, desk: MappingsFixtur
     assert told == {"app=web": 3, "tier=x": 0}
 
 
-def test_rows_that_wait_are_mentioned(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
+def test_rows_that_wait_are_mentioned(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
     desk.edit("app=web", role="web")
     desk.edit("app=bad", role="nobody")
     assert "rows wait" not in terminal("plan", "--query", "waiting[?mapping=='app=web']").stderr
@@ -351,7 +343,7 @@ def test_rows_that_wait_are_mentioned(terminal: Terminal, desk: MappingsFixture,
     assert "1 row waits and isn't counted here: app=bad" in ran.stderr, "the file's own row is in the plan"
 
 
-def test_a_plan_needs_no_right_to_read_the_rows(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_plan_needs_no_right_to_read_the_rows(terminal: Terminal, desk: Desk) -> None:
     desk.world.calls.before("Scan", refusing("AccessDeniedException"))
     ran = terminal("plan")
     assert (ran.exit_code, "whether rows wait isn't known: you aren't allowed dynamodb:Scan" in ran.stderr) == (0, True)
@@ -368,7 +360,7 @@ def test_a_bad_file_and_a_prune_without_a_file_are_refused(terminal: Terminal, t
 # ---- mapping diff ----
 
 
-def test_diff_compares_a_file_with_the_table(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
+def test_diff_compares_a_file_with_the_table(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
     desk.edit("app=web", role="web")
     desk.edit("old=yes", role="web")
     file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from strategies.random_fleets import ROLES, THEIRS, Fleet, Member, random_fleet
 
@@ -22,7 +22,7 @@ FLEETS = int(os.environ.get("ROLEKEEPER_PLAN_FLEETS") or 30)
 class Play:
     """Plays one fleet at an operator's desk."""
 
-    def __init__(self, desk: MappingsFixture, terminal: Terminal, fleet: Fleet, *, takes_over: bool) -> None:
+    def __init__(self, desk: Desk, terminal: Terminal, fleet: Fleet, *, takes_over: bool) -> None:
         self.desk, self.world, self.terminal, self.fleet = desk, desk.world, terminal, fleet
         desk.usable(*ROLES)
         desk.world.profile(THEIRS, path="/")
@@ -87,7 +87,7 @@ def written(file: Path, fleet: Fleet) -> str:
 
 @pytest.mark.parametrize("seed", range(FLEETS))
 def test_what_plan_says_of_a_file_is_what_the_functions_then_do(
-    desk: MappingsFixture, terminal: Terminal, tmp_path: Path, seed: int
+    desk: Desk, terminal: Terminal, tmp_path: Path, seed: int
 ) -> None:
     rng = random.Random(seed)
     prunes = rng.random() < 0.4
@@ -111,9 +111,7 @@ def test_what_plan_says_of_a_file_is_what_the_functions_then_do(
 
 
 @pytest.mark.parametrize("seed", range(FLEETS, 2 * FLEETS))
-def test_what_plan_says_of_now_is_what_the_functions_then_do(
-    desk: MappingsFixture, terminal: Terminal, seed: int
-) -> None:
+def test_what_plan_says_of_now_is_what_the_functions_then_do(desk: Desk, terminal: Terminal, seed: int) -> None:
     play = Play(desk, terminal, random_fleet(random.Random(seed), "f-"), takes_over=seed % 2 == 0)
     play.begin()
     play.change()

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from fixtures.mappings import MappingsFixture, mapping_file
+from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal
 from rolekeeper_cli.plan_markdown import LONGEST, MARKER, page
 
@@ -66,7 +66,7 @@ def headings(text: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("web_and_db")
-def test_a_plan_as_a_whole_page(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
+def test_a_plan_as_a_whole_page(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
     desk.grant("web", "s3:GetObject", "arn:aws:s3:::reports/*")
     desk.grant("db", "rds:Connect")
     desk.edit("old=yes", role="db")
@@ -319,9 +319,7 @@ def test_it_may_be_named_before_the_command(terminal: Terminal) -> None:
     assert (ran.exit_code, ran.stdout.splitlines()[:2]) == (0, [MARKER, "### Rolekeeper plan: nothing changes"])
 
 
-def test_what_it_leaves_out_is_shown_by_the_same_plan(
-    terminal: Terminal, desk: MappingsFixture, tmp_path: Path
-) -> None:
+def test_what_it_leaves_out_is_shown_by_the_same_plan(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
     desk.role("web")
     desk.edit("app=web", role="web")
     for _ in range(201):

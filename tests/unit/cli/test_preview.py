@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.account import mapping_key, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Instance
 from rolekeeper.storage import layout
@@ -21,7 +21,7 @@ THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 
 
 @pytest.fixture(autouse=True)
-def fleet(desk: MappingsFixture, web_and_db: None) -> None:  # noqa: ARG001  # they are there
+def fleet(desk: Desk, web_and_db: None) -> None:  # noqa: ARG001  # they are there
     """Two roles; `app=web` gives three instances the first, and a fourth one has a foreign role."""
     desk.grant("web", "s3:GetObject")
     desk.grant("db", "s3:PutObject")
@@ -33,7 +33,7 @@ def fleet(desk: MappingsFixture, web_and_db: None) -> None:  # noqa: ARG001  # t
 # ---- rows ----
 
 
-def test_set_shows_who_would_change_and_asks(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_set_shows_who_would_change_and_asks(terminal: Terminal, desk: Desk) -> None:
     ran = terminal.types("n\n", "mapping", "set", "app=web", "role=db")
     assert ran.exit_code == 1
     assert ran.stdout.splitlines()[:2] == ["~ app=web", "    role: web → db"]
@@ -48,7 +48,7 @@ def test_set_shows_who_would_change_and_asks(terminal: Terminal, desk: MappingsF
     "line", [("set", "app=web", "role=NONE"), ("rm", "app=web"), ("set", "app=web", "enabled=false")]
 )
 def test_an_edit_that_takes_roles_away_says_how_long_they_are_used(
-    terminal: Terminal, desk: MappingsFixture, line: tuple[str, ...]
+    terminal: Terminal, desk: Desk, line: tuple[str, ...]
 ) -> None:
     told = " ".join(terminal.types("n\n", "mapping", *line).stderr.split())
     until = desk.world.clock.now() + timedelta(hours=6, minutes=40)
@@ -78,7 +78,7 @@ def test_set_shows_what_changes_when_the_row_expires(terminal: Terminal) -> None
 
 
 @pytest.mark.parametrize("how", ["--yes", "no terminal"])
-def test_set_neither_shows_nor_asks_for_scripts(terminal: Terminal, desk: MappingsFixture, how: str) -> None:
+def test_set_neither_shows_nor_asks_for_scripts(terminal: Terminal, desk: Desk, how: str) -> None:
     terminal.judges("app=web")
     line = ("mapping", "set", "app=web", "role=db")
     ran = terminal.types("", *line, "--yes") if how == "--yes" else terminal(*line)
@@ -93,13 +93,13 @@ def test_an_edit_that_would_be_rejected_is_shown_with_the_reason(terminal: Termi
     assert "Write this into app=web? It will be rejected. [y/N]" in ran.stderr
 
 
-def test_rm_of_a_row_by_which_others_would_govern_says_that_too(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_rm_of_a_row_by_which_others_would_govern_says_that_too(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=*", role="db", priority=500)
     ran = terminal.types("n\n", "mapping", "rm", "app=web")
     assert "Delete app=web and give 3 instances another role?" in ran.stderr
 
 
-def test_import_shows_the_sum_of_its_rows(terminal: Terminal, desk: MappingsFixture, tmp_path: Path) -> None:
+def test_import_shows_the_sum_of_its_rows(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
     desk.world.running(app="new")
     file = tmp_path / "mappings.yaml"
     file.write_text(
@@ -129,7 +129,7 @@ def test_import_shows_the_sum_of_its_rows(terminal: Terminal, desk: MappingsFixt
     ],
 )
 def test_a_question_says_that_it_will_wait_and_claims_no_change_until_then(
-    terminal: Terminal, desk: MappingsFixture, line: str, once_approved: str, asked: str
+    terminal: Terminal, desk: Desk, line: str, once_approved: str, asked: str
 ) -> None:
     if "rollback" in line:
         desk.edit("app=web", role="db")
@@ -141,16 +141,14 @@ def test_a_question_says_that_it_will_wait_and_claims_no_change_until_then(
     assert f"\n{asked} It will wait for approval. [y/N]" in ran.stderr
 
 
-def test_what_the_caller_may_not_look_at_is_unknown_and_asked_all_the_same(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_what_the_caller_may_not_look_at_is_unknown_and_asked_all_the_same(terminal: Terminal, desk: Desk) -> None:
     desk.world.calls.before("DescribeInstances", refusing("UnauthorizedOperation"))
     ran = terminal.types("n\n", "mapping", "rm", "app=web")
     assert "What it would do to instances isn't known: you aren't allowed ec2:DescribeInstances on *." in ran.stderr
     assert "Delete app=web? [y/N]" in ran.stderr
 
 
-def test_while_paused_it_is_said_that_nothing_changes_now(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_while_paused_it_is_said_that_nothing_changes_now(terminal: Terminal, desk: Desk) -> None:
     desk.world.control(paused=True)
     ran = terminal.types("n\n", "mapping", "rm", "app=web")
     assert "No changes will be made now: Rolekeeper is paused.\nDelete app=web? [y/N]" in ran.stderr
@@ -165,9 +163,7 @@ def tight(terminal: Terminal) -> None:
 
 
 @pytest.mark.usefixtures("tight")
-def test_approving_a_deletion_says_that_it_deletes_and_takes_the_role(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_approving_a_deletion_says_that_it_deletes_and_takes_the_role(terminal: Terminal, desk: Desk) -> None:
     desk.delete("app=web")
     desk.publish("app=web")
     terminal.judges("app=web")
@@ -181,7 +177,7 @@ def test_approving_a_deletion_says_that_it_deletes_and_takes_the_role(
 
 
 @pytest.mark.usefixtures("tight")
-def test_an_approver_who_may_not_look_is_shown_what_was_counted(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_an_approver_who_may_not_look_is_shown_what_was_counted(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="db", expires_at="2026-12-01T00:00:00Z")
     desk.world.calls.before("DescribeInstances", refusing("UnauthorizedOperation"))
     ran = terminal.types("n\n", "mapping", "approve", "app=web")
@@ -192,7 +188,7 @@ def test_an_approver_who_may_not_look_is_shown_what_was_counted(terminal: Termin
 
 
 @pytest.mark.usefixtures("tight")
-def test_approving_what_would_be_rejected_by_now_says_so(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_approving_what_would_be_rejected_by_now_says_so(terminal: Terminal, desk: Desk) -> None:
     desk.role("new")
     desk.edit("app=web", role="new")
     desk.delete_role("new")
@@ -203,7 +199,7 @@ def test_approving_what_would_be_rejected_by_now_says_so(terminal: Terminal, des
 
 
 @pytest.mark.usefixtures("tight")
-def test_an_approval_that_a_discard_overtook_is_no_success(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_an_approval_that_a_discard_overtook_is_no_success(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="db")
 
     def discarded() -> None:
@@ -220,7 +216,7 @@ def test_an_approval_that_a_discard_overtook_is_no_success(terminal: Terminal, d
 # ---- one instance ----
 
 
-def test_replace_shows_the_permissions_and_asks(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_replace_shows_the_permissions_and_asks(terminal: Terminal, desk: Desk) -> None:
     instance = desk.converged("web", app="web")
     ran = terminal.types("n\n", "replace", instance, "db")
     assert ran.exit_code == 1
@@ -231,7 +227,7 @@ def test_replace_shows_the_permissions_and_asks(terminal: Terminal, desk: Mappin
     assert desk.world.store.get([layout.pin_key(desk.world.key(instance))]) == {}
 
 
-def test_detach_shows_it_before_it_asks_for_its_word(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_detach_shows_it_before_it_asks_for_its_word(terminal: Terminal, desk: Desk) -> None:
     instance = desk.converged("web", app="web")
     ran = terminal.types("no\n", "detach", instance)
     assert ran.exit_code == 1
@@ -240,7 +236,7 @@ def test_detach_shows_it_before_it_asks_for_its_word(terminal: Terminal, desk: M
     assert "Type Detach to go on" in ran.stderr
 
 
-def test_a_foreign_role_that_a_pin_would_take_over_is_named(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_foreign_role_that_a_pin_would_take_over_is_named(terminal: Terminal, desk: Desk) -> None:
     terminal.parameters["TakeOver"] = "true"
     instance = desk.world.running(profile="theirs")
     ran = terminal.types("n\n", "replace", instance, "web")
@@ -251,7 +247,7 @@ def test_a_foreign_role_that_a_pin_would_take_over_is_named(terminal: Terminal, 
 # ---- the switches ----
 
 
-def test_pause_says_what_would_wait_and_asks(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_pause_says_what_would_wait_and_asks(terminal: Terminal, desk: Desk) -> None:
     desk.world.running(app="web")
     ran = terminal.types("n\n", "pause")
     assert ran.exit_code == 1
@@ -263,9 +259,7 @@ def test_pause_says_what_would_wait_and_asks(terminal: Terminal, desk: MappingsF
     assert not desk.world.state.read().control.paused
 
 
-def test_pause_never_waits_for_a_large_fleet(
-    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pause_never_waits_for_a_large_fleet(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """At three in the morning everything has to stop: after five seconds it asks with what it has seen."""
 
     def slow(deployment: Deployment) -> Iterator[list[Instance]]:
@@ -279,7 +273,7 @@ def test_pause_never_waits_for_a_large_fleet(
     assert "The first 8 instances were counted." in ran.stderr
 
 
-def test_a_switch_leaves_out_damaged_records_and_says_so(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_switch_leaves_out_damaged_records_and_says_so(terminal: Terminal, desk: Desk) -> None:
     damaged = [desk.world.running(app="web") for _ in range(6)]
     for each in damaged:
         desk.world.garble(layout.record_key(desk.world.key(each)))
@@ -290,7 +284,7 @@ def test_a_switch_leaves_out_damaged_records_and_says_so(terminal: Terminal, des
     assert "1 more instances are left out." in ran.stderr
 
 
-def test_resume_shows_what_was_withheld(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_resume_shows_what_was_withheld(terminal: Terminal, desk: Desk) -> None:
     terminal("pause")
     desk.world.running(app="web")
     ran = terminal.types("y\n", "resume")

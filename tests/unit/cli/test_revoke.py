@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import ACCOUNT, REGION, refusing
-from fixtures.mappings import MappingsFixture, mapping_file
+from fixtures.mappings import Desk, mapping_file
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, far_from_utc
 from rolekeeper.mappings.verdict import Status
@@ -27,7 +27,7 @@ DB = f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/db"
 class Iam:
     """IAM's own clock, which runs ahead of the machine's by `ahead`, and the policy of each role."""
 
-    def __init__(self, desk: MappingsFixture) -> None:
+    def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self.ahead = timedelta(0)
         desk.iam.meta.events.register_first("after-call.iam", self._date)
@@ -85,12 +85,12 @@ OTHERS: Any = {"Sid": "Mine", "Effect": "Deny", "Action": "s3:*", "Resource": "*
 
 
 @pytest.fixture
-def iam(desk: MappingsFixture) -> Iam:
+def iam(desk: Desk) -> Iam:
     return Iam(desk)
 
 
 @pytest.fixture
-def moved(desk: MappingsFixture) -> str:
+def moved(desk: Desk) -> str:
     """An instance whose tag led from web to db a minute ago."""
     desk.edit("app=web", role="web")
     desk.edit("app=db", role="db")
@@ -125,9 +125,7 @@ def test_the_document_has_what_is_in_force(terminal: Terminal, iam: Iam, moved: 
     assert datetime.fromisoformat(revoked["before"]) == iam.revoked("web")[moved]
 
 
-def test_an_instance_that_ended_is_known_by_its_id(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
-) -> None:
+def test_an_instance_that_ended_is_known_by_its_id(terminal: Terminal, desk: Desk, iam: Iam, moved: str) -> None:
     terminal.trail.delivered(DB, moved)
     desk.world.truth.terminate(moved)
     desk.world.later(hours=2)
@@ -136,7 +134,7 @@ def test_an_instance_that_ended_is_known_by_its_id(
     assert list(iam.revoked("db")) == [moved], "its own role is a former one by now"
 
 
-def test_what_is_over_needs_no_revocation(terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str) -> None:
+def test_what_is_over_needs_no_revocation(terminal: Terminal, desk: Desk, iam: Iam, moved: str) -> None:
     desk.world.later(hours=6, minutes=50)
     ran = terminal("revoke", moved)
     assert ran.exit_code == 1
@@ -146,7 +144,7 @@ def test_what_is_over_needs_no_revocation(terminal: Terminal, desk: MappingsFixt
 
 
 def test_a_role_that_another_actor_attached_is_known_by_its_deliveries(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+    terminal: Terminal, desk: Desk, iam: Iam, moved: str
 ) -> None:
     desk.role("theirs")
     terminal.trail.delivered(f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/theirs", moved)
@@ -175,7 +173,7 @@ def test_a_named_role_needs_no_history(terminal: Terminal, iam: Iam) -> None:
 
 
 def test_a_profile_that_is_gone_leaves_its_role_to_a_person(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+    terminal: Terminal, desk: Desk, iam: Iam, moved: str
 ) -> None:
     desk.iam.remove_role_from_instance_profile(InstanceProfileName="web", RoleName="web")
     desk.iam.delete_instance_profile(InstanceProfileName="web")
@@ -193,7 +191,7 @@ def test_a_former_role_that_is_gone_holds_up_no_other(terminal: Terminal, iam: I
 
 @pytest.mark.parametrize("code", ["LimitExceeded", "MalformedPolicyDocument", "NoSuchEntity", "UnmodifiableEntity"])
 def test_a_role_that_cant_be_written_holds_up_no_other(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str, code: str
+    terminal: Terminal, desk: Desk, iam: Iam, moved: str, code: str
 ) -> None:
     terminal.trail.delivered(DB, moved)
     desk.world.detach_by_hand(moved)
@@ -205,9 +203,7 @@ def test_a_role_that_cant_be_written_holds_up_no_other(
     assert [each for each in ("web", "db") if iam.statements(each)] == [revoked["role"]]
 
 
-def test_a_role_that_cant_be_read_holds_up_no_other(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
-) -> None:
+def test_a_role_that_cant_be_read_holds_up_no_other(terminal: Terminal, desk: Desk, iam: Iam, moved: str) -> None:
     terminal.trail.delivered(DB, moved)
     desk.world.detach_by_hand(moved)
     desk.world.wait(2)
@@ -223,9 +219,7 @@ def _refuses_db(params: Any, **_: object) -> None:
         refusing("AccessDenied", "not authorized")()
 
 
-def test_who_stops_it_in_between_sees_what_is_revoked(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
-) -> None:
+def test_who_stops_it_in_between_sees_what_is_revoked(terminal: Terminal, desk: Desk, iam: Iam, moved: str) -> None:
     terminal.trail.delivered(DB, moved)
     desk.world.detach_by_hand(moved)
     desk.world.wait(2)
@@ -243,7 +237,7 @@ def test_who_stops_it_in_between_sees_what_is_revoked(
 
 @pytest.mark.parametrize("role", ["web", "db"])
 def test_a_role_that_it_still_carries_is_refused(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str, role: str
+    terminal: Terminal, desk: Desk, iam: Iam, moved: str, role: str
 ) -> None:
     """By EC2's own answer: another person may have put the former one back, and it may be associating."""
     desk.world.attach_by_hand(moved, role)
@@ -255,7 +249,7 @@ def test_a_role_that_it_still_carries_is_refused(
 
 
 def test_a_role_that_is_given_back_while_a_person_is_asked_is_refused_too(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+    terminal: Terminal, desk: Desk, iam: Iam, moved: str
 ) -> None:
     desk.world.calls.before("ListInstanceProfilesForRole", lambda: desk.world.attach_by_hand(moved, "web"))
     ran = terminal.types("y\n", "revoke", moved)
@@ -344,9 +338,7 @@ def test_statements_of_another_shape_are_kept_however_old(terminal: Terminal, ia
     assert iam.statements("web")[:-1] == written
 
 
-def test_a_policy_that_cant_be_read_isnt_written_over(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
-) -> None:
+def test_a_policy_that_cant_be_read_isnt_written_over(terminal: Terminal, desk: Desk, iam: Iam, moved: str) -> None:
     iam.write("web", OTHERS)
 
     def garble(parsed: Any, **_: object) -> None:
@@ -366,7 +358,7 @@ def test_a_policy_that_cant_be_read_isnt_written_over(
 
 
 def test_a_person_sees_the_policy_and_who_else_carries_the_role_before_the_question(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+    terminal: Terminal, desk: Desk, iam: Iam, moved: str
 ) -> None:
     other = desk.converged("web", app="web", Name="web-2")
     ran = terminal.types("n\n", "revoke", moved)
@@ -380,7 +372,7 @@ def test_a_person_sees_the_policy_and_who_else_carries_the_role_before_the_quest
     assert list(iam.revoked("web")) == [moved]
 
 
-def test_who_may_not_see_who_else_carries_it_can_revoke(terminal: Terminal, desk: MappingsFixture, moved: str) -> None:
+def test_who_may_not_see_who_else_carries_it_can_revoke(terminal: Terminal, desk: Desk, moved: str) -> None:
     desk.world.calls.before("ListInstanceProfilesForRole", refusing("AccessDenied"))
     ran = terminal.types("y\n", "revoke", moved)
     assert ran.exit_code == 0
@@ -388,7 +380,7 @@ def test_who_may_not_see_who_else_carries_it_can_revoke(terminal: Terminal, desk
 
 
 def test_a_printed_policy_is_what_iam_takes_and_nothing_is_written(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+    terminal: Terminal, desk: Desk, iam: Iam, moved: str
 ) -> None:
     iam.write("web", OTHERS)
     desk.quiet()
@@ -414,9 +406,7 @@ def test_it_is_of_one_instance_or_cleans(terminal: Terminal, line: list[str]) ->
 # ---- what IAM refuses ----
 
 
-def test_a_role_outside_the_path_is_only_printed(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
-) -> None:
+def test_a_role_outside_the_path_is_only_printed(terminal: Terminal, desk: Desk, iam: Iam, moved: str) -> None:
     desk.role("theirs", path="/")
     ran = terminal("revoke", moved, "--role", "theirs")
     assert ran.exit_code == 1
@@ -427,9 +417,7 @@ def test_a_role_outside_the_path_is_only_printed(
     assert terminal("revoke", moved, "--role", "theirs", "--print").exit_code == 0
 
 
-def test_without_the_permission_it_says_which_one_and_how_to_go_on(
-    terminal: Terminal, desk: MappingsFixture, moved: str
-) -> None:
+def test_without_the_permission_it_says_which_one_and_how_to_go_on(terminal: Terminal, desk: Desk, moved: str) -> None:
     arn = f"arn:aws:iam::{ACCOUNT}:role/rolekeeper/web"
     said = f"User: me is not authorized to perform: iam:PutRolePolicy on resource: role {arn}"
     desk.world.calls.before("PutRolePolicy", refusing("AccessDenied", said))
@@ -442,7 +430,7 @@ def test_without_the_permission_it_says_which_one_and_how_to_go_on(
 
 
 def test_credentials_that_expired_meanwhile_arent_taken_for_a_missing_permission(
-    terminal: Terminal, desk: MappingsFixture, moved: str
+    terminal: Terminal, desk: Desk, moved: str
 ) -> None:
     desk.world.calls.before("PutRolePolicy", refusing("ExpiredToken", "The security token has expired", status=403))
     ran = terminal("revoke", moved)
@@ -450,7 +438,7 @@ def test_credentials_that_expired_meanwhile_arent_taken_for_a_missing_permission
 
 
 def test_iam_s_limit_says_how_many_instances_are_in_the_policy(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+    terminal: Terminal, desk: Desk, iam: Iam, moved: str
 ) -> None:
     iam.write("web", OTHERS, *(iam.statement("web", f"i-0a{each}", ago=HOURS) for each in range(3)))
     said = "Maximum policy size of 10240 bytes exceeded for role web"
@@ -462,9 +450,7 @@ def test_iam_s_limit_says_how_many_instances_are_in_the_policy(
     assert "rolekeeper revoke --clean" in told
 
 
-def test_in_another_account_only_its_own_credentials_may_write(
-    terminal: Terminal, desk: MappingsFixture, moved: str
-) -> None:
+def test_in_another_account_only_its_own_credentials_may_write(terminal: Terminal, desk: Desk, moved: str) -> None:
     del moved  # it is of the own account, and so are the roles web and db
     target = Target("111111111111", "eu-west-1")
     spoke = SpokeFixture(terminal, desk, target)
@@ -482,7 +468,7 @@ def test_in_another_account_only_its_own_credentials_may_write(
 
 
 def test_in_another_region_of_the_own_account_the_caller_writes(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+    terminal: Terminal, desk: Desk, iam: Iam, moved: str
 ) -> None:
     del moved
     spoke = SpokeFixture(terminal, desk, Target(ACCOUNT, "eu-west-1"))
@@ -492,9 +478,7 @@ def test_in_another_region_of_the_own_account_the_caller_writes(
     assert list(iam.revoked("web")) == ["i-0123456789abcdef0"]
 
 
-def test_of_a_role_in_many_profiles_all_other_instances_are_named(
-    terminal: Terminal, desk: MappingsFixture, moved: str
-) -> None:
+def test_of_a_role_in_many_profiles_all_other_instances_are_named(terminal: Terminal, desk: Desk, moved: str) -> None:
     """IAM gives them in pages."""
     for number in range(4):
         desk.iam.create_instance_profile(InstanceProfileName=f"web-{number}", Path="/rolekeeper/")
@@ -505,9 +489,7 @@ def test_of_a_role_in_many_profiles_all_other_instances_are_named(
     assert f"and keep their access: 4 ({', '.join(others)})." in told
 
 
-def test_it_calls_what_the_guard_allows_and_nothing_else(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
-) -> None:
+def test_it_calls_what_the_guard_allows_and_nothing_else(terminal: Terminal, desk: Desk, iam: Iam, moved: str) -> None:
     iam.write("db", iam.statement("db", "i-0cc", ago=8 * HOURS))
     policy = json.loads(terminal("guard", "revokers").stdout)
     desk.quiet()
@@ -537,7 +519,7 @@ def once_written(terminal: Terminal, act: Callable[[], object]) -> None:
 
 
 def test_a_later_statement_of_the_same_instance_is_as_good(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+    terminal: Terminal, desk: Desk, iam: Iam, moved: str
 ) -> None:
     """Two people revoke one instance."""
     once_written(terminal, lambda: iam.write("web", iam.statement("web", moved, ago=-5)))
@@ -546,7 +528,7 @@ def test_a_later_statement_of_the_same_instance_is_as_good(
     assert desk.world.calls["PutRolePolicy"] == 2, "theirs and ours"
 
 
-def answers_late(desk: MappingsFixture, reads: int) -> None:
+def answers_late(desk: Desk, reads: int) -> None:
     """IAM shows no policy in so many reads after it was written."""
     left = iter(range(reads))
     desk.quiet()
@@ -559,7 +541,7 @@ def answers_late(desk: MappingsFixture, reads: int) -> None:
 
 
 def test_an_answer_of_iam_from_before_the_write_is_no_failure(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str
+    terminal: Terminal, desk: Desk, iam: Iam, moved: str
 ) -> None:
     answers_late(desk, 3)
     assert terminal("revoke", moved).exit_code == 0
@@ -569,7 +551,7 @@ def test_an_answer_of_iam_from_before_the_write_is_no_failure(
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_write_without_an_answer_is_looked_for_and_made_again_if_it_isnt_there(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str, when: str
+    terminal: Terminal, desk: Desk, iam: Iam, moved: str, when: str
 ) -> None:
     desk.quiet()
     getattr(desk.world.calls, when)("PutRolePolicy", refusing("ServiceFailure", "no answer", status=500))
@@ -579,7 +561,7 @@ def test_a_write_without_an_answer_is_looked_for_and_made_again_if_it_isnt_there
 
 
 @pytest.mark.usefixtures("iam")
-def test_where_iam_never_shows_it_it_isnt_called_done(terminal: Terminal, desk: MappingsFixture, moved: str) -> None:
+def test_where_iam_never_shows_it_it_isnt_called_done(terminal: Terminal, desk: Desk, moved: str) -> None:
     answers_late(desk, 1_000)
     ran = terminal("revoke", moved)
     assert ran.exit_code == 255
@@ -591,7 +573,7 @@ def test_where_iam_never_shows_it_it_isnt_called_done(terminal: Terminal, desk: 
 
 
 def test_it_changes_nothing_of_what_the_role_may_do(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, moved: str, tmp_path: Path
+    terminal: Terminal, desk: Desk, iam: Iam, moved: str, tmp_path: Path
 ) -> None:
     """Neither to the sweep, nor to a plan that leads away from the role, nor to the edit."""
     for role in ("web", "db"):
@@ -611,7 +593,7 @@ def test_it_changes_nothing_of_what_the_role_may_do(
 # ---- cleaning ----
 
 
-def test_cleaning_removes_what_is_over_and_is_then_done(terminal: Terminal, desk: MappingsFixture, iam: Iam) -> None:
+def test_cleaning_removes_what_is_over_and_is_then_done(terminal: Terminal, desk: Desk, iam: Iam) -> None:
     young, old = iam.statement("web", "i-0aa", ago=6.85 * HOURS), iam.statement("web", "i-0bb", ago=7 * HOURS)
     iam.write("web", old, young)
     iam.write("db", iam.statement("db", "i-0cc", ago=8 * HOURS))
@@ -631,7 +613,7 @@ def test_cleaning_removes_what_is_over_and_is_then_done(terminal: Terminal, desk
 @pytest.mark.parametrize("call", ["GetRolePolicy", "PutRolePolicy", "DeleteRolePolicy"])
 @pytest.mark.parametrize("code", ["AccessDenied", "Throttling", "NoSuchEntity", "DeleteConflict"])
 def test_a_role_that_iam_refuses_holds_up_no_other_role_s_cleaning(
-    terminal: Terminal, desk: MappingsFixture, iam: Iam, call: str, code: str
+    terminal: Terminal, desk: Desk, iam: Iam, call: str, code: str
 ) -> None:
     over = {role: iam.statement(role, "i-0bb", ago=8 * HOURS) for role in ("web", "db")}
     for role, statement in over.items():
@@ -647,7 +629,7 @@ def test_a_role_that_iam_refuses_holds_up_no_other_role_s_cleaning(
     assert f"{cleaned[0]}: removed i-0bb; " in ran.stdout
 
 
-def test_who_stops_the_cleaning_sees_what_is_cleaned(terminal: Terminal, desk: MappingsFixture, iam: Iam) -> None:
+def test_who_stops_the_cleaning_sees_what_is_cleaned(terminal: Terminal, desk: Desk, iam: Iam) -> None:
     for role in ("web", "db"):
         iam.write(role, iam.statement(role, "i-0bb", ago=8 * HOURS))
     desk.world.calls.after("DeleteRolePolicy", lambda: desk.world.calls.before("DeleteRolePolicy", stop))

@@ -10,7 +10,7 @@ import pytest
 
 from fakes.last_accessed import BEGUN, LOOKED, FakeReports
 from fixtures.account import ACCOUNT, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.roles import make_used_role
 from fixtures.terminal import Terminal, lines
 from support.grants import allow, policy
@@ -19,7 +19,7 @@ type Make = Callable[..., None]
 
 
 @pytest.fixture
-def make(desk: MappingsFixture, reports: FakeReports) -> Make:
+def make(desk: Desk, reports: FakeReports) -> Make:
     return partial(make_used_role, desk, reports)
 
 
@@ -28,7 +28,7 @@ def shown(terminal: Terminal, name: str, *options: str) -> Any:
     return found
 
 
-def carried(desk: MappingsFixture, role: str) -> str:
+def carried(desk: Desk, role: str) -> str:
     """An instance that carries a role by a mapping."""
     desk.edit(f"app={role}", role=role)
     return desk.converged(role, app=role)
@@ -37,9 +37,7 @@ def carried(desk: MappingsFixture, role: str) -> str:
 # ---- the whole ----
 
 
-def test_each_role_is_a_line_and_what_to_look_at_is_below(
-    terminal: Terminal, desk: MappingsFixture, make: Make
-) -> None:
+def test_each_role_is_a_line_and_what_to_look_at_is_below(terminal: Terminal, desk: Desk, make: Make) -> None:
     make("web", "s3:GetObject", "sns:Publish", "sqs:SendMessage", used={"s3": 1, "sns": None, "sqs": 200})
     make("old", "s3:GetObject", used={"s3": 300})
     make("admin", "*", used={"ec2": 2})
@@ -60,7 +58,7 @@ def test_each_role_is_a_line_and_what_to_look_at_is_below(
     ]
 
 
-def test_the_document_has_all_of_it(terminal: Terminal, desk: MappingsFixture, make: Make) -> None:
+def test_the_document_has_all_of_it(terminal: Terminal, desk: Desk, make: Make) -> None:
     make("web", "s3:GetObject", "sns:Publish", used={"s3": 1, "sns": None})
     instance = carried(desk, "web")
     document = terminal.document("roles")
@@ -83,7 +81,7 @@ def test_the_document_has_all_of_it(terminal: Terminal, desk: MappingsFixture, m
 
 
 def test_in_one_account_each_thing_is_asked_once_and_no_account_is_named(
-    terminal: Terminal, desk: MappingsFixture, make: Make
+    terminal: Terminal, desk: Desk, make: Make
 ) -> None:
     make("web", "s3:GetObject", used={"s3": 1})
     carried(desk, "web")
@@ -99,7 +97,7 @@ def test_in_one_account_each_thing_is_asked_once_and_no_account_is_named(
     assert "account" not in document["roles"][0]
 
 
-def test_a_role_by_itself_is_told_whole(terminal: Terminal, desk: MappingsFixture, make: Make) -> None:
+def test_a_role_by_itself_is_told_whole(terminal: Terminal, desk: Desk, make: Make) -> None:
     make("web", "s3:GetObject", "sns:Publish", "sqs:SendMessage", used={"s3": 1, "sns": None, "sqs": 200})
     make("other", "*")
     instance = carried(desk, "web")
@@ -126,7 +124,7 @@ def test_no_roles_are_told(terminal: Terminal, reports: FakeReports) -> None:
     assert reports.seen == []
 
 
-def test_only_what_nothing_uses(terminal: Terminal, desk: MappingsFixture, make: Make) -> None:
+def test_only_what_nothing_uses(terminal: Terminal, desk: Desk, make: Make) -> None:
     make("web", used={})
     make("old", used={"s3": 90})
     make("used", used={"s3": 89})
@@ -139,9 +137,7 @@ def test_only_what_nothing_uses(terminal: Terminal, desk: MappingsFixture, make:
     assert shown(terminal, "new")["unused_services"] is None
 
 
-def test_an_instance_counts_by_the_profile_that_it_carries_now(
-    terminal: Terminal, desk: MappingsFixture, make: Make
-) -> None:
+def test_an_instance_counts_by_the_profile_that_it_carries_now(terminal: Terminal, desk: Desk, make: Make) -> None:
     make("web")
     desk.iam.create_instance_profile(InstanceProfileName="theirs", Path="/elsewhere/")
     desk.iam.remove_role_from_instance_profile(InstanceProfileName="web", RoleName="web")
@@ -174,7 +170,7 @@ def test_a_throttled_look_is_asked_again(terminal: Terminal, make: Make, reports
 
 
 def test_reports_that_iam_throttles_are_begun_later_but_not_waited_for_for_ever(
-    terminal: Terminal, make: Make, reports: FakeReports, desk: MappingsFixture
+    terminal: Terminal, make: Make, reports: FakeReports, desk: Desk
 ) -> None:
     for name in ("one", "two"):
         make(name, "s3:*", used={"s3": None})
@@ -187,7 +183,7 @@ def test_reports_that_iam_throttles_are_begun_later_but_not_waited_for_for_ever(
 
 
 def test_who_may_not_ask_for_reports_is_told_once_and_sees_the_rest(
-    terminal: Terminal, make: Make, reports: FakeReports, desk: MappingsFixture
+    terminal: Terminal, make: Make, reports: FakeReports, desk: Desk
 ) -> None:
     for name in ("one", "two"):
         make(name, "s3:GetObject")
@@ -234,9 +230,7 @@ def test_what_is_refused_is_unknown_and_the_rest_is_shown(
     assert terminal("roles").exit_code == 0
 
 
-def test_without_the_mappings_nothing_is_said_to_be_unused(
-    terminal: Terminal, make: Make, desk: MappingsFixture
-) -> None:
+def test_without_the_mappings_nothing_is_said_to_be_unused(terminal: Terminal, make: Make, desk: Desk) -> None:
     make("old", used={"s3": 200})
     desk.world.calls.before("Scan", refusing("AccessDeniedException", "no"))
     found = shown(terminal, "old")
@@ -247,7 +241,7 @@ def test_without_the_mappings_nothing_is_said_to_be_unused(
 
 
 def test_a_managed_policy_is_changed_only_if_it_is_the_roles_alone(
-    terminal: Terminal, make: Make, desk: MappingsFixture, reports: FakeReports
+    terminal: Terminal, make: Make, desk: Desk, reports: FakeReports
 ) -> None:
     del reports
     for name in ("own", "shared"):

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from jsonschema import Draft7Validator, ValidationError, validators
 
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS, OURS, HomeAccount, read_row, row_of
 from rolekeeper.model.mapping import MappingKey, MappingSpec
@@ -181,7 +181,7 @@ ALL = [*(each.name for each in (*KEYS, *COLUMNS, *ASKS)), *OURS]
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_column_is_explained_without_aws(terminal: Terminal, desk: MappingsFixture, name: str) -> None:
+def test_every_column_is_explained_without_aws(terminal: Terminal, desk: Desk, name: str) -> None:
     desk.quiet()
     ran = terminal("schema", name)
     assert ran.exit_code == 0, ran.output

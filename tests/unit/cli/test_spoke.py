@@ -11,7 +11,7 @@ from fakes.cloudformation import FakeCloudFormation, change
 from fakes.ec2 import client_error
 from fakes.organizations import Organizations
 from fixtures.account import ACCOUNT, REGION
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal, lines
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
@@ -69,7 +69,7 @@ class Roles:
 class Account:
     """A spoke's account: its IAM, and a CloudFormation in each of two Regions. `order` has its changes in order."""
 
-    def __init__(self, terminal: Terminal, desk: MappingsFixture) -> None:
+    def __init__(self, terminal: Terminal, desk: Desk) -> None:
         self.iam, self.organizations = Roles(), Organizations()
         self.stacks = {}
         for region in (HOME, OTHER):
@@ -95,7 +95,7 @@ class Account:
 
 
 @pytest.fixture(autouse=True)
-def hub(terminal: Terminal, desk: MappingsFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def hub(terminal: Terminal, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hub of an organization, and an AWS profile of its account beside the spoke's own credentials."""
     terminal.parameters |= {"OrganizationId": "o-example0000", "Namespace": "rolekeeper"}
     terminal.outputs |= {"HubReaders": READERS, "HubChangers": CHANGERS, "HubNotifiers": NOTIFIERS, "Version": VERSION}
@@ -108,7 +108,7 @@ def hub(terminal: Terminal, desk: MappingsFixture, tmp_path: Path, monkeypatch: 
 
 
 @pytest.fixture
-def account(terminal: Terminal, desk: MappingsFixture) -> Account:
+def account(terminal: Terminal, desk: Desk) -> Account:
     return Account(terminal, desk)
 
 
@@ -451,7 +451,7 @@ def test_a_stack_of_that_name_that_is_no_spoke_is_left_alone(terminal: Terminal,
 
 
 @pytest.fixture
-def carries(desk: MappingsFixture) -> str:
+def carries(desk: Desk) -> str:
     """An instance of the spoke's account that carries a managed role."""
     world = desk.world
     arn = f"arn:aws:iam::{SPOKES_ACCOUNT}:instance-profile/rolekeeper/web"
@@ -500,7 +500,7 @@ def test_the_roles_go_last(terminal: Terminal, account: Account, carries: str, m
     assert "a spoke in another Region doesn't work without them" in ran.stdout
 
 
-def test_with_the_hubs_profile_the_hub_forgets_it(terminal: Terminal, account: Account, desk: MappingsFixture) -> None:
+def test_with_the_hubs_profile_the_hub_forgets_it(terminal: Terminal, account: Account, desk: Desk) -> None:
     account.deployed(HOME, OTHER)
     store = desk.world.store
     for region in (HOME, OTHER):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper_cli.suggest import did_you_mean, near
 
@@ -46,15 +46,13 @@ def test_the_nearest_comes_first_and_three_at_most() -> None:
 
 
 @pytest.fixture
-def web(desk: MappingsFixture) -> MappingsFixture:
+def web(desk: Desk) -> Desk:
     for role in ("web", "batch"):
         desk.role(role)
     return desk
 
 
-def test_a_plan_of_a_file_names_the_role_that_was_meant(
-    terminal: Terminal, web: MappingsFixture, tmp_path: Path
-) -> None:
+def test_a_plan_of_a_file_names_the_role_that_was_meant(terminal: Terminal, web: Desk, tmp_path: Path) -> None:
     del web
     file = tmp_path / "mappings.yaml"
     file.write_text(

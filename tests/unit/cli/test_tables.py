@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from fixtures.account import refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper_cli import terminal as output
 from rolekeeper_cli.layout import Column, Kind, Layout
@@ -34,7 +34,7 @@ def draws(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Draws:
 
 
 @pytest.fixture
-def launch(desk: MappingsFixture) -> Callable[[int], list[str]]:
+def launch(desk: Desk) -> Callable[[int], list[str]]:
     """Instances with long names and roles, a third of which carries a foreign role and so has a long reason."""
     desk.usable(*WIDE_NAMES)
     desk.edit("workload=web-frontend-production", role=WIDE_NAMES[0])
@@ -217,7 +217,7 @@ def test_an_empty_fleet_says_where_it_looked_and_what_to_do(terminal: Terminal) 
     assert terminal.document("fleet") == []
 
 
-def test_filters_that_nothing_passes_say_what_was_looked_at(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_filters_that_nothing_passes_say_what_was_looked_at(terminal: Terminal, desk: Desk) -> None:
     desk.role("web")
     desk.edit("app=web", role="web")
     desk.converged("web", app="web")
@@ -229,7 +229,7 @@ def test_filters_that_nothing_passes_say_what_was_looked_at(terminal: Terminal, 
     assert "none in account 123456789012, us-east-1 has the tag app=db" in terminal("fleet", "--tag", "app=db").stderr
 
 
-def test_no_mappings_says_how_to_write_one(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_no_mappings_says_how_to_write_one(terminal: Terminal, desk: Desk) -> None:
     ran = terminal("mapping", "ls")
     assert (ran.exit_code, ran.stdout) == (0, "")
     assert ran.stderr.startswith("There are no mappings yet. Write one: rolekeeper mapping set ")
@@ -243,9 +243,7 @@ def test_no_mappings_says_how_to_write_one(terminal: Terminal, desk: MappingsFix
 # ---- invalid filters ----
 
 
-def test_an_unknown_value_of_a_filter_is_an_error_with_what_was_meant(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_an_unknown_value_of_a_filter_is_an_error_with_what_was_meant(terminal: Terminal, desk: Desk) -> None:
     for role in ("web", "batch"):
         desk.role(role)
     desk.edit("app=web", role="web")
@@ -269,13 +267,13 @@ def test_an_unknown_value_of_a_filter_is_an_error_with_what_was_meant(
         assert terminal(*words, "-o", "json").stdout == "", "no list comes before the error"
 
 
-def test_who_may_not_read_iam_gets_no_error_for_a_role(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_who_may_not_read_iam_gets_no_error_for_a_role(terminal: Terminal, desk: Desk) -> None:
     desk.world.running()
     desk.world.calls.before("GetInstanceProfile", refusing("AccessDenied", "no"))
     assert terminal("fleet", "--role", "web").exit_code == 0
 
 
-def test_a_plan_without_changes_says_so(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_plan_without_changes_says_so(terminal: Terminal, desk: Desk) -> None:
     assert terminal("plan").stderr == (
         "There are no instances to look at: see --region and --profile, or launch one.\n"
     )

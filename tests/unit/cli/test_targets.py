@@ -8,7 +8,7 @@ import pytest
 
 from fakes.organizations import Organizations
 from fixtures.account import ACCOUNT, REGION, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.aws.errors import AccessDeniedError
@@ -25,14 +25,14 @@ VERSION = installed.version()
 
 
 @pytest.fixture(autouse=True)
-def hub(terminal: Terminal, desk: MappingsFixture) -> None:
+def hub(terminal: Terminal, desk: Desk) -> None:
     """A deployment of this version that looks after an organization, and whose sweeps saw three instances."""
     terminal.parameters |= {"OrganizationId": "o-example0000", "SweepSchedule": "rate(15 minutes)"}
     terminal.outputs["Version"] = VERSION
     desk.world.swept(3, 0)
 
 
-def registered(desk: MappingsFixture, account: str, region: str, **attributes: Any) -> None:
+def registered(desk: Desk, account: str, region: str, **attributes: Any) -> None:
     """A target as the functions write it; it was swept a minute ago unless told."""
     now = desk.world.clock.now()
     swept = layout.timestamp(now - timedelta(minutes=1))
@@ -60,7 +60,7 @@ def test_a_hub_without_a_spoke_says_how_to_get_one(terminal: Terminal) -> None:
     assert "rolekeeper spoke deploy" in said
 
 
-def test_the_hubs_own_is_first_then_each_by_account_and_region(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_the_hubs_own_is_first_then_each_by_account_and_region(terminal: Terminal, desk: Desk) -> None:
     registered(desk, OTHER, "us-east-1")
     registered(desk, OTHER, "eu-west-1", drift=2)
     registered(desk, "999999999999", "eu-west-1")
@@ -76,7 +76,7 @@ def test_the_hubs_own_is_first_then_each_by_account_and_region(terminal: Termina
     assert terminal("targets").stderr == "4 targets in 3 accounts: 4 ok.\n"
 
 
-def test_a_target_without_a_spoke_that_sends_events_is_unknown(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_target_without_a_spoke_that_sends_events_is_unknown(terminal: Terminal, desk: Desk) -> None:
     at, registry = desk.world.clock.now(), Registry(desk.world.store)
     for region in ("eu-west-1", "us-east-1"):
         registry.note_unknown(Target(OTHER, region), "sts:AssumeRole is refused", at, 1_200)
@@ -88,7 +88,7 @@ def test_a_target_without_a_spoke_that_sends_events_is_unknown(terminal: Termina
     assert ran.stderr == "3 targets in 2 accounts: 2 ok, 1 unknown.\n"
 
 
-def test_what_is_wrong_with_one_is_a_word_and_its_reason(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_is_wrong_with_one_is_a_word_and_its_reason(terminal: Terminal, desk: Desk) -> None:
     now = desk.world.clock.now()
     late = layout.timestamp(now - timedelta(minutes=31))
     problem = "it refuses sts:AssumeRole on the role rolekeeper-reader"
@@ -111,7 +111,7 @@ def test_what_is_wrong_with_one_is_a_word_and_its_reason(terminal: Terminal, des
     assert ran.stderr == "6 targets in 2 accounts: 2 ok, 2 overdue, 1 new, 1 problem.\n"
 
 
-def test_how_old_a_sweep_may_be_is_two_intervals_or_the_alarms_time(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_how_old_a_sweep_may_be_is_two_intervals_or_the_alarms_time(terminal: Terminal, desk: Desk) -> None:
     registered(desk, OTHER, "eu-west-1", last_sweep=layout.timestamp(desk.world.clock.now() - timedelta(hours=3)))
 
     def state() -> str:
@@ -129,7 +129,7 @@ def test_how_old_a_sweep_may_be_is_two_intervals_or_the_alarms_time(terminal: Te
 
 
 def test_a_target_without_instances_is_swept_once_an_hour_and_not_overdue_for_that(
-    terminal: Terminal, desk: MappingsFixture
+    terminal: Terminal, desk: Desk
 ) -> None:
     now = desk.world.clock.now()
     for region, minutes in (("eu-west-1", 31 + 54), ("eu-west-2", 31 + 56)):
@@ -138,9 +138,7 @@ def test_a_target_without_instances_is_swept_once_an_hour_and_not_overdue_for_th
     assert [each["state"] for each in terminal.document("targets")] == ["well", "well", "overdue"]
 
 
-def test_the_hubs_sweep_is_written_once_a_day_and_is_not_overdue_for_that(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_the_hubs_sweep_is_written_once_a_day_and_is_not_overdue_for_that(terminal: Terminal, desk: Desk) -> None:
     desk.world.clock.sleep(20 * 3600)
     assert terminal.document("targets")[0]["state"] == "well"
 
@@ -149,7 +147,7 @@ def test_the_hubs_sweep_is_written_once_a_day_and_is_not_overdue_for_that(
     ("version", "compared"), [("0.0.9", "older"), ("99.0.0", "newer"), (VERSION, "same"), (None, None), ("main", None)]
 )
 def test_a_version_that_isnt_the_hubs_is_marked(
-    terminal: Terminal, desk: MappingsFixture, version: str | None, compared: str | None
+    terminal: Terminal, desk: Desk, version: str | None, compared: str | None
 ) -> None:
     registered(desk, OTHER, "eu-west-1", version=version)
     assert terminal.document("targets")[1]["version_is"] == compared
@@ -168,7 +166,7 @@ def test_a_version_that_isnt_the_hubs_is_marked(
     ],
 )
 def test_one_whose_events_do_not_reach_the_hub_is_silent_whatever_its_version_and_its_sweeps(
-    terminal: Terminal, desk: MappingsFixture, said: dict[str, Any], reason: str
+    terminal: Terminal, desk: Desk, said: dict[str, Any], reason: str
 ) -> None:
     registered(desk, OTHER, "eu-west-1", **said)
     shown = terminal.document("targets")[1]
@@ -179,7 +177,7 @@ def test_one_whose_events_do_not_reach_the_hub_is_silent_whatever_its_version_an
 # ---- forget ----
 
 
-def test_one_that_is_forgotten_is_no_longer_listed(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_one_that_is_forgotten_is_no_longer_listed(terminal: Terminal, desk: Desk) -> None:
     registered(desk, OTHER, "eu-west-1", problem="it refuses sts:AssumeRole")
     registered(desk, OTHER, "eu-west-2")
     ran = terminal.types("y\n", "targets", "forget", f"{OTHER}/eu-west-1")
@@ -189,14 +187,14 @@ def test_one_that_is_forgotten_is_no_longer_listed(terminal: Terminal, desk: Map
     assert terminal.document("targets", "forget", f"{OTHER}/eu-west-2", "--yes") == {"forgotten": f"{OTHER}/eu-west-2"}
 
 
-def test_one_whose_spoke_lives_is_said_to_come_back(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_one_whose_spoke_lives_is_said_to_come_back(terminal: Terminal, desk: Desk) -> None:
     registered(desk, OTHER, "eu-west-1")
     said = terminal("targets", "forget", f"{OTHER}/eu-west-1", "--yes").stderr
     assert "with the next event, within a day, the hub registers it again and goes on changing its instances" in said
     assert f"in account {OTHER}: rolekeeper spoke remove --region eu-west-1" in said
 
 
-def test_none_is_forgotten_unasked(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_none_is_forgotten_unasked(terminal: Terminal, desk: Desk) -> None:
     registered(desk, OTHER, "eu-west-1")
     assert terminal("targets", "forget", f"{OTHER}/eu-west-1").exit_code == 252
     assert terminal.types("n\n", "targets", "forget", f"{OTHER}/eu-west-1").exit_code == 1
@@ -215,9 +213,7 @@ def test_none_is_forgotten_unasked(terminal: Terminal, desk: MappingsFixture) ->
         (f"{ACCOUNT}/{REGION}", 252, "is the deployment's own"),
     ],
 )
-def test_what_is_no_other_target_is_refused(
-    terminal: Terminal, desk: MappingsFixture, text: str, code: int, said: str
-) -> None:
+def test_what_is_no_other_target_is_refused(terminal: Terminal, desk: Desk, text: str, code: int, said: str) -> None:
     registered(desk, OTHER, "eu-west-1")
     ran = terminal("targets", "forget", text, "--yes")
     assert (ran.exit_code, said in ran.stderr) == (code, True), ran.stderr
@@ -240,7 +236,7 @@ def organization(terminal: Terminal) -> Organizations:
     return made
 
 
-def spoke(terminal: Terminal, desk: MappingsFixture, region: str) -> SpokeFixture:
+def spoke(terminal: Terminal, desk: Desk, region: str) -> SpokeFixture:
     """The account OTHER in a Region, which the caller may look into."""
     return SpokeFixture(terminal, desk, Target(OTHER, region))
 
@@ -251,7 +247,7 @@ def missing(terminal: Terminal, *more: str) -> dict[str, Any]:
 
 
 def test_every_active_account_is_missing_in_the_regions_where_others_have_a_spoke(
-    terminal: Terminal, desk: MappingsFixture, organization: Organizations
+    terminal: Terminal, desk: Desk, organization: Organizations
 ) -> None:
     registered(desk, OTHER, "eu-west-1")
     assert organization.accounts
@@ -267,7 +263,7 @@ def test_every_active_account_is_missing_in_the_regions_where_others_have_a_spok
 
 @pytest.mark.usefixtures("organization")
 def test_a_spoke_in_another_region_of_the_account_counts_the_instances_that_are_there(
-    terminal: Terminal, desk: MappingsFixture
+    terminal: Terminal, desk: Desk
 ) -> None:
     spoke(terminal, desk, "eu-west-1").registered()
     world = spoke(terminal, desk, REGION).world
@@ -298,7 +294,7 @@ def test_a_spoke_in_another_region_of_the_account_counts_the_instances_that_are_
     ("code", "shown"), [("AuthFailure", {}), ("UnauthorizedOperation", {f"{OTHER}/{REGION}": None})]
 )
 def test_a_region_that_the_account_has_not_enabled_is_not_missing(
-    terminal: Terminal, desk: MappingsFixture, code: str, shown: dict[str, None]
+    terminal: Terminal, desk: Desk, code: str, shown: dict[str, None]
 ) -> None:
     spoke(terminal, desk, "eu-west-1").registered()
     spoke(terminal, desk, REGION).world.calls.before("DescribeInstances", refusing(code))
@@ -342,7 +338,7 @@ def test_what_cant_be_answered_says_what_to_do(
 
 
 def test_each_account_is_asked_once_and_all_targets_of_one_that_refuses_are_unseen(
-    terminal: Terminal, desk: MappingsFixture
+    terminal: Terminal, desk: Desk
 ) -> None:
     found = [
         Target(ACCOUNT, "us-east-2"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from fixtures.account import refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal, lines
 from rolekeeper.settings import Limits
 
@@ -21,7 +21,7 @@ def explained(terminal: Terminal, instance: str) -> dict[str, Any]:
     return {"former": document["former"], "undo": [each["command"] for each in document["undo"]]}
 
 
-def take(terminal: Terminal, desk: MappingsFixture, command: str) -> None:
+def take(terminal: Terminal, desk: Desk, command: str) -> None:
     """Do what a step says, and let Rolekeeper look."""
     words = split(command)
     world = desk.world
@@ -50,19 +50,19 @@ def take(terminal: Terminal, desk: MappingsFixture, command: str) -> None:
             assert ran.exit_code == 0, ran.output
 
 
-def settle(desk: MappingsFixture, instance: str) -> None:
+def settle(desk: Desk, instance: str) -> None:
     for _ in range(3):
         desk.world.reconcile(instance)
         desk.world.wait(3)
 
 
-def by_tag(_terminal: Terminal, desk: MappingsFixture) -> str:
+def by_tag(_terminal: Terminal, desk: Desk) -> str:
     """Attached for its tag, by a mapping's only revision."""
     desk.edit("app=web", role="web")
     return desk.converged("web", app="web")
 
 
-def by_another_tag(_terminal: Terminal, desk: MappingsFixture) -> str:
+def by_another_tag(_terminal: Terminal, desk: Desk) -> str:
     """A mapping that comes first took it over from another one."""
     desk.edit("app=web", role="web")
     desk.edit("tier=gold", role="db", priority=5)
@@ -71,14 +71,14 @@ def by_another_tag(_terminal: Terminal, desk: MappingsFixture) -> str:
     return instance
 
 
-def by_an_edit(terminal: Terminal, desk: MappingsFixture) -> str:
+def by_an_edit(terminal: Terminal, desk: Desk) -> str:
     """Its mapping was edited."""
     instance = by_tag(terminal, desk)
     desk.edit("app=web", role="db")
     return instance
 
 
-def by_a_deletion(terminal: Terminal, desk: MappingsFixture) -> str:
+def by_a_deletion(terminal: Terminal, desk: Desk) -> str:
     """Its mapping was deleted."""
     instance = by_tag(terminal, desk)
     desk.delete("app=web")
@@ -86,21 +86,21 @@ def by_a_deletion(terminal: Terminal, desk: MappingsFixture) -> str:
     return instance
 
 
-def by_a_pin(terminal: Terminal, desk: MappingsFixture) -> str:
+def by_a_pin(terminal: Terminal, desk: Desk) -> str:
     """A person pinned it to another role."""
     instance = by_tag(terminal, desk)
     terminal("replace", instance, "db", "--no-wait")
     return instance
 
 
-def by_a_detaching_pin(terminal: Terminal, desk: MappingsFixture) -> str:
+def by_a_detaching_pin(terminal: Terminal, desk: Desk) -> str:
     """A person took its role."""
     instance = by_tag(terminal, desk)
     terminal("detach", instance, "--confirm", "Detach", "--no-wait")
     return instance
 
 
-def by_a_release(terminal: Terminal, desk: MappingsFixture) -> str:
+def by_a_release(terminal: Terminal, desk: Desk) -> str:
     """A pin's end."""
     instance = by_a_pin(terminal, desk)
     settle(desk, instance)
@@ -108,14 +108,14 @@ def by_a_release(terminal: Terminal, desk: MappingsFixture) -> str:
     return instance
 
 
-def while_its_tag_goes(terminal: Terminal, desk: MappingsFixture) -> str:
+def while_its_tag_goes(terminal: Terminal, desk: Desk) -> str:
     """Its tag was removed."""
     instance = by_tag(terminal, desk)
     desk.world.untag(instance, "app")
     return instance
 
 
-def kept_though_its_tag_went(_terminal: Terminal, desk: MappingsFixture) -> str:
+def kept_though_its_tag_went(_terminal: Terminal, desk: Desk) -> str:
     """It keeps the role without its tag: to remove the tag would bring nothing back."""
     desk.edit("app=web", role="web", when_unmatched="keep")
     return desk.converged("web", app="web")
@@ -142,7 +142,7 @@ def words_of(command: str) -> str:
 @pytest.mark.parametrize(
     ("story", "step"), [(story, step) for story, (_, steps) in STORIES.items() for step in sorted(steps)]
 )
-def test_each_step_brings_back_what_was_there(terminal: Terminal, desk: MappingsFixture, story: Any, step: str) -> None:
+def test_each_step_brings_back_what_was_there(terminal: Terminal, desk: Desk, story: Any, step: str) -> None:
     before, steps = STORIES[story]
     instance = story(terminal, desk)
     settle(desk, instance)
@@ -165,7 +165,7 @@ def test_each_step_brings_back_what_was_there(terminal: Terminal, desk: Mappings
     ],
 )
 def test_a_foreign_role_that_was_taken_over_is_put_back_by_hand_and_then_left_alone(
-    terminal: Terminal, desk: MappingsFixture, role: str, then: list[str]
+    terminal: Terminal, desk: Desk, role: str, then: list[str]
 ) -> None:
     terminal.parameters["TakeOver"] = "true"
     desk.world.take_over = True
@@ -184,7 +184,7 @@ def test_a_foreign_role_that_was_taken_over_is_put_back_by_hand_and_then_left_al
     assert desk.world.carries(instance) == "theirs"
 
 
-def test_a_rollback_that_waits_already_isnt_named(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_rollback_that_waits_already_isnt_named(terminal: Terminal, desk: Desk) -> None:
     instance = by_an_edit(terminal, desk)
     settle(desk, instance)
     desk.limits = Limits(0, 0)
@@ -193,9 +193,7 @@ def test_a_rollback_that_waits_already_isnt_named(terminal: Terminal, desk: Mapp
     assert [words_of(each) for each in explained(terminal, instance)["undo"]] == ["rolekeeper replace"]
 
 
-def test_where_iam_doesnt_say_whether_the_role_can_be_given_no_step_asks_for_it(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_where_iam_doesnt_say_whether_the_role_can_be_given_no_step_asks_for_it(terminal: Terminal, desk: Desk) -> None:
     instance = by_an_edit(terminal, desk)
     settle(desk, instance)
     for operation in ("GetRole", "GetInstanceProfile"):
@@ -203,7 +201,7 @@ def test_where_iam_doesnt_say_whether_the_role_can_be_given_no_step_asks_for_it(
     assert explained(terminal, instance)["undo"] == []
 
 
-def test_what_another_actor_attached_is_nothing_of_ours_to_undo(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_another_actor_attached_is_nothing_of_ours_to_undo(terminal: Terminal, desk: Desk) -> None:
     instance = by_tag(terminal, desk)
     desk.world.attach_by_hand(instance, "db")
     desk.world.tag(instance, **{"rolekeeper:ignore": "true"})
@@ -212,12 +210,12 @@ def test_what_another_actor_attached_is_nothing_of_ours_to_undo(terminal: Termin
     assert "to undo nothing: Rolekeeper's history has no change that made it so" in shown
 
 
-def to_be_attached(_terminal: Terminal, desk: MappingsFixture) -> str:
+def to_be_attached(_terminal: Terminal, desk: Desk) -> str:
     desk.edit("app=web", role="web")
     return desk.world.running(app="web")
 
 
-def foreign_to_be_taken_over(terminal: Terminal, desk: MappingsFixture) -> str:
+def foreign_to_be_taken_over(terminal: Terminal, desk: Desk) -> str:
     terminal.parameters["TakeOver"] = "true"
     desk.world.take_over = True
     desk.edit("app=web", role="web", when_occupied="replace")
@@ -235,7 +233,7 @@ TO_COME = {
     ("story", "step"), [(story, step) for story, (_, steps) in TO_COME.items() for step in sorted(steps)]
 )
 def test_each_step_keeps_what_a_change_to_come_would_take(
-    terminal: Terminal, desk: MappingsFixture, story: Any, step: str
+    terminal: Terminal, desk: Desk, story: Any, step: str
 ) -> None:
     keeps, steps = TO_COME[story]
     instance = story(terminal, desk)

@@ -3,7 +3,7 @@
 import pytest
 
 from fixtures.account import MUTATIONS, mapping_key, refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.settings import Limits
 
@@ -11,19 +11,19 @@ TAG = "app=web"
 
 
 @pytest.fixture(autouse=True)
-def fleet(desk: MappingsFixture, web_and_db: None) -> None:  # noqa: ARG001  # they are there
+def fleet(desk: Desk, web_and_db: None) -> None:  # noqa: ARG001  # they are there
     """`app=web` gives three instances their role; one change passes without approval."""
     desk.three_carry("web", TAG)
     desk.limits = Limits(1, 0)
     desk.quiet()
 
 
-def judges_twice(terminal: Terminal, desk: MappingsFixture) -> None:
+def judges_twice(terminal: Terminal, desk: Desk) -> None:
     """The stream brings the number to discard, then the row that was put back."""
     terminal.meanwhile = lambda: [desk.publish(TAG), desk.publish(TAG)]
 
 
-def assert_undone(desk: MappingsFixture, revision: int = 1) -> None:
+def assert_undone(desk: Desk, revision: int = 1) -> None:
     assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("web", ("Published", revision))
     desk.world.reconcile_all(*desk.sent_ids())
     assert [each for each in desk.world.calls.made if each in MUTATIONS] == []
@@ -32,7 +32,7 @@ def assert_undone(desk: MappingsFixture, revision: int = 1) -> None:
 # ---- discard ----
 
 
-def test_a_held_edit_is_discarded_once_it_is_said(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_held_edit_is_discarded_once_it_is_said(terminal: Terminal, desk: Desk) -> None:
     desk.edit(TAG, role="db")
     assert terminal("mapping", "discard", TAG).exit_code == 252
     ran = terminal.types("n\n", "mapping", "discard", TAG)
@@ -49,7 +49,7 @@ def test_a_held_edit_is_discarded_once_it_is_said(terminal: Terminal, desk: Mapp
 
 
 @pytest.mark.parametrize("verb", ["discard", "rollback"])
-def test_a_held_deletion_is_undone(terminal: Terminal, desk: MappingsFixture, verb: str) -> None:
+def test_a_held_deletion_is_undone(terminal: Terminal, desk: Desk, verb: str) -> None:
     desk.delete(TAG)
     desk.publish(TAG)
     judges_twice(terminal, desk)
@@ -59,7 +59,7 @@ def test_a_held_deletion_is_undone(terminal: Terminal, desk: MappingsFixture, ve
     assert_undone(desk)
 
 
-def test_a_held_row_that_was_never_in_effect_goes(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_held_row_that_was_never_in_effect_goes(terminal: Terminal, desk: Desk) -> None:
     for _ in range(2):
         desk.world.running(app="new")
     desk.edit("app=new", role="db")
@@ -70,7 +70,7 @@ def test_a_held_row_that_was_never_in_effect_goes(terminal: Terminal, desk: Mapp
     assert desk.row("app=new") == {}
 
 
-def test_a_discard_ends_with_what_the_row_is_then(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_discard_ends_with_what_the_row_is_then(terminal: Terminal, desk: Desk) -> None:
     desk.edit(TAG, role="db")
     desk.delete_role("web")
     judges_twice(terminal, desk)
@@ -79,7 +79,7 @@ def test_a_discard_ends_with_what_the_row_is_then(terminal: Terminal, desk: Mapp
 
 
 @pytest.mark.parametrize("verb", ["approve", "discard"])
-def test_what_isnt_held_is_neither_approved_nor_discarded(terminal: Terminal, desk: MappingsFixture, verb: str) -> None:
+def test_what_isnt_held_is_neither_approved_nor_discarded(terminal: Terminal, desk: Desk, verb: str) -> None:
     ran = terminal("mapping", verb, TAG, "--yes")
     assert (ran.exit_code, "no edit of app=web is held: it is Published" in ran.stderr) == (1, True)
     desk.edit(TAG, role="db")
@@ -88,9 +88,7 @@ def test_what_isnt_held_is_neither_approved_nor_discarded(terminal: Terminal, de
     assert "there is no mapping a=b" in terminal("mapping", verb, "a=b", "--yes").stderr
 
 
-def test_a_discard_that_an_approval_overtook_says_that_it_is_in_effect(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_a_discard_that_an_approval_overtook_says_that_it_is_in_effect(terminal: Terminal, desk: Desk) -> None:
     desk.edit(TAG, role="db")
 
     def approved() -> None:
@@ -107,7 +105,7 @@ def test_a_discard_that_an_approval_overtook_says_that_it_is_in_effect(
     assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("db", ("Published", 2))
 
 
-def test_a_newer_edit_is_never_discarded(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_newer_edit_is_never_discarded(terminal: Terminal, desk: Desk) -> None:
     desk.edit(TAG, role="db")
     desk.world.calls.before("UpdateItem", lambda: desk.edit(TAG, role="db", priority=7))
     terminal.judges(TAG)
@@ -117,7 +115,7 @@ def test_a_newer_edit_is_never_discarded(terminal: Terminal, desk: MappingsFixtu
     assert (desk.row(TAG)["priority"], desk.row(TAG)["held_revision"]) == (7, 3)
 
 
-def test_an_approver_may_discard_though_not_name_themselves(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_an_approver_may_discard_though_not_name_themselves(terminal: Terminal, desk: Desk) -> None:
     desk.edit(TAG, role="db")
     desk.world.calls.before("UpdateItem", refusing("AccessDeniedException"))
     judges_twice(terminal, desk)
@@ -128,9 +126,7 @@ def test_an_approver_may_discard_though_not_name_themselves(terminal: Terminal, 
 # ---- rollback ----
 
 
-def test_a_rollback_undoes_a_held_edit_first_and_then_goes_back_one_revision(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_a_rollback_undoes_a_held_edit_first_and_then_goes_back_one_revision(terminal: Terminal, desk: Desk) -> None:
     desk.limits = Limits(25, 20)
     desk.edit(TAG, role="db")
     desk.limits = Limits(1, 0)
@@ -148,9 +144,7 @@ def test_a_rollback_undoes_a_held_edit_first_and_then_goes_back_one_revision(
     assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("web", ("Published", 4))
 
 
-def test_a_rollback_that_changes_too_much_waits_for_approval_each_time(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_a_rollback_that_changes_too_much_waits_for_approval_each_time(terminal: Terminal, desk: Desk) -> None:
     desk.limits = Limits(25, 20)
     desk.edit(TAG, role="db")
     desk.world.reconcile_all(*desk.sent_ids())
@@ -161,7 +155,7 @@ def test_a_rollback_that_changes_too_much_waits_for_approval_each_time(
         assert (ran.exit_code, said in ran.stderr) == (4, True), ran.output
 
 
-def test_a_rollback_undoes_a_rejected_edit(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_rollback_undoes_a_rejected_edit(terminal: Terminal, desk: Desk) -> None:
     desk.edit(TAG, role="nobody")
     terminal.judges(TAG)
     ran = terminal.types("y\n", "mapping", "rollback", TAG)
@@ -170,9 +164,7 @@ def test_a_rollback_undoes_a_rejected_edit(terminal: Terminal, desk: MappingsFix
     assert_undone(desk)
 
 
-def test_a_rollback_of_a_rejected_row_that_was_never_in_effect_deletes_it(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_a_rollback_of_a_rejected_row_that_was_never_in_effect_deletes_it(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=new", role="nobody")
     ran = terminal.types("n\n", "mapping", "rollback", "app=new")
     assert ran.stdout.startswith("- app=new  role=nobody")
@@ -182,7 +174,7 @@ def test_a_rollback_of_a_rejected_row_that_was_never_in_effect_deletes_it(
     assert desk.row("app=new") == {}
 
 
-def test_an_edit_that_comes_meanwhile_is_left_alone(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_an_edit_that_comes_meanwhile_is_left_alone(terminal: Terminal, desk: Desk) -> None:
     desk.edit(TAG, role="nobody")
     desk.world.calls.before("PutItem", lambda: desk.put(TAG, role="db"))
     ran = terminal("mapping", "rollback", TAG, "--yes", "--no-wait")
@@ -190,7 +182,7 @@ def test_an_edit_that_comes_meanwhile_is_left_alone(terminal: Terminal, desk: Ma
     assert desk.row(TAG)["role"] == "db"
 
 
-def test_a_rollback_to_a_number_goes_there_whatever_the_row_says(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_rollback_to_a_number_goes_there_whatever_the_row_says(terminal: Terminal, desk: Desk) -> None:
     desk.edit(TAG, role="nobody")
     ran = terminal.types("n\n", "mapping", "rollback", TAG, "--to", "1")
     assert "Write revision 1 into the row of app=web?" in ran.stderr

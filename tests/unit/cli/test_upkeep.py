@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal, lines
 from rolekeeper.aws.queue import request
 from rolekeeper.model.instance import ReconcileRequest
@@ -112,7 +112,7 @@ class FakeMoves:
 
 
 @pytest.fixture
-def dead(terminal: Terminal, desk: MappingsFixture) -> str:
+def dead(terminal: Terminal, desk: Desk) -> str:
     """The dead-letter queue's URL."""
     url: str = desk.sqs.create_queue(QueueName="dead")["QueueUrl"]
     terminal.outputs["DeadLetterQueue"] = url
@@ -120,18 +120,16 @@ def dead(terminal: Terminal, desk: MappingsFixture) -> str:
     return url
 
 
-def letter(desk: MappingsFixture, dead: str, body: Any) -> None:
+def letter(desk: Desk, dead: str, body: Any) -> None:
     desk.sqs.send_message(QueueUrl=dead, MessageBody=body if isinstance(body, str) else json.dumps(body))
 
 
-def asked_for(desk: MappingsFixture, instance: str) -> dict[str, Any]:
+def asked_for(desk: Desk, instance: str) -> dict[str, Any]:
     wake: ReconcileRequest = desk.world.wake(instance)
     return request(wake.instance, "sweep", "c", desk.world.clock.now())
 
 
-def test_what_lies_there_is_shown_and_all_of_it_is_sent_again(
-    terminal: Terminal, desk: MappingsFixture, dead: str
-) -> None:
+def test_what_lies_there_is_shown_and_all_of_it_is_sent_again(terminal: Terminal, desk: Desk, dead: str) -> None:
     ids = [f"i-{number:017x}" for number in range(1, 13)]
     for each in ids:
         letter(desk, dead, asked_for(desk, each))
@@ -145,7 +143,7 @@ def test_what_lies_there_is_shown_and_all_of_it_is_sent_again(
     assert desk.sent_ids() == ids
 
 
-def test_each_kind_of_dead_letter_is_named(terminal: Terminal, desk: MappingsFixture, dead: str) -> None:
+def test_each_kind_of_dead_letter_is_named(terminal: Terminal, desk: Desk, dead: str) -> None:
     stream = "arn:aws:dynamodb:us-east-1:123456789012:table/rolekeeper-MappingTable/stream/2026"
     for body in (
         {"requestContext": {"condition": "RetryAttemptsExhausted"}, "DDBStreamBatchInfo": {"streamArn": stream}},
@@ -173,7 +171,7 @@ def test_each_kind_of_dead_letter_is_named(terminal: Terminal, desk: MappingsFix
     )
 
 
-def test_to_look_leaves_everything_where_it_is(terminal: Terminal, desk: MappingsFixture, dead: str) -> None:
+def test_to_look_leaves_everything_where_it_is(terminal: Terminal, desk: Desk, dead: str) -> None:
     letter(desk, dead, asked_for(desk, "i-0123456789abcdef0"))
     for _ in range(2):
         document = terminal.document("redrive", "--dry-run")
@@ -182,7 +180,7 @@ def test_to_look_leaves_everything_where_it_is(terminal: Terminal, desk: Mapping
     assert desk.sent() == []
 
 
-def test_it_asks_and_a_no_leaves_everything(terminal: Terminal, desk: MappingsFixture, dead: str) -> None:
+def test_it_asks_and_a_no_leaves_everything(terminal: Terminal, desk: Desk, dead: str) -> None:
     letter(desk, dead, asked_for(desk, "i-0123456789abcdef0"))
     ran = terminal.types("n\n", "redrive")
     assert ran.exit_code == 1
@@ -198,7 +196,7 @@ def test_an_empty_queue_is_nothing_to_do(terminal: Terminal, dead: str) -> None:
     assert terminal.document("redrive", "--dry-run") == {"letters": 0, "shown": []}
 
 
-def test_a_move_that_fails_or_takes_too_long_is_told(terminal: Terminal, desk: MappingsFixture, dead: str) -> None:
+def test_a_move_that_fails_or_takes_too_long_is_told(terminal: Terminal, desk: Desk, dead: str) -> None:
     letter(desk, dead, "x")
     terminal.clients["sqs"] = FakeMoves(desk.sqs, dead, desk.queue_url, fails="AccessDenied")
     ran = terminal("redrive", "--yes")

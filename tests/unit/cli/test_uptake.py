@@ -10,7 +10,7 @@ import pytest
 from fakes.cloudtrail import user
 from fakes.ec2 import client_error
 from fixtures.account import refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal, far_from_utc, lines
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.event_history import Event
@@ -24,14 +24,14 @@ LONGEST = timedelta(hours=6, minutes=40)
 
 
 @pytest.fixture(autouse=True)
-def roles(desk: MappingsFixture) -> None:
+def roles(desk: Desk) -> None:
     for name in ("web", "db"):
         desk.usable(name)
         desk.edit(f"app={name}", role=name)
 
 
 @pytest.fixture
-def one(terminal: Terminal, desk: MappingsFixture) -> str:
+def one(terminal: Terminal, desk: Desk) -> str:
     """An instance that carried the role web for an hour, with software that used it, and carries db since a moment."""
     one = desk.converged("web", app="web", Name="app-1")
     terminal.trail.delivered(WEB, one)
@@ -77,7 +77,7 @@ def test_a_role_that_nothing_asked_for_is_not_seen_which_is_not_unused(terminal:
     assert of(terminal, one)["db"]["status"] == "not-seen"
 
 
-def test_a_delivered_role_says_when_and_until_when(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
+def test_a_delivered_role_says_when_and_until_when(terminal: Terminal, desk: Desk, one: str) -> None:
     desk.world.wait(7)
     terminal.trail.delivered(DB, one)
     delivered, expires = at(terminal), at(terminal, hours=-6)
@@ -88,9 +88,7 @@ def test_a_delivered_role_says_when_and_until_when(terminal: Terminal, desk: Map
     assert (role["status"], role["delivered_after_seconds"]) == ("delivered", pytest.approx(8, abs=1))
 
 
-def test_a_role_in_use_says_the_first_call_and_by_which_sdk(
-    terminal: Terminal, desk: MappingsFixture, one: str
-) -> None:
+def test_a_role_in_use_says_the_first_call_and_by_which_sdk(terminal: Terminal, desk: Desk, one: str) -> None:
     terminal.trail.delivered(DB, one)
     desk.world.wait(40)
     terminal.trail.called(DB, one, "ListTables", "aws-sdk-go-v2/1.39.0 os/linux", eventSource="dynamodb.amazonaws.com")
@@ -112,9 +110,7 @@ def test_a_role_in_use_says_the_first_call_and_by_which_sdk(
     }
 
 
-def test_a_role_that_was_attached_long_ago_is_in_use_by_its_last_call(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_a_role_that_was_attached_long_ago_is_in_use_by_its_last_call(terminal: Terminal, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     desk.world.later(days=3)
     for _ in range(30):
@@ -127,7 +123,7 @@ def test_a_role_that_was_attached_long_ago_is_in_use_by_its_last_call(
     assert shown(terminal, one)["in use"].startswith("web, last call ")
 
 
-def test_a_role_given_back_is_judged_by_what_came_since(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
+def test_a_role_given_back_is_judged_by_what_came_since(terminal: Terminal, desk: Desk, one: str) -> None:
     """From web to db and back: neither what was delivered before nor calls with it show that software has it again."""
     first = desk.world.clock.now() - timedelta(minutes=5)
     desk.world.wait(600)
@@ -147,7 +143,7 @@ def test_a_role_given_back_is_judged_by_what_came_since(terminal: Terminal, desk
 
 
 def test_a_session_that_a_person_made_under_the_instances_name_is_no_use(
-    terminal: Terminal, desk: MappingsFixture, one: str
+    terminal: Terminal, desk: Desk, one: str
 ) -> None:
     """Only what IMDS handed out has ec2RoleDelivery in its record."""
     desk.world.wait(30)
@@ -159,7 +155,7 @@ def test_a_session_that_a_person_made_under_the_instances_name_is_no_use(
     }
 
 
-def test_where_each_call_was_refused_it_says_so(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
+def test_where_each_call_was_refused_it_says_so(terminal: Terminal, desk: Desk, one: str) -> None:
     desk.world.wait(30)
     terminal.trail.called(DB, one, errorCode="AccessDenied")
     assert shown(terminal, one)["in use"].endswith("refused (AccessDenied); each call that was looked at was refused")
@@ -168,9 +164,7 @@ def test_where_each_call_was_refused_it_says_so(terminal: Terminal, desk: Mappin
     assert "each call" not in shown(terminal, one)["in use"]
 
 
-def test_no_call_is_said_since_no_earlier_than_the_instance_was_started(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_no_call_is_said_since_no_earlier_than_the_instance_was_started(terminal: Terminal, desk: Desk) -> None:
     one, started = desk.world.launch(profile="web"), at(terminal)
     desk.world.wait(120)
     for line in (["uptake", one], ["explain", one, "--no-who"]):
@@ -178,7 +172,7 @@ def test_no_call_is_said_since_no_earlier_than_the_instance_was_started(
 
 
 def test_sessions_that_are_no_delivery_and_calls_of_other_roles_mean_nothing(
-    terminal: Terminal, desk: MappingsFixture, one: str
+    terminal: Terminal, desk: Desk, one: str
 ) -> None:
     """Every instance has a session of aws:ec2-instance; anybody may name a session of any role after an instance."""
     desk.world.wait(10)
@@ -198,7 +192,7 @@ def test_sessions_that_are_no_delivery_and_calls_of_other_roles_mean_nothing(
 
 
 @pytest.mark.parametrize("name", ["w.b+x", "a=b,c@d"])
-def test_names_are_compared_as_they_are(terminal: Terminal, desk: MappingsFixture, name: str) -> None:
+def test_names_are_compared_as_they_are(terminal: Terminal, desk: Desk, name: str) -> None:
     """IAM takes some of the characters that mean something in patterns."""
     desk.role(name)
     role = f"arn:aws:iam::123456789012:role/rolekeeper/{name}"
@@ -214,9 +208,7 @@ def test_names_are_compared_as_they_are(terminal: Terminal, desk: MappingsFixtur
 # ---- former roles ----
 
 
-def test_a_former_role_is_valid_until_its_latest_credentials_expire(
-    terminal: Terminal, desk: MappingsFixture, one: str
-) -> None:
+def test_a_former_role_is_valid_until_its_latest_credentials_expire(terminal: Terminal, desk: Desk, one: str) -> None:
     until = at(terminal, seconds=61, hours=-6)
     desk.world.wait(1800)
     text = shown(terminal, one)["former role"]
@@ -230,7 +222,7 @@ def test_a_former_role_is_valid_until_its_latest_credentials_expire(
 
 
 def test_while_records_may_be_missing_it_is_the_longest_after_the_role_was_taken(
-    terminal: Terminal, desk: MappingsFixture, one: str
+    terminal: Terminal, desk: Desk, one: str
 ) -> None:
     """EC2 may have got new credentials just before the replace, of which the record isn't there yet."""
     desk.world.wait(300)
@@ -240,7 +232,7 @@ def test_while_records_may_be_missing_it_is_the_longest_after_the_role_was_taken
     assert not role["valid_until_is_recorded"]
 
 
-def test_a_former_role_that_is_still_used_says_by_what(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
+def test_a_former_role_that_is_still_used_says_by_what(terminal: Terminal, desk: Desk, one: str) -> None:
     desk.world.wait(600)
     terminal.trail.called(WEB, one, "ListBuckets", "Boto3/1.40.0 md/Botocore#1.40.0", eventSource="s3.amazonaws.com")
     assert (
@@ -253,7 +245,7 @@ def test_a_former_role_that_is_still_used_says_by_what(terminal: Terminal, desk:
     assert "sts:GetCallerIdentity by Boto3/1.40.0, refused (AccessDenied);" in shown(terminal, one)["former role"]
 
 
-def test_two_replaces_in_a_row_leave_two_former_roles(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
+def test_two_replaces_in_a_row_leave_two_former_roles(terminal: Terminal, desk: Desk, one: str) -> None:
     desk.usable("ops")
     desk.edit("app=ops", role="ops")
     terminal.trail.delivered(DB, one)
@@ -270,7 +262,7 @@ def test_two_replaces_in_a_row_leave_two_former_roles(terminal: Terminal, desk: 
     ]
 
 
-def test_a_detached_role_is_a_former_one(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
+def test_a_detached_role_is_a_former_one(terminal: Terminal, desk: Desk, one: str) -> None:
     terminal.trail.delivered(DB, one)
     desk.world.untag(one, "app")
     desk.world.reconcile(one)
@@ -280,9 +272,7 @@ def test_a_detached_role_is_a_former_one(terminal: Terminal, desk: MappingsFixtu
     assert [each["role"] for each in of(terminal, one).values()] == ["db", "web"]
 
 
-def test_a_role_that_others_attached_and_took_is_known_by_its_deliveries(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_a_role_that_others_attached_and_took_is_known_by_its_deliveries(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running()
     desk.world.attach_by_hand(one, "theirs")
     desk.world.wait(5)
@@ -297,9 +287,7 @@ def test_a_role_that_others_attached_and_took_is_known_by_its_deliveries(
     assert found["theirs"]["role_arn"] == THEIRS
 
 
-def test_what_an_ended_instance_had_may_still_be_used_elsewhere(
-    terminal: Terminal, desk: MappingsFixture, one: str
-) -> None:
+def test_what_an_ended_instance_had_may_still_be_used_elsewhere(terminal: Terminal, desk: Desk, one: str) -> None:
     terminal.trail.delivered(DB, one)
     desk.world.truth.terminate(one)
     desk.world.wait(4000)
@@ -319,7 +307,7 @@ def test_an_instance_that_nobody_knows_is_an_error(terminal: Terminal) -> None:
     assert terminal("uptake").exit_code == 252
 
 
-def denied(desk: MappingsFixture, instance: str) -> None:
+def denied(desk: Desk, instance: str) -> None:
     """`rolekeeper revoke` wrote onto the role web, a moment ago; and somebody else wrote there too."""
     user = f"{desk.iam.get_role(RoleName='web')['Role']['RoleId']}:{instance}"
     entry, other = Entry(user, desk.world.clock.now()), Entry("AROA:i-00000000000000abc", desk.world.clock.now())
@@ -330,7 +318,7 @@ def denied(desk: MappingsFixture, instance: str) -> None:
     desk.iam.put_role_policy(RoleName="web", PolicyName=POLICY, PolicyDocument=json.dumps(document))
 
 
-def test_a_former_role_that_is_revoked_is_cut_off(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
+def test_a_former_role_that_is_revoked_is_cut_off(terminal: Terminal, desk: Desk, one: str) -> None:
     desk.world.wait(60)
     denied(desk, one)
     assert shown(terminal, one)["former role"].endswith(
@@ -343,7 +331,7 @@ def test_a_former_role_that_is_revoked_is_cut_off(terminal: Terminal, desk: Mapp
 
 
 def test_what_is_denied_of_a_role_that_was_deleted_since_cuts_off_nothing(
-    terminal: Terminal, desk: MappingsFixture, one: str
+    terminal: Terminal, desk: Desk, one: str
 ) -> None:
     """One that is created again with the old policies has another id: the statement names a role that is gone."""
     desk.world.wait(60)
@@ -367,7 +355,7 @@ def test_what_is_denied_of_a_role_that_was_deleted_since_cuts_off_nothing(
 
 
 def test_a_denial_of_which_iam_doesnt_say_whose_it_is_cuts_off_nothing(
-    terminal: Terminal, desk: MappingsFixture, one: str
+    terminal: Terminal, desk: Desk, one: str
 ) -> None:
     desk.world.wait(60)
     denied(desk, one)
@@ -376,7 +364,7 @@ def test_a_denial_of_which_iam_doesnt_say_whose_it_is_cuts_off_nothing(
 
 
 def test_what_was_denied_before_it_got_the_role_again_cuts_off_nothing(
-    terminal: Terminal, desk: MappingsFixture, one: str
+    terminal: Terminal, desk: Desk, one: str
 ) -> None:
     desk.world.wait(60)
     denied(desk, one)
@@ -388,9 +376,7 @@ def test_what_was_denied_before_it_got_the_role_again_cuts_off_nothing(
     assert shown(terminal, one)["former role"].endswith(f"rolekeeper revoke {one} --role web ends that")
 
 
-def test_what_was_delivered_after_the_denial_is_not_cut_off(
-    terminal: Terminal, desk: MappingsFixture, one: str
-) -> None:
+def test_what_was_delivered_after_the_denial_is_not_cut_off(terminal: Terminal, desk: Desk, one: str) -> None:
     """IMDS may hand out a role for some seconds more."""
     denied(desk, one)
     desk.world.wait(2)
@@ -399,7 +385,7 @@ def test_what_was_delivered_after_the_denial_is_not_cut_off(
 
 
 def test_a_former_role_that_others_gave_back_and_took_is_valid_since_then(
-    terminal: Terminal, desk: MappingsFixture, one: str
+    terminal: Terminal, desk: Desk, one: str
 ) -> None:
     """Rolekeeper saw neither: only EC2's deliveries know."""
     desk.world.wait(1800)
@@ -416,7 +402,7 @@ def test_a_former_role_that_others_gave_back_and_took_is_valid_since_then(
 
 
 def test_where_not_all_deliveries_were_looked_through_a_role_may_be_valid_for_longer(
-    terminal: Terminal, desk: MappingsFixture
+    terminal: Terminal, desk: Desk
 ) -> None:
     one = desk.converged("web", app="web")
     for _ in range(3):
@@ -436,7 +422,7 @@ def test_where_not_all_deliveries_were_looked_through_a_role_may_be_valid_for_lo
 
 
 def test_records_that_come_late_or_in_another_order_are_told_by_their_own_times(
-    terminal: Terminal, desk: MappingsFixture, one: str
+    terminal: Terminal, desk: Desk, one: str
 ) -> None:
     desk.world.wait(10)
     terminal.trail.delivered(DB, one, late=500)
@@ -454,7 +440,7 @@ def test_records_that_come_late_or_in_another_order_are_told_by_their_own_times(
 
 @pytest.mark.parametrize("minutes", [-5, 5])
 def test_a_machine_whose_clock_is_wrong_and_far_from_utc_tells_the_same(
-    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, one: str, minutes: int
+    terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch, one: str, minutes: int
 ) -> None:
     desk.world.wait(30)
     terminal.trail.delivered(DB, one)
@@ -499,9 +485,7 @@ def test_the_expiration_is_read_in_each_of_its_forms(said: str | None, lasts: ti
     assert found.expires - began == lasts
 
 
-def test_with_more_calls_than_are_looked_through_no_call_is_the_first(
-    terminal: Terminal, desk: MappingsFixture, one: str
-) -> None:
+def test_with_more_calls_than_are_looked_through_no_call_is_the_first(terminal: Terminal, desk: Desk, one: str) -> None:
     desk.world.wait(30)
     for _ in range(30):
         terminal.trail.called(DB, one)
@@ -518,7 +502,7 @@ def test_with_more_calls_than_are_looked_through_no_call_is_the_first(
     ],
 )
 def test_without_cloudtrail_it_says_what_is_missing_and_the_latest_time(
-    terminal: Terminal, desk: MappingsFixture, one: str, code: str, said: str
+    terminal: Terminal, desk: Desk, one: str, code: str, said: str
 ) -> None:
     until = at(terminal, seconds=1, hours=-6, minutes=-40)
     desk.world.wait(3600)
@@ -532,7 +516,7 @@ def test_without_cloudtrail_it_says_what_is_missing_and_the_latest_time(
     assert document["unknown_because"] == said
 
 
-def test_several_instances_keep_to_two_calls_a_second(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
+def test_several_instances_keep_to_two_calls_a_second(terminal: Terminal, desk: Desk, one: str) -> None:
     others = [desk.converged("web", app="web") for _ in range(5)]
     times: list[float] = []
 
@@ -547,7 +531,7 @@ def test_several_instances_keep_to_two_calls_a_second(terminal: Terminal, desk: 
 
 
 def test_explain_goes_on_without_what_iam_refuses(
-    terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, one: str
+    terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch, one: str
 ) -> None:
     def refuse(**_: Any) -> None:
         raise client_error("AccessDenied", "no", "GetInstanceProfile")
@@ -559,7 +543,7 @@ def test_explain_goes_on_without_what_iam_refuses(
 
 
 def test_explain_names_the_same_time_for_a_role_that_another_actor_put_back_in_between(
-    terminal: Terminal, desk: MappingsFixture, one: str
+    terminal: Terminal, desk: Desk, one: str
 ) -> None:
     desk.world.wait(60)
     desk.world.attach_by_hand(one, "web")
@@ -576,7 +560,7 @@ def test_explain_names_the_same_time_for_a_role_that_another_actor_put_back_in_b
     assert former.endswith(f"; see rolekeeper uptake {one}")
 
 
-def test_explain_has_it_in_short(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
+def test_explain_has_it_in_short(terminal: Terminal, desk: Desk, one: str) -> None:
     terminal.trail.delivered(DB, one)
     desk.world.wait(40)
     terminal.trail.called(DB, one)

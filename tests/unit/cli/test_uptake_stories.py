@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 
 ROLES = ("web", "db", "ops")
@@ -44,7 +44,7 @@ class Story:
     """An instance, what EC2 got for it, by role, what its software holds, by SDK, and when it carried which role."""
 
     terminal: Terminal
-    desk: MappingsFixture
+    desk: Desk
     random: Random
     instance: str
     handed: list[tuple[str, datetime]] = field(default_factory=list)
@@ -143,7 +143,7 @@ class Story:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_what_is_said_is_what_happened_whatever_happens(terminal: Terminal, desk: MappingsFixture, seed: int) -> None:
+def test_what_is_said_is_what_happened_whatever_happens(terminal: Terminal, desk: Desk, seed: int) -> None:
     for name in ROLES:
         desk.role(name)
         desk.edit(f"app={name}", role=name)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from fixtures.account import ACCOUNT, REGION
 from fixtures.doctor import DoctorFixture, refusal
-from fixtures.mappings import MappingsFixture, session
+from fixtures.mappings import Desk, session
 from fixtures.terminal import Terminal, lines
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper_cli.checks.deployment import DoctorDeployment
@@ -32,7 +32,7 @@ STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/rolekeeper-verify-any/
 class Account(DoctorFixture):
     """An account without a deployment, in which everything may be done and there is room for all of it."""
 
-    def __init__(self, terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__(terminal, desk, monkeypatch)
         self.tag_policy: dict[str, Any] = {}
         self.quotas = {"L-244521F2": 300.0, "L-0485CB21": 2000.0, "L-1216C47A": 32.0}
@@ -80,7 +80,7 @@ type Finds = Callable[..., list[tuple[str, str, str]]]
 
 
 @pytest.fixture
-def account(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> Account:
+def account(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Account:
     return Account(terminal, desk, monkeypatch)
 
 
@@ -133,7 +133,7 @@ def test_what_fails_says_why_what_to_do_and_where_that_is_written(account: Accou
     assert failed["remedy"].endswith("the console of Service Quotas; see docs/verify.md#quotas")
 
 
-def test_nothing_is_changed(account: Account, desk: MappingsFixture) -> None:
+def test_nothing_is_changed(account: Account, desk: Desk) -> None:
     """Each call reads, or is a dry run or a simulation."""
     del account
     desk.world.calls.clear()
@@ -216,7 +216,7 @@ def test_a_person_who_may_nothing_gets_a_few_lines(finds: Finds, account: Accoun
     assert (len(found), found[-1][1]) == (4, "18 more like these")
 
 
-def test_a_request_has_the_tag_that_the_policy_asks_for(account: Account, desk: MappingsFixture) -> None:
+def test_a_request_has_the_tag_that_the_policy_asks_for(account: Account, desk: Desk) -> None:
     run()
     context = {
         (entry["ContextKeyName"], *entry["ContextKeyValues"])
@@ -230,7 +230,7 @@ def test_a_request_has_the_tag_that_the_policy_asks_for(account: Account, desk: 
 
 @pytest.mark.parametrize("kind", ["role", "user"])
 def test_a_permissions_boundary_is_named(
-    finds: Finds, account: Account, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, kind: str
+    finds: Finds, account: Account, desk: Desk, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     arn = f"arn:aws:iam::{ACCOUNT}:policy/limit"
     if kind == "role":

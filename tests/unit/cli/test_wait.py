@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
@@ -16,19 +16,19 @@ SPOKE = Target("111111111111", "eu-west-1")
 
 
 @pytest.fixture(autouse=True)
-def roles(desk: MappingsFixture, web_and_db: None) -> None:
+def roles(desk: Desk, web_and_db: None) -> None:
     del web_and_db
     for name in ("web", "db"):
         desk.edit(f"app={name}", role=name)
 
 
 @pytest.fixture
-def one(desk: MappingsFixture) -> str:
+def one(desk: Desk) -> str:
     """An instance that carries web since a moment."""
     return desk.converged("web", app="web", Name="web-1")
 
 
-def test_the_first_call_with_the_carried_role_ends_it(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
+def test_the_first_call_with_the_carried_role_ends_it(terminal: Terminal, desk: Desk, one: str) -> None:
     since = desk.world.clock.now()
     desk.world.clock.after(20, lambda: terminal.trail.delivered(WEB, one))
     desk.world.clock.after(100, lambda: terminal.trail.called(WEB, one, late=200))
@@ -50,7 +50,7 @@ def test_the_first_call_with_the_carried_role_ends_it(terminal: Terminal, desk: 
 
 
 def test_calls_that_aws_refused_show_a_use_but_not_that_the_role_works(
-    terminal: Terminal, desk: MappingsFixture, one: str
+    terminal: Terminal, desk: Desk, one: str
 ) -> None:
     """The first ones may be too early for IAM: it waits on for one that is accepted."""
     for _ in range(3):
@@ -71,7 +71,7 @@ def test_calls_that_aws_refused_show_a_use_but_not_that_the_role_works(
 
 
 def test_a_given_role_has_to_be_attached_first_and_calls_with_the_former_one_mean_nothing(
-    terminal: Terminal, desk: MappingsFixture, one: str
+    terminal: Terminal, desk: Desk, one: str
 ) -> None:
     terminal.trail.called(WEB, one)
     desk.world.tag(one, app="db")
@@ -84,9 +84,7 @@ def test_a_given_role_has_to_be_attached_first_and_calls_with_the_former_one_mea
     assert (document["role"], document["first_use"]["after_seconds"]) == ("db", pytest.approx(185, abs=16))
 
 
-def test_what_doesnt_come_ends_with_255_and_isnt_called_unused(
-    terminal: Terminal, desk: MappingsFixture, one: str
-) -> None:
+def test_what_doesnt_come_ends_with_255_and_isnt_called_unused(terminal: Terminal, desk: Desk, one: str) -> None:
     began, times = desk.world.clock.now(), list[float]()
 
     def note() -> None:
@@ -107,7 +105,7 @@ def test_what_doesnt_come_ends_with_255_and_isnt_called_unused(
 
 @pytest.mark.parametrize("role", ["web", "db"])
 def test_a_missing_permission_is_said_at_once_even_before_the_role_is_there(
-    terminal: Terminal, desk: MappingsFixture, one: str, role: str
+    terminal: Terminal, desk: Desk, one: str, role: str
 ) -> None:
     terminal.trail.refuses = "AccessDeniedException"
     began = desk.world.clock.now()
@@ -116,7 +114,7 @@ def test_a_missing_permission_is_said_at_once_even_before_the_role_is_there(
     assert desk.world.clock.now() - began < timedelta(seconds=1)
 
 
-def test_a_look_without_an_answer_is_one_of_many(terminal: Terminal, desk: MappingsFixture, one: str) -> None:
+def test_a_look_without_an_answer_is_one_of_many(terminal: Terminal, desk: Desk, one: str) -> None:
     terminal.trail.refuses = "ThrottlingException"
     terminal.trail.called(WEB, one)
     desk.world.clock.after(40, lambda: setattr(terminal.trail, "refuses", ""))
@@ -124,7 +122,7 @@ def test_a_look_without_an_answer_is_one_of_many(terminal: Terminal, desk: Mappi
     assert desk.world.calls["LookupEvents"] > 3
 
 
-def test_without_a_role_there_is_nothing_to_wait_for(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_without_a_role_there_is_nothing_to_wait_for(terminal: Terminal, desk: Desk) -> None:
     bare, foreign = desk.world.running(), desk.converged("db", app="db")
     ran = terminal("wait", bare, "--in-use")
     assert (ran.exit_code, f"{bare} carries no role\n  name the one to wait for with --role" in ran.stderr) == (1, True)
@@ -132,7 +130,7 @@ def test_without_a_role_there_is_nothing_to_wait_for(terminal: Terminal, desk: M
         assert terminal("wait", "--in-use", *line).exit_code == 252
 
 
-def test_an_instance_of_another_target_is_asked_about_there(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_an_instance_of_another_target_is_asked_about_there(terminal: Terminal, desk: Desk) -> None:
     spoke = SpokeFixture(terminal, desk, SPOKE)
     spoke.registered()
     spoke.copied("app=web", "web")

@@ -9,12 +9,12 @@ import yaml
 
 from fakes.logs import GROUPS, FakeLogs
 from fixtures.account import refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal, lines
 
 
 @pytest.fixture
-def logs(terminal: Terminal, desk: MappingsFixture) -> FakeLogs:
+def logs(terminal: Terminal, desk: Desk) -> FakeLogs:
     made = FakeLogs(desk.world.logged)
     terminal.clients["logs"] = made
     desk.usable("web")
@@ -22,9 +22,7 @@ def logs(terminal: Terminal, desk: MappingsFixture) -> FakeLogs:
     return made
 
 
-def test_decisions_are_shown_once_each_in_their_order(
-    terminal: Terminal, desk: MappingsFixture, logs: FakeLogs
-) -> None:
+def test_decisions_are_shown_once_each_in_their_order(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:
     one, two = desk.converged("web", app="web"), desk.world.running(app="web")
     terminal.meanwhile = lambda: desk.world.reconcile(two)
     ran = terminal("watch", "--since", "10m", "--for", "6s")
@@ -38,7 +36,7 @@ def test_decisions_are_shown_once_each_in_their_order(
     assert {each["logGroupName"] for each in logs.asked} == set(GROUPS)
 
 
-def test_no_ops_are_shown_to_those_who_want_all(terminal: Terminal, desk: MappingsFixture, logs: FakeLogs) -> None:  # noqa: ARG001  # they are there
+def test_no_ops_are_shown_to_those_who_want_all(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:  # noqa: ARG001  # they are there
     desk.world.reconcile(desk.converged("web", app="web"))
     line = ("watch", "--since", "10m", "--for", "1s")
     told = terminal(*line, "--all", "--output", "json").stdout.splitlines()
@@ -47,7 +45,7 @@ def test_no_ops_are_shown_to_those_who_want_all(terminal: Terminal, desk: Mappin
     assert "Nothing" not in terminal(*line).stdout
 
 
-def test_one_instance_can_be_watched(terminal: Terminal, desk: MappingsFixture, logs: FakeLogs) -> None:  # noqa: ARG001  # the same
+def test_one_instance_can_be_watched(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:  # noqa: ARG001  # the same
     one, two = desk.converged("web", app="web", Name="web-1"), desk.converged("web", app="web")
     ran = terminal("watch", "--instance", "web-1", "--since", "10m", "--for", "1s")
     assert one in ran.stdout
@@ -55,9 +53,7 @@ def test_one_instance_can_be_watched(terminal: Terminal, desk: MappingsFixture, 
 
 
 @pytest.mark.usefixtures("logs")
-def test_a_decision_has_the_fields_and_the_values_that_the_history_has(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_a_decision_has_the_fields_and_the_values_that_the_history_has(terminal: Terminal, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     desk.world.untag(one, "app")
     desk.world.reconcile(one)
@@ -82,7 +78,7 @@ def test_a_decision_has_the_fields_and_the_values_that_the_history_has(
 
 
 @pytest.mark.usefixtures("logs")
-def test_what_ec2_refused_has_that_outcome_in_both(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_ec2_refused_has_that_outcome_in_both(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web")
     desk.world.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation", "not you"))
     desk.world.reconcile(one)
@@ -93,7 +89,7 @@ def test_what_ec2_refused_has_that_outcome_in_both(terminal: Terminal, desk: Map
 
 
 @pytest.mark.usefixtures("logs")
-def test_an_answer_of_aws_that_is_the_reason_is_shown_once(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_an_answer_of_aws_that_is_the_reason_is_shown_once(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web")
     invalid = refusing("InvalidParameterValue", "Invalid IAM Instance Profile ARN")
     desk.world.calls.before("AssociateIamInstanceProfile", invalid)
@@ -104,7 +100,7 @@ def test_an_answer_of_aws_that_is_the_reason_is_shown_once(terminal: Terminal, d
 
 
 @pytest.mark.usefixtures("logs")
-def test_where_nothing_comes_it_says_where_to_look(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_where_nothing_comes_it_says_where_to_look(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running()
     said = terminal("watch", "--instance", one, "--for", "1s").stderr
     assert said.startswith(f"There was no decision about {one}. Look further back with --since 1h, ")
@@ -112,7 +108,7 @@ def test_where_nothing_comes_it_says_where_to_look(terminal: Terminal, desk: Map
     assert "--all" not in terminal("watch", "--all", "--for", "1s").stderr
 
 
-def test_it_begins_as_far_back_as_it_is_told(terminal: Terminal, desk: MappingsFixture, logs: FakeLogs) -> None:
+def test_it_begins_as_far_back_as_it_is_told(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:
     now = desk.world.clock.now()
     terminal("watch", "--since", "5m", "--for", "1s")
     assert logs.asked[0]["startTime"] == int((now - timedelta(minutes=5)).timestamp() * 1_000)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fakes.cloudtrail import AUTO_SCALING, role, user
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal, lines
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
@@ -19,7 +19,7 @@ NOWHERE = (
 
 
 @pytest.fixture(autouse=True)
-def roles(desk: MappingsFixture) -> None:
+def roles(desk: Desk) -> None:
     desk.usable("web", "db")
     desk.edit("app=web", role="web")
 
@@ -30,7 +30,7 @@ def who(terminal: Terminal, instance: str) -> list[Any]:
     return [(each["what"], each["about"], each["by"] and each["by"]["arn"], each["event"]) for each in answers]
 
 
-def attached_by_hand(terminal: Terminal, desk: MappingsFixture, instance: str, by: Any) -> str:
+def attached_by_hand(terminal: Terminal, desk: Desk, instance: str, by: Any) -> str:
     """A foreign profile on a bare instance, with its event; returns the association."""
     association = desk.world.attach_by_hand(instance, "theirs")
     terminal.trail.associated("AssociateIamInstanceProfile", by, made=association)
@@ -40,7 +40,7 @@ def attached_by_hand(terminal: Terminal, desk: MappingsFixture, instance: str, b
 # ---- the tag that decides ----
 
 
-def test_the_newest_call_that_set_the_deciding_tag_is_named(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_the_newest_call_that_set_the_deciding_tag_is_named(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web")
     terminal.trail.tagged(BOB, one, app="web")
     desk.world.wait(60)
@@ -69,14 +69,14 @@ def test_the_newest_call_that_set_the_deciding_tag_is_named(terminal: Terminal, 
     }
 
 
-def test_a_tag_given_at_launch_is_by_whoever_launched_it(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_tag_given_at_launch_is_by_whoever_launched_it(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web")
     terminal.trail.launched(AUTO_SCALING, one, app="web")
     text = terminal("explain", one, "--no-uptake").stdout
     assert "AWSServiceRoleForAutoScaling, session AutoScaling, for autoscaling.amazonaws.com (RunInstances" in text
 
 
-def test_a_tag_in_the_request_counts_where_the_answer_is_left_out(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_tag_in_the_request_counts_where_the_answer_is_left_out(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web")
     tags = [{"key": "app", "value": "web"}]
     asked = {"tagSpecificationSet": {"items": [{"resourceType": "volume", "tags": tags}]}}
@@ -90,7 +90,7 @@ def test_a_tag_in_the_request_counts_where_the_answer_is_left_out(terminal: Term
 
 @pytest.mark.parametrize("keys", [{"app": "", "other": ""}, {}])
 def test_whoever_removed_the_tag_by_its_key_or_all_of_them_is_named(
-    terminal: Terminal, desk: MappingsFixture, keys: dict[str, str]
+    terminal: Terminal, desk: Desk, keys: dict[str, str]
 ) -> None:
     one = desk.converged("web", app="web")
     desk.world.untag(one, "app")
@@ -102,9 +102,7 @@ def test_whoever_removed_the_tag_by_its_key_or_all_of_them_is_named(
     assert who(terminal, one) == [("untagged", "app", BOB["arn"], "DeleteTags")], "once the role is gone, too"
 
 
-def test_the_tag_that_excludes_and_each_of_a_conflict_are_asked_about(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_the_tag_that_excludes_and_each_of_a_conflict_are_asked_about(terminal: Terminal, desk: Desk) -> None:
     ignored = desk.world.running(app="web", **{"rolekeeper:ignore": "true"})
     assert who(terminal, ignored) == [("tagged", "rolekeeper:ignore=true", None, None)]
     desk.edit("team=a", role="db")
@@ -112,14 +110,14 @@ def test_the_tag_that_excludes_and_each_of_a_conflict_are_asked_about(
     assert [each[1] for each in who(terminal, tied)] == ["app=web", "team=a"]
 
 
-def test_a_call_that_was_refused_set_no_tag(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_call_that_was_refused_set_no_tag(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web")
     asked = {"resourcesSet": {"items": [{"resourceId": one}]}, "tagSet": {"items": [{"key": "app", "value": "web"}]}}
     terminal.trail.happened("CreateTags", BOB, asked, resources=(one,), errorCode="Client.UnauthorizedOperation")
     assert who(terminal, one) == [("tagged", "app=web", None, None)]
 
 
-def test_nothing_is_asked_where_no_tag_and_nobody_decided(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_nothing_is_asked_where_no_tag_and_nobody_decided(terminal: Terminal, desk: Desk) -> None:
     bare, pinned = desk.world.running(), desk.world.running(app="web")
     terminal("attach", pinned, "db", "--no-wait")
     desk.quiet()
@@ -131,7 +129,7 @@ def test_nothing_is_asked_where_no_tag_and_nobody_decided(terminal: Terminal, de
 # ---- roles of others ----
 
 
-def test_a_foreign_role_from_the_launch_is_by_whoever_launched_it(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_foreign_role_from_the_launch_is_by_whoever_launched_it(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(profile="theirs")
     terminal.trail.launched(BOB, one, profile_arn=THEIRS)
     assert who(terminal, one) == [("attached", "theirs", BOB["arn"], "RunInstances")]
@@ -139,9 +137,7 @@ def test_a_foreign_role_from_the_launch_is_by_whoever_launched_it(terminal: Term
     assert who(terminal, one) == [("attached", "theirs", None, None)]
 
 
-def test_one_replace_by_another_both_reverts_ours_and_attaches_theirs(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_one_replace_by_another_both_reverts_ours_and_attaches_theirs(terminal: Terminal, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     ours = desk.world.association(one)
     assert ours
@@ -155,9 +151,7 @@ def test_one_replace_by_another_both_reverts_ours_and_attaches_theirs(
     ]
 
 
-def test_calls_by_name_are_looked_up_only_in_the_time_that_the_history_leaves(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_calls_by_name_are_looked_up_only_in_the_time_that_the_history_leaves(terminal: Terminal, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     attached = desk.world.clock.now()
     desk.world.wait(3600)
@@ -193,7 +187,7 @@ def test_calls_by_name_are_looked_up_only_in_the_time_that_the_history_leaves(
     ],
 )
 def test_without_an_answer_one_line_says_why_and_the_rest_is_explained(
-    terminal: Terminal, desk: MappingsFixture, code: str, said: str
+    terminal: Terminal, desk: Desk, code: str, said: str
 ) -> None:
     one = desk.world.running(app="web", profile="theirs")
     terminal.trail.refuses = code
@@ -204,7 +198,7 @@ def test_without_an_answer_one_line_says_why_and_the_rest_is_explained(
     assert {each["unknown_because"] for each in terminal.document("explain", one)["who"]} == {said}
 
 
-def test_what_was_found_before_it_was_throttled_is_shown(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_was_found_before_it_was_throttled_is_shown(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web", profile="theirs")
     terminal.trail.tagged(BOB, one, app="web")
     desk.world.calls.after("LookupEvents", lambda: setattr(terminal.trail, "refuses", "ThrottlingException"))
@@ -213,7 +207,7 @@ def test_what_was_found_before_it_was_throttled_is_shown(terminal: Terminal, des
     assert "attached theirs: CloudTrail gave no answer (ThrottlingException)" in text
 
 
-def test_pages_are_read_until_all_is_answered_and_no_further(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_pages_are_read_until_all_is_answered_and_no_further(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web")
     terminal.trail.tagged(ALICE, one, app="web")
     terminal.trail.page = 2
@@ -225,7 +219,7 @@ def test_pages_are_read_until_all_is_answered_and_no_further(terminal: Terminal,
     assert desk.world.clock.now() - began == timedelta(seconds=1), "two calls a second, and others call too"
 
 
-def test_the_sessions_of_its_role_since_then_are_not_looked_through(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_the_sessions_of_its_role_since_then_are_not_looked_through(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web")
     terminal.trail.tagged(ALICE, one, app="web")
     desk.world.reconcile(one)
@@ -240,7 +234,7 @@ def test_the_sessions_of_its_role_since_then_are_not_looked_through(terminal: Te
     assert desk.world.calls["LookupEvents"] == 1
 
 
-def test_an_entry_that_saw_another_value_says_since_when(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_an_entry_that_saw_another_value_says_since_when(terminal: Terminal, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     before = desk.world.clock.now()
     desk.edit("app=db", role="db")
@@ -251,9 +245,7 @@ def test_an_entry_that_saw_another_value_says_since_when(terminal: Terminal, des
     assert "EndTime" not in asked
 
 
-def test_an_instance_with_endless_events_is_asked_about_within_bounds(
-    terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_an_instance_with_endless_events_is_asked_about_within_bounds(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web")
     terminal.trail.page = 2
     for number in range(100):
@@ -263,7 +255,7 @@ def test_an_instance_with_endless_events_is_asked_about_within_bounds(
     assert desk.world.calls["LookupEvents"] == 10
 
 
-def test_a_slow_cloudtrail_is_asked_within_a_time(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_slow_cloudtrail_is_asked_within_a_time(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web")
     terminal.trail.page = 1
     for number in range(100):
@@ -278,7 +270,7 @@ def test_a_slow_cloudtrail_is_asked_within_a_time(terminal: Terminal, desk: Mapp
     assert desk.world.calls["LookupEvents"] == 3
 
 
-def test_the_launch_is_the_last_that_is_looked_at(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_the_launch_is_the_last_that_is_looked_at(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web")
     for number in range(4):
         terminal.trail.tagged(BOB, one, backup=str(number))
@@ -291,7 +283,7 @@ def test_the_launch_is_the_last_that_is_looked_at(terminal: Terminal, desk: Mapp
 # ---- text from outside ----
 
 
-def test_what_comes_from_cloudtrail_is_cut_and_escaped(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_comes_from_cloudtrail_is_cut_and_escaped(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web")
     evil = {"type": "IAMUser", "arn": f"arn:aws:iam::1:user/\x1b[2J\u202e\u2028\n{'x' * 5_000}"}
     terminal.trail.tagged(evil, one, app="web")
@@ -311,7 +303,7 @@ def test_what_comes_from_cloudtrail_is_cut_and_escaped(terminal: Terminal, desk:
         json.dumps({"requestParameters": {"resourcesSet": {"items": ["i-1"]}, "tagSet": {"items": {"key": "app"}}}}),
     ],
 )
-def test_a_record_of_another_shape_answers_nothing(terminal: Terminal, desk: MappingsFixture, record: str) -> None:
+def test_a_record_of_another_shape_answers_nothing(terminal: Terminal, desk: Desk, record: str) -> None:
     one = desk.world.running(app="web")
     for name in ("CreateTags", "DeleteTags", "RunInstances"):
         terminal.trail.happened(name, None, resources=(one,))
@@ -331,7 +323,7 @@ def test_a_record_of_another_shape_answers_nothing(terminal: Terminal, desk: Map
         (None, "nobody that CloudTrail names"),
     ],
 )
-def test_every_kind_of_caller_has_words(terminal: Terminal, desk: MappingsFixture, identity: Any, words: str) -> None:
+def test_every_kind_of_caller_has_words(terminal: Terminal, desk: Desk, identity: Any, words: str) -> None:
     one = desk.world.running(app="web")
     terminal.trail.tagged(identity, one, app="web")
     assert f"{words} (CreateTags app=web," in terminal("explain", one, "--no-uptake").stdout
@@ -340,7 +332,7 @@ def test_every_kind_of_caller_has_words(terminal: Terminal, desk: MappingsFixtur
 # ---- history ----
 
 
-def test_history_says_who_changed_a_tag_that_the_mapping_requires(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_history_says_who_changed_a_tag_that_the_mapping_requires(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web", require_tags={"stage": "production"})
     one = desk.converged("web", app="web", stage="production")
     desk.world.wait(3600)
@@ -351,7 +343,7 @@ def test_history_says_who_changed_a_tag_that_the_mapping_requires(terminal: Term
     assert [(each["about"], each["by"]["arn"]) for each in newest["who"]] == [("stage=test", BOB["arn"])]
 
 
-def test_history_asks_only_when_it_is_told_to(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_history_asks_only_when_it_is_told_to(terminal: Terminal, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     desk.quiet()
     [entry] = terminal.document("history", one)
@@ -365,7 +357,7 @@ def test_history_asks_only_when_it_is_told_to(terminal: Terminal, desk: Mappings
     assert lines(ran.stdout)[1:] == [f"{at} Attach (unoccupied) web app=web", "tagged app=web by: unknown"]
 
 
-def test_a_foreign_role_that_came_and_went_is_in_the_history(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_a_foreign_role_that_came_and_went_is_in_the_history(terminal: Terminal, desk: Desk) -> None:
     one = desk.world.running(app="web")
     desk.world.profile("theirs", path="/")
     theirs = attached_by_hand(terminal, desk, one, ALICE)

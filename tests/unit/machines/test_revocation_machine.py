@@ -37,7 +37,7 @@ troubles = st.lists(st.none() | st.none() | st.builds(Trouble, codes, st.boolean
 none: st.SearchStrategy[list[Any]] = st.just([])
 
 
-class Desk(DoctorDeployment):
+class IamDesk(DoctorDeployment):
     """A deployment over that IAM alone, in the clock's time."""
 
     def __init__(self, iam: StaleIam, clock: Clock) -> None:
@@ -88,7 +88,7 @@ class Revocations(RuleBasedStateMachine):
         super().__init__()
         self.clock = Clock()
         self.iam = StaleIam(self.clock)
-        self.desk = Desk(self.iam, self.clock)
+        self.desk = IamDesk(self.iam, self.clock)
         # What was called revoked: by role and user, before which time. What people wrote: by role.
         self.promised: dict[tuple[str, str], datetime] = {}
         self.theirs: dict[str, list[Any]] = {role: [] for role in ROLES}

@@ -7,7 +7,7 @@ import pytest
 
 from fakes.organizations import Organizations
 from fixtures.account import ACCOUNT, REGION
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper.fleet.targets import WIRE_FORMAT, Registry
 from rolekeeper.model.instance import Target
@@ -23,7 +23,7 @@ PROBLEM = "it refuses sts:AssumeRole on the role rolekeeper-reader"
 
 
 @pytest.fixture(autouse=True)
-def hub(terminal: Terminal, desk: MappingsFixture) -> None:
+def hub(terminal: Terminal, desk: Desk) -> None:
     terminal.parameters |= {"OrganizationId": "o-example0000", "SweepSchedule": "rate(15 minutes)"}
     terminal.outputs["Version"] = "0.4.1"
     desk.world.swept(3, 0)
@@ -38,7 +38,7 @@ def only() -> tuple[str, str, str]:
     return finding.level, finding.what, str(finding.remedy)
 
 
-def registered(desk: MappingsFixture, region: str = "eu-west-1", **attributes: Any) -> None:
+def registered(desk: Desk, region: str = "eu-west-1", **attributes: Any) -> None:
     now = desk.world.clock.now()
     swept = layout.timestamp(now - timedelta(minutes=1))
     item = {"version": "0.4.0", "wire_format": WIRE_FORMAT, "since": swept, "last_sweep": swept, **attributes}
@@ -46,11 +46,11 @@ def registered(desk: MappingsFixture, region: str = "eu-west-1", **attributes: A
     store.write(store.put({**layout.key_attributes(key), **item}))
 
 
-def ago(desk: MappingsFixture, minutes: int) -> str:
+def ago(desk: Desk, minutes: int) -> str:
     return layout.timestamp(desk.world.clock.now() - timedelta(minutes=minutes))
 
 
-def test_an_unknown_target_is_a_warning(desk: MappingsFixture) -> None:
+def test_an_unknown_target_is_a_warning(desk: Desk) -> None:
     target, at = Target(OTHER, "eu-west-1"), desk.world.clock.now()
     Registry(desk.world.store).note_unknown(target, PROBLEM, at, 1)
     level, what, remedy = only()
@@ -58,7 +58,7 @@ def test_an_unknown_target_is_a_warning(desk: MappingsFixture) -> None:
     assert remedy.startswith("deploy a spoke there")
 
 
-def test_where_all_is_well_it_is_one_line(desk: MappingsFixture) -> None:
+def test_where_all_is_well_it_is_one_line(desk: Desk) -> None:
     assert only() == ("ok", "all targets are well: 1, in 1 account", "")
     registered(desk)
     registered(desk, "eu-west-2")
@@ -66,7 +66,7 @@ def test_where_all_is_well_it_is_one_line(desk: MappingsFixture) -> None:
 
 
 @pytest.mark.parametrize(("minutes", "level"), [(5, "warn"), (15, "warn"), (16, "fail")])
-def test_a_problem_that_a_sweep_didnt_end_is_an_error(desk: MappingsFixture, minutes: int, level: str) -> None:
+def test_a_problem_that_a_sweep_didnt_end_is_an_error(desk: Desk, minutes: int, level: str) -> None:
     registered(desk, problem=PROBLEM, problem_since=ago(desk, minutes))
     found_level, what, remedy = only()
     assert found_level == level
@@ -76,21 +76,21 @@ def test_a_problem_that_a_sweep_didnt_end_is_an_error(desk: MappingsFixture, min
 
 
 @pytest.mark.parametrize(("minutes", "level"), [(30, "ok"), (31, "fail")])
-def test_a_sweep_that_is_older_than_two_intervals_is_an_error(desk: MappingsFixture, minutes: int, level: str) -> None:
+def test_a_sweep_that_is_older_than_two_intervals_is_an_error(desk: Desk, minutes: int, level: str) -> None:
     registered(desk, last_sweep=ago(desk, minutes), instances=1)
     found_level, what, _ = only()
     assert found_level == level
     assert ("its last sweep was at 2026-03-01 08:29 UTC" in what) == (level == "fail")
 
 
-def test_a_spoke_whose_events_the_hub_does_not_take_is_an_error_that_names_the_remedy(desk: MappingsFixture) -> None:
+def test_a_spoke_whose_events_the_hub_does_not_take_is_an_error_that_names_the_remedy(desk: Desk) -> None:
     registered(desk, version="0.4.1", wire_format=WIRE_FORMAT + 2)
     level, what, remedy = only()
     assert (level, f"target {NAME}: its spoke has wire format {WIRE_FORMAT + 2}" in what) == ("fail", True)
     assert remedy == f"with the credentials of account {OTHER}: rolekeeper spoke deploy --region eu-west-1"
 
 
-def test_drift_that_is_withheld_is_a_warning(desk: MappingsFixture) -> None:
+def test_drift_that_is_withheld_is_a_warning(desk: Desk) -> None:
     registered(desk, instances=9, drift=7, withheld=3)
     level, what, remedy = only()
     assert (level, f"target {NAME}: 3 of 7 instances in drift weren't sent" in what) == ("warn", True)
@@ -110,14 +110,14 @@ def test_drift_that_is_withheld_is_a_warning(desk: MappingsFixture) -> None:
         ("", "ok", "", ""),
     ],
 )
-def test_the_handshake_of_versions(desk: MappingsFixture, version: str, level: str, said: str, remedy: str) -> None:
+def test_the_handshake_of_versions(desk: Desk, version: str, level: str, said: str, remedy: str) -> None:
     registered(desk, version=version)
     found_level, what, todo = only()
     assert (found_level, said in what, remedy in todo) == (level, True, True)
     assert level == "ok" or f"target {NAME} has version {version}, and the hub 0.4.1" in what
 
 
-def test_of_many_the_worst_are_shown_and_the_others_counted(desk: MappingsFixture) -> None:
+def test_of_many_the_worst_are_shown_and_the_others_counted(desk: Desk) -> None:
     for number in range(1, 9):
         registered(desk, f"eu-west-{number}", version="0.3.0")
     for number in range(1, 6):
@@ -143,7 +143,7 @@ def covered() -> tuple[str, str, str]:
     return finding.level, finding.what, str(finding.remedy)
 
 
-def test_accounts_without_a_spoke_are_a_warning(desk: MappingsFixture, organization: Organizations) -> None:
+def test_accounts_without_a_spoke_are_a_warning(desk: Desk, organization: Organizations) -> None:
     registered(desk, "us-west-2")
     level, what, remedy = covered()
     assert level == "warn"

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from fixtures.account import HOME, refusing
 from fixtures.console import main, words
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
@@ -23,14 +23,14 @@ def swept_each_quarter(terminal: Terminal) -> None:
     terminal.parameters["SweepSchedule"] = "rate(15 minutes)"
 
 
-def happened(desk: MappingsFixture, target: Target = HOME, hours: float = 0, **stands: int) -> None:
+def happened(desk: Desk, target: Target = HOME, hours: float = 0, **stands: int) -> None:
     """So many hours ago a sweep saw these, and three instances were changed."""
     at = desk.world.clock.now() - timedelta(hours=hours)
     update = Update().set({f"{layout.SWEPT}{at:%M}": stands}).add("Attach", 2).add("refused", 1)
     desk.world.state.note_activity(target, update, at)
 
 
-def test_a_day_is_plotted_by_status_and_by_change(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_day_is_plotted_by_status_and_by_change(browser: TestClient, desk: Desk) -> None:
     happened(desk, hours=2, ok=300, drift=7)
     happened(desk, ok=306, drift=1)
     page = browser.get("/activity")
@@ -45,7 +45,7 @@ def test_a_day_is_plotted_by_status_and_by_change(browser: TestClient, desk: Map
     assert '<a href="/" aria-current="true">Fleet</a>' in page.text
 
 
-def test_below_each_plot_is_a_table_of_the_same_the_latest_first(browser: TestClient, desk: MappingsFixture) -> None:
+def test_below_each_plot_is_a_table_of_the_same_the_latest_first(browser: TestClient, desk: Desk) -> None:
     happened(desk, hours=2, ok=300, drift=7)
     happened(desk, ok=306, drift=1)
     stood, changed = (main(browser.get("/activity")).split("as a table")[each] for each in (1, 2))
@@ -56,7 +56,7 @@ def test_below_each_plot_is_a_table_of_the_same_the_latest_first(browser: TestCl
     assert "UTC attached replaced detached refused 2026-03-01 09:00 2 0 0 1 2026-03-01 08:00 no data" in changed
 
 
-def test_a_month_is_plotted_by_six_hours_and_days(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_month_is_plotted_by_six_hours_and_days(browser: TestClient, desk: Desk) -> None:
     happened(desk, hours=24 * 20, ok=1)
     happened(desk, ok=2)
     page = browser.get("/activity?span=30d")
@@ -72,7 +72,7 @@ def test_before_the_first_sweep_it_says_when_that_comes(browser: TestClient) -> 
     assert "Activity shows after the next sweep, within 15 min." in words(browser.get("/activity/strip"))
 
 
-def test_it_is_read_once_a_minute_however_many_tabs_are_open(browser: TestClient, desk: MappingsFixture) -> None:
+def test_it_is_read_once_a_minute_however_many_tabs_are_open(browser: TestClient, desk: Desk) -> None:
     happened(desk, ok=1)
     desk.world.calls.clear()
     for path in ("/activity", "/activity/strip", "/activity"):
@@ -88,7 +88,7 @@ def test_it_is_read_once_a_minute_however_many_tabs_are_open(browser: TestClient
 
 
 @pytest.fixture
-def hub(terminal: Terminal, desk: MappingsFixture) -> None:
+def hub(terminal: Terminal, desk: Desk) -> None:
     SpokeFixture(terminal, desk, SPOKE).registered(instances=7)
     happened(desk, ok=3)
     happened(desk, SPOKE, ok=7)
@@ -115,7 +115,7 @@ def test_it_adds_up_the_targets_that_are_asked_for(browser: TestClient, asked: s
 
 @pytest.mark.usefixtures("hub")
 def test_of_many_targets_those_with_most_instances_are_added_up(
-    browser: TestClient, terminal: Terminal, desk: MappingsFixture
+    browser: TestClient, terminal: Terminal, desk: Desk
 ) -> None:
     for number in range(DAY.most):
         SpokeFixture(terminal, desk, Target(f"{222222222222 + number}", "eu-west-1")).registered(instances=5)
@@ -138,9 +138,7 @@ def test_an_account_that_isnt_managed_has_none(browser: TestClient) -> None:
 # ---- the strip ----
 
 
-def test_the_strip_says_what_was_changed_in_a_day_and_keeps_itself_fresh(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_the_strip_says_what_was_changed_in_a_day_and_keeps_itself_fresh(browser: TestClient, desk: Desk) -> None:
     happened(desk, hours=3, ok=3)
     happened(desk, ok=3)
     strip = browser.get("/activity/strip")
@@ -151,7 +149,7 @@ def test_the_strip_says_what_was_changed_in_a_day_and_keeps_itself_fresh(
     assert "<html" not in strip.text
 
 
-def test_who_may_not_read_it_reads_which_permission_is_missing(browser: TestClient, desk: MappingsFixture) -> None:
+def test_who_may_not_read_it_reads_which_permission_is_missing(browser: TestClient, desk: Desk) -> None:
     desk.world.calls.before("Query", refusing("AccessDeniedException", "not authorized"))
     page = browser.get("/activity")
     assert (page.status_code, "dynamodb:Query" in words(page)) == (502, True)

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from fixtures.command import parsed
 from fixtures.console import hidden
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.settings import Limits
 
@@ -33,7 +33,7 @@ def given(page: Response) -> dict[str, Any]:
 # ---- the fleet ----
 
 
-def test_a_filtered_list(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_filtered_list(browser: TestClient, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     desk.converged("web", app="web")
     page = browser.get("/", params={"q": 'tag:app=web tag:"team=a b" role:web state:running mapping:app=web'})
@@ -61,7 +61,7 @@ def test_what_the_command_has_no_option_for(browser: TestClient, text: str) -> N
         ({"verb": "detach"}, "detach {}"),
     ],
 )
-def test_a_pin(browser: TestClient, desk: MappingsFixture, form: dict[str, str], line: str) -> None:
+def test_a_pin(browser: TestClient, desk: Desk, form: dict[str, str], line: str) -> None:
     desk.edit("app=web", role="web")
     one = desk.converged("web", app="web")
     page = browser.post(f"/instance/{one}/pin", data=form)
@@ -70,7 +70,7 @@ def test_a_pin(browser: TestClient, desk: MappingsFixture, form: dict[str, str],
     assert given(page).get("reason", "") == form.get("reason", "")
 
 
-def test_a_release(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_release(browser: TestClient, desk: Desk) -> None:
     one = desk.world.running()
     pin = browser.post(f"/instance/{one}/pin", data={"verb": "attach", "role": "web", "instance_profile": "web"})
     assert command(pin) == f"rolekeeper attach {one} web --instance-profile web"
@@ -79,7 +79,7 @@ def test_a_release(browser: TestClient, desk: MappingsFixture) -> None:
     assert given(browser.post(f"/instance/{one}/release"))["instance"] == one
 
 
-def test_a_tag_and_a_start_are_the_aws_command_line(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_tag_and_a_start_are_the_aws_command_line(browser: TestClient, desk: Desk) -> None:
     one = desk.world.stopped(app="web")
     asked = [
         ("tag", {"do": "set", "key": "app", "value": "a b"}),
@@ -102,7 +102,7 @@ def planned(browser: TestClient, **columns: str) -> Response:
     return browser.post("/mapping/plan", data={"role": "web", **names, **columns})
 
 
-def test_an_edit_is_the_same_change_of_the_row(browser: TestClient, desk: MappingsFixture, terminal: Terminal) -> None:
+def test_an_edit_is_the_same_change_of_the_row(browser: TestClient, desk: Desk, terminal: Terminal) -> None:
     desk.edit("app=web", role="web", owner="team-web", priority=50)
     line = command(planned(browser, role="db", priority="", owner="it's $HOME", require_tags=r"env=a\;b;c\=d=e"))
     assert shlex.split(line)[:4] == ["rolekeeper", "mapping", "set", "app=web"]
@@ -114,9 +114,7 @@ def test_an_edit_is_the_same_change_of_the_row(browser: TestClient, desk: Mappin
     assert row["require_tags"] == {"env": "a;b", "c=d": "e"}
 
 
-def test_a_new_row_is_named_with_its_columns_and_a_deletion_with_none(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_a_new_row_is_named_with_its_columns_and_a_deletion_with_none(browser: TestClient, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     gone = browser.post("/mapping/change", data={"key": "app", "value": "web", "what": "delete"})
     assert command(gone) == "rolekeeper mapping rm app=web"
@@ -129,9 +127,7 @@ def test_a_new_row_is_named_with_its_columns_and_a_deletion_with_none(
 
 
 @pytest.mark.parametrize(("by", "verb"), [("al", "approve"), (CALLER, "discard")])
-def test_a_held_edit_is_approved_or_ones_own_discarded(
-    browser: TestClient, desk: MappingsFixture, by: str, verb: str
-) -> None:
+def test_a_held_edit_is_approved_or_ones_own_discarded(browser: TestClient, desk: Desk, by: str, verb: str) -> None:
     desk.edit("app=web", role="web")
     for _ in range(2):
         desk.converged("web", app="web")

@@ -5,14 +5,14 @@ from starlette.testclient import TestClient
 
 from fixtures.console import words
 from fixtures.doctor import DoctorFixture
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, unknown
 from rolekeeper_cli.checks.run import CHECKS
 
 
 @pytest.fixture(autouse=True)
-def ward(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> DoctorFixture:
+def ward(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> DoctorFixture:
     return DoctorFixture(terminal, desk, monkeypatch)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from fakes.logs import FakeLogs
 from fixtures.account import refusing
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper.instances.decide import Standing
 from rolekeeper.storage import layout
@@ -78,14 +78,14 @@ class Story:
 
 
 @pytest.fixture
-def story(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> Story:
+def story(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Story:
     monkeypatch.setattr(FleetCache, "_start", lambda _: None)
     desk.role("web")
     desk.edit("app=web", role="web")
     return Story(terminal)
 
 
-def test_while_nothing_happens_ec2_is_left_alone(story: Story, desk: MappingsFixture) -> None:
+def test_while_nothing_happens_ec2_is_left_alone(story: Story, desk: Desk) -> None:
     desk.converged("web", app="web")
     version = story.reads_all().version
     made = story.turns(60)
@@ -94,7 +94,7 @@ def test_while_nothing_happens_ec2_is_left_alone(story: Story, desk: MappingsFix
     assert story.cache.ask().version == version, "so a poll is answered that nothing changed"
 
 
-def test_what_ec2_changes_by_itself_is_looked_at_until_it_has(story: Story, desk: MappingsFixture) -> None:
+def test_what_ec2_changes_by_itself_is_looked_at_until_it_has(story: Story, desk: Desk) -> None:
     one = desk.world.launch(app="other")
     row = story.reads_all().rows[0]
     assert (row.state, row.moves) == ("pending", True)
@@ -105,7 +105,7 @@ def test_what_ec2_changes_by_itself_is_looked_at_until_it_has(story: Story, desk
     assert not story.turns(20)["DescribeInstances"], "and then no more"
 
 
-def test_an_instance_whose_page_is_open_is_looked_at_every_second(story: Story, desk: MappingsFixture) -> None:
+def test_an_instance_whose_page_is_open_is_looked_at_every_second(story: Story, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     story.reads_all()
     assert story.cache.row(one)
@@ -117,7 +117,7 @@ def test_an_instance_whose_page_is_open_is_looked_at_every_second(story: Story, 
     assert story.turns(10)["DescribeInstances"] <= 11
 
 
-def test_the_whole_is_read_every_few_minutes_and_finds_what_no_log_named(story: Story, desk: MappingsFixture) -> None:
+def test_the_whole_is_read_every_few_minutes_and_finds_what_no_log_named(story: Story, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     story.reads_all()
     desk.world.attach_by_hand(one, "theirs")
@@ -128,7 +128,7 @@ def test_the_whole_is_read_every_few_minutes_and_finds_what_no_log_named(story: 
     assert made["DescribeInstances"] == 1
 
 
-def test_it_can_be_read_again_but_not_over_and_over(story: Story, desk: MappingsFixture) -> None:
+def test_it_can_be_read_again_but_not_over_and_over(story: Story, desk: Desk) -> None:
     desk.converged("web", app="web")
     story.later()
     story.reads_all()
@@ -141,7 +141,7 @@ def test_it_can_be_read_again_but_not_over_and_over(story: Story, desk: Mappings
     assert story.turns(2)["DescribeInstances"] == 0, "not within ten seconds"
 
 
-def test_an_instance_that_is_gone_when_the_whole_was_read_is_gone(story: Story, desk: MappingsFixture) -> None:
+def test_an_instance_that_is_gone_when_the_whole_was_read_is_gone(story: Story, desk: Desk) -> None:
     one = desk.world.running()
     story.reads_all()
     desk.world.truth.terminate(one)
@@ -155,7 +155,7 @@ def test_an_instance_that_is_gone_when_the_whole_was_read_is_gone(story: Story, 
 
 
 def test_without_the_log_the_page_says_so_and_the_whole_is_read_more_often(
-    story: Story, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+    story: Story, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.converged("web", app="web")
 
@@ -193,7 +193,7 @@ def test_a_bug_is_a_note_and_goes_to_standard_error(
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_an_instance_that_cant_be_decided_about_is_shown_as_unknown(story: Story, desk: MappingsFixture) -> None:
+def test_an_instance_that_cant_be_decided_about_is_shown_as_unknown(story: Story, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     desk.world.garble(layout.record_key(desk.world.key(one)))
     [row] = story.reads_all().rows
@@ -201,7 +201,7 @@ def test_an_instance_that_cant_be_decided_about_is_shown_as_unknown(story: Story
     assert row.reason.startswith("Rolekeeper can't decide about it")
 
 
-def test_memory_is_bounded(terminal: Terminal, desk: MappingsFixture) -> None:
+def test_memory_is_bounded(terminal: Terminal, desk: Desk) -> None:
     story = Story(terminal, most=2)
     for _ in range(4):
         desk.world.running()
@@ -222,7 +222,7 @@ def quick(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG00
 
 
 @pytest.mark.usefixtures("quick")
-def test_ten_tabs_cost_what_one_does(story: Story, desk: MappingsFixture) -> None:
+def test_ten_tabs_cost_what_one_does(story: Story, desk: Desk) -> None:
     desk.converged("web", app="web")
     story.later()
     deployment = DoctorDeployment(Options())
@@ -239,7 +239,7 @@ def test_ten_tabs_cost_what_one_does(story: Story, desk: MappingsFixture) -> Non
 
 
 @pytest.mark.usefixtures("quick", "story")
-def test_the_thread_ends_when_no_page_asks_and_comes_back_with_the_next(desk: MappingsFixture) -> None:
+def test_the_thread_ends_when_no_page_asks_and_comes_back_with_the_next(desk: Desk) -> None:
     desk.converged("web", app="web")
     seconds = 0.0
     cache = FleetCache(DoctorDeployment(Options()).anew, lambda: seconds)

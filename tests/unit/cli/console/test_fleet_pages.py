@@ -12,13 +12,13 @@ from starlette.testclient import TestClient
 from fixtures import console
 from fixtures.account import refusing
 from fixtures.console import news, words
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper_cli.console import fleet_cache
 from rolekeeper_cli.console.fleet_cache import WHOLE_SECONDS, FleetReader
 
 
 @pytest.fixture(autouse=True)
-def mapped(desk: MappingsFixture) -> None:
+def mapped(desk: Desk) -> None:
     desk.usable("web")
     desk.edit("app=web", role="web")
 
@@ -28,7 +28,7 @@ def listed(answer: Response) -> list[str]:
     return re.findall(r'<a id="(i-\w+)"', answer.text)
 
 
-def test_what_needs_a_person_comes_first_and_says_why(browser: TestClient, desk: MappingsFixture) -> None:
+def test_what_needs_a_person_comes_first_and_says_why(browser: TestClient, desk: Desk) -> None:
     fine = desk.converged("web", app="web", Name="a-fine-one")
     theirs = desk.world.running(profile="theirs", Name="b-theirs")
     due = desk.world.running(app="web", Name="z-due")
@@ -39,7 +39,7 @@ def test_what_needs_a_person_comes_first_and_says_why(browser: TestClient, desk:
     assert "3 instances" in words(page)
 
 
-def test_the_bar_says_how_many_stand_so_and_leads_to_them(browser: TestClient, desk: MappingsFixture) -> None:
+def test_the_bar_says_how_many_stand_so_and_leads_to_them(browser: TestClient, desk: Desk) -> None:
     fine = [desk.converged("web", app="web") for _ in range(3)]
     due = desk.world.running(app="web")
     page = browser.get("/")
@@ -53,7 +53,7 @@ def test_the_bar_says_how_many_stand_so_and_leads_to_them(browser: TestClient, d
     assert sorted(listed(browser.get("/?q=status:ok"))) == sorted(fine)
 
 
-def test_one_cause_is_one_box(browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_cause_is_one_box(browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of AWS's services that isn't reached says so in its own words."""
 
     def unreached(service: str) -> Callable[..., None]:
@@ -81,7 +81,7 @@ def test_one_cause_is_one_box(browser: TestClient, desk: MappingsFixture, monkey
 
 
 @pytest.fixture
-def some(desk: MappingsFixture) -> None:
+def some(desk: Desk) -> None:
     desk.converged("web", app="web", env="prod", Name="web-1")
     desk.world.stop(desk.converged("web", app="web", Name="web-2"))
     desk.world.running(Name="plain one")
@@ -140,9 +140,7 @@ def test_a_former_address_leads_to_the_same_filters(browser: TestClient, address
     assert names(browser.get(f"/fleet/rows?{address}")) == names(page), "a page that was open reads on"
 
 
-def test_a_filter_that_cant_be_read_says_what_is_wrong_and_the_others_hold(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_a_filter_that_cant_be_read_says_what_is_wrong_and_the_others_hold(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web", Name="web-1")
     desk.world.running(Name="plain")
     page = browser.get("/?q=state:runing+mapping:app+status:drfit+tag:=x+role:web+app:web+stat:ok+region:&page=zero")
@@ -192,7 +190,7 @@ def test_the_field_suggests_what_finds_something(browser: TestClient) -> None:
     assert all(names(browser.get("/", params={"q": each})) for each in found)
 
 
-def test_no_instance_passes_and_the_page_says_what_may_be_meant(browser: TestClient, desk: MappingsFixture) -> None:
+def test_no_instance_passes_and_the_page_says_what_may_be_meant(browser: TestClient, desk: Desk) -> None:
     desk.converged("web", app="web")
     assert "did you mean web?" in words(browser.get("/?q=role:wbe"))
     assert "did you mean app=web?" in words(browser.get("/?q=mapping:app%3Dwbe"))
@@ -202,9 +200,7 @@ def test_no_instance_passes_and_the_page_says_what_may_be_meant(browser: TestCli
 # ---- one line a row, and its reason ----
 
 
-def test_a_row_says_the_reason_in_short_words_and_the_whole_on_hover(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_a_row_says_the_reason_in_short_words_and_the_whole_on_hover(browser: TestClient, desk: Desk) -> None:
     desk.world.running(profile="theirs", Name="occupied", app="web")
     page = browser.get("/")
     [(title, short)] = re.findall(r'<td class="reason" title="([^"]*)">([^<]*)</td>', page.text)
@@ -213,7 +209,7 @@ def test_a_row_says_the_reason_in_short_words_and_the_whole_on_hover(
     assert "arn:aws:iam" not in re.sub(r'title="[^"]*"', "", page.text.partition('id="rows"')[2])
 
 
-def test_names_in_a_row_lead_on(browser: TestClient, desk: MappingsFixture) -> None:
+def test_names_in_a_row_lead_on(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web", Name="web-1")
     desk.world.tag(one, app="db")
     desk.world.profile("db")
@@ -250,9 +246,7 @@ def test_names_in_a_row_lead_on(browser: TestClient, desk: MappingsFixture) -> N
         ("nothing", "due gold theirs fine"),
     ],
 )
-def test_a_list_is_sorted_by_what_its_address_says(
-    browser: TestClient, desk: MappingsFixture, sort: str, order: str
-) -> None:
+def test_a_list_is_sorted_by_what_its_address_says(browser: TestClient, desk: Desk, sort: str, order: str) -> None:
     desk.usable("gold")
     desk.world.stop(desk.converged("web", app="web", Name="fine"))
     desk.edit("tier=gold", role="gold")
@@ -265,7 +259,7 @@ def test_a_list_is_sorted_by_what_its_address_says(
 
 
 def test_the_order_stays_with_filters_pages_and_while_the_page_is_open(
-    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+    browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rolekeeper_cli.console.page.PAGE", 2)
     for name in ("web-2", "web-1", "web-3", "other"):
@@ -292,9 +286,7 @@ def groups(page: Response) -> dict[str, str]:
     return {console.text_of(text): unescape(link) for link, text in re.findall(r'href="([^"]*)">(.*?)</a>', inside)}
 
 
-def test_reasons_that_many_have_are_counted_above_the_list_and_filter_it(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_reasons_that_many_have_are_counted_above_the_list_and_filter_it(browser: TestClient, desk: Desk) -> None:
     for number in range(6):
         desk.world.running(profile="node" if number else "node-2", app="web")
     due = desk.world.running(app="web")
@@ -309,7 +301,7 @@ def test_reasons_that_many_have_are_counted_above_the_list_and_filter_it(
     assert len(listed(browser.get('/?q=reason:"ROLE+node-2"'))) == 1
 
 
-def test_a_long_list_of_reasons_is_folded_and_nothing_of_it_is_lost(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_long_list_of_reasons_is_folded_and_nothing_of_it_is_lost(browser: TestClient, desk: Desk) -> None:
     for number in range(8):
         desk.world.running(profile=f"node-{number}", app="web")
     desk.world.running(app="web")
@@ -319,7 +311,7 @@ def test_a_long_list_of_reasons_is_folded_and_nothing_of_it_is_lost(browser: Tes
     assert len(listed(browser.get(found["2 more"]))) == 8
 
 
-def test_a_fleet_without_many_of_a_kind_counts_none(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_fleet_without_many_of_a_kind_counts_none(browser: TestClient, desk: Desk) -> None:
     for _ in range(4):
         desk.world.running(profile="node", app="web")
     desk.world.running(app="web")
@@ -329,7 +321,7 @@ def test_a_fleet_without_many_of_a_kind_counts_none(browser: TestClient, desk: M
 # ---- reading ----
 
 
-def test_who_may_not_see_them_reads_which_permission_is_missing(browser: TestClient, desk: MappingsFixture) -> None:
+def test_who_may_not_see_them_reads_which_permission_is_missing(browser: TestClient, desk: Desk) -> None:
     for _ in range(3):
         desk.world.calls.before("DescribeInstances", refusing("UnauthorizedOperation", "not you"))
     text = words(browser.get("/"))
@@ -339,7 +331,7 @@ def test_who_may_not_see_them_reads_which_permission_is_missing(browser: TestCli
 
 
 def test_pages_lead_to_each_other_and_keep_the_filters(
-    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+    browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rolekeeper_cli.console.page.PAGE", 2)
     for number in range(5):
@@ -356,7 +348,7 @@ def test_pages_lead_to_each_other_and_keep_the_filters(
     assert "5\N{EN DASH}5 of 5" in words(browser.get("/?page=99")), "the last one"
 
 
-def test_a_poll_answers_only_what_is_new(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_poll_answers_only_what_is_new(browser: TestClient, desk: Desk) -> None:
     one = desk.world.running(app="web")
     seen = news(browser.get("/"), "/fleet/rows")
     desk.world.wait(2)
@@ -375,7 +367,7 @@ def test_a_poll_answers_only_what_is_new(browser: TestClient, desk: MappingsFixt
     assert not [each for each in desk.world.calls.made if each.startswith("Describe")], "EC2 is asked nothing"
 
 
-def test_it_says_how_old_the_whole_is_and_what_reading_it_takes(browser: TestClient, desk: MappingsFixture) -> None:
+def test_it_says_how_old_the_whole_is_and_what_reading_it_takes(browser: TestClient, desk: Desk) -> None:
     desk.converged("web", app="web")
     browser.get("/")
     desk.world.wait(40)
@@ -384,7 +376,7 @@ def test_it_says_how_old_the_whole_is_and_what_reading_it_takes(browser: TestCli
     assert re.search(r"· \d+ EC2 calls for it in the last minute$", text)
 
 
-def test_reading_again_goes_back_to_the_same_filters(browser: TestClient, desk: MappingsFixture) -> None:
+def test_reading_again_goes_back_to_the_same_filters(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     browser.get("/")
     desk.world.attach_by_hand(one, "theirs")
@@ -394,13 +386,13 @@ def test_reading_again_goes_back_to_the_same_filters(browser: TestClient, desk: 
     assert listed(browser.get("/?q=role:theirs")) == [one]
 
 
-def test_why_nothing_is_changed_is_above_the_list(browser: TestClient, desk: MappingsFixture) -> None:
+def test_why_nothing_is_changed_is_above_the_list(browser: TestClient, desk: Desk) -> None:
     desk.converged("web", app="web")
     desk.world.control(paused=True)
     assert re.search("No changes are made now: .*[.] Settings says who set that, and why[.]", words(browser.get("/")))
 
 
-def test_text_from_aws_is_text(browser: TestClient, desk: MappingsFixture) -> None:
+def test_text_from_aws_is_text(browser: TestClient, desk: Desk) -> None:
     desk.world.running(Name="<script>alert(1)</script>")
     page = browser.get("/")
     assert "<script>alert(1)" not in page.text

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from fixtures.console import main as words
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper_cli.console.forms import Outcome, Plan, do_once
 from rolekeeper_cli.console.page import Notice
 from rolekeeper_cli.console.site import Site, application
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("web_and_db")
 
 
 @pytest.fixture
-def instance(desk: MappingsFixture) -> str:
+def instance(desk: Desk) -> str:
     return desk.world.running(Name="web-1")
 
 
@@ -49,7 +49,7 @@ def test_six_clicks_at_once_do_a_plan_once(site: Site) -> None:
 
 
 def test_the_plan_of_an_instance_has_a_page_to_which_a_browser_goes_back(
-    browser: TestClient, desk: MappingsFixture, attach: Response, instance: str
+    browser: TestClient, desk: Desk, attach: Response, instance: str
 ) -> None:
     """What answers a sent form would ask to send it again."""
     assert [each.status_code for each in attach.history] == [303]
@@ -63,7 +63,7 @@ def test_the_plan_of_an_instance_has_a_page_to_which_a_browser_goes_back(
     assert not desk.world.writes
 
 
-def test_a_plan_is_done_only_after_it_was_seen(browser: TestClient, desk: MappingsFixture, instance: str) -> None:
+def test_a_plan_is_done_only_after_it_was_seen(browser: TestClient, desk: Desk, instance: str) -> None:
     form = {"verb": "attach", "role": "web"}
     plan = browser.post(f"/instance/{instance}/pin", data=form, follow_redirects=False).headers["location"]
     desk.world.calls.clear()
@@ -72,7 +72,7 @@ def test_a_plan_is_done_only_after_it_was_seen(browser: TestClient, desk: Mappin
 
 
 def test_a_plan_is_known_for_an_hour_and_only_at_its_own_address(
-    browser: TestClient, desk: MappingsFixture, attach: Response
+    browser: TestClient, desk: Desk, attach: Response
 ) -> None:
     elsewhere = browser.get(f"/mapping/plan/{attach.url.path.rpartition('/')[2]}")
     desk.world.wait(3_600)

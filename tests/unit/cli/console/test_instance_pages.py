@@ -13,14 +13,14 @@ from starlette.testclient import TestClient
 from fixtures import console
 from fixtures.account import refusing
 from fixtures.console import main, news, words
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.uses import instances, pins
 
 
 @pytest.fixture(autouse=True)
-def mapped(desk: MappingsFixture) -> None:
+def mapped(desk: Desk) -> None:
     desk.usable("web", "db")
     desk.grant("web", "s3:GetObject", "arn:aws:s3:::reports/*")
     desk.edit("app=web", role="web")
@@ -35,7 +35,7 @@ def does(browser: TestClient, one: str, kind: str, **form: str) -> tuple[Respons
 # ---- looking ----
 
 
-def test_it_says_what_it_carries_why_and_what_the_role_may_do(browser: TestClient, desk: MappingsFixture) -> None:
+def test_it_says_what_it_carries_why_and_what_the_role_may_do(browser: TestClient, desk: Desk) -> None:
     desk.edit("env=prod", role="db", priority=200)
     one = desk.converged("web", app="web", env="prod", Name="web-1")
     page = browser.get(f"/instance/{one}")
@@ -52,7 +52,7 @@ def test_it_says_what_it_carries_why_and_what_the_role_may_do(browser: TestClien
     assert "Cause: test. EC2 answered iip-assoc-" in text
 
 
-def test_drift_is_explained_and_a_foreign_role_named_as_one(browser: TestClient, desk: MappingsFixture) -> None:
+def test_drift_is_explained_and_a_foreign_role_named_as_one(browser: TestClient, desk: Desk) -> None:
     text = words(browser.get(f"/instance/{desk.world.running(app='web')}"))
     assert "drift no role ; becomes web , as app=web asks Rolekeeper changes that within seconds" in text
     assert "It still carries no role : the change is to come." in text
@@ -61,7 +61,7 @@ def test_drift_is_explained_and_a_foreign_role_named_as_one(browser: TestClient,
     assert "foreign theirs (foreign) : app=web asks for web and leaves it" in text
 
 
-def test_the_reason_is_said_once(browser: TestClient, desk: MappingsFixture) -> None:
+def test_the_reason_is_said_once(browser: TestClient, desk: Desk) -> None:
     one = desk.world.running(profile="theirs", app="web")
     live = main(browser.get(f"/instance/{one}")).partition("Timeline")[0]
     assert live.count("outside the role path") == 1
@@ -74,7 +74,7 @@ def test_the_reason_is_said_once(browser: TestClient, desk: MappingsFixture) -> 
 
 
 def test_the_roles_over_time_show_at_once_and_without_cloudtrail(
-    browser: TestClient, desk: MappingsFixture, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+    browser: TestClient, desk: Desk, terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(terminal.trail, "lookup_events", None)
     since = desk.world.clock.now()
@@ -93,7 +93,7 @@ def test_the_roles_over_time_show_at_once_and_without_cloudtrail(
     assert f'hx-get="/instance/{one}/uptake?span=7d"' in week, "what CloudTrail says is of the same time"
 
 
-def test_entries_that_repeat_are_one_line(browser: TestClient, desk: MappingsFixture) -> None:
+def test_entries_that_repeat_are_one_line(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     desk.world.detach_by_hand(one)
     desk.world.wait(100)
@@ -104,7 +104,7 @@ def test_entries_that_repeat_are_one_line(browser: TestClient, desk: MappingsFix
     assert words(page).count("Cause: test.") == 2, "below the line"
 
 
-def test_older_entries_are_a_link_away(browser: TestClient, desk: MappingsFixture) -> None:
+def test_older_entries_are_a_link_away(browser: TestClient, desk: Desk) -> None:
     desk.edit("app=db", role="db")
     one = desk.converged("web", app="web")
     for _ in range(26):
@@ -126,7 +126,7 @@ def test_older_entries_are_a_link_away(browser: TestClient, desk: MappingsFixtur
 # ---- forms behind buttons ----
 
 
-def test_one_form_is_open_at_a_time_and_an_address_opens_one(browser: TestClient, desk: MappingsFixture) -> None:
+def test_one_form_is_open_at_a_time_and_an_address_opens_one(browser: TestClient, desk: Desk) -> None:
     """Browsers close the other ones of the same name."""
     one = desk.converged("web", app="web")
 
@@ -143,9 +143,7 @@ def test_one_form_is_open_at_a_time_and_an_address_opens_one(browser: TestClient
     assert opened("?open=%22%3E") == []
 
 
-def test_beside_each_form_and_undo_is_the_command_that_does_the_same(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_beside_each_form_and_undo_is_the_command_that_does_the_same(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     does(browser, one, "pin", verb="replace", role="db")
     desk.world.reconcile(one)
@@ -162,7 +160,7 @@ def test_beside_each_form_and_undo_is_the_command_that_does_the_same(
     ]
 
 
-def test_one_that_is_gone_shows_its_history(browser: TestClient, desk: MappingsFixture) -> None:
+def test_one_that_is_gone_shows_its_history(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     desk.world.truth.terminate(one)
     desk.world.wait(60)
@@ -176,7 +174,7 @@ def test_one_that_is_gone_shows_its_history(browser: TestClient, desk: MappingsF
     assert "/facts" not in page.text, "there will be no news"
 
 
-def test_one_that_never_was_is_a_designed_page_with_near_ones(browser: TestClient, desk: MappingsFixture) -> None:
+def test_one_that_never_was_is_a_designed_page_with_near_ones(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web", Name="frontend")
     page = browser.get(f"/instance/{one[:-1]}2")
     assert page.status_code == 404
@@ -186,7 +184,7 @@ def test_one_that_never_was_is_a_designed_page_with_near_ones(browser: TestClien
     assert 'href="/instance/frontend"' in near.text
 
 
-def test_what_changed_of_it_changes_beside_the_forms_too(browser: TestClient, desk: MappingsFixture) -> None:
+def test_what_changed_of_it_changes_beside_the_forms_too(browser: TestClient, desk: Desk) -> None:
     one = desk.world.running(Name="plain")
     page = browser.get(f"/instance/{one}")
     assert 'name="verb" value="attach"' in page.text
@@ -202,7 +200,7 @@ def test_what_changed_of_it_changes_beside_the_forms_too(browser: TestClient, de
     assert 'name="reason"' not in part.text, "fields keep what was typed"
 
 
-def test_who_did_it_is_a_part_and_a_page(browser: TestClient, desk: MappingsFixture) -> None:
+def test_who_did_it_is_a_part_and_a_page(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     part = browser.get(f"/instance/{one}/who", headers={"HX-Request": "true"})
     assert "unknown who tagged app=web: not in CloudTrail's event history" in words(part)
@@ -215,7 +213,7 @@ def test_who_did_it_is_a_part_and_a_page(browser: TestClient, desk: MappingsFixt
 # ---- changing ----
 
 
-def test_a_plan_alone_writes_nothing(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_plan_alone_writes_nothing(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     desk.world.calls.clear()
     browser.post(f"/instance/{one}/pin", data={"verb": "replace", "role": "db"})
@@ -223,7 +221,7 @@ def test_a_plan_alone_writes_nothing(browser: TestClient, desk: MappingsFixture)
     assert not desk.world.writes
 
 
-def test_a_plan_is_refused_where_the_instance_moved(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_plan_is_refused_where_the_instance_moved(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     planned = browser.post(f"/instance/{one}/pin", data={"verb": "replace", "role": "db"})
     desk.world.attach_by_hand(one, "db")
@@ -234,7 +232,7 @@ def test_a_plan_is_refused_where_the_instance_moved(browser: TestClient, desk: M
 
 
 def test_of_two_plans_at_once_one_is_done(
-    site: Site, browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+    site: Site, browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, write = desk.converged("web", app="web"), pins.write
     form = {"verb": "replace", "role": "db"}
@@ -260,16 +258,14 @@ def test_of_two_plans_at_once_one_is_done(
         ({"verb": "conjure", "role": "web"}, "'conjure' is none of attach, replace, detach"),
     ],
 )
-def test_a_form_that_cant_be_meant_comes_back(
-    browser: TestClient, desk: MappingsFixture, form: dict[str, str], says: str
-) -> None:
+def test_a_form_that_cant_be_meant_comes_back(browser: TestClient, desk: Desk, form: dict[str, str], says: str) -> None:
     one = desk.world.running()
     back = browser.post(f"/instance/{one}/pin", data={**form, "reason": "incident 42"})
     assert says in words(back)
     assert 'value="incident 42"' in back.text, "as it was typed"
 
 
-def test_a_detach_asks_for_its_word(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_detach_asks_for_its_word(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     planned = browser.post(f"/instance/{one}/pin", data={"verb": "detach"})
     assert f"<code>rolekeeper revoke {one}</code>" in planned.text
@@ -280,7 +276,7 @@ def test_a_detach_asks_for_its_word(browser: TestClient, desk: MappingsFixture) 
     assert "is pinned to no role" in words(done)
 
 
-def test_a_pin_is_released(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_pin_is_released(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     does(browser, one, "pin", verb="replace", role="db")
     desk.world.reconcile(one)
@@ -293,7 +289,7 @@ def test_a_pin_is_released(browser: TestClient, desk: MappingsFixture) -> None:
     assert "has no pin" in words(browser.post(f"/instance/{one}/release")), "a second one"
 
 
-def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tag_is_set_and_removed(browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     one = desk.world.running(Name="plain")
     monkeypatch.setattr(instances, "set_tag", lambda _, ids, key, value: desk.world.tag(*ids, **{key: value}))
     monkeypatch.setattr(instances, "remove_tag", lambda _, ids, key: desk.world.untag(*ids, key))
@@ -309,9 +305,7 @@ def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture, mo
     assert "has no tag app" in words(browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": "app"}))
 
 
-def test_blanks_around_a_tag_are_part_of_it(
-    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blanks_around_a_tag_are_part_of_it(browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     one = desk.world.running(Name="plain")
     monkeypatch.setattr(instances, "set_tag", lambda _, ids, key, value: desk.world.tag(*ids, **{key: value}))
     planned, done = does(browser, one, "tag", do="set", key="app ", value=" web")
@@ -320,7 +314,7 @@ def test_blanks_around_a_tag_are_part_of_it(
     assert "can't be empty" in words(browser.post(f"/instance/{one}/tag", data={"do": "set", "key": " "}))
 
 
-def test_a_pin_keeps_what_a_change_to_come_would_take(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_pin_keeps_what_a_change_to_come_would_take(browser: TestClient, desk: Desk) -> None:
     without = desk.world.running(app="web")
     assert "Pin it to no role" in words(browser.get(f"/instance/{without}"))
     planned, _ = does(browser, without, "pin", verb="detach")
@@ -334,9 +328,7 @@ def test_a_pin_keeps_what_a_change_to_come_would_take(browser: TestClient, desk:
     assert f"Keep web on {one} until it is released" in words(planned)
 
 
-def test_a_stopped_one_that_waits_is_started(
-    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_one_that_waits_is_started(browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     one = desk.converged("web", app="web")
     desk.world.stop(one)
     desk.edit("app=web", role="db")
@@ -353,7 +345,7 @@ def test_a_stopped_one_that_waits_is_started(
     assert "Only a stopped instance can be started" in words(browser.post(f"/instance/{one}/start"))
 
 
-def test_a_missing_permission_is_named(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_missing_permission_is_named(browser: TestClient, desk: Desk) -> None:
     one = desk.world.running()
     planned = browser.post(f"/instance/{one}/pin", data={"verb": "attach", "role": "web"})
     desk.world.calls.before("PutItem", refusing("AccessDeniedException", "not you"))
@@ -367,7 +359,7 @@ def test_a_missing_permission_is_named(browser: TestClient, desk: MappingsFixtur
 # ---- what changes without the instance ----
 
 
-def test_a_pause_is_said_on_an_open_page(browser: TestClient, desk: MappingsFixture, terminal: Terminal) -> None:
+def test_a_pause_is_said_on_an_open_page(browser: TestClient, desk: Desk, terminal: Terminal) -> None:
     one = desk.converged("web", app="web")
     page = browser.get(f"/instance/{one}")
     assert "No changes are made now" not in words(page)
@@ -382,7 +374,7 @@ def test_a_pause_is_said_on_an_open_page(browser: TestClient, desk: MappingsFixt
     assert "Nothing changes yet" not in words(done), "the page says why in a box of its own"
 
 
-def test_what_is_too_long_for_an_address_isnt_put_into_one(browser: TestClient, desk: MappingsFixture) -> None:
+def test_what_is_too_long_for_an_address_isnt_put_into_one(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     form = {"verb": "replace", "role": "no-such", "reason": "x" * 60_000}
     assert "The reason has more than 500 characters" in words(browser.post(f"/instance/{one}/pin", data=form))
@@ -392,9 +384,7 @@ def test_what_is_too_long_for_an_address_isnt_put_into_one(browser: TestClient, 
     assert "role=no-such" in answer.headers["location"]
 
 
-def test_without_suggestions_its_page_and_the_forms_show_nonetheless(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_without_suggestions_its_page_and_the_forms_show_nonetheless(browser: TestClient, desk: Desk) -> None:
     """Roles are offered in a form where IAM lists them; where it is throttled, a person types one."""
     one = desk.converged("web", app="web")
     for path in (f"/instance/{one}", "/mapping/new"):
@@ -406,7 +396,7 @@ def test_without_suggestions_its_page_and_the_forms_show_nonetheless(
 
 @pytest.mark.parametrize("part", ["who", "uptake"])
 def test_tabs_of_one_instance_ask_cloudtrail_once(
-    browser: TestClient, desk: MappingsFixture, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, part: str
+    browser: TestClient, desk: Desk, terminal: Terminal, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
     one = desk.converged("web", app="web")
     asked: list[object] = []

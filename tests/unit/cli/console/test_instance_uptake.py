@@ -10,14 +10,14 @@ from starlette.testclient import TestClient
 from fixtures.account import refusing
 from fixtures.console import main as words
 from fixtures.console import news
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 
 WEB, DB = (f"arn:aws:iam::123456789012:role/rolekeeper/{each}" for each in ("web", "db"))
 
 
 @pytest.fixture
-def one(terminal: Terminal, desk: MappingsFixture) -> str:
+def one(terminal: Terminal, desk: Desk) -> str:
     """An instance that carried the role web for an hour, and carries db since a moment."""
     for role in ("web", "db"):
         desk.usable(role)
@@ -43,7 +43,7 @@ def asked(browser: TestClient, instance: str) -> Response:
 
 
 def test_it_says_what_was_delivered_what_is_used_and_how_to_end_a_former_role(
-    browser: TestClient, terminal: Terminal, desk: MappingsFixture, one: str
+    browser: TestClient, terminal: Terminal, desk: Desk, one: str
 ) -> None:
     terminal.trail.page = 50
     desk.world.wait(7)
@@ -69,7 +69,7 @@ def test_it_says_what_was_delivered_what_is_used_and_how_to_end_a_former_role(
     assert "Not all calls were looked through" not in text
 
 
-def test_what_isnt_seen_is_said_with_since_when(browser: TestClient, desk: MappingsFixture, one: str) -> None:
+def test_what_isnt_seen_is_said_with_since_when(browser: TestClient, desk: Desk, one: str) -> None:
     desk.world.wait(300)
     text = words(asked(browser, one))
     assert "db not seen Attached 5 min ago" in text
@@ -77,16 +77,14 @@ def test_what_isnt_seen_is_said_with_since_when(browser: TestClient, desk: Mappi
     assert "Calls None seen since it was taken away Credentials expire in 6 h" in text
 
 
-def test_of_a_role_attached_long_ago_the_past_hours_are_looked_at(
-    browser: TestClient, desk: MappingsFixture, one: str
-) -> None:
+def test_of_a_role_attached_long_ago_the_past_hours_are_looked_at(browser: TestClient, desk: Desk, one: str) -> None:
     desk.world.later(days=3)
     since = desk.world.clock.now() - timedelta(hours=6, minutes=45)
     assert f"Calls None seen since {since:%Y-%m-%d %H:%M} UTC, and no delivery" in words(asked(browser, one))
 
 
 def test_that_older_calls_werent_looked_through_is_said_where_a_former_role_may_have_made_them(
-    browser: TestClient, terminal: Terminal, desk: MappingsFixture, one: str
+    browser: TestClient, terminal: Terminal, desk: Desk, one: str
 ) -> None:
     desk.world.wait(30)
     for _ in range(30):
@@ -103,7 +101,7 @@ def test_that_older_calls_werent_looked_through_is_said_where_a_former_role_may_
     ],
 )
 def test_a_missing_permission_is_named_beside_what_is_known_without_it(
-    browser: TestClient, desk: MappingsFixture, one: str, name: str, action: str, said: str
+    browser: TestClient, desk: Desk, one: str, name: str, action: str, said: str
 ) -> None:
     desk.world.wait(300)
     desk.world.calls.before(name, refusing("AccessDeniedException", "no"))
@@ -113,12 +111,12 @@ def test_a_missing_permission_is_named_beside_what_is_known_without_it(
     assert "None seen" not in text, "nobody looked"
 
 
-def test_one_without_a_role_says_so(browser: TestClient, desk: MappingsFixture) -> None:
+def test_one_without_a_role_says_so(browser: TestClient, desk: Desk) -> None:
     text = words(asked(browser, desk.world.running()))
     assert text.endswith("history shows. It carries no role, and no credentials of a former one are valid.")
 
 
-def test_what_others_named_is_text(browser: TestClient, terminal: Terminal, desk: MappingsFixture, one: str) -> None:
+def test_what_others_named_is_text(browser: TestClient, terminal: Terminal, desk: Desk, one: str) -> None:
     desk.world.tag(one, Name="<b>app</b>")
     desk.world.wait(5)
     terminal.trail.called(DB, one, agent="<script>alert(1)</script>\u202e", errorCode="<i>")
@@ -131,7 +129,7 @@ def test_what_others_named_is_text(browser: TestClient, terminal: Terminal, desk
 
 
 def test_the_instances_page_asks_for_it_again_once_that_changes_and_also_once_it_has_ended(
-    browser: TestClient, terminal: Terminal, desk: MappingsFixture, one: str
+    browser: TestClient, terminal: Terminal, desk: Desk, one: str
 ) -> None:
     page = browser.get(f"/instance/{one}")
     asks = f'<div hx-get="/instance/{one}/uptake" hx-trigger="load delay:300ms, refreshed from:body delay:1s">'
@@ -154,7 +152,7 @@ def test_a_name_leads_to_the_instances_page(browser: TestClient, one: str) -> No
 # ---- the line of time ----
 
 
-def test_all_that_is_drawn_has_a_label_and_its_legend(browser: TestClient, desk: MappingsFixture, one: str) -> None:
+def test_all_that_is_drawn_has_a_label_and_its_legend(browser: TestClient, desk: Desk, one: str) -> None:
     desk.world.wait(300)
     part = asked(browser, one).text
     assert re.search(r'role="img" aria-label="The roles on a line of time, from \S+ \S+ to \S+ \S+ UTC;', part)

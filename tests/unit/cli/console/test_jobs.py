@@ -10,7 +10,7 @@ from markupsafe import escape
 from fixtures import console
 from fixtures.console import words
 from fixtures.doctor import DoctorFixture
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import jobs as module
@@ -193,7 +193,7 @@ def slow(site: Site, monkeypatch: pytest.MonkeyPatch) -> Slow:
         "/settings/switch?what=pause",
     ],
 )
-def test_no_page_waits_for_aws(slow: Slow, desk: MappingsFixture, page: str) -> None:
+def test_no_page_waits_for_aws(slow: Slow, desk: Desk, page: str) -> None:
     desk.world.calls.clear()
     answer = slow.browser.get(page)
     assert (answer.status_code, len(slow.begun)) == (202, 1)
@@ -203,7 +203,7 @@ def test_no_page_waits_for_aws(slow: Slow, desk: MappingsFixture, page: str) -> 
     assert not desk.world.calls.made
 
 
-def test_a_page_that_waits_opens_what_it_waited_for(slow: Slow, desk: MappingsFixture) -> None:
+def test_a_page_that_waits_opens_what_it_waited_for(slow: Slow, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     assert slow.browser.get("/mappings?text=app").status_code == 202
     assert slow.polls("/mappings?text=app") is None
@@ -237,7 +237,7 @@ def test_what_an_open_page_asks_for_isnt_hurried(slow: Slow) -> None:
 
 
 @pytest.fixture
-def ward(terminal: Terminal, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch) -> DoctorFixture:
+def ward(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> DoctorFixture:
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0)
     return DoctorFixture(terminal, desk, monkeypatch)
 

@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from fakes.ec2 import client_error
 from fakes.launchers import FakeLaunchers
 from fixtures.console import news, text_of, words
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
@@ -22,7 +22,7 @@ SPOKE = Target("111111111111", "eu-west-1")
 
 
 @pytest.fixture
-def there(desk: MappingsFixture, web_and_db: None) -> FakeLaunchers:
+def there(desk: Desk, web_and_db: None) -> FakeLaunchers:
     """Where app=web gives the role web, beside a foreign profile."""
     del web_and_db
     desk.role("legacy", path="/")
@@ -73,7 +73,7 @@ def test_what_to_do_is_below_its_row_as_commands_to_copy(browser: TestClient) ->
 
 
 @pytest.mark.usefixtures("some")
-def test_links_lead_to_its_mapping_and_its_instances(browser: TestClient, desk: MappingsFixture) -> None:
+def test_links_lead_to_its_mapping_and_its_instances(browser: TestClient, desk: Desk) -> None:
     instance = desk.world.running(**{"aws:autoscaling:groupName": "front", "app": "web"})
     other = desk.world.running(app="web")
     front = rows(browser.get("/launches").text)["front"]
@@ -176,7 +176,7 @@ def test_a_pause_is_said_above_them(browser: TestClient, terminal: Terminal) -> 
 
 
 @pytest.fixture
-def spoke(terminal: Terminal, desk: MappingsFixture, there: FakeLaunchers) -> SpokeFixture:
+def spoke(terminal: Terminal, desk: Desk, there: FakeLaunchers) -> SpokeFixture:
     """One that has a template, as the hub has."""
     made = SpokeFixture(terminal, desk, SPOKE)
     made.registered()

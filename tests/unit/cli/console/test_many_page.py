@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from fixtures.account import refusing
 from fixtures.console import main as words
 from fixtures.console import news
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.model.instance import Target
@@ -26,7 +26,7 @@ TAG = {"act": "retag", "do": "set", "key": "app", "value": "db"}
 
 
 @pytest.fixture(autouse=True)
-def mapped(desk: MappingsFixture) -> None:
+def mapped(desk: Desk) -> None:
     desk.usable("web", "db")
     desk.grant("db", "dynamodb:GetItem", "*")
     desk.edit("app=web", role="web")
@@ -42,26 +42,24 @@ def done(browser: TestClient, plan: Response, **form: str) -> Response:
     return browser.post(plan.url.path, data=form)
 
 
-def pins(desk: MappingsFixture, *instances: str) -> list[str]:
+def pins(desk: Desk, *instances: str) -> list[str]:
     """The role that each is pinned to; empty for none."""
     found = desk.world.state.read([desk.world.key(each) for each in instances]).pins
     return [found[key].role if (key := desk.world.key(each)) in found else "" for each in instances]
 
 
-def tags(desk: MappingsFixture, instance: str) -> dict[str, str]:
+def tags(desk: Desk, instance: str) -> dict[str, str]:
     return dict(desk.world.truth.instance(instance).tags)
 
 
-def running(desk: MappingsFixture, number: int) -> list[str]:
+def running(desk: Desk, number: int) -> list[str]:
     return [desk.world.launch(Name=f"many-{each}") for each in range(number)]
 
 
 # ---- the acts ----
 
 
-def test_instances_are_pinned_with_one_plan_that_says_what_each_gets(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_instances_are_pinned_with_one_plan_that_says_what_each_gets(browser: TestClient, desk: Desk) -> None:
     bare, web = desk.world.running(Name="bare"), desk.converged("web", app="web", Name="web-1")
     db = desk.converged("db", app="db", Name="db-1")
     plan = planned(browser, bare, web, db, **PIN, length="8h", reason="incident 42")
@@ -78,7 +76,7 @@ def test_instances_are_pinned_with_one_plan_that_says_what_each_gets(
     assert desk.world.carries(web) == "db"
 
 
-def test_pinning_to_no_role_asks_for_its_word(browser: TestClient, desk: MappingsFixture) -> None:
+def test_pinning_to_no_role_asks_for_its_word(browser: TestClient, desk: Desk) -> None:
     web, other = (desk.converged("web", app="web") for _ in range(2))
     plan = planned(browser, web, other, act="pin", role="NONE")
     assert "Lose their role 2" in words(plan)
@@ -89,7 +87,7 @@ def test_pinning_to_no_role_asks_for_its_word(browser: TestClient, desk: Mapping
     assert pins(desk, web, other) == ["NONE", "NONE"]
 
 
-def test_pins_are_released_and_the_others_left_out(browser: TestClient, desk: MappingsFixture) -> None:
+def test_pins_are_released_and_the_others_left_out(browser: TestClient, desk: Desk) -> None:
     pinned, free = desk.converged("web", app="web", Name="pinned"), desk.converged("web", app="web", Name="free")
     done(browser, planned(browser, pinned, **PIN))
     desk.world.reconcile(pinned)
@@ -102,7 +100,7 @@ def test_pins_are_released_and_the_others_left_out(browser: TestClient, desk: Ma
     assert desk.world.carries(pinned) == "web"
 
 
-def test_instances_are_ignored_until_a_time(browser: TestClient, desk: MappingsFixture) -> None:
+def test_instances_are_ignored_until_a_time(browser: TestClient, desk: Desk) -> None:
     one, two = (desk.world.running(app="web") for _ in range(2))
     plan = planned(browser, one, two, act="ignore", until="8h")
     until = f"{desk.world.clock.now():%Y-%m-%d}T17:"
@@ -114,7 +112,7 @@ def test_instances_are_ignored_until_a_time(browser: TestClient, desk: MappingsF
 
 
 @pytest.mark.parametrize("until", ["", "soon", "2026-01-01T00:00:00Z", "2027-01-01T00:00:00", "false"])
-def test_a_time_that_is_none_or_over_comes_back(browser: TestClient, desk: MappingsFixture, until: str) -> None:
+def test_a_time_that_is_none_or_over_comes_back(browser: TestClient, desk: Desk, until: str) -> None:
     one = desk.world.running()
     plan = planned(browser, one, act="ignore", until=until)
     assert "is no time to come" in words(plan)
@@ -123,7 +121,7 @@ def test_a_time_that_is_none_or_over_comes_back(browser: TestClient, desk: Mappi
     assert f"Set tag {IGNORE_TAG}=" in words(again), "of the same instances"
 
 
-def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_tag_is_set_and_removed(browser: TestClient, desk: Desk) -> None:
     web, had = desk.converged("web", app="web"), desk.converged("db", app="db", Name="had")
     plan = planned(browser, web, had, **TAG)
     assert "Get another role 1 Left out 1" in words(plan)
@@ -139,7 +137,7 @@ def test_a_tag_is_set_and_removed(browser: TestClient, desk: MappingsFixture) ->
 # ---- its cost ----
 
 
-def test_two_hundred_are_planned_and_tagged_by_pages(browser: TestClient, desk: MappingsFixture) -> None:
+def test_two_hundred_are_planned_and_tagged_by_pages(browser: TestClient, desk: Desk) -> None:
     some = running(desk, 200)
     desk.world.large_pages()
     browser.get("/")
@@ -156,7 +154,7 @@ def test_two_hundred_are_planned_and_tagged_by_pages(browser: TestClient, desk: 
     assert {tags(desk, each)["app"] for each in some} == {"db"}
 
 
-def test_a_pin_is_one_write(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_pin_is_one_write(browser: TestClient, desk: Desk) -> None:
     some = running(desk, 20)
     desk.world.large_pages()
     plan = planned(browser, *some, **PIN)
@@ -169,7 +167,7 @@ def test_a_pin_is_one_write(browser: TestClient, desk: MappingsFixture) -> None:
 # ---- who can't take part ----
 
 
-def test_those_that_cant_take_part_are_named_with_why(browser: TestClient, desk: MappingsFixture) -> None:
+def test_those_that_cant_take_part_are_named_with_why(browser: TestClient, desk: Desk) -> None:
     fine, foreign = desk.world.running(Name="fine"), desk.world.running(profile="theirs", Name="foreign")
     again, gone = desk.world.running(Name="again"), desk.world.running(Name="gone")
     done(browser, planned(browser, again, **PIN))
@@ -187,7 +185,7 @@ def test_those_that_cant_take_part_are_named_with_why(browser: TestClient, desk:
     assert "Done 1" in words(done(browser, plan))
 
 
-def test_where_nobody_can_take_part_there_is_nothing_to_do(browser: TestClient, desk: MappingsFixture) -> None:
+def test_where_nobody_can_take_part_there_is_nothing_to_do(browser: TestClient, desk: Desk) -> None:
     plan = planned(browser, desk.world.running(), act="release")
     assert "There is nothing to do." in words(plan)
     assert "Do it" not in words(plan)
@@ -195,7 +193,7 @@ def test_where_nobody_can_take_part_there_is_nothing_to_do(browser: TestClient, 
 
 
 def test_a_hubs_other_account_is_pinned_here_and_tagged_with_its_own_credentials(
-    browser: TestClient, terminal: Terminal, desk: MappingsFixture
+    browser: TestClient, terminal: Terminal, desk: Desk
 ) -> None:
     spoke = SpokeFixture(terminal, desk, THERE)
     spoke.registered()
@@ -218,7 +216,7 @@ def test_a_hubs_other_account_is_pinned_here_and_tagged_with_its_own_credentials
 # ---- which are chosen ----
 
 
-def test_all_that_pass_the_filters_are_chosen_by_the_address(browser: TestClient, desk: MappingsFixture) -> None:
+def test_all_that_pass_the_filters_are_chosen_by_the_address(browser: TestClient, desk: Desk) -> None:
     for name in ("web-1", "web-2", "db-1"):
         desk.world.running(Name=name)
     browser.get("/")
@@ -229,9 +227,7 @@ def test_all_that_pass_the_filters_are_chosen_by_the_address(browser: TestClient
     assert (refused.status_code, "isn't known" in words(refused)) == (400, True), "a wrong filter filters nothing"
 
 
-def test_the_list_offers_that_only_to_who_may_write(
-    browser: TestClient, onlooker: TestClient, desk: MappingsFixture
-) -> None:
+def test_the_list_offers_that_only_to_who_may_write(browser: TestClient, onlooker: TestClient, desk: Desk) -> None:
     one = desk.world.running(Name="web-1")
     box = f'type="checkbox" id="choose-{one}" name="instance" value="{one}" form="many" aria-label="Choose web-1"'
     assert box in browser.get("/").text
@@ -240,7 +236,7 @@ def test_the_list_offers_that_only_to_who_may_write(
     assert [each for each in ("fleet/many", 'name="instance"') if each in onlooker.get("/").text] == []
 
 
-def test_none_and_too_many_are_refused(browser: TestClient, desk: MappingsFixture) -> None:
+def test_none_and_too_many_are_refused(browser: TestClient, desk: Desk) -> None:
     none = planned(browser, **PIN)
     assert (none.status_code, "No instance is chosen" in words(none)) == (400, True)
     unknown = browser.post("/fleet/many", data={"of": "nonsense", **PIN})
@@ -263,7 +259,7 @@ def test_none_and_too_many_are_refused(browser: TestClient, desk: MappingsFixtur
     ],
 )
 def test_a_form_that_cant_be_meant_comes_back_with_the_same_choice(
-    browser: TestClient, desk: MappingsFixture, form: dict[str, str], says: str
+    browser: TestClient, desk: Desk, form: dict[str, str], says: str
 ) -> None:
     one, two = desk.world.running(), desk.world.running()
     back = planned(browser, one, two, **form, reason="incident 42")
@@ -276,9 +272,7 @@ def test_a_form_that_cant_be_meant_comes_back_with_the_same_choice(
 # ---- doing it ----
 
 
-def test_one_that_changed_after_the_plan_is_refused_and_the_others_are_done(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_one_that_changed_after_the_plan_is_refused_and_the_others_are_done(browser: TestClient, desk: Desk) -> None:
     one, moved, three = (desk.converged("web", app="web", Name=name) for name in ("one", "moved", "three"))
     plan = planned(browser, one, moved, three, **TAG)
     desk.world.tag(moved, app="none")
@@ -289,7 +283,7 @@ def test_one_that_changed_after_the_plan_is_refused_and_the_others_are_done(
     assert tags(desk, three)["app"] == "db"
 
 
-def test_a_pin_of_another_person_meanwhile_stays(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_pin_of_another_person_meanwhile_stays(browser: TestClient, desk: Desk) -> None:
     one, two, three = (desk.world.running() for _ in range(3))
     plan = planned(browser, one, two, three, **PIN)
     theirs = Pin("web", desk.world.profiles["web"].arn, at=layout.timestamp(desk.world.clock.now()), by="grace")
@@ -301,9 +295,7 @@ def test_a_pin_of_another_person_meanwhile_stays(browser: TestClient, desk: Mapp
     assert pins(desk, one, two, three) == ["db", "web", "db"]
 
 
-def test_a_release_of_a_pin_that_another_person_replaced_meanwhile_is_refused(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_a_release_of_a_pin_that_another_person_replaced_meanwhile_is_refused(browser: TestClient, desk: Desk) -> None:
     one, two = (desk.world.running() for _ in range(2))
     done(browser, planned(browser, one, two, **PIN))
     plan = planned(browser, one, two, act="release")
@@ -313,7 +305,7 @@ def test_a_release_of_a_pin_that_another_person_replaced_meanwhile_is_refused(
     assert pins(desk, two) == ["web"]
 
 
-def test_a_pin_whose_answer_was_lost_is_done(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_pin_whose_answer_was_lost_is_done(browser: TestClient, desk: Desk) -> None:
     """The SDK writes it again by itself, and then it isn't as it was."""
     one = desk.world.running()
     plan = planned(browser, one, **PIN)
@@ -322,7 +314,7 @@ def test_a_pin_whose_answer_was_lost_is_done(browser: TestClient, desk: Mappings
     assert pins(desk, one) == ["db"]
 
 
-def test_a_refusal_in_the_middle_hinders_no_other(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_refusal_in_the_middle_hinders_no_other(browser: TestClient, desk: Desk) -> None:
     some = running(desk, 4)
     plan = planned(browser, *some, **PIN)
     desk.world.calls.before("PutItem", refusing("AccessDeniedException"))
@@ -332,7 +324,7 @@ def test_a_refusal_in_the_middle_hinders_no_other(browser: TestClient, desk: Map
     assert pins(desk, *some) == ["", "db", "db", "db"]
 
 
-def test_of_a_tag_only_those_are_left_that_aws_refuses(browser: TestClient, desk: MappingsFixture) -> None:
+def test_of_a_tag_only_those_are_left_that_aws_refuses(browser: TestClient, desk: Desk) -> None:
     some = running(desk, 8)
     plan = planned(browser, *some, **TAG)
     # All, the first half, its first quarter, the first one.
@@ -344,7 +336,7 @@ def test_of_a_tag_only_those_are_left_that_aws_refuses(browser: TestClient, desk
     assert ["app" in tags(desk, each) for each in some] == [False] + 7 * [True]
 
 
-def test_aws_isnt_asked_for_all_where_it_refuses_every_one(browser: TestClient, desk: MappingsFixture) -> None:
+def test_aws_isnt_asked_for_all_where_it_refuses_every_one(browser: TestClient, desk: Desk) -> None:
     some = running(desk, 30)
     plan = planned(browser, *some, **PIN)
     desk.world.calls.clear()
@@ -355,7 +347,7 @@ def test_aws_isnt_asked_for_all_where_it_refuses_every_one(browser: TestClient, 
     assert desk.world.calls["PutItem"] == 5
 
 
-def test_refusals_of_single_ones_keep_no_other_from_being_tried(browser: TestClient, desk: MappingsFixture) -> None:
+def test_refusals_of_single_ones_keep_no_other_from_being_tried(browser: TestClient, desk: Desk) -> None:
     plan = planned(browser, *running(desk, 9), **PIN)
     refuse = refusing("AccessDeniedException")
     for step in (*4 * (refuse,), lambda: None, *4 * (refuse,)):
@@ -363,7 +355,7 @@ def test_refusals_of_single_ones_keep_no_other_from_being_tried(browser: TestCli
     assert "Done 1 Refused 8" in words(done(browser, plan))
 
 
-def test_those_that_cant_be_looked_at_again_arent_tried(browser: TestClient, desk: MappingsFixture) -> None:
+def test_those_that_cant_be_looked_at_again_arent_tried(browser: TestClient, desk: Desk) -> None:
     one = desk.world.running()
     plan = planned(browser, one, **PIN)
     desk.world.calls.before("DescribeInstances", refusing("UnauthorizedOperation", status=403))
@@ -371,7 +363,7 @@ def test_those_that_cant_be_looked_at_again_arent_tried(browser: TestClient, des
     assert pins(desk, one) == [""]
 
 
-def test_a_plan_is_done_once_and_only_after_it_was_seen(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_plan_is_done_once_and_only_after_it_was_seen(browser: TestClient, desk: Desk) -> None:
     one = desk.world.running()
     unseen = browser.post("/fleet/many", data={"instance": one, **PIN}, follow_redirects=False).headers["location"]
     assert "this plan wasn't shown yet" in words(browser.post(unseen))
@@ -383,9 +375,7 @@ def test_a_plan_is_done_once_and_only_after_it_was_seen(browser: TestClient, des
     assert "Do it" not in words(browser.get(plan.url.path))
 
 
-def test_the_plan_says_what_the_window_holds_back(
-    browser: TestClient, desk: MappingsFixture, terminal: Terminal
-) -> None:
+def test_the_plan_says_what_the_window_holds_back(browser: TestClient, desk: Desk, terminal: Terminal) -> None:
     web = [desk.converged("web", app="web") for _ in range(3)]
     terminal.changes_pass(1)
     browser.get("/")
@@ -408,7 +398,7 @@ def later(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None
 
 
 def test_its_page_is_there_at_once_and_it_goes_on_when_that_is_closed(
-    browser: TestClient, desk: MappingsFixture, later: list[Callable[[], None]]
+    browser: TestClient, desk: Desk, later: list[Callable[[], None]]
 ) -> None:
     some = running(desk, 3)
     plan = planned(browser, *some, **PIN)

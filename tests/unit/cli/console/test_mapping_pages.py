@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from fixtures.account import mapping_key
 from fixtures.console import hidden, news, text_of
 from fixtures.console import main as text
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, USER_ID, Terminal
 from rolekeeper.model.mapping import Pin
 from rolekeeper.settings import Limits
@@ -45,7 +45,7 @@ def written(browser: TestClient, plan: Response) -> Response:
 # ---- the list, and one ----
 
 
-def test_the_list_begins_with_what_wants_a_person(browser: TestClient, desk: MappingsFixture) -> None:
+def test_the_list_begins_with_what_wants_a_person(browser: TestClient, desk: Desk) -> None:
     desk.edit("workload=web", role="web", owner="team-web")
     desk.edit("workload=bad", role="no-such")
     desk.put("app=new", role="db")
@@ -62,7 +62,7 @@ def test_the_list_begins_with_what_wants_a_person(browser: TestClient, desk: Map
     )
 
 
-def test_the_instances_that_a_mapping_governs_are_counted_now(browser: TestClient, desk: MappingsFixture) -> None:
+def test_the_instances_that_a_mapping_governs_are_counted_now(browser: TestClient, desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=db", role="db")
     for _ in range(2):
@@ -84,9 +84,7 @@ def column(page: Response, number: int) -> list[str]:
     return [text_of(re.findall(r"<t[hd].*?</t[hd]>", each, re.DOTALL)[number]) for each in rows]
 
 
-def test_the_list_is_sorted_by_any_column_and_stays_so_while_it_is_filtered(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_the_list_is_sorted_by_any_column_and_stays_so_while_it_is_filtered(browser: TestClient, desk: Desk) -> None:
     desk.edit("app=a", role="web", priority=7, owner="y", edited_by="zoe")
     desk.edit("app=b", role="db", owner="x", edited_by="arn:aws:iam::123456789012:user/amy")
     desk.edit("app=c", role="db", priority=200, owner="z", edited_by="bob", expires_at="2030-01-01T00:00:00Z")
@@ -121,7 +119,7 @@ def test_the_list_is_sorted_by_any_column_and_stays_so_while_it_is_filtered(
 
 
 def test_who_edited_a_row_last_and_when_is_listed_also_of_edits_that_arent_in_effect(
-    browser: TestClient, desk: MappingsFixture
+    browser: TestClient, desk: Desk
 ) -> None:
     desk.edit("app=a", role="web", edited_by="amy")
     desk.world.wait(600)
@@ -140,7 +138,7 @@ def test_who_edited_a_row_last_and_when_is_listed_also_of_edits_that_arent_in_ef
     assert "cid" in column(browser.get("/mappings"), 7)
 
 
-def test_what_waits_is_said_in_a_line_with_all_of_it_on_hover(browser: TestClient, held: MappingsFixture) -> None:
+def test_what_waits_is_said_in_a_line_with_all_of_it_on_hover(browser: TestClient, held: Desk) -> None:
     held.edit("app=bad", role="no-such")
     held.put("app=new", role="db")
     page = browser.get("/mappings")
@@ -165,9 +163,7 @@ def test_a_mapping_that_isnt_there_is_said(browser: TestClient) -> None:
 # ---- editing: form, plan, write ----
 
 
-def test_a_new_mapping_is_planned_shown_and_written(
-    browser: TestClient, desk: MappingsFixture, terminal: Terminal
-) -> None:
+def test_a_new_mapping_is_planned_shown_and_written(browser: TestClient, desk: Desk, terminal: Terminal) -> None:
     instance = desk.world.running(workload="web", Name="web-1")
     form = browser.get("/mapping/new")
     plan = browser.post(
@@ -186,7 +182,7 @@ def test_a_new_mapping_is_planned_shown_and_written(
     assert desk.row("workload=web")["owner"] == "team-web"
 
 
-def test_permissions_gained_and_lost_are_shown_with_the_instances(browser: TestClient, desk: MappingsFixture) -> None:
+def test_permissions_gained_and_lost_are_shown_with_the_instances(browser: TestClient, desk: Desk) -> None:
     desk.grant("web", "s3:GetObject")
     desk.grant("db", "dynamodb:Query")
     desk.edit("workload=web", role="web")
@@ -203,9 +199,7 @@ def test_permissions_gained_and_lost_are_shown_with_the_instances(browser: TestC
     assert foreign in said
 
 
-def test_a_mapping_to_none_says_what_ends_the_former_roles_credentials(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_a_mapping_to_none_says_what_ends_the_former_roles_credentials(browser: TestClient, desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     desk.converged("web", workload="web")
     plan = planned(browser, "workload=web", role="NONE").text
@@ -214,7 +208,7 @@ def test_a_mapping_to_none_says_what_ends_the_former_roles_credentials(
 
 
 def test_a_plan_is_written_once_and_has_a_page_of_its_own_to_which_a_browser_goes_back(
-    browser: TestClient, desk: MappingsFixture, terminal: Terminal
+    browser: TestClient, desk: Desk, terminal: Terminal
 ) -> None:
     """What answers a sent form would ask to send it again."""
     desk.edit("workload=web", role="web")
@@ -232,14 +226,14 @@ def test_a_plan_is_written_once_and_has_a_page_of_its_own_to_which_a_browser_goe
     assert desk.served("workload=web").revision == 2  # type: ignore[union-attr]
 
 
-def test_an_edit_is_changed_below_its_plan(browser: TestClient, desk: MappingsFixture) -> None:
+def test_an_edit_is_changed_below_its_plan(browser: TestClient, desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     plan = planned(browser, "workload=web", role="db")
     form = {**WEB, "version": hidden(plan, "version"), "role": "db", "owner": "team-db"}
     assert "role web db owner none team-db" in text(browser.post("/mapping/plan", data=form))
 
 
-def test_an_edit_is_refused_where_the_row_moved_after_the_plan(browser: TestClient, desk: MappingsFixture) -> None:
+def test_an_edit_is_refused_where_the_row_moved_after_the_plan(browser: TestClient, desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     plan = planned(browser, "workload=web", role="db")
     desk.edit("workload=web", role="web", owner="another")
@@ -248,7 +242,7 @@ def test_an_edit_is_refused_where_the_row_moved_after_the_plan(browser: TestClie
     assert (desk.row("workload=web")["role"], desk.row("workload=web")["owner"]) == ("web", "another")
 
 
-def test_a_form_whose_row_moved_comes_back_as_it_was_typed(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_form_whose_row_moved_comes_back_as_it_was_typed(browser: TestClient, desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     version = hidden(browser.get("/mapping/edit", params=WEB), "version")
     desk.edit("workload=web", role="web", owner="another")
@@ -271,7 +265,7 @@ def test_a_form_whose_row_moved_comes_back_as_it_was_typed(browser: TestClient, 
     ],
 )
 def test_a_form_that_cant_be_meant_comes_back(
-    browser: TestClient, desk: MappingsFixture, columns: dict[str, str], problem: str
+    browser: TestClient, desk: Desk, columns: dict[str, str], problem: str
 ) -> None:
     desk.edit("workload=web", role="web")
     answer = planned(browser, "workload=web", **columns)
@@ -283,7 +277,7 @@ def test_a_form_that_cant_be_meant_comes_back(
     assert "What the row says now" not in text(answer), "it is as it was"
 
 
-def test_a_new_mapping_overwrites_none_and_needs_a_role(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_new_mapping_overwrites_none_and_needs_a_role(browser: TestClient, desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     answer = browser.post("/mapping/plan", data={**WEB, "new": "yes", "role": "db"})
     assert answer.status_code == 409
@@ -292,7 +286,7 @@ def test_a_new_mapping_overwrites_none_and_needs_a_role(browser: TestClient, des
     assert "No role is named" in text(roleless)
 
 
-def test_a_copy_begins_with_the_columns_of_another(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_copy_begins_with_the_columns_of_another(browser: TestClient, desk: Desk) -> None:
     desk.edit("workload=web", role="web", owner="team-web", priority=5)
     form = browser.get("/mapping/new", params=WEB).text
     assert 'name="owner" value="team-web"' in form
@@ -300,7 +294,7 @@ def test_a_copy_begins_with_the_columns_of_another(browser: TestClient, desk: Ma
     assert 'name="key" value=""' in form
 
 
-def test_what_a_row_excludes_is_edited_and_shown(browser: TestClient, desk: MappingsFixture) -> None:
+def test_what_a_row_excludes_is_edited_and_shown(browser: TestClient, desk: Desk) -> None:
     desk.edit("workload=web", role="web", not_accounts={"111111111111"})
     form = browser.get("/mapping/edit", params=WEB).text
     assert 'name="not_accounts" value="111111111111"' in form
@@ -315,7 +309,7 @@ def test_what_a_row_excludes_is_edited_and_shown(browser: TestClient, desk: Mapp
     ("button", "row"), [({"what": "disable"}, {"enabled": False}), ({"what": "expire", "hours": "8"}, {"role": "web"})]
 )
 def test_a_button_shows_its_plan_first(
-    browser: TestClient, desk: MappingsFixture, terminal: Terminal, button: dict[str, str], row: dict[str, object]
+    browser: TestClient, desk: Desk, terminal: Terminal, button: dict[str, str], row: dict[str, object]
 ) -> None:
     desk.edit("workload=web", role="web")
     desk.converged("web", workload="web")
@@ -328,7 +322,7 @@ def test_a_button_shows_its_plan_first(
 
 
 def test_a_plan_says_what_its_status_will_be_and_puts_no_weight_on_writing_a_bad_one(
-    browser: TestClient, desk: MappingsFixture, terminal: Terminal
+    browser: TestClient, desk: Desk, terminal: Terminal
 ) -> None:
     desk.edit("workload=web", role="web")
     good, bad = planned(browser, "workload=web", role="db"), planned(browser, "workload=web", role="dbb")
@@ -347,7 +341,7 @@ def test_a_plan_says_what_its_status_will_be_and_puts_no_weight_on_writing_a_bad
     assert re.search(r"<details open>\s*<summary>Change the edit", bad.text)
 
 
-def test_deleting_names_who_loses_a_role(browser: TestClient, desk: MappingsFixture, terminal: Terminal) -> None:
+def test_deleting_names_who_loses_a_role(browser: TestClient, desk: Desk, terminal: Terminal) -> None:
     desk.edit("workload=web", role="web", priority=50)
     instance = desk.converged("web", workload="web")
     plan = browser.post("/mapping/change", data={**WEB, "what": "delete"})
@@ -361,7 +355,7 @@ def test_deleting_names_who_loses_a_role(browser: TestClient, desk: MappingsFixt
     assert desk.row("workload=web") == {}
 
 
-def test_going_back_to_an_old_revision(browser: TestClient, desk: MappingsFixture, terminal: Terminal) -> None:
+def test_going_back_to_an_old_revision(browser: TestClient, desk: Desk, terminal: Terminal) -> None:
     desk.edit("workload=web", role="web")
     desk.edit("workload=web", role="db")
     page = browser.get("/mapping", params=WEB)
@@ -376,7 +370,7 @@ def test_going_back_to_an_old_revision(browser: TestClient, desk: MappingsFixtur
 
 
 @pytest.fixture
-def held(desk: MappingsFixture) -> MappingsFixture:
+def held(desk: Desk) -> Desk:
     """A mapping in effect with two instances, and another person's edit that is held as it changes both."""
     desk.edit("workload=web", role="web")
     for _ in range(2):
@@ -387,9 +381,7 @@ def held(desk: MappingsFixture) -> MappingsFixture:
     return desk
 
 
-def test_a_held_edit_is_approved_beside_its_plan(
-    browser: TestClient, held: MappingsFixture, terminal: Terminal
-) -> None:
+def test_a_held_edit_is_approved_beside_its_plan(browser: TestClient, held: Desk, terminal: Terminal) -> None:
     assert "→ db Revision 2 waits for approval:" in text(browser.get("/mapping", params=WEB))
     shown = browser.get("/mapping/held", params=WEB)
     assert "Get another role 2" in text(shown)
@@ -404,7 +396,7 @@ def test_a_held_edit_is_approved_beside_its_plan(
 @pytest.mark.parametrize(("origin", "path"), [("list", "/mappings"), ("", "/mapping")])
 @pytest.mark.parametrize("button", ["approve", "discard"])
 def test_a_held_edit_is_reached_from_the_list_and_leads_back_to_where_one_was(
-    browser: TestClient, held: MappingsFixture, terminal: Terminal, button: str, origin: str, path: str
+    browser: TestClient, held: Desk, terminal: Terminal, button: str, origin: str, path: str
 ) -> None:
     page = browser.get(path, params=WEB)
     links = {
@@ -428,7 +420,7 @@ def test_a_held_edit_is_reached_from_the_list_and_leads_back_to_where_one_was(
     assert held.row("workload=web")["role"] == ("db" if button == "approve" else "web")
 
 
-def test_nobody_approves_an_edit_of_their_own(browser: TestClient, held: MappingsFixture) -> None:
+def test_nobody_approves_an_edit_of_their_own(browser: TestClient, held: Desk) -> None:
     held.put("workload=web", role="db", owner="me", edited_by=CALLER)
     held.publish("workload=web")
     shown = browser.get("/mapping/held", params=WEB)
@@ -439,7 +431,7 @@ def test_nobody_approves_an_edit_of_their_own(browser: TestClient, held: Mapping
     assert "is your own edit" in text(answer)
 
 
-def test_undoing_a_held_edit_leads_to_its_page(browser: TestClient, held: MappingsFixture) -> None:  # noqa: ARG001
+def test_undoing_a_held_edit_leads_to_its_page(browser: TestClient, held: Desk) -> None:  # noqa: ARG001
     answer = browser.post("/mapping/change", data={**WEB, "what": "roll-back"})
     assert answer.url.path == "/mapping/held"
 
@@ -447,7 +439,7 @@ def test_undoing_a_held_edit_leads_to_its_page(browser: TestClient, held: Mappin
 # ---- its edits ----
 
 
-def test_a_rows_edits_are_shown_column_by_column_with_what_they_did(browser: TestClient, held: MappingsFixture) -> None:
+def test_a_rows_edits_are_shown_column_by_column_with_what_they_did(browser: TestClient, held: Desk) -> None:
     held.limits = Limits(25, 20)
     held.edit("workload=web", role="db", priority=5, edited_by="arn:aws:sts::123456789012:assumed-role/Ops/bo")
     held.edit("workload=web", role="no-such", edited_by="cy")
@@ -471,13 +463,13 @@ def test_a_rows_edits_are_shown_column_by_column_with_what_they_did(browser: Tes
     assert first.startswith("role web Roll back to this")
 
 
-def test_an_edit_shows_what_it_changes_later_and_when(browser: TestClient, held: MappingsFixture) -> None:
+def test_an_edit_shows_what_it_changes_later_and_when(browser: TestClient, held: Desk) -> None:
     held.edit("workload=web", role="web", expires_at="2030-01-01T00:00:00Z")
     page = text(browser.get("/mapping", params=WEB))
     assert "At 2030-01-01T00:00:00Z: 0 attached, 0 replaced, 2 detached" in page
 
 
-def test_a_damaged_revision_hides_no_other(browser: TestClient, held: MappingsFixture) -> None:
+def test_a_damaged_revision_hides_no_other(browser: TestClient, held: Desk) -> None:
     item = held.revisions("workload=web")[0]
     held.world.store.write(held.world.store.put({**item, "spec": "damaged"}))
     page = browser.get("/mapping", params=WEB)
@@ -488,7 +480,7 @@ def test_a_damaged_revision_hides_no_other(browser: TestClient, held: MappingsFi
 # ---- the same as a command ----
 
 
-def test_a_page_says_which_command_does_the_same(browser: TestClient, held: MappingsFixture) -> None:
+def test_a_page_says_which_command_does_the_same(browser: TestClient, held: Desk) -> None:
     held.edit("a=b=c", role="web", owner="x y")
     plan = planned(browser, r"a=b=c", role="db", owner="", description="it's new")
     odd = {"key": "a", "value": "b=c"}
@@ -512,7 +504,7 @@ def hidden_copy(page: Response) -> str:
 
 
 @pytest.fixture
-def shared(desk: MappingsFixture) -> MappingsFixture:
+def shared(desk: Desk) -> Desk:
     """Two instances on which one mapping wins, three on which two tie, and one that a pin governs."""
     desk.edit("app=web", role="web", priority=50)
     desk.edit("tier=gold", role="db")
@@ -531,7 +523,7 @@ def ladders(page: Response) -> list[str]:
     return [text_of(each) for each in re.findall(r"<tr>\s*<th scope=\"row\">.*?</tr>", page.text, re.DOTALL)]
 
 
-def test_which_mappings_meet_and_who_wins_is_drawn(browser: TestClient, shared: MappingsFixture) -> None:  # noqa: ARG001
+def test_which_mappings_meet_and_who_wins_is_drawn(browser: TestClient, shared: Desk) -> None:  # noqa: ARG001
     page = browser.get("/mappings/overlaps")
     assert ladders(page) == [
         "db 100 tier=gold db wins 200 team=a web overridden 3",
@@ -544,7 +536,7 @@ def test_which_mappings_meet_and_who_wins_is_drawn(browser: TestClient, shared: 
     assert "3 shared with other mappings" in text(browser.get("/mapping", params={"key": "team", "value": "a"}))
 
 
-def test_a_tie_is_drawn_with_no_winner(browser: TestClient, shared: MappingsFixture) -> None:
+def test_a_tie_is_drawn_with_no_winner(browser: TestClient, shared: Desk) -> None:
     """Each was in effect before an instance carried both tags."""
     shared.edit("size=xl", role="web")
     shared.world.running(tier="gold", size="xl")
@@ -553,12 +545,12 @@ def test_a_tie_is_drawn_with_no_winner(browser: TestClient, shared: MappingsFixt
     assert "1 tie" in text(browser.get("/mappings"))
 
 
-def test_rows_in_conflict_are_listed_with_the_reason(browser: TestClient, shared: MappingsFixture) -> None:
+def test_rows_in_conflict_are_listed_with_the_reason(browser: TestClient, shared: Desk) -> None:
     shared.publish("team=a")
     assert "Rows in conflict team=a → edit: conflicts with tier=gold" in text(browser.get("/mappings/overlaps"))
 
 
-def test_published_rows_in_conflict_are_listed_too(browser: TestClient, shared: MappingsFixture) -> None:
+def test_published_rows_in_conflict_are_listed_too(browser: TestClient, shared: Desk) -> None:
     shared.edit("size=xl", role="web")
     shared.world.running(tier="gold", size="xl")
     for tag in ("size=xl", "tier=gold"):
@@ -568,7 +560,7 @@ def test_published_rows_in_conflict_are_listed_too(browser: TestClient, shared: 
     assert "tier=gold in effect: conflicts with size=xl" in text(page)
 
 
-def test_where_nothing_meets_it_says_so(browser: TestClient, desk: MappingsFixture) -> None:
+def test_where_nothing_meets_it_says_so(browser: TestClient, desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     desk.converged("web", workload="web")
     assert "No instance matches two mappings." in text(browser.get("/mappings/overlaps"))
@@ -591,7 +583,7 @@ def later(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None
 
 
 @pytest.fixture(params=["plan", "held"])
-def address(request: pytest.FixtureRequest, browser: TestClient, desk: MappingsFixture) -> str:
+def address(request: pytest.FixtureRequest, browser: TestClient, desk: Desk) -> str:
     """The page of a plan that gives five instances another role, of an edit or of one that is held."""
     desk.edit("workload=web", role="web")
     for _ in range(5):
@@ -609,7 +601,7 @@ def below(address: str, path: str) -> str:
     return f"{page}{path}?{query}"
 
 
-def looked_for(browser: TestClient, desk: MappingsFixture, address: str) -> tuple[str, bool]:
+def looked_for(browser: TestClient, desk: Desk, address: str) -> tuple[str, bool]:
     """What a page says, and whether instances were looked at for it."""
     desk.world.calls.clear()
     said = text(browser.get(address))
@@ -617,7 +609,7 @@ def looked_for(browser: TestClient, desk: MappingsFixture, address: str) -> tupl
 
 
 def test_the_page_is_there_at_once_and_goes_on_by_itself(
-    later: list[Callable[[], None]], browser: TestClient, desk: MappingsFixture, address: str
+    later: list[Callable[[], None]], browser: TestClient, desk: Desk, address: str
 ) -> None:
     page = browser.get(address)
     assert "Finding out what it would do: it begins." in text(page)
@@ -634,7 +626,7 @@ def test_the_page_is_there_at_once_and_goes_on_by_itself(
 
 
 def test_it_is_kept_until_something_is_written_or_the_fleet_is_read_anew(
-    browser: TestClient, desk: MappingsFixture, site: Site, address: str
+    browser: TestClient, desk: Desk, site: Site, address: str
 ) -> None:
     browser.get("/")
     browser.get(address)
@@ -652,7 +644,7 @@ def test_it_is_kept_until_something_is_written_or_the_fleet_is_read_anew(
 
 
 def test_all_its_instances_can_be_seen_page_by_page(
-    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, address: str
+    browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setattr("rolekeeper_cli.console.page.PAGE", 2)
     page = browser.get(address)
@@ -673,7 +665,7 @@ def test_all_its_instances_can_be_seen_page_by_page(
 
 
 def test_one_without_a_row_that_is_still_in_effect_can_be_put_back(
-    browser: TestClient, onlooker: TestClient, desk: MappingsFixture, terminal: Terminal
+    browser: TestClient, onlooker: TestClient, desk: Desk, terminal: Terminal
 ) -> None:
     desk.edit("workload=web", role="web")
     desk.delete("workload=web")
@@ -690,9 +682,7 @@ def test_one_without_a_row_that_is_still_in_effect_can_be_put_back(
     assert browser.get("/mapping", params=WEB).status_code == 404, "it is out of effect"
 
 
-def test_a_deletion_that_is_held_leads_to_the_mapping(
-    browser: TestClient, desk: MappingsFixture, terminal: Terminal
-) -> None:
+def test_a_deletion_that_is_held_leads_to_the_mapping(browser: TestClient, desk: Desk, terminal: Terminal) -> None:
     desk.edit("workload=web", role="web")
     for _ in range(3):
         desk.converged("web", workload="web")
@@ -708,9 +698,7 @@ def test_a_deletion_that_is_held_leads_to_the_mapping(
 # ---- who only looks ----
 
 
-def test_a_console_that_only_shows_has_no_form_that_changes_anything(
-    onlooker: TestClient, held: MappingsFixture
-) -> None:
+def test_a_console_that_only_shows_has_no_form_that_changes_anything(onlooker: TestClient, held: Desk) -> None:
     one = held.converged("web", workload="web")
     pages = {
         path: onlooker.get(path, params=None if "?" in path else WEB)

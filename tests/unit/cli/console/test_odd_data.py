@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from fixtures.account import MAPPING_TABLE
 from fixtures.console import hidden
 from fixtures.console import main as words
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey
@@ -50,7 +50,7 @@ MAPPING_PAGES += ["/mappings/overlaps", "/mappings/overlaps/part", "/search"]
 )
 @pytest.mark.parametrize("state", ["new", "in effect"])
 def test_one_odd_row_keeps_no_page_from_showing_all_others(
-    browser: TestClient, desk: MappingsFixture, columns: dict[str, Any], state: str
+    browser: TestClient, desk: Desk, columns: dict[str, Any], state: str
 ) -> None:
     desk.edit("app=good", role="web")
     desk.put("workload=web", role="web")
@@ -62,7 +62,7 @@ def test_one_odd_row_keeps_no_page_from_showing_all_others(
     assert "app=good" in words(browser.get("/mappings"))
 
 
-def test_a_time_that_is_none_is_shown_as_it_was_written(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_time_that_is_none_is_shown_as_it_was_written(browser: TestClient, desk: Desk) -> None:
     desk.put("workload=web", role="web", expires_at="2026-12-31")
     desk.put("app=good", role="web", expires_at="2026-12-31T00:00:00Z")
     page = browser.get("/mappings")
@@ -71,7 +71,7 @@ def test_a_time_that_is_none_is_shown_as_it_was_written(browser: TestClient, des
 
 
 def test_no_page_and_no_table_shows_a_value_as_python_writes_it(
-    browser: TestClient, desk: MappingsFixture, terminal: Terminal
+    browser: TestClient, desk: Desk, terminal: Terminal
 ) -> None:
     columns = {"require_tags": {"environment": "production"}, "regions": {"us-east-1"}, "enabled": True}
     desk.edit("workload=web", role="web", **columns)
@@ -93,7 +93,7 @@ def test_no_page_and_no_table_shows_a_value_as_python_writes_it(
         assert not re.search(r"[\[{(]'|'[\]})]|\b(None|True|False|set\(\)|frozenset)\b", text), text
 
 
-def test_a_row_that_rolekeeper_hasnt_judged_has_its_page(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_row_that_rolekeeper_hasnt_judged_has_its_page(browser: TestClient, desk: Desk) -> None:
     """A write leads there, also when Rolekeeper takes longer than the page waits."""
     desk.put("workload=web", role="web")
     for path in ("/mapping", "/mapping/part"):
@@ -113,9 +113,7 @@ ODD = [
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_a_button_means_the_mapping_of_its_page_and_no_other(
-    browser: TestClient, desk: MappingsFixture, odd: str
-) -> None:
+def test_a_button_means_the_mapping_of_its_page_and_no_other(browser: TestClient, desk: Desk, odd: str) -> None:
     other = MappingKey("k", odd.strip() or "x")
     for key in (MappingKey("k", odd), other):
         item = {"tag_key": {"S": key.tag_key}, "tag_value": {"S": key.tag_value}, "role": {"S": "web"}}
@@ -137,7 +135,7 @@ def test_a_button_means_the_mapping_of_its_page_and_no_other(
 
 @pytest.mark.parametrize("odd", ODD)
 def test_the_tag_that_is_removed_is_the_one_beside_the_button(
-    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch, odd: str
+    browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch, odd: str
 ) -> None:
     removed: list[str] = []
     monkeypatch.setattr(instances, "remove_tag", lambda _deployment, _ids, key: removed.append(key))
@@ -157,9 +155,7 @@ def test_a_new_mapping_without_a_tag_is_sent_back(browser: TestClient, form: dic
     assert 'name="role" value="web"' in answer.text, "what was typed stays"
 
 
-def test_a_description_with_lines_stays_while_another_column_is_edited(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_a_description_with_lines_stays_while_another_column_is_edited(browser: TestClient, desk: Desk) -> None:
     desk.edit("workload=web", role="web", description="one\ntwo ")
     form = browser.get("/mapping/edit", params=WEB)
     typed = {"description": "onetwo ", "role": "db", "version": hidden(form, "version")}  # as a browser sends it
@@ -178,7 +174,7 @@ ODD_TEXT = f"web{UNSEEN}1"
 
 
 @pytest.fixture
-def unseen(desk: MappingsFixture) -> str:
+def unseen(desk: Desk) -> str:
     """An instance with such a name, tag, reason and role."""
     desk.put("app=web", role=ODD_TEXT, description=ODD_TEXT, owner=ODD_TEXT)
     desk.publish("app=web")
@@ -220,7 +216,7 @@ def test_no_page_shows_a_character_that_nobody_sees(browser: TestClient, unseen:
 
 
 @pytest.fixture
-def equals(desk: MappingsFixture) -> str:
+def equals(desk: Desk) -> str:
     """An instance that a mapping whose key holds a `=` gave its role."""
     key = MappingKey("a=b", "v")
     item = {"tag_key": {"S": key.tag_key}, "tag_value": {"S": key.tag_value}, "role": {"S": "web"}}
@@ -240,7 +236,7 @@ def test_a_link_to_a_mapping_leads_to_it_though_its_key_holds_a_sign(browser: Te
     assert browser.get("/mapping?key=a%3Db&value=v").status_code == 200
 
 
-def test_a_name_that_several_have_leads_to_all_of_them(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_name_that_several_have_leads_to_all_of_them(browser: TestClient, desk: Desk) -> None:
     both = {desk.world.running(Name="same one"), desk.world.running(Name="same one")}
     desk.world.running(Name="other")
     page = browser.get("/instance/same%20one")
@@ -248,7 +244,7 @@ def test_a_name_that_several_have_leads_to_all_of_them(browser: TestClient, desk
     assert set(re.findall(r'href="/instance/([^"]*)"', page.text)) == both
 
 
-def test_blanks_that_a_person_types_around_a_filter_find_the_same(browser: TestClient, desk: MappingsFixture) -> None:
+def test_blanks_that_a_person_types_around_a_filter_find_the_same(browser: TestClient, desk: Desk) -> None:
     one, other = desk.world.running(app="web"), desk.world.running(app="other")
     found = browser.get("/", params={"q": "  tag:app=web "}).text
     assert (one in found, other in found) == (True, False)

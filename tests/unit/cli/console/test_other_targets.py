@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from fixtures.account import ACCOUNT, REGION
 from fixtures.console import words
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
@@ -17,7 +17,7 @@ TARGET = Target("111111111111", "eu-west-1")
 
 
 @pytest.fixture(autouse=True)
-def spoke(terminal: Terminal, desk: MappingsFixture) -> SpokeFixture:
+def spoke(terminal: Terminal, desk: Desk) -> SpokeFixture:
     return SpokeFixture.with_web(terminal, desk, TARGET)
 
 
@@ -30,7 +30,7 @@ def there(spoke: SpokeFixture) -> str:
 
 
 @pytest.fixture
-def here(desk: MappingsFixture) -> str:
+def here(desk: Desk) -> str:
     return desk.converged("web", app="web", Name="web-here")
 
 
@@ -65,7 +65,7 @@ def test_a_target_that_cant_be_seen_is_said_and_hinders_no_other(
     assert options(page.text, "account") == [ACCOUNT], "what finds nothing isn't suggested"
 
 
-def test_the_list_of_mappings_says_which_accounts_lack_a_role(browser: TestClient, desk: MappingsFixture) -> None:
+def test_the_list_of_mappings_says_which_accounts_lack_a_role(browser: TestClient, desk: Desk) -> None:
     desk.edit("app=alone", role="web")
     reason = "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
     desk.put("app=web", role="web", status="Published", status_revision=1, status_reason=reason)
@@ -106,7 +106,7 @@ def test_whether_software_uses_a_role_is_asked_of_the_instances_own_account(
 
 
 def test_a_name_in_the_address_is_found_in_every_target(
-    browser: TestClient, there: str, spoke: SpokeFixture, desk: MappingsFixture
+    browser: TestClient, there: str, spoke: SpokeFixture, desk: Desk
 ) -> None:
     both = {spoke.world.running(Name="web-5"), desk.world.running(Name="web-5")}
     answer = browser.get("/instance/web-there", follow_redirects=False)
@@ -139,7 +139,7 @@ def test_a_pin_is_planned_and_written_for_it(browser: TestClient, there: str, sp
 
 
 def test_roles_are_those_of_all_accounts_and_one_is_shown_of_its_own(
-    browser: TestClient, spoke: SpokeFixture, desk: MappingsFixture, there: str, here: str
+    browser: TestClient, spoke: SpokeFixture, desk: Desk, there: str, here: str
 ) -> None:
     desk.role("old")
     spoke.world.clients["iam"].inline["web"] = policy(allow(["s3:GetObject"]))

@@ -13,7 +13,7 @@ from starlette.types import Message
 
 from fixtures.account import MAPPING_TABLE
 from fixtures.console import main as words
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.forms import Form, posted
@@ -28,7 +28,7 @@ LONG = "9" * 5_000
 
 
 @pytest.fixture
-def console(terminal: Terminal, desk: MappingsFixture) -> Guard:  # noqa: ARG001  # AWS is the terminal's
+def console(terminal: Terminal, desk: Desk) -> Guard:  # noqa: ARG001  # AWS is the terminal's
     desk.role("web")
     return guarded(writes=True)
 
@@ -62,7 +62,7 @@ def writing_routes() -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("console")
-def test_every_post_is_refused_where_the_console_only_shows(desk: MappingsFixture) -> None:
+def test_every_post_is_refused_where_the_console_only_shows(desk: Desk) -> None:
     reader = browser(guarded(writes=False))
     desk.world.calls.clear()
     for path in writing_routes():
@@ -71,7 +71,7 @@ def test_every_post_is_refused_where_the_console_only_shows(desk: MappingsFixtur
     assert not desk.world.calls.made, "AWS isn't even asked"
 
 
-def test_nothing_is_changed_by_opening_a_page(console: Guard, desk: MappingsFixture) -> None:
+def test_nothing_is_changed_by_opening_a_page(console: Guard, desk: Desk) -> None:
     desk.edit("workload=web", role="web")
     asking = browser(console)
     desk.world.calls.clear()
@@ -113,7 +113,7 @@ def test_a_form_that_no_page_has_is_refused_in_words(console: Guard, path: str, 
     assert "That can't be read" in words(answer)
 
 
-def test_a_body_that_is_no_form_is_answered_by_a_page(console: Guard, desk: MappingsFixture) -> None:
+def test_a_body_that_is_no_form_is_answered_by_a_page(console: Guard, desk: Desk) -> None:
     asking = browser(console)
     bodies = (b"", b'{"key": 1}', b"\xff\xfe=\x00&&=&a", b"key=a&key=b&value=c&version=&plan=&to=x")
     for path, body in product(writing_routes(), bodies):

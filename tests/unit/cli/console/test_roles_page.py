@@ -10,19 +10,19 @@ from starlette.testclient import TestClient
 
 from fakes.last_accessed import BEGUN, FakeReports
 from fixtures.console import words
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.roles import make_used_role
 
 type Make = Callable[..., None]
 
 
 @pytest.fixture
-def make(desk: MappingsFixture, reports: FakeReports) -> Make:
+def make(desk: Desk, reports: FakeReports) -> Make:
     return partial(make_used_role, desk, reports)
 
 
 @pytest.fixture
-def instance(desk: MappingsFixture, make: Make) -> str:
+def instance(desk: Desk, make: Make) -> str:
     """One that carries web; beside that role there are a broad one and one that nothing uses."""
     make("web", "s3:GetObject", "sns:Publish", used={"s3": 1, "sns": None})
     make("old", "s3:GetObject", used={"s3": 300})
@@ -81,7 +81,7 @@ def test_reports_are_only_asked_for_by_a_link(browser: TestClient, reports: Fake
 
 
 def test_its_report_names_what_it_never_called_and_the_command_that_takes_it_out(
-    browser: TestClient, desk: MappingsFixture, instance: str
+    browser: TestClient, desk: Desk, instance: str
 ) -> None:
     del instance
     browser.get("/role/web")
@@ -101,7 +101,7 @@ def test_a_broad_role_and_one_that_nothing_uses_say_so(browser: TestClient, inst
 
 
 def test_all_who_carry_it_can_be_seen_page_by_page(
-    browser: TestClient, desk: MappingsFixture, instance: str, monkeypatch: pytest.MonkeyPatch
+    browser: TestClient, desk: Desk, instance: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rolekeeper_cli.console.page.PAGE", 2)
     them = {instance, *(desk.converged("web", app="web") for _ in range(2))}
@@ -132,7 +132,7 @@ def test_who_carries_it_is_listed_as_the_fleet_knows_them(browser: TestClient, i
 
 
 @pytest.mark.usefixtures("instance")
-def test_every_count_and_name_is_a_link(browser: TestClient, desk: MappingsFixture) -> None:
+def test_every_count_and_name_is_a_link(browser: TestClient, desk: Desk) -> None:
     for value in ("a", "b"):
         desk.edit(f"tier={value}", role="web")
     page = browser.get("/roles").text

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.console import main, words
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
@@ -99,7 +99,7 @@ def test_every_page_has_the_field_which_needs_no_script(browser: TestClient, onl
         assert re.search(r'<input id="find" type="search" name="q"[^>]* aria-label="Search"', form)
 
 
-def test_what_is_found_is_listed_by_kind_the_best_kind_first(browser: TestClient, desk: MappingsFixture) -> None:
+def test_what_is_found_is_listed_by_kind_the_best_kind_first(browser: TestClient, desk: Desk) -> None:
     desk.edit("app=web", role="web", owner="team-web")
     one = desk.converged("web", app="web", env="prod", Name="web-1")
     page = finds(browser, "WEB")
@@ -116,7 +116,7 @@ def test_what_is_found_is_listed_by_kind_the_best_kind_first(browser: TestClient
     assert finds(browser, "team-web").headers["location"] == "/mapping?key=app&value=web", "by its owner too"
 
 
-def test_each_kind_shows_some_and_leads_to_all(browser: TestClient, desk: MappingsFixture) -> None:
+def test_each_kind_shows_some_and_leads_to_all(browser: TestClient, desk: Desk) -> None:
     for number in range(MOST + 3):
         desk.world.running(Name=f"web-{number}", shard=f"web-{number}")
     page = finds(browser, "web-")
@@ -128,7 +128,7 @@ def test_each_kind_shows_some_and_leads_to_all(browser: TestClient, desk: Mappin
     assert list(map(len, hits(tags).values())) == [MOST + 3]
 
 
-def test_an_id_and_what_alone_fits_is_opened_at_once(browser: TestClient, desk: MappingsFixture) -> None:
+def test_an_id_and_what_alone_fits_is_opened_at_once(browser: TestClient, desk: Desk) -> None:
     one = desk.world.running(Name="web-1", app="web")
     for text in (one, f" {one} ", "web-1", "WEB-1"):
         assert (finds(browser, text).status_code, finds(browser, text).headers["location"]) == (303, f"/instance/{one}")
@@ -141,7 +141,7 @@ def test_an_id_and_what_alone_fits_is_opened_at_once(browser: TestClient, desk: 
     assert finds(browser, one[-4:]).headers["location"] == f"/instance/{one}", "a part of an id will do"
 
 
-def test_tags_lead_to_the_fleet_with_them(browser: TestClient, desk: MappingsFixture) -> None:
+def test_tags_lead_to_the_fleet_with_them(browser: TestClient, desk: Desk) -> None:
     for _ in range(23):
         desk.world.running(app="x=y")
     desk.world.running(app="other", **{"a=b": "c"})
@@ -153,9 +153,7 @@ def test_tags_lead_to_the_fleet_with_them(browser: TestClient, desk: MappingsFix
     assert [browser.get(each).text.count('scope="row"') for each in odd] == [1, 1], "a key with an equals sign too"
 
 
-def test_accounts_and_regions_lead_to_the_fleet_there(
-    browser: TestClient, terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_accounts_and_regions_lead_to_the_fleet_there(browser: TestClient, terminal: Terminal, desk: Desk) -> None:
     SpokeFixture(terminal, desk, Target("111111111111", "eu-west-1")).registered()
     desk.world.running(Name="here")
     page = finds(browser, "1")
@@ -164,7 +162,7 @@ def test_accounts_and_regions_lead_to_the_fleet_there(
     assert f"{ACCOUNT} 1 instance" in main(page)
 
 
-def test_what_cannot_be_read_says_why_and_hides_nothing_else(browser: TestClient, desk: MappingsFixture) -> None:
+def test_what_cannot_be_read_says_why_and_hides_nothing_else(browser: TestClient, desk: Desk) -> None:
     one = desk.world.running(Name="web-1")
     for name, text in (("Scan", "no"), ("ListRoles", "no")):
         desk.world.calls.before(name, refusing("AccessDeniedException", text))
@@ -177,7 +175,7 @@ def test_what_cannot_be_read_says_why_and_hides_nothing_else(browser: TestClient
 
 
 def test_while_the_fleet_is_being_read_it_says_how_far_that_is(
-    browser: TestClient, desk: MappingsFixture, monkeypatch: pytest.MonkeyPatch
+    browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.world.running(Name="only-1")
     monkeypatch.setattr(FleetCache, "_start", lambda _: None)
@@ -186,7 +184,7 @@ def test_while_the_fleet_is_being_read_it_says_how_far_that_is(
     assert "Instances: 0 are read so far." in main(page)
 
 
-def test_no_search_asks_aws_again(browser: TestClient, desk: MappingsFixture) -> None:
+def test_no_search_asks_aws_again(browser: TestClient, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     desk.world.running(Name="web-1")
     for path in ("/", "/mappings"):
@@ -201,7 +199,7 @@ def test_no_search_asks_aws_again(browser: TestClient, desk: MappingsFixture) ->
     assert "Scan" not in desk.world.calls.made, "a person types for some seconds"
 
 
-def test_what_is_found_is_shown_as_text(browser: TestClient, desk: MappingsFixture) -> None:
+def test_what_is_found_is_shown_as_text(browser: TestClient, desk: Desk) -> None:
     desk.world.running(Name='<b>"web', app="<i>\u202e")
     for headers in ({}, OF_SCRIPTS):
         page = browser.get("/search", params={"q": "<"}, headers=headers).text
@@ -222,13 +220,13 @@ def test_without_a_text_it_shows_what_there_is_to_do_and_the_keys(browser: TestC
     assert "New mapping" not in main(onlooker.get("/search")), "it may change nothing"
 
 
-def test_a_paused_one_can_be_resumed(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_paused_one_can_be_resumed(browser: TestClient, desk: Desk) -> None:
     desk.world.control(paused=True)
     assert finds(browser, "unpause").headers["location"] == "/settings/switch?what=resume"
 
 
 @pytest.mark.usefixtures("reports")
-def test_an_action_leads_to_its_page_and_changes_nothing(browser: TestClient, desk: MappingsFixture) -> None:
+def test_an_action_leads_to_its_page_and_changes_nothing(browser: TestClient, desk: Desk) -> None:
     found = hits(browser.get("/search"))["Pages and actions"]
     assert [each for each in found if not is_a_page(each)] == []
     desk.world.calls.clear()
@@ -249,7 +247,7 @@ def test_each_key_that_leads_somewhere_leads_to_a_page(browser: TestClient) -> N
 # ---- below the field, by a script ----
 
 
-def test_while_one_types_the_same_comes_as_the_options_of_a_list(browser: TestClient, desk: MappingsFixture) -> None:
+def test_while_one_types_the_same_comes_as_the_options_of_a_list(browser: TestClient, desk: Desk) -> None:
     for number in range(MOST + 1):
         desk.world.running(Name=f"web-{number}")
     part = browser.get("/search", params={"q": "web"}, headers=OF_SCRIPTS).text

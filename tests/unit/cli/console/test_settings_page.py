@@ -7,12 +7,12 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from fixtures.console import words
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.terminal import CALLER
 from rolekeeper.storage import layout
 
 
-def control(desk: MappingsFixture) -> dict[str, object]:
+def control(desk: Desk) -> dict[str, object]:
     return dict(desk.world.store.get([layout.CONTROL]).get(layout.CONTROL, {}))
 
 
@@ -36,9 +36,7 @@ def test_as_deployed(browser: TestClient) -> None:
 # ---- switching it ----
 
 
-def test_a_pause_shows_first_what_it_withholds_then_is_written_with_its_reason(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_a_pause_shows_first_what_it_withholds_then_is_written_with_its_reason(browser: TestClient, desk: Desk) -> None:
     desk.role("web")
     desk.edit("app=web", role="web")
     desk.world.running(app="web")
@@ -54,14 +52,14 @@ def test_a_pause_shows_first_what_it_withholds_then_is_written_with_its_reason(
     assert (control(desk)["by"], control(desk)["reason"]) == (CALLER, "wrong roles")
 
 
-def test_a_pause_needs_a_reason_and_a_reason_has_an_end(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_pause_needs_a_reason_and_a_reason_has_an_end(browser: TestClient, desk: Desk) -> None:
     page = browser.get("/settings/switch?what=pause")
     assert confirms(browser, page).status_code == 400
     assert confirms(browser, page, reason="x" * 501).status_code == 400
     assert control(desk) == {}
 
 
-def test_resuming_shows_what_is_done_then(browser: TestClient, desk: MappingsFixture) -> None:
+def test_resuming_shows_what_is_done_then(browser: TestClient, desk: Desk) -> None:
     desk.world.control(paused=True)
     page = browser.get("/settings/switch?what=resume")
     assert "What it does to instances" in words(page)
@@ -69,7 +67,7 @@ def test_resuming_shows_what_is_done_then(browser: TestClient, desk: MappingsFix
     assert control(desk)["paused"] is False
 
 
-def test_a_switch_is_refused_where_another_person_switched_since(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_switch_is_refused_where_another_person_switched_since(browser: TestClient, desk: Desk) -> None:
     page = browser.get("/settings/switch?what=observe")
     desk.world.control(paused=True)
     answer = confirms(browser, page)

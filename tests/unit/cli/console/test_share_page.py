@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from fixtures import console
 from fixtures.console import words
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper_cli.console.addresses import page_at
 
 
@@ -27,9 +27,7 @@ def options(text: str) -> dict[str, str]:
     return dict(zip(given[::2], given[1::2], strict=True))
 
 
-def test_every_page_leads_to_the_command_that_opens_it_in_another_console(
-    browser: TestClient, desk: MappingsFixture
-) -> None:
+def test_every_page_leads_to_the_command_that_opens_it_in_another_console(browser: TestClient, desk: Desk) -> None:
     instance = desk.world.running(Name="web")
     for path in (f"/instance/{instance}", "/?q=status%3Aok&sort=-name", "/mapping?key=a%20b&value=%26%3Cx%3E"):
         link = shares(browser, path)
@@ -64,7 +62,7 @@ def test_the_address_that_lasts_is_said_where_there_is_one(browser: TestClient) 
     assert "http://rolekeeper.localhost:4321/roles" in words(console.browser(kept).get("/share?path=/roles"))
 
 
-def test_a_plan_is_shared_with_nobody(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_plan_is_shared_with_nobody(browser: TestClient, desk: Desk) -> None:
     """It is of this console alone, and gone with it."""
     desk.usable("web")
     instance = desk.world.running(Name="web")

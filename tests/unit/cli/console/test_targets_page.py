@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from fixtures.account import ACCOUNT, REGION
 from fixtures.console import news, text_of, words
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
@@ -22,19 +22,19 @@ VERSION = installed.version()
 
 
 @pytest.fixture(autouse=True)
-def deployed(terminal: Terminal, desk: MappingsFixture) -> None:
+def deployed(terminal: Terminal, desk: Desk) -> None:
     terminal.outputs["Version"] = VERSION
     desk.world.swept(3, 0)
 
 
-def knows(terminal: Terminal, desk: MappingsFixture, target: Target, **attributes: Any) -> SpokeFixture:
+def knows(terminal: Terminal, desk: Desk, target: Target, **attributes: Any) -> SpokeFixture:
     spoke = SpokeFixture(terminal, desk, target)
     spoke.registered(**{"version": VERSION, **attributes})
     return spoke
 
 
 @pytest.fixture
-def hub(terminal: Terminal, desk: MappingsFixture) -> None:
+def hub(terminal: Terminal, desk: Desk) -> None:
     """One that looks after a target that is well, and one that refuses it."""
     web = knows(terminal, desk, WEB, version="0.0.9", instances=1_200, drift=7, unit="ou-root-web")
     knows(terminal, desk, DATA, problem=PROBLEM, problem_since=web.ago(10))
@@ -71,7 +71,7 @@ def test_what_is_wrong_is_a_list_below_the_grid(browser: TestClient) -> None:
 
 
 @pytest.mark.usefixtures("hub")
-def test_a_target_that_isnt_known_leads_to_what_it_sent(browser: TestClient, desk: MappingsFixture) -> None:
+def test_a_target_that_isnt_known_leads_to_what_it_sent(browser: TestClient, desk: Desk) -> None:
     desk.app().registry.note_unknown(Target("444444444444", "eu-west-1"), "no spoke", desk.world.clock.now(), dropped=3)
     page = browser.get("/targets")
     assert "444444444444 unknown ? 0" in rows(page.text)
@@ -80,9 +80,7 @@ def test_a_target_that_isnt_known_leads_to_what_it_sent(browser: TestClient, des
     assert "3 events were dropped: no spoke" in words(browser.get(f"/targets{unescape(address[1])}"))
 
 
-def test_of_four_hundred_accounts_a_page_has_two_hundred(
-    browser: TestClient, terminal: Terminal, desk: MappingsFixture
-) -> None:
+def test_of_four_hundred_accounts_a_page_has_two_hundred(browser: TestClient, terminal: Terminal, desk: Desk) -> None:
     knows(terminal, desk, WEB)
     for number in range(250):
         item = layout.key_attributes(layout.target_key(Target(f"{222222222222 + number}", "eu-west-1")))
@@ -136,7 +134,7 @@ def test_they_are_narrowed_by_state_and_text(browser: TestClient, params: dict[s
 
 
 def test_an_open_page_is_answered_only_when_something_is_new(
-    browser: TestClient, desk: MappingsFixture, terminal: Terminal
+    browser: TestClient, desk: Desk, terminal: Terminal
 ) -> None:
     spoke = knows(terminal, desk, WEB)
     seen = news(browser.get("/targets"))
@@ -150,7 +148,7 @@ def test_an_open_page_is_answered_only_when_something_is_new(
 
 
 @pytest.mark.usefixtures("hub")
-def test_what_its_account_says_is_shown_as_text(browser: TestClient, terminal: Terminal, desk: MappingsFixture) -> None:
+def test_what_its_account_says_is_shown_as_text(browser: TestClient, terminal: Terminal, desk: Desk) -> None:
     spoke = knows(terminal, desk, Target("333333333333", "us-west-2"), unit="<b>unit")
     spoke.registered(version="<script>", unit="<b>unit", problem="<i>problem", problem_since=spoke.ago(1))
     page = browser.get("/targets").text

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fixtures.account import HOME
-from fixtures.mappings import MappingsFixture
+from fixtures.mappings import Desk
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import Update, layout
 from rolekeeper_cli.checks.deployment import DoctorDeployment
@@ -86,7 +86,7 @@ def test_changes_are_added_up_by_hour_or_day_and_an_hour_that_nobody_wrote_of_is
 
 
 @pytest.mark.usefixtures("terminal")
-def test_a_day_of_a_target_is_one_query(desk: MappingsFixture) -> None:
+def test_a_day_of_a_target_is_one_query(desk: Desk) -> None:
     state, now, other = desk.world.state, desk.world.clock.now(), Target("111111111111", "eu-west-1")
     for target in (HOME, other):
         update = Update().set({f"{layout.SWEPT}00": {"ok": 3}}).add("Attach", 2).add("refused", 1)
