@@ -153,6 +153,11 @@ class Settled:
         row = self._found(ROWS, tag_key=key.tag_key, tag_value=key.tag_value) or {}
         return "held_revision" in row
 
+    def says_missing(self, key: MappingKey, account: str) -> bool:
+        """Whether the row of another edit shows that what is published isn't in effect in an account."""
+        row = self._found(ROWS, tag_key=key.tag_key, tag_value=key.tag_value) or {}
+        return f"isn't in effect in {account}" in row.get("status_reason", {}).get("S", "")
+
     def has_row(self, key: MappingKey) -> bool:
         return self._found(ROWS, tag_key=key.tag_key, tag_value=key.tag_value) is not None
 

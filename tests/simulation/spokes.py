@@ -133,7 +133,7 @@ def check_copies(hub: Settled, promises: Promises) -> None:
         if published.deleted:
             promises.check(4, copied is None or copied.deleted, lambda told=told: told)  # type: ignore[misc]  # a default binds the loop's
             continue
-        if hub.is_held(key):
+        if hub.is_held(key) or hub.says_missing(key, SPOKE.account):
             continue  # what would change too much in the spoke waits there
         (spoke,) = promises.spokes
         if in_scope(published.spec, SPOKE.account, SPOKE.region, spoke.account.units):

@@ -239,6 +239,19 @@ def test_a_region_that_gives_no_answer_later_either_counts_with_its_account(desk
 
 
 @either_way
+def test_a_refused_edit_shows_where_what_stays_in_effect_is_not(desk: OrganizationDesk) -> None:
+    desk.join(OTHER, instances=20)
+    silence(desk)
+    desk.edit(TAG, role="web")
+    fleet = desk.launched(60, OTHER)
+    answers(desk)
+    desk.edit(TAG, role="wbe")
+    assert carrying(desk, OTHER, fleet) == 0
+    status, reason, revision = desk.shows(TAG)
+    assert (status, revision) == ("Rejected", 1)
+    assert reason.endswith("; revision 1 isn't in effect in 222222222222 (revision 1 stays in effect)")
+
+
 def test_what_would_change_too_much_in_an_account_that_joins_is_held(desk: OrganizationDesk) -> None:
     """So is what was held in a former hub: no spoke had answered when its row was written into this one."""
     assert desk.edit(TAG, role="web", accounts={ACCOUNT, NEW.account}).status is Status.PUBLISHED

@@ -431,8 +431,12 @@ class Assessor:
     def refuse(
         self, snapshot: RowSnapshot, status: Status, why: Iterable[Problem | str], scan: Scan | None = None
     ) -> Verdict:
-        """The verdict that nothing changes; the row says why."""
-        reason, matched = sentence(why, snapshot.still_in_effect), self._matched(snapshot, scan)
+        """Return the verdict that nothing changes; the row says why, and where what is published isn't in effect."""
+        published, missing = snapshot.published, set[str]()
+        if published and not snapshot.stored.overtaken:
+            missing = self.targets.uncounted(published.spec, snapshot.stored)
+        lacks = f"revision {snapshot.revision} isn't in effect in {named(sorted(missing))}" if missing else ""
+        reason, matched = sentence((*why, lacks), snapshot.still_in_effect), self._matched(snapshot, scan)
         verdict = Verdict(status, reason, snapshot.revision, matched=matched, done=snapshot.acted_on())
         return replace(verdict, ending=Ending.SAY, mapping=snapshot.published, scan=scan)
 
