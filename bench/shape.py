@@ -38,7 +38,7 @@ LIMITS: Mapping[str, Limit] = {
     "files entered: instance attached": Limit(14, 14),
     "files entered: row published": Limit(24, 20),
     "files entered: mapping set": Limit(36, 30),
-    "files entered: console's instance page": Limit(28, 25),
+    "files entered: console's instance page": Limit(29, 25),
     f"functions longer than {LONGEST_FUNCTION} lines": Limit(0, 0),
     "constructors called with *parts": Limit(0, 0),
     f"calls of our own with more than {POSITIONAL} positional arguments": Limit(0, 0),

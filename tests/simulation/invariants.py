@@ -555,6 +555,8 @@ class Promises:
         since = run.began - (FRESH.total_seconds() if run.name.startswith("judged") else 0)
         if former and (former.deleted or former.suspended_because or not is_for(former.spec, target)):
             former = None
+        if former and former.is_idle(self.engine.now()) and former.profile_arn == mapping.profile_arn:
+            former = None  # what it gave and nobody took, as while it is observed, doesn't change
         gave = "" if former is None or former.is_idle(self.engine.now()) else former.profile_arn
         for instance in self.account.instances if mapping.profile_arn != gave else ():
             if (former and self._loses(instance, former, since)) or self._gains(instance, mapping, since):
