@@ -418,7 +418,7 @@ def test_whatever_killed_verifications_leave_one_sweep_removes(verifications: Ve
     # Two in each account, of which the one is killed early and the other late; and an instance of somebody else's.
     accounts = [verifications.account() for _ in range(KILLED // 2)] * 2
     killed = zip(accounts, places, strict=True)
-    others = {each: launched_by_another(verifications, each) for each in accounts}
+    others = {each: launched_by_another(verifications, each) for each in dict.fromkeys(accounts)}
     before = {each: verifications.left(each) for each in others}
 
     def play(each: tuple[str, tuple[str, float]]) -> int:

@@ -14,8 +14,10 @@ from fakes.calls import Calls
 from fixtures.account import ACCOUNT, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk
+from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.mappings import findings, publish
+from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.publish import RecordCheck
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
@@ -233,6 +235,16 @@ def test_a_region_that_gives_no_answer_later_either_counts_with_its_account(desk
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
     assert carrying(desk, SPOKE, fleet) == 5
     assert counted_edits(desk) == 15
+
+
+def test_a_swept_target_that_gives_no_answer_again_is_published_by_a_later_sweep(desk: OrganizationDesk) -> None:
+    desk.join(OTHER, instances=1)
+    silence(desk)
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    desk.launched(60, OTHER)
+    with pytest.raises(AwsRefusalError):
+        desk.sweep(OTHER, scan=Scan(matched=60))
+    assert desk.record(OTHER.account) is None
 
 
 # ---- accounts that join: of a hub that was made anew all do ----

@@ -106,7 +106,7 @@ class Spread:
 
     `shares` says how many instances would change in each target with a record, if there are several. Of targets that
     gave no answer the most is counted that could change, together `guessed`: `assumed` is that of accounts without a
-    record, and of the `unknown` nobody can tell.
+    record, and of the `unknown` nobody can tell. `silent` says why they gave none.
     """
 
     reach: Reach
@@ -116,6 +116,7 @@ class Spread:
     assumed: Impact = field(default_factory=Impact)
     guessed: int = 0
     unknown: tuple[Target, ...] = ()
+    silent: Mapping[Target, AwsRefusalError] = field(default_factory=dict)
 
     @property
     def words(self) -> Iterator[str]:
@@ -309,6 +310,7 @@ class MappedTargets:
             assumed=assumed,
             guessed=sum(guessed[one.target] for one in quiet if one.swept),
             unknown=tuple(one.target for one in quiet if not one.swept and guessed[one.target]),
+            silent=silent_in,
         )
 
     def _answers(

@@ -569,7 +569,7 @@ class Publisher:
                 before, late = stored.records.get(target.account), None
                 record = self._record_in(stored, one, scan)
                 if target.account in self.targets.uncounted(stored.published.spec, stored):
-                    late = self.assessor.late(stored, target.account, self.now())
+                    late = self.assessor.late(stored, target, self.now())
                     if late.held:
                         # The row's own check says so; what is in effect there stays.
                         return RecordCheck(in_effect=bool(before and not before.mapping.suspended_because))

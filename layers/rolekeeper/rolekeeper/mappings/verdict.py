@@ -631,13 +631,19 @@ class Assessor:
             impact = replace(impact, alone="; ".join(each for each in (impact.alone, unknown) if each))
         return impact
 
-    def late(self, stored: StoredMapping, account: str, at: datetime) -> Late:
-        """Judge what is published in an account in which nobody counted what it changes."""
-        published, before = stored.published, _published_in(stored, {account})
+    def late(self, stored: StoredMapping, target: Target, at: datetime) -> Late:
+        """Judge what is published in the account of a swept target, in which nobody counted what it changes.
+
+        An AwsRefusalError says that the target itself gave no answer; its account's other Regions count at most.
+        """
+        account, published = target.account, stored.published
+        before = _published_in(stored, {account})
         assert published is not None  # it isn't in that account yet
         reach = Reach({account: self.targets.accounts[account].check(published.spec)})
         question = Question(stored, at, self._given(published, before))
         spread = self.targets.spread(published, reach, question, accounts={account})
+        if refusal := spread.silent.get(target):
+            raise refusal
         took = counted_with(stored.edits, self.scanner.limits.minutes, at, moments=spread.scan.impact.changes_at)
         impact = self._compared(stored, spread, took, elsewhere=True)
         covered = self._is_covered(published, impact)
