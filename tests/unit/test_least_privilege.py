@@ -299,6 +299,19 @@ def a_mapping_is_published_for_a_spoke(stories: HubStories, function: str) -> No
     assert spoke.profiles["web"].roles
 
 
+def an_account_joins_that_a_mapping_is_for(stories: HubStories, function: str) -> None:
+    """Too much would change there, unless that was counted or approved before."""
+    stories.desk.role("web")
+    stories.world.profile("web")
+    stories.desk.put("workload=web", role="web")
+    assert stories.judge(function, "workload=web") == "Published"
+    stories.spoke.profile("web")
+    stories.registered()
+    for _ in range(30):
+        stories.spoke.running(workload="web")
+    assert stories.judge(function, "workload=web") == "Held"
+
+
 def a_spoke_is_swept(stories: HubStories, function: str) -> None:
     stories.organization.publish("workload=web", "web")
     stories.registered()
@@ -336,6 +349,8 @@ HUB_STORIES = [
     (a_loop_looks_at_an_instance_of_a_spoke, "OnRetry"),
     (a_mapping_is_published_for_a_spoke, "OnMappingChange"),
     (a_mapping_is_published_for_a_spoke, "OnSchedule"),
+    (an_account_joins_that_a_mapping_is_for, "OnMappingChange"),
+    (an_account_joins_that_a_mapping_is_for, "OnSchedule"),
     (a_spoke_is_swept, "OnSchedule"),
     (a_row_is_judged_by_a_run_for_each_account, "OnSchedule"),
     (a_spoke_is_known_to_iam_late, "OnSchedule"),

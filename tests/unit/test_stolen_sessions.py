@@ -46,8 +46,11 @@ WRITTEN = {
 READ = {
     "OnInstanceEvent": {"control", "fleet", "instances", "mappings", "budgets", "changes", "targets"},
     "OnRetry": {"control", "fleet", "instances", "mappings", "targets"},
-    "OnMappingChange": {"control", "fleet", "instances", "mappings", "edits", "targets"},
-    "OnSchedule": {"control", "fleet", "instances", "mappings", "timers", "deployed", "edits", "changes", "targets"},
+    "OnMappingChange": {"control", "fleet", "instances", "mappings", "budgets", "edits", "targets"},
+    "OnSchedule": {
+        *("control", "fleet", "instances", "mappings", "timers"),
+        *("deployed", "budgets", "edits", "changes", "targets"),
+    },
     "OnStateChange": {"control", "fleet", "instances", "told of the control item"},
 }
 
