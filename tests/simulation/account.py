@@ -85,6 +85,7 @@ class Account:
         self.profiles: dict[str, Profile] = {}
         self.roles: dict[str, str] = {}
         self.broad: frozenset[str] = frozenset()
+        self.emptied: dict[str, float] = {}  # when an instance last lost its role
         self.makers: dict[str, Maker] = {}
         self.instance_of: dict[str, str] = {}
         self.profile_of: dict[str, str] = {}
@@ -230,6 +231,7 @@ class Account:
         """Detach. Raises `Ec2Error`."""
         self._permit_present(association, maker)
         row = self.truth.disassociate(association)
+        self.emptied[row.instance_id] = self._engine.seconds
         self.changed()
         return row
 

@@ -581,7 +581,8 @@ class Promises:
         rules = {key for key, log in self.published.items() if log and log[-1][0] >= since - self.lag - 1}
         changing = any(key.matches(tags[-1][1]) for key in rules - {mapping.key})  # by an edit judged at the same time
         only = self._is_only(mapping.key, tags[-1][1]) and not (changing or mapping.spec.require_tags)
-        return only and tags[-1][0] < since - self.lag - 1
+        settled = max(tags[-1][0], self.account.emptied.get(instance, 0)) < since - self.lag - 1
+        return only and settled
 
     def _is_only(self, key: MappingKey, tags: Mapping[str, str]) -> bool:
         """Whether no other mapping than this is for these tags."""
