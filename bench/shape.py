@@ -28,11 +28,11 @@ class Limit:
 
 
 LIMITS: Mapping[str, Limit] = {
-    "layers, lines": Limit(11_400, 8_000),
+    "layers, lines": Limit(11_405, 8_000),
     "command and console, lines": Limit(28_940, 14_000),
     "command and console, files": Limit(142, 95),
     "embedded AWS, lines": Limit(6_690, 4_800),
-    "tests, lines": Limit(78_790, 46_000),
+    "tests, lines": Limit(78_820, 46_000),
     "docs, lines": Limit(5_050, 4_200),
     "template.yaml, lines": Limit(1_590, 1_500),
     "files entered: instance attached": Limit(14, 14),
