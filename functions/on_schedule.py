@@ -13,7 +13,7 @@ from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.fleet.targets import Which
 from rolekeeper.instances.requests import target_from
-from rolekeeper.mappings.accounts import FanOut
+from rolekeeper.mappings.fan_out import FanOut
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout

@@ -16,7 +16,7 @@ from fixtures.account import HOME, MAPPING_TABLE, FakeAccount, mapping_key, new_
 from fixtures.state_table import table_keys
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import RESERVE, SweepResult
-from rolekeeper.mappings.accounts import FanOut
+from rolekeeper.mappings.fan_out import FanOut
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.storage import layout
 

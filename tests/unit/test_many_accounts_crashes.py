@@ -17,7 +17,7 @@ from rolekeeper.aws import AT_ONCE, in_threads
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.mappings import publish
-from rolekeeper.mappings.accounts import FanOut
+from rolekeeper.mappings.fan_out import FanOut
 from rolekeeper.mappings.publish import FEW
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Limits

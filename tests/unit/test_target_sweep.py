@@ -18,7 +18,7 @@ from rolekeeper.aws.errors import AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import BACKLOG, GOES_ON, RESERVE
 from rolekeeper.fleet.targets import LARGE, WIRE_FORMAT, ServedTarget
-from rolekeeper.mappings.accounts import FanOut
+from rolekeeper.mappings.fan_out import FanOut
 from rolekeeper.model.instance import Target, Timer
 from rolekeeper.settings import Access
 from rolekeeper.storage import layout

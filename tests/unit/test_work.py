@@ -14,7 +14,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableE
 from rolekeeper.aws.queue import Task, Tasks, WorkQueue, request, resumable
 from rolekeeper.instances.requests import parse
 from rolekeeper.instances.retry import RetryLoop
-from rolekeeper.mappings.accounts import FanOut, Unsent
+from rolekeeper.mappings.fan_out import FanOut, Unsent
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.model.mapping import MappingKey
 from strategies.values import KEY, NOW

@@ -17,7 +17,8 @@ from rolekeeper.mappings.rows import (
     row_of,
     size_of,
 )
-from rolekeeper.mappings.verdict import NO_LONGER_HELD, Status
+from rolekeeper.mappings.snapshot import NO_LONGER_HELD
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice
 from rolekeeper.model.text import key_text

@@ -17,10 +17,12 @@ from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.instances.window import approved_budget, counted, with_later
 from rolekeeper.mappings.accounts import MappedTarget
+from rolekeeper.mappings.assess import Assessor
 from rolekeeper.mappings.impact import MOVES, PHRASES, WORDS, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.rows import Attributes, read_row
-from rolekeeper.mappings.verdict import Assessor, Ending, RowSnapshot, Status, Trigger, Verdict
+from rolekeeper.mappings.snapshot import RowSnapshot, Trigger
+from rolekeeper.mappings.verdict import Ending, Status, Verdict
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, Pin, PublishedMapping, same_person
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice

@@ -237,8 +237,8 @@ class App:
         return self.registry.all() if self.settings.organization else []
 
     @cached_property
-    def sender(self) -> mappings.accounts.Sender:
-        return mappings.accounts.Sender(
+    def sender(self) -> mappings.fan_out.Sender:
+        return mappings.fan_out.Sender(
             home=self.settings.target,
             ec2_in=lambda target: self.at(target).ec2,
             queue=self.queue,
@@ -251,7 +251,7 @@ class App:
         """The hub's own, in other targets too: it caches what it read of the accounts."""
         if self.hub:
             return self.hub.publisher
-        assessor = mappings.verdict.Assessor(self.mapped, self.revisions, self.settings.mode)
+        assessor = mappings.assess.Assessor(self.mapped, self.revisions, self.settings.mode)
         return mappings.publish.Publisher(
             home=self.home,
             table=self.table,

@@ -5,6 +5,17 @@ from typing import TYPE_CHECKING
 from rolekeeper.lazy import modules_of
 
 if TYPE_CHECKING:
-    from rolekeeper.mappings import accounts, findings, impact, publish, revisions, rows, table, verdict
+    from rolekeeper.mappings import (
+        accounts,
+        assess,
+        fan_out,
+        findings,
+        impact,
+        publish,
+        revisions,
+        rows,
+        table,
+        verdict,
+    )
 else:  # to mypy it would stand for any name
     __getattr__ = modules_of(__name__)

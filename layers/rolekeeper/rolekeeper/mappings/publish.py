@@ -15,27 +15,16 @@ from rolekeeper.aws import Machine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, event_of, resumable
 from rolekeeper.instances.window import counting
-from rolekeeper.mappings.accounts import NAMED, FanOut, MappedTarget, MappedTargets, Records, Sender, record_for
+from rolekeeper.mappings.accounts import NAMED, MappedTarget, MappedTargets, Records, record_for
+from rolekeeper.mappings.assess import Assessor, judged_elsewhere, waiting
+from rolekeeper.mappings.fan_out import FanOut, Sender
 from rolekeeper.mappings.findings import Finding, Findings
 from rolekeeper.mappings.impact import Conflicts, Edit, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import COLUMNS, FULL, HomeAccount, read_row, row_of, size_of
+from rolekeeper.mappings.snapshot import RowSnapshot, Trigger, beyond
 from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
-from rolekeeper.mappings.verdict import (
-    PROFILE_RECREATED,
-    Assessor,
-    Ending,
-    Late,
-    Refresh,
-    RowSnapshot,
-    Status,
-    Trigger,
-    Verdict,
-    beyond,
-    judged_elsewhere,
-    sentence,
-    waiting,
-)
+from rolekeeper.mappings.verdict import PROFILE_RECREATED, Ending, Late, Refresh, Status, Verdict, sentence
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Control, MappingKey, PublishedMapping
 from rolekeeper.permissions.roles import Roles
