@@ -183,7 +183,7 @@ class Settled:
             )
             if judged and mapping and not mapping.deleted and mapping.spec.role in self.account.broad:
                 allowed = mapping.spec.allow_broad and self.account.allow_broad
-                held = allowed or not is_for(mapping.spec, self.account.target) or bool(mapping.suspended_because)
+                held = allowed or not is_for(mapping, self.account.target) or bool(mapping.suspended_because)
                 self._promises.check(11, held, lambda mapping=mapping: f"{mapping} gives a broad role")  # type: ignore[misc]  # a default binds the loop's
 
     # ---- what the history tells ----

@@ -20,7 +20,6 @@ from rolekeeper.model.mapping import (
     PIN_TAG,
     Held,
     MappingKey,
-    MappingSpec,
     Pin,
     PublishedMapping,
     WhenOccupied,
@@ -330,7 +329,7 @@ class Promises:
             self.check(10, let_go and meant, lambda: f"{asked}, though the mapping governed all the while: {tags}")
             return
         same = [each for each in known if each.revision == started.revision and not each.deleted and each.spec.enabled]
-        matched = any(is_for(each.spec, self.account.target) and _matches(each, one) for each in same for one in tags)
+        matched = any(is_for(each, self.account.target) and _matches(each, one) for each in same for one in tags)
         self.check(10, matched, lambda: f"{asked}: tags {tags}, published {[each.revision for each in known]}")
         free = any(not each.suspended_because for each in same)
         self.check(11, free, lambda: f"{asked}, though the mapping was suspended all the while: {same}")
@@ -476,7 +475,7 @@ class Promises:
             self.check(6, not (swept and key in self.hidden), lambda: f"{run.name} removes {key} on an empty read")
         if mapping.profile_arn and not mapping.deleted and not mapping.suspended_because and run:
             # IAM isn't asked about a row that isn't for this account, and it gives nothing here.
-            elsewhere = not is_for(mapping.spec, self.account.target)
+            elsewhere = not is_for(mapping, self.account.target)
             there = (
                 elsewhere
                 or self.account.find_profile(mapping.profile_arn) is None
@@ -547,13 +546,13 @@ class Promises:
         Unapproved that is within a window.
         """
         hub, revision, target = self.hub or self, (mapping.key, mapping.revision), self.account.target
-        if mapping.is_idle(self.engine.now()) or mapping.suspended_because or not is_for(mapping.spec, target):
+        if mapping.is_idle(self.engine.now()) or mapping.suspended_because or not is_for(mapping, target):
             return
         if former and (former.revision, former.spec) == (mapping.revision, mapping.spec):
             return  # its role can be used again
         # What an account's run found holds that long.
         since = run.began - (FRESH.total_seconds() if run.name.startswith("judged") else 0)
-        if former and (former.deleted or former.suspended_because or not is_for(former.spec, target)):
+        if former and (former.deleted or former.suspended_because or not is_for(former, target)):
             former = None
         if former and former.is_idle(self.engine.now()) and former.profile_arn == mapping.profile_arn:
             former = None  # what it gave and nobody took, as while it is observed, doesn't change
@@ -633,9 +632,10 @@ class Promises:
         return settled and ours and self._is_only(former.key, tags[-1][1])
 
 
-def is_for(spec: MappingSpec, target: Target) -> bool:
-    """Whether what is published for an account is for it: for one that is in none of its units it names some."""
-    return not spec.units and in_scope(spec, target.account, target.region, ())
+def is_for(mapping: PublishedMapping, target: Target) -> bool:
+    """Whether what is published for an account is for a target of it; the hub found whether it is in its units."""
+    anywhere = replace(mapping.spec, units=frozenset(), not_units=frozenset())
+    return mapping.in_scope and in_scope(anywhere, target.account, target.region, ())
 
 
 def _grants_in(record: Mapping[str, Any]) -> dict[str, MappingKey]:

@@ -137,9 +137,9 @@ def check_copies(hub: Settled, promises: Promises) -> None:
             continue  # what would change too much in the spoke waits there
         (spoke,) = promises.spokes
         if in_scope(published.spec, SPOKE.account, SPOKE.region, spoke.account.units):
-            spec = replace(published.spec, units=frozenset(), not_units=frozenset())
-            same = copied is not None and (copied.revision, copied.spec) == (published.revision, spec)
+            wanted = published.revision, published.spec, True
+            same = copied is not None and (copied.revision, copied.spec, copied.in_scope) == wanted
         else:
-            same = copied is None or (copied.revision == published.revision and not is_for(copied.spec, SPOKE))
+            same = copied is None or (copied.revision == published.revision and not is_for(copied, SPOKE))
         promises.check(4, same, lambda told=told: told)  # type: ignore[misc]  # the same
         promises.check(10, copied is None or HUB.account not in copied.profile_arn, lambda told=told: told)  # type: ignore[misc]  # the same

@@ -51,7 +51,7 @@ def excuses(
         why.append(("excludes", account))
     if len(spec.regions) > 0 and region not in spec.regions:
         why.append(("region", region))
-    if len(spec.units) > 0:
+    if mapping.in_scope is False:
         why.append(("units",))
     absent = [str(each) for each in starmap(MappingKey, spec.require_tags.items()) if not carries(tags, each)]
     if absent:

@@ -53,7 +53,9 @@ def instance(state: str = "running", /, **tags: str) -> Instance:
 def published(
     tag: str, role: str, *, suspended_because: str = "", deleted: bool = False, **columns: Any
 ) -> PublishedMapping:
-    return PublishedMapping(MappingSpec(key(tag), role, **columns), 1, arn(role), suspended_because, deleted)
+    """A mapping as it is in effect for an account in no organizational unit."""
+    spec = MappingSpec(key(tag), role, **columns)
+    return PublishedMapping(spec, 1, arn(role), suspended_because, deleted, in_scope=not spec.units)
 
 
 def association(role: str, *, id: str = "iip-assoc-1", state: str = "associated") -> Association:  # noqa: A002  # the field's own name
@@ -141,7 +143,9 @@ row_specs = st.builds(
     description=st.text(max_size=40),
 )
 mappings = st.builds(
-    lambda spec, suspended, deleted: PublishedMapping(spec, 1, arn(spec.role), suspended, deleted),
+    lambda spec, suspended, deleted: PublishedMapping(
+        *(spec, 1, arn(spec.role), suspended, deleted), in_scope=not spec.units
+    ),
     specs,
     st.sampled_from(["", "", "its role is gone"]),
     st.booleans(),

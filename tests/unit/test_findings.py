@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
@@ -12,21 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.calls import Calls
-from fixtures.account import ACCOUNT, HOME, FakeAccount, KilledError, kill, mapping_key, published_at, refusing
+from fixtures.account import ACCOUNT, HOME, FakeAccount, KilledError, kill, mapping_key, refusing
 from fixtures.functions import wire
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk
-from rolekeeper.aws.errors import RetryableError
-from rolekeeper.mappings import findings, publish, revisions
+from rolekeeper.aws.errors import AwsRefusalError, RetryableError
+from rolekeeper.mappings import findings, publish
 from rolekeeper.mappings.impact import Conflict, Conflicts, Impact, Moment, Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action, InstanceKey, Target
 from rolekeeper.model.mapping import MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Problem
-from rolekeeper.permissions.policies import Gain
+from rolekeeper.permissions.policies import Difference, Gain
 from rolekeeper.permissions.roles import RoleCheck
 from rolekeeper.settings import Limits
-from rolekeeper.storage import Update, layout
+from rolekeeper.storage import layout
 
 HOME_TOO = Target(ACCOUNT, "eu-central-1")
 PLACES = (SPOKE, SAME_ACCOUNT, OTHER, HOME_TOO)
@@ -360,24 +361,6 @@ def test_a_held_row_stays_held_while_the_sweep_has_it_judged_again(machine: Mach
     assert desk.approve(TAG, 1).status is Status.PUBLISHED
 
 
-def test_an_account_whose_record_a_crash_kept_is_asked_about_what_is_published_too(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    desk = machine.desk
-    machine.desk.edit(TAG, role="web")
-    monkeypatch.setattr(publish, "ASKED", 0)
-    desk.world.delete(layout.published_key(mapping_key(TAG), OTHER.account))
-    unsent = Update().set({revisions.UNSENT: {ACCOUNT, OTHER.account}})
-    desk.world.store.write(desk.world.store.update(published_at(TAG), unsent))
-    asked = machine.begun(role="web", priority="high")
-    assert asked["accounts"] == [OTHER.account]
-    machine.find(asked)
-    machine.seen(OTHER)
-    assert machine.judged(asked) is Status.REJECTED
-    assert "GetRole" not in machine.seen(OTHER)[0]
-    assert desk.published_for(OTHER.account).revision == 1
-
-
 def test_all_that_was_found_is_kept() -> None:
     at = datetime(2030, 1, 1, tzinfo=UTC)
     other = PublishedMapping(MappingSpec(mapping_key("team=a"), "api", expires_at=at), 3, "arn:api")
@@ -385,14 +368,21 @@ def test_all_that_was_found_is_kept() -> None:
     impact = Impact(1, 2, 3, later, only_later=5, moves=Counter({("arn:a", "arn:b"): 6}))
     conflicts = Conflicts({other.key: Conflict(other, ["i-1"], 1, new=True, elsewhere=True)})
     scan = Scan(7, 8, conflicts, foreign=9, nodes={"EKS"}, profile_ids={"AIPA1"}, impact=impact)
-    why = findings.Refusal("Throttling", "slow down", "ec2:DescribeInstances", "here")
+    why = AwsRefusalError("Throttling", "slow down", "ec2:DescribeInstances", resource="here")
     check = RoleCheck(Problem("no role", "make it", "role"), "note", "arn:b", "profile", "AIPA2")
-    found = findings.Finding(
-        *("stamp", why, check, check, {"eu-west-1": why}, {"us-west-2": 10}),
-        gains=(Gain("a", "b", ("iam:* on *",)),),
+    difference = Difference(("s3:GetObject on *",), ("sqs:* on *",), "unknown")
+    found = findings.AccountVerdict(
+        *("stamp", why, check, {"eu-west-1": why}, {"us-west-2": 10}),
+        gains=(Gain("a", "b", ("iam:* on *",), difference),),
         scans={"us-west-2": scan},
     )
-    assert findings.Finding.from_bytes(found.to_bytes()) == found
+    read = findings.AccountVerdict.from_bytes(found.to_bytes())
+    assert replace(read, refusal=None, refused={}) == replace(found, refusal=None, refused={})
+    for error in (read.refusal, read.refused["eu-west-1"]):
+        assert error is not None
+        assert (error.code, error.message, error.action, error.resource) == (
+            *("Throttling", "slow down", "ec2:DescribeInstances", "here"),
+        )
 
 
 def test_a_row_that_nobody_judged_yet_isnt_judged_for_the_sweep_that_has_it_judged(machine: Machine) -> None:

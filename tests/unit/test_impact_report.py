@@ -1,34 +1,19 @@
 """What an edit would do: the limit, the fleet counted only when it matters, permissions of the largest groups."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import cache
-from typing import Any
 
 import pytest
 
 from fixtures.account import HOME
-from rolekeeper.aws import Ec2, one_by_one
-from rolekeeper.mappings.impact import Impact, ImpactScanner, Moment, Side, with_permissions, within_limits
-from rolekeeper.model.instance import Action, Instance
+from rolekeeper.mappings.impact import Impact, Moment, gains, with_permissions, within_limits
+from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import PublishedMapping
 from rolekeeper.permissions.policies import Difference, PolicyReader
 from rolekeeper.settings import Limits
-from strategies.values import NOW, arn, instance, published
-
-
-class Fleet(Ec2):
-    """A fleet that knows only how many instances there are, and how often it was asked."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.asked = 0
-
-    def fleet(self, *_filters: object) -> Iterator[list[Instance]]:
-        self.asked += 1
-        yield [instance()] * self.size
+from strategies.values import NOW, arn, published
 
 
 class Told(PolicyReader):
@@ -65,38 +50,32 @@ def compared(  # each with its default
     told: Told,
     *,
     per_edit: int = 10,
-    fleet: Fleet | None = None,
     candidate: PublishedMapping = DB,
     before: PublishedMapping | None = None,
     took: int = 0,
 ) -> Impact:
-    """What is said of an impact; of the scanner's parts only these are needed."""
-    other: Any = None
-    scanner = ImpactScanner(
-        ec2=fleet or Fleet(100), state=other, table=other, limits=Limits(per_edit, 20), ownership=other
-    )
-    known = with_permissions(found, {"the hub": Side(told, candidate, before)}, one_by_one)
-    return within_limits(known, scanner.limits, took, shares={}, fleets=lambda: {HOME: scanner.fleet})
+    """What is said of an impact in a fleet of 100."""
+    known = with_permissions(found, gains(told, candidate, before, impact=found, gives=True))
+    return within_limits(known, Limits(per_edit, 20), took, shares={}, sizes={HOME: 100})
 
 
 @pytest.mark.parametrize(
-    ("changes", "took", "needs_approval", "asked"),
+    ("changes", "took", "needs_approval", "fleet"),
     [
-        (10, 0, False, 0),
-        (11, 0, False, 1),
-        (21, 0, True, 1),
-        (4, 6, False, 0),
-        (4, 7, False, 1),
-        (4, 17, True, 1),
-        (0, 99, False, 0),
+        (10, 0, False, None),
+        (11, 0, False, 100),
+        (21, 0, True, 100),
+        (4, 6, False, None),
+        (4, 7, False, 100),
+        (4, 17, True, 100),
+        (0, 99, False, None),
     ],
 )
-def test_what_other_edits_took_counts_and_the_fleet_is_counted_only_beyond_the_number(
-    changes: int, took: int, asked: int, *, needs_approval: bool
+def test_what_other_edits_took_counts_and_the_fleets_size_matters_only_beyond_the_number(
+    changes: int, took: int, fleet: int | None, *, needs_approval: bool
 ) -> None:
-    fleet = Fleet(100)
-    report = compared(impact(web=changes), Told(), fleet=fleet, took=took)
-    assert (report.needs_approval, fleet.asked) == (needs_approval, asked)
+    report = compared(impact(web=changes), Told(), took=took)
+    assert (report.needs_approval, report.fleet) == (needs_approval, fleet)
 
 
 def test_what_other_edits_took_is_told() -> None:
@@ -121,7 +100,7 @@ def test_the_permissions_of_all_groups_are_told_together() -> None:
 def test_only_the_largest_groups_are_compared() -> None:
     told = Told()
     moves = {f"role-{number}": number + 1 for number in range(8)}
-    compared(impact(**moves), told, per_edit=100, fleet=Fleet(0))
+    compared(impact(**moves), told, per_edit=100)
     assert [before for before, _ in told.asked] == [f"role-{number}" for number in range(7, 2, -1)]
 
 
@@ -153,7 +132,7 @@ def test_what_any_instance_would_gain_of_the_list_needs_approval_whatever_the_nu
 def test_every_group_is_weighed_and_what_instances_to_come_would_gain() -> None:
     told = Told()
     moves = {f"role-{number}": 1 for number in range(8)}
-    compared(impact(**moves), told, per_edit=100, fleet=Fleet(0))
+    compared(impact(**moves), told, per_edit=100)
     assert told.weighed == [*((before, "db") for before in moves), ("", "db")]
 
 

@@ -10,11 +10,10 @@ import pytest
 from fixtures.account import ACCOUNT, HOME, FakeAccount, mapping_key, refusing
 from fixtures.mappings import TRUSTS_EC2
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
-from fixtures.organization_desk import TAG, OrganizationDesk, profile
+from fixtures.organization_desk import TAG, OrganizationDesk, Swept, profile
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
 from rolekeeper.mappings import publish
 from rolekeeper.mappings.impact import Scan
-from rolekeeper.mappings.publish import RecordCheck
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Mode
@@ -190,7 +189,7 @@ def test_a_row_for_accounts_without_a_spoke_waits_for_them(desk: OrganizationDes
     assert desk.shows(TAG)[1] == "no account in its scope has a spoke"
     desk.join(new, "web").running(workload="web")
     desk.quiet()
-    assert desk.sweep(new) == RecordCheck(changed=True, in_effect=True)
+    assert desk.sweep(new) == Swept(changed=True, in_effect=True)
     assert desk.sent_to() == [(new.account, new.region)]
     assert desk.published_for(new.account).profile_arn == profile(new.account)
     desk.recheck(TAG)
@@ -242,10 +241,10 @@ def test_its_own_sweep_brings_it_up_to_date_and_sends_its_instances(desk: Organi
     desk.organization.admit(OTHER)
     desk.recheck(TAG)
     assert desk.published_for(OTHER.account).revision == 1, "the hub's sweep leaves it to that"
-    assert desk.sweep(OTHER) == RecordCheck(changed=True, in_effect=True)
+    assert desk.sweep(OTHER) == Swept(changed=True, in_effect=True)
     assert desk.published_for(OTHER.account).revision == 2
     assert desk.sent_to() == [(OTHER.account, OTHER.region)] * 2
-    assert desk.sweep(OTHER) == RecordCheck(changed=False, in_effect=True)
+    assert desk.sweep(OTHER) == Swept(changed=False, in_effect=True)
     assert desk.sent_to() == []
     desk.recheck(TAG)
     assert desk.shows(TAG)[1] == "in effect in 3 accounts"
@@ -361,9 +360,9 @@ def test_a_tombstone_that_an_account_missed_is_brought_by_its_sweep(desk: Organi
     desk.remove(TAG)
     desk.world.store.write(desk.world.store.delete(layout.published_key(mapping_key(TAG), OTHER.account)))
     desk.world.revisions.write(OTHER.account, old)
-    assert desk.sweep(OTHER) == RecordCheck(changed=True, in_effect=False)
+    assert desk.sweep(OTHER) == Swept(changed=True, in_effect=False)
     assert desk.published_for(OTHER.account).deleted
-    assert desk.sweep(OTHER) == RecordCheck()
+    assert desk.sweep(OTHER) == Swept()
 
 
 # ---- limits ----
@@ -590,7 +589,7 @@ def test_another_region_of_the_hubs_own_account_shares_what_is_published(desk: O
     desk.recheck(TAG)
     assert desk.row(TAG)["matched"] == 1, "as it was counted then"
     place.running(workload="web")
-    assert desk.sweep(beside) == RecordCheck(changed=False, in_effect=True)
+    assert desk.sweep(beside) == Swept(changed=False, in_effect=True)
     desk.recheck(TAG)
     assert desk.row(TAG)["matched"] == 2
     desk.organization.reconcile(place.key(instance))
@@ -605,13 +604,13 @@ def test_a_role_that_goes_suspends_its_accounts_copy_and_one_that_is_back_resume
     desk.launched(1, OTHER)
     desk.quiet()
     lose(desk.spoke(OTHER))
-    assert desk.sweep(OTHER) == RecordCheck(changed=True, in_effect=False)
+    assert desk.sweep(OTHER) == Swept(changed=True, in_effect=False)
     assert desk.published_for(OTHER.account).suspended_because
     desk.recheck(TAG)
     assert desk.shows(TAG)[1] == "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
     assert desk.sent_to() == [(OTHER.account, OTHER.region)], "the sweep's, and none for a mere reason"
     desk.spoke(OTHER).profile("web")
-    assert desk.sweep(OTHER) == RecordCheck(changed=True, in_effect=True)
+    assert desk.sweep(OTHER) == Swept(changed=True, in_effect=True)
     assert desk.published_for(OTHER.account).suspended_because == ""
 
 
@@ -623,7 +622,7 @@ def test_a_profile_that_an_account_made_anew_replaces_the_former_there(desk: Org
     place.profile_ids["web"] = "AIPAANEW"
     place.profile("web")
     desk.quiet()
-    assert desk.sweep(OTHER) == RecordCheck(changed=True, in_effect=True)
+    assert desk.sweep(OTHER) == Swept(changed=True, in_effect=True)
     assert desk.published_for(OTHER.account).former_profile_ids == {"AIPAWEB"}
     assert desk.sent_to() == [(OTHER.account, OTHER.region)]
     desk.organization.reconcile(place.key(instance))
@@ -638,10 +637,10 @@ def test_a_profile_that_an_account_made_anew_replaces_the_former_there(desk: Org
 
 
 def test_a_mapping_that_is_not_published_is_left_alone(desk: OrganizationDesk) -> None:
-    assert desk.sweep(SPOKE) == RecordCheck()
+    assert desk.sweep(SPOKE) == Swept()
     desk.edit(TAG, role="web")
     desk.world.damage(TAG)
-    assert desk.sweep(SPOKE) == RecordCheck(), "a record that is missing detaches nothing"
+    assert desk.sweep(SPOKE) == Swept(), "a record that is missing detaches nothing"
     assert not desk.published_for(SPOKE.account).deleted
 
 

@@ -82,7 +82,7 @@ def test_many_roles_are_read_from_one_list(account: Account) -> None:
     assert account.calls.made == [LIST]
 
 
-@pytest.mark.parametrize("learned", ["asked", "ahead", "from the list", "recalled"])
+@pytest.mark.parametrize("learned", ["asked", "ahead", "from the list"])
 def test_what_is_known_of_a_row_with_consent_to_a_broad_role_is_not_believed_for_one_without(
     account: Account, learned: str
 ) -> None:
@@ -94,8 +94,6 @@ def test_what_is_known_of_a_row_with_consent_to_a_broad_role_is_not_believed_for
             checks.ask_ahead([consented], one_by_one)
         case "from the list":
             checks.ask_ahead([consented, *map(spec, account.names[1:])], one_by_one)
-        case "recalled":
-            checks.recall(consented, in_order(name))
     assert checks.check(consented) == in_order(name)
     assert "is broad" in str(checks.check(spec(name)).problem)
     assert checks.check(consented) == in_order(name)

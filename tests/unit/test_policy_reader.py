@@ -133,15 +133,6 @@ def test_what_is_severe_only_together_is_gained_with_the_last_of_it(office: Offi
     assert reader.severe_gain("both", "both") == reader.severe_gain("both", "one") == ()
 
 
-def test_what_was_found_of_one_move_between_roles_is_not_answered_for_another(office: Office) -> None:
-    office.role_with("some", "s3:GetObject")
-    office.role_with("admin", "*")
-    reader = office.reader()
-    reader.recalled[("admin", "admin")] = ()
-    assert reader.severe_gain("admin", "admin") == ()
-    assert reader.severe_gain("some", "admin") == ("administrator access (*) on *",)
-
-
 def test_a_role_before_that_cannot_be_read_counts_as_none(office: Office) -> None:
     office.role_with("admin", "*")
     assert office.reader().severe_gain("gone", "admin") == ("administrator access (*) on *",)

@@ -114,7 +114,8 @@ def _row(
 ) -> PublishedMapping:
     spec = MappingSpec(key, role, **columns, expires_at=None if ends is None else NOW + ends)
     profile = "" if role == NO_ROLE else arn(other or role)
-    return PublishedMapping(spec, 1, profile, "gone" if gone == "suspended" else "", deleted=gone == "deleted")
+    why = "gone" if gone == "suspended" else ""
+    return PublishedMapping(spec, 1, profile, why, deleted=gone == "deleted", in_scope=not spec.units)
 
 
 rows = st.builds(
@@ -202,7 +203,8 @@ class Case:
         if key in self.rows or not (ranked.best or way != "priority"):
             return
         spec = MappingSpec(key, role, **rest | WAYS_TO_LOSE[way])
-        after = self.found([*self.rows.values(), PublishedMapping(spec, 1, arn(role), deleted=way == "deleted")])
+        beaten = PublishedMapping(spec, 1, arn(role), deleted=way == "deleted", in_scope=way != "units")
+        after = self.found([*self.rows.values(), beaten])
         assert _governing(after) == _governing(before)
         assert {each.mapping for each in after.overridden} - {each.mapping for each in before.overridden} <= {key}
 

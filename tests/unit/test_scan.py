@@ -103,12 +103,13 @@ def test_a_star_row_looks_for_conflicts_with_the_exact_rows_and_not_past_a_damag
         world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=key)
         world.publish(f"workload={value}", "web")
     conflicts = Conflicts()
-    scanner.add_possible_conflicts(conflicts, star, StoredMapping(ACCOUNT), world.clock.now())
+    rivals = list(scanner.rivals(star.key, StoredMapping(ACCOUNT)))
+    conflicts.add_possible(star, None, rivals, now=world.clock.now())
     assert {str(each) for each in conflicts} == {"workload=web", "workload=db"}
     assert conflicts.new
     world.garble(published_at("workload=db"))
     with pytest.raises(CorruptItemError):
-        scanner.add_possible_conflicts(Conflicts(), star, StoredMapping(ACCOUNT), world.clock.now())
+        list(scanner.rivals(star.key, StoredMapping(ACCOUNT)))
 
 
 BOTH = instance(workload="web", env="prod")

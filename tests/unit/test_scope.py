@@ -4,7 +4,6 @@ from dataclasses import replace
 from itertools import permutations, product
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,14 +56,3 @@ def test_two_could_conflict_where_some_place_is_in_the_scope_of_both(one: dict[s
     exact, star = published("workload=web", "web", **one), published("workload=*", "api", **two)
     meet = any(in_scope(exact.spec, *place) and in_scope(star.spec, *place) for place in PLACES)
     assert could_conflict(exact, star, NOW) == could_conflict(star, exact, NOW) == meet
-
-
-@pytest.mark.parametrize(
-    ("scope", "for_another_account"),
-    [({}, {}), ({"not_units": {"ou-a"}}, {"units": {"ou-a"}, "not_units": {"ou-a"}})],
-)
-def test_out_of_its_scope_it_is_published_for_no_unit(
-    scope: dict[str, Any], for_another_account: dict[str, Any]
-) -> None:
-    assert spec(**scope).in_account(in_scope=False) == spec(**for_another_account)
-    assert spec(**scope).in_account(in_scope=True) == spec()

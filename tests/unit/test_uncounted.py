@@ -13,12 +13,11 @@ import pytest
 from fakes.calls import Calls
 from fixtures.account import ACCOUNT, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
-from fixtures.organization_desk import TAG, OrganizationDesk
+from fixtures.organization_desk import TAG, OrganizationDesk, Swept
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.mappings import findings, publish
 from rolekeeper.mappings.impact import Scan
-from rolekeeper.mappings.publish import RecordCheck
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Limits
@@ -120,7 +119,7 @@ def test_what_came_since_its_last_sweep_is_counted_before_it_is_published_there(
     silence(desk)
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
     answers(desk)
-    assert desk.sweep(OTHER) == RecordCheck()
+    assert desk.sweep(OTHER) == Swept()
     assert carrying(desk, OTHER, fleet) == 0
     assert (desk.shows(TAG)[0], desk.row(TAG)["held_revision"], desk.in_effect(TAG).revision) == ("Held", 2, 1)
     assert (
@@ -281,7 +280,7 @@ def test_what_is_in_effect_already_in_an_account_that_joins_is_published(desk: O
     fleet = [new.running(workload="web") for _ in range(30)]
     reconcile(desk, NEW, fleet)
     desk.world.delete(layout.published_key(mapping_key(TAG), NEW.account))
-    assert desk.sweep(NEW) == RecordCheck(changed=True, in_effect=True)
+    assert desk.sweep(NEW) == Swept(changed=True, in_effect=True)
     assert (carrying(desk, NEW, fleet), desk.shows(TAG)[0]) == (30, "Published")
 
 

@@ -9,9 +9,8 @@ import pytest
 from fixtures.account import ACCOUNT, HOME, mapping_key
 from fixtures.mappings import Desk
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, daily_event, new_organization, wired_organization
-from fixtures.organization_desk import TAG, OrganizationDesk, profile
+from fixtures.organization_desk import TAG, OrganizationDesk, Swept, profile
 from rolekeeper.mappings.impact import Scan
-from rolekeeper.mappings.publish import RecordCheck
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.settings import Limits
@@ -92,7 +91,7 @@ def test_nor_is_another_region_of_it(desk: OrganizationDesk) -> None:
     place = desk.join(there)
     instance = place.running(workload="web")
     assert desk.edit(TAG, role="web", units={WEB}).matched == 0
-    assert desk.sweep(there) == RecordCheck(changed=False, in_effect=False)
+    assert desk.sweep(there) == Swept(changed=False, in_effect=False)
     assert reconciled(desk, instance, there) == ""
 
 
@@ -179,13 +178,13 @@ def test_an_account_that_moves_into_an_excluded_unit_gives_the_role_back(desk: O
     assert reconciled(desk, instance, SPOKE) == "web"
     move(desk, SPOKE, f"{ROOT}/{DATA}/{TEAM}")
     if sweeps == "its own":
-        assert desk.sweep(SPOKE) == RecordCheck(changed=True, in_effect=False)
-        assert desk.sweep(SPOKE) == RecordCheck(changed=False, in_effect=False)
+        assert desk.sweep(SPOKE) == Swept(changed=True, in_effect=False)
+        assert desk.sweep(SPOKE) == Swept(changed=False, in_effect=False)
     else:
         desk.recheck(TAG)
     assert reconciled(desk, instance, SPOKE) == ""
     move(desk, SPOKE, f"{ROOT}/{WEB}")
-    assert desk.sweep(SPOKE) == RecordCheck(changed=True, in_effect=True)
+    assert desk.sweep(SPOKE) == Swept(changed=True, in_effect=True)
     assert reconciled(desk, instance, SPOKE) == "web"
 
 
@@ -231,7 +230,7 @@ def test_an_account_that_leaves_gives_the_role_back(desk: OrganizationDesk, swee
     instance = given(desk)
     move(desk, SPOKE, DATA)
     if sweeps == "its own":
-        assert desk.sweep(SPOKE) == RecordCheck(changed=True, in_effect=False)
+        assert desk.sweep(SPOKE) == Swept(changed=True, in_effect=False)
     else:
         desk.recheck(TAG)
         assert desk.shows(TAG)[1] == "no account in its scope has a spoke"
@@ -242,7 +241,7 @@ def test_an_account_that_leaves_gives_the_role_back(desk: OrganizationDesk, swee
     assert [each.why for each in decision.overridden] == [NOT_IN_ONE]
     desk.organization.wait(seconds=5)
     assert desk.spoke(SPOKE).carries(instance) == ""
-    assert desk.sweep(SPOKE) == RecordCheck(changed=False, in_effect=False)
+    assert desk.sweep(SPOKE) == Swept(changed=False, in_effect=False)
 
 
 def test_an_account_that_joins_gets_the_role(desk: OrganizationDesk) -> None:
@@ -252,7 +251,7 @@ def test_an_account_that_joins_gets_the_role(desk: OrganizationDesk) -> None:
     move(desk, OTHER, WEB)
     desk.recheck(TAG)
     assert desk.shows(TAG)[1] == "in effect in 2 accounts"
-    assert desk.sweep(OTHER) == RecordCheck(changed=True, in_effect=True), "its own sweep counts what that changes"
+    assert desk.sweep(OTHER) == Swept(changed=True, in_effect=True), "its own sweep counts what that changes"
     assert desk.sent_to() == [(OTHER.account, OTHER.region)]
     assert reconciled(desk, instance, OTHER) == "web"
 
@@ -263,7 +262,7 @@ def test_one_that_comes_back_is_asked_about_its_role_again(desk: OrganizationDes
     desk.sweep(SPOKE)
     del desk.spoke(SPOKE).profiles["web"]
     move(desk, SPOKE, WEB)
-    assert desk.sweep(SPOKE) == RecordCheck(changed=True, in_effect=False)
+    assert desk.sweep(SPOKE) == Swept(changed=True, in_effect=False)
     assert desk.published_for(SPOKE.account).suspended_because == "role 'web' doesn't exist in account 111111111111"
 
 
@@ -271,15 +270,16 @@ def test_a_brief_sweep_too_sees_that_an_account_came_and_went(desk: Organization
     """One that doesn't ask IAM about what governs nothing."""
     desk.edit(TAG, role="web", units={WEB})
 
-    def brief() -> RecordCheck:
-        return desk.app().publisher.recheck_in(mapping_key(TAG), SPOKE, "sweep-1", scan=Scan(), thorough=False)
+    def brief() -> Swept:
+        found = desk.app().publisher.recheck_in(mapping_key(TAG), SPOKE, "sweep-1", scan=Scan(), thorough=False)
+        return Swept(found.changed, found.is_in_effect)
 
-    for unit, check in ((DATA, RecordCheck(changed=True)), (WEB, RecordCheck(changed=True, in_effect=True))):
+    for unit, check in ((DATA, Swept(changed=True)), (WEB, Swept(changed=True, in_effect=True))):
         brief()
         move(desk, SPOKE, unit)
         assert brief() == check
         desk.spoke(SPOKE).calls.clear()
-        assert brief() == replace(check, changed=False)
+        assert brief() == check._replace(changed=False)
         assert desk.spoke(SPOKE).calls.made == []
 
 

@@ -170,7 +170,7 @@ def published_there(deployment: Deployment, mapping: PublishedMapping) -> Publis
         target = deployment.settings.target
         served = deployment.app.registry.get(target)
         in_scope = mapping.spec.covers(target.account, target.region, served.unit if served else "")
-        mapping = replace(mapping, spec=mapping.spec.in_account(in_scope=in_scope))
+        mapping = replace(mapping, in_scope=in_scope)
     if not mapping.profile_arn:
         return mapping
     arn = in_account(mapping.profile_arn, deployment.settings.account)

@@ -269,7 +269,7 @@ class App:
     def judge(self, judging: Mapping[str, Any], account: str, in_time: Callable[[], bool]) -> None:
         """Ask an account what judging a row asks there."""
         there = self._publisher_in(self.registry.all(account))
-        there.find(layout.decode(mappings.publish.Judging, judging), account, in_time)
+        there.judge_in(layout.decode(mappings.publish.Judging, judging), account, in_time)
 
     def judged(self, judging: Mapping[str, Any]) -> mappings.verdict.Verdict:
         """Judge a row by what its accounts answered."""

@@ -22,9 +22,9 @@ from rolekeeper.instances.decide import Observation, Standing, decide, resolve, 
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.mappings.impact import Scan
-from rolekeeper.mappings.publish import Publisher, RecordCheck, Scans
+from rolekeeper.mappings.publish import Publisher, Scans
 from rolekeeper.mappings.table import MappingTable
-from rolekeeper.mappings.verdict import Status
+from rolekeeper.mappings.verdict import Status, Verdict
 from rolekeeper.model.instance import Instance, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Settings
@@ -410,7 +410,7 @@ class Sweep:
             left -= set(keys)
         self.result.rest.rowless = sorted(left)[:ROWLESS]
 
-    def _at_rest(self, keys: Sequence[MappingKey], scans: Scans | None) -> dict[MappingKey, RecordCheck]:
+    def _at_rest(self, keys: Sequence[MappingKey], scans: Scans | None) -> dict[MappingKey, Verdict]:
         """The checks of rows for which nothing is to be done; each other is read again, and judged by itself."""
         # Where they can't be read together, each is read by itself, and shows why that fails.
         with suppress(AwsRefusalError):
@@ -420,7 +420,7 @@ class Sweep:
                 return self.publisher.at_rest(keys, scans)
         return {}
 
-    def _recheck(self, key: MappingKey, scans: Scans | None, *, seen: bool, at_rest: RecordCheck | None = None) -> None:
+    def _recheck(self, key: MappingKey, scans: Scans | None, *, seen: bool, at_rest: Verdict | None = None) -> None:
         self.result.mappings += 1
         scan = None if scans is None else scans.get(key, Scan())
         try:
@@ -433,17 +433,15 @@ class Sweep:
             self.result.rest.judged = False
             return
         self.result.mappings_changed += 1 if checked.changed else 0
-        self.result.published += 1 if checked.in_effect else 0
-        if not checked.judged:
+        self.result.published += 1 if checked.is_in_effect else 0
+        if checked.status is Status.WAITING:
             self.result.rest.judged = False
 
-    def _checked(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> RecordCheck:
+    def _checked(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> Verdict:
         if other := self.other:
             thorough = other.thorough
             return self.publisher.recheck_in(key, other.target, self.correlation_id, scan=scan, thorough=thorough)
-        verdict = self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
-        in_effect = verdict.revision > 0 and verdict.status is not Status.REMOVED
-        return RecordCheck(verdict.changed, in_effect, judged=verdict.status is not Status.WAITING)
+        return self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
 
     def _is_late(self) -> bool:
         return self.seconds_left() < RESERVE

@@ -323,7 +323,7 @@ def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: d
         return f"it excludes account {instance.key.account}"
     if spec.regions and instance.key.region not in spec.regions:
         return f"it is not for region {instance.key.region}"
-    if spec.units:
+    if not mapping.in_scope:
         return _why_no_unit(spec)
     required = {MappingKey(key, value) for key, value in spec.require_tags.items()}
     missing = [str(each) for each in required if not each.matches(instance.tags)]
@@ -333,8 +333,7 @@ def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: d
 
 
 def _why_no_unit(spec: MappingSpec) -> str:
-    """Of a mapping that names units: what is published for an account in its scope names none."""
-    if spec.units == spec.not_units:
+    if not spec.units:
         return "it excludes organizational units, and this account is in one of them"
     excluded = ", or is in one that it excludes" if spec.not_units else ""
     return f"it is for organizational units, and this account isn't in one of them{excluded}"

@@ -1,19 +1,20 @@
-"""Assessing a row, without writing anything: from what was read of it to a verdict.
+"""Assessing a row, without writing anything: ask the accounts that it concerns, and fold their answers to a verdict.
 
 A row that fails its checks, or isn't approved yet, changes nothing: the last good revision stays in effect.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.instances.window import counted_with
-from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Question, Reach, Spread, named
-from rolekeeper.mappings.findings import Finding
-from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, gives_up, with_permissions, within_limits
+from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Question, named
+from rolekeeper.mappings.findings import AccountVerdict, silent
+from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, with_permissions, within_limits
 from rolekeeper.mappings.revisions import AccountRecord, Revisions, StoredMapping
+from rolekeeper.mappings.rollout import Rollout, roll_out, wanted_records
 from rolekeeper.mappings.snapshot import RowSnapshot
 from rolekeeper.mappings.verdict import (
     IN_EFFECT,
@@ -43,14 +44,12 @@ from rolekeeper.storage import layout
 
 # How long before a mapping expires it is reported that many instances will lose its role.
 SOON = timedelta(days=1)
-
-
 # Stands for the targets that aren't known where a single account is judged.
 _ELSEWHERE = Target("", "")
-
-
 # What a row says that says nothing of what is in effect.
 _REFUSED = (Status.REJECTED, Status.CONFLICT)
+
+type Answers = Mapping[str, AccountVerdict]
 
 
 @dataclass(frozen=True)
@@ -69,20 +68,125 @@ class Assessor:
     def scanner(self) -> ImpactScanner:
         return self.targets.own.scanner
 
-    def assess(self, snapshot: RowSnapshot) -> Verdict:
-        """Judge a row, or a deleted one; an AwsRefusalError says that AWS gave no answer, or refused one."""
+    def assess(self, snapshot: RowSnapshot, found: Answers | None = None) -> Verdict:
+        """Judge a row, or a deleted one; an AwsRefusalError says that AWS gave no answer, or refused one.
+
+        If runs of their own asked the other accounts, `found` is what they answered; one without an answer gave none.
+        """
         refresh, published = None, snapshot.published
         if snapshot.row and published and (snapshot.trigger.recheck or snapshot.parsed.spec == published.spec):
             snapshot = self._counted(snapshot, published)
             if refresh := self._refreshed(snapshot, published):
                 snapshot = snapshot.refreshed(refresh)
+        question = self._question(snapshot)
+        answers = self._answers(snapshot, question, found) if question else {}
+        rivals = list(self.scanner.rivals(snapshot.key, snapshot.stored)) if question and not snapshot.deletes else []
+        verdict = self.fold(snapshot, answers, rivals)
+        if verdict.impact and verdict.impact.fleet is not None:
+            # How much may change depends on how many instances there are by now.
+            verdict = self.fold(snapshot, self._with_sizes(answers), rivals)
+        ends_soon = self._ends_soon(snapshot, verdict) if verdict.ending is Ending.KEEP else ""
+        return replace(self._with_count(snapshot, verdict), refresh=refresh, ends_soon=ends_soon)
+
+    # ---- asking ----
+
+    def asked(self, snapshot: RowSnapshot) -> list[MappedTarget]:
+        """Return the targets beside `home` whose accounts are asked about a row."""
+        targets, stored, question = self.targets, snapshot.stored, self._question(snapshot)
+        if question is None:
+            return []
+        spec = question.mapping.spec
+        if snapshot.deletes:
+            accounts = {*stored.records}
+        elif not snapshot.is_kept:
+            accounts = {*targets.in_scope(spec), *stored.records}
+        else:
+            accounts = targets.stale(spec, stored) if snapshot.trigger.recheck else {*targets.in_scope(spec)}
+        return [one for one in targets.all[1:] if one.target.account in accounts]
+
+    def judge_in(self, snapshot: RowSnapshot, account: str, in_time: Callable[[], bool]) -> AccountVerdict:
+        """Judge a row in one account, in a run for that account; `home` itself is asked by the run that judges."""
+        question, stamp = self._question(snapshot), snapshot.stamp(account)
+        if question is None:
+            return AccountVerdict(stamp)
+        asked = [one for one in self.targets.of_account(account) if one.target != self.targets.home]
+        verdict = self.targets.judge_in(account, replace(question, in_time=in_time), asked)
+        changed = [Target(account, region) for region, scan in verdict.scans.items() if scan.impact.changes]
+        sizes = self.targets.sizes(changed) if in_time() else {}
+        return replace(verdict, stamp=stamp, sizes={target.region: size for target, size in sizes.items()})
+
+    def _question(self, snapshot: RowSnapshot) -> Question | None:
+        """Return what accounts are asked about a row; nothing if it says nothing that could be published."""
+        stored, spec, targets = snapshot.stored, snapshot.parsed.spec, self.targets
+        mapping = PublishedMapping(spec, 0, "") if spec else None
+        if snapshot.deletes:
+            mapping = snapshot.tombstone if snapshot.published else None
+        if mapping is None or snapshot.to_discard:
+            return None
+        question = Question(mapping, stored, snapshot.at, given=lambda: self.revisions.profiles(snapshot.key))
+        if mapping.deleted:
+            return question
+        if snapshot.is_kept:
+            return replace(question, scans_in={targets.home.account, *targets.uncounted(mapping.spec, stored)})
+        return replace(question, alone=len({*targets.in_scope(mapping.spec), *stored.records}) == 1)
+
+    def _answers(self, snapshot: RowSnapshot, question: Question, found: Answers | None) -> Answers:
+        """Ask `home`, and the other accounts that a row concerns unless others asked them already."""
+        targets, own = self.targets, self.targets.home.account
+        of_account = {own: [targets.own]}
+        for one in self.asked(snapshot):
+            of_account.setdefault(one.target.account, []).append(one)
+        if scan := self._found(snapshot, question.mapping):
+            question = replace(question, found={targets.home: scan})
+
+        def ask(account: str) -> AccountVerdict:
+            if found is None:
+                return targets.judge_in(account, question, of_account[account])
+            if account != own:
+                return found.get(account, silent())
+            elsewhere = [one.target.region for one in of_account[own][1:]]
+            return targets.judge_in(own, question, [targets.own]).beside(found.get(own), elsewhere)
+
+        return dict(zip(of_account, targets.each(ask, list(of_account)), strict=True))
+
+    def _found(self, snapshot: RowSnapshot, mapping: PublishedMapping) -> Scan | None:
+        """Return what is known at home without asking EC2: the sweep may have counted just now what stays published."""
+        own, spec = self.targets.home.account, mapping.spec
+        if mapping.deleted or not snapshot.is_kept:
+            return None
+        role = self.targets.check(own, spec) if own in self.targets.in_scope(spec) else RoleCheck()
+        if not self._is_same(snapshot, self._candidate(snapshot, spec, role)):
+            return None
+        return Scan() if mapping.is_idle(snapshot.at) else snapshot.trigger.scan
+
+    def _with_sizes(self, answers: Answers) -> Answers:
+        """Count the targets that would change, and `home` if it was asked, unless that is done."""
+        scans = {
+            Target(account, region): scan for account, one in answers.items() for region, scan in one.scans.items()
+        }
+        known = {Target(account, region) for account, one in answers.items() for region in one.sizes}
+        changing = {target for target, scan in scans.items() if scan.impact.changes or target == self.targets.home}
+        sizes = self.targets.sizes(changing - known)
+
+        def sized(account: str, verdict: AccountVerdict) -> AccountVerdict:
+            more = {target.region: size for target, size in sizes.items() if target.account == account}
+            return replace(verdict, sizes={**verdict.sizes, **more})
+
+        return {account: sized(account, verdict) for account, verdict in answers.items()}
+
+    # ---- folding what they answered: without asking anybody ----
+
+    def fold(self, snapshot: RowSnapshot, answers: Answers, rivals: Sequence[PublishedMapping]) -> Verdict:
+        """Return the verdict that follows from what accounts answered; `rivals` have the same tag key."""
         if held := snapshot.to_discard:
             what = f"its {'deletion' if held.deleted else 'edit'} was discarded, and changed no instance"
             verdict = Verdict(Status.DISCARDED, what, snapshot.revision, ending=Ending.DISCARD, mapping=held)
+        elif snapshot.deletes:
+            verdict = self._deletion(snapshot, answers)
         else:
-            verdict = self._deletion(snapshot) if snapshot.deletes else self._row(snapshot)
+            verdict = self._row(snapshot, answers, rivals)
         records = self._unfinished(snapshot) if verdict.records is None else verdict.records
-        return replace(verdict, refresh=refresh, records=records)
+        return replace(verdict, records=records)
 
     def refuse(
         self, snapshot: RowSnapshot, status: Status, why: Iterable[Problem | str], scan: Scan | None = None
@@ -96,96 +200,78 @@ class Assessor:
         verdict = Verdict(status, reason, snapshot.revision, matched=matched, done=snapshot.acted_on())
         return replace(verdict, ending=Ending.SAY, mapping=snapshot.published, scan=scan)
 
-    def _row(self, snapshot: RowSnapshot) -> Verdict:
-        spec, warnings = snapshot.parsed.spec, snapshot.parsed.warnings
+    def _row(self, snapshot: RowSnapshot, answers: Answers, rivals: Sequence[PublishedMapping]) -> Verdict:
+        spec, warnings, stored = snapshot.parsed.spec, snapshot.parsed.warnings, snapshot.stored
         if spec is None:
             return self.refuse(snapshot, Status.REJECTED, (*snapshot.parsed.problems, *warnings))
-        now = snapshot.published
-        known = snapshot.trigger.recheck and now is not None and now.spec == spec
-        home = self.targets.home.account
-        others = self.targets.accounts.keys() - {home} if known else ()
-        reach = self.targets.reach(spec, snapshot.stored, others)
-        if reach.nowhere:
-            status = Status.REJECTED if reach.checks else Status.WAITING
-            return self.refuse(snapshot, status, (*reach.why_not, *warnings))
-        role = reach.checks.get(home) or RoleCheck()
+        role = answers[stored.home].check or RoleCheck()
         candidate = self._candidate(snapshot, spec, role)
-        wanted = (spec, candidate.profile_arn)
-        same = now is not None and (now.spec, now.profile_arn) == wanted and not snapshot.stored.overtaken
+        if same := self._is_same(snapshot, candidate):
+            candidate, answers = (
+                replace(candidate, revision=snapshot.revision),
+                {**self._known(snapshot, spec), **answers},
+            )
+        late = self.targets.uncounted(spec, stored) if same else set[str]()
+        # Where nobody counted yet what it changes, its own sweep publishes it.
+        now = {account: one.without_scans() if account in late else one for account, one in answers.items()}
+        rollout = self._rolled_out(snapshot, candidate, now)
+        if rollout.nowhere:
+            usable = any(one.check and not one.check.problem for one in answers.values())
+            status = Status.WAITING if usable or not rollout.checks else Status.REJECTED
+            return self.refuse(snapshot, status, (*rollout.why_not, *warnings))
         if same:
-            spread = self._unchanged(snapshot, replace(candidate, revision=snapshot.revision), reach)
-        else:
-            given = self._given(candidate, [snapshot.stored.published])
-            question = Question(snapshot.stored, snapshot.at, given)
-            spread = self.targets.spread(candidate, reach, question)
-        candidate, scan = spread.records[home].mapping, spread.scan
-        if spread.reach.nowhere:
-            return self.refuse(snapshot, Status.WAITING, (*spread.reach.why_not, *warnings))
-        self.scanner.add_possible_conflicts(scan.conflicts, candidate, snapshot.stored, now=snapshot.at)
+            rollout = self._unchanged(stored, rollout, late)
+        candidate, scan = rollout.records[stored.home].mapping, rollout.scan
+        scan.conflicts.add_possible(candidate, stored.published, rivals, now=snapshot.at)
         if scan.conflicts.new and not same:
             return self.refuse(snapshot, Status.CONFLICT, (str(scan.conflicts),), scan=scan)
         notes = [*warnings, *self._notes(spec, role, scan)]
         missing = role.missing
-        if missing and (withheld := snapshot.stored.control.withholds(self.mode)):
+        if missing and (withheld := stored.control.withholds(self.mode)):
             missing = ""
             notes.append(Problem(f"instance profile '{spec.profile_name}' is made later: {withheld.reason}"))
-        ending = Ending.KEEP if same else Ending.PUBLISH
-        verdict = self._in_effect(snapshot, candidate, scan, reach=spread.reach, notes=notes)
-        verdict = replace(verdict, ending=ending, scan=scan, missing=missing, records=spread.records)
+        verdict = self._in_effect(snapshot, candidate, scan, rollout=rollout, notes=notes)
+        verdict = replace(verdict, ending=Ending.PUBLISH, scan=scan, missing=missing, records=rollout.records)
         if not same:
-            return self._unless_held(snapshot, verdict, spread, notes=notes)
-        verdict = replace(verdict, ends_soon=self._ends_soon(snapshot, candidate, verdict))
-        return self._unless_late(snapshot, verdict, reach, notes=notes)
+            return self._unless_held(snapshot, verdict, rollout, notes=notes)
+        return self._unless_late(snapshot, replace(verdict, ending=Ending.KEEP), answers, notes=notes)
 
-    def _candidate(self, snapshot: RowSnapshot, spec: MappingSpec, role: RoleCheck) -> PublishedMapping:
-        """What the row says, for `home`, whose check this is."""
-        made = self.roles.for_account(PublishedMapping(spec, 0, ""), role, snapshot.stored.published)
-        return snapshot.numbered(made).suspended_for(role.problem)
+    def _is_same(self, snapshot: RowSnapshot, candidate: PublishedMapping) -> bool:
+        """Return whether a row says what is published, and its profile is the very one."""
+        published = snapshot.published
+        return snapshot.is_kept and published is not None and candidate.profile_arn == published.profile_arn
 
-    # ---- judging a row in more accounts than one run can ask ----
+    def _candidate(self, snapshot: RowSnapshot, spec: MappingSpec, role: RoleCheck | None) -> PublishedMapping:
+        """Return the candidate for `home`, given its role check."""
+        home, mapping = snapshot.stored.home, PublishedMapping(spec, 0, "")
+        made = self.targets.record(home, mapping, snapshot.stored.records.get(home), check=role)
+        assert made is not None  # home always has one
+        return snapshot.numbered(made.mapping).suspended_for(made.mapping.problem)
 
-    def asked(self, snapshot: RowSnapshot) -> list[MappedTarget]:
-        """The targets beside `home` whose accounts `assess` asks."""
-        targets, stored, published = self.targets, snapshot.stored, snapshot.published
-        spec, same = snapshot.parsed.spec, snapshot.is_published
-        stale = targets.stale(published.spec, stored) if published else set()
-        if snapshot.to_discard or (same and snapshot.trigger.recheck):
-            accounts = stale
-        elif snapshot.deletes:
-            accounts = {*stored.records} if published else set()
-        elif spec is None:
-            accounts = stale
-        else:
-            accounts = {*targets.in_scope(spec), *(() if same else stored.records)}
-        return [each for each in targets.all[1:] if each.target.account in accounts]
+    def _known(self, snapshot: RowSnapshot, spec: MappingSpec) -> Answers:
+        """Return what the records of other accounts say: their own sweeps found it."""
+        stored, known = snapshot.stored, dict[str, AccountVerdict]()
+        if snapshot.trigger.recheck:
+            for account in {*self.targets.in_scope(spec)} - self.targets.stale(spec, stored) - {stored.home}:
+                there = stored.records[account].mapping
+                known[account] = AccountVerdict(check=RoleCheck(there.problem, "", there.profile_arn))
+        return known
 
-    def find(self, snapshot: RowSnapshot, account: str, in_time: Callable[[], bool]) -> Finding:
-        """What `assess` would ask of one account, whose targets and `home` are all that there are here."""
-        targets, stored, published, spec = self.targets, snapshot.stored, snapshot.published, snapshot.parsed.spec
-        finding, mapping = Finding(), snapshot.tombstone
-        if spec and not snapshot.deletes:
-            role = self.roles.check(spec) if account == targets.home.account else RoleCheck()
-            mapping = self._candidate(snapshot, spec, role)
-        if mapping and (snapshot.deletes or spec) and not snapshot.to_discard:
-            late = (
-                {account} & targets.uncounted(published.spec, stored) if published and snapshot.is_published else set()
-            )
-            given = self._given(mapping, _published_in(stored, late or {stored.home}))
-            question = Question(stored, snapshot.at, given, in_time=in_time)
-            finding = targets.find(account, mapping, question, scans=bool(late) or not snapshot.is_published)
-        if published and account in targets.stale(published.spec, stored):
-            with suppress(AwsRefusalError):
-                finding = replace(finding, published_check=targets.accounts[account].check(published.spec))
-        return replace(finding, stamp=snapshot.stamp(account))
+    def _rolled_out(self, snapshot: RowSnapshot, mapping: PublishedMapping, answers: Answers) -> Rollout:
+        return roll_out(mapping, snapshot.stored, answers, targets=self.targets, at=snapshot.at)
 
-    def recall(self, snapshot: RowSnapshot, asked: Iterable[str], findings: Mapping[str, Finding]) -> None:
-        """Answer these accounts' questions by what was found there; those without an answer in time give none."""
-        published = snapshot.published.spec if snapshot.published else None
-        self.targets.recall(asked, findings, (snapshot.parsed.spec, published))
+    def _unchanged(self, stored: StoredMapping, rollout: Rollout, late: Collection[str]) -> Rollout:
+        """Return what is published already: other targets' own sweeps counted there."""
+        matched, foreign = self.targets.counted(stored)
+        scan = replace(rollout.scan, matched=rollout.scan.matched + matched, foreign=rollout.scan.foreign + foreign)
+        records = {account: record for account, record in rollout.records.items() if account not in late}
+        return replace(rollout, records=records, scan=scan)
 
-    def _ends_soon(self, snapshot: RowSnapshot, mapping: PublishedMapping, verdict: Verdict) -> str:
+    def _ends_soon(self, snapshot: RowSnapshot, verdict: Verdict) -> str:
         """What to report of a mapping that will soon take more roles away than an edit may; empty if it won't."""
-        spec, limits, ends_at = mapping.spec, self.scanner.limits, mapping.spec.expires_at
+        mapping, limits = verdict.mapping, self.scanner.limits
+        assert mapping is not None  # it is in effect
+        spec, ends_at = mapping.spec, mapping.spec.expires_at
         carrying = (verdict.matched or 0) - (verdict.occupied or 0)
         if snapshot.stored.end_reported or not snapshot.trigger.recheck or mapping.is_idle(snapshot.at):
             return ""
@@ -193,7 +279,7 @@ class Assessor:
             return ""
         if ends_at is None or ends_at - snapshot.at > SOON or carrying <= limits.per_edit:
             return ""
-        fleet = sum(self.targets.counted_now(()).values())
+        fleet = sum(self._fleets(self.targets.sizes({self.targets.home})).values())
         if carrying <= (allowed := limits.allowed(fleet)):
             return ""
         return (
@@ -223,7 +309,7 @@ class Assessor:
 
         Only the instances show that they carry a deleted profile of the same name.
         """
-        if not snapshot.trigger.recheck or snapshot.trigger.scan or published.is_idle(snapshot.at):
+        if not snapshot.trigger.recheck or snapshot.trigger.scan is not None or published.is_idle(snapshot.at):
             return snapshot
         scan = self.scanner.scan(Edit(published, published, snapshot.at))
         return replace(snapshot, trigger=replace(snapshot.trigger, scan=scan))
@@ -246,77 +332,68 @@ class Assessor:
             return Refresh(now, snapshot.entry(PROFILE_RECREATED, what, now))
         return Refresh(now, missing=missing) if missing or now.profile_id != published.profile_id else None
 
-    def _given(self, candidate: PublishedMapping, published: Iterable[PublishedMapping | None]) -> frozenset[str]:
-        """The profiles that the mapping gave so far, if the edit takes those that it left with other instances."""
-        takes = any(before is not None and gives_up(before.spec, candidate.spec) for before in published)
-        return self.revisions.profiles(candidate.key) if takes else frozenset()
-
-    def _unchanged(self, snapshot: RowSnapshot, candidate: PublishedMapping, reach: Reach) -> Spread:
-        """What is published already: other targets' own sweeps counted there, and this target's may have just now."""
-        scan = snapshot.trigger.scan or Scan()
-        if not (snapshot.trigger.scan or candidate.is_idle(snapshot.at)):
-            scan = self.scanner.scan(Edit(snapshot.stored.published, candidate, snapshot.at))
-        carried = candidate.with_profile_id(candidate.profile_id, scan.profile_ids)
-        records = self._counted_records(carried, snapshot.stored, reach)
-        matched, foreign = self.targets.counted(snapshot.stored)
-        return Spread(reach, records, replace(scan, matched=scan.matched + matched, foreign=scan.foreign + foreign))
-
-    def _compared(self, stored: StoredMapping, spread: Spread, took: int, *, elsewhere: bool = False) -> Impact:
+    def _compared(self, rollout: Rollout, took: int, elsewhere: int | None = None) -> Impact:
         """What a candidate, or a tombstone, would do in all accounts, with permissions; other edits `took` so much.
 
-        `elsewhere`: there are more targets than those known here.
+        `elsewhere` is how many instances there are in all, if there are more targets than those known here.
         """
-        usable = spread.reach.usable
-        sides = {
-            account: self.targets.side(account, record, stored, gives=account in usable)
-            for account, record in spread.records.items()
-            if account in self.targets.accounts
-        }
-        changed = [target for target, changes in spread.shares.items() if changes]
-
-        def fleets() -> Mapping[Target, int]:
-            sizes = self.targets.counted_now(changed)
-            more = max(0, self.revisions.fleet() - sum(sizes.values())) if elsewhere else 0
-            return {**sizes, _ELSEWHERE: more}
-
-        impact = with_permissions(spread.scan.impact, sides, self.targets.each)
-        impact = within_limits(impact, self.scanner.limits, took=took, shares=spread.shares, fleets=fleets)
-        if spread.unknown:
+        sizes = self._fleets(rollout.sizes)
+        if elsewhere is not None:
+            sizes[_ELSEWHERE] = max(0, elsewhere - sum(sizes.values()))
+        impact = with_permissions(rollout.scan.impact, rollout.gains)
+        impact = within_limits(impact, self.scanner.limits, took=took, shares=rollout.shares, sizes=sizes)
+        if rollout.unknown:
             # What nobody counted is more than may change.
-            unknown = f"nobody counted yet how many instances there are in {', '.join(map(str, spread.unknown))}"
-            impact = replace(impact, alone="; ".join(each for each in (impact.alone, unknown) if each))
+            unknown = f"nobody counted yet how many instances there are in {', '.join(map(str, rollout.unknown))}"
+            impact = replace(impact, alone="; ".join(part for part in (impact.alone, unknown) if part))
         return impact
 
-    def late(self, stored: StoredMapping, target: Target, at: datetime) -> Late:
+    def _fleets(self, counted: Mapping[Target, int]) -> dict[Target, int]:
+        """How many instances each target has: as it was `counted` now, or by its last sweep."""
+        return {one.target: counted.get(one.target, one.instances) for one in self.targets.all}
+
+    def late(self, stored: StoredMapping, target: Target, at: datetime) -> Late | None:
         """Judge what is published in the account of a swept target, in which nobody counted what it changes.
 
-        An AwsRefusalError says that the target itself gave no answer; its account's other Regions count at most.
+        None where somebody did. An AwsRefusalError says that the target itself gave no answer; its account's other
+        Regions count at most.
         """
-        account, published = target.account, stored.published
-        before = _published_in(stored, {account})
-        assert published is not None  # it isn't in that account yet
-        reach = Reach({account: self.targets.accounts[account].check(published.spec)})
-        question = Question(stored, at, self._given(published, before))
-        spread = self.targets.spread(published, reach, question, accounts={account})
-        if refusal := spread.silent.get(target):
+        published, account = stored.published, target.account
+        if published is None or account not in self.targets.uncounted(published.spec, stored):
+            return None
+        question = Question(published, stored, at, given=lambda: self.revisions.profiles(published.key))
+        answer = self.targets.judge_in(account, question, self.targets.of_account(account))
+        if refusal := answer.refusal or answer.refused.get(target.region):
             raise refusal
-        took = counted_with(stored.edits, self.scanner.limits.minutes, at, moments=spread.scan.impact.changes_at)
-        impact = self._compared(stored, spread, took, elsewhere=True)
-        covered = self._is_covered(published, impact)
-        held = stored.held_again or (impact.needs_approval and not covered)
-        return Late(spread.records[account], impact, covered=covered, held=held)
+        answers = {account: answer}
+        late = self._fold_late(stored, answers, at)
+        if late.impact.fleet is None:
+            return late
+        return self._fold_late(stored, self._with_sizes(answers), at, fleet=self.revisions.fleet())
 
-    def _is_covered(self, published: PublishedMapping, impact: Impact) -> bool:
+    def _fold_late(self, stored: StoredMapping, answers: Answers, at: datetime, *, fleet: int = 0) -> Late:
+        """Return what follows from an account's answer; all targets have `fleet` instances in all."""
+        (account,), published = answers, stored.published
+        assert published is not None  # it was asked about
+        rollout = roll_out(published, stored, answers, targets=self.targets, at=at, only=answers)
+        took = counted_with(stored.edits, self.scanner.limits.minutes, at, moments=rollout.scan.impact.changes_at)
+        impact = self._compared(rollout, took, fleet)
+        covered = self._is_covered(stored, impact)
+        held = stored.held_again or (impact.needs_approval and not covered)
+        return Late(rollout.records[account], impact, covered=covered, held=held)
+
+    def _is_covered(self, stored: StoredMapping, impact: Impact) -> bool:
         """Whether as many changes were counted, or approved, already while the accounts gave no answer.
 
         Nobody was shown what is severe there, and nobody but an approver what a target's own share is.
         """
         if impact.severe or not impact.changes:
             return False
-        unseen, approved = self.revisions.unseen(published)
-        return impact.changes <= unseen and (approved or not impact.alone)
+        return impact.changes <= stored.unseen and (stored.approved or not impact.alone)
 
-    def _unless_late(self, snapshot: RowSnapshot, verdict: Verdict, reach: Reach, notes: Iterable[Problem]) -> Verdict:
+    def _unless_late(
+        self, snapshot: RowSnapshot, verdict: Verdict, answers: Answers, notes: Iterable[Problem]
+    ) -> Verdict:
         """This verdict that nothing changes; or, if too much would in accounts that answer only now, that it is held.
 
         Their own sweeps publish what isn't too much.
@@ -326,40 +403,33 @@ class Assessor:
         candidate = snapshot.numbered(mapping).suspended_for(mapping.problem)
         late = self.targets.uncounted(mapping.spec, stored)
         if not (again := snapshot.holds(candidate)):
-            late &= reach.checks.keys()
+            late = {account for account in late if account in answers and answers[account].check}
         if not late:
             return verdict
-        question = Question(stored, snapshot.at, self._given(candidate, _published_in(stored, late)))
-        spread = self.targets.spread(candidate, reach, question, accounts=late)
-        edit = self._in_effect(snapshot, candidate, verdict.scan or Scan(), reach=spread.reach, notes=notes)
-        edit = replace(edit, ending=Ending.PUBLISH, scan=verdict.scan, missing=verdict.missing, records=spread.records)
-        edit = self._unless_held(snapshot, edit, spread, notes=notes)
-        if edit.ending is Ending.HOLD and edit.impact and (again or not self._is_covered(mapping, edit.impact)):
+        theirs = {account: one if account in late else one.without_scans() for account, one in answers.items()}
+        rollout = roll_out(candidate, stored, theirs, targets=self.targets, at=snapshot.at, only=late)
+        edit = self._in_effect(snapshot, candidate, verdict.scan or Scan(), rollout=rollout, notes=notes)
+        edit = replace(edit, ending=Ending.PUBLISH, scan=verdict.scan, missing=verdict.missing, records=rollout.records)
+        edit = self._unless_held(snapshot, edit, rollout, notes=notes)
+        if edit.ending is Ending.HOLD and edit.impact and (again or not self._is_covered(stored, edit.impact)):
             return replace(edit, matched=verdict.matched)
         return edit if again and edit.ending is Ending.PUBLISH else verdict
 
-    def _counted_records(
-        self, mapping: PublishedMapping, stored: StoredMapping, reach: Reach
-    ) -> Mapping[str, AccountRecord]:
-        """The records of what stays published, but where nobody counted yet what it changes."""
-        uncounted = set() if mapping.deleted else self.targets.uncounted(mapping.spec, stored)
-        records = self.targets.records(mapping, stored, reach)
-        return {account: record for account, record in records.items() if account not in uncounted}
-
     def _unfinished(self, snapshot: RowSnapshot) -> Mapping[str, AccountRecord]:
-        """The records of what stays published: after a crash some may not be written yet."""
-        published = snapshot.stored.published
-        if published is None or snapshot.stored.overtaken:
+        """The records of what stays published: after a crash some may not be written yet.
+
+        Those of accounts in its scope their own sweeps write; no sweep looks for tombstones.
+        """
+        published, stored = snapshot.stored.published, snapshot.stored
+        if published is None or stored.overtaken:
             return {}
-        reach = Reach()
-        if not published.deleted:
-            if not self.targets.several:
-                return {}
-            reach = self.targets.reach(published.spec, snapshot.stored, self.targets.accounts)
-        return self._counted_records(published, snapshot.stored, reach)
+        if published.deleted:
+            return wanted_records(published, stored, targets=self.targets, checks={})
+        stale = self.targets.stale(published.spec, stored)
+        return {account: record for account, record in stored.records.items() if account not in stale}
 
     def _in_effect(
-        self, snapshot: RowSnapshot, mapping: PublishedMapping, scan: Scan, reach: Reach, notes: Iterable[Problem]
+        self, snapshot: RowSnapshot, mapping: PublishedMapping, scan: Scan, rollout: Rollout, notes: Iterable[Problem]
     ) -> Verdict:
         spec = mapping.spec
         done = snapshot.acted_on(mapping.revision)
@@ -373,12 +443,12 @@ class Assessor:
         else:
             what = "" if spec.enabled else "it is disabled and governs no instance"
         approval = "" if "approve" in done else snapshot.about_approval(0)
-        reason = sentence([what, *reach.words("" if what else IN_EFFECT), *shown, approval]) or IN_EFFECT
+        reason = sentence([what, *rollout.words("" if what else IN_EFFECT), *shown, approval]) or IN_EFFECT
         return Verdict(
             status, reason, mapping.revision, matched=scan.matched, occupied=scan.foreign, done=done, mapping=mapping
         )
 
-    def _deletion(self, snapshot: RowSnapshot) -> Verdict:
+    def _deletion(self, snapshot: RowSnapshot, answers: Answers) -> Verdict:
         """The row is gone, or was put back as its deletion is held: a tombstone should replace the mapping."""
         if snapshot.trigger.row_listed and not snapshot.row:
             return Verdict(Status.REMOVED)
@@ -388,33 +458,33 @@ class Assessor:
         tombstone = snapshot.tombstone
         assert tombstone is not None  # something is published
         why = "its row was deleted" + (", as approved" if snapshot.approves(tombstone) else "")
-        spread = self.targets.spread(tombstone, Reach(), Question(snapshot.stored, snapshot.at))
-        why = "; ".join([why, *spread.reach.words("", "removes")])
+        rollout = self._rolled_out(snapshot, tombstone, answers)
+        why = "; ".join([why, *rollout.words("", "removes")])
         removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
-        return self._unless_held(snapshot, replace(removed, scan=spread.scan, records=spread.records), spread)
+        return self._unless_held(snapshot, replace(removed, scan=rollout.scan, records=rollout.records), rollout)
 
     def _unless_held(
-        self, snapshot: RowSnapshot, verdict: Verdict, spread: Spread, notes: Iterable[Problem] = ()
+        self, snapshot: RowSnapshot, verdict: Verdict, rollout: Rollout, notes: Iterable[Problem] = ()
     ) -> Verdict:
         """This verdict on a candidate; or, if a person has to approve what it would do, that it is held."""
         candidate, scan = verdict.mapping, verdict.scan
         assert candidate is not None
         assert scan is not None  # what was found
-        took = snapshot.others_took(candidate, self.scanner.limits.minutes, spread.scan.impact.changes_at)
-        impact = self._compared(snapshot.stored, spread, took)
+        took = snapshot.others_took(candidate, self.scanner.limits.minutes, rollout.scan.impact.changes_at)
+        impact = self._compared(rollout, took)
         # What was signed is what was shown: for more than that the number changes, and it has to be signed again.
-        outgrown = snapshot.outgrown(candidate, impact, spread)
+        outgrown = snapshot.outgrown(candidate, impact, rollout)
         candidate = replace(candidate, revision=snapshot.next_number) if outgrown else candidate
         number = candidate.revision
         # Nobody knows what a held edit would change where an account gives no answer: its silence publishes nothing.
-        asks = outgrown is not None or impact.needs_approval or (snapshot.holds(candidate) and spread.reach.unanswered)
+        asks = outgrown is not None or impact.needs_approval or (snapshot.holds(candidate) and rollout.unanswered)
         if snapshot.approves(candidate) or not asks:
-            return replace(verdict, impact=impact, assumed=spread.assumed)
+            return replace(verdict, impact=impact, assumed=rollout.assumed)
         it = "deleting it" if candidate.deleted else "it"
         steps = map(str, approval_steps(snapshot.key, number, deletes=candidate.deleted))
         before = snapshot.stored.held if snapshot.holds(candidate) else None
         outgrown = outgrown or (before.outgrown if before else None)
-        more: list[Problem | str] = [_what_came(outgrown) if outgrown else "", *spread.words, *notes]
+        more: list[Problem | str] = [_what_came(outgrown) if outgrown else "", *rollout.held_words, *notes]
         last = "; ".join(each for each in (snapshot.still_in_effect, snapshot.about_approval(number)) if each)
         reason, matched = sentence([f"{it} would {impact}", *steps, *more], last), scan.published_matched
         besides = sentence([f"{it} would {impact.extent}", *more], last)
@@ -428,7 +498,7 @@ class Assessor:
             changes=impact.changes,
             takes=impact.takes,
             severe=frozenset(impact.severe),
-            counted_in=frozenset(spread.records),
+            counted_in=frozenset(rollout.records),
             outgrown=outgrown,
         )
         return replace(waits, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides, shown=shown)
@@ -439,19 +509,23 @@ class Assessor:
             return 0
         if snapshot.trigger.scan:
             return snapshot.trigger.scan.matched + self.targets.counted(snapshot.stored)[0]
-        if scan:
-            return scan.published_matched
-        if "matched" in snapshot.row:
-            return None
+        return scan.published_matched if scan else None
+
+    def refused(self, snapshot: RowSnapshot, problem: Problem) -> Verdict:
+        """Return the verdict that nothing changes, because of a problem that was found while it was carried out."""
+        return self._with_count(snapshot, self.refuse(snapshot, Status.REJECTED, (problem,)))
+
+    def _with_count(self, snapshot: RowSnapshot, verdict: Verdict) -> Verdict:
+        """Count what stays published for a row that says nothing of it."""
+        published = snapshot.published
+        if verdict.ending is not Ending.SAY or verdict.matched is not None or published is None:
+            return verdict
         # Without the count the row still says what is wrong with it; the sweep counts again.
         with suppress(AwsRefusalError):
-            found = self.scanner.scan(Edit(snapshot.published, snapshot.published, snapshot.at)).published_matched
-            return found + self.targets.counted(snapshot.stored)[0]
-        return None
-
-
-def _published_in(stored: StoredMapping, accounts: Iterable[str]) -> list[PublishedMapping]:
-    return [stored.records[account].mapping for account in accounts if account in stored.records]
+            if "matched" not in snapshot.row:
+                found = self.scanner.scan(Edit(published, published, snapshot.at)).published_matched
+                return replace(verdict, matched=found + self.targets.counted(snapshot.stored)[0])
+        return verdict
 
 
 def _what_came(outgrown: Outgrown) -> str:

@@ -1,4 +1,4 @@
-"""What judging a row asks of one account, asked there by a run of its own: the answers, and where they are kept.
+"""What one account answers where a row is judged, and where that is kept if a run of its own asks there.
 
 One run can't ask hundreds of accounts. So each account's answers are an item, and the run that judges the row reads
 them in place of asking; a refusal is an answer too.
@@ -7,7 +7,7 @@ them in place of asking; a refusal is an answer too.
 import json
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -26,58 +26,71 @@ MOST = 350_000
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a target gave no answer: what an `AwsRefusalError` says."""
-
-    code: str
-    message: str = ""
-    action: str = ""
-    resource: str = ""
-
-    @classmethod
-    def of(cls, error: AwsRefusalError) -> "Refusal":
-        return cls(error.code, error.message, error.action, error.resource)
-
-    @property
-    def error(self) -> AwsRefusalError:
-        return AwsRefusalError(self.code, self.message, self.action, resource=self.resource)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """The answers of one account: of IAM, and of each of its Regions, by name.
+class AccountVerdict:
+    """What one account answered about an edit: IAM, and EC2 in each of its Regions, by name.
 
     Attributes:
         stamp: what was asked (`RowSnapshot.stamp`): with another one, these are no answers.
-        refusal: of IAM. Else `check` is of the row's role, and `published_check` of the one that is published.
+        refusal: of IAM. Else `check` is of the row's role; out of the scope there is none.
         scans: what was found, or in `refused` why not; `sizes` are the instances where some would change.
-        gains: the severe permissions that come with the edit, for each move from a role to another.
+        gains: the permissions that come and go with the edit, for each move from a role to another.
     """
 
     stamp: str = ""
-    refusal: Refusal | None = None
+    refusal: AwsRefusalError | None = None
     check: RoleCheck | None = None
-    published_check: RoleCheck | None = None
-    refused: Mapping[str, Refusal] = field(default_factory=dict)
+    refused: Mapping[str, AwsRefusalError] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
     gains: tuple[Gain, ...] = ()
     scans: Mapping[str, Scan] = field(default_factory=dict)
 
+    def without_scans(self) -> "AccountVerdict":
+        """The same as if only IAM had been asked."""
+        return replace(self, scans={}, refused={}, sizes={}, gains=())
+
+    def beside(self, found: "AccountVerdict | None", regions: Iterable[str]) -> "AccountVerdict":
+        """The same with what a run of its own found in the account's other Regions, if it found something."""
+        other = found or silent()
+        if other.refusal:
+            other = replace(other, refused=dict.fromkeys(regions, other.refusal))
+        return replace(
+            self,
+            refused={**self.refused, **other.refused},
+            sizes={**self.sizes, **other.sizes},
+            gains=(*self.gains, *other.gains),
+            scans={**self.scans, **other.scans},
+        )
+
     def to_bytes(self) -> bytes:
-        scans = {region: _scan_document(each) for region, each in self.scans.items()}
-        document = layout.encode(replace(self, scans={}, gains=())) | {"scans": scans}
-        document["gains"] = [layout.encode(each) for each in self.gains]
+        document = {
+            "stamp": self.stamp,
+            "refusal": _refusal_document(self.refusal) if self.refusal else None,
+            "check": layout.encode(self.check) if self.check else None,
+            "refused": {region: _refusal_document(error) for region, error in self.refused.items()},
+            "sizes": dict(self.sizes),
+            "gains": [layout.encode(gain) for gain in self.gains],
+            "scans": {region: _scan_document(scan) for region, scan in self.scans.items()},
+        }
         return zlib.compress(json.dumps(document).encode())
 
     @classmethod
-    def from_bytes(cls, stored: bytes) -> "Finding":
+    def from_bytes(cls, stored: bytes) -> "AccountVerdict":
         document = json.loads(zlib.decompress(stored))
-        scans = document.pop("scans")
-        return replace(layout.decode(cls, document), scans={region: _scan_from(each) for region, each in scans.items()})
+        refusal, check = document["refusal"], document["check"]
+        return cls(
+            document["stamp"],
+            AwsRefusalError(*refusal) if refusal else None,
+            layout.decode(RoleCheck, check) if check else None,
+            {region: AwsRefusalError(*error) for region, error in document["refused"].items()},
+            sizes=document["sizes"],
+            gains=tuple(layout.decode(Gain, gain) for gain in document["gains"]),
+            scans={region: _scan_from(scan) for region, scan in document["scans"].items()},
+        )
 
 
-# Of an account whose run ended without a word.
-SILENT = Finding(refusal=Refusal("TimedOut", action="lambda:InvokeFunction"))
+def silent(code: str = "TimedOut", action: str = "lambda:InvokeFunction") -> AccountVerdict:
+    """Return the verdict of an account whose run ended without a word."""
+    return AccountVerdict(refusal=AwsRefusalError(code, "", action))
 
 
 @dataclass(frozen=True)
@@ -86,24 +99,24 @@ class Findings:
 
     store: Store
 
-    def write(self, run: str, account: str, finding: Finding, at: datetime) -> None:
+    def write(self, run: str, account: str, verdict: AccountVerdict, at: datetime) -> None:
         """Write them; those that are too many for an item as no answer."""
-        found = finding.to_bytes()
+        found = verdict.to_bytes()
         if len(found) > MOST:
-            why = Refusal("TooLarge", action="dynamodb:PutItem")
-            regions = {*finding.scans, *finding.refused}
-            found = Finding(finding.stamp, why, refused=dict.fromkeys(regions, why)).to_bytes()
+            found = replace(silent("TooLarge", "dynamodb:PutItem"), stamp=verdict.stamp).to_bytes()
         key = layout.key_attributes(layout.finding_key(run, account))
         self.store.write(self.store.put({**key, "found": found, "expires": int((at + KEPT).timestamp())}))
 
-    def read(self, run: str) -> dict[str, Finding]:
+    def read(self, run: str) -> dict[str, AccountVerdict]:
         """By account."""
         pk, _ = layout.finding_key(run, "")
-        found: dict[str, Finding] = {}
+        found: dict[str, AccountVerdict] = {}
         for item in self.store.items(pk, "~"):
             # One that can't be read is no answer.
             with suppress(CorruptItemError, zlib.error):
-                found[item["sk"]] = self.store.decode(lambda item: Finding.from_bytes(bytes(item["found"])), item)
+                found[item["sk"]] = self.store.decode(
+                    lambda item: AccountVerdict.from_bytes(bytes(item["found"])), item
+                )
         return found
 
 
@@ -139,3 +152,7 @@ def _scan_from(document: Mapping[str, Any]) -> Scan:
     for conflict in (layout.decode(Conflict, each) for each in document["conflicts"]):
         scan.conflicts[conflict.other.key] = conflict
     return scan
+
+
+def _refusal_document(error: AwsRefusalError) -> list[str]:
+    return [error.code, error.message, error.action, error.resource]

@@ -6,14 +6,14 @@ and its association as settled, so a change that would only wait, or is withheld
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from rolekeeper.aws import Each, Ec2
+from rolekeeper.aws import Ec2
 from rolekeeper.instances.decide import Observation, asked_for, exclusion, pin_over, resolve
 from rolekeeper.instances.nodes import node_of
 from rolekeeper.instances.observe import Observed, observe_page
@@ -327,75 +327,51 @@ def _counts(attach: int, replaced: int, detach: int) -> str:
     return f"attach {attach:,}, replace {replaced:,} and detach {detach:,}"
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """An edit in one account: whose policies are compared, the candidate there, and what is `published` there now.
+def gains(
+    policies: PolicyReader,
+    candidate: PublishedMapping,
+    published: PublishedMapping | None,
+    *,
+    impact: Impact,
+    gives: bool,
+) -> tuple[Gain, ...]:
+    """Return what comes and goes, in one account, with each move from a role to another that an edit makes.
 
-    It `gives` its role there: it is in the scope, and can be used.
+    And with the move of an instance that comes to match, if the candidate `gives` its role there: without consent in
+    what is `published`, none had a broad role. What IAM refuses is no error: the difference says it.
     """
-
-    policies: PolicyReader
-    candidate: PublishedMapping
-    published: PublishedMapping | None
-    gives: bool = True
-
-    def move(self, was: str, to: str) -> tuple[str, str]:
+    consented = published.profile_arn if published and published.spec.allow_broad else ""
+    moves = [move for move, _ in impact.moves.most_common()]
+    compared = set(moves[:COMPARED])
+    if gives and not candidate.deleted:
+        moves.append((consented, candidate.profile_arn))
+    found: list[Gain] = []
+    for was, to in dict.fromkeys(moves):
         # The candidate's own profile may not exist yet; it will hold the candidate's role.
-        own = self.candidate.profile_arn
-        return was, (self.candidate.spec.role if own else "") if to == own else to
-
-    def gains(self, impact: Impact) -> tuple[Gain, ...]:
-        """Of each move in this account, and of what is kept of it beyond `MOVES` (`Impact._moved`)."""
-        moves = [self.move(*kept) for move in impact.moves for kept in (move, ("", move[1]))]
-        return tuple(Gain(was, to, self.policies.severe_gain(was, to)) for was, to in self.with_later(moves))
-
-    def severe(self, moves: Iterable[tuple[str, str]]) -> list[str]:
-        """The severe permissions that instances gain now, or once some match."""
-        return [each for move in self.with_later(moves) for each in self.policies.severe_gain(*move)]
-
-    def with_later(self, moves: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
-        """These moves, and the one of an instance that comes to match: without consent none had a broad role."""
-        consented = self.published.profile_arn if self.published and self.published.spec.allow_broad else ""
-        gives = self.gives and not self.candidate.deleted
-        later = self.move(consented, self.candidate.profile_arn) if gives else ("", "")
-        return dict.fromkeys([*moves, later])
+        then = candidate.spec.role if to and to == candidate.profile_arn else to
+        difference = policies.difference(was, then) if (was, to) in compared else Difference()
+        found.append(Gain(was, to, policies.severe_gain(was, then), difference))
+    return tuple(found)
 
 
-def with_permissions(impact: Impact, sides: Mapping[str, Side], each: Each) -> Impact:
-    """The impact with the permissions gained and lost; a refusal by IAM is no error: the difference says it.
-
-    `sides` are by account, the hub's own first.
-    """
-    own, *_ = sides
-    moves: dict[str, list[tuple[str, str]]] = {account: [] for account in sides}
-    found: list[Difference] = []
-    for at, (move, _) in enumerate(impact.moves.most_common()):
-        account = next((arn.split(":")[4] for arn in move if arn.startswith("arn:")), own)
-        side = account if account in sides else own
-        moves[side].append(sides[side].move(*move))
-        if at < COMPARED:
-            found.append(sides[side].policies.difference(*moves[side][-1]))
-    gains = each(lambda account: sides[account].severe(moves[account]), list(sides))
-    severe = tuple(dict.fromkeys(chain.from_iterable(gains)))
+def with_permissions(impact: Impact, gained: Collection[Gain]) -> Impact:
+    """Return the impact with the permissions gained and lost in all accounts."""
+    known = {(gain.before, gain.after): gain.difference for gain in gained}
+    found = [known[move] for move, _ in impact.moves.most_common(COMPARED) if move in known]
+    severe = tuple(dict.fromkeys(chain.from_iterable(gain.severe for gain in gained)))
     return replace(impact, difference=Difference.of_all(found), severe=severe)
 
 
 def within_limits(
-    impact: Impact,
-    limits: Limits,
-    took: int,
-    *,
-    shares: Mapping[Target, int],
-    fleets: Callable[[], Mapping[Target, int]],
+    impact: Impact, limits: Limits, took: int, *, shares: Mapping[Target, int], sizes: Mapping[Target, int]
 ) -> Impact:
-    """The impact with what may change without approval, for which the `fleets` are counted only if it matters.
+    """Return the impact with what may change without approval, of the `sizes` of all targets.
 
     Other edits `took` this many changes in the window; `shares` of the changes are each target's, if there are several.
     """
     impact = replace(impact, took=took, minutes=limits.minutes, allowed=limits.per_edit)
     if not impact.exceeds:
         return impact
-    sizes = fleets()
     fleet = sum(sizes.values())
     beyond: list[str] = []
     for target, changes in shares.items():
@@ -450,6 +426,19 @@ class Conflicts(dict[MappingKey, Conflict]):
         named = self.largest_first[:NAMED]
         more = f"; and with {len(self) - NAMED} more mappings" if len(self) > NAMED else ""
         return f"{'; '.join(map(str, named))}{more}; give one of them a lower number as its priority"
+
+    def add_possible(
+        self,
+        candidate: PublishedMapping,
+        published: PublishedMapping | None,
+        rivals: Iterable[PublishedMapping],
+        *,
+        now: datetime,
+    ) -> None:
+        """Add the conflicts with rivals that an instance could meet, though none does today."""
+        for other in rivals:
+            if could_conflict(candidate, other, now):
+                self.of(other).new |= not (published and could_conflict(published, other, now))
 
     def of(self, other: PublishedMapping) -> Conflict:
         return self.setdefault(other.key, Conflict(other))
@@ -587,19 +576,15 @@ class ImpactScanner:
             for page in self.ec2.carrying(sorted(profiles)):
                 yield [each for each in page if not key.matches(each.tags)]
 
-    def add_possible_conflicts(
-        self, conflicts: Conflicts, candidate: PublishedMapping, stored: StoredMapping, now: datetime
-    ) -> None:
-        """Add the conflicts with mappings of the same tag key that an instance could meet, though none does today."""
-        exact = candidate.key.tag_value != ANY_VALUE
-        published = stored.published
-        for other in [stored.any_value] if exact else self._exact(candidate.key.tag_key):
-            if other and could_conflict(candidate, other, now):
-                conflicts.of(other).new |= not (published and could_conflict(published, other, now))
+    def rivals(self, key: MappingKey, stored: StoredMapping) -> Iterator[PublishedMapping]:
+        """Read the other published mappings of a tag key that an instance could meet together with this one.
 
-    def _exact(self, tag_key: str) -> Iterator[PublishedMapping]:
-        """The published mappings of one tag key: an exact row meets only the `*` row, but that one meets them all."""
-        for keys in self.table.keys_of(tag_key):
+        An exact row meets only the `*` row, but that one meets them all.
+        """
+        if key.tag_value != ANY_VALUE:
+            yield from filter(None, [stored.any_value])
+            return
+        for keys in self.table.keys_of(key.tag_key):
             snapshot = self.state.read([], keys)
             for damaged in snapshot.damaged.values():
                 raise damaged

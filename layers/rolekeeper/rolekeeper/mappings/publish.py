@@ -15,11 +15,11 @@ from rolekeeper.aws import Machine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, event_of, resumable
 from rolekeeper.instances.window import counting
-from rolekeeper.mappings.accounts import NAMED, MappedTarget, MappedTargets, Records, record_for
-from rolekeeper.mappings.assess import Assessor, judged_elsewhere, waiting
+from rolekeeper.mappings.accounts import NAMED, MappedTarget, MappedTargets, Question, Records
+from rolekeeper.mappings.assess import Answers, Assessor, judged_elsewhere, waiting
 from rolekeeper.mappings.fan_out import FanOut, Sender
-from rolekeeper.mappings.findings import Finding, Findings
-from rolekeeper.mappings.impact import Conflicts, Edit, Impact, Scan
+from rolekeeper.mappings.findings import Findings
+from rolekeeper.mappings.impact import Conflicts, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import COLUMNS, FULL, HomeAccount, read_row, row_of, size_of
 from rolekeeper.mappings.snapshot import RowSnapshot, Trigger, beyond
@@ -53,15 +53,6 @@ _EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause",
 
 type Scans = Mapping[MappingKey, Scan]
 """What a sweep counted for each mapping that governs something."""
-
-
-@dataclass(frozen=True, slots=True)
-class RecordCheck:
-    """The result of checking a mapping: whether its record `changed`, and is `in_effect`; and whether that is known."""
-
-    changed: bool = False
-    in_effect: bool = False
-    judged: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +115,14 @@ class Publisher:
             self._recheck_conflicting(key, verdict, correlation_id)
         return verdict
 
-    def find(self, judging: Judging, account: str, in_time: Callable[[], bool]) -> None:
+    def judge_in(self, judging: Judging, account: str, in_time: Callable[[], bool]) -> None:
         """Ask an account what judging a row asks there, and keep the answers; it is one of `targets` alone."""
         key = judging.key
         stored, row = self.revisions.read(key, account), self.table.get_row(key) or {}
         parsed = read_row(row, self.home)
         snapshot = RowSnapshot(key, row, parsed, stored=stored, at=self.now(), trigger=judging.trigger)
         if snapshot.stamp() == judging.stamp:
-            found = self.assessor.find(snapshot, account, in_time)
-            self.findings.write(judging.run, account, found, snapshot.at)
+            self.findings.write(judging.run, account, self.assessor.judge_in(snapshot, account, in_time), snapshot.at)
 
     def judged(self, judging: Judging) -> Verdict:
         """Judge a row by what was found in its accounts; raises as `publish`."""
@@ -141,7 +131,7 @@ class Publisher:
             self._recheck_conflicting(judging.key, verdict, judging.trigger.correlation_id)
         return verdict
 
-    def at_rest(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, RecordCheck]:
+    def at_rest(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, Verdict]:
         """Judge rows that are published as they are, read together; returns those for which nothing is to be done.
 
         Any other is to be judged by itself, by new reads: nothing is written here.
@@ -156,25 +146,26 @@ class Publisher:
         home, specs = self.targets.home.account, [each.parsed.spec for each in quiet if each.parsed.spec]
         asked = [spec for spec in specs if home in self.targets.in_scope(spec)]
         refused = self.assessor.roles.ask_ahead(asked, self.targets.each)
-        rested = (each.key for each in quiet if each.key not in refused and self._rests(each))
-        return dict.fromkeys(rested, RecordCheck(in_effect=True))
+        verdicts = {snapshot.key: self._unchanged(snapshot) for snapshot in quiet if snapshot.key not in refused}
+        return {key: verdict for key, verdict in verdicts.items() if verdict}
 
-    def _rests(self, snapshot: RowSnapshot) -> bool:
-        """Whether the verdict on a row that is published as it is leaves nothing to do."""
+    def _unchanged(self, snapshot: RowSnapshot) -> Verdict | None:
+        """Return the verdict on a row that is published as it is, if that leaves nothing to do."""
         with suppress(AwsRefusalError):
             if self.targets.several:
                 snapshot = replace(snapshot, stored=self._with_records(snapshot.key, snapshot.stored))
             if len(self.assessor.asked(snapshot)) > ASKED:
-                return False
+                return None
             verdict, before = self.assessor.assess(snapshot), snapshot.stored.records
             records = {each: record for each, record in (verdict.records or {}).items() if each != snapshot.stored.home}
-            return (
+            nothing = (
                 verdict.ending is Ending.KEEP
                 and not (verdict.refresh or verdict.missing or verdict.ends_soon)
                 and verdict.is_in(snapshot.row)
                 and all(record.is_stored(before.get(account)) for account, record in records.items())
             )
-        return False
+            return verdict if nothing else None
+        return None
 
     def _judge(self, key: MappingKey, trigger: Trigger, judging: Judging | None = None) -> Verdict:
         """Load, assess, commit; again if another actor wrote meanwhile."""
@@ -184,8 +175,10 @@ class Publisher:
                 with suppress(ConflictError):
                     snapshot = self._load(key, trigger)
                     try:
-                        asks = self._asks(snapshot, judging, findings)
-                        return asks or self._commit(snapshot, self.assessor.assess(snapshot))
+                        found = self._asks(snapshot, judging, findings)
+                        if isinstance(found, Verdict):
+                            return found
+                        return self._commit(snapshot, self.assessor.assess(snapshot, found))
                     except (RetryableError, AccessDeniedError) as error:
                         self._show_waiting(snapshot, error)
                         raise
@@ -198,8 +191,11 @@ class Publisher:
             raise
         raise RetryableError("RowChanging", f"{key} keeps changing while it is checked")
 
-    def _asks(self, snapshot: RowSnapshot, judging: Judging | None, findings: Mapping[str, Finding]) -> Verdict | None:
-        """Have the accounts asked that judging a row asks, if they are many; None once their answers are known."""
+    def _asks(self, snapshot: RowSnapshot, judging: Judging | None, findings: Answers) -> Verdict | Answers | None:
+        """Have the accounts asked that judging a row asks, if they are many: return their answers once they are known.
+
+        Of few nothing is known yet.
+        """
         targets = self.assessor.asked(snapshot)
         if len(targets) <= ASKED:
             return None
@@ -216,8 +212,7 @@ class Publisher:
         if judging and not outdated and (judging.attempt or not silent):
             if len(silent) == len(accounts):
                 raise RetryableError("NoFindings", "no account's run came to its end", "lambda:InvokeFunction")
-            self.assessor.recall(snapshot, accounts, findings)
-            return None
+            return findings
         attempt = judging.attempt + 1 if judging else 0
         if attempt == ATTEMPTS:
             text = "what is published of a mapping keeps changing while it is judged"
@@ -345,7 +340,7 @@ class Publisher:
             return verdict
         made = self.assessor.roles.make(mapping.spec, verdict.missing)
         if made.problem:
-            return self.assessor.refuse(snapshot, Status.REJECTED, (made.problem,))
+            return self.assessor.refused(snapshot, made.problem)
         return replace(verdict, mapping=mapping.with_profile_id(made.profile_id))
 
     def _store(self, snapshot: RowSnapshot, verdict: Verdict, entry: Entry | None) -> None:
@@ -539,7 +534,7 @@ class Publisher:
 
     def recheck_in(
         self, key: MappingKey, target: Target, correlation_id: str, *, scan: Scan | None = None, thorough: bool = True
-    ) -> RecordCheck:
+    ) -> Verdict:
         """Check a mapping in another target that is swept: whether its role can be used there, and how much it governs.
 
         This writes a record that is missing or outdated, and sends the account's instances then. `scan` is what the
@@ -552,23 +547,25 @@ class Publisher:
             with suppress(ConflictError):
                 stored = self.revisions.read(key, target.account)
                 quiet = not thorough and scan is not None and scan.counts == (0, 0)
-                check = self._unasked(stored, one, quiet=quiet)
-                if check or stored.published is None:
-                    return check or RecordCheck()
-                before, late = stored.records.get(target.account), None
-                record = self._record_in(stored, one, scan)
-                if target.account in self.targets.uncounted(stored.published.spec, stored):
-                    late = self.assessor.late(stored, target, self.now())
-                    if late.held:
-                        # The row's own check says so; what is in effect there stays.
-                        return RecordCheck(in_effect=bool(before and not before.mapping.suspended_because))
-                    record = late.record
+                if known := self._unasked(stored, one, quiet=quiet):
+                    return known
+                before, late = stored.records.get(target.account), self.assessor.late(stored, target, self.now())
+                if late and late.held:
+                    # The row's own check says so; what is in effect there stays.
+                    return self._in_effect_in(stored, one, before)
+                record = late.record if late else self._record_in(stored, one, scan)
                 record = self._made(one.roles, record, stored.control)
                 counts = self._counts_late(stored, late) if late else None
                 changed = self._renew(record, before, one, correlation_id=correlation_id, counts=counts)
-                usable = not record.mapping.suspended_because
-                return RecordCheck(changed, in_effect=usable and self._is_in_scope(stored.published, one))
+                return replace(self._in_effect_in(stored, one, record), changed=changed)
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
+
+    def _in_effect_in(self, stored: StoredMapping, one: MappedTarget, record: AccountRecord | None) -> Verdict:
+        """Return whether a mapping is in effect in a target by this record; if it isn't, the revision is 0."""
+        published = stored.published
+        usable = record is not None and not record.mapping.suspended_because
+        revision = published.revision if published and usable and self._is_in_scope(published, one) else 0
+        return Verdict(Status.PUBLISHED, revision=revision)
 
     def _counts_late(self, stored: StoredMapping, late: Late) -> Write | None:
         if late.covered:
@@ -578,28 +575,22 @@ class Publisher:
 
     def at_rest_in(
         self, keys: Sequence[MappingKey], target: Target, scans: Scans, *, thorough: bool
-    ) -> dict[MappingKey, RecordCheck]:
+    ) -> dict[MappingKey, Verdict]:
         """Check mappings in another target, read together; returns those whose records stay as they are.
 
         Any other is to be checked by itself (`recheck_in`).
         """
         one, stored = self.targets.of(target), self.revisions.in_account(keys, target.account)
-        found: dict[MappingKey, RecordCheck] = {}
-        asked: dict[MappingKey, PublishedMapping] = {}
-        for key, each in stored.items():
-            quiet = not thorough and scans.get(key, Scan()).counts == (0, 0)
-            if check := self._unasked(each, one, quiet=quiet):
-                found[key] = check
-            elif each.published:
-                asked[key] = each.published
-        specs = [each.spec for each in asked.values() if self._asks_iam(each, one)]
+        quiet = {key for key in stored if not thorough and scans.get(key, Scan()).counts == (0, 0)}
+        found = {key: self._unasked(mapping, one, quiet=key in quiet) for key, mapping in stored.items()}
+        asked = {key: stored[key].published for key, known in found.items() if known is None}
+        specs = [mapping.spec for mapping in asked.values() if mapping and self._asks_iam(mapping, one)]
         refused = one.roles.ask_ahead(specs, self.targets.each)
-        for key in (each for each in asked if each not in refused):
+        for key in asked.keys() - refused:
             record = self._record_in(stored[key], one, scans.get(key, Scan()))
             if record.is_stored(stored[key].records.get(target.account)):
-                usable = not record.mapping.suspended_because
-                found[key] = RecordCheck(in_effect=usable and self._is_in_scope(asked[key], one))
-        return found
+                found[key] = self._in_effect_in(stored[key], one, record)
+        return {key: known for key, known in found.items() if known}
 
     def _renew(
         self,
@@ -633,36 +624,36 @@ class Publisher:
         # The record of the deployment's own account is kept by the row's own check.
         return one.target.account != self.home.account and self._is_in_scope(published, one)
 
-    def _unasked(self, stored: StoredMapping, one: MappedTarget, *, quiet: bool) -> RecordCheck | None:
+    def _unasked(self, stored: StoredMapping, one: MappedTarget, *, quiet: bool) -> Verdict | None:
         """The check of a mapping in another target, where it is known without IAM."""
         published, before = stored.published, stored.records.get(one.target.account)
+        nothing = Verdict(Status.PUBLISHED)
+        # Its row was never published, or its item is lost, and that must detach nothing.
         if published is None:
-            # Its row was never published, or its item is lost, and that must detach nothing.
-            return RecordCheck()
+            return nothing
+        # The deployment's own sweep publishes it again, under a higher number.
         if before and before.mapping.revision > published.revision:
-            return RecordCheck()  # the deployment's own sweep publishes it again, under a higher number
+            return nothing
         in_scope = self._is_in_scope(published, one)
         if not (in_scope or before):
-            return RecordCheck()
-        if before and quiet and before.is_at_rest(published, one.target.region, in_scope=in_scope):
-            return RecordCheck(in_effect=in_scope)
+            return nothing
+        allowed = self.targets.allows(one.target.account, published.spec)
+        if before and quiet and before.is_at_rest(published, one.target.region, in_scope=allowed):
+            return self._in_effect_in(stored, one, before)
         return None
 
     def _record_in(self, stored: StoredMapping, one: MappedTarget, scan: Scan | None) -> AccountRecord:
         """The record that a mapping should have in a target's account."""
-        region, published, before = one.target.region, stored.published, stored.records.get(one.target.account)
+        target, published, before = one.target, stored.published, stored.records.get(one.target.account)
         assert published is not None  # otherwise there is nothing to record
-        if before and one.target.account == self.home.account:
-            return before.with_scan(region, frozenset(), self._scan(published, one, scan).counts)
-        check = one.roles.check(published.spec) if self._asks_iam(published, one) else None
-        if before and published.deleted:
-            record = before.tombstone(published)
-        else:
-            record = record_for(one.roles, published, check, before=before)
-        found = self._scan(record.mapping, one, scan)
-        return record.with_scan(region, found.profile_ids, found.counts)
-
-    def _scan(self, mapping: PublishedMapping, one: MappedTarget, scan: Scan | None) -> Scan:
-        if mapping.is_idle(self.now()):
-            return Scan()
-        return scan or one.scanner.scan(Edit(mapping, mapping, self.now()))
+        scan = Scan() if published.is_idle(self.now()) else scan
+        question = Question(published, stored, self.now(), found={target: scan} if scan else {})
+        verdict = self.targets.judge_in(target.account, question, [one])
+        if refusal := verdict.refusal or verdict.refused.get(target.region):
+            raise refusal
+        found = verdict.scans.get(target.region, Scan())
+        if before and target.account == self.home.account:
+            return before.with_scan(target.region, frozenset(), found.counts)
+        record = self.targets.record(target.account, published, before, check=verdict.check)
+        assert record is not None  # it is in scope, or there was one
+        return record.with_scan(target.region, found.profile_ids, found.counts)

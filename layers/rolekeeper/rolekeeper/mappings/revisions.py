@@ -67,8 +67,9 @@ class AccountRecord:
 
     def is_at_rest(self, published: PublishedMapping, region: str, *, in_scope: bool) -> bool:
         """Whether it is up to date and usable, and governed nothing in a Region when that was last counted."""
-        mapping, units = self.mapping, published.spec.in_account(in_scope=in_scope).units
-        same = (mapping.revision, mapping.deleted, mapping.spec.units) == (published.revision, published.deleted, units)
+        mapping = self.mapping
+        wanted = (published.revision, published.deleted, in_scope)
+        same = (mapping.revision, mapping.deleted, mapping.in_scope) == wanted
         return same and not mapping.suspended_because and self.counts.get(region) == (0, 0)
 
 
@@ -80,7 +81,8 @@ class StoredMapping:
     others are read separately. `held` is the last revision held, and may be approved or overtaken since. `any_value` is
     what is published for the same tag key and any value; `in_conflict` are rows. `unsent`: not all instances of what is
     published have been sent, and in the accounts that are `publishing` it may not be written yet. `end_reported`: that
-    it expires soon. `edits` counts what all edits change (`layout.EDITS`).
+    it expires soon. `edits` counts what all edits change (`layout.EDITS`); of what is published `unseen` changes are
+    left for accounts that gave no answer, which a person `approved` or not.
     """
 
     home: str
@@ -93,6 +95,8 @@ class StoredMapping:
     publishing: frozenset[str] = frozenset()
     end_reported: bool = False
     edits: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    unseen: int = field(default=0, compare=False)
+    approved: bool = field(default=False, compare=False)
 
     @property
     def published(self) -> PublishedMapping | None:
@@ -103,7 +107,7 @@ class StoredMapping:
         """Whether one is older than what is published, or was written while its account was in no unit of it."""
         if self.published is None:
             return False
-        return record.mapping.revision < self.published.revision or bool(record.mapping.spec.units)
+        return record.mapping.revision < self.published.revision or not record.mapping.in_scope
 
     @property
     def held_again(self) -> bool:
@@ -149,7 +153,9 @@ class Revisions:
 
     def read_all(self, keys: Iterable[MappingKey]) -> dict[MappingKey, StoredMapping]:
         """The same of several, read together; a damaged one is left out."""
-        items = self.store.get(sorted({at for key in keys for at in self._read_of(key)}))
+        # Without the budgets: who needs one reads the mapping by itself.
+        wanted = {at for key in keys for at in self._read_of(key) - {layout.budget_key(key)}}
+        items = self.store.get(sorted(wanted))
         return self._undamaged(keys, lambda key: self._stored(key, items))
 
     def in_account(self, keys: Iterable[MappingKey], account: str) -> dict[MappingKey, StoredMapping]:
@@ -172,12 +178,14 @@ class Revisions:
 
     def _read_of(self, key: MappingKey) -> set[layout.Key]:
         any_at = self._at(MappingKey(key.tag_key, ANY_VALUE))
-        return {layout.CONTROL, layout.EDITS, self._at(key), layout.held_key(key), any_at}
+        return {layout.CONTROL, layout.EDITS, layout.budget_key(key), self._at(key), layout.held_key(key), any_at}
 
     def _stored(self, key: MappingKey, items: Mapping[layout.Key, layout.Item]) -> StoredMapping:
         held_at, published_at = layout.held_key(key), self._at(key)
         any_at = self._at(MappingKey(key.tag_key, ANY_VALUE))
         record = self._decoded(_record_from, items.get(published_at))
+        budget = items.get(layout.budget_key(key), {})
+        ours = record is not None and int(budget.get("credit_revision", 0)) == record.mapping.revision
         return StoredMapping(
             self.home,
             {self.home: record} if record else {},
@@ -189,6 +197,8 @@ class Revisions:
             publishing=self._decoded(_publishing, items.get(published_at)) or frozenset(),
             end_reported=END_REPORTED in items.get(published_at, {}),
             edits=self._decoded(_numbers, items.get(layout.EDITS)) or {},
+            unseen=int(budget.get(UNSEEN, 0)) if ours else 0,
+            approved=ours and bool(budget.get(APPROVED, False)),
         )
 
     def _at(self, key: MappingKey) -> layout.Key:
@@ -229,13 +239,6 @@ class Revisions:
         """How many instances all targets have, as the last sweeps counted them."""
         item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
         return int(item.get("instances", 0)) + int(item.get(layout.ELSEWHERE, 0))
-
-    def unseen(self, mapping: PublishedMapping) -> tuple[int, bool]:
-        """How many changes of a revision are left for accounts that gave no answer; whether a person approved them."""
-        at = layout.budget_key(mapping.key)
-        item = self.store.get([at]).get(at, {})
-        same = int(item.get("credit_revision", 0)) == mapping.revision
-        return (int(item.get(UNSEEN, 0)), bool(item.get(APPROVED, False))) if same else (0, False)
 
     def take_unseen(self, mapping: PublishedMapping, changes: int) -> Write:
         update = Update().add(UNSEEN, -changes).only_if(UNSEEN, ">=", changes)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rolekeeper.instances.window import counted_with
-from rolekeeper.mappings.accounts import Spread
 from rolekeeper.mappings.impact import Impact, Scan
 from rolekeeper.mappings.revisions import Entry, StoredMapping
+from rolekeeper.mappings.rollout import Rollout
 from rolekeeper.mappings.rows import Attributes, ParsedRow, changes, content, fingerprint, quote, row_of
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Ending, Refresh, Status, Verdict
@@ -137,16 +137,16 @@ class RowSnapshot:
         took, held = counted_with(self.stored.edits, minutes, self.at, moments=moments), self.stored.held
         return max(took, held.took) if held and self.trigger.recheck and self.holds(candidate) else took
 
-    def outgrown(self, candidate: PublishedMapping, impact: Impact, spread: Spread) -> Outgrown | None:
+    def outgrown(self, candidate: PublishedMapping, impact: Impact, rollout: Rollout) -> Outgrown | None:
         """What a held candidate was shown to do, if by now it would do more, beyond what may be done unapproved."""
         held = self.stored.held
         if held is None or not self.holds(candidate):
             return None
-        more = beyond(held, impact, spread.assumed)
+        more = beyond(held, impact, rollout.assumed)
         took = counted_with(self.stored.edits, impact.minutes, self.at, moments=impact.changes_at) if more else 0
         if more + took <= impact.allowed and held.severe.issuperset(impact.severe):
             return None
-        return Outgrown(candidate.revision, held.changes, frozenset(spread.records.keys() - held.counted_in))
+        return Outgrown(candidate.revision, held.changes, frozenset(rollout.records.keys() - held.counted_in))
 
     @property
     def holds_deletion(self) -> bool:
@@ -171,6 +171,11 @@ class RowSnapshot:
     def is_published(self) -> bool:
         """Whether the row says what is published."""
         return bool(self.row and self.published and self.parsed.spec == self.published.spec)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it says what is published, and nothing of that was lost."""
+        return self.is_published and not self.deletes and not self.stored.overtaken
 
     def stamp(self, account: str = "") -> str:
         """What is asked about a row, in short; with an `account`, there."""

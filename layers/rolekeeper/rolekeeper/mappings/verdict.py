@@ -115,6 +115,10 @@ class Verdict:
     in_conflict: frozenset[MappingKey] = frozenset()
 
     @property
+    def is_in_effect(self) -> bool:
+        return self.revision > 0 and self.status is not Status.REMOVED
+
+    @property
     def columns(self) -> dict[str, Any]:
         known = {"status": self.status.value, "status_reason": self.reason, "status_revision": self.revision}
         counts = {"matched": self.matched, "occupied": self.occupied, "held_revision": self.held or None}

@@ -117,9 +117,12 @@ class MappingSpec:
             (not self.accounts or account in self.accounts)
             and account not in self.not_accounts
             and (not self.regions or region in self.regions)
-            and (unit is None or not self.units or is_within(unit, self.units))
-            and (unit is None or not self.not_units or not is_within(unit, self.not_units))
+            and (unit is None or self.allows_unit(unit))
         )
+
+    def allows_unit(self, unit: str) -> bool:
+        """Return whether it is for accounts of a unit, as their spokes say it: empty for none."""
+        return (not self.units or is_within(unit, self.units)) and not is_within(unit, self.not_units)
 
     def is_unclear(self, unit: str) -> bool:
         """Whether a spoke says too little to tell whether its account is below a unit, or in an excluded one."""
@@ -135,15 +138,6 @@ class MappingSpec:
             and _meet(self.regions, other.regions, frozenset())
             and _meet(self.units, other.units, self.not_units | other.not_units)
         )
-
-    def in_account(self, *, in_scope: bool) -> "MappingSpec":
-        """As it is published for another account: the hub checks the units, so in scope it names none.
-
-        Out of scope it names some, if only those that it excludes, and so is for no instance there.
-        """
-        if in_scope:
-            return replace(self, units=frozenset(), not_units=frozenset())
-        return replace(self, units=self.units or self.not_units)
 
 
 def is_within(path: str, units: AbstractSet[str]) -> bool:
@@ -169,7 +163,8 @@ class PublishedMapping:
 
     `profile_arn` is empty for `NONE`. `suspended_because` says why nothing changes on its instances, and `remedy` what
     to do about it. `deleted` marks a removed row's tombstone: it detaches; a missing record is damage, and holds.
-    `former_profile_ids` are of deleted profiles of the same name; `profile_id` is empty until it is seen.
+    `former_profile_ids` are of deleted profiles of the same name; `profile_id` is empty until it is seen. `in_scope` is
+    whether its account was in one of its units, if it names some: only the hub knows that.
     """
 
     spec: MappingSpec
@@ -180,6 +175,7 @@ class PublishedMapping:
     profile_id: str = field(default="", compare=False)
     former_profile_ids: frozenset[str] = field(default=frozenset(), compare=False)
     remedy: str = ""
+    in_scope: bool = True
 
     @property
     def key(self) -> MappingKey:

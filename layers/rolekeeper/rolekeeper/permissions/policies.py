@@ -494,11 +494,12 @@ def _cut(text: str, room: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """The `severe` permissions that come with going from one role to another, each named as a `PolicyReader` does."""
+    """What comes with going from one role to another, each named as a `PolicyReader` does; the broad is `severe`."""
 
     before: str
     after: str
     severe: tuple[str, ...] = ()
+    difference: Difference = Difference()  # frozen
 
 
 class PolicyReader:
@@ -514,8 +515,6 @@ class PolicyReader:
         self.permissions = cache(lambda role: permissions(self.policies(role)))
         self.difference = cache(self._difference)
         self._known = cache(self._permissions_or_why)
-        # What another invocation found, by the roles before and after.
-        self.recalled: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def allowed(self, role: str) -> tuple[str, ...]:
         """What a role may do, in words; raises AwsRefusalError, TooManyRulesError."""
@@ -527,8 +526,6 @@ class PolicyReader:
 
     def severe_gain(self, before: str, after: str) -> tuple[str, ...]:
         """What of it is new from one role to another; what can't be known may be."""
-        if (known := self.recalled.get((before, after))) is not None:
-            return known
         gives = self._known(after)
         if isinstance(gives, str):
             return (f"what can't be known ({gives})",)

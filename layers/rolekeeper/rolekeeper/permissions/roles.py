@@ -114,10 +114,6 @@ class Roles:
                 if not (check.problem or check.missing):
                     self._known[_asked(spec)] = check
 
-    def recall(self, spec: MappingSpec, check: RoleCheck) -> None:
-        """Answer as another invocation found."""
-        self._known[_asked(spec)] = check
-
     def for_account(
         self, mapping: PublishedMapping, check: RoleCheck, former: PublishedMapping | None
     ) -> PublishedMapping:
@@ -127,7 +123,7 @@ class Roles:
             # IAM doesn't show the profile: it is the one that the mapping had, or as it would be made.
             had = former.profile_arn if former and former.spec.profile_name == spec.profile_name else ""
             arn = had or self.policies.iam.arn("instance-profile", self.settings.role_path, spec.profile_name)
-        made = PublishedMapping(spec, mapping.revision, arn).suspended_for(check.problem)
+        made = PublishedMapping(spec, mapping.revision, arn, in_scope=mapping.in_scope).suspended_for(check.problem)
         if former and former.profile_arn == arn:
             made = replace(made, profile_id=former.profile_id, former_profile_ids=former.former_profile_ids)
         return made.with_profile_id(check.profile_id)

@@ -27,7 +27,7 @@ def met(
 
     def there(target: Target, each: PublishedMapping) -> PublishedMapping:
         """The home account is in no organizational unit, and the other in each."""
-        return each if target == HOME else replace(each, spec=each.spec.in_account(in_scope=True))
+        return replace(each, in_scope=each.spec.allows_unit("") if target == HOME else True)
 
     tagged = (at, tuple({"a": "1", "b": "2", IGNORE_TAG: ignore}.items()), governed_by)
     found = overlaps([tagged], published, there, now=NOW)
