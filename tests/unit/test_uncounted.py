@@ -109,6 +109,8 @@ def test_a_small_account_that_gives_no_answer_holds_nothing_up(desk: Organizatio
     silence(desk, call=call)
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
     answers(desk)
+    desk.recheck(TAG)
+    assert desk.record(OTHER.account) is None, "only its own sweep counts, and then publishes there"
     assert (carrying(desk, OTHER, fleet), desk.shows(TAG)[1]) == (20, "in effect in 3 accounts")
 
 
