@@ -16,9 +16,10 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictEr
 from rolekeeper.aws.queue import Task, event_of, resumable
 from rolekeeper.instances.window import counting
 from rolekeeper.mappings.accounts import NAMED, MappedTarget, MappedTargets, Question, Records
-from rolekeeper.mappings.assess import Answers, Assessor, judged_elsewhere, waiting
+from rolekeeper.mappings.assess import Assessor, judged_elsewhere, waiting
 from rolekeeper.mappings.fan_out import FanOut, Sender
 from rolekeeper.mappings.findings import Findings
+from rolekeeper.mappings.fold import Answers
 from rolekeeper.mappings.impact import Conflicts, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import COLUMNS, FULL, HomeAccount, read_row, row_of, size_of

@@ -1,0 +1,327 @@
+"""Folding what accounts answered about a row to a verdict. It is pure: it asks nobody, and reads nothing.
+
+A row that fails its checks, or isn't approved yet, changes nothing: the last good revision stays in effect.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from rolekeeper.instances.window import counted_with
+from rolekeeper.mappings.accounts import MappedTargets, named
+from rolekeeper.mappings.findings import AccountVerdict
+from rolekeeper.mappings.impact import Impact, Scan, with_permissions, within_limits
+from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
+from rolekeeper.mappings.rollout import Rollout, roll_out, wanted_records
+from rolekeeper.mappings.snapshot import RowSnapshot
+from rolekeeper.mappings.verdict import (
+    IN_EFFECT,
+    Ending,
+    Late,
+    Status,
+    Verdict,
+    approval_steps,
+    sentence,
+)
+from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import (
+    Held,
+    MappingSpec,
+    Mode,
+    Outgrown,
+    PublishedMapping,
+    WhenOccupied,
+)
+from rolekeeper.model.problem import Problem
+from rolekeeper.permissions.roles import RoleCheck
+from rolekeeper.settings import Limits
+
+# Stands for the targets that aren't known where a single account is judged.
+_ELSEWHERE = Target("", "")
+
+type Answers = Mapping[str, AccountVerdict]
+
+
+@dataclass(frozen=True)
+class Folding:
+    """Makes verdicts of answers, as the deployment's settings and the registry's last counts have it."""
+
+    targets: MappedTargets
+    mode: Mode
+
+    @property
+    def limits(self) -> Limits:
+        return self.targets.own.scanner.limits
+
+    def fold(self, snapshot: RowSnapshot, answers: Answers, rivals: Sequence[PublishedMapping]) -> Verdict:
+        """Return the verdict that follows from what accounts answered; `rivals` have the same tag key."""
+        if held := snapshot.to_discard:
+            what = f"its {'deletion' if held.deleted else 'edit'} was discarded, and changed no instance"
+            verdict = Verdict(Status.DISCARDED, what, snapshot.revision, ending=Ending.DISCARD, mapping=held)
+        elif snapshot.deletes:
+            verdict = self._deletion(snapshot, answers)
+        else:
+            verdict = self._row(snapshot, answers, rivals)
+        records = self._unfinished(snapshot) if verdict.records is None else verdict.records
+        return replace(verdict, records=records)
+
+    def refuse(
+        self, snapshot: RowSnapshot, status: Status, why: Iterable[Problem | str], scan: Scan | None = None
+    ) -> Verdict:
+        """Return the verdict that nothing changes; the row says why, and where what is published isn't in effect."""
+        published, missing = snapshot.published, set[str]()
+        if published and not snapshot.stored.overtaken:
+            missing = self.targets.uncounted(published.spec, snapshot.stored)
+        lacks = f"revision {snapshot.revision} isn't in effect in {named(sorted(missing))}" if missing else ""
+        reason, matched = sentence((*why, lacks), snapshot.still_in_effect), self._matched(snapshot, scan)
+        verdict = Verdict(status, reason, snapshot.revision, matched=matched, done=snapshot.acted_on())
+        return replace(verdict, ending=Ending.SAY, mapping=snapshot.published, scan=scan)
+
+    def _row(self, snapshot: RowSnapshot, answers: Answers, rivals: Sequence[PublishedMapping]) -> Verdict:
+        spec, warnings, stored = snapshot.parsed.spec, snapshot.parsed.warnings, snapshot.stored
+        if spec is None:
+            return self.refuse(snapshot, Status.REJECTED, (*snapshot.parsed.problems, *warnings))
+        role = answers[stored.home].check or RoleCheck()
+        candidate = self.candidate(snapshot, spec, role)
+        if same := self.is_same(snapshot, candidate):
+            candidate, answers = (
+                replace(candidate, revision=snapshot.revision),
+                {**self._known(snapshot, spec), **answers},
+            )
+        late = self.targets.uncounted(spec, stored) if same else set[str]()
+        # Where nobody counted yet what it changes, its own sweep publishes it.
+        now = {account: one.without_scans() if account in late else one for account, one in answers.items()}
+        rollout = self._rolled_out(snapshot, candidate, now)
+        if rollout.nowhere:
+            usable = any(one.check and not one.check.problem for one in answers.values())
+            status = Status.WAITING if usable or not rollout.checks else Status.REJECTED
+            return self.refuse(snapshot, status, (*rollout.why_not, *warnings))
+        if same:
+            rollout = self._unchanged(stored, rollout, late)
+        candidate, scan = rollout.records[stored.home].mapping, rollout.scan
+        scan.conflicts.add_possible(candidate, stored.published, rivals, now=snapshot.at)
+        if scan.conflicts.new and not same:
+            return self.refuse(snapshot, Status.CONFLICT, (str(scan.conflicts),), scan=scan)
+        notes = [*warnings, *self._notes(spec, role, scan)]
+        missing = role.missing
+        if missing and (withheld := stored.control.withholds(self.mode)):
+            missing = ""
+            notes.append(Problem(f"instance profile '{spec.profile_name}' is made later: {withheld.reason}"))
+        verdict = self._in_effect(snapshot, candidate, scan, rollout=rollout, notes=notes)
+        verdict = replace(verdict, ending=Ending.PUBLISH, scan=scan, missing=missing, records=rollout.records)
+        if not same:
+            return self._unless_held(snapshot, verdict, rollout, notes=notes)
+        return self._unless_late(snapshot, replace(verdict, ending=Ending.KEEP), answers, notes=notes)
+
+    def is_same(self, snapshot: RowSnapshot, candidate: PublishedMapping) -> bool:
+        """Return whether a row says what is published, and its profile is the very one."""
+        published = snapshot.published
+        return snapshot.is_kept and published is not None and candidate.profile_arn == published.profile_arn
+
+    def candidate(self, snapshot: RowSnapshot, spec: MappingSpec, role: RoleCheck | None) -> PublishedMapping:
+        """Return the candidate for `home`, given its role check."""
+        home, mapping = snapshot.stored.home, PublishedMapping(spec, 0, "")
+        made = self.targets.record(home, mapping, snapshot.stored.records.get(home), check=role)
+        assert made is not None  # home always has one
+        return snapshot.numbered(made.mapping).suspended_for(made.mapping.problem)
+
+    def _known(self, snapshot: RowSnapshot, spec: MappingSpec) -> Answers:
+        """Return what the records of other accounts say: their own sweeps found it."""
+        stored, known = snapshot.stored, dict[str, AccountVerdict]()
+        if snapshot.trigger.recheck:
+            for account in {*self.targets.in_scope(spec)} - self.targets.stale(spec, stored) - {stored.home}:
+                there = stored.records[account].mapping
+                known[account] = AccountVerdict(check=RoleCheck(there.problem, "", there.profile_arn))
+        return known
+
+    def _rolled_out(self, snapshot: RowSnapshot, mapping: PublishedMapping, answers: Answers) -> Rollout:
+        return roll_out(mapping, snapshot.stored, answers, targets=self.targets, at=snapshot.at)
+
+    def _unchanged(self, stored: StoredMapping, rollout: Rollout, late: Collection[str]) -> Rollout:
+        """Return what is published already: other targets' own sweeps counted there."""
+        matched, foreign = self.targets.counted(stored)
+        scan = replace(rollout.scan, matched=rollout.scan.matched + matched, foreign=rollout.scan.foreign + foreign)
+        records = {account: record for account, record in rollout.records.items() if account not in late}
+        return replace(rollout, records=records, scan=scan)
+
+    def _notes(self, spec: MappingSpec, role: RoleCheck, scan: Scan) -> Iterator[Problem]:
+        """What people should know of a row that passed its checks."""
+        takes, may = spec.when_occupied is WhenOccupied.REPLACE, self.targets.own.scanner.ownership.take_over
+        if role.note and not role.problem:
+            yield Problem(role.note)
+        if foreign := scan.about_foreign(taken=takes and may):
+            yield Problem(foreign)
+        if takes and not may:
+            what = "replace has no effect, as the stack is deployed with TakeOver=false"
+            yield Problem(what, column="when_occupied")
+        if spec.units and not self.targets.own.roles.settings.organization:
+            what = "it governs no instance, as the stack is deployed without OrganizationId"
+            yield Problem(what, column="units")
+        if unclear := self.targets.about_units(spec):
+            remedy = "deploy those with the units from the root on: --unit r-…/ou-…"
+            yield Problem(unclear, remedy, column="not_units" if spec.not_units else "units")
+
+    def _compared(self, rollout: Rollout, took: int, elsewhere: int | None = None) -> Impact:
+        """What a candidate, or a tombstone, would do in all accounts, with permissions; other edits `took` so much.
+
+        `elsewhere` is how many instances there are in all, if there are more targets than those known here.
+        """
+        sizes = self.fleets(rollout.sizes)
+        if elsewhere is not None:
+            sizes[_ELSEWHERE] = max(0, elsewhere - sum(sizes.values()))
+        impact = with_permissions(rollout.scan.impact, rollout.gains)
+        impact = within_limits(impact, self.limits, took=took, shares=rollout.shares, sizes=sizes)
+        if rollout.unknown:
+            # What nobody counted is more than may change.
+            unknown = f"nobody counted yet how many instances there are in {', '.join(map(str, rollout.unknown))}"
+            impact = replace(impact, alone="; ".join(part for part in (impact.alone, unknown) if part))
+        return impact
+
+    def fleets(self, counted: Mapping[Target, int]) -> dict[Target, int]:
+        """How many instances each target has: as it was `counted` now, or by its last sweep."""
+        return {one.target: counted.get(one.target, one.instances) for one in self.targets.all}
+
+    def late(self, stored: StoredMapping, answers: Answers, at: datetime, *, fleet: int = 0) -> Late:
+        """Return what follows from an account's answer; all targets have `fleet` instances in all."""
+        (account,), published = answers, stored.published
+        assert published is not None  # it was asked about
+        rollout = roll_out(published, stored, answers, targets=self.targets, at=at, only=answers)
+        took = counted_with(stored.edits, self.limits.minutes, at, moments=rollout.scan.impact.changes_at)
+        impact = self._compared(rollout, took, fleet)
+        covered = self._is_covered(stored, impact)
+        held = stored.held_again or (impact.needs_approval and not covered)
+        return Late(rollout.records[account], impact, covered=covered, held=held)
+
+    def _is_covered(self, stored: StoredMapping, impact: Impact) -> bool:
+        """Whether as many changes were counted, or approved, already while the accounts gave no answer.
+
+        Nobody was shown what is severe there, and nobody but an approver what a target's own share is.
+        """
+        if impact.severe or not impact.changes:
+            return False
+        return impact.changes <= stored.unseen and (stored.approved or not impact.alone)
+
+    def _unless_late(
+        self, snapshot: RowSnapshot, verdict: Verdict, answers: Answers, notes: Iterable[Problem]
+    ) -> Verdict:
+        """This verdict that nothing changes; or, if too much would in accounts that answer only now, that it is held.
+
+        Their own sweeps publish what isn't too much.
+        """
+        stored, mapping = snapshot.stored, verdict.mapping
+        assert mapping is not None  # it is in effect
+        candidate = snapshot.numbered(mapping).suspended_for(mapping.problem)
+        late = self.targets.uncounted(mapping.spec, stored)
+        if not (again := snapshot.holds(candidate)):
+            late = {account for account in late if account in answers and answers[account].check}
+        if not late:
+            return verdict
+        theirs = {account: one if account in late else one.without_scans() for account, one in answers.items()}
+        rollout = roll_out(candidate, stored, theirs, targets=self.targets, at=snapshot.at, only=late)
+        edit = self._in_effect(snapshot, candidate, verdict.scan or Scan(), rollout=rollout, notes=notes)
+        edit = replace(edit, ending=Ending.PUBLISH, scan=verdict.scan, missing=verdict.missing, records=rollout.records)
+        edit = self._unless_held(snapshot, edit, rollout, notes=notes)
+        if edit.ending is Ending.HOLD and edit.impact and (again or not self._is_covered(stored, edit.impact)):
+            return replace(edit, matched=verdict.matched)
+        return edit if again and edit.ending is Ending.PUBLISH else verdict
+
+    def _unfinished(self, snapshot: RowSnapshot) -> Mapping[str, AccountRecord]:
+        """The records of what stays published: after a crash some may not be written yet.
+
+        Those of accounts in its scope their own sweeps write; no sweep looks for tombstones.
+        """
+        published, stored = snapshot.stored.published, snapshot.stored
+        if published is None or stored.overtaken:
+            return {}
+        if published.deleted:
+            return wanted_records(published, stored, targets=self.targets, checks={})
+        stale = self.targets.stale(published.spec, stored)
+        return {account: record for account, record in stored.records.items() if account not in stale}
+
+    def _in_effect(
+        self, snapshot: RowSnapshot, mapping: PublishedMapping, scan: Scan, rollout: Rollout, notes: Iterable[Problem]
+    ) -> Verdict:
+        spec = mapping.spec
+        done = snapshot.acted_on(mapping.revision)
+        # A column that is taken out of the row needs no warning.
+        shown = [each for each in notes if each.column not in done]
+        status = Status.PUBLISHED
+        if scan.conflicts:
+            status, what = Status.CONFLICT, f"{scan.conflicts}; until then such instances stay as they are"
+        elif spec.expired(snapshot.at):
+            status, what = Status.EXPIRED, f"it expired at {spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
+        else:
+            what = "" if spec.enabled else "it is disabled and governs no instance"
+        approval = "" if "approve" in done else snapshot.about_approval(0)
+        reason = sentence([what, *rollout.words("" if what else IN_EFFECT), *shown, approval]) or IN_EFFECT
+        return Verdict(
+            status, reason, mapping.revision, matched=scan.matched, occupied=scan.foreign, done=done, mapping=mapping
+        )
+
+    def _deletion(self, snapshot: RowSnapshot, answers: Answers) -> Verdict:
+        """The row is gone, or was put back as its deletion is held: a tombstone should replace the mapping."""
+        if snapshot.trigger.row_listed and not snapshot.row:
+            return Verdict(Status.REMOVED)
+        if snapshot.published is None:
+            # It is deleted already; after a crash the row may be left.
+            return Verdict(Status.REMOVED, ending=Ending.REMOVE if snapshot.row else Ending.NOTHING)
+        tombstone = snapshot.tombstone
+        assert tombstone is not None  # something is published
+        why = "its row was deleted" + (", as approved" if snapshot.approves(tombstone) else "")
+        rollout = self._rolled_out(snapshot, tombstone, answers)
+        why = "; ".join([why, *rollout.words("", "removes")])
+        removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
+        return self._unless_held(snapshot, replace(removed, scan=rollout.scan, records=rollout.records), rollout)
+
+    def _unless_held(
+        self, snapshot: RowSnapshot, verdict: Verdict, rollout: Rollout, notes: Iterable[Problem] = ()
+    ) -> Verdict:
+        """This verdict on a candidate; or, if a person has to approve what it would do, that it is held."""
+        candidate, scan = verdict.mapping, verdict.scan
+        assert candidate is not None
+        assert scan is not None  # what was found
+        took = snapshot.others_took(candidate, self.limits.minutes, rollout.scan.impact.changes_at)
+        impact = self._compared(rollout, took)
+        # What was signed is what was shown: for more than that the number changes, and it has to be signed again.
+        outgrown = snapshot.outgrown(candidate, impact, rollout)
+        candidate = replace(candidate, revision=snapshot.next_number) if outgrown else candidate
+        number = candidate.revision
+        # Nobody knows what a held edit would change where an account gives no answer: its silence publishes nothing.
+        asks = outgrown is not None or impact.needs_approval or (snapshot.holds(candidate) and rollout.unanswered)
+        if snapshot.approves(candidate) or not asks:
+            return replace(verdict, impact=impact, assumed=rollout.assumed)
+        it = "deleting it" if candidate.deleted else "it"
+        steps = map(str, approval_steps(snapshot.key, number, deletes=candidate.deleted))
+        before = snapshot.stored.held if snapshot.holds(candidate) else None
+        outgrown = outgrown or (before.outgrown if before else None)
+        more: list[Problem | str] = [_what_came(outgrown) if outgrown else "", *rollout.held_words, *notes]
+        last = "; ".join(each for each in (snapshot.still_in_effect, snapshot.about_approval(number)) if each)
+        reason, matched = sentence([f"{it} would {impact}", *steps, *more], last), scan.published_matched
+        besides = sentence([f"{it} would {impact.extent}", *more], last)
+        waits = Verdict(Status.HELD, reason, snapshot.revision, matched=matched, held=number, done=snapshot.acted_on())
+        # The approval checks again whether the hub's own account can use the role.
+        held = candidate.suspended_for(None)
+        shown = Held(
+            held,
+            snapshot.at,
+            took=impact.took,
+            changes=impact.changes,
+            takes=impact.takes,
+            severe=frozenset(impact.severe),
+            counted_in=frozenset(rollout.records),
+            outgrown=outgrown,
+        )
+        return replace(waits, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides, shown=shown)
+
+    def _matched(self, snapshot: RowSnapshot, scan: Scan | None) -> int | None:
+        """How many instances the published mapping governs; None if that isn't known, or the row says it."""
+        if snapshot.published is None or snapshot.published.is_idle(snapshot.at):
+            return 0
+        if snapshot.trigger.scan:
+            return snapshot.trigger.scan.matched + self.targets.counted(snapshot.stored)[0]
+        return scan.published_matched if scan else None
+
+
+def _what_came(outgrown: Outgrown) -> str:
+    joined = f", and {named(sorted(outgrown.came))} came into its scope since" if outgrown.came else ""
+    return f"as revision {outgrown.revision} it would have changed {outgrown.changes:,}{joined}"
