@@ -265,7 +265,7 @@ def test_what_changed_there_meanwhile_is_asked_again_a_few_times_and_then_left_t
         # Its sweep suspends what is published there, or resumes it.
         if not desk.spoke(OTHER).profiles.pop("web", None):
             desk.spoke(OTHER).profiles["web"] = profile
-        desk.app().publisher.recheck_in(mapping_key(TAG), OTHER, "sweep-1")
+        desk.app().publisher.accounts.recheck(mapping_key(TAG), OTHER, "sweep-1")
         assert machine.judged(asked) is Status.WAITING
         (asked,) = machine.started() or [asked]
         assert asked["judging"]["attempt"] == min(attempt + 1, publish.ATTEMPTS - 1)

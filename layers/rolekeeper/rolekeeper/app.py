@@ -261,6 +261,9 @@ class App:
             machine=self.machine,
             accounts_machine=self.accounts_machine,
             findings=mappings.findings.Findings(self.store),
+            accounts=mappings.account_records.AccountRecords(
+                self.revisions, assessor, self.sender, telemetry=self.telemetry, now=self.now
+            ),
             telemetry=self.telemetry,
             now=self.now,
             hands_over_at=self.now() + FANS_OUT,
@@ -281,7 +284,8 @@ class App:
         mapped = hub.mapped
         of_account = [_as_served(mapped.at(each.target), each) for each in served]
         targets = replace(mapped, listed=lambda: of_account)
-        return replace(hub.publisher, assessor=replace(hub.publisher.assessor, targets=targets))
+        assessor = replace(hub.publisher.assessor, targets=targets)
+        return replace(hub.publisher, assessor=assessor, accounts=replace(hub.publisher.accounts, assessor=assessor))
 
     @cached_property
     def overrides(self) -> fleet.overrides.OperatorOverrides:

@@ -21,8 +21,9 @@ from rolekeeper.fleet.targets import THERE, Probed, Registry, ServedTarget, prob
 from rolekeeper.instances.decide import Observation, Standing, decide, resolve, standing
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.instances.records import needs_reconcile
+from rolekeeper.mappings.account_records import Scans
 from rolekeeper.mappings.impact import Scan
-from rolekeeper.mappings.publish import Publisher, Scans
+from rolekeeper.mappings.publish import Publisher
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.mappings.verdict import Status, Verdict
 from rolekeeper.model.instance import Instance, InstanceKey, Target
@@ -416,7 +417,7 @@ class Sweep:
         with suppress(AwsRefusalError):
             if scans is not None:
                 if self.other:
-                    return self.publisher.at_rest_in(keys, self.other.target, scans, thorough=self.other.thorough)
+                    return self.publisher.accounts.at_rest(keys, self.other.target, scans, thorough=self.other.thorough)
                 return self.publisher.at_rest(keys, scans)
         return {}
 
@@ -440,7 +441,7 @@ class Sweep:
     def _checked(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> Verdict:
         if other := self.other:
             thorough = other.thorough
-            return self.publisher.recheck_in(key, other.target, self.correlation_id, scan=scan, thorough=thorough)
+            return self.publisher.accounts.recheck(key, other.target, self.correlation_id, scan=scan, thorough=thorough)
         return self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
 
     def _is_late(self) -> bool:

@@ -6,6 +6,7 @@ from rolekeeper.lazy import modules_of
 
 if TYPE_CHECKING:
     from rolekeeper.mappings import (
+        account_records,
         accounts,
         assess,
         fan_out,

@@ -5,7 +5,7 @@ edit of either row clears both without waiting for the sweep; and if two are pub
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,23 +14,20 @@ from datetime import datetime, timedelta
 from rolekeeper.aws import Machine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, event_of, resumable
-from rolekeeper.instances.window import counting
-from rolekeeper.mappings.accounts import NAMED, MappedTarget, MappedTargets, Question, Records
+from rolekeeper.mappings.account_records import AccountRecords, Scans, counted_edit
+from rolekeeper.mappings.accounts import NAMED, MappedTargets
 from rolekeeper.mappings.assess import Assessor, judged_elsewhere, waiting
 from rolekeeper.mappings.fan_out import FanOut, Sender
 from rolekeeper.mappings.findings import Findings
 from rolekeeper.mappings.fold import Answers
 from rolekeeper.mappings.impact import Conflicts, Impact, Scan
-from rolekeeper.mappings.revisions import AccountRecord, Entry, Revisions, StoredMapping
+from rolekeeper.mappings.revisions import Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import COLUMNS, FULL, HomeAccount, read_row, row_of, size_of
 from rolekeeper.mappings.snapshot import RowSnapshot, Trigger, beyond
 from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
-from rolekeeper.mappings.verdict import PROFILE_RECREATED, Ending, Late, Refresh, Status, Verdict, sentence
-from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import Control, MappingKey, PublishedMapping
-from rolekeeper.permissions.roles import Roles
-from rolekeeper.storage import Update, layout
-from rolekeeper.storage.state import Write
+from rolekeeper.mappings.verdict import PROFILE_RECREATED, Ending, Refresh, Status, Verdict, sentence
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
+from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
 # How often a row that changes while it is judged is judged again, before that is left to the stream or the sweep.
@@ -50,10 +47,6 @@ _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE})
 _APPROVED = ("status", "held_revision", "approve", *(column.name for column in COLUMNS))
 # What an event carries of a history entry.
 _EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause", "claimed_by", "approved_by", "changes")
-
-
-type Scans = Mapping[MappingKey, Scan]
-"""What a sweep counted for each mapping that governs something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +80,7 @@ class Publisher:
     machine: Machine
     accounts_machine: Machine
     findings: Findings
+    accounts: AccountRecords
     telemetry: Telemetry
     now: Callable[[], datetime]
     hands_over_at: datetime
@@ -294,7 +288,7 @@ class Publisher:
         self._store(snapshot, verdict, entry)
         if renews := self._renews(snapshot, verdict):
             self.revisions.note_unsent(renews)
-        renewed = self._write_records(snapshot.stored, verdict.records or {})
+        renewed = self.accounts.write_all(snapshot.stored, verdict.records or {})
         self._send(snapshot, verdict, changed=changed, renewed=renewed)
         if renews:
             self.revisions.note_sent(renews)
@@ -383,21 +377,10 @@ class Publisher:
             approved=approved is not None,
             accounts=records,
             blocks=snapshot.stored.in_conflict,
-            counts=self._counts(snapshot.stored, impact, uncounted),
+            counts=counted_edit(snapshot.stored, impact, uncounted, now=self.now()),
             held=snapshot.holds(mapping),
             regions=own.counts if own else {},
         )
-
-    def _counts(self, stored: StoredMapping, impact: Impact, changes: int) -> Update | None:
-        """Count changes that nobody approved: if another edit was counted since, this one is judged again."""
-        if not changes:
-            return None
-        edits, minutes, now = stored.edits, impact.minutes, self.now()
-        if changes < impact.changes:
-            # The others are approved. Which of them come later isn't known, so these count now.
-            return counting(edits, changes, impact.allowed, minutes=minutes, now=now)
-        allowed = impact.allowed - impact.only_later
-        return counting(edits, impact.now, allowed, minutes=minutes, now=now, later=impact.changes_at)
 
     def _send(self, snapshot: RowSnapshot, verdict: Verdict, *, changed: bool, renewed: AbstractSet[str]) -> None:
         """Send the instances that need a reconcile; `renewed` are the accounts whose records changed."""
@@ -493,168 +476,3 @@ class Publisher:
     def _will_recheck(self, key: MappingKey, error: AwsRefusalError, correlation_id: str) -> None:
         text = {"mapping": str(key), "error": str(error), "correlation_id": correlation_id}
         self.telemetry.will_retry("a conflict was not checked again", **text)
-
-    # ---- the records of other accounts ----
-
-    def _write_records(self, stored: StoredMapping, records: Records) -> set[str]:
-        """Write other accounts' records that aren't as stored; returns those whose instances need a reconcile."""
-
-        def write(account: str) -> bool | AwsRefusalError:
-            record, before = records[account], stored.records.get(account)
-            try:
-                record = self._made(self.targets.accounts.get(account), record, stored.control)
-            except AwsRefusalError as error:
-                return error
-            return self._write_record(account, record, before)
-
-        changed: set[str] = set()
-        others = [account for account in records if account != stored.home]
-        for account, result in zip(others, self.targets.each(write, others), strict=True):
-            if isinstance(result, AwsRefusalError):
-                text = {"mapping": str(records[account].mapping.key), "account": account, "error": str(result)}
-                self.telemetry.will_retry("a mapping isn't published in an account, whose sweep tries again", **text)
-            elif result:
-                changed.add(account)
-        return changed
-
-    def _write_record(
-        self, account: str, record: AccountRecord, before: AccountRecord | None, counts: Write | None = None
-    ) -> bool:
-        """Write a record unless it is stored; returns whether instances need a reconcile."""
-        if before is None or before.content != record.content:
-            self.revisions.write(account, record, counts)
-        return record.matters(before)
-
-    def _made(self, roles: Roles | None, record: AccountRecord, control: Control) -> AccountRecord:
-        """A record once its profile is made, or with why it can't be; unchanged while no change may be made."""
-        if roles is None or not record.missing or control.withholds(self.assessor.mode):
-            return record
-        made = roles.make(record.mapping.spec, record.missing)
-        mapping = record.mapping.with_profile_id(made.profile_id).suspended_for(made.problem)
-        return replace(record, mapping=mapping, missing="")
-
-    def recheck_in(
-        self, key: MappingKey, target: Target, correlation_id: str, *, scan: Scan | None = None, thorough: bool = True
-    ) -> Verdict:
-        """Check a mapping in another target that is swept: whether its role can be used there, and how much it governs.
-
-        This writes a record that is missing or outdated, and sends the account's instances then. `scan` is what the
-        sweep counted there; without one this counts. Unless this is `thorough`, IAM isn't asked about a record that
-        governs nothing there. If the target gives no answer (AwsRefusalError), its record stays as it was.
-        """
-        one = self.targets.of(target)
-        for _ in range(ATTEMPTS):
-            # A new revision was published during the check: check again.
-            with suppress(ConflictError):
-                stored = self.revisions.read(key, target.account)
-                quiet = not thorough and scan is not None and scan.counts == (0, 0)
-                if known := self._unasked(stored, one, quiet=quiet):
-                    return known
-                before, late = stored.records.get(target.account), self.assessor.late(stored, target, self.now())
-                if late and late.held:
-                    # The row's own check says so; what is in effect there stays.
-                    return self._in_effect_in(stored, one, before)
-                record = late.record if late else self._record_in(stored, one, scan)
-                record = self._made(one.roles, record, stored.control)
-                counts = self._counts_late(stored, late) if late else None
-                changed = self._renew(record, before, one, correlation_id=correlation_id, counts=counts)
-                return replace(self._in_effect_in(stored, one, record), changed=changed)
-        raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
-
-    def _in_effect_in(self, stored: StoredMapping, one: MappedTarget, record: AccountRecord | None) -> Verdict:
-        """Return whether a mapping is in effect in a target by this record; if it isn't, the revision is 0."""
-        published = stored.published
-        usable = record is not None and not record.mapping.suspended_because
-        revision = published.revision if published and usable and self._is_in_scope(published, one) else 0
-        return Verdict(Status.PUBLISHED, revision=revision)
-
-    def _counts_late(self, stored: StoredMapping, late: Late) -> Write | None:
-        if late.covered:
-            return self.revisions.take_unseen(late.record.mapping, late.impact.changes)
-        counts = self._counts(stored, late.impact, late.impact.changes)
-        return self.revisions.store.update(layout.EDITS, counts) if counts else None
-
-    def at_rest_in(
-        self, keys: Sequence[MappingKey], target: Target, scans: Scans, *, thorough: bool
-    ) -> dict[MappingKey, Verdict]:
-        """Check mappings in another target, read together; returns those whose records stay as they are.
-
-        Any other is to be checked by itself (`recheck_in`).
-        """
-        one, stored = self.targets.of(target), self.revisions.in_account(keys, target.account)
-        quiet = {key for key in stored if not thorough and scans.get(key, Scan()).counts == (0, 0)}
-        found = {key: self._unasked(mapping, one, quiet=key in quiet) for key, mapping in stored.items()}
-        asked = {key: stored[key].published for key, known in found.items() if known is None}
-        specs = [mapping.spec for mapping in asked.values() if mapping and self._asks_iam(mapping, one)]
-        refused = one.roles.ask_ahead(specs, self.targets.each)
-        for key in asked.keys() - refused:
-            record = self._record_in(stored[key], one, scans.get(key, Scan()))
-            if record.is_stored(stored[key].records.get(target.account)):
-                found[key] = self._in_effect_in(stored[key], one, record)
-        return {key: known for key, known in found.items() if known}
-
-    def _renew(
-        self,
-        record: AccountRecord,
-        before: AccountRecord | None,
-        one: MappedTarget,
-        *,
-        correlation_id: str,
-        counts: Write | None,
-    ) -> bool:
-        """Write what is new of a record, and `counts`, and send the instances that need a reconcile if some do."""
-        target, mapping = one.target, record.mapping
-        if target.account == self.home.account:
-            if not record.is_stored(before):
-                self.revisions.count(mapping, target.region, record.counts[target.region])
-            return False
-        if changed := self._write_record(target.account, record, before, counts=counts):
-            self.sender.send(FanOut.to(mapping.key, sorted(self._of_account(one))), correlation_id, lambda: True)
-        return changed
-
-    def _of_account(self, one: MappedTarget) -> dict[Target, MappedTarget]:
-        account = one.target.account
-        return {each.target: each for each in (one, *self.targets.all) if each.target.account == account}
-
-    def _is_in_scope(self, published: PublishedMapping, one: MappedTarget) -> bool:
-        """Whether a mapping is for a target's account; of the deployment's own, whether it is for the target."""
-        there = [one] if one.target.account == self.home.account else self._of_account(one).values()
-        return not published.deleted and any(each.is_in(published.spec) for each in there)
-
-    def _asks_iam(self, published: PublishedMapping, one: MappedTarget) -> bool:
-        # The record of the deployment's own account is kept by the row's own check.
-        return one.target.account != self.home.account and self._is_in_scope(published, one)
-
-    def _unasked(self, stored: StoredMapping, one: MappedTarget, *, quiet: bool) -> Verdict | None:
-        """The check of a mapping in another target, where it is known without IAM."""
-        published, before = stored.published, stored.records.get(one.target.account)
-        nothing = Verdict(Status.PUBLISHED)
-        # Its row was never published, or its item is lost, and that must detach nothing.
-        if published is None:
-            return nothing
-        # The deployment's own sweep publishes it again, under a higher number.
-        if before and before.mapping.revision > published.revision:
-            return nothing
-        in_scope = self._is_in_scope(published, one)
-        if not (in_scope or before):
-            return nothing
-        allowed = self.targets.allows(one.target.account, published.spec)
-        if before and quiet and before.is_at_rest(published, one.target.region, in_scope=allowed):
-            return self._in_effect_in(stored, one, before)
-        return None
-
-    def _record_in(self, stored: StoredMapping, one: MappedTarget, scan: Scan | None) -> AccountRecord:
-        """The record that a mapping should have in a target's account."""
-        target, published, before = one.target, stored.published, stored.records.get(one.target.account)
-        assert published is not None  # otherwise there is nothing to record
-        scan = Scan() if published.is_idle(self.now()) else scan
-        question = Question(published, stored, self.now(), found={target: scan} if scan else {})
-        verdict = self.targets.judge_in(target.account, question, [one])
-        if refusal := verdict.refusal or verdict.refused.get(target.region):
-            raise refusal
-        found = verdict.scans.get(target.region, Scan())
-        if before and target.account == self.home.account:
-            return before.with_scan(target.region, frozenset(), found.counts)
-        record = self.targets.record(target.account, published, before, check=verdict.check)
-        assert record is not None  # it is in scope, or there was one
-        return record.with_scan(target.region, found.profile_ids, found.counts)

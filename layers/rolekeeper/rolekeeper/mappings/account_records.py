@@ -1,0 +1,220 @@
+"""The records of accounts: what is published for each, checked when a target of it is swept, and written.
+
+Level-triggered as publishing is: a record that is missing or outdated is written by the next sweep of its account.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
+from rolekeeper.instances.window import counting
+from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Question, Records
+from rolekeeper.mappings.assess import Assessor
+from rolekeeper.mappings.fan_out import FanOut, Sender
+from rolekeeper.mappings.impact import Impact, Scan
+from rolekeeper.mappings.revisions import AccountRecord, Revisions, StoredMapping
+from rolekeeper.mappings.verdict import Late, Status, Verdict
+from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import Control, MappingKey, PublishedMapping
+from rolekeeper.permissions.roles import Roles
+from rolekeeper.storage import Update, layout
+from rolekeeper.storage.state import Write
+from rolekeeper.telemetry import Telemetry
+
+# How often a mapping that changes while it is checked is checked again.
+ATTEMPTS = 3
+
+type Scans = Mapping[MappingKey, Scan]
+"""What a sweep counted for each mapping that governs something."""
+
+
+@dataclass(frozen=True)
+class AccountRecords:
+    """Checks and writes them, as of its assessor; those of the deployment's own account the row's check writes."""
+
+    revisions: Revisions
+    assessor: Assessor
+    sender: Sender
+    telemetry: Telemetry
+    now: Callable[[], datetime]
+
+    @property
+    def targets(self) -> MappedTargets:
+        return self.assessor.targets
+
+    def recheck(
+        self, key: MappingKey, target: Target, correlation_id: str, *, scan: Scan | None = None, thorough: bool = True
+    ) -> Verdict:
+        """Check a mapping in another target that is swept: whether its role can be used there, and how much it governs.
+
+        This writes a record that is missing or outdated, and sends the account's instances then. `scan` is what the
+        sweep counted there; without one this counts. Unless this is `thorough`, IAM isn't asked about a record that
+        governs nothing there. If the target gives no answer (AwsRefusalError), its record stays as it was.
+        """
+        one = self.targets.of(target)
+        for _ in range(ATTEMPTS):
+            # A new revision was published during the check: check again.
+            with suppress(ConflictError):
+                stored = self.revisions.read(key, target.account)
+                quiet = not thorough and scan is not None and scan.counts == (0, 0)
+                if known := self._unasked(stored, one, quiet=quiet):
+                    return known
+                before, late = stored.records.get(target.account), self.assessor.late(stored, target, self.now())
+                if late and late.held:
+                    # The row's own check says so; what is in effect there stays.
+                    return self._in_effect(stored, one, before)
+                record = late.record if late else self._record_in(stored, one, scan)
+                record = self._made(one.roles, record, stored.control)
+                counts = self._counts_late(stored, late) if late else None
+                changed = self._renew(record, before, one, correlation_id=correlation_id, counts=counts)
+                return replace(self._in_effect(stored, one, record), changed=changed)
+        raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
+
+    def at_rest(
+        self, keys: Sequence[MappingKey], target: Target, scans: Scans, *, thorough: bool
+    ) -> dict[MappingKey, Verdict]:
+        """Check mappings in another target, read together; returns those whose records stay as they are.
+
+        Any other is to be checked by itself (`recheck`).
+        """
+        one, stored = self.targets.of(target), self.revisions.in_account(keys, target.account)
+        quiet = {key for key in stored if not thorough and scans.get(key, Scan()).counts == (0, 0)}
+        found = {key: self._unasked(mapping, one, quiet=key in quiet) for key, mapping in stored.items()}
+        asked = {key: stored[key].published for key, known in found.items() if known is None}
+        specs = [mapping.spec for mapping in asked.values() if mapping and self._asks_iam(mapping, one)]
+        refused = one.roles.ask_ahead(specs, self.targets.each)
+        for key in asked.keys() - refused:
+            record = self._record_in(stored[key], one, scans.get(key, Scan()))
+            if record.is_stored(stored[key].records.get(target.account)):
+                found[key] = self._in_effect(stored[key], one, record)
+        return {key: known for key, known in found.items() if known}
+
+    def write_all(self, stored: StoredMapping, records: Records) -> set[str]:
+        """Write other accounts' records that aren't as stored; returns those whose instances need a reconcile."""
+
+        def write(account: str) -> bool | AwsRefusalError:
+            record, before = records[account], stored.records.get(account)
+            try:
+                record = self._made(self.targets.accounts.get(account), record, stored.control)
+            except AwsRefusalError as error:
+                return error
+            return self._write_record(account, record, before)
+
+        changed: set[str] = set()
+        others = [account for account in records if account != stored.home]
+        for account, result in zip(others, self.targets.each(write, others), strict=True):
+            if isinstance(result, AwsRefusalError):
+                text = {"mapping": str(records[account].mapping.key), "account": account, "error": str(result)}
+                self.telemetry.will_retry("a mapping isn't published in an account, whose sweep tries again", **text)
+            elif result:
+                changed.add(account)
+        return changed
+
+    def _in_effect(self, stored: StoredMapping, one: MappedTarget, record: AccountRecord | None) -> Verdict:
+        """Return whether a mapping is in effect in a target by this record; if it isn't, the revision is 0."""
+        published = stored.published
+        usable = record is not None and not record.mapping.suspended_because
+        revision = published.revision if published and usable and self._is_in_scope(published, one) else 0
+        return Verdict(Status.PUBLISHED, revision=revision)
+
+    def _unasked(self, stored: StoredMapping, one: MappedTarget, *, quiet: bool) -> Verdict | None:
+        """The check of a mapping in another target, where it is known without IAM."""
+        published, before = stored.published, stored.records.get(one.target.account)
+        nothing = Verdict(Status.PUBLISHED)
+        # Its row was never published, or its item is lost, and that must detach nothing.
+        if published is None:
+            return nothing
+        # The deployment's own sweep publishes it again, under a higher number.
+        if before and before.mapping.revision > published.revision:
+            return nothing
+        in_scope = self._is_in_scope(published, one)
+        if not (in_scope or before):
+            return nothing
+        allowed = self.targets.allows(one.target.account, published.spec)
+        if before and quiet and before.is_at_rest(published, one.target.region, in_scope=allowed):
+            return self._in_effect(stored, one, before)
+        return None
+
+    def _record_in(self, stored: StoredMapping, one: MappedTarget, scan: Scan | None) -> AccountRecord:
+        """The record that a mapping should have in a target's account."""
+        target, published, before = one.target, stored.published, stored.records.get(one.target.account)
+        assert published is not None  # otherwise there is nothing to record
+        scan = Scan() if published.is_idle(self.now()) else scan
+        question = Question(published, stored, self.now(), found={target: scan} if scan else {})
+        verdict = self.targets.judge_in(target.account, question, [one])
+        if refusal := verdict.refusal or verdict.refused.get(target.region):
+            raise refusal
+        found = verdict.scans.get(target.region, Scan())
+        if before and target.account == self.targets.home.account:
+            return before.with_scan(target.region, frozenset(), found.counts)
+        record = self.targets.record(target.account, published, before, check=verdict.check)
+        assert record is not None  # it is in scope, or there was one
+        return record.with_scan(target.region, found.profile_ids, found.counts)
+
+    def _counts_late(self, stored: StoredMapping, late: Late) -> Write | None:
+        if late.covered:
+            return self.revisions.take_unseen(late.record.mapping, late.impact.changes)
+        counts = counted_edit(stored, late.impact, late.impact.changes, now=self.now())
+        return self.revisions.store.update(layout.EDITS, counts) if counts else None
+
+    def _renew(
+        self,
+        record: AccountRecord,
+        before: AccountRecord | None,
+        one: MappedTarget,
+        *,
+        correlation_id: str,
+        counts: Write | None,
+    ) -> bool:
+        """Write what is new of a record, and `counts`, and send the instances that need a reconcile if some do."""
+        target, mapping = one.target, record.mapping
+        if target.account == self.targets.home.account:
+            if not record.is_stored(before):
+                self.revisions.count(mapping, target.region, record.counts[target.region])
+            return False
+        if changed := self._write_record(target.account, record, before, counts=counts):
+            self.sender.send(FanOut.to(mapping.key, sorted(self._of_account(one))), correlation_id, lambda: True)
+        return changed
+
+    def _of_account(self, one: MappedTarget) -> dict[Target, MappedTarget]:
+        account = one.target.account
+        return {each.target: each for each in (one, *self.targets.all) if each.target.account == account}
+
+    def _is_in_scope(self, published: PublishedMapping, one: MappedTarget) -> bool:
+        """Whether a mapping is for a target's account; of the deployment's own, whether it is for the target."""
+        there = [one] if one.target.account == self.targets.home.account else self._of_account(one).values()
+        return not published.deleted and any(each.is_in(published.spec) for each in there)
+
+    def _asks_iam(self, published: PublishedMapping, one: MappedTarget) -> bool:
+        # The record of the deployment's own account is kept by the row's own check.
+        return one.target.account != self.targets.home.account and self._is_in_scope(published, one)
+
+    def _write_record(
+        self, account: str, record: AccountRecord, before: AccountRecord | None, counts: Write | None = None
+    ) -> bool:
+        """Write a record unless it is stored; returns whether instances need a reconcile."""
+        if before is None or before.content != record.content:
+            self.revisions.write(account, record, counts)
+        return record.matters(before)
+
+    def _made(self, roles: Roles | None, record: AccountRecord, control: Control) -> AccountRecord:
+        """A record once its profile is made, or with why it can't be; unchanged while no change may be made."""
+        if roles is None or not record.missing or control.withholds(self.assessor.mode):
+            return record
+        made = roles.make(record.mapping.spec, record.missing)
+        mapping = record.mapping.with_profile_id(made.profile_id).suspended_for(made.problem)
+        return replace(record, mapping=mapping, missing="")
+
+
+def counted_edit(stored: StoredMapping, impact: Impact, changes: int, *, now: datetime) -> Update | None:
+    """Count changes that nobody approved: if another edit was counted since, this one is judged again."""
+    if not changes:
+        return None
+    edits, minutes = stored.edits, impact.minutes
+    if changes < impact.changes:
+        # The others are approved. Which of them come later isn't known, so these count now.
+        return counting(edits, changes, impact.allowed, minutes=minutes, now=now)
+    allowed = impact.allowed - impact.only_later
+    return counting(edits, impact.now, allowed, minutes=minutes, now=now, later=impact.changes_at)
