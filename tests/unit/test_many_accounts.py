@@ -12,7 +12,6 @@ from fixtures.mappings import TRUSTS_EC2
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, Swept, profile
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
-from rolekeeper.mappings import publish
 from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
@@ -23,17 +22,11 @@ from support.grants import allow, policy
 
 
 @pytest.fixture
-def desk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[OrganizationDesk]:
-    """One run judges a row, or a run for each account asks there: that both find the same is in `test_findings`."""
-    monkeypatch.setattr(publish, "ASKED", getattr(request, "param", publish.ASKED))
+def desk() -> Iterator[OrganizationDesk]:
     with new_organization() as organization:
         yield OrganizationDesk.of_three(organization)
 
 
-either_way = pytest.mark.parametrize("desk", [publish.ASKED, 0], ids=["few", "by-account"], indirect=True)
-
-
-@either_way
 def test_a_row_is_published_for_each_account_with_its_own_profile(desk: OrganizationDesk) -> None:
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
     published = desk.in_effect(TAG)
@@ -83,7 +76,6 @@ def lose(place: FakeAccount, role: str = "web") -> None:
     del place.profiles[role]
 
 
-@either_way
 def test_an_account_without_the_role_is_named_and_its_instances_stay_as_they_are(desk: OrganizationDesk) -> None:
     lose(desk.spoke(OTHER))
     instance = desk.launched(1, OTHER)[0]
@@ -95,7 +87,6 @@ def test_an_account_without_the_role_is_named_and_its_instances_stay_as_they_are
     assert (outcome.decision.code, desk.spoke(OTHER).carries(instance)) == ("suspended", "")
 
 
-@either_way
 def test_a_role_that_no_account_has_is_rejected_once_for_all(desk: OrganizationDesk) -> None:
     assert desk.edit(TAG, role="wbe").status is Status.REJECTED
     reason = (
@@ -216,7 +207,6 @@ def test_an_account_that_leaves_the_scope_gives_the_role_back(desk: Organization
 # ---- targets that give no answer ----
 
 
-@either_way
 def test_an_account_that_refuses_holds_nothing_up_and_its_record_stays_as_it_was(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     desk.organization.refuse(OTHER)
@@ -257,7 +247,6 @@ def make_api(desk: OrganizationDesk) -> None:
         desk.spoke(target).profile("api")
 
 
-@either_way
 @pytest.mark.parametrize("call", ["GetRole", "GetInstanceProfile", "DescribeInstances"])
 def test_a_target_that_throttles_is_left_to_its_sweep(desk: OrganizationDesk, call: str) -> None:
     desk.edit(TAG, role="web")
@@ -269,7 +258,6 @@ def test_a_target_that_throttles_is_left_to_its_sweep(desk: OrganizationDesk, ca
     assert (desk.published_for(SPOKE.account).revision, desk.published_for(OTHER.account).revision) == (1, 2)
 
 
-@either_way
 def test_where_nobody_answers_the_row_waits(desk: OrganizationDesk) -> None:
     desk.organization.refuse(OTHER)
     assert desk.edit(TAG, role="web", accounts={OTHER.account}).status is Status.WAITING
@@ -301,7 +289,6 @@ def test_the_hubs_own_table_refusing_is_no_fault_of_a_target(desk: OrganizationD
 # ---- deletions ----
 
 
-@either_way
 def test_a_tombstone_is_written_whatever_its_account_answers(desk: OrganizationDesk) -> None:
     """What an instance is tagged with later must give it no role of a mapping that is gone."""
     desk.edit(TAG, role="web")
@@ -381,7 +368,6 @@ def test_what_would_change_is_counted_over_all_targets(desk: OrganizationDesk) -
     assert desk.published_for(SPOKE.account).revision == 1
 
 
-@either_way
 @pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances"])
 def test_a_held_edit_stays_held_while_an_account_gives_no_answer(desk: OrganizationDesk, call: str) -> None:
     desk.limits = Limits(2, 0)
@@ -397,7 +383,6 @@ def test_a_held_edit_stays_held_while_an_account_gives_no_answer(desk: Organizat
     assert desk.served(TAG) is None
 
 
-@either_way
 def test_the_share_of_one_target_is_a_limit_too(desk: OrganizationDesk) -> None:
     """Of all instances two are few, and of the ten in one Region they are too many."""
     desk.limits = Limits(1, 10)
@@ -421,7 +406,6 @@ def test_as_many_in_a_large_target_need_no_approval(desk: OrganizationDesk) -> N
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
 
 
-@either_way
 @pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances"])
 def test_where_nobody_answers_what_was_counted_last_counts_as_changed(desk: OrganizationDesk, call: str) -> None:
     """Else an edit that is too large would be in effect there after the next sweep, without approval."""
@@ -453,7 +437,6 @@ def test_where_nobody_answers_what_was_counted_last_counts_as_changed(desk: Orga
         assert "; 222222222222 gave no answer (" in desk.shows(TAG)[1]
 
 
-@either_way
 @pytest.mark.parametrize("silent", [False, True], ids=["", "silent"])
 def test_what_an_edit_takes_later_counts_in_all_targets(desk: OrganizationDesk, *, silent: bool) -> None:
     fleet = desk.launched(3, OTHER)
@@ -468,7 +451,6 @@ def test_what_an_edit_takes_later_counts_in_all_targets(desk: OrganizationDesk, 
     assert f"at {ends:%Y-%m-%dT%H:%M:%SZ}, when it expires, attach 0, replace 0 and detach 3" in desk.shows(TAG)[1]
 
 
-@either_way
 def test_what_an_edit_changes_when_another_row_expires_counts_in_all_targets(desk: OrganizationDesk) -> None:
     fleet = desk.launched(3, OTHER)
     ends = desk.world.clock.now() + timedelta(days=1)
@@ -481,7 +463,6 @@ def test_what_an_edit_changes_when_another_row_expires_counts_in_all_targets(des
     assert text in desk.shows(behind)[1]
 
 
-@either_way
 @pytest.mark.parametrize("silent", [False, True], ids=["", "silent"])
 def test_roles_that_were_kept_out_of_the_scope_count_when_they_are_kept_no_longer(
     desk: OrganizationDesk, *, silent: bool
@@ -512,7 +493,6 @@ def test_what_would_change_is_never_more_than_there_is(desk: OrganizationDesk) -
     assert "of the 4 in 222222222222/eu-west-1 it would change 4" in desk.shows(TAG)[1]
 
 
-@either_way
 def test_a_severe_permission_in_one_account_is_held(desk: OrganizationDesk) -> None:
     desk.world.allow_broad_roles = True
     desk.spoke(OTHER).clients["iam"].inline["web"] = policy(allow("*"))
@@ -520,7 +500,6 @@ def test_a_severe_permission_in_one_account_is_held(desk: OrganizationDesk) -> N
     assert "give severe permissions: administrator access (*) on *" in desk.shows(TAG)[1]
 
 
-@either_way
 def test_permissions_are_compared_by_the_policies_of_each_account(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     key = desk.spoke(OTHER).key(desk.launched(1, OTHER)[0])
@@ -532,7 +511,6 @@ def test_permissions_are_compared_by_the_policies_of_each_account(desk: Organiza
     assert verdict.impact.difference.gained == ("s3:GetObject on *",)
 
 
-@either_way
 def test_a_conflict_in_another_account_refuses_the_row(desk: OrganizationDesk) -> None:
     desk.role("api")
     desk.spoke(SPOKE).profile("api")
@@ -692,7 +670,6 @@ def test_while_only_observing_no_profile_is_made(desk: OrganizationDesk) -> None
     assert "web" not in place.profiles
 
 
-@either_way
 def test_a_profile_that_may_not_be_made_leaves_the_account_to_its_sweep(desk: OrganizationDesk) -> None:
     unprofiled(desk).calls.before("CreateInstanceProfile", refusing("AccessDenied"))
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED

@@ -16,7 +16,7 @@ from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, Swept
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.fleet.targets import ServedTarget
-from rolekeeper.mappings import findings, publish
+from rolekeeper.mappings import findings
 from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
@@ -29,17 +29,13 @@ WEB, DATA = "ou-a1b2-webwebweb", "ou-a1b2-datadata"
 
 
 @pytest.fixture
-def desk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[OrganizationDesk]:
-    """One run judges a row, or a run for each account asks there. Of 100 instances elsewhere 25 may change."""
-    monkeypatch.setattr(publish, "ASKED", getattr(request, "param", publish.ASKED))
+def desk() -> Iterator[OrganizationDesk]:
+    """Of 100 instances elsewhere 25 may change."""
     with new_organization() as organization:
         made = OrganizationDesk.of_three(organization)
         for target, instances in ((SPOKE, 50), (SAME_ACCOUNT, 50), (OTHER, 60)):
             made.join(target, instances=instances)
         yield made
-
-
-either_way = pytest.mark.parametrize("desk", [publish.ASKED, 0], ids=["few", "by-account"], indirect=True)
 
 
 def silence(desk: OrganizationDesk, target: Target = OTHER, call: str = "DescribeInstances") -> None:
@@ -85,7 +81,6 @@ def counted_edits(desk: OrganizationDesk) -> int:
 # ---- accounts that give no answer ----
 
 
-@either_way
 @pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances", "GetRole"])
 def test_a_new_row_counts_all_instances_of_an_account_that_gives_no_answer(desk: OrganizationDesk, call: str) -> None:
     fleet = desk.launched(60, OTHER)
@@ -101,7 +96,6 @@ def test_a_new_row_counts_all_instances_of_an_account_that_gives_no_answer(desk:
     assert carrying(desk, OTHER, fleet) == 60
 
 
-@either_way
 @pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances"])
 def test_a_small_account_that_gives_no_answer_holds_nothing_up(desk: OrganizationDesk, call: str) -> None:
     desk.join(OTHER, instances=20)
@@ -168,7 +162,6 @@ def test_an_edit_that_an_account_missed_changes_no_more_there_later_than_another
     assert "replace 5" in desk.shows(TAG)[1]
 
 
-@either_way
 def test_a_target_that_was_never_swept_may_have_any_number(desk: OrganizationDesk) -> None:
     new = desk.join(NEW, "web")
     desk.app().registry.add(ServedTarget(NEW, since=desk.world.clock.now()))
@@ -181,7 +174,6 @@ def test_a_target_that_was_never_swept_may_have_any_number(desk: OrganizationDes
     assert "it would attach 60" in desk.shows(TAG)[1]
 
 
-@either_way
 def test_another_region_of_the_hubs_own_account_counts_too(desk: OrganizationDesk) -> None:
     desk.join(HOME_TOO, "web", instances=60)
     silence(desk, HOME_TOO)
@@ -189,7 +181,6 @@ def test_another_region_of_the_hubs_own_account_counts_too(desk: OrganizationDes
     assert "of the 60 in 123456789012/eu-central-1 it would change 60" in desk.shows(TAG)[1]
 
 
-@either_way
 @pytest.mark.parametrize(
     ("before", "then", "held"),
     [
@@ -251,7 +242,6 @@ def test_a_swept_target_that_gives_no_answer_again_is_published_by_a_later_sweep
 # ---- accounts that join: of a hub that was made anew all do ----
 
 
-@either_way
 def test_a_refused_edit_shows_where_what_stays_in_effect_is_not(desk: OrganizationDesk) -> None:
     desk.join(OTHER, instances=20)
     silence(desk)
@@ -313,7 +303,6 @@ def move(desk: OrganizationDesk, target: Target, unit: str) -> None:
         registry.add(replace(served, unit=unit))
 
 
-@either_way
 @pytest.mark.parametrize("first", ["approved", "swept"])
 def test_an_approval_covers_no_account_that_came_since(moving: OrganizationDesk, first: str) -> None:
     fleet = moving.launched(30, OTHER)
@@ -347,7 +336,6 @@ def test_severe_permissions_that_were_not_shown_are_not_approved(moving: Organiz
     assert moving.approve(TAG, 3).status is Status.PUBLISHED
 
 
-@either_way
 @pytest.mark.parametrize(("more", "carry"), [(0, 60), (10, 0)])
 def test_what_was_approved_for_an_account_without_an_answer_is_published_there_later(
     desk: OrganizationDesk, more: int, carry: int
