@@ -169,7 +169,7 @@ def test_more_minutes_than_one_write_can_take_out_leave_in_several(world: FakeAc
 
 def test_room_is_looked_for_though_of_the_counters_only_the_line_is_known(world: FakeAccount) -> None:
     """A worker that lost what it knew to another's write has put changes back since."""
-    worker, now = world.reconciler().worker, world.clock.now()
+    worker, now = world.reconciler().budget, world.clock.now()
     assert worker is not None
     world.store.write(world.store.update(WINDOW, Update().set({"total": 2, f"m{int(now.timestamp()) // 60}": 2})))
     worker.window.known = {}

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 
 from rolekeeper.aws import errors
@@ -252,16 +253,21 @@ class Refused:
     did: str = ""
 
 
+class Again(Enum):
+    """When an instance that isn't finished is observed again."""
+
+    WHEN_SETTLED = "in the same run, once what EC2 or its record shows has settled"
+    WHEN_PACED = "in the same run, once the pace allows one more change"
+    FROM_QUEUE = "once its message is back from the queue, where it waits for its turn"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one instance's reconcile ended: it shows the decision, or an error has its message retried.
-
-    It `comes_back` if it is to wait for its turn in the queue.
-    """
+    """How one instance's reconcile ended: it shows the decision, an error has its message retried, or it goes on."""
 
     decision: Decision | None = None
     error: errors.AwsRefusalError | None = None
-    comes_back: bool = False
+    again: Again | None = None
 
 
 @dataclass(frozen=True)
@@ -279,15 +285,11 @@ class Recorder:
     is_news: Callable[[errors.AccessDeniedError], bool] = lambda _: True
     _loops: dict[InstanceKey, datetime] = field(default_factory=dict, init=False)
 
-    def pin(self, request: ReconcileRequest, observed: Observation) -> Observation:
-        """Record and report a new, changed or ended pin; returns the updated observation."""
-        news = pin_report(observed, self.now())
-        if not news:
-            return observed
-        pin, said = news
-        entry = history_entry(request, observed, said)
+    def pin(self, request: ReconcileRequest, observed: Observation, pin: Pin, report: Decision) -> Observation:
+        """Record and report a new, changed or ended pin; return the updated observation."""
+        entry = history_entry(request, observed, report)
         self.state.save(request.instance, RecordChange(pin=pin, expected=observed.record), self.now(), entry=entry)
-        self.telemetry.decision(request, entry, event=PINNED[said.code])
+        self.telemetry.decision(request, entry, event=PINNED[report.code])
         return replace(observed, record=replace(observed.record, pin=pin, writes=observed.record.writes + 1))
 
     def report(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Outcome:
@@ -304,7 +306,7 @@ class Recorder:
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
         entry = {**history_entry(request, started.observed, decision, answer=answer), "seconds": seconds}
         self.telemetry.decision(request, entry, event=event)
-        return Outcome(decision)
+        return Outcome(again=Again.WHEN_SETTLED) if decision.swap else Outcome(decision)
 
     def refused(
         self, request: ReconcileRequest, decision: Decision, started: Started, error: errors.AwsRefusalError
@@ -343,30 +345,53 @@ class Recorder:
         self, request: ReconcileRequest, observed: Observation, decision: Decision, *, refused: Refused = Refused()
     ) -> Outcome:
         """Record a decision that changed nothing, if it is new; have the instance watched if needed."""
-        now, also = self.now(), refused.also
+        now = self.now()
         before = observed.shown(decision)
-        watched_until = None
-        if needs_watch(observed, decision, now, loop_over=request.loop_over):
-            # By a timer or a retry loop: it may last for hours, and a message is delayed by 15 minutes at most.
-            if self.retries and not decision.until and request.instance not in self._loops:
-                # One for each run: the write of the last look may have met a conflict after its loop was started.
-                self._loops[request.instance] = self.retries.start(request, now, before.since if before else now)
-            watched_until = decision.until or self._loops.get(request.instance)
+        watched_until = (
+            self._watch(request, decision, before, now=now)
+            if needs_watch(observed, decision, now, loop_over=request.loop_over)
+            else None
+        )
         change = next_record(observed, decision, now, watched_until=watched_until, did=refused.did)
         # There is an entry when another mapping now gives the same role; none when a wait goes on, or is over.
-        handed_over = any(each.at == now for each in change.grants)
+        handed_over = any(grant.at == now for grant in change.grants)
         news = handed_over if decision.action is Action.NOTHING else change and not before
         entry = history_entry(request, observed, decision, answer=refused.answer)
-        try:
-            self.state.save(request.instance, change, now, entry=entry if news and not also else None, also=also)
-        except errors.ConflictError:
-            if also:
-                # A later reconcile wrote since: its condition stays, and only EC2's answer is added.
-                self.state.save(request.instance, RecordChange(), now, also=also)
-            raise
+        if change or refused.also:
+            self._write(request.instance, change, now, entry=entry if news else None, also=refused.also)
         event = REFUSAL_EVENT if decision.action is Action.HOLD and not before else ""
         self.telemetry.decision(request, entry, event=event)
         return Outcome(decision)
+
+    def _watch(
+        self, request: ReconcileRequest, decision: Decision, before: Condition | None, now: datetime
+    ) -> datetime | None:
+        """Have an instance watched by a timer or a retry loop; return until when.
+
+        Neither is a delayed message: it may last for hours, and a message is delayed by 15 minutes at most.
+        """
+        if self.retries and not decision.until and request.instance not in self._loops:
+            # One for each run: the write of the last look may have met a conflict after its loop was started.
+            self._loops[request.instance] = self.retries.start(request, now, before.since if before else now)
+        return decision.until or self._loops.get(request.instance)
+
+    def _write(
+        self,
+        instance: InstanceKey,
+        change: RecordChange,
+        now: datetime,
+        *,
+        entry: Mapping[str, Any] | None,
+        also: Sequence[Write],
+    ) -> None:
+        """Write a change with its new entry, or with what else completes the entry of the change that was refused."""
+        try:
+            self.state.save(instance, change, now, entry=None if also else entry, also=also)
+        except errors.ConflictError:
+            if also:
+                # A later reconcile wrote since: its condition stays, and only EC2's answer is added.
+                self.state.save(instance, RecordChange(), now, also=also)
+            raise
 
     def park(self, request: ReconcileRequest, decision: Decision, refused: Refused = Refused()) -> Outcome:
         """Give up waiting, visibly: the next `running` event or sweep takes it up again."""
