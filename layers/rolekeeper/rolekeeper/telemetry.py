@@ -125,11 +125,14 @@ class Telemetry:
 
         Returns False if a retry could send what failed, apart from what an account's own bus is to get.
         """
+        if not (self._events or self._mails):
+            return True
         sends: Sends = [(len(batch), partial(self._put, batch)) for batch in _batches(self._events)]
         sends += [(1, partial(self.mailer.publish, mail)) for mail in self._mails]
         copies, self._events, self._mails, self._events_of = self._events_of, [], [], {}
         sent = self._send_all(sends)
-        self._send_copies(copies)
+        if copies:
+            self._send_copies(copies)
         return sent
 
     def _send_copies(self, copies: Mapping[Target, Sequence[Entry]]) -> None:

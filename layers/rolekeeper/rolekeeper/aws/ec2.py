@@ -49,8 +49,8 @@ class Ec2:
         """The instances that EC2 knows, by id."""
         found: dict[str, Instance] = {}
         for ids in batched(instance_ids, FILTER_VALUES):
-            for page in self.fleet({"Name": "instance-id", "Values": list(ids)}):
-                found |= {each.key.id: each for each in page}
+            for page, _ in self.pages({"Name": "instance-id", "Values": list(ids)}):
+                found |= {instance.key.id: instance for instance in page}
         return found
 
     def tagged(self, *keys: MappingKey) -> Iterator[list[Instance]]:

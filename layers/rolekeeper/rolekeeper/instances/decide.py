@@ -107,7 +107,7 @@ def decide(seen: Observation, settings: Settings) -> Decision:
     decided = asked_for(seen, settings.ownership)
     would = f"would {decided.action.value.lower()}: {decided.reason}"
     same = seen.record.repeated(decided.desired) if decided.action.mutates else ()
-    if settings.contention.contended(same):
+    if same and settings.contention.contended(same):
         reason = (
             f"another actor reverted this change {len(same)} times; it is left alone until its mapping, its tags "
             f"or a pin changes, or rolekeeper release. It {would}"
@@ -191,10 +191,10 @@ def _govern(
     seen: Observation, instance: Instance, winner: PublishedMapping, *, ownership: Ownership, lost: Grant | None
 ) -> Decision:  # one ladder, one rung per rule of the design
     """A mapping governs the instance: attach, replace or (for `NONE`) detach."""
-    association, spec = seen.association, winner.spec
+    association, spec, key = seen.association, winner.spec, winner.key
     decision = partial(
         Decision,
-        mapping=winner.key,
+        mapping=key,
         revision=winner.revision,
         role=spec.role,
         profile_arn=winner.profile_arn,
@@ -202,31 +202,31 @@ def _govern(
         overridden=seen.candidates.overridden,
     )
     if winner.suspended_because:
-        reason = f"mapping {winner.key} can't be used: {winner.problem}"
+        reason = f"mapping {key} can't be used: {winner.problem}"
         return decision(Action.HOLD, "suspended", reason, arguments=(str(winner.problem),))
     if not association and spec.role == NO_ROLE:
-        return decision(Action.NOTHING, "converged", f"it carries no role, as {winner.key} asks")
+        return decision(Action.NOTHING, "converged", f"it carries no role, as {key} asks")
     remade = association is not None and association.profile_id in winner.former_profile_ids
     if association and association.profile_arn == winner.profile_arn and not remade:
         if association.state is AssociationState.ASSOCIATING:
             return decision(Action.WAIT, "associating", f"EC2 is still attaching role {spec.role}", polls=True)
-        return decision(Action.NOTHING, "converged", f"it carries role {spec.role}, as {winner.key} asks")
+        return decision(Action.NOTHING, "converged", f"it carries role {spec.role}, as {key} asks")
     foreign = association if association and not ownership.manages(association.profile_arn) else None
     if foreign and (wanted := _wanted_for_take_over(winner, ownership)):
         node = node_of(instance, foreign.profile_arn)
         hand_over = f"to hand the instance over, detach it ({_DETACH} {foreign.id}), or {' and '.join(wanted)}"
         reason = (
-            f"it carries the foreign {foreign.profile_arn}, which is outside the role path, so {winner.key} leaves it; "
+            f"it carries the foreign {foreign.profile_arn}, which is outside the role path, so {key} leaves it; "
             f"{advice_for(node) if node else hand_over}"
         )
         return decision(Action.HOLD, "occupied", reason, arguments=(str(ownership.take_over), node))
     # A pin is a deliberate act, so it takes over all the same.
-    if lost and lost.mapping != winner.key and not winner.key.pins:
+    if lost and lost.mapping != key and not key.pins:
         return decision(Action.HOLD, "mapping-missing", _missing(lost), arguments=(str(lost.mapping),))
     if instance.state in _CHANGING:
         return _until_settled(decision, instance, f"role {spec.role}")
     if not association:
-        return decision(Action.ATTACH, "unoccupied", f"{winner.key} gives it role {spec.role}")
+        return decision(Action.ATTACH, "unoccupied", f"{key} gives it role {spec.role}")
     instead = f", in the place of the foreign {association.profile_arn}" if foreign else ""
     decision = partial(decision, takes_over=foreign is not None)
     return _exchanged(decision, winner, instance, former=instead, remade=remade)
@@ -393,7 +393,7 @@ def _rank(instance: Instance, published: Iterable[PublishedMapping], now: dateti
         Overridden(each.key, f"priority {each.spec.priority} comes after {first.spec.priority} of {first.key}")
         for each in applicable[len(top) :]
     ]
-    if len({each.wants for each in top}) > 1:
+    if any(other.wants != first.wants for other in top[1:]):
         return Candidates(in_conflict=tuple(top), overridden=tuple(overridden))
     overridden += [Overridden(each.key, f"it agrees with {first.key}, which stands for it") for each in top[1:]]
     return Candidates(winner=first, overridden=tuple(overridden))

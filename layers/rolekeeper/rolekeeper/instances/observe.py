@@ -60,7 +60,8 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
         key: _joined(snapshot, key, instances.get(key.id), association=associations.get(key.id), now=now)
         for key in keys
     }
-    return _with_owners(observed, wanted.keys(), snapshot, state=state)
+    orphans = [each for each in observed.values() if isinstance(each, Observation) and each.grant and not each.owner]
+    return observed | _with_owners(orphans, wanted.keys(), snapshot, state=state) if orphans else observed
 
 
 def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime) -> list[Observed]:
@@ -97,25 +98,27 @@ def _joined(
 
 
 def _with_owners(
-    observed: dict[InstanceKey, Observed], asked: AbstractSet[MappingKey], snapshot: Snapshot, state: State
+    orphans: Sequence[Observation], asked: AbstractSet[MappingKey], snapshot: Snapshot, state: State
 ) -> dict[InstanceKey, Observed]:
     """Add the mapping of each grant that wasn't read, with a second read if no mapping governs the instance now.
 
     No mapping is read twice: one published between the reads would look like the owner of an instance that it doesn't
     govern.
     """
-    owned = [(each, each.grant.mapping) for each in observed.values() if isinstance(each, Observation) and each.grant]
-    orphans = {owner for each, owner in owned if not each.candidates.winner and not each.candidates.in_conflict}
-    over = {owner: pin_over(owner) for _, owner in owned if owner.pins}
-    unread = sorted(orphans - asked - set(over))
+    owners = {orphan.key: orphan.grant.mapping for orphan in orphans if orphan.grant}
+    ungoverned = [orphan for orphan in orphans if not (orphan.candidates.winner or orphan.candidates.in_conflict)]
+    pins = {owner: pin_over(owner) for owner in owners.values() if owner.pins}
+    unread = sorted({owners[orphan.key] for orphan in ungoverned} - asked - pins.keys())
     late = state.read((), unread) if unread else Snapshot()
-    found = {**over, **late.published}
+    found = {**pins, **late.published}
     damaged = {**snapshot.damaged, **late.damaged}
-    for each, owner in owned:
+    observed: dict[InstanceKey, Observed] = {}
+    for orphan in orphans:
+        owner = owners[orphan.key]
         if error := damaged.get(owner):
-            observed[each.key] = Unreadable(each.key, each.instance, error, published=each.published)
-        elif owner in found:
-            observed[each.key] = replace(each, owner=found[owner])
+            observed[orphan.key] = Unreadable(orphan.key, orphan.instance, error, published=orphan.published)
+        else:
+            observed[orphan.key] = replace(orphan, owner=found.get(owner))
     return observed
 
 

@@ -14,7 +14,7 @@ and what was put back wait. An instance that waited is observed again before its
 
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -174,7 +174,11 @@ class Reconciler:
             return self.recorder.all_failed("could not observe", error, requests)
         ended = {key: self._reconcile(request, observed[key], batch, last=last) for key, request in requests.items()}
         if counters:
-            ended |= self._let_wait(counters, requests, observed, ended=ended, put_back=batch.put_back + 1)
+            left = list(_left_turns(observed, ended, self.now()))
+            if left or counters.turns:
+                counters.count_turns(left)
+            if back := {key: requests[key] for key, outcome in ended.items() if outcome.again is Again.FROM_QUEUE}:
+                ended |= self._send_back(counters, back, observed, ended=ended, put_back=batch.put_back + 1)
         return ended
 
     def _rest(self, pace: Pace, number: int, batch: Batch) -> None:
@@ -310,7 +314,7 @@ class Reconciler:
             return self.recorder.show(request, observed, put_off(decision, self.now() + FOLLOW_UP))
         return Outcome(decision, again=Again.FROM_QUEUE)
 
-    def _let_wait(
+    def _send_back(
         self,
         window: ChangeLimiter,
         requests: Mapping[InstanceKey, ReconcileRequest],
@@ -319,22 +323,11 @@ class Reconciler:
         *,
         put_back: int,
     ) -> dict[InstanceKey, Outcome]:
-        """Count the turns that were given and left, and send back what waits in the queue; return how that ended."""
-        now = self.now()
-        left = [
-            turn
-            for key, outcome in ended.items()
-            if outcome.decision
-            and isinstance(seen := observed[key], Observation)
-            and (turn := seen.left_turn(outcome.decision, now))
-        ]
-        if left or window.turns:
-            window.count_turns(left)
-        back = {key: requests[key] for key, outcome in ended.items() if outcome.again is Again.FROM_QUEUE}
+        """Send requests back to the queue until their turns; return how those ended that can't wait there."""
         try:
-            late = self._put_back(window, back, put_back) if back else {}
+            late = self._put_back(window, requests, put_back)
         except errors.AwsRefusalError as error:
-            return self.recorder.all_failed("could not put back", error, back)
+            return self.recorder.all_failed("could not put back", error, requests)
         return {
             key: self.recorder.show(requests[key], seen, put_off(decision, turn))
             for key, turn in late.items()
@@ -371,3 +364,13 @@ def _unsettled(instance: str, conflict: errors.ConflictError | None) -> errors.R
     if conflict:
         return errors.RetryableError(conflict.code, conflict.message, conflict.action, resource=conflict.resource)
     return errors.RetryableError("NotSettled", "it kept changing while we looked", "", resource=instance)
+
+
+def _left_turns(
+    observed: Mapping[InstanceKey, Observed], ended: Mapping[InstanceKey, Outcome], now: datetime
+) -> Iterator[datetime]:
+    """Yield the turns that instances no longer wait for since these observations."""
+    for key, outcome in ended.items():
+        seen, decision = observed[key], outcome.decision
+        if isinstance(seen, Observation) and decision and (turn := seen.left_turn(decision, now)):
+            yield turn

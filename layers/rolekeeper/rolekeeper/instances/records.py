@@ -60,12 +60,13 @@ def starting(observed: Observation, decision: Decision, now: datetime) -> Record
 def completed(observed: Observation, decision: Decision, rule: ContentionRule, now: datetime) -> RecordChange:
     """What is written after EC2 took a change. The first half of a swap doesn't count as the change."""
     cleared = RecordChange(clears=observed.record.condition is not None)
-    if decision.swap or decision.desired is None:
+    desired = decision.desired
+    if decision.swap or desired is None:
         return cleared
-    counted = observed.record.repeated(decision.desired)[: rule.after - 1]
+    counted = observed.record.repeated(desired)[: rule.after - 1]
     lapsed = tuple(each for each in observed.record.changes if each not in counted)
     timers = (follow_up(observed.key, now, decision.action),)
-    return replace(cleared, applied=AppliedChange(decision.desired, now), lapsed=lapsed, timers=timers)
+    return replace(cleared, applied=AppliedChange(desired, now), lapsed=lapsed, timers=timers)
 
 
 def follow_up(key: InstanceKey, now: datetime, did: str = "") -> Timer:

@@ -61,7 +61,7 @@ class MappingKey:
     def __str__(self) -> str:
         if self == IGNORED:
             return f"the tag {IGNORE_TAG}"
-        return "the pin" if self.pins else key_text(self.tag_key, self.tag_value)
+        return "the pin" if self.tag_key == PIN_TAG else key_text(self.tag_key, self.tag_value)
 
     @property
     def pins(self) -> bool:

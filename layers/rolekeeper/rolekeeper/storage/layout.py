@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from enum import StrEnum
 from functools import cache, partial
+from operator import attrgetter
 from typing import Any
 
 from rolekeeper.model.instance import (
@@ -263,19 +264,20 @@ def plain(stored: Mapping[str, Any]) -> Any:
     raise TypeError(f"{kind!r:.40} is no type of DynamoDB's")
 
 
+# Nearly all values are texts, so these two don't look further at one.
 def to_attributes(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: attribute(value) for name, value in item.items()}
+    return {name: {"S": value} if type(value) is str else attribute(value) for name, value in item.items()}
 
 
 def from_attributes(attributes: Mapping[str, Any]) -> Item:
-    return {name: plain(value) for name, value in attributes.items()}
+    return {name: value["S"] if "S" in value else plain(value) for name, value in attributes.items()}
 
 
 def encode(value: Any) -> Any:
     """A value as DynamoDB stores it: a map for a dataclass, without its fields that aren't set."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         named = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
-        return {name: encode(each) for name, each in named.items() if each is not None}
+        return {name: part if type(part) is str else encode(part) for name, part in named.items() if part is not None}
     match value:
         case StrEnum():
             return value.value
@@ -289,14 +291,19 @@ def encode(value: Any) -> Any:
 
 
 def decode[T](kind: type[T], item: Mapping[str, Any]) -> T:
-    """What `encode` wrote, absent fields by their defaults; KeyError, TypeError or ValueError where it isn't that."""
-    readers = _readers(kind)  # type: ignore[arg-type]  # a class is hashable
-    return kind(**{name: read(item[name]) for name, read in readers if name in item})
+    """Read what `encode` wrote, absent fields by their defaults.
+
+    Raises:
+        KeyError, TypeError, ValueError: the item isn't what `encode` wrote.
+    """
+    fields = _fields(kind)  # type: ignore[arg-type]  # a class is hashable
+    found = ((name, hint, read, item[name]) for name, hint, read in fields if name in item)
+    return kind(**{name: value if type(value) is hint else read(value) for name, hint, read, value in found})
 
 
 @cache
-def _readers(kind: type) -> list[tuple[str, Any]]:
-    return [(name, _reader(hint)) for name, hint in typing.get_type_hints(kind).items()]
+def _fields(kind: type) -> list[tuple[str, Any, Any]]:
+    return [(name, hint, _reader(hint)) for name, hint in typing.get_type_hints(kind).items()]
 
 
 @cache
@@ -328,20 +335,16 @@ _boolean = partial(_checked, bool, "Boolean")
 
 
 def record_from(item: Mapping[str, Any]) -> InstanceRecord:
-    grants = [decode(Grant, each) for each in _under(item, GRANT)]
-    changes = [decode(AppliedChange, each) for each in _under(item, CHANGE)]
+    grants = [decode(Grant, value) for name, value in item.items() if name.startswith(GRANT)]
+    changes = [decode(AppliedChange, value) for name, value in item.items() if name.startswith(CHANGE)]
     shown = item.get(CONDITION)
     return InstanceRecord(
-        grants={each.profile_arn: each for each in grants},
+        grants={grant.profile_arn: grant for grant in grants},
         condition=decode(Condition, shown) if shown else None,
-        changes=tuple(sorted(changes, key=lambda each: each.at)),
+        changes=tuple(sorted(changes, key=attrgetter("at"))),
         pin=decode(Pin, item[PIN]) if PIN in item else NO_PIN,
         writes=int(item.get(WRITES, 0)),
     )
-
-
-def _under(item: Mapping[str, Any], prefix: str) -> list[Any]:
-    return [value for name, value in item.items() if name.startswith(prefix)]
 
 
 def published_item(mapping: PublishedMapping, account: str) -> Item:

@@ -52,12 +52,15 @@ class Store:
         With `refused`, at most MOST_REFUSED keys for which AWS refuses a batch are put there, and the others are read.
         """
         found: dict[Key, Item] = {}
-        possible = (key for key in keys if layout.is_partition(key[0]))
-        batches = [list(each) for each in batched(possible, BATCH_KEYS)][::-1]
+        wanted = list(keys)
+        partitions = {pk for pk in {pk for pk, _ in wanted} if layout.is_partition(pk)}
+        possible = (key for key in wanted if key[0] in partitions)
+        batches = [list(batch) for batch in batched(possible, BATCH_KEYS)][::-1]
         while batches:
             batch = batches.pop()
             try:
-                found |= self._batch(batch)
+                items = batch_get(self.client.batch_get_item, self.table, list(map(_key, batch)), sleep=self.sleep)
+                found |= {(item["pk"], item["sk"]): item for item in map(layout.from_attributes, items)}
             except PermanentError as error:
                 if refused is None or len(refused) == MOST_REFUSED:
                     raise
@@ -67,10 +70,6 @@ class Store:
                     half = len(batch) // 2
                     batches += [batch[half:], batch[:half]]
         return found
-
-    def _batch(self, keys: Sequence[Key]) -> dict[Key, Item]:
-        found = batch_get(self.client.batch_get_item, self.table, list(map(_key, keys)), sleep=self.sleep)
-        return {(item["pk"], item["sk"]): item for item in map(layout.from_attributes, found)}
 
     def decode[T](self, decode: Callable[[Item], T], item: Item) -> T:
         """Decode an item; CorruptItemError if it isn't what we wrote."""
@@ -167,7 +166,7 @@ def batch_get(
 
 def _key(key: Key) -> dict[str, Any]:
     # Both are texts. The general serializer would take a fifth of a sweep to find that out.
-    return {name: {"S": text} for name, text in layout.key_attributes(key).items()}
+    return {"pk": {"S": key[0]}, "sk": {"S": key[1]}}
 
 
 class Update:
@@ -406,8 +405,9 @@ class State:
         writes: list[Write] = []
         at_key: layout.Key = ("", "")
         if entry is not None:
-            put = self.store.entry(layout.instance_pk(key), entry, at)
-            at_key = layout.instance_pk(key), put["Put"]["Item"]["sk"]["S"]
+            pk = layout.instance_pk(key)
+            put = self.store.entry(pk, entry, at)
+            at_key = pk, put["Put"]["Item"]["sk"]["S"]
             writes.append(put)
         if change.ends:
             writes.append(self.store.delete(layout.record_key(key), _as_expected(Update(), change)))
