@@ -75,7 +75,7 @@ class Sessions:
         known = self.credentials.get(role_arn)
         if known and known[0] - self.now() > LEFT:
             return known
-        for key in [each for each in list(self._clients) if each[0] == role_arn]:
+        for key in [of_role for of_role in list(self._clients) if of_role[0] == role_arn]:
             self._clients.pop(key, None)
         with classified("sts:AssumeRole", role_arn):
             answer = self.client.assume_role(RoleArn=role_arn, RoleSessionName=self.session, DurationSeconds=LASTS)

@@ -80,7 +80,7 @@ class Telemetry:
                 self._events_of.setdefault(target, []).append(_entry(event, detail, [request.instance.arn]))
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
-        words = {name: escaped(each) if isinstance(each, str) else each for name, each in detail.items()}
+        words = {name: escaped(value) if isinstance(value, str) else value for name, value in detail.items()}
         full = {"tag-key": key.tag_key, "tag-value": key.tag_value, "correlation-id": correlation_id, **words}
         self.logger.info(event, extra={**full, "correlation_id": correlation_id})
         self.send(event, full, [])
@@ -218,7 +218,7 @@ def _cut(value: Any, text: int, members: int) -> Any:
         case str():
             return value if len(value) <= text else f"{value[: text - 1]}…"
         case Mapping():
-            return {key: _cut(each, text, members) for key, each in islice(value.items(), members)}
+            return {key: _cut(member, text, members) for key, member in islice(value.items(), members)}
         case list() | tuple():
-            return [_cut(each, text, members) for each in value[:members]]
+            return [_cut(member, text, members) for member in value[:members]]
     return value

@@ -74,7 +74,7 @@ def _without(body: bytes, name: bytes) -> bytes:
     if not name or b"<!" in body:  # but a comment and a CDATA section may
         return body
     first, *others = body.split(b"<%s>" % name)
-    return first + b"".join(each.partition(b"</%s>" % name)[2] for each in others)
+    return first + b"".join(part.partition(b"</%s>" % name)[2] for part in others)
 
 
 def _reader(shape: Any, namespace: str) -> Read:
@@ -89,7 +89,7 @@ def _reader(shape: Any, namespace: str) -> Read:
         return lambda node: {name: read(found) for name, tag, read in members if (found := node.find(tag)) is not None}
     if shape.type_name == "list":
         one = _reader(shape.member, namespace)
-        return lambda node: [one(each) for each in node]
+        return lambda node: [one(child) for child in node]
     read = _TEXTS.get(shape.type_name, str)
     return lambda node: read(node.text or "")
 

@@ -38,11 +38,11 @@ class Ec2:
             with classified("ec2:DescribeIamInstanceProfileAssociations", "*"):
                 paginator = self.client.get_paginator("describe_iam_instance_profile_associations")
                 pages = list(paginator.paginate(Filters=[{"Name": "instance-id", "Values": list(ids)}]))
-            for each in (_association(row) for page in pages for row in page["IamInstanceProfileAssociations"]):
+            for association in (_association(row) for page in pages for row in page["IamInstanceProfileAssociations"]):
                 # EC2 may list former associations too: an ended one doesn't count, an ending one only if it is alone.
-                ending = each.state is AssociationState.DISASSOCIATING and each.instance_id in found
-                if each.state is not AssociationState.DISASSOCIATED and not ending:
-                    found[each.instance_id] = each
+                ending = association.state is AssociationState.DISASSOCIATING and association.instance_id in found
+                if association.state is not AssociationState.DISASSOCIATED and not ending:
+                    found[association.instance_id] = association
         return found
 
     def instances(self, instance_ids: Sequence[str]) -> dict[str, Instance]:
@@ -59,7 +59,7 @@ class Ec2:
             wanted = list(group)
             for filters in _tag_filters(tag_key, [key.tag_value for key in wanted]):
                 for page in self.fleet(*filters, _NOT_ENDED):
-                    yield [each for each in page if any(key.matches(each.tags) for key in wanted)]
+                    yield [instance for instance in page if any(key.matches(instance.tags) for key in wanted)]
 
     def carrying(self, profile_arns: Sequence[str]) -> Iterator[list[Instance]]:
         """Pages of the instances that carry one of these profiles and haven't ended; perhaps of others too."""
@@ -72,7 +72,7 @@ class Ec2:
         """The same of one mapping, from a token on, each with the next page's token; see `pages`."""
         (filters,) = _tag_filters(key.tag_key, [key.tag_value])
         for page, following in self.pages(*filters, _NOT_ENDED, token=token):
-            yield [each for each in page if key.matches(each.tags)], following
+            yield [instance for instance in page if key.matches(instance.tags)], following
 
     def fleet(self, *filters: dict[str, Any]) -> Iterator[list[Instance]]:
         """Pages of the instances that EC2 shows, at most 200 each; a terminated one usually for less than an hour."""
@@ -192,7 +192,7 @@ class Each(Protocol):
 
 
 def one_by_one[Item, Result](work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    return [work(each) for each in items]
+    return [work(item) for item in items]
 
 
 def in_threads[Item, Result](work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:

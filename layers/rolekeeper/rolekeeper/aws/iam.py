@@ -85,7 +85,7 @@ class Iam:
         """What a role's policies say; RetryableError if one is deleted while they are read."""
         with classified("iam:ListAttachedRolePolicies", role.arn, _GONE):
             pages = self.client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
-            attached = [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]
+            attached = [policy["PolicyArn"] for page in pages for policy in page["AttachedPolicies"]]
         with classified("iam:ListRolePolicies", role.arn, _GONE):
             listed = self.client.get_paginator("list_role_policies").paginate(RoleName=role.name)
             names = [name for page in listed for name in page["PolicyNames"]]
@@ -164,10 +164,10 @@ class ListedIam(Iam):
         role = _role(detail)
         if not role.path.startswith(self.path):
             return
-        inline = {each["PolicyName"]: _document(each["PolicyDocument"]) for each in detail["RolePolicyList"]}
-        attached = [each["PolicyArn"] for each in detail["AttachedManagedPolicies"]]
-        held = [{**each, "Roles": [detail]} for each in detail["InstanceProfileList"]]
-        self._profiles.update({each["InstanceProfileName"]: _profile(each) for each in held})
+        inline = {policy["PolicyName"]: _document(policy["PolicyDocument"]) for policy in detail["RolePolicyList"]}
+        attached = [policy["PolicyArn"] for policy in detail["AttachedManagedPolicies"]]
+        held = [{**profile, "Roles": [detail]} for profile in detail["InstanceProfileList"]]
+        self._profiles.update({profile["InstanceProfileName"]: _profile(profile) for profile in held})
         self._policies_of[role.name] = inline, attached
         self.roles[role.name] = role
 
@@ -191,13 +191,13 @@ def _role(role: Any) -> Role:
         id=role.get("RoleId", ""),
         created=role.get("CreateDate"),
         last_used=role.get("RoleLastUsed", {}).get("LastUsedDate"),
-        tags={each["Key"]: each["Value"] for each in role.get("Tags", ())},
+        tags={tag["Key"]: tag["Value"] for tag in role.get("Tags", ())},
     )
 
 
 def _profile(profile: Any) -> InstanceProfile:
     # A profile holds at most one role (AWS_FACTS.md "IAM").
-    arn, name = next(((each["Arn"], each["RoleName"]) for each in profile["Roles"]), ("", ""))
+    arn, name = next(((role["Arn"], role["RoleName"]) for role in profile["Roles"]), ("", ""))
     return InstanceProfile(profile["Arn"], profile["Path"], arn, role_name=name, id=profile["InstanceProfileId"])
 
 

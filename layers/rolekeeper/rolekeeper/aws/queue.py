@@ -47,7 +47,7 @@ class WorkQueue:
         """Ask for these instances to be reconciled; returns how many were sent. A delay is at most `LONGEST_DELAY`."""
         named = {"loop-over": True} if loop_over else {}
         requests = (request(key, cause, correlation_id, at=self.now(), **named) for key in instances)
-        return self._send((each, delay_seconds) for each in requests)
+        return self._send((message, delay_seconds) for message in requests)
 
     def put_back(self, requests: Iterable[tuple[ReconcileRequest, int]]) -> None:
         """Send requests back, each delayed by its seconds, so that a worker needn't wait for their turn."""
@@ -56,7 +56,7 @@ class WorkQueue:
             named = {"put-back": of.put_back, "loop-over": of.loop_over, "changed-tag-keys": sorted(of.changed_tags)}
             return request(of.instance, of.cause, of.correlation_id, at=of.at, **named)
 
-        self._send((again(each), delay) for each, delay in requests)
+        self._send((again(back), delay) for back, delay in requests)
 
     def _send(self, messages: Iterable[tuple[dict[str, Any], int]]) -> int:
         sent = 0

@@ -88,19 +88,19 @@ class Expiries:
     def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> dict[Timer, MappingKey]:
         """Send the instances of these timers; returns those of mappings to judge again by `until`."""
         at = self.now()
-        for each in page:
-            if isinstance(each, CorruptItemError):
-                self._note("a timer can't be read; delete that item", each)
-        timers = {each: each.subject for each in page if isinstance(each, Timer)}
-        instances = {each: key for each, key in timers.items() if isinstance(key, InstanceKey)}
-        mappings = {each: key for each, key in timers.items() if isinstance(key, MappingKey)}
+        for timer in page:
+            if isinstance(timer, CorruptItemError):
+                self._note("a timer can't be read; delete that item", timer)
+        timers = {timer: timer.subject for timer in page if isinstance(timer, Timer)}
+        instances = {timer: key for timer, key in timers.items() if isinstance(key, InstanceKey)}
+        mappings = {timer: key for timer, key in timers.items() if isinstance(key, MappingKey)}
         self.result.timers += len(timers)
         with self._attempt("instances can't be sent"):
             # A pin that was changed or released since causes one reconcile that does nothing.
             self._send(
-                ((math.ceil(_seconds_left(each, at)), key) for each, key in instances.items() if not each.follows)
+                ((math.ceil(_seconds_left(timer, at)), key) for timer, key in instances.items() if not timer.follows)
             )
-            self._send({(0, key) for each, key in instances.items() if each.follows}, FOLLOWS)
+            self._send({(0, key) for timer, key in instances.items() if timer.follows}, FOLLOWS)
             rung = [timer for timer in instances if not _seconds_left(timer, at)]
             self.state.clear_timers(*rung)
             self._count(rung, at)
@@ -112,9 +112,9 @@ class Expiries:
     def _count(self, rung: Iterable[Timer], at: datetime) -> None:
         """Count the changes that these followed, in one write for each target."""
         made: dict[Target, Counter[str]] = defaultdict(Counter)
-        for each in rung:
-            if each.did and isinstance(each.subject, InstanceKey):
-                made[each.subject.target][each.did] += 1
+        for timer in rung:
+            if timer.did and isinstance(timer.subject, InstanceKey):
+                made[timer.subject.target][timer.did] += 1
         for target, counted in made.items():
             update = Update()
             for did, number in counted.items():

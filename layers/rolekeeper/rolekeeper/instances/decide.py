@@ -71,7 +71,7 @@ class Observation:
     def tags_read(self) -> frozenset[str]:
         """The keys of the tags that its mappings or Rolekeeper read; any other tag may hold a secret."""
         mappings = [*self.published, *([self.owner] if self.owner else [])]
-        read = (name for each in mappings for name in (each.key.tag_key, *each.spec.require_tags))
+        read = (name for mapping in mappings for name in (mapping.key.tag_key, *mapping.spec.require_tags))
         return frozenset({IGNORE_TAG, *read})
 
     @property
@@ -177,9 +177,10 @@ def asked_for(seen: Observation, ownership: Ownership) -> Decision:
         reason = "EC2 is still detaching the former role"
         return decision(Action.WAIT, "disassociating", reason, association_id=association.id, polls=True)
     if tied := candidates.in_conflict:
-        named = " and ".join(f"{each.key} (role {each.spec.role})" for each in tied)
+        named = " and ".join(f"{mapping.key} (role {mapping.spec.role})" for mapping in tied)
         reason = f"{named} share priority {tied[0].spec.priority} but want different roles; give one a lower number"
-        return decision(Action.HOLD, "tie", reason, arguments=tuple(f"{each.key} {each.revision}" for each in tied))
+        revisions = tuple(f"{mapping.key} {mapping.revision}" for mapping in tied)
+        return decision(Action.HOLD, "tie", reason, arguments=revisions)
     # A mapping whose record is missing though its tag is there: that is damage, not an act.
     lost = seen.grant if seen.grant and not seen.owner and seen.grant.mapping.matches(instance.tags) else None
     if candidates.winner:
@@ -326,7 +327,7 @@ def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: d
     if spec.units:
         return _why_no_unit(spec)
     required = {MappingKey(key, value) for key, value in spec.require_tags.items()}
-    missing = [str(each) for each in required if not each.matches(instance.tags)]
+    missing = [str(tag) for tag in required if not tag.matches(instance.tags)]
     if missing:
         return shown(f"it also requires {', '.join(sorted(missing))}")
     return ""
@@ -375,27 +376,27 @@ def _included(ranked: Candidates, why: str) -> Candidates:
 def _overruled(ranked: Candidates, why: str, excluded: Decision | None = None) -> Candidates:
     """The same candidates without a winner: the mapping that would have governed is overridden."""
     would = ranked.in_conflict or ((ranked.winner,) if ranked.winner else ())
-    lost = tuple(Overridden(each.key, why) for each in would)
+    lost = tuple(Overridden(mapping.key, why) for mapping in would)
     return Candidates(overridden=(*lost, *ranked.overridden), exclusion=excluded)
 
 
 def _rank(instance: Instance, published: Iterable[PublishedMapping], now: datetime) -> Candidates:
     """The lowest priority number wins, as in load-balancer rules; of mappings that share it and agree the first key."""
-    ranked = sorted(published, key=lambda each: (each.spec.priority, each.key))
-    judged = [(each, not_applicable_because(each, instance, now)) for each in ranked]
-    applicable = [each for each, why in judged if not why]
-    overridden = [Overridden(each.key, why) for each, why in judged if why and each.key.matches(instance.tags)]
+    ranked = sorted(published, key=lambda mapping: (mapping.spec.priority, mapping.key))
+    judged = [(mapping, not_applicable_because(mapping, instance, now)) for mapping in ranked]
+    applicable = [mapping for mapping, why in judged if not why]
+    overridden = [Overridden(mapping.key, why) for mapping, why in judged if why and mapping.key.matches(instance.tags)]
     if not applicable:
         return Candidates(overridden=tuple(overridden))
     first = applicable[0]
-    top = [each for each in applicable if each.spec.priority == first.spec.priority]
+    top = [mapping for mapping in applicable if mapping.spec.priority == first.spec.priority]
     overridden += [
-        Overridden(each.key, f"priority {each.spec.priority} comes after {first.spec.priority} of {first.key}")
-        for each in applicable[len(top) :]
+        Overridden(mapping.key, f"priority {mapping.spec.priority} comes after {first.spec.priority} of {first.key}")
+        for mapping in applicable[len(top) :]
     ]
     if any(other.wants != first.wants for other in top[1:]):
         return Candidates(in_conflict=tuple(top), overridden=tuple(overridden))
-    overridden += [Overridden(each.key, f"it agrees with {first.key}, which stands for it") for each in top[1:]]
+    overridden += [Overridden(mapping.key, f"it agrees with {first.key}, which stands for it") for mapping in top[1:]]
     return Candidates(winner=first, overridden=tuple(overridden))
 
 

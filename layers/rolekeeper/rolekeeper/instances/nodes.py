@@ -20,8 +20,8 @@ _PROFILES = {
 def node_of(instance: Instance, profile_arn: str) -> str:
     """The service whose node an instance is, by its tags, or else its profile; empty when nothing says so."""
     name = profile_arn.rsplit("/", 1)[-1]
-    tagged = [each for each, prefixes in _TAGS.items() if any(key.startswith(prefixes) for key in instance.tags)]
-    named = [each for each, pattern in _PROFILES.items() if pattern.search(name)]
+    tagged = [service for service, prefixes in _TAGS.items() if any(key.startswith(prefixes) for key in instance.tags)]
+    named = [service for service, pattern in _PROFILES.items() if pattern.search(name)]
     return next(iter(tagged + named), "")
 
 

@@ -52,7 +52,7 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
     ids = [key.id for key in keys]
     associations = ec2.associations(ids)
     instances = ec2.instances(ids) if described is None else described
-    wanted = {mapping: None for each in instances.values() for mapping in mapping_keys(each.tags)}
+    wanted = {mapping: None for instance in instances.values() for mapping in mapping_keys(instance.tags)}
     snapshot = state.read(keys, wanted, checked=True, counters=counters.keys if counters else ())
     if counters:
         counters.known = dict(snapshot.counters)
@@ -60,14 +60,16 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
         key: _joined(snapshot, key, instances.get(key.id), association=associations.get(key.id), now=now)
         for key in keys
     }
-    orphans = [each for each in observed.values() if isinstance(each, Observation) and each.grant and not each.owner]
+    orphans = [seen for seen in observed.values() if isinstance(seen, Observation) and seen.grant and not seen.owner]
     return observed | _with_owners(orphans, wanted.keys(), snapshot, state=state) if orphans else observed
 
 
 def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime) -> list[Observed]:
     """Observe instances that EC2 has just described, before their associations: a decision on them is only a hint."""
-    described = {each.key.id: each for each in page}
-    return list(observe([each.key for each in page], ec2, state, now=now, described=described).values()) if page else []
+    if not page:
+        return []
+    described = {instance.key.id: instance for instance in page}
+    return list(observe([instance.key for instance in page], ec2, state, now=now, described=described).values())
 
 
 def _joined(

@@ -218,7 +218,7 @@ class Reconciler:
     def _record(self, request: ReconcileRequest, observed: Observation, decision: Decision, *, last: bool) -> Outcome:
         """Change nothing, and record why; observe again if EC2's answer or the record is outdated."""
         now = self.now()
-        if decision.code == "gone" and any(now - each.at < SHOWN_FOR for each in observed.record.grants.values()):
+        if decision.code == "gone" and any(now - grant.at < SHOWN_FOR for grant in observed.record.grants.values()):
             # EC2's answer is older than the change: keep the grant.
             return Outcome(again=Again.WHEN_SETTLED)
         invisible = decision.code == "gone" and now - request.at < VISIBLE_WITHIN

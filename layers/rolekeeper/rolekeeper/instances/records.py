@@ -52,8 +52,8 @@ def starting(observed: Observation, decision: Decision, now: datetime) -> Record
     grant = Grant(decision.profile_arn, decision.role, decision.mapping, revision=decision.revision, at=now)
     stale = {NO_PROFILE} & observed.record.grants.keys() if decision.profile_arn else set[str]()
     carried = {decision.profile_arn, observed.association.profile_arn if observed.association else NO_PROFILE}
-    former = [each for arn, each in observed.record.grants.items() if arn not in carried | stale]
-    stale |= {each.profile_arn for each in sorted(former, key=lambda each: each.at)[:-GRANTS]}
+    former = [grant for arn, grant in observed.record.grants.items() if arn not in carried | stale]
+    stale |= {grant.profile_arn for grant in sorted(former, key=lambda grant: grant.at)[:-GRANTS]}
     return RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(stale))
 
 
@@ -64,7 +64,7 @@ def completed(observed: Observation, decision: Decision, rule: ContentionRule, n
     if decision.swap or desired is None:
         return cleared
     counted = observed.record.repeated(desired)[: rule.after - 1]
-    lapsed = tuple(each for each in observed.record.changes if each not in counted)
+    lapsed = tuple(change for change in observed.record.changes if change not in counted)
     timers = (follow_up(observed.key, now, decision.action),)
     return replace(cleared, applied=AppliedChange(desired, now), lapsed=lapsed, timers=timers)
 
@@ -218,8 +218,8 @@ def _lapsed(observed: Observation, decision: Decision) -> tuple[AppliedChange, .
         return ()
     changes = observed.record.changes
     if decision.desired is None:  # as a detach left it, too
-        return tuple(each for each in changes if each.change.profile_arn)
-    return tuple(each for each in changes if each.change != decision.desired)
+        return tuple(applied for applied in changes if applied.change.profile_arn)
+    return tuple(applied for applied in changes if applied.change != decision.desired)
 
 
 def refusal(decision: Decision, error: errors.AwsRefusalError) -> Decision:

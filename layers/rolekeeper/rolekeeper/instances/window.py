@@ -209,7 +209,7 @@ class ChangeLimiter:
         if not room and budget not in self.known:
             keys = *self.keys, budget
             found = self.store.get(keys)
-            self.known |= {each: found.get(each, {}) for each in keys}
+            self.known |= {counter: found.get(counter, {}) for counter in keys}
             room = self._by_number(key, now)
         if room:
             return room

@@ -201,7 +201,7 @@ class InstanceRecord:
 
     def repeated(self, desired: DesiredChange | None) -> tuple[AppliedChange, ...]:
         """The last changes, as far back as each was this very one; the newest first."""
-        return tuple(takewhile(lambda each: each.change == desired, reversed(self.changes)))
+        return tuple(takewhile(lambda applied: applied.change == desired, reversed(self.changes)))
 
 
 @dataclass(frozen=True, slots=True)

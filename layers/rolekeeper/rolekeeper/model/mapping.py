@@ -126,7 +126,7 @@ class MappingSpec:
         if unit.startswith("r-") or is_within(unit, self.not_units):
             return False
         asked = self.not_units if is_within(unit, self.units) else self.units | self.not_units
-        return any(each.endswith(BELOW) for each in asked) if unit else bool(self.not_units)
+        return any(named.endswith(BELOW) for named in asked) if unit else bool(self.not_units)
 
     def could_meet(self, other: "MappingSpec") -> bool:
         """Whether some account and Region could be in the scope of both."""
@@ -149,7 +149,7 @@ class MappingSpec:
 def is_within(path: str, units: AbstractSet[str]) -> bool:
     """Whether an account is in one of these units: its `path` is of units from the root, or one unit without those."""
     ids = path.split("/")
-    return not units.isdisjoint((ids[-1], *(f"{each}{BELOW}" for each in ids)))
+    return not units.isdisjoint((ids[-1], *(f"{unit}{BELOW}" for unit in ids)))
 
 
 def _meet(mine: AbstractSet[str], theirs: AbstractSet[str], excluded: AbstractSet[str]) -> bool:
@@ -157,10 +157,10 @@ def _meet(mine: AbstractSet[str], theirs: AbstractSet[str], excluded: AbstractSe
 
     Which unit is below which isn't known, and may change: any could be below any other.
     """
-    free, others = ({each for each in some if excluded.isdisjoint((each, each + BELOW))} for some in (mine, theirs))
+    free, others = ({unit for unit in some if excluded.isdisjoint((unit, unit + BELOW))} for some in (mine, theirs))
     if not (mine and theirs):
         return bool(free or others or not (mine or theirs))
-    return bool(free & others or (free and others and any(each.endswith(BELOW) for each in free | others)))
+    return bool(free & others or (free and others and any(unit.endswith(BELOW) for unit in free | others)))
 
 
 @dataclass(frozen=True, slots=True)

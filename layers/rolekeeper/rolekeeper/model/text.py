@@ -49,7 +49,7 @@ def in_words(value: object) -> str:
         case datetime():
             return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
         case Mapping():
-            return ", ".join(f"{name}={in_words(each)}" for name, each in sorted(value.items()))
+            return ", ".join(f"{name}={in_words(member)}" for name, member in sorted(value.items()))
         case list() | tuple():
             return ", ".join(map(in_words, value))
         case set() | frozenset():

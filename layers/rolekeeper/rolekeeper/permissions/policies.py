@@ -110,17 +110,17 @@ class Scope:
 
     def covers(self, other: "Scope") -> bool:
         """Whether all that is in the other scope is in this one; never true wrongly."""
-        return all(any(pattern_covers(mine, each) for each in other.within) for mine in self.within) and all(
-            any(pattern_covers(each, mine) for each in other.without)
-            or not all(patterns_meet(each, mine) for each in other.within)
+        return all(any(pattern_covers(mine, theirs) for theirs in other.within) for mine in self.within) and all(
+            any(pattern_covers(theirs, mine) for theirs in other.without)
+            or not all(patterns_meet(theirs, mine) for theirs in other.within)
             for mine in self.without
         )
 
     def meets(self, other: "Scope") -> bool:
         """Whether something may be in both scopes; never false wrongly."""
         within, without = {*self.within, *other.within}, {*self.without, *other.without}
-        return all(patterns_meet(mine, each) for mine in self.within for each in other.within) and not any(
-            pattern_covers(barred, each) for barred in without for each in within
+        return all(patterns_meet(mine, theirs) for mine in self.within for theirs in other.within) and not any(
+            pattern_covers(barred, pattern) for barred in without for pattern in within
         )
 
     def and_also(self, other: "Scope") -> "Scope":
@@ -149,10 +149,10 @@ class _Index:
 
     def covers(self, scope: Scope) -> bool:
         begins = {text[:length] for text in scope.within or ("",) for length in self._lengths}
-        return any(each.covers(scope) for begin in begins for each in self._scopes.get(begin, ()))
+        return any(wide.covers(scope) for begin in begins for wide in self._scopes.get(begin, ()))
 
     def covered(self, scopes: Iterable[Scope]) -> list[Scope]:
-        return [each for each in scopes if self.covers(each)]
+        return [scope for scope in scopes if self.covers(scope)]
 
 
 def _broadest(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
@@ -180,22 +180,22 @@ class Rule:
             # A rule under fewer conditions applies whenever one under these and more does.
             if other.conditions <= self.conditions and (actions := _Index(other.actions).covered(left)):
                 covered = set(_Index(other.resources).covered(self.resources))
-                left |= {each: tuple(on for on in left[each] if on not in covered) for each in actions}
+                left |= {action: tuple(on for on in left[action] if on not in covered) for action in actions}
         return _merged(Rule((action,), resources, self.conditions) for action, resources in left.items() if resources)
 
     def meeting(self, other: "Rule") -> "Rule":
         """The part of this rule that may apply where the other does; without actions or resources if none may."""
         return Rule(
-            tuple(each for each in self.actions if any(each.meets(scope) for scope in other.actions)),
-            tuple(each for each in self.resources if any(each.meets(scope) for scope in other.resources)),
+            tuple(action for action in self.actions if any(action.meets(scope) for scope in other.actions)),
+            tuple(resource for resource in self.resources if any(resource.meets(scope) for scope in other.resources)),
             self.conditions,
         )
 
     def and_also(self, other: "Rule") -> "Rule":
         """What both rules say; without actions or resources if they have nothing in common."""
         return Rule(
-            _broadest(mine.and_also(each) for mine in self.actions for each in other.actions if mine.meets(each)),
-            _broadest(mine.and_also(each) for mine in self.resources for each in other.resources if mine.meets(each)),
+            _broadest(one.and_also(two) for one in self.actions for two in other.actions if one.meets(two)),
+            _broadest(one.and_also(two) for one in self.resources for two in other.resources if one.meets(two)),
             self.conditions | other.conditions,
         )
 
@@ -226,7 +226,7 @@ def permissions(policies: Policies) -> Permissions:
 
 def statements(policy: Document) -> list[Mapping[str, Any]]:
     """The statements of a policy, of any kind of policy; what isn't one is left out."""
-    return [each for each in listed(policy.get("Statement")) if isinstance(each, Mapping)]
+    return [statement for statement in listed(policy.get("Statement")) if isinstance(statement, Mapping)]
 
 
 def listed(value: Any) -> list[Any]:
@@ -238,10 +238,10 @@ def listed(value: Any) -> list[Any]:
 
 def _rules(documents: Iterable[Document], effect: Literal["Allow", "Deny"]) -> list[Rule]:
     found = (
-        Rule(_scopes(each, "Action"), _scopes(each, "Resource"), _conditions(each.get("Condition")))
+        Rule(_scopes(statement, "Action"), _scopes(statement, "Resource"), _conditions(statement.get("Condition")))
         for document in documents
-        for each in statements(document)
-        if each.get("Effect") == effect and not _is_of_former_sessions(each)
+        for statement in statements(document)
+        if statement.get("Effect") == effect and not _is_of_former_sessions(statement)
     )
     return _few(_merged(rule for rule in found if rule))
 
@@ -279,8 +279,8 @@ def _scopes(statement: Mapping[str, Any], element: Literal["Action", "Resource"]
 
 def _names(statement: Mapping[str, Any], element: str) -> dict[str, str]:
     """The patterns of an element as they are compared, and as they are written: the case of actions says nothing."""
-    names = [each for each in listed(statement.get(element)) if each and isinstance(each, str)]
-    return {each.lower() if element.endswith("Action") else each: each for each in names}
+    names = [name for name in listed(statement.get(element)) if name and isinstance(name, str)]
+    return {name.lower() if element.endswith("Action") else name: name for name in names}
 
 
 def _conditions(condition: Any) -> frozenset[str]:
@@ -297,8 +297,8 @@ def _conditions(condition: Any) -> frozenset[str]:
 
 def _values(values: Any) -> str:
     """A condition's values in JSON: quotes keep one that holds a comma apart from two."""
-    texts = sorted({each if isinstance(each, str) else json.dumps(each, sort_keys=True) for each in listed(values)})
-    return ", ".join(json.dumps(each, ensure_ascii=False) for each in texts)
+    texts = sorted({value if isinstance(value, str) else json.dumps(value, sort_keys=True) for value in listed(values)})
+    return ", ".join(json.dumps(text, ensure_ascii=False) for text in texts)
 
 
 # ---- what of it is broad ----
@@ -331,8 +331,8 @@ def _together(actions: _Actions) -> list[tuple[Scope, ...]]:
 
 
 # With each, whether it has to reach all resources. What covers most of the rest comes first.
-_LIST = [(each, True) for each in ((EVERYTHING,), (IAM_WRITES,), (ORGANIZATION_WRITES,), *_together(ON_ALL))]
-_LIST += [(each, False) for each in _together(ON_ANY)]
+_LIST = [(scopes, True) for scopes in ((EVERYTHING,), (IAM_WRITES,), (ORGANIZATION_WRITES,), *_together(ON_ALL))]
+_LIST += [(scopes, False) for scopes in _together(ON_ANY)]
 # The services whose resources an action is on, where they aren't its own.
 _RESOURCES_OF = {"sts": ("iam",), "ec2-instance-connect": ("ec2",), "ssm": ("ec2", "ssm")}
 
@@ -357,10 +357,10 @@ def _listed_at(action: Scope) -> tuple[int, ...]:
 def _part(held: Permissions, broad: Scope, *, on_all: bool) -> list[Rule]:
     part: list[Rule] = []
     for rule in held.allowed:
-        if actions := tuple(_common(each, broad) for each in rule.actions if each.meets(broad)):
+        if actions := tuple(_common(action, broad) for action in rule.actions if action.meets(broad)):
             service = broad.within[0].split(":")[0]
             services = _RESOURCES_OF.get(service, (service,))
-            resources = tuple(each for each in rule.resources if _reaches(each, services, on_all=on_all))
+            resources = tuple(resource for resource in rule.resources if _reaches(resource, services, on_all=on_all))
             part += Rule(actions, resources, rule.conditions).beyond(held.denied)
     return part
 
@@ -378,8 +378,8 @@ def _reaches(resources: Scope, services: Iterable[str], *, on_all: bool) -> bool
         _, _, service, _, _, last, *_ = [*pattern.split(":", 5), *"*****"]
         # `role/*`, `role*` and `*` reach every name, `role/web-*` doesn't.
         kind, *names = re.split("[/:]", last.lower(), maxsplit=1)
-        all_names = any(patterns_meet(names[0] if names else kind[-1:], each) for each in _ANY_NAMES)
-        if not any(patterns_meet(service, each) for each in services) or (on_all and not all_names):
+        all_names = any(patterns_meet(names[0] if names else kind[-1:], name) for name in _ANY_NAMES)
+        if not any(patterns_meet(service, ours) for ours in services) or (on_all and not all_names):
             return False
     return True
 
@@ -399,9 +399,9 @@ class Difference:
     @classmethod
     def of_all(cls, several: Sequence["Difference"]) -> "Difference":
         return cls(
-            gained=tuple(dict.fromkeys(phrase for each in several for phrase in each.gained)),
-            lost=tuple(dict.fromkeys(phrase for each in several for phrase in each.lost)),
-            unknown="; ".join(dict.fromkeys(each.unknown for each in several if each.unknown)),
+            gained=tuple(dict.fromkeys(phrase for difference in several for phrase in difference.gained)),
+            lost=tuple(dict.fromkeys(phrase for difference in several for phrase in difference.lost)),
+            unknown="; ".join(dict.fromkeys(difference.unknown for difference in several if difference.unknown)),
         )
 
 
@@ -413,7 +413,7 @@ def lacking(held: Permissions, wanted: Permissions) -> tuple[str, ...]:
     """What of some permissions a role lacks: it isn't allowed, or is denied, in part or under a condition."""
     missing = [part for rule in wanted.allowed for part in rule.beyond(held.allowed)]
     there = [part for rule in wanted.allowed for part in rule.beyond(missing)]
-    denied = [(part, _denied(part, each)) for rule in there for each in held.denied if (part := rule.meeting(each))]
+    denied = [(part, _denied(part, deny)) for rule in there for deny in held.denied if (part := rule.meeting(deny))]
     return (*_phrases((rule, _when(rule)) for rule in missing), *_phrases(denied))
 
 
@@ -443,7 +443,7 @@ def in_words(difference: Difference, room: int) -> str:
 def _more(these: Permissions, those: Permissions, denial: str) -> tuple[str, ...]:
     """What one role may do beyond another: what it is allowed, and where the other is denied."""
     allowed: list[Rule] = []
-    for rule in sorted(these.allowed, key=lambda each: (each.actions, each.resources)):
+    for rule in sorted(these.allowed, key=lambda rule: (rule.actions, rule.resources)):
         allowed += rule.beyond([*those.allowed, *allowed])
     # A Deny that only the other has matters for what both are allowed; the rest is covered above.
     common = [part for rule in these.allowed for part in rule.beyond(allowed)]
@@ -451,7 +451,7 @@ def _more(these: Permissions, those: Permissions, denial: str) -> tuple[str, ...
     denied = [part for rule in lifted for other in common if (part := rule.meeting(other))]
     gains = []
     for rule in allowed:
-        partly = "in part denied" if any(rule.meeting(each) for each in these.denied) else ""
+        partly = "in part denied" if any(rule.meeting(denial) for denial in these.denied) else ""
         gains.append((rule, "; ".join(filter(None, (_when(rule), partly)))))
     return (*_phrases(gains), *_phrases((rule, f"{denial} {_when(rule)}".rstrip()) for rule in denied))
 
@@ -543,7 +543,7 @@ class PolicyReader:
             return Difference()
         was, will = self._known(before), self._known(after)
         if isinstance(was, str) or isinstance(will, str):
-            return Difference(unknown="; ".join(dict.fromkeys(each for each in (was, will) if isinstance(each, str))))
+            return Difference(unknown="; ".join(dict.fromkeys(why for why in (was, will) if isinstance(why, str))))
         return difference(was, will)
 
     def _policies(self, name: str) -> Policies:

@@ -93,7 +93,7 @@ class Roles:
 
     def _read_list(self, by_role: Mapping[str, Iterable[MappingSpec]]) -> None:
         """Read on in IAM's list of all roles, if this is about many that aren't known."""
-        unknown = {role for role, specs in by_role.items() if any(_asked(each) not in self._known for each in specs)}
+        unknown = {role for role, specs in by_role.items() if any(_asked(spec) not in self._known for spec in specs)}
         unknown.discard(NO_ROLE)
         if len(unknown) >= MANY:
             self._list.read(unknown, len(unknown) // ROLES_A_PAGE)
@@ -165,7 +165,7 @@ class Roles:
         row, stack = spec.allow_broad, self.settings.allow_broad_roles
         if not (row and stack) and (why := self.broad(role)):
             lacks = {"set allow_broad: true": not row, "deploy with AllowBroadRoles=true": not stack}
-            wanted = " and ".join(each for each, lacking in lacks.items() if lacking)
+            wanted = " and ".join(remedy for remedy, lacking in lacks.items() if lacking)
             return RoleCheck(Problem(f"role '{name}' is broad: {why}", f"narrow it, or {wanted}"))
         return self._check_profile(spec.profile_name, role)
 
@@ -219,7 +219,7 @@ def trust_problem(trust_policy: Document) -> Problem | None:
 
     Conditions aren't evaluated: an Allow with one allows (`trust_note` says so), a Deny with one doesn't deny.
     """
-    if any(not each.get("Condition") for each in _for_ec2("Deny", trust_policy, EC2 | EVERYBODY)):
+    if any(not statement.get("Condition") for statement in _for_ec2("Deny", trust_policy, EC2 | EVERYBODY)):
         return Problem("its trust policy denies EC2 sts:AssumeRole", "remove that statement")
     if _for_ec2("Allow", trust_policy):
         return None
@@ -229,7 +229,7 @@ def trust_problem(trust_policy: Document) -> Problem | None:
 def trust_note(trust_policy: Document) -> str:
     """What to look at in a trust policy that lets EC2 assume the role only under a condition; empty otherwise."""
     allowing = _for_ec2("Allow", trust_policy)
-    if allowing and all(each.get("Condition") for each in allowing):
+    if allowing and all(statement.get("Condition") for statement in allowing):
         return "its trust policy has a condition, which isn't evaluated here: see that EC2 meets it"
     return ""
 
@@ -237,11 +237,12 @@ def trust_note(trust_policy: Document) -> str:
 def trusted_besides_ec2(trust_policy: Document) -> tuple[str, ...]:
     """Who else may assume a role, each as `AWS *` or `Service lambda.amazonaws.com`; Denies take nobody away."""
     named: list[tuple[str, str]] = []
-    for each in statements(trust_policy):
-        if each.get("Effect") == "Allow" and any(patterns_meet(action, "sts:assumerole*") for action in _actions(each)):
-            named += _principals(each)
-            named += [("everyone", "but those of a NotPrincipal")] if "NotPrincipal" in each else []
-    return tuple(dict.fromkeys(" ".join(each) for each in named if each not in EC2))
+    for statement in statements(trust_policy):
+        assumes = any(patterns_meet(action, "sts:assumerole*") for action in _actions(statement))
+        if assumes and statement.get("Effect") == "Allow":
+            named += _principals(statement)
+            named += [("everyone", "but those of a NotPrincipal")] if "NotPrincipal" in statement else []
+    return tuple(dict.fromkeys(" ".join(principal) for principal in named if principal not in EC2))
 
 
 def _for_ec2(
@@ -249,12 +250,12 @@ def _for_ec2(
 ) -> list[Document]:
     """The statements that allow EC2 `sts:AssumeRole`, or deny it that, by one of these names."""
     return [
-        each
-        for each in statements(trust_policy)
-        if each.get("Effect") == effect
-        and "Action" in each
-        and any(pattern_covers(action, "sts:assumerole") for action in _actions(each))
-        and not {*_principals(each)}.isdisjoint(ec2)
+        statement
+        for statement in statements(trust_policy)
+        if statement.get("Effect") == effect
+        and "Action" in statement
+        and any(pattern_covers(action, "sts:assumerole") for action in _actions(statement))
+        and not {*_principals(statement)}.isdisjoint(ec2)
     ]
 
 

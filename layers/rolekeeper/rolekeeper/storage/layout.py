@@ -162,7 +162,7 @@ def described(decision: Decision) -> dict[str, Any]:
         "role": decision.role,
         "profile-arn": decision.profile_arn,
         "takes-over": decision.takes_over,
-        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in decision.overridden[:LOSERS]],
+        "losers": [{"mapping": str(loser.mapping), "why": loser.why} for loser in decision.overridden[:LOSERS]],
     }
 
 
@@ -234,12 +234,12 @@ def attribute(value: Any) -> dict[str, Any]:
         case Mapping():
             return {"M": to_attributes(value)}
         case list() | tuple():
-            return {"L": [attribute(each) for each in value]}
+            return {"L": [attribute(member) for member in value]}
         case set() | frozenset():
-            members = [member for each in value for member in attribute(each).items()]
+            members = [pair for member in value for pair in attribute(member).items()]
             kinds = {kind for kind, _ in members}
             if len(kinds) == 1 and kinds < {"S", "N", "B"}:
-                return {f"{kinds.pop()}S": [each for _, each in members]}
+                return {f"{kinds.pop()}S": [text for _, text in members]}
     raise TypeError(f"DynamoDB has no value like {value!r:.40}")
 
 
@@ -256,7 +256,7 @@ def plain(stored: Mapping[str, Any]) -> Any:
         case "M":
             return from_attributes(value)
         case "L":
-            return [plain(each) for each in value]
+            return [plain(member) for member in value]
         case "SS" | "BS":
             return set(value)
         case "NS":
@@ -276,7 +276,7 @@ def from_attributes(attributes: Mapping[str, Any]) -> Item:
 def encode(value: Any) -> Any:
     """A value as DynamoDB stores it: a map for a dataclass, without its fields that aren't set."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        named = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+        named = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {name: part if type(part) is str else encode(part) for name, part in named.items() if part is not None}
     match value:
         case StrEnum():
@@ -284,7 +284,7 @@ def encode(value: Any) -> Any:
         case datetime():
             return timestamp(value)
         case Mapping():
-            return {name: encode(each) for name, each in value.items()}
+            return {name: encode(member) for name, member in value.items()}
         case frozenset():
             return sorted(value)
     return value
@@ -311,14 +311,14 @@ def _reader(hint: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         # The only unions are with None.
-        (inner,) = (_reader(each) for each in arguments if each is not types.NoneType)
+        (inner,) = (_reader(argument) for argument in arguments if argument is not types.NoneType)
         return lambda value: None if value is None else inner(value)
     if origin in (frozenset, list, tuple):  # a tuple of any length, of one kind
         member = _reader(arguments[0])
         return lambda value: origin(map(member, _list(value)))
     if origin is not None and issubclass(origin, Mapping):
         member = _reader(arguments[1])
-        return lambda value: {_text(name): member(each) for name, each in value.items()}
+        return lambda value: {_text(name): member(part) for name, part in value.items()}
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return partial(decode, hint)
     return {datetime: datetime.fromisoformat, bool: _boolean, str: _text}.get(hint, hint)  # an enum reads itself

@@ -127,7 +127,7 @@ class Store:
         """Put a history entry, under its own id or a new one; it expires."""
         written, expires = layout.timestamp(at), int((at + timedelta(days=self.history_days)).timestamp())
         _, sk = layout.history_key(pk, at, id_ or uuid.uuid4().hex[:8])
-        words = {name: escaped(each) if isinstance(each, str) else each for name, each in entry.items()}
+        words = {name: escaped(value) if isinstance(value, str) else value for name, value in entry.items()}
         return self.put({**words, "pk": pk, "sk": sk, "at": written, "expires": expires})
 
     def write(self, *writes: Write) -> None:
@@ -215,7 +215,7 @@ class Update:
         return self
 
     def expression(self) -> dict[str, Any]:
-        clauses = " ".join(f"{verb} {', '.join(each)}" for verb, each in self._clauses.items() if each)
+        clauses = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in self._clauses.items() if parts)
         return {"UpdateExpression": clauses, **self.condition()}
 
     def condition(self) -> dict[str, Any]:
@@ -444,7 +444,7 @@ class State:
 
 def _update(change: RecordChange) -> Update | None:
     """What changes in a record, if anything; on condition that the record is the `expected` one, if there is one."""
-    values = {layout.grant_name(each.profile_arn): layout.encode(each) for each in change.grants}
+    values = {layout.grant_name(grant.profile_arn): layout.encode(grant) for grant in change.grants}
     if change.applied:
         values[layout.change_name(change.applied)] = layout.encode(change.applied)
     if change.condition:
