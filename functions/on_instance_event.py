@@ -24,7 +24,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
             message = _message(body)
             spoke = present(message, app.settings.namespace) if app.settings.organization else None
             if spoke is None:
-                requests.append(parse(message, only=app.settings.only, now=app.now(), message_id=message_id))
+                requests.append(parse(message, only=app.settings.sole_target, now=app.now(), message_id=message_id))
             else:
                 spokes[message_id] = spoke
         except DroppedError as dropped:

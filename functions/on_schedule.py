@@ -53,7 +53,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         return context.get_remaining_time_in_millis() / 1000 - (EARLIER if by_machine else 0)
 
     run = Run(context.aws_request_id, seconds_left)
-    if app.settings.only and (event.get("target") or by_machine):
+    if app.settings.sole_target and (event.get("target") or by_machine):
         # The deployment was a hub when this began.
         id_ = run.correlation_id(event)
         app.telemetry.dropped("another target: the deployment is of no organization", id_)

@@ -176,7 +176,7 @@ def test_room_is_looked_for_though_of_the_counters_only_the_line_is_known(world:
     worker.window.lengthen_line(timedelta(seconds=1), now)
     room = worker.window.reserve_or_wait(mapping_key("workload=web"), 1, now)
     assert isinstance(room, Reservation)
-    worker.window.took(room, now)
+    worker.window.note_reserved(room, now)
     assert isinstance(worker.window.reserve_or_wait(mapping_key("workload=web"), 1, now), datetime), "that was the last"
 
 

@@ -139,7 +139,7 @@ class App:
         )
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
-        return self.reconciler().run(requests) if self.settings.only else self.targets.reconcile(requests)
+        return self.reconciler().run(requests) if self.settings.sole_target else self.targets.reconcile(requests)
 
     @cached_property
     def targets(self) -> fleet.targets.Targets:

@@ -92,7 +92,7 @@ class Settings:
         return Target(self.account, self.region)
 
     @property
-    def only(self) -> Target | None:
+    def sole_target(self) -> Target | None:
         """The deployment's only target; None for a hub, which has those of its organization."""
         return None if self.organization else self.target
 

@@ -123,7 +123,7 @@ def decide(seen: Observation, settings: Settings) -> Decision:
     return decided
 
 
-class Standing(StrEnum):
+class InstanceStatus(StrEnum):
     """The status of an instance, in the order in which a person looks at them."""
 
     DRIFT = "drift"
@@ -134,17 +134,21 @@ class Standing(StrEnum):
     OK = "ok"
 
 
-_STANDINGS = {Action.NOTHING: Standing.OK, Action.WAIT: Standing.WAITING, Action.HOLD: Standing.BLOCKED}
+_STATUSES = {
+    Action.NOTHING: InstanceStatus.OK,
+    Action.WAIT: InstanceStatus.WAITING,
+    Action.HOLD: InstanceStatus.BLOCKED,
+}
 
 
-def standing(decision: Decision, *, foreign: bool) -> Standing:
+def status_of(decision: Decision, *, foreign: bool) -> InstanceStatus:
     """The status: foreign if a foreign role is the only matter, whether or not a mapping wants another one.
 
     An instance that Rolekeeper is to change is in drift, whatever it carries, and whether or not changes are withheld.
     """
     if foreign and (decision.action is Action.NOTHING or decision.code == "occupied"):
-        return Standing.FOREIGN
-    return Standing.DRIFT if decision.code in WITHHELD else _STANDINGS.get(decision.action, Standing.DRIFT)
+        return InstanceStatus.FOREIGN
+    return InstanceStatus.DRIFT if decision.code in WITHHELD else _STATUSES.get(decision.action, InstanceStatus.DRIFT)
 
 
 def waits_for_room(decision: Decision, until: datetime) -> Decision:
@@ -154,7 +158,7 @@ def waits_for_room(decision: Decision, until: datetime) -> Decision:
     return replace(decision, action=Action.WAIT, code="window", reason=reason, until=until)
 
 
-def put_off(decision: Decision, until: datetime) -> Decision:
+def retry_later(decision: Decision, until: datetime) -> Decision:
     """The same change, retried later: there are more changes than EC2 or ChangesPerSecond lets through."""
     reason = f"more changes are asked for than go at once; this one is tried again soon, and then: {decision.reason}"
     return replace(decision, action=Action.WAIT, code="throttled", reason=reason, until=until)

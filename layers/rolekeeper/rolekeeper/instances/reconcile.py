@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 
 from rolekeeper.aws import Ec2, WorkQueue, errors
 from rolekeeper.aws.queue import LONGEST_DELAY
-from rolekeeper.instances.decide import Observation, decide, put_off, waits_for_room
+from rolekeeper.instances.decide import Observation, decide, retry_later, waits_for_room
 from rolekeeper.instances.observe import Observed, Unreadable, observe
 from rolekeeper.instances.records import (
     FOLLOW_UP,
@@ -84,7 +84,7 @@ class Pace:
         some = random.Random().randint(self._burst // 2, self._burst)  # noqa: S311  # spreads load, guards nothing
         return self.wait(min(number, some), now)
 
-    def take(self) -> None:
+    def spend(self) -> None:
         self._tokens -= 1
 
     def throttled(self, now: datetime) -> None:
@@ -267,7 +267,7 @@ class Reconciler:
                 return room
             change = starting(observed, decision, now)
             try:
-                at = self.state.save(request.instance, change, now, entry=entry, also=(room.take,) if room else ())
+                at = self.state.save(request.instance, change, now, entry=entry, also=(room.reserve,) if room else ())
             except errors.ConflictError:
                 if mapping is None:
                     raise
@@ -280,14 +280,14 @@ class Reconciler:
                 self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing
             else:
                 if room:
-                    window.took(room, now)
+                    window.note_reserved(room, now)
                 record = replace(observed.record, writes=observed.record.writes + bool(change))
                 return Started(at, room, replace(observed, record=record))
         raise errors.RetryableError("WindowBusy", "the change could not be counted", "dynamodb:UpdateItem")
 
     def _ask(self, pace: Pace, instance: InstanceKey, decision: Decision) -> Association:
         """Ask EC2 for a change that was started; a throttled call slows the pace."""
-        pace.take()
+        pace.spend()
         try:
             if decision.action is Action.ATTACH:
                 made = self.ec2.associate(instance, decision.profile_arn)
@@ -311,7 +311,7 @@ class Reconciler:
             return Outcome(again=Again.WHEN_PACED)
         # Lambda takes a longer chain of messages for a loop (AWS_FACTS.md "Lambda, SQS, ...").
         if batch.put_back >= PUT_BACK:
-            return self.recorder.show(request, observed, put_off(decision, self.now() + FOLLOW_UP))
+            return self.recorder.show(request, observed, retry_later(decision, self.now() + FOLLOW_UP))
         return Outcome(decision, again=Again.FROM_QUEUE)
 
     def _send_back(
@@ -329,7 +329,7 @@ class Reconciler:
         except errors.AwsRefusalError as error:
             return self.recorder.all_failed("could not put back", error, requests)
         return {
-            key: self.recorder.show(requests[key], seen, put_off(decision, turn))
+            key: self.recorder.show(requests[key], seen, retry_later(decision, turn))
             for key, turn in late.items()
             if (decision := ended[key].decision) and isinstance(seen := observed[key], Observation)
         }

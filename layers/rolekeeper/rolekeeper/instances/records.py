@@ -11,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from rolekeeper.aws import errors
-from rolekeeper.instances.decide import Observation, put_off
+from rolekeeper.instances.decide import Observation, retry_later
 from rolekeeper.instances.retry import PROPAGATION, RetryLoop
 from rolekeeper.instances.window import Reservation
 from rolekeeper.model.instance import (
@@ -321,7 +321,7 @@ class Recorder:
         # If the SDK sent the call twice, the first may have succeeded: the entry stays "started", and keeps its room.
         did = "" if error.possibly_applied else REFUSED
         outcome = {"outcome": did, "answer": answer} if did else {"answer": answer}
-        back = [started.room.back] if started.room and did else []
+        back = [started.room.release] if started.room and did else []
         also, now = [self.state.completion(started.entry, outcome), *back], self.now()
         if isinstance(error, errors.ConflictError | errors.NotFoundError):
             # Our own first sending may have succeeded: then only this follow-up finds it.
@@ -333,7 +333,7 @@ class Recorder:
                 self.state.save(request.instance, change, now, also=also)
             raise errors.ConflictError(error.code, error.message, error.action, resource=error.resource) from error
         refused = Refused(answer, also, did)
-        instead = put_off(decision, now + FOLLOW_UP) if error.throttled else refusal(decision, error)
+        instead = retry_later(decision, now + FOLLOW_UP) if error.throttled else refusal(decision, error)
         before = started.observed.shown(instead)
         if instead.polls and before and not before.parked and now - before.since > PROPAGATION:
             return self.park(request, instead, refused)

@@ -114,13 +114,13 @@ def _adding(number: int, minutes: int, now: datetime, left: int = 0, *, until: d
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Room for one change: `take` counts it, if there is some; `back` undoes that.
+    """Room for one change: `reserve` counts it, if there is some; `release` undoes that.
 
     `counted` is the item that counts it; None if its revision's approval pays for it.
     """
 
-    take: Write
-    back: Write
+    reserve: Write
+    release: Write
     counted: Key | None = None
 
 
@@ -139,7 +139,7 @@ class ChangeLimiter:
     known: dict[Key, Mapping[str, Any]] = field(default_factory=dict)
     turns: Counter[tuple[Key, str]] = field(default_factory=Counter)
 
-    def took(self, room: Reservation, now: datetime) -> None:
+    def note_reserved(self, room: Reservation, now: datetime) -> None:
         if room.counted is None:
             self.known = {}
         elif item := self.known.get(room.counted):
@@ -197,8 +197,8 @@ class ChangeLimiter:
 
     def room(self, now: datetime, key: Key) -> Reservation:
         minutes = self.limits.minutes
-        take = counting(self.known.get(key, {}), 1, self._allowed(), minutes=minutes, now=now)
-        return Reservation(self.store.update(key, take), self.store.update(key, _adding(-1, minutes, now)), key)
+        more = counting(self.known.get(key, {}), 1, self._allowed(), minutes=minutes, now=now)
+        return Reservation(self.store.update(key, more), self.store.update(key, _adding(-1, minutes, now)), key)
 
     def reserve_or_wait(
         self, mapping: MappingKey, revision: int, now: datetime, *, quarantines: bool = False
