@@ -78,9 +78,7 @@ def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world
     assert len(waiting) == 5
     condition = world.condition(waiting[0])
     assert (condition.action, condition.code, condition.parked) == ("Wait", "window", False)
-    assert condition.reason.startswith(
-        "as many instances were changed in a while as may be without approval; this one waits until there is room, and"
-    )
+    assert condition.reason.startswith("change limit for this window reached; waiting for room. Then: ")
     assert world.record(waiting[0]).grants.keys() == {world.profiles["web"].arn}, "nothing was asked for"
     assert {each["outcome"] for each in world.history(waiting[0]) if "outcome" in each} == {"done"}
     assert world.metrics.counts["ChangesWithheld"] == 5

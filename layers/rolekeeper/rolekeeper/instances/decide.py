@@ -153,14 +153,13 @@ def status_of(decision: Decision, *, foreign: bool) -> InstanceStatus:
 
 def waits_for_room(decision: Decision, until: datetime) -> Decision:
     """The same change, waiting until more instances may change."""
-    waits = "as many instances were changed in a while as may be without approval; this one waits until there is room"
-    reason = f"{waits}, and then: {decision.reason}"
+    reason = f"change limit for this window reached; waiting for room. Then: {decision.reason}"
     return replace(decision, action=Action.WAIT, code="window", reason=reason, until=until)
 
 
 def retry_later(decision: Decision, until: datetime) -> Decision:
     """The same change, retried later: there are more changes than EC2 or ChangesPerSecond lets through."""
-    reason = f"more changes are asked for than go at once; this one is tried again soon, and then: {decision.reason}"
+    reason = f"rate limit reached; retrying. Then: {decision.reason}"
     return replace(decision, action=Action.WAIT, code="throttled", reason=reason, until=until)
 
 
@@ -245,7 +244,7 @@ def _exchanged(
     if spec.role == NO_ROLE:
         reason = f"{winner.key} says that it carries no role{former}"
         return decision(Action.DETACH, "quarantined", reason)
-    former += f"; its instance profile {spec.profile_name} was deleted and made anew" if remade else ""
+    former += f"; its instance profile {spec.profile_name} was recreated" if remade else ""
     if instance.state is InstanceState.RUNNING:
         reason = f"{winner.key} gives it role {spec.role}{former}"
         return decision(Action.REPLACE, "differs", reason)
@@ -400,7 +399,7 @@ def _rank(instance: Instance, published: Iterable[PublishedMapping], now: dateti
     ]
     if any(other.wants != first.wants for other in top[1:]):
         return Candidates(in_conflict=tuple(top), overridden=tuple(overridden))
-    overridden += [Overridden(mapping.key, f"it agrees with {first.key}, which stands for it") for mapping in top[1:]]
+    overridden += [Overridden(mapping.key, f"wants the same role as {first.key}, which comes first") for mapping in top[1:]]
     return Candidates(winner=first, overridden=tuple(overridden))
 
 

@@ -337,5 +337,5 @@ class Control:
         if (self.mode or deployed) is Mode.OBSERVE:
             return Withheld("observed", "the mode is observe")
         if not self.swept:
-            return Withheld("unswept", "no sweep has come to its end here yet")
+            return Withheld("unswept", "the first sweep hasn't finished")
         return None
