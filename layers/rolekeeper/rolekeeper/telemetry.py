@@ -182,7 +182,7 @@ class Telemetry:
 
 
 def log_line(values: Mapping[str, Any]) -> str:
-    """What Powertools logs as one line; a log viewer shows it raw."""
+    """Write what Powertools logs as one line; a log viewer shows it raw."""
     return escaped_json(json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":")))
 
 
@@ -207,13 +207,13 @@ def _batches(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 
 def _size(entry: Mapping[str, Any]) -> int:
-    """How EventBridge counts an entry: its texts in bytes (user guide, "Calculating PutEvents event entry size")."""
+    """Size an entry as EventBridge does (user guide, "Calculating PutEvents event entry size")."""
     texts = (entry["Source"], entry["DetailType"], entry["Detail"], *entry["Resources"])
     return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
 def _cut(value: Any, text: int, members: int) -> Any:
-    """The value, with each text cut to this length and each list or map to this many members."""
+    """Cut each text in a value to this length, and each list or map to this many members."""
     match value:
         case str():
             return value if len(value) <= text else f"{value[: text - 1]}…"

@@ -70,7 +70,7 @@ def _parse_list(
 
 
 def _without(body: bytes, name: bytes) -> bytes:
-    """XML without the elements of a name that has none of its own inside: a text of XML has no `<`."""
+    """Cut out the elements of a name that has none of its own inside: a text of XML has no `<`."""
     if not name or b"<!" in body:  # but a comment and a CDATA section may
         return body
     first, *others = body.split(b"<%s>" % name)
@@ -78,7 +78,7 @@ def _without(body: bytes, name: bytes) -> bytes:
 
 
 def _reader(shape: Any, namespace: str) -> Read:
-    """What reads an element of a shape."""
+    """Return a reader of a shape's elements."""
     if shape.type_name == "structure":
         wanted = MEMBERS.get(shape.name, shape.members)
         members = [
@@ -99,7 +99,7 @@ def _tag(member: Any, name: str) -> str:
 
 
 def _parse_items(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """DynamoDB's JSON has the items as botocore gives them, but for bytes."""
+    """Parse items: DynamoDB's JSON has them as botocore gives them, but for bytes."""
     body = response_dict["body"]
     if response_dict["status_code"] == _OK and not _BINARY.search(body):
         try:

@@ -72,17 +72,17 @@ class Iam:
     managed: dict[str, Document] = field(default_factory=dict)
 
     def arn(self, kind: str, path: str, name: str) -> str:
-        """The ARN of a `role` or an `instance-profile`; `path` begins and ends with a slash."""
+        """Return the ARN of a `role` or an `instance-profile`; `path` begins and ends with a slash."""
         return f"arn:{self.partition}:iam::{self.account}:{kind}{path}{name}"
 
     def get_role(self, name: str) -> Role | None:
-        """A role by name, wherever its path."""
+        """Read a role by name, whatever its path."""
         with suppress(NotFoundError), classified("iam:GetRole", self.arn("role", "/", name)):
             return _role(self.client.get_role(RoleName=name)["Role"])
         return None
 
     def policies(self, role: Role) -> Policies:
-        """What a role's policies say; RetryableError if one is deleted while they are read."""
+        """Read a role's policies; RetryableError if one is deleted meanwhile."""
         with classified("iam:ListAttachedRolePolicies", role.arn, _GONE):
             pages = self.client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
             attached = [policy["PolicyArn"] for page in pages for policy in page["AttachedPolicies"]]
@@ -105,14 +105,14 @@ class Iam:
         return Policies(documents, self.managed.get(role.boundary_arn), (*inline, *attached))
 
     def role_details(self) -> Iterator[list[Any]]:
-        """The account's roles in pages, each with its policies and the profiles that hold it (AWS_FACTS.md "IAM")."""
+        """Yield the account's roles in pages, each with its policies and profiles (AWS_FACTS.md "IAM")."""
         with classified("iam:GetAccountAuthorizationDetails", "*"):
             details = self.client.get_paginator("get_account_authorization_details")
             for page in details.paginate(Filter=["Role"], PaginationConfig={"PageSize": PAGE}):
                 yield page.get("RoleDetailList", [])
 
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
-        """An instance profile by name, wherever its path."""
+        """Read an instance profile by name, whatever its path."""
         with suppress(NotFoundError), classified("iam:GetInstanceProfile", self.arn("instance-profile", "/", name)):
             return _profile(self.client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"])
         return None
@@ -202,5 +202,5 @@ def _profile(profile: Any) -> InstanceProfile:
 
 
 def _document(policy: Any) -> Document:
-    """A policy as botocore decodes it; one that it can't decode stays text, and says nothing."""
+    """Return a policy as botocore decodes it; one that it can't decode stays text, and counts as empty."""
     return policy if isinstance(policy, Mapping) else {}

@@ -81,14 +81,14 @@ class WorkQueue:
         return sent
 
     def waiting(self) -> int:
-        """About how many messages wait, including those put back: SQS counts them within a minute."""
+        """Return about how many messages wait, including those put back: SQS counts them within a minute."""
         with classified("sqs:GetQueueAttributes", self.url):
             answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=_WAITING)
         return sum(int(answer["Attributes"][name]) for name in _WAITING)
 
 
 def request(key: InstanceKey, cause: str, correlation_id: str, at: datetime, **named: Any) -> dict[str, Any]:
-    """A message that names one instance, in the shape of an EventBridge event; `named` are further details."""
+    """Write a message that names one instance, in the shape of an EventBridge event; `named` are further details."""
     return {
         "version": "0",
         "id": str(uuid.uuid4()),
@@ -114,13 +114,13 @@ class Task(StrEnum):
 
 
 def event_of(task: Task, correlation_id: str, *, target: Target | None = None, **arguments: Any) -> dict[str, Any]:
-    """The event of a task, which may be in another target than the hub's own."""
+    """Write the event of a task, which may be in another target than the hub's own."""
     there = {"target": asdict(target)} if target else {}
     return {"task": task.value, "id": correlation_id, **there, **arguments}
 
 
 def resumable(task: Task, correlation_id: str, progress: Any, *, target: Target | None = None) -> dict[str, Any]:
-    """A task's answer, which is also the event of its next run; `progress` is a dataclass with `finished`."""
+    """Write a task's answer, which is also the event of its next run; `progress` is a dataclass with `finished`."""
     return event_of(task, correlation_id, target=target, **asdict(progress))
 
 

@@ -184,5 +184,5 @@ def _meaning(timer: Timer, mapping: PublishedMapping | None) -> _Meaning:
 
 
 def _seconds_left(timer: Timer, at: datetime) -> float:
-    """Until a timer's instances are to be looked at; 0 once it has passed."""
+    """Return the seconds until a timer's instances are due; 0 once it has passed."""
     return max(0, (timer.due + MARGIN - at).total_seconds())

@@ -81,29 +81,29 @@ class Observation:
         return condition is not None and condition.since > self.asked_at
 
     def shown(self, decision: Decision) -> Condition | None:
-        """What the instance shows, if that is exactly this decision."""
+        """Return the condition that the instance shows, if that is exactly this decision."""
         condition = self.record.condition
         return condition if condition and condition.fingerprint == decision.fingerprint else None
 
     def watched_until(self, now: datetime) -> datetime | None:
-        """Until when a retry loop or a timer watches it, if one does."""
+        """Return until when a retry loop or a timer watches it, if one does."""
         until = self.record.condition.watched_until if self.record.condition else None
         return until if until and until > now else None
 
     def turn(self, decision: Decision, now: datetime) -> datetime | None:
-        """When exactly this change has its turn, if it waits for room in the window."""
+        """Return the turn of exactly this change, if it waits for room in the window."""
         until = self.watched_until(now)
         return until if until and self.shown(waits_for_room(decision, until)) else None
 
     def left_turn(self, ended: Decision, now: datetime) -> datetime | None:
-        """The turn that it no longer waits for, because this observation `ended` with another decision."""
+        """Return the reserved turn to release, if this observation `ended` with another decision."""
         condition = self.record.condition
         waited = condition is not None and condition.code == "window" and not self.shown(ended)
         return self.watched_until(now) if waited else None
 
 
 def decide(seen: Observation, settings: Settings) -> Decision:
-    """What to do for one instance, and why. A change is held if it is contested, or operators withhold it."""
+    """Decide what to do for one instance. A change is held if it is contested, or if operators withhold it."""
     decided = asked_for(seen, settings.ownership)
     would = f"would {decided.action.value.lower()}: {decided.reason}"
     same = seen.record.repeated(decided.desired) if decided.action.mutates else ()
@@ -142,7 +142,7 @@ _STATUSES = {
 
 
 def status_of(decision: Decision, *, foreign: bool) -> InstanceStatus:
-    """The status: foreign if a foreign role is the only matter, whether or not a mapping wants another one.
+    """Return the status: foreign if a foreign role is the only matter, whether or not a mapping wants another one.
 
     An instance that Rolekeeper is to change is in drift, whatever it carries, and whether or not changes are withheld.
     """
@@ -152,19 +152,19 @@ def status_of(decision: Decision, *, foreign: bool) -> InstanceStatus:
 
 
 def waits_for_room(decision: Decision, until: datetime) -> Decision:
-    """The same change, waiting until more instances may change."""
+    """Have a change wait until more instances may change."""
     reason = f"change limit for this window reached; waiting for room. Then: {decision.reason}"
     return replace(decision, action=Action.WAIT, code="window", reason=reason, until=until)
 
 
 def retry_later(decision: Decision, until: datetime) -> Decision:
-    """The same change, retried later: there are more changes than EC2 or ChangesPerSecond lets through."""
+    """Have a change retried later: there are more changes than EC2 or ChangesPerSecond lets through."""
     reason = f"rate limit reached; retrying. Then: {decision.reason}"
     return replace(decision, action=Action.WAIT, code="throttled", reason=reason, until=until)
 
 
 def asked_for(seen: Observation, ownership: Ownership) -> Decision:
-    """What tags, mappings and a pin ask for, apart from contention and what operators withhold."""
+    """Decide by tags, mappings and a pin alone, without contention and what operators withhold."""
     instance, association, candidates = seen.instance, seen.association, seen.candidates
     decision = partial(Decision, overridden=candidates.overridden)
     if instance is None:
@@ -194,7 +194,7 @@ def asked_for(seen: Observation, ownership: Ownership) -> Decision:
 def _govern(
     seen: Observation, instance: Instance, winner: PublishedMapping, *, ownership: Ownership, lost: Grant | None
 ) -> Decision:  # one ladder, one rung per rule of the design
-    """A mapping governs the instance: attach, replace or (for `NONE`) detach."""
+    """Decide for an instance that a mapping governs: attach, replace or (for `NONE`) detach."""
     association, spec, key = seen.association, winner.spec, winner.key
     decision = partial(
         Decision,
@@ -239,7 +239,7 @@ def _govern(
 def _exchanged(
     decision: Callable[..., Decision], winner: PublishedMapping, instance: Instance, *, former: str, remade: bool
 ) -> Decision:
-    """It carries a role that isn't its mapping's: replace that, or (for `NONE`) detach it."""
+    """Replace a role that isn't its mapping's, or (for `NONE`) detach it."""
     spec = winner.spec
     if spec.role == NO_ROLE:
         reason = f"{winner.key} says that it carries no role{former}"
@@ -256,7 +256,7 @@ def _exchanged(
 
 
 def _ungoverned(seen: Observation, instance: Instance, ownership: Ownership, *, lost: Grant | None) -> Decision:
-    """No mapping governs the instance: the mapping that gave its role says whether that goes or stays."""
+    """Decide for an instance without a mapping: the one that gave its role says whether that goes or stays."""
     association, grant, owner = seen.association, seen.grant, seen.owner
     association_id, carried = (association.id, association.profile_arn) if association else ("", NO_PROFILE)
     decision = partial(Decision, association_id=association_id, overridden=seen.candidates.overridden)
@@ -284,7 +284,7 @@ def _ungoverned(seen: Observation, instance: Instance, ownership: Ownership, *, 
 
 
 def _wanted_for_take_over(winner: PublishedMapping, ownership: Ownership) -> list[str]:
-    """What the stack and the mapping must still allow before a foreign role is replaced. A pin needs only the stack."""
+    """List what the stack and the mapping must still allow before a foreign role goes. A pin needs only the stack."""
     wanted = [] if ownership.take_over else ["deploy with TakeOver=true"]
     if not winner.key.pins and winner.spec.when_occupied is WhenOccupied.KEEP:
         wanted.append("set when_occupied=replace")
@@ -301,7 +301,7 @@ def _until_settled(decision: partial[Decision], instance: Instance, what: str) -
 
 
 def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:
-    """The keys of every mapping that could match these tags, in the order of the tags."""
+    """List the keys of every mapping that could match these tags, in the order of the tags."""
     # Neither sorted nor put into a set: either takes longer than looking them up.
     return [
         MappingKey(tag, value)
@@ -311,7 +311,7 @@ def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:
 
 
 def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: datetime) -> str:
-    """Why a mapping doesn't apply to this instance, in words; empty if it does."""
+    """Explain why a mapping doesn't apply to this instance; empty if it does."""
     spec = mapping.spec
     if mapping.deleted:
         return "its row was deleted"
@@ -337,7 +337,7 @@ def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: d
 
 
 def _why_no_unit(spec: MappingSpec) -> str:
-    """Of a mapping that names units: what is published for an account in its scope names none."""
+    """Explain that the units leave the account out: what is published for one in scope names none."""
     if spec.units == spec.not_units:
         return "it excludes organizational units, and this account is in one of them"
     excluded = ", or is in one that it excludes" if spec.not_units else ""
@@ -347,7 +347,7 @@ def _why_no_unit(spec: MappingSpec) -> str:
 def resolve(
     instance: Instance, published: Iterable[PublishedMapping], now: datetime, pin: Pin | None = None
 ) -> Candidates:
-    """What governs one instance: its pin, or the best of its mappings, if its tag excludes it only one to `NONE`.
+    """Rank what could govern one instance: its pin, or its mappings; under the tag to ignore it only one to `NONE`.
 
     So the tag keeps an instance from no quarantine.
     """
@@ -372,19 +372,19 @@ def pin_over(key: MappingKey) -> PublishedMapping:
 
 
 def _included(ranked: Candidates, why: str) -> Candidates:
-    """The same candidates, which override the tag that would exclude the instance."""
+    """Let the candidates override the tag that would exclude the instance."""
     return replace(ranked, overridden=(Overridden(IGNORED, why), *ranked.overridden))
 
 
 def _overruled(ranked: Candidates, why: str, excluded: Decision | None = None) -> Candidates:
-    """The same candidates without a winner: the mapping that would have governed is overridden."""
+    """Take the winner from the candidates: the mapping that would have governed is overridden."""
     would = ranked.in_conflict or ((ranked.winner,) if ranked.winner else ())
     lost = tuple(Overridden(mapping.key, why) for mapping in would)
     return Candidates(overridden=(*lost, *ranked.overridden), exclusion=excluded)
 
 
 def _rank(instance: Instance, published: Iterable[PublishedMapping], now: datetime) -> Candidates:
-    """The lowest priority number wins, as in load-balancer rules; of mappings that share it and agree the first key."""
+    """Rank by priority, the lowest number first, as in load-balancer rules; then by key, if the mappings agree."""
     ranked = sorted(published, key=lambda mapping: (mapping.spec.priority, mapping.key))
     judged = [(mapping, not_applicable_because(mapping, instance, now)) for mapping in ranked]
     applicable = [mapping for mapping, why in judged if not why]
@@ -399,12 +399,14 @@ def _rank(instance: Instance, published: Iterable[PublishedMapping], now: dateti
     ]
     if any(other.wants != first.wants for other in top[1:]):
         return Candidates(in_conflict=tuple(top), overridden=tuple(overridden))
-    overridden += [Overridden(mapping.key, f"wants the same role as {first.key}, which comes first") for mapping in top[1:]]
+    overridden += [
+        Overridden(mapping.key, f"wants the same role as {first.key}, which comes first") for mapping in top[1:]
+    ]
     return Candidates(winner=first, overridden=tuple(overridden))
 
 
 def exclusion(tags: Mapping[str, str], now: datetime) -> Decision | None:
-    """Why its own tag excludes the instance: it says `true` or a time in the future, or it can't be read."""
+    """Exclude an instance whose own tag says `true` or a time in the future, or can't be read."""
     text = tags.get(IGNORE_TAG)
     if text is None or text.strip().lower() == "false":
         return None

@@ -45,7 +45,7 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
     *,
     counters: ChangeLimiter | None = None,
 ) -> dict[InstanceKey, Observed]:
-    """Two EC2 reads, or one if instances are `described`; one DynamoDB read, and a second if a mapping lost its tag.
+    """Read EC2 twice, once if instances are `described`, and DynamoDB once, or twice if a mapping lost its tag.
 
     The DynamoDB read also brings what `counters` count.
     """
@@ -125,7 +125,7 @@ def _with_owners(
 
 
 def checked_pin(pin: Pin, roles: "Roles", now: datetime) -> Pin:
-    """The same pin, `unclear` if its role can't be given or isn't its profile's: the check of a row."""
+    """Check a pin as a row is checked: it is `unclear` if its role can't be given or isn't its profile's."""
     if pin.unclear or not pin.profile_arn or pin.expired(now):
         return pin
     name = pin.profile_arn.rpartition("/")[2]

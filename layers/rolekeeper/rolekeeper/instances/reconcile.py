@@ -69,7 +69,7 @@ class Pace:
         self._halvings, self._eases_at = 0, now
 
     def wait(self, number: int, now: datetime) -> float:
-        """Seconds until that number of changes, or a full burst, may be made; 0 if they may now."""
+        """Return the seconds until that number of changes, or a full burst, may be made."""
         while self._halvings and now >= self._eases_at:
             self._halvings, self._eases_at = self._halvings - 1, self._eases_at + SLOWED
         rate = self._per_second / (1 << self._halvings)
@@ -80,7 +80,7 @@ class Pace:
         return missing / rate if missing > ROUNDED else 0.0
 
     def rest(self, number: int, now: datetime) -> float:
-        """Seconds until some of these changes may be made: a random part of a burst, so workers don't run in step."""
+        """Return the seconds until some of these changes may be made: a random part, so that workers spread."""
         some = random.Random().randint(self._burst // 2, self._burst)  # noqa: S311  # spreads load, guards nothing
         return self.wait(min(number, some), now)
 
@@ -88,7 +88,7 @@ class Pace:
         self._tokens -= 1
 
     def throttled(self, now: datetime) -> None:
-        """EC2 refused: others use its bucket too, so go at half the pace for a while."""
+        """Halve the pace for a while: EC2 refused a call, and others use its bucket too."""
         self._tokens, self._at = 0, now
         self._halvings, self._eases_at = min(SLOWEST, self._halvings + 1), now + SLOWED
 
@@ -351,7 +351,7 @@ class Reconciler:
 
 
 def _merged(requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, ReconcileRequest]:
-    """One request for each instance: the first one, unless a later one says that no loop watches it."""
+    """Keep one request for each instance: the first, unless a later one says that no loop watches it."""
     merged: dict[InstanceKey, ReconcileRequest] = {}
     for request in requests:
         if request.loop_over or request.instance not in merged:

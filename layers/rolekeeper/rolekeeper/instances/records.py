@@ -46,7 +46,7 @@ FOLLOWED = frozenset({"associating", "throttled", "window"})
 
 
 def starting(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
-    """What is written before EC2 is asked: the grant, which explains any outcome of the call."""
+    """Return what to write before EC2 is asked: the grant, which explains any outcome of the call."""
     assert decision.mapping  # nothing is changed without one
     gives_up = decision.code == "unmatched"
     grant = Grant(decision.profile_arn, decision.role, decision.mapping, revision=decision.revision, at=now)
@@ -58,7 +58,7 @@ def starting(observed: Observation, decision: Decision, now: datetime) -> Record
 
 
 def completed(observed: Observation, decision: Decision, rule: ContentionRule, now: datetime) -> RecordChange:
-    """What is written after EC2 took a change. The first half of a swap doesn't count as the change."""
+    """Return what to write after EC2 took a change. The first half of a swap doesn't count as the change."""
     cleared = RecordChange(clears=observed.record.condition is not None)
     desired = decision.desired
     if decision.swap or desired is None:
@@ -78,7 +78,7 @@ def follow_up(key: InstanceKey, now: datetime, did: str = "") -> Timer:
 
 
 def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | None:
-    """What to report of its pin, if that was written, has ended or was removed since the last report."""
+    """Report a pin that was written, has ended or was removed since the last report."""
     if observed.instance is None or observed.instance.ended:
         return None
     reported, held = observed.record.pin, observed.pin
@@ -105,7 +105,7 @@ def _end_of(held: Pin | None, reported: Pin) -> str:
 def next_record(
     observed: Observation, decision: Decision, now: datetime, watched_until: datetime | None = None, *, did: str = ""
 ) -> RecordChange:
-    """What to write for a decision that changes nothing at EC2; a watch that begins now lasts `watched_until` then.
+    """Return what to write for a decision that changes nothing at EC2; a new watch lasts until `watched_until`.
 
     `did`: REFUSED if EC2 just refused a change.
     """
@@ -127,7 +127,7 @@ def next_record(
 def history_entry(
     request: ReconcileRequest, observed: Observation | None, decision: Decision, answer: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The cause, what was seen and decided, and what AWS answered: for the log, the event and the history."""
+    """Put cause, observation, decision and AWS's answer together, for the log, the event and the history."""
     instance, association = (observed.instance, observed.association) if observed else (None, None)
     read = observed.tags_read if observed else frozenset[str]()
     changed = ", ".join(sorted(request.changed_tags & read))
@@ -147,7 +147,7 @@ def history_entry(
 
 
 def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loop_over: bool = False) -> bool:
-    """Whether to start a retry loop or a timer. With `loop_over` no loop watches it, whatever the record says."""
+    """Return whether to start a loop or a timer; with `loop_over` no loop watches it, whatever the record says."""
     if decision.until:
         return not (observed.shown(decision) and observed.watched_until(now))
     if not decision.polls or is_hopeless(observed, decision):
@@ -156,7 +156,7 @@ def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loo
 
 
 def needs_reconcile(observed: Observation, decision: Decision, now: datetime) -> bool:
-    """Whether a reconcile would change or write anything: what the sweep sends."""
+    """Return whether a reconcile would change or write anything: the sweep sends these."""
     if pin_report(observed, now):
         return True
     if decision.action.mutates:
@@ -165,13 +165,13 @@ def needs_reconcile(observed: Observation, decision: Decision, now: datetime) ->
 
 
 def is_hopeless(observed: Observation, decision: Decision) -> bool:
-    """Whether EC2 hasn't known the profile for too long: each sweep tries once, without another loop."""
+    """Return whether EC2 hasn't known the profile for too long: each sweep tries once, without another loop."""
     shown = observed.shown(decision)
     return shown is not None and shown.parked and decision.code == "propagating"
 
 
 def _at_rest(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
-    """Nothing has to change at EC2: remove what is outdated, and write the mapping that gives the role now.
+    """Remove what is outdated, and write the mapping that gives the role now: nothing has to change at EC2.
 
     A grant later than this observation doesn't count, because its writer saw newer data than we did.
     """
@@ -189,7 +189,7 @@ def _at_rest(observed: Observation, decision: Decision, now: datetime) -> Record
 def _condition(
     observed: Observation, decision: Decision, now: datetime, watched_until: datetime | None
 ) -> RecordChange:
-    """What the instance shows while it waits or is held; nothing to write if it shows that already."""
+    """Write the condition of an instance that waits or is held, unless it shows that already."""
     shown = observed.shown(decision)
     if shown and not watched_until:
         return RecordChange()
@@ -208,12 +208,12 @@ def _condition(
 
 
 def is_followed(observed: Observation, now: datetime) -> bool:
-    """Whether what it carries was asked for so recently that the change's own follow-up hasn't come yet."""
+    """Return whether its role was asked for so recently that the change's own follow-up is still to come."""
     return observed.grant is not None and now < observed.grant.at + FOLLOW_UP
 
 
 def _lapsed(observed: Observation, decision: Decision) -> tuple[AppliedChange, ...]:
-    """The changes that nothing asks for now, because tags, mappings or a pin changed: they no longer count."""
+    """List the changes that no longer count: tags, mappings or a pin changed, and nothing asks for them now."""
     if decision.code == "disassociating":
         return ()
     changes = observed.record.changes
@@ -223,7 +223,7 @@ def _lapsed(observed: Observation, decision: Decision) -> tuple[AppliedChange, .
 
 
 def refusal(decision: Decision, error: errors.AwsRefusalError) -> Decision:
-    """What the instance shows after a refusal that a new observation doesn't change."""
+    """Return what the instance shows after a refusal that a new observation doesn't change."""
     if isinstance(error, errors.NotReadyError):
         code = "changing" if error.code == "IncorrectInstanceState" else "propagating"
         reason = f"EC2 isn't ready for role {decision.role}: {error}"
@@ -312,7 +312,7 @@ class Recorder:
     def refused(
         self, request: ReconcileRequest, decision: Decision, started: Started, error: errors.AwsRefusalError
     ) -> Outcome:
-        """EC2 refused: complete the entry; then wait, show why not, or observe again (it raises ConflictError)."""
+        """Complete the entry of a refused change; then wait, show why not, or observe again (ConflictError)."""
         if isinstance(error, errors.RetryableError) and not error.throttled:
             # The call may have happened. Its grant explains what the instance carries then.
             return self.failed("the outcome of a change is unknown", error, request, instance=request.instance.id)

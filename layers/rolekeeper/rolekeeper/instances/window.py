@@ -45,7 +45,7 @@ LINED_UP = 5
 
 
 def counted(item: Mapping[str, Any], minutes: int, now: datetime) -> int:
-    """How many an item counts in the last `minutes`."""
+    """Return how many changes an item counts in the last `minutes`."""
     return int(item.get("total", 0)) - sum(_over(item, minutes, now).values())
 
 
@@ -68,7 +68,7 @@ def with_later(item: Mapping[str, Any], later: Mapping[datetime, int]) -> dict[s
 
 
 def approved_budget(item: Mapping[str, Any], revision: int) -> int:
-    """How many changes that a person approved for this revision of a mapping are left."""
+    """Return how many of the changes are left that a person approved for this revision of a mapping."""
     return int(item.get("credit", 0)) if int(item.get("credit_revision", 0)) == revision else 0
 
 
@@ -100,7 +100,7 @@ def counting(  # noqa: PLR0913  # what is counted, against what
 
 
 def _over(item: Mapping[str, Any], minutes: int, now: datetime, kind: str = "m") -> dict[str, int]:
-    """The shares of the minutes that have left the window, the oldest first."""
+    """Return the shares of the minutes that have left the window, the oldest first."""
     last = _minute(now) - minutes - 1  # its share leaves now
     names = (name for name in sorted(item) if name[0] == kind and name[1:].isdigit())
     return {name: int(item[name]) for name in names if int(name[1:]) <= last}
@@ -203,7 +203,7 @@ class ChangeLimiter:
     def reserve_or_wait(
         self, mapping: MappingKey, revision: int, now: datetime, *, quarantines: bool = False
     ) -> Reservation | datetime:
-        """Room by the counters, read again if need be, or by this revision's approval; otherwise a turn."""
+        """Reserve room by the counters, read again if need be, or by this revision's approval; or return a turn."""
         key, budget = layout.changes_key(self.target, quarantines=quarantines), layout.budget_key(mapping)
         room = self._by_number(key, now)
         if not room and budget not in self.known:
@@ -219,7 +219,7 @@ class ChangeLimiter:
         return self._turn(key, now)
 
     def _turn(self, key: Key, now: datetime) -> datetime:
-        """The first minute with room that no other change waits for, a little spread; counts one more turn."""
+        """Reserve the first minute with room that no other change waits for, a little spread."""
         this, item = _minute(now), self.known[key]
 
         def waiting(minute: int) -> int:

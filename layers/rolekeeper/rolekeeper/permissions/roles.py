@@ -121,7 +121,7 @@ class Roles:
     def for_account(
         self, mapping: PublishedMapping, check: RoleCheck, former: PublishedMapping | None
     ) -> PublishedMapping:
-        """What to publish of a mapping for this account in the place of `former`, with this account's profile."""
+        """Return what to publish of a mapping for this account in place of `former`, with this account's profile."""
         spec, arn = mapping.spec, check.profile_arn
         if not arn and spec.role != NO_ROLE:
             # IAM doesn't show the profile: it is the one that the mapping had, or as it would be made.
@@ -170,7 +170,7 @@ class Roles:
         return self._check_profile(spec.profile_name, role)
 
     def broad(self, role: Role) -> str:
-        """What makes a role broad, in words; empty when nothing does."""
+        """Describe what makes a role broad; empty if nothing does."""
         try:
             allowed = as_many("its policies allow", self.policies.severe(role.name), WORDS)
         except TooManyRulesError as error:
@@ -201,7 +201,7 @@ class Roles:
 
 
 def _asked(spec: MappingSpec) -> tuple[str, str, bool]:
-    """All that a check depends on."""
+    """Return all that a check depends on."""
     return spec.role, spec.profile_name, spec.allow_broad
 
 
@@ -215,7 +215,7 @@ STATEMENT = '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, 
 
 
 def trust_problem(trust_policy: Document) -> Problem | None:
-    """Why EC2 can't assume a role with this trust policy, with what to add; None when it can.
+    """Return why EC2 can't assume a role with this trust policy, and what to add; None if it can.
 
     Conditions aren't evaluated: an Allow with one allows (`trust_note` says so), a Deny with one doesn't deny.
     """
@@ -227,7 +227,7 @@ def trust_problem(trust_policy: Document) -> Problem | None:
 
 
 def trust_note(trust_policy: Document) -> str:
-    """What to look at in a trust policy that lets EC2 assume the role only under a condition; empty otherwise."""
+    """Say what to check in a trust policy that lets EC2 assume the role only under a condition; otherwise nothing."""
     allowing = _for_ec2("Allow", trust_policy)
     if allowing and all(statement.get("Condition") for statement in allowing):
         return "its trust policy has a condition, which isn't evaluated here: see that EC2 meets it"
@@ -235,7 +235,7 @@ def trust_note(trust_policy: Document) -> str:
 
 
 def trusted_besides_ec2(trust_policy: Document) -> tuple[str, ...]:
-    """Who else may assume a role, each as `AWS *` or `Service lambda.amazonaws.com`; Denies take nobody away."""
+    """List who else may assume a role, each as `AWS *` or `Service lambda.amazonaws.com`, whatever is denied."""
     named: list[tuple[str, str]] = []
     for statement in statements(trust_policy):
         assumes = any(patterns_meet(action, "sts:assumerole*") for action in _actions(statement))
@@ -248,7 +248,7 @@ def trusted_besides_ec2(trust_policy: Document) -> tuple[str, ...]:
 def _for_ec2(
     effect: Literal["Allow", "Deny"], trust_policy: Document, ec2: Collection[tuple[str, str]] = EC2
 ) -> list[Document]:
-    """The statements that allow EC2 `sts:AssumeRole`, or deny it that, by one of these names."""
+    """List the statements that allow EC2 `sts:AssumeRole`, or deny it that, by one of these names."""
     return [
         statement
         for statement in statements(trust_policy)
@@ -260,7 +260,7 @@ def _for_ec2(
 
 
 def _actions(statement: Document) -> list[str]:
-    """In lower case; a NotAction is taken for any."""
+    """List a statement's actions in lower case; a NotAction is taken for any."""
     return [str(action).lower() for action in listed(statement.get("Action", "*"))]
 
 

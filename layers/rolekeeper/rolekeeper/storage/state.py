@@ -47,7 +47,7 @@ class Store:
     sleep: Callable[[float], None] = time.sleep
 
     def get(self, keys: Iterable[Key], refused: dict[Key, PermanentError] | None = None) -> dict[Key, Item]:
-        """The items under these keys, as far as they exist; none is asked for that can't exist.
+        """Read the items under these keys, as far as they exist; don't ask for one that can't exist.
 
         With `refused`, at most MOST_REFUSED keys for which AWS refuses a batch are put there, and the others are read.
         """
@@ -80,21 +80,21 @@ class Store:
             raise CorruptItemError("Damaged", which, "dynamodb:BatchGetItem", resource=self.table) from error
 
     def items(self, pk: str, until: str, after: str = "") -> Iterator[Item]:
-        """The items of a partition, in order, up to and including the sort key `until`; those after `after`."""
+        """Yield a partition's items in order, those after the sort key `after`, up to and including `until`."""
         start = {"ExclusiveStartKey": _key((pk, after))} if after else {}
         return self._query("sk <= :sk", pk, until, ScanIndexForward=True, Limit=PAGE, **start)
 
     def last(self, pk: str, prefix: str, limit: int) -> list[Item]:
-        """The last items of a partition whose sort key begins with `prefix`, newest first."""
+        """Read the last items of a partition whose sort key begins with `prefix`, newest first."""
         found = self._query("begins_with(sk, :sk)", pk, prefix, ScanIndexForward=False, Limit=limit)
         return list(islice(found, limit))
 
     def history(self, pk: str, limit: int = 50) -> list[Item]:
-        """The newest history entries of an instance or a mapping, newest first."""
+        """Read the newest history entries of an instance or a mapping, newest first."""
         return self.last(pk, "history#", limit)
 
     def _query(self, which: str, pk: str, sk: str, **arguments: Any) -> Iterator[Item]:
-        """All that a query finds. A page ends at 1 MB, however many items were asked for."""
+        """Yield all that a query finds. A page ends at 1 MB, however many items were asked for."""
         if not layout.is_partition(pk):
             return
         arguments["KeyConditionExpression"] = f"pk = :pk AND {which}"
@@ -202,7 +202,7 @@ class Update:
         return self
 
     def only_as(self, item: Mapping[str, Any], *names: str) -> Self:
-        """Only if these attributes are as in an item: equal, or absent from both."""
+        """Require these attributes to be as in an item: equal, or absent from both."""
         for name in names:
             if name in item:
                 self.only_if(name, "=", item[name])
@@ -219,7 +219,7 @@ class Update:
         return {"UpdateExpression": clauses, **self.condition()}
 
     def condition(self) -> dict[str, Any]:
-        """The arguments of `DeleteItem`: the conditions alone."""
+        """Return the arguments of `DeleteItem`: the conditions alone."""
         parts: dict[str, Any] = {}
         if self._slots:
             parts["ExpressionAttributeNames"] = {slot: name for name, slot in self._slots.items()}
@@ -377,7 +377,7 @@ class State:
         self.store.write(self.store.put({**layout.key_attributes(layout.sent_key(target)), **item}))
 
     def waiting(self, target: Target) -> tuple[datetime, int, list[str]]:
-        """When the line of a target's changes ends; and what `note_sent` noted."""
+        """Read when the line of a target's changes ends, and what `note_sent` noted."""
         line, sent = layout.line_key(target), layout.sent_key(target)
         items = self.store.get([line, sent])
         ends, noted = datetime.fromtimestamp(int(items.get(line, {}).get("ends", 0)) / 1000, UTC), items.get(sent, {})
@@ -429,7 +429,7 @@ class State:
         self.store.write(self.store.put(layout.timer_item(timer)))
 
     def timers_due(self, until: datetime, partition: str = layout.TIMERS) -> Iterator[Timer | CorruptItemError]:
-        """The timers that ring before `until`, in order; for one that can't be read, its error."""
+        """Yield the timers that ring before `until`, in order; for one that can't be read, its error."""
         for item in self.store.items(partition, layout.timestamp(until)):
             try:
                 yield self.store.decode(layout.timer_from, item)
@@ -443,7 +443,7 @@ class State:
 
 
 def _update(change: RecordChange) -> Update | None:
-    """What changes in a record, if anything; on condition that the record is the `expected` one, if there is one."""
+    """Update what changes in a record, if anything; only if the record is the `expected` one, if there is one."""
     values = {layout.grant_name(grant.profile_arn): layout.encode(grant) for grant in change.grants}
     if change.applied:
         values[layout.change_name(change.applied)] = layout.encode(change.applied)
