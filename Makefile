@@ -107,7 +107,7 @@ types: .venv/done ## mypy, strict
 	.venv/bin/mypy
 
 .PHONY: shape
-shape: .venv/done ## how large the code is, with limits and goals; fails beyond a limit
+shape: .venv/done ## how large the code is, with limits and goals; fails beyond a limit, and if one was raised
 	@PYTHONPATH=tests .venv/bin/python -m bench.shape
 
 # ---- tests: lint, types, unit, end to end (embedded AWS) ----

@@ -1,12 +1,14 @@
-"""Which files four happenings enter: what a person reads to follow them from end to end.
+"""Which functions four happenings call, and how often: what a person reads to follow them from end to end.
 
 Each really happens, in the account that the unit tests have in the process. The second time counts, when everything is
-imported. A file is entered when one of its functions is called. What Rolekeeper does while a command waits for it isn't
-part of the command's walk.
+imported. What Rolekeeper does while a command waits for it isn't part of the command's walk. A function's lambdas,
+comprehensions and generator expressions are read with it, so they aren't counted; a generator counts as called
+each time that it goes on.
 """
 
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -17,7 +19,6 @@ from typing import Any
 import pytest
 
 from fixtures.account import FakeAccount, new_account
-from fixtures.console import browser, site
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 
@@ -32,18 +33,18 @@ _ENVIRONMENT = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 
-type Files = set[str]
+type Walk = Counter[str]  # how often each function is called, by its file and name
 
 
 class Tracer:
-    """Collects the files of ours in which functions are called, in every thread."""
+    """Counts the calls of our functions, in every thread."""
 
     def __init__(self) -> None:
-        self.files: Files = set()
+        self.walk: Walk = Counter()
 
     @contextmanager
     def on(self) -> Iterator[None]:
-        """Collect them meanwhile."""
+        """Count them meanwhile."""
         threading.setprofile_all_threads(self._seen)
         try:
             yield
@@ -52,7 +53,7 @@ class Tracer:
 
     @contextmanager
     def off(self) -> Iterator[None]:
-        """Collect none meanwhile."""
+        """Count none meanwhile."""
         threading.setprofile_all_threads(None)
         try:
             yield
@@ -61,8 +62,8 @@ class Tracer:
 
     def _seen(self, frame: FrameType, event: str, _argument: Any) -> None:
         code: CodeType = frame.f_code
-        if event == "call" and code.co_name != "<module>" and code.co_filename.startswith(OURS):
-            self.files.add(str(Path(code.co_filename).relative_to(ROOT)))
+        if event == "call" and not code.co_name.startswith("<") and code.co_filename.startswith(OURS):
+            self.walk[f"{Path(code.co_filename).relative_to(ROOT)} {code.co_qualname}"] += 1
 
 
 class Happenings:
@@ -76,11 +77,18 @@ class Happenings:
             world.profile(role)
         self.desk.edit("workload=web", role="web")
         self.terminal = Terminal(self.desk, patch)
-        self.console = browser(site(clock=lambda: 0.0))
 
     def attached(self) -> None:
         """An instance is launched with a tag, and gets its role."""
         instance = self.world.running(workload="web")
+        with self.tracer.on():
+            self.world.reconcile(instance)
+        assert self.world.carries(instance) == "web"
+
+    def converged(self) -> None:
+        """An instance is looked at once more, and has its role."""
+        instance = self.world.running(workload="web")
+        self.world.reconcile(instance)
         with self.tracer.on():
             self.world.reconcile(instance)
         assert self.world.carries(instance) == "web"
@@ -103,14 +111,6 @@ class Happenings:
         assert ran.exit_code == 0, ran.output
         assert "Published" in ran.output, ran.output
 
-    def opened(self) -> None:
-        """A person opens the console's page of an instance."""
-        instance = self.world.running(workload="web")
-        self.world.reconcile(instance)
-        with self.tracer.on():
-            page = self.console.get(f"/instance/{instance}")
-        assert page.is_success, page.text
-
     def _launched(self) -> str:
         """A tag, and a running instance that has it."""
         value = f"w{next(self._numbers)}"
@@ -122,29 +122,29 @@ class Happenings:
             act()
 
 
-def walks() -> dict[str, list[str]]:
-    """The files that each happening enters, by its name."""
+def walks() -> dict[str, Walk]:
+    """Return the functions that each happening calls, by its name."""
     with pytest.MonkeyPatch.context() as patch, new_account() as world:
         for name, value in _ENVIRONMENT.items():
             patch.setenv(name, value)
         happenings = Happenings(world, patch)
         ways = {
             "instance attached": happenings.attached,
+            "instance converged": happenings.converged,
             "row published": happenings.published,
             "mapping set": happenings.set,
-            "console's instance page": happenings.opened,
         }
         found = {}
         for name, happen in ways.items():
             happen()
-            happenings.tracer.files.clear()
+            happenings.tracer.walk.clear()
             happen()
-            found[name] = sorted(happenings.tracer.files)
+            found[name] = happenings.tracer.walk.copy()
         return found
 
 
 if __name__ == "__main__":
-    for name, files in walks().items():
-        print(name, len(files))
+    for name, walk in walks().items():
+        print(f"{name}: {len(walk)} functions, {walk.total()} calls")
         if "-v" in sys.argv:
-            print("  " + "\n  ".join(files))
+            print(*(f"{calls:6} {function}" for function, calls in sorted(walk.items())), sep="\n")

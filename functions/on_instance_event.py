@@ -24,15 +24,15 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
             message = _message(body)
             spoke = present(message, app.settings.namespace) if app.settings.organization else None
             if spoke is None:
-                requests.append(parse(message, only=app.settings.only, now=app.now(), message_id=message_id))
+                requests.append(parse(message, only=app.settings.sole_target, now=app.now(), message_id=message_id))
             else:
                 spokes[message_id] = spoke
         except DroppedError as dropped:
             app.telemetry.dropped(str(dropped), message_id)
     outcomes = app.reconcile(requests)
     failed = [request.message_id for request in requests if outcomes[request.instance].error]
-    registered = {each: app.targets.register(spoke, each, anew=True) for each, spoke in spokes.items()}
-    failed += [each for each, outcome in registered.items() if outcome and outcome.error]
+    registered = {id_: app.targets.register(spoke, id_, anew=True) for id_, spoke in spokes.items()}
+    failed += [id_ for id_, outcome in registered.items() if outcome and outcome.error]
     app.telemetry.flush()
     if app.telemetry.refusing:
         app.targets.end_notifying()

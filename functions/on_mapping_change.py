@@ -39,7 +39,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> Mapping[str, Any
 
 
 def _only_ours(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> bool:
-    """Whether this asks for nothing: only our own columns changed, or a person's request was removed.
+    """Return whether this asks for nothing: only our own columns changed, or a person's request was removed.
 
     A person asks for another check by removing `status`, for publication by an approval, and for a discard by a number.
     """

@@ -21,7 +21,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     app = runtime.app(context.invoked_function_arn)
     tick = layout.decode(RetryState, event)
     try:
-        require_ours(tick.instance, app.settings.only)
+        require_ours(tick.instance, app.settings.sole_target)
         reconciler = app.at(tick.instance.target).reconciler(in_loop=True)
         outcome = reconciler.run([tick.request])[tick.request.instance]
         decision = outcome.decision

@@ -38,110 +38,143 @@ class Run:
     def in_time(self) -> bool:
         return self.seconds_left() >= RESERVE
 
+    def correlation_id(self, event: Mapping[str, Any]) -> str:
+        return str(event.get("id") or self.id)
+
 
 @runtime.logger.inject_lambda_context
 @runtime.metrics.log_metrics
 def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     """Do the task that the event names, by default a sweep; answer with the result, and with what is left."""
     app = runtime.app(context.invoked_function_arn)
-    correlation_id = str(event.get("id") or context.aws_request_id)
-    task = Task(event.get("task", Task.SWEEP))
-    first = task is Task.EXPIRIES and not app.state.last_sweep().ended
-    if first:
-        # Nothing changes before a sweep has ended: on a new state table the first minute runs one.
-        task = Task.SWEEP
+    task, by_machine = Task(event.get("task", Task.SWEEP)), "of" in event
 
     def seconds_left() -> float:
-        return context.get_remaining_time_in_millis() / 1000 - (EARLIER if "of" in event else 0)
+        return context.get_remaining_time_in_millis() / 1000 - (EARLIER if by_machine else 0)
 
     run = Run(context.aws_request_id, seconds_left)
-    if app.settings.only and (event.get("target") or "of" in event):
+    if app.settings.sole_target and (event.get("target") or by_machine):
         # The deployment was a hub when this began.
-        app.telemetry.dropped("another target: the deployment is of no organization", correlation_id)
-        return {"task": task.value, "id": correlation_id, "finished": True, "accounts": []}
-    done: dict[str, Any]
+        id_ = run.correlation_id(event)
+        app.telemetry.dropped("another target: the deployment is of no organization", id_)
+        return {"task": task.value, "id": id_, "finished": True, "accounts": []}
+    work = in_account if by_machine and task is not Task.ACCOUNTS else _TASKS[task]
     try:
-        if task is Task.ACCOUNTS:
-            done = {"accounts": accounts(app, event["of"])}
-        elif task is Task.JUDGED:
-            done = {"id": event["id"], "status": app.judged(event["judging"]).status.value}
-        elif "of" in event:
-            done = in_account(app, event, run)
-        elif task is Task.EXPIRIES:
-            done = _minute(app, correlation_id, run.id, waits=event.get("waits") is True)
-        elif task is Task.FAN_OUT:
-            sent = app.sender.run(layout.decode(FanOut, event), correlation_id, run.in_time)
-            done = resumable(task, correlation_id, sent)
-        else:
-            if app.settings.organization and not (first or event.get("target") or "rest" in event):
-                scheduled = _scheduled(event, app.now())
-                which = Which.DUE if scheduled else Which.ALL
-                app.targets.start_sweeps(run.id, correlation_id, which, since=scheduled)
-            target = target_from(event["target"]) if event.get("target") else None
-            done = _sweep(app, target, event, run=run)
+        done = work(app, event, run)
     finally:
         app.telemetry.flush()
-    runtime.logger.info(task.value, extra=done)
+    runtime.logger.info(done.get("task", task.value), extra=done)
     return done
 
 
 def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
-    """The accounts for which the machine does a task: those that its input names, or those of the registry."""
+    """Return the accounts for which the machine does a task: those that its input names, or those of the registry."""
     if "accounts" in of:
         return list(of["accounts"])
     if of["task"] == Task.SWEEP:
         return app.targets.accounts_due(of)
-    return list(dict.fromkeys(each.target.account for each in app.registered()))
+    return list(dict.fromkeys(served.target.account for served in app.registered()))
 
 
 def in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Do the accounts machine's task in one account; its answer is only logged."""
-    account, of = event["account"], event["of"]
-    done = {"task": event["task"], "id": event["id"], "account": account}
-    if event["task"] == Task.FAN_OUT:
-        begun = FanOut.to(layout.decode(MappingKey, of["mapping"]), app.targets.of_account(account))
-        sent = resumable(Task.FAN_OUT, event["id"], app.sender.run(begun, event["id"], run.in_time))
-        if not sent["finished"]:
-            app.machine.start(f"{run.id} {account}", sent)
-        return {**done, "sent": sent["sent"]}
-    if event["task"] == Task.JUDGE:
-        app.judge(of["judging"], account, run.in_time)
-        return done
+    done = {"task": event["task"], "id": event["id"], "account": event["account"]}
+    return {**done, **_IN_ACCOUNT[event["task"]](app, event, run)}
 
+
+def _fan_out_in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    account, mapping = event["account"], layout.decode(MappingKey, event["of"]["mapping"])
+    begun = FanOut.to(mapping, app.targets.of_account(account))
+    sent = resumable(Task.FAN_OUT, event["id"], app.sender.run(begun, event["id"], run.in_time))
+    if not sent["finished"]:
+        app.machine.start(f"{run.id} {account}", sent)
+    return {"sent": sent["sent"]}
+
+
+def _judge_in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    app.judge(event["of"]["judging"], event["account"], run.in_time)
+    return {}
+
+
+def _sweep_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     def sweep(target: Target) -> bool:
         try:
             own = Run(f"{run.id} {target}", run.seconds_left)
-            swept = _sweep(app, target, {"task": Task.SWEEP, "id": event["id"]}, run=own)
+            swept = _sweep_target(app, target, {"task": Task.SWEEP, "id": event["id"]}, run=own)
         except Exception:
             app.telemetry.logger.exception("a target's sweep failed", extra={"target": str(target)})
             return False
         app.telemetry.logger.info(Task.SWEEP.value, extra=swept)
         return True
 
-    alone = app.targets.sweep_account(account, of, in_time=run.in_time, sweep=sweep)
-    return {**done, "alone": [str(each) for each in alone]}
+    alone = app.targets.sweep_account(event["account"], event["of"], in_time=run.in_time, sweep=sweep)
+    return {"alone": [str(target) for target in alone]}
 
 
-def _sweep(app: "App", target: Target | None, event: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
-    correlation_id = str(event.get("id") or run.id)
-    there = app.at(target) if target else app
-    swept = there.sweep(correlation_id, run.seconds_left, run.id, event=event).run()
+def _list_accounts(app: "App", event: Mapping[str, Any], _: Run) -> dict[str, Any]:
+    return {"accounts": accounts(app, event["of"])}
+
+
+def _judged(app: "App", event: Mapping[str, Any], _: Run) -> dict[str, Any]:
+    return {"id": event["id"], "status": app.judged(event["judging"]).status.value}
+
+
+def _fan_out(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    correlation_id = run.correlation_id(event)
+    sent = app.sender.run(layout.decode(FanOut, event), correlation_id, run.in_time)
+    return resumable(Task.FAN_OUT, correlation_id, sent)
+
+
+def _sweep(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """Sweep the event's target; a hub's sweep that begins has the other targets swept too."""
+    if app.settings.organization and not (event.get("target") or "rest" in event):
+        scheduled = _scheduled(event, app.now())
+        which = Which.DUE if scheduled else Which.ALL
+        app.targets.start_sweeps(run.id, run.correlation_id(event), which, since=scheduled)
+    target = target_from(event["target"]) if event.get("target") else None
+    return _sweep_target(app, target, event, run=run)
+
+
+def _sweep_target(app: "App", target: Target | None, event: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
+    correlation_id = run.correlation_id(event)
+    app_there = app.at(target) if target else app
+    swept = app_there.sweep(correlation_id, run.seconds_left, run.id, event=event).run()
     return resumable(Task.SWEEP, correlation_id, swept, target=target)
 
 
-def _minute(app: "App", correlation_id: str, run_id: str, *, waits: bool) -> dict[str, Any]:
+def _expiries(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """Do the minute's work."""
+    if not app.state.last_sweep().ended:
+        # Nothing changes before a sweep has ended: on a new state table the first minute runs one.
+        return _sweep_target(app, None, event, run=run)
+    correlation_id = run.correlation_id(event)
     app.overrides.report_deployed_mode(correlation_id)
     if app.settings.organization:
-        app.targets.start_first_sweeps(run_id, correlation_id)
-    done = asdict(app.expiries(correlation_id, waits=waits).run())
+        app.targets.start_first_sweeps(run.id, correlation_id)
+    done = asdict(app.expiries(correlation_id, waits=event.get("waits") is True).run())
     if app.settings.organization:
         # Last, as no timer is to wait for accounts that may never have a spoke.
         app.targets.probe_unknown(correlation_id)
     return done
 
 
+type _Work = Callable[["App", Mapping[str, Any], Run], dict[str, Any]]
+_TASKS: Mapping[Task, _Work] = {
+    Task.ACCOUNTS: _list_accounts,
+    Task.EXPIRIES: _expiries,
+    Task.FAN_OUT: _fan_out,
+    Task.JUDGED: _judged,
+    Task.SWEEP: _sweep,
+}
+_IN_ACCOUNT: Mapping[str, _Work] = {
+    Task.FAN_OUT: _fan_out_in_account,
+    Task.JUDGE: _judge_in_account,
+    Task.SWEEP: _sweep_account,
+}
+
+
 def _scheduled(event: Mapping[str, Any], now: datetime) -> datetime | None:
-    """When the schedule made this event, the same in each of Lambda's tries; None if a person sent it."""
+    """Return when the schedule made this event, the same in each of Lambda's tries; None if a person sent it."""
     if "task" in event or "time" not in event:
         return None
     made = datetime.fromisoformat(event["time"])

@@ -60,13 +60,13 @@ def _make(service: str, **arguments: Any) -> Any:
 
 @cache
 def client(service: str) -> Any:
-    """The client of one AWS service, kept for the life of the process."""
+    """Return the client of one AWS service, kept for the life of the process."""
     return LazyClient(lambda: _make(service, config=_UNCHECKED))
 
 
 @cache
 def sessions() -> Sessions:
-    """The clients in other targets, by their spokes' roles; kept for the life of the process."""
+    """Return the clients in other targets, by their spokes' roles; kept for the life of the process."""
     make = partial(_make, config=_ELSEWHERE)
     sts = LazyClient(lambda: make("sts"))
     name = os.environ.get("SPOKE_SESSION", SESSION)
@@ -75,13 +75,13 @@ def sessions() -> Sessions:
 
 @cache
 def settings(function_arn: str) -> Settings:
-    """The function's environment; its own ARN tells partition, Region and account."""
+    """Read the function's environment; its own ARN tells partition, Region and account."""
     _, partition, _, region, account, *_ = function_arn.split(":")
     return Settings.read(os.environ, account=account, region=region, partition=partition)
 
 
 def app(function_arn: str) -> App:
-    """The parts of one invocation; flush its telemetry at the end."""
+    """Build the parts of one invocation; flush its telemetry at the end."""
     if not gc.isenabled():
         # The start is over: never look for garbage in what it made.
         gc.freeze()

@@ -50,7 +50,7 @@ class Sessions:
     _clients: dict[tuple[str, str, str, datetime], Any] = field(default_factory=dict, init=False)
 
     def client_of(self, there: Settings, service: str) -> "SpokeClient":
-        """The client of a service in another target; its calls raise AwsRefusalError if a role can't be assumed."""
+        """Return a service's client in another target; its calls raise AwsRefusalError if a role can't be assumed."""
         return SpokeClient(self, there, service)
 
     def forget(self, there: Settings) -> None:
@@ -59,7 +59,7 @@ class Sessions:
             self.credentials.pop(there.spoke_role(access), None)
 
     def of(self, role_arn: str, region: str, service: str) -> Any:
-        """The client of a service, as this role; AwsRefusalError if it can't be assumed."""
+        """Return the client of a service as this role; AwsRefusalError if it can't be assumed."""
         until, credentials = self._assumed(role_arn)
         key = role_arn, region, service, until
         if found := self._clients.get(key):
@@ -75,7 +75,7 @@ class Sessions:
         known = self.credentials.get(role_arn)
         if known and known[0] - self.now() > LEFT:
             return known
-        for key in [each for each in list(self._clients) if each[0] == role_arn]:
+        for key in [of_role for of_role in list(self._clients) if of_role[0] == role_arn]:
             self._clients.pop(key, None)
         with classified("sts:AssumeRole", role_arn):
             answer = self.client.assume_role(RoleArn=role_arn, RoleSessionName=self.session, DurationSeconds=LASTS)

@@ -98,7 +98,7 @@ def fleet(
 
 
 def _drift(count: uses.fleet.Count, places: uses.targets.Places) -> ExitCode:
-    if count.stands[uses.fleet.Standing.DRIFT]:
+    if count.stands[uses.fleet.InstanceStatus.DRIFT]:
         return ExitCode.CHANGES
     require_known(places)
     return ExitCode.DONE
@@ -171,9 +171,9 @@ def warn_of_unknown(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _total(count: uses.fleet.Count) -> str:
     listed = count.stands.total()
-    parts = (f"{count.stands[each]:,} {each}" for each in uses.fleet.Standing if count.stands[each])
+    parts = (f"{count.stands[each]:,} {each}" for each in uses.fleet.InstanceStatus if count.stands[each])
     others = f" Not listed: {count.instances - listed:,}." if count.instances > listed else ""
-    well = listed == count.stands[uses.fleet.Standing.OK]
+    well = listed == count.stands[uses.fleet.InstanceStatus.OK]
     todo = "" if well else "\nWhat to do about one: rolekeeper explain INSTANCE"
     return f"{amount(listed, 'instance')}: {', '.join(parts)}.{others}{todo}"
 
@@ -230,6 +230,6 @@ def layout(home: Target, *, uptake: bool = False) -> Layout:
             Column("mapping", wide=True),
             Column("association", wide=True),
         ),
-        note=lambda row: "" if row["stands"] == uses.fleet.Standing.OK else row["reason"],
+        note=lambda row: "" if row["stands"] == uses.fleet.InstanceStatus.OK else row["reason"],
         brief=True,
     )

@@ -10,7 +10,7 @@ from fixtures.account import HOME, FakeAccount, refusing
 from fixtures.mappings import Desk
 from fixtures.organization import SPOKE, VERSION, Organization, wired_organization
 from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget
-from rolekeeper.instances.decide import Standing
+from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import WITHHELD, Control, Mode
 from rolekeeper.storage import layout
@@ -66,7 +66,7 @@ def test_a_sweep_notes_how_the_instances_stand_by_status(desk: Desk) -> None:
     some_of_each(desk)
     sweep(desk)
     assert stood(desk.world) == [{"ok": 3, "drift": 2, "foreign": 1, "waiting": 1, "blocked": 1, "unknown": 1}]
-    assert set(stood(desk.world)[0]) == set(Standing), "each status is met"
+    assert set(stood(desk.world)[0]) == set(InstanceStatus), "each status is met"
 
 
 @pytest.mark.parametrize("control", [{"mode": "observe"}, {"paused": True}, {"mode": "nonsense"}])

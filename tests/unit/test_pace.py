@@ -55,24 +55,24 @@ def test_five_go_at_once_and_then_one_at_a_time() -> None:
     pace = Pace(0.5, NOW)
     for _ in range(BURST):
         assert pace.wait(1, NOW) == 0
-        pace.take()
+        pace.spend()
     assert pace.wait(1, NOW) == 2
     assert pace.wait(3, NOW) == 6
     assert pace.wait(100, NOW) == 10, "no longer than until a burst"
     assert pace.wait(1, NOW + later(2)) == 0
-    pace.take()
+    pace.spend()
     assert pace.wait(1, NOW + later(2)) == 2
     assert pace.wait(BURST, NOW + later(3600)) == 0
     assert pace.wait(1, NOW + later(3600)) == 0
     for _ in range(BURST):
-        pace.take()
+        pace.spend()
     assert pace.wait(1, NOW + later(3600)) == 2, "an hour of rest is worth one burst"
 
 
 def test_a_clock_that_is_set_back_gives_nothing_and_takes_nothing() -> None:
     pace = Pace(1, NOW)
     for _ in range(BURST):
-        pace.take()
+        pace.spend()
     assert pace.wait(1, NOW - later(60)) == 1
     assert pace.wait(1, NOW - later(59)) == 0
 
@@ -80,7 +80,7 @@ def test_a_clock_that_is_set_back_gives_nothing_and_takes_nothing() -> None:
 def test_what_clocks_round_away_is_not_waited_for() -> None:
     pace = Pace(SHARE, NOW)
     for _ in range(BURST):
-        pace.take()
+        pace.spend()
     wait = pace.wait(1, NOW)
     assert pace.wait(1, NOW + later(wait)) == 0
 

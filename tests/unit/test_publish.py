@@ -559,7 +559,7 @@ def test_a_profile_that_was_deleted_and_made_anew_under_its_name_is_attached_aga
     row = desk.world.association(instance)
     assert row
     assert (row.profile_arn, row.profile_id) == (first.profile_arn, anew.profile_id)
-    assert "was deleted and made anew" in desk.world.history(instance)[-1]["decision"]["reason"]
+    assert "was recreated" in desk.world.history(instance)[-1]["decision"]["reason"]
     newest = desk.world.revisions.history(mapping_key("workload=web"))[0]
     assert newest["event"] == "Profile Recreated"
     desk.quiet()

@@ -39,7 +39,7 @@ def test_two_that_want_the_same_role_agree() -> None:
     prod, web = published("env=prod", "web"), published("workload=web", "web")
     found = resolve(instance(env="prod", workload="web"), [web, prod], NOW)
     assert found.winner == prod
-    assert [each.why for each in found.overridden] == ["it agrees with env=prod, which stands for it"]
+    assert [each.why for each in found.overridden] == ["wants the same role as env=prod, which comes first"]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ class Case:
             elif overruled and (ranked.tie or mapping == min(best)):
                 assert ("pin" if pinned(self.pin, NOW) else IGNORE_TAG) in why
             else:
-                assert f"agrees with {min(best)}" in why
+                assert f"the same role as {min(best)}," in why
                 self.met.add("agree")
 
 

@@ -1,9 +1,10 @@
 """What `make shape` counts: each is found in a few small modules."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
-from bench.shape import LIMITS, LONGEST_FUNCTION, Source
+from bench.shape import LIMITS_FILE, LONGEST_FUNCTION, ROOT, Source, earlier_limits, raised, read_limits
 
 
 @pytest.fixture
@@ -35,4 +36,40 @@ def test_long_functions_and_calls_that_name_nothing_are_found(source: Source) ->
 
 
 def test_no_limit_is_below_its_goal() -> None:
-    assert {name for name, each in LIMITS.items() if each.limit < each.goal} == set()
+    limits = read_limits((ROOT / LIMITS_FILE).read_text())
+    assert {name for name, limit in limits.items() if limit.limit < limit.goal} == set()
+
+
+@pytest.mark.parametrize(
+    ("now", "names"),
+    [
+        ("lines = { limit = 90, goal = 10 }", []),
+        ("lines = { limit = 91, goal = 10 }", ["lines"]),
+        ("lines = { limit = 95, goal = 10, allowed = { 'a feature' = 5 } }", []),
+        ("lines = { limit = 96, goal = 10, allowed = { 'a feature' = 5 } }", ["lines"]),
+        ("files = { limit = 200, goal = 10 }", []),
+    ],
+    ids=["the same", "raised", "allowed", "raised beyond what is allowed", "a new figure"],
+)
+def test_a_limit_that_git_knows_lower_is_raised_unless_that_is_allowed(
+    now: str, names: list[str], tmp_path: Path
+) -> None:
+    def git(*arguments: str) -> None:
+        named = ("-c", "user.name=a", "-c", "user.email=a@example.com")
+        subprocess.run(["git", "-C", tmp_path, *named, *arguments], check=True)
+
+    git("init", "--quiet")
+    limits = tmp_path / LIMITS_FILE
+    limits.parent.mkdir()
+    for limit in (100, 90, 100):  # a commit that raised one is found however long ago it was
+        limits.write_text(f"lines = {{ limit = {limit}, goal = 10 }}")
+        git("add", ".")
+        git("commit", "--quiet", "--message", f"{limit}")
+
+    found = {name for earlier in earlier_limits(tmp_path) for name in raised(read_limits(now), earlier)}
+
+    assert sorted(found) == names
+
+
+def test_without_a_repository_there_are_no_earlier_limits(tmp_path: Path) -> None:
+    assert list(earlier_limits(tmp_path)) == []

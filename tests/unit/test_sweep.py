@@ -20,7 +20,7 @@ from rolekeeper.aws.errors import AccessDeniedError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet import sweep as sweep_module
 from rolekeeper.fleet.sweep import PAGE, PROBLEMS, ROWLESS, Phase, Position, SweepResult
-from rolekeeper.instances.decide import Standing
+from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.permissions.roles import ASKED_AT_ONCE
 from rolekeeper.settings import Limits
@@ -119,8 +119,8 @@ def test_a_sweep_sends_nothing_into_a_crowded_queue_while_as_many_changes_wait_i
     """As after a burst of events, or an edit: the sweep didn't send them."""
     desk.world.running(app="web")
     reconciler = desk.app().reconciler()
-    assert reconciler.worker
-    reconciler.worker.window.lengthen_line(timedelta(seconds=2), desk.world.clock.now())
+    assert reconciler.budget
+    reconciler.budget.window.lengthen_line(timedelta(seconds=2), desk.world.clock.now())
     assert counted(sweep(desk)) == (0, 1)
     desk.world.wait(2)
     assert counted(sweep(desk)) == (1, 0)
@@ -673,7 +673,7 @@ def test_what_is_handed_on_fits_into_an_execution_whatever_it_names() -> None:
     swept = SweepResult(
         10**9, 10**9, 10**9, 10**9, 10**9, finished=False, problems=["\N{GRINNING FACE}" * 500] * PROBLEMS, rest=rest
     )
-    swept.stands = dict.fromkeys(map(str, Standing), 10**9)
+    swept.stands = dict.fromkeys(map(str, InstanceStatus), 10**9)
     assert len(json.dumps(resumable(Task.SWEEP, "x" * 100, swept), ensure_ascii=False).encode()) < 256_000
     assert layout.decode(SweepResult, json.loads(json.dumps(resumable(Task.SWEEP, "id", swept)))) == swept
 

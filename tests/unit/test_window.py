@@ -78,9 +78,7 @@ def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world
     assert len(waiting) == 5
     condition = world.condition(waiting[0])
     assert (condition.action, condition.code, condition.parked) == ("Wait", "window", False)
-    assert condition.reason.startswith(
-        "as many instances were changed in a while as may be without approval; this one waits until there is room, and"
-    )
+    assert condition.reason.startswith("change limit for this window reached; waiting for room. Then: ")
     assert world.record(waiting[0]).grants.keys() == {world.profiles["web"].arn}, "nothing was asked for"
     assert {each["outcome"] for each in world.history(waiting[0]) if "outcome" in each} == {"done"}
     assert world.metrics.counts["ChangesWithheld"] == 5
@@ -169,14 +167,14 @@ def test_more_minutes_than_one_write_can_take_out_leave_in_several(world: FakeAc
 
 def test_room_is_looked_for_though_of_the_counters_only_the_line_is_known(world: FakeAccount) -> None:
     """A worker that lost what it knew to another's write has put changes back since."""
-    worker, now = world.reconciler().worker, world.clock.now()
+    worker, now = world.reconciler().budget, world.clock.now()
     assert worker is not None
     world.store.write(world.store.update(WINDOW, Update().set({"total": 2, f"m{int(now.timestamp()) // 60}": 2})))
     worker.window.known = {}
     worker.window.lengthen_line(timedelta(seconds=1), now)
     room = worker.window.reserve_or_wait(mapping_key("workload=web"), 1, now)
     assert isinstance(room, Reservation)
-    worker.window.took(room, now)
+    worker.window.note_reserved(room, now)
     assert isinstance(worker.window.reserve_or_wait(mapping_key("workload=web"), 1, now), datetime), "that was the last"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.instances.decide import Observation, Standing
+from rolekeeper.instances.decide import InstanceStatus, Observation
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import NO_ROLE
@@ -34,9 +34,9 @@ MOST = 50_000
 # What goes on in EC2 by itself, so that no decision is logged when it ends.
 _MOVING_STATES = frozenset({InstanceState.PENDING, InstanceState.STOPPING})
 _MOVING_ASSOCIATIONS = frozenset({AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING})
-_RANKS = {each: rank for rank, each in enumerate(Standing)}
+_RANKS = {each: rank for rank, each in enumerate(InstanceStatus)}
 # The stylesheet's classes of those that have another one than their name.
-KINDS = {Standing.BLOCKED: "bad", Standing.WAITING: "wait"}
+KINDS = {InstanceStatus.BLOCKED: "bad", InstanceStatus.WAITING: "wait"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class FleetRow:
     carries: str
     should_carry: str
     mapping: str
-    standing: Standing
+    standing: InstanceStatus
     reason: str
     short: ShortReason
     moves: bool
@@ -100,7 +100,7 @@ def row_of(observed: Observation | Unreadable, deployment: Deployment) -> FleetR
         carries=intern(shown["carries"] or ""),
         should_carry=intern(shown["should_carry"] or ""),
         mapping=intern(shown["mapping"] or ""),
-        standing=Standing(shown["stands"]),
+        standing=InstanceStatus(shown["stands"]),
         reason=intern(f"{unclear}{shown['reason']}"),
         short=short_reason(seen),
         moves=isinstance(seen, Seen) and _moves(seen),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from rolekeeper.instances.decide import Standing
+from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
@@ -18,7 +18,7 @@ from rolekeeper_cli.uses.targets import sweep_interval
 # What was done, as the hour's item names it, and as people do.
 CHANGES = {Action.ATTACH: "attached", Action.REPLACE: "replaced", Action.DETACH: "detached", layout.REFUSED: "refused"}
 _HOUR = timedelta(hours=1)
-_WELL = {Standing.OK, Standing.FOREIGN}
+_WELL = {InstanceStatus.OK, InstanceStatus.FOREIGN}
 
 type Swept = Sequence[tuple[datetime, Counter[str]]]
 
@@ -88,7 +88,7 @@ def _hour(item: Mapping[str, Any]) -> tuple[datetime, Swept, Counter[str]]:
     hour, swept = datetime.fromisoformat(f"{item['sk']}:00Z"), []
     for name in sorted(item):
         if name.startswith(layout.SWEPT):
-            stands = {Standing(each).value: int(number) for each, number in item[name].items()}
+            stands = {InstanceStatus(each).value: int(number) for each, number in item[name].items()}
             swept.append((hour.replace(minute=int(name.removeprefix(layout.SWEPT))), Counter(stands)))
     return hour, swept, Counter({word: int(item[name]) for name, word in CHANGES.items() if name in item})
 

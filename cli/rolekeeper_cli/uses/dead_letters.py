@@ -120,7 +120,7 @@ def _read(text: str, deployment: Deployment) -> tuple[str, str, str]:
     if not isinstance(body, dict):
         return "no JSON object", "", text[:100]
     try:
-        request = parse(body, only=deployment.settings.only, now=deployment.now())
+        request = parse(body, only=deployment.settings.sole_target, now=deployment.now())
     except DroppedError as dropped:
         return _other(body, str(dropped))
     return "an instance to look at", request.instance.id, request.cause

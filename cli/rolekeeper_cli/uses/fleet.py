@@ -10,8 +10,8 @@ from itertools import batched
 from typing import Any
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
-from rolekeeper.instances.decide import Observation, decide, standing
-from rolekeeper.instances.decide import Standing as Standing  # noqa: PLC0414  # the command has it from here
+from rolekeeper.instances.decide import InstanceStatus as InstanceStatus  # noqa: PLC0414  # the command has it from here
+from rolekeeper.instances.decide import Observation, decide, status_of
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, in_account
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, Control, MappingKey, Mode, Pin, PublishedMapping
@@ -86,8 +86,8 @@ class Seen:
         return self.observed.association.profile_arn if self.observed.association else ""
 
     @property
-    def standing(self) -> Standing:
-        return standing(self.decision, foreign=bool(self.carries) and not self.managed)
+    def standing(self) -> InstanceStatus:
+        return status_of(self.decision, foreign=bool(self.carries) and not self.managed)
 
     @property
     def pin(self) -> Pin | None:
@@ -327,7 +327,7 @@ def document(seen: Seen | Unreadable) -> dict[str, Any]:
     row: dict[str, Any] = {**where(instance.key), "name": name_of(instance), "state": instance.state.value}
     row |= {**dict.fromkeys(_DECIDED), "tags": dict(instance.tags)}
     if isinstance(seen, Unreadable):
-        return row | {"stands": Standing.UNKNOWN.value, "reason": seen.error.message}
+        return row | {"stands": InstanceStatus.UNKNOWN.value, "reason": seen.error.message}
     decision, association = seen.decision, seen.observed.association
     return row | {
         "carries": profile_name(seen.carries),

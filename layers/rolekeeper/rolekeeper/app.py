@@ -14,7 +14,7 @@ from rolekeeper.aws import Each, Ec2, Iam, Machine, Tasks, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances.observe import checked_pin
-from rolekeeper.instances.reconcile import WORK, Pace, Reconciler, Worker
+from rolekeeper.instances.reconcile import WORK, ChangeBudget, Pace, Reconciler
 from rolekeeper.instances.records import Outcome, Recorder
 from rolekeeper.instances.retry import RetryLoop
 from rolekeeper.instances.window import ChangeLimiter
@@ -139,7 +139,7 @@ class App:
         )
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
-        return self.reconciler().run(requests) if self.settings.only else self.targets.reconcile(requests)
+        return self.reconciler().run(requests) if self.settings.sole_target else self.targets.reconcile(requests)
 
     @cached_property
     def targets(self) -> fleet.targets.Targets:
@@ -180,7 +180,7 @@ class App:
             state=self.state,
             settings=settings,
             queue=self.queue,
-            worker=None if in_loop else self._worker(),
+            budget=None if in_loop else self._budget(),
             recorder=recorder,
             now=self.now,
             sleep=self.sleep,
@@ -193,14 +193,14 @@ class App:
         self.forget(self.settings)
         return noting and self.hub.targets.is_news(self.settings.target, error)
 
-    def _worker(self) -> Worker:
+    def _budget(self) -> ChangeBudget:
         settings = self.settings
         pace = f"pace {settings.target}"  # EC2's rate is for each account and Region
         if pace not in self.kept:
             self.kept[pace] = Pace(settings.changes_per_second / settings.workers, self.now())
         size = layout.target_key(settings.target) if self.hub else layout.FLEET
         keys = layout.window_keys(settings.target, size)
-        return Worker(ChangeLimiter(self.store, settings.limits, settings.target, keys=keys), self.kept[pace])
+        return ChangeBudget(ChangeLimiter(self.store, settings.limits, settings.target, keys=keys), self.kept[pace])
 
     @property
     def home(self) -> mappings.rows.HomeAccount:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def modules_of(package: str) -> Callable[[str], Any]:
-    """The `__getattr__` of a package that imports its own modules."""
+    """Return the `__getattr__` of a package that imports its own modules."""
 
     def get(name: str) -> Any:
         module = f"{package}.{name}"

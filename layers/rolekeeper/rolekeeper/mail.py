@@ -89,7 +89,7 @@ class Mailer:
     now: Callable[[], datetime]
 
     def mail(self, event: str, detail: Mapping[str, Any]) -> dict[str, str]:
-        """The mail for an event with this detail-type, which is one of TEXTS, as SNS takes it."""
+        """Write the mail for an event, whose detail-type is one of TEXTS, as SNS takes it."""
         mapping = key_text(detail.get("tag-key", ""), detail.get("tag-value", ""))
         effect, by = detail.get("effect", {}), detail.get("claimed-by") or "unknown"
         permissions = {name: "; ".join(effect.get(name, ())) or "none" for name in ("gained", "lost")}

@@ -40,7 +40,7 @@ class ContentionRule:
     within: timedelta = timedelta(minutes=30)
 
     def contended(self, same: Sequence[AppliedChange]) -> bool:
-        """Whether these equal changes, the newest first, are too many; that doesn't end with their age."""
+        """Return whether these equal changes, the newest first, are too many; that doesn't end with their age."""
         pairs = zip(same, same[self.after - 1 :], strict=False)
         return any(newer.at - older.at <= self.within for newer, older in pairs)
 
@@ -92,16 +92,16 @@ class Settings:
         return Target(self.account, self.region)
 
     @property
-    def only(self) -> Target | None:
+    def sole_target(self) -> Target | None:
         """The deployment's only target; None for a hub, which has those of its organization."""
         return None if self.organization else self.target
 
     def at(self, target: Target) -> "Settings":
-        """The same for another account and Region, of the same partition."""
+        """Return the settings for another account and Region of the same partition."""
         return replace(self, account=target.account, region=target.region)
 
     def spoke_role(self, access: Access) -> str:
-        """The ARN of the role in this account by which the hub reads or changes."""
+        """Return the ARN of the role in this account by which the hub reads or changes."""
         return f"arn:{self.partition}:iam::{self.account}:role/{self.namespace}-{access.value}"
 
     @property

@@ -80,7 +80,7 @@ class Telemetry:
                 self._events_of.setdefault(target, []).append(_entry(event, detail, [request.instance.arn]))
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
-        words = {name: escaped(each) if isinstance(each, str) else each for name, each in detail.items()}
+        words = {name: escaped(value) if isinstance(value, str) else value for name, value in detail.items()}
         full = {"tag-key": key.tag_key, "tag-value": key.tag_value, "correlation-id": correlation_id, **words}
         self.logger.info(event, extra={**full, "correlation_id": correlation_id})
         self.send(event, full, [])
@@ -125,11 +125,14 @@ class Telemetry:
 
         Returns False if a retry could send what failed, apart from what an account's own bus is to get.
         """
+        if not (self._events or self._mails):
+            return True
         sends: Sends = [(len(batch), partial(self._put, batch)) for batch in _batches(self._events)]
         sends += [(1, partial(self.mailer.publish, mail)) for mail in self._mails]
         copies, self._events, self._mails, self._events_of = self._events_of, [], [], {}
         sent = self._send_all(sends)
-        self._send_copies(copies)
+        if copies:
+            self._send_copies(copies)
         return sent
 
     def _send_copies(self, copies: Mapping[Target, Sequence[Entry]]) -> None:
@@ -179,7 +182,7 @@ class Telemetry:
 
 
 def log_line(values: Mapping[str, Any]) -> str:
-    """What Powertools logs as one line; a log viewer shows it raw."""
+    """Write what Powertools logs as one line; a log viewer shows it raw."""
     return escaped_json(json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":")))
 
 
@@ -204,18 +207,18 @@ def _batches(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 
 def _size(entry: Mapping[str, Any]) -> int:
-    """How EventBridge counts an entry: its texts in bytes (user guide, "Calculating PutEvents event entry size")."""
+    """Size an entry as EventBridge does (user guide, "Calculating PutEvents event entry size")."""
     texts = (entry["Source"], entry["DetailType"], entry["Detail"], *entry["Resources"])
     return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
 def _cut(value: Any, text: int, members: int) -> Any:
-    """The value, with each text cut to this length and each list or map to this many members."""
+    """Cut each text in a value to this length, and each list or map to this many members."""
     match value:
         case str():
             return value if len(value) <= text else f"{value[: text - 1]}…"
         case Mapping():
-            return {key: _cut(each, text, members) for key, each in islice(value.items(), members)}
+            return {key: _cut(member, text, members) for key, member in islice(value.items(), members)}
         case list() | tuple():
-            return [_cut(each, text, members) for each in value[:members]]
+            return [_cut(member, text, members) for member in value[:members]]
     return value

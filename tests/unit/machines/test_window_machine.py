@@ -162,7 +162,7 @@ class Windows(RuleBasedStateMachine):
                 "BatchGetItem", lambda: other.reserve_or_wait(mapping, revision, self.now, quarantines=to_none)
             )
         room = self.workers[who].window.reserve_or_wait(mapping, revision, self.now, quarantines=to_none)
-        approved = isinstance(room, Reservation) and "credit" in str(room.take)
+        approved = isinstance(room, Reservation) and "credit" in str(room.reserve)
         if isinstance(room, datetime):
             assert full, "room that is there is given"
             assert not credit, "what somebody approved goes on"
@@ -190,7 +190,7 @@ class Windows(RuleBasedStateMachine):
         change = data.draw(st.sampled_from(self._recent()))
         state = self.workers[who].state
         refused = state.completion(change.entry, {"outcome": "refused"})
-        state.save(KEY, RecordChange(), self.now, also=(refused, change.room.back))
+        state.save(KEY, RecordChange(), self.now, also=(refused, change.room.release))
         change.given_back = True
         self.credit[change.mapping] += change.approved
 
@@ -219,7 +219,7 @@ class Windows(RuleBasedStateMachine):
         given = grant(f"web-{self.asked}", str(MAPPINGS[asking.mapping]))
         before, state, starting = self._table(), self.workers[who].state, RecordChange(grants=(given,))
         try:
-            entry = state.save(KEY, starting, self.now, entry={"outcome": "started"}, also=(asking.room.take,))
+            entry = state.save(KEY, starting, self.now, entry={"outcome": "started"}, also=(asking.room.reserve,))
         except ConflictError:
             assert self._table() == before, "without room there is no grant"
             self.workers[who].window.known = {}

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rolekeeper.instances.decide import Standing
+from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.instance import Target
 from rolekeeper_cli.console.errors import EXPLAINED, ErrorPage, explain
 from rolekeeper_cli.console.fleet_cache import KINDS
@@ -20,7 +20,7 @@ _HEIGHT, _STRIP = 180, 40
 # What an address calls a span: that, in words, and how long what was read of it is shown.
 SPANS = {"24h": (views.DAY, "24 hours", 60.0), "30d": (views.MONTH, "30 days", 300.0)}
 # The stylesheet's classes, from the lowest part of a stack: what should be looked at is on top.
-STANDINGS = {each.value: KINDS.get(each, each.value) for each in reversed(Standing)}
+STANDINGS = {each.value: KINDS.get(each, each.value) for each in reversed(InstanceStatus)}
 CHANGES = dict(zip(views.CHANGES.values(), ("ok", "info", "wait", "bad"), strict=True))
 
 

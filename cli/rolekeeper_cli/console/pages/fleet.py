@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rolekeeper.instances.decide import Standing
+from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.instance import ENDED, InstanceState
 from rolekeeper.model.text import key_text
 from rolekeeper_cli import uses
@@ -68,7 +68,7 @@ def _term(key: str | None, quoted: str | None, plain: str | None) -> Term:
 # ---- the filters ----
 
 STATES = tuple(each.value for each in InstanceState if each not in ENDED)
-CONDITIONS = tuple(each.value for each in Standing)
+CONDITIONS = tuple(each.value for each in InstanceStatus)
 FILTERS = ("status", "state", "role", "mapping", "tag", "account", "region", "reason")
 # Those that the command has as options; it takes one of each but of tags.
 _OF_COMMAND = frozenset({"tag", "role", "state", "mapping"})
@@ -223,12 +223,12 @@ WIDTH, THINNEST = 1_000.0, 4.0
 MANY, DETAILS = 5, 6
 # What each status is called behind a number.
 WORDS = {
-    Standing.OK: "as they should be",
-    Standing.DRIFT: "in drift",
-    Standing.WAITING: "waiting",
-    Standing.BLOCKED: "blocked",
-    Standing.FOREIGN: "with a foreign role",
-    Standing.UNKNOWN: "unknown",
+    InstanceStatus.OK: "as they should be",
+    InstanceStatus.DRIFT: "in drift",
+    InstanceStatus.WAITING: "waiting",
+    InstanceStatus.BLOCKED: "blocked",
+    InstanceStatus.FOREIGN: "with a foreign role",
+    InstanceStatus.UNKNOWN: "unknown",
 }
 
 
@@ -247,10 +247,10 @@ def view_of(fleet: Fleet, query: Query) -> dict[str, Any]:
     }
 
 
-def _shares(counted: Counter[Standing], query: Query) -> list[dict[str, Any]]:
+def _shares(counted: Counter[InstanceStatus], query: Query) -> list[dict[str, Any]]:
     """The parts of the bar, ok first. Each is wide enough to be seen, however few of many it is."""
     total = counted.total()
-    standings = [each for each in dict.fromkeys((Standing.OK, *Standing)) if counted[each]]
+    standings = [each for each in dict.fromkeys((InstanceStatus.OK, *InstanceStatus)) if counted[each]]
     wide = {each: max(THINNEST, WIDTH * counted[each] / total) for each in standings}
     scale = WIDTH / sum(wide.values()) if wide else 0
     ends = accumulate((wide[each] * scale for each in standings), initial=0.0)
@@ -271,12 +271,12 @@ def _shares(counted: Counter[Standing], query: Query) -> list[dict[str, Any]]:
 
 def _groups(rows: Iterable[FleetRow], query: Query) -> list[dict[str, Any]]:
     """The reasons that many instances have, the most frequent first; none if all have the same."""
-    counted = Counter((row.standing, row.short) for row in rows if row.standing is not Standing.OK)
-    groups: dict[tuple[Standing, str], Counter[str]] = {}
+    counted = Counter((row.standing, row.short) for row in rows if row.standing is not InstanceStatus.OK)
+    groups: dict[tuple[InstanceStatus, str], Counter[str]] = {}
     for (standing, short), number in counted.items():
         groups.setdefault((standing, short.cause), Counter())[short.detail] += number
 
-    def link(standing: Standing, *reason: str) -> str:
+    def link(standing: InstanceStatus, *reason: str) -> str:
         return query.url(terms=query.having(status=standing.value, reason=" ".join(reason)))
 
     many = [each for each in groups.items() if each[1].total() >= MANY and len(counted) > 1]

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rolekeeper.instances.decide import Standing
+from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Kind, Remedy, advice
@@ -130,7 +130,7 @@ def _governed(request: Request) -> Mapping[str, Mapping[str, int]]:
     found: dict[str, dict[str, int]] = defaultdict(lambda: {"number": 0, "drift": 0})
     for each in request.app.state.site.fleet.ask().rows:
         found[each.mapping]["number"] += 1
-        found[each.mapping]["drift"] += each.standing is Standing.DRIFT
+        found[each.mapping]["drift"] += each.standing is InstanceStatus.DRIFT
     return found
 
 

@@ -70,15 +70,15 @@ def _parse_list(
 
 
 def _without(body: bytes, name: bytes) -> bytes:
-    """XML without the elements of a name that has none of its own inside: a text of XML has no `<`."""
+    """Cut out the elements of a name that has none of its own inside: a text of XML has no `<`."""
     if not name or b"<!" in body:  # but a comment and a CDATA section may
         return body
     first, *others = body.split(b"<%s>" % name)
-    return first + b"".join(each.partition(b"</%s>" % name)[2] for each in others)
+    return first + b"".join(part.partition(b"</%s>" % name)[2] for part in others)
 
 
 def _reader(shape: Any, namespace: str) -> Read:
-    """What reads an element of a shape."""
+    """Return a reader of a shape's elements."""
     if shape.type_name == "structure":
         wanted = MEMBERS.get(shape.name, shape.members)
         members = [
@@ -89,7 +89,7 @@ def _reader(shape: Any, namespace: str) -> Read:
         return lambda node: {name: read(found) for name, tag, read in members if (found := node.find(tag)) is not None}
     if shape.type_name == "list":
         one = _reader(shape.member, namespace)
-        return lambda node: [one(each) for each in node]
+        return lambda node: [one(child) for child in node]
     read = _TEXTS.get(shape.type_name, str)
     return lambda node: read(node.text or "")
 
@@ -99,7 +99,7 @@ def _tag(member: Any, name: str) -> str:
 
 
 def _parse_items(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: object) -> None:
-    """DynamoDB's JSON has the items as botocore gives them, but for bytes."""
+    """Parse items: DynamoDB's JSON has them as botocore gives them, but for bytes."""
     body = response_dict["body"]
     if response_dict["status_code"] == _OK and not _BINARY.search(body):
         try:

@@ -31,55 +31,55 @@ class Ec2:
     region: str
 
     def associations(self, instance_ids: Sequence[str]) -> dict[str, Association]:
-        """The present association of each instance that has one, by instance id."""
+        """Read the present association of each instance that has one, by instance id."""
         found: dict[str, Association] = {}
         # Unknown ids are no error in a filter. No ids make no call: EC2 refuses an empty one (AWS_FACTS.md "Errors").
         for ids in batched(instance_ids, FILTER_VALUES):
             with classified("ec2:DescribeIamInstanceProfileAssociations", "*"):
                 paginator = self.client.get_paginator("describe_iam_instance_profile_associations")
                 pages = list(paginator.paginate(Filters=[{"Name": "instance-id", "Values": list(ids)}]))
-            for each in (_association(row) for page in pages for row in page["IamInstanceProfileAssociations"]):
+            for association in (_association(row) for page in pages for row in page["IamInstanceProfileAssociations"]):
                 # EC2 may list former associations too: an ended one doesn't count, an ending one only if it is alone.
-                ending = each.state is AssociationState.DISASSOCIATING and each.instance_id in found
-                if each.state is not AssociationState.DISASSOCIATED and not ending:
-                    found[each.instance_id] = each
+                ending = association.state is AssociationState.DISASSOCIATING and association.instance_id in found
+                if association.state is not AssociationState.DISASSOCIATED and not ending:
+                    found[association.instance_id] = association
         return found
 
     def instances(self, instance_ids: Sequence[str]) -> dict[str, Instance]:
-        """The instances that EC2 knows, by id."""
+        """Read the instances that EC2 knows, by id."""
         found: dict[str, Instance] = {}
         for ids in batched(instance_ids, FILTER_VALUES):
-            for page in self.fleet({"Name": "instance-id", "Values": list(ids)}):
-                found |= {each.key.id: each for each in page}
+            for page, _ in self.pages({"Name": "instance-id", "Values": list(ids)}):
+                found |= {instance.key.id: instance for instance in page}
         return found
 
     def tagged(self, *keys: MappingKey) -> Iterator[list[Instance]]:
-        """Pages of the instances that carry a tag of these mappings and haven't ended."""
+        """Yield pages of the instances that carry a tag of these mappings and haven't ended."""
         for tag_key, group in groupby(sorted(keys), key=lambda key: key.tag_key):
             wanted = list(group)
             for filters in _tag_filters(tag_key, [key.tag_value for key in wanted]):
                 for page in self.fleet(*filters, _NOT_ENDED):
-                    yield [each for each in page if any(key.matches(each.tags) for key in wanted)]
+                    yield [instance for instance in page if any(key.matches(instance.tags) for key in wanted)]
 
     def carrying(self, profile_arns: Sequence[str]) -> Iterator[list[Instance]]:
-        """Pages of the instances that carry one of these profiles and haven't ended; perhaps of others too."""
+        """Yield pages of the instances that carry one of these profiles and haven't ended; perhaps others too."""
         whole = any(len(arn) > FILTER_VALUE for arn in profile_arns)
         for arns in [()] if whole else batched(profile_arns, FILTER_VALUES):
             wanted = [{"Name": "iam-instance-profile.arn", "Values": list(arns)}] if arns else []
             yield from self.fleet(*wanted, _NOT_ENDED)
 
     def tagged_pages(self, key: MappingKey, token: str = "") -> Iterator[tuple[list[Instance], str]]:
-        """The same of one mapping, from a token on, each with the next page's token; see `pages`."""
+        """Yield the same of one mapping, from a token on, each with the next page's token; see `pages`."""
         (filters,) = _tag_filters(key.tag_key, [key.tag_value])
         for page, following in self.pages(*filters, _NOT_ENDED, token=token):
-            yield [each for each in page if key.matches(each.tags)], following
+            yield [instance for instance in page if key.matches(instance.tags)], following
 
     def fleet(self, *filters: dict[str, Any]) -> Iterator[list[Instance]]:
-        """Pages of the instances that EC2 shows, at most 200 each; a terminated one usually for less than an hour."""
+        """Yield pages of at most 200 instances; EC2 shows a terminated one usually for less than an hour."""
         return (page for page, _ in self.pages(*filters))
 
     def pages(self, *filters: dict[str, Any], token: str = "", size: int = 0) -> Iterator[tuple[list[Instance], str]]:
-        """The same from a token on, each with the next page's token, empty after the last.
+        """Yield the same from a token on, each with the next page's token, empty after the last.
 
         Raises:
             StaleTokenError: EC2 no longer takes the token.
@@ -130,7 +130,7 @@ class Ec2:
 
     @contextmanager
     def _changing(self, action: str, instance: InstanceKey, association_id: str) -> Iterator[None]:
-        """Around a call that names an association: a denial is a ConflictError if that isn't the present one."""
+        """Classify the errors of a call that names an association: a denied one may be a ConflictError."""
         try:
             with classified(action, instance.arn):
                 yield
@@ -192,11 +192,11 @@ class Each(Protocol):
 
 
 def one_by_one[Item, Result](work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    return [work(each) for each in items]
+    return [work(item) for item in items]
 
 
 def in_threads[Item, Result](work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """A few at once; for a single one no thread is made."""
+    """Work on a few items at once; make no thread for a single one."""
     if len(items) <= 1:
         return one_by_one(work, items)
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # most invocations make no thread

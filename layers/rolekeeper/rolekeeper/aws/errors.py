@@ -114,7 +114,7 @@ _STALE_TOKEN = "parameter nexttoken is invalid"  # noqa: S105  # AWS's words
 
 @contextmanager
 def classified(action: str, resource: str, *passing: str) -> Iterator[None]:
-    """Around one call to AWS: what the SDK raises comes out as what to do about it; see `classify`."""
+    """Classify what the SDK raises within one call to AWS; see `classify`."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:
@@ -122,7 +122,7 @@ def classified(action: str, resource: str, *passing: str) -> Iterator[None]:
 
 
 def classify(error: ClientError | BotoCoreError, action: str, resource: str, *passing: str) -> AwsRefusalError:
-    """What to do about an SDK error of an IAM action. With a `passing` code this very call may succeed later."""
+    """Return an SDK error as what to do about it. With a `passing` code this very call may succeed later."""
     if not isinstance(error, ClientError):
         # A connection that broke or timed out: the call may or may not have happened.
         return NoResponseError(type(error).__name__, str(error), action, resource=resource)

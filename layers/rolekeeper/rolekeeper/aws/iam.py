@@ -72,20 +72,20 @@ class Iam:
     managed: dict[str, Document] = field(default_factory=dict)
 
     def arn(self, kind: str, path: str, name: str) -> str:
-        """The ARN of a `role` or an `instance-profile`; `path` begins and ends with a slash."""
+        """Return the ARN of a `role` or an `instance-profile`; `path` begins and ends with a slash."""
         return f"arn:{self.partition}:iam::{self.account}:{kind}{path}{name}"
 
     def get_role(self, name: str) -> Role | None:
-        """A role by name, wherever its path."""
+        """Read a role by name, whatever its path."""
         with suppress(NotFoundError), classified("iam:GetRole", self.arn("role", "/", name)):
             return _role(self.client.get_role(RoleName=name)["Role"])
         return None
 
     def policies(self, role: Role) -> Policies:
-        """What a role's policies say; RetryableError if one is deleted while they are read."""
+        """Read a role's policies; RetryableError if one is deleted meanwhile."""
         with classified("iam:ListAttachedRolePolicies", role.arn, _GONE):
             pages = self.client.get_paginator("list_attached_role_policies").paginate(RoleName=role.name)
-            attached = [each["PolicyArn"] for page in pages for each in page["AttachedPolicies"]]
+            attached = [policy["PolicyArn"] for page in pages for policy in page["AttachedPolicies"]]
         with classified("iam:ListRolePolicies", role.arn, _GONE):
             listed = self.client.get_paginator("list_role_policies").paginate(RoleName=role.name)
             names = [name for page in listed for name in page["PolicyNames"]]
@@ -105,14 +105,14 @@ class Iam:
         return Policies(documents, self.managed.get(role.boundary_arn), (*inline, *attached))
 
     def role_details(self) -> Iterator[list[Any]]:
-        """The account's roles in pages, each with its policies and the profiles that hold it (AWS_FACTS.md "IAM")."""
+        """Yield the account's roles in pages, each with its policies and profiles (AWS_FACTS.md "IAM")."""
         with classified("iam:GetAccountAuthorizationDetails", "*"):
             details = self.client.get_paginator("get_account_authorization_details")
             for page in details.paginate(Filter=["Role"], PaginationConfig={"PageSize": PAGE}):
                 yield page.get("RoleDetailList", [])
 
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
-        """An instance profile by name, wherever its path."""
+        """Read an instance profile by name, whatever its path."""
         with suppress(NotFoundError), classified("iam:GetInstanceProfile", self.arn("instance-profile", "/", name)):
             return _profile(self.client.get_instance_profile(InstanceProfileName=name)["InstanceProfile"])
         return None
@@ -164,10 +164,10 @@ class ListedIam(Iam):
         role = _role(detail)
         if not role.path.startswith(self.path):
             return
-        inline = {each["PolicyName"]: _document(each["PolicyDocument"]) for each in detail["RolePolicyList"]}
-        attached = [each["PolicyArn"] for each in detail["AttachedManagedPolicies"]]
-        held = [{**each, "Roles": [detail]} for each in detail["InstanceProfileList"]]
-        self._profiles.update({each["InstanceProfileName"]: _profile(each) for each in held})
+        inline = {policy["PolicyName"]: _document(policy["PolicyDocument"]) for policy in detail["RolePolicyList"]}
+        attached = [policy["PolicyArn"] for policy in detail["AttachedManagedPolicies"]]
+        held = [{**profile, "Roles": [detail]} for profile in detail["InstanceProfileList"]]
+        self._profiles.update({profile["InstanceProfileName"]: _profile(profile) for profile in held})
         self._policies_of[role.name] = inline, attached
         self.roles[role.name] = role
 
@@ -191,16 +191,16 @@ def _role(role: Any) -> Role:
         id=role.get("RoleId", ""),
         created=role.get("CreateDate"),
         last_used=role.get("RoleLastUsed", {}).get("LastUsedDate"),
-        tags={each["Key"]: each["Value"] for each in role.get("Tags", ())},
+        tags={tag["Key"]: tag["Value"] for tag in role.get("Tags", ())},
     )
 
 
 def _profile(profile: Any) -> InstanceProfile:
     # A profile holds at most one role (AWS_FACTS.md "IAM").
-    arn, name = next(((each["Arn"], each["RoleName"]) for each in profile["Roles"]), ("", ""))
+    arn, name = next(((role["Arn"], role["RoleName"]) for role in profile["Roles"]), ("", ""))
     return InstanceProfile(profile["Arn"], profile["Path"], arn, role_name=name, id=profile["InstanceProfileId"])
 
 
 def _document(policy: Any) -> Document:
-    """A policy as botocore decodes it; one that it can't decode stays text, and says nothing."""
+    """Return a policy as botocore decodes it; one that it can't decode stays text, and counts as empty."""
     return policy if isinstance(policy, Mapping) else {}

@@ -47,7 +47,7 @@ class WorkQueue:
         """Ask for these instances to be reconciled; returns how many were sent. A delay is at most `LONGEST_DELAY`."""
         named = {"loop-over": True} if loop_over else {}
         requests = (request(key, cause, correlation_id, at=self.now(), **named) for key in instances)
-        return self._send((each, delay_seconds) for each in requests)
+        return self._send((message, delay_seconds) for message in requests)
 
     def put_back(self, requests: Iterable[tuple[ReconcileRequest, int]]) -> None:
         """Send requests back, each delayed by its seconds, so that a worker needn't wait for their turn."""
@@ -56,7 +56,7 @@ class WorkQueue:
             named = {"put-back": of.put_back, "loop-over": of.loop_over, "changed-tag-keys": sorted(of.changed_tags)}
             return request(of.instance, of.cause, of.correlation_id, at=of.at, **named)
 
-        self._send((again(each), delay) for each, delay in requests)
+        self._send((again(back), delay) for back, delay in requests)
 
     def _send(self, messages: Iterable[tuple[dict[str, Any], int]]) -> int:
         sent = 0
@@ -81,14 +81,14 @@ class WorkQueue:
         return sent
 
     def waiting(self) -> int:
-        """About how many messages wait, including those put back: SQS counts them within a minute."""
+        """Return about how many messages wait, including those put back: SQS counts them within a minute."""
         with classified("sqs:GetQueueAttributes", self.url):
             answer = self.client.get_queue_attributes(QueueUrl=self.url, AttributeNames=_WAITING)
         return sum(int(answer["Attributes"][name]) for name in _WAITING)
 
 
 def request(key: InstanceKey, cause: str, correlation_id: str, at: datetime, **named: Any) -> dict[str, Any]:
-    """A message that names one instance, in the shape of an EventBridge event; `named` are further details."""
+    """Write a message that names one instance, in the shape of an EventBridge event; `named` are further details."""
     return {
         "version": "0",
         "id": str(uuid.uuid4()),
@@ -114,13 +114,13 @@ class Task(StrEnum):
 
 
 def event_of(task: Task, correlation_id: str, *, target: Target | None = None, **arguments: Any) -> dict[str, Any]:
-    """The event of a task, which may be in another target than the hub's own."""
+    """Write the event of a task, which may be in another target than the hub's own."""
     there = {"target": asdict(target)} if target else {}
     return {"task": task.value, "id": correlation_id, **there, **arguments}
 
 
 def resumable(task: Task, correlation_id: str, progress: Any, *, target: Target | None = None) -> dict[str, Any]:
-    """A task's answer, which is also the event of its next run; `progress` is a dataclass with `finished`."""
+    """Write a task's answer, which is also the event of its next run; `progress` is a dataclass with `finished`."""
     return event_of(task, correlation_id, target=target, **asdict(progress))
 
 

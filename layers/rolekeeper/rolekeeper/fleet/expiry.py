@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import Enum
 from itertools import batched, chain, groupby
 from operator import itemgetter
 
@@ -22,7 +23,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptIte
 from rolekeeper.instances.decide import mapping_keys
 from rolekeeper.mappings.publish import Publisher
 from rolekeeper.model.instance import InstanceKey, Target, Timer
-from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.storage import State, Update, layout
 from rolekeeper.storage.state import MOST_WRITES
 from rolekeeper.telemetry import Telemetry
@@ -87,19 +88,19 @@ class Expiries:
     def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> dict[Timer, MappingKey]:
         """Send the instances of these timers; returns those of mappings to judge again by `until`."""
         at = self.now()
-        for each in page:
-            if isinstance(each, CorruptItemError):
-                self._note("a timer can't be read; delete that item", each)
-        timers = {each: each.subject for each in page if isinstance(each, Timer)}
-        instances = {each: key for each, key in timers.items() if isinstance(key, InstanceKey)}
-        mappings = {each: key for each, key in timers.items() if isinstance(key, MappingKey)}
+        for timer in page:
+            if isinstance(timer, CorruptItemError):
+                self._note("a timer can't be read; delete that item", timer)
+        timers = {timer: timer.subject for timer in page if isinstance(timer, Timer)}
+        instances = {timer: key for timer, key in timers.items() if isinstance(key, InstanceKey)}
+        mappings = {timer: key for timer, key in timers.items() if isinstance(key, MappingKey)}
         self.result.timers += len(timers)
         with self._attempt("instances can't be sent"):
             # A pin that was changed or released since causes one reconcile that does nothing.
             self._send(
-                ((math.ceil(_seconds_left(each, at)), key) for each, key in instances.items() if not each.follows)
+                ((math.ceil(_seconds_left(timer, at)), key) for timer, key in instances.items() if not timer.follows)
             )
-            self._send({(0, key) for each, key in instances.items() if each.follows}, FOLLOWS)
+            self._send({(0, key) for timer, key in instances.items() if timer.follows}, FOLLOWS)
             rung = [timer for timer in instances if not _seconds_left(timer, at)]
             self.state.clear_timers(*rung)
             self._count(rung, at)
@@ -111,9 +112,9 @@ class Expiries:
     def _count(self, rung: Iterable[Timer], at: datetime) -> None:
         """Count the changes that these followed, in one write for each target."""
         made: dict[Target, Counter[str]] = defaultdict(Counter)
-        for each in rung:
-            if each.did and isinstance(each.subject, InstanceKey):
-                made[each.subject.target][each.did] += 1
+        for timer in rung:
+            if timer.did and isinstance(timer.subject, InstanceKey):
+                made[timer.subject.target][timer.did] += 1
         for target, counted in made.items():
             update = Update()
             for did, number in counted.items():
@@ -122,20 +123,28 @@ class Expiries:
                 self.state.note_activity(target, update, at)
 
     def _ring_mappings(self, timers: dict[Timer, MappingKey], at: datetime, until: datetime) -> dict[Timer, MappingKey]:
+        """Send the instances of mappings that expire; return the mappings to assess again by `until`."""
         snapshot = self.state.read((), timers.values())
         for damaged, error in snapshot.damaged.items():
             self._note(f"mapping {damaged} can't be read", error)
-        ends = {key: each.spec.expires_at for key, each in snapshot.published.items() if not each.deleted}
-        meant = {timer: key for timer, key in timers.items() if ends.get(key) == timer.due}
-        delays = {key: math.ceil(_seconds_left(timer, at)) for timer, key in meant.items()}
+        meanings = {
+            timer: _meaning(timer, snapshot.published.get(key))
+            for timer, key in timers.items()
+            if key not in snapshot.damaged
+        }
+        expiring = {key: timer for timer, key in timers.items() if meanings.get(timer) is _Meaning.EXPIRY}
+        delays = {key: math.ceil(_seconds_left(timer, at)) for key, timer in expiring.items()}
         for page in self.ec2.tagged(*delays):
-            self._send({(delays[key], one.key) for one in page for key in mapping_keys(one.tags) if key in delays})
-        tombstones = {key for key, each in snapshot.published.items() if each.deleted}
-        judged = {timer: key for timer, key in timers.items() if timer in meant or key in tombstones}
+            tagged = ((key, instance.key) for instance in page for key in mapping_keys(instance.tags))
+            self._send({(delays[key], instance) for key, instance in tagged if key in delays})
         # An overtaken timer goes only once it has passed: until then somebody may write the same date again.
-        overtaken = [each for each, key in timers.items() if each not in judged and key not in snapshot.damaged]
-        self.state.clear_timers(*(each for each in overtaken if not _seconds_left(each, at)))
-        return {each: key for each, key in judged.items() if not _seconds_left(each, until)}
+        overtaken = [timer for timer, meaning in meanings.items() if meaning is _Meaning.OVERTAKEN]
+        self.state.clear_timers(*(timer for timer in overtaken if not _seconds_left(timer, at)))
+        return {
+            timer: timers[timer]
+            for timer, meaning in meanings.items()
+            if meaning is not _Meaning.OVERTAKEN and not _seconds_left(timer, until)
+        }
 
     def _send(self, instances: Iterable[tuple[int, InstanceKey]], cause: str = CAUSE) -> None:
         for delay, group in groupby(sorted(instances), key=itemgetter(0)):
@@ -162,6 +171,18 @@ class Expiries:
         self.result.problems.append(f"{problem}: {error}")
 
 
+class _Meaning(Enum):
+    """What a mapping's timer is for: its end, a deletion to finish, or nothing since its row was edited."""
+
+    EXPIRY, DELETION, OVERTAKEN = range(3)
+
+
+def _meaning(timer: Timer, mapping: PublishedMapping | None) -> _Meaning:
+    if mapping and mapping.deleted:
+        return _Meaning.DELETION
+    return _Meaning.EXPIRY if mapping and mapping.spec.expires_at == timer.due else _Meaning.OVERTAKEN
+
+
 def _seconds_left(timer: Timer, at: datetime) -> float:
-    """Until a timer's instances are to be looked at; 0 once it has passed."""
+    """Return the seconds until a timer's instances are due; 0 once it has passed."""
     return max(0, (timer.due + MARGIN - at).total_seconds())

@@ -18,7 +18,7 @@ from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.targets import THERE, Probed, Registry, ServedTarget, problem_of
-from rolekeeper.instances.decide import Observation, Standing, decide, resolve, standing
+from rolekeeper.instances.decide import InstanceStatus, Observation, decide, resolve, status_of
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.mappings.account_records import Scans
@@ -92,7 +92,7 @@ class Position:
 class SweepResult:
     """What a sweep saw, sent and withheld so far; `rest` says what is left until it is `finished`.
 
-    `instances` counts those that haven't ended, `stands` them by their `Standing`.
+    `instances` counts those that haven't ended, `stands` them by their `InstanceStatus`.
     """
 
     instances: int = 0
@@ -292,7 +292,7 @@ class Sweep:
         differing: list[InstanceKey] = []
         for each in observe_page(page, self.ec2, state, now=at):
             if isinstance(each, Unreadable):
-                self._count_standing(each.instance, Standing.UNKNOWN)
+                self._count_standing(each.instance, InstanceStatus.UNKNOWN)
                 if self._note(str(each.error)):
                     self.telemetry.will_retry("an instance can't be swept", instance=each.key.id, error=str(each.error))
                 continue
@@ -300,7 +300,7 @@ class Sweep:
             decision = decide(each, self.settings)
             carried = each.association.profile_arn if each.association else ""
             foreign = bool(carried) and not self.settings.ownership.manages(carried)
-            self._count_standing(each.instance, standing(decision, foreign=foreign))
+            self._count_standing(each.instance, status_of(decision, foreign=foreign))
             if needs_reconcile(each, decision, at):
                 differing.append(each.key)
         if differing:
@@ -338,7 +338,7 @@ class Sweep:
         self.result.rest.waiting = math.ceil(sent * differ / max(1, len(keys)))
         return max(self.result.rest.waiting, (line_ends - at).total_seconds() * self.settings.changes_per_second)
 
-    def _count_standing(self, instance: Instance | None, each: Standing) -> None:
+    def _count_standing(self, instance: Instance | None, each: InstanceStatus) -> None:
         swept = self.result
         if swept.rest.phase is Phase.FLEET and instance and not instance.ended:  # no instance counts twice
             swept.instances += 1

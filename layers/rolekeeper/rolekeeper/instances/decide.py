@@ -71,7 +71,7 @@ class Observation:
     def tags_read(self) -> frozenset[str]:
         """The keys of the tags that its mappings or Rolekeeper read; any other tag may hold a secret."""
         mappings = [*self.published, *([self.owner] if self.owner else [])]
-        read = (name for each in mappings for name in (each.key.tag_key, *each.spec.require_tags))
+        read = (name for mapping in mappings for name in (mapping.key.tag_key, *mapping.spec.require_tags))
         return frozenset({IGNORE_TAG, *read})
 
     @property
@@ -81,33 +81,33 @@ class Observation:
         return condition is not None and condition.since > self.asked_at
 
     def shown(self, decision: Decision) -> Condition | None:
-        """What the instance shows, if that is exactly this decision."""
+        """Return the condition that the instance shows, if that is exactly this decision."""
         condition = self.record.condition
         return condition if condition and condition.fingerprint == decision.fingerprint else None
 
     def watched_until(self, now: datetime) -> datetime | None:
-        """Until when a retry loop or a timer watches it, if one does."""
+        """Return until when a retry loop or a timer watches it, if one does."""
         until = self.record.condition.watched_until if self.record.condition else None
         return until if until and until > now else None
 
     def turn(self, decision: Decision, now: datetime) -> datetime | None:
-        """When exactly this change has its turn, if it waits for room in the window."""
+        """Return the turn of exactly this change, if it waits for room in the window."""
         until = self.watched_until(now)
         return until if until and self.shown(waits_for_room(decision, until)) else None
 
     def left_turn(self, ended: Decision, now: datetime) -> datetime | None:
-        """The turn that it no longer waits for, because this observation `ended` with another decision."""
+        """Return the reserved turn to release, if this observation `ended` with another decision."""
         condition = self.record.condition
         waited = condition is not None and condition.code == "window" and not self.shown(ended)
         return self.watched_until(now) if waited else None
 
 
 def decide(seen: Observation, settings: Settings) -> Decision:
-    """What to do for one instance, and why. A change is held if it is contested, or operators withhold it."""
+    """Decide what to do for one instance. A change is held if it is contested, or if operators withhold it."""
     decided = asked_for(seen, settings.ownership)
     would = f"would {decided.action.value.lower()}: {decided.reason}"
     same = seen.record.repeated(decided.desired) if decided.action.mutates else ()
-    if settings.contention.contended(same):
+    if same and settings.contention.contended(same):
         reason = (
             f"another actor reverted this change {len(same)} times; it is left alone until its mapping, its tags "
             f"or a pin changes, or rolekeeper release. It {would}"
@@ -123,7 +123,7 @@ def decide(seen: Observation, settings: Settings) -> Decision:
     return decided
 
 
-class Standing(StrEnum):
+class InstanceStatus(StrEnum):
     """The status of an instance, in the order in which a person looks at them."""
 
     DRIFT = "drift"
@@ -134,34 +134,37 @@ class Standing(StrEnum):
     OK = "ok"
 
 
-_STANDINGS = {Action.NOTHING: Standing.OK, Action.WAIT: Standing.WAITING, Action.HOLD: Standing.BLOCKED}
+_STATUSES = {
+    Action.NOTHING: InstanceStatus.OK,
+    Action.WAIT: InstanceStatus.WAITING,
+    Action.HOLD: InstanceStatus.BLOCKED,
+}
 
 
-def standing(decision: Decision, *, foreign: bool) -> Standing:
-    """The status: foreign if a foreign role is the only matter, whether or not a mapping wants another one.
+def status_of(decision: Decision, *, foreign: bool) -> InstanceStatus:
+    """Return the status: foreign if a foreign role is the only matter, whether or not a mapping wants another one.
 
     An instance that Rolekeeper is to change is in drift, whatever it carries, and whether or not changes are withheld.
     """
     if foreign and (decision.action is Action.NOTHING or decision.code == "occupied"):
-        return Standing.FOREIGN
-    return Standing.DRIFT if decision.code in WITHHELD else _STANDINGS.get(decision.action, Standing.DRIFT)
+        return InstanceStatus.FOREIGN
+    return InstanceStatus.DRIFT if decision.code in WITHHELD else _STATUSES.get(decision.action, InstanceStatus.DRIFT)
 
 
 def waits_for_room(decision: Decision, until: datetime) -> Decision:
-    """The same change, waiting until more instances may change."""
-    waits = "as many instances were changed in a while as may be without approval; this one waits until there is room"
-    reason = f"{waits}, and then: {decision.reason}"
+    """Have a change wait until more instances may change."""
+    reason = f"change limit for this window reached; waiting for room. Then: {decision.reason}"
     return replace(decision, action=Action.WAIT, code="window", reason=reason, until=until)
 
 
-def put_off(decision: Decision, until: datetime) -> Decision:
-    """The same change, retried later: there are more changes than EC2 or ChangesPerSecond lets through."""
-    reason = f"more changes are asked for than go at once; this one is tried again soon, and then: {decision.reason}"
+def retry_later(decision: Decision, until: datetime) -> Decision:
+    """Have a change retried later: there are more changes than EC2 or ChangesPerSecond lets through."""
+    reason = f"rate limit reached; retrying. Then: {decision.reason}"
     return replace(decision, action=Action.WAIT, code="throttled", reason=reason, until=until)
 
 
 def asked_for(seen: Observation, ownership: Ownership) -> Decision:
-    """What tags, mappings and a pin ask for, apart from contention and what operators withhold."""
+    """Decide by tags, mappings and a pin alone, without contention and what operators withhold."""
     instance, association, candidates = seen.instance, seen.association, seen.candidates
     decision = partial(Decision, overridden=candidates.overridden)
     if instance is None:
@@ -177,9 +180,10 @@ def asked_for(seen: Observation, ownership: Ownership) -> Decision:
         reason = "EC2 is still detaching the former role"
         return decision(Action.WAIT, "disassociating", reason, association_id=association.id, polls=True)
     if tied := candidates.in_conflict:
-        named = " and ".join(f"{each.key} (role {each.spec.role})" for each in tied)
+        named = " and ".join(f"{mapping.key} (role {mapping.spec.role})" for mapping in tied)
         reason = f"{named} share priority {tied[0].spec.priority} but want different roles; give one a lower number"
-        return decision(Action.HOLD, "tie", reason, arguments=tuple(f"{each.key} {each.revision}" for each in tied))
+        revisions = tuple(f"{mapping.key} {mapping.revision}" for mapping in tied)
+        return decision(Action.HOLD, "tie", reason, arguments=revisions)
     # A mapping whose record is missing though its tag is there: that is damage, not an act.
     lost = seen.grant if seen.grant and not seen.owner and seen.grant.mapping.matches(instance.tags) else None
     if candidates.winner:
@@ -190,11 +194,11 @@ def asked_for(seen: Observation, ownership: Ownership) -> Decision:
 def _govern(
     seen: Observation, instance: Instance, winner: PublishedMapping, *, ownership: Ownership, lost: Grant | None
 ) -> Decision:  # one ladder, one rung per rule of the design
-    """A mapping governs the instance: attach, replace or (for `NONE`) detach."""
-    association, spec = seen.association, winner.spec
+    """Decide for an instance that a mapping governs: attach, replace or (for `NONE`) detach."""
+    association, spec, key = seen.association, winner.spec, winner.key
     decision = partial(
         Decision,
-        mapping=winner.key,
+        mapping=key,
         revision=winner.revision,
         role=spec.role,
         profile_arn=winner.profile_arn,
@@ -202,31 +206,31 @@ def _govern(
         overridden=seen.candidates.overridden,
     )
     if winner.suspended_because:
-        reason = f"mapping {winner.key} can't be used: {winner.problem}"
+        reason = f"mapping {key} can't be used: {winner.problem}"
         return decision(Action.HOLD, "suspended", reason, arguments=(str(winner.problem),))
     if not association and spec.role == NO_ROLE:
-        return decision(Action.NOTHING, "converged", f"it carries no role, as {winner.key} asks")
+        return decision(Action.NOTHING, "converged", f"it carries no role, as {key} asks")
     remade = association is not None and association.profile_id in winner.former_profile_ids
     if association and association.profile_arn == winner.profile_arn and not remade:
         if association.state is AssociationState.ASSOCIATING:
             return decision(Action.WAIT, "associating", f"EC2 is still attaching role {spec.role}", polls=True)
-        return decision(Action.NOTHING, "converged", f"it carries role {spec.role}, as {winner.key} asks")
+        return decision(Action.NOTHING, "converged", f"it carries role {spec.role}, as {key} asks")
     foreign = association if association and not ownership.manages(association.profile_arn) else None
     if foreign and (wanted := _wanted_for_take_over(winner, ownership)):
         node = node_of(instance, foreign.profile_arn)
         hand_over = f"to hand the instance over, detach it ({_DETACH} {foreign.id}), or {' and '.join(wanted)}"
         reason = (
-            f"it carries the foreign {foreign.profile_arn}, which is outside the role path, so {winner.key} leaves it; "
+            f"it carries the foreign {foreign.profile_arn}, which is outside the role path, so {key} leaves it; "
             f"{advice_for(node) if node else hand_over}"
         )
         return decision(Action.HOLD, "occupied", reason, arguments=(str(ownership.take_over), node))
     # A pin is a deliberate act, so it takes over all the same.
-    if lost and lost.mapping != winner.key and not winner.key.pins:
+    if lost and lost.mapping != key and not key.pins:
         return decision(Action.HOLD, "mapping-missing", _missing(lost), arguments=(str(lost.mapping),))
     if instance.state in _CHANGING:
         return _until_settled(decision, instance, f"role {spec.role}")
     if not association:
-        return decision(Action.ATTACH, "unoccupied", f"{winner.key} gives it role {spec.role}")
+        return decision(Action.ATTACH, "unoccupied", f"{key} gives it role {spec.role}")
     instead = f", in the place of the foreign {association.profile_arn}" if foreign else ""
     decision = partial(decision, takes_over=foreign is not None)
     return _exchanged(decision, winner, instance, former=instead, remade=remade)
@@ -235,12 +239,12 @@ def _govern(
 def _exchanged(
     decision: Callable[..., Decision], winner: PublishedMapping, instance: Instance, *, former: str, remade: bool
 ) -> Decision:
-    """It carries a role that isn't its mapping's: replace that, or (for `NONE`) detach it."""
+    """Replace a role that isn't its mapping's, or (for `NONE`) detach it."""
     spec = winner.spec
     if spec.role == NO_ROLE:
         reason = f"{winner.key} says that it carries no role{former}"
         return decision(Action.DETACH, "quarantined", reason)
-    former += f"; its instance profile {spec.profile_name} was deleted and made anew" if remade else ""
+    former += f"; its instance profile {spec.profile_name} was recreated" if remade else ""
     if instance.state is InstanceState.RUNNING:
         reason = f"{winner.key} gives it role {spec.role}{former}"
         return decision(Action.REPLACE, "differs", reason)
@@ -252,7 +256,7 @@ def _exchanged(
 
 
 def _ungoverned(seen: Observation, instance: Instance, ownership: Ownership, *, lost: Grant | None) -> Decision:
-    """No mapping governs the instance: the mapping that gave its role says whether that goes or stays."""
+    """Decide for an instance without a mapping: the one that gave its role says whether that goes or stays."""
     association, grant, owner = seen.association, seen.grant, seen.owner
     association_id, carried = (association.id, association.profile_arn) if association else ("", NO_PROFILE)
     decision = partial(Decision, association_id=association_id, overridden=seen.candidates.overridden)
@@ -280,7 +284,7 @@ def _ungoverned(seen: Observation, instance: Instance, ownership: Ownership, *, 
 
 
 def _wanted_for_take_over(winner: PublishedMapping, ownership: Ownership) -> list[str]:
-    """What the stack and the mapping must still allow before a foreign role is replaced. A pin needs only the stack."""
+    """List what the stack and the mapping must still allow before a foreign role goes. A pin needs only the stack."""
     wanted = [] if ownership.take_over else ["deploy with TakeOver=true"]
     if not winner.key.pins and winner.spec.when_occupied is WhenOccupied.KEEP:
         wanted.append("set when_occupied=replace")
@@ -297,7 +301,7 @@ def _until_settled(decision: partial[Decision], instance: Instance, what: str) -
 
 
 def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:
-    """The keys of every mapping that could match these tags, in the order of the tags."""
+    """List the keys of every mapping that could match these tags, in the order of the tags."""
     # Neither sorted nor put into a set: either takes longer than looking them up.
     return [
         MappingKey(tag, value)
@@ -307,7 +311,7 @@ def mapping_keys(tags: Mapping[str, str]) -> list[MappingKey]:
 
 
 def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: datetime) -> str:
-    """Why a mapping doesn't apply to this instance, in words; empty if it does."""
+    """Explain why a mapping doesn't apply to this instance; empty if it does."""
     spec = mapping.spec
     if mapping.deleted:
         return "its row was deleted"
@@ -326,13 +330,14 @@ def not_applicable_because(mapping: PublishedMapping, instance: Instance, now: d
     if not mapping.in_scope:
         return _why_no_unit(spec)
     required = {MappingKey(key, value) for key, value in spec.require_tags.items()}
-    missing = [str(each) for each in required if not each.matches(instance.tags)]
+    missing = [str(tag) for tag in required if not tag.matches(instance.tags)]
     if missing:
         return shown(f"it also requires {', '.join(sorted(missing))}")
     return ""
 
 
 def _why_no_unit(spec: MappingSpec) -> str:
+    """Explain that the units leave the account out."""
     if not spec.units:
         return "it excludes organizational units, and this account is in one of them"
     excluded = ", or is in one that it excludes" if spec.not_units else ""
@@ -342,7 +347,7 @@ def _why_no_unit(spec: MappingSpec) -> str:
 def resolve(
     instance: Instance, published: Iterable[PublishedMapping], now: datetime, pin: Pin | None = None
 ) -> Candidates:
-    """What governs one instance: its pin, or the best of its mappings, if its tag excludes it only one to `NONE`.
+    """Rank what could govern one instance: its pin, or its mappings; under the tag to ignore it only one to `NONE`.
 
     So the tag keeps an instance from no quarantine.
     """
@@ -367,39 +372,41 @@ def pin_over(key: MappingKey) -> PublishedMapping:
 
 
 def _included(ranked: Candidates, why: str) -> Candidates:
-    """The same candidates, which override the tag that would exclude the instance."""
+    """Let the candidates override the tag that would exclude the instance."""
     return replace(ranked, overridden=(Overridden(IGNORED, why), *ranked.overridden))
 
 
 def _overruled(ranked: Candidates, why: str, excluded: Decision | None = None) -> Candidates:
-    """The same candidates without a winner: the mapping that would have governed is overridden."""
+    """Take the winner from the candidates: the mapping that would have governed is overridden."""
     would = ranked.in_conflict or ((ranked.winner,) if ranked.winner else ())
-    lost = tuple(Overridden(each.key, why) for each in would)
+    lost = tuple(Overridden(mapping.key, why) for mapping in would)
     return Candidates(overridden=(*lost, *ranked.overridden), exclusion=excluded)
 
 
 def _rank(instance: Instance, published: Iterable[PublishedMapping], now: datetime) -> Candidates:
-    """The lowest priority number wins, as in load-balancer rules; of mappings that share it and agree the first key."""
-    ranked = sorted(published, key=lambda each: (each.spec.priority, each.key))
-    judged = [(each, not_applicable_because(each, instance, now)) for each in ranked]
-    applicable = [each for each, why in judged if not why]
-    overridden = [Overridden(each.key, why) for each, why in judged if why and each.key.matches(instance.tags)]
+    """Rank by priority, the lowest number first, as in load-balancer rules; then by key, if the mappings agree."""
+    ranked = sorted(published, key=lambda mapping: (mapping.spec.priority, mapping.key))
+    judged = [(mapping, not_applicable_because(mapping, instance, now)) for mapping in ranked]
+    applicable = [mapping for mapping, why in judged if not why]
+    overridden = [Overridden(mapping.key, why) for mapping, why in judged if why and mapping.key.matches(instance.tags)]
     if not applicable:
         return Candidates(overridden=tuple(overridden))
     first = applicable[0]
-    top = [each for each in applicable if each.spec.priority == first.spec.priority]
+    top = [mapping for mapping in applicable if mapping.spec.priority == first.spec.priority]
     overridden += [
-        Overridden(each.key, f"priority {each.spec.priority} comes after {first.spec.priority} of {first.key}")
-        for each in applicable[len(top) :]
+        Overridden(mapping.key, f"priority {mapping.spec.priority} comes after {first.spec.priority} of {first.key}")
+        for mapping in applicable[len(top) :]
     ]
-    if len({each.wants for each in top}) > 1:
+    if any(other.wants != first.wants for other in top[1:]):
         return Candidates(in_conflict=tuple(top), overridden=tuple(overridden))
-    overridden += [Overridden(each.key, f"it agrees with {first.key}, which stands for it") for each in top[1:]]
+    overridden += [
+        Overridden(mapping.key, f"wants the same role as {first.key}, which comes first") for mapping in top[1:]
+    ]
     return Candidates(winner=first, overridden=tuple(overridden))
 
 
 def exclusion(tags: Mapping[str, str], now: datetime) -> Decision | None:
-    """Why its own tag excludes the instance: it says `true` or a time in the future, or it can't be read."""
+    """Exclude an instance whose own tag says `true` or a time in the future, or can't be read."""
     text = tags.get(IGNORE_TAG)
     if text is None or text.strip().lower() == "false":
         return None

@@ -18,10 +18,10 @@ _PROFILES = {
 
 
 def node_of(instance: Instance, profile_arn: str) -> str:
-    """The service whose node an instance is, by its tags, or else its profile; empty when nothing says so."""
+    """Return the service whose node an instance is, by its tags or its profile; empty for no node."""
     name = profile_arn.rsplit("/", 1)[-1]
-    tagged = [each for each, prefixes in _TAGS.items() if any(key.startswith(prefixes) for key in instance.tags)]
-    named = [each for each, pattern in _PROFILES.items() if pattern.search(name)]
+    tagged = [service for service, prefixes in _TAGS.items() if any(key.startswith(prefixes) for key in instance.tags)]
+    named = [service for service, pattern in _PROFILES.items() if pattern.search(name)]
     return next(iter(tagged + named), "")
 
 
@@ -30,6 +30,6 @@ _SAID_BY = {"ECS": "the launch template or capacity provider that launches it"}
 
 
 def advice_for(service: str) -> str:
-    """What to do about a node's role: no remedy changes it on the instance."""
+    """Say what to do about a node's role: no remedy changes it on the instance."""
     where = _SAID_BY.get(service, "its node group or NodeClass")
     return f"{service} launched it as a node, which needs its role: leave it, or change the role in {where}"

@@ -45,14 +45,14 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
     *,
     counters: ChangeLimiter | None = None,
 ) -> dict[InstanceKey, Observed]:
-    """Two EC2 reads, or one if instances are `described`; one DynamoDB read, and a second if a mapping lost its tag.
+    """Read EC2 twice, once if instances are `described`, and DynamoDB once, or twice if a mapping lost its tag.
 
     The DynamoDB read also brings what `counters` count.
     """
     ids = [key.id for key in keys]
     associations = ec2.associations(ids)
     instances = ec2.instances(ids) if described is None else described
-    wanted = {mapping: None for each in instances.values() for mapping in mapping_keys(each.tags)}
+    wanted = {mapping: None for instance in instances.values() for mapping in mapping_keys(instance.tags)}
     snapshot = state.read(keys, wanted, checked=True, counters=counters.keys if counters else ())
     if counters:
         counters.known = dict(snapshot.counters)
@@ -60,13 +60,16 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
         key: _joined(snapshot, key, instances.get(key.id), association=associations.get(key.id), now=now)
         for key in keys
     }
-    return _with_owners(observed, wanted.keys(), snapshot, state=state)
+    orphans = [seen for seen in observed.values() if isinstance(seen, Observation) and seen.grant and not seen.owner]
+    return observed | _with_owners(orphans, wanted.keys(), snapshot, state=state) if orphans else observed
 
 
 def observe_page(page: Sequence[Instance], ec2: Ec2, state: State, now: datetime) -> list[Observed]:
     """Observe instances that EC2 has just described, before their associations: a decision on them is only a hint."""
-    described = {each.key.id: each for each in page}
-    return list(observe([each.key for each in page], ec2, state, now=now, described=described).values()) if page else []
+    if not page:
+        return []
+    described = {instance.key.id: instance for instance in page}
+    return list(observe([instance.key for instance in page], ec2, state, now=now, described=described).values())
 
 
 def _joined(
@@ -97,30 +100,32 @@ def _joined(
 
 
 def _with_owners(
-    observed: dict[InstanceKey, Observed], asked: AbstractSet[MappingKey], snapshot: Snapshot, state: State
+    orphans: Sequence[Observation], asked: AbstractSet[MappingKey], snapshot: Snapshot, state: State
 ) -> dict[InstanceKey, Observed]:
     """Add the mapping of each grant that wasn't read, with a second read if no mapping governs the instance now.
 
     No mapping is read twice: one published between the reads would look like the owner of an instance that it doesn't
     govern.
     """
-    owned = [(each, each.grant.mapping) for each in observed.values() if isinstance(each, Observation) and each.grant]
-    orphans = {owner for each, owner in owned if not each.candidates.winner and not each.candidates.in_conflict}
-    over = {owner: pin_over(owner) for _, owner in owned if owner.pins}
-    unread = sorted(orphans - asked - set(over))
+    owners = {orphan.key: orphan.grant.mapping for orphan in orphans if orphan.grant}
+    ungoverned = [orphan for orphan in orphans if not (orphan.candidates.winner or orphan.candidates.in_conflict)]
+    pins = {owner: pin_over(owner) for owner in owners.values() if owner.pins}
+    unread = sorted({owners[orphan.key] for orphan in ungoverned} - asked - pins.keys())
     late = state.read((), unread) if unread else Snapshot()
-    found = {**over, **late.published}
+    found = {**pins, **late.published}
     damaged = {**snapshot.damaged, **late.damaged}
-    for each, owner in owned:
+    observed: dict[InstanceKey, Observed] = {}
+    for orphan in orphans:
+        owner = owners[orphan.key]
         if error := damaged.get(owner):
-            observed[each.key] = Unreadable(each.key, each.instance, error, published=each.published)
-        elif owner in found:
-            observed[each.key] = replace(each, owner=found[owner])
+            observed[orphan.key] = Unreadable(orphan.key, orphan.instance, error, published=orphan.published)
+        else:
+            observed[orphan.key] = replace(orphan, owner=found.get(owner))
     return observed
 
 
 def checked_pin(pin: Pin, roles: "Roles", now: datetime) -> Pin:
-    """The same pin, `unclear` if its role can't be given or isn't its profile's: the check of a row."""
+    """Check a pin as a row is checked: it is `unclear` if its role can't be given or isn't its profile's."""
     if pin.unclear or not pin.profile_arn or pin.expired(now):
         return pin
     name = pin.profile_arn.rpartition("/")[2]

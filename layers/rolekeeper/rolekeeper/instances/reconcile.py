@@ -20,9 +20,19 @@ from datetime import datetime, timedelta
 
 from rolekeeper.aws import Ec2, WorkQueue, errors
 from rolekeeper.aws.queue import LONGEST_DELAY
-from rolekeeper.instances.decide import Observation, decide, put_off, waits_for_room
+from rolekeeper.instances.decide import Observation, decide, retry_later, waits_for_room
 from rolekeeper.instances.observe import Observed, Unreadable, observe
-from rolekeeper.instances.records import FOLLOW_UP, Outcome, Recorder, Started, history_entry, is_followed, starting
+from rolekeeper.instances.records import (
+    FOLLOW_UP,
+    Again,
+    Outcome,
+    Recorder,
+    Started,
+    history_entry,
+    is_followed,
+    pin_report,
+    starting,
+)
 from rolekeeper.instances.window import ChangeLimiter
 from rolekeeper.model.instance import Action, Association, Decision, InstanceKey, ReconcileRequest
 from rolekeeper.settings import Settings
@@ -59,7 +69,7 @@ class Pace:
         self._halvings, self._eases_at = 0, now
 
     def wait(self, number: int, now: datetime) -> float:
-        """Seconds until that number of changes, or a full burst, may be made; 0 if they may now."""
+        """Return the seconds until that number of changes, or a full burst, may be made."""
         while self._halvings and now >= self._eases_at:
             self._halvings, self._eases_at = self._halvings - 1, self._eases_at + SLOWED
         rate = self._per_second / (1 << self._halvings)
@@ -70,22 +80,22 @@ class Pace:
         return missing / rate if missing > ROUNDED else 0.0
 
     def rest(self, number: int, now: datetime) -> float:
-        """Seconds until some of these changes may be made: a random part of a burst, so workers don't run in step."""
+        """Return the seconds until some of these changes may be made: a random part, so that workers spread."""
         some = random.Random().randint(self._burst // 2, self._burst)  # noqa: S311  # spreads load, guards nothing
         return self.wait(min(number, some), now)
 
-    def take(self) -> None:
+    def spend(self) -> None:
         self._tokens -= 1
 
     def throttled(self, now: datetime) -> None:
-        """EC2 refused: others use its bucket too, so go at half the pace for a while."""
+        """Halve the pace for a while: EC2 refused a call, and others use its bucket too."""
         self._tokens, self._at = 0, now
         self._halvings, self._eases_at = min(SLOWEST, self._halvings + 1), now + SLOWED
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
-    """What only the work queue's function has, which alone changes instances: room in the window, and its pace."""
+class ChangeBudget:
+    """Limits the changes of the work queue's function, which alone changes instances: by its window and its pace."""
 
     window: ChangeLimiter
     pace: Pace
@@ -107,15 +117,22 @@ class Batch:
     def patient_until(self) -> datetime:
         return self.ends_by - WORK + self.patience
 
+    def waits(self, decision: Decision, ready: datetime, *, put_back: int) -> bool:
+        """Return whether a change waits in its run until its worker is `ready`."""
+        if decision.quarantines:
+            return ready <= self.ends_by
+        return ready <= self.patient_until and bool(put_back or not self.shared)
 
-PACED = Outcome()  # observe the instance again when the worker's pace allows another change
+
+# What is observed again in the same run.
+_SAME_RUN = frozenset({Again.WHEN_SETTLED, Again.WHEN_PACED})
 
 
 @dataclass(frozen=True)
 class Reconciler:
     """Reconciles the instances of one target.
 
-    Inside a retry loop there is no `worker`: a loop only observes, and sends an instance that is ready for its change
+    Inside a retry loop there is no `budget`: a loop only observes, and sends an instance that is ready for its change
     to a worker, by the `queue`.
     """
 
@@ -123,7 +140,7 @@ class Reconciler:
     state: State
     settings: Settings
     queue: WorkQueue
-    worker: Worker | None
+    budget: ChangeBudget | None
     recorder: Recorder
     now: Callable[[], datetime]
     sleep: Callable[[float], None]
@@ -131,34 +148,47 @@ class Reconciler:
     def run(self, requests: Iterable[ReconcileRequest], batch: Batch | None = None) -> dict[InstanceKey, Outcome]:
         """Reconcile these, each instance once; by default the batch takes WORK and is this target's alone."""
         pending = _merged(requests)
-        put_back = max((each.put_back for each in pending.values()), default=0)
+        put_back = max((request.put_back for request in pending.values()), default=0)
         batch = batch or Batch(self.now() + WORK, put_back=put_back)
         outcomes: dict[InstanceKey, Outcome] = {}
-        pauses = iter((*LOOKS, None))
-        pause = next(pauses)
+        looks = 0
         while pending:
-            try:
-                counters = self.worker.window if self.worker else None
-                observed = observe(list(pending), self.ec2, self.state, now=self.now(), counters=counters)
-            except errors.AwsRefusalError as error:
-                return outcomes | self.recorder.all_failed("could not observe", error, pending)
-            last = pause is None
-            ended = {key: self._reconcile(each, observed[key], batch, last=last) for key, each in pending.items()}
-            if self.worker:
-                ended |= self._let_wait(self.worker, pending, observed, ended=ended, put_back=batch.put_back + 1)
-            outcomes |= {key: each for key, each in ended.items() if each and each is not PACED}
-            pending = {key: each for key, each in pending.items() if key not in outcomes}
-            if pause is not None and None in ended.values():
-                self.sleep(pause)
-                pause = next(pauses)
-            elif pending and self.worker:
-                now = self.now()
-                until = batch.patient_until if now < batch.patient_until else batch.ends_by
-                self.sleep(max(0, min(self.worker.pace.rest(len(pending), now), (until - now).total_seconds())))
+            outcomes |= self._look(pending, batch, last=looks == len(LOOKS))
+            again = {key: outcomes[key].again for key in pending if outcomes[key].again in _SAME_RUN}
+            pending = {key: pending[key] for key in again}
+            if Again.WHEN_SETTLED in again.values():
+                self.sleep(LOOKS[looks])
+                looks += 1
+            elif pending and self.budget:
+                self._rest(self.budget.pace, len(pending), batch)
         return outcomes
 
-    def _reconcile(self, request: ReconcileRequest, observed: Observed, batch: Batch, *, last: bool) -> Outcome | None:
-        """Reconcile one instance; None if it has to be observed again, unless this is the `last` observation."""
+    def _look(
+        self, requests: Mapping[InstanceKey, ReconcileRequest], batch: Batch, *, last: bool
+    ) -> dict[InstanceKey, Outcome]:
+        """Observe these instances once, and reconcile each by that."""
+        counters = self.budget.window if self.budget else None
+        try:
+            observed = observe(list(requests), self.ec2, self.state, now=self.now(), counters=counters)
+        except errors.AwsRefusalError as error:
+            return self.recorder.all_failed("could not observe", error, requests)
+        ended = {key: self._reconcile(request, observed[key], batch, last=last) for key, request in requests.items()}
+        if counters:
+            left = list(_left_turns(observed, ended, self.now()))
+            if left or counters.turns:
+                counters.count_turns(left)
+            if back := {key: requests[key] for key, outcome in ended.items() if outcome.again is Again.FROM_QUEUE}:
+                ended |= self._send_back(counters, back, observed, ended=ended, put_back=batch.put_back + 1)
+        return ended
+
+    def _rest(self, pace: Pace, number: int, batch: Batch) -> None:
+        """Sleep until the pace allows some of this number of changes, but not beyond the batch's end."""
+        now = self.now()
+        until = batch.patient_until if now < batch.patient_until else batch.ends_by
+        self.sleep(max(0, min(pace.rest(number, now), (until - now).total_seconds())))
+
+    def _reconcile(self, request: ReconcileRequest, observed: Observed, batch: Batch, *, last: bool) -> Outcome:
+        """Reconcile one instance; after the `last` observation it isn't observed again for having changed."""
         instance = request.instance.id
         if isinstance(observed, Unreadable):
             return self.recorder.failed("could not observe", observed.error, request, instances=[instance])
@@ -166,9 +196,10 @@ class Reconciler:
             return Outcome(error=errors.NotRegisteredError("NotRegistered", "its target isn't in the registry"))
         if observed.control.notifies:
             self.recorder.telemetry.notified.add(request.instance.target)
-        unsettled = errors.RetryableError("NotSettled", "it kept changing while we looked", "", resource=instance)
+        conflict: errors.ConflictError | None = None
         try:
-            observed = self.recorder.pin(request, observed)
+            if news := pin_report(observed, self.now()):
+                observed = self.recorder.pin(request, observed, *news)
             decision = decide(observed, self.settings)
             if decision.action.mutates:
                 ended = self._apply(request, observed, decision, batch=batch)
@@ -176,57 +207,51 @@ class Reconciler:
                 ended = self._record(request, observed, decision, last=last)
         except errors.ConflictError as error:
             # Another actor was faster, at EC2 or with a reconcile of this instance: what it did stays.
-            ended = None
-            unsettled = errors.RetryableError(error.code, error.message, error.action, resource=error.resource)
+            ended, conflict = Outcome(again=Again.WHEN_SETTLED), error
         except errors.AwsRefusalError as error:
             # Our own table, queue or machine failed: what EC2 was asked for stays, and its grant explains it.
             return self.recorder.failed("could not finish", error, request, instance=instance)
-        if last and not ended:
-            return self.recorder.failed("did not settle", unsettled, request, instance=instance)
+        if last and ended.again is Again.WHEN_SETTLED:
+            return self.recorder.failed("did not settle", _unsettled(instance, conflict), request, instance=instance)
         return ended
 
-    def _record(
-        self, request: ReconcileRequest, observed: Observation, decision: Decision, *, last: bool
-    ) -> Outcome | None:
-        """Change nothing, and record why; None if EC2's answer or the record is outdated."""
+    def _record(self, request: ReconcileRequest, observed: Observation, decision: Decision, *, last: bool) -> Outcome:
+        """Change nothing, and record why; observe again if EC2's answer or the record is outdated."""
         now = self.now()
-        if decision.code == "gone" and any(now - each.at < SHOWN_FOR for each in observed.record.grants.values()):
+        if decision.code == "gone" and any(now - grant.at < SHOWN_FOR for grant in observed.record.grants.values()):
             # EC2's answer is older than the change: keep the grant.
-            return None
+            return Outcome(again=Again.WHEN_SETTLED)
         invisible = decision.code == "gone" and now - request.at < VISIBLE_WITHIN
         if not last and (invisible or decision.code == "disassociating" or observed.outdated):
-            return None
+            return Outcome(again=Again.WHEN_SETTLED)
         if decision.code == "associating":
             if is_followed(observed, now):
                 return self.recorder.report(request, observed, decision)
             decision = replace(decision, polls=False, until=now + FOLLOW_UP)
         return self.recorder.show(request, observed, decision)
 
-    def _apply(
-        self, request: ReconcileRequest, observed: Observation, decision: Decision, batch: Batch
-    ) -> Outcome | None:
-        """Change one instance, if there is room for it, and record the outcome; None if it is half swapped."""
+    def _apply(self, request: ReconcileRequest, observed: Observation, decision: Decision, batch: Batch) -> Outcome:
+        """Change one instance, if there is room for it, and record the outcome; observe again if it is half swapped."""
         now = self.now()
         # Before its turn it must not ask for room: it would be counted as waiting twice, and delay those behind it.
         if turn := observed.turn(decision, now):
             return self.recorder.show(request, observed, waits_for_room(decision, turn))
-        if not self.worker:
+        if not self.budget:
             self.queue.send([request.instance], request.cause, request.correlation_id, loop_over=True)
             return Outcome(decision)
-        if (wait := self.worker.pace.wait(1, now)) or now > batch.ends_by:
+        if (wait := self.budget.pace.wait(1, now)) or now > batch.ends_by:
             return self._beyond_pace(request, observed, decision, batch=batch, ready=now + timedelta(seconds=wait))
-        started = self._start(self.worker, request, observed, decision=decision)
+        started = self._start(self.budget.window, request, observed, decision=decision)
         if isinstance(started, datetime):
             return self.recorder.show(request, observed, waits_for_room(decision, started))
         try:
-            made = self._ask(self.worker.pace, request.instance, decision)
+            made = self._ask(self.budget.pace, request.instance, decision)
         except errors.AwsRefusalError as error:
             return self.recorder.refused(request, decision, started, error=error)
-        ended = self.recorder.changed(request, decision, started, made=made)
-        return None if decision.swap else ended
+        return self.recorder.changed(request, decision, started, made=made)
 
     def _start(
-        self, worker: Worker, request: ReconcileRequest, observed: Observation, *, decision: Decision
+        self, window: ChangeLimiter, request: ReconcileRequest, observed: Observation, *, decision: Decision
     ) -> Started | datetime:
         """Write the grant, the history entry and the room that the change takes; without room, return its turn."""
         mapping = decision.counted_for
@@ -234,7 +259,7 @@ class Reconciler:
         for wait in (*CROWDED, None):
             now = self.now()
             room = (
-                worker.window.reserve_or_wait(mapping, decision.revision, now, quarantines=decision.quarantines)
+                window.reserve_or_wait(mapping, decision.revision, now, quarantines=decision.quarantines)
                 if mapping
                 else None
             )
@@ -242,11 +267,11 @@ class Reconciler:
                 return room
             change = starting(observed, decision, now)
             try:
-                at = self.state.save(request.instance, change, now, entry=entry, also=(room.take,) if room else ())
+                at = self.state.save(request.instance, change, now, entry=entry, also=(room.reserve,) if room else ())
             except errors.ConflictError:
                 if mapping is None:
                     raise
-                worker.window.known = {}
+                window.known = {}
             except errors.RetryableError as error:
                 # Of workers that count at the same time DynamoDB lets one through: try again. But if no answer came,
                 # it may have been written, and a second attempt would count it twice.
@@ -255,14 +280,14 @@ class Reconciler:
                 self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing
             else:
                 if room:
-                    worker.window.took(room, now)
+                    window.note_reserved(room, now)
                 record = replace(observed.record, writes=observed.record.writes + bool(change))
                 return Started(at, room, replace(observed, record=record))
         raise errors.RetryableError("WindowBusy", "the change could not be counted", "dynamodb:UpdateItem")
 
     def _ask(self, pace: Pace, instance: InstanceKey, decision: Decision) -> Association:
         """Ask EC2 for a change that was started; a throttled call slows the pace."""
-        pace.take()
+        pace.spend()
         try:
             if decision.action is Action.ATTACH:
                 made = self.ec2.associate(instance, decision.profile_arn)
@@ -282,36 +307,31 @@ class Reconciler:
         self, request: ReconcileRequest, observed: Observation, decision: Decision, *, batch: Batch, ready: datetime
     ) -> Outcome:
         """Let a change wait until its worker is ready for it, or put it back until its turn."""
-        waits = decision.quarantines or request.put_back or not batch.shared
-        if waits and ready <= (batch.ends_by if decision.quarantines else batch.patient_until):
-            return PACED
+        if batch.waits(decision, ready, put_back=request.put_back):
+            return Outcome(again=Again.WHEN_PACED)
         # Lambda takes a longer chain of messages for a loop (AWS_FACTS.md "Lambda, SQS, ...").
         if batch.put_back >= PUT_BACK:
-            return self.recorder.show(request, observed, put_off(decision, self.now() + FOLLOW_UP))
-        return Outcome(decision, comes_back=True)
+            return self.recorder.show(request, observed, retry_later(decision, self.now() + FOLLOW_UP))
+        return Outcome(decision, again=Again.FROM_QUEUE)
 
-    def _let_wait(
+    def _send_back(
         self,
-        worker: Worker,
+        window: ChangeLimiter,
         requests: Mapping[InstanceKey, ReconcileRequest],
         observed: Mapping[InstanceKey, Observed],
-        ended: Mapping[InstanceKey, Outcome | None],
+        ended: Mapping[InstanceKey, Outcome],
         *,
         put_back: int,
     ) -> dict[InstanceKey, Outcome]:
-        """Count the turns that were given and left, and put back what is to come back; returns how that ended."""
-        left = list(_left_turns(observed, ended, self.now()))
-        if left or worker.window.turns:
-            worker.window.count_turns(left)
-        back = {key: requests[key] for key, each in ended.items() if each and each.comes_back}
+        """Send requests back to the queue until their turns; return how those ended that can't wait there."""
         try:
-            late = self._put_back(worker.window, back, put_back) if back else {}
+            late = self._put_back(window, requests, put_back)
         except errors.AwsRefusalError as error:
-            return self.recorder.all_failed("could not put back", error, back)
+            return self.recorder.all_failed("could not put back", error, requests)
         return {
-            key: self.recorder.show(requests[key], seen, put_off(outcome.decision, turn))
+            key: self.recorder.show(requests[key], seen, retry_later(decision, turn))
             for key, turn in late.items()
-            if (outcome := ended[key]) and outcome.decision and isinstance(seen := observed[key], Observation)
+            if (decision := ended[key].decision) and isinstance(seen := observed[key], Observation)
         }
 
     def _put_back(
@@ -331,7 +351,7 @@ class Reconciler:
 
 
 def _merged(requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, ReconcileRequest]:
-    """One request for each instance: the first one, unless a later one says that no loop watches it."""
+    """Keep one request for each instance: the first, unless a later one says that no loop watches it."""
     merged: dict[InstanceKey, ReconcileRequest] = {}
     for request in requests:
         if request.loop_over or request.instance not in merged:
@@ -339,11 +359,18 @@ def _merged(requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Reconcile
     return merged
 
 
+def _unsettled(instance: str, conflict: errors.ConflictError | None) -> errors.RetryableError:
+    """Return the error of an instance that every observation found changing."""
+    if conflict:
+        return errors.RetryableError(conflict.code, conflict.message, conflict.action, resource=conflict.resource)
+    return errors.RetryableError("NotSettled", "it kept changing while we looked", "", resource=instance)
+
+
 def _left_turns(
-    observed: Mapping[InstanceKey, Observed], ended: Mapping[InstanceKey, Outcome | None], now: datetime
+    observed: Mapping[InstanceKey, Observed], ended: Mapping[InstanceKey, Outcome], now: datetime
 ) -> Iterator[datetime]:
-    """The turns that instances no longer wait for since these observations."""
+    """Yield the turns that instances no longer wait for since these observations."""
     for key, outcome in ended.items():
-        seen, decision = observed[key], outcome.decision if outcome else None
+        seen, decision = observed[key], outcome.decision
         if isinstance(seen, Observation) and decision and (turn := seen.left_turn(decision, now)):
             yield turn

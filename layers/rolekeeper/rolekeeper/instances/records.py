@@ -7,10 +7,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 
 from rolekeeper.aws import errors
-from rolekeeper.instances.decide import Observation, put_off
+from rolekeeper.instances.decide import Observation, retry_later
 from rolekeeper.instances.retry import PROPAGATION, RetryLoop
 from rolekeeper.instances.window import Reservation
 from rolekeeper.model.instance import (
@@ -45,26 +46,27 @@ FOLLOWED = frozenset({"associating", "throttled", "window"})
 
 
 def starting(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
-    """What is written before EC2 is asked: the grant, which explains any outcome of the call."""
+    """Return what to write before EC2 is asked: the grant, which explains any outcome of the call."""
     assert decision.mapping  # nothing is changed without one
     gives_up = decision.code == "unmatched"
     grant = Grant(decision.profile_arn, decision.role, decision.mapping, revision=decision.revision, at=now)
     stale = {NO_PROFILE} & observed.record.grants.keys() if decision.profile_arn else set[str]()
     carried = {decision.profile_arn, observed.association.profile_arn if observed.association else NO_PROFILE}
-    former = [each for arn, each in observed.record.grants.items() if arn not in carried | stale]
-    stale |= {each.profile_arn for each in sorted(former, key=lambda each: each.at)[:-GRANTS]}
+    former = [grant for arn, grant in observed.record.grants.items() if arn not in carried | stale]
+    stale |= {grant.profile_arn for grant in sorted(former, key=lambda grant: grant.at)[:-GRANTS]}
     return RecordChange(grants=() if gives_up else (grant,), revoked=frozenset(stale))
 
 
 def completed(observed: Observation, decision: Decision, rule: ContentionRule, now: datetime) -> RecordChange:
-    """What is written after EC2 took a change. The first half of a swap doesn't count as the change."""
+    """Return what to write after EC2 took a change. The first half of a swap doesn't count as the change."""
     cleared = RecordChange(clears=observed.record.condition is not None)
-    if decision.swap or decision.desired is None:
+    desired = decision.desired
+    if decision.swap or desired is None:
         return cleared
-    counted = observed.record.repeated(decision.desired)[: rule.after - 1]
-    lapsed = tuple(each for each in observed.record.changes if each not in counted)
+    counted = observed.record.repeated(desired)[: rule.after - 1]
+    lapsed = tuple(change for change in observed.record.changes if change not in counted)
     timers = (follow_up(observed.key, now, decision.action),)
-    return replace(cleared, applied=AppliedChange(decision.desired, now), lapsed=lapsed, timers=timers)
+    return replace(cleared, applied=AppliedChange(desired, now), lapsed=lapsed, timers=timers)
 
 
 def follow_up(key: InstanceKey, now: datetime, did: str = "") -> Timer:
@@ -76,7 +78,7 @@ def follow_up(key: InstanceKey, now: datetime, did: str = "") -> Timer:
 
 
 def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | None:
-    """What to report of its pin, if that was written, has ended or was removed since the last report."""
+    """Report a pin that was written, has ended or was removed since the last report."""
     if observed.instance is None or observed.instance.ended:
         return None
     reported, held = observed.record.pin, observed.pin
@@ -103,7 +105,7 @@ def _end_of(held: Pin | None, reported: Pin) -> str:
 def next_record(
     observed: Observation, decision: Decision, now: datetime, watched_until: datetime | None = None, *, did: str = ""
 ) -> RecordChange:
-    """What to write for a decision that changes nothing at EC2; a watch that begins now lasts `watched_until` then.
+    """Return what to write for a decision that changes nothing at EC2; a new watch lasts until `watched_until`.
 
     `did`: REFUSED if EC2 just refused a change.
     """
@@ -125,7 +127,7 @@ def next_record(
 def history_entry(
     request: ReconcileRequest, observed: Observation | None, decision: Decision, answer: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The cause, what was seen and decided, and what AWS answered: for the log, the event and the history."""
+    """Put cause, observation, decision and AWS's answer together, for the log, the event and the history."""
     instance, association = (observed.instance, observed.association) if observed else (None, None)
     read = observed.tags_read if observed else frozenset[str]()
     changed = ", ".join(sorted(request.changed_tags & read))
@@ -145,7 +147,7 @@ def history_entry(
 
 
 def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loop_over: bool = False) -> bool:
-    """Whether to start a retry loop or a timer. With `loop_over` no loop watches it, whatever the record says."""
+    """Return whether to start a loop or a timer; with `loop_over` no loop watches it, whatever the record says."""
     if decision.until:
         return not (observed.shown(decision) and observed.watched_until(now))
     if not decision.polls or is_hopeless(observed, decision):
@@ -154,7 +156,7 @@ def needs_watch(observed: Observation, decision: Decision, now: datetime, *, loo
 
 
 def needs_reconcile(observed: Observation, decision: Decision, now: datetime) -> bool:
-    """Whether a reconcile would change or write anything: what the sweep sends."""
+    """Return whether a reconcile would change or write anything: the sweep sends these."""
     if pin_report(observed, now):
         return True
     if decision.action.mutates:
@@ -163,13 +165,13 @@ def needs_reconcile(observed: Observation, decision: Decision, now: datetime) ->
 
 
 def is_hopeless(observed: Observation, decision: Decision) -> bool:
-    """Whether EC2 hasn't known the profile for too long: each sweep tries once, without another loop."""
+    """Return whether EC2 hasn't known the profile for too long: each sweep tries once, without another loop."""
     shown = observed.shown(decision)
     return shown is not None and shown.parked and decision.code == "propagating"
 
 
 def _at_rest(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
-    """Nothing has to change at EC2: remove what is outdated, and write the mapping that gives the role now.
+    """Remove what is outdated, and write the mapping that gives the role now: nothing has to change at EC2.
 
     A grant later than this observation doesn't count, because its writer saw newer data than we did.
     """
@@ -187,7 +189,7 @@ def _at_rest(observed: Observation, decision: Decision, now: datetime) -> Record
 def _condition(
     observed: Observation, decision: Decision, now: datetime, watched_until: datetime | None
 ) -> RecordChange:
-    """What the instance shows while it waits or is held; nothing to write if it shows that already."""
+    """Write the condition of an instance that waits or is held, unless it shows that already."""
     shown = observed.shown(decision)
     if shown and not watched_until:
         return RecordChange()
@@ -206,22 +208,22 @@ def _condition(
 
 
 def is_followed(observed: Observation, now: datetime) -> bool:
-    """Whether what it carries was asked for so recently that the change's own follow-up hasn't come yet."""
+    """Return whether its role was asked for so recently that the change's own follow-up is still to come."""
     return observed.grant is not None and now < observed.grant.at + FOLLOW_UP
 
 
 def _lapsed(observed: Observation, decision: Decision) -> tuple[AppliedChange, ...]:
-    """The changes that nothing asks for now, because tags, mappings or a pin changed: they no longer count."""
+    """List the changes that no longer count: tags, mappings or a pin changed, and nothing asks for them now."""
     if decision.code == "disassociating":
         return ()
     changes = observed.record.changes
     if decision.desired is None:  # as a detach left it, too
-        return tuple(each for each in changes if each.change.profile_arn)
-    return tuple(each for each in changes if each.change != decision.desired)
+        return tuple(applied for applied in changes if applied.change.profile_arn)
+    return tuple(applied for applied in changes if applied.change != decision.desired)
 
 
 def refusal(decision: Decision, error: errors.AwsRefusalError) -> Decision:
-    """What the instance shows after a refusal that a new observation doesn't change."""
+    """Return what the instance shows after a refusal that a new observation doesn't change."""
     if isinstance(error, errors.NotReadyError):
         code = "changing" if error.code == "IncorrectInstanceState" else "propagating"
         reason = f"EC2 isn't ready for role {decision.role}: {error}"
@@ -252,16 +254,21 @@ class Refused:
     did: str = ""
 
 
+class Again(Enum):
+    """When an instance that isn't finished is observed again."""
+
+    WHEN_SETTLED = "in the same run, once what EC2 or its record shows has settled"
+    WHEN_PACED = "in the same run, once the pace allows one more change"
+    FROM_QUEUE = "once its message is back from the queue, where it waits for its turn"
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one instance's reconcile ended: it shows the decision, or an error has its message retried.
-
-    It `comes_back` if it is to wait for its turn in the queue.
-    """
+    """How one instance's reconcile ended: it shows the decision, an error has its message retried, or it goes on."""
 
     decision: Decision | None = None
     error: errors.AwsRefusalError | None = None
-    comes_back: bool = False
+    again: Again | None = None
 
 
 @dataclass(frozen=True)
@@ -279,15 +286,11 @@ class Recorder:
     is_news: Callable[[errors.AccessDeniedError], bool] = lambda _: True
     _loops: dict[InstanceKey, datetime] = field(default_factory=dict, init=False)
 
-    def pin(self, request: ReconcileRequest, observed: Observation) -> Observation:
-        """Record and report a new, changed or ended pin; returns the updated observation."""
-        news = pin_report(observed, self.now())
-        if not news:
-            return observed
-        pin, said = news
-        entry = history_entry(request, observed, said)
+    def pin(self, request: ReconcileRequest, observed: Observation, pin: Pin, report: Decision) -> Observation:
+        """Record and report a new, changed or ended pin; return the updated observation."""
+        entry = history_entry(request, observed, report)
         self.state.save(request.instance, RecordChange(pin=pin, expected=observed.record), self.now(), entry=entry)
-        self.telemetry.decision(request, entry, event=PINNED[said.code])
+        self.telemetry.decision(request, entry, event=PINNED[report.code])
         return replace(observed, record=replace(observed.record, pin=pin, writes=observed.record.writes + 1))
 
     def report(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Outcome:
@@ -304,12 +307,12 @@ class Recorder:
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
         entry = {**history_entry(request, started.observed, decision, answer=answer), "seconds": seconds}
         self.telemetry.decision(request, entry, event=event)
-        return Outcome(decision)
+        return Outcome(again=Again.WHEN_SETTLED) if decision.swap else Outcome(decision)
 
     def refused(
         self, request: ReconcileRequest, decision: Decision, started: Started, error: errors.AwsRefusalError
     ) -> Outcome:
-        """EC2 refused: complete the entry; then wait, show why not, or observe again (it raises ConflictError)."""
+        """Complete the entry of a refused change; then wait, show why not, or observe again (ConflictError)."""
         if isinstance(error, errors.RetryableError) and not error.throttled:
             # The call may have happened. Its grant explains what the instance carries then.
             return self.failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
@@ -318,7 +321,7 @@ class Recorder:
         # If the SDK sent the call twice, the first may have succeeded: the entry stays "started", and keeps its room.
         did = "" if error.possibly_applied else REFUSED
         outcome = {"outcome": did, "answer": answer} if did else {"answer": answer}
-        back = [started.room.back] if started.room and did else []
+        back = [started.room.release] if started.room and did else []
         also, now = [self.state.completion(started.entry, outcome), *back], self.now()
         if isinstance(error, errors.ConflictError | errors.NotFoundError):
             # Our own first sending may have succeeded: then only this follow-up finds it.
@@ -330,7 +333,7 @@ class Recorder:
                 self.state.save(request.instance, change, now, also=also)
             raise errors.ConflictError(error.code, error.message, error.action, resource=error.resource) from error
         refused = Refused(answer, also, did)
-        instead = put_off(decision, now + FOLLOW_UP) if error.throttled else refusal(decision, error)
+        instead = retry_later(decision, now + FOLLOW_UP) if error.throttled else refusal(decision, error)
         before = started.observed.shown(instead)
         if instead.polls and before and not before.parked and now - before.since > PROPAGATION:
             return self.park(request, instead, refused)
@@ -343,30 +346,53 @@ class Recorder:
         self, request: ReconcileRequest, observed: Observation, decision: Decision, *, refused: Refused = Refused()
     ) -> Outcome:
         """Record a decision that changed nothing, if it is new; have the instance watched if needed."""
-        now, also = self.now(), refused.also
+        now = self.now()
         before = observed.shown(decision)
-        watched_until = None
-        if needs_watch(observed, decision, now, loop_over=request.loop_over):
-            # By a timer or a retry loop: it may last for hours, and a message is delayed by 15 minutes at most.
-            if self.retries and not decision.until and request.instance not in self._loops:
-                # One for each run: the write of the last look may have met a conflict after its loop was started.
-                self._loops[request.instance] = self.retries.start(request, now, before.since if before else now)
-            watched_until = decision.until or self._loops.get(request.instance)
+        watched_until = (
+            self._watch(request, decision, before, now=now)
+            if needs_watch(observed, decision, now, loop_over=request.loop_over)
+            else None
+        )
         change = next_record(observed, decision, now, watched_until=watched_until, did=refused.did)
         # There is an entry when another mapping now gives the same role; none when a wait goes on, or is over.
-        handed_over = any(each.at == now for each in change.grants)
+        handed_over = any(grant.at == now for grant in change.grants)
         news = handed_over if decision.action is Action.NOTHING else change and not before
         entry = history_entry(request, observed, decision, answer=refused.answer)
-        try:
-            self.state.save(request.instance, change, now, entry=entry if news and not also else None, also=also)
-        except errors.ConflictError:
-            if also:
-                # A later reconcile wrote since: its condition stays, and only EC2's answer is added.
-                self.state.save(request.instance, RecordChange(), now, also=also)
-            raise
+        if change or refused.also:
+            self._write(request.instance, change, now, entry=entry if news else None, also=refused.also)
         event = REFUSAL_EVENT if decision.action is Action.HOLD and not before else ""
         self.telemetry.decision(request, entry, event=event)
         return Outcome(decision)
+
+    def _watch(
+        self, request: ReconcileRequest, decision: Decision, before: Condition | None, now: datetime
+    ) -> datetime | None:
+        """Have an instance watched by a timer or a retry loop; return until when.
+
+        Neither is a delayed message: it may last for hours, and a message is delayed by 15 minutes at most.
+        """
+        if self.retries and not decision.until and request.instance not in self._loops:
+            # One for each run: the write of the last look may have met a conflict after its loop was started.
+            self._loops[request.instance] = self.retries.start(request, now, before.since if before else now)
+        return decision.until or self._loops.get(request.instance)
+
+    def _write(
+        self,
+        instance: InstanceKey,
+        change: RecordChange,
+        now: datetime,
+        *,
+        entry: Mapping[str, Any] | None,
+        also: Sequence[Write],
+    ) -> None:
+        """Write a change with its new entry, or with what else completes the entry of the change that was refused."""
+        try:
+            self.state.save(instance, change, now, entry=None if also else entry, also=also)
+        except errors.ConflictError:
+            if also:
+                # A later reconcile wrote since: its condition stays, and only EC2's answer is added.
+                self.state.save(instance, RecordChange(), now, also=also)
+            raise
 
     def park(self, request: ReconcileRequest, decision: Decision, refused: Refused = Refused()) -> Outcome:
         """Give up waiting, visibly: the next `running` event or sweep takes it up again."""

@@ -74,7 +74,7 @@ def require_ours(key: InstanceKey, only: Target | None) -> None:
 
 
 def present(message: Any, namespace: str) -> Target | None:
-    """The target whose spoke sends this daily message; None for any other message."""
+    """Return the target whose spoke sends this daily message; None for any other message."""
     if not isinstance(message, Mapping) or (message.get("source"), message.get("detail-type")) != PRESENT:
         return None
     try:
@@ -86,7 +86,7 @@ def present(message: Any, namespace: str) -> Target | None:
 
 
 def target_from(values: Mapping[str, Any]) -> Target:
-    """The target whose account and Region these values name; DroppedError if they name none."""
+    """Read the target whose account and Region these values name; DroppedError if they name none."""
     target = Target(_text(values, "account"), _text(values, "region"))
     if not (_ACCOUNT.fullmatch(target.account) and _REGION.fullmatch(target.region)):
         raise DroppedError(f"not an account and a region: {target.account:.60} {target.region:.60}")

@@ -20,7 +20,7 @@ PROPAGATION = timedelta(minutes=5)
 
 
 def wait_seconds(attempt: int, rng: random.Random | None = None) -> int:
-    """Seconds before an attempt (counted from 0): doubling up to the cap, with full jitter, at least one."""
+    """Return the seconds before an attempt (counted from 0): doubling up to the cap, with full jitter, at least one."""
     longest = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(attempt, 10))
     return max(1, round((rng or random.Random()).uniform(0, longest)))  # noqa: S311  # spreads load, guards nothing
 
@@ -41,7 +41,7 @@ class RetryState:
         return ReconcileRequest(self.instance, self.cause, self.correlation_id, at=self.asked_at)
 
     def following(self, now: datetime) -> dict[str, Any] | None:
-        """The machine's next state, or None after the deadline."""
+        """Return the machine's next state, or None after the deadline."""
         following = replace(self, attempt=self.attempt + 1)
         wait = wait_seconds(following.attempt)
         return following.document("waiting", wait) if now + timedelta(seconds=wait) <= self.deadline else None

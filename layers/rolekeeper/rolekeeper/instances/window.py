@@ -45,7 +45,7 @@ LINED_UP = 5
 
 
 def counted(item: Mapping[str, Any], minutes: int, now: datetime) -> int:
-    """How many an item counts in the last `minutes`."""
+    """Return how many changes an item counts in the last `minutes`."""
     return int(item.get("total", 0)) - sum(_over(item, minutes, now).values())
 
 
@@ -68,7 +68,7 @@ def with_later(item: Mapping[str, Any], later: Mapping[datetime, int]) -> dict[s
 
 
 def approved_budget(item: Mapping[str, Any], revision: int) -> int:
-    """How many changes that a person approved for this revision of a mapping are left."""
+    """Return how many of the changes are left that a person approved for this revision of a mapping."""
     return int(item.get("credit", 0)) if int(item.get("credit_revision", 0)) == revision else 0
 
 
@@ -100,7 +100,7 @@ def counting(  # noqa: PLR0913  # what is counted, against what
 
 
 def _over(item: Mapping[str, Any], minutes: int, now: datetime, kind: str = "m") -> dict[str, int]:
-    """The shares of the minutes that have left the window, the oldest first."""
+    """Return the shares of the minutes that have left the window, the oldest first."""
     last = _minute(now) - minutes - 1  # its share leaves now
     names = (name for name in sorted(item) if name[0] == kind and name[1:].isdigit())
     return {name: int(item[name]) for name in names if int(name[1:]) <= last}
@@ -114,13 +114,13 @@ def _adding(number: int, minutes: int, now: datetime, left: int = 0, *, until: d
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """Room for one change: `take` counts it, if there is some; `back` undoes that.
+    """Room for one change: `reserve` counts it, if there is some; `release` undoes that.
 
     `counted` is the item that counts it; None if its revision's approval pays for it.
     """
 
-    take: Write
-    back: Write
+    reserve: Write
+    release: Write
     counted: Key | None = None
 
 
@@ -139,7 +139,7 @@ class ChangeLimiter:
     known: dict[Key, Mapping[str, Any]] = field(default_factory=dict)
     turns: Counter[tuple[Key, str]] = field(default_factory=Counter)
 
-    def took(self, room: Reservation, now: datetime) -> None:
+    def note_reserved(self, room: Reservation, now: datetime) -> None:
         if room.counted is None:
             self.known = {}
         elif item := self.known.get(room.counted):
@@ -197,19 +197,19 @@ class ChangeLimiter:
 
     def room(self, now: datetime, key: Key) -> Reservation:
         minutes = self.limits.minutes
-        take = counting(self.known.get(key, {}), 1, self._allowed(), minutes=minutes, now=now)
-        return Reservation(self.store.update(key, take), self.store.update(key, _adding(-1, minutes, now)), key)
+        more = counting(self.known.get(key, {}), 1, self._allowed(), minutes=minutes, now=now)
+        return Reservation(self.store.update(key, more), self.store.update(key, _adding(-1, minutes, now)), key)
 
     def reserve_or_wait(
         self, mapping: MappingKey, revision: int, now: datetime, *, quarantines: bool = False
     ) -> Reservation | datetime:
-        """Room by the counters, read again if need be, or by this revision's approval; otherwise a turn."""
+        """Reserve room by the counters, read again if need be, or by this revision's approval; or return a turn."""
         key, budget = layout.changes_key(self.target, quarantines=quarantines), layout.budget_key(mapping)
         room = self._by_number(key, now)
         if not room and budget not in self.known:
             keys = *self.keys, budget
             found = self.store.get(keys)
-            self.known |= {each: found.get(each, {}) for each in keys}
+            self.known |= {counter: found.get(counter, {}) for counter in keys}
             room = self._by_number(key, now)
         if room:
             return room
@@ -219,7 +219,7 @@ class ChangeLimiter:
         return self._turn(key, now)
 
     def _turn(self, key: Key, now: datetime) -> datetime:
-        """The first minute with room that no other change waits for, a little spread; counts one more turn."""
+        """Reserve the first minute with room that no other change waits for, a little spread."""
         this, item = _minute(now), self.known[key]
 
         def waiting(minute: int) -> int:

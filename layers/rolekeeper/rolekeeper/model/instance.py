@@ -28,7 +28,7 @@ def partition_of(region: str) -> str:
 
 
 def in_account(profile_arn: str, account: str) -> str:
-    """The ARN of the profile of the same name in an account: it says nothing else of its account than the number."""
+    """Return the ARN of the profile of the same name in an account: only the number differs."""
     fields = profile_arn.split(":")
     return ":".join([*fields[:4], account, *fields[5:]]) if profile_arn else ""
 
@@ -189,8 +189,7 @@ class Condition:
 class InstanceRecord:
     """All that we remember of one instance: grants by profile ARN, and the last changes, oldest first.
 
-    `pin` is the one that was reported last. By `writes` a slow reconcile notices that a newer one wrote; without
-    any there is no record.
+    `pin` is the one that was reported last. `writes` is the version for optimistic locking; 0 means no record.
     """
 
     grants: Mapping[str, Grant] = field(default_factory=dict)
@@ -200,8 +199,8 @@ class InstanceRecord:
     writes: int = field(default=0, compare=False)
 
     def repeated(self, desired: DesiredChange | None) -> tuple[AppliedChange, ...]:
-        """The last changes, as far back as each was this very one; the newest first."""
-        return tuple(takewhile(lambda each: each.change == desired, reversed(self.changes)))
+        """Return the last changes, as far back as each was this very one; the newest first."""
+        return tuple(takewhile(lambda applied: applied.change == desired, reversed(self.changes)))
 
 
 @dataclass(frozen=True, slots=True)

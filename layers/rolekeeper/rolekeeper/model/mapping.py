@@ -61,7 +61,7 @@ class MappingKey:
     def __str__(self) -> str:
         if self == IGNORED:
             return f"the tag {IGNORE_TAG}"
-        return "the pin" if self.pins else key_text(self.tag_key, self.tag_value)
+        return "the pin" if self.tag_key == PIN_TAG else key_text(self.tag_key, self.tag_value)
 
     @property
     def pins(self) -> bool:
@@ -112,7 +112,7 @@ class MappingSpec:
         return self.expires_at is not None and self.expires_at <= now
 
     def covers(self, account: str, region: str, unit: str | None) -> bool:
-        """Whether its scope has this account and Region; `unit` as its spoke says it: empty for none, None for any."""
+        """Return whether its scope has this account and Region; `unit` is empty for none, None for any."""
         return (
             (not self.accounts or account in self.accounts)
             and account not in self.not_accounts
@@ -125,14 +125,14 @@ class MappingSpec:
         return (not self.units or is_within(unit, self.units)) and not is_within(unit, self.not_units)
 
     def is_unclear(self, unit: str) -> bool:
-        """Whether a spoke says too little to tell whether its account is below a unit, or in an excluded one."""
+        """Return whether a spoke says too little to tell whether its account is below a unit, or in an excluded one."""
         if unit.startswith("r-") or is_within(unit, self.not_units):
             return False
         asked = self.not_units if is_within(unit, self.units) else self.units | self.not_units
-        return any(each.endswith(BELOW) for each in asked) if unit else bool(self.not_units)
+        return any(named.endswith(BELOW) for named in asked) if unit else bool(self.not_units)
 
     def could_meet(self, other: "MappingSpec") -> bool:
-        """Whether some account and Region could be in the scope of both."""
+        """Return whether some account and Region could be in the scope of both."""
         return (
             _meet(self.accounts, other.accounts, self.not_accounts | other.not_accounts)
             and _meet(self.regions, other.regions, frozenset())
@@ -141,20 +141,20 @@ class MappingSpec:
 
 
 def is_within(path: str, units: AbstractSet[str]) -> bool:
-    """Whether an account is in one of these units: its `path` is of units from the root, or one unit without those."""
+    """Return whether an account is in one of these units; its `path` begins at the root, or is its unit alone."""
     ids = path.split("/")
-    return not units.isdisjoint((ids[-1], *(f"{each}{BELOW}" for each in ids)))
+    return not units.isdisjoint((ids[-1], *(f"{unit}{BELOW}" for unit in ids)))
 
 
 def _meet(mine: AbstractSet[str], theirs: AbstractSet[str], excluded: AbstractSet[str]) -> bool:
-    """Whether something could be in one of each, no matter which if it is empty, and in none that is excluded.
+    """Return whether something could be in one of each (an empty one is any), and in none that is excluded.
 
     Which unit is below which isn't known, and may change: any could be below any other.
     """
-    free, others = ({each for each in some if excluded.isdisjoint((each, each + BELOW))} for some in (mine, theirs))
+    free, others = ({unit for unit in some if excluded.isdisjoint((unit, unit + BELOW))} for some in (mine, theirs))
     if not (mine and theirs):
         return bool(free or others or not (mine or theirs))
-    return bool(free & others or (free and others and any(each.endswith(BELOW) for each in free | others)))
+    return bool(free & others or (free and others and any(unit.endswith(BELOW) for unit in free | others)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class PublishedMapping:
         return Problem(self.suspended_because, self.remedy) if self.suspended_because else None
 
     def suspended_for(self, problem: Problem | None) -> "PublishedMapping":
-        """The same, suspended because of a problem, or resumed."""
+        """Suspend it because of a problem, or resume it."""
         return replace(
             self, suspended_because=problem.what if problem else "", remedy=problem.remedy if problem else ""
         )
@@ -200,7 +200,7 @@ class PublishedMapping:
         return self.deleted or not self.spec.enabled or self.spec.expired(now)
 
     def with_profile_id(self, profile_id: str, carried: AbstractSet[str] = frozenset()) -> "PublishedMapping":
-        """The same with the profile's present id in IAM, if it has one; others, known or carried, are former ids."""
+        """Set the profile's present id in IAM, if it has one; others, known or carried, are former ids."""
         if not profile_id:
             return self
         former = (self.former_profile_ids | {self.profile_id} | carried) - {"", profile_id}
@@ -239,7 +239,7 @@ class Held:
 
 
 def same_person(editor: str, approver: str) -> bool:
-    """Whether these claimed ARNs are one person's; the account's root is no person."""
+    """Return whether these claimed ARNs are one person's; the account's root is no person."""
     return editor == approver != "" and not editor.endswith(":root")
 
 
@@ -261,7 +261,7 @@ class Pin:
 
     @classmethod
     def read(cls, item: Mapping[str, Any]) -> "Pin":
-        """A pin's item, which people write too; what can't be read of it is `unclear`."""
+        """Read a pin's item, which people write too; what can't be read of it is `unclear`."""
         texts = {name: item.get(name, "") for name in ("role", "profile_arn", "expires_at", "at", "by", "reason")}
         if wrong := next((name for name, text in texts.items() if not isinstance(text, str)), ""):
             return cls("", unclear=f"the pin's {wrong} isn't a String")
@@ -317,7 +317,7 @@ class Control:
 
     @classmethod
     def read(cls, item: Mapping[str, Any]) -> "Control":
-        """The control item, which people write. Absent attributes mean: as deployed, not paused."""
+        """Read the control item, which people write. Absent attributes mean: as deployed, not paused."""
         mode, paused = item.get("mode") or None, item.get("paused", False)
         if mode not in (None, *Mode):
             return cls(unclear=f"the control item's mode is {mode!r:.40}; write {' or '.join(Mode)}")
@@ -333,5 +333,5 @@ class Control:
         if (self.mode or deployed) is Mode.OBSERVE:
             return Withheld("observed", "the mode is observe")
         if not self.swept:
-            return Withheld("unswept", "no sweep has come to its end here yet")
+            return Withheld("unswept", "the first sweep hasn't finished")
         return None

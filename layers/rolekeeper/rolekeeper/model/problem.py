@@ -75,13 +75,13 @@ class Remedy:
             return f"{self.arguments[0]}{self.options}"
         if self.kind in _TAGS:
             instance, key, *value = self.arguments
-            tag = quote(f"Key={key}" + "".join(f",Value={each}" for each in value))
+            tag = quote(f"Key={key}" + "".join(f",Value={text}" for text in value))
             return f"{self.kind} --resources {instance} --tags {tag}{self.options}"
         names, more = self.arguments[:2], self.arguments[2:]
         if self.kind in _OF_A_MAPPING:
             names = (key_text(*names),)
         return " ".join(
-            ["rolekeeper", self.kind, *map(quote, names), *(f"{_OPTIONS[self.kind]} {each}" for each in more)]
+            ["rolekeeper", self.kind, *map(quote, names), *(f"{_OPTIONS[self.kind]} {argument}" for argument in more)]
         )
 
 

@@ -26,7 +26,7 @@ def _by_number(character: str) -> str:
 
 
 def escaped(text: str, keep: str = "", escape: Callable[[str], str] = _by_number) -> str:
-    """A text whose control, format (so bidirectional), separator, unassigned and unseen characters are escaped."""
+    """Escape a text's control, format (so bidirectional), separator, unassigned and unseen characters."""
     if text.isascii() and text.isprintable():  # nearly all of them
         return text
 
@@ -38,7 +38,7 @@ def escaped(text: str, keep: str = "", escape: Callable[[str], str] = _by_number
 
 
 def in_words(value: object) -> str:
-    """A value as people read it: `true`, a UTC time, `a, b` of several, `key=value` of a map; empty for None."""
+    """Write a value for people: `true`, a UTC time, `a, b` of several, `key=value` of a map; empty for None."""
     match value:
         case str():  # nearly all of them
             return value
@@ -49,7 +49,7 @@ def in_words(value: object) -> str:
         case datetime():
             return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
         case Mapping():
-            return ", ".join(f"{name}={in_words(each)}" for name, each in sorted(value.items()))
+            return ", ".join(f"{name}={in_words(member)}" for name, member in sorted(value.items()))
         case list() | tuple():
             return ", ".join(map(in_words, value))
         case set() | frozenset():
@@ -58,7 +58,7 @@ def in_words(value: object) -> str:
 
 
 def unplain_at(text: str) -> int | None:
-    """Where a text first has a character that isn't seen, or isn't seen as what it is; None where it has none.
+    """Find the first character that isn't seen, or isn't seen as what it is; None if there is none.
 
     No row's key has one, and so no partition of the state table: EC2's tags may.
     """
@@ -71,22 +71,22 @@ def unplain_at(text: str) -> int | None:
 
 
 def shown(text: str, longest: int = WORDS) -> str:
-    """A person's words as a part of a sentence: escaped, and cut to a length."""
+    """Escape a person's words and cut them to a length, for a sentence."""
     plain = escaped(text[: longest + 1])
     return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
 
 
 def key_text(tag_key: str, tag_value: str) -> str:
-    r"""A mapping's key as it is typed, `KEY=VALUE`; in the tag's key `\=` is an equals sign and `\\` a backslash."""
+    r"""Write a mapping's key as it is typed, `KEY=VALUE`; in the tag's key `\=` is an equals sign, `\\` a backslash."""
     return f"{tag_key.replace('\\', r'\\').replace('=', r'\=')}={tag_value}"
 
 
 def split_key(text: str) -> tuple[str, str, str]:
-    """The tag's key, the `=` and the tag's value of such a text; the last two are empty if it has no such `=`."""
+    """Split such a text into the tag's key, the `=` and the tag's value; the last two are empty without such an `=`."""
     key, equals, value = _KEY.fullmatch(text).groups()  # type: ignore[union-attr]  # it matches any text
     return re.sub(r"\\([=\\])", r"\1", key), equals, value
 
 
 def escaped_json(text: str) -> str:
-    """JSON that reads back as the same, its texts escaped; line ends are between values only."""
+    """Escape the texts in JSON, which reads back as the same; line ends are between values only."""
     return escaped(text, "\n", lambda character: json.dumps(character)[1:-1])

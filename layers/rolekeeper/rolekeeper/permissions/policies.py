@@ -47,12 +47,12 @@ _KEPT = 16_384  # more than the patterns of two roles; a Lambda function's memor
 
 @lru_cache(_KEPT)
 def pattern_covers(wide: str, narrow: str) -> bool:
-    """Whether everything that one pattern matches is matched by another; never true wrongly."""
+    """Return whether everything that one pattern matches is matched by another; never true wrongly."""
     return wide == narrow or bool(_covered_by(wide).fullmatch(without_variables(narrow)))
 
 
 def patterns_meet(one: str, other: str) -> bool:
-    """Whether two patterns may match the same text; never false wrongly."""
+    """Return whether two patterns may match the same text; never false wrongly."""
     mine, theirs = pattern_head(one), pattern_head(other)
     alike = mine.startswith(theirs) or theirs.startswith(mine)
     return alike and _meet(without_variables(one), without_variables(other))
@@ -60,7 +60,7 @@ def patterns_meet(one: str, other: str) -> bool:
 
 @lru_cache(_KEPT)
 def pattern_head(pattern: str) -> str:
-    """What stands before a pattern's first wildcard or variable: all that it covers begins so."""
+    """Return the text before a pattern's first wildcard or variable: all that it covers begins with it."""
     return re.split(r"[*?]", without_variables(pattern), maxsplit=1)[0]
 
 
@@ -70,7 +70,7 @@ def without_variables(pattern: str) -> str:
 
 @lru_cache(_KEPT)
 def _covered_by(wide: str) -> re.Pattern[str]:
-    """An expression for the patterns that one covers: it reads a pattern's wildcards as characters.
+    """Compile an expression for the patterns that one covers: it reads a pattern's wildcards as characters.
 
     A `?` takes a character or a `?`, never a `*`, for that may be empty. Between two `*` the first fit is as good as
     any later one, so what is between is atomic: matching never takes exponential time.
@@ -109,22 +109,22 @@ class Scope:
     shown: str = field(default="*", compare=False)
 
     def covers(self, other: "Scope") -> bool:
-        """Whether all that is in the other scope is in this one; never true wrongly."""
-        return all(any(pattern_covers(mine, each) for each in other.within) for mine in self.within) and all(
-            any(pattern_covers(each, mine) for each in other.without)
-            or not all(patterns_meet(each, mine) for each in other.within)
+        """Return whether all that is in the other scope is in this one; never true wrongly."""
+        return all(any(pattern_covers(mine, theirs) for theirs in other.within) for mine in self.within) and all(
+            any(pattern_covers(theirs, mine) for theirs in other.without)
+            or not all(patterns_meet(theirs, mine) for theirs in other.within)
             for mine in self.without
         )
 
     def meets(self, other: "Scope") -> bool:
-        """Whether something may be in both scopes; never false wrongly."""
+        """Return whether something may be in both scopes; never false wrongly."""
         within, without = {*self.within, *other.within}, {*self.without, *other.without}
-        return all(patterns_meet(mine, each) for mine in self.within for each in other.within) and not any(
-            pattern_covers(barred, each) for barred in without for each in within
+        return all(patterns_meet(mine, theirs) for mine in self.within for theirs in other.within) and not any(
+            pattern_covers(barred, pattern) for barred in without for pattern in within
         )
 
     def and_also(self, other: "Scope") -> "Scope":
-        """What is in both scopes: the narrower one, if one is."""
+        """Return what is in both scopes: the narrower one, if one is."""
         if other.covers(self):
             return self
         if self.covers(other):
@@ -149,14 +149,14 @@ class _Index:
 
     def covers(self, scope: Scope) -> bool:
         begins = {text[:length] for text in scope.within or ("",) for length in self._lengths}
-        return any(each.covers(scope) for begin in begins for each in self._scopes.get(begin, ()))
+        return any(wide.covers(scope) for begin in begins for wide in self._scopes.get(begin, ()))
 
     def covered(self, scopes: Iterable[Scope]) -> list[Scope]:
-        return [each for each in scopes if self.covers(each)]
+        return [scope for scope in scopes if self.covers(scope)]
 
 
 def _broadest(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
-    """Scopes in order, without most of those that another covers: a wildcard sorts before nearly all it stands for."""
+    """Sort scopes, without most of those that another covers: a wildcard sorts before nearly all it stands for."""
     kept, index = [], _Index()
     for scope in sorted(scopes):
         if not index.covers(scope):
@@ -174,28 +174,28 @@ class Rule:
     conditions: frozenset[str] = frozenset()
 
     def beyond(self, others: Iterable["Rule"]) -> "list[Rule]":
-        """The parts of this rule that no other covers, each action and resource taken by itself."""
+        """Return the parts of this rule that no other covers, each action and resource taken separately."""
         left = dict.fromkeys(self.actions, self.resources)
         for other in others:
             # A rule under fewer conditions applies whenever one under these and more does.
             if other.conditions <= self.conditions and (actions := _Index(other.actions).covered(left)):
                 covered = set(_Index(other.resources).covered(self.resources))
-                left |= {each: tuple(on for on in left[each] if on not in covered) for each in actions}
+                left |= {action: tuple(on for on in left[action] if on not in covered) for action in actions}
         return _merged(Rule((action,), resources, self.conditions) for action, resources in left.items() if resources)
 
     def meeting(self, other: "Rule") -> "Rule":
-        """The part of this rule that may apply where the other does; without actions or resources if none may."""
+        """Return the part of this rule that may apply where the other does; empty if none may."""
         return Rule(
-            tuple(each for each in self.actions if any(each.meets(scope) for scope in other.actions)),
-            tuple(each for each in self.resources if any(each.meets(scope) for scope in other.resources)),
+            tuple(action for action in self.actions if any(action.meets(scope) for scope in other.actions)),
+            tuple(resource for resource in self.resources if any(resource.meets(scope) for scope in other.resources)),
             self.conditions,
         )
 
     def and_also(self, other: "Rule") -> "Rule":
-        """What both rules say; without actions or resources if they have nothing in common."""
+        """Return what both rules say; without actions or resources if they have nothing in common."""
         return Rule(
-            _broadest(mine.and_also(each) for mine in self.actions for each in other.actions if mine.meets(each)),
-            _broadest(mine.and_also(each) for mine in self.resources for each in other.resources if mine.meets(each)),
+            _broadest(one.and_also(two) for one in self.actions for two in other.actions if one.meets(two)),
+            _broadest(one.and_also(two) for one in self.resources for two in other.resources if one.meets(two)),
             self.conditions | other.conditions,
         )
 
@@ -212,7 +212,7 @@ class Permissions:
 
 
 def permissions(policies: Policies) -> Permissions:
-    """What policies come to; raises TooManyRulesError.
+    """Read policies into permissions; raises TooManyRulesError.
 
     What is allowed is cut to the boundary, and without what a Deny covers whole; what one takes away in part is in it.
     """
@@ -225,12 +225,12 @@ def permissions(policies: Policies) -> Permissions:
 
 
 def statements(policy: Document) -> list[Mapping[str, Any]]:
-    """The statements of a policy, of any kind of policy; what isn't one is left out."""
-    return [each for each in listed(policy.get("Statement")) if isinstance(each, Mapping)]
+    """List the statements of a policy, of any kind of policy; what isn't one is left out."""
+    return [statement for statement in listed(policy.get("Statement")) if isinstance(statement, Mapping)]
 
 
 def listed(value: Any) -> list[Any]:
-    """A policy's element as a list: IAM lets a list of one be written without its brackets."""
+    """Return a policy's element as a list: IAM lets a list of one be written without its brackets."""
     if value is None:
         return []
     return value if isinstance(value, list) else [value]
@@ -238,16 +238,16 @@ def listed(value: Any) -> list[Any]:
 
 def _rules(documents: Iterable[Document], effect: Literal["Allow", "Deny"]) -> list[Rule]:
     found = (
-        Rule(_scopes(each, "Action"), _scopes(each, "Resource"), _conditions(each.get("Condition")))
+        Rule(_scopes(statement, "Action"), _scopes(statement, "Resource"), _conditions(statement.get("Condition")))
         for document in documents
-        for each in statements(document)
-        if each.get("Effect") == effect and not _is_of_former_sessions(each)
+        for statement in statements(document)
+        if statement.get("Effect") == effect and not _is_of_former_sessions(statement)
     )
     return _few(_merged(rule for rule in found if rule))
 
 
 def _is_of_former_sessions(statement: Document) -> bool:
-    """Whether it denies only what was issued before a time, as a revocation: who gets the role has it nevertheless."""
+    """Return whether it denies only sessions issued before a time, as a revocation does: new ones have the role."""
     condition = statement.get("Condition")
     tests = condition.get("DateLessThan") if isinstance(condition, Mapping) else None
     before = isinstance(tests, Mapping) and any(str(key).lower() == "aws:tokenissuetime" for key in tests)
@@ -262,7 +262,7 @@ def _few(rules: Iterable[Rule]) -> list[Rule]:
 
 
 def _merged(rules: Iterable[Rule]) -> list[Rule]:
-    """The same rules in fewer: one for all that have the same resources and conditions."""
+    """Merge rules into one for all that have the same resources and conditions."""
     actions: dict[tuple[tuple[Scope, ...], frozenset[str]], list[Scope]] = {}
     for rule in rules:
         actions.setdefault((rule.resources, rule.conditions), []).extend(rule.actions)
@@ -278,13 +278,13 @@ def _scopes(statement: Mapping[str, Any], element: Literal["Action", "Resource"]
 
 
 def _names(statement: Mapping[str, Any], element: str) -> dict[str, str]:
-    """The patterns of an element as they are compared, and as they are written: the case of actions says nothing."""
-    names = [each for each in listed(statement.get(element)) if each and isinstance(each, str)]
-    return {each.lower() if element.endswith("Action") else each: each for each in names}
+    """Return an element's patterns as they are compared, and as they are written: actions ignore case."""
+    names = [name for name in listed(statement.get(element)) if name and isinstance(name, str)]
+    return {name.lower() if element.endswith("Action") else name: name for name in names}
 
 
 def _conditions(condition: Any) -> frozenset[str]:
-    """The tests of a condition, each as `StringEquals aws:SourceVpc "vpc-1", "vpc-2"`."""
+    """List the tests of a condition, each as `StringEquals aws:SourceVpc "vpc-1", "vpc-2"`."""
     if not condition:
         return frozenset()
     blocks = condition.items() if isinstance(condition, Mapping) else [("", condition)]
@@ -296,9 +296,9 @@ def _conditions(condition: Any) -> frozenset[str]:
 
 
 def _values(values: Any) -> str:
-    """A condition's values in JSON: quotes keep one that holds a comma apart from two."""
-    texts = sorted({each if isinstance(each, str) else json.dumps(each, sort_keys=True) for each in listed(values)})
-    return ", ".join(json.dumps(each, ensure_ascii=False) for each in texts)
+    """Write a condition's values in JSON: quotes keep one that holds a comma apart from two."""
+    texts = sorted({value if isinstance(value, str) else json.dumps(value, sort_keys=True) for value in listed(values)})
+    return ", ".join(json.dumps(text, ensure_ascii=False) for text in texts)
 
 
 # ---- what of it is broad ----
@@ -331,14 +331,14 @@ def _together(actions: _Actions) -> list[tuple[Scope, ...]]:
 
 
 # With each, whether it has to reach all resources. What covers most of the rest comes first.
-_LIST = [(each, True) for each in ((EVERYTHING,), (IAM_WRITES,), (ORGANIZATION_WRITES,), *_together(ON_ALL))]
-_LIST += [(each, False) for each in _together(ON_ANY)]
+_LIST = [(scopes, True) for scopes in ((EVERYTHING,), (IAM_WRITES,), (ORGANIZATION_WRITES,), *_together(ON_ALL))]
+_LIST += [(scopes, False) for scopes in _together(ON_ANY)]
 # The services whose resources an action is on, where they aren't its own.
 _RESOURCES_OF = {"sts": ("iam",), "ec2-instance-connect": ("ec2",), "ssm": ("ec2", "ssm")}
 
 
 def severe(held: Permissions) -> list[Rule]:
-    """The broad part of what a role may do, by the list; what one rule covers isn't in another."""
+    """Return the broad part of what a role may do, by the list; what one rule covers isn't in another."""
     found: list[Rule] = []
     near = {number for rule in held.allowed for action in rule.actions for number in _listed_at(action)}
     for together, on_all in map(_LIST.__getitem__, sorted(near)):
@@ -350,17 +350,17 @@ def severe(held: Permissions) -> list[Rule]:
 
 @lru_cache(_KEPT)
 def _listed_at(action: Scope) -> tuple[int, ...]:
-    """Where in the list an action may be, which many roles share: without conditions and resources."""
+    """Return where in the list an action may be, which many roles share: without conditions and resources."""
     return tuple(at for at, (together, _) in enumerate(_LIST) if any(map(action.meets, together)))
 
 
 def _part(held: Permissions, broad: Scope, *, on_all: bool) -> list[Rule]:
     part: list[Rule] = []
     for rule in held.allowed:
-        if actions := tuple(_common(each, broad) for each in rule.actions if each.meets(broad)):
+        if actions := tuple(_common(action, broad) for action in rule.actions if action.meets(broad)):
             service = broad.within[0].split(":")[0]
             services = _RESOURCES_OF.get(service, (service,))
-            resources = tuple(each for each in rule.resources if _reaches(each, services, on_all=on_all))
+            resources = tuple(resource for resource in rule.resources if _reaches(resource, services, on_all=on_all))
             part += Rule(actions, resources, rule.conditions).beyond(held.denied)
     return part
 
@@ -372,14 +372,14 @@ def _common(action: Scope, broad: Scope) -> Scope:
 
 
 def _reaches(resources: Scope, services: Iterable[str], *, on_all: bool) -> bool:
-    """Whether resources may be these services', or all of them; those named by exceptions alone are taken for all."""
+    """Return whether resources may be these services', or all of them; exceptions alone are taken for all."""
     for pattern in map(without_variables, resources.within):
         # What has fewer parts than an ARN has a wildcard in the place of the others.
         _, _, service, _, _, last, *_ = [*pattern.split(":", 5), *"*****"]
         # `role/*`, `role*` and `*` reach every name, `role/web-*` doesn't.
         kind, *names = re.split("[/:]", last.lower(), maxsplit=1)
-        all_names = any(patterns_meet(names[0] if names else kind[-1:], each) for each in _ANY_NAMES)
-        if not any(patterns_meet(service, each) for each in services) or (on_all and not all_names):
+        all_names = any(patterns_meet(names[0] if names else kind[-1:], name) for name in _ANY_NAMES)
+        if not any(patterns_meet(service, ours) for ours in services) or (on_all and not all_names):
             return False
     return True
 
@@ -399,9 +399,9 @@ class Difference:
     @classmethod
     def of_all(cls, several: Sequence["Difference"]) -> "Difference":
         return cls(
-            gained=tuple(dict.fromkeys(phrase for each in several for phrase in each.gained)),
-            lost=tuple(dict.fromkeys(phrase for each in several for phrase in each.lost)),
-            unknown="; ".join(dict.fromkeys(each.unknown for each in several if each.unknown)),
+            gained=tuple(dict.fromkeys(phrase for difference in several for phrase in difference.gained)),
+            lost=tuple(dict.fromkeys(phrase for difference in several for phrase in difference.lost)),
+            unknown="; ".join(dict.fromkeys(difference.unknown for difference in several if difference.unknown)),
         )
 
 
@@ -410,10 +410,10 @@ def difference(was: Permissions, will: Permissions) -> Difference:
 
 
 def lacking(held: Permissions, wanted: Permissions) -> tuple[str, ...]:
-    """What of some permissions a role lacks: it isn't allowed, or is denied, in part or under a condition."""
+    """List the permissions that a role lacks: not allowed, or denied, in part or under a condition."""
     missing = [part for rule in wanted.allowed for part in rule.beyond(held.allowed)]
     there = [part for rule in wanted.allowed for part in rule.beyond(missing)]
-    denied = [(part, _denied(part, each)) for rule in there for each in held.denied if (part := rule.meeting(each))]
+    denied = [(part, _denied(part, deny)) for rule in there for deny in held.denied if (part := rule.meeting(deny))]
     return (*_phrases((rule, _when(rule)) for rule in missing), *_phrases(denied))
 
 
@@ -424,7 +424,7 @@ def _denied(part: Rule, by: Rule) -> str:
 
 
 def in_words(difference: Difference, room: int) -> str:
-    """A difference as `gains …; loses …, and 3 more`, in at most `room` characters."""
+    """Write a difference as `gains …; loses …, and 3 more`, in at most `room` characters."""
     gains, loses = as_many("gains", difference.gained, room), as_many("loses", difference.lost, room)
     if difference.unknown:
         unknown = f"the permissions couldn't be compared: {difference.unknown}"
@@ -441,9 +441,9 @@ def in_words(difference: Difference, room: int) -> str:
 
 
 def _more(these: Permissions, those: Permissions, denial: str) -> tuple[str, ...]:
-    """What one role may do beyond another: what it is allowed, and where the other is denied."""
+    """List what one role may do beyond another: what it is allowed, and where the other is denied."""
     allowed: list[Rule] = []
-    for rule in sorted(these.allowed, key=lambda each: (each.actions, each.resources)):
+    for rule in sorted(these.allowed, key=lambda rule: (rule.actions, rule.resources)):
         allowed += rule.beyond([*those.allowed, *allowed])
     # A Deny that only the other has matters for what both are allowed; the rest is covered above.
     common = [part for rule in these.allowed for part in rule.beyond(allowed)]
@@ -451,13 +451,13 @@ def _more(these: Permissions, those: Permissions, denial: str) -> tuple[str, ...
     denied = [part for rule in lifted for other in common if (part := rule.meeting(other))]
     gains = []
     for rule in allowed:
-        partly = "in part denied" if any(rule.meeting(each) for each in these.denied) else ""
+        partly = "in part denied" if any(rule.meeting(denial) for denial in these.denied) else ""
         gains.append((rule, "; ".join(filter(None, (_when(rule), partly)))))
     return (*_phrases(gains), *_phrases((rule, f"{denial} {_when(rule)}".rstrip()) for rule in denied))
 
 
 def _phrases(rules: Iterable[tuple[Rule, str]]) -> list[str]:
-    """Rules in words, each with its remark: the actions that have the same resources and remark in one phrase."""
+    """Write rules, each with its remark: the actions that have the same resources and remark in one phrase."""
     resources: dict[tuple[Scope, str], set[Scope]] = {}
     for rule, remark in rules:
         for action in rule.actions:
@@ -478,7 +478,7 @@ def _list(scopes: Iterable[Scope]) -> str:
 
 
 def as_many(verb: str, phrases: Sequence[str], room: int) -> str:
-    """As many phrases as there is room for, at least a piece of the first; empty when there are none."""
+    """Join as many phrases as there is room for, at least a piece of the first; empty if there are none."""
     text = rest = ""
     for count in range(min(len(phrases), max(room, 1)), 0, -1):
         rest = f", and {len(phrases) - count} more" if count < len(phrases) else ""
@@ -517,15 +517,15 @@ class PolicyReader:
         self._known = cache(self._permissions_or_why)
 
     def allowed(self, role: str) -> tuple[str, ...]:
-        """What a role may do, in words; raises AwsRefusalError, TooManyRulesError."""
+        """Describe what a role may do; raises AwsRefusalError, TooManyRulesError."""
         return tuple(_phrases((rule, _when(rule)) for rule in self.permissions(role).allowed))
 
     def severe(self, role: str) -> tuple[str, ...]:
-        """What of a role's permissions is broad; raises AwsRefusalError, TooManyRulesError."""
+        """Describe a role's broad permissions; raises AwsRefusalError, TooManyRulesError."""
         return tuple(_phrases((rule, "") for rule in severe(self.permissions(role))))
 
     def severe_gain(self, before: str, after: str) -> tuple[str, ...]:
-        """What of it is new from one role to another; what can't be known may be."""
+        """Describe the broad permissions that are new from one role to another; what can't be known may be."""
         gives = self._known(after)
         if isinstance(gives, str):
             return (f"what can't be known ({gives})",)
@@ -535,12 +535,12 @@ class PolicyReader:
         return tuple(_phrases((part, "") for rule in broad for part in rule.beyond(had)))
 
     def _difference(self, before: str, after: str) -> Difference:
-        """What going from one role to another gains and loses; it says what IAM refuses."""
+        """Compare two roles; the difference says what IAM refuses."""
         if before == after:
             return Difference()
         was, will = self._known(before), self._known(after)
         if isinstance(was, str) or isinstance(will, str):
-            return Difference(unknown="; ".join(dict.fromkeys(each for each in (was, will) if isinstance(each, str))))
+            return Difference(unknown="; ".join(dict.fromkeys(why for why in (was, will) if isinstance(why, str))))
         return difference(was, will)
 
     def _policies(self, name: str) -> Policies:

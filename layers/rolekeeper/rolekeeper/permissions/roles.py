@@ -93,7 +93,7 @@ class Roles:
 
     def _read_list(self, by_role: Mapping[str, Iterable[MappingSpec]]) -> None:
         """Read on in IAM's list of all roles, if this is about many that aren't known."""
-        unknown = {role for role, specs in by_role.items() if any(_asked(each) not in self._known for each in specs)}
+        unknown = {role for role, specs in by_role.items() if any(_asked(spec) not in self._known for spec in specs)}
         unknown.discard(NO_ROLE)
         if len(unknown) >= MANY:
             self._list.read(unknown, len(unknown) // ROLES_A_PAGE)
@@ -117,7 +117,7 @@ class Roles:
     def for_account(
         self, mapping: PublishedMapping, check: RoleCheck, former: PublishedMapping | None
     ) -> PublishedMapping:
-        """What to publish of a mapping for this account in the place of `former`, with this account's profile."""
+        """Return what to publish of a mapping for this account in place of `former`, with this account's profile."""
         spec, arn = mapping.spec, check.profile_arn
         if not arn and spec.role != NO_ROLE:
             # IAM doesn't show the profile: it is the one that the mapping had, or as it would be made.
@@ -161,12 +161,12 @@ class Roles:
         row, stack = spec.allow_broad, self.settings.allow_broad_roles
         if not (row and stack) and (why := self.broad(role)):
             lacks = {"set allow_broad: true": not row, "deploy with AllowBroadRoles=true": not stack}
-            wanted = " and ".join(each for each, lacking in lacks.items() if lacking)
+            wanted = " and ".join(remedy for remedy, lacking in lacks.items() if lacking)
             return RoleCheck(Problem(f"role '{name}' is broad: {why}", f"narrow it, or {wanted}"))
         return self._check_profile(spec.profile_name, role)
 
     def broad(self, role: Role) -> str:
-        """What makes a role broad, in words; empty when nothing does."""
+        """Describe what makes a role broad; empty if nothing does."""
         try:
             allowed = as_many("its policies allow", self.policies.severe(role.name), WORDS)
         except TooManyRulesError as error:
@@ -197,7 +197,7 @@ class Roles:
 
 
 def _asked(spec: MappingSpec) -> tuple[str, str, bool]:
-    """All that a check depends on."""
+    """Return all that a check depends on."""
     return spec.role, spec.profile_name, spec.allow_broad
 
 
@@ -211,11 +211,11 @@ STATEMENT = '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, 
 
 
 def trust_problem(trust_policy: Document) -> Problem | None:
-    """Why EC2 can't assume a role with this trust policy, with what to add; None when it can.
+    """Return why EC2 can't assume a role with this trust policy, and what to add; None if it can.
 
     Conditions aren't evaluated: an Allow with one allows (`trust_note` says so), a Deny with one doesn't deny.
     """
-    if any(not each.get("Condition") for each in _for_ec2("Deny", trust_policy, EC2 | EVERYBODY)):
+    if any(not statement.get("Condition") for statement in _for_ec2("Deny", trust_policy, EC2 | EVERYBODY)):
         return Problem("its trust policy denies EC2 sts:AssumeRole", "remove that statement")
     if _for_ec2("Allow", trust_policy):
         return None
@@ -223,39 +223,40 @@ def trust_problem(trust_policy: Document) -> Problem | None:
 
 
 def trust_note(trust_policy: Document) -> str:
-    """What to look at in a trust policy that lets EC2 assume the role only under a condition; empty otherwise."""
+    """Say what to check in a trust policy that lets EC2 assume the role only under a condition; otherwise nothing."""
     allowing = _for_ec2("Allow", trust_policy)
-    if allowing and all(each.get("Condition") for each in allowing):
+    if allowing and all(statement.get("Condition") for statement in allowing):
         return "its trust policy has a condition, which isn't evaluated here: see that EC2 meets it"
     return ""
 
 
 def trusted_besides_ec2(trust_policy: Document) -> tuple[str, ...]:
-    """Who else may assume a role, each as `AWS *` or `Service lambda.amazonaws.com`; Denies take nobody away."""
+    """List who else may assume a role, each as `AWS *` or `Service lambda.amazonaws.com`, whatever is denied."""
     named: list[tuple[str, str]] = []
-    for each in statements(trust_policy):
-        if each.get("Effect") == "Allow" and any(patterns_meet(action, "sts:assumerole*") for action in _actions(each)):
-            named += _principals(each)
-            named += [("everyone", "but those of a NotPrincipal")] if "NotPrincipal" in each else []
-    return tuple(dict.fromkeys(" ".join(each) for each in named if each not in EC2))
+    for statement in statements(trust_policy):
+        assumes = any(patterns_meet(action, "sts:assumerole*") for action in _actions(statement))
+        if assumes and statement.get("Effect") == "Allow":
+            named += _principals(statement)
+            named += [("everyone", "but those of a NotPrincipal")] if "NotPrincipal" in statement else []
+    return tuple(dict.fromkeys(" ".join(principal) for principal in named if principal not in EC2))
 
 
 def _for_ec2(
     effect: Literal["Allow", "Deny"], trust_policy: Document, ec2: Collection[tuple[str, str]] = EC2
 ) -> list[Document]:
-    """The statements that allow EC2 `sts:AssumeRole`, or deny it that, by one of these names."""
+    """List the statements that allow EC2 `sts:AssumeRole`, or deny it that, by one of these names."""
     return [
-        each
-        for each in statements(trust_policy)
-        if each.get("Effect") == effect
-        and "Action" in each
-        and any(pattern_covers(action, "sts:assumerole") for action in _actions(each))
-        and not {*_principals(each)}.isdisjoint(ec2)
+        statement
+        for statement in statements(trust_policy)
+        if statement.get("Effect") == effect
+        and "Action" in statement
+        and any(pattern_covers(action, "sts:assumerole") for action in _actions(statement))
+        and not {*_principals(statement)}.isdisjoint(ec2)
     ]
 
 
 def _actions(statement: Document) -> list[str]:
-    """In lower case; a NotAction is taken for any."""
+    """List a statement's actions in lower case; a NotAction is taken for any."""
     return [str(action).lower() for action in listed(statement.get("Action", "*"))]
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from enum import StrEnum
 from functools import cache, partial
+from operator import attrgetter
 from typing import Any
 
 from rolekeeper.model.instance import (
@@ -59,13 +60,13 @@ GRANT, CHANGE, CONDITION, WRITES, SWEPT = "grant:", "change:", "condition", "wri
 
 
 def timestamp(at: datetime) -> str:
-    """UTC in ISO 8601 with microseconds, so that text order is time order."""
+    """Write a time as UTC in ISO 8601 with microseconds, so that text order is time order."""
     # Not strftime: on Linux its %Y writes the year 999 with three digits, which can't be read back.
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def instance_pk(key: InstanceKey) -> str:
-    """The partition of one instance: its record, its pin and its history."""
+    """Name the partition of one instance: its record, its pin and its history."""
     return f"instance#{key.account}#{key.region}#{key.id}"
 
 
@@ -85,7 +86,7 @@ def pin_key(key: InstanceKey) -> Key:
 
 
 def mapping_pk(key: MappingKey) -> str:
-    """The partition of one mapping: what is published or held, its revisions and its history."""
+    """Name the partition of one mapping: what is published or held, its revisions and its history."""
     return f"mapping#{len(key.tag_key)}:{key.tag_key}#{key.tag_value}"
 
 
@@ -95,7 +96,7 @@ def mapping_of(pk: str) -> MappingKey:
 
 
 def is_partition(pk: str) -> bool:
-    """Whether there can be such a partition. No tag is as long as a row's key may be, and no key has every character.
+    """Return whether there can be such a partition: a row's key is longer than a tag, and lacks some characters.
 
     To ask for another is refused: by DynamoDB, or by a policy whose wildcard doesn't match it (AWS_FACTS.md "IAM").
     """
@@ -103,7 +104,7 @@ def is_partition(pk: str) -> bool:
 
 
 def published_key(key: MappingKey, account: str) -> Key:
-    """What is published for an account: each has profiles of its own."""
+    """Return the key of what is published for an account: each has profiles of its own."""
     return mapping_pk(key), f"{PUBLISHED_FOR}{account}"
 
 
@@ -112,32 +113,32 @@ def target_key(target: Target) -> Key:
 
 
 def unknown_key(target: Target) -> Key:
-    """A target that isn't registered, and that sent events which were dropped."""
+    """Return the key of a target that isn't registered, and whose events were dropped."""
     return TARGETS, f"unknown#{target.account}#{target.region}"
 
 
 def changes_key(target: Target, *, quarantines: bool = False) -> Key:
-    """What is counted of one target's changes: its window; detaches by mappings to `NONE` have one of their own."""
+    """Return the key of one target's window; detaches by mappings to `NONE` have one of their own."""
     return CHANGES, f"{'quarantines' if quarantines else 'changes'}#{target.account}#{target.region}"
 
 
 def line_key(target: Target) -> Key:
-    """When a target's line of changes that wait for the pace ends."""
+    """Return the key of the time when a target's line of changes that wait for the pace ends."""
     return CHANGES, f"line#{target.account}#{target.region}"
 
 
 def sent_key(target: Target) -> Key:
-    """What a target's sweeps sent to the work queue that may still wait there."""
+    """Return the key of what a target's sweeps sent to the work queue and may still wait there."""
     return FLEET[0], f"sent#{target.account}#{target.region}"
 
 
 def window_keys(target: Target, size: Key) -> tuple[Key, ...]:
-    """What says whether there is room for a target's changes, apart from approvals; `size` counts its instances."""
+    """List the keys that limit a target's changes, apart from approvals; `size` counts its instances."""
     return changes_key(target), changes_key(target, quarantines=True), line_key(target), size
 
 
 def activity_key(target: Target, at: datetime) -> Key:
-    """A target's hour: `swept:` and a minute say how the instances stood then, the others count what was done."""
+    """Return the key of a target's hour: `swept:` and a minute count statuses, the other attributes changes."""
     return f"activity#{target.account}#{target.region}", timestamp(at)[:13]
 
 
@@ -146,12 +147,12 @@ def held_key(key: MappingKey) -> Key:
 
 
 def budget_key(key: MappingKey) -> Key:
-    """What was approved of one mapping's changes: `credit` is left of it, for the revision `credit_revision`."""
+    """Return the key of one mapping's approved changes: `credit` is left, for the revision `credit_revision`."""
     return mapping_pk(key).replace("mapping", "window", 1), "window"
 
 
 def described(decision: Decision) -> dict[str, Any]:
-    """A decision in a history entry, and in an event."""
+    """Describe a decision in a history entry, and in an event."""
     return {
         "action": decision.action.value,
         "code": decision.code,
@@ -161,7 +162,7 @@ def described(decision: Decision) -> dict[str, Any]:
         "role": decision.role,
         "profile-arn": decision.profile_arn,
         "takes-over": decision.takes_over,
-        "losers": [{"mapping": str(each.mapping), "why": each.why} for each in decision.overridden[:LOSERS]],
+        "losers": [{"mapping": str(loser.mapping), "why": loser.why} for loser in decision.overridden[:LOSERS]],
     }
 
 
@@ -174,19 +175,19 @@ def revision_sk(revision: int) -> str:
 
 
 def timer_key(timer: Timer) -> Key:
-    """Timers are in one partition and follow-ups in another, each in the order in which they ring."""
+    """Return a timer's key: timers are in one partition, follow-ups in another, in the order in which they ring."""
     subject = timer.subject
     name = instance_pk(subject) if isinstance(subject, InstanceKey) else mapping_pk(subject)
     return FOLLOW_UPS if timer.follows else TIMERS, f"{timestamp(timer.due)}#{_short(name)}"
 
 
 def approval_key(by: str, key: MappingKey, revision: int) -> Key:
-    """Only who has this aws:userid may write into this partition (template.yaml, the state table's policy)."""
+    """Return a signature's key: only this aws:userid may write into the partition (the state table's policy)."""
     return f"approval#{by}", f"{_short(mapping_pk(key))}#{revision}"
 
 
 def finding_key(run: str, account: str) -> Key:
-    """What an account answered while a row is judged; `run` says of which row, and what was asked."""
+    """Return the key of an account's answer while a row is assessed; `run` identifies the row and the question."""
     return f"judging#{run}", account
 
 
@@ -200,7 +201,7 @@ def key_attributes(key: Key) -> dict[str, Any]:
 
 
 def grant_name(profile_arn: str) -> str:
-    """The attribute that holds a grant: one for each profile, so that two writers never undo each other's."""
+    """Name the attribute of a grant: one for each profile, so that two writers never undo each other's."""
     return GRANT + profile_arn
 
 
@@ -218,7 +219,7 @@ _number = Context(prec=38, traps=[Inexact, InvalidOperation]).create_decimal
 
 
 def attribute(value: Any) -> dict[str, Any]:
-    """A plain value as DynamoDB's; TypeError or a decimal's ArithmeticError for one that it doesn't know."""
+    """Convert a plain value to DynamoDB's; TypeError or a decimal's ArithmeticError for one that it doesn't know."""
     match value:
         case None:
             return {"NULL": True}
@@ -233,17 +234,17 @@ def attribute(value: Any) -> dict[str, Any]:
         case Mapping():
             return {"M": to_attributes(value)}
         case list() | tuple():
-            return {"L": [attribute(each) for each in value]}
+            return {"L": [attribute(member) for member in value]}
         case set() | frozenset():
-            members = [member for each in value for member in attribute(each).items()]
+            members = [pair for member in value for pair in attribute(member).items()]
             kinds = {kind for kind, _ in members}
             if len(kinds) == 1 and kinds < {"S", "N", "B"}:
-                return {f"{kinds.pop()}S": [each for _, each in members]}
+                return {f"{kinds.pop()}S": [text for _, text in members]}
     raise TypeError(f"DynamoDB has no value like {value!r:.40}")
 
 
 def plain(stored: Mapping[str, Any]) -> Any:
-    """A value of DynamoDB's as a plain one: numbers as Decimal, sets as sets."""
+    """Convert a value of DynamoDB's to a plain one: numbers to Decimal, sets to sets."""
     ((kind, value),) = stored.items()
     match kind:
         case "S" | "B" | "BOOL":
@@ -255,7 +256,7 @@ def plain(stored: Mapping[str, Any]) -> Any:
         case "M":
             return from_attributes(value)
         case "L":
-            return [plain(each) for each in value]
+            return [plain(member) for member in value]
         case "SS" | "BS":
             return set(value)
         case "NS":
@@ -263,40 +264,46 @@ def plain(stored: Mapping[str, Any]) -> Any:
     raise TypeError(f"{kind!r:.40} is no type of DynamoDB's")
 
 
+# Nearly all values are texts, so these two don't look further at one.
 def to_attributes(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: attribute(value) for name, value in item.items()}
+    return {name: {"S": value} if type(value) is str else attribute(value) for name, value in item.items()}
 
 
 def from_attributes(attributes: Mapping[str, Any]) -> Item:
-    return {name: plain(value) for name, value in attributes.items()}
+    return {name: value["S"] if "S" in value else plain(value) for name, value in attributes.items()}
 
 
 def encode(value: Any) -> Any:
-    """A value as DynamoDB stores it: a map for a dataclass, without its fields that aren't set."""
+    """Encode a value for DynamoDB: a dataclass as a map, without its fields that aren't set."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        named = {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
-        return {name: encode(each) for name, each in named.items() if each is not None}
+        named = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {name: part if type(part) is str else encode(part) for name, part in named.items() if part is not None}
     match value:
         case StrEnum():
             return value.value
         case datetime():
             return timestamp(value)
         case Mapping():
-            return {name: encode(each) for name, each in value.items()}
+            return {name: encode(member) for name, member in value.items()}
         case frozenset():
             return sorted(value)
     return value
 
 
 def decode[T](kind: type[T], item: Mapping[str, Any]) -> T:
-    """What `encode` wrote, absent fields by their defaults; KeyError, TypeError or ValueError where it isn't that."""
-    readers = _readers(kind)  # type: ignore[arg-type]  # a class is hashable
-    return kind(**{name: read(item[name]) for name, read in readers if name in item})
+    """Read what `encode` wrote, absent fields by their defaults.
+
+    Raises:
+        KeyError, TypeError, ValueError: the item isn't what `encode` wrote.
+    """
+    fields = _fields(kind)  # type: ignore[arg-type]  # a class is hashable
+    found = ((name, hint, read, item[name]) for name, hint, read in fields if name in item)
+    return kind(**{name: value if type(value) is hint else read(value) for name, hint, read, value in found})
 
 
 @cache
-def _readers(kind: type) -> list[tuple[str, Any]]:
-    return [(name, _reader(hint)) for name, hint in typing.get_type_hints(kind).items()]
+def _fields(kind: type) -> list[tuple[str, Any, Any]]:
+    return [(name, hint, _reader(hint)) for name, hint in typing.get_type_hints(kind).items()]
 
 
 @cache
@@ -304,14 +311,14 @@ def _reader(hint: Any) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         # The only unions are with None.
-        (inner,) = (_reader(each) for each in arguments if each is not types.NoneType)
+        (inner,) = (_reader(argument) for argument in arguments if argument is not types.NoneType)
         return lambda value: None if value is None else inner(value)
     if origin in (frozenset, list, tuple):  # a tuple of any length, of one kind
         member = _reader(arguments[0])
         return lambda value: origin(map(member, _list(value)))
     if origin is not None and issubclass(origin, Mapping):
         member = _reader(arguments[1])
-        return lambda value: {_text(name): member(each) for name, each in value.items()}
+        return lambda value: {_text(name): member(part) for name, part in value.items()}
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return partial(decode, hint)
     return {datetime: datetime.fromisoformat, bool: _boolean, str: _text}.get(hint, hint)  # an enum reads itself
@@ -328,20 +335,16 @@ _boolean = partial(_checked, bool, "Boolean")
 
 
 def record_from(item: Mapping[str, Any]) -> InstanceRecord:
-    grants = [decode(Grant, each) for each in _under(item, GRANT)]
-    changes = [decode(AppliedChange, each) for each in _under(item, CHANGE)]
+    grants = [decode(Grant, value) for name, value in item.items() if name.startswith(GRANT)]
+    changes = [decode(AppliedChange, value) for name, value in item.items() if name.startswith(CHANGE)]
     shown = item.get(CONDITION)
     return InstanceRecord(
-        grants={each.profile_arn: each for each in grants},
+        grants={grant.profile_arn: grant for grant in grants},
         condition=decode(Condition, shown) if shown else None,
-        changes=tuple(sorted(changes, key=lambda each: each.at)),
+        changes=tuple(sorted(changes, key=attrgetter("at"))),
         pin=decode(Pin, item[PIN]) if PIN in item else NO_PIN,
         writes=int(item.get(WRITES, 0)),
     )
-
-
-def _under(item: Mapping[str, Any], prefix: str) -> list[Any]:
-    return [value for name, value in item.items() if name.startswith(prefix)]
 
 
 def published_item(mapping: PublishedMapping, account: str) -> Item:
@@ -349,7 +352,7 @@ def published_item(mapping: PublishedMapping, account: str) -> Item:
 
 
 def mapping_attributes(mapping: PublishedMapping) -> Item:
-    """A mapping as its items hold it, whatever their keys."""
+    """Encode a mapping for an item, whatever its key."""
     return {"version": VERSION, **encode(mapping)}
 
 
@@ -358,7 +361,7 @@ def published_from(item: Mapping[str, Any]) -> PublishedMapping:
 
 
 def held_item(held: Held) -> Item:
-    """As its mapping would be published, under its own key and with who wrote it."""
+    """Encode a held revision as its mapping would be published, with its own key and who wrote it."""
     key = key_attributes(held_key(held.mapping.key))
     about = {name: value for name, value in encode(held).items() if name not in ("mapping", OUTCOME)}
     return {**key, **mapping_attributes(held.mapping), **about, "by": escaped(held.by)}

@@ -47,17 +47,20 @@ class Store:
     sleep: Callable[[float], None] = time.sleep
 
     def get(self, keys: Iterable[Key], refused: dict[Key, PermanentError] | None = None) -> dict[Key, Item]:
-        """The items under these keys, as far as they exist; none is asked for that can't exist.
+        """Read the items under these keys, as far as they exist; don't ask for one that can't exist.
 
         With `refused`, at most MOST_REFUSED keys for which AWS refuses a batch are put there, and the others are read.
         """
         found: dict[Key, Item] = {}
-        possible = (key for key in keys if layout.is_partition(key[0]))
-        batches = [list(each) for each in batched(possible, BATCH_KEYS)][::-1]
+        wanted = list(keys)
+        partitions = {pk for pk in {pk for pk, _ in wanted} if layout.is_partition(pk)}
+        possible = (key for key in wanted if key[0] in partitions)
+        batches = [list(batch) for batch in batched(possible, BATCH_KEYS)][::-1]
         while batches:
             batch = batches.pop()
             try:
-                found |= self._batch(batch)
+                items = batch_get(self.client.batch_get_item, self.table, list(map(_key, batch)), sleep=self.sleep)
+                found |= {(item["pk"], item["sk"]): item for item in map(layout.from_attributes, items)}
             except PermanentError as error:
                 if refused is None or len(refused) == MOST_REFUSED:
                     raise
@@ -68,10 +71,6 @@ class Store:
                     batches += [batch[half:], batch[:half]]
         return found
 
-    def _batch(self, keys: Sequence[Key]) -> dict[Key, Item]:
-        found = batch_get(self.client.batch_get_item, self.table, list(map(_key, keys)), sleep=self.sleep)
-        return {(item["pk"], item["sk"]): item for item in map(layout.from_attributes, found)}
-
     def decode[T](self, decode: Callable[[Item], T], item: Item) -> T:
         """Decode an item; CorruptItemError if it isn't what we wrote."""
         try:
@@ -81,21 +80,21 @@ class Store:
             raise CorruptItemError("Damaged", which, "dynamodb:BatchGetItem", resource=self.table) from error
 
     def items(self, pk: str, until: str, after: str = "") -> Iterator[Item]:
-        """The items of a partition, in order, up to and including the sort key `until`; those after `after`."""
+        """Yield a partition's items in order, those after the sort key `after`, up to and including `until`."""
         start = {"ExclusiveStartKey": _key((pk, after))} if after else {}
         return self._query("sk <= :sk", pk, until, ScanIndexForward=True, Limit=PAGE, **start)
 
     def last(self, pk: str, prefix: str, limit: int) -> list[Item]:
-        """The last items of a partition whose sort key begins with `prefix`, newest first."""
+        """Read the last items of a partition whose sort key begins with `prefix`, newest first."""
         found = self._query("begins_with(sk, :sk)", pk, prefix, ScanIndexForward=False, Limit=limit)
         return list(islice(found, limit))
 
     def history(self, pk: str, limit: int = 50) -> list[Item]:
-        """The newest history entries of an instance or a mapping, newest first."""
+        """Read the newest history entries of an instance or a mapping, newest first."""
         return self.last(pk, "history#", limit)
 
     def _query(self, which: str, pk: str, sk: str, **arguments: Any) -> Iterator[Item]:
-        """All that a query finds. A page ends at 1 MB, however many items were asked for."""
+        """Yield all that a query finds. A page ends at 1 MB, however many items were asked for."""
         if not layout.is_partition(pk):
             return
         arguments["KeyConditionExpression"] = f"pk = :pk AND {which}"
@@ -128,7 +127,7 @@ class Store:
         """Put a history entry, under its own id or a new one; it expires."""
         written, expires = layout.timestamp(at), int((at + timedelta(days=self.history_days)).timestamp())
         _, sk = layout.history_key(pk, at, id_ or uuid.uuid4().hex[:8])
-        words = {name: escaped(each) if isinstance(each, str) else each for name, each in entry.items()}
+        words = {name: escaped(value) if isinstance(value, str) else value for name, value in entry.items()}
         return self.put({**words, "pk": pk, "sk": sk, "at": written, "expires": expires})
 
     def write(self, *writes: Write) -> None:
@@ -167,7 +166,7 @@ def batch_get(
 
 def _key(key: Key) -> dict[str, Any]:
     # Both are texts. The general serializer would take a fifth of a sweep to find that out.
-    return {name: {"S": text} for name, text in layout.key_attributes(key).items()}
+    return {"pk": {"S": key[0]}, "sk": {"S": key[1]}}
 
 
 class Update:
@@ -203,7 +202,7 @@ class Update:
         return self
 
     def only_as(self, item: Mapping[str, Any], *names: str) -> Self:
-        """Only if these attributes are as in an item: equal, or absent from both."""
+        """Require these attributes to be as in an item: equal, or absent from both."""
         for name in names:
             if name in item:
                 self.only_if(name, "=", item[name])
@@ -216,11 +215,11 @@ class Update:
         return self
 
     def expression(self) -> dict[str, Any]:
-        clauses = " ".join(f"{verb} {', '.join(each)}" for verb, each in self._clauses.items() if each)
+        clauses = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in self._clauses.items() if parts)
         return {"UpdateExpression": clauses, **self.condition()}
 
     def condition(self) -> dict[str, Any]:
-        """The arguments of `DeleteItem`: the conditions alone."""
+        """Return the arguments of `DeleteItem`: the conditions alone."""
         parts: dict[str, Any] = {}
         if self._slots:
             parts["ExpressionAttributeNames"] = {slot: name for name, slot in self._slots.items()}
@@ -378,7 +377,7 @@ class State:
         self.store.write(self.store.put({**layout.key_attributes(layout.sent_key(target)), **item}))
 
     def waiting(self, target: Target) -> tuple[datetime, int, list[str]]:
-        """When the line of a target's changes ends; and what `note_sent` noted."""
+        """Read when the line of a target's changes ends, and what `note_sent` noted."""
         line, sent = layout.line_key(target), layout.sent_key(target)
         items = self.store.get([line, sent])
         ends, noted = datetime.fromtimestamp(int(items.get(line, {}).get("ends", 0)) / 1000, UTC), items.get(sent, {})
@@ -406,8 +405,9 @@ class State:
         writes: list[Write] = []
         at_key: layout.Key = ("", "")
         if entry is not None:
-            put = self.store.entry(layout.instance_pk(key), entry, at)
-            at_key = layout.instance_pk(key), put["Put"]["Item"]["sk"]["S"]
+            pk = layout.instance_pk(key)
+            put = self.store.entry(pk, entry, at)
+            at_key = pk, put["Put"]["Item"]["sk"]["S"]
             writes.append(put)
         if change.ends:
             writes.append(self.store.delete(layout.record_key(key), _as_expected(Update(), change)))
@@ -429,7 +429,7 @@ class State:
         self.store.write(self.store.put(layout.timer_item(timer)))
 
     def timers_due(self, until: datetime, partition: str = layout.TIMERS) -> Iterator[Timer | CorruptItemError]:
-        """The timers that ring before `until`, in order; for one that can't be read, its error."""
+        """Yield the timers that ring before `until`, in order; for one that can't be read, its error."""
         for item in self.store.items(partition, layout.timestamp(until)):
             try:
                 yield self.store.decode(layout.timer_from, item)
@@ -443,8 +443,8 @@ class State:
 
 
 def _update(change: RecordChange) -> Update | None:
-    """What changes in a record, if anything; on condition that the record is the `expected` one, if there is one."""
-    values = {layout.grant_name(each.profile_arn): layout.encode(each) for each in change.grants}
+    """Update what changes in a record, if anything; only if the record is the `expected` one, if there is one."""
+    values = {layout.grant_name(grant.profile_arn): layout.encode(grant) for grant in change.grants}
     if change.applied:
         values[layout.change_name(change.applied)] = layout.encode(change.applied)
     if change.condition:

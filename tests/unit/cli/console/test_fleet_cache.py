@@ -10,7 +10,7 @@ from fakes.logs import FakeLogs
 from fixtures.account import refusing
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from rolekeeper.instances.decide import Standing
+from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.storage import layout
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import fleet_cache
@@ -197,7 +197,7 @@ def test_an_instance_that_cant_be_decided_about_is_shown_as_unknown(story: Story
     one = desk.converged("web", app="web")
     desk.world.garble(layout.record_key(desk.world.key(one)))
     [row] = story.reads_all().rows
-    assert (row.standing, row.id) == (Standing.UNKNOWN, one)
+    assert (row.standing, row.id) == (InstanceStatus.UNKNOWN, one)
     assert row.reason.startswith("Rolekeeper can't decide about it")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.account import settings_of
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, NotReadyError, PermanentError
-from rolekeeper.instances.decide import Observation, decide, put_off, resolve, waits_for_room
+from rolekeeper.instances.decide import Observation, decide, resolve, retry_later, waits_for_room
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.instances.records import refusal
 from rolekeeper.model.instance import AppliedChange, Association, Condition, Decision, Grant, Instance, InstanceRecord
@@ -111,7 +111,7 @@ REASONS: dict[str, tuple[Seen, str]] = {
         "mapping missing: app=web",
     ),
     "window": (tried(waits_for_room(DUE, NOW)), "window: waits for room"),
-    "throttled": (tried(put_off(DUE, NOW)), "throttled: tried again soon"),
+    "throttled": (tried(retry_later(DUE, NOW)), "throttled: tried again soon"),
     "propagating": (
         tried(refusal(DUE, NOT_YET)),
         "profile not known to EC2 yet: web",
