@@ -578,9 +578,7 @@ class Promises:
             return False
         if self.account.truth.instance(instance).operator:
             return False  # the service that manages it gives it its role
-        rules = {key for key, log in self.published.items() if log and log[-1][0] >= since - self.lag - 1}
-        changing = any(key.matches(tags[-1][1]) for key in rules - {mapping.key})  # by an edit judged at the same time
-        only = self._is_only(mapping.key, tags[-1][1]) and not (changing or mapping.spec.require_tags)
+        only = self._is_only(mapping.key, tags[-1][1]) and not mapping.spec.require_tags
         settled = max(tags[-1][0], self.account.emptied.get(instance, 0)) < since - self.lag - 1
         return only and settled
 

@@ -171,6 +171,46 @@ def test_of_two_that_are_judged_at_the_same_moment_one_is_held(
     assert taken(two) == (0 if expires else 2)
 
 
+ANY = "workload=*"
+FORMER = {"role": "web", "priority": 200}
+# Each changes nothing as long as the other row stays as it is; of ANY's, and of TAG's.
+LEFT = {"another role": {"role": "api", "priority": 200}, "none": {"role": "NONE", "priority": 200}, "deleted": {}}
+LEAVES = {
+    "deleted": {},
+    "disabled": {"role": "web", "enabled": False},
+    "narrower": {"role": "web", "require_tags": {"a": "b"}},
+}
+
+
+@pytest.mark.parametrize("leaves", LEAVES.values(), ids=LEAVES)
+@pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
+@pytest.mark.parametrize("first", [TAG, ANY])
+def test_two_edits_that_leave_the_same_instances_to_each_other_are_judged_one_after_the_other(
+    desk: Desk, left: dict[str, Any], leaves: dict[str, Any], first: str
+) -> None:
+    """Each is judged when the other row is in effect as it was, and then changes nothing."""
+    assert desk.edit(ANY, **FORMER).status is Status.PUBLISHED
+    for tag, columns in ((ANY, left), (TAG, leaves)):
+        if columns:
+            desk.put(tag, **columns)
+        else:
+            desk.delete(tag)
+    second = TAG if first == ANY else ANY
+    done = {Status.PUBLISHED, Status.REMOVED}
+    desk.world.calls.before("TransactWriteItems", lambda: done.remove(desk.publish(first).status))
+    assert desk.publish(second).status is Status.HELD
+    assert len(done) == 1, "the first one"
+    desk.world.reconcile(*(carriers := set(desk.sent_ids())))
+    assert [desk.world.carries(instance) for instance in carriers] == ["web"] * 3
+
+
+def test_an_edit_that_concerns_no_instance_is_judged_once_while_others_are_published(two: Desk) -> None:
+    two.put("nobody=x", role="api")
+    two.world.calls.before("TransactWriteItems", lambda: two.edit(OTHER, role="api"))
+    assert two.publish("nobody=x").status is Status.PUBLISHED
+    assert two.world.calls["TransactWriteItems"] == 2
+
+
 @pytest.fixture
 def split(two: Desk) -> Desk:
     """The second of two edits is held, as it is too large with the first; then the window ends."""

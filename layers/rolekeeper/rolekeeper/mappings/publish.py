@@ -5,7 +5,7 @@ edit of either row clears both without waiting for the sweep; and if two are pub
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from rolekeeper.aws import Machine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, event_of, resumable
-from rolekeeper.instances.window import counting
+from rolekeeper.instances.window import counting, locked
 from rolekeeper.mappings.accounts import NAMED, MappedTarget, MappedTargets, Records, record_for
 from rolekeeper.mappings.assess import Assessor, judged_elsewhere, waiting
 from rolekeeper.mappings.fan_out import FanOut, Sender
@@ -393,15 +393,16 @@ class Publisher:
         )
 
     def _counts(self, stored: StoredMapping, impact: Impact, changes: int) -> Update | None:
-        """Count changes that nobody approved: if another edit was counted since, this one is judged again."""
-        if not changes:
-            return None
+        """Count changes that nobody approved; judge again if another edit that concerns instances came before."""
         edits, minutes, now = stored.edits, impact.minutes, self.now()
+        if not changes:
+            return locked(edits, Update()) if impact.seen else None
         if changes < impact.changes:
             # The others are approved. Which of them come later isn't known, so these count now.
-            return counting(edits, changes, impact.allowed, minutes=minutes, now=now)
+            return locked(edits, counting(edits, changes, impact.allowed, minutes=minutes, now=now))
         allowed = impact.allowed - impact.only_later
-        return counting(edits, impact.now, allowed, minutes=minutes, now=now, later=impact.changes_at)
+        later = impact.changes_at
+        return locked(edits, counting(edits, impact.now, allowed, minutes=minutes, now=now, later=later))
 
     def _send(self, snapshot: RowSnapshot, verdict: Verdict, *, changed: bool, renewed: AbstractSet[str]) -> None:
         """Send the instances that need a reconcile; `renewed` are the accounts whose records changed."""
@@ -522,11 +523,11 @@ class Publisher:
         return changed
 
     def _write_record(
-        self, account: str, record: AccountRecord, before: AccountRecord | None, counts: Write | None = None
+        self, account: str, record: AccountRecord, before: AccountRecord | None, counts: Iterable[Write] = ()
     ) -> bool:
         """Write a record unless it is stored; returns whether instances need a reconcile."""
         if before is None or before.content != record.content:
-            self.revisions.write(account, record, counts)
+            self.revisions.write(account, record, *counts)
         return record.matters(before)
 
     def _made(self, roles: Roles | None, record: AccountRecord, control: Control) -> AccountRecord:
@@ -564,17 +565,18 @@ class Publisher:
                         return RecordCheck(in_effect=bool(before and not before.mapping.suspended_because))
                     record = late.record
                 record = self._made(one.roles, record, stored.control)
-                counts = self._counts_late(stored, late) if late else None
+                counts = self._counts_late(stored, late) if late else ()
                 changed = self._renew(record, before, one, correlation_id=correlation_id, counts=counts)
                 usable = not record.mapping.suspended_because
                 return RecordCheck(changed, in_effect=usable and self._is_in_scope(stored.published, one))
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
 
-    def _counts_late(self, stored: StoredMapping, late: Late) -> Write | None:
+    def _counts_late(self, stored: StoredMapping, late: Late) -> Iterator[Write]:
+        changes = late.impact.changes
         if late.covered:
-            return self.revisions.take_unseen(late.record.mapping, late.impact.changes)
-        counts = self._counts(stored, late.impact, late.impact.changes)
-        return self.revisions.store.update(layout.EDITS, counts) if counts else None
+            yield self.revisions.take_unseen(late.record.mapping, changes)
+        if counts := self._counts(stored, late.impact, 0 if late.covered else changes):
+            yield self.revisions.store.update(layout.EDITS, counts)
 
     def at_rest_in(
         self, keys: Sequence[MappingKey], target: Target, scans: Scans, *, thorough: bool
@@ -608,7 +610,7 @@ class Publisher:
         one: MappedTarget,
         *,
         correlation_id: str,
-        counts: Write | None,
+        counts: Iterable[Write],
     ) -> bool:
         """Write what is new of a record, and `counts`, and send the instances that need a reconcile if some do."""
         target, mapping = one.target, record.mapping

@@ -219,11 +219,11 @@ class Revisions:
         revisions = self.store.items(layout.mapping_pk(key), "revision$", "revision#")
         return frozenset(str(each.get("profile_arn", "")) for each in revisions) - {""}
 
-    def write(self, account: str, record: AccountRecord, counts: Write | None = None) -> None:
-        """Publish for another account; ConflictError if a newer revision is published there, or `counts` fails."""
+    def write(self, account: str, record: AccountRecord, *counts: Write) -> None:
+        """Publish for another account; ConflictError if a newer revision is published there, or `counts` fail."""
         update = Update().set(record.content).only_if("revision", "<=", record.mapping.revision, or_absent=True)
         written = self.store.update(layout.published_key(record.mapping.key, account), update)
-        self.store.write(written, *([counts] if counts else []))
+        self.store.write(written, *counts)
 
     def fleet(self) -> int:
         """How many instances all targets have, as the last sweeps counted them."""
