@@ -3,7 +3,8 @@
 The instances of a timer that is about to ring are sent with a delay, to arrive just after the moment. Once that has
 passed, a mapping's row says `Expired`, and its instances are sent again, because some may have got their tag meanwhile,
 and because those of other targets weren't sent ahead: no timer waits for a target that gives no answer.
-Some minutes after a deletion its mapping is judged again: this finishes one that was cut off.
+Some minutes after a deletion its mapping is judged again: this finishes one that was cut off. So is the mapping of any
+other timer, because an earlier run may have published another revision, and failed then.
 
 A follow-up is sent once it is due: an instance that changed is reconciled again within a minute.
 """
@@ -63,7 +64,7 @@ class Expiries:
     def run(self) -> ExpiryResult:
         """Ring the timers that are due or due soon. If AWS refuses something, its timer stays for a retry."""
         began = self.now()
-        expired: dict[Timer, MappingKey] = {}
+        rung: dict[Timer, tuple[MappingKey, bool]] = {}
         # Instances come first: rows take longer.
         with self._attempt("the timers can't be read"):
             follow_ups = self.state.timers_due(began - MARGIN, layout.FOLLOW_UPS)
@@ -71,21 +72,21 @@ class Expiries:
                 if self._is_late(began):
                     self.result.finished = False
                     break
-                expired |= self._ring(page, began + WORK if self.waits else began)
-        for timer, key in expired.items():
+                rung |= self._ring(page, began + WORK if self.waits else began)
+        for timer, (key, ended) in rung.items():
             self.sleep(_seconds_left(timer, self.now()))
             if self._is_late(began):
                 self.result.finished = False
                 break
             with self._attempt(f"the row of {key} can't be checked"):
                 # The sweep comes back to a row that can't be judged for long.
-                self.publisher.recheck(key, self.correlation_id)
+                self.publisher.recheck(key, self.correlation_id, ended=ended)
                 self.state.clear_timers(timer)
                 self.result.mappings += 1
         return self.result
 
-    def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> dict[Timer, MappingKey]:
-        """Send the instances of these timers; returns those of mappings to judge again by `until`."""
+    def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> dict[Timer, tuple[MappingKey, bool]]:
+        """Send the instances of these timers; return the mappings to judge again by `until`, and which have ended."""
         at = self.now()
         for each in page:
             if isinstance(each, CorruptItemError):
@@ -121,7 +122,9 @@ class Expiries:
             with self._attempt(f"changes in {target} can't be counted"):
                 self.state.note_activity(target, update, at)
 
-    def _ring_mappings(self, timers: dict[Timer, MappingKey], at: datetime, until: datetime) -> dict[Timer, MappingKey]:
+    def _ring_mappings(
+        self, timers: dict[Timer, MappingKey], at: datetime, until: datetime
+    ) -> dict[Timer, tuple[MappingKey, bool]]:
         snapshot = self.state.read((), timers.values())
         for damaged, error in snapshot.damaged.items():
             self._note(f"mapping {damaged} can't be read", error)
@@ -130,12 +133,10 @@ class Expiries:
         delays = {key: math.ceil(_seconds_left(timer, at)) for timer, key in meant.items()}
         for page in self.ec2.tagged(*delays):
             self._send({(delays[key], one.key) for one in page for key in mapping_keys(one.tags) if key in delays})
-        tombstones = {key for key, each in snapshot.published.items() if each.deleted}
-        judged = {timer: key for timer, key in timers.items() if timer in meant or key in tombstones}
+        readable = ((timer, key) for timer, key in timers.items() if key not in snapshot.damaged)
         # An overtaken timer goes only once it has passed: until then somebody may write the same date again.
-        overtaken = [each for each, key in timers.items() if each not in judged and key not in snapshot.damaged]
-        self.state.clear_timers(*(each for each in overtaken if not _seconds_left(each, at)))
-        return {each: key for each, key in judged.items() if not _seconds_left(each, until)}
+        due = ((timer, key) for timer, key in readable if not _seconds_left(timer, until if timer in meant else at))
+        return {timer: (key, timer in meant) for timer, key in due}
 
     def _send(self, instances: Iterable[tuple[int, InstanceKey]], cause: str = CAUSE) -> None:
         for delay, group in groupby(sorted(instances), key=itemgetter(0)):
