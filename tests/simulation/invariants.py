@@ -433,7 +433,7 @@ class Promises:
             return  # what is told once for all accounts
         elif sk.startswith("revision#") and new:
             self._wrote_revision(layout.from_attributes(new))
-        elif sk == "window" and new and "credit" in new:
+        elif sk == "window" and new and "credit_revision" in new:
             self._wrote_budget(layout.mapping_of(pk), layout.from_attributes(old or {}), layout.from_attributes(new))
 
     def _wrote_record(self, pk: str, new: Attributes) -> None:
@@ -453,10 +453,10 @@ class Promises:
 
     def _wrote_budget(self, key: MappingKey, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         """A revision was approved, or a change is taken from what was, in the very transaction that starts it."""
-        revision = int(new["credit_revision"])
+        credit = layout.credit_of(revision := int(new["credit_revision"]))
         if old.get("credit_revision") != revision:
-            self._granted[key, revision] = int(new["credit"])
-        elif new["credit"] < old["credit"] and self.writer:
+            self._granted[key, revision] = int(new[credit])
+        elif new[credit] < old[credit] and self.writer:
             last, started = self.writer.notes["last"], self.writer.notes["started"]
             started[last] = replace(started[last], approved=True)
 

@@ -52,6 +52,7 @@ ONCE_BROKEN = (
     *(520008608, 731007493, 731012218),  # two edits at once that leave the same instances to each other
     741000393,  # a mapping that expired while an edit of it was held, and governed instances of a spoke
     741001185,  # a publication by the run of a minute, which failed then
+    731025160,  # a change by an approved revision, refused when the next one was approved
     242376037,  # a change whose turn came after more than an hour, and that EC2 dropped just before all was looked at
 )
 

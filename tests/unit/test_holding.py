@@ -37,7 +37,8 @@ def desk(world: FakeAccount) -> Desk:
 
 def credit(desk: Desk) -> tuple[int, int]:
     item = desk.world.store.get([BUDGET]).get(BUDGET, {})
-    return int(item.get("credit", 0)), int(item.get("credit_revision", 0))
+    revision = int(item.get("credit_revision", 0))
+    return int(item.get(layout.credit_of(revision), 0)), revision
 
 
 # ---- held ----
@@ -300,7 +301,7 @@ def test_an_edit_that_takes_effect_when_another_row_expires_is_held_and_says_whe
     assert [(each["at"][:19] + "Z", each["expires"]) for each in effect["later"]] == [(ends, TAG)]
     assert effect["only_later"] == 3
     desk.approve("workload=*", 1)
-    assert desk.world.store.get([layout.budget_key(mapping_key("workload=*"))]).popitem()[1]["credit"] == 3
+    assert desk.world.store.get([layout.budget_key(mapping_key("workload=*"))]).popitem()[1][layout.credit_of(1)] == 3
 
 
 def test_an_edit_that_leaves_instances_to_a_severe_role_when_another_row_expires_is_held(desk: Desk) -> None:
@@ -480,6 +481,22 @@ def grow(desk: Desk) -> None:
 def shrink(desk: Desk) -> None:
     for each in [one.key.id for page in desk.app().ec2.fleet() for one in page][1:]:
         desk.world.untag(each, "workload")
+
+
+def test_a_change_that_ec2_refuses_gives_nothing_back_to_the_next_revision(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.approve(TAG, 2)
+    desk.world.limits = Limits(0, 0)
+
+    def approve_another() -> None:
+        assert credit(desk) == (2, 2)
+        desk.edit(TAG, role="NONE")
+        desk.approve(TAG, 3)
+        refusing("UnsupportedOperation", "not on this kind of instance")()
+
+    desk.world.calls.before("ReplaceIamInstanceProfileAssociation", approve_another)
+    desk.world.reconcile(desk.sent_ids()[0])
+    assert credit(desk) == (3, 3)
 
 
 @pytest.mark.parametrize("grows", [raise_limit, raise_share, grow, shrink])

@@ -72,7 +72,7 @@ def with_later(item: Mapping[str, Any], later: Mapping[datetime, int]) -> dict[s
 
 def approved_budget(item: Mapping[str, Any], revision: int) -> int:
     """How many changes that a person approved for this revision of a mapping are left."""
-    return int(item.get("credit", 0)) if int(item.get("credit_revision", 0)) == revision else 0
+    return int(item.get(layout.credit_of(revision), 0)) if int(item.get("credit_revision", 0)) == revision else 0
 
 
 def counting(  # noqa: PLR0913  # what is counted, against what
@@ -221,8 +221,9 @@ class ChangeLimiter:
         if room:
             return room
         if approved_budget(self.known[budget], revision) > 0:
-            used = Update().add("credit", -1).only_if("credit", ">", 0).only_if("credit_revision", "=", revision)
-            return Reservation(self.store.update(budget, used), self.store.update(budget, Update().add("credit", 1)))
+            credit = layout.credit_of(revision)
+            used = Update().add(credit, -1).only_if(credit, ">", 0).only_if("credit_revision", "=", revision)
+            return Reservation(self.store.update(budget, used), self.store.update(budget, Update().add(credit, 1)))
         return self._turn(key, now)
 
     def _turn(self, key: Key, now: datetime) -> datetime:

@@ -146,8 +146,16 @@ def held_key(key: MappingKey) -> Key:
 
 
 def budget_key(key: MappingKey) -> Key:
-    """What was approved of one mapping's changes: `credit` is left of it, for the revision `credit_revision`."""
+    """What was approved of one mapping's changes, for the revision `credit_revision` (`credit_of`)."""
     return mapping_pk(key).replace("mapping", "window", 1), "window"
+
+
+def credit_of(revision: int) -> str:
+    """Return the attribute that says what is left of a revision's budget.
+
+    Each has its own: a change that EC2 refuses gives back what it took, also once another revision is approved.
+    """
+    return f"credit:{revision}"
 
 
 def described(decision: Decision) -> dict[str, Any]:
