@@ -1,6 +1,6 @@
 """Published mappings and their revisions, in the state table: the last one is in effect, all are kept."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -207,6 +207,13 @@ class Revisions:
                 found[item["sk"].removeprefix(prefix)] = self.store.decode(_record_from, item)
         return found
 
+    def keys(self) -> Iterator[MappingKey]:
+        """Yield the mappings that are published, tombstones apart, also those whose rows are gone; no damaged one."""
+        for item in self.store.items(layout.INDEX, "~"):
+            if "deleted" not in item:
+                with suppress(CorruptItemError):
+                    yield self.store.decode(lambda found: layout.mapping_of(found["mapping"]), item)
+
     def record(self, key: MappingKey, account: str) -> AccountRecord | None:
         """What is published for one account; None also if that can't be read."""
         at = layout.published_key(key, account)
@@ -287,6 +294,7 @@ class Revisions:
             self.store.put(item, if_higher="revision", if_same=[BLOCKS]),
             self.store.put(revision),
             self.store.entry(layout.mapping_pk(mapping.key), entry, at),
+            self.store.put(layout.index_item(mapping, at)),
         ]
         due = at + FOLLOWED_UP if mapping.deleted else mapping.spec.expires_at
         if due and due > at:
