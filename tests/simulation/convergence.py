@@ -177,11 +177,7 @@ class Settled:
         """What gives a broad role without both words is suspended."""
         for key in self._promises.published:
             mapping = self._last(key)
-            # A deletion that the stream gave up telling of is found by its instances, if any carries the tag.
-            judged = self.has_row(key) or any(
-                key.matches(self.account.tags[each][-1][1]) for each in self.account.instances
-            )
-            if judged and mapping and not mapping.deleted and mapping.spec.role in self.account.broad:
+            if mapping and not mapping.deleted and mapping.spec.role in self.account.broad:
                 allowed = mapping.spec.allow_broad and self.account.allow_broad
                 held = allowed or not is_for(mapping, self.account.target) or bool(mapping.suspended_because)
                 self._promises.check(11, held, lambda mapping=mapping: f"{mapping} gives a broad role")  # type: ignore[misc]  # a default binds the loop's

@@ -432,7 +432,7 @@ class Promises:
             return  # what is told once for all accounts
         elif sk.startswith("revision#") and new:
             self._wrote_revision(layout.from_attributes(new))
-        elif sk == "window" and new and "credit" in new:
+        elif sk == "window" and new and "credit_revision" in new:
             self._wrote_budget(layout.mapping_of(pk), layout.from_attributes(old or {}), layout.from_attributes(new))
 
     def _wrote_record(self, pk: str, new: Attributes) -> None:
@@ -452,10 +452,10 @@ class Promises:
 
     def _wrote_budget(self, key: MappingKey, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         """A revision was approved, or a change is taken from what was, in the very transaction that starts it."""
-        revision = int(new["credit_revision"])
+        credit = layout.credit_of(revision := int(new["credit_revision"]))
         if old.get("credit_revision") != revision:
-            self._granted[key, revision] = int(new["credit"])
-        elif new["credit"] < old["credit"] and self.writer:
+            self._granted[key, revision] = int(new[credit])
+        elif new[credit] < old[credit] and self.writer:
             last, started = self.writer.notes["last"], self.writer.notes["started"]
             started[last] = replace(started[last], approved=True)
 
@@ -577,9 +577,7 @@ class Promises:
             return False
         if self.account.truth.instance(instance).operator:
             return False  # the service that manages it gives it its role
-        rules = {key for key, log in self.published.items() if log and log[-1][0] >= since - self.lag - 1}
-        changing = any(key.matches(tags[-1][1]) for key in rules - {mapping.key})  # by an edit judged at the same time
-        only = self._is_only(mapping.key, tags[-1][1]) and not (changing or mapping.spec.require_tags)
+        only = self._is_only(mapping.key, tags[-1][1]) and not mapping.spec.require_tags
         settled = max(tags[-1][0], self.account.emptied.get(instance, 0)) < since - self.lag - 1
         return only and settled
 

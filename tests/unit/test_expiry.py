@@ -186,10 +186,26 @@ def test_the_timer_of_a_mapping_that_expires_later_or_no_more_rings_nothing_and_
     minute(expiries)
     assert len(waiting(state)) == 1 + len(later), "the same date may be written again until then"
     desk.world.later(minutes=1)
-    assert minute(expiries).mappings == 0
+    assert (minute(expiries).mappings, desk.world.writes) == (1, ["DeleteItem"])
     assert queue.sent == []
     assert desk.shows("app=web")[0] == "Published"
     assert len(waiting(state)) == len(later)
+
+
+def test_what_a_minute_published_before_it_failed_is_finished_by_the_next_one(
+    desk: Desk, expiries: Expiries, state: State, queue: Rung
+) -> None:
+    desk.world.running(app="web")
+    desk.usable("api")
+    expiring(desk, "app=web", 30)
+    desk.world.later(minutes=1)
+    desk.put("app=web", role="api")
+    desk.world.calls.after("TransactWriteItems", refusing("InternalServerError", status=500))
+    assert (minute(expiries).problems != [], desk.gives("app=web")) == (True, ("api", 2))
+    before = len(queue.queue.bodies)
+    assert minute(expiries).problems == []
+    assert (desk.shows("app=web")[0], len(queue.queue.bodies)) == ("Published", before + 1)
+    assert waiting(state) == []
 
 
 def test_a_mapping_that_was_deleted_is_judged_again_minutes_later_and_nothing_is_written(
@@ -246,7 +262,7 @@ def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(
     tagged = [desk.world.running(app=f"w{number}") for number in (0, 100, 109)]
     desk.world.wait(30)
     desk.world.large_pages()
-    monkeypatch.setattr(Publisher, "recheck", lambda *_: None)
+    monkeypatch.setattr(Publisher, "recheck", lambda *_, **__: None)
     desk.world.calls.clear()
     rung = minute(expiries)
     assert (rung.timers, rung.sent, rung.mappings) == (220, 113, 110)
@@ -332,7 +348,7 @@ def test_a_minute_leaves_the_rest_to_the_next_one(
         expiring(desk, f"app=w{number}", 30)
     desk.world.later(minutes=2)
     """It works for 50 seconds at most."""
-    monkeypatch.setattr(Publisher, "recheck", lambda *_: desk.world.clock.sleep(25))
+    monkeypatch.setattr(Publisher, "recheck", lambda *_, **__: desk.world.clock.sleep(25))
     rung = minute(expiries)
     assert (rung.mappings, rung.finished) == (2, False)
     assert len(waiting(state)) == 2

@@ -37,7 +37,8 @@ def desk(world: FakeAccount) -> Desk:
 
 def credit(desk: Desk) -> tuple[int, int]:
     item = desk.world.store.get([BUDGET]).get(BUDGET, {})
-    return int(item.get("credit", 0)), int(item.get("credit_revision", 0))
+    revision = int(item.get("credit_revision", 0))
+    return int(item.get(layout.credit_of(revision), 0)), revision
 
 
 # ---- held ----
@@ -171,6 +172,46 @@ def test_of_two_that_are_judged_at_the_same_moment_one_is_held(
     assert taken(two) == (0 if expires else 2)
 
 
+ANY = "workload=*"
+FORMER = {"role": "web", "priority": 200}
+# Each changes nothing as long as the other row stays as it is; of ANY's, and of TAG's.
+LEFT = {"another role": {"role": "api", "priority": 200}, "none": {"role": "NONE", "priority": 200}, "deleted": {}}
+LEAVES = {
+    "deleted": {},
+    "disabled": {"role": "web", "enabled": False},
+    "narrower": {"role": "web", "require_tags": {"a": "b"}},
+}
+
+
+@pytest.mark.parametrize("leaves", LEAVES.values(), ids=LEAVES)
+@pytest.mark.parametrize("left", LEFT.values(), ids=LEFT)
+@pytest.mark.parametrize("first", [TAG, ANY])
+def test_two_edits_that_leave_the_same_instances_to_each_other_are_judged_one_after_the_other(
+    desk: Desk, left: dict[str, Any], leaves: dict[str, Any], first: str
+) -> None:
+    """Each is judged when the other row is in effect as it was, and then changes nothing."""
+    assert desk.edit(ANY, **FORMER).status is Status.PUBLISHED
+    for tag, columns in ((ANY, left), (TAG, leaves)):
+        if columns:
+            desk.put(tag, **columns)
+        else:
+            desk.delete(tag)
+    second = TAG if first == ANY else ANY
+    done = {Status.PUBLISHED, Status.REMOVED}
+    desk.world.calls.before("TransactWriteItems", lambda: done.remove(desk.publish(first).status))
+    assert desk.publish(second).status is Status.HELD
+    assert len(done) == 1, "the first one"
+    desk.world.reconcile(*(carriers := set(desk.sent_ids())))
+    assert [desk.world.carries(instance) for instance in carriers] == ["web"] * 3
+
+
+def test_an_edit_that_concerns_no_instance_is_judged_once_while_others_are_published(two: Desk) -> None:
+    two.put("nobody=x", role="api")
+    two.world.calls.before("TransactWriteItems", lambda: two.edit(OTHER, role="api"))
+    assert two.publish("nobody=x").status is Status.PUBLISHED
+    assert two.world.calls["TransactWriteItems"] == 2
+
+
 @pytest.fixture
 def split(two: Desk) -> Desk:
     """The second of two edits is held, as it is too large with the first; then the window ends."""
@@ -260,7 +301,7 @@ def test_an_edit_that_takes_effect_when_another_row_expires_is_held_and_says_whe
     assert [(each["at"][:19] + "Z", each["expires"]) for each in effect["later"]] == [(ends, TAG)]
     assert effect["only_later"] == 3
     desk.approve("workload=*", 1)
-    assert desk.world.store.get([layout.budget_key(mapping_key("workload=*"))]).popitem()[1]["credit"] == 3
+    assert desk.world.store.get([layout.budget_key(mapping_key("workload=*"))]).popitem()[1][layout.credit_of(1)] == 3
 
 
 def test_an_edit_that_leaves_instances_to_a_severe_role_when_another_row_expires_is_held(desk: Desk) -> None:
@@ -440,6 +481,22 @@ def grow(desk: Desk) -> None:
 def shrink(desk: Desk) -> None:
     for each in [one.key.id for page in desk.app().ec2.fleet() for one in page][1:]:
         desk.world.untag(each, "workload")
+
+
+def test_a_change_that_ec2_refuses_gives_nothing_back_to_the_next_revision(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.approve(TAG, 2)
+    desk.world.limits = Limits(0, 0)
+
+    def approve_another() -> None:
+        assert credit(desk) == (2, 2)
+        desk.edit(TAG, role="NONE")
+        desk.approve(TAG, 3)
+        refusing("UnsupportedOperation", "not on this kind of instance")()
+
+    desk.world.calls.before("ReplaceIamInstanceProfileAssociation", approve_another)
+    desk.world.reconcile(desk.sent_ids()[0])
+    assert credit(desk) == (3, 3)
 
 
 @pytest.mark.parametrize("grows", [raise_limit, raise_share, grow, shrink])

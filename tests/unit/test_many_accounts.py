@@ -68,6 +68,19 @@ def test_a_mapping_that_expired_has_its_instances_sent_in_every_target_and_waits
     assert list(desk.world.state.timers_due(desk.world.clock.now())) == []
 
 
+def test_a_mapping_that_expired_while_an_edit_of_it_is_held_has_its_instances_sent_too(desk: OrganizationDesk) -> None:
+    ends = desk.world.clock.now() + timedelta(minutes=5)
+    desk.edit(TAG, role="web", expires_at=ends.isoformat())
+    desk.organization.reconcile(*map(desk.spoke(OTHER).key, desk.launched(1, OTHER)))
+    desk.limits = Limits(0, 0)
+    assert desk.edit(TAG, role="NONE").status is Status.HELD
+    for minutes in (2, 4):
+        desk.sent()
+        desk.world.later(minutes=minutes)
+        assert desk.app().expiries("minute", waits=False).run().problems == []
+    assert (desk.shows(TAG)[0], desk.sent_to()) == ("Held", [(OTHER.account, OTHER.region)])
+
+
 # ---- where the role can't be used ----
 
 

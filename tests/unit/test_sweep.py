@@ -176,14 +176,19 @@ def test_an_edit_whose_stream_record_was_lost_is_published(desk: Desk) -> None:
     assert desk.in_effect("app=web").spec.role == "db"
 
 
+@pytest.mark.parametrize("seconds", [840, 0], ids=["in one run", "in several"])
+@pytest.mark.parametrize("instances", [1, 0])
 def test_a_deletion_whose_stream_record_was_lost_is_honoured_if_the_table_holds_other_rows(
-    desk: Desk,
+    desk: Desk, instances: int, seconds: float
 ) -> None:
+    """Also of one that governs nothing: it would give its role to what is launched later."""
     desk.edit("app=db", role="db")
-    converged(desk, app="web")
+    for _ in range(instances):
+        converged(desk, app="web")
     desk.delete("app=web")
-    sweep(desk)
+    sweep_to_the_end(desk, seconds)
     assert desk.in_effect("app=web").deleted
+    assert list(desk.world.revisions.keys()) == [mapping_key("app=db")]
 
 
 def test_a_table_that_is_lost_while_it_is_swept_changes_nothing(desk: Desk) -> None:

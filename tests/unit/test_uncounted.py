@@ -276,6 +276,17 @@ def test_what_is_in_effect_already_in_an_account_that_joins_is_published(desk: O
     assert (carrying(desk, NEW, fleet), desk.shows(TAG)[0]) == (30, "Published")
 
 
+def test_what_is_published_late_is_judged_again_if_an_edit_is_published_meanwhile(desk: OrganizationDesk) -> None:
+    desk.edit(TAG, role="web")
+    new = desk.join(NEW, "web")
+    new.running(workload="web")
+    desk.converged("web", workload="web")
+    desk.quiet()
+    desk.world.calls.before("TransactWriteItems", lambda: desk.edit("workload=*", role="web", accounts={ACCOUNT}))
+    assert desk.sweep(NEW) == Swept(changed=True, in_effect=True)
+    assert desk.world.calls["TransactWriteItems"] == 3, "the edit's, and two of what is late"
+
+
 # ---- what an approval covers ----
 
 

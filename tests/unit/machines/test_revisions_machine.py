@@ -231,7 +231,8 @@ class Mappings(RuleBasedStateMachine):
             }
             assert len(store.history(pk)) == min(50, self.entries[key])
             window = store.get([layout.budget_key(key)]).get(layout.budget_key(key), {})
-            granted = (window["credit"], window["credit_revision"]) if window else None
+            revision = window.get("credit_revision", 0)
+            granted = (window[layout.credit_of(revision)], revision) if window else None
             assert granted == self.budget.get(key)
 
     # ---- how ----

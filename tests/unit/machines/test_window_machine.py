@@ -48,12 +48,12 @@ sizes = st.sampled_from([0, 10, 15])
 
 @dataclass
 class Change:
-    """A replace or a detach that is counted, or that somebody approved."""
+    """A replace or a detach that is counted, or that somebody `approved` with this revision."""
 
     mapping: int
     target: Target
     at: datetime
-    approved: bool
+    approved: int
     room: Reservation
     profile_arn: str
     entry: layout.Key
@@ -113,8 +113,8 @@ class Windows(RuleBasedStateMachine):
         """As `Revisions.publish` grants it (`test_revisions_machine`)."""
         self.approved[mapping] += 1
         store = self.workers[0].store
-        granted = Update().set({"credit": credit, "credit_revision": self.approved[mapping]})
-        store.write(store.update(layout.budget_key(MAPPINGS[mapping]), granted))
+        granted = {layout.credit_of(self.approved[mapping]): credit, "credit_revision": self.approved[mapping]}
+        store.write(store.put({**layout.key_attributes(layout.budget_key(MAPPINGS[mapping])), **granted}))
         self.credit[mapping] = credit
 
     # ---- what workers do ----
@@ -192,7 +192,8 @@ class Windows(RuleBasedStateMachine):
         refused = state.completion(change.entry, {"outcome": "refused"})
         state.save(KEY, RecordChange(), self.now, also=(refused, change.room.release))
         change.given_back = True
-        self.credit[change.mapping] += change.approved
+        if change.approved:  # what a former revision took is no other's
+            self.credit[change.mapping] += change.approved == self.approved[change.mapping]
 
     # ---- what holds ----
 
@@ -209,7 +210,7 @@ class Windows(RuleBasedStateMachine):
     @invariant()
     def credit_is_what_was_approved_and_not_used(self) -> None:
         for mapping, credit in enumerate(self.credit):
-            assert self._budget(mapping).get("credit", 0) == credit
+            assert self._budget(mapping).get(layout.credit_of(self.approved[mapping]), 0) == credit
 
     # ---- how ----
 
@@ -226,7 +227,8 @@ class Windows(RuleBasedStateMachine):
             self.asking[who] = Asking(asking.mapping)
             return
         where = WORK_IN[who]
-        change = Change(asking.mapping, where, self.now, asking.approved, asking.room, given.profile_arn, entry)
+        approved = asking.revision if asking.approved else 0
+        change = Change(asking.mapping, where, self.now, approved, asking.room, given.profile_arn, entry)
         self.asking.pop(who, None)
         self.changes.append(change)
         if change.approved:

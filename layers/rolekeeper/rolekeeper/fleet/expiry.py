@@ -3,7 +3,8 @@
 The instances of a timer that is about to ring are sent with a delay, to arrive just after the moment. Once that has
 passed, a mapping's row says `Expired`, and its instances are sent again, because some may have got their tag meanwhile,
 and because those of other targets weren't sent ahead: no timer waits for a target that gives no answer.
-Some minutes after a deletion its mapping is judged again: this finishes one that was cut off.
+Some minutes after a deletion its mapping is judged again: this finishes one that was cut off. So is the mapping of any
+other timer, because an earlier run may have published another revision, and failed then.
 
 A follow-up is sent once it is due: an instance that changed is reconciled again within a minute.
 """
@@ -14,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import Enum
 from itertools import batched, chain, groupby
 from operator import itemgetter
 
@@ -64,7 +64,7 @@ class Expiries:
     def run(self) -> ExpiryResult:
         """Ring the timers that are due or due soon. If AWS refuses something, its timer stays for a retry."""
         began = self.now()
-        expired: dict[Timer, MappingKey] = {}
+        rung: dict[Timer, tuple[MappingKey, bool]] = {}
         # Instances come first: rows take longer.
         with self._attempt("the timers can't be read"):
             follow_ups = self.state.timers_due(began - MARGIN, layout.FOLLOW_UPS)
@@ -72,21 +72,21 @@ class Expiries:
                 if self._is_late(began):
                     self.result.finished = False
                     break
-                expired |= self._ring(page, began + WORK if self.waits else began)
-        for timer, key in expired.items():
+                rung |= self._ring(page, began + WORK if self.waits else began)
+        for timer, (key, ended) in rung.items():
             self.sleep(_seconds_left(timer, self.now()))
             if self._is_late(began):
                 self.result.finished = False
                 break
             with self._attempt(f"the row of {key} can't be checked"):
                 # The sweep comes back to a row that can't be judged for long.
-                self.publisher.recheck(key, self.correlation_id)
+                self.publisher.recheck(key, self.correlation_id, ended=ended)
                 self.state.clear_timers(timer)
                 self.result.mappings += 1
         return self.result
 
-    def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> dict[Timer, MappingKey]:
-        """Send the instances of these timers; returns those of mappings to judge again by `until`."""
+    def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> dict[Timer, tuple[MappingKey, bool]]:
+        """Send the instances of these timers; return the mappings to judge again by `until`, and which have ended."""
         at = self.now()
         for timer in page:
             if isinstance(timer, CorruptItemError):
@@ -122,29 +122,22 @@ class Expiries:
             with self._attempt(f"changes in {target} can't be counted"):
                 self.state.note_activity(target, update, at)
 
-    def _ring_mappings(self, timers: dict[Timer, MappingKey], at: datetime, until: datetime) -> dict[Timer, MappingKey]:
-        """Send the instances of mappings that expire; return the mappings to assess again by `until`."""
+    def _ring_mappings(
+        self, timers: dict[Timer, MappingKey], at: datetime, until: datetime
+    ) -> dict[Timer, tuple[MappingKey, bool]]:
+        """Send the instances of mappings that expire; return those to assess by `until`, and which have ended."""
         snapshot = self.state.read((), timers.values())
         for damaged, error in snapshot.damaged.items():
             self._note(f"mapping {damaged} can't be read", error)
-        meanings = {
-            timer: _meaning(timer, snapshot.published.get(key))
-            for timer, key in timers.items()
-            if key not in snapshot.damaged
-        }
-        expiring = {key: timer for timer, key in timers.items() if meanings.get(timer) is _Meaning.EXPIRY}
-        delays = {key: math.ceil(_seconds_left(timer, at)) for key, timer in expiring.items()}
+        readable = {timer: key for timer, key in timers.items() if key not in snapshot.damaged}
+        ending = {timer: _ends(snapshot.published.get(key), timer) for timer, key in readable.items()}
+        delays = {timers[timer]: math.ceil(_seconds_left(timer, at)) for timer, ends in ending.items() if ends}
         for page in self.ec2.tagged(*delays):
             tagged = ((key, instance.key) for instance in page for key in mapping_keys(instance.tags))
             self._send({(delays[key], instance) for key, instance in tagged if key in delays})
         # An overtaken timer goes only once it has passed: until then somebody may write the same date again.
-        overtaken = [timer for timer, meaning in meanings.items() if meaning is _Meaning.OVERTAKEN]
-        self.state.clear_timers(*(timer for timer in overtaken if not _seconds_left(timer, at)))
-        return {
-            timer: timers[timer]
-            for timer, meaning in meanings.items()
-            if meaning is not _Meaning.OVERTAKEN and not _seconds_left(timer, until)
-        }
+        due = ((timer, ends) for timer, ends in ending.items() if not _seconds_left(timer, until if ends else at))
+        return {timer: (timers[timer], ends) for timer, ends in due}
 
     def _send(self, instances: Iterable[tuple[int, InstanceKey]], cause: str = CAUSE) -> None:
         for delay, group in groupby(sorted(instances), key=itemgetter(0)):
@@ -171,16 +164,9 @@ class Expiries:
         self.result.problems.append(f"{problem}: {error}")
 
 
-class _Meaning(Enum):
-    """What a mapping's timer is for: its end, a deletion to finish, or nothing since its row was edited."""
-
-    EXPIRY, DELETION, OVERTAKEN = range(3)
-
-
-def _meaning(timer: Timer, mapping: PublishedMapping | None) -> _Meaning:
-    if mapping and mapping.deleted:
-        return _Meaning.DELETION
-    return _Meaning.EXPIRY if mapping and mapping.spec.expires_at == timer.due else _Meaning.OVERTAKEN
+def _ends(mapping: PublishedMapping | None, timer: Timer) -> bool:
+    """Return whether a mapping ends with a timer: its row may have been edited or deleted since."""
+    return mapping is not None and not mapping.deleted and mapping.spec.expires_at == timer.due
 
 
 def _seconds_left(timer: Timer, at: datetime) -> float:

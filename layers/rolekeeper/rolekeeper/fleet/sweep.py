@@ -67,10 +67,10 @@ class Phase(StrEnum):
 class Position:
     """Where the next run of a sweep goes on, and what its runs add up.
 
-    `token` is EC2's, of the page to read next; `row` was judged last. `rowless` are published mappings that govern
-    instances and have no row. `first`: no sweep ended before. `judged`: every row could be judged so far. `crowded`:
-    the work queue was too full when the sweep first had something to send; then `room` is left for more, as `waiting`
-    were sent before and not reconciled yet. `last` are the ids that were sent last. `since` is when another target was
+    `token` is EC2's, of the page to read next; `row` was judged last. `rowless` are published mappings whose rows
+    weren't seen yet. `first`: no sweep ended before. `judged`: every row could be judged so far. `crowded`: the work
+    queue was too full when the sweep first had something to send; then `room` is left for more, as `waiting` were sent
+    before and not reconciled yet. `last` are the ids that were sent last. `since` is when another target was
     registered.
     """
 
@@ -359,6 +359,9 @@ class Sweep:
         """Check every row again, then each published mapping whose row is gone."""
         rest = self.result.rest
         unseen, empty = set(rest.rowless), rest.row is None
+        if empty and not self.other:
+            # One that governs nothing, too: its deletion may have been dead-lettered.
+            unseen.update(self.publisher.revisions.keys())
         for keys in self.table.keys(rest.row):
             unseen -= set(keys)
             empty = empty and not keys

@@ -9,6 +9,9 @@ and `m<minute>` for each minute's share of it, which leaves once the window has 
 the grant, or of the revision, also counts, and fails without room; the read of the instances also reads the counters.
 `later` of the edits' item counts, by the minute, what they change at later moments, until those have passed.
 
+`version` of the edits' item is a lock: each edit that concerns instances raises it, if it is as it was before they
+were read. Otherwise each of two edits could leave the same instances to what the other one replaces.
+
 A change without room gets a turn: the first minute in which room becomes free that no other change waits for.
 `w<minute>` counts the changes that wait for a minute. Each has a minute of its own, so it waits about once, however
 many there are. A change that no longer waits, because its tag is taken back or changes are paused, gives its turn back.
@@ -69,7 +72,7 @@ def with_later(item: Mapping[str, Any], later: Mapping[datetime, int]) -> dict[s
 
 def approved_budget(item: Mapping[str, Any], revision: int) -> int:
     """Return how many of the changes are left that a person approved for this revision of a mapping."""
-    return int(item.get("credit", 0)) if int(item.get("credit_revision", 0)) == revision else 0
+    return int(item.get(layout.credit_of(revision), 0)) if int(item.get("credit_revision", 0)) == revision else 0
 
 
 def counting(  # noqa: PLR0913  # what is counted, against what
@@ -84,11 +87,10 @@ def counting(  # noqa: PLR0913  # what is counted, against what
     """Count `number` more if that makes at most `allowed`, and `later` ones; drop what has left the window."""
     over = _over(item, minutes, now)
     leaving = dict(list(over.items())[:LEAVING])
-    # DynamoDB compares maps too (API reference, "Condition"), so none of two that count at once is lost.
     counts, oldest = with_later(item, later or {}), _minute(now) - minutes
     ahead = {minute: number for minute, number in counts.items() if int(minute) >= oldest}
     last = datetime.fromtimestamp(max(map(int, ahead), default=0) * MINUTE, UTC)
-    update = _adding(number, minutes, now, left=sum(leaving.values()), until=last).only_as(item, "later")
+    update = _adding(number, minutes, now, left=sum(leaving.values()), until=last)
     if ahead or "later" in item:
         update.set({"later": ahead})
     update.only_if("total", "<=", allowed - number + sum(over.values()), or_absent=number <= allowed)
@@ -97,6 +99,11 @@ def counting(  # noqa: PLR0913  # what is counted, against what
     if len(over) > LEAVING:
         update.only_if("total", "=", item["total"])
     return update.remove(*list(_over(item, 0, now, kind="w"))[:LEAVING])
+
+
+def locked(edits: Mapping[str, Any], update: Update) -> Update:
+    """Write to the edits' item only if no other edit that concerns instances was published since it was read."""
+    return update.add("version", 1).only_as(edits, "version")
 
 
 def _over(item: Mapping[str, Any], minutes: int, now: datetime, kind: str = "m") -> dict[str, int]:
@@ -214,8 +221,9 @@ class ChangeLimiter:
         if room:
             return room
         if approved_budget(self.known[budget], revision) > 0:
-            used = Update().add("credit", -1).only_if("credit", ">", 0).only_if("credit_revision", "=", revision)
-            return Reservation(self.store.update(budget, used), self.store.update(budget, Update().add("credit", 1)))
+            credit = layout.credit_of(revision)
+            used = Update().add(credit, -1).only_if(credit, ">", 0).only_if("credit_revision", "=", revision)
+            return Reservation(self.store.update(budget, used), self.store.update(budget, Update().add(credit, 1)))
         return self._turn(key, now)
 
     def _turn(self, key: Key, now: datetime) -> datetime:

@@ -3,13 +3,13 @@
 Level-triggered as publishing is: a record that is missing or outdated is written by the next sweep of its account.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
-from rolekeeper.instances.window import counting
+from rolekeeper.instances.window import counting, locked
 from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Question, Records
 from rolekeeper.mappings.assess import Assessor
 from rolekeeper.mappings.fan_out import FanOut, Sender
@@ -67,7 +67,7 @@ class AccountRecords:
                     return self._in_effect(stored, one, before)
                 record = late.record if late else self._record_in(stored, one, scan)
                 record = self._made(one.roles, record, stored.control)
-                counts = self._counts_late(stored, late) if late else None
+                counts = self._counts_late(stored, late) if late else ()
                 changed = self._renew(record, before, one, correlation_id=correlation_id, counts=counts)
                 return replace(self._in_effect(stored, one, record), changed=changed)
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
@@ -153,11 +153,12 @@ class AccountRecords:
         assert record is not None  # it is in scope, or there was one
         return record.with_scan(target.region, found.profile_ids, found.counts)
 
-    def _counts_late(self, stored: StoredMapping, late: Late) -> Write | None:
+    def _counts_late(self, stored: StoredMapping, late: Late) -> Iterator[Write]:
+        changes = late.impact.changes
         if late.covered:
-            return self.revisions.take_unseen(late.record.mapping, late.impact.changes)
-        counts = counted_edit(stored, late.impact, late.impact.changes, now=self.now())
-        return self.revisions.store.update(layout.EDITS, counts) if counts else None
+            yield self.revisions.take_unseen(late.record.mapping, changes)
+        if counts := counted_edit(stored, late.impact, 0 if late.covered else changes, now=self.now()):
+            yield self.revisions.store.update(layout.EDITS, counts)
 
     def _renew(
         self,
@@ -166,7 +167,7 @@ class AccountRecords:
         one: MappedTarget,
         *,
         correlation_id: str,
-        counts: Write | None,
+        counts: Iterable[Write],
     ) -> bool:
         """Write what is new of a record, and `counts`, and send the instances that need a reconcile if some do."""
         target, mapping = one.target, record.mapping
@@ -192,11 +193,11 @@ class AccountRecords:
         return one.target.account != self.targets.home.account and self._is_in_scope(published, one)
 
     def _write_record(
-        self, account: str, record: AccountRecord, before: AccountRecord | None, counts: Write | None = None
+        self, account: str, record: AccountRecord, before: AccountRecord | None, counts: Iterable[Write] = ()
     ) -> bool:
         """Write a record unless it is stored; returns whether instances need a reconcile."""
         if before is None or before.content != record.content:
-            self.revisions.write(account, record, counts)
+            self.revisions.write(account, record, *counts)
         return record.matters(before)
 
     def _made(self, roles: Roles | None, record: AccountRecord, control: Control) -> AccountRecord:
@@ -209,12 +210,13 @@ class AccountRecords:
 
 
 def counted_edit(stored: StoredMapping, impact: Impact, changes: int, *, now: datetime) -> Update | None:
-    """Count changes that nobody approved: if another edit was counted since, this one is judged again."""
-    if not changes:
-        return None
+    """Count changes that nobody approved; judge again if another edit that concerns instances came before."""
     edits, minutes = stored.edits, impact.minutes
+    if not changes:
+        return locked(edits, Update()) if impact.seen else None
     if changes < impact.changes:
         # The others are approved. Which of them come later isn't known, so these count now.
-        return counting(edits, changes, impact.allowed, minutes=minutes, now=now)
+        return locked(edits, counting(edits, changes, impact.allowed, minutes=minutes, now=now))
     allowed = impact.allowed - impact.only_later
-    return counting(edits, impact.now, allowed, minutes=minutes, now=now, later=impact.changes_at)
+    later = impact.changes_at
+    return locked(edits, counting(edits, impact.now, allowed, minutes=minutes, now=now, later=later))

@@ -127,7 +127,7 @@ def _scan_document(scan: Scan) -> dict[str, Any]:
         "conflicts": [layout.encode(each) for each in scan.conflicts.values()],
         "nodes": sorted(scan.nodes),
         "profile_ids": sorted(scan.profile_ids),
-        "impact": [impact.attach, impact.replace, impact.detach, impact.only_later],
+        "impact": [impact.attach, impact.replace, impact.detach, impact.only_later, impact.seen],
         "later": [[layout.encode(moment), counts] for moment, counts in impact.later.items()],
         "moves": [[*move, count] for move, count in impact.moves.items()],
     }
@@ -135,7 +135,7 @@ def _scan_document(scan: Scan) -> dict[str, Any]:
 
 def _scan_from(document: Mapping[str, Any]) -> Scan:
     matched, published_matched, foreign = document["counts"]
-    attach, replaced, detach, only_later = document["impact"]
+    attach, replaced, detach, only_later, seen = document["impact"]
     impact = Impact(
         attach,
         replaced,
@@ -145,6 +145,7 @@ def _scan_from(document: Mapping[str, Any]) -> Scan:
             for moment, counts in document["later"]
         },
         only_later=only_later,
+        seen=seen,
         moves=Counter({(was, to): count for was, to, count in document["moves"]}),
     )
     scan = Scan(matched, published_matched, foreign=foreign, nodes=set(document["nodes"]), impact=impact)

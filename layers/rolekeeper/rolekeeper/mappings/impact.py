@@ -144,7 +144,7 @@ class _Course:
 
 @dataclass(slots=True)
 class Impact:
-    """How many instances a revision would change, and from which profile to which, by ARN.
+    """How many of the instances that were `seen` a revision would change, and from which profile to which, by ARN.
 
     `later` counts what it would do at each later moment; `only_later` are the instances that change only then.
     Comparing it sets the rest: the permissions gained and lost, which of the gained are `severe`, how many other
@@ -165,6 +165,7 @@ class Impact:
     fleet: int | None = None
     allowed: int = 0
     alone: str = ""
+    seen: int = field(default=0, compare=False)
 
     @property
     def now(self) -> int:
@@ -204,6 +205,7 @@ class Impact:
         """Add one instance, deciding with what is published and with the candidate in its place."""
         if observed.instance is None or observed.instance.ended:
             return
+        self.seen += 1
         association, grant = observed.association, observed.grant
         if association and association.state is AssociationState.DISASSOCIATING:
             # As it will be once EC2 is done.
@@ -228,6 +230,7 @@ class Impact:
             self.only_later += count if only else 0
 
     def include(self, other: "Impact") -> None:
+        self.seen += other.seen
         self.attach += other.attach
         self.replace += other.replace
         self.detach += other.detach

@@ -99,13 +99,17 @@ class Publisher:
         self._recheck_conflicting(key, verdict, correlation_id)
         return verdict
 
-    def recheck(self, key: MappingKey, correlation_id: str, scan: Scan | None = None, *, seen: bool = False) -> Verdict:
+    def recheck(
+        self, key: MappingKey, correlation_id: str, scan: Scan | None = None, *, seen: bool = False, ended: bool = False
+    ) -> Verdict:
         """Judge a row, or a published mapping whose row may be gone, without an edit; raises as `publish`.
 
         `scan` is what the sweep counted for the published mapping; without one this counts. A row that the sweep has
-        `seen` and that is gone by now is left to the next sweep: the table may be about to be lost.
+        `seen` and that is gone by now is left to the next sweep: the table may be about to be lost. `ended`: the
+        published mapping has just expired.
         """
-        verdict = self._judge(key, Trigger("swept", correlation_id, recheck=True, scan=scan, row_listed=seen))
+        trigger = Trigger("swept", correlation_id, recheck=True, scan=scan, row_listed=seen, ended=ended)
+        verdict = self._judge(key, trigger)
         if verdict.changed:
             self._recheck_conflicting(key, verdict, correlation_id)
         return verdict
@@ -389,7 +393,8 @@ class Publisher:
         unsent = unsent or (snapshot.stored.published if snapshot.stored.unsent else None)
         # A reason that only counts the accounts in which it is in effect changes nothing for instances.
         only_counts = self.targets.several and verdict.only_reason(snapshot.row)
-        if unsent or (changed and verdict.ending is Ending.KEEP and not only_counts):
+        ended = snapshot.trigger.ended or (changed and verdict.ending is Ending.KEEP and not only_counts)
+        if unsent or ended:
             self._fan_out(
                 snapshot, unsent or snapshot.stored.published, {snapshot.stored.home, *(verdict.records or {})}
             )

@@ -1,6 +1,6 @@
 """Published mappings and their revisions, in the state table: the last one is in effect, all are kept."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -217,6 +217,13 @@ class Revisions:
                 found[item["sk"].removeprefix(prefix)] = self.store.decode(_record_from, item)
         return found
 
+    def keys(self) -> Iterator[MappingKey]:
+        """Yield the mappings that are published, tombstones apart, also those whose rows are gone; no damaged one."""
+        for item in self.store.items(layout.INDEX, "~"):
+            if "deleted" not in item:
+                with suppress(CorruptItemError):
+                    yield self.store.decode(lambda found: layout.mapping_of(found["mapping"]), item)
+
     def record(self, key: MappingKey, account: str) -> AccountRecord | None:
         """What is published for one account; None also if that can't be read."""
         at = layout.published_key(key, account)
@@ -229,11 +236,11 @@ class Revisions:
         revisions = self.store.items(layout.mapping_pk(key), "revision$", "revision#")
         return frozenset(str(each.get("profile_arn", "")) for each in revisions) - {""}
 
-    def write(self, account: str, record: AccountRecord, counts: Write | None = None) -> None:
-        """Publish for another account; ConflictError if a newer revision is published there, or `counts` fails."""
+    def write(self, account: str, record: AccountRecord, *counts: Write) -> None:
+        """Publish for another account; ConflictError if a newer revision is published there, or `counts` fail."""
         update = Update().set(record.content).only_if("revision", "<=", record.mapping.revision, or_absent=True)
         written = self.store.update(layout.published_key(record.mapping.key, account), update)
-        self.store.write(written, *([counts] if counts else []))
+        self.store.write(written, *counts)
 
     def fleet(self) -> int:
         """How many instances all targets have, as the last sweeps counted them."""
@@ -290,13 +297,15 @@ class Revisions:
             self.store.put(item, if_higher="revision", if_same=[BLOCKS]),
             self.store.put(revision),
             self.store.entry(layout.mapping_pk(mapping.key), entry, at),
+            self.store.put(layout.index_item(mapping, at)),
         ]
         due = at + FOLLOWED_UP if mapping.deleted else mapping.spec.expires_at
         if due and due > at:
             writes.append(self.store.put(layout.timer_item(Timer(due, mapping.key))))
         if budget or unseen:
-            granted = {"credit": budget, UNSEEN: unseen, APPROVED: approved, "credit_revision": mapping.revision}
-            writes.append(self.store.update(layout.budget_key(mapping.key), Update().set(granted)))
+            at_key = layout.key_attributes(layout.budget_key(mapping.key))
+            granted = {layout.credit_of(mapping.revision): budget, "credit_revision": mapping.revision}
+            writes.append(self.store.put({**at_key, **granted, UNSEEN: unseen, APPROVED: approved}))
         if counts:
             writes.append(self.store.update(layout.EDITS, counts))
         if held:

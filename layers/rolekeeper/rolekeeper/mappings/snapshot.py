@@ -28,7 +28,8 @@ NO_LONGER_HELD = "it no longer needs approval"
 class Trigger:
     """Why a row is judged: `cause` in words, for the history; `claimed_by` is the editor that a deleted row named.
 
-    With `recheck` there may be no edit. `scan` and `row_listed` are what the sweep found (`Publisher.recheck`).
+    With `recheck` there may be no edit. `scan` and `row_listed` are what the sweep found (`Publisher.recheck`). If what
+    is published has `ended`, its instances are sent whatever the verdict is.
     """
 
     cause: str
@@ -37,6 +38,7 @@ class Trigger:
     recheck: bool = False
     scan: Scan | None = None
     row_listed: bool = False
+    ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

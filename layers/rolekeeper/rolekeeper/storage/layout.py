@@ -50,6 +50,7 @@ LAST_SWEEP = "last_sweep"  # there, of a target: once a sweep of it ended since 
 # The outcome of a change in its history entry: it is about to be made, EC2 took it, EC2 refused it.
 STARTED, DONE, REFUSED = "started", "done", "refused"
 PUBLISHED_FOR = "published#"
+INDEX = "mapping#index"  # the mappings that are published: no other partition names them all
 # The most that a history entry and an event name; an instance has 50 tags, so 100 mappings may lose.
 LOSERS = 50
 # How a held revision ended: only one of the two can be written.
@@ -147,8 +148,16 @@ def held_key(key: MappingKey) -> Key:
 
 
 def budget_key(key: MappingKey) -> Key:
-    """Return the key of one mapping's approved changes: `credit` is left, for the revision `credit_revision`."""
+    """Return the key of one mapping's approved changes, for the revision `credit_revision` (`credit_of`)."""
     return mapping_pk(key).replace("mapping", "window", 1), "window"
+
+
+def credit_of(revision: int) -> str:
+    """Return the attribute that says what is left of a revision's budget.
+
+    Each has its own: a change that EC2 refuses gives back what it took, also once another revision is approved.
+    """
+    return f"credit:{revision}"
 
 
 def described(decision: Decision) -> dict[str, Any]:
@@ -369,6 +378,13 @@ def held_item(held: Held) -> Item:
 
 def held_from(item: Mapping[str, Any]) -> Held:
     return decode(Held, {**item, "mapping": item})
+
+
+def index_item(mapping: PublishedMapping, at: datetime) -> Item:
+    """The index's item of a published mapping; that of a tombstone expires."""
+    pk = mapping_pk(mapping.key)
+    gone = {"deleted": True, "expires": int(at.timestamp())} if mapping.deleted else {}
+    return {**key_attributes((INDEX, _short(pk))), "mapping": pk, **gone}
 
 
 def timer_item(timer: Timer) -> Item:
