@@ -120,7 +120,7 @@ class AccountRecords:
         return Verdict(Status.PUBLISHED, revision=revision)
 
     def _unasked(self, stored: StoredMapping, one: MappedTarget, *, quiet: bool) -> Verdict | None:
-        """The check of a mapping in another target, where it is known without IAM."""
+        """Return the check of a mapping in another target, where it is known without IAM."""
         published, before = stored.published, stored.records.get(one.target.account)
         nothing = Verdict(Status.PUBLISHED)
         # Its row was never published, or its item is lost, and that must detach nothing.
@@ -138,7 +138,7 @@ class AccountRecords:
         return None
 
     def _record_in(self, stored: StoredMapping, one: MappedTarget, scan: Scan | None) -> AccountRecord:
-        """The record that a mapping should have in a target's account."""
+        """Return the record that a mapping should have in a target's account."""
         target, published, before = one.target, stored.published, stored.records.get(one.target.account)
         assert published is not None  # otherwise there is nothing to record
         scan = Scan() if published.is_idle(self.now()) else scan
@@ -181,12 +181,12 @@ class AccountRecords:
 
     def _of_account(self, one: MappedTarget) -> dict[Target, MappedTarget]:
         account = one.target.account
-        return {each.target: each for each in (one, *self.targets.all) if each.target.account == account}
+        return {other.target: other for other in (one, *self.targets.all) if other.target.account == account}
 
     def _is_in_scope(self, published: PublishedMapping, one: MappedTarget) -> bool:
-        """Whether a mapping is for a target's account; of the deployment's own, whether it is for the target."""
+        """Return whether a mapping is for a target's account; of the deployment's own, whether it is for the target."""
         there = [one] if one.target.account == self.targets.home.account else self._of_account(one).values()
-        return not published.deleted and any(each.is_in(published.spec) for each in there)
+        return not published.deleted and any(other.is_in(published.spec) for other in there)
 
     def _asks_iam(self, published: PublishedMapping, one: MappedTarget) -> bool:
         # The record of the deployment's own account is kept by the row's own check.
@@ -201,7 +201,7 @@ class AccountRecords:
         return record.matters(before)
 
     def _made(self, roles: Roles | None, record: AccountRecord, control: Control) -> AccountRecord:
-        """A record once its profile is made, or with why it can't be; unchanged while no change may be made."""
+        """Make a record's profile, if that is missing; while no change may be made it stays missing."""
         if roles is None or not record.missing or control.withholds(self.assessor.mode):
             return record
         made = roles.make(record.mapping.spec, record.missing)

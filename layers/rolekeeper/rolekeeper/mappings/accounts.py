@@ -112,7 +112,7 @@ class MappedTargets:
         return [one for one in self.all if one.target.account == account]
 
     def in_scope(self, spec: MappingSpec) -> list[str]:
-        """The accounts in a mapping's scope. If there is only one, its role is checked in any case."""
+        """Return the accounts in a mapping's scope. If there is only one, its role is checked in any case."""
         if not (self.several or spec.units):
             return [self.home.account]
         return sorted({one.target.account for one in self.all if one.is_in(spec)})
@@ -122,17 +122,17 @@ class MappedTargets:
         return any(spec.allows_unit(one.unit) for one in self.of_account(account))
 
     def stale(self, spec: MappingSpec, stored: StoredMapping) -> set[str]:
-        """The accounts in a published mapping's scope, but `home`'s, whose records don't say what is published."""
+        """Return the accounts in a published mapping's scope, but `home`'s, whose records are missing or outdated."""
         records = {account: stored.records.get(account) for account in self.in_scope(spec)}
         stale = {account for account, record in records.items() if record is None or stored.is_stale(record)}
         return stale - {self.home.account}
 
     def uncounted(self, spec: MappingSpec, stored: StoredMapping) -> set[str]:
-        """Those of the stale accounts in which nobody counted what it changes, and no verdict is being carried out."""
+        """Return the stale accounts in which nobody counted what it changes, and no verdict is being carried out."""
         return self.stale(spec, stored) - stored.publishing
 
     def about_units(self, spec: MappingSpec) -> str:
-        """Which accounts say too little of their units to tell whether a mapping is for them, in words."""
+        """Describe the accounts that say too little of their units to tell whether a mapping is for them."""
         if not (spec.units or spec.not_units):
             return ""
         others = [one for one in self.all if one.target.account != self.home.account and spec.is_unclear(one.unit)]
@@ -244,7 +244,7 @@ class MappedTargets:
         return AccountRecord(made, before.counts if before else {}, check.missing if check else "")
 
     def counted(self, stored: StoredMapping) -> tuple[int, int]:
-        """How many instances of other targets what is published governs, and how many of them are occupied."""
+        """Return how many instances of other targets the published mapping governs, and how many are occupied."""
         found = [stored.counts_in(one.target) for one in self.all if one.target != self.home]
         return sum(matched for matched, _ in found), sum(occupied for _, occupied in found)
 

@@ -63,13 +63,15 @@ class Sender:
 
     def _pages(self, fan_out: FanOut, correlation_id: str) -> FanOut:
         """Send the next page of `home`; once that is done, one of each of the next few targets."""
-        some = [each for each in fan_out.left if each.target == self.home] or fan_out.left[:AT_ONCE]
+        some = [unsent for unsent in fan_out.left if unsent.target == self.home] or fan_out.left[:AT_ONCE]
         pages = self.each(lambda unsent: self._page(fan_out, unsent, correlation_id), some)
-        rest = [each for _, each in pages if each]
-        left = (*(each for each in fan_out.left if each not in some), *rest)
+        rest = [unsent for _, unsent in pages if unsent]
+        left = (*(unsent for unsent in fan_out.left if unsent not in some), *rest)
         sent = fan_out.sent + sum(number for number, _ in pages)
         # One without a token begins anew.
-        return replace(fan_out, left=left, sent=sent, restarts=fan_out.restarts + sum(not each.token for each in rest))
+        return replace(
+            fan_out, left=left, sent=sent, restarts=fan_out.restarts + sum(not unsent.token for unsent in rest)
+        )
 
     def _page(self, fan_out: FanOut, unsent: Unsent, correlation_id: str) -> tuple[int, Unsent | None]:
         """Send one page; returns how many were sent, and what is left: nothing if another target refuses."""
@@ -85,5 +87,5 @@ class Sender:
                 raise
             self.telemetry.will_retry("a target's instances are left to its sweep", **text)
             return 0, None
-        sent = self.queue.send((each.key for each in page), f"mapping changed: {mapping}", correlation_id)
+        sent = self.queue.send((instance.key for instance in page), f"mapping changed: {mapping}", correlation_id)
         return sent, replace(unsent, token=token) if token else None

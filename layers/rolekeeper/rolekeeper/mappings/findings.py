@@ -124,7 +124,7 @@ def _scan_document(scan: Scan) -> dict[str, Any]:
     impact = scan.impact
     return {
         "counts": [scan.matched, scan.published_matched, scan.foreign],
-        "conflicts": [layout.encode(each) for each in scan.conflicts.values()],
+        "conflicts": [layout.encode(conflict) for conflict in scan.conflicts.values()],
         "nodes": sorted(scan.nodes),
         "profile_ids": sorted(scan.profile_ids),
         "impact": [impact.attach, impact.replace, impact.detach, impact.only_later, impact.seen],
@@ -150,7 +150,7 @@ def _scan_from(document: Mapping[str, Any]) -> Scan:
     )
     scan = Scan(matched, published_matched, foreign=foreign, nodes=set(document["nodes"]), impact=impact)
     scan.profile_ids |= set(document["profile_ids"])
-    for conflict in (layout.decode(Conflict, each) for each in document["conflicts"]):
+    for conflict in (layout.decode(Conflict, found) for found in document["conflicts"]):
         scan.conflicts[conflict.other.key] = conflict
     return scan
 

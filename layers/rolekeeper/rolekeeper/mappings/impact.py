@@ -87,7 +87,7 @@ class Edit:
     at: datetime
 
     def moments(self, observed: Observation) -> list[Moment]:
-        """When another mapping may govern an instance later, in this order, with the edit or without it."""
+        """Return when another mapping may govern an instance, in order, with the edit or without it."""
         assert observed.instance is not None  # EC2 knows it
         excluded, pin = exclusion(observed.instance.tags, self.at), observed.pin
         ends: dict[datetime | None, MappingKey | None] = {excluded.until if excluded else None: IGNORED}
@@ -98,16 +98,16 @@ class Edit:
         return [Moment(at, ends[at]) for at in sorted(at for at in ends if at and at > self.at)]
 
     def ranked(self, observed: Observed, mapping: PublishedMapping | None, at: datetime) -> Candidates:
-        """The mappings for an instance at a time, with one of the two in the other's place."""
+        """Rank the mappings for an instance at a time, with one of the two in the other's place."""
         assert observed.instance is not None  # EC2 knows it
         assert observed.published is not None  # they can be read
-        rest = [each for each in observed.published if each.key != self.candidate.key]
+        rest = [other for other in observed.published if other.key != self.candidate.key]
         pin = observed.pin if isinstance(observed, Observation) else None
         return resolve(observed.instance, [*rest, mapping] if mapping else rest, at, pin=pin)
 
 
 def gives_up(before: MappingSpec, then: MappingSpec) -> bool:
-    """Whether an edit takes the roles that the mapping left with instances that it no longer matches."""
+    """Return whether an edit takes the roles that the mapping left with instances that it no longer matches."""
     return before.when_unmatched is WhenUnmatched.KEEP and then.when_unmatched is WhenUnmatched.DETACH
 
 
@@ -124,9 +124,10 @@ class _Course:
         return self.observed.association.profile_arn if self.observed.association else ""
 
     def decided(self, at: datetime, ownership: Ownership) -> Decision:
-        """What is decided at a time; the instance carries what follows from it."""
+        """Decide at a time; the instance then carries what follows."""
         observed = self.observed
-        known = {each.key: each for each in (*observed.published, observed.owner, self.mapping) if each}
+        mappings = (*observed.published, observed.owner, self.mapping)
+        known = {mapping.key: mapping for mapping in mappings if mapping}
         giver = observed.grant.mapping if observed.grant else None
         owner = pin_over(giver) if giver and giver.pins else known.get(giver) if giver else None
         candidates = self.edit.ranked(observed, self.mapping, at)
@@ -279,7 +280,7 @@ class Impact:
             counts["later"] = [self._moment_document(moment) for moment in self.moments[:KEPT_MOMENTS]]
         gained, lost, unknown = self.difference.gained, self.difference.lost, self.difference.unknown
         named = {"gained": gained, "lost": lost, **({"severe": self.severe} if self.severe else {})}
-        shown = {name: [each[:PHRASE] for each in phrases[:PHRASES]] for name, phrases in named.items()}
+        shown = {name: [phrase[:PHRASE] for phrase in phrases[:PHRASES]] for name, phrases in named.items()}
         return counts | shown | ({"unknown": unknown[:PHRASE]} if unknown else {})
 
     def _moment_document(self, moment: Moment) -> dict[str, Any]:
@@ -314,7 +315,7 @@ def _changes(
 
 
 def _spent(owed: Counter[tuple[str, str, bool]], decision: Decision) -> bool:
-    """Take a change from what is owed, if it is. A quarantine is more than a role that is given up."""
+    """Spend a change that is owed, if it is. A quarantine is more than a role that is given up."""
     for quarantines in (decision.quarantines, True):
         if owed[what := (decision.action, decision.profile_arn, quarantines)]:
             owed[what] -= 1
@@ -419,11 +420,11 @@ class Conflicts(dict[MappingKey, Conflict]):
 
     @property
     def new(self) -> bool:
-        return any(each.new for each in self.values())
+        return any(conflict.new for conflict in self.values())
 
     @property
     def largest_first(self) -> list[Conflict]:
-        return sorted(self.values(), key=lambda each: (-each.count, each.other.key))
+        return sorted(self.values(), key=lambda conflict: (-conflict.count, conflict.other.key))
 
     def __str__(self) -> str:
         named = self.largest_first[:NAMED]
@@ -447,13 +448,13 @@ class Conflicts(dict[MappingKey, Conflict]):
         return self.setdefault(other.key, Conflict(other))
 
     def include(self, others: "Conflicts") -> None:
-        for each in others.values():
-            known = self.setdefault(each.other.key, Conflict(each.other, elsewhere=True))
-            known.add(*each.instances, new=each.new, count=each.count)
+        for conflict in others.values():
+            known = self.setdefault(conflict.other.key, Conflict(conflict.other, elsewhere=True))
+            known.add(*conflict.instances, new=conflict.new, count=conflict.count)
 
 
 def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime) -> bool:
-    """Whether some instance could carry the tags of both and be in the scope of both, and so meet the conflict."""
+    """Return whether some instance could carry the tags of both and be in the scope of both."""
     a, b = one.spec, other.spec
     if a.key == b.key or a.priority != b.priority or one.wants == other.wants:
         return False
@@ -528,7 +529,7 @@ class Scan:
         self.impact.include(other.impact)
 
     def about_foreign(self, *, taken: bool) -> str:
-        """What to say about foreign roles, without a number, as that changes with the fleet."""
+        """Describe the foreign roles without a number, as that changes with the fleet."""
         if not self.foreign:
             return ""
         among = f", {' and '.join(sorted(self.nodes))} nodes among them" if self.nodes else ""
@@ -550,7 +551,7 @@ class ImpactScanner:
     @cached_property
     def fleet(self) -> int:
         """How many instances of the account and Region haven't ended."""
-        return sum(not each.ended for page in self.ec2.fleet() for each in page)
+        return sum(not instance.ended for page in self.ec2.fleet() for instance in page)
 
     def scan(self, edit: Edit, given: Collection[str] = ()) -> Scan:
         """Scan every instance that an edit concerns.
@@ -565,7 +566,7 @@ class ImpactScanner:
                 # same, if its mappings can be read.
                 if observed.published is None:
                     continue
-                before, after = (edit.ranked(observed, each, edit.at) for each in (published, candidate))
+                before, after = (edit.ranked(observed, mapping, edit.at) for mapping in (published, candidate))
                 found.add(observed, (published, before), (candidate, after), ownership=self.ownership)
                 if isinstance(observed, Observation):
                     found.impact.add(observed, edit, self.ownership)
@@ -575,9 +576,9 @@ class ImpactScanner:
         key, account = edit.candidate.key, self.ec2.account
         yield from self.ec2.tagged(key)
         present = edit.published.profile_arn if edit.published else ""
-        if given and (profiles := {present, *(in_account(each, account) for each in given)} - {""}):
+        if given and (profiles := {present, *(in_account(arn, account) for arn in given)} - {""}):
             for page in self.ec2.carrying(sorted(profiles)):
-                yield [each for each in page if not key.matches(each.tags)]
+                yield [instance for instance in page if not key.matches(instance.tags)]
 
     def rivals(self, key: MappingKey, stored: StoredMapping) -> Iterator[PublishedMapping]:
         """Read the other published mappings of a tag key that an instance could meet together with this one.

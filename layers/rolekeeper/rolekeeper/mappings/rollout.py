@@ -144,7 +144,7 @@ def roll_out(  # noqa: PLR0913  # all that a rollout is made of
         unknown=tuple(one.target for one in quiet if not one.swept and guessed[one.target]),
         silent=silent,
         sizes={Target(account, at_): size for account, one in answers.items() for at_, size in one.sizes.items()},
-        gains=tuple(chain.from_iterable(each.gains for account, each in answers.items() if account in records)),
+        gains=tuple(chain.from_iterable(answer.gains for account, answer in answers.items() if account in records)),
     )
 
 
@@ -195,7 +195,7 @@ def _assumed(candidate: PublishedMapping, one: MappedTarget, stored: StoredMappi
 
 
 def _grouped(problems: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each problem, with its accounts."""
+    """Yield a sentence for each problem, with its accounts."""
     groups: dict[str, list[str]] = {}
     for account, problem in problems.items():
         groups.setdefault(problem.replace(account, "\0"), []).append(account)
