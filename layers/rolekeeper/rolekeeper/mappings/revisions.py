@@ -303,9 +303,7 @@ class Revisions:
         if due and due > at:
             writes.append(self.store.put(layout.timer_item(Timer(due, mapping.key))))
         if budget or unseen:
-            at_key = layout.key_attributes(layout.budget_key(mapping.key))
-            granted = {layout.credit_of(mapping.revision): budget, "credit_revision": mapping.revision}
-            writes.append(self.store.put({**at_key, **granted, UNSEEN: unseen, APPROVED: approved}))
+            writes.append(self.store.put(layout.budget_item(mapping, budget) | {UNSEEN: unseen, APPROVED: approved}))
         if counts:
             writes.append(self.store.update(layout.EDITS, counts))
         if held:

@@ -387,6 +387,11 @@ def index_item(mapping: PublishedMapping, at: datetime) -> Item:
     return {**key_attributes((INDEX, _short(pk))), "mapping": pk, **gone}
 
 
+def budget_item(mapping: PublishedMapping, credit: int) -> Item:
+    granted = {credit_of(mapping.revision): credit, "credit_revision": mapping.revision}
+    return key_attributes(budget_key(mapping.key)) | granted
+
+
 def timer_item(timer: Timer) -> Item:
     kind = "instance" if isinstance(timer.subject, InstanceKey) else "mapping"
     key = key_attributes(timer_key(timer))
