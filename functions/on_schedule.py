@@ -46,7 +46,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     app = runtime.app(context.invoked_function_arn)
     correlation_id = str(event.get("id") or context.aws_request_id)
     task = Task(event.get("task", Task.SWEEP))
-    first = task is Task.EXPIRIES and not app.state.last_sweep().ended
+    first = task is Task.EXPIRIES and not _is_swept(app)
     if first:
         # Nothing changes before a sweep has ended: on a new state table the first minute runs one.
         task = Task.SWEEP
@@ -55,7 +55,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         return context.get_remaining_time_in_millis() / 1000 - (EARLIER if "of" in event else 0)
 
     run = Run(context.aws_request_id, seconds_left)
-    if app.settings.only and (event.get("target") or "of" in event):
+    target = target_from(event["target"]) if event.get("target") else app.settings.target
+    if app.settings.only and ("of" in event or target != app.settings.only):
         # The deployment was a hub when this began.
         app.telemetry.dropped("another target: the deployment is of no organization", correlation_id)
         return {"task": task.value, "id": correlation_id, "finished": True, "accounts": []}
@@ -73,11 +74,10 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
             sent = app.sender.run(layout.decode(FanOut, event), correlation_id, run.in_time)
             done = resumable(task, correlation_id, sent)
         else:
-            if app.settings.organization and not (first or event.get("target") or "rest" in event):
+            if not (first or event.get("target") or "rest" in event):
                 scheduled = _scheduled(event, app.now())
                 which = Which.DUE if scheduled else Which.ALL
                 app.targets.start_sweeps(run.id, correlation_id, which, since=scheduled)
-            target = target_from(event["target"]) if event.get("target") else None
             done = _sweep(app, target, event, run=run)
     finally:
         app.telemetry.flush()
@@ -91,7 +91,7 @@ def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
         return list(of["accounts"])
     if of["task"] == Task.SWEEP:
         return app.targets.accounts_due(of)
-    return list(dict.fromkeys(each.target.account for each in app.registered()))
+    return list(dict.fromkeys(each.target.account for each in app.registry.all()))
 
 
 def in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
@@ -99,7 +99,8 @@ def in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]
     account, of = event["account"], event["of"]
     done = {"task": event["task"], "id": event["id"], "account": account}
     if event["task"] == Task.FAN_OUT:
-        begun = FanOut.to(layout.decode(MappingKey, of["mapping"]), app.targets.of_account(account))
+        targets = [each.target for each in app.registry.all(account)]
+        begun = FanOut.to(layout.decode(MappingKey, of["mapping"]), targets)
         sent = resumable(Task.FAN_OUT, event["id"], app.sender.run(begun, event["id"], run.in_time))
         if not sent["finished"]:
             app.machine.start(f"{run.id} {account}", sent)
@@ -122,21 +123,23 @@ def in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]
     return {**done, "alone": [str(each) for each in alone]}
 
 
-def _sweep(app: "App", target: Target | None, event: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
+def _is_swept(app: "App") -> bool:
+    own = app.registry.get(app.settings.target)
+    return bool(own and own.last_sweep)
+
+
+def _sweep(app: "App", target: Target, event: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
     correlation_id = str(event.get("id") or run.id)
-    there = app.at(target) if target else app
-    swept = there.sweep(correlation_id, run.seconds_left, run.id, event=event).run()
+    swept = app.at(target).sweep(correlation_id, run.seconds_left, run.id, event=event).run()
     return resumable(Task.SWEEP, correlation_id, swept, target=target)
 
 
 def _minute(app: "App", correlation_id: str, run_id: str, *, waits: bool) -> dict[str, Any]:
     app.overrides.report_deployed_mode(correlation_id)
-    if app.settings.organization:
-        app.targets.start_first_sweeps(run_id, correlation_id)
+    app.targets.start_first_sweeps(run_id, correlation_id)
     done = asdict(app.expiries(correlation_id, waits=waits).run())
-    if app.settings.organization:
-        # Last, as no timer is to wait for accounts that may never have a spoke.
-        app.targets.probe_unknown(correlation_id)
+    # Last, as no timer is to wait for accounts that may never have a spoke.
+    app.targets.probe_unknown(correlation_id)
     return done
 
 

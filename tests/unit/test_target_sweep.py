@@ -164,6 +164,26 @@ def test_iam_is_asked_once_in_three_hours_about_mappings_that_govern_nothing_in_
     assert asked(), "it governs one"
 
 
+def test_the_records_of_an_account_are_read_once_for_all_its_regions_and_again_for_a_new_one(
+    served: Organization,
+) -> None:
+    """What is published for an account isn't updated while none of its Regions is registered."""
+    regions = SPOKE, SAME_ACCOUNT
+
+    def read() -> int:
+        app = served.app()
+        served.hub.calls.clear()
+        for each in regions:
+            assert app.at(each).sweep("sweep-1", lambda: 840, "run-1", event_of(each)).run().published == 1
+        return served.hub.calls["BatchGetItem"]
+
+    for each in regions:
+        served.scheduled(event_of(each))
+    assert read() == 1
+    served.app().registry.add(ServedTarget(SAME_ACCOUNT, since=served.hub.clock.now(), wire_format=WIRE_FORMAT))
+    assert read() == 2
+
+
 def test_the_iam_of_an_account_is_asked_once_for_all_its_regions(served: Organization) -> None:
     """By one run for the account; and by runs of their own once it governs nothing in either of them."""
     there = {each: served.spoke(each).running(workload="web") for each in (SPOKE, SAME_ACCOUNT)}
@@ -284,7 +304,7 @@ def test_a_targets_sweep_is_neither_the_hubs_own_nor_another_targets(served: Org
     assert served.hub.lambda_.invoked == []
     assert known(served, OTHER).last_sweep is None
     assert served.hub.metrics.counts["InstancesSwept"] == 0, "sweep-overdue is about the hub's own"
-    assert served.hub.state.read([], counters=[layout.FLEET]).counters[layout.FLEET]["instances"] == 0
+    assert known(served, served.hub.target).instances == 0
     served.sweep()
     assert served.hub.metrics.counts["InstancesSwept"] == 1
 

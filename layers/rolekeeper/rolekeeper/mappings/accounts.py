@@ -167,10 +167,6 @@ class MappedTargets:
     def several(self) -> bool:
         return len(self.all) > 1
 
-    @property
-    def instances_elsewhere(self) -> int:
-        return sum(each.instances for each in self.all if each.target != self.home)
-
     def counted_now(self, targets: Collection[Target]) -> dict[Target, int]:
         """How many instances each has: `home` and these are counted now, others as their last sweeps counted them.
 

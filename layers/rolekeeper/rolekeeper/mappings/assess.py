@@ -276,7 +276,7 @@ class Assessor:
 
         def fleets() -> Mapping[Target, int]:
             sizes = self.targets.counted_now(changed)
-            more = max(0, self.revisions.fleet() - sum(sizes.values())) if elsewhere else 0
+            more = max(0, self.revisions.fleet(self.targets.home) - sum(sizes.values())) if elsewhere else 0
             return {**sizes, _ELSEWHERE: more}
 
         impact = with_permissions(spread.scan.impact, sides, self.targets.each)

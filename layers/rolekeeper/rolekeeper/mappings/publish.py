@@ -583,7 +583,7 @@ class Publisher:
 
         Any other is to be checked by itself (`recheck_in`).
         """
-        one, stored = self.targets.of(target), self.revisions.in_account(keys, target.account)
+        one, stored = self.targets.of(target), self.revisions.in_account(keys, target.account, again=thorough)
         found: dict[MappingKey, RecordCheck] = {}
         asked: dict[MappingKey, PublishedMapping] = {}
         for key, each in stored.items():
