@@ -142,7 +142,7 @@ class Account:
         monkeypatch.setitem(deployment.__dict__, "outputs", {"StateTable": "state"})
         monkeypatch.setitem(deployment.__dict__, "session", session())
         settings = SimpleNamespace(target=Target(ACCOUNT, REGION), account=ACCOUNT, region=REGION)
-        app = SimpleNamespace(
+        app: Any = SimpleNamespace(
             settings=settings,
             ec2=Ec2(world.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # the fake
             at=lambda: app,
