@@ -318,8 +318,8 @@ class Targets:
         grouped = groupby(sorted(requests, key=_target_of), key=_target_of)
         of_target = {target: list(group) for target, group in grouped}
         put_back = max((each.put_back for group in of_target.values() for each in group), default=0)
-        shared = len(of_target) > 1
-        batch = Batch(self.ends_by, shared, put_back=put_back, patience=PATIENCE / 2 if shared else PATIENCE)
+        patience = PATIENCE / 2 if self.registry.is_hub else PATIENCE
+        batch = Batch(self.ends_by, shared=len(of_target) > 1, put_back=put_back, patience=patience)
 
         def turn(each: Target) -> tuple[bool, int, bool, Target]:
             return each in self.left_alone, len(of_target[each]), each != self.home, each
