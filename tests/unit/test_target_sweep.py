@@ -108,16 +108,6 @@ def test_one_targets_backlog_withholds_its_own_drift_alone_and_what_is_withheld_
     assert (known(served, OTHER).drift, known(served, OTHER).withheld) == (1, 0)
 
 
-def test_terminated_instances_are_no_part_of_what_a_target_has(served: Organization) -> None:
-    """Limits are a share of that, and EC2 shows terminated ones for a while."""
-    spoke = served.spoke(SPOKE)
-    spoke.running()
-    spoke.truth.terminate(spoke.running())
-    served.wait(minutes=2)
-    first, *_ = served.sweep()
-    assert (first["instances"], known(served).instances) == (1, 1)
-
-
 def test_the_mappings_records_of_an_account_are_checked_by_its_targets_sweep(served: Organization) -> None:
     joins = Target("333333333333", "eu-west-1")
     spoke = served.spoke(joins)
@@ -379,13 +369,6 @@ def test_the_schedule_leaves_a_target_alone_whose_sweep_goes_on(served: Organiza
     served.hub.quiet()
     served.scheduled()
     assert SPOKE in asked_for(served)
-
-
-def test_a_resumed_run_tells_the_schedule_until_when(served: Organization, large: dict[str, Any]) -> None:
-    for _ in range(2):
-        served.spoke(SPOKE).running(workload="web")
-    assert served.scheduled(large, seconds=0)["finished"] is False
-    assert known(served).goes_on_until == served.hub.clock.now() + GOES_ON
 
 
 def test_a_person_who_sends_an_event_of_former_times_has_all_targets_swept(served: Organization) -> None:
