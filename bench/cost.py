@@ -31,7 +31,7 @@ TARGET = 5.0  # USD in an idle month of a small account, without what is free
 # The same of an account and Region that a hub serves beside its own, without instances; and for how many it is shown.
 ANOTHER, INSTANCES = 0.10, (0, 100, 250)
 # The same of an organization without instances: of so many accounts with so many Regions, and so many rows.
-ACCOUNTS, REGIONS, ROWS = 400, 17, 50
+ACCOUNTS, REGIONS, ROWS, IN_A_TARGET = 400, 17, 50, (0, 1, 15)
 LARGE, ONE_REGION = 350.0, 40.0
 CENT = 0.01
 
@@ -59,10 +59,12 @@ COUNTS = {
     "sweep": Counts(11, 8, 1, log=400),
     "an instance": Counts(0.035, 3.1),
     "a row": Counts(2 / 50, 3),
-    # A run for another account, for each of its targets that it sweeps, and for each row, fifty of which are one read.
+    # A run for another account, for each row, fifty of which are one read, for each of its targets that it sweeps, and
+    # for each row whose key the target's sweep lists.
     "account": Counts(2, 2, log=250),
-    "target": Counts(7, 3, 3, log=550),
-    "a copy": Counts(1 / 50, 2.1),
+    "a copy": Counts(1 / 50, 2),
+    "target": Counts(6, 3, 3, log=550),
+    "a key": Counts(0, 0.1),
 }
 IAM_CALLS = 5  # about a role that has one inline policy
 # A target without instances is swept once an hour, and four times in the hour after its spoke's daily event.
@@ -171,7 +173,8 @@ def another(instances: int, *, accounts: float = 1, regions: float = 1, rows: in
     """
     days, minutes = MONTH / (24 * 60), schedules(deployment(translated()))["sweep"]
     runs = accounts * (MONTH / minutes if instances else IDLE_SWEEPS * days)
-    sizes = {"account": 1, "target": regions, "a copy": regions * rows, "an instance": regions * instances}
+    sizes = {"account": 1, "a copy": rows, "target": regions, "a key": regions * rows}
+    sizes["an instance"] = regions * instances
     parts = [(COUNTS[name], size) for name, size in sizes.items()]
     seconds = COLD + sum(CALL * each.calls * size for each, size in parts)
     used = invocations(runs, seconds, sum(each.log * size for each, size in parts))
@@ -187,14 +190,16 @@ def another(instances: int, *, accounts: float = 1, regions: float = 1, rows: in
     return used + Counter({"events": events, "sqs_requests": 3 * events, "dynamodb_gb_months": kept})
 
 
-def organization(regions: int) -> Usage:
-    """A month of a hub and of all that it serves, without instances; each round of sweeps begins in the hub.
+def organization(regions: int, instances: int = 0) -> Usage:
+    """A month of a hub and of all that it serves, with so many instances a target; each round begins in the hub.
 
-    The registry is read whole each minute and twice in each round, and the hub's sweep reads all records of each row.
+    The registry is read whole each minute and three times in each round, and the hub's sweep reads all records of each
+    row.
     """
     rounds = MONTH / schedules(deployment(translated()))["sweep"]
-    used = ours(replace(IDLE, instances=0, rows=ROWS)) + another(0, accounts=ACCOUNTS, regions=regions, rows=ROWS)
-    for times, items, size in ((MONTH + 2 * rounds, ACCOUNTS * regions, SERVED), (rounds * ROWS, ACCOUNTS, ITEM)):
+    used = ours(replace(IDLE, instances=instances, rows=ROWS))
+    used += another(instances, accounts=ACCOUNTS, regions=regions, rows=ROWS)
+    for times, items, size in ((MONTH + 3 * rounds, ACCOUNTS * regions, SERVED), (rounds * ROWS, ACCOUNTS, ITEM)):
         used += stored(Counts(0, items * size / READ), times) + waited(times * CALL * math.ceil(items / PAGE))
     return used + invocations(rounds, COLD, COUNTS["account"].log) + Counter({"states_transitions": STEPS * rounds})
 
@@ -224,7 +229,8 @@ def tables() -> dict[str, list[list[str]]]:
     shown = [part for part in bills[0] if any(each[part] >= CENT / 2 for each in bills)]
     drawn = [ours(fleet, CreateDashboard="true") for fleet in FLEETS.values()]
     others = [bill(another(instances)) for instances in INSTANCES]
-    hubs = [bill(organization(regions)) for regions in (1, REGIONS)]
+    sizes = [(regions, instances) for regions in (1, REGIONS) for instances in IN_A_TARGET]
+    hubs = [bill(organization(*size)) for size in sizes]
     head, sweep = ["USD a month", *FLEETS], schedules(deployment(translated()))["sweep"]
     return {
         "Idle, and by fleet": [
@@ -240,7 +246,8 @@ def tables() -> dict[str, list[list[str]]]:
             ["all", *(f"{sum(each.values()):.3f}" for each in others)],
         ],
         "An organization": [
-            ["USD a month, by targets", *(f"{ACCOUNTS * regions:,}" for regions in (1, REGIONS))],
+            ["USD a month, by targets", *(f"{ACCOUNTS * regions:,}" for regions, _ in sizes)],
+            ["instances in each", *(str(instances) for _, instances in sizes)],
             *([part, *(f"{each[part]:.2f}" for each in hubs)] for part in hubs[0] if hubs[-1][part] >= CENT / 2),
             ["all", *(f"{sum(each.values()):.2f}" for each in hubs)],
         ],

@@ -53,7 +53,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         return context.get_remaining_time_in_millis() / 1000 - (EARLIER if by_machine else 0)
 
     run = Run(context.aws_request_id, seconds_left)
-    if app.settings.sole_target and (event.get("target") or by_machine):
+    only = app.settings.sole_target
+    if only and (by_machine or _target(app, event) != only):
         # The deployment was a hub when this began.
         id_ = run.correlation_id(event)
         app.telemetry.dropped("another target: the deployment is of no organization", id_)
@@ -73,7 +74,7 @@ def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
         return list(of["accounts"])
     if of["task"] == Task.SWEEP:
         return app.targets.accounts_due(of)
-    return list(dict.fromkeys(served.target.account for served in app.registered()))
+    return list(dict.fromkeys(served.target.account for served in app.registry.all()))
 
 
 def in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]
 
 def _fan_out_in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     account, mapping = event["account"], layout.decode(MappingKey, event["of"]["mapping"])
-    begun = FanOut.to(mapping, app.targets.of_account(account))
+    begun = FanOut.to(mapping, (served.target for served in app.registry.all(account)))
     sent = resumable(Task.FAN_OUT, event["id"], app.sender.run(begun, event["id"], run.in_time))
     if not sent["finished"]:
         app.machine.start(f"{run.id} {account}", sent)
@@ -127,34 +128,35 @@ def _fan_out(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 def _sweep(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Sweep the event's target; a hub's sweep that begins has the other targets swept too."""
-    if app.settings.organization and not (event.get("target") or "rest" in event):
+    if not (event.get("target") or "rest" in event):
         scheduled = _scheduled(event, app.now())
         which = Which.DUE if scheduled else Which.ALL
         app.targets.start_sweeps(run.id, run.correlation_id(event), which, since=scheduled)
-    target = target_from(event["target"]) if event.get("target") else None
-    return _sweep_target(app, target, event, run=run)
+    return _sweep_target(app, _target(app, event), event, run=run)
 
 
-def _sweep_target(app: "App", target: Target | None, event: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
+def _target(app: "App", event: Mapping[str, Any]) -> Target:
+    return target_from(event["target"]) if event.get("target") else app.settings.target
+
+
+def _sweep_target(app: "App", target: Target, event: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
     correlation_id = run.correlation_id(event)
-    app_there = app.at(target) if target else app
-    swept = app_there.sweep(correlation_id, run.seconds_left, run.id, event=event).run()
+    swept = app.at(target).sweep(correlation_id, run.seconds_left, run.id, event=event).run()
     return resumable(Task.SWEEP, correlation_id, swept, target=target)
 
 
 def _expiries(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Do the minute's work."""
-    if not app.state.last_sweep().ended:
+    own = app.registry.get(app.settings.target)
+    if not (own and own.last_sweep):
         # Nothing changes before a sweep has ended: on a new state table the first minute runs one.
-        return _sweep_target(app, None, event, run=run)
+        return _sweep_target(app, app.settings.target, event, run=run)
     correlation_id = run.correlation_id(event)
     app.overrides.report_deployed_mode(correlation_id)
-    if app.settings.organization:
-        app.targets.start_first_sweeps(run.id, correlation_id)
+    app.targets.start_first_sweeps(run.id, correlation_id)
     done = asdict(app.expiries(correlation_id, waits=event.get("waits") is True).run())
-    if app.settings.organization:
-        # Last, as no timer is to wait for accounts that may never have a spoke.
-        app.targets.probe_unknown(correlation_id)
+    # Last, as no timer is to wait for accounts that may never have a spoke.
+    app.targets.probe_unknown(correlation_id)
     return done
 
 

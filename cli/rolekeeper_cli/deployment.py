@@ -159,12 +159,12 @@ class Deployment:
     @property
     def home(self) -> Target:
         """The deployment's own account and Region."""
-        return (self.app.hub or self.app).settings.target
+        return self.app.at().settings.target
 
     @property
     def elsewhere(self) -> bool:
         """Whether the instances and the roles are those of another target than the deployment's own."""
-        return self.app.hub is not None
+        return self.settings.target != self.home
 
     @cached_property
     def session(self) -> boto3.Session:

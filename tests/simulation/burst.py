@@ -12,11 +12,12 @@ from enum import StrEnum
 from typing import Any
 
 from fakes.dynamodb import FakeDynamoDB
+from fixtures.state_table import swept_item
 from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Event, Timings
-from simulation.account import ACCOUNT, PATH, Account, Maker
+from simulation.account import ACCOUNT, HUB, PATH, Account, Maker
 from simulation.clients import Budget, DynamoDbClient, Ec2Client, IamClient, Senders
 from simulation.deployment import Deployment, settings
 from simulation.engine import Engine
@@ -262,7 +263,6 @@ def carries(account: Account, instance: str, role: str) -> bool:
 def _publish(tables: FakeDynamoDB, account: Account, engine: Engine, instances: int) -> None:
     """One mapping, as published; and the marker of a sweep."""
     mapping = PublishedMapping(MappingSpec(FIRST, "first"), 1, account.profiles["first"].arn)
-    pk, sk = layout.FLEET
-    marker = {"pk": pk, "sk": sk, "instances": instances, "mappings": 1, "at": layout.timestamp(engine.now())}
-    for item in (layout.published_item(mapping, ACCOUNT), marker):
-        tables.put_item(TableName=STATE, Item=layout.to_attributes(item))
+    published = layout.to_attributes(layout.published_item(mapping, ACCOUNT))
+    for item in (published, swept_item(HUB, engine.now(), instances)):
+        tables.put_item(TableName=STATE, Item=item)

@@ -277,7 +277,7 @@ class DynamoDbClient:
         keys = [each.get("Key") or each["Item"] for write in writes for each in write.values()]
         # That a sweep goes on, came to a target, or what it saw, is no matter of an instance; nor what accounts answer
         # about a row that is held.
-        of_sweeps = (layout.FLEET[0], layout.TARGETS, "activity#", "judging#")
+        of_sweeps = (layout.TARGETS, "activity#", "judging#")
         counts = any(not key.get("pk", {"S": ""})["S"].startswith(of_sweeps) for key in keys)
 
         def by_us() -> Any:

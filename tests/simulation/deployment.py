@@ -412,8 +412,8 @@ class Deployment:
         if pk in (layout.TIMERS, layout.FOLLOW_UPS):
             (self._timers.add if new else self._timers.discard)((pk, sk))
             self.tick()
-        if (pk, sk) == layout.FLEET:
-            self._swept = bool(new and "mappings" in new)
+        if (pk, sk) == layout.target_key(HUB):
+            self._swept = bool(new and layout.LAST_SWEEP in new)
             self.tick()
 
     def put_aside(self, function: str, record: dict[str, Any]) -> None:

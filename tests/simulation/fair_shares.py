@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 
 from fakes.dynamodb import FakeDynamoDB
+from fixtures.state_table import swept_item
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingSpec, PublishedMapping
 from rolekeeper.settings import Limits
@@ -63,14 +64,14 @@ def _took(engine: Engine, account: Account, instance: str) -> float:
 
 def _publish(tables: FakeDynamoDB, engine: Engine, accounts: Mapping[Target, Account], changes: int) -> None:
     at = layout.timestamp(engine.now())
-    pk, sk = layout.FLEET
-    marker = {"pk": pk, "sk": sk, "instances": changes, "elsewhere": changes, "mappings": 1, "at": at}
     records = [
-        layout.published_item(
-            PublishedMapping(MappingSpec(FIRST, "first"), 1, account.profiles["first"].arn), target.account
+        layout.to_attributes(
+            layout.published_item(
+                PublishedMapping(MappingSpec(FIRST, "first"), 1, account.profiles["first"].arn), target.account
+            )
         )
         for target, account in accounts.items()
     ]
-    for item in (marker, *records):
-        tables.put_item(TableName=STATE, Item=layout.to_attributes(item))
+    for item in (swept_item(HUB, engine.now(), changes, 2 * changes), *records):
+        tables.put_item(TableName=STATE, Item=item)
     register(tables, at)

@@ -29,7 +29,7 @@ from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import GRANT, STARTED
 from rolekeeper_local.ec2_model import Association, State
-from simulation.account import Account, Maker
+from simulation.account import HUB, Account, Maker
 from simulation.engine import START, Engine, Run
 from spec.carries import applies, carries, ignored, in_scope
 from spec.over_time import TimedInstance
@@ -407,8 +407,8 @@ class Promises:
             self.hidden = self.hidden if new is None else set()
             return
         pk, sk = key
-        if key == layout.FLEET:
-            self.marked.append((self.engine.seconds, bool(new and "mappings" in new)))
+        if key == layout.target_key(HUB):
+            self.marked.append((self.engine.seconds, bool(new and layout.LAST_SWEEP in new)))
         owner = layout.instance_key_from(pk)
         if owner and owner.target != self.account.target:
             return

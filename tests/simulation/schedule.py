@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from fakes.dynamodb import FakeDynamoDB
+from fixtures.state_table import swept_item
 from rolekeeper.fleet.sweep import CHECKED_FOR
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Event, Timings
-from simulation.account import PATH, Account
+from simulation.account import HUB, PATH, Account
 from simulation.actors import (
     FAR,
     LOOSE,
@@ -288,9 +289,7 @@ class Schedule:
         deployed = layout.to_attributes({"pk": pk, "sk": sk, "mode": "enforce"})
         self.tables.put_item(TableName=STATE, Item=deployed)
         if self.plan.swept:
-            pk, sk = layout.FLEET
-            seen = {"instances": 0, "mappings": 0, "at": layout.timestamp(self.engine.now())}
-            self.tables.put_item(TableName=STATE, Item=layout.to_attributes({"pk": pk, "sk": sk, **seen}))
+            self.tables.put_item(TableName=STATE, Item=swept_item(HUB, self.engine.now()))
         self.deployment.tick()
         self.account.roles.update(dict.fromkeys(ROLES, PATH))
         _furnish(self.account)

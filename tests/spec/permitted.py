@@ -296,12 +296,12 @@ SINGLE = f"{_PUTS} dynamodb:DeleteItem"
 OTHER_WAYS = "dynamodb:BatchWriteItem dynamodb:PartiQLInsert dynamodb:PartiQLUpdate dynamodb:PartiQLDelete"
 ANSWERS = "judging#1"  # of accounts, while a row is judged
 FAMILIES: list[Value] = [
-    *(INSTANCE_ITEM, MAPPING_ITEM, f"approval#{ME}", "timers", "follow-ups", "fleet", "deployed", "control", ANSWERS),
+    *(INSTANCE_ITEM, MAPPING_ITEM, f"approval#{ME}", "timers", "follow-ups", "deployed", "control", ANSWERS),
 ]
 WRITTEN_BY_FUNCTIONS = (
     ANSWERS,
     *("window#changes", "window#edits", "window#3:app#web"),
-    *("fleet", "deployed", "timers", "follow-ups", "control-history", "anything else"),
+    *("deployed", "timers", "follow-ups", "control-history", "anything else"),
 )
 OURS = ("grant:arn:aws:iam::123456789012:instance-profile/rolekeeper/admin", "condition", "pin", "outcome")
 # A pin as the command and docs/operations.md write it, and what `release` changes in a contested instance's record.
@@ -637,6 +637,7 @@ SPOKES = [
     *may(LOOKING, "dynamodb:BatchGetItem", "StateTable", item=("control", INSTANCE_ITEM, MAPPING_ITEM, "targets")),
     *may_not(FUNCTIONS, "dynamodb:DeleteItem", "StateTable", item="targets"),
     *may_not(EVENT, "dynamodb:Query", "table", item="targets"),
+    *may_not(SCHEDULE, "dynamodb:PutItem", "table", item="targets"),
 ]
 
 # The key of KmsKeyArn: through the services that encrypt with it, for whoever uses them.

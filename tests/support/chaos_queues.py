@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws.queue import Task
-from rolekeeper.model.instance import InstanceKey, Timer
+from rolekeeper.model.instance import InstanceKey, Target, Timer
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import State, Store
 from rolekeeper_local.account import EmulatedAccount
@@ -33,7 +33,8 @@ class Queues:
         session, outputs = world.aws.session(), world.aws.stack_outputs()
         self._sqs, self._steps = session.client("sqs"), session.client("stepfunctions")
         self._machine = outputs["RetryStateMachine"]
-        self._state = State(Store(world.dynamodb, world.state_table), world.account, lambda pin: pin)
+        home = Target(world.account, world.region)
+        self._state = State(Store(world.dynamodb, world.state_table), home, home, lambda pin: pin)
         self.work, self.dead = outputs["WorkQueue"], outputs["DeadLetterQueue"]
         self.tries = tries
         self.poisoned: set[str] = set()

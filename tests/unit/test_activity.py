@@ -93,7 +93,7 @@ def test_a_sweep_of_several_runs_notes_all_of_the_fleet_once(desk: Desk) -> None
 
 def test_the_first_sweep_on_a_state_table_notes_no_instance_twice(desk: Desk) -> None:
     desk.world.running(app="web")
-    desk.world.store.write(desk.world.store.delete(layout.FLEET))
+    desk.world.never_swept()
     sweep(desk)
     assert stood(desk.world) == [{"drift": 1}]
 
@@ -111,7 +111,8 @@ def test_the_sweeps_of_an_hour_share_an_item_which_expires_after_a_month(desk: D
 
 
 def test_a_sweep_that_cant_note_it_ends_all_the_same(desk: Desk) -> None:
-    desk.world.calls.before("UpdateItem", refusing("AccessDeniedException", "not authorized"))
+    denied = refusing("AccessDeniedException", "not authorized")
+    desk.world.calls.after("UpdateItem", lambda: desk.world.calls.before("UpdateItem", denied))
     sweep(desk)
     assert stood(desk.world) == []
     assert desk.world.metrics.counts["WillRetry"] == 1

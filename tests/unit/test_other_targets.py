@@ -203,7 +203,7 @@ def test_a_target_whose_spoke_is_gone_with_its_item_is_unknown(served: Organizat
     key = spoke.key(spoke.running(workload="web"))
     assert served.batch(key) == [0], "this process still had a session"
     assert served.batch(key) == []
-    assert served.app().registry.all() == []
+    assert served.app().registry.others() == []
 
 
 def test_a_message_of_the_hubs_own_target_asks_nothing_of_the_registry(served: Organization) -> None:
@@ -211,7 +211,7 @@ def test_a_message_of_the_hubs_own_target_asks_nothing_of_the_registry(served: O
     served.hub.calls.clear()
     assert served.batch(key) == []
     assert "UpdateItem" not in served.hub.calls.counted()
-    assert served.app().registry.all() == []
+    assert served.app().registry.others() == []
     assert served.assumed == {}
 
 
@@ -234,7 +234,7 @@ def test_messages_of_an_account_without_a_spoke_are_dropped_counted_and_reported
     assert (served.hub.topic.mails, served.hub.events.kinds) == ([], [])
     registry = served.app().registry
     assert [(each.target, each.dropped) for each in registry.unknown()] == [(STRANGER, 6)]
-    assert registry.all() == []
+    assert registry.others() == []
 
 
 def says(made: Organization, wire: int | None) -> None:

@@ -124,7 +124,8 @@ def test_a_foreign_role_is_taken_over_where_the_stack_and_the_row_both_say_so(wo
 def test_a_first_sweep_that_goes_on_is_no_marker(world: FakeAccount) -> None:
     instance = _converged(world)
     world.unpublish("workload=web")
-    world.put(layout.FLEET, **{layout.GOES_ON_UNTIL: "2026-03-01T10:00:00Z"})
+    goes_on = dict.fromkeys(("since", layout.GOES_ON_UNTIL), "2026-03-01T10:00:00Z")
+    world.put(layout.target_key(world.target), **goes_on)
     world.reconcile(instance)
     assert world.shows(instance) == "unswept"
 

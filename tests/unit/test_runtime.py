@@ -15,6 +15,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 
 import runtime
+from rolekeeper.app import no_client
 from rolekeeper.aws import CONFIG, ELSEWHERE
 from rolekeeper.model.instance import Target
 from support import templates
@@ -175,7 +176,7 @@ def test_a_hub_has_clients_in_other_targets_with_less_patience_and_any_other_dep
     monkeypatch.setattr("botocore.client.BaseClient._make_api_call", assume)
     monkeypatch.setenv("ORGANIZATION_ID", "")
     runtime.settings.cache_clear()
-    assert runtime.app(FUNCTION).client_of is None
+    assert runtime.app(FUNCTION).client_of is no_client
     monkeypatch.setenv("ORGANIZATION_ID", "o-embeddedaws")
     monkeypatch.setenv("SPOKE_SESSION", "rolekeeper-sweep")
     runtime.settings.cache_clear()

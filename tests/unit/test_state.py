@@ -1,6 +1,7 @@
 """What the state table's reads and writes bring together, cut into pages and note once; and two that write at once."""
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from itertools import combinations
 from typing import Any
 
@@ -19,12 +20,15 @@ from rolekeeper.model.instance import (
     DesiredChange,
     InstanceRecord,
     RecordChange,
+    Target,
     Timer,
 )
 from rolekeeper.model.mapping import Control, MappingKey
 from rolekeeper.storage import layout, state
-from rolekeeper.storage.state import BATCH_KEYS, FLEET_NEWS, MOST_WRITES, UNPROCESSED_WAITS, State, Store, Update
+from rolekeeper.storage.state import BATCH_KEYS, MOST_WRITES, UNPROCESSED_WAITS, State, Store, Update
 from strategies.values import KEY, NOW, arn, grant, key, published
+
+HOME, OTHER = Target(ACCOUNT, "eu-west-1"), Target("222222222222", "eu-west-1")
 
 
 class Table:
@@ -36,7 +40,7 @@ class Table:
         self.slept: list[float] = []
         client: Any = self.client
         self.store = Store(client, STATE_TABLE, history_days=30, sleep=self.slept.append)
-        self.state = State(self.store, ACCOUNT, lambda pin: pin)
+        self.state = State(self.store, HOME, HOME, lambda pin: pin)
         self.revisions = Revisions(self.store, ACCOUNT)
 
     def item(self, key: layout.Key) -> layout.Item:
@@ -153,29 +157,32 @@ def test_a_record_says_in_which_format_it_is(table: Table) -> None:
     assert table.item(layout.record_key(KEY))["version"] == layout.VERSION
 
 
-def test_what_a_sweep_saw_is_written_when_it_is_news_or_a_day_old(table: Table) -> None:
-    def noted(instances: int, mappings: int, at: datetime) -> bool:
-        table.calls.clear()
-        table.state.note_sweep(instances, mappings, at)
-        return table.calls["PutItem"] == 1
-
-    assert not table.state.read().control.swept
-    assert noted(3, 2, NOW)
-    assert table.item(layout.FLEET) == {"instances": 3, "mappings": 2, "at": layout.timestamp(NOW)}
-    assert not noted(3, 2, NOW + FLEET_NEWS - timedelta(seconds=1))
-    assert noted(3, 2, NOW + FLEET_NEWS)
-    assert noted(4, 2, NOW + FLEET_NEWS)
-    assert noted(4, 0, NOW + FLEET_NEWS)
-    assert table.state.read().control.swept
+SINCE = {"since": layout.timestamp(NOW)}
+SWEPT = {**SINCE, layout.LAST_SWEEP: layout.timestamp(NOW)}
 
 
-def test_what_is_elsewhere_is_noted_and_is_news_when_it_goes(table: Table) -> None:
-    for number, elsewhere in enumerate((5, 0, 7)):
-        table.state.note_sweep(3, 2, NOW + timedelta(seconds=number), elsewhere)
-        assert table.item(layout.FLEET)["elsewhere"] == elsewhere
+@pytest.mark.parametrize(
+    ("target", "items", "swept", "registered"),
+    [
+        (HOME, {}, False, True),
+        (HOME, {HOME: SINCE}, False, True),
+        (HOME, {HOME: SWEPT}, True, True),
+        (OTHER, {}, False, True),
+        (OTHER, {OTHER: SWEPT}, False, True),
+        (OTHER, {HOME: SINCE, OTHER: SWEPT}, False, True),
+        (OTHER, {HOME: SWEPT}, False, False),
+        (OTHER, {HOME: SWEPT, OTHER: SINCE}, False, True),
+        (OTHER, {HOME: SWEPT, OTHER: SWEPT}, True, True),
+    ],
+)
+def test_nothing_may_change_before_a_sweep_of_the_deployment_and_one_of_the_target_have_ended(
+    table: Table, target: Target, items: dict[Target, dict[str, str]], *, swept: bool, registered: bool
+) -> None:
+    for at, item in items.items():
+        table.store.write(table.store.put({**layout.key_attributes(layout.target_key(at)), **item}))
     table.calls.clear()
-    table.state.note_sweep(3, 2, NOW, 7)
-    assert table.calls["PutItem"] == 0
+    control = replace(table.state, target=target).read().control
+    assert (control.swept, control.registered, table.calls.counted()) == (swept, registered, {"BatchGetItem": 1})
 
 
 def test_history_is_newest_first_and_expires(table: Table) -> None:

@@ -25,7 +25,6 @@ INSTANCE, MAPPING = InstanceKey("123456789012", "us-east-1", "i-0abcd1234ef56789
 # A partition of each family.
 PARTITIONS = {
     "control": layout.CONTROL[0],
-    "fleet": layout.FLEET[0],
     "deployed": layout.DEPLOYED[0],
     "timers": layout.TIMERS,
     "instances": layout.instance_pk(INSTANCE),
@@ -40,18 +39,18 @@ WRITTEN = {
     "OnInstanceEvent": {"instances", "timers", "budgets", "changes", "targets"},
     "OnRetry": {"instances", "timers"},
     "OnMappingChange": {"mappings", "timers", "budgets", "edits"},
-    "OnSchedule": {"mappings", "timers", "budgets", "edits", "fleet", "deployed", "targets"},
+    "OnSchedule": {"mappings", "timers", "budgets", "edits", "deployed", "targets"},
     "OnStateChange": {"timers", "told of the control item"},
 }
 READ = {
-    "OnInstanceEvent": {"control", "fleet", "instances", "mappings", "budgets", "changes", "targets"},
-    "OnRetry": {"control", "fleet", "instances", "mappings", "targets"},
-    "OnMappingChange": {"control", "fleet", "instances", "mappings", "budgets", "edits", "targets"},
+    "OnInstanceEvent": {"control", "instances", "mappings", "budgets", "changes", "targets"},
+    "OnRetry": {"control", "instances", "mappings", "targets"},
+    "OnMappingChange": {"control", "instances", "mappings", "budgets", "edits", "targets"},
     "OnSchedule": {
-        *("control", "fleet", "instances", "mappings", "timers"),
+        *("control", "instances", "mappings", "timers"),
         *("deployed", "budgets", "edits", "changes", "targets"),
     },
-    "OnStateChange": {"control", "fleet", "instances", "told of the control item"},
+    "OnStateChange": {"control", "instances", "targets", "told of the control item"},
 }
 
 
@@ -81,9 +80,8 @@ def test_a_function_reads_the_families_that_it_needs_and_no_other(function: str)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_without_an_organization_no_function_has_anything_to_do_with_targets_or_spokes(function: str) -> None:
+def test_without_an_organization_no_function_has_anything_to_do_with_spokes(function: str) -> None:
     written = json.dumps(statements(function, of_a_hub=False))
-    assert "targets" not in written
     assert "sts:AssumeRole" not in written
     assert "-accounts" not in written, "the machine that has a run for each account"
 

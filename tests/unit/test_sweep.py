@@ -25,7 +25,6 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.permissions.roles import ASKED_AT_ONCE
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
-from rolekeeper.storage.state import SweepNote
 
 
 @pytest.fixture
@@ -155,7 +154,7 @@ def test_a_converged_fleet_sends_nothing_and_writes_only_how_it_stands(desk: Des
     assert (swept.instances, swept.sent, swept.mappings_changed) == (4, 0, 0)
     assert "GetQueueAttributes" not in desk.world.calls.counted()
     assert desk.sent() == []
-    assert desk.world.writes == ["UpdateItem"], "one for the hour, however many instances there are"
+    assert desk.world.writes == ["UpdateItem"] * 2, "its target's and the hour's, however many instances there are"
     assert desk.world.events.sent == []
 
 
@@ -239,7 +238,7 @@ def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Desk, 
 
 
 def fleet(desk: Desk) -> Any:
-    pk, sk = layout.FLEET
+    pk, sk = layout.target_key(desk.world.target)
     items = map(layout.from_attributes, desk.world.dynamodb.items(STATE_TABLE))
     return next((each for each in items if (each["pk"], each["sk"]) == (pk, sk)), {})
 
@@ -247,7 +246,7 @@ def fleet(desk: Desk) -> Any:
 # ---- the marker, without which every change is held ----
 
 
-def test_a_sweep_notes_how_many_mappings_are_published(desk: Desk) -> None:
+def test_a_sweep_counts_how_many_mappings_are_published(desk: Desk) -> None:
     for tag in ("app=gone", "app=lost", "app=spoilt"):
         desk.edit(tag, role="web")
     desk.delete("app=gone")
@@ -259,7 +258,6 @@ def test_a_sweep_notes_how_many_mappings_are_published(desk: Desk) -> None:
     swept = sweep(desk)
     # Three rows, and the one whose deletion nobody told of; app=web, and what app=spoilt said before.
     assert (swept.mappings, swept.published) == (4, 2)
-    assert fleet(desk)["mappings"] == 2
 
 
 def no_answer(desk: Desk) -> None:
@@ -554,7 +552,6 @@ def test_each_row_is_checked_once_however_many_runs_it_takes(desk: Desk) -> None
     desk.quiet()
     swept = sweep_to_the_end(desk, 0)
     assert (swept.mappings, swept.published, swept.mappings_changed) == (6, 6, 0)
-    assert fleet(desk)["mappings"] == 6
     (started,) = desk.world.machine.started
     assert started["input"]["rest"]["phase"] == "rows"
 
@@ -581,7 +578,8 @@ def test_the_first_sweep_on_a_table_sends_what_was_held_though_it_takes_several_
     swept = sweep_to_the_end(desk, 0)
     assert (swept.instances, swept.rest.phase) == (5, Phase.HELD)
     assert desk.sent_ids() == instances
-    assert desk.world.state.last_sweep() == SweepNote(ended=True, until="")
+    assert desk.world.state.read().control.swept
+    assert layout.GOES_ON_UNTIL not in fleet(desk)
 
 
 # ---- two sweeps at once ----

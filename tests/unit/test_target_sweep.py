@@ -108,16 +108,6 @@ def test_one_targets_backlog_withholds_its_own_drift_alone_and_what_is_withheld_
     assert (known(served, OTHER).drift, known(served, OTHER).withheld) == (1, 0)
 
 
-def test_terminated_instances_are_no_part_of_what_a_target_has(served: Organization) -> None:
-    """Limits are a share of that, and EC2 shows terminated ones for a while."""
-    spoke = served.spoke(SPOKE)
-    spoke.running()
-    spoke.truth.terminate(spoke.running())
-    served.wait(minutes=2)
-    first, *_ = served.sweep()
-    assert (first["instances"], known(served).instances) == (1, 1)
-
-
 def test_the_mappings_records_of_an_account_are_checked_by_its_targets_sweep(served: Organization) -> None:
     joins = Target("333333333333", "eu-west-1")
     spoke = served.spoke(joins)
@@ -162,6 +152,26 @@ def test_iam_is_asked_once_in_three_hours_about_mappings_that_govern_nothing_in_
     spoke.running(workload="web")
     assert asked()
     assert asked(), "it governs one"
+
+
+def test_the_records_of_an_account_are_read_once_for_all_its_regions_and_again_for_a_new_one(
+    served: Organization,
+) -> None:
+    """What is published for an account isn't updated while none of its Regions is registered."""
+    regions = SPOKE, SAME_ACCOUNT
+
+    def read() -> int:
+        app = served.app()
+        served.hub.calls.clear()
+        for each in regions:
+            assert app.at(each).sweep("sweep-1", lambda: 840, "run-1", event_of(each)).run().published == 1
+        return served.hub.calls["BatchGetItem"]
+
+    for each in regions:
+        served.scheduled(event_of(each))
+    assert read() == 1
+    served.app().registry.add(ServedTarget(SAME_ACCOUNT, since=served.hub.clock.now(), wire_format=WIRE_FORMAT))
+    assert read() == 2
 
 
 def test_the_iam_of_an_account_is_asked_once_for_all_its_regions(served: Organization) -> None:
@@ -284,7 +294,7 @@ def test_a_targets_sweep_is_neither_the_hubs_own_nor_another_targets(served: Org
     assert served.hub.lambda_.invoked == []
     assert known(served, OTHER).last_sweep is None
     assert served.hub.metrics.counts["InstancesSwept"] == 0, "sweep-overdue is about the hub's own"
-    assert served.hub.state.read([], counters=[layout.FLEET]).counters[layout.FLEET]["instances"] == 0
+    assert known(served, served.hub.target).instances == 0
     served.sweep()
     assert served.hub.metrics.counts["InstancesSwept"] == 1
 
@@ -359,13 +369,6 @@ def test_the_schedule_leaves_a_target_alone_whose_sweep_goes_on(served: Organiza
     served.hub.quiet()
     served.scheduled()
     assert SPOKE in asked_for(served)
-
-
-def test_a_resumed_run_tells_the_schedule_until_when(served: Organization, large: dict[str, Any]) -> None:
-    for _ in range(2):
-        served.spoke(SPOKE).running(workload="web")
-    assert served.scheduled(large, seconds=0)["finished"] is False
-    assert known(served).goes_on_until == served.hub.clock.now() + GOES_ON
 
 
 def test_a_person_who_sends_an_event_of_former_times_has_all_targets_swept(served: Organization) -> None:

@@ -16,7 +16,7 @@ from rolekeeper.storage import layout
 @pytest.fixture
 def registry(world: FakeAccount) -> Registry:
     world.calls.clear()
-    return Registry(world.store)
+    return Registry(world.store, world.target)
 
 
 def added(registry: Registry, world: FakeAccount, target: Target = SPOKE) -> ServedTarget:
@@ -33,7 +33,7 @@ def known(registry: Registry) -> ServedTarget:
 
 def test_what_was_registered_is_read_as_it_was_written(registry: Registry, world: FakeAccount) -> None:
     here, there = added(registry, world), added(registry, world, OTHER)
-    assert registry.all() == [here, there]
+    assert registry.others() == [here, there]
     assert registry.get(OTHER) == there
     assert registry.get(SAME_ACCOUNT) is None
 
@@ -73,7 +73,7 @@ def test_nothing_but_adding_makes_an_item(registry: Registry, world: FakeAccount
     assert not registry.note_problem(SPOKE, "refused", at)
     assert not registry.clear_problem(SPOKE)
     registry.note_sweep(SPOKE, layout.timestamp(at), instances=3, drift=1, at=at)
-    assert registry.all() == []
+    assert registry.others() == []
 
 
 def test_a_sweep_that_came_to_its_end_ends_a_problem(registry: Registry, world: FakeAccount) -> None:
@@ -85,6 +85,28 @@ def test_a_sweep_that_came_to_its_end_ends_a_problem(registry: Registry, world: 
     assert found.problem_since is None
 
 
+def test_the_deployments_own_target_says_how_many_instances_all_had_when_it_was_swept(
+    registry: Registry, world: FakeAccount
+) -> None:
+    for target, instances in ((SPOKE, 250), (OTHER, 40), (world.target, 3)):
+        since = added(registry, world, target).since
+        assert since
+        registry.note_sweep(target, layout.timestamp(since), instances=instances, at=world.clock.now())
+    assert [each.fleet for each in registry.all()] == [None, 293, None]
+
+
+def test_the_deployments_own_target_is_registered_by_its_first_sweep_alone(
+    registry: Registry, world: FakeAccount
+) -> None:
+    world.never_swept()
+    began = world.clock.now()
+    for _ in range(2):
+        own = registry.begun(world.target, world.clock.now())
+        assert own == ServedTarget(world.target, since=began, wire_format=WIRE_FORMAT, fleet=0)
+        world.later(minutes=1)
+    assert registry.begun(SPOKE, began) is None
+
+
 def test_an_item_that_isnt_ours_is_a_target_with_that_problem_and_hides_no_other(
     registry: Registry, world: FakeAccount
 ) -> None:
@@ -92,7 +114,7 @@ def test_an_item_that_isnt_ours_is_a_target_with_that_problem_and_hides_no_other
     pk, sk = layout.target_key(SPOKE)
     garbled = layout.to_attributes({"pk": pk, "sk": sk, "since": "last year"})
     world.dynamodb.put_item(TableName=world.store.table, Item=garbled)
-    damaged, sound = registry.all()
+    damaged, sound = registry.others()
     assert (damaged.target, sound) == (SPOKE, there)
     assert "last year" in damaged.problem
     assert registry.get(SPOKE) == damaged
@@ -118,7 +140,7 @@ def test_an_unknown_target_is_new_once_and_no_registered_one(registry: Registry,
     at = world.clock.now()
     assert not registry.note_unknown(SPOKE, "refused", at, 3)
     assert registry.unknown() == [ServedTarget(SPOKE, since=since, last_event=at, problem="refused", dropped=5)]
-    assert (registry.all(), registry.get(SPOKE)) == ([], None)
+    assert (registry.others(), registry.get(SPOKE)) == ([], None)
     [stored] = world.store.get([layout.unknown_key(SPOKE)]).values()
     assert stored["expires"] == (at + timedelta(days=1)).timestamp()
     registry.remove(SPOKE)
@@ -133,7 +155,7 @@ def organization() -> Iterator[Organization]:
 
 def probed(organization: Organization, target: Target) -> Probed:
     app = organization.app().at(target)
-    return probe(app.settings, app.ec2, app.iam)
+    return probe(app.settings, app.ec2, app.iam, home=organization.hub.target)
 
 
 def test_a_probe_asks_as_the_reader_and_tells_the_spokes_version(

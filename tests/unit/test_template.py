@@ -509,7 +509,7 @@ def test_of_the_state_table_only_what_steers_reaches_its_function() -> None:
         ("INSERT", instance, "history#2026-03-02T09:16:00.000000Z#x"),
         ("MODIFY", *layout.published_key(mapping, "123456789012")),
         ("MODIFY", *layout.budget_key(mapping)),
-        ("MODIFY", *layout.FLEET),
+        ("MODIFY", *layout.target_key(KEY.target)),
     }
     assert {each for each in passing | others if _steers(*each)} == passing
 

@@ -1,12 +1,10 @@
 """Whether Rolekeeper works: the switches, the sweep, the queues, the rows, and the targets of a hub."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
-from rolekeeper.storage import layout
-from rolekeeper.storage.state import FLEET_NEWS
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.layout import amount, several
 from rolekeeper_cli.uses import targets as views
@@ -37,17 +35,15 @@ def mode(deployment: DoctorDeployment) -> Findings:
 
 
 def sweep(deployment: DoctorDeployment) -> Findings:
-    """When a sweep last saw the whole fleet: it records the fleet's size if that changed, and once a day."""
-    item = deployment.app.store.get([layout.FLEET]).get(layout.FLEET, {})
-    if "at" not in item:
+    """When a sweep last saw the whole fleet."""
+    own = deployment.app.registry.get(deployment.home)
+    if not (own and own.last_sweep):
         if deployment.now() - deployment.stack.created > deployment.sweep_overdue:
             yield fail("no sweep ever saw the whole fleet", _SWEEP)
         return "the stack is new: its first sweep is still to come"
-    at = datetime.fromisoformat(str(item["at"]))
-    if deployment.now() - at > FLEET_NEWS + deployment.sweep_overdue:
-        yield fail(f"no sweep saw the whole fleet since {at:{_TIME}}", _SWEEP)
-    instances = int(item["instances"]) + int(item.get(layout.ELSEWHERE, 0))
-    return f"last sweep {at:{_TIME}}, {amount(instances, 'instance')}"
+    if deployment.now() - own.last_sweep > deployment.sweep_overdue:
+        yield fail(f"no sweep saw the whole fleet since {own.last_sweep:{_TIME}}", _SWEEP)
+    return f"last sweep {own.last_sweep:{_TIME}}, {amount(own.fleet or 0, 'instance')}"
 
 
 def rows(deployment: DoctorDeployment) -> Findings:

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from rolekeeper.aws.errors import NotFoundError
+from rolekeeper.fleet.targets import Registry
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import Store
@@ -28,10 +29,11 @@ def import_tables(deployment: Deployment, tables: Tables, rollout: Rollout) -> N
     named = dict(zip(("MappingTable", "StateTable"), tables, strict=True))
     resources = {logical: _resource(deployment, logical, name) for logical, name in named.items()}
     terminal.confirm(f"Import the tables {' and '.join(tables)}?", yes=rollout.yes)
-    # The former deployment's sweep and switch; and the new one's own place, which may have had a spoke before.
+    # The former deployment's switch and own target; and the new one's, which may have had a spoke before.
     home = Target(deployment.caller.account, str(deployment.session.region_name))
     store = Store(deployment.client("dynamodb"), named["StateTable"])
-    for key in (layout.FLEET, layout.CONTROL, layout.target_key(home)):
+    former = [each.target for each in Registry(store).all() if each.fleet is not None]
+    for key in (layout.CONTROL, *map(layout.target_key, (home, *former))):
         store.write(store.delete(key))
     ids = {logical: {"TableName": name} for logical, name in named.items()}
     imports = [

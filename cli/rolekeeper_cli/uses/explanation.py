@@ -278,7 +278,7 @@ def _losers(deployment: Deployment, seen: Seen) -> Iterator[tuple[MappingKey, st
     if not deployment.elsewhere:
         return
     known = {each.key for each in seen.observed.published}
-    state = replace(deployment.app.state, account=deployment.home.account, remembers=None)
+    state = replace(deployment.app.state, target=deployment.home, remembers=None)
     found = state.read((), [key for key in mapping_keys(seen.instance.tags) if key not in known]).published
     for mapping in (each for each in found.values() if not each.deleted):
         why = not_applicable_because(published_there(deployment, mapping), seen.instance, seen.observed.asked_at)

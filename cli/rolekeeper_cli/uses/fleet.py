@@ -45,7 +45,7 @@ class Enforced(State):
         `remembers`: mappings, and tombstones, in the place of those that are published; each that is read is added.
         """
         state = deployment.app.state
-        return cls(state.store, state.account, state.check_pin, remembers, released=released)
+        return cls(state.store, state.target, state.home, state.check_pin, remembers, released=released)
 
     def read(
         self,

@@ -84,8 +84,8 @@ def _read(deployment: Deployment, name: str) -> RevokedRole:
 def _iam(deployment: Deployment) -> Any:
     """IAM of the target's account, which is one for all its Regions: in the own account, as the caller."""
     app = deployment.app
-    own = app.hub if app.hub and app.settings.account == app.hub.settings.account else app
-    return own.iam.client
+    own = app.at()
+    return (own if app.settings.account == own.settings.account else app).iam.client
 
 
 def _policy(deployment: Deployment, name: str, arn: str) -> Any:

@@ -7,7 +7,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -18,7 +18,6 @@ from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget, unheard
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.model.instance import Instance, Target
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper.storage import layout
 from rolekeeper_cli.deploying.stack import ordered
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
@@ -138,8 +137,7 @@ class Places:
 
 def registered(deployment: Deployment) -> list[Target]:
     """The deployment's targets, its own first."""
-    others = deployment.app.registry.all() if deployment.settings.organization else ()
-    return [deployment.settings.target, *(each.target for each in others)]
+    return [deployment.settings.target, *(each.target for each in deployment.app.registry.others())]
 
 
 def written(texts: Sequence[str]) -> Target | None:
@@ -209,16 +207,10 @@ def documents(deployment: Deployment) -> list[dict[str, Any]]:
     """Every target that the deployment knows, its own first, then by account and Region, and those that are unknown."""
     version, registry = deployment.outputs.get("Version"), deployment.app.registry
     hub = _Hub(deployment.home, version, deployment.now(), silence=2 * sweep_interval(deployment))
-    fleet = deployment.app.store.get([layout.FLEET]).get(layout.FLEET, {})
-    swept = datetime.fromisoformat(str(fleet["at"])) if "at" in fleet else None
-    instances = int(fleet.get("instances", 0))
-    own = ServedTarget(hub.target, version or "", last_sweep=swept, instances=instances, wire_format=WIRE_FORMAT)
-    if not deployment.settings.organization:
-        return [hub.document(own)]
-    others = registry.all()
-    registered = {each.target for each in others}
-    unknown = [hub.unknown(each) for each in registry.unknown() if each.target not in registered]
-    return [*map(hub.document, (own, *others)), *unknown]
+    known = {each.target: each for each in registry.all()}
+    own = known.pop(hub.target, ServedTarget(hub.target, wire_format=WIRE_FORMAT))
+    unknown = [hub.unknown(each) for each in registry.unknown() if each.target not in known]
+    return [*map(hub.document, (replace(own, version=version or ""), *known.values())), *unknown]
 
 
 def read(text: str) -> Target:
@@ -264,9 +256,8 @@ class _Hub:
             "last_event": served.last_event,
             "last_sweep": served.last_sweep,
             "instances": served.instances if swept else None,
-            # The hub's own sweep doesn't record what it sends.
-            "drift": served.drift if swept and not own else None,
-            "withheld": served.withheld if swept and not own else None,
+            "drift": served.drift if swept else None,
+            "withheld": served.withheld if swept else None,
             "problem_since": served.problem_since,
             "wire_format": served.wire_format,
             "unit": served.unit or None,
@@ -281,9 +272,8 @@ class _Hub:
     def _state(self, served: ServedTarget, *, own: bool) -> tuple[str, str]:
         if served.problem:
             return PROBLEM, served.problem
-        # The hub's own sweep is recorded only if the fleet's size changed, or once a day: it has a check of its own.
         known = served.last_sweep or served.since
-        late = not own and known is not None and self.now - known > self.silence + served.rests
+        late = known is not None and self.now - known > self.silence + served.rests
         if served.last_sweep is None:
             return (OVERDUE, "it was never swept") if late else (NEW, "its first sweep is still to come")
         if late:

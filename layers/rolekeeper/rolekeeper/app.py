@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper import fleet, mappings, permissions
@@ -33,13 +33,26 @@ utc_now = partial(datetime.now, UTC)
 FANS_OUT = timedelta(minutes=2)
 
 
+def no_client(settings: Settings, _service: str) -> Any:
+    """Refuse a client in another target."""
+    raise PermanentError("NoOrganization", f"the deployment is of none, and has no clients in {settings.target}")
+
+
+class shared[Part](cached_property[Part]):  # noqa: N801  # used as cached_property is
+    """A part that all targets of a deployment share: it is made once, with the deployment's own target."""
+
+    def __get__(self, app: App, owner: type | None = None) -> Part:  # type: ignore[override]  # only of an App
+        return super().__get__(app.at(), owner)
+
+
 @dataclass(frozen=True)
 class App:
-    """One deployment's parts, made for each invocation: they cache what they read. `each` asks several targets at once.
+    """One target's parts, made for each invocation: they cache what they read. `each` asks several targets at once.
 
-    `client` returns the client of a service, by its boto3 name; `client_of` one in another target, by its settings, and
-    `forget` ends the sessions there. `kept` outlives the invocation. `hub` is None in the deployment's own target; in
-    another target instances and roles are the target's, and everything else is the hub's.
+    Instances and roles are the target's, everything else is the deployment's. `client` returns a client of the
+    deployment's, by the service's boto3 name; `client_there` one in the target, unless that is the deployment's own:
+    `client_of` makes it, by the target's settings, and `forget` ends the sessions there. `hub` has the parts of the
+    deployment's own target; None if these are they. `kept` outlives the invocation.
     """
 
     settings: Settings
@@ -49,26 +62,26 @@ class App:
     metrics: Metrics | None = None
     now: Callable[[], datetime] = utc_now
     sleep: Callable[[float], None] = time.sleep
-    client_of: Callable[[Settings, str], Any] | None = None
+    client_of: Callable[[Settings, str], Any] = no_client
     forget: Callable[[Settings], object] = lambda _: None
     kept: dict[str, Any] = field(default_factory=dict)
+    client_there: Callable[[str], Any] | None = None
     hub: App | None = None
     each: Each = in_threads
 
-    def at(self, target: Target) -> App:
-        """The parts of a target; one that can't be reached raises when it is first asked."""
+    def at(self, target: Target | None = None) -> App:
+        """The parts of a target, by default the deployment's own; one that can't be reached raises when first asked."""
         hub = self.hub or self
-        return hub if target == hub.settings.target else replace(hub, settings=hub.settings.at(target), hub=hub)
+        if target is None or target == hub.settings.target:
+            return hub
+        settings = hub.settings.at(target)
+        return replace(hub, settings=settings, client_there=partial(hub.client_of, settings), hub=hub)
 
     def _there(self, service: str) -> Any:
         """A client in the target; in the deployment's own it has the functions' permissions."""
-        if self.hub is None:
-            return self.client(service)
-        if self.client_of is None:
-            raise PermanentError(
-                "NoOrganization", f"the deployment is of none, and has no clients in {self.settings.target}"
-            )
-        return self.client_of(self.settings, service)
+        if self.client_there:
+            return self.client_there(service)
+        return self.client(service)
 
     @cached_property
     def ec2(self) -> Ec2:
@@ -78,23 +91,23 @@ class App:
     def iam(self) -> Iam:
         return Iam(self._there("iam"), self.settings.account, self.settings.partition)
 
-    @cached_property
+    @shared
     def queue(self) -> WorkQueue:
         return WorkQueue(self.client("sqs"), self.settings.work_queue_url, self.now)
 
-    @cached_property
+    @shared
     def machine(self) -> Machine:
         return Machine(lambda: self.client("stepfunctions"), self.settings.resume_state_machine_arn)
 
-    @cached_property
+    @shared
     def accounts_machine(self) -> Machine:
         return Machine(lambda: self.client("stepfunctions"), self.settings.accounts_state_machine_arn)
 
-    @cached_property
+    @shared
     def table(self) -> mappings.table.MappingTable:
         return mappings.table.MappingTable(self.client("dynamodb"), self.settings.mapping_table, self.sleep)
 
-    @cached_property
+    @shared
     def store(self) -> Store:
         return Store(self.client("dynamodb"), self.settings.state_table, self.settings.history_days, sleep=self.sleep)
 
@@ -102,29 +115,27 @@ class App:
     def state(self) -> State:
         return State(
             self.store,
-            self.settings.account,
-            lambda pin: checked_pin(pin, self.roles, self.now()),
-            target=self.settings.target if self.hub else None,
-            waits_for_sweep=self.hub is not None and self.settings.account != self.hub.settings.account,
+            self.settings.target,
+            home=self.at().settings.target,
+            check_pin=lambda pin: checked_pin(pin, self.roles, self.now()),
         )
 
     @cached_property
     def roles(self) -> permissions.roles.Roles:
         return permissions.roles.Roles(permissions.policies.PolicyReader(self.iam), self.settings)
 
-    @cached_property
+    @shared
     def revisions(self) -> mappings.revisions.Revisions:
-        return mappings.revisions.Revisions(self.store, (self.hub or self).settings.account)
+        return mappings.revisions.Revisions(self.store, self.settings.account)
 
-    @cached_property
+    @shared
     def registry(self) -> fleet.targets.Registry:
-        return fleet.targets.Registry(self.store, self.kept.setdefault("targets", {}))
+        noted, is_hub = self.kept.setdefault("targets", {}), bool(self.settings.organization)
+        return fleet.targets.Registry(self.store, self.settings.target, is_hub=is_hub, noted=noted)
 
-    @cached_property
+    @shared
     def telemetry(self) -> Telemetry:
         """Logs, metrics, events and mails; `flush` it at the end of an invocation."""
-        if self.hub:
-            return self.hub.telemetry
         if not (self.logger and self.metrics):
             raise TypeError("these parts only read: they have no logger and no metrics")
         where = f"account {self.settings.account}, {self.settings.region}"
@@ -139,9 +150,9 @@ class App:
         )
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
-        return self.reconciler().run(requests) if self.settings.sole_target else self.targets.reconcile(requests)
+        return self.targets.reconcile(requests)
 
-    @cached_property
+    @shared
     def targets(self) -> fleet.targets.Targets:
         return fleet.targets.Targets(
             home=self.settings.target,
@@ -158,9 +169,7 @@ class App:
         )
 
     def probe(self) -> fleet.targets.Probed:
-        probed = fleet.targets.probe(self.settings, self.ec2, self.iam)
-        # The hub's own target has no unit, and an account is in the same unit in all its Regions.
-        return replace(probed, unit="") if self.settings.account == (self.hub or self).settings.account else probed
+        return fleet.targets.probe(self.settings, self.ec2, self.iam, home=self.at().settings.target)
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
         """The reconciler; inside a retry loop it starts no other loop, and changes nothing itself."""
@@ -187,20 +196,16 @@ class App:
         )
 
     def _is_news(self, error: AccessDeniedError, *, noting: bool) -> bool:
-        """Whether a refusal hasn't been reported yet. Another target is next asked with new sessions."""
-        if self.hub is None:
-            return True
+        """Whether a refusal hasn't been reported yet. The target is next asked with new sessions."""
         self.forget(self.settings)
-        return noting and self.hub.targets.is_news(self.settings.target, error)
+        return self.targets.is_news(self.settings.target, error, noting=noting)
 
     def _budget(self) -> ChangeBudget:
         settings = self.settings
         pace = f"pace {settings.target}"  # EC2's rate is for each account and Region
         if pace not in self.kept:
             self.kept[pace] = Pace(settings.changes_per_second / settings.workers, self.now())
-        size = layout.target_key(settings.target) if self.hub else layout.FLEET
-        keys = layout.window_keys(settings.target, size)
-        return ChangeBudget(ChangeLimiter(self.store, settings.limits, settings.target, keys=keys), self.kept[pace])
+        return ChangeBudget(ChangeLimiter(self.store, settings.limits, settings.target), self.kept[pace])
 
     @property
     def home(self) -> mappings.rows.HomeAccount:
@@ -216,7 +221,7 @@ class App:
             ownership=self.settings.ownership,
         )
 
-    @cached_property
+    @shared
     def mapped(self) -> mappings.accounts.MappedTargets:
         """The targets that mappings govern, including the deployment's own."""
         # IAM is the account's, whatever the Region.
@@ -228,15 +233,11 @@ class App:
             return mappings.accounts.MappedTarget(target, known, there.scanner())
 
         def listed() -> list[mappings.accounts.MappedTarget]:
-            return [_as_served(mapped(served.target), served) for served in self.registered()]
+            return [_as_served(mapped(served.target), served) for served in self.registry.others()]
 
         return mappings.accounts.MappedTargets(mapped(self.settings.target), listed, mapped, each=self.each)
 
-    def registered(self) -> list[fleet.targets.ServedTarget]:
-        """The other targets; without an organization there are none."""
-        return self.registry.all() if self.settings.organization else []
-
-    @cached_property
+    @shared
     def sender(self) -> mappings.fan_out.Sender:
         return mappings.fan_out.Sender(
             home=self.settings.target,
@@ -246,11 +247,9 @@ class App:
             each=self.each,
         )
 
-    @cached_property
+    @shared
     def publisher(self) -> mappings.publish.Publisher:
-        """The hub's own, in other targets too: it caches what it read of the accounts."""
-        if self.hub:
-            return self.hub.publisher
+        """The deployment's own, in each target: it caches what it read of the accounts."""
         assessor = mappings.assess.Assessor(self.mapped, self.revisions, self.settings.mode)
         return mappings.publish.Publisher(
             home=self.home,
@@ -271,21 +270,19 @@ class App:
 
     def judge(self, judging: Mapping[str, Any], account: str, in_time: Callable[[], bool]) -> None:
         """Ask an account what judging a row asks there."""
-        there = self._publisher_in(self.registry.all(account))
+        there = self._publisher_in(lambda: self.registry.all(account))
         there.judge_in(layout.decode(mappings.publish.Judging, judging), account, in_time)
 
     def judged(self, judging: Mapping[str, Any]) -> mappings.verdict.Verdict:
         """Judge a row by what its accounts answered."""
         return self.publisher.judged(layout.decode(mappings.publish.Judging, judging))
 
-    def _publisher_in(self, served: Iterable[fleet.targets.ServedTarget]) -> mappings.publish.Publisher:
+    def _publisher_in(self, served: Callable[[], Iterable[fleet.targets.ServedTarget]]) -> mappings.publish.Publisher:
         """One that knows an account's targets alone, beside the deployment's own."""
-        hub = self.hub or self
-        mapped = hub.mapped
-        of_account = [_as_served(mapped.at(each.target), each) for each in served]
-        targets = replace(mapped, listed=lambda: of_account)
-        assessor = replace(hub.publisher.assessor, targets=targets)
-        return replace(hub.publisher, assessor=assessor, accounts=replace(hub.publisher.accounts, assessor=assessor))
+        mapped, publisher = self.mapped, self.publisher
+        targets = replace(mapped, listed=lambda: [_as_served(mapped.at(one.target), one) for one in served()])
+        assessor = replace(publisher.assessor, targets=targets)
+        return replace(publisher, assessor=assessor, accounts=replace(publisher.accounts, assessor=assessor))
 
     @cached_property
     def overrides(self) -> fleet.overrides.OperatorOverrides:
@@ -306,13 +303,17 @@ class App:
         self, correlation_id: str, seconds_left: Callable[[], float], run_id: str, event: Mapping[str, Any]
     ) -> fleet.sweep.Sweep:
         """A run of a sweep. `event` is the last run's answer, or the schedule's, whose sweep gives way to another."""
-        served = self.registry.all(self.settings.account) if self.hub else []
+        of_account = cache(lambda: self.registry.all(self.settings.account))
+        judged_here = self.settings.target == self.publisher.targets.home
         return fleet.sweep.Sweep(
-            other=self._other_target(served) if self.hub else None,
+            targets=self.targets,
+            of_account=of_account,
+            is_news=partial(self._is_news, noting=True),
+            judged_here=judged_here,
             ec2=self.ec2,
             state=self.state,
             table=self.table,
-            publisher=self._publisher_in(served) if self.hub else self.publisher,
+            publisher=self.publisher if judged_here else self._publisher_in(of_account),
             queue=self.queue,
             machine=self.machine,
             telemetry=self.telemetry,
@@ -324,18 +325,6 @@ class App:
             resumed="rest" in event,
             gives_way=event.get("task") != Task.SWEEP,
             result=layout.decode(fleet.sweep.SweepResult, event),
-        )
-
-    def _other_target(self, served: Sequence[fleet.targets.ServedTarget]) -> fleet.sweep.OtherTarget:
-        return fleet.sweep.OtherTarget(
-            target=self.settings.target,
-            of_account=served,
-            registry=self.registry,
-            telemetry=self.telemetry,
-            now=self.now,
-            is_news=partial(self._is_news, noting=True),
-            probe=self.probe,
-            waits_for_sweep=self.state.waits_for_sweep,
         )
 
     def expiries(self, correlation_id: str, *, waits: bool) -> fleet.expiry.Expiries:

@@ -15,7 +15,6 @@ from fixtures.account import ACCOUNT, REGION
 from fixtures.doctor import SIMULATED, TOPIC, DoctorFixture
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from fixtures.terminal import Terminal, lines
-from rolekeeper.storage import Update, layout
 from rolekeeper_cli.checks import work
 from rolekeeper_cli.checks.caller import NEEDS
 from rolekeeper_cli.checks.deployment import DoctorDeployment
@@ -310,8 +309,7 @@ def test_the_switches(finds: Finds, terminal: Terminal, desk: Desk) -> None:
 
 
 def test_sweeps_that_don_t_come(finds: Finds, desk: Desk) -> None:
-    # The fleet's size is written once a day where it stays the same, so a younger note says nothing.
-    desk.world.clock.sleep(timedelta(hours=25).total_seconds())
+    desk.world.clock.sleep(timedelta(hours=1).total_seconds())
     assert only(finds("sweep"))[0] == "ok"
     desk.world.clock.sleep(timedelta(hours=2).total_seconds())
     assert only(finds("sweep")) == (
@@ -322,17 +320,16 @@ def test_sweeps_that_don_t_come(finds: Finds, desk: Desk) -> None:
 
 
 def test_a_hubs_fleet_is_that_of_all_its_targets(finds: Finds, desk: Desk) -> None:
-    store = desk.world.store
-    store.write(store.update(layout.FLEET, Update().set({"instances": 1})))
+    desk.world.swept(1)
     assert only(finds("sweep"))[1] == "last sweep 2026-03-01 09:00 UTC, 1 instance"
-    store.write(store.update(layout.FLEET, Update().set({layout.ELSEWHERE: 62})))
+    desk.world.swept(1, fleet=63)
     assert only(finds("sweep"))[1] == "last sweep 2026-03-01 09:00 UTC, 63 instances"
 
 
 def test_a_stack_that_never_swept(finds: Finds, desk: Desk) -> None:
-    desk.world.store.write(desk.world.store.delete(layout.FLEET))
+    desk.world.never_swept()
     assert only(finds("sweep")) == ("ok", "the stack is new: its first sweep is still to come", "")
-    desk.world.state.sweep_goes_on(desk.world.clock.now())
+    desk.app().registry.begun(desk.world.target, desk.world.clock.now())
     assert only(finds("sweep"))[0] == "ok", "nor did one that takes several runs end yet"
     desk.world.clock.sleep(timedelta(hours=2, minutes=1).total_seconds())
     assert only(finds("sweep"))[:2] == ("fail", "no sweep ever saw the whole fleet")

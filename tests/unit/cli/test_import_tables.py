@@ -20,7 +20,7 @@ from support.templates import of_type
 
 MAPPINGS, STATE = "restored-mappings", "restored-state"
 LINE = ("deploy", "--import-tables", MAPPINGS, STATE, "--yes")
-ACCOUNT, OWN, OTHER = "123456789012", "us-east-1", "eu-west-1"
+ACCOUNT, OWN, OTHER, FORMER = "123456789012", "us-east-1", "eu-west-1", "eu-west-2"
 KEPT = {"pk": "mapping#4:team#a", "sk": "held"}
 
 
@@ -85,8 +85,8 @@ def test_all_of_the_state_goes_over_but_the_former_hubs_switch_and_sweep_and_the
     registry = Registry(store)
     for region in (OWN, OTHER):
         registry.add(ServedTarget(Target(ACCOUNT, region), "1.2.3"))
-    left_out = [layout.key_attributes(key) | {"mode": "enforce"} for key in (layout.CONTROL, layout.FLEET)]
-    for item in (*left_out, KEPT):
+    registry.add(ServedTarget(Target(ACCOUNT, FORMER), fleet=0))
+    for item in ({**layout.key_attributes(layout.CONTROL), "mode": "enforce"}, KEPT):
         store.write(store.put(item))
     assert terminal(*LINE).exit_code == 0
     assert stack.calls

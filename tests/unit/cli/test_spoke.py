@@ -103,7 +103,7 @@ def hub(terminal: Terminal, desk: Desk, tmp_path: Path, monkeypatch: pytest.Monk
     config.write_text("[profile hub]\nregion = us-east-1\naws_access_key_id = hub\naws_secret_access_key = hub\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    desk.world.swept(0, 0)
+    desk.world.swept()
     terminal.clients["organizations"] = Organizations()
 
 

@@ -141,9 +141,11 @@ class Account:
         monkeypatch.setitem(deployment.__dict__, "caller", Caller("arn:aws:iam::1:user/me", "AIDA", ACCOUNT, "aws"))
         monkeypatch.setitem(deployment.__dict__, "outputs", {"StateTable": "state"})
         monkeypatch.setitem(deployment.__dict__, "session", session())
-        app = SimpleNamespace(
+        settings = SimpleNamespace(target=Target(ACCOUNT, REGION), account=ACCOUNT, region=REGION)
+        app: Any = SimpleNamespace(
+            settings=settings,
             ec2=Ec2(world.ec2, ACCOUNT, REGION),  # type: ignore[arg-type]  # the fake
-            hub=None,
+            at=lambda: app,
             store=SimpleNamespace(history=lambda _partition, _most: self.entries),
             iam=SimpleNamespace(
                 get_instance_profile=profile,
@@ -151,7 +153,6 @@ class Account:
                 client=SimpleNamespace(get_role_policy=refuses("NoSuchEntity", "The role has no such policy.")),
             ),
         )
-        settings = SimpleNamespace(target=Target(ACCOUNT, REGION), account=ACCOUNT, region=REGION)
         monkeypatch.setitem(deployment.__dict__, "app", app)
         monkeypatch.setitem(deployment.__dict__, "settings", settings)
         return deployment

@@ -194,7 +194,7 @@ class Hub(RuleBasedStateMachine):
     def _note_sweep(self, at: Target) -> None:
         self.swept[at] = len(self.instances[at])
         self.desk.join(at, instances=self.swept[at])
-        self.world.state.note_sweep(0, 0, self.now, elsewhere=self.swept.total())
+        self.world.swept(fleet=self.swept.total())
 
     def _sizes(self) -> dict[Target, tuple[int, int]]:
         """The least and the most instances that each has, as it is known."""

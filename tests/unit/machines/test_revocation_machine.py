@@ -47,7 +47,7 @@ class IamDesk(DoctorDeployment):
         settings = SimpleNamespace(
             target=TARGET, account=TARGET.account, region=TARGET.region, role_path="/rolekeeper/"
         )
-        app = SimpleNamespace(ec2=ec2, hub=None, settings=settings, iam=Iam(iam, TARGET.account))  # type: ignore[arg-type]  # the fake
+        app: Any = SimpleNamespace(ec2=ec2, at=lambda: app, settings=settings, iam=Iam(iam, TARGET.account))  # type: ignore[arg-type]  # the fake
         listed = [Role(name, f"role {name}", "/rolekeeper/", trust={}) for name in ROLES]
         self.__dict__.update(app=app, settings=settings, path_roles=listed)
 

@@ -40,7 +40,6 @@ MAPPINGS = (key("workload=web"), key("a#b=c#d"))
 NONE = 1  # the mapping to it
 HOME, SPOKE = Target("111111111111", "eu-west-1"), Target("222222222222", "eu-west-1")
 WORK_IN = (HOME, HOME, SPOKE)
-SIZES = {HOME: layout.FLEET, SPOKE: layout.target_key(SPOKE)}
 workers = st.integers(0, 2)
 which = st.integers(0, 1)
 sizes = st.sampled_from([0, 10, 15])
@@ -89,24 +88,19 @@ class Windows(RuleBasedStateMachine):
 
     @initialize(home=sizes, there=sizes)
     def targets_are_swept(self, home: int, there: int) -> None:
-        self.a_sweep_counts_the_other_target(there)
-        self.a_sweep_counts_the_fleet(home)
+        for target, instances in ((HOME, home), (SPOKE, there)):
+            self.a_sweep_counts(at=target, instances=instances)
 
     @rule(seconds=st.sampled_from([1, 45, 60, 150, 240]))
     def time_passes(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
         self.asking.clear()
 
-    @rule(instances=sizes)
-    def a_sweep_counts_the_fleet(self, instances: int) -> None:
-        self.workers[0].state.note_sweep(instances, len(MAPPINGS), self.now, self.fleet[SPOKE])
-        self.fleet[HOME] = instances
-
-    @rule(instances=sizes)
-    def a_sweep_counts_the_other_target(self, instances: int) -> None:
+    @rule(at=st.sampled_from([HOME, SPOKE]), instances=sizes)
+    def a_sweep_counts(self, at: Target, instances: int) -> None:
         store = self.workers[0].store
-        store.write(store.update(layout.target_key(SPOKE), Update().set({"instances": instances})))
-        self.fleet[SPOKE] = instances
+        store.write(store.update(layout.target_key(at), Update().set({"instances": instances})))
+        self.fleet[at] = instances
 
     @rule(mapping=which, credit=st.integers(1, 2))
     def somebody_approves(self, mapping: int, credit: int) -> None:
@@ -240,7 +234,7 @@ class Windows(RuleBasedStateMachine):
             assert len(within) <= asking.allowed, "a window holds no more than it may"
 
     def _worker(self, target: Target) -> Worker:
-        return worker(self.client, LIMITS, target, SIZES[target])
+        return worker(self.client, LIMITS, target, HOME)
 
     def _counted(self, target: Target, mapping: int) -> list[Change]:
         """The changes in one of a target's windows."""

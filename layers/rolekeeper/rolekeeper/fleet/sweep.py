@@ -17,7 +17,7 @@ from rolekeeper.aws import Ec2, Machine, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.fleet.targets import THERE, Probed, Registry, ServedTarget, problem_of
+from rolekeeper.fleet.targets import ServedTarget, Targets
 from rolekeeper.instances.decide import InstanceStatus, Observation, decide, resolve, status_of
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.instances.records import needs_reconcile
@@ -70,7 +70,7 @@ class Position:
     `token` is EC2's, of the page to read next; `row` was judged last. `rowless` are published mappings whose rows
     weren't seen yet. `first`: no sweep ended before. `judged`: every row could be judged so far. `crowded`: the work
     queue was too full when the sweep first had something to send; then `room` is left for more, as `waiting` were sent
-    before and not reconciled yet. `last` are the ids that were sent last. `since` is when another target was
+    before and not reconciled yet. `last` are the ids that were sent last. `since` is when the target was
     registered.
     """
 
@@ -108,67 +108,19 @@ class SweepResult:
 
 
 @dataclass(frozen=True)
-class OtherTarget:
-    """What differs in another target: the sweep checks what is published for its account, and the registry notes it.
-
-    `of_account` are the account's targets.
-    """
-
-    target: Target
-    of_account: Sequence[ServedTarget]
-    registry: Registry
-    telemetry: Telemetry
-    now: Callable[[], datetime]
-    is_news: Callable[[AccessDeniedError], bool]
-    probe: Callable[[], Probed]
-    waits_for_sweep: bool
-
-    @property
-    def _known(self) -> ServedTarget | None:
-        return next((each for each in self.of_account if each.target == self.target), None)
-
-    @cached_property
-    def thorough(self) -> bool:
-        """Whether to ask IAM also about mappings that govern nothing here: once in some hours for all of the account.
-
-        And in a target's first sweep, and after a problem.
-        """
-        known, last = self._known, max((each.checked for each in self.of_account if each.checked), default=None)
-        new = known is None or bool(known.problem) or known.last_sweep is None
-        return new or last is None or self.now() - last >= CHECKED_FOR
-
-    def begins(self, rest: Position) -> None:
-        if known := self._known:
-            if not known.is_heard:
-                # No event tells that its spoke was deployed again.
-                self.registry.note_probe(self.target, self.probe())
-            rest.since = layout.timestamp(known.since) if known.since else ""
-            rest.first = self.waits_for_sweep and known.last_sweep is None
-
-    def note(self, swept: SweepResult) -> None:
-        checked, drift = self.thorough and swept.rest.judged, swept.sent + swept.withheld
-        counts = {"instances": swept.instances, "drift": drift, "withheld": swept.withheld}
-        self.registry.note_sweep(self.target, swept.rest.since, **counts, at=self.now(), checked=checked)
-
-    def ends_by(self, error: AwsRefusalError, *, resumed: bool) -> bool:
-        """Whether a refusal ends the sweep; otherwise the run is retried."""
-        if not error.action.startswith(THERE) or (resumed and isinstance(error, RetryableError)):
-            return False
-        if not isinstance(error, AccessDeniedError):
-            self.telemetry.will_retry("a target can't be swept", target=str(self.target), error=str(error))
-            self.registry.note_problem(self.target, problem_of(error), self.now())
-        return True
-
-
-@dataclass(frozen=True)
 class Sweep:
-    """One run of a sweep, of the deployment's own target or an `other`. `seconds_left` is the rest of the run's time.
+    """One run of a sweep of a target. `seconds_left` is the rest of the run's time.
 
-    A `resumed` run was started by the machine. Any other that `gives_way` does nothing while another sweep goes on; the
-    name of its execution comes from `run_id`, which stays the same when Lambda retries the run.
+    `of_account` returns the registered targets of its account. Rows are judged if they are `judged_here`; otherwise
+    what is published for the account is checked. A `resumed` run was started by the machine. Any other that `gives_way`
+    does nothing while another sweep goes on; the name of its execution comes from `run_id`, which stays the same when
+    Lambda retries the run.
     """
 
-    other: OtherTarget | None
+    targets: Targets
+    of_account: Callable[[], Sequence[ServedTarget]]
+    is_news: Callable[[AccessDeniedError], bool]
+    judged_here: bool
     ec2: Ec2
     state: State
     table: MappingTable
@@ -185,35 +137,86 @@ class Sweep:
     gives_way: bool = False
     result: SweepResult = field(default_factory=SweepResult)
 
+    @property
+    def target(self) -> Target:
+        return self.settings.target
+
+    @cached_property
+    def _known(self) -> ServedTarget | None:
+        return next((each for each in self.of_account() if each.target == self.target), None)
+
+    @cached_property
+    def _thorough(self) -> bool:
+        """Whether to ask IAM also about mappings that govern nothing here: once in some hours for all of the account.
+
+        And in a target's first sweep, and after a problem.
+        """
+        known, last = self._known, max((each.checked for each in self.of_account() if each.checked), default=None)
+        new = known is None or bool(known.problem) or known.last_sweep is None
+        return new or last is None or self.now() - last >= CHECKED_FOR
+
     def run(self) -> SweepResult:
         """Go on from where the result says; an AwsRefusalError has this run retried from there."""
-        swept = self.result
         try:
-            if self._begins():
-                self._work()
-                if swept.finished and self.resumed:
-                    self._goes_on(None)
-                elif not swept.finished and not self.resumed:
-                    target = self.other.target if self.other else None
-                    self.machine.start(self.run_id, resumable(Task.SWEEP, self.correlation_id, swept, target=target))
+            if not self._begins():
+                return self.result
+            self._work()
+            self._hand_on()
         except AwsRefusalError as error:
             if isinstance(error, AccessDeniedError):
-                news = self.other.is_news(error) if self.other else True
-                self.telemetry.denied(error, correlation_id=self.correlation_id, news=news)
-            if not (self.other and self.other.ends_by(error, resumed=self.resumed)):
+                self.telemetry.denied(error, correlation_id=self.correlation_id, news=self.is_news(error))
+            if not self.targets.ends_sweep(self.target, error, resumed=self.resumed):
                 raise
             self._goes_on(None)
             self._note(str(error))
-            swept.finished = True
-            return swept
-        if swept.finished:
+            self.result.finished = True
+            return self.result
+        if self.result.finished:
             self._note_activity(self.now())
-        if swept.finished and not self.other:
-            # Once per sweep: the alarm for overdue sweeps counts it.
-            self.telemetry.count("InstancesSwept", swept.instances)
-        elif swept.finished and self.other and not swept.rest.first:
-            self.other.note(swept)
-        return swept
+            self.targets.count_sweep(self.target, self.result.instances)
+        return self.result
+
+    def _begins(self) -> bool:
+        """Whether this run should work. A resumed one keeps the schedule from starting another sweep."""
+        rest, now = self.result.rest, self.now()
+        self.result.finished = True
+        if self.resumed:
+            self._goes_on(now + GOES_ON)
+            return True
+        if known := self._known or self.targets.registry.begun(self.target, now):
+            rest.since = layout.timestamp(known.since) if known.since else ""
+            rest.first = known.last_sweep is None
+            until = known.goes_on_until
+            if self.gives_way and until and until > now:
+                if known.last_sweep:
+                    self.telemetry.count("SweepUnfinished")
+                text = layout.timestamp(until)
+                self._note(f"another sweep goes on, until {text} at most: this one is left out")
+                self.result.finished = False
+            elif not known.is_heard:
+                # No event tells that its spoke was deployed again.
+                self.targets.registry.note_probe(self.target, self.targets.probe_at(self.target))
+        return self.result.finished
+
+    def _hand_on(self) -> None:
+        """Have the machine go on, if this run began a sweep that isn't finished; note the end of one that is."""
+        if self.result.finished:
+            if self.resumed:
+                self._goes_on(None)
+            if not self.result.rest.first:  # that has noted itself once every row was judged
+                self._note_sweep()
+        elif not self.resumed:
+            event = resumable(Task.SWEEP, self.correlation_id, self.result, target=self.target)
+            self.machine.start(self.run_id, event)
+
+    def _goes_on(self, until: datetime | None) -> None:
+        self.targets.registry.sweep_goes_on(self.target, until)
+
+    def _note_sweep(self) -> None:
+        swept = self.result
+        counts = {"instances": swept.instances, "drift": swept.sent + swept.withheld, "withheld": swept.withheld}
+        checked = self._thorough and swept.rest.judged
+        self.targets.registry.note_sweep(self.target, swept.rest.since, **counts, at=self.now(), checked=checked)
 
     def _note_activity(self, at: datetime) -> None:
         """Note how the instances stand. Only people look at that: the sweep doesn't fail for it."""
@@ -222,29 +225,6 @@ class Sweep:
             self.state.note_activity(self.settings.target, stands, at)
         except AwsRefusalError as error:
             self.telemetry.will_retry("the status of the instances can't be noted", error=str(error))
-
-    def _begins(self) -> bool:
-        """Whether this run should work. A resumed one keeps the schedule from starting another sweep."""
-        self.result.finished = True
-        if self.resumed:
-            self._goes_on(self.now() + GOES_ON)
-        elif self.other:
-            self.other.begins(self.result.rest)
-        else:
-            last = self.state.last_sweep()
-            self.result.rest.first = not last.ended
-            if self.gives_way and last.until > layout.timestamp(self.now()):
-                if last.ended:
-                    self.telemetry.count("SweepUnfinished")
-                self._note(f"another sweep goes on, until {last.until} at most: this one is left out")
-                self.result.finished = False
-        return self.result.finished
-
-    def _goes_on(self, until: datetime | None) -> None:
-        if self.other:
-            self.other.registry.sweep_goes_on(self.other.target, until)
-        else:
-            self.state.sweep_goes_on(until)
 
     def _work(self) -> None:
         swept, rest, scans = self.result, self.result.rest, None
@@ -359,7 +339,7 @@ class Sweep:
         """Check every row again, then each published mapping whose row is gone."""
         rest = self.result.rest
         unseen, empty = set(rest.rowless), rest.row is None
-        if empty and not self.other:
+        if empty and self.judged_here:
             # One that governs nothing, too: its deletion may have been dead-lettered.
             unseen.update(self.publisher.revisions.keys())
         for keys in self.table.keys(rest.row):
@@ -388,19 +368,10 @@ class Sweep:
                 self._hand_over(unseen)
                 return
         # Only then what is published is all that governs.
-        if rest.judged:
-            self._note_judged()
+        if rest.judged and rest.first:
+            self._note_sweep()
             # Until now every change was held: now they are due.
-            rest.phase = Phase.HELD if rest.first else Phase.ROWS
-
-    def _note_judged(self) -> None:
-        """Note that every row was judged: for the limits, and after a first sweep changes may begin."""
-        swept = self.result
-        if not self.other:
-            elsewhere = self.publisher.targets.instances_elsewhere
-            self.state.note_sweep(swept.instances, swept.published, self.now(), elsewhere=elsewhere)
-        elif swept.rest.first:
-            self.other.note(swept)
+            rest.phase = Phase.HELD
 
     def _hand_over(self, unseen: set[MappingKey]) -> None:
         self.result.finished = False
@@ -419,9 +390,9 @@ class Sweep:
         # Where they can't be read together, each is read by itself, and shows why that fails.
         with suppress(AwsRefusalError):
             if scans is not None:
-                if self.other:
-                    return self.publisher.accounts.at_rest(keys, self.other.target, scans, thorough=self.other.thorough)
-                return self.publisher.at_rest(keys, scans)
+                if self.judged_here:
+                    return self.publisher.at_rest(keys, scans)
+                return self.publisher.accounts.at_rest(keys, self.target, scans, thorough=self._thorough)
         return {}
 
     def _recheck(self, key: MappingKey, scans: Scans | None, *, seen: bool, at_rest: Verdict | None = None) -> None:
@@ -442,10 +413,10 @@ class Sweep:
             self.result.rest.judged = False
 
     def _checked(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> Verdict:
-        if other := self.other:
-            thorough = other.thorough
-            return self.publisher.accounts.recheck(key, other.target, self.correlation_id, scan=scan, thorough=thorough)
-        return self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
+        if self.judged_here:
+            return self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
+        thorough, id_ = self._thorough, self.correlation_id
+        return self.publisher.accounts.recheck(key, self.target, id_, scan=scan, thorough=thorough)
 
     def _is_late(self) -> bool:
         return self.seconds_left() < RESERVE

@@ -1,13 +1,18 @@
-"""The targets of a hub, other accounts and Regions: their registry in the state table, their messages, their sweeps.
+"""The targets, accounts and Regions: their registry in the state table, their messages, their sweeps.
 
-A message from a target registers it, once a probe finds that its spoke lets the hub in. The registry grants nothing:
-the spoke's own roles decide what the hub may do there. A target that isn't registered and refuses the probe is unknown:
-its messages are dropped, and the schedule probes it for a while, because IAM takes a while to know a new spoke's roles.
+The deployment's own target, `home`, is registered by its first sweep, and swept by the schedule itself. Nothing else of
+the deployment asks whether a target is that one.
+
+A message from another target of a hub registers it, once a probe finds that its spoke lets the hub in. The registry
+grants nothing: the spoke's own roles decide what the hub may do there. A target that isn't registered and refuses the
+probe is unknown: its messages are dropped, and the schedule probes it for a while, because IAM takes a while to know a
+new spoke's roles.
 The accounts machine sweeps them: a run for each account, which sweeps its due targets side by side. A target that
 is large or fails gets a run of its own, so it delays no other.
 """
 
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -73,7 +78,8 @@ class ServedTarget:
     Its last sweep counted the live `instances`. `drift` of them differed, and of these it sent all but the `withheld`.
     `problem` says why the hub can't work there, if it can't. `unswept` is how many sweeps began since the last one that
     ended; the schedule starts none before `goes_on_until`. `dropped` counts the messages of an unknown target.
-    `checked` is when its sweep last asked the account's IAM about all mappings.
+    `checked` is when its sweep last asked the account's IAM about all mappings. Only the deployment's own target says
+    how many instances all targets had when it was last swept, its `fleet`.
     """
 
     target: Target
@@ -93,6 +99,7 @@ class ServedTarget:
     notifies: bool = False
     checked: datetime | None = None
     wire_format: int | None = None
+    fleet: int | None = None
 
     @property
     def is_heard(self) -> bool:
@@ -146,22 +153,34 @@ class Round:
 
 @dataclass(frozen=True)
 class Registry:
-    """The registered targets. `noted` says when this process last wrote an event's time: it does so once an hour."""
+    """The registered targets, the deployment's own `home` among them; it is the only one if the deployment is no hub.
+
+    `noted` says when this process last wrote an event's time: it does so once an hour.
+    """
 
     store: Store
+    home: Target | None = None
+    is_hub: bool = True
     noted: MutableMapping[Target, datetime] = field(default_factory=dict)
 
     def all(self, account: str = "") -> list[ServedTarget]:
         """All registered targets, or those of one account, sorted; a corrupt item is its target's problem."""
+        if self.home and not self.is_hub:
+            return [own] if (own := self.get(self.home)) else []
         # "$" comes right after the "#" that ends each part of a key.
         first, last = (f"target#{account}#", f"target#{account}$") if account else ("target#", "target$")
         return [self._read(item) for item in self.store.items(layout.TARGETS, last, first)]
 
+    def others(self, account: str = "") -> list[ServedTarget]:
+        """The same without the deployment's own target."""
+        return [each for each in self.all(account) if each.target != self.home] if self.is_hub else []
+
     def _read(self, item: Mapping[str, Any]) -> ServedTarget:
         try:
-            return self.store.decode(_served, dict(item))
+            served = self.store.decode(_served, dict(item))
         except errors.CorruptItemError as error:
             return ServedTarget(_target(item["sk"]), problem=shown(str(error), PROBLEM))
+        return replace(served, wire_format=WIRE_FORMAT) if served.target == self.home else served
 
     def get(self, target: Target) -> ServedTarget | None:
         item = self.store.get([layout.target_key(target)]).get(layout.target_key(target))
@@ -169,6 +188,8 @@ class Registry:
 
     def unknown(self) -> list[ServedTarget]:
         """The targets that sent events and refused the probe, each with its `problem`; some may be registered now."""
+        if not self.is_hub:
+            return []
         return [self._read(item) for item in self.store.items(layout.TARGETS, "unknown$", "unknown#")]
 
     def note_unknown(self, target: Target, words: str, at: datetime, dropped: int) -> bool:
@@ -190,6 +211,14 @@ class Registry:
         self.store.write(self.store.put({**layout.key_attributes(layout.target_key(served.target)), **known}))
         if served.last_event:
             self.noted[served.target] = served.last_event
+
+    def begun(self, target: Target, at: datetime) -> ServedTarget | None:
+        """Register the deployment's own target, whose sweep begins; returns what is known of a target."""
+        if target == self.home:
+            update = Update().set({_REGISTERED: layout.timestamp(at), layout.FLEET: 0})
+            with suppress(errors.ConflictError):
+                self.store.write(self.store.update(layout.target_key(target), update.only_as({}, _REGISTERED)))
+        return self.get(target)
 
     def note_event(self, target: Target, at: datetime, probed: Probed | None = None) -> bool:
         """Note that an event came from a target, and what a probe found; returns whether it is registered."""
@@ -234,6 +263,8 @@ class Registry:
         """
         swept = {layout.LAST_SWEEP: layout.timestamp(at), **counts}
         swept |= {"checked": layout.timestamp(at)} if checked else {}
+        if target == self.home:
+            swept[layout.FLEET] = counts["instances"] + sum(each.instances for each in self.others())
         update = Update().set(swept).remove(_PROBLEM, _SINCE, _UNSWEPT)
         self._update(target, update.only_if(_REGISTERED, "=", since))
 
@@ -287,7 +318,8 @@ class Targets:
         grouped = groupby(sorted(requests, key=_target_of), key=_target_of)
         of_target = {target: list(group) for target, group in grouped}
         put_back = max((each.put_back for group in of_target.values() for each in group), default=0)
-        batch = Batch(self.ends_by, shared=len(of_target) > 1, put_back=put_back, patience=PATIENCE / 2)
+        patience = PATIENCE / 2 if self.registry.is_hub else PATIENCE
+        batch = Batch(self.ends_by, shared=len(of_target) > 1, put_back=put_back, patience=patience)
 
         def turn(each: Target) -> tuple[bool, int, bool, Target]:
             return each in self.left_alone, len(of_target[each]), each != self.home, each
@@ -372,6 +404,8 @@ class Targets:
 
         The execution's name comes from `run_id`, as people may send the same event again.
         """
+        if not self.registry.is_hub:
+            return
         begun = layout.encode(Round(which, since or self.now()))
         try:
             self.machine.start(run_id, event_of(Task.SWEEP, correlation_id, **begun))
@@ -385,12 +419,12 @@ class Targets:
     def start_first_sweeps(self, run_id: str, correlation_id: str) -> None:
         """Start those of new targets: before its first sweep nothing is published for a new account."""
         now, new = self.now(), Round(Which.NEW, self.now())
-        if any(new.takes(each, now) for each in self.registry.all()):
+        if any(new.takes(each, now) for each in self.registry.others()):
             self.start_sweeps(run_id, correlation_id, Which.NEW)
 
     def accounts_due(self, asked: Mapping[str, Any]) -> list[str]:
         """The accounts with targets that a round sweeps, the longest ago first; this also reports the overdue."""
-        served, now = sorted(self.registry.all(), key=lambda each: each.last_sweep or _NEVER), self.now()
+        served, now = sorted(self.registry.others(), key=lambda each: each.last_sweep or _NEVER), self.now()
         sweeps = layout.decode(Round, asked)
         begun = self.registry.note_round(sweeps.since) if sweeps.which is Which.DUE else []
         if overdue := [str(each.target) for each in served if each.is_overdue(begun)]:
@@ -408,7 +442,7 @@ class Targets:
         False) or for which no time is left gets a run of its own, which Lambda retries and dead-letters. Returns these.
         """
         sweeps = layout.decode(Round, asked)
-        due = [each for each in self.registry.all(account) if sweeps.takes(each, self.now())]
+        due = [each for each in self.registry.others(account) if sweeps.takes(each, self.now())]
         due.sort(key=lambda each: (each.unswept, each.instances))
 
         def is_left(served: ServedTarget) -> bool:
@@ -423,13 +457,30 @@ class Targets:
         left = [*map(is_left, due[:1]), *self.each(is_left, due[1:])]
         return [served.target for served, alone in zip(due, left, strict=True) if alone]
 
-    def of_account(self, account: str) -> list[Target]:
-        """The targets of an account, the hub's own included."""
-        own = [self.home] if account == self.home.account else []
-        return [*own, *(each.target for each in self.registry.all(account))]
+    def ends_sweep(self, target: Target, error: AwsRefusalError, *, resumed: bool) -> bool:
+        """Note why a target's sweep ends, if it does; otherwise its run fails, as the deployment's own always does."""
+        is_its_own = target != self.home and error.action.startswith(THERE)
+        if not is_its_own or (resumed and isinstance(error, RetryableError)):
+            return False
+        if not isinstance(error, AccessDeniedError):
+            self.telemetry.will_retry("a target can't be swept", target=str(target), error=str(error))
+            self.registry.note_problem(target, problem_of(error), self.now())
+        return True
 
-    def is_news(self, target: Target, error: AccessDeniedError) -> bool:
-        """Note what a target refuses; returns whether to report it. Refusals about one instance are always reported."""
+    def count_sweep(self, target: Target, instances: int) -> None:
+        """Count a sweep of the deployment's own target, for the alarm for overdue ones; a round finds the others'."""
+        if target == self.home:
+            self.telemetry.count("InstancesSwept", instances)
+
+    def is_news(self, target: Target, error: AccessDeniedError, *, noting: bool = True) -> bool:
+        """Note what a target refuses; returns whether to report it. Refusals about one instance are always reported.
+
+        Without `noting` another has reported it.
+        """
+        if target == self.home:
+            return True
+        if not noting:
+            return False
         if not error.action.startswith(_OF_A_TARGET):
             return True
         try:
@@ -464,14 +515,15 @@ class Targets:
                 self.telemetry.will_retry("a target's problem can't be cleared", target=str(target), error=str(error))
 
 
-def probe(settings: Settings, ec2: Ec2, iam: Iam) -> Probed:
-    """Ask a target whether the hub may read there, and what its spoke says about itself."""
+def probe(settings: Settings, ec2: Ec2, iam: Iam, *, home: Target) -> Probed:
+    """Ask a target whether the hub may read there, and what its spoke says of itself; the hub's account has no unit."""
     reader = settings.spoke_role(Access.READER).rpartition("/")[2]
     role = iam.get_role(reader)
     next(ec2.pages(size=PROBED))
     tags = role.tags if role else {}
     version, unit, wire = (tags.get(name, "") for name in (VERSION_TAG, UNIT_TAG, WIRE_TAG))
     number = int(wire) if wire.isdecimal() and len(wire) < DIGITS else None
+    unit = "" if settings.account == home.account else unit
     return Probed(version, unit, tags.get(EVENTS_TAG) == "true", wire_format=number)
 
 

@@ -135,16 +135,19 @@ class Reservation:
 class ChangeLimiter:
     """Lets a limited number of a target's changes through within the window; beyond that, what a person approved.
 
-    It relies on the counters that the last read of instances brought, `known` by the `keys` (`layout.window_keys`),
-    until a write fails because they changed: then none is known. `turns` are those given since the last write.
+    It relies on the counters that the last read of instances brought, `known` by the `keys`, until a write fails
+    because they changed: then none is known. `turns` are those given since the last write.
     """
 
     store: Store
     limits: Limits
     target: Target
-    keys: Sequence[Key]
     known: dict[Key, Mapping[str, Any]] = field(default_factory=dict)
     turns: Counter[tuple[Key, str]] = field(default_factory=Counter)
+
+    @property
+    def keys(self) -> Sequence[Key]:
+        return layout.window_keys(self.target)
 
     def note_reserved(self, room: Reservation, now: datetime) -> None:
         if room.counted is None:

@@ -79,7 +79,7 @@ class AccountRecords:
 
         Any other is to be checked by itself (`recheck`).
         """
-        one, stored = self.targets.of(target), self.revisions.in_account(keys, target.account)
+        one, stored = self.targets.of(target), self.revisions.in_account(keys, target.account, again=thorough)
         quiet = {key for key in stored if not thorough and scans.get(key, Scan()).counts == (0, 0)}
         found = {key: self._unasked(mapping, one, quiet=key in quiet) for key, mapping in stored.items()}
         asked = {key: stored[key].published for key, known in found.items() if known is None}

@@ -101,10 +101,6 @@ class MappedTargets:
     def several(self) -> bool:
         return len(self.all) > 1
 
-    @property
-    def instances_elsewhere(self) -> int:
-        return sum(one.instances for one in self.all if one.target != self.home)
-
     def of(self, target: Target) -> MappedTarget:
         return next((one for one in self.all if one.target == target), None) or self.at(target)
 

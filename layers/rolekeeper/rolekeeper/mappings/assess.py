@@ -228,7 +228,7 @@ class Assessor:
         late = self._folding.late(stored, answers, at)
         if late.impact.fleet is None:
             return late
-        return self._folding.late(stored, self._with_sizes(answers), at, fleet=self.revisions.fleet())
+        return self._folding.late(stored, self._with_sizes(answers), at, fleet=self.revisions.fleet(self.targets.home))
 
     def refused(self, snapshot: RowSnapshot, problem: Problem) -> Verdict:
         """Return the verdict that nothing changes, because of a problem that was found while it was carried out."""

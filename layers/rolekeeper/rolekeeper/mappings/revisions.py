@@ -1,6 +1,6 @@
 """Published mappings and their revisions, in the state table: the last one is in effect, all are kept."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -140,10 +140,12 @@ class Revisions:
     """The mappings' part of the state table. An item that isn't as we wrote it raises CorruptItemError.
 
     Each write is atomic. It raises ConflictError if another actor wrote meanwhile. `home` is the deployment's account.
+    `_copies` are the records of accounts that were read in this invocation.
     """
 
     store: Store
     home: str
+    _copies: dict[tuple[str, MappingKey], StoredMapping] = field(default_factory=dict)
 
     def read(self, key: MappingKey, account: str = "") -> StoredMapping:
         """What is stored, with the record of one other account, if one is named."""
@@ -158,8 +160,17 @@ class Revisions:
         items = self.store.get(sorted(wanted))
         return self._undamaged(keys, lambda key: self._stored(key, items))
 
-    def in_account(self, keys: Iterable[MappingKey], account: str) -> dict[MappingKey, StoredMapping]:
-        """Only the records of several for this account and the deployment's own, read together; not of damaged ones."""
+    def in_account(self, keys: Sequence[MappingKey], account: str, *, again: bool) -> dict[MappingKey, StoredMapping]:
+        """Only the records of several for this account and the deployment's own, read together; not of damaged ones.
+
+        Unless they are read `again`, those that were read in this invocation are as they were then.
+        """
+        known = {} if again else {key: self._copies[account, key] for key in keys if (account, key) in self._copies}
+        read = self._read_in_account([key for key in keys if key not in known], account)
+        self._copies.update({(account, key): stored for key, stored in read.items()})
+        return known | read
+
+    def _read_in_account(self, keys: Iterable[MappingKey], account: str) -> dict[MappingKey, StoredMapping]:
         places = {key: {each: layout.published_key(key, each) for each in (self.home, account)} for key in keys}
         items = self.store.get(sorted({at for of_key in places.values() for at in of_key.values()}))
 
@@ -242,10 +253,10 @@ class Revisions:
         written = self.store.update(layout.published_key(record.mapping.key, account), update)
         self.store.write(written, *counts)
 
-    def fleet(self) -> int:
+    def fleet(self, home: Target) -> int:
         """How many instances all targets have, as the last sweeps counted them."""
-        item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
-        return int(item.get("instances", 0)) + int(item.get(layout.ELSEWHERE, 0))
+        at = layout.target_key(home)
+        return int(self.store.get([at]).get(at, {}).get(layout.FLEET, 0))
 
     def take_unseen(self, mapping: PublishedMapping, changes: int) -> Write:
         update = Update().add(UNSEEN, -changes).only_if(UNSEEN, ">=", changes)

@@ -301,8 +301,9 @@ class Withheld:
 class Control:
     """The switch for the whole deployment. `mode` None: as deployed. While it is `unclear` nothing is changed.
 
-    `swept` is whether a sweep ever ended on this state table, and of another account since its target is `registered`:
-    before that nothing is changed. `notifies` is whether the account asked for the events about its instances.
+    `swept` is whether a sweep of the deployment's own target ended on this state table, and one of the instance's
+    target since that is `registered`: before that nothing is changed. `notifies` is whether the account asked for the
+    events about its instances.
     """
 
     mode: Mode | None = None

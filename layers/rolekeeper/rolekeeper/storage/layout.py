@@ -34,17 +34,16 @@ type Key = tuple[str, str]
 CONTROL: Key = ("control", "control")
 # What was last reported of the control item, with its history: IAM distinguishes partitions, but no sort keys.
 CONTROL_REPORTED: Key = ("control-history", "reported")
-FLEET: Key = ("fleet", "fleet")
-ELSEWHERE = "elsewhere"  # there, of a hub: how many instances other targets have
-GOES_ON_UNTIL = "goes_on_until"  # there, while a sweep takes several runs
 DEPLOYED: Key = ("deployed", "deployed")
 # What is counted over all mappings: changes by target, and edits. IAM distinguishes partitions, but no sort keys.
 CHANGES = "window#changes"
 EDITS: Key = ("window#edits", "window")
 # The state table's stream invokes a function for new timers, but not for follow-ups: there is one for each change.
 TIMERS, FOLLOW_UPS, PIN = "timers", "follow-ups", "pin"
-TARGETS = "targets"  # the other accounts and Regions of a hub
+TARGETS = "targets"  # the registry of all accounts and Regions that are swept
 ROUNDS = TARGETS, "rounds"  # when the schedule's last rounds of their sweeps began
+GOES_ON_UNTIL = "goes_on_until"  # there, of a target: while a sweep takes several runs
+FLEET = "fleet"  # there, of the deployment's own target: how many instances all targets have
 NOTIFIES = "notifies"  # there, of a target: true if its account asked for the events about its instances
 LAST_SWEEP = "last_sweep"  # there, of a target: once a sweep of it ended since it was registered
 # The outcome of a change in its history entry: it is about to be made, EC2 took it, EC2 refused it.
@@ -130,12 +129,12 @@ def line_key(target: Target) -> Key:
 
 def sent_key(target: Target) -> Key:
     """Return the key of what a target's sweeps sent to the work queue and may still wait there."""
-    return FLEET[0], f"sent#{target.account}#{target.region}"
+    return TARGETS, f"sent#{target.account}#{target.region}"
 
 
-def window_keys(target: Target, size: Key) -> tuple[Key, ...]:
-    """List the keys that limit a target's changes, apart from approvals; `size` counts its instances."""
-    return changes_key(target), changes_key(target, quarantines=True), line_key(target), size
+def window_keys(target: Target) -> tuple[Key, ...]:
+    """List the keys that limit a target's changes, apart from approvals; the last counts its instances."""
+    return changes_key(target), changes_key(target, quarantines=True), line_key(target), target_key(target)
 
 
 def activity_key(target: Target, at: datetime) -> Key:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched, islice
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError, PermanentError, RetryableError, classified
 from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Target, Timer
@@ -32,7 +32,6 @@ UNPROCESSED_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 MOST_WRITES = 100  # of a transaction (DynamoDB API reference)
 ACTIVITY_KEPT = timedelta(days=31)
 QUEUED = timedelta(days=4)  # how long the work queue keeps a message (template.yaml)
-FLEET_NEWS = timedelta(days=1)  # after which the same size of the fleet is written again: the sweeps still count
 
 type Write = dict[str, Any]  # one write, as `Store` makes it
 
@@ -280,28 +279,20 @@ class _Found:
         return found
 
 
-class SweepNote(NamedTuple):
-    """Whether a sweep ever `ended` on this state table, and `until` when the schedule waits for one."""
-
-    ended: bool
-    until: str
-
-
 @dataclass(frozen=True)
 class State:
     """The state table's instances and timers, and the read that a reconcile needs.
 
     `check_pin` asks IAM, and returns a pin that can't be used as `unclear`. With `remembers` each published mapping is
-    read only once: decisions by it are hints. `account` is the instances'. `target` is theirs, if not the deployment's
-    own: the same read brings its item of the registry; if it `waits_for_sweep`, nothing is swept before the target is.
+    read only once: decisions by it are hints. `target` has the instances. The same read brings its item of the registry
+    and the one of `home`, the deployment's own target.
     """
 
     store: Store
-    account: str
+    target: Target
+    home: Target
     check_pin: Callable[[Pin], Pin]
     remembers: dict[MappingKey, PublishedMapping] | None = None
-    target: Target | None = None
-    waits_for_sweep: bool = False
 
     def read(
         self,
@@ -316,9 +307,9 @@ class State:
         records = {layout.record_key(key): key for key in keys}
         pins = {layout.pin_key(key): key for key in keys}
         wanted, known = list(mappings), {} if self.remembers is None else self.remembers
-        published = {layout.published_key(key, self.account): key for key in wanted if key not in known}
-        registry = [layout.target_key(self.target)] if self.target else []
-        single = dict.fromkeys([layout.CONTROL, layout.FLEET, *registry, *counters])
+        published = {layout.published_key(key, self.target.account): key for key in wanted if key not in known}
+        registry = map(layout.target_key, (self.home, self.target))
+        single = dict.fromkeys([layout.CONTROL, *registry, *counters])
         refused: dict[layout.Key, PermanentError] = {}
         items = self.store.get([*single, *records, *pins, *published], refused)
         for needed in single.keys() & refused.keys():
@@ -331,7 +322,7 @@ class State:
             return self.check_pin(Pin.read(item)) if checked else Pin.read(item)
 
         return Snapshot(
-            control=self._control(items, registry),
+            control=self._control(items),
             records=found.decoded(layout.record_from, records),
             pins=found.decoded(pin, pins),
             published={key: known[key] for key in wanted if key in known},
@@ -339,37 +330,15 @@ class State:
             counters={key: items.get(key, {}) for key in counters},
         )
 
-    def _control(self, items: Mapping[layout.Key, layout.Item], registry: Sequence[layout.Key]) -> Control:
-        swept = "mappings" in items.get(layout.FLEET, {})
-        if self.waits_for_sweep:
-            # What is published for an account is not updated while that isn't registered.
-            swept = swept and all(layout.LAST_SWEEP in items.get(key, {}) for key in registry)
-        control = Control.read(items.get(layout.CONTROL, {}))
-        notifies = any(items.get(key, {}).get(layout.NOTIFIES) is True for key in registry)
-        return replace(control, swept=swept, registered=all(key in items for key in registry), notifies=notifies)
-
-    def last_sweep(self) -> SweepNote:
-        item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
-        return SweepNote(ended="mappings" in item, until=str(item.get(layout.GOES_ON_UNTIL, "")))
-
-    def sweep_goes_on(self, until: datetime | None) -> None:
-        """Note until when a sweep of several runs keeps the schedule from starting another; None once it ended."""
-        name, update = layout.GOES_ON_UNTIL, Update()
-        update = update.set({name: layout.timestamp(until)}) if until else update.remove(name)
-        self.store.write(self.store.update(layout.FLEET, update))
-
-    def note_sweep(self, instances: int, mappings: int, at: datetime, elsewhere: int = 0) -> None:
-        """Note how many instances and mappings a whole sweep saw, if that changed, and once a day; limits use it.
-
-        `elsewhere` counts the instances of the other targets.
-        """
-        item = self.store.get([layout.FLEET]).get(layout.FLEET, {})
-        seen = {"instances": instances, "mappings": mappings}
-        if elsewhere or layout.ELSEWHERE in item:
-            seen[layout.ELSEWHERE] = elsewhere
-        if not (item.items() >= seen.items() and str(item.get("at")) > layout.timestamp(at - FLEET_NEWS)):
-            fleet = {**layout.key_attributes(layout.FLEET), **seen, "at": layout.timestamp(at)}
-            self.store.write(self.store.put(fleet))
+    def _control(self, items: Mapping[layout.Key, layout.Item]) -> Control:
+        marker, own = (items.get(layout.target_key(each)) for each in (self.home, self.target))
+        return replace(
+            Control.read(items.get(layout.CONTROL, {})),
+            swept=all(item is not None and layout.LAST_SWEEP in item for item in (marker, own)),
+            # Before the deployment itself is registered, by its first sweep, nothing changes anyway.
+            registered=marker is None or own is not None,
+            notifies=own is not None and own.get(layout.NOTIFIES) is True,
+        )
 
     def note_sent(self, target: Target, number: int, last: Sequence[str], *, at: datetime) -> None:
         """Note how many instances a target's sweeps sent that may still wait, and the ids of the `last` of them."""

@@ -26,7 +26,7 @@ PROBLEM = "it refuses sts:AssumeRole on the role rolekeeper-reader"
 def hub(terminal: Terminal, desk: Desk) -> None:
     terminal.parameters |= {"OrganizationId": "o-example0000", "SweepSchedule": "rate(15 minutes)"}
     terminal.outputs["Version"] = "0.4.1"
-    desk.world.swept(3, 0)
+    desk.world.swept(3)
 
 
 def found() -> list[Finding]:

@@ -24,7 +24,7 @@ VERSION = installed.version()
 @pytest.fixture(autouse=True)
 def deployed(terminal: Terminal, desk: Desk) -> None:
     terminal.outputs["Version"] = VERSION
-    desk.world.swept(3, 0)
+    desk.world.swept(3)
 
 
 def knows(terminal: Terminal, desk: Desk, target: Target, **attributes: Any) -> SpokeFixture:
@@ -107,7 +107,7 @@ def test_what_is_wrong_is_first_then_the_hubs_own_and_the_others(browser: TestCl
     said = f"{PROBLEM}. Since 10 min ago ."
     assert wrong == f"problem {DATA.account} {said} {DATA.region} {VERSION} 1 min ago 1 0 {said}", "once by the width"
     assert own.startswith(f"well {ACCOUNT} (hub) {REGION} {VERSION}")
-    assert own.endswith("s ago 3")
+    assert own.endswith("s ago 3 0")
     assert f'href="/?account={WEB.account}&amp;region={WEB.region}"' in page.text, "its instances of now"
     assert other == f"well {WEB.account} {WEB.region} 0.0.9 older 1 min ago 1,200 7 ou-root-web"
 
