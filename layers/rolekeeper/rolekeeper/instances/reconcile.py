@@ -219,9 +219,7 @@ class Reconciler:
             # Our own table, queue or machine failed: what EC2 was asked for stays, and its grant explains it.
             return self.recorder.failed("could not finish", error, request, instance=instance)
         if last and ended.again is Again.WHEN_SETTLED:
-            why = conflict or errors.ConflictError(
-                "NotSettled", "it kept changing while we looked", resource=instance
-            )
+            why = conflict or errors.ConflictError("NotSettled", "it kept changing while we looked", resource=instance)
             unsettled = errors.RetryableError(why.code, why.message, why.action, resource=why.resource)
             return self.recorder.failed("did not settle", unsettled, request, instance=instance)
         return ended
