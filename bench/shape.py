@@ -70,7 +70,7 @@ class Source:
     """The modules below some folders, parsed; each is imported by its path below its folder."""
 
     def __init__(self, *folders: Path) -> None:
-        found = sorted(path for each in folders for path in each.rglob("*.py"))
+        found = sorted(path for folder in folders for path in folder.rglob("*.py"))
         self.trees = {path: ast.parse(path.read_text()) for path in found}
         self.imports = Imports(self.trees, folders)
 
@@ -87,7 +87,7 @@ class Source:
         """The calls of classes of our own that pass a tuple on as positional arguments; not as names of an option."""
         classes = self._defined(ast.ClassDef) - {"CommonOption"}
         for path, node in self._nodes(ast.Call):
-            starred = any(isinstance(each, ast.Starred) for each in node.args)
+            starred = any(isinstance(argument, ast.Starred) for argument in node.args)
             if starred and _name(node.func) in classes:
                 yield f"{_place(path, node)} {ast.unparse(node.func)}"
 

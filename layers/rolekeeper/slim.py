@@ -1,7 +1,8 @@
 """Cuts botocore's data down to the operations that the layer calls: `slim.py DIRECTORY`, its `botocore/data`.
 
 Reading the whole models takes longer than all the rest of a cold start. An operation that isn't listed here isn't there
-in Lambda: its client has no such method. tests/unit/test_slim.py fails before.
+in Lambda: its client has no such method. tests/unit/test_slim.py fails before. It is beside the layer's sources because
+`sam build` copies this folder alone, and builds again only when something in it changed.
 """
 
 import json

@@ -14,7 +14,7 @@ and what was put back wait. An instance that waited is observed again before its
 
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -174,7 +174,14 @@ class Reconciler:
             return self.recorder.all_failed("could not observe", error, requests)
         ended = {key: self._reconcile(request, observed[key], batch, last=last) for key, request in requests.items()}
         if counters:
-            left = list(_left_turns(observed, ended, self.now()))
+            now = self.now()
+            left = [
+                turn
+                for key, outcome in ended.items()
+                if outcome.decision
+                and isinstance(seen := observed[key], Observation)
+                and (turn := seen.left_turn(outcome.decision, now))
+            ]
             if left or counters.turns:
                 counters.count_turns(left)
             if back := {key: requests[key] for key, outcome in ended.items() if outcome.again is Again.FROM_QUEUE}:
@@ -212,7 +219,9 @@ class Reconciler:
             # Our own table, queue or machine failed: what EC2 was asked for stays, and its grant explains it.
             return self.recorder.failed("could not finish", error, request, instance=instance)
         if last and ended.again is Again.WHEN_SETTLED:
-            return self.recorder.failed("did not settle", _unsettled(instance, conflict), request, instance=instance)
+            why = conflict or errors.ConflictError("NotSettled", "it kept changing while we looked", resource=instance)
+            unsettled = errors.RetryableError(why.code, why.message, why.action, resource=why.resource)
+            return self.recorder.failed("did not settle", unsettled, request, instance=instance)
         return ended
 
     def _record(self, request: ReconcileRequest, observed: Observation, decision: Decision, *, last: bool) -> Outcome:
@@ -357,20 +366,3 @@ def _merged(requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Reconcile
         if request.loop_over or request.instance not in merged:
             merged[request.instance] = request
     return merged
-
-
-def _unsettled(instance: str, conflict: errors.ConflictError | None) -> errors.RetryableError:
-    """Return the error of an instance that every observation found changing."""
-    if conflict:
-        return errors.RetryableError(conflict.code, conflict.message, conflict.action, resource=conflict.resource)
-    return errors.RetryableError("NotSettled", "it kept changing while we looked", "", resource=instance)
-
-
-def _left_turns(
-    observed: Mapping[InstanceKey, Observed], ended: Mapping[InstanceKey, Outcome], now: datetime
-) -> Iterator[datetime]:
-    """Yield the turns that instances no longer wait for since these observations."""
-    for key, outcome in ended.items():
-        seen, decision = observed[key], outcome.decision
-        if isinstance(seen, Observation) and decision and (turn := seen.left_turn(decision, now)):
-            yield turn

@@ -358,8 +358,10 @@ class Recorder:
         handed_over = any(grant.at == now for grant in change.grants)
         news = handed_over if decision.action is Action.NOTHING else change and not before
         entry = history_entry(request, observed, decision, answer=refused.answer)
-        if change or refused.also:
-            self._write(request.instance, change, now, entry=entry if news else None, also=refused.also)
+        if refused.also:
+            self._complete(request.instance, change, now, also=refused.also)
+        elif change:
+            self.state.save(request.instance, change, now, entry=entry if news else None)
         event = REFUSAL_EVENT if decision.action is Action.HOLD and not before else ""
         self.telemetry.decision(request, entry, event=event)
         return Outcome(decision)
@@ -376,22 +378,13 @@ class Recorder:
             self._loops[request.instance] = self.retries.start(request, now, before.since if before else now)
         return decision.until or self._loops.get(request.instance)
 
-    def _write(
-        self,
-        instance: InstanceKey,
-        change: RecordChange,
-        now: datetime,
-        *,
-        entry: Mapping[str, Any] | None,
-        also: Sequence[Write],
-    ) -> None:
-        """Write a change with its new entry, or with what else completes the entry of the change that was refused."""
+    def _complete(self, instance: InstanceKey, change: RecordChange, now: datetime, also: Sequence[Write]) -> None:
+        """Write a change with what completes the entry of the change that EC2 refused."""
         try:
-            self.state.save(instance, change, now, entry=None if also else entry, also=also)
+            self.state.save(instance, change, now, also=also)
         except errors.ConflictError:
-            if also:
-                # A later reconcile wrote since: its condition stays, and only EC2's answer is added.
-                self.state.save(instance, RecordChange(), now, also=also)
+            # A later reconcile wrote since: its condition stays, and only EC2's answer is added.
+            self.state.save(instance, RecordChange(), now, also=also)
             raise
 
     def park(self, request: ReconcileRequest, decision: Decision, refused: Refused = Refused()) -> Outcome:
