@@ -88,13 +88,12 @@ class TimedInstance:
         return replace(self, mappings={**self.mappings, mapping.key: mapping})
 
     def brought_by(self, mapping: PublishedMapping, at: datetime, until: datetime) -> list[Change]:
-        """What an edit brings beyond what would come by then anyway, by playing on with it and without it."""
-        courses = []
-        for before in (self, self.edited(mapping)):
-            after, now = before.at(at)
-            _, later = after.play(at, until)
-            courses.append([*([now] if now else []), *later])
-        without, with_it = courses
+        """What an edit brings beyond what would come by then anyway, by playing on with it and without it.
+
+        A suspended one gives nothing yet, but what its role replaces, it replaces once that can be used.
+        """
+        usable = self.edited(replace(mapping, suspended_because="", remedy=""))
+        without, with_it = self.course(at, until), usable.course(at, until, withheld=mapping)
         beyond = list[Change]()
         for change in with_it:
             if known := next((other for other in without if other.covers(change)), None):
@@ -102,3 +101,15 @@ class TimedInstance:
             else:
                 beyond.append(change)
         return beyond
+
+    def course(self, at: datetime, until: datetime, withheld: PublishedMapping | None = None) -> list[Change]:
+        """What changes at a moment and since, but for what a suspended mapping would attach."""
+        met, changes = self, list[Change]()
+        for moment in (at, *self.moments(at, until)):
+            then, change = met.at(moment)
+            attaches = change and change.action is Action.ATTACH and then.grants.get(change.move[1])
+            if withheld and withheld.suspended_because and attaches == withheld.key:
+                continue
+            met = then
+            changes += [change] if change else []
+        return changes
