@@ -15,19 +15,6 @@ from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping, 
 from spec.carries import Ranked, carries, in_scope, managed, rank
 from spec.over_time import Change, TimedInstance
 
-# ---- where the code is beside the docs today: each goes with its fault ----
-
-# An account was silent while an edit took it out of the scope: the row's next check ends the mapping there, and nobody
-# counts what that changes.
-LEAVES_UNCOUNTED = True
-# What an account misses is held for the role of another account, where it is in effect, if that is gone by now, became
-# broad, or gives no answer.
-OTHERS_HOLD = True
-# A revision expires while its row is `Rejected` or `Held`: the rows in conflict with it wait for the sweep.
-ENDS_UNHEARD = True
-# An edit that has outgrown what was shown is held again by a sweep: who made it is forgotten, so they may approve it.
-EDITOR_FORGOTTEN = True
-
 EVER, NEVER = timedelta(days=10_000), datetime.max.replace(tzinfo=UTC)
 FOLLOWED_UP, MARGIN = timedelta(minutes=5), timedelta(seconds=2)
 
@@ -242,11 +229,9 @@ class Rows:
     def _judge_all(self, key: MappingKey, *, swept: bool = False) -> None:
         """Judge a row, and then those that were in conflict with it; a row that was put back is judged again."""
         row = self.rows[key]
-        others, before = set(row.in_conflict), self._shown(key)
+        others = set(row.in_conflict)
         if self._judge(key, swept=swept):
             self._judge(key)
-        if ENDS_UNHEARD and swept and self._shown(key) == before:
-            return
         for other in sorted(others):
             asks = self.many and self._asks(other)
             self._judge(other, swept=True)
@@ -263,7 +248,8 @@ class Rows:
     def _judge(self, key: MappingKey, *, swept: bool = False) -> bool:
         """Return whether the row was put back, as it is published: that is judged too."""
         row, own = self.rows[key], self._own(key)
-        if row.says and own and (swept or row.says == own.spec) and self._is_for(own.spec, self.home):
+        says_it = own is not None and row.says == own.spec and not row.bad
+        if row.says and own and (swept or says_it) and self._is_for(own.spec, self.home):
             own = row.effect[self.home] = replace(own, suspended=not self._usable(own.spec, self.home))
         held = row.held
         if held and row.discards == held.number and row.says == held.spec and not row.bad:
@@ -271,7 +257,7 @@ class Rows:
             row.says = own.spec if own else None
             row.approvals.clear()
             return own is not None
-        row.discards, before, gone = 0, own.revision if own else 0, row.says is None
+        row.discards, gone = 0, row.says is None
         if row.says is None or self._holds_deletion(key):
             self._judge_deletion(key, swept=swept)
         elif row.bad or row.says.accounts & row.says.not_accounts:
@@ -279,11 +265,6 @@ class Rows:
         else:
             self._judge_edit(key, row.says, swept=swept)
         row.by = ""
-        own = self._own(key)
-        if LEAVES_UNCOUNTED and own and own.revision == before:
-            for account in (each for each in row.effect if each != self.home and not self._is_for(own.spec, each)):
-                if row.effect[account].revision < own.revision:
-                    row.effect[account] = replace(own, suspended=False)
         return gone and row.says is not None
 
     def _judge_edit(self, key: MappingKey, spec: MappingSpec, *, swept: bool) -> None:
@@ -352,7 +333,7 @@ class Rows:
             if outgrown:
                 number = self._next(row)
             if outgrown or not held:
-                by = held.by if held and not EDITOR_FORGOTTEN else row.by
+                by = held.by if held else row.by
                 shown = (impact.took, impact.changes, impact.takes, impact.severe)
                 row.held, row.last = Held(then.spec, then.deleted, number, by, *shown), number
             row.says = then.spec
@@ -444,7 +425,6 @@ class Rows:
             if only is not None and account not in only:
                 if before:
                     found.effect[account] = before
-                    impact.severe |= OTHERS_HOLD and account in found.usable and self._is_unknown(place, then.spec)
                 continue
             if account in found.silent or (place.silent and concerned):
                 found.usable.discard(account)
@@ -508,10 +488,6 @@ class Rows:
         consented = before is not None and not before.deleted and before.spec.allow_broad
         was = arn_of(account, before.spec.role) if before and consented else ""
         return self._gains(self.places[account], was, arn_of(account, then.spec.role))
-
-    def _is_unknown(self, place: Place, spec: MappingSpec) -> bool:
-        given = spec.role != "NONE" and not spec.allow_broad
-        return given and (place.silent == "IAM" or spec.role not in place.roles or spec.role in place.broad)
 
     def _assume(self, impact: Impact, account: str, before: Effect | None, then: Effect, *, known: bool) -> None:
         """Count the most that could change where no answer came: what was counted last, and all if it governs more."""
@@ -666,10 +642,6 @@ class Rows:
     def _in_effect(self, own: Effect, impact: Impact) -> str:
         expired = own.spec.expires_at is not None and own.spec.expires_at <= self.now
         return "Conflict" if impact.conflicts else "Expired" if expired else "Published"
-
-    def _shown(self, key: MappingKey) -> tuple[str, int, int]:
-        row, own = self.rows[key], self._own(key)
-        return row.status, row.held_revision, own.revision if own else 0
 
     def _say(self, row: Row, status: str, held: int = 0) -> None:
         row.status, row.held_revision = status, held

@@ -31,7 +31,7 @@ from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import State
 from spec.carries import Situation, wanted
 from spec.over_time import TimedInstance
-from spec.rows import LEAVES_UNCOUNTED, Deployment, Place, Rows
+from spec.rows import Deployment, Place, Rows
 from support.grants import allow, policy
 
 # Of each kind: the gate plays these, `make soak` 100,000 together. Another first one plays others.
@@ -170,8 +170,7 @@ class History:
         kind, arguments = step
         arguments = dict(arguments)
         crash = arguments.pop("crash", 0)
-        # What follows a crash is judged twice, which the telling doesn't see while this is as it is.
-        self.crash = 0 if LEAVES_UNCOUNTED and self.silent else crash
+        self.crash = crash
         self.world.clock.sleep(7)
         self._look()
         getattr(self, f"_{kind}")(**arguments)
@@ -230,7 +229,7 @@ class History:
         self.world.take_over = takes_over
         self.rows.deployment = replace(self.rows.deployment, takes_over=takes_over)
         self.rows.fleet, own = self.rows.swept.total(), self.rows.swept[ACCOUNT]
-        self.world.state.note_sweep(own, 0, self.world.clock.now(), elsewhere=self.rows.fleet - own)
+        self.world.swept(own, fleet=self.rows.fleet)
         self.organization.wait(seconds=3)
 
     def _role(self, account: str, name: str, state: str) -> None:

@@ -118,10 +118,17 @@ class MappedTargets:
         return any(spec.allows_unit(one.unit) for one in self.of_account(account))
 
     def stale(self, spec: MappingSpec, stored: StoredMapping) -> set[str]:
-        """Return the accounts in a published mapping's scope, but `home`'s, whose records are missing or outdated."""
-        records = {account: stored.records.get(account) for account in self.in_scope(spec)}
-        stale = {account for account, record in records.items() if record is None or stored.is_stale(record)}
-        return stale - {self.home.account}
+        """Return the accounts, but `home`'s, whose records of a published mapping are missing or outdated.
+
+        Of those out of its scope, too: there it is in effect as it was.
+        """
+        concerned = {*self.in_scope(spec), *(stored.records.keys() & self.accounts.keys())} - {self.home.account}
+        in_scope = {*self.in_scope(spec)}
+        return {
+            account
+            for account in concerned
+            if stored.is_stale(stored.records.get(account), in_scope=account in in_scope)
+        }
 
     def uncounted(self, spec: MappingSpec, stored: StoredMapping) -> set[str]:
         """Return the stale accounts in which nobody counted what it changes, and no verdict is being carried out."""

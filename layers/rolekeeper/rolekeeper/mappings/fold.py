@@ -213,7 +213,7 @@ class Folding:
         candidate = snapshot.numbered(mapping).suspended_for(mapping.problem)
         late = self.targets.uncounted(mapping.spec, stored)
         if not (again := snapshot.holds(candidate)):
-            late = {account for account in late if account in answers and answers[account].check}
+            late = {account for account in late if account in answers and not answers[account].refusal}
         if not late:
             return verdict
         theirs = {account: one if account in late else one.without_scans() for account, one in answers.items()}

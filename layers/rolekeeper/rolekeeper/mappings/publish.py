@@ -110,7 +110,7 @@ class Publisher:
         """
         trigger = Trigger("swept", correlation_id, recheck=True, scan=scan, row_listed=seen, ended=ended)
         verdict = self._judge(key, trigger)
-        if verdict.changed:
+        if verdict.changed or ended:
             self._recheck_conflicting(key, verdict, correlation_id)
         return verdict
 
@@ -345,7 +345,7 @@ class Publisher:
     def _store(self, snapshot: RowSnapshot, verdict: Verdict, entry: Entry | None) -> None:
         mapping = verdict.mapping
         if verdict.ending is Ending.HOLD and mapping and not snapshot.holds(mapping):
-            entry = entry or snapshot.entry_for(verdict)
+            entry = (entry or snapshot.entry_for(verdict)) | {"claimed_by": snapshot.editor_of(mapping)}
             assert verdict.shown is not None  # it is held
             self.revisions.hold(replace(verdict.shown, by=entry["claimed_by"]), entry, snapshot.at)
         elif entry and mapping and verdict.ending in _PUBLISHES:

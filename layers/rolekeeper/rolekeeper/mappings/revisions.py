@@ -103,11 +103,11 @@ class StoredMapping:
         """The last revision that was published, or its tombstone."""
         return self.records[self.home].mapping if self.home in self.records else None
 
-    def is_stale(self, record: AccountRecord) -> bool:
-        """Whether one is older than what is published, or was written while its account was in no unit of it."""
-        if self.published is None:
-            return False
-        return record.mapping.revision < self.published.revision or not record.mapping.in_scope
+    def is_stale(self, record: AccountRecord | None, *, in_scope: bool) -> bool:
+        """Return whether a record is missing, older than what is published, or written while out of all its units."""
+        if record is None or self.published is None:
+            return in_scope and record is None
+        return record.mapping.revision < self.published.revision or (in_scope and not record.mapping.in_scope)
 
     @property
     def held_again(self) -> bool:

@@ -203,6 +203,12 @@ class RowSnapshot:
         same = same_person(edit.by, self.signed_as)
         return "edited_by says that the approver made this edit: another person has to approve it" if same else ""
 
+    def editor_of(self, mapping: PublishedMapping) -> str:
+        """Return who claims to have made an edit: who is named now, or was when the same content was held before."""
+        named, held = self.parsed.edited_by or self.trigger.claimed_by, self.stored.held
+        same = held and (held.mapping.spec, held.mapping.deleted) == (mapping.spec, mapping.deleted)
+        return named or (held.by if held and same else "")
+
     def entry(self, event: str, reason: str, mapping: PublishedMapping | None) -> Entry:
         held = self.stored.held if mapping and self.approves(mapping) else None
         return {
