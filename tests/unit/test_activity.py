@@ -15,15 +15,10 @@ from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import WITHHELD, Control, Mode
 from rolekeeper.storage import layout
 
-
-@pytest.fixture
-def desk(world: FakeAccount) -> Desk:
-    made = Desk(world)
-    for role in ("web", "db"):
-        made.usable(role)
-        assert made.edit(f"app={role}", role=role).status == "Published"
-    world.profile("legacy", path="/")
-    return made
+pytestmark = [
+    pytest.mark.desk(usable=["web", "db"], rows={"app=web": "web", "app=db": "db"}),
+    pytest.mark.world(foreign=["legacy"]),
+]
 
 
 def sweep(desk: Desk, seconds: float = 840) -> None:

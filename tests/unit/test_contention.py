@@ -1,23 +1,16 @@
 """Another actor keeps reverting our change: we stop, and say so."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
-from fixtures.account import FakeAccount, KilledError, kill, new_account
+from fixtures.account import FakeAccount, KilledError, kill
 from rolekeeper.model.instance import AppliedChange, DesiredChange, InstanceRecord
 from rolekeeper.model.mapping import WhenOccupied
 from rolekeeper.settings import ContentionRule
 from strategies.values import NOW, arn, key
 
-
-@pytest.fixture
-def world() -> Iterator[FakeAccount]:
-    with new_account() as made:
-        made.publish("workload=web", "web")
-        made.profile("other")
-        yield made
+pytestmark = pytest.mark.world(published={"workload=web": "web"}, profiles=["other"])
 
 
 @pytest.fixture

@@ -1,23 +1,17 @@
 """The tag that excludes an instance: it is counted, and not an error."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
-from fixtures.account import FakeAccount, new_account
+from fixtures.account import FakeAccount
 from rolekeeper.instances.decide import exclusion
 from rolekeeper.model.mapping import IGNORE_TAG
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import Store
 from strategies.values import NOW
 
-
-@pytest.fixture
-def world() -> Iterator[FakeAccount]:
-    with new_account() as made:
-        made.publish("workload=web", "web")
-        yield made
+pytestmark = pytest.mark.world(published={"workload=web": "web"})
 
 
 def timers(store: Store) -> list[layout.Item]:

@@ -1,6 +1,5 @@
 """Pins: an operator's word on one instance, above all mappings."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -9,19 +8,13 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import FakeAccount, new_account, refusing
+from fixtures.account import FakeAccount, refusing
 from rolekeeper.instances.observe import checked_pin
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, Pin
 from rolekeeper.permissions.roles import RoleCheck
 from rolekeeper.storage import layout
 
-
-@pytest.fixture
-def world() -> Iterator[FakeAccount]:
-    with new_account() as made:
-        made.publish("workload=web", "web")
-        made.profile("debug")
-        yield made
+pytestmark = pytest.mark.world(published={"workload=web": "web"}, profiles=["debug"])
 
 
 def pin(world: FakeAccount, instance: str, role: str, *, minutes: float | None = None, **more: Any) -> None:

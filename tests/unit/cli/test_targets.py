@@ -24,12 +24,7 @@ OTHER, THIRD = "111111111111", "222222222222"
 VERSION = installed.version()
 
 
-@pytest.fixture(autouse=True)
-def hub(terminal: Terminal, desk: Desk) -> None:
-    """A deployment of this version that looks after an organization, and whose sweeps saw three instances."""
-    terminal.parameters |= {"OrganizationId": "o-example0000", "SweepSchedule": "rate(15 minutes)"}
-    terminal.outputs["Version"] = VERSION
-    desk.world.swept(3, 0)
+pytestmark = pytest.mark.usefixtures("hub")
 
 
 def registered(desk: Desk, account: str, region: str, **attributes: Any) -> None:
