@@ -390,6 +390,26 @@ SITUATIONS: Mapping[str, Situation] = {
     "a managed role after a quarantine, and no role": Situation(
         "Detach quarantined", QUARANTINE, association("db"), gave=(GAVE_DB, grant("NONE", "workload=web"))
     ),
+    **{
+        f"a managed role, no role, and its own tag that says {text}": Situation(
+            "Detach quarantined", QUARANTINE, association("db"), gave=(GAVE_DB,), tags={IGNORE_TAG: text}
+        )
+        for text in ("true", LATER, "perhaps")
+    },
+    "a managed role, no role but from a later mapping, and its own tag": Situation(
+        "Nothing ignored",
+        WEB,
+        association("web"),
+        rival=published("quarantine=yes", "NONE", priority=200),
+        tags={IGNORE_TAG: "true"},
+    ),
+    "a managed role, no role from a rival, and its own tag": Situation(
+        "Nothing ignored",
+        WEB,
+        association("web"),
+        rival=published("quarantine=yes", "NONE"),
+        tags={IGNORE_TAG: "true"},
+    ),
     "a managed role, another actor's, and no role": Situation("Detach quarantined", QUARANTINE, association("db")),
     # ---- it carries a foreign role ----
     "a foreign role": Situation("Hold occupied", WEB, foreign()),
@@ -471,6 +491,15 @@ SITUATIONS: Mapping[str, Situation] = {
     "nothing, and a role, while Rolekeeper is paused": Situation("Hold paused", WEB, control={"paused": True}),
     "nothing, and a role, while nobody knows whether to": Situation(
         "Hold control-unclear", WEB, control={"mode": "perhaps"}
+    ),
+    "nothing, and a role, before the first sweep, while Rolekeeper is paused": Situation(
+        "Hold paused", WEB, control={"paused": True}, swept=False
+    ),
+    "nothing, and a role, before the first sweep, while Rolekeeper observes": Situation(
+        "Hold observed", WEB, control={"mode": "observe"}, swept=False
+    ),
+    "nothing, and a role that another actor takes away each time, before the first sweep": Situation(
+        "Hold contested", WEB, made=MADE_THRICE, swept=False
     ),
     "nothing, and a role, before the first sweep": Situation("Hold unswept", WEB, swept=False),
 }

@@ -16,8 +16,9 @@ from rolekeeper.model.instance import (
     Grant,
     Instance,
     InstanceRecord,
+    Overridden,
 )
-from rolekeeper.model.mapping import IGNORE_TAG, Control, Pin, PublishedMapping
+from rolekeeper.model.mapping import IGNORE_TAG, Control, MappingKey, Pin, PublishedMapping
 from rolekeeper.settings import Ownership
 from spec.decision_laws import LAWS, View
 from strategies.situations import EKS, SITUATIONS, STATES, WEB, Situation
@@ -67,6 +68,27 @@ def test_an_instance_that_ec2_doesnt_know_is_left_alone() -> None:
     assert (decision.action, decision.code) == (Action.NOTHING, "gone")
 
 
+@pytest.mark.parametrize("story", [story for story, found in SITUATIONS.items() if not found.control and found.swept])
+def test_a_change_is_withheld_and_where_there_is_none_only_a_pause_is_named(story: str) -> None:
+    situation = SITUATIONS[story]
+    plain = decided(situation)
+    paused, observing, unswept = (
+        decided(replace(situation, **withheld))
+        for withheld in ({"control": {"paused": True}}, {"control": {"mode": "observe"}}, {"swept": False})
+    )
+    if plain.action.mutates:
+        held = {"paused": paused, "observed": observing, "unswept": unswept}
+        assert {code: (found.action, found.code) for code, found in held.items()} == {
+            code: (Action.HOLD, code) for code in held
+        }
+        assert all(
+            found.reason.endswith(f"; it would {plain.action.lower()}: {plain.reason}") for found in held.values()
+        )
+    else:
+        assert paused == replace(plain, reason=f"Rolekeeper is paused; {plain.reason}")
+        assert observing == unswept == plain
+
+
 @pytest.mark.parametrize(
     ("carried", "action"), [("AIPA1", "Replace"), ("AIPA2", "Nothing"), ("", "Nothing"), ("AIPA3", "Nothing")]
 )
@@ -79,6 +101,30 @@ def test_a_profile_made_anew_under_its_name_replaces_the_former_one_and_nothing_
 def test_a_take_over_names_the_role_that_goes() -> None:
     decision = decided(SITUATIONS["a foreign role, and both words"])
     assert decision.reason.endswith(f", in the place of the foreign {foreign_arn()}")
+
+
+# ---- the tag that excludes an instance ----
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        *((text, "ignored") for text in ("true", "True", " TRUE ", "2026-03-01T09:00:01Z", "2099-01-01T00:00+05:00")),
+        *((text, "unoccupied") for text in ("false", "FALSE", "2020-01-01T00:00:00Z", "2026-03-01T09:00:00Z")),
+        *((text, "ignore-unclear") for text in ("", "yes", "2026-12-31", "2026-12-31T18:00:00", "soon")),
+    ],
+)
+def test_what_the_tag_says(text: str, code: str) -> None:
+    found = decided(replace(SITUATIONS["nothing, and a role"], tags={IGNORE_TAG: text}))
+    assert found.code == code
+    if code == "ignore-unclear":
+        assert found.reason.endswith("; write true, or a time with its zone, as 2026-12-31T18:00:00Z")
+
+
+def test_a_quarantine_names_the_tag_that_it_comes_before() -> None:
+    found = decided(SITUATIONS["a managed role, no role, and its own tag that says true"])
+    why = "workload=web gives it no role, which comes before that tag"
+    assert found.overridden == (Overridden(MappingKey(IGNORE_TAG, ""), why),)
 
 
 # ---- when two decisions say the same ----
