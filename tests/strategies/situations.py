@@ -485,6 +485,7 @@ SITUATIONS: Mapping[str, Situation] = {
     # ---- the instance itself passes ----
     "nothing, and a role, while it starts": Situation("Wait changing", WEB, state="pending"),
     "its role, and its end": Situation("Nothing ended", WEB, association("web"), gave=(GAVE_WEB,), state="terminated"),
+    "nothing, and EC2 doesn't know it": Situation("Nothing gone", state=""),
     "its role, and EC2 doesn't know it": Situation("Nothing gone", WEB, gave=(GAVE_WEB,), state=""),
     # ---- operators withhold what would be changed ----
     "nothing, and a role, while Rolekeeper observes": Situation("Hold observed", WEB, control={"mode": "observe"}),

@@ -103,6 +103,10 @@ def test_a_take_over_names_the_role_that_goes() -> None:
     assert decision.reason.endswith(f", in the place of the foreign {foreign_arn()}")
 
 
+def test_a_pin_that_is_over_says_so() -> None:
+    assert decided(SITUATIONS["a role whose pin is over"]).reason == "the pin, which gave it role web, is over"
+
+
 # ---- the tag that excludes an instance ----
 
 
@@ -129,7 +133,10 @@ def test_a_quarantine_names_the_tag_that_it_comes_before() -> None:
 
 # ---- when two decisions say the same ----
 
-OCCUPIED = decided(SITUATIONS["a foreign role"])
+
+@pytest.fixture
+def occupied() -> Decision:
+    return decided(SITUATIONS["a foreign role"])
 
 
 def test_until_another_moment_it_is_another_wait() -> None:
@@ -139,9 +146,9 @@ def test_until_another_moment_it_is_another_wait() -> None:
     assert len({decided(each).fingerprint for each in ignored}) == 2
 
 
-def test_a_decision_that_is_worded_otherwise_says_the_same() -> None:
-    other = replace(OCCUPIED, reason="in other words", role="web 2", overridden=())
-    assert other.fingerprint == OCCUPIED.fingerprint
+def test_a_decision_that_is_worded_otherwise_says_the_same(occupied: Decision) -> None:
+    other = replace(occupied, reason="in other words", role="web 2", overridden=())
+    assert other.fingerprint == occupied.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -157,8 +164,10 @@ def test_a_decision_that_is_worded_otherwise_says_the_same() -> None:
     ],
     ids=lambda other: next(iter(other)),
 )
-def test_a_decision_that_differs_in_what_it_depends_on_says_something_else(other: dict[str, Any]) -> None:
-    assert replace(OCCUPIED, **other).fingerprint != OCCUPIED.fingerprint
+def test_a_decision_that_differs_in_what_it_depends_on_says_something_else(
+    occupied: Decision, other: dict[str, Any]
+) -> None:
+    assert replace(occupied, **other).fingerprint != occupied.fingerprint
 
 
 # ---- what holds for every input ----

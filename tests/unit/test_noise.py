@@ -71,6 +71,7 @@ COSTS_OTHERWISE = {
     "a foreign role, to be swapped while it is stopped": SWAPPED,
     "a role whose mapping no longer matches": AND_OWNER,
     "a role whose row was deleted": AND_OWNER,
+    "nothing, and EC2 doesn't know it": "9r | 9r | 9r | 9r",
     "a role whose mapping's record is missing": "4r 1w 1e 1p | 4r | 4r | 4r",
 }
 # IAM is asked whether a pin's role can be given.

@@ -1,7 +1,9 @@
 """What a reconcile writes into an instance's record: what explains a call, what EC2 took, what the instance shows."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -154,28 +156,36 @@ def test_what_the_instance_showed_is_over_once_ec2_took_a_change(state: str) -> 
 
 OCCUPIED_BEFORE = Condition(Action.HOLD, "occupied", "it carries a foreign role", NOW, "x")
 UNEXPLAINED = RecordChange(revoked=frozenset({NO_PROFILE}), timers=FOLLOWED_UP)
-AT_REST = {
-    "its role, ours": (look("its role, ours"), RecordChange()),
-    "its role, another actor's": (look("its role, another actor's"), RecordChange()),
-    "its role, given by another mapping": (
-        look("its role, given by a mapping whose record is missing"),
+# By a situation, and what else is remembered of it.
+AT_REST: dict[str, tuple[str, dict[str, Any], RecordChange]] = {
+    "its role is there": ("its role, ours", {}, RecordChange()),
+    "another actor attached it": ("its role, another actor's", {}, RecordChange()),
+    "another mapping gave it": (
+        "its role, given by a mapping whose record is missing",
+        {},
         RecordChange((ASKS_WEB,), timers=FOLLOWED_UP),
     ),
-    "its mapping keeps the role": (look("a role whose mapping says keep"), RecordChange()),
-    "what it showed is over": (look("its role, ours", OCCUPIED_BEFORE), RecordChange(clears=True, timers=FOLLOWED_UP)),
-    "the quarantine lasts": (look("nothing, and still no role"), RecordChange()),
-    "it carries a role after a quarantine": (look("its role after a quarantine"), UNEXPLAINED),
+    "its mapping gave it": ("its role, ours", {"made": (change_at(-1, GIVES_WEB),)}, RecordChange()),
+    "its mapping keeps it": ("a role whose mapping says keep", {}, RecordChange()),
+    "what it showed is over": (
+        "its role, ours",
+        {"condition": OCCUPIED_BEFORE},
+        RecordChange(clears=True, timers=FOLLOWED_UP),
+    ),
+    "the quarantine lasts": ("nothing, and still no role", {}, RecordChange()),
+    "it carries a role after a quarantine": ("its role after a quarantine", {}, UNEXPLAINED),
     "nothing governs it after a quarantine": (
-        look("nothing after a quarantine whose record and tag are missing"),
+        "nothing after a quarantine whose record and tag are missing",
+        {},
         UNEXPLAINED,
     ),
-    "its mapping gave it the role": (look("its role, ours", made=(change_at(-1, GIVES_WEB),)), RecordChange()),
 }
 
 
 @pytest.mark.parametrize("what", AT_REST)
 def test_what_is_written_where_nothing_has_to_change(what: str) -> None:
-    seen, expected = AT_REST[what]
+    story, remembered, expected = AT_REST[what]
+    seen = look(story, **remembered)
     decision = decided(seen)
     change = next_record(seen, decision, NOW)
     assert (decision.action, change) == (Action.NOTHING, expected)
@@ -221,50 +231,52 @@ def test_an_instance_that_ended_without_a_record_costs_no_write() -> None:
 
 # ---- it waits, or is held ----
 
-OCCUPIED = look("a foreign role")
-PENDING = look("nothing, and a role, while it starts")
-IGNORED = look("nothing, and its own tag until later")
 IGNORED_UNTIL = datetime.fromisoformat(LATER)
-SHOWS_OCCUPIED = look("a foreign role", shown(OCCUPIED))
-REWORDED = look("a foreign role", shown(OCCUPIED, reason="as an older version put it"))
 DETACHING = Condition(Action.WAIT, "disassociating", "EC2 detaches", NOW - HOUR, "x", NOW + HOUR)
 IN_THE_WINDOW = Condition(Action.WAIT, "window", "it waits for its turn", NOW, "x", NOW + HOUR)
 
 
-def showing(condition: Condition | None, seen: Observation = PENDING) -> Observation:
-    return replace(seen, record=InstanceRecord(condition=condition, writes=1))
+OCCUPIED, PENDING, IGNORED = (
+    "a foreign role",
+    "nothing, and a role, while it starts",
+    "nothing, and its own tag until later",
+)
 
 
-def waiting(until: datetime | None, seen: Observation = PENDING) -> Observation:
+def waiting(until: datetime | None, story: str = PENDING) -> Observation:
     """Return an instance that has shown for an hour that it waits, watched until then."""
-    return showing(shown(seen, watched_until=until, since=NOW - HOUR), seen)
+    return look(story, shown(look(story), watched_until=until, since=NOW - HOUR))
+
+
+def shows_occupied(**more: Any) -> Observation:
+    return look(OCCUPIED, shown(look(OCCUPIED), **more))
 
 
 @dataclass(frozen=True)
 class Watched:
     """An instance, and whether its loop failed; whether a loop or a timer starts, and whether the sweep sends it."""
 
-    seen: Observation
+    seen: Callable[[], Observation]
     loop_over: bool = False
     starts: bool = False
     sent: bool = False
 
 
 WATCHED = {
-    "a hold": Watched(OCCUPIED, sent=True),
-    "a hold that it shows": Watched(SHOWS_OCCUPIED, loop_over=True),
-    "a hold that it shows in other words": Watched(REWORDED),
-    "a wait": Watched(PENDING, starts=True, sent=True),
-    "a wait that is watched": Watched(waiting(NOW + HOUR)),
-    "a wait that nothing watched": Watched(waiting(None), starts=True, sent=True),
-    "a wait that was watched until now": Watched(waiting(NOW), starts=True, sent=True),
-    "a wait whose loop failed": Watched(waiting(NOW + HOUR), loop_over=True, starts=True),
-    "a wait that the loop of another one watches": Watched(showing(DETACHING), sent=True),
-    "a wait until a moment": Watched(IGNORED, starts=True, sent=True),
-    "a wait until a moment that its timer watches": Watched(waiting(IGNORED_UNTIL, IGNORED)),
-    "a wait until a moment that no timer watched": Watched(waiting(None, IGNORED), starts=True, sent=True),
+    "a hold": Watched(partial(look, OCCUPIED), sent=True),
+    "a hold that it shows": Watched(shows_occupied, loop_over=True),
+    "a hold that it shows in other words": Watched(partial(shows_occupied, reason="as an older version put it")),
+    "a wait": Watched(partial(look, PENDING), starts=True, sent=True),
+    "a wait that is watched": Watched(partial(waiting, NOW + HOUR)),
+    "a wait that nothing watched": Watched(partial(waiting, None), starts=True, sent=True),
+    "a wait that was watched until now": Watched(partial(waiting, NOW), starts=True, sent=True),
+    "a wait whose loop failed": Watched(partial(waiting, NOW + HOUR), loop_over=True, starts=True),
+    "a wait that the loop of another one watches": Watched(partial(look, PENDING, DETACHING), sent=True),
+    "a wait until a moment": Watched(partial(look, IGNORED), starts=True, sent=True),
+    "a wait until a moment that its timer watches": Watched(partial(waiting, IGNORED_UNTIL, IGNORED)),
+    "a wait until a moment that no timer watched": Watched(partial(waiting, None, IGNORED), starts=True, sent=True),
     "a wait until a moment, after that of another one": Watched(
-        showing(IN_THE_WINDOW, IGNORED), starts=True, sent=True
+        partial(look, IGNORED, IN_THE_WINDOW), starts=True, sent=True
     ),
 }
 
@@ -272,9 +284,10 @@ WATCHED = {
 @pytest.mark.parametrize("what", WATCHED)
 def test_a_loop_or_a_timer_starts_for_what_nothing_watches_and_the_sweep_sends_what_is_new(what: str) -> None:
     case = WATCHED[what]
-    decision = decided(case.seen)
-    assert needs_watch(case.seen, decision, NOW, loop_over=case.loop_over) is case.starts
-    assert needs_reconcile(case.seen, decision, NOW) is case.sent
+    seen = case.seen()
+    decision = decided(seen)
+    assert needs_watch(seen, decision, NOW, loop_over=case.loop_over) is case.starts
+    assert needs_reconcile(seen, decision, NOW) is case.sent
 
 
 def condition_of(look: Observation, now: datetime = NOW, watched_until: datetime | None = None) -> Condition:
@@ -284,20 +297,22 @@ def condition_of(look: Observation, now: datetime = NOW, watched_until: datetime
 
 
 def test_a_hold_is_shown_since_it_was_first_seen_and_watched_by_nobody() -> None:
-    decision = decided(OCCUPIED)
-    change = next_record(OCCUPIED, decision, NOW)
+    seen = look(OCCUPIED)
+    decision = decided(seen)
+    change = next_record(seen, decision, NOW)
     condition = Condition(Action.HOLD, "occupied", decision.reason, NOW, decision.fingerprint, None, parked=True)
     assert change == RecordChange(condition=condition, timers=FOLLOWED_UP)
     assert change.expected == EMPTY
 
 
 def test_something_else_that_the_instance_shows_begins_now() -> None:
-    look = replace(SHOWS_OCCUPIED, association=replace(foreign(), id="iip-assoc-2"))
-    assert condition_of(look, NOW + HOUR).since == NOW + HOUR
+    seen = replace(shows_occupied(), association=replace(foreign(), id="iip-assoc-2"))
+    assert condition_of(seen, NOW + HOUR).since == NOW + HOUR
 
 
 def test_a_wait_is_watched_by_a_retry_loop_until_its_deadline_and_keeps_its_beginning() -> None:
-    change = next_record(PENDING, decided(PENDING), NOW, NOW + HOUR)
+    seen = look(PENDING)
+    change = next_record(seen, decided(seen), NOW, NOW + HOUR)
     assert change.condition
     assert (change.condition.code, change.condition.parked) == ("changing", False)
     assert change.condition.watched_until == NOW + HOUR
@@ -307,16 +322,17 @@ def test_a_wait_is_watched_by_a_retry_loop_until_its_deadline_and_keeps_its_begi
 
 
 def test_another_wait_is_watched_by_the_loop_that_goes_on_and_a_hold_isnt() -> None:
-    condition = condition_of(showing(DETACHING))
+    condition = condition_of(look(PENDING, DETACHING))
     assert (condition.code, condition.since, condition.watched_until) == ("changing", NOW, NOW + HOUR)
-    assert condition_of(showing(DETACHING, OCCUPIED)).watched_until is None
+    assert condition_of(look(OCCUPIED, DETACHING)).watched_until is None
 
 
-@pytest.mark.parametrize("look", [IGNORED, waiting(None, IGNORED), waiting(NOW, IGNORED)])
-def test_a_wait_that_ends_at_a_known_moment_is_watched_by_a_timer(look: Observation) -> None:
-    decision = decided(look)
+@pytest.mark.parametrize("shows", [None, "nothing watches it", "it was watched until now"])
+def test_a_wait_that_ends_at_a_known_moment_is_watched_by_a_timer(shows: str | None) -> None:
+    seen = waiting(NOW if shows == "it was watched until now" else None, IGNORED) if shows else look(IGNORED)
+    decision = decided(seen)
     assert decision.until == IGNORED_UNTIL
-    change = next_record(look, decision, NOW, decision.until)
+    change = next_record(seen, decision, NOW, decision.until)
     assert change.timers == (Timer(IGNORED_UNTIL, KEY), *FOLLOWED_UP)
     assert change.condition
     assert (change.condition.watched_until, change.condition.parked) == (IGNORED_UNTIL, False)
@@ -335,39 +351,37 @@ def test_a_change_is_sent_by_the_sweep_unless_it_waits_for_its_turn() -> None:
     assert needs_reconcile(other, decided(other), NOW), "another change has no turn yet"
 
 
-NOTHING = look("nothing, and a role")
-PROPAGATING = replace(
-    decided(NOTHING), action=Action.WAIT, code="propagating", polls=True, arguments=("InvalidParameterValue",)
-)
+def propagating(**changes: Any) -> Decision:
+    due = decided(look("nothing, and a role"))
+    arguments = ("InvalidParameterValue",)
+    waits = replace(due, action=Action.WAIT, code="propagating", polls=True, arguments=arguments)
+    return replace(waits, **changes)
 
 
 def given_up(decision: Decision, *, parked: bool = True) -> Observation:
-    """An instance that shows this decision, which its retry loop gave up waiting for."""
-    showed = Condition(decision.action, decision.code, decision.reason, NOW, decision.fingerprint, None, parked)
-    return showing(showed, NOTHING)
+    """Return an instance that shows this decision, which its retry loop gave up waiting for."""
+    condition = Condition(decision.action, decision.code, decision.reason, NOW, decision.fingerprint, None, parked)
+    return look("nothing, and a role", condition)
 
 
 def test_a_profile_that_ec2_didnt_know_in_time_gets_no_further_loop_and_stays_parked() -> None:
-    look = given_up(PROPAGATING)
-    assert is_hopeless(look, PROPAGATING)
-    assert not needs_watch(look, PROPAGATING, NOW)
-    assert not needs_watch(look, PROPAGATING, NOW, loop_over=True)
-    assert not next_record(look, PROPAGATING, NOW)
+    seen = given_up(propagating())
+    assert is_hopeless(seen, propagating())
+    assert not needs_watch(seen, propagating(), NOW)
+    assert not needs_watch(seen, propagating(), NOW, loop_over=True)
+    assert not next_record(seen, propagating(), NOW)
 
 
-@pytest.mark.parametrize(
-    ("look", "decision"),
-    [
-        (given_up(PROPAGATING, parked=False), PROPAGATING),
-        (given_up(PROPAGATING), replace(PROPAGATING, profile_arn=arn("db"))),
-        (given_up(replace(PROPAGATING, code="changing")), replace(PROPAGATING, code="changing")),
-        (NOTHING, PROPAGATING),
-    ],
-    ids=["it wasn't given up", "it is another profile", "the instance starts", "it shows nothing"],
-)
-def test_any_other_wait_is_watched_again(look: Observation, decision: Decision) -> None:
-    assert not is_hopeless(look, decision)
-    assert needs_watch(look, decision, NOW)
+def test_any_other_wait_is_watched_again() -> None:
+    starts = propagating(code="changing")
+    for seen, decision in {
+        "it wasn't given up": (given_up(propagating(), parked=False), propagating()),
+        "it is another profile": (given_up(propagating()), propagating(profile_arn=arn("db"))),
+        "the instance starts": (given_up(starts), starts),
+        "it shows nothing": (look("nothing, and a role"), propagating()),
+    }.values():
+        assert not is_hopeless(seen, decision)
+        assert needs_watch(seen, decision, NOW)
 
 
 # ---- whatever was seen ----
