@@ -56,6 +56,7 @@ GAVE_WEB, GAVE_DB = grant("web", "workload=web"), grant("db", "workload=db")
 GAVE_DB_BY_TIER, TOOK = grant("db", "tier=db"), grant("NONE", "quarantine=*")
 PINNED_ONCE = MappingKey(PIN_TAG, KEY.id)
 GAVE_PIN = Grant(arn("web"), "web", PINNED_ONCE, 0, NOW)
+PIN_ENDS = Pin("debug", arn("debug"), NOW + timedelta(days=1))
 PIN, PIN_TO_NONE, PIN_UNCLEAR = Pin("debug", arn("debug")), Pin("NONE"), Pin("", unclear="the pin names no role")
 
 LEAVING = association("db", state="disassociating")
@@ -98,6 +99,10 @@ class Situation:
     full: bool = False
     ends: str = ""
     state: str = "running"
+
+    def but(self, decides: str = "", **changes: Any) -> "Situation":
+        """Return the same with some changes, and what is decided then if that is something else."""
+        return replace(self, decides=decides or self.decides, **changes)
 
     # ---- as values ----
 
@@ -254,257 +259,176 @@ def owner(when: WhenUnmatched = WhenUnmatched.DETACH, *, deleted: bool = False, 
 
 
 WITHHELD = ("observed", "control-unclear", "unswept", "paused")
-WAIT_STOPPED = "Wait stopped"
 FOREIGN_SAME_NAME = "a foreign role of the same name"
+WAITS = "Wait stopped"  # what a replace does while the instance is stopped
+
+# What situations differ from: an instance that carries nothing, its role, another one, a foreign one, or a role whose
+# mapping no longer matches; one that is to carry nothing.
+BARE = Situation("Attach unoccupied", WEB)
+OURS = Situation("Nothing converged", WEB, association("web"), gave=(GAVE_WEB, GAVE_DB))
+OTHER = Situation("Replace differs", WEB, association("db"), gave=(GAVE_DB,), stopped=WAITS)
+FOREIGN = Situation("Hold occupied", WEB, foreign())
+TAKEN = Situation("Replace differs", TAKES, foreign(), take_over=True, stopped=WAITS)
+LEFT = Situation("Detach unmatched", None, association("web"), gave=(GAVE_WEB,))
+EXPELLED = Situation("Detach quarantined", QUARANTINE, association("db"), gave=(GAVE_DB,))
+LOST = OTHER.but("Hold mapping-missing", gave=(GAVE_DB_BY_TIER,), tags={"tier": "db"}, stopped="")
+IGNORED, IGNORED_UNTIL, UNCLEAR = ({IGNORE_TAG: text} for text in ("true", LATER, "soon"))
 
 SITUATIONS: Mapping[str, Situation] = {
     # ---- it carries nothing ----
-    "nothing, and a role": Situation("Attach unoccupied", WEB),
-    "nothing, and a role, while it is stopped": Situation("Attach unoccupied", WEB, state="stopped"),
-    "nothing, and a role, where EC2 lets more changes wait": Situation(
-        "Attach unoccupied", WEB, answer="RequestLimitExceeded", ends="Wait throttled"
-    ),
-    "nothing, and a role that EC2 doesn't know yet": Situation(
-        "Attach unoccupied", WEB, answer="InvalidParameterValue", ends="Wait propagating"
-    ),
-    "nothing, and a role that nobody may pass": Situation(
-        "Attach unoccupied", WEB, answer="UnauthorizedOperation", ends="Hold denied"
-    ),
-    "nothing, and a role that EC2 doesn't give": Situation(
-        "Attach unoccupied", WEB, answer="UnsupportedOperation", ends="Hold refused"
-    ),
-    "nothing, and a role that another actor takes away each time": Situation("Hold contested", WEB, made=MADE_THRICE),
+    "nothing, and a role": BARE,
+    "nothing, and a role, while it starts": BARE.but("Wait changing", state="pending"),
+    "nothing, and a role, while it is stopped": BARE.but(state="stopped"),
+    "nothing, and a role, where EC2 throttles": BARE.but(answer="RequestLimitExceeded", ends="Wait throttled"),
+    "nothing, and a role that EC2 doesn't know yet": BARE.but(answer="InvalidParameterValue", ends="Wait propagating"),
+    "nothing, and a role that nobody may pass": BARE.but(answer="UnauthorizedOperation", ends="Hold denied"),
+    "nothing, and a role that EC2 doesn't give": BARE.but(answer="UnsupportedOperation", ends="Hold refused"),
+    "nothing, and a role that another actor takes away each time": BARE.but("Hold contested", made=MADE_THRICE),
     "nothing, and no role": Situation("Nothing converged", QUARANTINE),
     "nothing, and still no role": Situation("Nothing converged", QUARANTINE, gave=(grant("NONE", "workload=web"),)),
     "nothing, and no mapping": Situation("Nothing unmatched"),
-    "nothing, and a pin": Situation("Attach unoccupied", QUARANTINE, pin=PIN),
-    "nothing after a quarantine, and a role": Situation("Attach unoccupied", WEB, gave=(TOOK,)),
-    "nothing after a quarantine that was deleted, and a role": Situation(
-        "Attach unoccupied",
-        WEB,
-        gave=(TOOK,),
-        owner=published("quarantine=*", "NONE", deleted=True),
-        tags={"quarantine": "yes"},
+    "nothing, and EC2 doesn't know it": Situation("Nothing gone", state=""),
+    "nothing, and a pin": BARE.but(governs=QUARANTINE, pin=PIN),
+    "nothing after a quarantine, and a role": BARE.but(gave=(TOOK,)),
+    "nothing after a quarantine that was deleted, and a role": BARE.but(
+        gave=(TOOK,), owner=published("quarantine=*", "NONE", deleted=True), tags={"quarantine": "yes"}
     ),
-    "nothing after a quarantine whose record is missing, and a role": Situation(
-        "Hold mapping-missing", WEB, gave=(TOOK,), tags={"quarantine": "yes"}
+    "nothing after a quarantine whose record is missing, and a role": BARE.but(
+        "Hold mapping-missing", gave=(TOOK,), tags={"quarantine": "yes"}
     ),
     "nothing after a quarantine whose record is missing": Situation(
         "Hold mapping-missing", gave=(TOOK,), tags={"quarantine": "yes"}
     ),
     "nothing after a quarantine whose record and tag are missing": Situation("Nothing unmatched", gave=(TOOK,)),
-    "nothing, and a mapping that is suspended": Situation("Hold suspended", SUSPENDED),
-    "nothing, and a rival": Situation("Hold tie", WEB, rival=RIVAL),
-    "nothing, and a service": Situation("Nothing service-managed", WEB, managed_by=EKS),
-    "nothing, and its own tag": Situation("Nothing ignored", WEB, tags={IGNORE_TAG: "true"}),
-    "nothing, and its own tag until later": Situation("Wait ignored", WEB, tags={IGNORE_TAG: LATER}),
-    "nothing, and its own tag that can't be read": Situation("Hold ignore-unclear", WEB, tags={IGNORE_TAG: "soon"}),
-    "nothing, and a pin that can't be read": Situation("Hold pin-unclear", WEB, pin=PIN_UNCLEAR),
+    "nothing, and a mapping that is suspended": BARE.but("Hold suspended", governs=SUSPENDED),
+    "nothing, and a rival": BARE.but("Hold tie", rival=RIVAL),
+    "nothing, and a service": BARE.but("Nothing service-managed", managed_by=EKS),
+    "nothing, and its own tag": BARE.but("Nothing ignored", tags=IGNORED),
+    "nothing, and its own tag until later": BARE.but("Wait ignored", tags=IGNORED_UNTIL),
+    "nothing, and its own tag that can't be read": BARE.but("Hold ignore-unclear", tags=UNCLEAR),
+    "nothing, and a pin that can't be read": BARE.but("Hold pin-unclear", pin=PIN_UNCLEAR),
     # ---- it carries what it should ----
-    "its role, ours": Situation("Nothing converged", WEB, association("web"), gave=(GAVE_WEB, GAVE_DB)),
-    "its role after a quarantine": Situation("Nothing converged", WEB, association("web"), gave=(GAVE_WEB, TOOK)),
-    "its role, another actor's": Situation("Nothing converged", SWAPS, association("web")),
-    "its role, where foreign ones are taken over": Situation(
-        "Nothing converged", TAKES, association("web"), take_over=True
-    ),
-    "its role, given by a mapping whose record is missing": Situation(
-        "Nothing converged", WEB, association("web"), gave=(grant("web", "tier=web"),), tags={"tier": "web"}
+    "its role, ours": OURS,
+    "its role, another actor's": OURS.but(gave=()),
+    "its role, where foreign ones are taken over": OURS.but(governs=TAKES, gave=(), take_over=True),
+    "its role after a quarantine": OURS.but(gave=(GAVE_WEB, TOOK)),
+    "its role, given by a mapping whose record is missing": OURS.but(
+        gave=(grant("web", "tier=web"),), tags={"tier": "web"}
     ),
     "its role, by a pin": Situation("Nothing converged", None, association("debug"), pin=PIN),
-    "its role, by a pin that ends": Situation(
-        "Nothing converged", None, association("debug"), pin=replace(PIN, expires_at=NOW + timedelta(days=1))
+    "its role, by a pin that ends": Situation("Nothing converged", None, association("debug"), pin=PIN_ENDS),
+    "its role, which EC2 still attaches": OURS.but(
+        "Wait associating", carries=association("web", state="associating"), gave=()
     ),
-    "its role, which EC2 still attaches": Situation("Wait associating", WEB, association("web", state="associating")),
-    "its role, and a mapping that is suspended": Situation("Hold suspended", SUSPENDED, association("web")),
-    "its role, and a rival": Situation("Hold tie", WEB, association("web"), rival=RIVAL),
-    "its role, and a pin that can't be read": Situation("Hold pin-unclear", WEB, association("web"), pin=PIN_UNCLEAR),
+    "its role, and a mapping that is suspended": OURS.but("Hold suspended", governs=SUSPENDED),
+    "its role, and a rival": OURS.but("Hold tie", rival=RIVAL),
+    "its role, and a pin that can't be read": OURS.but("Hold pin-unclear", pin=PIN_UNCLEAR),
+    "its role, and its end": OURS.but("Nothing ended", state="terminated"),
+    "its role, and EC2 doesn't know it": OURS.but("Nothing gone", carries=None, state=""),
     # ---- EC2 takes away what it carries ----
-    "what EC2 still detaches, and a role": Situation("Wait disassociating", WEB, LEAVING, gave=(GAVE_DB,)),
+    "what EC2 still detaches, and a role": OTHER.but("Wait disassociating", carries=LEAVING, stopped=""),
     "what EC2 still detaches, and no role": Situation("Wait disassociating", QUARANTINE, FOREIGN_LEAVING),
     "what EC2 still detaches, and no mapping": Situation("Wait disassociating", None, LEAVING, gave=(GAVE_DB,)),
     "what EC2 still detaches, and its own tag": Situation(
-        "Nothing ignored", None, LEAVING, gave=(GAVE_DB,), tags={IGNORE_TAG: "true"}
+        "Nothing ignored", None, LEAVING, gave=(GAVE_DB,), tags=IGNORED
     ),
     # ---- it carries another managed role ----
-    "another role, ours": Situation("Replace differs", WEB, association("db"), gave=(GAVE_DB,), stopped=WAIT_STOPPED),
-    "another role, ours, while it is stopped": Situation(
-        WAIT_STOPPED, WEB, association("db"), gave=(GAVE_DB,), state="stopped"
+    "another role, ours": OTHER,
+    "another role, ours, while it is stopped": OTHER.but(WAITS, state="stopped"),
+    "another role, ours, and no room for changes": OTHER.but(full=True, ends="Wait window"),
+    "another role, another actor's": OTHER.but(governs=TAKES, gave=()),
+    "another role, to be swapped": OTHER.but(governs=SWAPS, stopped=""),
+    "another role, to be swapped while it is stopped": OTHER.but(
+        governs=SWAPS, state="stopped", ends="Attach unoccupied"
     ),
-    "another role, ours, and no room for changes": Situation(
-        "Replace differs", WEB, association("db"), gave=(GAVE_DB,), full=True, ends="Wait window", stopped=WAIT_STOPPED
+    "another role, and a pin": OTHER.but(pin=PIN),
+    "another role of a mapping whose record is missing": LOST,
+    "another role of a mapping whose record is missing, and a pin": LOST.but(
+        "Replace differs", governs=None, pin=PIN, stopped=WAITS
     ),
-    "another role, another actor's": Situation("Replace differs", TAKES, association("db"), stopped=WAIT_STOPPED),
-    "another role, to be swapped": Situation("Replace differs", SWAPS, association("db"), gave=(GAVE_DB,)),
-    "another role, to be swapped while it is stopped": Situation(
-        "Replace differs", SWAPS, association("db"), gave=(GAVE_DB,), state="stopped", ends="Attach unoccupied"
+    "another role of a mapping whose record and tag are missing": OTHER.but(gave=(GAVE_DB_BY_TIER,)),
+    "another role of a mapping that was deleted": LOST.but(
+        "Replace differs", owner=published("tier=db", "db", deleted=True), stopped=WAITS
     ),
-    "another role, and a pin": Situation(
-        "Replace differs", WEB, association("db"), gave=(GAVE_DB,), pin=PIN, stopped=WAIT_STOPPED
+    "another role of a mapping that is disabled": LOST.but(
+        "Replace differs", rival=published("tier=db", "db", enabled=False), stopped=WAITS
     ),
-    "another role of a mapping whose record is missing": Situation(
-        "Hold mapping-missing", WEB, association("db"), gave=(GAVE_DB_BY_TIER,), tags={"tier": "db"}
+    "another role, and a mapping that is suspended": OTHER.but("Hold suspended", governs=SUSPENDED, stopped=""),
+    "another role, and a rival": OTHER.but("Hold tie", rival=RIVAL, stopped=""),
+    "another role, a rival, and a service": OTHER.but(
+        "Nothing service-managed", rival=RIVAL, managed_by=EKS, stopped=""
     ),
-    "another role of a mapping whose record is missing, and a pin": Situation(
-        "Replace differs",
-        None,
-        association("db"),
-        gave=(GAVE_DB_BY_TIER,),
-        tags={"tier": "db"},
-        pin=PIN,
-        stopped=WAIT_STOPPED,
+    "another role, and its own tag": OTHER.but("Nothing ignored", tags=IGNORED, stopped=""),
+    "another role, a rival, and its own tag that can't be read": OTHER.but(
+        "Hold ignore-unclear", rival=RIVAL, tags=UNCLEAR, stopped=""
     ),
-    "another role of a mapping whose record and tag are missing": Situation(
-        "Replace differs", WEB, association("db"), gave=(GAVE_DB_BY_TIER,), stopped=WAIT_STOPPED
+    "a managed role, and no role": EXPELLED,
+    "a managed role, another actor's, and no role": EXPELLED.but(gave=()),
+    "a managed role after a quarantine, and no role": EXPELLED.but(gave=(GAVE_DB, grant("NONE", "workload=web"))),
+    "a managed role, no role, and its own tag": EXPELLED.but(tags=IGNORED),
+    "a managed role, no role, and its own tag until later": EXPELLED.but(tags=IGNORED_UNTIL),
+    "a managed role, no role, and its own tag that can't be read": EXPELLED.but(tags=UNCLEAR),
+    "a managed role, no role by a later mapping, and its own tag": OURS.but(
+        "Nothing ignored", gave=(), rival=published("quarantine=yes", "NONE", priority=200), tags=IGNORED
     ),
-    "another role of a mapping that was deleted": Situation(
-        "Replace differs",
-        WEB,
-        association("db"),
-        gave=(GAVE_DB_BY_TIER,),
-        owner=published("tier=db", "db", deleted=True),
-        tags={"tier": "db"},
-        stopped=WAIT_STOPPED,
+    "a managed role, no role by a rival, and its own tag": OURS.but(
+        "Nothing ignored", gave=(), rival=published("quarantine=yes", "NONE"), tags=IGNORED
     ),
-    "another role of a mapping that is disabled": Situation(
-        "Replace differs",
-        WEB,
-        association("db"),
-        gave=(GAVE_DB_BY_TIER,),
-        rival=published("tier=db", "db", enabled=False),
-        stopped=WAIT_STOPPED,
-    ),
-    "another role, and a mapping that is suspended": Situation(
-        "Hold suspended", SUSPENDED, association("db"), gave=(GAVE_DB,)
-    ),
-    "another role, and a rival": Situation("Hold tie", WEB, association("db"), gave=(GAVE_DB,), rival=RIVAL),
-    "another role, a rival, and a service": Situation(
-        "Nothing service-managed", WEB, association("db"), gave=(GAVE_DB,), rival=RIVAL, managed_by=EKS
-    ),
-    "another role, and its own tag": Situation(
-        "Nothing ignored", WEB, association("db"), gave=(GAVE_DB,), tags={IGNORE_TAG: "true"}
-    ),
-    "another role, a rival, and its own tag that can't be read": Situation(
-        "Hold ignore-unclear", WEB, association("db"), gave=(GAVE_DB,), rival=RIVAL, tags={IGNORE_TAG: "soon"}
-    ),
-    "a managed role, and no role": Situation("Detach quarantined", QUARANTINE, association("db"), gave=(GAVE_DB,)),
-    "a managed role after a quarantine, and no role": Situation(
-        "Detach quarantined", QUARANTINE, association("db"), gave=(GAVE_DB, grant("NONE", "workload=web"))
-    ),
-    **{
-        f"a managed role, no role, and its own tag that says {text}": Situation(
-            "Detach quarantined", QUARANTINE, association("db"), gave=(GAVE_DB,), tags={IGNORE_TAG: text}
-        )
-        for text in ("true", LATER, "perhaps")
-    },
-    "a managed role, no role but from a later mapping, and its own tag": Situation(
-        "Nothing ignored",
-        WEB,
-        association("web"),
-        rival=published("quarantine=yes", "NONE", priority=200),
-        tags={IGNORE_TAG: "true"},
-    ),
-    "a managed role, no role from a rival, and its own tag": Situation(
-        "Nothing ignored",
-        WEB,
-        association("web"),
-        rival=published("quarantine=yes", "NONE"),
-        tags={IGNORE_TAG: "true"},
-    ),
-    "a managed role, another actor's, and no role": Situation("Detach quarantined", QUARANTINE, association("db")),
     # ---- it carries a foreign role ----
-    "a foreign role": Situation("Hold occupied", WEB, foreign()),
-    FOREIGN_SAME_NAME: Situation("Hold occupied", WEB, foreign("web")),
-    "a foreign role, and the row's word": Situation("Hold occupied", TAKES, foreign()),
-    "a foreign role, and the stack's word": Situation("Hold occupied", WEB, foreign(), take_over=True),
-    "a foreign role, and both words": Situation(
-        "Replace differs", TAKES, foreign(), take_over=True, stopped=WAIT_STOPPED
+    "a foreign role": FOREIGN,
+    FOREIGN_SAME_NAME: FOREIGN.but(carries=foreign("web")),
+    "a foreign role, and the row's word": FOREIGN.but(governs=TAKES),
+    "a foreign role, and the stack's word": FOREIGN.but(take_over=True),
+    "a foreign role, and both words": TAKEN,
+    "a foreign role, to be swapped": TAKEN.but(governs=TAKES_AND_SWAPS, stopped=""),
+    "a foreign role, to be swapped while it is stopped": TAKEN.but(
+        governs=TAKES_AND_SWAPS, state="stopped", ends="Attach unoccupied"
     ),
-    "a foreign role, to be swapped": Situation("Replace differs", TAKES_AND_SWAPS, foreign(), take_over=True),
-    "a foreign role, to be swapped while it is stopped": Situation(
-        "Replace differs", TAKES_AND_SWAPS, foreign(), take_over=True, state="stopped", ends="Attach unoccupied"
+    "a foreign role, and no role": FOREIGN.but(governs=QUARANTINE),
+    "a foreign role, no role, and the row's word": FOREIGN.but(governs=TAKES_ALL),
+    "a foreign role, no role, and the stack's word": FOREIGN.but(governs=QUARANTINE, take_over=True),
+    "a foreign role, no role, and both words": TAKEN.but("Detach quarantined", governs=TAKES_ALL, stopped=""),
+    "a foreign role, and a pin": FOREIGN.but(pin=PIN),
+    "a foreign role, a pin, and the stack's word": TAKEN.but(governs=WEB, pin=PIN),
+    "a foreign role, a pin to none, and the stack's word": TAKEN.but(
+        "Detach quarantined", governs=WEB, pin=PIN_TO_NONE, stopped=""
     ),
-    "a foreign role, and no role": Situation("Hold occupied", QUARANTINE, foreign()),
-    "a foreign role, no role, and the row's word": Situation("Hold occupied", TAKES_ALL, foreign()),
-    "a foreign role, no role, and the stack's word": Situation("Hold occupied", QUARANTINE, foreign(), take_over=True),
-    "a foreign role, no role, and both words": Situation("Detach quarantined", TAKES_ALL, foreign(), take_over=True),
-    "a foreign role, and a pin": Situation("Hold occupied", WEB, foreign(), pin=PIN),
-    "a foreign role, a pin, and the stack's word": Situation(
-        "Replace differs", WEB, foreign(), pin=PIN, take_over=True, stopped=WAIT_STOPPED
+    "a foreign role, and a mapping that is suspended": TAKEN.but("Hold suspended", governs=SUSPENDED, stopped=""),
+    "a foreign role, and no mapping": FOREIGN.but("Nothing not-ours", governs=None),
+    "a foreign role, no mapping, and the stack's word": TAKEN.but("Nothing not-ours", governs=None, stopped=""),
+    "a foreign role, and a rival": TAKEN.but("Hold tie", rival=RIVAL, stopped=""),
+    "a foreign role, a pin, its own tag, and a service": TAKEN.but(
+        "Nothing service-managed", pin=PIN, tags=UNCLEAR, managed_by=EKS, stopped=""
     ),
-    "a foreign role, a pin to none, and the stack's word": Situation(
-        "Detach quarantined", WEB, foreign(), pin=PIN_TO_NONE, take_over=True
-    ),
-    "a foreign role, and a mapping that is suspended": Situation(
-        "Hold suspended", SUSPENDED, foreign(), take_over=True
-    ),
-    "a foreign role, and no mapping": Situation("Nothing not-ours", None, foreign()),
-    "a foreign role, no mapping, and the stack's word": Situation("Nothing not-ours", None, foreign(), take_over=True),
-    "a foreign role, and a rival": Situation("Hold tie", TAKES, foreign(), rival=RIVAL, take_over=True),
-    "a foreign role, a pin, its own tag, and a service": Situation(
-        "Nothing service-managed",
-        TAKES,
-        foreign(),
-        pin=PIN,
-        tags={IGNORE_TAG: "soon"},
-        managed_by=EKS,
-        take_over=True,
-    ),
-    "a foreign role, and its own tag until later": Situation(
-        "Wait ignored", TAKES, foreign(), tags={IGNORE_TAG: LATER}, take_over=True
-    ),
-    "a foreign role, and a pin that can't be read": Situation("Hold pin-unclear", TAKES, foreign(), pin=PIN_UNCLEAR),
+    "a foreign role, and its own tag until later": TAKEN.but("Wait ignored", tags=IGNORED_UNTIL, stopped=""),
+    "a foreign role, and a pin that can't be read": FOREIGN.but("Hold pin-unclear", governs=TAKES, pin=PIN_UNCLEAR),
     # ---- nothing governs it any longer ----
-    "a role whose mapping no longer matches": Situation(
-        "Detach unmatched", None, association("web"), gave=(GAVE_WEB,), owner=owner()
+    "a role whose mapping no longer matches": LEFT.but(owner=owner()),
+    "a role whose row was deleted": LEFT.but(owner=owner(deleted=True)),
+    "a role whose row was disabled": LEFT.but(governs=owner(enabled=False)),
+    "a role whose row expired": LEFT.but(governs=owner(expires_at=NOW)),
+    "a role whose mapping says keep": LEFT.but("Nothing kept", owner=owner(WhenUnmatched.KEEP)),
+    "a role whose deleted row says keep": LEFT.but("Nothing kept", owner=owner(WhenUnmatched.KEEP, deleted=True)),
+    "a role whose pin is over": LEFT.but(gave=(GAVE_PIN,), owner=pin_over(PINNED_ONCE)),
+    "a role whose mapping's record is missing": LEFT.but("Hold mapping-missing"),
+    "a role whose mapping's record is missing, though its tag is there": LEFT.but(
+        "Hold mapping-missing", tags={"workload": "web"}
     ),
-    "a role whose row was deleted": Situation(
-        "Detach unmatched", None, association("web"), gave=(GAVE_WEB,), owner=owner(deleted=True)
-    ),
-    "a role whose row was disabled": Situation(
-        "Detach unmatched", owner(enabled=False), association("web"), gave=(GAVE_WEB,)
-    ),
-    "a role whose row expired": Situation(
-        "Detach unmatched", owner(expires_at=NOW), association("web"), gave=(GAVE_WEB,)
-    ),
-    "a role whose mapping says keep": Situation(
-        "Nothing kept", None, association("web"), gave=(GAVE_WEB,), owner=owner(WhenUnmatched.KEEP)
-    ),
-    "a role whose deleted row says keep": Situation(
-        "Nothing kept", None, association("web"), gave=(GAVE_WEB,), owner=owner(WhenUnmatched.KEEP, deleted=True)
-    ),
-    "a role whose pin is over": Situation(
-        "Detach unmatched", None, association("web"), gave=(GAVE_PIN,), owner=pin_over(PINNED_ONCE)
-    ),
-    "a role whose mapping's record is missing": Situation(
-        "Hold mapping-missing", None, association("web"), gave=(GAVE_WEB,)
-    ),
-    "a role whose mapping's record is missing, though its tag is there": Situation(
-        "Hold mapping-missing", None, association("web"), gave=(GAVE_WEB,), tags={"workload": "web"}
-    ),
-    "a managed role that nobody can explain": Situation("Hold unexplained", None, association("web")),
-    # ---- the instance itself passes ----
-    "nothing, and a role, while it starts": Situation("Wait changing", WEB, state="pending"),
-    "its role, and its end": Situation("Nothing ended", WEB, association("web"), gave=(GAVE_WEB,), state="terminated"),
-    "nothing, and EC2 doesn't know it": Situation("Nothing gone", state=""),
-    "its role, and EC2 doesn't know it": Situation("Nothing gone", WEB, gave=(GAVE_WEB,), state=""),
+    "a managed role that nobody can explain": LEFT.but("Hold unexplained", gave=()),
     # ---- operators withhold what would be changed ----
-    "nothing, and a role, while Rolekeeper observes": Situation("Hold observed", WEB, control={"mode": "observe"}),
-    "nothing, and a role, while Rolekeeper is paused": Situation("Hold paused", WEB, control={"paused": True}),
-    "nothing, and a role, while nobody knows whether to": Situation(
-        "Hold control-unclear", WEB, control={"mode": "perhaps"}
+    "nothing, and a role, while Rolekeeper observes": BARE.but("Hold observed", control={"mode": "observe"}),
+    "nothing, and a role, while Rolekeeper is paused": BARE.but("Hold paused", control={"paused": True}),
+    "nothing, and a role, while nobody knows whether to": BARE.but("Hold control-unclear", control={"mode": "perhaps"}),
+    "nothing, and a role, before the first sweep": BARE.but("Hold unswept", swept=False),
+    "nothing, and a role, before the first sweep, while Rolekeeper observes": BARE.but(
+        "Hold observed", control={"mode": "observe"}, swept=False
     ),
-    "nothing, and a role, before the first sweep, while Rolekeeper is paused": Situation(
-        "Hold paused", WEB, control={"paused": True}, swept=False
+    "nothing, and a role, before the first sweep, while Rolekeeper is paused": BARE.but(
+        "Hold paused", control={"paused": True}, swept=False
     ),
-    "nothing, and a role, before the first sweep, while Rolekeeper observes": Situation(
-        "Hold observed", WEB, control={"mode": "observe"}, swept=False
+    "nothing, and a role that another actor takes away each time, before the first sweep": BARE.but(
+        "Hold contested", made=MADE_THRICE, swept=False
     ),
-    "nothing, and a role that another actor takes away each time, before the first sweep": Situation(
-        "Hold contested", WEB, made=MADE_THRICE, swept=False
-    ),
-    "nothing, and a role, before the first sweep": Situation("Hold unswept", WEB, swept=False),
 }
-
-
 # What can't be brought about in an account: there a profile's name is unique.
 ARRANGED = [story for story in SITUATIONS if story != FOREIGN_SAME_NAME]

@@ -126,7 +126,7 @@ def test_what_the_tag_says(text: str, code: str) -> None:
 
 
 def test_a_quarantine_names_the_tag_that_it_comes_before() -> None:
-    found = decided(SITUATIONS["a managed role, no role, and its own tag that says true"])
+    found = decided(SITUATIONS["a managed role, no role, and its own tag"])
     why = "workload=web gives it no role, which comes before that tag"
     assert found.overridden == (Overridden(MappingKey(IGNORE_TAG, ""), why),)
 
