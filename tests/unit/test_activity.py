@@ -64,16 +64,6 @@ def test_a_sweep_notes_how_the_instances_stand_by_status(desk: Desk) -> None:
     assert set(stood(desk.world)[0]) == set(Standing), "each status is met"
 
 
-@pytest.mark.parametrize("control", [{"mode": "observe"}, {"paused": True}, {"mode": "nonsense"}])
-def test_an_instance_that_rolekeeper_would_change_is_in_drift_though_changes_are_withheld(
-    desk: Desk, control: dict[str, Any]
-) -> None:
-    desk.world.running(app="web")
-    desk.world.control(**control)
-    sweep(desk)
-    assert stood(desk.world) == [{"drift": 1}]
-
-
 def test_each_code_by_which_changes_are_withheld_is_known() -> None:
     controls = (Control(unclear="?"), Control(paused=True), Control(mode=Mode.OBSERVE), Control(swept=False))
     assert {withheld.code for each in controls if (withheld := each.withholds(Mode.ENFORCE))} == WITHHELD

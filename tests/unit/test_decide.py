@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rolekeeper.instances.decide import Observation, asked_for, decide, resolve
+from rolekeeper.instances.decide import Observation, Standing, asked_for, decide, resolve, standing
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
@@ -21,7 +21,7 @@ from rolekeeper.model.instance import (
 from rolekeeper.model.mapping import IGNORE_TAG, Control, MappingKey, Pin, PublishedMapping
 from rolekeeper.settings import Ownership
 from spec.decision_laws import LAWS, View
-from strategies.situations import EKS, SITUATIONS, STATES, WEB, Situation
+from strategies.situations import EKS, SITUATIONS, STATES, WEB, WITHHELD, Situation
 from strategies.values import (
     KEY,
     NOW,
@@ -66,6 +66,23 @@ def test_what_an_instance_carries_and_what_governs_it_say_what_happens(story: st
 def test_an_instance_that_ec2_doesnt_know_is_left_alone() -> None:
     decision = decided(SITUATIONS["its role, and EC2 doesn't know it"])
     assert (decision.action, decision.code) == (Action.NOTHING, "gone")
+
+
+STATUS = {"Nothing": Standing.OK, "Wait": Standing.WAITING, "Hold": Standing.BLOCKED}
+# A foreign role is the only matter in these, even if its mapping wants another one.
+FOREIGN = ("not-ours", "occupied", "service-managed")
+
+
+@pytest.mark.parametrize("story", SITUATIONS)
+def test_an_instance_has_a_status(story: str) -> None:
+    decision, carries = decided(SITUATIONS[story]), SITUATIONS[story].carries
+    expected = STATUS.get(decision.action, Standing.DRIFT)
+    if decision.code in WITHHELD:
+        expected = Standing.DRIFT
+    foreign = carries is not None and not SITUATIONS[story].ownership.manages(carries.profile_arn)
+    if foreign and decision.code in FOREIGN:
+        expected = Standing.FOREIGN
+    assert standing(decision, foreign=foreign) is expected
 
 
 @pytest.mark.parametrize("story", [story for story, found in SITUATIONS.items() if not found.control and found.swept])
