@@ -9,9 +9,10 @@ from contextlib import suppress
 
 import pytest
 
-from fixtures.account import MUTATIONS, WRITES, FakeAccount, refusing
+from fixtures.account import MUTATIONS, SETTLES, WRITES, FakeAccount, refusing
 from fixtures.mappings import Desk
 from rolekeeper.aws.errors import RetryableError
+from rolekeeper.instances.reconcile import LOOKS
 from rolekeeper.settings import Limits
 from strategies.situations import ARRANGED, SITUATIONS, Situation
 
@@ -92,8 +93,13 @@ def _look(world: FakeAccount, instance: str, situation: Situation) -> tuple[str,
     world.quiet()
     world.metrics.counts.clear()
     situation.refuse(world, ATTACH)
+    began = world.clock.seconds
     decided = world.reconcile(instance).decision
     assert decided
+    # EC2 isn't waited for, however long it takes: only what it shows late, and half a swap, are looked at again.
+    pause = sum(LOOKS) if decided.code in ("disassociating", "gone") else LOOKS[0] * (len(world.mutations) - 1)
+    settled = SETTLES if world.mutations and not situation.answer else 0
+    assert world.clock.seconds - began == pytest.approx(max(0, pause) + settled)
     cost = Counter(KINDS.get(each, each) for each in world.calls.made if each not in OF_IAM)
     cost |= Counter(e=len(world.events.sent), a=world.metrics.counts.total())
     found = [f"{cost[each]}{each}" for each in sorted(cost, key="rwclepma".find) if cost[each]]
