@@ -1,6 +1,5 @@
 """What happened by the hour: how a target's instances stood at each sweep, and what was changed; kept for a month."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 
 from fixtures.account import HOME, FakeAccount, refusing
 from fixtures.mappings import Desk
-from fixtures.organization import SPOKE, VERSION, Organization, wired_organization
+from fixtures.organization import SPOKE, VERSION, Organization
 from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget
 from rolekeeper.instances.decide import Standing
 from rolekeeper.model.instance import Target
@@ -106,12 +105,11 @@ def test_a_sweep_that_cant_note_it_ends_all_the_same(desk: Desk) -> None:
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
-    with wired_organization(monkeypatch) as made:
-        made.spoke(SPOKE)
-        made.publish("workload=web", "web")
-        made.app().registry.add(ServedTarget(SPOKE, VERSION, made.hub.clock.now(), wire_format=WIRE_FORMAT))
-        yield made
+def served(organization: Organization) -> Organization:
+    organization.publish("workload=web", "web")
+    target = ServedTarget(SPOKE, VERSION, organization.hub.clock.now(), wire_format=WIRE_FORMAT)
+    organization.app().registry.add(target)
+    return organization
 
 
 def test_a_hub_notes_each_target_by_itself(served: Organization) -> None:
