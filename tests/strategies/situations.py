@@ -101,8 +101,9 @@ class Situation:
     state: str = "running"
 
     def but(self, decides: str = "", **changes: Any) -> "Situation":
-        """Return the same with some changes, and what is decided then if that is something else."""
-        return replace(self, decides=decides or self.decides, **changes)
+        """Return the same with some changes, and what is decided then, in each state, if that is something else."""
+        other = {"decides": decides, "stopped": ""} if decides else {}
+        return replace(self, **{**other, **changes})
 
     # ---- as values ----
 
@@ -271,7 +272,7 @@ FOREIGN = Situation("Hold occupied", WEB, foreign())
 TAKEN = Situation("Replace differs", TAKES, foreign(), take_over=True, stopped=WAITS)
 LEFT = Situation("Detach unmatched", None, association("web"), gave=(GAVE_WEB,))
 EXPELLED = Situation("Detach quarantined", QUARANTINE, association("db"), gave=(GAVE_DB,))
-LOST = OTHER.but("Hold mapping-missing", gave=(GAVE_DB_BY_TIER,), tags={"tier": "db"}, stopped="")
+LOST = OTHER.but("Hold mapping-missing", gave=(GAVE_DB_BY_TIER,), tags={"tier": "db"})
 IGNORED, IGNORED_UNTIL, UNCLEAR = ({IGNORE_TAG: text} for text in ("true", LATER, "soon"))
 
 SITUATIONS: Mapping[str, Situation] = {
@@ -326,7 +327,7 @@ SITUATIONS: Mapping[str, Situation] = {
     "its role, and its end": OURS.but("Nothing ended", state="terminated"),
     "its role, and EC2 doesn't know it": OURS.but("Nothing gone", carries=None, state=""),
     # ---- EC2 takes away what it carries ----
-    "what EC2 still detaches, and a role": OTHER.but("Wait disassociating", carries=LEAVING, stopped=""),
+    "what EC2 still detaches, and a role": OTHER.but("Wait disassociating", carries=LEAVING),
     "what EC2 still detaches, and no role": Situation("Wait disassociating", QUARANTINE, FOREIGN_LEAVING),
     "what EC2 still detaches, and no mapping": Situation("Wait disassociating", None, LEAVING, gave=(GAVE_DB,)),
     "what EC2 still detaches, and its own tag": Situation(
@@ -353,14 +354,12 @@ SITUATIONS: Mapping[str, Situation] = {
     "another role of a mapping that is disabled": LOST.but(
         "Replace differs", rival=published("tier=db", "db", enabled=False), stopped=WAITS
     ),
-    "another role, and a mapping that is suspended": OTHER.but("Hold suspended", governs=SUSPENDED, stopped=""),
-    "another role, and a rival": OTHER.but("Hold tie", rival=RIVAL, stopped=""),
-    "another role, a rival, and a service": OTHER.but(
-        "Nothing service-managed", rival=RIVAL, managed_by=EKS, stopped=""
-    ),
-    "another role, and its own tag": OTHER.but("Nothing ignored", tags=IGNORED, stopped=""),
+    "another role, and a mapping that is suspended": OTHER.but("Hold suspended", governs=SUSPENDED),
+    "another role, and a rival": OTHER.but("Hold tie", rival=RIVAL),
+    "another role, a rival, and a service": OTHER.but("Nothing service-managed", rival=RIVAL, managed_by=EKS),
+    "another role, and its own tag": OTHER.but("Nothing ignored", tags=IGNORED),
     "another role, a rival, and its own tag that can't be read": OTHER.but(
-        "Hold ignore-unclear", rival=RIVAL, tags=UNCLEAR, stopped=""
+        "Hold ignore-unclear", rival=RIVAL, tags=UNCLEAR
     ),
     "a managed role, and no role": EXPELLED,
     "a managed role, another actor's, and no role": EXPELLED.but(gave=()),
@@ -387,20 +386,20 @@ SITUATIONS: Mapping[str, Situation] = {
     "a foreign role, and no role": FOREIGN.but(governs=QUARANTINE),
     "a foreign role, no role, and the row's word": FOREIGN.but(governs=TAKES_ALL),
     "a foreign role, no role, and the stack's word": FOREIGN.but(governs=QUARANTINE, take_over=True),
-    "a foreign role, no role, and both words": TAKEN.but("Detach quarantined", governs=TAKES_ALL, stopped=""),
+    "a foreign role, no role, and both words": TAKEN.but("Detach quarantined", governs=TAKES_ALL),
     "a foreign role, and a pin": FOREIGN.but(pin=PIN),
     "a foreign role, a pin, and the stack's word": TAKEN.but(governs=WEB, pin=PIN),
     "a foreign role, a pin to none, and the stack's word": TAKEN.but(
-        "Detach quarantined", governs=WEB, pin=PIN_TO_NONE, stopped=""
+        "Detach quarantined", governs=WEB, pin=PIN_TO_NONE
     ),
-    "a foreign role, and a mapping that is suspended": TAKEN.but("Hold suspended", governs=SUSPENDED, stopped=""),
+    "a foreign role, and a mapping that is suspended": TAKEN.but("Hold suspended", governs=SUSPENDED),
     "a foreign role, and no mapping": FOREIGN.but("Nothing not-ours", governs=None),
-    "a foreign role, no mapping, and the stack's word": TAKEN.but("Nothing not-ours", governs=None, stopped=""),
-    "a foreign role, and a rival": TAKEN.but("Hold tie", rival=RIVAL, stopped=""),
+    "a foreign role, no mapping, and the stack's word": TAKEN.but("Nothing not-ours", governs=None),
+    "a foreign role, and a rival": TAKEN.but("Hold tie", rival=RIVAL),
     "a foreign role, a pin, its own tag, and a service": TAKEN.but(
-        "Nothing service-managed", pin=PIN, tags=UNCLEAR, managed_by=EKS, stopped=""
+        "Nothing service-managed", pin=PIN, tags=UNCLEAR, managed_by=EKS
     ),
-    "a foreign role, and its own tag until later": TAKEN.but("Wait ignored", tags=IGNORED_UNTIL, stopped=""),
+    "a foreign role, and its own tag until later": TAKEN.but("Wait ignored", tags=IGNORED_UNTIL),
     "a foreign role, and a pin that can't be read": FOREIGN.but("Hold pin-unclear", governs=TAKES, pin=PIN_UNCLEAR),
     # ---- nothing governs it any longer ----
     "a role whose mapping no longer matches": LEFT.but(owner=owner()),
