@@ -63,6 +63,7 @@ def _has_converged(world: FakeAccount, situation: Situation, instance: str) -> N
     assert world.carries(instance) == should.rpartition("/")[2]
     assert world.shows(instance) == ""
     record = world.record(instance)
+    assert len(record.changes) <= _outcomes(world, instance).count("done"), "what another actor may revert is known"
     if should:
         assert world.granted(instance)
         assert NO_PROFILE not in record.grants
