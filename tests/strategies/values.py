@@ -5,18 +5,23 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from rolekeeper.instances.decide import Observation, asked_for
 from rolekeeper.mappings.rows import NAME, PRIORITIES, REGION, UNIT, YEARS, mistakable
 from rolekeeper.model.instance import (
     Association,
     AssociationState,
+    Candidates,
+    Decision,
     Grant,
     Instance,
     InstanceKey,
+    InstanceRecord,
     InstanceState,
 )
 from rolekeeper.model.mapping import (
     NO_ROLE,
     RESERVED,
+    Control,
     MappingKey,
     MappingSpec,
     PublishedMapping,
@@ -66,6 +71,20 @@ def foreign_arn(name: str = "theirs") -> str:
 def grant(role: str, tag: str) -> Grant:
     """Our record of having asked for a role, a minute ago."""
     return Grant(arn(role), role, key(tag), 1, NOW - timedelta(minutes=1))
+
+
+def decided(
+    instance: Instance,
+    association: Association | None,
+    grant: Grant | None,
+    candidates: Candidates,
+    owner: PublishedMapping | None,
+    ownership: Ownership,
+) -> Decision:
+    """What is decided of these, while nothing is withheld."""
+    record, control = InstanceRecord(), Control()
+    seen = Observation(KEY, NOW, instance, association, record, control, grant, candidates, owner)
+    return asked_for(seen, ownership)
 
 
 # ---- strategies: few roles, tags and priorities, so that they meet ----
