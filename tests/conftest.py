@@ -1,13 +1,16 @@
 """What every test stands on: no credentials of this machine, and no way to a real account."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import hypothesis
 import pytest
 
 import runtime  # noqa: F401  # switches the collection of garbage off, as a function does while it starts
 from fixtures.account import FakeAccount, new_account
+from fixtures.mappings import Desk
+from fixtures.organization import Organization, wired_organization
 
 gc.enable()
 
@@ -35,10 +38,32 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
+def _knobs(request: pytest.FixtureRequest, name: str) -> Mapping[str, Any]:
+    """Return what a test, or its module, says with a mark of this name."""
+    mark = request.node.get_closest_marker(name)
+    return mark.kwargs if mark else {}
+
+
 @pytest.fixture
-def world() -> Iterator[FakeAccount]:
-    """One account and Region in the process; see `fixtures.account`."""
+def world(request: pytest.FixtureRequest) -> Iterator[FakeAccount]:
+    """One account and Region in the process, with what the mark `world` says; see `fixtures.account`."""
     with new_account() as made:
+        made.prepare(**_knobs(request, "world"))
+        yield made
+
+
+@pytest.fixture
+def desk(request: pytest.FixtureRequest, world: FakeAccount) -> Desk:
+    """An operator's desk over the account, with what the mark `desk` says; see `fixtures.mappings`."""
+    made = Desk(world)
+    made.prepare(**_knobs(request, "desk"))
+    return made
+
+
+@pytest.fixture
+def organization(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
+    """A hub with one spoke, and the functions over both; see `fixtures.organization`."""
+    with wired_organization(monkeypatch) as made:
         yield made
 
 

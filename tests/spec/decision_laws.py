@@ -4,64 +4,50 @@ The laws know nothing of how `decide` works. Each takes what `decide` was shown 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from rolekeeper.instances.decide import Observation
 from rolekeeper.model.instance import (
     Action,
-    Association,
     AssociationState,
-    Candidates,
     Decision,
     DesiredChange,
-    Grant,
     Instance,
     InstanceState,
 )
-from rolekeeper.model.mapping import Pin, PublishedMapping, WhenOccupied
+from rolekeeper.model.mapping import WhenOccupied
 from rolekeeper.settings import Ownership
 from spec.carries import Situation, managed, wanted
 
 CONCEPTS = Path(__file__).parents[2] / "docs" / "concepts.md"
 _ROW = re.compile(r"^\| `([a-z-]+)` \| ([A-Z][A-Za-z, ]*) \|", re.MULTILINE)
 DOCUMENTED = {code: set(actions.split(", ")) for code, actions in _ROW.findall(CONCEPTS.read_text(encoding="utf-8"))}
-# What is decided around `decide`, by what else was observed or by what AWS answers.
-_ELSEWHERE = {"gone", "propagating", "window", "contested", "unswept", "observed", "control-unclear", "paused"}
-_ELSEWHERE |= {"denied", "refused", "throttled"}
-FROM_DECIDE = {(action, code) for code in DOCUMENTED.keys() - _ELSEWHERE for action in DOCUMENTED[code]}
 
 
 @dataclass(frozen=True)
 class View:
-    """What `decide` is shown, with the `mappings` and the `pin` that its candidates come from."""
+    """What `decide` is shown of an instance that EC2 knows."""
 
-    instance: Instance
-    association: Association | None
-    grant: Grant | None
-    candidates: Candidates
-    owner: PublishedMapping | None
+    seen: Observation
     ownership: Ownership
-    mappings: Sequence[PublishedMapping]
-    pin: Pin | None
-    now: datetime
 
     @property
-    def arguments(self) -> tuple[Any, ...]:
-        return self.instance, self.association, self.grant, self.candidates, self.owner, self.ownership
+    def instance(self) -> Instance:
+        assert self.seen.instance
+        return self.seen.instance
 
     @property
     def situation(self) -> Situation:
-        owner = [self.owner] if self.owner and self.owner not in self.mappings else []
+        owner = [self.seen.owner] if self.seen.owner and self.seen.owner not in self.seen.published else []
         return Situation(
             tags=self.instance.tags,
             carries=self.carries,
-            mappings=[*self.mappings, *owner],
-            now=self.now,
-            grants={self.carries: self.grant.mapping} if self.grant else {},
-            pin=self.pin,
+            mappings=[*self.seen.published, *owner],
+            now=self.seen.asked_at,
+            grants={self.carries: self.seen.grant.mapping} if self.seen.grant else {},
+            pin=self.seen.pin,
             state=str(self.instance.state),
             service=bool(self.instance.managed_by),
             take_over=self.ownership.take_over,
@@ -71,7 +57,7 @@ class View:
 
     @property
     def carries(self) -> str:
-        return self.association.profile_arn if self.association else ""
+        return self.seen.association.profile_arn if self.seen.association else ""
 
     @property
     def ended(self) -> bool:
@@ -80,7 +66,7 @@ class View:
     @property
     def leaving(self) -> bool:
         """Whether EC2 still detaches what the instance carries."""
-        return self.association is not None and self.association.state is AssociationState.DISASSOCIATING
+        return self.seen.association is not None and self.seen.association.state is AssociationState.DISASSOCIATING
 
 
 # ---- the laws ----
@@ -107,12 +93,12 @@ def says_one_documented_thing(view: View, decision: Decision) -> None:
 
 
 def names_the_mappings(view: View, decision: Decision) -> None:
-    assert decision.overridden == view.candidates.overridden
-    for each in view.candidates.in_conflict if decision.code == "tie" else ():
+    assert decision.overridden == view.seen.candidates.overridden
+    for each in view.seen.candidates.in_conflict if decision.code == "tie" else ():
         assert str(each.key) in decision.reason
         assert each.spec.role in decision.reason
     if decision.mapping and (decision.action.mutates or decision.action is Action.HOLD):
-        named = view.grant.mapping if decision.code == "mapping-missing" and view.grant else decision.mapping
+        named = view.seen.grant.mapping if decision.code == "mapping-missing" and view.seen.grant else decision.mapping
         assert str(named) in decision.reason
 
 
@@ -127,18 +113,18 @@ def names_what_it_leaves(view: View, decision: Decision) -> None:
 
 def desires_what_the_winner_wants(view: View, decision: Decision) -> None:
     """It is the same for as long as its mapping is: by it we know whether another actor reverts our change."""
-    winner = view.candidates.winner
-    free = not (view.ended or view.instance.managed_by or view.candidates.exclusion or view.leaving)
+    winner = view.seen.candidates.winner
+    free = not (view.ended or view.instance.managed_by or view.seen.candidates.exclusion or view.leaving)
     if winner and free and not winner.suspended_because:
         assert decision.desired == DesiredChange(winner.key, winner.revision, winner.profile_arn)
 
 
 def desires_no_profile_for_a_mapping_that_is_over(view: View, decision: Decision) -> None:
     """Of the mapping that gave the role, as it reads now: a new revision of it is another change."""
-    if view.candidates.winner is None and decision.action.mutates:
-        assert view.grant
-        assert view.owner
-        assert decision.desired == DesiredChange(view.grant.mapping, view.owner.revision, "")
+    if view.seen.candidates.winner is None and decision.action.mutates:
+        assert view.seen.grant
+        assert view.seen.owner
+        assert decision.desired == DesiredChange(view.seen.grant.mapping, view.seen.owner.revision, "")
 
 
 def changes_only_what_ec2_takes(view: View, decision: Decision) -> None:
@@ -149,11 +135,11 @@ def changes_only_what_ec2_takes(view: View, decision: Decision) -> None:
     assert view.instance.state in (InstanceState.RUNNING, InstanceState.STOPPED)
     assert decision.mapping
     if decision.action is Action.ATTACH:
-        assert view.association is None
+        assert view.seen.association is None
     else:
-        assert view.association
+        assert view.seen.association
         assert not view.leaving
-        assert decision.association_id == view.association.id
+        assert decision.association_id == view.seen.association.id
     assert (decision.action is Action.DETACH) == (decision.profile_arn == "")
     if decision.action is Action.REPLACE:
         assert decision.swap == (view.instance.state is InstanceState.STOPPED)
@@ -161,7 +147,7 @@ def changes_only_what_ec2_takes(view: View, decision: Decision) -> None:
 
 def says_how_to_hand_over_what_is_occupied(view: View, decision: Decision) -> None:
     if decision.code == "occupied" and not _is_node(view):
-        winner = view.candidates.winner
+        winner = view.seen.candidates.winner
         assert winner
         assert f"--association-id {decision.association_id})" in decision.reason
         assert ("TakeOver=true" in decision.reason) != view.ownership.take_over
@@ -183,7 +169,7 @@ def names_no_remedy_that_changes_a_node(view: View, decision: Decision) -> None:
 def waits_in_a_loop_only_for_ec2(view: View, decision: Decision) -> None:
     """A stopped instance is waited for by its `running` event, an ignored one by its timer: neither is polled."""
     passing = view.instance.state in (InstanceState.PENDING, InstanceState.STOPPING)
-    passing |= view.association is not None and view.association.state is not AssociationState.ASSOCIATED
+    passing |= view.seen.association is not None and view.seen.association.state is not AssociationState.ASSOCIATED
     assert not decision.polls or (decision.action is Action.WAIT and passing)
     if decision.action is Action.WAIT and decision.code not in ("stopped", "ignored"):
         assert decision.polls

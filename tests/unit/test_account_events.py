@@ -1,13 +1,13 @@
 """What an account that asked for it sees: the hub's events about its instances, on its own default bus."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from fixtures.account import HOME, refusing
-from fixtures.organization import OTHER, SPOKE, Organization, wired_organization
+from fixtures.organization import OTHER, SPOKE, Organization
 from rolekeeper.instances.reconcile import WORK
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.settings import Access
@@ -15,16 +15,13 @@ from rolekeeper.settings import Access
 NOTIFIER = f"arn:aws:iam::{SPOKE.account}:role/rolekeeper-notifier"
 
 
-@pytest.fixture
-def organization(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
+@pytest.fixture(autouse=True)
+def asked(organization: Organization) -> None:
     """SPOKE asked for the events, OTHER didn't; both gave an instance a role."""
-    with wired_organization(monkeypatch) as made:
-        for target in (SPOKE, OTHER):
-            made.spoke(target)
-        made.ask_for_events(SPOKE)
-        made.publish("workload=web", "web")
-        registered(made)
-        yield made
+    organization.spoke(OTHER)
+    organization.ask_for_events(SPOKE)
+    organization.publish("workload=web", "web")
+    registered(organization)
 
 
 def registered(organization: Organization) -> None:

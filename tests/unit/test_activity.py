@@ -1,6 +1,5 @@
 """What happened by the hour: how a target's instances stood at each sweep, and what was changed; kept for a month."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -8,22 +7,17 @@ import pytest
 
 from fixtures.account import HOME, FakeAccount, refusing
 from fixtures.mappings import Desk
-from fixtures.organization import SPOKE, VERSION, Organization, wired_organization
+from fixtures.organization import SPOKE, VERSION, Organization
 from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget
 from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import WITHHELD, Control, Mode
 from rolekeeper.storage import layout
 
-
-@pytest.fixture
-def desk(world: FakeAccount) -> Desk:
-    made = Desk(world)
-    for role in ("web", "db"):
-        made.usable(role)
-        assert made.edit(f"app={role}", role=role).status == "Published"
-    world.profile("legacy", path="/")
-    return made
+pytestmark = [
+    pytest.mark.desk(usable=["web", "db"], rows={"app=web": "web", "app=db": "db"}),
+    pytest.mark.world(foreign=["legacy"]),
+]
 
 
 def sweep(desk: Desk, seconds: float = 840) -> None:
@@ -69,16 +63,6 @@ def test_a_sweep_notes_how_the_instances_stand_by_status(desk: Desk) -> None:
     assert set(stood(desk.world)[0]) == set(InstanceStatus), "each status is met"
 
 
-@pytest.mark.parametrize("control", [{"mode": "observe"}, {"paused": True}, {"mode": "nonsense"}])
-def test_an_instance_that_rolekeeper_would_change_is_in_drift_though_changes_are_withheld(
-    desk: Desk, control: dict[str, Any]
-) -> None:
-    desk.world.running(app="web")
-    desk.world.control(**control)
-    sweep(desk)
-    assert stood(desk.world) == [{"drift": 1}]
-
-
 def test_each_code_by_which_changes_are_withheld_is_known() -> None:
     controls = (Control(unclear="?"), Control(paused=True), Control(mode=Mode.OBSERVE), Control(swept=False))
     assert {withheld.code for each in controls if (withheld := each.withholds(Mode.ENFORCE))} == WITHHELD
@@ -122,12 +106,11 @@ def test_a_sweep_that_cant_note_it_ends_all_the_same(desk: Desk) -> None:
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
-    with wired_organization(monkeypatch) as made:
-        made.spoke(SPOKE)
-        made.publish("workload=web", "web")
-        made.app().registry.add(ServedTarget(SPOKE, VERSION, made.hub.clock.now(), wire_format=WIRE_FORMAT))
-        yield made
+def served(organization: Organization) -> Organization:
+    organization.publish("workload=web", "web")
+    target = ServedTarget(SPOKE, VERSION, organization.hub.clock.now(), wire_format=WIRE_FORMAT)
+    organization.app().registry.add(target)
+    return organization
 
 
 def test_a_hub_notes_each_target_by_itself(served: Organization) -> None:

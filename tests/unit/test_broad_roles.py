@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fixtures.account import ACCOUNT, FakeAccount, refusing
+from fixtures.account import ACCOUNT, refusing
 from fixtures.mappings import Desk
 from rolekeeper.mappings.verdict import Status
 from support.grants import allow, policy
@@ -13,12 +13,7 @@ TAG = "workload=web"
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/limits/web"
 
 
-@pytest.fixture
-def desk(world: FakeAccount) -> Desk:
-    made = Desk(world, "web", "admin")
-    made.grant("web", "s3:GetObject")
-    made.grant("admin", "*")
-    return made
+pytestmark = pytest.mark.desk(roles=["web", "admin"], grants={"web": "s3:GetObject", "admin": "*"})
 
 
 def lets_broad(desk: Desk) -> None:

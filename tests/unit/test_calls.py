@@ -56,45 +56,6 @@ def test_the_table_is_asked_for_the_tags_of_the_batch_and_for_nothing_else(
     assert asked == [1 + 1 + 3 + 10 + 10 + 2]
 
 
-@pytest.mark.parametrize("seconds", [0.2, 2.5, 60], ids=["EC2 is fast", "EC2 is slow", "EC2 takes a minute"])
-@pytest.mark.parametrize(
-    ("before", "after", "mutation", "reads"),
-    [
-        ({}, {"workload": "web"}, "AssociateIamInstanceProfile", 1),
-        ({"workload": "web"}, {"workload": "db"}, "ReplaceIamInstanceProfileAssociation", 1),
-        ({"workload": "web"}, {}, "DisassociateIamInstanceProfile", 2),
-    ],
-    ids=["attach", "replace", "detach, whose mapping is read by itself"],
-)
-def test_a_change_costs_seven_calls_and_no_time_however_long_ec2_takes(  # two tables of cases
-    world: FakeAccount, before: dict[str, str], after: dict[str, str], mutation: str, reads: int, seconds: float
-) -> None:
-    """The grant and the history entry with their room in the window; the change; the outcome with its follow-up."""
-    world.publish("workload=web", "web")
-    world.publish("workload=db", "db")
-    instance = world.running(**before)
-    world.reconcile(instance)
-    world.untag(instance, *before)
-    world.tag(instance, **after)
-    world.quiet()
-    world.calls.after(mutation, lambda: _takes(world, instance, seconds))
-    began = world.clock.seconds
-    reconciler = world.reconciler()
-    reconciler.run([world.wake(instance)])
-    reconciler.recorder.telemetry.flush()
-    looks = {**ONE_LOOK, "BatchGetItem": reads}
-    assert world.calls.counted() == {**looks, "TransactWriteItems": 2, mutation: 1, "PutEvents": 1}
-    assert sum(world.calls.counted().values()) == 6 + reads
-    assert world.clock.seconds == began, "and nothing is waited for"
-
-
-def _takes(world: FakeAccount, instance: str, seconds: float) -> None:
-    """EC2 takes so long for the change that it just took."""
-    row = world.truth.association_of(instance)
-    assert row
-    row.changes_at = world.clock.seconds + seconds
-
-
 def test_a_change_is_followed_for_three_reads_and_a_share_of_the_minutes_calls(world: FakeAccount) -> None:
     """Ten instances: the minute reads their follow-ups, sends them in one call, deletes them in one, counts in one."""
     world.publish("workload=web", "web")

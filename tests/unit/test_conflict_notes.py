@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import FakeAccount, KilledError, kill, mapping_key, refusing
+from fixtures.account import KilledError, kill, mapping_key, refusing
 from fixtures.mappings import Desk
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.revisions import Revisions
@@ -15,14 +15,14 @@ from rolekeeper.storage import layout
 STAR, EXACT = "workload=*", "workload=web"
 
 
-@pytest.fixture
-def desk(world: FakeAccount) -> Desk:
-    """`workload=*` serves; `workload=web` was refused, as it would tie with it."""
-    made = Desk(world, "web", "api")
-    made.edit(STAR, role="api")
-    assert made.edit(EXACT, role="web").status is Status.CONFLICT
-    made.quiet()
-    return made
+pytestmark = pytest.mark.desk(roles=["web", "api"], rows={STAR: "api"})
+
+
+@pytest.fixture(autouse=True)
+def refused(desk: Desk) -> None:
+    """`workload=web` was refused, as it would tie with what is in effect."""
+    assert desk.edit(EXACT, role="web").status is Status.CONFLICT
+    desk.quiet()
 
 
 def beside(desk: Desk, tag: str) -> set[str]:

@@ -1,23 +1,16 @@
 """Another actor keeps reverting our change: we stop, and say so."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
-from fixtures.account import FakeAccount, KilledError, kill, new_account
+from fixtures.account import FakeAccount
 from rolekeeper.model.instance import AppliedChange, DesiredChange, InstanceRecord
 from rolekeeper.model.mapping import WhenOccupied
 from rolekeeper.settings import ContentionRule
 from strategies.values import NOW, arn, key
 
-
-@pytest.fixture
-def world() -> Iterator[FakeAccount]:
-    with new_account() as made:
-        made.publish("workload=web", "web")
-        made.profile("other")
-        yield made
+pytestmark = pytest.mark.world(published={"workload=web": "web"}, profiles=["other"])
 
 
 @pytest.fixture
@@ -75,33 +68,6 @@ def test_a_tag_that_goes_and_comes_back_ends_it(world: FakeAccount, instance: st
     world.tag(instance, workload="web")
     world.reconcile(instance)
     assert world.carries(instance) == "web"
-
-
-@pytest.mark.parametrize("to", ["other", "theirs", ""])
-def test_two_of_ours_at_once_make_one_change_and_contend_with_nobody(
-    world: FakeAccount, instance: str, to: str
-) -> None:
-    world.take_over = True
-    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
-    call = "ReplaceIamInstanceProfileAssociation" if to else "AssociateIamInstanceProfile"
-    world.calls.before(call, lambda: world.reconcile(instance))
-    assert revert(world, instance, to=to) == "web"
-    assert not world.calls.forget()
-    (change,) = world.record(instance).changes
-    assert change.change == DesiredChange(key("workload=web"), 2, arn("web"))
-
-
-def test_a_change_whose_outcome_nobody_recorded_is_not_counted(world: FakeAccount, instance: str) -> None:
-    """We know of no change that EC2 took, so there is nothing that another actor could have reverted."""
-    counted = world.record(instance).changes
-    world.attach_by_hand(instance, "other")
-    world.wait(1)
-    world.calls.after("ReplaceIamInstanceProfileAssociation", kill)
-    with pytest.raises(KilledError):
-        world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    world.reconcile(instance)
-    assert world.record(instance).changes == counted
 
 
 # ---- the rule itself ----

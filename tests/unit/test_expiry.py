@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fakes.others import FakeQueue
-from fixtures.account import FakeAccount, published_at, refusing
+from fixtures.account import published_at, refusing
 from fixtures.mappings import Desk
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.fleet.expiry import Expiries, ExpiryResult
@@ -20,12 +20,12 @@ from rolekeeper.storage.state import State
 PAST = 2  # seconds after a moment at which it is past on every clock
 
 
-@pytest.fixture
-def desk(world: FakeAccount) -> Desk:
-    made = Desk(world)
-    made.clients["sqs"] = world.queue
-    made.usable("web")
-    return made
+pytestmark = pytest.mark.desk(usable=["web"])
+
+
+@pytest.fixture(autouse=True)
+def sqs(desk: Desk) -> None:
+    desk.clients["sqs"] = desk.world.queue
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 import on_instance_event
 import on_retry
 import on_schedule
-from fixtures.account import ACCOUNT, REGION, FakeAccount, refusing
+from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.functions import lambda_context, wire
 from fixtures.mappings import Desk
 from rolekeeper.model.instance import Action, Timer
@@ -35,17 +35,14 @@ def queued(*messages: Any) -> dict[str, Any]:
     return {"Records": [{"messageId": f"m{number}", "body": body} for number, body in enumerate(bodies)]}
 
 
-@pytest.fixture
-def desk(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> Desk:
-    """The functions' own wiring over the world's clients, with the sample's instance running and tagged."""
-    made = Desk(world)
-    made.role("s3-read")
-    world.profile("s3-read")
-    assert made.edit("workload=s3-reader", role="s3-read").status == "Published"
-    made.clients["lambda"] = SimpleNamespace(invoke=lambda **_: {"StatusCode": 202})
-    wire(monkeypatch, made.app)
-    made.quiet()
-    return made
+pytestmark = pytest.mark.desk(usable=["s3-read"], rows={"workload=s3-reader": "s3-read"})
+
+
+@pytest.fixture(autouse=True)
+def functions(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The functions' own wiring over the desk's clients."""
+    desk.clients["lambda"] = SimpleNamespace(invoke=lambda **_: {"StatusCode": 202})
+    wire(monkeypatch, desk.app)
 
 
 def launched(desk: Desk, *, runs: bool = True, **tags: str) -> str:

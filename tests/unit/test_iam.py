@@ -13,7 +13,7 @@ from botocore.stub import Stubber
 from moto.iam.models import iam_backends
 
 from fakes.ec2 import client_error
-from fixtures.account import ACCOUNT, PATH, FakeAccount
+from fixtures.account import ACCOUNT, PATH
 from fixtures.mappings import Desk
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.aws.iam import Document, Iam, Policies, Role
@@ -85,11 +85,12 @@ class Refuses:
         return self._client.get_paginator(operation)
 
 
-@pytest.fixture
-def desk(world: FakeAccount) -> Desk:
-    """A desk with a managed policy of two versions, a role with it and one inline, and a boundary."""
-    desk = Desk(world)
-    desk.role("web")
+pytestmark = pytest.mark.desk(roles=["web"])
+
+
+@pytest.fixture(autouse=True)
+def policies(desk: Desk) -> None:
+    """The role has a managed policy of two versions, one inline, and a boundary."""
     for name in ("ssm", "limit"):
         desk.iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(policy(allow(f"{name}:Old"))))
         desk.iam.create_policy_version(
@@ -100,7 +101,6 @@ def desk(world: FakeAccount) -> Desk:
         RoleName="web", PolicyName="mine", PolicyDocument=json.dumps(policy(allow("s3:*", "arn:aws:s3:::é/*")))
     )
     desk.iam.put_role_permissions_boundary(RoleName="web", PermissionsBoundary=managed("limit"))
-    return desk
 
 
 def managed(name: str) -> str:

@@ -1,9 +1,10 @@
 """What a revision would change: each kind of instance, and that what is foretold is what happens."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -13,229 +14,144 @@ from hypothesis import strategies as st
 from fixtures.account import ACCOUNT, MUTATIONS, PATH, REGION, FakeAccount, new_account
 from fixtures.mappings import Desk
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.instances.decide import Observation
+from rolekeeper.instances.decide import resolve
 from rolekeeper.mappings.impact import Edit, Impact, Moment
 from rolekeeper.mappings.rows import COLUMNS
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import (
-    NO_PROFILE,
     Action,
-    Association,
     AssociationState,
-    Grant,
-    Instance,
-    InstanceRecord,
     InstanceState,
 )
-from rolekeeper.model.mapping import Control, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
-from rolekeeper.settings import Limits, Ownership
+from rolekeeper.model.mapping import Pin, PublishedMapping, WhenUnmatched
+from rolekeeper.settings import Limits
 from rolekeeper.storage.layout import to_attributes
 from rolekeeper_cli.uses.pins import pin_item
-from strategies.values import NOW, OWNERSHIP, TAKES_OVER, arn, association, foreign, grant, instance, published
+from spec.carries import Situation as Told
+from spec.carries import wanted
+from spec.decision_laws import View
+from strategies.situations import KEEPS, QUARANTINE, SITUATIONS, TAKES, TAKES_ALL, WEB, Situation
+from strategies.values import NOW, arn, association, published
 
-TAG = "a=1"
+# ---- each situation, with each edit of its mapping ----
 
 
-@dataclass(frozen=True)
-class Story:
-    """An instance that carries `a=1`, what is published for it and would be, and what else there is."""
+def row(role: str, **columns: Any) -> PublishedMapping:
+    return published("workload=web", role, **columns)
 
-    present: PublishedMapping | None
-    candidate: PublishedMapping
-    association: Association | None = None
-    grants: tuple[Grant, ...] = ()
-    others: tuple[PublishedMapping, ...] = ()
-    owner: PublishedMapping | None = None
-    instance: Instance = field(default_factory=lambda: instance(a="1"))
-    pin: Pin | None = None
-    ownership: Ownership = OWNERSHIP
 
-    def add_to(self, impact: Impact) -> Impact:
-        """Count the instance."""
-        published = [*self.others, self.present] if self.present else list(self.others)
-        record = InstanceRecord({each.profile_arn: each for each in self.grants})
-        observed = Observation(
-            key=self.instance.key,
-            asked_at=NOW,
-            instance=self.instance,
-            association=self.association,
-            record=record,
-            control=Control(),
-            grant=record.grants.get(self.association.profile_arn if self.association else NO_PROFILE),
-            owner=self.owner,
-            published=tuple(published),
-            pin=self.pin,
-        )
-        impact.add(observed, Edit(self.present, self.candidate, NOW), self.ownership)
-        return impact
+ROWS = {
+    "web": WEB,
+    "db": row("db"),
+    "no role": QUARANTINE,
+    "web, in the place of a foreign role": TAKES,
+    "no role, in the place of a foreign role": TAKES_ALL,
+    "web, and keep": KEEPS,
+    "db, first": row("db", priority=1),
+    "db, last": row("db", priority=300),
+    "web, disabled": row("web", enabled=False),
+    "web, disabled, and keep": row("web", enabled=False, when_unmatched=WhenUnmatched.KEEP),
+    "web, for another region": row("web", regions=frozenset({"eu-west-1"})),
+    "web, expired": row("web", expires_at=NOW - timedelta(hours=1)),
+    "deleted": replace(WEB, deleted=True),
+    "deleted, and keep": replace(KEEPS, deleted=True),
+    "db, which can't be used": replace(row("db"), suspended_because="its role is gone"),
+}
+PUBLISHED = ("db", "no role", "web, and keep", "db, last", "deleted")
+BESIDE = [None, published("env=prod", "prod", priority=50), published("env=prod", "prod", priority=200)]
+
+
+def edits(story: str) -> Iterator[tuple[Situation, PublishedMapping | None]]:
+    """Yield the instance with each row that may be published for it, beside others."""
+    plain = SITUATIONS[story]
+    owner = plain.owner if plain.owner and plain.owner.key == WEB.key else None
+    yield plain, plain.governs or owner
+    for present, beside in product(
+        (None, *map(ROWS.get, PUBLISHED)), BESIDE if plain.governs and not plain.rival else ()
+    ):
+        yield plain.but(governs=present, rival=beside, tags={**plain.tags, "workload": "web"}), present
+
+
+def seen_with(situation: Situation, mapping: PublishedMapping | None) -> Told:
+    """Return what is known of the instance once EC2 is done and it runs, with this in the place of its row."""
+    leaving = situation.carries and situation.carries.state is AssociationState.DISASSOCIATING
+    settled = situation.but(state="running", carries=None if leaving else situation.carries)
+    seen = settled.observation
+    assert seen.instance
+    read = [*(each for each in seen.published if each.key != WEB.key), *([mapping] if mapping else ())]
+    owner = mapping if seen.grant and seen.grant.mapping == WEB.key else seen.owner
+    candidates = resolve(seen.instance, read, NOW, seen.pin)
+    return View(replace(seen, published=tuple(read), candidates=candidates, owner=owner), situation.ownership).situation
+
+
+def foretold(situation: Situation, present: PublishedMapping | None, candidate: PublishedMapping) -> str:
+    """Return how an edit changes an instance beyond what comes anyway, as `replace web db`, by `spec.carries` alone."""
+    was, would = (seen_with(situation, each) for each in (present, replace(candidate, suspended_because="")))
+    before, after = wanted(was), wanted(would)
+    # Once the record that is missing is repaired, the edit takes the role away.
+    end = "" if after.shows == "mapping-missing" != before.shows else after.carries
+    quarantines = would.ranked.quarantines and not was.ranked.quarantines and not situation.pin
+    comes_anyway = end == before.carries and (end or not quarantines)
+    if situation.state == "terminated" or end == would.carries or comes_anyway:
+        return ""
+    names = [each.rpartition("/")[2] for each in (would.carries, end) if each]
+    ours = any(each.key == candidate.key for each in would.ranked.best) and not situation.pin
+    ours |= not would.ranked.best and would.grants.get(would.carries) == candidate.key
+    if candidate.suspended_because and ours:
+        # It takes a role away once its own can be used, which nobody knows; nothing else is taken.
+        return "" if not would.carries else "replace" if end else "detach"
+    return " ".join(["attach" if not would.carries else "replace" if end else "detach", *names])
 
 
 def counts(impact: Impact) -> str:
     """`replace web db`, say."""
     if not impact.changes:
         return ""
-    ((move, number),) = impact.moves.items()
+    moves = [*impact.moves.items()] or [(("", ""), 1)]
+    ((move, number),) = moves
     assert number == impact.changes == 1
     action = next(name for name in ("attach", "replace", "detach") if getattr(impact, name))
     assert impact.takes == (action != "attach")
-    names = (each.rsplit("/", maxsplit=1)[-1] for each in move if each)
-    return " ".join((action, *names))
+    return " ".join((action, *(each.rsplit("/", maxsplit=1)[-1] for each in move if each)))
 
 
-WEB, DB, QUARANTINE = published(TAG, "web"), published(TAG, "db"), published(TAG, "NONE")
-CARRIES_WEB, GAVE = association("web"), (grant("web", TAG),)
-GONE = replace(WEB, deleted=True)
-TAKES = published(TAG, "web", when_occupied=WhenOccupied.REPLACE)
-NONE_TAKES = published(TAG, "NONE", when_occupied=WhenOccupied.REPLACE)
-LEAVING = association("web", state="disassociating")
-TOOK = (grant("NONE", TAG),)
+def impact_on(situation: Situation, present: PublishedMapping | None, candidate: PublishedMapping) -> Impact:
+    impact = Impact()
+    impact.add(situation.observation, Edit(present, candidate, NOW), situation.ownership)
+    return impact
 
 
-def row(role: str, **columns: Any) -> PublishedMapping:
-    return published(TAG, role, **columns)
-
-
-def carried(present: PublishedMapping, candidate: PublishedMapping, **more: Any) -> Story:
-    """An instance that carries `web`, as the mapping gave it."""
-    return Story(present, candidate, CARRIES_WEB, GAVE, **more)
-
-
-STORIES: dict[str, tuple[Story, str]] = {
-    "a first mapping": (Story(None, WEB), "attach web"),
-    "another role": (carried(WEB, DB), "replace web db"),
-    "no role": (carried(WEB, QUARANTINE), "detach web"),
-    "another description": (carried(WEB, row("web", description="x")), ""),
-    "deleted": (carried(WEB, GONE), "detach web"),
-    "disabled": (carried(WEB, row("web", enabled=False)), "detach web"),
-    "expired": (carried(WEB, row("web", expires_at=NOW - timedelta(hours=1))), "detach web"),
-    "for another region": (carried(WEB, row("web", regions=frozenset({"eu-west-1"}))), "detach web"),
-    "deleted, and says keep": (
-        carried(
-            row("web", when_unmatched=WhenUnmatched.KEEP), row("web", when_unmatched=WhenUnmatched.KEEP, deleted=True)
-        ),
-        "",
-    ),
-    "no longer matches, and no longer says keep": (
-        carried(row("web", enabled=False, when_unmatched=WhenUnmatched.KEEP), row("web", enabled=False)),
-        "detach web",
-    ),
-    "deleted, and another takes over": (
-        carried(WEB, GONE, others=(published("a=*", "db", priority=200),)),
-        "replace web db",
-    ),
-    "the row is back before its instances gave it up": (carried(GONE, WEB), ""),
-    "a managed role that another actor attached": (Story(None, WEB, association("db")), "replace db web"),
-    "the right role, that another actor attached": (Story(None, WEB, CARRIES_WEB), ""),
-    "deleted, and nobody can explain the role": (Story(WEB, GONE, CARRIES_WEB), ""),
-    "a foreign role": (Story(None, WEB, foreign()), ""),
-    "a foreign role, and the row alone says replace": (Story(None, TAKES, foreign()), ""),
-    "a foreign role, and the stack alone says replace": (Story(None, WEB, foreign(), ownership=TAKES_OVER), ""),
-    "a foreign role, taken over": (Story(None, TAKES, foreign(), ownership=TAKES_OVER), "replace theirs web"),
-    "a foreign role, taken away": (Story(QUARANTINE, NONE_TAKES, foreign(), ownership=TAKES_OVER), "detach theirs"),
-    "a foreign role, taken over already by what is published": (
-        Story(TAKES, replace(TAKES, revision=2), foreign(), ownership=TAKES_OVER),
-        "",
-    ),
-    "a foreign role, no longer taken over": (Story(TAKES, WEB, foreign(), ownership=TAKES_OVER), ""),
-    "a foreign role, and no mapping any longer": (Story(TAKES, GONE, foreign(), ownership=TAKES_OVER), ""),
-    "outranked": (carried(WEB, DB, others=(published("a=*", "web", priority=1),)), ""),
-    "no longer outranked": (
-        Story(
-            row("db", priority=200),
-            row("db", priority=1),
-            CARRIES_WEB,
-            (grant("web", "a=*"),),
-            others=(published("a=*", "web"),),
-        ),
-        "replace web db",
-    ),
-    "what would happen anyway": (carried(DB, row("db", owner="x")), ""),
-    "no longer what would happen anyway": (carried(DB, WEB), ""),
-    "a published role that can't be used": (
-        carried(row("web", suspended_because="its role is gone"), DB),
-        "replace web db",
-    ),
-    "a stopped instance": (carried(WEB, DB, instance=instance("stopped", a="1")), "replace web db"),
-    "a pending instance": (Story(None, WEB, instance=instance("pending", a="1")), "attach web"),
-    "an instance that ends": (carried(WEB, DB, instance=instance("shutting-down", a="1")), ""),
-    "an instance that an AWS service manages": (
-        carried(WEB, DB, instance=replace(instance(a="1"), managed_by="eks.amazonaws.com")),
-        "",
-    ),
-    "still attaching": (Story(WEB, DB, association("web", state="associating"), GAVE), "replace web db"),
-    "still detaching": (Story(WEB, DB, LEAVING, GAVE), "attach db"),
-    "still detaching a foreign role": (
-        Story(WEB, DB, replace(foreign(), state=AssociationState.DISASSOCIATING)),
-        "attach db",
-    ),
-    "still detaching, for a quarantine whose record is missing": (
-        Story(None, WEB, LEAVING, (*GAVE, grant("NONE", "a=*"))),
-        "",
-    ),
-    "a quarantine that is lifted": (
-        Story(
-            row("NONE", priority=1), row("NONE", priority=1, deleted=True), None, TOOK, others=(published("a=*", "db"),)
-        ),
-        "attach db",
-    ),
-    "pinned": (carried(WEB, DB, pin=Pin("web", arn("web"))), ""),
-    "pinned until some time ago": (
-        carried(WEB, DB, pin=Pin("web", arn("web"), expires_at=NOW - timedelta(hours=1))),
-        "replace web db",
-    ),
-    "ignored": (carried(WEB, DB, instance=instance(**{"a": "1", "rolekeeper:ignore": "true"})), ""),
-    "ignored, and quarantined": (
-        carried(WEB, row("NONE"), instance=instance(**{"a": "1", "rolekeeper:ignore": "x"})),
-        "detach web",
-    ),
-    "ignored, and no longer quarantined": (
-        Story(row("NONE"), WEB, None, TOOK, instance=instance(**{"a": "1", "rolekeeper:ignore": "true"})),
-        "",
-    ),
-    "another mapping's record is missing, and the candidate no longer keeps its role": (
-        Story(WEB, GONE, CARRIES_WEB, (grant("web", "b=1"),)),
-        "detach web",
-    ),
-    "another mapping's record was missing before": (
-        Story(row("web", enabled=False), GONE, CARRIES_WEB, (grant("web", "b=1"),)),
-        "",
-    ),
-    "a role of another mapping whose tag went, and which says keep": (
-        Story(
-            WEB,
-            GONE,
-            CARRIES_WEB,
-            (grant("web", "b=1"),),
-            owner=published("b=1", "web", when_unmatched=WhenUnmatched.KEEP),
-        ),
-        "",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", STORIES)
-def test_an_edit_does_to_an_instance(name: str) -> None:
-    story, expected = STORIES[name]
-    assert counts(story.add_to(Impact())) == expected
+@pytest.mark.parametrize("story", [story for story, found in SITUATIONS.items() if found.state])
+def test_an_edit_changes_what_is_foretold(story: str) -> None:
+    for situation, present in edits(story):
+        for name, candidate in ROWS.items():
+            found = impact_on(situation, present, candidate)
+            if not found.later:
+                assert counts(found) == foretold(situation, present, candidate), (present, situation.rival, name)
 
 
 def test_a_row_that_cant_be_used_yet_leaves_its_instances_to_the_next_one_when_it_expires() -> None:
     ends = NOW + timedelta(hours=1)
     candidate = row("web", suspended_because="its role is gone", expires_at=ends)
-    story = Story(row("NONE"), candidate, others=(published("a=*", "db", priority=200),))
-    impact = story.add_to(Impact())
+    bare = SITUATIONS["nothing, and no role"].but(rival=published("env=prod", "db", priority=200))
+    impact = impact_on(bare, QUARANTINE, candidate)
     assert (impact.attach, impact.changes, impact.later) == (0, 1, {Moment(ends): Counter({Action.ATTACH: 1})})
     assert impact.moves == {("", arn("db")): 1}
 
 
 def test_moves_are_bounded_and_counts_are_not() -> None:
-    impact = Impact()
+    other, impact = SITUATIONS["another role, another actor's"], Impact()
+
+    def add(name: str) -> None:
+        seen = other.but(carries=association(name)).observation
+        impact.add(seen, Edit(None, WEB, NOW), other.ownership)
+
     for number in range(100):
-        Story(None, WEB, association(f"other-{number}")).add_to(impact)
+        add(f"other-{number}")
     assert impact.replace == impact.moves.total() == 100
     assert len(impact.moves) == 51
     assert impact.moves["", arn("web")] == 50, "of the others, what they would get"
-    Story(None, WEB, association("other-0")).add_to(impact)
+    add("other-0")
     assert impact.moves[arn("other-0"), arn("web")] == 2
 
 

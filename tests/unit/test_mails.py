@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.ec2 import client_error
-from fixtures.account import ACCOUNT, REGION, FakeAccount
+from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import Desk
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mail import TEXTS, Mailer
@@ -19,16 +19,7 @@ from strategies.values import NOW
 TAG = "workload=web"
 
 
-@pytest.fixture
-def desk(world: FakeAccount) -> Desk:
-    """Two roles, and `workload=web` gives the first to three running instances."""
-    made = Desk(world)
-    made.usable("web", "api")
-    made.edit(TAG, role="web")
-    for _ in range(3):
-        made.converged("web", workload="web")
-    made.quiet()
-    return made
+pytestmark = pytest.mark.desk(usable=["web", "api"], rows={TAG: "web"}, carriers=3)
 
 
 def the_mail(desk: Desk) -> tuple[str, str]:

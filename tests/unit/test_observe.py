@@ -1,7 +1,6 @@
 """Reading the truth: in the order that makes the association id a lock, and what the sweep may leave out."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -186,74 +185,6 @@ def test_a_read_of_which_all_is_refused_is_refused_after_a_few_calls(
     with pytest.raises(AccessDeniedError):
         _observe(world, *instances)
     assert world.calls["BatchGetItem"] <= 20
-
-
-# ---- why a change is withheld ----
-
-
-def _reverted(world: FakeAccount) -> str:
-    """An instance whose change another actor reverted as often as the rule lets them."""
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    for _ in range(world.contention.after):
-        world.reconcile(instance)
-        world.wait(1)
-        row = world.truth.association_of(instance)
-        assert row
-        world.truth.disassociate(row.id)
-        world.wait(1)
-    return instance
-
-
-@pytest.mark.parametrize(
-    ("control", "swept", "code"),
-    [
-        ({"paused": True}, True, "paused"),
-        ({"mode": "observe"}, True, "observed"),
-        ({"mode": 7}, True, "control-unclear"),
-        ({}, False, "unswept"),
-        # What a person said comes before what is found.
-        ({"paused": True}, False, "paused"),
-        ({"mode": "observe"}, False, "observed"),
-    ],
-)
-def test_a_change_is_withheld_with_the_first_reason_that_holds(
-    world: FakeAccount, control: dict[str, object], code: str, *, swept: bool
-) -> None:
-    instance = missed(world)
-    world.control(**control)
-    if not swept:
-        world.never_swept()
-    decision = world.decided(instance)
-    assert (decision.action, decision.code) == (Action.HOLD, code)
-    assert decision.reason.endswith("; it would attach: workload=web gives it role web")
-
-
-def test_a_change_that_another_actor_reverts_is_contested_whether_or_not_it_might_be_made_now(
-    world: FakeAccount,
-) -> None:
-    instance = _reverted(world)
-    world.never_swept()
-    assert world.decided(instance).code == "contested"
-
-
-@pytest.mark.parametrize(
-    ("profile", "tags", "code"),
-    [(None, {"workload": "web"}, "converged"), (None, {}, "unmatched"), ("theirs", {"workload": "web"}, "occupied")],
-)
-def test_where_nothing_would_be_changed_a_pause_is_named_and_nothing_else_is(
-    world: FakeAccount, profile: str | None, tags: dict[str, str], code: str
-) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(profile=profile, **tags)
-    world.reconcile(instance)
-    plain = world.decided(instance)
-    assert plain.code == code
-    world.control(mode="observe")
-    world.never_swept()
-    assert world.decided(instance) == plain
-    world.control(paused=True)
-    assert world.decided(instance) == replace(plain, reason=f"Rolekeeper is paused; {plain.reason}")
 
 
 # ---- what an observation says of itself ----

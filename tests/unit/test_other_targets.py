@@ -1,6 +1,6 @@
 """Instances of other targets: each by its own EC2 and mappings, and what fails in one stays there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import batched
 from typing import Any
@@ -17,7 +17,6 @@ from fixtures.organization import (
     Organization,
     daily_event,
     reader_tags,
-    wired_organization,
 )
 from rolekeeper.fleet.targets import WIRE_FORMAT, WIRE_TAG, Registry, ServedTarget
 from rolekeeper.instances.reconcile import Pace
@@ -32,9 +31,8 @@ PRESENT = daily_event(SPOKE)
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
-    with wired_organization(monkeypatch) as made:
-        yield made
+def served(organization: Organization) -> Organization:
+    return organization
 
 
 def known(made: Organization, target: Target = SPOKE) -> ServedTarget:

@@ -1,6 +1,5 @@
 """Pins: an operator's word on one instance, above all mappings."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -9,19 +8,13 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import FakeAccount, new_account, refusing
+from fixtures.account import FakeAccount, refusing
 from rolekeeper.instances.observe import checked_pin
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec, Pin
 from rolekeeper.permissions.roles import RoleCheck
 from rolekeeper.storage import layout
 
-
-@pytest.fixture
-def world() -> Iterator[FakeAccount]:
-    with new_account() as made:
-        made.publish("workload=web", "web")
-        made.profile("debug")
-        yield made
+pytestmark = pytest.mark.world(published={"workload=web": "web"}, profiles=["debug"])
 
 
 def pin(world: FakeAccount, instance: str, role: str, *, minutes: float | None = None, **more: Any) -> None:
@@ -41,36 +34,6 @@ def release(world: FakeAccount, instance: str) -> None:
     """Delete the pin, and let Rolekeeper look."""
     world.delete(layout.pin_key(world.key(instance)))
     world.reconcile(instance)
-
-
-def test_a_pinned_role_comes_before_the_mapping_and_goes_back_to_it_when_released(world: FakeAccount) -> None:
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    pin(world, instance, "debug")
-    assert world.carries(instance) == "debug"
-    assert world.granted(instance)
-    decision = world.history(instance)[-1]["decision"]
-    assert decision["mapping"] == "the pin"
-    assert decision["losers"][0] == {"mapping": "workload=web", "why": "the pin comes before every mapping"}
-    release(world, instance)
-    assert world.carries(instance) == "web"
-    assert world.granted(instance)
-
-
-def test_an_instance_without_a_mapping_is_attached_by_hand_and_detached_when_the_pin_expires(
-    world: FakeAccount,
-) -> None:
-    instance = world.running()
-    pin(world, instance, "debug", minutes=30)
-    assert world.carries(instance) == "debug"
-    world.later(minutes=29)
-    world.reconcile(instance)
-    assert world.carries(instance) == "debug"
-    world.later(minutes=1)
-    world.reconcile(instance)
-    assert world.carries(instance) == ""
-    assert world.history(instance)[-1]["decision"]["reason"] == "the pin, which gave it role debug, is over"
-    assert world.record(instance).condition is None
 
 
 @pytest.mark.parametrize(

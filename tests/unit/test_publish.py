@@ -9,7 +9,6 @@ import pytest
 from fakes.dynamodb_values import ITEM_BYTES
 from fixtures.account import (
     ACCOUNT,
-    FakeAccount,
     KilledError,
     kill,
     mapping_key,
@@ -28,9 +27,7 @@ from rolekeeper.settings import Limits
 PROFILE = f"arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/"
 
 
-@pytest.fixture
-def desk(world: FakeAccount) -> Desk:
-    return Desk(world, "web", "api")
+pytestmark = pytest.mark.desk(roles=["web", "api"])
 
 
 # ---- accepted ----

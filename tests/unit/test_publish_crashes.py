@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import FakeAccount, KilledError, kill
+from fixtures.account import KilledError, kill
 from fixtures.mappings import Desk
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.verdict import Status
@@ -48,11 +48,7 @@ class Scenario:
     approved: frozenset[int] = frozenset()
 
 
-@pytest.fixture
-def desk(world: FakeAccount) -> Desk:
-    made = Desk(world)
-    made.usable("web", "api")
-    return made
+pytestmark = pytest.mark.desk(usable=["web", "api"])
 
 
 def nothing(_desk: Desk, _tag: str) -> None:

@@ -281,17 +281,6 @@ def test_a_loop_that_cant_be_started_lets_the_message_come_back(world: FakeAccou
 # ---- instances that have ended ----
 
 
-def test_an_unknown_instance_is_no_action_and_no_record(world: FakeAccount) -> None:
-    unknown = "i-00000000000000bad"
-    outcome = world.reconcile(unknown)
-    assert outcome.decision
-    assert (outcome.decision.code, outcome.error) == ("gone", None)
-    assert not world.writes
-    assert not world.mutations
-    assert not world.events.sent
-    assert world.clock.seconds < 10
-
-
 def test_an_old_message_about_an_unknown_instance_isnt_looked_at_twice(world: FakeAccount) -> None:
     wake = world.wake("i-00000000000000bad")
     world.later(minutes=3)

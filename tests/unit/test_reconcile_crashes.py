@@ -5,7 +5,6 @@ Every scenario is played once for each step (before and after each call to AWS) 
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import product
 
@@ -16,6 +15,9 @@ from rolekeeper.aws.errors import RetryableError
 from rolekeeper.model.instance import NO_PROFILE
 from rolekeeper.model.mapping import WhenOccupied, WhenStopped
 from rolekeeper.settings import Limits
+from spec.carries import wanted
+from spec.decision_laws import View
+from strategies.situations import SITUATIONS, Situation
 
 ATTACH, REPLACE, DETACH = MUTATIONS
 # Each call has two steps. Three reads come first; then the grant, the mutation and the outcome.
@@ -23,114 +25,49 @@ AROUND_THE_MUTATION = (8, 10, 11)
 LAST_STEP = 200
 
 
-@dataclass(frozen=True)
-class Scenario:
-    """What an edit or a tag changes, and how it ends: what the instance carries, and by how many calls."""
-
-    begin: Callable[[FakeAccount], str]
-    carries: str
-    mutations: int = 1
+EVERY_CHANGE = (
+    "nothing, and a role",
+    "nothing, and a role, while it is stopped",
+    "nothing after a quarantine, and a role",
+    "another role, ours",
+    "another role, to be swapped",
+    "another role, to be swapped while it is stopped",
+    "a foreign role, and both words",
+    "a foreign role, to be swapped while it is stopped",
+    "a managed role, and no role",
+    "a foreign role, no role, and both words",
+    "a role whose mapping no longer matches",
+)
+every_change = pytest.mark.parametrize("situation", [SITUATIONS[story] for story in EVERY_CHANGE], ids=EVERY_CHANGE)
+ATTACHES, REPLACES, DETACHES, SWAPS = (SITUATIONS[EVERY_CHANGE[number]] for number in (0, 3, 10, 7))
 
 
 @pytest.fixture(autouse=True)
 def mappings(world: FakeAccount) -> None:
-    world.take_over = True
-    for role in ("web", "db"):
-        world.publish(f"workload={role}", role)
-        world.publish(f"careful={role}", f"{role}-2", when_occupied=WhenOccupied.REPLACE, when_stopped=WhenStopped.SWAP)
-    world.publish("quarantine=*", "NONE", priority=2, when_occupied=WhenOccupied.REPLACE)
+    """What stories tag an instance with, beside the mappings of its situation."""
+    world.limits = Limits(10_000, 100)  # every story here happens within one window
+    world.publish("tier=db", "db", priority=2)
     world.publish("urgent=*", "urgent", priority=1, when_occupied=WhenOccupied.REPLACE, when_stopped=WhenStopped.SWAP)
 
 
-def attach(world: FakeAccount) -> str:
-    return world.running(workload="web")
-
-
-def attach_while_stopped(world: FakeAccount) -> str:
-    return world.stopped(workload="web")
-
-
-def take_over(world: FakeAccount) -> str:
-    return world.running(profile="theirs", careful="web")
-
-
-def replace(world: FakeAccount) -> str:
-    instance = world.running(careful="web")
-    world.reconcile(instance)
-    world.tag(instance, careful="db")
-    return instance
-
-
-def detach(world: FakeAccount) -> str:
-    instance = attach(world)
-    world.reconcile(instance)
-    world.untag(instance, "workload")
-    return instance
-
-
-def quarantine(world: FakeAccount) -> str:
-    instance = attach(world)
-    world.reconcile(instance)
-    world.tag(instance, quarantine="")
-    return instance
-
-
-def quarantine_foreign(world: FakeAccount) -> str:
-    return world.running(profile="theirs", quarantine="")
-
-
-def release(world: FakeAccount) -> str:
-    """Was quarantined, and its tag is gone: its other mapping gives it a role again."""
-    instance = quarantine(world)
-    world.reconcile(instance)
-    world.untag(instance, "quarantine")
-    return instance
-
-
-def swap(world: FakeAccount) -> str:
-    instance = world.running(careful="web")
-    world.reconcile(instance)
-    world.stop(instance)
-    world.tag(instance, careful="db")
-    return instance
-
-
-def swap_foreign(world: FakeAccount) -> str:
-    return world.stopped(profile="theirs", careful="web")
-
-
-SCENARIOS = {
-    "attach": Scenario(attach, "web"),
-    "attach while stopped": Scenario(attach_while_stopped, "web"),
-    "take over": Scenario(take_over, "web-2"),
-    "replace": Scenario(replace, "db-2"),
-    "detach": Scenario(detach, ""),
-    "quarantine": Scenario(quarantine, ""),
-    "quarantine foreign": Scenario(quarantine_foreign, ""),
-    "release": Scenario(release, "web"),
-    "swap": Scenario(swap, "db-2", mutations=2),
-    "swap foreign": Scenario(swap_foreign, "web-2", mutations=2),
-}
-every_scenario = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
-
-
-def _begin(world: FakeAccount, scenario: Scenario) -> str:
-    world.limits = Limits(10_000, 100)  # every story here happens within one window
-    instance = scenario.begin(world)
+def _begin(world: FakeAccount, situation: Situation) -> str:
+    instance = situation.arrange(world)
     world.wait(1)
     world.quiet()
     return instance
 
 
-def _has_converged(world: FakeAccount, scenario: Scenario, instance: str) -> None:
+def _has_converged(world: FakeAccount, situation: Situation, instance: str) -> None:
     """EC2 shows what it should, a grant explains it, the instance shows nothing, and nothing is left to do."""
-    assert world.carries(instance) == scenario.carries
+    should = wanted(View(situation.observation, situation.ownership).situation).carries
+    assert world.carries(instance) == should.rpartition("/")[2]
     assert world.shows(instance) == ""
     record = world.record(instance)
-    if scenario.carries:
+    assert len(record.changes) <= _outcomes(world, instance).count("done"), "what another actor may revert is known"
+    if should:
         assert world.granted(instance)
         assert NO_PROFILE not in record.grants
-    elif "quarantine" in world.truth.instance(instance).tags:
+    elif situation.code == "quarantined":
         assert NO_PROFILE in record.grants
     world.quiet()
     world.reconcile(instance)
@@ -155,64 +92,65 @@ def _killed(world: FakeAccount, instance: str) -> None:
         world.reconcile(instance)
 
 
-@every_scenario
-def test_undisturbed_it_takes_as_few_mutations_as_can_be(world: FakeAccount, scenario: Scenario) -> None:
-    instance = _begin(world, scenario)
+@every_change
+def test_undisturbed_it_takes_as_few_mutations_as_can_be(world: FakeAccount, situation: Situation) -> None:
+    instance = _begin(world, situation)
     world.reconcile(instance)
-    assert len(world.mutations) == scenario.mutations
+    swaps = situation.state == "stopped" and situation.carries is not None
+    assert len(world.mutations) == (2 if swaps else 1)
     assert set(_outcomes(world, instance)) == {"done"}
-    _has_converged(world, scenario, instance)
+    _has_converged(world, situation, instance)
 
 
-@every_scenario
-def test_killed_anywhere_and_replayed_it_converges(world: FakeAccount, scenario: Scenario) -> None:
+@every_change
+def test_killed_anywhere_and_replayed_it_converges(world: FakeAccount, situation: Situation) -> None:
     for step in range(1, LAST_STEP):
-        instance = _begin(world, scenario)
+        instance = _begin(world, situation)
         if not _disturbed(world, instance, step, kill):
             assert step > 12
             return
         started = _outcomes(world, instance).count("started")
         world.wait(30)
         world.reconcile(instance)
-        _has_converged(world, scenario, instance)
+        _has_converged(world, situation, instance)
         # The replay finds the truth, and never says more of the first attempt than is known.
         assert _outcomes(world, instance).count("started") == started <= 1
     raise AssertionError("it never ends")
 
 
-@every_scenario
-def test_killed_again_during_the_replay_it_converges(world: FakeAccount, scenario: Scenario) -> None:
+@every_change
+def test_killed_again_during_the_replay_it_converges(world: FakeAccount, situation: Situation) -> None:
     for first, second in product(AROUND_THE_MUTATION, AROUND_THE_MUTATION):
-        instance = _begin(world, scenario)
+        instance = _begin(world, situation)
         assert _disturbed(world, instance, first, kill)
         _disturbed(world, instance, second, kill)
         world.reconcile(instance)
-        _has_converged(world, scenario, instance)
+        _has_converged(world, situation, instance)
 
 
-@every_scenario
-def test_two_reconciles_at_once_converge_wherever_they_meet(world: FakeAccount, scenario: Scenario) -> None:
+@every_change
+def test_two_reconciles_at_once_converge_wherever_they_meet(world: FakeAccount, situation: Situation) -> None:
     for step in range(1, LAST_STEP):
-        instance = _begin(world, scenario)
+        instance = _begin(world, situation)
         if not _disturbed(world, instance, step, partial(world.reconcile, instance)):
             return
         # EC2 refused the slower one.
         world.follow()
-        _has_converged(world, scenario, instance)
+        _has_converged(world, situation, instance)
         assert "started" not in _outcomes(world, instance)
     raise AssertionError("it never ends")
 
 
-@every_scenario
+@every_change
 def test_a_tag_that_changes_anywhere_and_is_followed_by_another_function_is_followed(
-    world: FakeAccount, scenario: Scenario
+    world: FakeAccount, situation: Situation
 ) -> None:
     def change(instance: str) -> None:
         world.tag(instance, urgent="")
         world.reconcile(instance)
 
     for step in range(1, LAST_STEP):
-        instance = _begin(world, scenario)
+        instance = _begin(world, situation)
         if not _disturbed(world, instance, step, partial(change, instance)):
             return
         # What woke the second function wakes us too, at the latest with the sweep.
@@ -228,7 +166,7 @@ def test_a_tag_that_changes_anywhere_and_is_followed_by_another_function_is_foll
 def test_an_attach_that_lands_late_is_explained_by_its_grant_and_taken_away_where_its_tag_is_gone(
     world: FakeAccount,
 ) -> None:
-    instance = attach(world)
+    instance = ATTACHES.arrange(world)
     world.calls.before(ATTACH, refusing("InternalError", status=500))
     outcome = world.reconcile(instance)
     assert isinstance(outcome.error, RetryableError)
@@ -246,7 +184,7 @@ def test_an_attach_that_lands_late_is_explained_by_its_grant_and_taken_away_wher
 
 
 def test_an_attach_that_lands_late_where_it_is_still_asked_for_stays(world: FakeAccount) -> None:
-    instance = attach(world)
+    instance = ATTACHES.arrange(world)
     world.calls.before(ATTACH, refusing("InternalError", status=500))
     world.reconcile(instance)
     world.attach_by_hand(instance, "web")
@@ -259,10 +197,10 @@ def test_an_attach_that_lands_late_where_it_is_still_asked_for_stays(world: Fake
 
 
 def test_an_attach_that_lands_after_another_role_was_asked_for_is_replaced(world: FakeAccount) -> None:
-    instance = attach(world)
+    instance = ATTACHES.arrange(world)
     world.calls.before(ATTACH, refusing("InternalError", status=500))
     world.reconcile(instance)
-    world.tag(instance, workload="db")
+    world.tag(instance, tier="db")
     world.calls.before(ATTACH, lambda: world.attach_by_hand(instance, "web"))
     world.reconcile(instance)
     assert world.carries(instance) == "db"
@@ -270,6 +208,7 @@ def test_an_attach_that_lands_after_another_role_was_asked_for_is_replaced(world
 
 
 def test_what_was_shown_before_a_crash_is_cleared_when_the_replay_finds_the_role(world: FakeAccount) -> None:
+    world.publish("workload=web", "web")
     instance = world.launch(workload="web")
     world.reconcile(instance)
     assert world.shows(instance) == "changing"
@@ -283,22 +222,24 @@ def test_what_was_shown_before_a_crash_is_cleared_when_the_replay_finds_the_role
 
 
 def test_what_a_crash_left_is_explained_when_the_next_change_crashes_before_its_call(world: FakeAccount) -> None:
-    instance = attach(world)
+    instance = ATTACHES.arrange(world)
     world.calls.after(ATTACH, kill)
     _killed(world, instance)
-    world.tag(instance, workload="db")
+    world.tag(instance, tier="db")
     world.calls.before(REPLACE, kill)
     _killed(world, instance)
-    world.untag(instance, "workload")
+    world.untag(instance, "workload", "tier")
     world.reconcile(instance)
     assert world.association(instance) is None
 
 
 def test_a_replace_that_never_happened_claims_no_foreign_role_later(world: FakeAccount) -> None:
-    instance = replace(world)
+    instance = ATTACHES.arrange(world)
+    world.reconcile(instance)
+    world.tag(instance, tier="db")
     world.calls.before(REPLACE, kill)
     _killed(world, instance)
-    world.untag(instance, "careful")
+    world.untag(instance, "workload", "tier")
     world.reconcile(instance)
     assert world.association(instance) is None
     world.wait(5)
@@ -308,12 +249,12 @@ def test_a_replace_that_never_happened_claims_no_foreign_role_later(world: FakeA
 
 
 def test_an_interrupted_swap_ends_with_its_role_and_both_halves_are_in_the_history(world: FakeAccount) -> None:
-    instance = swap_foreign(world)
+    instance = SWAPS.arrange(world)
     world.calls.after(DETACH, kill)
     _killed(world, instance)
     world.wait(1)
     world.reconcile(instance)
-    assert world.carries(instance) == "web-2"
+    assert world.carries(instance) == "web"
     first, second = world.history(instance)
     assert (first["decision"]["action"], first["outcome"]) == ("Replace", "started")
     assert first["seen"]["profile-arn"] == world.profiles["theirs"].arn
@@ -321,7 +262,7 @@ def test_an_interrupted_swap_ends_with_its_role_and_both_halves_are_in_the_histo
 
 
 def test_an_instance_that_ended_after_a_crash_is_forgotten_and_its_history_stays(world: FakeAccount) -> None:
-    instance = attach(world)
+    instance = ATTACHES.arrange(world)
     world.calls.after(ATTACH, kill)
     _killed(world, instance)
     world.truth.terminate(instance)
@@ -336,26 +277,29 @@ def test_an_instance_that_ended_after_a_crash_is_forgotten_and_its_history_stays
 
 
 def test_a_look_that_was_overtaken_takes_no_grant_away(world: FakeAccount) -> None:
+    world.publish("workload=web", "web")
     instance = world.running()
 
     def overtake() -> None:
         world.tag(instance, workload="web")
         world.reconcile(instance)
         world.control(paused=True)
-        world.tag(instance, workload="db")
+        world.tag(instance, tier="db")
         world.reconcile(instance)
 
     world.calls.before("BatchGetItem", overtake)
     world.reconcile(instance)
     assert world.granted(instance)
     world.control()
-    world.untag(instance, "workload")
+    world.untag(instance, "workload", "tier")
     world.reconcile(instance)
     assert world.association(instance) is None
 
 
 def test_a_look_that_was_overtaken_by_a_call_that_is_on_its_way_leaves_its_grant(world: FakeAccount) -> None:
-    instance = world.running(careful="web")
+    world.take_over = True
+    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
+    instance = world.running(workload="web")
 
     def overtake() -> None:
         world.wait(0.1)
@@ -365,9 +309,9 @@ def test_a_look_that_was_overtaken_by_a_call_that_is_on_its_way_leaves_its_grant
 
     world.calls.after("DescribeIamInstanceProfileAssociations", overtake)
     world.reconcile(instance)
-    assert world.carries(instance) == "web-2"
+    assert world.carries(instance) == "web"
     assert world.granted(instance)
-    world.untag(instance, "careful")
+    world.untag(instance, "workload")
     world.reconcile(instance)
     assert world.carries(instance) == ""
 
@@ -377,19 +321,14 @@ def test_a_look_that_was_overtaken_by_a_call_that_is_on_its_way_leaves_its_grant
 
 
 @pytest.mark.parametrize(
-    ("begin", "call", "carries"),
-    [
-        (attach, ATTACH, "web"),
-        (attach_while_stopped, ATTACH, "web"),
-        (replace, REPLACE, "db-2"),
-        (detach, DETACH, ""),
-    ],
+    ("situation", "call"),
+    [(ATTACHES, ATTACH), (SITUATIONS[EVERY_CHANGE[1]], ATTACH), (REPLACES, REPLACE), (DETACHES, DETACH)],
+    ids=["attach", "attach while stopped", "replace", "detach"],
 )
-def test_a_change_that_the_sdk_sent_twice_is_explained(
-    world: FakeAccount, begin: Callable[[FakeAccount], str], call: str, carries: str
-) -> None:
-    instance = begin(world)
+def test_a_change_that_the_sdk_sent_twice_is_explained(world: FakeAccount, situation: Situation, call: str) -> None:
+    instance = situation.arrange(world)
     world.ec2.lose_the_answer(call)
     assert world.reconcile(instance).error is None
-    assert (world.carries(instance), world.granted(instance)) == (carries, bool(carries))
+    carried = "" if situation is DETACHES else "web"
+    assert (world.carries(instance), world.granted(instance)) == (carried, bool(carried))
     assert _outcomes(world, instance)[-1] == "started"

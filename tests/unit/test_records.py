@@ -1,7 +1,9 @@
 """What a reconcile writes into an instance's record: what explains a call, what EC2 took, what the instance shows."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -36,19 +38,16 @@ from rolekeeper.model.instance import (
 )
 from rolekeeper.model.mapping import (
     IGNORE_TAG,
-    PIN_TAG,
     Control,
-    MappingKey,
     Pin,
     PublishedMapping,
-    WhenStopped,
-    WhenUnmatched,
 )
 from rolekeeper.settings import ContentionRule
 from rolekeeper.storage import layout
 from rolekeeper_cli.uses.pins import pin_item
 from strategies import values
-from strategies.values import KEY, NOW, OWNERSHIP, arn, association, foreign, grant, instance, key, published
+from strategies.situations import EKS, LATER, PIN, PIN_TO_NONE, PIN_UNCLEAR, PINNED_ONCE, SITUATIONS
+from strategies.values import KEY, NOW, OWNERSHIP, arn, foreign, grant, key, published
 
 # Whatever is written of an instance is looked at once more, after 15 seconds (docs/concepts.md).
 FOLLOWED_UP = (Timer(NOW + timedelta(seconds=15), KEY, follows=True),)
@@ -57,45 +56,12 @@ SETTINGS = settings_of(KEY.target)
 assert SETTINGS.ownership == OWNERSHIP
 EMPTY = InstanceRecord()
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
-WEB = published("workload=web", "web")
-QUARANTINE = published("workload=web", "NONE")
-GAVE_WEB, TOOK = grant("web", "workload=web"), grant("NONE", "workload=web")
 
 
-def record(
-    *grants: Grant,
-    condition: Condition | None = None,
-    changes: tuple[AppliedChange, ...] = (),
-) -> InstanceRecord:
-    """What is remembered of an instance."""
-    return InstanceRecord({each.profile_arn: each for each in grants}, condition, changes, writes=1)
-
-
-def observed(
-    carries: Association | None = None,
-    mapping: PublishedMapping | None = WEB,
-    remembered: InstanceRecord = EMPTY,
-    *,
-    owner: PublishedMapping | None = None,
-    seen: Instance | None = None,
-    pin: Pin | None = None,
-) -> Observation:
-    """An instance tagged `workload=web`, as a reconcile sees it."""
-    seen = seen or instance(workload="web")
-    read = (mapping,) if mapping else ()
-    return Observation(
-        key=KEY,
-        asked_at=NOW,
-        instance=seen,
-        association=carries,
-        record=remembered,
-        control=Control(),
-        grant=remembered.grants.get(carries.profile_arn if carries else NO_PROFILE),
-        candidates=resolve(seen, read, NOW, pin),
-        owner=owner,
-        published=read,
-        pin=pin,
-    )
+def look(story: str, condition: Condition | None = None, **changes: Any) -> Observation:
+    """Return what a look sees in a situation, whose instance may show something already."""
+    seen = replace(SITUATIONS[story], **changes).observation
+    return replace(seen, record=replace(seen.record, condition=condition))
 
 
 def decided(look: Observation) -> Decision:
@@ -103,7 +69,7 @@ def decided(look: Observation) -> Decision:
 
 
 def shown(look: Observation, **more: Any) -> Condition:
-    """The condition that the instance shows once it was looked at."""
+    """Return the condition that the instance shows once it was looked at."""
     condition = next_record(look, decided(look), NOW).condition
     assert condition
     return replace(condition, **more)
@@ -111,54 +77,26 @@ def shown(look: Observation, **more: Any) -> Condition:
 
 # ---- before the call ----
 
-SWAPS = replace(WEB, spec=replace(WEB.spec, when_stopped=WhenStopped.SWAP))
-GAVE_DB, DEBUG = grant("db", "workload=db"), Pin("debug", arn("debug"))
-UNTAGGED = instance(Name="x")
 ASKS_WEB = Grant(arn("web"), "web", key("workload=web"), 1, NOW)
-ASKS_NONE = replace(TOOK, at=NOW)
-BEFORE: dict[str, tuple[Observation, Action, RecordChange]] = {
-    "an attach": (observed(), Action.ATTACH, RecordChange((ASKS_WEB,))),
+ASKS_NONE = replace(grant("NONE", "workload=web"), at=NOW)
+BEFORE = {
+    "nothing, and a role": RecordChange((ASKS_WEB,)),
+    "nothing, and a pin": RecordChange((Grant(arn("debug"), "debug", PINNED_ONCE, 0, NOW),)),
+    "nothing after a quarantine, and a role": RecordChange((ASKS_WEB,), frozenset({NO_PROFILE})),
     # The former grant stays for as long as the former role may.
-    "a replace": (observed(association("db"), SWAPS, record(GAVE_DB)), Action.REPLACE, RecordChange((ASKS_WEB,))),
-    "a swap": (
-        observed(association("db"), SWAPS, record(GAVE_DB), seen=instance("stopped", workload="web")),
-        Action.REPLACE,
-        RecordChange((ASKS_WEB,)),
-    ),
-    "a quarantine": (
-        observed(association("web"), QUARANTINE, record(GAVE_WEB)),
-        Action.DETACH,
-        RecordChange((ASKS_NONE,)),
-    ),
+    "another role, ours": RecordChange((ASKS_WEB,)),
+    "another role, to be swapped while it is stopped": RecordChange((ASKS_WEB,)),
+    "a managed role, and no role": RecordChange((ASKS_NONE,)),
     # DynamoDB refuses an update that sets an attribute and removes it.
-    "a quarantine that takes a role away again": (
-        observed(association("web"), QUARANTINE, record(GAVE_WEB, TOOK)),
-        Action.DETACH,
-        RecordChange((ASKS_NONE,)),
-    ),
-    "a role given up": (
-        observed(association("web"), None, record(GAVE_WEB), owner=WEB, seen=UNTAGGED),
-        Action.DETACH,
-        RecordChange(),
-    ),
-    "an attach after a quarantine": (
-        observed(None, WEB, record(TOOK)),
-        Action.ATTACH,
-        RecordChange((ASKS_WEB,), frozenset({NO_PROFILE})),
-    ),
-    "a pin": (
-        observed(pin=DEBUG),
-        Action.ATTACH,
-        RecordChange((Grant(arn("debug"), "debug", MappingKey(PIN_TAG, KEY.id), 0, NOW),)),
-    ),
+    "a managed role after a quarantine, and no role": RecordChange((ASKS_NONE,)),
+    "a role whose mapping no longer matches": RecordChange(),
 }
 
 
-@pytest.mark.parametrize("what", BEFORE)
-def test_before_a_call_a_grant_says_what_is_asked_for_and_why(what: str) -> None:
-    look, action, change = BEFORE[what]
-    decision = decided(look)
-    assert (decision.action, starting(look, decision, NOW)) == (action, change)
+@pytest.mark.parametrize("story", BEFORE)
+def test_before_a_call_a_grant_says_what_is_asked_for_and_why(story: str) -> None:
+    seen = look(story)
+    assert starting(seen, decided(seen), NOW) == BEFORE[story]
 
 
 # ---- after EC2 took a change ----
@@ -173,47 +111,43 @@ GIVES_DB = DesiredChange(key("workload=db"), 1, arn("db"))
 
 
 def test_a_change_that_ec2_took_is_kept_beside_the_same_ones() -> None:
-    former = (change_at(-2, GIVES_WEB), change_at(-1, GIVES_WEB))
-    look = observed(remembered=record(changes=former))
-    counted = tuple(replace(each, did=Action.ATTACH) for each in FOLLOWED_UP)
+    seen = look("nothing, and a role", made=(change_at(-2, GIVES_WEB), change_at(-1, GIVES_WEB)))
+    counted = tuple(replace(timer, did=Action.ATTACH) for timer in FOLLOWED_UP)
     expected = RecordChange(applied=change_at(0, GIVES_WEB), timers=counted)
-    assert completed(look, decided(look), RULE, NOW) == expected
+    assert completed(seen, decided(seen), RULE, NOW) == expected
 
 
 def test_with_another_change_the_former_ones_no_longer_count() -> None:
     former = (change_at(-3, GIVES_WEB), change_at(-2, GIVES_DB), change_at(-1, GIVES_WEB))
-    look = observed(remembered=record(changes=former))
-    change = completed(look, decided(look), RULE, NOW)
+    seen = look("nothing, and a role", made=former)
+    change = completed(seen, decided(seen), RULE, NOW)
     assert (change.applied, change.lapsed) == (change_at(0, GIVES_WEB), former[:2])
 
 
 @given(after=st.integers(1, 6), times=st.integers(1, 12))
 def test_no_more_changes_are_kept_than_the_rule_asks_for(after: int, times: int) -> None:
     rule, kept = ContentionRule(after=after), tuple[AppliedChange, ...]()
+    decision = decided(look("nothing, and a role"))
     for number in range(times):
-        look = observed(remembered=record(changes=kept))
-        change = completed(look, decided(look), rule, NOW + number * HOUR)
+        change = completed(look("nothing, and a role", made=kept), decision, rule, NOW + number * HOUR)
         assert change.applied
-        kept = (*(each for each in kept if each not in change.lapsed), change.applied)
+        kept = (*(made for made in kept if made not in change.lapsed), change.applied)
     assert len(kept) == min(after, times)
     assert rule.contended(kept[::-1]) is (after == 1)
 
 
 def test_the_first_half_of_a_swap_is_no_change_yet() -> None:
-    swaps = replace(WEB, spec=replace(WEB.spec, when_stopped=WhenStopped.SWAP))
-    former = record(grant("db", "workload=db"), changes=(change_at(-1, GIVES_DB),))
-    look = observed(association("db"), swaps, former, seen=instance("stopped", workload="web"))
-    decision = decided(look)
+    seen = look("another role, to be swapped while it is stopped", made=(change_at(-1, GIVES_DB),))
+    decision = decided(seen)
     assert decision.swap
-    assert not completed(look, decision, RULE, NOW)
+    assert not completed(seen, decision, RULE, NOW)
 
 
 @pytest.mark.parametrize("state", ["running", "stopped"], ids=["a change", "the first half of a swap"])
 def test_what_the_instance_showed_is_over_once_ec2_took_a_change(state: str) -> None:
-    swaps = replace(WEB, spec=replace(WEB.spec, when_stopped=WhenStopped.SWAP))
     showed = Condition(Action.WAIT, "changing", "it starts", NOW, "x")
-    look = observed(association("db"), swaps, record(condition=showed), seen=instance(state, workload="web"))
-    change = completed(look, decided(look), RULE, NOW)
+    seen = look("another role, to be swapped", showed, state=state)
+    change = completed(seen, decided(seen), RULE, NOW)
     assert change.clears
     assert (change.applied is None) == (state == "stopped")
 
@@ -221,143 +155,139 @@ def test_what_the_instance_showed_is_over_once_ec2_took_a_change(state: str) -> 
 # ---- nothing has to change at EC2 ----
 
 OCCUPIED_BEFORE = Condition(Action.HOLD, "occupied", "it carries a foreign role", NOW, "x")
-KEEPS = published("workload=web", "web", when_unmatched=WhenUnmatched.KEEP)
-NOT_EXPLAINED = RecordChange(revoked=frozenset({NO_PROFILE}), timers=FOLLOWED_UP)
-AT_REST: dict[str, tuple[Observation, str, RecordChange]] = {
-    "it converged": (observed(association("web"), WEB, record(GAVE_WEB, GAVE_DB)), "converged", RecordChange()),
-    "another actor attached its role": (observed(association("web")), "converged", RecordChange()),
-    "another mapping stands for the same role": (
-        observed(association("web"), WEB, record(grant("web", "team=old"))),
-        "converged",
+UNEXPLAINED = RecordChange(revoked=frozenset({NO_PROFILE}), timers=FOLLOWED_UP)
+# By a situation, and what else is remembered of it.
+AT_REST: dict[str, tuple[str, dict[str, Any], RecordChange]] = {
+    "its role is there": ("its role, ours", {}, RecordChange()),
+    "another actor attached it": ("its role, another actor's", {}, RecordChange()),
+    "another mapping gave it": (
+        "its role, given by a mapping whose record is missing",
+        {},
         RecordChange((ASKS_WEB,), timers=FOLLOWED_UP),
     ),
-    "its mapping keeps the role": (
-        observed(association("web"), None, record(GAVE_WEB), owner=KEEPS, seen=UNTAGGED),
-        "kept",
-        RecordChange(),
-    ),
+    "its mapping gave it": ("its role, ours", {"made": (change_at(-1, GIVES_WEB),)}, RecordChange()),
+    "its mapping keeps it": ("a role whose mapping says keep", {}, RecordChange()),
     "what it showed is over": (
-        observed(association("web"), WEB, record(GAVE_WEB, condition=OCCUPIED_BEFORE)),
-        "converged",
+        "its role, ours",
+        {"condition": OCCUPIED_BEFORE},
         RecordChange(clears=True, timers=FOLLOWED_UP),
     ),
-    "the quarantine lasts": (observed(None, QUARANTINE, record(TOOK)), "converged", RecordChange()),
-    "it carries a role after a quarantine": (
-        observed(association("web"), WEB, record(GAVE_WEB, TOOK), owner=QUARANTINE),
-        "converged",
-        NOT_EXPLAINED,
-    ),
+    "the quarantine lasts": ("nothing, and still no role", {}, RecordChange()),
+    "it carries a role after a quarantine": ("its role after a quarantine", {}, UNEXPLAINED),
     "nothing governs it after a quarantine": (
-        observed(None, None, record(GAVE_WEB, TOOK), owner=QUARANTINE, seen=UNTAGGED),
-        "unmatched",
-        NOT_EXPLAINED,
-    ),
-    "its mapping gave it the role": (
-        observed(association("web"), WEB, record(GAVE_WEB, changes=(change_at(-1, GIVES_WEB),))),
-        "converged",
-        RecordChange(),
+        "nothing after a quarantine whose record and tag are missing",
+        {},
+        UNEXPLAINED,
     ),
 }
 
 
 @pytest.mark.parametrize("what", AT_REST)
 def test_what_is_written_where_nothing_has_to_change(what: str) -> None:
-    look, code, wanted = AT_REST[what]
-    decision = decided(look)
-    change = next_record(look, decision, NOW)
-    assert (decision.code, change) == (code, wanted)
-    assert change.expected == look.record
-    assert needs_reconcile(look, decision, NOW) == bool(wanted)
+    story, remembered, expected = AT_REST[what]
+    seen = look(story, **remembered)
+    decision = decided(seen)
+    change = next_record(seen, decision, NOW)
+    assert (decision.action, change) == (Action.NOTHING, expected)
+    assert change.expected == seen.record
+    assert needs_reconcile(seen, decision, NOW) == bool(expected)
 
 
 @pytest.mark.parametrize(
-    ("carries", "seen", "code"),
+    "story",
     [
-        (None, instance(Name="x"), "unmatched"),
-        (foreign(), instance(Name="x"), "not-ours"),
-        (association("web"), instance(**{"workload": "web", IGNORE_TAG: "true"}), "ignored"),
-        (association("web"), replace(instance(workload="web"), managed_by="eks.amazonaws.com"), "service-managed"),
+        "nothing, and no mapping",
+        "a foreign role, and no mapping",
+        "another role, and its own tag",
+        "nothing, and a service",
     ],
 )
-def test_where_no_mapping_governs_only_what_took_a_role_away_still_counts(
-    carries: Association | None, seen: Instance, code: str
-) -> None:
+def test_where_no_mapping_governs_only_what_took_a_role_away_still_counts(story: str) -> None:
     gave_up = change_at(-1, DesiredChange(key("workload=web"), 1, NO_PROFILE))
     former = (change_at(-3, GIVES_WEB), change_at(-2, GIVES_DB), gave_up)
-    look = observed(carries, None, record(GAVE_WEB, changes=former), owner=WEB, seen=seen)
-    assert decided(look).code == code
-    assert next_record(look, decided(look), NOW) == RecordChange(lapsed=former[:2], timers=FOLLOWED_UP)
+    seen = look(story, made=former)
+    assert next_record(seen, decided(seen), NOW) == RecordChange(lapsed=former[:2], timers=FOLLOWED_UP)
 
 
 # ---- the instance has ended ----
 
 
-@pytest.mark.parametrize("pinned", [False, True])
-def test_the_record_of_an_instance_that_ended_goes_with_its_pin(*, pinned: bool) -> None:
-    pin = Pin("web", arn("web")) if pinned else None
-    look = observed(None, WEB, record(GAVE_WEB), seen=instance("terminated", workload="web"), pin=pin)
-    assert next_record(look, decided(look), NOW) == RecordChange(ends=True, unpins=pinned)
+@pytest.mark.parametrize("pin", [None, PIN], ids=["without a pin", "with a pin"])
+def test_the_record_of_an_instance_that_ended_goes_with_its_pin(pin: Pin | None) -> None:
+    seen = look("its role, and its end", pin=pin)
+    assert next_record(seen, decided(seen), NOW) == RecordChange(ends=True, unpins=bool(pin))
 
 
 def test_the_pin_of_an_instance_that_may_come_to_sight_yet_stays() -> None:
-    look = replace(observed(None, WEB, record(GAVE_WEB), pin=Pin("web", arn("web"))), instance=None)
-    assert decided(look).code == "gone"
-    assert next_record(look, decided(look), NOW) == RecordChange(ends=True)
+    seen = look("its role, and EC2 doesn't know it", pin=PIN)
+    assert next_record(seen, decided(seen), NOW) == RecordChange(ends=True)
 
 
 def test_an_instance_that_ended_without_a_record_costs_no_write() -> None:
-    look = observed(seen=instance("terminated", workload="web"))
-    assert not next_record(look, decided(look), NOW)
-    assert not needs_reconcile(look, decided(look), NOW)
+    seen = look("its role, and its end", gave=())
+    assert not next_record(seen, decided(seen), NOW)
+    assert not needs_reconcile(seen, decided(seen), NOW)
 
 
 # ---- it waits, or is held ----
 
-OCCUPIED = observed(foreign())
-PENDING = observed(seen=instance("pending", workload="web"))
-IGNORED_UNTIL = NOW + HOUR
-IGNORED = observed(seen=instance(**{"workload": "web", IGNORE_TAG: IGNORED_UNTIL.isoformat()}))
-
-
-SHOWS_OCCUPIED = observed(foreign(), WEB, record(condition=shown(OCCUPIED)))
-REWORDED = record(condition=shown(OCCUPIED, reason="as an older version put it"))
+IGNORED_UNTIL = datetime.fromisoformat(LATER)
 DETACHING = Condition(Action.WAIT, "disassociating", "EC2 detaches", NOW - HOUR, "x", NOW + HOUR)
 IN_THE_WINDOW = Condition(Action.WAIT, "window", "it waits for its turn", NOW, "x", NOW + HOUR)
 
 
-def waiting(until: datetime | None, look: Observation = PENDING) -> Observation:
-    """An instance that has shown for an hour that it waits, watched until then."""
-    return replace(look, record=record(condition=shown(look, watched_until=until, since=NOW - HOUR)))
+OCCUPIED, PENDING, IGNORED = (
+    "a foreign role",
+    "nothing, and a role, while it starts",
+    "nothing, and its own tag until later",
+)
 
 
-def showing(condition: Condition, look: Observation = PENDING) -> Observation:
-    return replace(look, record=record(condition=condition))
+def waiting(until: datetime | None, story: str = PENDING) -> Observation:
+    """Return an instance that has shown for an hour that it waits, watched until then."""
+    return look(story, shown(look(story), watched_until=until, since=NOW - HOUR))
 
 
-# An instance, and whether its loop failed; whether a loop or a timer has to start, and whether the sweep sends it.
-WATCHED: dict[str, tuple[Observation, bool, bool, bool]] = {
-    "a hold": (OCCUPIED, False, False, True),
-    "a hold that it shows": (SHOWS_OCCUPIED, True, False, False),
-    "a hold that it shows in other words": (observed(foreign(), WEB, REWORDED), False, False, False),
-    "a wait": (PENDING, False, True, True),
-    "a wait that is watched": (waiting(NOW + HOUR), False, False, False),
-    "a wait that nothing watched": (waiting(None), False, True, True),
-    "a wait that was watched until now": (waiting(NOW), False, True, True),
-    "a wait whose loop failed": (waiting(NOW + HOUR), True, True, False),
-    "a wait that the loop of another one watches": (showing(DETACHING), False, False, True),
-    "a wait until a moment": (IGNORED, False, True, True),
-    "a wait until a moment that its timer watches": (waiting(IGNORED_UNTIL, IGNORED), False, False, False),
-    "a wait until a moment that no timer watched": (waiting(None, IGNORED), False, True, True),
-    "a wait until a moment, after that of another one": (showing(IN_THE_WINDOW, IGNORED), False, True, True),
+def shows_occupied(**more: Any) -> Observation:
+    return look(OCCUPIED, shown(look(OCCUPIED), **more))
+
+
+@dataclass(frozen=True)
+class Watched:
+    """An instance, and whether its loop failed; whether a loop or a timer starts, and whether the sweep sends it."""
+
+    seen: Callable[[], Observation]
+    loop_over: bool = False
+    starts: bool = False
+    sent: bool = False
+
+
+WATCHED = {
+    "a hold": Watched(partial(look, OCCUPIED), sent=True),
+    "a hold that it shows": Watched(shows_occupied, loop_over=True),
+    "a hold that it shows in other words": Watched(partial(shows_occupied, reason="as an older version put it")),
+    "a wait": Watched(partial(look, PENDING), starts=True, sent=True),
+    "a wait that is watched": Watched(partial(waiting, NOW + HOUR)),
+    "a wait that nothing watched": Watched(partial(waiting, None), starts=True, sent=True),
+    "a wait that was watched until now": Watched(partial(waiting, NOW), starts=True, sent=True),
+    "a wait whose loop failed": Watched(partial(waiting, NOW + HOUR), loop_over=True, starts=True),
+    "a wait that the loop of another one watches": Watched(partial(look, PENDING, DETACHING), sent=True),
+    "a wait until a moment": Watched(partial(look, IGNORED), starts=True, sent=True),
+    "a wait until a moment that its timer watches": Watched(partial(waiting, IGNORED_UNTIL, IGNORED)),
+    "a wait until a moment that no timer watched": Watched(partial(waiting, None, IGNORED), starts=True, sent=True),
+    "a wait until a moment, after that of another one": Watched(
+        partial(look, IGNORED, IN_THE_WINDOW), starts=True, sent=True
+    ),
 }
 
 
 @pytest.mark.parametrize("what", WATCHED)
 def test_a_loop_or_a_timer_starts_for_what_nothing_watches_and_the_sweep_sends_what_is_new(what: str) -> None:
-    look, loop_over, watch, send = WATCHED[what]
-    decision = decided(look)
-    assert needs_watch(look, decision, NOW, loop_over=loop_over) is watch
-    assert needs_reconcile(look, decision, NOW) is send
+    case = WATCHED[what]
+    seen = case.seen()
+    decision = decided(seen)
+    assert needs_watch(seen, decision, NOW, loop_over=case.loop_over) is case.starts
+    assert needs_reconcile(seen, decision, NOW) is case.sent
 
 
 def condition_of(look: Observation, now: datetime = NOW, watched_until: datetime | None = None) -> Condition:
@@ -367,20 +297,22 @@ def condition_of(look: Observation, now: datetime = NOW, watched_until: datetime
 
 
 def test_a_hold_is_shown_since_it_was_first_seen_and_watched_by_nobody() -> None:
-    decision = decided(OCCUPIED)
-    change = next_record(OCCUPIED, decision, NOW)
+    seen = look(OCCUPIED)
+    decision = decided(seen)
+    change = next_record(seen, decision, NOW)
     condition = Condition(Action.HOLD, "occupied", decision.reason, NOW, decision.fingerprint, None, parked=True)
     assert change == RecordChange(condition=condition, timers=FOLLOWED_UP)
     assert change.expected == EMPTY
 
 
 def test_something_else_that_the_instance_shows_begins_now() -> None:
-    look = replace(SHOWS_OCCUPIED, association=replace(foreign(), id="iip-assoc-2"))
-    assert condition_of(look, NOW + HOUR).since == NOW + HOUR
+    seen = replace(shows_occupied(), association=replace(foreign(), id="iip-assoc-2"))
+    assert condition_of(seen, NOW + HOUR).since == NOW + HOUR
 
 
 def test_a_wait_is_watched_by_a_retry_loop_until_its_deadline_and_keeps_its_beginning() -> None:
-    change = next_record(PENDING, decided(PENDING), NOW, NOW + HOUR)
+    seen = look(PENDING)
+    change = next_record(seen, decided(seen), NOW, NOW + HOUR)
     assert change.condition
     assert (change.condition.code, change.condition.parked) == ("changing", False)
     assert change.condition.watched_until == NOW + HOUR
@@ -390,67 +322,66 @@ def test_a_wait_is_watched_by_a_retry_loop_until_its_deadline_and_keeps_its_begi
 
 
 def test_another_wait_is_watched_by_the_loop_that_goes_on_and_a_hold_isnt() -> None:
-    condition = condition_of(showing(DETACHING))
+    condition = condition_of(look(PENDING, DETACHING))
     assert (condition.code, condition.since, condition.watched_until) == ("changing", NOW, NOW + HOUR)
-    assert condition_of(showing(DETACHING, OCCUPIED)).watched_until is None
+    assert condition_of(look(OCCUPIED, DETACHING)).watched_until is None
 
 
-@pytest.mark.parametrize("look", [IGNORED, waiting(None, IGNORED), waiting(NOW, IGNORED)])
-def test_a_wait_that_ends_at_a_known_moment_is_watched_by_a_timer(look: Observation) -> None:
-    decision = decided(look)
+@pytest.mark.parametrize("shows", [None, "nothing watches it", "it was watched until now"])
+def test_a_wait_that_ends_at_a_known_moment_is_watched_by_a_timer(shows: str | None) -> None:
+    seen = waiting(NOW if shows == "it was watched until now" else None, IGNORED) if shows else look(IGNORED)
+    decision = decided(seen)
     assert decision.until == IGNORED_UNTIL
-    change = next_record(look, decision, NOW, decision.until)
+    change = next_record(seen, decision, NOW, decision.until)
     assert change.timers == (Timer(IGNORED_UNTIL, KEY), *FOLLOWED_UP)
     assert change.condition
     assert (change.condition.watched_until, change.condition.parked) == (IGNORED_UNTIL, False)
 
 
 def test_a_change_is_sent_by_the_sweep_unless_it_waits_for_its_turn() -> None:
-    look = observed(association("db"))
-    decision = decided(look)
-    assert decision.action is Action.REPLACE
-    assert needs_reconcile(look, decision, NOW)
+    seen = look("another role, ours")
+    decision = decided(seen)
+    assert needs_reconcile(seen, decision, NOW)
     waits = waits_for_room(decision, NOW + HOUR)
-    condition = next_record(look, waits, NOW, waits.until).condition
-    waiting_ = observed(association("db"), WEB, record(condition=condition))
+    condition = next_record(seen, waits, NOW, waits.until).condition
+    waiting_ = look("another role, ours", condition)
     assert not needs_reconcile(waiting_, decision, NOW)
     assert needs_reconcile(waiting_, decision, NOW + HOUR), "its turn has come"
-    other = observed(association("db"), published("workload=web", "api"), record(condition=condition))
+    other = look("another role, ours", condition, governs=published("workload=web", "api"))
     assert needs_reconcile(other, decided(other), NOW), "another change has no turn yet"
 
 
-PROPAGATING = replace(
-    decided(observed()), action=Action.WAIT, code="propagating", polls=True, arguments=("InvalidParameterValue",)
-)
+def propagating(**changes: Any) -> Decision:
+    due = decided(look("nothing, and a role"))
+    arguments = ("InvalidParameterValue",)
+    waits = replace(due, action=Action.WAIT, code="propagating", polls=True, arguments=arguments)
+    return replace(waits, **changes)
 
 
 def given_up(decision: Decision, *, parked: bool = True) -> Observation:
-    """An instance that shows this decision, which its retry loop gave up waiting for."""
-    showed = Condition(decision.action, decision.code, decision.reason, NOW, decision.fingerprint, None, parked)
-    return observed(remembered=record(condition=showed))
+    """Return an instance that shows this decision, which its retry loop gave up waiting for."""
+    condition = Condition(decision.action, decision.code, decision.reason, NOW, decision.fingerprint, None, parked)
+    return look("nothing, and a role", condition)
 
 
 def test_a_profile_that_ec2_didnt_know_in_time_gets_no_further_loop_and_stays_parked() -> None:
-    look = given_up(PROPAGATING)
-    assert is_hopeless(look, PROPAGATING)
-    assert not needs_watch(look, PROPAGATING, NOW)
-    assert not needs_watch(look, PROPAGATING, NOW, loop_over=True)
-    assert not next_record(look, PROPAGATING, NOW)
+    seen = given_up(propagating())
+    assert is_hopeless(seen, propagating())
+    assert not needs_watch(seen, propagating(), NOW)
+    assert not needs_watch(seen, propagating(), NOW, loop_over=True)
+    assert not next_record(seen, propagating(), NOW)
 
 
-@pytest.mark.parametrize(
-    ("look", "decision"),
-    [
-        (given_up(PROPAGATING, parked=False), PROPAGATING),
-        (given_up(PROPAGATING), replace(PROPAGATING, profile_arn=arn("db"))),
-        (given_up(replace(PROPAGATING, code="changing")), replace(PROPAGATING, code="changing")),
-        (observed(), PROPAGATING),
-    ],
-    ids=["it wasn't given up", "it is another profile", "the instance starts", "it shows nothing"],
-)
-def test_any_other_wait_is_watched_again(look: Observation, decision: Decision) -> None:
-    assert not is_hopeless(look, decision)
-    assert needs_watch(look, decision, NOW)
+def test_any_other_wait_is_watched_again() -> None:
+    starts = propagating(code="changing")
+    for seen, decision in {
+        "it wasn't given up": (given_up(propagating(), parked=False), propagating()),
+        "it is another profile": (given_up(propagating()), propagating(profile_arn=arn("db"))),
+        "the instance starts": (given_up(starts), starts),
+        "it shows nothing": (look("nothing, and a role"), propagating()),
+    }.values():
+        assert not is_hopeless(seen, decision)
+        assert needs_watch(seen, decision, NOW)
 
 
 # ---- whatever was seen ----
@@ -459,7 +390,7 @@ tagged = st.builds(
     lambda seen, ignore, by: replace(seen, tags={**seen.tags, **ignore}, managed_by=by),
     values.instances,
     st.sampled_from([{}, {}, {}, {IGNORE_TAG: "true"}, {IGNORE_TAG: "soon"}, {IGNORE_TAG: (NOW + HOUR).isoformat()}]),
-    st.sampled_from(["", "", "", "eks.amazonaws.com"]),
+    st.sampled_from(["", "", "", EKS]),
 )
 
 
@@ -471,10 +402,7 @@ tagged = st.builds(
     changes=st.lists(applied_changes, max_size=2, unique_by=lambda each: each.at),
     read=st.lists(values.mappings, max_size=3, unique_by=lambda each: each.key),
     owner=st.none() | values.mappings,
-    pin=st.none()
-    | st.sampled_from(
-        [Pin("web", arn("web")), Pin("NONE"), Pin("", unclear="the pin names no role; write one, or NONE")]
-    ),
+    pin=st.sampled_from([None, PIN, PIN_TO_NONE, PIN_UNCLEAR]),
     take_over=st.booleans(),
 )
 def test_what_was_written_is_written_once(
@@ -503,10 +431,19 @@ def test_what_was_written_is_written_once(
 
     def look() -> tuple[Observation, Decision]:
         snapshot = at_work.state.read([KEY], [])
-        seen_now = replace(
-            observed(carries, None, snapshot.record(KEY), owner=owner, seen=seen, pin=snapshot.pins.get(KEY)),
+        found = snapshot.record(KEY)
+        seen_now = Observation(
+            key=KEY,
+            asked_at=NOW,
+            instance=seen,
+            association=carries,
+            record=found,
+            control=Control(),
+            grant=found.grants.get(carries.profile_arn if carries else NO_PROFILE),
             candidates=resolve(seen, read, NOW, pin),
+            owner=owner,
             published=tuple(read),
+            pin=snapshot.pins.get(KEY),
         )
         return seen_now, decide(seen_now, settings)
 

@@ -4,13 +4,12 @@ DynamoDB takes an item of 400 KB and a transaction of 4 MB (DynamoDB developer g
 fake. A log line of Lambda is cut at 256 KB.
 """
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 
 from fakes.dynamodb_values import ITEM_BYTES, item_size
-from fixtures.account import ACCOUNT, FakeAccount, new_account
+from fixtures.account import ACCOUNT, FakeAccount
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.model.instance import AppliedChange, DesiredChange, Grant, RecordChange
 from rolekeeper.model.mapping import MappingKey
@@ -27,11 +26,7 @@ PATH = f"/rolekeeper/{'p' * 499}/"
 OFTEN = 100
 
 
-@pytest.fixture
-def world() -> Iterator[FakeAccount]:
-    with new_account() as made:
-        made.contention = ContentionRule(OFTEN, timedelta(days=1))
-        yield made
+pytestmark = pytest.mark.world(contention=ContentionRule(OFTEN, timedelta(days=1)))
 
 
 def long_arn(number: int) -> str:

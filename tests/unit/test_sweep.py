@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import HOME, RESUME_MACHINE, FakeAccount, KilledError, kill, mapping_key, published_at, refusing
+from fixtures.account import HOME, RESUME_MACHINE, KilledError, kill, mapping_key, published_at, refusing
 from fixtures.mappings import Desk
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws import one_by_one
@@ -26,14 +26,7 @@ from rolekeeper.permissions.roles import ASKED_AT_ONCE
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 
-
-@pytest.fixture
-def desk(world: FakeAccount) -> Desk:
-    """Two roles, known to IAM and to EC2, and a mapping for one of them."""
-    made = Desk(world)
-    made.usable("web", "db")
-    assert made.edit("app=web", role="web").status == "Published"
-    return made
+pytestmark = pytest.mark.desk(usable=["web", "db"], rows={"app=web": "web"})
 
 
 def sweep(desk: Desk, *seconds: float, event: Any = None) -> SweepResult:

@@ -1,13 +1,12 @@
 """The registry of targets: who enters it, what is known of each, and what is written of it how often."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from fixtures.account import FakeAccount
-from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, new_organization
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization
 from rolekeeper.fleet.targets import WIRE_FORMAT, Probed, Registry, ServedTarget, probe
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
@@ -145,12 +144,6 @@ def test_an_unknown_target_is_new_once_and_no_registered_one(registry: Registry,
     assert stored["expires"] == (at + timedelta(days=1)).timestamp()
     registry.remove(SPOKE)
     assert registry.unknown() == []
-
-
-@pytest.fixture
-def organization() -> Iterator[Organization]:
-    with new_organization() as made:
-        yield made
 
 
 def probed(organization: Organization, target: Target) -> Probed:

@@ -19,12 +19,6 @@ from rolekeeper.telemetry import log_line
 from rolekeeper_cli.uses import files
 from strategies.values import KEY, NOW
 
-
-@pytest.fixture
-def desk(world: FakeAccount) -> Desk:
-    return Desk(world)
-
-
 # Control (a new line, an escape, C1), bidirectional, separators, format, and a letter that is drawn as nothing.
 RAW = "\n\r\t\x1b\x7f\x85\u200e\u200f\u202a\u202e\u2066\u2069\u061c\u2028\u2029\u00a0\ufeff\u3164\U000e0001"
 EVIL = f"paid\x1b[2J\u202e\u2028{RAW}"

@@ -1,13 +1,12 @@
 """How much changes in a while, over all mappings: a burst of replaces and detaches waits, an attach never does."""
 
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from fixtures.account import HOME, FakeAccount, mapping_key, new_account, refusing
+from fixtures.account import HOME, FakeAccount, mapping_key, refusing
 from rolekeeper.instances.window import Reservation
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.settings import Limits
@@ -16,13 +15,7 @@ from rolekeeper.storage import Update, layout
 REPLACE = "ReplaceIamInstanceProfileAssociation"
 
 
-@pytest.fixture
-def world() -> Iterator[FakeAccount]:
-    with new_account() as made:
-        made.publish("workload=web", "web")
-        made.publish("workload=db", "db")
-        made.limits = Limits(3, 20)
-        yield made
+pytestmark = pytest.mark.world(published={"workload=web": "web", "workload=db": "db"}, limits=Limits(3, 20))
 
 
 def fleet(world: FakeAccount, count: int, **tags: str) -> list[str]:

@@ -24,11 +24,12 @@ OTHER, THIRD = "111111111111", "222222222222"
 VERSION = installed.version()
 
 
+pytestmark = pytest.mark.usefixtures("hub")
+
+
 @pytest.fixture(autouse=True)
-def hub(terminal: Terminal, desk: Desk) -> None:
-    """A deployment of this version that looks after an organization, and whose sweeps saw three instances."""
-    terminal.parameters |= {"OrganizationId": "o-example0000", "SweepSchedule": "rate(15 minutes)"}
-    terminal.outputs["Version"] = VERSION
+def three(desk: Desk) -> None:
+    """The deployment's own sweeps saw three instances."""
     desk.world.swept(3)
 
 

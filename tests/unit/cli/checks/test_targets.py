@@ -23,9 +23,8 @@ PROBLEM = "it refuses sts:AssumeRole on the role rolekeeper-reader"
 
 
 @pytest.fixture(autouse=True)
-def hub(terminal: Terminal, desk: Desk) -> None:
-    terminal.parameters |= {"OrganizationId": "o-example0000", "SweepSchedule": "rate(15 minutes)"}
-    terminal.outputs["Version"] = "0.4.1"
+def of_04(hub: Terminal, desk: Desk) -> None:
+    hub.outputs["Version"] = "0.4.1"
     desk.world.swept(3)
 
 
