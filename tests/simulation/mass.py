@@ -52,6 +52,7 @@ class Retagged:
         messages: how many the work queue took.
         attempts, throttled, refused: changes that EC2 was asked for, refused for its budget, and refused because
             another look at the same instance was faster.
+        waited: instances for which there was no room at one time.
         virtual_seconds: from the first event to the last change, to the second; `seconds` is real time.
         runs: how many runs of each function there were.
         largest: the most memory that one run of each function took, in bytes; measured only if asked for.
@@ -69,6 +70,7 @@ class Retagged:
     attempts: int
     throttled: int
     refused: int
+    waited: int
     virtual_seconds: float
     seconds: float
     runs: Counter[str]
@@ -190,7 +192,7 @@ class _Story:
         self.world, self.number, self.cause = world, instances, cause
         self.store = Store(world.tables, STATE)  # type: ignore[arg-type]  # the fake in its place
         self.fleet: list[str] = []
-        self.refused = 0
+        self.refused = self.waited = 0
         self.ended = False
 
     def begin(self) -> None:
@@ -254,8 +256,11 @@ class _Story:
         entries = self.store.history(layout.instance_pk(key))
         # Of two looks that race EC2 refuses one: an entry, but no change.
         asked = [(each["decision"]["action"], each["decision"]["role"], each.get("outcome")) for each in entries]
-        made = [each for each in asked if each != ("Replace", WANTED, REFUSED)]
-        self.refused += len(asked) - len(made)
+        tried = [each for each in asked if each[0] != "Wait"]
+        made = [each for each in tried if each != ("Replace", WANTED, REFUSED)]
+        self.refused += len(tried) - len(made)
+        # The room of what was refused is free again only then: the last one may have come in between.
+        self.waited += len(asked) - len(tried)
         granted = layout.grant_name(self.account.profiles[WANTED].arn) in record
         return granted and "condition" not in record and made == [("Replace", WANTED, DONE)]
 
@@ -312,6 +317,7 @@ def retagged(
             attempts=world.budget.asked,
             throttled=world.budget.refused,
             refused=story.refused,
+            waited=story.waited,
             virtual_seconds=last - at,
             seconds=time.monotonic() - began,
             runs=deployment.runs,

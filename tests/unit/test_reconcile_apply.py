@@ -200,7 +200,12 @@ def test_a_call_that_the_sdk_sent_twice_keeps_its_room_and_its_entry_stays_start
 def test_a_change_whose_result_cant_be_written_stands(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     fail = refusing("InternalServerError", status=500)
-    world.calls.after(ATTACH, lambda: world.calls.before("TransactWriteItems", fail))
+
+    def fail_twice() -> None:
+        world.calls.before("TransactWriteItems", fail)
+        fail()
+
+    world.calls.after(ATTACH, lambda: world.calls.before("TransactWriteItems", fail_twice))
     outcome = world.reconcile(instance)
     assert isinstance(outcome.error, RetryableError)
     world.reconcile(instance)
@@ -243,6 +248,15 @@ def test_a_refused_change_gives_its_room_back_though_another_writes_the_record_j
     world.reconcile(instance)
     assert [each.get("outcome") for each in world.history(instance)][-2:] == ["refused", "done"]
     assert (world.carries(instance), _room_taken(world)) == ("db", 1)
+
+
+@pytest.mark.parametrize("code", ["TransactionConflictException", "InternalServerError"])
+def test_a_change_is_told_of_though_another_look_writes_the_record_just_then(world: FakeAccount, code: str) -> None:
+    instance = _unoccupied(world)
+    world.calls.after(ATTACH, lambda: world.calls.before("TransactWriteItems", refusing(code)))
+    world.reconcile(instance)
+    assert [each.get("outcome") for each in world.history(instance)] == ["done"]
+    assert len(world.events.named("Role Attached")) == 1
 
 
 PASS_ROLE = (

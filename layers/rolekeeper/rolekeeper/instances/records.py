@@ -5,6 +5,7 @@ What is written is found by pure functions, so the sweep asks them too; the reco
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum
@@ -303,7 +304,7 @@ class Recorder:
         # An event's time has no fraction: it took no longer.
         seconds = max(1, math.ceil((now - request.at).total_seconds()))
         done = self.state.completion(started.entry, {"outcome": DONE, "answer": answer, "seconds": seconds})
-        self.state.save(request.instance, change, now, also=[done])
+        self._save_outcome(request, change, now, also=[done])
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
         entry = {**history_entry(request, started.observed, decision, answer=answer), "seconds": seconds}
         self.telemetry.decision(request, entry, event=event)
@@ -326,11 +327,7 @@ class Recorder:
         if isinstance(error, errors.ConflictError | errors.NotFoundError):
             # Our own first sending may have succeeded: then only this follow-up finds it.
             change = RecordChange(timers=(follow_up(request.instance, now, did),))
-            try:
-                self.state.save(request.instance, change, now, also=also)
-            except errors.RetryableError:
-                # The look that was faster may be writing just now. The entry is not to keep its room for that.
-                self.state.save(request.instance, change, now, also=also)
+            self._save_outcome(request, change, now, also=also)
             raise errors.ConflictError(error.code, error.message, error.action, resource=error.resource) from error
         refused = Refused(answer, also, did)
         instead = retry_later(decision, now + FOLLOW_UP) if error.throttled else refusal(decision, error)
@@ -341,6 +338,17 @@ class Recorder:
             news = self.is_news(error) and not before
             self.telemetry.denied(error, correlation_id=request.correlation_id, news=news)
         return self.show(request, started.observed, instead, refused=refused)
+
+    def _save_outcome(
+        self, request: ReconcileRequest, change: RecordChange, now: datetime, also: Sequence[Write]
+    ) -> None:
+        """Complete a change's entry; if another look writes just now, or the answer is lost, try once more."""
+        try:
+            self.state.save(request.instance, change, now, also=also)
+        except errors.RetryableError:
+            # Otherwise the entry would stay as it was started, keep its room, and no event would tell of the change.
+            with suppress(errors.ConflictError):
+                self.state.save(request.instance, change, now, also=also)
 
     def show(
         self, request: ReconcileRequest, observed: Observation, decision: Decision, *, refused: Refused = Refused()
