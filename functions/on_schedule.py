@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
 
     from rolekeeper.app import App
+    from rolekeeper.mappings.verdict import Verdict
 
 TRIED_FOR = timedelta(hours=2)  # EventBridge and Lambda retry an event for less than this (template.yaml)
 # Seconds that a run for an account begins nothing new earlier than others: the machine waits five minutes for it.
@@ -63,8 +64,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     try:
         if task is Task.ACCOUNTS:
             done = {"accounts": accounts(app, event["of"])}
-        elif task is Task.JUDGED:
-            done = {"id": event["id"], "status": app.judged(event["judging"]).status.value}
+        elif task in _JUDGES:
+            done = {"id": event["id"], "status": _JUDGES[task](app, event).status.value}
         elif "of" in event:
             done = in_account(app, event, run)
         elif task is Task.EXPIRIES:
@@ -83,6 +84,17 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         app.telemetry.flush()
     runtime.logger.info(task.value, extra=done)
     return done
+
+
+def _approved(app: "App", event: Mapping[str, Any]) -> "Verdict":
+    key = layout.decode(MappingKey, event["mapping"])
+    return app.publisher.approved(key, event["by"], event["id"])
+
+
+_JUDGES: Mapping[Task, Callable[["App", Mapping[str, Any]], "Verdict"]] = {
+    Task.JUDGED: lambda app, event: app.judged(event["judging"]),
+    Task.APPROVED: _approved,
+}
 
 
 def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Question, 
 from rolekeeper.mappings.findings import Finding
 from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, gives_up, with_permissions, within_limits
 from rolekeeper.mappings.revisions import AccountRecord, Revisions, StoredMapping
-from rolekeeper.mappings.snapshot import RowSnapshot
+from rolekeeper.mappings.snapshot import RowSnapshot, digest_of
 from rolekeeper.mappings.verdict import (
     IN_EFFECT,
     PROFILE_RECREATED,
@@ -76,11 +76,7 @@ class Assessor:
             snapshot = self._counted(snapshot, published)
             if refresh := self._refreshed(snapshot, published):
                 snapshot = snapshot.refreshed(refresh)
-        if held := snapshot.to_discard:
-            what = f"its {'deletion' if held.deleted else 'edit'} was discarded, and changed no instance"
-            verdict = Verdict(Status.DISCARDED, what, snapshot.revision, ending=Ending.DISCARD, mapping=held)
-        else:
-            verdict = self._deletion(snapshot) if snapshot.deletes else self._row(snapshot)
+        verdict = self._deletion(snapshot) if snapshot.deletes else self._row(snapshot)
         records = self._unfinished(snapshot) if verdict.records is None else verdict.records
         return replace(verdict, refresh=refresh, records=records)
 
@@ -93,7 +89,7 @@ class Assessor:
             missing = self.targets.uncounted(published.spec, snapshot.stored)
         lacks = f"revision {snapshot.revision} isn't in effect in {named(sorted(missing))}" if missing else ""
         reason, matched = sentence((*why, lacks), snapshot.still_in_effect), self._matched(snapshot, scan)
-        verdict = Verdict(status, reason, snapshot.revision, matched=matched, done=snapshot.acted_on())
+        verdict = Verdict(status, reason, snapshot.revision, matched=matched, done=snapshot.done)
         return replace(verdict, ending=Ending.SAY, mapping=snapshot.published, scan=scan)
 
     def _row(self, snapshot: RowSnapshot) -> Verdict:
@@ -149,7 +145,7 @@ class Assessor:
         targets, stored, published = self.targets, snapshot.stored, snapshot.published
         spec, same = snapshot.parsed.spec, snapshot.is_published
         stale = targets.stale(published.spec, stored) if published else set()
-        if snapshot.to_discard or (same and snapshot.trigger.recheck):
+        if same and snapshot.trigger.recheck:
             accounts = stale
         elif snapshot.deletes:
             accounts = {*stored.records} if published else set()
@@ -166,7 +162,7 @@ class Assessor:
         if spec and not snapshot.deletes:
             role = self.roles.check(spec) if account == targets.home.account else RoleCheck()
             mapping = self._candidate(snapshot, spec, role)
-        if mapping and (snapshot.deletes or spec) and not snapshot.to_discard:
+        if mapping and (snapshot.deletes or spec):
             late = (
                 {account} & targets.uncounted(published.spec, stored) if published and snapshot.is_published else set()
             )
@@ -362,9 +358,6 @@ class Assessor:
         self, snapshot: RowSnapshot, mapping: PublishedMapping, scan: Scan, reach: Reach, notes: Iterable[Problem]
     ) -> Verdict:
         spec = mapping.spec
-        done = snapshot.acted_on(mapping.revision)
-        # A column that is taken out of the row needs no warning.
-        shown = [each for each in notes if each.column not in done]
         status = Status.PUBLISHED
         if scan.conflicts:
             status, what = Status.CONFLICT, f"{scan.conflicts}; until then such instances stay as they are"
@@ -372,11 +365,11 @@ class Assessor:
             status, what = Status.EXPIRED, f"it expired at {spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
         else:
             what = "" if spec.enabled else "it is disabled and governs no instance"
-        approval = "" if "approve" in done else snapshot.about_approval(0)
-        reason = sentence([what, *reach.words("" if what else IN_EFFECT), *shown, approval]) or IN_EFFECT
-        return Verdict(
-            status, reason, mapping.revision, matched=scan.matched, occupied=scan.foreign, done=done, mapping=mapping
-        )
+        # A column that is taken out of the row needs no warning.
+        shown = [each for each in notes if each.column not in snapshot.done]
+        reason = sentence([what, *reach.words("" if what else IN_EFFECT), *shown]) or IN_EFFECT
+        verdict = Verdict(status, reason, mapping.revision, done=snapshot.done, mapping=mapping)
+        return replace(verdict, matched=scan.matched, occupied=scan.foreign)
 
     def _deletion(self, snapshot: RowSnapshot) -> Verdict:
         """The row is gone, or was put back as its deletion is held: a tombstone should replace the mapping."""
@@ -387,11 +380,14 @@ class Assessor:
             return Verdict(Status.REMOVED, ending=Ending.REMOVE if snapshot.row else Ending.NOTHING)
         tombstone = snapshot.tombstone
         assert tombstone is not None  # something is published
-        why = "its row was deleted" + (", as approved" if snapshot.approves(tombstone) else "")
         spread = self.targets.spread(tombstone, Reach(), Question(snapshot.stored, snapshot.at))
-        why = "; ".join([why, *spread.reach.words("", "removes")])
-        removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
-        return self._unless_held(snapshot, replace(removed, scan=spread.scan, records=spread.records), spread)
+        removed = Verdict(Status.REMOVED, "", tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
+        removed = replace(removed, scan=spread.scan, records=spread.records)
+        verdict = self._unless_held(snapshot, removed, spread)
+        if verdict.ending is Ending.HOLD:
+            return verdict
+        why = f"its row was deleted{', as approved' if verdict.approval else ''}"
+        return replace(verdict, reason="; ".join([why, *spread.reach.words("", "removes")]))
 
     def _unless_held(
         self, snapshot: RowSnapshot, verdict: Verdict, spread: Spread, notes: Iterable[Problem] = ()
@@ -404,21 +400,22 @@ class Assessor:
         impact = self._compared(snapshot.stored, spread, took)
         # What was signed is what was shown: for more than that the number changes, and it has to be signed again.
         outgrown = snapshot.outgrown(candidate, impact, spread)
-        candidate = replace(candidate, revision=snapshot.next_number) if outgrown else candidate
+        candidate = replace(candidate, revision=snapshot.stored.last + 1) if outgrown else candidate
         number = candidate.revision
         # Nobody knows what a held edit would change where an account gives no answer: its silence publishes nothing.
         asks = outgrown is not None or impact.needs_approval or (snapshot.holds(candidate) and spread.reach.unanswered)
-        if snapshot.approves(candidate) or not asks:
-            return replace(verdict, impact=impact, assumed=spread.assumed)
+        approval, refused = (None, "") if outgrown else snapshot.approval(candidate, impact, spread)
+        if approval or not asks:
+            return replace(verdict, impact=impact, assumed=spread.assumed, approval=approval)
         it = "deleting it" if candidate.deleted else "it"
         steps = map(str, approval_steps(snapshot.key, number, deletes=candidate.deleted))
         before = snapshot.stored.held if snapshot.holds(candidate) else None
         outgrown = outgrown or (before.outgrown if before else None)
         more: list[Problem | str] = [_what_came(outgrown) if outgrown else "", *spread.words, *notes]
-        last = "; ".join(each for each in (snapshot.still_in_effect, snapshot.about_approval(number)) if each)
+        last = "; ".join(each for each in (snapshot.still_in_effect, refused) if each)
         reason, matched = sentence([f"{it} would {impact}", *steps, *more], last), scan.published_matched
         besides = sentence([f"{it} would {impact.extent}", *more], last)
-        waits = Verdict(Status.HELD, reason, snapshot.revision, matched=matched, held=number, done=snapshot.acted_on())
+        waits = Verdict(Status.HELD, reason, snapshot.revision, matched=matched, held=number, done=snapshot.done)
         # The approval checks again whether the hub's own account can use the role.
         held = candidate.suspended_for(None)
         shown = Held(
@@ -429,6 +426,7 @@ class Assessor:
             takes=impact.takes,
             severe=frozenset(impact.severe),
             counted_in=frozenset(spread.records),
+            digest=digest_of(held, spread.records),
             outgrown=outgrown,
         )
         return replace(waits, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides, shown=shown)
