@@ -476,10 +476,10 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
         problems.append(Problem(what, remedy))
     edited_by = values.pop(EDITED_BY.name, "")
     if problems:
-        return ParsedRow(None, tuple(problems), tuple(warnings), edited_by)
+        return ParsedRow(None, tuple(problems), tuple(warnings), edited_by=edited_by)
     key = MappingKey(values.pop("tag_key"), values.pop("tag_value"))
     spec = MappingSpec(key=key, **values)
-    return ParsedRow(spec, (), (*warnings, *_about_sense(spec)), edited_by)
+    return ParsedRow(spec, (), (*warnings, *_about_sense(spec)), edited_by=edited_by)
 
 
 def _about_exclusions(values: Mapping[str, Any]) -> Iterator[Problem]:
