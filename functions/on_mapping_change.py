@@ -39,11 +39,5 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> Mapping[str, Any
 
 
 def _only_ours(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> bool:
-    """Return whether this asks for nothing: only our own columns changed, or a person's request was removed.
-
-    A person asks for another check by removing `status`, for publication by an approval, and for a discard by a number.
-    """
-    if not (old and new and "status" in new):
-        return False
-    asks = any(name in new and new[name] != old.get(name) for name in ("approve", "approved_by", "discard"))
-    return not asks and content(old) == content(new)
+    """Return whether only our own columns changed; a person asks for another check by removing `status`."""
+    return bool(old and new and "status" in new) and content(old or {}) == content(new or {})

@@ -120,6 +120,11 @@ def _judged(app: "App", event: Mapping[str, Any], _: Run) -> dict[str, Any]:
     return {"id": event["id"], "status": app.judged(event["judging"]).status.value}
 
 
+def _approved(app: "App", event: Mapping[str, Any], _: Run) -> dict[str, Any]:
+    key = layout.decode(MappingKey, event["mapping"])
+    return {"id": event["id"], "status": app.publisher.approved(key, event["by"], event["id"]).status.value}
+
+
 def _fan_out(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     correlation_id = run.correlation_id(event)
     sent = app.sender.run(layout.decode(FanOut, event), correlation_id, run.in_time)
@@ -166,6 +171,7 @@ _TASKS: Mapping[Task, _Work] = {
     Task.EXPIRIES: _expiries,
     Task.FAN_OUT: _fan_out,
     Task.JUDGED: _judged,
+    Task.APPROVED: _approved,
     Task.SWEEP: _sweep,
 }
 _IN_ACCOUNT: Mapping[str, _Work] = {

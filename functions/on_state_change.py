@@ -1,4 +1,4 @@
-"""State table stream -> what people wrote there takes effect: the control item, pins."""
+"""State table stream -> what people wrote there takes effect: the control item, pins, approvals."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

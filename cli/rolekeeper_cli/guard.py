@@ -132,7 +132,7 @@ def revokers() -> None:
 def editors(tag_keys: tuple[str, ...]) -> None:
     """Print the IAM policy of those who edit mappings.
 
-    They write rows, but neither the columns that Rolekeeper writes nor approvals, nor the state table.
+    They write rows, but not the columns that Rolekeeper writes, nor the state table.
     """
     document = uses.guard.editors_policy(uses.guard.Arns.of(deployment()), tag_keys)
     show(document, _ABOUT_EDITORS, limit=uses.guard.MANAGED_LIMIT)
@@ -143,7 +143,7 @@ def editors(tag_keys: tuple[str, ...]) -> None:
 def approvers(tag_keys: tuple[str, ...]) -> None:
     """Print the IAM policy of those who approve held edits.
 
-    They sign approvals under their own name, which IAM proves, and write them into rows, and nothing else.
+    They write approvals under their own name, which IAM proves, and nothing else.
     """
     document = uses.guard.approvers_policy(uses.guard.Arns.of(deployment()), tag_keys)
     show(document, _ABOUT_APPROVERS, limit=uses.guard.MANAGED_LIMIT)
@@ -227,12 +227,12 @@ _ABOUT_REVOKERS = (
 )
 _BOTH = "A person who carries the policies of both can neither edit nor approve."
 _ABOUT_EDITORS = (
-    "It denies approve and approved_by, what Rolekeeper writes, and the state table, whatever else a person may do.",
+    "It denies what Rolekeeper writes into rows, and the state table, whatever else a person may do.",
     _BOTH,
     "A tool that puts a whole row back, status and all, is refused: leave out what Rolekeeper wrote.",
 )
 _ABOUT_APPROVERS = (
-    "It denies all columns but approve, approved_by and discard; deleting; in the state table, all but own approvals.",
+    "It denies all writes into the mapping table; in the state table, all but own approvals.",
     _BOTH,
     "Of a role's session, IAM proves the role and the session's name: have the trust policy fix the name.",
 )

@@ -4,11 +4,13 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from rolekeeper.model.instance import Condition, InstanceKey, Target
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import State, Store
 from rolekeeper_cli import installed
@@ -154,13 +156,13 @@ class EmulatedAccount:
             ExpressionAttributeValues={":value": _sets(value)},
         )
 
-    def approve(self, tag_key: str, tag_value: str, revision: int) -> None:
-        """Sign a held revision and say so in the row, as the root of the deployment's account."""
-        sk = f"mapping#{len(tag_key)}:{tag_key}#{tag_value}#{revision}"
-        signed = {"pk": {"S": f"approval#{ACCOUNT}"}, "sk": {"S": sk}}
-        self.dynamodb.put_item(TableName=self.state_table, Item=signed)
-        self.set_column(tag_key, tag_value, "approved_by", value=ACCOUNT)
-        self.set_column(tag_key, tag_value, "approve", value=revision)
+    def approve(self, tag_key: str, tag_value: str) -> None:
+        """Approve what is held of a mapping, as the root of the deployment's account."""
+        mapping = MappingKey(tag_key, tag_value)
+        at, signed = layout.held_key(mapping), layout.key_attributes(layout.approval_key(ACCOUNT, mapping))
+        store = Store(self.dynamodb, self.state_table)
+        shown = {name: store.get([at])[at][name] for name in ("revision", "digest", "changes", "takes")}
+        store.write(store.put({**signed, **shown, "at": layout.timestamp(datetime.now(UTC))}))
 
     def delete_mapping(self, tag_key: str, tag_value: str) -> None:
         self.rows.delete_item(TableName=self.mapping_table, Key={"tag_key": tag_key, "tag_value": tag_value})

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,12 +10,15 @@ from botocore.exceptions import ClientError
 
 from fixtures.command import Command
 from rolekeeper_local.account import EmulatedAccount
+from support.aws_cli import run_lines
 from support.buses import Bus, Queue
 from support.fleets import launch_many
 from support.roles import ANYBODY, assumed, make_role, variables
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
+
+DOCS = Path(__file__).parents[2] / "docs" / "mappings.md"
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +70,9 @@ def held_because(world: EmulatedAccount, value: str, words: str) -> bool:
     return row.get("status") == "Held" and words in row["status_reason"]
 
 
-def test_who_edits_cannot_approve_their_own_edit(deployed: EmulatedAccount, rolekeeper: Command) -> None:
+def test_who_edits_cannot_approve_their_own_edit(
+    deployed: EmulatedAccount, rolekeeper: Command, tmp_path: Path
+) -> None:
     aws, sessions, tables = deployed.aws, {}, {}
     deployed.make_role("wide")
     launch_many(deployed, 26, wide="x")  # more than an edit may change without approval
@@ -81,25 +87,25 @@ def test_who_edits_cannot_approve_their_own_edit(deployed: EmulatedAccount, role
     editor.put_item(**row)
     eventually(lambda: deployed.mapping("wide", "x").get("status") == "Held")
 
-    # The editor can write neither the number, nor a signature, not even in another's name.
-    number: Any = {"UpdateExpression": "SET approve = :number", "ExpressionAttributeValues": {":number": {"N": "1"}}}
-    approve: Any = {"TableName": deployed.mapping_table, "Key": key, **number}
+    # The editor can't approve, not even in another's name.
     grace = sessions["approvers", "grace"].client("sts").get_caller_identity()["UserId"]
-    forged = {"pk": {"S": f"approval#{grace}"}, "sk": {"S": "mapping#4:wide#x#1"}}
-    sign = {"TableName": deployed.state_table, "Item": forged}
-    refused(editor.update_item, approve)
-    refused(editor.put_item, {**row, "Item": {**row["Item"], "approve": {"N": "1"}}})
+    forged = {"pk": {"S": f"approval#{grace}#wide"}, "sk": {"S": "x"}, "revision": {"N": "1"}}
+    sign: Any = {"TableName": deployed.state_table, "Item": forged}
     refused(editor.put_item, sign)
     assert deployed.mapping("wide", "x")["status"] == "Held"
 
-    # An approver can't edit, nor sign for another; and a number that nobody signed approves nothing.
+    # An approver can't edit, nor approve for another; and what they weren't shown they don't approve.
     refused(tables["approvers", "mallory"].put_item, row)
     refused(tables["approvers", "mallory"].put_item, sign)
-    approver.update_item(**approve)
-    eventually(lambda: held_because(deployed, "x", "approve is 1, but nobody has signed it"))
+    approver.put_item(**sign)
+    eventually(lambda: held_because(deployed, "x", f"'{grace}' approved another content or other accounts"))
 
-    command = Command({**aws.env, **variables(sessions["approvers", "grace"])})
-    command("mapping", "approve", "wide=x", "--yes")
+    # By hand, as docs/mappings.md shows it.
+    lines = DOCS.read_text().partition("an approval is one `put-item`")[2].partition("```sh\n")[2].partition("```")[0]
+    lines = lines.replace("8:workload#web", "4:wide#x").replace("workload", "wide").replace('"web"', '"x"')
+    tables_named = {"mappings": deployed.mapping_table, "state": deployed.state_table}
+    run_lines(lines, tmp_path, {**aws.env, **variables(sessions["approvers", "grace"])}, **tables_named)
+    eventually(lambda: deployed.mapping("wide", "x").get("status") == "Published")
     newest = rolekeeper.json("mapping", "history", "wide=x")[0]
     assert (newest["event"], newest["approved_by"]) == ("Mapping Published", grace)
     assert newest["approver_claims"].endswith("/approvers-grace/grace")

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from fakes.dynamodb import FakeDynamoDB
+from rolekeeper.mappings.rows import row_of
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, Pin
 from rolekeeper.storage import layout
 from rolekeeper_cli.uses.pins import pin_item
@@ -340,37 +341,30 @@ class People:
         self._tables.delete_item(TableName=ROWS, Key=_row_key(tag))
 
     def approve(self) -> None:
-        """Approve what is held; half the time, nobody signs it."""
+        """Approve what is held; half the time, not as it was shown."""
         for row in self._rows():
             if held := row.get("held_revision"):
                 tag, number = f"{row['tag_key']['S']}={row['tag_value']['S']}", int(held["N"])
                 signs = self._rng.random() < 0.5
-                self._say(f"approve {tag} {number}{'' if signs else ', which nobody signs'}")
-                if signs:
-                    self.sign(tag, number, GRACE)
-                self.ask(tag, approve=number, approved_by=(GRACE if signs else MALLORY)[0])
+                self._say(f"approve {tag} {number}{'' if signs else ', and not what was shown'}")
+                self.sign(tag, number, GRACE, **({} if signs else {"digest": "of something else"}))
                 return
 
-    def sign(self, tag: str, number: int, who: tuple[str, str]) -> None:
-        """A person signs a revision, as IAM lets them: under their own id. The row doesn't say so.
+    def sign(self, tag: str, number: int, who: tuple[str, str], **differing: Any) -> None:
+        """A person signs a revision, as IAM lets them: under their own id.
 
         They sign what they see: nothing that isn't held under that number, as after the state table was lost.
         """
         (by, arn), key = who, MappingKey(*tag.split("=", 1))
-        pk, sk = layout.held_key(key)
-        held = next((each for each in self._tables.items(STATE) if (each["pk"]["S"], each["sk"]["S"]) == (pk, sk)), {})
-        if held.get("revision") == {"N": str(number)}:
-            self._put_state(layout.approval_key(by, key, number), arn=arn)
+        if (held := self._stored(layout.held_key(key))) and held["revision"] == number:
+            shown = {name: held[name] for name in ("revision", "digest", "changes", "takes")}
+            self._put_state(layout.approval_key(by, key), arn=arn, **{**shown, **differing})
 
-    def ask(self, tag: str, **columns: Any) -> None:
-        """Set columns of a row in which people ask for something, beside the mapping."""
-        self._tables.update_item(
-            TableName=ROWS,
-            Key=_row_key(tag),
-            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in columns),
-            ExpressionAttributeNames={f"#{name}": name for name in columns},
-            ExpressionAttributeValues=layout.to_attributes({f":{name}": value for name, value in columns.items()}),
-        )
+    def _stored(self, key: layout.Key) -> dict[str, Any]:
+        """An item of the state table, plain; empty for none."""
+        names = layout.to_attributes(layout.key_attributes(key))
+        answer = self._tables.get_item(TableName=STATE, Key=names, ConsistentRead=True)
+        return layout.from_attributes(answer.get("Item", {}))
 
     def _rows(self) -> list[dict[str, Any]]:
         return self._tables.items(ROWS)
@@ -593,7 +587,7 @@ class Approvers(People):
         rows = map(layout.from_attributes, self._rows())
         row = next((each for each in rows if f"{each['tag_key']}={each['tag_value']}" == self._tag), {})
         if number := int(row.get("held_revision", 0)):
-            ways = (*[self.approve_it] * 6, self.approve_own, self.approve_for_another, self.change_signed, self.drop)
+            ways = (*[self.approve_it] * 6, self.approve_own, self.approve_wrongly, self.change_signed, self.drop)
             self._rng.choice(ways)(number)
         else:
             self.widen(str(row.get("role", "")))
@@ -643,21 +637,21 @@ class Approvers(People):
     def approve_it(self, number: int) -> None:
         self._say(f"grace approves {self._tag} {number}")
         self.sign(self._tag, number, GRACE)
-        self.ask(self._tag, approve=number, approved_by=GRACE[0])
 
     def approve_own(self, number: int) -> None:
         self._say(f"its editor approves {self._tag} {number}")
         self.sign(self._tag, number, EDITOR)
-        self.ask(self._tag, approve=number, approved_by=EDITOR[0])
 
-    def approve_for_another(self, number: int) -> None:
-        """Someone signs, and says that another person did."""
-        self._say(f"mallory approves {self._tag} {number}, as grace")
-        self.sign(self._tag, number, MALLORY)
-        self.ask(self._tag, approve=number, approved_by=GRACE[0])
+    def approve_wrongly(self, number: int) -> None:
+        """Someone signs another number, another content, or fewer changes than were shown."""
+        shown: dict[str, Any] = self._rng.choice(
+            ({"revision": number + 1}, {"digest": "x"}, {"changes": 0, "takes": 0})
+        )
+        self._say(f"mallory approves {self._tag} {number} with {shown}")
+        self.sign(self._tag, number, MALLORY, **shown)
 
     def change_signed(self, number: int) -> None:
-        """What was signed is changed in the same moment, and the row still says that it is approved."""
+        """What was signed is changed in the same moment."""
         self._say(f"grace approves {self._tag} {number} as it is changed")
         signs_first = self._rng.random() < 0.5
         if signs_first:
@@ -665,15 +659,19 @@ class Approvers(People):
         self.widen(self._rng.choice(ROLES))
         if not signs_first:
             self.sign(self._tag, number, GRACE)
-        self.ask(self._tag, approve=self._rng.choice((number, number + 1)), approved_by=GRACE[0])
 
     def drop(self, number: int) -> None:
-        """Discard what is held; perhaps it was just signed."""
+        """Write the row as it is published; perhaps what is held was just signed."""
         self._say(f"discard {self._tag} {number}")
         if self._rng.random() < 0.5:
             self.sign(self._tag, number, GRACE)
-            self.ask(self._tag, approve=number, approved_by=GRACE[0])
-        self.ask(self._tag, discard=number)
+        key = MappingKey(*self._tag.split("=", 1))
+        published = self._stored(layout.published_key(key, ACCOUNT))
+        if published and not published.get("deleted"):
+            row = row_of(layout.published_from(published).spec)
+            self._tables.put_item(TableName=ROWS, Item={**row, "edited_by": {"S": EDITOR[1]}})
+        else:
+            self._tables.delete_item(TableName=ROWS, Key=_row_key(self._tag))
 
 
 class Lenders(Approvers):

@@ -83,7 +83,7 @@ FUNCTIONS = {
     "sweep": "OnSchedule",
     "expiries": "OnSchedule",
     "fan-out": "OnSchedule",
-    **dict.fromkeys(("accounts", "judge", "judged"), "OnSchedule"),
+    **dict.fromkeys(("accounts", "judge", "judged", "approved"), "OnSchedule"),
 }
 TIMEOUTS = {name: RESOURCES[function]["Properties"]["Timeout"] for name, function in FUNCTIONS.items()}
 # Those whose message or execution is tried again if another target gives no answer.
@@ -112,7 +112,7 @@ HANDLERS: dict[str, Handler] = {
     "sweep": inspect.unwrap(on_schedule.handler),
     "expiries": inspect.unwrap(on_schedule.handler),
     "fan-out": inspect.unwrap(on_schedule.handler),
-    **dict.fromkeys(("accounts", "judge", "judged"), inspect.unwrap(on_schedule.handler)),
+    **dict.fromkeys(("accounts", "judge", "judged", "approved"), inspect.unwrap(on_schedule.handler)),
 }
 
 
@@ -407,7 +407,12 @@ class Deployment:
             names = {"tag_key": {"S": pk}, "tag_value": {"S": sk}}
             shard = self._rows[sum(map(ord, pk + sk)) % len(self._rows)]
             shard.add(names, old, new)
-        elif pk == "control" or sk == "pin" or (pk == layout.TIMERS and old is None):
+        elif (
+            pk == "control"
+            or sk == "pin"
+            or (pk == layout.TIMERS and old is None)
+            or (pk.startswith(layout.APPROVALS) and new)
+        ):
             self._state.add({"pk": {"S": pk}, "sk": {"S": sk}}, old, new)
         if pk in (layout.TIMERS, layout.FOLLOW_UPS):
             (self._timers.add if new else self._timers.discard)((pk, sk))
@@ -582,14 +587,14 @@ class Deployment:
 
     def invoke(self, event: dict[str, Any], attempt: int = 0) -> None:
         """The scheduled function is invoked asynchronously: tried once more a minute later, then a dead letter."""
-        task = "expiries" if event.get("task") == "expiries" else "sweep"
+        task = str(event.get("task")) if event.get("task") in ("expiries", "approved") else "sweep"
         chain = self._chain()
 
         def ended(how: str, answer: Any) -> None:
             self._engine.say(f"{task}: {answer if how == 'answered' else how}")
             if how != "answered" and attempt < 1:
                 self._engine.after(60, lambda: self.invoke(event, attempt + 1))
-            if task == "sweep" and (how != "answered" or answer["problems"]):
+            if task != "expiries" and (how != "answered" or answer.get("problems")):
                 # What it suspended, say, it may have told nobody: the next sweep does.
                 self.miss(_target(event))
 

@@ -123,7 +123,7 @@ class Asked:
 @dataclass
 class Approvals:
     held: dict[str, Held] = field(default_factory=dict)
-    signed: dict[layout.Key, tuple[str, Held | None]] = field(default_factory=dict)
+    signed: dict[layout.Key, tuple[layout.Item, Held | None]] = field(default_factory=dict)
 
     def wrote(self, key: layout.Key, new: Attributes) -> None:
         """A revision was held, or its outcome noted; or a person signed one: as what it was held then counts."""
@@ -136,22 +136,20 @@ class Approvals:
         elif pk.startswith("approval#"):
             self.signed.pop(key, None)
             if item:
-                of, _, number = sk.rpartition("#")
-                held = self.held.get(of)
-                as_held = held if held and held.mapping.revision == int(number) else None
-                self.signed[key] = item["arn"], as_held
+                held = self.held.get(layout.mapping_pk(layout.approval_of(key)[1]))
+                self.signed[key] = item, held
 
     def why_not(self, by: str, mapping: PublishedMapping) -> str:
         """Why nobody but its editor approved this very content; empty if somebody did, under that name."""
         now = self.held.get(layout.mapping_pk(mapping.key))
-        arn, signed = self.signed.get(layout.approval_key(by, mapping.key, mapping.revision), ("", None))
-        if not arn:
-            return f"{by or 'nobody'} signed nothing"
-        if signed is None or _content(signed.mapping) != _content(mapping):
+        item, signed = self.signed.get(layout.approval_key(by, mapping.key), ({}, None))
+        if not item or item["revision"] != mapping.revision:
+            return f"{by or 'nobody'} signed nothing of that number: {item}"
+        if signed is None or _content(signed.mapping) != _content(mapping) or signed.digest != item["digest"]:
             return f"{by} signed other content: {signed}"
         if now and now.mapping.revision == mapping.revision and now.outcome == layout.DISCARDED:
             return "it was discarded"
-        return f"{by} is its editor" if signed.by == arn else ""
+        return f"{by} is its editor" if signed.by == item["arn"] else ""
 
 
 def _content(mapping: PublishedMapping) -> tuple[Any, ...]:
@@ -504,7 +502,9 @@ class Promises:
             text = f"{mapping.key} {mapping.revision}, which changes {changes}, is published, though {why_not}"
             self.check(12, not why_not, lambda: text)
             if not why_not:
-                self._approved.add((mapping.key, mapping.revision))
+                self._approved.add(which := (mapping.key, mapping.revision))
+                signed, _ = self.approvals.signed[layout.approval_key(by, mapping.key)]
+                self._shown[which] = min(self._shown.get(which, 0), int(signed["changes"]))
         if not by and self.writer:
             since = self.writer.began - self.lag - 1
             later = [each for each in self.account.instances if self._changes_later(each, mapping, since)]

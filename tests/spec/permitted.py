@@ -294,9 +294,10 @@ ROLES = [
 _PUTS = "dynamodb:PutItem dynamodb:UpdateItem"
 SINGLE = f"{_PUTS} dynamodb:DeleteItem"
 OTHER_WAYS = "dynamodb:BatchWriteItem dynamodb:PartiQLInsert dynamodb:PartiQLUpdate dynamodb:PartiQLDelete"
+MINE, THEIRS = f"approval#{ME}#app", f"approval#{ANOTHER}#app"
 ANSWERS = "judging#1"  # of accounts, while a row is judged
 FAMILIES: list[Value] = [
-    *(INSTANCE_ITEM, MAPPING_ITEM, f"approval#{ME}", "timers", "follow-ups", "deployed", "control", ANSWERS),
+    *(INSTANCE_ITEM, MAPPING_ITEM, MINE, "timers", "follow-ups", "deployed", "control", ANSWERS),
 ]
 WRITTEN_BY_FUNCTIONS = (
     ANSWERS,
@@ -343,20 +344,20 @@ TABLES = [
     *may_not(FUNCTIONS, "dynamodb:PartiQLUpdate dynamodb:BatchWriteItem", "StateTable", item=FAMILIES),
     *may_not(FUNCTIONS, f"dynamodb:BatchGetItem dynamodb:Query {SINGLE}", "table", item=FAMILIES),
     # Who signs an approval: anybody, for themselves alone. No function does, not even for itself.
-    *may(PUBLISHING, "dynamodb:BatchGetItem", "StateTable", item=f"approval#{ME}"),
+    *may(PUBLISHING, "dynamodb:BatchGetItem", "StateTable", item=MINE),
     *may_not(
         FUNCTIONS,
         "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem",
         "StateTable",
-        item=f"approval#{ME}",
+        item=MINE,
         me=ME,
     ),
-    *may(PEOPLE, SINGLE, "StateTable", item=f"approval#{ME}", me=ME),
+    *may(PEOPLE, SINGLE, "StateTable", item=MINE, me=ME),
     *may_not(
         PEOPLE,
         f"{SINGLE} {OTHER_WAYS}",
         "StateTable",
-        item=[f"approval#{ANOTHER}", (f"approval#{ME}", f"approval#{ANOTHER}"), "approval#"],
+        item=[THEIRS, (MINE, THEIRS), "approval#", f"approval#{ME}", f"approval#{ME}X#app"],
         me=ME,
     ),
     # What people write: the control item, pins, the end of a contention. All else is the functions' alone, so nobody

@@ -247,9 +247,9 @@ class Story:
 
     def approve(self) -> int:
         """Approve whatever is held; how many rows that were."""
-        held = [row for row in self.rows() if row.get("status") == "Held" and not row.get("approve")]
+        held = [row for row in self.rows() if row.get("status") == "Held"]
         for row in held:
-            self.world.approve(row["tag_key"], row["tag_value"], int(row["held_revision"]))
+            self.world.approve(row["tag_key"], row["tag_value"])
             self.done["held row approved"] += 1
         return len(held)
 

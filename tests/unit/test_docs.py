@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS, OURS, HomeAccount, read_row
+from rolekeeper.mappings.rows import COLUMNS, EDITED_BY, KEYS, OURS, HomeAccount, read_row
 from rolekeeper.mappings.verdict import Status
 from rolekeeper_cli.errors import ExitCode
 from spec import telemetry_scan as told
@@ -61,7 +61,7 @@ def test_the_table_of_exit_codes_is_complete() -> None:
 # ---- mappings ----
 
 
-@pytest.mark.parametrize("column", [*KEYS, *COLUMNS, *ASKS], ids=lambda column: column.name)
+@pytest.mark.parametrize("column", [*KEYS, *COLUMNS, EDITED_BY], ids=lambda column: column.name)
 def test_a_column_is_explained_with_its_type_and_default(column: Any) -> None:
     [row] = [row for row in rows(section(MAPPINGS, "Columns")) if row[0] == f"`{column.name}`"]
     assert (row[1], row[2].strip("`")) == (column.kind.type, column.default)
@@ -69,7 +69,7 @@ def test_a_column_is_explained_with_its_type_and_default(column: Any) -> None:
 
 
 def test_every_column_is_listed_and_no_other() -> None:
-    ours_and_theirs = [column.name for column in (*KEYS, *COLUMNS, *ASKS)] + list(OURS)
+    ours_and_theirs = [column.name for column in (*KEYS, *COLUMNS, EDITED_BY)] + list(OURS)
     assert sorted(named(section(MAPPINGS, "Columns"))) == sorted(ours_and_theirs)
 
 

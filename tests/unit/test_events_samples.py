@@ -45,6 +45,7 @@ OTHER_WAYS = {
     "mapping-status-written": "aws:dynamodb",
     "control-written": "aws:dynamodb",
     "pin-written": "aws:dynamodb",
+    "approval-written": "aws:dynamodb",
     "pin-released": "aws:dynamodb",
     "timer-armed": "aws:dynamodb",
 }

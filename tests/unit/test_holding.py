@@ -10,8 +10,8 @@ import pytest
 
 from fixtures.account import MUTATIONS, FakeAccount, mapping_key, published_at, refusing
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
-from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.mappings.verdict import Status
+from rolekeeper.aws.errors import CorruptItemError, RetryableError
+from rolekeeper.mappings.verdict import Status, Verdict
 from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import Limits
 from rolekeeper.storage import Update, layout
@@ -373,7 +373,7 @@ def test_approving_the_number_serves_it_and_tidies_the_row(desk: Desk) -> None:
     assert desk.gives(TAG) == ("api", 2)
     row = desk.row(TAG)
     assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "in effect", 2)
-    assert not {"approve", "held_revision"} & row.keys()
+    assert "held_revision" not in row
     assert credit(desk) == (3, 2), "the window lets through what somebody approved"
     assert desk.world.events.kinds == ["Mapping Published"]
     assert len(desk.sent_ids()) == 3
@@ -407,37 +407,28 @@ def test_an_approval_pays_for_the_roles_that_are_taken_away_not_for_those_that_a
 def test_a_wrong_number_changes_nothing_and_is_told(desk: Desk, number: int) -> None:
     desk.edit(TAG, role="api")
     desk.quiet()
-    verdict = desk.approve(TAG, number)
-    assert (verdict.status, verdict.changed) == (Status.HELD, False)
-    row = desk.row(TAG)
-    assert (row["approve"], row["held_revision"]) == (number, 2)
-    assert row["status_reason"].endswith(f"(revision 1 stays in effect); approve is {number}, but 2 is held")
-    assert desk.gives(TAG) == ("web", 1)
+    assert not refused_because(desk, f"'AIDAGRACE' approved revision {number}, but 2 is held", number).changed
 
 
-def test_a_number_where_nothing_is_held_is_told(desk: Desk) -> None:
-    desk.approve(TAG, 7)
-    assert desk.shows(TAG) == ("Published", "approve is 7, but nothing is held", 1)
+def test_an_approval_where_nothing_was_ever_held_does_nothing(desk: Desk) -> None:
+    assert not desk.approve(TAG, 7).changed
+    assert desk.shows(TAG) == ("Published", "in effect", 1)
+    assert desk.held(TAG) is None
 
 
 def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.sign(TAG, 2)
-    verdict = desk.amend(TAG, role="NONE")
-    assert (verdict.status, verdict.held) == (Status.HELD, 3)
+    assert desk.edit(TAG, role="NONE").held == 3
+    assert desk.hears(TAG).status is Status.HELD
+    assert desk.shows(TAG)[1].endswith("; 'AIDAGRACE' approved revision 2, but 3 is held")
     assert desk.gives(TAG) == ("web", 1)
-    assert "approve is 2, but 3 is held" in verdict.reason
 
 
 def test_nobody_can_approve_beforehand(desk: Desk) -> None:
-    desk.put(TAG, role="api")
-    desk.sign(TAG, 2)
-    verdict = desk.publish(TAG)
-    assert (verdict.status, verdict.held) == (Status.HELD, 3)
-    assert "approve is 2, but 3 is held" in verdict.reason
-    desk.put(TAG, role="NONE")
-    desk.sign(TAG, 4)
-    assert desk.publish(TAG).held == 5
+    desk.approve(TAG, 2)
+    assert desk.edit(TAG, role="api").held == 2
+    assert desk.recheck(TAG).status is Status.HELD
     assert desk.gives(TAG) == ("web", 1)
 
 
@@ -455,7 +446,6 @@ def test_an_approval_outlives_what_keeps_it_from_being_served(desk: Desk) -> Non
     desk.edit(TAG, role="api")
     desk.retrust("api", TRUSTS_LAMBDA)
     assert desk.approve(TAG, 2).status is Status.REJECTED
-    assert desk.row(TAG)["approve"] == 2
     assert desk.gives(TAG) == ("web", 1)
     desk.retrust("api", TRUSTS_EC2)
     assert desk.recheck(TAG).status is Status.PUBLISHED
@@ -503,13 +493,12 @@ def test_a_change_that_ec2_refuses_gives_nothing_back_to_the_next_revision(desk:
 def test_the_sweep_publishes_a_held_edit_once_it_is_within_the_limit(desk: Desk, grows: Callable[[Desk], None]) -> None:
     desk.limits = Limits(1, 50)
     desk.edit(TAG, role="api", edited_by="ada")
-    desk.amend(TAG, approve=2)
     assert desk.recheck(TAG).status is Status.HELD
     grows(desk)
     desk.quiet()
     assert desk.recheck(TAG).status is Status.PUBLISHED
     assert (desk.gives(TAG), desk.shows(TAG)) == (("api", 2), ("Published", "in effect", 2))
-    assert desk.row(TAG).keys().isdisjoint({"held_revision", "approve"})
+    assert "held_revision" not in desk.row(TAG)
     published = desk.history(TAG)[-1]
     assert (published["cause"], published["claimed_by"]) == ("it no longer needs approval", "ada")
     assert published["approved_by"] == ""
@@ -527,7 +516,7 @@ def test_a_held_edit_that_is_within_the_limit_is_published_as_it_is_written_agai
 
 def test_what_was_discarded_stays_so_whatever_the_limit_is_then(desk: Desk) -> None:
     desk.edit(TAG, role="api")
-    desk.amend(TAG, discard=2)
+    desk.discard(TAG)
     desk.limits = Limits(3, 0)
     desk.recheck(TAG)
     assert (desk.gives(TAG), desk.row(TAG)["role"]) == (("web", 1), "web")
@@ -558,9 +547,9 @@ def test_taking_the_edit_back_ends_it(desk: Desk) -> None:
     assert desk.gives(TAG) == ("web", 1)
 
 
-def test_the_same_edit_again_is_held_under_the_same_number(desk: Desk) -> None:
+def test_the_same_edit_again_after_another_bad_one_is_held_under_the_same_number(desk: Desk) -> None:
     desk.edit(TAG, role="api")
-    desk.edit(TAG, role="web")
+    desk.edit(TAG, role="wbe")
     verdict = desk.edit(TAG, role="api")
     assert (verdict.status, verdict.held, verdict.changed) == (Status.HELD, 2, True)
 
@@ -599,7 +588,7 @@ def test_who_edited_and_who_approved_is_kept_and_leaves_the_row(desk: Desk) -> N
     assert held.by == "ada"
     desk.set(TAG, edited_by="mallory")
     desk.approve(TAG, 2)
-    assert desk.row(TAG).keys().isdisjoint({"edited_by", "approve", "approved_by"})
+    assert "edited_by" not in desk.row(TAG)
     revision = desk.revisions(TAG)[-1]
     assert (revision["claimed_by"], revision["cause"]) == ("ada", "approved")
     assert (revision["approved_by"], revision["approver_claims"]) == ("AIDAGRACE", "grace")
@@ -611,72 +600,101 @@ def test_who_edited_and_who_approved_is_kept_and_leaves_the_row(desk: Desk) -> N
 # ---- signed ----
 
 
-def refused_because(desk: Desk, reason: str) -> None:
-    """The row is judged, stays held, and says why its number approves nothing."""
-    assert desk.publish(TAG).status is Status.HELD
+def refused_because(desk: Desk, reason: str, number: int = 2, **shown: Any) -> Verdict:
+    """The approval is heard of; the row stays held, and says why it approves nothing."""
+    verdict = desk.approve(TAG, number, **shown)
+    assert verdict.status is Status.HELD
     assert desk.row(TAG)["status_reason"].endswith(f"(revision 1 stays in effect); {reason}")
     assert desk.gives(TAG) == ("web", 1)
     assert credit(desk) == (0, 0)
+    return verdict
 
 
-def test_a_number_that_nobody_signed_approves_nothing_and_is_told(desk: Desk) -> None:
+def test_what_somebody_signed_is_for_that_content_of_that_mapping_alone(desk: Desk) -> None:
     desk.edit(TAG, role="api")
-    desk.set(TAG, approve=2)
-    refused_because(desk, "approve is 2, but nobody has signed it")
-    desk.set(TAG, approved_by="AIDA\u202eGRACE")
-    refused_because(desk, "approve is 2, but 'AIDA\\u202eGRACE' has not signed it")
+    other = "'AIDAGRACE' approved another content or other accounts than revision 2 has"
+    refused_because(desk, other, digest="")
+    refused_because(desk, other, digest=7)
+    held = desk.held(TAG)
+    assert held
+    shown = {"digest": held.digest, "changes": held.changes, "takes": held.takes}
+    for tag in ("workload=web#2", "workload=*", "workload#=web"):
+        desk.sign(tag, 2, "AIDA", **shown)
+        desk.hears(TAG, "AIDA")
+    assert desk.gives(TAG) == ("web", 1)
+    assert desk.approve(TAG, 2, "AIDA").revision == 2
 
 
-def test_what_somebody_signed_is_for_that_number_of_that_mapping_alone(desk: Desk) -> None:
+def test_an_approval_is_for_as_many_changes_as_it_names_and_as_may_be_unapproved(desk: Desk) -> None:
     desk.edit(TAG, role="api")
-    for tag, number in ((TAG, 1), (TAG, 22), ("workload=web#2", 2), ("workload=*", 2)):
-        desk.sign_alone(tag, number, "AIDA")
-    desk.sign_alone(TAG, 2, "AIDA")
-    desk.set(TAG, approve=2, approved_by="AID")
-    refused_because(desk, "approve is 2, but 'AID' has not signed it")
-    assert desk.amend(TAG, approved_by="AIDA").revision == 2
+    refused_because(desk, "'AIDAGRACE' approved 1 changes, and it would make 3 now", changes=1)
+    refused_because(desk, "'AIDAGRACE' approved 3 changes, and it would make 3 now", takes=1)
+    refused_because(desk, "'AIDAGRACE' approved 0 changes, and it would make 3 now", changes="3")
+    assert desk.approve(TAG, 2, changes=2).status is Status.PUBLISHED
 
 
-def test_an_approval_signed_after_the_number_was_written_is_found_by_the_sweep(desk: Desk) -> None:
+def test_what_grew_beyond_what_was_signed_is_held_again_under_another_number(desk: Desk) -> None:
     desk.edit(TAG, role="api")
-    desk.amend(TAG, approve=2, approved_by="AIDAGRACE")
-    desk.sign_alone(TAG, 2, "AIDAGRACE")
+    desk.sign(TAG, 2)
+    for _ in range(2):
+        desk.converged("web", workload="web")
+    assert (desk.hears(TAG).held, desk.gives(TAG)) == (3, ("web", 1))
+    assert "as revision 2 it would have changed 3" in desk.shows(TAG)[1]
+    refused_because(desk, "'AIDAGRACE' approved revision 2, but 3 is held", 2)
+
+
+def test_an_approval_that_a_run_noted_and_was_cut_off_from_is_found_by_the_sweep(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.sign(TAG, 2)
+    desk.world.calls.before("GetItem", refusing("InternalServerError", status=500))
+    with pytest.raises(RetryableError):
+        desk.hears(TAG)
     assert desk.recheck(TAG).status is Status.PUBLISHED
     assert desk.revisions(TAG)[-1]["approved_by"] == "AIDAGRACE"
 
 
+def test_an_approval_that_is_gone_approves_nothing(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    desk.retrust("api", TRUSTS_LAMBDA)
+    desk.approve(TAG, 2)
+    desk.world.store.write(desk.world.store.delete(layout.approval_key("AIDAGRACE", mapping_key(TAG))))
+    desk.retrust("api", TRUSTS_EC2)
+    assert desk.recheck(TAG).status is Status.HELD
+
+
 def test_nobody_approves_what_they_claim_to_have_edited(desk: Desk) -> None:
-    desk.edit(TAG, role="api", edited_by="arn:aws:iam::1:user/mallory")
-    desk.sign(TAG, 2, "AIDAMALLORY", "arn:aws:iam::1:user/mallory")
-    refused_because(desk, "edited_by says that the approver made this edit: another person has to approve it")
-    desk.sign(TAG, 2, "AIDAGRACE", "arn:aws:iam::1:user/grace")
-    assert desk.publish(TAG).status is Status.PUBLISHED
+    mallory, why = "arn:aws:iam::1:user/mallory", "edited_by says that the approver made this edit"
+    desk.edit(TAG, role="api", edited_by=mallory)
+    refused_because(desk, f"{why}: another person has to approve it", by="AIDAMALLORY", arn=mallory)
+    assert desk.approve(TAG, 2, arn="arn:aws:iam::1:user/grace").status is Status.PUBLISHED
     published = desk.revisions(TAG)[-1]
-    assert (published["claimed_by"], published["approved_by"]) == ("arn:aws:iam::1:user/mallory", "AIDAGRACE")
+    assert (published["claimed_by"], published["approved_by"]) == (mallory, "AIDAGRACE")
 
 
 @pytest.mark.parametrize("editor", ["", "arn:aws:iam::1:root"])
 def test_an_edit_without_a_name_or_by_the_account_s_root_may_be_anybody_s(desk: Desk, editor: str) -> None:
     desk.edit(TAG, role="api", **({"edited_by": editor} if editor else {}))
-    desk.sign(TAG, 2, "1", editor)
-    assert desk.publish(TAG).status is Status.PUBLISHED
+    assert desk.approve(TAG, 2, "1", editor).status is Status.PUBLISHED
 
 
 @pytest.mark.parametrize("arn", [7, None, {"S": "x"}, "x" * 5_000])
 def test_whatever_an_approver_writes_beside_their_key_holds_up_nothing(desk: Desk, arn: Any) -> None:
     desk.edit(TAG, role="api", edited_by="ada")
-    desk.sign(TAG, 2, "AIDA", arn)
-    assert desk.publish(TAG).status is Status.PUBLISHED
+    assert desk.approve(TAG, 2, "AIDA", arn).status is Status.PUBLISHED
     assert len(desk.revisions(TAG)[-1]["approver_claims"]) <= 1_024
 
 
-def test_a_deletion_is_approved_by_a_signature_only(desk: Desk) -> None:
+def test_a_deletion_is_approved_by_its_own_digest_only(desk: Desk) -> None:
+    desk.edit(TAG, role="api")
+    held = desk.held(TAG)
+    assert held
+    desk.edit(TAG, role="web")
     desk.remove(TAG)
-    desk.set(TAG, approve=2)
-    refused_because(desk, "approve is 2, but nobody has signed it")
-    desk.sign(TAG, 2)
-    assert desk.publish(TAG).status is Status.REMOVED
+    other = "'AIDAGRACE' approved another content or other accounts than revision 3 has"
+    refused_because(desk, other, 3, digest=held.digest)
+    assert desk.approve(TAG, 3).status is Status.REMOVED
     assert desk.history(TAG)[-1]["approved_by"] == "AIDAGRACE"
+    assert desk.history(TAG)[-1]["reason"] == "its row was deleted, as approved"
 
 
 # ---- a deletion that would change too much ----
@@ -720,8 +738,8 @@ def test_an_edit_of_the_row_that_was_put_back_takes_the_deletion_back(desk: Desk
     desk.remove(TAG)
     desk.sign(TAG, 2)
     assert desk.amend(TAG, description="needed after all").status is Status.PUBLISHED
-    assert desk.gives(TAG) == ("web", 3)
-    assert desk.shows(TAG)[1] == "approve is 2, but nothing is held"
+    desk.hears(TAG)
+    assert (desk.gives(TAG), desk.shows(TAG)[1]) == (("web", 3), "in effect")
 
 
 @pytest.mark.parametrize("edit", [{"role": "api"}, {"description": "needed after all"}], ids=repr)
@@ -744,20 +762,11 @@ def test_a_deletion_taken_back_while_it_is_carried_out_is_not_carried_to_the_row
 def test_an_approval_written_while_counts_are_kept_up_is_not_lost(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.converged("web", workload="web")
-    desk.world.calls.before("UpdateItem", partial(desk.sign, TAG, 2))
+    desk.world.calls.before("UpdateItem", partial(desk.approve, TAG, 2))
     desk.recheck(TAG)
-    assert desk.row(TAG)["approve"] == 2
+    desk.world.calls.forget()
+    assert desk.gives(TAG) == ("api", 2)
     assert desk.publish(TAG).status is Status.PUBLISHED
-
-
-def test_an_approval_of_the_next_edit_written_while_the_last_is_served_is_not_lost(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.sign(TAG, 2)
-    # Just before the row is tidied, somebody puts another number there.
-    desk.world.calls.before("UpdateItem", partial(desk.set, TAG, approve=3))
-    desk.publish(TAG)
-    assert desk.row(TAG)["approve"] == 3
-    assert desk.shows(TAG) == ("Published", "approve is 3, but nothing is held", 2)
 
 
 def test_who_edits_while_a_verdict_is_written_is_not_taken_away_unnoticed(desk: Desk) -> None:
@@ -800,68 +809,53 @@ def test_a_row_that_is_put_anew_and_not_served_tells_how_many_are_governed(desk:
 # ---- discarded ----
 
 
-def test_a_held_edit_that_is_discarded_leaves_what_is_in_effect_and_no_instance_changes(
-    desk: Desk,
-) -> None:
-    desk.edit(TAG, role="api", edited_by="ada", unheard_of="kept")
+def test_a_held_edit_that_is_discarded_leaves_what_is_in_effect_and_no_instance_changes(desk: Desk) -> None:
+    desk.edit(TAG, role="api", edited_by="ada")
     desk.quiet()
-    assert desk.amend(TAG, discard=2).status is Status.DISCARDED
-    row = desk.row(TAG)
-    assert (row["role"], row["unheard_of"]) == ("web", "kept")
-    assert row.keys().isdisjoint({"status", "held_revision", "discard", "edited_by"})
-    assert desk.publish(TAG).status is Status.PUBLISHED
-    assert (desk.shows(TAG)[::2], desk.gives(TAG)) == (("Published", 1), ("web", 1))
+    assert desk.discard(TAG).status is Status.PUBLISHED
+    assert (desk.shows(TAG), desk.gives(TAG)) == (("Published", "in effect", 1), ("web", 1))
+    assert "held_revision" not in desk.row(TAG)
     sent = desk.sent_ids()
     desk.world.calls.clear()
     desk.world.reconcile_all(*sent)
     assert [each for each in desk.world.calls.made if each in MUTATIONS] == []
     assert desk.world.events.kinds == ["Mapping Discarded", "Mapping Published"]
     discarded = desk.history(TAG)[-2]
-    assert (discarded["event"], discarded["revision"]) == ("Mapping Discarded", 2)
+    assert (discarded["event"], discarded["status"], discarded["revision"]) == ("Mapping Discarded", "Discarded", 2)
+    assert desk.approve(TAG, 2).status is Status.PUBLISHED
+    assert desk.gives(TAG) == ("web", 1)
 
 
-def test_a_held_row_that_was_never_in_effect_goes_when_it_is_discarded(desk: Desk) -> None:
+def test_a_row_that_is_written_again_keeps_the_mapping_whose_deletion_is_held(desk: Desk) -> None:
+    desk.remove(TAG)
+    desk.quiet()
+    assert desk.discard(TAG).status is Status.PUBLISHED
+    assert (desk.shows(TAG)[::2], desk.gives(TAG)) == (("Published", 1), ("web", 1))
+    assert desk.world.events.kinds == ["Mapping Discarded", "Mapping Published"]
+    assert desk.remove(TAG).held == 3, "no number is given twice"
+
+
+def test_a_held_row_that_was_never_in_effect_is_discarded_by_deleting_it(desk: Desk) -> None:
     for _ in range(2):
         desk.world.running(workload="new")
     assert desk.edit("workload=new", role="api").status is Status.HELD
-    assert desk.amend("workload=new", discard=1).status is Status.DISCARDED
+    assert desk.discard("workload=new").status is Status.REMOVED
     assert (desk.row("workload=new"), desk.served("workload=new")) == ({}, None)
-    assert desk.publish("workload=new").status is Status.REMOVED
+    assert desk.history("workload=new")[-1]["event"] == "Mapping Discarded"
     assert desk.edit("workload=new", role="api").held == 2, "no number is given twice"
-
-
-def test_a_number_that_was_there_before_the_edit_was_held_discards_nothing(desk: Desk) -> None:
-    assert desk.edit(TAG, role="api", discard=2).held == 2
-    assert desk.publish(TAG).held == 2
-    assert desk.row(TAG)["role"] == "api"
-
-
-def test_an_edit_that_came_after_the_held_one_is_not_discarded_with_it(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.set(TAG, discard=2)
-    desk.world.calls.before("PutItem", partial(desk.put, TAG, role="api", priority=7))
-    verdict = desk.publish(TAG)
-    assert (verdict.status, verdict.held) == (Status.HELD, 3)
-    assert (desk.row(TAG)["priority"], desk.gives(TAG)) == (7, ("web", 1))
-
-
-def test_a_published_revision_is_not_discarded(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.approve(TAG, 2)
-    assert desk.amend(TAG, discard=2).status is Status.PUBLISHED
-    assert (desk.gives(TAG), "discard" in desk.row(TAG)) == (("api", 2), False)
 
 
 @pytest.mark.parametrize("asked", ["approved", "discarded"])
 def test_an_edit_that_is_held_while_another_is_approved_or_discarded_waits_by_itself(desk: Desk, asked: str) -> None:
     """The judge is about to write how revision 2 ended; by then it is revision 3 that is held."""
     desk.edit(TAG, role="api")
-    if asked == "approved":
-        desk.sign(TAG, 2)
-    else:
-        desk.set(TAG, discard=2)
-    desk.world.calls.before("TransactWriteItems", lambda: desk.edit(TAG, role="NONE"))
-    assert desk.publish(TAG).held == 3
+    desk.sign(TAG, 2)
+    if asked == "discarded":
+        desk.take_back(TAG)
+    # An approval's run notes first who signed.
+    run, first = (desk.hears, "GetItem") if asked == "approved" else (desk.publish, "TransactWriteItems")
+    desk.world.calls.before(first, lambda: desk.edit(TAG, role="NONE"))
+    assert run(TAG).held == 3
     held = desk.held(TAG)
     assert held
     assert (held.mapping.revision, held.outcome, desk.gives(TAG)) == (3, "", ("web", 1))
@@ -869,20 +863,20 @@ def test_an_edit_that_is_held_while_another_is_approved_or_discarded_waits_by_it
     assert desk.gives(TAG) == ("NONE", 3)
 
 
-def test_a_discard_that_an_approval_overtook_changes_nothing(desk: Desk) -> None:
-    """The judge read the number to discard; before it writes that, the approval that was there before is published."""
+def test_a_discard_that_an_approval_overtook_is_another_edit(desk: Desk) -> None:
+    """The judge read the row as it was published; before it notes that, what was held is published, as approved."""
     desk.edit(TAG, role="api")
-    desk.set(TAG, discard=2)
+    held = desk.row(TAG)
+    desk.take_back(TAG)
 
     def approve() -> None:
-        desk.unset(TAG, "discard")
+        desk.put(TAG, **{name: held[name] for name in held if name not in ("tag_key", "tag_value")})
         desk.approve(TAG, 2)
-        desk.set(TAG, discard=2)
+        desk.put(TAG, role="web")
 
     desk.world.calls.before("TransactWriteItems", approve)
-    desk.publish(TAG)
-    assert desk.gives(TAG) == ("api", 2)
-    assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("api", ("Published", 2))
+    assert desk.publish(TAG).revision == 3
+    assert (desk.gives(TAG), desk.row(TAG)["role"]) == (("web", 3), "web")
     assert "Mapping Discarded" not in [each["event"] for each in desk.history(TAG)]
 
 

@@ -247,15 +247,18 @@ def test_the_timers_of_two_subjects_never_meet(one: InstanceKey | MappingKey, ot
     assert (keys[0] == keys[1]) == (one == other)
 
 
-signed = st.tuples(tricky_keys, st.integers(1, 30))
+signers = st.text("AID:+=,.@-", min_size=1)  # what an aws:userid may hold (STS API reference, "AssumeRole")
 
 
-@given(signed, signed)
-def test_two_approvals_of_one_person_never_meet(one: tuple[MappingKey, int], other: tuple[MappingKey, int]) -> None:
-    keys = [layout.approval_key("AIDA", *each) for each in (one, other)]
-    assert (keys[0] == keys[1]) == (one == other)
-    longest = layout.approval_key("AIDA", MappingKey("生" * 128, "産" * 256), 1_000_000_000)
-    assert len(longest[1].encode()) <= 1024, "what a sort key holds (DynamoDB, Service quotas)"
+@given(signers, tricky_keys)
+def test_an_approval_is_of_its_signer_and_its_mapping(by: str, key: MappingKey) -> None:
+    assert layout.approval_of(layout.approval_key(by, key)) == (by, key)
+
+
+def test_the_approval_of_the_longest_tag_fits_into_a_key() -> None:
+    partition, sort_key = layout.approval_key("A" * 193, MappingKey("生" * 128, "産" * 256))
+    assert len(partition.encode()) <= layout.PARTITION_KEY_BYTES
+    assert len(sort_key.encode()) <= 1024, "what a sort key holds (DynamoDB, Service quotas)"
 
 
 def test_the_timer_of_the_longest_tag_fits_into_a_key_and_comes_back_as_it_was() -> None:

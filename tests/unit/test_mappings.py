@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.mappings.rows import (
-    ASKS,
     COLUMNS,
+    EDITED_BY,
     KEYS,
     HomeAccount,
     ParsedRow,
@@ -99,8 +99,7 @@ def test_every_column_is_read_and_written_as_its_type() -> None:
 def test_the_definition_names_every_field_of_a_mapping() -> None:
     fields = {name for name in MappingSpec.__dataclass_fields__ if name != "key"}
     assert {column.name for column in COLUMNS} == fields
-    assert all(column.kind.range and column.default for column in (*KEYS, *COLUMNS, *ASKS))
-    assert {column.name for column in ASKS} < set(ParsedRow.__dataclass_fields__)
+    assert all(column.kind.range and column.default for column in (*KEYS, *COLUMNS, EDITED_BY))
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -129,13 +128,6 @@ def test_all_problems_are_told_at_once() -> None:
 )
 def test_what_is_within_the_limits_is_taken(column: str, attribute: dict[str, Any]) -> None:
     assert read(**{column: attribute}).spec
-
-
-@pytest.mark.parametrize("attribute", [{"S": "yes"}, {"S": " 5"}, {"N": "0"}, {"N": "1.5"}, {"BOOL": True}])
-def test_a_malformed_approval_approves_nothing_and_rejects_nothing(attribute: Any) -> None:
-    verdict = read(approve=attribute)
-    assert (verdict.spec, verdict.approve) == (read().spec, 0)
-    assert [warning.column for warning in verdict.warnings] == ["approve"]
 
 
 # ---- types: those of DynamoDB are in the corpus; a file may hold what is none ----
@@ -200,7 +192,7 @@ ATTRIBUTE = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from([column.name for column in (*KEYS, *COLUMNS, *ASKS)]), ATTRIBUTE))
+@given(st.dictionaries(st.sampled_from([column.name for column in (*KEYS, *COLUMNS, EDITED_BY)]), ATTRIBUTE))
 def test_whatever_stands_in_a_row_it_is_a_mapping_or_has_a_problem(columns: dict[str, Any]) -> None:
     verdict = read_row({**GOOD, **columns}, HOME)
     assert bool(verdict.spec) != bool(verdict.problems)
@@ -208,18 +200,12 @@ def test_whatever_stands_in_a_row_it_is_a_mapping_or_has_a_problem(columns: dict
     fingerprint({**GOOD, **columns})
 
 
-# ---- what people ask beside the mapping ----
+# ---- who edits, beside the mapping ----
 
 
-def test_an_approval_and_who_edits_are_read_beside_the_mapping() -> None:
-    verdict = read(approve={"N": "5"}, approved_by={"S": "AIDA"}, edited_by={"S": "ada"})
-    assert verdict == ParsedRow(read().spec, approve=5, approved_by="AIDA", edited_by="ada")
-    assert (read().approve, read().approved_by, read().edited_by) == (0, "", "")
-
-
-def test_what_is_asked_is_read_although_the_mapping_is_not() -> None:
-    verdict = read(role={"S": "none"}, approve={"N": "5"}, edited_by={"S": "ada"})
-    assert (verdict.spec, verdict.approve, verdict.edited_by) == (None, 5, "ada")
+@pytest.mark.parametrize("columns", [{}, {"role": {"S": "none"}}], ids=["good", "bad"])
+def test_who_edits_is_read_beside_the_mapping(columns: dict[str, Any]) -> None:
+    assert read(**columns, edited_by={"S": "ada"}) == replace(read(**columns), edited_by="ada")
 
 
 # ---- the row of a mapping ----
@@ -269,7 +255,6 @@ def test_our_own_columns_and_the_order_of_sets_are_no_change() -> None:
         "matched": {"N": "3"},
         "occupied": {"N": "1"},
         "held_revision": {"N": "2"},
-        "approve": {"N": "2"},
         "edited_by": {"S": "ada"},
     }
     assert content(one) == content(two)

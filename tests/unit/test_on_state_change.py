@@ -60,6 +60,7 @@ def record(pk: str, number: int = 1) -> dict[str, Any]:
         ("control-written", layout.CONTROL),
         ("pin-written", (INSTANCE, "pin")),
         ("pin-released", (INSTANCE, "pin")),
+        ("approval-written", ("approval#AROAEXAMPLE:grace#workload", "web")),
         ("timer-armed", ("timers", f"2026-03-02T09:16:00.000000Z#{INSTANCE}")),
     ],
 )

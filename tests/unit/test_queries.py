@@ -89,8 +89,7 @@ def logged(world: FakeAccount) -> list[dict[str, Any]]:
     instances = [desk.converged("web", workload="web") for _ in range(3)]
     desk.limits = Limits(1, 0)
     desk.edit("workload=web", role="api", edited_by="ada")
-    desk.set("workload=web", discard=2)
-    desk.publish("workload=web")
+    desk.discard("workload=web")
     desk.edit("workload=batch", role="no-such-role")
     for value in ("db", "new", "test"):
         world.publish(f"workload={value}", "api")

@@ -174,6 +174,13 @@ def test_a_pin_has_its_instance_looked_at_whatever_it_says_and_one_timer_if_it_e
     assert {each.subject for each in armed(world)} <= {KEY}
 
 
+def test_an_approval_has_its_mapping_judged(world: FakeAccount, steering: OperatorOverrides) -> None:
+    steering.written(layout.approval_key("AROA:grace", MappingKey("work#load", "web#1")), "event-1", NOW)
+    assert started(world) == [Task.APPROVED]
+    [event] = world.lambda_.invoked
+    assert (event["by"], event["mapping"]) == ("AROA:grace", {"tag_key": "work#load", "tag_value": "web#1"})
+
+
 def test_a_pin_that_is_released_or_removed_has_its_instance_looked_at(
     world: FakeAccount, steering: OperatorOverrides
 ) -> None:

@@ -28,8 +28,7 @@ _FIND = {"stack": "cloudformation:DescribeStackResource"}
 NEEDS: Mapping[str, Mapping[str, str]] = {
     "reading mappings": {_ROWS: "dynamodb:Scan dynamodb:GetItem", _STATE: "dynamodb:BatchGetItem"},
     "writing mappings": {_ROWS: "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem dynamodb:BatchGetItem"},
-    "approving": {_ROWS: "dynamodb:UpdateItem dynamodb:BatchGetItem", _STATE: "dynamodb:PutItem dynamodb:BatchGetItem"},
-    "discarding": {_ROWS: "dynamodb:UpdateItem dynamodb:BatchGetItem", _STATE: "dynamodb:BatchGetItem"},
+    "approving": {_ROWS: "dynamodb:BatchGetItem", _STATE: "dynamodb:PutItem dynamodb:BatchGetItem"},
     "history, rollback, deletions": {_STATE: "dynamodb:Query dynamodb:BatchGetItem"},
     "pause, resume, mode": {_STATE: "dynamodb:UpdateItem dynamodb:BatchGetItem"},
     "pins": {_STATE: "dynamodb:PutItem dynamodb:UpdateItem dynamodb:BatchGetItem", **_LOOK},

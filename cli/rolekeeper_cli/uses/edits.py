@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from rolekeeper.aws.errors import AccessDeniedError, ConflictError
+from rolekeeper.aws.errors import ConflictError
 from rolekeeper.mappings.rows import (
     COLUMNS,
     TYPES,
@@ -243,20 +243,6 @@ def write_change(deployment: Deployment, change: Change) -> bool:
     except ConflictError:
         return False
     return True
-
-
-def _ask(deployment: Deployment, key: MappingKey, update: Update) -> bool:
-    """Write a request to Rolekeeper into a row; False if the row is gone."""
-    try:
-        deployment.app.table.update(key, update.only_if_present("tag_key"))
-    except ConflictError:
-        return False
-    return True
-
-
-def _now(deployment: Deployment, key: MappingKey) -> Attributes:
-    """A row as it is now; empty if there is none."""
-    return deployment.app.table.get_rows([key]).get(key, {})
 
 
 def require_row(deployment: Deployment, key: MappingKey) -> Attributes:
@@ -545,15 +531,34 @@ def unpublished(deployment: Deployment, key: MappingKey) -> Unpublished | None:
 
 
 def back_to_published(deployment: Deployment, edit: Unpublished) -> RowPlan:
-    """What undoing it writes into the table. A held edit is discarded instead, so for that it is only shown."""
+    """What undoing it writes into the table."""
     return row_plan(deployment, edit.key, edit.row, spec=edit.in_effect.spec if edit.in_effect else None)
 
 
 def undo(deployment: Deployment, edit: Unpublished, *, patience: float = PATIENCE_SECONDS) -> Written:
-    """Discard an edit if it is held, with the errors of `discard`; else write back what is in effect."""
-    if edit.revision:
-        return discard(deployment, edit.key, edit.revision, patience=patience)
-    return write(deployment, back_to_published(deployment, edit), patience=patience)
+    """Write back what is in effect, which discards an edit or a deletion that is held.
+
+    CommandError if that was published meanwhile, or edited again, or waits for some accounts only.
+    """
+    plan = back_to_published(deployment, edit)
+    if edit.deletes:
+        # The row says so already: written again, it keeps the mapping.
+        plan = replace(plan, changes=plan.same, same=())
+    if not plan.changes:
+        what = f"revision {edit.revision} of {edit.key} is in effect in other accounts; there is nothing to discard"
+        raise CommandError(what, advice("to restore another revision, see: ", edit.key.remedy(Kind.MAPPING_HISTORY)))
+    written = write(deployment, plan, patience=patience)
+    if edit.revision and not (written.unjudged or _is_discarded(deployment, edit, written)):
+        raise _not_discarded(deployment, edit)
+    return written
+
+
+def _is_discarded(deployment: Deployment, edit: Unpublished, written: Written) -> bool:
+    if written.moved:
+        return False
+    # A row that was never in effect is gone at once; that it was discarded is noted later.
+    gone = not edit.in_effect and written.rows[0].gone
+    return gone or _discarded(deployment, edit.key) == edit.revision
 
 
 # ---- held edits and deletions ----
@@ -587,13 +592,10 @@ def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience:
         # An approved deletion takes the row away for good.
         found = deployment.app.table.get_rows(held)
         seen = {key: found.get(key, {}) for key in held}
-        # If another edit is held by now, or the row is rejected, the number stays in the row and approves nothing.
         return {
             key: row
             for key, row in seen.items()
-            if "approve" not in row
-            or number_in(row, "held_revision") not in {0, held[key]}
-            or text_in(row, "status") not in {"", Status.HELD}
+            if number_in(row, "held_revision") != held[key] or text_in(row, "status") not in {"", Status.HELD}
         }
 
     written = Written(_verdicts(deployment, list(held), judged, patience=patience))
@@ -613,57 +615,18 @@ def approvable(deployment: Deployment, key: MappingKey, revision: int) -> Held |
     return held
 
 
-def discard(deployment: Deployment, key: MappingKey, revision: int, *, patience: float = PATIENCE_SECONDS) -> Written:
-    """Discard a held revision, by its number, and wait until the row says what is in effect.
-
-    CommandError if it is no longer held: it was published, or edited again.
-    """
-    if not (_holds(deployment, key, revision) and _ask_to_discard(deployment, key, revision)):
-        raise CommandError(f"revision {revision} of {key} is no longer held; nothing was discarded", "look again")
-
-    def judged() -> Rows:
-        row = _now(deployment, key)
-        return {key: row} if not row or ("discard" not in row and "status" in row) else {}
-
-    written = Written(_verdicts(deployment, [key], judged, patience=patience))
-    if not written.unjudged and _discarded(deployment, key) != revision:
-        raise _not_discarded(deployment, key, revision, status=written.rows[0].status)
-    return written
-
-
 def _approve(deployment: Deployment, key: MappingKey, revision: int) -> None:
-    """Sign one approval, and write its number into the row."""
-    caller, now = deployment.caller, deployment.now()
-    expires = int((now + timedelta(days=deployment.settings.history_days)).timestamp())
-    signed = {"arn": caller.arn, "at": layout.timestamp(now), "expires": expires}
-    stored = approvable(deployment, key, revision)
-    if stays := stored is not None and stored.mapping.revision == revision and _holds(deployment, key, revision):
-        # Signed first: a row whose approval isn't signed yet is judged again only by the next sweep.
-        item = layout.key_attributes(layout.approval_key(caller.id, key, revision)) | signed
-        deployment.app.store.write(deployment.app.store.put(item))
-        if number_in(_now(deployment, key), "approve") == revision:
-            # An update that changes nothing isn't in the stream, so it triggers no assessment.
-            _ask(deployment, key, Update().remove("approve"))
-        stays = _ask(deployment, key, Update().set({"approve": revision, "approved_by": caller.id}))
-    if not stays:
+    """Sign what is held under a number, as it was shown."""
+    caller, now, held = deployment.caller, deployment.now(), approvable(deployment, key, revision)
+    row = deployment.app.table.get_rows([key]).get(key, {})
+    if held is None or not held.mapping.revision == number_in(row, "held_revision") == revision:
         raise CommandError(f"revision {revision} of {key} is no longer held; it wasn't approved", "look again")
-
-
-def _holds(deployment: Deployment, key: MappingKey, revision: int) -> bool:
-    """Whether a row shows a revision as held.
-
-    It isn't a condition of approving: an approver's policy names none of Rolekeeper's columns, not even for a
-    condition. A number that is overtaken meanwhile approves nothing, and discards nothing.
-    """
-    return number_in(_now(deployment, key), "held_revision") == revision
-
-
-def _ask_to_discard(deployment: Deployment, key: MappingKey, revision: int) -> bool:
-    try:
-        return _ask(deployment, key, Update().set({"discard": revision, "edited_by": deployment.caller.arn}))
-    except AccessDeniedError:
-        # An approver may discard, but may not write who edits.
-        return _ask(deployment, key, Update().set({"discard": revision}))
+    shown = {"revision": revision, "digest": held.digest, "changes": held.changes, "takes": held.takes}
+    expires = int((now + timedelta(days=deployment.settings.history_days)).timestamp())
+    # The time makes each write a change: the stream has no others (AWS_FACTS.md, "Lambda, SQS, ...").
+    signed = {**shown, "arn": caller.arn, "at": layout.timestamp(now), "expires": expires}
+    item = layout.key_attributes(layout.approval_key(caller.id, key)) | signed
+    deployment.app.store.write(deployment.app.store.put(item))
 
 
 def _discarded(deployment: Deployment, key: MappingKey) -> int:
@@ -672,12 +635,16 @@ def _discarded(deployment: Deployment, key: MappingKey) -> int:
     return held.mapping.revision if held and held.outcome == layout.DISCARDED else 0
 
 
-def _not_discarded(deployment: Deployment, key: MappingKey, revision: int, status: str) -> CommandError:
+def _not_discarded(deployment: Deployment, edit: Unpublished) -> CommandError:
     """That a revision was published, or edited again, while it was being discarded."""
-    published = deployment.app.revisions.read(key).published
-    if published and published.revision == revision:
-        what = f"revision {revision} of {key} was published meanwhile, and is in effect; nothing was discarded"
-        return CommandError(what, advice("to go back: ", key.remedy(Kind.ROLL_BACK)))
+    key, revision = edit.key, edit.revision
+    status = text_in(deployment.app.table.get_row(key) or {}, "status")
+    held = deployment.app.revisions.read(key).held
+    if held and held.mapping.revision == revision and held.outcome == layout.PUBLISHED:
+        what = (
+            f"revision {revision} of {key} was published meanwhile; what you wrote is another edit, {status or 'done'}"
+        )
+        return CommandError(what, advice("see: ", key.remedy(Kind.MAPPING_HISTORY)))
     what = f"another actor edited {key} meanwhile; nothing was discarded, and the row is {status or 'gone'}"
     return CommandError(what, advice("see: ", key.remedy(Kind.MAPPING)))
 

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from rolekeeper.mappings.rows import (
-    ASKS,
     COLUMNS,
+    EDITED_BY,
     KEYS,
     OURS,
     Attributes,
@@ -272,8 +272,8 @@ def dumped(value: Any, dumper: Any = _Escaping) -> str:
     return escaped(text, keep="\n")
 
 
-# People's requests to Rolekeeper, and its answers, aren't part of a mapping.
-_NOT_IN_FILES = frozenset({*OURS, *(column.name for column in ASKS)})
+# Who edited a row, and what Rolekeeper says of it, aren't part of a mapping.
+_NOT_IN_FILES = frozenset({*OURS, EDITED_BY.name})
 
 
 @dataclass(slots=True)

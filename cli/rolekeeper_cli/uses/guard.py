@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS
+from rolekeeper.mappings.rows import COLUMNS, EDITED_BY, KEYS
 from rolekeeper.settings import Access
 from rolekeeper_cli import installed
 from rolekeeper_cli.deployment import Deployment
@@ -29,12 +29,7 @@ SCP_LIMIT, MANAGED_LIMIT = 5_120, 6_144
 # what they may do.
 MAKE_PROFILES = ("OnMappingChangeRole", "OnScheduleRole")
 CHANGE_ASSOCIATIONS = ("OnInstanceEventRole",)
-# The columns by which a held edit is approved.
-APPROVAL = ("approve", "approved_by")
-_KEYS = [column.name for column in KEYS]
-EDITORS_COLUMNS = [*_KEYS, *(column.name for column in (*COLUMNS, *ASKS) if column.name not in APPROVAL)]
-# Either may drop what is held: nothing changes by that.
-APPROVERS_COLUMNS = [*_KEYS, *APPROVAL, "discard"]
+EDITORS_COLUMNS = [column.name for column in (*KEYS, *COLUMNS, EDITED_BY)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +138,7 @@ def editors_policy(arns: Arns, tag_keys: Sequence[str] = ()) -> Document:
 
 def approvers_policy(arns: Arns, tag_keys: Sequence[str] = ()) -> Document:
     """The policy of those who approve held edits: all, or those of some tag keys."""
-    return rendered("approvers", arns=arns, columns=APPROVERS_COLUMNS, leading=_leading(tag_keys))
+    return rendered("approvers", arns=arns, tag_keys=_leading(tag_keys).get("dynamodb:LeadingKeys", []))
 
 
 def _leading(tag_keys: Sequence[str]) -> dict[str, list[str]]:

@@ -273,7 +273,7 @@ class _Judge:
             self._records[key] = {**(verdict.records or {}), **own}
             for account, record in self._records[key].items():
                 self._published.setdefault(account, {})[key] = record.mapping
-            if verdict.impact and not held and not snapshot.approves(mapping):
+            if verdict.impact and not held and not verdict.approval:
                 self._took += verdict.impact.now
                 self._later.update(verdict.impact.changes_at)
         reason, besides = self._reasons(verdict, spec)
@@ -331,10 +331,8 @@ class _Judge:
         # The instances of a row that is published as it says are only looked at if some are in conflict.
         scan = None if text_in(row, "status") == Status.CONFLICT else Scan()
         trigger = Trigger("planned", "") if change else Trigger("planned", "", recheck=True, scan=scan)
-        signed_as = revisions.signed_as(stored, parsed.approve, parsed.approved_by)
-        return RowSnapshot(
-            key, row, parsed, stored=stored, at=self._deployment.now(), trigger=trigger, signed_as=signed_as
-        )
+        approvals, now = revisions.approvals(stored.held), self._deployment.now()
+        return RowSnapshot(key, row, parsed, stored=stored, at=now, trigger=trigger, approvals=approvals)
 
 
 # ---- the fleet, counted while its instances go by ----

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rolekeeper.mappings import rows
-from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS, OURS, TYPES, Column
+from rolekeeper.mappings.rows import COLUMNS, EDITED_BY, KEYS, OURS, TYPES, Column
 from rolekeeper.model.mapping import (
     NO_ROLE,
     RESERVED,
@@ -64,10 +64,7 @@ MEANING = {
     "expires_at": "after it the mapping no longer matches",
     "owner": "who answers for the row",
     "description": "what it is for",
-    # What people ask beside the mapping; Rolekeeper takes it out of the row once it is done.
-    "approve": "publishes the held edit of this number, once its approver signed it: rolekeeper mapping approve",
-    "approved_by": "who signed that approval, as aws:userid; rolekeeper mapping approve writes it",
-    "discard": "drops the held edit or deletion of this number; no instance changes: rolekeeper mapping discard",
+    # Rolekeeper takes it out of the row once the edit is judged.
     "edited_by": "who claims to have made this edit; it goes into the history, as a claim",
     # What Rolekeeper writes.
     "status": "the result of the last edit: Published, Held, Rejected, Conflict, Waiting or Expired",
@@ -169,7 +166,7 @@ EXAMPLES = {
 
 def column_names(*, keys: bool = True) -> Iterator[str]:
     """Every column's name, those that people fill in first; without `keys`, those that `mapping set` takes."""
-    yield from (column.name for column in ((*KEYS, *COLUMNS, *ASKS) if keys else COLUMNS))
+    yield from (column.name for column in ((*KEYS, *COLUMNS, EDITED_BY) if keys else COLUMNS))
     if keys:
         yield from OURS
 
@@ -182,7 +179,7 @@ def choices(name: str) -> Sequence[str]:
 
 def column_document(name: str) -> Mapping[str, Any]:
     """One column: what it means and takes, who writes it, and an example. CommandError if there is none."""
-    for column in (*KEYS, *COLUMNS, *ASKS):
+    for column in (*KEYS, *COLUMNS, EDITED_BY):
         if column.name == name:
             return _filled_in(column)
     if name in OURS:
@@ -200,7 +197,7 @@ def _filled_in(column: Column) -> Mapping[str, Any]:
         "default": None if column.default == "required" else column.default,
         "required": column.default == "required",
         "type": TYPES[column.kind.type],
-        "written_by": "you, or Rolekeeper's command" if column in ASKS else "you",
+        "written_by": "you, or Rolekeeper's command" if column is EDITED_BY else "you",
         "example": f"rolekeeper mapping set workload=web {example}" if example else None,
     }
 

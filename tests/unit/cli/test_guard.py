@@ -9,7 +9,7 @@ from moto.events.models import EventPattern
 from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal, lines
-from rolekeeper.mappings.rows import ASKS, COLUMNS, KEYS
+from rolekeeper.mappings.rows import COLUMNS, EDITED_BY, KEYS
 from rolekeeper_cli.checks.guards import denies
 from rolekeeper_cli.guard import PARTS, group
 from rolekeeper_cli.uses import guard
@@ -218,13 +218,10 @@ def test_a_hubs_pattern_leaves_out_the_changer_of_each_spoke(hub: Terminal) -> N
 # ---- the tables ----
 
 
-def test_editors_and_approvers_have_every_column_but_rolekeepers() -> None:
+def test_editors_have_every_column_but_rolekeepers() -> None:
     """A column that is added has to be somebody's."""
-    columns = {column.name for column in (*KEYS, *COLUMNS, *ASKS)}
-    editors, approvers = set(guard.EDITORS_COLUMNS), set(guard.APPROVERS_COLUMNS)
-    assert editors | approvers == columns
-    assert (editors | approvers).isdisjoint(OURS)
-    assert approvers - editors == {"approve", "approved_by"} <= columns
+    assert set(guard.EDITORS_COLUMNS) == {column.name for column in (*KEYS, *COLUMNS, EDITED_BY)}
+    assert set(guard.EDITORS_COLUMNS).isdisjoint(OURS)
 
 
 def test_the_tables_are_the_deployment_s(terminal: Terminal) -> None:
@@ -249,7 +246,7 @@ def test_a_policy_that_would_be_too_long_is_refused() -> None:
 def test_all_documents_fit_with_names_as_long_as_they_get() -> None:
     """Names of tables to 255 and of stacks to 128 characters, role paths to 200 (the template)."""
     long = Arns("aws-us-gov", ACCOUNT, "us-gov-west-1", f"/{'p' * 198}/", "s" * 128, "m" * 255, "t" * 255, "n" * 32)
-    for document in (guard.editors_policy(long, ["k" * 128]), guard.approvers_policy(long)):
+    for document in (guard.editors_policy(long, ["k" * 128]), guard.approvers_policy(long, ["k" * 128])):
         assert len(compact(document)) <= MANAGED_LIMIT
     path = guard.rendered("scp-path", arns=long, makers=["r" * 64] * 2, excepted=[ADMIN] * 5)
     assert len(compact(path)) <= SCP_LIMIT

@@ -134,7 +134,7 @@ def test_text_is_taken_as_it_is_written(line: str, column: str, value: object) -
         ("require_tags: {a: {b: c}}", "the value of 'a' is a map"),
         ("expires_at: 2030-01-01", "expires_at: is '2030-01-01', which has no time zone"),
         ("status: Published", "status: isn't written in a file"),
-        ("approve: 5", "approve: isn't written in a file"),
+        ("edited_by: ada", "edited_by: isn't written in a file"),
         ("? [a]\n  : b", "a column's name is a list"),
     ],
 )

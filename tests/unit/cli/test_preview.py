@@ -203,9 +203,7 @@ def test_an_approval_that_a_discard_overtook_is_no_success(terminal: Terminal, d
     desk.edit("app=web", role="db")
 
     def discarded() -> None:
-        desk.set("app=web", discard=2)
-        desk.publish("app=web")
-        desk.publish("app=web")
+        desk.discard("app=web")
 
     terminal.meanwhile = discarded
     ran = terminal("mapping", "approve", "app=web", "--yes")

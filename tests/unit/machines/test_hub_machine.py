@@ -15,7 +15,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from fixtures.account import ACCOUNT, refusing
+from fixtures.account import ACCOUNT, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import OrganizationDesk
 from rolekeeper.aws.errors import RetryableError
@@ -74,6 +74,7 @@ class Hub(RuleBasedStateMachine):
         self.approved = Counter[str]()
         self.revisions: dict[str, int] = {}
         self.held: dict[str, int] = {}
+        self.reasons: dict[str, str] = {}
         self.at_rest: set[str] = set()
         self.signed: set[tuple[str, int]] = set()
         self.shown: dict[tuple[str, int], int] = {}
@@ -112,9 +113,9 @@ class Hub(RuleBasedStateMachine):
         if number and approves:
             self.signed.add((tag, number))
             self.desk.sign(tag, number)
-            self._publish(tag, cut)
-        elif number:
-            self.desk.set(tag, discard=number)
+            self._publish(tag, cut, self.desk.hears)
+        elif number and not self.world.revisions.read(mapping_key(tag)).held_again:
+            self.desk.take_back(tag)
             self._publish(tag, cut)
             self.dropped.add((tag, number))
             assert (self.desk.served(tag), self.held.get(tag)) == (before, None)
@@ -201,13 +202,14 @@ class Hub(RuleBasedStateMachine):
         counts = {target: (len(ids), self.swept[target]) for target, ids in self.instances.items()}
         return {target: (min(each), max(each)) for target, each in counts.items()}
 
-    def _publish(self, tag: str, cut: str = "") -> None:
+    def _publish(self, tag: str, cut: str = "", judge: Callable[[str], object] | None = None) -> None:
+        judge = judge or self.desk.publish
         self.at_rest.clear()
         if cut:
             self.world.calls.before(cut, refusing("ThrottlingException"))
-            self._follows(tag, partial(self.desk.publish, tag))
+            self._follows(tag, partial(judge, tag))
             self.world.calls.forget()
-        assert self._follows(tag, partial(self.desk.publish, tag))
+        assert self._follows(tag, partial(judge, tag))
 
     def _follows(self, tag: str, judge: Callable[[], object]) -> bool:
         """Have a row judged, and what it sends reconciled; what instances got or lost by that may be."""
@@ -246,8 +248,10 @@ class Hub(RuleBasedStateMachine):
             assert held is not None
             assert (tag, number) not in self.dropped
             self.shown.setdefault((tag, number), held.changes)
-            if row["status"] == Status.HELD:
+            if row["status"] == Status.HELD and row["status_reason"] != self.reasons.get(tag):
+                # One that was written before says what was counted then.
                 self._has_reason(row["status_reason"])
+                self.reasons[tag] = row["status_reason"]
             self.held[tag] = number
             self.at_rest.add(tag)
             if before and number > before:

@@ -26,7 +26,7 @@ from fixtures.workers import TARGET, Worker, state_table, texts, tricky_keys, tr
 from rolekeeper.aws.errors import ConflictError
 from rolekeeper.mappings.revisions import FOLLOWED_UP, AccountRecord, StoredMapping
 from rolekeeper.model.instance import Timer
-from rolekeeper.model.mapping import ANY_VALUE, Held, MappingKey, PublishedMapping
+from rolekeeper.model.mapping import ANY_VALUE, Approval, Held, MappingKey, PublishedMapping
 from rolekeeper.model.text import escaped
 from rolekeeper.storage import layout
 from strategies.happenings import at_most
@@ -64,7 +64,7 @@ class Mappings(RuleBasedStateMachine):
         self.in_conflict: dict[MappingKey, frozenset[MappingKey]] = {}
         # With the accounts for which each is being published.
         self.unsent: dict[MappingKey, frozenset[str]] = {}
-        self.signed: dict[tuple[str, MappingKey, int], str] = {}
+        self.signed: dict[tuple[str, MappingKey], Approval] = {}
         self.budget: dict[MappingKey, tuple[int, int]] = {}
         self.revisions: dict[tuple[MappingKey, int], PublishedMapping] = {}
         self.entries = Counter[MappingKey]()
@@ -128,13 +128,19 @@ class Mappings(RuleBasedStateMachine):
 
     @rule(reads=readers, by=signers, arn=texts)
     def sign(self, reads: Reads, by: str, arn: str) -> None:
-        """A person signs what they saw held last."""
+        """A person signs what they saw held last, and a run notes that at what is held now."""
         who, key, kept = self._read_by(reads)
+        if not key.tag_value:
+            return  # no row has such a key
         number = kept.held.mapping.revision if kept.held else 1
-        item = {**layout.key_attributes(layout.approval_key(by, key, number)), "arn": arn}
+        item = {**layout.key_attributes(layout.approval_key(by, key)), "revision": number, "arn": arn}
         store = self.workers[who].store
         store.write(store.put(item))
-        self.signed[by, key, number] = arn
+        self.signed[by, key] = Approval(by, number, arn=arn)
+        held = self.held.get(key)
+        self._write(lambda: self.workers[who].revisions.note_signer(key, by), fits=held is not None)
+        if held:
+            self.held[key] = replace(held, signers=held.signers | {by})
 
     @rule(reads=readers, why=texts)
     def suspend(self, reads: Reads, why: str) -> None:
@@ -209,11 +215,8 @@ class Mappings(RuleBasedStateMachine):
             kept = fresh.revisions.read(key)
             assert kept == expected
             held = kept.held.mapping if kept.held else None
-            number = kept.held.mapping.revision if kept.held else 1
-            for by in SIGNERS:
-                signed = self.signed.get((by, key, number)) if kept.held else None
-                assert fresh.revisions.signed_as(kept, number, by) == signed, "whose it is, and of which number"
-                assert fresh.revisions.signed_as(kept, number + 1, by) is None
+            signed = {self.signed[by, key] for by in kept.held.signers} if kept.held else set()
+            assert set(fresh.revisions.approvals(kept.held)) == signed, "whose it is, and of which number"
             given_out = [each.revision for each in (kept.published, held) if each]
             assert kept.last == max(given_out, default=0)
         assert fresh.state.read([], self.keys).published == self.published

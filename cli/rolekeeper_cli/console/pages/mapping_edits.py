@@ -359,7 +359,7 @@ def approve(request: Request, form: Form) -> Response:
 def discard(request: Request, form: Form) -> Response:
     """Drop the revision that was shown, and no other."""
     site, (key, revision) = request.app.state.site, _chosen(form)
-    result = edits.discard(site.look(), key, revision, patience=PATIENCE_SECONDS)
+    result = edits.undo(site.look(), edits.held_edit(site.look(), key, revision), patience=PATIENCE_SECONDS)
     well = f"Revision {revision} of {key} is discarded; no instance changes"
     gone = site.look().app.table.get_row(key) is None
     return done(request, "/mappings" if gone or form.get("from") == "list" else mapping_url(key), _notice(result, well))

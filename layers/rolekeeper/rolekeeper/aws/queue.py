@@ -111,6 +111,7 @@ class Task(StrEnum):
     ACCOUNTS = "accounts"  # names the accounts for the accounts machine
     JUDGE = "judge"  # asks an account what judging a row asks there
     JUDGED = "judged"  # judges it by what was found
+    APPROVED = "approved"  # judges a row of which a person approved what is held
 
 
 def event_of(task: Task, correlation_id: str, *, target: Target | None = None, **arguments: Any) -> dict[str, Any]:
@@ -131,9 +132,9 @@ class Tasks:
     client: "LambdaClient"
     function: str
 
-    def start(self, task: Task, correlation_id: str, target: Target | None = None) -> None:
+    def start(self, task: Task, correlation_id: str, target: Target | None = None, **arguments: Any) -> None:
         """Start a task without waiting for it; starting it twice is harmless."""
-        payload = json.dumps(event_of(task, correlation_id, target=target)).encode()
+        payload = json.dumps(event_of(task, correlation_id, target=target, **arguments)).encode()
         with classified("lambda:InvokeFunction", self.function):
             self.client.invoke(FunctionName=self.function, InvocationType="Event", Payload=payload)
 

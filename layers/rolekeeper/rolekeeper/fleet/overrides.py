@@ -1,4 +1,6 @@
-"""What operators write into the state table takes effect at once: the control item by a sweep, a pin on its instance.
+"""What people write into the state table takes effect at once: the control item, pins, and approvals.
+
+A sweep applies the control item, a pin is applied on its instance, and an approval has its mapping judged.
 
 The table's stream says which item was written, and this reads it: a plain `put-item` does as much as the command. This
 also reports writes of the control item, and a mode that a deployment changed.
@@ -54,6 +56,9 @@ class OperatorOverrides:
             self._report_control(correlation_id, at)
         elif pk == layout.TIMERS:
             self._timer(sk, correlation_id)
+        elif pk.startswith(layout.APPROVALS):
+            by, mapping = layout.approval_of(key)
+            self.tasks.start(Task.APPROVED, correlation_id, by=by, mapping=layout.encode(mapping))
         elif sk == layout.PIN:
             self._pin(pk, correlation_id)
         else:

@@ -110,7 +110,7 @@ class Assessor:
         mapping = PublishedMapping(spec, 0, "") if spec else None
         if snapshot.deletes:
             mapping = snapshot.tombstone if snapshot.published else None
-        if mapping is None or snapshot.to_discard:
+        if mapping is None:
             return None
         question = Question(mapping, stored, snapshot.at, given=lambda: self.revisions.profiles(snapshot.key))
         if mapping.deleted:

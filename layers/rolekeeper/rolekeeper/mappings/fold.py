@@ -13,7 +13,7 @@ from rolekeeper.mappings.findings import AccountVerdict
 from rolekeeper.mappings.impact import Impact, Scan, with_permissions, within_limits
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.rollout import Rollout, roll_out, wanted_records
-from rolekeeper.mappings.snapshot import RowSnapshot
+from rolekeeper.mappings.snapshot import RowSnapshot, digest_of
 from rolekeeper.mappings.verdict import (
     IN_EFFECT,
     Ending,
@@ -55,13 +55,7 @@ class Folding:
 
     def fold(self, snapshot: RowSnapshot, answers: Answers, rivals: Sequence[PublishedMapping]) -> Verdict:
         """Return the verdict that follows from what accounts answered; `rivals` have the same tag key."""
-        if held := snapshot.to_discard:
-            what = f"its {'deletion' if held.deleted else 'edit'} was discarded, and changed no instance"
-            verdict = Verdict(Status.DISCARDED, what, snapshot.revision, ending=Ending.DISCARD, mapping=held)
-        elif snapshot.deletes:
-            verdict = self._deletion(snapshot, answers)
-        else:
-            verdict = self._row(snapshot, answers, rivals)
+        verdict = self._deletion(snapshot, answers) if snapshot.deletes else self._row(snapshot, answers, rivals)
         records = self._unfinished(snapshot) if verdict.records is None else verdict.records
         return replace(verdict, records=records)
 
@@ -74,7 +68,7 @@ class Folding:
             missing = self.targets.uncounted(published.spec, snapshot.stored)
         lacks = f"revision {snapshot.revision} isn't in effect in {named(sorted(missing))}" if missing else ""
         reason, matched = sentence((*why, lacks), snapshot.still_in_effect), self._matched(snapshot, scan)
-        verdict = Verdict(status, reason, snapshot.revision, matched=matched, done=snapshot.acted_on())
+        verdict = Verdict(status, reason, snapshot.revision, matched=matched, done=snapshot.done)
         return replace(verdict, ending=Ending.SAY, mapping=snapshot.published, scan=scan)
 
     def _row(self, snapshot: RowSnapshot, answers: Answers, rivals: Sequence[PublishedMapping]) -> Verdict:
@@ -242,9 +236,6 @@ class Folding:
         self, snapshot: RowSnapshot, mapping: PublishedMapping, scan: Scan, rollout: Rollout, notes: Iterable[Problem]
     ) -> Verdict:
         spec = mapping.spec
-        done = snapshot.acted_on(mapping.revision)
-        # A column that is taken out of the row needs no warning.
-        shown = [each for each in notes if each.column not in done]
         status = Status.PUBLISHED
         if scan.conflicts:
             status, what = Status.CONFLICT, f"{scan.conflicts}; until then such instances stay as they are"
@@ -252,11 +243,11 @@ class Folding:
             status, what = Status.EXPIRED, f"it expired at {spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
         else:
             what = "" if spec.enabled else "it is disabled and governs no instance"
-        approval = "" if "approve" in done else snapshot.about_approval(0)
-        reason = sentence([what, *rollout.words("" if what else IN_EFFECT), *shown, approval]) or IN_EFFECT
-        return Verdict(
-            status, reason, mapping.revision, matched=scan.matched, occupied=scan.foreign, done=done, mapping=mapping
-        )
+        # A column that is taken out of the row needs no warning.
+        shown = [note for note in notes if note.column not in snapshot.done]
+        reason = sentence([what, *rollout.words("" if what else IN_EFFECT), *shown]) or IN_EFFECT
+        verdict = Verdict(status, reason, mapping.revision, done=snapshot.done, mapping=mapping)
+        return replace(verdict, matched=scan.matched, occupied=scan.foreign)
 
     def _deletion(self, snapshot: RowSnapshot, answers: Answers) -> Verdict:
         """The row is gone, or was put back as its deletion is held: a tombstone should replace the mapping."""
@@ -267,11 +258,14 @@ class Folding:
             return Verdict(Status.REMOVED, ending=Ending.REMOVE if snapshot.row else Ending.NOTHING)
         tombstone = snapshot.tombstone
         assert tombstone is not None  # something is published
-        why = "its row was deleted" + (", as approved" if snapshot.approves(tombstone) else "")
         rollout = self._rolled_out(snapshot, tombstone, answers)
-        why = "; ".join([why, *rollout.words("", "removes")])
-        removed = Verdict(Status.REMOVED, why, tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
-        return self._unless_held(snapshot, replace(removed, scan=rollout.scan, records=rollout.records), rollout)
+        removed = Verdict(Status.REMOVED, "", tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
+        removed = replace(removed, scan=rollout.scan, records=rollout.records)
+        verdict = self._unless_held(snapshot, removed, rollout)
+        if verdict.ending is Ending.HOLD:
+            return verdict
+        why = f"its row was deleted{', as approved' if verdict.approval else ''}"
+        return replace(verdict, reason="; ".join([why, *rollout.words("", "removes")]))
 
     def _unless_held(
         self, snapshot: RowSnapshot, verdict: Verdict, rollout: Rollout, notes: Iterable[Problem] = ()
@@ -284,21 +278,22 @@ class Folding:
         impact = self._compared(rollout, took)
         # What was signed is what was shown: for more than that the number changes, and it has to be signed again.
         outgrown = snapshot.outgrown(candidate, impact, rollout)
-        candidate = replace(candidate, revision=snapshot.next_number) if outgrown else candidate
+        candidate = replace(candidate, revision=snapshot.stored.last + 1) if outgrown else candidate
         number = candidate.revision
         # Nobody knows what a held edit would change where an account gives no answer: its silence publishes nothing.
         asks = outgrown is not None or impact.needs_approval or (snapshot.holds(candidate) and rollout.unanswered)
-        if snapshot.approves(candidate) or not asks:
-            return replace(verdict, impact=impact, assumed=rollout.assumed)
+        approval, refused = (None, "") if outgrown else snapshot.approval(candidate, impact, rollout)
+        if approval or not asks:
+            return replace(verdict, impact=impact, assumed=rollout.assumed, approval=approval)
         it = "deleting it" if candidate.deleted else "it"
         steps = map(str, approval_steps(snapshot.key, number, deletes=candidate.deleted))
         before = snapshot.stored.held if snapshot.holds(candidate) else None
         outgrown = outgrown or (before.outgrown if before else None)
         more: list[Problem | str] = [_what_came(outgrown) if outgrown else "", *rollout.held_words, *notes]
-        last = "; ".join(each for each in (snapshot.still_in_effect, snapshot.about_approval(number)) if each)
+        last = "; ".join(each for each in (snapshot.still_in_effect, refused) if each)
         reason, matched = sentence([f"{it} would {impact}", *steps, *more], last), scan.published_matched
         besides = sentence([f"{it} would {impact.extent}", *more], last)
-        waits = Verdict(Status.HELD, reason, snapshot.revision, matched=matched, held=number, done=snapshot.acted_on())
+        waits = Verdict(Status.HELD, reason, snapshot.revision, matched=matched, held=number, done=snapshot.done)
         # The approval checks again whether the hub's own account can use the role.
         held = candidate.suspended_for(None)
         shown = Held(
@@ -309,6 +304,7 @@ class Folding:
             takes=impact.takes,
             severe=frozenset(impact.severe),
             counted_in=frozenset(rollout.records),
+            digest=digest_of(held, rollout.records),
             outgrown=outgrown,
         )
         return replace(waits, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides, shown=shown)

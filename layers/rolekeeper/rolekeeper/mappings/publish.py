@@ -44,7 +44,7 @@ FEW = 20
 # The endings that put another revision, or a tombstone, in the place of what is published.
 _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE})
 # What must be as it was read where a row is deleted.
-_APPROVED = ("status", "held_revision", "approve", *(column.name for column in COLUMNS))
+_AS_HELD = ("status", "held_revision", *(column.name for column in COLUMNS))
 # What an event carries of a history entry.
 _EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause", "claimed_by", "approved_by", "changes")
 
@@ -114,6 +114,20 @@ class Publisher:
             self._recheck_conflicting(key, verdict, correlation_id)
         return verdict
 
+    def approved(self, key: MappingKey, by: str, correlation_id: str) -> Verdict:
+        """Judge a row once a person, by their aws:userid, wrote an approval; raises as `publish`.
+
+        Who signed is noted first: should this fail, the next sweep finds the approval.
+        """
+        try:
+            self.revisions.note_signer(key, by)
+        except ConflictError:
+            self.telemetry.dropped(f"nothing of {key} is held that {by!r:.300} could approve", correlation_id)
+            return Verdict(Status.REMOVED)
+        verdict = self._judge(key, Trigger("an approval was signed", correlation_id))
+        self._recheck_conflicting(key, verdict, correlation_id)
+        return verdict
+
     def judge_in(self, judging: Judging, account: str, in_time: Callable[[], bool]) -> None:
         """Ask an account what judging a row asks there, and keep the answers; it is one of `targets` alone."""
         key = judging.key
@@ -173,6 +187,8 @@ class Publisher:
             for _ in range(ATTEMPTS):
                 with suppress(ConflictError):
                     snapshot = self._load(key, trigger)
+                    if held := snapshot.taken_back:
+                        snapshot = self._discard(snapshot, held)
                     try:
                         found = self._asks(snapshot, judging, findings)
                         if isinstance(found, Verdict):
@@ -248,8 +264,15 @@ class Publisher:
             read, stored = stored, self._with_records(key, stored)
             if stored.overtaken and self.revisions.read(key) != read:
                 raise ConflictError("PublishedAnew", f"{key} was published while it was looked at")
-        signed_as = self.revisions.signed_as(stored, parsed.approve, parsed.approved_by)
-        return RowSnapshot(key, row, parsed, stored=stored, at=self.now(), trigger=trigger, signed_as=signed_as)
+        approvals = self.revisions.approvals(stored.held)
+        return RowSnapshot(key, row, parsed, stored=stored, at=self.now(), trigger=trigger, approvals=approvals)
+
+    def _discard(self, snapshot: RowSnapshot, held: PublishedMapping) -> RowSnapshot:
+        """Note that what is held was taken back; returns the snapshot without it."""
+        without, entry = snapshot.discarded(held)
+        self.revisions.discard(held, entry, snapshot.at)
+        self._publish_event(snapshot, entry)
+        return without
 
     def _with_records(self, key: MappingKey, stored: StoredMapping) -> StoredMapping:
         return replace(stored, records={**self.revisions.records(key), **stored.records})
@@ -310,8 +333,6 @@ class Publisher:
         if verdict.ending in _PUBLISHES:
             # The tombstone of a deletion that was left unfinished is published already.
             return verdict.mapping is not None
-        if verdict.ending is Ending.DISCARD:
-            return snapshot.stored.held is not None and not snapshot.stored.held.outcome
         if verdict.ending is Ending.NOTHING or verdict.status is Status.WAITING or not verdict.is_news(snapshot.row):
             return False
         if size_of(snapshot.row) <= FULL:
@@ -350,8 +371,6 @@ class Publisher:
             self.revisions.hold(replace(verdict.shown, by=entry["claimed_by"]), entry, snapshot.at)
         elif entry and mapping and verdict.ending in _PUBLISHES:
             self._publish(snapshot, verdict, mapping, entry=entry)
-        elif entry and mapping and verdict.ending is Ending.DISCARD:
-            self.revisions.discard(mapping, entry, snapshot.at)
         elif entry:
             self.revisions.note(snapshot.key, entry, snapshot.at)
 
@@ -366,8 +385,7 @@ class Publisher:
 
     def _publish(self, snapshot: RowSnapshot, verdict: Verdict, mapping: PublishedMapping, *, entry: Entry) -> None:
         impact, records = verdict.impact or Impact(), verdict.records or {}
-        approved = snapshot.stored.held if snapshot.approves(mapping) else None
-        uncounted, unseen = impact.changes, verdict.assumed.changes
+        approved, uncounted, unseen = verdict.approval, impact.changes, verdict.assumed.changes
         if approved:
             uncounted = beyond(approved, impact, verdict.assumed)
             unseen = max(0, min(unseen, approved.changes - impact.changes + unseen))
@@ -429,12 +447,7 @@ class Publisher:
             return
         if verdict.ending is Ending.REMOVE:
             if row:
-                self.table.delete(key, if_as_read(row, _APPROVED))
-        elif verdict.ending is Ending.DISCARD:
-            if snapshot.published:
-                self.table.restore(row, row_of(snapshot.published.spec))
-            else:
-                self.table.delete(key, if_as_read(row, (*_APPROVED, "discard")))
+                self.table.delete(key, if_as_read(row, _AS_HELD))
         elif verdict.mapping and not row:
             self.table.put({**row_of(verdict.mapping.spec), **layout.to_attributes(verdict.columns)})
         elif not verdict.is_in(row) and not self.table.write(key, row, verdict.columns, gone=verdict.gone(row)):

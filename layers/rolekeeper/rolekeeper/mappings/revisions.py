@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.mappings.rows import EDITOR
 from rolekeeper.model.instance import Target, Timer
-from rolekeeper.model.mapping import ANY_VALUE, Control, Held, MappingKey, PublishedMapping
+from rolekeeper.model.mapping import ANY_VALUE, Approval, Control, Held, MappingKey, PublishedMapping
 from rolekeeper.storage import Store, Update, layout
 from rolekeeper.storage.state import Write
 
@@ -267,13 +266,16 @@ class Revisions:
     def _decoded[T](self, decode: Callable[[layout.Item], T], item: layout.Item | None) -> T | None:
         return self.store.decode(decode, item) if item else None
 
-    def signed_as(self, stored: StoredMapping, number: int, by: str) -> str | None:
-        """The ARN claimed by the person who signed held revision `number`; None if `by` signed nothing like that."""
-        if not by or not stored.held or stored.held.mapping.revision != number:
-            return None
-        at = layout.approval_key(by, stored.held.mapping.key, number)
-        item = self.store.get([at]).get(at)
-        return None if item is None else str(item.get("arn", ""))[:EDITOR]
+    def approvals(self, held: Held | None) -> tuple[Approval, ...]:
+        """Read what the signers of a held revision wrote, each in a partition of their own."""
+        signers = held.signers if held and not held.outcome else ()
+        at = {layout.approval_key(by, held.mapping.key): by for by in signers} if held else {}
+        return tuple(Approval.read(at[key], item) for key, item in sorted(self.store.get(sorted(at)).items()))
+
+    def note_signer(self, key: MappingKey, by: str) -> None:
+        """Note who signed an approval of what is held of a mapping; ConflictError if nothing ever was."""
+        update = Update().add(layout.SIGNERS, frozenset({by})).only_if("revision", ">", 0)
+        self.store.write(self.store.update(layout.held_key(key), update))
 
     def publish(  # noqa: PLR0913  # one transaction says all that changes
         self,
@@ -327,7 +329,7 @@ class Revisions:
         self.store.write(self.store.put(layout.held_item(held), if_higher="revision"), history)
 
     def discard(self, held: PublishedMapping, entry: Entry, at: datetime) -> None:
-        """Drop a revision that is held, with its history entry, in one transaction; not one that was published."""
+        """Drop a held revision, with its history entry, in one transaction; ConflictError if it was published."""
         history = self.store.entry(layout.mapping_pk(held.key), entry, at)
         self.store.write(self._outcome(held, layout.DISCARDED), history)
 

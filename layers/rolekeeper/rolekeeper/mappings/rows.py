@@ -384,7 +384,7 @@ OURS = ("status", "status_reason", "status_revision", "matched", "occupied", "he
 # Elastic Load Balancing, "Listener rules": the priorities that people know.
 PRIORITIES = (1, 50_000)
 # A published mapping has to fit into one item (400 KB) with room to spare.
-ACCOUNTS, REGIONS, UNITS, OWNER, DESCRIPTION, EDITOR, USER_ID = 1_000, 100, 500, 256, 1024, 1024, 256
+ACCOUNTS, REGIONS, UNITS, OWNER, DESCRIPTION, EDITOR = 1_000, 100, 500, 256, 1024, 1024
 # As both Python and JSON Schema read them: no \d, which means more in Python.
 ACCOUNT, ACCOUNT_IDS = "[0-9]{12}", "account ids of 12 digits"
 REGION, REGION_CODES = "[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", "Region codes, as us-east-1"
@@ -425,18 +425,12 @@ COLUMNS = (
     Column("description", "none", text(DESCRIPTION)),
 )
 
-# What people ask for besides the mapping: removed from the row once it is done. A malformed one is only a warning.
-# `approve` has room for more revisions than thirty years of edits every second.
-ASKS = (
-    Column("approve", "none", whole(1, 10**9, "the number that held_revision shows", ask="write")),
-    Column("approved_by", "none", text(USER_ID)),
-    Column("discard", "none", whole(1, 10**9, "the number that held_revision shows", ask="write")),
-    Column("edited_by", "none", text(EDITOR)),
-)
+# Who claims to have made an edit: removed from the row once that is judged. A malformed one is only a warning.
+EDITED_BY = Column("edited_by", "none", text(EDITOR))
 
-_KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, *ASKS))
+_KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, EDITED_BY))
 # What the mapping itself says is in the other columns.
-_BESIDE = frozenset({*OURS, *(column.name for column in ASKS)})
+_BESIDE = frozenset({*OURS, EDITED_BY.name})
 # A row may hold thousands of unknown columns; the first few tell what happened.
 _UNKNOWN_SHOWN = 5
 _SHORTEST_WORD, _LONGEST_NAME = 3, 64
@@ -450,14 +444,11 @@ FULL = (ITEM_KB - 8) * 1024
 
 @dataclass(frozen=True, slots=True)
 class ParsedRow:
-    """What a row says: a mapping, or all the problems that keep it from being one; and what people ask for."""
+    """What a row says: a mapping, or all the problems that keep it from being one; and who claims to have edited it."""
 
     spec: MappingSpec | None
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
-    approve: int = 0
-    approved_by: str = ""
-    discard: int = 0
     edited_by: str = ""
 
 
@@ -466,7 +457,7 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
     values: dict[str, Any] = {}
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    for column in (*KEYS, *COLUMNS, *ASKS):
+    for column in (*KEYS, *COLUMNS, EDITED_BY):
         if column.name not in attributes:
             if column.default == "required":
                 problems.append(Problem("is missing", f"give {column.kind.range}", column=column.name))
@@ -476,19 +467,19 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
             values[column.name] = column.kind.read(cell)
             warnings += [Problem(each, column=column.name) for each in cell.warnings]
         except CellError as error:
-            (warnings if column in ASKS else problems).append(Problem(str(error), column=column.name))
+            (warnings if column is EDITED_BY else problems).append(Problem(str(error), column=column.name))
     problems += _about_exclusions(values)
     warnings += _about_unknown(attributes)
     if (size := size_of(attributes)) > FULL:
         what = f"the row has {size / 1024:.0f} KB, and with {ITEM_KB} it has no room for its status"
         remedy = f"shorten it to at most {FULL // 1024} KB: rolekeeper mapping get shows the status until then"
         problems.append(Problem(what, remedy))
-    asks = {column.name: values.pop(column.name) for column in ASKS if column.name in values}
+    edited_by = values.pop(EDITED_BY.name, "")
     if problems:
-        return ParsedRow(None, tuple(problems), tuple(warnings), **asks)
+        return ParsedRow(None, tuple(problems), tuple(warnings), edited_by=edited_by)
     key = MappingKey(values.pop("tag_key"), values.pop("tag_value"))
     spec = MappingSpec(key=key, **values)
-    return ParsedRow(spec, (), (*warnings, *_about_sense(spec)), **asks)
+    return ParsedRow(spec, (), (*warnings, *_about_sense(spec)), edited_by=edited_by)
 
 
 def _about_exclusions(values: Mapping[str, Any]) -> Iterator[Problem]:
@@ -567,7 +558,7 @@ def _written(value: Any) -> Any:
 
 
 def content(attributes: Attributes) -> dict[str, Any]:
-    """The mapping's own columns, with sets in order; not ours, nor what people ask for."""
+    """The mapping's own columns, with sets in order; not ours, nor who edited it."""
     return {name: _ordered(value) for name, value in attributes.items() if name not in _BESIDE}
 
 

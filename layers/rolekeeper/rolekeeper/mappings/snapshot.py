@@ -1,23 +1,22 @@
 """A row as it was read with what is stored of its mapping: the one value that assessing it looks at.
 
-Signing the number of a held revision approves exactly its content. So a number never identifies two different edits,
-and a new one is never a number that the row's `approve` already says.
+An approval names the number of a held revision and the digest of what was shown: it approves exactly that content.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rolekeeper.instances.window import counted_with
 from rolekeeper.mappings.impact import Impact, Scan
 from rolekeeper.mappings.revisions import Entry, StoredMapping
 from rolekeeper.mappings.rollout import Rollout
-from rolekeeper.mappings.rows import Attributes, ParsedRow, changes, content, fingerprint, quote, row_of
+from rolekeeper.mappings.rows import EDITED_BY, Attributes, ParsedRow, changes, content, fingerprint, quote, row_of
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Ending, Refresh, Status, Verdict
-from rolekeeper.model.mapping import Held, MappingKey, Outgrown, PublishedMapping, same_person
+from rolekeeper.model.mapping import Approval, Held, MappingKey, Outgrown, PublishedMapping, same_person
 from rolekeeper.storage import layout
 
 # Why the sweep publishes an edit that was held, and that nobody approved.
@@ -51,7 +50,7 @@ class RowSnapshot:
     stored: StoredMapping
     at: datetime
     trigger: Trigger
-    signed_as: str | None = None  # as `Revisions.signed_as` has it
+    approvals: tuple[Approval, ...] = ()  # by those who signed what is held
 
     @property
     def published(self) -> PublishedMapping | None:
@@ -85,50 +84,64 @@ class RowSnapshot:
         return self.numbered(replace(self.published, deleted=True))
 
     def numbered(self, mapping: PublishedMapping) -> PublishedMapping:
-        """A candidate, as usable, with its number: the held revision's if that says the same, else the next.
-
-        Never the number that `approve` says.
-        """
+        """A candidate, as usable, with its number: the held revision's if that says the same, otherwise the next."""
         held, mapping = self._held, mapping.suspended_for(None)
         if held and held == replace(mapping, revision=held.revision):
             # Its profile may have been deleted and made anew since it was held: the ids are those of now.
             return replace(mapping, revision=held.revision)
-        return replace(mapping, revision=self.next_number)
-
-    @property
-    def next_number(self) -> int:
-        last = self.stored.last
-        return last + (2 if self.parsed.approve == last + 1 else 1)
+        return replace(mapping, revision=self.stored.last + 1)
 
     @property
     def _held(self) -> PublishedMapping | None:
         """The revision that waits for approval; not one that was discarded, published or overtaken since."""
-        return None if self.stored.held and self.stored.held.outcome else self._unpublished
-
-    @property
-    def _unpublished(self) -> PublishedMapping | None:
         held, published = self.stored.held, self.stored.published
-        return held.mapping if held and held.mapping.revision > (published.revision if published else 0) else None
+        if held is None or held.outcome or held.mapping.revision <= (published.revision if published else 0):
+            return None
+        return held.mapping
 
     @property
-    def to_discard(self) -> PublishedMapping | None:
-        """The held revision, if the row says the same and asks by its number to discard it."""
-        stored, held = self.stored.held, self._unpublished
-        if not (stored and held) or stored.outcome == layout.PUBLISHED or self.parsed.discard != held.revision:
+    def taken_back(self) -> PublishedMapping | None:
+        """The held revision, if the row was written as it is published, or deleted before it ever was."""
+        held = self._held
+        if held is None or self.holds_deletion or self.stored.held_again:
             return None
-        says_it = self.parsed.spec == held.spec or content(self.row) == content(row_of(held.spec))
-        return held if says_it else None
+        gone = not (self.row or self.published or self.trigger.recheck)
+        return held if self.is_published or gone else None
+
+    def discarded(self, held: PublishedMapping) -> tuple["RowSnapshot", Entry]:
+        """Return the same without what is held, and the history entry of that."""
+        what = f"its {'deletion' if held.deleted else 'edit'} was discarded, and changed no instance"
+        entry = {**self.entry("Mapping Discarded", what, held), "status": Status.DISCARDED.value}
+        assert self.stored.held is not None  # it is what is held
+        ended = replace(self.stored.held, outcome=layout.DISCARDED)
+        # What is noted next comes after it in the history.
+        after = self.at + timedelta(microseconds=1)
+        return replace(self, stored=replace(self.stored, held=ended), at=after), entry
 
     def holds(self, candidate: PublishedMapping) -> bool:
         """Whether exactly this candidate is held, no matter whether the hub's own account can use its role now."""
         return self._held == candidate.suspended_for(None)
 
-    def approves(self, candidate: PublishedMapping) -> bool:
-        """Whether a person signed exactly this candidate after it was held, and the row says so."""
-        number = candidate.revision
-        if self.parsed.discard == number:
-            return False
-        return self.holds(candidate) and self.parsed.approve == number and not self.about_approval(number)
+    def approval(self, candidate: PublishedMapping, impact: Impact, rollout: Rollout) -> tuple[Approval | None, str]:
+        """Return who approved exactly this candidate, for what it would do now; or why those who signed did not."""
+        signed = self.approvals if self.holds(candidate) else ()
+        refused = {approval: self._refusal(approval, impact, rollout) for approval in signed}
+        approved = next((approval for approval, why in refused.items() if not why), None)
+        return approved, "" if approved else "; ".join(dict.fromkeys(refused.values()))
+
+    def _refusal(self, approval: Approval, impact: Impact, rollout: Rollout) -> str:
+        """Return why an approval doesn't approve what is held; empty if it does."""
+        held, by = self.stored.held, quote(approval.by)
+        assert held is not None  # approvals are read of what is held
+        if (number := held.mapping.revision) != approval.revision:
+            return f"{by} approved revision {approval.revision}, but {number} is held"
+        if held.digest != approval.digest:
+            return f"{by} approved another content or other accounts than revision {number} has"
+        if same_person(held.by, approval.arn):
+            return "edited_by says that the approver made this edit: another person has to approve it"
+        if self._exceeds(approval, impact, rollout):
+            return f"{by} approved {approval.changes:,} changes, and it would make {impact.changes:,} now"
+        return ""
 
     def others_took(self, candidate: PublishedMapping, minutes: int, moments: Iterable[datetime]) -> int:
         """Return how many changes of other edits count with a candidate, now or at one of its later `moments`.
@@ -144,11 +157,15 @@ class RowSnapshot:
         held = self.stored.held
         if held is None or not self.holds(candidate):
             return None
-        more = beyond(held, impact, rollout.assumed)
-        took = counted_with(self.stored.edits, impact.minutes, self.at, moments=impact.changes_at) if more else 0
-        if more + took <= impact.allowed and held.severe.issuperset(impact.severe):
+        if not self._exceeds(held, impact, rollout) and held.severe.issuperset(impact.severe):
             return None
         return Outgrown(candidate.revision, held.changes, frozenset(rollout.records.keys() - held.counted_in))
+
+    def _exceeds(self, shown: Held | Approval, impact: Impact, rollout: Rollout) -> bool:
+        """Whether it would do more than was shown, by more than may be done unapproved together with other edits."""
+        more = beyond(shown, impact, rollout.assumed)
+        took = counted_with(self.stored.edits, impact.minutes, self.at, moments=impact.changes_at) if more else 0
+        return more + took > impact.allowed
 
     @property
     def holds_deletion(self) -> bool:
@@ -159,9 +176,8 @@ class RowSnapshot:
         tombstone = self.tombstone
         if tombstone is None or "status" not in self.row or number_in(self.row, "held_revision") != tombstone.revision:
             return False
-        # A sweep that ended after it had deleted the mapping leaves the row to the next one.
-        left = self.published is None and self.trigger.recheck
-        asked = left or self.holds(tombstone) or self.parsed.approve == tombstone.revision
+        # A run that ended after it had deleted the mapping leaves the row to the next one.
+        asked = self.published is None or self.holds(tombstone)
         return asked and content(self.row) == content(row_of(tombstone.spec))
 
     @property
@@ -185,23 +201,10 @@ class RowSnapshot:
         asked = [self.deletes, layout.encode(self.parsed.spec), *(map(layout.encode, stored) if account else ())]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
-    def acted_on(self, revision: int = 0) -> tuple[str, ...]:
-        """The columns to remove as done: editor and discard; and the approval, if this revision is published."""
-        # A number to discard works once: otherwise it would drop what is held under it later.
-        done = tuple(name for name in ("discard", "edited_by") if getattr(self.parsed, name))
-        return (*done, "approve", "approved_by") if revision and self.parsed.approve == revision else done
-
-    def about_approval(self, held: int) -> str:
-        """Why the row's `approve` doesn't approve the revision `held`, in words; empty if it does, or says nothing."""
-        approve, by, edit = self.parsed.approve, self.parsed.approved_by, self.stored.held
-        if approve != held:
-            return f"approve is {approve}, but {held or 'nothing'} is held" if approve else ""
-        if edit is None or self.signed_as is None:
-            return (
-                f"approve is {approve}, but {f'{quote(by)} has not' if by else 'nobody has'} signed it" if held else ""
-            )
-        same = same_person(edit.by, self.signed_as)
-        return "edited_by says that the approver made this edit: another person has to approve it" if same else ""
+    @property
+    def done(self) -> tuple[str, ...]:
+        """The column to remove once the row is judged."""
+        return (EDITED_BY.name,) if self.parsed.edited_by else ()
 
     def editor_of(self, mapping: PublishedMapping) -> str:
         """Return who claims to have made an edit: who is named now, or was when the same content was held before."""
@@ -209,8 +212,10 @@ class RowSnapshot:
         same = held and (held.mapping.spec, held.mapping.deleted) == (mapping.spec, mapping.deleted)
         return named or (held.by if held and same else "")
 
-    def entry(self, event: str, reason: str, mapping: PublishedMapping | None) -> Entry:
-        held = self.stored.held if mapping and self.approves(mapping) else None
+    def entry(
+        self, event: str, reason: str, mapping: PublishedMapping | None, *, approval: Approval | None = None
+    ) -> Entry:
+        held = self.stored.held if approval else None
         return {
             "event": event,
             "status": "",
@@ -222,14 +227,14 @@ class RowSnapshot:
             "cause": "approved" if held else self.trigger.cause,
             # The editor is the one who made the edit that was held.
             "claimed_by": held.by if held else self.parsed.edited_by or self.trigger.claimed_by,
-            "approved_by": self.parsed.approved_by if held else "",
-            "approver_claims": (self.signed_as if held else None) or "",
+            "approved_by": approval.by if approval else "",
+            "approver_claims": approval.arn if approval else "",
             "changes": [],
             "correlation_id": self.trigger.correlation_id,
         }
 
     def entry_for(self, verdict: "Verdict") -> Entry:
-        entry = self.entry(f"Mapping {verdict.status}", verdict.reason, verdict.mapping)
+        entry = self.entry(f"Mapping {verdict.status}", verdict.reason, verdict.mapping, approval=verdict.approval)
         entry["status"] = "" if verdict.status is Status.REMOVED else verdict.status.value
         held, swept = self.stored.held, self.trigger.recheck and verdict.ending in (Ending.PUBLISH, Ending.REMOVE)
         if held and swept and verdict.mapping and self.holds(verdict.mapping) and not entry["approved_by"]:
@@ -239,7 +244,13 @@ class RowSnapshot:
         return entry
 
 
-def beyond(held: Held, impact: Impact, assumed: Impact) -> int:
+def beyond(shown: Held | Approval, impact: Impact, assumed: Impact) -> int:
     """How many more instances than shown change, or lose a role, where it is published now: not as `assumed`."""
-    more = impact.changes - assumed.changes - held.changes
-    return max(0, more, impact.takes - assumed.takes - held.takes)
+    more = impact.changes - assumed.changes - shown.changes
+    return max(0, more, impact.takes - assumed.takes - shown.takes)
+
+
+def digest_of(held: PublishedMapping, accounts: Iterable[str]) -> str:
+    """Return the digest of what is shown of a held revision: its content, and the accounts that it was counted in."""
+    shown = [layout.encode(held.spec), held.profile_arn, held.deleted, sorted(accounts)]
+    return hashlib.sha256(json.dumps(shown, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()

@@ -8,7 +8,7 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import PermanentError, classified
-from rolekeeper.mappings.rows import ASKS, COLUMNS, OURS, Attributes
+from rolekeeper.mappings.rows import Attributes
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import Update, layout
 from rolekeeper.storage.state import BATCH_KEYS, batch_get
@@ -69,15 +69,6 @@ class MappingTable:
             else:
                 return True
         return False
-
-    def restore(self, row: Attributes, columns: Attributes) -> None:
-        """Replace a row's columns by these, if it still reads as it did; what people asked in it goes.
-
-        It has no `status` then, as after a person's edit: so the stream triggers an assessment.
-        """
-        known = {*OURS, *(column.name for column in (*COLUMNS, *ASKS))}
-        kept = {name: value for name, value in row.items() if name not in known}
-        self.put({**kept, **columns}, if_as_read(row, sorted(known | row.keys())))
 
     def put(self, row: Attributes, condition: Update | None = None) -> None:
         """Put a row on a condition; by default, that there is none."""

@@ -9,7 +9,7 @@ from rolekeeper.mappings.impact import Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, Entry
 from rolekeeper.mappings.rows import Attributes, fingerprint
 from rolekeeper.mappings.table import VERDICT
-from rolekeeper.model.mapping import Held, MappingKey, PublishedMapping
+from rolekeeper.model.mapping import Approval, Held, MappingKey, PublishedMapping
 from rolekeeper.model.problem import Advice, Kind, Problem, advice
 from rolekeeper.storage import layout
 
@@ -47,7 +47,6 @@ class Ending(StrEnum):
     PUBLISH = "publish"
     HOLD = "hold"
     REMOVE = "remove, with its row"
-    DISCARD = "put the row back as it is published"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +81,8 @@ class Verdict:
         held: the revision that waits for approval; 0: none does, and the column goes. None: unchanged.
         shown: what is kept of an edit that is held.
         judging: how many accounts are asked, before there is a verdict; 0: the column goes.
-        done: columns in which people asked for something that is done: they go, if they still say what was read.
+        done: columns that are done with: they go, if they still say what was read.
+        approval: by which a held revision is published.
         mapping: the revision that this is about; `impact` is what it would change, if it isn't in effect yet.
         missing: what of the profile has to be made first (`RoleCheck.missing`), as `refresh` has to be written first.
         records: what has to be published for each account; None: what the published mapping needs.
@@ -110,6 +110,7 @@ class Verdict:
     ends_soon: str = ""
     besides: str = ""
     shown: Held | None = None
+    approval: Approval | None = None
     judging: int = 0
     changed: bool = False
     in_conflict: frozenset[MappingKey] = frozenset()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
@@ -220,10 +221,10 @@ class Outgrown:
 class Held:
     """A revision that waits for approval: its mapping or tombstone, and who claims to have written it, if anyone does.
 
-    `outcome` is how it ended, if it did: published, or discarded. The others say what was shown when it was held: how
-    many changes of other edits counted (`took`), how many instances would change, how many of them lose a role
-    (`takes`), which `severe` permissions come with it, in which accounts it was counted, and which revision it has
-    `outgrown`.
+    `outcome` is how it ended, if it did: published, or discarded. `signers` are those who wrote an approval since, by
+    aws:userid. The others say what was shown when it was held: how many changes of other edits counted (`took`), how
+    many instances would change, how many of them lose a role (`takes`), which `severe` permissions come with it, in
+    which accounts it was counted, the `digest` of content and accounts, and which revision it has `outgrown`.
     """
 
     mapping: PublishedMapping
@@ -235,7 +236,43 @@ class Held:
     takes: int = 0
     severe: frozenset[str] = frozenset()
     counted_in: frozenset[str] = frozenset()
+    digest: str = ""
     outgrown: Outgrown | None = None
+    signers: frozenset[str] = frozenset()
+
+
+# The longest ARN that an approver claims, as of an editor.
+_CLAIMED = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What a person signed: a revision, the digest of what was held under it, and the counts that were shown.
+
+    `by` is their aws:userid, which IAM proves; the `arn` is what they claim.
+    """
+
+    by: str
+    revision: int = 0
+    digest: str = ""
+    changes: int = 0
+    takes: int = 0
+    arn: str = ""
+
+    @classmethod
+    def read(cls, by: str, item: Mapping[str, Any]) -> "Approval":
+        """Read an item that people write: what isn't a number counts as 0, what isn't a text as none."""
+        revision, changes, takes = (_number(item.get(name)) for name in ("revision", "changes", "takes"))
+        digest, arn = (_text(item.get(name)) for name in ("digest", "arn"))
+        return cls(by, revision, digest, changes=changes, takes=takes, arn=arn)
+
+
+def _number(value: Any) -> int:
+    return int(value) if isinstance(value, Decimal) and value.is_finite() else 0
+
+
+def _text(value: Any) -> str:
+    return value[:_CLAIMED] if isinstance(value, str) else ""
 
 
 def same_person(editor: str, approver: str) -> bool:

@@ -50,10 +50,12 @@ LAST_SWEEP = "last_sweep"  # there, of a target: once a sweep of it ended since 
 STARTED, DONE, REFUSED = "started", "done", "refused"
 PUBLISHED_FOR = "published#"
 INDEX = "mapping#index"  # the mappings that are published: no other partition names them all
+APPROVALS = "approval#"
 # The most that a history entry and an event name; an instance has 50 tags, so 100 mappings may lose.
 LOSERS = 50
 # How a held revision ended: only one of the two can be written.
 OUTCOME, PUBLISHED, DISCARDED = "outcome", "published", "discarded"
+SIGNERS = "signers"  # of a held revision: who wrote an approval of it
 # DynamoDB "Service quotas": a sort key holds at most 1,024 bytes, a timer's time too; the longest tags don't fit.
 SUBJECT_BYTES, PARTITION_KEY_BYTES = 900, 2_048
 GRANT, CHANGE, CONDITION, WRITES, SWEPT = "grant:", "change:", "condition", "writes", "swept:"
@@ -189,9 +191,15 @@ def timer_key(timer: Timer) -> Key:
     return FOLLOW_UPS if timer.follows else TIMERS, f"{timestamp(timer.due)}#{_short(name)}"
 
 
-def approval_key(by: str, key: MappingKey, revision: int) -> Key:
-    """Return a signature's key: only this aws:userid may write into the partition (the state table's policy)."""
-    return f"approval#{by}", f"{_short(mapping_pk(key))}#{revision}"
+def approval_key(by: str, key: MappingKey) -> Key:
+    """Return an approval's key: only this aws:userid may write into the partition (the state table's policy)."""
+    return f"{APPROVALS}{by}#{key.tag_key}", key.tag_value
+
+
+def approval_of(key: Key) -> tuple[str, MappingKey]:
+    """Return whose approval an item is, and of which mapping; a userid holds no #."""
+    by, _, tag_key = key[0].removeprefix(APPROVALS).partition("#")
+    return by, MappingKey(tag_key, key[1])
 
 
 def finding_key(run: str, account: str) -> Key:
@@ -371,12 +379,12 @@ def published_from(item: Mapping[str, Any]) -> PublishedMapping:
 def held_item(held: Held) -> Item:
     """Encode a held revision as its mapping would be published, with its own key and who wrote it."""
     key = key_attributes(held_key(held.mapping.key))
-    about = {name: value for name, value in encode(held).items() if name not in ("mapping", OUTCOME)}
+    about = {name: value for name, value in encode(held).items() if name not in ("mapping", OUTCOME, SIGNERS)}
     return {**key, **mapping_attributes(held.mapping), **about, "by": escaped(held.by)}
 
 
 def held_from(item: Mapping[str, Any]) -> Held:
-    return decode(Held, {**item, "mapping": item})
+    return decode(Held, {**item, "mapping": item, SIGNERS: sorted(item.get(SIGNERS, ()))})
 
 
 def index_item(mapping: PublishedMapping, at: datetime) -> Item:
