@@ -111,8 +111,7 @@ class Row:
     effect: dict[str, Effect] = field(default_factory=dict)
     held: Held | None = None
     last: int = 0
-    approvals: set[tuple[int, str]] = field(default_factory=set)
-    discards: int = 0
+    approvals: dict[str, int] = field(default_factory=dict)
     in_conflict: set[MappingKey] = field(default_factory=set)
     unseen: tuple[int, int, bool] = (0, 0, False)
     timers: set[datetime] = field(default_factory=set)
@@ -187,18 +186,14 @@ class Rows:
         self.many = False
 
     def write(self, key: MappingKey, spec: MappingSpec | None, by: str = "", *, bad: bool = False) -> None:
-        """A person puts a row, or deletes it; what they asked for in it is gone."""
+        """A person puts a row, or deletes it: as it is published, that takes back what is held."""
         row = self.rows[key]
-        row.says, row.bad, row.by, row.status, row.held_revision, row.discards = spec, bad, by, "", 0, 0
-        row.approvals.clear()
+        row.says, row.bad, row.by, row.status, row.held_revision = spec, bad, by, "", 0
         self._judge_all(key)
 
     def approve(self, key: MappingKey, number: int, by: str) -> None:
-        self.rows[key].approvals = {(number, by)}
-        self._judge_all(key)
-
-    def discard(self, key: MappingKey, number: int) -> None:
-        self.rows[key].discards = number
+        """Each person has one approval of a row, of the content and the accounts that are held by then."""
+        self.rows[key].approvals[by] = number
         self._judge_all(key)
 
     def sweep(self, account: str, order: Iterable[MappingKey]) -> None:
@@ -251,13 +246,11 @@ class Rows:
         says_it = own is not None and row.says == own.spec and not row.bad
         if row.says and own and (swept or says_it) and self._is_for(own.spec, self.home):
             own = row.effect[self.home] = replace(own, suspended=not self._usable(own.spec, self.home))
-        held = row.held
-        if held and row.discards == held.number and row.says == held.spec and not row.bad:
-            row.held, row.discards, row.status, row.held_revision = None, 0, "", 0
-            row.says = own.spec if own else None
-            row.approvals.clear()
-            return own is not None
-        row.discards, gone = 0, row.says is None
+        held, gone = row.held, row.says is None
+        again = held is not None and own is not None and (held.spec, held.deleted) == (own.spec, False)
+        written_back = says_it and not self._holds_deletion(key) and not again
+        if written_back or (gone and own is None and not swept):
+            row.held = None
         if row.says is None or self._holds_deletion(key):
             self._judge_deletion(key, swept=swept)
         elif row.bad or row.says.accounts & row.says.not_accounts:
@@ -309,7 +302,6 @@ class Rows:
                 self._hold_or_publish(key, own, edit, swept=swept)
                 return
         self._say(row, self._in_effect(own, impact))
-        row.approvals = {each for each in row.approvals if each[0] != own.revision}
 
     def _judge_deletion(self, key: MappingKey, *, swept: bool) -> None:
         row, own = self.rows[key], self._own(key)
@@ -327,7 +319,7 @@ class Rows:
             more = self._beyond(held, impact)
             took = self._took(impact) if more else 0
             outgrown = more + took > impact.allowed or (impact.severe and not held.severe)
-        signed = held is not None and any(each == number and by != held.by for each, by in row.approvals)
+        signed = held is not None and any(each == number and by != held.by for by, each in row.approvals.items())
         approved = signed and not outgrown
         if not approved and (outgrown or impact.needs_approval or (held and found.silent)):
             if outgrown:
@@ -351,7 +343,6 @@ class Rows:
         if unseen:
             row.unseen = (number, unseen, approved is not None)
         row.effect |= {account: replace(each, revision=number) for account, each in found.effect.items()}
-        row.approvals = {each for each in row.approvals if each[0] != number}
         row.held, row.last = None, number
         own = row.effect[self.home]
         due = self.now + FOLLOWED_UP if own.deleted else own.spec.expires_at
@@ -594,8 +585,8 @@ class Rows:
         return {account for account, each in effects.items() if each is None or each.revision < own.revision}
 
     def _next(self, row: Row) -> int:
-        """No number is given twice, nor one that somebody approved before."""
-        return row.last + (2 if any(number == row.last + 1 for number, _ in row.approvals) else 1)
+        """No number is given twice."""
+        return row.last + 1
 
     def _holding(self, key: MappingKey, then: Effect) -> Held | None:
         """What waits, if it says just that."""

@@ -88,8 +88,12 @@ def _step(chance: random.Random, accounts: list[str]) -> Step:
         (8, "edit", lambda: {"tag": tag, "columns": _columns(chance, accounts), "by": chance.choice(["", "ada"])}),
         (2, "delete", lambda: {"tag": tag}),
         (1, "spoil", lambda: {"tag": tag}),
-        (4, "approve", lambda: {"tag": tag, "by": chance.choice(list(PEOPLE)), "off": chance.choice([0, 0, 0, -1, 1])}),
-        (3, "discard", lambda: {"tag": tag, "off": chance.choice([0, 0, 0, 1])}),
+        (
+            4,
+            "approve",
+            lambda: {"tag": tag, "by": chance.choice(list(PEOPLE)), "off": chance.choice([0, 0, 0, -1, 50])},
+        ),
+        (3, "take_back", lambda: {"tag": tag}),
         (3, "role", lambda: {"account": account, "name": chance.choice(ROLES), "state": chance.choice(STATES)}),
         (2, "silence", lambda: {"account": far, "of": chance.choice(["IAM", "EC2"])}),
         (1, "answer", lambda: {"account": far}),
@@ -110,7 +114,7 @@ def _step(chance: random.Random, accounts: list[str]) -> Step:
         (2, "wait", lambda: {"minutes": chance.choice([1, 3, 6, 12, 45])}),
     ]
     _, kind, arguments = chance.choices(kinds, [weight for weight, *_ in kinds])[0]
-    crashes = {"crash": crash} if crash and kind in ("edit", "delete", "approve", "discard", "sweep", "wait") else {}
+    crashes = {"crash": crash} if crash and kind in ("edit", "delete", "approve", "take_back", "sweep", "wait") else {}
     return kind, {**arguments(), **crashes}
 
 
@@ -203,16 +207,18 @@ class History:
         if not row.says or not row.held_revision or number < 1:
             return
         self.desk.sign(tag, number, PEOPLE[by], f"arn:{by}")
+        event = f"approval-{self.events}"
+        self._tried(lambda app: app.publisher.approved(mapping_key(tag), PEOPLE[by], event))
         self._delivered(tag)
         self.rows.approve(mapping_key(tag), number, f"arn:{by}")
 
-    def _discard(self, tag: str, off: int) -> None:
-        row = self.rows.rows[mapping_key(tag)]
-        if not row.says or not row.held_revision:
+    def _take_back(self, tag: str) -> None:
+        if not self.rows.rows[mapping_key(tag)].held_revision:
             return
-        self.desk.set(tag, discard=row.held_revision + off)
+        published = self.desk.served(tag)
+        self.desk.take_back(tag)
         self._delivered(tag)
-        self.rows.discard(mapping_key(tag), row.held_revision + off)
+        self.rows.write(mapping_key(tag), published.spec if published and not published.deleted else None)
 
     # ---- what AWS does ----
 
@@ -373,8 +379,7 @@ class History:
         self.images[key] = new or {}
         if not new:
             return bool(old)
-        asks = any(name in new and new[name] != (old or {}).get(name) for name in ("approve", "approved_by", "discard"))
-        return not old or "status" not in new or asks or content(old) != content(new)
+        return not old or "status" not in new or content(old) != content(new)
 
     def _settle(self) -> None:
         """All that was sent is reconciled, where EC2 answers; and what Rolekeeper wrote into rows is delivered."""
