@@ -10,6 +10,7 @@ import time
 import tracemalloc
 from collections import Counter
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from itertools import islice
 from typing import Any
@@ -53,7 +54,7 @@ class Retagged:
         attempts, throttled, refused: changes that EC2 was asked for, refused for its budget, and refused because
             another look at the same instance was faster.
         waited: instances for which there was no room at one time.
-        virtual_seconds: from the first event to the last change, to the second; `seconds` is real time.
+        virtual_seconds: from the first event to the last change that found room; `seconds` is real time.
         runs: how many runs of each function there were.
         largest: the most memory that one run of each function took, in bytes; measured only if asked for.
         kept: the bytes that the largest process keeps from run to run.
@@ -193,6 +194,7 @@ class _Story:
         self.store = Store(world.tables, STATE)  # type: ignore[arg-type]  # the fake in its place
         self.fleet: list[str] = []
         self.refused = self.waited = 0
+        self.changed_at: list[str] = []
         self.ended = False
 
     def begin(self) -> None:
@@ -234,14 +236,13 @@ class _Story:
 
         self.engine.after(minutes * MINUTE, sweep)
 
-    def converge(self) -> float:
-        """Play until each was changed, or it takes far too long; returns when the last one was."""
+    def converge(self) -> None:
+        """Play until each was changed, or it takes far too long."""
         until = self.engine.seconds + 1.5 * self.number / PER_SECOND + HOUR
-        last = self.world.play_until_all_carry(WANTED, self.fleet, until)
+        self.world.play_until_all_carry(WANTED, self.fleet, until)
         self.ended = True
         while self.left() and self.engine.seconds < until + HOUR:
             self.engine.play(self.engine.seconds + MINUTE)
-        return last
 
     def left(self) -> int:
         """What is still to be done."""
@@ -261,6 +262,7 @@ class _Story:
         self.refused += len(tried) - len(made)
         # The room of what was refused is free again only then: the last one may have come in between.
         self.waited += len(asked) - len(tried)
+        self.changed_at += [each["at"] for each in entries if len(asked) == len(tried) and each.get("outcome") == DONE]
         granted = layout.grant_name(self.account.profiles[WANTED].arn) in record
         return granted and "condition" not in record and made == [("Replace", WANTED, DONE)]
 
@@ -300,12 +302,13 @@ def retagged(
         with deployment.installed(seed):
             story.begin()
             deployment.runs.clear()
-            deployment.messages, deployment.lost, at = 0, lost, story.engine.seconds
+            deployment.messages, deployment.lost = 0, lost
             world.listen()
+            struck = story.engine.now()
             story.strike()
             if sweep_minutes:
                 story.sweep_each(sweep_minutes)
-            last = story.converge()
+            story.converge()
         return Retagged(
             instances=instances,
             missing=tuple(each for each in story.fleet if not carries(world.account, each, WANTED)),
@@ -318,7 +321,7 @@ def retagged(
             throttled=world.budget.refused,
             refused=story.refused,
             waited=story.waited,
-            virtual_seconds=last - at,
+            virtual_seconds=(datetime.fromisoformat(max(story.changed_at)) - struck).total_seconds(),
             seconds=time.monotonic() - began,
             runs=deployment.runs,
             largest=memory.largest,

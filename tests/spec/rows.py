@@ -214,9 +214,8 @@ class Rows:
         """Judge again what expired, and each deletion some minutes later."""
         due = sorted((at, key) for key, row in self.rows.items() for at in row.timers if at + MARGIN <= self.now)
         for at, key in due:
-            own = self.rows[key].effect[self.home]
-            if own.deleted or own.spec.expires_at == at:
-                self._judge_all(key, swept=True)
+            # Also of a timer that an edit overtook: what rang it may have been cut off.
+            self._judge_all(key, swept=True)
             self.rows[key].timers.discard(at)
 
     # ---- judging ----
@@ -365,7 +364,7 @@ class Rows:
         self._spread(key, own, found, only={account})
         if account in self._late(key):
             impact = found.impact
-            self._weigh(impact, self._took(impact), {account, self.home}, fleet=self.fleet)
+            self._weigh(impact, self._took(impact), {account}, fleet=self.fleet)
             covered = self._is_covered(row, impact)
             if self._holding(key, own) or (impact.needs_approval and not covered):
                 return

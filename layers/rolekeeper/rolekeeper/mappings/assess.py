@@ -214,7 +214,7 @@ class Assessor:
     def late(self, stored: StoredMapping, target: Target, at: datetime) -> Late | None:
         """Judge what is published in the account of a swept target, in which nobody counted what it changes.
 
-        None where somebody did. An AwsRefusalError says that the target itself gave no answer; its account's other
+        None where it was counted. An AwsRefusalError says that the target itself gave no answer; its account's other
         Regions count at most.
         """
         published, account = stored.published, target.account

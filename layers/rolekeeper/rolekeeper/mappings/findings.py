@@ -79,9 +79,9 @@ class AccountVerdict:
         refusal, check = document["refusal"], document["check"]
         return cls(
             document["stamp"],
-            AwsRefusalError(*refusal) if refusal else None,
+            AwsRefusalError(**refusal) if refusal else None,
             layout.decode(RoleCheck, check) if check else None,
-            {region: AwsRefusalError(*error) for region, error in document["refused"].items()},
+            {region: AwsRefusalError(**error) for region, error in document["refused"].items()},
             sizes=document["sizes"],
             gains=tuple(layout.decode(Gain, gain) for gain in document["gains"]),
             scans={region: _scan_from(scan) for region, scan in document["scans"].items()},
@@ -155,5 +155,5 @@ def _scan_from(document: Mapping[str, Any]) -> Scan:
     return scan
 
 
-def _refusal_document(error: AwsRefusalError) -> list[str]:
-    return [error.code, error.message, error.action, error.resource]
+def _refusal_document(error: AwsRefusalError) -> dict[str, str]:
+    return {"code": error.code, "message": error.message, "action": error.action, "resource": error.resource}

@@ -85,11 +85,13 @@ class Folding:
         late = self.targets.uncounted(spec, stored) if same else set[str]()
         # Where nobody counted yet what it changes, its own sweep publishes it.
         now = {account: one.without_scans() if account in late else one for account, one in answers.items()}
+        by_iam = Rollout.of(answers)
+        if by_iam.nowhere:
+            status = Status.REJECTED if by_iam.checks else Status.WAITING
+            return self.refuse(snapshot, status, (*by_iam.why_not, *warnings))
         rollout = self._rolled_out(snapshot, candidate, now)
         if rollout.nowhere:
-            usable = any(one.check and not one.check.problem for one in answers.values())
-            status = Status.WAITING if usable or not rollout.checks else Status.REJECTED
-            return self.refuse(snapshot, status, (*rollout.why_not, *warnings))
+            return self.refuse(snapshot, Status.WAITING, (*rollout.why_not, *warnings))
         if same:
             rollout = self._unchanged(stored, rollout, late)
         candidate, scan = rollout.records[stored.home].mapping, rollout.scan

@@ -354,7 +354,7 @@ def gains(
         # The candidate's own profile may not exist yet; it will hold the candidate's role.
         then = candidate.spec.role if to and to == candidate.profile_arn else to
         difference = policies.difference(was, then) if (was, to) in compared else Difference()
-        found.append(Gain(was, to, policies.severe_gain(was, then), difference))
+        found.append(Gain(was, to, policies.severe_gain(was, then), difference=difference))
     return tuple(found)
 
 

@@ -5,6 +5,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, islice
+from typing import Self
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Records, named
@@ -42,6 +43,12 @@ class Rollout:
     silent: Mapping[Target, AwsRefusalError] = field(default_factory=dict)
     gains: tuple[Gain, ...] = ()
     sizes: Mapping[Target, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, answers: Mapping[str, AccountVerdict]) -> Self:
+        """Return what IAM answered."""
+        checks = {account: answer.check for account, answer in sorted(answers.items()) if answer.check}
+        return cls(checks, {account: answer.refusal for account, answer in answers.items() if answer.refusal})
 
     @property
     def usable(self) -> list[str]:
@@ -101,51 +108,58 @@ def roll_out(  # noqa: PLR0913  # all that a rollout is made of
     `only` these accounts were asked, if they are given: the others have the mapping already. IAM's refusal is its
     account's; EC2's is too, but of `home`'s account, where the mapping is published all the same.
     """
-    home = targets.home.account
-    checks = {account: answer.check for account, answer in sorted(answers.items()) if answer.check}
-    unanswered = {account: answer.refusal for account, answer in answers.items() if answer.refusal}
-    silent = {
-        Target(account, region): error
-        for account, answer in answers.items()
-        for region, error in answer.refused.items()
-    }
-    refused = {str(at_) if at_.account == home else at_.account: error for at_, error in silent.items()}
+    by_iam = Rollout.of(answers)
+    checks, unanswered = by_iam.checks, by_iam.unanswered
+    silent = _by_target({account: answer.refused for account, answer in answers.items()})
+    refused = {str(one) if one.account == stored.home else one.account: error for one, error in silent.items()}
     records = wanted_records(mapping, stored, targets=targets, checks=checks, unanswered=unanswered)
     if not (mapping.deleted or only is not None):
         records = {account: record for account, record in records.items() if account not in refused}
-    scans = {
-        Target(account, region): scan for account, answer in answers.items() for region, scan in answer.scans.items()
-    }
-    for target, scan in scans.items():
-        if record := records.get(target.account):
-            # At home the row says what it governs.
-            counts = None if target == targets.home else scan.counts
-            records[target.account] = record.with_scan(target.region, scan.profile_ids, counts)
+    scans = _by_target({account: answer.scans for account, answer in answers.items()})
     mute = {*unanswered, *refused}
     asked = [one for one in targets.all if only is None or one.target.account in only]
     quiet = [one for one in asked if one.target not in scans and mute & {one.target.account, str(one.target)}]
-    guesses = {one.target: _assumed(mapping, one, stored, at) for one in quiet}
+    guesses = {one.target: _assumed(mapping, one, stored, at=at) for one in quiet}
     guessed = {target: scan.impact.changes for target, scan in guesses.items()}
-    assumed, total = Impact(), deepcopy(scans.get(targets.home, Scan()))
-    for target, scan in (scans | guesses).items():
-        if target.account not in records:
-            assumed.include(scan.impact)
-        if target != targets.home:
-            total.include(scan)
+    assumed = Impact()
+    for scan in (scan for target, scan in guesses.items() if target.account not in records):
+        assumed.include(scan.impact)
     shares = {target: scan.impact.changes for target, scan in (scans | guesses).items() if target.account in records}
     return Rollout(
-        {account: check for account, check in checks.items() if account not in refused},
-        {**unanswered, **refused},
-        records,
-        total,
+        checks={account: check for account, check in checks.items() if account not in refused},
+        unanswered={**unanswered, **refused},
+        records=_counted(records, scans, targets.home),
+        scan=_total(scans | guesses, targets.home),
         shares=shares if targets.several else {},
         assumed=assumed,
         guessed=sum(guessed[one.target] for one in quiet if one.swept),
         unknown=tuple(one.target for one in quiet if not one.swept and guessed[one.target]),
         silent=silent,
-        sizes={Target(account, at_): size for account, one in answers.items() for at_, size in one.sizes.items()},
+        sizes=_by_target({account: answer.sizes for account, answer in answers.items()}),
         gains=tuple(chain.from_iterable(answer.gains for account, answer in answers.items() if account in records)),
     )
+
+
+def _by_target[Found](found: Mapping[str, Mapping[str, Found]]) -> dict[Target, Found]:
+    """Return what was found by account and Region, by target."""
+    return {Target(account, region): each for account, there in found.items() for region, each in there.items()}
+
+
+def _counted(records: Records, scans: Mapping[Target, Scan], home: Target) -> Records:
+    """Return the records with what was counted in their accounts; at home the row says what it governs."""
+    counted = dict(records)
+    for target, scan in scans.items():
+        if record := counted.get(target.account):
+            counts = None if target == home else scan.counts
+            counted[target.account] = record.with_scan(target.region, scan.profile_ids, counts)
+    return counted
+
+
+def _total(scans: Mapping[Target, Scan], home: Target) -> Scan:
+    total = deepcopy(scans.get(home, Scan()))
+    for scan in (scan for target, scan in scans.items() if target != home):
+        total.include(scan)
+    return total
 
 
 def wanted_records(
@@ -167,7 +181,7 @@ def wanted_records(
     return {account: record for account, record in found.items() if record}
 
 
-def _assumed(candidate: PublishedMapping, one: MappedTarget, stored: StoredMapping, at: datetime) -> Scan:
+def _assumed(candidate: PublishedMapping, one: MappedTarget, stored: StoredMapping, *, at: datetime) -> Scan:
     """What an edit is taken to change at most in a target that gives no answer, by what its last sweep counted."""
     former, then = stored.records.get(one.target.account), candidate.spec
     now = former.mapping.spec if former and not former.mapping.is_idle(at) and one.is_in(former.mapping.spec) else None
