@@ -5,6 +5,7 @@ Nothing here asks the code what it meant: it goes by EC2's truth, by what is wri
 read what.
 """
 
+import math
 from bisect import bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -121,11 +122,20 @@ class Asked:
 
 
 @dataclass
+class Signed:
+    """An approval as a person wrote it, what was held then, and until when it stood: a run may have read it by then."""
+
+    item: layout.Item
+    held: Held | None
+    until: float = math.inf
+
+
+@dataclass
 class Approvals:
     held: dict[str, Held] = field(default_factory=dict)
-    signed: dict[layout.Key, tuple[layout.Item, Held | None]] = field(default_factory=dict)
+    signed: defaultdict[layout.Key, list[Signed]] = field(default_factory=lambda: defaultdict(list))
 
-    def wrote(self, key: layout.Key, new: Attributes) -> None:
+    def wrote(self, key: layout.Key, new: Attributes, at: float) -> None:
         """A revision was held, or its outcome noted; or a person signed one: as what it was held then counts."""
         pk, sk = key
         item = layout.from_attributes(new) if new else {}
@@ -134,22 +144,32 @@ class Approvals:
             if item:
                 self.held[pk] = layout.held_from(item)
         elif pk.startswith("approval#"):
-            self.signed.pop(key, None)
+            for signed in self.signed[key]:
+                signed.until = min(signed.until, at)
             if item:
                 held = self.held.get(layout.mapping_pk(layout.approval_of(key)[1]))
-                self.signed[key] = item, held
+                self.signed[key].append(Signed(item, held))
 
-    def why_not(self, by: str, mapping: PublishedMapping) -> str:
-        """Why nobody but its editor approved this very content; empty if somebody did, under that name."""
+    def of(self, by: str, mapping: PublishedMapping, since: float) -> tuple[Signed | None, str]:
+        """Return the approval of this very content that stood at some time `since`, under that name; or why none is."""
         now = self.held.get(layout.mapping_pk(mapping.key))
-        item, signed = self.signed.get(layout.approval_key(by, mapping.key), ({}, None))
-        if not item or item["revision"] != mapping.revision:
-            return f"{by or 'nobody'} signed nothing of that number: {item}"
-        if signed is None or _content(signed.mapping) != _content(mapping) or signed.digest != item["digest"]:
-            return f"{by} signed other content: {signed}"
         if now and now.mapping.revision == mapping.revision and now.outcome == layout.DISCARDED:
-            return "it was discarded"
-        return f"{by} is its editor" if signed.by == item["arn"] else ""
+            return None, "it was discarded"
+        why_not = f"{by or 'nobody'} signed nothing"
+        for signed in self.signed[layout.approval_key(by, mapping.key)]:
+            if signed.until >= since:
+                why_not = self._why_not(signed, mapping)
+                if not why_not:
+                    return signed, ""
+        return None, why_not
+
+    def _why_not(self, signed: Signed, mapping: PublishedMapping) -> str:
+        item, held = signed.item, signed.held
+        if item["revision"] != mapping.revision:
+            return f"another number was signed: {item}"
+        if held is None or _content(held.mapping) != _content(mapping) or held.digest != item["digest"]:
+            return f"other content was signed: {held}"
+        return "its editor signed it" if held.by == item["arn"] else ""
 
 
 def _content(mapping: PublishedMapping) -> tuple[Any, ...]:
@@ -419,7 +439,7 @@ class Promises:
                 pin = Pin.read(layout.from_attributes(new)) if new else None
                 self.pins[owner.id].append((self.engine.seconds, pin))
         elif pk.startswith("approval#") or sk == "held":
-            self.approvals.wrote(key, new)
+            self.approvals.wrote(key, new, self.engine.seconds)
         else:
             self._wrote_of_mapping(pk, sk, old, new)
 
@@ -498,13 +518,13 @@ class Promises:
     def _wrote_revision(self, revision: layout.Item) -> None:
         changes, by, mapping = _effect(revision), revision["approved_by"], layout.published_from(revision)
         if by or changes > self._allowed:
-            why_not = self.approvals.why_not(by, mapping)
+            since = self.writer.began if self.writer else self.engine.seconds
+            signed, why_not = self.approvals.of(by, mapping, since)
             text = f"{mapping.key} {mapping.revision}, which changes {changes}, is published, though {why_not}"
             self.check(12, not why_not, lambda: text)
-            if not why_not:
+            if signed:
                 self._approved.add(which := (mapping.key, mapping.revision))
-                signed, _ = self.approvals.signed[layout.approval_key(by, mapping.key)]
-                self._shown[which] = min(self._shown.get(which, 0), int(signed["changes"]))
+                self._shown[which] = min(self._shown.get(which, 0), int(signed.item["changes"]))
         if not by and self.writer:
             since = self.writer.began - self.lag - 1
             later = [each for each in self.account.instances if self._changes_later(each, mapping, since)]
