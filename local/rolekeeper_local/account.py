@@ -183,7 +183,7 @@ class EmulatedAccount:
     def condition(self, instance_id: str, code: str) -> Condition | None:
         """What the instance shows, once it is this code."""
         key = InstanceKey(self.account, self.region, instance_id)
-        state = State(Store(self.dynamodb, self.state_table), key.target, key.target, lambda pin: pin)
+        state = State(Store(self.dynamodb, self.state_table), key.target, home=key.target, check_pin=lambda pin: pin)
         found = state.read([key]).record(key).condition
         return found if found and found.code == code else None
 

@@ -88,7 +88,7 @@ class MappedTargets:
         others = (one for one in self.listed() if one.target != self.home)
         return [self.own, *sorted(others, key=lambda one: one.target)]
 
-    @property
+    @cached_property
     def home(self) -> Target:
         return self.own.target
 
@@ -97,7 +97,7 @@ class MappedTargets:
         """The roles of each account, `home`'s first."""
         return {one.target.account: one.roles for one in self.all}
 
-    @property
+    @cached_property
     def several(self) -> bool:
         return len(self.all) > 1
 

@@ -5,6 +5,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from rolekeeper.aws.errors import CorruptItemError
@@ -72,7 +73,7 @@ class AccountRecord:
         return same and not mapping.suspended_because and self.counts.get(region) == (0, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredMapping:
     """All that is stored of a mapping, from one consistent read.
 
@@ -97,7 +98,7 @@ class StoredMapping:
     unseen: int = field(default=0, compare=False)
     approved: bool = field(default=False, compare=False)
 
-    @property
+    @cached_property
     def published(self) -> PublishedMapping | None:
         """The last revision that was published, or its tombstone."""
         return self.records[self.home].mapping if self.home in self.records else None
@@ -108,7 +109,7 @@ class StoredMapping:
             return in_scope and record is None
         return record.mapping.revision < self.published.revision or (in_scope and not record.mapping.in_scope)
 
-    @property
+    @cached_property
     def held_again(self) -> bool:
         """Whether what is published is held once more, for accounts where it isn't in effect yet."""
         held, published = self.held, self.published
@@ -121,13 +122,13 @@ class StoredMapping:
         record = self.records.get(target.account)
         return record.counts.get(target.region, (0, 0)) if record else (0, 0)
 
-    @property
+    @cached_property
     def last(self) -> int:
         """The highest revision number so far: of what was published for any account, or held."""
         given = [each.mapping.revision for each in self.records.values()]
         return max([*given, *([self.held.mapping.revision] if self.held else [])], default=0)
 
-    @property
+    @cached_property
     def overtaken(self) -> bool:
         """Whether a record has a higher number than what is published, which was lost once and began again."""
         number = self.published.revision if self.published else 0

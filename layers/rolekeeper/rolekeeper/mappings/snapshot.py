@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from rolekeeper.instances.window import counted_with
 from rolekeeper.mappings.impact import Impact, Scan
@@ -40,7 +41,7 @@ class Trigger:
     ended: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RowSnapshot:
     """A row, what it says, and what is stored of its mapping. `row` is empty when there is none."""
 
@@ -52,7 +53,7 @@ class RowSnapshot:
     trigger: Trigger
     approvals: tuple[Approval, ...] = ()  # by those who signed what is held
 
-    @property
+    @cached_property
     def published(self) -> PublishedMapping | None:
         """What the reconciler obeys; None for a tombstone."""
         return None if self.stored.published is None or self.stored.published.deleted else self.stored.published
@@ -76,7 +77,7 @@ class RowSnapshot:
         records = {**self.stored.records, home: replace(self.stored.records[home], mapping=refresh.mapping)}
         return replace(self, stored=replace(self.stored, records=records, unsent=unsent))
 
-    @property
+    @cached_property
     def tombstone(self) -> PublishedMapping | None:
         """The tombstone that is published, or would be if the row were deleted; None if nothing was ever published."""
         if self.published is None:
@@ -91,7 +92,7 @@ class RowSnapshot:
             return replace(mapping, revision=held.revision)
         return replace(mapping, revision=self.stored.last + 1)
 
-    @property
+    @cached_property
     def _held(self) -> PublishedMapping | None:
         """The revision that waits for approval; not one that was discarded, published or overtaken since."""
         held, published = self.stored.held, self.stored.published
@@ -99,7 +100,7 @@ class RowSnapshot:
             return None
         return held.mapping
 
-    @property
+    @cached_property
     def taken_back(self) -> PublishedMapping | None:
         """The held revision, if the row was written as it is published, or deleted before it ever was."""
         held = self._held
@@ -167,7 +168,7 @@ class RowSnapshot:
         took = counted_with(self.stored.edits, impact.minutes, self.at, moments=impact.changes_at) if more else 0
         return more + took > impact.allowed
 
-    @property
+    @cached_property
     def holds_deletion(self) -> bool:
         """Whether the row was put back because its deletion is held, or is left after that deletion took effect.
 
@@ -180,17 +181,17 @@ class RowSnapshot:
         asked = self.published is None or self.holds(tombstone)
         return asked and content(self.row) == content(row_of(tombstone.spec))
 
-    @property
+    @cached_property
     def deletes(self) -> bool:
         """Whether a deletion is judged: the row is gone, or was put back as its deletion is held."""
         return not self.row or self.holds_deletion
 
-    @property
+    @cached_property
     def is_published(self) -> bool:
         """Whether the row says what is published."""
         return bool(self.row and self.published and self.parsed.spec == self.published.spec)
 
-    @property
+    @cached_property
     def is_kept(self) -> bool:
         """Whether it says what is published, and nothing of that was lost."""
         return self.is_published and not self.deletes and not self.stored.overtaken
