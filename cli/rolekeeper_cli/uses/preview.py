@@ -16,7 +16,7 @@ from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.instances.window import approved_budget, counted, with_later
-from rolekeeper.mappings.accounts import MappedTarget
+from rolekeeper.mappings.accounts import TargetScope
 from rolekeeper.mappings.assess import Assessor
 from rolekeeper.mappings.impact import MOVES, PHRASES, WORDS, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
@@ -197,14 +197,14 @@ class _Judge:
         app, home = self._deployment.app, self._deployment.home
         roles = {home.account: app.roles}
 
-        def mapped(place: Deployment) -> MappedTarget:
+        def mapped(place: Deployment) -> TargetScope:
             target = place.settings.target
             served = registered.get(target) or ServedTarget(target)
             published = self._published.setdefault(target.account, {})
             # The very dictionary: what is judged later sees what was published before.
             scanner = place.app.scanner(replace(Enforced.of(place, published), count=self._count))
             known, swept = roles.setdefault(target.account, place.app.roles), served.last_sweep is not None
-            return MappedTarget(target, known, scanner, instances=served.instances, unit=served.unit, swept=swept)
+            return TargetScope(target, known, scanner, instances=served.instances, unit=served.unit, swept=swept)
 
         places = self._places.reachable()
         # Read only if there are others.

@@ -222,20 +222,20 @@ class App:
         )
 
     @shared
-    def mapped(self) -> mappings.accounts.MappedTargets:
+    def mapped(self) -> mappings.accounts.AllTargets:
         """The targets that mappings govern, including the deployment's own."""
         # IAM is the account's, whatever the Region.
         roles = {self.settings.account: self.roles}
 
-        def mapped(target: Target) -> mappings.accounts.MappedTarget:
+        def mapped(target: Target) -> mappings.accounts.TargetScope:
             there = self.at(target)
             known = roles.setdefault(target.account, there.roles)
-            return mappings.accounts.MappedTarget(target, known, there.scanner())
+            return mappings.accounts.TargetScope(target, known, there.scanner())
 
-        def listed() -> list[mappings.accounts.MappedTarget]:
+        def listed() -> list[mappings.accounts.TargetScope]:
             return [_as_served(mapped(served.target), served) for served in self.registry.others()]
 
-        return mappings.accounts.MappedTargets(mapped(self.settings.target), listed, mapped, each=self.each)
+        return mappings.accounts.AllTargets(mapped(self.settings.target), listed, mapped, each=self.each)
 
     @shared
     def sender(self) -> mappings.fan_out.Sender:
@@ -271,11 +271,11 @@ class App:
     def judge(self, judging: Mapping[str, Any], account: str, in_time: Callable[[], bool]) -> None:
         """Ask an account what judging a row asks there."""
         there = self._publisher_in(lambda: self.registry.all(account))
-        there.judge_in(layout.decode(mappings.publish.Judging, judging), account, in_time)
+        there.judge_in(layout.decode(mappings.publish.AssessmentJob, judging), account, in_time)
 
     def judged(self, judging: Mapping[str, Any]) -> mappings.verdict.Verdict:
         """Judge a row by what its accounts answered."""
-        return self.publisher.judged(layout.decode(mappings.publish.Judging, judging))
+        return self.publisher.judged(layout.decode(mappings.publish.AssessmentJob, judging))
 
     def _publisher_in(self, served: Callable[[], Iterable[fleet.targets.ServedTarget]]) -> mappings.publish.Publisher:
         """One that knows an account's targets alone, beside the deployment's own."""
@@ -341,8 +341,6 @@ class App:
         )
 
 
-def _as_served(
-    one: mappings.accounts.MappedTarget, served: fleet.targets.ServedTarget
-) -> mappings.accounts.MappedTarget:
+def _as_served(one: mappings.accounts.TargetScope, served: fleet.targets.ServedTarget) -> mappings.accounts.TargetScope:
     """A target with what the registry knows of it."""
     return replace(one, instances=served.instances, unit=served.unit, swept=served.last_sweep is not None)

@@ -339,7 +339,7 @@ class History:
 
     def _judge_by_account(self, accounts: list[str], judging: dict[str, Any], **_: Any) -> None:
         """The accounts machine has a run for each account, and one that goes on."""
-        self.deferred.append(layout.decode(publish.Judging, judging).key)
+        self.deferred.append(layout.decode(publish.AssessmentJob, judging).key)
         for account in accounts:
             self._once(lambda app, account=account: app.judge(judging, account, lambda: True))  # type: ignore[misc]  # bound
         self._once(lambda app: app.judged(judging))

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.instances.window import counting, locked
-from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Question, Records
+from rolekeeper.mappings.accounts import AllTargets, Question, Records, TargetScope
 from rolekeeper.mappings.assess import Assessor
 from rolekeeper.mappings.fan_out import FanOut, Sender
 from rolekeeper.mappings.impact import Impact, Scan
@@ -41,7 +41,7 @@ class AccountRecords:
     now: Callable[[], datetime]
 
     @property
-    def targets(self) -> MappedTargets:
+    def targets(self) -> AllTargets:
         return self.assessor.targets
 
     def recheck(
@@ -112,14 +112,14 @@ class AccountRecords:
                 changed.add(account)
         return changed
 
-    def _in_effect(self, stored: StoredMapping, one: MappedTarget, record: AccountRecord | None) -> Verdict:
+    def _in_effect(self, stored: StoredMapping, one: TargetScope, record: AccountRecord | None) -> Verdict:
         """Return whether a mapping is in effect in a target by this record; if it isn't, the revision is 0."""
         published = stored.published
         usable = record is not None and not record.mapping.suspended_because
         revision = published.revision if published and usable and self._is_in_scope(published, one) else 0
         return Verdict(Status.PUBLISHED, revision=revision)
 
-    def _unasked(self, stored: StoredMapping, one: MappedTarget, *, quiet: bool) -> Verdict | None:
+    def _unasked(self, stored: StoredMapping, one: TargetScope, *, quiet: bool) -> Verdict | None:
         """Return the check of a mapping in another target, where it is known without IAM."""
         published, before = stored.published, stored.records.get(one.target.account)
         nothing = Verdict(Status.PUBLISHED)
@@ -137,7 +137,7 @@ class AccountRecords:
             return self._in_effect(stored, one, before)
         return None
 
-    def _record_in(self, stored: StoredMapping, one: MappedTarget, scan: Scan | None) -> AccountRecord:
+    def _record_in(self, stored: StoredMapping, one: TargetScope, scan: Scan | None) -> AccountRecord:
         """Return the record that a mapping should have in a target's account."""
         target, published, before = one.target, stored.published, stored.records.get(one.target.account)
         assert published is not None  # otherwise there is nothing to record
@@ -164,7 +164,7 @@ class AccountRecords:
         self,
         record: AccountRecord,
         before: AccountRecord | None,
-        one: MappedTarget,
+        one: TargetScope,
         *,
         correlation_id: str,
         counts: Iterable[Write],
@@ -179,16 +179,16 @@ class AccountRecords:
             self.sender.send(FanOut.to(mapping.key, sorted(self._of_account(one))), correlation_id, lambda: True)
         return changed
 
-    def _of_account(self, one: MappedTarget) -> dict[Target, MappedTarget]:
+    def _of_account(self, one: TargetScope) -> dict[Target, TargetScope]:
         account = one.target.account
         return {other.target: other for other in (one, *self.targets.all) if other.target.account == account}
 
-    def _is_in_scope(self, published: PublishedMapping, one: MappedTarget) -> bool:
+    def _is_in_scope(self, published: PublishedMapping, one: TargetScope) -> bool:
         """Return whether a mapping is for a target's account; of the deployment's own, whether it is for the target."""
         there = [one] if one.target.account == self.targets.home.account else self._of_account(one).values()
         return not published.deleted and any(other.is_in(published.spec) for other in there)
 
-    def _asks_iam(self, published: PublishedMapping, one: MappedTarget) -> bool:
+    def _asks_iam(self, published: PublishedMapping, one: TargetScope) -> bool:
         # The record of the deployment's own account is kept by the row's own check.
         return one.target.account != self.targets.home.account and self._is_in_scope(published, one)
 

@@ -28,7 +28,7 @@ NAMED = 5
 
 
 @dataclass(frozen=True)
-class MappedTarget:
+class TargetScope:
     """A target as mappings see it: its account's roles, and the scanner of its instances.
 
     Its last sweep counted `instances`: how many one has that was never `swept` isn't known. `unit` is its unit in the
@@ -71,20 +71,20 @@ class Question:
 
 
 @dataclass(frozen=True)
-class MappedTargets:
+class AllTargets:
     """All targets: the deployment's `own`; `listed` returns those of the registry, `at` makes one that isn't there.
 
     Make a new one for each invocation: it asks an account that gave no answer only once. The own one has to answer.
     """
 
-    own: MappedTarget
-    listed: Callable[[], Sequence[MappedTarget]]
-    at: Callable[[Target], MappedTarget]
+    own: TargetScope
+    listed: Callable[[], Sequence[TargetScope]]
+    at: Callable[[Target], TargetScope]
     each: Each
     _refused: dict[str, AwsRefusalError] = field(default_factory=dict, init=False)
 
     @cached_property
-    def all(self) -> list[MappedTarget]:
+    def all(self) -> list[TargetScope]:
         others = (one for one in self.listed() if one.target != self.home)
         return [self.own, *sorted(others, key=lambda one: one.target)]
 
@@ -101,10 +101,10 @@ class MappedTargets:
     def several(self) -> bool:
         return len(self.all) > 1
 
-    def of(self, target: Target) -> MappedTarget:
+    def of(self, target: Target) -> TargetScope:
         return next((one for one in self.all if one.target == target), None) or self.at(target)
 
-    def of_account(self, account: str) -> list[MappedTarget]:
+    def of_account(self, account: str) -> list[TargetScope]:
         return [one for one in self.all if one.target.account == account]
 
     def in_scope(self, spec: MappingSpec) -> list[str]:
@@ -155,7 +155,7 @@ class MappedTargets:
                 self._refused[account] = error
             raise
 
-    def judge_in(self, account: str, question: Question, asked: Iterable[MappedTarget]) -> AccountVerdict:
+    def judge_in(self, account: str, question: Question, asked: Iterable[TargetScope]) -> AccountVerdict:
         """Judge an edit in one account: ask its IAM about the role, and EC2 in the `asked` of its targets.
 
         Nothing else asks an account about a row. What one refuses is an answer; what `home` refuses is raised.
@@ -183,11 +183,11 @@ class MappedTargets:
         return AccountVerdict(check=check, scans=scans, refused=refused, gains=gained)
 
     def _scans(
-        self, asked: Iterable[MappedTarget], record: AccountRecord, question: Question
+        self, asked: Iterable[TargetScope], record: AccountRecord, question: Question
     ) -> tuple[dict[str, Scan], dict[str, AwsRefusalError]]:
         """Return what a record would do in these targets, and why others of them gave no answer, by Region."""
 
-        def scan(one: MappedTarget) -> Scan | AwsRefusalError:
+        def scan(one: TargetScope) -> Scan | AwsRefusalError:
             before = question.stored.records.get(one.target.account)
             if one.target in question.found:
                 return question.found[one.target]
@@ -216,7 +216,7 @@ class MappedTargets:
         An edit would otherwise change more of a target's instances than it is said to have.
         """
 
-        def count(one: MappedTarget) -> int | None:
+        def count(one: TargetScope) -> int | None:
             try:
                 return one.scanner.fleet
             except AwsRefusalError:

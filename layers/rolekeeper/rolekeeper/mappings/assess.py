@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
-from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Question
+from rolekeeper.mappings.accounts import AllTargets, Question, TargetScope
 from rolekeeper.mappings.findings import AccountVerdict, silent
 from rolekeeper.mappings.fold import Answers, Folding
 from rolekeeper.mappings.impact import Edit, ImpactScanner, Scan
@@ -43,7 +43,7 @@ _REFUSED = (Status.REJECTED, Status.CONFLICT)
 class Assessor:
     """Judges rows. It caches IAM's answers and the fleet's size, so make a new one for each invocation."""
 
-    targets: MappedTargets
+    targets: AllTargets
     revisions: Revisions
     mode: Mode
 
@@ -79,7 +79,7 @@ class Assessor:
         ends_soon = self._ends_soon(snapshot, verdict) if verdict.ending is Ending.KEEP else ""
         return replace(self._with_count(snapshot, verdict), refresh=refresh, ends_soon=ends_soon)
 
-    def asked(self, snapshot: RowSnapshot) -> list[MappedTarget]:
+    def asked(self, snapshot: RowSnapshot) -> list[TargetScope]:
         """Return the targets beside `home` whose accounts are asked about a row."""
         targets, stored, question = self.targets, snapshot.stored, self._question(snapshot)
         if question is None:
@@ -256,7 +256,7 @@ def waiting(snapshot: RowSnapshot, error: AwsRefusalError) -> Verdict:
     return _waits(snapshot, why, stays=held)
 
 
-def judged_elsewhere(snapshot: RowSnapshot, accounts: Sequence[str]) -> Verdict:
+def in_progress_verdict(snapshot: RowSnapshot, accounts: Sequence[str]) -> Verdict:
     """The verdict on a row while these accounts are asked: a verdict that it says already stays until they answered."""
     row, stored = snapshot.row, snapshot.stored
     says = str(layout.plain(row["status"])) if snapshot.trigger.recheck and "status" in row else ""

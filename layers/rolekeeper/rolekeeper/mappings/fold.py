@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rolekeeper.instances.window import counted_with
-from rolekeeper.mappings.accounts import MappedTargets, named
+from rolekeeper.mappings.accounts import AllTargets, named
 from rolekeeper.mappings.findings import AccountVerdict
 from rolekeeper.mappings.impact import Impact, Scan, with_permissions, within_limits
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
@@ -46,7 +46,7 @@ type Answers = Mapping[str, AccountVerdict]
 class Folding:
     """Makes verdicts of answers, as the deployment's settings and the registry's last counts have it."""
 
-    targets: MappedTargets
+    targets: AllTargets
     mode: Mode
 
     @property

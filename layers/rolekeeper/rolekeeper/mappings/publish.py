@@ -15,8 +15,8 @@ from rolekeeper.aws import Machine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, event_of, resumable
 from rolekeeper.mappings.account_records import AccountRecords, Scans, counted_edit
-from rolekeeper.mappings.accounts import NAMED, MappedTargets
-from rolekeeper.mappings.assess import Assessor, judged_elsewhere, waiting
+from rolekeeper.mappings.accounts import NAMED, AllTargets
+from rolekeeper.mappings.assess import Assessor, in_progress_verdict, waiting
 from rolekeeper.mappings.fan_out import FanOut, Sender
 from rolekeeper.mappings.findings import Findings
 from rolekeeper.mappings.fold import Answers
@@ -50,7 +50,7 @@ _EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause",
 
 
 @dataclass(frozen=True, slots=True)
-class Judging:
+class AssessmentJob:
     """A row that is judged by several runs: why, the `stamp` of what is asked, and the `run` that has the answers.
 
     `attempt` counts how often it was begun anew.
@@ -86,7 +86,7 @@ class Publisher:
     hands_over_at: datetime
 
     @property
-    def targets(self) -> MappedTargets:
+    def targets(self) -> AllTargets:
         return self.assessor.targets
 
     def publish(self, key: MappingKey, correlation_id: str, claimed_by: str = "", made_by: str = "") -> Verdict:
@@ -128,7 +128,7 @@ class Publisher:
         self._recheck_conflicting(key, verdict, correlation_id)
         return verdict
 
-    def judge_in(self, judging: Judging, account: str, in_time: Callable[[], bool]) -> None:
+    def judge_in(self, judging: AssessmentJob, account: str, in_time: Callable[[], bool]) -> None:
         """Ask an account what judging a row asks there, and keep the answers; it is one of `targets` alone."""
         key = judging.key
         stored, row = self.revisions.read(key, account), self.table.get_row(key) or {}
@@ -137,7 +137,7 @@ class Publisher:
         if snapshot.stamp() == judging.stamp:
             self.findings.write(judging.run, account, self.assessor.judge_in(snapshot, account, in_time), snapshot.at)
 
-    def judged(self, judging: Judging) -> Verdict:
+    def judged(self, judging: AssessmentJob) -> Verdict:
         """Judge a row by what was found in its accounts; raises as `publish`."""
         verdict = self._judge(judging.key, judging.trigger, judging)
         if verdict.changed or not judging.trigger.recheck:
@@ -180,7 +180,7 @@ class Publisher:
             return verdict if nothing else None
         return None
 
-    def _judge(self, key: MappingKey, trigger: Trigger, judging: Judging | None = None) -> Verdict:
+    def _judge(self, key: MappingKey, trigger: Trigger, judging: AssessmentJob | None = None) -> Verdict:
         """Load, assess, commit; again if another actor wrote meanwhile."""
         findings = self.findings.read(judging.run) if judging else {}
         try:
@@ -206,7 +206,9 @@ class Publisher:
             raise
         raise RetryableError("RowChanging", f"{key} keeps changing while it is checked")
 
-    def _asks(self, snapshot: RowSnapshot, judging: Judging | None, findings: Answers) -> Verdict | Answers | None:
+    def _asks(
+        self, snapshot: RowSnapshot, judging: AssessmentJob | None, findings: Answers
+    ) -> Verdict | Answers | None:
         """Have the accounts asked that judging a row asks, if they are many: return their answers once they are known.
 
         Of few nothing is known yet.
@@ -214,7 +216,7 @@ class Publisher:
         targets = self.assessor.asked(snapshot)
         if len(targets) <= ASKED:
             return None
-        verdict = judged_elsewhere(snapshot, accounts := sorted({each.target.account for each in targets}))
+        verdict = in_progress_verdict(snapshot, accounts := sorted({each.target.account for each in targets}))
         if judging and judging.stamp != snapshot.stamp():
             # Another edit, which has others asked.
             return verdict
@@ -241,7 +243,9 @@ class Publisher:
         trigger, stamp = replace(snapshot.trigger, scan=None), snapshot.stamp()
         name = f"{trigger.correlation_id} {snapshot.key} {stamp} {attempt}"
         run = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        judging = layout.encode(Judging(snapshot.key, trigger, stamp, run=run, begun=snapshot.at, attempt=attempt))
+        judging = layout.encode(
+            AssessmentJob(snapshot.key, trigger, stamp, run=run, begun=snapshot.at, attempt=attempt)
+        )
         then = event_of(Task.JUDGED, id_ := trigger.correlation_id, judging=judging)
         self.accounts_machine.start(name, event_of(Task.JUDGE, id_, accounts=accounts, judging=judging, then=then))
 

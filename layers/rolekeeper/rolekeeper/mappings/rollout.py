@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import Self
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.mappings.accounts import MappedTarget, MappedTargets, Records, named
+from rolekeeper.mappings.accounts import AllTargets, Records, TargetScope, named
 from rolekeeper.mappings.findings import AccountVerdict
 from rolekeeper.mappings.impact import Impact, Moment, Scan, gives_up
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
@@ -99,7 +99,7 @@ def roll_out(  # noqa: PLR0913  # all that a rollout is made of
     stored: StoredMapping,
     answers: Mapping[str, AccountVerdict],
     *,
-    targets: MappedTargets,
+    targets: AllTargets,
     at: datetime,
     only: Collection[str] | None = None,
 ) -> Rollout:
@@ -166,7 +166,7 @@ def wanted_records(
     mapping: PublishedMapping,
     stored: StoredMapping,
     *,
-    targets: MappedTargets,
+    targets: AllTargets,
     checks: Mapping[str, RoleCheck],
     unanswered: Collection[str] = (),
 ) -> dict[str, AccountRecord]:
@@ -181,7 +181,7 @@ def wanted_records(
     return {account: record for account, record in found.items() if record}
 
 
-def _assumed(candidate: PublishedMapping, one: MappedTarget, stored: StoredMapping, *, at: datetime) -> Scan:
+def _assumed(candidate: PublishedMapping, one: TargetScope, stored: StoredMapping, *, at: datetime) -> Scan:
     """What an edit is taken to change at most in a target that gives no answer, by what its last sweep counted."""
     former, then = stored.records.get(one.target.account), candidate.spec
     now = former.mapping.spec if former and not former.mapping.is_idle(at) and one.is_in(former.mapping.spec) else None
