@@ -70,7 +70,7 @@ class App:
     each: Each = in_threads
 
     def at(self, target: Target | None = None) -> App:
-        """The parts of a target, by default the deployment's own; one that can't be reached raises when first asked."""
+        """Return a target's parts, by default the deployment's own; one out of reach raises when it is asked."""
         hub = self.hub or self
         if target is None or target == hub.settings.target:
             return hub
@@ -78,7 +78,7 @@ class App:
         return replace(hub, settings=settings, client_there=partial(hub.client_of, settings), hub=hub)
 
     def _there(self, service: str) -> Any:
-        """A client in the target; in the deployment's own it has the functions' permissions."""
+        """Return a client in the target; in the deployment's own it has the functions' permissions."""
         if self.client_there:
             return self.client_there(service)
         return self.client(service)
@@ -172,7 +172,7 @@ class App:
         return fleet.targets.probe(self.settings, self.ec2, self.iam, home=self.at().settings.target)
 
     def reconciler(self, *, in_loop: bool = False) -> Reconciler:
-        """The reconciler; inside a retry loop it starts no other loop, and changes nothing itself."""
+        """Return the reconciler; inside a retry loop it starts no other loop, and changes nothing itself."""
         settings = self.settings
         machine = settings.retry_state_machine_arn
         loops = None if in_loop else RetryLoop(self.client("stepfunctions"), machine, settings.retry_timeout_minutes)
@@ -196,7 +196,7 @@ class App:
         )
 
     def _is_news(self, error: AccessDeniedError, *, noting: bool) -> bool:
-        """Whether a refusal hasn't been reported yet. The target is next asked with new sessions."""
+        """Return whether a refusal hasn't been reported yet. The target is next asked with new sessions."""
         self.forget(self.settings)
         return self.targets.is_news(self.settings.target, error, noting=noting)
 
@@ -212,7 +212,7 @@ class App:
         return mappings.rows.HomeAccount(self.settings.account, self.settings.partition)
 
     def scanner(self, state: State | None = None) -> mappings.impact.ImpactScanner:
-        """What scans this target's instances; `state` is what a `plan` would leave."""
+        """Return what scans this target's instances; `state` is what a `plan` would leave."""
         return mappings.impact.ImpactScanner(
             ec2=self.ec2,
             state=state or self.state,
@@ -278,7 +278,7 @@ class App:
         return self.publisher.judged(layout.decode(mappings.publish.AssessmentJob, judging))
 
     def _publisher_in(self, served: Callable[[], Iterable[fleet.targets.ServedTarget]]) -> mappings.publish.Publisher:
-        """One that knows an account's targets alone, beside the deployment's own."""
+        """Return one that knows an account's targets alone, beside the deployment's own."""
         mapped, publisher = self.mapped, self.publisher
         targets = replace(mapped, listed=lambda: [_as_served(mapped.at(one.target), one) for one in served()])
         assessor = replace(publisher.assessor, targets=targets)
@@ -302,7 +302,7 @@ class App:
     def sweep(
         self, correlation_id: str, seconds_left: Callable[[], float], run_id: str, event: Mapping[str, Any]
     ) -> fleet.sweep.Sweep:
-        """A run of a sweep. `event` is the last run's answer, or the schedule's, whose sweep gives way to another."""
+        """Make a sweep's run. `event` is the last run's answer, or the schedule's, whose sweep gives way."""
         of_account = cache(lambda: self.registry.all(self.settings.account))
         judged_here = self.settings.target == self.publisher.targets.home
         return fleet.sweep.Sweep(
@@ -342,5 +342,5 @@ class App:
 
 
 def _as_served(one: mappings.accounts.TargetScope, served: fleet.targets.ServedTarget) -> mappings.accounts.TargetScope:
-    """A target with what the registry knows of it."""
+    """Return a target with what the registry knows of it."""
     return replace(one, instances=served.instances, unit=served.unit, swept=served.last_sweep is not None)

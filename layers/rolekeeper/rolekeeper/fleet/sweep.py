@@ -177,7 +177,7 @@ class Sweep:
         return self.result
 
     def _begins(self) -> bool:
-        """Whether this run should work. A resumed one keeps the schedule from starting another sweep."""
+        """Return whether this run should work. A resumed one keeps the schedule from starting another sweep."""
         rest, now = self.result.rest, self.now()
         self.result.finished = True
         if self.resumed:
@@ -304,7 +304,7 @@ class Sweep:
         return BACKLOG * self.settings.changes_per_second
 
     def _waiting(self, state: State) -> float:
-        """How many changes of this target wait: those in its line, or what its sweeps sent that isn't reconciled yet.
+        """Count the target's changes that wait: in its line, or sent by its sweeps and not reconciled yet.
 
         SQS counts no single group's messages. The share of the last ones sent that still differ counts for all.
         """
@@ -386,7 +386,7 @@ class Sweep:
         self.result.rest.rowless = sorted(left)[:ROWLESS]
 
     def _at_rest(self, keys: Sequence[MappingKey], scans: Scans | None) -> dict[MappingKey, Verdict]:
-        """The checks of rows for which nothing is to be done; each other is read again, and judged by itself."""
+        """Return the checks of rows for which nothing is to be done; each other is read again, and judged by itself."""
         # Where they can't be read together, each is read by itself, and shows why that fails.
         with suppress(AwsRefusalError):
             if scans is not None:

@@ -120,7 +120,7 @@ class ServedTarget:
         return now - self.last_sweep < self.rests and heard <= self.last_sweep - NOTED
 
     def is_overdue(self, begun: Sequence[datetime]) -> bool:
-        """Whether no sweep ended since the rounds that began then, the earliest first, though they had it swept."""
+        """Return whether no sweep ended since the rounds that began then, though they had it swept."""
         known = self.last_sweep or self.since or _NEVER
         return len(begun) == OVERDUE and known + self.rests < begun[0]
 
@@ -164,7 +164,7 @@ class Registry:
     noted: MutableMapping[Target, datetime] = field(default_factory=dict)
 
     def all(self, account: str = "") -> list[ServedTarget]:
-        """All registered targets, or those of one account, sorted; a corrupt item is its target's problem."""
+        """Return all registered targets, or those of one account, sorted; a corrupt item is its target's problem."""
         if self.home and not self.is_hub:
             return [own] if (own := self.get(self.home)) else []
         # "$" comes right after the "#" that ends each part of a key.
@@ -172,7 +172,7 @@ class Registry:
         return [self._read(item) for item in self.store.items(layout.TARGETS, last, first)]
 
     def others(self, account: str = "") -> list[ServedTarget]:
-        """The same without the deployment's own target."""
+        """Return the same without the deployment's own target."""
         return [each for each in self.all(account) if each.target != self.home] if self.is_hub else []
 
     def _read(self, item: Mapping[str, Any]) -> ServedTarget:
@@ -187,7 +187,7 @@ class Registry:
         return self._read(item) if item else None
 
     def unknown(self) -> list[ServedTarget]:
-        """The targets that sent events and refused the probe, each with its `problem`; some may be registered now."""
+        """Return the targets that sent events and refused the probe, with a `problem`; some are registered now."""
         if not self.is_hub:
             return []
         return [self._read(item) for item in self.store.items(layout.TARGETS, "unknown$", "unknown#")]
@@ -423,7 +423,7 @@ class Targets:
             self.start_sweeps(run_id, correlation_id, Which.NEW)
 
     def accounts_due(self, asked: Mapping[str, Any]) -> list[str]:
-        """The accounts with targets that a round sweeps, the longest ago first; this also reports the overdue."""
+        """Return the accounts with targets that a round sweeps, the longest ago first; report the overdue."""
         served, now = sorted(self.registry.others(), key=lambda each: each.last_sweep or _NEVER), self.now()
         sweeps = layout.decode(Round, asked)
         begun = self.registry.note_round(sweeps.since) if sweeps.which is Which.DUE else []
@@ -490,7 +490,7 @@ class Targets:
             return True
 
     def _closed(self, target: Target) -> AwsRefusalError | None:
-        """Why this batch asks a target nothing, if so: waiting for it may take a fourth of the function's time."""
+        """Return why a batch asks a target nothing, if so: waiting takes a fourth of the function's time."""
         until = self.left_alone.get(target)
         if until and self.now() < until:
             error = RetryableError("LeftAlone", "it gave no answer less than a minute ago", "", resource=str(target))
@@ -528,7 +528,7 @@ def probe(settings: Settings, ec2: Ec2, iam: Iam, *, home: Target) -> Probed:
 
 
 def unheard(served: ServedTarget) -> str:
-    """Why the hub doesn't take the events of a spoke whose wire format isn't a neighbour of its own, in words."""
+    """Explain why the hub doesn't take a spoke's events: its wire format is no neighbour of the hub's."""
     if served.wire_format is None:
         return "its spoke is of an edition without a wire format, whose events the hub's bus may refuse"
     takes = f"this hub takes {max(1, WIRE_FORMAT - 1)} to {WIRE_FORMAT + 1}"
@@ -544,7 +544,7 @@ def _saying(probed: Probed, update: Update) -> Update:
 
 
 def problem_of(error: AwsRefusalError) -> str:
-    """A target's problem in words, without AWS's own message: that names the session, so it differs each time."""
+    """Describe a target's problem without AWS's own message: that names the session, so it differs."""
     return f"{error.action} on {error.resource} is refused ({error.code})"
 
 

@@ -164,7 +164,7 @@ class Assessor:
         return {account: sized(account, verdict) for account, verdict in answers.items()}
 
     def _counted(self, snapshot: RowSnapshot, published: PublishedMapping) -> RowSnapshot:
-        """The same with what the mapping governs, where no sweep counted it.
+        """Return the same with what the mapping governs, where no sweep counted it.
 
         Only the instances show that they carry a deleted profile of the same name.
         """
@@ -192,7 +192,7 @@ class Assessor:
         return Refresh(now, missing=missing) if missing or now.profile_id != published.profile_id else None
 
     def _ends_soon(self, snapshot: RowSnapshot, verdict: Verdict) -> str:
-        """What to report of a mapping that will soon take more roles away than an edit may; empty if it won't."""
+        """Report a mapping that will soon take more roles away than an edit may; empty if it won't."""
         mapping, limits = verdict.mapping, self.scanner.limits
         assert mapping is not None  # it is in effect
         spec, ends_at = mapping.spec, mapping.spec.expires_at
@@ -248,7 +248,7 @@ class Assessor:
 
 
 def waiting(snapshot: RowSnapshot, error: AwsRefusalError) -> Verdict:
-    """The verdict on a row for which AWS gave no answer, or a refusal. A row in effect, or held, stays as it is."""
+    """Return the verdict on a row that AWS didn't answer about. A row in effect, or held, stays as it is."""
     why = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
     if isinstance(error, AccessDeniedError):
         why = f"Rolekeeper isn't allowed {error.action} on {error.resource}; allow it, the next sweep tries again"
@@ -257,7 +257,7 @@ def waiting(snapshot: RowSnapshot, error: AwsRefusalError) -> Verdict:
 
 
 def in_progress_verdict(snapshot: RowSnapshot, accounts: Sequence[str]) -> Verdict:
-    """The verdict on a row while these accounts are asked: a verdict that it says already stays until they answered."""
+    """Return the verdict while these accounts are asked: what the row says stays until they answered."""
     row, stored = snapshot.row, snapshot.stored
     says = str(layout.plain(row["status"])) if snapshot.trigger.recheck and "status" in row else ""
     pending = bool(stored.held and not stored.held.outcome)

@@ -45,11 +45,11 @@ class AccountVerdict:
     scans: Mapping[str, Scan] = field(default_factory=dict)
 
     def without_scans(self) -> "AccountVerdict":
-        """The same as if only IAM had been asked."""
+        """Return the same as if only IAM had been asked."""
         return replace(self, scans={}, refused={}, sizes={}, gains=())
 
     def beside(self, found: "AccountVerdict | None", regions: Iterable[str]) -> "AccountVerdict":
-        """The same with what a run of its own found in the account's other Regions, if it found something."""
+        """Return the same with what a run of its own found in the account's other Regions, if it found something."""
         other = found or silent()
         if other.refusal:
             other = replace(other, refused=dict.fromkeys(regions, other.refusal))
@@ -108,7 +108,7 @@ class Findings:
         self.store.write(self.store.put({**key, "found": found, "expires": int((at + KEPT).timestamp())}))
 
     def read(self, run: str) -> dict[str, AccountVerdict]:
-        """By account."""
+        """Return the answers by account."""
         pk, _ = layout.finding_key(run, "")
         found: dict[str, AccountVerdict] = {}
         for item in self.store.items(pk, "~"):

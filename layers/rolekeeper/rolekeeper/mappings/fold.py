@@ -141,7 +141,7 @@ class Folding:
         return replace(rollout, records=records, scan=scan)
 
     def _notes(self, spec: MappingSpec, role: RoleCheck, scan: Scan) -> Iterator[Problem]:
-        """What people should know of a row that passed its checks."""
+        """Return what people should know of a row that passed its checks."""
         takes, may = spec.when_occupied is WhenOccupied.REPLACE, self.targets.own.scanner.ownership.take_over
         if role.note and not role.problem:
             yield Problem(role.note)
@@ -158,7 +158,7 @@ class Folding:
             yield Problem(unclear, remedy, column="not_units" if spec.not_units else "units")
 
     def _compared(self, rollout: Rollout, took: int, elsewhere: int | None = None) -> Impact:
-        """What a candidate, or a tombstone, would do in all accounts, with permissions; other edits `took` so much.
+        """Weigh what a candidate, or a tombstone, would do in all accounts; other edits `took` so much.
 
         `elsewhere` is how many instances there are in all, if there are more targets than those known here.
         """
@@ -174,7 +174,7 @@ class Folding:
         return impact
 
     def fleets(self, counted: Mapping[Target, int]) -> dict[Target, int]:
-        """How many instances each target has: as it was `counted` now, or by its last sweep."""
+        """Return how many instances each target has: as it was `counted` now, or by its last sweep."""
         return {one.target: counted.get(one.target, one.instances) for one in self.targets.all}
 
     def late(self, stored: StoredMapping, answers: Answers, at: datetime, *, fleet: int = 0) -> Late:
@@ -189,7 +189,7 @@ class Folding:
         return Late(rollout.records[account], impact, covered=covered, held=held)
 
     def _is_covered(self, stored: StoredMapping, impact: Impact) -> bool:
-        """Whether as many changes were counted, or approved, already while the accounts gave no answer.
+        """Return whether as many changes were counted, or approved, already while the accounts gave no answer.
 
         Nobody was shown what is severe there, and nobody but an approver what a target's own share is.
         """
@@ -200,7 +200,7 @@ class Folding:
     def _unless_late(
         self, snapshot: RowSnapshot, verdict: Verdict, answers: Answers, notes: Iterable[Problem]
     ) -> Verdict:
-        """This verdict that nothing changes; or, if too much would in accounts that answer only now, that it is held.
+        """Return this verdict, or that it is held, if too much would change in accounts that answer only now.
 
         Their own sweeps publish what isn't too much.
         """
@@ -222,7 +222,7 @@ class Folding:
         return edit if again and edit.ending is Ending.PUBLISH else verdict
 
     def _unfinished(self, snapshot: RowSnapshot) -> Mapping[str, AccountRecord]:
-        """The records of what stays published: after a crash some may not be written yet.
+        """Return the records of what stays published: after a crash some may not be written yet.
 
         Those of accounts in its scope their own sweeps write; no sweep looks for tombstones.
         """
@@ -252,7 +252,7 @@ class Folding:
         return replace(verdict, matched=scan.matched, occupied=scan.foreign)
 
     def _deletion(self, snapshot: RowSnapshot, answers: Answers) -> Verdict:
-        """The row is gone, or was put back as its deletion is held: a tombstone should replace the mapping."""
+        """Judge a row that is gone, or was put back as its deletion is held: a tombstone replaces the mapping."""
         if snapshot.trigger.row_listed and not snapshot.row:
             return Verdict(Status.REMOVED)
         if snapshot.published is None:
@@ -272,7 +272,7 @@ class Folding:
     def _unless_held(
         self, snapshot: RowSnapshot, verdict: Verdict, rollout: Rollout, notes: Iterable[Problem] = ()
     ) -> Verdict:
-        """This verdict on a candidate; or, if a person has to approve what it would do, that it is held."""
+        """Return this verdict on a candidate, or that it is held, if a person has to approve what it would do."""
         candidate, scan = verdict.mapping, verdict.scan
         assert candidate is not None
         assert scan is not None  # what was found
@@ -312,7 +312,7 @@ class Folding:
         return replace(waits, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides, shown=shown)
 
     def _matched(self, snapshot: RowSnapshot, scan: Scan | None) -> int | None:
-        """How many instances the published mapping governs; None if that isn't known, or the row says it."""
+        """Return how many instances the published mapping governs; None if that isn't known, or the row says it."""
         if snapshot.published is None or snapshot.published.is_idle(snapshot.at):
             return 0
         if snapshot.trigger.scan:

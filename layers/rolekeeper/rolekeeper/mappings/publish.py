@@ -333,7 +333,7 @@ class Publisher:
         return replace(verdict, changed=changed, in_conflict=snapshot.stored.in_conflict)
 
     def _is_news(self, snapshot: RowSnapshot, verdict: Verdict) -> bool:
-        """Whether the row still says something else; and the history too, if the row may have no room."""
+        """Return whether the row still says something else; and the history too, if the row may have no room."""
         if verdict.ending in _PUBLISHES:
             # The tombstone of a deletion that was left unfinished is published already.
             return verdict.mapping is not None

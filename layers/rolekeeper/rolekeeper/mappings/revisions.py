@@ -46,11 +46,11 @@ class AccountRecord:
         return layout.mapping_attributes(self.mapping) | _counts_item(self.counts)
 
     def is_stored(self, before: "AccountRecord | None") -> bool:
-        """Whether it is as the one stored `before`, and nothing has to be made."""
+        """Return whether it is as the one stored `before`, and nothing has to be made."""
         return before is not None and before.content == self.content and not self.missing
 
     def with_scan(self, region: str, profile_ids: AbstractSet[str], counts: tuple[int, int] | None) -> "AccountRecord":
-        """The same with what was found in a Region; its counts stay if they are None."""
+        """Return the same with what was found in a Region; its counts stay if they are None."""
         mapping = self.mapping.with_profile_id(self.mapping.profile_id, profile_ids)
         return replace(self, mapping=mapping, counts={**self.counts, region: counts} if counts else self.counts)
 
@@ -59,14 +59,14 @@ class AccountRecord:
         return replace(self, mapping=mapping.suspended_for(None), missing="")
 
     def matters(self, before: "AccountRecord | None") -> bool:
-        """Whether it may change a decision on an instance, compared with the record before."""
+        """Return whether it may change a decision on an instance, compared with the record before."""
         mapping, former = self.mapping, before.mapping if before else None
         if former is None:
             return not mapping.deleted
         return (former, former.former_profile_ids) != (mapping, mapping.former_profile_ids)
 
     def is_at_rest(self, published: PublishedMapping, region: str, *, in_scope: bool) -> bool:
-        """Whether it is up to date and usable, and governed nothing in a Region when that was last counted."""
+        """Return whether it is up to date and usable, and governed nothing in a Region when that was last counted."""
         mapping = self.mapping
         wanted = (published.revision, published.deleted, in_scope)
         same = (mapping.revision, mapping.deleted, mapping.in_scope) == wanted
@@ -118,7 +118,7 @@ class StoredMapping:
         return (held.mapping.spec, held.mapping.deleted) == (published.spec, published.deleted)
 
     def counts_in(self, target: Target) -> tuple[int, int]:
-        """How many instances it governed in a target when that was last counted, and how many of them are occupied."""
+        """Return how many instances it governed in a target when last counted, and how many are occupied."""
         record = self.records.get(target.account)
         return record.counts.get(target.region, (0, 0)) if record else (0, 0)
 
@@ -148,20 +148,20 @@ class Revisions:
     _copies: dict[tuple[str, MappingKey], StoredMapping] = field(default_factory=dict)
 
     def read(self, key: MappingKey, account: str = "") -> StoredMapping:
-        """What is stored, with the record of one other account, if one is named."""
+        """Return what is stored, with the record of one other account, if one is named."""
         stored = self._stored(key, self.store.get(sorted(self._read_of(key))))
         record = self.record(key, account) if account not in {"", self.home} else None
         return replace(stored, records={account: record, **stored.records}) if record else stored
 
     def read_all(self, keys: Iterable[MappingKey]) -> dict[MappingKey, StoredMapping]:
-        """The same of several, read together; a damaged one is left out."""
+        """Return the same of several, read together; a damaged one is left out."""
         # Without the budgets: who needs one reads the mapping by itself.
         wanted = {at for key in keys for at in self._read_of(key) - {layout.budget_key(key)}}
         items = self.store.get(sorted(wanted))
         return self._undamaged(keys, lambda key: self._stored(key, items))
 
     def in_account(self, keys: Sequence[MappingKey], account: str, *, again: bool) -> dict[MappingKey, StoredMapping]:
-        """Only the records of several for this account and the deployment's own, read together; not of damaged ones.
+        """Read the records of several for this account and the deployment's own together; not damaged ones.
 
         Unless they are read `again`, those that were read in this invocation are as they were then.
         """
@@ -213,11 +213,11 @@ class Revisions:
         )
 
     def _at(self, key: MappingKey) -> layout.Key:
-        """Where what is in effect is: all that there is once of a mapping is noted there."""
+        """Return where what is in effect is: all that there is once of a mapping is noted there."""
         return layout.published_key(key, self.home)
 
     def records(self, key: MappingKey) -> dict[str, AccountRecord]:
-        """What is published for each account, also for those that have left the registry.
+        """Return what is published for each account, also for those that have left the registry.
 
         One that can't be read is left out, and so is written again.
         """
@@ -236,14 +236,14 @@ class Revisions:
                     yield self.store.decode(lambda found: layout.mapping_of(found["mapping"]), item)
 
     def record(self, key: MappingKey, account: str) -> AccountRecord | None:
-        """What is published for one account; None also if that can't be read."""
+        """Return what is published for one account; None also if that can't be read."""
         at = layout.published_key(key, account)
         with suppress(CorruptItemError):
             return self._decoded(_record_from, self.store.get([at]).get(at))
         return None
 
     def profiles(self, key: MappingKey) -> frozenset[str]:
-        """The profiles of all revisions so far, by the ARN in the hub's account: what the mapping may have given."""
+        """Return the profiles of all revisions, by the ARN in the hub's account: what it may have given."""
         revisions = self.store.items(layout.mapping_pk(key), "revision$", "revision#")
         return frozenset(str(each.get("profile_arn", "")) for each in revisions) - {""}
 
@@ -254,7 +254,7 @@ class Revisions:
         self.store.write(written, *counts)
 
     def fleet(self, home: Target) -> int:
-        """How many instances all targets have, as the last sweeps counted them."""
+        """Return how many instances all targets have, as the last sweeps counted them."""
         at = layout.target_key(home)
         return int(self.store.get([at]).get(at, {}).get(layout.FLEET, 0))
 

@@ -76,7 +76,7 @@ class Rollout:
         return {account: check.problem for account, check in self.checks.items() if check.problem}
 
     def words(self, what: str = "in effect", then: str = "publishes") -> Iterator[str]:
-        """In how many accounts it is in effect, and why not in others; empty for one account without a problem."""
+        """Say in how many accounts it is in effect, and why not in others; nothing for one without a problem."""
         if what and not self.accounts:
             yield "no account in its scope has a spoke"
         elif what and self.accounts > 1:
@@ -182,7 +182,7 @@ def wanted_records(
 
 
 def _assumed(candidate: PublishedMapping, one: TargetScope, stored: StoredMapping, *, at: datetime) -> Scan:
-    """What an edit is taken to change at most in a target that gives no answer, by what its last sweep counted."""
+    """Count the most that an edit may change in a target that gives no answer, by what its last sweep counted."""
     former, then = stored.records.get(one.target.account), candidate.spec
     now = former.mapping.spec if former and not former.mapping.is_idle(at) and one.is_in(former.mapping.spec) else None
     # In one that was never swept a single instance stands for those that nobody counted.

@@ -62,7 +62,7 @@ class Cell:
 
 
 def cell_of(attribute: Any, home: HomeAccount) -> Cell:
-    """The cell of a low-level attribute value, which has one type, or a `CellError`."""
+    """Return the cell of a low-level attribute value, which has one type, or a `CellError`."""
     if not isinstance(attribute, Mapping) or len(attribute) != 1:
         raise CellError(f"can't be read: {quote(str(attribute))} is no DynamoDB value")
     ((kind, value),) = attribute.items()
@@ -73,12 +73,12 @@ _QUOTED = 60  # characters of a person's text, at most, that a reason repeats
 
 
 def quote(text: str) -> str:
-    """A piece of text, cut to a readable length, with the unprintable made visible."""
+    """Return a piece of text, cut to a readable length, with the unprintable made visible."""
     return f"'{escaped(text[:_QUOTED])}{'…' if len(text) > _QUOTED else ''}'"
 
 
 def quote_plain(text: str) -> str:
-    """The same for a text that belongs in plain letters: the first other character is named, as it may mislead."""
+    """Quote a text that belongs in plain letters: the first other character is named, as it may mislead."""
     for position, character in enumerate(text, 1):
         if not character.isascii():
             return f"{quote(text)}, with {name_of(character)} at position {position}"
@@ -86,7 +86,7 @@ def quote_plain(text: str) -> str:
 
 
 def name_of(character: str) -> str:
-    """As `ZERO WIDTH SPACE (U+200B)`; control characters have no name."""
+    """Name a character as `ZERO WIDTH SPACE (U+200B)`; control characters have no name."""
     name, number = unicodedata.name(character, ""), f"U+{ord(character):04X}"
     return f"{name} ({number})" if name else number
 
@@ -106,7 +106,7 @@ class Kind:
     reader: Callable[[Cell], Any]
 
     def read(self, cell: Cell) -> Any:
-        """What a cell of any type says, or a `CellError`. A number may be given as a text too."""
+        """Return what a cell of any type says, or a `CellError`. A number may be given as a text too."""
         if cell.type == self.type or (self.type, cell.type) == ("N", "S"):
             return self.reader(cell)
         want, got = TYPES[self.type], TYPES.get(cell.type, cell.type)
@@ -122,7 +122,7 @@ def text(limit: int) -> Kind:
 
 
 def whole(lowest: int, highest: int, what: str, ask: str) -> Kind:
-    """A whole number; a text that holds a plain one is read, with a warning."""
+    """Return a whole number; a text that holds a plain one is read, with a warning."""
 
     def read(cell: Cell) -> int:
         digits: str = cell.value
@@ -152,7 +152,7 @@ def choice(choices: type[StrEnum]) -> Kind:
 
 
 def text_set(pattern: str, limit: int, what: str, *, hint: str = "", absent: str = "all") -> Kind:
-    """A string set whose entries all look as `pattern` says; without it the row is for `absent`."""
+    """Return a string set whose entries all look as `pattern` says; without it the row is for `absent`."""
 
     def read(cell: Cell) -> frozenset[str]:
         if not cell.value:
@@ -293,7 +293,7 @@ def _read_profile(cell: Cell) -> str:
 
 
 def _iam_name(cell: Cell, what: str, limit: int) -> str:
-    """A name as IAM takes it; of what is wrong the most telling is reported."""
+    """Return a name as IAM takes it; of what is wrong the most telling is reported."""
     text: str = cell.value
     if text[:4].casefold() == "arn:":
         raise CellError(_about_arn(cell, what))
@@ -330,7 +330,7 @@ def _about_arn(cell: Cell, what: str) -> str:
 
 
 def _last_name(path: str) -> str:
-    """The name at the end of a path, to write instead; nothing when it is none."""
+    """Return the name at the end of a path, to write instead; nothing when it is none."""
     name = path.rsplit("/", 1)[-1]
     return f": {quote(name)}" if re.fullmatch(NAME, name) and name.strip(".") else ""
 
@@ -345,7 +345,7 @@ _TWINS = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWI
 
 
 def mistakable(text: str) -> str:
-    """Why a tag's key or value would be mistaken for another, in words; empty for text of one script, whichever."""
+    """Explain why a tag's key or value would be mistaken for another; empty for text of one script."""
     if hidden := _hidden(text):
         return hidden
     plain = unicodedata.normalize("NFKC", text)
@@ -365,7 +365,7 @@ def mistakable(text: str) -> str:
 
 
 def _hidden(text: str) -> str:
-    """What of a text isn't seen, or isn't seen as what it is; empty when all is."""
+    """Return what of a text isn't seen, or isn't seen as what it is; empty when all is."""
     if not text.strip():
         return "is blank" if text else "is empty"
     if text != text.strip():
@@ -483,7 +483,7 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
 
 
 def _about_exclusions(values: Mapping[str, Any]) -> Iterator[Problem]:
-    """What a row is for and excludes as well: it would be for less than it says."""
+    """Return what a row is for and excludes as well: it would be for less than it says."""
     for name in ("accounts", "units"):
         without = values.get(f"not_{name}", frozenset())
         both = sorted(each for each in values.get(name, ()) if not without.isdisjoint((each, each + BELOW)))
@@ -537,7 +537,7 @@ def _about_sense(spec: MappingSpec) -> Iterator[Problem]:
 
 
 def row_of(spec: MappingSpec) -> dict[str, Any]:
-    """The low-level item that says this mapping, its defaults left out: `read_row` gives the mapping back."""
+    """Return the low-level item that says this mapping, its defaults left out: `read_row` gives the mapping back."""
     row: dict[str, Any] = {"tag_key": {"S": spec.key.tag_key}, "tag_value": {"S": spec.key.tag_value}}
     for column, _, value in _differing(MappingSpec(spec.key, ""), spec):
         row[column.name] = {column.kind.type: _written(value)}
@@ -558,12 +558,12 @@ def _written(value: Any) -> Any:
 
 
 def content(attributes: Attributes) -> dict[str, Any]:
-    """The mapping's own columns, with sets in order; not ours, nor who edited it."""
+    """Return the mapping's own columns, with sets in order; not ours, nor who edited it."""
     return {name: _ordered(value) for name, value in attributes.items() if name not in _BESIDE}
 
 
 def _ordered(value: Any) -> Any:
-    """An attribute value with every set in order; DynamoDB promises none."""
+    """Return an attribute value with every set in order; DynamoDB promises none."""
     if isinstance(value, list):
         return [_ordered(each) for each in value]
     if not isinstance(value, Mapping):
@@ -576,13 +576,13 @@ def _ordered(value: Any) -> Any:
 
 
 def fingerprint(attributes: Attributes) -> str:
-    """A short text that is equal for two rows with equal `content`."""
+    """Return a short text that is equal for two rows with equal `content`."""
     text = json.dumps(content(attributes), sort_keys=True, default=repr)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def changes(before: PublishedMapping | None, after: PublishedMapping) -> list[str]:
-    """The columns that differ between two revisions or tombstones, each as `role: web → db`; None before the first."""
+    """List the columns that differ between two revisions, each as `role: web → db`; None before the first."""
     if after.deleted:
         return ["the row was deleted"]
     if before is None or before.deleted:

@@ -85,7 +85,7 @@ class RowSnapshot:
         return self.numbered(replace(self.published, deleted=True))
 
     def numbered(self, mapping: PublishedMapping) -> PublishedMapping:
-        """A candidate, as usable, with its number: the held revision's if that says the same, otherwise the next."""
+        """Number a candidate, as usable: the held revision's number if that says the same, otherwise the next."""
         held, mapping = self._held, mapping.suspended_for(None)
         if held and held == replace(mapping, revision=held.revision):
             # Its profile may have been deleted and made anew since it was held: the ids are those of now.
@@ -120,7 +120,7 @@ class RowSnapshot:
         return replace(self, stored=replace(self.stored, held=ended), at=after), entry
 
     def holds(self, candidate: PublishedMapping) -> bool:
-        """Whether exactly this candidate is held, no matter whether the hub's own account can use its role now."""
+        """Return whether exactly this candidate is held, whether or not the hub's account can use its role."""
         return self._held == candidate.suspended_for(None)
 
     def approval(self, candidate: PublishedMapping, impact: Impact, rollout: Rollout) -> tuple[Approval | None, str]:
@@ -154,7 +154,7 @@ class RowSnapshot:
         return max(took, held.took) if held and self.trigger.recheck and self.holds(candidate) else took
 
     def outgrown(self, candidate: PublishedMapping, impact: Impact, rollout: Rollout) -> Outgrown | None:
-        """What a held candidate was shown to do, if by now it would do more, beyond what may be done unapproved."""
+        """Return what a held candidate was shown to do, if it would do more than may be done unapproved."""
         held = self.stored.held
         if held is None or not self.holds(candidate):
             return None
@@ -163,7 +163,7 @@ class RowSnapshot:
         return Outgrown(candidate.revision, held.changes, frozenset(rollout.records.keys() - held.counted_in))
 
     def _exceeds(self, shown: Held | Approval, impact: Impact, rollout: Rollout) -> bool:
-        """Whether it would do more than was shown, by more than may be done unapproved together with other edits."""
+        """Return whether it would do more than was shown and, with other edits, may be done unapproved."""
         more = beyond(shown, impact, rollout.assumed)
         took = counted_with(self.stored.edits, impact.minutes, self.at, moments=impact.changes_at) if more else 0
         return more + took > impact.allowed
@@ -197,7 +197,7 @@ class RowSnapshot:
         return self.is_published and not self.deletes and not self.stored.overtaken
 
     def stamp(self, account: str = "") -> str:
-        """What is asked about a row, in short; with an `account`, there."""
+        """Return what is asked about a row, in short; with an `account`, there."""
         stored = [self.stored.published, *(each.mapping for at, each in self.stored.records.items() if at == account)]
         asked = [self.deletes, layout.encode(self.parsed.spec), *(map(layout.encode, stored) if account else ())]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
@@ -246,7 +246,7 @@ class RowSnapshot:
 
 
 def beyond(shown: Held | Approval, impact: Impact, assumed: Impact) -> int:
-    """How many more instances than shown change, or lose a role, where it is published now: not as `assumed`."""
+    """Return how many more instances than shown change, or lose a role, where it is published now: not as `assumed`."""
     more = impact.changes - assumed.changes - shown.changes
     return max(0, more, impact.takes - assumed.takes - shown.takes)
 

@@ -95,7 +95,7 @@ class MappingTable:
 
 
 def number_in(row: Attributes, name: str) -> int:
-    """The whole number in one of our columns; people can write anything there, and that is 0."""
+    """Return the whole number in one of our columns; people can write anything there, and that is 0."""
     try:
         return int(Decimal(row.get(name, {}).get("N", "0")))
     except (AttributeError, ArithmeticError, TypeError, ValueError):
@@ -111,6 +111,6 @@ def _key_of(row: Attributes) -> MappingKey:
 
 
 def if_as_read(row: Attributes, names: Iterable[str]) -> Update:
-    """An update on the condition that these columns read as they did, and the row exists: none is to be revived."""
+    """Make an update for a row that exists, and whose columns read as they did: none is revived."""
     read = {name: layout.plain(row[name]) for name in names if name in row}
     return Update().only_if_present("tag_key").only_as(read, *names)

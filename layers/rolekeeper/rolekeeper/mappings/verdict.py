@@ -134,7 +134,7 @@ class Verdict:
         return not self.gone(row) and not self._differs(row, *self.columns)
 
     def is_news(self, row: Attributes) -> bool:
-        """Whether a row says another status, reason or revision, or another held revision; a new count isn't news.
+        """Return whether a row says another status, reason, revision or held revision; counts aren't news.
 
         The reason of a held revision says counts, so it isn't compared.
         """
@@ -148,14 +148,14 @@ class Verdict:
         return any((layout.plain(row[name]) if row.get(name) else None) != columns.get(name) for name in names)
 
     def is_shown(self, entry: Mapping[str, Any], row: Attributes) -> bool:
-        """Whether a history entry says the same of a row. A held revision has one entry: its counts change daily."""
+        """Return whether a history entry says the same of a row. A held revision has one: counts change daily."""
         shown: dict[str, object] = {"status": self.status.value, "fingerprint": fingerprint(row)}
         shown |= {"revision": self.held} if self.held else {"reason": self.reason}
         return all(entry.get(name) == value for name, value in shown.items())
 
 
 def approval_steps(key: MappingKey, revision: int, *, deletes: bool) -> tuple[Advice, ...]:
-    """What can be done about a held revision, as the reason of its status says it."""
+    """Return what can be done about a held revision, as the reason of its status says it."""
     approve = key.remedy(Kind.APPROVE, str(revision))
     if deletes:
         return advice("to delete it: ", approve), advice("to keep it: ", key.remedy(Kind.DISCARD))
@@ -163,7 +163,7 @@ def approval_steps(key: MappingKey, revision: int, *, deletes: bool) -> tuple[Ad
 
 
 def sentence(parts: Iterable[Problem | str], ending: str = "") -> str:
-    """One reason from its parts, cut to what a row shows; the ending stays whole."""
+    """Return one reason from its parts, cut to what a row shows; the ending stays whole."""
     text = "; ".join(str(part) for part in parts if part)
     room = REASON - len(ending) - 1
     text = f"{text[: room - 1]}…" if len(text) > room else text
