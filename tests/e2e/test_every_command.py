@@ -198,6 +198,7 @@ def a_held_edit_is_discarded_and_approved(run: Runner, deployed: EmulatedAccount
     run("mapping", "set", "held=a", "role=s3-read", code=4)
     answer = run("mapping", "discard", "held=a", "--yes")
     assert answer["changes"][0]["kind"] == "deleted"
+    eventually(lambda: run("mapping", "history", "held=a")[0]["event"] == "Mapping Discarded")
     run("mapping", "set", "held=a", "role=s3-read", code=4)
     answer = run("mapping", "approve", "held=a", "--yes")
     assert answer["revision"] == 2
