@@ -122,7 +122,7 @@ def roll_out(  # noqa: PLR0913  # all that a rollout is made of
     guesses = {one.target: _assumed(mapping, one, stored, at=at) for one in quiet}
     guessed = {target: scan.impact.changes for target, scan in guesses.items()}
     assumed = Impact()
-    for scan in (scan for target, scan in guesses.items() if target.account not in records):
+    for scan in (scan for target, scan in (scans | guesses).items() if target.account not in records):
         assumed.include(scan.impact)
     shares = {target: scan.impact.changes for target, scan in (scans | guesses).items() if target.account in records}
     return Rollout(
