@@ -14,7 +14,7 @@ ABOUT_NAMES = {"mappings/rows.py _about_arn"}
 LEFT = {
     "app.py": "sweep",
     "fleet/sweep.py": "_at_rest _checked _rows",
-    "mappings/account_records.py": "_asks_iam _is_in_scope _record_in _renew write_all",
+    "mappings/account_records.py": "_is_in_scope _record_in _renew write_all",
     "mappings/accounts.py": "about_units all check count counted in_scope judge_in record scan",
     "mappings/assess.py": "_refreshed _with_sizes judge_in",
     "mappings/fan_out.py": "_page _pages",

@@ -83,7 +83,7 @@ class AccountRecords:
         quiet = {key for key in stored if not thorough and scans.get(key, Scan()).counts == (0, 0)}
         found = {key: self._unasked(mapping, one, quiet=key in quiet) for key, mapping in stored.items()}
         asked = {key: stored[key].published for key, known in found.items() if known is None}
-        specs = [mapping.spec for mapping in asked.values() if mapping and self._asks_iam(mapping, one)]
+        specs = [mapping.spec for mapping in asked.values() if mapping and self._is_in_scope(mapping, one)]
         refused = one.roles.ask_ahead(specs, self.targets.each)
         for key in asked.keys() - refused:
             record = self._record_in(stored[key], one, scans.get(key, Scan()))
@@ -187,10 +187,6 @@ class AccountRecords:
         """Return whether a mapping is for a target's account; of the deployment's own, whether it is for the target."""
         there = [one] if one.target.account == self.targets.home.account else self._of_account(one).values()
         return not published.deleted and any(other.is_in(published.spec) for other in there)
-
-    def _asks_iam(self, published: PublishedMapping, one: TargetScope) -> bool:
-        # The record of the deployment's own account is kept by the row's own check.
-        return one.target.account != self.targets.home.account and self._is_in_scope(published, one)
 
     def _write_record(
         self, account: str, record: AccountRecord, before: AccountRecord | None, counts: Iterable[Write] = ()

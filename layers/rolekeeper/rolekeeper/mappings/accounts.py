@@ -104,8 +104,15 @@ class AllTargets:
     def of(self, target: Target) -> TargetScope:
         return next((one for one in self.all if one.target == target), None) or self.at(target)
 
+    @cached_property
+    def _by_account(self) -> Mapping[str, list[TargetScope]]:
+        found: dict[str, list[TargetScope]] = {}
+        for one in self.all:
+            found.setdefault(one.target.account, []).append(one)
+        return found
+
     def of_account(self, account: str) -> list[TargetScope]:
-        return [one for one in self.all if one.target.account == account]
+        return self._by_account.get(account, [])
 
     def in_scope(self, spec: MappingSpec) -> list[str]:
         """Return the accounts in a mapping's scope. If there is only one, its role is checked in any case."""

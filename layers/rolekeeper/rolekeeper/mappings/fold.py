@@ -78,10 +78,8 @@ class Folding:
         role = answers[stored.home].check or RoleCheck()
         candidate = self.candidate(snapshot, spec, role)
         if same := self.is_same(snapshot, candidate):
-            candidate, answers = (
-                replace(candidate, revision=snapshot.revision),
-                {**self._known(snapshot, spec), **answers},
-            )
+            candidate = replace(candidate, revision=snapshot.revision)
+            answers = {**self._known(snapshot, spec), **answers}
         late = self.targets.uncounted(spec, stored) if same else set[str]()
         # Where nobody counted yet what it changes, its own sweep publishes it.
         now = {account: one.without_scans() if account in late else one for account, one in answers.items()}
@@ -89,7 +87,7 @@ class Folding:
         if by_iam.nowhere:
             status = Status.REJECTED if by_iam.checks else Status.WAITING
             return self.refuse(snapshot, status, (*by_iam.why_not, *warnings))
-        rollout = self._rolled_out(snapshot, candidate, now)
+        rollout = roll_out(candidate, stored, now, targets=self.targets, at=snapshot.at)
         if rollout.nowhere:
             return self.refuse(snapshot, Status.WAITING, (*rollout.why_not, *warnings))
         if same:
@@ -129,9 +127,6 @@ class Folding:
                 there = stored.records[account].mapping
                 known[account] = AccountVerdict(check=RoleCheck(there.problem, "", there.profile_arn))
         return known
-
-    def _rolled_out(self, snapshot: RowSnapshot, mapping: PublishedMapping, answers: Answers) -> Rollout:
-        return roll_out(mapping, snapshot.stored, answers, targets=self.targets, at=snapshot.at)
 
     def _unchanged(self, stored: StoredMapping, rollout: Rollout, late: Collection[str]) -> Rollout:
         """Return what is published already: other targets' own sweeps counted there."""
@@ -260,7 +255,7 @@ class Folding:
             return Verdict(Status.REMOVED, ending=Ending.REMOVE if snapshot.row else Ending.NOTHING)
         tombstone = snapshot.tombstone
         assert tombstone is not None  # something is published
-        rollout = self._rolled_out(snapshot, tombstone, answers)
+        rollout = roll_out(tombstone, snapshot.stored, answers, targets=self.targets, at=snapshot.at)
         removed = Verdict(Status.REMOVED, "", tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
         removed = replace(removed, scan=rollout.scan, records=rollout.records)
         verdict = self._unless_held(snapshot, removed, rollout)
