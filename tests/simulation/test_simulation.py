@@ -30,6 +30,7 @@ KEPT = {
 }
 # Seeds that once broke a promise, and what they play.
 ONCE_BROKEN = (
+    823029921,  # a profile made anew, where another mapping governed its instances until then
     16948254,  # a profile that Rolekeeper makes, and the answer to that
     160681779,  # what is published for the hub is lost and begins anew, below its copies
     73915908,  # one call that the SDK sends twice, where EC2 drops what the first one made

@@ -148,6 +148,8 @@ def test_the_id_of_its_own_profile_is_noted_where_it_is_carried() -> None:
     carried = Association("iip-assoc-1", KEY.id, arn("web"), association("web").state, "AIPAFORMER")
     assert scanned(instance(workload="web"), carried).profile_ids == {"AIPAFORMER"}
     assert scanned(instance(workload="web"), association("api")).profile_ids == set()
+    governs = published("env=prod", "api", priority=1)
+    assert scanned(BOTH, carried, governs).profile_ids == {"AIPAFORMER"}, "it may govern after the next edit"
 
 
 @pytest.mark.parametrize(

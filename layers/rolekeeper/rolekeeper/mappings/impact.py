@@ -499,13 +499,15 @@ class Scan:
         # What one with a damaged record carries isn't looked at.
         association = observed.association if isinstance(observed, Observation) else None
         self.published_matched += present is not None and before.winner is present
+        carries = association is not None and association.profile_arn == mapping.profile_arn
+        if association and carries:
+            # Whichever mapping governs it now: this one may after the next edit.
+            self.profile_ids.add(association.profile_id)
         if after.winner is mapping:
             self.matched += 1
             # A role that is going isn't in the way, and an AWS service's instance isn't the mapping's.
             stays = association and association.state is not AssociationState.DISASSOCIATING and not instance.managed_by
-            if association and association.profile_arn == mapping.profile_arn:
-                self.profile_ids.add(association.profile_id)
-            elif association and stays and not ownership.manages(association.profile_arn):
+            if association and not carries and stays and not ownership.manages(association.profile_arn):
                 self.foreign += 1
                 self.nodes |= {node_of(instance, association.profile_arn)} - {""}
         if mapping in after.in_conflict:
