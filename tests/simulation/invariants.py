@@ -578,7 +578,8 @@ class Promises:
             former = None  # what it gave and nobody took, as while it is observed, doesn't change
         gave = "" if former is None or former.is_idle(self.engine.now()) else former.profile_arn
         for instance in self.account.instances if mapping.profile_arn != gave else ():
-            if (former and self._loses(instance, former, since)) or self._gains(instance, mapping, since):
+            loses = former and self._loses(instance, former, since) and not self._is_left(instance, mapping)
+            if loses or self._gains(instance, mapping, since):
                 hub._changed[revision][instance] = self.engine.seconds  # noqa: SLF001  # the same class
         changed = hub._changed[revision].values()  # noqa: SLF001  # the same
         recent = sum(at > self.engine.seconds - self._length for at in changed)
@@ -648,6 +649,12 @@ class Promises:
         settled = max(row.timestamp, tags[-1][0]) < since - self.lag - 1
         ours = self.account.makers.get(row.id) is Maker.US
         return settled and ours and self._is_only(former.key, tags[-1][1])
+
+    def _is_left(self, instance: str, mapping: PublishedMapping) -> bool:
+        """Whether an edit leaves an instance as it is: it lacks a required tag, and the row says keep."""
+        tags, spec = self.account.tags[instance][-1][1], mapping.spec
+        matches = all(carries(tags, MappingKey(*tag)) for tag in spec.require_tags.items())
+        return not matches and spec.when_unmatched is WhenUnmatched.KEEP
 
 
 def is_for(mapping: PublishedMapping, target: Target) -> bool:
