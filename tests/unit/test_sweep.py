@@ -19,7 +19,7 @@ from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet import sweep as sweep_module
-from rolekeeper.fleet.sweep import PAGE, PROBLEMS, ROWLESS, Phase, Position, SweepResult
+from rolekeeper.fleet.sweep import PAGE, PROBLEMS, Phase, Position, SweepResult
 from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.permissions.roles import ASKED_AT_ONCE
@@ -665,18 +665,10 @@ def test_a_sweep_whose_tokens_never_last_ends_as_a_failure(desk: Desk) -> None:
 def test_what_is_handed_on_fits_into_an_execution_whatever_it_names() -> None:
     """AWS_FACTS.md, "Lambda, SQS, ...": 256 KB."""
     longest = MappingKey("\N{GRINNING FACE}" * 128, "\N{GRINNING FACE}" * 256)
-    rest = Position(Phase.ROWS, "x" * 4_000, longest, [longest] * ROWLESS, restarts=RESTARTS)
+    rest = Position(Phase.ROWS, "x" * 4_000, longest, restarts=RESTARTS)
     swept = SweepResult(
         10**9, 10**9, 10**9, 10**9, 10**9, finished=False, problems=["\N{GRINNING FACE}" * 500] * PROBLEMS, rest=rest
     )
     swept.stands = dict.fromkeys(map(str, InstanceStatus), 10**9)
     assert len(json.dumps(resumable(Task.SWEEP, "x" * 100, swept), ensure_ascii=False).encode()) < 256_000
     assert layout.decode(SweepResult, json.loads(json.dumps(resumable(Task.SWEEP, "id", swept)))) == swept
-
-
-def test_only_so_much_is_handed_on_and_the_rest_is_found_later(desk: Desk) -> None:
-    app = desk.app()
-    run = app.sweep("sweep-1", lambda: 0, "run-1", {})
-    run.result.rest.rowless = [mapping_key(f"gone=g{number:03}") for number in range(ROWLESS + 5)]
-    run._find_rowless()  # noqa: SLF001  # a hundred mappings without a row take a while to make
-    assert len(run.result.rest.rowless) == ROWLESS

@@ -296,7 +296,7 @@ class History:
     def _sweep(self, account: str) -> None:
         if account in self.silent:
             return
-        order = [key for page in self.app().table.keys() for key in page]  # noqa: SIM118  # it reads the table
+        order = sorted(key for page in self.app().table.keys() for key in page)  # noqa: SIM118  # it reads the table
         run = f"sweep-{self.events}"
 
         def swept(app: App) -> object:

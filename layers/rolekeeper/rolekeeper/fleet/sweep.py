@@ -6,12 +6,13 @@ function is swept in several: each goes on where the last one stopped.
 
 import math
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
-from itertools import batched
+from itertools import batched, chain
 
 from rolekeeper.aws import Ec2, Machine, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
@@ -52,14 +53,18 @@ TOGETHER = BATCH_KEYS // 2
 # How long IAM isn't asked again about mappings that govern nothing in another account.
 CHECKED_FOR = timedelta(hours=3)
 # The most that one run hands on: the input of an execution has 256 KB (AWS_FACTS.md "Lambda, SQS, ...").
-ROWLESS, PROBLEMS, PROBLEM = 100, 20, 500
+PROBLEMS, PROBLEM = 20, 500
 
 
 class Phase(StrEnum):
-    """What a sweep works on: the fleet, then the rows; a first sweep then the fleet again, since changes may begin."""
+    """What a sweep works on: the fleet, the rows, and the published mappings whose rows are gone.
+
+    A first sweep then works on the fleet again, since changes may begin.
+    """
 
     FLEET = "fleet"
     ROWS = "rows"
+    GONE = "gone"
     HELD = "held"
 
 
@@ -67,17 +72,15 @@ class Phase(StrEnum):
 class Position:
     """Where the next run of a sweep goes on, and what its runs add up.
 
-    `token` is EC2's, of the page to read next; `row` was judged last. `rowless` are published mappings whose rows
-    weren't seen yet. `first`: no sweep ended before. `judged`: every row could be judged so far. `crowded`: the work
-    queue was too full when the sweep first had something to send; then `room` is left for more, as `waiting` were sent
-    before and not reconciled yet. `last` are the ids that were sent last. `since` is when the target was
-    registered.
+    `token` is EC2's, of the page to read next; `row` was judged last. `first`: no sweep ended before. `judged`: every
+    row could be judged so far. `crowded`: the work queue was too full when the sweep first had something to send; then
+    `room` is left for more, as `waiting` were sent before and not reconciled yet. `last` are the ids that were sent
+    last. `since` is when the target was registered.
     """
 
     phase: Phase = Phase.FLEET
     token: str = ""
     row: MappingKey | None = None
-    rowless: list[MappingKey] = field(default_factory=list)
     first: bool = False
     judged: bool = True
     restarts: int = 0
@@ -232,7 +235,7 @@ class Sweep:
             scans = self._fleet()
             if swept.finished:
                 rest.phase = Phase.ROWS
-        if swept.finished and rest.phase is Phase.ROWS:
+        if swept.finished and rest.phase in (Phase.ROWS, Phase.GONE):
             self._rows(scans)
         if rest.phase is Phase.HELD:
             self._fleet()
@@ -259,13 +262,8 @@ class Sweep:
         if swept.sent and (rest.crowded or swept.sent > self._limit):
             # Fewer in a queue that isn't crowded are soon done: each sweep would cost a write more.
             self.state.note_sent(self.settings.target, rest.waiting + swept.sent, rest.last, at=self.now())
-        if rest.phase is Phase.FLEET:
-            rest.rowless = sorted({*rest.rowless, *scans})
-        if whole and swept.finished:
-            # With problems the counts miss a part of the fleet, so each check counts again.
-            return None if swept.problems else scans
-        self._find_rowless()
-        return None
+        # With problems the counts miss a part of the fleet, so each check counts again.
+        return scans if whole and swept.finished and not swept.problems else None
 
     def _page(self, page: list[Instance], state: State, scans: dict[MappingKey, Scan]) -> None:
         at = self.now()
@@ -336,54 +334,39 @@ class Sweep:
             scan.add(observed, (mapping, ranked), (mapping, ranked), ownership=self.settings.ownership)
 
     def _rows(self, scans: dict[MappingKey, Scan] | None) -> None:
-        """Check every row again, then each published mapping whose row is gone."""
+        """Check every row again, then mappings without a row; in another target all that are published."""
         rest = self.result.rest
-        unseen, empty = set(rest.rowless), rest.row is None
-        if empty and self.judged_here:
-            # One that governs nothing, too: its deletion may have been dead-lettered.
-            unseen.update(self.publisher.revisions.keys())
-        for keys in self.table.keys(rest.row):
-            unseen -= set(keys)
-            empty = empty and not keys
-            for some in batched(keys, TOGETHER):
-                at_rest = self._at_rest(some, scans)
-                for key in some:
-                    self._recheck(key, scans, seen=True, at_rest=at_rest.get(key))
-                    rest.row = key
-                    if self._is_late():
-                        self._hand_over(unseen)
-                        return
-        rest.rowless = sorted(unseen)
-        if unseen and empty:
+        # One that governs nothing, too: its deletion may have been dead-lettered.
+        published = {*self.publisher.revisions.keys(), *(scans or ())}
+        rows = set(chain.from_iterable(self.table.keys())) if self.judged_here else published
+        if published and not rows:
             # An empty read never means that every row was deleted (docs/concepts.md, rule 5): hold everything.
-            self._note(f"the mapping table reads empty, and {len(unseen)} mappings are published: kept")
+            self._note(f"the mapping table reads empty, and {len(published)} mappings are published: kept")
             self.telemetry.count("MappingTableEmpty")
             rest.judged = False
             return
-        for key in sorted(unseen):
-            self._recheck(key, scans, seen=False)
-            unseen.remove(key)
-            rest.rowless = sorted(unseen)
-            if unseen and self._is_late():
-                self._hand_over(unseen)
-                return
+        if rest.phase is Phase.ROWS and self._recheck_all(rows, scans, seen=True):
+            rest.phase, rest.row = Phase.GONE, None
+        if rest.phase is not Phase.GONE or not self._recheck_all(published - rows, scans, seen=False):
+            self.result.finished = False
         # Only then what is published is all that governs.
-        if rest.judged and rest.first:
+        elif rest.judged and rest.first:
             self._note_sweep()
             # Until now every change was held: now they are due.
             rest.phase = Phase.HELD
 
-    def _hand_over(self, unseen: set[MappingKey]) -> None:
-        self.result.finished = False
-        self.result.rest.rowless = sorted(unseen)
-        self._find_rowless()
-
-    def _find_rowless(self) -> None:
-        """Keep in `rowless` only mappings without a row, as many as can be handed on; the next sweep finds the rest."""
-        left = set(self.result.rest.rowless)
-        for keys in self.table.keys() if left else ():
-            left -= set(keys)
-        self.result.rest.rowless = sorted(left)[:ROWLESS]
+    def _recheck_all(self, keys: AbstractSet[MappingKey], scans: dict[MappingKey, Scan] | None, *, seen: bool) -> bool:
+        """Check these from where the last run stopped; returns whether there was time for all."""
+        rest = self.result.rest
+        left = sorted(key for key in keys if rest.row is None or key > rest.row)
+        for some in batched(left, TOGETHER):
+            at_rest = self._at_rest(some, scans)
+            for key in some:
+                self._recheck(key, scans, seen=seen, at_rest=at_rest.get(key))
+                rest.row = key
+                if self._is_late():
+                    return False
+        return True
 
     def _at_rest(self, keys: Sequence[MappingKey], scans: Scans | None) -> dict[MappingKey, Verdict]:
         """Return the checks of rows for which nothing is to be done; each other is read again, and judged by itself."""

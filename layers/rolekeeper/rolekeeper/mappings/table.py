@@ -44,10 +44,9 @@ class MappingTable:
         rows = {_key_of(row): row for page in self._pages("Scan", self.client.scan) for row in page}
         return dict(sorted(rows.items(), key=lambda each: each[0]))
 
-    def keys(self, after: MappingKey | None = None) -> Iterator[list[MappingKey]]:
-        """Pages of the keys of every row; of those behind one, in the table's own order, whether it is there or not."""
-        start = {"ExclusiveStartKey": _key(after)} if after else {}
-        for page in self._pages("Scan", self.client.scan, **_KEYS_ONLY, **start):
+    def keys(self) -> Iterator[list[MappingKey]]:
+        """Yield the keys of every row, by pages."""
+        for page in self._pages("Scan", self.client.scan, **_KEYS_ONLY):
             yield list(map(_key_of, page))
 
     def keys_of(self, tag_key: str) -> Iterator[list[MappingKey]]:
