@@ -456,7 +456,7 @@ def test_a_target_whose_sweep_fails_gets_a_run_of_its_own_and_its_accounts_other
     served: Organization, error: Callable[[], Any]
 ) -> None:
     served.scheduled()
-    served.hub.calls.after("UpdateItem", lambda: served.hub.calls.before("Scan", error))
+    served.hub.calls.after("UpdateItem", lambda: served.hub.calls.before("Query", error))
     served.scheduled(for_account(served))
     assert served.hub.lambda_.invoked == [event_of(SPOKE)]
     assert known(served, SAME_ACCOUNT).last_sweep == served.hub.clock.now()

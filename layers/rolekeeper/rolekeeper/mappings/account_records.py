@@ -144,7 +144,7 @@ class AccountRecords:
         scan = Scan() if published.is_idle(self.now()) else scan
         question = Question(published, stored, self.now(), found={target: scan} if scan else {})
         verdict = self.targets.judge_in(target.account, question, [one])
-        if refusal := verdict.refusal or verdict.refused.get(target.region):
+        if refusal := verdict.refusal_in(target.region):
             raise refusal
         found = verdict.scans.get(target.region, Scan())
         if before and target.account == self.targets.home.account:

@@ -165,15 +165,13 @@ class AllTargets:
     def judge_in(self, account: str, question: Question, asked: Iterable[TargetScope]) -> AccountVerdict:
         """Judge an edit in one account: ask its IAM about the role, and EC2 in the `asked` of its targets.
 
-        Nothing else asks an account about a row. What one refuses is an answer; what `home` refuses is raised.
+        Nothing else asks an account about a row. What one refuses is an answer.
         """
         mapping, before = question.mapping, question.stored.records.get(account)
         in_scope = not mapping.deleted and account in self.in_scope(mapping.spec)
         try:
             check = self.check(account, mapping.spec) if in_scope else None
         except AwsRefusalError as error:
-            if account == self.home.account:
-                raise
             return AccountVerdict(refusal=error)
         record = self.record(account, mapping, before, check=check)
         unasked = question.scans_in is not None and account not in question.scans_in
@@ -207,7 +205,7 @@ class AllTargets:
             try:
                 return one.scanner.scan(edit, given) if concerned else Scan()
             except AwsRefusalError as error:
-                if one.target == self.home or error.action.startswith("dynamodb:"):
+                if error.action.startswith("dynamodb:"):
                     # The deployment itself failed, not the target.
                     raise
                 return error
@@ -227,8 +225,6 @@ class AllTargets:
             try:
                 return one.scanner.fleet
             except AwsRefusalError:
-                if one.target == self.home:
-                    raise
                 return None
 
         those = [one for one in self.all if one.target in targets]

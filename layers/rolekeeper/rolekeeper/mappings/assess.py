@@ -136,7 +136,11 @@ class Assessor:
             elsewhere = [one.target.region for one in of_account[own][1:]]
             return targets.judge_in(own, question, [targets.own]).beside(found.get(own), elsewhere)
 
-        return dict(zip(of_account, targets.each(ask, list(of_account)), strict=True))
+        answers = dict(zip(of_account, targets.each(ask, list(of_account)), strict=True))
+        if refusal := answers[own].refusal_in(targets.home.region):
+            # What is in effect depends on its answer.
+            raise refusal
+        return answers
 
     def _found(self, snapshot: RowSnapshot, mapping: PublishedMapping) -> Scan | None:
         """Return what is known at home without asking EC2: the sweep may have counted just now what stays published."""
@@ -222,7 +226,7 @@ class Assessor:
             return None
         question = Question(published, stored, at, given=lambda: self.revisions.profiles(published.key))
         answer = self.targets.judge_in(account, question, self.targets.of_account(account))
-        if refusal := answer.refusal or answer.refused.get(target.region):
+        if refusal := answer.refusal_in(target.region):
             raise refusal
         answers = {account: answer}
         late = self._folding.late(stored, answers, at)

@@ -44,6 +44,10 @@ class AccountVerdict:
     gains: tuple[Gain, ...] = ()
     scans: Mapping[str, Scan] = field(default_factory=dict)
 
+    def refusal_in(self, region: str) -> AwsRefusalError | None:
+        """Return why the target in this Region gave no answer, if it gave none."""
+        return self.refusal or self.refused.get(region)
+
     def without_scans(self) -> "AccountVerdict":
         """Return the same as if only IAM had been asked."""
         return replace(self, scans={}, refused={}, sizes={}, gains=())
