@@ -20,7 +20,7 @@ from bench.assumed import CALL, COLD, FLEETS, IDLE, MONTH, Fleet
 from bench.bill import GB, PRICES, Usage, bill, invocations, total, waited
 from bench.others import config_rule, custodian
 from bench.rows import Row, Target
-from rolekeeper.fleet.sweep import CHECKED_FOR
+from rolekeeper.fleet.targets import CHECKED_FOR
 from rolekeeper.permissions.roles import ASKED_AT_ONCE
 from rolekeeper.storage.state import PAGE
 from support.deployment import Deployment, deployment, translated

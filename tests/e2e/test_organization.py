@@ -19,7 +19,8 @@ from botocore.exceptions import ClientError
 from fixtures.command import Command
 from rolekeeper.aws.queue import Task
 from rolekeeper.fleet.targets import WIRE_FORMAT, Registry, ServedTarget
-from rolekeeper.mappings.publish import ASKED, FEW
+from rolekeeper.mappings.account_runs import ASKED
+from rolekeeper.mappings.publish import FEW
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.storage import Store, layout
 from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown

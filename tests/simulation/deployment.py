@@ -33,7 +33,7 @@ from rolekeeper.aws import queue as work
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.instances import reconcile, retry, window
-from rolekeeper.mappings import publish
+from rolekeeper.mappings import account_runs, publish
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Mode
 from rolekeeper.permissions import roles
@@ -640,7 +640,7 @@ class Deployment:
         sessions = SimpleNamespace(client_of=lambda *of: Spoke(self, *of), forget=lambda _: None)
         replaced: list[tuple[Any, str, Any]] = [
             # A row is judged in other accounts, and its instances are sent, by one run, or by a run for each.
-            (publish, "ASKED", 0 if seed % 2 else publish.ASKED),
+            (account_runs, "ASKED", 0 if seed % 2 else account_runs.ASKED),
             # A sweep reads the list of all roles, or asks for each.
             (roles, "MANY", 1 if seed % 14 == 4 else roles.MANY),
             (roles, "ROLES_A_PAGE", 1),

@@ -15,7 +15,7 @@ from itertools import starmap
 from typing import Any
 
 from rolekeeper.instances.reconcile import BURST
-from rolekeeper.mappings.publish import FRESH
+from rolekeeper.mappings.account_runs import FRESH
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import (
     PIN_TAG,

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from fakes.dynamodb import FakeDynamoDB
 from fixtures.state_table import swept_item
-from rolekeeper.fleet.sweep import CHECKED_FOR
+from rolekeeper.fleet.targets import CHECKED_FOR
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Event, Timings

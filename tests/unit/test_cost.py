@@ -18,8 +18,7 @@ from fixtures.account import FakeAccount
 from fixtures.mappings import Desk
 from fixtures.organization import SPOKE, VERSION, Organization, wired_organization
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.fleet.sweep import CHECKED_FOR
-from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget
+from rolekeeper.fleet.targets import CHECKED_FOR, WIRE_FORMAT, ServedTarget
 from rolekeeper.model.instance import Target
 from support import templates
 from support.deployment import deployment, translated

@@ -18,7 +18,7 @@ from fixtures.functions import wire
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk
 from rolekeeper.aws.errors import AwsRefusalError, RetryableError
-from rolekeeper.mappings import findings, publish
+from rolekeeper.mappings import account_runs, findings
 from rolekeeper.mappings.impact import Conflict, Conflicts, Impact, Moment, Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action, InstanceKey, Target
@@ -101,7 +101,7 @@ def fail(desk: OrganizationDesk, how: set[str]) -> None:
 
 
 def told(few: int, *parts: Any) -> list[Any]:
-    with mock.patch.object(publish, "ASKED", few), new_organization() as organization:
+    with mock.patch.object(account_runs, "ASKED", few), new_organization() as organization:
         desk = OrganizationDesk.of_three(organization)
         desk.join(HOME_TOO, "web", "api", instances=100)
         for role in ("api", "admin"):
@@ -168,7 +168,7 @@ class Machine:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    monkeypatch.setattr(publish, "ASKED", 2)
+    monkeypatch.setattr(account_runs, "ASKED", 2)
     with new_organization() as organization:
         yield Machine(OrganizationDesk.of_three(organization))
 
@@ -260,15 +260,15 @@ def test_what_changed_there_meanwhile_is_asked_again_a_few_times_and_then_left_t
     machine.judged(asked)
     asked = machine.begun(role="web", priority=7)
     profile = desk.spoke(OTHER).profiles["web"]
-    for attempt in range(publish.ATTEMPTS):
+    for attempt in range(account_runs.ATTEMPTS):
         machine.find(asked)
         # Its sweep suspends what is published there, or resumes it.
         if not desk.spoke(OTHER).profiles.pop("web", None):
             desk.spoke(OTHER).profiles["web"] = profile
-        desk.app().publisher.accounts.recheck(mapping_key(TAG), OTHER, "sweep-1")
+        desk.app().at(OTHER).record_checks().recheck(mapping_key(TAG), "sweep-1")
         assert machine.judged(asked) is Status.WAITING
         (asked,) = machine.started() or [asked]
-        assert asked["judging"]["attempt"] == min(attempt + 1, publish.ATTEMPTS - 1)
+        assert asked["judging"]["attempt"] == min(attempt + 1, account_runs.ATTEMPTS - 1)
     assert desk.in_effect(TAG).revision == 1
     assert desk.recheck(TAG).status is Status.PUBLISHED
 
@@ -303,7 +303,7 @@ def test_whatever_cut_a_publication_off_the_answers_that_led_to_it_finish_it(mac
 def test_answers_that_are_old_are_asked_for_again(machine: Machine) -> None:
     asked = machine.begun(role="web")
     machine.find(asked)
-    machine.desk.world.clock.sleep(publish.FRESH.total_seconds() + 1)
+    machine.desk.world.clock.sleep(account_runs.FRESH.total_seconds() + 1)
     assert machine.judged(asked) is Status.WAITING
     (asked,) = machine.started()
     machine.find(asked)

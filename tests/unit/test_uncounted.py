@@ -16,7 +16,7 @@ from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk, Swept
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.fleet.targets import ServedTarget
-from rolekeeper.mappings import findings, publish
+from rolekeeper.mappings import account_runs, findings
 from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
@@ -214,7 +214,7 @@ def test_a_row_that_waited_for_its_only_account_is_held_once_that_answers(desk: 
 
 
 def test_answers_that_no_item_can_hold_count_as_none(desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publish, "ASKED", 0)
+    monkeypatch.setattr(account_runs, "ASKED", 0)
     monkeypatch.setattr(findings, "MOST", 50)
     assert desk.edit(TAG, role="web", accounts={ACCOUNT, OTHER.account}).status is Status.HELD
     assert "222222222222 gave no answer (TooLarge to dynamodb:PutItem)" in desk.shows(TAG)[1]

@@ -271,7 +271,7 @@ def test_a_brief_sweep_too_sees_that_an_account_came_and_went(desk: Organization
     desk.edit(TAG, role="web", units={WEB})
 
     def brief() -> Swept:
-        found = desk.app().publisher.accounts.recheck(mapping_key(TAG), SPOKE, "sweep-1", scan=Scan(), thorough=False)
+        found = desk.app().at(SPOKE).record_checks(lambda: False).recheck(mapping_key(TAG), "sweep-1", Scan())
         return Swept(found.changed, found.is_in_effect)
 
     for unit, check in ((DATA, Swept(changed=True)), (WEB, Swept(changed=True, in_effect=True))):

@@ -259,30 +259,43 @@ class App:
             sender=self.sender,
             machine=self.machine,
             accounts_machine=self.accounts_machine,
-            findings=mappings.findings.Findings(self.store),
-            accounts=mappings.account_records.AccountRecords(
-                self.revisions, assessor, self.sender, telemetry=self.telemetry, now=self.now
-            ),
+            runs=self._runs(assessor),
+            accounts=self._records(assessor),
             telemetry=self.telemetry,
             now=self.now,
             hands_over_at=self.now() + FANS_OUT,
         )
 
+    def _runs(self, assessor: mappings.assess.Assessor) -> mappings.account_runs.AccountRuns:
+        return mappings.account_runs.AccountRuns(
+            home=self.home,
+            table=self.table,
+            assessor=assessor,
+            machine=self.accounts_machine,
+            findings=mappings.findings.Findings(self.store),
+            telemetry=self.telemetry,
+            now=self.now,
+        )
+
+    def _records(self, assessor: mappings.assess.Assessor) -> mappings.account_records.AccountRecords:
+        return mappings.account_records.AccountRecords(
+            self.revisions, assessor.targets, assessor.mode, telemetry=self.telemetry
+        )
+
     def judge(self, judging: Mapping[str, Any], account: str, in_time: Callable[[], bool]) -> None:
         """Ask an account what judging a row asks there."""
-        there = self._publisher_in(lambda: self.registry.all(account))
-        there.judge_in(layout.decode(mappings.publish.AssessmentJob, judging), account, in_time)
+        runs = self._runs(self._assessor_in(lambda: self.registry.all(account)))
+        runs.ask(layout.decode(mappings.account_runs.AssessmentJob, judging), account, in_time)
 
     def judged(self, judging: Mapping[str, Any]) -> mappings.verdict.Verdict:
         """Judge a row by what its accounts answered."""
-        return self.publisher.judged(layout.decode(mappings.publish.AssessmentJob, judging))
+        return self.publisher.judged(layout.decode(mappings.account_runs.AssessmentJob, judging))
 
-    def _publisher_in(self, served: Callable[[], Iterable[fleet.targets.ServedTarget]]) -> mappings.publish.Publisher:
+    def _assessor_in(self, served: Callable[[], Iterable[fleet.targets.ServedTarget]]) -> mappings.assess.Assessor:
         """Return one that knows an account's targets alone, beside the deployment's own."""
-        mapped, publisher = self.mapped, self.publisher
+        mapped, assessor = self.mapped, self.publisher.assessor
         targets = replace(mapped, listed=lambda: [_as_served(mapped.at(one.target), one) for one in served()])
-        assessor = replace(publisher.assessor, targets=targets)
-        return replace(publisher, assessor=assessor, accounts=replace(publisher.accounts, assessor=assessor))
+        return replace(assessor, targets=targets)
 
     @cached_property
     def overrides(self) -> fleet.overrides.OperatorOverrides:
@@ -303,17 +316,15 @@ class App:
         self, correlation_id: str, seconds_left: Callable[[], float], run_id: str, event: Mapping[str, Any]
     ) -> fleet.sweep.Sweep:
         """Make a sweep's run. `event` is the last run's answer, or the schedule's, whose sweep gives way."""
-        of_account = cache(lambda: self.registry.all(self.settings.account))
-        judged_here = self.settings.target == self.publisher.targets.home
+        thorough = cache(lambda: fleet.targets.is_due_for_all(self.settings.target, self.registered, self.now()))
         return fleet.sweep.Sweep(
             targets=self.targets,
-            of_account=of_account,
+            of_account=lambda: self.registered,
             is_news=partial(self._is_news, noting=True),
-            judged_here=judged_here,
+            checks=self.publisher if self == self.at() else self.record_checks(thorough),
+            thorough=thorough,
             ec2=self.ec2,
             state=self.state,
-            table=self.table,
-            publisher=self.publisher if judged_here else self._publisher_in(of_account),
             queue=self.queue,
             machine=self.machine,
             telemetry=self.telemetry,
@@ -325,6 +336,23 @@ class App:
             resumed="rest" in event,
             gives_way=event.get("task") != Task.SWEEP,
             result=layout.decode(fleet.sweep.SweepResult, event),
+        )
+
+    @cached_property
+    def registered(self) -> list[fleet.targets.ServedTarget]:
+        """The registered targets of the target's account."""
+        return self.registry.all(self.settings.account)
+
+    def record_checks(self, thorough: Callable[[], bool] = lambda: True) -> mappings.account_records.RecordChecks:
+        """Return the checks of what is published for the target's account."""
+        assessor = self._assessor_in(lambda: self.registered)
+        return mappings.account_records.RecordChecks(
+            target=self.settings.target,
+            thorough=thorough,
+            records=self._records(assessor),
+            assessor=assessor,
+            sender=self.sender,
+            now=self.now,
         )
 
     def expiries(self, correlation_id: str, *, waits: bool) -> fleet.expiry.Expiries:

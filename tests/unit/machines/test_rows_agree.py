@@ -20,9 +20,9 @@ from fixtures.organization_desk import OrganizationDesk
 from rolekeeper.app import App
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task
-from rolekeeper.fleet import sweep
+from rolekeeper.fleet import targets
 from rolekeeper.instances.reconcile import Pace
-from rolekeeper.mappings import publish
+from rolekeeper.mappings import account_runs
 from rolekeeper.mappings.rows import content, read_row
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey, MappingSpec, WhenOccupied, WhenUnmatched
@@ -167,7 +167,7 @@ class History:
         self.app().registry.all()
         deployment = Deployment(ACCOUNT, EDITS.per_edit, EDITS.percent, self.world.window_minutes, allows_broad=True)
         self.rows = Rows(deployment, map(mapping_key, TAGS), {each.account: 0 for each in self.targets})
-        self.rows.many = publish.ASKED == 0
+        self.rows.many = account_runs.ASKED == 0
 
     def play(self, step: Step) -> None:
         """Let it happen, deliver all that follows from it, and compare."""
@@ -339,7 +339,7 @@ class History:
 
     def _judge_by_account(self, accounts: list[str], judging: dict[str, Any], **_: Any) -> None:
         """The accounts machine has a run for each account, and one that goes on."""
-        self.deferred.append(layout.decode(publish.AssessmentJob, judging).key)
+        self.deferred.append(layout.decode(account_runs.AssessmentJob, judging).key)
         for account in accounts:
             self._once(lambda app, account=account: app.judge(judging, account, lambda: True))  # type: ignore[misc]  # bound
         self._once(lambda app: app.judged(judging))
@@ -534,9 +534,9 @@ def story(kind: str, seed: int) -> str:
 
 @pytest.mark.parametrize("kind", [ALONE, IN_LINE, BY_ACCOUNT])
 def test_of_each_row_the_code_says_what_the_docs_say(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(publish, "ASKED", 0 if kind == BY_ACCOUNT else publish.ASKED)
+    monkeypatch.setattr(account_runs, "ASKED", 0 if kind == BY_ACCOUNT else account_runs.ASKED)
     # Each sweep asks IAM about each mapping: how long what governs nothing isn't asked about is another's story.
-    monkeypatch.setattr(sweep, "CHECKED_FOR", timedelta(0))
+    monkeypatch.setattr(targets, "CHECKED_FOR", timedelta(0))
     for seed in range(FIRST, FIRST + HISTORIES):
         wrong = story(kind, seed)
         assert not wrong, wrong

@@ -5,14 +5,15 @@ function is swept in several: each goes on where the last one stopped.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
-from itertools import batched, chain
+from itertools import batched
+from typing import Protocol
 
 from rolekeeper.aws import Ec2, Machine, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
@@ -24,8 +25,6 @@ from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.instances.records import needs_reconcile
 from rolekeeper.mappings.account_records import Scans
 from rolekeeper.mappings.impact import Scan
-from rolekeeper.mappings.publish import Publisher
-from rolekeeper.mappings.table import MappingTable
 from rolekeeper.mappings.verdict import Status, Verdict
 from rolekeeper.model.instance import Instance, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey
@@ -50,8 +49,6 @@ SAMPLE = 50
 PAGE = 2 * BATCH_KEYS - 4
 # How many rows are read together: two items of each are one batch read of the state table.
 TOGETHER = BATCH_KEYS // 2
-# How long IAM isn't asked again about mappings that govern nothing in another account.
-CHECKED_FOR = timedelta(hours=3)
 # The most that one run hands on: the input of an execution has 256 KB (AWS_FACTS.md "Lambda, SQS, ...").
 PROBLEMS, PROBLEM = 20, 500
 
@@ -110,12 +107,25 @@ class SweepResult:
     stands: dict[str, int] = field(default_factory=dict)
 
 
+class Checks(Protocol):
+    """The checks of mappings in a swept target: `Publisher` in the deployment's own, `RecordChecks` in any other."""
+
+    def listed(self, scans: Iterable[MappingKey]) -> tuple[set[MappingKey], set[MappingKey]]:
+        """Return the mappings with rows, and those that are published."""
+
+    def at_rest(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, Verdict]:
+        """Return the checks of those for which nothing is to be done; each other is to be checked by itself."""
+
+    def recheck(self, key: MappingKey, correlation_id: str, scan: Scan | None = None, *, seen: bool) -> Verdict:
+        """Check one."""
+
+
 @dataclass(frozen=True)
 class Sweep:
     """One run of a sweep of a target. `seconds_left` is the rest of the run's time.
 
-    `of_account` returns the registered targets of its account. Rows are judged if they are `judged_here`; otherwise
-    what is published for the account is checked. A `resumed` run was started by the machine. Any other that `gives_way`
+    `of_account` returns the registered targets of its account. The `checks` of mappings are `thorough` once in some
+    hours. A `resumed` run was started by the machine. Any other that `gives_way`
     does nothing while another sweep goes on; the name of its execution comes from `run_id`, which stays the same when
     Lambda retries the run.
     """
@@ -123,11 +133,10 @@ class Sweep:
     targets: Targets
     of_account: Callable[[], Sequence[ServedTarget]]
     is_news: Callable[[AccessDeniedError], bool]
-    judged_here: bool
+    checks: Checks
+    thorough: Callable[[], bool]
     ec2: Ec2
     state: State
-    table: MappingTable
-    publisher: Publisher
     queue: WorkQueue
     machine: Machine
     telemetry: Telemetry
@@ -147,16 +156,6 @@ class Sweep:
     @cached_property
     def _known(self) -> ServedTarget | None:
         return next((each for each in self.of_account() if each.target == self.target), None)
-
-    @cached_property
-    def _thorough(self) -> bool:
-        """Whether to ask IAM also about mappings that govern nothing here: once in some hours for all of the account.
-
-        And in a target's first sweep, and after a problem.
-        """
-        known, last = self._known, max((each.checked for each in self.of_account() if each.checked), default=None)
-        new = known is None or bool(known.problem) or known.last_sweep is None
-        return new or last is None or self.now() - last >= CHECKED_FOR
 
     def run(self) -> SweepResult:
         """Go on from where the result says; an AwsRefusalError has this run retried from there."""
@@ -218,7 +217,7 @@ class Sweep:
     def _note_sweep(self) -> None:
         swept = self.result
         counts = {"instances": swept.instances, "drift": swept.sent + swept.withheld, "withheld": swept.withheld}
-        checked = self._thorough and swept.rest.judged
+        checked = self.thorough() and swept.rest.judged
         self.targets.registry.note_sweep(self.target, swept.rest.since, **counts, at=self.now(), checked=checked)
 
     def _note_activity(self, at: datetime) -> None:
@@ -337,8 +336,7 @@ class Sweep:
         """Check every row again, then mappings without a row; in another target all that are published."""
         rest = self.result.rest
         # One that governs nothing, too: its deletion may have been dead-lettered.
-        published = {*self.publisher.revisions.keys(), *(scans or ())}
-        rows = set(chain.from_iterable(self.table.keys())) if self.judged_here else published
+        rows, published = self.checks.listed(scans or ())
         if published and not rows:
             # An empty read never means that every row was deleted (docs/concepts.md, rule 5): hold everything.
             self._note(f"the mapping table reads empty, and {len(published)} mappings are published: kept")
@@ -360,7 +358,10 @@ class Sweep:
         rest = self.result.rest
         left = sorted(key for key in keys if rest.row is None or key > rest.row)
         for some in batched(left, TOGETHER):
-            at_rest = self._at_rest(some, scans)
+            at_rest: Mapping[MappingKey, Verdict] = {}
+            # Where they can't be read together, each is read by itself, and shows why that fails.
+            with suppress(AwsRefusalError):
+                at_rest = self.checks.at_rest(some, scans) if scans is not None else {}
             for key in some:
                 self._recheck(key, scans, seen=seen, at_rest=at_rest.get(key))
                 rest.row = key
@@ -368,21 +369,11 @@ class Sweep:
                     return False
         return True
 
-    def _at_rest(self, keys: Sequence[MappingKey], scans: Scans | None) -> dict[MappingKey, Verdict]:
-        """Return the checks of rows for which nothing is to be done; each other is read again, and judged by itself."""
-        # Where they can't be read together, each is read by itself, and shows why that fails.
-        with suppress(AwsRefusalError):
-            if scans is not None:
-                if self.judged_here:
-                    return self.publisher.at_rest(keys, scans)
-                return self.publisher.accounts.at_rest(keys, self.target, scans, thorough=self._thorough)
-        return {}
-
     def _recheck(self, key: MappingKey, scans: Scans | None, *, seen: bool, at_rest: Verdict | None = None) -> None:
         self.result.mappings += 1
         scan = None if scans is None else scans.get(key, Scan())
         try:
-            checked = at_rest or self._checked(key, scan, seen=seen)
+            checked = at_rest or self.checks.recheck(key, self.correlation_id, scan, seen=seen)
         except AwsRefusalError as error:
             # The other rows are checked all the same.
             problem = "a mapping was not checked" if isinstance(error, RetryableError) else "a mapping can't be checked"
@@ -394,12 +385,6 @@ class Sweep:
         self.result.published += 1 if checked.is_in_effect else 0
         if checked.status is Status.WAITING:
             self.result.rest.judged = False
-
-    def _checked(self, key: MappingKey, scan: Scan | None, *, seen: bool) -> Verdict:
-        if self.judged_here:
-            return self.publisher.recheck(key, self.correlation_id, scan, seen=seen)
-        thorough, id_ = self._thorough, self.correlation_id
-        return self.publisher.accounts.recheck(key, self.target, id_, scan=scan, thorough=thorough)
 
     def _is_late(self) -> bool:
         return self.seconds_left() < RESERVE

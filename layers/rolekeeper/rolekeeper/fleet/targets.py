@@ -48,6 +48,8 @@ OVERDUE = 2  # a target is overdue once this many rounds had it swept and no swe
 NAMED = 20  # targets in one log line
 LARGE = 3_000  # a target with more instances is swept by a run of its own
 IDLE = timedelta(minutes=55)  # an idle target is swept once an hour; a sweep ends some minutes after its round began
+# How long IAM isn't asked again about mappings that govern nothing in another account.
+CHECKED_FOR = timedelta(hours=3)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 # Actions whose refusal concerns the whole target; any other concerns one instance.
 _OF_A_TARGET = ("sts:", "ec2:Describe")
@@ -525,6 +527,17 @@ def probe(settings: Settings, ec2: Ec2, iam: Iam, *, home: Target) -> Probed:
     number = int(wire) if wire.isdecimal() and len(wire) < DIGITS else None
     unit = "" if settings.account == home.account else unit
     return Probed(version, unit, tags.get(EVENTS_TAG) == "true", wire_format=number)
+
+
+def is_due_for_all(target: Target, of_account: Sequence[ServedTarget], now: datetime) -> bool:
+    """Return whether a target's sweep asks IAM also about mappings that govern nothing there.
+
+    That is once in some hours for all of its account, in its first sweep, and after a problem.
+    """
+    known = next((served for served in of_account if served.target == target), None)
+    last = max((served.checked for served in of_account if served.checked), default=_NEVER)
+    new = known is None or bool(known.problem) or known.last_sweep is None
+    return new or now - last >= CHECKED_FOR
 
 
 def unheard(served: ServedTarget) -> str:

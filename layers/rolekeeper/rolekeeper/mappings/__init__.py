@@ -7,6 +7,7 @@ from rolekeeper.lazy import modules_of
 if TYPE_CHECKING:
     from rolekeeper.mappings import (
         account_records,
+        account_runs,
         accounts,
         assess,
         fan_out,

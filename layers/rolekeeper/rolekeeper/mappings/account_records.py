@@ -17,7 +17,7 @@ from rolekeeper.mappings.impact import Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, Revisions, StoredMapping
 from rolekeeper.mappings.verdict import Late, Status, Verdict
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import Control, MappingKey, PublishedMapping
+from rolekeeper.model.mapping import Control, MappingKey, Mode, PublishedMapping
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import Update, layout
 from rolekeeper.storage.state import Write
@@ -32,64 +32,12 @@ type Scans = Mapping[MappingKey, Scan]
 
 @dataclass(frozen=True)
 class AccountRecords:
-    """Checks and writes them, as of its assessor; those of the deployment's own account the row's check writes."""
+    """Writes what is published for each account; for the deployment's own a publication does."""
 
     revisions: Revisions
-    assessor: Assessor
-    sender: Sender
+    targets: AllTargets
+    mode: Mode
     telemetry: Telemetry
-    now: Callable[[], datetime]
-
-    @property
-    def targets(self) -> AllTargets:
-        return self.assessor.targets
-
-    def recheck(
-        self, key: MappingKey, target: Target, correlation_id: str, *, scan: Scan | None = None, thorough: bool = True
-    ) -> Verdict:
-        """Check a mapping in another target that is swept: whether its role can be used there, and how much it governs.
-
-        This writes a record that is missing or outdated, and sends the account's instances then. `scan` is what the
-        sweep counted there; without one this counts. Unless this is `thorough`, IAM isn't asked about a record that
-        governs nothing there. If the target gives no answer (AwsRefusalError), its record stays as it was.
-        """
-        one = self.targets.of(target)
-        for _ in range(ATTEMPTS):
-            # A new revision was published during the check: check again.
-            with suppress(ConflictError):
-                stored = self.revisions.read(key, target.account)
-                quiet = not thorough and scan is not None and scan.counts == (0, 0)
-                if known := self._unasked(stored, one, quiet=quiet):
-                    return known
-                before, late = stored.records.get(target.account), self.assessor.late(stored, target, self.now())
-                if late and late.held:
-                    # The row's own check says so; what is in effect there stays.
-                    return self._in_effect(stored, one, before)
-                record = late.record if late else self._record_in(stored, one, scan)
-                record = self._made(one.roles, record, stored.control)
-                counts = self._counts_late(stored, late) if late else ()
-                changed = self._renew(record, before, one, correlation_id=correlation_id, counts=counts)
-                return replace(self._in_effect(stored, one, record), changed=changed)
-        raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
-
-    def at_rest(
-        self, keys: Sequence[MappingKey], target: Target, scans: Scans, *, thorough: bool
-    ) -> dict[MappingKey, Verdict]:
-        """Check mappings in another target, read together; returns those whose records stay as they are.
-
-        Any other is to be checked by itself (`recheck`).
-        """
-        one, stored = self.targets.of(target), self.revisions.in_account(keys, target.account, again=thorough)
-        quiet = {key for key in stored if not thorough and scans.get(key, Scan()).counts == (0, 0)}
-        found = {key: self._unasked(mapping, one, quiet=key in quiet) for key, mapping in stored.items()}
-        asked = {key: stored[key].published for key, known in found.items() if known is None}
-        specs = [mapping.spec for mapping in asked.values() if mapping and self._is_in_scope(mapping, one)]
-        refused = one.roles.ask_ahead(specs, self.targets.each)
-        for key in asked.keys() - refused:
-            record = self._record_in(stored[key], one, scans.get(key, Scan()))
-            if record.is_stored(stored[key].records.get(target.account)):
-                found[key] = self._in_effect(stored[key], one, record)
-        return {key: known for key, known in found.items() if known}
 
     def write_all(self, stored: StoredMapping, records: Records) -> set[str]:
         """Write other accounts' records that aren't as stored; returns those whose instances need a reconcile."""
@@ -97,10 +45,10 @@ class AccountRecords:
         def write(account: str) -> bool | AwsRefusalError:
             record, before = records[account], stored.records.get(account)
             try:
-                record = self._made(self.targets.accounts.get(account), record, stored.control)
+                record = self.made(self.targets.accounts.get(account), record, stored.control)
             except AwsRefusalError as error:
                 return error
-            return self._write_record(account, record, before)
+            return self.write(account, record, before)
 
         changed: set[str] = set()
         others = [account for account in records if account != stored.home]
@@ -111,6 +59,101 @@ class AccountRecords:
             elif result:
                 changed.add(account)
         return changed
+
+    def write(
+        self, account: str, record: AccountRecord, before: AccountRecord | None, counts: Iterable[Write] = ()
+    ) -> bool:
+        """Write a record unless it is stored; returns whether instances need a reconcile."""
+        if before is None or before.content != record.content:
+            self.revisions.write(account, record, *counts)
+        return record.matters(before)
+
+    def made(self, roles: Roles | None, record: AccountRecord, control: Control) -> AccountRecord:
+        """Make a record's profile, if that is missing; while no change may be made it stays missing."""
+        if roles is None or not record.missing or control.withholds(self.mode):
+            return record
+        made = roles.make(record.mapping.spec, record.missing)
+        mapping = record.mapping.with_profile_id(made.profile_id).suspended_for(made.problem)
+        return replace(record, mapping=mapping, missing="")
+
+
+@dataclass(frozen=True)
+class RecordChecks:
+    """The checks of mappings in a `target` that is swept, but the deployment's own, whose row's check does the same.
+
+    Unless they are `thorough`, IAM isn't asked about records that govern nothing there.
+    """
+
+    target: Target
+    thorough: Callable[[], bool]
+    records: AccountRecords
+    assessor: Assessor
+    sender: Sender
+    now: Callable[[], datetime]
+
+    @property
+    def revisions(self) -> Revisions:
+        return self.assessor.revisions
+
+    @property
+    def targets(self) -> AllTargets:
+        return self.assessor.targets
+
+    def listed(self, scans: Iterable[MappingKey]) -> tuple[set[MappingKey], set[MappingKey]]:
+        """Return the mappings to check, twice: all are published, or were when the `scans` saw them."""
+        published = {*self.revisions.keys(), *scans}
+        return published, published
+
+    def recheck(
+        self,
+        key: MappingKey,
+        correlation_id: str,
+        scan: Scan | None = None,
+        *,
+        seen: bool = True,  # noqa: ARG002  # it reads no row
+    ) -> Verdict:
+        """Check a mapping: whether its role can be used there, and how much it governs.
+
+        This writes a record that is missing or outdated, and sends the account's instances then. `scan` is what the
+        sweep counted there; without one this counts. If the target gives no answer (AwsRefusalError), its record stays
+        as it was.
+        """
+        one, target = self.targets.of(self.target), self.target
+        for _ in range(ATTEMPTS):
+            # A new revision was published during the check: check again.
+            with suppress(ConflictError):
+                stored = self.revisions.read(key, target.account)
+                quiet = scan is not None and scan.counts == (0, 0) and not self.thorough()
+                if known := self._unasked(stored, one, quiet=quiet):
+                    return known
+                before, late = stored.records.get(target.account), self.assessor.late(stored, target, self.now())
+                if late and late.held:
+                    # The row's own check says so; what is in effect there stays.
+                    return self._in_effect(stored, one, before)
+                record = late.record if late else self._record_in(stored, one, scan)
+                record = self.records.made(one.roles, record, stored.control)
+                counts = self._counts_late(stored, late) if late else ()
+                changed = self._renew(record, before, one, correlation_id=correlation_id, counts=counts)
+                return replace(self._in_effect(stored, one, record), changed=changed)
+        raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
+
+    def at_rest(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, Verdict]:
+        """Check mappings that are read together; returns those whose records stay as they are.
+
+        Any other is to be checked by itself (`recheck`).
+        """
+        one, target, thorough = self.targets.of(self.target), self.target, self.thorough()
+        stored = self.revisions.in_account(keys, target.account, again=thorough)
+        quiet = {key for key in stored if not thorough and scans.get(key, Scan()).counts == (0, 0)}
+        found = {key: self._unasked(mapping, one, quiet=key in quiet) for key, mapping in stored.items()}
+        asked = {key: stored[key].published for key, known in found.items() if known is None}
+        specs = [mapping.spec for mapping in asked.values() if mapping and self._is_in_scope(mapping, one)]
+        refused = one.roles.ask_ahead(specs, self.targets.each)
+        for key in asked.keys() - refused:
+            record = self._record_in(stored[key], one, scans.get(key, Scan()))
+            if record.is_stored(stored[key].records.get(target.account)):
+                found[key] = self._in_effect(stored[key], one, record)
+        return {key: known for key, known in found.items() if known}
 
     def _in_effect(self, stored: StoredMapping, one: TargetScope, record: AccountRecord | None) -> Verdict:
         """Return whether a mapping is in effect in a target by this record; if it isn't, the revision is 0."""
@@ -175,7 +218,7 @@ class AccountRecords:
             if not record.is_stored(before):
                 self.revisions.count(mapping, target.region, record.counts[target.region])
             return False
-        if changed := self._write_record(target.account, record, before, counts=counts):
+        if changed := self.records.write(target.account, record, before, counts=counts):
             self.sender.send(FanOut.to(mapping.key, sorted(self._of_account(one))), correlation_id, lambda: True)
         return changed
 
@@ -187,22 +230,6 @@ class AccountRecords:
         """Return whether a mapping is for a target's account; of the deployment's own, whether it is for the target."""
         there = [one] if one.target.account == self.targets.home.account else self._of_account(one).values()
         return not published.deleted and any(other.is_in(published.spec) for other in there)
-
-    def _write_record(
-        self, account: str, record: AccountRecord, before: AccountRecord | None, counts: Iterable[Write] = ()
-    ) -> bool:
-        """Write a record unless it is stored; returns whether instances need a reconcile."""
-        if before is None or before.content != record.content:
-            self.revisions.write(account, record, *counts)
-        return record.matters(before)
-
-    def _made(self, roles: Roles | None, record: AccountRecord, control: Control) -> AccountRecord:
-        """Make a record's profile, if that is missing; while no change may be made it stays missing."""
-        if roles is None or not record.missing or control.withholds(self.assessor.mode):
-            return record
-        made = roles.make(record.mapping.spec, record.missing)
-        mapping = record.mapping.with_profile_id(made.profile_id).suspended_for(made.problem)
-        return replace(record, mapping=mapping, missing="")
 
 
 def counted_edit(stored: StoredMapping, impact: Impact, changes: int, *, now: datetime) -> Update | None:

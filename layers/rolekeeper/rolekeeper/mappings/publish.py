@@ -4,22 +4,21 @@ A row in conflict with a published mapping is noted in that mapping's item. Publ
 edit of either row clears both without waiting for the sweep; and if two are published at once, one is judged again.
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
+from itertools import chain
 
 from rolekeeper.aws import Machine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
 from rolekeeper.aws.queue import Task, event_of, resumable
 from rolekeeper.mappings.account_records import AccountRecords, Scans, counted_edit
-from rolekeeper.mappings.accounts import NAMED, AllTargets
-from rolekeeper.mappings.assess import Assessor, in_progress_verdict, waiting
+from rolekeeper.mappings.account_runs import AccountRuns, AssessmentJob, Pending
+from rolekeeper.mappings.accounts import AllTargets
+from rolekeeper.mappings.assess import Assessor, waiting
 from rolekeeper.mappings.fan_out import FanOut, Sender
-from rolekeeper.mappings.findings import Findings
-from rolekeeper.mappings.fold import Answers
 from rolekeeper.mappings.impact import Conflicts, Impact, Scan
 from rolekeeper.mappings.revisions import Entry, Revisions, StoredMapping
 from rolekeeper.mappings.rows import COLUMNS, FULL, HomeAccount, read_row, row_of, size_of
@@ -32,10 +31,6 @@ from rolekeeper.telemetry import Telemetry
 
 # How often a row that changes while it is judged is judged again, before that is left to the stream or the sweep.
 ATTEMPTS = 3
-# The most other targets that a run asks to judge a row. With more each account gets a run: one hasn't the time.
-ASKED = 20
-# How long what was found in an account holds: instances, tags and roles change meanwhile.
-FRESH = timedelta(minutes=20)
 # The most mappings at which a row's conflict is noted, and the most rows noted at one mapping; the sweep sees all.
 OTHERS, ROWS = 5, 20
 # The most targets in which a run sends a mapping's instances itself. With more each account gets a run: all of them
@@ -47,21 +42,6 @@ _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE})
 _AS_HELD = ("status", "held_revision", *(column.name for column in COLUMNS))
 # What an event carries of a history entry.
 _EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause", "claimed_by", "approved_by", "changes")
-
-
-@dataclass(frozen=True, slots=True)
-class AssessmentJob:
-    """A row that is judged by several runs: why, the `stamp` of what is asked, and the `run` that has the answers.
-
-    `attempt` counts how often it was begun anew.
-    """
-
-    key: MappingKey
-    trigger: Trigger
-    stamp: str
-    run: str
-    begun: datetime
-    attempt: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,7 +59,7 @@ class Publisher:
     sender: Sender
     machine: Machine
     accounts_machine: Machine
-    findings: Findings
+    runs: AccountRuns
     accounts: AccountRecords
     telemetry: Telemetry
     now: Callable[[], datetime]
@@ -128,21 +108,16 @@ class Publisher:
         self._recheck_conflicting(key, verdict, correlation_id)
         return verdict
 
-    def judge_in(self, judging: AssessmentJob, account: str, in_time: Callable[[], bool]) -> None:
-        """Ask an account what judging a row asks there, and keep the answers; it is one of `targets` alone."""
-        key = judging.key
-        stored, row = self.revisions.read(key, account), self.table.get_row(key) or {}
-        parsed = read_row(row, self.home)
-        snapshot = RowSnapshot(key, row, parsed, stored=stored, at=self.now(), trigger=judging.trigger)
-        if snapshot.stamp() == judging.stamp:
-            self.findings.write(judging.run, account, self.assessor.judge_in(snapshot, account, in_time), snapshot.at)
-
     def judged(self, judging: AssessmentJob) -> Verdict:
         """Judge a row by what was found in its accounts; raises as `publish`."""
         verdict = self._judge(judging.key, judging.trigger, judging)
         if verdict.changed or not judging.trigger.recheck:
             self._recheck_conflicting(judging.key, verdict, judging.trigger.correlation_id)
         return verdict
+
+    def listed(self, scans: Iterable[MappingKey]) -> tuple[set[MappingKey], set[MappingKey]]:
+        """Return the keys of all rows, and those of what is published, or was when the `scans` of a sweep saw it."""
+        return set(chain.from_iterable(self.table.keys())), {*self.revisions.keys(), *scans}
 
     def at_rest(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, Verdict]:
         """Judge rows that are published as they are, read together; returns those for which nothing is to be done.
@@ -167,7 +142,7 @@ class Publisher:
         with suppress(AwsRefusalError):
             if self.targets.several:
                 snapshot = replace(snapshot, stored=self._with_records(snapshot.key, snapshot.stored))
-            if len(self.assessor.asked(snapshot)) > ASKED:
+            if self.runs.are_needed(snapshot):
                 return None
             verdict, before = self.assessor.assess(snapshot), snapshot.stored.records
             records = {each: record for each, record in (verdict.records or {}).items() if each != snapshot.stored.home}
@@ -182,7 +157,7 @@ class Publisher:
 
     def _judge(self, key: MappingKey, trigger: Trigger, judging: AssessmentJob | None = None) -> Verdict:
         """Load, assess, commit; again if another actor wrote meanwhile."""
-        findings = self.findings.read(judging.run) if judging else {}
+        findings = self.runs.findings.read(judging.run) if judging else {}
         try:
             for _ in range(ATTEMPTS):
                 with suppress(ConflictError):
@@ -190,9 +165,9 @@ class Publisher:
                     if held := snapshot.taken_back:
                         snapshot = self._discard(snapshot, held)
                     try:
-                        found = self._asks(snapshot, judging, findings)
-                        if isinstance(found, Verdict):
-                            return found
+                        found = self.runs.answers(snapshot, judging, findings)
+                        if isinstance(found, Pending):
+                            return self._await(snapshot, found)
                         return self._commit(snapshot, self.assessor.assess(snapshot, found))
                     except (RetryableError, AccessDeniedError) as error:
                         self._show_waiting(snapshot, error)
@@ -206,48 +181,12 @@ class Publisher:
             raise
         raise RetryableError("RowChanging", f"{key} keeps changing while it is checked")
 
-    def _asks(
-        self, snapshot: RowSnapshot, judging: AssessmentJob | None, findings: Answers
-    ) -> Verdict | Answers | None:
-        """Have the accounts asked that judging a row asks, if they are many: return their answers once they are known.
-
-        Of few nothing is known yet.
-        """
-        targets = self.assessor.asked(snapshot)
-        if len(targets) <= ASKED:
-            return None
-        verdict = in_progress_verdict(snapshot, accounts := sorted({each.target.account for each in targets}))
-        if judging and judging.stamp != snapshot.stamp():
-            # Another edit, which has others asked.
-            return verdict
-        # A publication that was cut off changed what is published; the answers that led to it finish it.
-        begun = snapshot.is_published and snapshot.stored.unsent
-        outdated = [] if begun else [each for each, it in findings.items() if it.stamp != snapshot.stamp(each)]
-        if judging and snapshot.at - judging.begun > FRESH:
-            outdated = accounts
-        silent = [each for each in accounts if each not in findings]
-        if judging and not outdated and (judging.attempt or not silent):
-            if len(silent) == len(accounts):
-                raise RetryableError("NoFindings", "no account's run came to its end", "lambda:InvokeFunction")
-            return findings
-        attempt = judging.attempt + 1 if judging else 0
-        if attempt == ATTEMPTS:
-            text = "what is published of a mapping keeps changing while it is judged"
-            self.telemetry.will_retry(text, mapping=str(snapshot.key), accounts=outdated[:NAMED])
-            return verdict
-        self._write_row(snapshot, verdict)
-        self._start(snapshot, accounts, attempt)
-        return verdict
-
-    def _start(self, snapshot: RowSnapshot, accounts: Sequence[str], attempt: int) -> None:
-        trigger, stamp = replace(snapshot.trigger, scan=None), snapshot.stamp()
-        name = f"{trigger.correlation_id} {snapshot.key} {stamp} {attempt}"
-        run = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        judging = layout.encode(
-            AssessmentJob(snapshot.key, trigger, stamp, run=run, begun=snapshot.at, attempt=attempt)
-        )
-        then = event_of(Task.JUDGED, id_ := trigger.correlation_id, judging=judging)
-        self.accounts_machine.start(name, event_of(Task.JUDGE, id_, accounts=accounts, judging=judging, then=then))
+    def _await(self, snapshot: RowSnapshot, pending: Pending) -> Verdict:
+        """Have accounts asked, once the row says so."""
+        if pending.attempt is not None:
+            self._write_row(snapshot, pending.verdict)
+            self.runs.start(snapshot, pending.accounts, pending.attempt)
+        return pending.verdict
 
     def _load(self, key: MappingKey, trigger: Trigger) -> RowSnapshot:
         """Read what is stored of a mapping first and its row second, so the row is at least as new.
