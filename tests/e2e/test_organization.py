@@ -20,7 +20,7 @@ from fixtures.command import Command
 from rolekeeper.aws.queue import Task
 from rolekeeper.fleet.targets import WIRE_FORMAT, Registry, ServedTarget
 from rolekeeper.mappings.account_runs import ASKED
-from rolekeeper.mappings.publish import FEW
+from rolekeeper.mappings.fan_out import FEW
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.storage import Store, layout
 from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown

@@ -33,7 +33,7 @@ from rolekeeper.aws import queue as work
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.fleet.sweep import RESERVE
 from rolekeeper.instances import reconcile, retry, window
-from rolekeeper.mappings import account_runs, publish
+from rolekeeper.mappings import account_runs, fan_out
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Mode
 from rolekeeper.permissions import roles
@@ -644,7 +644,7 @@ class Deployment:
             # A sweep reads the list of all roles, or asks for each.
             (roles, "MANY", 1 if seed % 14 == 4 else roles.MANY),
             (roles, "ROLES_A_PAGE", 1),
-            (publish, "FEW", 0 if seed % 4 > 1 and self.spokes else publish.FEW),
+            (fan_out, "FEW", 0 if seed % 4 > 1 and self.spokes else fan_out.FEW),
             (app, "FANS_OUT", timedelta(seconds=hurry.seconds) if hurry else app.FANS_OUT),
             (runtime, "client", self.clients.__getitem__),
             (runtime, "sessions", lambda: sessions),

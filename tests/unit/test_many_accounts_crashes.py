@@ -16,9 +16,8 @@ from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws import AT_ONCE, in_threads
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.mappings import publish
-from rolekeeper.mappings.fan_out import FanOut
-from rolekeeper.mappings.publish import FEW
+from rolekeeper.mappings import fan_out
+from rolekeeper.mappings.fan_out import FEW, FanOut
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Limits
 from rolekeeper.storage import state
@@ -203,7 +202,7 @@ def test_in_many_targets_each_account_gets_a_run_that_sends_its_instances(desk: 
 def test_a_run_for_an_account_hands_over_what_it_has_no_time_to_send(
     desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish, "FEW", 0)
+    monkeypatch.setattr(fan_out, "FEW", 0)
     for target in (SPOKE, SAME_ACCOUNT):
         desk.launched(3, target)
     desk.put(TAG, role="web")

@@ -245,6 +245,10 @@ class App:
             queue=self.queue,
             telemetry=self.telemetry,
             each=self.each,
+            machine=self.machine,
+            accounts_machine=self.accounts_machine,
+            now=self.now,
+            hands_over_at=self.now() + FANS_OUT,
         )
 
     @shared
@@ -257,13 +261,10 @@ class App:
             revisions=self.revisions,
             assessor=assessor,
             sender=self.sender,
-            machine=self.machine,
-            accounts_machine=self.accounts_machine,
             runs=self._runs(assessor),
             accounts=self._records(assessor),
             telemetry=self.telemetry,
             now=self.now,
-            hands_over_at=self.now() + FANS_OUT,
         )
 
     def _runs(self, assessor: mappings.assess.Assessor) -> mappings.account_runs.AccountRuns:

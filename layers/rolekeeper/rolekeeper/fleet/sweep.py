@@ -5,7 +5,7 @@ function is swept in several: each goes on where the last one stopped.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
 from itertools import batched
-from typing import Protocol
 
 from rolekeeper.aws import Ec2, Machine, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
@@ -23,8 +22,9 @@ from rolekeeper.fleet.targets import ServedTarget, Targets
 from rolekeeper.instances.decide import InstanceStatus, Observation, decide, resolve, status_of
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
 from rolekeeper.instances.records import needs_reconcile
-from rolekeeper.mappings.account_records import Scans
+from rolekeeper.mappings.account_records import RecordChecks, Scans
 from rolekeeper.mappings.impact import Scan
+from rolekeeper.mappings.publish import Publisher
 from rolekeeper.mappings.verdict import Status, Verdict
 from rolekeeper.model.instance import Instance, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey
@@ -107,33 +107,20 @@ class SweepResult:
     stands: dict[str, int] = field(default_factory=dict)
 
 
-class Checks(Protocol):
-    """The checks of mappings in a swept target: `Publisher` in the deployment's own, `RecordChecks` in any other."""
-
-    def listed(self, scans: Iterable[MappingKey]) -> tuple[set[MappingKey], set[MappingKey]]:
-        """Return the mappings with rows, and those that are published."""
-
-    def at_rest(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, Verdict]:
-        """Return the checks of those for which nothing is to be done; each other is to be checked by itself."""
-
-    def recheck(self, key: MappingKey, correlation_id: str, scan: Scan | None = None, *, seen: bool) -> Verdict:
-        """Check one."""
-
-
 @dataclass(frozen=True)
 class Sweep:
     """One run of a sweep of a target. `seconds_left` is the rest of the run's time.
 
-    `of_account` returns the registered targets of its account. The `checks` of mappings are `thorough` once in some
-    hours. A `resumed` run was started by the machine. Any other that `gives_way`
-    does nothing while another sweep goes on; the name of its execution comes from `run_id`, which stays the same when
-    Lambda retries the run.
+    `of_account` returns the registered targets of its account. The `checks` are of rows in the deployment's own target,
+    and of records in any other; they are `thorough` once in some hours. A `resumed` run was started by the machine. Any
+    other that `gives_way` does nothing while another sweep goes on; the name of its execution comes from `run_id`,
+    which stays the same when Lambda retries the run.
     """
 
     targets: Targets
     of_account: Callable[[], Sequence[ServedTarget]]
     is_news: Callable[[AccessDeniedError], bool]
-    checks: Checks
+    checks: Publisher | RecordChecks
     thorough: Callable[[], bool]
     ec2: Ec2
     state: State

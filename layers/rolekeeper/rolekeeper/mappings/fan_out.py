@@ -2,14 +2,21 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Self
 
-from rolekeeper.aws import AT_ONCE, Each, Ec2, WorkQueue
+from rolekeeper.aws import AT_ONCE, Each, Ec2, Machine, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, StaleTokenError
+from rolekeeper.aws.queue import Task, event_of, resumable
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
+
+# The most targets in which a run sends a mapping's instances itself. With more each account gets a run: all of them
+# would not fit into one execution's input (256 KB).
+FEW = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +44,31 @@ class FanOut:
 
 @dataclass(frozen=True)
 class Sender:
-    """Sends them. The instances of `home` come first, and what it refuses is raised; `ec2_in` is EC2 in a target."""
+    """Sends them. The instances of `home` come first, and what it refuses is raised; `ec2_in` is EC2 in a target.
+
+    From `hands_over_at` on the `machine` sends the rest, and in many targets the `accounts_machine` all of them.
+    """
 
     home: Target
     ec2_in: Callable[[Target], Ec2]
     queue: WorkQueue
     telemetry: Telemetry
     each: Each
+    machine: Machine
+    accounts_machine: Machine
+    now: Callable[[], datetime]
+    hands_over_at: datetime
+
+    def begin(self, fan_out: FanOut, correlation_id: str, name: str) -> None:
+        """Send a mapping's instances, or have a machine do it, which does nothing again under the same name."""
+        if len(fan_out.left) > FEW:
+            accounts = sorted({unsent.target.account for unsent in fan_out.left})
+            event = event_of(Task.FAN_OUT, correlation_id, accounts=accounts, mapping=layout.encode(fan_out.mapping))
+            self.accounts_machine.start(name, event)
+            return
+        done = self.send(fan_out, correlation_id, lambda: self.now() < self.hands_over_at)
+        if not done.finished:
+            self.machine.start(name, resumable(Task.FAN_OUT, correlation_id, done))
 
     def send(self, fan_out: FanOut, correlation_id: str, in_time: Callable[[], bool]) -> FanOut:
         """Go on for at least one page and while it is in time; returns how far it came."""

@@ -11,16 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain
 
-from rolekeeper.aws import Machine
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
-from rolekeeper.aws.queue import Task, event_of, resumable
 from rolekeeper.mappings.account_records import AccountRecords, Scans, counted_edit
 from rolekeeper.mappings.account_runs import AccountRuns, AssessmentJob, Pending
 from rolekeeper.mappings.accounts import AllTargets
 from rolekeeper.mappings.assess import Assessor, waiting
 from rolekeeper.mappings.fan_out import FanOut, Sender
 from rolekeeper.mappings.impact import Conflicts, Impact, Scan
-from rolekeeper.mappings.revisions import Entry, Revisions, StoredMapping
+from rolekeeper.mappings.revisions import Entry, Revisions
 from rolekeeper.mappings.rows import COLUMNS, FULL, HomeAccount, read_row, row_of, size_of
 from rolekeeper.mappings.snapshot import RowSnapshot, Trigger, beyond
 from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
@@ -33,9 +31,6 @@ from rolekeeper.telemetry import Telemetry
 ATTEMPTS = 3
 # The most mappings at which a row's conflict is noted, and the most rows noted at one mapping; the sweep sees all.
 OTHERS, ROWS = 5, 20
-# The most targets in which a run sends a mapping's instances itself. With more each account gets a run: all of them
-# would not fit into one execution's input (256 KB).
-FEW = 20
 # The endings that put another revision, or a tombstone, in the place of what is published.
 _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE})
 # What must be as it was read where a row is deleted.
@@ -48,8 +43,7 @@ _EVENT_DETAIL = ("status", "reason", "revision", "role", "profile_arn", "cause",
 class Publisher:
     """Judges rows and carries the verdicts out. Make a new one for each invocation, as of its assessor.
 
-    From `hands_over_at` on the `machine` sends the rest of a mapping's instances, and in many targets the
-    `accounts_machine` all of them. The records of other accounts are checked again when a target of theirs is swept.
+    The records of other accounts are checked again when a target of theirs is swept.
     """
 
     home: HomeAccount
@@ -57,13 +51,10 @@ class Publisher:
     revisions: Revisions
     assessor: Assessor
     sender: Sender
-    machine: Machine
-    accounts_machine: Machine
     runs: AccountRuns
     accounts: AccountRecords
     telemetry: Telemetry
     now: Callable[[], datetime]
-    hands_over_at: datetime
 
     @property
     def targets(self) -> AllTargets:
@@ -75,9 +66,7 @@ class Publisher:
         The row says `Waiting`, and why, if this raises a RetryableError, or a CorruptItemError of the state table.
         """
         cause = f"the row was changed by {made_by}" if made_by else "the row changed"
-        verdict = self._judge(key, Trigger(cause, correlation_id, claimed_by))
-        self._recheck_conflicting(key, verdict, correlation_id)
-        return verdict
+        return self._judge_all(key, Trigger(cause, correlation_id, claimed_by))
 
     def recheck(
         self, key: MappingKey, correlation_id: str, scan: Scan | None = None, *, seen: bool = False, ended: bool = False
@@ -89,10 +78,7 @@ class Publisher:
         published mapping has just expired.
         """
         trigger = Trigger("swept", correlation_id, recheck=True, scan=scan, row_listed=seen, ended=ended)
-        verdict = self._judge(key, trigger)
-        if verdict.changed or ended:
-            self._recheck_conflicting(key, verdict, correlation_id)
-        return verdict
+        return self._judge_all(key, trigger)
 
     def approved(self, key: MappingKey, by: str, correlation_id: str) -> Verdict:
         """Judge a row once a person, by their aws:userid, wrote an approval; raises as `publish`.
@@ -104,16 +90,11 @@ class Publisher:
         except ConflictError:
             self.telemetry.dropped(f"nothing of {key} is held that {by!r:.300} could approve", correlation_id)
             return Verdict(Status.REMOVED)
-        verdict = self._judge(key, Trigger("an approval was signed", correlation_id))
-        self._recheck_conflicting(key, verdict, correlation_id)
-        return verdict
+        return self._judge_all(key, Trigger("an approval was signed", correlation_id))
 
     def judged(self, judging: AssessmentJob) -> Verdict:
         """Judge a row by what was found in its accounts; raises as `publish`."""
-        verdict = self._judge(judging.key, judging.trigger, judging)
-        if verdict.changed or not judging.trigger.recheck:
-            self._recheck_conflicting(judging.key, verdict, judging.trigger.correlation_id)
-        return verdict
+        return self._judge_all(judging.key, judging.trigger, judging)
 
     def listed(self, scans: Iterable[MappingKey]) -> tuple[set[MappingKey], set[MappingKey]]:
         """Return the keys of all rows, and those of what is published, or was when the `scans` of a sweep saw it."""
@@ -141,7 +122,7 @@ class Publisher:
         """Return the verdict on a row that is published as it is, if that leaves nothing to do."""
         with suppress(AwsRefusalError):
             if self.targets.several:
-                snapshot = replace(snapshot, stored=self._with_records(snapshot.key, snapshot.stored))
+                snapshot = replace(snapshot, stored=self.revisions.with_records(snapshot.key, snapshot.stored))
             if self.runs.are_needed(snapshot):
                 return None
             verdict, before = self.assessor.assess(snapshot), snapshot.stored.records
@@ -154,6 +135,13 @@ class Publisher:
             )
             return verdict if nothing else None
         return None
+
+    def _judge_all(self, key: MappingKey, trigger: Trigger, judging: AssessmentJob | None = None) -> Verdict:
+        """Judge a row, and those that were in conflict with it if that may be over."""
+        verdict = self._judge(key, trigger, judging)
+        if verdict.changed or trigger.ended or not trigger.recheck:
+            self._recheck_conflicting(key, verdict, trigger.correlation_id)
+        return verdict
 
     def _judge(self, key: MappingKey, trigger: Trigger, judging: AssessmentJob | None = None) -> Verdict:
         """Load, assess, commit; again if another actor wrote meanwhile."""
@@ -204,7 +192,7 @@ class Publisher:
         parsed = read_row(row, self.home)
         # A deletion also ends the records of a deployment that was a hub: it may become one again.
         if self.targets.several or not row or "held_revision" in row:
-            read, stored = stored, self._with_records(key, stored)
+            read, stored = stored, self.revisions.with_records(key, stored)
             if stored.overtaken and self.revisions.read(key) != read:
                 raise ConflictError("PublishedAnew", f"{key} was published while it was looked at")
         approvals = self.revisions.approvals(stored.held)
@@ -216,9 +204,6 @@ class Publisher:
         self.revisions.discard(held, entry, snapshot.at)
         self._publish_event(snapshot, entry)
         return without
-
-    def _with_records(self, key: MappingKey, stored: StoredMapping) -> StoredMapping:
-        return replace(stored, records={**self.revisions.records(key), **stored.records})
 
     def _show_waiting(self, snapshot: RowSnapshot, error: AwsRefusalError) -> None:
         """Say in the row that AWS gave no answer, or refused one."""
@@ -244,14 +229,11 @@ class Publisher:
         The row is written or deleted last: until it says what is in effect, the stream or the sweep judges it again. A
         ConflictError says that the row, or what is stored of it, changed meanwhile: judge it again at once.
         """
-        changed = self._is_news(snapshot, verdict)
         if verdict.refresh:
             self._refresh(snapshot, verdict.refresh)
             snapshot = snapshot.refreshed(verdict.refresh)
-        made = self._with_profile(snapshot, verdict)
-        if made.ending is not verdict.ending:
-            changed = self._is_news(snapshot, made)
-        verdict = made
+        verdict = self._with_profile(snapshot, verdict)
+        changed = self._is_news(snapshot, verdict)
         entry = snapshot.entry_for(verdict) if changed else None
         if entry and verdict.scan:
             self._note_conflicts(snapshot.key, verdict.scan.conflicts)
@@ -356,29 +338,21 @@ class Publisher:
         only_counts = self.targets.several and verdict.only_reason(snapshot.row)
         ended = snapshot.trigger.ended or (changed and verdict.ending is Ending.KEEP and not only_counts)
         if unsent or ended:
-            self._fan_out(
-                snapshot, unsent or snapshot.stored.published, {snapshot.stored.home, *(verdict.records or {})}
-            )
+            accounts = {snapshot.stored.home, *(verdict.records or {})}
+            self._fan_out(snapshot, unsent or snapshot.stored.published, accounts)
         elif renewed:
             self._fan_out(snapshot, snapshot.stored.published, renewed)
         if unsent:
             self.revisions.note_sent(unsent)
 
     def _fan_out(self, snapshot: RowSnapshot, published: PublishedMapping | None, accounts: AbstractSet[str]) -> None:
-        """Send a mapping's instances in these accounts, or have a machine do it, once per change, by its name."""
-        correlation_id, targets = snapshot.trigger.correlation_id, self.targets
-        asked = [each.target for each in targets.all if each.target.account in accounts]
+        """Send a mapping's instances in these accounts, once per change."""
+        correlation_id = snapshot.trigger.correlation_id
+        asked = [one.target for one in self.targets.all if one.target.account in accounts]
         which = (published.revision, published.suspended_because) if published else ()
         whom = "" if snapshot.stored.home in accounts else f" {sorted(accounts)}"
         name = f"{correlation_id} {snapshot.key} {which}{whom}"
-        if len(asked) > FEW:
-            named = {"accounts": sorted({each.account for each in asked}), "mapping": layout.encode(snapshot.key)}
-            self.accounts_machine.start(name, event_of(Task.FAN_OUT, correlation_id, **named))
-            return
-        begun = FanOut.to(snapshot.key, asked)
-        done = self.sender.send(begun, correlation_id, lambda: self.now() < self.hands_over_at)
-        if not done.finished:
-            self.machine.start(name, resumable(Task.FAN_OUT, correlation_id, done))
+        self.sender.begin(FanOut.to(snapshot.key, asked), correlation_id, name)
 
     def _publish_event(self, snapshot: RowSnapshot, entry: Entry) -> None:
         detail = {name.replace("_", "-"): entry[name] for name in (*_EVENT_DETAIL, "effect") if name in entry}
@@ -417,23 +391,21 @@ class Publisher:
         """
         trigger = Trigger(f"re-checked because {key}, which it conflicted with, changed", correlation_id, recheck=True)
         over: list[MappingKey] = []
-        unanswered: RetryableError | None = None
+        refused: list[tuple[MappingKey, AwsRefusalError]] = []
         for row in sorted(verdict.in_conflict)[:ROWS]:
             try:
                 if self._judge(row, trigger).status not in {Status.CONFLICT, Status.WAITING}:
                     over.append(row)
-            except RetryableError as error:
-                unanswered = unanswered or error
             except AwsRefusalError as error:
-                self._will_recheck(row, error, correlation_id)
-        if over:
-            try:
+                refused.append((row, error))
+        unanswered = next((error for _, error in refused if isinstance(error, RetryableError)), None)
+        try:
+            if over:
                 self.revisions.remove_conflicts(key, over)
-            except AwsRefusalError as error:
-                self._will_recheck(key, error, correlation_id)
+        except AwsRefusalError as error:
+            refused.append((key, error))
+        for row, refusal in refused:
+            text = {"mapping": str(row), "error": str(refusal), "correlation_id": correlation_id}
+            self.telemetry.will_retry("a conflict was not checked again", **text)
         if unanswered:
             raise unanswered
-
-    def _will_recheck(self, key: MappingKey, error: AwsRefusalError, correlation_id: str) -> None:
-        text = {"mapping": str(key), "error": str(error), "correlation_id": correlation_id}
-        self.telemetry.will_retry("a conflict was not checked again", **text)

@@ -228,6 +228,9 @@ class Revisions:
                 found[item["sk"].removeprefix(prefix)] = self.store.decode(_record_from, item)
         return found
 
+    def with_records(self, key: MappingKey, stored: StoredMapping) -> StoredMapping:
+        return replace(stored, records={**self.records(key), **stored.records})
+
     def keys(self) -> Iterator[MappingKey]:
         """Yield the mappings that are published, tombstones apart, also those whose rows are gone; no damaged one."""
         for item in self.store.items(layout.INDEX, "~"):
