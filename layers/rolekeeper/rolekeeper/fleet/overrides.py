@@ -140,4 +140,4 @@ class OperatorOverrides:
         if was:
             effective = Control.read(items.get(layout.CONTROL, {})).mode or mode
             detail = {"from": str(was), "to": mode.value, "in-effect": effective.value, "means": MEANS[effective]}
-            self.telemetry.send(MODE_CHANGED, {**detail, "cause": "a deployment", "correlation-id": correlation_id}, [])
+            self.telemetry.send(MODE_CHANGED, {**detail, "cause": "a deployment", "correlation-id": correlation_id})

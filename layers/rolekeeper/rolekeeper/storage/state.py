@@ -136,7 +136,7 @@ class Store:
         """Make all these writes, or none: ConflictError if a condition of one doesn't hold."""
         if len(writes) > 1:
             with classified("dynamodb:TransactWriteItems", self.table):
-                self.client.transact_write_items(TransactItems=list(writes))
+                self.client.transact_write_items(TransactItems=list[Any](writes))
             return
         ((kind, arguments),) = writes[0].items()
         calls: Any = {"Put": self.client.put_item, "Update": self.client.update_item, "Delete": self.client.delete_item}
