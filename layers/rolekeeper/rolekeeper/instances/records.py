@@ -208,11 +208,6 @@ def _condition(
     return RecordChange(condition=condition, timers=(timer,) if timer else ())
 
 
-def is_followed(observed: Observation, now: datetime) -> bool:
-    """Return whether its role was asked for so recently that the change's own follow-up is still to come."""
-    return observed.grant is not None and now < observed.grant.at + FOLLOW_UP
-
-
 def _lapsed(observed: Observation, decision: Decision) -> tuple[AppliedChange, ...]:
     """List the changes that no longer count: tags, mappings or a pin changed, and nothing asks for them now."""
     if decision.code == "disassociating":
@@ -304,7 +299,7 @@ class Recorder:
         # An event's time has no fraction: it took no longer.
         seconds = max(1, math.ceil((now - request.at).total_seconds()))
         done = self.state.completion(started.entry, {"outcome": DONE, "answer": answer, "seconds": seconds})
-        self._save_outcome(request, change, now, also=[done])
+        self._complete(request.instance, change, now, also=[done])
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
         entry = {**history_entry(request, started.observed, decision, answer=answer), "seconds": seconds}
         self.telemetry.decision(request, entry, event=event)
@@ -316,7 +311,7 @@ class Recorder:
         """Complete the entry of a refused change; then wait, show why not, or observe again (ConflictError)."""
         if isinstance(error, errors.RetryableError) and not error.throttled:
             # The call may have happened. Its grant explains what the instance carries then.
-            return self.failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
+            return self.failed("the outcome of a change is unknown", error, request)
         said = shown(error.message, 2 * SENTENCE)
         answer = {"code": error.code, "message": said, "action": error.action, "resource": error.resource}
         # If the SDK sent the call twice, the first may have succeeded: the entry stays "started", and keeps its room.
@@ -327,7 +322,7 @@ class Recorder:
         if isinstance(error, errors.ConflictError | errors.NotFoundError):
             # Our own first sending may have succeeded: then only this follow-up finds it.
             change = RecordChange(timers=(follow_up(request.instance, now, did),))
-            self._save_outcome(request, change, now, also=also)
+            self._complete(request.instance, change, now, also=also)
             raise errors.ConflictError(error.code, error.message, error.action, resource=error.resource) from error
         refused = Refused(answer, also, did)
         instead = retry_later(decision, now + FOLLOW_UP) if error.throttled else refusal(decision, error)
@@ -338,17 +333,6 @@ class Recorder:
             news = self.is_news(error) and not before
             self.telemetry.denied(error, correlation_id=request.correlation_id, news=news)
         return self.show(request, started.observed, instead, refused=refused)
-
-    def _save_outcome(
-        self, request: ReconcileRequest, change: RecordChange, now: datetime, also: Sequence[Write]
-    ) -> None:
-        """Complete a change's entry; if another look writes just now, or the answer is lost, try once more."""
-        try:
-            self.state.save(request.instance, change, now, also=also)
-        except errors.RetryableError:
-            # Otherwise the entry would stay as it was started, keep its room, and no event would tell of the change.
-            with suppress(errors.ConflictError):
-                self.state.save(request.instance, change, now, also=also)
 
     def show(
         self, request: ReconcileRequest, observed: Observation, decision: Decision, *, refused: Refused = Refused()
@@ -387,9 +371,13 @@ class Recorder:
         return decision.until or self._loops.get(request.instance)
 
     def _complete(self, instance: InstanceKey, change: RecordChange, now: datetime, also: Sequence[Write]) -> None:
-        """Write a change with what completes the entry of the change that EC2 refused."""
+        """Write a record with what completes the entry of a change; if the answer is lost, try once more."""
         try:
             self.state.save(instance, change, now, also=also)
+        except errors.RetryableError:
+            # Otherwise the entry would stay as it was started, keep its room, and no event would tell of the change.
+            with suppress(errors.ConflictError):
+                self.state.save(instance, change, now, also=also)
         except errors.ConflictError:
             # A later reconcile wrote since: its condition stays, and only EC2's answer is added.
             self.state.save(instance, RecordChange(), now, also=also)
@@ -409,15 +397,9 @@ class Recorder:
         self.telemetry.count("Parked")
         return Outcome(decision)
 
-    def failed(self, text: str, error: errors.AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
-        """Have a request's message retried."""
+    def failed(self, text: str, error: errors.AwsRefusalError, *requests: ReconcileRequest) -> Outcome:
+        """Have the messages of these requests retried."""
         if isinstance(error, errors.AccessDeniedError):
-            self.telemetry.denied(error, correlation_id=request.correlation_id, news=self.is_news(error))
-        self.telemetry.will_retry(text, error=str(error), **named)
+            self.telemetry.denied(error, correlation_id=requests[0].correlation_id, news=self.is_news(error))
+        self.telemetry.will_retry(text, error=str(error), instances=[request.instance.id for request in requests])
         return Outcome(error=error)
-
-    def all_failed(
-        self, text: str, error: errors.AwsRefusalError, requests: Mapping[InstanceKey, ReconcileRequest]
-    ) -> dict[InstanceKey, Outcome]:
-        first = next(iter(requests.values()))
-        return dict.fromkeys(requests, self.failed(text, error, first, instances=[key.id for key in requests]))
