@@ -51,12 +51,11 @@ class WorkQueue:
 
     def put_back(self, requests: Iterable[tuple[ReconcileRequest, int]]) -> None:
         """Send requests back, each delayed by its seconds, so that a worker needn't wait for their turn."""
-
-        def again(of: ReconcileRequest) -> dict[str, Any]:
+        messages = []
+        for of, delay in requests:
             named = {"put-back": of.put_back, "loop-over": of.loop_over, "changed-tag-keys": sorted(of.changed_tags)}
-            return request(of.instance, of.cause, of.correlation_id, at=of.at, **named)
-
-        self._send((again(back), delay) for back, delay in requests)
+            messages.append((request(of.instance, of.cause, of.correlation_id, at=of.at, **named), delay))
+        self._send(messages)
 
     def _send(self, messages: Iterable[tuple[dict[str, Any], int]]) -> int:
         sent = 0

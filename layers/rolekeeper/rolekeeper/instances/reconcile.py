@@ -254,8 +254,8 @@ class Reconciler:
         try:
             made = self._ask(self.budget.pace, request.instance, decision)
         except errors.AwsRefusalError as error:
-            return self.recorder.refused(request, decision, started, error=error)
-        return self.recorder.changed(request, decision, started, made=made)
+            return self.recorder.refused(started, error)
+        return self.recorder.changed(started, made)
 
     def _start(
         self, window: ChangeLimiter, request: ReconcileRequest, observed: Observation, *, decision: Decision
@@ -289,7 +289,7 @@ class Reconciler:
                 if room:
                     window.note_reserved(room, now)
                 record = replace(observed.record, writes=observed.record.writes + bool(change))
-                return Started(at, room, replace(observed, record=record))
+                return Started(request, decision, at, room=room, observed=replace(observed, record=record))
         raise errors.RetryableError("WindowBusy", "the change could not be counted", "dynamodb:UpdateItem")
 
     def _ask(self, pace: Pace, instance: InstanceKey, decision: Decision) -> Association:

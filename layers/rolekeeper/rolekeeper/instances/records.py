@@ -236,6 +236,8 @@ def refusal(decision: Decision, error: errors.AwsRefusalError) -> Decision:
 class Started:
     """A change that is about to be made: its history entry's key, the room that it took, and the updated record."""
 
+    request: ReconcileRequest
+    decision: Decision
     entry: Key
     room: Reservation | None
     observed: Observation
@@ -293,7 +295,8 @@ class Recorder:
         self.telemetry.decision(request, history_entry(request, observed, decision))
         return Outcome(decision)
 
-    def changed(self, request: ReconcileRequest, decision: Decision, started: Started, made: Association) -> Outcome:
+    def changed(self, started: Started, made: Association) -> Outcome:
+        request, decision = started.request, started.decision
         now, answer = self.now(), {"association-id": made.id, "state": made.state.value}
         change = completed(started.observed, decision, self.contention, now=now)
         # An event's time has no fraction: it took no longer.
@@ -305,10 +308,9 @@ class Recorder:
         self.telemetry.decision(request, entry, event=event)
         return Outcome(again=Again.WHEN_SETTLED) if decision.swap else Outcome(decision)
 
-    def refused(
-        self, request: ReconcileRequest, decision: Decision, started: Started, error: errors.AwsRefusalError
-    ) -> Outcome:
+    def refused(self, started: Started, error: errors.AwsRefusalError) -> Outcome:
         """Complete the entry of a refused change; then wait, show why not, or observe again (ConflictError)."""
+        request, decision = started.request, started.decision
         if isinstance(error, errors.RetryableError) and not error.throttled:
             # The call may have happened. Its grant explains what the instance carries then.
             return self.failed("the outcome of a change is unknown", error, request)
@@ -338,13 +340,14 @@ class Recorder:
         self, request: ReconcileRequest, observed: Observation, decision: Decision, *, refused: Refused = Refused()
     ) -> Outcome:
         """Record a decision that changed nothing, if it is new; have the instance watched if needed."""
-        now = self.now()
+        now, watched_until = self.now(), None
         before = observed.shown(decision)
-        watched_until = (
-            self._watch(request, decision, before, now=now)
-            if needs_watch(observed, decision, now, loop_over=request.loop_over)
-            else None
-        )
+        if needs_watch(observed, decision, now, loop_over=request.loop_over):
+            # Neither a loop nor a timer is a delayed message, which is delayed by 15 minutes at most.
+            if self.retries and not decision.until and request.instance not in self._loops:
+                # One for each run: the write of the last look may have met a conflict after its loop was started.
+                self._loops[request.instance] = self.retries.start(request, now, before.since if before else now)
+            watched_until = decision.until or self._loops.get(request.instance)
         change = next_record(observed, decision, now, watched_until=watched_until, did=refused.did)
         # There is an entry when another mapping now gives the same role; none when a wait goes on, or is over.
         handed_over = any(grant.at == now for grant in change.grants)
@@ -357,18 +360,6 @@ class Recorder:
         event = REFUSAL_EVENT if decision.action is Action.HOLD and not before else ""
         self.telemetry.decision(request, entry, event=event)
         return Outcome(decision)
-
-    def _watch(
-        self, request: ReconcileRequest, decision: Decision, before: Condition | None, now: datetime
-    ) -> datetime | None:
-        """Have an instance watched by a timer or a retry loop; return until when.
-
-        Neither is a delayed message: it may last for hours, and a message is delayed by 15 minutes at most.
-        """
-        if self.retries and not decision.until and request.instance not in self._loops:
-            # One for each run: the write of the last look may have met a conflict after its loop was started.
-            self._loops[request.instance] = self.retries.start(request, now, before.since if before else now)
-        return decision.until or self._loops.get(request.instance)
 
     def _complete(self, instance: InstanceKey, change: RecordChange, now: datetime, also: Sequence[Write]) -> None:
         """Write a record with what completes the entry of a change; if the answer is lost, try once more."""

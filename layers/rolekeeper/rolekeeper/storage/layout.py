@@ -372,8 +372,7 @@ def mapping_attributes(mapping: PublishedMapping) -> Item:
     return {"version": VERSION, **encode(mapping)}
 
 
-def published_from(item: Mapping[str, Any]) -> PublishedMapping:
-    return decode(PublishedMapping, item)
+published_from = partial(decode, PublishedMapping)
 
 
 def held_item(held: Held) -> Item:
