@@ -116,7 +116,11 @@ class Telemetry:
         self, event: str, detail: Mapping[str, Any], resources: Sequence[str] = (), *, of: Target | None = None
     ) -> None:
         """Queue an event without its mail; one that is too large for EventBridge is cut, and says so."""
-        entry = _entry(event, detail, resources)
+        text = json.dumps(detail, default=str)
+        entry = {"Source": SOURCE, "DetailType": event, "Detail": text, "Resources": list(resources)}
+        for characters, members in CUTS:
+            if _size(entry) > BYTES:
+                entry["Detail"] = json.dumps({**_cut(detail, characters, members), "cut": True}, default=str)
         # One step, as targets are swept in threads.
         self._events.append(entry)
         if of and of in self.notified:
@@ -183,15 +187,6 @@ class Telemetry:
 def log_line(values: Mapping[str, Any]) -> str:
     """Write what Powertools logs as one line; a log viewer shows it raw."""
     return escaped_json(json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":")))
-
-
-def _entry(event: str, detail: Mapping[str, Any], resources: Sequence[str]) -> Entry:
-    said = json.dumps(detail, default=str)
-    entry = {"Source": SOURCE, "DetailType": event, "Detail": said, "Resources": list(resources)}
-    for text, members in CUTS:
-        if _size(entry) > BYTES:
-            entry["Detail"] = json.dumps({**_cut(detail, text, members), "cut": True}, default=str)
-    return entry
 
 
 def _batches(entries: Iterable[Entry]) -> list[tuple[Entry, ...]]:

@@ -32,7 +32,7 @@ from rolekeeper.instances.records import (
     pin_report,
     starting,
 )
-from rolekeeper.instances.window import ChangeLimiter
+from rolekeeper.instances.window import ChangeLimiter, Reservation
 from rolekeeper.model.instance import Action, Association, Decision, InstanceKey, ReconcileRequest
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
@@ -123,10 +123,6 @@ class Batch:
         return ready <= self.patient_until and bool(put_back or not self.shared)
 
 
-# What is observed again in the same run.
-_SAME_RUN = frozenset({Again.WHEN_SETTLED, Again.WHEN_PACED})
-
-
 @dataclass(frozen=True)
 class Reconciler:
     """Reconciles the instances of one target.
@@ -157,8 +153,8 @@ class Reconciler:
         looks = 0
         while pending:
             outcomes |= self._look(pending, batch, last=looks == len(LOOKS))
-            again = {key: outcomes[key].again for key in pending if outcomes[key].again in _SAME_RUN}
-            pending = {key: pending[key] for key in again}
+            again = {key: outcomes[key].again for key in pending}
+            pending = {key: pending[key] for key in pending if again[key] not in (None, Again.FROM_QUEUE)}
             if Again.WHEN_SETTLED in again.values():
                 self.sleep(LOOKS[looks])
                 looks += 1
@@ -262,14 +258,12 @@ class Reconciler:
     ) -> Started | datetime:
         """Write the grant, the history entry and the room that the change takes; without room, return its turn."""
         mapping = decision.counted_for
+        room: Reservation | datetime | None = None
         entry = history_entry(request, observed, decision) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
             now = self.now()
-            room = (
-                window.reserve_or_wait(mapping, decision.revision, now, quarantines=decision.quarantines)
-                if mapping
-                else None
-            )
+            if mapping:
+                room = window.reserve_or_wait(mapping, decision.revision, now, quarantines=decision.quarantines)
             if isinstance(room, datetime):
                 return room
             change = starting(observed, decision, now)

@@ -87,20 +87,20 @@ def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | N
     pin = NO_PIN if held is None or held.expired(now) else replace(held, unclear="" if held.role else held.unclear)
     if pin == reported:
         return None
-    what, named = (_end_of(held, reported), reported) if pin == NO_PIN else ("was set", pin)
+    named = reported if pin == NO_PIN else pin
+    if pin != NO_PIN:
+        what = "was set"
+    elif held is None:
+        what = "was removed"
+    else:
+        what = "is over" if held.expires_at == reported.expires_at else "was released"
     until = f" until {layout.timestamp(named.expires_at)}" if named.expires_at else ""
     # A person who releases a pin writes that into it, with its end.
     told = held or named
     who = f"claimed by {told.by or 'nobody'}, because: {told.reason or '(no reason)'}"
     reason = f"the pin to {named.role or '(unclear)'} ({named.profile_arn or 'no profile'}){until} {what}; {who}"
-    key, code = MappingKey(PIN_TAG, observed.key.id), "pin-set" if what == "was set" else "pin-removed"
+    key, code = MappingKey(PIN_TAG, observed.key.id), "pin-removed" if pin == NO_PIN else "pin-set"
     return pin, Decision(Action.NOTHING, code, reason, mapping=key, role=named.role, profile_arn=named.profile_arn)
-
-
-def _end_of(held: Pin | None, reported: Pin) -> str:
-    if held is None:
-        return "was removed"
-    return "is over" if held.expires_at == reported.expires_at else "was released"
 
 
 def next_record(
