@@ -59,9 +59,9 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
         id_ = run.correlation_id(event)
         app.telemetry.dropped("another target: the deployment is of no organization", id_)
         return {"task": task.value, "id": id_, "finished": True, "accounts": []}
-    work = in_account if by_machine and task is not Task.ACCOUNTS else _TASKS[task]
     try:
-        done = work(app, event, run)
+        for_account = by_machine and task is not Task.ACCOUNTS
+        done = in_account(app, event, run) if for_account else _do(app, task, event, run=run)
     finally:
         app.telemetry.flush()
     runtime.logger.info(done.get("task", task.value), extra=done)
@@ -77,27 +77,52 @@ def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(served.target.account for served in app.registry.all()))
 
 
+def _do(app: "App", task: Task, event: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
+    """Do a task of the deployment's own; what isn't finished is answered with what is left."""
+    id_ = run.correlation_id(event)
+    match task:
+        case Task.ACCOUNTS:
+            return {"accounts": accounts(app, event["of"])}
+        case Task.EXPIRIES:
+            return _expiries(app, event, run)
+        case Task.FAN_OUT:
+            return resumable(task, id_, app.sender.run(layout.decode(FanOut, event), id_, run.in_time))
+        case Task.JUDGED:
+            return {"id": id_, "status": app.judged(event["judging"]).status.value}
+        case Task.APPROVED:
+            key = layout.decode(MappingKey, event["mapping"])
+            return {"id": id_, "status": app.publisher.approved(key, event["by"], id_).status.value}
+        case Task.SWEEP:
+            return _sweep(app, event, run)
+        case _:
+            raise ValueError(f"{task} is done for an account")
+
+
 def in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Do the accounts machine's task in one account; its answer is only logged."""
     done = {"task": event["task"], "id": event["id"], "account": event["account"]}
-    return {**done, **_IN_ACCOUNT[event["task"]](app, event, run)}
+    match Task(event["task"]):
+        case Task.FAN_OUT:
+            return {**done, "sent": _fan_out_in_account(app, event, run)}
+        case Task.JUDGE:
+            app.judge(event["of"]["judging"], event["account"], run.in_time)
+            return done
+        case Task.SWEEP:
+            return {**done, "alone": _sweep_account(app, event, run)}
+        case task:
+            raise ValueError(f"{task} isn't done for an account")
 
 
-def _fan_out_in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
+def _fan_out_in_account(app: "App", event: Mapping[str, Any], run: Run) -> int:
     account, mapping = event["account"], layout.decode(MappingKey, event["of"]["mapping"])
     begun = FanOut.to(mapping, (served.target for served in app.registry.all(account)))
     sent = resumable(Task.FAN_OUT, event["id"], app.sender.run(begun, event["id"], run.in_time))
     if not sent["finished"]:
         app.machine.start(f"{run.id} {account}", sent)
-    return {"sent": sent["sent"]}
+    return int(sent["sent"])
 
 
-def _judge_in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    app.judge(event["of"]["judging"], event["account"], run.in_time)
-    return {}
-
-
-def _sweep_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
+def _sweep_account(app: "App", event: Mapping[str, Any], run: Run) -> list[str]:
     def sweep(target: Target) -> bool:
         try:
             own = Run(f"{run.id} {target}", run.seconds_left)
@@ -109,26 +134,7 @@ def _sweep_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, 
         return True
 
     alone = app.targets.sweep_account(event["account"], event["of"], in_time=run.in_time, sweep=sweep)
-    return {"alone": [str(target) for target in alone]}
-
-
-def _list_accounts(app: "App", event: Mapping[str, Any], _: Run) -> dict[str, Any]:
-    return {"accounts": accounts(app, event["of"])}
-
-
-def _judged(app: "App", event: Mapping[str, Any], _: Run) -> dict[str, Any]:
-    return {"id": event["id"], "status": app.judged(event["judging"]).status.value}
-
-
-def _approved(app: "App", event: Mapping[str, Any], _: Run) -> dict[str, Any]:
-    key = layout.decode(MappingKey, event["mapping"])
-    return {"id": event["id"], "status": app.publisher.approved(key, event["by"], event["id"]).status.value}
-
-
-def _fan_out(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    correlation_id = run.correlation_id(event)
-    sent = app.sender.run(layout.decode(FanOut, event), correlation_id, run.in_time)
-    return resumable(Task.FAN_OUT, correlation_id, sent)
+    return [str(target) for target in alone]
 
 
 def _sweep(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
@@ -163,22 +169,6 @@ def _expiries(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     # Last, as no timer is to wait for accounts that may never have a spoke.
     app.targets.probe_unknown(correlation_id)
     return done
-
-
-type _Work = Callable[["App", Mapping[str, Any], Run], dict[str, Any]]
-_TASKS: Mapping[Task, _Work] = {
-    Task.ACCOUNTS: _list_accounts,
-    Task.EXPIRIES: _expiries,
-    Task.FAN_OUT: _fan_out,
-    Task.JUDGED: _judged,
-    Task.APPROVED: _approved,
-    Task.SWEEP: _sweep,
-}
-_IN_ACCOUNT: Mapping[str, _Work] = {
-    Task.FAN_OUT: _fan_out_in_account,
-    Task.JUDGE: _judge_in_account,
-    Task.SWEEP: _sweep_account,
-}
 
 
 def _scheduled(event: Mapping[str, Any], now: datetime) -> datetime | None:

@@ -189,7 +189,7 @@ class Reconciler:
             return Outcome(error=errors.NotRegisteredError("NotRegistered", "its target isn't in the registry"))
         if observed.control.notifies:
             self.recorder.telemetry.notified.add(request.instance.target)
-        conflict: errors.ConflictError | None = None
+        conflict = errors.ConflictError("NotSettled", "it kept changing while we looked")
         try:
             if news := pin_report(observed, self.now()):
                 observed = self.recorder.pin(request, observed, *news)
@@ -205,8 +205,8 @@ class Reconciler:
             # Our own table, queue or machine failed: what EC2 was asked for stays, and its grant explains it.
             return self.recorder.failed("could not finish", error, request)
         if last and ended.again is Again.WHEN_SETTLED:
-            why = conflict or errors.ConflictError("NotSettled", "it kept changing while we looked")
-            unsettled = errors.RetryableError(why.code, why.message, why.action, resource=why.resource)
+            named = {"action": conflict.action, "resource": conflict.resource}
+            unsettled = errors.RetryableError(conflict.code, conflict.message, **named)
             return self.recorder.failed("did not settle", unsettled, request)
         if self.budget and ended.decision and (turn := observed.left_turn(ended.decision, self.now())):
             self.budget.window.give_back(turn)
@@ -224,7 +224,8 @@ class Reconciler:
         if decision.code == "associating":
             if observed.grant and now < observed.grant.at + FOLLOW_UP:
                 # The change's own follow-up is still to come.
-                return self.recorder.report(request, observed, decision)
+                self.recorder.telemetry.decision(request, history_entry(request, observed, decision))
+                return Outcome(decision)
             decision = replace(decision, polls=False, until=now + FOLLOW_UP)
         return self.recorder.show(request, observed, decision)
 

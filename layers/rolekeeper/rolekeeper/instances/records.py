@@ -291,10 +291,6 @@ class Recorder:
         self.telemetry.decision(request, entry, event=PINNED[report.code])
         return replace(observed, record=replace(observed.record, pin=pin, writes=observed.record.writes + 1))
 
-    def report(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Outcome:
-        self.telemetry.decision(request, history_entry(request, observed, decision))
-        return Outcome(decision)
-
     def changed(self, started: Started, made: Association) -> Outcome:
         request, decision = started.request, started.decision
         now, answer = self.now(), {"association-id": made.id, "state": made.state.value}
