@@ -23,7 +23,7 @@ KINDS = (STATE_CHANGE, TAG_CHANGE, REQUESTED)
 
 
 class DroppedError(Exception):
-    """The message names no instance of ours; `args[0]` says why."""
+    """What came names nothing of ours to act on; `args[0]` says why."""
 
 
 def parse(message: Any, *, only: Target | None, now: datetime, message_id: str = "") -> ReconcileRequest:

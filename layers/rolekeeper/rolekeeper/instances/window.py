@@ -19,7 +19,7 @@ many there are. A change that no longer waits, because its tag is taken back or 
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -146,8 +146,10 @@ class ChangeLimiter:
     turns: Counter[tuple[Key, str]] = field(default_factory=Counter)
 
     @property
-    def keys(self) -> Sequence[Key]:
-        return layout.window_keys(self.target)
+    def keys(self) -> tuple[Key, ...]:
+        """The keys of the counters, apart from approvals; the last counts the target's instances."""
+        changes, quarantines = (layout.changes_key(self.target, quarantines=to_none) for to_none in (False, True))
+        return changes, quarantines, layout.line_key(self.target), layout.target_key(self.target)
 
     def note_reserved(self, room: Reservation, now: datetime) -> None:
         if room.counted is None:

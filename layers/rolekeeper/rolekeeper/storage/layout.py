@@ -134,11 +134,6 @@ def sent_key(target: Target) -> Key:
     return TARGETS, f"sent#{target.account}#{target.region}"
 
 
-def window_keys(target: Target) -> tuple[Key, ...]:
-    """List the keys that limit a target's changes, apart from approvals; the last counts its instances."""
-    return changes_key(target), changes_key(target, quarantines=True), line_key(target), target_key(target)
-
-
 def activity_key(target: Target, at: datetime) -> Key:
     """Return the key of a target's hour: `swept:` and a minute count statuses, the other attributes changes."""
     return f"activity#{target.account}#{target.region}", timestamp(at)[:13]
