@@ -93,14 +93,6 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeBudget:
-    """Limits the changes of the work queue's function, which alone changes instances: by its window and its pace."""
-
-    window: ChangeLimiter
-    pace: Pace
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """When the last change of a batch begins, how long it waits for its pace, and whether other targets `shared` it.
 
@@ -125,9 +117,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Reconciles the instances of one target.
+    """Reconciles the instances of one target; what limits its changes is its `window` and its worker's `pace`.
 
-    Inside a retry loop there is no `budget`: a loop only observes, and sends an instance that is ready for its change
+    Inside a retry loop there is no `window`: a loop only observes, and sends an instance that is ready for its change
     to a worker, by the `queue`.
     """
 
@@ -135,7 +127,8 @@ class Reconciler:
     state: State
     settings: Settings
     queue: WorkQueue
-    budget: ChangeBudget | None
+    window: ChangeLimiter | None
+    pace: Pace
     recorder: Recorder
     now: Callable[[], datetime]
     sleep: Callable[[float], None]
@@ -158,27 +151,26 @@ class Reconciler:
             if Again.WHEN_SETTLED in again.values():
                 self.sleep(LOOKS[looks])
                 looks += 1
-            elif pending and self.budget:
+            elif pending:
                 now = self.now()
                 until = batch.patient_until if now < batch.patient_until else batch.ends_by
-                self.sleep(max(0, min(self.budget.pace.rest(len(pending), now), (until - now).total_seconds())))
+                self.sleep(max(0, min(self.pace.rest(len(pending), now), (until - now).total_seconds())))
         return outcomes
 
     def _look(
         self, requests: Mapping[InstanceKey, ReconcileRequest], batch: Batch, *, last: bool
     ) -> dict[InstanceKey, Outcome]:
         """Observe these instances once, and reconcile each by that."""
-        window = self.budget.window if self.budget else None
         try:
-            observed = observe(list(requests), self.ec2, self.state, now=self.now(), counters=window)
+            observed = observe(list(requests), self.ec2, self.state, now=self.now(), counters=self.window)
         except errors.AwsRefusalError as error:
             return dict.fromkeys(requests, self.recorder.failed("could not observe", error, *requests.values()))
         ended = {key: self._reconcile(request, observed[key], batch, last=last) for key, request in requests.items()}
-        if window and window.turns:
-            window.count_turns()
-        if window and (back := [key for key in requests if ended[key].again is Again.FROM_QUEUE]):
+        if self.window and self.window.turns:
+            self.window.count_turns()
+        if self.window and (back := [key for key in requests if ended[key].again is Again.FROM_QUEUE]):
             again = {key: replace(requests[key], put_back=batch.put_back + 1) for key in back}
-            ended |= self._send_back(window, again, observed, ended=ended)
+            ended |= self._send_back(self.window, again, observed, ended=ended)
         return ended
 
     def _reconcile(self, request: ReconcileRequest, observed: Observed, batch: Batch, *, last: bool) -> Outcome:
@@ -208,8 +200,8 @@ class Reconciler:
             named = {"action": conflict.action, "resource": conflict.resource}
             unsettled = errors.RetryableError(conflict.code, conflict.message, **named)
             return self.recorder.failed("did not settle", unsettled, request)
-        if self.budget and ended.decision and (turn := observed.left_turn(ended.decision, self.now())):
-            self.budget.window.give_back(turn)
+        if self.window and ended.decision and (turn := observed.left_turn(ended.decision, self.now())):
+            self.window.give_back(turn)
         return ended
 
     def _record(self, request: ReconcileRequest, observed: Observation, decision: Decision, *, last: bool) -> Outcome:
@@ -235,21 +227,21 @@ class Reconciler:
         # Before its turn it must not ask for room: it would be counted as waiting twice, and delay those behind it.
         if turn := observed.turn(decision, now):
             return self.recorder.show(request, observed, waits_for_room(decision, turn))
-        if not self.budget:
+        if not self.window:
             self.queue.send([request.instance], request.cause, request.correlation_id, loop_over=True)
             return Outcome(decision)
-        if (wait := self.budget.pace.wait(1, now)) or now > batch.ends_by:
+        if (wait := self.pace.wait(1, now)) or now > batch.ends_by:
             if batch.waits(decision, now + timedelta(seconds=wait), put_back=request.put_back):
                 return Outcome(again=Again.WHEN_PACED)
             # Lambda takes a longer chain of messages for a loop (AWS_FACTS.md "Lambda, SQS, ...").
             if batch.put_back >= PUT_BACK:
                 return self.recorder.show(request, observed, retry_later(decision, self.now() + FOLLOW_UP))
             return Outcome(decision, again=Again.FROM_QUEUE)
-        started = self._start(self.budget.window, request, observed, decision=decision)
+        started = self._start(self.window, request, observed, decision=decision)
         if isinstance(started, datetime):
             return self.recorder.show(request, observed, waits_for_room(decision, started))
         try:
-            made = self._ask(self.budget.pace, request.instance, decision)
+            made = self._ask(request.instance, decision)
         except errors.AwsRefusalError as error:
             return self.recorder.refused(started, error)
         return self.recorder.changed(started, made)
@@ -287,9 +279,9 @@ class Reconciler:
                 return Started(request, decision, at, room=room, observed=replace(observed, record=record))
         raise errors.RetryableError("WindowBusy", "the change could not be counted", "dynamodb:UpdateItem")
 
-    def _ask(self, pace: Pace, instance: InstanceKey, decision: Decision) -> Association:
+    def _ask(self, instance: InstanceKey, decision: Decision) -> Association:
         """Ask EC2 for a change that was started; a throttled call slows the pace."""
-        pace.spend()
+        self.pace.spend()
         try:
             if decision.action is Action.ATTACH:
                 made = self.ec2.associate(instance, decision.profile_arn)
@@ -299,10 +291,10 @@ class Reconciler:
                 made = self.ec2.disassociate(instance, decision.association_id)
         except errors.AwsRefusalError as error:
             if error.throttled or error.possibly_applied:
-                pace.throttled(self.now())
+                self.pace.throttled(self.now())
             raise
         if made.retries:
-            pace.throttled(self.now())
+            self.pace.throttled(self.now())
         return made
 
     def _send_back(
