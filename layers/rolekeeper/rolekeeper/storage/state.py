@@ -218,9 +218,10 @@ class Update:
         clauses: dict[str, list[str]] = {}
         for clause, parts in self._parts.items():
             for name, text, value in parts:
-                slots = names.setdefault(name, f"#n{len(names)}"), f":v{len(values)}"
-                values |= dict.fromkeys(slots[1:], *value) if value else {}
-                clauses.setdefault(clause, []).append(text.format(*slots))
+                slot, value_slot = names.setdefault(name, f"#n{len(names)}"), f":v{len(values)}"
+                if value:
+                    (values[value_slot],) = value
+                clauses.setdefault(clause, []).append(text.format(slot, value_slot))
         arguments = {
             "ConditionExpression": " AND ".join(clauses.pop(_IF, ())),
             "UpdateExpression": " ".join(f"{clause} {', '.join(texts)}" for clause, texts in clauses.items()),
