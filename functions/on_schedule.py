@@ -4,7 +4,7 @@ A hub's sweep has the accounts machine sweep the other targets, by one run of th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +30,17 @@ EARLIER = 60
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of this function: its id, the same when Lambda tries it again, and the rest of its time."""
+    """A run of this function: its id, the same when Lambda tries it again, and the rest of its time.
+
+    `correlation_id` is that of its event, if it has one.
+    """
 
     id: str
+    correlation_id: str
     seconds_left: Callable[[], float]
 
     def in_time(self) -> bool:
         return self.seconds_left() >= RESERVE
-
-    def correlation_id(self, event: Mapping[str, Any]) -> str:
-        return str(event.get("id") or self.id)
 
 
 @runtime.logger.inject_lambda_context
@@ -52,13 +53,12 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     def seconds_left() -> float:
         return context.get_remaining_time_in_millis() / 1000 - (EARLIER if by_machine else 0)
 
-    run = Run(context.aws_request_id, seconds_left)
+    run = Run(context.aws_request_id, str(event.get("id") or context.aws_request_id), seconds_left)
     only = app.settings.sole_target
     if only and (by_machine or _target(app, event) != only):
         # The deployment was a hub when this began.
-        id_ = run.correlation_id(event)
-        app.telemetry.dropped("another target: the deployment is of no organization", id_)
-        return {"task": task.value, "id": id_, "finished": True, "accounts": []}
+        app.telemetry.dropped("another target: the deployment is of no organization", run.correlation_id)
+        return {"task": task.value, "id": run.correlation_id, "finished": True, "accounts": []}
     try:
         for_account = by_machine and task is not Task.ACCOUNTS
         done = in_account(app, event, run) if for_account else _do(app, task, event, run=run)
@@ -79,7 +79,7 @@ def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
 
 def _do(app: "App", task: Task, event: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
     """Do a task of the deployment's own; what isn't finished is answered with what is left."""
-    id_ = run.correlation_id(event)
+    id_ = run.correlation_id
     match task:
         case Task.ACCOUNTS:
             return {"accounts": accounts(app, event["of"])}
@@ -125,8 +125,8 @@ def _fan_out_in_account(app: "App", event: Mapping[str, Any], run: Run) -> int:
 def _sweep_account(app: "App", event: Mapping[str, Any], run: Run) -> list[str]:
     def sweep(target: Target) -> bool:
         try:
-            own = Run(f"{run.id} {target}", run.seconds_left)
-            swept = _sweep_target(app, target, {"task": Task.SWEEP, "id": event["id"]}, run=own)
+            own = replace(run, id=f"{run.id} {target}")
+            swept = _sweep_target(app, target, {"task": Task.SWEEP}, run=own)
         except Exception:
             app.telemetry.logger.exception("a target's sweep failed", extra={"target": str(target)})
             return False
@@ -142,7 +142,7 @@ def _sweep(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     if not (event.get("target") or "rest" in event):
         scheduled = _scheduled(event, app.now())
         which = Which.DUE if scheduled else Which.ALL
-        app.targets.start_sweeps(run.id, run.correlation_id(event), which, since=scheduled)
+        app.targets.start_sweeps(run.id, run.correlation_id, which, since=scheduled)
     return _sweep_target(app, _target(app, event), event, run=run)
 
 
@@ -151,9 +151,8 @@ def _target(app: "App", event: Mapping[str, Any]) -> Target:
 
 
 def _sweep_target(app: "App", target: Target, event: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
-    correlation_id = run.correlation_id(event)
-    swept = app.at(target).sweep(correlation_id, run.seconds_left, run.id, event=event).run()
-    return resumable(Task.SWEEP, correlation_id, swept, target=target)
+    swept = app.at(target).sweep(run.correlation_id, run.seconds_left, run.id, event=event).run()
+    return resumable(Task.SWEEP, run.correlation_id, swept, target=target)
 
 
 def _expiries(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
@@ -162,12 +161,11 @@ def _expiries(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     if not (own and own.last_sweep):
         # Nothing changes before a sweep has ended: on a new state table the first minute runs one.
         return _sweep_target(app, app.settings.target, event, run=run)
-    correlation_id = run.correlation_id(event)
-    app.overrides.report_deployed_mode(correlation_id)
-    app.targets.start_first_sweeps(run.id, correlation_id)
-    done = asdict(app.expiries(correlation_id, waits=event.get("waits") is True).run())
+    app.overrides.report_deployed_mode(run.correlation_id)
+    app.targets.start_first_sweeps(run.id, run.correlation_id)
+    done = asdict(app.expiries(run.correlation_id, waits=event.get("waits") is True).run())
     # Last, as no timer is to wait for accounts that may never have a spoke.
-    app.targets.probe_unknown(correlation_id)
+    app.targets.probe_unknown(run.correlation_id)
     return done
 
 
