@@ -4,7 +4,7 @@ A hub's sweep has the accounts machine sweep the other targets, by one run of th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -30,16 +30,17 @@ EARLIER = 60
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run of this function: its id, the same when Lambda tries it again, and the rest of its time."""
+    """A run of this function: its id, the same when Lambda tries it again, and the rest of its time.
+
+    `correlation_id` is that of its event, if it has one.
+    """
 
     id: str
+    correlation_id: str
     seconds_left: Callable[[], float]
 
     def in_time(self) -> bool:
         return self.seconds_left() >= RESERVE
-
-    def correlation_id(self, event: Mapping[str, Any]) -> str:
-        return str(event.get("id") or self.id)
 
 
 @runtime.logger.inject_lambda_context
@@ -52,16 +53,15 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     def seconds_left() -> float:
         return context.get_remaining_time_in_millis() / 1000 - (EARLIER if by_machine else 0)
 
-    run = Run(context.aws_request_id, seconds_left)
+    run = Run(context.aws_request_id, str(event.get("id") or context.aws_request_id), seconds_left)
     only = app.settings.sole_target
     if only and (by_machine or _target(app, event) != only):
         # The deployment was a hub when this began.
-        id_ = run.correlation_id(event)
-        app.telemetry.dropped("another target: the deployment is of no organization", id_)
-        return {"task": task.value, "id": id_, "finished": True, "accounts": []}
-    work = in_account if by_machine and task is not Task.ACCOUNTS else _TASKS[task]
+        app.telemetry.dropped("another target: the deployment is of no organization", run.correlation_id)
+        return {"task": task.value, "id": run.correlation_id, "finished": True, "accounts": []}
     try:
-        done = work(app, event, run)
+        for_account = by_machine and task is not Task.ACCOUNTS
+        done = in_account(app, event, run) if for_account else _do(app, task, event, run=run)
     finally:
         app.telemetry.flush()
     runtime.logger.info(done.get("task", task.value), extra=done)
@@ -77,31 +77,56 @@ def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(served.target.account for served in app.registry.all()))
 
 
+def _do(app: "App", task: Task, event: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
+    """Do a task of the deployment's own; what isn't finished is answered with what is left."""
+    id_ = run.correlation_id
+    match task:
+        case Task.ACCOUNTS:
+            return {"accounts": accounts(app, event["of"])}
+        case Task.EXPIRIES:
+            return _expiries(app, event, run)
+        case Task.FAN_OUT:
+            return resumable(task, id_, app.sender.run(layout.decode(FanOut, event), id_, run.in_time))
+        case Task.JUDGED:
+            return {"id": id_, "status": app.judged(event["judging"]).status.value}
+        case Task.APPROVED:
+            key = layout.decode(MappingKey, event["mapping"])
+            return {"id": id_, "status": app.publisher.approved(key, event["by"], id_).status.value}
+        case Task.SWEEP:
+            return _sweep(app, event, run)
+        case _:
+            raise ValueError(f"{task} is done for an account")
+
+
 def in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Do the accounts machine's task in one account; its answer is only logged."""
     done = {"task": event["task"], "id": event["id"], "account": event["account"]}
-    return {**done, **_IN_ACCOUNT[event["task"]](app, event, run)}
+    match Task(event["task"]):
+        case Task.FAN_OUT:
+            return {**done, "sent": _fan_out_in_account(app, event, run)}
+        case Task.JUDGE:
+            app.judge(event["of"]["judging"], event["account"], run.in_time)
+            return done
+        case Task.SWEEP:
+            return {**done, "alone": _sweep_account(app, event, run)}
+        case task:
+            raise ValueError(f"{task} isn't done for an account")
 
 
-def _fan_out_in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
+def _fan_out_in_account(app: "App", event: Mapping[str, Any], run: Run) -> int:
     account, mapping = event["account"], layout.decode(MappingKey, event["of"]["mapping"])
     begun = FanOut.to(mapping, (served.target for served in app.registry.all(account)))
     sent = resumable(Task.FAN_OUT, event["id"], app.sender.run(begun, event["id"], run.in_time))
     if not sent["finished"]:
         app.machine.start(f"{run.id} {account}", sent)
-    return {"sent": sent["sent"]}
+    return int(sent["sent"])
 
 
-def _judge_in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    app.judge(event["of"]["judging"], event["account"], run.in_time)
-    return {}
-
-
-def _sweep_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
+def _sweep_account(app: "App", event: Mapping[str, Any], run: Run) -> list[str]:
     def sweep(target: Target) -> bool:
         try:
-            own = Run(f"{run.id} {target}", run.seconds_left)
-            swept = _sweep_target(app, target, {"task": Task.SWEEP, "id": event["id"]}, run=own)
+            own = replace(run, id=f"{run.id} {target}")
+            swept = _sweep_target(app, target, {"task": Task.SWEEP}, run=own)
         except Exception:
             app.telemetry.logger.exception("a target's sweep failed", extra={"target": str(target)})
             return False
@@ -109,26 +134,7 @@ def _sweep_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, 
         return True
 
     alone = app.targets.sweep_account(event["account"], event["of"], in_time=run.in_time, sweep=sweep)
-    return {"alone": [str(target) for target in alone]}
-
-
-def _list_accounts(app: "App", event: Mapping[str, Any], _: Run) -> dict[str, Any]:
-    return {"accounts": accounts(app, event["of"])}
-
-
-def _judged(app: "App", event: Mapping[str, Any], _: Run) -> dict[str, Any]:
-    return {"id": event["id"], "status": app.judged(event["judging"]).status.value}
-
-
-def _approved(app: "App", event: Mapping[str, Any], _: Run) -> dict[str, Any]:
-    key = layout.decode(MappingKey, event["mapping"])
-    return {"id": event["id"], "status": app.publisher.approved(key, event["by"], event["id"]).status.value}
-
-
-def _fan_out(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    correlation_id = run.correlation_id(event)
-    sent = app.sender.run(layout.decode(FanOut, event), correlation_id, run.in_time)
-    return resumable(Task.FAN_OUT, correlation_id, sent)
+    return [str(target) for target in alone]
 
 
 def _sweep(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
@@ -136,7 +142,7 @@ def _sweep(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     if not (event.get("target") or "rest" in event):
         scheduled = _scheduled(event, app.now())
         which = Which.DUE if scheduled else Which.ALL
-        app.targets.start_sweeps(run.id, run.correlation_id(event), which, since=scheduled)
+        app.targets.start_sweeps(run.id, run.correlation_id, which, since=scheduled)
     return _sweep_target(app, _target(app, event), event, run=run)
 
 
@@ -145,9 +151,8 @@ def _target(app: "App", event: Mapping[str, Any]) -> Target:
 
 
 def _sweep_target(app: "App", target: Target, event: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
-    correlation_id = run.correlation_id(event)
-    swept = app.at(target).sweep(correlation_id, run.seconds_left, run.id, event=event).run()
-    return resumable(Task.SWEEP, correlation_id, swept, target=target)
+    swept = app.at(target).sweep(run.correlation_id, run.seconds_left, run.id, event=event).run()
+    return resumable(Task.SWEEP, run.correlation_id, swept, target=target)
 
 
 def _expiries(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
@@ -156,29 +161,12 @@ def _expiries(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     if not (own and own.last_sweep):
         # Nothing changes before a sweep has ended: on a new state table the first minute runs one.
         return _sweep_target(app, app.settings.target, event, run=run)
-    correlation_id = run.correlation_id(event)
-    app.overrides.report_deployed_mode(correlation_id)
-    app.targets.start_first_sweeps(run.id, correlation_id)
-    done = asdict(app.expiries(correlation_id, waits=event.get("waits") is True).run())
+    app.overrides.report_deployed_mode(run.correlation_id)
+    app.targets.start_first_sweeps(run.id, run.correlation_id)
+    done = asdict(app.expiries(run.correlation_id, waits=event.get("waits") is True).run())
     # Last, as no timer is to wait for accounts that may never have a spoke.
-    app.targets.probe_unknown(correlation_id)
+    app.targets.probe_unknown(run.correlation_id)
     return done
-
-
-type _Work = Callable[["App", Mapping[str, Any], Run], dict[str, Any]]
-_TASKS: Mapping[Task, _Work] = {
-    Task.ACCOUNTS: _list_accounts,
-    Task.EXPIRIES: _expiries,
-    Task.FAN_OUT: _fan_out,
-    Task.JUDGED: _judged,
-    Task.APPROVED: _approved,
-    Task.SWEEP: _sweep,
-}
-_IN_ACCOUNT: Mapping[str, _Work] = {
-    Task.FAN_OUT: _fan_out_in_account,
-    Task.JUDGE: _judge_in_account,
-    Task.SWEEP: _sweep_account,
-}
 
 
 def _scheduled(event: Mapping[str, Any], now: datetime) -> datetime | None:

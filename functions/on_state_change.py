@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import runtime
-from rolekeeper.fleet.overrides import UnknownKeyError
+from rolekeeper.instances.requests import DroppedError
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -30,7 +30,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> Mapping[str, Any
             return
         try:
             app.overrides.written(key, event_id, at)
-        except UnknownKeyError as error:
+        except DroppedError as error:
             app.telemetry.dropped(str(error), event_id)
 
     return runtime.each_record(event, act)

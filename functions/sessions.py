@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
 from operator import methodcaller
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -107,8 +108,16 @@ class SpokeClient:
         if name == "meta":
             return self.sessions.of(role_arn, self.there.region, self.service).meta
         if name == "get_paginator":
-            return partial(RolePages, self, role_arn)
+            return partial(self._paginator, role_arn)
         return lambda **arguments: self.ask(role_arn, methodcaller(name, **arguments))
+
+    def _paginator(self, role_arn: str, operation: str) -> Any:
+        """Return a paginator that reads all pages at once, as every caller needs all."""
+
+        def paginate(**arguments: Any) -> Any:
+            return self.ask(role_arn, lambda client: list(client.get_paginator(operation).paginate(**arguments)))
+
+        return SimpleNamespace(paginate=paginate)
 
     def ask(self, role_arn: str, call: Callable[[Any], Any]) -> Any:
         try:
@@ -118,18 +127,3 @@ class SpokeClient:
                 raise
         self.sessions.credentials.pop(role_arn, None)
         return call(self.sessions.of(role_arn, self.there.region, self.service))
-
-
-@dataclass(frozen=True)
-class RolePages:
-    """A paginator as a role. It reads all pages at once, as every caller needs all."""
-
-    spoke: SpokeClient
-    role_arn: str
-    operation: str
-
-    def paginate(self, **arguments: Any) -> Any:
-        def pages(client: Any) -> list[Any]:
-            return list(client.get_paginator(self.operation).paginate(**arguments))
-
-        return self.spoke.ask(self.role_arn, pages)

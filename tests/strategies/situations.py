@@ -225,9 +225,9 @@ class Situation:
 def _fill_window(world: FakeAccount) -> None:
     """Count as many changes as may be within two hours."""
     world.limits, world.window_minutes = Limits(1, 0), 120
-    budget = world.reconciler().budget
-    assert budget
-    room = budget.window.reserve_or_wait(WEB.key, 1, world.clock.now(), quarantines=False)
+    window = world.reconciler().window
+    assert window
+    room = window.reserve_or_wait(WEB.key, 1, world.clock.now(), quarantines=False)
     assert isinstance(room, Reservation)
     world.store.write(room.reserve)
 

@@ -123,7 +123,7 @@ def test_a_dropped_message_is_logged(world: FakeAccount, telemetry: Telemetry) -
 @pytest.mark.parametrize(("count", "batches"), [(0, []), (1, [1]), (10, [10]), (23, [10, 10, 3])])
 def test_events_go_out_once_in_tens(world: FakeAccount, telemetry: Telemetry, count: int, batches: list[int]) -> None:
     for number in range(count):
-        telemetry.send("Role Attached", {"number": number}, [])
+        telemetry.send("Role Attached", {"number": number})
     telemetry.flush()
     telemetry.flush()
     assert world.events.batches == batches
@@ -163,7 +163,7 @@ def test_events_that_cant_be_sent_are_logged_and_counted_and_stop_nothing(
     else:
         world.events.refuses = 2
     for number in range(12):
-        telemetry.send("Role Attached", {"number": number}, [])
+        telemetry.send("Role Attached", {"number": number})
     assert not telemetry.flush(), "a retry could send them"
     assert world.metrics.counts["EventsFailed"] == lost
     assert world.logged()[0]["level"] == "ERROR"
@@ -178,7 +178,7 @@ def test_when_eventbridge_doesnt_answer_the_rest_isnt_tried_and_counts_as_lost(
 
     world.calls.before("PutEvents", silence)
     for number in range(25):
-        telemetry.send("Role Attached", {"number": number}, [])
+        telemetry.send("Role Attached", {"number": number})
     telemetry.flush()
     assert world.calls["PutEvents"] == 1
     assert world.metrics.counts["EventsFailed"] == 25
@@ -189,7 +189,7 @@ def test_not_being_allowed_to_send_events_rings_the_alarm_and_names_the_action_i
 ) -> None:
     words = "not authorized to perform: events:PutEvents on resource: arn:the-bus"
     world.calls.before("PutEvents", refusing("AccessDeniedException", words))
-    telemetry.send("Role Attached", {}, [])
+    telemetry.send("Role Attached", {})
     telemetry.flush()
     assert world.metrics.counts == {"EventsFailed": 1, "PermissionDenied": 1}
     (line,) = world.logged()

@@ -155,7 +155,7 @@ def writes(draw: st.DrawFn) -> Step:
     if kind == "delete":
         return Step("delete", (key,), lambda at: at.store.delete(key))
     update = draw(updates())
-    return Step("update", (key, update.expression()), lambda at: at.store.update(key, update))
+    return Step("update", (key, update.arguments()), lambda at: at.store.update(key, update))
 
 
 @st.composite

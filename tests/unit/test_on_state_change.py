@@ -12,7 +12,7 @@ import on_state_change
 from fixtures.account import FakeAccount
 from fixtures.functions import lambda_context, wire
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.fleet.overrides import UnknownKeyError
+from rolekeeper.instances.requests import DroppedError
 from rolekeeper.storage import layout
 
 SAMPLES = Path(__file__).parents[2] / "events"
@@ -101,6 +101,6 @@ def test_a_malformed_record_is_dropped_with_a_metric_and_a_log_line(
 
 
 def test_what_steers_nothing_is_dropped_and_not_tried_again(steering: RecordedSteering, world: FakeAccount) -> None:
-    steering.fails = {"bad": UnknownKeyError("it names no instance")}
+    steering.fails = {"bad": DroppedError("it names no instance")}
     assert handle(record("bad")) == {"batchItemFailures": []}
     assert [line["reason"] for line in world.logged() if line["message"] == "dropped"] == ["it names no instance"]

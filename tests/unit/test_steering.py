@@ -8,7 +8,8 @@ import pytest
 from fixtures.account import FakeAccount, refusing
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task
-from rolekeeper.fleet.overrides import OperatorOverrides, UnknownKeyError
+from rolekeeper.fleet.overrides import OperatorOverrides
+from rolekeeper.instances.requests import DroppedError
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import MappingKey, Mode
 from rolekeeper.storage import layout
@@ -203,7 +204,7 @@ def test_a_pin_that_is_released_or_removed_has_its_instance_looked_at(
     ],
 )
 def test_what_steers_nothing_says_so(steering: OperatorOverrides, key: layout.Key) -> None:
-    with pytest.raises(UnknownKeyError):
+    with pytest.raises(DroppedError):
         steering.written(key, "event-1", NOW)
 
 

@@ -111,8 +111,8 @@ def test_a_sweep_sends_nothing_into_a_crowded_queue_while_as_many_changes_wait_i
     """As after a burst of events, or an edit: the sweep didn't send them."""
     desk.world.running(app="web")
     reconciler = desk.app().reconciler()
-    assert reconciler.budget
-    reconciler.budget.window.lengthen_line(timedelta(seconds=2), desk.world.clock.now())
+    assert reconciler.window
+    reconciler.window.lengthen_line(timedelta(seconds=2), desk.world.clock.now())
     assert counted(sweep(desk)) == (0, 1)
     desk.world.wait(2)
     assert counted(sweep(desk)) == (1, 0)

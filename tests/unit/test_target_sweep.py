@@ -100,7 +100,8 @@ def test_one_targets_backlog_withholds_its_own_drift_alone_and_what_is_withheld_
     served.hub.queue.waiting = int(limit) + 1
     for each in (SPOKE, OTHER):
         served.spoke(each).running(workload="web")
-    window = served.app().at(SPOKE).reconciler().budget.window  # type: ignore[union-attr]  # it is no loop's
+    window = served.app().at(SPOKE).reconciler().window
+    assert window
     window.lengthen_line(timedelta(seconds=BACKLOG), served.hub.clock.now())
     served.sweep()
     assert {each.target for each in served.hub.queue.instances} == {OTHER}

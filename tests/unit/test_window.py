@@ -160,15 +160,15 @@ def test_more_minutes_than_one_write_can_take_out_leave_in_several(world: FakeAc
 
 def test_room_is_looked_for_though_of_the_counters_only_the_line_is_known(world: FakeAccount) -> None:
     """A worker that lost what it knew to another's write has put changes back since."""
-    worker, now = world.reconciler().budget, world.clock.now()
-    assert worker is not None
+    limiter, now = world.reconciler().window, world.clock.now()
+    assert limiter is not None
     world.store.write(world.store.update(WINDOW, Update().set({"total": 2, f"m{int(now.timestamp()) // 60}": 2})))
-    worker.window.known = {}
-    worker.window.lengthen_line(timedelta(seconds=1), now)
-    room = worker.window.reserve_or_wait(mapping_key("workload=web"), 1, now)
+    limiter.known = {}
+    limiter.lengthen_line(timedelta(seconds=1), now)
+    room = limiter.reserve_or_wait(mapping_key("workload=web"), 1, now)
     assert isinstance(room, Reservation)
-    worker.window.note_reserved(room, now)
-    assert isinstance(worker.window.reserve_or_wait(mapping_key("workload=web"), 1, now), datetime), "that was the last"
+    limiter.note_reserved(room, now)
+    assert isinstance(limiter.reserve_or_wait(mapping_key("workload=web"), 1, now), datetime), "that was the last"
 
 
 def waits_for_the_first_room(world: FakeAccount, instance: str) -> bool:

@@ -282,7 +282,7 @@ def put(deployment: Deployment, key: InstanceKey, pin: Pin, *, former: Pin | Non
     known = {"at": former.at, "by": former.by} if former else {}
     # One that a person wrote by hand may lack what it is known by.
     if all(known.values()):
-        write["Put"] |= Update().only_as(known, "at", "by").condition()
+        write["Put"] |= Update().only_as(known, "at", "by").arguments()
     try:
         store.write(write)
     except ConflictError as error:

@@ -14,7 +14,7 @@ from rolekeeper.aws import Each, Ec2, Iam, Machine, Tasks, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances.observe import checked_pin
-from rolekeeper.instances.reconcile import WORK, ChangeBudget, Pace, Reconciler
+from rolekeeper.instances.reconcile import WORK, Pace, Reconciler
 from rolekeeper.instances.records import Outcome, Recorder
 from rolekeeper.instances.retry import RetryLoop
 from rolekeeper.instances.window import ChangeLimiter
@@ -189,7 +189,8 @@ class App:
             state=self.state,
             settings=settings,
             queue=self.queue,
-            budget=None if in_loop else self._budget(),
+            window=None if in_loop else ChangeLimiter(self.store, settings.limits, settings.target),
+            pace=self._pace(),
             recorder=recorder,
             now=self.now,
             sleep=self.sleep,
@@ -200,12 +201,13 @@ class App:
         self.forget(self.settings)
         return self.targets.is_news(self.settings.target, error, noting=noting)
 
-    def _budget(self) -> ChangeBudget:
+    def _pace(self) -> Pace:
         settings = self.settings
         pace = f"pace {settings.target}"  # EC2's rate is for each account and Region
         if pace not in self.kept:
             self.kept[pace] = Pace(settings.changes_per_second / settings.workers, self.now())
-        return ChangeBudget(ChangeLimiter(self.store, settings.limits, settings.target), self.kept[pace])
+        kept: Pace = self.kept[pace]
+        return kept
 
     @property
     def home(self) -> mappings.rows.HomeAccount:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from itertools import islice
+from itertools import batched, islice
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NoResponseError, RetryableError, classified
@@ -37,7 +37,6 @@ REFUSED, PARKED, PERMISSION_MISSING = "Role Change Refused", "Instance Parked", 
 
 
 type Entry = dict[str, Any]
-type Sends = list[tuple[int, Callable[[], bool | None]]]
 
 
 @dataclass(eq=False)
@@ -75,15 +74,13 @@ class Telemetry:
         if (code := entry["decision"]["code"]) in COUNTED:
             self.count(COUNTED[code])
         if event:
-            self.send(event, detail, [request.instance.arn])
-            if (target := request.instance.target) in self.notified:
-                self._events_of.setdefault(target, []).append(_entry(event, detail, [request.instance.arn]))
+            self.event(event, detail, [request.instance.arn], of=request.instance.target)
 
     def mapping(self, key: MappingKey, event: str, detail: Mapping[str, Any], *, correlation_id: str) -> None:
         words = {name: escaped(value) if isinstance(value, str) else value for name, value in detail.items()}
         full = {"tag-key": key.tag_key, "tag-value": key.tag_value, "correlation-id": correlation_id, **words}
         self.logger.info(event, extra={**full, "correlation_id": correlation_id})
-        self.send(event, full, [])
+        self.send(event, full)
 
     def denied(self, error: AccessDeniedError, *, correlation_id: str, news: bool = True) -> None:
         """Log and count a missing permission; if it is `news`, send an event once per invocation, and mail it."""
@@ -93,7 +90,7 @@ class Telemetry:
         # Each sweep asks again: a refusal that the instance shows already isn't news.
         if news and (named := (error.action, error.resource)) not in self._denied:
             self._denied.add(named)
-            self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id}, [])
+            self.send(PERMISSION_MISSING, {**detail, "correlation-id": correlation_id})
 
     def dropped(self, reason: str, message_id: str) -> None:
         """Log why a message was dropped; the rest of it may be a secret."""
@@ -106,19 +103,28 @@ class Telemetry:
     def count(self, name: str, value: float = 1) -> None:
         self.metrics.add_metric(name=name, unit="Count", value=value)
 
-    def send(self, event: str, detail: Mapping[str, Any], resources: list[str]) -> None:
+    def send(self, event: str, detail: Mapping[str, Any]) -> None:
         """Queue an event for `flush`, and its mail if it has one."""
-        self.event(event, detail, resources)
+        self.event(event, detail)
         self.mail(event, detail)
 
     def mail(self, event: str, detail: Mapping[str, Any]) -> None:
         if event in TEXTS:
             self._mails.append(self.mailer.mail(event, detail))
 
-    def event(self, event: str, detail: Mapping[str, Any], resources: Sequence[str] = ()) -> None:
+    def event(
+        self, event: str, detail: Mapping[str, Any], resources: Sequence[str] = (), *, of: Target | None = None
+    ) -> None:
         """Queue an event without its mail; one that is too large for EventBridge is cut, and says so."""
+        text = json.dumps(detail, default=str)
+        entry = {"Source": SOURCE, "DetailType": event, "Detail": text, "Resources": list(resources)}
+        for characters, members in CUTS:
+            if _size(entry) > BYTES:
+                entry["Detail"] = json.dumps({**_cut(detail, characters, members), "cut": True}, default=str)
         # One step, as targets are swept in threads.
-        self._events.append(_entry(event, detail, resources))
+        self._events.append(entry)
+        if of and of in self.notified:
+            self._events_of.setdefault(of, []).append(entry)
 
     def flush(self) -> bool:
         """Send the queued events and mails. If AWS doesn't answer, drop the rest: the function has to end in time.
@@ -127,10 +133,25 @@ class Telemetry:
         """
         if not (self._events or self._mails):
             return True
-        sends: Sends = [(len(batch), partial(self._put, batch)) for batch in _batches(self._events)]
+        sends: list[tuple[int, Callable[[], bool | None]]]
+        sends = [(len(batch), partial(self._put, batch)) for batch in _batches(self._events)]
         sends += [(1, partial(self.mailer.publish, mail)) for mail in self._mails]
         copies, self._events, self._mails, self._events_of = self._events_of, [], [], {}
-        sent = self._send_all(sends)
+        sent = True
+        for at, (number, send) in enumerate(sends, start=1):
+            try:
+                sent &= send() is not False
+            except AwsRefusalError as error:
+                sent &= not isinstance(error, RetryableError)
+                named = {"events": number, "action": error.action, "resource": error.resource}
+                self.logger.exception("events were not sent", extra=named)
+                self.count("EventsFailed", number)
+                if isinstance(error, AccessDeniedError):
+                    # No event can report this, only the alarm on the metric and this log line.
+                    self.count("PermissionDenied")
+                if isinstance(error, NoResponseError):
+                    self.count("EventsFailed", sum(others for others, _ in sends[at:]))
+                    break
         if copies:
             self._send_copies(copies)
         return sent
@@ -152,25 +173,7 @@ class Telemetry:
                         self.refusing.add(target)
                         break
 
-    def _send_all(self, sends: Sends) -> bool:
-        sent = True
-        for at, (number, send) in enumerate(sends, start=1):
-            try:
-                sent &= send() is not False
-            except AwsRefusalError as error:
-                sent &= not isinstance(error, RetryableError)
-                named = {"events": number, "action": error.action, "resource": error.resource}
-                self.logger.exception("events were not sent", extra=named)
-                self.count("EventsFailed", number)
-                if isinstance(error, AccessDeniedError):
-                    # No event can report this, only the alarm on the metric and this log line.
-                    self.count("PermissionDenied")
-                if isinstance(error, NoResponseError):
-                    self.count("EventsFailed", sum(others for others, _ in sends[at:]))
-                    break
-        return sent
-
-    def _put(self, entries: list[Entry], target: Target | None = None) -> bool:
+    def _put(self, entries: Sequence[Entry], target: Target | None = None) -> bool:
         with classified("events:PutEvents", f"the default bus of {target}" if target else "the default bus"):
             put = self.client_at(target).put_events if target else self.client.put_events
             answer = put(Entries=entries)  # type: ignore[arg-type]  # built below
@@ -186,23 +189,11 @@ def log_line(values: Mapping[str, Any]) -> str:
     return escaped_json(json.dumps(values, default=str, ensure_ascii=False, separators=(",", ":")))
 
 
-def _entry(event: str, detail: Mapping[str, Any], resources: Sequence[str]) -> Entry:
-    said = json.dumps(detail, default=str)
-    entry = {"Source": SOURCE, "DetailType": event, "Detail": said, "Resources": list(resources)}
-    for text, members in CUTS:
-        if _size(entry) > BYTES:
-            entry["Detail"] = json.dumps({**_cut(detail, text, members), "cut": True}, default=str)
-    return entry
-
-
-def _batches(entries: Iterable[Entry]) -> list[list[Entry]]:
-    batches: list[list[Entry]] = []
-    for entry in entries:
-        batch = batches[-1] if batches else []
-        if batch and len(batch) < ENTRIES and sum(map(_size, [*batch, entry])) <= BYTES:
-            batch.append(entry)
-        else:
-            batches.append([entry])
+def _batches(entries: Iterable[Entry]) -> list[tuple[Entry, ...]]:
+    """Return the entries of each call; those that are too large together, which is rare, go one by one."""
+    batches: list[tuple[Entry, ...]] = []
+    for some in batched(entries, ENTRIES):
+        batches += [some] if sum(map(_size, some)) <= BYTES else [(entry,) for entry in some]
     return batches
 
 

@@ -45,18 +45,16 @@ class WorkQueue:
         loop_over: bool = False,
     ) -> int:
         """Ask for these instances to be reconciled; returns how many were sent. A delay is at most `LONGEST_DELAY`."""
-        named = {"loop-over": True} if loop_over else {}
-        requests = (request(key, cause, correlation_id, at=self.now(), **named) for key in instances)
-        return self._send((message, delay_seconds) for message in requests)
+        at, named = self.now(), {"loop-over": True} if loop_over else {}
+        return self._send((request(key, cause, correlation_id, at=at, **named), delay_seconds) for key in instances)
 
     def put_back(self, requests: Iterable[tuple[ReconcileRequest, int]]) -> None:
         """Send requests back, each delayed by its seconds, so that a worker needn't wait for their turn."""
-
-        def again(of: ReconcileRequest) -> dict[str, Any]:
+        messages = []
+        for of, delay in requests:
             named = {"put-back": of.put_back, "loop-over": of.loop_over, "changed-tag-keys": sorted(of.changed_tags)}
-            return request(of.instance, of.cause, of.correlation_id, at=of.at, **named)
-
-        self._send((again(back), delay) for back, delay in requests)
+            messages.append((request(of.instance, of.cause, of.correlation_id, at=of.at, **named), delay))
+        self._send(messages)
 
     def _send(self, messages: Iterable[tuple[dict[str, Any], int]]) -> int:
         sent = 0

@@ -14,6 +14,7 @@ from rolekeeper.aws import Tasks, WorkQueue
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.aws.queue import Task
 from rolekeeper.fleet.expiry import AHEAD
+from rolekeeper.instances.requests import DroppedError
 from rolekeeper.model.instance import Timer
 from rolekeeper.model.mapping import Control, Mode
 from rolekeeper.model.text import shown
@@ -26,10 +27,6 @@ MEANS = {
     Mode.OBSERVE: "Rolekeeper decides and reports what it would do, and changes nothing",
     Mode.ENFORCE: "Rolekeeper attaches, replaces and detaches roles",
 }
-
-
-class UnknownKeyError(Exception):
-    """This key is no operator override; `args[0]` says why, for people."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class OperatorOverrides:
     started: set[Task] = field(default_factory=set)
 
     def written(self, key: Key, correlation_id: str, at: datetime) -> None:
-        """Act on an item that was put, changed or deleted; UnknownKeyError if it is no operator override.
+        """Act on an item that was put, changed or deleted; DroppedError if it is no operator override.
 
         Doing it twice is harmless: `at` and `correlation_id`, the id of its stream record, identify a write.
         """
@@ -62,12 +59,12 @@ class OperatorOverrides:
         elif sk == layout.PIN:
             self._pin(pk, correlation_id)
         else:
-            raise UnknownKeyError(f"nothing is steered by {pk!r:.80} {sk!r:.80}")
+            raise DroppedError(f"nothing is steered by {pk!r:.80} {sk!r:.80}")
 
     def _pin(self, pk: str, correlation_id: str) -> None:
         key = layout.instance_key_from(pk)
         if key is None:
-            raise UnknownKeyError(f"a pin is under {pk!r:.80}, which names no instance")
+            raise DroppedError(f"a pin is under {pk!r:.80}, which names no instance")
         pin, what = self.state.read([key]).pins.get(key), "was written"
         if pin is None or pin.expired(self.now()):
             what = "was released" if pin else "was removed"
@@ -111,7 +108,7 @@ class OperatorOverrides:
         try:
             due = datetime.fromisoformat(sk.partition("#")[0])
         except ValueError as error:
-            raise UnknownKeyError(f"a timer's key tells no time: {sk!r:.80}") from error
+            raise DroppedError(f"a timer's key tells no time: {sk!r:.80}") from error
         if self.now() < due <= self.now() + AHEAD:
             self._start(Task.EXPIRIES, correlation_id)
 
@@ -140,4 +137,4 @@ class OperatorOverrides:
         if was:
             effective = Control.read(items.get(layout.CONTROL, {})).mode or mode
             detail = {"from": str(was), "to": mode.value, "in-effect": effective.value, "means": MEANS[effective]}
-            self.telemetry.send(MODE_CHANGED, {**detail, "cause": "a deployment", "correlation-id": correlation_id}, [])
+            self.telemetry.send(MODE_CHANGED, {**detail, "cause": "a deployment", "correlation-id": correlation_id})

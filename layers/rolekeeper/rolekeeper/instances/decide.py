@@ -1,6 +1,7 @@
 """What governs one instance (`resolve`), what to do for it, and why (`decide`): pure, and the same for all who ask."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -407,15 +408,14 @@ def _rank(instance: Instance, published: Iterable[PublishedMapping], now: dateti
 
 def exclusion(tags: Mapping[str, str], now: datetime) -> Decision | None:
     """Exclude an instance whose own tag says `true` or a time in the future, or can't be read."""
-    text = tags.get(IGNORE_TAG)
-    if text is None or text.strip().lower() == "false":
+    text = tags.get(IGNORE_TAG, "false")
+    if text.strip().lower() == "false":
         return None
     if text.strip().lower() == "true":
         return _left_alone(Action.NOTHING, "ignored", f"its tag {IGNORE_TAG} says true")
-    try:
+    until = None
+    with suppress(ValueError):
         until = datetime.fromisoformat(text.strip())
-    except ValueError:
-        until = None
     if until is None or until.tzinfo is None:
         wanted = "write true, or a time with its zone, as 2026-12-31T18:00:00Z"
         reason = f"its tag {IGNORE_TAG} says {text!r:.60}; {wanted}"

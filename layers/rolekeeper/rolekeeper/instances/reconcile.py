@@ -29,11 +29,10 @@ from rolekeeper.instances.records import (
     Recorder,
     Started,
     history_entry,
-    is_followed,
     pin_report,
     starting,
 )
-from rolekeeper.instances.window import ChangeLimiter
+from rolekeeper.instances.window import ChangeLimiter, Reservation
 from rolekeeper.model.instance import Action, Association, Decision, InstanceKey, ReconcileRequest
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
@@ -94,14 +93,6 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeBudget:
-    """Limits the changes of the work queue's function, which alone changes instances: by its window and its pace."""
-
-    window: ChangeLimiter
-    pace: Pace
-
-
-@dataclass(frozen=True, slots=True)
 class Batch:
     """When the last change of a batch begins, how long it waits for its pace, and whether other targets `shared` it.
 
@@ -124,15 +115,11 @@ class Batch:
         return ready <= self.patient_until and bool(put_back or not self.shared)
 
 
-# What is observed again in the same run.
-_SAME_RUN = frozenset({Again.WHEN_SETTLED, Again.WHEN_PACED})
-
-
 @dataclass(frozen=True)
 class Reconciler:
-    """Reconciles the instances of one target.
+    """Reconciles the instances of one target; what limits its changes is its `window` and its worker's `pace`.
 
-    Inside a retry loop there is no `budget`: a loop only observes, and sends an instance that is ready for its change
+    Inside a retry loop there is no `window`: a loop only observes, and sends an instance that is ready for its change
     to a worker, by the `queue`.
     """
 
@@ -140,70 +127,61 @@ class Reconciler:
     state: State
     settings: Settings
     queue: WorkQueue
-    budget: ChangeBudget | None
+    window: ChangeLimiter | None
+    pace: Pace
     recorder: Recorder
     now: Callable[[], datetime]
     sleep: Callable[[float], None]
 
     def run(self, requests: Iterable[ReconcileRequest], batch: Batch | None = None) -> dict[InstanceKey, Outcome]:
         """Reconcile these, each instance once; by default the batch takes WORK and is this target's alone."""
-        pending = _merged(requests)
+        pending: dict[InstanceKey, ReconcileRequest] = {}
+        for request in requests:
+            # The first for each instance, unless a later one says that no loop watches it.
+            if request.loop_over or request.instance not in pending:
+                pending[request.instance] = request
         put_back = max((request.put_back for request in pending.values()), default=0)
         batch = batch or Batch(self.now() + WORK, put_back=put_back)
         outcomes: dict[InstanceKey, Outcome] = {}
         looks = 0
         while pending:
             outcomes |= self._look(pending, batch, last=looks == len(LOOKS))
-            again = {key: outcomes[key].again for key in pending if outcomes[key].again in _SAME_RUN}
-            pending = {key: pending[key] for key in again}
+            again = {key: outcomes[key].again for key in pending}
+            pending = {key: pending[key] for key in pending if again[key] not in (None, Again.FROM_QUEUE)}
             if Again.WHEN_SETTLED in again.values():
                 self.sleep(LOOKS[looks])
                 looks += 1
-            elif pending and self.budget:
-                self._rest(self.budget.pace, len(pending), batch)
+            elif pending:
+                now = self.now()
+                until = batch.patient_until if now < batch.patient_until else batch.ends_by
+                self.sleep(max(0, min(self.pace.rest(len(pending), now), (until - now).total_seconds())))
         return outcomes
 
     def _look(
         self, requests: Mapping[InstanceKey, ReconcileRequest], batch: Batch, *, last: bool
     ) -> dict[InstanceKey, Outcome]:
         """Observe these instances once, and reconcile each by that."""
-        counters = self.budget.window if self.budget else None
         try:
-            observed = observe(list(requests), self.ec2, self.state, now=self.now(), counters=counters)
+            observed = observe(list(requests), self.ec2, self.state, now=self.now(), counters=self.window)
         except errors.AwsRefusalError as error:
-            return self.recorder.all_failed("could not observe", error, requests)
+            return dict.fromkeys(requests, self.recorder.failed("could not observe", error, *requests.values()))
         ended = {key: self._reconcile(request, observed[key], batch, last=last) for key, request in requests.items()}
-        if counters:
-            now = self.now()
-            left = [
-                turn
-                for key, outcome in ended.items()
-                if outcome.decision
-                and isinstance(seen := observed[key], Observation)
-                and (turn := seen.left_turn(outcome.decision, now))
-            ]
-            if left or counters.turns:
-                counters.count_turns(left)
-            if back := {key: requests[key] for key, outcome in ended.items() if outcome.again is Again.FROM_QUEUE}:
-                ended |= self._send_back(counters, back, observed, ended=ended, put_back=batch.put_back + 1)
+        if self.window and self.window.turns:
+            self.window.count_turns()
+        if self.window and (back := [key for key in requests if ended[key].again is Again.FROM_QUEUE]):
+            again = {key: replace(requests[key], put_back=batch.put_back + 1) for key in back}
+            ended |= self._send_back(self.window, again, observed, ended=ended)
         return ended
-
-    def _rest(self, pace: Pace, number: int, batch: Batch) -> None:
-        """Sleep until the pace allows some of this number of changes, but not beyond the batch's end."""
-        now = self.now()
-        until = batch.patient_until if now < batch.patient_until else batch.ends_by
-        self.sleep(max(0, min(pace.rest(number, now), (until - now).total_seconds())))
 
     def _reconcile(self, request: ReconcileRequest, observed: Observed, batch: Batch, *, last: bool) -> Outcome:
         """Reconcile one instance; after the `last` observation it isn't observed again for having changed."""
-        instance = request.instance.id
         if isinstance(observed, Unreadable):
-            return self.recorder.failed("could not observe", observed.error, request, instances=[instance])
+            return self.recorder.failed("could not observe", observed.error, request)
         if not observed.control.registered:
             return Outcome(error=errors.NotRegisteredError("NotRegistered", "its target isn't in the registry"))
         if observed.control.notifies:
             self.recorder.telemetry.notified.add(request.instance.target)
-        conflict: errors.ConflictError | None = None
+        conflict = errors.ConflictError("NotSettled", "it kept changing while we looked")
         try:
             if news := pin_report(observed, self.now()):
                 observed = self.recorder.pin(request, observed, *news)
@@ -217,11 +195,13 @@ class Reconciler:
             ended, conflict = Outcome(again=Again.WHEN_SETTLED), error
         except errors.AwsRefusalError as error:
             # Our own table, queue or machine failed: what EC2 was asked for stays, and its grant explains it.
-            return self.recorder.failed("could not finish", error, request, instance=instance)
+            return self.recorder.failed("could not finish", error, request)
         if last and ended.again is Again.WHEN_SETTLED:
-            why = conflict or errors.ConflictError("NotSettled", "it kept changing while we looked", resource=instance)
-            unsettled = errors.RetryableError(why.code, why.message, why.action, resource=why.resource)
-            return self.recorder.failed("did not settle", unsettled, request, instance=instance)
+            named = {"action": conflict.action, "resource": conflict.resource}
+            unsettled = errors.RetryableError(conflict.code, conflict.message, **named)
+            return self.recorder.failed("did not settle", unsettled, request)
+        if self.window and ended.decision and (turn := observed.left_turn(ended.decision, self.now())):
+            self.window.give_back(turn)
         return ended
 
     def _record(self, request: ReconcileRequest, observed: Observation, decision: Decision, *, last: bool) -> Outcome:
@@ -234,8 +214,10 @@ class Reconciler:
         if not last and (invisible or decision.code == "disassociating" or observed.outdated):
             return Outcome(again=Again.WHEN_SETTLED)
         if decision.code == "associating":
-            if is_followed(observed, now):
-                return self.recorder.report(request, observed, decision)
+            if observed.grant and now < observed.grant.at + FOLLOW_UP:
+                # The change's own follow-up is still to come.
+                self.recorder.telemetry.decision(request, history_entry(request, observed, decision))
+                return Outcome(decision)
             decision = replace(decision, polls=False, until=now + FOLLOW_UP)
         return self.recorder.show(request, observed, decision)
 
@@ -245,33 +227,36 @@ class Reconciler:
         # Before its turn it must not ask for room: it would be counted as waiting twice, and delay those behind it.
         if turn := observed.turn(decision, now):
             return self.recorder.show(request, observed, waits_for_room(decision, turn))
-        if not self.budget:
+        if not self.window:
             self.queue.send([request.instance], request.cause, request.correlation_id, loop_over=True)
             return Outcome(decision)
-        if (wait := self.budget.pace.wait(1, now)) or now > batch.ends_by:
-            return self._beyond_pace(request, observed, decision, batch=batch, ready=now + timedelta(seconds=wait))
-        started = self._start(self.budget.window, request, observed, decision=decision)
+        if (wait := self.pace.wait(1, now)) or now > batch.ends_by:
+            if batch.waits(decision, now + timedelta(seconds=wait), put_back=request.put_back):
+                return Outcome(again=Again.WHEN_PACED)
+            # Lambda takes a longer chain of messages for a loop (AWS_FACTS.md "Lambda, SQS, ...").
+            if batch.put_back >= PUT_BACK:
+                return self.recorder.show(request, observed, retry_later(decision, self.now() + FOLLOW_UP))
+            return Outcome(decision, again=Again.FROM_QUEUE)
+        started = self._start(self.window, request, observed, decision=decision)
         if isinstance(started, datetime):
             return self.recorder.show(request, observed, waits_for_room(decision, started))
         try:
-            made = self._ask(self.budget.pace, request.instance, decision)
+            made = self._ask(request.instance, decision)
         except errors.AwsRefusalError as error:
-            return self.recorder.refused(request, decision, started, error=error)
-        return self.recorder.changed(request, decision, started, made=made)
+            return self.recorder.refused(started, error)
+        return self.recorder.changed(started, made)
 
     def _start(
         self, window: ChangeLimiter, request: ReconcileRequest, observed: Observation, *, decision: Decision
     ) -> Started | datetime:
         """Write the grant, the history entry and the room that the change takes; without room, return its turn."""
         mapping = decision.counted_for
+        room: Reservation | datetime | None = None
         entry = history_entry(request, observed, decision) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
             now = self.now()
-            room = (
-                window.reserve_or_wait(mapping, decision.revision, now, quarantines=decision.quarantines)
-                if mapping
-                else None
-            )
+            if mapping:
+                room = window.reserve_or_wait(mapping, decision.revision, now, quarantines=decision.quarantines)
             if isinstance(room, datetime):
                 return room
             change = starting(observed, decision, now)
@@ -291,12 +276,12 @@ class Reconciler:
                 if room:
                     window.note_reserved(room, now)
                 record = replace(observed.record, writes=observed.record.writes + bool(change))
-                return Started(at, room, replace(observed, record=record))
+                return Started(request, decision, at, room=room, observed=replace(observed, record=record))
         raise errors.RetryableError("WindowBusy", "the change could not be counted", "dynamodb:UpdateItem")
 
-    def _ask(self, pace: Pace, instance: InstanceKey, decision: Decision) -> Association:
+    def _ask(self, instance: InstanceKey, decision: Decision) -> Association:
         """Ask EC2 for a change that was started; a throttled call slows the pace."""
-        pace.spend()
+        self.pace.spend()
         try:
             if decision.action is Action.ATTACH:
                 made = self.ec2.associate(instance, decision.profile_arn)
@@ -306,22 +291,11 @@ class Reconciler:
                 made = self.ec2.disassociate(instance, decision.association_id)
         except errors.AwsRefusalError as error:
             if error.throttled or error.possibly_applied:
-                pace.throttled(self.now())
+                self.pace.throttled(self.now())
             raise
         if made.retries:
-            pace.throttled(self.now())
+            self.pace.throttled(self.now())
         return made
-
-    def _beyond_pace(
-        self, request: ReconcileRequest, observed: Observation, decision: Decision, *, batch: Batch, ready: datetime
-    ) -> Outcome:
-        """Let a change wait until its worker is ready for it, or put it back until its turn."""
-        if batch.waits(decision, ready, put_back=request.put_back):
-            return Outcome(again=Again.WHEN_PACED)
-        # Lambda takes a longer chain of messages for a loop (AWS_FACTS.md "Lambda, SQS, ...").
-        if batch.put_back >= PUT_BACK:
-            return self.recorder.show(request, observed, retry_later(decision, self.now() + FOLLOW_UP))
-        return Outcome(decision, again=Again.FROM_QUEUE)
 
     def _send_back(
         self,
@@ -329,40 +303,22 @@ class Reconciler:
         requests: Mapping[InstanceKey, ReconcileRequest],
         observed: Mapping[InstanceKey, Observed],
         ended: Mapping[InstanceKey, Outcome],
-        *,
-        put_back: int,
     ) -> dict[InstanceKey, Outcome]:
-        """Send requests back to the queue until their turns; return how those ended that can't wait there."""
-        try:
-            late = self._put_back(window, requests, put_back)
-        except errors.AwsRefusalError as error:
-            return self.recorder.all_failed("could not put back", error, requests)
-        return {
-            key: self.recorder.show(requests[key], seen, retry_later(decision, turn))
-            for key, turn in late.items()
-            if (decision := ended[key].decision) and isinstance(seen := observed[key], Observation)
-        }
+        """Send requests back to the queue until their turns, behind all changes that wait in the target's line.
 
-    def _put_back(
-        self, window: ChangeLimiter, requests: Mapping[InstanceKey, ReconcileRequest], times: int
-    ) -> dict[InstanceKey, datetime]:
-        """Send requests back to the queue until their turns; returns those whose turns are too late for that.
-
-        The turns are behind all changes that wait in the target's line. `times`: how often they were put back then.
+        Returns how those ended that can't wait there: their turns are too late for that.
         """
         now, each = self.now(), timedelta(seconds=1 / (self.settings.changes_per_second * DENSER))
-        ends = window.lengthen_line(len(requests) * each, now)
-        turns = {key: ends - place * each for key, place in zip(requests, reversed(range(len(requests))), strict=True)}
-        delays = {key: math.ceil((turn - now).total_seconds()) for key, turn in turns.items()}
-        soon = {key: delay for key, delay in delays.items() if delay <= LONGEST_DELAY}
-        self.queue.put_back((replace(requests[key], put_back=times), delay) for key, delay in soon.items())
-        return {key: turn for key, turn in turns.items() if key not in soon}
-
-
-def _merged(requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, ReconcileRequest]:
-    """Keep one request for each instance: the first, unless a later one says that no loop watches it."""
-    merged: dict[InstanceKey, ReconcileRequest] = {}
-    for request in requests:
-        if request.loop_over or request.instance not in merged:
-            merged[request.instance] = request
-    return merged
+        try:
+            begins = window.lengthen_line(len(requests) * each, now) - len(requests) * each
+            turns = {key: begins + place * each for place, key in enumerate(requests, start=1)}
+            delays = {key: math.ceil((turn - now).total_seconds()) for key, turn in turns.items()}
+            soon = {key: delay for key, delay in delays.items() if delay <= LONGEST_DELAY}
+            self.queue.put_back((requests[key], delay) for key, delay in soon.items())
+        except errors.AwsRefusalError as error:
+            return dict.fromkeys(requests, self.recorder.failed("could not put back", error, *requests.values()))
+        return {
+            key: self.recorder.show(requests[key], seen, retry_later(decision, turn))
+            for key, turn in turns.items()
+            if key not in soon and (decision := ended[key].decision) and isinstance(seen := observed[key], Observation)
+        }

@@ -87,20 +87,20 @@ def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | N
     pin = NO_PIN if held is None or held.expired(now) else replace(held, unclear="" if held.role else held.unclear)
     if pin == reported:
         return None
-    what, named = (_end_of(held, reported), reported) if pin == NO_PIN else ("was set", pin)
+    named = reported if pin == NO_PIN else pin
+    if pin != NO_PIN:
+        what = "was set"
+    elif held is None:
+        what = "was removed"
+    else:
+        what = "is over" if held.expires_at == reported.expires_at else "was released"
     until = f" until {layout.timestamp(named.expires_at)}" if named.expires_at else ""
     # A person who releases a pin writes that into it, with its end.
     told = held or named
     who = f"claimed by {told.by or 'nobody'}, because: {told.reason or '(no reason)'}"
     reason = f"the pin to {named.role or '(unclear)'} ({named.profile_arn or 'no profile'}){until} {what}; {who}"
-    key, code = MappingKey(PIN_TAG, observed.key.id), "pin-set" if what == "was set" else "pin-removed"
+    key, code = MappingKey(PIN_TAG, observed.key.id), "pin-removed" if pin == NO_PIN else "pin-set"
     return pin, Decision(Action.NOTHING, code, reason, mapping=key, role=named.role, profile_arn=named.profile_arn)
-
-
-def _end_of(held: Pin | None, reported: Pin) -> str:
-    if held is None:
-        return "was removed"
-    return "is over" if held.expires_at == reported.expires_at else "was released"
 
 
 def next_record(
@@ -208,11 +208,6 @@ def _condition(
     return RecordChange(condition=condition, timers=(timer,) if timer else ())
 
 
-def is_followed(observed: Observation, now: datetime) -> bool:
-    """Return whether its role was asked for so recently that the change's own follow-up is still to come."""
-    return observed.grant is not None and now < observed.grant.at + FOLLOW_UP
-
-
 def _lapsed(observed: Observation, decision: Decision) -> tuple[AppliedChange, ...]:
     """List the changes that no longer count: tags, mappings or a pin changed, and nothing asks for them now."""
     if decision.code == "disassociating":
@@ -241,6 +236,8 @@ def refusal(decision: Decision, error: errors.AwsRefusalError) -> Decision:
 class Started:
     """A change that is about to be made: its history entry's key, the room that it took, and the updated record."""
 
+    request: ReconcileRequest
+    decision: Decision
     entry: Key
     room: Reservation | None
     observed: Observation
@@ -294,29 +291,25 @@ class Recorder:
         self.telemetry.decision(request, entry, event=PINNED[report.code])
         return replace(observed, record=replace(observed.record, pin=pin, writes=observed.record.writes + 1))
 
-    def report(self, request: ReconcileRequest, observed: Observation, decision: Decision) -> Outcome:
-        self.telemetry.decision(request, history_entry(request, observed, decision))
-        return Outcome(decision)
-
-    def changed(self, request: ReconcileRequest, decision: Decision, started: Started, made: Association) -> Outcome:
+    def changed(self, started: Started, made: Association) -> Outcome:
+        request, decision = started.request, started.decision
         now, answer = self.now(), {"association-id": made.id, "state": made.state.value}
         change = completed(started.observed, decision, self.contention, now=now)
         # An event's time has no fraction: it took no longer.
         seconds = max(1, math.ceil((now - request.at).total_seconds()))
         done = self.state.completion(started.entry, {"outcome": DONE, "answer": answer, "seconds": seconds})
-        self._save_outcome(request, change, now, also=[done])
+        self._complete(request.instance, change, now, also=[done])
         event = CHANGED[Action.DETACH if decision.swap else decision.action]
         entry = {**history_entry(request, started.observed, decision, answer=answer), "seconds": seconds}
         self.telemetry.decision(request, entry, event=event)
         return Outcome(again=Again.WHEN_SETTLED) if decision.swap else Outcome(decision)
 
-    def refused(
-        self, request: ReconcileRequest, decision: Decision, started: Started, error: errors.AwsRefusalError
-    ) -> Outcome:
+    def refused(self, started: Started, error: errors.AwsRefusalError) -> Outcome:
         """Complete the entry of a refused change; then wait, show why not, or observe again (ConflictError)."""
+        request, decision = started.request, started.decision
         if isinstance(error, errors.RetryableError) and not error.throttled:
             # The call may have happened. Its grant explains what the instance carries then.
-            return self.failed("the outcome of a change is unknown", error, request, instance=request.instance.id)
+            return self.failed("the outcome of a change is unknown", error, request)
         said = shown(error.message, 2 * SENTENCE)
         answer = {"code": error.code, "message": said, "action": error.action, "resource": error.resource}
         # If the SDK sent the call twice, the first may have succeeded: the entry stays "started", and keeps its room.
@@ -327,7 +320,7 @@ class Recorder:
         if isinstance(error, errors.ConflictError | errors.NotFoundError):
             # Our own first sending may have succeeded: then only this follow-up finds it.
             change = RecordChange(timers=(follow_up(request.instance, now, did),))
-            self._save_outcome(request, change, now, also=also)
+            self._complete(request.instance, change, now, also=also)
             raise errors.ConflictError(error.code, error.message, error.action, resource=error.resource) from error
         refused = Refused(answer, also, did)
         instead = retry_later(decision, now + FOLLOW_UP) if error.throttled else refusal(decision, error)
@@ -339,28 +332,18 @@ class Recorder:
             self.telemetry.denied(error, correlation_id=request.correlation_id, news=news)
         return self.show(request, started.observed, instead, refused=refused)
 
-    def _save_outcome(
-        self, request: ReconcileRequest, change: RecordChange, now: datetime, also: Sequence[Write]
-    ) -> None:
-        """Complete a change's entry; if another look writes just now, or the answer is lost, try once more."""
-        try:
-            self.state.save(request.instance, change, now, also=also)
-        except errors.RetryableError:
-            # Otherwise the entry would stay as it was started, keep its room, and no event would tell of the change.
-            with suppress(errors.ConflictError):
-                self.state.save(request.instance, change, now, also=also)
-
     def show(
         self, request: ReconcileRequest, observed: Observation, decision: Decision, *, refused: Refused = Refused()
     ) -> Outcome:
         """Record a decision that changed nothing, if it is new; have the instance watched if needed."""
-        now = self.now()
+        now, watched_until = self.now(), None
         before = observed.shown(decision)
-        watched_until = (
-            self._watch(request, decision, before, now=now)
-            if needs_watch(observed, decision, now, loop_over=request.loop_over)
-            else None
-        )
+        if needs_watch(observed, decision, now, loop_over=request.loop_over):
+            # Neither a loop nor a timer is a delayed message, which is delayed by 15 minutes at most.
+            if self.retries and not decision.until and request.instance not in self._loops:
+                # One for each run: the write of the last look may have met a conflict after its loop was started.
+                self._loops[request.instance] = self.retries.start(request, now, before.since if before else now)
+            watched_until = decision.until or self._loops.get(request.instance)
         change = next_record(observed, decision, now, watched_until=watched_until, did=refused.did)
         # There is an entry when another mapping now gives the same role; none when a wait goes on, or is over.
         handed_over = any(grant.at == now for grant in change.grants)
@@ -374,22 +357,14 @@ class Recorder:
         self.telemetry.decision(request, entry, event=event)
         return Outcome(decision)
 
-    def _watch(
-        self, request: ReconcileRequest, decision: Decision, before: Condition | None, now: datetime
-    ) -> datetime | None:
-        """Have an instance watched by a timer or a retry loop; return until when.
-
-        Neither is a delayed message: it may last for hours, and a message is delayed by 15 minutes at most.
-        """
-        if self.retries and not decision.until and request.instance not in self._loops:
-            # One for each run: the write of the last look may have met a conflict after its loop was started.
-            self._loops[request.instance] = self.retries.start(request, now, before.since if before else now)
-        return decision.until or self._loops.get(request.instance)
-
     def _complete(self, instance: InstanceKey, change: RecordChange, now: datetime, also: Sequence[Write]) -> None:
-        """Write a change with what completes the entry of the change that EC2 refused."""
+        """Write a record with what completes the entry of a change; if the answer is lost, try once more."""
         try:
             self.state.save(instance, change, now, also=also)
+        except errors.RetryableError:
+            # Otherwise the entry would stay as it was started, keep its room, and no event would tell of the change.
+            with suppress(errors.ConflictError):
+                self.state.save(instance, change, now, also=also)
         except errors.ConflictError:
             # A later reconcile wrote since: its condition stays, and only EC2's answer is added.
             self.state.save(instance, RecordChange(), now, also=also)
@@ -409,15 +384,9 @@ class Recorder:
         self.telemetry.count("Parked")
         return Outcome(decision)
 
-    def failed(self, text: str, error: errors.AwsRefusalError, request: ReconcileRequest, **named: Any) -> Outcome:
-        """Have a request's message retried."""
+    def failed(self, text: str, error: errors.AwsRefusalError, *requests: ReconcileRequest) -> Outcome:
+        """Have the messages of these requests retried."""
         if isinstance(error, errors.AccessDeniedError):
-            self.telemetry.denied(error, correlation_id=request.correlation_id, news=self.is_news(error))
-        self.telemetry.will_retry(text, error=str(error), **named)
+            self.telemetry.denied(error, correlation_id=requests[0].correlation_id, news=self.is_news(error))
+        self.telemetry.will_retry(text, error=str(error), instances=[request.instance.id for request in requests])
         return Outcome(error=error)
-
-    def all_failed(
-        self, text: str, error: errors.AwsRefusalError, requests: Mapping[InstanceKey, ReconcileRequest]
-    ) -> dict[InstanceKey, Outcome]:
-        first = next(iter(requests.values()))
-        return dict.fromkeys(requests, self.failed(text, error, first, instances=[key.id for key in requests]))

@@ -23,7 +23,7 @@ KINDS = (STATE_CHANGE, TAG_CHANGE, REQUESTED)
 
 
 class DroppedError(Exception):
-    """The message names no instance of ours; `args[0]` says why."""
+    """What came names nothing of ours to act on; `args[0]` says why."""
 
 
 def parse(message: Any, *, only: Target | None, now: datetime, message_id: str = "") -> ReconcileRequest:
@@ -38,6 +38,7 @@ def parse(message: Any, *, only: Target | None, now: datetime, message_id: str =
         raise DroppedError("it has no detail")
     changed = detail.get("changed-tag-keys")
     tags = frozenset(map(str, changed)) if isinstance(changed, list) else frozenset[str]()
+    put_back = detail.get("put-back") if kind == REQUESTED else 0
     if kind == TAG_CHANGE:
         key, cause = _tagged(message, detail), "tags changed"
     else:
@@ -51,7 +52,7 @@ def parse(message: Any, *, only: Target | None, now: datetime, message_id: str =
         correlation_id=str(correlation or message_id),
         at=_time(message.get("time"), now),
         message_id=message_id,
-        put_back=_number(detail.get("put-back")) if kind == REQUESTED else 0,
+        put_back=put_back if isinstance(put_back, int) else 0,
         # The loop failed, or handed the instance over when it was ready for a change.
         loop_over=kind == REQUESTED and any(detail.get(name) is True for name in ("loop-failed", "loop-over")),
         changed_tags=tags,
@@ -114,10 +115,6 @@ def _text(values: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise DroppedError(f"{name} is missing or not text")
     return value
-
-
-def _number(value: Any) -> int:
-    return value if isinstance(value, int) else 0
 
 
 def _time(text: Any, now: datetime) -> datetime:

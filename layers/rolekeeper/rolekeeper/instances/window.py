@@ -19,7 +19,7 @@ many there are. A change that no longer waits, because its tag is taken back or 
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -146,8 +146,10 @@ class ChangeLimiter:
     turns: Counter[tuple[Key, str]] = field(default_factory=Counter)
 
     @property
-    def keys(self) -> Sequence[Key]:
-        return layout.window_keys(self.target)
+    def keys(self) -> tuple[Key, ...]:
+        """The keys of the counters, apart from approvals; the last counts the target's instances."""
+        changes, quarantines = (layout.changes_key(self.target, quarantines=to_none) for to_none in (False, True))
+        return changes, quarantines, layout.line_key(self.target), layout.target_key(self.target)
 
     def note_reserved(self, room: Reservation, now: datetime) -> None:
         if room.counted is None:
@@ -156,18 +158,15 @@ class ChangeLimiter:
             taken = {name: int(item.get(name, 0)) + 1 for name in ("total", f"m{_minute(now)}")}
             self.known[room.counted] = {**item, **taken}
 
-    def count_turns(self, left: Iterable[datetime]) -> None:
-        """Count the changes that wait, all in one write, apart from those that have `left` these turns."""
-        for turn in left:
-            self._give_back(f"w{_minute(turn)}")
+    def count_turns(self) -> None:
+        """Count the changes that wait, or no longer do, all in one write."""
         updates: dict[Key, Update] = {}
         for (key, name), number in self.turns.items():
             updates.setdefault(key, Update()).add(name, number)
-        if updates:
-            # A turn is a hint: two may wait for the same.
-            with suppress(errors.AwsRefusalError):
-                self.store.write(*(self.store.update(key, update) for key, update in updates.items()))
-            self.turns.clear()
+        # A turn is a hint: two may wait for the same.
+        with suppress(errors.AwsRefusalError):
+            self.store.write(*(self.store.update(key, update) for key, update in updates.items()))
+        self.turns.clear()
 
     def lengthen_line(self, by: timedelta, now: datetime) -> datetime:
         """Lengthen the target's line of changes that wait for the pace; returns when it ends then.
@@ -191,8 +190,9 @@ class ChangeLimiter:
                 return datetime.fromtimestamp(longer / 1000, UTC)
         raise RetryableError("LineBusy", "the change got no turn", "dynamodb:UpdateItem")
 
-    def _give_back(self, name: str) -> None:
+    def give_back(self, turn: datetime) -> None:
         """Let others have a turn. It isn't known which window was full then, so each that counts the turn gives one."""
+        name = f"w{_minute(turn)}"
         for key in self.known:
             if name in self.known[key] and int(self.known[key][name]) + self.turns[key, name] > 0:
                 self.turns[key, name] -= 1

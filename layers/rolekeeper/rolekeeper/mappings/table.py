@@ -71,14 +71,14 @@ class MappingTable:
 
     def put(self, row: Attributes, condition: Update | None = None) -> None:
         """Put a row on a condition; by default, that there is none."""
-        only_if = condition.condition() if condition else {"ConditionExpression": "attribute_not_exists(tag_key)"}
+        only_if = condition.arguments() if condition else {"ConditionExpression": "attribute_not_exists(tag_key)"}
         self._call("PutItem", self.client.put_item, Item=row, **only_if)
 
     def update(self, key: MappingKey, update: Update) -> None:
-        self._call("UpdateItem", self.client.update_item, Key=_key(key), **update.expression())
+        self._call("UpdateItem", self.client.update_item, Key=_key(key), **update.arguments())
 
     def delete(self, key: MappingKey, condition: Update) -> None:
-        self._call("DeleteItem", self.client.delete_item, Key=_key(key), **condition.condition())
+        self._call("DeleteItem", self.client.delete_item, Key=_key(key), **condition.arguments())
 
     def _pages(self, operation: str, call: Any, **arguments: Any) -> Iterator[list[Attributes]]:
         while True:

@@ -134,11 +134,6 @@ def sent_key(target: Target) -> Key:
     return TARGETS, f"sent#{target.account}#{target.region}"
 
 
-def window_keys(target: Target) -> tuple[Key, ...]:
-    """List the keys that limit a target's changes, apart from approvals; the last counts its instances."""
-    return changes_key(target), changes_key(target, quarantines=True), line_key(target), target_key(target)
-
-
 def activity_key(target: Target, at: datetime) -> Key:
     """Return the key of a target's hour: `swept:` and a minute count statuses, the other attributes changes."""
     return f"activity#{target.account}#{target.region}", timestamp(at)[:13]
@@ -372,8 +367,7 @@ def mapping_attributes(mapping: PublishedMapping) -> Item:
     return {"version": VERSION, **encode(mapping)}
 
 
-def published_from(item: Mapping[str, Any]) -> PublishedMapping:
-    return decode(PublishedMapping, item)
+published_from = partial(decode, PublishedMapping)
 
 
 def held_item(held: Held) -> Item:

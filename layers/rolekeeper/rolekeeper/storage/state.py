@@ -7,6 +7,7 @@ lock beyond the association id. A corrupt item is returned as an error beside th
 
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,7 @@ UNPROCESSED_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 MOST_WRITES = 100  # of a transaction (DynamoDB API reference)
 ACTIVITY_KEPT = timedelta(days=31)
 QUEUED = timedelta(days=4)  # how long the work queue keeps a message (template.yaml)
+_IF = "IF"  # the conditions, beside the clauses of an update expression
 
 type Write = dict[str, Any]  # one write, as `Store` makes it
 
@@ -99,7 +101,8 @@ class Store:
         arguments["KeyConditionExpression"] = f"pk = :pk AND {which}"
         arguments["ExpressionAttributeValues"] = layout.to_attributes({":pk": pk, ":sk": sk})
         while True:
-            answer = self._call("Query", self.client.query, TableName=self.table, ConsistentRead=True, **arguments)
+            with classified("dynamodb:Query", self.table):
+                answer = self.client.query(TableName=self.table, ConsistentRead=True, **arguments)
             yield from map(layout.from_attributes, answer["Items"])
             if "LastEvaluatedKey" not in answer:
                 return
@@ -110,17 +113,17 @@ class Store:
         put: dict[str, Any] = {"TableName": self.table, "Item": layout.to_attributes(item)}
         if if_higher:
             older = Update().only_if(if_higher, "<", item[if_higher])
-            put |= older.only_as(item, *if_same).condition()
+            put |= older.only_as(item, *if_same).arguments()
             put["ConditionExpression"] = f"attribute_not_exists(pk) OR ({put['ConditionExpression']})"
         return {"Put": put}
 
     def update(self, key: Key, update: "Update") -> Write:
         """Change attributes of an item; make it if there is none."""
-        return {"Update": {"TableName": self.table, "Key": _key(key), **update.expression()}}
+        return {"Update": {"TableName": self.table, "Key": _key(key), **update.arguments()}}
 
     def delete(self, key: Key, only: "Update | None" = None) -> Write:
         """Delete an item, on the conditions of `only`."""
-        return {"Delete": {"TableName": self.table, "Key": _key(key), **(only or Update()).condition()}}
+        return {"Delete": {"TableName": self.table, "Key": _key(key), **(only or Update()).arguments()}}
 
     def entry(self, pk: str, entry: Mapping[str, Any], at: datetime, id_: str = "") -> Write:
         """Put a history entry, under its own id or a new one; it expires."""
@@ -132,15 +135,13 @@ class Store:
     def write(self, *writes: Write) -> None:
         """Make all these writes, or none: ConflictError if a condition of one doesn't hold."""
         if len(writes) > 1:
-            self._call("TransactWriteItems", self.client.transact_write_items, TransactItems=list(writes))
+            with classified("dynamodb:TransactWriteItems", self.table):
+                self.client.transact_write_items(TransactItems=list[Any](writes))
             return
         ((kind, arguments),) = writes[0].items()
         calls: Any = {"Put": self.client.put_item, "Update": self.client.update_item, "Delete": self.client.delete_item}
-        self._call(f"{kind}Item", calls[kind], **arguments)
-
-    def _call(self, operation: str, call: Callable[..., Any], **arguments: Any) -> Any:
-        with classified(f"dynamodb:{operation}", self.table):
-            return call(**arguments)
+        with classified(f"dynamodb:{kind}Item", self.table):
+            calls[kind](**arguments)
 
 
 def batch_get(
@@ -172,69 +173,62 @@ class Update:
     """A DynamoDB update expression over top-level attributes, with the conditions, if any, that must all hold."""
 
     def __init__(self) -> None:
-        self._slots: dict[str, str] = {}
-        self._values: dict[str, Any] = {}
-        self._clauses: dict[str, list[str]] = {"SET": [], "REMOVE": [], "ADD": [], "DELETE": []}
-        self._conditions: list[str] = []
+        # By the clause that has it: an attribute, what is said of it, and the value in that, if there is one.
+        self._parts: dict[str, list[tuple[str, str, tuple[Any, ...]]]] = defaultdict(list)
 
     def set(self, values: Mapping[str, Any]) -> Self:
-        self._clauses["SET"] += [f"{self._name(name)} = {self._value(value)}" for name, value in values.items()]
+        self._parts["SET"] += [(name, "{} = {}", (value,)) for name, value in values.items()]
         return self
 
     def add(self, name: str, more: int | frozenset[str]) -> Self:
         """Add to a number or to a set; an absent one counts as 0, or as empty."""
-        self._clauses["ADD"].append(f"{self._name(name)} {self._value(more)}")
+        self._parts["ADD"].append((name, "{} {}", (more,)))
         return self
 
     def discard(self, name: str, fewer: frozenset[str]) -> Self:
         """Take away from a set; an empty one is gone."""
-        self._clauses["DELETE"].append(f"{self._name(name)} {self._value(fewer)}")
+        self._parts["DELETE"].append((name, "{} {}", (fewer,)))
         return self
 
     def remove(self, *names: str) -> Self:
-        self._clauses["REMOVE"] += map(self._name, names)
+        self._parts["REMOVE"] += [(name, "{}", ()) for name in names]
         return self
 
     def only_if(self, name: str, comparison: str, value: Any, *, or_absent: bool = False) -> Self:
-        holds = f"{self._name(name)} {comparison} {self._value(value)}"
-        self._conditions.append(f"(attribute_not_exists({self._name(name)}) OR {holds})" if or_absent else holds)
+        holds = f"{{0}} {comparison} {{1}}"
+        holds = f"(attribute_not_exists({{0}}) OR {holds})" if or_absent else holds
+        self._parts[_IF].append((name, holds, (value,)))
         return self
 
     def only_as(self, item: Mapping[str, Any], *names: str) -> Self:
         """Require these attributes to be as in an item: equal, or absent from both."""
         for name in names:
-            if name in item:
-                self.only_if(name, "=", item[name])
-            else:
-                self._conditions.append(f"attribute_not_exists({self._name(name)})")
+            same = ("{} = {}", (item[name],)) if name in item else ("attribute_not_exists({})", ())
+            self._parts[_IF].append((name, *same))
         return self
 
     def only_if_present(self, name: str) -> Self:
-        self._conditions.append(f"attribute_exists({self._name(name)})")
+        self._parts[_IF].append((name, "attribute_exists({})", ()))
         return self
 
-    def expression(self) -> dict[str, Any]:
-        clauses = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in self._clauses.items() if parts)
-        return {"UpdateExpression": clauses, **self.condition()}
-
-    def condition(self) -> dict[str, Any]:
-        """Return the arguments of `DeleteItem`: the conditions alone."""
-        parts: dict[str, Any] = {}
-        if self._slots:
-            parts["ExpressionAttributeNames"] = {slot: name for name, slot in self._slots.items()}
-        if self._values:
-            parts["ExpressionAttributeValues"] = layout.to_attributes(self._values)
-        if self._conditions:
-            parts["ConditionExpression"] = " AND ".join(self._conditions)
-        return parts
-
-    def _name(self, name: str) -> str:
-        return self._slots.setdefault(name, f"#n{len(self._slots)}")
-
-    def _value(self, value: Any) -> str:
-        slot = f":v{len(self._values)}"
-        self._values[slot] = value
-        return slot
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of a write; those of `PutItem` and `DeleteItem` are conditions alone."""
+        names: dict[str, str] = {}
+        values: dict[str, Any] = {}
+        clauses: dict[str, list[str]] = {}
+        for clause, parts in self._parts.items():
+            for name, text, value in parts:
+                slot, value_slot = names.setdefault(name, f"#n{len(names)}"), f":v{len(values)}"
+                if value:
+                    (values[value_slot],) = value
+                clauses.setdefault(clause, []).append(text.format(slot, value_slot))
+        arguments = {
+            "ConditionExpression": " AND ".join(clauses.pop(_IF, ())),
+            "UpdateExpression": " ".join(f"{clause} {', '.join(texts)}" for clause, texts in clauses.items()),
+            "ExpressionAttributeNames": {slot: name for name, slot in names.items()},
+            "ExpressionAttributeValues": layout.to_attributes(values),
+        }
+        return {name: argument for name, argument in arguments.items() if argument}
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,30 +247,6 @@ class Snapshot:
 
     def record(self, key: InstanceKey) -> InstanceRecord:
         return self.records.get(key, InstanceRecord())
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """The items of one read; `damaged` gets those that were refused or can't be decoded."""
-
-    store: Store
-    items: Mapping[layout.Key, layout.Item]
-    refused: Mapping[layout.Key, PermanentError]
-    damaged: dict[InstanceKey | MappingKey, AwsRefusalError] = field(default_factory=dict)
-
-    def decoded[Subject: (InstanceKey, MappingKey), Value](
-        self, decode: Callable[[layout.Item], Value], wanted: Mapping[layout.Key, Subject]
-    ) -> dict[Subject, Value]:
-        found: dict[Subject, Value] = {}
-        for at, subject in wanted.items():
-            if at in self.refused:
-                self.damaged[subject] = self.refused[at]
-            elif at in self.items:
-                try:
-                    found[subject] = self.store.decode(decode, self.items[at])
-                except AwsRefusalError as error:
-                    self.damaged[subject] = error
-        return found
 
 
 @dataclass(frozen=True)
@@ -303,42 +273,41 @@ class State:
         counters: Sequence[layout.Key] = (),
     ) -> Snapshot:
         """Read the control item, the instances' records and pins, which are `checked`, and these published mappings."""
-        keys = list(instances)
-        records = {layout.record_key(key): key for key in keys}
-        pins = {layout.pin_key(key): key for key in keys}
-        wanted, known = list(mappings), {} if self.remembers is None else self.remembers
-        published = {layout.published_key(key, self.target.account): key for key in wanted if key not in known}
-        registry = map(layout.target_key, (self.home, self.target))
-        single = dict.fromkeys([layout.CONTROL, *registry, *counters])
-        refused: dict[layout.Key, PermanentError] = {}
-        items = self.store.get([*single, *records, *pins, *published], refused)
-        for needed in single.keys() & refused.keys():
-            raise refused[needed]
-        found = _Found(self.store, items, refused)
-        known |= found.decoded(layout.published_from, published)
+        keys, wanted = list(instances), list(mappings)
+        known = {} if self.remembers is None else self.remembers
+        unknown = (key for key in wanted if key not in known)
+        records: dict[InstanceKey, InstanceRecord] = {}
+        pins: dict[InstanceKey, Pin] = {}
+        damaged: dict[InstanceKey | MappingKey, AwsRefusalError] = {}
 
-        def pin(item: layout.Item) -> Pin:
+        def read_pin(item: Item) -> Pin:
             # People write pins: what can't be read of one holds its instance alone, and says why.
             return self.check_pin(Pin.read(item)) if checked else Pin.read(item)
 
-        return Snapshot(
-            control=self._control(items),
-            records=found.decoded(layout.record_from, records),
-            pins=found.decoded(pin, pins),
-            published={key: known[key] for key in wanted if key in known},
-            damaged=found.damaged,
-            counters={key: items.get(key, {}) for key in counters},
-        )
-
-    def _control(self, items: Mapping[layout.Key, layout.Item]) -> Control:
-        marker, own = (items.get(layout.target_key(each)) for each in (self.home, self.target))
-        return replace(
-            Control.read(items.get(layout.CONTROL, {})),
-            swept=all(item is not None and layout.LAST_SWEEP in item for item in (marker, own)),
-            # Before the deployment itself is registered, by its first sweep, nothing changes anyway.
-            registered=marker is None or own is not None,
-            notifies=own is not None and own.get(layout.NOTIFIES) is True,
-        )
+        # What each item is about, how it is read, and where it goes.
+        decoded: dict[Key, tuple[Any, Callable[[Item], Any], dict[Any, Any]]] = {
+            **{layout.record_key(key): (key, layout.record_from, records) for key in keys},
+            **{layout.pin_key(key): (key, read_pin, pins) for key in keys},
+            **{layout.published_key(key, self.target.account): (key, layout.published_from, known) for key in unknown},
+        }
+        registered = [layout.target_key(target) for target in (self.home, self.target)]
+        single = dict.fromkeys([layout.CONTROL, *registered, *counters])
+        refused: dict[Key, PermanentError] = {}
+        items = self.store.get([*single, *decoded], refused)
+        for needed in single.keys() & refused.keys():
+            raise refused[needed]
+        for at, (subject, decode, found) in decoded.items():
+            if at in refused:
+                damaged[subject] = refused[at]
+            elif at in items:
+                try:
+                    found[subject] = self.store.decode(decode, items[at])
+                except AwsRefusalError as error:
+                    damaged[subject] = error
+        control = _control(items.get(layout.CONTROL, {}), *map(items.get, registered))
+        published = {key: known[key] for key in wanted if key in known}
+        counted = {key: items.get(key, {}) for key in counters}
+        return Snapshot(control, records, pins, published=published, damaged=damaged, counters=counted)
 
     def note_sent(self, target: Target, number: int, last: Sequence[str], *, at: datetime) -> None:
         """Note how many instances a target's sweeps sent that may still wait, and the ids of the `last` of them."""
@@ -378,10 +347,9 @@ class State:
             put = self.store.entry(pk, entry, at)
             at_key = pk, put["Put"]["Item"]["sk"]["S"]
             writes.append(put)
-        if change.ends:
-            writes.append(self.store.delete(layout.record_key(key), _as_expected(Update(), change)))
-        elif update := _update(change):
-            writes.append(self.store.update(layout.record_key(key), update))
+        if update := _update(change):
+            write = self.store.delete if change.ends else self.store.update
+            writes.append(write(layout.record_key(key), update))
         if change.unpins:
             writes.append(self.store.delete(layout.pin_key(key)))
         writes += [self.store.put(layout.timer_item(timer)) for timer in change.timers]
@@ -411,8 +379,22 @@ class State:
             self.store.write(*(self.store.delete(layout.timer_key(timer)) for timer in some))
 
 
+def _control(item: Item, marker: Item | None, own: Item | None) -> Control:
+    """Read the control item, with what the registry says of the deployment's own target and of the one that is read."""
+    return replace(
+        Control.read(item),
+        swept=all(item is not None and layout.LAST_SWEEP in item for item in (marker, own)),
+        # Before the deployment itself is registered, by its first sweep, nothing changes anyway.
+        registered=marker is None or own is not None,
+        notifies=own is not None and own.get(layout.NOTIFIES) is True,
+    )
+
+
 def _update(change: RecordChange) -> Update | None:
-    """Update what changes in a record, if anything; only if the record is the `expected` one, if there is one."""
+    """Update what changes in a record, if anything; only if the record is the `expected` one, if there is one.
+
+    A slow reconcile must not undo or delete what a newer one wrote, or restore a record that ended with its instance.
+    """
     values = {layout.grant_name(grant.profile_arn): layout.encode(grant) for grant in change.grants}
     if change.applied:
         values[layout.change_name(change.applied)] = layout.encode(change.applied)
@@ -423,18 +405,12 @@ def _update(change: RecordChange) -> Update | None:
     removed = {*map(layout.grant_name, change.revoked), *map(layout.change_name, change.lapsed)}
     if change.clears and not change.condition:
         removed.add(layout.CONDITION)
-    if not values and not removed:
+    update = Update()
+    if values or removed:
+        update.set({**values, "version": layout.VERSION}).remove(*sorted(removed)).add(layout.WRITES, 1)
+    elif not change.ends:
         return None
-    update = Update().set({**values, "version": layout.VERSION}).remove(*sorted(removed)).add(layout.WRITES, 1)
-    return _as_expected(update, change)
-
-
-def _as_expected(update: Update, change: RecordChange) -> Update:
-    """Add the condition that the record is the `expected` one, if there is one.
-
-    A slow reconcile must not undo or delete what a newer one wrote, or restore a record that ended with its instance.
-    """
-    if change.expected is None:
-        return update
-    writes = change.expected.writes
-    return update.only_as({layout.WRITES: writes} if writes else {}, layout.WRITES)
+    if change.expected is not None:
+        writes = change.expected.writes
+        update.only_as({layout.WRITES: writes} if writes else {}, layout.WRITES)
+    return update
