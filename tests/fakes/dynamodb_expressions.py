@@ -240,7 +240,7 @@ class _Reader:
             self.take(")")
             return found
         path, comparison = self.path(), self.take()
-        if comparison not in {"=", *_ORDERS}:
+        if comparison not in {"=", "<="}:
             self.unknown()
         return path, comparison, self.value()
 
