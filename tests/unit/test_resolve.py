@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rolekeeper.instances.decide import mapping_keys, resolve
 from rolekeeper.model.instance import Candidates, Instance, InstanceKey
-from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, MappingKey, MappingSpec, Pin, PublishedMapping
+from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from spec.carries import ignored, left_alone, pinned, rank_for
 from strategies import happenings as may
 from strategies.values import KEY, NOW, arn, instance, key, published
@@ -109,24 +109,6 @@ KINDS = {"winner", "agree", "tie", "nothing", "pinned", "pin-unclear", "ignored"
 KINDS |= WAYS_TO_LOSE.keys()
 
 
-def _row(
-    key: MappingKey, role: str, columns: dict[str, Any], ends: timedelta | None, *, other: str, gone: str
-) -> PublishedMapping:
-    spec = MappingSpec(key, role, **columns, expires_at=None if ends is None else NOW + ends)
-    profile = "" if role == NO_ROLE else arn(other or role)
-    why = "gone" if gone == "suspended" else ""
-    return PublishedMapping(spec, 1, profile, why, deleted=gone == "deleted", in_scope=not spec.units)
-
-
-rows = st.builds(
-    _row,
-    may.mapping_keys,
-    may.roles,
-    st.just({}) | may.columns,
-    st.sampled_from([*[None] * 6, *may.AGES]),
-    other=st.sampled_from(["", "", "other"]),
-    gone=st.sampled_from([*[""] * 6, "deleted", "suspended"]),
-)
 instances = st.builds(
     lambda tags, ignore, account, region: replace(
         instance(**tags, **({IGNORE_TAG: ignore.text} if ignore else {})),
@@ -258,7 +240,7 @@ def test_whatever_is_written_tagged_or_pinned_it_is_what_trying_everything_finds
 
     @settings(max_examples=2_000 // may.PART)
     @given(
-        st.lists(rows, max_size=5, unique_by=lambda each: each.key),
+        st.lists(may.rows, max_size=5, unique_by=lambda each: each.key),
         instances,
         st.none() | st.none() | may.pins(NOW),
         st.tuples(may.mapping_keys, may.roles, st.sampled_from([*WAYS_TO_LOSE]), may.columns),
