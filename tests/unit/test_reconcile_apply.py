@@ -184,19 +184,6 @@ def test_a_new_profile_that_ec2_never_learns_of_is_parked_after_some_minutes_of_
     assert len(world.mutations) == len(world.machine.started) + 2, "a sweep tries it once, without a loop"
 
 
-def test_a_call_that_the_sdk_sent_twice_keeps_its_room_and_its_entry_stays_started_with_the_second_answer(
-    world: FakeAccount,
-) -> None:
-    instance = _differing(world)
-    world.ec2.lose_the_answer(REPLACE)
-    world.reconcile(instance)
-    assert world.carries(instance) == "db"
-    entry = world.history(instance)[-1]
-    assert entry["outcome"] == "started"
-    assert entry["answer"]["code"] == "IncorrectState"
-    assert _room_taken(world) == 1
-
-
 def test_a_change_whose_result_cant_be_written_stands(world: FakeAccount) -> None:
     instance = _unoccupied(world)
     fail = refusing("InternalServerError", status=500)
@@ -283,12 +270,3 @@ def test_a_missing_permission_holds_and_names_action_and_resource(world: FakeAcc
     world.reconcile(instance)
     assert world.granted(instance)
     assert world.shows(instance) == ""
-
-
-def test_an_instance_that_is_gone_when_it_is_asked_for_is_looked_at_again(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    world.calls.before(ATTACH, refusing("InvalidInstanceID.NotFound", f"The instance ID '{instance}' does not exist"))
-    outcome = world.reconcile(instance)
-    assert outcome.error is None
-    assert world.granted(instance)
-    assert [each["outcome"] for each in world.history(instance)] == ["refused", "done"]
