@@ -28,14 +28,7 @@ class Row:
 
 
 # How a sort key may compare with what a query asks for.
-MATCHES: dict[str, Callable[[str, str], bool]] = {
-    "=": operator.eq,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "begins_with": str.startswith,
-}
+MATCHES: dict[str, Callable[[str, str], bool]] = {"<=": operator.le, "begins_with": str.startswith}
 
 
 @dataclass(slots=True)
@@ -56,11 +49,9 @@ class Partition:
 
     def range(self, comparison: str, sort: str) -> tuple[int, int]:
         """From where to where in the order the sort keys compare so."""
-        below, up_to, every = self.at(sort), self.behind(sort), len(self.order)
         if comparison == "begins_with":
-            return below, bisect_right(self.order, sort, key=lambda each: each[: len(sort)])
-        ranges = {"=": (below, up_to), "<": (0, below), "<=": (0, up_to), ">": (up_to, every), ">=": (below, every)}
-        return ranges[comparison]
+            return self.at(sort), bisect_right(self.order, sort, key=lambda each: each[: len(sort)])
+        return 0, self.behind(sort)
 
     def rows(self, low: int = 0, high: int | None = None) -> Iterator[Row]:
         return (self.items[sort] for sort in self.order[low:high])
@@ -162,26 +153,13 @@ class Table:
     def asked(self, condition: KeyCondition, names: Names, values: Values) -> tuple[str, str, str]:
         """The partition key that a query is about, and the comparison of its sort keys and with what."""
         tests = {names.get(path, path): (comparison, values[slot]) for path, comparison, slot in condition.conditions}
-        comparison, value = tests.pop(self.keys[0], ("", {"S": ""}))
-        if not comparison:
-            raise RefusedError(f"Query condition missed key schema element: {self.keys[0]}")
-        if comparison != "=" or len(tests) != len(condition.conditions) - 1:
-            raise RefusedError("Query key condition not supported")
-        pk = self._key_value(self.keys[0], value)
-        if not tests:
-            return pk, "begins_with", ""
-        comparison, value = tests.pop(self.keys[-1], ("", {"S": ""}))
-        if tests or not comparison:
-            raise RefusedError(f"Query condition missed key schema element: {self.keys[-1]}")
-        return pk, comparison, self._key_value(self.keys[-1], value)
-
-    def _key_value(self, name: str, value: Value) -> str:
-        self.refuse_empty({name: value})
-        if "S" not in value:
-            raise RefusedError(
-                "One or more parameter values were invalid: Condition parameter type does not match schema type"
-            )
-        return str(value["S"])
+        equals, pk = tests.pop(self.keys[0], ("", {}))
+        comparison, sort = tests.pop(self.keys[-1], ("begins_with", {"S": ""}))
+        if equals != "=" or comparison not in MATCHES or tests:
+            raise NotImplementedError(f"KeyConditionExpression {condition.conditions}")
+        for name, value in ((self.keys[0], pk), *([(self.keys[-1], sort)] if len(condition.conditions) == 2 else ())):
+            self.refuse_empty({name: value})
+        return pk["S"], comparison, sort["S"]
 
 
 def _scattered(pk: str) -> tuple[int, str]:

@@ -16,7 +16,6 @@ type Item = dict[str, Any]
 
 ITEM_BYTES = 400 * 1024
 DIGITS = 38
-LEVELS = 32
 # A number is 0, or its magnitude is from 1E-130 to 9.99…E+125.
 SMALLEST, LARGEST = -130, 125
 _ROOMY = Context(prec=400)
@@ -51,7 +50,7 @@ class RefusedError(Exception):
 # ---- storing ----
 
 
-def stored(value: Any, level: int = 1) -> Value:
+def stored(value: Any) -> Value:
     """A value as DynamoDB keeps it: numbers and sets in one form only, so two that are equal there are equal here.
 
     Raises:
@@ -65,21 +64,15 @@ def stored(value: Any, level: int = 1) -> Value:
         raise RefusedError(f"Supplied AttributeValue {words} must contain exactly one of the supported datatypes")
     ((kind, content),) = value.items()
     _check_sent(kind, content)
-    if level > LEVELS:
-        raise RefusedError("Nesting Levels have exceeded supported limits")
     if kind == "N":
         plain = number(content)
         return value if plain == content else {"N": plain}
     if kind == "B" and isinstance(content, str):
         return {"B": content.encode()}
-    if kind == "NULL" and not content:
-        raise RefusedError(
-            "One or more parameter values were invalid: Null attribute value types must have the value of true"
-        )
     if kind == "L":
-        return {"L": [stored(each, level + 1) for each in content]}
+        return {"L": [stored(each) for each in content]}
     if kind == "M":
-        return {"M": {name: stored(each, level + 1) for name, each in content.items()}}
+        return {"M": {name: stored(each) for name, each in content.items()}}
     return _stored_set(kind, content) if kind in _SETS else value
 
 

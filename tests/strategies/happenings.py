@@ -11,9 +11,30 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from rolekeeper.model.mapping import NO_ROLE, MappingKey, Pin, WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.instances.decide import Observation, resolve
+from rolekeeper.model.instance import (
+    NO_PROFILE,
+    Association,
+    AssociationState,
+    Grant,
+    Instance,
+    InstanceRecord,
+    InstanceState,
+)
+from rolekeeper.model.mapping import (
+    IGNORE_TAG,
+    NO_ROLE,
+    Control,
+    MappingKey,
+    MappingSpec,
+    Pin,
+    PublishedMapping,
+    WhenOccupied,
+    WhenStopped,
+    WhenUnmatched,
+)
 from rolekeeper.storage import layout
-from strategies.values import KEY, arn
+from strategies.values import KEY, NOW, arn, foreign_arn
 
 # Of the state machines' examples the gate plays this part; `make soak` plays all of them.
 PART = 1 if os.environ.get("ROLEKEEPER_SOAK") else 5
@@ -102,3 +123,69 @@ def ignores(now: datetime) -> st.SearchStrategy[Ignore]:
     until = ages.map(lambda age: Ignore(layout.timestamp(now + age), now + age))
     spoken = ["true", " True ", "false", "", "yes", "2026-12-31", "2026-12-31T18:00:00"]
     return until | st.sampled_from(spoken).map(Ignore)
+
+
+# ---- what is published, and what a look at an instance sees ----
+
+
+def _row(
+    key: MappingKey, role: str, columns: dict[str, Any], ends: timedelta | None, *, other: str, gone: str
+) -> PublishedMapping:
+    spec = MappingSpec(key, role, **columns, expires_at=None if ends is None else NOW + ends)
+    profile = "" if role == NO_ROLE else arn(other or role)
+    why = "gone" if gone == "suspended" else ""
+    return PublishedMapping(spec, 1, profile, why, deleted=gone == "deleted", in_scope=not spec.units)
+
+
+rows = st.builds(
+    _row,
+    mapping_keys,
+    roles,
+    st.just({}) | columns,
+    st.sampled_from([*[None] * 6, *AGES]),
+    other=st.sampled_from(["", "", "other"]),
+    gone=st.sampled_from([*[""] * 6, "deleted", "suspended"]),
+)
+"""Published mappings and tombstones."""
+
+carried = st.builds(
+    Association,
+    st.just("iip-assoc-1"),
+    st.just(KEY.id),
+    st.sampled_from([arn("web"), arn("db"), arn("other"), foreign_arn()]),
+    st.sampled_from([each for each in AssociationState if each is not AssociationState.DISASSOCIATED]),
+)
+
+
+@st.composite
+def observations(draw: st.DrawFn) -> Observation:
+    """What a look may see of an instance that EC2 knows, and that has no record but perhaps a grant.
+
+    A grant explains what it carries; its owner is the grant's own mapping, whose record may be lost.
+    """
+    ignore = draw(st.none() | st.none() | ignores(NOW))
+    tags = {**draw(tag_maps), **({IGNORE_TAG: ignore.text} if ignore else {})}
+    service = draw(st.sampled_from(["", "", "", "eks.amazonaws.com"]))
+    instance = Instance(KEY, draw(st.sampled_from(InstanceState)), tags, service)
+    association = draw(st.none() | carried)
+    gave: Grant | None = None
+    owner: PublishedMapping | None = None
+    read = draw(st.lists(rows, max_size=4, unique_by=lambda row: row.key))
+    if draw(st.booleans()):
+        profile = association.profile_arn if association else NO_PROFILE
+        gave = Grant(profile, draw(roles), draw(mapping_keys), 1, NOW)
+        owner = next((row for row in read if row.key == gave.mapping), None)
+    pin = draw(st.none() | st.none() | st.none() | pins(NOW))
+    return Observation(
+        key=KEY,
+        asked_at=NOW,
+        instance=instance,
+        association=association,
+        record=InstanceRecord({gave.profile_arn: gave} if gave else {}),
+        control=Control(),
+        grant=gave,
+        candidates=resolve(instance, read, NOW, pin),
+        owner=owner,
+        published=tuple(read),
+        pin=pin,
+    )

@@ -5,23 +5,18 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rolekeeper.instances.decide import Observation, asked_for
 from rolekeeper.mappings.rows import NAME, PRIORITIES, REGION, UNIT, YEARS, mistakable
 from rolekeeper.model.instance import (
     Association,
     AssociationState,
-    Candidates,
-    Decision,
     Grant,
     Instance,
     InstanceKey,
-    InstanceRecord,
     InstanceState,
 )
 from rolekeeper.model.mapping import (
     NO_ROLE,
     RESERVED,
-    Control,
     MappingKey,
     MappingSpec,
     PublishedMapping,
@@ -75,50 +70,11 @@ def grant(role: str, tag: str) -> Grant:
     return Grant(arn(role), role, key(tag), 1, NOW - timedelta(minutes=1))
 
 
-def decided(
-    instance: Instance,
-    association: Association | None,
-    grant: Grant | None,
-    candidates: Candidates,
-    owner: PublishedMapping | None,
-    ownership: Ownership,
-) -> Decision:
-    """What is decided of these, while nothing is withheld."""
-    record, control = InstanceRecord(), Control()
-    seen = Observation(KEY, NOW, instance, association, record, control, grant, candidates, owner)
-    return asked_for(seen, ownership)
-
-
-# ---- strategies: few roles, tags and priorities, so that they meet ----
-
-roles = st.sampled_from(["web", "db", NO_ROLE])
-tag_maps = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.sampled_from(["1", "2", ""]), max_size=3)
-instances = st.builds(lambda state, tags: Instance(KEY, state, tags), st.sampled_from(InstanceState), tag_maps)
-mapping_keys = st.builds(MappingKey, st.sampled_from(["a", "b", "c"]), st.sampled_from(["1", "2", "", "*"]))
-times = st.datetimes(timezones=st.just(UTC))
-specs = st.builds(
-    MappingSpec,
-    key=mapping_keys,
-    role=roles,
-    priority=st.integers(1, 3),
-    enabled=st.booleans(),
-    when_occupied=st.sampled_from(WhenOccupied),
-    when_unmatched=st.sampled_from(WhenUnmatched),
-    when_stopped=st.sampled_from(WhenStopped),
-    allow_broad=st.booleans(),
-    require_tags=tag_maps,
-    accounts=st.sampled_from([frozenset[str](), frozenset({KEY.account}), frozenset({"999999999999"})]),
-    regions=st.sampled_from([frozenset[str](), frozenset({KEY.region}), frozenset({"eu-west-1"})]),
-    units=st.sampled_from([frozenset[str](), frozenset[str](), frozenset({"ou-a1b2-c3d4e5f6"})]),
-    not_accounts=st.sampled_from([frozenset[str](), frozenset[str](), frozenset({KEY.account})]),
-    not_units=st.sampled_from([frozenset[str](), frozenset({"ou-a1b2-c3d4e5f6"}), frozenset({"r-a1b2/*"})]),
-    expires_at=st.none() | st.sampled_from([NOW - timedelta(days=1), NOW + timedelta(days=1)]),
-)
-
 # ---- mappings as rows can say them: any text that is read, not few values that meet ----
 
 _tag_letters = st.characters(categories=["L", "N", "P", "S", "Zs"], codec="utf-8")
 tag_texts = st.text(_tag_letters, min_size=1, max_size=40).filter(lambda text: not mistakable(text))
+times = st.datetimes(timezones=st.just(UTC))
 iam_names = st.from_regex(NAME, fullmatch=True).map(lambda text: text[:64]).filter(lambda text: text.upper() != NO_ROLE)
 row_specs = st.builds(
     MappingSpec,
@@ -142,22 +98,3 @@ row_specs = st.builds(
     owner=st.text(max_size=40),
     description=st.text(max_size=40),
 )
-mappings = st.builds(
-    lambda spec, suspended, deleted: PublishedMapping(
-        *(spec, 1, arn(spec.role), suspended, deleted), in_scope=not spec.units
-    ),
-    specs,
-    st.sampled_from(["", "", "its role is gone"]),
-    st.booleans(),
-)
-associations = st.builds(
-    Association,
-    st.just("iip-assoc-1"),
-    st.just(KEY.id),
-    st.sampled_from([arn("web"), arn("db"), arn("other"), foreign_arn()]),
-    st.sampled_from([each for each in AssociationState if each is not AssociationState.DISASSOCIATED]),
-)
-grants = st.builds(
-    lambda role, mapping: Grant(arn(role), role, mapping, 1, NOW), st.sampled_from(["web", "db", NO_ROLE]), mapping_keys
-)
-ownerships = st.sampled_from([OWNERSHIP, TAKES_OVER])

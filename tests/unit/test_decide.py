@@ -7,34 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rolekeeper.instances.decide import InstanceStatus, Observation, asked_for, decide, resolve, status_of
+from rolekeeper.instances.decide import InstanceStatus, asked_for, decide, status_of
 from rolekeeper.model.instance import (
-    NO_PROFILE,
     Action,
-    Association,
     Decision,
-    Grant,
-    Instance,
-    InstanceRecord,
     Overridden,
 )
-from rolekeeper.model.mapping import IGNORE_TAG, Control, MappingKey, Pin, PublishedMapping
-from rolekeeper.settings import Ownership
+from rolekeeper.model.mapping import IGNORE_TAG, MappingKey
 from spec.decision_laws import LAWS, View
-from strategies.situations import EKS, SITUATIONS, STATES, WEB, WITHHELD, Situation
-from strategies.values import (
-    KEY,
-    NOW,
-    arn,
-    association,
-    associations,
-    foreign_arn,
-    grants,
-    instances,
-    key,
-    mappings,
-    ownerships,
-)
+from strategies.happenings import observations
+from strategies.situations import SITUATIONS, STATES, WEB, WITHHELD, Situation
+from strategies.values import OWNERSHIP, TAKES_OVER, arn, association, foreign_arn, key
 
 POLLED = {"Wait changing", "Wait associating", "Wait disassociating"}
 AT = [(story, found.state) for story, found in SITUATIONS.items() if found.state]
@@ -190,51 +173,7 @@ def test_a_decision_that_differs_in_what_it_depends_on_says_something_else(
 # ---- what holds for every input ----
 
 
-def _view(
-    seen: Instance,
-    carries: Association | None,
-    gave: Grant | None,
-    read: list[PublishedMapping],
-    owner: PublishedMapping | None,
-    ownership: Ownership,
-    pin: Pin | None,
-    managed_by: str,
-) -> View:
-    """A grant explains what the instance carries; its owner is the grant's own mapping, whose record may be lost."""
-    gave = replace(gave, profile_arn=carries.profile_arn if carries else NO_PROFILE) if gave else None
-    if gave:
-        owner = replace(owner, spec=replace(owner.spec, key=gave.mapping)) if owner else None
-        read = [*(each for each in read if each.key != gave.mapping), *([owner] if owner else ())]
-    seen = replace(seen, managed_by=managed_by)
-    observation = Observation(
-        key=KEY,
-        asked_at=NOW,
-        instance=seen,
-        association=carries,
-        record=InstanceRecord(),
-        control=Control(),
-        grant=gave,
-        candidates=resolve(seen, read, NOW, pin),
-        owner=owner if gave else None,
-        published=tuple(read),
-        pin=pin,
-    )
-    return View(observation, ownership)
-
-
-@given(
-    st.builds(
-        _view,
-        instances,
-        st.none() | associations,
-        st.none() | grants,
-        st.lists(mappings, max_size=4, unique_by=lambda each: each.key),
-        st.none() | mappings,
-        ownerships,
-        st.sampled_from([None, None, None, Pin("web", arn("web")), Pin("NONE")]),
-        st.sampled_from(["", "", "", EKS]),
-    )
-)
+@given(st.builds(View, observations(), st.sampled_from([OWNERSHIP, TAKES_OVER])))
 @settings(max_examples=300)
 def test_the_laws_hold_whatever_is_seen(view: View) -> None:
     decision = asked_for(view.seen, view.ownership)

@@ -1,4 +1,4 @@
-"""What each way to end costs, at an event, a minute later and at a sweep: calls, writes, events, mails, metrics, loops.
+"""What each way to end costs at an event, a minute later and at two sweeps: calls, events, mails, metrics, loops.
 
 What nothing happened to must cost nothing more than the look, and be reported once (docs/concepts.md, rule 7).
 """
@@ -6,6 +6,7 @@ What nothing happened to must cost nothing more than the look, and be reported o
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -16,55 +17,87 @@ from rolekeeper.instances.reconcile import LOOKS
 from rolekeeper.settings import Limits
 from strategies.situations import ARRANGED, SITUATIONS, Situation
 
-ATTACH, *_ = MUTATIONS
-# By how a look ends, what it costs at an event, a minute later and at two sweeps. r: reads, w: writes, c: changes asked
-# of EC2, l: retry loops, e: events, p: calls that send them, m: mails, a: metrics for an alarm, s: the next sweep sends
-# the instance.
-CHANGED = "3r 2w 1c 1e 1p | 3r | 3r | 3r"
-HELD = "3r 1w 1e 1p | 3r | 3r | 3r"
-WAITS = "3r 1w | 3r | 3r | 3r"
-QUIET = "3r | 3r | 3r | 3r"
-PIN_REPORTED = "3r 1w 1e 1p | 3r | 3r | 3r"
+
+@dataclass(frozen=True)
+class Cost:
+    """What one look costs: calls to AWS by their kind, and what people and programs hear of it.
+
+    Attributes:
+        changes: that EC2 is asked for.
+        loops: retry loops that are started.
+        metrics: that ring an alarm.
+        sent: whether the next sweep sends the instance, or the row's instances were sent.
+    """
+
+    reads: int = 3
+    writes: int = 0
+    changes: int = 0
+    loops: int = 0
+    events: int = 0
+    mails: int = 0
+    metrics: int = 0
+    sent: bool = False
+
+
+def looks(at_the_event: Cost, *later: Cost) -> tuple[Cost, ...]:
+    """Return the costs of four looks. The later ones only read, or are all like the one that is given."""
+    return at_the_event, *(later if len(later) == 3 else (later or (Cost(),)) * 3)
+
+
+CHANGED = looks(Cost(writes=2, changes=1, events=1))
+HELD = looks(Cost(writes=1, events=1))
+WAITS = looks(Cost(writes=1))
+QUIET = looks(Cost())
+TRIED_AGAIN = Cost(writes=2, changes=1, metrics=1, sent=True)
+THROTTLED = Cost(writes=2, changes=1, sent=True)
+# By the code with which a look ends.
 COSTS = {
     **dict.fromkeys(("unoccupied", "differs", "quarantined", "unmatched"), CHANGED),
     **dict.fromkeys(("ignore-unclear", "tie", "suspended", "occupied", "unexplained", "mapping-missing"), HELD),
     **dict.fromkeys(("observed", "control-unclear", "unswept", "paused"), HELD),
     **dict.fromkeys(("converged", "not-ours", "service-managed", "ignored"), QUIET),
     **dict.fromkeys(("ended", "stopped"), WAITS),
-    "pin-unclear": "3r 2w 2e 1p | 3r | 3r | 3r",
-    "contested": "3r 1w 1e 1p 1a | 3r 1a | 3r 1a | 3r 1a",
-    "kept": "4r | 4r | 4r | 4r",
-    "gone": "9r 1w | 9r | 9r | 9r",
-    "changing": "3r 1w 1l | 3r | 3r | 3r",
-    "associating": "3r 1w | 3r 1w | 3r 1w | 3r 1w",
-    "disassociating": "9r 1w 1l | 9r | 9r | 9r",
-    "propagating": "3r 2w 1c 1l s | 3r 2w 1c s | 3r 2w 1c 1e 1p 1a s | 3r 2w 1c s",
-    "throttled": "3r 2w 1c s | 3r 2w 1c s | 3r 2w 1c s | 3r 2w 1c s",
-    "window": "4r 2w 1a | 3r 1a | 3r 1a | 3r 1a",
-    "denied": "3r 2w 1c 2e 1p 1m 1a s | 3r 2w 1c 1a s | 3r 2w 1c 1a s | 3r 2w 1c 1a s",
-    "refused": "3r 2w 1c 1e 1p 1a s | 3r 2w 1c 1a s | 3r 2w 1c 1a s | 3r 2w 1c 1a s",
+    "pin-unclear": looks(Cost(writes=2, events=2)),
+    "contested": looks(Cost(writes=1, events=1, metrics=1), Cost(metrics=1)),
+    "kept": looks(Cost(reads=4), Cost(reads=4)),
+    "gone": looks(Cost(reads=9, writes=1), Cost(reads=9)),
+    "changing": looks(Cost(writes=1, loops=1)),
+    "associating": looks(Cost(writes=1), Cost(writes=1)),
+    "disassociating": looks(Cost(reads=9, writes=1, loops=1), Cost(reads=9)),
+    "propagating": looks(
+        Cost(writes=2, changes=1, loops=1, sent=True),
+        THROTTLED,
+        Cost(writes=2, changes=1, events=1, metrics=1, sent=True),
+        THROTTLED,
+    ),
+    "throttled": looks(THROTTLED, THROTTLED),
+    "window": looks(Cost(reads=4, writes=2, metrics=1), Cost(metrics=1)),
+    "denied": looks(Cost(writes=2, changes=1, events=2, mails=1, metrics=1, sent=True), TRIED_AGAIN),
+    "refused": looks(Cost(writes=2, changes=1, events=1, metrics=1, sent=True), TRIED_AGAIN),
 }
 # The mapping that gave the role is read in a second read, where nothing else governs.
-AND_OWNER = "4r 2w 1c 1e 1p | 3r | 3r | 3r"
-SWAPPED = "6r 4w 2c 2e 1p | 3r | 3r | 3r"
-PIN_AND_CHANGE = "3r 3w 1c 2e 1p | 3r | 3r | 3r"
+AND_OWNER = looks(Cost(reads=4, writes=2, changes=1, events=1))
+FOUR_READS = looks(Cost(reads=4), Cost(reads=4))
+SWAPPED = looks(Cost(reads=6, writes=4, changes=2, events=2))
+PIN_REPORTED = looks(Cost(writes=1, events=1))
+PIN_AND_CHANGE = looks(Cost(writes=3, changes=1, events=2))
 COSTS_OTHERWISE = {
     "nothing, and no mapping": QUIET,
     "nothing, and a pin": PIN_AND_CHANGE,
-    "nothing after a quarantine whose record and tag are missing": "4r 1w | 3r | 3r | 3r",
+    "nothing after a quarantine whose record and tag are missing": looks(Cost(reads=4, writes=1)),
     "nothing, and its own tag until later": WAITS,
     "its role, given by a mapping whose record is missing": WAITS,
     "its role after a quarantine": WAITS,
     "its role, by a pin": PIN_REPORTED,
     "its role, by a pin that ends": PIN_REPORTED,
-    "what EC2 still detaches, and no mapping": "12r 1w 1l | 12r | 12r | 12r",
-    "what EC2 still detaches, and its own tag": "4r | 4r | 4r | 4r",
+    "what EC2 still detaches, and no mapping": looks(Cost(reads=12, writes=1, loops=1), Cost(reads=12)),
+    "what EC2 still detaches, and its own tag": FOUR_READS,
     "another role, to be swapped while it is stopped": SWAPPED,
     "another role, and a pin": PIN_AND_CHANGE,
     "another role of a mapping whose record is missing, and a pin": PIN_AND_CHANGE,
-    "another role, and its own tag": "4r | 4r | 4r | 4r",
-    "another role, a rival, and its own tag that can't be read": "4r 1w 1e 1p | 4r | 4r | 4r",
-    "a foreign role, and a pin": "3r 2w 2e 1p | 3r | 3r | 3r",
+    "another role, and its own tag": FOUR_READS,
+    "another role, a rival, and its own tag that can't be read": looks(Cost(4, writes=1, events=1), Cost(reads=4)),
+    "a foreign role, and a pin": looks(Cost(writes=2, events=2)),
     "a foreign role, a pin, and the stack's word": PIN_AND_CHANGE,
     "a foreign role, a pin to none, and the stack's word": PIN_AND_CHANGE,
     "a foreign role, a pin, its own tag, and a service": PIN_REPORTED,
@@ -72,27 +105,36 @@ COSTS_OTHERWISE = {
     "a foreign role, to be swapped while it is stopped": SWAPPED,
     "a role whose mapping no longer matches": AND_OWNER,
     "a role whose row was deleted": AND_OWNER,
-    "nothing, and EC2 doesn't know it": "9r | 9r | 9r | 9r",
-    "a role whose mapping's record is missing": "4r 1w 1e 1p | 4r | 4r | 4r",
+    "nothing, and EC2 doesn't know it": looks(Cost(reads=9), Cost(reads=9)),
+    "a role whose mapping's record is missing": looks(Cost(reads=4, writes=1, events=1), Cost(reads=4)),
 }
-# IAM is asked whether a pin's role can be given.
+# IAM is asked whether a pin's role can be given: that isn't counted here.
 OF_IAM = {"GetRole", "GetInstanceProfile", "list_attached_role_policies", "list_role_policies"}
 KINDS = {
-    **dict.fromkeys(("DescribeInstances", "DescribeIamInstanceProfileAssociations", "BatchGetItem"), "r"),
-    **dict.fromkeys(WRITES, "w"),
-    **dict.fromkeys(MUTATIONS, "c"),
-    "StartExecution": "l",
-    "PutEvents": "p",
-    "Publish": "m",
-    "SendMessageBatch": "s",
+    **dict.fromkeys(("DescribeInstances", "DescribeIamInstanceProfileAssociations", "BatchGetItem"), "reads"),
+    **dict.fromkeys(WRITES, "writes"),
+    **dict.fromkeys(MUTATIONS, "changes"),
+    "StartExecution": "loops",
+    "PutEvents": "puts",
+    "Publish": "mails",
+    "SendMessageBatch": "sends",
 }
 
 
-def _look(world: FakeAccount, instance: str, situation: Situation) -> tuple[str, str]:
+def cost_of(world: FakeAccount, *, sent: bool) -> Cost:
+    """Return what was called and told since all was quiet. All events go out in one call."""
+    counts = Counter(KINDS.get(call, call) for call in world.calls.made)
+    events = len(world.events.sent)
+    assert counts["puts"] == bool(events)
+    numbers = {kind: counts[kind] for kind in ("reads", "writes", "changes", "loops", "mails")}
+    return Cost(**numbers, events=events, metrics=world.metrics.counts.total(), sent=sent)
+
+
+def _look(world: FakeAccount, instance: str, situation: Situation) -> tuple[str, Cost]:
     """Let Rolekeeper look once; returns how that ended, and what it cost."""
     world.quiet()
     world.metrics.counts.clear()
-    situation.refuse(world, ATTACH)
+    situation.refuse(world, MUTATIONS[0])
     began = world.clock.seconds
     decided = world.reconcile(instance).decision
     assert decided
@@ -100,10 +142,9 @@ def _look(world: FakeAccount, instance: str, situation: Situation) -> tuple[str,
     pause = sum(LOOKS) if decided.code in ("disassociating", "gone") else LOOKS[0] * (len(world.mutations) - 1)
     settled = SETTLES if world.mutations and not situation.answer else 0
     assert world.clock.seconds - began == pytest.approx(max(0, pause) + settled)
-    cost = Counter(KINDS.get(each, each) for each in world.calls.made if each not in OF_IAM)
-    cost |= Counter(e=len(world.events.sent), a=world.metrics.counts.total())
-    found = [f"{cost[each]}{each}" for each in sorted(cost, key="rwclepma".find) if cost[each]]
-    return decided.code, " ".join([*found, "s"] if world.needs_reconcile(instance) else found)
+    assert KINDS.keys() | OF_IAM >= set(world.calls.made)
+    cost = cost_of(world, sent=False)
+    return decided.code, replace(cost, sent=world.needs_reconcile(instance))
 
 
 @pytest.mark.parametrize("story", ARRANGED)
@@ -111,12 +152,12 @@ def test_each_look_at_an_instance_costs(world: FakeAccount, story: str) -> None:
     situation = SITUATIONS[story]
     instance = situation.arrange(world)
     world.wait(1)
-    looks: list[tuple[str, str]] = []
+    found: list[tuple[str, Cost]] = []
     for minutes in (0, 1, 15, 15):
         world.later(minutes=minutes)
-        looks.append(_look(world, instance, situation))
-    assert looks[0][0] == situation.code
-    assert [cost for _, cost in looks] == COSTS_OTHERWISE.get(story, COSTS[situation.code]).split(" | ")
+        found.append(_look(world, instance, situation))
+    assert found[0][0] == situation.code
+    assert tuple(cost for _, cost in found) == COSTS_OTHERWISE.get(story, COSTS[situation.code])
 
 
 # ---- rows ----
@@ -147,30 +188,28 @@ def _discarded(desk: Desk) -> None:
     desk.take_back("app=web")
 
 
-# As `COSTS`, by a row's status, without reads; s: messages to the work queue.
-STATUSES: dict[str, tuple[Callable[[Desk], None], str]] = {
-    "Published": (lambda desk: desk.put("app=web", role="web"), "3w 1e 1p | - | - | -"),
+# By a row's status: what an edit costs, without reads. What comes after it costs nothing.
+STATUSES: dict[str, tuple[Callable[[Desk], None], Cost]] = {
+    "Published": (lambda desk: desk.put("app=web", role="web"), Cost(0, writes=3, events=1)),
     "Expired": (
         lambda desk: desk.put("app=web", role="web", expires_at="2020-01-01T00:00:00Z"),
-        "3w 1e 1p | - | - | -",
+        Cost(0, writes=3, events=1),
     ),
-    "Rejected": (lambda desk: desk.put("app=web", role="none"), "2w 1e 1p 1m | - | - | -"),
-    "Conflict": (_conflicting, "3w 1e 1p 1m | - | - | -"),
-    "Held": (_wide, "2w 1e 1p 1m | - | - | -"),
-    "Waiting": (lambda desk: desk.put("app=web", role="web"), "1w | - | - | -"),
-    "Removed": (_deleted, "2w 1e 1p | - | - | -"),
-    "Discarded": (_discarded, "3w 1s 2e 1p | - | - | -"),
+    "Rejected": (lambda desk: desk.put("app=web", role="none"), Cost(0, writes=2, events=1, mails=1)),
+    "Conflict": (_conflicting, Cost(0, writes=3, events=1, mails=1)),
+    "Held": (_wide, Cost(0, writes=2, events=1, mails=1)),
+    "Waiting": (lambda desk: desk.put("app=web", role="web"), Cost(0, writes=1)),
+    "Removed": (_deleted, Cost(0, writes=2, events=1)),
+    "Discarded": (_discarded, Cost(0, writes=3, events=2, sent=True)),
 }
 
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_each_look_at_a_row_costs(world: FakeAccount, status: str) -> None:
     """At an edit, at its stream record once more, and at two sweeps."""
-    (way, costs), desk = STATUSES[status], Desk(world)
-    for role in ("web", "db"):
-        desk.role(role)
+    (way, cost), desk = STATUSES[status], Desk(world, "web", "db")
     way(desk)
-    looks: list[str] = []
+    found: list[Cost] = []
     for look in (desk.publish, desk.publish, desk.recheck, desk.recheck):
         desk.quiet()
         world.metrics.counts.clear()
@@ -178,8 +217,6 @@ def test_each_look_at_a_row_costs(world: FakeAccount, status: str) -> None:
             world.calls.before("GetRole", refusing("Throttling", "slow down"))
         with suppress(RetryableError):
             # What is taken back is discarded, and published as it is.
-            assert look("app=web").status.value == {"Discarded": "Published"}.get(status, status) or looks
-        cost = Counter(KINDS.get(each, "r") for each in world.calls.made)
-        cost |= Counter(e=len(world.events.sent), a=world.metrics.counts.total())
-        looks.append(" ".join(f"{cost[each]}{each}" for each in "wlsepma" if cost[each]) or "-")
-    assert looks == costs.split(" | ")
+            assert look("app=web").status.value == {"Discarded": "Published"}.get(status, status) or found
+        found.append(replace(cost_of(world, sent="SendMessageBatch" in world.calls.made), reads=0))
+    assert found == [cost, *[Cost(0)] * 3]

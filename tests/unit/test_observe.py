@@ -15,6 +15,8 @@ from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import Pin
 from rolekeeper.storage import layout
 
+pytestmark = pytest.mark.world(published={"workload=web": "web"})
+
 
 def _observe(world: FakeAccount, *instances: str) -> list[Observed]:
     found = observe([world.key(each) for each in instances], world.app().ec2, world.state, world.clock.now())
@@ -54,27 +56,6 @@ def test_a_pin_that_is_over_stands_for_itself_without_being_read(world: FakeAcco
     assert world.decided(instance).action is Action.DETACH
 
 
-def test_a_function_that_read_older_tags_holds_an_older_association(world: FakeAccount) -> None:
-    # Between the read of the association and that of the tags, another function follows newer tags.
-    world.publish("workload=web", "web")
-    world.publish("workload=db", "db")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    before = world.association(instance)
-    assert before
-
-    def newer() -> None:
-        world.tag(instance, workload="db")
-        world.reconcile(instance)
-
-    world.calls.before("DescribeInstances", newer)
-    seen = world.observed(instance)
-    assert seen.association
-    assert seen.association.id == before.id
-    assert seen.candidates.winner
-    assert seen.candidates.winner.spec.role == "db"
-
-
 # ---- what isn't what we wrote ----
 
 
@@ -94,7 +75,6 @@ def test_a_damaged_record_is_reported_beside_the_sound_ones_with_the_mappings_of
 
 
 def test_a_damaged_mapping_makes_unreadable_whichever_carries_its_tag(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
     world.publish("team=a", "a", priority=1)
     world.publish("workload=db", "db")
     world.garble(published_at("workload=web"))
@@ -111,10 +91,8 @@ def test_a_damaged_mapping_makes_unreadable_whichever_carries_its_tag(world: Fak
 def test_a_damaged_mapping_that_gave_a_role_makes_the_instance_unreadable_once_its_tag_is_gone(
     world: FakeAccount,
 ) -> None:
-    world.publish("workload=web", "web")
     base = world.publish("workload=db", "db", enabled=False)
-    instance = world.running(workload="web")
-    world.reconcile(instance)
+    instance = world.converged(workload="web")
     world.tag(instance, workload="db")
     world.garble(published_at("workload=web"))
     (unreadable,) = _observe(world, instance)
@@ -197,16 +175,13 @@ def test_an_event_names_the_tags_that_a_mapping_reads_and_no_others(world: FakeA
 
 
 def test_the_tag_of_the_mapping_that_gave_the_role_is_named_when_it_says_another_thing(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
+    instance = world.converged(workload="web")
     world.tag(instance, workload="unknown", Name="secret")
     assert world.observed(instance).tags_read == {"workload", "rolekeeper:ignore"}
 
 
 def test_a_look_is_outdated_when_the_record_shows_what_was_seen_after_it_began(world: FakeAccount) -> None:
     instance = world.launch(workload="web")
-    world.publish("workload=web", "web")
 
     def meanwhile() -> None:
         world.wait(1)
@@ -220,13 +195,8 @@ def test_a_look_is_outdated_when_the_record_shows_what_was_seen_after_it_began(w
 # ---- what the sweep sends ----
 
 
-def missed(world: FakeAccount) -> str:
-    world.publish("workload=web", "web")
-    return world.running(workload="web")
-
-
 def test_the_sweeps_own_reading_of_a_page_decides_the_same(world: FakeAccount) -> None:
-    instance, damaged = missed(world), world.running(workload="web")
+    instance, damaged = (world.running(workload="web") for _ in range(2))
     world.garble(layout.record_key(world.key(damaged)))
     ec2 = world.app().ec2
     (page,) = ec2.fleet()

@@ -3,27 +3,14 @@
 What one change writes and what EC2's refusals mean is in `test_reconcile_apply`.
 """
 
-from dataclasses import replace
-
 import pytest
 
 from fixtures.account import MUTATIONS, FakeAccount, refusing, waiting
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.model.mapping import WhenOccupied, WhenUnmatched
-from rolekeeper.storage import layout
 
 ATTACH, REPLACE, _ = MUTATIONS
-
-
-def _converged(world: FakeAccount, **tags: str) -> str:
-    """A running instance that carries the managed role web, as its tag asks."""
-    world.publish("workload=web", "web")
-    instance = world.running(**(tags or {"workload": "web"}))
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    assert world.granted(instance)
-    world.quiet()
-    return instance
+pytestmark = pytest.mark.world(published={"workload=web": "web"})
 
 
 def _is_left_alone(world: FakeAccount, instance: str) -> bool:
@@ -37,7 +24,6 @@ def _is_left_alone(world: FakeAccount, instance: str) -> bool:
 
 
 def test_a_running_instance_gets_the_role_of_its_tag(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
     instance = world.running(workload="web")
     outcome = world.reconcile(instance)
     assert world.carries(instance) == "web"
@@ -55,7 +41,6 @@ def test_a_running_instance_gets_the_role_of_its_tag(world: FakeAccount) -> None
 
 
 def test_the_history_has_how_long_after_the_event_it_was_done(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
     instance = world.running(workload="web")
     request = world.wake(instance)
     world.wait(2.5)
@@ -65,28 +50,16 @@ def test_the_history_has_how_long_after_the_event_it_was_done(world: FakeAccount
 
 
 def test_inside_a_loop_no_other_is_started(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
     instance = world.launch(workload="web")
     assert waiting(world.reconcile(instance, in_loop=True))
     assert not world.machine.started
-
-
-def test_a_message_that_a_failed_loop_left_starts_another_loop(world: FakeAccount) -> None:
-    world.publish("app=web", "web")
-    instance = world.launch(app="web")
-    world.reconcile(instance)
-    assert len(world.machine.started) == 1
-    world.reconcile(instance)
-    assert len(world.machine.started) == 1, "a loop watches it"
-    world.reconciler().run([world.wake(instance), replace(world.wake(instance), loop_over=True)])
-    assert len(world.machine.started) == 2
 
 
 # ---- replace ----
 
 
 def test_a_mapping_that_agrees_takes_over_from_another_without_a_call_and_says_so_once(world: FakeAccount) -> None:
-    instance = _converged(world)
+    instance = world.converged(workload="web")
     world.publish("env=prod", "web", when_unmatched=WhenUnmatched.KEEP)
     world.tag(instance, env="prod")
     world.untag(instance, "workload")
@@ -94,7 +67,6 @@ def test_a_mapping_that_agrees_takes_over_from_another_without_a_call_and_says_s
     assert not world.mutations
     grant = world.record(instance).grants[world.profiles["web"].arn]
     assert str(grant.mapping) == "env=prod"
-    assert world.history(instance)[-1]["decision"]["code"] == "converged"
     assert world.history(instance)[-1]["decision"]["mapping"] == "env=prod"
     assert _is_left_alone(world, instance)
     # From now on it is this mapping's word that counts.
@@ -118,18 +90,6 @@ def test_a_foreign_role_is_taken_over_where_the_stack_and_the_row_both_say_so(wo
     assert world.profiles["theirs"].arn in event["decision"]["reason"]
 
 
-# ---- an empty or restored state table ----
-
-
-def test_a_first_sweep_that_goes_on_is_no_marker(world: FakeAccount) -> None:
-    instance = _converged(world)
-    world.unpublish("workload=web")
-    goes_on = dict.fromkeys(("since", layout.GOES_ON_UNTIL), "2026-03-01T10:00:00Z")
-    world.put(layout.target_key(world.target), **goes_on)
-    world.reconcile(instance)
-    assert world.shows(instance) == "unswept"
-
-
 # ---- what can't be read ----
 
 
@@ -138,7 +98,7 @@ def test_a_first_sweep_that_goes_on_is_no_marker(world: FakeAccount) -> None:
 def test_when_the_truth_cant_be_read_every_message_comes_back_and_nothing_changes(
     world: FakeAccount, operation: str, code: str
 ) -> None:
-    instance, other = _converged(world), world.running(workload="web")
+    instance, other = world.converged(workload="web"), world.running(workload="web")
     world.untag(instance, "workload")
     world.calls.before(operation, refusing(code))
     outcomes = world.reconcile_all(instance, other)
@@ -154,7 +114,6 @@ def test_when_the_truth_cant_be_read_every_message_comes_back_and_nothing_change
 
 
 def test_a_lost_race_observes_again(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
     world.profile("db")
     instance = world.running(workload="web")
     world.calls.before(ATTACH, lambda: world.attach_by_hand(instance, "db"))
@@ -167,24 +126,9 @@ def test_a_lost_race_observes_again(world: FakeAccount) -> None:
     assert second["outcome"] == "done"
 
 
-def test_a_lost_race_is_written_down_though_the_faster_one_is_writing_just_then(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    world.profile("db")
-    instance = world.running(workload="web")
-
-    def meanwhile() -> None:
-        world.attach_by_hand(instance, "db")
-        world.calls.before("TransactWriteItems", refusing("TransactionCanceledException"))
-
-    world.calls.before(ATTACH, meanwhile)
-    outcome = world.reconcile(instance)
-    assert outcome.error is None
-    assert [each["outcome"] for each in world.history(instance)] == ["refused", "done"], "none keeps room in the window"
-
-
 @pytest.mark.parametrize(("between", "then"), [("other", "db"), ("theirs", "theirs")], ids=["ours", "a foreign role"])
 def test_a_stale_id_observes_again_and_replaces_no_foreign_role(world: FakeAccount, between: str, then: str) -> None:
-    instance = _converged(world)
+    instance = world.converged(workload="web")
     world.publish("workload=db", "db")
     world.publish("workload=other", "other")
     world.tag(instance, workload="db")
@@ -195,7 +139,6 @@ def test_a_stale_id_observes_again_and_replaces_no_foreign_role(world: FakeAccou
 
 
 def test_an_instance_that_keeps_changing_comes_back_after_a_bounded_number_of_looks(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
     instance = world.running(workload="web")
     for _ in range(50):
         world.calls.before(ATTACH, refusing("IncorrectState", "There is an existing association for instance"))
@@ -208,7 +151,6 @@ def test_an_instance_that_keeps_changing_comes_back_after_a_bounded_number_of_lo
 def test_an_association_that_never_settles_is_shown_and_followed_minute_by_minute_without_a_loop(
     world: FakeAccount,
 ) -> None:
-    world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.calls.after(ATTACH, lambda: _never_settles(world, instance))
     world.reconcile(instance)
@@ -239,7 +181,6 @@ def _never_settles(world: FakeAccount, instance: str) -> None:
 
 
 def test_a_look_at_what_was_changed_just_now_writes_nothing_for_its_follow_up_comes(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
     instance = world.running(workload="web")
     world.reconciler().run([world.wake(instance)])
     world.quiet()
@@ -254,7 +195,6 @@ def test_a_look_at_what_was_changed_just_now_writes_nothing_for_its_follow_up_co
 
 
 def test_a_write_that_isnt_allowed_is_reported_and_the_message_comes_back(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
     instance = world.running(workload="web")
     words = "User: fn is not authorized to perform: dynamodb:PutItem on resource: arn:aws:dynamodb:table/state"
     world.calls.before("TransactWriteItems", refusing("AccessDeniedException", words))
@@ -268,7 +208,6 @@ def test_a_write_that_isnt_allowed_is_reported_and_the_message_comes_back(world:
 
 
 def test_a_loop_that_cant_be_started_lets_the_message_come_back(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
     instance = world.launch(workload="web")
     world.calls.before("StartExecution", refusing("ThrottlingException"))
     outcome = world.reconcile(instance)
@@ -289,7 +228,6 @@ def test_an_old_message_about_an_unknown_instance_isnt_looked_at_twice(world: Fa
 
 
 def test_an_instance_that_isnt_visible_yet_is_looked_for_again(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
     instance = "i-0000000000000abcd"
     world.clock.after(1, lambda: world.truth.launch(instance_id=instance, tags={"workload": "web"}))
     outcome = world.reconcile(instance)
@@ -300,7 +238,6 @@ def test_an_instance_that_isnt_visible_yet_is_looked_for_again(world: FakeAccoun
 def test_an_instance_that_ec2_doesnt_show_for_a_moment_keeps_what_explains_its_role(
     world: FakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.publish("workload=web", "web")
     instance = world.running(workload="web")
     old_message = world.wake(instance)
     world.later(minutes=3)
@@ -321,7 +258,6 @@ def test_an_instance_that_ec2_doesnt_show_for_a_moment_keeps_what_explains_its_r
 
 
 def test_a_secret_in_a_tag_that_no_mapping_reads_appears_nowhere(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
     secret = {"password": "hunter2"}
     instance = world.launch(workload="web", **secret)
     waits = world.reconcile(instance)

@@ -39,7 +39,7 @@ EVERY_CHANGE = (
     "a role whose mapping no longer matches",
 )
 every_change = pytest.mark.parametrize("situation", [SITUATIONS[story] for story in EVERY_CHANGE], ids=EVERY_CHANGE)
-ATTACHES, REPLACES, DETACHES, SWAPS = (SITUATIONS[EVERY_CHANGE[number]] for number in (0, 3, 10, 7))
+ATTACHES, REPLACES, DETACHES = (SITUATIONS[EVERY_CHANGE[number]] for number in (0, 3, 10))
 
 
 @pytest.fixture(autouse=True)
@@ -183,44 +183,6 @@ def test_an_attach_that_lands_late_is_explained_by_its_grant_and_taken_away_wher
     assert world.shows(instance) == ""
 
 
-def test_an_attach_that_lands_late_where_it_is_still_asked_for_stays(world: FakeAccount) -> None:
-    instance = ATTACHES.arrange(world)
-    world.calls.before(ATTACH, refusing("InternalError", status=500))
-    world.reconcile(instance)
-    world.attach_by_hand(instance, "web")
-    world.wait(1)
-    world.quiet()
-    world.reconcile(instance)
-    assert not world.mutations
-    assert world.granted(instance)
-    assert _outcomes(world, instance) == ["started"]
-
-
-def test_an_attach_that_lands_after_another_role_was_asked_for_is_replaced(world: FakeAccount) -> None:
-    instance = ATTACHES.arrange(world)
-    world.calls.before(ATTACH, refusing("InternalError", status=500))
-    world.reconcile(instance)
-    world.tag(instance, tier="db")
-    world.calls.before(ATTACH, lambda: world.attach_by_hand(instance, "web"))
-    world.reconcile(instance)
-    assert world.carries(instance) == "db"
-    assert world.granted(instance)
-
-
-def test_what_was_shown_before_a_crash_is_cleared_when_the_replay_finds_the_role(world: FakeAccount) -> None:
-    world.publish("workload=web", "web")
-    instance = world.launch(workload="web")
-    world.reconcile(instance)
-    assert world.shows(instance) == "changing"
-    world.wait(2)
-    world.calls.after(ATTACH, kill)
-    _killed(world, instance)
-    assert world.shows(instance) == "changing"
-    world.reconcile(instance)
-    assert world.granted(instance)
-    assert world.shows(instance) == ""
-
-
 def test_what_a_crash_left_is_explained_when_the_next_change_crashes_before_its_call(world: FakeAccount) -> None:
     instance = ATTACHES.arrange(world)
     world.calls.after(ATTACH, kill)
@@ -231,45 +193,6 @@ def test_what_a_crash_left_is_explained_when_the_next_change_crashes_before_its_
     world.untag(instance, "workload", "tier")
     world.reconcile(instance)
     assert world.association(instance) is None
-
-
-def test_a_replace_that_never_happened_claims_no_foreign_role_later(world: FakeAccount) -> None:
-    instance = ATTACHES.arrange(world)
-    world.reconcile(instance)
-    world.tag(instance, tier="db")
-    world.calls.before(REPLACE, kill)
-    _killed(world, instance)
-    world.untag(instance, "workload", "tier")
-    world.reconcile(instance)
-    assert world.association(instance) is None
-    world.wait(5)
-    world.attach_by_hand(instance, "theirs")
-    world.reconcile(instance)
-    assert world.carries(instance) == "theirs"
-
-
-def test_an_interrupted_swap_ends_with_its_role_and_both_halves_are_in_the_history(world: FakeAccount) -> None:
-    instance = SWAPS.arrange(world)
-    world.calls.after(DETACH, kill)
-    _killed(world, instance)
-    world.wait(1)
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    first, second = world.history(instance)
-    assert (first["decision"]["action"], first["outcome"]) == ("Replace", "started")
-    assert first["seen"]["profile-arn"] == world.profiles["theirs"].arn
-    assert (second["decision"]["action"], second["outcome"]) == ("Attach", "done")
-
-
-def test_an_instance_that_ended_after_a_crash_is_forgotten_and_its_history_stays(world: FakeAccount) -> None:
-    instance = ATTACHES.arrange(world)
-    world.calls.after(ATTACH, kill)
-    _killed(world, instance)
-    world.truth.terminate(instance)
-    world.wait(5)
-    world.reconcile(instance)
-    assert world.key(instance) not in world.state.read([world.key(instance)], []).records
-    assert _outcomes(world, instance) == ["started"]
 
 
 # Between a reconcile's first read and its second, others may come and go. What EC2 showed is then older than what our

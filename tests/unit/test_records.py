@@ -1,9 +1,7 @@
 """What a reconcile writes into an instance's record: what explains a call, what EC2 took, what the instance shows."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -26,35 +24,24 @@ from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
     AppliedChange,
-    Association,
     Condition,
     Decision,
     DesiredChange,
     Grant,
-    Instance,
-    InstanceRecord,
     RecordChange,
     Timer,
-)
-from rolekeeper.model.mapping import (
-    IGNORE_TAG,
-    Control,
-    Pin,
-    PublishedMapping,
 )
 from rolekeeper.settings import ContentionRule
 from rolekeeper.storage import layout
 from rolekeeper_cli.uses.pins import pin_item
-from strategies import values
-from strategies.situations import EKS, LATER, PIN, PIN_TO_NONE, PIN_UNCLEAR, PINNED_ONCE, SITUATIONS
-from strategies.values import KEY, NOW, OWNERSHIP, arn, foreign, grant, key, published
+from strategies.happenings import observations
+from strategies.situations import LATER, PIN, PINNED_ONCE, SITUATIONS
+from strategies.values import KEY, NOW, arn, foreign, grant, key, published
 
 # Whatever is written of an instance is looked at once more, after 15 seconds (docs/concepts.md).
 FOLLOWED_UP = (Timer(NOW + timedelta(seconds=15), KEY, follows=True),)
 RULE = ContentionRule()
 SETTINGS = settings_of(KEY.target)
-assert SETTINGS.ownership == OWNERSHIP
-EMPTY = InstanceRecord()
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
@@ -64,15 +51,20 @@ def look(story: str, condition: Condition | None = None, **changes: Any) -> Obse
     return replace(seen, record=replace(seen.record, condition=condition))
 
 
-def decided(look: Observation) -> Decision:
-    return decide(look, SETTINGS)
+def decided(seen: Observation) -> Decision:
+    return decide(seen, SETTINGS)
 
 
-def shown(look: Observation, **more: Any) -> Condition:
+def written(seen: Observation, now: datetime = NOW, watched_until: datetime | None = None) -> RecordChange:
+    """Return what is written where nothing has to change at EC2."""
+    return next_record(seen, decided(seen), now, watched_until)
+
+
+def shown(seen: Observation, now: datetime = NOW, watched_until: datetime | None = None) -> Condition:
     """Return the condition that the instance shows once it was looked at."""
-    condition = next_record(look, decided(look), NOW).condition
+    condition = written(seen, now, watched_until).condition
     assert condition
-    return replace(condition, **more)
+    return condition
 
 
 # ---- before the call ----
@@ -101,27 +93,25 @@ def test_before_a_call_a_grant_says_what_is_asked_for_and_why(story: str) -> Non
 
 # ---- after EC2 took a change ----
 
-
-def change_at(minutes: float, desired: DesiredChange) -> AppliedChange:
-    return AppliedChange(desired, NOW + minutes * MINUTE)
+WEB, DB, NONE = (DesiredChange(key(f"workload={role}"), 1, arn(role)) for role in ("web", "db", "NONE"))
 
 
-GIVES_WEB = DesiredChange(key("workload=web"), 1, arn("web"))
-GIVES_DB = DesiredChange(key("workload=db"), 1, arn("db"))
+def minutes_ago(*desired: DesiredChange) -> tuple[AppliedChange, ...]:
+    """Changes that EC2 took: the last of them a minute ago, and each other one a minute before the next."""
+    return tuple(AppliedChange(each, NOW - MINUTE * ago) for ago, each in enumerate(desired[::-1], 1))[::-1]
 
 
 def test_a_change_that_ec2_took_is_kept_beside_the_same_ones() -> None:
-    seen = look("nothing, and a role", made=(change_at(-2, GIVES_WEB), change_at(-1, GIVES_WEB)))
+    seen = look("nothing, and a role", made=minutes_ago(WEB, WEB))
     counted = tuple(replace(timer, did=Action.ATTACH) for timer in FOLLOWED_UP)
-    expected = RecordChange(applied=change_at(0, GIVES_WEB), timers=counted)
-    assert completed(seen, decided(seen), RULE, NOW) == expected
+    assert completed(seen, decided(seen), RULE, NOW) == RecordChange(applied=AppliedChange(WEB, NOW), timers=counted)
 
 
 def test_with_another_change_the_former_ones_no_longer_count() -> None:
-    former = (change_at(-3, GIVES_WEB), change_at(-2, GIVES_DB), change_at(-1, GIVES_WEB))
+    former = minutes_ago(WEB, DB, WEB)
     seen = look("nothing, and a role", made=former)
     change = completed(seen, decided(seen), RULE, NOW)
-    assert (change.applied, change.lapsed) == (change_at(0, GIVES_WEB), former[:2])
+    assert (change.applied, change.lapsed) == (AppliedChange(WEB, NOW), former[:2])
 
 
 @given(after=st.integers(1, 6), times=st.integers(1, 12))
@@ -137,10 +127,9 @@ def test_no_more_changes_are_kept_than_the_rule_asks_for(after: int, times: int)
 
 
 def test_the_first_half_of_a_swap_is_no_change_yet() -> None:
-    seen = look("another role, to be swapped while it is stopped", made=(change_at(-1, GIVES_DB),))
-    decision = decided(seen)
-    assert decision.swap
-    assert not completed(seen, decision, RULE, NOW)
+    seen = look("another role, to be swapped while it is stopped", made=minutes_ago(DB))
+    assert decided(seen).swap
+    assert not completed(seen, decided(seen), RULE, NOW)
 
 
 @pytest.mark.parametrize("state", ["running", "stopped"], ids=["a change", "the first half of a swap"])
@@ -155,78 +144,43 @@ def test_what_the_instance_showed_is_over_once_ec2_took_a_change(state: str) -> 
 # ---- nothing has to change at EC2 ----
 
 OCCUPIED_BEFORE = Condition(Action.HOLD, "occupied", "it carries a foreign role", NOW, "x")
-UNEXPLAINED = RecordChange(revoked=frozenset({NO_PROFILE}), timers=FOLLOWED_UP)
-# By a situation, and what else is remembered of it.
-AT_REST: dict[str, tuple[str, dict[str, Any], RecordChange]] = {
-    "its role is there": ("its role, ours", {}, RecordChange()),
-    "another actor attached it": ("its role, another actor's", {}, RecordChange()),
+NOTHING, FORGETS = RecordChange(), RecordChange(revoked=frozenset({NO_PROFILE}), timers=FOLLOWED_UP)
+FORGETS_CHANGES = RecordChange(lapsed=minutes_ago(WEB, DB, NONE)[:2], timers=FOLLOWED_UP)
+AT_REST = {
+    "its role is there": (look("its role, ours"), NOTHING),
+    "another actor attached it": (look("its role, another actor's"), NOTHING),
+    "its mapping gave it": (look("its role, ours", made=minutes_ago(WEB)), NOTHING),
+    "its mapping keeps it": (look("a role whose mapping says keep"), NOTHING),
     "another mapping gave it": (
-        "its role, given by a mapping whose record is missing",
-        {},
+        look("its role, given by a mapping whose record is missing"),
         RecordChange((ASKS_WEB,), timers=FOLLOWED_UP),
     ),
-    "its mapping gave it": ("its role, ours", {"made": (change_at(-1, GIVES_WEB),)}, RecordChange()),
-    "its mapping keeps it": ("a role whose mapping says keep", {}, RecordChange()),
-    "what it showed is over": (
-        "its role, ours",
-        {"condition": OCCUPIED_BEFORE},
-        RecordChange(clears=True, timers=FOLLOWED_UP),
-    ),
-    "the quarantine lasts": ("nothing, and still no role", {}, RecordChange()),
-    "it carries a role after a quarantine": ("its role after a quarantine", {}, UNEXPLAINED),
+    "what it showed is over": (look("its role, ours", OCCUPIED_BEFORE), RecordChange(clears=True, timers=FOLLOWED_UP)),
+    "the quarantine lasts": (look("nothing, and still no role"), NOTHING),
+    "it carries a role after a quarantine": (look("its role after a quarantine"), FORGETS),
     "nothing governs it after a quarantine": (
-        "nothing after a quarantine whose record and tag are missing",
-        {},
-        UNEXPLAINED,
+        look("nothing after a quarantine whose record and tag are missing"),
+        FORGETS,
     ),
+    # Where no mapping governs, only what took a role away still counts.
+    **{
+        f"changed before: {story}": (look(story, made=minutes_ago(WEB, DB, NONE)), FORGETS_CHANGES)
+        for story in ("nothing, and no mapping", "a foreign role, and no mapping", "another role, and its own tag")
+    },
+    "it ended": (look("its role, and its end"), RecordChange(ends=True)),
+    "it ended, with a pin": (look("its role, and its end", pin=PIN), RecordChange(ends=True, unpins=True)),
+    "it ended, without a record": (look("its role, and its end", gave=()), NOTHING),
+    # It may come to sight yet, so its pin stays.
+    "EC2 doesn't know it": (look("its role, and EC2 doesn't know it", pin=PIN), RecordChange(ends=True)),
 }
 
 
 @pytest.mark.parametrize("what", AT_REST)
 def test_what_is_written_where_nothing_has_to_change(what: str) -> None:
-    story, remembered, expected = AT_REST[what]
-    seen = look(story, **remembered)
-    decision = decided(seen)
-    change = next_record(seen, decision, NOW)
-    assert (decision.action, change) == (Action.NOTHING, expected)
-    assert change.expected == seen.record
-    assert needs_reconcile(seen, decision, NOW) == bool(expected)
-
-
-@pytest.mark.parametrize(
-    "story",
-    [
-        "nothing, and no mapping",
-        "a foreign role, and no mapping",
-        "another role, and its own tag",
-        "nothing, and a service",
-    ],
-)
-def test_where_no_mapping_governs_only_what_took_a_role_away_still_counts(story: str) -> None:
-    gave_up = change_at(-1, DesiredChange(key("workload=web"), 1, NO_PROFILE))
-    former = (change_at(-3, GIVES_WEB), change_at(-2, GIVES_DB), gave_up)
-    seen = look(story, made=former)
-    assert next_record(seen, decided(seen), NOW) == RecordChange(lapsed=former[:2], timers=FOLLOWED_UP)
-
-
-# ---- the instance has ended ----
-
-
-@pytest.mark.parametrize("pin", [None, PIN], ids=["without a pin", "with a pin"])
-def test_the_record_of_an_instance_that_ended_goes_with_its_pin(pin: Pin | None) -> None:
-    seen = look("its role, and its end", pin=pin)
-    assert next_record(seen, decided(seen), NOW) == RecordChange(ends=True, unpins=bool(pin))
-
-
-def test_the_pin_of_an_instance_that_may_come_to_sight_yet_stays() -> None:
-    seen = look("its role, and EC2 doesn't know it", pin=PIN)
-    assert next_record(seen, decided(seen), NOW) == RecordChange(ends=True)
-
-
-def test_an_instance_that_ended_without_a_record_costs_no_write() -> None:
-    seen = look("its role, and its end", gave=())
-    assert not next_record(seen, decided(seen), NOW)
-    assert not needs_reconcile(seen, decided(seen), NOW)
+    seen, expected = AT_REST[what]
+    assert (decided(seen).action, written(seen)) == (Action.NOTHING, expected)
+    assert written(seen).expected == seen.record
+    assert needs_reconcile(replace(seen, pin=None), decided(seen), NOW) == bool(expected)
 
 
 # ---- it waits, or is held ----
@@ -234,120 +188,89 @@ def test_an_instance_that_ended_without_a_record_costs_no_write() -> None:
 IGNORED_UNTIL = datetime.fromisoformat(LATER)
 DETACHING = Condition(Action.WAIT, "disassociating", "EC2 detaches", NOW - HOUR, "x", NOW + HOUR)
 IN_THE_WINDOW = Condition(Action.WAIT, "window", "it waits for its turn", NOW, "x", NOW + HOUR)
+OCCUPIED, PENDING = "a foreign role", "nothing, and a role, while it starts"
+IGNORED = "nothing, and its own tag until later"
 
 
-OCCUPIED, PENDING, IGNORED = (
-    "a foreign role",
-    "nothing, and a role, while it starts",
-    "nothing, and its own tag until later",
-)
+def still(story: str, **more: Any) -> Observation:
+    """Return an instance that has shown for an hour what it shows in this situation."""
+    return look(story, replace(shown(look(story)), since=NOW - HOUR, **more))
 
 
-def waiting(until: datetime | None, story: str = PENDING) -> Observation:
-    """Return an instance that has shown for an hour that it waits, watched until then."""
-    return look(story, shown(look(story), watched_until=until, since=NOW - HOUR))
-
-
-def shows_occupied(**more: Any) -> Observation:
-    return look(OCCUPIED, shown(look(OCCUPIED), **more))
-
-
-@dataclass(frozen=True)
-class Watched:
-    """An instance, and whether its loop failed; whether a loop or a timer starts, and whether the sweep sends it."""
-
-    seen: Callable[[], Observation]
-    loop_over: bool = False
-    starts: bool = False
-    sent: bool = False
-
-
+# What a look sees, and whether a loop or a timer starts, and the sweep sends the instance.
+STARTS, SENT = "starts", "sent"
 WATCHED = {
-    "a hold": Watched(partial(look, OCCUPIED), sent=True),
-    "a hold that it shows": Watched(shows_occupied, loop_over=True),
-    "a hold that it shows in other words": Watched(partial(shows_occupied, reason="as an older version put it")),
-    "a wait": Watched(partial(look, PENDING), starts=True, sent=True),
-    "a wait that is watched": Watched(partial(waiting, NOW + HOUR)),
-    "a wait that nothing watched": Watched(partial(waiting, None), starts=True, sent=True),
-    "a wait that was watched until now": Watched(partial(waiting, NOW), starts=True, sent=True),
-    "a wait whose loop failed": Watched(partial(waiting, NOW + HOUR), loop_over=True, starts=True),
-    "a wait that the loop of another one watches": Watched(partial(look, PENDING, DETACHING), sent=True),
-    "a wait until a moment": Watched(partial(look, IGNORED), starts=True, sent=True),
-    "a wait until a moment that its timer watches": Watched(partial(waiting, IGNORED_UNTIL, IGNORED)),
-    "a wait until a moment that no timer watched": Watched(partial(waiting, None, IGNORED), starts=True, sent=True),
-    "a wait until a moment, after that of another one": Watched(
-        partial(look, IGNORED, IN_THE_WINDOW), starts=True, sent=True
-    ),
+    "a hold": (look(OCCUPIED), {SENT}),
+    "a hold that it shows": (still(OCCUPIED), set[str]()),
+    "a hold that it shows in other words": (still(OCCUPIED, reason="as an older version put it"), set[str]()),
+    "a wait": (look(PENDING), {STARTS, SENT}),
+    "a wait that is watched": (still(PENDING, watched_until=NOW + HOUR), set[str]()),
+    "a wait that nothing watched": (still(PENDING), {STARTS, SENT}),
+    "a wait that was watched until now": (still(PENDING, watched_until=NOW), {STARTS, SENT}),
+    "a wait that the loop of another one watches": (look(PENDING, DETACHING), {SENT}),
+    "a wait until a moment": (look(IGNORED), {STARTS, SENT}),
+    "a wait until a moment that its timer watches": (still(IGNORED, watched_until=IGNORED_UNTIL), set[str]()),
+    "a wait until a moment that no timer watched": (still(IGNORED), {STARTS, SENT}),
+    "a wait until a moment, after that of another one": (look(IGNORED, IN_THE_WINDOW), {STARTS, SENT}),
 }
 
 
 @pytest.mark.parametrize("what", WATCHED)
 def test_a_loop_or_a_timer_starts_for_what_nothing_watches_and_the_sweep_sends_what_is_new(what: str) -> None:
-    case = WATCHED[what]
-    seen = case.seen()
-    decision = decided(seen)
-    assert needs_watch(seen, decision, NOW, loop_over=case.loop_over) is case.starts
-    assert needs_reconcile(seen, decision, NOW) is case.sent
+    seen, happens = WATCHED[what]
+    assert needs_watch(seen, decided(seen), NOW) is (STARTS in happens)
+    assert needs_reconcile(seen, decided(seen), NOW) is (SENT in happens)
 
 
-def condition_of(look: Observation, now: datetime = NOW, watched_until: datetime | None = None) -> Condition:
-    condition = next_record(look, decided(look), now, watched_until).condition
-    assert condition
-    return condition
+def test_a_loop_that_failed_is_followed_by_another_while_the_instance_still_waits() -> None:
+    waits, is_held = still(PENDING, watched_until=NOW + HOUR), still(OCCUPIED)
+    assert needs_watch(waits, decided(waits), NOW, loop_over=True)
+    assert not needs_watch(is_held, decided(is_held), NOW, loop_over=True)
 
 
 def test_a_hold_is_shown_since_it_was_first_seen_and_watched_by_nobody() -> None:
     seen = look(OCCUPIED)
     decision = decided(seen)
-    change = next_record(seen, decision, NOW)
     condition = Condition(Action.HOLD, "occupied", decision.reason, NOW, decision.fingerprint, None, parked=True)
-    assert change == RecordChange(condition=condition, timers=FOLLOWED_UP)
-    assert change.expected == EMPTY
+    assert written(seen) == RecordChange(condition=condition, timers=FOLLOWED_UP)
 
 
 def test_something_else_that_the_instance_shows_begins_now() -> None:
-    seen = replace(shows_occupied(), association=replace(foreign(), id="iip-assoc-2"))
-    assert condition_of(seen, NOW + HOUR).since == NOW + HOUR
+    seen = replace(still(OCCUPIED), association=replace(foreign(), id="iip-assoc-2"))
+    assert shown(seen, NOW + HOUR).since == NOW + HOUR
 
 
 def test_a_wait_is_watched_by_a_retry_loop_until_its_deadline_and_keeps_its_beginning() -> None:
-    seen = look(PENDING)
-    change = next_record(seen, decided(seen), NOW, NOW + HOUR)
-    assert change.condition
-    assert (change.condition.code, change.condition.parked) == ("changing", False)
-    assert change.condition.watched_until == NOW + HOUR
-    assert change.timers == FOLLOWED_UP
-    again = condition_of(waiting(NOW), NOW, NOW + HOUR)
+    first = shown(look(PENDING), watched_until=NOW + HOUR)
+    assert (first.code, first.parked, first.watched_until) == ("changing", False, NOW + HOUR)
+    again = shown(still(PENDING, watched_until=NOW), watched_until=NOW + HOUR)
     assert (again.since, again.watched_until) == (NOW - HOUR, NOW + HOUR)
 
 
 def test_another_wait_is_watched_by_the_loop_that_goes_on_and_a_hold_isnt() -> None:
-    condition = condition_of(look(PENDING, DETACHING))
+    condition = shown(look(PENDING, DETACHING))
     assert (condition.code, condition.since, condition.watched_until) == ("changing", NOW, NOW + HOUR)
-    assert condition_of(look(OCCUPIED, DETACHING)).watched_until is None
+    assert shown(look(OCCUPIED, DETACHING)).watched_until is None
 
 
-@pytest.mark.parametrize("shows", [None, "nothing watches it", "it was watched until now"])
-def test_a_wait_that_ends_at_a_known_moment_is_watched_by_a_timer(shows: str | None) -> None:
-    seen = waiting(NOW if shows == "it was watched until now" else None, IGNORED) if shows else look(IGNORED)
-    decision = decided(seen)
-    assert decision.until == IGNORED_UNTIL
-    change = next_record(seen, decision, NOW, decision.until)
+@pytest.mark.parametrize("seen", [look(IGNORED), still(IGNORED), still(IGNORED, watched_until=NOW)])
+def test_a_wait_that_ends_at_a_known_moment_is_watched_by_a_timer(seen: Observation) -> None:
+    assert decided(seen).until == IGNORED_UNTIL
+    change = written(seen, watched_until=IGNORED_UNTIL)
     assert change.timers == (Timer(IGNORED_UNTIL, KEY), *FOLLOWED_UP)
     assert change.condition
     assert (change.condition.watched_until, change.condition.parked) == (IGNORED_UNTIL, False)
 
 
 def test_a_change_is_sent_by_the_sweep_unless_it_waits_for_its_turn() -> None:
-    seen = look("another role, ours")
-    decision = decided(seen)
-    assert needs_reconcile(seen, decision, NOW)
+    story = "another role, ours"
+    decision = decided(look(story))
     waits = waits_for_room(decision, NOW + HOUR)
-    condition = next_record(seen, waits, NOW, waits.until).condition
-    waiting_ = look("another role, ours", condition)
-    assert not needs_reconcile(waiting_, decision, NOW)
-    assert needs_reconcile(waiting_, decision, NOW + HOUR), "its turn has come"
-    other = look("another role, ours", condition, governs=published("workload=web", "api"))
+    in_line = next_record(look(story), waits, NOW, waits.until).condition
+    seen, other = look(story, in_line), look(story, in_line, governs=published("workload=web", "api"))
+    assert needs_reconcile(look(story), decision, NOW)
+    assert not needs_reconcile(seen, decision, NOW)
+    assert needs_reconcile(seen, decision, NOW + HOUR), "its turn has come"
     assert needs_reconcile(other, decided(other), NOW), "another change has no turn yet"
 
 
@@ -386,78 +309,48 @@ def test_any_other_wait_is_watched_again() -> None:
 
 # ---- whatever was seen ----
 
-tagged = st.builds(
-    lambda seen, ignore, by: replace(seen, tags={**seen.tags, **ignore}, managed_by=by),
-    values.instances,
-    st.sampled_from([{}, {}, {}, {IGNORE_TAG: "true"}, {IGNORE_TAG: "soon"}, {IGNORE_TAG: (NOW + HOUR).isoformat()}]),
-    st.sampled_from(["", "", "", EKS]),
-)
-
 
 @given(
-    seen=tagged,
-    carries=st.none() | values.associations,
-    grants=st.lists(values.grants, max_size=3, unique_by=lambda each: each.profile_arn),
+    seen=observations(),
     condition=st.none() | conditions,
-    changes=st.lists(applied_changes, max_size=2, unique_by=lambda each: each.at),
-    read=st.lists(values.mappings, max_size=3, unique_by=lambda each: each.key),
-    owner=st.none() | values.mappings,
-    pin=st.sampled_from([None, PIN, PIN_TO_NONE, PIN_UNCLEAR]),
+    changes=st.lists(applied_changes, max_size=2, unique_by=lambda change: change.at),
     take_over=st.booleans(),
 )
 def test_what_was_written_is_written_once(
-    seen: Instance,
-    carries: Association | None,
-    grants: list[Grant],
-    condition: Condition | None,
-    changes: list[AppliedChange],
-    read: list[PublishedMapping],
-    owner: PublishedMapping | None,
-    pin: Pin | None,
-    *,
-    take_over: bool,
+    seen: Observation, condition: Condition | None, changes: list[AppliedChange], *, take_over: bool
 ) -> None:
     """Whatever a look at an instance writes, the next one that sees the same finds nothing more to write."""
     at_work = worker(state_table())
-    kept = {layout.grant_name(each.profile_arn): layout.encode(each) for each in grants}
-    kept |= {layout.change_name(each): layout.encode(each) for each in changes}
+    kept = {layout.grant_name(profile): layout.encode(given) for profile, given in seen.record.grants.items()}
+    kept |= {layout.change_name(change): layout.encode(change) for change in changes}
     kept |= {layout.CONDITION: layout.encode(condition)} if condition else {}
     if kept:
-        pk, sk = layout.record_key(KEY)
-        at_work.store.write(at_work.store.put({"pk": pk, "sk": sk, layout.WRITES: 1, **kept}))
-    if pin:
-        at_work.store.write(at_work.store.put(pin_item(KEY, pin)))
+        at_work.store.write(
+            at_work.store.put({**layout.key_attributes(layout.record_key(KEY)), layout.WRITES: 1, **kept})
+        )
+    if seen.pin:
+        at_work.store.write(at_work.store.put(pin_item(KEY, seen.pin)))
     settings = replace(SETTINGS, take_over=take_over)
 
-    def look() -> tuple[Observation, Decision]:
+    def look_again() -> tuple[Observation, Decision]:
         snapshot = at_work.state.read([KEY], [])
-        found = snapshot.record(KEY)
-        seen_now = Observation(
-            key=KEY,
-            asked_at=NOW,
-            instance=seen,
-            association=carries,
-            record=found,
-            control=Control(),
-            grant=found.grants.get(carries.profile_arn if carries else NO_PROFILE),
-            candidates=resolve(seen, read, NOW, pin),
-            owner=owner,
-            published=tuple(read),
-            pin=snapshot.pins.get(KEY),
-        )
-        return seen_now, decide(seen_now, settings)
+        record, pin = snapshot.record(KEY), snapshot.pins.get(KEY)
+        grant = record.grants.get(seen.association.profile_arn if seen.association else NO_PROFILE)
+        candidates = resolve(seen.instance, seen.published, NOW, pin) if seen.instance else seen.candidates
+        now = replace(seen, record=record, grant=grant, candidates=candidates, pin=pin)
+        return now, decide(now, settings)
 
-    first, decision = look()
+    first, decision = look_again()
     if news := pin_report(first, NOW):
         assert needs_reconcile(first, decision, NOW)
         at_work.state.save(KEY, RecordChange(pin=news[0]), NOW)
-        first, decision = look()
+        first, decision = look_again()
         assert pin_report(first, NOW) is None
     assume(not decision.action.mutates)
     watched_until = (decision.until or NOW + HOUR) if needs_watch(first, decision, NOW) else None
     change = next_record(first, decision, NOW, watched_until)
     assert bool(change) == needs_reconcile(first, decision, NOW)
     at_work.state.save(KEY, change, NOW)
-    second, again = look()
+    second, again = look_again()
     assert not needs_reconcile(second, again, NOW)
     assert not needs_watch(second, again, NOW)

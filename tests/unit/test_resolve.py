@@ -14,32 +14,10 @@ from hypothesis import strategies as st
 
 from rolekeeper.instances.decide import mapping_keys, resolve
 from rolekeeper.model.instance import Candidates, Instance, InstanceKey
-from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, MappingKey, MappingSpec, Pin, PublishedMapping
+from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from spec.carries import ignored, left_alone, pinned, rank_for
 from strategies import happenings as may
-from strategies.values import KEY, NOW, arn, instance, key, published
-
-
-@pytest.mark.parametrize("tag", ["Workload=web", "workload=Web", "workload=web ", "workload="])
-def test_tags_are_case_sensitive_and_compared_whole(tag: str) -> None:
-    assert resolve(instance(workload="web"), [published(tag, "web")], NOW).winner is None
-
-
-def test_the_lowest_priority_number_wins_and_the_loser_is_told_why() -> None:
-    first = published("env=prod", "prod", priority=10)
-    second = published("workload=web", "web", priority=20)
-    found = resolve(instance(env="prod", workload="web"), [second, first], NOW)
-    assert found.winner == first
-    (loser,) = found.overridden
-    assert loser.mapping == key("workload=web")
-    assert loser.why == "priority 20 comes after 10 of env=prod"
-
-
-def test_two_that_want_the_same_role_agree() -> None:
-    prod, web = published("env=prod", "web"), published("workload=web", "web")
-    found = resolve(instance(env="prod", workload="web"), [web, prod], NOW)
-    assert found.winner == prod
-    assert [each.why for each in found.overridden] == ["wants the same role as env=prod, which comes first"]
+from strategies.values import KEY, NOW, arn, instance, published
 
 
 @pytest.mark.parametrize(
@@ -70,12 +48,6 @@ def test_a_mapping_that_doesnt_apply_loses_and_says_why(columns: dict[str, objec
     found = resolve(instance(workload="web"), [excluded, fallback], NOW)
     assert found.winner == fallback
     assert [(each.mapping, each.why) for each in found.overridden] == [(excluded.key, why)]
-
-
-def test_a_suspended_mapping_still_wins_it_holds_its_instances() -> None:
-    suspended = published("workload=web", "web", suspended_because="its role is gone", priority=1)
-    found = resolve(instance(workload="web"), [suspended, published("workload=*", "base")], NOW)
-    assert found.winner == suspended
 
 
 def test_the_keys_to_read_are_each_tags_exact_value_and_any_value() -> None:
@@ -109,24 +81,6 @@ KINDS = {"winner", "agree", "tie", "nothing", "pinned", "pin-unclear", "ignored"
 KINDS |= WAYS_TO_LOSE.keys()
 
 
-def _row(
-    key: MappingKey, role: str, columns: dict[str, Any], ends: timedelta | None, *, other: str, gone: str
-) -> PublishedMapping:
-    spec = MappingSpec(key, role, **columns, expires_at=None if ends is None else NOW + ends)
-    profile = "" if role == NO_ROLE else arn(other or role)
-    why = "gone" if gone == "suspended" else ""
-    return PublishedMapping(spec, 1, profile, why, deleted=gone == "deleted", in_scope=not spec.units)
-
-
-rows = st.builds(
-    _row,
-    may.mapping_keys,
-    may.roles,
-    st.just({}) | may.columns,
-    st.sampled_from([*[None] * 6, *may.AGES]),
-    other=st.sampled_from(["", "", "other"]),
-    gone=st.sampled_from([*[""] * 6, "deleted", "suspended"]),
-)
 instances = st.builds(
     lambda tags, ignore, account, region: replace(
         instance(**tags, **({IGNORE_TAG: ignore.text} if ignore else {})),
@@ -258,7 +212,7 @@ def test_whatever_is_written_tagged_or_pinned_it_is_what_trying_everything_finds
 
     @settings(max_examples=2_000 // may.PART)
     @given(
-        st.lists(rows, max_size=5, unique_by=lambda each: each.key),
+        st.lists(may.rows, max_size=5, unique_by=lambda each: each.key),
         instances,
         st.none() | st.none() | may.pins(NOW),
         st.tuples(may.mapping_keys, may.roles, st.sampled_from([*WAYS_TO_LOSE]), may.columns),
