@@ -23,6 +23,7 @@ from typing import Any, Literal
 from rolekeeper.aws import Iam
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.aws.iam import Document, Policies
+from rolekeeper.model.text import cut
 
 # Comparing takes the square of it. IAM's quotas leave room for about twice as many, each for a resource of its own
 # (IAM user guide, "IAM and AWS STS quotas"); real roles have tens.
@@ -429,15 +430,15 @@ def in_words(difference: Difference, room: int) -> str:
     if difference.unknown:
         unknown = f"the permissions couldn't be compared: {difference.unknown}"
         if not (gains or loses):
-            return _cut(unknown, room)
+            return cut(unknown, room)
         known = in_words(replace(difference, unknown=""), room - UNKNOWN - len("; "))
-        return _cut(f"{known}; {_cut(unknown, UNKNOWN)}", room)
+        return cut(f"{known}; {cut(unknown, UNKNOWN)}", room)
     if not (gains and loses):
-        return _cut(gains or loses or "the same permissions", room)
+        return cut(gains or loses or "the same permissions", room)
     # Each half may have half of the room, and what the other leaves.
     shared = room - len("; ")
     gains = as_many("gains", difference.gained, max(shared // 2, shared - len(loses)))
-    return _cut(f"{gains}; {as_many('loses', difference.lost, shared - len(gains))}", room)
+    return cut(f"{gains}; {as_many('loses', difference.lost, shared - len(gains))}", room)
 
 
 def _more(these: Permissions, those: Permissions, denial: str) -> tuple[str, ...]:
@@ -470,7 +471,7 @@ def _phrases(rules: Iterable[tuple[Rule, str]]) -> list[str]:
 
 
 def _when(rule: Rule) -> str:
-    return f"if {_cut(' and '.join(sorted(rule.conditions)), CONDITION)}" if rule.conditions else ""
+    return f"if {cut(' and '.join(sorted(rule.conditions)), CONDITION)}" if rule.conditions else ""
 
 
 def _list(scopes: Iterable[Scope]) -> str:
@@ -485,11 +486,7 @@ def as_many(verb: str, phrases: Sequence[str], room: int) -> str:
         text = f"{verb} {'; '.join(phrases[:count])}"
         if len(text + rest) <= room:
             break
-    return _cut(text, room - len(rest)) + rest
-
-
-def _cut(text: str, room: int) -> str:
-    return text if len(text) <= room else f"{text[: max(room - 1, 0)]}…"
+    return cut(text, room - len(rest)) + rest
 
 
 @dataclass(frozen=True, slots=True)
