@@ -60,6 +60,11 @@ def test_a_role_lacks_what_it_is_denied_maybe_under_a_condition() -> None:
     )
 
 
+def test_a_deny_on_other_resources_is_no_lack() -> None:
+    reader = role(allow("s3:GetObject", REPORTS))
+    assert lacks(role(allow("*"), deny("s3:GetObject", "arn:aws:s3:::secrets/*")), reader) == ()
+
+
 def test_no_role_loses_all() -> None:
     assert difference(role(allow("dynamodb:*"), deny("dynamodb:DeleteTable")), NOTHING) == Difference(
         (), ("dynamodb:* on * (in part denied)",)

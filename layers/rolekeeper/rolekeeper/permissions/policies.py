@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
-from itertools import chain, islice
+from itertools import chain, islice, product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -152,9 +152,6 @@ class _Index:
         begins = {text[:length] for text in scope.within or ("",) for length in self._lengths}
         return any(wide.covers(scope) for begin in begins for wide in self._scopes.get(begin, ()))
 
-    def covered(self, scopes: Iterable[Scope]) -> list[Scope]:
-        return [scope for scope in scopes if self.covers(scope)]
-
 
 def _broadest(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
     """Sort scopes, without most of those that another covers: a wildcard sorts before nearly all it stands for."""
@@ -179,8 +176,8 @@ class Rule:
         left = dict.fromkeys(self.actions, self.resources)
         for other in others:
             # A rule under fewer conditions applies whenever one under these and more does.
-            if other.conditions <= self.conditions and (actions := _Index(other.actions).covered(left)):
-                covered = set(_Index(other.resources).covered(self.resources))
+            if other.conditions <= self.conditions and (actions := list(filter(_Index(other.actions).covers, left))):
+                covered = set(filter(_Index(other.resources).covers, self.resources))
                 left |= {action: tuple(on for on in left[action] if on not in covered) for action in actions}
         return _merged(Rule((action,), resources, self.conditions) for action, resources in left.items() if resources)
 
@@ -414,31 +411,29 @@ def lacking(held: Permissions, wanted: Permissions) -> tuple[str, ...]:
     """List the permissions that a role lacks: not allowed, or denied, in part or under a condition."""
     missing = [part for rule in wanted.allowed for part in rule.beyond(held.allowed)]
     there = [part for rule in wanted.allowed for part in rule.beyond(missing)]
-    denied = [(part, _denied(part, deny)) for rule in there for deny in held.denied if (part := rule.meeting(deny))]
+    denied: list[tuple[Rule, str]] = []
+    for rule, deny in product(there, held.denied):
+        if part := rule.meeting(deny):
+            whole = "in part denied" if part.beyond([deny]) else "denied"
+            denied.append((part, f"denied {_when(deny)}" if deny.conditions else whole))
     return (*_phrases((rule, _when(rule)) for rule in missing), *_phrases(denied))
-
-
-def _denied(part: Rule, by: Rule) -> str:
-    if by.conditions:
-        return f"denied {_when(by)}"
-    return "in part denied" if part.beyond([by]) else "denied"
 
 
 def in_words(difference: Difference, room: int) -> str:
     """Write a difference as `gains …; loses …, and 3 more`, in at most `room` characters."""
-    gains, loses = as_many("gains", difference.gained, room), as_many("loses", difference.lost, room)
     if difference.unknown:
         unknown = f"the permissions couldn't be compared: {difference.unknown}"
-        if not (gains or loses):
+        if not (difference.gained or difference.lost):
             return cut(unknown, room)
         known = in_words(replace(difference, unknown=""), room - UNKNOWN - len("; "))
         return cut(f"{known}; {cut(unknown, UNKNOWN)}", room)
-    if not (gains and loses):
-        return cut(gains or loses or "the same permissions", room)
-    # Each half may have half of the room, and what the other leaves.
-    shared = room - len("; ")
-    gains = as_many("gains", difference.gained, max(shared // 2, shared - len(loses)))
-    return cut(f"{gains}; {as_many('loses', difference.lost, shared - len(gains))}", room)
+    gains, loses = as_many("gains", difference.gained, room), as_many("loses", difference.lost, room)
+    if gains and loses:
+        # Each half may have half of the room, and what the other leaves.
+        shared = room - len("; ")
+        gains = as_many("gains", difference.gained, max(shared // 2, shared - len(loses)))
+        loses = f"; {as_many('loses', difference.lost, shared - len(gains))}"
+    return cut(f"{gains}{loses}" or "the same permissions", room)
 
 
 def _more(these: Permissions, those: Permissions, denial: str) -> tuple[str, ...]:
@@ -480,13 +475,12 @@ def _list(scopes: Iterable[Scope]) -> str:
 
 def as_many(verb: str, phrases: Sequence[str], room: int) -> str:
     """Join as many phrases as there is room for, at least a piece of the first; empty if there are none."""
-    text = rest = ""
     for count in range(min(len(phrases), max(room, 1)), 0, -1):
         rest = f", and {len(phrases) - count} more" if count < len(phrases) else ""
         text = f"{verb} {'; '.join(phrases[:count])}"
-        if len(text + rest) <= room:
-            break
-    return cut(text, room - len(rest)) + rest
+        if count == 1 or len(text + rest) <= room:
+            return cut(text, room - len(rest)) + rest
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -508,7 +502,7 @@ class PolicyReader:
     def __init__(self, iam: Iam) -> None:
         self.iam = iam
         self.role = cache(iam.get_role)
-        self.policies = cache(self._policies)
+        self.policies = cache(lambda name: iam.policies(role) if name and (role := self.role(name)) else Policies())
         self.permissions = cache(lambda role: permissions(self.policies(role)))
         self.difference = cache(self._difference)
         self._known = cache(self._permissions_or_why)
@@ -539,10 +533,6 @@ class PolicyReader:
         if isinstance(was, str) or isinstance(will, str):
             return Difference(unknown="; ".join(dict.fromkeys(why for why in (was, will) if isinstance(why, str))))
         return difference(was, will)
-
-    def _policies(self, name: str) -> Policies:
-        role = self.role(name) if name else None
-        return self.iam.policies(role) if role else Policies()
 
     def _permissions_or_why(self, name: str) -> Permissions | str:
         try:

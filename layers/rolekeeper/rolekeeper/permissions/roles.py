@@ -1,6 +1,6 @@
 """Whether a mapping's role can be given: under the role path, not broad, trusting EC2, and held by its profile."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,7 +26,6 @@ from rolekeeper.settings import Settings
 # The most characters of a reason about a broad role's permissions, and about those who may assume it.
 WORDS = 300
 
-NAMED, REASONS = 5, 5
 # Roles of one account: how many calls IAM takes a second isn't documented, and others call it too.
 ASKED_AT_ONCE = 4
 # From 25 roles on IAM's list of all is read: singly each is four calls or more. For each ten of them a page of it is
@@ -61,7 +60,7 @@ class Roles:
             return RoleCheck()
         asked = _asked(spec)
         if asked not in self._known:
-            self._known[asked] = self._check_role(spec)
+            self._known[asked] = self._listed_in_order(spec) or self.ask(spec)
         answer = self._known[asked]
         if isinstance(answer, AwsRefusalError):
             # It was asked ahead: the next time it is asked again.
@@ -70,33 +69,30 @@ class Roles:
         return answer
 
     def ask_ahead(self, specs: Iterable[MappingSpec], each: Each) -> set[MappingKey]:
-        """Ask about a few roles at once, for `check`; returns the mappings about whose role IAM gave no answer."""
+        """Ask about a few roles at once, for `check`; returns the mappings about whose role IAM gave no answer.
 
-        def refused(share: Sequence[MappingSpec]) -> set[MappingKey]:
-            keys: set[MappingKey] = set()
-            for spec in share:
-                try:
-                    self._check_listed(spec)
-                    self.check(spec)
-                except AwsRefusalError as error:
-                    self._known[_asked(spec)] = error
-                    keys.add(spec.key)
-            return keys
-
+        Of many that aren't known IAM's list of all roles is read on.
+        """
         by_role: dict[str, list[MappingSpec]] = {}
         for spec in specs:
             by_role.setdefault(spec.role, []).append(spec)
-        self._read_list(by_role)
-        roles = list(by_role.values())
-        shares = [list(chain.from_iterable(roles[number::ASKED_AT_ONCE])) for number in range(ASKED_AT_ONCE)]
-        return set().union(*each(refused, list(filter(None, shares))))
-
-    def _read_list(self, by_role: Mapping[str, Iterable[MappingSpec]]) -> None:
-        """Read on in IAM's list of all roles, if this is about many that aren't known."""
-        unknown = {role for role, specs in by_role.items() if any(_asked(spec) not in self._known for spec in specs)}
+        unknown = {spec.role for some in by_role.values() for spec in some if _asked(spec) not in self._known}
         unknown.discard(NO_ROLE)
         if len(unknown) >= MANY:
             self._list.read(unknown, len(unknown) // ROLES_A_PAGE)
+        roles = list(by_role.values())
+        shares = [list(chain.from_iterable(roles[number::ASKED_AT_ONCE])) for number in range(ASKED_AT_ONCE)]
+        return set().union(*each(self._refused, list(filter(None, shares))))
+
+    def _refused(self, specs: Iterable[MappingSpec]) -> set[MappingKey]:
+        keys: set[MappingKey] = set()
+        for spec in specs:
+            try:
+                self.check(spec)
+            except AwsRefusalError as error:
+                self._known[_asked(spec)] = error
+                keys.add(spec.key)
+        return keys
 
     @cached_property
     def _list(self) -> ListedIam:
@@ -106,13 +102,14 @@ class Roles:
     def _listed(self) -> "Roles":
         return Roles(PolicyReader(self._list), self.settings)
 
-    def _check_listed(self, spec: MappingSpec) -> None:
-        """Learn from the list that all is well with a role; what is wrong with one is only known by asking about it."""
-        if spec.role in self._list.roles and _asked(spec) not in self._known:
+    def _listed_in_order(self, spec: MappingSpec) -> RoleCheck | None:
+        """Return the check of a role by the list if all is well; what is wrong is only known by asking about it."""
+        if spec.role in self._list.roles:
             with suppress(AwsRefusalError):
-                check = self._listed.check(spec)
+                check = self._listed.ask(spec)
                 if not (check.problem or check.missing):
-                    self._known[_asked(spec)] = check
+                    return check
+        return None
 
     def for_account(
         self, mapping: PublishedMapping, check: RoleCheck, former: PublishedMapping | None
@@ -142,7 +139,8 @@ class Roles:
             return RoleCheck(Problem(f"instance profile '{spec.profile_name}' can't be made: IAM answers {error}"))
         return RoleCheck(profile_id=profile_id)
 
-    def _check_role(self, spec: MappingSpec) -> RoleCheck:
+    def ask(self, spec: MappingSpec) -> RoleCheck:
+        """Ask IAM about a mapping's role and its profile."""
         name, path = spec.role, self.settings.role_path
         role = self.policies.role(name)
         if role is None:
@@ -206,7 +204,6 @@ def _asked(spec: MappingSpec) -> tuple[str, str, bool]:
 _AWS = ("amazonaws.com", "amazonaws.com.cn", "amazonaws.eu")
 _ISOLATED = ("c2s.ic.gov", "cloud.adc-e.uk", "csp.hci.ic.gov", "sc2s.sgov.gov")
 EC2 = {("Service", f"ec2.{suffix}") for suffix in (*_AWS, *_ISOLATED)}
-EVERYBODY = {("AWS", "*")}
 STATEMENT = '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}'
 
 
@@ -215,7 +212,7 @@ def trust_problem(trust_policy: Document) -> Problem | None:
 
     Conditions aren't evaluated: an Allow with one allows (`trust_note` says so), a Deny with one doesn't deny.
     """
-    if any(not statement.get("Condition") for statement in _for_ec2("Deny", trust_policy, EC2 | EVERYBODY)):
+    if any(not statement.get("Condition") for statement in _for_ec2("Deny", trust_policy, EC2 | {("AWS", "*")})):
         return Problem("its trust policy denies EC2 sts:AssumeRole", "remove that statement")
     if _for_ec2("Allow", trust_policy):
         return None
