@@ -11,7 +11,7 @@ from rolekeeper.mappings.rows import COLUMNS, CellError
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, MappingSpec, Pin
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
-from rolekeeper.permissions.policies import PolicyReader
+from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import Update, layout
 from rolekeeper.storage.state import Snapshot

@@ -12,15 +12,8 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentE
 from rolekeeper.aws.iam import Document, ListedIam, Role
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Problem
-from rolekeeper.permissions.policies import (
-    PolicyReader,
-    TooManyRulesError,
-    as_many,
-    listed,
-    pattern_covers,
-    patterns_meet,
-    statements,
-)
+from rolekeeper.permissions.comparison import PolicyReader, as_many
+from rolekeeper.permissions.policies import TooManyRulesError, listed, pattern_covers, patterns_meet, statements
 from rolekeeper.settings import Settings
 
 # The most characters of a reason about a broad role's permissions, and about those who may assume it.
