@@ -53,7 +53,7 @@ class Roles:
             return RoleCheck()
         asked = _asked(spec)
         if asked not in self._known:
-            self._known[asked] = self._listed_in_order(spec) or self.ask(spec)
+            self._known[asked] = self.ask(spec)
         answer = self._known[asked]
         if isinstance(answer, AwsRefusalError):
             # It was asked ahead: the next time it is asked again.
@@ -81,6 +81,7 @@ class Roles:
         keys: set[MappingKey] = set()
         for spec in specs:
             try:
+                self._check_listed(spec)
                 self.check(spec)
             except AwsRefusalError as error:
                 self._known[_asked(spec)] = error
@@ -95,14 +96,13 @@ class Roles:
     def _listed(self) -> "Roles":
         return Roles(PolicyReader(self._list), self.settings)
 
-    def _listed_in_order(self, spec: MappingSpec) -> RoleCheck | None:
-        """Return the check of a role by the list if all is well; what is wrong is only known by asking about it."""
-        if spec.role in self._list.roles:
+    def _check_listed(self, spec: MappingSpec) -> None:
+        """Learn from the list that all is well with a role; what is wrong with one is only known by asking about it."""
+        if spec.role in self._list.roles and _asked(spec) not in self._known:
             with suppress(AwsRefusalError):
                 check = self._listed.ask(spec)
                 if not (check.problem or check.missing):
-                    return check
-        return None
+                    self._known[_asked(spec)] = check
 
     def for_account(
         self, mapping: PublishedMapping, check: RoleCheck, former: PublishedMapping | None
@@ -142,8 +142,9 @@ class Roles:
         if not role.path.startswith(path):
             what = f"role '{name}' is at the path {role.path} and must be under {path}"
             return RoleCheck(Problem(what, f"a role can't be moved: create one with --path {path}"))
-        if problem := trust_problem(role.trust):
-            return RoleCheck(replace(problem, what=f"EC2 can't assume role '{name}': {problem.what}"))
+        trust = check_trust(role.trust)
+        if trust.problem:
+            return RoleCheck(replace(trust.problem, what=f"EC2 can't assume role '{name}': {trust.problem.what}"))
         boundary = self.settings.require_permissions_boundary
         if boundary and not (role.boundary_arn and pattern_covers(boundary, role.boundary_arn)):
             has = f"role '{name}' has {role.boundary_arn or 'none'} as its permissions boundary"
@@ -154,7 +155,7 @@ class Roles:
             lacks = {"set allow_broad: true": not row, "deploy with AllowBroadRoles=true": not stack}
             wanted = " and ".join(remedy for remedy, lacking in lacks.items() if lacking)
             return RoleCheck(Problem(f"role '{name}' is broad: {why}", f"narrow it, or {wanted}"))
-        return self._check_profile(spec.profile_name, role)
+        return self._check_profile(spec.profile_name, role, trust.note)
 
     def broad(self, role: Role) -> str:
         """Describe what makes a role broad; empty if nothing does."""
@@ -165,9 +166,9 @@ class Roles:
         others = as_many("its trust policy also lets in", trusted_besides_ec2(role.trust), WORDS)
         return "; ".join(filter(None, (allowed, others)))
 
-    def _check_profile(self, name: str, role: Role) -> RoleCheck:
+    def _check_profile(self, name: str, role: Role, note: str) -> RoleCheck:
         iam, path = self.policies.iam, self.settings.role_path
-        profile, note = iam.get_instance_profile(name), trust_note(role.trust)
+        profile = iam.get_instance_profile(name)
         add = f"aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name {role.name}"
         if profile is None:
             if self.settings.create_missing_profiles:
@@ -200,24 +201,19 @@ EC2 = {("Service", f"ec2.{suffix}") for suffix in (*_AWS, *_ISOLATED)}
 STATEMENT = '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}'
 
 
-def trust_problem(trust_policy: Document) -> Problem | None:
-    """Return why EC2 can't assume a role with this trust policy, and what to add; None if it can.
+def check_trust(trust_policy: Document) -> RoleCheck:
+    """Check whether EC2 can assume a role with this trust policy.
 
-    Conditions aren't evaluated: an Allow with one allows (`trust_note` says so), a Deny with one doesn't deny.
+    Conditions aren't evaluated: an Allow with one allows, as the note says, a Deny with one doesn't deny.
     """
     if any(not statement.get("Condition") for statement in _for_ec2("Deny", trust_policy, EC2 | {("AWS", "*")})):
-        return Problem("its trust policy denies EC2 sts:AssumeRole", "remove that statement")
-    if _for_ec2("Allow", trust_policy):
-        return None
-    return Problem("its trust policy doesn't let EC2 assume it", f"add the statement {STATEMENT}")
-
-
-def trust_note(trust_policy: Document) -> str:
-    """Say what to check in a trust policy that lets EC2 assume the role only under a condition; otherwise nothing."""
+        return RoleCheck(Problem("its trust policy denies EC2 sts:AssumeRole", "remove that statement"))
     allowing = _for_ec2("Allow", trust_policy)
-    if allowing and all(statement.get("Condition") for statement in allowing):
-        return "its trust policy has a condition, which isn't evaluated here: see that EC2 meets it"
-    return ""
+    if not allowing:
+        return RoleCheck(Problem("its trust policy doesn't let EC2 assume it", f"add the statement {STATEMENT}"))
+    if all(statement.get("Condition") for statement in allowing):
+        return RoleCheck(note="its trust policy has a condition, which isn't evaluated here: see that EC2 meets it")
+    return RoleCheck()
 
 
 def trusted_besides_ec2(trust_policy: Document) -> tuple[str, ...]:
