@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
+from itertools import batched
+from math import ceil
 from typing import Literal
 
 from rolekeeper.aws import Each
@@ -61,32 +62,26 @@ class Roles:
             raise answer
         return answer
 
-    def ask_ahead(self, specs: Iterable[MappingSpec], each: Each) -> set[MappingKey]:
+    def ask_ahead(self, specs: Collection[MappingSpec], each: Each) -> set[MappingKey]:
         """Ask about a few roles at once, for `check`; returns the mappings about whose role IAM gave no answer.
 
         Of many that aren't known IAM's list of all roles is read on.
         """
-        by_role: dict[str, list[MappingSpec]] = {}
-        for spec in specs:
-            by_role.setdefault(spec.role, []).append(spec)
-        unknown = {spec.role for some in by_role.values() for spec in some if _asked(spec) not in self._known}
-        unknown.discard(NO_ROLE)
-        if len(unknown) >= MANY:
-            self._list.read(unknown, len(unknown) // ROLES_A_PAGE)
-        roles = list(by_role.values())
-        shares = [list(chain.from_iterable(roles[number::ASKED_AT_ONCE])) for number in range(ASKED_AT_ONCE)]
-        return set().union(*each(self._refused, list(filter(None, shares))))
+        unknown = {_asked(spec): spec for spec in specs if spec.role != NO_ROLE and _asked(spec) not in self._known}
+        roles = {spec.role for spec in unknown.values()}
+        if len(roles) >= MANY:
+            self._list.read(roles, len(roles) // ROLES_A_PAGE)
+        # One thread asks about all that have the same role, as what is known of it isn't locked.
+        shares = batched(sorted(roles), ceil(len(roles) / ASKED_AT_ONCE) or 1)
+        each(self._ask_some, [[spec for spec in unknown.values() if spec.role in share] for share in shares])
+        return {spec.key for spec in specs if isinstance(self._known.get(_asked(spec)), AwsRefusalError)}
 
-    def _refused(self, specs: Iterable[MappingSpec]) -> set[MappingKey]:
-        keys: set[MappingKey] = set()
+    def _ask_some(self, specs: Iterable[MappingSpec]) -> None:
         for spec in specs:
             try:
-                self._check_listed(spec)
-                self.check(spec)
+                self._known[_asked(spec)] = self._listed_in_order(spec) or self.ask(spec)
             except AwsRefusalError as error:
                 self._known[_asked(spec)] = error
-                keys.add(spec.key)
-        return keys
 
     @cached_property
     def _list(self) -> ListedIam:
@@ -96,13 +91,14 @@ class Roles:
     def _listed(self) -> "Roles":
         return Roles(PolicyReader(self._list), self.settings)
 
-    def _check_listed(self, spec: MappingSpec) -> None:
-        """Learn from the list that all is well with a role; what is wrong with one is only known by asking about it."""
-        if spec.role in self._list.roles and _asked(spec) not in self._known:
+    def _listed_in_order(self, spec: MappingSpec) -> RoleCheck | None:
+        """Return the check of a role that is in order by the list; what is wrong is only known by asking about it."""
+        if spec.role in self._list.roles:
             with suppress(AwsRefusalError):
                 check = self._listed.ask(spec)
                 if not (check.problem or check.missing):
-                    self._known[_asked(spec)] = check
+                    return check
+        return None
 
     def for_account(
         self, mapping: PublishedMapping, check: RoleCheck, former: PublishedMapping | None
