@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.aws.iam import Policies
-from rolekeeper.permissions import policies
-from rolekeeper.permissions.policies import ON_ALL, ON_ANY, TooManyRulesError, permissions, severe
+from rolekeeper.permissions import comparison
+from rolekeeper.permissions.comparison import ON_ALL, ON_ANY, severe
+from rolekeeper.permissions.policies import TooManyRulesError, permissions
 from support.grants import allow, deny, policy
 
 ROLE = "arn:aws:iam::123456789012:role/app/web"
@@ -278,4 +279,4 @@ def test_every_line_names_a_source() -> None:
 
 
 def test_a_name_that_stands_for_all_is_as_long_as_iam_takes() -> None:
-    assert len(policies._ANY_NAME) == 64  # noqa: SLF001  # what patterns of single characters are compared with
+    assert len(comparison._ANY_NAME) == 64  # noqa: SLF001  # what patterns of single characters are compared with

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.aws.iam import Policies
-from rolekeeper.permissions import policies
-from rolekeeper.permissions.policies import Difference, in_words, listed, permissions
+from rolekeeper.permissions import comparison
+from rolekeeper.permissions.comparison import Difference, in_words
+from rolekeeper.permissions.policies import listed, permissions
 from support.grants import allow, deny, policy
 
 REPORTS = "arn:aws:s3:::reports/*"
@@ -23,7 +24,7 @@ def role(*statements: Any, boundary: Any = None) -> Policies:
 
 
 def difference(before: Policies, after: Policies) -> Difference:
-    return policies.difference(permissions(before), permissions(after))
+    return comparison.difference(permissions(before), permissions(after))
 
 
 def gained(before: Policies, after: Policies) -> list[str]:
@@ -34,7 +35,7 @@ def gained(before: Policies, after: Policies) -> list[str]:
 
 
 def lacks(held: Policies, wanted: Policies) -> tuple[str, ...]:
-    return policies.lacking(permissions(held), permissions(wanted))
+    return comparison.lacking(permissions(held), permissions(wanted))
 
 
 def test_a_role_lacks_what_it_isnt_allowed_on_all_that_is_wanted() -> None:
@@ -58,6 +59,11 @@ def test_a_role_lacks_what_it_is_denied_maybe_under_a_condition() -> None:
     assert lacks(tested, agent) == (
         'ssm:GetParameter, ssm:PutInventory on * (denied if Bool aws:MultiFactorAuthPresent "true")',
     )
+
+
+def test_a_deny_on_other_resources_is_no_lack() -> None:
+    reader = role(allow("s3:GetObject", REPORTS))
+    assert lacks(role(allow("*"), deny("s3:GetObject", "arn:aws:s3:::secrets/*")), reader) == ()
 
 
 def test_no_role_loses_all() -> None:

@@ -24,7 +24,7 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action, InstanceKey, Target
 from rolekeeper.model.mapping import MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Problem
-from rolekeeper.permissions.policies import Difference, Gain
+from rolekeeper.permissions.comparison import Difference, Gain
 from rolekeeper.permissions.roles import RoleCheck
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout

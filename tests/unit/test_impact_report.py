@@ -11,7 +11,7 @@ from fixtures.account import HOME
 from rolekeeper.mappings.impact import Impact, Moment, gains, with_permissions, within_limits
 from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import PublishedMapping
-from rolekeeper.permissions.policies import Difference, PolicyReader
+from rolekeeper.permissions.comparison import Difference, PolicyReader
 from rolekeeper.settings import Limits
 from strategies.values import NOW, arn, published
 

@@ -20,7 +20,7 @@ from rolekeeper.fleet.sweep import SweepResult
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import NO_ROLE, MappingSpec
 from rolekeeper.permissions import roles
-from rolekeeper.permissions.policies import PolicyReader
+from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper.permissions.roles import RoleCheck, Roles
 from rolekeeper_local.ec2_model import Profile
 from support.grants import allow, deny, policy

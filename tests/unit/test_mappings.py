@@ -200,6 +200,18 @@ def test_whatever_stands_in_a_row_it_is_a_mapping_or_has_a_problem(columns: dict
     fingerprint({**GOOD, **columns})
 
 
+def test_what_is_probably_a_mistake_is_said_beside_what_is_wrong() -> None:
+    tags = {"M": {"a*": {"S": "1"}, "b*": {"S": "c*"}}}
+    verdict = read(priority={"S": "7"}, require_tags=tags, role={"S": "none"})
+    assert [problem.column for problem in verdict.problems] == ["role"]
+    assert [str(warning) for warning in verdict.warnings] == [
+        "priority: the text '7' was read as a number; use a Number (N)",
+        "require_tags: 'c*' matches that very text: only a lone * stands for any value",
+        "require_tags: 'a*' is that very key: only a value takes * for any",
+        "require_tags: 'b*' is that very key: only a value takes * for any",
+    ]
+
+
 # ---- who edits, beside the mapping ----
 
 

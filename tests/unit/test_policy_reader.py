@@ -7,7 +7,8 @@ import pytest
 from fixtures.account import ACCOUNT, PATH, FakeAccount, refusing
 from fixtures.mappings import Desk
 from rolekeeper.aws.iam import Iam
-from rolekeeper.permissions.policies import Difference, PolicyReader, TooManyRulesError
+from rolekeeper.permissions.comparison import Difference, PolicyReader
+from rolekeeper.permissions.policies import TooManyRulesError
 from support.grants import allow, policy
 
 PROFILES = f"arn:aws:iam::{ACCOUNT}:instance-profile{PATH}"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.permissions.roles import trust_note, trust_problem, trusted_besides_ec2
+from rolekeeper.permissions.roles import RoleCheck, check_trust, trusted_besides_ec2
 from support.grants import policy
 
 EC2 = {"Service": "ec2.amazonaws.com"}
@@ -33,8 +33,7 @@ def allow(principal: Any = EC2, action: Any = "sts:AssumeRole", **more: Any) -> 
     ],
 )
 def test_ec2_can_assume_it(trust: dict[str, Any]) -> None:
-    assert trust_problem(trust) is None
-    assert trust_note(trust) == ""
+    assert check_trust(trust) == RoleCheck()
 
 
 @pytest.mark.parametrize(
@@ -50,20 +49,21 @@ def test_ec2_can_assume_it(trust: dict[str, Any]) -> None:
     ],
 )
 def test_ec2_cannot_assume_it_and_the_reason_holds_the_statement_to_add(trust: dict[str, Any]) -> None:
-    assert '"Principal": {"Service": "ec2.amazonaws.com"}' in str(trust_problem(trust))
+    assert '"Principal": {"Service": "ec2.amazonaws.com"}' in str(check_trust(trust).problem)
 
 
 @pytest.mark.parametrize("principal", [EC2, "*", {"AWS": "*"}])
 def test_a_deny_for_ec2_wins(principal: Any) -> None:
-    assert "denies EC2" in str(trust_problem(policy(allow(), allow(principal, Effect="Deny"))))
+    assert "denies EC2" in str(check_trust(policy(allow(), allow(principal, Effect="Deny"))).problem)
 
 
 def test_a_condition_is_not_evaluated_but_noted() -> None:
     conditional = allow(Condition={"StringEquals": {"aws:SourceAccount": "123456789012"}})
-    assert trust_problem(policy(conditional)) is None
-    assert "condition" in trust_note(policy(conditional))
-    assert trust_note(policy(conditional, allow())) == "", "the other statement allows without one"
-    assert trust_problem(policy(allow(), {**conditional, "Effect": "Deny"})) is None
+    check = check_trust(policy(conditional))
+    assert check.problem is None
+    assert "condition" in check.note
+    assert check_trust(policy(conditional, allow())) == RoleCheck(), "the other statement allows without one"
+    assert check_trust(policy(allow(), {**conditional, "Effect": "Deny"})) == RoleCheck()
 
 
 # ---- others ----

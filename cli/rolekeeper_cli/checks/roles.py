@@ -7,7 +7,7 @@ from typing import Any
 
 from rolekeeper.model.problem import Advice, Remedy, advice, typed
 from rolekeeper.permissions.policies import listed
-from rolekeeper.permissions.roles import STATEMENT, trust_problem
+from rolekeeper.permissions.roles import STATEMENT, check_trust
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, fail, warn
 from rolekeeper_cli.layout import several
 
@@ -15,7 +15,7 @@ from rolekeeper_cli.layout import several
 def roles(deployment: DoctorDeployment) -> Findings:
     found, path = deployment.path_roles, deployment.settings.role_path
     for each in found:
-        if not trust_problem(each.trust):
+        if not check_trust(each.trust).problem:
             continue
         what = f"EC2 can't assume role {each.name}"
         if users := deployment.role_users.get(each.name, ()):
@@ -33,7 +33,7 @@ def profiles(deployment: DoctorDeployment) -> Findings:
     found = deployment.pages("iam:ListInstanceProfiles", arn, PathPrefix=path)
     held = {role["RoleName"] for page in found for each in page["InstanceProfiles"] for role in each["Roles"]}
     for each in deployment.path_roles:
-        if each.name in held or trust_problem(each.trust):
+        if each.name in held or check_trust(each.trust).problem:
             continue
         users = deployment.role_users.get(each.name, ())
         remedy = typed(
@@ -62,7 +62,7 @@ def _retrust(name: str, trust: Mapping[str, Any]) -> Remedy | Advice:
     """The command that lets EC2 assume a role. It replaces the whole policy, so what is there is in it too."""
     whole = {"Version": "2012-10-17", **trust, "Statement": [*listed(trust.get("Statement")), json.loads(STATEMENT)]}
     update = f"aws iam update-assume-role-policy --role-name {name} --policy-document"
-    if trust_problem(whole):
+    if check_trust(whole).problem:
         denied = "a statement of its trust policy denies EC2 sts:AssumeRole; take that out: "
         return advice(denied, typed(f"{update} …"))
     return typed(f"{update} {shlex.quote(json.dumps(whole))}")

@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import Any
 
 from rolekeeper.aws.iam import Role
-from rolekeeper.permissions.policies import PolicyReader, Rule, Scope
+from rolekeeper.permissions.comparison import PolicyReader
+from rolekeeper.permissions.policies import Rule, Scope
 
 _READS = ("get", "list", "describe", "head", "batchget", "query", "scan", "search", "lookup", "select", "receive")
 _WRITES = (

@@ -13,7 +13,7 @@ from rolekeeper.mappings.rows import read_row
 from rolekeeper.model.instance import Action, Association, Condition
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy
-from rolekeeper.permissions.policies import PolicyReader
+from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED

@@ -7,11 +7,11 @@ from typing import Any
 
 from rolekeeper.aws.errors import ConflictError
 from rolekeeper.instances.nodes import advice_for, node_of
-from rolekeeper.mappings.rows import COLUMNS, Cell, CellError
+from rolekeeper.mappings.rows import COLUMNS, CellError
 from rolekeeper.model.instance import Action, Association, Instance, InstanceKey, InstanceState, RecordChange
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, MappingSpec, Pin
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
-from rolekeeper.permissions.policies import PolicyReader
+from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import Update, layout
 from rolekeeper.storage.state import Snapshot
@@ -45,7 +45,7 @@ def usable_profile(deployment: Deployment, wish: Wish) -> tuple[str, str]:
     for column in COLUMNS:
         if text := texts.get(column.name):
             try:
-                column.kind.read(Cell("S", text, deployment.app.home))
+                column.kind.read({"S": text}, deployment.app.home)
             except CellError as error:
                 raise UsageError(f"{column.name}: {error}", "nothing was changed") from error
     if wish.role == NO_ROLE:

@@ -26,8 +26,8 @@ from rolekeeper.mappings.verdict import Ending, Status, Verdict
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, Pin, PublishedMapping, same_person
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice
-from rolekeeper.permissions import policies
-from rolekeeper.permissions.policies import Difference, PolicyReader
+from rolekeeper.permissions import comparison
+from rolekeeper.permissions.comparison import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.layout import amount, several
@@ -540,7 +540,7 @@ def document(seen: Seen) -> dict[str, Any]:
 
 def in_words(found: Difference) -> str:
     """What a change of role gains and loses."""
-    return policies.in_words(found, WORDS)
+    return comparison.in_words(found, WORDS)
 
 
 def pace_in_words(pace: Sequence[Mapping[str, Any]]) -> str:

@@ -17,7 +17,8 @@ from rolekeeper.aws.iam import Document, Policies, Role
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper.permissions.policies import Permissions, TooManyRulesError, as_many, lacking, permissions
+from rolekeeper.permissions.comparison import as_many, lacking
+from rolekeeper.permissions.policies import Permissions, TooManyRulesError, permissions
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError

@@ -122,7 +122,7 @@ class App:
 
     @cached_property
     def roles(self) -> permissions.roles.Roles:
-        return permissions.roles.Roles(permissions.policies.PolicyReader(self.iam), self.settings)
+        return permissions.roles.Roles(permissions.comparison.PolicyReader(self.iam), self.settings)
 
     @shared
     def revisions(self) -> mappings.revisions.Revisions:

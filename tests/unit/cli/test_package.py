@@ -145,7 +145,7 @@ def test_where_files_are_is_known_in_few_places(wheel: Path) -> None:
     finding = {
         file.name for file in wheel.rglob("*.py") if re.search(r"\b__file__\b|importlib.resources", file.read_text())
     }
-    assert finding == {"installed.py", "place.py", "policies.py"}
+    assert finding == {"installed.py", "place.py", "comparison.py"}
     assert (wheel / "rolekeeper/permissions/broad.json").is_file()
 
 

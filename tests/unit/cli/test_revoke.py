@@ -15,7 +15,7 @@ from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, far_from_utc
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
-from rolekeeper.permissions.policies import Difference
+from rolekeeper.permissions.comparison import Difference
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 

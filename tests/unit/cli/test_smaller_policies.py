@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rolekeeper.aws.iam import Policies
-from rolekeeper.permissions.policies import difference, permissions
+from rolekeeper.permissions.comparison import difference
+from rolekeeper.permissions.policies import permissions
 from rolekeeper_cli.uses.usage import Smaller, smaller
 from support.grants import allow, deny, policy
 

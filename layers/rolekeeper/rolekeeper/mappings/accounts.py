@@ -18,7 +18,7 @@ from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, gains,
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingSpec, PublishedMapping
-from rolekeeper.permissions.policies import Gain
+from rolekeeper.permissions.comparison import Gain
 from rolekeeper.permissions.roles import RoleCheck, Roles
 
 type Records = Mapping[str, AccountRecord]

@@ -16,7 +16,7 @@ from typing import Any
 from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError
 from rolekeeper.mappings.impact import Conflict, Impact, Moment, Scan
 from rolekeeper.model.instance import Action
-from rolekeeper.permissions.policies import Gain
+from rolekeeper.permissions.comparison import Gain
 from rolekeeper.permissions.roles import RoleCheck
 from rolekeeper.storage import Store, layout
 

@@ -41,7 +41,7 @@ from rolekeeper.model.mapping import (
     PublishedMapping,
     WhenUnmatched,
 )
-from rolekeeper.permissions.policies import Difference, Gain, PolicyReader, as_many, in_words
+from rolekeeper.permissions.comparison import Difference, Gain, PolicyReader, as_many, in_words
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State
 

@@ -15,7 +15,7 @@ from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import NO_ROLE, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.model.problem import Problem
-from rolekeeper.permissions.policies import Gain
+from rolekeeper.permissions.comparison import Gain
 from rolekeeper.permissions.roles import RoleCheck
 
 # The most reasons about accounts that a row shows.

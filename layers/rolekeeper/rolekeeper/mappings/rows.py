@@ -9,14 +9,15 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from enum import StrEnum
 from itertools import groupby
+from os.path import commonprefix
 from typing import Any
 
 from rolekeeper.model.mapping import (
@@ -32,7 +33,7 @@ from rolekeeper.model.mapping import (
     WhenUnmatched,
 )
 from rolekeeper.model.problem import Problem
-from rolekeeper.model.text import escaped, in_words, unplain_at
+from rolekeeper.model.text import cut, escaped, in_words, unplain_at
 
 _NAMES = {"S": "String", "N": "Number", "BOOL": "Boolean", "M": "Map", "L": "List", "B": "Binary", "NULL": "Null"}
 _NAMES |= {"SS": "String set", "NS": "Number set", "BS": "Binary set"}
@@ -49,24 +50,6 @@ class HomeAccount:
 
     account: str
     partition: str = "aws"
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One attribute of a row. A reader that corrects the value says so in `warnings`."""
-
-    type: str
-    value: Any
-    home: HomeAccount
-    warnings: list[str] = field(default_factory=list)
-
-
-def cell_of(attribute: Any, home: HomeAccount) -> Cell:
-    """Return the cell of a low-level attribute value, which has one type, or a `CellError`."""
-    if not isinstance(attribute, Mapping) or len(attribute) != 1:
-        raise CellError(f"can't be read: {quote(str(attribute))} is no DynamoDB value")
-    ((kind, value),) = attribute.items()
-    return Cell(kind, value, home)
 
 
 _QUOTED = 60  # characters of a person's text, at most, that a reason repeats
@@ -103,50 +86,38 @@ class Kind:
 
     type: str
     range: str
-    reader: Callable[[Cell], Any]
+    reader: Callable[[Any, HomeAccount], Any]
 
-    def read(self, cell: Cell) -> Any:
-        """Return what a cell of any type says, or a `CellError`. A number may be given as a text too."""
-        if cell.type == self.type or (self.type, cell.type) == ("N", "S"):
-            return self.reader(cell)
-        want, got = TYPES[self.type], TYPES.get(cell.type, cell.type)
-        if cell.type == "NULL":
+    def read(self, attribute: Any, home: HomeAccount) -> Any:
+        """Return what a low-level attribute value says, which has one type, or a `CellError`."""
+        if not isinstance(attribute, Mapping) or len(attribute) != 1:
+            raise CellError(f"can't be read: {quote(str(attribute))} is no DynamoDB value")
+        ((found, value),) = attribute.items()
+        if found == self.type:
+            return self.reader(value, home)
+        want, got = TYPES[self.type], TYPES.get(found, found)
+        if found == "NULL":
             raise CellError(f"is Null; remove the attribute, or give it as a {want}")
-        if self.type == "BOOL" and cell.type == "S":
-            raise CellError(f"is the text {quote(cell.value)}; use the {want} type, true or false without quotes")
+        if (self.type, found) == ("BOOL", "S"):
+            raise CellError(f"is the text {quote(value)}; use the {want} type, true or false without quotes")
+        if (self.type, found) == ("N", "S"):
+            if value.isascii() and value.isdigit():
+                return self.reader(value, home)  # with a warning, by `_about_sense`
+            raise CellError(f"is the text {quote_plain(value)}; use {self.range}, as a {want}")
         raise CellError(f"is a {got}; use a {want}: {self.range}" if self.range else f"is a {got}; use a {want}")
 
 
 def text(limit: int) -> Kind:
-    return Kind("S", f"up to {limit:,} characters", lambda cell: check_length(cell.value, limit, "this column takes"))
-
-
-def whole(lowest: int, highest: int, what: str, ask: str) -> Kind:
-    """Return a whole number; a text that holds a plain one is read, with a warning."""
-
-    def read(cell: Cell) -> int:
-        digits: str = cell.value
-        if cell.type == "S":
-            if not (digits.isascii() and digits.isdigit()):
-                raise CellError(f"is the text {quote_plain(digits)}; {ask} {what}, as a {TYPES['N']}")
-            cell.warnings.append(f"the text {quote(digits)} was read as a number; use a {TYPES['N']}")
-        # What is no number, or is NaN, which can't be compared, DynamoDB refuses; a file may hold it.
-        with suppress(InvalidOperation):
-            number = Decimal(digits)
-            if lowest <= number <= highest and number == int(number):
-                return int(number)
-        raise CellError(f"is {quote(digits)}; {ask} {what}")
-
-    return Kind("N", what, read)
+    return Kind("S", f"up to {limit:,} characters", lambda text, _: check_length(text, limit, "this column takes"))
 
 
 def choice(choices: type[StrEnum]) -> Kind:
     words = " or ".join(choices)
 
-    def read(cell: Cell) -> StrEnum:
-        if cell.value not in choices:
-            raise CellError(f"is {quote_plain(cell.value)}; write {words}, in small letters")
-        return choices(cell.value)
+    def read(text: str, _: HomeAccount) -> StrEnum:
+        if text not in choices:
+            raise CellError(f"is {quote_plain(text)}; write {words}, in small letters")
+        return choices(text)
 
     return Kind("S", words, read)
 
@@ -154,22 +125,37 @@ def choice(choices: type[StrEnum]) -> Kind:
 def text_set(pattern: str, limit: int, what: str, *, hint: str = "", absent: str = "all") -> Kind:
     """Return a string set whose entries all look as `pattern` says; without it the row is for `absent`."""
 
-    def read(cell: Cell) -> frozenset[str]:
-        if not cell.value:
+    def read(entries: Collection[str], _: HomeAccount) -> frozenset[str]:
+        if not entries:
             raise CellError(f"is empty; remove it for {absent}, or list at least one")
-        if len(cell.value) > limit:
-            raise CellError(f"has {len(cell.value):,} entries; at most {limit:,} can be listed")
-        wrong = sorted(each for each in cell.value if not re.fullmatch(pattern, each))
+        if len(entries) > limit:
+            raise CellError(f"has {len(entries):,} entries; at most {limit:,} can be listed")
+        wrong = sorted(entry for entry in entries if not re.fullmatch(pattern, entry))
         if wrong:
             more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""  # noqa: PLR2004  # enough to see the pattern
             none = f", or remove the column for {absent}" if ANY_VALUE in wrong else ""
             raise CellError(f"holds {', '.join(map(quote_plain, wrong[:3]))}{more}; write {what}{hint}{none}")
-        return frozenset(cell.value)
+        return frozenset(entries)
 
     return Kind("SS", f"{what}, at most {limit:,}", read)
 
 
-FLAG = Kind("BOOL", "true or false", lambda cell: bool(cell.value))
+FLAG = Kind("BOOL", "true or false", lambda flag, _: bool(flag))
+
+# Elastic Load Balancing, "Listener rules": the priorities that people know.
+PRIORITIES = (1, 50_000)
+
+
+def _read_priority(digits: str, _: HomeAccount) -> int:
+    # What is no number, or is NaN, which can't be compared, DynamoDB refuses; a file may hold it.
+    with suppress(InvalidOperation):
+        number = Decimal(digits)
+        if PRIORITIES[0] <= number <= PRIORITIES[1] and number == int(number):
+            return int(number)
+    raise CellError(f"is {quote(digits)}; use {PRIORITY.range}")
+
+
+PRIORITY = Kind("N", "a whole number from {} to {}".format(*PRIORITIES), _read_priority)
 
 # ISO 8601 in its extended form; `fromisoformat` takes much more, week dates and any character for the T among them.
 # As both Python and JSON Schema (ECMA 262) read it: no \d, which means more in Python.
@@ -180,8 +166,7 @@ _INSTANT = re.compile(f"{DATE}({TIME}({ZONE})?)?")
 YEARS = (2000, 9998)
 
 
-def _read_instant(cell: Cell) -> datetime:
-    written: str = cell.value
+def _read_instant(written: str, _: HomeAccount) -> datetime:
     ask = "write date, time and zone in ISO 8601, as 2026-12-31T18:00:00Z"
     if written.strip().casefold() in {"", "never"}:
         raise CellError(f"is {quote(written)}; remove it for no end, or {ask}")
@@ -211,17 +196,9 @@ type Attributes = Mapping[str, Any]
 MOST_TAGS, LONGEST_KEY, LONGEST_VALUE = 50, 128, 256
 
 
-def _tag(text: str, limit: int, warnings: list[str]) -> str:
+def _tag(text: str, limit: int) -> str:
     check_length(text, limit, "a tag takes")
     _refuse(text, mistakable(text), "write the text that the tag has")
-    composed = unicodedata.normalize("NFC", text)
-    if text != composed:
-        pairs = enumerate(zip(text, f"{composed}\0", strict=False), 1)
-        position = next(at for at, (one, other) in pairs if one != other)
-        warnings.append(
-            f"{quote(text)} isn't composed from position {position} on: the same text in composed letters, as most "
-            f"keyboards write it, is another tag"
-        )
     return text
 
 
@@ -231,34 +208,25 @@ def _refuse(text: str, wrong: str, ask: str) -> None:
         raise CellError(f"{wrong}: {quote(text)}" if text.strip() else f"{wrong}; {ask}")
 
 
-def _read_tag_key(cell: Cell) -> str:
-    key = _tag(cell.value, LONGEST_KEY, cell.warnings)
+def _read_tag_key(text: str, _: HomeAccount) -> str:
+    key = _tag(text, LONGEST_KEY)
     if key.startswith(RESERVED):
         raise CellError(f"is {quote(key)}, and what begins with {quote(RESERVED)} is reserved; use another tag key")
     return key
 
 
-def _read_tag_value(cell: Cell) -> str:
-    value = _tag(cell.value, LONGEST_VALUE, cell.warnings)
-    if ANY_VALUE in value and value != ANY_VALUE:
-        cell.warnings.append(f"{quote(value)} matches that very text: only a lone * stands for any value")
-    return value
-
-
-def _read_tags(cell: Cell) -> dict[str, str]:
-    """Tags, key to value; every wrong one is reported."""
-    if len(cell.value) > MOST_TAGS:
-        raise CellError(f"has {len(cell.value):,} tags; an instance carries at most {MOST_TAGS}")
+def _read_tags(attributes: Attributes, home: HomeAccount) -> dict[str, str]:
+    """Return tags, key to value; every wrong one is reported."""
+    if len(attributes) > MOST_TAGS:
+        raise CellError(f"has {len(attributes):,} tags; an instance carries at most {MOST_TAGS}")
     tags: dict[str, str] = {}
     problems: list[str] = []
-    for key, attribute in cell.value.items():
+    for key, attribute in attributes.items():
         what = "a key"
         try:
-            _tag(key, LONGEST_KEY, cell.warnings)
+            _tag(key, LONGEST_KEY)
             what = f"the value of {quote(key)}"
-            value = cell_of(attribute, cell.home)
-            tags[key] = _REQUIRED.read(value)
-            cell.warnings.extend(value.warnings)
+            tags[key] = _REQUIRED.read(attribute, home)
         except CellError as error:
             problems.append(f"{what} {error}")
     if problems:
@@ -267,9 +235,9 @@ def _read_tags(cell: Cell) -> dict[str, str]:
 
 
 TAG_KEY = Kind("S", f"1 to {LONGEST_KEY} characters", _read_tag_key)
-TAG_VALUE = Kind("S", f"1 to {LONGEST_VALUE} characters, or *", _read_tag_value)
+TAG_VALUE = Kind("S", f"1 to {LONGEST_VALUE} characters, or *", lambda text, _: _tag(text, LONGEST_VALUE))
 # An instance's tag may be empty, so a required one may ask for that.
-_REQUIRED = Kind("S", "", lambda cell: _read_tag_value(cell) if cell.value else "")
+_REQUIRED = Kind("S", "", lambda text, _: text and _tag(text, LONGEST_VALUE))
 TAGS = Kind("M", f"at most {MOST_TAGS} tags, key to value (String); * for any value", _read_tags)
 
 
@@ -280,23 +248,22 @@ NAME = f"[{_CHARACTERS}]+"
 _ARN_FIELDS = 6
 
 
-def _read_role(cell: Cell) -> str:
-    if cell.value != NO_ROLE and cell.value.casefold() == NO_ROLE.casefold():
-        raise CellError(f"is {quote(cell.value)}; write {NO_ROLE} in capitals to carry no role")
-    return _iam_name(cell, "role", LONGEST_ROLE)
+def _read_role(text: str, home: HomeAccount) -> str:
+    if text != NO_ROLE and text.casefold() == NO_ROLE.casefold():
+        raise CellError(f"is {quote(text)}; write {NO_ROLE} in capitals to carry no role")
+    return _iam_name(text, home, "role", limit=LONGEST_ROLE)
 
 
-def _read_profile(cell: Cell) -> str:
-    if cell.value.casefold() == NO_ROLE.casefold():
-        raise CellError(f"is {quote(cell.value)}; remove it for the profile that is named as the role")
-    return _iam_name(cell, "instance profile", LONGEST_PROFILE)
+def _read_profile(text: str, home: HomeAccount) -> str:
+    if text.casefold() == NO_ROLE.casefold():
+        raise CellError(f"is {quote(text)}; remove it for the profile that is named as the role")
+    return _iam_name(text, home, "instance profile", limit=LONGEST_PROFILE)
 
 
-def _iam_name(cell: Cell, what: str, limit: int) -> str:
+def _iam_name(text: str, home: HomeAccount, what: str, *, limit: int) -> str:
     """Return a name as IAM takes it; of what is wrong the most telling is reported."""
-    text: str = cell.value
     if text[:4].casefold() == "arn:":
-        raise CellError(_about_arn(cell, what))
+        raise CellError(_about_arn(text, home, what))
     if "/" in text:
         raise CellError(f"is {quote(text)}, which holds a path; give the {what}'s name only{_last_name(text)}")
     check_length(text, limit, "IAM takes")
@@ -309,10 +276,10 @@ def _iam_name(cell: Cell, what: str, limit: int) -> str:
     return text
 
 
-def _about_arn(cell: Cell, what: str) -> str:
-    shown, home = quote(cell.value), cell.home
+def _about_arn(arn: str, home: HomeAccount, what: str) -> str:
+    shown = quote(arn)
     cut_short = f"is {shown}, an ARN cut short; give the {what}'s name"
-    fields = cell.value.split(":", _ARN_FIELDS - 1)
+    fields = arn.split(":", _ARN_FIELDS - 1)
     if len(fields) < _ARN_FIELDS:
         return cut_short
     _, partition, service, _, account, resource = fields
@@ -364,6 +331,16 @@ def mistakable(text: str) -> str:
     return ""
 
 
+def _uncomposed(text: str) -> str:
+    """Explain from where on a tag isn't written in composed letters; empty if it is."""
+    composed = unicodedata.normalize("NFC", text)
+    if text == composed:
+        return ""
+    position = len(commonprefix([text, composed])) + 1  # noqa: RUF071  # of characters, as it is here
+    why = "the same text in composed letters, as most keyboards write it, is another tag"
+    return f"{quote(text)} isn't composed from position {position} on: {why}"
+
+
 def _hidden(text: str) -> str:
     """Return what of a text isn't seen, or isn't seen as what it is; empty when all is."""
     if not text.strip():
@@ -381,8 +358,6 @@ def _hidden(text: str) -> str:
 # Written by Rolekeeper only. A row is the same row whatever they say.
 OURS = ("status", "status_reason", "status_revision", "matched", "occupied", "held_revision", "judging")
 
-# Elastic Load Balancing, "Listener rules": the priorities that people know.
-PRIORITIES = (1, 50_000)
 # A published mapping has to fit into one item (400 KB) with room to spare.
 ACCOUNTS, REGIONS, UNITS, OWNER, DESCRIPTION, EDITOR = 1_000, 100, 500, 256, 1024, 1024
 # As both Python and JSON Schema read them: no \d, which means more in Python.
@@ -408,7 +383,7 @@ KEYS = (Column("tag_key", "required", TAG_KEY), Column("tag_value", "required", 
 COLUMNS = (
     Column("role", "required", ROLE),
     Column("instance_profile", "the role's name", PROFILE),
-    Column("priority", "100", whole(*PRIORITIES, "a whole number from {} to {}".format(*PRIORITIES), ask="use")),
+    Column("priority", "100", PRIORITY),
     Column("enabled", "true", FLAG),
     Column("when_occupied", WhenOccupied.KEEP.value, choice(WhenOccupied)),
     Column("when_unmatched", WhenUnmatched.DETACH.value, choice(WhenUnmatched)),
@@ -463,23 +438,20 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
                 problems.append(Problem("is missing", f"give {column.kind.range}", column=column.name))
             continue
         try:
-            cell = cell_of(attributes[column.name], home)
-            values[column.name] = column.kind.read(cell)
-            warnings += [Problem(each, column=column.name) for each in cell.warnings]
+            values[column.name] = column.kind.read(attributes[column.name], home)
         except CellError as error:
             (warnings if column is EDITED_BY else problems).append(Problem(str(error), column=column.name))
     problems += _about_exclusions(values)
-    warnings += _about_unknown(attributes)
+    warnings += (*_about_unknown(attributes), *_about_sense(values, attributes))
     if (size := size_of(attributes)) > FULL:
         what = f"the row has {size / 1024:.0f} KB, and with {ITEM_KB} it has no room for its status"
         remedy = f"shorten it to at most {FULL // 1024} KB: rolekeeper mapping get shows the status until then"
         problems.append(Problem(what, remedy))
     edited_by = values.pop(EDITED_BY.name, "")
-    if problems:
-        return ParsedRow(None, tuple(problems), tuple(warnings), edited_by=edited_by)
-    key = MappingKey(values.pop("tag_key"), values.pop("tag_value"))
-    spec = MappingSpec(key=key, **values)
-    return ParsedRow(spec, (), (*warnings, *_about_sense(spec)), edited_by=edited_by)
+    spec = None
+    if not problems:
+        spec = MappingSpec(MappingKey(values.pop("tag_key"), values.pop("tag_value")), **values)
+    return ParsedRow(spec, tuple(problems), tuple(warnings), edited_by=edited_by)
 
 
 def _about_exclusions(values: Mapping[str, Any]) -> Iterator[Problem]:
@@ -519,27 +491,36 @@ def _about_unknown(attributes: Attributes) -> Iterator[Problem]:
         yield Problem(f"and {len(unknown) - _UNKNOWN_SHOWN:,} more unknown columns")
 
 
-def _about_sense(spec: MappingSpec) -> Iterator[Problem]:
-    """Warnings about what is allowed but probably a mistake."""
-    if spec.instance_profile and spec.role == NO_ROLE:
-        yield Problem(f"is not used, as role is {spec.role}", column="instance_profile")
-    if ANY_VALUE in spec.key.tag_key:
-        yield Problem(f"{quote(spec.key.tag_key)} is that very key: only a value takes * for any", column="tag_key")
-    if starred := sorted(each for each in spec.require_tags if ANY_VALUE in each):
-        yield Problem(f"{quote(starred[0])} is that very key: only a value takes * for any", column="require_tags")
-    if reserved := sorted(each for each in spec.require_tags if each.startswith(RESERVED)):
-        what = f"{quote(reserved[0])} is a tag for Rolekeeper itself, and means no role"
-        yield Problem(what, column="require_tags")
-    asked = spec.require_tags.get(spec.key.tag_key, ANY_VALUE)
-    if ANY_VALUE not in (asked, spec.key.tag_value) and asked != spec.key.tag_value:
-        what = f"asks for {spec.key.tag_key}={asked} beside {spec.key}, which no instance can carry"
+def _about_sense(values: Mapping[str, Any], attributes: Attributes) -> Iterator[Problem]:
+    """Return what is allowed but probably a mistake."""
+    if "priority" in values and (digits := attributes["priority"].get("S")):
+        yield Problem(f"the text {quote(digits)} was read as a number; use a {TYPES['N']}", column="priority")
+    key, value = values.get("tag_key", ""), values.get("tag_value", ANY_VALUE)
+    required: Mapping[str, str] = values.get("require_tags", {})
+    keys = [("tag_key", key), *(("require_tags", name) for name in sorted(required))]
+    texts = [("tag_value", value), *(("require_tags", text) for text in required.values())]
+    yield from (Problem(why, column=column) for column, text in (*keys, *texts) if (why := _uncomposed(text)))
+    for column, text in texts:
+        if ANY_VALUE in text and text != ANY_VALUE:
+            what = f"{quote(text)} matches that very text: only a lone * stands for any value"
+            yield Problem(what, column=column)
+    for column, text in keys:
+        if ANY_VALUE in text:
+            yield Problem(f"{quote(text)} is that very key: only a value takes * for any", column=column)
+        if column == "require_tags" and text.startswith(RESERVED):
+            yield Problem(f"{quote(text)} is a tag for Rolekeeper itself, and means no role", column=column)
+    if "instance_profile" in values and values.get("role") == NO_ROLE:
+        yield Problem(f"is not used, as role is {NO_ROLE}", column="instance_profile")
+    asked = required.get(key, ANY_VALUE)
+    if ANY_VALUE not in (asked, value) and asked != value:
+        what = f"asks for {key}={asked} beside {MappingKey(key, value)}, which no instance can carry"
         yield Problem(what, column="require_tags")
 
 
 def row_of(spec: MappingSpec) -> dict[str, Any]:
     """Return the low-level item that says this mapping, its defaults left out: `read_row` gives the mapping back."""
     row: dict[str, Any] = {"tag_key": {"S": spec.key.tag_key}, "tag_value": {"S": spec.key.tag_value}}
-    for column, _, value in _differing(MappingSpec(spec.key, ""), spec):
+    for column, _, value in _differing(None, spec):
         row[column.name] = {column.kind.type: _written(value)}
     return row
 
@@ -548,13 +529,11 @@ def _written(value: Any) -> Any:
     match value:
         case bool():
             return value
-        case datetime():
-            return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
         case frozenset():
             return sorted(value)
         case Mapping():
-            return {name: {"S": each} for name, each in value.items()}
-    return str(value)
+            return {name: {"S": text} for name, text in value.items()}
+    return str(in_words(value))
 
 
 def content(attributes: Attributes) -> dict[str, Any]:
@@ -586,9 +565,8 @@ def changes(before: PublishedMapping | None, after: PublishedMapping) -> list[st
     if after.deleted:
         return ["the row was deleted"]
     if before is None or before.deleted:
-        found = ["a new row" if before is None else "the row is back"]
-        plain = MappingSpec(after.key, "")
-        return found + [f"{column.name}: {_shown(now)}" for column, _, now in _differing(plain, after.spec)]
+        sets = [f"{column.name}: {_shown(now)}" for column, _, now in _differing(None, after.spec)]
+        return ["a new row" if before is None else "the row is back", *sets]
     differing = _differing(before.spec, after.spec)
     found = [f"{column.name}: {_shown(was)} → {_shown(now)}" for column, was, now in differing]
     if before.profile_arn != after.profile_arn and before.spec.profile_name == after.spec.profile_name:
@@ -596,11 +574,11 @@ def changes(before: PublishedMapping | None, after: PublishedMapping) -> list[st
     return found
 
 
-def _differing(before: MappingSpec, after: MappingSpec) -> list[tuple[Column, Any, Any]]:
+def _differing(before: MappingSpec | None, after: MappingSpec) -> list[tuple[Column, Any, Any]]:
+    before = before or MappingSpec(after.key, "")
     both = [(column, getattr(before, column.name), getattr(after, column.name)) for column in COLUMNS]
     return [(column, was, now) for column, was, now in both if was != now]
 
 
 def _shown(value: Any) -> str:
-    text = in_words(value) or "none"
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+    return cut(in_words(value) or "none", SHOWN)

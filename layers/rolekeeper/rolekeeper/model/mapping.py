@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
@@ -303,11 +304,9 @@ class Pin:
         if wrong := next((name for name, text in texts.items() if not isinstance(text, str)), ""):
             return cls("", unclear=f"the pin's {wrong} isn't a String")
         texts |= {name: shown(texts[name]) for name in ("at", "by", "reason")}
-        until = texts.pop("expires_at")
-        try:
-            expires_at = datetime.fromisoformat(until) if until else None
-        except ValueError:
-            expires_at = None
+        until, expires_at = texts.pop("expires_at"), None
+        with suppress(ValueError):
+            expires_at = datetime.fromisoformat(until)
         if until and (expires_at is None or expires_at.tzinfo is None):
             return cls("", unclear=f"the pin's expires_at is {until!r:.60}; write date, time and zone in ISO 8601")
         if not texts["role"]:

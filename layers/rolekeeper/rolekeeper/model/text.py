@@ -73,7 +73,12 @@ def unplain_at(text: str) -> int | None:
 def shown(text: str, longest: int = WORDS) -> str:
     """Escape a person's words and cut them to a length, for a sentence."""
     plain = escaped(text[: longest + 1])
-    return plain if len(plain) <= longest else f"{plain[: longest - 1]}…"
+    return plain if len(plain) <= longest else cut(plain, longest)
+
+
+def cut(text: str, longest: int) -> str:
+    """Cut a text to a length, and show that it was."""
+    return text if len(text) <= longest else f"{text[: max(longest - 1, 0)]}…"
 
 
 def key_text(tag_key: str, tag_value: str) -> str:

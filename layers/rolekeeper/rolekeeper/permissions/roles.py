@@ -1,10 +1,11 @@
 """Whether a mapping's role can be given: under the role path, not broad, trusting EC2, and held by its profile."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain
+from itertools import batched
+from math import ceil
 from typing import Literal
 
 from rolekeeper.aws import Each
@@ -12,21 +13,13 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentE
 from rolekeeper.aws.iam import Document, ListedIam, Role
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.model.problem import Problem
-from rolekeeper.permissions.policies import (
-    PolicyReader,
-    TooManyRulesError,
-    as_many,
-    listed,
-    pattern_covers,
-    patterns_meet,
-    statements,
-)
+from rolekeeper.permissions.comparison import PolicyReader, as_many
+from rolekeeper.permissions.policies import TooManyRulesError, listed, pattern_covers, patterns_meet, statements
 from rolekeeper.settings import Settings
 
 # The most characters of a reason about a broad role's permissions, and about those who may assume it.
 WORDS = 300
 
-NAMED, REASONS = 5, 5
 # Roles of one account: how many calls IAM takes a second isn't documented, and others call it too.
 ASKED_AT_ONCE = 4
 # From 25 roles on IAM's list of all is read: singly each is four calls or more. For each ten of them a page of it is
@@ -61,7 +54,7 @@ class Roles:
             return RoleCheck()
         asked = _asked(spec)
         if asked not in self._known:
-            self._known[asked] = self._check_role(spec)
+            self._known[asked] = self.ask(spec)
         answer = self._known[asked]
         if isinstance(answer, AwsRefusalError):
             # It was asked ahead: the next time it is asked again.
@@ -69,34 +62,26 @@ class Roles:
             raise answer
         return answer
 
-    def ask_ahead(self, specs: Iterable[MappingSpec], each: Each) -> set[MappingKey]:
-        """Ask about a few roles at once, for `check`; returns the mappings about whose role IAM gave no answer."""
+    def ask_ahead(self, specs: Collection[MappingSpec], each: Each) -> set[MappingKey]:
+        """Ask about a few roles at once, for `check`; returns the mappings about whose role IAM gave no answer.
 
-        def refused(share: Sequence[MappingSpec]) -> set[MappingKey]:
-            keys: set[MappingKey] = set()
-            for spec in share:
-                try:
-                    self._check_listed(spec)
-                    self.check(spec)
-                except AwsRefusalError as error:
-                    self._known[_asked(spec)] = error
-                    keys.add(spec.key)
-            return keys
+        Of many that aren't known IAM's list of all roles is read on.
+        """
+        unknown = {_asked(spec): spec for spec in specs if spec.role != NO_ROLE and _asked(spec) not in self._known}
+        roles = {spec.role for spec in unknown.values()}
+        if len(roles) >= MANY:
+            self._list.read(roles, len(roles) // ROLES_A_PAGE)
+        # One thread asks about all that have the same role, as what is known of it isn't locked.
+        shares = batched(sorted(roles), ceil(len(roles) / ASKED_AT_ONCE) or 1)
+        each(self._ask_some, [[spec for spec in unknown.values() if spec.role in share] for share in shares])
+        return {spec.key for spec in specs if isinstance(self._known.get(_asked(spec)), AwsRefusalError)}
 
-        by_role: dict[str, list[MappingSpec]] = {}
+    def _ask_some(self, specs: Iterable[MappingSpec]) -> None:
         for spec in specs:
-            by_role.setdefault(spec.role, []).append(spec)
-        self._read_list(by_role)
-        roles = list(by_role.values())
-        shares = [list(chain.from_iterable(roles[number::ASKED_AT_ONCE])) for number in range(ASKED_AT_ONCE)]
-        return set().union(*each(refused, list(filter(None, shares))))
-
-    def _read_list(self, by_role: Mapping[str, Iterable[MappingSpec]]) -> None:
-        """Read on in IAM's list of all roles, if this is about many that aren't known."""
-        unknown = {role for role, specs in by_role.items() if any(_asked(spec) not in self._known for spec in specs)}
-        unknown.discard(NO_ROLE)
-        if len(unknown) >= MANY:
-            self._list.read(unknown, len(unknown) // ROLES_A_PAGE)
+            try:
+                self._known[_asked(spec)] = self._listed_in_order(spec) or self.ask(spec)
+            except AwsRefusalError as error:
+                self._known[_asked(spec)] = error
 
     @cached_property
     def _list(self) -> ListedIam:
@@ -106,13 +91,14 @@ class Roles:
     def _listed(self) -> "Roles":
         return Roles(PolicyReader(self._list), self.settings)
 
-    def _check_listed(self, spec: MappingSpec) -> None:
-        """Learn from the list that all is well with a role; what is wrong with one is only known by asking about it."""
-        if spec.role in self._list.roles and _asked(spec) not in self._known:
+    def _listed_in_order(self, spec: MappingSpec) -> RoleCheck | None:
+        """Return the check of a role that is in order by the list; what is wrong is only known by asking about it."""
+        if spec.role in self._list.roles:
             with suppress(AwsRefusalError):
-                check = self._listed.check(spec)
+                check = self._listed.ask(spec)
                 if not (check.problem or check.missing):
-                    self._known[_asked(spec)] = check
+                    return check
+        return None
 
     def for_account(
         self, mapping: PublishedMapping, check: RoleCheck, former: PublishedMapping | None
@@ -142,7 +128,8 @@ class Roles:
             return RoleCheck(Problem(f"instance profile '{spec.profile_name}' can't be made: IAM answers {error}"))
         return RoleCheck(profile_id=profile_id)
 
-    def _check_role(self, spec: MappingSpec) -> RoleCheck:
+    def ask(self, spec: MappingSpec) -> RoleCheck:
+        """Ask IAM about a mapping's role and its profile."""
         name, path = spec.role, self.settings.role_path
         role = self.policies.role(name)
         if role is None:
@@ -151,8 +138,9 @@ class Roles:
         if not role.path.startswith(path):
             what = f"role '{name}' is at the path {role.path} and must be under {path}"
             return RoleCheck(Problem(what, f"a role can't be moved: create one with --path {path}"))
-        if problem := trust_problem(role.trust):
-            return RoleCheck(replace(problem, what=f"EC2 can't assume role '{name}': {problem.what}"))
+        trust = check_trust(role.trust)
+        if trust.problem:
+            return RoleCheck(replace(trust.problem, what=f"EC2 can't assume role '{name}': {trust.problem.what}"))
         boundary = self.settings.require_permissions_boundary
         if boundary and not (role.boundary_arn and pattern_covers(boundary, role.boundary_arn)):
             has = f"role '{name}' has {role.boundary_arn or 'none'} as its permissions boundary"
@@ -163,7 +151,7 @@ class Roles:
             lacks = {"set allow_broad: true": not row, "deploy with AllowBroadRoles=true": not stack}
             wanted = " and ".join(remedy for remedy, lacking in lacks.items() if lacking)
             return RoleCheck(Problem(f"role '{name}' is broad: {why}", f"narrow it, or {wanted}"))
-        return self._check_profile(spec.profile_name, role)
+        return self._check_profile(spec.profile_name, role, trust.note)
 
     def broad(self, role: Role) -> str:
         """Describe what makes a role broad; empty if nothing does."""
@@ -174,9 +162,9 @@ class Roles:
         others = as_many("its trust policy also lets in", trusted_besides_ec2(role.trust), WORDS)
         return "; ".join(filter(None, (allowed, others)))
 
-    def _check_profile(self, name: str, role: Role) -> RoleCheck:
+    def _check_profile(self, name: str, role: Role, note: str) -> RoleCheck:
         iam, path = self.policies.iam, self.settings.role_path
-        profile, note = iam.get_instance_profile(name), trust_note(role.trust)
+        profile = iam.get_instance_profile(name)
         add = f"aws iam add-role-to-instance-profile --instance-profile-name {name} --role-name {role.name}"
         if profile is None:
             if self.settings.create_missing_profiles:
@@ -206,28 +194,22 @@ def _asked(spec: MappingSpec) -> tuple[str, str, bool]:
 _AWS = ("amazonaws.com", "amazonaws.com.cn", "amazonaws.eu")
 _ISOLATED = ("c2s.ic.gov", "cloud.adc-e.uk", "csp.hci.ic.gov", "sc2s.sgov.gov")
 EC2 = {("Service", f"ec2.{suffix}") for suffix in (*_AWS, *_ISOLATED)}
-EVERYBODY = {("AWS", "*")}
 STATEMENT = '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}'
 
 
-def trust_problem(trust_policy: Document) -> Problem | None:
-    """Return why EC2 can't assume a role with this trust policy, and what to add; None if it can.
+def check_trust(trust_policy: Document) -> RoleCheck:
+    """Check whether EC2 can assume a role with this trust policy.
 
-    Conditions aren't evaluated: an Allow with one allows (`trust_note` says so), a Deny with one doesn't deny.
+    Conditions aren't evaluated: an Allow with one allows, as the note says, a Deny with one doesn't deny.
     """
-    if any(not statement.get("Condition") for statement in _for_ec2("Deny", trust_policy, EC2 | EVERYBODY)):
-        return Problem("its trust policy denies EC2 sts:AssumeRole", "remove that statement")
-    if _for_ec2("Allow", trust_policy):
-        return None
-    return Problem("its trust policy doesn't let EC2 assume it", f"add the statement {STATEMENT}")
-
-
-def trust_note(trust_policy: Document) -> str:
-    """Say what to check in a trust policy that lets EC2 assume the role only under a condition; otherwise nothing."""
+    if any(not statement.get("Condition") for statement in _for_ec2("Deny", trust_policy, EC2 | {("AWS", "*")})):
+        return RoleCheck(Problem("its trust policy denies EC2 sts:AssumeRole", "remove that statement"))
     allowing = _for_ec2("Allow", trust_policy)
-    if allowing and all(statement.get("Condition") for statement in allowing):
-        return "its trust policy has a condition, which isn't evaluated here: see that EC2 meets it"
-    return ""
+    if not allowing:
+        return RoleCheck(Problem("its trust policy doesn't let EC2 assume it", f"add the statement {STATEMENT}"))
+    if all(statement.get("Condition") for statement in allowing):
+        return RoleCheck(note="its trust policy has a condition, which isn't evaluated here: see that EC2 meets it")
+    return RoleCheck()
 
 
 def trusted_besides_ec2(trust_policy: Document) -> tuple[str, ...]:
