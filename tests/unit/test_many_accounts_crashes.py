@@ -110,23 +110,6 @@ def test_a_role_that_an_account_can_use_by_now_reaches_its_instances_whatever_wa
     assert step > 10
 
 
-def test_a_record_that_a_crash_kept_is_written_by_its_accounts_sweep_whatever_the_row_says(
-    desk: OrganizationDesk,
-) -> None:
-    desk.edit(TAG, role="web")
-    desk.put(TAG, role="web", priority=7)
-    desk.world.calls.after("TransactWriteItems", kill)
-    with pytest.raises(KilledError):
-        desk.publish(TAG)
-    desk.edit(TAG, role="wbe")
-    assert desk.shows(TAG)[0] == "Rejected"
-    for target in (SPOKE, OTHER):
-        assert desk.sweep(target).changed
-    assert [
-        (desk.published_for(account).revision, desk.published_for(account).spec.priority) for account in ACCOUNTS
-    ] == [(2, 7)] * 2
-
-
 def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_crash_too(desk: OrganizationDesk) -> None:
     desk.edit(TAG, role="web")
     for target in (SPOKE, SAME_ACCOUNT, OTHER):

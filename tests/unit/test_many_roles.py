@@ -297,20 +297,6 @@ def test_a_sweep_of_many_rows_makes_few_calls(world: FakeAccount) -> None:
     assert (world.calls[LIST], world.calls[ONE]) == (1, count)
 
 
-def test_a_role_made_broad_is_suspended_by_the_next_sweep_also_from_the_list(world: FakeAccount) -> None:
-    desk = Desk(world)
-    desk.clients = {**desk.clients, "iam": world.clients["iam"]}
-    world.large_pages()
-    for number in range(COUNT):
-        world.profile(f"role-{number}")
-        desk.edit(f"app=w{number}", role=f"role-{number}")
-    world.clients["iam"].inline["role-3"] = policy(allow("*"))
-    assert sweep(desk).published == COUNT
-    assert world.calls[LIST] == 1
-    assert desk.shows("app=w3")[0] == "Rejected"
-    assert desk.in_effect("app=w3").suspended_because
-
-
 def sweep(desk: Desk) -> SweepResult:
     desk.world.wait(15 * 60)
     desk.world.calls.clear()
