@@ -104,7 +104,7 @@ class Windows(RuleBasedStateMachine):
 
     @rule(mapping=which, credit=st.integers(1, 2))
     def somebody_approves(self, mapping: int, credit: int) -> None:
-        """As `Revisions.publish` grants it (`test_revisions_machine`)."""
+        """As `Revisions.publish` grants it (`test_revisions`)."""
         self.approved[mapping] += 1
         store = self.workers[0].store
         granted = {layout.credit_of(self.approved[mapping]): credit, "credit_revision": self.approved[mapping]}
