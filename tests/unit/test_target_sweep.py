@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 import on_schedule
 from fixtures.account import HOME, KilledError, kill, mapping_key, refusing
 from fixtures.functions import lambda_context
-from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization
 from on_schedule import EARLIER
 from rolekeeper.aws.errors import AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
@@ -24,20 +24,19 @@ from rolekeeper.storage import layout
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
+def served(organization: Organization) -> Organization:
     """A hub with three registered targets, and a mapping in each account."""
-    with wired_organization(monkeypatch) as made:
-        for each in (SPOKE, SAME_ACCOUNT, OTHER):
-            made.spoke(each)
-            join(made, each)
-        made.publish("workload=web", "web")
-        made.scheduled()  # the row gets its verdict
-        for each in made.spokes:
-            join(made, each)
-        made.hub.quiet()
-        made.hub.metrics.counts.clear()
-        made.assumed.clear()
-        yield made
+    for each in (SPOKE, SAME_ACCOUNT, OTHER):
+        organization.spoke(each)
+        join(organization, each)
+    organization.publish("workload=web", "web")
+    organization.scheduled()  # the row gets its verdict
+    for each in organization.spokes:
+        join(organization, each)
+    organization.hub.quiet()
+    organization.hub.metrics.counts.clear()
+    organization.assumed.clear()
+    return organization
 
 
 def join(made: Organization, target: Target) -> None:

@@ -3,7 +3,6 @@
 An edit is judged with the most that it could change there, and is published there only once that was counted.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import batched
 
@@ -11,7 +10,7 @@ import pytest
 
 from fakes.calls import Calls
 from fixtures.account import ACCOUNT, mapping_key, refusing
-from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE
 from fixtures.organization_desk import TAG, OrganizationDesk, Swept
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.fleet.targets import ServedTarget
@@ -26,13 +25,11 @@ WEB, DATA = "ou-a1b2-webwebweb", "ou-a1b2-datadata"
 
 
 @pytest.fixture
-def desk() -> Iterator[OrganizationDesk]:
+def desk(hub: OrganizationDesk) -> OrganizationDesk:
     """Of 100 instances elsewhere 25 may change."""
-    with new_organization() as organization:
-        made = OrganizationDesk.of_three(organization)
-        for target, instances in ((SPOKE, 50), (SAME_ACCOUNT, 50), (OTHER, 60)):
-            made.join(target, instances=instances)
-        yield made
+    for target, instances in ((SPOKE, 50), (SAME_ACCOUNT, 50), (OTHER, 60)):
+        hub.join(target, instances=instances)
+    return hub
 
 
 def silence(desk: OrganizationDesk, target: Target = OTHER, call: str = "DescribeInstances") -> None:

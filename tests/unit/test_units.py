@@ -1,6 +1,5 @@
 """Rows for organizational units: which accounts they are published for, as their spokes say their units."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -19,13 +18,11 @@ NOT_IN_ONE = "it is for organizational units, and this account isn't in one of t
 
 
 @pytest.fixture
-def desk() -> Iterator[OrganizationDesk]:
+def desk(hub: OrganizationDesk) -> OrganizationDesk:
     """A hub, an account of the unit WEB in two Regions, and one of the unit DATA."""
-    with new_organization() as organization:
-        made = OrganizationDesk.of_three(organization)
-        move(made, SPOKE, WEB)
-        move(made, OTHER, DATA)
-        yield made
+    move(hub, SPOKE, WEB)
+    move(hub, OTHER, DATA)
+    return hub
 
 
 def move(desk: OrganizationDesk, target: Target, unit: str) -> None:
