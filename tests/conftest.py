@@ -10,7 +10,8 @@ import pytest
 import runtime  # noqa: F401  # switches the collection of garbage off, as a function does while it starts
 from fixtures.account import FakeAccount, new_account
 from fixtures.mappings import Desk
-from fixtures.organization import Organization, wired_organization
+from fixtures.organization import Organization, new_organization, wired_organization
+from fixtures.organization_desk import OrganizationDesk
 
 gc.enable()
 
@@ -58,6 +59,13 @@ def desk(request: pytest.FixtureRequest, world: FakeAccount) -> Desk:
     made = Desk(world)
     made.prepare(**_knobs(request, "desk"))
     return made
+
+
+@pytest.fixture
+def hub() -> Iterator[OrganizationDesk]:
+    """An operator's desk in a hub, with two more accounts; see `fixtures.organization_desk`."""
+    with new_organization() as made:
+        yield OrganizationDesk.of_three(made)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fixtures.account import ACCOUNT, refusing
+from fixtures.account import ACCOUNT
 from fixtures.mappings import Desk
 from rolekeeper.mappings.verdict import Status
 from support.grants import allow, policy
@@ -65,16 +65,6 @@ def test_policies_that_cannot_be_judged_are_never_passed(desk: Desk, monkeypatch
     status, reason, _ = desk.shows(TAG)
     assert status == "Rejected"
     assert "its policies can't be judged, as a role's policies hold more than 0 different" in reason
-
-
-def test_policies_that_cannot_be_read_are_waited_for(desk: Desk) -> None:
-    desk.put(TAG, role="web")
-    desk.world.calls.before("ListRolePolicies", refusing("AccessDenied", "no"))
-    desk.publish(TAG)
-    assert desk.shows(TAG)[0] == "Waiting"
-    assert "iam:ListRolePolicies" in desk.shows(TAG)[1]
-    desk.recheck(TAG)
-    assert desk.shows(TAG)[0] == "Published"
 
 
 def test_much_that_is_broad_leaves_room_for_what_to_do(desk: Desk) -> None:
@@ -149,16 +139,6 @@ def bound(desk: Desk, arn: str) -> None:
 # ---- held for its severity ----
 
 
-@pytest.fixture
-def consenting(desk: Desk) -> Desk:
-    """Both words are given, and `workload=web` gives the administrator's role, as approved."""
-    lets_broad(desk)
-    desk.edit(TAG, role="admin", allow_broad=True)
-    desk.approve(TAG, 1)
-    desk.quiet()
-    return desk
-
-
 def test_one_instance_that_would_gain_is_enough(desk: Desk) -> None:
     lets_broad(desk)
     desk.edit(TAG, role="web", allow_broad=True)
@@ -185,26 +165,6 @@ def test_one_instance_that_would_gain_is_enough(desk: Desk) -> None:
     desk.approve(TAG, 2)
     [event] = desk.world.events.named("Mapping Published")
     assert event["effect"]["gained"] == ["* on *"]
-
-
-def test_an_edit_that_gives_no_more_passes(consenting: Desk) -> None:
-    consenting.converged("admin", workload="web")
-    assert consenting.edit(TAG, role="admin", allow_broad=True, priority=5).status is Status.PUBLISHED
-    assert consenting.edit(TAG, role="web").status is Status.PUBLISHED, "and less is no more"
-
-
-def test_a_row_that_is_switched_on_again_waits_where_an_instance_would_gain(consenting: Desk) -> None:
-    off = {"role": "admin", "allow_broad": True, "enabled": False}
-    assert consenting.edit(TAG, **off).status is Status.PUBLISHED
-    consenting.world.running(workload="web")
-    assert consenting.edit(TAG, **off | {"enabled": True}).status is Status.HELD
-
-
-def test_a_deletion_waits_where_another_mapping_would_give_more(consenting: Desk) -> None:
-    consenting.edit("workload=*", role="web", priority=5)
-    consenting.converged("web", workload="web")
-    assert consenting.remove("workload=*").status is Status.HELD
-    assert "deleting it would give severe permissions: administrator access" in consenting.shows("workload=*")[1]
 
 
 def test_consent_to_a_role_that_grew_broad_waits_too(desk: Desk) -> None:

@@ -53,37 +53,6 @@ def test_mending_the_rival_serves_the_row_that_was_refused(desk: Desk, columns: 
     assert (entry["claimed_by"], entry["correlation_id"]) == ("", "edit-1")
 
 
-def test_a_tie_that_tagging_made_is_cleared_in_both_rows_by_mending_either(desk: Desk) -> None:
-    desk.edit("env=prod", role="api")
-    desk.edit("team=x", role="web")
-    desk.world.running(env="prod", team="x")
-    for tag in ("env=prod", "team=x"):
-        assert desk.recheck(tag).status is Status.CONFLICT
-    desk.edit("team=x", role="web", priority=50)
-    assert desk.shows("env=prod") == ("Published", "in effect", 1)
-    assert desk.shows("team=x") == ("Published", "in effect", 2)
-
-
-def test_a_rival_that_expires_frees_the_row_too(desk: Desk) -> None:
-    at = desk.world.clock.now().replace(hour=23)
-    desk.edit(STAR, role="api", expires_at=at.isoformat())
-    desk.world.later(days=1)
-    assert desk.recheck(STAR).status is Status.EXPIRED
-    assert desk.shows(EXACT)[0] == "Published"
-
-
-def test_the_freed_row_frees_no_other_in_turn(desk: Desk) -> None:
-    desk.edit("env=prod", role="api")
-    desk.world.running(workload="web", env="prod")
-    desk.edit(EXACT, role="web")
-    assert beside(desk, "env=prod") == {EXACT}
-    desk.edit(STAR, role="api", priority=200)
-    assert desk.shows(EXACT)[0] == "Conflict", "it is in another tie as well"
-    assert beside(desk, STAR) == {EXACT}
-    desk.edit("env=prod", role="api", priority=200)
-    assert desk.shows(EXACT)[0] == "Published"
-
-
 def test_what_is_noted_is_bounded(desk: Desk) -> None:
     for number in range(22):
         desk.edit(f"workload=w{number}", role="web")
@@ -101,14 +70,6 @@ def test_a_row_notes_itself_beside_few_rivals(desk: Desk) -> None:
     desk.quiet()
     assert desk.edit(STAR, role="api").status is Status.CONFLICT
     assert desk.world.writes.count("UpdateItem") == 6, "and the row's status"
-
-
-def test_of_two_who_are_judged_at_once_the_slower_one_looks_again(desk: Desk) -> None:
-    desk.put("workload=db", role="web")
-    # The star row is mended between the refusal of the other and its note.
-    desk.world.calls.before("UpdateItem", partial(desk.edit, STAR, role="api", priority=200))
-    desk.publish("workload=db")
-    assert desk.shows("workload=db")[0] == "Published"
 
 
 @pytest.mark.parametrize("call", ["DescribeInstances", "UpdateItem"])
@@ -155,15 +116,6 @@ def test_no_answer_about_one_freed_row_keeps_no_other_from_being_looked_at(desk:
         desk.publish(STAR)
     assert [desk.shows(tag)[0] for tag in ("workload=aaa", EXACT, "workload=zzz")] == ["Waiting", *["Published"] * 2]
     assert beside(desk, STAR) == {"workload=aaa"}
-
-
-def test_a_freed_row_that_the_sweep_gets_no_answer_for_is_a_problem_of_the_sweep(desk: Desk) -> None:
-    desk.put(STAR, role="api", priority=200)
-    no_answer_about_the_next(desk)
-    with pytest.raises(RetryableError):
-        desk.recheck(STAR)
-    assert desk.shows(STAR)[0] == "Published"
-    assert desk.recheck(EXACT).status is Status.PUBLISHED, "it comes by the other row itself"
 
 
 def test_what_is_wrong_with_the_other_is_left_to_the_sweep(desk: Desk) -> None:

@@ -1,7 +1,6 @@
 """A row that is judged in many accounts: a run for each asks there, and one more judges by what they found."""
 
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -167,10 +166,9 @@ class Machine:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+def machine(hub: OrganizationDesk, monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.setattr(account_runs, "ASKED", 2)
-    with new_organization() as organization:
-        yield Machine(OrganizationDesk.of_three(organization))
+    return Machine(hub)
 
 
 def test_an_edit_waits_while_a_run_for_each_account_asks_there_and_nobody_else(machine: Machine) -> None:

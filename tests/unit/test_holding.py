@@ -10,9 +10,8 @@ import pytest
 
 from fixtures.account import MUTATIONS, FakeAccount, mapping_key, published_at, refusing
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
-from rolekeeper.aws.errors import CorruptItemError, RetryableError
+from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.verdict import Status, Verdict
-from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import Limits
 from rolekeeper.storage import Update, layout
 
@@ -64,20 +63,6 @@ def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(de
     assert (entry["effect"]["replace"], entry["effect"]["gained"]) == (3, ["s3:PutObject on *"])
 
 
-def test_a_share_of_the_fleet_passes(desk: Desk) -> None:
-    for _ in range(3):
-        desk.world.running(Name="of nobody's concern")
-    gone = desk.world.running(Name="gone")
-    desk.world.truth.terminate(gone)
-    desk.world.wait(5)
-    desk.limits = Limits(0, 50)
-    assert desk.edit(TAG, role="api").status is Status.PUBLISHED, "3 of 6"
-    desk.limits = Limits(0, 49)
-    desk.world.reconcile(*desk.sent_ids())
-    desk.world.later(minutes=11)
-    assert "(3 of 6; 2 may change without approval)" in desk.edit(TAG, role="web").reason
-
-
 def test_its_counts_are_kept_up_without_a_word(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.converged("web", workload="web")
@@ -86,18 +71,6 @@ def test_its_counts_are_kept_up_without_a_word(desk: Desk) -> None:
     assert "(4 of 4;" in desk.row(TAG)["status_reason"]
     assert desk.world.writes == ["UpdateItem"]
     assert desk.world.events.kinds == []
-
-
-def test_a_profile_that_waits_for_enforce_is_made_though_the_deletion_of_its_row_is_held(desk: Desk) -> None:
-    desk.role("bare", profile=False)
-    desk.world.mode = Mode.OBSERVE
-    desk.edit(TAG, role="bare")
-    desk.approve(TAG, 2)
-    assert desk.remove(TAG).status is Status.HELD
-    assert desk.world.calls["CreateInstanceProfile"] == 0
-    desk.world.mode = Mode.ENFORCE
-    assert desk.recheck(TAG).status is Status.HELD
-    assert desk.world.calls["CreateInstanceProfile"] == 1
 
 
 # ---- over all rows together ----
@@ -135,21 +108,6 @@ def test_a_wide_change_that_is_split_over_rows_waits_as_one_does(two: Desk) -> N
     assert two.world.events.kinds[-1] == "Mapping Held"
     assert two.approve(OTHER, 2).status is Status.PUBLISHED
     assert taken(two) == 3, "what somebody approved has a budget of its own"
-
-
-def test_the_sweep_counts_what_it_publishes_of_the_held(two: Desk) -> None:
-    two.limits = Limits(1, 0)
-    two.edit(TAG, role="api")
-    two.edit(OTHER, role="api")
-    two.limits = Limits(3, 0)
-    assert [two.recheck(each).status for each in (TAG, OTHER)] == [Status.PUBLISHED, Status.HELD]
-    assert taken(two) == 3
-
-
-def test_and_a_deletion(two: Desk) -> None:
-    assert two.remove(OTHER).status is Status.REMOVED
-    assert taken(two) == 2
-    assert two.remove(TAG).status is Status.HELD
 
 
 @pytest.mark.parametrize("seconds", [0, 30])
@@ -229,22 +187,6 @@ def test_the_end_of_the_window_alone_publishes_nothing_that_was_held(split: Desk
     assert taken(split) == 2, "what is over is counted no longer"
 
 
-@pytest.mark.parametrize("role", ["NONE", "api"])
-def test_an_edit_that_is_written_after_the_window_is_judged_by_itself(split: Desk, role: str) -> None:
-    assert split.edit(OTHER, role=role).status is Status.PUBLISHED
-    assert taken(split) == 2
-
-
-def test_an_edit_is_counted_once_however_often_it_is_judged(two: Desk) -> None:
-    two.put(TAG, role="api")
-    two.world.calls.before("UpdateItem", refusing("InternalServerError", status=500))
-    with pytest.raises(Exception, match="InternalServerError"):
-        two.publish(TAG)
-    for look in (two.publish, two.recheck):
-        assert look(TAG).status is Status.PUBLISHED
-    assert taken(two) == 3
-
-
 @pytest.mark.parametrize("count", ["total", "later"])
 def test_a_count_that_cant_be_read_lets_nothing_through_and_says_which_item(two: Desk, count: str) -> None:
     two.world.store.write(two.world.store.update(layout.EDITS, Update().set({count: "garbled"})))
@@ -302,22 +244,6 @@ def test_an_edit_that_takes_effect_when_another_row_expires_is_held_and_says_whe
     assert effect["only_later"] == 3
     desk.approve("workload=*", 1)
     assert desk.world.store.get([layout.budget_key(mapping_key("workload=*"))]).popitem()[1][layout.credit_of(1)] == 3
-
-
-def test_an_edit_that_leaves_instances_to_a_severe_role_when_another_row_expires_is_held(desk: Desk) -> None:
-    """One row expires; the next is about to be disabled; then the third gives what is severe."""
-    desk.limits = Limits(25, 0)
-    desk.world.allow_broad_roles = True
-    desk.role("admin")
-    desk.grant("admin", "iam:PutRolePolicy")
-    desk.converged("web", workload="web", tier="1")
-    desk.edit("tier=1", role="admin", priority=300, allow_broad=True)
-    assert desk.approve("tier=1", 1).status is Status.PUBLISHED
-    assert desk.edit("workload=*", role="api", priority=200).status is Status.PUBLISHED
-    assert desk.edit(TAG, role="web", expires_at=ending(desk, minutes=5)).status is Status.PUBLISHED
-    verdict = desk.edit("workload=*", role="api", priority=200, enabled=False)
-    assert verdict.status is Status.HELD
-    assert verdict.reason.startswith("it would give severe permissions: iam:PutRolePolicy on *")
 
 
 def test_two_edits_that_change_instances_at_the_same_later_moment_add_up(two: Desk) -> None:
@@ -410,25 +336,12 @@ def test_a_wrong_number_changes_nothing_and_is_told(desk: Desk, number: int) -> 
     assert not refused_because(desk, f"'AIDAGRACE' approved revision {number}, but 2 is held", number).changed
 
 
-def test_an_approval_where_nothing_was_ever_held_does_nothing(desk: Desk) -> None:
-    assert not desk.approve(TAG, 7).changed
-    assert desk.shows(TAG) == ("Published", "in effect", 1)
-    assert desk.held(TAG) is None
-
-
 def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.sign(TAG, 2)
     assert desk.edit(TAG, role="NONE").held == 3
     assert desk.hears(TAG).status is Status.HELD
     assert desk.shows(TAG)[1].endswith("; 'AIDAGRACE' approved revision 2, but 3 is held")
-    assert desk.gives(TAG) == ("web", 1)
-
-
-def test_nobody_can_approve_beforehand(desk: Desk) -> None:
-    desk.approve(TAG, 2)
-    assert desk.edit(TAG, role="api").held == 2
-    assert desk.recheck(TAG).status is Status.HELD
     assert desk.gives(TAG) == ("web", 1)
 
 
@@ -440,16 +353,6 @@ def test_columns_copied_from_a_held_row_hold_and_approve_nothing(desk: Desk) -> 
     assert held.mapping.revision == 2
     assert held.mapping.spec.role == "api"
     assert desk.approve(TAG, 2).status is Status.PUBLISHED
-
-
-def test_an_approval_outlives_what_keeps_it_from_being_served(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.retrust("api", TRUSTS_LAMBDA)
-    assert desk.approve(TAG, 2).status is Status.REJECTED
-    assert desk.gives(TAG) == ("web", 1)
-    desk.retrust("api", TRUSTS_EC2)
-    assert desk.recheck(TAG).status is Status.PUBLISHED
-    assert desk.gives(TAG) == ("api", 2)
 
 
 # ---- no longer too large ----
@@ -506,23 +409,6 @@ def test_the_sweep_publishes_a_held_edit_once_it_is_within_the_limit(desk: Desk,
     assert desk.sent_ids()
 
 
-def test_a_held_edit_that_is_within_the_limit_is_published_as_it_is_written_again(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.limits = Limits(3, 0)
-    desk.unset(TAG, "status")
-    assert desk.publish(TAG).status is Status.PUBLISHED
-    assert desk.gives(TAG) == ("api", 2)
-
-
-def test_what_was_discarded_stays_so_whatever_the_limit_is_then(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.discard(TAG)
-    desk.limits = Limits(3, 0)
-    desk.recheck(TAG)
-    assert (desk.gives(TAG), desk.row(TAG)["role"]) == (("web", 1), "web")
-    assert desk.edit(TAG, role="api").revision == 3, "no number is given twice"
-
-
 def test_a_held_deletion_that_is_within_the_limit_goes_on_though_a_sweep_is_interrupted(desk: Desk) -> None:
     desk.remove(TAG)
     desk.limits = Limits(3, 0)
@@ -535,30 +421,6 @@ def test_a_held_deletion_that_is_within_the_limit_goes_on_though_a_sweep_is_inte
 
 
 # ---- edited and taken back ----
-
-
-def test_taking_the_edit_back_ends_it(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.edit(TAG, role="web")
-    row = desk.row(TAG)
-    assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "in effect", 1)
-    assert "held_revision" not in row
-    assert desk.approve(TAG, 2).status is Status.PUBLISHED
-    assert desk.gives(TAG) == ("web", 1)
-
-
-def test_the_same_edit_again_after_another_bad_one_is_held_under_the_same_number(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.edit(TAG, role="wbe")
-    verdict = desk.edit(TAG, role="api")
-    assert (verdict.status, verdict.held, verdict.changed) == (Status.HELD, 2, True)
-
-
-def test_an_edit_that_changes_little_is_served_under_the_next_number(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    assert desk.edit(TAG, role="web", owner="ada").revision == 3
-    assert "held_revision" not in desk.row(TAG)
-    assert desk.edit(TAG, role="api").held == 4, "what was held as 2 is overtaken"
 
 
 def test_what_is_held_stays_shown_while_aws_gives_no_answer(desk: Desk) -> None:
@@ -633,26 +495,6 @@ def test_an_approval_is_for_as_many_changes_as_it_names_and_as_may_be_unapproved
     assert desk.approve(TAG, 2, changes=2).status is Status.PUBLISHED
 
 
-def test_what_grew_beyond_what_was_signed_is_held_again_under_another_number(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.sign(TAG, 2)
-    for _ in range(2):
-        desk.converged("web", workload="web")
-    assert (desk.hears(TAG).held, desk.gives(TAG)) == (3, ("web", 1))
-    assert "as revision 2 it would have changed 3" in desk.shows(TAG)[1]
-    refused_because(desk, "'AIDAGRACE' approved revision 2, but 3 is held", 2)
-
-
-def test_an_approval_that_a_run_noted_and_was_cut_off_from_is_found_by_the_sweep(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.sign(TAG, 2)
-    desk.world.calls.before("GetItem", refusing("InternalServerError", status=500))
-    with pytest.raises(RetryableError):
-        desk.hears(TAG)
-    assert desk.recheck(TAG).status is Status.PUBLISHED
-    assert desk.revisions(TAG)[-1]["approved_by"] == "AIDAGRACE"
-
-
 def test_an_approval_that_is_gone_approves_nothing(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.retrust("api", TRUSTS_LAMBDA)
@@ -721,54 +563,6 @@ def test_a_deletion_that_would_change_too_much_is_undone_and_held(desk: Desk) ->
     assert (entry["changes"], entry["claimed_by"], entry["effect"]["detach"]) == (["the row was deleted"], "ada", 3)
 
 
-def test_approving_a_deletion_deletes_the_row_for_good(desk: Desk) -> None:
-    desk.remove(TAG)
-    desk.quiet()
-    verdict = desk.approve(TAG, 2)
-    assert (verdict.status, verdict.revision, len(desk.sent_ids())) == (Status.REMOVED, 2, 3)
-    assert desk.row(TAG) == {}
-    assert desk.gives(TAG) == ("", 2)
-    assert credit(desk) == (3, 2)
-    assert desk.world.events.kinds == ["Mapping Removed"]
-    desk.publish(TAG)
-    assert desk.row(TAG) == {}
-
-
-def test_an_edit_of_the_row_that_was_put_back_takes_the_deletion_back(desk: Desk) -> None:
-    desk.remove(TAG)
-    desk.sign(TAG, 2)
-    assert desk.amend(TAG, description="needed after all").status is Status.PUBLISHED
-    desk.hears(TAG)
-    assert (desk.gives(TAG), desk.shows(TAG)[1]) == (("web", 3), "in effect")
-
-
-@pytest.mark.parametrize("edit", [{"role": "api"}, {"description": "needed after all"}], ids=repr)
-def test_an_edit_made_while_an_approved_deletion_is_carried_out_is_not_lost(desk: Desk, edit: dict[str, str]) -> None:
-    desk.remove(TAG)
-    desk.world.calls.before("DeleteItem", partial(desk.set, TAG, **edit))
-    desk.approve(TAG, 2)
-    row = desk.row(TAG)
-    assert edit.items() <= row.items()
-    assert row["status"] in {"Published", "Held"}
-
-
-def test_a_deletion_taken_back_while_it_is_carried_out_is_not_carried_to_the_row(desk: Desk) -> None:
-    desk.remove(TAG)
-    desk.world.calls.before("DeleteItem", partial(desk.unset, TAG, "status"))
-    desk.approve(TAG, 2)
-    assert desk.shows(TAG)[::2] == ("Published", 3)
-
-
-def test_an_approval_written_while_counts_are_kept_up_is_not_lost(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.converged("web", workload="web")
-    desk.world.calls.before("UpdateItem", partial(desk.approve, TAG, 2))
-    desk.recheck(TAG)
-    desk.world.calls.forget()
-    assert desk.gives(TAG) == ("api", 2)
-    assert desk.publish(TAG).status is Status.PUBLISHED
-
-
 def test_who_edits_while_a_verdict_is_written_is_not_taken_away_unnoticed(desk: Desk) -> None:
     desk.put(TAG, role="wbe", edited_by="ada")
     desk.world.calls.before("UpdateItem", partial(desk.set, TAG, role="nobody", edited_by="grace"))
@@ -786,15 +580,6 @@ def test_a_row_of_a_tag_that_is_no_longer_allowed_can_be_deleted_with_approval(d
     assert desk.recheck(tag).status is Status.HELD
     assert desk.approve(tag, 2).status is Status.REMOVED
     assert desk.row(tag) == {}
-
-
-def test_a_deletion_while_an_edit_is_held_is_weighed_by_itself(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    verdict = desk.remove(TAG)
-    assert (verdict.status, verdict.held) == (Status.HELD, 3)
-    assert desk.row(TAG)["role"] == "web", "what is served comes back"
-    assert desk.approve(TAG, 2).status is Status.HELD
-    assert desk.gives(TAG) == ("web", 1)
 
 
 # ---- the row always tells how many it governs ----
@@ -826,25 +611,6 @@ def test_a_held_edit_that_is_discarded_leaves_what_is_in_effect_and_no_instance_
     assert desk.gives(TAG) == ("web", 1)
 
 
-def test_a_row_that_is_written_again_keeps_the_mapping_whose_deletion_is_held(desk: Desk) -> None:
-    desk.remove(TAG)
-    desk.quiet()
-    assert desk.discard(TAG).status is Status.PUBLISHED
-    assert (desk.shows(TAG)[::2], desk.gives(TAG)) == (("Published", 1), ("web", 1))
-    assert desk.world.events.kinds == ["Mapping Discarded", "Mapping Published"]
-    assert desk.remove(TAG).held == 3, "no number is given twice"
-
-
-def test_a_held_row_that_was_never_in_effect_is_discarded_by_deleting_it(desk: Desk) -> None:
-    for _ in range(2):
-        desk.world.running(workload="new")
-    assert desk.edit("workload=new", role="api").status is Status.HELD
-    assert desk.discard("workload=new").status is Status.REMOVED
-    assert (desk.row("workload=new"), desk.served("workload=new")) == ({}, None)
-    assert desk.history("workload=new")[-1]["event"] == "Mapping Discarded"
-    assert desk.edit("workload=new", role="api").held == 2, "no number is given twice"
-
-
 @pytest.mark.parametrize("asked", ["approved", "discarded"])
 def test_an_edit_that_is_held_while_another_is_approved_or_discarded_waits_by_itself(desk: Desk, asked: str) -> None:
     """The judge is about to write how revision 2 ended; by then it is revision 3 that is held."""
@@ -861,23 +627,6 @@ def test_an_edit_that_is_held_while_another_is_approved_or_discarded_waits_by_it
     assert (held.mapping.revision, held.outcome, desk.gives(TAG)) == (3, "", ("web", 1))
     assert desk.approve(TAG, 3).status is Status.PUBLISHED
     assert desk.gives(TAG) == ("NONE", 3)
-
-
-def test_a_discard_that_an_approval_overtook_is_another_edit(desk: Desk) -> None:
-    """The judge read the row as it was published; before it notes that, what was held is published, as approved."""
-    desk.edit(TAG, role="api")
-    held = desk.row(TAG)
-    desk.take_back(TAG)
-
-    def approve() -> None:
-        desk.put(TAG, **{name: held[name] for name in held if name not in ("tag_key", "tag_value")})
-        desk.approve(TAG, 2)
-        desk.put(TAG, role="web")
-
-    desk.world.calls.before("TransactWriteItems", approve)
-    assert desk.publish(TAG).revision == 3
-    assert (desk.gives(TAG), desk.row(TAG)["role"]) == (("web", 3), "web")
-    assert "Mapping Discarded" not in [each["event"] for each in desk.history(TAG)]
 
 
 def test_a_published_record_that_is_lost_is_published_anew_though_its_number_was_held(desk: Desk) -> None:

@@ -1,10 +1,8 @@
 """What a revision would change: each kind of instance, and that what is foretold is what happens."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import product
 from typing import Any
 
 import pytest
@@ -14,23 +12,18 @@ from hypothesis import strategies as st
 from fixtures.account import ACCOUNT, MUTATIONS, PATH, REGION, FakeAccount, new_account
 from fixtures.mappings import Desk
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.instances.decide import resolve
 from rolekeeper.mappings.impact import Edit, Impact, Moment
 from rolekeeper.mappings.rows import COLUMNS
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import (
     Action,
-    AssociationState,
     InstanceState,
 )
-from rolekeeper.model.mapping import Pin, PublishedMapping, WhenUnmatched
+from rolekeeper.model.mapping import Pin, PublishedMapping
 from rolekeeper.settings import Limits
 from rolekeeper.storage.layout import to_attributes
 from rolekeeper_cli.uses.pins import pin_item
-from spec.carries import Situation as Told
-from spec.carries import wanted
-from spec.decision_laws import View
-from strategies.situations import KEEPS, QUARANTINE, SITUATIONS, TAKES, TAKES_ALL, WEB, Situation
+from strategies.situations import QUARANTINE, SITUATIONS, WEB, Situation
 from strategies.values import NOW, arn, association, published
 
 # ---- each situation, with each edit of its mapping ----
@@ -40,94 +33,10 @@ def row(role: str, **columns: Any) -> PublishedMapping:
     return published("workload=web", role, **columns)
 
 
-ROWS = {
-    "web": WEB,
-    "db": row("db"),
-    "no role": QUARANTINE,
-    "web, in the place of a foreign role": TAKES,
-    "no role, in the place of a foreign role": TAKES_ALL,
-    "web, and keep": KEEPS,
-    "db, first": row("db", priority=1),
-    "db, last": row("db", priority=300),
-    "web, disabled": row("web", enabled=False),
-    "web, disabled, and keep": row("web", enabled=False, when_unmatched=WhenUnmatched.KEEP),
-    "web, for another region": row("web", regions=frozenset({"eu-west-1"})),
-    "web, expired": row("web", expires_at=NOW - timedelta(hours=1)),
-    "deleted": replace(WEB, deleted=True),
-    "deleted, and keep": replace(KEEPS, deleted=True),
-    "db, which can't be used": replace(row("db"), suspended_because="its role is gone"),
-}
-PUBLISHED = ("db", "no role", "web, and keep", "db, last", "deleted")
-BESIDE = [None, published("env=prod", "prod", priority=50), published("env=prod", "prod", priority=200)]
-
-
-def edits(story: str) -> Iterator[tuple[Situation, PublishedMapping | None]]:
-    """Yield the instance with each row that may be published for it, beside others."""
-    plain = SITUATIONS[story]
-    owner = plain.owner if plain.owner and plain.owner.key == WEB.key else None
-    yield plain, plain.governs or owner
-    for present, beside in product(
-        (None, *map(ROWS.get, PUBLISHED)), BESIDE if plain.governs and not plain.rival else ()
-    ):
-        yield plain.but(governs=present, rival=beside, tags={**plain.tags, "workload": "web"}), present
-
-
-def seen_with(situation: Situation, mapping: PublishedMapping | None) -> Told:
-    """Return what is known of the instance once EC2 is done and it runs, with this in the place of its row."""
-    leaving = situation.carries and situation.carries.state is AssociationState.DISASSOCIATING
-    settled = situation.but(state="running", carries=None if leaving else situation.carries)
-    seen = settled.observation
-    assert seen.instance
-    read = [*(each for each in seen.published if each.key != WEB.key), *([mapping] if mapping else ())]
-    owner = mapping if seen.grant and seen.grant.mapping == WEB.key else seen.owner
-    candidates = resolve(seen.instance, read, NOW, seen.pin)
-    return View(replace(seen, published=tuple(read), candidates=candidates, owner=owner), situation.ownership).situation
-
-
-def foretold(situation: Situation, present: PublishedMapping | None, candidate: PublishedMapping) -> str:
-    """Return how an edit changes an instance beyond what comes anyway, as `replace web db`, by `spec.carries` alone."""
-    was, would = (seen_with(situation, each) for each in (present, replace(candidate, suspended_because="")))
-    before, after = wanted(was), wanted(would)
-    # Once the record that is missing is repaired, the edit takes the role away.
-    end = "" if after.shows == "mapping-missing" != before.shows else after.carries
-    quarantines = would.ranked.quarantines and not was.ranked.quarantines and not situation.pin
-    comes_anyway = end == before.carries and (end or not quarantines)
-    if situation.state == "terminated" or end == would.carries or comes_anyway:
-        return ""
-    names = [each.rpartition("/")[2] for each in (would.carries, end) if each]
-    ours = any(each.key == candidate.key for each in would.ranked.best) and not situation.pin
-    ours |= not would.ranked.best and would.grants.get(would.carries) == candidate.key
-    if candidate.suspended_because and ours:
-        # It takes a role away once its own can be used, which nobody knows; nothing else is taken.
-        return "" if not would.carries else "replace" if end else "detach"
-    return " ".join(["attach" if not would.carries else "replace" if end else "detach", *names])
-
-
-def counts(impact: Impact) -> str:
-    """`replace web db`, say."""
-    if not impact.changes:
-        return ""
-    moves = [*impact.moves.items()] or [(("", ""), 1)]
-    ((move, number),) = moves
-    assert number == impact.changes == 1
-    action = next(name for name in ("attach", "replace", "detach") if getattr(impact, name))
-    assert impact.takes == (action != "attach")
-    return " ".join((action, *(each.rsplit("/", maxsplit=1)[-1] for each in move if each)))
-
-
 def impact_on(situation: Situation, present: PublishedMapping | None, candidate: PublishedMapping) -> Impact:
     impact = Impact()
     impact.add(situation.observation, Edit(present, candidate, NOW), situation.ownership)
     return impact
-
-
-@pytest.mark.parametrize("story", [story for story, found in SITUATIONS.items() if found.state])
-def test_an_edit_changes_what_is_foretold(story: str) -> None:
-    for situation, present in edits(story):
-        for name, candidate in ROWS.items():
-            found = impact_on(situation, present, candidate)
-            if not found.later:
-                assert counts(found) == foretold(situation, present, candidate), (present, situation.rival, name)
 
 
 def test_a_row_that_cant_be_used_yet_leaves_its_instances_to_the_next_one_when_it_expires() -> None:

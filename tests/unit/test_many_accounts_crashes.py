@@ -4,14 +4,14 @@ And fan-outs over many targets, which are resumed where they stopped.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Barrier, get_ident
 
 import pytest
 
 from fixtures.account import HOME, RESUME_MACHINE, KilledError, kill, mapping_key, refusing
-from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws import AT_ONCE, in_threads
 from rolekeeper.aws.errors import RetryableError
@@ -25,12 +25,6 @@ from rolekeeper.storage import state
 ACCOUNTS = (SPOKE.account, OTHER.account)
 
 
-@pytest.fixture
-def desk() -> Iterator[OrganizationDesk]:
-    with new_organization() as organization:
-        yield OrganizationDesk.of_three(organization)
-
-
 def edit(desk: OrganizationDesk) -> None:
     desk.put(TAG, role="api")
 
@@ -42,126 +36,109 @@ def delete(desk: OrganizationDesk) -> None:
 @pytest.mark.parametrize("again", ["publish", "recheck"])
 @pytest.mark.parametrize("act", [edit, delete])
 def test_a_crash_anywhere_is_made_good(
-    desk: OrganizationDesk, act: Callable[[OrganizationDesk], None], again: str
+    hub: OrganizationDesk, act: Callable[[OrganizationDesk], None], again: str
 ) -> None:
     """Each step before and after a call to AWS, until the judge comes through."""
-    desk.role("api")
-    desk.limits = Limits(10_000, 0)  # one edit for each step count together
+    hub.role("api")
+    hub.limits = Limits(10_000, 0)  # one edit for each step count together
     for target in (SPOKE, OTHER):
-        desk.spoke(target).profile("api")
+        hub.spoke(target).profile("api")
     targets = (HOME, SPOKE, SAME_ACCOUNT, OTHER)
-    desk.edit(TAG, role="web")
+    hub.edit(TAG, role="web")
     for target in targets[1:]:
-        desk.launched(1, target)
-    desk.world.running(workload="web")
+        hub.launched(1, target)
+    hub.world.running(workload="web")
     step, killed = 1, 0
     while True:
-        desk.edit(TAG, role="web")
-        desk.quiet()
-        act(desk)
-        desk.world.calls.at_step(step, kill)
+        hub.edit(TAG, role="web")
+        hub.quiet()
+        act(hub)
+        hub.world.calls.at_step(step, kill)
         with suppress(KilledError):
-            desk.publish(TAG)
-        if not desk.world.calls.reached():
+            hub.publish(TAG)
+        if not hub.world.calls.reached():
             break
         killed += 1
-        sent = desk.sent_to()
-        if again == "publish" or not desk.row(TAG):
-            desk.publish(TAG)
+        sent = hub.sent_to()
+        if again == "publish" or not hub.row(TAG):
+            hub.publish(TAG)
         else:
-            desk.recheck(TAG)
-        published = desk.in_effect(TAG)
+            hub.recheck(TAG)
+        published = hub.in_effect(TAG)
         for account in ACCOUNTS:
-            record = desk.published_for(account)
+            record = hub.published_for(account)
             assert (record.revision, record.deleted) == (published.revision, published.deleted), (step, account)
             assert published.deleted or record.profile_arn == profile(account, published.spec.role)
-        stored = desk.world.revisions.read(mapping_key(TAG))
+        stored = hub.world.revisions.read(mapping_key(TAG))
         assert not stored.unsent
         # What an edit was published for is sent everywhere by one of the two.
         everywhere = sorted((each.account, each.region) for each in targets)
-        assert set(sent + desk.sent_to()) == set(everywhere), step
+        assert set(sent + hub.sent_to()) == set(everywhere), step
         step += 2
     assert killed > 10
 
 
 def test_a_role_that_an_account_can_use_by_now_reaches_its_instances_whatever_was_cut_off(
-    desk: OrganizationDesk,
+    hub: OrganizationDesk,
 ) -> None:
-    desk.launched(1, SPOKE)
-    desk.launched(1, OTHER)
+    hub.launched(1, SPOKE)
+    hub.launched(1, OTHER)
     step = 1
     while True:
-        desk.spoke(OTHER).profiles.pop("web")
-        desk.edit(TAG, role="web", priority=step)
-        assert desk.published_for(OTHER.account).suspended_because
-        desk.spoke(OTHER).profile("web")
-        desk.quiet()
-        desk.world.calls.at_step(step, kill)
+        hub.spoke(OTHER).profiles.pop("web")
+        hub.edit(TAG, role="web", priority=step)
+        assert hub.published_for(OTHER.account).suspended_because
+        hub.spoke(OTHER).profile("web")
+        hub.quiet()
+        hub.world.calls.at_step(step, kill)
         with suppress(KilledError):
-            desk.publish(TAG)
-        if not desk.world.calls.reached():
+            hub.publish(TAG)
+        if not hub.world.calls.reached():
             break
-        desk.publish(TAG)
-        assert not desk.published_for(OTHER.account).suspended_because
-        assert (OTHER.account, OTHER.region) in desk.sent_to(), step
-        assert not desk.world.revisions.read(mapping_key(TAG)).unsent
+        hub.publish(TAG)
+        assert not hub.published_for(OTHER.account).suspended_because
+        assert (OTHER.account, OTHER.region) in hub.sent_to(), step
+        assert not hub.world.revisions.read(mapping_key(TAG)).unsent
         step += 1
     assert step > 10
 
 
-def test_a_record_that_a_crash_kept_is_written_by_its_accounts_sweep_whatever_the_row_says(
-    desk: OrganizationDesk,
+def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_crash_too(
+    hub: OrganizationDesk,
 ) -> None:
-    desk.edit(TAG, role="web")
-    desk.put(TAG, role="web", priority=7)
-    desk.world.calls.after("TransactWriteItems", kill)
-    with pytest.raises(KilledError):
-        desk.publish(TAG)
-    desk.edit(TAG, role="wbe")
-    assert desk.shows(TAG)[0] == "Rejected"
-    for target in (SPOKE, OTHER):
-        assert desk.sweep(target).changed
-    assert [
-        (desk.published_for(account).revision, desk.published_for(account).spec.priority) for account in ACCOUNTS
-    ] == [(2, 7)] * 2
-
-
-def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_crash_too(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web")
+    hub.edit(TAG, role="web")
     for target in (SPOKE, SAME_ACCOUNT, OTHER):
-        desk.app().registry.remove(target)
-    desk.delete(TAG)
-    desk.world.calls.after("TransactWriteItems", kill)
+        hub.app().registry.remove(target)
+    hub.delete(TAG)
+    hub.world.calls.after("TransactWriteItems", kill)
     with pytest.raises(KilledError):
-        desk.publish(TAG)
-    desk.publish(TAG)
-    assert [desk.published_for(account).deleted for account in ACCOUNTS] == [True, True]
+        hub.publish(TAG)
+    hub.publish(TAG)
+    assert [hub.published_for(account).deleted for account in ACCOUNTS] == [True, True]
 
 
 def test_a_deletion_that_was_cut_off_is_finished_minutes_later_though_the_stream_gave_up(
-    desk: OrganizationDesk,
+    hub: OrganizationDesk,
 ) -> None:
-    desk.edit(TAG, role="web")
-    desk.launched(1)
-    desk.quiet()
-    desk.delete(TAG)
-    desk.world.calls.after("TransactWriteItems", kill)
+    hub.edit(TAG, role="web")
+    hub.launched(1)
+    hub.quiet()
+    hub.delete(TAG)
+    hub.world.calls.after("TransactWriteItems", kill)
     with pytest.raises(KilledError):
-        desk.publish(TAG)
+        hub.publish(TAG)
     for minutes, deleted in ((4, False), (2, True)):
-        desk.world.later(minutes=minutes)
-        desk.app().expiries("minute", waits=False).run()
-        assert [desk.published_for(account).deleted for account in ACCOUNTS] == [deleted] * 2
-    assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
-    assert list(desk.world.state.timers_due(desk.world.clock.now())) == []
+        hub.world.later(minutes=minutes)
+        hub.app().expiries("minute", waits=False).run()
+        assert [hub.published_for(account).deleted for account in ACCOUNTS] == [deleted] * 2
+    assert hub.sent_to() == [(SPOKE.account, SPOKE.region)]
+    assert list(hub.world.state.timers_due(hub.world.clock.now())) == []
 
 
-def test_records_are_read_in_as_many_reads_as_they_take(
-    desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_records_are_read_in_as_many_reads_as_they_take(hub: OrganizationDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "PAGE", 1)
-    desk.edit(TAG, role="web")
-    assert set(desk.world.revisions.records(mapping_key(TAG))) == {HOME.account, *ACCOUNTS}
+    hub.edit(TAG, role="web")
+    assert set(hub.world.revisions.records(mapping_key(TAG))) == {HOME.account, *ACCOUNTS}
 
 
 # ---- fan-outs ----
@@ -175,62 +152,62 @@ def many(desk: OrganizationDesk, count: int) -> list[Target]:
     return targets
 
 
-def test_a_fan_out_goes_through_all_targets_and_is_resumed_where_it_was(desk: OrganizationDesk) -> None:
-    targets = many(desk, 2 * AT_ONCE + 3)
+def test_a_fan_out_goes_through_all_targets_and_is_resumed_where_it_was(hub: OrganizationDesk) -> None:
+    targets = many(hub, 2 * AT_ONCE + 3)
     begun = FanOut.to(mapping_key(TAG), [HOME, *targets])
     event, runs = resumable(Task.FAN_OUT, "edit-1", begun), 0
     while not event["finished"]:
-        event, runs = resumable(Task.FAN_OUT, "edit-1", desk.goes_on(event)), runs + 1
-    assert desk.sent_to() == [(each.account, each.region) for each in targets]
+        event, runs = resumable(Task.FAN_OUT, "edit-1", hub.goes_on(event)), runs + 1
+    assert hub.sent_to() == [(each.account, each.region) for each in targets]
     assert runs == 4, "the hub's own, and three times a few targets"
     assert event["sent"] == len(targets)
 
 
-def test_in_many_targets_each_account_gets_a_run_that_sends_its_instances(desk: OrganizationDesk) -> None:
-    targets = many(desk, FEW - 3)
-    desk.put(TAG, role="web")
-    desk.publish(TAG)
-    assert desk.sent_to() == []
-    [started] = desk.world.machine.started
+def test_in_many_targets_each_account_gets_a_run_that_sends_its_instances(hub: OrganizationDesk) -> None:
+    targets = many(hub, FEW - 3)
+    hub.put(TAG, role="web")
+    hub.publish(TAG)
+    assert hub.sent_to() == []
+    [started] = hub.world.machine.started
     accounts = sorted({HOME.account, SPOKE.account, OTHER.account, *(each.account for each in targets)})
     asked = {"accounts": accounts, "mapping": {"tag_key": "workload", "tag_value": "web"}}
     assert started["input"] == {"task": "fan-out", "id": "edit-1", **asked}, "no target: an input has 256 KB"
-    assert [each["account"] for each in desk.each_account()] == accounts
-    assert desk.sent_to() == [(each.account, each.region) for each in targets]
+    assert [each["account"] for each in hub.each_account()] == accounts
+    assert hub.sent_to() == [(each.account, each.region) for each in targets]
 
 
 def test_a_run_for_an_account_hands_over_what_it_has_no_time_to_send(
-    desk: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
+    hub: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fan_out, "FEW", 0)
     for target in (SPOKE, SAME_ACCOUNT):
-        desk.launched(3, target)
-    desk.put(TAG, role="web")
-    desk.publish(TAG)
-    desk.each_account(seconds_left=0)
-    rest = [each["input"] for each in desk.world.machine.started if each["stateMachineArn"] == RESUME_MACHINE]
+        hub.launched(3, target)
+    hub.put(TAG, role="web")
+    hub.publish(TAG)
+    hub.each_account(seconds_left=0)
+    rest = [each["input"] for each in hub.world.machine.started if each["stateMachineArn"] == RESUME_MACHINE]
     assert [[left["target"]["account"] for left in each["left"]] for each in rest] == [[SPOKE.account] * 2]
     for each in rest:
-        desk.goes_on(each, in_time=True)
-    assert Counter(desk.sent_to()) == {(each.account, each.region): 3 for each in (SPOKE, SAME_ACCOUNT)}
+        hub.goes_on(each, in_time=True)
+    assert Counter(hub.sent_to()) == {(each.account, each.region): 3 for each in (SPOKE, SAME_ACCOUNT)}
 
 
-def test_a_fan_out_leaves_what_a_target_refuses_to_its_sweep(desk: OrganizationDesk) -> None:
-    desk.launched(1)
-    desk.launched(1, OTHER)
-    desk.organization.refuse(OTHER)
-    done = desk.goes_on(resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE, OTHER])), in_time=True)
+def test_a_fan_out_leaves_what_a_target_refuses_to_its_sweep(hub: OrganizationDesk) -> None:
+    hub.launched(1)
+    hub.launched(1, OTHER)
+    hub.organization.refuse(OTHER)
+    done = hub.goes_on(resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE, OTHER])), in_time=True)
     assert (done.finished, done.sent) == (True, 1)
-    assert desk.sent_to() == [(SPOKE.account, SPOKE.region)]
-    (line,) = [each for each in desk.world.logged() if each["message"] == "a target's instances are left to its sweep"]
+    assert hub.sent_to() == [(SPOKE.account, SPOKE.region)]
+    (line,) = [each for each in hub.world.logged() if each["message"] == "a target's instances are left to its sweep"]
     assert (line["target"], line["mapping"]) == (str(OTHER), TAG)
 
 
-def test_the_queue_refusing_is_no_fault_of_a_target(desk: OrganizationDesk) -> None:
-    desk.launched(1)
-    desk.world.calls.before("SendMessageBatch", refusing("ServiceUnavailable", status=503))
+def test_the_queue_refusing_is_no_fault_of_a_target(hub: OrganizationDesk) -> None:
+    hub.launched(1)
+    hub.world.calls.before("SendMessageBatch", refusing("ServiceUnavailable", status=503))
     with pytest.raises(RetryableError):
-        desk.goes_on(resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE])), in_time=True)
+        hub.goes_on(resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE])), in_time=True)
 
 
 # ---- a few at once ----
@@ -253,13 +230,13 @@ def test_for_a_single_target_no_thread_is_made(items: int, threads: int) -> None
         assert used <= {get_ident()}
 
 
-def test_a_row_is_judged_the_same_by_several_threads(desk: OrganizationDesk) -> None:
-    targets = many(desk, 3 * AT_ONCE)
-    del desk.spoke(targets[1]).profiles["web"]
-    desk.each = in_threads
-    verdict = desk.edit(TAG, role="web")
+def test_a_row_is_judged_the_same_by_several_threads(hub: OrganizationDesk) -> None:
+    targets = many(hub, 3 * AT_ONCE)
+    del hub.spoke(targets[1]).profiles["web"]
+    hub.each = in_threads
+    verdict = hub.edit(TAG, role="web")
     assert verdict.matched == len(targets) - 1 + 1
     missing = f"role 'web' doesn't exist in {targets[1].account}"
-    assert desk.shows(TAG)[1] == f"in effect in {len(targets) + 2} of {len(targets) + 3} accounts; {missing}"
-    desk.each_account()
-    assert desk.sent_to() == [(each.account, each.region) for each in targets]
+    assert hub.shows(TAG)[1] == f"in effect in {len(targets) + 2} of {len(targets) + 3} accounts; {missing}"
+    hub.each_account()
+    assert hub.sent_to() == [(each.account, each.region) for each in targets]

@@ -1,6 +1,6 @@
 """Many roles at once: a sweep reads IAM's list of all roles, and asks singly about what isn't in order there."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 from unittest import mock
 
@@ -29,6 +29,7 @@ LIST, ONE = "GetAccountAuthorizationDetails", "GetRole"
 COUNT = roles.MANY
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/limit"
 ROLE, PROFILE = f"arn:aws:iam::{ACCOUNT}:role", f"arn:aws:iam::{ACCOUNT}:instance-profile"
+
 TRUST: dict[str, Any] = {"Version": "2012-10-17", "Statement": [*TRUSTS_EC2["Statement"], *TRUSTS_LAMBDA["Statement"]]}
 
 
@@ -129,39 +130,6 @@ def test_a_role_whose_single_answer_is_refused_is_one_without_an_answer(account:
     assert account.asked(checks) == {"role-003"}
     with pytest.raises(AwsRefusalError):
         checks.check(spec("role-003"))
-
-
-def broad(account: Account) -> None:
-    account.iam.inline["role-003"] = policy(allow("*"))
-
-
-def broad_by_trust(account: Account) -> None:
-    account.role("role-003", trust=TRUST)
-
-
-def elsewhere(account: Account) -> None:
-    account.role("role-003", path="/other/")
-
-
-def gone(account: Account) -> None:
-    del account.iam.others["role-003"], account.profiles["role-003"]
-
-
-def of_another_role(account: Account) -> None:
-    account.role("role-003", inside="role-004")
-
-
-def empty(account: Account) -> None:
-    account.role("role-003", inside=None)
-
-
-@pytest.mark.parametrize("change", [broad, broad_by_trust, elsewhere, gone, of_another_role, empty])
-def test_what_is_wrong_with_a_role_is_asked_about_singly(account: Account, change: Callable[[Account], None]) -> None:
-    change(account)
-    checks = account.checks()
-    assert account.asked(checks) == set()
-    assert account.calls[ONE] == 1
-    assert checks.check(spec("role-003")) == account.checks().check(spec("role-003")) != in_order("role-003")
 
 
 def test_a_role_that_the_list_has_too_late_is_found_all_the_same(account: Account) -> None:
@@ -295,20 +263,6 @@ def test_a_sweep_of_many_rows_makes_few_calls(world: FakeAccount) -> None:
     swept = sweep(desk)
     assert (swept.published, swept.problems) == (count, [])
     assert (world.calls[LIST], world.calls[ONE]) == (1, count)
-
-
-def test_a_role_made_broad_is_suspended_by_the_next_sweep_also_from_the_list(world: FakeAccount) -> None:
-    desk = Desk(world)
-    desk.clients = {**desk.clients, "iam": world.clients["iam"]}
-    world.large_pages()
-    for number in range(COUNT):
-        world.profile(f"role-{number}")
-        desk.edit(f"app=w{number}", role=f"role-{number}")
-    world.clients["iam"].inline["role-3"] = policy(allow("*"))
-    assert sweep(desk).published == COUNT
-    assert world.calls[LIST] == 1
-    assert desk.shows("app=w3")[0] == "Rejected"
-    assert desk.in_effect("app=w3").suspended_because
 
 
 def sweep(desk: Desk) -> SweepResult:

@@ -1,7 +1,6 @@
 """The mapping stream's function: whom it wakes the publisher for, and what it hands back to the stream."""
 
 import json
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,11 +8,9 @@ from typing import Any
 import pytest
 
 import on_mapping_change
-from fixtures.account import FakeAccount, refusing
+from fixtures.account import FakeAccount
 from fixtures.functions import lambda_context, wire
-from fixtures.mappings import Desk
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey
 
 SAMPLES = Path(__file__).parents[2] / "events"
@@ -127,24 +124,6 @@ def test_one_record_of_a_hundred_that_fails_is_reported_alone(publisher: Recorde
     answer = handle(*(record(f"w{number}", number) for number in range(100)))
     assert answer == {"batchItemFailures": [{"itemIdentifier": "42"}]}
     assert len(publisher.asked) == 100
-
-
-def test_a_record_comes_again_for_a_row_that_it_freed_and_that_aws_gave_no_answer_for(
-    publisher: RecordedPublisher, world: FakeAccount, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    del publisher  # the real one is asked here
-    desk = Desk(world, "web", "api")
-    desk.edit("workload=*", role="api")
-    assert desk.edit("workload=web", role="web").status is Status.CONFLICT
-    wire(monkeypatch, desk.app)
-    desk.put("workload=*", role="api", priority=200)
-    # The first role that is asked for is the row's own.
-    world.calls.after("GetRole", partial(world.calls.before, "GetRole", refusing("Throttling", "slow")))
-
-    assert handle(record("*", 7)) == {"batchItemFailures": [{"itemIdentifier": "7"}]}
-    assert (desk.shows("workload=*")[0], desk.shows("workload=web")[0]) == ("Published", "Waiting")
-    assert handle(record("*", 7)) == {"batchItemFailures": []}
-    assert desk.shows("workload=web")[0] == "Published"
 
 
 @pytest.mark.parametrize(

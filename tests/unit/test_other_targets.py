@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from itertools import batched
 from typing import Any
 
 import pytest
@@ -66,34 +65,6 @@ def test_each_instance_of_a_batch_is_looked_at_in_its_own_target(served: Organiz
         assert entry["outcome"] == "done"
 
 
-def test_an_instance_id_that_another_target_has_too_is_another_instance(served: Organization) -> None:
-    served.publish("workload=web", "web")
-    spoke = served.spoke(SPOKE)
-    here, there = served.hub.key(served.hub.running(workload="web")), spoke.key(spoke.running(other="x"))
-    assert here.id == there.id
-    outcomes = served.reconcile(here, there)
-    assert [each.decision and each.decision.code for each in outcomes.values()] == ["unoccupied", "unmatched"]
-    assert spoke.mutations == []
-
-
-def test_hundreds_of_changes_that_one_targets_pace_lets_wait_keep_no_other_target_waiting(
-    served: Organization,
-) -> None:
-    """Each of three hundred had its worker sleep for a second, and an instance elsewhere waited behind them."""
-    noisy, quiet = served.spoke(SPOKE), served.spoke(OTHER)
-    served.publish("workload=web", "web")
-    crowd = [noisy.key(noisy.running(workload="web")) for _ in range(300)]
-    key = quiet.key(quiet.running(workload="web"))
-    for batch in batched(crowd, 10):
-        began = served.hub.clock.seconds
-        served.batch(*batch)
-        assert served.hub.clock.seconds - began < 5.1, "so long a worker is busy with one target's batch"
-    began = served.hub.clock.seconds
-    served.batch(*crowd[:9], key)
-    assert quiet.carries(key.id) == "web"
-    assert served.hub.clock.seconds == began
-
-
 # ---- how much changes in a while ----
 
 
@@ -141,11 +112,6 @@ def test_a_target_changes_no_more_than_its_own_window_has_room_for(
     assert {each.code for each in shown.values() if each} == {"window"}
 
 
-def test_a_target_that_changed_all_that_may_be_leaves_every_other_its_window(fleets: Organization) -> None:
-    fleets.hub.limits = Limits(7, 0)
-    assert [carrying(retagged(fleets, each), "db") for each in (SPOKE, OTHER, HOME)] == [7, 7, 7]
-
-
 # ---- who is registered ----
 
 
@@ -180,28 +146,6 @@ def test_a_target_that_was_forgotten_gives_no_role_of_a_former_revision(served: 
     assert served.condition(key).code == "unswept"
     found = known(served)
     assert (found.since, found.last_sweep) == (served.hub.clock.now(), None)
-
-
-def test_a_target_that_comes_back_is_swept_within_a_minute_and_then_gives_what_is_published(
-    served: Organization,
-) -> None:
-    spoke = forgotten(served)
-    key = spoke.key(spoke.running(workload="web"))
-    served.batch(key)
-    served.wait(minutes=1)
-    served.scheduled({"task": "expiries"})
-    assert len(served.each_account()) == 1
-    assert served.batch(*served.hub.queue.instances) == []
-    assert {spoke.carries(each.id) for each in spoke.truth.describe_instances()[0]} == {"db"}
-
-
-def test_a_target_whose_spoke_is_gone_with_its_item_is_unknown(served: Organization) -> None:
-    spoke = forgotten(served)
-    served.refuse(SPOKE)
-    key = spoke.key(spoke.running(workload="web"))
-    assert served.batch(key) == [0], "this process still had a session"
-    assert served.batch(key) == []
-    assert served.app().registry.others() == []
 
 
 def test_a_message_of_the_hubs_own_target_asks_nothing_of_the_registry(served: Organization) -> None:
@@ -312,15 +256,6 @@ def test_an_account_that_goes_on_refusing_is_asked_by_the_schedule_for_an_hour(s
 # ---- the daily event ----
 
 
-def test_a_spoke_that_was_upgraded_says_so_within_a_day(served: Organization) -> None:
-    served.batch(PRESENT)
-    since = served.hub.clock.now()
-    served.wait(hours=24)
-    served.spoke(SPOKE).clients["iam"].others["rolekeeper-reader"]["Tags"][0]["Value"] = "1.3.0"
-    assert served.batch(PRESENT) == []
-    assert known(served) == ServedTarget(SPOKE, "1.3.0", since, served.hub.clock.now(), wire_format=WIRE_FORMAT)
-
-
 @pytest.mark.parametrize(
     "other",
     [
@@ -380,18 +315,6 @@ def test_a_target_that_refuses_fails_its_own_instances_alone_and_its_problem_is_
     assert served.hub.metrics.counts["PermissionDenied"] == 2, "the alarm rings as long as it refuses"
 
 
-def test_a_target_that_answers_again_has_its_problem_cleared_and_a_new_one_is_news(served: Organization) -> None:
-    [there] = registered(served, SPOKE)
-    served.refuse(SPOKE)
-    assert served.batch(there) == [0]
-    served.admit(SPOKE)
-    assert served.batch(there) == []
-    assert known(served).problem == ""
-    served.refuse(SPOKE)
-    served.batch(there)
-    assert len(served.hub.topic.mails) == 2
-
-
 @pytest.mark.parametrize(("code", "failed"), [("AuthFailure", []), ("UnauthorizedOperation", [0])])
 def test_a_target_is_asked_with_a_new_session_after_it_refused(
     served: Organization, code: str, failed: list[int]
@@ -419,15 +342,6 @@ def test_a_changer_that_is_refused_shows_at_its_instances_and_in_the_registry_an
     assert known(served).problem.startswith(
         "sts:AssumeRole on arn:aws:iam::111111111111:role/rolekeeper-changer is refused"
     )
-    assert len(served.hub.topic.mails) == 1
-
-
-def test_a_permission_for_one_instance_is_no_problem_of_its_target(served: Organization) -> None:
-    registered(served, SPOKE)
-    spoke = served.spoke(SPOKE)
-    spoke.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation"))
-    served.batch(spoke.key(spoke.running(workload="web")))
-    assert known(served).problem == ""
     assert len(served.hub.topic.mails) == 1
 
 
@@ -509,17 +423,6 @@ def test_a_retry_loop_looks_at_its_instance_in_its_own_target(served: Organizati
     spoke.wait(2)
     assert served.retried(waits)["outcome"] == "done"
     assert served.hub.queue.instances == [waits], "what is ready goes to the work queue"
-
-
-def test_a_retry_loop_in_a_target_that_refuses_is_no_news_each_time(served: Organization) -> None:
-    registered(served, SPOKE)
-    spoke = served.spoke(SPOKE)
-    waits = spoke.key(spoke.launch(workload="web"))
-    served.refuse(SPOKE)
-    for _ in range(2):
-        assert served.retried(waits)["outcome"] == "waiting"
-    assert served.hub.topic.mails == []
-    assert served.hub.metrics.counts["PermissionDenied"] == 2
 
 
 # ---- whose messages are read ----

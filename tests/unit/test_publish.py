@@ -51,52 +51,12 @@ def test_a_good_row_is_published_shown_and_fanned_out(desk: Desk) -> None:
     assert (entry["event"], entry["revision"], entry["role"]) == ("Mapping Published", 1, "web")
 
 
-def test_the_same_again_is_no_new_revision_and_no_word(desk: Desk) -> None:
-    desk.world.running(workload="web")
-    desk.edit("workload=web", role="web")
-    desk.quiet()
-    verdict = desk.publish("workload=web")
-    assert (verdict.revision, verdict.changed) == (1, False)
-    assert desk.world.writes == []
-    assert desk.sent() == []
-    assert desk.world.events.kinds == []
-
-
-def test_status_columns_copied_from_another_row_fool_nobody(desk: Desk) -> None:
-    instance = desk.world.running(workload="web")
-    ours = {"status": "Published", "status_reason": "in effect", "status_revision": 1, "matched": 1, "occupied": 9}
-    desk.edit("workload=web", role="web", **ours)
-    assert desk.row("workload=web")["occupied"] == 0
-    assert desk.gives("workload=web") == ("web", 1)
-    assert desk.sent_ids() == [instance]
-
-
-def test_none_needs_no_role(desk: Desk) -> None:
-    assert desk.edit("quarantine=*", role="NONE").status is Status.PUBLISHED
-    mapping = desk.in_effect("quarantine=*")
-    assert mapping.profile_arn == ""
-    assert desk.world.calls["GetRole"] == 0
-
-
 def test_an_expired_row_is_published_so_that_its_instances_are_let_go(desk: Desk) -> None:
     desk.world.running(workload="web")
     desk.edit("workload=web", role="web", expires_at="2020-01-01T00:00:00Z")
     assert desk.shows("workload=web") == ("Expired", "it expired at 2020-01-01T00:00:00Z", 1)
     assert desk.row("workload=web")["matched"] == 0
     assert len(desk.sent()) == 1
-
-
-def test_expiry_is_noticed_by_the_sweep(desk: Desk) -> None:
-    instance = desk.world.running(workload="web")
-    at = desk.world.clock.now() + timedelta(hours=1)
-    desk.edit("workload=web", role="web", expires_at=at.isoformat())
-    desk.quiet()
-    assert not desk.recheck("workload=web").changed
-    desk.world.later(hours=2)
-    assert desk.recheck("workload=web").status is Status.EXPIRED
-    assert desk.sent_ids() == [instance]
-    assert desk.world.events.kinds == ["Mapping Expired"]
-    assert desk.gives("workload=web") == ("web", 1)
 
 
 def test_a_refused_edit_of_a_mapping_that_expired_says_that_it_governs_nothing(desk: Desk) -> None:
@@ -140,30 +100,6 @@ def test_a_bad_row_is_rejected_and_the_last_good_one_stays_in_effect(desk: Desk)
         assert not look("workload=web").changed
     assert desk.world.writes == []
     assert desk.world.events.kinds == []
-
-
-@pytest.mark.parametrize(
-    "tag", ["workload=we\u200bb", "workload= web", "w\u043erkload=web", "k" * 2000 + "=" + "v" * 1000]
-)
-def test_a_tag_that_is_not_what_it_looks_like_is_rejected(desk: Desk, tag: str) -> None:
-    assert desk.edit(tag, role="web").status is Status.REJECTED
-    assert desk.shows(tag)[0] == "Rejected"
-    assert desk.remove(tag).status is Status.REMOVED
-
-
-def test_a_bad_edit_taken_back_serves_on_with_the_same_revision(desk: Desk) -> None:
-    desk.edit("workload=web", role="web")
-    desk.edit("workload=web", role="wbe")
-    desk.edit("workload=web", role="web")
-    assert desk.shows("workload=web") == ("Published", "in effect", 1)
-    assert desk.world.events.kinds == ["Mapping Published", "Mapping Rejected", "Mapping Published"]
-
-
-def test_a_late_verdict_leaves_the_status_of_a_newer_row_alone(desk: Desk) -> None:
-    desk.put("workload=web", role="wbe")
-    desk.world.calls.before("UpdateItem", lambda: desk.edit("workload=web", role="web"))
-    desk.publish("workload=web")
-    assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
 def test_a_row_without_room_for_its_status_is_rejected_and_mailed_once(desk: Desk) -> None:
@@ -295,18 +231,6 @@ def test_an_exact_row_and_a_star_row_with_equal_priority_conflict(desk: Desk) ->
     assert desk.world.events.kinds == ["Mapping Conflict"]
 
 
-def test_rows_of_different_tags_conflict_on_the_instances_that_carry_both(desk: Desk) -> None:
-    both = sorted(desk.world.running(workload="web", env="prod") for _ in range(7))
-    desk.world.running(workload="web")
-    desk.edit("env=prod", role="api")
-    desk.quiet()
-    assert desk.edit("workload=web", role="web").status is Status.CONFLICT
-    reason = desk.shows("workload=web")[1]
-    assert f"conflicts with env=prod (priority 100, role api) on {', '.join(both[:5])} and 2 more" in reason
-    assert desk.served("workload=web") is None
-    assert desk.sent() == []
-
-
 def test_a_tie_that_tagging_made_is_shown_but_does_not_bar_an_edit(desk: Desk) -> None:
     desk.edit("env=prod", role="api")
     desk.edit("workload=web", role="web")
@@ -371,16 +295,6 @@ def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
     assert desk.world.writes == []
 
 
-def test_a_stack_that_is_deployed_with_take_over_has_the_instances_looked_at_again(desk: Desk) -> None:
-    instance = desk.world.running(profile="theirs", workload="web")
-    desk.edit("workload=web", role="web", when_occupied="replace")
-    desk.quiet()
-    desk.world.take_over = True
-    assert desk.recheck("workload=web").changed
-    assert desk.shows("workload=web") == ("Published", TAKEN, 1)
-    assert desk.sent_ids() == [instance]
-
-
 def test_an_edit_that_takes_over_too_many_is_held_with_the_warning(desk: Desk) -> None:
     desk.world.take_over = True
     desk.limits = Limits(0, 0)
@@ -411,15 +325,6 @@ def test_a_deleted_row_leaves_a_tombstone_and_wakes_its_instances(desk: Desk) ->
     assert desk.row("workload=web") == {}
 
 
-def test_a_row_that_was_never_published_goes_without_a_trace(desk: Desk) -> None:
-    desk.edit("workload=web", role="wbe")
-    desk.delete("workload=web")
-    desk.quiet()
-    desk.publish("workload=web")
-    assert desk.served("workload=web") is None
-    assert desk.world.writes == []
-
-
 # ---- crashes and races ----
 
 
@@ -428,21 +333,6 @@ def test_an_instance_tagged_while_a_row_is_published_is_woken(desk: Desk) -> Non
     desk.world.calls.before("TransactWriteItems", lambda: desk.world.tag(instance, workload="web"))
     desk.edit("workload=web", role="web")
     assert desk.sent_ids() == [instance]
-
-
-def test_a_row_deleted_while_it_is_judged_does_not_rise_again(desk: Desk) -> None:
-    desk.put("workload=web", role="wbe")
-    desk.world.calls.after("GetRole", lambda: desk.delete("workload=web"))
-    assert desk.publish("workload=web").status is Status.REMOVED
-    assert desk.row("workload=web") == {}
-
-
-def test_of_two_judges_the_slower_one_looks_again(desk: Desk) -> None:
-    desk.put("workload=web", role="web")
-    desk.world.calls.before("TransactWriteItems", lambda: desk.edit("workload=web", role="api"))
-    desk.publish("workload=web")
-    assert desk.gives("workload=web") == ("api", 1)
-    assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
 def test_a_row_that_never_stands_still_is_left_to_the_stream(desk: Desk) -> None:
@@ -584,82 +474,7 @@ def test_a_former_profile_is_found_on_its_instances_also_where_no_sweep_counted_
     assert served.former_profile_ids == {former.profile_id}
 
 
-def test_a_profile_that_rolekeeper_made_is_published_with_its_id_so_that_the_next_sweep_writes_nothing(
-    desk: Desk,
-) -> None:
-    desk.world.running(workload="web")
-    desk.role("bare", profile=False)
-    desk.edit("workload=web", role="bare")
-    served = desk.in_effect("workload=web")
-    assert (
-        served.profile_id
-        == desk.iam.get_instance_profile(InstanceProfileName="bare")["InstanceProfile"]["InstanceProfileId"]
-    )
-    assert served.former_profile_ids == frozenset()
-    desk.quiet()
-    desk.recheck("workload=web")
-    assert desk.world.writes == []
-    assert desk.sent_ids() == []
-
-
-def test_a_bad_edit_does_not_hide_that_the_served_role_is_gone(desk: Desk) -> None:
-    desk.edit("workload=web", role="web")
-    desk.edit("workload=web", role="wbe")
-    desk.delete_role("web")
-    desk.recheck("workload=web")
-    mapping = desk.in_effect("workload=web")
-    assert mapping.suspended_because
-    assert "suspended" in desk.shows("workload=web")[1]
-
-
-def test_a_row_whose_deletion_nobody_told_of_is_found_by_the_sweep(desk: Desk) -> None:
-    desk.edit("workload=web", role="web")
-    desk.delete("workload=web")
-    assert desk.recheck("workload=web").changed
-    mapping = desk.in_effect("workload=web")
-    assert mapping.deleted
-
-
 # ---- cost ----
-
-
-@pytest.mark.parametrize("rows", [0, 40])
-def test_what_an_edit_costs_does_not_grow_with_the_rows_that_are_there(desk: Desk, rows: int) -> None:
-    for at in range(rows):
-        desk.edit(f"workload=other-{at}", role="web")
-        desk.edit(f"tag-{at}=x", role="api")
-    desk.world.running(workload="web")
-    desk.edit("workload=web", role="web")
-    desk.put("workload=web", role="api")
-    desk.quiet()
-    desk.publish("workload=web")
-    assert Counter(desk.world.calls.made) == Counter(
-        {
-            "BatchGetItem": 2,  # what is kept of the mapping; what decides on the page of instances
-            "GetItem": 1,
-            "GetRole": 1,
-            "GetInstanceProfile": 1,
-            "DescribeInstances": 2,  # before publishing, to weigh and count; after it, to wake
-            "DescribeIamInstanceProfileAssociations": 1,
-            # Of the role that the instance would get, to check it too; it carries none.
-            "ListAttachedRolePolicies": 1,
-            "ListRolePolicies": 1,
-            "TransactWriteItems": 1,
-            "SendMessageBatch": 1,
-            "UpdateItem": 2,  # that the instances are sent; the row's verdict
-            "PutEvents": 1,
-        }
-    )
-
-
-def test_rows_of_one_role_ask_iam_once_for_each_sweep(desk: Desk) -> None:
-    for at in range(5):
-        desk.edit(f"workload=w{at}", role="web")
-    desk.quiet()
-    publisher = desk.app().publisher
-    for at in range(5):
-        publisher.recheck(mapping_key(f"workload=w{at}"), "sweep-1")
-    assert (desk.world.calls["GetRole"], desk.world.calls["GetInstanceProfile"]) == (1, 1)
 
 
 # ---- damage ----
@@ -675,15 +490,6 @@ def test_a_row_is_published_anew_when_the_damaged_item_is_deleted(desk: Desk) ->
     desk.world.damage("workload=web")
     desk.recheck("workload=web")
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
-
-
-def test_a_row_that_went_while_its_record_was_damaged_does_not_rise_again(desk: Desk) -> None:
-    desk.edit("workload=web", role="web")
-    desk.world.garble(published_at("workload=web"))
-    desk.delete("workload=web")
-    with pytest.raises(CorruptItemError):
-        desk.publish("workload=web")
-    assert desk.row("workload=web") == {}
 
 
 # ---- more instances than a run has time for ----

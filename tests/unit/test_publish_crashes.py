@@ -215,23 +215,6 @@ def discard(desk: Desk, tag: str) -> None:
 
 
 @pytest.mark.parametrize("held", [hold, hold_deletion], ids=["an edit", "a deletion"])
-def test_a_discard_that_is_killed_anywhere_ends_the_same(desk: Desk, held: Act) -> None:
-    for step in STEPS:
-        tag, _ = begin(desk, Scenario(held, discard, {}, ("web", 1)), step)
-        desk.world.calls.at_step(step, kill)
-        judged(desk, tag)
-        reached = desk.world.calls.reached()
-        desk.publish(tag)
-        assert (shows(desk, tag), desk.row(tag)["role"]) == (row("Published", 1), "web")
-        assert (desk.gives(tag), len(desk.revisions(tag))) == (("web", 1), 1)
-        assert [each["event"] for each in desk.history(tag)].count("Mapping Discarded") == 1
-        if not reached:
-            assert step > 4
-            return
-    raise AssertionError("it never ends")
-
-
-@pytest.mark.parametrize("held", [hold, hold_deletion], ids=["an edit", "a deletion"])
 @pytest.mark.parametrize("acts", [(approve, discard), (discard, approve)], ids=["approve first", "discard first"])
 def test_an_approval_and_a_discard_at_any_moment_end_in_one_of_the_two_and_in_nothing_else(
     desk: Desk,

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,8 +11,7 @@ import pytest
 import on_schedule
 from fixtures.account import HOME, KilledError, kill, mapping_key, refusing
 from fixtures.functions import lambda_context
-from fixtures.mappings import TRUSTS_EC2
-from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, wired_organization
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization
 from on_schedule import EARLIER
 from rolekeeper.aws.errors import AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
@@ -23,30 +22,21 @@ from rolekeeper.model.instance import Target, Timer
 from rolekeeper.settings import Access
 from rolekeeper.storage import layout
 
-# A role as IAM describes it, whose profile is gone.
-WEB = {
-    "RoleName": "web",
-    "Arn": f"arn:aws:iam::{SPOKE.account}:role/rolekeeper/web",
-    "Path": "/rolekeeper/",
-    "AssumeRolePolicyDocument": TRUSTS_EC2,
-}
-
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[Organization]:
+def served(organization: Organization) -> Organization:
     """A hub with three registered targets, and a mapping in each account."""
-    with wired_organization(monkeypatch) as made:
-        for each in (SPOKE, SAME_ACCOUNT, OTHER):
-            made.spoke(each)
-            join(made, each)
-        made.publish("workload=web", "web")
-        made.scheduled()  # the row gets its verdict
-        for each in made.spokes:
-            join(made, each)
-        made.hub.quiet()
-        made.hub.metrics.counts.clear()
-        made.assumed.clear()
-        yield made
+    for each in (SPOKE, SAME_ACCOUNT, OTHER):
+        organization.spoke(each)
+        join(organization, each)
+    organization.publish("workload=web", "web")
+    organization.scheduled()  # the row gets its verdict
+    for each in organization.spokes:
+        join(organization, each)
+    organization.hub.quiet()
+    organization.hub.metrics.counts.clear()
+    organization.assumed.clear()
+    return organization
 
 
 def join(made: Organization, target: Target) -> None:
@@ -175,42 +165,6 @@ def test_the_records_of_an_account_are_read_once_for_all_its_regions_and_again_f
     assert read() == 2
 
 
-def test_the_iam_of_an_account_is_asked_once_for_all_its_regions(served: Organization) -> None:
-    """By one run for the account; and by runs of their own once it governs nothing in either of them."""
-    there = {each: served.spoke(each).running(workload="web") for each in (SPOKE, SAME_ACCOUNT)}
-
-    def asked(*, in_one_run: bool) -> int:
-        app = served.app()
-        for each in there:
-            served.spoke(each).calls.clear()
-        for each in there:
-            run = app if in_one_run else served.app()
-            assert run.at(each).sweep("sweep-1", lambda: 840, "run-1", event_of(each)).run().published == 1
-        return sum(served.spoke(each).calls["GetRole"] for each in there)
-
-    assert asked(in_one_run=False) == 2, "what governs something is checked by each run"
-    assert asked(in_one_run=True) == 1
-    for each, instance in there.items():
-        served.spoke(each).truth.terminate(instance)
-    served.wait(minutes=30)
-    for each in there:
-        served.scheduled(event_of(each))
-    served.wait(minutes=181)
-    assert asked(in_one_run=False) == 1, "the first has noted it for the account"
-
-
-def test_what_iam_refused_is_asked_again_by_the_next_sweep_of_the_account(served: Organization) -> None:
-    served.scheduled(event_of(SPOKE))
-    spoke = served.spoke(SPOKE)
-    served.wait(minutes=181)
-    spoke.calls.clear()
-    spoke.calls.before("GetRole", refusing("Throttling"))
-    assert len(served.scheduled(event_of(SPOKE))["problems"]) == 1
-    assert spoke.calls["GetRole"] == 1
-    assert served.scheduled(event_of(SPOKE))["problems"] == []
-    assert spoke.calls["GetRole"] == 2
-
-
 def test_a_sweep_of_rows_at_rest_makes_as_many_calls_for_fifty_as_for_one(served: Organization) -> None:
     """After an edit those of the row that was edited come to them."""
     spoke = served.spoke(SPOKE)
@@ -235,16 +189,6 @@ def test_a_sweep_of_rows_at_rest_makes_as_many_calls_for_fifty_as_for_one(served
     edited = calls() - of_one
     assert edited["GetRole"] == edited["GetInstanceProfile"] == 1
     assert edited["BatchGetItem"] == 2, "what is stored of it, and its record"
-
-
-def test_a_targets_sweep_makes_a_profile_that_was_deleted_there(served: Organization) -> None:
-    spoke = served.spoke(SPOKE)
-    spoke.running(workload="web")
-    served.scheduled(event_of(SPOKE))
-    deleted = spoke.profiles.pop("web")
-    spoke.clients["iam"].others["web"] = {**spoke.clients["iam"].others["rolekeeper-reader"], **WEB}
-    served.scheduled(event_of(SPOKE))
-    assert spoke.profiles["web"].arn == deleted.arn
 
 
 def test_what_is_missing_of_a_row_at_rest_in_another_account_is_left_to_that_accounts_sweep(
@@ -372,17 +316,6 @@ def test_the_schedule_leaves_a_target_alone_whose_sweep_goes_on(served: Organiza
     assert SPOKE in asked_for(served)
 
 
-def test_a_person_who_sends_an_event_of_former_times_has_all_targets_swept(served: Organization) -> None:
-    """As `aws lambda invoke` with events/sweep.json does."""
-    served.sweep()
-    former = {"id": "event-1", "time": "2026-02-01T09:45:00Z"}
-    for expected in (sorted([SPOKE, SAME_ACCOUNT, OTHER]), []):
-        served.hub.quiet()
-        served.scheduled(former)
-        assert sorted(asked_for(served)) == expected
-        former = {**former, "time": f"{served.hub.clock.now():%Y-%m-%dT%H:%M:%SZ}"}
-
-
 def test_a_resumed_run_that_is_throttled_is_tried_again_by_the_machine(
     served: Organization, large: dict[str, Any]
 ) -> None:
@@ -502,14 +435,6 @@ def test_a_person_who_sends_the_same_event_again_has_all_targets_swept_again(ser
     assert len(asked_for(served)) == 2 * 3
 
 
-def test_a_target_that_was_removed_is_not_swept(served: Organization) -> None:
-    served.scheduled()
-    served.hub.calls.after("Query", lambda: served.app().registry.remove(SPOKE))
-    served.scheduled(for_account(served))
-    assert known(served, SAME_ACCOUNT).last_sweep
-    assert served.app().registry.get(SPOKE) is None
-
-
 # ---- a target in which nothing is ----
 
 
@@ -553,27 +478,12 @@ def test_a_target_that_drifts_or_has_a_problem_is_not_idle(served: Organization,
     assert SPOKE in due(served)
 
 
-def test_an_idle_target_is_overdue_once_two_rounds_should_have_swept_it(served: Organization) -> None:
-    served.sweep()
-    intervals(served, 5)
-    assert served.hub.metrics.counts["SweepUnfinished"] == 0
-    intervals(served, 1)
-    assert served.hub.metrics.counts["SweepUnfinished"] == 1
-
-
 def test_a_person_has_idle_targets_swept_too(served: Organization) -> None:
     served.sweep()
     served.wait(minutes=1)
     served.hub.quiet()
     served.scheduled({"id": "by hand"})
     assert asked_for(served) == [SPOKE, SAME_ACCOUNT, OTHER]
-
-
-def test_a_resumed_run_of_the_hub_and_the_first_sweep_of_the_minute_start_none(served: Organization) -> None:
-    served.hub.never_swept()
-    served.scheduled({"task": "expiries", "id": "minute"})
-    served.scheduled({"task": "sweep", "id": "sweep-1", "rest": {}})
-    assert served.hub.machine.started == []
 
 
 # ---- who is asked for ----

@@ -23,7 +23,7 @@ from rolekeeper.aws.queue import Task
 from rolekeeper.fleet import targets
 from rolekeeper.instances.reconcile import Pace
 from rolekeeper.mappings import account_runs
-from rolekeeper.mappings.rows import content, read_row
+from rolekeeper.mappings.rows import HomeAccount, content, read_row
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey, MappingSpec, WhenOccupied, WhenUnmatched
 from rolekeeper.settings import ContentionRule, Limits
@@ -43,6 +43,7 @@ STATES = ("", "", "gone", "broad")
 SPOKES = tuple(Target(account * 12, "eu-west-1") for account in "123")
 PEOPLE = {"grace": "AIDAGRACE", "ada": "AIDAADA"}
 EDITS = Limits(2, 25)
+HOME_ACCOUNT = HomeAccount(ACCOUNT, "aws")
 
 # One account; a hub whose accounts are asked in line, or by a run for each.
 ALONE, IN_LINE, BY_ACCOUNT = "alone", "in-line", "by-account"
@@ -63,13 +64,13 @@ def drawn(kind: str, seed: int) -> tuple[int, list[Step]]:
     last: list[Step] = [("wait", {"minutes": 12})] if chance.random() < 0.5 else []
     return spokes, [
         ("begin", {"fleets": fleets, "broad": chance.choice(["", "", "db"]), "takes_over": takes_over}),
-        *(_step(chance, accounts) for _ in range(chance.randint(6, 14))),
+        *_steps(chance, accounts),
         *last,
     ]
 
 
 def _steps(chance: random.Random, accounts: list[str]) -> Iterator[Step]:
-    """Steps, and a sweep after some of them; a role that was lost may come back."""
+    """Steps, and a sweep after some of them, by which alone a role that was lost, or is back, is found."""
     for _ in range(chance.randint(6, 12)):
         kind, arguments = _step(chance, accounts)
         yield kind, arguments
@@ -164,7 +165,7 @@ class History:
             for role in ROLES:
                 place.profile(role)
             self.world.kept[f"pace {target}"] = Pace(1000, self.began, burst=1000)
-        self.app().registry.all()
+        self.table = self.app().table
         deployment = Deployment(ACCOUNT, EDITS.per_edit, EDITS.percent, self.world.window_minutes, allows_broad=True)
         self.rows = Rows(deployment, map(mapping_key, TAGS), {each.account: 0 for each in self.targets})
         self.rows.many = account_runs.ASKED == 0
@@ -296,7 +297,7 @@ class History:
     def _sweep(self, account: str) -> None:
         if account in self.silent:
             return
-        order = sorted(key for page in self.app().table.keys() for key in page)  # noqa: SIM118  # it reads the table
+        order = sorted(key for page in self.table.keys() for key in page)  # noqa: SIM118  # it reads the table
         run = f"sweep-{self.events}"
 
         def swept(app: App) -> object:
@@ -375,7 +376,7 @@ class History:
 
     def _is_news(self, tag: str) -> bool:
         key = mapping_key(tag)
-        old, new = self.images.get(key), self.app().table.get_row(key)
+        old, new = self.images.get(key), self.table.get_row(key)
         self.images[key] = new or {}
         if not new:
             return bool(old)
@@ -407,19 +408,18 @@ class History:
     def _seen(self, account: str) -> Place:
         place, target = self._place(account), self._target(account)
         place.truth.tick()
-        broad = frozenset(place.clients["iam"].inline)
-        instances = [self._instance(place, each) for each in self._running(account)]
-        return Place(
-            account, target.region, frozenset(place.profiles) & {*ROLES}, broad, instances, self.silent.get(account, "")
-        )
-
-    def _instance(self, place: FakeAccount, instance: str) -> TimedInstance:
-        row = place.truth.association_of(instance)
-        key = place.key(instance)
-        grants = self.world.state.read([key]).record(key).grants
-        given = {arn: each.mapping for arn, each in grants.items()}
-        tags = dict(place.truth.instance(instance).tags)
-        return TimedInstance(tags, row.profile_arn if row else "", grants=given)
+        roles, broad = frozenset(place.profiles) & {*ROLES}, frozenset(place.clients["iam"].inline)
+        running = self._running(account)
+        state = self.world.state.read(map(place.key, running))
+        instances = [
+            TimedInstance(
+                dict(place.truth.instance(instance).tags),
+                association.profile_arn if (association := place.truth.association_of(instance)) else "",
+                grants={arn: grant.mapping for arn, grant in state.record(place.key(instance)).grants.items()},
+            )
+            for instance in running
+        ]
+        return Place(account, target.region, roles, broad, instances, self.silent.get(account, ""))
 
     def compare(self) -> None:
         for tag in TAGS:
@@ -429,11 +429,11 @@ class History:
             assert not told, f"{tag}: " + "; ".join(told) + f" ({self.desk.row(tag).get('status_reason')})"
 
     def _code_says(self, tag: str) -> dict[str, Any]:
-        key, row = mapping_key(tag), self.app().table.get_row(mapping_key(tag))
+        key, row = mapping_key(tag), self.table.get_row(mapping_key(tag))
         said: dict[str, Any] = {"row": None}
         if row:
-            plain = self.desk.row(tag)
-            said["row"] = read_row(row, self.app().home).spec if plain["status"] != "Rejected" else "?"
+            plain = layout.from_attributes(row)
+            said["row"] = read_row(row, HOME_ACCOUNT).spec if plain["status"] != "Rejected" else "?"
             said |= {"status": plain["status"], "in effect": int(plain["status_revision"])}
             said["held_revision"] = int(plain.get("held_revision", 0))
         stored, records = self.world.revisions.read(key), self.world.revisions.records(key)

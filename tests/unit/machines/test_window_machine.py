@@ -113,7 +113,7 @@ class Windows(RuleBasedStateMachine):
 
     @rule(mapping=mappings, changes=st.integers(1, 2))
     def a_person_approves(self, mapping: MappingKey, changes: int) -> None:
-        """As `Revisions.publish` grants it (`test_revisions_machine`)."""
+        """As `Revisions.publish` grants it (`test_revisions`)."""
         self.revision[mapping] += 1
         self.credit[mapping] = changes
         revision, store = self.revision[mapping], self.workers[0].store
