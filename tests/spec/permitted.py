@@ -299,6 +299,7 @@ ANSWERS = "judging#1"  # of accounts, while a row is judged
 FAMILIES: list[Value] = [
     *(INSTANCE_ITEM, MAPPING_ITEM, MINE, "timers", "follow-ups", "deployed", "control", ANSWERS),
 ]
+OWN = (INSTANCE_ITEM, MAPPING_ITEM, "timers", "control-history")
 WRITTEN_BY_FUNCTIONS = (
     ANSWERS,
     *("window#changes", "window#edits", "window#3:app#web"),
@@ -319,6 +320,7 @@ VERDICT = (
     "edited_by",
 )
 STREAM = "stream/2026-01-01T00:00:00.000"
+READING_A_STREAM = "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream"
 
 TABLES = [
     *may(RECONCILING, "dynamodb:BatchGetItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM),
@@ -338,20 +340,16 @@ TABLES = [
     *may_not(STATE, "dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item="control-history"),
     # A request without a key, and with one of no family; then what none may do with its own families.
     *may_not(FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query", "StateTable"),
-    *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable"),
-    *may_not(FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query", "StateTable", item="another"),
-    *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item="control"),
+    *may_not(FUNCTIONS, SINGLE, "StateTable"),
+    *may_not(
+        FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query", "StateTable", item=["another", (INSTANCE_ITEM, "another")]
+    ),
+    *may_not(FUNCTIONS, SINGLE, "StateTable", item=["control", *((each, "control") for each in OWN)]),
     *may_not(FUNCTIONS, "dynamodb:PartiQLUpdate dynamodb:BatchWriteItem", "StateTable", item=FAMILIES),
     *may_not(FUNCTIONS, f"dynamodb:BatchGetItem dynamodb:Query {SINGLE}", "table", item=FAMILIES),
     # Who signs an approval: anybody, for themselves alone. No function does, not even for itself.
     *may(PUBLISHING, "dynamodb:BatchGetItem", "StateTable", item=MINE),
-    *may_not(
-        FUNCTIONS,
-        "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem",
-        "StateTable",
-        item=MINE,
-        me=ME,
-    ),
+    *may_not(FUNCTIONS, SINGLE, "StateTable", item=MINE, me=ME),
     *may(PEOPLE, SINGLE, "StateTable", item=MINE, me=ME),
     *may_not(
         PEOPLE,
@@ -392,8 +390,8 @@ TABLES = [
     *may(SCHEDULE, "dynamodb:Scan", "MappingTable"),
     *may_not(PUBLISHING, "dynamodb:DeleteTable dynamodb:UpdateTable dynamodb:PartiQLDelete", "MappingTable"),
     *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:BatchGetItem dynamodb:UpdateItem", "table of others"),
-    *may(MAPPING, "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream", f"MappingTable:{STREAM}"),
-    *may(STATE, "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream", f"StateTable:{STREAM}"),
+    *may(MAPPING, READING_A_STREAM, f"MappingTable:{STREAM}"),
+    *may(STATE, READING_A_STREAM, f"StateTable:{STREAM}"),
     *may_not(MAPPING, "dynamodb:GetRecords", (f"StateTable:{STREAM}", f"table:{STREAM}", "MappingTable:stream/1")),
     *may_not(STATE, "dynamodb:GetRecords", (f"MappingTable:{STREAM}", f"table:{STREAM}", "StateTable:stream/1")),
     *may_not(MAPPING, "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy", f"MappingTable:{STREAM}"),
@@ -411,6 +409,7 @@ QUEUES = [
     *may((*PUBLISHING, STATE), "sqs:SendMessage", "WorkQueue"),
     *may((EVENT, RETRY), "sqs:SendMessage", "WorkQueue"),
     *may((*PUBLISHING, STATE, *MACHINES), "sqs:SendMessage", "DeadLetterQueue"),
+    *may_not(RECONCILING, "sqs:SendMessage", "DeadLetterQueue"),
     *may_not(ALL, "sqs:SendMessage", ("queue", "queue of others")),
     *may_not(ALL, "sqs:PurgeQueue sqs:DeleteQueue sqs:SetQueueAttributes", ("WorkQueue", "DeadLetterQueue")),
     *may(EVENTBRIDGE, "sqs:SendMessage", BOTH, by=["InstanceStateRule", "InstanceTagRule"]),
