@@ -134,6 +134,19 @@ KEYS = {
     "function": "lambda:SourceFunctionArn",
     "session": "sts:RoleSessionName",
     "region": "aws:RequestedRegion",
+    # Of the documents that `rolekeeper guard` prints.
+    "answers": "dynamodb:ReturnValues",
+    "within": "dynamodb:EnclosingOperation",
+    "tags": "aws:TagKeys",
+    "during": "ec2:CreateAction",
+    "instance": "ec2:SourceInstanceARN",
+    "vpc_of_it": "aws:EC2InstanceSourceVPC",
+    "address_of_it": "aws:EC2InstanceSourcePrivateIPv4",
+    "vpc": "aws:SourceVpc",
+    "address": "aws:VpcSourceIp",
+    "ip": "aws:SourceIp",
+    "by_service": "aws:ViaAWSService",
+    "issued": "aws:TokenIssueTime",
 }
 INSTANCE_ITEM, MAPPING_ITEM = f"instance#{ACCOUNT}#{REGION}#i-0123456789abcdef0", "mapping#3:app#web"
 
