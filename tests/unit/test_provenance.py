@@ -14,6 +14,7 @@ import pytest
 from tools import provenance
 from tools.release import git
 
+ROOT = Path(__file__).parents[2]
 WRITTEN, COMMITTED = "2026-11-30T08:30:00Z", "2026-12-01T08:30:00Z"
 
 
@@ -83,6 +84,8 @@ def test_it_is_slsa_provenance_of_every_file_that_was_built_from_the_commit_and_
         "builder": {"id": provenance.BUILDER},
         "metadata": {"invocationId": f"v0.2.0@{commit}", "startedOn": COMMITTED, "finishedOn": COMMITTED},
     }
+    contributing = (ROOT / "CONTRIBUTING.md").read_text()
+    assert all(f"`{name}`" in contributing for name in (provenance.BUILD_TYPE, provenance.BUILDER))
     # TypeURI (field_types.md): a URI of RFC 3986, whose scheme is in lower case.
     assert all(re.fullmatch(r"[a-z][a-z0-9+.-]*:[^\s<>]+", uri) for uri in (provenance.BUILD_TYPE, provenance.BUILDER))
 
