@@ -54,7 +54,6 @@ PLACES = {
     "instance": _here("ec2", "instance/i-0123456789abcdef0"),
     "instance elsewhere": f"arn:aws:ec2:{OTHER_REGION}:{ACCOUNT}:instance/i-0123456789abcdef0",
     "instance of others": _there("ec2", "instance/i-0123456789abcdef0"),
-    "volume": _here("ec2", "volume/vol-0123456789abcdef0"),
     "role": f"{_IAM}:role/rolekeeper/web",
     "role deeper": f"{_IAM}:role/rolekeeper/team/web",
     "role outside": f"{_IAM}:role/admin",
@@ -230,8 +229,6 @@ def changes(who: str, here: str | Sequence[str], elsewhere: str | Sequence[str])
     yield from may_not(who, ATTACH, elsewhere, new="profile")
     yield from may_not(who, REPLACE, elsewhere, now="profile", new="other profile")
     yield from may_not(who, DETACH, elsewhere, now="profile")
-    yield from may_not(who, "ec2:TerminateInstances ec2:StopInstances", "instance", now="profile")
-    yield from may_not(who, "ec2:ModifyInstanceAttribute ec2:CreateTags ec2:DeleteTags", "instance")
 
 
 def takes_over(
@@ -268,14 +265,12 @@ def passes(who: str | Sequence[str]) -> Iterator[Case]:
 def makes_profiles(who: str | Sequence[str]) -> Iterator[Case]:
     yield from may(who, MAKING, "profile")
     yield from may_not(who, MAKING, ("profile outside", "profile beside", "profile of others"))
-    yield from may_not(who, "iam:RemoveRoleFromInstanceProfile iam:DeleteInstanceProfile", "profile")
 
 
 def sees_instances(who: str | Sequence[str], *regions: str, elsewhere: str) -> Iterator[Case]:
     yield from may(who, READING, "everything", region=[*regions])
     yield from may_not(who, READING, "everything", region=elsewhere)
     yield from may_not(who, READING, "everything")
-    yield from may_not(who, "ec2:DescribeVolumes", "everything", region=[*regions])
 
 
 def reads_roles(who: str | Sequence[str]) -> Iterator[Case]:
@@ -299,9 +294,7 @@ ROLES = [
     *sees_instances(LOOKING, REGION, elsewhere=OTHER_REGION),
     *reads_roles(LOOKING),
     *may(SCHEDULE, ALL_ROLES, "everything"),
-    *may_not((EVENT, RETRY, MAPPING, STATE, LOOP), ALL_ROLES, "everything"),
     *makes_profiles(PUBLISHING),
-    *may_not(PUBLISHING, "iam:CreatePolicyVersion iam:DeletePolicy", "policy"),
 ]
 
 _PUTS = "dynamodb:PutItem dynamodb:UpdateItem"
@@ -309,9 +302,6 @@ SINGLE = f"{_PUTS} dynamodb:DeleteItem"
 OTHER_WAYS = "dynamodb:BatchWriteItem dynamodb:PartiQLInsert dynamodb:PartiQLUpdate dynamodb:PartiQLDelete"
 MINE, THEIRS = f"approval#{ME}#app", f"approval#{ANOTHER}#app"
 ANSWERS = "judging#1"  # of accounts, while a row is judged
-FAMILIES: list[Value] = [
-    *(INSTANCE_ITEM, MAPPING_ITEM, MINE, "timers", "follow-ups", "deployed", "control", ANSWERS),
-]
 OWN = (INSTANCE_ITEM, MAPPING_ITEM, "timers", "control-history")
 WRITTEN_BY_FUNCTIONS = (
     ANSWERS,
@@ -336,21 +326,6 @@ STREAM = "stream/2026-01-01T00:00:00.000"
 READING_A_STREAM = "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream"
 
 TABLES = [
-    *may(RECONCILING, "dynamodb:BatchGetItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM),
-    *may(PUBLISHING, "dynamodb:Query dynamodb:PutItem", "StateTable", item=MAPPING_ITEM),
-    *may(STATE, "dynamodb:BatchGetItem", "StateTable", item=INSTANCE_ITEM),
-    *may(STATE, "dynamodb:PutItem", "StateTable", item="timers"),
-    *may(RECONCILING, "dynamodb:PutItem", "StateTable", item=(INSTANCE_ITEM, "follow-ups")),
-    *may(EVENT, "dynamodb:UpdateItem dynamodb:BatchGetItem", "StateTable", item="window#changes"),
-    *may(SCHEDULE, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
-    *may_not(RECONCILING, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
-    *may(SCHEDULE, "dynamodb:Query dynamodb:PutItem", "StateTable", item=ANSWERS),
-    *may_not((*RECONCILING, MAPPING, STATE), "dynamodb:Query dynamodb:PutItem", "StateTable", item=ANSWERS),
-    *may_not(FUNCTIONS, "dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item=ANSWERS),
-    *may_not(SCHEDULE, _PUTS, "StateTable", item="follow-ups"),
-    *may_not(PUBLISHING, "dynamodb:DeleteItem", "StateTable", item=MAPPING_ITEM),
-    *may(STATE, "dynamodb:BatchGetItem dynamodb:PutItem", "StateTable", item="control-history"),
-    *may_not(STATE, "dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item="control-history"),
     # A request without a key, and with one of no family; then what none may do with its own families.
     *may_not(FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query", "StateTable"),
     *may_not(FUNCTIONS, SINGLE, "StateTable"),
@@ -358,10 +333,8 @@ TABLES = [
         FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query", "StateTable", item=["another", (INSTANCE_ITEM, "another")]
     ),
     *may_not(FUNCTIONS, SINGLE, "StateTable", item=["control", *((each, "control") for each in OWN)]),
-    *may_not(FUNCTIONS, "dynamodb:PartiQLUpdate dynamodb:BatchWriteItem", "StateTable", item=FAMILIES),
-    *may_not(FUNCTIONS, f"dynamodb:BatchGetItem dynamodb:Query {SINGLE}", "table", item=FAMILIES),
+    *may_not(FUNCTIONS, f"dynamodb:BatchGetItem dynamodb:Query {SINGLE}", "table", item=[*OWN, "control"]),
     # Who signs an approval: anybody, for themselves alone. No function does, not even for itself.
-    *may(PUBLISHING, "dynamodb:BatchGetItem", "StateTable", item=MINE),
     *may_not(FUNCTIONS, SINGLE, "StateTable", item=MINE, me=ME),
     *may(PEOPLE, SINGLE, "StateTable", item=MINE, me=ME),
     *may_not(
@@ -386,8 +359,6 @@ TABLES = [
     *may_not(RECONCILING, "dynamodb:PutItem", "StateTable", item=INSTANCE_ITEM, attributes=("pk", "sk", "role")),
     *may_not(RECONCILING, "dynamodb:BatchGetItem", "StateTable", item=INSTANCE_ITEM, tls="false"),
     *may_not(PUBLISHING, "dynamodb:GetItem", "MappingTable", item="app", tls="false"),
-    *may_not(FUNCTIONS, "dynamodb:Scan dynamodb:DeleteTable dynamodb:PartiQLSelect", "StateTable"),
-    *may(PUBLISHING, "dynamodb:GetItem dynamodb:Query dynamodb:PutItem", "MappingTable", item="app"),
     # A verdict is in columns of its own; what a person wrote no verdict changes.
     *may(PUBLISHING, "dynamodb:UpdateItem", "MappingTable", item="app", attributes=VERDICT),
     *may_not(
@@ -399,16 +370,11 @@ TABLES = [
     ),
     *may_not(PUBLISHING, "dynamodb:UpdateItem", "MappingTable", item="app"),
     *may_not(PUBLISHING, "dynamodb:UpdateItem", "table", item="app", attributes=VERDICT),
-    *may_not(PUBLISHING, "dynamodb:PartiQLUpdate", "MappingTable", item="app", attributes=VERDICT),
-    *may(SCHEDULE, "dynamodb:Scan", "MappingTable"),
-    *may_not(PUBLISHING, "dynamodb:DeleteTable dynamodb:UpdateTable dynamodb:PartiQLDelete", "MappingTable"),
     *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:BatchGetItem dynamodb:UpdateItem", "table of others"),
     *may(MAPPING, READING_A_STREAM, f"MappingTable:{STREAM}"),
     *may(STATE, READING_A_STREAM, f"StateTable:{STREAM}"),
     *may_not(MAPPING, "dynamodb:GetRecords", (f"StateTable:{STREAM}", f"table:{STREAM}", "MappingTable:stream/1")),
     *may_not(STATE, "dynamodb:GetRecords", (f"MappingTable:{STREAM}", f"table:{STREAM}", "StateTable:stream/1")),
-    *may_not(MAPPING, "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy", f"MappingTable:{STREAM}"),
-    *may_not(STATE, "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy", f"StateTable:{STREAM}"),
     *may_not(STRANGER, "dynamodb:GetItem dynamodb:PutItem", ("MappingTable", "StateTable")),
 ]
 
@@ -424,14 +390,12 @@ QUEUES = [
     *may((*PUBLISHING, STATE, *MACHINES), "sqs:SendMessage", "DeadLetterQueue"),
     *may_not(RECONCILING, "sqs:SendMessage", "DeadLetterQueue"),
     *may_not(ALL, "sqs:SendMessage", ("queue", "queue of others")),
-    *may_not(ALL, "sqs:PurgeQueue sqs:DeleteQueue sqs:SetQueueAttributes", ("WorkQueue", "DeadLetterQueue")),
     *may(EVENTBRIDGE, "sqs:SendMessage", BOTH, by=["InstanceStateRule", "InstanceTagRule"]),
     *may(EVENTBRIDGE, "sqs:SendMessage", BOTH, by=["SpokeStateRule", "SpokeTagRule", "SpokePresentRule"]),
     *may(EVENTBRIDGE, "sqs:SendMessage", "DeadLetterQueue", by=SCHEDULES),
     *may_not(EVENTBRIDGE, "sqs:SendMessage", "WorkQueue", by="OnScheduleSweep"),
     *may_not(EVENTBRIDGE, "sqs:SendMessage", BOTH, by=["rule", "rule of others"]),
     *may_not(EVENTBRIDGE, "sqs:SendMessage", BOTH),
-    *may_not(EVENTBRIDGE, "sqs:ReceiveMessage sqs:PurgeQueue", BOTH, by="InstanceStateRule"),
     *may_not("sns.amazonaws.com", "sqs:SendMessage", BOTH, by="InstanceStateRule"),
     *may_not((STRANGER, USER), "sqs:SendMessage sqs:ReceiveMessage", BOTH),
     *may_not(STRANGER, "sqs:SendMessage", BOTH, by="InstanceStateRule"),
@@ -443,11 +407,9 @@ MAILS = [
     *may(FUNCTIONS, "events:PutEvents", "bus", source="rolekeeper"),
     *may_not(FUNCTIONS, "events:PutEvents", "bus", source=["aws.ec2", ("rolekeeper", "somebody")]),
     *may_not(FUNCTIONS, "events:PutEvents", ("other bus", "bus elsewhere", "bus of others"), source="rolekeeper"),
-    *may_not(FUNCTIONS, "events:DeleteEventBus", "bus"),
     *may(FUNCTIONS, "sns:Publish", "AlarmTopic"),
     *may_not(FUNCTIONS, "sns:Publish", "AlarmTopic", tls="false"),
     *may_not(FUNCTIONS, "sns:Publish", ("topic", "topic of others")),
-    *may_not(FUNCTIONS, "sns:Subscribe sns:SetTopicAttributes sns:DeleteTopic", "AlarmTopic"),
     *may(FUNCTIONS, "kms:GenerateDataKey kms:Decrypt", "AlarmKey", via=f"sns.{REGION}.amazonaws.com"),
     *may_not(
         FUNCTIONS, "kms:Decrypt", "AlarmKey", via=[f"sqs.{REGION}.amazonaws.com", f"sns.{OTHER_REGION}.amazonaws.com"]
@@ -461,7 +423,6 @@ MAILS = [
     *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", of=ACCOUNT),
     *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="alarm of others", of=OTHER_ACCOUNT),
     *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT, tls="false"),
-    *may_not(CLOUDWATCH, "sns:Subscribe", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT),
     *may_not(EVENTBRIDGE, "sns:Publish", "AlarmTopic", by="rule", of=ACCOUNT),
     *may_not((STRANGER, USER), "sns:Publish sns:Subscribe", "AlarmTopic"),
     # A mail is believed: no administrator sends one, whatever they are allowed.
@@ -472,7 +433,6 @@ MAILS = [
     *may_not(CLOUDWATCH, "kms:Decrypt", "AlarmKey", by="alarm of others", of=OTHER_ACCOUNT),
     *may_not(CLOUDWATCH, "kms:Decrypt", "AlarmKey", by="ContestedAlarm"),
     *may_not(CLOUDWATCH, "kms:Decrypt", "AlarmKey", of=ACCOUNT),
-    *may_not(CLOUDWATCH, "kms:ScheduleKeyDeletion", "AlarmKey", by="ContestedAlarm", of=ACCOUNT),
     *may_not(EVENTBRIDGE, "kms:Decrypt", "AlarmKey", by="ContestedAlarm", of=ACCOUNT),
     *may_not((STRANGER, USER), "kms:Decrypt", "AlarmKey"),
     *may_not(STRANGER, "kms:Decrypt", "AlarmKey", by="ContestedAlarm", of=ACCOUNT),
@@ -489,18 +449,13 @@ CODE = [
         (EACH, *PUBLISHING), "states:StartExecution", ("accounts machine elsewhere", "accounts machine of others")
     ),
     *may_not(EACH, "states:StartExecution", ("ResumeStateMachine", "RetryStateMachine", "machine")),
-    *may_not(EACH, "states:UpdateStateMachine states:DeleteStateMachine", "AccountsStateMachine"),
     *may_not(
         EACH,
         "states:DescribeExecution states:StopExecution",
         ("execution", "execution of the accounts machine", "child of another map", "child elsewhere"),
     ),
-    *may_not(EACH, "states:RedriveExecution", "child of the accounts machine"),
     *may(EACH, "lambda:InvokeFunction", "OnSchedule"),
     *may_not(EACH, "lambda:InvokeFunction", ("OnRetry", "OnMappingChange", "function")),
-    *may_not(EACH, "lambda:UpdateFunctionCode", "OnSchedule"),
-    *may_not(EVENT, "states:DeleteStateMachine states:UpdateStateMachine", "RetryStateMachine"),
-    *may_not(PUBLISHING, "states:DeleteStateMachine states:UpdateStateMachine", "ResumeStateMachine"),
     *may(STATE, "lambda:InvokeFunction", "OnSchedule"),
     *may_not(STATE, "lambda:InvokeFunction", ("OnRetry", "OnInstanceEvent", "function")),
     *may(LOOP, "lambda:InvokeFunction", "OnRetry"),
@@ -509,11 +464,8 @@ CODE = [
     *may_not(RESUME, "lambda:InvokeFunction", ("OnRetry", "OnMappingChange", "function")),
     *may(SCHEDULE, "lambda:InvokeFunction", "OnSchedule"),
     *may_not(LOOKING, "lambda:InvokeFunction", ("OnRetry", "function")),
-    *may_not((SCHEDULE, STATE, RESUME), "lambda:UpdateFunctionCode lambda:AddPermission", "OnSchedule"),
-    *may_not(LOOP, "lambda:UpdateFunctionCode lambda:AddPermission", "OnRetry"),
     *may(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by=SCHEDULES),
     *may_not(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by=["rule", "rule of others"]),
-    *may_not(EVENTBRIDGE, "lambda:UpdateFunctionCode", "OnSchedule", by=SCHEDULES),
     *may_not(EVENTBRIDGE, "lambda:InvokeFunction", ("OnRetry", "OnInstanceEvent"), by="OnScheduleSweep"),
     *may_not((STRANGER, USER), "lambda:InvokeFunction", ("OnSchedule", "OnRetry", "OnMappingChange")),
     *may_not(STRANGER, "lambda:InvokeFunction", "OnSchedule", by=SCHEDULES),
@@ -528,14 +480,8 @@ LOGS = {
 }
 WRITING = [
     *(each for role, log in LOGS.items() for each in may(role, "logs:CreateLogStream logs:PutLogEvents", f"{log}:1")),
-    *(
-        each
-        for role, log in LOGS.items()
-        for each in may_not(role, "logs:DeleteLogStream logs:GetLogEvents", f"{log}:1")
-    ),
     *may_not(ALL, "logs:PutLogEvents logs:CreateLogStream", "log"),
     *may(MACHINES, "logs:CreateLogDelivery logs:ListLogDeliveries", "everything"),
-    *may_not(MACHINES, "logs:DeleteResourcePolicy", "everything"),
 ]
 
 MACHINE_ARNS: list[Value] = ["RetryStateMachine", "ResumeStateMachine", "AccountsStateMachine", "children's machine"]
@@ -550,10 +496,8 @@ TRUST = [
     *may_not(STATES, "sts:AssumeRole", MACHINES, by="ResumeStateMachine"),
     *may_not(STATES, "sts:AssumeRole", MACHINES, of=ACCOUNT),
     *may_not(STATES, "sts:AssumeRole", MACHINES),
-    *may_not(STATES, "sts:TagSession", MACHINES, of=ACCOUNT, by="ResumeStateMachine"),
     *may_not(STATES, "sts:AssumeRole", FUNCTIONS, of=ACCOUNT),
     *may_not(LAMBDA, "sts:AssumeRole", MACHINES, of=ACCOUNT, by="ResumeStateMachine"),
-    *may_not(LAMBDA, "sts:TagSession", FUNCTIONS, of=ACCOUNT),
     *may_not((EC2, EVENTBRIDGE, STRANGER, USER), "sts:AssumeRole", ALL),
     *may_not((EC2, EVENTBRIDGE, STRANGER), "sts:AssumeRole", FUNCTIONS, of=ACCOUNT),
     *may_not(STRANGER, "sts:AssumeRole", LOOP, of=ACCOUNT, by="RetryStateMachine"),
@@ -617,7 +561,6 @@ SPOKES = [
         for case in may_not(role, "sts:AssumeRole", OF_SPOKES, function=FUNCTION[role], org_of_it=ORG)
     ),
     *may_not(MACHINES, "sts:AssumeRole", OF_SPOKES, org_of_it=ORG),
-    *may_not(ALL, "sts:TagSession sts:SetSourceIdentity", OF_SPOKES, org_of_it=ORG),
     # The bus: the forwarders of the organization's accounts send it what AWS says, and do nothing else there.
     *may(STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED),
     *may(
@@ -640,15 +583,9 @@ SPOKES = [
     ),
     *may_not(STRANGER, "events:PutEvents", "SpokeBus", role="forwarder of others", source="aws.ec2", type=_EC2_STATE),
     *may_not(STRANGER, "events:PutEvents", "SpokeBus", org=ORG, source="aws.ec2", type=_EC2_STATE),
-    *may_not(STRANGER, "events:DeleteEventBus events:UpdateEventBus", "SpokeBus", org=ORG, role="forwarder of others"),
     *may_not(STRANGER, "events:PutRule events:PutTargets events:DeleteRule", "SpokeStateRule", org=ORG),
     *may_not(USER, "events:PutEvents", "SpokeBus"),
-    *may_not(ALL, "events:DeleteEventBus events:UpdateEventBus", "SpokeBus"),
     # The registry of targets.
-    *may((EVENT, *PUBLISHING), "dynamodb:Query", "StateTable", item="targets"),
-    *may((EVENT, SCHEDULE), "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item="targets"),
-    *may(LOOKING, "dynamodb:BatchGetItem", "StateTable", item=("control", INSTANCE_ITEM, MAPPING_ITEM, "targets")),
-    *may_not(FUNCTIONS, "dynamodb:DeleteItem", "StateTable", item="targets"),
     *may_not(EVENT, "dynamodb:Query", "table", item="targets"),
     *may_not(SCHEDULE, "dynamodb:PutItem", "table", item="targets"),
 ]
@@ -663,7 +600,6 @@ OWN_KEY = [
         ALL, "kms:Decrypt", "own key", via=[f"{each}.{OTHER_REGION}.amazonaws.com" for each in ("sqs", "dynamodb")]
     ),
     *may_not(ALL, "kms:Decrypt", "key", via=_TABLES),
-    *may_not(ALL, "kms:ScheduleKeyDeletion", "own key", via=_TABLES),
 ]
 
 SECTIONS = {

@@ -65,7 +65,7 @@ PLUMBING = {
     "OnSchedule": LOGS,
     "OnStateChange": LOGS | STREAM,
 }
-DEAD_LETTERS = "SendDeadLetters"
+DEAD_LETTERS = "SendDeadLetters", "sqs:SendMessage"
 
 type Call = list[IamRequest]
 """What one call asks of IAM: one request, or one for each item of a transaction."""
@@ -328,7 +328,7 @@ def statements(function: str, *met: str) -> list[dict[str, Any]]:
     """What a function's own calls may do, where these conditions of the template are met; without the plumbing."""
     found = templates.policy_statements(RESOURCES, f"{function}Role", met=met)
     own = [each for each in found if not set(templates.listed(each["Action"])) <= PLUMBING[function]]
-    return [each for each in own if each["Sid"] != DEAD_LETTERS]
+    return [each for each in own if (each["Sid"], each["Action"]) != DEAD_LETTERS]
 
 
 def permissions(statement: dict[str, Any]) -> Iterator[Permission]:

@@ -29,7 +29,7 @@ PARAMETERS, RESOURCES = TEMPLATE["Parameters"], TEMPLATE["Resources"]
 HUB = templates.load()
 HUBS_RESOURCES = HUB["Resources"]
 ACCOUNT, REGION, ANOTHER_REGION = "222222222222", "us-west-2", "ap-south-1"
-GIVEN, BY_DEFAULT = {**permitted_in_spokes.HUB, "HomeRegion": REGION}, {"HubNotifiers", "Regions"}
+GIVEN = {**permitted_in_spokes.HUB, "HomeRegion": REGION}
 # What each Region has, and what the account has once.
 RULES, ROLES = {"StateRule", "TagRule", "PresentSchedule", "Forwarder"}, {"Reader", "Changer"}
 SENDING, ACTING = RULES - {"Forwarder"}, ("Changer", "Notifier")
@@ -216,7 +216,7 @@ def test_the_hubs_account_is_trusted_and_a_condition_names_its_roles(role: str) 
     """A role that is a principal has to be there, and isn't the one that is recreated. Who: permitted_in_spokes."""
     [trust] = RESOURCES[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"AWS": {"Sub": "arn:${AWS::Partition}:iam::${HubAccount}:root"}}
-    assert trust["Condition"].keys() == {"ArnEquals", "StringEquals"}
+    assert (trust["Action"], trust["Condition"].keys()) == ("sts:AssumeRole", {"ArnEquals", "StringEquals"})
 
 
 def test_the_hubs_outputs_are_the_spokes_parameters() -> None:

@@ -428,15 +428,6 @@ def test_only_what_knows_nothing_narrower_is_allowed_on_everything(function: str
     assert everywhere <= {"ec2:DescribeInstances", "ec2:DescribeIamInstanceProfileAssociations", *at_sweeps}
 
 
-@pytest.mark.parametrize("machine", MACHINES)
-def test_a_machine_may_ask_its_function_and_send_dead_letters(machine: str) -> None:
-    """A Distributed Map starts children, and watches them ("IAM policies for using Distributed Map states")."""
-    found = templates.policy_statements(RESOURCES, f"{machine}StateMachineRole")
-    actions = sorted(action for each in found for action in listed(each["Action"]) if not action.startswith("logs:"))
-    children = ["states:DescribeExecution", "states:StartExecution", "states:StopExecution"]
-    assert actions == ["lambda:InvokeFunction", "sqs:SendMessage", *(children if machine == "Accounts" else [])]
-
-
 def test_only_the_functions_write_the_state_table_but_for_what_people_may() -> None:
     """What people may is in spec/permitted.py, as IAM answers it; here, that it is the fields of a pin."""
     policy = properties("StateTable")["ResourcePolicy"]["PolicyDocument"]
