@@ -333,7 +333,12 @@ TABLES = [
         FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query", "StateTable", item=["another", (INSTANCE_ITEM, "another")]
     ),
     *may_not(FUNCTIONS, SINGLE, "StateTable", item=["control", *((each, "control") for each in OWN)]),
-    *may_not(FUNCTIONS, f"dynamodb:BatchGetItem dynamodb:Query {SINGLE}", "table", item=[*OWN, "control"]),
+    *may_not(
+        FUNCTIONS,
+        f"dynamodb:BatchGetItem dynamodb:Query {SINGLE}",
+        "table",
+        item=[*OWN, "control", "deployed", "targets", ANSWERS],
+    ),
     # Who signs an approval: anybody, for themselves alone. No function does, not even for itself.
     *may_not(FUNCTIONS, SINGLE, "StateTable", item=MINE, me=ME),
     *may(PEOPLE, SINGLE, "StateTable", item=MINE, me=ME),
@@ -522,67 +527,53 @@ def in_spokes(
     says: Callable[..., Iterator[Case]],
     who: Sequence[str],
     on: Sequence[str],
+    *,
+    without: str = "",
     **given: Given,
 ) -> Iterator[Case]:
-    """A case for each function, which asks as it does by itself but for what is given."""
+    """A case for each function, which asks as it does by itself, but `without` one value and for what is given."""
     for role in who:
-        yield from says(role, "sts:AssumeRole", on, **{"function": FUNCTION[role], "session": SESSION[role], **given})
+        asked = {"function": FUNCTION[role], "session": SESSION[role], "org_of_it": ORG, **given}
+        yield from says(role, "sts:AssumeRole", on, **{key: asked[key] for key in asked if key != without})
 
 
-_EC2_STATE = "EC2 Instance State-change Notification"
-_FORWARDED: dict[str, Given] = {"org": ORG, "role": "forwarder of others", "source": "aws.ec2", "type": _EC2_STATE}
+def forwarded(says: Callable[..., Iterator[Case]], *, without: str = "", **given: Given) -> Iterator[Case]:
+    """What a forwarder of the organization sends to the bus, but `without` one value and for what is given."""
+    role, kind = "forwarder of others", "EC2 Instance State-change Notification"
+    sent = {"org": ORG, "role": role, "source": "aws.ec2", "type": kind, **given}
+    yield from says(STRANGER, "events:PutEvents", "SpokeBus", **{key: sent[key] for key in sent if key != without})
+
+
 SPOKES = [
-    *in_spokes(may, LOOKING, READERS, org_of_it=ORG),
-    *in_spokes(may, PASSING, CHANGERS, org_of_it=ORG),
-    *in_spokes(may, RECONCILING, NOTIFIERS, org_of_it=ORG),
-    *in_spokes(may_not, (*PUBLISHING, STATE), NOTIFIERS, org_of_it=ORG),
-    *in_spokes(may_not, (RETRY, STATE), CHANGERS, org_of_it=ORG),
+    *in_spokes(may, LOOKING, READERS),
+    *in_spokes(may, PASSING, CHANGERS),
+    *in_spokes(may, RECONCILING, NOTIFIERS),
+    *in_spokes(may_not, (*PUBLISHING, STATE), NOTIFIERS),
+    *in_spokes(may_not, (RETRY, STATE), CHANGERS),
     *in_spokes(may_not, FUNCTIONS, OF_SPOKES, org_of_it=OTHER_ORG),
-    *in_spokes(may_not, FUNCTIONS, NO_SPOKES, org_of_it=ORG),
+    *in_spokes(may_not, FUNCTIONS, NO_SPOKES),
     # A function's role that another function got, or a person.
-    *in_spokes(may_not, LOOKING, OF_SPOKES, org_of_it=ORG, function=["function", "OnStateChange"]),
-    *(
-        case
-        for role in FUNCTIONS
-        for case in may_not(role, "sts:AssumeRole", OF_SPOKES, org_of_it=ORG, session=SESSION[role])
-    ),
+    *in_spokes(may_not, LOOKING, OF_SPOKES, function=["function", "OnStateChange"]),
+    *in_spokes(may_not, FUNCTIONS, OF_SPOKES, without="function"),
     # The sweep's name is no other function's, and it has no other for what it reads.
-    *in_spokes(may_not, (*RECONCILING, MAPPING), READERS, org_of_it=ORG, session="rolekeeper-sweep"),
-    *in_spokes(may_not, (SCHEDULE,), READERS, org_of_it=ORG, session="rolekeeper"),
-    *in_spokes(may_not, FUNCTIONS, OF_SPOKES, org_of_it=ORG, session="anything"),
-    *(
-        case
-        for role in FUNCTIONS
-        for case in may_not(role, "sts:AssumeRole", OF_SPOKES, function=FUNCTION[role], session=SESSION[role])
-    ),
-    *(
-        case
-        for role in FUNCTIONS
-        for case in may_not(role, "sts:AssumeRole", OF_SPOKES, function=FUNCTION[role], org_of_it=ORG)
-    ),
+    *in_spokes(may_not, (*RECONCILING, MAPPING), READERS, session="rolekeeper-sweep"),
+    *in_spokes(may_not, (SCHEDULE,), READERS, session="rolekeeper"),
+    *in_spokes(may_not, FUNCTIONS, OF_SPOKES, session="anything"),
+    *in_spokes(may_not, FUNCTIONS, OF_SPOKES, without="session"),
+    *in_spokes(may_not, FUNCTIONS, OF_SPOKES, without="org_of_it"),
     *may_not(MACHINES, "sts:AssumeRole", OF_SPOKES, org_of_it=ORG),
     # The bus: the forwarders of the organization's accounts send it what AWS says, and do nothing else there.
-    *may(STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED),
-    *may(
-        STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"source": "aws.tag", "type": "Tag Change on Resource"}
+    *forwarded(may),
+    *forwarded(may, source="aws.tag", type="Tag Change on Resource"),
+    *forwarded(may, source="aws.events", type="Scheduled Event"),
+    *forwarded(may_not, source=["my.ec2", ("aws.ec2", "my.ec2"), "aws.s3"]),
+    *forwarded(may_not, type="EC2 Spot Instance Interruption Warning"),
+    *forwarded(may_not, org=OTHER_ORG),
+    *forwarded(
+        may_not, role=["administrator of others", "reader of others", "forwarder of another namespace of others"]
     ),
-    *may(STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"source": "aws.events", "type": "Scheduled Event"}),
-    *may_not(
-        STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"source": ["my.ec2", ("aws.ec2", "my.ec2"), "aws.s3"]}
-    ),
-    *may_not(
-        STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"type": "EC2 Spot Instance Interruption Warning"}
-    ),
-    *may_not(STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"org": OTHER_ORG}),
-    *may_not(
-        STRANGER,
-        "events:PutEvents",
-        "SpokeBus",
-        **_FORWARDED
-        | {"role": ["administrator of others", "reader of others", "forwarder of another namespace of others"]},
-    ),
-    *may_not(STRANGER, "events:PutEvents", "SpokeBus", role="forwarder of others", source="aws.ec2", type=_EC2_STATE),
-    *may_not(STRANGER, "events:PutEvents", "SpokeBus", org=ORG, source="aws.ec2", type=_EC2_STATE),
+    *forwarded(may_not, without="org"),
+    *forwarded(may_not, without="role"),
     *may_not(STRANGER, "events:PutRule events:PutTargets events:DeleteRule", "SpokeStateRule", org=ORG),
     *may_not(USER, "events:PutEvents", "SpokeBus"),
     # The registry of targets.
