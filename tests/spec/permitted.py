@@ -54,7 +54,6 @@ PLACES = {
     "instance": _here("ec2", "instance/i-0123456789abcdef0"),
     "instance elsewhere": f"arn:aws:ec2:{OTHER_REGION}:{ACCOUNT}:instance/i-0123456789abcdef0",
     "instance of others": _there("ec2", "instance/i-0123456789abcdef0"),
-    "volume": _here("ec2", "volume/vol-0123456789abcdef0"),
     "role": f"{_IAM}:role/rolekeeper/web",
     "role deeper": f"{_IAM}:role/rolekeeper/team/web",
     "role outside": f"{_IAM}:role/admin",
@@ -134,6 +133,19 @@ KEYS = {
     "function": "lambda:SourceFunctionArn",
     "session": "sts:RoleSessionName",
     "region": "aws:RequestedRegion",
+    # Of the documents that `rolekeeper guard` prints.
+    "answers": "dynamodb:ReturnValues",
+    "within": "dynamodb:EnclosingOperation",
+    "tags": "aws:TagKeys",
+    "during": "ec2:CreateAction",
+    "instance": "ec2:SourceInstanceARN",
+    "vpc_of_it": "aws:EC2InstanceSourceVPC",
+    "address_of_it": "aws:EC2InstanceSourcePrivateIPv4",
+    "vpc": "aws:SourceVpc",
+    "address": "aws:VpcSourceIp",
+    "ip": "aws:SourceIp",
+    "by_service": "aws:ViaAWSService",
+    "issued": "aws:TokenIssueTime",
 }
 INSTANCE_ITEM, MAPPING_ITEM = f"instance#{ACCOUNT}#{REGION}#i-0123456789abcdef0", "mapping#3:app#web"
 
@@ -217,8 +229,6 @@ def changes(who: str, here: str | Sequence[str], elsewhere: str | Sequence[str])
     yield from may_not(who, ATTACH, elsewhere, new="profile")
     yield from may_not(who, REPLACE, elsewhere, now="profile", new="other profile")
     yield from may_not(who, DETACH, elsewhere, now="profile")
-    yield from may_not(who, "ec2:TerminateInstances ec2:StopInstances", "instance", now="profile")
-    yield from may_not(who, "ec2:ModifyInstanceAttribute ec2:CreateTags ec2:DeleteTags", "instance")
 
 
 def takes_over(
@@ -255,14 +265,12 @@ def passes(who: str | Sequence[str]) -> Iterator[Case]:
 def makes_profiles(who: str | Sequence[str]) -> Iterator[Case]:
     yield from may(who, MAKING, "profile")
     yield from may_not(who, MAKING, ("profile outside", "profile beside", "profile of others"))
-    yield from may_not(who, "iam:RemoveRoleFromInstanceProfile iam:DeleteInstanceProfile", "profile")
 
 
 def sees_instances(who: str | Sequence[str], *regions: str, elsewhere: str) -> Iterator[Case]:
     yield from may(who, READING, "everything", region=[*regions])
     yield from may_not(who, READING, "everything", region=elsewhere)
     yield from may_not(who, READING, "everything")
-    yield from may_not(who, "ec2:DescribeVolumes", "everything", region=[*regions])
 
 
 def reads_roles(who: str | Sequence[str]) -> Iterator[Case]:
@@ -286,9 +294,7 @@ ROLES = [
     *sees_instances(LOOKING, REGION, elsewhere=OTHER_REGION),
     *reads_roles(LOOKING),
     *may(SCHEDULE, ALL_ROLES, "everything"),
-    *may_not((EVENT, RETRY, MAPPING, STATE, LOOP), ALL_ROLES, "everything"),
     *makes_profiles(PUBLISHING),
-    *may_not(PUBLISHING, "iam:CreatePolicyVersion iam:DeletePolicy", "policy"),
 ]
 
 _PUTS = "dynamodb:PutItem dynamodb:UpdateItem"
@@ -296,9 +302,7 @@ SINGLE = f"{_PUTS} dynamodb:DeleteItem"
 OTHER_WAYS = "dynamodb:BatchWriteItem dynamodb:PartiQLInsert dynamodb:PartiQLUpdate dynamodb:PartiQLDelete"
 MINE, THEIRS = f"approval#{ME}#app", f"approval#{ANOTHER}#app"
 ANSWERS = "judging#1"  # of accounts, while a row is judged
-FAMILIES: list[Value] = [
-    *(INSTANCE_ITEM, MAPPING_ITEM, MINE, "timers", "follow-ups", "deployed", "control", ANSWERS),
-]
+OWN = (INSTANCE_ITEM, MAPPING_ITEM, "timers", "control-history")
 WRITTEN_BY_FUNCTIONS = (
     ANSWERS,
     *("window#changes", "window#edits", "window#3:app#web"),
@@ -319,39 +323,24 @@ VERDICT = (
     "edited_by",
 )
 STREAM = "stream/2026-01-01T00:00:00.000"
+READING_A_STREAM = "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream"
 
 TABLES = [
-    *may(RECONCILING, "dynamodb:BatchGetItem dynamodb:UpdateItem", "StateTable", item=INSTANCE_ITEM),
-    *may(PUBLISHING, "dynamodb:Query dynamodb:PutItem", "StateTable", item=MAPPING_ITEM),
-    *may(STATE, "dynamodb:BatchGetItem", "StateTable", item=INSTANCE_ITEM),
-    *may(STATE, "dynamodb:PutItem", "StateTable", item="timers"),
-    *may(RECONCILING, "dynamodb:PutItem", "StateTable", item=(INSTANCE_ITEM, "follow-ups")),
-    *may(EVENT, "dynamodb:UpdateItem dynamodb:BatchGetItem", "StateTable", item="window#changes"),
-    *may(SCHEDULE, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
-    *may_not(RECONCILING, "dynamodb:Query dynamodb:DeleteItem", "StateTable", item="follow-ups"),
-    *may(SCHEDULE, "dynamodb:Query dynamodb:PutItem", "StateTable", item=ANSWERS),
-    *may_not((*RECONCILING, MAPPING, STATE), "dynamodb:Query dynamodb:PutItem", "StateTable", item=ANSWERS),
-    *may_not(FUNCTIONS, "dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item=ANSWERS),
-    *may_not(SCHEDULE, _PUTS, "StateTable", item="follow-ups"),
-    *may_not(PUBLISHING, "dynamodb:DeleteItem", "StateTable", item=MAPPING_ITEM),
-    *may(STATE, "dynamodb:BatchGetItem dynamodb:PutItem", "StateTable", item="control-history"),
-    *may_not(STATE, "dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item="control-history"),
     # A request without a key, and with one of no family; then what none may do with its own families.
     *may_not(FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query", "StateTable"),
-    *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable"),
-    *may_not(FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query", "StateTable", item="another"),
-    *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem", "StateTable", item="control"),
-    *may_not(FUNCTIONS, "dynamodb:PartiQLUpdate dynamodb:BatchWriteItem", "StateTable", item=FAMILIES),
-    *may_not(FUNCTIONS, f"dynamodb:BatchGetItem dynamodb:Query {SINGLE}", "table", item=FAMILIES),
-    # Who signs an approval: anybody, for themselves alone. No function does, not even for itself.
-    *may(PUBLISHING, "dynamodb:BatchGetItem", "StateTable", item=MINE),
+    *may_not(FUNCTIONS, SINGLE, "StateTable"),
+    *may_not(
+        FUNCTIONS, "dynamodb:BatchGetItem dynamodb:Query", "StateTable", item=["another", (INSTANCE_ITEM, "another")]
+    ),
+    *may_not(FUNCTIONS, SINGLE, "StateTable", item=["control", *((each, "control") for each in OWN)]),
     *may_not(
         FUNCTIONS,
-        "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem",
-        "StateTable",
-        item=MINE,
-        me=ME,
+        f"dynamodb:BatchGetItem dynamodb:Query {SINGLE}",
+        "table",
+        item=[*OWN, "control", "deployed", "targets", ANSWERS],
     ),
+    # Who signs an approval: anybody, for themselves alone. No function does, not even for itself.
+    *may_not(FUNCTIONS, SINGLE, "StateTable", item=MINE, me=ME),
     *may(PEOPLE, SINGLE, "StateTable", item=MINE, me=ME),
     *may_not(
         PEOPLE,
@@ -375,8 +364,6 @@ TABLES = [
     *may_not(RECONCILING, "dynamodb:PutItem", "StateTable", item=INSTANCE_ITEM, attributes=("pk", "sk", "role")),
     *may_not(RECONCILING, "dynamodb:BatchGetItem", "StateTable", item=INSTANCE_ITEM, tls="false"),
     *may_not(PUBLISHING, "dynamodb:GetItem", "MappingTable", item="app", tls="false"),
-    *may_not(FUNCTIONS, "dynamodb:Scan dynamodb:DeleteTable dynamodb:PartiQLSelect", "StateTable"),
-    *may(PUBLISHING, "dynamodb:GetItem dynamodb:Query dynamodb:PutItem", "MappingTable", item="app"),
     # A verdict is in columns of its own; what a person wrote no verdict changes.
     *may(PUBLISHING, "dynamodb:UpdateItem", "MappingTable", item="app", attributes=VERDICT),
     *may_not(
@@ -388,16 +375,11 @@ TABLES = [
     ),
     *may_not(PUBLISHING, "dynamodb:UpdateItem", "MappingTable", item="app"),
     *may_not(PUBLISHING, "dynamodb:UpdateItem", "table", item="app", attributes=VERDICT),
-    *may_not(PUBLISHING, "dynamodb:PartiQLUpdate", "MappingTable", item="app", attributes=VERDICT),
-    *may(SCHEDULE, "dynamodb:Scan", "MappingTable"),
-    *may_not(PUBLISHING, "dynamodb:DeleteTable dynamodb:UpdateTable dynamodb:PartiQLDelete", "MappingTable"),
     *may_not(FUNCTIONS, "dynamodb:PutItem dynamodb:BatchGetItem dynamodb:UpdateItem", "table of others"),
-    *may(MAPPING, "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream", f"MappingTable:{STREAM}"),
-    *may(STATE, "dynamodb:GetRecords dynamodb:GetShardIterator dynamodb:DescribeStream", f"StateTable:{STREAM}"),
+    *may(MAPPING, READING_A_STREAM, f"MappingTable:{STREAM}"),
+    *may(STATE, READING_A_STREAM, f"StateTable:{STREAM}"),
     *may_not(MAPPING, "dynamodb:GetRecords", (f"StateTable:{STREAM}", f"table:{STREAM}", "MappingTable:stream/1")),
     *may_not(STATE, "dynamodb:GetRecords", (f"MappingTable:{STREAM}", f"table:{STREAM}", "StateTable:stream/1")),
-    *may_not(MAPPING, "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy", f"MappingTable:{STREAM}"),
-    *may_not(STATE, "dynamodb:PutResourcePolicy dynamodb:DeleteResourcePolicy", f"StateTable:{STREAM}"),
     *may_not(STRANGER, "dynamodb:GetItem dynamodb:PutItem", ("MappingTable", "StateTable")),
 ]
 
@@ -411,15 +393,14 @@ QUEUES = [
     *may((*PUBLISHING, STATE), "sqs:SendMessage", "WorkQueue"),
     *may((EVENT, RETRY), "sqs:SendMessage", "WorkQueue"),
     *may((*PUBLISHING, STATE, *MACHINES), "sqs:SendMessage", "DeadLetterQueue"),
+    *may_not(RECONCILING, "sqs:SendMessage", "DeadLetterQueue"),
     *may_not(ALL, "sqs:SendMessage", ("queue", "queue of others")),
-    *may_not(ALL, "sqs:PurgeQueue sqs:DeleteQueue sqs:SetQueueAttributes", ("WorkQueue", "DeadLetterQueue")),
     *may(EVENTBRIDGE, "sqs:SendMessage", BOTH, by=["InstanceStateRule", "InstanceTagRule"]),
     *may(EVENTBRIDGE, "sqs:SendMessage", BOTH, by=["SpokeStateRule", "SpokeTagRule", "SpokePresentRule"]),
     *may(EVENTBRIDGE, "sqs:SendMessage", "DeadLetterQueue", by=SCHEDULES),
     *may_not(EVENTBRIDGE, "sqs:SendMessage", "WorkQueue", by="OnScheduleSweep"),
     *may_not(EVENTBRIDGE, "sqs:SendMessage", BOTH, by=["rule", "rule of others"]),
     *may_not(EVENTBRIDGE, "sqs:SendMessage", BOTH),
-    *may_not(EVENTBRIDGE, "sqs:ReceiveMessage sqs:PurgeQueue", BOTH, by="InstanceStateRule"),
     *may_not("sns.amazonaws.com", "sqs:SendMessage", BOTH, by="InstanceStateRule"),
     *may_not((STRANGER, USER), "sqs:SendMessage sqs:ReceiveMessage", BOTH),
     *may_not(STRANGER, "sqs:SendMessage", BOTH, by="InstanceStateRule"),
@@ -431,11 +412,9 @@ MAILS = [
     *may(FUNCTIONS, "events:PutEvents", "bus", source="rolekeeper"),
     *may_not(FUNCTIONS, "events:PutEvents", "bus", source=["aws.ec2", ("rolekeeper", "somebody")]),
     *may_not(FUNCTIONS, "events:PutEvents", ("other bus", "bus elsewhere", "bus of others"), source="rolekeeper"),
-    *may_not(FUNCTIONS, "events:DeleteEventBus", "bus"),
     *may(FUNCTIONS, "sns:Publish", "AlarmTopic"),
     *may_not(FUNCTIONS, "sns:Publish", "AlarmTopic", tls="false"),
     *may_not(FUNCTIONS, "sns:Publish", ("topic", "topic of others")),
-    *may_not(FUNCTIONS, "sns:Subscribe sns:SetTopicAttributes sns:DeleteTopic", "AlarmTopic"),
     *may(FUNCTIONS, "kms:GenerateDataKey kms:Decrypt", "AlarmKey", via=f"sns.{REGION}.amazonaws.com"),
     *may_not(
         FUNCTIONS, "kms:Decrypt", "AlarmKey", via=[f"sqs.{REGION}.amazonaws.com", f"sns.{OTHER_REGION}.amazonaws.com"]
@@ -449,7 +428,6 @@ MAILS = [
     *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", of=ACCOUNT),
     *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="alarm of others", of=OTHER_ACCOUNT),
     *may_not(CLOUDWATCH, "sns:Publish", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT, tls="false"),
-    *may_not(CLOUDWATCH, "sns:Subscribe", "AlarmTopic", by="ContestedAlarm", of=ACCOUNT),
     *may_not(EVENTBRIDGE, "sns:Publish", "AlarmTopic", by="rule", of=ACCOUNT),
     *may_not((STRANGER, USER), "sns:Publish sns:Subscribe", "AlarmTopic"),
     # A mail is believed: no administrator sends one, whatever they are allowed.
@@ -460,7 +438,6 @@ MAILS = [
     *may_not(CLOUDWATCH, "kms:Decrypt", "AlarmKey", by="alarm of others", of=OTHER_ACCOUNT),
     *may_not(CLOUDWATCH, "kms:Decrypt", "AlarmKey", by="ContestedAlarm"),
     *may_not(CLOUDWATCH, "kms:Decrypt", "AlarmKey", of=ACCOUNT),
-    *may_not(CLOUDWATCH, "kms:ScheduleKeyDeletion", "AlarmKey", by="ContestedAlarm", of=ACCOUNT),
     *may_not(EVENTBRIDGE, "kms:Decrypt", "AlarmKey", by="ContestedAlarm", of=ACCOUNT),
     *may_not((STRANGER, USER), "kms:Decrypt", "AlarmKey"),
     *may_not(STRANGER, "kms:Decrypt", "AlarmKey", by="ContestedAlarm", of=ACCOUNT),
@@ -477,18 +454,13 @@ CODE = [
         (EACH, *PUBLISHING), "states:StartExecution", ("accounts machine elsewhere", "accounts machine of others")
     ),
     *may_not(EACH, "states:StartExecution", ("ResumeStateMachine", "RetryStateMachine", "machine")),
-    *may_not(EACH, "states:UpdateStateMachine states:DeleteStateMachine", "AccountsStateMachine"),
     *may_not(
         EACH,
         "states:DescribeExecution states:StopExecution",
         ("execution", "execution of the accounts machine", "child of another map", "child elsewhere"),
     ),
-    *may_not(EACH, "states:RedriveExecution", "child of the accounts machine"),
     *may(EACH, "lambda:InvokeFunction", "OnSchedule"),
     *may_not(EACH, "lambda:InvokeFunction", ("OnRetry", "OnMappingChange", "function")),
-    *may_not(EACH, "lambda:UpdateFunctionCode", "OnSchedule"),
-    *may_not(EVENT, "states:DeleteStateMachine states:UpdateStateMachine", "RetryStateMachine"),
-    *may_not(PUBLISHING, "states:DeleteStateMachine states:UpdateStateMachine", "ResumeStateMachine"),
     *may(STATE, "lambda:InvokeFunction", "OnSchedule"),
     *may_not(STATE, "lambda:InvokeFunction", ("OnRetry", "OnInstanceEvent", "function")),
     *may(LOOP, "lambda:InvokeFunction", "OnRetry"),
@@ -497,11 +469,8 @@ CODE = [
     *may_not(RESUME, "lambda:InvokeFunction", ("OnRetry", "OnMappingChange", "function")),
     *may(SCHEDULE, "lambda:InvokeFunction", "OnSchedule"),
     *may_not(LOOKING, "lambda:InvokeFunction", ("OnRetry", "function")),
-    *may_not((SCHEDULE, STATE, RESUME), "lambda:UpdateFunctionCode lambda:AddPermission", "OnSchedule"),
-    *may_not(LOOP, "lambda:UpdateFunctionCode lambda:AddPermission", "OnRetry"),
     *may(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by=SCHEDULES),
     *may_not(EVENTBRIDGE, "lambda:InvokeFunction", "OnSchedule", by=["rule", "rule of others"]),
-    *may_not(EVENTBRIDGE, "lambda:UpdateFunctionCode", "OnSchedule", by=SCHEDULES),
     *may_not(EVENTBRIDGE, "lambda:InvokeFunction", ("OnRetry", "OnInstanceEvent"), by="OnScheduleSweep"),
     *may_not((STRANGER, USER), "lambda:InvokeFunction", ("OnSchedule", "OnRetry", "OnMappingChange")),
     *may_not(STRANGER, "lambda:InvokeFunction", "OnSchedule", by=SCHEDULES),
@@ -516,14 +485,8 @@ LOGS = {
 }
 WRITING = [
     *(each for role, log in LOGS.items() for each in may(role, "logs:CreateLogStream logs:PutLogEvents", f"{log}:1")),
-    *(
-        each
-        for role, log in LOGS.items()
-        for each in may_not(role, "logs:DeleteLogStream logs:GetLogEvents", f"{log}:1")
-    ),
     *may_not(ALL, "logs:PutLogEvents logs:CreateLogStream", "log"),
     *may(MACHINES, "logs:CreateLogDelivery logs:ListLogDeliveries", "everything"),
-    *may_not(MACHINES, "logs:DeleteResourcePolicy", "everything"),
 ]
 
 MACHINE_ARNS: list[Value] = ["RetryStateMachine", "ResumeStateMachine", "AccountsStateMachine", "children's machine"]
@@ -538,10 +501,8 @@ TRUST = [
     *may_not(STATES, "sts:AssumeRole", MACHINES, by="ResumeStateMachine"),
     *may_not(STATES, "sts:AssumeRole", MACHINES, of=ACCOUNT),
     *may_not(STATES, "sts:AssumeRole", MACHINES),
-    *may_not(STATES, "sts:TagSession", MACHINES, of=ACCOUNT, by="ResumeStateMachine"),
     *may_not(STATES, "sts:AssumeRole", FUNCTIONS, of=ACCOUNT),
     *may_not(LAMBDA, "sts:AssumeRole", MACHINES, of=ACCOUNT, by="ResumeStateMachine"),
-    *may_not(LAMBDA, "sts:TagSession", FUNCTIONS, of=ACCOUNT),
     *may_not((EC2, EVENTBRIDGE, STRANGER, USER), "sts:AssumeRole", ALL),
     *may_not((EC2, EVENTBRIDGE, STRANGER), "sts:AssumeRole", FUNCTIONS, of=ACCOUNT),
     *may_not(STRANGER, "sts:AssumeRole", LOOP, of=ACCOUNT, by="RetryStateMachine"),
@@ -566,77 +527,56 @@ def in_spokes(
     says: Callable[..., Iterator[Case]],
     who: Sequence[str],
     on: Sequence[str],
+    *,
+    without: str = "",
     **given: Given,
 ) -> Iterator[Case]:
-    """A case for each function, which asks as it does by itself but for what is given."""
+    """A case for each function, which asks as it does by itself, but `without` one value and for what is given."""
     for role in who:
-        yield from says(role, "sts:AssumeRole", on, **{"function": FUNCTION[role], "session": SESSION[role], **given})
+        asked = {"function": FUNCTION[role], "session": SESSION[role], "org_of_it": ORG, **given}
+        yield from says(role, "sts:AssumeRole", on, **{key: asked[key] for key in asked if key != without})
 
 
-_EC2_STATE = "EC2 Instance State-change Notification"
-_FORWARDED: dict[str, Given] = {"org": ORG, "role": "forwarder of others", "source": "aws.ec2", "type": _EC2_STATE}
+def forwarded(says: Callable[..., Iterator[Case]], *, without: str = "", **given: Given) -> Iterator[Case]:
+    """What a forwarder of the organization sends to the bus, but `without` one value and for what is given."""
+    role, kind = "forwarder of others", "EC2 Instance State-change Notification"
+    sent = {"org": ORG, "role": role, "source": "aws.ec2", "type": kind, **given}
+    yield from says(STRANGER, "events:PutEvents", "SpokeBus", **{key: sent[key] for key in sent if key != without})
+
+
 SPOKES = [
-    *in_spokes(may, LOOKING, READERS, org_of_it=ORG),
-    *in_spokes(may, PASSING, CHANGERS, org_of_it=ORG),
-    *in_spokes(may, RECONCILING, NOTIFIERS, org_of_it=ORG),
-    *in_spokes(may_not, (*PUBLISHING, STATE), NOTIFIERS, org_of_it=ORG),
-    *in_spokes(may_not, (RETRY, STATE), CHANGERS, org_of_it=ORG),
+    *in_spokes(may, LOOKING, READERS),
+    *in_spokes(may, PASSING, CHANGERS),
+    *in_spokes(may, RECONCILING, NOTIFIERS),
+    *in_spokes(may_not, (*PUBLISHING, STATE), NOTIFIERS),
+    *in_spokes(may_not, (RETRY, STATE), CHANGERS),
     *in_spokes(may_not, FUNCTIONS, OF_SPOKES, org_of_it=OTHER_ORG),
-    *in_spokes(may_not, FUNCTIONS, NO_SPOKES, org_of_it=ORG),
+    *in_spokes(may_not, FUNCTIONS, NO_SPOKES),
     # A function's role that another function got, or a person.
-    *in_spokes(may_not, LOOKING, OF_SPOKES, org_of_it=ORG, function=["function", "OnStateChange"]),
-    *(
-        case
-        for role in FUNCTIONS
-        for case in may_not(role, "sts:AssumeRole", OF_SPOKES, org_of_it=ORG, session=SESSION[role])
-    ),
+    *in_spokes(may_not, LOOKING, OF_SPOKES, function=["function", "OnStateChange"]),
+    *in_spokes(may_not, FUNCTIONS, OF_SPOKES, without="function"),
     # The sweep's name is no other function's, and it has no other for what it reads.
-    *in_spokes(may_not, (*RECONCILING, MAPPING), READERS, org_of_it=ORG, session="rolekeeper-sweep"),
-    *in_spokes(may_not, (SCHEDULE,), READERS, org_of_it=ORG, session="rolekeeper"),
-    *in_spokes(may_not, FUNCTIONS, OF_SPOKES, org_of_it=ORG, session="anything"),
-    *(
-        case
-        for role in FUNCTIONS
-        for case in may_not(role, "sts:AssumeRole", OF_SPOKES, function=FUNCTION[role], session=SESSION[role])
-    ),
-    *(
-        case
-        for role in FUNCTIONS
-        for case in may_not(role, "sts:AssumeRole", OF_SPOKES, function=FUNCTION[role], org_of_it=ORG)
-    ),
+    *in_spokes(may_not, (*RECONCILING, MAPPING), READERS, session="rolekeeper-sweep"),
+    *in_spokes(may_not, (SCHEDULE,), READERS, session="rolekeeper"),
+    *in_spokes(may_not, FUNCTIONS, OF_SPOKES, session="anything"),
+    *in_spokes(may_not, FUNCTIONS, OF_SPOKES, without="session"),
+    *in_spokes(may_not, FUNCTIONS, OF_SPOKES, without="org_of_it"),
     *may_not(MACHINES, "sts:AssumeRole", OF_SPOKES, org_of_it=ORG),
-    *may_not(ALL, "sts:TagSession sts:SetSourceIdentity", OF_SPOKES, org_of_it=ORG),
     # The bus: the forwarders of the organization's accounts send it what AWS says, and do nothing else there.
-    *may(STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED),
-    *may(
-        STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"source": "aws.tag", "type": "Tag Change on Resource"}
+    *forwarded(may),
+    *forwarded(may, source="aws.tag", type="Tag Change on Resource"),
+    *forwarded(may, source="aws.events", type="Scheduled Event"),
+    *forwarded(may_not, source=["my.ec2", ("aws.ec2", "my.ec2"), "aws.s3"]),
+    *forwarded(may_not, type="EC2 Spot Instance Interruption Warning"),
+    *forwarded(may_not, org=OTHER_ORG),
+    *forwarded(
+        may_not, role=["administrator of others", "reader of others", "forwarder of another namespace of others"]
     ),
-    *may(STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"source": "aws.events", "type": "Scheduled Event"}),
-    *may_not(
-        STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"source": ["my.ec2", ("aws.ec2", "my.ec2"), "aws.s3"]}
-    ),
-    *may_not(
-        STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"type": "EC2 Spot Instance Interruption Warning"}
-    ),
-    *may_not(STRANGER, "events:PutEvents", "SpokeBus", **_FORWARDED | {"org": OTHER_ORG}),
-    *may_not(
-        STRANGER,
-        "events:PutEvents",
-        "SpokeBus",
-        **_FORWARDED
-        | {"role": ["administrator of others", "reader of others", "forwarder of another namespace of others"]},
-    ),
-    *may_not(STRANGER, "events:PutEvents", "SpokeBus", role="forwarder of others", source="aws.ec2", type=_EC2_STATE),
-    *may_not(STRANGER, "events:PutEvents", "SpokeBus", org=ORG, source="aws.ec2", type=_EC2_STATE),
-    *may_not(STRANGER, "events:DeleteEventBus events:UpdateEventBus", "SpokeBus", org=ORG, role="forwarder of others"),
+    *forwarded(may_not, without="org"),
+    *forwarded(may_not, without="role"),
     *may_not(STRANGER, "events:PutRule events:PutTargets events:DeleteRule", "SpokeStateRule", org=ORG),
     *may_not(USER, "events:PutEvents", "SpokeBus"),
-    *may_not(ALL, "events:DeleteEventBus events:UpdateEventBus", "SpokeBus"),
     # The registry of targets.
-    *may((EVENT, *PUBLISHING), "dynamodb:Query", "StateTable", item="targets"),
-    *may((EVENT, SCHEDULE), "dynamodb:PutItem dynamodb:UpdateItem", "StateTable", item="targets"),
-    *may(LOOKING, "dynamodb:BatchGetItem", "StateTable", item=("control", INSTANCE_ITEM, MAPPING_ITEM, "targets")),
-    *may_not(FUNCTIONS, "dynamodb:DeleteItem", "StateTable", item="targets"),
     *may_not(EVENT, "dynamodb:Query", "table", item="targets"),
     *may_not(SCHEDULE, "dynamodb:PutItem", "table", item="targets"),
 ]
@@ -651,7 +591,6 @@ OWN_KEY = [
         ALL, "kms:Decrypt", "own key", via=[f"{each}.{OTHER_REGION}.amazonaws.com" for each in ("sqs", "dynamodb")]
     ),
     *may_not(ALL, "kms:Decrypt", "key", via=_TABLES),
-    *may_not(ALL, "kms:ScheduleKeyDeletion", "own key", via=_TABLES),
 ]
 
 SECTIONS = {

@@ -9,12 +9,9 @@ from dataclasses import replace
 
 from spec.permitted import (
     ALL_ROLES,
-    ATTACH,
-    DETACH,
     EC2,
     EVENTBRIDGE,
     LAMBDA,
-    MAKING,
     ORG,
     OTHER_ACCOUNT,
     OTHER_ORG,
@@ -78,8 +75,7 @@ STRANGERS = (
 SESSIONS = "sts:AssumeRole"
 # A Region of the account without a spoke.
 NO_SPOKE = "ap-south-1"
-# The account's default buses, and those that are none of them.
-OWN_BUSES = ("bus", "bus elsewhere")
+# None of the account's default buses.
 OTHER_BUSES = ("other bus", "own bus of the name", "hub's default bus", "hub's bus elsewhere", "bus of others")
 
 # What the table of the hub doesn't name.
@@ -114,7 +110,6 @@ TRUST = [
     *may_not((*READERS, OPERATORS), SESSIONS, ASSUMED, org=OTHER_ORG, session=HUBS_SESSION),
     *may_not((*READERS, OPERATORS), SESSIONS, ASSUMED, session=HUBS_SESSION),
     *may_not((*READERS, OPERATORS), SESSIONS, FORWARDER, **OURS),
-    *may_not((*READERS, OPERATORS), "sts:TagSession sts:SetSourceIdentity", ASSUMED, org=ORG),
     *may_not(STRANGERS, SESSIONS, ROLES, **OURS),
     *may(EVENTBRIDGE, SESSIONS, FORWARDER, **ITS_RULE),
     *may_not(EVENTBRIDGE, SESSIONS, FORWARDER, of=ACCOUNT, by=["rule", "its rule elsewhere"]),
@@ -122,7 +117,6 @@ TRUST = [
     *may_not(EVENTBRIDGE, SESSIONS, FORWARDER, by="its rule"),
     *may_not(EVENTBRIDGE, SESSIONS, FORWARDER, of=ACCOUNT),
     *may_not(EVENTBRIDGE, SESSIONS, ASSUMED, **ITS_RULE),
-    *may_not(EVENTBRIDGE, "sts:TagSession", FORWARDER, **ITS_RULE),
     *may_not((EC2, LAMBDA), SESSIONS, ROLES, **ITS_RULE),
 ]
 
@@ -145,7 +139,6 @@ READS = [
     *sees_instances(READER, REGION, OTHER_REGION, elsewhere=NO_SPOKE),
     # Where no spoke is people look for what lacks one.
     *may(VIEWER, READING, "everything", region=[REGION, NO_SPOKE]),
-    *may_not(VIEWER, "ec2:DescribeVolumes", "everything", region=REGION),
     *may(LOOKING, "iam:GetRole", "reader"),
     *may_not(LOOKING, POLICIES_OF_A_ROLE, "reader"),
     # Users, groups and all inline policies are in it: the sweep's session alone, and no person's.
@@ -153,31 +146,14 @@ READS = [
     *may_not(READER, ALL_ROLES, "everything", me=[READING_ROWS, f"{SWEEPING}er"]),
     *may_not((READER, VIEWER, CHANGER, FORWARDER, NOTIFIER), ALL_ROLES, "everything"),
     *may_not(VIEWER, ALL_ROLES, "everything", me=SWEEPING),
-    *may_not((CHANGER, FORWARDER, NOTIFIER), READING, "everything"),
-    *may_not(LOOKING, "ec2:DescribeInstanceAttribute", "everything"),
-    *may_not(LOOKING, "iam:ListRoles iam:ListUsers", "everything", me=[SWEEPING, READING_ROWS]),
     # Who called, and launch templates' user data: people alone, and no function.
     *may(VIEWER, f"cloudtrail:LookupEvents {DESCRIBE_LAUNCHES}", "everything"),
-    *may_not((READER, CHANGER, FORWARDER, NOTIFIER), f"cloudtrail:LookupEvents {DESCRIBE_LAUNCHES}", "everything"),
-    *may_not(VIEWER, "cloudtrail:ListTrails cloudtrail:DeleteTrail", "everything"),
-    *may_not(
-        VIEWER, "autoscaling:UpdateAutoScalingGroup ec2:ModifyLaunchTemplate ec2:DescribeLaunchTemplates", "everything"
-    ),
-    *may_not((CHANGER, FORWARDER), "iam:GetRole", ("role", "role outside")),
-    *may_not((CHANGER, FORWARDER), "iam:GetPolicy", "policy"),
-    *may_not(LOOKING, ATTACH, "instance", new="profile"),
-    *may_not(LOOKING, DETACH, "instance", now="profile"),
-    *may_not(LOOKING, MAKING, "profile"),
-    *may_not(LOOKING, "iam:PassRole", "role", to=EC2),
-    *may_not(LOOKING, "iam:TagRole iam:UpdateAssumeRolePolicy iam:PutRolePolicy", ("role", "reader", "changer")),
-    *may_not(LOOKING, "iam:CreatePolicyVersion", "policy"),
 ]
 
 # The spoke's roles are there once for all Regions of its account that have a spoke.
 INSTANCES, ELSEWHERE = ("instance", "instance in another Region"), ("instance of others", "instance where no spoke is")
 CHANGES = [
     *_where_asked(changes(CHANGER, INSTANCES, ELSEWHERE)),
-    *may_not(ROLES, "ec2:DeleteVolume", "volume"),
 ]
 
 TAKE_OVER = [*_where_asked(takes_over(CHANGER, (READER, FORWARDER), INSTANCES, ELSEWHERE))]
@@ -185,12 +161,7 @@ TAKE_OVER = [*_where_asked(takes_over(CHANGER, (READER, FORWARDER), INSTANCES, E
 PASSES = [
     *passes(CHANGER),
     *may_not(CHANGER, "iam:PassRole", ("reader", "changer"), to=EC2),
-    *may_not(FORWARDER, "iam:PassRole", "role", to=EC2),
     *makes_profiles(CHANGER),
-    *may_not(FORWARDER, MAKING, "profile"),
-    *may_not(CHANGER, "iam:CreateRole iam:PutRolePolicy iam:AttachRolePolicy", ("role", "reader", "changer")),
-    *may_not(ROLES, SESSIONS, ("role", "role outside", "administrator of others")),
-    *may_not(ROLES, "iam:CreateAccessKey", "user"),
 ]
 
 SENDS = [
@@ -200,18 +171,12 @@ SENDS = [
         "events:PutEvents",
         ("hub's default bus", "hub's bus elsewhere", "own bus of the name", "bus", "bus of others"),
     ),
-    *may_not(ASSUMED, "events:PutEvents", "hub's bus"),
     *may(NOTIFIER, "events:PutEvents", "bus", source="rolekeeper", region=REGION),
     *may(NOTIFIER, "events:PutEvents", "bus elsewhere", source="rolekeeper", region=OTHER_REGION),
     *may_not(NOTIFIER, "events:PutEvents", "bus", source=["aws.ec2", ("rolekeeper", "somebody")], region=REGION),
     *may_not(NOTIFIER, "events:PutEvents", "bus where no spoke is", source="rolekeeper", region=NO_SPOKE),
     *may_not(NOTIFIER, "events:PutEvents", "bus", source="rolekeeper"),
     *may_not(NOTIFIER, "events:PutEvents", OTHER_BUSES, source="rolekeeper", region=REGION),
-    *may_not(LOOKING, "events:PutEvents", OWN_BUSES, source="rolekeeper", region=REGION),
-    *may_not(CHANGER, "events:PutEvents", OWN_BUSES, source="rolekeeper", region=REGION),
-    *may_not(NOTIFIER, "events:DeleteEventBus", "bus", region=REGION),
-    *may_not(FORWARDER, "events:DeleteEventBus", "hub's bus"),
-    *may_not(ROLES, "events:PutRule events:PutTargets events:DisableRule", "rule"),
 ]
 
 CASES = [*TRUST, *READS, *CHANGES, *TAKE_OVER, *PASSES, *SENDS]

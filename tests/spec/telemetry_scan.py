@@ -64,3 +64,29 @@ def metrics() -> set[str]:
     }
     assert {"Parked", "WillRetry"} <= counted, "the scan finds less"
     return counted | set(telemetry.COUNTED.values())
+
+
+# What AWS counts of each, by its dimension (metrics references of SQS, Lambda and Step Functions).
+_AWS_METRICS = {
+    ("AWS/SQS", "QueueName"): {
+        "ApproximateNumberOfMessagesVisible",
+        "ApproximateNumberOfMessagesNotVisible",
+        "ApproximateNumberOfMessagesDelayed",
+        "ApproximateAgeOfOldestMessage",
+    },
+    ("AWS/Lambda", "FunctionName"): {"Duration", "Errors", "Throttles", "ConcurrentExecutions", "IteratorAge"},
+    ("AWS/States", "StateMachineArn"): {
+        "ExecutionsStarted",
+        "ExecutionsSucceeded",
+        "ExecutionsFailed",
+        "ExecutionsTimedOut",
+        "ExecutionsAborted",
+    },
+}
+
+
+def is_counted(namespace: str, metric: str, dimension: str) -> bool:
+    """Whether AWS counts a metric, or we do, by the dimension that Powertools names."""
+    if (namespace, dimension) == ("Rolekeeper", "service"):
+        return metric in metrics()
+    return metric in _AWS_METRICS.get((namespace, dimension), ())

@@ -114,7 +114,7 @@ def _put(node: Any, path: Path, value: Any) -> Any:
 
 
 def weakenings(template: Any, deployed: Collection[str]) -> Iterator[Weakening]:
-    """Each condition dropped or lenient; resource, action and principal wider; what denies dropped.
+    """Each condition dropped or lenient; resource and principal wider; what denies dropped.
 
     The template is as SAM translates it; `deployed` are the names of the resources that the deployment has.
     """
@@ -173,9 +173,6 @@ def _of_statement(document: str, statement: Any, path: Path) -> Iterator[Weakeni
     if "Principal" not in statement and statement["Resource"] != "*":
         yield Weakening(f"{name} on everything", (*path, "Resource"), "*", actions)
         yield from _wider(name, statement["Resource"], (*path, "Resource"), actions)
-    for service in sorted({action.split(":")[0] for action in actions}):
-        if (every := f"{service}:*") not in actions:
-            yield Weakening(f"{name} with {every}", (*path, "Action"), [*actions, every], (every,))
     if statement.get("Principal", "*") != "*":
         yield Weakening(f"{name} for everybody", (*path, "Principal"), {"AWS": "*"}, actions)
 
@@ -196,7 +193,6 @@ def _wider(name: str, value: Any, path: Path, actions: tuple[str, ...]) -> Itera
 def _of_permission(name: str, properties: Any, above: Path) -> Iterator[Weakening]:
     actions = ("lambda:InvokeFunction",)
     yield Weakening(f"{name} for everybody", (*above, "Principal"), "*", actions)
-    yield Weakening(f"{name} with lambda:*", (*above, "Action"), "lambda:*", ("lambda:*",))
     for guard in ("SourceArn", "SourceAccount"):
         if guard in properties:
             yield Weakening(f"{name} without {guard}", (*above, guard), DROPPED, actions)

@@ -1,6 +1,6 @@
 """Whether IAM would allow a request, by `@cloud-copilot/iam-simulate`: one Node process answers a whole batch.
 
-It is the evaluator that knows conditions, boundaries, SCPs and resource policies and needs no account. It is a
+It is the evaluator that knows conditions, SCPs and resource policies and needs no account. It is a
 development tool only: its licence is the AGPL.
 """
 
@@ -81,7 +81,6 @@ class Policies:
     """
 
     identity: Sequence[Document] = ()
-    boundaries: Sequence[Document] = ()
     scps: Sequence[Document] = ()
     resource: Document | None = None
 
@@ -102,7 +101,6 @@ def simulate(asked: Sequence[tuple[Request, Policies]]) -> list[Answer]:
         {
             "request": request.as_json(),
             "identity": [number(each) for each in policies.identity],
-            "boundaries": [number(each) for each in policies.boundaries],
             "scps": [number(each) for each in (FULL_ACCESS, *policies.scps)] if policies.scps else [],
             "resource": None if policies.resource is None else number(policies.resource),
         }

@@ -8,13 +8,11 @@ const { policies, cases } = JSON.parse(readFileSync(0, 'utf8'))
 const named = (numbers) => numbers.map((number) => ({ name: `policy ${number}`, policy: policies[number] }))
 
 const answers = []
-for (const { request, identity, boundaries, scps, resource } of cases) {
+for (const { request, identity, scps, resource } of cases) {
   const answer = await runSimulation(
     {
       request,
       identityPolicies: named(identity),
-      // No boundary at all allows everything, an empty list nothing.
-      permissionBoundaryPolicies: boundaries.length > 0 ? named(boundaries) : undefined,
       serviceControlPolicies: scps.length > 0 ? [{ orgIdentifier: 'account', policies: named(scps) }] : [],
       resourceControlPolicies: [],
       resourcePolicy: resource === null ? undefined : policies[resource],

@@ -99,3 +99,14 @@ def chosen(node: Any, met: Collection[str] = ()) -> Any:
         condition, then, otherwise = node["If"]
         return chosen(then if condition in met else otherwise, met)
     return {name: value for name, each in node.items() if (value := chosen(each, met)) != {"Ref": "AWS::NoValue"}}
+
+
+def allowed_actions(node: Any) -> set[str]:
+    """The actions that statements allow, at whatever depth of a resource they are."""
+    if isinstance(node, list):
+        return set().union(*map(allowed_actions, node))
+    if not isinstance(node, dict):
+        return set()
+    if node.get("Effect") == "Allow":
+        return set(listed(node["Action"]))
+    return set().union(*map(allowed_actions, node.values()))

@@ -15,40 +15,39 @@ ALARMS = templates.of_type("AWS::CloudWatch::Alarm")
 FUNCTIONS = [*templates.of_type("AWS::Serverless::Function")]
 STREAM_READERS = ["OnMappingChange", "OnStateChange"]
 
-# What AWS counts, by whom (its metrics reference for SQS, Lambda and Step Functions).
-AWS_METRICS = {
-    "AWS/SQS": {"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"},
-    "AWS/Lambda": {"Errors", "Throttles", "IteratorAge"},
-    "AWS/States": {"ExecutionsFailed", "ExecutionsTimedOut"},
-}
-# Of these nothing is counted again while they last: an "OK" after an hour would be a lie.
-SILENT_AFTERWARDS = {
-    "ContestedAlarm",
-    "ParkedAlarm",
-    "RetryLoopFailedAlarm",
-    "EventsFailedAlarm",
-}
-# What must ring, by the metric that it rings for.
-MUST_RING = [
-    ("AWS/SQS", "ApproximateNumberOfMessagesVisible", "DeadLettersAlarm"),
-    ("AWS/SQS", "ApproximateAgeOfOldestMessage", "OldestMessageAlarm"),
-    ("Rolekeeper", "PermissionDenied", "PermissionDeniedAlarm"),
-    ("Rolekeeper", "Refused", "ChangeRefusedAlarm"),
-    ("Rolekeeper", "WillRetry", "RetriesHighAlarm"),
-    ("Rolekeeper", "ChangesWithheld", "ChangeLimitReachedAlarm"),
-    ("Rolekeeper", "Contested", "ContestedAlarm"),
-    ("Rolekeeper", "Parked", "ParkedAlarm"),
-    ("Rolekeeper", "SweepUnfinished", "SweepUnfinishedAlarm"),
-    ("Rolekeeper", "InstancesSwept", "SweepOverdueAlarm"),
-    ("Rolekeeper", "MappingTableEmpty", "MappingTableEmptyAlarm"),
-    ("Rolekeeper", "EventsFailed", "EventsFailedAlarm"),
-]
-# One alarm for several functions or outcomes: what it adds up, by metric and by whose it is.
-SUMS = {
-    "FunctionErrorsAlarm": {("Errors", function) for function in FUNCTIONS},
-    # What throttles the whole account throttles on_schedule, which runs each minute.
-    "FunctionThrottlesAlarm": {("Throttles", "OnInstanceEvent"), ("Throttles", "OnSchedule")},
-    "RetryLoopFailedAlarm": {("ExecutionsFailed", "RetryStateMachine"), ("ExecutionsTimedOut", "RetryStateMachine")},
+# When each rings: above what, in how many of how many minutes; and whether it mails that it is over.
+#
+# A sweep counts trouble every 15 minutes, a burst many times a minute: 1 of 60 minutes rings at once, and within the
+# hour it stays one alarm; likewise 1 of 30 minutes. Of what is counted once, however long it lasts, no "OK" is mailed:
+# after an hour it would be a lie.
+ONCE_AN_HOUR, COUNTED_ONCE = "> 0 in 1 of 60 x 60 s, OK is mailed", "> 0 in 1 of 60 x 60 s"
+RING = {
+    "DeadLettersAlarm": (
+        "Maximum ApproximateNumberOfMessagesVisible of DeadLetterQueue > 0 in 1 of 1 x 60 s, OK is mailed"
+    ),
+    "OldestMessageAlarm": "Maximum ApproximateAgeOfOldestMessage of WorkQueue > 1200 in 5 of 5 x 60 s, OK is mailed",
+    # In milliseconds. Each stream has its own, whose name says which it is.
+    **{
+        f"{name}WaitsAlarm": f"Maximum IteratorAge of {name} > 600000 in 5 of 5 x 60 s, OK is mailed"
+        for name in STREAM_READERS
+    },
+    "FunctionErrorsAlarm": f"Sum Errors of {', '.join(sorted(FUNCTIONS))} > 0 in 1 of 30 x 60 s, OK is mailed",
+    # What throttles the whole account throttles on_schedule, each minute; a single throttled minute does no harm.
+    "FunctionThrottlesAlarm": "Sum Throttles of OnInstanceEvent, OnSchedule > 0 in 3 of 15 x 60 s, OK is mailed",
+    "RetryLoopFailedAlarm": f"Sum ExecutionsFailed, ExecutionsTimedOut of RetryStateMachine {COUNTED_ONCE}",
+    "RetriesHighAlarm": "Sum WillRetry > 10 in 3 of 3 x 300 s, OK is mailed",
+    "ContestedAlarm": f"Sum Contested {COUNTED_ONCE}",
+    "ParkedAlarm": f"Sum Parked {COUNTED_ONCE}",
+    "EventsFailedAlarm": f"Sum EventsFailed {COUNTED_ONCE}",
+    "PermissionDeniedAlarm": f"Sum PermissionDenied {ONCE_AN_HOUR}",
+    "ChangeRefusedAlarm": f"Sum Refused {ONCE_AN_HOUR}",
+    "ChangeLimitReachedAlarm": f"Sum ChangesWithheld {ONCE_AN_HOUR}",
+    "SweepUnfinishedAlarm": f"Sum SweepUnfinished {ONCE_AN_HOUR}",
+    "MappingTableEmptyAlarm": f"Sum MappingTableEmpty {ONCE_AN_HOUR}",
+    # An empty fleet is swept too: it counts 0 instances, in a sample.
+    "SweepOverdueAlarm": (
+        "SampleCount InstancesSwept < 1 in SweepOverdueHours of SweepOverdueHours x 3600 s, OK is mailed"
+    ),
 }
 
 
@@ -60,186 +59,108 @@ def watched(alarm: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**stat["Metric"], "Statistic": stat["Stat"], "Period": stat["Period"]} for stat in stats]
 
 
-def the_value(metric: dict[str, Any]) -> Any:
+def resource(metric: dict[str, Any]) -> str:
+    """The template's name for whose metric it is, or `rolekeeper`, which counts its own."""
     [dimension] = metric["Dimensions"]
-    return dimension["Value"]
+    value = dimension["Value"]
+    name = value if isinstance(value, str) else next(iter(value.values()))
+    return str(name).removesuffix(".QueueName")
 
 
-# ---- what they watch ----
+def when_it_rings(alarm: dict[str, Any]) -> str:
+    """An alarm's metrics and limits, in the words of the table."""
+    metrics = watched(alarm)
+    [(statistic, period)] = {(metric["Statistic"], metric["Period"]) for metric in metrics}
+    names = ", ".join(sorted({metric["MetricName"] for metric in metrics}))
+    owners = ", ".join(sorted({resource(metric) for metric in metrics} - {"rolekeeper"}))
+    above = {"GreaterThanThreshold": ">", "LessThanThreshold": "<"}[alarm["ComparisonOperator"]]
+    periods = alarm["EvaluationPeriods"]
+    periods = periods["Ref"] if isinstance(periods, dict) else periods
+    window = f"in {alarm.get('DatapointsToAlarm', periods)} of {periods} x {period} s"
+    whose = f" of {owners}" if owners else ""
+    over = ", OK is mailed" if "OKActions" in alarm else ""
+    return f"{statistic} {names}{whose} {above} {alarm['Threshold']} {window}{over}"
+
+
+def test_each_alarm_rings_when_its_description_says() -> None:
+    assert {name: when_it_rings(alarm) for name, alarm in ALARMS.items()} == RING
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_watches_what_is_really_counted(name: str) -> None:
+def test_an_alarm_watches_what_is_really_counted_and_a_person_hears_it(name: str) -> None:
     """One that watches a misspelt metric is silent for ever."""
-    for metric in watched(ALARMS[name]):
-        if metric["Namespace"] == "Rolekeeper":
-            assert metric["MetricName"] in told.metrics()
-            assert metric["Dimensions"] == [{"Name": "service", "Value": "rolekeeper"}], "as Powertools names it"
-        else:
-            assert metric["MetricName"] in AWS_METRICS[metric["Namespace"]]
-            assert set(the_value(metric).values()) <= {
-                f"{resource}{suffix}" for resource in RESOURCES for suffix in ("", ".QueueName")
-            }
+    alarm = ALARMS[name]
+    for metric in watched(alarm):
+        [dimension] = metric["Dimensions"]
+        assert told.is_counted(metric["Namespace"], metric["MetricName"], dimension["Name"])
+        assert resource(metric) in {*RESOURCES, "rolekeeper"}
+    topic = [{"Ref": "AlarmTopic"}]
+    assert (alarm["AlarmActions"], alarm.get("OKActions", topic)) == (topic, topic)
+    assert alarm["TreatMissingData"] == ("breaching" if name == "SweepOverdueAlarm" else "notBreaching")
 
 
 def test_nothing_is_counted_that_no_alarm_watches() -> None:
     """Each name of a metric costs as much as three alarms; what nobody is told of is in the log."""
-    ours = {
-        each["MetricName"] for alarm in ALARMS.values() for each in watched(alarm) if each["Namespace"] == "Rolekeeper"
-    }
-    assert told.metrics() == ours
+    metrics = [metric for alarm in ALARMS.values() for metric in watched(alarm)]
+    assert told.metrics() == {metric["MetricName"] for metric in metrics if metric["Namespace"] == "Rolekeeper"}
 
 
-@pytest.mark.parametrize(("namespace", "metric", "name"), MUST_RING, ids=[name for *_, name in MUST_RING])
-def test_somebody_is_told(namespace: str, metric: str, name: str) -> None:
-    assert [(each["Namespace"], each["MetricName"]) for each in watched(ALARMS[name])] == [(namespace, metric)]
-    assert ALARMS[name]["AlarmActions"] == [{"Ref": "AlarmTopic"}]
-
-
-@pytest.mark.parametrize(("name", "terms"), SUMS.items())
-def test_one_alarm_rings_for_several(name: str, terms: set[tuple[str, str]]) -> None:
-    assert {(each["MetricName"], the_value(each)["Ref"]) for each in watched(ALARMS[name])} == terms
-    assert {(each["Statistic"], each["Period"]) for each in watched(ALARMS[name])} == {("Sum", 60)}
-
-
-@pytest.mark.parametrize("name", SUMS)
-def test_a_term_that_has_no_data_doesnt_hide_the_others(name: str) -> None:
-    """CloudWatch adds nothing where one of the terms is missing; a function that isn't invoked has no data."""
-    alarm = ALARMS[name]
-    [total, *terms] = alarm["Metrics"]
-    assert total["Expression"] == "SUM(FILL(METRICS(), 0))"
-    assert total.get("ReturnData", True)
-    assert [each["ReturnData"] for each in terms] == [False] * len(SUMS[name]), "an alarm watches one result"
-    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (0, "GreaterThanThreshold")
+@pytest.mark.parametrize(
+    ("name", "expression"),
+    [
+        # CloudWatch adds nothing where one of the terms is missing; a function that isn't invoked has no data.
+        ("FunctionErrorsAlarm", "SUM(FILL(METRICS(), 0))"),
+        ("FunctionThrottlesAlarm", "SUM(FILL(METRICS(), 0))"),
+        ("RetryLoopFailedAlarm", "SUM(FILL(METRICS(), 0))"),
+        # It looks further back than it is asked to before it calls data missing: that would be hours more.
+        ("SweepOverdueAlarm", "FILL(counted, 0)"),
+    ],
+)
+def test_a_metric_that_has_no_data_counts_as_zero(name: str, expression: str) -> None:
+    metrics = ALARMS[name]["Metrics"]
+    [shown] = [each for each in metrics if each.get("ReturnData", True)]  # an alarm watches one result
+    [summed] = [each for each in metrics if "Expression" in each]
+    assert (shown, summed["Expression"].replace(metrics[0]["Id"], "counted")) == (summed, expression)
 
 
 def test_a_throttle_of_each_function_rings_an_alarm() -> None:
     """Of these two by itself; of on_retry as its loop's failure; of a stream's reader as its delay."""
-    summed = {function for _, function in SUMS["FunctionThrottlesAlarm"]}
+    summed = {resource(metric) for metric in watched(ALARMS["FunctionThrottlesAlarm"])}
     look = json.loads((told.ROOT / "statemachines/retry.asl.json").read_text())["States"]["Reconcile"]
     assert look["Resource"] == "${OnRetryFunctionArn}"
     assert "Lambda.TooManyRequestsException" in look["Retry"][0]["ErrorEquals"]
     assert "States.TaskFailed" in look["Catch"][0]["ErrorEquals"], "a loop that is refused for long fails"
     assert sorted(summed | {"OnRetry"} | set(STREAM_READERS)) == sorted(FUNCTIONS)
-    each_minute = RESOURCES["OnSchedule"]["Properties"]["Events"]["Expiries"]["Properties"]["Schedule"]
-    assert each_minute == "rate(1 minute)", "on_schedule stands for the whole account"
-
-
-@pytest.mark.parametrize(("name", "window"), [("FunctionErrorsAlarm", (1, 30)), ("FunctionThrottlesAlarm", (3, 15))])
-def test_one_error_rings_and_a_single_throttled_minute_does_not(name: str, window: tuple[int, int]) -> None:
-    assert (ALARMS[name]["DatapointsToAlarm"], ALARMS[name]["EvaluationPeriods"]) == window
-
-
-def test_each_stream_has_an_alarm_of_its_own_whose_name_says_which_it_is() -> None:
-    mine = [alarm for alarm in ALARMS.values() if alarm.get("MetricName") == "IteratorAge"]
-    assert sorted(the_value(alarm)["Ref"] for alarm in mine) == sorted(STREAM_READERS)
-    for alarm in mine:
-        handler = RESOURCES[the_value(alarm)["Ref"]]["Properties"]["Handler"].removesuffix(".handler")
-        assert handler.replace("_", "-") in alarm["AlarmName"]["Sub"]
-
-
-def test_every_alarm_is_held_here() -> None:
-    streams = {f"{function}WaitsAlarm" for function in STREAM_READERS}
-    assert set(ALARMS) == {name for *_, name in MUST_RING} | SUMS.keys() | streams
-
-
-# ---- when they ring, and who hears it ----
-
-
-@pytest.mark.parametrize("name", ALARMS)
-def test_nothing_to_count_is_no_trouble_but_for_the_sweep(name: str) -> None:
-    expected = "breaching" if name == "SweepOverdueAlarm" else "notBreaching"
-    assert ALARMS[name]["TreatMissingData"] == expected
-
-
-@pytest.mark.parametrize("name", ALARMS)
-def test_an_ok_is_mailed_where_quiet_means_that_it_is_over(name: str) -> None:
-    assert ("OKActions" not in ALARMS[name]) == (name in SILENT_AFTERWARDS)
-    assert ALARMS[name].get("OKActions", [{"Ref": "AlarmTopic"}]) == [{"Ref": "AlarmTopic"}]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        name
-        for namespace, _, name in MUST_RING
-        # The latter two measure for how long, and so don't flap.
-        if namespace == "Rolekeeper" and name not in {"SweepOverdueAlarm", "RetriesHighAlarm"}
-    ],
-)
-def test_what_comes_again_and_again_rings_once(name: str) -> None:
-    """A sweep counts it every 15 minutes, a burst many times a minute: within the hour it stays one alarm."""
-    alarm = ALARMS[name]
-    assert (alarm["Statistic"], alarm["Threshold"], alarm["ComparisonOperator"]) == ("Sum", 0, "GreaterThanThreshold")
-    assert alarm["Period"] == 60, "it rings at once"
-    assert (alarm["DatapointsToAlarm"], alarm["EvaluationPeriods"]) == (1, 60)
 
 
 @pytest.mark.parametrize("name", ALARMS)
 def test_cloudwatch_takes_how_far_an_alarm_looks_back(name: str) -> None:
     """Period x periods: at most a day, or seven days for periods of an hour and more (PutMetricAlarm, `Period`)."""
-    alarm, parameter = ALARMS[name], TEMPLATE["Parameters"]["SweepOverdueHours"]
-    periods = alarm["EvaluationPeriods"]
+    periods = ALARMS[name]["EvaluationPeriods"]
     if periods == {"Ref": "SweepOverdueHours"}:
-        periods = parameter["MaxValue"]
-    for metric in watched(alarm):
+        periods = TEMPLATE["Parameters"]["SweepOverdueHours"]["MaxValue"]
+    for metric in watched(ALARMS[name]):
         assert metric["Period"] % 60 == 0
         assert metric["Period"] * periods <= (604_800 if metric["Period"] >= 3600 else 86_400)
-    assert alarm.get("DatapointsToAlarm", 1) <= periods
-
-
-# What measures for how long: the statistic, the seconds of a period, how many of them, and above which number.
-LASTS = {
-    "DeadLettersAlarm": ("Maximum", 60, 1, 0),
-    "OldestMessageAlarm": ("Maximum", 60, 5, 20 * 60),  # seconds
-    **dict.fromkeys((f"{each}WaitsAlarm" for each in STREAM_READERS), ("Maximum", 60, 5, 10 * 60_000)),  # milliseconds
-    "RetriesHighAlarm": ("Sum", 300, 3, 10),
-}
-
-
-@pytest.mark.parametrize(("name", "lasts"), LASTS.items())
-def test_an_alarm_rings_after_the_time_that_its_description_says(name: str, lasts: tuple[Any, ...]) -> None:
-    alarm = ALARMS[name]
-    assert tuple(alarm[key] for key in ("Statistic", "Period", "EvaluationPeriods", "Threshold")) == lasts
-    assert (alarm["ComparisonOperator"], alarm.get("DatapointsToAlarm", lasts[2])) == ("GreaterThanThreshold", lasts[2])
-
-
-def test_a_missing_sweep_is_a_number_not_missing_data() -> None:
-    """CloudWatch looks further back than it is asked to before it calls data missing: that would be hours more."""
-    alarm = ALARMS["SweepOverdueAlarm"]
-    [counted, ended] = alarm["Metrics"]
-    assert ended["Expression"] == f"FILL({counted['Id']}, 0)"
-    assert ended.get("ReturnData", True)
-    assert counted["ReturnData"] is False
-    assert counted["MetricStat"]["Stat"] == "SampleCount", "an empty fleet is swept too: it counts 0 instances"
-    assert (counted["MetricStat"]["Period"], alarm["EvaluationPeriods"]) == (3600, {"Ref": "SweepOverdueHours"})
-    assert (alarm["Threshold"], alarm["ComparisonOperator"]) == (1, "LessThanThreshold")
-
-
-# ---- what a mail says ----
 
 
 @pytest.mark.parametrize("name", ALARMS)
 def test_a_mail_says_in_words_what_it_means_and_names_its_section(name: str) -> None:
     alarm = ALARMS[name]
     short = alarm["AlarmName"]["Sub"].removeprefix("${AWS::StackName}-")
-    says = alarm["AlarmDescription"]
-    assert says.endswith(f" Runbook: docs/runbook.md#{short}")
-    words = says.removesuffix(f" Runbook: docs/runbook.md#{short}")
+    words, runbook, section = alarm["AlarmDescription"].partition(" Runbook: docs/runbook.md#")
+    assert (runbook != "", section) == (True, short)
     assert words.endswith("."), "whole sentences"
     assert len(words.split()) >= 15
-    assert len(says) <= 1024, "PutMetricAlarm's limit"
-
-
-# ---- what they cost ----
+    assert len(alarm["AlarmDescription"]) <= 1024, "PutMetricAlarm's limit"
 
 
 def test_the_page_about_cost_counts_them() -> None:
+    """Each metric in an alarm is paid for, and each name of a metric that has data."""
     text = (told.ROOT / "docs/cost.md").read_text()
     said = re.search(r"(\d+) alarms, which watch (\d+) metrics", text)
-    assert said
-    assert int(said[1]) == len(ALARMS)
-    assert int(said[2]) == sum(len(watched(alarm)) for alarm in ALARMS.values()), "each metric in an alarm is paid for"
     at_most = re.search(r"for each name that has data, (\d+) at\s+most", text)
+    assert said
     assert at_most
-    assert len(told.metrics()) == int(at_most[1])
+    counted = len(ALARMS), sum(len(watched(alarm)) for alarm in ALARMS.values()), len(told.metrics())
+    assert counted == (int(said[1]), int(said[2]), int(at_most[1]))

@@ -1,6 +1,5 @@
 """The cost model: it counts what the template holds and what the code does, and the docs say what it says."""
 
-import itertools
 import math
 import re
 from collections import Counter
@@ -117,12 +116,6 @@ def test_an_event_takes_what_the_model_says(world: FakeAccount, monkeypatch: pyt
 # ---- what stands idle ----
 
 
-def test_an_idle_month_of_a_small_account_is_within_the_target_without_the_free_tier() -> None:
-    usage = cost.ours(IDLE)
-    assert bill.total(usage) < cost.TARGET == 5
-    assert bill.total(usage, free=True) < bill.total(usage)
-
-
 def test_what_stands_in_the_template_is_billed() -> None:
     alarms = templates.of_type("AWS::CloudWatch::Alarm").values()
     metrics = sum(len(cost.watched(each)) for each in alarms)
@@ -138,19 +131,10 @@ def test_the_clock_is_the_templates() -> None:
     assert bill.total(seldom) < bill.total(cost.ours(FLEETS["10,000"]))
 
 
-def test_an_idle_target_without_instances_costs_less_than_a_dime_a_month() -> None:
-    assert bill.total(cost.another(0)) < cost.ANOTHER == 0.10
-    for fewer, more in itertools.pairwise(cost.INSTANCES):
-        assert bill.total(cost.another(fewer)) < bill.total(cost.another(more))
-
-
-def test_an_organization_of_full_size_costs_no_more_than_its_targets_say() -> None:
+def test_an_account_is_asked_once_for_all_its_regions() -> None:
     whole, one_region = cost.organization(cost.REGIONS), cost.organization(1)
-    assert cost.ACCOUNTS * cost.REGIONS == 6_800
-    assert bill.total(whole) < cost.LARGE == 350
-    assert bill.total(one_region) < cost.ONE_REGION == 40
     children = cost.ACCOUNTS * cost.IDLE_SWEEPS * 30
-    assert whole["express_requests"] == children == one_region["express_requests"], "one for all Regions of an account"
+    assert whole["express_requests"] == children == one_region["express_requests"]
     assert whole["states_transitions"] > children
 
 
@@ -296,9 +280,16 @@ def test_the_docs_show_what_the_model_says() -> None:
     assert cost.page(text) == text
 
 
-def test_the_bench_gets_a_row_for_the_month_with_its_target_and_one_for_each_kind() -> None:
+def test_the_bench_gets_a_row_for_each_month_that_has_a_target_and_for_each_kind_of_event() -> None:
+    """Without the free tier. 6,800 targets are 400 accounts with all their Regions."""
     rows = {each.name.partition(", prices of ")[0]: each for each in cost.rows(lambda _text: None)}
-    assert (rows["idle month"].held, str(rows["idle month"].target)) == (True, f"ours <= {cost.TARGET:g}")
+    assert {name: str(each.target) for name, each in rows.items() if each.held} == {
+        "idle month": "ours <= 5",
+        "idle month of another target": "ours <= 0.1",
+        "idle month of 6,800 targets, 50 rows": "ours <= 350",
+        "idle month of 400 accounts in one Region, 50 rows": "ours <= 40",
+    }
+    assert rows["idle month, free tier"].ours < rows["idle month"].ours
     parts = [each.ours for name, each in rows.items() if name.startswith("idle month: ")]
     assert sum(parts) == pytest.approx(rows["idle month"].ours, abs=0.02)
     assert {name for name in rows if name.startswith("million")} == {

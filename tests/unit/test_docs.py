@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from rolekeeper.mappings.rows import COLUMNS, EDITED_BY, KEYS, OURS, HomeAccount, read_row
 from rolekeeper.mappings.verdict import Status
 from rolekeeper_cli.errors import ExitCode
+from rolekeeper_local.ec2_model import Timings
+from rolekeeper_local.settings import ACCOUNTS_VARIABLE, PORT_VARIABLE, as_environment
 from spec import telemetry_scan as told
 from spec.telemetry_scan import LAYER, constants, parsed
 from strategies.situations import SITUATIONS, STATES
@@ -68,11 +71,6 @@ def test_a_column_is_explained_with_its_type_and_default(column: Any) -> None:
     assert all(row[3:])
 
 
-def test_every_column_is_listed_and_no_other() -> None:
-    ours_and_theirs = [column.name for column in (*KEYS, *COLUMNS, EDITED_BY)] + list(OURS)
-    assert sorted(named(section(MAPPINGS, "Columns"))) == sorted(ours_and_theirs)
-
-
 def test_every_status_says_what_it_means_and_what_to_do() -> None:
     table = rows(section(MAPPINGS, "Status"))
     assert sorted(name for row in table for name in re.findall(r"`(\w+)`", row[0])) == sorted(Status)
@@ -90,28 +88,6 @@ def test_the_bad_example_says_what_the_page_says() -> None:
     [row], [said] = blocks(MAPPINGS, "json bad"), blocks(MAPPINGS, "text")
     verdict = read_row(json.loads(row), HomeAccount("123456789012"))
     assert [str(each) for each in verdict.problems] == said.splitlines()
-
-
-# ---- credentials ----
-
-
-@pytest.mark.parametrize("page", ["lab", "adopting", "security", "AWS_FACTS"])
-def test_a_page_says_how_long_a_former_roles_credentials_work_and_what_ends_them(page: str) -> None:
-    """Six hours, and a revocation, or its deny by time: neither a replace nor a detach ends what was handed out."""
-    ends = "aws:TokenIssueTime" if page == "AWS_FACTS" else "rolekeeper revoke"
-    paragraphs = [each for each in re.split(r"\n\s*\n", text_of(f"docs/{page}.md")) if ends in each]
-    told, *_ = [each for each in paragraphs if not each.startswith("|")]
-    assert "six hours" in told
-    assert "former role" in told
-
-
-def test_no_page_says_that_they_end_within_minutes() -> None:
-    """Nor any text of command and console."""
-    files = [*PAGES, *(ROOT / "cli").rglob("*.py"), *(ROOT / "cli").rglob("*.html")]
-    sentences = (each for file in files for each in re.split(r"[.|]\s", file.read_text()))
-    soon = re.compile(r"(credentials|keys)\b.*\b(take|for) (minutes|a while)\b", re.DOTALL)
-    wrong = [each for each in sentences if soon.search(each)]
-    assert wrong == []
 
 
 # ---- deploying ----
@@ -150,13 +126,8 @@ def decision_codes() -> set[str]:
             codes |= {each for keyword in node.keywords if keyword.arg == "code" for each in constants(keyword.value)}
         elif isinstance(node, ast.Assign) and any(isinstance(at, ast.Name) and at.id == "code" for at in node.targets):
             codes |= constants(node.value)
-    return codes
-
-
-def test_every_decision_code_is_explained_and_no_other() -> None:
-    codes = decision_codes()
     assert {"unoccupied", "observed", "occupied", "propagating", "denied", "refused"} <= codes, "the scan finds less"
-    assert sorted(named(section(CONCEPTS, "Decisions"))) == sorted(codes)
+    return codes
 
 
 def test_a_decision_names_the_actions_that_it_has_in_some_situation() -> None:
@@ -180,17 +151,19 @@ def test_a_parameter_is_explained_with_its_default(name: str) -> None:
     assert row[1].strip("`") == (str(TEMPLATE["Parameters"][name]["Default"]) or "empty")
 
 
-def test_every_output_is_explained() -> None:
-    listed = set(named(section(OPERATIONS, "Parameters")))
-    assert listed == {*TEMPLATE["Parameters"], *TEMPLATE["Outputs"]}
-
-
-def test_every_event_that_we_send_is_explained_and_no_other() -> None:
-    assert sorted(named(section(OPERATIONS, "Events"))) == sorted(told.events())
-
-
-def test_every_metric_is_explained_and_no_other() -> None:
-    assert sorted(named(section(OPERATIONS, "Metrics"))) == sorted(told.metrics())
+@pytest.mark.parametrize(
+    ("page", "heading", "names"),
+    [
+        (MAPPINGS, "Columns", [*(column.name for column in (*KEYS, *COLUMNS, EDITED_BY)), *OURS]),
+        (CONCEPTS, "Decisions", decision_codes()),
+        (OPERATIONS, "Parameters", [*TEMPLATE["Parameters"], *TEMPLATE["Outputs"]]),
+        (OPERATIONS, "Events", told.events()),
+        (OPERATIONS, "Metrics", told.metrics()),
+    ],
+)
+def test_every_name_of_the_code_is_explained_and_no_other(page: str, heading: str, names: Iterable[str]) -> None:
+    """The outputs among the parameters, some of which have the name of one."""
+    assert sorted(set(named(section(page, heading)))) == sorted(set(names))
 
 
 # ---- security and the embedded AWS ----
@@ -217,14 +190,10 @@ def test_every_exception_of_the_embedded_aws_is_listed_with_its_reason() -> None
 
 
 def test_every_knob_of_the_embedded_aws_is_listed_with_its_default() -> None:
-    from rolekeeper_local.ec2_model import Timings  # noqa: PLC0415  # beside what it is compared with
-    from rolekeeper_local.settings import ACCOUNTS_VARIABLE, PORT_VARIABLE, as_environment  # noqa: PLC0415
-
     table = {row[0].strip("`"): row[1] for row in rows(section("docs/local.md", "Knobs"))}
-    assert set(table) == {*as_environment(Timings()), PORT_VARIABLE, ACCOUNTS_VARIABLE}
-    assert {name: float(table[name]) for name in as_environment(Timings())} == {
-        name: float(value) for name, value in as_environment(Timings()).items()
-    }
+    defaults = {name: float(value) for name, value in as_environment(Timings()).items()}
+    assert set(table) == {*defaults, PORT_VARIABLE, ACCOUNTS_VARIABLE}
+    assert {name: float(table[name]) for name in defaults} == defaults
 
 
 # ---- contributing, and all pages ----

@@ -46,33 +46,17 @@ def _knows_a_resource(action: str) -> bool:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_is_under_the_path_with_a_profile_of_its_name(role: str) -> None:
+def test_a_role_is_ec2s_under_the_path_with_a_profile_of_its_name(role: str) -> None:
+    """A stack in another Region can name it otherwise."""
     logical, properties = ROLES[role]
-    assert properties["Path"] == {"Ref": "RolePath"}
+    name, path = {"Sub": f"{role}{SUFFIX}"}, {"Ref": "RolePath"}
     assert properties["Description"]
-    [profile] = [
-        resource["Properties"]
-        for resource in STACK["Resources"].values()
-        if resource["Type"] == "AWS::IAM::InstanceProfile" and resource["Properties"]["Roles"] == [{"Ref": logical}]
+    assert (properties["RoleName"], properties["Path"]) == (name, path)
+    assert properties["AssumeRolePolicyDocument"]["Statement"] == [
+        {"Effect": "Allow", "Principal": {"Service": {"Sub": "ec2.${AWS::URLSuffix}"}}, "Action": "sts:AssumeRole"}
     ]
-    assert profile["InstanceProfileName"] == properties["RoleName"]
-    assert profile["Path"] == {"Ref": "RolePath"}
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_a_stack_in_another_region_can_name_the_role_otherwise(role: str) -> None:
-    assert ROLES[role][1]["RoleName"] == {"Sub": f"{role}{SUFFIX}"}
-    assert STACK["Parameters"]["NameSuffix"]["Default"] == ""
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_only_ec2_may_assume_a_role(role: str) -> None:
-    [statement] = ROLES[role][1]["AssumeRolePolicyDocument"]["Statement"]
-    assert statement == {
-        "Effect": "Allow",
-        "Principal": {"Service": {"Sub": "ec2.${AWS::URLSuffix}"}},
-        "Action": "sts:AssumeRole",
-    }
+    profiles = templates.of_type("AWS::IAM::InstanceProfile", "examples/roles.yaml").values()
+    assert {"InstanceProfileName": name, "Path": path, "Roles": [{"Ref": logical}]} in profiles
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -110,14 +94,15 @@ def test_a_parameter_is_described_and_takes_no_wildcard(name: str) -> None:
     assert not re.search(parameter["AllowedPattern"], "/any*/")
 
 
-def test_whose_bucket_and_table_has_to_be_said() -> None:
-    assert not [name for name in ("BucketName", "TableName") if "Default" in STACK["Parameters"][name]]
+def test_the_path_is_the_one_that_rolekeeper_may_pass_and_whose_bucket_and_table_has_to_be_said() -> None:
+    ours, theirs = STACK["Parameters"], templates.load()["Parameters"]
+    assert [ours["RolePath"][key] for key in _SAME] == [theirs["RolePath"][key] for key in _SAME]
+    defaults = {name: each["Default"] for name, each in ours.items() if "Default" in each}
+    assert defaults["NameSuffix"] == ""
+    assert defaults.keys().isdisjoint({"BucketName", "TableName"})
 
 
-def test_the_path_is_the_one_that_rolekeeper_may_pass() -> None:
-    template = templates.load()
-    ours, theirs = (stack["Parameters"]["RolePath"] for stack in (STACK, template))
-    assert (ours["Default"], ours["AllowedPattern"]) == (theirs["Default"], theirs["AllowedPattern"])
+_SAME = ("Default", "AllowedPattern")
 
 
 def test_the_mappings_use_exactly_the_roles() -> None:

@@ -1,14 +1,13 @@
 """IAM's answer to each request of `spec.permitted`, and that no guard of a policy can be lost unnoticed."""
 
 import functools
-from collections import Counter
 from typing import Any
 
 import pytest
 
 from spec import permitted
 from spec.permitted import CASES, KEYS, PLACES, SECTIONS, Case
-from support import deployment
+from support import deployment, templates
 from support.deployment import Deployment
 from support.lost_guards import answered_otherwise, unnoticed
 from support.policy_simulation import ACCOUNT, FULL_ACCESS, Document, Policies, Request, needs_node
@@ -95,9 +94,40 @@ def _today() -> dict[bool, Deployment]:
     return {over: deployment.deployment(template, TakeOver=str(over).lower(), **more) for over in (False, True)}
 
 
-def test_no_request_is_asked_twice() -> None:
-    assert [str(case) for case, times in Counter(CASES).items() if times > 1] == []
-    assert len(CASES) >= 150
+# Which actions are allowed but for those of the functions; test_least_privilege hears what these call. On what they are
+# allowed, when and to whom is in spec.permitted.
+ACTIONS = {
+    "RetryStateMachineRole": "lambda:InvokeFunction",
+    "ResumeStateMachineRole": "lambda:InvokeFunction",
+    # A Distributed Map starts children, and watches them ("IAM policies for using Distributed Map states").
+    "AccountsStateMachineRole": (
+        "lambda:InvokeFunction states:StartExecution states:DescribeExecution states:StopExecution"
+    ),
+    "StateMachinePolicy": (
+        "sqs:SendMessage logs:CreateLogDelivery logs:GetLogDelivery logs:UpdateLogDelivery logs:DeleteLogDelivery "
+        "logs:ListLogDeliveries logs:PutResourcePolicy logs:DescribeResourcePolicies logs:DescribeLogGroups"
+    ),
+    "UseKeyPolicy": "kms:Decrypt kms:DescribeKey kms:Encrypt kms:GenerateDataKey* kms:ReEncrypt*",
+    "WorkQueuePolicy": "sqs:SendMessage",
+    "DeadLetterQueuePolicy": "sqs:SendMessage",
+    "AlarmTopicPolicy": "sns:Publish",
+    "AlarmKey": "kms:* kms:GenerateDataKey* kms:Decrypt",
+    "SpokeBusPolicy": "events:PutEvents",
+}
+OF_FUNCTIONS = {
+    *("SharedPolicy", "PublishPolicy", *(f"{name}Policy" for name in permitted.FUNCTION.values())),
+    *("ReadSpokesPolicy", "ChangeSpokesPolicy", "NotifySpokesPolicy", "SweepTargetsPolicy"),
+}
+
+
+def test_only_these_actions_are_allowed_beside_those_of_the_functions() -> None:
+    resources = _today()[True].resources
+    found = {name: templates.allowed_actions(each) for name, each in resources.items() if name not in OF_FUNCTIONS}
+    roles = {name for name in found if resources[name]["Type"] == "AWS::IAM::Role"}
+    expected = {name: set(ACTIONS.get(name, "").split()) for name in found}
+    assert found == {name: each | ({"sts:AssumeRole"} if name in roles else set()) for name, each in expected.items()}
+    permissions = [each for each in resources.values() if each["Type"] == "AWS::Lambda::Permission"]
+    assert {each["Properties"]["Action"] for each in permissions} == {"lambda:InvokeFunction"}
 
 
 @functools.cache
@@ -116,15 +146,6 @@ UNNOTICED = {
     # The account's roles, profiles and policies, and AWS's policies, are all that the account can ask for.
     "SharedPolicy.PolicyDocument: SeeRolesAndProfiles on everything",
     "SharedPolicy.PolicyDocument: SeePolicies on everything",
-    # No other action has the condition keys that the statement asks for.
-    "OnInstanceEventPolicy.PolicyDocument: ReplaceUnderThePath with ec2:*",
-    "OnInstanceEventPolicy.PolicyDocument: TakeOverByReplace with ec2:*",
-    "PublishPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
-    "OnInstanceEventPolicy.PolicyDocument: PassOnlyUnderThePath with iam:*",
-    "ReadSpokesPolicy.PolicyDocument: ReadSpokes with sts:*",
-    "SweepTargetsPolicy.PolicyDocument: ReadSpokes with sts:*",
-    "ChangeSpokesPolicy.PolicyDocument: ChangeSpokes with sts:*",
-    "NotifySpokesPolicy.PolicyDocument: NotifySpokes with sts:*",
     # StringEquals takes no wildcard.
     "SharedPolicy.PolicyDocument: EncryptMails, kms:ViaService in every Region",
     "OnStateChangePolicy.PolicyDocument: EncryptMails, kms:ViaService in every Region",

@@ -100,14 +100,6 @@ def test_one_section_finds_which_function_it_is_and_says_what_comes_of_each() ->
     assert sorted(explained) == sorted(functions.values())
 
 
-@pytest.mark.parametrize("name", SECTIONS)
-def test_each_log_that_a_section_reads_is_of_a_function(name: str) -> None:
-    logs = templates.of_type("AWS::Logs::LogGroup").values()
-    groups = {each["LogGroupName"]["Sub"].rpartition("/")[2] for each in logs}
-    read = re.findall(r"^lines (\S+) '", SECTIONS[name], re.MULTILINE)
-    assert set(read) <= groups
-
-
 # ---- true ----
 
 
@@ -138,20 +130,25 @@ def test_each_aws_command_and_option_is_one_that_there_is(name: str) -> None:
         assert set(re.findall(r"(?<=\s)--([a-z-]+)", call)) <= known | CLI_OPTIONS, call
 
 
-@pytest.mark.parametrize("name", TEXTS)
-def test_each_saved_query_that_a_section_names_is_there(name: str) -> None:
-    text = " ".join(TEXTS[name].split())
-    assert set(re.findall(r"saved query `([^`]+)`", text)) <= SAVED
-    for pair in re.findall(r"saved queries `([^`]+)` and `([^`]+)`", text):
-        assert set(pair) <= SAVED
+LOGS = {each["LogGroupName"]["Sub"].rpartition("/")[2] for each in templates.of_type("AWS::Logs::LogGroup").values()}
+[DRAWN] = templates.of_type("AWS::CloudWatch::Dashboard").values()
+GRAPHS = {widget["properties"]["title"] for widget in json.loads(DRAWN["DashboardBody"]["Sub"])["widgets"]}
 
 
-def test_each_graph_of_the_dashboard_that_a_section_names_is_there() -> None:
-    drawn = templates.load()["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Sub"]
-    titles = {widget["properties"]["title"] for widget in json.loads(drawn)["widgets"]}
-    named = re.findall(r'dashboard, "([^"]+)"', " ".join(RUNBOOK.read_text().split()), re.IGNORECASE)
+@pytest.mark.parametrize(
+    ("pattern", "there"),
+    [
+        (r"^lines (\S+) '", LOGS),
+        (r"saved\s+quer(?:y|ies)\s+`([^`]+)`", SAVED),
+        (r"saved\s+queries\s+`[^`]+`\s+and\s+`([^`]+)`", SAVED),
+        (r'[Dd]ashboard,\s+"([^"]+)"', GRAPHS),
+    ],
+    ids=["logs", "saved queries", "both of two", "graphs of the dashboard"],
+)
+def test_what_a_section_names_is_there(pattern: str, there: set[str]) -> None:
+    named = {" ".join(name.split()) for name in re.findall(pattern, RUNBOOK.read_text(), re.MULTILINE)}
     assert named, "the scan finds less"
-    assert set(named) <= titles
+    assert named <= there
 
 
 def test_what_an_instance_shows_is_read_by_its_stored_name() -> None:

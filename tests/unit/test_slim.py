@@ -1,9 +1,8 @@
 """What the layer keeps of botocore's data: the operations that it calls, as they are in the whole, and no other."""
 
-import ast
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -58,50 +57,18 @@ def test_what_is_kept_is_what_the_layer_calls() -> None:
         for operation in WHOLE.load_service_model(service, "service-2")["operations"]
     }
     modules = *LAYER.rglob("*.py"), ROOT / "functions/sessions.py"
-    called = [methods[each] for module in modules for each in calls(module)]
-    assert sorted(set(called)) == sorted(CALLED)
+    called = {methods[each] for module in modules for each in calls(module.read_text(), methods.keys())}
+    assert sorted(called) == sorted(CALLED)
 
 
-def calls(module: Path) -> Iterator[tuple[str, str]]:
-    """The service and the method of each call of a client, which is an attribute `client`, typed by its stub."""
-    tree = ast.parse(module.read_text())
-    stubs = {
-        name.name: found[1]
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and (found := re.fullmatch(r"types_boto3_(\w+)\.client", node.module or ""))
-        for name in node.names
-    }
-    for each in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
-        typed = next((ast.unparse(node) for node in each.body if _named(node, "client", "_client")), "")
-        services = [service for name, service in stubs.items() if name in typed]
-        for method in _methods(each):
-            assert len(services) == 1, f"{module.name}: what service is the client of {each.name}?"
-            if method != "meta":
-                yield services[0], method
-
-
-def _named(node: ast.stmt, *names: str) -> bool:
-    return isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id in names
-
-
-def _methods(tree: ast.ClassDef) -> Iterator[str]:
-    above = {below: node for node in ast.walk(tree) for below in ast.iter_child_nodes(node)}
-    for node in ast.walk(tree):
-        if not (isinstance(node, ast.Attribute) and node.attr in {"client", "_client"}):
-            continue
-        user = above[node]
-        if isinstance(user, ast.Call) and user.func is node:
-            if user.args:
-                continue  # app.py asks for a client by its service
-            user = above[user]
-        assert isinstance(user, ast.Attribute), f"line {node.lineno}: which of the client's methods is called?"
-        asked = above[user]
-        if user.attr == "get_paginator":
-            assert isinstance(asked, ast.Call)
-            assert isinstance(asked.args[0], ast.Constant)
-            yield str(asked.args[0].value)
-        else:
-            yield user.attr
+def calls(text: str, methods: Collection[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """The service and the method of each call of a module's clients, which its stubs type."""
+    services = re.findall(r"from types_boto3_(\w+)\.client import", text)
+    for after, method, paginated in re.findall(r'\bself\._?client\b(\(?\)?\.(\w+)(?:\(\s*"(\w+)")?)?', text):
+        name = paginated if method == "get_paginator" else method
+        found = [(service, name) for service in services if (service, name) in methods]
+        assert services == [] or name == "meta" or len(found) == 1, f"what is called here: self.client{after}?"
+        yield from found
 
 
 # ---- what is kept is as in the whole ----
