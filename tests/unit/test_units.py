@@ -263,7 +263,9 @@ def test_one_that_comes_back_is_asked_about_its_role_again(desk: OrganizationDes
     del desk.spoke(SPOKE).profiles["web"]
     move(desk, SPOKE, WEB)
     assert desk.sweep(SPOKE) == Swept(changed=True, in_effect=False)
-    assert desk.published_for(SPOKE.account).suspended_because == "role 'web' doesn't exist in account 111111111111"
+    assert str(desk.published_for(SPOKE.account).problem).startswith(
+        "role 'web' doesn't exist in account 111111111111;"
+    )
 
 
 def test_a_brief_sweep_too_sees_that_an_account_came_and_went(desk: OrganizationDesk) -> None:

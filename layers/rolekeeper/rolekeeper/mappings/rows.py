@@ -379,7 +379,10 @@ def _hidden(text: str) -> str:
 
 
 # Written by Rolekeeper only. A row is the same row whatever they say.
-OURS = ("status", "status_reason", "status_revision", "matched", "occupied", "held_revision", "judging")
+OURS = (
+    *("status", "status_reason", "status_details", "status_revision"),
+    *("matched", "occupied", "held_revision", "judging"),
+)
 
 # Elastic Load Balancing, "Listener rules": the priorities that people know.
 PRIORITIES = (1, 50_000)
