@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import rolekeeper_cli
+from rolekeeper.model.problem import sentence, stored
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, completes, limit, takes_key, takes_key_and_columns, waits, yes, yes_to_all
@@ -68,7 +69,7 @@ def get(key: MappingKey) -> None:
     Its columns, what is in effect, and the result of the last edit.
     """
     document = uses.mappings.row(deployment(), key)
-    told = {"mapping", "columns", "in_effect", "idle_because", "waits"}
+    told = {"mapping", "columns", "in_effect", "idle_because", "waits", "status_details"}
     told |= set() if _reason(document) else {"status_reason"}
     beside = [(name, value) for name, value in document.items() if name not in told and value is not None]
     lines = [*document["columns"].items(), ("in effect", _in_effect(document)), *beside]
@@ -186,7 +187,7 @@ def tell_verdicts(written: uses.edits.Written) -> ExitCode:
     gone = sum(each.gone for each in judged)
     if published := len(judged) - gone:
         terminal.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")
-    noted = [each for each in judged if not each.gone and not uses.edits.all_is_well(each.reason)]
+    noted = [each for each in judged if not each.gone and uses.edits.worth_saying(each.reasons)]
     for each in noted[:_NAMED]:
         terminal.say(f"  {escaped(str(each.key))}: {each.reason}")
     if (more := len(noted) - _NAMED) > 0:
@@ -200,7 +201,7 @@ def _tell_bad(verdict: uses.edits.RowVerdict) -> None:
     """Why a row isn't in effect as written, and what to do."""
     reason = verdict.reason
     if verdict.is_held:
-        reason = uses.edits.without_steps(reason, verdict.key, verdict.number("held_revision"))
+        reason = sentence(uses.edits.worth_saying(verdict.reasons))
     terminal.bad([f"{escaped(str(verdict.key))} is {verdict.status}: {reason}"])
     if verdict.is_held:
         approve, discard = verdict.steps
@@ -260,8 +261,8 @@ def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:
 
 
 def _reason(document: Mapping[str, Any]) -> str:
-    reason = document["status_reason"] or ""
-    return "" if uses.edits.all_is_well(reason) else reason
+    reason: str = document["status_reason"] or ""
+    return reason if uses.edits.worth_saying(stored(reason, document["status_details"])) else ""
 
 
 def _column(name: str) -> Column:

@@ -317,6 +317,7 @@ VERDICT = (
     "tag_value",
     "status",
     "status_reason",
+    "status_details",
     "status_revision",
     "matched",
     "held_revision",

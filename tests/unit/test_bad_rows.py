@@ -14,8 +14,8 @@ from fixtures.account import ACCOUNT, MAPPING_TABLE, new_account
 from fixtures.mappings import TRUSTS_LAMBDA, Desk
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.mappings.rows import HomeAccount, read_row
-from rolekeeper.mappings.verdict import sentence
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
+from rolekeeper.model.problem import sentence
 from strategies.bad_rows import REFUSED, BadRow, corpus
 
 ROWS = list(corpus())
@@ -101,7 +101,7 @@ def test_a_malformed_row_says_why(desk: Desk, row: BadRow) -> None:
     desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item(row))
     (stored,) = desk.world.dynamodb.items(MAPPING_TABLE)
     parsed = read_row(stored, HOME)
-    reason = sentence((*parsed.problems, *parsed.warnings))
+    reason = sentence(each.reason for each in (*parsed.problems, *parsed.warnings))
     assert agrees(reason, row), reason
 
 

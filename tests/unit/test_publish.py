@@ -22,6 +22,7 @@ from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, Retryable
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import Mode, WhenOccupied
+from rolekeeper.model.problem import ReasonCode, sentence
 from rolekeeper.settings import Limits
 
 PROFILE = f"arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/"
@@ -119,15 +120,17 @@ def test_a_row_without_room_for_its_status_is_rejected_and_mailed_once(desk: Des
     assert desk.shows("workload=web")[0] == "Published"
 
 
-def test_a_row_with_little_room_gets_a_short_reason(desk: Desk) -> None:
-    room = ITEM_BYTES - len("tag_keyworkloadtag_valuewebrole") - 130
-    desk.put_raw("workload=web", {"role": {"S": "x" * room}})
+@pytest.mark.parametrize(
+    ("room", "reason"),
+    [(130, "The row is too large for the reason; see the mapping's history."), (500, "role: is 409,")],
+)
+def test_a_row_with_little_room_gets_a_short_reason_and_no_details_first(desk: Desk, room: int, reason: str) -> None:
+    length = ITEM_BYTES - len("tag_keyworkloadtag_valuewebrole") - room
+    desk.put_raw("workload=web", {"role": {"S": "x" * length}})
     desk.publish("workload=web")
-    assert desk.shows("workload=web") == (
-        "Rejected",
-        "The row is too large for the reason; see the mapping's history.",
-        0,
-    )
+    status, text, _ = desk.shows("workload=web")
+    assert (status, text[: len(reason)]) == ("Rejected", reason)
+    assert "status_details" not in desk.row("workload=web")
 
 
 # ---- instance profiles ----
@@ -305,7 +308,9 @@ def test_an_edit_that_takes_over_too_many_is_held_with_the_warning(desk: Desk) -
     assert verdict.reason.startswith("it would attach 0, replace 2 and detach 0 instances (2 of 2; 0 may change")
     assert TAKEN in verdict.reason
     extent = "it would attach 0, replace 2 and detach 0 instances (2 of 2; 0 may change without approval)"
-    assert verdict.besides == f"{extent}; {TAKEN}", "without the permissions and the commands"
+    would, permissions, step, foreign = verdict.reasons
+    assert sentence((would, foreign)) == f"{extent}; {TAKEN}"
+    assert (permissions.code, step.code) == (ReasonCode.PERMISSIONS, ReasonCode.TO_APPROVE)
     assert "; to approve it: rolekeeper mapping approve workload=web --revision 1; " in verdict.reason
     assert desk.edit("workload=web", role="web").status is Status.PUBLISHED, "which takes nothing over"
 

@@ -13,6 +13,7 @@ from rolekeeper.mappings.impact import Conflicts, Edit, Impact, ImpactScanner, S
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.model.instance import Association, Instance, InstanceRecord
 from rolekeeper.model.mapping import Control, Pin, PublishedMapping
+from rolekeeper.model.problem import sentence
 from rolekeeper.storage import layout
 from strategies.values import (
     KEY,
@@ -190,7 +191,7 @@ def test_the_conflicts_on_the_most_instances_are_told_first_and_few_of_them() ->
         rival = published(f"env=e{number}", "api")
         for at in range(number):
             conflicts.of(rival).add(f"i-{at}", new=True)
-    text = str(conflicts)
+    text = sentence(conflicts.reasons)
     assert text.startswith(
         "conflicts with env=e7 (priority 100, role api) on i-0, i-1, i-2, i-3, i-4 and 2 more; conflicts with env=e6"
     )
@@ -241,12 +242,12 @@ def foreign_roles(*profiles: str) -> Scan:
 
 @pytest.mark.parametrize("taken", [False, True])
 def test_where_no_instance_carries_a_foreign_role_there_is_nothing_to_warn_of(*, taken: bool) -> None:
-    assert Scan().about_foreign(taken=taken) == ""
+    assert Scan().about_foreign(taken=taken) == []
 
 
 @pytest.mark.parametrize("taken", [False, True])
 def test_nodes_are_named_by_their_service_each_once(*, taken: bool) -> None:
     found = foreign_roles("eks-1", "team-web", "ecsInstanceRole", "eks-2")
     assert found.foreign == 4
-    assert ", ECS and EKS nodes among them" in found.about_foreign(taken=taken)
-    assert ", EKS nodes among them" in foreign_roles("eks-1").about_foreign(taken=taken)
+    assert ", ECS and EKS nodes among them" in sentence(found.about_foreign(taken=taken))
+    assert ", EKS nodes among them" in sentence(foreign_roles("eks-1").about_foreign(taken=taken))

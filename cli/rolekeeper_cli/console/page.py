@@ -29,12 +29,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from rolekeeper.mappings.impact import COUNTED, EXPLAINED
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.model.problem import Advice, Kind, Remedy
+from rolekeeper.model.problem import STEPS, Advice, Kind, Reason, ReasonCode, Remedy, stored
+from rolekeeper.model.problem import sentence as reasons_sentence
 from rolekeeper.model.text import escaped, in_words, split_key
 from rolekeeper_cli import installed
-from rolekeeper_cli.uses.edits import held_steps, without_steps
 
 # ---- addresses of pages ----
 
@@ -98,6 +97,8 @@ _PAGES = {
     Kind.RESUME: ("/settings", "resume it in Settings"),
     Kind.ENFORCE: ("/settings", "set the mode to enforce in Settings"),
 }
+# Where to read on about foreign roles.
+HINTS = {ReasonCode.FOREIGN_ROLES_STAY: " (the page of each says what to do)"}
 
 
 def sentence[Text: (str, Advice)](text: Text) -> Text:
@@ -136,17 +137,15 @@ def _step(remedy: Remedy, *, begins: bool) -> Markup:
     return Markup('<a href="{}">{}</a>').format(address, label)
 
 
-def held_reason(text: str, key: MappingKey, revision: int | None) -> Markup:
-    """The stored reason of a held revision, with links in place of its commands."""
-    drawn = escape(text)
-    for step in held_steps(key, revision):
-        drawn = drawn.replace(escape(str(step)), linked(step))
-    return drawn
+def row_reason(document: Mapping[str, Any]) -> str:
+    """Why a row has its status; empty if it is in effect, as all of it."""
+    found = stored(document["status_reason"] or "", document["status_details"])
+    return "" if found == (ReasonCode.IN_EFFECT(),) else reasons_text(found)
 
 
-def of_pages(text: str) -> str:
-    """The stored words about foreign roles, with the page in place of the command."""
-    return text.replace(EXPLAINED, " (the page of each says what to do)").replace(COUNTED, "")
+def reasons_text(reasons: Iterable[Reason]) -> str:
+    """Reasons as a text, without the steps that buttons take."""
+    return reasons_sentence((each for each in reasons if each.code not in STEPS), HINTS)
 
 
 def page_of(remedy: Remedy) -> tuple[str, str]:
@@ -390,9 +389,8 @@ def templates() -> Environment:
         "count": "{:,}".format,
         "sentence": sentence,
         "linked": linked,
-        "held_reason": held_reason,
-        "without_steps": without_steps,
-        "of_pages": of_pages,
+        "row_reason": row_reason,
+        "reasons": lambda entry: reasons_text(stored(entry["reason"], entry["details"])),
         "mapping_url": mapping_url,
         "mapping_key": key_of,
         "mapping_named": mapping_named,

@@ -25,9 +25,9 @@ from rolekeeper.mappings.rows import (
     row_of,
 )
 from rolekeeper.mappings.table import if_as_read, number_in
-from rolekeeper.mappings.verdict import IN_EFFECT, Status, approval_steps
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import Held, MappingKey, MappingSpec, PublishedMapping, same_person
-from rolekeeper.model.problem import Advice, Kind, Problem, Remedy, advice
+from rolekeeper.model.problem import STEPS, Kind, Problem, Reason, ReasonCode, Remedy, advice, stored
 from rolekeeper.model.text import escaped
 from rolekeeper.storage import Update, layout
 from rolekeeper_cli.deployment import Deployment
@@ -264,9 +264,16 @@ def _as_seen(row: Attributes, *others: str) -> Update:
     return if_as_read(row, dict.fromkeys([*(column.name for column in COLUMNS), *others]))
 
 
-def all_is_well(reason: str) -> bool:
-    """Whether a row's reason only says that it is in effect in all its accounts."""
-    return re.fullmatch(rf"{IN_EFFECT}( in [0-9,]+ accounts)?", reason) is not None
+def reasons_in(row: Attributes) -> tuple[Reason, ...]:
+    """Why a row has its status."""
+    found = row.get("status_details")
+    return stored(text_in(row, "status_reason"), layout.plain(found) if found else ())
+
+
+def worth_saying(reasons: Sequence[Reason]) -> list[Reason]:
+    """The reasons without steps; none if a mapping is just in effect in all its accounts."""
+    well = all(each.code is ReasonCode.IN_EFFECT and "of" not in each.arguments for each in reasons)
+    return [] if well else [each for each in reasons if each.code not in STEPS]
 
 
 # ---- the verdicts on rows that were written ----
@@ -287,20 +294,6 @@ def exit_code(statuses: Iterable[str], *, changes: bool = False) -> ExitCode:
     found = {_CODES.get(each, ExitCode.NO) for each in statuses} | ({ExitCode.CHANGES} if changes else set())
     order = (ExitCode.NO, ExitCode.REJECTED, ExitCode.HELD, ExitCode.CHANGES)
     return next((each for each in order if each in found), ExitCode.DONE)
-
-
-def held_steps(key: MappingKey, revision: int | None) -> tuple[Advice, ...]:
-    """The steps that the stored reason of a held edit or deletion names; none if no revision is held."""
-    if not revision:
-        return ()
-    return *approval_steps(key, revision, deletes=False), *approval_steps(key, revision, deletes=True)
-
-
-def without_steps(reason: str, key: MappingKey, revision: int | None) -> str:
-    """A stored reason without its steps, for whoever shows them by itself."""
-    for step in held_steps(key, revision):
-        reason = reason.replace(f"; {step}", "")
-    return reason
 
 
 _POLL_SECONDS = 0.5
@@ -341,6 +334,10 @@ class RowVerdict:
     @property
     def reason(self) -> str:
         return text_in(self.row or {}, "status_reason")
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        return reasons_in(self.row or {})
 
     def number(self, column: str) -> int:
         """`status_revision` or `held_revision`; 0 for none."""

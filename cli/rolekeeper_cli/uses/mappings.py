@@ -73,7 +73,7 @@ _WAITS: Mapping[str, str] = {
 }
 # The fields of a revision's document; those that it lacks are null.
 _FIELDS = (
-    *("at", "event", "status", "reason", "revision", "role", "profile_arn", "cause"),
+    *("at", "event", "status", "reason", "details", "revision", "role", "profile_arn", "cause"),
     *("claimed_by", "approved_by", "approver_claims", "changes", "effect", "correlation_id"),
 )
 
@@ -177,7 +177,8 @@ def with_status(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -
         if "status" not in row and size_of(row) > FULL and layout.is_partition(layout.mapping_pk(key)):
             last = next(iter(deployment.app.revisions.history(key, limit=1)), {})
             if last.get("status") and last["fingerprint"] == fingerprint(row):
-                found[key] = {**row, "status": {"S": last["status"]}, "status_reason": {"S": last["reason"]}}
+                said = {"status": last["status"], "status_reason": last["reason"]}
+                found[key] = {**row, **layout.to_attributes({**said, "status_details": last.get("details", ())})}
     return found
 
 
@@ -216,6 +217,7 @@ def _document(deployment: Deployment, row: Attributes, published: PublishedMappi
         "mapping": key_text(values["tag_key"], values["tag_value"]),
         "columns": {column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},
         **{name: _ours(values.get(name), str) or None for name in ("status", "status_reason")},
+        "status_details": _ours(values.get("status_details"), list),
         **{name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")},
         "in_effect": {"role": in_effect.spec.role, "revision": in_effect.revision} if in_effect else None,
         "idle_because": idle,

@@ -25,7 +25,7 @@ from rolekeeper.mappings.snapshot import RowSnapshot, Trigger
 from rolekeeper.mappings.verdict import Ending, Status, Verdict
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, Pin, PublishedMapping, same_person
-from rolekeeper.model.problem import Advice, Kind, Remedy, advice
+from rolekeeper.model.problem import HINTS, Advice, Kind, Reason, ReasonCode, Remedy, advice, sentence
 from rolekeeper.permissions import comparison
 from rolekeeper.permissions.comparison import Difference, PolicyReader
 from rolekeeper.storage import layout
@@ -34,7 +34,7 @@ from rolekeeper_cli.layout import amount, several
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.uses import fleet, mappings
 from rolekeeper_cli.uses import names as known
-from rolekeeper_cli.uses.edits import GOOD, Change, RowPlan, Unpublished, all_is_well, is_own, planned, text_in
+from rolekeeper_cli.uses.edits import GOOD, Change, RowPlan, Unpublished, is_own, planned, text_in, worth_saying
 from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now, withheld
 from rolekeeper_cli.uses.revoked_policy import LIVES
 from rolekeeper_cli.uses.targets import Places
@@ -56,7 +56,8 @@ class Edit:
     own: bool  # whether that has to be another person, as the caller would be, or is, its author
     revision: int  # what is published now, 0 for nothing
     change: Change | None = None  # the change of its row; None if the row is already as asked
-    besides: str = ""  # what of `reason` is neither the change itself nor `impact`
+    notes: tuple[Reason, ...] = ()  # why, beyond the change itself and `impact`
+    asks: str = ""  # whether a row that is refused means another role
     # What it would do to instances, once it takes effect; None if it would publish nothing.
     impact: Impact | None = None
     foreign: int = 0  # how many instances with a foreign role it would govern
@@ -74,7 +75,11 @@ class Edit:
     @property
     def says_more(self) -> bool:
         """Whether the reason says more than the change itself does."""
-        return self.status is not Status.REMOVED and (self.status is not Status.PUBLISHED or bool(self.besides))
+        return self.status is not Status.REMOVED and (self.status is not Status.PUBLISHED or bool(self.notes))
+
+    def note(self, hints: Mapping[ReasonCode, str] = HINTS) -> str:
+        """What of the reason is neither the change itself nor `impact`."""
+        return f"{sentence(self.notes, hints)}{self.asks}"
 
     def document(self) -> dict[str, Any]:
         return {
@@ -85,7 +90,7 @@ class Edit:
             "needs_approval": self.needs_approval,
             "own_edit": self.own,
             "reason": self.reason,
-            "note": self.besides or None,
+            "note": self.note() or None,
             "effect": self.impact.document() if self.impact else None,
             "foreign": self.foreign,
         }
@@ -154,6 +159,19 @@ def foresee(deployment: Deployment, rows: RowPlan) -> Proposal:
 def foresee_held(deployment: Deployment, held: Unpublished) -> Proposal:
     """Judge a held edit, or deletion, by its row as it is; without an edit if it is in effect by now."""
     return _Judge(deployment, {held.key: held.row}, RowPlan()).proposal({held.key: None})
+
+
+def _reasons(verdict: Verdict) -> tuple[str, tuple[Reason, ...]]:
+    """The reason of an edit, and what of it is neither the change itself nor its impact."""
+    notes = [] if verdict.status is Status.REMOVED else worth_saying(verdict.reasons)
+    parts = [verdict.reason] if notes else []
+    if notes and verdict.scan and verdict.scan.foreign:
+        parts.append(f"foreign roles: {verdict.scan.foreign:,}")
+    if verdict.impact and verdict.ending is not Ending.HOLD:
+        parts.append(str(verdict.impact))
+    if not parts and verdict.status is not Status.PUBLISHED:
+        notes = [ReasonCode.TEXT(text=_NOTHING)]
+    return "; ".join(parts) or _NOTHING, tuple(each for each in notes if each.code is not ReasonCode.PERMISSIONS)
 
 
 def _in_conflict(
@@ -276,17 +294,19 @@ class _Judge:
             if verdict.impact and not held and not verdict.approval:
                 self._took += verdict.impact.now
                 self._later.update(verdict.impact.changes_at)
-        reason, besides = self._reasons(verdict, spec)
+        meant = known.nearest_role(spec.role, self._roles) if spec and verdict.status is Status.REJECTED else ""
+        asks, (reason, notes) = f"; did you mean '{meant}'?" if meant else "", _reasons(verdict)
         return Edit(
             key,
             verdict.status,
-            reason,
+            f"{reason}{asks}",
             takes_effect=applies and not held,
             needs_approval=applies and held,
             own=held and self._is_own(stored, change),
             revision=stored.published.revision if stored.published else 0,
             change=change,
-            besides=besides,
+            notes=notes,
+            asks=asks,
             impact=verdict.impact,
             foreign=verdict.scan.foreign if verdict.scan else 0,
         )
@@ -295,20 +315,6 @@ class _Judge:
         """Whether an edit that would be held is the caller's: the one who writes it is its author."""
         caller = self._deployment.caller.arn
         return same_person(caller, caller) if change else is_own(self._deployment, stored.held)
-
-    def _reasons(self, verdict: Verdict, spec: MappingSpec | None) -> tuple[str, str]:
-        """The reason of an edit, and what of it is neither the change itself nor its impact."""
-        reason = besides = ""
-        if verdict.reason and verdict.status is not Status.REMOVED and not all_is_well(verdict.reason):
-            reason, besides = verdict.reason, verdict.besides or verdict.reason
-            if verdict.scan and verdict.scan.foreign:
-                reason += f"; foreign roles: {verdict.scan.foreign:,}"
-        if verdict.impact and verdict.ending is not Ending.HOLD:
-            reason = f"{reason}; {verdict.impact}" if reason else str(verdict.impact)
-        if verdict.status is Status.REJECTED and spec and (meant := known.nearest_role(spec.role, self._roles)):
-            reason, besides = (f"{each}; did you mean '{meant}'?" for each in (reason, besides))
-        nothing = "" if reason or verdict.status is Status.PUBLISHED else _NOTHING
-        return reason or _NOTHING, besides or nothing
 
     def _snapshot(self, key: MappingKey, stored: StoredMapping, change: Change | None) -> RowSnapshot:
         """The row as it would be, with what would be stored and counted by then."""
@@ -727,7 +733,7 @@ def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = 
     """The sum over rows that were judged, and why others wouldn't be published; `approved`: those that are held are."""
     statuses = [Status.PUBLISHED if approved and each.needs_approval else each.status for each in proposed.edits]
     bad = [each for each, status in zip(proposed.edits, statuses, strict=True) if status not in _FINE]
-    why_not = [f"{each.key} would be {each.status}: {each.besides}." for each in bad]
+    why_not = [f"{each.key} would be {each.status}: {each.note()}." for each in bad]
     notes = [f"{each}." for each in proposed.unseen]
     done = [(each, each.impact) for each in proposed.edits if each.applies and each.impact]
     later = [f"{each.key}: at {text}." for each, impact in done for text in impact.later_in_words]

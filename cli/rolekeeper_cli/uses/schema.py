@@ -69,6 +69,7 @@ MEANING = {
     # What Rolekeeper writes.
     "status": "the result of the last edit: Published, Held, Rejected, Conflict, Waiting or Expired",
     "status_reason": "why it has this status, and what to do",
+    "status_details": "the same for programs: a list of codes with arguments",
     "status_revision": "the revision that is in effect; 0 for none",
     "matched": "instances that the mapping governed when it was last counted",
     "occupied": "how many of those carry a foreign role",

@@ -14,8 +14,10 @@ from rolekeeper.fleet.sweep import CAUSE
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceState
 from rolekeeper.model.mapping import NO_ROLE, MappingKey
+from rolekeeper.model.problem import Reason, ReasonCode, sentence
 from rolekeeper.storage import layout
 from rolekeeper_cli.uses.control import sweep
+from rolekeeper_cli.uses.edits import reasons_in, text_in
 from rolekeeper_cli.uses.instances import key_of
 from rolekeeper_cli.uses.uptake import Delivery, Held, Uptake, Use, of_instance
 from rolekeeper_cli.verifying.aws import Aws, wait_out
@@ -152,7 +154,11 @@ class Story:
         before = self.carried(self.a)
         began = self._now()
         self._put("a", self.names.role(_MISSING))
-        self._row_becomes("a", Status.REJECTED, f"role '{self.names.role(_MISSING)}' doesn't exist")
+        self._row_becomes(
+            "a",
+            Status.REJECTED,
+            ReasonCode.MISSING(what=f"role '{self.names.role(_MISSING)}' doesn't exist"),
+        )
         seconds = self._now() - began
         self._stays(self.a, before)
         self._put("a", self.names.role("a"))
@@ -208,7 +214,7 @@ class Story:
         before = self.carried(self.a)
         began = self._now()
         self._put("b", self.names.role("a"))
-        self._row_becomes("b", Status.HELD, "replace 1 ")
+        self._row_becomes("b", Status.HELD, ReasonCode.WOULD_CHANGE(replace=1))
         seconds = self._now() - began
         self._stays(self.a, before)
         return seconds
@@ -475,7 +481,7 @@ class Story:
 
         self.until(f"Rolekeeper records of {instance} that it is {code}, for {names}", holds)
 
-    def _row_becomes(self, value: str, status: Status, says: str = "") -> None:
+    def _row_becomes(self, value: str, status: Status, says: Reason | None = None) -> None:
         """Wait for Rolekeeper's verdict on a row that was put; if it is published, no other one can follow.
 
         A verdict for another reason than what it has to say is none.
@@ -483,12 +489,13 @@ class Story:
         key = MappingKey(self.names.tag_key, value)
 
         def holds() -> bool:
-            row = layout.from_attributes(self.deployment.app.table.get_row(key) or {})
-            found, reason = row.get("status"), str(row.get("status_reason", ""))
+            row = self.deployment.app.table.get_row(key) or {}
+            found, reasons = text_in(row, "status"), reasons_in(row)
             if found == Status.PUBLISHED != status:
                 raise StepFailedError(f"the row {key} is {found}, and not {status}")
-            if found == status and says not in reason:
-                raise StepFailedError(f"the row {key} is {found} for another reason than {says!r}: {reason}")
+            said = [each for each in reasons if says and each.code is says.code]
+            if found == status and says and not any(says.arguments.items() <= each.arguments.items() for each in said):
+                raise StepFailedError(f"the row {key} is {found} for another reason: {sentence(reasons)}")
             return bool(found == status)
 
         self.until(f"the row {key} is {status}", holds)

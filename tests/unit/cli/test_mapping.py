@@ -12,12 +12,12 @@ from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, USER_ID, Terminal, lines
 from rolekeeper.mappings.rows import OURS
 from rolekeeper.model.mapping import MappingKey, MappingSpec
-from rolekeeper.model.problem import Kind
+from rolekeeper.model.problem import Kind, Reason, ReasonCode
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper_cli.mapping import tell_verdicts
 from rolekeeper_cli.uses import mappings
-from rolekeeper_cli.uses.edits import Change, RowVerdict, Written, all_is_well
+from rolekeeper_cli.uses.edits import Change, RowVerdict, Written, worth_saying
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
@@ -43,16 +43,18 @@ def test_the_list_shows_what_became_of_each_row(terminal: Terminal, desk: Desk) 
 
 
 @pytest.mark.parametrize(
-    ("reason", "well"),
+    ("reasons", "well"),
     [
-        ("in effect", True),
-        ("in effect in 1,200 accounts", True),
-        ("in effect in 1 of 2 accounts; role 's3-read' doesn't exist in 111111111111", False),
-        ("in effect in 2 accounts; 333333333333 gave no answer", False),
+        ([ReasonCode.IN_EFFECT()], True),
+        ([ReasonCode.IN_EFFECT(all=1200)], True),
+        ([ReasonCode.IN_EFFECT(some=1, of=2)], False),
+        ([ReasonCode.IN_EFFECT(all=2), ReasonCode.NO_ANSWER_IN_ACCOUNTS()], False),
     ],
 )
-def test_only_a_row_that_is_in_effect_wherever_it_is_to_be_needs_no_reason(reason: str, *, well: bool) -> None:
-    assert all_is_well(reason) == well
+def test_only_a_row_that_is_in_effect_wherever_it_is_to_be_needs_no_reason(
+    reasons: list[Reason], *, well: bool
+) -> None:
+    assert (not worth_saying(reasons)) == well
 
 
 def test_a_row_without_room_for_its_status_shows_it_all_the_same(terminal: Terminal, desk: Desk) -> None:

@@ -18,6 +18,7 @@ from fixtures.account import ACCOUNT, REGION
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Association, AssociationState, InstanceKey, InstanceState, Target
+from rolekeeper.model.problem import Reason, ReasonCode, details
 from rolekeeper.storage import layout
 from rolekeeper_cli.uses.uptake import Delivery, Held, Uptake, Use
 from rolekeeper_cli.verifying import story
@@ -215,21 +216,22 @@ def test_an_instance_that_ec2_doesn_t_show_yet_is_waited_for(played: Story) -> N
 
 
 @pytest.mark.parametrize(
-    ("status", "reason", "fails"),
+    ("status", "why", "fails"),
     [
-        ("Rejected", "role 'x' doesn't exist in account 1", ""),
-        ("Rejected", "nobody may read role 'x'", "is Rejected for another reason"),
-        ("Published", "in effect", "is Published, and not Rejected"),
+        ("Rejected", ReasonCode.MISSING(what="role 'x' doesn't exist", account="1"), ""),
+        ("Rejected", ReasonCode.MISSING(what="role 'y' doesn't exist", account="1"), "for another reason"),
+        ("Rejected", ReasonCode.PROBLEM(what="nobody may read role 'x'"), "is Rejected for another reason"),
+        ("Published", ReasonCode.IN_EFFECT(), "is Published, and not Rejected"),
     ],
 )
-def test_a_verdict_for_another_reason_is_none(played: Story, status: str, reason: str, fails: str) -> None:
-    row = layout.to_attributes({"status": status, "status_reason": reason})
+def test_a_verdict_for_another_reason_is_none(played: Story, status: str, why: Reason, fails: str) -> None:
+    row = layout.to_attributes({"status": status, "status_reason": str(why), "status_details": details([why])})
     app = SimpleNamespace(table=SimpleNamespace(get_row=lambda _: row))
     played.names = SimpleNamespace(tag_key="key")  # type: ignore[assignment]  # the same
     at_once = SimpleNamespace(is_over=True)
     played.deployment = SimpleNamespace(app=app, looks=lambda *_: repeat(at_once))  # type: ignore[assignment]  # the same
     with pytest.raises(StepFailedError, match=fails) if fails else nullcontext():
-        played._row_becomes("a", Status.REJECTED, "role 'x' doesn't exist")  # noqa: SLF001  # a part of two steps
+        played._row_becomes("a", Status.REJECTED, ReasonCode.MISSING(what="role 'x' doesn't exist"))  # noqa: SLF001  # a part of two steps
 
 
 def test_an_answer_that_is_throttled_isn_t_the_last_word(played: Story) -> None:

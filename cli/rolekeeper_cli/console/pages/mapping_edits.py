@@ -22,7 +22,7 @@ from rolekeeper.model.mapping import MappingKey, WhenOccupied, WhenStopped, When
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, trimmed
 from rolekeeper_cli.console.jobs import followed, look
-from rolekeeper_cli.console.page import Notice, done, listed, mapping_url, number, page, see_other, version_of
+from rolekeeper_cli.console.page import HINTS, Notice, done, listed, mapping_url, number, page, see_other, version_of
 from rolekeeper_cli.console.pages.mappings import key_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
@@ -282,7 +282,7 @@ def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | Unpublis
     return Expected(
         edit.document() if edit else None,
         replace(will, foreign=fleet.foreign),
-        why=edit.besides if edit else "",
+        why=edit.note(HINTS) if edit else "",
         instances=kept,
         more=others,
     )

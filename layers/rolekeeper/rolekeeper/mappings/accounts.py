@@ -23,9 +23,6 @@ from rolekeeper.permissions.roles import RoleCheck, Roles
 
 type Records = Mapping[str, AccountRecord]
 
-# The most accounts that a reason names.
-NAMED = 5
-
 
 @dataclass(frozen=True)
 class TargetScope:
@@ -141,13 +138,14 @@ class AllTargets:
         """Return the stale accounts in which nobody counted what it changes, and no verdict is being carried out."""
         return self.stale(spec, stored) - stored.publishing
 
-    def about_units(self, spec: MappingSpec) -> str:
-        """Describe the accounts that say too little of their units to tell whether a mapping is for them."""
+    def of_unclear_units(self, spec: MappingSpec) -> list[str]:
+        """List the accounts that say too little of their units to tell whether a mapping is for them."""
         if not (spec.units or spec.not_units):
-            return ""
+            return []
         others = [one for one in self.all if one.target.account != self.home.account and spec.is_unclear(one.unit)]
-        unclear = {one.target.account for one in others if spec.covers(one.target.account, one.target.region, None)}
-        return f"{named(sorted(unclear))} may be in more units than their spokes say" if unclear else ""
+        return sorted(
+            {one.target.account for one in others if spec.covers(one.target.account, one.target.region, None)}
+        )
 
     # ---- asking an account ----
 
@@ -262,8 +260,3 @@ def _said(mapping: PublishedMapping) -> tuple[object, ...]:
 
 def _is_for(mapping: PublishedMapping, target: Target) -> bool:
     return mapping.in_scope and mapping.spec.covers(target.account, target.region, None)
-
-
-def named(accounts: Sequence[str]) -> str:
-    more = f" and {len(accounts) - NAMED:,} more" if len(accounts) > NAMED else ""
-    return f"{', '.join(accounts[:NAMED])}{more}"

@@ -13,23 +13,10 @@ from rolekeeper.mappings.fold import Answers, Folding
 from rolekeeper.mappings.impact import Edit, ImpactScanner, Scan
 from rolekeeper.mappings.revisions import Revisions, StoredMapping
 from rolekeeper.mappings.snapshot import RowSnapshot
-from rolekeeper.mappings.verdict import (
-    PROFILE_RECREATED,
-    Ending,
-    Late,
-    Refresh,
-    Status,
-    Verdict,
-    sentence,
-)
+from rolekeeper.mappings.verdict import PROFILE_RECREATED, Ending, Late, Refresh, Status, Verdict
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import (
-    NO_ROLE,
-    Mode,
-    PublishedMapping,
-    WhenUnmatched,
-)
-from rolekeeper.model.problem import Problem
+from rolekeeper.model.mapping import NO_ROLE, Mode, PublishedMapping, WhenUnmatched
+from rolekeeper.model.problem import Problem, Reason, ReasonCode
 from rolekeeper.permissions.roles import RoleCheck, Roles
 from rolekeeper.storage import layout
 
@@ -76,7 +63,7 @@ class Assessor:
         if verdict.impact and verdict.impact.fleet is not None:
             # How much may change depends on how many instances there are by now.
             verdict = self._folding.fold(snapshot, self._with_sizes(answers), rivals)
-        ends_soon = self._ends_soon(snapshot, verdict) if verdict.ending is Ending.KEEP else ""
+        ends_soon = self._ends_soon(snapshot, verdict) if verdict.ending is Ending.KEEP else None
         return replace(self._with_count(snapshot, verdict), refresh=refresh, ends_soon=ends_soon)
 
     def asked(self, snapshot: RowSnapshot) -> list[TargetScope]:
@@ -187,33 +174,32 @@ class Assessor:
         missing = role.missing if other and not snapshot.stored.control.withholds(self.mode) else ""
         carried = snapshot.trigger.scan.profile_ids if snapshot.trigger.scan else frozenset[str]()
         now = published.suspended_for(role.problem).with_profile_id(role.profile_id, carried)
-        if now.problem != published.problem:
-            event = "Mapping Suspended" if role.problem else "Mapping Resumed"
-            return Refresh(now, snapshot.entry(event, str(role.problem or ""), now), missing)
+        # As texts: an older version kept no account of a problem by itself.
+        if str(now.problem) != str(published.problem):
+            event, why = ("Mapping Suspended", [role.problem.reason]) if role.problem else ("Mapping Resumed", [])
+            return Refresh(now, snapshot.entry(event, now, *why), missing)
         if now.former_profile_ids != published.former_profile_ids:
-            what = f"instance profile '{published.spec.profile_name}' was deleted and made anew"
-            return Refresh(now, snapshot.entry(PROFILE_RECREATED, what, now))
+            what = ReasonCode.PROFILE_RECREATED(profile=published.spec.profile_name)
+            return Refresh(now, snapshot.entry(PROFILE_RECREATED, now, what))
         return Refresh(now, missing=missing) if missing or now.profile_id != published.profile_id else None
 
-    def _ends_soon(self, snapshot: RowSnapshot, verdict: Verdict) -> str:
-        """Report a mapping that will soon take more roles away than an edit may; empty if it won't."""
+    def _ends_soon(self, snapshot: RowSnapshot, verdict: Verdict) -> Reason | None:
+        """Report a mapping that will soon take more roles away than an edit may; None if it won't."""
         mapping, limits = verdict.mapping, self.scanner.limits
         assert mapping is not None  # it is in effect
         spec, ends_at = mapping.spec, mapping.spec.expires_at
         carrying = (verdict.matched or 0) - (verdict.occupied or 0)
         if snapshot.stored.end_reported or not snapshot.trigger.recheck or mapping.is_idle(snapshot.at):
-            return ""
+            return None
         if spec.role == NO_ROLE or spec.when_unmatched is not WhenUnmatched.DETACH:
-            return ""
+            return None
         if ends_at is None or ends_at - snapshot.at > SOON or carrying <= limits.per_edit:
-            return ""
+            return None
         fleet = sum(self._folding.fleets(self.targets.sizes({self.targets.home})).values())
         if carrying <= (allowed := limits.allowed(fleet)):
-            return ""
-        return (
-            f"it expires at {ends_at:%Y-%m-%dT%H:%M:%SZ}, and then up to {carrying:,} of {fleet:,} instances give its "
-            f"role up ({allowed:,} may change without approval)"
-        )
+            return None
+        counts = {"carrying": carrying, "fleet": fleet, "allowed": allowed}
+        return ReasonCode.EXPIRES_SOON(at=f"{ends_at:%Y-%m-%dT%H:%M:%SZ}", **counts)
 
     def late(self, stored: StoredMapping, target: Target, at: datetime) -> Late | None:
         """Judge what is published in the account of a swept target, in which nobody counted what it changes.
@@ -236,7 +222,7 @@ class Assessor:
 
     def refused(self, snapshot: RowSnapshot, problem: Problem) -> Verdict:
         """Return the verdict that nothing changes, because of a problem that was found while it was carried out."""
-        return self._with_count(snapshot, self._folding.refuse(snapshot, Status.REJECTED, (problem,)))
+        return self._with_count(snapshot, self._folding.refuse(snapshot, Status.REJECTED, (problem.reason,)))
 
     def _with_count(self, snapshot: RowSnapshot, verdict: Verdict) -> Verdict:
         """Count what stays published for a row that says nothing of it."""
@@ -253,9 +239,9 @@ class Assessor:
 
 def waiting(snapshot: RowSnapshot, error: AwsRefusalError) -> Verdict:
     """Return the verdict on a row that AWS didn't answer about. A row in effect, or held, stays as it is."""
-    why = f"AWS gave no answer ({error.code} to {error.action}); it is asked again"
+    why = ReasonCode.NO_ANSWER_FROM_AWS(error=error.code, action=error.action)
     if isinstance(error, AccessDeniedError):
-        why = f"Rolekeeper isn't allowed {error.action} on {error.resource}; allow it, the next sweep tries again"
+        why = ReasonCode.NOT_ALLOWED(action=error.action, resource=error.resource)
     held = snapshot.trigger.recheck and "held_revision" in snapshot.row
     return _waits(snapshot, why, stays=held)
 
@@ -266,11 +252,11 @@ def in_progress_verdict(snapshot: RowSnapshot, accounts: Sequence[str]) -> Verdi
     says = str(layout.plain(row["status"])) if snapshot.trigger.recheck and "status" in row else ""
     pending = bool(stored.held and not stored.held.outcome)
     known = says in _REFUSED or (says == Status.HELD and pending) or (says in Status and snapshot.is_published)
-    verdict = _waits(snapshot, f"it is being judged in {len(accounts):,} accounts", stays=known)
+    verdict = _waits(snapshot, ReasonCode.BEING_JUDGED(accounts=len(accounts)), stays=known)
     return replace(verdict, status=Status(says)) if known else replace(verdict, judging=len(accounts))
 
 
-def _waits(snapshot: RowSnapshot, why: str, *, stays: bool) -> Verdict:
-    reason, matched = sentence([why], snapshot.still_in_effect), None if snapshot.published else 0
+def _waits(snapshot: RowSnapshot, why: Reason, *, stays: bool) -> Verdict:
+    reasons, matched = (why, *snapshot.still_in_effect), None if snapshot.published else 0
     ending = Ending.NOTHING if stays or not snapshot.row or snapshot.is_published else Ending.SAY
-    return Verdict(Status.WAITING, reason, snapshot.revision, matched=matched, held=None, ending=ending)
+    return Verdict(Status.WAITING, reasons, snapshot.revision, matched=matched, held=None, ending=ending)

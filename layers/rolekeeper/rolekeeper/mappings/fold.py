@@ -8,31 +8,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from rolekeeper.instances.window import counted_with
-from rolekeeper.mappings.accounts import AllTargets, named
+from rolekeeper.mappings.accounts import AllTargets
 from rolekeeper.mappings.findings import AccountVerdict
 from rolekeeper.mappings.impact import Impact, Scan, with_permissions, within_limits
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.rollout import Rollout, roll_out, wanted_records
 from rolekeeper.mappings.snapshot import RowSnapshot, digest_of
-from rolekeeper.mappings.verdict import (
-    IN_EFFECT,
-    Ending,
-    Late,
-    Status,
-    Verdict,
-    approval_steps,
-    sentence,
-)
+from rolekeeper.mappings.verdict import Ending, Late, Status, Verdict, approval_steps
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import (
-    Held,
-    MappingSpec,
-    Mode,
-    Outgrown,
-    PublishedMapping,
-    WhenOccupied,
-)
-from rolekeeper.model.problem import Problem
+from rolekeeper.model.mapping import Held, MappingSpec, Mode, Outgrown, PublishedMapping, WhenOccupied
+from rolekeeper.model.problem import Problem, Reason, ReasonCode
 from rolekeeper.permissions.roles import RoleCheck
 from rolekeeper.settings import Limits
 
@@ -59,22 +44,24 @@ class Folding:
         records = self._unfinished(snapshot) if verdict.records is None else verdict.records
         return replace(verdict, records=records)
 
-    def refuse(
-        self, snapshot: RowSnapshot, status: Status, why: Iterable[Problem | str], scan: Scan | None = None
-    ) -> Verdict:
+    def refuse(self, snapshot: RowSnapshot, status: Status, why: Iterable[Reason], scan: Scan | None = None) -> Verdict:
         """Return the verdict that nothing changes; the row says why, and where what is published isn't in effect."""
         published, missing = snapshot.published, set[str]()
         if published and not snapshot.stored.overtaken:
             missing = self.targets.uncounted(published.spec, snapshot.stored)
-        lacks = f"revision {snapshot.revision} isn't in effect in {named(sorted(missing))}" if missing else ""
-        reason, matched = sentence((*why, lacks), snapshot.still_in_effect), self._matched(snapshot, scan)
-        verdict = Verdict(status, reason, snapshot.revision, matched=matched, done=snapshot.done)
+        revision, accounts = snapshot.revision, sorted(missing)
+        lacks = [ReasonCode.NOT_IN_EFFECT_IN(revision=revision, accounts=accounts)] if missing else []
+        reasons, matched = (*why, *lacks, *snapshot.still_in_effect), self._matched(snapshot, scan)
+        verdict = Verdict(status, reasons, revision, matched=matched, done=snapshot.done)
         return replace(verdict, ending=Ending.SAY, mapping=snapshot.published, scan=scan)
 
     def _row(self, snapshot: RowSnapshot, answers: Answers, rivals: Sequence[PublishedMapping]) -> Verdict:
-        spec, warnings, stored = snapshot.parsed.spec, snapshot.parsed.warnings, snapshot.stored
+        spec, stored = snapshot.parsed.spec, snapshot.stored
+        problems, warnings = (
+            [each.reason for each in some] for some in (snapshot.parsed.problems, snapshot.parsed.warnings)
+        )
         if spec is None:
-            return self.refuse(snapshot, Status.REJECTED, (*snapshot.parsed.problems, *warnings))
+            return self.refuse(snapshot, Status.REJECTED, (*problems, *warnings))
         role = answers[stored.home].check or RoleCheck()
         candidate = self.candidate(snapshot, spec, role)
         if same := self.is_same(snapshot, candidate):
@@ -95,12 +82,12 @@ class Folding:
         candidate, scan = rollout.records[stored.home].mapping, rollout.scan
         scan.conflicts.add_possible(candidate, stored.published, rivals, now=snapshot.at)
         if scan.conflicts.new and not same:
-            return self.refuse(snapshot, Status.CONFLICT, (str(scan.conflicts),), scan=scan)
+            return self.refuse(snapshot, Status.CONFLICT, scan.conflicts.reasons, scan=scan)
         notes = [*warnings, *self._notes(spec, role, scan)]
         missing = role.missing
         if missing and (withheld := stored.control.withholds(self.mode)):
             missing = ""
-            notes.append(Problem(f"instance profile '{spec.profile_name}' is made later: {withheld.reason}"))
+            notes.append(ReasonCode.PROFILE_IS_MADE_LATER(profile=spec.profile_name, withheld=withheld.reason))
         verdict = self._in_effect(snapshot, candidate, scan, rollout=rollout, notes=notes)
         verdict = replace(verdict, ending=Ending.PUBLISH, scan=scan, missing=missing, records=rollout.records)
         if not same:
@@ -135,22 +122,21 @@ class Folding:
         records = {account: record for account, record in rollout.records.items() if account not in late}
         return replace(rollout, records=records, scan=scan)
 
-    def _notes(self, spec: MappingSpec, role: RoleCheck, scan: Scan) -> Iterator[Problem]:
+    def _notes(self, spec: MappingSpec, role: RoleCheck, scan: Scan) -> Iterator[Reason]:
         """Return what people should know of a row that passed its checks."""
         takes, may = spec.when_occupied is WhenOccupied.REPLACE, self.targets.own.scanner.ownership.take_over
         if role.note and not role.problem:
-            yield Problem(role.note)
-        if foreign := scan.about_foreign(taken=takes and may):
-            yield Problem(foreign)
+            yield Problem(role.note).reason
+        yield from scan.about_foreign(taken=takes and may)
         if takes and not may:
             what = "replace has no effect, as the stack is deployed with TakeOver=false"
-            yield Problem(what, column="when_occupied")
+            yield Problem(what, column="when_occupied").reason
         if spec.units and not self.targets.own.roles.settings.organization:
             what = "it governs no instance, as the stack is deployed without OrganizationId"
-            yield Problem(what, column="units")
-        if unclear := self.targets.about_units(spec):
-            remedy = "deploy those with the units from the root on: --unit r-…/ou-…"
-            yield Problem(unclear, remedy, column="not_units" if spec.not_units else "units")
+            yield Problem(what, column="units").reason
+        if unclear := self.targets.of_unclear_units(spec):
+            column = "not_units" if spec.not_units else "units"
+            yield ReasonCode.UNITS_UNCLEAR(column=column, accounts=unclear)
 
     def _compared(self, rollout: Rollout, took: int, elsewhere: int | None = None) -> Impact:
         """Weigh what a candidate, or a tombstone, would do in all accounts; other edits `took` so much.
@@ -193,7 +179,7 @@ class Folding:
         return impact.changes <= stored.unseen and (stored.approved or not impact.alone)
 
     def _unless_late(
-        self, snapshot: RowSnapshot, verdict: Verdict, answers: Answers, notes: Iterable[Problem]
+        self, snapshot: RowSnapshot, verdict: Verdict, answers: Answers, notes: Iterable[Reason]
     ) -> Verdict:
         """Return this verdict, or that it is held, if too much would change in accounts that answer only now.
 
@@ -230,20 +216,20 @@ class Folding:
         return {account: record for account, record in stored.records.items() if account not in stale}
 
     def _in_effect(
-        self, snapshot: RowSnapshot, mapping: PublishedMapping, scan: Scan, rollout: Rollout, notes: Iterable[Problem]
+        self, snapshot: RowSnapshot, mapping: PublishedMapping, scan: Scan, rollout: Rollout, notes: Iterable[Reason]
     ) -> Verdict:
         spec = mapping.spec
-        status = Status.PUBLISHED
+        status, what = Status.PUBLISHED, rollout.where
         if scan.conflicts:
-            status, what = Status.CONFLICT, f"{scan.conflicts}; until then such instances stay as they are"
+            status, what = Status.CONFLICT, [*scan.conflicts.reasons, ReasonCode.CONFLICT_HOLDS()]
         elif spec.expired(snapshot.at):
-            status, what = Status.EXPIRED, f"it expired at {spec.expires_at:%Y-%m-%dT%H:%M:%SZ}"
-        else:
-            what = "" if spec.enabled else "it is disabled and governs no instance"
+            status, what = Status.EXPIRED, [ReasonCode.EXPIRED(at=f"{spec.expires_at:%Y-%m-%dT%H:%M:%SZ}")]
+        elif not spec.enabled:
+            what = [ReasonCode.DISABLED()]
         # A column that is taken out of the row needs no warning.
-        shown = [note for note in notes if note.column not in snapshot.done]
-        reason = sentence([what, *rollout.words("" if what else IN_EFFECT), *shown]) or IN_EFFECT
-        verdict = Verdict(status, reason, mapping.revision, done=snapshot.done, mapping=mapping)
+        shown = [note for note in notes if note.arguments.get("column") not in snapshot.done]
+        reasons = (*what, *rollout.where_not("publishes"), *shown) or (ReasonCode.IN_EFFECT(),)
+        verdict = Verdict(status, reasons, mapping.revision, done=snapshot.done, mapping=mapping)
         return replace(verdict, matched=scan.matched, occupied=scan.foreign)
 
     def _deletion(self, snapshot: RowSnapshot, answers: Answers) -> Verdict:
@@ -256,16 +242,16 @@ class Folding:
         tombstone = snapshot.tombstone
         assert tombstone is not None  # something is published
         rollout = roll_out(tombstone, snapshot.stored, answers, targets=self.targets, at=snapshot.at)
-        removed = Verdict(Status.REMOVED, "", tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
+        removed = Verdict(Status.REMOVED, (), tombstone.revision, ending=Ending.REMOVE, mapping=tombstone)
         removed = replace(removed, scan=rollout.scan, records=rollout.records)
         verdict = self._unless_held(snapshot, removed, rollout)
         if verdict.ending is Ending.HOLD:
             return verdict
-        why = f"its row was deleted{', as approved' if verdict.approval else ''}"
-        return replace(verdict, reason="; ".join([why, *rollout.words("", "removes")]))
+        why = ReasonCode.DELETED_AS_APPROVED if verdict.approval else ReasonCode.DELETED
+        return replace(verdict, reasons=(why(), *rollout.where_not("removes")))
 
     def _unless_held(
-        self, snapshot: RowSnapshot, verdict: Verdict, rollout: Rollout, notes: Iterable[Problem] = ()
+        self, snapshot: RowSnapshot, verdict: Verdict, rollout: Rollout, notes: Iterable[Reason] = ()
     ) -> Verdict:
         """Return this verdict on a candidate, or that it is held, if a person has to approve what it would do."""
         candidate, scan = verdict.mapping, verdict.scan
@@ -279,18 +265,18 @@ class Folding:
         number = candidate.revision
         # Nobody knows what a held edit would change where an account gives no answer: its silence publishes nothing.
         asks = outgrown is not None or impact.needs_approval or (snapshot.holds(candidate) and rollout.unanswered)
-        approval, refused = (None, "") if outgrown else snapshot.approval(candidate, impact, rollout)
+        approval, refused = (None, []) if outgrown else snapshot.approval(candidate, impact, rollout)
         if approval or not asks:
             return replace(verdict, impact=impact, assumed=rollout.assumed, approval=approval)
-        it = "deleting it" if candidate.deleted else "it"
-        steps = map(str, approval_steps(snapshot.key, number, deletes=candidate.deleted))
         before = snapshot.stored.held if snapshot.holds(candidate) else None
         outgrown = outgrown or (before.outgrown if before else None)
-        more: list[Problem | str] = [_what_came(outgrown) if outgrown else "", *rollout.held_words, *notes]
-        last = "; ".join(each for each in (snapshot.still_in_effect, refused) if each)
-        reason, matched = sentence([f"{it} would {impact}", *steps, *more], last), scan.published_matched
-        besides = sentence([f"{it} would {impact.extent}", *more], last)
-        waits = Verdict(Status.HELD, reason, snapshot.revision, matched=matched, held=number, done=snapshot.done)
+        would = (
+            *_would(impact, deletes=candidate.deleted),
+            *approval_steps(snapshot.key, number, deletes=candidate.deleted),
+        )
+        came = [_what_came(outgrown)] if outgrown else []
+        more = (*came, *rollout.when_held, *notes, *snapshot.still_in_effect, *refused)
+        waits = Verdict(Status.HELD, (*would, *more), snapshot.revision, matched=scan.published_matched, held=number)
         # The approval checks again whether the hub's own account can use the role.
         held = candidate.suspended_for(None)
         shown = Held(
@@ -304,7 +290,7 @@ class Folding:
             digest=digest_of(held, rollout.records),
             outgrown=outgrown,
         )
-        return replace(waits, ending=Ending.HOLD, mapping=held, impact=impact, besides=besides, shown=shown)
+        return replace(waits, done=snapshot.done, ending=Ending.HOLD, mapping=held, impact=impact, shown=shown)
 
     def _matched(self, snapshot: RowSnapshot, scan: Scan | None) -> int | None:
         """Return how many instances the published mapping governs; None if that isn't known, or the row says it."""
@@ -315,6 +301,14 @@ class Folding:
         return scan.published_matched if scan else None
 
 
-def _what_came(outgrown: Outgrown) -> str:
-    joined = f", and {named(sorted(outgrown.came))} came into its scope since" if outgrown.came else ""
-    return f"as revision {outgrown.revision} it would have changed {outgrown.changes:,}{joined}"
+def _would(impact: Impact, *, deletes: bool) -> list[Reason]:
+    """Return what a held edit would do, and which permissions come and go with that."""
+    code = ReasonCode.DELETION_WOULD_CHANGE if deletes else ReasonCode.WOULD_CHANGE
+    permissions = [ReasonCode.PERMISSIONS(difference=impact.permissions)] if impact.changes else []
+    counts = {"attach": impact.attach, "replace": impact.replace, "detach": impact.detach}
+    return [code(extent=impact.extent, **counts), *permissions]
+
+
+def _what_came(outgrown: Outgrown) -> Reason:
+    accounts = sorted(outgrown.came)
+    return ReasonCode.OUTGROWN(revision=outgrown.revision, changes=outgrown.changes, accounts=accounts)

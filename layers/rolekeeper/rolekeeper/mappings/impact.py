@@ -41,12 +41,11 @@ from rolekeeper.model.mapping import (
     PublishedMapping,
     WhenUnmatched,
 )
+from rolekeeper.model.problem import NAMED, Reason, ReasonCode
 from rolekeeper.permissions.comparison import Difference, Gain, PolicyReader, as_many, in_words
 from rolekeeper.settings import Limits, Ownership
 from rolekeeper.storage import State
 
-# Instance ids, and other mappings, that a reason names.
-NAMED = 5
 # The most pairs of profiles that are counted separately; instances with others are still counted.
 MOVES = 50
 # Pairs of profiles whose roles are compared, those of the most instances first: each costs a few calls to IAM.
@@ -255,7 +254,12 @@ class Impact:
         return self.changes > 0 and self.changes + self.took > self.allowed
 
     def __str__(self) -> str:
-        return f"{self.extent}; {in_words(self.difference, WORDS)}" if self.changes else self.extent
+        return f"{self.extent}; {self.permissions}" if self.changes else self.extent
+
+    @property
+    def permissions(self) -> str:
+        """Which permissions instances would gain and lose."""
+        return in_words(self.difference, WORDS)
 
     @property
     def extent(self) -> str:
@@ -400,13 +404,12 @@ class Conflict:
     new: bool = False
     elsewhere: bool = False
 
-    def __str__(self) -> str:
-        spec = self.other.spec
-        text = f"conflicts with {spec.key} (priority {spec.priority}, role {spec.role})"
-        if not self.count:
-            return text
-        more = f" and {self.count - NAMED:,} more" if self.count > NAMED else ""
-        return f"{text} on {', '.join(self.instances)}{more}"
+    @property
+    def reason(self) -> Reason:
+        spec, on = self.other.spec, self.instances if self.count else []
+        more = self.count - NAMED if self.count > NAMED else None
+        named = {"mapping": str(spec.key), "priority": spec.priority, "role": spec.role}
+        return ReasonCode.CONFLICT(**named, instances=on, more=more)
 
     def add(self, *instance_ids: str, new: bool, count: int = 1) -> None:
         self.count += count
@@ -426,10 +429,10 @@ class Conflicts(dict[MappingKey, Conflict]):
     def largest_first(self) -> list[Conflict]:
         return sorted(self.values(), key=lambda conflict: (-conflict.count, conflict.other.key))
 
-    def __str__(self) -> str:
-        named = self.largest_first[:NAMED]
-        more = f"; and with {len(self) - NAMED} more mappings" if len(self) > NAMED else ""
-        return f"{'; '.join(map(str, named))}{more}; give one of them a lower number as its priority"
+    @property
+    def reasons(self) -> list[Reason]:
+        more = [ReasonCode.MORE_CONFLICTS(number=len(self) - NAMED)] if len(self) > NAMED else []
+        return [*(each.reason for each in self.largest_first[:NAMED]), *more, ReasonCode.GIVE_PRIORITY()]
 
     def add_possible(
         self,
@@ -469,10 +472,6 @@ def could_conflict(one: PublishedMapping, other: PublishedMapping, now: datetime
             if value != ANY_VALUE and asked.setdefault(key, value) != value:
                 return False
     return True
-
-
-# Where to read on, in the row and in the command; the console's pages say it their way.
-COUNTED, EXPLAINED = " (occupied says how many)", " (occupied says how many; explain says what to do)"
 
 
 @dataclass(slots=True)
@@ -530,14 +529,10 @@ class Scan:
         self.conflicts.include(other.conflicts)
         self.impact.include(other.impact)
 
-    def about_foreign(self, *, taken: bool) -> str:
+    def about_foreign(self, *, taken: bool) -> list[Reason]:
         """Describe the foreign roles without a number, as that changes with the fleet."""
-        if not self.foreign:
-            return ""
-        among = f", {' and '.join(sorted(self.nodes))} nodes among them" if self.nodes else ""
-        if taken:
-            return f"it takes over instances that carry foreign roles{among}{COUNTED}"
-        return f"instances that carry foreign roles keep them{among}{EXPLAINED}"
+        code = ReasonCode.FOREIGN_ROLES_TAKEN_OVER if taken else ReasonCode.FOREIGN_ROLES_STAY
+        return [code(nodes=" and ".join(sorted(self.nodes)))] if self.foreign else []
 
 
 @dataclass(frozen=True)

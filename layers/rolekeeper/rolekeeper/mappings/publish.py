@@ -22,8 +22,9 @@ from rolekeeper.mappings.revisions import Entry, Revisions
 from rolekeeper.mappings.rows import COLUMNS, FULL, HomeAccount, read_row, row_of, size_of
 from rolekeeper.mappings.snapshot import RowSnapshot, Trigger, beyond
 from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
-from rolekeeper.mappings.verdict import PROFILE_RECREATED, Ending, Refresh, Status, Verdict, sentence
+from rolekeeper.mappings.verdict import PROFILE_RECREATED, Ending, Refresh, Status, Verdict
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
+from rolekeeper.model.problem import ReasonCode
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
@@ -215,11 +216,8 @@ class Publisher:
     def _show_damage(self, key: MappingKey, error: CorruptItemError) -> None:
         """Say in the row which item can't be read. Its revision in effect isn't known, so that column stays."""
         row = self.table.get_row(key) or {}
-        reason = (
-            f"an item of the state table can't be read ({error.message}); delete that item, and the next sweep "
-            f"publishes its mapping anew"
-        )
-        verdict = Verdict(Status.WAITING, sentence([reason]), number_in(row, "status_revision"), held=None)
+        why = ReasonCode.DAMAGED_ITEM(error=error.message)
+        verdict = Verdict(Status.WAITING, (why,), number_in(row, "status_revision"), held=None)
         if row and not verdict.is_in(row):
             self.table.write(key, row, verdict.columns, gone=verdict.gone(row))
 
@@ -247,7 +245,7 @@ class Publisher:
         if entry:
             self._publish_event(snapshot, entry)
         if verdict.ends_soon and verdict.mapping:
-            ends = snapshot.entry("Mapping Expiring", verdict.ends_soon, verdict.mapping)
+            ends = snapshot.entry("Mapping Expiring", verdict.mapping, verdict.ends_soon)
             self.revisions.report_end(verdict.mapping, ends, snapshot.at)
             self._publish_event(snapshot, ends)
         self._write_row(snapshot, verdict)
@@ -355,7 +353,9 @@ class Publisher:
         self.sender.begin(FanOut.to(snapshot.key, asked), correlation_id, name)
 
     def _publish_event(self, snapshot: RowSnapshot, entry: Entry) -> None:
-        detail = {name.replace("_", "-"): entry[name] for name in (*_EVENT_DETAIL, "effect") if name in entry}
+        detail = {
+            name.replace("_", "-"): entry[name] for name in (*_EVENT_DETAIL, "details", "effect") if name in entry
+        }
         self.telemetry.mapping(snapshot.key, entry["event"], detail, correlation_id=snapshot.trigger.correlation_id)
 
     def _write_row(self, snapshot: RowSnapshot, verdict: Verdict) -> None:

@@ -345,7 +345,10 @@ class Revisions:
     def refresh(self, mapping: PublishedMapping, entry: Entry | None, at: datetime) -> None:
         """Write whether IAM says that a published revision can be used, and its profile's ids."""
         item = layout.mapping_attributes(mapping)
-        found = {name: item[name] for name in ("suspended_because", "remedy", "profile_id", "former_profile_ids")}
+        found = {
+            name: item[name]
+            for name in ("suspended_because", "suspended_in", "remedy", "profile_id", "former_profile_ids")
+        }
         history = [self.store.entry(layout.mapping_pk(mapping.key), entry, at)] if entry else []
         self._write(mapping, Update().set(found | ({UNSENT: True} if entry else {})), *history)
 

@@ -2,19 +2,19 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain, islice
 from typing import Self
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.mappings.accounts import AllTargets, Records, TargetScope, named
+from rolekeeper.mappings.accounts import AllTargets, Records, TargetScope
 from rolekeeper.mappings.findings import AccountVerdict
 from rolekeeper.mappings.impact import Impact, Moment, Scan, gives_up
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.model.instance import Action, Target
 from rolekeeper.model.mapping import NO_ROLE, PublishedMapping, WhenOccupied, WhenUnmatched
-from rolekeeper.model.problem import Problem
+from rolekeeper.model.problem import Problem, Reason, ReasonCode
 from rolekeeper.permissions.comparison import Gain
 from rolekeeper.permissions.roles import RoleCheck
 
@@ -64,34 +64,36 @@ class Rollout:
         return len({*self.checks, *(name.partition("/")[0] for name in self.unanswered)})
 
     @property
-    def why_not(self) -> list[str]:
-        """Why no account can use it, one sentence for each reason."""
+    def why_not(self) -> list[Reason]:
+        """Why no account can use it."""
         if self.accounts == 1 and self.checks:
-            return [str(check.problem) for check in self.checks.values()]
-        problems = {account: str(problem) for account, problem in self._problems.items()}
-        return [*_grouped(problems), *_grouped_refusals(self.unanswered)]
+            return [problem.reason for problem in self._problems.values()]
+        return [*_grouped(self._problems), *_grouped_refusals(self.unanswered)]
 
     @property
     def _problems(self) -> dict[str, Problem]:
         return {account: check.problem for account, check in self.checks.items() if check.problem}
 
-    def words(self, what: str = "in effect", then: str = "publishes") -> Iterator[str]:
-        """Say in how many accounts it is in effect, and why not in others; nothing for one without a problem."""
-        if what and not self.accounts:
-            yield "no account in its scope has a spoke"
-        elif what and self.accounts > 1:
-            of = "" if len(self.usable) == self.accounts else f" of {self.accounts:,}"
-            yield f"{what} in {len(self.usable):,}{of} accounts"
+    @property
+    def where(self) -> list[Reason]:
+        """In how many accounts it is in effect; nothing if only one is concerned."""
+        if not self.accounts:
+            return [ReasonCode.NO_SPOKE_IN_SCOPE()]
+        usable, everywhere = len(self.usable), len(self.usable) == self.accounts
+        counts = {"all": usable} if everywhere else {"some": usable, "of": self.accounts}
+        return [ReasonCode.IN_EFFECT(**counts)] if self.accounts > 1 else []
+
+    def where_not(self, then: str = "") -> list[Reason]:
+        """Why it isn't in effect in accounts, and what their sweeps do `then`."""
         # Without the remedies, which the row shows if no account can use the mapping, and `explain` always.
-        yield from _grouped({account: problem.what for account, problem in self._problems.items()})
-        yield from _grouped_refusals(self.unanswered, then)
+        problems = {account: replace(problem, remedy="") for account, problem in self._problems.items()}
+        return [*_grouped(problems), *_grouped_refusals(self.unanswered, then)]
 
     @property
-    def held_words(self) -> Iterator[str]:
+    def when_held(self) -> list[Reason]:
         """Where it can't be used, and who gave no answer, with how much is taken to change there."""
-        yield from self.words("", "")
-        if self.guessed:
-            yield f"where no answer came, all that could change counts: {self.guessed:,}"
+        guessed = [ReasonCode.ALL_COUNTS(changes=self.guessed)] if self.guessed else []
+        return [*self.where_not(), *guessed]
 
 
 def roll_out(  # noqa: PLR0913  # all that a rollout is made of
@@ -208,24 +210,21 @@ def _assumed(candidate: PublishedMapping, one: TargetScope, stored: StoredMappin
     return Scan(0 if gone else matched, matched, foreign=0 if gone else occupied, impact=impact)
 
 
-def _grouped(problems: Mapping[str, str]) -> Iterator[str]:
-    """Yield a sentence for each problem, with its accounts."""
-    groups: dict[str, list[str]] = {}
+def _grouped(problems: Mapping[str, Problem]) -> Iterator[Reason]:
+    """Yield each problem, with its accounts."""
+    groups: dict[Problem, list[str]] = {}
     for account, problem in problems.items():
-        groups.setdefault(problem.replace(account, "\0"), []).append(account)
-    for problem, accounts in islice(groups.items(), REASONS):
-        whom, there = named(accounts), "in account \0"
-        # Where a problem names its account, the accounts take its place.
-        text = problem.replace(there, f"in {whom}", 1) if there in problem else f"in {whom}: {problem}"
-        yield text.replace("\0", accounts[0])
+        groups.setdefault(replace(problem, account=""), []).append(account)
+    for accounts in islice(groups.values(), REASONS):
+        yield problems[accounts[0]].reason_in(accounts=accounts)
     if len(groups) > REASONS:
-        yield f"and {len(groups) - REASONS:,} more reasons"
+        yield ReasonCode.MORE_REASONS(number=len(groups) - REASONS)
 
 
-def _grouped_refusals(unanswered: Mapping[str, AwsRefusalError], then: str = "") -> Iterator[str]:
-    groups: dict[str, list[str]] = {}
+def _grouped_refusals(unanswered: Mapping[str, AwsRefusalError], then: str = "") -> Iterator[Reason]:
+    groups: dict[tuple[str, str], list[str]] = {}
     for account, error in unanswered.items():
-        groups.setdefault(f"{error.code} to {error.action}", []).append(account)
-    for why, accounts in groups.items():
-        whose = "its sweep" if len(accounts) == 1 else "the sweep of each"
-        yield f"{named(accounts)} gave no answer ({why})" + (f", {whose} {then} it there" if then else "")
+        groups.setdefault((error.code, error.action), []).append(account)
+    for (code, action), accounts in groups.items():
+        sweeps = {"then" if len(accounts) == 1 else "each_then": then}
+        yield ReasonCode.NO_ANSWER_IN_ACCOUNTS(accounts=accounts, error=code, action=action, **sweeps)

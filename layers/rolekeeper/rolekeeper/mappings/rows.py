@@ -356,7 +356,10 @@ def _hidden(text: str) -> str:
 
 
 # Written by Rolekeeper only. A row is the same row whatever they say.
-OURS = ("status", "status_reason", "status_revision", "matched", "occupied", "held_revision", "judging")
+OURS = (
+    *("status", "status_reason", "status_details", "status_revision"),
+    *("matched", "occupied", "held_revision", "judging"),
+)
 
 # A published mapping has to fit into one item (400 KB) with room to spare.
 ACCOUNTS, REGIONS, UNITS, OWNER, DESCRIPTION, EDITOR = 1_000, 100, 500, 256, 1024, 1024

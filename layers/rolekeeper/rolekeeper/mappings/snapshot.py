@@ -18,6 +18,7 @@ from rolekeeper.mappings.rows import EDITED_BY, Attributes, ParsedRow, changes, 
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Ending, Refresh, Status, Verdict
 from rolekeeper.model.mapping import Approval, Held, MappingKey, Outgrown, PublishedMapping, same_person
+from rolekeeper.model.problem import Reason, ReasonCode, details, sentence
 from rolekeeper.storage import layout
 
 # Why the sweep publishes an edit that was held, and that nobody approved.
@@ -64,13 +65,14 @@ class RowSnapshot:
         return self.published.revision if self.published else 0
 
     @property
-    def still_in_effect(self) -> str:
+    def still_in_effect(self) -> list[Reason]:
+        """Return that what is published stays, if anything is."""
         if self.published is None:
-            return ""
+            return []
         mappings = [each.mapping for each in self.stored.records.values()]
         everywhere = all(each.suspended_because or each.deleted for each in mappings)
-        suspended = "is suspended: its instances stay as they are" if everywhere else ""
-        return f"(revision {self.revision} {suspended or 'stays in effect'})"
+        code = ReasonCode.STAYS_SUSPENDED if everywhere else ReasonCode.STAYS_IN_EFFECT
+        return [code(revision=self.revision)]
 
     def refreshed(self, refresh: "Refresh") -> "RowSnapshot":
         home, unsent = self.stored.home, self.stored.unsent or refresh.entry is not None
@@ -111,8 +113,8 @@ class RowSnapshot:
 
     def discarded(self, held: PublishedMapping) -> tuple["RowSnapshot", Entry]:
         """Return the same without what is held, and the history entry of that."""
-        what = f"its {'deletion' if held.deleted else 'edit'} was discarded, and changed no instance"
-        entry = {**self.entry("Mapping Discarded", what, held), "status": Status.DISCARDED.value}
+        what = ReasonCode.DISCARDED(what="deletion" if held.deleted else "edit")
+        entry = {**self.entry("Mapping Discarded", held, what), "status": Status.DISCARDED.value}
         assert self.stored.held is not None  # it is what is held
         ended = replace(self.stored.held, outcome=layout.DISCARDED)
         # What is noted next comes after it in the history.
@@ -123,26 +125,29 @@ class RowSnapshot:
         """Return whether exactly this candidate is held, whether or not the hub's account can use its role."""
         return self._held == candidate.suspended_for(None)
 
-    def approval(self, candidate: PublishedMapping, impact: Impact, rollout: Rollout) -> tuple[Approval | None, str]:
+    def approval(
+        self, candidate: PublishedMapping, impact: Impact, rollout: Rollout
+    ) -> tuple[Approval | None, list[Reason]]:
         """Return who approved exactly this candidate, for what it would do now; or why those who signed did not."""
         signed = self.approvals if self.holds(candidate) else ()
         refused = {approval: self._refusal(approval, impact, rollout) for approval in signed}
         approved = next((approval for approval, why in refused.items() if not why), None)
-        return approved, "" if approved else "; ".join(dict.fromkeys(refused.values()))
+        return approved, [] if approved else [*{str(why): why for why in refused.values() if why}.values()]
 
-    def _refusal(self, approval: Approval, impact: Impact, rollout: Rollout) -> str:
-        """Return why an approval doesn't approve what is held; empty if it does."""
+    def _refusal(self, approval: Approval, impact: Impact, rollout: Rollout) -> Reason | None:
+        """Return why an approval doesn't approve what is held; None if it does."""
         held, by = self.stored.held, quote(approval.by)
         assert held is not None  # approvals are read of what is held
         if (number := held.mapping.revision) != approval.revision:
-            return f"{by} approved revision {approval.revision}, but {number} is held"
+            return ReasonCode.APPROVED_ANOTHER_REVISION(by=by, approved=approval.revision, revision=number)
         if held.digest != approval.digest:
-            return f"{by} approved another content or other accounts than revision {number} has"
+            return ReasonCode.APPROVED_OTHER_CONTENT(by=by, revision=number)
         if same_person(held.by, approval.arn):
-            return "edited_by says that the approver made this edit: another person has to approve it"
+            return ReasonCode.APPROVED_OWN_EDIT()
         if self._exceeds(approval, impact, rollout):
-            return f"{by} approved {approval.changes:,} changes, and it would make {impact.changes:,} now"
-        return ""
+            approved, now = approval.changes, impact.changes
+            return ReasonCode.APPROVED_FEWER_CHANGES(by=by, approved=approved, changes=now)
+        return None
 
     def others_took(self, candidate: PublishedMapping, minutes: int, moments: Iterable[datetime]) -> int:
         """Return how many changes of other edits count with a candidate, now or at one of its later `moments`.
@@ -214,13 +219,14 @@ class RowSnapshot:
         return named or (held.by if held and same else "")
 
     def entry(
-        self, event: str, reason: str, mapping: PublishedMapping | None, *, approval: Approval | None = None
+        self, event: str, mapping: PublishedMapping | None, *reasons: Reason, approval: Approval | None = None
     ) -> Entry:
         held = self.stored.held if approval else None
         return {
             "event": event,
             "status": "",
-            "reason": reason,
+            "reason": sentence(reasons),
+            "details": details(reasons),
             "revision": mapping.revision if mapping else 0,
             "role": mapping.spec.role if mapping else "",
             "profile_arn": mapping.profile_arn if mapping else "",
@@ -235,7 +241,7 @@ class RowSnapshot:
         }
 
     def entry_for(self, verdict: "Verdict") -> Entry:
-        entry = self.entry(f"Mapping {verdict.status}", verdict.reason, verdict.mapping, approval=verdict.approval)
+        entry = self.entry(f"Mapping {verdict.status}", verdict.mapping, *verdict.reasons, approval=verdict.approval)
         entry["status"] = "" if verdict.status is Status.REMOVED else verdict.status.value
         held, swept = self.stored.held, self.trigger.recheck and verdict.ending in (Ending.PUBLISH, Ending.REMOVE)
         if held and swept and verdict.mapping and self.holds(verdict.mapping) and not entry["approved_by"]:

@@ -56,9 +56,10 @@ class MappingTable:
 
     def write(self, key: MappingKey, row: Attributes, columns: Mapping[str, Any], gone: Sequence[str]) -> bool:
         """Write our columns, take away what is `gone`; False for a row so near to 400 KB that no short reason fits."""
-        for reason in (columns["status_reason"], NO_ROOM, ""):
-            update = if_as_read(row, (*VERDICT, *gone)).remove(*gone)
-            update.set({**columns, "status_reason": reason})
+        text = {name: value for name, value in columns.items() if name != "status_details"}
+        for written in (columns, text, *({**text, "status_reason": reason} for reason in (NO_ROOM, ""))):
+            update = if_as_read(row, (*VERDICT, *gone)).remove(*gone, *(columns.keys() - written.keys()))
+            update.set(written)
             try:
                 self.update(key, update)
             except PermanentError as error:

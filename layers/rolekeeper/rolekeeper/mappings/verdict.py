@@ -1,6 +1,6 @@
 """What follows from assessing a row: the values that the functions commit, and that `plan` only shows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -10,19 +10,11 @@ from rolekeeper.mappings.revisions import AccountRecord, Entry
 from rolekeeper.mappings.rows import Attributes, fingerprint
 from rolekeeper.mappings.table import VERDICT
 from rolekeeper.model.mapping import Approval, Held, MappingKey, PublishedMapping
-from rolekeeper.model.problem import Advice, Kind, Problem, advice
+from rolekeeper.model.problem import Reason, ReasonCode, details, sentence
 from rolekeeper.storage import layout
 
 # Only in the mapping's history: each instance's replace is an event.
 PROFILE_RECREATED = "Profile Recreated"
-
-
-# The longest reason that goes into a row.
-REASON = 1_000
-
-
-# What a row says when all is well.
-IN_EFFECT = "in effect"
 
 
 class Status(StrEnum):
@@ -76,7 +68,6 @@ class Verdict:
     """What our columns of a row should say, and what has to be done for it.
 
     Attributes:
-        besides: the reason of a held revision without its permissions and steps, for who shows those anyway.
         matched: how many instances it governs, `occupied` how many of them carry a foreign role; None: unchanged.
         held: the revision that waits for approval; 0: none does, and the column goes. None: unchanged.
         shown: what is kept of an edit that is held.
@@ -92,7 +83,7 @@ class Verdict:
     """
 
     status: Status
-    reason: str = ""
+    reasons: tuple[Reason, ...] = ()
     revision: int = 0
     matched: int | None = None
     occupied: int | None = None
@@ -107,8 +98,7 @@ class Verdict:
     refresh: Refresh | None = None
     records: Mapping[str, AccountRecord] | None = None
     assumed: Impact = field(default_factory=Impact)
-    ends_soon: str = ""
-    besides: str = ""
+    ends_soon: Reason | None = None
     shown: Held | None = None
     approval: Approval | None = None
     judging: int = 0
@@ -116,12 +106,17 @@ class Verdict:
     in_conflict: frozenset[MappingKey] = frozenset()
 
     @property
+    def reason(self) -> str:
+        return sentence(self.reasons)
+
+    @property
     def is_in_effect(self) -> bool:
         return self.revision > 0 and self.status is not Status.REMOVED
 
     @property
     def columns(self) -> dict[str, Any]:
-        known = {"status": self.status.value, "status_reason": self.reason, "status_revision": self.revision}
+        known: dict[str, Any] = {"status": self.status.value, "status_reason": self.reason}
+        known |= {"status_details": details(self.reasons), "status_revision": self.revision}
         counts = {"matched": self.matched, "occupied": self.occupied, "held_revision": self.held or None}
         counts["judging"] = self.judging or None
         return known | {name: value for name, value in counts.items() if value is not None}
@@ -154,17 +149,8 @@ class Verdict:
         return all(entry.get(name) == value for name, value in shown.items())
 
 
-def approval_steps(key: MappingKey, revision: int, *, deletes: bool) -> tuple[Advice, ...]:
-    """Return what can be done about a held revision, as the reason of its status says it."""
-    approve = key.remedy(Kind.APPROVE, str(revision))
-    if deletes:
-        return advice("to delete it: ", approve), advice("to keep it: ", key.remedy(Kind.DISCARD))
-    return (advice("to approve it: ", approve),)
-
-
-def sentence(parts: Iterable[Problem | str], ending: str = "") -> str:
-    """Return one reason from its parts, cut to what a row shows; the ending stays whole."""
-    text = "; ".join(str(part) for part in parts if part)
-    room = REASON - len(ending) - 1
-    text = f"{text[: room - 1]}…" if len(text) > room else text
-    return f"{text} {ending}".strip()
+def approval_steps(key: MappingKey, revision: int, *, deletes: bool) -> tuple[Reason, ...]:
+    """Return what can be done about a held revision."""
+    named = {"tag_key": key.tag_key, "tag_value": key.tag_value}
+    approve = ReasonCode.TO_APPROVE(**named, revision=revision, what="delete" if deletes else "approve")
+    return (approve, ReasonCode.TO_KEEP(**named)) if deletes else (approve,)

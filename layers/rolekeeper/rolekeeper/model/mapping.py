@@ -163,8 +163,9 @@ def _meet(mine: AbstractSet[str], theirs: AbstractSet[str], excluded: AbstractSe
 class PublishedMapping:
     """A mapping that passed every check: the only kind that the reconciler obeys.
 
-    `profile_arn` is empty for `NONE`. `suspended_because` says why nothing changes on its instances, and `remedy` what
-    to do about it. `deleted` marks a removed row's tombstone: it detaches; a missing record is damage, and holds.
+    `profile_arn` is empty for `NONE`. `suspended_because` says why nothing changes on its instances, `suspended_in` in
+    which account something is missing, and `remedy` what to do about it. `deleted` marks a removed row's tombstone: it
+    detaches; a missing record is damage, and holds.
     `former_profile_ids` are of deleted profiles of the same name; `profile_id` is empty until it is seen. `in_scope` is
     whether its account was in one of its units, if it names some: only the hub knows that.
     """
@@ -178,6 +179,7 @@ class PublishedMapping:
     former_profile_ids: frozenset[str] = field(default=frozenset(), compare=False)
     remedy: str = ""
     in_scope: bool = True
+    suspended_in: str = field(default="", compare=False)
 
     @property
     def key(self) -> MappingKey:
@@ -190,13 +192,14 @@ class PublishedMapping:
 
     @property
     def problem(self) -> Problem | None:
-        return Problem(self.suspended_because, self.remedy) if self.suspended_because else None
+        if not self.suspended_because:
+            return None
+        return Problem(self.suspended_because, self.remedy, account=self.suspended_in)
 
     def suspended_for(self, problem: Problem | None) -> "PublishedMapping":
         """Suspend it because of a problem, or resume it."""
-        return replace(
-            self, suspended_because=problem.what if problem else "", remedy=problem.remedy if problem else ""
-        )
+        why = problem or Problem("")
+        return replace(self, suspended_because=why.what, remedy=why.remedy, suspended_in=why.account)
 
     def is_idle(self, now: datetime) -> bool:
         return self.deleted or not self.spec.enabled or self.spec.expired(now)

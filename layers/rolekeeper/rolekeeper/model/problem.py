@@ -1,23 +1,20 @@
-"""What is wrong, and what to do about it, as values: who shows them makes the text, and nobody takes one apart."""
+"""What is wrong, why, and what to do about it, as values: who shows them makes the text, and nobody takes one apart."""
 
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
+from decimal import Decimal
+from enum import Enum, StrEnum
 from shlex import quote
+from typing import Any
 
 from rolekeeper.model.text import key_text
 
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with something. `remedy` says what to do; `column` is the one of a mapping row that it is about."""
-
-    what: str
-    remedy: str = ""
-    column: str = ""
-
-    def __str__(self) -> str:
-        text = f"{self.what}; {self.remedy}" if self.remedy else self.what
-        return f"{self.column}: {text}" if self.column else text
+# The longest reason that goes into a row, and the most bytes of its values beside it.
+REASON, DETAILS = 1_000, 4_096
+# The most texts that one argument of a reason names.
+NAMED = 5
 
 
 class Kind(StrEnum):
@@ -101,3 +98,164 @@ def advice(*parts: str | Remedy) -> Advice:
 
 def typed(command: str) -> Remedy:
     return Remedy(Kind.OTHER, (command,))
+
+
+class ReasonCode(Enum):
+    """Why a row says what it says: the name is the code, the value its text.
+
+    What is in brackets is left out unless its arguments are given.
+    """
+
+    TEXT = "{text}"  # of which nothing else is known
+    PROBLEM = "[in {accounts}: ][{column}: ]{what}[; {remedy}]"
+    MISSING = "{what} in [account {account}][{accounts}][; {remedy}]"
+    MORE_REASONS = "and {number:,} more reasons"
+    IN_EFFECT = "in effect[ in {all:,} accounts][ in {some:,} of {of:,} accounts]"
+    NO_SPOKE_IN_SCOPE = "no account in its scope has a spoke"
+    EXPIRED = "it expired at {at}"
+    EXPIRES_SOON = (
+        "it expires at {at}, and then up to {carrying:,} of {fleet:,} instances give its role up "
+        "({allowed:,} may change without approval)"
+    )
+    DISABLED = "it is disabled and governs no instance"
+    FOREIGN_ROLES_STAY = "instances that carry foreign roles keep them[, {nodes} nodes among them]"
+    FOREIGN_ROLES_TAKEN_OVER = "it takes over instances that carry foreign roles[, {nodes} nodes among them]"
+    STAYS_IN_EFFECT = "(revision {revision} stays in effect)"
+    STAYS_SUSPENDED = "(revision {revision} is suspended: its instances stay as they are)"
+    UNITS_UNCLEAR = (
+        "{column}: {accounts} may be in more units than their spokes say; deploy those with the units from the root "
+        "on: --unit r-…/ou-…"
+    )
+    NOT_IN_EFFECT_IN = "revision {revision} isn't in effect in {accounts}"
+    PROFILE_RECREATED = "instance profile '{profile}' was deleted and made anew"
+    PROFILE_IS_MADE_LATER = "instance profile '{profile}' is made later: {withheld}"
+    DELETED = "its row was deleted"
+    DELETED_AS_APPROVED = "its row was deleted, as approved"
+    DISCARDED = "its {what} was discarded, and changed no instance"
+    CONFLICT = "conflicts with {mapping} (priority {priority}, role {role})[ on {instances}]"
+    MORE_CONFLICTS = "and with {number} more mappings"
+    GIVE_PRIORITY = "give one of them a lower number as its priority"
+    CONFLICT_HOLDS = "until then such instances stay as they are"
+    WOULD_CHANGE = "it would {extent}"
+    DELETION_WOULD_CHANGE = "deleting it would {extent}"
+    PERMISSIONS = "{difference}"
+    TO_APPROVE = "to {what} it: {approve}"
+    TO_KEEP = "to keep it: {discard}"
+    OUTGROWN = "as revision {revision} it would have changed {changes:,}[, and {accounts} came into its scope since]"
+    ALL_COUNTS = "where no answer came, all that could change counts: {changes:,}"
+    APPROVED_ANOTHER_REVISION = "{by} approved revision {approved}, but {revision} is held"
+    APPROVED_OTHER_CONTENT = "{by} approved another content or other accounts than revision {revision} has"
+    APPROVED_OWN_EDIT = "edited_by says that the approver made this edit: another person has to approve it"
+    APPROVED_FEWER_CHANGES = "{by} approved {approved:,} changes, and it would make {changes:,} now"
+    NO_ANSWER_IN_ACCOUNTS = (
+        "{accounts} gave no answer ({error} to {action})[, its sweep {then} it there]"
+        "[, the sweep of each {each_then} it there]"
+    )
+    BEING_JUDGED = "it is being judged in {accounts:,} accounts"
+    NO_ANSWER_FROM_AWS = "AWS gave no answer ({error} to {action}); it is asked again"
+    NOT_ALLOWED = "Rolekeeper isn't allowed {action} on {resource}; allow it, the next sweep tries again"
+    DAMAGED_ITEM = (
+        "an item of the state table can't be read ({error}); delete that item, and the next sweep publishes its "
+        "mapping anew"
+    )
+
+    def __call__(self, **arguments: Any) -> "Reason":
+        """Make a reason; an argument that is None or empty isn't given, and of several texts the first are named."""
+        for name, texts in [(name, it) for name, it in arguments.items() if isinstance(it, list)]:
+            arguments |= {name: texts[:NAMED]} | ({"more": len(texts) - NAMED} if len(texts) > NAMED else {})
+        return Reason(self, {name: it for name, it in arguments.items() if it not in (None, "", [])})
+
+
+# The steps that can be taken about a held revision.
+STEPS = (ReasonCode.TO_APPROVE, ReasonCode.TO_KEEP)
+# Where to read on, in the row and in the command; the console's pages have their own.
+HINTS = {
+    ReasonCode.FOREIGN_ROLES_STAY: " (occupied says how many; explain says what to do)",
+    ReasonCode.FOREIGN_ROLES_TAKEN_OVER: " (occupied says how many)",
+}
+# What ends the text, and is never cut.
+_LAST = [code for code in ReasonCode if code.name.startswith(("STAYS_", "APPROVED_"))]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a row says what it says; made by its code.
+
+    An argument is a text, a number or a list of texts; `more` counts others of those.
+    """
+
+    code: ReasonCode
+    arguments: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        values = self.arguments
+        more = f" and {values['more']:,} more" if "more" in values else ""
+        shown = {name: f"{', '.join(it)}{more}" if isinstance(it, list) else it for name, it in values.items()}
+        if self.code in STEPS:
+            key = values["tag_key"], values["tag_value"]
+            shown["approve"] = Remedy(Kind.APPROVE, (*key, str(values.get("revision"))))
+            shown["discard"] = Remedy(Kind.DISCARD, key)
+
+        def given(part: re.Match[str]) -> str:
+            return part[1] if shown.keys() >= {*re.findall(r"{(\w+)", part[1])} else ""
+
+        return re.sub(r"\[(.*?)\]", given, self.code.value).format(**shown)
+
+
+def sentence(reasons: Iterable[Reason], hints: Mapping[ReasonCode, str] = HINTS) -> str:
+    """Return the text of reasons, cut to what a row shows; what ends it stays whole."""
+    found = [(each.code in _LAST, f"{each}{hints.get(each.code, '')}") for each in reasons]
+    text, ending = ("; ".join(part for last, part in found if last is ends) for ends in (False, True))
+    ending = f"{';' if ending and ending[0] != '(' else ''} {ending}"
+    room = REASON - len(ending)
+    return f"{f'{text[: room - 1]}…' if len(text) > room else text}{ending}".strip()
+
+
+def details(reasons: Iterable[Reason]) -> list[dict[str, Any]]:
+    """Return reasons as they are stored beside their text, so that no program need take that apart; or nothing."""
+    found = [{"code": each.code.name.lower().replace("_", "-"), **each.arguments} for each in reasons]
+    return found if len(repr(found).encode("utf-8", "surrogatepass")) <= DETAILS else []
+
+
+def stored(text: str, details: Any) -> tuple[Reason, ...]:
+    """Read stored reasons. Anybody can write them: where they don't make the text, that alone is the reason.
+
+    What an older version stored has the text alone.
+    """
+    for written in (details, [{"code": "in-effect"}]):
+        with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            found = tuple(map(_read, written))
+            if sentence(found) == text:
+                return found
+    return (ReasonCode.TEXT(text=text),) if text else ()
+
+
+def _read(stored: Mapping[str, Any]) -> Reason:
+    values = {name: int(it) if isinstance(it, Decimal) else it for name, it in stored.items() if name != "code"}
+    return ReasonCode[stored["code"].upper().replace("-", "_")](**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong with something. `remedy` says what to do; `column` is the one of a mapping row that it is about.
+
+    `account` is the one in which it lacks something.
+    """
+
+    what: str
+    remedy: str = ""
+    column: str = ""
+    account: str = ""
+
+    @property
+    def reason(self) -> Reason:
+        return self.reason_in(self.account)
+
+    def reason_in(self, account: str = "", accounts: Sequence[str] = ()) -> Reason:
+        """Return the reason why it can't be used in an account, or in several."""
+        code = ReasonCode.MISSING if self.account else ReasonCode.PROBLEM
+        named = {"what": self.what, "remedy": self.remedy, "column": self.column}
+        return code(**named, account=account, accounts=[*accounts])
+
+    def __str__(self) -> str:
+        return str(self.reason)

@@ -133,8 +133,8 @@ class Roles:
         name, path = spec.role, self.settings.role_path
         role = self.policies.role(name)
         if role is None:
-            what = f"role '{name}' doesn't exist in account {self.settings.account}"
-            return RoleCheck(Problem(what, f"create it under the path {path}, or correct the name"))
+            remedy = f"create it under the path {path}, or correct the name"
+            return RoleCheck(Problem(f"role '{name}' doesn't exist", remedy, account=self.settings.account))
         if not role.path.startswith(path):
             what = f"role '{name}' is at the path {role.path} and must be under {path}"
             return RoleCheck(Problem(what, f"a role can't be moved: create one with --path {path}"))

@@ -21,16 +21,15 @@ from rolekeeper.aws.errors import classify
 from rolekeeper.mappings.impact import Impact
 from rolekeeper.mappings.verdict import approval_steps
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
+from rolekeeper.model.problem import Advice, Kind, ReasonCode, Remedy, advice, typed
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import Update
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import page
-from rolekeeper_cli.console.page import Notice, held_reason, linked, relative, sentence
+from rolekeeper_cli.console.page import Notice, linked, reasons_text, relative, sentence
 from rolekeeper_cli.console.site import Site, application
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.explained import ForeignAnswerError
-from rolekeeper_cli.uses.edits import without_steps
 from rolekeeper_cli.uses.preview import Preview
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -242,15 +241,11 @@ def test_a_step_that_a_page_takes_is_a_link_to_it(text: str | Remedy | Advice, m
     assert linked(text) == markup
 
 
-@pytest.mark.parametrize(("deletes", "count"), [(False, 1), (True, 2)])
-def test_what_a_held_edit_was_stored_with_is_a_link_or_left_to_the_buttons(*, deletes: bool, count: int) -> None:
-    key = MappingKey("app", "a <b>")
-    steps = approval_steps(key, 2, deletes=deletes)
-    held = "; ".join(["it would detach 30", *map(str, steps), "the row is kept"])
-    assert without_steps(held, key, 2) == "it would detach 30; the row is kept"
-    drawn = held_reason(held, key, 2)
-    assert drawn.count('<a href="/mapping/held?key=app&amp;value=a+%3Cb%3E">') == count
-    assert "rolekeeper" not in drawn
+def test_a_reason_on_a_page_leaves_the_steps_to_its_buttons_and_the_roles_to_its_links() -> None:
+    steps = approval_steps(MappingKey("app", "a"), 2, deletes=True)
+    would, foreign = ReasonCode.WOULD_CHANGE(extent="detach 30"), ReasonCode.FOREIGN_ROLES_STAY()
+    text = "it would detach 30; instances that carry foreign roles keep them (the page of each says what to do)"
+    assert reasons_text([would, *steps, foreign]) == text
 
 
 # ---- what goes wrong ----
