@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from rolekeeper.aws import Machine
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, event_of
-from rolekeeper.mappings.accounts import NAMED
 from rolekeeper.mappings.assess import Assessor, in_progress_verdict
 from rolekeeper.mappings.findings import Findings
 from rolekeeper.mappings.fold import Answers
@@ -20,6 +19,7 @@ from rolekeeper.mappings.snapshot import RowSnapshot, Trigger
 from rolekeeper.mappings.table import MappingTable
 from rolekeeper.mappings.verdict import Verdict
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import NAMED
 from rolekeeper.storage import layout
 from rolekeeper.telemetry import Telemetry
 
