@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import rolekeeper_cli
-from rolekeeper.model.problem import sentence, stored
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, completes, limit, takes_key, takes_key_and_columns, waits, yes, yes_to_all
@@ -187,9 +186,9 @@ def tell_verdicts(written: uses.edits.Written) -> ExitCode:
     gone = sum(each.gone for each in judged)
     if published := len(judged) - gone:
         terminal.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")
-    noted = [each for each in judged if not each.gone and uses.edits.worth_saying(each.reasons)]
+    noted = [each for each in judged if not each.gone and each.note]
     for each in noted[:_NAMED]:
-        terminal.say(f"  {escaped(str(each.key))}: {each.reason}")
+        terminal.say(f"  {escaped(str(each.key))}: {each.note}")
     if (more := len(noted) - _NAMED) > 0:
         terminal.say(f"  and {more:,} more: rolekeeper mapping ls")
     if gone:
@@ -199,10 +198,7 @@ def tell_verdicts(written: uses.edits.Written) -> ExitCode:
 
 def _tell_bad(verdict: uses.edits.RowVerdict) -> None:
     """Why a row isn't in effect as written, and what to do."""
-    reason = verdict.reason
-    if verdict.is_held:
-        reason = sentence(uses.edits.worth_saying(verdict.reasons))
-    terminal.bad([f"{escaped(str(verdict.key))} is {verdict.status}: {reason}"])
+    terminal.bad([f"{escaped(str(verdict.key))} is {verdict.status}: {verdict.note}"])
     if verdict.is_held:
         approve, discard = verdict.steps
         what, who = "delete" if verdict.deletes else "publish", ", another person runs" if verdict.own else ""
@@ -261,8 +257,7 @@ def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:
 
 
 def _reason(document: Mapping[str, Any]) -> str:
-    reason: str = document["status_reason"] or ""
-    return reason if uses.edits.worth_saying(stored(reason, document["status_details"])) else ""
+    return uses.mappings.noteworthy(document)
 
 
 def _column(name: str) -> Column:

@@ -101,7 +101,7 @@ def test_a_malformed_row_says_why(desk: Desk, row: BadRow) -> None:
     desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item(row))
     (stored,) = desk.world.dynamodb.items(MAPPING_TABLE)
     parsed = read_row(stored, HOME)
-    reason = sentence(each.reason for each in (*parsed.problems, *parsed.warnings))
+    reason = sentence(each.reason() for each in (*parsed.problems, *parsed.warnings))
     assert agrees(reason, row), reason
 
 

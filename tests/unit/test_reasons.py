@@ -40,10 +40,10 @@ ACCOUNTS = [str(number) * 12 for number in range(1, 8)]
         (ReasonCode.IN_EFFECT(), "in effect"),
         (ReasonCode.IN_EFFECT(all=1200), "in effect in 1,200 accounts"),
         (ReasonCode.IN_EFFECT(some=1, of=2), "in effect in 1 of 2 accounts"),
-        (Problem("is 'x'", "give a role", column="role").reason, "role: is 'x'; give a role"),
-        (Problem("it is broad").reason, "it is broad"),
+        (Problem("is 'x'", "give a role", column="role").reason(), "role: is 'x'; give a role"),
+        (Problem("it is broad").reason(), "it is broad"),
         (
-            Problem("role 'x' doesn't exist", "create it", account="1").reason,
+            Problem("role 'x' doesn't exist", "create it", account="1").reason(),
             "role 'x' doesn't exist in account 1; create it",
         ),
         (

@@ -27,7 +27,7 @@ from rolekeeper.mappings.rows import (
 from rolekeeper.mappings.table import if_as_read, number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import Held, MappingKey, MappingSpec, PublishedMapping, same_person
-from rolekeeper.model.problem import STEPS, Kind, Problem, Reason, ReasonCode, Remedy, advice, stored
+from rolekeeper.model.problem import STEPS, Kind, Problem, Reason, ReasonCode, Remedy, advice, sentence, stored
 from rolekeeper.model.text import escaped
 from rolekeeper.storage import Update, layout
 from rolekeeper_cli.deployment import Deployment
@@ -336,8 +336,9 @@ class RowVerdict:
         return text_in(self.row or {}, "status_reason")
 
     @property
-    def reasons(self) -> tuple[Reason, ...]:
-        return reasons_in(self.row or {})
+    def note(self) -> str:
+        """Why it has this status, without the steps; empty if it is just in effect."""
+        return sentence(worth_saying(reasons_in(self.row or {})))
 
     def number(self, column: str) -> int:
         """`status_revision` or `held_revision`; 0 for none."""

@@ -20,12 +20,12 @@ from rolekeeper.mappings.rows import (
 from rolekeeper.mappings.snapshot import NO_LONGER_HELD
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
-from rolekeeper.model.problem import Kind, Problem, Remedy, advice
+from rolekeeper.model.problem import Kind, Problem, Remedy, advice, stored
 from rolekeeper.model.text import key_text
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.uses.edits import GOOD, require_row, text_in, to_text
+from rolekeeper_cli.uses.edits import GOOD, require_row, text_in, to_text, worth_saying
 from rolekeeper_cli.uses.names import require_mapping
 
 type Columns = Mapping[str, tuple[str, str]]
@@ -199,6 +199,12 @@ def role_in_words(document: Mapping[str, Any]) -> str:
         beside.append(f"{what} {waits['because']}")
     given = "none" if idle else role
     return f"{given} ({'; '.join(beside)})" if beside else given if in_effect else ""
+
+
+def noteworthy(document: Mapping[str, Any]) -> str:
+    """Why a row has its status; empty if it is just in effect."""
+    reason: str = document["status_reason"] or ""
+    return reason if worth_saying(stored(reason, document["status_details"])) else ""
 
 
 def _document(deployment: Deployment, row: Attributes, published: PublishedMapping | None) -> dict[str, Any]:

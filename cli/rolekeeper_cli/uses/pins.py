@@ -57,7 +57,7 @@ def usable_profile(deployment: Deployment, wish: Wish) -> tuple[str, str]:
     if check.problem:
         meant = names.nearest_role(wish.role, names.path_roles(deployment))
         remedy = f"did you mean {meant}?" if meant else check.problem.remedy or "nothing was changed"
-        raise CommandError(check.problem.what, remedy)
+        raise CommandError(str(replace(check.problem, remedy="")), remedy)
     return check.profile_arn, check.note
 
 

@@ -176,7 +176,7 @@ class Assessor:
         now = published.suspended_for(role.problem).with_profile_id(role.profile_id, carried)
         # As texts: an older version kept no account of a problem by itself.
         if str(now.problem) != str(published.problem):
-            event, why = ("Mapping Suspended", [role.problem.reason]) if role.problem else ("Mapping Resumed", [])
+            event, why = ("Mapping Suspended", [role.problem.reason()]) if role.problem else ("Mapping Resumed", [])
             return Refresh(now, snapshot.entry(event, now, *why), missing)
         if now.former_profile_ids != published.former_profile_ids:
             what = ReasonCode.PROFILE_RECREATED(profile=published.spec.profile_name)
@@ -222,7 +222,7 @@ class Assessor:
 
     def refused(self, snapshot: RowSnapshot, problem: Problem) -> Verdict:
         """Return the verdict that nothing changes, because of a problem that was found while it was carried out."""
-        return self._with_count(snapshot, self._folding.refuse(snapshot, Status.REJECTED, (problem.reason,)))
+        return self._with_count(snapshot, self._folding.refuse(snapshot, Status.REJECTED, (problem.reason(),)))
 
     def _with_count(self, snapshot: RowSnapshot, verdict: Verdict) -> Verdict:
         """Count what stays published for a row that says nothing of it."""

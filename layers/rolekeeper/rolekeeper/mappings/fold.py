@@ -57,10 +57,9 @@ class Folding:
 
     def _row(self, snapshot: RowSnapshot, answers: Answers, rivals: Sequence[PublishedMapping]) -> Verdict:
         spec, stored = snapshot.parsed.spec, snapshot.stored
-        problems, warnings = (
-            [each.reason for each in some] for some in (snapshot.parsed.problems, snapshot.parsed.warnings)
-        )
+        warnings = [each.reason() for each in snapshot.parsed.warnings]
         if spec is None:
+            problems = [each.reason() for each in snapshot.parsed.problems]
             return self.refuse(snapshot, Status.REJECTED, (*problems, *warnings))
         role = answers[stored.home].check or RoleCheck()
         candidate = self.candidate(snapshot, spec, role)
@@ -126,14 +125,14 @@ class Folding:
         """Return what people should know of a row that passed its checks."""
         takes, may = spec.when_occupied is WhenOccupied.REPLACE, self.targets.own.scanner.ownership.take_over
         if role.note and not role.problem:
-            yield Problem(role.note).reason
+            yield Problem(role.note).reason()
         yield from scan.about_foreign(taken=takes and may)
         if takes and not may:
             what = "replace has no effect, as the stack is deployed with TakeOver=false"
-            yield Problem(what, column="when_occupied").reason
+            yield Problem(what, column="when_occupied").reason()
         if spec.units and not self.targets.own.roles.settings.organization:
             what = "it governs no instance, as the stack is deployed without OrganizationId"
-            yield Problem(what, column="units").reason
+            yield Problem(what, column="units").reason()
         if unclear := self.targets.of_unclear_units(spec):
             column = "not_units" if spec.not_units else "units"
             yield ReasonCode.UNITS_UNCLEAR(column=column, accounts=unclear)

@@ -67,7 +67,7 @@ class Rollout:
     def why_not(self) -> list[Reason]:
         """Why no account can use it."""
         if self.accounts == 1 and self.checks:
-            return [problem.reason for problem in self._problems.values()]
+            return [problem.reason() for problem in self._problems.values()]
         return [*_grouped(self._problems), *_grouped_refusals(self.unanswered)]
 
     @property
@@ -216,7 +216,7 @@ def _grouped(problems: Mapping[str, Problem]) -> Iterator[Reason]:
     for account, problem in problems.items():
         groups.setdefault(replace(problem, account=""), []).append(account)
     for accounts in islice(groups.values(), REASONS):
-        yield problems[accounts[0]].reason_in(accounts=accounts)
+        yield problems[accounts[0]].reason(*accounts)
     if len(groups) > REASONS:
         yield ReasonCode.MORE_REASONS(number=len(groups) - REASONS)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from rolekeeper.mappings.impact import Impact, Scan
@@ -63,7 +64,7 @@ class Late:
     held: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Verdict:
     """What our columns of a row should say, and what has to be done for it.
 
@@ -105,7 +106,7 @@ class Verdict:
     changed: bool = False
     in_conflict: frozenset[MappingKey] = frozenset()
 
-    @property
+    @cached_property
     def reason(self) -> str:
         return sentence(self.reasons)
 
@@ -113,7 +114,7 @@ class Verdict:
     def is_in_effect(self) -> bool:
         return self.revision > 0 and self.status is not Status.REMOVED
 
-    @property
+    @cached_property
     def columns(self) -> dict[str, Any]:
         known: dict[str, Any] = {"status": self.status.value, "status_reason": self.reason}
         known |= {"status_details": details(self.reasons), "status_revision": self.revision}

@@ -1,7 +1,7 @@
 """What is wrong, why, and what to do about it, as values: who shows them makes the text, and nobody takes one apart."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -247,15 +247,11 @@ class Problem:
     column: str = ""
     account: str = ""
 
-    @property
-    def reason(self) -> Reason:
-        return self.reason_in(self.account)
-
-    def reason_in(self, account: str = "", accounts: Sequence[str] = ()) -> Reason:
-        """Return the reason why it can't be used in an account, or in several."""
+    def reason(self, *accounts: str) -> Reason:
+        """Return it as a reason, in these accounts or in its own."""
         code = ReasonCode.MISSING if self.account else ReasonCode.PROBLEM
         named = {"what": self.what, "remedy": self.remedy, "column": self.column}
-        return code(**named, account=account, accounts=[*accounts])
+        return code(**named, account="" if accounts else self.account, accounts=[*accounts])
 
     def __str__(self) -> str:
-        return str(self.reason)
+        return str(self.reason())
