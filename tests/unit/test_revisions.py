@@ -93,7 +93,7 @@ def test_a_mapping_is_read_as_it_was_written_whatever_its_tag_is() -> None:
     publish(SECOND, OTHER)(revisions)
     hold(replace(FIRST, revision=3))(revisions)
     stored = revisions.read(ROW)
-    assert (stored.published, stored.in_conflict, stored.unsent, stored.last) == (SECOND, {OTHER}, True, 3)
+    assert (stored.published, stored.in_conflict, stored.unsent, stored.last) == (SECOND, frozenset({OTHER}), True, 3)
     assert stored.held
     assert stored.held.mapping == replace(FIRST, revision=3)
     revisions.note_sent(SECOND)
