@@ -154,17 +154,18 @@ class Impact:
 
 @dataclass
 class Verdicts:
-    """The accounts asked about a candidate: who can use it, who can't, who gave no answer; and what it becomes."""
+    """What accounts answer about a candidate: `usable`, `refused`, or `silent` for none; and what it becomes."""
 
-    usable: set[str] = field(default_factory=set)
-    refused: set[str] = field(default_factory=set)
-    silent: set[str] = field(default_factory=set)
+    answers: dict[str, str] = field(default_factory=dict)
     effect: dict[str, Effect] = field(default_factory=dict)
     impact: Impact = field(default_factory=Impact)
 
+    def of(self, *answers: str) -> set[str]:
+        return {account for account, answer in self.answers.items() if answer in answers}
+
     @property
     def nowhere(self) -> bool:
-        return not self.usable and bool(self.refused | self.silent)
+        return bool(self.answers) and not self.of("usable")
 
 
 # ---- the verbs ----
@@ -264,7 +265,7 @@ class Rows:
         same = own is not None and own.spec == spec
         found = self._ask(key, spec, known=same and swept)
         if found.nowhere:
-            self._say(row, "Rejected" if found.refused else "Waiting")
+            self._say(row, "Rejected" if found.of("refused") else "Waiting")
         elif same:
             self._judge_unchanged(key, spec, found, swept=swept)
         else:
@@ -283,15 +284,15 @@ class Rows:
         """A row as it is published: in accounts that answer only now it may do too much."""
         row = self.rows[key]
         late = self._late(key)
-        for account in (found.usable | found.refused) - late - {self.home}:
-            row.effect[account] = replace(row.effect[account], suspended=account in found.refused)
+        for account in found.of("usable", "refused") - late - {self.home}:
+            row.effect[account] = replace(row.effect[account], suspended=found.answers[account] == "refused")
         own = row.effect[self.home]
         impact = Impact()
         self._add_impact(impact, self.home, own, own)
         self._add_possible(key, spec, impact)
         self._note_conflicts(key, impact)
         again = self._holding(key, own) is not None
-        asked = late if again else late & (found.usable | found.refused)
+        asked = late if again else late & found.of("usable", "refused")
         if asked:
             edit = replace(found, impact=Impact(), effect={})
             self._spread(key, own, edit, only=asked)
@@ -320,7 +321,7 @@ class Rows:
             outgrown = more + took > impact.allowed or (impact.severe and not held.severe)
         signed = held is not None and any(each == number and by != held.by for by, each in row.approvals.items())
         approved = signed and not outgrown
-        if not approved and (outgrown or impact.needs_approval or (held and found.silent)):
+        if not approved and (outgrown or impact.needs_approval or (held and found.of("silent"))):
             if outgrown:
                 number = self._next(row)
             if outgrown or not held:
@@ -392,12 +393,11 @@ class Rows:
         for account, place in self.places.items():
             if not self._is_for(spec, account) or (only is not None and account not in only):
                 continue
-            if known and account not in late | {self.home}:
-                (found.refused if row.effect[account].suspended else found.usable).add(account)
-            elif place.silent == "IAM":
-                found.silent.add(account)
-            else:
-                (found.usable if self._usable(spec, account) else found.refused).add(account)
+            checked = known and account not in late | {self.home}
+            usable = not row.effect[account].suspended if checked else self._usable(spec, account)
+            found.answers[account] = "usable" if usable else "refused"
+            if place.silent == "IAM" and not checked:
+                found.answers[account] = "silent"
         return found
 
     # ---- what it would change ----
@@ -411,16 +411,14 @@ class Rows:
             concerned = inside or (before is not None and self._is_for(before.spec, account))
             if account != self.home and not (before or inside):
                 continue
-            made = replace(then, suspended=account in found.refused, matched=0, occupied=0)
+            answer = found.answers.get(account)
+            made = replace(then, suspended=answer == "refused", matched=0, occupied=0)
             if only is not None and account not in only:
                 if before:
                     found.effect[account] = before
                 continue
-            if account in found.silent or (place.silent and concerned):
-                found.usable.discard(account)
-                found.refused.discard(account)
-                found.silent.add(account)
-                known = then.deleted and before is not None
+            if answer == "silent" or (place.silent and concerned):
+                found.answers[account], known = "silent", then.deleted and before is not None
                 self._assume(impact, account, before, then, known=known)
                 if known:
                     found.effect[account] = made
@@ -473,7 +471,7 @@ class Rows:
 
     def _names_severe(self, before: Effect | None, then: Effect, account: str, found: Verdicts) -> bool:
         """Whether it names a role with severe permissions that what is in effect doesn't have."""
-        if then.deleted or account not in found.usable:
+        if then.deleted or found.answers.get(account) != "usable":
             return False
         consented = before is not None and not before.deleted and before.spec.allow_broad
         was = arn_of(account, before.spec.role) if before and consented else ""

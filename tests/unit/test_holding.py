@@ -95,21 +95,6 @@ def taken(desk: Desk) -> int:
     return int(desk.world.store.get([layout.EDITS]).get(layout.EDITS, {}).get("total", 0))
 
 
-def test_a_wide_change_that_is_split_over_rows_waits_as_one_does(two: Desk) -> None:
-    assert two.edit(TAG, role="api").status is Status.PUBLISHED
-    two.world.wait(30)
-    verdict = two.edit(OTHER, role="api")
-    assert (verdict.status, verdict.held) == (Status.HELD, 2)
-    assert two.row(OTHER)["status_reason"].startswith(
-        "it would attach 0, replace 2 and detach 0 instances, and other edits change 3 within the same 10 minutes "
-        "(5 together; 3 of 5 may change without approval); gains s3:PutObject on *"
-    )
-    assert two.served(OTHER).spec.role == "web"  # type: ignore[union-attr]  # it is published
-    assert two.world.events.kinds[-1] == "Mapping Held"
-    assert two.approve(OTHER, 2).status is Status.PUBLISHED
-    assert taken(two) == 3, "what somebody approved has a budget of its own"
-
-
 @pytest.mark.parametrize("seconds", [0, 30])
 @pytest.mark.parametrize("expires", [{}, {"expires_at": "2026-12-01T00:00:00Z"}], ids=["now", "later"])
 def test_of_two_that_are_judged_at_the_same_moment_one_is_held(
@@ -334,15 +319,6 @@ def test_a_wrong_number_changes_nothing_and_is_told(desk: Desk, number: int) -> 
     desk.edit(TAG, role="api")
     desk.quiet()
     assert not refused_because(desk, f"'AIDAGRACE' approved revision {number}, but 2 is held", number).changed
-
-
-def test_an_approval_written_with_an_edit_approves_only_what_was_held(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.sign(TAG, 2)
-    assert desk.edit(TAG, role="NONE").held == 3
-    assert desk.hears(TAG).status is Status.HELD
-    assert desk.shows(TAG)[1].endswith("; 'AIDAGRACE' approved revision 2, but 3 is held")
-    assert desk.gives(TAG) == ("web", 1)
 
 
 def test_columns_copied_from_a_held_row_hold_and_approve_nothing(desk: Desk) -> None:

@@ -14,7 +14,6 @@ from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableErr
 from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import Mode
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from support.grants import allow, policy
@@ -456,14 +455,6 @@ def test_a_profile_that_is_missing_is_made_in_its_account(hub: OrganizationDesk)
     assert place.profiles["web"].roles == (ROLE_ARN,)
     record = hub.published_for(OTHER.account)
     assert (record.profile_id, record.suspended_because) == ("AIPAWEB", "")
-
-
-def test_while_only_observing_no_profile_is_made(hub: OrganizationDesk) -> None:
-    hub.world.mode = Mode.OBSERVE
-    place = unprofiled(hub)
-    assert hub.edit(TAG, role="web").status is Status.PUBLISHED
-    hub.sweep(OTHER)
-    assert "web" not in place.profiles
 
 
 def test_a_profile_that_may_not_be_made_leaves_the_account_to_its_sweep(hub: OrganizationDesk) -> None:

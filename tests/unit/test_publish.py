@@ -234,21 +234,6 @@ def test_an_exact_row_and_a_star_row_with_equal_priority_conflict(desk: Desk) ->
     assert desk.world.events.kinds == ["Mapping Conflict"]
 
 
-def test_a_tie_that_tagging_made_is_shown_but_does_not_bar_an_edit(desk: Desk) -> None:
-    desk.edit("env=prod", role="api")
-    desk.edit("workload=web", role="web")
-    tied = desk.world.running(workload="web", env="prod")
-    desk.world.running(workload="web")
-    assert desk.recheck("workload=web").status is Status.CONFLICT
-    assert tied in desk.shows("workload=web")[1]
-    assert desk.edit("workload=web", role="web", description="new").revision == 2
-    assert desk.shows("workload=web")[0] == "Conflict"
-    assert desk.gives("workload=web") == ("web", 2)
-    desk.quiet()
-    assert not desk.recheck("workload=web").changed
-    assert desk.world.writes == []
-
-
 # ---- foreign roles: published with a warning ----
 
 KEPT = "instances that carry foreign roles keep them (occupied says how many; explain says what to do)"
@@ -477,9 +462,6 @@ def test_a_former_profile_is_found_on_its_instances_also_where_no_sweep_counted_
     assert desk.sent_ids() == [instance]
     served = desk.in_effect("workload=web")
     assert served.former_profile_ids == {former.profile_id}
-
-
-# ---- cost ----
 
 
 # ---- damage ----

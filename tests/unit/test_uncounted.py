@@ -123,13 +123,6 @@ def test_a_target_that_was_never_swept_may_have_any_number(desk: OrganizationDes
     assert "it would attach 60" in desk.shows(TAG)[1]
 
 
-def test_another_region_of_the_hubs_own_account_counts_too(desk: OrganizationDesk) -> None:
-    desk.join(HOME_TOO, "web", instances=60)
-    silence(desk, HOME_TOO)
-    assert desk.edit(TAG, role="web").status is Status.HELD
-    assert "of the 60 in 123456789012/eu-central-1 it would change 60" in desk.shows(TAG)[1]
-
-
 def test_a_region_that_gives_no_answer_later_either_counts_with_its_account(desk: OrganizationDesk) -> None:
     desk.join(SAME_ACCOUNT, instances=10)
     fleet = desk.launched(5)

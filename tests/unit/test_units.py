@@ -57,21 +57,6 @@ def test_a_row_is_published_for_the_accounts_of_its_units_alone(desk: Organizati
     assert carried == {SPOKE: "web", SAME_ACCOUNT: "web", OTHER: ""}
 
 
-def test_the_hubs_own_account_is_in_no_unit(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web")
-    instance = desk.world.running(workload="web")
-    assert reconciled(desk, instance, desk.world.key(instance).target) == "web"
-    verdict = desk.edit(TAG, role="web", units={WEB})
-    assert verdict.impact is not None
-    assert verdict.impact.detach == 1
-    key = desk.world.key(instance)
-    decision = desk.organization.reconcile(key)[key].decision
-    assert decision is not None
-    assert [each.why for each in decision.overridden] == [NOT_IN_ONE]
-    desk.organization.wait(seconds=5)
-    assert desk.world.carries(instance) == ""
-
-
 # ---- units below others, and what is excluded ----
 
 

@@ -464,7 +464,7 @@ class History:
         """All answer, and all are swept: then each instance carries what it should."""
         for target in self.targets:
             self._answer(target.account)
-        for target in (*self.targets[1:], *self.targets, *self.targets):
+        for target in (*self.targets[1:], *self.targets):
             self.play(("sweep", {"account": target.account}))
         self.play(("wait", {"minutes": 1}))
         now = self.rows.now
