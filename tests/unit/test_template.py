@@ -153,6 +153,10 @@ VALUES = {
     # A key costs a dollar a month, so the topic's is made only beside a key of the user's.
     "AlarmTopic.KmsMasterKeyId": only_if("HasKey", {"Ref": "AlarmKey"}),
     "AlarmKey.Condition": "HasKey",
+    # A dashboard would cost more than everything else together (docs/cost.md).
+    "Dashboard.Condition": "DrawsDashboard",
+    "Conditions.DrawsDashboard": {"Equals": [{"Ref": "CreateDashboard"}, "true"]},
+    "Parameters.CreateDashboard.Default": "false",
     # The bus that spoke.yaml sends to.
     "SpokeBus.Name": {"Ref": "Namespace"},
 }
