@@ -351,6 +351,15 @@ OF_A_HUB = {
     *("AccountsStateMachine", "AccountsStateMachineLogs", "AccountsStateMachineRole"),
 }
 
+
+def test_the_sam_cli_asks_before_it_deploys_and_is_given_no_parameters() -> None:
+    """A parameter in this file would undo, at the next deployment, what was deployed since."""
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())["default"]
+    deploys = {"capabilities": "CAPABILITY_IAM", "resolve_s3": True, "confirm_changeset": True}
+    assert config["deploy"] == {"parameters": {**deploys, "fail_on_empty_changeset": False}}
+    assert "parameter_overrides" not in json.dumps(config)
+
+
 # ---- every partition, and every Region ----
 
 
