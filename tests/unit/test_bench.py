@@ -249,14 +249,20 @@ def test_a_fleet_shows_each_instance_once_in_pages() -> None:
     assert len(found["Reservations"]) == 3
 
 
+def carried(fleet: Fleet, *numbers: int) -> list[str]:
+    ids = [f"i-{number:017x}" for number in numbers]
+    found = listed(fleet, "DescribeIamInstanceProfileAssociations", Filters=[{"Name": "instance-id", "Values": ids}])
+    return [each["IamInstanceProfile"]["Arn"] for each in found["IamInstanceProfileAssociations"]]
+
+
 def test_a_fleet_carries_what_its_rows_ask_and_the_table_explains_it() -> None:
     """But the first, which carry a foreign profile where that is asked."""
-    fleet = Fleet(4, 2, foreign=1)
-    ids = [f"i-{number:017x}" for number in (0, 3)]
-    found = listed(fleet, "DescribeIamInstanceProfileAssociations", Filters=[{"Name": "instance-id", "Values": ids}])
-    arns = [each["IamInstanceProfile"]["Arn"] for each in found["IamInstanceProfileAssociations"]]
-    assert [each.partition(":instance-profile")[2] for each in arns] == ["/node", "/rolekeeper/role-1"]
-    keys = [{"pk": {"S": f"instance#{ACCOUNT}#{REGION}#{ids[1]}"}, "sk": {"S": sk}} for sk in ("record", "pin")]
+    fleet = Fleet(4, 2)
+    prefix = f"arn:aws:iam::{ACCOUNT}:instance-profile"
+    arns = [f"{prefix}/rolekeeper/role-0", f"{prefix}/rolekeeper/role-1"]
+    assert carried(fleet, 0, 3) == arns
+    assert carried(Fleet(4, 2, foreign=1), 0, 3) == [f"{prefix}/node", arns[1]]
+    keys = [{"pk": {"S": f"instance#{ACCOUNT}#{REGION}#i-{3:017x}"}, "sk": {"S": sk}} for sk in ("record", "pin")]
     read = fleet.answer(
         wire.Request("dynamodb", "BatchGetItem", {"RequestItems": {STATE_TABLE: {"Keys": keys}}}, {}, "")
     )

@@ -39,15 +39,6 @@ def titled(widget: dict[str, Any]) -> str:
     return str(widget["properties"]["title"])
 
 
-def test_it_is_made_only_where_somebody_asks_for_it() -> None:
-    """It would cost more than everything else together (docs/cost.md)."""
-    template = templates.load()
-    assert RESOURCES["Dashboard"]["Condition"] == "DrawsDashboard"
-    assert template["Conditions"]["DrawsDashboard"] == {"Equals": [{"Ref": "CreateDashboard"}, "true"]}
-    assert template["Parameters"]["CreateDashboard"]["Default"] == "false"
-    assert not [name for name, each in RESOURCES.items() if name != "Dashboard" and '"Dashboard"' in json.dumps(each)]
-
-
 def test_no_widget_covers_another_or_hangs_over_the_edge() -> None:
     for widget in WIDGETS:
         assert widget["x"] + widget["width"] <= COLUMNS, titled(widget)

@@ -3,7 +3,7 @@
 import json
 import re
 from functools import cache
-from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,9 @@ def _statements(role: str) -> list[dict[str, Any]]:
 
 @cache
 def _table_of_actions() -> Any:
-    return json.loads(resources.files("cfnlint").joinpath("data/AdditionalSpecs/Policies.json").read_text())
+    # Found and not imported, which takes seconds.
+    [package] = getattr(find_spec("cfnlint"), "submodule_search_locations", None) or [""]
+    return json.loads((Path(package) / "data/AdditionalSpecs/Policies.json").read_text())
 
 
 def _knows_a_resource(action: str) -> bool:

@@ -258,7 +258,7 @@ def a_row_is_judged_by_a_run_for_each_account(stories: Stories, function: str) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(account_runs, "ASKED", 0)
         assert stories.status_after(function, "workload=web") == "Waiting"
-        runs = [each["input"] for each in stories.world.machine.started if each["name"].startswith("judge-")]
+        runs = [run["input"] for run in stories.world.machine.started if run["name"].startswith("judge-")]
         for account in runs[0]["accounts"]:
             stories.run(function, {"task": "judge", "id": "sweep", "account": account, "of": runs[0]})
         assert stories.run(function, runs[0]["then"])["status"] == "Published"
@@ -327,17 +327,21 @@ class Permission:
 def statements(function: str, *met: str) -> list[dict[str, Any]]:
     """What a function's own calls may do, where these conditions of the template are met; without the plumbing."""
     found = templates.policy_statements(RESOURCES, f"{function}Role", met=met)
-    own = [each for each in found if not set(templates.listed(each["Action"])) <= PLUMBING[function]]
-    return [each for each in own if (each["Sid"], each["Action"]) != DEAD_LETTERS]
+    return [
+        statement
+        for statement in found
+        if not set(templates.listed(statement["Action"])) <= PLUMBING[function]
+        if (statement["Sid"], statement["Action"]) != DEAD_LETTERS
+    ]
 
 
 def permissions(statement: dict[str, Any]) -> Iterator[Permission]:
     actions = templates.listed(statement["Action"])
     for action in actions:
-        yield Permission(action, {**statement, "Action": [each for each in actions if each != action]})
+        yield Permission(action, {**statement, "Action": [other for other in actions if other != action]})
     condition = statement.get("Condition", {})
     for family in families(statement):
-        fewer = {"dynamodb:LeadingKeys": [each for each in families(statement) if each != family]}
+        fewer = {"dynamodb:LeadingKeys": [other for other in families(statement) if other != family]}
         yield Permission(family, {**statement, "Condition": {**condition, "ForAllValues:StringLike": fewer}})
 
 
@@ -362,20 +366,20 @@ def of_a_kind(request: IamRequest) -> IamRequest:
 
 
 def refused(asked: set[IamRequest], allowed: list[dict[str, Any]]) -> list[IamRequest]:
-    return [each for each in asked if not any(each.passes(statement, table(each)) for statement in allowed)]
+    return [one for one in asked if not any(one.passes(statement, table(one)) for statement in allowed)]
 
 
 @pytest.mark.parametrize("function", NAMES)
 def test_all_that_a_function_calls_is_allowed(heard: Heard, function: str) -> None:
     # However IAM judges the items of a transaction: each by its own key, or by those of all.
-    asked = {each for call in heard[function] for own in call for each in (own, own.joined(call))}
+    asked = {judged for call in heard[function] for own in call for judged in (own, own.joined(call))}
     assert refused(asked, statements(function, *MET))[:3] == []
 
 
 @pytest.mark.parametrize("function", NAMES)
 def test_a_function_may_do_nothing_that_it_does_not(heard: Heard, function: str) -> None:
     """Without any one permission something that the function called would be refused."""
-    asked = {of_a_kind(each) for call in heard[function] for each in call}
+    asked = {of_a_kind(request) for call in heard[function] for request in call}
     allowed = statements(function, *MET)
     assert refused(asked, allowed) == [], "else nothing could be unused"
     unused = [
@@ -389,7 +393,7 @@ def test_a_function_may_do_nothing_that_it_does_not(heard: Heard, function: str)
 
 def test_every_call_in_the_code_is_allowed_to_some_function_and_nothing_else_is() -> None:
     """Also one that no run makes: test_slim reads the code for it."""
-    called = {action_of(service, each) for service, operations in slim.OPERATIONS.items() for each in operations}
+    called = {action_of(service, name) for service, operations in slim.OPERATIONS.items() for name in operations}
     allowed = {
         action
         for function in NAMES
@@ -405,7 +409,8 @@ def test_every_call_in_the_code_is_allowed_to_some_function_and_nothing_else_is(
 
 @pytest.mark.parametrize("function", ["OnMappingChange", "OnSchedule"])
 def test_a_deployment_that_makes_no_profiles_may_make_none_and_pass_no_role_to_them(function: str) -> None:
-    more = [each["Sid"] for each in statements(function, "MakesProfiles") if each not in statements(function)]
+    always = statements(function)
+    more = [statement["Sid"] for statement in statements(function, "MakesProfiles") if statement not in always]
     assert more == ["MakeProfilesUnderThePath", "PassOnlyUnderThePath"]
 
 
@@ -420,7 +425,7 @@ def test_without_an_organization_no_function_has_anything_to_do_with_spokes(func
 
 
 def test_what_makes_a_pin_is_what_no_reconcile_may_write() -> None:
-    (kept,) = (each for each in statements("OnRetry") if each["Sid"] == "KeepRecordsButNoPins")
+    [kept] = [statement for statement in statements("OnRetry") if statement["Sid"] == "KeepRecordsButNoPins"]
     forbidden = set(kept["Condition"]["ForAllValues:StringNotEquals"]["dynamodb:Attributes"])
     # `at` a history entry has too, and `unclear` is never stored.
     assert forbidden == {field.name for field in fields(Pin)} - {"at", "unclear"}
@@ -441,10 +446,8 @@ def of_iam(function: str, request: IamRequest) -> tuple[Request, Policies]:
 @needs_node
 def test_iam_answers_as_these_tests_do(heard: Heard) -> None:
     """For each function: what any of them asked of the state table, and the same of an item with a pin's attributes."""
-    kinds = {
-        of_a_kind(each) for calls in heard.values() for call in calls for each in call if table(each) == "StateTable"
-    }
-    kinds |= {replace(each, attributes=frozenset({"pk", "sk", "role"})) for each in kinds}
+    kinds = {of_a_kind(one) for calls in heard.values() for call in calls for one in call if table(one) == "StateTable"}
+    kinds |= {replace(kind, attributes=frozenset({"pk", "sk", "role"})) for kind in kinds}
     cases = [(function, kind) for function in NAMES for kind in kinds]
     answers = [answer.allowed for answer in simulate([of_iam(*case) for case in cases])]
     expected = [not refused({kind}, statements(function, *MET)) for function, kind in cases]
@@ -456,11 +459,11 @@ def test_iam_answers_as_these_tests_do(heard: Heard) -> None:
 def test_iam_lets_every_mapping_be_read_that_a_row_may_have_and_none_with_a_line_break() -> None:
     """All characters of the basic plane, some beyond it; what a row may not have isn't asked for (layout.py)."""
     characters = [chr(number) for number in (*range(0x10000), *range(0x1F000, 0x1FB00))]
-    plain = [each for each in characters if layout.is_partition(each)]
+    plain = [character for character in characters if layout.is_partition(character)]
     assert len(plain) > 60_000
-    good = [layout.mapping_pk(MappingKey("".join(each), "x")) for each in batched(plain, 500)]
-    bad = [layout.mapping_pk(MappingKey("a", f"b{each}c")) for each in "\n\r\u2028\u2029"]
+    good = [layout.mapping_pk(MappingKey("".join(some), "x")) for some in batched(plain, 500)]
+    bad = [layout.mapping_pk(MappingKey("a", f"b{line_break}c")) for line_break in "\n\r\u2028\u2029"]
     for function in set(NAMES) - {"OnStateChange"}:
         asked = [IamRequest("dynamodb:BatchGetItem", keys=frozenset(keys)) for keys in (good, *([key] for key in bad))]
-        answers = [answer.allowed for answer in simulate([of_iam(function, each) for each in asked])]
+        answers = [answer.allowed for answer in simulate([of_iam(function, one) for one in asked])]
         assert answers == [True, False, False, False, False], function

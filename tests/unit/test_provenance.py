@@ -14,6 +14,8 @@ import pytest
 from tools import provenance
 from tools.release import git
 
+from support.repositories import new_repository
+
 ROOT = Path(__file__).parents[2]
 WRITTEN, COMMITTED = "2026-11-30T08:30:00Z", "2026-12-01T08:30:00Z"
 
@@ -34,12 +36,11 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    for name, date in {"GIT_AUTHOR": WRITTEN, "GIT_COMMITTER": COMMITTED}.items():
-        for part, value in {"NAME": "g", "EMAIL": "g@h", "DATE": date}.items():
-            monkeypatch.setenv(f"{name}_{part}", value)
-    git(tmp_path, "init", "--quiet")
+    monkeypatch.setenv("GIT_AUTHOR_DATE", WRITTEN)
+    monkeypatch.setenv("GIT_COMMITTER_DATE", COMMITTED)
+    new_repository(tmp_path)
     git(tmp_path, "add", "--all")
-    git(tmp_path, "-c", "commit.gpgSign=false", "commit", "--quiet", "--message", "all")
+    git(tmp_path, "commit", "--quiet", "--message", "all")
     return tmp_path
 
 

@@ -211,12 +211,16 @@ def test_the_changer_may_what_the_functions_may_at_home(
     assert found == at_home
 
 
-@pytest.mark.parametrize("role", ["Reader", "Changer", "Notifier", "Viewer"])
-def test_the_hubs_account_is_trusted_and_a_condition_names_its_roles(role: str) -> None:
+@pytest.mark.parametrize(
+    ("role", "sessions"),
+    [("Reader", [*SESSION_NAMES]), ("Changer", [*SESSION_NAMES]), ("Notifier", SESSION), ("Viewer", None)],
+)
+def test_the_hubs_account_is_trusted_and_a_condition_names_its_roles(role: str, sessions: object) -> None:
     """A role that is a principal has to be there, and isn't the one that is recreated. Who: permitted_in_spokes."""
     [trust] = RESOURCES[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"AWS": {"Sub": "arn:${AWS::Partition}:iam::${HubAccount}:root"}}
     assert (trust["Action"], trust["Condition"].keys()) == ("sts:AssumeRole", {"ArnEquals", "StringEquals"})
+    assert trust["Condition"]["StringEquals"].get("sts:RoleSessionName") == sessions
 
 
 def test_the_hubs_outputs_are_the_spokes_parameters() -> None:

@@ -153,6 +153,10 @@ VALUES = {
     # A key costs a dollar a month, so the topic's is made only beside a key of the user's.
     "AlarmTopic.KmsMasterKeyId": only_if("HasKey", {"Ref": "AlarmKey"}),
     "AlarmKey.Condition": "HasKey",
+    # A dashboard would cost more than everything else together (docs/cost.md).
+    "Dashboard.Condition": "DrawsDashboard",
+    "Conditions.DrawsDashboard": {"Equals": [{"Ref": "CreateDashboard"}, "true"]},
+    "Parameters.CreateDashboard.Default": "false",
     # The bus that spoke.yaml sends to.
     "SpokeBus.Name": {"Ref": "Namespace"},
 }
@@ -346,6 +350,15 @@ OF_A_HUB = {
     *("ReadSpokesPolicy", "ChangeSpokesPolicy", "NotifySpokesPolicy", "SweepTargetsPolicy"),
     *("AccountsStateMachine", "AccountsStateMachineLogs", "AccountsStateMachineRole"),
 }
+
+
+def test_the_sam_cli_asks_before_it_deploys_and_is_given_no_parameters() -> None:
+    """A parameter in this file would undo, at the next deployment, what was deployed since."""
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())["default"]
+    deploys = {"capabilities": "CAPABILITY_IAM", "resolve_s3": True, "confirm_changeset": True}
+    assert config["deploy"] == {"parameters": {**deploys, "fail_on_empty_changeset": False}}
+    assert "parameter_overrides" not in json.dumps(config)
+
 
 # ---- every partition, and every Region ----
 
