@@ -649,7 +649,7 @@ class Deployment:
             (runtime, "client", self.clients.__getitem__),
             (runtime, "sessions", lambda: sessions),
             # In one thread, as all that is played is.
-            (runtime, "App", partial(app.App, each=one_by_one)),
+            (runtime, "App", partial(app.App, map_concurrently=one_by_one)),
             (runtime, "now", self._engine.now),
             (runtime, "sleep", self._engine.pause),
             (runtime, "settings", lambda _: self._settings),

@@ -218,7 +218,7 @@ class Scale:
         settings = replace(self.hub.settings, organization=ORGANIZATION)
         ours = {"sqs": self, "lambda": self, "stepfunctions": self, "iam": self._iam_of(ACCOUNT)}
         parts = self.hub.app(settings, {**self.hub.clients, "ec2": _Ec2(0, self.hub.clock), **ours})
-        return replace(parts, client_of=self._client_of, each=SideBySide(self.hub.clock), kept={})
+        return replace(parts, client_of=self._client_of, map_concurrently=SideBySide(self.hub.clock), kept={})
 
     def _client_of(self, there: Settings, service: str) -> Any:
         target, clock = there.target, self.hub.clock

@@ -233,7 +233,7 @@ def test_for_a_single_target_no_thread_is_made(items: int, threads: int) -> None
 def test_a_row_is_judged_the_same_by_several_threads(hub: OrganizationDesk) -> None:
     targets = many(hub, 3 * AT_ONCE)
     del hub.spoke(targets[1]).profiles["web"]
-    hub.each = in_threads
+    hub.map_concurrently = in_threads
     verdict = hub.edit(TAG, role="web")
     assert verdict.matched == len(targets) - 1 + 1
     missing = f"role 'web' doesn't exist in {targets[1].account}"

@@ -343,7 +343,7 @@ def test_a_few_roles_are_asked_about_at_once(desk: Desk) -> None:
         desk.edit(f"team={role}", role=role)
     desk.edit("team=again", role="role5")
     sweep(desk)
-    assert replace(desk.app(), each=each).sweep("sweep-1", lambda: 840, "run-1", {}).run().published == 8
+    assert replace(desk.app(), map_concurrently=each).sweep("sweep-1", lambda: 840, "run-1", {}).run().published == 8
     assert len(shares) == ASKED_AT_ONCE == 4
     assert sorted(chain.from_iterable(map(set, shares))) == [*roles, "web"]
 

@@ -80,7 +80,7 @@ def read(deployment: Deployment, targets: Sequence[Target], span: Span) -> Activ
         found = [store.decode(_hour, each) for each in store.items(pk, until, after)]
         return Hours([each for _, swept, _ in found for each in swept], {hour: done for hour, _, done in found})
 
-    found = deployment.app.each(hours, targets)
+    found = deployment.app.map_concurrently(hours, targets)
     return Activity(stood(found, span, now, holds=holds), changed(found, span, now))
 
 

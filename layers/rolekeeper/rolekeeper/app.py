@@ -10,7 +10,7 @@ from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper import fleet, mappings, permissions
-from rolekeeper.aws import Each, Ec2, Iam, Machine, Tasks, WorkQueue, in_threads
+from rolekeeper.aws import Ec2, Iam, Machine, MapConcurrently, Tasks, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances.observe import checked_pin
@@ -67,7 +67,7 @@ class App:
     kept: dict[str, Any] = field(default_factory=dict)
     client_there: Callable[[str], Any] | None = None
     hub: App | None = None
-    each: Each = in_threads
+    map_concurrently: MapConcurrently = in_threads
 
     def at(self, target: Target | None = None) -> App:
         """Return a target's parts, by default the deployment's own; one out of reach raises when it is asked."""
@@ -165,7 +165,7 @@ class App:
             left_alone=self.kept.setdefault("left alone", {}),
             reconcile_at=lambda target, requests, batch: self.at(target).reconciler().run(requests, batch),
             probe_at=lambda target: self.at(target).probe(),
-            each=self.each,
+            map_concurrently=self.map_concurrently,
         )
 
     def probe(self) -> fleet.targets.Probed:
@@ -237,7 +237,9 @@ class App:
         def listed() -> list[mappings.accounts.TargetScope]:
             return [_as_served(mapped(served.target), served) for served in self.registry.others()]
 
-        return mappings.accounts.AllTargets(mapped(self.settings.target), listed, mapped, each=self.each)
+        return mappings.accounts.AllTargets(
+            mapped(self.settings.target), listed, mapped, map_concurrently=self.map_concurrently
+        )
 
     @shared
     def sender(self) -> mappings.fan_out.Sender:
@@ -246,7 +248,7 @@ class App:
             ec2_in=lambda target: self.at(target).ec2,
             queue=self.queue,
             telemetry=self.telemetry,
-            each=self.each,
+            map_concurrently=self.map_concurrently,
             machine=self.machine,
             accounts_machine=self.accounts_machine,
             now=self.now,

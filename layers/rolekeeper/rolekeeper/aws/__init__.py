@@ -2,7 +2,7 @@
 
 from botocore.config import Config
 
-from rolekeeper.aws.ec2 import AT_ONCE, Each, Ec2, in_threads, one_by_one
+from rolekeeper.aws.ec2 import AT_ONCE, Ec2, MapConcurrently, in_threads, one_by_one
 from rolekeeper.aws.iam import Iam
 from rolekeeper.aws.queue import Machine, Tasks, WorkQueue
 
@@ -10,10 +10,10 @@ __all__ = [
     "AT_ONCE",
     "CONFIG",
     "ELSEWHERE",
-    "Each",
     "Ec2",
     "Iam",
     "Machine",
+    "MapConcurrently",
     "Tasks",
     "WorkQueue",
     "in_threads",

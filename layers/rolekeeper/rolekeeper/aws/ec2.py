@@ -185,7 +185,7 @@ def _association(row: Any) -> Association:
 # ---- several targets at once ----
 
 
-class Each(Protocol):
+class MapConcurrently(Protocol):
     """Does the same work on several items, each result in its item's place; what is raised for one is raised."""
 
     def __call__[Item, Result](self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]: ...

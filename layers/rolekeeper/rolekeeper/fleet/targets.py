@@ -20,7 +20,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from rolekeeper.aws import Each, Ec2, Iam, Machine, Tasks, errors
+from rolekeeper.aws import Ec2, Iam, Machine, MapConcurrently, Tasks, errors
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task, event_of
 from rolekeeper.instances.reconcile import PATIENCE, WORK, Batch
@@ -312,7 +312,7 @@ class Targets:
     left_alone: MutableMapping[Target, datetime]
     reconcile_at: Callable[[Target, list[ReconcileRequest], Batch], dict[InstanceKey, Outcome]]
     probe_at: Callable[[Target], Probed]
-    each: Each
+    map_concurrently: MapConcurrently
 
     def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
         """Reconcile these in the time of one batch: targets with few messages first, those that failed last."""
@@ -456,7 +456,7 @@ class Targets:
             self.tasks.start(Task.SWEEP, asked["id"], served.target)
             return True
 
-        left = [*map(is_left, due[:1]), *self.each(is_left, due[1:])]
+        left = [*map(is_left, due[:1]), *self.map_concurrently(is_left, due[1:])]
         return [served.target for served, alone in zip(due, left, strict=True) if alone]
 
     def ends_sweep(self, target: Target, error: AwsRefusalError, *, resumed: bool) -> bool:

@@ -52,7 +52,7 @@ class AccountRecords:
 
         changed: set[str] = set()
         others = [account for account in records if account != stored.home]
-        for account, result in zip(others, self.targets.each(write, others), strict=True):
+        for account, result in zip(others, self.targets.map_concurrently(write, others), strict=True):
             if isinstance(result, AwsRefusalError):
                 text = {"mapping": str(records[account].mapping.key), "account": account, "error": str(result)}
                 self.telemetry.will_retry("a mapping isn't published in an account, whose sweep tries again", **text)
@@ -148,7 +148,7 @@ class RecordChecks:
         found = {key: self._unasked(mapping, one, quiet=key in quiet) for key, mapping in stored.items()}
         asked = {key: stored[key].published for key, known in found.items() if known is None}
         specs = [mapping.spec for mapping in asked.values() if mapping and self._is_in_scope(mapping, one)]
-        refused = one.roles.ask_ahead(specs, self.targets.each)
+        refused = one.roles.ask_ahead(specs, self.targets.map_concurrently)
         for key in asked.keys() - refused:
             record = self._record_in(stored[key], one, scans.get(key, Scan()))
             if record.is_stored(stored[key].records.get(target.account)):

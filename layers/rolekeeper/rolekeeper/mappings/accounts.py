@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
-from rolekeeper.aws import Each
+from rolekeeper.aws import MapConcurrently
 from rolekeeper.aws.errors import AwsRefusalError, RetryableError
 from rolekeeper.mappings.findings import AccountVerdict
 from rolekeeper.mappings.impact import Edit, Impact, ImpactScanner, Scan, gains, gives_up
@@ -77,7 +77,7 @@ class AllTargets:
     own: TargetScope
     listed: Callable[[], Sequence[TargetScope]]
     at: Callable[[Target], TargetScope]
-    each: Each
+    map_concurrently: MapConcurrently
     _refused: dict[str, AwsRefusalError] = field(default_factory=dict, init=False)
 
     @cached_property
@@ -209,7 +209,7 @@ class AllTargets:
                 return error
 
         those = list(asked)
-        found = dict(zip((one.target.region for one in those), self.each(scan, those), strict=True))
+        found = dict(zip((one.target.region for one in those), self.map_concurrently(scan, those), strict=True))
         refused = {region: each for region, each in found.items() if isinstance(each, AwsRefusalError)}
         return {region: each for region, each in found.items() if isinstance(each, Scan)}, refused
 
@@ -226,7 +226,7 @@ class AllTargets:
                 return None
 
         those = [one for one in self.all if one.target in targets]
-        counted = zip((one.target for one in those), self.each(count, those), strict=True)
+        counted = zip((one.target for one in those), self.map_concurrently(count, those), strict=True)
         return {target: size for target, size in counted if size is not None}
 
     # ---- what is published in each account ----

@@ -123,7 +123,7 @@ class Assessor:
             elsewhere = [one.target.region for one in of_account[own][1:]]
             return targets.judge_in(own, question, [targets.own]).beside(found.get(own), elsewhere)
 
-        answers = dict(zip(of_account, targets.each(ask, list(of_account)), strict=True))
+        answers = dict(zip(of_account, targets.map_concurrently(ask, list(of_account)), strict=True))
         if refusal := answers[own].refusal_in(targets.home.region):
             # What is in effect depends on its answer.
             raise refusal

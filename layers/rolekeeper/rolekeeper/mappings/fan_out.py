@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
 
-from rolekeeper.aws import AT_ONCE, Each, Ec2, Machine, WorkQueue
+from rolekeeper.aws import AT_ONCE, Ec2, Machine, MapConcurrently, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, StaleTokenError
 from rolekeeper.aws.queue import Task, event_of, resumable
@@ -53,7 +53,7 @@ class Sender:
     ec2_in: Callable[[Target], Ec2]
     queue: WorkQueue
     telemetry: Telemetry
-    each: Each
+    map_concurrently: MapConcurrently
     machine: Machine
     accounts_machine: Machine
     now: Callable[[], datetime]
@@ -89,7 +89,7 @@ class Sender:
     def _pages(self, fan_out: FanOut, correlation_id: str) -> FanOut:
         """Send the next page of `home`; once that is done, one of each of the next few targets."""
         some = [unsent for unsent in fan_out.left if unsent.target == self.home] or fan_out.left[:AT_ONCE]
-        pages = self.each(lambda unsent: self._page(fan_out, unsent, correlation_id), some)
+        pages = self.map_concurrently(lambda unsent: self._page(fan_out, unsent, correlation_id), some)
         rest = [unsent for _, unsent in pages if unsent]
         left = (*(unsent for unsent in fan_out.left if unsent not in some), *rest)
         sent = fan_out.sent + sum(number for number, _ in pages)

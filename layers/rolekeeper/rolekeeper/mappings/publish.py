@@ -115,7 +115,7 @@ class Publisher:
             quiet += [snapshot] if snapshot.is_published and not snapshot.stored.unsent else []
         home, specs = self.targets.home.account, [each.parsed.spec for each in quiet if each.parsed.spec]
         asked = [spec for spec in specs if home in self.targets.in_scope(spec)]
-        refused = self.assessor.roles.ask_ahead(asked, self.targets.each)
+        refused = self.assessor.roles.ask_ahead(asked, self.targets.map_concurrently)
         verdicts = {snapshot.key: self._unchanged(snapshot) for snapshot in quiet if snapshot.key not in refused}
         return {key: verdict for key, verdict in verdicts.items() if verdict}
 

@@ -8,7 +8,7 @@ from itertools import batched
 from math import ceil
 from typing import Literal
 
-from rolekeeper.aws import Each
+from rolekeeper.aws import MapConcurrently
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError
 from rolekeeper.aws.iam import Document, ListedIam, Role
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, PublishedMapping
@@ -62,7 +62,7 @@ class Roles:
             raise answer
         return answer
 
-    def ask_ahead(self, specs: Collection[MappingSpec], each: Each) -> set[MappingKey]:
+    def ask_ahead(self, specs: Collection[MappingSpec], map_concurrently: MapConcurrently) -> set[MappingKey]:
         """Ask about a few roles at once, for `check`; returns the mappings about whose role IAM gave no answer.
 
         Of many that aren't known IAM's list of all roles is read on.
@@ -73,7 +73,9 @@ class Roles:
             self._list.read(roles, len(roles) // ROLES_A_PAGE)
         # One thread asks about all that have the same role, as what is known of it isn't locked.
         shares = batched(sorted(roles), ceil(len(roles) / ASKED_AT_ONCE) or 1)
-        each(self._ask_some, [[spec for spec in unknown.values() if spec.role in share] for share in shares])
+        map_concurrently(
+            self._ask_some, [[spec for spec in unknown.values() if spec.role in share] for share in shares]
+        )
         return {spec.key for spec in specs if isinstance(self._known.get(_asked(spec)), AwsRefusalError)}
 
     def _ask_some(self, specs: Iterable[MappingSpec]) -> None:
