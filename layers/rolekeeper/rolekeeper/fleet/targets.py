@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -179,7 +180,8 @@ class Registry:
 
     def _read(self, item: Mapping[str, Any]) -> ServedTarget:
         try:
-            served = self.store.decode(_served, dict(item))
+            target = layout.encode(_target(item["sk"]))
+            served = self.store.decode(partial(layout.decode, ServedTarget), {**item, "target": target})
         except errors.CorruptItemError as error:
             return ServedTarget(_target(item["sk"]), problem=shown(str(error), PROBLEM))
         return replace(served, wire_format=WIRE_FORMAT) if served.target == self.home else served
@@ -559,10 +561,6 @@ def _saying(probed: Probed, update: Update) -> Update:
 def problem_of(error: AwsRefusalError) -> str:
     """Describe a target's problem without AWS's own message: that names the session, so it differs."""
     return f"{error.action} on {error.resource} is refused ({error.code})"
-
-
-def _served(item: Mapping[str, Any]) -> ServedTarget:
-    return layout.decode(ServedTarget, {**item, "target": layout.encode(_target(item["sk"]))})
 
 
 def _target(sk: str) -> Target:

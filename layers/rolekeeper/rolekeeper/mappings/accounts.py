@@ -126,13 +126,10 @@ class AllTargets:
 
         Of those out of its scope, too: there it is in effect as it was.
         """
-        concerned = {*self.in_scope(spec), *(stored.records.keys() & self.accounts.keys())} - {self.home.account}
         in_scope = {*self.in_scope(spec)}
-        return {
-            account
-            for account in concerned
-            if stored.is_stale(stored.records.get(account), in_scope=account in in_scope)
-        }
+        concerned = in_scope | (stored.records.keys() & self.accounts.keys())
+        stale = {account for account in concerned if stored.is_stale(account, in_scope=account in in_scope)}
+        return stale - {self.home.account}
 
     def uncounted(self, spec: MappingSpec, stored: StoredMapping) -> set[str]:
         """Return the stale accounts in which nobody counted what it changes, and no verdict is being carried out."""

@@ -12,6 +12,7 @@ from rolekeeper.mappings.findings import AccountVerdict, silent
 from rolekeeper.mappings.fold import Answers, Folding
 from rolekeeper.mappings.impact import Edit, ImpactScanner, Scan
 from rolekeeper.mappings.revisions import Revisions, StoredMapping
+from rolekeeper.mappings.rollout import by_target
 from rolekeeper.mappings.snapshot import RowSnapshot
 from rolekeeper.mappings.verdict import PROFILE_RECREATED, Ending, Late, Refresh, Status, Verdict
 from rolekeeper.model.instance import Target
@@ -141,12 +142,10 @@ class Assessor:
 
     def _with_sizes(self, answers: Answers) -> Answers:
         """Count the targets that would change, and `home` if it was asked, unless that is done."""
-        scans = {
-            Target(account, region): scan for account, one in answers.items() for region, scan in one.scans.items()
-        }
-        known = {Target(account, region) for account, one in answers.items() for region in one.sizes}
+        scans = by_target({account: answer.scans for account, answer in answers.items()})
+        known = by_target({account: answer.sizes for account, answer in answers.items()})
         changing = {target for target, scan in scans.items() if scan.impact.changes or target == self.targets.home}
-        sizes = self.targets.sizes(changing - known)
+        sizes = self.targets.sizes(changing - known.keys())
 
         def sized(account: str, verdict: AccountVerdict) -> AccountVerdict:
             more = {target.region: size for target, size in sizes.items() if target.account == account}

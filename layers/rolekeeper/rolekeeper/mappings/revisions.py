@@ -103,8 +103,9 @@ class StoredMapping:
         """The last revision that was published, or its tombstone."""
         return self.records[self.home].mapping if self.home in self.records else None
 
-    def is_stale(self, record: AccountRecord | None, *, in_scope: bool) -> bool:
+    def is_stale(self, account: str, *, in_scope: bool) -> bool:
         """Return whether a record is missing, older than what is published, or written while out of all its units."""
+        record = self.records.get(account)
         if record is None or self.published is None:
             return in_scope and record is None
         return record.mapping.revision < self.published.revision or (in_scope and not record.mapping.in_scope)

@@ -112,12 +112,12 @@ def roll_out(  # noqa: PLR0913  # all that a rollout is made of
     """
     by_iam = Rollout.of(answers)
     checks, unanswered = by_iam.checks, by_iam.unanswered
-    silent = _by_target({account: answer.refused for account, answer in answers.items()})
+    silent = by_target({account: answer.refused for account, answer in answers.items()})
     refused = {str(one) if one.account == stored.home else one.account: error for one, error in silent.items()}
     records = wanted_records(mapping, stored, targets=targets, checks=checks, unanswered=unanswered)
     if not (mapping.deleted or only is not None):
         records = {account: record for account, record in records.items() if account not in refused}
-    scans = _by_target({account: answer.scans for account, answer in answers.items()})
+    scans = by_target({account: answer.scans for account, answer in answers.items()})
     mute = {*unanswered, *refused}
     asked = [one for one in targets.all if only is None or one.target.account in only]
     quiet = [one for one in asked if one.target not in scans and mute & {one.target.account, str(one.target)}]
@@ -137,12 +137,12 @@ def roll_out(  # noqa: PLR0913  # all that a rollout is made of
         guessed=sum(guessed[one.target] for one in quiet if one.swept),
         unknown=tuple(one.target for one in quiet if not one.swept and guessed[one.target]),
         silent=silent,
-        sizes=_by_target({account: answer.sizes for account, answer in answers.items()}),
+        sizes=by_target({account: answer.sizes for account, answer in answers.items()}),
         gains=tuple(chain.from_iterable(answer.gains for account, answer in answers.items() if account in records)),
     )
 
 
-def _by_target[Found](found: Mapping[str, Mapping[str, Found]]) -> dict[Target, Found]:
+def by_target[Found](found: Mapping[str, Mapping[str, Found]]) -> dict[Target, Found]:
     """Return what was found by account and Region, by target."""
     return {Target(account, region): each for account, there in found.items() for region, each in there.items()}
 
