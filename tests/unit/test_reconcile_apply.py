@@ -129,7 +129,7 @@ def test_a_lost_answer_leaves_its_entry_started_and_its_room_taken_and_the_messa
     assert world.profiles["db"].arn in world.record(instance).grants
     assert world.shows(instance) == ""
     assert not world.events.sent
-    assert [each["instances"] for each in world.logged() if each["message"] == "the outcome of a change is unknown"]
+    assert [each["instance"] for each in world.logged() if each["message"] == "the outcome of a change is unknown"]
 
 
 def test_a_throttled_change_is_made_a_minute_later_and_no_message_fails(world: FakeAccount) -> None:

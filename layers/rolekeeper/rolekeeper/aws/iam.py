@@ -104,6 +104,13 @@ class Iam:
         documents = (*inline.values(), *(self.managed[arn] for arn in attached))
         return Policies(documents, self.managed.get(role.boundary_arn), (*inline, *attached))
 
+    def role_details(self) -> Iterator[list[Any]]:
+        """Yield the account's roles in pages, each with its policies and profiles (AWS_FACTS.md "IAM")."""
+        with classified("iam:GetAccountAuthorizationDetails", "*"):
+            details = self.client.get_paginator("get_account_authorization_details")
+            for page in details.paginate(Filter=["Role"], PaginationConfig={"PageSize": PAGE}):
+                yield page.get("RoleDetailList", [])
+
     def get_instance_profile(self, name: str) -> InstanceProfile | None:
         """Read an instance profile by name, whatever its path."""
         with suppress(NotFoundError), classified("iam:GetInstanceProfile", self.arn("instance-profile", "/", name)):
@@ -140,11 +147,7 @@ class ListedIam(Iam):
 
     @cached_property
     def _pages(self) -> Iterator[list[Any]]:
-        """Yield the account's roles in pages, each with its policies and profiles (AWS_FACTS.md "IAM")."""
-        with classified("iam:GetAccountAuthorizationDetails", "*"):
-            details = self.client.get_paginator("get_account_authorization_details")
-            for page in details.paginate(Filter=["Role"], PaginationConfig={"PageSize": PAGE}):
-                yield page.get("RoleDetailList", [])
+        return self.role_details()
 
     def read(self, names: AbstractSet[str], pages: int) -> None:
         """Read on until these roles are found, at most this number of pages; never again after IAM refused one."""

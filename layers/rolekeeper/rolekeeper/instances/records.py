@@ -388,5 +388,6 @@ class Recorder:
         """Have the messages of these requests retried."""
         if isinstance(error, errors.AccessDeniedError):
             self.telemetry.denied(error, correlation_id=requests[0].correlation_id, news=self.is_news(error))
-        self.telemetry.will_retry(text, error=str(error), instances=[request.instance.id for request in requests])
+        named = ", ".join(request.instance.id for request in requests)
+        self.telemetry.will_retry(text, error=str(error), instance=named)
         return Outcome(error=error)
