@@ -13,7 +13,6 @@ import pytest
 
 from fixtures.account import HOME, RESUME_MACHINE, KilledError, kill, mapping_key, published_at, refusing
 from fixtures.mappings import Desk
-from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws import one_by_one
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, StaleTokenError
@@ -63,9 +62,16 @@ def sweep_to_the_end(desk: Desk, *seconds: float) -> SweepResult:
 
 
 def converged(desk: Desk, **tags: str) -> str:
-    instance = desk.world.running(**tags)
+    (instance,) = running(desk, **tags)
     desk.world.reconcile(instance)
     return instance
+
+
+def running(desk: Desk, count: int = 1, **tags: str) -> list[str]:
+    """Instances that run, and of which nobody has told yet."""
+    made = [desk.world.running(**tags) for _ in range(count)]
+    desk.quiet()
+    return made
 
 
 def test_an_instance_whose_tag_event_was_lost_is_sent(desk: Desk) -> None:
@@ -130,8 +136,7 @@ def test_what_a_sweep_sends_itself_doesnt_keep_its_later_runs_from_sending(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweep_module, "BACKLOG", 0)
-    instances = [desk.world.running(app="web") for _ in range(5)]
-    desk.quiet()
+    instances = running(desk, 5, app="web")
     assert sweep_to_the_end(desk, 0).sent == 5
     assert desk.world.calls.counted()["GetQueueAttributes"] == 1, "the queue is looked at once"
     assert desk.sent_ids() == instances
@@ -219,8 +224,7 @@ def test_what_is_damaged_keeps_nothing_else_from_being_found(desk: Desk, damaged
 
 @pytest.mark.parametrize("operation", ["DescribeInstances", "SendMessageBatch", "Scan"])
 def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Desk, operation: str) -> None:
-    desk.world.running(app="web")
-    desk.quiet()
+    running(desk, app="web")
     desk.world.calls.before(operation, refusing("AccessDenied", "no"))
     with pytest.raises(AccessDeniedError):
         sweep(desk)
@@ -230,10 +234,9 @@ def test_a_sweep_that_isnt_allowed_to_go_on_says_what_it_may_not_do(desk: Desk, 
     assert desk.world.metrics.counts["PermissionDenied"] == 1
 
 
-def fleet(desk: Desk) -> Any:
-    pk, sk = layout.target_key(desk.world.target)
-    items = map(layout.from_attributes, desk.world.dynamodb.items(STATE_TABLE))
-    return next((each for each in items if (each["pk"], each["sk"]) == (pk, sk)), {})
+def fleet(desk: Desk) -> layout.Item:
+    key = layout.target_key(desk.world.target)
+    return desk.world.store.get([key]).get(key, {})
 
 
 # ---- the marker, without which every change is held ----
@@ -253,18 +256,6 @@ def test_a_sweep_counts_how_many_mappings_are_published(desk: Desk) -> None:
     assert (swept.mappings, swept.published) == (4, 2)
 
 
-def no_answer(desk: Desk) -> None:
-    desk.world.calls.before("GetRole", refusing("Throttling", "Rate exceeded"))
-
-
-def no_permission(desk: Desk) -> None:
-    desk.world.calls.before("GetRole", refusing("AccessDenied", "no"))
-
-
-def damaged_mapping(desk: Desk) -> None:
-    desk.world.garble(published_at("app=web"))
-
-
 def no_answer_about_a_deleted_row(desk: Desk) -> None:
     """Whose deletion nobody told of: EC2 is asked once for the fleet, and then about it."""
     desk.edit("app=lost", role="web")
@@ -274,21 +265,23 @@ def no_answer_about_a_deleted_row(desk: Desk) -> None:
     desk.world.calls.before("DescribeInstances", refuse)
 
 
-def lost_table(desk: Desk) -> None:
-    desk.world.running(app="web")
-    desk.delete("app=web")
+HARMS: dict[str, Callable[[Desk], object]] = {
+    "no answer": lambda desk: desk.world.calls.before("GetRole", refusing("Throttling", "Rate exceeded")),
+    "no permission": lambda desk: desk.world.calls.before("GetRole", refusing("AccessDenied", "no")),
+    "no answer about a deleted row": no_answer_about_a_deleted_row,
+    "a damaged mapping": lambda desk: desk.world.garble(published_at("app=web")),
+    "a lost table": lambda desk: (desk.world.running(app="web"), desk.delete("app=web")),
+}
 
 
 @pytest.mark.parametrize("seconds", [840, 0])
-@pytest.mark.parametrize("harm", [no_answer, no_permission, no_answer_about_a_deleted_row, damaged_mapping, lost_table])
-def test_a_sweep_that_didnt_judge_every_row_leaves_no_marker(
-    desk: Desk, harm: Callable[[Desk], None], seconds: float
-) -> None:
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_sweep_that_didnt_judge_every_row_leaves_no_marker(desk: Desk, harm: str, seconds: float) -> None:
     desk.edit("app=db", role="db")
     desk.delete("app=db")
     desk.world.never_swept()
     desk.world.running()
-    harm(desk)
+    HARMS[harm](desk)
     sweep_to_the_end(desk, seconds)
     assert not desk.world.state.read().control.swept
     instance = desk.world.running(app="web")
@@ -337,6 +330,7 @@ def test_a_role_is_asked_about_once_in_a_sweep_whatever_iam_answers(desk: Desk) 
 
 
 def test_a_few_roles_are_asked_about_at_once(desk: Desk) -> None:
+    """IAM throttles."""
     shares: list[list[str]] = []
     desk.world.large_pages()
 
@@ -344,43 +338,15 @@ def test_a_few_roles_are_asked_about_at_once(desk: Desk) -> None:
         shares.extend([spec.role for spec in share] for share in items if isinstance(share, list))
         return one_by_one(work, items)
 
-    for number in range(6):
-        desk.role(f"role{number}")
-        desk.edit(f"team=t{number}", role=f"role{number}")
+    roles = [f"role{number}" for number in range(6)]
+    for role in roles:
+        desk.role(role)
+        desk.edit(f"team={role}", role=role)
     desk.edit("team=again", role="role5")
     sweep(desk)
     assert replace(desk.app(), each=each).sweep("sweep-1", lambda: 840, "run-1", {}).run().published == 8
-    assert len(shares) == ASKED_AT_ONCE == 4, "IAM throttles"
-    assert sorted(chain.from_iterable(map(set, shares))) == [
-        "role0",
-        "role1",
-        "role2",
-        "role3",
-        "role4",
-        "role5",
-        "web",
-    ]
-
-
-def suspends(desk: Desk) -> None:
-    desk.delete_role("db")
-
-
-def makes_broad(desk: Desk) -> None:
-    desk.grant("db", "*")
-
-
-def makes_the_profile_anew(desk: Desk) -> None:
-    desk.delete_role("db")
-    desk.role("db")
-
-
-def starts_an_instance(desk: Desk) -> None:
-    desk.world.running(app="a8")
-
-
-def expires(desk: Desk) -> None:
-    desk.world.wait(2 * 60 * 60)
+    assert len(shares) == ASKED_AT_ONCE == 4
+    assert sorted(chain.from_iterable(map(set, shares))) == [*roles, "web"]
 
 
 def conflicts(desk: Desk) -> None:
@@ -390,37 +356,32 @@ def conflicts(desk: Desk) -> None:
     desk.world.running(app="a8", team="ops")
 
 
-@pytest.mark.parametrize(
-    ("change", "shown"),
-    [
-        (suspends, "role 'db' doesn't exist"),
-        (makes_broad, "role 'db' is broad"),
-        (makes_the_profile_anew, "in effect"),
-        (starts_an_instance, "in effect"),
-        (expires, "it expired"),
-        (conflicts, "conflicts with"),
-    ],
-)
-def test_what_changed_of_a_row_at_rest_is_found_by_the_next_sweep(
-    desk: Desk, change: Callable[[Desk], None], shown: str
-) -> None:
+# What changes, and what the row shows then.
+CHANGES: dict[str, tuple[Callable[[Desk], object], str]] = {
+    "its role goes": (lambda desk: desk.delete_role("db"), "role 'db' doesn't exist"),
+    "its role becomes broad": (lambda desk: desk.grant("db", "*"), "role 'db' is broad"),
+    "its profile is recreated": (lambda desk: (desk.delete_role("db"), desk.role("db")), "in effect"),
+    "an instance starts": (lambda desk: desk.world.running(app="a8"), "in effect"),
+    "it expires": (lambda desk: desk.world.wait(2 * 60 * 60), "it expired"),
+    "another row conflicts": (conflicts, "conflicts with"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_changed_of_a_row_at_rest_is_found_by_the_next_sweep(desk: Desk, what: str) -> None:
+    change, shown = CHANGES[what]
     fifty_rows(desk)
     ends = desk.world.clock.now() + timedelta(hours=1)
     desk.edit("app=a8", role="db", expires_at=f"{ends:%Y-%m-%dT%H:%M:%SZ}")
     sweep(desk)
-    former = desk.world.revisions.read(mapping_key("app=a8")).published
+    former = desk.in_effect("app=a8")
     change(desk)
     sweep(desk)
-    row, now = desk.row("app=a8"), desk.world.revisions.read(mapping_key("app=a8")).published
+    row = desk.row("app=a8")
     assert shown in row["status_reason"]
-    assert row["matched"] == (change is starts_an_instance)
-    assert former
-    assert now
-    assert (now.profile_id != former.profile_id) == (change is makes_the_profile_anew)
-
-
-def rejected(desk: Desk) -> None:
-    desk.put("app=web", role="wbe")
+    assert row["matched"] == (what == "an instance starts")
+    recreated = desk.in_effect("app=a8").profile_id != former.profile_id
+    assert recreated == (what == "its profile is recreated")
 
 
 def held(desk: Desk) -> None:
@@ -429,13 +390,18 @@ def held(desk: Desk) -> None:
     desk.put("app=web", role="db")
 
 
-def damaged_record(desk: Desk) -> None:
-    desk.world.garble(layout.record_key(desk.world.key(desk.world.running(app="web"))))
+TROUBLES: dict[str, Callable[[Desk], object]] = {
+    "it is rejected": lambda desk: desk.put("app=web", role="wbe"),
+    "it is held": held,
+    "a record is damaged": lambda desk: desk.world.garble(
+        layout.record_key(desk.world.key(desk.world.running(app="web")))
+    ),
+}
 
 
-@pytest.mark.parametrize("trouble", [rejected, held, damaged_record])
-def test_a_row_that_people_have_to_look_at_is_judged_all_the_same(desk: Desk, trouble: Callable[[Desk], None]) -> None:
-    trouble(desk)
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_a_row_that_people_have_to_look_at_is_judged_all_the_same(desk: Desk, trouble: str) -> None:
+    TROUBLES[trouble](desk)
     desk.world.never_swept()
     sweep(desk)
     assert desk.world.state.read().control.swept
@@ -498,8 +464,7 @@ def test_a_page_reads_whole_batches_though_each_instance_has_a_tag_of_its_own(de
 def test_a_sweep_whose_time_is_up_goes_on_behind_its_last_page_and_reaches_the_last_instance(
     desk: Desk,
 ) -> None:
-    instances = [desk.world.running(app="web") for _ in range(9)]
-    desk.quiet()
+    instances = running(desk, 9, app="web")
     swept = sweep_to_the_end(desk, 0)
     assert (swept.instances, swept.sent, swept.mappings, swept.published) == (9, 9, 1, 1)
     assert desk.sent_ids() == instances, "each once"
@@ -510,8 +475,7 @@ def test_a_sweep_whose_time_is_up_goes_on_behind_its_last_page_and_reaches_the_l
 
 
 def test_a_run_that_dies_is_made_again_from_its_own_first_page(desk: Desk) -> None:
-    instances = [desk.world.running(app="web") for _ in range(8)]
-    desk.quiet()
+    instances = running(desk, 8, app="web")
     event = begun(desk)
     _, event = next_run(desk, event, 0)
     assert desk.sent_ids() == instances[:4]
@@ -526,8 +490,7 @@ def test_a_run_that_dies_is_made_again_from_its_own_first_page(desk: Desk) -> No
 
 
 def test_a_run_that_the_machine_makes_twice_does_no_harm(desk: Desk) -> None:
-    for _ in range(6):
-        desk.world.running(app="web")
+    running(desk, 6, app="web")
     event = begun(desk)
     once, following = next_run(desk, event, 0)
     twice, same = next_run(desk, event, 0)
@@ -579,8 +542,7 @@ def test_the_first_sweep_on_a_table_sends_what_was_held_though_it_takes_several_
 
 
 def test_the_schedule_leaves_a_sweep_alone_that_goes_on(desk: Desk) -> None:
-    for _ in range(5):
-        desk.world.running(app="web")
+    running(desk, 5, app="web")
     _, event = next_run(desk, begun(desk), 0)
     desk.quiet()
     second = sweep(desk)
@@ -595,15 +557,13 @@ def test_the_schedule_leaves_a_sweep_alone_that_goes_on(desk: Desk) -> None:
 
 def test_a_sweep_that_a_person_asks_for_comes_at_once(desk: Desk) -> None:
     """What was withheld is due, also on the instances that the other sweep saw before."""
-    for _ in range(5):
-        desk.world.running(app="web")
+    running(desk, 5, app="web")
     next_run(desk, begun(desk), 0)
     assert sweep(desk, event={"task": "sweep"}).instances == 5
 
 
 def test_a_sweep_that_died_is_left_alone_for_a_while_and_then_another_begins(desk: Desk) -> None:
-    for _ in range(5):
-        desk.world.running(app="web")
+    running(desk, 5, app="web")
     next_run(desk, begun(desk), 0)
     desk.world.later(minutes=45, seconds=-1)
     assert not sweep(desk).finished
