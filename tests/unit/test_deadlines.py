@@ -182,6 +182,7 @@ STORIES = {
     "a new profile given up, the shortest loop": Fits(
         PROPAGATION.total_seconds(), at_most=PARAMETERS["RetryTimeoutMinutes"]["MinValue"] * MINUTE
     ),
+    "Lambda, the resume machine's step": Fits(SCHEDULE, less_than=RUN["TimeoutSeconds"]),
     # Each minute. SQS delays a message for a quarter of an hour (SQS API reference, `DelaySeconds`).
     "a minute's work, the next minute": Fits(MINUTES_WORK, less_than=EXPIRIES_EVERY),
     "a minute's work whose last call nobody answers": Fits(MINUTES_WORK + UNANSWERED, less_than=SCHEDULE),
