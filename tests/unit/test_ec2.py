@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fakes.ec2 import EC2_META
-from fixtures.account import ACCOUNT, REGION, FakeAccount, refusing
+from fixtures.account import ACCOUNT, REGION, FakeAccount, mapping_key, refusing
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
 from rolekeeper.model.instance import InstanceKey
@@ -18,27 +18,10 @@ def _ec2(client: Any) -> Ec2:
     return Ec2(client, ACCOUNT, REGION)
 
 
-class Rows:
-    """A client whose describe call shows these rows."""
-
-    meta = EC2_META
-
-    def __init__(self, *states: str) -> None:
-        self._rows = [
-            {
-                "AssociationId": f"iip-assoc-{number}",
-                "InstanceId": "i-1",
-                "IamInstanceProfile": {"Arn": "arn", "Id": "AIPA"},
-                "State": state,
-            }
-            for number, state in enumerate(states)
-        ]
-
-    def get_paginator(self, _name: str) -> "Rows":
-        return self
-
-    def paginate(self, **_arguments: Any) -> list[dict[str, Any]]:
-        return [{"IamInstanceProfileAssociations": [row]} for row in self._rows]
+def _row(number: int, state: str) -> dict[str, Any]:
+    profile = {"Arn": "arn", "Id": "AIPA"}
+    ids = {"AssociationId": f"iip-assoc-{number}", "InstanceId": "i-1"}
+    return {**ids, "IamInstanceProfile": profile, "State": state}
 
 
 @pytest.mark.parametrize(
@@ -55,16 +38,14 @@ class Rows:
     ],
 )
 def test_ended_rows_beside_the_present_one_dont_count(states: list[str], present: int | None) -> None:
-    found = _ec2(Rows(*states)).associations(["i-1"])
+    pages = [{"IamInstanceProfileAssociations": [_row(*row)]} for row in enumerate(states)]
+    client = SimpleNamespace(meta=EC2_META, get_paginator=lambda _: SimpleNamespace(paginate=lambda **_: pages))
+    found = _ec2(client).associations(["i-1"])
     assert (found["i-1"].id if found else None) == (None if present is None else f"iip-assoc-{present}")
 
 
-def _all(world: FakeAccount, *keys: MappingKey) -> list[str]:
-    return [each.key.id for page in _ec2(world.ec2).tagged(*keys) for each in page]
-
-
-def _found(world: FakeAccount, key: str, value: str) -> list[str]:
-    return _all(world, MappingKey(key, value))
+def _found(world: FakeAccount, *tags: str) -> list[str]:
+    return [each.key.id for page in _ec2(world.ec2).tagged(*map(mapping_key, tags)) for each in page]
 
 
 def test_a_tag_finds_its_instances_that_havent_ended(world: FakeAccount) -> None:
@@ -73,48 +54,42 @@ def test_a_tag_finds_its_instances_that_havent_ended(world: FakeAccount) -> None
     world.truth.terminate(gone)
     world.wait(5)
     world.truth.terminate(ends)
-    assert _found(world, "workload", "web") == [web, stopped]
-    assert len(_found(world, "workload", "*")) == 3
-    assert _found(world, "Workload", "web") == []
+    assert _found(world, "workload=web") == [web, stopped]
+    assert len(_found(world, "workload=*")) == 3
+    assert _found(world, "Workload=web") == []
 
 
 @pytest.mark.parametrize("value", ["a*", "?b", "a\\b", "*b"])
-def test_a_value_that_looks_like_a_pattern_finds_only_itself(world: FakeAccount, value: str) -> None:
+def test_what_looks_like_a_pattern_finds_only_itself(world: FakeAccount, value: str) -> None:
     itself = world.running(workload=value)
     for other in ("ab", "aab", "xb", "a"):
         world.running(workload=other)
-    assert _found(world, "workload", value) == [itself]
+    assert _found(world, f"workload={value}") == [itself]
+    by_key = world.running(**{value: "web"})
+    assert _found(world, f"{value}=*") == [by_key]
 
 
 def test_a_value_as_long_as_a_tag_may_be_finds_only_itself_though_no_filter_takes_it(world: FakeAccount) -> None:
     longest = "x" * 256
     itself = world.running(workload=longest)
     fits = world.running(workload=longest[:255])
-    assert _found(world, "workload", longest) == [itself]
-    assert _found(world, "workload", longest[:255]) == [fits]
-
-
-def test_a_key_that_looks_like_a_pattern_finds_only_itself(world: FakeAccount) -> None:
-    itself = world.running(**{"work*": "web"})
-    world.running(workload="web")
-    assert _found(world, "work*", "web") == [itself]
-    assert _found(world, "work*", "*") == [itself]
+    assert _found(world, f"workload={longest}") == [itself]
+    assert _found(world, f"workload={longest[:255]}") == [fits]
 
 
 def test_the_tags_of_many_mappings_find_their_instances_in_one_call_for_each_tag_key(world: FakeAccount) -> None:
     web, db, other = world.running(workload="web"), world.running(workload="db"), world.running(team="a", workload="x")
     world.running(workload="nobody's")
-    keys = [MappingKey("workload", "web"), MappingKey("team", "*"), MappingKey("workload", "db")]
     world.calls.clear()
-    assert _all(world, *keys) == [other, web, db]
+    assert _found(world, "workload=web", "team=*", "workload=db") == [other, web, db]
     assert world.calls["DescribeInstances"] == 2
-    assert _all(world) == []
+    assert _found(world) == []
 
 
 def test_more_values_than_a_filter_takes_are_more_calls(world: FakeAccount) -> None:
     last = world.running(workload="w400")
     world.calls.clear()
-    assert _all(world, *(MappingKey("workload", f"w{number}") for number in range(401))) == [last]
+    assert _found(world, *(f"workload=w{number}" for number in range(401))) == [last]
     assert world.calls["DescribeInstances"] == 3
 
 

@@ -51,34 +51,22 @@ def tables(world: FakeAccount) -> FakeAccount:
     return world
 
 
-def words(world: FakeAccount) -> dict[str, Callable[[], list[Any]]]:
-    """By the method that reads: what it finds in five items, as far as it shows anything of them."""
-    table = MappingTable(world.dynamodb, MAPPING_TABLE, world.clock.sleep)  # type: ignore[arg-type]  # shaped like a client
-    keys = [("p", f"history#{number}") for number in range(5)]
-    tags = [mapping_key(f"app={number}") for number in range(5)]
-    return {
-        "Store.get": lambda: [each["word"] for each in world.store.get(keys).values()],
-        "Store.items": lambda: [each["word"] for each in world.store.items("p", "~")],
-        "Store.last": lambda: [each["word"] for each in world.store.last("p", "history#", 5)],
-        "MappingTable.get_row": lambda: [(table.get_row(each) or {})["word"]["S"] for each in tags],
-        "MappingTable.all_rows": lambda: [each["word"]["S"] for each in table.all_rows().values()],
-        "MappingTable.get_rows": lambda: [each["word"]["S"] for each in table.get_rows(tags).values()],
-    }
+KEYS, TAGS = [("p", f"history#{number}") for number in range(5)], [mapping_key(f"app={number}") for number in range(5)]
+# What a method that reads finds in five items.
+FINDS: dict[str, Callable[[FakeAccount, MappingTable], list[Any]]] = {
+    "Store.get": lambda world, _: [item["word"] for item in world.store.get(KEYS).values()],
+    "Store.items": lambda world, _: [item["word"] for item in world.store.items("p", "~")],
+    "Store.last": lambda world, _: [item["word"] for item in world.store.last("p", "history#", 5)],
+    "MappingTable.get_row": lambda _, table: [(table.get_row(tag) or {})["word"]["S"] for tag in TAGS],
+    "MappingTable.all_rows": lambda _, table: [row["word"]["S"] for row in table.all_rows().values()],
+    "MappingTable.get_rows": lambda _, table: [row["word"]["S"] for row in table.get_rows(TAGS).values()],
+}
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        "Store.get",
-        "Store.items",
-        "Store.last",
-        "MappingTable.get_row",
-        "MappingTable.all_rows",
-        "MappingTable.get_rows",
-    ],
-)
+@pytest.mark.parametrize("method", FINDS)
 def test_a_read_finds_all_that_was_just_written(tables: FakeAccount, method: str) -> None:
-    assert words(tables)[method]() == ["now"] * 5
+    table = MappingTable(tables.dynamodb, MAPPING_TABLE, tables.clock.sleep)  # type: ignore[arg-type]  # shaped like a client
+    assert FINDS[method](tables, table) == ["now"] * 5
 
 
 def test_the_keys_of_rows_are_those_that_were_just_written(tables: FakeAccount) -> None:

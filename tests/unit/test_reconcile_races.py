@@ -12,11 +12,7 @@ from rolekeeper.instances.retry import RetryState
 from rolekeeper.model.mapping import WhenUnmatched
 from rolekeeper.storage import layout
 
-
-@pytest.fixture(autouse=True)
-def mappings(world: FakeAccount) -> None:
-    for role in ("web", "db", "third"):
-        world.publish(f"workload={role}", role)
+pytestmark = pytest.mark.world(published={f"workload={role}": role for role in ("web", "db", "third")})
 
 
 @dataclass(frozen=True)
@@ -33,6 +29,14 @@ class Newer:
         self.world.reconcile(self.instance)
 
 
+def _carrying_web(world: FakeAccount, **tags: str) -> str:
+    """A running instance that carries web, by default as its `workload` asks."""
+    instance = world.running(**(tags or {"workload": "web"}))
+    world.reconcile(instance)
+    assert world.carries(instance) == "web"
+    return instance
+
+
 def _stopped_with_a_role(world: FakeAccount) -> str:
     """A stopped instance that carries web: another role waits for its start."""
     instance = world.stopped(workload="web")
@@ -42,14 +46,12 @@ def _stopped_with_a_role(world: FakeAccount) -> str:
 
 
 def test_a_mapping_that_comes_back_between_two_reads_detaches_nothing(world: FakeAccount) -> None:
-    instance = world.running(workload="web")
-    world.reconcile(instance)
+    instance = _carrying_web(world)
     world.damage("workload=web")
     world.calls.after("BatchGetItem", lambda: world.publish("workload=web", "web"))
     world.quiet()
     world.reconcile(instance)
-    assert world.mutations == []
-    assert world.carries(instance) == "web"
+    assert (world.mutations, world.carries(instance)) == ([], "web")
 
 
 @pytest.mark.parametrize("shows", [True, False], ids=["what is over by now", "nothing yet"])
@@ -175,8 +177,7 @@ def test_a_loop_makes_no_record_for_an_instance_that_is_gone(world: FakeAccount)
 
 @pytest.mark.parametrize("waits", [False, True], ids=["EC2 refuses the stale id", "EC2 has it wait"])
 def test_a_slow_look_whose_call_ec2_refuses_hides_nothing_of_the_newer_one(world: FakeAccount, *, waits: bool) -> None:
-    instance = world.running(workload="web")
-    world.reconcile(instance)
+    instance = _carrying_web(world)
     world.wait(1)
     world.tag(instance, workload="db")
 
@@ -212,8 +213,7 @@ def test_what_ec2_refused_while_a_newer_look_wrote_is_recorded_and_looked_at_aga
 
 def test_the_slower_of_two_replaces_tells_nobody_of_a_missing_permission(world: FakeAccount) -> None:
     """Its association is gone, so the policy, which asks for the path of what is carried, denies the call."""
-    instance = world.running(workload="web")
-    world.reconcile(instance)
+    instance = _carrying_web(world)
     world.wait(2)
     world.tag(instance, workload="db")
 
@@ -233,8 +233,7 @@ def test_the_slower_of_two_replaces_tells_nobody_of_a_missing_permission(world: 
 def test_a_slow_look_hands_no_grant_back_to_the_mapping_that_gave_it_before(world: FakeAccount) -> None:
     world.publish("a=1", "web", when_unmatched=WhenUnmatched.KEEP)
     world.publish("b=1", "web")
-    instance = world.running(a="1")
-    world.reconcile(instance)
+    instance = _carrying_web(world, a="1")
 
     def meanwhile() -> None:
         world.wait(1)
@@ -249,8 +248,7 @@ def test_a_slow_look_hands_no_grant_back_to_the_mapping_that_gave_it_before(worl
 
 def test_a_slow_look_takes_nothing_away_of_a_newer_quarantine(world: FakeAccount) -> None:
     world.publish("quarantine=yes", "NONE", priority=1)
-    instance = world.running(workload="web")
-    world.reconcile(instance)
+    instance = _carrying_web(world)
 
     def meanwhile() -> None:
         world.wait(1)
@@ -266,11 +264,9 @@ def test_a_slow_look_takes_nothing_away_of_a_newer_quarantine(world: FakeAccount
 
 def test_a_grant_that_another_reconcile_just_handed_over_is_not_handed_over_again(world: FakeAccount) -> None:
     """The write goes through only while the grant reads as this look read it."""
-    world.publish("a=1", "web")
-    world.publish("b=1", "web")
-    world.publish("c=1", "web")
-    instance = world.running(a="1")
-    world.reconcile(instance)
+    for tag in ("a=1", "b=1", "c=1"):
+        world.publish(tag, "web")
+    instance = _carrying_web(world, a="1")
     world.untag(instance, "a")
     world.tag(instance, b="1")
 

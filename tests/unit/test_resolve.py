@@ -17,29 +17,7 @@ from rolekeeper.model.instance import Candidates, Instance, InstanceKey
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from spec.carries import ignored, left_alone, pinned, rank_for
 from strategies import happenings as may
-from strategies.values import KEY, NOW, arn, instance, key, published
-
-
-@pytest.mark.parametrize("tag", ["Workload=web", "workload=Web", "workload=web ", "workload="])
-def test_tags_are_case_sensitive_and_compared_whole(tag: str) -> None:
-    assert resolve(instance(workload="web"), [published(tag, "web")], NOW).winner is None
-
-
-def test_the_lowest_priority_number_wins_and_the_loser_is_told_why() -> None:
-    first = published("env=prod", "prod", priority=10)
-    second = published("workload=web", "web", priority=20)
-    found = resolve(instance(env="prod", workload="web"), [second, first], NOW)
-    assert found.winner == first
-    (loser,) = found.overridden
-    assert loser.mapping == key("workload=web")
-    assert loser.why == "priority 20 comes after 10 of env=prod"
-
-
-def test_two_that_want_the_same_role_agree() -> None:
-    prod, web = published("env=prod", "web"), published("workload=web", "web")
-    found = resolve(instance(env="prod", workload="web"), [web, prod], NOW)
-    assert found.winner == prod
-    assert [each.why for each in found.overridden] == ["wants the same role as env=prod, which comes first"]
+from strategies.values import KEY, NOW, arn, instance, published
 
 
 @pytest.mark.parametrize(
@@ -70,12 +48,6 @@ def test_a_mapping_that_doesnt_apply_loses_and_says_why(columns: dict[str, objec
     found = resolve(instance(workload="web"), [excluded, fallback], NOW)
     assert found.winner == fallback
     assert [(each.mapping, each.why) for each in found.overridden] == [(excluded.key, why)]
-
-
-def test_a_suspended_mapping_still_wins_it_holds_its_instances() -> None:
-    suspended = published("workload=web", "web", suspended_because="its role is gone", priority=1)
-    found = resolve(instance(workload="web"), [suspended, published("workload=*", "base")], NOW)
-    assert found.winner == suspended
 
 
 def test_the_keys_to_read_are_each_tags_exact_value_and_any_value() -> None:
