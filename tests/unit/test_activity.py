@@ -105,24 +105,16 @@ def test_a_sweep_that_cant_note_it_ends_all_the_same(desk: Desk) -> None:
 # ---- of another account or Region ----
 
 
-@pytest.fixture
-def served(organization: Organization) -> Organization:
+@pytest.mark.parametrize("refused", [False, True], ids=["each by itself", "a gap if it can't be swept"])
+def test_a_hub_notes_each_target(organization: Organization, *, refused: bool) -> None:
     organization.publish("workload=web", "web")
     target = ServedTarget(SPOKE, VERSION, organization.hub.clock.now(), wire_format=WIRE_FORMAT)
     organization.app().registry.add(target)
-    return organization
-
-
-def test_a_hub_notes_each_target_by_itself(served: Organization) -> None:
-    served.spokes[SPOKE].running(workload="web")
-    served.sweep()
-    assert (stood(served.hub), stood(served.hub, SPOKE)) == ([{}], [{"drift": 1}])
-
-
-def test_a_target_that_cant_be_swept_leaves_a_gap(served: Organization) -> None:
-    served.refuse(SPOKE)
-    served.sweep()
-    assert (stood(served.hub), stood(served.hub, SPOKE)) == ([{}], [])
+    organization.spokes[SPOKE].running(workload="web")
+    if refused:
+        organization.refuse(SPOKE)
+    organization.sweep()
+    assert (stood(organization.hub), stood(organization.hub, SPOKE)) == ([{}], [] if refused else [{"drift": 1}])
 
 
 # ---- changes ----
@@ -161,16 +153,18 @@ def test_what_ec2_refuses_is_counted_once_however_often_it_is_tried(desk: Desk) 
     assert changes(world) == {"refused": 1}
 
 
-CONFLICT = refusing("IncorrectState", "There is an existing association for instance")
-THROTTLED = refusing("RequestLimitExceeded", "Request limit exceeded.")
-UNKNOWN = refusing("InvalidParameterValue", "Invalid IAM Instance Profile name")
+REFUSALS = {
+    "conflict": ("IncorrectState", "There is an existing association for instance"),
+    "throttled": ("RequestLimitExceeded", "Request limit exceeded."),
+    "propagating": ("InvalidParameterValue", "Invalid IAM Instance Profile name"),
+}
 
 
-@pytest.mark.parametrize("refusal", [CONFLICT, THROTTLED, UNKNOWN], ids=["conflict", "throttled", "propagating"])
-def test_a_refused_attempt_is_counted_too_if_the_change_is_made_later(desk: Desk, refusal: Any) -> None:
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_a_refused_attempt_is_counted_too_if_the_change_is_made_later(desk: Desk, refusal: str) -> None:
     world = desk.world
     instance = world.running(app="web")
-    world.calls.before("AssociateIamInstanceProfile", refusal)
+    world.calls.before("AssociateIamInstanceProfile", refusing(*REFUSALS[refusal]))
     world.reconcile(instance)
     world.clock.sleep(60)
     world.reconcile(instance)

@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore import xform_name
 from botocore.stub import Stubber
 from moto.iam.models import iam_backends
 
@@ -20,21 +21,29 @@ from rolekeeper.aws.iam import Document, Iam, Policies, Role
 from support.grants import allow, policy
 
 
-class Refusing:
-    """An IAM client whose every call is refused with one code."""
+class Refuses:
+    """An IAM client that refuses one operation with a code, or all, and hands all else to another client."""
 
-    def __init__(self, code: str) -> None:
-        self._error = client_error(code, "no")
+    def __init__(self, code: str, operation: str = "", client: Any = None) -> None:
+        self._client, self._code, self._operation = client, code, operation
 
     def __getattr__(self, name: str) -> Any:
-        def call(**_: Any) -> Any:
-            raise self._error
+        if self._operation in ("", name):
+            return self._refuse
+        return getattr(self._client, name)
 
-        return call
+    def get_paginator(self, operation: str) -> Any:
+        """Refuse to page as well."""
+        if operation == self._operation:
+            self._refuse()
+        return self._client.get_paginator(operation)
+
+    def _refuse(self, **_: Any) -> Any:
+        raise client_error(self._code, "no")
 
 
 def iam(code: str) -> Iam:
-    return Iam(Refusing(code), ACCOUNT)  # type: ignore[arg-type]  # shaped like a client
+    return Iam(Refuses(code), ACCOUNT)  # type: ignore[arg-type]  # shaped like a client
 
 
 def test_what_is_not_there_is_none() -> None:
@@ -63,26 +72,6 @@ ADD = methodcaller("add_role", "web", PATH, "web")
 def test_a_profile_that_changes_while_it_is_made_is_looked_at_again(code: str, call: Callable[[Iam], object]) -> None:
     with pytest.raises(RetryableError):
         call(iam(code))
-
-
-class Refuses:
-    """An IAM client that refuses one operation with a code, and hands all else to another."""
-
-    def __init__(self, client: Any, operation: str, code: str = "AccessDenied") -> None:
-        self._client = client
-        self._code = code
-        self._operation = operation
-
-    def __getattr__(self, name: str) -> Any:
-        if name == self._operation:
-            return getattr(Refusing(self._code), name)
-        return getattr(self._client, name)
-
-    def get_paginator(self, operation: str) -> Any:
-        """Refuse to page as well."""
-        if operation == self._operation:
-            getattr(self, operation)()
-        return self._client.get_paginator(operation)
 
 
 pytestmark = pytest.mark.desk(roles=["web"])
@@ -158,23 +147,17 @@ def test_a_managed_policy_that_is_known_is_not_read_again(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "action", "resource"),
-    [
-        ("list_role_policies", "iam:ListRolePolicies", f"arn:aws:iam::{ACCOUNT}:role{PATH}web"),
-        ("get_role_policy", "iam:GetRolePolicy", f"arn:aws:iam::{ACCOUNT}:role{PATH}web"),
-        ("list_attached_role_policies", "iam:ListAttachedRolePolicies", f"arn:aws:iam::{ACCOUNT}:role{PATH}web"),
-        ("get_policy", "iam:GetPolicy", managed("ssm")),
-        ("get_policy_version", "iam:GetPolicyVersion", managed("ssm")),
-    ],
+    "action", ["ListRolePolicies", "GetRolePolicy", "ListAttachedRolePolicies", "GetPolicy", "GetPolicyVersion"]
 )
 def test_each_read_of_policies_names_its_permission_and_is_retried_if_its_policy_goes_meanwhile(
-    desk: Desk, operation: str, action: str, resource: str
+    desk: Desk, action: str
 ) -> None:
+    resource = WEB.arn if "Role" in action else managed("ssm")
     for code, kind in (("AccessDenied", AccessDeniedError), ("NoSuchEntity", RetryableError)):
-        client: Any = Refuses(desk.iam, operation, code)
+        client: Any = Refuses(code, xform_name(action), desk.iam)
         with pytest.raises(kind) as refused:
             Iam(client, ACCOUNT, managed={managed("limit"): {}}).policies(WEB)
-        assert (refused.value.action, refused.value.resource) == (action, resource)
+        assert (refused.value.action, refused.value.resource) == (f"iam:{action}", resource)
 
 
 def test_a_policy_that_cannot_be_decoded_says_nothing(desk: Desk) -> None:
@@ -182,6 +165,6 @@ def test_a_policy_that_cannot_be_decoded_says_nothing(desk: Desk) -> None:
         def get_role_policy(self, **asked: Any) -> Any:
             return {**desk.iam.get_role_policy(**asked), "PolicyDocument": "{not json"}
 
-    client: Any = Garbled(desk.iam, "")
+    client: Any = Garbled("", "none", desk.iam)
     read = Iam(client, ACCOUNT).policies(WEB)
     assert read.documents == ({}, policy(allow("ssm:*")))

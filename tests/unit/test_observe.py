@@ -217,12 +217,8 @@ def test_a_look_is_outdated_when_the_record_shows_what_was_seen_after_it_began(w
 # ---- what the sweep sends ----
 
 
-def missed(world: FakeAccount) -> str:
-    return world.running(workload="web")
-
-
 def test_the_sweeps_own_reading_of_a_page_decides_the_same(world: FakeAccount) -> None:
-    instance, damaged = missed(world), world.running(workload="web")
+    instance, damaged = (world.running(workload="web") for _ in range(2))
     world.garble(layout.record_key(world.key(damaged)))
     ec2 = world.app().ec2
     (page,) = ec2.fleet()

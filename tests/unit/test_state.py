@@ -1,5 +1,6 @@
 """What the state table's reads and writes bring together, cut into pages and note once; and two that write at once."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations
@@ -68,10 +69,8 @@ WEB = grant("web", "workload=web")
 
 def test_an_empty_table_reads_as_nothing_known(table: Table) -> None:
     snapshot = table.state.read([KEY], [MappingKey("workload", "web")])
-    assert snapshot.control == Control(swept=False)
-    assert snapshot.record(KEY) == InstanceRecord()
+    assert (snapshot.control, snapshot.record(KEY)) == (Control(swept=False), InstanceRecord())
     assert (snapshot.records, snapshot.pins, snapshot.published, snapshot.damaged) == ({}, {}, {}, {})
-    assert table.calls.counted() == {"BatchGetItem": 1}
 
 
 # Beside them: the control item, what the last sweep saw, and the instance's record and pin.
@@ -161,28 +160,28 @@ SINCE = {"since": layout.timestamp(NOW)}
 SWEPT = {**SINCE, layout.LAST_SWEEP: layout.timestamp(NOW)}
 
 
-@pytest.mark.parametrize(
-    ("target", "items", "swept", "registered"),
-    [
-        (HOME, {}, False, True),
-        (HOME, {HOME: SINCE}, False, True),
-        (HOME, {HOME: SWEPT}, True, True),
-        (OTHER, {}, False, True),
-        (OTHER, {OTHER: SWEPT}, False, True),
-        (OTHER, {HOME: SINCE, OTHER: SWEPT}, False, True),
-        (OTHER, {HOME: SWEPT}, False, False),
-        (OTHER, {HOME: SWEPT, OTHER: SINCE}, False, True),
-        (OTHER, {HOME: SWEPT, OTHER: SWEPT}, True, True),
-    ],
-)
+# What is known of the hub and of the target, and whether the target's instances may be changed.
+MARKERS = [
+    (None, None, False),
+    (SINCE, SWEPT, False),
+    (None, SWEPT, False),
+    (SWEPT, None, False),
+    (SWEPT, SINCE, False),
+]
+
+
+@pytest.mark.parametrize(("home", "other", "swept"), [*MARKERS, (SWEPT, SWEPT, True)])
 def test_nothing_may_change_before_a_sweep_of_the_deployment_and_one_of_the_target_have_ended(
-    table: Table, target: Target, items: dict[Target, dict[str, str]], *, swept: bool, registered: bool
+    table: Table, home: dict[str, str] | None, other: dict[str, str] | None, *, swept: bool
 ) -> None:
-    for at, item in items.items():
-        table.store.write(table.store.put({**layout.key_attributes(layout.target_key(at)), **item}))
+    for target, item in ((HOME, home), (OTHER, other)):
+        if item:
+            table.store.write(table.store.put({**layout.key_attributes(layout.target_key(target)), **item}))
     table.calls.clear()
-    control = replace(table.state, target=target).read().control
-    assert (control.swept, control.registered, table.calls.counted()) == (swept, registered, {"BatchGetItem": 1})
+    control = replace(table.state, target=OTHER).read().control
+    assert (control.swept, table.calls.counted()) == (swept, {"BatchGetItem": 1})
+    assert control.registered is not (home == SWEPT and other is None)
+    assert table.state.read().control.swept is (home == SWEPT)
 
 
 def test_history_is_newest_first_and_expires(table: Table) -> None:
@@ -219,27 +218,22 @@ def in_(seconds: float, subject: Any = KEY) -> Timer:
     return Timer(NOW + timedelta(seconds=seconds), subject)
 
 
+@pytest.mark.parametrize(("timers", "reads"), [(2 * MOST_WRITES, 3), (2 * MOST_WRITES + 1, 3)])
 def test_many_timers_are_read_in_pages_and_cleared_in_transactions(
-    world: FakeAccount, monkeypatch: pytest.MonkeyPatch
+    world: FakeAccount, monkeypatch: pytest.MonkeyPatch, timers: int, reads: int
 ) -> None:
+    """A full last page names a next one."""
     world.large_pages()
     monkeypatch.setattr(state, "PAGE", 100)
-    many = [in_(number / 10, key(f"workload=w{number}")) for number in range(2 * MOST_WRITES + 1)]
+    many = [in_(number / 10, key(f"workload=w{number}")) for number in range(timers)]
     for timer in many:
         world.state.arm(timer)
     world.calls.clear()
     assert list(world.state.timers_due(NOW + timedelta(minutes=5))) == many
     world.state.clear_timers(*many)
-    assert world.calls.counted() == {"Query": 3, "TransactWriteItems": 2, "DeleteItem": 1}
+    last = Counter(DeleteItem=timers % MOST_WRITES)
+    assert Counter(world.calls.made) == Counter(Query=reads, TransactWriteItems=2) + last
     assert list(world.state.timers_due(NOW + timedelta(minutes=5))) == []
-
-
-def test_a_full_last_page_ends(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state, "PAGE", 5)
-    many = [in_(number, key(f"workload=w{number}")) for number in range(5)]
-    for timer in many:
-        world.state.arm(timer)
-    assert list(world.state.timers_due(NOW + timedelta(hours=1))) == many
 
 
 @pytest.mark.parametrize(
