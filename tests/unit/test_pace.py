@@ -1,7 +1,6 @@
 """How fast instances are changed: a worker's share of ChangesPerSecond, and less while EC2 throttles."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import batched
@@ -40,10 +39,20 @@ def later(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
 
 
+def spent(per_second: float, changes: int = BURST) -> Pace:
+    """The pace of a worker that made so many changes just now."""
+    pace = Pace(per_second, NOW)
+    for _ in range(changes):
+        assert pace.wait(1, NOW) == 0
+        pace.spend()
+    return pace
+
+
 def beside_others(
-    world: FakeAccount, requests: Sequence[ReconcileRequest], ends_by: datetime | None = None
+    world: FakeAccount, *instances: str | ReconcileRequest, ends_by: datetime | None = None
 ) -> dict[InstanceKey, Outcome]:
     """Reconcile these in a batch that has other targets too."""
+    requests = [world.wake(each) if isinstance(each, str) else each for each in instances]
     put_back = max(each.put_back for each in requests)
     return world.reconciler().run(requests, Batch(ends_by or world.clock.now() + WORK, shared=True, put_back=put_back))
 
@@ -52,10 +61,7 @@ def beside_others(
 
 
 def test_five_go_at_once_and_then_one_at_a_time() -> None:
-    pace = Pace(0.5, NOW)
-    for _ in range(BURST):
-        assert pace.wait(1, NOW) == 0
-        pace.spend()
+    pace = spent(0.5)
     assert pace.wait(1, NOW) == 2
     assert pace.wait(3, NOW) == 6
     assert pace.wait(100, NOW) == 10, "no longer than until a burst"
@@ -70,17 +76,13 @@ def test_five_go_at_once_and_then_one_at_a_time() -> None:
 
 
 def test_a_clock_that_is_set_back_gives_nothing_and_takes_nothing() -> None:
-    pace = Pace(1, NOW)
-    for _ in range(BURST):
-        pace.spend()
+    pace = spent(1)
     assert pace.wait(1, NOW - later(60)) == 1
     assert pace.wait(1, NOW - later(59)) == 0
 
 
 def test_what_clocks_round_away_is_not_waited_for() -> None:
-    pace = Pace(SHARE, NOW)
-    for _ in range(BURST):
-        pace.spend()
+    pace = spent(SHARE)
     wait = pace.wait(1, NOW)
     assert pace.wait(1, NOW + later(wait)) == 0
 
@@ -117,7 +119,7 @@ def test_what_a_batch_can_not_change_at_once_goes_back_to_the_queue_until_its_tu
     world.paced(SHARE)
     instances = fleet(world, 10)
     began = world.clock.seconds
-    outcomes = beside_others(world, [world.wake(each) for each in instances])
+    outcomes = beside_others(world, *instances)
     assert world.clock.seconds == began
     assert world.mutations == [ATTACH] * 5
     assert not any(each.error for each in outcomes.values())
@@ -143,7 +145,7 @@ def test_those_of_all_workers_wait_in_one_line_of_their_target(world: FakeAccoun
     instances = fleet(world, 40)
     for batch in batched(instances, 10):
         world.paced(SHARE)  # another worker's
-        beside_others(world, [world.wake(each) for each in batch])
+        beside_others(world, *batch)
     assert carrying(world, instances) == 20
     delays = [delay for _, delay in world.queue.sent]
     assert delays == sorted(delays)
@@ -152,7 +154,7 @@ def test_those_of_all_workers_wait_in_one_line_of_their_target(world: FakeAccoun
     world.queue.sent.clear()
     late = fleet(world, 6)
     world.paced(SHARE)
-    beside_others(world, [world.wake(each) for each in late])
+    beside_others(world, *late)
     assert [delay for _, delay in world.queue.sent] == [1], "a line that is over begins anew"
 
 
@@ -162,10 +164,10 @@ def test_of_two_who_begin_a_line_at_once_only_one_adds_the_time_since_the_last(w
 
     def other() -> None:
         world.paced(0.0001)
-        beside_others(world, [world.wake(each) for each in second])
+        beside_others(world, *second)
 
     world.calls.before("UpdateItem", other)
-    beside_others(world, [world.wake(each) for each in first])
+    beside_others(world, *first)
     assert max(delay for _, delay in world.queue.sent) <= 2
 
 
@@ -174,7 +176,7 @@ def test_a_change_whose_turn_is_further_than_a_message_waits_shows_that_and_is_a
     instances = fleet(world, 6)
     line = {"ends": int((world.clock.now().timestamp() + LONGEST_DELAY) * 1000)}
     world.store.write(world.store.update(layout.line_key(HOME), Update().set(line)))
-    beside_others(world, [world.wake(each) for each in instances])
+    beside_others(world, *instances)
     assert world.queue.sent == []
     condition = world.condition(instances[5])
     assert condition.code == "throttled"
@@ -185,7 +187,7 @@ def test_a_change_whose_turn_is_further_than_a_message_waits_shows_that_and_is_a
 def test_what_was_put_back_too_often_shows_that_it_waits(world: FakeAccount) -> None:
     world.paced(0.0001)
     instances = fleet(world, 6)
-    beside_others(world, [world.wake(each) for each in instances])
+    beside_others(world, *instances)
     chain = 1
     while not world.shows(instances[5]):
         come_back(world)
@@ -201,7 +203,7 @@ def test_a_message_that_comes_back_says_what_it_said(world: FakeAccount) -> None
     world.reconcile(*fleet(world, 5))
     [instance] = fleet(world, 1)
     asked = replace(world.wake(instance), loop_over=True, changed_tags=frozenset({"workload"}), message_id="")
-    beside_others(world, [asked])
+    beside_others(world, asked)
     again = parse(world.queue.bodies[-1], only=HOME, now=world.clock.now())
     assert again == replace(asked, at=again.at, put_back=1)
     assert abs(again.at - asked.at) < later(1)
@@ -211,7 +213,7 @@ def test_what_can_not_be_put_back_stays_in_the_queue(world: FakeAccount) -> None
     world.paced(SHARE)
     instances = fleet(world, 6)
     world.calls.before("SendMessageBatch", refusing("InternalError", status=500))
-    outcomes = beside_others(world, [world.wake(each) for each in instances])
+    outcomes = beside_others(world, *instances)
     assert [bool(each.error) for each in outcomes.values()] == [False] * 5 + [True]
 
 
@@ -221,7 +223,7 @@ def test_a_quarantine_takes_the_next_change_that_its_worker_has(world: FakeAccou
     instances, isolated = fleet(world, 9), world.running(quarantine="yes")
     world.attach_by_hand(isolated, "web")
     began = world.clock.seconds
-    beside_others(world, [world.wake(each) for each in (*instances, isolated)])
+    beside_others(world, *instances, isolated)
     assert world.clock.seconds - began == pytest.approx(1 / SHARE, abs=0.1)
     world.wait(5)
     assert world.carries(isolated) == ""
@@ -233,7 +235,7 @@ def test_a_change_that_ec2_refuses_takes_its_share_of_the_pace_too(world: FakeAc
     instances = fleet(world, 7)
     for _ in range(5):
         world.calls.before(ATTACH, refusing(code, status=503 if code == "RequestLimitExceeded" else 400))
-    beside_others(world, [world.wake(each) for each in instances])
+    beside_others(world, *instances)
     assert world.calls[ATTACH] <= 5
     assert pace.wait(1, world.clock.now()) > 0
 
@@ -242,7 +244,7 @@ def test_what_the_sdk_had_to_send_again_slows_the_worker_though_ec2_then_refused
     pace = world.paced(1)
     instances = fleet(world, 5)
     world.calls.before(ATTACH, refusing("UnauthorizedOperation", status=403, retries=1))
-    beside_others(world, [world.wake(each) for each in instances])
+    beside_others(world, *instances)
     assert world.calls[ATTACH] == 1
     assert pace.wait(1, world.clock.now()) == 2
     assert [each for each, _ in world.queue.sent] == instances[1:]
@@ -257,7 +259,7 @@ def test_what_the_sdk_had_to_send_again_slows_the_worker_though_it_succeeded(
     attach = world.ec2.associate_iam_instance_profile
     again = {"ResponseMetadata": {"RetryAttempts": 1}}
     monkeypatch.setattr(world.ec2, "associate_iam_instance_profile", lambda **named: {**attach(**named), **again})
-    beside_others(world, [world.wake(each) for each in instances])
+    beside_others(world, *instances)
     assert world.mutations == [ATTACH]
     assert [each for each, _ in world.queue.sent] == instances[1:]
 
@@ -268,7 +270,7 @@ def test_after_a_throttle_the_rest_of_the_batch_goes_back_and_the_worker_goes_at
     pace = world.paced(1)
     instances = fleet(world, 5)
     world.calls.before(ATTACH, refusing("RequestLimitExceeded", status=503))
-    outcomes = beside_others(world, [world.wake(each) for each in instances])
+    outcomes = beside_others(world, *instances)
     assert not any(each.error for each in outcomes.values())
     assert pace.wait(1, world.clock.now()) == 2
     assert [each for each, _ in world.queue.sent] == instances[1:]
@@ -281,7 +283,7 @@ def test_no_change_begins_once_a_batchs_time_is_up_however_many_would_go_at_once
     """The batch has other targets too, which took it; what it changes comes back."""
     [instance] = fleet(world, 1)
     request, ends_by = world.wake(instance), world.clock.now() - later(1)
-    outcome = beside_others(world, [request], ends_by)[request.instance]
+    outcome = beside_others(world, request, ends_by=ends_by)[request.instance]
     assert (outcome.error, world.mutations) == (None, [])
     come_back(world)
     assert carrying(world, [instance]) == 1
