@@ -26,7 +26,7 @@ BATCH_KEYS, TRANSACTION_WRITES = 100, 100
 BATCH_BYTES, PAGE_BYTES, TRANSACTION_BYTES = 16 * 1024**2, 1024**2, 4 * 1024**2
 
 _CONDITION = {"ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues"}
-_READING = {"TableName", "ConsistentRead", "ProjectionExpression", "ExpressionAttributeNames"}
+_READING = {"TableName", "ConsistentRead", "ProjectionExpression"}
 _PAGING = {*_READING, "Limit", "ExclusiveStartKey"}
 # AWS_FACTS.md "IAM": what `*` in a condition on dynamodb:LeadingKeys doesn't match.
 _UNMATCHED = re.compile("[\n\r\u2028\u2029]")
@@ -130,7 +130,6 @@ class FakeDynamoDB:
     def _get_item(self, request: Request) -> Item:
         _known(request, {*_READING, "Key"})
         table = self._table(request)
-        _placeholders(request, *_projected(request))
         shown = _shown(request)
         found = _seen(table, request).find(table.key(request["Key"]))
         return {"Item": shown(found.item)} if found else {}
@@ -167,7 +166,7 @@ class FakeDynamoDB:
         _known(request, {*_PAGING, "KeyConditionExpression", "ExpressionAttributeValues", "ScanIndexForward"})
         table = self._table(request)
         condition = expressions.key_condition(request["KeyConditionExpression"])
-        names, values = _placeholders(request, ("KeyCondition", condition), *_projected(request))
+        names, values = _placeholders(request, ("KeyCondition", condition))
         pk, comparison, sort = table.asked(condition, names, values)
         self._permit(table, pk)
         partition = _seen(table, request).partition(pk)
@@ -189,7 +188,6 @@ class FakeDynamoDB:
     def _scan(self, request: Request) -> Item:
         _known(request, _PAGING)
         table = self._table(request)
-        _placeholders(request, *_projected(request))
         start = request.get("ExclusiveStartKey")
         return self._page(table, _seen(table, request).rows(table.key(start) if start else None), request)
 
@@ -359,17 +357,8 @@ def _placeholders(request: Request, *used: tuple[str, expressions.Expression]) -
     )
 
 
-def _projected(request: Request) -> list[tuple[str, expressions.Expression]]:
-    text = request.get("ProjectionExpression")
-    return [] if text is None else [("Projection", expressions.projection(text))]
-
-
 def _shown(request: Request) -> Callable[[Item], Item]:
     if "ProjectionExpression" not in request:
         return dict
-    projection = expressions.projection(request["ProjectionExpression"])
-    names = request.get("ExpressionAttributeNames", {})
-    wanted = [names.get(path, path) for path in projection.paths]
-    if len(set(wanted)) < len(wanted):
-        raise RefusedError("Invalid ProjectionExpression: Two document paths overlap with each other")
+    wanted = expressions.projection(request["ProjectionExpression"])
     return lambda item: {name: item[name] for name in wanted if name in item}

@@ -99,16 +99,7 @@ class KeyCondition:
     values: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """The attributes that a read asks for."""
-
-    paths: tuple[str, ...]
-    names: frozenset[str]
-    values: frozenset[str] = frozenset()
-
-
-type Expression = Condition | Change | KeyCondition | Projection
+type Expression = Condition | Change | KeyCondition
 
 _ALLOWED = {"ADD": {"N", "SS", "NS", "BS"}, "DELETE": {"SS", "NS", "BS"}}
 
@@ -151,11 +142,12 @@ def key_condition(text: str) -> KeyCondition:
 
 
 @cache
-def projection(text: str) -> Projection:
+def projection(text: str) -> list[str]:
+    """The attributes that a read asks for."""
     reader = _Reader("Projection", text)
-    paths = tuple(reader.listed(reader.path))
+    paths = reader.listed(reader.path)
     reader.end()
-    return Projection(paths, frozenset(reader.names))
+    return paths
 
 
 class _Reader:
