@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import boto3
@@ -17,7 +18,7 @@ from fakes.calls import Calls
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.storage import layout
-from rolekeeper.storage.state import Store, Update
+from rolekeeper.storage.state import Store, Update, Write
 
 STATE = "state"
 TABLES = {STATE: ("pk", "sk")}
@@ -27,18 +28,6 @@ KEY = {"pk": {"S": "a"}, "sk": {"S": "b"}}
 # ---- the same as moto ----
 
 
-@dataclass(frozen=True)
-class Step:
-    """One operation, on whichever client; it shows what it does when a test fails."""
-
-    name: str
-    arguments: tuple[Any, ...]
-    run: Callable[["Side"], Any]
-
-    def __repr__(self) -> str:
-        return f"{self.name}{self.arguments}"
-
-
 class Side:
     """One client with what stands on it."""
 
@@ -46,10 +35,10 @@ class Side:
         self.client = client
         self.store = Store(client, STATE, sleep=lambda _: None)
 
-    def does(self, step: Step) -> Any:
+    def does(self, act: Callable[[Store], Any]) -> Any:
         """The answer, or what was refused and why."""
         try:
-            return step.run(self)
+            return act(self.store)
         except AwsRefusalError as refused:
             answer: Any = getattr(refused.__cause__, "response", {})
             reasons = [each["Code"] for each in answer.get("CancellationReasons", ())]
@@ -97,101 +86,91 @@ values = {"revision": numbers, "total": numbers, "blocks": sets, "status": texts
 names = st.sampled_from(sorted(values))
 
 
-@st.composite
-def pairs(draw: st.DrawFn) -> tuple[str, Any]:
-    """An attribute and a value for it."""
-    name = draw(names)
-    return name, draw(values[name])
+items = st.fixed_dictionaries(
+    {"revision": numbers}, optional={name: values[name] for name in values if name != "revision"}
+)
 
 
-@st.composite
-def updates(draw: st.DrawFn) -> Update:
-    """An update that names no attribute twice, with conditions."""
+def _changes(name: str) -> st.SearchStrategy[tuple[str, Any]]:
+    """How an update may change an attribute, and with which value."""
+    ways = {"revision": ["add"], "total": ["add"], "blocks": ["add", "discard"]}.get(name, [])
+    return st.tuples(st.sampled_from(["set", *ways]), values[name]) | st.just(("remove", None))
+
+
+def _update_of(changes: dict[str, tuple[str, Any]], conditions: list[tuple[str, str, Any]]) -> Update:
     update = Update()
-    for name in draw(st.lists(names, unique=True, min_size=1, max_size=3)):
-        how = draw(st.sampled_from(["set", "remove", "add"]))
+    for name, (how, value) in changes.items():
         if how == "set":
-            update.set({name: draw(values[name])})
-        elif how == "add" and name in {"revision", "total"}:
-            update.add(name, draw(numbers))
-        elif how == "add" and name == "blocks":
-            update.add(name, draw(sets)) if draw(st.booleans()) else update.discard(name, draw(sets))
-        else:
+            update.set({name: value})
+        elif how == "remove":
             update.remove(name)
-    for name, value in draw(st.lists(st.tuples(names, st.one_of(*values.values())), max_size=2)):
-        kind = draw(st.sampled_from(["=", "<", "<=", ">", ">=", "<>", "absent", "present", "or absent"]))
-        if kind == "absent":
-            update.only_as({}, name)
-        elif kind == "present":
-            update.only_if_present(name)
-        elif kind == "or absent":
-            update.only_if(name, "=", value, or_absent=True)
-        elif kind in {"=", "<>"}:
-            update.only_if(name, kind, value)
         else:
-            update.only_if("total", kind, draw(numbers))
+            getattr(update, how)(name, value)
+    for how, name, value in conditions:
+        if how == "absent":
+            update.only_as({}, name)
+        elif how == "present":
+            update.only_if_present(name)
+        else:
+            update.only_if(name, how.removesuffix(" or absent"), value, or_absent="or" in how)
     return update
 
 
-@st.composite
-def items(draw: st.DrawFn) -> dict[str, Any]:
-    """An item of the state table that has a revision."""
-    pk, sk = draw(keys)
-    return {**dict(draw(st.lists(pairs(), max_size=4))), "revision": draw(numbers), "pk": pk, "sk": sk}
+equal = st.tuples(st.sampled_from(["=", "<>", "= or absent", "absent", "present"]), names, st.one_of(*values.values()))
+ordered = st.tuples(st.sampled_from(["<", "<=", ">", ">="]), st.just("total"), numbers)
+updates = st.builds(
+    _update_of,
+    st.fixed_dictionaries({}, optional={name: _changes(name) for name in values}).filter(bool),
+    st.lists(equal | ordered, max_size=2),
+)
 
 
-@st.composite
-def writes(draw: st.DrawFn) -> Step:
-    """One write of the store."""
-    kind = draw(st.sampled_from(["put", "update", "update", "delete"]))
-    if kind == "put":
-        item, higher, same = (
-            draw(items()),
-            draw(st.sampled_from(["", "revision"])),
-            draw(st.sampled_from([[], ["blocks"]])),
-        )
-        return Step("put", (item, higher, same), lambda at: at.store.put(item, if_higher=higher, if_same=same))
-    key = draw(keys)
-    if kind == "delete":
-        return Step("delete", (key,), lambda at: at.store.delete(key))
-    update = draw(updates())
-    return Step("update", (key, update.expression()), lambda at: at.store.update(key, update))
+def _put(store: Store, key: layout.Key, item: layout.Item, **conditions: Any) -> Write:
+    return store.put({**item, **layout.key_attributes(key)}, **conditions)
 
 
-@st.composite
-def state_steps(draw: st.DrawFn) -> Step:
-    """What the store does."""
-    kind = draw(st.sampled_from(["write", "write", "write", "transaction", "transaction", "get", "items", "last"]))
-    if kind in {"write", "transaction"}:
-        some = draw(st.lists(writes(), min_size=1 if kind == "write" else 2, max_size=1 if kind == "write" else 3))
-        return Step(kind, tuple(some), lambda at: at.store.write(*(each.run(at) for each in some)))
-    if kind == "get":
-        wanted = draw(st.lists(keys, unique=True, min_size=1, max_size=4))
-        return Step("get", (wanted,), lambda at: at.store.get(wanted))
-    pk, sk = draw(keys)
-    limit = draw(st.integers(1, 3))
-    if kind == "items":
-        after = draw(st.sampled_from(["", "record", "x#1", "x#15"]))
-        # An empty `after` begins at the beginning; one behind `until` is refused by AWS alone.
-        until = max(sk, after)
-        return Step("items", (pk, until, after), lambda at: list(at.store.items(pk, until, after)))
-    prefix = draw(st.sampled_from(["x#", "x#1", "r", "none"]))
-    return Step("last", (pk, prefix, limit), lambda at: at.store.last(pk, prefix, limit))
+def _write(store: Store, writes: list[Callable[[Store], Write]]) -> None:
+    store.write(*(write(store) for write in writes))
+
+
+def _items(store: Store, pk: str, until: str, after: str) -> list[layout.Item]:
+    """An empty `after` begins at the beginning; one behind `until` is refused by AWS alone."""
+    return list(store.items(pk, max(until, after), after))
+
+
+def step(act: Callable[..., Any], **arguments: Any) -> st.SearchStrategy[partial[Any]]:
+    return st.builds(partial, st.just(act), **arguments)
+
+
+same = st.sampled_from([[], ["blocks"]])
+writes = st.one_of(
+    step(_put, key=keys, item=items, if_higher=st.sampled_from(["", "revision"]), if_same=same),
+    step(Store.update, key=keys, update=updates),
+    step(Store.update, key=keys, update=updates),
+    step(Store.delete, key=keys),
+)
+partitions, sorts_after = st.sampled_from(["a", "b"]), st.sampled_from(["", "record", "x#1", "x#15"])
+steps = st.one_of(
+    step(_write, writes=st.lists(writes, min_size=1, max_size=1)),
+    step(_write, writes=st.lists(writes, min_size=2, max_size=3)),
+    step(Store.get, keys=st.lists(keys, unique=True, min_size=1, max_size=4)),
+    step(_items, pk=partitions, until=keys.map(itemgetter(1)), after=sorts_after),
+    step(Store.last, pk=partitions, prefix=st.sampled_from(["x#", "x#1", "r", "none"]), limit=st.integers(1, 3)),
+)
 
 
 @settings(max_examples=40)
-@given(
-    st.lists(items().map(layout.to_attributes), max_size=6),
-    st.lists(state_steps(), min_size=4, max_size=14),
-)
-def test_random_operations_are_answered_as_by_moto(moto: Side, seeds: list[Any], steps: list[Step]) -> None:
+@given(st.lists(step(_put, key=keys, item=items), max_size=6), st.lists(steps, min_size=4, max_size=14))
+def test_random_operations_are_answered_as_by_moto(
+    moto: Side, seeds: list[Callable[[Store], Write]], acts: list[Callable[[Store], Any]]
+) -> None:
     empty(moto)
     fake = Side(FakeDynamoDB(TABLES, page_items=None))
     for side in (fake, moto):
-        for item in seeds:
-            side.client.put_item(TableName=STATE, Item=item)
-    for step in steps:
-        assert (step, fake.does(step)) == (step, moto.does(step))
+        for seed in seeds:
+            _write(side.store, [seed])
+    for act in acts:
+        assert (act, fake.does(act)) == (act, moto.does(act))
     assert fake.by_key() == moto.by_key()
 
 
