@@ -56,26 +56,6 @@ def test_a_pin_that_is_over_stands_for_itself_without_being_read(world: FakeAcco
     assert world.decided(instance).action is Action.DETACH
 
 
-def test_a_function_that_read_older_tags_holds_an_older_association(world: FakeAccount) -> None:
-    # Between the read of the association and that of the tags, another function follows newer tags.
-    world.publish("workload=db", "db")
-    instance = world.running(workload="web")
-    world.reconcile(instance)
-    before = world.association(instance)
-    assert before
-
-    def newer() -> None:
-        world.tag(instance, workload="db")
-        world.reconcile(instance)
-
-    world.calls.before("DescribeInstances", newer)
-    seen = world.observed(instance)
-    assert seen.association
-    assert seen.association.id == before.id
-    assert seen.candidates.winner
-    assert seen.candidates.winner.spec.role == "db"
-
-
 # ---- what isn't what we wrote ----
 
 

@@ -22,21 +22,11 @@ from strategies.values import KEY, NOW
 URL = "https://sqs.us-east-1.amazonaws.com/123456789012/work"
 
 
-class FakeSqs:
-    """SendMessageBatch; `refuses` is how many entries of each call it doesn't take."""
-
-    def __init__(self, refuses: int = 0) -> None:
-        self.refuses = refuses
-        self.calls: list[dict[str, Any]] = []
-
-    def send_message_batch(self, **arguments: Any) -> dict[str, Any]:
-        self.calls.append(arguments)
-        failed = [{"Id": "0", "Code": "InternalError", "Message": "later", "SenderFault": False}] * self.refuses
-        return {"Successful": [], **({"Failed": failed} if failed else {})}
-
-
-def _queue(sqs: FakeSqs) -> WorkQueue:
-    return WorkQueue(sqs, URL, lambda: NOW)  # type: ignore[arg-type]  # shaped like a client
+def _queue(**answers: Any) -> tuple[Any, WorkQueue]:
+    """A queue, and its client, which takes every message or gives another answer."""
+    client = Mock()
+    client.send_message_batch.return_value = {"Successful": [], **answers}
+    return client.send_message_batch, WorkQueue(client, URL, lambda: NOW)
 
 
 def _fleet(count: int) -> list[InstanceKey]:
@@ -45,34 +35,34 @@ def _fleet(count: int) -> list[InstanceKey]:
 
 @pytest.mark.parametrize(("count", "batches"), [(0, []), (1, [1]), (10, [10]), (11, [10, 1]), (25, [10, 10, 5])])
 def test_names_go_out_in_tens(count: int, batches: list[int]) -> None:
-    sqs = FakeSqs()
-    assert _queue(sqs).send(_fleet(count), "sweep", "correlation-1") == count
-    assert [len(call["Entries"]) for call in sqs.calls] == batches
-    for call in sqs.calls:
-        assert call["QueueUrl"] == URL
-        assert len({entry["Id"] for entry in call["Entries"]}) == len(call["Entries"])
+    sent, queue = _queue()
+    assert queue.send(_fleet(count), "sweep", "correlation-1") == count
+    entries = [call.kwargs["Entries"] for call in sent.call_args_list]
+    assert [len(batch) for batch in entries] == [len({entry["Id"] for entry in batch}) for batch in entries] == batches
+    assert {call.kwargs["QueueUrl"] for call in sent.call_args_list} <= {URL}
 
 
 @pytest.mark.parametrize("delay", [0, 1, 900])
 def test_a_delayed_message_says_for_how_long_the_queue_keeps_it_back(delay: int) -> None:
-    sqs = FakeSqs()
-    _queue(sqs).send(_fleet(11), "expiry", "c", delay_seconds=delay)
-    entries = [entry for call in sqs.calls for entry in call["Entries"]]
+    sent, queue = _queue()
+    queue.send(_fleet(11), "expiry", "c", delay_seconds=delay)
+    entries = [entry for call in sent.call_args_list for entry in call.kwargs["Entries"]]
     assert [entry.get("DelaySeconds", 0) for entry in entries] == [delay] * 11
 
 
 def test_a_message_reads_back_as_the_same_instance() -> None:
-    sqs = FakeSqs()
-    _queue(sqs).send(iter([KEY]), "mapping changed: a=b", "correlation-1")
-    body = json.loads(sqs.calls[0]["Entries"][0]["MessageBody"])
+    sent, queue = _queue()
+    queue.send(iter([KEY]), "mapping changed: a=b", "correlation-1")
+    body = json.loads(sent.call_args.kwargs["Entries"][0]["MessageBody"])
     wake = parse(body, only=KEY.target, now=NOW)
     assert (wake.instance, wake.cause, wake.correlation_id) == (KEY, "mapping changed: a=b", "correlation-1")
     assert body["id"] != request(KEY, "", "", NOW)["id"]
 
 
 def test_a_queue_that_takes_only_some_has_failed() -> None:
+    _, queue = _queue(Failed=[{"Id": "0", "Code": "InternalError", "Message": "later", "SenderFault": False}])
     with pytest.raises(RetryableError) as refused:
-        _queue(FakeSqs(refuses=1)).send(_fleet(3), "sweep", "c")
+        queue.send(_fleet(3), "sweep", "c")
     assert (refused.value.code, refused.value.action) == ("InternalError", "sqs:SendMessage")
 
 
