@@ -1,8 +1,6 @@
 """The long answers are parsed in place of botocore: as it has them, and what is unusual is left to it."""
 
-import io
 import json
-from collections.abc import Iterator
 from functools import cache
 from typing import Any
 from unittest.mock import Mock
@@ -78,17 +76,12 @@ UNAUTHORIZED = (
 )
 
 
-class _Raw(io.BytesIO):
-    def stream(self, **_: object) -> Iterator[bytes]:
-        yield self.read()
-
-
 def asked(call: Call, body: str, status: int = 200, *, quickly: bool = True) -> Any:
     """What the SDK gives for an answer with these bytes."""
     service, operation, arguments = call
     made = client(service, quickly=quickly)
     headers: Any = {"x-amzn-requestid": "r-3"}
-    answer: Any = lambda **_: AWSResponse("https://aws", status, headers, _Raw(body.encode()))  # noqa: E731  # a hook
+    answer: Any = lambda **_: AWSResponse("https://aws", status, headers, Mock(stream=lambda: [body.encode()]))  # noqa: E731  # a hook
     made.meta.events.register("before-send", answer, unique_id="answer")
     try:
         return getattr(made, operation)(**arguments)

@@ -1,6 +1,7 @@
 """What an AWS error means: each row of AWS_FACTS.md "Errors", with AWS's own words."""
 
 from typing import Any
+from unittest.mock import Mock
 
 import boto3
 import pytest
@@ -181,19 +182,9 @@ def _answers(client: Any, *answers: tuple[int, str]) -> None:
     def answer(request: Any, **_: Any) -> AWSResponse:
         status, code = left.pop(0)
         body = f"<Response><Errors><Error><Code>{code}</Code><Message>words</Message></Error></Errors></Response>"
-        return AWSResponse(request.url, status, HTTPHeaders(), _Raw(body.encode()))
+        return AWSResponse(request.url, status, HTTPHeaders(), Mock(stream=lambda: [body.encode()]))
 
     client.meta.events.register("before-send.ec2", answer)
-
-
-class _Raw:
-    """A response's body, as urllib3 gives it."""
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def stream(self) -> list[bytes]:
-        return [self._body]
 
 
 @pytest.mark.parametrize(
