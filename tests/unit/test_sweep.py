@@ -169,7 +169,7 @@ def test_instances_that_have_ended_are_counted_nowhere(desk: Desk) -> None:
 
 def test_an_edit_whose_stream_record_was_lost_is_published(desk: Desk) -> None:
     desk.put("app=web", role="db")
-    sweep(desk)
+    assert sweep(desk).mappings_changed == 1
     assert desk.in_effect("app=web").spec.role == "db"
 
 
