@@ -30,6 +30,13 @@ def retag(world: FakeAccount, instances: list[str], workload: str) -> None:
         world.tag(each, workload=workload)
 
 
+def retagged(world: FakeAccount, count: int) -> list[str]:
+    """Instances that carry web, and whose tag asks for db by now."""
+    made = fleet(world, count)
+    retag(world, made, "db")
+    return made
+
+
 def carrying(world: FakeAccount, instances: list[str], role: str) -> int:
     return [world.carries(each) for each in instances].count(role)
 
@@ -62,8 +69,7 @@ def window(world: FakeAccount) -> layout.Item:
 
 
 def test_of_a_burst_of_replaces_only_so_many_go_and_the_rest_waits_visibly(world: FakeAccount) -> None:
-    instances = fleet(world, 8)
-    retag(world, instances, "db")
+    instances = retagged(world, 8)
     world.quiet()
     world.reconcile(*instances)
     assert world.mutations == [REPLACE] * 3
@@ -97,8 +103,7 @@ def quarantine(world: FakeAccount, count: int) -> list[str]:
 
 
 def test_a_detach_to_none_never_waits_behind_replaces_nor_takes_their_room(world: FakeAccount) -> None:
-    instances, isolated = fleet(world, 8), quarantine(world, 2)
-    retag(world, instances, "db")
+    instances, isolated = retagged(world, 8), quarantine(world, 2)
     world.reconcile(*instances)
     assert carrying(world, instances, "db") == 3
     world.reconcile(*isolated)
@@ -107,11 +112,10 @@ def test_a_detach_to_none_never_waits_behind_replaces_nor_takes_their_room(world
 
 
 def test_detaches_to_none_have_a_window_of_their_own_so_a_wrong_row_is_noticed(world: FakeAccount) -> None:
-    isolated, instances = quarantine(world, 5), fleet(world, 2)
+    isolated, instances = quarantine(world, 5), retagged(world, 2)
     world.reconcile(*isolated)
     assert carrying(world, isolated, "") == 3
     assert [world.shows(each) for each in isolated].count("window") == 2
-    retag(world, instances, "db")
     world.reconcile(*instances)
     assert carrying(world, instances, "db") == 2
     world.reconcile(*ring(world))
@@ -149,8 +153,7 @@ def test_more_minutes_than_one_write_can_take_out_leave_in_several(world: FakeAc
     this = int(world.clock.now().timestamp()) // 60
     over = {f"m{this - 2000 + each}": 1 for each in range(150)}
     world.store.write(world.store.update(WINDOW, Update().set({**over, "total": len(over)})))
-    first, second = instances = fleet(world, 2)
-    retag(world, instances, "db")
+    first, second = instances = retagged(world, 2)
     world.reconcile(first)
     assert window(world)["total"] == 50 + 1
     world.reconcile(second)
@@ -179,29 +182,26 @@ def waits_for_the_first_room(world: FakeAccount, instance: str) -> bool:
 
 def test_those_who_wait_no_longer_leave_their_turns_to_others(world: FakeAccount) -> None:
     """As when the tags of a script that went wrong are taken back."""
-    slip, late = fleet(world, 12), fleet(world, 4)
-    retag(world, slip, "db")
+    slip = retagged(world, 12)
     world.reconcile(*slip)
     retag(world, slip, "web")
     world.reconcile(*slip)
-    retag(world, late, "db")
+    late = retagged(world, 4)
     world.reconcile(*late)
     assert [waits_for_the_first_room(world, each) for each in late] == [True, True, True, False]
 
 
 def test_those_who_are_looked_at_again_while_they_wait_keep_their_turns(world: FakeAccount) -> None:
-    instances, late = fleet(world, 6), fleet(world, 3)
-    retag(world, instances, "db")
+    instances = retagged(world, 6)
     for _ in range(2):
         world.reconcile(*instances)
-    retag(world, late, "db")
+    late = retagged(world, 3)
     world.reconcile(*late)
     assert not any(waits_for_the_first_room(world, each) for each in late)
 
 
 def test_a_pause_makes_nobody_wait_longer(world: FakeAccount) -> None:
-    instances = fleet(world, 6)
-    retag(world, instances, "db")
+    instances = retagged(world, 6)
     world.reconcile(*instances)
     for paused in (True, False):
         world.control(paused=paused)
@@ -216,8 +216,7 @@ def test_however_many_wait_and_however_long_the_window_is_each_is_looked_at_a_fe
 ) -> None:
     """With turns by guess, ten thousand instances were each looked at up to 32 times, and up to 98 in a long window."""
     world.window_minutes, world.limits = minutes, Limits(20, 0)
-    instances = fleet(world, 100)
-    retag(world, instances, "db")
+    instances = retagged(world, 100)
     looks: Counter[str] = Counter(instances)
     world.reconcile(*instances)
     while armed(world):
@@ -231,8 +230,7 @@ def test_however_many_wait_and_however_long_the_window_is_each_is_looked_at_a_fe
 
 def test_the_room_of_a_refused_change_comes_back_once_though_that_is_written_twice(world: FakeAccount) -> None:
     """An SDK that had no answer sends a write again; the second is refused, as the first took effect."""
-    (instance,) = fleet(world, 1)
-    retag(world, [instance], "db")
+    (instance,) = retagged(world, 1)
 
     def refuse() -> None:
         world.calls.after("TransactWriteItems", refusing("ConditionalCheckFailedException"))
@@ -246,8 +244,7 @@ def test_the_room_of_a_refused_change_comes_back_once_though_that_is_written_twi
 
 
 def test_the_item_expires_when_it_is_of_no_use_any_more(world: FakeAccount) -> None:
-    (instance,) = fleet(world, 1)
-    retag(world, [instance], "db")
+    (instance,) = retagged(world, 1)
     world.reconcile(instance)
     expires = int(window(world)["expires"])
     assert expires > (world.clock.now() + timedelta(hours=24)).timestamp()
