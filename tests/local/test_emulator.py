@@ -17,11 +17,11 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from fakes.listener import make_function, make_table
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import REGION, EmbeddedAws
 from rolekeeper_local.settings import ACCOUNTS
 from support.buses import Bus
+from support.listener import make_function, make_table
 from support.ports import free_port
 from support.roles import ANYBODY, assumed, make_role
 from support.waiting import eventually

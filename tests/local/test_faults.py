@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from fakes.listener import Listener, make_table
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.place import REPOSITORY
 from support import chaos_faults
 from support.buses import Queue
+from support.listener import Listener, make_table
 from support.ports import free_port
 from support.waiting import eventually
 

@@ -12,10 +12,10 @@ from typing import Any, Literal
 import pytest
 from botocore.exceptions import ClientError
 
-from fakes.listener import Listener, make_function, make_table
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from support.buses import Bus, Queue
+from support.listener import Listener, make_function, make_table
 from support.ports import free_port
 from support.waiting import eventually, stays
 
