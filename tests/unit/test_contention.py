@@ -16,10 +16,7 @@ pytestmark = pytest.mark.world(published={"workload=web": "web"}, profiles=["oth
 
 @pytest.fixture
 def instance(world: FakeAccount) -> str:
-    made = world.running(workload="web")
-    world.reconcile(made)
-    assert world.carries(made) == "web"
-    return made
+    return world.converged(workload="web")
 
 
 def revert(world: FakeAccount, instance: str, *, minutes: float = 1, to: str = "other") -> str:

@@ -97,9 +97,7 @@ def test_an_instance_that_got_its_tag_between_the_look_ahead_and_the_moment_give
     expiring(desk, "app=web", 55)
     minute(desk)
     assert sent(desk) == []
-    instance = desk.world.running(app="web")
-    desk.world.reconcile(instance)
-    assert desk.world.carries(instance) == "web"
+    instance = desk.world.converged(app="web")
     desk.world.later(minutes=1)
     minute(desk)
     assert sent(desk) == [(instance, 0)] * 2, "and the follow-up of its change"

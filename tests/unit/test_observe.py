@@ -92,8 +92,7 @@ def test_a_damaged_mapping_that_gave_a_role_makes_the_instance_unreadable_once_i
     world: FakeAccount,
 ) -> None:
     base = world.publish("workload=db", "db", enabled=False)
-    instance = world.running(workload="web")
-    world.reconcile(instance)
+    instance = world.converged(workload="web")
     world.tag(instance, workload="db")
     world.garble(published_at("workload=web"))
     (unreadable,) = _observe(world, instance)
@@ -176,8 +175,7 @@ def test_an_event_names_the_tags_that_a_mapping_reads_and_no_others(world: FakeA
 
 
 def test_the_tag_of_the_mapping_that_gave_the_role_is_named_when_it_says_another_thing(world: FakeAccount) -> None:
-    instance = world.running(workload="web")
-    world.reconcile(instance)
+    instance = world.converged(workload="web")
     world.tag(instance, workload="unknown", Name="secret")
     assert world.observed(instance).tags_read == {"workload", "rolekeeper:ignore"}
 

@@ -13,16 +13,6 @@ ATTACH, REPLACE, _ = MUTATIONS
 pytestmark = pytest.mark.world(published={"workload=web": "web"})
 
 
-def _converged(world: FakeAccount, **tags: str) -> str:
-    """A running instance that carries the managed role web, as its tag asks."""
-    instance = world.running(**(tags or {"workload": "web"}))
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    assert world.granted(instance)
-    world.quiet()
-    return instance
-
-
 def _is_left_alone(world: FakeAccount, instance: str) -> bool:
     """Whether another look does nothing: no mutation, no write, no event."""
     world.quiet()
@@ -69,7 +59,7 @@ def test_inside_a_loop_no_other_is_started(world: FakeAccount) -> None:
 
 
 def test_a_mapping_that_agrees_takes_over_from_another_without_a_call_and_says_so_once(world: FakeAccount) -> None:
-    instance = _converged(world)
+    instance = world.converged(workload="web")
     world.publish("env=prod", "web", when_unmatched=WhenUnmatched.KEEP)
     world.tag(instance, env="prod")
     world.untag(instance, "workload")
@@ -108,7 +98,7 @@ def test_a_foreign_role_is_taken_over_where_the_stack_and_the_row_both_say_so(wo
 def test_when_the_truth_cant_be_read_every_message_comes_back_and_nothing_changes(
     world: FakeAccount, operation: str, code: str
 ) -> None:
-    instance, other = _converged(world), world.running(workload="web")
+    instance, other = world.converged(workload="web"), world.running(workload="web")
     world.untag(instance, "workload")
     world.calls.before(operation, refusing(code))
     outcomes = world.reconcile_all(instance, other)
@@ -138,7 +128,7 @@ def test_a_lost_race_observes_again(world: FakeAccount) -> None:
 
 @pytest.mark.parametrize(("between", "then"), [("other", "db"), ("theirs", "theirs")], ids=["ours", "a foreign role"])
 def test_a_stale_id_observes_again_and_replaces_no_foreign_role(world: FakeAccount, between: str, then: str) -> None:
-    instance = _converged(world)
+    instance = world.converged(workload="web")
     world.publish("workload=db", "db")
     world.publish("workload=other", "other")
     world.tag(instance, workload="db")

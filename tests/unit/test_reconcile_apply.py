@@ -22,26 +22,18 @@ def _unoccupied(world: FakeAccount) -> str:
     return instance
 
 
-def _carrying(world: FakeAccount) -> str:
-    """An instance that carries web."""
-    instance = _unoccupied(world)
-    world.reconcile(instance)
-    world.wait(1)
-    return instance
-
-
 def _differing(world: FakeAccount) -> str:
     """An instance that carries web, and whose tag asks for db by now."""
-    world.publish("workload=db", "db")
-    world.tag(instance := _carrying(world), workload="db")
-    world.quiet()
+    for role in ("web", "db"):
+        world.publish(f"workload={role}", role)
+    world.tag(instance := world.converged(workload="web"), workload="db")
     return instance
 
 
 def _unmatched(world: FakeAccount) -> str:
     """An instance that carries web, and whose tag is gone."""
-    world.untag(instance := _carrying(world), "workload")
-    world.quiet()
+    world.publish("workload=web", "web")
+    world.untag(instance := world.converged(workload="web"), "workload")
     return instance
 
 

@@ -29,14 +29,6 @@ class Newer:
         self.world.reconcile(self.instance)
 
 
-def _carrying_web(world: FakeAccount, **tags: str) -> str:
-    """A running instance that carries web, by default as its `workload` asks."""
-    instance = world.running(**(tags or {"workload": "web"}))
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    return instance
-
-
 def _stopped_with_a_role(world: FakeAccount) -> str:
     """A stopped instance that carries web: another role waits for its start."""
     instance = world.stopped(workload="web")
@@ -46,7 +38,7 @@ def _stopped_with_a_role(world: FakeAccount) -> str:
 
 
 def test_a_mapping_that_comes_back_between_two_reads_detaches_nothing(world: FakeAccount) -> None:
-    instance = _carrying_web(world)
+    instance = world.converged(workload="web")
     world.damage("workload=web")
     world.calls.after("BatchGetItem", lambda: world.publish("workload=web", "web"))
     world.quiet()
@@ -177,7 +169,7 @@ def test_a_loop_makes_no_record_for_an_instance_that_is_gone(world: FakeAccount)
 
 @pytest.mark.parametrize("waits", [False, True], ids=["EC2 refuses the stale id", "EC2 has it wait"])
 def test_a_slow_look_whose_call_ec2_refuses_hides_nothing_of_the_newer_one(world: FakeAccount, *, waits: bool) -> None:
-    instance = _carrying_web(world)
+    instance = world.converged(workload="web")
     world.wait(1)
     world.tag(instance, workload="db")
 
@@ -213,7 +205,7 @@ def test_what_ec2_refused_while_a_newer_look_wrote_is_recorded_and_looked_at_aga
 
 def test_the_slower_of_two_replaces_tells_nobody_of_a_missing_permission(world: FakeAccount) -> None:
     """Its association is gone, so the policy, which asks for the path of what is carried, denies the call."""
-    instance = _carrying_web(world)
+    instance = world.converged(workload="web")
     world.wait(2)
     world.tag(instance, workload="db")
 
@@ -233,7 +225,7 @@ def test_the_slower_of_two_replaces_tells_nobody_of_a_missing_permission(world: 
 def test_a_slow_look_hands_no_grant_back_to_the_mapping_that_gave_it_before(world: FakeAccount) -> None:
     world.publish("a=1", "web", when_unmatched=WhenUnmatched.KEEP)
     world.publish("b=1", "web")
-    instance = _carrying_web(world, a="1")
+    instance = world.converged(a="1")
 
     def meanwhile() -> None:
         world.wait(1)
@@ -248,7 +240,7 @@ def test_a_slow_look_hands_no_grant_back_to_the_mapping_that_gave_it_before(worl
 
 def test_a_slow_look_takes_nothing_away_of_a_newer_quarantine(world: FakeAccount) -> None:
     world.publish("quarantine=yes", "NONE", priority=1)
-    instance = _carrying_web(world)
+    instance = world.converged(workload="web")
 
     def meanwhile() -> None:
         world.wait(1)
@@ -266,7 +258,7 @@ def test_a_grant_that_another_reconcile_just_handed_over_is_not_handed_over_agai
     """The write goes through only while the grant reads as this look read it."""
     for tag in ("a=1", "b=1", "c=1"):
         world.publish(tag, "web")
-    instance = _carrying_web(world, a="1")
+    instance = world.converged(a="1")
     world.untag(instance, "a")
     world.tag(instance, b="1")
 

@@ -61,12 +61,6 @@ def sweep_to_the_end(desk: Desk, *seconds: float) -> SweepResult:
     raise AssertionError(swept)
 
 
-def converged(desk: Desk, **tags: str) -> str:
-    (instance,) = running(desk, **tags)
-    desk.world.reconcile(instance)
-    return instance
-
-
 def running(desk: Desk, count: int = 1, **tags: str) -> list[str]:
     """Instances that run, and of which nobody has told yet."""
     made = [desk.world.running(**tags) for _ in range(count)]
@@ -144,7 +138,7 @@ def test_what_a_sweep_sends_itself_doesnt_keep_its_later_runs_from_sending(
 
 def test_a_converged_fleet_sends_nothing_and_writes_only_how_it_stands(desk: Desk) -> None:
     for _ in range(3):
-        converged(desk, app="web")
+        desk.world.converged(app="web")
     desk.world.running(Name="of nobody's concern")
     sweep(desk)  # writes how many instances the mapping governs
     desk.quiet()
@@ -158,7 +152,7 @@ def test_a_converged_fleet_sends_nothing_and_writes_only_how_it_stands(desk: Des
 
 def test_instances_that_have_ended_are_counted_nowhere(desk: Desk) -> None:
     """EC2 shows them for about an hour."""
-    _, _, ends, gone = (converged(desk, app="web") for _ in range(4))
+    _, _, ends, gone = (desk.world.converged(app="web") for _ in range(4))
     desk.world.truth.terminate(gone)
     desk.world.wait(60)
     desk.world.truth.terminate(ends)
@@ -181,7 +175,7 @@ def test_a_deletion_whose_stream_record_was_lost_is_honoured_if_the_table_holds_
     """Also of one that governs nothing: it would give its role to what is launched later."""
     desk.edit("app=db", role="db")
     for _ in range(instances):
-        converged(desk, app="web")
+        desk.world.converged(app="web")
     desk.delete("app=web")
     sweep_to_the_end(desk, seconds)
     assert desk.in_effect("app=web").deleted
@@ -189,7 +183,7 @@ def test_a_deletion_whose_stream_record_was_lost_is_honoured_if_the_table_holds_
 
 
 def test_a_table_that_is_lost_while_it_is_swept_changes_nothing(desk: Desk) -> None:
-    instance = converged(desk, app="web")
+    instance = desk.world.converged(app="web")
     desk.world.calls.after("Scan", lambda: desk.delete("app=web"))
     sweep(desk)
     assert not desk.in_effect("app=web").deleted
@@ -198,7 +192,7 @@ def test_a_table_that_is_lost_while_it_is_swept_changes_nothing(desk: Desk) -> N
 
 @pytest.mark.parametrize("seconds", [840, 0], ids=["in one run", "in several"])
 def test_a_mapping_table_that_reads_empty_changes_nothing(desk: Desk, seconds: float) -> None:
-    instances = [converged(desk, app="web") for _ in range(5)]
+    instances = [desk.world.converged(app="web") for _ in range(5)]
     desk.delete("app=web")
     assert "reads empty" in sweep_to_the_end(desk, seconds).problems[0]
     assert desk.world.metrics.counts["MappingTableEmpty"] == 1
@@ -210,7 +204,7 @@ def test_a_mapping_table_that_reads_empty_changes_nothing(desk: Desk, seconds: f
 @pytest.mark.parametrize("damaged", ["an instance's record", "a mapping's record"])
 def test_what_is_damaged_keeps_nothing_else_from_being_found(desk: Desk, damaged: str) -> None:
     assert desk.edit("app=db", role="db").status == "Published"
-    touched = converged(desk, app="web")
+    touched = desk.world.converged(app="web")
     lost = [desk.world.running(app="db") for _ in range(2)]
     of_instance, of_mapping = layout.record_key(desk.world.key(touched)), published_at("app=web")
     bad = of_instance if damaged == "an instance's record" else of_mapping
@@ -284,7 +278,7 @@ def test_a_sweep_that_didnt_judge_every_row_leaves_no_marker(desk: Desk, harm: s
     HARMS[harm](desk)
     sweep_to_the_end(desk, seconds)
     assert not desk.world.state.read().control.swept
-    instance = desk.world.running(app="web")
+    (instance,) = running(desk, app="web")
     desk.world.reconcile(instance)
     assert desk.world.carries(instance) == ""
 
@@ -385,7 +379,7 @@ def test_what_changed_of_a_row_at_rest_is_found_by_the_next_sweep(desk: Desk, wh
 
 
 def held(desk: Desk) -> None:
-    converged(desk, app="web")
+    desk.world.converged(app="web")
     desk.limits = Limits(0, 0)
     desk.put("app=web", role="db")
 
@@ -419,7 +413,7 @@ def test_a_sweep_makes_the_profile_of_a_row_at_rest_that_was_deleted(desk: Desk)
 def test_a_sweep_reports_that_a_row_at_rest_soon_takes_too_many_roles(desk: Desk) -> None:
     ends = desk.world.clock.now() + timedelta(hours=30)
     desk.edit("app=db", role="db", expires_at=ends.isoformat())
-    converged(desk, app="db")
+    desk.world.converged(app="db")
     sweep(desk)
     desk.limits = Limits(0, 0)
     desk.world.wait(7 * 60 * 60)
@@ -430,7 +424,7 @@ def test_a_sweep_reports_that_a_row_at_rest_soon_takes_too_many_roles(desk: Desk
 
 def test_a_sweep_sends_the_instances_of_a_row_at_rest_that_a_crash_left_unsent(desk: Desk) -> None:
     """They carry a deleted profile of the same name, which the sweep before noted."""
-    converged(desk, app="web")
+    desk.world.converged(app="web")
     sweep(desk)
     desk.delete_role("web")
     desk.role("web")
