@@ -192,7 +192,7 @@ def found(client: FakeDynamoDB, pk: str = "a", sk: str = "b") -> Any:
     return client.get_item(TableName=STATE, Key={"pk": {"S": pk}, "sk": {"S": sk}}, ConsistentRead=True).get("Item")
 
 
-def update(text: str, key: Any = KEY, names: Any = None, condition: str = "", **values: Any) -> dict[str, Any]:
+def update(text: str, names: Any = None, key: Any = KEY, condition: str = "", **values: Any) -> dict[str, Any]:
     """An update; `values` are those of its placeholders."""
     long = {
         "ExpressionAttributeNames": names,
@@ -203,10 +203,11 @@ def update(text: str, key: Any = KEY, names: Any = None, condition: str = "", **
     return {"TableName": STATE, "Key": key, "UpdateExpression": text, **given}
 
 
-def query(text: str = "pk = :a", **given: Any) -> dict[str, Any]:
+def query(text: str = "pk = :a", start: Any = None, **given: Any) -> dict[str, Any]:
     values = {f":{name}": {"S": each} for name, each in (given or {"a": "a"}).items()}
     asked = {"TableName": STATE, "ConsistentRead": True, "KeyConditionExpression": text}
-    return {**asked, "ExpressionAttributeValues": values}
+    begins = {"ExclusiveStartKey": {**KEY, **start}} if start else {}
+    return {**asked, "ExpressionAttributeValues": values, **begins}
 
 
 def batch(*keys: Any) -> dict[str, Any]:
@@ -220,84 +221,81 @@ def numbered(count: int) -> list[Any]:
 ONE, TEXT, SET = {"N": "1"}, {"S": "x"}, {"SS": ["x"]}
 LARGEST = 409_600 - len("pkaskbv")
 
-type Refused = tuple[str, dict[str, Any], str]
+
+def put_of(**attributes: Any) -> dict[str, Any]:
+    return {"TableName": STATE, "Item": {**KEY, **attributes}}
 
 
-def _update(words: str, text: str, names: Any = None, **more: Any) -> Refused:
-    return "update_item", update(text, names=names, **more), words
+def get_of(**attributes: Any) -> dict[str, Any]:
+    return {"TableName": STATE, "Key": {**KEY, **attributes}}
 
 
-def _put(words: str, **attributes: Any) -> Refused:
-    return "put_item", {"TableName": STATE, "Item": {**KEY, **attributes}}, words
+def deletes(*keys: Any) -> dict[str, Any]:
+    return {"TransactItems": [{"Delete": {"TableName": STATE, "Key": key}} for key in keys]}
 
 
-def _get(words: str, **attributes: Any) -> Refused:
-    return "get_item", {"TableName": STATE, "Key": {**KEY, **attributes}}, words
-
-
-def _query(words: str, text: str, start: Any = None, **given: Any) -> Refused:
-    return "query", query(text, **given) | ({"ExclusiveStartKey": {**KEY, **start}} if start else {}), words
-
-
-def _transact(words: str, *writes: Any) -> Refused:
-    return "transact_write_items", {"TransactItems": list(writes)}, words
-
-
-def _delete(key: Any) -> dict[str, Any]:
-    return {"Delete": {"TableName": STATE, "Key": key}}
-
-
-REFUSED: dict[str, Refused] = {
+# By what a request has: what it asks for.
+OPERATIONS = {
+    "UpdateExpression": "update_item",
+    "Item": "put_item",
+    "Key": "get_item",
+    "KeyConditionExpression": "query",
+    "RequestItems": "batch_get_item",
+    "TransactItems": "transact_write_items",
+}
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     # Expressions.
-    "paths overlap": _update("overlap with each other", "SET n = :v REMOVE n", v=ONE),
-    "a clause twice": _update("can only be used once", "REMOVE n REMOVE s"),
-    "an empty update": _update("can not be empty", ""),
-    "an unused name": _update("unused in expressions: keys: {#s}", "REMOVE n", {"#s": "s"}),
-    "an unused value": _update("unused in expressions: keys: {:v}", "REMOVE n", v=ONE),
-    "no names": _update("must not be empty", "REMOVE n", {}),
-    "an undefined name": _update("not defined; attribute name: #n", "REMOVE #n"),
-    "an undefined value": _update("not defined; attribute value: :v", "SET n = :v"),
-    "a reserved word": _update("reserved keyword: role", "REMOVE n", condition="attribute_exists(role)"),
-    "parentheses twice": _update("redundant", "REMOVE n", condition="((attribute_exists(n)))"),
-    "more than 4 KB": _update("expression size: 4110", "REMOVE n, " + "n" * 4_100),
-    "a key that is updated": _update("Cannot update attribute pk", "SET pk = :v", v=TEXT),
+    "paths overlap": (update("SET n = :v REMOVE n", v=ONE), "overlap with each other"),
+    "a clause twice": (update("REMOVE n REMOVE s"), "can only be used once"),
+    "an empty update": (update(""), "can not be empty"),
+    "an unused name": (update("REMOVE n", {"#s": "s"}), "unused in expressions: keys: {#s}"),
+    "an unused value": (update("REMOVE n", v=ONE), "unused in expressions: keys: {:v}"),
+    "no names": (update("REMOVE n", {}), "must not be empty"),
+    "an undefined name": (update("REMOVE #n"), "not defined; attribute name: #n"),
+    "an undefined value": (update("SET n = :v"), "not defined; attribute value: :v"),
+    "a reserved word": (update("REMOVE n", condition="attribute_exists(role)"), "reserved keyword: role"),
+    "parentheses twice": (update("REMOVE n", condition="((attribute_exists(n)))"), "redundant"),
+    "more than 4 KB": (update("REMOVE n, " + "n" * 4_100), "expression size: 4110"),
+    "a key that is updated": (update("SET pk = :v", v=TEXT), "Cannot update attribute pk"),
     # Operands.
-    "ADD of a text": _update("ADD, operand type: STRING", "ADD n :v", v=TEXT),
-    "ADD of a number to a text": _update("incorrect data type", "ADD s :v", v=ONE),
-    "DELETE of a number": _update("DELETE, operand type: NUMBER", "DELETE n :v", v=ONE),
-    "DELETE of a set from a text": _update("incorrect data type", "DELETE s :v", v=SET),
-    "an order of booleans": _update("operand type: BOOLEAN", "REMOVE n", condition="n < :v", v={"BOOL": True}),
+    "ADD of a text": (update("ADD n :v", v=TEXT), "ADD, operand type: STRING"),
+    "ADD of a number to a text": (update("ADD s :v", v=ONE), "incorrect data type"),
+    "DELETE of a number": (update("DELETE n :v", v=ONE), "DELETE, operand type: NUMBER"),
+    "DELETE of a set from a text": (update("DELETE s :v", v=SET), "incorrect data type"),
+    "an order of booleans": (update("REMOVE n", condition="n < :v", v={"BOOL": True}), "operand type: BOOLEAN"),
     # Keys.
-    "an empty partition key": _get("empty string", pk={"S": ""}),
-    "an empty sort key": _put("Key: sk", sk={"S": ""}),
-    "a key of another type": _put("expected: S actual: N", sk=ONE),
-    "an item without a key": ("put_item", {"TableName": STATE, "Item": {"pk": TEXT}}, "Missing the key sk"),
-    "more than a key": _get("does not match the schema", n=ONE),
-    "a long partition key": _get("2048 bytes", pk={"S": "é" * 1_025}),
-    "a long sort key": _get("1024 bytes", sk={"S": "x" * 1_025}),
+    "an empty partition key": (get_of(pk={"S": ""}), "empty string"),
+    "an empty sort key": (put_of(sk={"S": ""}), "Key: sk"),
+    "a key of another type": (put_of(sk=ONE), "expected: S actual: N"),
+    "an item without a key": ({"TableName": STATE, "Item": {"pk": TEXT}}, "Missing the key sk"),
+    "more than a key": (get_of(n=ONE), "does not match the schema"),
+    "a long partition key": (get_of(pk={"S": "é" * 1_025}), "2048 bytes"),
+    "a long sort key": (get_of(sk={"S": "x" * 1_025}), "1024 bytes"),
     # Values.
-    "an empty set": _put("set  may not be empty", v={"L": [{"SS": []}]}),
-    "a member twice": _put("duplicates", v={"NS": ["1", "1.0"]}),
-    "a value of two types": _put("more than one", v={**ONE, **TEXT}),
-    "more than 400 KB": _put("Item size has exceeded", v={"S": "x" * (LARGEST + 1)}),
-    "an update to more than 400 KB": _update("Item size to update has exceeded", "SET v = :v", v={"S": "x" * 409_590}),
+    "an empty set": (put_of(v={"L": [{"SS": []}]}), "set  may not be empty"),
+    "a member twice": (put_of(v={"NS": ["1", "1.0"]}), "duplicates"),
+    "a value of two types": (put_of(v={**ONE, **TEXT}), "more than one"),
+    "more than 400 KB": (put_of(v={"S": "x" * (LARGEST + 1)}), "Item size has exceeded"),
+    "an update to more than 400 KB": (update("SET v = :v", v={"S": "x" * 409_590}), "Item size to update has exceeded"),
     # Limits and places.
-    "a key twice": ("batch_get_item", batch(KEY, KEY), "contains duplicates"),
-    "101 keys": ("batch_get_item", batch(*numbered(101)), "Too many items"),
-    "101 writes": _transact("less than or equal to 100", *map(_delete, numbered(101))),
-    "an item twice in a transaction": _transact("multiple operations on one item", _delete(KEY), _delete(KEY)),
-    "an empty key in a transaction": _transact("empty string", _delete({**KEY, "pk": {"S": ""}})),
-    "a query for an empty key": _query("empty string", "pk = :a AND sk <= :b", a="a", b=""),
-    "a start outside the partition": _query("outside query boundaries", "pk = :a", {"pk": {"S": "c"}}, a="a"),
-    "a start outside what is asked for": _query(
-        "does not match the range key predicate", "pk = :a AND sk <= :b", {"sk": {"S": "c"}}, a="a", b="b"
+    "a key twice": (batch(KEY, KEY), "contains duplicates"),
+    "101 keys": (batch(*numbered(101)), "Too many items"),
+    "101 writes": (deletes(*numbered(101)), "less than or equal to 100"),
+    "an item twice in a transaction": (deletes(KEY, KEY), "multiple operations on one item"),
+    "an empty key in a transaction": (deletes({**KEY, "pk": {"S": ""}}), "empty string"),
+    "a query for an empty key": (query("pk = :a AND sk <= :b", a="a", b=""), "empty string"),
+    "a start outside the partition": (query("pk = :a", {"pk": {"S": "c"}}, a="a"), "outside query boundaries"),
+    "a start outside what is asked for": (
+        query("pk = :a AND sk <= :b", {"sk": {"S": "c"}}, a="a", b="b"),
+        "does not match the range key predicate",
     ),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_dynamodb_refuses_is_refused_in_its_words_and_changes_nothing(fake: FakeDynamoDB, case: str) -> None:
-    operation, request, words = REFUSED[case]
+    request, words = REFUSED[case]
+    operation = next(operation for name, operation in OPERATIONS.items() if name in request)
     before = fake.items(STATE)
     with pytest.raises(ClientError, match=re.escape(words)) as refused:
         getattr(fake, operation)(**request)
@@ -373,9 +371,9 @@ def test_an_item_of_exactly_400_kb_is_kept(fake: FakeDynamoDB) -> None:
 def test_a_transaction_that_is_cancelled_says_why_for_each_write(fake: FakeDynamoDB) -> None:
     """A key of another type is a reason too: AWS's own answers are in paritysuite/dynamodb-conformance, pull 46."""
     writes = [
-        {"Update": update("REMOVE n", numbered(1)[0])},
+        {"Update": update("REMOVE n", key=numbered(1)[0])},
         {"Update": update("REMOVE n", condition="attribute_not_exists(n)")},
-        {"Update": update("ADD s :v", {**KEY, "pk": {"S": "c"}}, v=ONE)},
+        {"Update": update("ADD s :v", key={**KEY, "pk": {"S": "c"}}, v=ONE)},
         {"Put": {"TableName": STATE, "Item": {**KEY, "sk": {"S": "large"}, "v": {"S": "x" * 410_000}}}},
     ]
     put(fake, "c", s=TEXT)
@@ -520,26 +518,23 @@ def test_calls_are_counted_and_stepped_into_as_botocores_are(moto: Side) -> None
         raise RuntimeError
 
     def story(client: Any, calls: Calls) -> Any:
+        """A refusal has an `after`, too; what fails before a call keeps it from happening, and after it doesn't."""
+        seen: list[object] = []
         client.put_item(TableName=STATE, Item=KEY)
-        after: list[str] = []
-        calls.after("UpdateItem", lambda: after.append("a refusal has an after, too"))
+        calls.after("UpdateItem", lambda: seen.append("refused"))
         with pytest.raises(ClientError):
             client.update_item(**update("REMOVE n", condition="attribute_exists(n)"))
-        calls.before("DeleteItem", fail)
-        with pytest.raises(RuntimeError):
-            client.delete_item(TableName=STATE, Key=KEY)
-        there = found(client) is not None
-        calls.after("DeleteItem", fail)
-        with pytest.raises(RuntimeError):
-            client.delete_item(TableName=STATE, Key=KEY)
-        gone = found(client) is None
-        steps: list[int] = []
-        calls.at_step(3, lambda: steps.append(len(calls.made)))
+        for hook in (calls.before, calls.after):
+            hook("DeleteItem", fail)
+            with pytest.raises(RuntimeError):
+                client.delete_item(TableName=STATE, Key=KEY)
+            seen.append(found(client))
+        calls.at_step(3, lambda: seen.append(len(calls.made)))
         client.scan(TableName=STATE)
-        client.query(**query("pk = :a", a="a"))
+        client.query(**query())
         client.batch_get_item(**batch(KEY))
-        client.transact_write_items(TransactItems=[{"Put": {"TableName": STATE, "Item": KEY}}])
-        return calls.made, after, there, gone, steps
+        client.transact_write_items(TransactItems=[{"Put": put_of()}])
+        return calls.made, seen
 
     real, watched, faked = Calls(), boto3.client("dynamodb", region_name="us-east-1"), Calls()
     empty(moto)
