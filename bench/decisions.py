@@ -9,11 +9,11 @@ from statistics import median
 from bench.rows import Row, Target
 from fixtures.account import ACCOUNT, REGION, FakeAccount, new_account
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.instances.decide import mapping_keys, resolve
-from rolekeeper.model.instance import Instance, InstanceKey, InstanceState
-from rolekeeper.model.mapping import MappingKey, MappingSpec, PublishedMapping
+from rolekeeper.instances.decide import Observation, asked_for, mapping_keys, resolve
+from rolekeeper.model.instance import Instance, InstanceKey, InstanceRecord, InstanceState
+from rolekeeper.model.mapping import Control, MappingKey, MappingSpec, PublishedMapping
 from rolekeeper.storage import layout
-from strategies.values import OWNERSHIP, decided
+from strategies.values import OWNERSHIP
 
 ROUNDS, BATCH = 31, 100
 TAGS = 5
@@ -97,10 +97,12 @@ def interleaved_us(*actions: Callable[[], None]) -> tuple[float, ...]:
 def a_second() -> tuple[float, float]:
     """How many instances are resolved in a second, and how many resolved and decided."""
     one, mappings, now = instance(), [published(0)], datetime.now(UTC)
-    resolved, judged = interleaved_us(
-        lambda: _drop(resolve(one, mappings, now)),
-        lambda: _drop(decided(one, None, None, resolve(one, mappings, now), None, OWNERSHIP)),
-    )
+
+    def decide() -> None:
+        record, control, found = InstanceRecord(), Control(), resolve(one, mappings, now)
+        asked_for(Observation(one.key, now, one, None, record, control, candidates=found), OWNERSHIP)
+
+    resolved, judged = interleaved_us(lambda: _drop(resolve(one, mappings, now)), decide)
     return 1_000_000 / resolved, 1_000_000 / judged
 
 

@@ -259,12 +259,17 @@ def no_answer_about_a_deleted_row(desk: Desk) -> None:
     desk.world.calls.before("DescribeInstances", refuse)
 
 
+def lose_the_table(desk: Desk) -> None:
+    desk.world.running(app="web")
+    desk.delete("app=web")
+
+
 HARMS: dict[str, Callable[[Desk], object]] = {
     "no answer": lambda desk: desk.world.calls.before("GetRole", refusing("Throttling", "Rate exceeded")),
     "no permission": lambda desk: desk.world.calls.before("GetRole", refusing("AccessDenied", "no")),
     "no answer about a deleted row": no_answer_about_a_deleted_row,
     "a damaged mapping": lambda desk: desk.world.garble(published_at("app=web")),
-    "a lost table": lambda desk: (desk.world.running(app="web"), desk.delete("app=web")),
+    "a lost table": lose_the_table,
 }
 
 
@@ -350,11 +355,16 @@ def conflicts(desk: Desk) -> None:
     desk.world.running(app="a8", team="ops")
 
 
+def recreate_the_profile(desk: Desk) -> None:
+    desk.delete_role("db")
+    desk.role("db")
+
+
 # What changes, and what the row shows then.
 CHANGES: dict[str, tuple[Callable[[Desk], object], str]] = {
     "its role goes": (lambda desk: desk.delete_role("db"), "role 'db' doesn't exist"),
     "its role becomes broad": (lambda desk: desk.grant("db", "*"), "role 'db' is broad"),
-    "its profile is recreated": (lambda desk: (desk.delete_role("db"), desk.role("db")), "in effect"),
+    "its profile is recreated": (recreate_the_profile, "in effect"),
     "an instance starts": (lambda desk: desk.world.running(app="a8"), "in effect"),
     "it expires": (lambda desk: desk.world.wait(2 * 60 * 60), "it expired"),
     "another row conflicts": (conflicts, "conflicts with"),
