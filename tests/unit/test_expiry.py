@@ -8,7 +8,6 @@ import pytest
 
 from fixtures.account import published_at, refusing
 from fixtures.mappings import Desk
-from fixtures.state_table import STATE_TABLE
 from rolekeeper.fleet.expiry import ExpiryResult
 from rolekeeper.mappings.publish import Publisher
 from rolekeeper.model.instance import Timer
@@ -229,18 +228,13 @@ def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(desk: Desk, monkey
 # ---- what goes wrong ----
 
 
-def garble(desk: Desk, tag: str) -> None:
-    desk.world.garble(published_at(tag))
-
-
 def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung_and_stay(desk: Desk) -> None:
     fine, pinned_one = desk.world.running(app="fine"), desk.world.running()
     for tag in ("app=bad", "app=fine"):
         expiring(desk, tag, 30)
     pinned(desk, pinned_one, 30)
-    garble(desk, "app=bad")
-    item = {"pk": layout.TIMERS, "sk": "2026-03-01T09:00:00.000000Z#garbled"}
-    desk.world.dynamodb.put_item(TableName=STATE_TABLE, Item=layout.to_attributes(item))
+    desk.world.garble(published_at("app=bad"))
+    desk.world.garble((layout.TIMERS, "2026-03-01T09:00:00.000000Z#garbled"))
     desk.world.later(minutes=1)
     rung = minute(desk)
     assert sorted(sent(desk)) == sorted([(fine, 0), (pinned_one, 0)])

@@ -92,17 +92,6 @@ def test_a_role_that_ec2_may_not_assume_is_mailed_with_the_statement_to_add(desk
     assert '{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}' in text
 
 
-def test_a_role_that_is_gone_is_told_though_nobody_edited_the_row(desk: Desk) -> None:
-    desk.delete_role("web")
-    desk.recheck(TAG)
-    (_, suspended), (_, rejected) = desk.world.topic.mails
-    assert suspended.startswith("Mapping Suspended")
-    assert rejected.startswith("Mapping Rejected")
-    assert "role 'web'" in suspended
-    assert "Cause: swept." in suspended
-    assert "Runbook: docs/runbook.md#mapping-suspended\n" in suspended
-
-
 def test_what_befalls_a_whole_fleet_at_once_is_no_mail_for_each_instance(desk: Desk) -> None:
     """Alarms tell of it, once."""
     desk.limits = Limits(100, 0)
