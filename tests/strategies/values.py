@@ -6,14 +6,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from rolekeeper.mappings.rows import NAME, PRIORITIES, REGION, UNIT, YEARS, mistakable
-from rolekeeper.model.instance import (
-    Association,
-    AssociationState,
-    Grant,
-    Instance,
-    InstanceKey,
-    InstanceState,
-)
+from rolekeeper.model.instance import Association, AssociationState, Grant, Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import (
     NO_ROLE,
     RESERVED,

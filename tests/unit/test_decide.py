@@ -8,11 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rolekeeper.instances.decide import InstanceStatus, asked_for, decide, status_of
-from rolekeeper.model.instance import (
-    Action,
-    Decision,
-    Overridden,
-)
+from rolekeeper.model.instance import Action, Decision, Overridden
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey
 from spec.decision_laws import LAWS, View
 from strategies.happenings import observations

@@ -25,16 +25,7 @@ from rolekeeper.model.instance import (
     InstanceRecord,
     Timer,
 )
-from rolekeeper.model.mapping import (
-    NO_ROLE,
-    Control,
-    Held,
-    MappingKey,
-    MappingSpec,
-    Mode,
-    Pin,
-    PublishedMapping,
-)
+from rolekeeper.model.mapping import NO_ROLE, Control, Held, MappingKey, MappingSpec, Mode, Pin, PublishedMapping
 from rolekeeper.model.text import shown
 from rolekeeper.storage import layout
 from rolekeeper_cli.uses.pins import pin_item
