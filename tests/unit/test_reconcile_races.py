@@ -46,6 +46,13 @@ def test_a_mapping_that_comes_back_between_two_reads_detaches_nothing(world: Fak
     assert (world.mutations, world.carries(instance)) == ([], "web")
 
 
+def test_a_slow_look_doesnt_hide_what_a_newer_one_wrote_while_it_looked(world: FakeAccount) -> None:
+    instance = _stopped_with_a_role(world)
+    world.calls.before("BatchGetItem", Newer(world, instance, "db"))
+    world.reconcile(instance)
+    assert world.shows(instance) == "stopped"
+
+
 @pytest.mark.parametrize("shows", [True, False], ids=["what is over by now", "nothing yet"])
 def test_a_slow_look_doesnt_hide_what_a_newer_one_wrote_before_it_could_write(
     world: FakeAccount, *, shows: bool
