@@ -58,7 +58,7 @@ def only_if(condition: str, value: Any, otherwise: Any = NO_VALUE) -> Any:
     return {"If": [condition, value, otherwise]}
 
 
-# ---- values by which a promise stands ----
+# ---- values that promises need ----
 
 
 VALUES = {
@@ -163,7 +163,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("path", VALUES)
-def test_a_value_by_which_a_promise_stands_is_as_it_was(path: str) -> None:
+def test_a_value_that_a_promise_needs_is_set(path: str) -> None:
     assert at(path) == VALUES[path]
 
 
