@@ -256,6 +256,15 @@ def test_an_account_that_goes_on_refusing_is_asked_by_the_schedule_for_an_hour(s
 # ---- the daily event ----
 
 
+def test_a_spoke_that_was_upgraded_says_so_within_a_day(served: Organization) -> None:
+    served.batch(PRESENT)
+    since = served.hub.clock.now()
+    served.wait(hours=24)
+    served.spoke(SPOKE).clients["iam"].others["rolekeeper-reader"]["Tags"][0]["Value"] = "1.3.0"
+    assert served.batch(PRESENT) == []
+    assert known(served) == ServedTarget(SPOKE, "1.3.0", since, served.hub.clock.now(), wire_format=WIRE_FORMAT)
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -315,6 +324,18 @@ def test_a_target_that_refuses_fails_its_own_instances_alone_and_its_problem_is_
     assert served.hub.metrics.counts["PermissionDenied"] == 2, "the alarm rings as long as it refuses"
 
 
+def test_a_target_that_answers_again_has_its_problem_cleared_and_a_new_one_is_news(served: Organization) -> None:
+    [there] = registered(served, SPOKE)
+    served.refuse(SPOKE)
+    assert served.batch(there) == [0]
+    served.admit(SPOKE)
+    assert served.batch(there) == []
+    assert known(served).problem == ""
+    served.refuse(SPOKE)
+    served.batch(there)
+    assert len(served.hub.topic.mails) == 2
+
+
 @pytest.mark.parametrize(("code", "failed"), [("AuthFailure", []), ("UnauthorizedOperation", [0])])
 def test_a_target_is_asked_with_a_new_session_after_it_refused(
     served: Organization, code: str, failed: list[int]
@@ -342,6 +363,15 @@ def test_a_changer_that_is_refused_shows_at_its_instances_and_in_the_registry_an
     assert known(served).problem.startswith(
         "sts:AssumeRole on arn:aws:iam::111111111111:role/rolekeeper-changer is refused"
     )
+    assert len(served.hub.topic.mails) == 1
+
+
+def test_a_permission_for_one_instance_is_no_problem_of_its_target(served: Organization) -> None:
+    registered(served, SPOKE)
+    spoke = served.spoke(SPOKE)
+    spoke.calls.before("AssociateIamInstanceProfile", refusing("UnauthorizedOperation"))
+    served.batch(spoke.key(spoke.running(workload="web")))
+    assert known(served).problem == ""
     assert len(served.hub.topic.mails) == 1
 
 
@@ -426,6 +456,17 @@ def test_a_retry_loop_looks_at_its_instance_in_its_own_target(served: Organizati
 
 
 # ---- whose messages are read ----
+
+
+def test_a_retry_loop_in_a_target_that_refuses_is_no_news_each_time(served: Organization) -> None:
+    registered(served, SPOKE)
+    spoke = served.spoke(SPOKE)
+    waits = spoke.key(spoke.launch(workload="web"))
+    served.refuse(SPOKE)
+    for _ in range(2):
+        assert served.retried(waits)["outcome"] == "waiting"
+    assert served.hub.topic.mails == []
+    assert served.hub.metrics.counts["PermissionDenied"] == 2
 
 
 def test_a_deployment_without_an_organization_drops_what_is_of_another_account() -> None:

@@ -165,6 +165,30 @@ def test_the_records_of_an_account_are_read_once_for_all_its_regions_and_again_f
     assert read() == 2
 
 
+def test_the_iam_of_an_account_is_asked_once_for_all_its_regions(served: Organization) -> None:
+    """By one run for the account; and by runs of their own once it governs nothing in either of them."""
+    there = {each: served.spoke(each).running(workload="web") for each in (SPOKE, SAME_ACCOUNT)}
+
+    def asked(*, in_one_run: bool) -> int:
+        app = served.app()
+        for each in there:
+            served.spoke(each).calls.clear()
+        for each in there:
+            run = app if in_one_run else served.app()
+            assert run.at(each).sweep("sweep-1", lambda: 840, "run-1", event_of(each)).run().published == 1
+        return sum(served.spoke(each).calls["GetRole"] for each in there)
+
+    assert asked(in_one_run=False) == 2, "what governs something is checked by each run"
+    assert asked(in_one_run=True) == 1
+    for each, instance in there.items():
+        served.spoke(each).truth.terminate(instance)
+    served.wait(minutes=30)
+    for each in there:
+        served.scheduled(event_of(each))
+    served.wait(minutes=181)
+    assert asked(in_one_run=False) == 1, "the first has noted it for the account"
+
+
 def test_a_sweep_of_rows_at_rest_makes_as_many_calls_for_fifty_as_for_one(served: Organization) -> None:
     """After an edit those of the row that was edited come to them."""
     spoke = served.spoke(SPOKE)
@@ -316,6 +340,17 @@ def test_the_schedule_leaves_a_target_alone_whose_sweep_goes_on(served: Organiza
     assert SPOKE in asked_for(served)
 
 
+def test_a_person_who_sends_an_event_of_former_times_has_all_targets_swept(served: Organization) -> None:
+    """As `aws lambda invoke` with events/sweep.json does."""
+    served.sweep()
+    former = {"id": "event-1", "time": "2026-02-01T09:45:00Z"}
+    for expected in (sorted([SPOKE, SAME_ACCOUNT, OTHER]), []):
+        served.hub.quiet()
+        served.scheduled(former)
+        assert sorted(asked_for(served)) == expected
+        former = {**former, "time": f"{served.hub.clock.now():%Y-%m-%dT%H:%M:%SZ}"}
+
+
 def test_a_resumed_run_that_is_throttled_is_tried_again_by_the_machine(
     served: Organization, large: dict[str, Any]
 ) -> None:
@@ -435,6 +470,14 @@ def test_a_person_who_sends_the_same_event_again_has_all_targets_swept_again(ser
     assert len(asked_for(served)) == 2 * 3
 
 
+def test_a_target_that_was_removed_is_not_swept(served: Organization) -> None:
+    served.scheduled()
+    served.hub.calls.after("Query", lambda: served.app().registry.remove(SPOKE))
+    served.scheduled(for_account(served))
+    assert known(served, SAME_ACCOUNT).last_sweep
+    assert served.app().registry.get(SPOKE) is None
+
+
 # ---- a target in which nothing is ----
 
 
@@ -444,6 +487,13 @@ def due(made: Organization, minutes: float = 15) -> list[Target]:
     made.hub.quiet()
     made.scheduled()
     return asked_for(made)
+
+
+def test_a_resumed_run_of_the_hub_and_the_first_sweep_of_the_minute_start_none(served: Organization) -> None:
+    served.hub.never_swept()
+    served.scheduled({"task": "expiries", "id": "minute"})
+    served.scheduled({"task": "sweep", "id": "sweep-1", "rest": {}})
+    assert served.hub.machine.started == []
 
 
 def test_an_idle_target_is_swept_once_an_hour_and_others_in_every_interval(served: Organization) -> None:
