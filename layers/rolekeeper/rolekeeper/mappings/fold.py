@@ -269,10 +269,7 @@ class Folding:
             return replace(verdict, impact=impact, assumed=rollout.assumed, approval=approval)
         before = snapshot.stored.held if snapshot.holds(candidate) else None
         outgrown = outgrown or (before.outgrown if before else None)
-        would = (
-            *_would(impact, deletes=candidate.deleted),
-            *approval_steps(snapshot.key, number, deletes=candidate.deleted),
-        )
+        would = _would(impact, candidate)
         came = [_what_came(outgrown)] if outgrown else []
         more = (*came, *rollout.when_held, *notes, *snapshot.still_in_effect, *refused)
         waits = Verdict(Status.HELD, (*would, *more), snapshot.revision, matched=scan.published_matched, held=number)
@@ -300,12 +297,13 @@ class Folding:
         return scan.published_matched if scan else None
 
 
-def _would(impact: Impact, *, deletes: bool) -> list[Reason]:
-    """Return what a held edit would do, and which permissions come and go with that."""
-    code = ReasonCode.DELETION_WOULD_CHANGE if deletes else ReasonCode.WOULD_CHANGE
+def _would(impact: Impact, held: PublishedMapping) -> list[Reason]:
+    """Return what a held edit would do, which permissions come and go with that, and the steps to take."""
+    code = ReasonCode.DELETION_WOULD_CHANGE if held.deleted else ReasonCode.WOULD_CHANGE
     permissions = [ReasonCode.PERMISSIONS(difference=impact.permissions)] if impact.changes else []
     counts = {"attach": impact.attach, "replace": impact.replace, "detach": impact.detach}
-    return [code(extent=impact.extent, **counts), *permissions]
+    steps = approval_steps(held.key, held.revision, deletes=held.deleted)
+    return [code(extent=impact.extent, **counts), *permissions, *steps]
 
 
 def _what_came(outgrown: Outgrown) -> Reason:
