@@ -3,7 +3,7 @@
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest import mock
 
@@ -398,3 +398,23 @@ def test_the_schedules_function_does_both_steps(machine: Machine, monkeypatch: p
     for account in asked["accounts"]:
         desk.organization.scheduled({"task": "judge", "id": "1", "account": account, "of": of})
     assert desk.organization.scheduled(asked["then"])["status"] == "Published"
+
+
+def test_a_row_is_judged_again_once_its_rival_expires_though_an_edit_of_that_is_held(
+    hub: OrganizationDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account_runs, "ASKED", 0)
+    for place in (hub.world, hub.spoke(SPOKE), hub.spoke(OTHER)):
+        place.profile("db")
+    ends = hub.world.clock.now() + timedelta(minutes=2)
+    hub.edit("tier=x", role="web", expires_at=f"{ends:%Y-%m-%dT%H:%M:%SZ}")
+    instance = hub.world.running(workload="db", tier="x")
+    hub.organization.reconcile(hub.world.key(instance))
+    assert hub.world.carries(instance) == "web"
+    assert hub.edit("workload=*", role="db").status is Status.CONFLICT
+    hub.limits = Limits(0, 0)
+    hub.edit("tier=x", role="db", priority=7)
+    assert (hub.shows("tier=x")[0], hub.shows("workload=*")[0]) == ("Held", "Conflict")
+    hub.world.wait(3 * 60)
+    hub.judged(lambda publisher: publisher.recheck(mapping_key("tier=x"), "minute-1", ended=True))
+    assert hub.shows("workload=*")[0] == "Held"
