@@ -217,6 +217,7 @@ def test_an_approval_covers_no_account_that_came_since(moving: OrganizationDesk,
     assert moving.shows(TAG)[1].startswith("it would attach 60, replace 0 and detach 0 instances")
     came = "; as revision 1 it would have changed 30, and 222222222222 came into its scope since"
     assert came in moving.history(TAG)[-1]["reason"]
+    assert came in moving.recheck(TAG).reason, "as long as it is held"
     assert carrying(moving, OTHER, fleet) == 0
     assert moving.approve(TAG, 2).status is Status.PUBLISHED
     assert carrying(moving, OTHER, fleet) == 30
