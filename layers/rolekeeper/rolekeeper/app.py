@@ -266,7 +266,7 @@ class App:
             assessor=assessor,
             sender=self.sender,
             runs=self._runs(assessor),
-            accounts=self._records(assessor),
+            accounts=mappings.account_records.AccountRecords(assessor, self.telemetry),
             telemetry=self.telemetry,
             now=self.now,
         )
@@ -280,11 +280,6 @@ class App:
             findings=mappings.findings.Findings(self.store),
             telemetry=self.telemetry,
             now=self.now,
-        )
-
-    def _records(self, assessor: mappings.assess.Assessor) -> mappings.account_records.AccountRecords:
-        return mappings.account_records.AccountRecords(
-            self.revisions, assessor.targets, assessor.mode, telemetry=self.telemetry
         )
 
     def judge(self, judging: Mapping[str, Any], account: str, in_time: Callable[[], bool]) -> None:
@@ -354,7 +349,7 @@ class App:
         return mappings.account_records.RecordChecks(
             target=self.settings.target,
             thorough=thorough,
-            records=self._records(assessor),
+            records=mappings.account_records.AccountRecords(assessor, self.telemetry),
             assessor=assessor,
             sender=self.sender,
             now=self.now,

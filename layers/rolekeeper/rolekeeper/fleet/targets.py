@@ -150,9 +150,6 @@ class Round:
             return True
         return (served.last_sweep or _NEVER) < self.since and not served.is_idle(now)
 
-    def leaves_running(self, served: ServedTarget, now: datetime) -> bool:
-        return self.which is Which.DUE and (served.goes_on_until or _NEVER) > now
-
 
 @dataclass(frozen=True)
 class Registry:
@@ -450,7 +447,8 @@ class Targets:
         due.sort(key=lambda each: (each.unswept, each.instances))
 
         def is_left(served: ServedTarget) -> bool:
-            if not self.registry.note_begin(served.target) or sweeps.leaves_running(served, self.now()):
+            runs = sweeps.which is Which.DUE and (served.goes_on_until or _NEVER) > self.now()
+            if not self.registry.note_begin(served.target) or runs:
                 return False
             small = not served.unswept and served.instances <= LARGE
             if small and in_time() and sweep(served.target):

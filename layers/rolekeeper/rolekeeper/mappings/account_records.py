@@ -10,14 +10,14 @@ from datetime import datetime
 
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.instances.window import counting, locked
-from rolekeeper.mappings.accounts import AllTargets, Question, Records, TargetScope
+from rolekeeper.mappings.accounts import Question, Records, TargetScope
 from rolekeeper.mappings.assess import Assessor
 from rolekeeper.mappings.fan_out import FanOut, Sender
 from rolekeeper.mappings.impact import Impact, Scan
-from rolekeeper.mappings.revisions import AccountRecord, Revisions, StoredMapping
+from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.verdict import Late, Status, Verdict
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import Control, MappingKey, Mode, PublishedMapping
+from rolekeeper.model.mapping import Control, MappingKey, PublishedMapping
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import Update, layout
 from rolekeeper.storage.state import Write
@@ -34,9 +34,7 @@ type Scans = Mapping[MappingKey, Scan]
 class AccountRecords:
     """Writes what is published for each account; for the deployment's own a publication does."""
 
-    revisions: Revisions
-    targets: AllTargets
-    mode: Mode
+    assessor: Assessor
     telemetry: Telemetry
 
     def write_all(self, stored: StoredMapping, records: Records) -> set[str]:
@@ -45,14 +43,14 @@ class AccountRecords:
         def write(account: str) -> bool | AwsRefusalError:
             record, before = records[account], stored.records.get(account)
             try:
-                record = self.made(self.targets.accounts.get(account), record, stored.control)
+                record = self.made(self.assessor.targets.accounts.get(account), record, stored.control)
             except AwsRefusalError as error:
                 return error
             return self.write(account, record, before)
 
         changed: set[str] = set()
         others = [account for account in records if account != stored.home]
-        for account, result in zip(others, self.targets.map_concurrently(write, others), strict=True):
+        for account, result in zip(others, self.assessor.targets.map_concurrently(write, others), strict=True):
             if isinstance(result, AwsRefusalError):
                 text = {"mapping": str(records[account].mapping.key), "account": account, "error": str(result)}
                 self.telemetry.will_retry("a mapping isn't published in an account, whose sweep tries again", **text)
@@ -65,12 +63,12 @@ class AccountRecords:
     ) -> bool:
         """Write a record unless it is stored; returns whether instances need a reconcile."""
         if before is None or before.content != record.content:
-            self.revisions.write(account, record, *counts)
+            self.assessor.revisions.write(account, record, *counts)
         return record.matters(before)
 
     def made(self, roles: Roles | None, record: AccountRecord, control: Control) -> AccountRecord:
         """Make a record's profile, if that is missing; while no change may be made it stays missing."""
-        if roles is None or not record.missing or control.withholds(self.mode):
+        if roles is None or not record.missing or control.withholds(self.assessor.mode):
             return record
         made = roles.make(record.mapping.spec, record.missing)
         mapping = record.mapping.with_profile_id(made.profile_id).suspended_for(made.problem)
@@ -91,17 +89,9 @@ class RecordChecks:
     sender: Sender
     now: Callable[[], datetime]
 
-    @property
-    def revisions(self) -> Revisions:
-        return self.assessor.revisions
-
-    @property
-    def targets(self) -> AllTargets:
-        return self.assessor.targets
-
     def listed(self, scans: Iterable[MappingKey]) -> tuple[set[MappingKey], set[MappingKey]]:
         """Return the mappings to check, twice: all are published, or were when the `scans` saw them."""
-        published = {*self.revisions.keys(), *scans}
+        published = {*self.assessor.revisions.keys(), *scans}
         return published, published
 
     def recheck(
@@ -118,11 +108,11 @@ class RecordChecks:
         sweep counted there; without one this counts. If the target gives no answer (AwsRefusalError), its record stays
         as it was.
         """
-        one, target = self.targets.of(self.target), self.target
+        one, target = self.assessor.targets.of(self.target), self.target
         for _ in range(ATTEMPTS):
             # A new revision was published during the check: check again.
             with suppress(ConflictError):
-                stored = self.revisions.read(key, target.account)
+                stored = self.assessor.revisions.read(key, target.account)
                 quiet = scan is not None and scan.counts == (0, 0) and not self.thorough()
                 if known := self._unasked(stored, one, quiet=quiet):
                     return known
@@ -142,13 +132,13 @@ class RecordChecks:
 
         Any other is to be checked by itself (`recheck`).
         """
-        one, target, thorough = self.targets.of(self.target), self.target, self.thorough()
-        stored = self.revisions.in_account(keys, target.account, again=thorough)
+        one, target, thorough = self.assessor.targets.of(self.target), self.target, self.thorough()
+        stored = self.assessor.revisions.in_account(keys, target.account, again=thorough)
         quiet = {key for key in stored if not thorough and scans.get(key, Scan()).counts == (0, 0)}
         found = {key: self._unasked(mapping, one, quiet=key in quiet) for key, mapping in stored.items()}
         asked = {key: stored[key].published for key, known in found.items() if known is None}
         specs = [mapping.spec for mapping in asked.values() if mapping and self._is_in_scope(mapping, one)]
-        refused = one.roles.ask_ahead(specs, self.targets.map_concurrently)
+        refused = one.roles.ask_ahead(specs, self.assessor.targets.map_concurrently)
         for key in asked.keys() - refused:
             record = self._record_in(stored[key], one, scans.get(key, Scan()))
             if record.is_stored(stored[key].records.get(target.account)):
@@ -175,7 +165,7 @@ class RecordChecks:
         in_scope = self._is_in_scope(published, one)
         if not (in_scope or before):
             return nothing
-        allowed = self.targets.allows(one.target.account, published.spec)
+        allowed = self.assessor.targets.allows(one.target.account, published.spec)
         if before and quiet and before.is_at_rest(published, one.target.region, in_scope=allowed):
             return self._in_effect(stored, one, before)
         return None
@@ -186,22 +176,22 @@ class RecordChecks:
         assert published is not None  # otherwise there is nothing to record
         scan = Scan() if published.is_idle(self.now()) else scan
         question = Question(published, stored, self.now(), found={target: scan} if scan else {})
-        verdict = self.targets.judge_in(target.account, question, [one])
+        verdict = self.assessor.targets.judge_in(target.account, question, [one])
         if refusal := verdict.refusal_in(target.region):
             raise refusal
         found = verdict.scans.get(target.region, Scan())
-        if before and target.account == self.targets.home.account:
+        if before and target.account == self.assessor.targets.home.account:
             return before.with_scan(target.region, frozenset(), found.counts)
-        record = self.targets.record(target.account, published, before, check=verdict.check)
+        record = self.assessor.targets.record(target.account, published, before, check=verdict.check)
         assert record is not None  # it is in scope, or there was one
         return record.with_scan(target.region, found.profile_ids, found.counts)
 
     def _counts_late(self, stored: StoredMapping, late: Late) -> Iterator[Write]:
         changes = late.impact.changes
         if late.covered:
-            yield self.revisions.take_unseen(late.record.mapping, changes)
+            yield self.assessor.revisions.take_unseen(late.record.mapping, changes)
         if counts := counted_edit(stored, late.impact, 0 if late.covered else changes, now=self.now()):
-            yield self.revisions.store.update(layout.EDITS, counts)
+            yield self.assessor.revisions.store.update(layout.EDITS, counts)
 
     def _renew(
         self,
@@ -214,9 +204,9 @@ class RecordChecks:
     ) -> bool:
         """Write what is new of a record, and `counts`, and send the instances that need a reconcile if some do."""
         target, mapping = one.target, record.mapping
-        if target.account == self.targets.home.account:
+        if target.account == self.assessor.targets.home.account:
             if not record.is_stored(before):
-                self.revisions.count(mapping, target.region, record.counts[target.region])
+                self.assessor.revisions.count(mapping, target.region, record.counts[target.region])
             return False
         if changed := self.records.write(target.account, record, before, counts=counts):
             self.sender.send(FanOut.to(mapping.key, sorted(self._of_account(one))), correlation_id, lambda: True)
@@ -224,11 +214,11 @@ class RecordChecks:
 
     def _of_account(self, one: TargetScope) -> dict[Target, TargetScope]:
         account = one.target.account
-        return {other.target: other for other in (one, *self.targets.all) if other.target.account == account}
+        return {other.target: other for other in (one, *self.assessor.targets.all) if other.target.account == account}
 
     def _is_in_scope(self, published: PublishedMapping, one: TargetScope) -> bool:
         """Return whether a mapping is for a target's account; of the deployment's own, whether it is for the target."""
-        there = [one] if one.target.account == self.targets.home.account else self._of_account(one).values()
+        there = [one] if one.target.account == self.assessor.targets.home.account else self._of_account(one).values()
         return not published.deleted and any(other.is_in(published.spec) for other in there)
 
 

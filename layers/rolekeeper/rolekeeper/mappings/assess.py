@@ -173,8 +173,7 @@ class Assessor:
         missing = role.missing if other and not snapshot.stored.control.withholds(self.mode) else ""
         carried = snapshot.trigger.scan.profile_ids if snapshot.trigger.scan else frozenset[str]()
         now = published.suspended_for(role.problem).with_profile_id(role.profile_id, carried)
-        # As texts: an older version kept no account of a problem by itself.
-        if str(now.problem) != str(published.problem):
+        if now.problem != published.problem:
             event, why = ("Mapping Suspended", [role.problem.reason()]) if role.problem else ("Mapping Resumed", [])
             return Refresh(now, snapshot.entry(event, now, *why), missing)
         if now.former_profile_ids != published.former_profile_ids:

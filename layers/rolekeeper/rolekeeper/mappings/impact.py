@@ -281,15 +281,15 @@ class Impact:
         counts: dict[str, Any] = {"attach": self.attach, "replace": self.replace, "detach": self.detach}
         if self.later:
             counts["only_later"] = self.only_later
-            counts["later"] = [self._moment_document(moment) for moment in self.moments[:KEPT_MOMENTS]]
+            counts["later"] = [
+                {"at": moment.at.isoformat(), "expires": str(moment.expires or "")}
+                | {action.value.lower(): self.later[moment][action] for action in _COUNTED}
+                for moment in self.moments[:KEPT_MOMENTS]
+            ]
         gained, lost, unknown = self.difference.gained, self.difference.lost, self.difference.unknown
         named = {"gained": gained, "lost": lost, **({"severe": self.severe} if self.severe else {})}
         shown = {name: [phrase[:PHRASE] for phrase in phrases[:PHRASES]] for name, phrases in named.items()}
         return counts | shown | ({"unknown": unknown[:PHRASE]} if unknown else {})
-
-    def _moment_document(self, moment: Moment) -> dict[str, Any]:
-        then = {action.value.lower(): self.later[moment][action] for action in _COUNTED}
-        return {"at": moment.at.isoformat(), "expires": str(moment.expires or ""), **then}
 
 
 def _changes(

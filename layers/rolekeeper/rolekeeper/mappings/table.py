@@ -11,7 +11,7 @@ from rolekeeper.aws.errors import PermanentError, classified
 from rolekeeper.mappings.rows import Attributes
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import Update, layout
-from rolekeeper.storage.state import BATCH_KEYS, batch_get
+from rolekeeper.storage.state import BATCH_KEYS, batch_get, pages
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -41,17 +41,17 @@ class MappingTable:
         return {_key_of(row): row for row in found}
 
     def all_rows(self) -> dict[MappingKey, Attributes]:
-        rows = {_key_of(row): row for page in self._pages("Scan", self.client.scan) for row in page}
+        rows = {_key_of(row): row for page in pages("Scan", self.client.scan, self.name) for row in page}
         return dict(sorted(rows.items(), key=lambda each: each[0]))
 
     def keys(self) -> Iterator[list[MappingKey]]:
         """Yield the keys of every row, by pages."""
-        for page in self._pages("Scan", self.client.scan, **_KEYS_ONLY):
+        for page in pages("Scan", self.client.scan, self.name, **_KEYS_ONLY):
             yield list(map(_key_of, page))
 
     def keys_of(self, tag_key: str) -> Iterator[list[MappingKey]]:
         asked = {"KeyConditionExpression": "tag_key = :key", "ExpressionAttributeValues": {":key": {"S": tag_key}}}
-        for page in self._pages("Query", self.client.query, **_KEYS_ONLY, **asked):
+        for page in pages("Query", self.client.query, self.name, **_KEYS_ONLY, **asked):
             yield list(map(_key_of, page))
 
     def write(self, key: MappingKey, row: Attributes, columns: Mapping[str, Any], gone: Sequence[str]) -> bool:
@@ -80,14 +80,6 @@ class MappingTable:
 
     def delete(self, key: MappingKey, condition: Update) -> None:
         self._call("DeleteItem", self.client.delete_item, Key=_key(key), **condition.arguments())
-
-    def _pages(self, operation: str, call: Any, **arguments: Any) -> Iterator[list[Attributes]]:
-        while True:
-            answer = self._call(operation, call, ConsistentRead=True, **arguments)
-            yield answer["Items"]
-            if "LastEvaluatedKey" not in answer:
-                return
-            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def _call(self, operation: str, call: Any, **arguments: Any) -> Any:
         with classified(f"dynamodb:{operation}", self.name):

@@ -95,18 +95,13 @@ class Store:
         return self.last(pk, "history#", limit)
 
     def _query(self, which: str, pk: str, sk: str, **arguments: Any) -> Iterator[Item]:
-        """Yield all that a query finds. A page ends at 1 MB, however many items were asked for."""
+        """Yield all that a query finds."""
         if not layout.is_partition(pk):
             return
         arguments["KeyConditionExpression"] = f"pk = :pk AND {which}"
         arguments["ExpressionAttributeValues"] = layout.to_attributes({":pk": pk, ":sk": sk})
-        while True:
-            with classified("dynamodb:Query", self.table):
-                answer = self.client.query(TableName=self.table, ConsistentRead=True, **arguments)
-            yield from map(layout.from_attributes, answer["Items"])
-            if "LastEvaluatedKey" not in answer:
-                return
-            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        for page in pages("Query", self.client.query, self.table, **arguments):
+            yield from map(layout.from_attributes, page)
 
     def put(self, item: Mapping[str, Any], *, if_higher: str = "", if_same: Sequence[str] = ()) -> Write:
         """Put an item; it replaces one only if its `if_higher` number is lower there, and its `if_same` are equal."""
@@ -162,6 +157,17 @@ def batch_get(
             return found
     unread = f"{len(wanted)} keys were not read after {len(UNPROCESSED_WAITS)} more attempts"
     raise RetryableError("UnprocessedKeys", unread, "dynamodb:BatchGetItem", resource=table)
+
+
+def pages(operation: str, call: Callable[..., Any], table: str, **arguments: Any) -> Iterator[list[dict[str, Any]]]:
+    """Yield the items that a query or a scan finds. A page ends at 1 MB, however many items were asked for."""
+    while True:
+        with classified(f"dynamodb:{operation}", table):
+            answer = call(TableName=table, ConsistentRead=True, **arguments)
+        yield answer["Items"]
+        if "LastEvaluatedKey" not in answer:
+            return
+        arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
 
 def _key(key: Key) -> dict[str, Any]:
