@@ -240,7 +240,7 @@ def test_another_region_of_the_hubs_account_counts_without_a_call_where_nothing_
     spoke.running(workload="web")
     served.scheduled(event_of(there))
     stored = served.hub.revisions.read(mapping_key("workload=web"))
-    assert stored.counts_in(there) == (1, 0)
+    assert stored.records[there.account].counts[there.region] == (1, 0)
 
 
 def test_iam_is_asked_about_all_of_a_target_that_had_a_problem(served: Organization) -> None:

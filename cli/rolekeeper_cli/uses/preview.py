@@ -18,7 +18,7 @@ from rolekeeper.instances.observe import Unreadable
 from rolekeeper.instances.window import approved_budget, counted, with_later
 from rolekeeper.mappings.accounts import TargetScope
 from rolekeeper.mappings.assess import Assessor
-from rolekeeper.mappings.impact import MOVES, PHRASES, WORDS, Impact, Scan
+from rolekeeper.mappings.impact import MOVES, WORDS, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.rows import Attributes, read_row
 from rolekeeper.mappings.snapshot import RowSnapshot, Trigger
@@ -595,7 +595,7 @@ class Preview:
     paused: bool = False  # whether no changes are made now
 
     def lines(self) -> Iterator[str]:
-        difference = _together([self.impact.difference, self.approval.difference])
+        difference = Difference.of_all([self.impact.difference, self.approval.difference])
         if self.unknown:
             yield f"What it would do to instances isn't known: {self.unknown}."
         else:
@@ -754,7 +754,7 @@ def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = 
 
 
 def _sum(impacts: Sequence[Impact]) -> Impact:
-    total = Impact(difference=_together([each.difference for each in impacts]))
+    total = Impact(difference=Difference.of_all([each.difference for each in impacts]))
     for each in impacts:
         total.include(each)
     return total
@@ -776,34 +776,17 @@ def _as_held(history: Iterable[Mapping[str, Any]], number: int) -> Preview | Non
         if entry.get("revision") == number and (effect := entry.get("effect")):
             difference = Difference(tuple(effect["gained"]), tuple(effect["lost"]), effect.get("unknown", ""))
             attach, replaced, detach = (int(effect[name]) for name in ("attach", "replace", "detach"))
-            later, only_later = _later_of(effect)
+            only_later = int(effect.get("only_later", 0))
             impact = Impact(attach, replaced, detach, only_later=only_later, difference=difference)
             counted = f"It was counted at {entry['at'][:19]}Z."
-            moments = [f"More instances change at {moment['at'][:19]}Z." for moment in later]
+            moments = [f"More instances change at {moment['at'][:19]}Z." for moment in effect.get("later", ())]
             return Preview(impact, notes=(counted, *_first(moments, "more moments at which instances change")))
     return None
 
 
-def _later_of(effect: Mapping[str, Any]) -> tuple[Sequence[Mapping[str, Any]], int]:
-    """The later moments of an edit in the history, and how many instances change only then."""
-    later = effect.get("later", [])
-    if isinstance(later, Mapping):
-        # An earlier edition knew one moment.
-        return [later], int(later["only_then"])
-    return later, int(effect.get("only_later", 0))
-
-
 def _impact(actions: Mapping[Action, int], differences: Sequence[Difference]) -> Impact:
     attach, replaced, detach = (actions.get(each, 0) for each in (Action.ATTACH, Action.REPLACE, Action.DETACH))
-    return Impact(attach, replaced, detach, difference=_together(differences))
-
-
-def _together(found: Sequence[Difference]) -> Difference:
-    return Difference(
-        gained=tuple(dict.fromkeys(phrase for each in found for phrase in each.gained))[:PHRASES],
-        lost=tuple(dict.fromkeys(phrase for each in found for phrase in each.lost))[:PHRASES],
-        unknown="; ".join(dict.fromkeys(each.unknown for each in found if each.unknown)),
-    )
+    return Impact(attach, replaced, detach, difference=Difference.of_all(differences))
 
 
 def _of_one(deployment: Deployment, then: Seen, note: str) -> Preview:

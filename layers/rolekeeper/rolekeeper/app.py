@@ -79,9 +79,7 @@ class App:
 
     def _there(self, service: str) -> Any:
         """Return a client in the target; in the deployment's own it has the functions' permissions."""
-        if self.client_there:
-            return self.client_there(service)
-        return self.client(service)
+        return (self.client_there or self.client)(service)
 
     @cached_property
     def ec2(self) -> Ec2:

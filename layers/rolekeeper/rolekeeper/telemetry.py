@@ -35,7 +35,6 @@ PINNED = {"pin-set": "Pin Set", "pin-removed": "Pin Removed"}
 COUNTED = {"contested": "Contested", "window": "ChangesWithheld", "refused": "Refused"}
 REFUSED, PARKED, PERMISSION_MISSING = "Role Change Refused", "Instance Parked", "Permission Missing"
 
-
 type Entry = dict[str, Any]
 
 

@@ -156,7 +156,7 @@ class Sweep:
                 self.telemetry.denied(error, correlation_id=self.correlation_id, news=self.is_news(error))
             if not self.targets.ends_sweep(self.target, error, resumed=self.resumed):
                 raise
-            self._goes_on(None)
+            self.targets.registry.sweep_goes_on(self.target, None)
             self._note(str(error))
             self.result.finished = True
             return self.result
@@ -170,7 +170,7 @@ class Sweep:
         rest, now = self.result.rest, self.now()
         self.result.finished = True
         if self.resumed:
-            self._goes_on(now + GOES_ON)
+            self.targets.registry.sweep_goes_on(self.target, now + GOES_ON)
             return True
         if known := self._known or self.targets.registry.begun(self.target, now):
             rest.since = layout.timestamp(known.since) if known.since else ""
@@ -191,15 +191,12 @@ class Sweep:
         """Have the machine go on, if this run began a sweep that isn't finished; note the end of one that is."""
         if self.result.finished:
             if self.resumed:
-                self._goes_on(None)
+                self.targets.registry.sweep_goes_on(self.target, None)
             if not self.result.rest.first:  # that has noted itself once every row was judged
                 self._note_sweep()
         elif not self.resumed:
             event = resumable(Task.SWEEP, self.correlation_id, self.result, target=self.target)
             self.machine.start(self.run_id, event)
-
-    def _goes_on(self, until: datetime | None) -> None:
-        self.targets.registry.sweep_goes_on(self.target, until)
 
     def _note_sweep(self) -> None:
         swept = self.result

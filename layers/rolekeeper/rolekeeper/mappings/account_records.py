@@ -230,6 +230,5 @@ def counted_edit(stored: StoredMapping, impact: Impact, changes: int, *, now: da
     if changes < impact.changes:
         # The others are approved. Which of them come later isn't known, so these count now.
         return locked(edits, counting(edits, changes, impact.allowed, minutes=minutes, now=now))
-    allowed = impact.allowed - impact.only_later
-    later = impact.changes_at
+    allowed, later = impact.allowed - impact.only_later, impact.changes_at
     return locked(edits, counting(edits, impact.now, allowed, minutes=minutes, now=now, later=later))

@@ -246,7 +246,8 @@ class AllTargets:
 
     def counted(self, stored: StoredMapping) -> tuple[int, int]:
         """Return how many instances of other targets the published mapping governs, and how many are occupied."""
-        found = [stored.counts_in(one.target) for one in self.all if one.target != self.home]
+        others = [one.target for one in self.all if one.target != self.home and one.target.account in stored.records]
+        found = [stored.records[target.account].counts.get(target.region, (0, 0)) for target in others]
         return sum(matched for matched, _ in found), sum(occupied for _, occupied in found)
 
 

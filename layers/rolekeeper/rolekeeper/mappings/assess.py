@@ -10,7 +10,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.mappings.accounts import AllTargets, Question, TargetScope
 from rolekeeper.mappings.findings import AccountVerdict, silent
 from rolekeeper.mappings.fold import Answers, Folding
-from rolekeeper.mappings.impact import Edit, ImpactScanner, Scan
+from rolekeeper.mappings.impact import Edit, Scan
 from rolekeeper.mappings.revisions import Revisions, StoredMapping
 from rolekeeper.mappings.rollout import by_target
 from rolekeeper.mappings.snapshot import RowSnapshot
@@ -18,7 +18,7 @@ from rolekeeper.mappings.verdict import PROFILE_RECREATED, Ending, Late, Refresh
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import NO_ROLE, Mode, PublishedMapping, WhenUnmatched
 from rolekeeper.model.problem import Problem, Reason, ReasonCode
-from rolekeeper.permissions.roles import RoleCheck, Roles
+from rolekeeper.permissions.roles import RoleCheck
 from rolekeeper.storage import layout
 
 # How long before a mapping expires it is reported that many instances will lose its role.
@@ -39,14 +39,6 @@ class Assessor:
     def _folding(self) -> Folding:
         return Folding(self.targets, self.mode)
 
-    @property
-    def roles(self) -> Roles:
-        return self.targets.own.roles
-
-    @property
-    def scanner(self) -> ImpactScanner:
-        return self.targets.own.scanner
-
     def assess(self, snapshot: RowSnapshot, found: Answers | None = None) -> Verdict:
         """Judge a row, or a deleted one; an AwsRefusalError says that AWS gave no answer, or refused one.
 
@@ -59,7 +51,11 @@ class Assessor:
                 snapshot = snapshot.refreshed(refresh)
         question = self._question(snapshot)
         answers = self._answers(snapshot, question, found) if question else {}
-        rivals = list(self.scanner.rivals(snapshot.key, snapshot.stored)) if question and not snapshot.deletes else []
+        rivals = (
+            list(self.targets.own.scanner.rivals(snapshot.key, snapshot.stored))
+            if question and not snapshot.deletes
+            else []
+        )
         verdict = self._folding.fold(snapshot, answers, rivals)
         if verdict.impact and verdict.impact.fleet is not None:
             # How much may change depends on how many instances there are by now.
@@ -146,12 +142,10 @@ class Assessor:
         known = by_target({account: answer.sizes for account, answer in answers.items()})
         changing = {target for target, scan in scans.items() if scan.impact.changes or target == self.targets.home}
         sizes = self.targets.sizes(changing - known.keys())
-
-        def sized(account: str, verdict: AccountVerdict) -> AccountVerdict:
-            more = {target.region: size for target, size in sizes.items() if target.account == account}
-            return replace(verdict, sizes={**verdict.sizes, **more})
-
-        return {account: sized(account, verdict) for account, verdict in answers.items()}
+        more: dict[str, dict[str, int]] = {account: {} for account in answers}
+        for target, size in sizes.items():
+            more[target.account][target.region] = size
+        return {account: replace(one, sizes={**one.sizes, **more[account]}) for account, one in answers.items()}
 
     def _counted(self, snapshot: RowSnapshot, published: PublishedMapping) -> RowSnapshot:
         """Return the same with what the mapping governs, where no sweep counted it.
@@ -160,14 +154,14 @@ class Assessor:
         """
         if not snapshot.trigger.recheck or snapshot.trigger.scan is not None or published.is_idle(snapshot.at):
             return snapshot
-        scan = self.scanner.scan(Edit(published, published, snapshot.at))
+        scan = self.targets.own.scanner.scan(Edit(published, published, snapshot.at))
         return replace(snapshot, trigger=replace(snapshot.trigger, scan=scan))
 
     def _refreshed(self, snapshot: RowSnapshot, published: PublishedMapping) -> Refresh | None:
         """Suspend what is published if its role can't be used, resume it if it can, and update its profile's id."""
         if self.targets.home.account not in self.targets.in_scope(published.spec):
             return None
-        role = self.roles.check(published.spec)
+        role = self.targets.own.roles.check(published.spec)
         # If the row says the same, its verdict has what is missing made, unless that is of its deletion.
         other = snapshot.parsed.spec != published.spec or snapshot.holds_deletion
         missing = role.missing if other and not snapshot.stored.control.withholds(self.mode) else ""
@@ -183,7 +177,7 @@ class Assessor:
 
     def _ends_soon(self, snapshot: RowSnapshot, verdict: Verdict) -> Reason | None:
         """Report a mapping that will soon take more roles away than an edit may; None if it won't."""
-        mapping, limits = verdict.mapping, self.scanner.limits
+        mapping, limits = verdict.mapping, self.targets.own.scanner.limits
         assert mapping is not None  # it is in effect
         spec, ends_at = mapping.spec, mapping.spec.expires_at
         carrying = (verdict.matched or 0) - (verdict.occupied or 0)
@@ -230,7 +224,7 @@ class Assessor:
         # Without the count the row still says what is wrong with it; the sweep counts again.
         with suppress(AwsRefusalError):
             if "matched" not in snapshot.row:
-                found = self.scanner.scan(Edit(published, published, snapshot.at)).published_matched
+                found = self.targets.own.scanner.scan(Edit(published, published, snapshot.at)).published_matched
                 return replace(verdict, matched=found + self.targets.counted(snapshot.stored)[0])
         return verdict
 

@@ -23,6 +23,7 @@ from rolekeeper.storage import Store, layout
 KEPT = timedelta(days=1)
 # The most bytes of one account's answers: an item has at most 400 KB (DynamoDB "Service quotas").
 MOST = 350_000
+_COUNTS, _CHANGES = ("matched", "published_matched", "foreign"), ("attach", "replace", "detach", "only_later", "seen")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,9 @@ class AccountVerdict:
     def to_bytes(self) -> bytes:
         document = {
             "stamp": self.stamp,
-            "refusal": _refusal_document(self.refusal) if self.refusal else None,
+            "refusal": vars(self.refusal) if self.refusal else None,
             "check": layout.encode(self.check) if self.check else None,
-            "refused": {region: _refusal_document(error) for region, error in self.refused.items()},
+            "refused": {region: vars(error) for region, error in self.refused.items()},
             "sizes": dict(self.sizes),
             "gains": [layout.encode(gain) for gain in self.gains],
             "scans": {region: _scan_document(scan) for region, scan in self.scans.items()},
@@ -127,37 +128,23 @@ class Findings:
 def _scan_document(scan: Scan) -> dict[str, Any]:
     impact = scan.impact
     return {
-        "counts": [scan.matched, scan.published_matched, scan.foreign],
+        "counts": {name: getattr(scan, name) for name in _COUNTS},
+        "impact": {name: getattr(impact, name) for name in _CHANGES},
         "conflicts": [layout.encode(conflict) for conflict in scan.conflicts.values()],
         "nodes": sorted(scan.nodes),
         "profile_ids": sorted(scan.profile_ids),
-        "impact": [impact.attach, impact.replace, impact.detach, impact.only_later, impact.seen],
         "later": [[layout.encode(moment), counts] for moment, counts in impact.later.items()],
         "moves": [[*move, count] for move, count in impact.moves.items()],
     }
 
 
 def _scan_from(document: Mapping[str, Any]) -> Scan:
-    matched, published_matched, foreign = document["counts"]
-    attach, replaced, detach, only_later, seen = document["impact"]
-    impact = Impact(
-        attach,
-        replaced,
-        detach,
-        later={
-            layout.decode(Moment, moment): Counter({Action(name): count for name, count in counts.items()})
-            for moment, counts in document["later"]
-        },
-        only_later=only_later,
-        seen=seen,
-        moves=Counter({(was, to): count for was, to, count in document["moves"]}),
-    )
-    scan = Scan(matched, published_matched, foreign=foreign, nodes=set(document["nodes"]), impact=impact)
+    moves = Counter({(was, to): count for was, to, count in document["moves"]})
+    impact = Impact(**document["impact"], moves=moves)
+    for moment, counts in document["later"]:
+        impact.later[layout.decode(Moment, moment)] = Counter({Action(name): count for name, count in counts.items()})
+    scan = Scan(**document["counts"], nodes=set(document["nodes"]), impact=impact)
     scan.profile_ids |= set(document["profile_ids"])
     for conflict in (layout.decode(Conflict, found) for found in document["conflicts"]):
         scan.conflicts[conflict.other.key] = conflict
     return scan
-
-
-def _refusal_document(error: AwsRefusalError) -> dict[str, str]:
-    return {"code": error.code, "message": error.message, "action": error.action, "resource": error.resource}

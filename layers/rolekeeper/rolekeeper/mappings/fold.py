@@ -271,7 +271,8 @@ class Folding:
         outgrown = outgrown or (before.outgrown if before else None)
         would = _would(impact, candidate)
         came = [_what_came(outgrown)] if outgrown else []
-        more = (*came, *rollout.when_held, *notes, *snapshot.still_in_effect, *refused)
+        guessed = [ReasonCode.ALL_COUNTS(changes=rollout.guessed)] if rollout.guessed else []
+        more = (*came, *rollout.where_not(), *guessed, *notes, *snapshot.still_in_effect, *refused)
         waits = Verdict(Status.HELD, (*would, *more), snapshot.revision, matched=scan.published_matched, held=number)
         # The approval checks again whether the hub's own account can use the role.
         held = candidate.suspended_for(None)

@@ -115,7 +115,7 @@ class Publisher:
             quiet += [snapshot] if snapshot.is_published and not snapshot.stored.unsent else []
         home, specs = self.targets.home.account, [each.parsed.spec for each in quiet if each.parsed.spec]
         asked = [spec for spec in specs if home in self.targets.in_scope(spec)]
-        refused = self.assessor.roles.ask_ahead(asked, self.targets.map_concurrently)
+        refused = self.targets.own.roles.ask_ahead(asked, self.targets.map_concurrently)
         verdicts = {snapshot.key: self._unchanged(snapshot) for snapshot in quiet if snapshot.key not in refused}
         return {key: verdict for key, verdict in verdicts.items() if verdict}
 
@@ -268,7 +268,7 @@ class Publisher:
 
     def _refresh(self, snapshot: RowSnapshot, refresh: Refresh) -> None:
         mapping, entry = refresh.mapping, refresh.entry
-        if refresh.missing and (problem := self.assessor.roles.make(mapping.spec, refresh.missing).problem):
+        if refresh.missing and (problem := self.targets.own.roles.make(mapping.spec, refresh.missing).problem):
             self.telemetry.will_retry(
                 "an instance profile can't be made", mapping=str(snapshot.key), error=str(problem)
             )
@@ -281,7 +281,7 @@ class Publisher:
         mapping = verdict.mapping
         if not (verdict.missing and mapping):
             return verdict
-        made = self.assessor.roles.make(mapping.spec, verdict.missing)
+        made = self.targets.own.roles.make(mapping.spec, verdict.missing)
         if made.problem:
             return self.assessor.refused(snapshot, made.problem)
         return replace(verdict, mapping=mapping.with_profile_id(made.profile_id))
@@ -374,14 +374,12 @@ class Publisher:
     def _note_conflicts(self, row: MappingKey, conflicts: Conflicts) -> None:
         for conflict in conflicts.largest_first[:OTHERS]:
             stored = self.revisions.read(conflict.other.key)
-            if conflict.elsewhere:
-                # The record of another account may be older than what is published.
-                if stored.published is None:
-                    continue
-            elif stored.published is None or stored.published.revision != conflict.other.revision:
+            # The record of another account may be older than what is published.
+            same = stored.published is not None and stored.published.revision == conflict.other.revision
+            if not (same or conflict.elsewhere):
                 # The conflict may be over: judge the row again.
                 raise ConflictError("OtherChanged", f"{conflict.other.key} is published anew")
-            if row not in stored.in_conflict and len(stored.in_conflict) < ROWS:
+            if stored.published and row not in stored.in_conflict and len(stored.in_conflict) < ROWS:
                 self.revisions.add_conflict(stored.published, row)
 
     def _recheck_conflicting(self, key: MappingKey, verdict: Verdict, correlation_id: str) -> None:

@@ -118,11 +118,6 @@ class StoredMapping:
             return False
         return (held.mapping.spec, held.mapping.deleted) == (published.spec, published.deleted)
 
-    def counts_in(self, target: Target) -> tuple[int, int]:
-        """Return how many instances it governed in a target when last counted, and how many are occupied."""
-        record = self.records.get(target.account)
-        return record.counts.get(target.region, (0, 0)) if record else (0, 0)
-
     @cached_property
     def last(self) -> int:
         """The highest revision number so far: of what was published for any account, or held."""

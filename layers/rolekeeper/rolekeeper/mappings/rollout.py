@@ -89,12 +89,6 @@ class Rollout:
         problems = {account: replace(problem, remedy="") for account, problem in self._problems.items()}
         return [*_grouped(problems), *_grouped_refusals(self.unanswered, then)]
 
-    @property
-    def when_held(self) -> list[Reason]:
-        """Where it can't be used, and who gave no answer, with how much is taken to change there."""
-        guessed = [ReasonCode.ALL_COUNTS(changes=self.guessed)] if self.guessed else []
-        return [*self.where_not(), *guessed]
-
 
 def roll_out(  # noqa: PLR0913  # all that a rollout is made of
     mapping: PublishedMapping,

@@ -188,7 +188,6 @@ def _read_instant(written: str, _: HomeAccount) -> datetime:
 
 INSTANT = Kind("S", "ISO 8601 with a time zone, as 2026-12-31T18:00:00Z", _read_instant)
 
-
 type Attributes = Mapping[str, Any]
 """A low-level DynamoDB item: attribute name to a value under its type, as `{"role": {"S": "web"}}`."""
 

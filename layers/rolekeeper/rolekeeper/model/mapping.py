@@ -324,7 +324,6 @@ class Pin:
 
 NO_PIN = Pin("")
 
-
 WITHHELD = frozenset({"control-unclear", "paused", "observed", "unswept"})  # the codes of `Control.withholds`
 
 
