@@ -30,6 +30,7 @@ KEPT = {
 }
 # Seeds that once broke a promise, and what they play.
 ONCE_BROKEN = (
+    934011960,  # a table that reads empty once a sweep has listed its rows, and before it removes what has none
     912004578,  # a row that asks for one more tag, and leaves those without it as they are
     823029921,  # a profile made anew, where another mapping governed its instances until then
     16948254,  # a profile that Rolekeeper makes, and the answer to that
@@ -182,12 +183,8 @@ def test_two_runs_meet_between_their_calls() -> None:
     for name in ("a", "b"):
         engine.start(name, body, limit=60, ended=lambda *_: None)
     engine.play(10)
-    assert [line.split(None, 1)[1] for line in engine.story] == [
-        "a: one call",
-        "b: one call",
-        "a: another",
-        "b: another",
-    ]
+    told = ["a: one call", "b: one call", "a: another", "b: another"]
+    assert [line.split(None, 1)[1] for line in engine.story] == told
 
 
 def test_a_run_whose_time_is_out_is_killed_where_it_waits() -> None:

@@ -314,10 +314,11 @@ class App:
         self, correlation_id: str, seconds_left: Callable[[], float], run_id: str, event: Mapping[str, Any]
     ) -> fleet.sweep.Sweep:
         """Make a sweep's run. `event` is the last run's answer, or the schedule's, whose sweep gives way."""
-        thorough = cache(lambda: fleet.targets.is_due_for_all(self.settings.target, self.registered, self.now()))
+        target = self.settings.target
+        thorough = cache(lambda: fleet.targets.is_due_for_all(target, self.registered, self.now()))
         return fleet.sweep.Sweep(
             targets=self.targets,
-            of_account=lambda: self.registered,
+            registered=lambda: next((served for served in self.registered if served.target == target), None),
             is_news=partial(self._is_news, noting=True),
             checks=self.publisher if self == self.at() else self.record_checks(thorough),
             thorough=thorough,

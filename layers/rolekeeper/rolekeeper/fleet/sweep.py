@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import cached_property
 from itertools import batched
 
 from rolekeeper.aws import Ec2, Machine, WorkQueue
@@ -111,14 +110,14 @@ class SweepResult:
 class Sweep:
     """One run of a sweep of a target. `seconds_left` is the rest of the run's time.
 
-    `of_account` returns the registered targets of its account. The `checks` are of rows in the deployment's own target,
+    `registered` returns what the registry knows of the target. The `checks` are of rows in the deployment's own target,
     and of records in any other; they are `thorough` once in some hours. A `resumed` run was started by the machine. Any
     other that `gives_way` does nothing while another sweep goes on; the name of its execution comes from `run_id`,
     which stays the same when Lambda retries the run.
     """
 
     targets: Targets
-    of_account: Callable[[], Sequence[ServedTarget]]
+    registered: Callable[[], ServedTarget | None]
     is_news: Callable[[AccessDeniedError], bool]
     checks: Publisher | RecordChecks
     thorough: Callable[[], bool]
@@ -139,10 +138,6 @@ class Sweep:
     @property
     def target(self) -> Target:
         return self.settings.target
-
-    @cached_property
-    def _known(self) -> ServedTarget | None:
-        return next((each for each in self.of_account() if each.target == self.target), None)
 
     def run(self) -> SweepResult:
         """Go on from where the result says; an AwsRefusalError has this run retried from there."""
@@ -172,7 +167,7 @@ class Sweep:
         if self.resumed:
             self.targets.registry.sweep_goes_on(self.target, now + GOES_ON)
             return True
-        if known := self._known or self.targets.registry.begun(self.target, now):
+        if known := self.registered() or self.targets.registry.begun(self.target, now):
             rest.since = layout.timestamp(known.since) if known.since else ""
             rest.first = known.last_sweep is None
             until = known.goes_on_until
@@ -321,12 +316,6 @@ class Sweep:
         rest = self.result.rest
         # One that governs nothing, too: its deletion may have been dead-lettered.
         rows, published = self.checks.listed(scans or ())
-        if published and not rows:
-            # An empty read never means that every row was deleted (docs/concepts.md, rule 5): hold everything.
-            self._note(f"the mapping table reads empty, and {len(published)} mappings are published: kept")
-            self.telemetry.count("MappingTableEmpty")
-            rest.judged = False
-            return
         if rest.phase is Phase.ROWS and self._recheck_all(rows, scans, seen=True):
             rest.phase, rest.row = Phase.GONE, None
         if rest.phase is not Phase.GONE or not self._recheck_all(published - rows, scans, seen=False):
@@ -347,11 +336,22 @@ class Sweep:
             with suppress(AwsRefusalError):
                 at_rest = self.checks.at_rest(some, scans) if scans is not None else {}
             for key in some:
+                if not seen and self._reads_empty():
+                    return True
                 self._recheck(key, scans, seen=seen, at_rest=at_rest.get(key))
                 rest.row = key
                 if self._is_late():
                     return False
         return True
+
+    def _reads_empty(self) -> bool:
+        """Return whether the mapping table reads empty by now: then everything holds (docs/concepts.md, rule 5)."""
+        rows, published = self.checks.listed(())
+        if not rows:
+            self._note(f"the mapping table reads empty, and {len(published)} mappings are published: kept")
+            self.telemetry.count("MappingTableEmpty")
+            self.result.rest.judged = False
+        return not rows
 
     def _recheck(self, key: MappingKey, scans: Scans | None, *, seen: bool, at_rest: Verdict | None = None) -> None:
         self.result.mappings += 1

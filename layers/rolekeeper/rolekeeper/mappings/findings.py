@@ -69,9 +69,9 @@ class AccountVerdict:
     def to_bytes(self) -> bytes:
         document = {
             "stamp": self.stamp,
-            "refusal": vars(self.refusal) if self.refusal else None,
+            "refusal": _refusal(self.refusal) if self.refusal else None,
             "check": layout.encode(self.check) if self.check else None,
-            "refused": {region: vars(error) for region, error in self.refused.items()},
+            "refused": {region: _refusal(error) for region, error in self.refused.items()},
             "sizes": dict(self.sizes),
             "gains": [layout.encode(gain) for gain in self.gains],
             "scans": {region: _scan_document(scan) for region, scan in self.scans.items()},
@@ -148,3 +148,7 @@ def _scan_from(document: Mapping[str, Any]) -> Scan:
     for conflict in (layout.decode(Conflict, found) for found in document["conflicts"]):
         scan.conflicts[conflict.other.key] = conflict
     return scan
+
+
+def _refusal(error: AwsRefusalError) -> dict[str, str]:
+    return {"code": error.code, "message": error.message, "action": error.action, "resource": error.resource}

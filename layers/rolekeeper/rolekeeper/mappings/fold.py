@@ -19,7 +19,6 @@ from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import Held, MappingSpec, Mode, Outgrown, PublishedMapping, WhenOccupied
 from rolekeeper.model.problem import Problem, Reason, ReasonCode
 from rolekeeper.permissions.roles import RoleCheck
-from rolekeeper.settings import Limits
 
 # Stands for the targets that aren't known where a single account is judged.
 _ELSEWHERE = Target("", "")
@@ -33,10 +32,6 @@ class Folding:
 
     targets: AllTargets
     mode: Mode
-
-    @property
-    def limits(self) -> Limits:
-        return self.targets.own.scanner.limits
 
     def fold(self, snapshot: RowSnapshot, answers: Answers, rivals: Sequence[PublishedMapping]) -> Verdict:
         """Return the verdict that follows from what accounts answered; `rivals` have the same tag key."""
@@ -146,7 +141,7 @@ class Folding:
         if elsewhere is not None:
             sizes[_ELSEWHERE] = max(0, elsewhere - sum(sizes.values()))
         impact = with_permissions(rollout.scan.impact, rollout.gains)
-        impact = within_limits(impact, self.limits, took=took, shares=rollout.shares, sizes=sizes)
+        impact = within_limits(impact, self.targets.own.scanner.limits, took=took, shares=rollout.shares, sizes=sizes)
         if rollout.unknown:
             # What nobody counted is more than may change.
             unknown = f"nobody counted yet how many instances there are in {', '.join(map(str, rollout.unknown))}"
@@ -162,7 +157,9 @@ class Folding:
         (account,), published = answers, stored.published
         assert published is not None  # it was asked about
         rollout = roll_out(published, stored, answers, targets=self.targets, at=at, only=answers)
-        took = counted_with(stored.edits, self.limits.minutes, at, moments=rollout.scan.impact.changes_at)
+        took = counted_with(
+            stored.edits, self.targets.own.scanner.limits.minutes, at, moments=rollout.scan.impact.changes_at
+        )
         impact = self._compared(rollout, took, fleet)
         covered = self._is_covered(stored, impact)
         held = stored.held_again or (impact.needs_approval and not covered)
@@ -256,7 +253,7 @@ class Folding:
         candidate, scan = verdict.mapping, verdict.scan
         assert candidate is not None
         assert scan is not None  # what was found
-        took = snapshot.others_took(candidate, self.limits.minutes, rollout.scan.impact.changes_at)
+        took = snapshot.others_took(candidate, self.targets.own.scanner.limits.minutes, rollout.scan.impact.changes_at)
         impact = self._compared(rollout, took)
         # What was signed is what was shown: for more than that the number changes, and it has to be signed again.
         outgrown = snapshot.outgrown(candidate, impact, rollout)

@@ -239,7 +239,6 @@ TAG_VALUE = Kind("S", f"1 to {LONGEST_VALUE} characters, or *", lambda text, _: 
 _REQUIRED = Kind("S", "", lambda text, _: text and _tag(text, LONGEST_VALUE))
 TAGS = Kind("M", f"at most {MOST_TAGS} tags, key to value (String); * for any value", _read_tags)
 
-
 # IAM user guide, "IAM object quotas": role names to 64 characters, instance profile names to 128.
 LONGEST_ROLE, LONGEST_PROFILE = 64, 128
 _CHARACTERS = "A-Za-z0-9_+=,.@-"  # IAM API reference, "CreateRole"
@@ -303,7 +302,6 @@ def _last_name(path: str) -> str:
 
 ROLE = Kind("S", f"an IAM role's name of up to {LONGEST_ROLE} characters, or {NO_ROLE}", _read_role)
 PROFILE = Kind("S", f"an instance profile's name of up to {LONGEST_PROFILE} characters", _read_profile)
-
 
 _UNPLAIN = {"Cc": "a control character", "Cs": "half of a character"} | dict.fromkeys(("Zl", "Zp"), "a line break")
 # The first words of the names of letters that look like Latin ones (Unicode, "confusables.txt").
