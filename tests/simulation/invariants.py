@@ -639,7 +639,8 @@ class Promises:
     def _loses(self, instance: str, former: PublishedMapping, since: float) -> bool:
         """Whether an instance has carried what this mapping gave it, under its tag and no other, all the while."""
         tags = self.account.tags[instance]
-        row = self.account.truth.association_of(instance) if self.account.truth.knows(instance) else None
+        # What is disassociating goes already, by what was published before.
+        row = self.account.settled_association_of(instance) if self.account.truth.knows(instance) else None
         if not row or not tags or row.profile_arn != former.profile_arn or self.pins[instance]:
             return False
         if row.timestamp <= self.lost_at or instance in self.damaged:

@@ -32,6 +32,7 @@ KEPT = {
 ONCE_BROKEN = (
     934011960,  # a table that reads empty once a sweep has listed its rows, and before it removes what has none
     912004578,  # a row that asks for one more tag, and leaves those without it as they are
+    934019012,  # a deletion while an approved one still takes its roles
     823029921,  # a profile made anew, where another mapping governed its instances until then
     16948254,  # a profile that Rolekeeper makes, and the answer to that
     160681779,  # what is published for the hub is lost and begins anew, below its copies
