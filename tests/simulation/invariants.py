@@ -570,8 +570,9 @@ class Promises:
             return
         if former and (former.revision, former.spec) == (mapping.revision, mapping.spec):
             return  # its role can be used again
-        # What an account's run found holds that long.
-        since = run.began - (FRESH.total_seconds() if run.name.startswith("judged") else 0)
+        # What an account's run found holds that long; what was cut off goes on as it was counted when it was published.
+        at = [at for at, each in hub.published[mapping.key] if each and each.revision == mapping.revision]
+        since = min(run.began, *at) - (FRESH.total_seconds() if run.name.startswith("judged") else 0)
         if former and (former.deleted or former.suspended_because or not is_for(former, target)):
             former = None
         if former and former.is_idle(self.engine.now()) and former.profile_arn == mapping.profile_arn:

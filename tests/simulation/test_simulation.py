@@ -30,9 +30,9 @@ KEPT = {
 }
 # Seeds that once broke a promise, and what they play.
 ONCE_BROKEN = (
-    934011960,  # a table that reads empty once a sweep has listed its rows, and before it removes what has none
+    *(154854416, 934019012),  # what an approved deletion still takes once another edit is published
     912004578,  # a row that asks for one more tag, and leaves those without it as they are
-    934019012,  # a deletion while an approved one still takes its roles
+    934011960,  # a table that reads empty once a sweep has listed its rows, and before it removes what has none
     823029921,  # a profile made anew, where another mapping governed its instances until then
     16948254,  # a profile that Rolekeeper makes, and the answer to that
     160681779,  # what is published for the hub is lost and begins anew, below its copies
