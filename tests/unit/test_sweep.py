@@ -182,12 +182,12 @@ def test_a_deletion_whose_stream_record_was_lost_is_honoured_if_the_table_holds_
     assert list(desk.world.revisions.keys()) == [mapping_key("app=db")]
 
 
-def test_a_table_that_is_lost_while_it_is_swept_changes_nothing(desk: Desk) -> None:
+def test_a_row_that_is_lost_while_it_is_swept_changes_nothing(desk: Desk) -> None:
+    desk.edit("app=db", role="db")
     instance = desk.world.converged(app="web")
     desk.world.calls.after("Scan", lambda: desk.delete("app=web"))
     sweep(desk)
-    assert not desk.in_effect("app=web").deleted
-    assert desk.world.carries(instance) == "web"
+    assert (desk.in_effect("app=web").deleted, desk.world.carries(instance)) == (False, "web")
 
 
 @pytest.mark.parametrize("seconds", [840, 0], ids=["in one run", "in several"])
