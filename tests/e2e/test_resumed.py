@@ -36,6 +36,6 @@ def resumed(world: EmulatedAccount, state: dict[str, Any]) -> dict[str, Any]:
 def test_a_sweep_goes_on_in_the_machine_to_its_end(deployed: EmulatedAccount) -> None:
     begun = SweepResult(instances=200, finished=False)
     swept = resumed(deployed, resumable(Task.SWEEP, "sweep-1", begun))
-    assert (swept["finished"], swept["problems"], swept["rest"]["phase"]) == (True, [], "rows")
+    assert (swept["finished"], swept["problems"], swept["rest"]["phase"]) == (True, [], "gone")
     assert swept["instances"] >= 200
     assert swept["mappings"] >= 1
