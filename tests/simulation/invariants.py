@@ -537,7 +537,7 @@ class Promises:
     def _changes_later(self, instance: str, mapping: PublishedMapping, since: float) -> bool:
         """Whether a revision changes an instance, unchanged until now, at a moment at which something ends."""
         tags, now = self.account.tags[instance], self.engine.now() + timedelta(seconds=2 * self.skew)
-        row = self.account.truth.association_of(instance) if self.account.truth.knows(instance) else None
+        row = None if self._ended(instance) else self.account.truth.association_of(instance)
         if not (row and tags) or instance in self.damaged or not self.lost_at < row.timestamp < since:
             return False
         of_tags = {key: log for key, log in self.published.items() if carries(tags[-1][1], key)}

@@ -30,7 +30,7 @@ KEPT = {
 }
 # Seeds that once broke a promise, and what they play.
 ONCE_BROKEN = (
-    *(154854416, 934019012),  # what an approved deletion still takes once another edit is published
+    *(154854416, 934019012, 956017063),  # what an approved deletion still takes; an instance that ended since
     912004578,  # a row that asks for one more tag, and leaves those without it as they are
     934011960,  # a table that reads empty once a sweep has listed its rows, and before it removes what has none
     823029921,  # a profile made anew, where another mapping governed its instances until then
