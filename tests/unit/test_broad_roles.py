@@ -12,7 +12,6 @@ from support.grants import allow, policy
 TAG = "workload=web"
 BOUNDARY = f"arn:aws:iam::{ACCOUNT}:policy/limits/web"
 
-
 pytestmark = pytest.mark.desk(roles=["web", "admin"], grants={"web": "s3:GetObject", "admin": "*"})
 
 

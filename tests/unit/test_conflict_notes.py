@@ -14,7 +14,6 @@ from rolekeeper.storage import layout
 
 STAR, EXACT = "workload=*", "workload=web"
 
-
 pytestmark = pytest.mark.desk(roles=["web", "api"], rows={STAR: "api"})
 
 

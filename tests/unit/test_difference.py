@@ -305,6 +305,10 @@ def test_what_there_is_no_room_for_is_counted(room: int, gains: str, loses: str)
     assert in_words(CHANGE, room) == f"{gains}; {loses}"
 
 
+def test_of_several_each_phrase_is_told_once_and_of_many_the_first() -> None:
+    assert Difference.of_all([CHANGE, CHANGE], 1) == Difference(CHANGE.gained[:1], CHANGE.lost[:1])
+
+
 def test_what_is_not_known_is_said() -> None:
     assert in_words(Difference(unknown="IAM is tired"), 200) == "the permissions couldn't be compared: IAM is tired"
 

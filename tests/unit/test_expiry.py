@@ -16,7 +16,6 @@ from rolekeeper.storage import layout
 
 PAST = 2  # seconds after a moment at which it is past on every clock
 
-
 pytestmark = pytest.mark.desk(usable=["web"])
 
 

@@ -18,7 +18,6 @@ from strategies.values import NOW
 
 TAG = "workload=web"
 
-
 pytestmark = pytest.mark.desk(usable=["web", "api"], rows={TAG: "web"}, carriers=3)
 
 

@@ -18,7 +18,7 @@ from rolekeeper.instances.observe import Unreadable
 from rolekeeper.instances.window import approved_budget, counted, with_later
 from rolekeeper.mappings.accounts import TargetScope
 from rolekeeper.mappings.assess import Assessor
-from rolekeeper.mappings.impact import MOVES, WORDS, Impact, Scan
+from rolekeeper.mappings.impact import MOVES, PHRASES, WORDS, Impact, Scan
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.rows import Attributes, read_row
 from rolekeeper.mappings.snapshot import RowSnapshot, Trigger
@@ -595,7 +595,7 @@ class Preview:
     paused: bool = False  # whether no changes are made now
 
     def lines(self) -> Iterator[str]:
-        difference = Difference.of_all([self.impact.difference, self.approval.difference])
+        difference = Difference.of_all([self.impact.difference, self.approval.difference], PHRASES)
         if self.unknown:
             yield f"What it would do to instances isn't known: {self.unknown}."
         else:
@@ -754,7 +754,7 @@ def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = 
 
 
 def _sum(impacts: Sequence[Impact]) -> Impact:
-    total = Impact(difference=Difference.of_all([each.difference for each in impacts]))
+    total = Impact(difference=Difference.of_all([each.difference for each in impacts], PHRASES))
     for each in impacts:
         total.include(each)
     return total
@@ -786,7 +786,7 @@ def _as_held(history: Iterable[Mapping[str, Any]], number: int) -> Preview | Non
 
 def _impact(actions: Mapping[Action, int], differences: Sequence[Difference]) -> Impact:
     attach, replaced, detach = (actions.get(each, 0) for each in (Action.ATTACH, Action.REPLACE, Action.DETACH))
-    return Impact(attach, replaced, detach, difference=Difference.of_all(differences))
+    return Impact(attach, replaced, detach, difference=Difference.of_all(differences, PHRASES))
 
 
 def _of_one(deployment: Deployment, then: Seen, note: str) -> Preview:

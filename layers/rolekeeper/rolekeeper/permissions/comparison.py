@@ -125,10 +125,10 @@ class Difference:
     unknown: str = ""
 
     @classmethod
-    def of_all(cls, several: Sequence["Difference"]) -> "Difference":
+    def of_all(cls, several: Sequence["Difference"], most: int | None = None) -> "Difference":
         return cls(
-            gained=tuple(dict.fromkeys(phrase for difference in several for phrase in difference.gained)),
-            lost=tuple(dict.fromkeys(phrase for difference in several for phrase in difference.lost)),
+            gained=tuple(dict.fromkeys(phrase for difference in several for phrase in difference.gained))[:most],
+            lost=tuple(dict.fromkeys(phrase for difference in several for phrase in difference.lost))[:most],
             unknown="; ".join(dict.fromkeys(difference.unknown for difference in several if difference.unknown)),
         )
 
