@@ -320,7 +320,7 @@ class App:
             targets=self.targets,
             registered=lambda: next((served for served in self.registered if served.target == target), None),
             is_news=partial(self._is_news, noting=True),
-            checks=self.publisher if self == self.at() else self.record_checks(thorough),
+            checks=self.publisher if self is self.at() else self.record_checks(thorough),
             thorough=thorough,
             ec2=self.ec2,
             state=self.state,

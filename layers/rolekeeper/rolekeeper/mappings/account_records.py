@@ -90,7 +90,7 @@ class RecordChecks:
     now: Callable[[], datetime]
 
     def listed(self, scans: Iterable[MappingKey]) -> tuple[set[MappingKey], set[MappingKey]]:
-        """Return the mappings to check, twice: all are published, or were when the `scans` saw them."""
+        """Return the mappings with a row, and those that are published: without reading rows they are the same."""
         published = {*self.assessor.revisions.keys(), *scans}
         return published, published
 
