@@ -60,6 +60,8 @@ class Assessor:
         if verdict.impact and verdict.impact.fleet is not None:
             # How much may change depends on how many instances there are by now.
             verdict = self._folding.fold(snapshot, self._with_sizes(answers), rivals)
+        if refresh and verdict.missing:  # the row says so if that can't be made
+            refresh = replace(refresh, missing="")
         ends_soon = self._ends_soon(snapshot, verdict) if verdict.ending is Ending.KEEP else None
         return replace(self._with_count(snapshot, verdict), refresh=refresh, ends_soon=ends_soon)
 
@@ -162,9 +164,7 @@ class Assessor:
         if self.targets.home.account not in self.targets.in_scope(published.spec):
             return None
         role = self.targets.own.roles.check(published.spec)
-        # If the row says the same, its verdict has what is missing made, unless that is of its deletion.
-        other = snapshot.parsed.spec != published.spec or snapshot.holds_deletion
-        missing = role.missing if other and not snapshot.stored.control.withholds(self.mode) else ""
+        missing = "" if snapshot.stored.control.withholds(self.mode) else role.missing
         carried = snapshot.trigger.scan.profile_ids if snapshot.trigger.scan else frozenset[str]()
         now = published.suspended_for(role.problem).with_profile_id(role.profile_id, carried)
         if now.problem != published.problem:
