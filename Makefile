@@ -113,7 +113,9 @@ shape: .venv/done ## how large the code is, with limits and goals; fails beyond 
 # ---- tests: lint, types, unit, end to end (embedded AWS) ----
 
 .PHONY: test
-test: checks unit simulate mutants e2e ## everything: lint, types, unit tests, simulation, mutants and end to end
+test: setup .envs/node/done .envs/audit/done .envs/checkov/done .envs/workflows/done .envs/site/done ## everything: lint, types, unit tests, simulation, mutants and end to end
+	@# The end-to-end stories wait most of the time, so all the rest runs beside them, one after the other.
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line e2e checks unit simulate mutants
 
 .PHONY: checks
 checks:
