@@ -56,6 +56,15 @@ def refusal(error: AwsRefusalError) -> CommandError:
     return found
 
 
+def why_unseen(error: AwsRefusalError) -> CommandError:
+    """Why a target couldn't be read, and what to do."""
+    found = refusal(error)
+    if isinstance(error, AccessDeniedError) and error.action == _ASSUME:
+        # AWS's own message names the account; here one reason stands for many.
+        return CommandError("you may not look there", found.remedy)
+    return found
+
+
 def _about_setup(error: Exception) -> ConfigurationError | None:
     log_in = "give --profile, set AWS_PROFILE, or run: aws configure"
     match error:

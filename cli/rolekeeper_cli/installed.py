@@ -1,5 +1,6 @@
 """Where the files are that go with the command: beside its modules once the wheel is installed, else in the clone."""
 
+import re
 from pathlib import Path
 
 from rolekeeper_cli.errors import ConfigurationError
@@ -45,6 +46,11 @@ def version() -> str:
     from importlib import metadata  # noqa: PLC0415  # it takes 10 ms of the 80 that a --help has
 
     return metadata.version("rolekeeper")
+
+
+def ordered(version: str) -> tuple[int, ...]:
+    """A version's numbers: `1.10.0` is above `1.9.2`."""
+    return tuple(int(each) for each in re.findall("[0-9]+", version))
 
 
 def _incomplete() -> ConfigurationError:

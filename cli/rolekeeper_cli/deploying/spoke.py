@@ -25,7 +25,6 @@ from rolekeeper_cli.deploying.stack import (
     declared,
     existing,
     merged,
-    ordered,
     refuse_downgrade,
     refused,
     require_fits,
@@ -293,8 +292,8 @@ def _refuse_stranger(place: Deployment, organization: str) -> None:
 
 def _warn_of_version(hub: Hub | None) -> None:
     ours = installed.version()
-    if hub and hub.version and ordered(hub.version)[:2] != ordered(ours)[:2]:
-        newer = ordered(hub.version) > ordered(ours)
+    if hub and hub.version and installed.ordered(hub.version)[:2] != installed.ordered(ours)[:2]:
+        newer = installed.ordered(hub.version) > installed.ordered(ours)
         what = "upgrade this command" if newer else "upgrade the hub"
         terminal.warn(f"the hub is version {hub.version}, and the spoke would be {ours}: {what}")
 

@@ -86,16 +86,11 @@ def _require_kind(found: Mapping[str, Any], stack: str, kind: str) -> None:
 def refuse_downgrade(present: Present, *, allowed: bool) -> None:
     """Refuse to replace a newer version by this one, unless that is allowed."""
     ours = installed.version()
-    if present.version and ordered(present.version) > ordered(ours) and not allowed:
+    if present.version and installed.ordered(present.version) > installed.ordered(ours) and not allowed:
         raise CommandError(
             f"version {present.version} is deployed, which is newer than this {ours}",
             "upgrade the command, or go back with --allow-downgrade",
         )
-
-
-def ordered(version: str) -> tuple[int, ...]:
-    """A version's numbers: `1.10.0` is above `1.9.2`."""
-    return tuple(int(each) for each in re.findall("[0-9]+", version))
 
 
 def versions(present: Present) -> str:

@@ -35,7 +35,6 @@ from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeou
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses import names
-from rolekeeper_cli.uses.history import revision_before
 
 # ---- a column's value as text ----
 
@@ -686,6 +685,19 @@ def edited(key: MappingKey, row: Attributes, assignments: Sequence[str], home: H
 
 
 # ---- the revision that a rollback restores ----
+
+
+_LOOKED_AT = 100
+
+
+def revision_before(deployment: Deployment, key: MappingKey, number: int) -> PublishedMapping | None:
+    """The newest revision before this one that isn't a deletion."""
+    store = deployment.app.store
+    for item in store.last(layout.mapping_pk(key), "revision#", _LOOKED_AT):
+        old = store.decode(layout.published_from, item)
+        if old.revision < number and not old.deleted:
+            return old
+    return None
 
 
 def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | None) -> PublishedMapping:

@@ -19,9 +19,10 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses import uptake, who
+from rolekeeper_cli.uses.edits import revision_before
 from rolekeeper_cli.uses.event_history import no_answer
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, published_there, seen_now, withheld
-from rolekeeper_cli.uses.history import Span, as_document, entry_document, revision_before, spans
+from rolekeeper_cli.uses.history import Span, as_document, entry_document, spans
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
 
 # ---- how to undo the last change ----

@@ -10,16 +10,15 @@ from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import Action, Association, InstanceKey
-from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import DONE, REFUSED, STARTED
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.explained import why_unseen
 from rolekeeper_cli.uses import who
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.instances import ID, STANDS, addressed, find_instance, key_of, located, where
-from rolekeeper_cli.uses.targets import why_unseen
 
 _CONTROL = ("at", "from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
 
@@ -234,16 +233,3 @@ def _outcome(line: Mapping[str, Any]) -> str | None:
     if "code" in line["answer"]:
         return REFUSED
     return DONE if Action(line["decision"]["action"]).mutates else None
-
-
-_LOOKED_AT = 100
-
-
-def revision_before(deployment: Deployment, key: MappingKey, number: int) -> PublishedMapping | None:
-    """The newest revision before this one that isn't a deletion."""
-    store = deployment.app.store
-    for item in store.last(layout.mapping_pk(key), "revision#", _LOOKED_AT):
-        old = store.decode(layout.published_from, item)
-        if old.revision < number and not old.deleted:
-            return old
-    return None

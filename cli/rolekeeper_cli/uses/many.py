@@ -15,11 +15,11 @@ from rolekeeper.instances.observe import Unreadable, observe
 from rolekeeper.model.instance import Instance, Target
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.explained import why_unseen
 from rolekeeper_cli.uses import instances, pins, preview
 from rolekeeper_cli.uses.fleet import Enforced, Seen, profile_name
 from rolekeeper_cli.uses.pins import Release, Wish
 from rolekeeper_cli.uses.preview import FleetPlan, Preview
-from rolekeeper_cli.uses.targets import why_unseen
 
 RELEASE = "release"
 # After this many refusals in a row, AWS isn't asked for the others: they lack the same permission.

@@ -18,10 +18,10 @@ from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget, unheard
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.model.instance import Instance, Target
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper_cli.deploying.stack import ordered
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
-from rolekeeper_cli.explained import refusal
+from rolekeeper_cli.explained import why_unseen
+from rolekeeper_cli.installed import ordered
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, look
@@ -169,15 +169,6 @@ def _answer[T](question: Callable[[Deployment], Iterable[T]], place: Deployment)
         return list(question(place))
     except AwsRefusalError as error:
         return why_unseen(error)
-
-
-def why_unseen(error: AwsRefusalError) -> CommandError:
-    """Why a target couldn't be read, and what to do."""
-    explained = refusal(error)
-    if isinstance(error, AccessDeniedError) and error.action == "sts:AssumeRole":
-        # AWS's own message names the account; here one reason stands for many.
-        return CommandError("you may not look there", explained.remedy)
-    return explained
 
 
 def few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Result]) -> Iterator[tuple[Item, Result]]:

@@ -15,8 +15,9 @@ from fixtures.terminal import Terminal, lines
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploying import artifacts, deploy, rollout
 from rolekeeper_cli.deploying.parameters import parameters
-from rolekeeper_cli.deploying.stack import declared, merged, ordered, refused
+from rolekeeper_cli.deploying.stack import declared, merged, refused
 from rolekeeper_cli.errors import ServiceError
+from rolekeeper_cli.installed import ordered
 from support.templates import ROOT
 
 VERSION = installed.version()
