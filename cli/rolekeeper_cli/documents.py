@@ -14,7 +14,7 @@ from jmespath.exceptions import JMESPathError
 from jmespath.visitor import TreeInterpreter
 
 from rolekeeper.model.text import escaped, escaped_json
-from rolekeeper_cli import tables, uses
+from rolekeeper_cli import tables, yaml_text
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.options import TABLE, WIDE
 from rolekeeper_cli.suggest import did_you_mean
@@ -27,7 +27,7 @@ def write(document: Any, form: str, *, follows: bool = False) -> None:
         write_csv(document if isinstance(document, list) else [document])
     elif form == "yaml":
         # YAML ends a lone scalar with a line of its own.
-        text = uses.files.dumped(_simple(document)).removesuffix("...\n")
+        text = yaml_text.dumped(_simple(document)).removesuffix("...\n")
         click.echo(f"---\n{text}" if follows else text, nl=False)
     else:
         click.echo(as_json(document, indent=None if follows else 2))

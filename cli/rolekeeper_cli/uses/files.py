@@ -23,9 +23,10 @@ from rolekeeper.mappings.rows import (
 )
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Problem
-from rolekeeper.model.text import escaped, key_text
+from rolekeeper.model.text import key_text
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.suggest import did_you_mean, near
+from rolekeeper_cli.yaml_text import STANDARD, Quoting, dumped
 
 STDIN = "-"
 FILE_COLUMNS = {column.name: column for column in (*KEYS, *COLUMNS)}
@@ -63,16 +64,14 @@ def content(name: str, remedy: str) -> bytes:
 TOP = "mappings"
 # In C where libyaml is there; the same otherwise.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-_STANDARD = "tag:yaml.org,2002:"
-_NULL, _BINARY = f"{_STANDARD}null", f"{_STANDARD}binary"
+_NULL, _BINARY = f"{STANDARD}null", f"{STANDARD}binary"
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)([.][0-9]+)?")
 _KINDS: dict[type[yaml.Node], str] = {yaml.SequenceNode: "a list", yaml.MappingNode: "a map"}
 
 
 def write(rows: Iterable[dict[str, Any]]) -> str:
     """A file of these rows, plain values by column name, in their order."""
-    blocks = [dumped([row], _Written) for row in rows]
+    blocks = [dumped([row], Quoting) for row in rows]
     return f"{TOP}:\n" + "\n".join(blocks) if blocks else f"{TOP}: []\n"
 
 
@@ -150,7 +149,7 @@ def _merged(node: yaml.MappingNode, entry: Entry) -> dict[str, yaml.Node]:
     """What `<<: *defaults` adds; a row's own columns take precedence."""
     found: dict[str, yaml.Node] = {}
     for key, value in node.value:
-        if key.tag == f"{_STANDARD}merge":
+        if key.tag == f"{STANDARD}merge":
             for each in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                 if not isinstance(each, yaml.MappingNode) or any(name.tag == key.tag for name, _ in each.value):
                     what = "'<<' takes only maps, without another '<<' in them"
@@ -163,7 +162,7 @@ def _merged(node: yaml.MappingNode, entry: Entry) -> dict[str, yaml.Node]:
 def _pairs(node: yaml.MappingNode, entry: Entry) -> dict[str, yaml.Node]:
     found: dict[str, yaml.Node] = {}
     for key, value in node.value:
-        if key.tag == f"{_STANDARD}merge":
+        if key.tag == f"{STANDARD}merge":
             continue
         if not isinstance(key, yaml.ScalarNode):
             entry.problems.append((_line(key), Problem(f"a column's name is {_kind(key)}")))
@@ -212,8 +211,8 @@ def _text(node: yaml.Node, what: str = "") -> str:
         raise CellError(f"{subject}is {_kind(node)}; write one text")
     if node.tag == _NULL and not _quoted(node):
         raise CellError(f"{subject}is empty; write '' if you mean an empty text")
-    if not node.tag.startswith(_STANDARD) or node.tag == _BINARY:
-        raise CellError(f"{subject}has the YAML tag {quote(node.tag.replace(_STANDARD, '!!'))}; write it without")
+    if not node.tag.startswith(STANDARD) or node.tag == _BINARY:
+        raise CellError(f"{subject}has the YAML tag {quote(node.tag.replace(STANDARD, '!!'))}; write it without")
     return str(node.value)
 
 
@@ -231,45 +230,6 @@ def _shown(node: yaml.Node) -> str:
 
 def _line(node: yaml.Node) -> int:
     return int(node.start_mark.line) + 1
-
-
-# ---- writing ----
-
-
-class _Written(_Dumper):  # type: ignore[misc]  # chosen at import
-    """Writes text so that every YAML reader takes it as text."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # PyYAML's own
-        """Write equal values out each time: nobody who reads a diff follows anchors."""
-        return True
-
-
-class _Escaping(_Dumper):  # type: ignore[misc]  # the same
-    """Leaves the style to YAML."""
-
-
-def _represent_text(dumper: Any, text: str) -> yaml.ScalarNode:
-    style = None
-    if escaped(text, keep="\n") != text:
-        # Only in these quotes does YAML know escapes, and `dumped` writes them.
-        style = '"'
-    elif isinstance(dumper, _Written) and not (text[:1].isalpha() and text[:1].isascii()):
-        # Digits, dates and signs are quoted even where YAML 1.1 wouldn't: 1.2 reads them otherwise.
-        style = "'"
-    node: yaml.ScalarNode = dumper.represent_scalar(f"{_STANDARD}str", text, style=style)
-    return node
-
-
-_Written.add_representer(str, _represent_text)
-_Escaping.add_representer(str, _represent_text)
-
-
-def dumped(value: Any, dumper: Any = _Escaping) -> str:
-    """A value as YAML that reads back as the same, with invisible characters escaped."""
-    text: str = yaml.dump(
-        value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000
-    )
-    return escaped(text, keep="\n")
 
 
 # Who edited a row, and what Rolekeeper says of it, aren't part of a mapping.
