@@ -36,7 +36,7 @@ _LAYOUT = Layout(
 )
 
 
-def show(found: Iterable[checks.deployment.Finding], names: Iterable[str]) -> ExitCode:
+def show(found: Iterable[checks.finding.Finding], names: Iterable[str]) -> ExitCode:
     """Show what every check finds, of the checks of these names; the answer is no if anything failed."""
     counts = dict.fromkeys(_COUNTED, 0)
 
@@ -45,10 +45,10 @@ def show(found: Iterable[checks.deployment.Finding], names: Iterable[str]) -> Ex
             counts[each.level] += 1
             yield each.document()
 
-    widest = {"level": max(checks.deployment.Level, key=len), "check": max(names, key=len), "what": ""}
+    widest = {"level": max(checks.finding.Level, key=len), "check": max(names, key=len), "what": ""}
     render.show_with_rows("findings", counted(), lambda: {"summary": counts}, draw=partial(_draw, widest=widest))
     terminal.say(f"{', '.join(f'{count:,} {_COUNTED[level]}' for level, count in counts.items())}.")
-    return ExitCode.NO if counts[checks.deployment.Level.FAIL] else ExitCode.DONE
+    return ExitCode.NO if counts[checks.finding.Level.FAIL] else ExitCode.DONE
 
 
 def _draw(documents: Iterable[Document], widest: Document) -> None:

@@ -5,6 +5,6 @@ from typing import TYPE_CHECKING
 from rolekeeper.lazy import modules_of
 
 if TYPE_CHECKING:
-    from rolekeeper_cli.checks import caller, deployment, guards, roles, run, stack, work
+    from rolekeeper_cli.checks import caller, deployment, finding, guards, roles, run, stack, work
 else:  # to mypy it would stand for any name
     __getattr__ = modules_of(__name__)

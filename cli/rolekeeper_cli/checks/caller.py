@@ -6,7 +6,8 @@ from typing import Any
 
 from rolekeeper.aws.iam import Iam
 from rolekeeper.settings import Access
-from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, unknown, warn
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.checks.finding import Finding, Findings, Level, unknown, warn
 from rolekeeper_cli.uses.guard import Arns
 
 _PAGE = 'ask for that permission: docs/security.md, "What the command needs"'

@@ -1,18 +1,15 @@
-"""A deployment as the doctor sees it, which reads once what several checks need; and what a check finds."""
+"""A deployment with its resources, alarms, rows and roles, each read once however many checks and pages need it."""
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 from rolekeeper.aws.iam import Role
-from rolekeeper.mappings.rows import read_row
-from rolekeeper.model.mapping import IGNORE_TAG, MappingSpec
-from rolekeeper.model.problem import Advice, Remedy
+from rolekeeper.mappings.rows import Attributes, read_row
+from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, MappingSpec
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses.edits import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ class DoctorDeployment(Deployment):
         return f"docs/runbook.md#{alarm.removeprefix(f'{self.stack.name}-')}"
 
     @cached_property
-    def rows(self) -> Rows:
+    def rows(self) -> Mapping[MappingKey, Attributes]:
         return self.app.table.all_rows()
 
     @cached_property
@@ -125,34 +122,3 @@ def _trust(role: Mapping[str, Any]) -> Mapping[str, Any]:
     """A role's trust policy as botocore decodes it; one that it can't decode stays text, and lets nobody in."""
     policy = role.get("AssumeRolePolicyDocument")
     return policy if isinstance(policy, Mapping) else {}
-
-
-class Level(StrEnum):
-    """How bad a finding is."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that a check found. `remedy` is empty if nothing is to be done; `run` sets `check`."""
-
-    level: Level
-    what: str
-    remedy: str | Remedy | Advice = ""
-    check: str = ""
-
-    def document(self) -> dict[str, Any]:
-        return {"level": self.level.value, "check": self.check, "what": self.what, "remedy": str(self.remedy)}
-
-
-type Findings = Generator[Finding, None, str]
-"""A check yields what is wrong, and returns what to show if nothing is."""
-
-
-warn = partial(Finding, Level.WARN)  # Rolekeeper works, but this should not stay so
-fail = partial(Finding, Level.FAIL)  # this keeps Rolekeeper from its work
-unknown = partial(Finding, Level.UNKNOWN)  # this can't be seen from here

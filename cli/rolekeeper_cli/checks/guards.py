@@ -8,7 +8,8 @@ from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.iam import Document
 from rolekeeper.model.problem import advice, typed
 from rolekeeper.permissions.policies import listed, pattern_covers, patterns_meet, statements
-from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, unknown, warn
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.checks.finding import Findings, unknown, warn
 from rolekeeper_cli.layout import several
 
 # ---- whether service control policies keep people from changing a tag: pure ----

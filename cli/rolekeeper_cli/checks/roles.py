@@ -8,7 +8,8 @@ from typing import Any
 from rolekeeper.model.problem import Advice, Remedy, advice, typed
 from rolekeeper.permissions.policies import listed
 from rolekeeper.permissions.roles import STATEMENT, check_trust
-from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, fail, warn
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.checks.finding import Findings, fail, warn
 from rolekeeper_cli.layout import several
 
 

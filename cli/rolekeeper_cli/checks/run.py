@@ -6,7 +6,8 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.checks import caller, guards, roles, stack, work
-from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, unknown
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.checks.finding import Finding, Findings, Level, unknown
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.explained import refusal
 

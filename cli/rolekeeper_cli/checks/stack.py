@@ -2,7 +2,8 @@
 
 from rolekeeper.aws.errors import NotFoundError
 from rolekeeper.model.problem import advice, typed
-from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Resource, fail, warn
+from rolekeeper_cli.checks.deployment import DoctorDeployment, Resource
+from rolekeeper_cli.checks.finding import Finding, Findings, fail, warn
 from rolekeeper_cli.deploying.parameters import parameters
 from rolekeeper_cli.layout import several
 

@@ -5,7 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
-from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, fail, unknown, warn
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.checks.finding import Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.layout import amount, several
 from rolekeeper_cli.uses import targets as views
 from rolekeeper_cli.uses.edits import GOOD, text_in

@@ -11,7 +11,8 @@ from rolekeeper.aws.iam import Iam
 from rolekeeper.permissions.policies import listed
 from rolekeeper_cli import doctor
 from rolekeeper_cli.checks.caller import Need, Request, lacking, no_principal, operating, principal_of
-from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, fail, unknown, warn
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.checks.finding import Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.checks.run import Check, run
 from rolekeeper_cli.checks.run import findings as found_by
 from rolekeeper_cli.errors import CommandError, ExitCode

@@ -8,7 +8,8 @@ from typing import Any
 from starlette.requests import Request
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Level
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.checks.finding import Finding, Level
 from rolekeeper_cli.checks.run import alarms, findings
 from rolekeeper_cli.console.jobs import followed, look
 

@@ -12,7 +12,8 @@ from fixtures.terminal import Terminal
 from rolekeeper.fleet.targets import WIRE_FORMAT, Registry
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
-from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.checks.finding import Finding
 from rolekeeper_cli.checks.run import run
 from rolekeeper_cli.checks.work import coverage, targets
 from rolekeeper_cli.options import Options

@@ -7,7 +7,8 @@ from fixtures.console import words
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from rolekeeper_cli.checks.deployment import DoctorDeployment, Findings, unknown
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.checks.finding import Findings, unknown
 from rolekeeper_cli.checks.run import CHECKS
 
 
