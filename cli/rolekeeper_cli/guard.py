@@ -11,7 +11,6 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.command import Group, deployment, doctor_deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.layout import Column, Layout
-from rolekeeper_cli.verifying.names import PREFIX, TAG
 
 _except = click.option(
     "--except",
@@ -163,7 +162,13 @@ def verifiers(part: int) -> None:
     there = deployment()
     caller, region = there.caller, str(there.session.region_name)
     document = uses.guard.verifiers_policies(caller.partition, caller.account, region)[part - 1]
-    show(document, [f"Part {part} of 2, both are needed: print each with --part.", *_ABOUT_VERIFIERS])
+    tag = uses.guard.VERIFY_TAG
+    about = (
+        f"Part {part} of 2, both are needed: print each with --part.",
+        f"They are for names that begin with {uses.guard.VERIFY_PREFIX}, and for instances with the tag {tag}.",
+        "A person who carries them can make roles of that name and pass them: take them away after the verification.",
+    )
+    show(document, about)
 
 
 @group.command(
@@ -235,10 +240,6 @@ _ABOUT_APPROVERS = (
     "It denies all writes into the mapping table; in the state table, all but own approvals.",
     _BOTH,
     "Of a role's session, IAM proves the role and the session's name: have the trust policy fix the name.",
-)
-_ABOUT_VERIFIERS = (
-    f"They are for names that begin with {PREFIX}, and for instances with the tag {TAG}.",
-    "A person who carries them can make roles of that name and pass them: take them away after the verification.",
 )
 _ABOUT_DETECTION = (
     "Leave out roles (userIdentity.sessionContext.sessionIssuer.arn) or sessions (userIdentity.arn), not both.",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from importlib.metadata import entry_points
 from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
@@ -32,7 +33,8 @@ CHECKS: Mapping[str, Check] = {
     "caller": caller.caller,
     "trail": guards.trail,
     "tags": guards.tags,
-    "verifications": work.verifications,
+    # Those of packages beside the command: `pyproject.toml` names them.
+    **{each.name: each.load() for each in entry_points(group="rolekeeper.checks")},
 }
 
 

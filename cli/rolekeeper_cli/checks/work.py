@@ -12,9 +12,6 @@ from rolekeeper_cli.uses import targets as views
 from rolekeeper_cli.uses.edits import GOOD, text_in
 from rolekeeper_cli.uses.mappings import with_status
 from rolekeeper_cli.uses.targets import OVERDUE, PROBLEM, SILENT, UNKNOWN
-from rolekeeper_cli.verifying.aws import Aws
-from rolekeeper_cli.verifying.kinds import BUCKET
-from rolekeeper_cli.verifying.removal import RUNS_FOR
 
 # Rolekeeper judges a row in about a second, after a cold start in a few.
 _JUDGED_SECONDS = 10
@@ -196,18 +193,3 @@ def _version(target: Mapping[str, Any], hub: str, name: str) -> Iterator[Finding
 def _redeploy(target: Mapping[str, Any]) -> Advice:
     deploy = typed(f"rolekeeper spoke deploy --region {target['region']}")
     return advice(f"with the credentials of account {target['account']}: ", deploy)
-
-
-# ---- what `rolekeeper verify` left in the account ----
-
-
-def verifications(deployment: DoctorDeployment) -> Findings:
-    """By one list: as long as something is left of a verification, in any Region, its bucket is there.
-
-    A name proves nothing, so this only warns; the sweep that it names looks for the record.
-    """
-    for bucket in BUCKET.found(Aws(deployment)):
-        if bucket.since and deployment.now() - bucket.since >= RUNS_FOR:
-            what = f"verification {bucket.id} of {bucket.since:%Y-%m-%d %H:%M UTC} left something in {bucket.region}"
-            yield warn(what, typed(f"rolekeeper verify --sweep --id {bucket.id} --region {bucket.region}"))
-    return "no verification left anything"

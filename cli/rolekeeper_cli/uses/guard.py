@@ -18,9 +18,11 @@ from rolekeeper.settings import Access
 from rolekeeper_cli import installed
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.verifying.names import PREFIX, TAG
 
 type Document = dict[str, Any]
+
+# How names begin that `rolekeeper verify` gives, and the tag of all that it makes and that can be tagged.
+VERIFY_PREFIX, VERIFY_TAG = "rolekeeper-verify-", "rolekeeper:verify"
 
 # In characters. Organizations counts blanks too, except of what its console saves (Organizations user guide, "Quotas");
 # IAM, for a managed policy, doesn't (IAM user guide, "IAM and AWS STS quotas").
@@ -159,9 +161,9 @@ def deploying_policy(arns: Arns, own: str) -> Document:
 
 def verifiers_policies(partition: str, account: str, region: str) -> list[Document]:
     """The policies that those who run `rolekeeper verify` need, both: one alone would be too long."""
-    own = f"{PREFIX}*"
+    own = f"{VERIFY_PREFIX}*"
     arns = Arns(partition, account, region, path=f"/{own}/", stack=own, mapping_table=own, state_table=own)
-    return [deploying_policy(arns, own), rendered("verifiers", arns=arns, own=own, tag=TAG)]
+    return [deploying_policy(arns, own), rendered("verifiers", arns=arns, own=own, tag=VERIFY_TAG)]
 
 
 # ---- a document: what may be in it, and how long it may be ----

@@ -6,9 +6,11 @@ import string
 from dataclasses import dataclass
 from typing import Self
 
-PREFIX = "rolekeeper-verify-"
-# The tag of all that it makes and that can be tagged; its value is the id.
-TAG = "rolekeeper:verify"
+from rolekeeper_cli.uses.guard import VERIFY_PREFIX, VERIFY_TAG
+
+PREFIX = VERIFY_PREFIX
+# Its value is the id.
+TAG = VERIFY_TAG
 _ID_LENGTH = 6
 _ID = rf"[a-z0-9]{{{_ID_LENGTH}}}"
 # A name, a path, an ARN, a queue's URL or a log group, each up to where the id ends.

@@ -1,0 +1,20 @@
+"""The doctor's check of what `rolekeeper verify` left in the account: an entry point of `rolekeeper.checks`."""
+
+from rolekeeper.model.problem import typed
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.checks.finding import Findings, warn
+from rolekeeper_cli.verifying.aws import Aws
+from rolekeeper_cli.verifying.kinds import BUCKET
+from rolekeeper_cli.verifying.removal import RUNS_FOR
+
+
+def verifications(deployment: DoctorDeployment) -> Findings:
+    """By one list: as long as something is left of a verification, in any Region, its bucket is there.
+
+    A name proves nothing, so this only warns; the sweep that it names looks for the record.
+    """
+    for bucket in BUCKET.found(Aws(deployment)):
+        if bucket.since and deployment.now() - bucket.since >= RUNS_FOR:
+            what = f"verification {bucket.id} of {bucket.since:%Y-%m-%d %H:%M UTC} left something in {bucket.region}"
+            yield warn(what, typed(f"rolekeeper verify --sweep --id {bucket.id} --region {bucket.region}"))
+    return "no verification left anything"
