@@ -1,40 +1,27 @@
-"""What people type as arguments: a mapping's key, `column=value`, a duration."""
+"""What several commands take: a duration, an instance, targets, whether to wait or to ask."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from functools import reduce, wraps
-from shlex import quote
-from typing import TYPE_CHECKING, Any, Literal
+from functools import reduce
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-import rolekeeper_cli
-from rolekeeper_cli import uses
-from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.suggest import did_you_mean
+
+with lazily():
+    from rolekeeper_cli import completion
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from rolekeeper.model.mapping import MappingKey
-
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _LONGEST = timedelta(days=3650)
-# `role = web`, `role =web` and `role= web` as a shell gives them, with NUL between the words. `role= owner=x` is fine.
-_BLANKS = re.compile(r"(?:^|\0)([^=\0]+)(?:\0=\0?|=\0(?=[^=\0]+(?:\0|$)))([^\0]+)")
-
-
-def _key_and_rest(words: tuple[str, ...]) -> tuple[MappingKey, list[str]]:
-    """The mapping that a command is about, and the other words."""
-    if not words:
-        raise UsageError("no mapping is named", "name one as tag_key=tag_value, like workload=web")
-    if blanks := _BLANKS.search("\0".join(words)):
-        meant = quote(f"{blanks[1]}={blanks[2]}")
-        raise UsageError("there are blanks around '='", f"write {meant}, without blanks")
-    return uses.names.mapping_key(words[0]), list(words[1:])
 
 
 class Duration(click.ParamType[timedelta]):
@@ -61,7 +48,7 @@ class OneOf(click.Choice[str]):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
         del ctx, param
-        return rolekeeper_cli.completion.words(self.choices, incomplete)
+        return completion.words(self.choices, incomplete)
 
     def get_invalid_choice_message(self, value: object, ctx: click.Context | None) -> str:  # noqa: ARG002  # click's own
         meant = did_you_mean(str(value), self.choices)
@@ -77,19 +64,17 @@ type Completed = Literal[
     "instances",
     "targets",
     "one_target",
-    "key_and_columns",
-    "columns",
     "revisions",
 ]
 
 
 def completes(kind: Completed) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]:
     """What a shell is offered for an argument."""
-    return lambda context, _, incomplete: getattr(rolekeeper_cli.completion, kind)(context, incomplete)
+    return lambda context, _, incomplete: completion.OFFERS[kind](context, incomplete)
 
 
 INSTANCE = "The instance's id, or its Name tag if no other has it; of another target, ACCOUNT/REGION/ID."
-_KEY = r"The mapping, as tag_key=tag_value: workload=web. An equals sign in the tag's key is written \=."
+
 
 instance_argument = click.argument("instance", help=INSTANCE, shell_complete=completes("instances"))
 waits = click.option(
@@ -126,31 +111,3 @@ allow_downgrade = click.option("--allow-downgrade", is_flag=True, help="Allow an
 def together(*options: Option) -> Option:
     """Several options, in their order in the help."""
     return lambda function: reduce(lambda inner, option: option(inner), reversed(options), function)
-
-
-def takes_key(function: Function) -> Function:
-    """The command's first argument is the mapping's key."""
-
-    @wraps(function)
-    def run(words: tuple[str, ...], **others: Any) -> ExitCode | None:
-        key, rest = _key_and_rest(words)
-        if rest:
-            raise UsageError(f"{rest[0]!r} is an unexpected argument", "name one mapping, as tag_key=tag_value")
-        return function(key, **others)
-
-    return _named(run, "KEY", _KEY, offers="mappings")
-
-
-def takes_key_and_columns(function: Function) -> Function:
-    """The command's first argument is the mapping's key, its second a list of `column=value`."""
-
-    @wraps(function)
-    def run(words: tuple[str, ...], **others: Any) -> ExitCode | None:
-        return function(*_key_and_rest(words), **others)
-
-    about = "An empty VALUE takes the column away; the entries of lists and tags have ; between them."
-    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", offers="key_and_columns")
-
-
-def _named(function: Function, metavar: str, about: str, offers: Completed) -> Function:
-    return click.argument("words", nargs=-1, metavar=metavar, help=about, shell_complete=completes(offers))(function)

@@ -14,13 +14,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class, split_arg_string
 
-from rolekeeper_cli import uses
 from rolekeeper_cli.options import Options
 
 # A shell puts what is offered into the command line as it is: a tag's value is anybody's, and may be `$(…)`.
@@ -32,16 +31,16 @@ type Offered = list[CompletionItem[str]]
 
 
 def roles(context: click.Context, incomplete: str) -> Offered:
-    return _offered(_cached(context, "roles"), incomplete)
+    return offered(_cached(context, "roles"), incomplete)
 
 
 def roles_or_none(context: click.Context, incomplete: str) -> Offered:
-    return _offered(_roles_or_none(context, incomplete), incomplete)
+    return offered(roles_and_none(context, incomplete), incomplete)
 
 
 def mappings(context: click.Context, incomplete: str) -> Offered:
     """One mapping; none after the command's key."""
-    return [] if _names_a_key(context) else _offered(_cached(context, "mappings"), incomplete)
+    return [] if names_a_key(context) else offered(_cached(context, "mappings"), incomplete)
 
 
 def instances(context: click.Context, incomplete: str) -> Offered:
@@ -50,29 +49,18 @@ def instances(context: click.Context, incomplete: str) -> Offered:
     count = Counter(found.values())
     by_name = {name: id_ for id_, name in found.items() if count[name] == 1 and _SAFE.fullmatch(name)}
     by_id = found if incomplete.startswith("i-") else {id_: name for id_, name in found.items() if name not in by_name}
-    return _offered({**by_name, **by_id}, incomplete)
+    return offered({**by_name, **by_id}, incomplete)
 
 
 def targets(context: click.Context, incomplete: str) -> Offered:
     """The accounts, the Regions, and once an account is typed its ACCOUNT/REGION."""
     found = _cached(context, "targets")
     parts = {part: "" for each in found for part in each.split("/")}
-    return _offered(found if "/" in incomplete else {**parts, **found} if incomplete else parts, incomplete)
+    return offered(found if "/" in incomplete else {**parts, **found} if incomplete else parts, incomplete)
 
 
 def one_target(context: click.Context, incomplete: str) -> Offered:
-    return _offered(_cached(context, "targets"), incomplete)
-
-
-def key_and_columns(context: click.Context, incomplete: str) -> Offered:
-    """One mapping, then columns, each with a `=`; then the roles, or the values of a column that takes only some."""
-    if not _names_a_key(context):
-        return mappings(context, incomplete)
-    column, equals, typed = incomplete.partition("=")
-    if not equals:
-        return _offered({f"{each}=": "" for each in uses.schema.column_names(keys=False)}, incomplete)
-    values = _roles_or_none(context, typed) if column == "role" else dict.fromkeys(uses.schema.choices(column), "")
-    return _offered({f"{column}={each}": about for each, about in values.items()}, incomplete)
+    return offered(_cached(context, "targets"), incomplete)
 
 
 def revisions(context: click.Context, incomplete: str) -> Offered:
@@ -82,29 +70,36 @@ def revisions(context: click.Context, incomplete: str) -> Offered:
     return words(map(str, range(number - 1, max(number - 1 - _REVISIONS, 0), -1)), incomplete)
 
 
-def columns(_context: click.Context, incomplete: str) -> Offered:
-    return _offered(dict.fromkeys(uses.schema.column_names(keys=True), ""), incomplete)
-
-
 def words(choices: Iterable[str], incomplete: str) -> Offered:
     """Some words in their own case, whatever the case of what is typed; click's own makes them lower."""
     return [CompletionItem(each) for each in choices if each.casefold().startswith(incomplete.casefold())]
 
 
-def _roles_or_none(context: click.Context, typed: str) -> dict[str, str]:
+def roles_and_none(context: click.Context, typed: str) -> dict[str, str]:
     """The roles and NONE: not NONE alone, which Tab would insert, and which takes roles away."""
     found = {name: about for name, about in _cached(context, "roles").items() if _SAFE.fullmatch(name)}
     return {**found, _NO_ROLE: "no role"} if found or typed else {}
 
 
-def _names_a_key(context: click.Context) -> bool:
+def names_a_key(context: click.Context) -> bool:
     return bool(context.params.get("words"))
 
 
-def _offered(found: Mapping[str, str], incomplete: str) -> Offered:
+def offered(found: Mapping[str, str], incomplete: str) -> Offered:
     names: Iterable[str] = (name for name in found if name.startswith(incomplete) and _SAFE.fullmatch(name))
     # Beside a name only plain characters: anybody may set a tag's value.
     return [CompletionItem(name, help=re.sub(r"[^ -~]", "?", str(found[name] or "")) or None) for name in sorted(names)]
+
+
+OFFERS: Mapping[str, Callable[[click.Context, str], Offered]] = {
+    "roles": roles,
+    "roles_or_none": roles_or_none,
+    "mappings": mappings,
+    "instances": instances,
+    "targets": targets,
+    "one_target": one_target,
+    "revisions": revisions,
+}
 
 
 # After how many seconds names are asked for again, and are no longer offered.

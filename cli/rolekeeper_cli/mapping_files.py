@@ -9,10 +9,11 @@ import click
 
 import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import completes, detailed_exitcode, dry_run, mappings_file, waits, yes
+from rolekeeper_cli.arguments import detailed_exitcode, dry_run, mappings_file, waits, yes
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.mapping import ask_and_write, patience, show_intended, show_plan, tell_written
+from rolekeeper_cli.mapping_arguments import offers_columns
 from rolekeeper_cli.options import OUTPUTS
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def exported(deployment: Deployment) -> tuple[str, int]:
 @click.argument(
     "column",
     required=False,
-    shell_complete=completes("columns"),
+    shell_complete=offers_columns,
     help="A column of the mapping table, to have it explained.",
 )
 def schema(column: str | None) -> None:
