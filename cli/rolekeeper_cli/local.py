@@ -6,10 +6,14 @@ import gc
 
 import click
 
-from rolekeeper_cli import console as web
 from rolekeeper_cli.command import command, doctor_deployment
 from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.progress import Silent
+
+with lazily():
+    from rolekeeper_cli import site
+    from rolekeeper_cli.console import addresses, server
 
 
 @command(
@@ -40,8 +44,10 @@ def console(page: str, port: int | None, *, writes: bool, no_browser: bool) -> N
     They act as you: with the same credentials as every command. Only the browser that opens the link is let in, and the
     link works once. The console runs until Ctrl-C, or until it wasn't used for 30 minutes.
     """
-    to = web.addresses.page_at(page)
-    web.server.serve(doctor_deployment(Silent), writes=writes, port=port, browser=not no_browser, to=to)
+    to = addresses.page_at(page)
+    made = site.Site(doctor_deployment(Silent), writes=writes)
+    pages = site.application(made)
+    server.serve(made, pages, has_page=site.has_page, port=port, browser=not no_browser, to=to)
 
 
 _PORT = click.option(

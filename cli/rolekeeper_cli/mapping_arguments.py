@@ -55,7 +55,7 @@ def takes_key(function: Function) -> Function:
             raise UsageError(f"{rest[0]!r} is an unexpected argument", "name one mapping, as tag_key=tag_value")
         return function(key, **others)
 
-    return _named(run, "KEY", _KEY, completes("mappings"))
+    return _named(run, "KEY", _KEY, offers=completes("mappings"))
 
 
 def takes_key_and_columns(function: Function) -> Function:
@@ -69,8 +69,8 @@ def takes_key_and_columns(function: Function) -> Function:
         return mapping_completion.key_and_columns(context, incomplete)
 
     about = "An empty VALUE takes the column away; the entries of lists and tags have ; between them."
-    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", offers)
+    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", offers=offers)
 
 
-def _named(function: Function, metavar: str, about: str, offers: Offers) -> Function:
+def _named(function: Function, metavar: str, about: str, *, offers: Offers) -> Function:
     return click.argument("words", nargs=-1, metavar=metavar, help=about, shell_complete=offers)(function)

@@ -26,7 +26,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from rolekeeper_cli.console.addresses import is_local
 from rolekeeper_cli.console.errors import ErrorPage
 from rolekeeper_cli.console.page import STATIC, bare_page
-from rolekeeper_cli.console.site import has_page
 
 COOKIE = "rolekeeper-console"
 ENTER = "/enter/"
@@ -116,11 +115,14 @@ def lasting(port: int) -> str:
 class Guard:
     """Stands before the pages, at `origin`, once the server's port is known.
 
-    `link` lets one browser in, once, and leads to the page `to`; `on_entered` is called when that happened.
+    `link` lets one browser in, once, and leads to the page `to`; `on_entered` is called when that happened. `has_page`
+    says whether a page is opened at an address.
     """
 
-    def __init__(self, app: ASGIApp, port: int, *, writes: bool, to: str = "/") -> None:
-        self._app, self._writes = app, writes
+    def __init__(
+        self, app: ASGIApp, port: int, *, writes: bool, has_page: Callable[[str], bool], to: str = "/"
+    ) -> None:
+        self._app, self._writes, self._has_page = app, writes, has_page
         # Of its own for each console: cookies know no port, and another server on loopback must not be sent this one's.
         name = f"{secrets.token_hex(_NAME_BYTES)}.localhost"
         self._host = f"{name}{_written(port)}"
@@ -163,7 +165,7 @@ class Guard:
         if refusal is None and entering:
             return self._enter(request)
         refusal = refusal or self._not_allowed(request)
-        return _remembering(request, refusal) if refusal else None
+        return self._remembering(request, refusal) if refusal else None
 
     def _lead_on(self, request: Request) -> ErrorPage:
         """To the same page of this console; at once, unless it is another site that leads there."""
@@ -173,7 +175,7 @@ class Guard:
             "The console was started again",
             f"{'' if opens else 'nothing was changed: '}it has another host name each time it starts",
             remedy="continue there",
-            link=f"{self.origin}{GO}?{urlencode({'to': _local(_asked(request))})}",
+            link=f"{self.origin}{GO}?{urlencode({'to': self._local(_asked(request))})}",
             onward=opens and _OURS.issuperset(request.headers.getlist("sec-fetch-site")),
         )
 
@@ -202,7 +204,7 @@ class Guard:
             return _LINK_GET.bare()
         to, wanted = request.query_params.get("to"), request.cookies.get(_WANTED, "")
         # A redirect would be part of the navigation from elsewhere, to which a browser gives no strict cookie.
-        answer = HTMLResponse(bare_page("enter.html", title="Welcome", to=_local(to or unquote(wanted))))
+        answer = HTMLResponse(bare_page("enter.html", title="Welcome", to=self._local(to or unquote(wanted))))
         if request.scope["path"] == GO:
             return answer
         if not self._use_up(request.scope["path"].removeprefix(ENTER)):
@@ -210,6 +212,19 @@ class Guard:
         answer.set_cookie(COOKIE, self._session, httponly=True, samesite="strict", path="/")
         if wanted:
             answer.delete_cookie(_WANTED, path=ENTER)
+        return answer
+
+    def _local(self, address: str) -> str:
+        """The address if it is that of a page of ours, whoever wrote it; otherwise the first page's."""
+        return address if is_local(address) and self._has_page(address) else "/"
+
+    def _remembering(self, request: Request, refusal: ErrorPage) -> Response:
+        """The refusal; a browser that isn't let in yet keeps the page that it asked for: the link then leads there."""
+        answer, headers = refusal.bare(), request.headers
+        opens = request.method == "GET" and headers.get("sec-fetch-dest", "document") == "document"
+        if refusal is _UNKNOWN_BROWSER and opens and "hx-request" not in headers:
+            wanted = quote(self._local(_asked(request)), safe="")
+            answer.set_cookie(_WANTED, wanted, _WANTED_SECONDS, path=ENTER, httponly=True, samesite="lax")
         return answer
 
     def _use_up(self, token: str) -> bool:
@@ -230,21 +245,6 @@ def _asked(request: Request) -> str:
     """The path and the query that were asked for, as they came."""
     path, query = request.scope["raw_path"].decode("latin-1"), request.url.query
     return f"{path}?{query}" if query else path
-
-
-def _local(address: str) -> str:
-    """The address if it is that of a page of ours, whoever wrote it; otherwise the first page's."""
-    return address if is_local(address) and has_page(address) else "/"
-
-
-def _remembering(request: Request, refusal: ErrorPage) -> Response:
-    """The refusal; a browser that isn't let in yet keeps the page that it asked for, to which the link then leads."""
-    answer, headers = refusal.bare(), request.headers
-    opens = request.method == "GET" and headers.get("sec-fetch-dest", "document") == "document"
-    if refusal is _UNKNOWN_BROWSER and opens and "hx-request" not in headers:
-        wanted = quote(_local(_asked(request)), safe="")
-        answer.set_cookie(_WANTED, wanted, _WANTED_SECONDS, path=ENTER, httponly=True, samesite="lax")
-    return answer
 
 
 def _ill_sized(request: Request) -> ErrorPage | None:

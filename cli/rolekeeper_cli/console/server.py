@@ -19,11 +19,10 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rolekeeper_cli import terminal
-from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import connections, ports
 from rolekeeper_cli.console.guard import Guard, lasting
 from rolekeeper_cli.console.page import bare_page, templates
-from rolekeeper_cli.console.site import Site, application, has_page
+from rolekeeper_cli.console.site import Shared
 from rolekeeper_cli.errors import CommandError, UsageError
 
 IDLE_SECONDS = 30 * 60.0
@@ -31,8 +30,16 @@ _LOOPBACK = "127.0.0.1"
 _TURN_SECONDS = 0.001
 
 
-def serve(deployment: DoctorDeployment, *, writes: bool, port: int | None, browser: bool, to: str = "/") -> None:
-    """Run until nobody has used it for a while. Its link leads to the page `to`.
+def serve(
+    site: Shared,
+    app: ASGIApp,
+    *,
+    has_page: Callable[[str], bool],
+    port: int | None,
+    browser: bool,
+    to: str = "/",
+) -> None:
+    """Run the pages of a site until nobody has used them for a while. The link leads to the page `to`.
 
     Port 0 is any free one, and None the one that it had before. Without a `browser`, or where none can be opened, the
     link is the one line on stdout.
@@ -44,6 +51,7 @@ def serve(deployment: DoctorDeployment, *, writes: bool, port: int | None, brows
     if not has_page(to):
         raise UsageError(f"the console has no page at {to}", "give an instance, or the address of a page")
     # Asked before it listens: what would keep every page from showing is said by the command.
+    deployment = site.deployment
     _ = deployment.caller, deployment.stack
     # While one thread reads the fleet, those that make pages have their turn sooner than in Python's 5 ms.
     sys.setswitchinterval(_TURN_SECONDS)
@@ -51,10 +59,9 @@ def serve(deployment: DoctorDeployment, *, writes: bool, port: int | None, brows
     listening, lasts = listen_as_before(ports.file_of(deployment)) if port is None else (listen(port), port != 0)
     with listening, _signals_call(signal.default_int_handler), ExitStack() as ending:
         port = listening.getsockname()[1]
-        site = Site(deployment, writes=writes)
         site.lasting = lasting(port) if lasts else ""
-        pages = UseClock(application(site), IDLE_SECONDS, time.monotonic)
-        guard = Guard(pages, port, writes=writes, to=to)
+        pages = UseClock(app, IDLE_SECONDS, time.monotonic)
+        guard = Guard(pages, port, writes=site.writes, has_page=has_page, to=to)
         if browser:
             file = ending.enter_context(link_file(guard.link))
             guard.on_entered = partial(file.unlink, missing_ok=True)

@@ -10,7 +10,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 
 from rolekeeper.aws.errors import AwsRefusalError, classified
-from rolekeeper_cli.console.site import Cache
+from rolekeeper_cli.console.cache import Cache
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.explained import refusal
 from rolekeeper_cli.options import Options

@@ -19,7 +19,7 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, typed
 from rolekeeper.permissions.policies import TooManyRulesError
 from rolekeeper.storage import layout
-from rolekeeper_cli.console.fleet_cache import FIRST_READ_SECONDS
+from rolekeeper_cli.console.jobs import PATIENCE_SECONDS
 from rolekeeper_cli.console.page import mapping_url, page, see_other
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError
@@ -54,7 +54,7 @@ def instance(request: Request) -> Response:
     """The page; a name leads to the page of the id, and one that several have to all of them."""
     text = request.path_params["id"]
     if not ID.fullmatch(text):
-        known = request.app.state.site.fleet.ask(FIRST_READ_SECONDS).rows
+        known = request.app.state.site.fleet.ask(PATIENCE_SECONDS).rows
         if named := [row.id for row in known if row.name == text]:
             return see_other(f"/instance/{named[0]}") if len(named) == 1 else see_other("/", tag=f"Name={text}")
     stamp = _stamp(request, text)

@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 from fixtures import console
 from fixtures.terminal import Terminal
 from rolekeeper_cli.console.fleet_cache import FleetCache
-from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.site import Site
 
 
 @pytest.fixture(autouse=True)

@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rolekeeper_cli.console.addresses import is_local, page_at
-from rolekeeper_cli.console.site import has_page
 from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.site import has_page
 
 OURS = "http://0123456789abcdef.localhost:4321/go"
 

@@ -8,7 +8,7 @@ from threading import Barrier, Event
 import pytest
 
 from fakes.clock import Clock
-from rolekeeper_cli.console.site import Cache
+from rolekeeper_cli.console.cache import Cache
 
 
 def test_what_takes_long_is_read_less_often() -> None:

@@ -13,7 +13,7 @@ from fixtures.console import main as words
 from fixtures.mappings import Desk
 from rolekeeper_cli.console.forms import Outcome, Plan, do_once
 from rolekeeper_cli.console.page import Notice
-from rolekeeper_cli.console.site import Site, application
+from rolekeeper_cli.site import Site, application
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from fixtures.console import words
 from rolekeeper_cli.console.guard import Guard, lasting
+from rolekeeper_cli.site import has_page
 
 PORT = 4321
 COOKIE = "rolekeeper-console"
@@ -43,7 +44,7 @@ def pages() -> Pages:
 
 @pytest.fixture
 def guard(pages: Pages) -> Guard:
-    return Guard(pages, PORT, writes=True)
+    return Guard(pages, PORT, writes=True, has_page=has_page)
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def ours(guard: Guard) -> dict[str, str]:
 
 def test_the_name_is_random_and_as_browsers_write_it(guard: Guard) -> None:
     assert re.fullmatch(rf"http://[0-9a-f]{{16}}\.localhost:{PORT}/enter/[\w-]{{43}}", guard.link)
-    assert re.fullmatch(r"http://\w+\.localhost", Guard(Pages(), 80, writes=False).origin)
+    assert re.fullmatch(r"http://\w+\.localhost", Guard(Pages(), 80, writes=False, has_page=has_page).origin)
 
 
 def test_the_link_becomes_a_cookie_that_scripts_and_other_sites_never_get(guard: Guard, stranger: TestClient) -> None:
@@ -148,7 +149,7 @@ def test_who_waits_for_it_to_be_used_is_called_once(guard: Guard) -> None:
 
 
 def test_each_console_has_a_name_a_link_and_a_session_of_its_own(guard: Guard, guest: TestClient) -> None:
-    other = Guard(Pages(), PORT, writes=True)
+    other = Guard(Pages(), PORT, writes=True, has_page=has_page)
     assert other.origin != guard.origin
     assert other.link.removeprefix(other.origin) != guard.link.removeprefix(guard.origin)
     cookie = {"Cookie": f"{COOKIE}={guest.cookies[COOKIE]}"}
@@ -226,7 +227,7 @@ def test_a_tab_of_a_former_console_is_led_to_its_page_of_the_present_one(
     guard: Guard, guest: TestClient, pages: Pages, *, method: str, path: str, to: str
 ) -> None:
     """Both ran on one port; a browser that was let in goes on, and the link isn't shown."""
-    former = TestClient(guard, base_url=Guard(pages, PORT, writes=True).origin)
+    former = TestClient(guard, base_url=Guard(pages, PORT, writes=True, has_page=has_page).origin)
     answer = former.request(method, path)
     assert (answer.status_code, pages.asked) == (421, [])
     onward = f"{guard.origin}/go?to={quote(to, safe='')}"
@@ -278,7 +279,7 @@ def test_a_host_that_looks_as_the_one_that_lasts_learns_nothing(guard: Guard, ho
 
 def test_the_cookie_of_a_former_console_is_worth_nothing(guard: Guard, pages: Pages) -> None:
     """Whoever listened at its port meanwhile was sent it."""
-    former = let_in(Guard(Pages(), PORT, writes=True)).cookies[COOKIE]
+    former = let_in(Guard(Pages(), PORT, writes=True, has_page=has_page)).cookies[COOKIE]
     for host in (guard.origin.removeprefix("http://"), f"rolekeeper.localhost:{PORT}"):
         answer = asks_at(guard, host, "/roles", cookie=f"{COOKIE}={former}")
         assert (answer.status_code in {403, 421}, pages.asked) == (True, [])
@@ -314,7 +315,7 @@ def test_what_no_person_opened_is_not_led_to(guard: Guard, stranger: TestClient,
 
 
 def test_the_console_is_opened_at_a_page(pages: Pages) -> None:
-    guard = Guard(pages, PORT, writes=False, to="/mapping?key=app&value=web")
+    guard = Guard(pages, PORT, writes=False, has_page=has_page, to="/mapping?key=app&value=web")
     stranger = browser(guard)
     stranger.get("/roles")
     assert leads_to(stranger.get(guard.link)) == "/mapping?key=app&value=web"
@@ -360,7 +361,7 @@ def test_a_refused_path_that_names_another_host_is_not_kept(guard: Guard) -> Non
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"])
 def test_read_only_nothing_but_reading_reaches_the_pages(pages: Pages, method: str) -> None:
-    guard = Guard(pages, PORT, writes=False)
+    guard = Guard(pages, PORT, writes=False, has_page=has_page)
     guest = let_in(guard)
     answer = guest.request(method, "/mappings/plan", headers=ours(guard))
     assert (answer.status_code, pages.asked) == (403, [])

@@ -15,7 +15,7 @@ from fixtures.account import refusing
 from fixtures.console import main, news, words
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.site import Site
 from rolekeeper_cli.uses import instances, pins
 
 

@@ -15,9 +15,9 @@ from fixtures.terminal import Terminal
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import jobs as module
 from rolekeeper_cli.console.jobs import Jobs
-from rolekeeper_cli.console.site import Site
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.options import Options
+from rolekeeper_cli.site import Site
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -16,7 +16,7 @@ from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
 from rolekeeper_cli.console.jobs import Jobs
-from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.site import Site
 
 SPOKE = Target("111111111111", "eu-west-1")
 

@@ -18,7 +18,7 @@ from rolekeeper.model.mapping import IGNORE_TAG, Pin
 from rolekeeper.storage import layout
 from rolekeeper_cli.console.jobs import PATIENCE_SECONDS, Jobs
 from rolekeeper_cli.console.pages.many import MOST
-from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.site import Site
 
 THERE = Target("111111111111", "eu-west-1")
 PIN = {"act": "pin", "role": "db"}

@@ -18,7 +18,7 @@ from rolekeeper.settings import Limits
 from rolekeeper_cli.console import jobs
 from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.console.page import Notice, mapping_url
-from rolekeeper_cli.console.site import Site
+from rolekeeper_cli.site import Site
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 

@@ -27,9 +27,9 @@ from rolekeeper.storage.state import Update
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console import page
 from rolekeeper_cli.console.page import Notice, linked, reasons_text, relative, sentence
-from rolekeeper_cli.console.site import Site, application
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.explained import ForeignAnswerError
+from rolekeeper_cli.site import Site, application
 from rolekeeper_cli.uses.preview import Preview
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

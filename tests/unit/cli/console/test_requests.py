@@ -18,8 +18,8 @@ from fixtures.terminal import CALLER, Terminal
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.forms import Form, posted
 from rolekeeper_cli.console.guard import Guard
-from rolekeeper_cli.console.site import PAGES, Site, application
 from rolekeeper_cli.options import Options
+from rolekeeper_cli.site import PAGES, Site, application, has_page
 
 WEB = {"key": "workload", "value": "web"}
 ROUTES = [each for page in PAGES for each in page.ROUTES]
@@ -34,7 +34,12 @@ def console(terminal: Terminal, desk: Desk) -> Guard:  # noqa: ARG001  # AWS is 
 
 
 def guarded(*, writes: bool) -> Guard:
-    return Guard(application(Site(DoctorDeployment(Options(region="us-east-1")), writes=writes)), 4321, writes=writes)
+    return Guard(
+        application(Site(DoctorDeployment(Options(region="us-east-1")), writes=writes)),
+        4321,
+        writes=writes,
+        has_page=has_page,
+    )
 
 
 def browser(guard: Guard, *, let_in: bool = True) -> TestClient:

@@ -20,7 +20,7 @@ from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
 from rolekeeper_cli.console.fleet_cache import FleetCache
 from rolekeeper_cli.console.pages.search import MOST, ranked
-from rolekeeper_cli.console.site import PAGES
+from rolekeeper_cli.site import PAGES
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 

@@ -17,6 +17,7 @@ from fixtures.terminal import Terminal
 from rolekeeper_cli.console import server
 from rolekeeper_cli.console.server import UseClock, link_file, open_file
 from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.site import has_page
 
 LINK = "http://0123.localhost:4321/enter/token"
 
@@ -145,7 +146,7 @@ def test_it_is_opened_at_the_page_that_was_typed(
     monkeypatch.setattr("rolekeeper_cli.console.connections.server", Mock())
     ran = terminal("console", "--no-browser", *typed)
     assert (ran.exit_code, ran.stdout) == (0, "console: LINK\n"), ran.stderr
-    assert guard.call_args.kwargs == {"writes": False, "to": to}
+    assert guard.call_args.kwargs == {"writes": False, "has_page": has_page, "to": to}
     assert "http://rolekeeper.localhost:4321/" in ran.stderr
 
 

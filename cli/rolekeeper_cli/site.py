@@ -1,0 +1,114 @@
+"""The console as a web application: its pages, and what they share of one deployment."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from starlette.applications import Starlette
+from starlette.routing import Match, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper_cli import installed
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.console.errors import HANDLERS
+from rolekeeper_cli.console.fleet_cache import FleetCache
+from rolekeeper_cli.console.jobs import Beside, in_thread, soon
+from rolekeeper_cli.console.page import STATIC
+from rolekeeper_cli.console.pages import (
+    activity,
+    doctor,
+    fleet,
+    instance,
+    instance_edits,
+    launches,
+    many,
+    mapping_edits,
+    mappings,
+    roles,
+    search,
+    settings,
+    share,
+    targets,
+)
+from rolekeeper_cli.console.site import Shared
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.uses import mappings as rows
+from rolekeeper_cli.uses import names as known_names
+from rolekeeper_cli.uses import targets as known_targets
+
+# Tabs that show the mappings ask every two seconds.
+_MAPPINGS_SECONDS = 1.5
+# The functions write them down after a sweep, and an event at most once in some minutes.
+_TARGETS_SECONDS = 4.0
+# A role that was made a minute ago is typed.
+_ROLES_SECONDS = 60.0
+
+
+class Site(Shared):
+    """What all pages share, as `request.app.state.site`: also the fleet, the rows, the targets and the roles' names."""
+
+    def __init__(
+        self,
+        deployment: DoctorDeployment,
+        *,
+        writes: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        beside: Beside = in_thread,
+    ) -> None:
+        super().__init__(deployment, writes=writes, clock=clock, beside=beside)
+        self.fleet = FleetCache(self.look, clock)
+
+    def look_at(self, instance: str) -> DoctorDeployment:
+        """The same where an instance is, by id or name, as far as the fleet was read; otherwise the home target."""
+        deployment, target = self.look(), self.fleet.target(instance)
+        return deployment.at(target) if target else deployment
+
+    def mappings(self) -> list[dict[str, Any]]:
+        return self.reads.get("mappings", lambda: rows.rows(self.look()), _MAPPINGS_SECONDS, stale=True)
+
+    def targets(self) -> list[dict[str, Any]]:
+        return self.reads.get("targets", lambda: known_targets.documents(self.look()), _TARGETS_SECONDS, stale=True)
+
+    def role_names(self) -> list[str]:
+        """The names of the roles under the role path, for suggestions; none if IAM gives no answer."""
+        try:
+            return self.reads.get("roles", lambda: known_names.path_roles(self.look()), _ROLES_SECONDS, stale=True)
+        except (AwsRefusalError, CommandError):
+            return []
+
+
+PAGES = (
+    fleet,
+    activity,
+    instance,
+    instance_edits,
+    many,
+    mappings,
+    mapping_edits,
+    roles,
+    launches,
+    doctor,
+    targets,
+    settings,
+    search,
+    share,
+)
+
+
+def has_page(address: str) -> bool:
+    """Whether a page is opened at this path, which may have a query."""
+    asked = {"type": "http", "method": "GET", "path": unquote(urlsplit(address).path)}
+    return any(route.matches(asked)[0] is Match.FULL for each in PAGES for route in each.ROUTES)
+
+
+def application(site: Site) -> Starlette:
+    """The pages. The guard decides who may ask for them."""
+    routes = [route for each in PAGES for route in each.ROUTES]
+    # A page shows within a moment, even where it waits for AWS. A form's answer waits for what it does.
+    pages = [Route(each.path, soon(each.endpoint)) if "GET" in (each.methods or ()) else each for each in routes]
+    static = Mount(STATIC.rstrip("/"), StaticFiles(directory=installed.STATIC))
+    made = Starlette(routes=[*pages, static], exception_handlers=HANDLERS)
+    made.state.site = site
+    return made
