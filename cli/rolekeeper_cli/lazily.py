@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from importlib.util import LazyLoader
 from types import ModuleType
 
@@ -20,12 +20,15 @@ _OURS = ("rolekeeper_cli.", "rolekeeper_verify.")
 
 
 class _Finder(MetaPathFinder):
-    """Finds a module of ours as Python does, and has it run when an attribute of it is read. Packages run at once."""
+    """Finds a module of ours as others do, and has it run when an attribute of it is read. Packages run at once."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        found = PathFinder.find_spec(fullname, path, target) if fullname.startswith(_OURS) else None
+        if not fullname.startswith(_OURS):
+            return None
+        others = (each for each in sys.meta_path if each is not self)
+        found = next(filter(None, (each.find_spec(fullname, path, target) for each in others)), None)
         if found and found.loader and found.submodule_search_locations is None:
             found.loader = LazyLoader(found.loader)
         return found
