@@ -84,7 +84,7 @@ def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool,
     _show(uses.control.switch(there, change, reason))
     if not wait:
         return ExitCode.DONE
-    if not uses.fleet.withheld(there):
+    if not uses.effect.withheld(there):
         return tell_followed(uses.follow.follow(there, None))
     uses.follow.until_still(there)
     terminal.say("No change is under way.")

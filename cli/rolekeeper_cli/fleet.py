@@ -76,8 +76,10 @@ def fleet(
     there, count = deployment(), uses.fleet.Count()
     if key:
         uses.names.require_mapping(there, key)
-    places = uses.targets.Places.chosen(there, targets)
-    seen = places.look(partial(uses.fleet.pages, tags=filters.tags), lambda place: uses.fleet.Enforced.of(place, {}))
+    places, edits = uses.targets.Places.chosen(there, targets), uses.effect.Rows(there)
+    seen = places.look(
+        partial(uses.fleet.pages, tags=filters.tags), lambda place: uses.fleet.Enforced.of(place, {}, rows=edits)
+    )
     listed = count.accepted(without_damaged(seen), filters)
     if role and not uses.names.is_known_role(there, role):
         # It may have been deleted while instances still carry it: only they can show that.
@@ -92,7 +94,9 @@ def fleet(
     )
     warn_of_unseen(places)
     warn_of_unknown(asked)
-    if why := uses.fleet.withheld(there):
+    if edits.unknown:
+        terminal.warn(edits.unknown)
+    if why := uses.effect.withheld(there):
         terminal.say(f"Nothing is changed now: {why}.")
     return _drift(count, places) if detailed_exitcode else ExitCode.DONE
 
@@ -175,7 +179,26 @@ def _total(count: uses.fleet.Count) -> str:
     others = f" Not listed: {count.instances - listed:,}." if count.instances > listed else ""
     well = listed == count.stands[uses.fleet.InstanceStatus.OK]
     todo = "" if well else "\nWhat to do about one: rolekeeper explain INSTANCE"
-    return f"{amount(listed, 'instance')}: {', '.join(parts)}.{others}{todo}"
+    return f"{amount(listed, 'instance')}: {', '.join(parts)}.{others}{_edits(count)}{todo}"
+
+
+# The most edits that are named below the table.
+_NAMED = 5
+
+
+def _edits(count: uses.fleet.Count) -> str:
+    """The edits that concern listed instances and aren't in effect, a line for each."""
+    lines = [f"\nNot in effect on {amount(number, 'instance')}: {edit}" for edit, number in count.edits.most_common()]
+    more = len(lines) - _NAMED
+    return "".join(lines[:_NAMED]) + (f"\nand {amount(more, 'more edit')}: rolekeeper mapping ls" if more > 0 else "")
+
+
+def _note(row: Mapping[str, Any]) -> str:
+    """Why an instance has its status; of one that is ok, what leaves it alone or without a mapping."""
+    if row["stands"] != uses.fleet.InstanceStatus.OK:
+        return str(row["reason"])
+    said = (each for each in row["not_in_effect"] if row["code"] == "unmatched" or not each["mapping"])
+    return "; ".join(each["reason"] for each in said)
 
 
 def _use_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -230,6 +253,6 @@ def layout(home: Target, *, uptake: bool = False) -> Layout:
             Column("mapping", wide=True),
             Column("association", wide=True),
         ),
-        note=lambda row: "" if row["stands"] == uses.fleet.InstanceStatus.OK else row["reason"],
+        note=_note,
         brief=True,
     )

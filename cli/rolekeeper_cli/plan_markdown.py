@@ -11,7 +11,7 @@ from rolekeeper.model.problem import Kind, Remedy
 from rolekeeper.model.text import shown, split_key
 from rolekeeper_cli.layout import amount
 from rolekeeper_cli.markdown import code
-from rolekeeper_cli.uses.edits import GOOD
+from rolekeeper_cli.uses.effect import GOOD
 from rolekeeper_cli.uses.mappings import role_in_words
 
 # A script finds the comment by it.

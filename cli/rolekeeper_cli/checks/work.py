@@ -8,8 +8,7 @@ from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
 from rolekeeper_cli.checks.deployment import DoctorDeployment, Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.layout import amount, several
 from rolekeeper_cli.uses import targets as views
-from rolekeeper_cli.uses.edits import GOOD, text_in
-from rolekeeper_cli.uses.mappings import with_status
+from rolekeeper_cli.uses.effect import GOOD, text_in, with_status
 from rolekeeper_cli.uses.targets import OVERDUE, PROBLEM, SILENT, UNKNOWN
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.kinds import BUCKET

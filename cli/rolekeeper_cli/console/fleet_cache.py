@@ -21,7 +21,8 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.errors import Note, note_of, one_for_each_cause
 from rolekeeper_cli.console.page import PAGE
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses.fleet import Enforced, Seen, ShortReason, document, short_reason, withheld
+from rolekeeper_cli.uses.effect import withheld
+from rolekeeper_cli.uses.fleet import Enforced, Seen, ShortReason, document, short_reason
 from rolekeeper_cli.uses.history import DecisionLog, level_missing
 from rolekeeper_cli.uses.targets import Places, why_unseen
 

@@ -4,17 +4,20 @@ Whether an instance does is the functions' own decision, at each look.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Kind, advice
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, WaitTimeoutError
+from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.layout import amount, several
-from rolekeeper_cli.uses.fleet import Enforced, decided, pages, withheld
+from rolekeeper_cli.uses import edits
+from rolekeeper_cli.uses.effect import Effect, of_mapping, withheld
+from rolekeeper_cli.uses.fleet import Enforced, decided, pages
 from rolekeeper_cli.uses.instances import address, addressed, name_of, titled, where
 from rolekeeper_cli.uses.names import require_mapping
 from rolekeeper_cli.uses.targets import Places
@@ -31,13 +34,14 @@ class Followed:
     """Instances at one look: how many are `done`, which are still `coming`, and which are `stuck`, and why.
 
     Stuck ones are blocked, or wait for something that a person has to do, such as start them. `unseen` are sentences
-    about targets that the caller can't look into.
+    about targets that the caller can't look into, and `effect` is that of the mapping, if one was waited for.
     """
 
     done: int = 0
     coming: tuple[InstanceKey, ...] = ()
     stuck: tuple[tuple[str, str], ...] = ()
     unseen: tuple[str, ...] = ()
+    effect: Effect = field(default_factory=Effect)
 
     @property
     def total(self) -> int:
@@ -56,7 +60,8 @@ class Followed:
     def document(self) -> dict[str, Any]:
         stuck = [{"instance": each, "reason": why} for each, why in self.stuck]
         counts = {"instances": self.total, "done": self.done, "coming": len(self.coming)}
-        return {**counts, "stuck": stuck, "unseen": [*self.unseen]}
+        rest = {"unseen": [*self.unseen], "not_in_effect": self.effect.documents()}
+        return {**counts, "stuck": stuck, **rest}
 
 
 def followed(places: Places, keys: Sequence[MappingKey] | None) -> Followed:
@@ -80,11 +85,32 @@ def followed(places: Places, keys: Sequence[MappingKey] | None) -> Followed:
 def wait_for_mapping(
     deployment: Deployment, key: MappingKey, every: float, attempts: int, targets: Sequence[str] = ()
 ) -> Followed:
-    """Wait until the instances with a mapping's tag carry what they should; CommandError if it was never published."""
+    """Wait until the instances with a mapping's tag carry what they should; and say what of it isn't in effect.
+
+    CommandError if it was never published, with the exit code of its row.
+    """
+    effect = _judged(deployment, key)
     if deployment.app.revisions.read(key).published is None:
         require_mapping(deployment, key)
-        raise CommandError(f"no revision of {key} was ever published", "see: rolekeeper mapping ls")
-    return follow(deployment, [key], every=every, attempts=attempts, targets=targets)
+        what = f"no revision of {key} was ever published: {several(effect.missing)}"
+        raise CommandError(what, advice("see: ", key.remedy(Kind.MAPPING)), code=exit_code(effect))
+    found = follow(deployment, [key], every=every, attempts=attempts, targets=targets)
+    # The row may have been judged meanwhile.
+    return replace(found, effect=of_mapping(deployment, key))
+
+
+def _judged(deployment: Deployment, key: MappingKey) -> Effect:
+    """What is in effect of a mapping once its row is judged, or isn't for a minute."""
+    for left in deployment.looks(_POLL_SECONDS, edits.PATIENCE_SECONDS):
+        effect = of_mapping(deployment, key)
+        if left.is_over or all(edit.status for edit in effect.edits):
+            return effect
+    raise AssertionError("a look ends it")
+
+
+def exit_code(effect: Effect) -> ExitCode:
+    """How a command ends that waited for a mapping: as any command about its row."""
+    return edits.exit_code(edit.status or "" for edit in effect.edits)
 
 
 def until_still(deployment: Deployment) -> None:

@@ -8,24 +8,21 @@ from typing import Any
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.rows import (
     COLUMNS,
-    FULL,
     KEYS,
     Attributes,
     HomeAccount,
-    fingerprint,
     read_row,
     row_of,
-    size_of,
 )
 from rolekeeper.mappings.snapshot import NO_LONGER_HELD
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice, stored
-from rolekeeper.model.text import key_text
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.uses.edits import GOOD, require_row, text_in, to_text, worth_saying
+from rolekeeper_cli.uses.edits import require_row, to_text
+from rolekeeper_cli.uses.effect import GOOD, NotInEffect, Row, of_row, with_status, worth_saying
 from rolekeeper_cli.uses.names import require_mapping
 
 type Columns = Mapping[str, tuple[str, str]]
@@ -64,13 +61,6 @@ def _simple(value: Any) -> Any:
     return "(Binary that can't be shown)"
 
 
-# Why an edit with this status isn't in effect.
-_WAITS: Mapping[str, str] = {
-    Status.HELD: "waits for approval",
-    Status.REJECTED: "is rejected",
-    Status.CONFLICT: "is in conflict",
-    Status.WAITING: "waits for AWS",
-}
 # The fields of a revision's document; those that it lacks are null.
 _FIELDS = (
     *("at", "event", "status", "reason", "details", "revision", "role", "profile_arn", "cause"),
@@ -170,18 +160,6 @@ def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> 
     return [_document(deployment, row, published.get(key)) for key, row in rows.items()]
 
 
-def with_status(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> dict[MappingKey, Attributes]:
-    """The same rows; one without room for its status gets it from its history, if that is about the row as it is."""
-    found = dict(rows)
-    for key, row in rows.items():
-        if "status" not in row and size_of(row) > FULL and layout.is_partition(layout.mapping_pk(key)):
-            last = next(iter(deployment.app.revisions.history(key, limit=1)), {})
-            if last.get("status") and last["fingerprint"] == fingerprint(row):
-                said = {"status": last["status"], "status_reason": last["reason"]}
-                found[key] = {**row, **layout.to_attributes({**said, "status_details": last.get("details", ())})}
-    return found
-
-
 def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The rows that wait, as a plan mentions them."""
     names = ("mapping", "status", "in_effect", "idle_because", "waits")
@@ -210,22 +188,26 @@ def noteworthy(document: Mapping[str, Any]) -> str:
 def _document(deployment: Deployment, row: Attributes, published: PublishedMapping | None) -> dict[str, Any]:
     """A row; a column of Rolekeeper's with a value that it can't have written is null."""
     values = {name: plain(attribute) for name, attribute in row.items()}
-    in_effect = published if published and not published.deleted else None
-    same = in_effect is not None and read_row(row, deployment.app.home).spec == in_effect.spec
-    status, waits, idle = text_in(row, "status"), None, None
-    if in_effect:  # then whether it governs no instance all the same
-        spec = in_effect.spec
-        idle = "is disabled" if not spec.enabled else "expired" if spec.expired(deployment.now()) else None
-    if not same or status == Status.HELD:
-        because = _WAITS.get(status, "isn't judged yet")
-        waits = {"what": "deletion" if same else "edit", "role": str(values.get("role", "")), "because": because}
+    key = MappingKey(values["tag_key"], values["tag_value"])
+    effect = of_row(deployment, key, Row.read(key, row, deployment.app.home), published)
+    in_effect = effect.in_effect
     return {
-        "mapping": key_text(values["tag_key"], values["tag_value"]),
+        "mapping": str(key),
         "columns": {column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},
         **{name: _ours(values.get(name), str) or None for name in ("status", "status_reason")},
         "status_details": _ours(values.get("status_details"), list),
         **{name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")},
         "in_effect": {"role": in_effect.spec.role, "revision": in_effect.revision} if in_effect else None,
-        "idle_because": idle,
-        "waits": waits,
+        "idle_because": _IDLE[effect.idle.code] if effect.idle else None,
+        "waits": next((_waits(edit) for edit in effect.edits if edit.edited), None),
+        "not_in_effect": effect.documents(),
     }
+
+
+# Why a published mapping governs no instance.
+_IDLE: Mapping[str, str] = {"disabled": "is disabled", "expired": "expired"}
+
+
+def _waits(edit: NotInEffect) -> dict[str, str]:
+    """An edit, or a deletion, that isn't in effect."""
+    return {"what": "deletion" if edit.deletes else "edit", "role": edit.role, "because": edit.because}

@@ -34,8 +34,9 @@ from rolekeeper_cli.layout import amount, several
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.uses import fleet, mappings
 from rolekeeper_cli.uses import names as known
-from rolekeeper_cli.uses.edits import GOOD, Change, RowPlan, Unpublished, is_own, planned, text_in, worth_saying
-from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now, withheld
+from rolekeeper_cli.uses.edits import Change, RowPlan, Unpublished, is_own, planned
+from rolekeeper_cli.uses.effect import GOOD, text_in, withheld, worth_saying
+from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now
 from rolekeeper_cli.uses.revoked_policy import LIVES
 from rolekeeper_cli.uses.targets import Places
 
