@@ -94,9 +94,12 @@ def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool,
 def _show(status: Mapping[str, Any]) -> None:
     paused = "paused" if status["paused"] else "not paused"
     render.show(
-        {name: status[name] for name in ("mode", "deployed", "paused")},
-        lambda: terminal.line(f"mode: {status['mode']} ({status['is']}), {paused}"),
+        {name: status[name] for name in _STATUS},
+        lambda: terminal.line(f"mode: {status['mode']} ({status['is']}), {paused}{status['switched']}"),
     )
+
+
+_STATUS = ("mode", "deployed", "paused", "claimed_by", "claimed_at", "claimed_reason")
 
 
 @command("sweep", "rolekeeper sweep", "rolekeeper sweep --no-wait")

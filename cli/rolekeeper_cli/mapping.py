@@ -103,7 +103,8 @@ def remove(key: MappingKey, *, yes: bool, wait: bool | None) -> ExitCode:
     """Delete one mapping.
 
     Its instances give up the role that it gave them, or keep it, as its `when_unmatched` says. It shows how many, and
-    asks.
+    asks. Once the row is gone it says how many still carry the role, and why. Exits with 2 when they can't give it up
+    yet: the change window has no room, changes are paused, or they are blocked.
     """
     terminal.require_answer(yes=yes)
     there = deployment()
@@ -171,7 +172,22 @@ def tell_written(deployment: Deployment, written: uses.edits.Written, *, wait: b
         raise uses.edits.MovedError(written.moved, len(written.rows))
     if wait and written.rows and code is ExitCode.DONE:
         return tell_followed(uses.follow.follow(deployment, [each.key for each in written.rows]))
+    gone = [each.key for each in written.rows if each.gone]
+    if gone and wait is None:
+        kept = _tell_keeping(uses.follow.keeping(deployment, gone), gone)
+        return kept if code is ExitCode.DONE else code
     return code
+
+
+def _tell_keeping(found: uses.follow.Keeping, gone: Sequence[MappingKey]) -> ExitCode:
+    """Show which instances still carry the role of deleted mappings, and why."""
+    terminal.bad(f"{amount(number, 'instance')} still with its role: {why}" for why, number in found.why.most_common())
+    if found.under_way:
+        terminal.say(f"{amount(found.under_way, 'instance')} still with its role: it is being detached.")
+    if found.is_meant:
+        return ExitCode.DONE
+    terminal.say(f"To follow them: rolekeeper wait --mapping {uses.edits.RowVerdict(gone[0]).argument}")
+    return ExitCode.CHANGES
 
 
 def tell_verdicts(written: uses.edits.Written) -> ExitCode:

@@ -339,8 +339,8 @@ def _of_rows(
     for row in rows:
         here, asks = published.get(row.key), there(PublishedMapping(row.spec, 0, "")) if row.spec else None
         if row.status in GOOD and asks and not here:
-            why = _not_applicable(asks, observed) or ("unpublished", "it isn't published for this account yet")
-            yield NotInEffect(*why, row.key)
+            code, why = _not_applicable(asks, observed) or ("unpublished", "it isn't published for this account yet")
+            yield NotInEffect(code, why, row.key)
         elif (edit := row.unpublished(here)) and (
             # A row that can't be read may be meant for any instance with the tag.
             asks is None or not all(_not_applicable(mapping, observed) for mapping in (here, asks) if mapping)
@@ -378,26 +378,37 @@ def withheld(deployment: Deployment) -> str:
         return ""
     # Without a mode in the item it is the deployment's own.
     switched = found.code == "paused" or (found.code == "observed" and control.mode)
-    claim = Claim.read(deployment) if switched else Claim()
-    return f"{found.reason}{claim}"
+    return f"{found.reason}{Claim.read(deployment, control) if switched else ''}"
+
+
+# The newest writes of the control item in which the one is looked for that switched it.
+_SWITCHES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Who claims to have written the control item last, when and why; each empty if nobody does."""
+    """Who claims to have paused changes, or to have set the mode, when and why; each empty if nobody does."""
 
     by: str = ""
     at: str = ""
     reason: str = ""
 
     @classmethod
-    def read(cls, deployment: Deployment) -> Self:
-        """Read it; when it was written is also in the history, which a write without a time has too."""
+    def read(cls, deployment: Deployment, control: Control) -> Self:
+        """Read it in the history, which also knows plain writes; the item itself is known first."""
+        part = 0 if control.paused else 2
+        for entry in deployment.app.store.history(layout.CONTROL_REPORTED[0], _SWITCHES):
+            before, after = (str(entry[name]).partition(", ")[part] for name in ("from", "to"))
+            if before != after == str(control).partition(", ")[part]:
+                return cls(entry["claimed-by"], entry["at"], entry["claimed-reason"])
+            if before != after:
+                break
         item = deployment.app.store.get([layout.CONTROL]).get(layout.CONTROL, {})
-        last = next(iter(deployment.app.store.history(layout.CONTROL_REPORTED[0], 1)), {})
-        by, reason, at = (shown(in_words(item.get(name, ""))) for name in ("by", "reason", "at"))
-        reported = str(last.get("at", "")) if last.get("to") == str(Control.read(item)) else ""
-        return cls(by, at or reported, reason)
+        by, at, reason = (shown(in_words(item.get(name, ""))) for name in ("by", "at", "reason"))
+        return cls(by, at, reason)
+
+    def document(self) -> dict[str, str | None]:
+        return {"claimed_by": self.by or None, "claimed_at": self.at or None, "claimed_reason": self.reason or None}
 
     def __str__(self) -> str:
         by = f"by {self.by.rpartition('/')[2]}" if self.by else ""

@@ -3,8 +3,10 @@
 Whether an instance does is the functions' own decision, at each look.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
@@ -16,8 +18,8 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.layout import amount, several
 from rolekeeper_cli.uses import edits
-from rolekeeper_cli.uses.effect import Effect, of_mapping, withheld
-from rolekeeper_cli.uses.fleet import Enforced, decided, pages
+from rolekeeper_cli.uses.effect import Effect, NotInEffect, Rows, of_mapping, withheld
+from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, pages
 from rolekeeper_cli.uses.instances import address, addressed, name_of, titled, where
 from rolekeeper_cli.uses.names import require_mapping
 from rolekeeper_cli.uses.targets import Places
@@ -111,6 +113,60 @@ def _judged(deployment: Deployment, key: MappingKey) -> Effect:
 def exit_code(effect: Effect) -> ExitCode:
     """How a command ends that waited for a mapping: as any command about its row."""
     return edits.exit_code(edit.status or "" for edit in effect.edits)
+
+
+# How long it takes until Rolekeeper has looked at the instances of a mapping that was deleted, unless there are many.
+_LOOKED_AT_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """The instances that still carry a role which deleted mappings gave them.
+
+    `why` says for how many of them what; the others are `under_way`.
+    """
+
+    under_way: int
+    why: Counter[NotInEffect]
+
+    @property
+    def is_meant(self) -> bool:
+        """Whether all that keep it are to: their mapping says keep."""
+        return all(each.code == "kept" for each in self.why)
+
+
+def keeping(deployment: Deployment, keys: Sequence[MappingKey]) -> Keeping:
+    """Look at the instances of deleted mappings until each gave its role up or shows why not, some seconds at most."""
+    places, rows, paused = Places.chosen(deployment), Rows(deployment), withheld(deployment)
+    for left in deployment.looks(_POLL_SECONDS, _LOOKED_AT_SECONDS):
+        looked = places.ask(lambda place: decided(place, Enforced.of(place, rows=rows), _instances(place, keys)))
+        kept = [seen for seen in looked if isinstance(seen, Seen) and _is_kept(seen, keys)]
+        why = list(filter(None, (_why_kept(seen, paused) for seen in kept)))
+        if left.is_over or len(why) == len(kept):
+            return Keeping(len(kept) - len(why), _counted(why))
+    raise AssertionError("a look ends it")
+
+
+def _is_kept(seen: Seen, keys: Sequence[MappingKey]) -> bool:
+    grant = seen.observed.grant
+    return bool(seen.carries) and grant is not None and grant.mapping in keys
+
+
+def _why_kept(seen: Seen, paused: str) -> NotInEffect | None:
+    """Why an instance keeps its role; None if the role goes now."""
+    if paused and seen.decision.action.mutates:
+        return NotInEffect("paused", paused)
+    return next((each for each in seen.effect.missing if not each.mapping and not seen.decision.polls), None)
+
+
+def _counted(why: Sequence[NotInEffect]) -> Counter[NotInEffect]:
+    """Count those with the same reason. Each instance has a turn of its own, so the last one is shown."""
+    groups: dict[NotInEffect, list[datetime | None]] = {}
+    for each in why:
+        groups.setdefault(replace(each, until=None), []).append(each.until)
+    return Counter(
+        {replace(each, until=max(filter(None, turns), default=None)): len(turns) for each, turns in groups.items()}
+    )
 
 
 def until_still(deployment: Deployment) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
+from rolekeeper.settings import Limits
 
 WEB = "app=web"
 
@@ -27,7 +28,7 @@ class Case:
 
 def held(desk: Desk) -> None:
     """An edit that may change no instance without approval."""
-    desk.limits = type(desk.limits)(0, 0)
+    desk.limits = Limits(0, 0)
 
 
 def held_new(desk: Desk, _: str) -> None:
@@ -135,3 +136,67 @@ def test_wait_names_the_row_and_its_exit_code_says_whether_it_is_in_effect(
     if case.in_effect:
         found = terminal.document("wait", "--mapping", WEB, code=case.code)
         assert [case.named in each["reason"] for each in found["not_in_effect"]] == [True] * bool(case.named)
+
+
+# ---- mapping rm: the row is gone, and its instances may still carry the role ----
+
+
+@pytest.fixture
+def three(desk: Desk, web_and_db: None) -> list[str]:
+    """Three instances that carry the role of `app=web`."""
+    del web_and_db
+    return desk.three_carry("web", WEB)
+
+
+def removed(terminal: Terminal, desk: Desk, *instances: str) -> tuple[int, list[str]]:
+    """Remove the row; Rolekeeper judges it and looks at instances meanwhile."""
+
+    def then() -> None:
+        desk.publish(WEB)
+        terminal.meanwhile = lambda: instances and desk.world.reconcile_all(*instances)
+
+    terminal.meanwhile = then
+    ran = terminal("mapping", "rm", WEB, "--yes")
+    return ran.exit_code, ran.stderr.splitlines()
+
+
+def test_rm_says_nothing_of_instances_that_gave_the_role_up(terminal: Terminal, desk: Desk, three: list[str]) -> None:
+    assert removed(terminal, desk, *three) == (0, ["Deleted."])
+    assert [desk.world.carries(each) for each in three] == ["", "", ""]
+
+
+def test_rm_says_how_many_keep_the_role_until_the_window_has_room(
+    terminal: Terminal, desk: Desk, three: list[str]
+) -> None:
+    desk.world.limits = Limits(1, 0)
+    code, said = removed(terminal, desk, *three)
+    assert (code, said[0]) == (2, "Deleted.")
+    assert said[1].startswith(
+        "! 2 instances still with its role: change limit for this window reached; waiting for room."
+    )
+    assert "(until 2026-03-01 09:2" in said[1]
+    assert said[2:] == ["To follow them: rolekeeper wait --mapping app=web"]
+
+
+def test_rm_says_who_paused_what_it_waits_for(terminal: Terminal, desk: Desk, three: list[str]) -> None:
+    del three
+    assert terminal("pause", "--reason", "an incident").exit_code == 0
+    code, said = removed(terminal, desk)
+    assert code == 2
+    assert said[1].startswith("! 3 instances still with its role: Rolekeeper is paused (since 2026-03-01 09:0")
+    assert said[1].endswith(" UTC, by moto: an incident)")
+
+
+def test_rm_of_a_mapping_that_says_keep_is_done_at_once(terminal: Terminal, desk: Desk, three: list[str]) -> None:
+    desk.amend(WEB, when_unmatched="keep")
+    code, said = removed(terminal, desk, *three)
+    assert (code, said) == (
+        0,
+        ["Deleted.", "! 3 instances still with its role: app=web no longer matches and says keep"],
+    )
+
+
+def test_rm_says_what_is_under_way(terminal: Terminal, desk: Desk, three: list[str]) -> None:
+    del three
+    code, said = removed(terminal, desk)
+    assert (code, said) == (0, ["Deleted.", "3 instances still with its role: it is being detached."])
