@@ -209,6 +209,13 @@ def of_row(deployment: Deployment, key: MappingKey, row: Row | None, published: 
     return Effect(live, tuple(missing))
 
 
+def of_rows(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> dict[MappingKey, Effect]:
+    """What is in effect of rows that were read from the mapping table."""
+    published, home = deployment.app.state.read([], rows).published, deployment.app.home
+    parsed = {key: Row.read(key, row, home) for key, row in with_status(deployment, rows).items()}
+    return {key: of_row(deployment, key, row, published.get(key)) for key, row in parsed.items()}
+
+
 def of_mapping(deployment: Deployment, key: MappingKey) -> Effect:
     """What is in effect of one mapping, by its row and what is published, read now."""
     rows = Rows(deployment)

@@ -22,7 +22,7 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses.edits import require_row, to_text
-from rolekeeper_cli.uses.effect import GOOD, NotInEffect, Row, of_row, with_status, worth_saying
+from rolekeeper_cli.uses.effect import GOOD, Effect, NotInEffect, of_rows, with_status, worth_saying
 from rolekeeper_cli.uses.names import require_mapping
 
 type Columns = Mapping[str, tuple[str, str]]
@@ -156,8 +156,8 @@ def consent(entry: Mapping[str, Any]) -> str:
 
 def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[dict[str, Any]]:
     """Rows, each with what is in effect and what waits."""
-    published, rows = deployment.app.state.read([], rows).published, with_status(deployment, rows)
-    return [_document(deployment, row, published.get(key)) for key, row in rows.items()]
+    effects, rows = of_rows(deployment, rows), with_status(deployment, rows)
+    return [_document(key, row, effects[key]) for key, row in rows.items()]
 
 
 def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -185,12 +185,9 @@ def noteworthy(document: Mapping[str, Any]) -> str:
     return reason if worth_saying(stored(reason, document["status_details"])) else ""
 
 
-def _document(deployment: Deployment, row: Attributes, published: PublishedMapping | None) -> dict[str, Any]:
+def _document(key: MappingKey, row: Attributes, effect: Effect) -> dict[str, Any]:
     """A row; a column of Rolekeeper's with a value that it can't have written is null."""
-    values = {name: plain(attribute) for name, attribute in row.items()}
-    key = MappingKey(values["tag_key"], values["tag_value"])
-    effect = of_row(deployment, key, Row.read(key, row, deployment.app.home), published)
-    in_effect = effect.in_effect
+    values, in_effect = {name: plain(attribute) for name, attribute in row.items()}, effect.in_effect
     return {
         "mapping": str(key),
         "columns": {column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 
 import pytest
 
+from fixtures.doctor import DoctorFixture
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper.settings import Limits
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.checks.run import CHECKS, run
+from rolekeeper_cli.options import Options
 
 WEB = "app=web"
 
@@ -136,6 +140,30 @@ def test_wait_names_the_row_and_its_exit_code_says_whether_it_is_in_effect(
     if case.in_effect:
         found = terminal.document("wait", "--mapping", WEB, code=case.code)
         assert [case.named in each["reason"] for each in found["not_in_effect"]] == [True] * bool(case.named)
+
+
+@every_case
+def test_doctor_names_the_row_and_warns_unless_it_is_in_effect_as_written(
+    terminal: Terminal, desk: Desk, instance: str, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.arrange(desk, instance)
+    DoctorFixture(terminal, desk, monkeypatch)
+    [row] = run("mappings", CHECKS["mappings"], DoctorDeployment(Options()))
+    assert (row.level, case.named in row.what) == ("warn" if case.code else "ok", True), row.what
+
+
+@every_case
+def test_launches_names_the_row_and_its_exit_code_says_whether_it_would_be_in_effect(
+    terminal: Terminal, desk: Desk, instance: str, case: Case
+) -> None:
+    case.arrange(desk, instance)
+    desk.world.ec2.launchers.template("one", app="web")
+    [found] = terminal.document("launches")
+    assert case.named in found["reason"]
+    late = case.in_effect and not (case.named and not case.code)
+    assert found["verdict"] == ("a-few-seconds-late" if late else "blocked" if case.code else "no-mapping")
+    code = 2 if late or case.code else 0
+    assert terminal("launches", "--exit-code").exit_code == code
 
 
 # ---- mapping rm: the row is gone, and its instances may still carry the role ----
