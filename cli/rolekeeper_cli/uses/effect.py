@@ -58,12 +58,16 @@ class NotInEffect:
 
     def __str__(self) -> str:
         until = f" (until {self.until:%Y-%m-%d %H:%M %Z})" if self.until else ""
-        if self.mapping is None:
-            return f"{self.reason}{until}"
-        why = f": {self.reason}" if self.reason else ""
+        if self.is_edit:
+            return f"{self._edit} {self.brief}{f': {self.reason}' if self.reason else ''}"
+        return f"{self.mapping}: {self.reason}{until}" if self.mapping else f"{self.reason}{until}"
+
+    @property
+    def brief(self) -> str:
+        """Why it isn't in effect, without the reasons of a row's status."""
         if not self.is_edit:
-            return f"{self.mapping}{why}{until}"
-        return f"{self._edit} {'is held' if self.status == Status.HELD else self.because}{why}"
+            return self.reason
+        return "is held" if self.status == Status.HELD else self.because
 
     @property
     def _edit(self) -> str:
@@ -80,6 +84,7 @@ class NotInEffect:
             "revision": self.revision or None,
             "in_effect": self.in_effect or None,
             "reason": str(self),
+            "brief": self.brief,
             "until": self.until,
         }
 

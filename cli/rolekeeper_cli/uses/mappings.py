@@ -161,9 +161,9 @@ def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> 
 
 
 def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that wait, as a plan mentions them."""
-    names = ("mapping", "status", "in_effect", "idle_because", "waits")
-    return [{name: each[name] for name in names} for each in documents if each["waits"]]
+    """The rows that aren't in effect, or govern no instance, as a plan mentions them."""
+    names = ("mapping", "status", "in_effect", "idle_because", "waits", "not_in_effect")
+    return [{name: each[name] for name in names} for each in documents if each["not_in_effect"]]
 
 
 def role_in_words(document: Mapping[str, Any]) -> str:
@@ -177,6 +177,13 @@ def role_in_words(document: Mapping[str, Any]) -> str:
         beside.append(f"{what} {waits['because']}")
     given = "none" if idle else role
     return f"{given} ({'; '.join(beside)})" if beside else given if in_effect else ""
+
+
+def missing_in_words(document: Mapping[str, Any]) -> str:
+    """The same of a row that isn't in effect as it is; without an edit that waits, why."""
+    if document["waits"] or document["idle_because"]:
+        return role_in_words(document)
+    return f"{role_in_words(document)} ({'; '.join(each['brief'] for each in document['not_in_effect'])})"
 
 
 def noteworthy(document: Mapping[str, Any]) -> str:

@@ -571,9 +571,9 @@ def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[l
 
 
 def waiting_in_words(waiting: Sequence[Mapping[str, Any]]) -> str:
-    named = several([f"{each['mapping']}: {mappings.role_in_words(each)}" for each in waiting])
-    rows = "1 row waits and isn't" if len(waiting) == 1 else f"{len(waiting):,} rows wait and aren't"
-    return f"{rows} counted here: {named}"
+    named = several([f"{each['mapping']}: {mappings.missing_in_words(each)}" for each in waiting])
+    rows = "1 row isn't" if len(waiting) == 1 else f"{len(waiting):,} rows aren't"
+    return f"{rows} in effect as written, and not counted here: {named}"
 
 
 # ---- in sum, for a person who is asked whether to do it ----

@@ -166,6 +166,18 @@ def test_launches_names_the_row_and_its_exit_code_says_whether_it_would_be_in_ef
     assert terminal("launches", "--exit-code").exit_code == code
 
 
+@every_case
+def test_plan_names_the_row_that_it_doesnt_count(terminal: Terminal, desk: Desk, instance: str, case: Case) -> None:
+    case.arrange(desk, instance)
+    ran = terminal("plan")
+    assert ran.exit_code == 0
+    assert bool(case.named) == ("not counted here: app=web: " in ran.stderr)
+    waiting = {row["mapping"]: row for row in terminal.document("plan")["waiting"]}
+    assert [case.named in each["reason"] for each in waiting.get(WEB, {"not_in_effect": []})["not_in_effect"]] == [
+        True
+    ] * bool(case.named)
+
+
 # ---- mapping rm: the row is gone, and its instances may still carry the role ----
 
 
