@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 _STATES = ("pending", "running", "stopping", "stopped")
+# Written out because importing them would take too long for the help.
+_STATUSES = ("ok", "drift", "waiting", "blocked", "foreign")
 
 
 @command(
@@ -33,7 +35,15 @@ _STATES = ("pending", "running", "stopping", "stopped")
     "rolekeeper fleet --role web --query '[].instance'",
     "rolekeeper fleet --tag workload=web --uptake",
 )
-@click.option("--drift", is_flag=True, help="Only those that aren't as they should be.")
+@click.option("--drift", is_flag=True, help="Only those in drift, as --status drift.")
+@click.option(
+    "--status",
+    "statuses",
+    type=OneOf(_STATUSES),
+    metavar="STATUS",
+    multiple=True,
+    help="Only those with this status, as drift or blocked; may be given again.",
+)
 @click.option("--tag", "tags", metavar="KEY[=VALUE]", multiple=True, help="Only with this tag; may be given again.")
 @click.option(
     "--role",
@@ -60,19 +70,22 @@ def fleet(
     targets: tuple[str, ...],
     *,
     drift: bool,
+    statuses: tuple[str, ...],
     ask_uptake: bool,
     detailed_exitcode: bool,
 ) -> ExitCode:
     """List instances with their role and the one they should carry.
 
-    The status is ok, drift (Rolekeeper would change it), waiting, blocked, or foreign (its role is outside the role
-    path), with the reason. Use -o wide for all columns. A hub lists the instances of each target that you may read.
+    The status is ok, drift (Rolekeeper is to change it), waiting, blocked, or foreign (its role is outside the role
+    path), with the reason. Edits of its mappings that aren't in effect are named below. Use -o wide for all columns.
+    A hub lists the instances of each target that you may read.
 
     With --uptake it also shows whether EC2 delivered the role and software uses it, and until when former roles'
     credentials are valid. 1,000 instances take a minute or two, as CloudTrail answers two calls a second.
     """
     key = uses.names.mapping_key(mapping) if mapping else None
-    filters = uses.fleet.Filters(tuple(map(uses.names.tag_filter, tags)), role, state, mapping=key, drift=drift)
+    wanted = frozenset({*statuses, *([uses.fleet.InstanceStatus.DRIFT] if drift else [])})
+    filters = uses.fleet.Filters(tuple(map(uses.names.tag_filter, tags)), role, state, mapping=key, statuses=wanted)
     there, count = deployment(), uses.fleet.Count()
     if key:
         uses.names.require_mapping(there, key)
@@ -226,8 +239,8 @@ def _empty(places: uses.targets.Places, filters: uses.fleet.Filters, count: uses
     where = f"{len(looked_into):,} targets" if others else f"account {first.account}, {first.region}"
     if not instances and not filters.tags:
         return f"There are no instances in {where}. Look elsewhere with --region or --profile, or launch one."
-    if filters == uses.fleet.Filters(drift=True):
-        return f"No instance is in drift, waiting or blocked: all {instances:,} are as they should be."
+    if filters == uses.fleet.Filters(statuses=frozenset({uses.fleet.InstanceStatus.DRIFT})):
+        return f"No instance of {instances:,} is in drift."
     looked = f"of {instances:,} in {where}"
     if not instances:
         tags = " and ".join(str(each).removesuffix("=*") for each in filters.tags)

@@ -46,18 +46,37 @@ def group() -> None:
     """Manage mappings: this tag means this role."""
 
 
-@command("ls", "rolekeeper mapping ls", "rolekeeper mapping ls --status Rejected --output json")
+@command(
+    "ls",
+    "rolekeeper mapping ls",
+    "rolekeeper mapping ls --status Rejected --output json",
+    "rolekeeper mapping ls --not-in-effect --detailed-exitcode",
+)
 @click.option(
     "--status", type=OneOf(STATUSES), metavar="STATUS", help="Only rows with this status, as Rejected or Held."
 )
-def list_(status: str | None) -> None:
+@click.option("--not-in-effect", is_flag=True, help="Only rows that aren't in effect, or govern no instance.")
+@click.option(
+    "--detailed-exitcode", is_flag=True, help="Exit with 3 when a listed row is rejected, and with 4 when one is held."
+)
+def list_(status: str | None, *, not_in_effect: bool, detailed_exitcode: bool) -> ExitCode:
     """List the mappings.
 
-    Each with the role that is in effect and, if the row says something else, why that isn't in effect yet.
+    Each with the role that is in effect and, if the row says something else, why that isn't in effect yet. With
+    --detailed-exitcode it exits with 3 when listed rows are rejected or in conflict, with 4 when they are held, and
+    with 1 when they aren't judged yet, or AWS gives no answer.
     """
     documents = uses.mappings.rows(deployment())
-    shown = [each for each in documents if status in (None, each["status"])]
+    shown = [
+        each for each in documents if status in (None, each["status"]) and (each["not_in_effect"] or not not_in_effect)
+    ]
     render.show_list(LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.")
+    return uses.edits.exit_code(map(_status, shown)) if detailed_exitcode else ExitCode.DONE
+
+
+def _status(document: Mapping[str, Any]) -> str:
+    """The status; empty for a row that isn't judged yet as it is."""
+    return "" if any(each["code"] == "not-judged" for each in document["not_in_effect"]) else document["status"] or ""
 
 
 @command("get", "rolekeeper mapping get workload=web", r"rolekeeper mapping get 'cost\=center=42'")
@@ -269,11 +288,14 @@ def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:
             "There are no mappings yet. Write one: rolekeeper mapping set workload=web role=web, "
             "or many: rolekeeper mapping import mappings.yaml"
         )
-    return f"No mapping is {status}. Of {_counts(documents)}. See them: rolekeeper mapping ls"
+    what = f"No mapping is {status}" if status else "All mappings are in effect"
+    return f"{what}. Of {_counts(documents)}. See them: rolekeeper mapping ls"
 
 
 def _reason(document: Mapping[str, Any]) -> str:
-    return uses.mappings.noteworthy(document)
+    # The role's cell and the status say what else isn't in effect.
+    nowhere = (each["brief"] for each in document["not_in_effect"] if each["code"] == "out-of-scope")
+    return uses.mappings.noteworthy(document) or "; ".join(nowhere)
 
 
 def _column(name: str) -> Column:

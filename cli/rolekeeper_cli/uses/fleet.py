@@ -313,14 +313,14 @@ class Filters:
     role: str = ""  # they carry this profile, or should; `NONE` for none
     state: str | None = None
     mapping: MappingKey | None = None
-    drift: bool = False  # they aren't as they should be
+    statuses: frozenset[str] = frozenset()  # any of them, or all without one
 
     def accept(self, seen: Seen) -> bool:
         return (
             (not self.role or self.role in roles(seen))
             and self.state in (None, seen.instance.state)
             and self.mapping in (None, seen.decision.mapping)
-            and not (self.drift and seen.decision.action is Action.NOTHING)
+            and (not self.statuses or seen.standing in self.statuses)
         )
 
 

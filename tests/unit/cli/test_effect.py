@@ -178,6 +178,18 @@ def test_plan_names_the_row_that_it_doesnt_count(terminal: Terminal, desk: Desk,
     ] * bool(case.named)
 
 
+@every_case
+def test_the_nightly_reports_list_names_the_row_and_its_exit_code_says_whether_it_is_in_effect(
+    terminal: Terminal, desk: Desk, instance: str, case: Case
+) -> None:
+    case.arrange(desk, instance)
+    line = ("mapping", "ls", "--not-in-effect", "--detailed-exitcode")
+    assert terminal(*line).exit_code == case.code
+    found = {row["mapping"]: row for row in terminal.document(*line, code=case.code)}
+    assert (WEB in found) == bool(case.named)
+    assert not case.named or case.named in found[WEB]["not_in_effect"][0]["reason"]
+
+
 # ---- mapping rm: the row is gone, and its instances may still carry the role ----
 
 

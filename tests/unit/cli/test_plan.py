@@ -327,7 +327,7 @@ def test_what_is_approved_needs_no_turn(terminal: Terminal, desk: Desk) -> None:
 def test_rows_that_wait_are_mentioned(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
     desk.edit("app=web", role="web")
     desk.edit("app=bad", role="nobody")
-    assert "rows wait" not in terminal("plan", "--query", "waiting[?mapping=='app=web']").stderr
+    assert "not counted here" not in terminal("plan", "--query", "waiting[?mapping=='app=web']").stderr
     for _ in range(2):
         desk.converged("web", app="web")
     desk.limits = Limits(1, 0)
