@@ -210,8 +210,8 @@ def _note(row: Mapping[str, Any]) -> str:
     """Why an instance has its status; of one that is ok, what leaves it alone or without a mapping."""
     if row["stands"] != uses.fleet.InstanceStatus.OK:
         return str(row["reason"])
-    said = (each for each in row["not_in_effect"] if row["code"] == "unmatched" or not each["mapping"])
-    return "; ".join(each["reason"] for each in said)
+    missing = (each for each in row["not_in_effect"] if each["code"] != "deleted")
+    return "; ".join(each["reason"] for each in missing if row["code"] == "unmatched" or not each["mapping"])
 
 
 def _use_in_words(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -293,9 +293,7 @@ def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:
 
 
 def _reason(document: Mapping[str, Any]) -> str:
-    # The role's cell and the status say what else isn't in effect.
-    nowhere = (each["brief"] for each in document["not_in_effect"] if each["code"] == "out-of-scope")
-    return uses.mappings.noteworthy(document) or "; ".join(nowhere)
+    return uses.mappings.noteworthy(document)
 
 
 def _column(name: str) -> Column:

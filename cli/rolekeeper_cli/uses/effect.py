@@ -112,7 +112,7 @@ class Effect:
     @property
     def idle(self) -> NotInEffect | None:
         """Why what is published of a row governs no instance; None if it may govern some."""
-        return next((each for each in self.missing if each.code in {"disabled", "expired"}), None)
+        return next((each for each in self.missing if each.code in {"disabled", "expired", "out-of-scope"}), None)
 
     def documents(self) -> list[dict[str, Any]]:
         return [each.document() for each in self.missing]
@@ -140,7 +140,7 @@ def worth_saying(reasons: Sequence[Reason]) -> list[Reason]:
 
 
 # Why what is published of a row isn't in effect everywhere.
-_ELSEWHERE = frozenset({ReasonCode.NO_SPOKE_IN_SCOPE, ReasonCode.NOT_IN_EFFECT_IN})
+_ELSEWHERE = {ReasonCode.NO_SPOKE_IN_SCOPE: "out-of-scope", ReasonCode.NOT_IN_EFFECT_IN: "not-everywhere"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +192,7 @@ class Row:
     def elsewhere(self) -> Iterator[NotInEffect]:
         """Where what is published isn't in effect."""
         found = (each for each in self.reasons if each.code in _ELSEWHERE)
-        return (NotInEffect("out-of-scope", str(each), self.key) for each in found)
+        return (NotInEffect(_ELSEWHERE[each.code], str(each), self.key) for each in found)
 
 
 def of_row(deployment: Deployment, key: MappingKey, row: Row | None, published: PublishedMapping | None) -> Effect:

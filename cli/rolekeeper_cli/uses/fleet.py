@@ -122,13 +122,18 @@ class Seen:
     @property
     def because(self) -> str:
         """Why it has its status: the decision's reason, which doesn't know the rows."""
-        unmapped = self.is_unmapped and any(missing.mapping for missing in self.effect.missing)
-        return "no mapping for its tags is in effect" if unmapped else self.decision.reason
+        return "no mapping for its tags is in effect" if self.is_unmapped and self.named else self.decision.reason
+
+    @property
+    def named(self) -> Sequence[NotInEffect]:
+        """The edits that concern it; without a mapping also the mappings that don't apply to it."""
+        applies = (each for each in self.effect.missing if each.mapping and each.code != "deleted")
+        return [each for each in applies if each.is_edit or self.is_unmapped]
 
     @property
     def reason(self) -> str:
         """The same, with what of its mappings isn't in effect."""
-        named = [each for each in self.effect.missing if each.mapping and (each.is_edit or self.is_unmapped)]
+        named = self.named
         return f"{self.because}{':' if self.is_unmapped else ';'} {several(named, _NAMED)}" if named else self.because
 
     @property
@@ -282,7 +287,7 @@ def short_reason(seen: Seen | Unreadable) -> ShortReason:
         found = ShortReason("pinned", "{until}")
     if found is _NONE or (decision.code == "unmatched" and not seen.carries):
         # One for all that need none: most instances are ok.
-        return _of_edit(seen.effect.edits[0]) if seen.effect.edits else _NONE
+        return _of_mapping(seen.named[0]) if seen.named else _NONE
     service = seen.instance.managed_by.removesuffix(".amazonaws.com")
     until = seen.pin.expires_at if seen.pin else decision.until
     names = {
@@ -299,10 +304,10 @@ def short_reason(seen: Seen | Unreadable) -> ShortReason:
     return ShortReason(found.cause.format_map(names), found.detail.format_map(names))
 
 
-def _of_edit(edit: NotInEffect) -> ShortReason:
-    """The reason of an instance whose only matter is an edit that isn't in effect."""
-    number = f" revision {edit.revision}" if edit.revision else ""
-    return ShortReason(f"{edit.code.replace('-', ' ')}:", f"{edit.mapping}{number}")
+def _of_mapping(missing: NotInEffect) -> ShortReason:
+    """The reason of an instance whose only matter is a mapping, or an edit of one, that isn't in effect."""
+    number = f" revision {missing.revision}" if missing.revision else ""
+    return ShortReason(f"{missing.code.replace('-', ' ')}:", f"{missing.mapping}{number}")
 
 
 @dataclass(frozen=True, slots=True)

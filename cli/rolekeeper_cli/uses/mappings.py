@@ -209,7 +209,7 @@ def _document(key: MappingKey, row: Attributes, effect: Effect) -> dict[str, Any
 
 
 # Why a published mapping governs no instance.
-_IDLE: Mapping[str, str] = {"disabled": "is disabled", "expired": "expired"}
+_IDLE: Mapping[str, str] = {"disabled": "is disabled", "expired": "expired", "out-of-scope": "is out of scope"}
 
 
 def _waits(edit: NotInEffect) -> dict[str, str]:
