@@ -84,7 +84,7 @@ def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool,
     _show(uses.control.switch(there, change, reason))
     if not wait:
         return ExitCode.DONE
-    if not uses.fleet.withheld(there):
+    if not uses.effect.withheld(there):
         return tell_followed(uses.follow.follow(there, None))
     uses.follow.until_still(there)
     terminal.say("No change is under way.")
@@ -94,9 +94,12 @@ def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool,
 def _show(status: Mapping[str, Any]) -> None:
     paused = "paused" if status["paused"] else "not paused"
     render.show(
-        {name: status[name] for name in ("mode", "deployed", "paused")},
-        lambda: terminal.line(f"mode: {status['mode']} ({status['is']}), {paused}"),
+        {name: status[name] for name in _STATUS},
+        lambda: terminal.line(f"mode: {status['mode']} ({status['is']}), {paused}{status['switched']}"),
     )
+
+
+_STATUS = ("mode", "deployed", "paused", "claimed_by", "claimed_at", "claimed_reason")
 
 
 @command("sweep", "rolekeeper sweep", "rolekeeper sweep --no-wait")

@@ -43,14 +43,10 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
     yield "instance", f"{uses.instances.titled(name, document['name'])}, {document['state']}"
     yield "carries", _carried_in_words(document["carries"], mapping)
     yield "should carry", document["should_carry"] or "no role"
-    yield "because", f"{decision['reason']} ({decision['action']}, {decision['code']})"
+    yield "because", f"{document['because']} ({decision['action']}, {decision['code']})"
     if document["withheld"]:
         yield "withheld", f"{document['withheld']}: nothing is changed now"
-    if mapping:
-        owner = f", owned by {mapping['owner']}" if mapping["owner"] else ""
-        yield "mapping", f"{mapping['mapping']}, revision {mapping['revision']}, priority {mapping['priority']}{owner}"
-    for each in document["losers"]:
-        yield "overridden", f"{each['mapping']}: {each['why']}"
+    yield from _mapping_lines(document)
     commands = [each["command"] for each in document["undo"]]
     if pin := document["pin"]:
         until = f" until {pin['expires_at']:%Y-%m-%dT%H:%M:%SZ}" if pin["expires_at"] else ""
@@ -74,6 +70,19 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
         yield "last decision", f"{last['action']} ({last['code']}): {reason}"
         yield "AWS answered", uses.history.answered(last["answer"], last["outcome"]) or "nothing: it wasn't asked"
     yield from _undo_lines(document["former"], document["undo"])
+
+
+def _mapping_lines(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The mapping that governs it, and what of the others, and of edits, isn't in effect."""
+    if mapping := document["mapping"]:
+        owner = f", owned by {mapping['owner']}" if mapping["owner"] else ""
+        yield "mapping", f"{mapping['mapping']}, revision {mapping['revision']}, priority {mapping['priority']}{owner}"
+    for missing in document["not_in_effect"]:
+        # What the decision says is shown already.
+        if missing["mapping"]:
+            yield "overridden" if missing["code"] == "overridden" else "not in effect", missing["reason"]
+    if document["unknown_because"]:
+        yield "unknown", document["unknown_because"]
 
 
 def _undo_lines(former: Mapping[str, Any] | None, steps: Sequence[Mapping[str, str]]) -> Iterator[tuple[str, str]]:

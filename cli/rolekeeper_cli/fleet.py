@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 _STATES = ("pending", "running", "stopping", "stopped")
+# Written out because importing them would take too long for the help.
+_STATUSES = ("ok", "drift", "waiting", "blocked", "foreign")
 
 
 @command(
@@ -33,7 +35,15 @@ _STATES = ("pending", "running", "stopping", "stopped")
     "rolekeeper fleet --role web --query '[].instance'",
     "rolekeeper fleet --tag workload=web --uptake",
 )
-@click.option("--drift", is_flag=True, help="Only those that aren't as they should be.")
+@click.option("--drift", is_flag=True, help="Only those in drift, as --status drift.")
+@click.option(
+    "--status",
+    "statuses",
+    type=OneOf(_STATUSES),
+    metavar="STATUS",
+    multiple=True,
+    help="Only those with this status, as drift or blocked; may be given again.",
+)
 @click.option("--tag", "tags", metavar="KEY[=VALUE]", multiple=True, help="Only with this tag; may be given again.")
 @click.option(
     "--role",
@@ -60,24 +70,29 @@ def fleet(
     targets: tuple[str, ...],
     *,
     drift: bool,
+    statuses: tuple[str, ...],
     ask_uptake: bool,
     detailed_exitcode: bool,
 ) -> ExitCode:
     """List instances with their role and the one they should carry.
 
-    The status is ok, drift (Rolekeeper would change it), waiting, blocked, or foreign (its role is outside the role
-    path), with the reason. Use -o wide for all columns. A hub lists the instances of each target that you may read.
+    The status is ok, drift (Rolekeeper is to change it), waiting, blocked, or foreign (its role is outside the role
+    path), with the reason. Edits of its mappings that aren't in effect are named below. Use -o wide for all columns.
+    A hub lists the instances of each target that you may read.
 
     With --uptake it also shows whether EC2 delivered the role and software uses it, and until when former roles'
     credentials are valid. 1,000 instances take a minute or two, as CloudTrail answers two calls a second.
     """
     key = uses.names.mapping_key(mapping) if mapping else None
-    filters = uses.fleet.Filters(tuple(map(uses.names.tag_filter, tags)), role, state, mapping=key, drift=drift)
+    wanted = frozenset({*statuses, *([uses.fleet.InstanceStatus.DRIFT] if drift else [])})
+    filters = uses.fleet.Filters(tuple(map(uses.names.tag_filter, tags)), role, state, mapping=key, statuses=wanted)
     there, count = deployment(), uses.fleet.Count()
     if key:
         uses.names.require_mapping(there, key)
-    places = uses.targets.Places.chosen(there, targets)
-    seen = places.look(partial(uses.fleet.pages, tags=filters.tags), lambda place: uses.fleet.Enforced.of(place, {}))
+    places, edits = uses.targets.Places.chosen(there, targets), uses.effect.Rows(there)
+    seen = places.look(
+        partial(uses.fleet.pages, tags=filters.tags), lambda place: uses.fleet.Enforced.of(place, {}, rows=edits)
+    )
     listed = count.accepted(without_damaged(seen), filters)
     if role and not uses.names.is_known_role(there, role):
         # It may have been deleted while instances still carry it: only they can show that.
@@ -92,7 +107,9 @@ def fleet(
     )
     warn_of_unseen(places)
     warn_of_unknown(asked)
-    if why := uses.fleet.withheld(there):
+    if edits.unknown:
+        terminal.warn(edits.unknown)
+    if why := uses.effect.withheld(there):
         terminal.say(f"Nothing is changed now: {why}.")
     return _drift(count, places) if detailed_exitcode else ExitCode.DONE
 
@@ -175,7 +192,26 @@ def _total(count: uses.fleet.Count) -> str:
     others = f" Not listed: {count.instances - listed:,}." if count.instances > listed else ""
     well = listed == count.stands[uses.fleet.InstanceStatus.OK]
     todo = "" if well else "\nWhat to do about one: rolekeeper explain INSTANCE"
-    return f"{amount(listed, 'instance')}: {', '.join(parts)}.{others}{todo}"
+    return f"{amount(listed, 'instance')}: {', '.join(parts)}.{others}{_edits(count)}{todo}"
+
+
+# The most edits that are named below the table.
+_NAMED = 5
+
+
+def _edits(count: uses.fleet.Count) -> str:
+    """The edits that concern listed instances and aren't in effect, a line for each."""
+    lines = [f"\nNot in effect on {amount(number, 'instance')}: {edit}" for edit, number in count.edits.most_common()]
+    more = len(lines) - _NAMED
+    return "".join(lines[:_NAMED]) + (f"\nand {amount(more, 'more edit')}: rolekeeper mapping ls" if more > 0 else "")
+
+
+def _note(row: Mapping[str, Any]) -> str:
+    """Why an instance has its status; of one that is ok, what leaves it alone or without a mapping."""
+    if row["stands"] != uses.fleet.InstanceStatus.OK:
+        return str(row["reason"])
+    missing = (each for each in row["not_in_effect"] if each["code"] != "deleted")
+    return "; ".join(each["reason"] for each in missing if row["code"] == "unmatched" or not each["mapping"])
 
 
 def _use_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -203,8 +239,8 @@ def _empty(places: uses.targets.Places, filters: uses.fleet.Filters, count: uses
     where = f"{len(looked_into):,} targets" if others else f"account {first.account}, {first.region}"
     if not instances and not filters.tags:
         return f"There are no instances in {where}. Look elsewhere with --region or --profile, or launch one."
-    if filters == uses.fleet.Filters(drift=True):
-        return f"No instance is in drift, waiting or blocked: all {instances:,} are as they should be."
+    if filters == uses.fleet.Filters(statuses=frozenset({uses.fleet.InstanceStatus.DRIFT})):
+        return f"No instance of {instances:,} is in drift."
     looked = f"of {instances:,} in {where}"
     if not instances:
         tags = " and ".join(str(each).removesuffix("=*") for each in filters.tags)
@@ -230,6 +266,6 @@ def layout(home: Target, *, uptake: bool = False) -> Layout:
             Column("mapping", wide=True),
             Column("association", wide=True),
         ),
-        note=lambda row: "" if row["stands"] == uses.fleet.InstanceStatus.OK else row["reason"],
+        note=_note,
         brief=True,
     )

@@ -118,7 +118,7 @@ def launches(
     chosen = _shown(found, names, None if templates else there.home)
     if places:
         warn_of_unseen(places)
-        if why := uses.fleet.withheld(there):
+        if why := uses.effect.withheld(there):
             terminal.say(f"Nothing is changed now: {why}.")
     if exit_code and any(each.verdict in uses.launches.WRONG and each.verdict.value not in allow for each in chosen):
         return ExitCode.CHANGES

@@ -47,18 +47,37 @@ def group() -> None:
     """Manage mappings: this tag means this role."""
 
 
-@command("ls", "rolekeeper mapping ls", "rolekeeper mapping ls --status Rejected --output json")
+@command(
+    "ls",
+    "rolekeeper mapping ls",
+    "rolekeeper mapping ls --status Rejected --output json",
+    "rolekeeper mapping ls --not-in-effect --detailed-exitcode",
+)
 @click.option(
     "--status", type=OneOf(STATUSES), metavar="STATUS", help="Only rows with this status, as Rejected or Held."
 )
-def list_(status: str | None) -> None:
+@click.option("--not-in-effect", is_flag=True, help="Only rows that aren't in effect, or govern no instance.")
+@click.option(
+    "--detailed-exitcode", is_flag=True, help="Exit with 3 when a listed row is rejected, and with 4 when one is held."
+)
+def list_(status: str | None, *, not_in_effect: bool, detailed_exitcode: bool) -> ExitCode:
     """List the mappings.
 
-    Each with the role that is in effect and, if the row says something else, why that isn't in effect yet.
+    Each with the role that is in effect and, if the row says something else, why that isn't in effect yet. With
+    --detailed-exitcode it exits with 3 when listed rows are rejected or in conflict, with 4 when they are held, and
+    with 1 when they aren't judged yet, or AWS gives no answer.
     """
     documents = uses.mappings.rows(deployment())
-    shown = [each for each in documents if status in (None, each["status"])]
+    shown = [
+        each for each in documents if status in (None, each["status"]) and (each["not_in_effect"] or not not_in_effect)
+    ]
     render.show_list(LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.")
+    return uses.edits.exit_code(map(_status, shown)) if detailed_exitcode else ExitCode.DONE
+
+
+def _status(document: Mapping[str, Any]) -> str:
+    """The status; empty for a row that isn't judged yet as it is."""
+    return "" if any(each["code"] == "not-judged" for each in document["not_in_effect"]) else document["status"] or ""
 
 
 @command("get", "rolekeeper mapping get workload=web", r"rolekeeper mapping get 'cost\=center=42'")
@@ -104,7 +123,8 @@ def remove(key: MappingKey, *, yes: bool, wait: bool | None) -> ExitCode:
     """Delete one mapping.
 
     Its instances give up the role that it gave them, or keep it, as its `when_unmatched` says. It shows how many, and
-    asks.
+    asks. Once the row is gone it says how many still carry the role, and why. Exits with 2 when they can't give it up
+    yet: the change window has no room, changes are paused, or they are blocked.
     """
     terminal.require_answer(yes=yes)
     there = deployment()
@@ -172,7 +192,22 @@ def tell_written(deployment: Deployment, written: uses.edits.Written, *, wait: b
         raise uses.edits.MovedError(written.moved, len(written.rows))
     if wait and written.rows and code is ExitCode.DONE:
         return tell_followed(uses.follow.follow(deployment, [each.key for each in written.rows]))
+    gone = [each.key for each in written.rows if each.gone]
+    if gone and wait is None:
+        kept = _tell_keeping(uses.follow.keeping(deployment, gone), gone)
+        return kept if code is ExitCode.DONE else code
     return code
+
+
+def _tell_keeping(found: uses.follow.Keeping, gone: Sequence[MappingKey]) -> ExitCode:
+    """Show which instances still carry the role of deleted mappings, and why."""
+    terminal.bad(f"{amount(number, 'instance')} still with its role: {why}" for why, number in found.why.most_common())
+    if found.under_way:
+        terminal.say(f"{amount(found.under_way, 'instance')} still with its role: it is being detached.")
+    if found.is_meant:
+        return ExitCode.DONE
+    terminal.say(f"To follow them: rolekeeper wait --mapping {uses.edits.RowVerdict(gone[0]).argument}")
+    return ExitCode.CHANGES
 
 
 def tell_verdicts(written: uses.edits.Written) -> ExitCode:
@@ -254,7 +289,8 @@ def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:
             "There are no mappings yet. Write one: rolekeeper mapping set workload=web role=web, "
             "or many: rolekeeper mapping import mappings.yaml"
         )
-    return f"No mapping is {status}. Of {_counts(documents)}. See them: rolekeeper mapping ls"
+    what = f"No mapping is {status}" if status else "All mappings are in effect"
+    return f"{what}. Of {_counts(documents)}. See them: rolekeeper mapping ls"
 
 
 def _reason(document: Mapping[str, Any]) -> str:

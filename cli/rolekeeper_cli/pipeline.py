@@ -166,22 +166,25 @@ def publish(pipeline: Pipeline) -> int:
 
 def nightly(pipeline: Pipeline) -> int:
     """Compare the fleet with the mappings, and the mappings with the files."""
-    drift = pipeline.rolekeeper("fleet", "--drift", "--detailed-exitcode")
-    if drift.code == ExitCode.DONE and drift.stdout:
-        # Instances that wait or are blocked are no drift, and yet not as the files say.
-        drift = replace(drift, code=ExitCode.CHANGES)
+    wrong = [f"--status={status}" for status in ("drift", "blocked", "waiting")]
+    instances = pipeline.rolekeeper("fleet", *wrong, "--detailed-exitcode")
+    if instances.code == ExitCode.DONE and instances.stdout:
+        # Those that wait or are blocked aren't in drift, and yet not as the files say.
+        instances = replace(instances, code=ExitCode.CHANGES)
     compare = ("mapping", "diff", pipeline.mappings(), *pipeline.options, "--detailed-exitcode")
     rows = pipeline.rolekeeper(*compare)
     code = rows.code
     if code == ExitCode.HELD and json.loads(pipeline.rolekeeper(*compare, "--output=json").stdout)["changes"]:
         # A row that waits doesn't hide that others were edited by hand.
         code = ExitCode.CHANGES
-    code = max(drift.code, code, key=lambda each: (each not in _FINE, each))
+    waiting = pipeline.rolekeeper("mapping", "ls", "--not-in-effect", "--detailed-exitcode")
+    code = max(instances.code, code, waiting.code, key=lambda each: (each not in _FINE, each))
     pipeline.report(
         None,
         f"### Rolekeeper: {_NIGHTS.get(code, 'failed')}",
-        f"Instances that aren't as they should be:\n\n{drift.text}",
+        f"Instances that are in drift, blocked or waiting:\n\n{instances.text}",
         f"Rows of the table that aren't as the files say:\n\n{rows.text}",
+        f"Rows of the table that aren't in effect:\n\n{waiting.text}",
     )
     return code
 

@@ -184,7 +184,7 @@ def show(
         click.echo(rolekeeper_cli.plan_markdown.page(whole, place, command), nl=False)
     else:
         render.show_with_rows("changes", documents, plan.rest, draw=draw)
-    if why := uses.fleet.withheld(plan.deployment):
+    if why := uses.effect.withheld(plan.deployment):
         terminal.say(f"No changes will be made now: {why}.")
 
 

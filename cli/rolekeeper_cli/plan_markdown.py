@@ -11,8 +11,8 @@ from rolekeeper.model.problem import Kind, Remedy
 from rolekeeper.model.text import shown, split_key
 from rolekeeper_cli.layout import amount
 from rolekeeper_cli.markdown import code
-from rolekeeper_cli.uses.edits import GOOD
-from rolekeeper_cli.uses.mappings import role_in_words
+from rolekeeper_cli.uses.effect import GOOD
+from rolekeeper_cli.uses.mappings import missing_in_words
 
 # A script finds the comment by it.
 MARKER = "<!-- rolekeeper plan -->"
@@ -87,7 +87,7 @@ def _parts(plan: Mapping[str, Any]) -> Iterator[_Part]:
     yield _Part("Targets that are left out", plan["unseen"], _unseen)
     yield _Part("Accounts", _accounts(plan), _account, head=_table("account", *_ACTIONS.values(), "instances"))
     yield _Part("Pace", plan["paced"], _paced, head=_pace(plan["paced"]))
-    yield _Part("Rows that wait, and aren't counted", plan["waiting"], _waiting)
+    yield _Part("Rows that aren't in effect as written, and aren't counted", plan["waiting"], _waiting)
     yield _Part("Permissions", [each for each in moves if not each["severe"]], _move)
     # Those that are blocked or wait first, and of the others those that lose a role.
     changes = sorted(plan["changes"], key=lambda each: tuple(_ACTIONS).index(each["action"]), reverse=True)
@@ -184,7 +184,7 @@ def _paced(mapping: Mapping[str, Any]) -> str:
 
 
 def _waiting(row: Mapping[str, Any]) -> str:
-    return f"- {_name(row['mapping'])}: {code(shown(role_in_words(row)))}"
+    return f"- {_name(row['mapping'])}: {code(shown(missing_in_words(row)))}"
 
 
 def _move(move: Mapping[str, Any]) -> str:

@@ -17,6 +17,7 @@ from rolekeeper_cli.layout import amount
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Association, Instance
     from rolekeeper_cli.deployment import Deployment
+    from rolekeeper_cli.uses.effect import Effect
     from rolekeeper_cli.uses.uptake import Held, Use
 
 
@@ -69,7 +70,8 @@ def wait(
     calls up to 15 minutes late, and never those on data, as on S3's objects and DynamoDB's items.
 
     Exits with 255 on timeout, and with 1 when instances of the mapping are blocked, or wait for their start, or when
-    AWS refused each call with the role that CloudTrail shows.
+    AWS refused each call with the role that CloudTrail shows. When the mapping's row isn't in effect as it is written,
+    it says so, and exits with 3 (rejected or in conflict), 4 (held), or 1 (not judged yet, or AWS gives no answer).
     """
     if role == "":
         raise UsageError("--role is empty", "name a role, or NONE")
@@ -98,11 +100,12 @@ def tell_followed(found: uses.follow.Followed) -> ExitCode:
 
 
 def tell_rest(found: uses.follow.Followed) -> ExitCode:
-    """Show which targets couldn't be looked into, and which instances stay as they are, and why."""
+    """Show which targets couldn't be looked into, what stays as it is and why, and what isn't in effect."""
     for each in found.unseen:
         terminal.warn(each)
     terminal.bad(f"{name}: {why}" for name, why in found.stuck[:_NAMED])
-    return ExitCode.NO if found.stuck else ExitCode.DONE
+    terminal.bad(map(str, found.effect.missing))
+    return ExitCode.NO if found.stuck else uses.follow.exit_code(found.effect)
 
 
 def in_words(found: uses.follow.Followed) -> str:
@@ -110,7 +113,12 @@ def in_words(found: uses.follow.Followed) -> str:
         return "No instance carries the tag."
     stay = "1 stays as it is" if len(found.stuck) == 1 else f"{len(found.stuck):,} stay as they are"
     stuck = f"; {stay}" if found.stuck else ""
-    return f"{found.done:,} of {found.total:,} instances carry what they should{stuck}."
+    what = "they should" if not found.effect.missing else _in_effect(found.effect)
+    return f"{found.done:,} of {found.total:,} instances carry what {what}{stuck}."
+
+
+def _in_effect(effect: Effect) -> str:
+    return f"revision {effect.in_effect.revision} says" if effect.in_effect else "is in effect"
 
 
 def wait_for_role(

@@ -9,8 +9,7 @@ from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.checks.finding import Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.layout import amount, several
 from rolekeeper_cli.uses import targets as views
-from rolekeeper_cli.uses.edits import GOOD, text_in
-from rolekeeper_cli.uses.mappings import with_status
+from rolekeeper_cli.uses.effect import of_rows, withheld
 from rolekeeper_cli.uses.targets import OVERDUE, PROBLEM, SILENT, UNKNOWN
 
 # Rolekeeper judges a row in about a second, after a cold start in a few.
@@ -22,13 +21,12 @@ _ROWS = 5
 
 def mode(deployment: DoctorDeployment) -> Findings:
     control = deployment.app.state.read([], []).control
-    withheld = control.withholds(deployment.settings.mode)
+    why = control.withholds(deployment.settings.mode)
     if control.unclear:
         yield fail(f"nothing changes: {control.unclear}", advice("set it: ", Remedy(Kind.SETTINGS)))
-    elif control.paused:
-        yield warn("nothing changes: Rolekeeper is paused", Remedy(Kind.RESUME))
-    elif withheld and withheld.code == "observed":
-        yield warn(f"nothing changes: {withheld.reason}", Remedy(Kind.ENFORCE))
+    elif why and (control.paused or why.code == "observed"):
+        remedy = Remedy(Kind.RESUME if control.paused else Kind.ENFORCE)
+        yield warn(f"nothing changes: {withheld(deployment)}", remedy)
     return "changes are made"
 
 
@@ -45,22 +43,19 @@ def sweep(deployment: DoctorDeployment) -> Findings:
 
 
 def rows(deployment: DoctorDeployment) -> Findings:
-    found = with_status(deployment, deployment.rows)
-    unjudged = [key for key, row in found.items() if "status" not in row]
-    if unjudged:
+    effects = of_rows(deployment, deployment.rows)
+    if unjudged := [key for key, effect in effects.items() if not all(edit.status for edit in effect.edits)]:
         deployment.sleep(_JUDGED_SECONDS)
-        unjudged = [key for key, row in deployment.app.table.get_rows(unjudged).items() if "status" not in row]
-    bad = [
-        (key, f"{key} is {text_in(row, 'status')}: {text_in(row, 'status_reason')}")
-        for key, row in found.items()
-        if "status" in row and text_in(row, "status") not in GOOD
-    ]
-    bad += [(key, f"{key} isn't judged yet: its function, on_mapping_change, didn't look at it") for key in unjudged]
-    for key, what in bad[:_ROWS]:
-        yield warn(what, key.remedy(Kind.MAPPING))
+        effects |= of_rows(deployment, deployment.app.table.get_rows(unjudged))
+    bad = [(key, edit) for key, effect in effects.items() for edit in effect.edits]
+    for key, edit in bad[:_ROWS]:
+        late = "" if edit.status else ": its function, on_mapping_change, didn't look at it"
+        yield warn(f"{edit}{late}", key.remedy(Kind.MAPPING))
     if len(bad) > _ROWS:
         yield warn(f"{len(bad) - _ROWS:,} more rows aren't published as they are written", Remedy(Kind.MAPPINGS))
-    return f"all rows are published as they are written: {len(found):,}" if found else "there are no mappings yet"
+    idle = several([missing for effect in effects.values() for missing in effect.missing], _ROWS)
+    all_are = f"all rows are published as they are written: {len(effects):,}{f'; {idle}' if idle else ''}"
+    return all_are if effects else "there are no mappings yet"
 
 
 # ---- the two queues: what waits, for how long, and what could not be processed ----

@@ -22,7 +22,9 @@ from rolekeeper_cli.console.errors import Note, note_of, one_for_each_cause
 from rolekeeper_cli.console.page import PAGE
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.explained import why_unseen
-from rolekeeper_cli.uses.fleet import Enforced, Seen, ShortReason, document, short_reason, withheld
+from rolekeeper_cli.uses.effect import Rows as MappingRows
+from rolekeeper_cli.uses.effect import withheld
+from rolekeeper_cli.uses.fleet import Enforced, Seen, ShortReason, document, short_reason
 from rolekeeper_cli.uses.history import DecisionLog, level_missing
 from rolekeeper_cli.uses.targets import Places
 
@@ -82,12 +84,14 @@ class FleetRow:
         return self.carries or NO_ROLE, self.should_carry or NO_ROLE
 
 
-def row_of(observed: Observation | Unreadable, deployment: Deployment) -> FleetRow | None:
+def row_of(
+    observed: Observation | Unreadable, deployment: Deployment, rows: MappingRows | None = None
+) -> FleetRow | None:
     """None for an instance that EC2 doesn't know, or that has ended."""
     instance = observed.instance
     if instance is None or instance.ended:
         return None
-    seen = observed if isinstance(observed, Unreadable) else Seen.of(observed, deployment)
+    seen = observed if isinstance(observed, Unreadable) else Seen.of(observed, deployment, rows)
     shown = document(seen)
     unclear = "" if isinstance(seen, Seen) else "Rolekeeper can't decide about it: "
     return FleetRow(
@@ -116,7 +120,8 @@ def _moves(seen: Seen) -> bool:
 
 def _trace(seen: Seen) -> int:
     observed = seen.observed
-    return hash((seen.decision, observed.association, observed.record.condition, observed.pin, observed.grant))
+    shown = (seen.decision, observed.association, observed.record.condition, observed.pin, observed.grant)
+    return hash((*shown, seen.effect.missing))
 
 
 # ---- EC2, with each read counted ----
@@ -171,6 +176,7 @@ class CountedEc2(Ec2):
 # FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas). We make at most 2.
 _LOG_PAUSE = 0.5
 _LATE = timedelta(seconds=20)
+_ROWS_LAST = timedelta(seconds=5)
 
 
 class FleetReader:
@@ -181,8 +187,9 @@ class FleetReader:
 
     def __init__(self, deployment: Deployment, calls: Calls, target_of: Callable[[str], Target | None]) -> None:
         self.deployment, self._calls, self._target_of = deployment, calls, target_of
-        self._began = deployment.now()
+        self._began = self._rows_since = deployment.now()
         self._decided: dict[str, Target] = {}
+        self._rows = MappingRows(deployment)
 
     @cached_property
     def places(self) -> Places:
@@ -192,6 +199,14 @@ class FleetReader:
     @cached_property
     def _log(self) -> DecisionLog:
         return DecisionLog(self.deployment, self._began - _LATE, late=_LATE, pause=_LOG_PAUSE)
+
+    @property
+    def rows(self) -> MappingRows:
+        """The mapping table's rows, each as it was some seconds ago."""
+        now = self.deployment.now()
+        if now - self._rows_since > _ROWS_LAST:
+            self._rows_since, self._rows = now, MappingRows(self.deployment)
+        return self._rows
 
     def _ec2(self, place: Deployment) -> Ec2:
         ec2 = place.app.ec2
@@ -210,8 +225,9 @@ class FleetReader:
     def _pages(self, place: Deployment) -> Iterator[list[FleetRow]]:
         state, ec2 = Enforced.of(place, {}), self._ec2(place)
         for page in ec2.fleet():
-            living = [each for each in page if not each.ended]
-            found = (row_of(each, place) for each in observe_page(living, ec2, state, now=place.now()))
+            living, rows = [each for each in page if not each.ended], self._rows
+            rows.of_page(living)
+            found = (row_of(each, place, rows) for each in observe_page(living, ec2, state, now=place.now()))
             yield [each for each in found if each]
 
     def look(self, ids: Iterable[str]) -> Mapping[str, FleetRow | None]:
@@ -233,7 +249,9 @@ class FleetReader:
                 if not place.elsewhere:
                     raise
             else:
-                found |= {key.id: row_of(each, place) for key, each in observed.items()}
+                rows = self.rows
+                rows.of_page(each.instance for each in observed.values() if each.instance)
+                found |= {key.id: row_of(each, place, rows) for key, each in observed.items()}
         return found
 
     def decided(self) -> list[str]:

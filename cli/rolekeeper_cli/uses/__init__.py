@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         control,
         dead_letters,
         edits,
+        effect,
         explanation,
         files,
         fleet,

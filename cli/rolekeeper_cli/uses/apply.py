@@ -29,7 +29,8 @@ from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.uses import edits
 from rolekeeper_cli.uses.edits import MovedError, RowVerdict, Written, write
-from rolekeeper_cli.uses.fleet import Enforced, Seen, look, named, pages, profile_name, withheld
+from rolekeeper_cli.uses.effect import withheld
+from rolekeeper_cli.uses.fleet import Enforced, Seen, look, named, pages, profile_name
 from rolekeeper_cli.uses.follow import still_waiting
 from rolekeeper_cli.uses.instances import address, shows, titled, where
 from rolekeeper_cli.uses.preview import Proposal, propose

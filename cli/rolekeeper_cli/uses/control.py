@@ -19,6 +19,7 @@ from rolekeeper_cli.deploying.parameters import parameters
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import preview
+from rolekeeper_cli.uses.effect import Claim, withheld
 from rolekeeper_cli.uses.history import control_history
 from rolekeeper_cli.uses.preview import Preview
 
@@ -31,13 +32,16 @@ _LOOK_AGAIN = "look at how it stands now, and decide again"
 def status(deployment: Deployment) -> dict[str, Any]:
     """The `mode`, whether it `is` "set" or "as deployed", the `deployed` one, and whether Rolekeeper is `paused`.
 
-    CommandError if the control item can't be read, so that nothing is changed.
+    Who switched last, when and why is what they claim; `switched` says it in words. CommandError if the control item
+    can't be read, so that nothing is changed.
     """
     control, deployed = deployment.app.state.read([], []).control, deployment.settings.mode
     if control.unclear:
         raise CommandError(f"nothing is changed, as {control.unclear}", advice("set it: ", Remedy(Kind.SETTINGS)))
     mode, is_ = (control.mode, "set") if control.mode else (deployed, "as deployed")
-    return {"mode": mode.value, "is": is_, "deployed": deployed.value, "paused": control.paused}
+    status = {"mode": mode.value, "is": is_, "deployed": deployed.value, "paused": control.paused}
+    claim = Claim.read(deployment, control)
+    return {**status, **claim.document(), "switched": str(claim) if control.mode or control.paused else ""}
 
 
 def switch(
@@ -56,13 +60,14 @@ def switch(
         CommandError: the control item has changed since; nothing was written.
     """
     values = {name: value for name, value in change.items() if value is not None}
-    update = Update().set({**values, "by": deployment.caller.arn, "reason": reason})
+    now = layout.timestamp(deployment.now())
+    update = Update().set({**values, "by": deployment.caller.arn, "at": now, "reason": reason})
     store = deployment.app.store
     if planned_on is not None:
         item = store.get([layout.CONTROL]).get(layout.CONTROL, {})
-        now = str(Control.read(item))
-        if now != planned_on:
-            raise CommandError(f"another actor switched meanwhile, from {planned_on} to {now}", _LOOK_AGAIN)
+        found = str(Control.read(item))
+        if found != planned_on:
+            raise CommandError(f"another actor switched meanwhile, from {planned_on} to {found}", _LOOK_AGAIN)
         update.only_as(item, "mode", "paused")
     try:
         store.write(store.update(layout.CONTROL, update.remove(*(change.keys() - values.keys()))))
@@ -91,16 +96,14 @@ def settings(deployment: Deployment) -> dict[str, Any]:
     """
     item = deployment.app.store.get([layout.CONTROL]).get(layout.CONTROL, {})
     control, deployed = deployment.app.state.read([], []).control, deployment.settings.mode
-    withheld = control.withholds(deployed)
     return {
         "mode": (control.mode or deployed).value,
         "set": control.mode.value if control.mode else None,
         "deployed": deployed.value,
         "paused": control.paused,
         "unclear": control.unclear or None,
-        "withheld": withheld.reason if withheld else None,
-        "claimed_by": str(item.get("by", "")) or None,
-        "claimed_reason": str(item.get("reason", "")) or None,
+        "withheld": withheld(deployment) or None,
+        **Claim.read(deployment, control).document(),
         "standing": str(Control.read(item)),
         "stack": deployment.stack.name,
         "version": deployment.stack.outputs.get("Version"),

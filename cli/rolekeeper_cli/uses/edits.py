@@ -27,7 +27,7 @@ from rolekeeper.mappings.rows import (
 from rolekeeper.mappings.table import if_as_read, number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import Held, MappingKey, MappingSpec, PublishedMapping, same_person
-from rolekeeper.model.problem import STEPS, Kind, Problem, Reason, ReasonCode, Remedy, advice, sentence, stored
+from rolekeeper.model.problem import Kind, Problem, Remedy, advice, sentence
 from rolekeeper.model.text import escaped
 from rolekeeper.storage import Update, layout
 from rolekeeper_cli.deployment import Deployment
@@ -35,6 +35,7 @@ from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeou
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses import names
+from rolekeeper_cli.uses.effect import GOOD, reasons_in, text_in, worth_saying
 
 # ---- a column's value as text ----
 
@@ -252,34 +253,14 @@ def require_row(deployment: Deployment, key: MappingKey) -> Attributes:
     return row
 
 
-def text_in(row: Attributes, column: str) -> str:
-    """A column of a row as text, as `number_in` reads a number; empty if it is absent."""
-    attribute: Any = row.get(column) or {}
-    return str(next(iter(attribute.values()), ""))
-
-
 def _as_seen(row: Attributes, *others: str) -> Update:
     """Conditions that hold while people's columns of a row, and others of it, are as they were read."""
     return if_as_read(row, dict.fromkeys([*(column.name for column in COLUMNS), *others]))
 
 
-def reasons_in(row: Attributes) -> tuple[Reason, ...]:
-    """Why a row has its status."""
-    found = row.get("status_details")
-    return stored(text_in(row, "status_reason"), layout.plain(found) if found else ())
-
-
-def worth_saying(reasons: Sequence[Reason]) -> list[Reason]:
-    """The reasons without steps; none if a mapping is just in effect in all its accounts."""
-    well = all(each.code is ReasonCode.IN_EFFECT and "of" not in each.arguments for each in reasons)
-    return [] if well else [each for each in reasons if each.code not in STEPS]
-
-
 # ---- the verdicts on rows that were written ----
 
 
-# In effect as written; every other status needs a person's attention.
-GOOD = frozenset({Status.PUBLISHED, Status.EXPIRED})
 _CODES: Mapping[str, ExitCode] = {
     **dict.fromkeys((*GOOD, Status.REMOVED), ExitCode.DONE),
     Status.REJECTED: ExitCode.REJECTED,

@@ -7,7 +7,6 @@ from itertools import takewhile
 from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.instances.decide import mapping_keys, not_applicable_because
 from rolekeeper.instances.nodes import advice_for, node_of
 from rolekeeper.mappings.rows import read_row
 from rolekeeper.model.instance import Action, Association, Condition
@@ -20,8 +19,9 @@ from rolekeeper.storage.layout import REFUSED
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses import uptake, who
 from rolekeeper_cli.uses.edits import revision_before
+from rolekeeper_cli.uses.effect import Effect, NotInEffect, Rows, published_there, withheld
 from rolekeeper_cli.uses.event_history import no_answer
-from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, published_there, seen_now, withheld
+from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, seen_now
 from rolekeeper_cli.uses.history import Span, as_document, entry_document, spans
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
 
@@ -241,7 +241,8 @@ def explanation(
     """
     deployment, text = located(deployment, text)
     key = find_instance(deployment, text).key
-    seen = seen_now(deployment, key)
+    rows = Rows(deployment)
+    seen = seen_now(deployment, key, rows=rows)
     entries = deployment.app.store.history(layout.instance_pk(key), limit)
     answers = who.ask(deployment, key.id, who.about_now(seen.observed, entries)) if ask_who else []
     software = _software(deployment, seen) if ask_uptake and (seen.carries or entries) else None
@@ -257,9 +258,12 @@ def explanation(
         "carries": _carried(seen, seen.observed.association, present),
         "should_carry": profile_name(seen.should_carry),
         "decision": as_document(layout.described(seen.decision)),
+        "because": seen.because,
         "withheld": withheld(deployment),
         "mapping": _mapping(seen.observed.candidates.winner),
-        "losers": [{"mapping": str(mapping), "why": why} for mapping, why in _losers(deployment, seen)],
+        "losers": [{"mapping": str(lost.mapping), "why": lost.reason} for lost in _losers(seen.effect)],
+        "not_in_effect": seen.effect.documents(),
+        "unknown_because": rows.unknown or None,
         "pin": _pin(seen.pin),
         "condition": _condition(seen.observed.record.condition),
         "took_over_from": _took_over_from(entries, seen),
@@ -273,17 +277,9 @@ def explanation(
     return Explanation(document, steps, tags=seen.instance.tags, entries=documents, spans=carried)
 
 
-def _losers(deployment: Deployment, seen: Seen) -> Iterator[tuple[MappingKey, str]]:
-    """The mappings for its tags that don't govern it, and why; last those that aren't published for its account."""
-    yield from ((each.mapping, each.why) for each in seen.decision.overridden)
-    if not deployment.elsewhere:
-        return
-    known = {each.key for each in seen.observed.published}
-    state = replace(deployment.app.state, target=deployment.home, remembers=None)
-    found = state.read((), [key for key in mapping_keys(seen.instance.tags) if key not in known]).published
-    for mapping in (each for each in found.values() if not each.deleted):
-        why = not_applicable_because(published_there(deployment, mapping), seen.instance, seen.observed.asked_at)
-        yield mapping.key, why or "it isn't published for this account yet"
+def _losers(effect: Effect) -> list[NotInEffect]:
+    """The mappings for its tags that are published and don't govern it."""
+    return [each for each in effect.missing if each.mapping and not each.is_edit]
 
 
 def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:

@@ -6,31 +6,40 @@ The decisions are the functions' own, as if changes were made. Whether the mode 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import batched
 from typing import Any
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.decide import InstanceStatus as InstanceStatus  # noqa: PLC0414  # the command has it from here
-from rolekeeper.instances.decide import Observation, decide, status_of
+from rolekeeper.instances.decide import Observation, decide, mapping_keys, status_of
 from rolekeeper.instances.observe import Unreadable, observe, observe_page
-from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey, in_account
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.instance import Action, Decision, Instance, InstanceKey
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, Control, MappingKey, Mode, Pin, PublishedMapping
 from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Snapshot, State
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.layout import several
+from rolekeeper_cli.uses.effect import Effect, NotInEffect, Rows, last_attempt, of_instance, published_there
 from rolekeeper_cli.uses.instances import name_of, where
+
+# The most of an instance's mappings that its reason names.
+_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Enforced(State):
     """The state table as it would read if the mode were enforce, and, if `released`, if no instance had a pin.
 
-    `count` gets the number of instances of each read.
+    `count` gets the number of instances of each read. With `rows`, those for the instances' tags are read too: only
+    they say which edits aren't in effect.
     """
 
     released: bool = False
     count: Callable[[int], object] = lambda _: None
+    rows: Rows | None = None
 
     @classmethod
     def of(
@@ -39,13 +48,14 @@ class Enforced(State):
         remembers: dict[MappingKey, PublishedMapping] | None = None,
         *,
         released: bool = False,
+        rows: Rows | None = None,
     ) -> "Enforced":
         """The state table of a deployment.
 
         `remembers`: mappings, and tombstones, in the place of those that are published; each that is read is added.
         """
         state = deployment.app.state
-        return cls(state.store, state.target, state.home, state.check_pin, remembers, released=released)
+        return cls(state.store, state.target, state.home, state.check_pin, remembers, released=released, rows=rows)
 
     def read(
         self,
@@ -64,21 +74,29 @@ class Enforced(State):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An instance, and what Rolekeeper would do to it. `managed` says whether it carries a managed role."""
+    """An instance, and what Rolekeeper would do to it. `managed` says whether it carries a managed role.
+
+    `effect` is what is in effect for it; known only if the rows for its tags were read.
+    """
 
     instance: Instance
     observed: Observation
     decision: Decision
     managed: bool
+    effect: Effect = field(default_factory=Effect)
 
     @classmethod
-    def of(cls, observed: Observation, deployment: Deployment) -> "Seen":
-        """What was observed of an instance that EC2 knows."""
+    def of(cls, observed: Observation, deployment: Deployment, rows: Rows | None = None) -> "Seen":
+        """What was observed of an instance that EC2 knows; the rows for its tags were read."""
         assert observed.instance is not None  # EC2 knows it
         settings = replace(deployment.settings, mode=Mode.ENFORCE)
         carried = observed.association.profile_arn if observed.association else ""
-        managed = settings.ownership.manages(carried)
-        return cls(observed.instance, observed, decide(observed, settings), managed=managed)
+        managed, decision = settings.ownership.manages(carried), decide(observed, settings)
+        effect = Effect()
+        if rows:
+            found = rows.of_keys(mapping_keys(observed.instance.tags))
+            effect = of_instance(observed, decision, found, there=partial(published_there, deployment))
+        return cls(observed.instance, observed, decision, managed=managed, effect=effect)
 
     @property
     def carries(self) -> str:
@@ -87,7 +105,36 @@ class Seen:
 
     @property
     def standing(self) -> InstanceStatus:
-        return status_of(self.decision, foreign=bool(self.carries) and not self.managed)
+        """Its status. Without a mapping it waits for the edits that are to give it one, or is blocked by their faults.
+
+        An instance is in drift if Rolekeeper is to change it: what that word means everywhere.
+        """
+        found = status_of(self.decision, foreign=bool(self.carries) and not self.managed)
+        edits = self.effect.edits if self.is_unmapped else ()
+        blocked = any(edit.status in {Status.REJECTED, Status.CONFLICT} for edit in edits)
+        return InstanceStatus.BLOCKED if blocked else InstanceStatus.WAITING if edits else found
+
+    @property
+    def is_unmapped(self) -> bool:
+        """Whether no mapping for its tags is in effect, and it carries no role."""
+        return self.decision.action is Action.NOTHING and self.decision.code == "unmatched"
+
+    @property
+    def because(self) -> str:
+        """Why it has its status: the decision's reason, which doesn't know the rows."""
+        return "no mapping for its tags is in effect" if self.is_unmapped and self.named else self.decision.reason
+
+    @property
+    def named(self) -> Sequence[NotInEffect]:
+        """The edits that concern it; without a mapping also the mappings that don't apply to it."""
+        applies = (each for each in self.effect.missing if each.mapping and each.code != "deleted")
+        return [each for each in applies if each.is_edit or self.is_unmapped]
+
+    @property
+    def reason(self) -> str:
+        """The same, with what of its mappings isn't in effect."""
+        named = self.named
+        return f"{self.because}{':' if self.is_unmapped else ';'} {several(named, _NAMED)}" if named else self.because
 
     @property
     def pin(self) -> Pin | None:
@@ -133,25 +180,35 @@ def named(deployment: Deployment, ids: Iterable[str]) -> Iterator[list[Instance]
         yield list(deployment.app.ec2.instances(some).values())
 
 
-def look(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
+def look(deployment: Deployment, state: Enforced, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
     """Decide on pages of instances, and show how far it is. One with a damaged record is given as Unreadable."""
     with deployment.progress(None, "instances looked at") as progress:
         yield from decided(deployment, state, progress.pages(instances))
 
 
-def decided(deployment: Deployment, state: State, instances: Iterable[list[Instance]]) -> Iterator[Seen | Unreadable]:
+def decided(
+    deployment: Deployment, state: Enforced, instances: Iterable[list[Instance]]
+) -> Iterator[Seen | Unreadable]:
     """The same, without showing how far it is."""
     for page in instances:
+        if state.rows:
+            state.rows.of_page(page)
         for each in observe_page(page, deployment.app.ec2, state, now=deployment.now()):
-            yield each if isinstance(each, Unreadable) else Seen.of(each, deployment)
+            yield each if isinstance(each, Unreadable) else Seen.of(each, deployment, state.rows)
 
 
 def seen_now(
-    deployment: Deployment, key: InstanceKey, *, described: Instance | None = None, released: bool = False
+    deployment: Deployment,
+    key: InstanceKey,
+    *,
+    described: Instance | None = None,
+    released: bool = False,
+    rows: Rows | None = None,
 ) -> Seen:
     """One instance as it is; or as it would be if it were as `described`, or `released` from its pin.
 
-    CommandError if there is none; CorruptItemError if its record, or a mapping for its tags, is damaged.
+    With `rows`, those for its tags are read too. CommandError if there is none; CorruptItemError if its record, or a
+    mapping for its tags, is damaged.
     """
     state, instances = Enforced.of(deployment, released=released), {key.id: described} if described else None
     found = observe([key], deployment.app.ec2, state, now=deployment.now(), described=instances)[key]
@@ -159,33 +216,14 @@ def seen_now(
         raise CommandError(f"there is no instance {key.id}", "it is gone, or in another Region")
     if isinstance(found, Unreadable):
         raise found.error
-    return Seen.of(found, deployment)
-
-
-def published_there(deployment: Deployment, mapping: PublishedMapping) -> PublishedMapping:
-    """A mapping as it would be published for the deployment's target: with the profile of that name there."""
-    if not deployment.elsewhere:
-        return mapping
-    if mapping.spec.units or mapping.spec.not_units:
-        target = deployment.settings.target
-        served = deployment.app.registry.get(target)
-        in_scope = mapping.spec.covers(target.account, target.region, served.unit if served else "")
-        mapping = replace(mapping, in_scope=in_scope)
-    if not mapping.profile_arn:
-        return mapping
-    arn = in_account(mapping.profile_arn, deployment.settings.account)
-    return replace(mapping, profile_arn=arn, profile_id="", former_profile_ids=frozenset())
+    if rows:
+        rows.of_page([found.instance])
+    return Seen.of(found, deployment, rows)
 
 
 def left_out(damaged: Unreadable) -> str:
     """What to say of an instance that can't be decided on."""
     return f"{damaged.key.id} is left out: {damaged.error.message}"
-
-
-def withheld(deployment: Deployment) -> str:
-    """Why nothing may be changed now; empty when it may."""
-    found = deployment.app.state.read([], []).control.withholds(deployment.settings.mode)
-    return found.reason if found else ""
 
 
 def profile_name(arn: str) -> str | None:
@@ -236,8 +274,6 @@ _SHORT = {
     "denied": ShortReason("denied by AWS"),
     "refused": ShortReason("refused by EC2"),
 }
-# How an attempt at a change ended: no decision has these codes, but the instance's record may.
-_TRIED = frozenset({"window", "throttled", "propagating", "denied", "refused"})
 
 
 def short_reason(seen: Seen | Unreadable) -> ShortReason:
@@ -245,11 +281,13 @@ def short_reason(seen: Seen | Unreadable) -> ShortReason:
     if isinstance(seen, Unreadable):
         return ShortReason("damaged record")
     decision, observed = seen.decision, seen.observed
-    found = _SHORT.get(_code(seen), _NONE)
+    attempt = last_attempt(observed, decision)
+    found = _SHORT.get(attempt.code if attempt else decision.code, _NONE)
     if decision.code == "converged" and decision.mapping and decision.mapping.pins:
         found = ShortReason("pinned", "{until}")
     if found is _NONE or (decision.code == "unmatched" and not seen.carries):
-        return _NONE  # one for all of them: most instances are ok
+        # One for all that need none: most instances are ok.
+        return _of_mapping(seen.named[0]) if seen.named else _NONE
     service = seen.instance.managed_by.removesuffix(".amazonaws.com")
     until = seen.pin.expires_at if seen.pin else decision.until
     names = {
@@ -266,15 +304,10 @@ def short_reason(seen: Seen | Unreadable) -> ShortReason:
     return ShortReason(found.cause.format_map(names), found.detail.format_map(names))
 
 
-def _code(seen: Seen) -> str:
-    """The decision's; or that of the last attempt at this very change, if that failed or waits for its turn."""
-    shown, decision = seen.observed.record.condition, seen.decision
-    if shown and shown.code in _TRIED and decision.action.mutates:
-        # The arguments of a refusal are EC2's words.
-        tried = replace(decision, action=shown.action, code=shown.code, arguments=())
-        if f"{shown.fingerprint}|".startswith(f"{tried.fingerprint}|"):
-            return shown.code
-    return decision.code
+def _of_mapping(missing: NotInEffect) -> ShortReason:
+    """The reason of an instance whose only matter is a mapping, or an edit of one, that isn't in effect."""
+    number = f" revision {missing.revision}" if missing.revision else ""
+    return ShortReason(f"{missing.code.replace('-', ' ')}:", f"{missing.mapping}{number}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,14 +318,14 @@ class Filters:
     role: str = ""  # they carry this profile, or should; `NONE` for none
     state: str | None = None
     mapping: MappingKey | None = None
-    drift: bool = False  # they aren't as they should be
+    statuses: frozenset[str] = frozenset()  # any of them, or all without one
 
     def accept(self, seen: Seen) -> bool:
         return (
             (not self.role or self.role in roles(seen))
             and self.state in (None, seen.instance.state)
             and self.mapping in (None, seen.decision.mapping)
-            and not (self.drift and seen.decision.action is Action.NOTHING)
+            and (not self.statuses or seen.standing in self.statuses)
         )
 
 
@@ -303,6 +336,7 @@ class Count:
     instances: int = 0  # all of them, listed or not
     stands: Counter[str] = field(default_factory=Counter)  # how many of the listed ones have each status
     roles: set[str] = field(default_factory=set)  # the profiles that any instance carries, or should
+    edits: Counter[NotInEffect] = field(default_factory=Counter)  # how many of the listed ones each edit concerns
 
     def accepted(self, seen: Iterable[Seen], filters: Filters) -> Iterator[Seen]:
         for each in seen:
@@ -310,13 +344,14 @@ class Count:
             self.roles |= roles(each)
             if filters.accept(each):
                 self.stands[each.standing] += 1
+                self.edits.update(each.effect.edits)
                 yield each
 
 
 # Unknown while the record is damaged, except `stands` and `reason`.
 _DECIDED = (
     *("carries", "should_carry", "mapping", "revision", "stands"),
-    *("action", "code", "reason", "association", "managed"),
+    *("action", "code", "reason", "association", "managed", "not_in_effect"),
 )
 
 
@@ -337,9 +372,10 @@ def document(seen: Seen | Unreadable) -> dict[str, Any]:
         "stands": seen.standing.value,
         "action": decision.action.value,
         "code": decision.code,
-        "reason": decision.reason,
+        "reason": seen.reason,
         "association": association.id if association else None,
         "managed": seen.managed,
+        "not_in_effect": seen.effect.documents(),
     }
 
 

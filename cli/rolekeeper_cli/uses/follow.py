@@ -3,18 +3,23 @@
 Whether an instance does is the functions' own decision, at each look.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from itertools import chain
 from typing import Any
 
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Kind, advice
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, WaitTimeoutError
+from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.layout import amount, several
-from rolekeeper_cli.uses.fleet import Enforced, decided, pages, withheld
+from rolekeeper_cli.uses import edits
+from rolekeeper_cli.uses.effect import Effect, NotInEffect, Rows, of_mapping, withheld
+from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, pages
 from rolekeeper_cli.uses.instances import address, addressed, name_of, titled, where
 from rolekeeper_cli.uses.names import require_mapping
 from rolekeeper_cli.uses.targets import Places
@@ -31,13 +36,14 @@ class Followed:
     """Instances at one look: how many are `done`, which are still `coming`, and which are `stuck`, and why.
 
     Stuck ones are blocked, or wait for something that a person has to do, such as start them. `unseen` are sentences
-    about targets that the caller can't look into.
+    about targets that the caller can't look into, and `effect` is that of the mapping, if one was waited for.
     """
 
     done: int = 0
     coming: tuple[InstanceKey, ...] = ()
     stuck: tuple[tuple[str, str], ...] = ()
     unseen: tuple[str, ...] = ()
+    effect: Effect = field(default_factory=Effect)
 
     @property
     def total(self) -> int:
@@ -56,7 +62,8 @@ class Followed:
     def document(self) -> dict[str, Any]:
         stuck = [{"instance": each, "reason": why} for each, why in self.stuck]
         counts = {"instances": self.total, "done": self.done, "coming": len(self.coming)}
-        return {**counts, "stuck": stuck, "unseen": [*self.unseen]}
+        rest = {"unseen": [*self.unseen], "not_in_effect": self.effect.documents()}
+        return {**counts, "stuck": stuck, **rest}
 
 
 def followed(places: Places, keys: Sequence[MappingKey] | None) -> Followed:
@@ -80,11 +87,86 @@ def followed(places: Places, keys: Sequence[MappingKey] | None) -> Followed:
 def wait_for_mapping(
     deployment: Deployment, key: MappingKey, every: float, attempts: int, targets: Sequence[str] = ()
 ) -> Followed:
-    """Wait until the instances with a mapping's tag carry what they should; CommandError if it was never published."""
+    """Wait until the instances with a mapping's tag carry what they should; and say what of it isn't in effect.
+
+    CommandError if it was never published, with the exit code of its row.
+    """
+    effect = _judged(deployment, key)
     if deployment.app.revisions.read(key).published is None:
         require_mapping(deployment, key)
-        raise CommandError(f"no revision of {key} was ever published", "see: rolekeeper mapping ls")
-    return follow(deployment, [key], every=every, attempts=attempts, targets=targets)
+        what = f"no revision of {key} was ever published: {several(effect.missing)}"
+        raise CommandError(what, advice("see: ", key.remedy(Kind.MAPPING)), code=exit_code(effect))
+    found = follow(deployment, [key], every=every, attempts=attempts, targets=targets)
+    # The row may have been judged meanwhile.
+    return replace(found, effect=of_mapping(deployment, key))
+
+
+def _judged(deployment: Deployment, key: MappingKey) -> Effect:
+    """What is in effect of a mapping once its row is judged, or isn't for a minute."""
+    for left in deployment.looks(_POLL_SECONDS, edits.PATIENCE_SECONDS):
+        effect = of_mapping(deployment, key)
+        if left.is_over or all(edit.status for edit in effect.edits):
+            return effect
+    raise AssertionError("a look ends it")
+
+
+def exit_code(effect: Effect) -> ExitCode:
+    """How a command ends that waited for a mapping: as any command about its row."""
+    return edits.exit_code(edit.status or "" for edit in effect.edits)
+
+
+# How long it takes until Rolekeeper has looked at the instances of a mapping that was deleted, unless there are many.
+_LOOKED_AT_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """The instances that still carry a role which deleted mappings gave them.
+
+    `why` says for how many of them what; the others are `under_way`.
+    """
+
+    under_way: int
+    why: Counter[NotInEffect]
+
+    @property
+    def is_meant(self) -> bool:
+        """Whether all that keep it are to: their mapping says keep."""
+        return all(each.code == "kept" for each in self.why)
+
+
+def keeping(deployment: Deployment, keys: Sequence[MappingKey]) -> Keeping:
+    """Look at the instances of deleted mappings until each gave its role up or shows why not, some seconds at most."""
+    places, rows, paused = Places.chosen(deployment), Rows(deployment), withheld(deployment)
+    for left in deployment.looks(_POLL_SECONDS, _LOOKED_AT_SECONDS):
+        looked = places.ask(lambda place: decided(place, Enforced.of(place, rows=rows), _instances(place, keys)))
+        kept = [seen for seen in looked if isinstance(seen, Seen) and _is_kept(seen, keys)]
+        why = list(filter(None, (_why_kept(seen, paused) for seen in kept)))
+        if left.is_over or len(why) == len(kept):
+            return Keeping(len(kept) - len(why), _counted(why))
+    raise AssertionError("a look ends it")
+
+
+def _is_kept(seen: Seen, keys: Sequence[MappingKey]) -> bool:
+    grant = seen.observed.grant
+    return bool(seen.carries) and grant is not None and grant.mapping in keys
+
+
+def _why_kept(seen: Seen, paused: str) -> NotInEffect | None:
+    """Why an instance keeps its role; None if the role goes now."""
+    if paused and seen.decision.action.mutates:
+        return NotInEffect("paused", paused)
+    return next((each for each in seen.effect.missing if not each.mapping and not seen.decision.polls), None)
+
+
+def _counted(why: Sequence[NotInEffect]) -> Counter[NotInEffect]:
+    """Count those with the same reason. Each instance has a turn of its own, so the last one is shown."""
+    groups: dict[NotInEffect, list[datetime | None]] = {}
+    for each in why:
+        groups.setdefault(replace(each, until=None), []).append(each.until)
+    return Counter(
+        {replace(each, until=max(filter(None, turns), default=None)): len(turns) for each, turns in groups.items()}
+    )
 
 
 def until_still(deployment: Deployment) -> None:

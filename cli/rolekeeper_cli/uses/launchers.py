@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from itertools import batched
 from typing import Any
 
@@ -18,6 +18,7 @@ from rolekeeper.instances.nodes import node_of
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.uses.effect import Rows, published_there
 from rolekeeper_cli.uses.fleet import Enforced
 from rolekeeper_cli.uses.instances import account_options
 from rolekeeper_cli.uses.launches import Forecast, Kind, Launcher, Rules, Template, forecast
@@ -72,7 +73,8 @@ def everywhere(deployment: Deployment, places: Places) -> Iterator[Forecast]:
 def rules_of(place: Deployment, found: Iterable[Launcher]) -> Rules:
     """What decides on these launchers in a target."""
     wanted = {key: None for each in found for key in mapping_keys(each.tags)}
-    snapshot = Enforced.of(place).read((), wanted)
+    snapshot, rows = Enforced.of(place).read((), wanted), Rows(place)
+    rows.read(wanted)
 
     @cache
     def profile_arn(written: str) -> str | None:
@@ -87,6 +89,9 @@ def rules_of(place: Deployment, found: Iterable[Launcher]) -> Rules:
         profile_arn=profile_arn,
         damaged={key: error for key, error in snapshot.damaged.items() if isinstance(key, MappingKey)},
         options=account_options(place),
+        rows=rows.of_keys,
+        unknown=rows.unknown,
+        there=partial(published_there, place),
     )
 
 

@@ -20,7 +20,6 @@ from rolekeeper.model.instance import (
     Action,
     Association,
     AssociationState,
-    Decision,
     Instance,
     InstanceKey,
     InstanceRecord,
@@ -30,6 +29,7 @@ from rolekeeper.model.instance import (
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
 from rolekeeper.settings import Ownership
 from rolekeeper_cli.layout import several
+from rolekeeper_cli.uses.effect import Effect, Row, of_instance
 from rolekeeper_cli.uses.fleet import Seen, profile_name
 
 
@@ -128,6 +128,7 @@ class Forecast:
     carries: str = ""  # the profile that they start with, by ARN; empty for none. `should_carry` is the one in the end
     should_carry: str = ""
     mapping: MappingKey | None = None
+    effect: Effect = field(default_factory=Effect)
     steps: Sequence[Step] = field(default=())
 
     @property
@@ -167,6 +168,7 @@ class Forecast:
             "carries": profile_name(self.carries),
             "should_carry": profile_name(self.should_carry),
             "mapping": str(self.mapping) if self.mapping else None,
+            "not_in_effect": self.effect.documents(),
             "template": {"id": template.id or None, "name": template.name, **version} if template else None,
             "used_by": list(launcher.used_by),
             "tags": dict(launcher.tags),
@@ -189,6 +191,10 @@ class Rules:
     # The tag keys of all mappings; a tag of unknown value doesn't matter unless it is one of them.
     mapped: frozenset[str] = frozenset()
     options: str = ""  # what a command of the AWS CLI needs in this target
+    # The rows for tags, of which edits may not be in effect; why they aren't known; and a mapping as of this target.
+    rows: Callable[[Sequence[MappingKey]], Sequence[Row]] = lambda _: ()
+    unknown: str = ""
+    there: Callable[[PublishedMapping], PublishedMapping] = lambda mapping: mapping
 
 
 def forecast(launcher: Launcher, rules: Rules) -> Forecast:
@@ -208,17 +214,17 @@ def forecast(launcher: Launcher, rules: Rules) -> Forecast:
         launcher, carries, rules, published=[rules.published[each] for each in keys if each in rules.published]
     )
     decision, service = seen.decision, launcher.operator or launcher.service or node_of(seen.instance, carries)
-    verdict = _verdict(decision, service)
+    verdict = _verdict(seen, service)
     known = found(
         launcher=replace(launcher, service=service),
         verdict=verdict,
         code=decision.code,
-        reason=_reason(verdict, seen, service)
-        + (f"; {advice_for(service)}" if service and decision.action.mutates else ""),
+        reason="; ".join(_reasons(verdict, seen, service, unknown=rules.unknown)),
         carries=carries,
         # Where a foreign role stays: the one that the tags ask for.
         should_carry=decision.profile_arn if verdict is Verdict.OCCUPIED else seen.should_carry,
         mapping=decision.mapping,
+        effect=seen.effect,
     )
     return replace(known, steps=tuple(steps(known, rules.options)))
 
@@ -247,7 +253,8 @@ def _launched(launcher: Launcher, profile_arn: str, rules: Rules, *, published: 
     )
     # Nothing of it can be contested yet, and what operators withhold now they may not withhold then.
     decision = asked_for(observed, rules.ownership)
-    return Seen(instance, observed, decision, managed=rules.ownership.manages(profile_arn))
+    effect = of_instance(observed, decision, rules.rows(mapping_keys(launcher.tags)), there=rules.there)
+    return Seen(instance, observed, decision, managed=rules.ownership.manages(profile_arn), effect=effect)
 
 
 # ---- the verdict, and why ----
@@ -264,10 +271,24 @@ _BY_CODE = {
 _BY_ACTION = {Action.ATTACH: Verdict.LATE, Action.REPLACE: Verdict.REPLACED, Action.DETACH: Verdict.REPLACED}
 
 
-def _verdict(decision: Decision, service: str) -> Verdict:
+def _verdict(seen: Seen, service: str) -> Verdict:
+    decision = seen.decision
     found = _BY_ACTION.get(decision.action) or _BY_CODE.get(decision.code, Verdict.BLOCKED)
     # A node whose tags a mapping meets keeps its foreign role; one that the mapping would change is told as such.
-    return Verdict.LEFT_ALONE if service and found in {Verdict.OCCUPIED, Verdict.NO_MAPPING} else found
+    if service and found in {Verdict.OCCUPIED, Verdict.NO_MAPPING}:
+        return Verdict.LEFT_ALONE
+    return Verdict.BLOCKED if found is Verdict.NO_MAPPING and seen.effect.edits else found
+
+
+def _reasons(verdict: Verdict, seen: Seen, service: str, *, unknown: str) -> Iterator[str]:
+    """The reason of a verdict, and what of the mappings for the tags isn't in effect."""
+    yield _reason(verdict, seen, service)
+    if service and seen.decision.action.mutates:
+        yield advice_for(service)
+    governed = seen.decision.mapping is not None
+    yield from (str(each) for each in seen.effect.missing if each.mapping and (each.is_edit or not governed))
+    if unknown and verdict is Verdict.NO_MAPPING:
+        yield unknown
 
 
 def _reason(verdict: Verdict, seen: Seen, service: str) -> str:
@@ -290,7 +311,7 @@ def _reason(verdict: Verdict, seen: Seen, service: str) -> str:
         case Verdict.NO_MAPPING if seen.carries:
             stays = "which no mapping gives them" if seen.managed else "which is foreign"
             return f"no mapping for the tags; instances keep {carries}, {stays}"
-    return decision.reason
+    return seen.because
 
 
 # ---- what to do ----

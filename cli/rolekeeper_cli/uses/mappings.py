@@ -8,24 +8,21 @@ from typing import Any
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.rows import (
     COLUMNS,
-    FULL,
     KEYS,
     Attributes,
     HomeAccount,
-    fingerprint,
     read_row,
     row_of,
-    size_of,
 )
 from rolekeeper.mappings.snapshot import NO_LONGER_HELD
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice, stored
-from rolekeeper.model.text import key_text
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.uses.edits import GOOD, require_row, text_in, to_text, worth_saying
+from rolekeeper_cli.uses.edits import require_row, to_text
+from rolekeeper_cli.uses.effect import GOOD, Effect, NotInEffect, of_rows, with_status, worth_saying
 from rolekeeper_cli.uses.names import require_mapping
 
 type Columns = Mapping[str, tuple[str, str]]
@@ -64,13 +61,6 @@ def _simple(value: Any) -> Any:
     return "(Binary that can't be shown)"
 
 
-# Why an edit with this status isn't in effect.
-_WAITS: Mapping[str, str] = {
-    Status.HELD: "waits for approval",
-    Status.REJECTED: "is rejected",
-    Status.CONFLICT: "is in conflict",
-    Status.WAITING: "waits for AWS",
-}
 # The fields of a revision's document; those that it lacks are null.
 _FIELDS = (
     *("at", "event", "status", "reason", "details", "revision", "role", "profile_arn", "cause"),
@@ -166,26 +156,14 @@ def consent(entry: Mapping[str, Any]) -> str:
 
 def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[dict[str, Any]]:
     """Rows, each with what is in effect and what waits."""
-    published, rows = deployment.app.state.read([], rows).published, with_status(deployment, rows)
-    return [_document(deployment, row, published.get(key)) for key, row in rows.items()]
-
-
-def with_status(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> dict[MappingKey, Attributes]:
-    """The same rows; one without room for its status gets it from its history, if that is about the row as it is."""
-    found = dict(rows)
-    for key, row in rows.items():
-        if "status" not in row and size_of(row) > FULL and layout.is_partition(layout.mapping_pk(key)):
-            last = next(iter(deployment.app.revisions.history(key, limit=1)), {})
-            if last.get("status") and last["fingerprint"] == fingerprint(row):
-                said = {"status": last["status"], "status_reason": last["reason"]}
-                found[key] = {**row, **layout.to_attributes({**said, "status_details": last.get("details", ())})}
-    return found
+    effects, rows = of_rows(deployment, rows), with_status(deployment, rows)
+    return [_document(key, row, effects[key]) for key, row in rows.items()]
 
 
 def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that wait, as a plan mentions them."""
-    names = ("mapping", "status", "in_effect", "idle_because", "waits")
-    return [{name: each[name] for name in names} for each in documents if each["waits"]]
+    """The rows that aren't in effect, or govern no instance, as a plan mentions them."""
+    names = ("mapping", "status", "in_effect", "idle_because", "waits", "not_in_effect")
+    return [{name: each[name] for name in names} for each in documents if each["not_in_effect"]]
 
 
 def role_in_words(document: Mapping[str, Any]) -> str:
@@ -201,31 +179,39 @@ def role_in_words(document: Mapping[str, Any]) -> str:
     return f"{given} ({'; '.join(beside)})" if beside else given if in_effect else ""
 
 
+def missing_in_words(document: Mapping[str, Any]) -> str:
+    """The same of a row that isn't in effect as it is; without an edit that waits, why."""
+    if document["waits"] or document["idle_because"]:
+        return role_in_words(document)
+    return f"{role_in_words(document)} ({'; '.join(each['brief'] for each in document['not_in_effect'])})"
+
+
 def noteworthy(document: Mapping[str, Any]) -> str:
     """Why a row has its status; empty if it is just in effect."""
     reason: str = document["status_reason"] or ""
     return reason if worth_saying(stored(reason, document["status_details"])) else ""
 
 
-def _document(deployment: Deployment, row: Attributes, published: PublishedMapping | None) -> dict[str, Any]:
+def _document(key: MappingKey, row: Attributes, effect: Effect) -> dict[str, Any]:
     """A row; a column of Rolekeeper's with a value that it can't have written is null."""
-    values = {name: plain(attribute) for name, attribute in row.items()}
-    in_effect = published if published and not published.deleted else None
-    same = in_effect is not None and read_row(row, deployment.app.home).spec == in_effect.spec
-    status, waits, idle = text_in(row, "status"), None, None
-    if in_effect:  # then whether it governs no instance all the same
-        spec = in_effect.spec
-        idle = "is disabled" if not spec.enabled else "expired" if spec.expired(deployment.now()) else None
-    if not same or status == Status.HELD:
-        because = _WAITS.get(status, "isn't judged yet")
-        waits = {"what": "deletion" if same else "edit", "role": str(values.get("role", "")), "because": because}
+    values, in_effect = {name: plain(attribute) for name, attribute in row.items()}, effect.in_effect
     return {
-        "mapping": key_text(values["tag_key"], values["tag_value"]),
+        "mapping": str(key),
         "columns": {column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},
         **{name: _ours(values.get(name), str) or None for name in ("status", "status_reason")},
         "status_details": _ours(values.get("status_details"), list),
         **{name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")},
         "in_effect": {"role": in_effect.spec.role, "revision": in_effect.revision} if in_effect else None,
-        "idle_because": idle,
-        "waits": waits,
+        "idle_because": _IDLE[effect.idle.code] if effect.idle else None,
+        "waits": next((_waits(edit) for edit in effect.edits if edit.edited), None),
+        "not_in_effect": effect.documents(),
     }
+
+
+# Why a published mapping governs no instance.
+_IDLE: Mapping[str, str] = {"disabled": "is disabled", "expired": "expired", "out-of-scope": "is out of scope"}
+
+
+def _waits(edit: NotInEffect) -> dict[str, str]:
+    """An edit, or a deletion, that isn't in effect."""
+    return {"what": "deletion" if edit.deletes else "edit", "role": edit.role, "because": edit.because}

@@ -34,8 +34,9 @@ from rolekeeper_cli.layout import amount, several
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.uses import fleet, mappings
 from rolekeeper_cli.uses import names as known
-from rolekeeper_cli.uses.edits import GOOD, Change, RowPlan, Unpublished, is_own, planned, text_in, worth_saying
-from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now, withheld
+from rolekeeper_cli.uses.edits import Change, RowPlan, Unpublished, is_own, planned
+from rolekeeper_cli.uses.effect import GOOD, text_in, withheld, worth_saying
+from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now
 from rolekeeper_cli.uses.revoked_policy import LIVES
 from rolekeeper_cli.uses.targets import Places
 
@@ -570,9 +571,9 @@ def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[l
 
 
 def waiting_in_words(waiting: Sequence[Mapping[str, Any]]) -> str:
-    named = several([f"{each['mapping']}: {mappings.role_in_words(each)}" for each in waiting])
-    rows = "1 row waits and isn't" if len(waiting) == 1 else f"{len(waiting):,} rows wait and aren't"
-    return f"{rows} counted here: {named}"
+    named = several([f"{each['mapping']}: {mappings.missing_in_words(each)}" for each in waiting])
+    rows = "1 row isn't" if len(waiting) == 1 else f"{len(waiting):,} rows aren't"
+    return f"{rows} in effect as written, and not counted here: {named}"
 
 
 # ---- in sum, for a person who is asked whether to do it ----

@@ -17,7 +17,7 @@ from rolekeeper.model.mapping import NO_ROLE, MappingKey
 from rolekeeper.model.problem import Reason, ReasonCode, sentence
 from rolekeeper.storage import layout
 from rolekeeper_cli.uses.control import sweep
-from rolekeeper_cli.uses.edits import reasons_in, text_in
+from rolekeeper_cli.uses.effect import reasons_in, text_in
 from rolekeeper_cli.uses.instances import key_of
 from rolekeeper_cli.uses.uptake import Delivery, Held, Uptake, Use, of_instance
 from rolekeeper_cli.verifying.aws import Aws, wait_out

@@ -18,15 +18,23 @@ def control(desk: Desk) -> dict[str, object]:
 
 def test_the_mode_is_shown_and_nothing_written(terminal: Terminal, desk: Desk) -> None:
     assert lines(terminal("mode").stdout) == ["mode: enforce (as deployed), not paused"]
-    assert terminal.document("mode") == {"mode": "enforce", "deployed": "enforce", "paused": False}
+    assert terminal.document("mode") == {
+        "mode": "enforce",
+        "deployed": "enforce",
+        "paused": False,
+        "claimed_by": None,
+        "claimed_at": None,
+        "claimed_reason": None,
+    }
     assert control(desk) == {}
 
 
 def test_pause_and_mode_leave_each_other_alone(terminal: Terminal, desk: Desk) -> None:
-    assert lines(terminal("pause").stdout) == ["mode: enforce (as deployed), paused"]
-    assert lines(terminal("mode", "observe").stdout) == ["mode: observe (set), paused"]
+    at = "since 2026-03-01 09:00 UTC, by moto"
+    assert lines(terminal("pause").stdout) == [f"mode: enforce (as deployed), paused ({at})"]
+    assert lines(terminal("mode", "observe").stdout) == [f"mode: observe (set), paused ({at})"]
     assert control(desk) == {"mode": "observe", "paused": True}
-    assert lines(terminal("resume").stdout) == ["mode: observe (set), not paused"]
+    assert lines(terminal("resume").stdout) == [f"mode: observe (set), not paused ({at})"]
     assert lines(terminal("mode", "deployed").stdout) == ["mode: enforce (as deployed), not paused"]
     assert control(desk) == {"paused": False}
 
@@ -52,6 +60,27 @@ def test_who_switches_and_why_is_written_beside_it(terminal: Terminal, desk: Des
     item = desk.world.store.get([layout.CONTROL])[layout.CONTROL]
     assert item["reason"] == "wrong roles"
     assert str(item["by"]).startswith("arn:aws:sts:")
+
+
+def test_a_pause_is_shown_with_who_when_and_why_whatever_was_switched_since(terminal: Terminal, desk: Desk) -> None:
+    terminal("pause", "--reason", "wrong roles")
+    desk.hears_of_control("event-1")
+    desk.world.wait(7200)
+    desk.world.control(mode="observe", paused=True, by="arn:aws:iam::1:user/eve")
+    desk.hears_of_control("event-2")
+    said = "Rolekeeper is paused (since 2026-03-01 09:00 UTC, by moto: wrong roles)"
+    instance = desk.world.running()
+    assert f"Nothing is changed now: {said}." in terminal("fleet").stderr
+    assert f"Nothing is changed now: {said}." in terminal("launches").stderr
+    assert f"No changes will be made now: {said}." in terminal("plan").stderr
+    explained = terminal.document("explain", instance, "--no-who", "--no-uptake")
+    assert explained["withheld"] == said
+    assert terminal.document("mode")["claimed_reason"] == "wrong roles"
+    desk.world.control(mode="observe", paused=False)
+    desk.hears_of_control("event-3")
+    assert (
+        "Nothing is changed now: the mode is observe (since 2026-03-01 11:00 UTC, by eve)." in terminal("fleet").stderr
+    )
 
 
 def test_a_switch_is_refused_where_another_person_switches_while_it_is_written(terminal: Terminal, desk: Desk) -> None:

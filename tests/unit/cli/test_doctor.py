@@ -345,7 +345,7 @@ def test_rows_that_aren_t_served_as_written(finds: Finds, desk: Desk) -> None:
     assert first[:1] + first[2:] == ("warn", """rolekeeper mapping get 'a b=c'"'"'d'""")
     assert shlex.split(first[2])[-1] == "a b=c'd"
     assert second[:1] + second[2:] == ("warn", "rolekeeper mapping get workload=bad")
-    assert second[1].startswith("workload=bad is Rejected: role 'none-such' doesn't exist")
+    assert second[1].startswith("workload=bad is rejected: role 'none-such' doesn't exist")
 
 
 def test_of_many_such_rows_some_are_named(finds: Finds, desk: Desk) -> None:
@@ -363,7 +363,7 @@ def test_a_row_without_room_for_its_status(finds: Finds, desk: Desk) -> None:
     desk.role("web")
     desk.put("x=y", role="web", notes="x" * (ITEM_BYTES - len("tag_keyxtag_valueyrolewebnotes")))
     desk.publish("x=y")
-    assert only(finds("mappings"))[1].startswith("x=y is Rejected: the row has 400 KB")
+    assert only(finds("mappings"))[1].startswith("x=y is rejected: the row has 400 KB")
 
 
 def test_a_row_that_nobody_judges(finds: Finds, terminal: Terminal, desk: Desk) -> None:

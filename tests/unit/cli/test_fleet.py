@@ -4,9 +4,12 @@ from typing import Any
 
 import pytest
 
+from fixtures.account import MAPPING_TABLE
 from fixtures.mappings import Desk
 from fixtures.state_table import STATE_TABLE
 from fixtures.terminal import Terminal
+from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.mappings.table import MappingTable
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
@@ -17,6 +20,21 @@ from rolekeeper_cli.uses.fleet import Count, Enforced, Filters, Seen, document, 
 def role(desk: Desk) -> None:
     desk.role("web")
     desk.edit("app=web", role="web")
+
+
+@pytest.fixture
+def asked(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
+    """The keys of each batch that is read, by table."""
+    found: dict[str, list[list[str]]] = {STATE_TABLE: [], MAPPING_TABLE: []}
+    answer = desk.world.dynamodb.batch_get_item
+
+    def counted(**request: Any) -> Any:
+        for table, keys in request["RequestItems"].items():
+            found[table].append([":".join(each["S"] for each in key.values()) for key in keys["Keys"]])
+        return answer(**request)
+
+    monkeypatch.setattr(desk.world.dynamodb, "batch_get_item", counted)
+    return found
 
 
 def looked_at(terminal: Terminal) -> list[Any]:
@@ -48,19 +66,13 @@ def test_the_command_warns_of_it_and_lists_the_others(terminal: Terminal, desk: 
     assert damaged not in ran.stdout
 
 
-def test_a_mapping_is_read_once_for_all_pages(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    answer = desk.world.dynamodb.batch_get_item
-
-    def counted(**request: Any) -> Any:
-        asked.extend(each["pk"]["S"] for each in request["RequestItems"].get(STATE_TABLE, {"Keys": ()})["Keys"])
-        return answer(**request)
-
-    monkeypatch.setattr(desk.world.dynamodb, "batch_get_item", counted)
+def test_a_mapping_is_read_once_for_all_pages(
+    terminal: Terminal, desk: Desk, asked: dict[str, list[list[str]]]
+) -> None:
     fleet = [desk.world.running(app="web") for _ in range(5)]
     said = terminal("fleet").stdout
     assert all(each in said for each in fleet)
-    assert asked.count("mapping#3:app#web") == 1
+    assert sum(key.startswith("mapping#3:app#web:") for batch in asked[STATE_TABLE] for key in batch) == 1
 
 
 def test_all_are_counted_and_of_those_that_are_listed_how_they_are(terminal: Terminal, desk: Desk) -> None:
@@ -74,3 +86,38 @@ def test_all_are_counted_and_of_those_that_are_listed_how_they_are(terminal: Ter
     assert count.instances == 3
     assert count.stands == {"ok": 1, "drift": 1}
     assert count.roles == {"web", "NONE"}
+
+
+def test_rows_are_read_once_for_all_pages_and_those_of_a_page_together(
+    terminal: Terminal, desk: Desk, asked: dict[str, list[list[str]]]
+) -> None:
+    """3,000 instances with the same few tags cost one read of rows; those with names of their own, one for 100 keys."""
+    for number in range(3000):
+        desk.world.launch(app="web", team=f"t{number % 40}", **({"Name": str(number)} if number < 200 else {}))
+    desk.world.large_pages()
+    desk.edit("app=web", role="nobody")
+    asked[MAPPING_TABLE].clear()
+    assert len(terminal.document("fleet")) == 3000
+    keys = [key for batch in asked[MAPPING_TABLE] for key in batch]
+    assert (len(keys), len(set(keys))) == (2 + 41 + 201, 2 + 41 + 201)
+    assert len(asked[MAPPING_TABLE]) <= 4
+
+
+def test_without_a_permission_for_rows_it_says_what_isnt_known(
+    terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    instance = desk.world.running(app="web")
+
+    def refused(table: MappingTable, _: object) -> Any:
+        raise AccessDeniedError("AccessDeniedException", "no", "dynamodb:BatchGetItem", resource=table.name)
+
+    monkeypatch.setattr(MappingTable, "get_rows", refused)
+    unknown = (
+        "whether edits of mappings wait isn't known: you aren't allowed dynamodb:BatchGetItem on rolekeeper-mappings"
+    )
+    ran = terminal("fleet")
+    assert (ran.exit_code, instance in ran.stdout, f"Warning: {unknown}" in ran.stderr) == (0, True, True)
+    explained = terminal.document("explain", instance, "--no-who", "--no-uptake")
+    assert (explained["unknown_because"], explained["not_in_effect"]) == (unknown, [])
+    ran = terminal("wait", "--mapping", "app=web", "--attempts", "1")
+    assert ran.exit_code == 255

@@ -17,14 +17,23 @@ THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 # ---- fleet ----
 
 
-def test_its_exit_code_tells_whether_a_listed_instance_is_in_drift_if_that_is_asked(
+def test_drift_is_what_rolekeeper_is_to_change_in_the_list_the_status_and_the_exit_code(
     terminal: Terminal, desk: Desk
 ) -> None:
     desk.edit("app=web", role="web")
     desk.converged("web", app="web")
+    desk.edit("app=bad", role="nobody")
+    desk.world.running(app="bad", Name="blocked")
     desk.world.launch(app="web", Name="pending")
-    assert terminal("fleet", "--drift", "--detailed-exitcode").exit_code == 0, "one that waits isn't in drift"
+    ran = terminal("fleet", "--drift", "--detailed-exitcode")
+    assert (ran.exit_code, ran.stderr) == (0, "No instance of 3 is in drift.\n"), "one that waits isn't in drift"
+    names = [row["name"] for row in terminal.document("fleet", "--status", "waiting", "--status", "blocked")]
+    assert names == ["blocked", "pending"]
     desk.world.running(app="web", Name="bare")
+    assert [(row["name"], row["stands"]) for row in terminal.document("fleet", "--drift")] == [
+        ("pending", "drift"),
+        ("bare", "drift"),
+    ]
     assert terminal("fleet", "--drift").exit_code == 0
     for form in ("table", "json"):
         assert terminal("fleet", "--drift", "--detailed-exitcode", "-o", form).exit_code == 2

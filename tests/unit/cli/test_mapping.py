@@ -17,7 +17,8 @@ from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper_cli.mapping import tell_verdicts
 from rolekeeper_cli.uses import mappings
-from rolekeeper_cli.uses.edits import Change, RowVerdict, Written, worth_saying
+from rolekeeper_cli.uses.edits import Change, RowVerdict, Written
+from rolekeeper_cli.uses.effect import worth_saying
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 

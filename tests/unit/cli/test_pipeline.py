@@ -238,26 +238,38 @@ def test_a_host_that_doesnt_answer_keeps_nothing_from_being_published(
 
 
 @pytest.mark.parametrize(
-    ("drift", "listed", "rows", "changes", "outcome"),
+    ("drift", "listed", "rows", "changes", "waiting", "outcome"),
     [
-        (0, "", 0, [], 0),
-        (0, "i-1", 0, [], 2),  # it is blocked, or waits
-        (2, "i-1", 0, [], 2),
-        (0, "", 2, [{}], 2),
-        (0, "", 4, [], 0),  # a row waits for approval, as before
-        (0, "", 4, [{}], 2),  # another was edited by hand
-        (2, "i-1", 3, [], 3),
-        (2, "i-1", 4, [], 2),
-        (254, "", 2, [{}], 254),
+        (0, "", 0, [], 0, 0),
+        (0, "i-1", 0, [], 0, 2),  # it is blocked, or waits
+        (2, "i-1", 0, [], 0, 2),
+        (0, "", 2, [{}], 0, 2),
+        (0, "", 4, [], 4, 0),  # a row waits for approval, as before
+        (0, "", 4, [{}], 4, 2),  # another was edited by hand
+        (0, "", 0, [], 3, 3),  # a row that no file has is rejected
+        (0, "", 0, [], 4, 0),
+        (2, "i-1", 3, [], 3, 3),
+        (2, "i-1", 4, [], 4, 2),
+        (254, "", 2, [{}], 0, 254),
     ],
 )
 def test_a_nightly_run_fails_for_drift_of_the_fleet_or_of_the_table(
-    job: Job, drift: int, listed: str, rows: int, changes: list[object], outcome: int
+    job: Job, drift: int, listed: str, rows: int, changes: list[object], *, waiting: int, outcome: int
 ) -> None:
     job.answers |= {"fleet": (drift, listed, ""), "mapping diff": (rows, json.dumps({"changes": changes}), "")}
+    job.answers["mapping ls"] = (waiting, "app=other isn't in effect", "")
     assert job("nightly") == outcome
     assert listed in job.summary
-    assert ("all is as the files say" in job.summary) is (outcome == 0 and rows == 0)
+    assert "Rows of the table that aren't in effect:\n\n```text\napp=other isn't in effect" in job.summary
+    assert ("all is as the files say" in job.summary) is (outcome == 0 and not rows and not waiting)
+
+
+def test_a_nightly_run_asks_for_what_is_in_drift_blocked_or_waiting_and_for_every_row(job: Job) -> None:
+    job.answers |= {"fleet": (0, "", ""), "mapping diff": (0, "", ""), "mapping ls": (0, "", "")}
+    job("nightly")
+    fleet, _, rows = job.ran
+    assert fleet == ["fleet", "--status=drift", "--status=blocked", "--status=waiting", "--detailed-exitcode"]
+    assert rows == ["mapping", "ls", "--not-in-effect", "--detailed-exitcode"]
 
 
 # ---- files and texts ----

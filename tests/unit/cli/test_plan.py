@@ -327,20 +327,23 @@ def test_what_is_approved_needs_no_turn(terminal: Terminal, desk: Desk) -> None:
 def test_rows_that_wait_are_mentioned(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
     desk.edit("app=web", role="web")
     desk.edit("app=bad", role="nobody")
-    assert "rows wait" not in terminal("plan", "--query", "waiting[?mapping=='app=web']").stderr
+    assert "not counted here" not in terminal("plan", "--query", "waiting[?mapping=='app=web']").stderr
     for _ in range(2):
         desk.converged("web", app="web")
     desk.limits = Limits(1, 0)
     desk.edit("app=web", role="db")
     ran = terminal("plan")
     assert (
-        "2 rows wait and aren't counted here: app=bad: none (nobody is rejected), app=web: web (db waits for approval)"
+        "2 rows aren't in effect as written, and not counted here: app=bad: none (nobody is rejected), "
+        "app=web: web (db waits for approval)"
     ) in ran.stderr
     waiting = terminal.document("plan")["waiting"]
     assert [each["mapping"] for each in waiting] == ["app=bad", "app=web"]
     assert waiting[1]["in_effect"] == {"role": "web", "revision": 1}
     ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"))
-    assert "1 row waits and isn't counted here: app=bad" in ran.stderr, "the file's own row is in the plan"
+    assert "1 row isn't in effect as written, and not counted here: app=bad" in ran.stderr, (
+        "the file's own row is in the plan"
+    )
 
 
 def test_a_plan_needs_no_right_to_read_the_rows(terminal: Terminal, desk: Desk) -> None:

@@ -139,7 +139,7 @@ def test_what_needs_attention_comes_first() -> None:
         "Targets that are left out (1)",
         "Accounts (1)",
         "Pace (1)",
-        "Rows that wait, and aren't counted (1)",
+        "Rows that aren't in effect as written, and aren't counted (1)",
         "Permissions (1)",
         "Instances (1)",
     ]

@@ -221,9 +221,7 @@ def test_filters_that_nothing_passes_say_what_was_looked_at(terminal: Terminal, 
     desk.role("web")
     desk.edit("app=web", role="web")
     desk.converged("web", app="web")
-    assert terminal("fleet", "--drift").stderr == (
-        "No instance is in drift, waiting or blocked: all 1 are as they should be.\n"
-    )
+    assert terminal("fleet", "--drift").stderr == "No instance of 1 is in drift.\n"
     said = terminal("fleet", "--state", "stopped").stderr
     assert said.startswith("No instance passes these filters: of 1 in account 123456789012, us-east-1.")
     assert "none in account 123456789012, us-east-1 has the tag app=db" in terminal("fleet", "--tag", "app=db").stderr

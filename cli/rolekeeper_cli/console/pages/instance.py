@@ -289,10 +289,11 @@ class Part:
 
 
 _CHANGES = ("Attach", "Replace", "Detach")
+_UNMAPPED = {"no mapping for its tags": "its tags match no mapping"}
 # By the code of a decision that changes nothing; without one its reason says it.
 _ANSWERS = {
     "converged": "{role}{asks}{since}",
-    "unmatched": "{role}: its tags match no mapping",
+    "unmatched": "{role}: {because}",
     "not-ours": "{role}: its tags match no mapping",
     "kept": "{role}, kept: {mapping} no longer matches{since}",
     "stopped": "{role}; becomes {wanted} when it is started{asks}",
@@ -326,6 +327,7 @@ def answer(shown: Document, entries: Sequence[Document]) -> list[Part]:
         "until": Part(str(pin["expires_at"]) if pin else "", "time"),
         "at": Part(since[1], "time"),
         "reason": Part(decision["reason"]),
+        "because": Part(_UNMAPPED.get(shown["because"], shown["because"])),
     }
     pieces = Formatter().parse(says.replace("{asks}", asks).replace("{since}", since[0]))
     found = [each for words, name, _, _ in pieces for each in (Part(words), values.get(name or ""))]

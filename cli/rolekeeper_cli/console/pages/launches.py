@@ -12,7 +12,8 @@ from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.fleet_cache import MOST
 from rolekeeper_cli.console.jobs import followed, look
 from rolekeeper_cli.console.page import Asked, contains, listed, query
-from rolekeeper_cli.uses.fleet import profile_name, withheld
+from rolekeeper_cli.uses.effect import withheld
+from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.launchers import ORIGINS, everywhere
 from rolekeeper_cli.uses.launches import Forecast, Verdict
 from rolekeeper_cli.uses.targets import Places

@@ -18,7 +18,7 @@ from rolekeeper_cli.console.page import Asked, Sort, contains, live, page, query
 from rolekeeper_cli.console.page import key_of as key_in
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import mappings
-from rolekeeper_cli.uses.fleet import published_there
+from rolekeeper_cli.uses.effect import published_there
 from rolekeeper_cli.uses.overlaps import Overlap, overlaps
 
 type Document = Mapping[str, Any]

@@ -1,0 +1,173 @@
+"""What isn't in effect is named, with why, wherever a person looks; and the exit code agrees.
+
+Each situation of a row by each surface; the console's pages are in console/test_effect_pages.py.
+"""
+
+import pytest
+
+from fixtures.doctor import DoctorFixture
+from fixtures.mappings import Desk
+from fixtures.terminal import Terminal
+from rolekeeper.settings import Limits
+from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.checks.run import CHECKS, run
+from rolekeeper_cli.options import Options
+from strategies.effects import CASES, WEB, Case
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+@pytest.fixture
+def instance(desk: Desk, web_and_db: None) -> str:
+    del web_and_db
+    return desk.world.running(app="web", env="prod")
+
+
+@every_case
+def test_explain_names_the_row_and_why(terminal: Terminal, desk: Desk, instance: str, case: Case) -> None:
+    case.arrange(desk, instance)
+    ran = terminal("explain", instance, "--no-who", "--no-uptake")
+    assert ran.exit_code == 0, ran.output
+    assert case.named in " ".join(ran.stdout.split())
+    assert bool(case.named) == ("not in effect" in ran.stdout), ran.stdout
+    found = terminal.document("explain", instance, "--no-who", "--no-uptake")["not_in_effect"]
+    assert any(case.named in each["reason"] for each in found) or not case.named
+
+
+@every_case
+def test_fleet_names_the_row_and_isnt_content_without_it(
+    terminal: Terminal, desk: Desk, instance: str, case: Case
+) -> None:
+    case.arrange(desk, instance)
+    ran = terminal("fleet")
+    assert ran.exit_code == 0
+    assert case.named in " ".join(ran.output.split())
+    [row] = terminal.document("fleet")
+    assert (row["stands"], case.named in row["reason"] or row["carries"] == "web") == (case.status, True)
+    assert row["instance"] == instance
+
+
+@every_case
+def test_wait_names_the_row_and_its_exit_code_says_whether_it_is_in_effect(
+    terminal: Terminal, desk: Desk, instance: str, case: Case
+) -> None:
+    case.arrange(desk, instance)
+    desk.world.reconcile(instance)
+    ran = terminal("wait", "--mapping", WEB)
+    assert ran.exit_code == case.code, ran.output
+    assert case.named in " ".join(ran.stderr.split())
+    if case.in_effect:
+        found = terminal.document("wait", "--mapping", WEB, code=case.code)
+        assert [case.named in each["reason"] for each in found["not_in_effect"]] == [True] * bool(case.named)
+
+
+@every_case
+def test_doctor_names_the_row_and_warns_unless_it_is_in_effect_as_written(
+    terminal: Terminal, desk: Desk, instance: str, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.arrange(desk, instance)
+    DoctorFixture(terminal, desk, monkeypatch)
+    [row] = run("mappings", CHECKS["mappings"], DoctorDeployment(Options()))
+    assert (row.level, case.named in row.what) == ("warn" if case.code else "ok", True), row.what
+
+
+@every_case
+def test_launches_names_the_row_and_its_exit_code_says_whether_it_would_be_in_effect(
+    terminal: Terminal, desk: Desk, instance: str, case: Case
+) -> None:
+    case.arrange(desk, instance)
+    desk.world.ec2.launchers.template("one", app="web")
+    [found] = terminal.document("launches")
+    assert case.named in found["reason"]
+    late = case.in_effect and not (case.named and not case.code)
+    assert found["verdict"] == ("a-few-seconds-late" if late else "blocked" if case.code else "no-mapping")
+    code = 2 if late or case.code else 0
+    assert terminal("launches", "--exit-code").exit_code == code
+
+
+@every_case
+def test_plan_names_the_row_that_it_doesnt_count(terminal: Terminal, desk: Desk, instance: str, case: Case) -> None:
+    case.arrange(desk, instance)
+    ran = terminal("plan")
+    assert ran.exit_code == 0
+    assert bool(case.named) == ("not counted here: app=web: " in ran.stderr)
+    waiting = {row["mapping"]: row for row in terminal.document("plan")["waiting"]}
+    assert [case.named in each["reason"] for each in waiting.get(WEB, {"not_in_effect": []})["not_in_effect"]] == [
+        True
+    ] * bool(case.named)
+
+
+@every_case
+def test_the_nightly_reports_list_names_the_row_and_its_exit_code_says_whether_it_is_in_effect(
+    terminal: Terminal, desk: Desk, instance: str, case: Case
+) -> None:
+    case.arrange(desk, instance)
+    line = ("mapping", "ls", "--not-in-effect", "--detailed-exitcode")
+    assert terminal(*line).exit_code == case.code
+    found = {row["mapping"]: row for row in terminal.document(*line, code=case.code)}
+    assert (WEB in found) == bool(case.named)
+    assert not case.named or case.named in found[WEB]["not_in_effect"][0]["reason"]
+
+
+# ---- mapping rm: the row is gone, and its instances may still carry the role ----
+
+
+@pytest.fixture
+def three(desk: Desk, web_and_db: None) -> list[str]:
+    """Three instances that carry the role of `app=web`."""
+    del web_and_db
+    return desk.three_carry("web", WEB)
+
+
+def removed(terminal: Terminal, desk: Desk, *instances: str) -> tuple[int, list[str]]:
+    """Remove the row; Rolekeeper judges it and looks at instances meanwhile."""
+
+    def then() -> None:
+        desk.publish(WEB)
+        terminal.meanwhile = lambda: instances and desk.world.reconcile_all(*instances)
+
+    terminal.meanwhile = then
+    ran = terminal("mapping", "rm", WEB, "--yes")
+    return ran.exit_code, ran.stderr.splitlines()
+
+
+def test_rm_says_nothing_of_instances_that_gave_the_role_up(terminal: Terminal, desk: Desk, three: list[str]) -> None:
+    assert removed(terminal, desk, *three) == (0, ["Deleted."])
+    assert [desk.world.carries(each) for each in three] == ["", "", ""]
+
+
+def test_rm_says_how_many_keep_the_role_until_the_window_has_room(
+    terminal: Terminal, desk: Desk, three: list[str]
+) -> None:
+    desk.world.limits = Limits(1, 0)
+    code, said = removed(terminal, desk, *three)
+    assert (code, said[0]) == (2, "Deleted.")
+    assert said[1].startswith(
+        "! 2 instances still with its role: change limit for this window reached; waiting for room."
+    )
+    assert "(until 2026-03-01 09:2" in said[1]
+    assert said[2:] == ["To follow them: rolekeeper wait --mapping app=web"]
+
+
+def test_rm_says_who_paused_what_it_waits_for(terminal: Terminal, desk: Desk, three: list[str]) -> None:
+    del three
+    assert terminal("pause", "--reason", "an incident").exit_code == 0
+    code, said = removed(terminal, desk)
+    assert code == 2
+    assert said[1].startswith("! 3 instances still with its role: Rolekeeper is paused (since 2026-03-01 09:0")
+    assert said[1].endswith(" UTC, by moto: an incident)")
+
+
+def test_rm_of_a_mapping_that_says_keep_is_done_at_once(terminal: Terminal, desk: Desk, three: list[str]) -> None:
+    desk.amend(WEB, when_unmatched="keep")
+    code, said = removed(terminal, desk, *three)
+    assert (code, said) == (
+        0,
+        ["Deleted.", "! 3 instances still with its role: app=web no longer matches and says keep"],
+    )
+
+
+def test_rm_says_what_is_under_way(terminal: Terminal, desk: Desk, three: list[str]) -> None:
+    del three
+    code, said = removed(terminal, desk)
+    assert (code, said) == (0, ["Deleted.", "3 instances still with its role: it is being detached."])
