@@ -108,6 +108,10 @@ class FakeEc2:
         for each in self._call("DeleteTags", lambda: arguments["Resources"]):
             self._truth.delete_tags(each, keys)
 
+    def start_instances(self, **arguments: Any) -> None:
+        for each in self._call("StartInstances", lambda: arguments["InstanceIds"]):
+            self._truth.start(each)
+
     def stop_instances(self, **arguments: Any) -> dict[str, Any]:
         [instance] = arguments["InstanceIds"]
         self._call("StopInstances", lambda: self._truth.stop(instance))

@@ -221,7 +221,7 @@ def test_replace_shows_the_permissions_and_asks(terminal: Terminal, desk: Desk) 
     assert "Instances: 0 to attach, 1 to replace, 0 to detach; 0 with a foreign role." in ran.stderr
     assert "Permissions: gains s3:PutObject on *; loses s3:GetObject on *." in ran.stderr
     assert "Its tags ask for web." in ran.stderr
-    assert f"Replace: pin {instance} to db? [y/N]" in ran.stderr
+    assert f"Pin {instance} to db? [y/N]" in ran.stderr
     assert desk.world.store.get([layout.pin_key(desk.world.key(instance))]) == {}
 
 

@@ -1,4 +1,4 @@
-"""Tags of an instance, and its start, as the caller, over moto's EC2."""
+"""Acts on instances: what they do as the caller, over moto's EC2."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from fakes.ec2 import client_error
 from fixtures.mappings import session
 from fixtures.terminal import Terminal
 from rolekeeper.aws.errors import AccessDeniedError
-from rolekeeper.model.instance import InstanceState
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.uses.instances import remove_tag, set_tag, start
+from rolekeeper_cli.uses import acts
+from rolekeeper_cli.uses.acts import Act, Start, Tag, Untag
 
 ID = "i-0123456789abcdef0"
 
@@ -42,18 +42,22 @@ def account(terminal: Terminal) -> Account:
     return made
 
 
+def do(deployment: Deployment, instance: str, act: Act) -> None:
+    one = acts.plan(deployment, act, {instance: None}).only
+    one.place.write([one.now])
+
+
 def test_a_tag_is_set_changed_and_removed(deployment: Deployment, account: Account) -> None:
-    set_tag(deployment, [account.id], "workload", "web")
-    set_tag(deployment, [account.id], "owner", "")
+    do(deployment, account.id, Tag("workload", "web"))
+    do(deployment, account.id, Tag("owner", ""))
     assert account.tags == {"workload": "web", "owner": ""}
-    set_tag(deployment, [account.id], "workload", "db")
-    remove_tag(deployment, [account.id], "owner")
-    remove_tag(deployment, [account.id], "never-there")
+    do(deployment, account.id, Tag("workload", "db"))
+    do(deployment, account.id, Untag("owner"))
     assert account.tags == {"workload": "db"}
 
 
 def test_a_tag_may_be_as_long_as_ec2_lets_it(deployment: Deployment, account: Account) -> None:
-    set_tag(deployment, [account.id], "k" * 128, "v" * 256)
+    do(deployment, account.id, Tag("k" * 128, "v" * 256))
     assert account.tags == {"k" * 128: "v" * 256}
 
 
@@ -61,26 +65,27 @@ def test_a_tag_may_be_as_long_as_ec2_lets_it(deployment: Deployment, account: Ac
     ("key", "value", "why"),
     [
         ("", "web", "can't be empty"),
+        (" ", "web", "can't be empty"),
         ("k" * 129, "web", "at most 128 characters, not 129"),
         ("workload", "v" * 257, "at most 256 characters, not 257"),
         ("aws:autoscaling:groupName", "web", "are AWS's own"),
         ("AWS:x", "web", "are AWS's own"),
     ],
-    ids=["no key", "a long key", "a long value", "AWS's", "AWS's, in capitals"],
+    ids=["no key", "blanks", "a long key", "a long value", "AWS's", "AWS's, in capitals"],
 )
 def test_what_ec2_wouldnt_take_isnt_asked(deployment: Deployment, key: str, value: str, why: str) -> None:
     # The desk's own EC2 has no such instance, and would say that.
     with pytest.raises(UsageError, match=why):
-        set_tag(deployment, [ID], key, value)
+        do(deployment, ID, Tag(key, value))
     if key != "workload":
         with pytest.raises(UsageError, match=why):
-            remove_tag(deployment, [ID], key)
+            do(deployment, ID, Untag(key))
 
 
 def test_a_stopped_instance_is_started(deployment: Deployment, account: Account) -> None:
     account.ec2.stop_instances(InstanceIds=[account.id])
     assert account.shown["State"]["Name"] == "stopped"
-    assert start(deployment, account.id) is InstanceState.PENDING
+    do(deployment, account.id, Start())
     assert account.shown["State"]["Name"] == "running"
 
 
@@ -90,14 +95,16 @@ def test_a_missing_permission_is_named(
     def refuse(**_: Any) -> None:
         raise client_error("UnauthorizedOperation", "not allowed")
 
+    do(deployment, account.id, Tag("workload", "db"))
+    account.ec2.stop_instances(InstanceIds=[account.id])
     for operation in ("create_tags", "delete_tags", "start_instances"):
         monkeypatch.setattr(account.ec2, operation, refuse)
     for action, act in (
-        ("ec2:CreateTags", lambda: set_tag(deployment, [account.id], "workload", "web")),
-        ("ec2:DeleteTags", lambda: remove_tag(deployment, [account.id], "workload")),
-        ("ec2:StartInstances", lambda: start(deployment, account.id)),
+        ("ec2:CreateTags", Tag("workload", "web")),
+        ("ec2:DeleteTags", Untag("workload")),
+        ("ec2:StartInstances", Start()),
     ):
         with pytest.raises(AccessDeniedError) as refused:
-            act()
+            do(deployment, account.id, act)
         assert refused.value.action == action
         assert refused.value.resource == f"arn:aws:ec2:us-east-1:123456789012:instance/{account.id}"
