@@ -117,13 +117,14 @@ def _act(text: str, act: Act, *, wait: bool | None, yes: bool, ask: Callable[[Pl
     """
     there, text = uses.instances.located(deployment(), text)
     found, asks = uses.instances.find_instance(there, text), terminal.asks(yes=yes)
-    plan = uses.acts.plan(there, act, {found.key.id: found.key.target}, foresee=asks)
     try:
-        one = plan.only
+        plan = uses.acts.plan(there, act, {found.key.id: found.key.target}, foresee=asks)
     except uses.acts.NoPinError as error:
         nothing = f"{error.what}; {error.remedy}."
-        render.show(error.document, lambda: terminal.line(nothing))
+        document = {**uses.instances.where(found.key), "released": None, "contested": False}
+        render.show(document, lambda: terminal.line(nothing))
         return
+    [one] = plan.planned
     for line in plan.preview.lines() if asks else ():
         terminal.say(line)
     for warning in plan.warnings:

@@ -103,6 +103,10 @@ def role_in_words(role: str) -> str:
     return "no role" if role == NO_ROLE else role or "something unclear"
 
 
+def _pin_in_words(pin: StoredPin) -> str:
+    return f"{role_in_words(pin.role)}{_until(pin)}"
+
+
 def _until(pin: StoredPin | None) -> str:
     return f" until {second(pin.expires_at)}" if pin and pin.expires_at else ""
 
@@ -120,10 +124,6 @@ class Refused(CommandError):  # noqa: N818  # the outcome of a plan, and an erro
 
 class NoPinError(Refused):
     """There is nothing to release, which is no failure of a command that is run twice."""
-
-    def __init__(self, instance: Instance) -> None:
-        super().__init__(instance, "has no pin", "its tags rule")
-        self.document = {**instances.where(instance.key), "released": None, "contested": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +170,6 @@ class Planned:
         """The same once it is done."""
         return profile_name(self.then.should_carry) or ""
 
-    @property
-    def waits(self) -> str:
-        """Why it doesn't change at once; empty if it does."""
-        return self.then.waits
-
     def document(self) -> dict[str, Any]:
         """What a pin or a release did, for programs."""
         where, pin, former = instances.where(self.now.instance.key), self.place.pin, self.now.pin
@@ -188,17 +183,19 @@ class Planned:
         """What is so once it is done, without a full stop."""
         match self.place.act:
             case Pin(role):
-                return f"{self.title} is pinned to {role_in_words(role)}{_until(self.place.pin)}"
+                former = f", no longer to {_pin_in_words(self.now.pin)}" if self.now.pin else ""
+                return f"{self.title} is pinned to {role_in_words(role)}{_until(self.place.pin)}{former}"
             case Release() if pin := self.now.pin:
                 role = pin.role if pin.role not in {"", NO_ROLE} else "its pin"
                 return f"{self.title} is released from {role} and goes back to its tags"
+            case Release():
+                return f"{self.title} has no pin; Rolekeeper tries again what another actor kept reverting"
             case Tag(key, value):
                 return f"Tag {key}={value} is set on {self.title}"
             case Untag(key):
                 return f"Tag {key} is removed from {self.title}"
             case Start():
                 return f"{self.title} is started"
-        return f"{self.title} has no pin; its tags rule"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +211,6 @@ class Plan:
     warnings: Sequence[str | Advice] = ()
     preview: Preview = field(default_factory=Preview)
 
-    @property
-    def only(self) -> Planned:
-        """The instance of a plan for one. CommandError if it is left out."""
-        for left in self.left_out:
-            raise left.error
-        return self.planned[0]
-
 
 def plan(
     deployment: Deployment,
@@ -232,23 +222,21 @@ def plan(
 ) -> Plan:
     """Plan an act on the chosen instances, by id; `fleet` says how many each target has, if that is known.
 
-    Unless it is to `foresee` that, what it would do isn't asked. CommandError if it can be done in no target, for
-    example because there is no such role.
+    Unless it is to `foresee` that, what it would do isn't asked. CommandError if all are left out for one reason, for
+    example because there is no such role, or because it is one instance.
     """
     found: list[Planned | LeftOut] = []
-    refusals: list[CommandError] = []
     with deployment.progress(len(chosen), "instances looked at") as progress:
         for target, ids in _by_page((id_, known or deployment.home) for id_, known in chosen.items()):
             progress.at(len(found))
             try:
                 found += Place(deployment.at(target), act).planned(ids)
             except (AwsRefusalError, CommandError) as error:
-                refusals.append(_reported(error))
-                found += (LeftOut(id_, refusals[-1]) for id_ in ids)
-    if refusals and all(isinstance(one, LeftOut) and one.why == refusals[0].what for one in found):
-        raise refusals[0]
+                found += (LeftOut(id_, _reported(error)) for id_ in ids)
     planned = [one for one in found if isinstance(one, Planned)]
     left_out = [one for one in found if isinstance(one, LeftOut)]
+    if not planned and len({left.error.what for left in left_out}) == 1:
+        raise left_out[0].error
     foreseen = _foreseen(deployment, act, planned, fleet=fleet) if foresee else Preview()
     return Plan(act, planned, left_out, list(_warnings(deployment, planned)), preview=foreseen)
 
@@ -296,32 +284,22 @@ def _notes(act: Act, pin: StoredPin | None) -> Iterator[str]:
 
 def _notes_of_one(one: Planned) -> Iterator[str]:
     """What a list of many shows in its columns."""
-    if isinstance(one.place.act, Release) and one.now.pin:
-        yield _ends(one.now.pin)
-    if not one.place.pin:
-        yield f"It should carry {one.will_carry or 'none'} then."
-    elif not one.now.pin:
-        wanted = profile_name(one.now.should_carry)
-        yield f"Its tags ask for {wanted}." if wanted else "Its tags match no mapping that gives a role."
+    if one.now.pin and isinstance(one.place.act, Pin | Release):
+        yield f"Its pin to {_pin_in_words(one.now.pin)} ends."
+    now = profile_name(one.now.should_carry) or "no role"
+    yield f"It should carry {now} now, and {one.will_carry or 'no role'} then."
     if one.now.carries and not one.now.managed:
         yield f"It carries the foreign {one.now.carries}, which Rolekeeper can't put back."
-    if one.waits:
-        yield f"It doesn't change at once: {one.waits}."
-
-
-def _ends(pin: StoredPin) -> str:
-    return f"It is pinned to {role_in_words(pin.role)}{_until(pin)} now; that pin ends."
+    if one.then.waits:
+        yield f"It doesn't change at once: {one.then.waits}."
 
 
 def _warnings(deployment: Deployment, planned: Sequence[Planned]) -> Iterator[str | Advice]:
     yield from dict.fromkeys(one.place.warning for one in planned if one.place.warning)
-    one = planned[0] if len(planned) == 1 else None
-    if one and one.place.pin and one.now.pin:
-        yield _ends(one.now.pin)
-    if one and _contested(one.now) and isinstance(one.place.act, Release):
-        yield "Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again."
-    if any(some.now.carries and some.now.carries != some.then.should_carry for some in planned):
-        yield preview.outlives(deployment, instances.addressed(one.place.deployment, one.id) if one else "INSTANCE")
+    if any(one.now.carries and one.now.carries != one.then.should_carry for one in planned):
+        one = planned[0]
+        named = instances.addressed(one.place.deployment, one.id) if len(planned) == 1 else "INSTANCE"
+        yield preview.outlives(deployment, named)
 
 
 # ---- in one target ----
@@ -410,7 +388,7 @@ class Place:
             case Untag(key) if key not in tags:
                 return Refused(instance, f"has no tag {key}", _UNTOUCHED)
             case Release() if not (now.pin or _contested(now)):
-                return NoPinError(instance)
+                return NoPinError(instance, "has no pin", "its tags rule")
             case Start() if instance.state is not InstanceState.STOPPED:
                 return Refused(instance, f"is {instance.state}", "only a stopped instance can be started")
             case Pin() if instance.managed_by:

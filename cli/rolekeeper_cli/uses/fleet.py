@@ -24,7 +24,7 @@ from rolekeeper_cli.uses.instances import name_of, where
 
 @dataclass(frozen=True)
 class Enforced(State):
-    """The state table as it would read if the mode were enforce, and, if `released`, if no instance had a pin.
+    """The state table as it would read if the mode were enforce, and, if `released`, if all were released.
 
     `count` gets the number of instances of each read.
     """
@@ -58,8 +58,10 @@ class Enforced(State):
         keys = list(instances)
         self.count(len(keys))
         snapshot = super().read(keys, mappings, checked=checked, counters=counters)
-        pins = {} if self.released else snapshot.pins
-        return replace(snapshot, control=Control(mode=Mode.ENFORCE), pins=pins)
+        if self.released:
+            records = {key: replace(record, changes=()) for key, record in snapshot.records.items()}
+            snapshot = replace(snapshot, pins={}, records=records)
+        return replace(snapshot, control=Control(mode=Mode.ENFORCE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,15 +148,12 @@ def decided(deployment: Deployment, state: State, instances: Iterable[list[Insta
             yield each if isinstance(each, Unreadable) else Seen.of(each, deployment)
 
 
-def seen_now(
-    deployment: Deployment, key: InstanceKey, *, described: Instance | None = None, released: bool = False
-) -> Seen:
-    """One instance as it is; or as it would be if it were as `described`, or `released` from its pin.
+def seen_now(deployment: Deployment, key: InstanceKey) -> Seen:
+    """One instance as it is.
 
     CommandError if there is none; CorruptItemError if its record, or a mapping for its tags, is damaged.
     """
-    state, instances = Enforced.of(deployment, released=released), {key.id: described} if described else None
-    found = observe([key], deployment.app.ec2, state, now=deployment.now(), described=instances)[key]
+    found = observe([key], deployment.app.ec2, Enforced.of(deployment), now=deployment.now())[key]
     if found.instance is None:
         raise CommandError(f"there is no instance {key.id}", "it is gone, or in another Region")
     if isinstance(found, Unreadable):

@@ -96,7 +96,7 @@ class Edit:
 
     @property
     def one(self) -> Planned:
-        return self.plan.only
+        return self.plan.planned[0]
 
     @property
     def command(self) -> str:
@@ -133,7 +133,7 @@ def plan(request: Request, form: Form) -> Response:
     try:
         act = act_of(request.path_params["kind"], form, deployment.now())
         planned = acts.plan(deployment, act, {id_: deployment.settings.target})
-        return keep(request, f"/instance/{planned.only.id}", Edit(form, planned))
+        return keep(request, f"/instance/{id_}", Edit(form, planned))
     except ServiceError:
         raise
     except CommandError as error:

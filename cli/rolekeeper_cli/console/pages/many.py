@@ -97,7 +97,7 @@ def shown(request: Request) -> dict[str, Any]:
     return {
         "title": acts.title(found.act, amount(len(rows), "instance"))
         if found
-        else f"Change {len(batch.chosen):,} instances",
+        else f"Change {amount(len(batch.chosen), 'instance')}",
         "version": version,
         "news": query_of(request, version=version),
         "ended": ended,

@@ -282,8 +282,8 @@ def test_a_pin_is_released(browser: TestClient, desk: Desk) -> None:
     desk.world.reconcile(one)
     assert desk.world.carries(one) == "db"
     planned, done = does(browser, one, "release")
-    assert "It is pinned to db now; that pin ends." in words(planned)
-    assert "It should carry web then." in words(planned)
+    assert "Its pin to db ends." in words(planned)
+    assert "It should carry db now, and web then." in words(planned)
     assert "is released from db and goes back to its tags" in words(done)
     assert 'id="release"' not in browser.get(f"/instance/{one}").text
     assert "has no pin" in words(browser.post(f"/instance/{one}/release")), "a second one"
@@ -294,7 +294,7 @@ def test_a_tag_is_set_and_removed(browser: TestClient, desk: Desk) -> None:
     planned, done = does(browser, one, "tag", do="set", key="app", value="web")
     assert f"Set tag app=web on {one}" in words(planned)
     assert "it gets a role" in words(planned)
-    assert "It should carry web then." in words(planned)
+    assert "It should carry no role now, and web then." in words(planned)
     assert f"Tag app=web is set on {one} (plain)." in words(done)
     desk.world.reconcile(one)
     planned, done = does(browser, one, "tag", do="remove", key="app")

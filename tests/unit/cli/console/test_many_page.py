@@ -199,7 +199,7 @@ def test_those_that_cant_take_part_are_named_with_why(browser: TestClient, desk:
 
 
 def test_where_nobody_can_take_part_there_is_nothing_to_do(browser: TestClient, desk: Desk) -> None:
-    plan = planned(browser, desk.world.running(), act="release")
+    plan = planned(browser, desk.world.running(), desk.world.running(), act="release")
     assert "There is nothing to do." in words(plan)
     assert "Do it" not in words(plan)
     assert "nothing was changed: there is nothing to do" in words(done(browser, plan)).lower()

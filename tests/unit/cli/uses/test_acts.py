@@ -43,7 +43,7 @@ def account(terminal: Terminal) -> Account:
 
 
 def do(deployment: Deployment, instance: str, act: Act) -> None:
-    one = acts.plan(deployment, act, {instance: None}).only
+    [one] = acts.plan(deployment, act, {instance: None}).planned
     one.place.write([one.now])
 
 
