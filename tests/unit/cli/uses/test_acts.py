@@ -1,17 +1,17 @@
-"""Acts on instances: what they do as the caller, over moto's EC2."""
+"""Acts on instances: what is refused, and what is done as the caller."""
 
 from typing import Any
 
 import pytest
 
 from fakes.ec2 import client_error
-from fixtures.mappings import session
+from fixtures.mappings import Desk, session
 from fixtures.terminal import Terminal
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.uses import acts
-from rolekeeper_cli.uses.acts import Act, Start, Tag, Untag
+from rolekeeper_cli.uses.acts import Act, Pin, Release, Start, Tag, Untag
 
 ID = "i-0123456789abcdef0"
 
@@ -45,6 +45,50 @@ def account(terminal: Terminal) -> Account:
 def do(deployment: Deployment, instance: str, act: Act) -> None:
     [one] = acts.plan(deployment, act, {instance: None}).planned
     one.place.write([one.now])
+
+
+# What is done to an instance that is like this, the end of its refusal, and what to do instead.
+REFUSALS = {
+    "attach to a role": ("web", Pin("db", verb="attach"), "carries web already", "rolekeeper replace"),
+    "attach the same": ("web", Pin("web", verb="attach"), "carries web already", "to have it kept"),
+    "replace nothing": ("", Pin("web", verb="replace"), "carries no role", "rolekeeper attach"),
+    "a foreign role": ("theirs", Pin("web"), "which Rolekeeper may not take away", "TakeOver=true"),
+    "no role in place of a foreign one": ("theirs", Pin("NONE"), "which Rolekeeper may not take away", "by hand"),
+    "a node's role": ("eks-1", Pin("web"), "which Rolekeeper may not take away", "NodeClass"),
+    "a managed instance": ("managed", Pin("web"), "is managed by eks.amazonaws.com, and its role with it", "nothing"),
+    "no pin": ("", Release(), "has no pin", "its tags rule"),
+    "the same tag": ("", Tag("app", "x"), "has the tag app with this value already", "nothing was changed"),
+    "no such tag": ("", Untag("team"), "has no tag team", "nothing was changed"),
+    "a running instance": ("", Start(), "is running", "only a stopped instance can be started"),
+    "an ended instance": ("ended", Tag("app", "y"), "is terminated", "name an instance that isn't ending"),
+}
+
+
+@pytest.mark.parametrize(("kind", "act", "why", "instead"), REFUSALS.values(), ids=REFUSALS)
+def test_one_is_refused_in_the_words_in_which_of_many_it_is_left_out(
+    deployment: Deployment, desk: Desk, kind: str, act: Act, why: str, instead: str
+) -> None:
+    def made(name: str) -> str:
+        if kind == "managed":
+            return desk.world.truth.launch(tags={"app": "x", "Name": name}, operator="eks.amazonaws.com").id
+        carries = "" if kind == "ended" else kind
+        instance = desk.world.running(profile=carries or None, app="x", Name=name)
+        if kind == "ended":
+            desk.world.truth.terminate(instance)
+        return instance
+
+    one, other = made("one"), made("other")
+    with pytest.raises(CommandError) as refused:
+        acts.plan(deployment, act, {one: None})
+    assert refused.value.what.startswith(f"{one} (one) ")
+    assert refused.value.what.endswith(why)
+    assert instead in str(refused.value.remedy)
+    plan = acts.plan(deployment, act, {one: None, other: None})
+    assert [left.id for left in plan.left_out] == [one, other]
+    assert {f"{one} (one) {left.why.removeprefix('it ')}" for left in plan.left_out} == {refused.value.what}
+
+
+# ---- as the caller, over moto's EC2 ----
 
 
 def test_a_tag_is_set_changed_and_removed(deployment: Deployment, account: Account) -> None:
