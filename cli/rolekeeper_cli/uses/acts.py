@@ -27,7 +27,7 @@ from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.times import second
+from rolekeeper_cli.layout import second
 from rolekeeper_cli.uses import instances, names, pins, preview
 from rolekeeper_cli.uses.fleet import Enforced, Seen, profile_name
 from rolekeeper_cli.uses.preview import FleetPlan, Preview
@@ -238,7 +238,7 @@ def plan(
     if not planned and len({left.error.what for left in left_out}) == 1:
         raise left_out[0].error
     foreseen = _foreseen(deployment, act, planned, fleet=fleet) if foresee else Preview()
-    return Plan(act, planned, left_out, list(_warnings(deployment, planned)), preview=foreseen)
+    return Plan(act, planned, left_out, warnings=list(_warnings(deployment, planned)), preview=foreseen)
 
 
 def _by_page[Known](known: Iterable[tuple[Known, Target]]) -> Iterator[tuple[Target, tuple[Known, ...]]]:
@@ -324,12 +324,9 @@ class Place:
         match act:
             case Pin():
                 self.pin, self.warning = _checked(deployment, act)
-            case Tag(key, value):
+            case Tag(key) | Untag(key):
                 _require_own(deployment, "tags", done="set")
-                _require_tag(key, value)
-            case Untag(key):
-                _require_own(deployment, "tags", done="set")
-                _require_tag(key)
+                _require_tag(key, act.value if isinstance(act, Tag) else "")
             case Start():
                 _require_own(deployment, "instances", done="started")
 
@@ -496,7 +493,7 @@ def _require_own(deployment: Deployment, what: str, *, done: str) -> None:
         raise UsageError(f"{what} in account {account} are {done} with its own credentials", _UNTOUCHED)
 
 
-def _require_tag(key: str, value: str = "") -> None:
+def _require_tag(key: str, value: str) -> None:
     """Raise UsageError for a tag that EC2 doesn't accept."""
     if not key.strip():
         raise UsageError("a tag's key can't be empty", _UNTOUCHED)

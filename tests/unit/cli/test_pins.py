@@ -41,22 +41,6 @@ def test_an_instance_without_a_role_is_pinned_to_one(terminal: Terminal, desk: D
     assert f"rolekeeper release {instance}" in ran.stderr
 
 
-def test_attach_takes_nothing_away_and_replace_needs_something_to_take(terminal: Terminal, desk: Desk) -> None:
-    occupied, free = desk.world.running(profile="theirs"), desk.world.running()
-    ran = terminal("attach", occupied, "web")
-    assert ran.exit_code == 1
-    assert ran.stderr == (
-        f"Error: {occupied} carries theirs already\n  to take that away: rolekeeper replace {occupied} web\n"
-    )
-    same = desk.world.running(profile="web")
-    said = f"to have it kept whatever its tags say: rolekeeper replace {same} web\n"
-    assert said in terminal("attach", same, "web").stderr
-    ran = terminal("replace", free, "web")
-    assert ran.exit_code == 1
-    assert f"carries no role\n  to give it one: rolekeeper attach {free} web\n" in ran.stderr
-    assert (pin_of(desk, occupied).role, pin_of(desk, free).role) == ("", "")
-
-
 def test_the_mode_as_deployed_counts_too(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     terminal.parameters["Mode"] = "observe"

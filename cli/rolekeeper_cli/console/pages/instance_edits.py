@@ -17,7 +17,7 @@ from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, require_word, trimmed
 from rolekeeper_cli.console.page import Notice, done, page
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
-from rolekeeper_cli.times import second
+from rolekeeper_cli.layout import second
 from rolekeeper_cli.uses import acts, instances, pins
 from rolekeeper_cli.uses.acts import Act, Pin, Plan, Planned, Release, Start, Tag, Untag
 
