@@ -34,6 +34,7 @@ from rolekeeper.model.problem import STEPS, Advice, Kind, Reason, ReasonCode, Re
 from rolekeeper.model.problem import sentence as reasons_sentence
 from rolekeeper.model.text import escaped, in_words, split_key
 from rolekeeper_cli import installed
+from rolekeeper_cli.layout import day, second
 
 # ---- addresses of pages ----
 
@@ -407,7 +408,7 @@ def relative(at: datetime, now: datetime) -> str:
         if away < limit:
             number = int(away.total_seconds()) // seconds
             return f"{number} {unit} ago" if at <= now else f"in {number} {unit}"
-    return f"{at:%Y-%m-%d}"
+    return day(at)
 
 
 def _time(context: Context, at: datetime | str, *, beside: bool) -> Markup:
@@ -418,7 +419,7 @@ def _time(context: Context, at: datetime | str, *, beside: bool) -> Markup:
     now = context.resolve("now")
     assert isinstance(now, datetime), "the template is imported without context"
     utc = when.astimezone(UTC)
-    written, exact, text = f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M:%S} UTC", relative(when, now)
+    written, exact, text = second(utc), f"{utc:%Y-%m-%d %H:%M:%S} UTC", relative(when, now)
     if beside:
         shown = Markup('<time datetime="{}">{}</time> <span class="muted nowrap">({})</span>')
         return shown.format(written, text, exact)

@@ -19,6 +19,7 @@ from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Snapshot, State
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.layout import arn_name, minute
 from rolekeeper_cli.uses.instances import name_of, where
 
 
@@ -189,7 +190,7 @@ def withheld(deployment: Deployment) -> str:
 
 def profile_name(arn: str) -> str | None:
     """A profile's name in its ARN; None for no profile."""
-    return arn.rsplit("/", 1)[-1] or None
+    return arn_name(arn) or None
 
 
 # ---- the reason in a few words ----
@@ -260,7 +261,7 @@ def short_reason(seen: Seen | Unreadable) -> ShortReason:
         "state": seen.instance.state,
         # ECS and EKS, as AWS writes them.
         "service": service.upper() if len(service) == len("ecs") else service,
-        "until": f"until {until:%Y-%m-%d %H:%M %Z}" if until else "",
+        "until": f"until {minute(until)}" if until else "",
     }
     return ShortReason(found.cause.format_map(names), found.detail.format_map(names))
 

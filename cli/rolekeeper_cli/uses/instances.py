@@ -13,7 +13,7 @@ from rolekeeper.model.problem import Advice, Kind, Remedy, advice
 from rolekeeper.model.text import escaped
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.layout import several
+from rolekeeper_cli.layout import arn_name, several
 from rolekeeper_cli.suggest import near
 
 # ACCOUNT/REGION, and what follows it.
@@ -110,7 +110,7 @@ def account_options(deployment: Deployment) -> str:
 
 def role_in(deployment: Deployment, profile_arn: str) -> str:
     """The name of the role that an instance profile holds now; empty for none."""
-    profile = deployment.app.iam.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
+    profile = deployment.app.iam.get_instance_profile(arn_name(profile_arn))
     return profile.role_name if profile else ""
 
 

@@ -29,7 +29,7 @@ from rolekeeper.permissions import comparison
 from rolekeeper.permissions.comparison import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.layout import amount, several
+from rolekeeper_cli.layout import amount, second, several
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.uses import fleet, mappings
 from rolekeeper_cli.uses import names as known
@@ -618,7 +618,7 @@ def outlives(deployment: Deployment, instance: str = "INSTANCE") -> Advice:
     """Until when software may use a role that is taken away now, and what ends that."""
     until = deployment.now() + LIVES
     return advice(
-        f"Software may use the former role's credentials until {until:%Y-%m-%dT%H:%M:%SZ} at the latest; to end them, "
+        f"Software may use the former role's credentials until {second(until)} at the latest; to end them, "
         "once the role is taken away: ",
         Remedy(Kind.REVOKE, (instance,)),
     )
