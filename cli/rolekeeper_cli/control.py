@@ -12,7 +12,7 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import together, yes, yes_to_all
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.layout import Column, Layout, second
 from rolekeeper_cli.wait import tell_followed
 
 _AS_DEPLOYED = "deployed"
@@ -134,7 +134,7 @@ def sweep(*, wait: bool) -> ExitCode:
 
 
 _LAYOUT = Layout(
-    (Column("since", lambda each: f"{each['since']:%Y-%m-%dT%H:%M:%SZ}"), Column("of"), Column("what", kind="text")),
+    (Column("since", lambda each: second(each["since"])), Column("of"), Column("what", kind="text")),
     note=lambda each: each["why"],
     note_name="why",
 )

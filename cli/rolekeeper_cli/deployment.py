@@ -105,6 +105,9 @@ def outputs_of(stack: Mapping[str, Any]) -> dict[str, str]:
 type Remember = Callable[[str, Callable[[], Any]], Any]
 """Gives what is known under a name, or asks for it."""
 
+# What a deployment without an organization does.
+OWN_ONLY = "looks after its own account and Region only"
+
 
 class Deployment:
     """Asks AWS for each thing once, when it is first needed."""
@@ -268,6 +271,14 @@ class Deployment:
         """The stack. ConfigurationError if there is none of that name, or it isn't a Rolekeeper stack."""
         found: Stack = self._remember("stack", self._ask_stack)
         return found
+
+    def require_organization(self) -> None:
+        """Raise ConfigurationError unless the stack is a hub."""
+        if not self.stack.parameters.get("OrganizationId"):
+            raise ConfigurationError(
+                f"stack '{self.stack.name}' {OWN_ONLY}",
+                "deploy it with --organization-id first: rolekeeper deploy --organization-id o-…",
+            )
 
     def _ask_stack(self) -> Stack:
         name = self.stack_name

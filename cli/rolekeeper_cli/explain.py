@@ -12,6 +12,7 @@ import rolekeeper_cli
 from rolekeeper_cli import render, uses
 from rolekeeper_cli.arguments import instance_argument
 from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.layout import second
 
 
 @command("explain", "rolekeeper explain i-0123456789abcdef0", "rolekeeper explain web-1 --output json")
@@ -49,7 +50,7 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
     yield from _mapping_lines(document)
     commands = [each["command"] for each in document["undo"]]
     if pin := document["pin"]:
-        until = f" until {pin['expires_at']:%Y-%m-%dT%H:%M:%SZ}" if pin["expires_at"] else ""
+        until = f" until {second(pin['expires_at'])}" if pin["expires_at"] else ""
         why = f": {pin['claimed_reason']}" if pin["claimed_reason"] else ""
         yield "pin", f"{pin['role'] or pin['unclear']}{until}, claimed by {pin['claimed_by'] or 'nobody'}{why}"
         if (release := f"rolekeeper release {name}") not in commands:
@@ -58,7 +59,7 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
         parked = ", parked" if shown["parked"] else ""
         # A reason can be long, so it is shown once.
         reason = "for the same reason" if shown["reason"] == decision["reason"] else shown["reason"]
-        yield "condition", f"{reason}, since {shown['since']:%Y-%m-%dT%H:%M:%SZ}{parked}"
+        yield "condition", f"{reason}, since {second(shown['since'])}{parked}"
     if former := document["took_over_from"]:
         yield "took over from", f"{former['profile_arn']} ({former['at'][:19]}Z)"
     yield from uses.who.lines(document["who"], account)

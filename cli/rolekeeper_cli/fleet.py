@@ -14,7 +14,7 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode
-from rolekeeper_cli.layout import Column, Layout, amount
+from rolekeeper_cli.layout import Column, Layout, amount, second
 
 if TYPE_CHECKING:
     from rolekeeper.instances.observe import Unreadable
@@ -170,7 +170,7 @@ def former_roles(document: Mapping[str, Any]) -> str:
     for role in document["roles"]:
         if not role["carried"]:
             used = " still used," if role["status"] == "still-used" else ""
-            ends = "cut off" if role["status"] == "cut-off" else f"valid until {role['valid_until']:%Y-%m-%dT%H:%M:%SZ}"
+            ends = "cut off" if role["status"] == "cut-off" else f"valid until {second(role['valid_until'])}"
             found.append(f"{role['role']}{used} {ends}")
     return "; ".join(found) or ("unknown" if document["unknown_because"] else "")
 

@@ -1,7 +1,8 @@
-"""How a list is laid out for people: its columns, and a row's note."""
+"""How a list is laid out for people: its columns, and a row's note; and how amounts, names and times are written."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 ACTION_COLOURS = {"Attach": "green", "Replace": "yellow", "Detach": "red"}
@@ -47,3 +48,22 @@ def several(names: Sequence[object], most: int = 5, kind: str = "") -> str:
     more = len(names) - most
     rest = amount(more, f"more {kind}") if kind else f"{more:,} more"
     return ", ".join([*map(str, names[:most]), *([f"and {rest}"] if more > 0 else [])])
+
+
+def arn_name(arn: str) -> str:
+    """The name at the end of an ARN, after its path; empty for no ARN."""
+    return arn.rpartition("/")[2]
+
+
+def second(at: datetime) -> str:
+    """A time to the second, as ISO 8601 has it: `2026-03-01T09:00:00Z`."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def minute(at: datetime) -> str:
+    """A time to the minute, for people: `2026-03-01 09:00 UTC`."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def day(at: datetime) -> str:
+    return f"{at.astimezone(UTC):%Y-%m-%d}"

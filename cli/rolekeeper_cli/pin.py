@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +13,7 @@ from rolekeeper_cli.arguments import Duration, completes, instance_argument, tog
 from rolekeeper_cli.command import command, deployment
 
 if TYPE_CHECKING:
-    from rolekeeper_cli.deployment import Deployment
+    from rolekeeper_cli.uses.acts import Act, Planned
 
 
 _writes = together(
@@ -24,7 +24,7 @@ _writes = together(
         help="Wait until EC2 shows the change. The default is to wait if it can come now; else you are asked.",
     ),
 )
-# Except `wait` and `yes`, the options of those who pin are fields of a `Wish`.
+# Except `wait` and `yes`, the options of those who pin are fields of `acts.Pin`.
 _pins = together(
     click.option(
         "--for",
@@ -55,38 +55,44 @@ _gives = together(
     "attach", "rolekeeper attach i-0123456789abcdef0 web", "rolekeeper attach web-1 web --for 8h --reason 'incident 42'"
 )
 @_gives
-def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: Any) -> None:
+def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **asked: Any) -> None:
     """Give a role to an instance without one.
 
     It keeps it whatever its tags say, until the time is over or it is released: a pin. On a terminal it shows first
     what would happen, and asks.
     """
-    _pin(instance, uses.pins.Wish("attach", role, **wished), wait=wait, yes=yes)
+    _act(instance, uses.acts.Pin(role, verb="attach", **asked), wait=wait, yes=yes)
 
 
 @command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
 @_gives
-def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: Any) -> None:
+def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **asked: Any) -> None:
     """Give an instance another role.
 
     It keeps it whatever its tags say, until the time is over or it is released: a pin. On a terminal it shows first
     what would happen, and asks.
     EC2 replaces the role of a running instance only; on a stopped one it is replaced at its start.
     """
-    _pin(instance, uses.pins.Wish("replace", role, **wished), wait=wait, yes=yes)
+    _act(instance, uses.acts.Pin(role, verb="replace", **asked), wait=wait, yes=yes)
 
 
 @command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")
 @instance_argument
 @click.option("--confirm", metavar="Detach", help="Instead of typing it when asked; needed where there is no terminal.")
 @_pins
-def detach(instance: str, confirm: str | None, *, wait: bool | None, **wished: Any) -> None:
+def detach(instance: str, confirm: str | None, *, wait: bool | None, **asked: Any) -> None:
     """Take the role from an instance.
 
     It carries none whatever its tags say, until the time is over or it is released: a pin.
     """
     terminal.require_word("Detach", confirm)
-    _pin(instance, uses.pins.Wish("detach", model.mapping.NO_ROLE, **wished), wait=wait, confirm=confirm)
+
+    def ask(one: Planned) -> None:
+        carries = f"carries {one.carries}" if one.carries else "carries no role already, and is to carry none"
+        terminal.confirm_word("Detach", f"{one.title} {carries}.", confirm)
+
+    act = uses.acts.Pin(model.mapping.NO_ROLE, verb="detach", **asked)
+    _act(instance, act, wait=wait, yes=confirm is not None, ask=ask)
 
 
 @command(
@@ -101,44 +107,45 @@ def release(instance: str, reason: str, *, wait: bool | None, yes: bool) -> None
     It goes back to what its tags say, or to no role if they say nothing. One that Rolekeeper leaves alone because
     another actor kept reverting its change is taken up again. On a terminal it shows first what would happen, and asks.
     """
-    there, instance = uses.instances.located(deployment(), instance)
-    found = uses.pins.to_release(there, instance)
-    name, pin = uses.instances.title(found.instance), found.pin
-    if not (pin or found.contested):
-        render.show(found.document(), lambda: terminal.line(f"{name} has no pin; its tags rule."))
-        return
-    role = pin.role if pin and pin.role not in {"", model.mapping.NO_ROLE} else "its pin"
-    question = f"Release {name} from {role}?" if pin else f"Have Rolekeeper try {name} again?"
-    terminal.agree(lambda: (uses.pins.expected_of_release(there, found).lines(), question), yes=yes)
-    uses.pins.release(there, found, reason)
-    said = f"is released from {role} and goes back to its tags" if pin else "has no pin; its tags rule"
-    render.show(found.document(), lambda: terminal.line(f"{name} {said}."))
-    if found.contested:
-        terminal.say("Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again.")
-    if wait is False:
-        return
-    awaited = uses.pins.after_release(there, found)
-    if awaited.delay:
-        terminal.say(awaited.delay)
-    _wait(there, awaited, wait=wait)
+    _act(instance, uses.acts.Release(reason), wait=wait, yes=yes)
 
 
-def _pin(text: str, wish: uses.pins.Wish, *, wait: bool | None, yes: bool = False, confirm: str | None = None) -> None:
-    """Pin an instance, once a person at a terminal has seen what that would do, and agreed.
+def _act(text: str, act: Act, *, wait: bool | None, yes: bool, ask: Callable[[Planned], None] | None = None) -> None:
+    """Do it to an instance, once a person at a terminal has seen what that would do, and agreed.
 
-    `wait` is None to wait if it can be done now, and else to ask. `confirm` is the word that a detach asks for.
+    `wait` is None to wait if it can be done now, and else to ask. `ask` asks for more than a yes.
     """
     there, text = uses.instances.located(deployment(), text)
-    plan = uses.pins.planned(there, text, wish)
-    if plan.warning:
-        terminal.warn(plan.warning)
-    _ask(there, plan, yes=yes, confirm=confirm)
-    pinned = uses.pins.write(there, plan)
-    _show(there, pinned)
-    _wait(there, pinned.awaited, wait=wait)
+    found, asks = uses.instances.find_instance(there, text), terminal.asks(yes=yes)
+    try:
+        plan = uses.acts.plan(there, act, {found.key.id: found.key.target}, foresee=asks)
+    except uses.acts.NoPinError as error:
+        nothing = f"{error.what}; {error.remedy}."
+        document = {**uses.instances.where(found.key), "released": None, "contested": False}
+        render.show(document, lambda: terminal.line(nothing))
+        return
+    [one] = plan.planned
+    for line in plan.preview.lines() if asks else ():
+        terminal.say(line)
+    for warning in plan.warnings:
+        terminal.warn(str(warning))
+    if ask:
+        ask(one)
+    elif asks:
+        terminal.confirm(f"{uses.acts.title(act, one.title)}?", yes=False)
+    one.place.write([one.now])
+    render.show(one.document(), lambda: terminal.line(f"{one.outcome}."))
+    _follow(one, wait=wait)
 
 
-def _wait(there: Deployment, awaited: uses.pins.Awaited, *, wait: bool | None) -> None:
+def _follow(one: Planned, *, wait: bool | None) -> None:
+    """Say what comes next, and wait for it if asked."""
+    there, pin = one.place.deployment, one.place.pin
+    if pin:
+        terminal.say(f"  rolekeeper release {uses.instances.addressed(there, one.id)} gives it back to its tags")
+    awaited = uses.pins.awaited(there, one.then, pin)
+    if awaited.delay:
+        terminal.say(awaited.delay)
     if wait is None:
         wait = not awaited.delay or terminal.offer("Wait for it?")
     if not wait:
@@ -148,37 +155,3 @@ def _wait(there: Deployment, awaited: uses.pins.Awaited, *, wait: bool | None) -
         terminal.say(f"Waiting, at most {awaited.patience // 60} minutes; Ctrl-C ends only the wait.{do}")
     uses.pins.wait(there, awaited)
     terminal.say(f"EC2 shows {uses.fleet.profile_name(awaited.profile_arn) or 'no role'} on it.")
-
-
-def _ask(there: Deployment, plan: uses.pins.PlannedPin, *, yes: bool, confirm: str | None) -> None:
-    name, verb = uses.instances.title(plan.instance), plan.wish.verb
-    if terminal.asks(yes=yes or confirm is not None):
-        for line in uses.pins.expected(there, plan).lines():
-            terminal.say(line)
-    if former := uses.pins.outlives(there, plan):
-        terminal.say(str(former))
-    if verb == "detach":
-        carries = f"carries {plan.carries}" if plan.carries else "carries no role already, and is to carry none"
-        terminal.confirm_word("Detach", f"{name} {carries}.", confirm)
-    elif terminal.asks(yes=yes):
-        terminal.confirm(f"{verb.capitalize()}: pin {name} to {plan.wish.role}?", yes=False)
-
-
-def _show(there: Deployment, pinned: uses.pins.Pinned) -> None:
-    former, pin = pinned.former, pinned.pin
-    if former:
-        terminal.say(f"It was pinned to {former.role or 'something unclear'}{_until(former.expires_at)} before.")
-    to = "to no role" if pin.role == model.mapping.NO_ROLE else f"to {pin.role}"
-    render.show(
-        pinned.document(),
-        lambda: terminal.line(f"{uses.instances.title(pinned.instance)} is pinned {to}{_until(pin.expires_at)}."),
-    )
-    terminal.say(
-        f"  rolekeeper release {uses.instances.addressed(there, pinned.instance.key.id)} gives it back to its tags"
-    )
-    if pinned.awaited.delay:
-        terminal.say(pinned.awaited.delay)
-
-
-def _until(expires_at: datetime | None) -> str:
-    return f" until {expires_at:%Y-%m-%dT%H:%M:%SZ}" if expires_at else ""

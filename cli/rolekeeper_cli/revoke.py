@@ -11,7 +11,7 @@ from rolekeeper_cli import guard, render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes, yes_to_all
 from rolekeeper_cli.command import command, deployment, doctor_deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
-from rolekeeper_cli.layout import several
+from rolekeeper_cli.layout import second, several
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -106,7 +106,7 @@ def _others(there: Deployment, revocation: uses.revocation.Revocation) -> str:
 
 def _show(plan: uses.revocation.Plan, done: Sequence[uses.revocation.Revoked]) -> None:
     for each in done:
-        before = f"{each.entry.before:%Y-%m-%dT%H:%M:%SZ}"
+        before = second(each.entry.before)
         terminal.line(f"Revoked: the credentials of {each.role.name} that {plan.title} got before {before}.")
     terminal.say("IAM shows the policy; it may take a few minutes until all of AWS follows it.")
 

@@ -14,7 +14,7 @@ from rolekeeper_cli.arguments import takes_targets
 from rolekeeper_cli.command import Group, doctor_deployment
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen
-from rolekeeper_cli.layout import Column, Layout, amount, several
+from rolekeeper_cli.layout import Column, Layout, amount, day, several
 
 
 @click.group(
@@ -180,7 +180,7 @@ def _quotas(account: Mapping[str, int], id_: str) -> str:
 
 def _details(row: RoleDocument) -> Iterator[tuple[str, str]]:
     yield "role", row["arn"]
-    yield "created", _day(row["created"]) or _UNKNOWN
+    yield "created", day(row["created"]) if row["created"] else _UNKNOWN
     yield "last used", _last_used(row, "never in 400 days")
     for name in ("instances", "mappings", "profiles"):
         yield name, _UNKNOWN if row[name] is None else ", ".join(row[name]) or "none"
@@ -198,11 +198,11 @@ def _details(row: RoleDocument) -> Iterator[tuple[str, str]]:
 def _services(row: RoleDocument) -> Iterator[str]:
     for each in row["unused_services"]:
         at = row["services_last_used"][each]
-        yield f"{each} ({f'last {_day(at)}' if at else 'never'})"
+        yield f"{each} ({f'last {day(at)}' if at else 'never'})"
 
 
 def _unused(row: RoleDocument) -> str:
-    last = f"last used {_day(row['last_used'])}" if row["last_used"] else "not used in 400 days"
+    last = f"last used {day(row['last_used'])}" if row["last_used"] else "not used in 400 days"
     return f"no mapping gives it, no instance here carries it, {last}"
 
 
@@ -216,7 +216,9 @@ def _may_use(row: RoleDocument, room: int) -> str:
 
 
 def _last_used(row: RoleDocument, never: str) -> str:
-    return _day(row["last_used"]) or (never if row["created"] else _UNKNOWN)
+    if row["last_used"]:
+        return day(row["last_used"])
+    return never if row["created"] else _UNKNOWN
 
 
 def _yes_or_no(value: bool | None, unknown: str) -> str:  # noqa: FBT001  # what a document says, or None
@@ -225,10 +227,6 @@ def _yes_or_no(value: bool | None, unknown: str) -> str:  # noqa: FBT001  # what
 
 def _count(values: Sequence[str] | None) -> str:
     return _UNKNOWN if values is None else f"{len(values):,}"
-
-
-def _day(at: Any) -> str:
-    return f"{at:%Y-%m-%d}" if at else ""
 
 
 # What a table says of what a role lacks, and of the mappings that give it, in characters and by number.

@@ -13,7 +13,7 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes, yes
 from rolekeeper_cli.command import Group, deployment
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.layout import Column, Layout, amount
+from rolekeeper_cli.layout import Column, Layout, amount, second
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -169,7 +169,7 @@ def _version(document: Mapping[str, Any]) -> str:
 
 def _at(name: str) -> Column:
     def cell(document: Mapping[str, Any]) -> str:
-        return f"{document[name]:%Y-%m-%dT%H:%M:%SZ}" if document[name] else ""
+        return second(document[name]) if document[name] else ""
 
     return Column(name.replace("_", " "), cell, wide=name in {"since", "problem_since"})
 

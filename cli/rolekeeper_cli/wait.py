@@ -12,7 +12,7 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
-from rolekeeper_cli.layout import amount
+from rolekeeper_cli.layout import amount, second
 
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Association, Instance
@@ -187,7 +187,7 @@ def _refused(deployment: Deployment, instance: Instance, last: Use, *, role: str
     """The error when the role is in use, but no call shows that it works."""
     return CommandError(
         f"{uses.instances.title(instance)} carries {role} and software calls with it, but AWS refused each call that "
-        f"CloudTrail shows: the last one was {last.action} at {last.at:%Y-%m-%dT%H:%M:%SZ} ({last.refused})",
+        f"CloudTrail shows: the last one was {last.action} at {second(last.at)} ({last.refused})",
         f"see what the role lacks, or wait on; to look again: "
         f"rolekeeper uptake {uses.instances.addressed(deployment, instance.key.id)}",
     )
@@ -218,6 +218,6 @@ def _show(instance: Instance, shown: Association | None, *, role: str, held: Hel
     if held and held.last_accepted:
         names = ("since", "delivered_at", "first_use", "last_use", "last_accepted_use")
         document |= {name: held.document()[name] for name in names}
-        text += f", and software uses it: {held.last_accepted.action} at {held.last_accepted.at:%Y-%m-%dT%H:%M:%SZ}"
+        text += f", and software uses it: {held.last_accepted.action} at {second(held.last_accepted.at)}"
     render.show(document, lambda: terminal.line(f"{text}."))
     return ExitCode.DONE

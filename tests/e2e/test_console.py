@@ -132,7 +132,7 @@ def test_many_instances_are_chosen_and_tagged_with_one_plan(
     expect(person.row(both[0])).to_contain_text("workload=s3-writer")
     expect(person.row(both[0]).get_by_role("checkbox")).to_be_checked()
     expect(person.page.get_by_label("Tag key")).to_be_hidden()
-    person.page.get_by_label("What to do").select_option("retag")
+    person.page.get_by_label("What to do").select_option("tag")
     person.page.get_by_label("Tag key").fill("workload")
     person.page.get_by_label("Tag value").fill("s3-reader")
     person.presses("Show what it would do")

@@ -71,6 +71,7 @@ class Lab:
     def untags(self, name: str) -> None:
         self.opens(name)
         self.person.page.get_by_role("button", name="Remove tag job").click()
+        self.person.fills("Type Detach to do it", "Detach")
         self.person.presses("Do it")
 
     def pins(self, name: str, role: str, reason: str = "") -> None:

@@ -108,10 +108,13 @@ class FakeEc2:
         for each in self._call("DeleteTags", lambda: arguments["Resources"]):
             self._truth.delete_tags(each, keys)
 
-    def stop_instances(self, **arguments: Any) -> dict[str, Any]:
-        [instance] = arguments["InstanceIds"]
-        self._call("StopInstances", lambda: self._truth.stop(instance))
-        return {}
+    def start_instances(self, **arguments: Any) -> None:
+        for each in self._call("StartInstances", lambda: arguments["InstanceIds"]):
+            self._truth.start(each)
+
+    def stop_instances(self, **arguments: Any) -> None:
+        for each in self._call("StopInstances", lambda: arguments["InstanceIds"]):
+            self._truth.stop(each)
 
     # ---- how ----
 

@@ -7,7 +7,8 @@ from typing import Any
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.checks.finding import Finding, Findings, Level, fail, unknown, warn
-from rolekeeper_cli.layout import amount, several
+from rolekeeper_cli.deployment import OWN_ONLY
+from rolekeeper_cli.layout import amount, minute, several
 from rolekeeper_cli.uses import targets as views
 from rolekeeper_cli.uses.effect import of_rows, withheld
 from rolekeeper_cli.uses.targets import OVERDUE, PROBLEM, SILENT, UNKNOWN
@@ -15,7 +16,6 @@ from rolekeeper_cli.uses.targets import OVERDUE, PROBLEM, SILENT, UNKNOWN
 # Rolekeeper judges a row in about a second, after a cold start in a few.
 _JUDGED_SECONDS = 10
 _SWEEP = "see docs/runbook.md#sweep-overdue"
-_TIME = "%Y-%m-%d %H:%M UTC"
 _ROWS = 5
 
 
@@ -38,8 +38,8 @@ def sweep(deployment: DoctorDeployment) -> Findings:
             yield fail("no sweep ever saw the whole fleet", _SWEEP)
         return "the stack is new: its first sweep is still to come"
     if deployment.now() - own.last_sweep > deployment.sweep_overdue:
-        yield fail(f"no sweep saw the whole fleet since {own.last_sweep:{_TIME}}", _SWEEP)
-    return f"last sweep {own.last_sweep:{_TIME}}, {amount(own.fleet or 0, 'instance')}"
+        yield fail(f"no sweep saw the whole fleet since {minute(own.last_sweep)}", _SWEEP)
+    return f"last sweep {minute(own.last_sweep)}, {amount(own.fleet or 0, 'instance')}"
 
 
 def rows(deployment: DoctorDeployment) -> Findings:
@@ -127,7 +127,7 @@ _SHOWN, _NAMED = 10, 5
 
 def targets(deployment: DoctorDeployment) -> Findings:
     if not deployment.settings.organization:
-        return "the deployment looks after its own account and Region only"
+        return f"the deployment {OWN_ONLY}"
     found = views.documents(deployment)
     bad = sorted(_bad(deployment, found), key=lambda each: each.level is not Level.FAIL)
     yield from bad[:_SHOWN]
@@ -141,7 +141,7 @@ def targets(deployment: DoctorDeployment) -> Findings:
 
 def coverage(deployment: DoctorDeployment) -> Findings:
     if not deployment.settings.organization:
-        return "the deployment looks after its own account and Region only"
+        return f"the deployment {OWN_ONLY}"
     if found := [each.target for each in views.uncovered(deployment, views.registered(deployment))]:
         what = f"no spoke is in {several(found, _NAMED)} of the organization, so nobody gives their instances roles"
         yield warn(what, advice("see them all: ", typed("rolekeeper targets --missing")))
@@ -157,7 +157,7 @@ def _bad(deployment: DoctorDeployment, found: list[dict[str, Any]]) -> Iterator[
             remedy = advice(removed, typed(f"rolekeeper targets forget {name}"))
             since = each["problem_since"]
             lasts = since is None or now - since > interval
-            when = f" since {since:{_TIME}}" if since else ""
+            when = f" since {minute(since)}" if since else ""
             yield (fail if lasts else warn)(f"target {name}{when}: {each['reason']}", remedy)
         elif each["state"] == SILENT:
             yield fail(f"target {name}: {each['reason']}", _redeploy(each))

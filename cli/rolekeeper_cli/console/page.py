@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache, partial
 from http import HTTPStatus
 from typing import Any
@@ -34,6 +34,7 @@ from rolekeeper.model.problem import STEPS, Advice, Kind, Reason, ReasonCode, Re
 from rolekeeper.model.problem import sentence as reasons_sentence
 from rolekeeper.model.text import escaped, in_words, split_key
 from rolekeeper_cli import installed
+from rolekeeper_cli.layout import day, second
 
 # ---- addresses of pages ----
 
@@ -201,13 +202,8 @@ SECTIONS = (
     ("Targets", "/targets", ()),
     ("Settings", "/settings", ()),
 )
-# Up to this age (left out), what one of the units is called and how long it is, in seconds.
-_UNITS = (
-    (timedelta(minutes=1), "s", 1),
-    (timedelta(hours=1), "min", 60),
-    (timedelta(hours=48), "h", 3_600),
-    (timedelta(days=60), "days", 86_400),
-)
+# Up to this age (left out), what one of the units is called and how long it is, in seconds. The script reads it too.
+_UNITS = ((60, "s", 1), (3_600, "min", 60), (48 * 3_600, "h", 3_600), (60 * 86_400, "days", 86_400))
 
 
 def page(
@@ -396,18 +392,19 @@ def templates() -> Environment:
         "mapping_named": mapping_named,
         "query": query,
     }
+    made.globals["units"] = json.dumps(_UNITS)
     made.globals["parts"] = made.get_template("parts.html").module
     return made
 
 
 def relative(at: datetime, now: datetime) -> str:
     """A time as people say it: `5 min ago`, `in 3 h`; the date where it is over 60 days away."""
-    away = abs(now - at)
+    away = abs((now - at).total_seconds())
     for limit, unit, seconds in _UNITS:
         if away < limit:
-            number = int(away.total_seconds()) // seconds
+            number = int(away) // seconds
             return f"{number} {unit} ago" if at <= now else f"in {number} {unit}"
-    return f"{at:%Y-%m-%d}"
+    return day(at)
 
 
 def _time(context: Context, at: datetime | str, *, beside: bool) -> Markup:
@@ -418,7 +415,7 @@ def _time(context: Context, at: datetime | str, *, beside: bool) -> Markup:
     now = context.resolve("now")
     assert isinstance(now, datetime), "the template is imported without context"
     utc = when.astimezone(UTC)
-    written, exact, text = f"{utc:%Y-%m-%dT%H:%M:%SZ}", f"{utc:%Y-%m-%d %H:%M:%S} UTC", relative(when, now)
+    written, exact, text = second(utc), f"{utc:%Y-%m-%d %H:%M:%S} UTC", relative(when, now)
     if beside:
         shown = Markup('<time datetime="{}">{}</time> <span class="muted nowrap">({})</span>')
         return shown.format(written, text, exact)

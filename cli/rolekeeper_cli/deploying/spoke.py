@@ -67,12 +67,8 @@ def ask_hub(hub: Deployment, asked: Parameters | None = None) -> Hub:
         raise UsageError("; ".join(wrong), "see: rolekeeper spoke parameters --help")
     if named := said.get("OrganizationalUnit"):
         said["OrganizationalUnit"] = _from_root(hub, named)
+    hub.require_organization()
     stack = hub.stack
-    if not stack.parameters.get("OrganizationId"):
-        raise ConfigurationError(
-            f"stack '{stack.name}' looks after its own account and Region only",
-            "deploy it with --organization-id first: rolekeeper deploy --organization-id o-…",
-        )
     if missing := [each for each in _OUTPUTS if each not in stack.outputs]:
         raise ConfigurationError(
             f"stack '{stack.name}' has no output {missing[0]}", "deploy this version: rolekeeper deploy"

@@ -7,6 +7,7 @@ from rolekeeper.lazy import modules_of
 if TYPE_CHECKING:
     from rolekeeper_cli.uses import (
         activity,
+        acts,
         apply,
         control,
         dead_letters,
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
         launch_files,
         launchers,
         launches,
-        many,
         mappings,
         names,
         pins,

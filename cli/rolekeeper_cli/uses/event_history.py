@@ -14,6 +14,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableE
 from rolekeeper.model.text import escaped
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.explained import BAD_CREDENTIALS
+from rolekeeper_cli.layout import arn_name
 
 ACTION = "cloudtrail:LookupEvents"
 LAUNCH = "RunInstances"
@@ -47,7 +48,7 @@ class Caller:
         if found_in(identity, "type") != "AssumedRole":
             return cls(arn=arn, invoked_by=service)
         role = _text(found_in(identity, "sessionContext.sessionIssuer.arn"))
-        return cls(arn, role, arn.rpartition("/")[2], service)
+        return cls(arn, role, arn_name(arn), service)
 
     def words(self, account: str) -> str:
         """Who it is; an ARN of this account is shown without the account."""

@@ -21,7 +21,7 @@ from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Snapshot, State
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.layout import several
+from rolekeeper_cli.layout import arn_name, minute, several
 from rolekeeper_cli.uses.effect import Effect, NotInEffect, Rows, last_attempt, of_instance, published_there
 from rolekeeper_cli.uses.instances import name_of, where
 
@@ -31,7 +31,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Enforced(State):
-    """The state table as it would read if the mode were enforce, and, if `released`, if no instance had a pin.
+    """The state table as it would read if the mode were enforce, and, if `released`, if all were released.
 
     `count` gets the number of instances of each read. With `rows`, those for the instances' tags are read too: only
     they say which edits aren't in effect.
@@ -68,8 +68,10 @@ class Enforced(State):
         keys = list(instances)
         self.count(len(keys))
         snapshot = super().read(keys, mappings, checked=checked, counters=counters)
-        pins = {} if self.released else snapshot.pins
-        return replace(snapshot, control=Control(mode=Mode.ENFORCE), pins=pins)
+        if self.released:
+            records = {key: replace(record, changes=()) for key, record in snapshot.records.items()}
+            snapshot = replace(snapshot, pins={}, records=records)
+        return replace(snapshot, control=Control(mode=Mode.ENFORCE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,21 +199,13 @@ def decided(
             yield each if isinstance(each, Unreadable) else Seen.of(each, deployment, state.rows)
 
 
-def seen_now(
-    deployment: Deployment,
-    key: InstanceKey,
-    *,
-    described: Instance | None = None,
-    released: bool = False,
-    rows: Rows | None = None,
-) -> Seen:
-    """One instance as it is; or as it would be if it were as `described`, or `released` from its pin.
+def seen_now(deployment: Deployment, key: InstanceKey, *, rows: Rows | None = None) -> Seen:
+    """One instance as it is.
 
     With `rows`, those for its tags are read too. CommandError if there is none; CorruptItemError if its record, or a
     mapping for its tags, is damaged.
     """
-    state, instances = Enforced.of(deployment, released=released), {key.id: described} if described else None
-    found = observe([key], deployment.app.ec2, state, now=deployment.now(), described=instances)[key]
+    found = observe([key], deployment.app.ec2, Enforced.of(deployment), now=deployment.now())[key]
     if found.instance is None:
         raise CommandError(f"there is no instance {key.id}", "it is gone, or in another Region")
     if isinstance(found, Unreadable):
@@ -228,7 +222,7 @@ def left_out(damaged: Unreadable) -> str:
 
 def profile_name(arn: str) -> str | None:
     """A profile's name in its ARN; None for no profile."""
-    return arn.rsplit("/", 1)[-1] or None
+    return arn_name(arn) or None
 
 
 # ---- the reason in a few words ----
@@ -299,7 +293,7 @@ def short_reason(seen: Seen | Unreadable) -> ShortReason:
         "state": seen.instance.state,
         # ECS and EKS, as AWS writes them.
         "service": service.upper() if len(service) == len("ecs") else service,
-        "until": f"until {until:%Y-%m-%d %H:%M %Z}" if until else "",
+        "until": f"until {minute(until)}" if until else "",
     }
     return ShortReason(found.cause.format_map(names), found.detail.format_map(names))
 

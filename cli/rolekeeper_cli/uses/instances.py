@@ -1,4 +1,4 @@
-"""Instances by id or Name tag: found, named in texts, started and tagged."""
+"""Instances by id or Name tag: found, and named in texts."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,13 +7,13 @@ from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
 from rolekeeper.aws.errors import AccessDeniedError
-from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, InstanceState, Target
+from rolekeeper.model.instance import Association, AssociationState, Instance, InstanceKey, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice
 from rolekeeper.model.text import escaped
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.layout import several
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.layout import arn_name, several
 from rolekeeper_cli.suggest import near
 
 # ACCOUNT/REGION, and what follows it.
@@ -110,7 +110,7 @@ def account_options(deployment: Deployment) -> str:
 
 def role_in(deployment: Deployment, profile_arn: str) -> str:
     """The name of the role that an instance profile holds now; empty for none."""
-    profile = deployment.app.iam.get_instance_profile(profile_arn.rsplit("/", 1)[-1])
+    profile = deployment.app.iam.get_instance_profile(arn_name(profile_arn))
     return profile.role_name if profile else ""
 
 
@@ -150,61 +150,3 @@ def _meant(deployment: Deployment, text: str) -> Advice:
         other = f"; an instance of another target is named ACCOUNT/REGION/{text}"
         return advice(f"{meant} see: ".lstrip(), fleet, other)
     return advice(meant) if found else advice("see: ", fleet, "; maybe it is in another --region")
-
-
-_UNTOUCHED = "nothing was changed"
-# EC2 user guide, "Tag restrictions": in Unicode characters.
-KEY_LENGTH, VALUE_LENGTH = 128, 256
-_RESERVED = "aws:"
-
-
-def start(deployment: Deployment, instance_id: str) -> InstanceState:
-    """Start an instance, if it isn't running; returns the state that EC2 answers.
-
-    UsageError if it is in another target; AwsRefusalError if AWS refused, for example because there is no such
-    instance.
-    """
-    require_here(deployment, "instances", done="started")
-    answer = deployment.ask("ec2:StartInstances", key_of(deployment, instance_id).arn, InstanceIds=[instance_id])
-    return InstanceState(answer["StartingInstances"][0]["CurrentState"]["Name"])
-
-
-def require_tag(key: str, value: str) -> None:
-    """Raise UsageError for a tag that EC2 doesn't accept."""
-    _require_key(key)
-    if len(value) > VALUE_LENGTH:
-        raise UsageError(f"a tag's value has at most {VALUE_LENGTH} characters, not {len(value):,}", _UNTOUCHED)
-
-
-def set_tag(deployment: Deployment, ids: Sequence[str], key: str, value: str) -> None:
-    """Set a tag of instances, by one call: of up to 1,000 (EC2 API reference, "CreateTags").
-
-    UsageError if EC2 doesn't accept such a tag, and AWS wasn't asked; AwsRefusalError if AWS refused.
-    """
-    require_here(deployment, "tags", done="set")
-    require_tag(key, value)
-    tags = [{"Key": key, "Value": value}]
-    deployment.ask("ec2:CreateTags", key_of(deployment, ids[0]).arn, Resources=ids, Tags=tags)
-
-
-def remove_tag(deployment: Deployment, ids: Sequence[str], key: str) -> None:
-    """Remove a tag from those of some instances that have it, by one call. It raises as `set_tag`."""
-    require_here(deployment, "tags", done="set")
-    _require_key(key)
-    deployment.ask("ec2:DeleteTags", key_of(deployment, ids[0]).arn, Resources=ids, Tags=[{"Key": key}])
-
-
-def require_here(deployment: Deployment, what: str, *, done: str) -> None:
-    """Raise UsageError in another target: there the caller's credentials change nothing."""
-    if deployment.elsewhere:
-        account = deployment.settings.account
-        raise UsageError(f"{what} in account {account} are {done} with its own credentials", _UNTOUCHED)
-
-
-def _require_key(key: str) -> None:
-    if not key:
-        raise UsageError("a tag's key can't be empty", _UNTOUCHED)
-    if len(key) > KEY_LENGTH:
-        raise UsageError(f"a tag's key has at most {KEY_LENGTH} characters, not {len(key):,}", _UNTOUCHED)
-    if key.lower().startswith(_RESERVED):
-        raise UsageError(f"tags whose key begins with {_RESERVED} are AWS's own", _UNTOUCHED)

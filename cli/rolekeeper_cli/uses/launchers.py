@@ -18,6 +18,7 @@ from rolekeeper.instances.nodes import node_of
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.layout import arn_name
 from rolekeeper_cli.uses.effect import Rows, published_there
 from rolekeeper_cli.uses.fleet import Enforced
 from rolekeeper_cli.uses.instances import account_options
@@ -78,7 +79,7 @@ def rules_of(place: Deployment, found: Iterable[Launcher]) -> Rules:
 
     @cache
     def profile_arn(written: str) -> str | None:
-        known = place.app.iam.get_instance_profile(written.rsplit("/", 1)[-1])
+        known = place.app.iam.get_instance_profile(arn_name(written))
         return known.arn if known else None
 
     return Rules(

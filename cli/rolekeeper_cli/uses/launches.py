@@ -28,7 +28,7 @@ from rolekeeper.model.instance import (
 )
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
 from rolekeeper.settings import Ownership
-from rolekeeper_cli.layout import several
+from rolekeeper_cli.layout import arn_name, several
 from rolekeeper_cli.uses.effect import Effect, Row, of_instance
 from rolekeeper_cli.uses.fleet import Seen, profile_name
 
@@ -102,7 +102,7 @@ class Launcher:
 
     @property
     def profile_name(self) -> str:
-        return (self.profile or "").rsplit("/", 1)[-1]
+        return arn_name(self.profile or "")
 
 
 @dataclass(frozen=True, slots=True)

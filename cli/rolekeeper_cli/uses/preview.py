@@ -13,7 +13,6 @@ from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.fleet.targets import ServedTarget
-from rolekeeper.instances.decide import resolve
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.instances.window import approved_budget, counted, with_later
 from rolekeeper.mappings.accounts import TargetScope
@@ -24,19 +23,19 @@ from rolekeeper.mappings.rows import Attributes, read_row
 from rolekeeper.mappings.snapshot import RowSnapshot, Trigger
 from rolekeeper.mappings.verdict import Ending, Status, Verdict
 from rolekeeper.model.instance import Action, Target
-from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, Pin, PublishedMapping, same_person
+from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, PublishedMapping, same_person
 from rolekeeper.model.problem import HINTS, Advice, Kind, Reason, ReasonCode, Remedy, advice, sentence
 from rolekeeper.permissions import comparison
 from rolekeeper.permissions.comparison import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.layout import amount, several
+from rolekeeper_cli.layout import amount, second, several
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.uses import fleet, mappings
 from rolekeeper_cli.uses import names as known
 from rolekeeper_cli.uses.edits import Change, RowPlan, Unpublished, is_own, planned
 from rolekeeper_cli.uses.effect import GOOD, text_in, withheld, worth_saying
-from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now
+from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name
 from rolekeeper_cli.uses.revoked_policy import LIVES
 from rolekeeper_cli.uses.targets import Places
 
@@ -620,7 +619,7 @@ def outlives(deployment: Deployment, instance: str = "INSTANCE") -> Advice:
     """Until when software may use a role that is taken away now, and what ends that."""
     until = deployment.now() + LIVES
     return advice(
-        f"Software may use the former role's credentials until {until:%Y-%m-%dT%H:%M:%SZ} at the latest; to end them, "
+        f"Software may use the former role's credentials until {second(until)} at the latest; to end them, "
         "once the role is taken away: ",
         Remedy(Kind.REVOKE, (instance,)),
     )
@@ -641,27 +640,6 @@ def of_held(deployment: Deployment, held: Unpublished) -> Preview:
     except AccessDeniedError as error:
         return _as_held(deployment.app.revisions.history(held.key), held.revision) or Preview(unknown=_denied(error))
     return of_proposal(deployment, proposed, approved=True)
-
-
-def of_pin(deployment: Deployment, seen: Seen, pin: Pin) -> Preview:
-    if seen.pin:
-        note = f"It is pinned to {profile_name(seen.should_carry) or 'none'} now."
-    else:
-        wanted = profile_name(seen.should_carry)
-        note = f"Its tags ask for {wanted}." if wanted else "Its tags match no mapping that gives a role."
-    return _of_one(deployment, as_pinned(deployment, seen, pin), note=note)
-
-
-def as_pinned(deployment: Deployment, seen: Seen, pin: Pin) -> Seen:
-    candidates = resolve(seen.instance, seen.observed.published, seen.observed.asked_at, pin=pin)
-    return Seen.of(replace(seen.observed, pin=pin, candidates=candidates), deployment)
-
-
-def of_tags(deployment: Deployment, seen: Seen, tags: Mapping[str, str], *, released: bool = False) -> Preview:
-    """What it would do to an instance to have these tags, or to be released from its pin; raises as `seen_now`."""
-    described = replace(seen.instance, tags=tags)
-    then = seen_now(deployment, seen.instance.key, described=described, released=released)
-    return _of_one(deployment, then, note=f"It should carry {profile_name(then.should_carry) or 'none'} then.")
 
 
 def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview:
@@ -788,16 +766,6 @@ def _as_held(history: Iterable[Mapping[str, Any]], number: int) -> Preview | Non
 def _impact(actions: Mapping[Action, int], differences: Sequence[Difference]) -> Impact:
     attach, replaced, detach = (actions.get(each, 0) for each in (Action.ATTACH, Action.REPLACE, Action.DETACH))
     return Impact(attach, replaced, detach, difference=Difference.of_all(differences, PHRASES))
-
-
-def _of_one(deployment: Deployment, then: Seen, note: str) -> Preview:
-    plan, notes = FleetPlan(deployment), [note]
-    plan.becomes(then)
-    if plan.foreign:
-        notes.append(f"It carries the foreign {then.carries}, which Rolekeeper can't put back.")
-    if then.waits:
-        notes.append(f"It doesn't change at once: {then.waits}.")
-    return of_several(plan, notes)
 
 
 def of_several(plan: FleetPlan, notes: Sequence[str | Advice]) -> Preview:

@@ -22,7 +22,7 @@ from rolekeeper.permissions.policies import Permissions, TooManyRulesError, perm
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.layout import several
+from rolekeeper_cli.layout import arn_name, several
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses import fleet
@@ -189,7 +189,7 @@ def _read_own(deployment: DoctorDeployment, found: Inventory, names: Sequence[st
     found.quotas = found.attempt(lambda: _quotas(deployment))
     with deployment.progress(len(roles), "roles read") as progress:
         for role in progress.over(roles):
-            held = None if profiles is None else sorted(_name(arn) for arn in profiles if profiles[arn] == role.name)
+            held = None if profiles is None else sorted(arn_name(arn) for arn in profiles if profiles[arn] == role.name)
             found.roles.append(_role(deployment, found, role, profiles=held))
     collected = reports.collect()
     for each in found.roles:
@@ -204,7 +204,7 @@ def _read_elsewhere(place: Deployment, found: Inventory, names: Sequence[str], *
 
     @cache
     def role_of(profile_arn: str) -> str | None:
-        profile = found.attempt(lambda: place.app.iam.get_instance_profile(_name(profile_arn)))
+        profile = found.attempt(lambda: place.app.iam.get_instance_profile(arn_name(profile_arn)))
         return profile.role_name if profile else None
 
     found.find_instances(role_of)
@@ -260,10 +260,6 @@ def _quotas(deployment: DoctorDeployment) -> dict[str, int]:
         "roles": summary["Roles"],
         "roles_quota": summary["RolesQuota"],
     }
-
-
-def _name(arn: str) -> str:
-    return arn.rsplit("/", 1)[-1]
 
 
 # ---- one role ----

@@ -19,10 +19,10 @@ from rolekeeper.instances.observe import Unreadable
 from rolekeeper.model.instance import Instance, Target
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
+from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.explained import why_unseen
 from rolekeeper_cli.installed import ordered
-from rolekeeper_cli.layout import several
+from rolekeeper_cli.layout import minute, several
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, look
 from rolekeeper_cli.uses.instances import TARGET
@@ -268,7 +268,7 @@ class _Hub:
         if served.last_sweep is None:
             return (OVERDUE, "it was never swept") if late else (NEW, "its first sweep is still to come")
         if late:
-            return OVERDUE, f"its last sweep was at {served.last_sweep:%Y-%m-%d %H:%M UTC}"
+            return OVERDUE, f"its last sweep was at {minute(served.last_sweep)}"
         silent = "" if own else self._silent(served)
         return (SILENT, silent) if silent else (WELL, "")
 
@@ -279,7 +279,7 @@ class _Hub:
         heard = served.last_event or served.since
         if heard is None or self.now - heard <= _HEARD:
             return ""
-        return f"no event came since {heard:%Y-%m-%d %H:%M UTC}, and its spoke sends one each day"
+        return f"no event came since {minute(heard)}, and its spoke sends one each day"
 
 
 def _compared(version: str | None, hub: str | None) -> str | None:
@@ -342,11 +342,7 @@ def uncovered(deployment: Deployment, known: Sequence[Target], regions: Sequence
 
     CommandError if the deployment has no organization, or the caller may not list its accounts.
     """
-    if not deployment.settings.organization:
-        raise ConfigurationError(
-            f"stack '{deployment.stack.name}' looks after its own account and Region only",
-            "deploy it with --organization-id first: rolekeeper deploy --organization-id o-…",
-        )
+    deployment.require_organization()
     accounts, covered = _accounts(deployment), set(known)
     asked = regions or sorted({each.region for each in known})
     return [

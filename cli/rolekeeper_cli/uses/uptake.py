@@ -20,6 +20,7 @@ from rolekeeper.model.instance import Association, InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ServiceError
+from rolekeeper_cli.layout import arn_name, second
 from rolekeeper_cli.uses.event_history import Event, EventHistory, found_in, no_answer
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.history import Span, spans
@@ -129,7 +130,7 @@ class Held:
 
     @property
     def role(self) -> str:
-        return self.role_arn.rsplit("/", 1)[-1] or self.instance_profile
+        return arn_name(self.role_arn) or self.instance_profile
 
     @property
     def status(self) -> Status:
@@ -283,7 +284,7 @@ def roles_by_arn(deployment: Deployment) -> Callable[[str], Role | None]:
 
 def _role_now(deployment: Deployment, arn: str) -> Role | None:
     with suppress(AwsRefusalError):
-        role = deployment.app.iam.get_role(arn.rpartition("/")[2])
+        role = deployment.app.iam.get_role(arn_name(arn))
         return role if role and role.arn == arn else None
     return None
 
@@ -511,7 +512,10 @@ def lines(document: Mapping[str, Any], address: str, *, brief: bool = False) -> 
         if known and not each["last_use"]:
             yield "not seen", f"{_not_seen(each, document)}{see}"
         if earlier := each["earlier_use"]:
-            yield "earlier use", f"{each['role']}, by what was delivered before: {_at(earlier['at'])}, {_call(earlier)}"
+            yield (
+                "earlier use",
+                f"{each['role']}, by what was delivered before: {second(earlier['at'])}, {_call(earlier)}",
+            )
     if because := document["unknown_because"]:
         yield "unknown", f"whether software uses a role: {because}"
     elif not document["looked_through"] and any(not each["carried"] for each in roles):
@@ -523,11 +527,11 @@ def lines(document: Mapping[str, Any], address: str, *, brief: bool = False) -> 
 def _carried(role: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     name, first, last = role["role"], role["first_use"], role["last_use"]
     if at := role["delivered_at"]:
-        valid = f"valid until {_at(role['valid_until'])}"
+        valid = f"valid until {second(role['valid_until'])}"
         yield "delivered", f"{name}, {_when(at, role['delivered_after_seconds'])}; {valid}"
     if last:
         began = f"first call {_when(first['at'], first['after_seconds'])}: {_call(first)}" if first else ""
-        ends = "" if first and first["at"] == last["at"] else f"last call {_at(last['at'])}: {_call(last)}"
+        ends = "" if first and first["at"] == last["at"] else f"last call {second(last['at'])}: {_call(last)}"
         refused = "" if role["last_accepted_use"] else "each call that was looked at was refused"
         yield "in use", f"{name}, {'; '.join(filter(None, (began, ends, refused)))}"
 
@@ -535,19 +539,19 @@ def _carried(role: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _not_seen(role: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     what = "no call" if role["delivered_at"] else "neither EC2's delivery nor a call"
     since = max(document["looked_since"], role["since"] or document["looked_since"])
-    return f"{role['role']}, {what} since {_at(since)}, which isn't unused"
+    return f"{role['role']}, {what} since {second(since)}, which isn't unused"
 
 
 def _former(role: Mapping[str, Any], *, is_known: bool) -> str:
-    ends = f"its credentials are valid until {_at(role['valid_until'])} at the latest"
+    ends = f"its credentials are valid until {second(role['valid_until'])} at the latest"
     if role["denied_before"]:
-        ends = f"what the instance got of it before {_at(role['denied_before'])} is denied"
+        ends = f"what the instance got of it before {second(role['denied_before'])} is denied"
     if last := role["last_use"]:
         still = "" if role["status"] == Status.CUT_OFF else "still used, "
-        ends = f"{still}last call {_at(last['at'])}: {_call(last)}; {ends}"
+        ends = f"{still}last call {second(last['at'])}: {_call(last)}; {ends}"
     elif is_known:
         ends = f"no call since, which isn't unused; {ends}"
-    return f"{role['role']}{f', taken {_at(role["until"])}' if role['until'] else ''}: {ends}"
+    return f"{role['role']}{f', taken {second(role["until"])}' if role['until'] else ''}: {ends}"
 
 
 def _call(call: Mapping[str, Any]) -> str:
@@ -556,11 +560,7 @@ def _call(call: Mapping[str, Any]) -> str:
 
 
 def _when(at: datetime, after: float | None) -> str:
-    return _at(at) if after is None else f"{after:,.0f} s after it was attached ({_at(at)})"
-
-
-def _at(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+    return second(at) if after is None else f"{after:,.0f} s after it was attached ({second(at)})"
 
 
 def sdk(agent: str) -> str:

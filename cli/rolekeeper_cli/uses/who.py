@@ -10,6 +10,7 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Observation
 from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, MappingKey
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.layout import second
 from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Caller, Event, EventHistory, no_answer
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.instances import STANDS
@@ -242,4 +243,4 @@ def lines(answers: Iterable[Mapping[str, Any]], account: str) -> Iterator[tuple[
 
 def in_words(answer: Mapping[str, Any], account: str) -> str:
     tag = f" {answer['about']}" if answer["what"] in {"tagged", "untagged"} else ""
-    return f"{Caller(**answer['by']).words(account)} ({answer['event']}{tag}, {answer['at']:%Y-%m-%dT%H:%M:%SZ})"
+    return f"{Caller(**answer['by']).words(account)} ({answer['event']}{tag}, {second(answer['at'])})"

@@ -3,6 +3,7 @@
 from rolekeeper.model.problem import typed
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.checks.finding import Findings, warn
+from rolekeeper_cli.layout import minute
 from rolekeeper_cli.verifying.aws import Aws
 from rolekeeper_cli.verifying.kinds import BUCKET
 from rolekeeper_cli.verifying.removal import RUNS_FOR
@@ -15,6 +16,6 @@ def verifications(deployment: DoctorDeployment) -> Findings:
     """
     for bucket in BUCKET.found(Aws(deployment)):
         if bucket.since and deployment.now() - bucket.since >= RUNS_FOR:
-            what = f"verification {bucket.id} of {bucket.since:%Y-%m-%d %H:%M UTC} left something in {bucket.region}"
+            what = f"verification {bucket.id} of {minute(bucket.since)} left something in {bucket.region}"
             yield warn(what, typed(f"rolekeeper verify --sweep --id {bucket.id} --region {bucket.region}"))
     return "no verification left anything"

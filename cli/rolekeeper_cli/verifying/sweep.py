@@ -8,7 +8,7 @@ from rolekeeper_cli import render, terminal
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import ConfigurationError, ExitCode
 from rolekeeper_cli.explained import refusal
-from rolekeeper_cli.layout import Column, Layout, several
+from rolekeeper_cli.layout import Column, Layout, second, several
 from rolekeeper_cli.tables import stream_list
 from rolekeeper_cli.verifying.aws import wait_out
 from rolekeeper_cli.verifying.kinds import Leftover
@@ -20,7 +20,7 @@ _LAYOUT = Layout(
         Column("kind"),
         Column("name", kind="text"),
         Column("id", kind="text"),
-        Column("since", lambda each: f"{each['since']:%Y-%m-%dT%H:%M:%SZ}" if each["since"] else ""),
+        Column("since", lambda each: second(each["since"]) if each["since"] else ""),
     ),
     note=lambda each: "it may still be running" if each["may_be_running"] else "",
     note_name="note",

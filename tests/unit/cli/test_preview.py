@@ -220,8 +220,8 @@ def test_replace_shows_the_permissions_and_asks(terminal: Terminal, desk: Desk) 
     assert ran.exit_code == 1
     assert "Instances: 0 to attach, 1 to replace, 0 to detach; 0 with a foreign role." in ran.stderr
     assert "Permissions: gains s3:PutObject on *; loses s3:GetObject on *." in ran.stderr
-    assert "Its tags ask for web." in ran.stderr
-    assert f"Replace: pin {instance} to db? [y/N]" in ran.stderr
+    assert "It should carry web now, and db then." in ran.stderr
+    assert f"Pin {instance} to db? [y/N]" in ran.stderr
     assert desk.world.store.get([layout.pin_key(desk.world.key(instance))]) == {}
 
 

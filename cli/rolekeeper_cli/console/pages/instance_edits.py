@@ -1,75 +1,66 @@
 """Changing one instance: a form leads to the page of what it would do, and that to doing it."""
 
 import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from http import HTTPStatus
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import click
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rolekeeper.model.instance import InstanceState
-from rolekeeper.model.mapping import NO_ROLE, Pin
-from rolekeeper.model.problem import Advice, Kind, Remedy, advice
+from rolekeeper.instances.decide import exclusion
+from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE
+from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.arguments import Duration
 from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, require_word, trimmed
 from rolekeeper_cli.console.page import Notice, done, page
-from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
-from rolekeeper_cli.uses import instances, pins, preview
-from rolekeeper_cli.uses.fleet import Seen, profile_name, seen_now
-from rolekeeper_cli.uses.instances import addressed, title
-from rolekeeper_cli.uses.pins import Pinned, Release, Wish
-from rolekeeper_cli.uses.preview import Preview
+from rolekeeper_cli.layout import second
+from rolekeeper_cli.uses import acts, instances, pins
+from rolekeeper_cli.uses.acts import Act, Pin, Plan, Planned, Release, Start, Tag, Untag
 
-DETACH = "Detach"
 _VERBS = ("attach", "replace", "detach")
 _UNTOUCHED = "nothing was changed"
-# What is done as the caller, who is of the deployment's own account; all else is done by the functions.
-_BY_CALLER = frozenset({"tag", "start"})
+
+# ---- a form about instances, one or many ----
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What an edit would do to an instance, as it was `seen`."""
+def act_of(kind: str, form: Form, now: datetime) -> Act:
+    """The act that a form asks for. UsageError if it can't be meant.
 
-    what: str  # the edit, as a title: `Attach s3-read to web-1`
-    seen: Seen
-    do: Callable[[], Notice]
-    preview: Preview | None = None  # None where it changes no role
-    notes: tuple[str | Advice, ...] = ()  # sentences about what else happens
-    word: str = ""  # what has to be typed to do it; empty for nothing
-    command: str = ""  # what does the same in a terminal
-    kind: str = ""  # pin, release, tag or start, and `form` says more of it
-    form: Form = field(default_factory=dict)
-
-    @property
-    def id(self) -> str:
-        return self.seen.instance.key.id
-
-
-def planned_edit(deployment: Deployment, id_: str, kind: str, form: Form) -> Plan:
-    """What an edit (pin, release, tag or start) would do. CommandError if it can't be done."""
-    if deployment.elsewhere and kind in _BY_CALLER:
-        account = deployment.settings.account
-        raise UsageError(f"only the credentials of account {account} can do that to {id_}", _UNTOUCHED)
-    plan = _PLANS[kind](deployment, seen_now(deployment, instances.key_of(deployment, id_)), form)
-    return replace(plan, kind=kind, form=form)
+    A tag is what the form says, blanks at its ends too: EC2 keeps them.
+    """
+    match kind:
+        case "pin":
+            return _pin(form)
+        case "release":
+            return Release(reason_of(form))
+        case "tag" if form.get("do") == "remove":
+            return Untag(form.get("key", ""))
+        case "tag":
+            return Tag(form.get("key", ""), form.get("value", ""))
+        case "ignore":
+            return Tag(IGNORE_TAG, _until(trimmed(form, "until"), now))
+        case "start":
+            return Start()
+    raise UsageError("the form doesn't say what to do", "choose what to do")
 
 
-def wish(form: Form, verb: str, remedy: str = "name the role, under the role path") -> Wish:
-    """The pin that a form asks for."""
-    role, profile = (NO_ROLE, "") if verb == "detach" else (trimmed(form, "role"), trimmed(form, "instance_profile"))
+def _pin(form: Form) -> Pin:
+    """The pin that a form asks for: with a verb, in the page of an instance, or for whatever they carry."""
+    verb = form.get("verb", "")
+    if verb not in {"", *_VERBS}:
+        raise UsageError(f"{verb!r} is none of {', '.join(_VERBS)}", _UNTOUCHED)
+    role = NO_ROLE if verb == "detach" else trimmed(form, "role")
     if not role:
-        raise UsageError("no role is named", remedy)
-    return Wish(verb, role, profile, length=length(trimmed(form, "length")), reason=reason_of(form))
+        raise UsageError("no role is named", f"name the role, under the role path, or {NO_ROLE}")
+    profile, length = trimmed(form, "instance_profile"), _length(trimmed(form, "length"))
+    return Pin(role, "" if role == NO_ROLE else profile, length, reason=reason_of(form), verb=verb)
 
 
-def length(text: str) -> timedelta | None:
+def _length(text: str) -> timedelta | None:
     """How long a pin lasts, as `8h`; None where nothing is said."""
     try:
         return Duration().convert(text, None, None) if text else None
@@ -77,133 +68,55 @@ def length(text: str) -> timedelta | None:
         raise UsageError(error.message, _UNTOUCHED) from error
 
 
-def _plan_pin(deployment: Deployment, seen: Seen, form: Form) -> Plan:
-    verb = form.get("verb", "")
-    if verb not in _VERBS:
-        raise UsageError(f"{verb!r} is none of {', '.join(_VERBS)}", _UNTOUCHED)
-    wished = wish(form, verb)
-    planned = pins.planned(deployment, seen.instance.key.id, wished)
-    carries = planned.carries
-    whats = {
-        "attach": f"Attach {wished.role} to",
-        "replace": f"Replace {carries} by {wished.role} on",
-        "detach": f"Detach {carries} from",
-    }
-    keeps = planned.pin.profile_arn == (planned.shown.profile_arn if planned.shown else "")
-    what = f"Keep {carries or 'no role'} on" if keeps else whats[verb]
-    former = seen.pin
-    replaced = f"It is pinned to {_role(former)} now; that pin ends." if former else ""
-    warning = f"{planned.warning.removesuffix('.')}." if planned.warning else ""
-    return Plan(
-        f"{what} {title(seen.instance)}{_until(planned.pin) or ' until it is released'}",
-        seen,
-        lambda: _pinned(pins.write(deployment, planned)),
-        preview=preview.of_pin(deployment, seen, planned.pin),
-        notes=tuple(filter(None, (warning, replaced, pins.outlives(deployment, planned)))),
-        word=DETACH if verb == "detach" and carries else "",
-        command=_pin_command(deployment, seen, wished, length=trimmed(form, "length")),
-    )
+def _until(text: str, now: datetime) -> str:
+    """The value of the tag that has instances ignored until a time, which is written as itself or as a duration."""
+    value = text
+    with suppress(UsageError):
+        value = second(now + (_length(text) or timedelta()))
+    found = exclusion({IGNORE_TAG: value}, now)
+    if found is None or found.code != "ignored":
+        raise UsageError(f"{text!r} is no time to come", "write how long, as 8h or 7d, or a time with its zone")
+    return value
 
 
-def _pin_command(deployment: Deployment, seen: Seen, wish: Wish, length: str) -> str:
-    names = [] if wish.verb == "detach" else [wish.role, wish.instance_profile]
-    remedy = Remedy(Kind(wish.verb), (addressed(deployment, seen.instance.key.id), *filter(None, names)))
-    options = {"--for": length, "--reason": wish.reason}
-    return " ".join([str(remedy), *(shlex.join(each) for each in options.items() if each[1])])
+def word_of(plan: Plan) -> str:
+    """What has to be typed to do it: a role that is taken away is missed at once."""
+    return "Detach" if plan.preview.impact.detach else ""
 
 
-def _pinned(pinned: Pinned) -> Notice:
-    text = f"{title(pinned.instance)} is pinned to {_role(pinned.pin)}{_until(pinned.pin)}"
-    delay, ends = pinned.awaited.delay, pinned.awaited.remedy
-    if not delay:
-        return Notice(f"{text}.", ("EC2 shows it within seconds; this page follows.",))
-    lines = (advice("What ends that: ", ends),) if ends else ()
-    return Notice(f"{text}, and EC2 doesn't show it yet", lines, "warn", cause=delay)
+# ---- one instance ----
 
 
-def _until(pin: Pin) -> str:
-    return f" until {pin.expires_at:%Y-%m-%d %H:%M} UTC" if pin.expires_at else ""
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A form of an instance's page, and the plan of what it asks for."""
 
+    form: Form
+    plan: Plan
 
-def _role(pin: Pin) -> str:
-    return "no role" if pin.role == NO_ROLE else pin.role or "something unclear"
+    @property
+    def one(self) -> Planned:
+        return self.plan.planned[0]
 
-
-def _plan_release(deployment: Deployment, seen: Seen, _: Form) -> Plan:
-    pin, name = seen.pin, title(seen.instance)
-    if pin is None and seen.decision.code != "contested":
-        raise CommandError(f"{name} has no pin", "its tags rule already")
-    return Plan(
-        f"Release {name}" + (f" from its pin to {_role(pin)}" if pin else ""),
-        seen,
-        lambda: _released(deployment, pins.to_release(deployment, seen.instance.key.id)),
-        preview=preview.of_tags(deployment, seen, seen.instance.tags, released=True),
-        command=str(Remedy(Kind.RELEASE, (addressed(deployment, seen.instance.key.id),))),
-    )
-
-
-def _released(deployment: Deployment, found: Release) -> Notice:
-    pins.release(deployment, found)
-    name = title(found.instance)
-    text = f"{name} is released and goes back to its tags." if found.pin else f"{name} has no pin; its tags rule."
-    again = "Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again."
-    return Notice(text, (again,) if found.contested else ())
-
-
-def _plan_tag(deployment: Deployment, seen: Seen, form: Form) -> Plan:
-    """A tag is what the form says, blanks at its ends too: EC2 keeps them."""
-    removes = form.get("do") == "remove"
-    key, value = form.get("key", ""), "" if removes else form.get("value", "")
-    if not key.strip():
-        raise UsageError("a tag's key can't be empty", _UNTOUCHED)
-    now, name, id_ = seen.instance.tags, title(seen.instance), seen.instance.key.id
-    then = {each: text for each, text in now.items() if each != key} | ({} if removes else {key: value})
-    if then == now:
-        had = f"{name} has no tag {key}" if removes else f"{name} has the tag {key} with this value already"
-        raise CommandError(had, _UNTOUCHED)
-    if removes:
-        what = f"Remove tag {key}={now[key]} from {name}"
-    elif key in now:
-        what = f"Change tag {key} from {now[key]} to {value} on {name}"
-    else:
-        what = f"Set tag {key}={value} on {name}"
-
-    def do() -> Notice:
-        if removes:
-            instances.remove_tag(deployment, [id_], key)
-        else:
-            instances.set_tag(deployment, [id_], key, value=value)
-        text = f"Tag {key} is removed from {id_}." if removes else f"Tag {key}={value} is set on {id_}."
-        return Notice(text, ("Rolekeeper hears of it within seconds.",))
-
-    blanks = [f"'{each}'" for each in (key, value) if each != each.strip()]
-    notes = (f"The blanks at the ends of {' and '.join(blanks)} are part of the tag.",) if blanks else ()
-    remedy = Remedy(Kind.UNTAG, (id_, key)) if removes else Remedy(Kind.TAG, (id_, key, value))
-    return Plan(what, seen, do, preview=preview.of_tags(deployment, seen, then), notes=notes, command=str(remedy))
-
-
-def _plan_start(deployment: Deployment, seen: Seen, _: Form) -> Plan:
-    name, id_ = title(seen.instance), seen.instance.key.id
-    if seen.instance.state is not InstanceState.STOPPED:
-        raise CommandError(f"{name} is {seen.instance.state}", "only a stopped instance can be started")
-    notes = ["What it runs, and what it costs, begin with its start."]
-    if seen.should_carry != seen.carries:
-        due = profile_name(seen.should_carry) or "no role"
-        notes.insert(0, f"It should carry {due}, which Rolekeeper gives it once it runs.")
-
-    def do() -> Notice:
-        return Notice(f"{id_} is started: EC2 says {instances.start(deployment, id_)}.", ("This page follows.",))
-
-    command = f"aws ec2 start-instances --instance-ids {id_}"
-    return Plan(f"Start {name}", seen, do, notes=tuple(notes), command=command)
-
-
-_PLANS: Mapping[str, Callable[[Deployment, Seen, Form], Plan]] = {
-    "pin": _plan_pin,
-    "release": _plan_release,
-    "tag": _plan_tag,
-    "start": _plan_start,
-}
+    @property
+    def command(self) -> str:
+        """What does the same in a terminal."""
+        place, id_ = self.one.place, self.one.id
+        address = instances.addressed(place.deployment, id_)
+        match place.act:
+            case Pin(role, profile) as pin:
+                named = filter(None, () if role == NO_ROLE else (role, profile))
+                options = {"--for": trimmed(self.form, "length"), "--reason": pin.reason}
+                words = [shlex.join(option) for option in options.items() if option[1]]
+                return " ".join([str(Remedy(Kind(pin.verb), (address, *named))), *words])
+            case Release():
+                return str(Remedy(Kind.RELEASE, (address,)))
+            case Tag(key, value):
+                return str(Remedy(Kind.TAG, (id_, key, value)))
+            case Untag(key):
+                return str(Remedy(Kind.UNTAG, (id_, key)))
+            case Start():
+                return instances.starts(place.deployment, self.one.now.instance)
 
 
 # What a form keeps where it is sent back.
@@ -215,47 +128,54 @@ _KEPT = 512
 @posted
 def plan(request: Request, form: Form) -> Response:
     """What the edit would do, as a page of its own; an invalid form goes back with what is wrong."""
-    id_, kind = request.path_params["id"], request.path_params["kind"]
-    if kind not in _PLANS:
-        raise HTTPException(HTTPStatus.NOT_FOUND)
+    id_ = request.path_params["id"]
+    deployment = request.app.state.site.look_at(id_)
     try:
-        planned = planned_edit(request.app.state.site.look_at(id_), id_, kind, form=form)
+        act = act_of(request.path_params["kind"], form, deployment.now())
+        planned = acts.plan(deployment, act, {id_: deployment.settings.target})
+        return keep(request, f"/instance/{id_}", Edit(form, planned))
     except ServiceError:
         raise
     except CommandError as error:
         return _back(request, error, form)
-    return keep(request, f"/instance/{planned.id}", planned)
 
 
 def show(request: Request) -> Response:
-    kept = plan_of(request, Plan)
-    kept.shown, plan = True, kept.what
-    return page(request, "instance_plan.html", title=plan.what, kept=kept, plan=plan, id=plan.id)
+    kept = plan_of(request, Edit)
+    kept.shown, edit = True, kept.what
+    title = acts.title(edit.plan.act, edit.one.title)
+    return page(request, "instance_plan.html", title=title, kept=kept, edit=edit, word=word_of(edit.plan))
 
 
 @posted
 def write(request: Request, form: Form) -> Response:
-    """Do it, if it is still what was shown, and go to the instance's page, which shows what happened."""
-    site, kept = request.app.state.site, plan_of(request, Plan)
-    shown = kept.what
+    """Do it, if the instance is as it was when it was shown, and go to its page, which shows what happened."""
+    site, kept = request.app.state.site, plan_of(request, Edit)
+    one = kept.what.one
 
     def do() -> Outcome:
-        # Or another plan is done between the look and the write.
-        with site.changing_instances:
-            planned = planned_edit(site.look_at(shown.id), shown.id, shown.kind, form=shown.form)
-            if planned.seen.facts != shown.seen.facts:
-                what = f"{_UNTOUCHED}: the instance is not as it was when this was planned"
-                raise UsageError(what, "look at it again")
-            require_word(form, planned.word)
-            notice = planned.do()
+        require_word(form, word_of(kept.what.plan))
+        for result in acts.carry_out(site.look_at(one.id), [one], turn=site.changing_instances):
+            if result.error:
+                raise result.error
         # The fleet looks at it next.
-        site.fleet.row(shown.id)
-        return Outcome(f"/instance/{shown.id}", notice)
+        site.fleet.row(one.id)
+        return Outcome(f"/instance/{one.id}", _notice(one))
 
     try:
         return do_once(request, kept, do)
     except UsageError as error:
-        return _back(request, error, shown.form)
+        return _back(request, error, kept.what.form)
+
+
+def _notice(one: Planned) -> Notice:
+    if not isinstance(one.place.act, Pin | Release):
+        return Notice(f"{one.outcome}.", ("This page follows.",))
+    awaited = pins.awaited(one.place.deployment, one.then, one.place.pin)
+    if not awaited.delay:
+        return Notice(f"{one.outcome}.", ("EC2 shows it within seconds; this page follows.",))
+    lines = (advice("What ends that: ", awaited.remedy),) if awaited.remedy else ()
+    return Notice(f"{one.outcome}, and EC2 doesn't show it yet", lines, "warn", cause=awaited.delay)
 
 
 def _back(request: Request, error: CommandError, form: Form) -> Response:

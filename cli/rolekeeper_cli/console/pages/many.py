@@ -2,9 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -12,9 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rolekeeper.instances.decide import exclusion
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.fleet_cache import OPEN
 from rolekeeper_cli.console.forms import (
@@ -24,19 +20,17 @@ from rolekeeper_cli.console.forms import (
     keep,
     plan_of,
     posted,
-    reason_of,
     require_word,
     several,
-    trimmed,
 )
 from rolekeeper_cli.console.jobs import Job
 from rolekeeper_cli.console.page import Notice, done, listed, live, query_of, see_other
 from rolekeeper_cli.console.pages.fleet import Query
-from rolekeeper_cli.console.pages.instance_edits import DETACH, length, wish
+from rolekeeper_cli.console.pages.instance_edits import act_of, word_of
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.uses import many
-from rolekeeper_cli.uses.many import RELEASE, Act, Plan, Result, Tagging
-from rolekeeper_cli.uses.pins import Wish
+from rolekeeper_cli.layout import amount
+from rolekeeper_cli.uses import acts
+from rolekeeper_cli.uses.acts import Plan, Result
 
 # The most that are changed at once; a form holds the ids of about twice as many.
 MOST = 1_000
@@ -77,53 +71,13 @@ def _chosen(request: Request, form: Form) -> dict[str, Target | None]:
     return found
 
 
-def _act(form: Form, now: datetime) -> Act:
-    match form.get("act"):
-        case "pin":
-            verb = "detach" if trimmed(form, "role") == NO_ROLE else "replace"
-            return wish(form, verb, f"name the role, under the role path, or {NO_ROLE}")
-        case "release":
-            return Wish(RELEASE, "", reason=reason_of(form))
-        case "ignore":
-            return Tagging(IGNORE_TAG, _until(trimmed(form, "until"), now))
-        case "retag":
-            key = form.get("key", "")
-            if not key.strip():
-                raise UsageError("a tag's key can't be empty", "name the tag")
-            return Tagging(key, None if form.get("do") == "remove" else form.get("value", ""))
-    raise UsageError("the form doesn't say what to do", "choose what to do with the instances")
-
-
-def _until(text: str, now: datetime) -> str:
-    """The value of the tag that has instances ignored until a time, which is written as itself or as a duration."""
-    value = text
-    with suppress(UsageError):
-        value = f"{now + (length(text) or timedelta()):%Y-%m-%dT%H:%M:%SZ}"
-    found = exclusion({IGNORE_TAG: value}, now)
-    if found is None or found.code != "ignored":
-        raise UsageError(f"{text!r} is no time to come", "write how long, as 8h or 7d, or a time with its zone")
-    return value
-
-
-def _title(act: Act, number: int) -> str:
-    these = "1 instance" if number == 1 else f"{number:,} instances"
-    match act:
-        case Wish(verb, role):
-            pinned = f"Pin {these} to {'no role' if role == NO_ROLE else role}"
-            return f"Release {these}" if verb == RELEASE else pinned
-        case Tagging(key, None):
-            return f"Remove tag {key} from {these}"
-        case Tagging(key, value):
-            return f"Set tag {key}={value} on {these}"
-
-
 @posted
 def plan(request: Request, form: Form) -> Response:
     site, chosen = request.app.state.site, _chosen(request, form)
     fleet = Counter(row.target for row in site.fleet.ask().rows)
 
     def work(deployment: DoctorDeployment) -> Iterator[Plan]:
-        yield many.plan(deployment, _act(form, deployment.now()), chosen, fleet=fleet)
+        yield acts.plan(deployment, act_of(form.get("act", ""), form, deployment.now()), chosen, fleet=fleet)
 
     return keep(request, "/fleet/many", Batch(form, chosen, site.jobs.begin(work)))
 
@@ -141,7 +95,9 @@ def shown(request: Request) -> dict[str, Any]:
     # What was refused comes first.
     rows = sorted(found.planned if found else (), key=lambda each: each.id not in results or not results[each.id].why)
     return {
-        "title": _title(found.act, len(rows)) if found else f"Change {len(batch.chosen):,} instances",
+        "title": acts.title(found.act, amount(len(rows), "instance"))
+        if found
+        else f"Change {amount(len(batch.chosen), 'instance')}",
         "version": version,
         "news": query_of(request, version=version),
         "ended": ended,
@@ -152,14 +108,9 @@ def shown(request: Request) -> dict[str, Any]:
         "results": results,
         "counted": Counter(each.word for each in results.values()),
         "listed": listed(request, rows, "#instances"),
-        "word": _word(found) if found else "",
+        "word": word_of(found) if found else "",
         "path": f"/fleet/many/plan/{request.path_params['plan']}",
     }
-
-
-def _word(found: Plan) -> str:
-    """What has to be typed to do it."""
-    return DETACH if found.preview.impact.detach else ""
 
 
 @posted
@@ -172,10 +123,10 @@ def write(request: Request, form: Form) -> Response:
         found = batch.plan
         if not (found and found.planned):
             raise UsageError("nothing was changed: there is nothing to do", "choose other instances")
-        require_word(form, _word(found))
+        require_word(form, word_of(found))
 
         def work(deployment: DoctorDeployment) -> Iterator[Result]:
-            yield from many.carry_out(deployment, found.act, found.planned, turn=site.changing_instances)
+            yield from acts.carry_out(deployment, found.planned, turn=site.changing_instances)
             site.jobs.forget()
             # The fleet looks at them next, and at others once they are decided about.
             for each in found.planned[:OPEN]:

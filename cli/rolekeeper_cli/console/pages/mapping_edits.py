@@ -26,6 +26,7 @@ from rolekeeper_cli.console.page import HINTS, Notice, done, listed, mapping_url
 from rolekeeper_cli.console.pages.mappings import key_of
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.layout import second
 from rolekeeper_cli.uses import edits, mappings, preview
 from rolekeeper_cli.uses.edits import RowPlan, Unpublished, UnreadableRowError, Written, to_text
 from rolekeeper_cli.uses.fleet import Seen, pages
@@ -202,7 +203,7 @@ def _rows(deployment: Deployment, key: MappingKey, form: Form) -> RowPlan | None
             if hours is None or hours not in HOURS:
                 raise UsageError("no time is chosen", "choose when the mapping ends")
             at = deployment.now() + timedelta(hours=hours)
-            return edits.set_columns(deployment, key, [f"expires_at={at:%Y-%m-%dT%H:%M:%SZ}"])
+            return edits.set_columns(deployment, key, [f"expires_at={second(at)}"])
     raise UsageError("the form doesn't say what to do", "use the buttons of the mapping's page")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 
 from rolekeeper_cli.console.page import Asked, contains, listed, live, query, version_of
+from rolekeeper_cli.layout import minute
 from rolekeeper_cli.uses import targets as views
 
 type Document = Mapping[str, Any]
@@ -36,7 +37,7 @@ class Cell:
         where = {"account": target["account"], "region": target["region"]}
         named = {"view": "list", "text": f"{target['account']}/{target['region']}"}
         state, instances = target["state"], target["instances"]
-        said = [state, *([f"swept {target['last_sweep']:%Y-%m-%d %H:%M} UTC"] if target["last_sweep"] else [])]
+        said = [state, *([f"swept {minute(target['last_sweep'])}"] if target["last_sweep"] else [])]
         said += [f"drift {target['drift']:,}"] if target["drift"] is not None else []
         return cls(
             STATES[state] if instances else f"{STATES[state]} none",

@@ -54,7 +54,7 @@
     }, function () { say("The browser doesn't let the console copy. Select the text, and copy it by hand."); });
   });
   // As page.py says it: up to this many seconds, the unit and its seconds.
-  var units = [[60, "s", 1], [3600, "min", 60], [172800, "h", 3600], [5184000, "days", 86400]];
+  var units = JSON.parse(document.documentElement.dataset.units || "[]");
   function ago(at) {
     var seconds = Math.floor((Date.now() - Date.parse(at)) / 1000), away = Math.abs(seconds);
     for (var i = 0; i < units.length; i += 1) {

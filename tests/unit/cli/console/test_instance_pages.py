@@ -16,7 +16,7 @@ from fixtures.console import main, news, words
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper_cli.site import Site
-from rolekeeper_cli.uses import instances, pins
+from rolekeeper_cli.uses import pins
 
 
 @pytest.fixture(autouse=True)
@@ -227,27 +227,27 @@ def test_a_plan_is_refused_where_the_instance_moved(browser: TestClient, desk: D
     desk.world.attach_by_hand(one, "db")
     desk.world.wait(2)
     done = browser.post(planned.url.path)
-    assert "Nothing was changed: the instance is not as it was when this was planned" in words(done)
+    assert "It isn't as it was when this was planned" in words(done)
     assert not desk.world.state.read([desk.world.key(one)]).pins
 
 
 def test_of_two_plans_at_once_one_is_done(
     site: Site, browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, write = desk.converged("web", app="web"), pins.write
+    one, write = desk.converged("web", app="web"), pins.put
     form = {"verb": "replace", "role": "db"}
     plans = [browser.post(f"/instance/{one}/pin", data=form).url.path for _ in range(2)]
 
-    def slow(*planned: Any) -> Any:
+    def slow(*pin: Any, **former: Any) -> Any:
         time.sleep(0.3)  # until the other one has looked at the instance
-        return write(*planned)
+        return write(*pin, **former)
 
-    monkeypatch.setattr(pins, "write", slow)
+    monkeypatch.setattr(pins, "put", slow)
     with ThreadPoolExecutor(2) as threads:
         done = list(threads.map(lambda plan: console.browser(site).post(plan, follow_redirects=False), plans))
     said = [words(browser.get(each.headers["location"])) for each in done]
     assert sorted("is pinned to db" in each for each in said) == [False, True]
-    assert sum("the instance is not as it was when this was planned" in each for each in said) == 1
+    assert sum("isn't as it was when this was planned" in each for each in said) == 1
 
 
 @pytest.mark.parametrize(
@@ -282,32 +282,30 @@ def test_a_pin_is_released(browser: TestClient, desk: Desk) -> None:
     desk.world.reconcile(one)
     assert desk.world.carries(one) == "db"
     planned, done = does(browser, one, "release")
-    assert "from its pin to db" in words(planned)
-    assert "It should carry web then." in words(planned)
-    assert "is released and goes back to its tags" in words(done)
+    assert "Its pin to db ends." in words(planned)
+    assert "It should carry db now, and web then." in words(planned)
+    assert "is released from db and goes back to its tags" in words(done)
     assert 'id="release"' not in browser.get(f"/instance/{one}").text
     assert "has no pin" in words(browser.post(f"/instance/{one}/release")), "a second one"
 
 
-def test_a_tag_is_set_and_removed(browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tag_is_set_and_removed(browser: TestClient, desk: Desk) -> None:
     one = desk.world.running(Name="plain")
-    monkeypatch.setattr(instances, "set_tag", lambda _, ids, key, value: desk.world.tag(*ids, **{key: value}))
-    monkeypatch.setattr(instances, "remove_tag", lambda _, ids, key: desk.world.untag(*ids, key))
     planned, done = does(browser, one, "tag", do="set", key="app", value="web")
     assert f"Set tag app=web on {one}" in words(planned)
     assert "it gets a role" in words(planned)
-    assert "It should carry web then." in words(planned)
-    assert f"Tag app=web is set on {one}." in words(done)
+    assert "It should carry no role now, and web then." in words(planned)
+    assert f"Tag app=web is set on {one} (plain)." in words(done)
     desk.world.reconcile(one)
     planned, done = does(browser, one, "tag", do="remove", key="app")
     assert "it loses its role" in words(planned)
-    assert f"Tag app is removed from {one}." in words(done)
+    assert "the word to type is Detach" in words(done)
+    assert f"Tag app is removed from {one}" in words(browser.post(planned.url.path, data={"confirm": "Detach"}))
     assert "has no tag app" in words(browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": "app"}))
 
 
-def test_blanks_around_a_tag_are_part_of_it(browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blanks_around_a_tag_are_part_of_it(browser: TestClient, desk: Desk) -> None:
     one = desk.world.running(Name="plain")
-    monkeypatch.setattr(instances, "set_tag", lambda _, ids, key, value: desk.world.tag(*ids, **{key: value}))
     planned, done = does(browser, one, "tag", do="set", key="app ", value=" web")
     assert "The blanks at the ends of 'app ' and ' web' are part of the tag." in words(planned)
     assert '<th scope="row" class="exact">app </th><td class="exact"> web</td>' in done.text
@@ -318,30 +316,26 @@ def test_a_pin_keeps_what_a_change_to_come_would_take(browser: TestClient, desk:
     without = desk.world.running(app="web")
     assert "Pin it to no role" in words(browser.get(f"/instance/{without}"))
     planned, _ = does(browser, without, "pin", verb="detach")
-    assert f"Keep no role on {without} until it is released" in words(planned)
+    assert f"Pin {without} to no role" in words(planned)
+    assert "its role stays as it is The pin lasts until it is released." in words(planned)
     one = desk.converged("web", app="web")
     desk.world.untag(one, "app")
     page = browser.get(f"/instance/{one}")
     assert "No step keeps" not in words(page)
     assert "Pin it to web" in words(page)
     planned, _ = does(browser, one, "pin", verb="replace", role="web")
-    assert f"Keep web on {one} until it is released" in words(planned)
+    assert "its role stays as it is" in words(planned)
 
 
-def test_a_stopped_one_that_waits_is_started(browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_one_that_waits_is_started(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     desk.world.stop(one)
     desk.edit("app=web", role="db")
 
-    def start(_: object, id_: str) -> str:
-        desk.world.start(id_)
-        return "pending"
-
-    monkeypatch.setattr(instances, "start", start)
     assert "Rolekeeper waits for its start" in words(browser.get(f"/instance/{one}"))
     planned, done = does(browser, one, "start")
-    assert "It should carry db, which Rolekeeper gives it once it runs." in words(planned)
-    assert "EC2 says pending" in words(done)
+    assert "its role is replaced web → db" in words(planned)
+    assert f"{one} is started." in words(done)
     assert "Only a stopped instance can be started" in words(browser.post(f"/instance/{one}/start"))
 
 

@@ -18,7 +18,6 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.text import escaped
 from rolekeeper.storage import layout
-from rolekeeper_cli.uses import instances
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
@@ -134,17 +133,13 @@ def test_a_button_means_the_mapping_of_its_page_and_no_other(browser: TestClient
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_the_tag_that_is_removed_is_the_one_beside_the_button(
-    browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch, odd: str
-) -> None:
-    removed: list[str] = []
-    monkeypatch.setattr(instances, "remove_tag", lambda _deployment, _ids, key: removed.append(key))
+def test_the_tag_that_is_removed_is_the_one_beside_the_button(browser: TestClient, desk: Desk, odd: str) -> None:
     one = desk.world.running(**{odd: "1", f"{odd.strip()}.": "2"})
     assert f'name="key" value="{odd}"' in unescape(browser.get(f"/instance/{one}").text)
     # A browser writes line ends so.
     plan = browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": odd.replace("\n", "\r\n")})
     browser.post(plan.url.path)
-    assert removed == [odd]
+    assert desk.world.truth.instance(one).tags == {f"{odd.strip()}.": "2"}
 
 
 @pytest.mark.parametrize("form", [{"key": "  ", "value": "web"}, {"key": "workload", "value": " "}, {}])

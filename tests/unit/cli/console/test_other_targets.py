@@ -122,7 +122,7 @@ def test_what_only_its_account_can_do_is_refused(
 ) -> None:
     browser.get("/")
     answer = browser.post(f"/instance/{there}/{kind}", data=form)
-    assert f"Only the credentials of account {TARGET.account} can do that to {there}" in words(answer)
+    assert f"in account {TARGET.account} are {'set' if form else 'started'} with its own credentials" in words(answer)
     assert spoke.carries(there) == "web"
 
 
@@ -131,7 +131,7 @@ def test_a_pin_is_planned_and_written_for_it(browser: TestClient, there: str, sp
     browser.get("/")
     form = {"verb": "replace", "role": "db"}
     plan = browser.post(f"/instance/{there}/pin", data=form)
-    assert "Replace web by db on" in words(plan)
+    assert "its role is replaced web → db" in words(plan)
     done = browser.post(plan.url.path)
     assert "is pinned to db" in words(done)
     spoke.reconcile(there)
