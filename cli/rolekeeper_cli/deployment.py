@@ -152,11 +152,12 @@ class Deployment:
 
     def at(self, target: Target) -> Self:
         """The same deployment, with the instances and the roles of a target."""
-        if target == self.settings.target:
-            return self
+        return self if target == self.settings.target else self.over(self.app.at(target))
+
+    def over(self, app: App) -> Self:
+        """The same deployment, made of other parts."""
         other = copy(self)
-        other.app = self.app.at(target)
-        other.settings = other.app.settings
+        other.app, other.settings = app, app.settings
         return other
 
     @property

@@ -110,7 +110,7 @@ def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool |
     """
     there = deployment()
     intended = uses.edits.with_verdicts(there, uses.edits.set_columns(there, key, assignments), patience=patience(wait))
-    intended = uses.preview.written_again(there, intended)
+    intended = uses.rehearsal.written_again(there, intended)
     show_intended(intended)
     return ask_and_write(there, intended, f"Write this into {key}", yes=yes, wait=wait)
 

@@ -67,7 +67,7 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
             )
     # The file is read before AWS is asked anything but who we are.
     there = deployment()
-    intended = uses.preview.written_again(there, _intended(there, file, prune=prune, wait=wait))
+    intended = uses.rehearsal.written_again(there, _intended(there, file, prune=prune, wait=wait))
     show_intended(intended)
     if intended.changes:
         terminal.say(f"{intended.counts()}.")

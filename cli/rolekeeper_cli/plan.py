@@ -80,7 +80,7 @@ def plan(
     instances = _instances(there, texts)  # before the mappings are judged: a mistyped name fails at once
     places = uses.targets.Places.of(there, instances) if texts else uses.targets.Places.chosen(there, targets)
     drawn = _Edits()
-    proposed = uses.preview.propose(there, specs, prune=prune, judged=drawn.draw) if file else uses.preview.Proposal()
+    proposed = uses.rehearsal.propose(there, specs, prune=prune, show=drawn.draw) if file else uses.rehearsal.Proposal()
     waiting, unknown = uses.preview.waiting_rows(there, [each.key for each in proposed.edits])
     if unknown:
         terminal.warn(unknown)
@@ -102,7 +102,7 @@ def plan(
     return code
 
 
-def _require_whole(out: str, proposed: uses.preview.Proposal, places: uses.targets.Places) -> None:
+def _require_whole(out: str, proposed: uses.rehearsal.Proposal, places: uses.targets.Places) -> None:
     if places.unseen:
         raise CommandError(f"{out} wasn't written: the plan leaves targets out", NARROW)
     uses.apply.require_applicable(proposed, f"{out} wasn't written")
@@ -233,7 +233,7 @@ class _Edits:
     def __init__(self) -> None:
         self._drawn: set[MappingKey] = set()
 
-    def draw(self, edit: uses.preview.Edit) -> None:
+    def draw(self, edit: uses.rehearsal.PlannedRow) -> None:
         if edit.key in self._drawn or not terminal.options().for_people:
             return
         self._drawn.add(edit.key)

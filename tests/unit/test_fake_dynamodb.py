@@ -3,8 +3,6 @@
 import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from functools import partial
-from operator import itemgetter
 from typing import Any
 
 import boto3
@@ -18,7 +16,8 @@ from fakes.calls import Calls
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.storage import layout
-from rolekeeper.storage.state import Store, Update, Write
+from rolekeeper.storage.state import Store, Write
+from strategies import store_steps
 
 STATE = "state"
 TABLES = {STATE: ("pk", "sk")}
@@ -76,91 +75,8 @@ def empty(side: Side) -> None:
         side.client.delete_item(TableName=STATE, Key={"pk": item["pk"], "sk": item["sk"]})
 
 
-keys = st.tuples(st.sampled_from(["a", "a", "a", "b"]), st.sampled_from(["record", "x#1", "x#2", "x#10", "é"]))
-# Moto can't add 1E+2; what becomes of numbers is told below.
-numbers: st.SearchStrategy[Any] = st.sampled_from([0, 1, 2, 7, -1, Decimal("1.50"), 10**20])
-sets = st.frozensets(st.sampled_from(["p", "q", "r"]), min_size=1)
-texts = st.sampled_from(["", "t", "u"])
-# Each attribute has a type of its own: to what doesn't fit, moto and AWS answer differently in a transaction.
-values = {"revision": numbers, "total": numbers, "blocks": sets, "status": texts, "intent:a": st.just({"to": ["x", 1]})}
-names = st.sampled_from(sorted(values))
-
-
-items = st.fixed_dictionaries(
-    {"revision": numbers}, optional={name: values[name] for name in values if name != "revision"}
-)
-
-
-def _changes(name: str) -> st.SearchStrategy[tuple[str, Any]]:
-    """How an update may change an attribute, and with which value."""
-    ways = {"revision": ["add"], "total": ["add"], "blocks": ["add", "discard"]}.get(name, [])
-    return st.tuples(st.sampled_from(["set", *ways]), values[name]) | st.just(("remove", None))
-
-
-def _update_of(changes: dict[str, tuple[str, Any]], conditions: list[tuple[str, str, Any]]) -> Update:
-    update = Update()
-    for name, (how, value) in changes.items():
-        if how == "set":
-            update.set({name: value})
-        elif how == "remove":
-            update.remove(name)
-        else:
-            getattr(update, how)(name, value)
-    for how, name, value in conditions:
-        if how == "absent":
-            update.only_as({}, name)
-        elif how == "present":
-            update.only_if_present(name)
-        else:
-            update.only_if(name, how.removesuffix(" or absent"), value, or_absent="or" in how)
-    return update
-
-
-equal = st.tuples(st.sampled_from(["=", "<>", "= or absent", "absent", "present"]), names, st.one_of(*values.values()))
-ordered = st.tuples(st.sampled_from(["<", "<=", ">", ">="]), st.just("total"), numbers)
-updates = st.builds(
-    _update_of,
-    st.fixed_dictionaries({}, optional={name: _changes(name) for name in values}).filter(bool),
-    st.lists(equal | ordered, max_size=2),
-)
-
-
-def _put(store: Store, key: layout.Key, item: layout.Item, **conditions: Any) -> Write:
-    return store.put({**item, **layout.key_attributes(key)}, **conditions)
-
-
-def _write(store: Store, writes: list[Callable[[Store], Write]]) -> None:
-    store.write(*(write(store) for write in writes))
-
-
-def _items(store: Store, pk: str, until: str, after: str) -> list[layout.Item]:
-    """An empty `after` begins at the beginning; one behind `until` is refused by AWS alone."""
-    return list(store.items(pk, max(until, after), after))
-
-
-def step(act: Callable[..., Any], **arguments: Any) -> st.SearchStrategy[partial[Any]]:
-    return st.builds(partial, st.just(act), **arguments)
-
-
-same = st.sampled_from([[], ["blocks"]])
-writes = st.one_of(
-    step(_put, key=keys, item=items, if_higher=st.sampled_from(["", "revision"]), if_same=same),
-    step(Store.update, key=keys, update=updates),
-    step(Store.update, key=keys, update=updates),
-    step(Store.delete, key=keys),
-)
-partitions, sorts_after = st.sampled_from(["a", "b"]), st.sampled_from(["", "record", "x#1", "x#15"])
-steps = st.one_of(
-    step(_write, writes=st.lists(writes, min_size=1, max_size=1)),
-    step(_write, writes=st.lists(writes, min_size=2, max_size=3)),
-    step(Store.get, keys=st.lists(keys, unique=True, min_size=1, max_size=4)),
-    step(_items, pk=partitions, until=keys.map(itemgetter(1)), after=sorts_after),
-    step(Store.last, pk=partitions, prefix=st.sampled_from(["x#", "x#1", "r", "none"]), limit=st.integers(1, 3)),
-)
-
-
 @settings(max_examples=40)
-@given(st.lists(step(_put, key=keys, item=items), max_size=6), st.lists(steps, min_size=4, max_size=14))
+@given(st.lists(store_steps.puts, max_size=6), st.lists(store_steps.steps, min_size=4, max_size=14))
 def test_random_operations_are_answered_as_by_moto(
     moto: Side, seeds: list[Callable[[Store], Write]], acts: list[Callable[[Store], Any]]
 ) -> None:
@@ -168,7 +84,7 @@ def test_random_operations_are_answered_as_by_moto(
     fake = Side(FakeDynamoDB(TABLES, page_items=None))
     for side in (fake, moto):
         for seed in seeds:
-            _write(side.store, [seed])
+            store_steps.written(side.store, [seed])
     for act in acts:
         assert (act, fake.does(act)) == (act, moto.does(act))
     assert fake.by_key() == moto.by_key()

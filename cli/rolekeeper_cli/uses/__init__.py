@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         names,
         pins,
         preview,
+        rehearsal,
         revocation,
         revoked_policy,
         roles,

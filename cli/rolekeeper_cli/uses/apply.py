@@ -33,7 +33,7 @@ from rolekeeper_cli.uses.effect import withheld
 from rolekeeper_cli.uses.fleet import Enforced, Seen, look, named, pages, profile_name
 from rolekeeper_cli.uses.follow import still_waiting
 from rolekeeper_cli.uses.instances import address, shows, titled, where
-from rolekeeper_cli.uses.preview import Proposal, propose
+from rolekeeper_cli.uses.rehearsal import Proposal, propose
 from rolekeeper_cli.uses.targets import Places
 
 # ---- a plan in a file: lines of JSON, written while the instances go by ----
@@ -224,11 +224,11 @@ def moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> I
 
 def moved_instances(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> Iterator[str]:
     """Instances that have changed since, and those that would change too by now."""
+    enforced = proposed.enforced
 
     @cache
     def state(target: Target) -> Enforced:
-        place = deployment.at(target)
-        return proposed.enforced(place)
+        return enforced(deployment.at(target))
 
     known: set[InstanceKey] = set()
     for some in batched(plan.changes(), FILTER_VALUES):

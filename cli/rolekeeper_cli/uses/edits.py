@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from rolekeeper.aws.errors import ConflictError
@@ -30,7 +31,7 @@ from rolekeeper.model.mapping import Held, MappingKey, MappingSpec, PublishedMap
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice, sentence
 from rolekeeper.model.text import escaped
 from rolekeeper.storage import Update, layout
-from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.deployment import Caller, Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.suggest import did_you_mean
@@ -103,7 +104,7 @@ def _escape(text: str, special: str) -> str:
 # ---- what an edit would change in the mapping table, before anything is written. Pure ----
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
     """One row that changes.
 
@@ -122,12 +123,12 @@ class Change:
             return "deleted"
         return "changed" if self.row else "new"
 
-    @property
+    @cached_property
     def before(self) -> Attributes:
         """The columns that the row has, in the form of `after` where they can be read."""
         return row_of(self.was) if self.was else self.row
 
-    @property
+    @cached_property
     def after(self) -> Attributes:
         """The columns that the row has afterwards, defaults left out."""
         return row_of(self.spec) if self.spec else {}
@@ -149,7 +150,7 @@ class Change:
         row = self.after or self.before
         return [f"{column.name}={to_text(row[column.name])}" for column in COLUMNS if column.name in row]
 
-    @property
+    @cached_property
     def columns(self) -> dict[str, dict[str, str]]:
         """The columns that change, each `from` and `to` a text; for a column that is absent, its default."""
         before, after = self.before, self.after
@@ -595,15 +596,20 @@ def approvable(deployment: Deployment, key: MappingKey, revision: int) -> Held |
 
 def _approve(deployment: Deployment, key: MappingKey, revision: int) -> None:
     """Sign what is held under a number, as it was shown."""
-    caller, now, held = deployment.caller, deployment.now(), approvable(deployment, key, revision)
+    held = approvable(deployment, key, revision)
     row = deployment.app.table.get_rows([key]).get(key, {})
     if held is None or not held.mapping.revision == number_in(row, "held_revision") == revision:
         raise CommandError(f"revision {revision} of {key} is no longer held; it wasn't approved", "look again")
-    shown = {"revision": revision, "digest": held.digest, "changes": held.changes, "takes": held.takes}
-    expires = int((now + timedelta(days=deployment.settings.history_days)).timestamp())
+    sign(deployment, held, deployment.caller)
+
+
+def sign(deployment: Deployment, held: Held, by: Caller) -> None:
+    """Write an approval of what is held."""
+    now, expires_after = deployment.now(), timedelta(days=deployment.settings.history_days)
+    shown = {"revision": held.mapping.revision, "digest": held.digest, "changes": held.changes, "takes": held.takes}
     # The time makes each write a change: the stream has no others (AWS_FACTS.md, "Lambda, SQS, ...").
-    signed = {**shown, "arn": caller.arn, "at": layout.timestamp(now), "expires": expires}
-    item = layout.key_attributes(layout.approval_key(caller.id, key)) | signed
+    signed = {"arn": by.arn, "at": layout.timestamp(now), "expires": int((now + expires_after).timestamp())}
+    item = {**layout.key_attributes(layout.approval_key(by.id, held.mapping.key)), **shown, **signed}
     deployment.app.store.write(deployment.app.store.put(item))
 
 

@@ -1,345 +1,34 @@
-"""What an edit or a file's mappings would change: in the mapping table, in the fleet, and in sum.
+"""What an edit or a file's mappings would change: in the fleet, and in sum.
 
-The functions' own modules decide it: `assess` rows, `decide` instances. Nothing is written.
+The functions' own modules decide it: `publish` rows (`rehearsal.py`), `decide` instances. Nothing is written.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import islice, takewhile
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
-from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.instances.observe import Unreadable
-from rolekeeper.instances.window import approved_budget, counted, with_later
-from rolekeeper.mappings.accounts import TargetScope
-from rolekeeper.mappings.assess import Assessor
-from rolekeeper.mappings.impact import MOVES, PHRASES, WORDS, Impact, Scan
-from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
-from rolekeeper.mappings.rows import Attributes, read_row
-from rolekeeper.mappings.snapshot import RowSnapshot, Trigger
-from rolekeeper.mappings.verdict import Ending, Status, Verdict
+from rolekeeper.instances.window import approved_budget, counted
+from rolekeeper.mappings.impact import MOVES, PHRASES, WORDS, Impact
+from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action, Target
-from rolekeeper.model.mapping import ANY_VALUE, Control, MappingKey, MappingSpec, PublishedMapping, same_person
-from rolekeeper.model.problem import HINTS, Advice, Kind, Reason, ReasonCode, Remedy, advice, sentence
+from rolekeeper.model.mapping import Control, MappingKey
+from rolekeeper.model.problem import Advice, Kind, Remedy, advice
 from rolekeeper.permissions import comparison
 from rolekeeper.permissions.comparison import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.layout import amount, second, several
-from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.uses import fleet, mappings
-from rolekeeper_cli.uses import names as known
-from rolekeeper_cli.uses.edits import Change, RowPlan, Unpublished, is_own, planned
-from rolekeeper_cli.uses.effect import GOOD, text_in, withheld, worth_saying
+from rolekeeper_cli.uses.edits import RowPlan, Unpublished
+from rolekeeper_cli.uses.effect import GOOD, withheld
 from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name
+from rolekeeper_cli.uses.rehearsal import Proposal, foresee, foresee_held
 from rolekeeper_cli.uses.revoked_policy import LIVES
 from rolekeeper_cli.uses.targets import Places
-
-# ---- mappings as if they were published ----
-
-_NOTHING = "nothing of it is published"
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """One mapping whose row, or whose published revision, would change."""
-
-    key: MappingKey
-    status: Status  # what Rolekeeper would write into its row (`Removed` if none is left), and `reason` why
-    reason: str
-    takes_effect: bool  # whether it would be in effect as asked, without a person
-    needs_approval: bool  # whether it would be so once a person approves it: a plan counts it as approved
-    own: bool  # whether that has to be another person, as the caller would be, or is, its author
-    revision: int  # what is published now, 0 for nothing
-    change: Change | None = None  # the change of its row; None if the row is already as asked
-    notes: tuple[Reason, ...] = ()  # why, beyond the change itself and `impact`
-    asks: str = ""  # whether a row that is refused means another role
-    # What it would do to instances, once it takes effect; None if it would publish nothing.
-    impact: Impact | None = None
-    foreign: int = 0  # how many instances with a foreign role it would govern
-
-    @property
-    def applies(self) -> bool:
-        """Whether it would be in effect once the plan is applied, and approved if need be."""
-        return self.takes_effect or self.needs_approval
-
-    @property
-    def blocks(self) -> bool:
-        """Whether no plan with it can be applied: a row that is refused, and isn't edited, holds up no other."""
-        return not self.applies and (self.change is not None or self.status is Status.HELD)
-
-    @property
-    def says_more(self) -> bool:
-        """Whether the reason says more than the change itself does."""
-        return self.status is not Status.REMOVED and (self.status is not Status.PUBLISHED or bool(self.notes))
-
-    def note(self, hints: Mapping[ReasonCode, str] = HINTS) -> str:
-        """What of the reason is neither the change itself nor `impact`."""
-        return f"{sentence(self.notes, hints)}{self.asks}"
-
-    def document(self) -> dict[str, Any]:
-        return {
-            "mapping": str(self.key),
-            **(self.change.document() if self.change else {"kind": "unchanged", "columns": {}}),
-            "status": self.status.value,
-            "takes_effect": self.takes_effect,
-            "needs_approval": self.needs_approval,
-            "own_edit": self.own,
-            "reason": self.reason,
-            "note": self.note() or None,
-            "effect": self.impact.document() if self.impact else None,
-            "foreign": self.foreign,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Proposal:
-    """A plan of rows, and the assessment of each (`edits`, by key).
-
-    `published` are the mappings and tombstones, by account, that would be published instead of what is. `unseen` are
-    sentences about targets that the caller can't look into: they aren't counted.
-    """
-
-    rows: RowPlan = field(default_factory=RowPlan)
-    edits: Sequence[Edit] = ()
-    published: Mapping[str, Mapping[MappingKey, PublishedMapping]] = field(default_factory=dict)
-    unseen: Sequence[str] = ()
-
-    def enforced(self, place: Deployment) -> Enforced:
-        """The state table of a target as it would be then."""
-        return Enforced.of(place, dict(self.published.get(place.settings.account, {})))
-
-
-def propose(
-    deployment: Deployment,
-    specs: Sequence[MappingSpec],
-    *,
-    prune: bool,
-    judged: Callable[[Edit], object] = lambda _: None,
-) -> Proposal:
-    """Judge mappings as if they were written into the table; with `prune`, all other rows were deleted.
-
-    `judged` takes an edit as soon as what is said of it is final; one in conflict is so only with all of them.
-    """
-    table = deployment.app.table.all_rows()
-    rows = written_again(deployment, planned(specs, table, deployment.app.home, prune=prune))
-    wanted: dict[MappingKey, MappingSpec | None] = {each.key: each for each in specs}
-    wanted |= {each.key: None for each in rows.changes if each.spec is None}
-    freed = {} if prune else _in_conflict(table, deployment, wanted)
-    return _Judge(deployment, table, rows, report=judged).proposal(wanted, freed)
-
-
-def written_again(deployment: Deployment, plan: RowPlan) -> RowPlan:
-    """The same plan, which also writes held rows that no longer need approval: they are published then."""
-    held = tuple(each for each in plan.same if text_in(each.row, "status") == Status.HELD)
-    try:
-        edits = foresee(deployment, RowPlan(held)).edits if held else ()
-    except AccessDeniedError:
-        # The sweep publishes them too.
-        return plan
-    free = {each.key for each in edits if each.takes_effect and each.impact}
-    again = (each for each in held if each.key in free)
-    return replace(
-        plan,
-        changes=tuple(sorted((*plan.changes, *again), key=lambda each: each.key)),
-        same=tuple(each for each in plan.same if each.key not in free),
-        not_in_effect=tuple(each for each in plan.not_in_effect if each.key not in free),
-    )
-
-
-def foresee(deployment: Deployment, rows: RowPlan) -> Proposal:
-    """Judge what a plan writes into the table, and no other row."""
-    return _Judge(deployment, {}, rows).proposal({each.key: each.spec for each in rows.changes})
-
-
-def foresee_held(deployment: Deployment, held: Unpublished) -> Proposal:
-    """Judge a held edit, or deletion, by its row as it is; without an edit if it is in effect by now."""
-    return _Judge(deployment, {held.key: held.row}, RowPlan()).proposal({held.key: None})
-
-
-def _reasons(verdict: Verdict) -> tuple[str, tuple[Reason, ...]]:
-    """The reason of an edit, and what of it is neither the change itself nor its impact."""
-    notes = [] if verdict.status is Status.REMOVED else worth_saying(verdict.reasons)
-    parts = [verdict.reason] if notes else []
-    if notes and verdict.scan and verdict.scan.foreign:
-        parts.append(f"foreign roles: {verdict.scan.foreign:,}")
-    if verdict.impact and verdict.ending is not Ending.HOLD:
-        parts.append(str(verdict.impact))
-    if not parts and verdict.status is not Status.PUBLISHED:
-        notes = [ReasonCode.TEXT(text=_NOTHING)]
-    return "; ".join(parts) or _NOTHING, tuple(each for each in notes if each.code is not ReasonCode.PERMISSIONS)
-
-
-def _in_conflict(
-    table: Mapping[MappingKey, Attributes], deployment: Deployment, wanted: Collection[MappingKey]
-) -> dict[MappingKey, MappingSpec]:
-    """The table's other mappings that aren't published because of a conflict."""
-    rows = {key: row for key, row in table.items() if key not in wanted and text_in(row, "status") == Status.CONFLICT}
-    specs = {key: read_row(row, deployment.app.home).spec for key, row in rows.items()}
-    return {key: spec for key, spec in specs.items() if spec}
-
-
-class _Judge:
-    """Judges one row after the other with the functions' own assessor, each as if those before it were published.
-
-    It judges for all targets, as the functions do, as far as the caller can look into them.
-    """
-
-    def __init__(
-        self,
-        deployment: Deployment,
-        table: Mapping[MappingKey, Attributes],
-        rows: RowPlan,
-        *,
-        report: Callable[[Edit], object] = lambda _: None,
-    ) -> None:
-        self._deployment = deployment
-        self._report = report
-        self._table = table
-        self._rows = rows
-        self._changes = {each.key: each for each in rows.changes}
-        self._places = Places.chosen(deployment)
-        # By account: it is the same in all its Regions.
-        self._published: dict[str, dict[MappingKey, PublishedMapping]] = {}
-        self._records: dict[MappingKey, Mapping[str, AccountRecord]] = {}
-        self._assessor = self._made()
-        self._took, self._later = 0, Counter[datetime]()
-        self._progress = Silent(None, "")
-        self._judged = self._looked_at = 0
-
-    def _made(self) -> Assessor:
-        app, home = self._deployment.app, self._deployment.home
-        roles = {home.account: app.roles}
-
-        def mapped(place: Deployment) -> TargetScope:
-            target = place.settings.target
-            served = registered.get(target) or ServedTarget(target)
-            published = self._published.setdefault(target.account, {})
-            # The very dictionary: what is judged later sees what was published before.
-            scanner = place.app.scanner(replace(Enforced.of(place, published), count=self._count))
-            known, swept = roles.setdefault(target.account, place.app.roles), served.last_sweep is not None
-            return TargetScope(target, known, scanner, instances=served.instances, unit=served.unit, swept=swept)
-
-        places = self._places.reachable()
-        # Read only if there are others.
-        registered = {each.target: each for each in app.registry.all()} if len(places) > 1 else {}
-        listed = [mapped(each) for each in places if each.elsewhere]
-        targets = replace(app.mapped, own=mapped(self._deployment), listed=lambda: listed)
-        return Assessor(targets, app.revisions, app.settings.mode)
-
-    @cached_property
-    def _roles(self) -> Sequence[str]:
-        return known.path_roles(self._deployment)
-
-    def proposal(
-        self, wanted: Mapping[MappingKey, MappingSpec | None], freed: Mapping[MappingKey, MappingSpec] | None = None
-    ) -> Proposal:
-        """Judge what each row is to say; None deletes it. `freed` are other rows that may no longer be in conflict."""
-        with self._deployment.progress(len(wanted), "mappings judged") as self._progress:
-            edits = self._edits(wanted, freed or {})
-        found = [edits[key] for key in sorted(edits)]
-        return Proposal(self._rows, found, self._published, unseen=self._places.unseen_in_words())
-
-    def _edits(
-        self, wanted: Mapping[MappingKey, MappingSpec | None], freed: Mapping[MappingKey, MappingSpec]
-    ) -> dict[MappingKey, Edit]:
-        edits: dict[MappingKey, Edit] = {}
-        # What changes first: a person waits for it, and a row that stays asks AWS as much.
-        for key in sorted(wanted, key=lambda key: (key not in self._changes, key)):
-            if edit := self._edit(key, wanted[key]):
-                edits[key] = edit
-                if edit.status is not Status.CONFLICT:
-                    self._progress.hide()
-                    self._report(edit)
-            self._judged += 1
-            self._count(0)
-        # Of two rows in conflict, editing either clears both: so do the file's rows that of others.
-        in_conflict = {key: wanted[key] for key, edit in edits.items() if edit.status is Status.CONFLICT}
-        in_conflict |= freed
-        before = -1
-        while len(in_conflict) != before:
-            before = len(in_conflict)
-            again = {key: self._edit(key, in_conflict[key]) for key in sorted(in_conflict)}
-            edits = {key: edit for key, edit in edits.items() if again.get(key, edit)}
-            still = {key for key, edit in again.items() if edit and edit.status is Status.CONFLICT}
-            edits |= {key: edit for key, edit in again.items() if edit and edit.applies and key not in still}
-            in_conflict = {key: in_conflict[key] for key in still}
-        return edits
-
-    def _count(self, instances: int) -> None:
-        """Show how far it is: one row may match the whole fleet."""
-        self._looked_at += instances
-        self._progress.at(self._judged, rest=f"{self._looked_at:,} instances looked at")
-
-    def _edit(self, key: MappingKey, spec: MappingSpec | None) -> Edit | None:
-        """What one row's edit would do; None if it is published already as it says."""
-        change, stored = self._changes.get(key), self._deployment.app.revisions.read(key)
-        snapshot = self._snapshot(key, stored, change)
-        verdict = self._assessor.assess(snapshot)
-        mapping = verdict.mapping
-        if verdict.ending is Ending.KEEP and change is None and verdict.status in GOOD:
-            return None
-        # A deletion that is held isn't what a file asks for that has the row.
-        applies = verdict.ending is not Ending.SAY and not (spec and mapping and mapping.deleted)
-        held = verdict.ending is Ending.HOLD
-        if applies and mapping and verdict.ending is not Ending.KEEP:
-            own = {stored.home: AccountRecord(mapping)}
-            self._records[key] = {**(verdict.records or {}), **own}
-            for account, record in self._records[key].items():
-                self._published.setdefault(account, {})[key] = record.mapping
-            if verdict.impact and not held and not verdict.approval:
-                self._took += verdict.impact.now
-                self._later.update(verdict.impact.changes_at)
-        meant = known.nearest_role(spec.role, self._roles) if spec and verdict.status is Status.REJECTED else ""
-        asks, (reason, notes) = f"; did you mean '{meant}'?" if meant else "", _reasons(verdict)
-        return Edit(
-            key,
-            verdict.status,
-            f"{reason}{asks}",
-            takes_effect=applies and not held,
-            needs_approval=applies and held,
-            own=held and self._is_own(stored, change),
-            revision=stored.published.revision if stored.published else 0,
-            change=change,
-            notes=notes,
-            asks=asks,
-            impact=verdict.impact,
-            foreign=verdict.scan.foreign if verdict.scan else 0,
-        )
-
-    def _is_own(self, stored: StoredMapping, change: Change | None) -> bool:
-        """Whether an edit that would be held is the caller's: the one who writes it is its author."""
-        caller = self._deployment.caller.arn
-        return same_person(caller, caller) if change else is_own(self._deployment, stored.held)
-
-    def _snapshot(self, key: MappingKey, stored: StoredMapping, change: Change | None) -> RowSnapshot:
-        """The row as it would be, with what would be stored and counted by then."""
-        row = change.written if change else self._table[key]
-        any_value = MappingKey(key.tag_key, ANY_VALUE)
-        several, revisions = self._assessor.targets.several, self._deployment.app.revisions
-        records = {**(revisions.records(key) if several else {}), **stored.records}
-        published = self._published[self._deployment.home.account]
-        stored = replace(
-            stored,
-            records={**records, **self._records.get(key, {})},
-            any_value=published.get(any_value, stored.any_value),
-            edits={
-                **stored.edits,
-                "total": stored.edits.get("total", 0) + self._took,
-                "later": with_later(stored.edits, self._later),
-            },
-        )
-        parsed = read_row(row, self._deployment.app.home)
-        # The instances of a row that is published as it says are only looked at if some are in conflict.
-        scan = None if text_in(row, "status") == Status.CONFLICT else Scan()
-        trigger = Trigger("planned", "") if change else Trigger("planned", "", recheck=True, scan=scan)
-        approvals, now = revisions.approvals(stored.held), self._deployment.now()
-        return RowSnapshot(key, row, parsed, stored=stored, at=now, trigger=trigger, approvals=approvals)
-
 
 # ---- the fleet, counted while its instances go by ----
 
@@ -506,7 +195,7 @@ class FleetPlan:
         """
         if self.narrowed or not self.taken:
             return []
-        deployment, limits = self.deployment, self.deployment.settings.limits
+        deployment, limits = self.proposal.deployment or self.deployment, self.deployment.settings.limits
         budgets = {key: layout.budget_key(key) for key, _ in self.taken}
         windows = {each: layout.changes_key(each[0], quarantines=each[1]) for each in self.taken_in}
         items = deployment.app.store.get([*windows.values(), *budgets.values()])
@@ -516,13 +205,10 @@ class FleetPlan:
             return max(0, limits.allowed(instances) - taken)
 
         room = sum(min(self.taken_in[each], room_in(key, self.there[each[0]])) for each, key in windows.items())
-        # The approval that a file's edit is held for lets its changes through.
-        edits = self.proposal.edits
-        held = {each.key: each.impact.takes for each in edits if each.status is Status.HELD and each.impact}
-        approved = {}
-        for (key, revision), changes in self.taken.items():
-            credit = approved_budget(items.get(budgets[key], {}), revision)
-            approved[key, revision] = min(changes, held.get(key, credit))
+        approved = {
+            (key, revision): min(changes, approved_budget(items.get(budgets[key], {}), revision))
+            for (key, revision), changes in self.taken.items()
+        }
         if self.taken.total() <= room + sum(approved.values()):
             return []
         beside = {"at_once": room, "minutes": limits.minutes}

@@ -211,11 +211,10 @@ class App:
     def home(self) -> mappings.rows.HomeAccount:
         return mappings.rows.HomeAccount(self.settings.account, self.settings.partition)
 
-    def scanner(self, state: State | None = None) -> mappings.impact.ImpactScanner:
-        """Return what scans this target's instances; `state` is what a `plan` would leave."""
+    def scanner(self) -> mappings.impact.ImpactScanner:
         return mappings.impact.ImpactScanner(
             ec2=self.ec2,
-            state=state or self.state,
+            state=self.state,
             table=self.table,
             limits=self.settings.limits,
             ownership=self.settings.ownership,

@@ -14,7 +14,7 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.progress import Silent
-from rolekeeper_cli.uses import edits, preview
+from rolekeeper_cli.uses import edits, preview, rehearsal
 from rolekeeper_cli.uses.fleet import pages as fleet_pages
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
@@ -66,7 +66,7 @@ def test_while_one_row_is_judged_its_instances_are_counted(terminal: Terminal) -
 
     deployment = Deployment(Options(), Shown)
     rows = edits.set_columns(deployment, mapping_key("app=web"), ["role=db"])
-    preview.foresee(deployment, rows)
+    rehearsal.foresee(deployment, rows)
     assert shown == ["0 2 instances looked at", "0 4 instances looked at", "1 4 instances looked at"]
 
 

@@ -30,7 +30,8 @@ from rolekeeper_cli.layout import second
 from rolekeeper_cli.uses import edits, mappings, preview
 from rolekeeper_cli.uses.edits import RowPlan, Unpublished, UnreadableRowError, Written, to_text
 from rolekeeper_cli.uses.fleet import Seen, pages
-from rolekeeper_cli.uses.preview import FleetPlan, Preview, foresee, foresee_held
+from rolekeeper_cli.uses.preview import FleetPlan, Preview
+from rolekeeper_cli.uses.rehearsal import foresee, foresee_held
 from rolekeeper_cli.uses.targets import Places
 
 # ---- the form: a field for each column ----
@@ -279,7 +280,7 @@ def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | Unpublis
         kept, others = tuple(islice(found, MOST)), sum(1 for _ in found)
     except AccessDeniedError:
         return Expected(None, in_sum())
-    edit = next(iter(proposal.edits), None)
+    edit = next((row for row in proposal.edits if row.key == key), None)
     return Expected(
         edit.document() if edit else None,
         replace(will, foreign=fleet.foreign),

@@ -62,14 +62,6 @@ def counted_with(item: Mapping[str, Any], minutes: int, now: datetime, *, moment
     return max([counted(item, minutes, now) + near(now), *map(near, moments)])
 
 
-def with_later(item: Mapping[str, Any], later: Mapping[datetime, int]) -> dict[str, int]:
-    """Return how many later changes an item counts, by the minute, with these."""
-    counts = Counter[str](item.get("later", {}))
-    for at, changes in later.items():
-        counts[str(_minute(at))] += changes
-    return counts
-
-
 def approved_budget(item: Mapping[str, Any], revision: int) -> int:
     """Return how many of the changes are left that a person approved for this revision of a mapping."""
     return int(item.get(layout.credit_of(revision), 0)) if int(item.get("credit_revision", 0)) == revision else 0
@@ -87,7 +79,9 @@ def counting(  # noqa: PLR0913  # what is counted, against what
     """Count `number` more if that makes at most `allowed`, and `later` ones; drop what has left the window."""
     over = _over(item, minutes, now)
     leaving = dict(list(over.items())[:LEAVING])
-    counts, oldest = with_later(item, later or {}), _minute(now) - minutes
+    counts, oldest = Counter[str](item.get("later", {})), _minute(now) - minutes
+    for at, changes in (later or {}).items():
+        counts[str(_minute(at))] += changes
     ahead = {minute: number for minute, number in counts.items() if int(minute) >= oldest}
     last = datetime.fromtimestamp(max(map(int, ahead), default=0) * MINUTE, UTC)
     update = _adding(number, minutes, now, left=sum(leaving.values()), until=last)

@@ -141,7 +141,7 @@ class Publisher:
         """Judge a row, and those that were in conflict with it if that may be over."""
         verdict = self._judge(key, trigger, judging)
         if verdict.changed or trigger.ended or not trigger.recheck:
-            self._recheck_conflicting(key, verdict, trigger.correlation_id)
+            return replace(verdict, freed=self._recheck_conflicting(key, verdict, trigger))
         return verdict
 
     def _judge(self, key: MappingKey, trigger: Trigger, judging: AssessmentJob | None = None) -> Verdict:
@@ -382,18 +382,20 @@ class Publisher:
             if stored.published and row not in stored.in_conflict and len(stored.in_conflict) < ROWS:
                 self.revisions.add_conflict(stored.published, row)
 
-    def _recheck_conflicting(self, key: MappingKey, verdict: Verdict, correlation_id: str) -> None:
-        """Judge again the rows that were in conflict with one that was judged, but not those in conflict with them.
+    def _recheck_conflicting(self, key: MappingKey, verdict: Verdict, by: Trigger) -> dict[MappingKey, Verdict]:
+        """Judge again the rows that were in conflict with one that was judged, and return those that no longer are.
 
         A refusal for one of them is logged and left to the sweep; that AWS gave no answer is raised at the end.
         """
-        trigger = Trigger(f"re-checked because {key}, which it conflicted with, changed", correlation_id, recheck=True)
-        over: list[MappingKey] = []
+        cause = f"re-checked because {key}, which it conflicted with, changed"
+        trigger = Trigger(cause, by.correlation_id, recheck=True)
+        over: dict[MappingKey, Verdict] = {}
         refused: list[tuple[MappingKey, AwsRefusalError]] = []
         for row in sorted(verdict.in_conflict)[:ROWS]:
             try:
-                if self._judge(row, trigger).status not in {Status.CONFLICT, Status.WAITING}:
-                    over.append(row)
+                again = self._judge(row, trigger)
+                if again.status not in {Status.CONFLICT, Status.WAITING}:
+                    over[row] = again
             except AwsRefusalError as error:
                 refused.append((row, error))
         unanswered = next((error for _, error in refused if isinstance(error, RetryableError)), None)
@@ -403,7 +405,8 @@ class Publisher:
         except AwsRefusalError as error:
             refused.append((key, error))
         for row, refusal in refused:
-            text = {"mapping": str(row), "error": str(refusal), "correlation_id": correlation_id}
+            text = {"mapping": str(row), "error": str(refusal), "correlation_id": by.correlation_id}
             self.telemetry.will_retry("a conflict was not checked again", **text)
         if unanswered:
             raise unanswered
+        return over

@@ -81,6 +81,7 @@ class Verdict:
         assumed: the part of the impact in accounts for which nothing is published yet, as they gave no answer.
         ends_soon: what to report once, as the mapping will soon expire.
         changed: whether this was news, and `in_conflict` the rows to judge again; set once it is committed.
+        freed: the verdicts on those that are no longer in conflict.
     """
 
     status: Status
@@ -105,6 +106,7 @@ class Verdict:
     judging: int = 0
     changed: bool = False
     in_conflict: frozenset[MappingKey] = frozenset()
+    freed: Mapping[MappingKey, "Verdict"] = field(default_factory=dict)
 
     @cached_property
     def reason(self) -> str:

@@ -7,7 +7,6 @@ lock beyond the association id. A corrupt item is returned as an error beside th
 
 import time
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -34,6 +33,8 @@ MOST_WRITES = 100  # of a transaction (DynamoDB API reference)
 ACTIVITY_KEPT = timedelta(days=31)
 QUEUED = timedelta(days=4)  # how long the work queue keeps a message (template.yaml)
 _IF = "IF"  # the conditions, beside the clauses of an update expression
+ABSENT, PRESENT = "attribute_not_exists({0})", "attribute_exists({0})"
+_CLAUSES = {"SET": "{} = {}", "ADD": "{} {}", "DELETE": "{} {}", "REMOVE": "{}"}
 
 type Write = dict[str, Any]  # one write, as `Store` makes it
 
@@ -179,42 +180,40 @@ class Update:
     """A DynamoDB update expression over top-level attributes, with the conditions, if any, that must all hold."""
 
     def __init__(self) -> None:
-        # By the clause that has it: an attribute, what is said of it, and the value in that, if there is one.
-        self._parts: dict[str, list[tuple[str, str, tuple[Any, ...]]]] = defaultdict(list)
+        # Each a clause, or comparisons of which one has to hold; an attribute; and the value in that, if there is one.
+        self.changes: list[tuple[str, str, tuple[Any, ...]]] = []
+        self.conditions: list[tuple[tuple[str, ...], str, tuple[Any, ...]]] = []
 
     def set(self, values: Mapping[str, Any]) -> Self:
-        self._parts["SET"] += [(name, "{} = {}", (value,)) for name, value in values.items()]
+        self.changes += [("SET", name, (value,)) for name, value in values.items()]
         return self
 
     def add(self, name: str, more: int | frozenset[str]) -> Self:
         """Add to a number or to a set; an absent one counts as 0, or as empty."""
-        self._parts["ADD"].append((name, "{} {}", (more,)))
+        self.changes.append(("ADD", name, (more,)))
         return self
 
     def discard(self, name: str, fewer: frozenset[str]) -> Self:
         """Take away from a set; an empty one is gone."""
-        self._parts["DELETE"].append((name, "{} {}", (fewer,)))
+        self.changes.append(("DELETE", name, (fewer,)))
         return self
 
     def remove(self, *names: str) -> Self:
-        self._parts["REMOVE"] += [(name, "{}", ()) for name in names]
+        self.changes += [("REMOVE", name, ()) for name in names]
         return self
 
     def only_if(self, name: str, comparison: str, value: Any, *, or_absent: bool = False) -> Self:
-        holds = f"{{0}} {comparison} {{1}}"
-        holds = f"(attribute_not_exists({{0}}) OR {holds})" if or_absent else holds
-        self._parts[_IF].append((name, holds, (value,)))
+        self.conditions.append(((ABSENT, comparison) if or_absent else (comparison,), name, (value,)))
         return self
 
     def only_as(self, item: Mapping[str, Any], *names: str) -> Self:
         """Require these attributes to be as in an item: equal, or absent from both."""
         for name in names:
-            same = ("{} = {}", (item[name],)) if name in item else ("attribute_not_exists({})", ())
-            self._parts[_IF].append((name, *same))
+            self.conditions.append((("=",), name, (item[name],)) if name in item else ((ABSENT,), name, ()))
         return self
 
     def only_if_present(self, name: str) -> Self:
-        self._parts[_IF].append((name, "attribute_exists({})", ()))
+        self.conditions.append(((PRESENT,), name, ()))
         return self
 
     def arguments(self) -> dict[str, Any]:
@@ -222,12 +221,16 @@ class Update:
         names: dict[str, str] = {}
         values: dict[str, Any] = {}
         clauses: dict[str, list[str]] = {}
-        for clause, parts in self._parts.items():
-            for name, text, value in parts:
-                slot, value_slot = names.setdefault(name, f"#n{len(names)}"), f":v{len(values)}"
-                if value:
-                    (values[value_slot],) = value
-                clauses.setdefault(clause, []).append(text.format(slot, value_slot))
+        parts = [(clause, name, value, _CLAUSES[clause]) for clause, name, value in self.changes]
+        for comparisons, name, value in self.conditions:
+            texts = [each if each in (ABSENT, PRESENT) else f"{{0}} {each} {{1}}" for each in comparisons]
+            # DynamoDB refuses redundant parentheses.
+            parts.append((_IF, name, value, f"({' OR '.join(texts)})" if texts[1:] else texts[0]))
+        for clause, name, value, text in parts:
+            slot, value_slot = names.setdefault(name, f"#n{len(names)}"), f":v{len(values)}"
+            if value:
+                (values[value_slot],) = value
+            clauses.setdefault(clause, []).append(text.format(slot, value_slot))
         arguments = {
             "ConditionExpression": " AND ".join(clauses.pop(_IF, ())),
             "UpdateExpression": " ".join(f"{clause} {', '.join(texts)}" for clause, texts in clauses.items()),
