@@ -195,7 +195,7 @@ class Row:
         return (NotInEffect(_ELSEWHERE[each.code], str(each), self.key) for each in found)
 
 
-def of_row(deployment: Deployment, key: MappingKey, row: Row | None, published: PublishedMapping | None) -> Effect:
+def of_row(deployment: Deployment, key: MappingKey, *, row: Row | None, published: PublishedMapping | None) -> Effect:
     """What is in effect of a row; None if there is no row."""
     live, home = published if published and not published.deleted else None, deployment.home
     edit = row.unpublished(live) if row else None
@@ -218,7 +218,7 @@ def of_rows(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> di
     """What is in effect of rows that were read from the mapping table."""
     published, home = deployment.app.state.read([], rows).published, deployment.app.home
     parsed = {key: Row.read(key, row, home) for key, row in with_status(deployment, rows).items()}
-    return {key: of_row(deployment, key, row, published.get(key)) for key, row in parsed.items()}
+    return {key: of_row(deployment, key, row=row, published=published.get(key)) for key, row in parsed.items()}
 
 
 def of_mapping(deployment: Deployment, key: MappingKey) -> Effect:
@@ -230,7 +230,8 @@ def of_mapping(deployment: Deployment, key: MappingKey) -> Effect:
     found = deployment.app.state.read([], [key])
     if key in found.damaged:
         raise found.damaged[key]
-    return of_row(deployment, key, next(iter(rows.of_keys([key])), None), found.published.get(key))
+    row = next(iter(rows.of_keys([key])), None)
+    return of_row(deployment, key, row=row, published=found.published.get(key))
 
 
 def with_status(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> dict[MappingKey, Attributes]:

@@ -327,7 +327,7 @@ def answer(shown: Document, entries: Sequence[Document]) -> list[Part]:
         "until": Part(str(pin["expires_at"]) if pin else "", "time"),
         "at": Part(since[1], "time"),
         "reason": Part(decision["reason"]),
-        "because": Part(_UNMAPPED.get(shown["because"], shown["because"])),
+        "because": Part(str(_UNMAPPED.get(shown["because"], shown["because"]))),
     }
     pieces = Formatter().parse(says.replace("{asks}", asks).replace("{since}", since[0]))
     found = [each for words, name, _, _ in pieces for each in (Part(words), values.get(name or ""))]
