@@ -97,6 +97,10 @@ _BECAUSE: Mapping[str, str] = {
 }
 
 
+# Why what is published governs no instance.
+_IDLE = frozenset({"disabled", "expired", "out-of-scope"})
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What is in effect: what is published of a row, or the mapping that governs an instance; and what isn't."""
@@ -107,15 +111,15 @@ class Effect:
     @property
     def edits(self) -> tuple[NotInEffect, ...]:
         """The rows that aren't in effect as they are: their edits, deletions, and what can't be used any longer."""
-        return tuple(each for each in self.missing if each.is_edit)
+        return tuple(missing for missing in self.missing if missing.is_edit)
 
     @property
     def idle(self) -> NotInEffect | None:
         """Why what is published of a row governs no instance; None if it may govern some."""
-        return next((each for each in self.missing if each.code in {"disabled", "expired", "out-of-scope"}), None)
+        return next((missing for missing in self.missing if missing.code in _IDLE), None)
 
     def documents(self) -> list[dict[str, Any]]:
-        return [each.document() for each in self.missing]
+        return [missing.document() for missing in self.missing]
 
 
 # ---- a row ----
@@ -191,8 +195,8 @@ class Row:
     @property
     def elsewhere(self) -> Iterator[NotInEffect]:
         """Where what is published isn't in effect."""
-        found = (each for each in self.reasons if each.code in _ELSEWHERE)
-        return (NotInEffect(_ELSEWHERE[each.code], str(each), self.key) for each in found)
+        found = (reason for reason in self.reasons if reason.code in _ELSEWHERE)
+        return (NotInEffect(_ELSEWHERE[reason.code], str(reason), self.key) for reason in found)
 
 
 def of_row(deployment: Deployment, key: MappingKey, *, row: Row | None, published: PublishedMapping | None) -> Effect:

@@ -110,19 +110,21 @@ class Seen:
         An instance is in drift if Rolekeeper is to change it: what that word means everywhere.
         """
         found = status_of(self.decision, foreign=bool(self.carries) and not self.managed)
-        edits = self.effect.edits if self.is_unmapped else ()
+        edits = self.effect.edits if self.is_unmapped and found is InstanceStatus.OK else ()
         blocked = any(edit.status in {Status.REJECTED, Status.CONFLICT} for edit in edits)
         return InstanceStatus.BLOCKED if blocked else InstanceStatus.WAITING if edits else found
 
     @property
     def is_unmapped(self) -> bool:
-        """Whether no mapping for its tags is in effect, and it carries no role."""
-        return self.decision.action is Action.NOTHING and self.decision.code == "unmatched"
+        """Whether no mapping for its tags is in effect, and it carries no role or a foreign one."""
+        return self.decision.action is Action.NOTHING and self.decision.code in {"unmatched", "not-ours"}
 
     @property
     def because(self) -> str:
         """Why it has its status: the decision's reason, which doesn't know the rows."""
-        return "no mapping for its tags is in effect" if self.is_unmapped and self.named else self.decision.reason
+        if not (self.is_unmapped and self.named):
+            return self.decision.reason
+        return f"no mapping for its tags is in effect{f'; {self.carries} is foreign' if self.carries else ''}"
 
     @property
     def named(self) -> Sequence[NotInEffect]:
@@ -134,7 +136,8 @@ class Seen:
     def reason(self) -> str:
         """The same, with what of its mappings isn't in effect."""
         named = self.named
-        return f"{self.because}{':' if self.is_unmapped else ';'} {several(named, _NAMED)}" if named else self.because
+        joint = ":" if self.is_unmapped and not self.carries else ";"
+        return f"{self.because}{joint} {several(named, _NAMED)}" if named else self.because
 
     @property
     def pin(self) -> Pin | None:

@@ -171,3 +171,32 @@ def test_rm_says_what_is_under_way(terminal: Terminal, desk: Desk, three: list[s
     del three
     code, said = removed(terminal, desk)
     assert (code, said) == (0, ["Deleted.", "3 instances still with its role: it is being detached."])
+
+
+def test_what_else_keeps_an_instance_from_a_mapping_is_said_of_it(
+    terminal: Terminal, desk: Desk, instance: str
+) -> None:
+    """An instance that is ignored, pinned, foreign, or a node of a cluster is never just ok."""
+    desk.edit(WEB, role="wbe")
+    foreign = desk.world.running(profile="theirs", app="web")
+    node = desk.world.running(profile="eks-1", **{"eks:cluster-name": "one"})
+    desk.world.tag(instance, **{"rolekeeper:ignore": "true"})
+    pinned = desk.world.running(app="db")
+    assert terminal("attach", pinned, "db", "--reason", "a test", "--no-wait").exit_code == 0
+    desk.world.reconcile(pinned)
+    rows = {row["instance"]: row for row in terminal.document("fleet")}
+    codes = {name: [each["code"] for each in row["not_in_effect"]] for name, row in rows.items()}
+    assert codes == {
+        instance: ["ignored", "rejected"],
+        foreign: ["not-ours", "rejected"],
+        node: ["not-ours", "node"],
+        pinned: ["pinned"],
+    }
+    assert [rows[each]["stands"] for each in (instance, foreign, node, pinned)] == ["ok", "foreign", "foreign", "ok"]
+    assert rows[foreign]["reason"].startswith("no mapping for its tags is in effect; arn:aws:iam::")
+    assert "; app=web is rejected: role" in rows[foreign]["reason"]
+    listed = " ".join(terminal("fleet").stdout.split())
+    assert "its tag rolekeeper:ignore says true" in listed
+    assert "it is pinned to db by arn:aws:sts::123456789012:user/moto: a test" in listed
+    explained = " ".join(terminal("explain", node, "--no-who", "--no-uptake").stdout.split())
+    assert "EKS launched it as a node, which needs its role" in explained
