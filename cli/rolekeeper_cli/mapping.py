@@ -203,13 +203,17 @@ def tell_written(
 
 def _tell_keeping(found: uses.follow.Keeping, gone: Sequence[MappingKey]) -> ExitCode:
     """Show which instances still carry the role of deleted mappings, and why."""
-    terminal.bad(f"{amount(number, 'instance')} still with its role: {why}" for why, number in found.why.most_common())
+    terminal.bad(f"{_still_carry(number)}: {why}" for why, number in found.why.most_common())
     if found.under_way:
-        terminal.say(f"{amount(found.under_way, 'instance')} still with its role: it is being detached.")
+        terminal.say(f"{_still_carry(found.under_way)}: it is being detached.")
     if found.is_meant:
         return ExitCode.DONE
     terminal.say(f"To follow them: rolekeeper wait --mapping {uses.edits.RowVerdict(gone[0]).argument}")
     return ExitCode.CHANGES
+
+
+def _still_carry(number: int) -> str:
+    return f"{amount(number, 'instance')} still {'carries' if number == 1 else 'carry'} its role"
 
 
 def tell_verdicts(written: uses.edits.Written) -> ExitCode:

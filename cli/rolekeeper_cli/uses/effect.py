@@ -303,13 +303,13 @@ def published_there(deployment: Deployment, mapping: PublishedMapping) -> Publis
 # The codes of decisions that change nothing and leave an instance's tags without effect.
 _LEFT_ALONE = frozenset({"ignored", "service-managed", "kept", "not-ours"})
 # How an attempt at a change ended: no decision has these codes, but the instance's record may.
-_TRIED = frozenset({"window", "throttled", "propagating", "denied", "refused"})
+TRIED = frozenset({"window", "throttled", "propagating", "denied", "refused"})
 
 
 def last_attempt(observed: Observation, decision: Decision) -> Condition | None:
     """What the instance shows of the last attempt at this very change, if that failed or waits for its turn."""
     condition = observed.record.condition
-    if condition and condition.code in _TRIED and decision.action.mutates:
+    if condition and condition.code in TRIED and decision.action.mutates:
         # The arguments of a refusal are EC2's words.
         tried = replace(decision, action=condition.action, code=condition.code, arguments=())
         if f"{condition.fingerprint}|".startswith(f"{tried.fingerprint}|"):

@@ -22,7 +22,7 @@ from rolekeeper.storage.state import Snapshot, State
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.layout import several
-from rolekeeper_cli.uses.effect import Effect, NotInEffect, Rows, last_attempt, of_instance, published_there
+from rolekeeper_cli.uses.effect import TRIED, Effect, NotInEffect, Rows, last_attempt, of_instance, published_there
 from rolekeeper_cli.uses.instances import name_of, where
 
 # The most of an instance's mappings that its reason names.
@@ -134,10 +134,11 @@ class Seen:
 
     @property
     def reason(self) -> str:
-        """The same, with what of its mappings isn't in effect."""
-        named = self.named
+        """The same, with how the last attempt at its change ended, and what of its mappings isn't in effect."""
+        tried = next((missing for missing in self.effect.missing if missing.code in TRIED), None)
+        because, named = str(tried) if tried else self.because, self.named
         joint = ":" if self.is_unmapped and not self.carries else ";"
-        return f"{self.because}{joint} {several(named, _NAMED)}" if named else self.because
+        return f"{because}{joint} {several(named, _NAMED)}" if named else because
 
     @property
     def pin(self) -> Pin | None:

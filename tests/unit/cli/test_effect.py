@@ -143,10 +143,14 @@ def test_rm_says_how_many_keep_the_role_until_the_window_has_room(
     code, said = removed(terminal, desk, *three)
     assert (code, said[0]) == (2, "Deleted.")
     assert said[1].startswith(
-        "! 2 instances still with its role: change limit for this window reached; waiting for room."
+        "! 2 instances still carry its role: change limit for this window reached; waiting for room."
     )
     assert "(until 2026-03-01 09:2" in said[1]
     assert said[2:] == ["To follow them: rolekeeper wait --mapping app=web"]
+    reasons = [row["reason"] for row in terminal.document("fleet", "--drift")]
+    assert [reason.startswith("change limit for this window reached; waiting for room.") for reason in reasons] == [
+        True
+    ] * 2
 
 
 def test_rm_says_who_paused_what_it_waits_for(terminal: Terminal, desk: Desk, three: list[str]) -> None:
@@ -154,7 +158,7 @@ def test_rm_says_who_paused_what_it_waits_for(terminal: Terminal, desk: Desk, th
     assert terminal("pause", "--reason", "an incident").exit_code == 0
     code, said = removed(terminal, desk)
     assert code == 2
-    assert said[1].startswith("! 3 instances still with its role: Rolekeeper is paused (since 2026-03-01 09:0")
+    assert said[1].startswith("! 3 instances still carry its role: Rolekeeper is paused (since 2026-03-01 09:0")
     assert said[1].endswith(" UTC, by moto: an incident)")
 
 
@@ -163,14 +167,14 @@ def test_rm_of_a_mapping_that_says_keep_is_done_at_once(terminal: Terminal, desk
     code, said = removed(terminal, desk, *three)
     assert (code, said) == (
         0,
-        ["Deleted.", "! 3 instances still with its role: app=web no longer matches and says keep"],
+        ["Deleted.", "! 3 instances still carry its role: app=web no longer matches and says keep"],
     )
 
 
 def test_rm_says_what_is_under_way(terminal: Terminal, desk: Desk, three: list[str]) -> None:
     del three
     code, said = removed(terminal, desk)
-    assert (code, said) == (0, ["Deleted.", "3 instances still with its role: it is being detached."])
+    assert (code, said) == (0, ["Deleted.", "3 instances still carry its role: it is being detached."])
 
 
 def test_what_else_keeps_an_instance_from_a_mapping_is_said_of_it(
