@@ -4,6 +4,7 @@ Whatever shows one or the other draws this value, and decides nothing itself.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
@@ -413,8 +414,10 @@ class Claim:
     @classmethod
     def read(cls, deployment: Deployment, control: Control) -> Self:
         """Read it in the history, which also knows plain writes; the item itself is known first."""
-        part = 0 if control.paused else 2
-        for entry in deployment.app.store.history(layout.CONTROL_REPORTED[0], _SWITCHES):
+        part, entries = 0 if control.paused else 2, list[layout.Item]()
+        with suppress(AccessDeniedError):
+            entries = deployment.app.store.history(layout.CONTROL_REPORTED[0], _SWITCHES)
+        for entry in entries:
             before, after = (str(entry[name]).partition(", ")[part] for name in ("from", "to"))
             if before != after == str(control).partition(", ")[part]:
                 return cls(entry["claimed-by"], entry["at"], entry["claimed-reason"])
