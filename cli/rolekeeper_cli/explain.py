@@ -79,9 +79,9 @@ def _mapping_lines(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         owner = f", owned by {mapping['owner']}" if mapping["owner"] else ""
         yield "mapping", f"{mapping['mapping']}, revision {mapping['revision']}, priority {mapping['priority']}{owner}"
     for missing in document["not_in_effect"]:
-        # What the decision says is shown already.
-        if missing["mapping"]:
-            yield "overridden" if missing["code"] == "overridden" else "not in effect", missing["reason"]
+        # What the decision, its pin and its condition say is shown already.
+        if missing["mapping"] or missing["code"] == "node":
+            yield missing["code"] if missing["code"] in {"overridden", "node"} else "not in effect", missing["reason"]
     if document["unknown_because"]:
         yield "unknown", document["unknown_because"]
 

@@ -19,6 +19,7 @@ from rolekeeper_cli.layout import Column, Layout, amount, second
 if TYPE_CHECKING:
     from rolekeeper.instances.observe import Unreadable
     from rolekeeper.model.instance import Target
+    from rolekeeper_cli.deployment import Deployment
 
 
 _STATES = ("pending", "running", "stopping", "stopped")
@@ -93,25 +94,29 @@ def fleet(
     seen = places.look(
         partial(uses.fleet.pages, tags=filters.tags), lambda place: uses.fleet.Enforced.of(place, {}, rows=edits)
     )
-    listed = count.accepted(without_damaged(seen), filters)
-    if role and not uses.names.is_known_role(there, role):
-        # It may have been deleted while instances still carry it: only they can show that.
-        first = next(listed, None)
-        if first is None:
-            raise uses.names.no_such_role(there, role, count.roles)
-        listed = chain([first], listed)
+    listed = _of_known_role(there, count.accepted(without_damaged(seen), filters), role, count=count)
     asked = with_uptake(places, list(listed)) if ask_uptake else []
     rows, empty = asked or map(uses.fleet.document, listed), partial(_empty, places, filters, count)
     render.show_list(
         layout(there.home, uptake=ask_uptake), rows, empty=empty, total=lambda: _total(count) + _use_in_words(asked)
     )
     warn_of_unseen(places)
-    warn_of_unknown(asked)
-    if edits.unknown:
-        terminal.warn(edits.unknown)
+    warn_of_unknown(asked, edits.unknown)
     if why := uses.effect.withheld(there):
         terminal.say(f"Nothing is changed now: {why}.")
     return _drift(count, places) if detailed_exitcode else ExitCode.DONE
+
+
+def _of_known_role(
+    there: Deployment, listed: Iterator[uses.fleet.Seen], role: str, *, count: uses.fleet.Count
+) -> Iterator[uses.fleet.Seen]:
+    """The same instances; CommandError if there is no such role. It may be deleted while instances still carry it."""
+    if not role or uses.names.is_known_role(there, role):
+        return listed
+    first = next(listed, None)
+    if first is None:
+        raise uses.names.no_such_role(there, role, count.roles)
+    return chain([first], listed)
 
 
 def _drift(count: uses.fleet.Count, places: uses.targets.Places) -> ExitCode:
@@ -175,12 +180,14 @@ def former_roles(document: Mapping[str, Any]) -> str:
     return "; ".join(found) or ("unknown" if document["unknown_because"] else "")
 
 
-def warn_of_unknown(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Warn of what isn't known of software, once for each target and reason."""
+def warn_of_unknown(rows: Sequence[Mapping[str, Any]], edits: str) -> None:
+    """Warn of what isn't known of software, once for each target and reason; and of `edits`."""
     unknown = Counter((row["account"], row["region"], row["uptake"]["unknown_because"]) for row in rows)
     for (account, region, because), count in unknown.items():
         if because:
             terminal.warn(f"role use isn't fully known of {amount(count, 'instance')} in {account}/{region}: {because}")
+    if edits:
+        terminal.warn(edits)
 
 
 # ---- the table, and the totals below it ----

@@ -148,7 +148,8 @@ def ask_and_write(
     """
     if intended.changes:
         _agree(lambda: uses.preview.of_rows(there, intended), task, consequence=consequence, yes=yes)
-    return tell_written(there, uses.edits.write(there, intended, patience=patience(wait)), wait=wait)
+    deletes = [change.key for change in intended.changes if change.spec is None]
+    return tell_written(there, uses.edits.write(there, intended, patience=patience(wait)), deletes, wait=wait)
 
 
 def show_intended(intended: uses.edits.RowPlan) -> None:
@@ -178,8 +179,10 @@ def patience(wait: bool | None) -> float:  # noqa: FBT001  # the option's own th
     return 0 if wait is False else uses.edits.PATIENCE_SECONDS
 
 
-def tell_written(deployment: Deployment, written: uses.edits.Written, *, wait: bool | None) -> ExitCode:
-    """Show the verdicts on rows, and follow their instances if asked (`ask_and_write`).
+def tell_written(
+    deployment: Deployment, written: uses.edits.Written, deletes: Sequence[MappingKey] = (), *, wait: bool | None
+) -> ExitCode:
+    """Show the verdicts on rows, and who keeps a role of `deletes`; follow instances if asked (`ask_and_write`).
 
     Raises:
         MovedError: rows weren't as the plan saw them. The others were written, and judged if waited for.
@@ -192,7 +195,7 @@ def tell_written(deployment: Deployment, written: uses.edits.Written, *, wait: b
         raise uses.edits.MovedError(written.moved, len(written.rows))
     if wait and written.rows and code is ExitCode.DONE:
         return tell_followed(uses.follow.follow(deployment, [each.key for each in written.rows]))
-    gone = [each.key for each in written.rows if each.gone]
+    gone = [each.key for each in written.rows if each.key in deletes and each.gone]
     if gone and wait is None:
         kept = _tell_keeping(uses.follow.keeping(deployment, gone), gone)
         return kept if code is ExitCode.DONE else code
@@ -201,13 +204,17 @@ def tell_written(deployment: Deployment, written: uses.edits.Written, *, wait: b
 
 def _tell_keeping(found: uses.follow.Keeping, gone: Sequence[MappingKey]) -> ExitCode:
     """Show which instances still carry the role of deleted mappings, and why."""
-    terminal.bad(f"{amount(number, 'instance')} still with its role: {why}" for why, number in found.why.most_common())
+    terminal.bad(f"{_still_carry(number)}: {why}" for why, number in found.why.most_common())
     if found.under_way:
-        terminal.say(f"{amount(found.under_way, 'instance')} still with its role: it is being detached.")
+        terminal.say(f"{_still_carry(found.under_way)}: it is being detached.")
     if found.is_meant:
         return ExitCode.DONE
     terminal.say(f"To follow them: rolekeeper wait --mapping {uses.edits.RowVerdict(gone[0]).argument}")
     return ExitCode.CHANGES
+
+
+def _still_carry(number: int) -> str:
+    return f"{amount(number, 'instance')} still {'carries' if number == 1 else 'carry'} its role"
 
 
 def tell_verdicts(written: uses.edits.Written) -> ExitCode:
@@ -437,7 +444,8 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     if held.deletes:
         task, consequence = f"Delete {key}", uses.preview.takes
     _agree(lambda: uses.preview.of_held(there, held), task, consequence=consequence, yes=yes)
-    return tell_written(there, uses.edits.approve(there, {key: number}, patience=patience(wait)), wait=wait)
+    written = uses.edits.approve(there, {key: number}, patience=patience(wait))
+    return tell_written(there, written, [key] if held.deletes else (), wait=wait)
 
 
 def _undo(there: Deployment, edit: uses.edits.Unpublished, *, yes: bool, wait: bool | None) -> ExitCode:

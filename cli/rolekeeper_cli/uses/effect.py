@@ -4,6 +4,7 @@ Whatever shows one or the other draws this value, and decides nothing itself.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
@@ -97,6 +98,10 @@ _BECAUSE: Mapping[str, str] = {
 }
 
 
+# Why what is published governs no instance.
+_IDLE = frozenset({"disabled", "expired", "out-of-scope"})
+
+
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What is in effect: what is published of a row, or the mapping that governs an instance; and what isn't."""
@@ -107,15 +112,15 @@ class Effect:
     @property
     def edits(self) -> tuple[NotInEffect, ...]:
         """The rows that aren't in effect as they are: their edits, deletions, and what can't be used any longer."""
-        return tuple(each for each in self.missing if each.is_edit)
+        return tuple(missing for missing in self.missing if missing.is_edit)
 
     @property
     def idle(self) -> NotInEffect | None:
         """Why what is published of a row governs no instance; None if it may govern some."""
-        return next((each for each in self.missing if each.code in {"disabled", "expired", "out-of-scope"}), None)
+        return next((missing for missing in self.missing if missing.code in _IDLE), None)
 
     def documents(self) -> list[dict[str, Any]]:
-        return [each.document() for each in self.missing]
+        return [missing.document() for missing in self.missing]
 
 
 # ---- a row ----
@@ -191,11 +196,11 @@ class Row:
     @property
     def elsewhere(self) -> Iterator[NotInEffect]:
         """Where what is published isn't in effect."""
-        found = (each for each in self.reasons if each.code in _ELSEWHERE)
-        return (NotInEffect(_ELSEWHERE[each.code], str(each), self.key) for each in found)
+        found = (reason for reason in self.reasons if reason.code in _ELSEWHERE)
+        return (NotInEffect(_ELSEWHERE[reason.code], str(reason), self.key) for reason in found)
 
 
-def of_row(deployment: Deployment, key: MappingKey, row: Row | None, published: PublishedMapping | None) -> Effect:
+def of_row(deployment: Deployment, key: MappingKey, *, row: Row | None, published: PublishedMapping | None) -> Effect:
     """What is in effect of a row; None if there is no row."""
     live, home = published if published and not published.deleted else None, deployment.home
     edit = row.unpublished(live) if row else None
@@ -218,7 +223,7 @@ def of_rows(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> di
     """What is in effect of rows that were read from the mapping table."""
     published, home = deployment.app.state.read([], rows).published, deployment.app.home
     parsed = {key: Row.read(key, row, home) for key, row in with_status(deployment, rows).items()}
-    return {key: of_row(deployment, key, row, published.get(key)) for key, row in parsed.items()}
+    return {key: of_row(deployment, key, row=row, published=published.get(key)) for key, row in parsed.items()}
 
 
 def of_mapping(deployment: Deployment, key: MappingKey) -> Effect:
@@ -230,7 +235,8 @@ def of_mapping(deployment: Deployment, key: MappingKey) -> Effect:
     found = deployment.app.state.read([], [key])
     if key in found.damaged:
         raise found.damaged[key]
-    return of_row(deployment, key, next(iter(rows.of_keys([key])), None), found.published.get(key))
+    row = next(iter(rows.of_keys([key])), None)
+    return of_row(deployment, key, row=row, published=found.published.get(key))
 
 
 def with_status(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> dict[MappingKey, Attributes]:
@@ -298,13 +304,13 @@ def published_there(deployment: Deployment, mapping: PublishedMapping) -> Publis
 # The codes of decisions that change nothing and leave an instance's tags without effect.
 _LEFT_ALONE = frozenset({"ignored", "service-managed", "kept", "not-ours"})
 # How an attempt at a change ended: no decision has these codes, but the instance's record may.
-_TRIED = frozenset({"window", "throttled", "propagating", "denied", "refused"})
+TRIED = frozenset({"window", "throttled", "propagating", "denied", "refused"})
 
 
 def last_attempt(observed: Observation, decision: Decision) -> Condition | None:
     """What the instance shows of the last attempt at this very change, if that failed or waits for its turn."""
     condition = observed.record.condition
-    if condition and condition.code in _TRIED and decision.action.mutates:
+    if condition and condition.code in TRIED and decision.action.mutates:
         # The arguments of a refusal are EC2's words.
         tried = replace(decision, action=condition.action, code=condition.code, arguments=())
         if f"{condition.fingerprint}|".startswith(f"{tried.fingerprint}|"):
@@ -408,8 +414,10 @@ class Claim:
     @classmethod
     def read(cls, deployment: Deployment, control: Control) -> Self:
         """Read it in the history, which also knows plain writes; the item itself is known first."""
-        part = 0 if control.paused else 2
-        for entry in deployment.app.store.history(layout.CONTROL_REPORTED[0], _SWITCHES):
+        part, entries = 0 if control.paused else 2, list[layout.Item]()
+        with suppress(AccessDeniedError):
+            entries = deployment.app.store.history(layout.CONTROL_REPORTED[0], _SWITCHES)
+        for entry in entries:
             before, after = (str(entry[name]).partition(", ")[part] for name in ("from", "to"))
             if before != after == str(control).partition(", ")[part]:
                 return cls(entry["claimed-by"], entry["at"], entry["claimed-reason"])

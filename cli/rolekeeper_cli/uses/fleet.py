@@ -22,7 +22,7 @@ from rolekeeper.storage.state import Snapshot, State
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.layout import arn_name, minute, several
-from rolekeeper_cli.uses.effect import Effect, NotInEffect, Rows, last_attempt, of_instance, published_there
+from rolekeeper_cli.uses.effect import TRIED, Effect, NotInEffect, Rows, last_attempt, of_instance, published_there
 from rolekeeper_cli.uses.instances import name_of, where
 
 # The most of an instance's mappings that its reason names.
@@ -112,19 +112,21 @@ class Seen:
         An instance is in drift if Rolekeeper is to change it: what that word means everywhere.
         """
         found = status_of(self.decision, foreign=bool(self.carries) and not self.managed)
-        edits = self.effect.edits if self.is_unmapped else ()
+        edits = self.effect.edits if self.is_unmapped and found is InstanceStatus.OK else ()
         blocked = any(edit.status in {Status.REJECTED, Status.CONFLICT} for edit in edits)
         return InstanceStatus.BLOCKED if blocked else InstanceStatus.WAITING if edits else found
 
     @property
     def is_unmapped(self) -> bool:
-        """Whether no mapping for its tags is in effect, and it carries no role."""
-        return self.decision.action is Action.NOTHING and self.decision.code == "unmatched"
+        """Whether no mapping for its tags is in effect, and it carries no role or a foreign one."""
+        return self.decision.action is Action.NOTHING and self.decision.code in {"unmatched", "not-ours"}
 
     @property
     def because(self) -> str:
         """Why it has its status: the decision's reason, which doesn't know the rows."""
-        return "no mapping for its tags is in effect" if self.is_unmapped and self.named else self.decision.reason
+        if not (self.is_unmapped and self.named):
+            return self.decision.reason
+        return f"no mapping for its tags is in effect{f'; {self.carries} is foreign' if self.carries else ''}"
 
     @property
     def named(self) -> Sequence[NotInEffect]:
@@ -134,9 +136,11 @@ class Seen:
 
     @property
     def reason(self) -> str:
-        """The same, with what of its mappings isn't in effect."""
-        named = self.named
-        return f"{self.because}{':' if self.is_unmapped else ';'} {several(named, _NAMED)}" if named else self.because
+        """The same, with how the last attempt at its change ended, and what of its mappings isn't in effect."""
+        tried = next((missing for missing in self.effect.missing if missing.code in TRIED), None)
+        because, named = str(tried) if tried else self.because, self.named
+        joint = ":" if self.is_unmapped and not self.carries else ";"
+        return f"{because}{joint} {several(named, _NAMED)}" if named else because
 
     @property
     def pin(self) -> Pin | None:

@@ -93,7 +93,9 @@ class FleetPlan:
             return "There are no instances to look at: see --region and --profile, or launch one."
         if self.actions[Action.NOTHING] == self.instances:
             seen = " that was looked at" if unseen else ""
-            return f"Every instance{seen} is as it should be: see them with rolekeeper fleet."
+            # One whose mapping isn't in effect isn't as it should be.
+            so = f"No instance{seen} changes" if self.waiting else f"Every instance{seen} is as it should be"
+            return f"{so}: see them with rolekeeper fleet."
         return ""
 
     def count(self, seen: Seen) -> None:

@@ -112,6 +112,26 @@ def test_the_nightly_reports_list_names_the_row_and_its_exit_code_says_whether_i
 # ---- mapping rm: the row is gone, and its instances may still carry the role ----
 
 
+@every_case
+def test_rm_ends_with_what_the_deletion_comes_to(terminal: Terminal, desk: Desk, instance: str, case: Case) -> None:
+    """A deletion that is held leaves what is published in effect; any other row goes, and its instance with it."""
+    case.arrange(desk, instance)
+
+    def then() -> None:
+        desk.publish(WEB)
+        terminal.meanwhile = lambda: desk.world.reconcile(instance)
+
+    terminal.meanwhile = then
+    ran = terminal("mapping", "rm", WEB, "--yes")
+    is_held = case.code == 4 and case.in_effect
+    assert (ran.exit_code, ran.stderr.splitlines()[0].startswith("! app=web is Held: ")) == (
+        4 if is_held else 0,
+        is_held,
+    )
+    assert "Deleted." in ran.stderr or is_held
+    assert desk.world.carries(instance) == ("web" if is_held else "")
+
+
 @pytest.fixture
 def three(desk: Desk, web_and_db: None) -> list[str]:
     """Three instances that carry the role of `app=web`."""
@@ -143,10 +163,14 @@ def test_rm_says_how_many_keep_the_role_until_the_window_has_room(
     code, said = removed(terminal, desk, *three)
     assert (code, said[0]) == (2, "Deleted.")
     assert said[1].startswith(
-        "! 2 instances still with its role: change limit for this window reached; waiting for room."
+        "! 2 instances still carry its role: change limit for this window reached; waiting for room."
     )
     assert "(until 2026-03-01 09:2" in said[1]
     assert said[2:] == ["To follow them: rolekeeper wait --mapping app=web"]
+    reasons = [row["reason"] for row in terminal.document("fleet", "--drift")]
+    assert [reason.startswith("change limit for this window reached; waiting for room.") for reason in reasons] == [
+        True
+    ] * 2
 
 
 def test_rm_says_who_paused_what_it_waits_for(terminal: Terminal, desk: Desk, three: list[str]) -> None:
@@ -154,7 +178,7 @@ def test_rm_says_who_paused_what_it_waits_for(terminal: Terminal, desk: Desk, th
     assert terminal("pause", "--reason", "an incident").exit_code == 0
     code, said = removed(terminal, desk)
     assert code == 2
-    assert said[1].startswith("! 3 instances still with its role: Rolekeeper is paused (since 2026-03-01 09:0")
+    assert said[1].startswith("! 3 instances still carry its role: Rolekeeper is paused (since 2026-03-01 09:0")
     assert said[1].endswith(" UTC, by moto: an incident)")
 
 
@@ -163,11 +187,40 @@ def test_rm_of_a_mapping_that_says_keep_is_done_at_once(terminal: Terminal, desk
     code, said = removed(terminal, desk, *three)
     assert (code, said) == (
         0,
-        ["Deleted.", "! 3 instances still with its role: app=web no longer matches and says keep"],
+        ["Deleted.", "! 3 instances still carry its role: app=web no longer matches and says keep"],
     )
 
 
 def test_rm_says_what_is_under_way(terminal: Terminal, desk: Desk, three: list[str]) -> None:
     del three
     code, said = removed(terminal, desk)
-    assert (code, said) == (0, ["Deleted.", "3 instances still with its role: it is being detached."])
+    assert (code, said) == (0, ["Deleted.", "3 instances still carry its role: it is being detached."])
+
+
+def test_what_else_keeps_an_instance_from_a_mapping_is_said_of_it(
+    terminal: Terminal, desk: Desk, instance: str
+) -> None:
+    """An instance that is ignored, pinned, foreign, or a node of a cluster is never just ok."""
+    desk.edit(WEB, role="wbe")
+    foreign = desk.world.running(profile="theirs", app="web")
+    node = desk.world.running(profile="eks-1", **{"eks:cluster-name": "one"})
+    desk.world.tag(instance, **{"rolekeeper:ignore": "true"})
+    pinned = desk.world.running(app="db")
+    assert terminal("attach", pinned, "db", "--reason", "a test", "--no-wait").exit_code == 0
+    desk.world.reconcile(pinned)
+    rows = {row["instance"]: row for row in terminal.document("fleet")}
+    codes = {name: [each["code"] for each in row["not_in_effect"]] for name, row in rows.items()}
+    assert codes == {
+        instance: ["ignored", "rejected"],
+        foreign: ["not-ours", "rejected"],
+        node: ["not-ours", "node"],
+        pinned: ["pinned"],
+    }
+    assert [rows[each]["stands"] for each in (instance, foreign, node, pinned)] == ["ok", "foreign", "foreign", "ok"]
+    assert rows[foreign]["reason"].startswith("no mapping for its tags is in effect; arn:aws:iam::")
+    assert "; app=web is rejected: role" in rows[foreign]["reason"]
+    listed = " ".join(terminal("fleet").stdout.split())
+    assert "its tag rolekeeper:ignore says true" in listed
+    assert "it is pinned to db by arn:aws:sts::123456789012:user/moto: a test" in listed
+    explained = " ".join(terminal("explain", node, "--no-who", "--no-uptake").stdout.split())
+    assert "EKS launched it as a node, which needs its role" in explained

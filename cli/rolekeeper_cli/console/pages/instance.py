@@ -289,12 +289,11 @@ class Part:
 
 
 _CHANGES = ("Attach", "Replace", "Detach")
-_UNMAPPED = {"no mapping for its tags": "its tags match no mapping"}
 # By the code of a decision that changes nothing; without one its reason says it.
 _ANSWERS = {
     "converged": "{role}{asks}{since}",
-    "unmatched": "{role}: {because}",
-    "not-ours": "{role}: its tags match no mapping",
+    "unmatched": "{role}: {unmapped}",
+    "not-ours": "{role}: {unmapped}",
     "kept": "{role}, kept: {mapping} no longer matches{since}",
     "stopped": "{role}; becomes {wanted} when it is started{asks}",
     "changing": "{role}; becomes {wanted} once it is running or stopped{asks}",
@@ -313,6 +312,7 @@ def answer(shown: Document, entries: Sequence[Document]) -> list[Part]:
     asks = ", as {mapping} asks" if mapping else ""
     if pin and not pin["unclear"]:
         asks = ", pinned until {until}" if pin["expires_at"] else ", pinned until it is released"
+    pending = any(each["mapping"] and each["code"] != "deleted" for each in shown["not_in_effect"])
     says, since = _ANSWERS.get(code, "{role}: {reason}"), _since(carries, entries)
     if decision["action"] in _CHANGES:
         over = "{mapping} no longer matches" if "=" in mapping else "its pin is over"
@@ -327,7 +327,7 @@ def answer(shown: Document, entries: Sequence[Document]) -> list[Part]:
         "until": Part(str(pin["expires_at"]) if pin else "", "time"),
         "at": Part(since[1], "time"),
         "reason": Part(decision["reason"]),
-        "because": Part(str(_UNMAPPED.get(shown["because"], shown["because"]))),
+        "unmapped": Part("no mapping for its tags is in effect" if pending else "its tags match no mapping"),
     }
     pieces = Formatter().parse(says.replace("{asks}", asks).replace("{since}", since[0]))
     found = [each for words, name, _, _ in pieces for each in (Part(words), values.get(name or ""))]

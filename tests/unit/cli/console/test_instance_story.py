@@ -27,7 +27,8 @@ def shown(action: str, code: str, carries: Any = None, should: str | None = "web
     """An explanation, of an instance whose tags ask for web."""
     decided = {"action": action, "code": code, "mapping": "app=web", "role": "web", "reason": "so it is"}
     pin = values.pop("pin", None)
-    return {"carries": carries, "should_carry": should, "decision": {**decided, **values}, "pin": pin}
+    decision = {**decided, **values}
+    return {"carries": carries, "should_carry": should, "decision": decision, "pin": pin, "not_in_effect": []}
 
 
 def entry(action: str = "Attach", **values: Any) -> dict[str, Any]:
