@@ -114,7 +114,7 @@ def _until(pin: StoredPin | None) -> str:
 # ---- what it would do ----
 
 
-class Refused(CommandError):  # noqa: N818  # the outcome of a plan, and an error only of a plan for one
+class RefusalError(CommandError):
     """Why an act isn't done to an instance: `what` begins with its name, and the `predicate` is the rest."""
 
     def __init__(self, instance: Instance, predicate: str, remedy: str | Advice) -> None:
@@ -122,7 +122,7 @@ class Refused(CommandError):  # noqa: N818  # the outcome of a plan, and an erro
         self.predicate = predicate
 
 
-class NoPinError(Refused):
+class NoPinError(RefusalError):
     """There is nothing to release, which is no failure of a command that is run twice."""
 
 
@@ -137,7 +137,7 @@ class LeftOut:
     @property
     def why(self) -> str:
         """The reason, which many instances may share."""
-        return f"it {self.error.predicate}" if isinstance(self.error, Refused) else self.error.what
+        return f"it {self.error.predicate}" if isinstance(self.error, RefusalError) else self.error.what
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,22 +374,22 @@ class Place:
                 return LeftOut(id_, error)
         return LeftOut(id_, CommandError("there is no such instance", "it is gone, or in another Region"))
 
-    def _refused(self, now: Seen) -> Refused | None:
+    def _refused(self, now: Seen) -> RefusalError | None:
         """Why it can't be done to an instance, or needn't; None if it can."""
         instance, tags = now.instance, now.instance.tags
         if instance.ended:
-            return Refused(instance, f"is {instance.state}", "name an instance that isn't ending")
+            return RefusalError(instance, f"is {instance.state}", "name an instance that isn't ending")
         match self.act:
             case Tag(key, value) if tags.get(key) == value:
-                return Refused(instance, f"has the tag {key} with this value already", _UNTOUCHED)
+                return RefusalError(instance, f"has the tag {key} with this value already", _UNTOUCHED)
             case Untag(key) if key not in tags:
-                return Refused(instance, f"has no tag {key}", _UNTOUCHED)
+                return RefusalError(instance, f"has no tag {key}", _UNTOUCHED)
             case Release() if not (now.pin or _contested(now)):
                 return NoPinError(instance, "has no pin", "its tags rule")
             case Start() if instance.state is not InstanceState.STOPPED:
-                return Refused(instance, f"is {instance.state}", "only a stopped instance can be started")
+                return RefusalError(instance, f"is {instance.state}", "only a stopped instance can be started")
             case Pin() if instance.managed_by:
-                return Refused(instance, f"is managed by {instance.managed_by}, and its role with it", _UNTOUCHED)
+                return RefusalError(instance, f"is managed by {instance.managed_by}, and its role with it", _UNTOUCHED)
             case Pin() as pin:
                 return _unexpected(self.deployment, now, pin) or _foreign(self.deployment, now)
         return None
@@ -436,7 +436,7 @@ def _checked(deployment: Deployment, act: Pin) -> tuple[StoredPin, str]:
         reason=act.reason,
         allow_broad=act.allow_broad,
     )
-    return pin, f"role '{act.role}': {note.removesuffix('.')}." if note else ""
+    return pin, f"Role '{act.role}': {note.removesuffix('.')}." if note else ""
 
 
 def _usable_profile(deployment: Deployment, act: Pin) -> tuple[str, str]:
@@ -459,7 +459,7 @@ def _usable_profile(deployment: Deployment, act: Pin) -> tuple[str, str]:
     return check.profile_arn, check.note
 
 
-def _unexpected(deployment: Deployment, now: Seen, act: Pin) -> Refused | None:
+def _unexpected(deployment: Deployment, now: Seen, act: Pin) -> RefusalError | None:
     """As the AWS console does: a person who attaches a role doesn't expect to take one away."""
     node, carried = node_of(now.instance, now.carries), profile_name(now.carries)
     meant = instances.addressed(deployment, now.instance.key.id), act.role
@@ -467,14 +467,14 @@ def _unexpected(deployment: Deployment, now: Seen, act: Pin) -> Refused | None:
         same = carried == (act.instance_profile or act.role)
         why = "to have it kept whatever its tags say: " if same else "to take that away: "
         remedy = advice_for(node) if node else advice(why, Remedy(Kind.REPLACE, meant))
-        return Refused(now.instance, f"carries {carried} already", remedy)
+        return RefusalError(now.instance, f"carries {carried} already", remedy)
     if act.verb == "replace" and not carried:
         remedy = advice_for(node) if node else advice("to give it one: ", Remedy(Kind.ATTACH, meant))
-        return Refused(now.instance, "carries no role", remedy)
+        return RefusalError(now.instance, "carries no role", remedy)
     return None
 
 
-def _foreign(deployment: Deployment, now: Seen) -> Refused | None:
+def _foreign(deployment: Deployment, now: Seen) -> RefusalError | None:
     """IAM lets Rolekeeper take away only profiles under the role path, unless the deployment has TakeOver."""
     shown = now.observed.association
     if shown is None or now.managed or deployment.settings.ownership.take_over:
@@ -483,7 +483,7 @@ def _foreign(deployment: Deployment, now: Seen) -> Refused | None:
     detach = f"aws ec2 disassociate-iam-instance-profile --association-id {shown.id}{options}"
     by_hand = f"detach it by hand ({detach}), or deploy with TakeOver=true"
     what = f"carries the foreign {shown.profile_arn}, which Rolekeeper may not take away"
-    return Refused(now.instance, what, advice_for(node) if node else by_hand)
+    return RefusalError(now.instance, what, advice_for(node) if node else by_hand)
 
 
 def _require_own(deployment: Deployment, what: str, *, done: str) -> None:

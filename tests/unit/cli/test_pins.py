@@ -282,7 +282,7 @@ def test_what_is_to_be_known_of_a_role_is_a_warning(terminal: Terminal, desk: De
     trusted = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
     condition = {"Bool": {"aws:SecureTransport": "true"}}
     desk.retrust("web", {"Version": "2012-10-17", "Statement": [{**trusted, "Condition": condition}]})
-    assert "Warning: role 'web': " in terminal("attach", desk.world.running(), "web", "--no-wait").stderr
+    assert "Warning: Role 'web': " in terminal("attach", desk.world.running(), "web", "--no-wait").stderr
 
 
 def test_a_profile_that_is_named_otherwise_can_be_given(terminal: Terminal, desk: Desk) -> None:
