@@ -237,7 +237,7 @@ def plan(
     left_out = [one for one in found if isinstance(one, LeftOut)]
     if not planned and len({left.error.what for left in left_out}) == 1:
         raise left_out[0].error
-    foreseen = _foreseen(deployment, act, planned, fleet=fleet) if foresee else Preview()
+    foreseen = _foreseen(deployment, planned, fleet) if foresee else Preview()
     return Plan(act, planned, left_out, warnings=list(_warnings(deployment, planned)), preview=foreseen)
 
 
@@ -257,34 +257,34 @@ def _contested(seen: Seen) -> bool:
     return seen.decision.code == "contested"
 
 
-def _foreseen(deployment: Deployment, act: Act, planned: Sequence[Planned], fleet: Counter[Target] | None) -> Preview:
+def _foreseen(deployment: Deployment, planned: Sequence[Planned], fleet: Counter[Target] | None) -> Preview:
     """What it would do in sum. Only of a known fleet it is known how many may change at once."""
     sums = FleetPlan(deployment, there=Counter(fleet or ()), narrowed=fleet is None)
     for one in planned:
         sums.becomes(one.then)
-    notes = [*_notes(act, planned[0].place.pin)] if planned else []
-    if len(planned) == 1:
-        notes += _notes_of_one(planned[0])
+    notes = [*_notes(planned)]
     if pace := sums.paced():
         notes.append(f"{preview.pace_in_words(pace)}.")
     return preview.of_several(sums, notes)
 
 
-def _notes(act: Act, pin: StoredPin | None) -> Iterator[str]:
-    match act:
+def _notes(planned: Sequence[Planned]) -> Iterator[str]:
+    """What to know beforehand; of a lone instance also what a list of many has in its columns."""
+    if not planned:
+        return
+    one, place = planned[0], planned[0].place
+    match place.act:
         case Pin():
-            yield f"The pin lasts{_until(pin) or ' until it is released'}."
+            yield f"The pin lasts{_until(place.pin) or ' until it is released'}."
         case Tag(key, value):
             # EC2 keeps them.
             if blanks := [f"'{text}'" for text in (key, value) if text != text.strip()]:
                 yield f"The blanks at the ends of {' and '.join(blanks)} are part of the tag."
         case Start():
             yield "What it runs, and what it costs, begin with its start."
-
-
-def _notes_of_one(one: Planned) -> Iterator[str]:
-    """What a list of many shows in its columns."""
-    if one.now.pin and isinstance(one.place.act, Pin | Release):
+    if len(planned) > 1:
+        return
+    if one.now.pin and isinstance(place.act, Pin | Release):
         yield f"Its pin to {_pin_in_words(one.now.pin)} ends."
     now = profile_name(one.now.should_carry) or "no role"
     yield f"It should carry {now} now, and {one.will_carry or 'no role'} then."
@@ -321,14 +321,13 @@ class Place:
         self.deployment, self.act = deployment, act
         self.pin: StoredPin | None = None
         self.warning = ""
-        match act:
-            case Pin():
-                self.pin, self.warning = _checked(deployment, act)
-            case Tag(key) | Untag(key):
-                _require_own(deployment, "tags", done="set")
-                _require_tag(key, act.value if isinstance(act, Tag) else "")
-            case Start():
-                _require_own(deployment, "instances", done="started")
+        if isinstance(act, Pin):
+            self.pin, self.warning = _checked(deployment, act)
+        elif deployment.elsewhere and not isinstance(act, Release):
+            account = deployment.settings.account
+            raise UsageError(f"only account {account}'s own credentials can tag and start its instances", _UNTOUCHED)
+        elif isinstance(act, Tag | Untag):
+            _require_tag(act.key, act.value if isinstance(act, Tag) else "")
 
     def seen(
         self, ids: Iterable[str], described: Mapping[str, Instance] | None = None
@@ -484,13 +483,6 @@ def _foreign(deployment: Deployment, now: Seen) -> RefusalError | None:
     by_hand = f"detach it by hand ({detach}), or deploy with TakeOver=true"
     what = f"carries the foreign {shown.profile_arn}, which Rolekeeper may not take away"
     return RefusalError(now.instance, what, advice_for(node) if node else by_hand)
-
-
-def _require_own(deployment: Deployment, what: str, *, done: str) -> None:
-    """Raise UsageError in another target: there the caller's credentials change nothing."""
-    if deployment.elsewhere:
-        account = deployment.settings.account
-        raise UsageError(f"{what} in account {account} are {done} with its own credentials", _UNTOUCHED)
 
 
 def _require_tag(key: str, value: str) -> None:
