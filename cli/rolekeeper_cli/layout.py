@@ -57,13 +57,21 @@ def arn_name(arn: str) -> str:
 
 def second(at: datetime) -> str:
     """A time to the second, as ISO 8601 has it: `2026-03-01T09:00:00Z`."""
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{_utc(at):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def minute(at: datetime) -> str:
     """A time to the minute, for people: `2026-03-01 09:00 UTC`."""
-    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    return f"{_utc(at):%Y-%m-%d %H:%M} UTC"
 
 
 def day(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%d}"
+    return f"{_utc(at):%Y-%m-%d}"
+
+
+def _utc(at: datetime) -> datetime:
+    """A time in UTC, where a person may have written the last time that there is in another zone."""
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        return at.replace(tzinfo=UTC)

@@ -135,8 +135,9 @@ def stopped(deployed: EmulatedAccount, rolekeeper: Command) -> Iterator[str]:
 
 
 def one_line(text: str) -> str:
-    """The text however wide the terminal is, and whatever the time."""
-    return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "AT", " ".join(text.split()))
+    """The text however wide the terminal is, without its colours, and whatever the time."""
+    plain = re.sub(r"\x1b\[\d+m", "", " ".join(text.split()))
+    return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "AT", plain)
 
 
 def shown_on_the_page(instance: str) -> list[str]:

@@ -99,14 +99,12 @@ class FakeEc2:
         return self._mutation("DisassociateIamInstanceProfile", lambda: self._truth.disassociate(association))
 
     def create_tags(self, **arguments: Any) -> None:
-        tags = {each["Key"]: each["Value"] for each in arguments["Tags"]}
         for each in self._call("CreateTags", lambda: arguments["Resources"]):
-            self._truth.create_tags(each, tags)
+            self._truth.create_tags(each, {tag["Key"]: tag["Value"] for tag in arguments["Tags"]})
 
     def delete_tags(self, **arguments: Any) -> None:
-        keys = dict.fromkeys(each["Key"] for each in arguments["Tags"])
         for each in self._call("DeleteTags", lambda: arguments["Resources"]):
-            self._truth.delete_tags(each, keys)
+            self._truth.delete_tags(each, dict.fromkeys(tag["Key"] for tag in arguments["Tags"]))
 
     def start_instances(self, **arguments: Any) -> None:
         for each in self._call("StartInstances", lambda: arguments["InstanceIds"]):

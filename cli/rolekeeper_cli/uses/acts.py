@@ -114,7 +114,7 @@ def _until(pin: StoredPin | None) -> str:
 # ---- what it would do ----
 
 
-class Refused(CommandError):  # noqa: N818  # the outcome of a plan, and an error only of a plan for one
+class RefusalError(CommandError):
     """Why an act isn't done to an instance: `what` begins with its name, and the `predicate` is the rest."""
 
     def __init__(self, instance: Instance, predicate: str, remedy: str | Advice) -> None:
@@ -122,7 +122,7 @@ class Refused(CommandError):  # noqa: N818  # the outcome of a plan, and an erro
         self.predicate = predicate
 
 
-class NoPinError(Refused):
+class NoPinError(RefusalError):
     """There is nothing to release, which is no failure of a command that is run twice."""
 
 
@@ -137,7 +137,7 @@ class LeftOut:
     @property
     def why(self) -> str:
         """The reason, which many instances may share."""
-        return f"it {self.error.predicate}" if isinstance(self.error, Refused) else self.error.what
+        return f"it {self.error.predicate}" if isinstance(self.error, RefusalError) else self.error.what
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,7 @@ def plan(
     left_out = [one for one in found if isinstance(one, LeftOut)]
     if not planned and len({left.error.what for left in left_out}) == 1:
         raise left_out[0].error
-    foreseen = _foreseen(deployment, act, planned, fleet=fleet) if foresee else Preview()
+    foreseen = _foreseen(deployment, planned, fleet) if foresee else Preview()
     return Plan(act, planned, left_out, warnings=list(_warnings(deployment, planned)), preview=foreseen)
 
 
@@ -257,34 +257,34 @@ def _contested(seen: Seen) -> bool:
     return seen.decision.code == "contested"
 
 
-def _foreseen(deployment: Deployment, act: Act, planned: Sequence[Planned], fleet: Counter[Target] | None) -> Preview:
+def _foreseen(deployment: Deployment, planned: Sequence[Planned], fleet: Counter[Target] | None) -> Preview:
     """What it would do in sum. Only of a known fleet it is known how many may change at once."""
     sums = FleetPlan(deployment, there=Counter(fleet or ()), narrowed=fleet is None)
     for one in planned:
         sums.becomes(one.then)
-    notes = [*_notes(act, planned[0].place.pin)] if planned else []
-    if len(planned) == 1:
-        notes += _notes_of_one(planned[0])
+    notes = [*_notes(planned)]
     if pace := sums.paced():
         notes.append(f"{preview.pace_in_words(pace)}.")
     return preview.of_several(sums, notes)
 
 
-def _notes(act: Act, pin: StoredPin | None) -> Iterator[str]:
-    match act:
+def _notes(planned: Sequence[Planned]) -> Iterator[str]:
+    """What to know beforehand; of a lone instance also what a list of many has in its columns."""
+    if not planned:
+        return
+    one, place = planned[0], planned[0].place
+    match place.act:
         case Pin():
-            yield f"The pin lasts{_until(pin) or ' until it is released'}."
+            yield f"The pin lasts{_until(place.pin) or ' until it is released'}."
         case Tag(key, value):
             # EC2 keeps them.
             if blanks := [f"'{text}'" for text in (key, value) if text != text.strip()]:
                 yield f"The blanks at the ends of {' and '.join(blanks)} are part of the tag."
         case Start():
             yield "What it runs, and what it costs, begin with its start."
-
-
-def _notes_of_one(one: Planned) -> Iterator[str]:
-    """What a list of many shows in its columns."""
-    if one.now.pin and isinstance(one.place.act, Pin | Release):
+    if len(planned) > 1:
+        return
+    if one.now.pin and isinstance(place.act, Pin | Release):
         yield f"Its pin to {_pin_in_words(one.now.pin)} ends."
     now = profile_name(one.now.should_carry) or "no role"
     yield f"It should carry {now} now, and {one.will_carry or 'no role'} then."
@@ -321,14 +321,13 @@ class Place:
         self.deployment, self.act = deployment, act
         self.pin: StoredPin | None = None
         self.warning = ""
-        match act:
-            case Pin():
-                self.pin, self.warning = _checked(deployment, act)
-            case Tag(key) | Untag(key):
-                _require_own(deployment, "tags", done="set")
-                _require_tag(key, act.value if isinstance(act, Tag) else "")
-            case Start():
-                _require_own(deployment, "instances", done="started")
+        if isinstance(act, Pin):
+            self.pin, self.warning = _checked(deployment, act)
+        elif deployment.elsewhere and not isinstance(act, Release):
+            account = deployment.settings.account
+            raise UsageError(f"only account {account}'s own credentials can tag and start its instances", _UNTOUCHED)
+        elif isinstance(act, Tag | Untag):
+            _require_tag(act.key, act.value if isinstance(act, Tag) else "")
 
     def seen(
         self, ids: Iterable[str], described: Mapping[str, Instance] | None = None
@@ -374,22 +373,22 @@ class Place:
                 return LeftOut(id_, error)
         return LeftOut(id_, CommandError("there is no such instance", "it is gone, or in another Region"))
 
-    def _refused(self, now: Seen) -> Refused | None:
+    def _refused(self, now: Seen) -> RefusalError | None:
         """Why it can't be done to an instance, or needn't; None if it can."""
         instance, tags = now.instance, now.instance.tags
         if instance.ended:
-            return Refused(instance, f"is {instance.state}", "name an instance that isn't ending")
+            return RefusalError(instance, f"is {instance.state}", "name an instance that isn't ending")
         match self.act:
             case Tag(key, value) if tags.get(key) == value:
-                return Refused(instance, f"has the tag {key} with this value already", _UNTOUCHED)
+                return RefusalError(instance, f"has the tag {key} with this value already", _UNTOUCHED)
             case Untag(key) if key not in tags:
-                return Refused(instance, f"has no tag {key}", _UNTOUCHED)
+                return RefusalError(instance, f"has no tag {key}", _UNTOUCHED)
             case Release() if not (now.pin or _contested(now)):
                 return NoPinError(instance, "has no pin", "its tags rule")
             case Start() if instance.state is not InstanceState.STOPPED:
-                return Refused(instance, f"is {instance.state}", "only a stopped instance can be started")
+                return RefusalError(instance, f"is {instance.state}", "only a stopped instance can be started")
             case Pin() if instance.managed_by:
-                return Refused(instance, f"is managed by {instance.managed_by}, and its role with it", _UNTOUCHED)
+                return RefusalError(instance, f"is managed by {instance.managed_by}, and its role with it", _UNTOUCHED)
             case Pin() as pin:
                 return _unexpected(self.deployment, now, pin) or _foreign(self.deployment, now)
         return None
@@ -436,7 +435,7 @@ def _checked(deployment: Deployment, act: Pin) -> tuple[StoredPin, str]:
         reason=act.reason,
         allow_broad=act.allow_broad,
     )
-    return pin, f"role '{act.role}': {note.removesuffix('.')}." if note else ""
+    return pin, f"Role '{act.role}': {note.removesuffix('.')}." if note else ""
 
 
 def _usable_profile(deployment: Deployment, act: Pin) -> tuple[str, str]:
@@ -459,7 +458,7 @@ def _usable_profile(deployment: Deployment, act: Pin) -> tuple[str, str]:
     return check.profile_arn, check.note
 
 
-def _unexpected(deployment: Deployment, now: Seen, act: Pin) -> Refused | None:
+def _unexpected(deployment: Deployment, now: Seen, act: Pin) -> RefusalError | None:
     """As the AWS console does: a person who attaches a role doesn't expect to take one away."""
     node, carried = node_of(now.instance, now.carries), profile_name(now.carries)
     meant = instances.addressed(deployment, now.instance.key.id), act.role
@@ -467,14 +466,14 @@ def _unexpected(deployment: Deployment, now: Seen, act: Pin) -> Refused | None:
         same = carried == (act.instance_profile or act.role)
         why = "to have it kept whatever its tags say: " if same else "to take that away: "
         remedy = advice_for(node) if node else advice(why, Remedy(Kind.REPLACE, meant))
-        return Refused(now.instance, f"carries {carried} already", remedy)
+        return RefusalError(now.instance, f"carries {carried} already", remedy)
     if act.verb == "replace" and not carried:
         remedy = advice_for(node) if node else advice("to give it one: ", Remedy(Kind.ATTACH, meant))
-        return Refused(now.instance, "carries no role", remedy)
+        return RefusalError(now.instance, "carries no role", remedy)
     return None
 
 
-def _foreign(deployment: Deployment, now: Seen) -> Refused | None:
+def _foreign(deployment: Deployment, now: Seen) -> RefusalError | None:
     """IAM lets Rolekeeper take away only profiles under the role path, unless the deployment has TakeOver."""
     shown = now.observed.association
     if shown is None or now.managed or deployment.settings.ownership.take_over:
@@ -483,14 +482,7 @@ def _foreign(deployment: Deployment, now: Seen) -> Refused | None:
     detach = f"aws ec2 disassociate-iam-instance-profile --association-id {shown.id}{options}"
     by_hand = f"detach it by hand ({detach}), or deploy with TakeOver=true"
     what = f"carries the foreign {shown.profile_arn}, which Rolekeeper may not take away"
-    return Refused(now.instance, what, advice_for(node) if node else by_hand)
-
-
-def _require_own(deployment: Deployment, what: str, *, done: str) -> None:
-    """Raise UsageError in another target: there the caller's credentials change nothing."""
-    if deployment.elsewhere:
-        account = deployment.settings.account
-        raise UsageError(f"{what} in account {account} are {done} with its own credentials", _UNTOUCHED)
+    return RefusalError(now.instance, what, advice_for(node) if node else by_hand)
 
 
 def _require_tag(key: str, value: str) -> None:

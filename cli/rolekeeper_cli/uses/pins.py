@@ -9,8 +9,9 @@ from rolekeeper.model.mapping import Pin
 from rolekeeper.model.problem import Kind, Remedy, typed
 from rolekeeper.storage import Update, layout
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.errors import CommandError, WaitTimeoutError
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses.fleet import Seen, profile_name
+from rolekeeper_cli.uses.follow import still_waiting
 from rolekeeper_cli.uses.instances import addressed, shows, starts, title
 
 _POLL_SECONDS = 0.5
@@ -108,11 +109,9 @@ def wait(deployment: Deployment, awaited: Awaited) -> None:
             progress.at(int((deployment.now() - began).total_seconds()))
             _stop_where_held(deployment, awaited, began)
             if left.is_over:
-                name, wanted = addressed(deployment, instance.key.id), profile_name(awaited.profile_arn) or "no role"
-                raise WaitTimeoutError(
-                    f"the pin is {awaited.done}, but EC2 doesn't show {wanted} after {patience} s",
-                    f"the change stays requested; see what blocks it: rolekeeper explain {name}",
-                )
+                wanted = profile_name(awaited.profile_arn) or "no role"
+                what = f"the pin is {awaited.done}, but EC2 doesn't show {wanted} after {patience} s"
+                raise still_waiting(deployment, what, [instance.key])
 
 
 def _stop_where_held(deployment: Deployment, awaited: Awaited, since: datetime) -> None:

@@ -63,6 +63,7 @@ def test_detach_asks_for_the_word(terminal: Terminal, desk: Desk) -> None:
     assert ran.exit_code == 1
     assert f"{instance} carries web. Type Detach to go on (upper and lower case count)" in ran.stderr
     told, _, _ = ran.stderr.partition("Type Detach")
+    assert "Instances: 0 to attach, 0 to replace, 1 to detach" in told
     until = desk.world.clock.now() + timedelta(hours=6, minutes=40)
     assert f"until {until:%Y-%m-%dT%H:%M:%SZ} at the latest" in told
     assert f"once the role is taken away: rolekeeper revoke {instance}\n" in told
@@ -281,7 +282,7 @@ def test_what_is_to_be_known_of_a_role_is_a_warning(terminal: Terminal, desk: De
     trusted = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
     condition = {"Bool": {"aws:SecureTransport": "true"}}
     desk.retrust("web", {"Version": "2012-10-17", "Statement": [{**trusted, "Condition": condition}]})
-    assert "Warning: role 'web': " in terminal("attach", desk.world.running(), "web", "--no-wait").stderr
+    assert "Warning: Role 'web': " in terminal("attach", desk.world.running(), "web", "--no-wait").stderr
 
 
 def test_a_profile_that_is_named_otherwise_can_be_given(terminal: Terminal, desk: Desk) -> None:

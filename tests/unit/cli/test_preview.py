@@ -225,15 +225,6 @@ def test_replace_shows_the_permissions_and_asks(terminal: Terminal, desk: Desk) 
     assert desk.world.store.get([layout.pin_key(desk.world.key(instance))]) == {}
 
 
-def test_detach_shows_it_before_it_asks_for_its_word(terminal: Terminal, desk: Desk) -> None:
-    instance = desk.converged("web", app="web")
-    ran = terminal.types("no\n", "detach", instance)
-    assert ran.exit_code == 1
-    assert "Instances: 0 to attach, 0 to replace, 1 to detach" in ran.stderr
-    assert "Permissions: loses s3:GetObject on *." in ran.stderr
-    assert "Type Detach to go on" in ran.stderr
-
-
 def test_a_foreign_role_that_a_pin_would_take_over_is_named(terminal: Terminal, desk: Desk) -> None:
     terminal.parameters["TakeOver"] = "true"
     instance = desk.world.running(profile="theirs")

@@ -13,16 +13,7 @@ from starlette.routing import Route
 from rolekeeper.model.instance import Target
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.fleet_cache import OPEN
-from rolekeeper_cli.console.forms import (
-    Form,
-    Outcome,
-    do_once,
-    keep,
-    plan_of,
-    posted,
-    require_word,
-    several,
-)
+from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, require_word, several
 from rolekeeper_cli.console.jobs import Job
 from rolekeeper_cli.console.page import Notice, done, listed, live, query_of, see_other
 from rolekeeper_cli.console.pages.fleet import Query
@@ -94,10 +85,9 @@ def shown(request: Request) -> dict[str, Any]:
     results: dict[str, Result] = {each.id: each for each in list(job.found)} if batch.doing else {}
     # What was refused comes first.
     rows = sorted(found.planned if found else (), key=lambda each: each.id not in results or not results[each.id].why)
+    whom = amount(len(rows) if found else len(batch.chosen), "instance")
     return {
-        "title": acts.title(found.act, amount(len(rows), "instance"))
-        if found
-        else f"Change {amount(len(batch.chosen), 'instance')}",
+        "title": acts.title(found.act, whom) if found else f"Change {whom}",
         "version": version,
         "news": query_of(request, version=version),
         "ended": ended,

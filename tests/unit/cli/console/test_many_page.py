@@ -211,7 +211,7 @@ def test_a_hubs_other_account_is_pinned_here_and_tagged_with_its_own_credentials
     there, here = spoke.world.running(app="web", Name="there"), desk.world.running(Name="here")
     browser.get("/")
     plan = planned(browser, there, here, **TAG)
-    assert f"1 : tags in account {THERE.account} are set with its own credentials {there}" in words(plan)
+    assert f"1 : only account {THERE.account}'s own credentials can tag and start its instances {there}" in words(plan)
     assert "Set tag app=db on 1 instance" in words(plan)
     plan = planned(browser, there, here, **PIN)
     assert "Get a role 2" in words(plan)

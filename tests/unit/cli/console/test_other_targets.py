@@ -122,7 +122,7 @@ def test_what_only_its_account_can_do_is_refused(
 ) -> None:
     browser.get("/")
     answer = browser.post(f"/instance/{there}/{kind}", data=form)
-    assert f"in account {TARGET.account} are {'set' if form else 'started'} with its own credentials" in words(answer)
+    assert f"Only account {TARGET.account}'s own credentials can tag and start its instances" in words(answer)
     assert spoke.carries(there) == "web"
 
 
