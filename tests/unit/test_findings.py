@@ -209,6 +209,16 @@ def test_a_row_for_few_targets_is_judged_at_once(machine: Machine) -> None:
     assert machine.desk.judging == []
 
 
+def test_instances_count_also_where_the_role_is_missing(machine: Machine) -> None:
+    """The run for that account knows no other account of the scope."""
+    machine.desk.role("new")
+    machine.desk.spoke(OTHER).profile("new")
+    machine.desk.launched(2, SPOKE)
+    asked = machine.begun(role="new", accounts={SPOKE.account, OTHER.account})
+    machine.find(asked)
+    assert (machine.judged(asked), machine.desk.row(TAG)["matched"]) == (Status.PUBLISHED, 2)
+
+
 def test_each_edit_has_its_own_execution_and_one_that_is_tried_again_the_same(machine: Machine) -> None:
     names = [machine.begun(f"team={number}", role="web")["name"] for number in range(10)]
     assert len(set(names)) == 10

@@ -332,9 +332,9 @@ class PlannedRow:
 
 # ---- the rehearsal ----
 
-_ID = "rehearsal"
+ID = "rehearsal"
 # Who approves what is held: nobody's own edit is theirs.
-_APPROVER = Caller("the approver of a rehearsal", "rehearsal", account="", partition="")
+APPROVER = Caller("the approver of a rehearsal", "rehearsal", account="", partition="")
 
 type Report = Callable[[PlannedRow], object]
 
@@ -348,7 +348,7 @@ class Rehearsal:
         self._changes = {change.key: change for change in plan.changes}
         self._wanted = self._changes | {change.key: change for change in plan.same}
         self._table = {**table, **{key: change.row for key, change in self._wanted.items()}}
-        self._app = RehearsedApp(
+        self.app = RehearsedApp(
             deployment.app.settings,
             deployment.app.client,
             client_of=deployment.app.client_of,
@@ -359,7 +359,7 @@ class Rehearsal:
             reachable=[place.settings.target for place in self._places.reachable()],
             count=self._count,
         )
-        self._deployment = deployment.over(self._app)
+        self._deployment = deployment.over(self.app)
         self._rows: dict[MappingKey, PlannedRow] = {}
         self._progress, self._judged, self._looked_at = Silent(None, ""), 0, 0
 
@@ -383,12 +383,12 @@ class Rehearsal:
         """Write a row, or delete it, and have that judged."""
         edits.write_change(self._deployment, change)
         by = "" if change.spec else self._deployment.caller.arn
-        return self._app.publisher.publish(change.key, _ID, claimed_by=by)
+        return self.app.publisher.publish(change.key, ID, claimed_by=by)
 
     def _again(self, key: MappingKey) -> Verdict:
         """Judge a row as it is. The instances of one that is published are only looked at if some are in conflict."""
-        in_conflict = text_in(self._app.table.get_row(key) or {}, "status") == Status.CONFLICT
-        return self._app.publisher.recheck(key, _ID, None if in_conflict else Scan())
+        in_conflict = text_in(self.app.table.get_row(key) or {}, "status") == Status.CONFLICT
+        return self.app.publisher.recheck(key, ID, None if in_conflict else Scan())
 
     def _count(self, instances: int) -> None:
         """Show how far it is: one row may match the whole fleet."""
@@ -427,7 +427,7 @@ class Rehearsal:
             verdict,
             takes_effect=applies and not held,
             needs_approval=applies and held,
-            own=held and edits.is_own(self._deployment, self._app.revisions.read(key).held),
+            own=held and edits.is_own(self._deployment, self.app.revisions.read(key).held),
             revision=number_in(self._table.get(key, {}), "status_revision"),
             change=self._changes.get(key),
             asks=f"; did you mean '{meant}'?" if meant else "",
@@ -450,10 +450,10 @@ class Rehearsal:
     def approved(self, rows: Iterable[PlannedRow]) -> Deployment:
         """Approve what is held of these rows; returns the deployment as it would be then."""
         for row in rows:
-            held = self._app.revisions.read(row.key).held if row.needs_approval else None
+            held = self.app.revisions.read(row.key).held if row.needs_approval else None
             if held:
-                edits.sign(self._deployment, held, _APPROVER)
-                self._app.publisher.approved(row.key, _APPROVER.id, _ID)
+                edits.sign(self._deployment, held, APPROVER)
+                self.app.publisher.approved(row.key, APPROVER.id, ID)
         return self._deployment
 
 

@@ -85,7 +85,8 @@ class Assessor:
         if question is None:
             return AccountVerdict(stamp)
         asked = [one for one in self.targets.of_account(account) if one.target != self.targets.home]
-        verdict = self.targets.judge_in(account, replace(question, in_time=in_time), asked)
+        # No other account of the scope is known here.
+        verdict = self.targets.judge_in(account, replace(question, in_time=in_time, alone=False), asked)
         changed = [Target(account, region) for region, scan in verdict.scans.items() if scan.impact.changes]
         sizes = self.targets.sizes(changed) if in_time() else {}
         return replace(verdict, stamp=stamp, sizes={target.region: size for target, size in sizes.items()})
