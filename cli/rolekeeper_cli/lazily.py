@@ -11,7 +11,6 @@ Type checkers, linters and readers see a plain import of a module; what it has i
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import LazyLoader
 from types import ModuleType
@@ -19,7 +18,7 @@ from types import ModuleType
 _OURS = ("rolekeeper_cli.", "rolekeeper_verify.")
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Finds a module of ours as others do, and has it run when an attribute of it is read. Packages run at once."""
 
     def find_spec(
