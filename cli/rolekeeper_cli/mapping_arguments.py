@@ -15,8 +15,8 @@ from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.lazily import lazily
 
 with lazily():
-    from rolekeeper_cli import mapping_completion
-    from rolekeeper_cli.uses import names
+    from rolekeeper_cli import completion
+    from rolekeeper_cli.uses import names, schema
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -40,9 +40,21 @@ def _key_and_rest(words: tuple[str, ...]) -> tuple[MappingKey, list[str]]:
     return names.mapping_key(words[0]), list(words[1:])
 
 
-def offers_columns(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+def offers_columns(_context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """Offer the columns of a mapping."""
-    return mapping_completion.columns(context, incomplete)
+    return completion.offered(dict.fromkeys(schema.column_names(keys=True), ""), incomplete)
+
+
+def _offers_key_and_columns(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    """One mapping, then columns, each with a `=`; then the roles, or the values of a column that takes only some."""
+    if not completion.names_a_key(context):
+        return completion.mappings(context, incomplete)
+    column, equals, typed = incomplete.partition("=")
+    if not equals:
+        return completion.offered({f"{each}=": "" for each in schema.column_names(keys=False)}, incomplete)
+    is_role = column == "role"
+    values = completion.roles_and_none(context, typed) if is_role else dict.fromkeys(schema.choices(column), "")
+    return completion.offered({f"{column}={each}": about for each, about in values.items()}, incomplete)
 
 
 def takes_key(function: Function) -> Function:
@@ -65,11 +77,8 @@ def takes_key_and_columns(function: Function) -> Function:
     def run(words: tuple[str, ...], **others: Any) -> ExitCode | None:
         return function(*_key_and_rest(words), **others)
 
-    def offers(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-        return mapping_completion.key_and_columns(context, incomplete)
-
     about = "An empty VALUE takes the column away; the entries of lists and tags have ; between them."
-    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", offers=offers)
+    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", offers=_offers_key_and_columns)
 
 
 def _named(function: Function, metavar: str, about: str, *, offers: Offers) -> Function:

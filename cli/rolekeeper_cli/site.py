@@ -1,7 +1,5 @@
 """The console as a web application: its pages, and what they share of one deployment."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -14,7 +12,7 @@ from rolekeeper_cli import installed
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.errors import HANDLERS
 from rolekeeper_cli.console.fleet_cache import FleetCache
-from rolekeeper_cli.console.jobs import Beside, in_thread, soon
+from rolekeeper_cli.console.jobs import soon
 from rolekeeper_cli.console.page import STATIC
 from rolekeeper_cli.console.pages import (
     activity,
@@ -49,16 +47,9 @@ _ROLES_SECONDS = 60.0
 class Site(Shared):
     """What all pages share, as `request.app.state.site`: also the fleet, the rows, the targets and the roles' names."""
 
-    def __init__(
-        self,
-        deployment: DoctorDeployment,
-        *,
-        writes: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-        beside: Beside = in_thread,
-    ) -> None:
-        super().__init__(deployment, writes=writes, clock=clock, beside=beside)
-        self.fleet = FleetCache(self.look, clock)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.fleet = FleetCache(self.look, self.clock)
 
     def look_at(self, instance: str) -> DoctorDeployment:
         """The same where an instance is, by id or name, as far as the fleet was read; otherwise the home target."""

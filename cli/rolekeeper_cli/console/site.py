@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -21,6 +22,7 @@ _HERE_SECONDS = 5.0
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
+@dataclass(eq=False)
 class Shared:
     """What all pages share, whatever they are about.
 
@@ -29,16 +31,14 @@ class Shared:
     `lasting` is the origin under which the pages are found next time too; empty if there is none.
     """
 
-    def __init__(
-        self,
-        deployment: DoctorDeployment,
-        *,
-        writes: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-        beside: Beside = in_thread,
-    ) -> None:
-        self.deployment, self.writes, self.clock = deployment, writes, clock
-        self.lasting = ""
+    deployment: DoctorDeployment
+    writes: bool = field(default=False, kw_only=True)
+    clock: Callable[[], float] = field(default=time.monotonic, kw_only=True)
+    beside: Beside = field(default=in_thread, kw_only=True)
+    lasting: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        deployment, clock, beside = self.deployment, self.clock, self.beside
         # A check that something is repaired asks for all of it.
         self.jobs = Jobs(deployment.anew, deployment.now, beside)
         self.pages = Jobs(deployment.anew, deployment.now, beside)
