@@ -2,6 +2,7 @@
 
 import pytest
 
+from fixtures.account import refusing
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal, lines
 from rolekeeper.storage import layout
@@ -76,6 +77,8 @@ def test_a_pause_is_shown_with_who_when_and_why_whatever_was_switched_since(term
     explained = terminal.document("explain", instance, "--no-who", "--no-uptake")
     assert explained["withheld"] == said
     assert terminal.document("mode")["claimed_reason"] == "wrong roles"
+    desk.world.calls.before("Query", refusing("AccessDeniedException"))
+    assert "paused (by eve)" in terminal("mode").stdout, "without the history it is who wrote the item last"
     desk.world.control(mode="observe", paused=False)
     desk.hears_of_control("event-3")
     assert (

@@ -112,6 +112,23 @@ def test_the_nightly_reports_list_names_the_row_and_its_exit_code_says_whether_i
 # ---- mapping rm: the row is gone, and its instances may still carry the role ----
 
 
+@every_case
+def test_rm_ends_with_what_the_deletion_comes_to(terminal: Terminal, desk: Desk, instance: str, case: Case) -> None:
+    """A deletion that is held leaves what is published in effect; any other row goes, and its role with it."""
+    case.arrange(desk, instance)
+
+    def then() -> None:
+        desk.publish(WEB)
+        terminal.meanwhile = lambda: desk.world.reconcile(instance)
+
+    terminal.meanwhile = then
+    ran = terminal("mapping", "rm", WEB, "--yes")
+    is_held = case.code == 4 and case.in_effect > 0
+    assert ran.exit_code == (4 if is_held else 0)
+    assert ran.stderr.startswith("! app=web is Held: " if is_held else "Deleted.\n")
+    assert desk.world.carries(instance) == ("web" if is_held else "")
+
+
 @pytest.fixture
 def three(desk: Desk, web_and_db: None) -> list[str]:
     """Three instances that carry the role of `app=web`."""
