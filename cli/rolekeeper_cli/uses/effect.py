@@ -58,17 +58,15 @@ class NotInEffect:
         return _BECAUSE.get(self.status or "", "isn't judged yet")
 
     def __str__(self) -> str:
-        until = f" (until {self.until:%Y-%m-%d %H:%M %Z})" if self.until else ""
-        if self.is_edit:
-            return f"{self._edit} {self.brief}{f': {self.reason}' if self.reason else ''}"
-        return f"{self.mapping}: {self.reason}{until}" if self.mapping else f"{self.reason}{until}"
+        return f"{self.brief}: {self.reason}" if self.is_edit and self.reason else self.brief
 
     @property
     def brief(self) -> str:
-        """Why it isn't in effect, without the reasons of a row's status."""
-        if not self.is_edit:
-            return self.reason
-        return "is held" if self.status == Status.HELD else self.because
+        """The same, without the reasons of a row's status."""
+        if self.is_edit:
+            return f"{self._edit} {'is held' if self.status == Status.HELD else self.because}"
+        until = f" (until {self.until:%Y-%m-%d %H:%M %Z})" if self.until else ""
+        return f"{self.mapping}: {self.reason}{until}" if self.mapping else f"{self.reason}{until}"
 
     @property
     def _edit(self) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.nodes import advice_for, node_of
-from rolekeeper.mappings.rows import read_row
 from rolekeeper.model.instance import Action, Association, Condition
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy
@@ -88,6 +87,7 @@ class _Undoing:
     deployment: Deployment
     seen: Seen
     before: Former
+    rows: Rows
 
     def steps(self) -> Iterator[Step]:
         name = addressed(self.deployment, self.seen.instance.key.id)
@@ -196,10 +196,7 @@ class _Undoing:
 
     def _is_asked_for(self, spec: MappingSpec) -> bool:
         """Whether the row has that spec already, and waits: writing it again would change nothing."""
-        with suppress(AwsRefusalError):
-            row = self.deployment.app.table.get_row(spec.key) or {}
-            return read_row(row, self.deployment.app.home).spec == spec
-        return True
+        return bool(self.rows.unknown) or any(row.spec == spec for row in self.rows.of_keys([spec.key]))
 
     def _spec_of(self, profile_arn: str) -> MappingSpec | None:
         """The spec of a pin to this profile, if its role passes the checks."""
@@ -249,7 +246,7 @@ def explanation(
     carried = spans(entries, seen.observed.association, granted=grant is not None)
     before = former(seen, entries, carried)
     present = next((each for each in carried if each.carried), Span("", granted=grant is not None))
-    steps = list(_Undoing(deployment, seen, before).steps()) if before else []
+    steps = list(_Undoing(deployment, seen, before, rows=rows).steps()) if before else []
     document = {
         **where(key),
         "name": name_of(seen.instance),
