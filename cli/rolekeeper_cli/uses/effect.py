@@ -113,6 +113,11 @@ class Effect:
         return tuple(missing for missing in self.missing if missing.is_edit)
 
     @property
+    def overridden(self) -> list[NotInEffect]:
+        """The published mappings that don't govern it."""
+        return [missing for missing in self.missing if missing.mapping and not missing.is_edit]
+
+    @property
     def idle(self) -> NotInEffect | None:
         """Why what is published of a row governs no instance; None if it may govern some."""
         return next((missing for missing in self.missing if missing.code in _IDLE), None)

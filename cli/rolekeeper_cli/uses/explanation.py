@@ -17,7 +17,7 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses import uptake, who
-from rolekeeper_cli.uses.effect import Effect, NotInEffect, Rows, published_there, withheld
+from rolekeeper_cli.uses.effect import Rows, published_there, withheld
 from rolekeeper_cli.uses.event_history import no_answer
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, seen_now
 from rolekeeper_cli.uses.history import Span, as_document, entry_document, revision_before, spans
@@ -257,7 +257,7 @@ def explanation(
         "because": seen.because,
         "withheld": withheld(deployment),
         "mapping": _mapping(seen.observed.candidates.winner),
-        "losers": [{"mapping": str(lost.mapping), "why": lost.reason} for lost in _losers(seen.effect)],
+        "losers": [{"mapping": str(lost.mapping), "why": lost.reason} for lost in seen.effect.overridden],
         "not_in_effect": seen.effect.documents(),
         "unknown_because": rows.unknown or None,
         "pin": _pin(seen.pin),
@@ -271,11 +271,6 @@ def explanation(
     }
     documents = [entry_document(key, each) for each in entries]
     return Explanation(document, steps, tags=seen.instance.tags, entries=documents, spans=carried)
-
-
-def _losers(effect: Effect) -> list[NotInEffect]:
-    """The mappings for its tags that are published and don't govern it."""
-    return [each for each in effect.missing if each.mapping and not each.is_edit]
 
 
 def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:

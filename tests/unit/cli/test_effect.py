@@ -6,13 +6,13 @@ Each situation of a row by each surface; the console's pages are in console/test
 import pytest
 
 from fixtures.doctor import DoctorFixture
+from fixtures.effects import CASES, WEB, Case, held, published
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper.settings import Limits
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.checks.run import CHECKS, run
 from rolekeeper_cli.options import Options
-from strategies.effects import CASES, WEB, Case
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -224,3 +224,50 @@ def test_what_else_keeps_an_instance_from_a_mapping_is_said_of_it(
     assert "it is pinned to db by arn:aws:sts::123456789012:user/moto: a test" in listed
     explained = " ".join(terminal("explain", node, "--no-who", "--no-uptake").stdout.split())
     assert "EKS launched it as a node, which needs its role" in explained
+
+
+def test_a_row_that_wouldnt_apply_to_an_instance_doesnt_concern_it(
+    terminal: Terminal, desk: Desk, instance: str
+) -> None:
+    desk.edit(WEB, role="wbe", require_tags={"env": "dev"})
+    desk.edit("env=*", role="wbe", accounts={"111111111111"})
+    [row] = terminal.document("fleet")
+    assert (row["stands"], row["not_in_effect"], row["reason"]) == ("ok", [], "no mapping for its tags")
+    desk.edit("env=*", role="wbe", priority="none")
+    [row] = terminal.document("fleet")
+    assert (row["instance"], row["stands"]) == (instance, "blocked"), "a row that can't be read may be for any account"
+    assert row["reason"].startswith("no mapping for its tags is in effect: env=* is rejected: priority")
+
+
+def test_an_edit_that_takes_an_instance_out_of_scope_concerns_it(terminal: Terminal, desk: Desk, instance: str) -> None:
+    published(desk, instance)
+    held(desk)
+    desk.edit(WEB, role="web", require_tags={"env": "dev"})
+    [row] = terminal.document("fleet")
+    assert [(each["code"], each["revision"]) for each in row["not_in_effect"]] == [("held", 2)]
+
+
+def test_instances_that_stay_as_they_are_come_before_a_row_that_is_held(
+    terminal: Terminal, desk: Desk, instance: str
+) -> None:
+    published(desk, instance)
+    desk.world.running(profile="theirs", app="web")
+    held(desk)
+    desk.edit(WEB, role="db")
+    ran = terminal("wait", "--mapping", WEB)
+    assert ran.exit_code == 1
+    assert "revision 2 of app=web is held" in ran.stderr
+
+
+def test_a_row_that_is_judged_while_one_waits_counts_as_it_is_judged(
+    terminal: Terminal, desk: Desk, instance: str
+) -> None:
+    desk.put(WEB, role="web")
+
+    def then() -> None:
+        desk.publish(WEB)
+        terminal.meanwhile = lambda: desk.world.reconcile(instance)
+
+    terminal.meanwhile = then
+    ran = terminal("wait", "--mapping", WEB)
+    assert (ran.exit_code, ran.output) == (0, "1 of 1 instances carry what they should.\n")
