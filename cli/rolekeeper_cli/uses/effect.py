@@ -80,6 +80,7 @@ class NotInEffect:
         return {
             "code": self.code,
             "mapping": str(self.mapping) if self.mapping else None,
+            "status": self.status or None,
             "revision": self.revision or None,
             "in_effect": self.in_effect or None,
             "reason": str(self),
