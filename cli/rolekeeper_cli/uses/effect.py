@@ -200,8 +200,10 @@ class Row:
     @property
     def elsewhere(self) -> Iterator[NotInEffect]:
         """Where what is published isn't in effect."""
-        found = (reason for reason in self.reasons if reason.code in _ELSEWHERE)
-        return (NotInEffect(_ELSEWHERE[reason.code], str(reason), self.key) for reason in found)
+        for reason in self.reasons:
+            partly = reason.code is ReasonCode.IN_EFFECT and "of" in reason.arguments
+            if code := "not-everywhere" if partly else _ELSEWHERE.get(reason.code):
+                yield NotInEffect(code, str(reason), self.key)
 
 
 def of_row(deployment: Deployment, key: MappingKey, *, row: Row | None, published: PublishedMapping | None) -> Effect:

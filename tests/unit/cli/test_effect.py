@@ -9,10 +9,13 @@ from fixtures.doctor import DoctorFixture
 from fixtures.effects import CASES, WEB, Case, held, published
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
+from rolekeeper.model.mapping import MappingKey, MappingSpec
+from rolekeeper.model.problem import Reason, ReasonCode
 from rolekeeper.settings import Limits
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.checks.run import CHECKS, run
 from rolekeeper_cli.options import Options
+from rolekeeper_cli.uses.effect import Row
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
@@ -271,3 +274,19 @@ def test_a_row_that_is_judged_while_one_waits_counts_as_it_is_judged(
     terminal.meanwhile = then
     ran = terminal("wait", "--mapping", WEB)
     assert (ran.exit_code, ran.output) == (0, "1 of 1 instances carry what they should.\n")
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (ReasonCode.IN_EFFECT(some=1, of=2), "not-everywhere"),
+        (ReasonCode.NOT_IN_EFFECT_IN(revision=2, accounts=["111111111111"]), "not-everywhere"),
+        (ReasonCode.NO_SPOKE_IN_SCOPE(), "out-of-scope"),
+        (ReasonCode.IN_EFFECT(all=2), ""),
+        (ReasonCode.FOREIGN_ROLES_STAY(), ""),
+    ],
+)
+def test_a_published_row_says_where_it_isnt_in_effect(reason: Reason, code: str) -> None:
+    key = MappingKey("app", "web")
+    row = Row(key, MappingSpec(key, "web"), "web", status="Published", reasons=(reason,), held_revision=0)
+    assert [(each.code, each.reason) for each in row.elsewhere] == ([(code, str(reason))] if code else [])
