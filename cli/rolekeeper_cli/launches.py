@@ -96,9 +96,8 @@ def launches(
 
     For each launch template, Auto Scaling group and fleet: "born right", "a few seconds late" (Rolekeeper attaches the
     role after the launch), "replaced" (another role first), "will stay occupied" (a foreign role is in the way),
-    "blocked" (for example, its mapping is rejected or held), "no mapping" or "left alone" (an AWS service manages the
-    instances). It decides as the functions do, on the tags that instances will have. Name one to see what to change. It
-    changes nothing.
+    "blocked" (as by a held mapping), "no mapping" or "left alone" (an AWS service manages the instances). It decides as
+    the functions do, on the tags that instances will have. Name one to see what to change. It changes nothing.
     """
     if boot_script:
         terminal.line(installed.BOOT_SCRIPT.read_text().rstrip("\n"))

@@ -309,7 +309,10 @@ def _column(name: str) -> Column:
 
 
 def _in_effect(document: Mapping[str, Any]) -> str:
-    return uses.mappings.role_in_words({**document, "waits": None}) or "none"
+    in_effect, idle = document["in_effect"], document["idle_because"]
+    if not in_effect:
+        return "none"
+    return f"none ({in_effect['role']} {idle})" if idle else str(in_effect["role"])
 
 
 def _role(document: Mapping[str, Any]) -> str:

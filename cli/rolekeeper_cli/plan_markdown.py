@@ -12,7 +12,6 @@ from rolekeeper.model.text import shown, split_key
 from rolekeeper_cli.layout import amount
 from rolekeeper_cli.markdown import code
 from rolekeeper_cli.uses.effect import GOOD
-from rolekeeper_cli.uses.mappings import missing_in_words
 
 # A script finds the comment by it.
 MARKER = "<!-- rolekeeper plan -->"
@@ -184,7 +183,7 @@ def _paced(mapping: Mapping[str, Any]) -> str:
 
 
 def _waiting(row: Mapping[str, Any]) -> str:
-    return f"- {_name(row['mapping'])}: {code(shown(missing_in_words(row)))}"
+    return f"- {code(shown('; '.join(missing['brief'] for missing in row['not_in_effect'])))}"
 
 
 def _move(move: Mapping[str, Any]) -> str:

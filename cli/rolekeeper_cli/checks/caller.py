@@ -37,7 +37,6 @@ NEEDS: Mapping[str, Mapping[str, str]] = {
     "plan, fleet, explain, history, uptake, wait": {_STATE: "dynamodb:BatchGetItem dynamodb:Query", **_LOOK},
     "fleet, explain, launches, wait, to name rows that aren't in effect": {_ROWS: "dynamodb:BatchGetItem"},
     "looking into other accounts": {_VIEWERS: "sts:AssumeRole"},
-    "explain, to name a rollback": {_ROWS: "dynamodb:GetItem"},
     "explain, uptake, history --who, fleet --uptake, wait --in-use": {"event history": "cloudtrail:LookupEvents"},
     "launches": {
         "launches": "ec2:DescribeLaunchTemplateVersions ec2:DescribeFleets ec2:DescribeSpotFleetRequests "

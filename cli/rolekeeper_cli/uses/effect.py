@@ -58,17 +58,15 @@ class NotInEffect:
         return _BECAUSE.get(self.status or "", "isn't judged yet")
 
     def __str__(self) -> str:
-        until = f" (until {self.until:%Y-%m-%d %H:%M %Z})" if self.until else ""
-        if self.is_edit:
-            return f"{self._edit} {self.brief}{f': {self.reason}' if self.reason else ''}"
-        return f"{self.mapping}: {self.reason}{until}" if self.mapping else f"{self.reason}{until}"
+        return f"{self.brief}: {self.reason}" if self.is_edit and self.reason else self.brief
 
     @property
     def brief(self) -> str:
-        """Why it isn't in effect, without the reasons of a row's status."""
-        if not self.is_edit:
-            return self.reason
-        return "is held" if self.status == Status.HELD else self.because
+        """The same, without the reasons of a row's status."""
+        if self.is_edit:
+            return f"{self._edit} {'is held' if self.status == Status.HELD else self.because}"
+        until = f" (until {self.until:%Y-%m-%d %H:%M %Z})" if self.until else ""
+        return f"{self.mapping}: {self.reason}{until}" if self.mapping else f"{self.reason}{until}"
 
     @property
     def _edit(self) -> str:
@@ -82,6 +80,7 @@ class NotInEffect:
         return {
             "code": self.code,
             "mapping": str(self.mapping) if self.mapping else None,
+            "status": self.status or None,
             "revision": self.revision or None,
             "in_effect": self.in_effect or None,
             "reason": str(self),
@@ -113,6 +112,11 @@ class Effect:
     def edits(self) -> tuple[NotInEffect, ...]:
         """The rows that aren't in effect as they are: their edits, deletions, and what can't be used any longer."""
         return tuple(missing for missing in self.missing if missing.is_edit)
+
+    @property
+    def overridden(self) -> list[NotInEffect]:
+        """The published mappings that don't govern it."""
+        return [missing for missing in self.missing if missing.mapping and not missing.is_edit]
 
     @property
     def idle(self) -> NotInEffect | None:
@@ -196,8 +200,10 @@ class Row:
     @property
     def elsewhere(self) -> Iterator[NotInEffect]:
         """Where what is published isn't in effect."""
-        found = (reason for reason in self.reasons if reason.code in _ELSEWHERE)
-        return (NotInEffect(_ELSEWHERE[reason.code], str(reason), self.key) for reason in found)
+        for reason in self.reasons:
+            partly = reason.code is ReasonCode.IN_EFFECT and "of" in reason.arguments
+            if code := "not-everywhere" if partly else _ELSEWHERE.get(reason.code):
+                yield NotInEffect(code, str(reason), self.key)
 
 
 def of_row(deployment: Deployment, key: MappingKey, *, row: Row | None, published: PublishedMapping | None) -> Effect:

@@ -8,7 +8,6 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.nodes import advice_for, node_of
-from rolekeeper.mappings.rows import read_row
 from rolekeeper.model.instance import Action, Association, Condition
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy
@@ -19,7 +18,7 @@ from rolekeeper.storage.layout import REFUSED
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses import uptake, who
 from rolekeeper_cli.uses.edits import revision_before
-from rolekeeper_cli.uses.effect import Effect, NotInEffect, Rows, published_there, withheld
+from rolekeeper_cli.uses.effect import Rows, published_there, withheld
 from rolekeeper_cli.uses.event_history import no_answer
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, seen_now
 from rolekeeper_cli.uses.history import Span, as_document, entry_document, spans
@@ -89,6 +88,7 @@ class _Undoing:
     deployment: Deployment
     seen: Seen
     before: Former
+    rows: Rows
 
     def steps(self) -> Iterator[Step]:
         name = addressed(self.deployment, self.seen.instance.key.id)
@@ -197,10 +197,7 @@ class _Undoing:
 
     def _is_asked_for(self, spec: MappingSpec) -> bool:
         """Whether the row has that spec already, and waits: writing it again would change nothing."""
-        with suppress(AwsRefusalError):
-            row = self.deployment.app.table.get_row(spec.key) or {}
-            return read_row(row, self.deployment.app.home).spec == spec
-        return True
+        return bool(self.rows.unknown) or any(row.spec == spec for row in self.rows.of_keys([spec.key]))
 
     def _spec_of(self, profile_arn: str) -> MappingSpec | None:
         """The spec of a pin to this profile, if its role passes the checks."""
@@ -250,7 +247,7 @@ def explanation(
     carried = spans(entries, seen.observed.association, granted=grant is not None)
     before = former(seen, entries, carried)
     present = next((each for each in carried if each.carried), Span("", granted=grant is not None))
-    steps = list(_Undoing(deployment, seen, before).steps()) if before else []
+    steps = list(_Undoing(deployment, seen, before, rows=rows).steps()) if before else []
     document = {
         **where(key),
         "name": name_of(seen.instance),
@@ -261,7 +258,7 @@ def explanation(
         "because": seen.because,
         "withheld": withheld(deployment),
         "mapping": _mapping(seen.observed.candidates.winner),
-        "losers": [{"mapping": str(lost.mapping), "why": lost.reason} for lost in _losers(seen.effect)],
+        "losers": [{"mapping": str(lost.mapping), "why": lost.reason} for lost in seen.effect.overridden],
         "not_in_effect": seen.effect.documents(),
         "unknown_because": rows.unknown or None,
         "pin": _pin(seen.pin),
@@ -275,11 +272,6 @@ def explanation(
     }
     documents = [entry_document(key, each) for each in entries]
     return Explanation(document, steps, tags=seen.instance.tags, entries=documents, spans=carried)
-
-
-def _losers(effect: Effect) -> list[NotInEffect]:
-    """The mappings for its tags that are published and don't govern it."""
-    return [each for each in effect.missing if each.mapping and not each.is_edit]
 
 
 def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:

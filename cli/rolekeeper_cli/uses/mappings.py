@@ -166,26 +166,6 @@ def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{name: each[name] for name in names} for each in documents if each["not_in_effect"]]
 
 
-def role_in_words(document: Mapping[str, Any]) -> str:
-    """The role in effect, and what waits: `web (batch waits for approval)`; or why none is: `none (web expired)`."""
-    in_effect, waits, idle = document["in_effect"], document["waits"], document["idle_because"]
-    role = in_effect["role"] if in_effect else "none"
-    beside = [f"{role} {idle}"] if idle else []
-    if waits:
-        edited = f"an {waits['what']}" if waits["what"] == "edit" else f"its {waits['what']}"
-        what = waits["role"] if waits["role"] not in ("", role) and waits["what"] == "edit" else edited
-        beside.append(f"{what} {waits['because']}")
-    given = "none" if idle else role
-    return f"{given} ({'; '.join(beside)})" if beside else given if in_effect else ""
-
-
-def missing_in_words(document: Mapping[str, Any]) -> str:
-    """The same of a row that isn't in effect as it is; without an edit that waits, why."""
-    if document["waits"] or document["idle_because"]:
-        return role_in_words(document)
-    return f"{role_in_words(document)} ({'; '.join(each['brief'] for each in document['not_in_effect'])})"
-
-
 def noteworthy(document: Mapping[str, Any]) -> str:
     """Why a row has its status; empty if it is just in effect."""
     reason: str = document["status_reason"] or ""

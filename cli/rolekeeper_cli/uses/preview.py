@@ -258,7 +258,7 @@ def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[l
 
 
 def waiting_in_words(waiting: Sequence[Mapping[str, Any]]) -> str:
-    named = several([f"{each['mapping']}: {mappings.missing_in_words(each)}" for each in waiting])
+    named = several([missing["brief"] for row in waiting for missing in row["not_in_effect"]])
     rows = "1 row isn't" if len(waiting) == 1 else f"{len(waiting):,} rows aren't"
     return f"{rows} in effect as written, and not counted here: {named}"
 

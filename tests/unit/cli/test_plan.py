@@ -294,8 +294,7 @@ def test_rows_that_wait_are_mentioned(terminal: Terminal, desk: Desk, tmp_path: 
     desk.edit("app=web", role="db")
     ran = terminal("plan")
     assert (
-        "2 rows aren't in effect as written, and not counted here: app=bad: none (nobody is rejected), "
-        "app=web: web (db waits for approval)"
+        "2 rows aren't in effect as written, and not counted here: app=bad is rejected, revision 2 of app=web is held"
     ) in ran.stderr
     waiting = terminal.document("plan")["waiting"]
     assert [each["mapping"] for each in waiting] == ["app=bad", "app=web"]

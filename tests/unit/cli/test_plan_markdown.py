@@ -34,15 +34,14 @@ def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> di
     move |= {"gained": [text] * 20, "lost": [text], "severe": []}
     place = {"account": "111111111111", "region": "us-east-1"}
     change = {**place, "instance": "i-1", "name": text, "action": "Replace", "reason": text, **both}
-    row = {"mapping": text, "in_effect": None, "idle_because": None}
-    waits = {"what": "edit", "role": text, "because": text}
+    row = {"mapping": text, "not_in_effect": [{"brief": f"{text} isn't judged yet"}]}
     counts = {"replace": instances, "wait": 0, "hold": 0, "changes": instances, "instances": instances}
     return {
         "changes": [change] * instances,
         "mappings": [edit, held, bad] * many,
         "permissions": [move, {**move, "severe": [text]}] * many,
         "paced": [{"mapping": text, "changes": 3, "approved": 1, "at_once": 2, "minutes": 10}] * many,
-        "waiting": [{**row, "waits": waits}] * many,
+        "waiting": [row] * many,
         "withheld": text,
         "unseen": [{**place, "reason": text}] * many,
         "summary": counts | {"accounts": [{"account": place["account"], "instances": instances, "changes": instances}]},
@@ -226,7 +225,7 @@ def test_a_pace_a_row_that_waits_and_a_target_that_is_left_out() -> None:
     text = page(plan("web"), "here", COMMAND)
     assert "3 roles are taken away: 2 in 10 minutes and 1 that are approved; the others wait their turn." in text
     assert "- `web`: 3, 1 of them approved\n" in text
-    assert "- `web`: `none (web web)`\n" in text
+    assert "- `web isn't judged yet`\n" in text
     assert "- `111111111111/us-east-1`: `web`\n" in text
 
 

@@ -6,9 +6,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from fixtures.console import words
+from fixtures.effects import CASES, WEB, Case
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from strategies.effects import CASES, WEB, Case
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
