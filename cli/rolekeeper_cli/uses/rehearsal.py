@@ -35,25 +35,31 @@ from rolekeeper_cli.uses.targets import Places
 
 # ---- the two tables, with what is written in a rehearsal ----
 
-_HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {
+type Comparison = Callable[[Any, Any], bool]
+
+
+def _of_what_is_there(compare: Comparison) -> Comparison:
+    return lambda found, value: found is not None and compare(found, value)
+
+
+# By its sign, whether a comparison holds for an attribute, None for one that isn't there.
+_HOLDS: Mapping[str, Comparison] = {
     ABSENT: lambda found, _: found is None,
     PRESENT: lambda found, _: found is not None,
     "=": operator.eq,
     "<>": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
+    "<": _of_what_is_there(operator.lt),
+    "<=": _of_what_is_there(operator.le),
+    ">": _of_what_is_there(operator.gt),
+    ">=": _of_what_is_there(operator.ge),
 }
 
 
 def _updated(item: Item, update: Update) -> Item:
     """Return an item, empty for none, as an update leaves it; ConflictError if a condition doesn't hold."""
-    for comparisons, name, values in update.conditions:
-        found, value = item.get(name), next(iter(values), None)
-        # A comparison with what isn't there never holds.
-        asked = [each for each in comparisons if found is not None or each is ABSENT]
-        if not any(_HOLDS[each](found, value) for each in asked):
+    for comparisons, name, value in update.conditions:
+        found = item.get(name)
+        if not any(_HOLDS[comparison](found, *(value or (None,))) for comparison in comparisons):
             raise ConflictError("ConditionalCheckFailedException", f"{name} isn't as it was read")
     after = dict(item)
     for clause, name, value in update.changes:
@@ -331,9 +337,9 @@ class PlannedRow:
 
 # ---- the rehearsal ----
 
-_ID = "rehearsal"
+ID = "rehearsal"
 # Who approves what is held: nobody's own edit is theirs.
-_APPROVER = Caller("the approver of a rehearsal", "rehearsal", account="", partition="")
+APPROVER = Caller("the approver of a rehearsal", "rehearsal", account="", partition="")
 
 type Report = Callable[[PlannedRow], object]
 
@@ -347,7 +353,7 @@ class Rehearsal:
         self._changes = {change.key: change for change in plan.changes}
         self._wanted = self._changes | {change.key: change for change in plan.same}
         self._table = {**table, **{key: change.row for key, change in self._wanted.items()}}
-        self._app = RehearsedApp(
+        self.app = RehearsedApp(
             deployment.app.settings,
             deployment.app.client,
             client_of=deployment.app.client_of,
@@ -358,7 +364,7 @@ class Rehearsal:
             reachable=[place.settings.target for place in self._places.reachable()],
             count=self._count,
         )
-        self._deployment = deployment.over(self._app)
+        self._deployment = deployment.over(self.app)
         self._rows: dict[MappingKey, PlannedRow] = {}
         self._progress, self._judged, self._looked_at = Silent(None, ""), 0, 0
 
@@ -382,12 +388,12 @@ class Rehearsal:
         """Write a row, or delete it, and have that judged."""
         edits.write_change(self._deployment, change)
         by = "" if change.spec else self._deployment.caller.arn
-        return self._app.publisher.publish(change.key, _ID, claimed_by=by)
+        return self.app.publisher.publish(change.key, ID, claimed_by=by)
 
     def _again(self, key: MappingKey) -> Verdict:
         """Judge a row as it is. The instances of one that is published are only looked at if some are in conflict."""
-        in_conflict = text_in(self._app.table.get_row(key) or {}, "status") == Status.CONFLICT
-        return self._app.publisher.recheck(key, _ID, None if in_conflict else Scan())
+        in_conflict = text_in(self.app.table.get_row(key) or {}, "status") == Status.CONFLICT
+        return self.app.publisher.recheck(key, ID, None if in_conflict else Scan())
 
     def _count(self, instances: int) -> None:
         """Show how far it is: one row may match the whole fleet."""
@@ -426,7 +432,7 @@ class Rehearsal:
             verdict,
             takes_effect=applies and not held,
             needs_approval=applies and held,
-            own=held and edits.is_own(self._deployment, self._app.revisions.read(key).held),
+            own=held and edits.is_own(self._deployment, self.app.revisions.read(key).held),
             revision=number_in(self._table.get(key, {}), "status_revision"),
             change=self._changes.get(key),
             asks=f"; did you mean '{meant}'?" if meant else "",
@@ -449,10 +455,10 @@ class Rehearsal:
     def approved(self, rows: Iterable[PlannedRow]) -> Deployment:
         """Approve what is held of these rows; returns the deployment as it would be then."""
         for row in rows:
-            held = self._app.revisions.read(row.key).held if row.needs_approval else None
+            held = self.app.revisions.read(row.key).held if row.needs_approval else None
             if held:
-                edits.sign(self._deployment, held, _APPROVER)
-                self._app.publisher.approved(row.key, _APPROVER.id, _ID)
+                edits.sign(self._deployment, held, APPROVER)
+                self.app.publisher.approved(row.key, APPROVER.id, ID)
         return self._deployment
 
 

@@ -220,46 +220,6 @@ def test_what_would_be_held_is_told_with_its_number(terminal: Terminal, desk: De
     assert (ran.exit_code, ran.stderr) == (4, "Counted as if approved: app=web.\n")
 
 
-def test_a_files_rows_are_counted_together_as_if_they_were_written_one_by_one(
-    terminal: Terminal, desk: Desk, tmp_path: Path
-) -> None:
-    terminal.parameters["MaxChangesPerEdit"] = "3"
-    desk.limits = Limits(3, 0)
-    tags = ("app=web", "tier=web", "unit=web")
-    for tag, many in zip(tags, (2, 2, 1), strict=True):
-        desk.edit(tag, role="web")
-        for _ in range(many):
-            desk.converged("web", **dict([tag.split("=")]))
-    asked = [f"tag_key: {tag.split('=')[0]}, tag_value: web, role: db" for tag in tags]
-
-    told = terminal.document("plan", "-f", mapping_file(tmp_path, *asked), code=4)["mappings"]
-
-    assert [(each["mapping"], each["status"]) for each in told] == [
-        ("app=web", "Published"), ("tier=web", "Held"), ("unit=web", "Published"),
-    ]  # fmt: skip
-    assert "and other edits change 2 within the same 10 minutes (4 together; 3 of 5 may" in told[1]["reason"]
-    for tag, each in zip(tags, told, strict=True):
-        assert desk.edit(tag, role="db").status == each["status"], "as the functions do"
-    # What was counted already counts in the next plan too.
-    none = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: NONE")
-    more = terminal.document("plan", "-f", none, code=4)["mappings"]
-    assert "and other edits change 3 within the same 10 minutes" in more[0]["reason"]
-
-
-def test_a_files_rows_that_expire_together_are_counted_together(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
-    terminal.parameters["MaxChangesPerEdit"] = "3"
-    desk.limits = Limits(3, 0)
-    then = "2026-12-01T00:00:00Z"
-    for tag in ("app", "tier"):
-        desk.edit(f"{tag}=web", role="web")
-        for _ in range(2):
-            desk.converged("web", **{tag: "web"})
-    asked = [f"tag_key: {tag}, tag_value: web, role: web, expires_at: '{then}'" for tag in ("app", "tier")]
-    told = terminal.document("plan", "-f", mapping_file(tmp_path, *asked), code=4)["mappings"]
-    assert [each["status"] for each in told] == ["Published", "Held"]
-    assert [desk.edit(each["mapping"], role="web", expires_at=then).status for each in told] == ["Published", "Held"]
-
-
 def test_a_row_that_is_held_and_unchanged_is_held_in_the_plan_too(
     terminal: Terminal, desk: Desk, tmp_path: Path
 ) -> None:

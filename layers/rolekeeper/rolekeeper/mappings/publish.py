@@ -393,8 +393,7 @@ class Publisher:
         refused: list[tuple[MappingKey, AwsRefusalError]] = []
         for row in sorted(verdict.in_conflict)[:ROWS]:
             try:
-                again = self._judge(row, trigger)
-                if again.status not in {Status.CONFLICT, Status.WAITING}:
+                if (again := self._judge(row, trigger)).status not in {Status.CONFLICT, Status.WAITING}:
                     over[row] = again
             except AwsRefusalError as error:
                 refused.append((row, error))

@@ -32,7 +32,6 @@ UNPROCESSED_WAITS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 MOST_WRITES = 100  # of a transaction (DynamoDB API reference)
 ACTIVITY_KEPT = timedelta(days=31)
 QUEUED = timedelta(days=4)  # how long the work queue keeps a message (template.yaml)
-_IF = "IF"  # the conditions, beside the clauses of an update expression
 ABSENT, PRESENT = "attribute_not_exists({0})", "attribute_exists({0})"
 _CLAUSES = {"SET": "{} = {}", "ADD": "{} {}", "DELETE": "{} {}", "REMOVE": "{}"}
 
@@ -225,14 +224,14 @@ class Update:
         for comparisons, name, value in self.conditions:
             texts = [each if each in (ABSENT, PRESENT) else f"{{0}} {each} {{1}}" for each in comparisons]
             # DynamoDB refuses redundant parentheses.
-            parts.append((_IF, name, value, f"({' OR '.join(texts)})" if texts[1:] else texts[0]))
+            parts.append(("", name, value, f"({' OR '.join(texts)})" if texts[1:] else texts[0]))
         for clause, name, value, text in parts:
             slot, value_slot = names.setdefault(name, f"#n{len(names)}"), f":v{len(values)}"
             if value:
                 (values[value_slot],) = value
             clauses.setdefault(clause, []).append(text.format(slot, value_slot))
         arguments = {
-            "ConditionExpression": " AND ".join(clauses.pop(_IF, ())),
+            "ConditionExpression": " AND ".join(clauses.pop("", ())),
             "UpdateExpression": " ".join(f"{clause} {', '.join(texts)}" for clause, texts in clauses.items()),
             "ExpressionAttributeNames": {slot: name for name, slot in names.items()},
             "ExpressionAttributeValues": layout.to_attributes(values),
