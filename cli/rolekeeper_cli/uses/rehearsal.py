@@ -3,9 +3,8 @@
 Reads fall through to AWS, and writes stay in the copies. EC2 and IAM are only read; nothing is sent or reported.
 """
 
-import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Never
 
@@ -22,7 +21,8 @@ from rolekeeper.mappings.verdict import Ending, Status, Verdict
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import HINTS, Reason, ReasonCode, sentence
-from rolekeeper.permissions.roles import Roles
+from rolekeeper.permissions.comparison import PolicyReader
+from rolekeeper.permissions.roles import RoleCheck, Roles
 from rolekeeper.storage import State, Store, Update, layout
 from rolekeeper.storage.layout import Item, Key
 from rolekeeper.storage.state import ABSENT, PRESENT, Write
@@ -35,23 +35,16 @@ from rolekeeper_cli.uses.targets import Places
 
 # ---- the two tables, with what is written in a rehearsal ----
 
-type Comparison = Callable[[Any, Any], bool]
-
-
-def _of_what_is_there(compare: Comparison) -> Comparison:
-    return lambda found, value: found is not None and compare(found, value)
-
-
 # By its sign, whether a comparison holds for an attribute, None for one that isn't there.
-_HOLDS: Mapping[str, Comparison] = {
+_HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {
     ABSENT: lambda found, _: found is None,
     PRESENT: lambda found, _: found is not None,
-    "=": operator.eq,
-    "<>": operator.ne,
-    "<": _of_what_is_there(operator.lt),
-    "<=": _of_what_is_there(operator.le),
-    ">": _of_what_is_there(operator.gt),
-    ">=": _of_what_is_there(operator.ge),
+    "=": lambda found, value: bool(found == value),
+    "<>": lambda found, value: bool(found != value),
+    "<": lambda found, value: found is not None and found < value,
+    "<=": lambda found, value: found is not None and found <= value,
+    ">": lambda found, value: found is not None and found > value,
+    ">=": lambda found, value: found is not None and found >= value,
 }
 
 
@@ -182,20 +175,11 @@ class _Mute:
     mapping = will_retry = dropped = begin
 
 
-class _ProfilesAsMade:
-    """IAM's client, which answers that a profile was made."""
+class _MadeRoles(Roles):
+    """A profile that would be made counts as made."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def create_instance_profile(self, **_: str) -> Mapping[str, Any]:
-        return {"InstanceProfile": {"InstanceProfileId": ""}}
-
-    def add_role_to_instance_profile(self, **_: str) -> None:
-        """Do nothing."""
+    def make(self, spec: MappingSpec, missing: str) -> RoleCheck:  # noqa: ARG002  # whatever is missing
+        return RoleCheck()
 
 
 class _InLine(AccountRuns):
@@ -213,10 +197,6 @@ class RehearsedApp(App):
     reachable: Collection[Target]
     count: Callable[[int], object]
 
-    def _there(self, service: str) -> Any:
-        client = super()._there(service)
-        return _ProfilesAsMade(client) if service == "iam" else client
-
     @shared
     def table(self) -> MappingTable:
         return TableCopy(self.client("dynamodb"), self.settings.mapping_table, self.sleep, rows=self.rows)
@@ -232,7 +212,8 @@ class RehearsedApp(App):
     @cached_property
     def roles(self) -> Roles:
         # A command rehearses several times: what IAM says is asked once.
-        kept: Roles = self.kept.setdefault(f"rehearsed roles {self.settings.target}", super().roles)
+        made = _MadeRoles(PolicyReader(self.iam), self.settings)
+        kept: Roles = self.kept.setdefault(f"rehearsed roles {self.settings.target}", made)
         return kept
 
     @shared
@@ -354,12 +335,7 @@ class Rehearsal:
         self._wanted = self._changes | {change.key: change for change in plan.same}
         self._table = {**table, **{key: change.row for key, change in self._wanted.items()}}
         self.app = RehearsedApp(
-            deployment.app.settings,
-            deployment.app.client,
-            client_of=deployment.app.client_of,
-            now=deployment.now,
-            sleep=deployment.sleep,
-            kept=deployment.app.kept,
+            **{each.name: getattr(deployment.app, each.name) for each in fields(App) if each.init},
             rows=dict(self._table),
             reachable=[place.settings.target for place in self._places.reachable()],
             count=self._count,
