@@ -10,8 +10,8 @@ from typing import Any, Never
 
 from rolekeeper.app import App, shared
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, PermanentError
+from rolekeeper.fleet.targets import Registry, ServedTarget
 from rolekeeper.mappings.account_runs import AccountRuns
-from rolekeeper.mappings.accounts import AllTargets
 from rolekeeper.mappings.assess import Assessor
 from rolekeeper.mappings.impact import Impact, Scan
 from rolekeeper.mappings.rows import Attributes
@@ -182,6 +182,16 @@ class _MadeRoles(Roles):
         return RoleCheck()
 
 
+@dataclass(frozen=True)
+class _ReachableTargets(Registry):
+    """The registered targets, without those into which the caller can't look."""
+
+    reachable: Collection[Target] = ()
+
+    def all(self, account: str = "") -> list[ServedTarget]:
+        return [served for served in super().all(account) if served.target in self.reachable]
+
+
 class _InLine(AccountRuns):
     """Starts no runs: however many accounts are concerned, they are asked here."""
 
@@ -217,9 +227,8 @@ class RehearsedApp(App):
         return kept
 
     @shared
-    def mapped(self) -> AllTargets:
-        mapped = super().mapped
-        return replace(mapped, listed=lambda: [one for one in mapped.listed() if one.target in self.reachable])
+    def registry(self) -> Registry:
+        return _ReachableTargets(**vars(super().registry), reachable=self.reachable)
 
     @shared
     def telemetry(self) -> Any:
@@ -495,17 +504,12 @@ def written_again(deployment: Deployment, plan: RowPlan) -> RowPlan:
     )
 
 
-def foresee(deployment: Deployment, rows: RowPlan) -> Proposal:
-    """Rehearse what a plan writes into the table."""
-    return _rehearsed(deployment, replace(rows, same=()))
-
-
-def foresee_held(deployment: Deployment, held: Unpublished) -> Proposal:
-    """Rehearse a held edit, or deletion, by its row as it is; without an edit if it is in effect by now."""
-    return _rehearsed(deployment, RowPlan(same=(Change(held.key, held.row, was=None, spec=None),)))
-
-
-def _rehearsed(deployment: Deployment, plan: RowPlan) -> Proposal:
+def foresee(deployment: Deployment, wanted: RowPlan | Unpublished) -> Proposal:
+    """Rehearse what a plan writes into the table; or judge what is held by its row, without an edit if it is over."""
+    if isinstance(wanted, Unpublished):
+        plan = RowPlan(same=(Change(wanted.key, wanted.row, was=None, spec=None),))
+    else:
+        plan = replace(wanted, same=())
     rehearsal = Rehearsal(deployment, plan, {})
     rehearsal.publish(lambda _: None)
     return rehearsal.proposal()
