@@ -147,7 +147,7 @@ def ask_and_write(
     `wait` True follows the instances too, False waits for nothing. Raises as `tell_written`.
     """
     if intended.changes:
-        _agree(lambda: uses.preview.of_rows(there, intended), task, consequence=consequence, yes=yes)
+        _agree(lambda: uses.preview.of_edit(there, intended), task, consequence=consequence, yes=yes)
     deletes = [change.key for change in intended.changes if change.spec is None]
     return tell_written(there, uses.edits.write(there, intended, patience=patience(wait)), deletes, wait=wait)
 
@@ -446,7 +446,7 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     task, consequence = f"Publish revision {number} of {key}", uses.preview.changes
     if held.deletes:
         task, consequence = f"Delete {key}", uses.preview.takes
-    _agree(lambda: uses.preview.of_held(there, held), task, consequence=consequence, yes=yes)
+    _agree(lambda: uses.preview.of_edit(there, held), task, consequence=consequence, yes=yes)
     written = uses.edits.approve(there, {key: number}, patience=patience(wait))
     return tell_written(there, written, [key] if held.deletes else (), wait=wait)
 

@@ -499,7 +499,11 @@ class Unpublished:
 
 def unpublished(deployment: Deployment, key: MappingKey) -> Unpublished | None:
     """The edit of a mapping's row that isn't in effect; None if its row says what is."""
-    stored, row = deployment.app.revisions.read(key), deployment.app.table.get_row(key) or {}
+    return _unpublished(deployment, key, deployment.app.table.get_row(key) or {})
+
+
+def _unpublished(deployment: Deployment, key: MappingKey, row: Attributes) -> Unpublished | None:
+    stored = deployment.app.revisions.read(key)
     in_effect = stored.published if stored.published and not stored.published.deleted else None
     held = stored.held.mapping if stored.held and not stored.held.outcome else None
     if held and text_in(row, "status") == Status.HELD and held.revision == number_in(row, "held_revision"):
@@ -552,7 +556,7 @@ def held_edit(deployment: Deployment, key: MappingKey, revision: int | None = No
         raise CommandError(what, "nothing to do")
     if revision not in {None, held}:
         raise CommandError(f"revision {held} of {key} is held, not {revision}", "look at that one first")
-    edit = unpublished(deployment, key)
+    edit = _unpublished(deployment, key, row)
     if edit is None or edit.revision != held:
         raise CommandError(f"revision {held} of {key} is no longer held; nothing was changed", "look again")
     return edit

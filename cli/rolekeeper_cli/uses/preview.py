@@ -26,7 +26,7 @@ from rolekeeper_cli.uses import fleet, mappings
 from rolekeeper_cli.uses.edits import RowPlan, Unpublished
 from rolekeeper_cli.uses.effect import GOOD, withheld
 from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name
-from rolekeeper_cli.uses.rehearsal import Proposal, foresee, foresee_held
+from rolekeeper_cli.uses.rehearsal import Proposal, foresee
 from rolekeeper_cli.uses.revoked_policy import LIVES
 from rolekeeper_cli.uses.targets import Places
 
@@ -313,21 +313,14 @@ def outlives(deployment: Deployment, instance: str = "INSTANCE") -> Advice:
     )
 
 
-def of_rows(deployment: Deployment, rows: RowPlan) -> Preview:
+def of_edit(deployment: Deployment, wanted: RowPlan | Unpublished) -> Preview:
+    """What writing rows, or approving a held edit, would do; of the latter at least what the function counted."""
+    held = wanted if isinstance(wanted, Unpublished) else None
     try:
-        proposed = foresee(deployment, rows)
+        return of_proposal(deployment, foresee(deployment, wanted), approved=held is not None)
     except AccessDeniedError as error:
-        return Preview(unknown=_denied(error))
-    return of_proposal(deployment, proposed)
-
-
-def of_held(deployment: Deployment, held: Unpublished) -> Preview:
-    """What approving a held edit would do; if the caller may not look, what the function counted."""
-    try:
-        proposed = foresee_held(deployment, held)
-    except AccessDeniedError as error:
-        return _as_held(deployment.app.revisions.history(held.key), held.revision) or Preview(unknown=_denied(error))
-    return of_proposal(deployment, proposed, approved=True)
+        counted = _as_held(deployment.app.revisions.history(held.key), held.revision) if held else None
+        return counted or Preview(unknown=_denied(error))
 
 
 def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview:

@@ -3,16 +3,15 @@
 Reads fall through to AWS, and writes stay in the copies. EC2 and IAM are only read; nothing is sent or reported.
 """
 
-import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Never
 
 from rolekeeper.app import App, shared
 from rolekeeper.aws.errors import AccessDeniedError, ConflictError, PermanentError
+from rolekeeper.fleet.targets import Registry, ServedTarget
 from rolekeeper.mappings.account_runs import AccountRuns
-from rolekeeper.mappings.accounts import AllTargets
 from rolekeeper.mappings.assess import Assessor
 from rolekeeper.mappings.impact import Impact, Scan
 from rolekeeper.mappings.rows import Attributes
@@ -22,7 +21,8 @@ from rolekeeper.mappings.verdict import Ending, Status, Verdict
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import HINTS, Reason, ReasonCode, sentence
-from rolekeeper.permissions.roles import Roles
+from rolekeeper.permissions.comparison import PolicyReader
+from rolekeeper.permissions.roles import RoleCheck, Roles
 from rolekeeper.storage import State, Store, Update, layout
 from rolekeeper.storage.layout import Item, Key
 from rolekeeper.storage.state import ABSENT, PRESENT, Write
@@ -36,25 +36,24 @@ from rolekeeper_cli.uses.targets import Places
 
 # ---- the two tables, with what is written in a rehearsal ----
 
+# By its sign, whether a comparison holds for an attribute, None for one that isn't there.
 _HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {
     ABSENT: lambda found, _: found is None,
     PRESENT: lambda found, _: found is not None,
-    "=": operator.eq,
-    "<>": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
+    "=": lambda found, value: bool(found == value),
+    "<>": lambda found, value: bool(found != value),
+    "<": lambda found, value: found is not None and found < value,
+    "<=": lambda found, value: found is not None and found <= value,
+    ">": lambda found, value: found is not None and found > value,
+    ">=": lambda found, value: found is not None and found >= value,
 }
 
 
 def _updated(item: Item, update: Update) -> Item:
     """Return an item, empty for none, as an update leaves it; ConflictError if a condition doesn't hold."""
-    for comparisons, name, values in update.conditions:
-        found, value = item.get(name), next(iter(values), None)
-        # A comparison with what isn't there never holds.
-        asked = [each for each in comparisons if found is not None or each is ABSENT]
-        if not any(_HOLDS[each](found, value) for each in asked):
+    for comparisons, name, value in update.conditions:
+        found = item.get(name)
+        if not any(_HOLDS[comparison](found, *(value or (None,))) for comparison in comparisons):
             raise ConflictError("ConditionalCheckFailedException", f"{name} isn't as it was read")
     after = dict(item)
     for clause, name, value in update.changes:
@@ -177,20 +176,21 @@ class _Mute:
     mapping = will_retry = dropped = begin
 
 
-class _ProfilesAsMade:
-    """IAM's client, which answers that a profile was made."""
+class _MadeRoles(Roles):
+    """A profile that would be made counts as made."""
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def make(self, spec: MappingSpec, missing: str) -> RoleCheck:  # noqa: ARG002  # whatever is missing
+        return RoleCheck()
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
 
-    def create_instance_profile(self, **_: str) -> Mapping[str, Any]:
-        return {"InstanceProfile": {"InstanceProfileId": ""}}
+@dataclass(frozen=True)
+class _ReachableTargets(Registry):
+    """The registered targets, without those into which the caller can't look."""
 
-    def add_role_to_instance_profile(self, **_: str) -> None:
-        """Do nothing."""
+    reachable: Collection[Target] = ()
+
+    def all(self, account: str = "") -> list[ServedTarget]:
+        return [served for served in super().all(account) if served.target in self.reachable]
 
 
 class _InLine(AccountRuns):
@@ -208,10 +208,6 @@ class RehearsedApp(App):
     reachable: Collection[Target]
     count: Callable[[int], object]
 
-    def _there(self, service: str) -> Any:
-        client = super()._there(service)
-        return _ProfilesAsMade(client) if service == "iam" else client
-
     @shared
     def table(self) -> MappingTable:
         return TableCopy(self.client("dynamodb"), self.settings.mapping_table, self.sleep, rows=self.rows)
@@ -227,13 +223,13 @@ class RehearsedApp(App):
     @cached_property
     def roles(self) -> Roles:
         # A command rehearses several times: what IAM says is asked once.
-        kept: Roles = self.kept.setdefault(f"rehearsed roles {self.settings.target}", super().roles)
+        made = _MadeRoles(PolicyReader(self.iam), self.settings)
+        kept: Roles = self.kept.setdefault(f"rehearsed roles {self.settings.target}", made)
         return kept
 
     @shared
-    def mapped(self) -> AllTargets:
-        mapped = super().mapped
-        return replace(mapped, listed=lambda: [one for one in mapped.listed() if one.target in self.reachable])
+    def registry(self) -> Registry:
+        return _ReachableTargets(**vars(super().registry), reachable=self.reachable)
 
     @shared
     def telemetry(self) -> Any:
@@ -349,12 +345,7 @@ class Rehearsal:
         self._wanted = self._changes | {change.key: change for change in plan.same}
         self._table = {**table, **{key: change.row for key, change in self._wanted.items()}}
         self.app = RehearsedApp(
-            deployment.app.settings,
-            deployment.app.client,
-            client_of=deployment.app.client_of,
-            now=deployment.now,
-            sleep=deployment.sleep,
-            kept=deployment.app.kept,
+            **{each.name: getattr(deployment.app, each.name) for each in fields(App) if each.init},
             rows=dict(self._table),
             reachable=[place.settings.target for place in self._places.reachable()],
             count=self._count,
@@ -514,17 +505,12 @@ def written_again(deployment: Deployment, plan: RowPlan) -> RowPlan:
     )
 
 
-def foresee(deployment: Deployment, rows: RowPlan) -> Proposal:
-    """Rehearse what a plan writes into the table."""
-    return _rehearsed(deployment, replace(rows, same=()))
-
-
-def foresee_held(deployment: Deployment, held: Unpublished) -> Proposal:
-    """Rehearse a held edit, or deletion, by its row as it is; without an edit if it is in effect by now."""
-    return _rehearsed(deployment, RowPlan(same=(Change(held.key, held.row, was=None, spec=None),)))
-
-
-def _rehearsed(deployment: Deployment, plan: RowPlan) -> Proposal:
+def foresee(deployment: Deployment, wanted: RowPlan | Unpublished) -> Proposal:
+    """Rehearse what a plan writes into the table; or judge what is held by its row, without an edit if it is over."""
+    if isinstance(wanted, Unpublished):
+        plan = RowPlan(same=(Change(wanted.key, wanted.row, was=None, spec=None),))
+    else:
+        plan = replace(wanted, same=())
     rehearsal = Rehearsal(deployment, plan, {})
     rehearsal.publish(lambda _: None)
     return rehearsal.proposal()

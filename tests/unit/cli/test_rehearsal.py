@@ -1,12 +1,13 @@
 """A rehearsal publishes as the functions do, and writes nothing: its copies of the tables, and what it asks of AWS."""
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fakes.dynamodb import FakeDynamoDB
@@ -14,7 +15,7 @@ from fixtures.account import mapping_key
 from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.storage.state import Store, Write
+from rolekeeper.storage.state import Store, Update, Write
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses import edits, rehearsal
@@ -31,24 +32,48 @@ def answer(act: Callable[[Store], Any], store: Store) -> Any:
         return type(refused)
 
 
-@settings(max_examples=80)
+def table_and_copy(*puts: Callable[[Store], Write]) -> tuple[Store, rehearsal.StoreCopy, FakeDynamoDB]:
+    """Return a state table, a copy of another that holds the same, and that other's client."""
+    below = FakeDynamoDB({STATE: ("pk", "sk")})
+    table = Store(FakeDynamoDB({STATE: ("pk", "sk")}), STATE)  # type: ignore[arg-type]  # a fake
+    copied = rehearsal.StoreCopy(below, STATE)  # type: ignore[arg-type]  # the same
+    for put in puts:
+        store_steps.written(table, [put])
+        store_steps.written(Store(copied.client, STATE), [put])
+    return table, copied, below
+
+
+def put(item: dict[str, Any]) -> Callable[[Store], Write]:
+    return partial(store_steps.put, key=KEYS[0], item=item)
+
+
+@given(st.lists(st.builds(put, store_steps.items), max_size=1), store_steps.updates)
+@example([put({"blocks": {"p"}})], Update().add("blocks", frozenset({"q"})))
+@example([put({"blocks": {"p", "q"}})], Update().discard("blocks", frozenset({"q"})))
+@example([put({"blocks": {"p"}})], Update().discard("blocks", frozenset({"p"})))
+def test_an_update_makes_of_an_item_in_a_copy_what_it_makes_of_it_in_the_table(
+    puts: list[Callable[[Store], Write]], update: Update
+) -> None:
+    table, copied, _ = table_and_copy(*puts)
+    copied.get(KEYS)  # as a publication, which reads what it writes on a condition
+    done = [answer(lambda store: store.write(store.update(KEYS[0], update)), store) for store in (copied, table)]
+    assert (done[0], copied.get(KEYS)) == (done[1], table.get(KEYS))
+
+
+@settings(max_examples=40)
 @given(st.lists(store_steps.puts, max_size=6), st.lists(store_steps.steps, min_size=4, max_size=14))
 def test_a_copy_of_the_state_table_answers_as_the_table_does_and_leaves_that_as_it_is(
     puts: list[Callable[[Store], Write]], acts: list[Any]
 ) -> None:
-    written, left = (FakeDynamoDB({STATE: ("pk", "sk")}) for _ in range(2))
-    table, copied = Store(written, STATE), rehearsal.StoreCopy(left, STATE)  # type: ignore[arg-type]  # a fake
-    for put in puts:
-        store_steps.written(table, [put])
-        store_steps.written(Store(left, STATE), [put])  # type: ignore[arg-type]  # the same
-    before = left.items(STATE)
+    table, copied, below = table_and_copy(*puts)
+    before = below.items(STATE)
     for act in acts:
         keys = [write.keywords["key"] for write in act.keywords.get("writes", ())]
         if len({*keys}) == len(keys):  # DynamoDB refuses two writes to one item
-            copied.get(KEYS if keys else [])  # as a publication, which reads what it writes on a condition
+            copied.get(KEYS if keys else [])
             assert (act, answer(act, copied)) == (act, answer(act, table))
     assert copied.get(KEYS) == table.get(KEYS)
-    assert left.items(STATE) == before
+    assert below.items(STATE) == before
 
 
 @pytest.fixture

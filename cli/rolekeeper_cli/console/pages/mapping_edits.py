@@ -31,7 +31,7 @@ from rolekeeper_cli.uses import edits, mappings, preview
 from rolekeeper_cli.uses.edits import RowPlan, Unpublished, UnreadableRowError, Written, to_text
 from rolekeeper_cli.uses.fleet import Seen, pages
 from rolekeeper_cli.uses.preview import FleetPlan, Preview
-from rolekeeper_cli.uses.rehearsal import foresee, foresee_held
+from rolekeeper_cli.uses.rehearsal import foresee
 from rolekeeper_cli.uses.targets import Places
 
 # ---- the form: a field for each column ----
@@ -266,12 +266,8 @@ class Expected:
 
 def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | Unpublished) -> Expected:
     """What writing rows, or approving a held edit, would do; in sum only, and as far as that is known, where denied."""
-    if isinstance(wanted, Unpublished):
-        judge, in_sum = partial(foresee_held, deployment, wanted), partial(preview.of_held, deployment, wanted)
-    else:
-        judge, in_sum = partial(foresee, deployment, wanted), partial(preview.of_rows, deployment, wanted)
     try:
-        proposal = judge()
+        proposal = foresee(deployment, wanted)
         # What the verdict says stands beside it, so it is no note.
         will = preview.of_proposal(deployment, proposal, approved=True)
         looked = Places.chosen(deployment).look(partial(pages, tags=[key]), proposal.enforced)
@@ -279,7 +275,7 @@ def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | Unpublis
         found = map(PlannedInstance.of, fleet.documents(each for each in looked if isinstance(each, Seen)))
         kept, others = tuple(islice(found, MOST)), sum(1 for _ in found)
     except AccessDeniedError:
-        return Expected(None, in_sum())
+        return Expected(None, preview.of_edit(deployment, wanted))
     edit = next((row for row in proposal.edits if row.key == key), None)
     return Expected(
         edit.document() if edit else None,
