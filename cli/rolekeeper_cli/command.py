@@ -31,14 +31,21 @@ type Sections = Mapping[str, Mapping[str, tuple[str, str]]]
 class Command(click.Command):
     """A command with the common options, and examples in its help. It returns its `ExitCode`; None is `DONE`.
 
-    `markdown` says whether it, or a command of it, has that output, beside those of every command.
+    `markdown` says whether it, or a command of it, has that output, beside those of every command. `prints` has the
+    types of its documents, views or lists of them, by the noun of their schema.
     """
 
     def __init__(
-        self, *arguments: Any, examples: Sequence[str] = (), markdown: bool = False, **attributes: Any
+        self,
+        *arguments: Any,
+        examples: Sequence[str] = (),
+        markdown: bool = False,
+        prints: Mapping[str, Any] | None = None,
+        **attributes: Any,
     ) -> None:
         super().__init__(*arguments, **attributes)
         self.examples = tuple(examples)
+        self.prints = prints or {}
         self.markdown = markdown
         short = not any("-o" in each.opts for each in self.params)
         self.params += common_options(short=short, markdown=markdown)
@@ -53,6 +60,9 @@ class Command(click.Command):
             # As by a variable of a script that isn't set. Of --reader it means none.
             if each.multiple and each.name != "readers" and "" in ctx.params.get(str(each.name), options.regions):
                 raise UsageError(f"{each.opts[-1]} is empty", "leave it out, or name something")
+        # A group's subcommand has documents of its own; click says in no other way whether there is one.
+        if options.query and not ctx._protected_args:  # noqa: SLF001
+            rolekeeper_cli.queries.refuse_unknown(options.query, self.prints.values())
         return super().invoke(ctx)
 
     def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002  # click's own
@@ -71,8 +81,16 @@ class Command(click.Command):
                 formatter.write_dl(own)
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
+        self._format_fields(formatter)
         with formatter.section("Options of every command"):
             formatter.write_dl(common)
+
+    def _format_fields(self, formatter: click.HelpFormatter) -> None:
+        """Write the fields of each document that the command prints."""
+        for noun, document in self.prints.items():
+            with formatter.section(f"Fields of -o json (what they are: rolekeeper schema {noun})"):
+                for path, names in rolekeeper_cli.view.shapes(document):
+                    formatter.write_text(f"{path and f'{path}: '}{', '.join(names)}")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)
@@ -123,9 +141,11 @@ class Group(Command, click.Group):
                 formatter.write_dl([(name.ljust(width), text) for name, text in commands])
 
 
-def command(name: str, *examples: str, markdown: bool = False) -> Callable[[Callable[..., ExitCode | None]], Command]:
-    """A command of this name; each example is a whole command line, `markdown` as `Command`."""
-    return click.command(name, cls=Command, examples=examples, markdown=markdown)
+def command(
+    name: str, *examples: str, markdown: bool = False, prints: Mapping[str, Any] | None = None
+) -> Callable[[Callable[..., ExitCode | None]], Command]:
+    """A command of this name; each example is a whole command line, `markdown` and `prints` as `Command`."""
+    return click.command(name, cls=Command, examples=examples, markdown=markdown, prints=prints)
 
 
 class Root(Group):
@@ -208,7 +228,7 @@ class _Query(click.ParamType[str]):
     name = "query"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if wrong := rolekeeper_cli.documents.wrong_query(value):
+        if wrong := rolekeeper_cli.queries.wrong_query(value):
             self.fail(f"{value!r} is no JMESPath expression: {wrong}", param, ctx)
         return value
 

@@ -46,7 +46,9 @@ def show(found: Iterable[checks.deployment.Finding], names: Iterable[str]) -> Ex
             yield each.document()
 
     widest = {"level": max(checks.deployment.Level, key=len), "check": max(names, key=len), "what": ""}
-    render.show_with_rows("findings", counted(), lambda: {"summary": counts}, draw=partial(_draw, widest=widest))
+    render.show_with_rows(
+        counted(), lambda rows: {"findings": rows, "summary": counts}, draw=partial(_draw, widest=widest)
+    )
     terminal.say(f"{', '.join(f'{count:,} {_COUNTED[level]}' for level, count in counts.items())}.")
     return ExitCode.NO if counts[checks.deployment.Level.FAIL] else ExitCode.DONE
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -17,8 +18,10 @@ from rolekeeper.model.text import escaped, escaped_json
 from rolekeeper_cli import tables, uses
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.options import TABLE, WIDE
+from rolekeeper_cli.queries import refuse_unknown
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.terminal import printable
+from rolekeeper_cli.view import mapping_of
 
 
 def write(document: Any, form: str, *, follows: bool = False) -> None:
@@ -41,9 +44,10 @@ def write_csv(rows: Sequence[Any], *, header: bool = True) -> None:
     """A line for each row: an object's values, below their names; a list's members; or any other value."""
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
-    if header and rows and isinstance(rows[0], Mapping):
-        lines.writerow(map(_inert, rows[0]))
-    for row in rows:
+    records = [mapping_of(each) if is_dataclass(each) and not isinstance(each, type) else each for each in rows]
+    if header and records and isinstance(records[0], Mapping):
+        lines.writerow(map(_inert, records[0]))
+    for row in records:
         cells = row.values() if isinstance(row, Mapping) else row if isinstance(row, list) else [row]
         lines.writerow(map(_inert, cells))
     click.echo(text.getvalue(), nl=False)
@@ -84,16 +88,9 @@ def _plain(value: Any) -> Any:
             return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         case Mapping():
             return dict(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return mapping_of(value)
     return str(value)
-
-
-def wrong_query(query: str) -> str:
-    """Why a text is not a JMESPath expression; empty if it is one."""
-    try:
-        jmespath.compile(query)
-    except JMESPathError as error:
-        return " ".join(str(error).split())
-    return ""
 
 
 class _Fields(TreeInterpreter):
@@ -102,10 +99,9 @@ class _Fields(TreeInterpreter):
     What is deeper may be keyed by anything, such as tags.
     """
 
-    def __init__(self, document: Any, rows: str) -> None:
+    def __init__(self, document: Any) -> None:
         super().__init__()
         kinds = [document if isinstance(document, list) else [document]]
-        kinds += [document[rows]] if rows else []
         self.unknown: dict[str, list[str]] = {}
         self._known: dict[int, list[str]] = {}
         for kind in ([each for each in kind if isinstance(each, dict)] for kind in kinds):
@@ -139,13 +135,15 @@ class _Fields(TreeInterpreter):
         return found
 
 
-def show_found(query: str, document: Any, form: str, *, rows: str = "", follows: bool = False) -> None:
-    """Show what a query finds, in any form; `rows` is the document's field with a list, `follows` as `write`.
+def show_found(query: str, document: Any, form: str, *, of: Any = None, follows: bool = False) -> None:
+    """Show what a query finds, in any form; `of` is the document's type, `follows` as `write`.
 
     UsageError if it fails, or asks for a field that the output doesn't have.
     """
+    if of is not None:
+        refuse_unknown(query, [of])
     simple = _simple(document)
-    fields = _Fields(simple, rows)
+    fields = _Fields(simple)
     try:
         found = fields.visit(jmespath.compile(query).parsed, simple)
     except JMESPathError as error:

@@ -1,15 +1,13 @@
-"""`rolekeeper mapping export`, `import`, `diff`, `validate`: the table as a file; and `schema`, for editors of one."""
+"""`rolekeeper mapping export`, `import`, `diff`, `validate`: the table as a file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import completes, detailed_exitcode, dry_run, mappings_file, waits, yes
+from rolekeeper_cli.arguments import detailed_exitcode, dry_run, mappings_file, waits, yes
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.mapping import ask_and_write, patience, show_intended, show_plan, tell_written
@@ -162,29 +160,3 @@ def exported(deployment: Deployment) -> tuple[str, int]:
         if problems:
             terminal.warn(f"{key} can't be read, and is in the file as it is: {'; '.join(map(str, problems))}")
     return SCHEMA_LINE + uses.files.write(rows), len(rows)
-
-
-@command("schema", "rolekeeper schema > mappings.schema.json", "rolekeeper schema when_stopped")
-@click.argument(
-    "column",
-    required=False,
-    shell_complete=completes("columns"),
-    help="A column of the mapping table, to have it explained.",
-)
-def schema(column: str | None) -> None:
-    """Write the JSON Schema of mapping files, or explain a column.
-
-    Beside a file that `rolekeeper mapping export` made, as mappings.schema.json, editors complete and check with it.
-    """
-    if column:
-        document = uses.schema.column_document(column)
-        render.show(document, lambda: _draw(document))
-    else:
-        click.echo(uses.schema.text(), nl=False)
-
-
-def _draw(document: Mapping[str, Any]) -> None:
-    lines = [(key.replace("_", " "), value) for key, value in document.items() if value is not None]
-    rolekeeper_cli.tables.show_table(("", ""), [line for line in lines if line[0] != "example"])
-    if document.get("example"):
-        terminal.line(f"example:\n  {document['example']}")

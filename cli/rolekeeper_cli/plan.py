@@ -183,7 +183,7 @@ def show(
         place = f"{here.home}, stack {here.stack.name}"
         click.echo(rolekeeper_cli.plan_markdown.page(whole, place, command), nl=False)
     else:
-        render.show_with_rows("changes", documents, plan.rest, draw=draw)
+        render.show_with_rows(documents, lambda rows: {"changes": rows, **plan.rest()}, draw=draw)
     if why := uses.fleet.withheld(plan.deployment):
         terminal.say(f"No changes will be made now: {why}.")
 

@@ -4,7 +4,8 @@ People see a long list while it is read. Programs get one document, which is hel
 does; so does a `--query` (JMESPath).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
 from typing import Any
 
 import rolekeeper_cli
@@ -14,11 +15,15 @@ from rolekeeper_cli.layout import Layout
 type Document = Mapping[str, Any]
 
 
-def show(document: Any, draw: Callable[[], object] = lambda: None, *, rows: str = "") -> None:
-    """Show one document, with `rows` in one field; `draw` shows it to people, who else see what the command says."""
+def show(document: Any, draw: Callable[[], object] = lambda: None, *, of: Any = None) -> None:
+    """Show one document; `draw` shows it to people, who else see what the command says.
+
+    `of` is its type, if it isn't a view.
+    """
     options = terminal.options()
+    of = of or (type(document) if is_dataclass(document) else None)
     if options.query:
-        rolekeeper_cli.documents.show_found(options.query, document, options.output, rows=rows)
+        rolekeeper_cli.documents.show_found(options.query, document, options.output, of=of)
     elif options.for_people:
         draw()
     else:
@@ -26,14 +31,19 @@ def show(document: Any, draw: Callable[[], object] = lambda: None, *, rows: str 
 
 
 def show_list(
-    layout: Layout, documents: Iterable[Document], *, empty: Callable[[], str], total: Callable[[], str] = lambda: ""
+    layout: Layout,
+    documents: Iterable[Any],
+    *,
+    empty: Callable[[], str],
+    total: Callable[[], str] = lambda: "",
+    of: Any = None,
 ) -> None:
-    """Show a list while it comes: `documents` have the same fields.
+    """Show a list while it comes: `of` is the type of its rows.
 
     `empty` is what people read if there are none, with what they can do; `total` what they read below the rows.
     """
     if not terminal.options().for_people:
-        show(list(documents))
+        show(list(documents), of=list[of] if of else None)
         return
     message = total if rolekeeper_cli.tables.stream_list(layout, documents) else empty
     if text := message():
@@ -41,9 +51,9 @@ def show_list(
 
 
 def show_with_rows(
-    name: str, documents: Iterable[Document], rest: Callable[[], Document], draw: Callable[[Iterable[Document]], None]
+    documents: Iterable[Any], whole: Callable[[Sequence[Any]], Any], draw: Callable[[Iterable[Any]], None]
 ) -> None:
-    """Show a document with a long list in the field `name`: first the list, which CSV has alone, then `rest`.
+    """Show a document with a long list, which CSV has alone; `whole` makes the document, once the list is read.
 
     `draw` shows the list to people; the caller shows what follows it.
     """
@@ -55,7 +65,7 @@ def show_with_rows(
     if options.output == "csv" and not options.query:
         show(rows)
     else:
-        show({name: rows, **rest()}, rows=name)
+        show(whole(rows))
 
 
 def line_shower() -> Callable[[Document, Callable[[], None]], None]:

@@ -41,6 +41,7 @@ from rolekeeper_cli.console.pages import (
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.explained import explained
+from rolekeeper_cli.views.targets import TargetView
 
 # ---- what was read, shared by all tabs ----
 
@@ -180,8 +181,8 @@ class Site:
     def mappings(self) -> list[dict[str, Any]]:
         return self.reads.get("mappings", lambda: uses.mappings.rows(self.look()), _MAPPINGS_SECONDS, stale=True)
 
-    def targets(self) -> list[dict[str, Any]]:
-        return self.reads.get("targets", lambda: uses.targets.documents(self.look()), _TARGETS_SECONDS, stale=True)
+    def targets(self) -> list[TargetView]:
+        return self.reads.get("targets", lambda: uses.targets.views(self.look()), _TARGETS_SECONDS, stale=True)
 
     def role_names(self) -> list[str]:
         """The names of the roles under the role path, for suggestions; none if IAM gives no answer."""

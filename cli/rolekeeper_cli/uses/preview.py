@@ -38,6 +38,7 @@ from rolekeeper_cli.uses.edits import GOOD, Change, RowPlan, Unpublished, is_own
 from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now, withheld
 from rolekeeper_cli.uses.revoked_policy import LIVES
 from rolekeeper_cli.uses.targets import Places
+from rolekeeper_cli.view import mapping_of
 
 # ---- mappings as if they were published ----
 
@@ -465,7 +466,7 @@ class FleetPlan:
             "paced": self.paced(),
             "waiting": list(self.waiting),
             "withheld": withheld(self.deployment),
-            "unseen": self.places.unseen_documents() if self.places else [],
+            "unseen": [mapping_of(target) for target in self.places.unseen_views()] if self.places else [],
             "summary": self.summary(),
         }
 

@@ -1,0 +1,64 @@
+"""`rolekeeper schema`: the fields of what commands print, of mapping files, and of the mapping table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+import rolekeeper_cli
+from rolekeeper_cli import render, terminal, uses
+from rolekeeper_cli.arguments import completes
+from rolekeeper_cli.command import Command, Group, command
+from rolekeeper_cli.view import mapping_of
+from rolekeeper_cli.views.mappings import ColumnView, OwnColumnView
+
+
+@command(
+    "schema",
+    "rolekeeper schema fleet",
+    "rolekeeper schema when_stopped",
+    "rolekeeper schema > mappings.schema.json",
+    prints={"column": ColumnView | OwnColumnView},
+)
+@click.argument(
+    "name",
+    metavar="[NOUN|COLUMN]",
+    required=False,
+    shell_complete=completes("columns"),
+    help="What commands print with -o json; or a column of the mapping table, to have it explained.",
+)
+def schema(name: str | None) -> None:
+    """Show the fields of -o json, or explain a column.
+
+    With a NOUN, which the help of each command names, as a JSON Schema. Without an argument it is the schema of mapping
+    files, and the nouns are listed on stderr. Beside a file that `rolekeeper mapping export` made, as
+    mappings.schema.json, editors complete and check with it.
+    """
+    documents = printed(click.get_current_context().find_root().command)
+    if name is None:
+        click.echo(uses.schema.text(), nl=False)
+        terminal.say(
+            f"This is the schema of mapping files. What commands print: rolekeeper schema {'|'.join(documents)}"
+        )
+    elif name in documents:
+        found = rolekeeper_cli.view.document_schema(name, documents[name])
+        render.show(found, lambda: click.echo(rolekeeper_cli.documents.as_json(found)))
+    else:
+        column = uses.schema.column(name, nouns=documents)
+        render.show(column, lambda: _draw(column))
+
+
+def printed(command: click.Command) -> dict[str, Any]:
+    """Return the type of each document that a command or a command of it prints, by its noun."""
+    found = dict(command.prints) if isinstance(command, Command) else {}
+    for subcommand in command.all().values() if isinstance(command, Group) else ():
+        found |= printed(subcommand)
+    return dict(sorted(found.items()))
+
+
+def _draw(column: ColumnView | OwnColumnView) -> None:
+    lines = [(key.replace("_", " "), value) for key, value in mapping_of(column).items() if value is not None]
+    rolekeeper_cli.tables.show_table(("", ""), [line for line in lines if line[0] != "example"])
+    if isinstance(column, ColumnView) and column.example:
+        terminal.line(f"example:\n  {column.example}")
