@@ -69,10 +69,10 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
     if document["uptake"]:
         yield from uses.uptake.lines(document["uptake"], name, brief=True)
     if last:
-        yield "triggered by", f"{last['cause']} ({last['at'][:19]}Z)"
-        reason = "for the same reason" if last["reason"] == decision["reason"] else last["reason"]
-        yield "last decision", f"{last['action']} ({last['code']}): {reason}"
-        yield "AWS answered", uses.history.answered(last["answer"], last["outcome"]) or "nothing: it wasn't asked"
+        yield "triggered by", f"{last.cause} ({last.at[:19]}Z)"
+        reason = "for the same reason" if last.reason == decision["reason"] else last.reason
+        yield "last decision", f"{last.action} ({last.code}): {reason}"
+        yield "AWS answered", last.answered or "nothing: it wasn't asked"
     yield from _undo_lines(document["former"], document["undo"])
 
 

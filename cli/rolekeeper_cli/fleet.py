@@ -15,6 +15,7 @@ from rolekeeper_cli.arguments import OneOf, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.layout import Column, Layout, amount
+from rolekeeper_cli.views.uptake import UptakeView
 
 if TYPE_CHECKING:
     from rolekeeper.instances.observe import Unreadable
@@ -131,36 +132,36 @@ def require_known(places: uses.targets.Places) -> None:
 def with_uptake(places: uses.targets.Places, listed: Sequence[uses.fleet.Seen]) -> list[dict[str, Any]]:
     """The instances as documents, each with what software does with its roles."""
     found = uses.fleet_uptake.of_fleet(places, listed)
-    return [{**uses.fleet.document(each), "uptake": found[each.instance.key].document()} for each in listed]
+    return [{**uses.fleet.document(each), "uptake": found[each.instance.key].view()} for each in listed]
 
 
-def role_use(document: Mapping[str, Any]) -> str:
+def role_use(uptake: UptakeView) -> str:
     """Whether software uses the role that an instance carries, in a cell."""
-    for role in document["roles"]:
-        if role["carried"] and not (role["status"] == "not-seen" and document["unknown_because"]):
+    for role in uptake.roles:
+        if role.carried and not (role.status == "not-seen" and uptake.unknown_because):
             # Only if calls were looked for, and all of them, is it known that none is there.
-            none_seen = role["status"] == "delivered" and document["looked_through"]
+            none_seen = role.status == "delivered" and uptake.looked_through
             more = ", no call seen" if none_seen else ""
-            if role["last_use"] and not role["last_accepted_use"]:
+            if role.last_use and not role.last_accepted_use:
                 more = ", refused"
-            return f"{role['status'].replace('-', ' ')}{more}"
-    return "unknown" if document["unknown_because"] else ""
+            return f"{role.status.replace('-', ' ')}{more}"
+    return "unknown" if uptake.unknown_because else ""
 
 
-def former_roles(document: Mapping[str, Any]) -> str:
+def former_roles(uptake: UptakeView) -> str:
     """The former roles of an instance whose credentials may be valid, in a cell."""
     found = []
-    for role in document["roles"]:
-        if not role["carried"]:
-            used = " still used," if role["status"] == "still-used" else ""
-            ends = "cut off" if role["status"] == "cut-off" else f"valid until {role['valid_until']:%Y-%m-%dT%H:%M:%SZ}"
-            found.append(f"{role['role']}{used} {ends}")
-    return "; ".join(found) or ("unknown" if document["unknown_because"] else "")
+    for role in uptake.roles:
+        if not role.carried:
+            used = " still used," if role.status == "still-used" else ""
+            ends = "cut off" if role.status == "cut-off" else f"valid until {role.valid_until:%Y-%m-%dT%H:%M:%SZ}"
+            found.append(f"{role.role}{used} {ends}")
+    return "; ".join(found) or ("unknown" if uptake.unknown_because else "")
 
 
 def warn_of_unknown(rows: Sequence[Mapping[str, Any]]) -> None:
     """Warn of what isn't known of software, once for each target and reason."""
-    unknown = Counter((row["account"], row["region"], row["uptake"]["unknown_because"]) for row in rows)
+    unknown = Counter((row["account"], row["region"], row["uptake"].unknown_because) for row in rows)
     for (account, region, because), count in unknown.items():
         if because:
             terminal.warn(f"role use isn't fully known of {amount(count, 'instance')} in {account}/{region}: {because}")
@@ -181,7 +182,7 @@ def _total(count: uses.fleet.Count) -> str:
 def _use_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
-    asked, most = sum(row["uptake"]["looked_since"] is not None for row in rows), uses.fleet_uptake.ASKED
+    asked, most = sum(row["uptake"].looked_since is not None for row in rows), uses.fleet_uptake.ASKED
     others = (
         f" On others, whose role didn't change in seven hours or that are beyond {most} in a target, 'delivered' "
         "doesn't say whether it is used."

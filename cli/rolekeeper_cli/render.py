@@ -68,7 +68,7 @@ def show_with_rows(
         show(whole(rows))
 
 
-def line_shower() -> Callable[[Document, Callable[[], None]], None]:
+def line_shower() -> Callable[[Any, Callable[[], None]], None]:
     """A function that shows the next document of an endless list: as a line of JSON, a YAML document or a row.
 
     It takes the document, and the function that draws it for people.
@@ -76,10 +76,12 @@ def line_shower() -> Callable[[Document, Callable[[], None]], None]:
     options = terminal.options()
     header = True
 
-    def show_line(document: Document, draw: Callable[[], None]) -> None:
+    def show_line(document: Any, draw: Callable[[], None]) -> None:
         nonlocal header
         if options.query:
-            rolekeeper_cli.documents.show_found(options.query, document, options.output, follows=True)
+            rolekeeper_cli.documents.show_found(
+                options.query, document, options.output, of=type(document), follows=True
+            )
         elif options.for_people:
             draw()
         elif options.output == "csv":

@@ -13,6 +13,8 @@ from rolekeeper_cli.arguments import INSTANCE, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
 from rolekeeper_cli.layout import amount
+from rolekeeper_cli.view import mapping_of
+from rolekeeper_cli.views.wait import CarriedView, FollowedView, InUseView
 
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Association, Instance
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     "rolekeeper wait web-1 --role web --in-use --attempts 120",
     "rolekeeper wait --mapping workload=web",
     "rolekeeper wait --mapping workload=web --target 111111111111",
+    prints={"waited": CarriedView | InUseView | FollowedView},
 )
 @click.argument("instance", required=False, help=INSTANCE, shell_complete=completes("instances"))
 @click.option(
@@ -78,7 +81,7 @@ def wait(
     if mapping and not (instance or role or in_use):
         key = uses.names.mapping_key(mapping)
         found = uses.follow.wait_for_mapping(deployment(), key, every, attempts=attempts, targets=targets)
-        render.show({"mapping": str(key), **found.document()}, lambda: terminal.line(in_words(found)))
+        render.show(found.view(key), lambda: terminal.line(in_words(found)))
         return tell_rest(found)
     if targets:
         raise UsageError("--target needs --mapping", "name an instance of another target as ACCOUNT/REGION/ID")
@@ -200,16 +203,23 @@ def _timeout(
 
 
 def _show(instance: Instance, shown: Association | None, *, role: str, held: Held | None) -> ExitCode:
-    document = {
+    carried = CarriedView(
         **uses.instances.where(instance.key),
-        "role": role if shown else None,
-        "instance_profile": uses.fleet.profile_name(shown.profile_arn) if shown else None,
-        "association": shown.id if shown else None,
-    }
-    text = f"{uses.instances.title(instance)} carries {document['role'] or 'no role'}"
+        role=role if shown else None,
+        instance_profile=uses.fleet.profile_name(shown.profile_arn) if shown else None,
+        association=shown.id if shown else None,
+    )
+    text = f"{uses.instances.title(instance)} carries {carried.role or 'no role'}"
     if held and held.last_accepted:
-        names = ("since", "delivered_at", "first_use", "last_use", "last_accepted_use")
-        document |= {name: held.document()[name] for name in names}
+        use = held.view()
+        carried = InUseView(
+            **mapping_of(carried),
+            since=use.since,
+            delivered_at=use.delivered_at,
+            first_use=use.first_use,
+            last_use=use.last_use,
+            last_accepted_use=use.last_accepted_use,
+        )
         text += f", and software uses it: {held.last_accepted.action} at {held.last_accepted.at:%Y-%m-%dT%H:%M:%SZ}"
-    render.show(document, lambda: terminal.line(f"{text}."))
+    render.show(carried, lambda: terminal.line(f"{text}."))
     return ExitCode.DONE

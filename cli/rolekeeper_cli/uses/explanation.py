@@ -21,8 +21,9 @@ from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses import uptake, who
 from rolekeeper_cli.uses.event_history import no_answer
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, published_there, seen_now, withheld
-from rolekeeper_cli.uses.history import Span, as_document, entry_document, revision_before, spans
+from rolekeeper_cli.uses.history import Span, entry_view, fields_of, revision_before, spans
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
+from rolekeeper_cli.views.history import EntryView
 
 # ---- how to undo the last change ----
 
@@ -226,7 +227,7 @@ class Explanation:
     document: dict[str, Any]
     undo: Sequence[Step]
     tags: Mapping[str, str]
-    entries: Sequence[dict[str, Any]]
+    entries: Sequence[EntryView]
     spans: Sequence[Span]
 
 
@@ -255,7 +256,7 @@ def explanation(
         "state": seen.instance.state.value,
         "carries": _carried(seen, seen.observed.association, present),
         "should_carry": profile_name(seen.should_carry),
-        "decision": as_document(layout.described(seen.decision)),
+        "decision": fields_of(layout.described(seen.decision)),
         "withheld": withheld(deployment),
         "mapping": _mapping(seen.observed.candidates.winner),
         "losers": [{"mapping": str(mapping), "why": why} for mapping, why in _losers(deployment, seen)],
@@ -263,13 +264,13 @@ def explanation(
         "condition": _condition(seen.observed.record.condition),
         "took_over_from": _took_over_from(entries, seen),
         "who": answers,
-        "uptake": software.document() if software else None,
-        "last": entry_document(key, entries[0]) if entries else None,
+        "uptake": software.view() if software else None,
+        "last": entry_view(key, entries[0]) if entries else None,
         "former": before.document() if before else None,
         "undo": [each.document() for each in steps],
     }
-    documents = [entry_document(key, each) for each in entries]
-    return Explanation(document, steps, tags=seen.instance.tags, entries=documents, spans=carried)
+    views = [entry_view(key, entry) for entry in entries]
+    return Explanation(document, steps, tags=seen.instance.tags, entries=views, spans=carried)
 
 
 def _losers(deployment: Deployment, seen: Seen) -> Iterator[tuple[MappingKey, str]]:

@@ -1,0 +1,49 @@
+"""What `rolekeeper wait` waited for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from rolekeeper_cli.views.instances import InstanceNameView
+from rolekeeper_cli.views.uptake import CallView, FirstCallView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CarriedView(InstanceNameView):
+    """An instance that carries the role that was waited for."""
+
+    role: Annotated[str | None, "the role that it carries; null for none"]
+    instance_profile: Annotated[str | None, "its instance profile"]
+    association: Annotated[str | None, "its association"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InUseView(CarriedView):
+    """The same, with what software does with it."""
+
+    since: Annotated[datetime | None, "when Rolekeeper attached it"]
+    delivered_at: Annotated[datetime | None, "when EC2 got its credentials first"]
+    first_use: Annotated[FirstCallView | None, "the first call since it was attached"]
+    last_use: Annotated[CallView | None, "the last call"]
+    last_accepted_use: Annotated[CallView | None, "the last call that AWS didn't refuse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StuckView:
+    """An instance that a person has to do something about."""
+
+    instance: Annotated[str, "the instance, as a command names it"]
+    reason: Annotated[str, "why it doesn't carry what it should"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowedView:
+    """The instances of a mapping at the last look."""
+
+    mapping: Annotated[str, "the mapping"]
+    instances: Annotated[int, "how many there are"]
+    done: Annotated[int, "how many carry what they should"]
+    coming: Annotated[int, "how many are still changed"]
+    stuck: Annotated[Sequence[StuckView], "those that a person has to do something about"]
+    unseen: Annotated[Sequence[str], "the targets that couldn't be read"]
