@@ -62,7 +62,9 @@ class Command(click.Command):
                 raise UsageError(f"{each.opts[-1]} is empty", "leave it out, or name something")
         # A group's subcommand has documents of its own; click says in no other way whether there is one.
         if options.query and not ctx._protected_args:  # noqa: SLF001
-            rolekeeper_cli.queries.refuse_unknown(options.query, self.prints.values())
+            rolekeeper_cli.queries.refuse_unknown(
+                options.query, [*map(rolekeeper_cli.view.schema_of, self.prints.values())]
+            )
         return super().invoke(ctx)
 
     def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002  # click's own
@@ -88,8 +90,9 @@ class Command(click.Command):
     def _format_fields(self, formatter: click.HelpFormatter) -> None:
         """Write the fields of each document that the command prints."""
         for noun, document in self.prints.items():
+            listed = list(rolekeeper_cli.view.shapes(document))
             with formatter.section(f"Fields of -o json (what they are: rolekeeper schema {noun})"):
-                for path, names in rolekeeper_cli.view.shapes(document):
+                for path, names in listed or [("", ["those of other programs"])]:
                     formatter.write_text(f"{path and f'{path}: '}{', '.join(names)}")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

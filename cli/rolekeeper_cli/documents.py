@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,16 +12,14 @@ from typing import Any
 import click
 import jmespath
 from jmespath.exceptions import JMESPathError
-from jmespath.visitor import TreeInterpreter
 
 from rolekeeper.model.text import escaped, escaped_json
 from rolekeeper_cli import tables, uses
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.options import TABLE, WIDE
-from rolekeeper_cli.queries import refuse_unknown
-from rolekeeper_cli.suggest import did_you_mean
+from rolekeeper_cli.queries import refuse_unknown, schema_like
 from rolekeeper_cli.terminal import printable
-from rolekeeper_cli.view import mapping_of
+from rolekeeper_cli.view import mapping_of, schema_of
 
 
 def write(document: Any, form: str, *, follows: bool = False) -> None:
@@ -93,63 +91,17 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-class _Fields(TreeInterpreter):
-    """Notes each field that a query asks of a document, or of a row, and that none of its kind has.
-
-    What is deeper may be keyed by anything, such as tags.
-    """
-
-    def __init__(self, document: Any) -> None:
-        super().__init__()
-        kinds = [document if isinstance(document, list) else [document]]
-        self.unknown: dict[str, list[str]] = {}
-        self._known: dict[int, list[str]] = {}
-        for kind in ([each for each in kind if isinstance(each, dict)] for kind in kinds):
-            names = list(dict.fromkeys(name for each in kind for name in each))
-            self._known |= dict.fromkeys(map(id, kind), names)
-
-    def refuse_unknown(self) -> None:
-        for name, known in self.unknown.items():
-            listed = f"its fields: {', '.join(known)}"
-            what = f"--query: the output has no field {escaped(name)}"
-            raise UsageError(what, f"{did_you_mean(name, known)} {listed}".lstrip())
-
-    def visit_field(self, node: Any, value: Any) -> Any:
-        name, known = node["value"], self._known.get(id(value), [])
-        if known and name not in known:
-            self.unknown[name] = known
-        return super().visit_field(node, value)
-
-    def visit_or_expression(self, node: Any, value: Any) -> Any:
-        return self._untold(super().visit_or_expression, node, value)
-
-    def visit_function_expression(self, node: Any, value: Any) -> Any:
-        visit = super().visit_function_expression
-        return self._untold(visit, node, value) if node["value"] == "not_null" else visit(node, value)
-
-    def _untold(self, visit: Callable[[Any, Any], Any], node: Any, value: Any) -> Any:
-        """What alternatives find: not all of them have to be there."""
-        known, self._known = self._known, {}
-        found = visit(node, value)
-        self._known = known
-        return found
-
-
 def show_found(query: str, document: Any, form: str, *, of: Any = None, follows: bool = False) -> None:
     """Show what a query finds, in any form; `of` is the document's type, `follows` as `write`.
 
     UsageError if it fails, or asks for a field that the output doesn't have.
     """
-    if of is not None:
-        refuse_unknown(query, [of])
     simple = _simple(document)
-    fields = _Fields(simple)
+    refuse_unknown(query, [schema_like(simple) if of is None else schema_of(of)])
     try:
-        found = fields.visit(jmespath.compile(query).parsed, simple)
+        found = jmespath.search(query, simple)
     except JMESPathError as error:
-        fields.refuse_unknown()
         raise UsageError(f"--query failed: {escaped(str(error))}", "see https://jmespath.org") from error
-    fields.refuse_unknown()
     if form in {TABLE, WIDE}:
         _draw_found(found)
     else:

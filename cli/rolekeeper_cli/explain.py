@@ -12,9 +12,15 @@ import rolekeeper_cli
 from rolekeeper_cli import render, uses
 from rolekeeper_cli.arguments import instance_argument
 from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.views.explanation import ExplanationView
 
 
-@command("explain", "rolekeeper explain i-0123456789abcdef0", "rolekeeper explain web-1 --output json")
+@command(
+    "explain",
+    "rolekeeper explain i-0123456789abcdef0",
+    "rolekeeper explain web-1 --output json",
+    prints={"explanation": ExplanationView},
+)
 @instance_argument
 @click.option(
     "--who/--no-who", "ask_who", default=True, help="Whether to ask CloudTrail who did it. It is asked by default."
@@ -35,7 +41,7 @@ def explain(instance: str, *, ask_who: bool, ask_uptake: bool) -> None:
     there = deployment()
     document = uses.explanation.explanation(there, instance, ask_who=ask_who, ask_uptake=ask_uptake).document
     lines = partial(_lines, document, uses.instances.address(document, there.home), there.caller.account)
-    render.show(document, lambda: rolekeeper_cli.tables.show_table(("", ""), lines()))
+    render.show(document, lambda: rolekeeper_cli.tables.show_table(("", ""), lines()), of=ExplanationView)
 
 
 def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tuple[str, str]]:

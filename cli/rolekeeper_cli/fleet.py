@@ -15,6 +15,7 @@ from rolekeeper_cli.arguments import OneOf, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.layout import Column, Layout, amount
+from rolekeeper_cli.views.fleet import FleetRowView
 from rolekeeper_cli.views.uptake import UptakeView
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _STATES = ("pending", "running", "stopping", "stopped")
     "rolekeeper fleet --tag workload=web --state running --output csv",
     "rolekeeper fleet --role web --query '[].instance'",
     "rolekeeper fleet --tag workload=web --uptake",
+    prints={"fleet": list[FleetRowView]},
 )
 @click.option("--drift", is_flag=True, help="Only those that aren't as they should be.")
 @click.option("--tag", "tags", metavar="KEY[=VALUE]", multiple=True, help="Only with this tag; may be given again.")
@@ -89,7 +91,11 @@ def fleet(
     asked = with_uptake(places, list(listed)) if ask_uptake else []
     rows, empty = asked or map(uses.fleet.document, listed), partial(_empty, places, filters, count)
     render.show_list(
-        layout(there.home, uptake=ask_uptake), rows, empty=empty, total=lambda: _total(count) + _use_in_words(asked)
+        layout(there.home, uptake=ask_uptake),
+        rows,
+        empty=empty,
+        total=lambda: _total(count) + _use_in_words(asked),
+        of=FleetRowView,
     )
     warn_of_unseen(places)
     warn_of_unknown(asked)

@@ -12,6 +12,7 @@ from rolekeeper_cli.command import Group, deployment, doctor_deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.verifying.names import PREFIX, TAG
+from rolekeeper_cli.views.deploy import GuardPartView
 
 _except = click.option(
     "--except",
@@ -31,6 +32,7 @@ _ADMIN = "--except arn:aws:iam::123456789012:role/admin"
     cls=Group,
     invoke_without_command=True,
     examples=["rolekeeper guard", f"rolekeeper guard scp-tags {_ADMIN} > tags.json", "rolekeeper guard editors"],
+    prints={"guard-parts": list[GuardPartView]},
 )
 @click.pass_context
 def group(context: click.Context) -> None:
@@ -40,9 +42,11 @@ def group(context: click.Context) -> None:
     lists them. Nothing is changed: attach the documents yourself.
     """
     if context.invoked_subcommand is None:
-        documents = [{"part": part, "is": kind, "for": purpose} for part, (kind, purpose) in PARTS.items()]
-        layout = Layout([Column("part"), Column("is"), Column("for", kind="text")])
-        render.show_list(layout, documents, empty=str)
+        parts = [GuardPartView(part=part, is_=kind, for_=purpose) for part, (kind, purpose) in PARTS.items()]
+        layout = Layout(
+            [Column("part"), Column("is", lambda part: part.is_), Column("for", lambda part: part.for_, kind="text")]
+        )
+        render.show_list(layout, parts, empty=str, of=GuardPartView)
 
 
 @group.command(

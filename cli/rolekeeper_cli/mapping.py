@@ -15,6 +15,7 @@ from rolekeeper_cli.arguments import OneOf, completes, limit, takes_key, takes_k
 from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout, amount
+from rolekeeper_cli.views.mappings import EditEntryView, HeldEditView, MappingView, RowPlanView
 from rolekeeper_cli.wait import tell_followed
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 
+ROW_PLAN = {"row-plan": RowPlanView}
 # Those of a row (docs/mappings.md, "Status"), written out because importing them would take too long for the help.
 STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
 
@@ -46,7 +48,12 @@ def group() -> None:
     """Manage mappings: this tag means this role."""
 
 
-@command("ls", "rolekeeper mapping ls", "rolekeeper mapping ls --status Rejected --output json")
+@command(
+    "ls",
+    "rolekeeper mapping ls",
+    "rolekeeper mapping ls --status Rejected --output json",
+    prints={"mappings": list[MappingView]},
+)
 @click.option(
     "--status", type=OneOf(STATUSES), metavar="STATUS", help="Only rows with this status, as Rejected or Held."
 )
@@ -57,10 +64,17 @@ def list_(status: str | None) -> None:
     """
     documents = uses.mappings.rows(deployment())
     shown = [each for each in documents if status in (None, each["status"])]
-    render.show_list(LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.")
+    render.show_list(
+        LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.", of=MappingView
+    )
 
 
-@command("get", "rolekeeper mapping get workload=web", r"rolekeeper mapping get 'cost\=center=42'")
+@command(
+    "get",
+    "rolekeeper mapping get workload=web",
+    r"rolekeeper mapping get 'cost\=center=42'",
+    prints={"mapping": MappingView},
+)
 @takes_key
 def get(key: MappingKey) -> None:
     """Show one mapping.
@@ -72,13 +86,14 @@ def get(key: MappingKey) -> None:
     told |= set() if _reason(document) else {"status_reason"}
     beside = [(name, value) for name, value in document.items() if name not in told and value is not None]
     lines = [*document["columns"].items(), ("in effect", _in_effect(document)), *beside]
-    render.show(document, lambda: rolekeeper_cli.tables.show_table(("column", "value"), lines))
+    render.show(document, lambda: rolekeeper_cli.tables.show_table(("column", "value"), lines), of=MappingView)
 
 
 @command(
     "set",
     "rolekeeper mapping set workload=web role=web priority=50",
     "rolekeeper mapping set workload=web 'require_tags=environment=production' owner=",
+    prints=ROW_PLAN,
 )
 @takes_key_and_columns
 @yes_to_all
@@ -95,7 +110,7 @@ def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool |
     return ask_and_write(there, intended, f"Write this into {key}", yes=yes, wait=wait)
 
 
-@command("rm", "rolekeeper mapping rm workload=web", "rolekeeper mapping rm workload=web --yes")
+@command("rm", "rolekeeper mapping rm workload=web", "rolekeeper mapping rm workload=web --yes", prints=ROW_PLAN)
 @takes_key
 @yes
 @waits
@@ -131,7 +146,7 @@ def ask_and_write(
 
 
 def show_intended(intended: uses.edits.RowPlan) -> None:
-    render.show(intended.document(), lambda: show_plan(intended) if intended.changes else None)
+    render.show(intended.document(), lambda: show_plan(intended) if intended.changes else None, of=RowPlanView)
     if not intended.changes:
         terminal.say(f"Nothing to {'write' if intended.not_in_effect else 'do'}: the table says so already.")
 
@@ -291,7 +306,12 @@ LAYOUT = Layout(
 # ---- revisions, and edits that are held ----
 
 
-@command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
+@command(
+    "history",
+    "rolekeeper mapping history workload=web",
+    "rolekeeper mapping history workload=web --limit 5",
+    prints={"mapping-history": list[EditEntryView]},
+)
 @takes_key
 @limit
 def history(key: MappingKey, limit: int) -> None:
@@ -311,7 +331,7 @@ def history(key: MappingKey, limit: int) -> None:
         note=_what,
         note_name="what",
     )
-    render.show_list(layout, entries, empty=str)
+    render.show_list(layout, entries, empty=str, of=EditEntryView)
 
 
 def _what(entry: Mapping[str, Any]) -> str:
@@ -320,7 +340,12 @@ def _what(entry: Mapping[str, Any]) -> str:
     return ": ".join(filter(None, (uses.mappings.consent(entry), what)))
 
 
-@command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")
+@command(
+    "rollback",
+    "rolekeeper mapping rollback workload=web",
+    "rolekeeper mapping rollback workload=web --to 3",
+    prints=ROW_PLAN,
+)
 @takes_key
 @click.option(
     "--to",
@@ -353,7 +378,12 @@ _held_revision = click.option(
 )
 
 
-@command("discard", "rolekeeper mapping discard workload=web", "rolekeeper mapping discard workload=web --revision 5")
+@command(
+    "discard",
+    "rolekeeper mapping discard workload=web",
+    "rolekeeper mapping discard workload=web --revision 5",
+    prints=ROW_PLAN,
+)
 @takes_key
 @_held_revision
 @yes
@@ -369,7 +399,10 @@ def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
 
 
 @command(
-    "approve", "rolekeeper mapping approve workload=web", "rolekeeper mapping approve workload=web --revision 5 --yes"
+    "approve",
+    "rolekeeper mapping approve workload=web",
+    "rolekeeper mapping approve workload=web --revision 5 --yes",
+    prints={"held-edit": HeldEditView},
 )
 @takes_key
 @_held_revision
@@ -393,7 +426,7 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     # A person who is asked sees what it changes as it is now.
     why = "." if terminal.asks(yes=yes) else f": {held.reason}"
     render.show(
-        {"mapping": str(key), "revision": number, "deletes": held.deletes, "reason": held.reason},
+        HeldEditView(mapping=str(key), revision=number, deletes=held.deletes, reason=held.reason),
         lambda: terminal.line(f"{what}{why}"),
     )
     task, consequence = f"Publish revision {number} of {key}", uses.preview.changes
@@ -405,7 +438,7 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
 
 def _undo(there: Deployment, edit: uses.edits.Unpublished, *, yes: bool, wait: bool | None) -> ExitCode:
     plan = uses.edits.back_to_published(there, edit)
-    render.show(plan.document(), lambda: show_plan(plan) if plan.changes else None)
+    render.show(plan.document(), lambda: show_plan(plan) if plan.changes else None, of=RowPlanView)
     terminal.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)
     written = uses.edits.undo(there, edit, patience=patience(wait))
     if not edit.revision:

@@ -10,8 +10,9 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import detailed_exitcode, dry_run, mappings_file, waits, yes
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
-from rolekeeper_cli.mapping import ask_and_write, patience, show_intended, show_plan, tell_written
+from rolekeeper_cli.mapping import ROW_PLAN, ask_and_write, patience, show_intended, show_plan, tell_written
 from rolekeeper_cli.options import OUTPUTS
+from rolekeeper_cli.views.mappings import RowPlanView, ValidatedView
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -43,6 +44,7 @@ def export(target: str | None) -> None:
     "rolekeeper mapping import mappings.yaml --dry-run",
     "rolekeeper mapping import mappings.yaml --prune --yes",
     "rolekeeper mapping import - < mappings.yaml",
+    prints=ROW_PLAN,
 )
 @mappings_file
 @click.option("--prune", is_flag=True, help="Also delete the rows that aren't in the file.")
@@ -74,7 +76,10 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
 
 
 @command(
-    "diff", "rolekeeper mapping diff mappings.yaml", "rolekeeper mapping diff mappings.yaml --prune --detailed-exitcode"
+    "diff",
+    "rolekeeper mapping diff mappings.yaml",
+    "rolekeeper mapping diff mappings.yaml --prune --detailed-exitcode",
+    prints=ROW_PLAN,
 )
 @mappings_file
 @click.option("--prune", is_flag=True, help="Also show the rows that aren't in the file, as deleted.")
@@ -86,13 +91,18 @@ def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
     """
     there = deployment()
     intended = _intended(there, file, prune=prune)
-    render.show(intended.document(), lambda: show_plan(intended))
+    render.show(intended.document(), lambda: show_plan(intended), of=RowPlanView)
     same = uses.edits.Written(others=intended.not_in_effect)
     tell_written(there, same, wait=None)
     return same.exit_code(changes=detailed_exitcode and bool(intended.changes))
 
 
-@command("validate", "rolekeeper mapping validate mappings.yaml", "rolekeeper mapping validate mappings.yaml --strict")
+@command(
+    "validate",
+    "rolekeeper mapping validate mappings.yaml",
+    "rolekeeper mapping validate mappings.yaml --strict",
+    prints={"validated": ValidatedView},
+)
 @mappings_file
 @click.option("--strict", is_flag=True, help="Fail on a warning too.")
 def validate(file: str, *, strict: bool) -> None:
@@ -102,7 +112,7 @@ def validate(file: str, *, strict: bool) -> None:
     """
     reading = read_mappings(file, None)
     # For people, the message says it.
-    render.show({"mappings": len(reading.specs), "warnings": reading.warnings})
+    render.show(ValidatedView(mappings=len(reading.specs), warnings=reading.warnings))
     if strict and reading.warnings:
         many = f"{len(reading.warnings):,} warnings" if len(reading.warnings) > 1 else "one warning"
         raise CommandError(f"{many} with --strict", "fix what is shown above")

@@ -11,11 +11,13 @@ from rolekeeper import model
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import Duration, completes, instance_argument, together, yes_to_all
 from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.views.pins import PinnedView, ReleasedView
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 
+_PINNED = {"pinned": PinnedView}
 _writes = together(
     click.option("--reason", default="", metavar="TEXT", help="Why, for those who come after."),
     click.option(
@@ -52,7 +54,10 @@ _gives = together(
 
 
 @command(
-    "attach", "rolekeeper attach i-0123456789abcdef0 web", "rolekeeper attach web-1 web --for 8h --reason 'incident 42'"
+    "attach",
+    "rolekeeper attach i-0123456789abcdef0 web",
+    "rolekeeper attach web-1 web --for 8h --reason 'incident 42'",
+    prints=_PINNED,
 )
 @_gives
 def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: Any) -> None:
@@ -64,7 +69,12 @@ def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: 
     _pin(instance, uses.pins.Wish("attach", role, **wished), wait=wait, yes=yes)
 
 
-@command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
+@command(
+    "replace",
+    "rolekeeper replace i-0123456789abcdef0 web",
+    "rolekeeper replace web-1 web-debug --for 30m",
+    prints=_PINNED,
+)
 @_gives
 def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: Any) -> None:
     """Give an instance another role.
@@ -76,7 +86,12 @@ def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **wished:
     _pin(instance, uses.pins.Wish("replace", role, **wished), wait=wait, yes=yes)
 
 
-@command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")
+@command(
+    "detach",
+    "rolekeeper detach i-0123456789abcdef0",
+    "rolekeeper detach web-1 --for 7d --confirm Detach",
+    prints=_PINNED,
+)
 @instance_argument
 @click.option("--confirm", metavar="Detach", help="Instead of typing it when asked; needed where there is no terminal.")
 @_pins
@@ -90,7 +105,10 @@ def detach(instance: str, confirm: str | None, *, wait: bool | None, **wished: A
 
 
 @command(
-    "release", "rolekeeper release i-0123456789abcdef0", "rolekeeper release web-1 --reason 'incident 42 is over' --yes"
+    "release",
+    "rolekeeper release i-0123456789abcdef0",
+    "rolekeeper release web-1 --reason 'incident 42 is over' --yes",
+    prints={"released": ReleasedView},
 )
 @instance_argument
 @_writes
@@ -105,14 +123,14 @@ def release(instance: str, reason: str, *, wait: bool | None, yes: bool) -> None
     found = uses.pins.to_release(there, instance)
     name, pin = uses.instances.title(found.instance), found.pin
     if not (pin or found.contested):
-        render.show(found.document(), lambda: terminal.line(f"{name} has no pin; its tags rule."))
+        render.show(found.document(), lambda: terminal.line(f"{name} has no pin; its tags rule."), of=ReleasedView)
         return
     role = pin.role if pin and pin.role not in {"", model.mapping.NO_ROLE} else "its pin"
     question = f"Release {name} from {role}?" if pin else f"Have Rolekeeper try {name} again?"
     terminal.agree(lambda: (uses.pins.expected_of_release(there, found).lines(), question), yes=yes)
     uses.pins.release(there, found, reason)
     said = f"is released from {role} and goes back to its tags" if pin else "has no pin; its tags rule"
-    render.show(found.document(), lambda: terminal.line(f"{name} {said}."))
+    render.show(found.document(), lambda: terminal.line(f"{name} {said}."), of=ReleasedView)
     if found.contested:
         terminal.say("Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again.")
     if wait is False:
@@ -172,6 +190,7 @@ def _show(there: Deployment, pinned: uses.pins.Pinned) -> None:
     render.show(
         pinned.document(),
         lambda: terminal.line(f"{uses.instances.title(pinned.instance)} is pinned {to}{_until(pin.expires_at)}."),
+        of=PinnedView,
     )
     terminal.say(
         f"  rolekeeper release {uses.instances.addressed(there, pinned.instance.key.id)} gives it back to its tags"

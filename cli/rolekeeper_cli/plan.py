@@ -21,6 +21,7 @@ from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout, amount, severa
 from rolekeeper_cli.mapping import show_change, tell_verdicts
 from rolekeeper_cli.mapping_files import read_mappings
 from rolekeeper_cli.options import MARKDOWN
+from rolekeeper_cli.views.plan import AppliedView, PlanView
 
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Instance, Target
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     "rolekeeper plan --detailed-exitcode --query summary",
     "rolekeeper plan -f mappings.yaml --output markdown",
     markdown=True,
+    prints={"plan": PlanView},
 )
 @click.option(
     "-f",
@@ -127,7 +129,9 @@ def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, lis
     return by_target
 
 
-@command("apply", "rolekeeper apply change.plan", "rolekeeper apply change.plan --approve")
+@command(
+    "apply", "rolekeeper apply change.plan", "rolekeeper apply change.plan --approve", prints={"applied": AppliedView}
+)
 @click.argument("plan", metavar="PLAN", type=click.Path(), help="What rolekeeper plan --out wrote.")
 @click.option(
     "--approve", is_flag=True, help="Approve edits that are held, except your own: another person approves those."
@@ -151,7 +155,7 @@ def apply(plan: str, *, approve: bool, hold: bool) -> ExitCode:
         if done["waiting"]:
             waiting = amount(done["waiting"], "instance")
             lines.append(f"Not in effect yet: {amount(len(bad), 'mapping')}, {waiting}.")
-        render.show(done, lambda: terminal.line("\n".join(lines)))
+        render.show(done, lambda: terminal.line("\n".join(lines)), of=AppliedView)
     else:
         terminal.say("Nothing to do: the plan changes nothing.")
     return uses.edits.exit_code(bad.values())
@@ -183,7 +187,7 @@ def show(
         place = f"{here.home}, stack {here.stack.name}"
         click.echo(rolekeeper_cli.plan_markdown.page(whole, place, command), nl=False)
     else:
-        render.show_with_rows(documents, lambda rows: {"changes": rows, **plan.rest()}, draw=draw)
+        render.show_with_rows(documents, lambda rows: {"changes": rows, **plan.rest()}, draw=draw, of=PlanView)
     if why := uses.fleet.withheld(plan.deployment):
         terminal.say(f"No changes will be made now: {why}.")
 

@@ -3,7 +3,7 @@
 So a name that no row has is refused for an empty list too, and before anything is read.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jmespath
@@ -12,7 +12,6 @@ from jmespath.exceptions import JMESPathError
 from rolekeeper.model.text import escaped
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean
-from rolekeeper_cli.view import schema_of
 
 type Node = Mapping[str, Any]
 type Schema = Mapping[str, Any]
@@ -33,11 +32,17 @@ def wrong_query(query: str) -> str:
     return ""
 
 
-def refuse_unknown(query: str, documents: Iterable[Any]) -> None:
-    """Raise UsageError if a query asks for a field that none of these types of documents has."""
-    schemas = [schema_of(each) for each in documents]
-    if schemas:
-        _find(jmespath.compile(query).parsed, _one_of(schemas))
+def refuse_unknown(query: str, schemas: Sequence[Schema]) -> None:
+    """Raise UsageError if a query asks for a field that none of these schemas has."""
+    _find(jmespath.compile(query).parsed, _one_of(schemas))
+
+
+def schema_like(document: Any) -> Schema:
+    """Return a schema of a document of another program's: of the fields that are there, and of those of its rows."""
+    if isinstance(document, list):
+        rows = [row for row in document if isinstance(row, dict)]
+        return _list_of({"properties": {name: _ANYTHING for row in rows for name in row}} if rows else _ANYTHING)
+    return {"properties": dict.fromkeys(document, _ANYTHING)} if isinstance(document, dict) else _ANYTHING
 
 
 def _one_of(schemas: Sequence[Schema]) -> Schema:

@@ -51,11 +51,15 @@ def show_list(
 
 
 def show_with_rows(
-    documents: Iterable[Any], whole: Callable[[Sequence[Any]], Any], draw: Callable[[Iterable[Any]], None]
+    documents: Iterable[Any],
+    whole: Callable[[Sequence[Any]], Any],
+    draw: Callable[[Iterable[Any]], None],
+    of: Any = None,
 ) -> None:
-    """Show a document with a long list, which CSV has alone; `whole` makes the document, once the list is read.
+    """Show a document with a long list, which CSV has alone.
 
-    `draw` shows the list to people; the caller shows what follows it.
+    `whole` makes the document, once the list is read; `of` is its type, if it isn't a view. `draw` shows the list to
+    people; the caller shows what follows it.
     """
     options = terminal.options()
     if options.for_people:
@@ -65,7 +69,7 @@ def show_with_rows(
     if options.output == "csv" and not options.query:
         show(rows)
     else:
-        show(whole(rows))
+        show(whole(rows), of=of)
 
 
 def line_shower() -> Callable[[Any, Callable[[], None]], None]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,7 @@ from rolekeeper_cli.arguments import INSTANCE, completes, yes_to_all
 from rolekeeper_cli.command import command, deployment, doctor_deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.layout import several
+from rolekeeper_cli.views.revoke import CleanedView, RevokedView
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -27,6 +28,8 @@ _CUTS_OFF = (
     "rolekeeper revoke web-1",
     "rolekeeper revoke i-0123456789abcdef0 --role web --print > revoked.json",
     "rolekeeper revoke --clean",
+    # With --print it is a policy, as IAM takes it.
+    prints={"revoked": RevokedView, "cleaned": list[CleanedView], "revoked-policy": Mapping[str, Any]},
 )
 @click.argument(
     "instance",
@@ -75,14 +78,14 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
         terminal.bad(f"{error.what}: {error.remedy}" for error in failed[1:])
         raise failed[0]
     terminal.bad(f"{each.what}: {each.remedy}" for each in failed)
-    document = {
+    revoked = RevokedView(
         **uses.instances.where(plan.key),
-        "revoked": [each.document() for each in done],
-        "left": [*map(str, plan.problems), *(f"{each.what}; {each.remedy}" for each in failed)],
-        "unknown_because": plan.unknown or None,
-    }
-    render.show(document, lambda: _show(plan, done))
-    return ExitCode.NO if document["left"] else ExitCode.DONE
+        revoked=[role.view() for role in done],
+        left=[*map(str, plan.problems), *(f"{error.what}; {error.remedy}" for error in failed)],
+        unknown_because=plan.unknown or None,
+    )
+    render.show(revoked, lambda: _show(plan, done))
+    return ExitCode.NO if revoked.left else ExitCode.DONE
 
 
 def _expected(there: Deployment, plan: uses.revocation.Plan) -> Iterator[str]:
@@ -143,7 +146,7 @@ def _collected[Found](
 def _clean() -> ExitCode:
     done, bad = _collected(uses.revocation.clean(doctor_deployment()), lambda found: found.role)
     terminal.bad(f"{each.what}: {each.remedy}" for each in bad)
-    render.show([each.document() for each in done], lambda: _show_cleaned(done))
+    render.show([role.view() for role in done], lambda: _show_cleaned(done), of=list[CleanedView])
     return ExitCode.NO if bad else ExitCode.DONE
 
 

@@ -12,6 +12,7 @@ from rolekeeper_cli import deploying, render, terminal, uses
 from rolekeeper_cli.arguments import allow_downgrade, dry_run, together, yes
 from rolekeeper_cli.command import Group, command, deployment
 from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.views.deploy import DeployedView
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -102,6 +103,7 @@ def parameters(home_region: str, regions: str, readers: tuple[str, ...], unit: s
     "rolekeeper spoke deploy --hub hub.json",
     "rolekeeper spoke deploy --hub-profile hub --profile web --region eu-west-1 --region us-east-1",
     "rolekeeper spoke deploy --take-over false --dry-run",
+    prints={"deployed-spokes": list[DeployedView]},
 )
 @click.option("--hub", metavar="FILE", type=click.Path(), help="What rolekeeper spoke parameters wrote; - is stdin.")
 @_hub_options

@@ -17,6 +17,8 @@ from rolekeeper_cli.arguments import yes
 from rolekeeper_cli.command import command, doctor_deployment
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.views.doctor import FindingsView
+from rolekeeper_cli.views.verify import ReportView, VerificationsView
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     "rolekeeper verify",
     "rolekeeper verify --yes --region eu-west-1 --report reports --output json",
     "rolekeeper verify --sweep",
+    prints={"report": ReportView, "findings": FindingsView, "verifications": VerificationsView},
 )
 @click.option("--pre", is_flag=True, help="Check what it needs, and change nothing.")
 @click.option("--sweep", is_flag=True, help="Remove what an earlier verification left.")
@@ -195,7 +198,7 @@ def _row(found: Step | Probe) -> dict[str, Any]:
 
 def _end(report: Report) -> ExitCode:
     """Show the whole as a document, or what it comes to."""
-    render.show(verifying.report.document(verifying.redact.redacted(report)))
+    render.show(verifying.report.document(verifying.redact.redacted(report)), of=ReportView)
     facts = Counter(each.outcome for each in report.probes)
     so, otherwise, unasked = (facts[each] for each in verifying.outcomes.Outcome)
     if otherwise:

@@ -44,7 +44,9 @@ def _shapes(path: str, hint: Any) -> Iterator[tuple[str, list[str]]]:
             yield path, [json_name(field) for field in fields(each)]
             for field in fields(each):
                 yield from _shapes(f"{path}.{json_name(field)}".removeprefix("."), field.type)
-        elif isinstance(origin := get_origin(each), type) and _is_list(origin):
+        elif isinstance(origin := get_origin(each), type) and issubclass(origin, Mapping):
+            yield from _shapes(f"{path}.*", get_args(each)[1])
+        elif isinstance(origin, type):
             yield from _shapes(f"{path}[]", get_args(each)[0])
 
 
@@ -57,10 +59,6 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
     if get_origin(hint) in {Union, UnionType}:
         return tuple(kind for each in get_args(hint) for kind in _alternatives(each))
     return (hint,)
-
-
-def _is_list(origin: type) -> bool:
-    return issubclass(origin, Collection) and not issubclass(origin, Mapping)
 
 
 def schema_of(hint: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rolekeeper.model.mapping import IGNORE_TAG, MappingSpec
 from rolekeeper.model.problem import Advice, Remedy
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.uses.edits import Rows
+from rolekeeper_cli.views.doctor import FindingView
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,8 @@ class Finding:
     remedy: str | Remedy | Advice = ""
     check: str = ""
 
-    def document(self) -> dict[str, Any]:
-        return {"level": self.level.value, "check": self.check, "what": self.what, "remedy": str(self.remedy)}
+    def view(self) -> FindingView:
+        return FindingView(level=self.level.value, check=self.check, what=self.what, remedy=str(self.remedy))
 
 
 type Findings = Generator[Finding, None, str]

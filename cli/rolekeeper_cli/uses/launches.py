@@ -11,7 +11,6 @@ from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from shlex import quote
-from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Observation, asked_for, mapping_keys, resolve
@@ -31,6 +30,7 @@ from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, Publish
 from rolekeeper.settings import Ownership
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.uses.fleet import Seen, profile_name
+from rolekeeper_cli.views.launches import LaunchView, StepView, TemplateVersionView
 
 
 class Kind(StrEnum):
@@ -78,6 +78,10 @@ class Template:
     asked: str = "$Default"  # how the launcher names the version: `$Default`, `$Latest` or a number
     member: str = "Name"  # how it names the instance profile: `Name` or `Arn`. A new version has to use the same.
 
+    def view(self) -> TemplateVersionView:
+        version, number = self.asked or None, self.number or None
+        return TemplateVersionView(id=self.id or None, name=self.name, version=version, number=number)
+
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
@@ -112,8 +116,8 @@ class Step:
     text: str
     does: str
 
-    def document(self) -> dict[str, str]:
-        return {"command": self.text, "does": self.does}
+    def view(self) -> StepView:
+        return StepView(command=self.text, does=self.does)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,27 +155,26 @@ class Forecast:
         of_template = self.launcher.service not in {"EKS", "Karpenter"}
         return of_template and self.verdict in {Verdict.LATE, Verdict.REPLACED, Verdict.OCCUPIED}
 
-    def document(self) -> dict[str, Any]:
-        launcher, template = self.launcher, self.launcher.template
-        version = {"version": template.asked or None, "number": template.number or None} if template else {}
-        return {
-            "kind": launcher.kind.value,
-            "name": launcher.name,
-            "id": launcher.id or None,
-            "account": self.target.account or None,
-            "region": self.target.region or None,
-            "place": launcher.place or None,
-            "verdict": self.verdict.value,
-            "code": self.code,
-            "reason": self.reason,
-            "carries": profile_name(self.carries),
-            "should_carry": profile_name(self.should_carry),
-            "mapping": str(self.mapping) if self.mapping else None,
-            "template": {"id": template.id or None, "name": template.name, **version} if template else None,
-            "used_by": list(launcher.used_by),
-            "tags": dict(launcher.tags),
-            "steps": [each.document() for each in self.steps],
-        }
+    def view(self) -> LaunchView:
+        launcher = self.launcher
+        return LaunchView(
+            kind=launcher.kind.value,
+            name=launcher.name,
+            id=launcher.id or None,
+            account=self.target.account or None,
+            region=self.target.region or None,
+            place=launcher.place or None,
+            verdict=self.verdict.value,
+            code=self.code,
+            reason=self.reason,
+            carries=profile_name(self.carries),
+            should_carry=profile_name(self.should_carry),
+            mapping=str(self.mapping) if self.mapping else None,
+            template=launcher.template.view() if launcher.template else None,
+            used_by=launcher.used_by,
+            tags=launcher.tags,
+            steps=[step.view() for step in self.steps],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from rolekeeper_cli.uses import names
 from rolekeeper_cli.uses.instances import account_options, addressed, known_or_ended, role_in, title, titled
 from rolekeeper_cli.uses.revoked_policy import POLICY, Entry, current, entries
 from rolekeeper_cli.uses.uptake import Held, of_instance
+from rolekeeper_cli.views.revoke import CleanedView, RevokedRoleView
 
 # ---- a role with that policy ----
 
@@ -291,14 +292,14 @@ class Revoked:
     entry: Entry
     policy: Document
 
-    def document(self) -> dict[str, Any]:
-        return {
-            "role": self.role.name,
-            "role_arn": self.role.arn,
-            "policy": POLICY,
-            "before": self.entry.before,
-            "document": self.policy,
-        }
+    def view(self) -> RevokedRoleView:
+        return RevokedRoleView(
+            role=self.role.name,
+            role_arn=self.role.arn,
+            policy=POLICY,
+            before=self.entry.before,
+            document=self.policy,
+        )
 
 
 def write_all(deployment: Deployment, plan: Plan) -> Iterator[Revoked | CommandError]:
@@ -399,8 +400,8 @@ class Cleaned:
     removed: Sequence[str]
     left: int
 
-    def document(self) -> dict[str, Any]:
-        return {"role": self.role, "removed": list(self.removed), "left": self.left, "deleted": not self.left}
+    def view(self) -> CleanedView:
+        return CleanedView(role=self.role, removed=self.removed, left=self.left, deleted=not self.left)
 
 
 def clean(deployment: DoctorDeployment) -> Iterator[Cleaned | CommandError]:

@@ -13,6 +13,7 @@ from rolekeeper_cli.tables import stream_list
 from rolekeeper_cli.verifying.aws import wait_out
 from rolekeeper_cli.verifying.kinds import Leftover
 from rolekeeper_cli.verifying.removal import RUNS_FOR, Found, Removal, by_id, find, newest, remove
+from rolekeeper_cli.views.verify import VerificationsView
 
 _LAYOUT = Layout(
     (
@@ -62,7 +63,7 @@ def _end(deployment: Deployment, found: Found, documents: Sequence[Mapping[str, 
         "unproven": [{**_document(each), "by_hand": each.kind.by_hand(each.ref)} for each in found.unproven],
         "elsewhere": [{"id": each.id, "region": each.region} for each in found.elsewhere],
     }
-    render.show(document, lambda: None)
+    render.show(document, of=VerificationsView)
     terminal.bad(f"Still there: {each.words}" for each in left)
     terminal.bad(f"It isn't known what is left: {each}" for each in unknown)
     if left or unknown:

@@ -98,6 +98,12 @@ def test_every_document_is_as_its_schema_says(
     assert names - walked - OF_OTHERS - ELSEWHERE == set()
 
 
+def test_every_command_declares_what_it_prints() -> None:
+    silent = {"console", "demo", "local", "spoke remove"}
+    without = {path.removeprefix("rolekeeper ") for path, each in commands() if not each.prints}  # type: ignore[attr-defined]
+    assert without - silent == OF_OTHERS - {"schema"}
+
+
 def test_every_field_is_declared_in_lower_snake_case_with_what_it_is(terminal: Terminal) -> None:
     nouns = printed(cli)
     assert nouns
@@ -109,10 +115,12 @@ def test_every_field_is_declared_in_lower_snake_case_with_what_it_is(terminal: T
 
 
 def fields(schema: Any) -> Iterator[tuple[str, Any]]:
-    """The properties of all objects in a schema."""
-    if isinstance(schema, dict):
-        yield from schema.get("properties", {}).items()
-    for each in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
+    """The fields of all objects in a schema."""
+    if not isinstance(schema, dict):
+        return
+    yield from schema.get("properties", {}).items()
+    inside = [*schema.get("properties", {}).values(), *schema.get("anyOf", ())]
+    for each in (*inside, schema.get("items"), schema.get("additionalProperties")):
         yield from fields(each)
 
 
