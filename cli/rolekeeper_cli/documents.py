@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -19,7 +18,7 @@ from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.options import TABLE, WIDE
 from rolekeeper_cli.queries import refuse_unknown, schema_like
 from rolekeeper_cli.terminal import printable
-from rolekeeper_cli.view import mapping_of, schema_of
+from rolekeeper_cli.view import View, schema_of
 
 
 def write(document: Any, form: str, *, follows: bool = False) -> None:
@@ -42,7 +41,7 @@ def write_csv(rows: Sequence[Any], *, header: bool = True) -> None:
     """A line for each row: an object's values, below their names; a list's members; or any other value."""
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
-    records = [mapping_of(each) if is_dataclass(each) and not isinstance(each, type) else each for each in rows]
+    records = [each.as_mapping() if isinstance(each, View) else each for each in rows]
     if header and records and isinstance(records[0], Mapping):
         lines.writerow(map(_inert, records[0]))
     for row in records:
@@ -86,8 +85,8 @@ def _plain(value: Any) -> Any:
             return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         case Mapping():
             return dict(value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return mapping_of(value)
+    if isinstance(value, View):
+        return value.as_mapping()
     return str(value)
 
 

@@ -5,12 +5,12 @@ does; so does a `--query` (JMESPath).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import is_dataclass
 from typing import Any
 
 import rolekeeper_cli
 from rolekeeper_cli import terminal
 from rolekeeper_cli.layout import Layout
+from rolekeeper_cli.view import View
 
 type Document = Mapping[str, Any]
 
@@ -21,7 +21,7 @@ def show(document: Any, draw: Callable[[], object] = lambda: None, *, of: Any = 
     `of` is its type, if it isn't a view.
     """
     options = terminal.options()
-    of = of or (type(document) if is_dataclass(document) else None)
+    of = of or (type(document) if isinstance(document, View) else None)
     if options.query:
         rolekeeper_cli.documents.show_found(options.query, document, options.output, of=of)
     elif options.for_people:

@@ -10,7 +10,6 @@ import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes
 from rolekeeper_cli.command import Command, Group, command
-from rolekeeper_cli.view import mapping_of
 from rolekeeper_cli.views.mappings import ColumnView, OwnColumnView
 
 
@@ -58,7 +57,7 @@ def printed(command: click.Command) -> dict[str, Any]:
 
 
 def _draw(column: ColumnView | OwnColumnView) -> None:
-    lines = [(key.replace("_", " "), value) for key, value in mapping_of(column).items() if value is not None]
+    lines = [(key.replace("_", " "), value) for key, value in column.as_mapping().items() if value is not None]
     rolekeeper_cli.tables.show_table(("", ""), [line for line in lines if line[0] != "example"])
     if isinstance(column, ColumnView) and column.example:
         terminal.line(f"example:\n  {column.example}")

@@ -1,59 +1,86 @@
-"""Views: what is known of a noun, as a frozen dataclass. `-o json` is its fields; the help and a schema list them.
-
-A field that has a default is left out of JSON while its value is that. A name that Python keeps for itself ends with
-`_`, which JSON leaves away. Each field says in its type, by `Annotated`, what it is.
-"""
+"""Views: what is known of a noun. `-o json` is a view's fields; the help and a JSON Schema list them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import MISSING, Field, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
-from functools import cache
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAliasType, Union, get_args, get_origin
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-type Schema = Mapping[str, Any]
+from typing import Annotated, Any, ClassVar, Self, Union, dataclass_transform, get_args, get_origin
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _TYPES = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 
 
-def mapping_of(view: DataclassInstance) -> dict[str, Any]:
-    """Return a view's fields by name, as JSON has them."""
-    found = ((each, getattr(view, each.name)) for each in fields(view))
-    return {json_name(each): value for each, value in found if each.default is MISSING or value != each.default}
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class View:
+    """Values with declared fields: for a type checker a frozen dataclass. By `Annotated` each field says what it is.
+
+    A field that has a default is left out of JSON while its value is that. A name that Python keeps for itself ends
+    with `_`, which JSON leaves away. `dataclass` itself compiles code for each class, for a millisecond, and the help
+    of a command that lists fields would need thirty.
+    """
+
+    fields: ClassVar[Mapping[str, Any]] = {}
+
+    defaults: ClassVar[dict[str, Any]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.fields = {**cls.fields, **cls.__annotations__}
+        cls.defaults = {name: getattr(cls, name) for name in cls.fields if hasattr(cls, name)}
+
+    def __init__(self, **values: Any) -> None:
+        given = self.defaults | values
+        if wrong := given.keys() ^ self.fields.keys():
+            raise TypeError(f"{type(self).__name__} lacks, or doesn't have, {', '.join(wrong)}")
+        self.__dict__.update(given)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} can't become {value!r}: a view doesn't change")
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]  # its values may be lists
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({vars(self)})"
+
+    def but(self, **changes: Any) -> Self:
+        """Return the same with other values of some fields."""
+        return type(self)(**vars(self) | changes)
+
+    def as_mapping(self) -> dict[str, Any]:
+        """Return the fields by name, as JSON has them."""
+        found = {name: getattr(self, name) for name in self.fields}
+        left_out = {name for name, value in self.defaults.items() if value == found[name]}
+        return {json_name(name): value for name, value in found.items() if name not in left_out}
 
 
-def json_name(field: Field[Any]) -> str:
-    return field.name.removesuffix("_")
+def json_name(name: str) -> str:
+    return name.removesuffix("_")
 
 
-def shapes(document: Any) -> Iterator[tuple[str, list[str]]]:
-    """Yield each object of a document, by its path such as `[]` or `roles[]`, with the names of its fields."""
-    yield from _shapes("", document)
-
-
-def _shapes(path: str, hint: Any) -> Iterator[tuple[str, list[str]]]:
-    for each in _alternatives(hint):
-        if is_dataclass(each):
-            yield path, [json_name(field) for field in fields(each)]
-            for field in fields(each):
-                yield from _shapes(f"{path}.{json_name(field)}".removeprefix("."), field.type)
-        elif isinstance(origin := get_origin(each), type) and issubclass(origin, Mapping):
-            yield from _shapes(f"{path}.*", get_args(each)[1])
+def shapes(document: Any, path: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Yield each object of a type of document, by its path such as `[]` or `roles[]`, with the names of its fields."""
+    for kind in _alternatives(document):
+        origin = get_origin(kind)
+        if _is_view(kind):
+            yield path, list(map(json_name, kind.fields))
+            for name, of_field in kind.fields.items():
+                yield from shapes(of_field, f"{path}.{json_name(name)}".removeprefix("."))
+        elif isinstance(origin, type) and issubclass(origin, Mapping):
+            yield from shapes(get_args(kind)[1], f"{path}.*")
         elif isinstance(origin, type):
-            yield from _shapes(f"{path}[]", get_args(each)[0])
+            yield from shapes(get_args(kind)[0], f"{path}[]")
+
+
+def _is_view(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, View)
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
     """Return the types of which a value may be, without their descriptions."""
-    if isinstance(hint, TypeAliasType):
-        return _alternatives(hint.__value__)
     if get_origin(hint) is Annotated:
         return _alternatives(get_args(hint)[0])
     if get_origin(hint) in {Union, UnionType}:
@@ -61,16 +88,21 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
     return (hint,)
 
 
+def document_schema(noun: str, document: Any) -> dict[str, Any]:
+    """Return the schema of a document as a whole, for other programs."""
+    return {"$schema": DRAFT, "title": f"rolekeeper: {noun}", **schema_of(document)}
+
+
 def schema_of(hint: Any) -> dict[str, Any]:
     """Return the JSON Schema of a type, of a view or of a list of views."""
     if get_origin(hint) is Annotated:
         inner, *notes = get_args(hint)
         return {**schema_of(inner), "description": notes[0]}
-    kinds = [_schema(each) for each in _alternatives(hint)]
+    kinds = [_schema(kind) for kind in _alternatives(hint)]
     if len(kinds) == 1:
         return kinds[0]
-    if all(each.keys() == {"type"} for each in kinds):
-        return {"type": [each["type"] for each in kinds]}
+    if all(kind.keys() == {"type"} for kind in kinds):
+        return {"type": [kind["type"] for kind in kinds]}
     return {"anyOf": kinds}
 
 
@@ -78,35 +110,19 @@ def _schema(kind: Any) -> dict[str, Any]:
     origin = get_origin(kind) or kind
     if kind is Any:
         return {}
-    if origin is Literal:
-        return {"enum": list(get_args(kind))}
-    if is_dataclass(kind) and isinstance(kind, type):
-        return object_schema(kind)
+    if _is_view(kind):
+        return {
+            "type": "object",
+            "properties": {json_name(name): schema_of(of_field) for name, of_field in kind.fields.items()},
+            "required": [json_name(name) for name in kind.fields if name not in kind.defaults],
+            "additionalProperties": False,
+        }
     if origin is datetime:
         return {"type": "string", "format": "date-time"}
     if issubclass(origin, Enum):
-        return {"enum": [each.value for each in origin]}
-    if origin in _TYPES:
-        return {"type": _TYPES[origin]}
+        return {"enum": [member.value for member in origin]}
     if issubclass(origin, Mapping):
         return {"type": "object", "additionalProperties": schema_of(get_args(kind)[1])}
-    if issubclass(origin, Collection):
+    if origin is not str and issubclass(origin, Collection):
         return {"type": "array", "items": schema_of(get_args(kind)[0])}
-    # A value that is shown by its text, such as a mapping's key.
-    return {"type": "string"}
-
-
-def document_schema(noun: str, document: Any) -> dict[str, Any]:
-    """Return the schema of a document as a whole, for other programs."""
-    return {"$schema": DRAFT, "title": f"rolekeeper: {noun}", **schema_of(document)}
-
-
-@cache
-def object_schema(view: type[Any]) -> dict[str, Any]:
-    """Return the schema of a view: of all its fields, and of no other."""
-    return {
-        "type": "object",
-        "properties": {json_name(each): schema_of(each.type) for each in fields(view)},
-        "required": [json_name(each) for each in fields(view) if each.default is MISSING],
-        "additionalProperties": False,
-    }
+    return {"type": _TYPES[origin]}

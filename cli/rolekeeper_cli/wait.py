@@ -13,7 +13,6 @@ from rolekeeper_cli.arguments import INSTANCE, completes, takes_targets
 from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
 from rolekeeper_cli.layout import amount
-from rolekeeper_cli.view import mapping_of
 from rolekeeper_cli.views.wait import CarriedView, FollowedView, InUseView
 
 if TYPE_CHECKING:
@@ -213,7 +212,7 @@ def _show(instance: Instance, shown: Association | None, *, role: str, held: Hel
     if held and held.last_accepted:
         use = held.view()
         carried = InUseView(
-            **mapping_of(carried),
+            **vars(carried),
             since=use.since,
             delivered_at=use.delivered_at,
             first_use=use.first_use,

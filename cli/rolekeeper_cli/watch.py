@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -51,7 +50,7 @@ def watch(
     chosen = {place.settings.target for place in places}
     if missing := uses.history.level_missing(there):
         terminal.warn(missing)
-    widest = replace(_WIDEST, account=there.home.account, region=there.home.region)
+    widest = _WIDEST.but(account=there.home.account, region=there.home.region)
     listing, show_line = rolekeeper_cli.tables.Listing(layout(there.home), widest), render.line_shower()
     if not length:
         terminal.say("Watching; Ctrl-C ends it.")

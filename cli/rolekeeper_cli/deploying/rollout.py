@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -14,7 +14,6 @@ from rolekeeper_cli.deployment import describe_stack
 from rolekeeper_cli.errors import ConfigurationError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.tables import show_table
-from rolekeeper_cli.view import mapping_of
 from rolekeeper_cli.views.deploy import DeployedView, ParameterChangeView, ResourceChangeView
 
 # What CloudFormation says if there is nothing to change, as the AWS CLI's `deploy` knows it.
@@ -112,8 +111,8 @@ def _show(changes: Sequence[ResourceChangeView], differing: Sequence[ParameterCh
         show_table(("parameter", "value", "was"), rows)
         click.echo()
     if changes:
-        cells = [(*astuple(each)[:-1], ", ".join(each.properties)) for each in changes]
-        show_table(tuple(mapping_of(changes[0])), cells)
+        cells = [(*[*each.as_mapping().values()][:-1], ", ".join(each.properties)) for each in changes]
+        show_table(tuple(changes[0].as_mapping()), cells)
     for each in changes:
         if each.resource in TABLES and (each.action == "Remove" or each.replacement in {"yes", "maybe"}):
             terminal.warn(

@@ -6,7 +6,7 @@ hub can look into the others as soon as they are there.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.aws import Ec2
@@ -226,7 +226,7 @@ def _deploy(planned: Planned, *, yes: bool, dry_run: bool) -> DeployedView:
     rollout = Rollout(place.client("cloudformation", PATIENT), stack, place.sleep, yes=yes, dry_run=dry_run)
     template = Template({"TemplateBody": installed.file("spoke.yaml").read_text()}, NAMED_ROLES)
     present = rollout.without_what_failed(present)
-    return replace(rollout.change(template, present, parameters, given=planned.given), region=planned.region)
+    return rollout.change(template, present, parameters, given=planned.given).but(region=planned.region)
 
 
 def _home(place: Deployment, present: Mapping[str, Present], given: Parameters) -> str:

@@ -146,4 +146,4 @@ def sweep(deployment: Deployment, *, wait: bool) -> SweptView | None:
         said = swept.get("errorMessage", swept) if isinstance(swept, dict) else swept
         raise CommandError(f"the sweep failed: {said}", "see its log: the saved query 'errors and retries'")
     # A function of another version may report less, or more.
-    return SweptView(**{name: value for name, value in swept.items() if name in SweptView.__dataclass_fields__})
+    return SweptView(**{name: value for name, value in swept.items() if name in SweptView.fields})

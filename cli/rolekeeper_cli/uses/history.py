@@ -48,7 +48,7 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
         asked = [who.about_entry(key.id, entry, older) for entry, older in pairwise((*found, None)) if entry]
         answers = iter(who.ask(deployment, key.id, list(chain.from_iterable(asked))))
         both = zip(found, asked, strict=True)
-        return [replace(entry_view(key, entry), who=list(islice(answers, len(some)))) for entry, some in both]
+        return [entry_view(key, entry).but(who=list(islice(answers, len(some)))) for entry, some in both]
     return [entry_view(key, entry) for entry in found]
 
 

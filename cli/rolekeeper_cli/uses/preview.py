@@ -38,7 +38,6 @@ from rolekeeper_cli.uses.edits import GOOD, Change, RowPlan, Unpublished, is_own
 from rolekeeper_cli.uses.fleet import Enforced, Seen, left_out, pages, profile_name, seen_now, withheld
 from rolekeeper_cli.uses.revoked_policy import LIVES
 from rolekeeper_cli.uses.targets import Places
-from rolekeeper_cli.view import mapping_of
 
 # ---- mappings as if they were published ----
 
@@ -466,7 +465,7 @@ class FleetPlan:
             "paced": self.paced(),
             "waiting": list(self.waiting),
             "withheld": withheld(self.deployment),
-            "unseen": [mapping_of(target) for target in self.places.unseen_views()] if self.places else [],
+            "unseen": [target.as_mapping() for target in self.places.unseen_views()] if self.places else [],
             "summary": self.summary(),
         }
 

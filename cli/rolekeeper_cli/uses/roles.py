@@ -5,7 +5,7 @@ What AWS refuses is never guessed: it is None, and the reason is in `unknown`.
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
 from itertools import chain
@@ -79,7 +79,7 @@ def view(
         where = f" in {several([each.account for each in found], kind='account')}"
         _require(deployment, names, {role.role for inventory in found for role in inventory.roles}, where=where)
     roles = [
-        replace(role, account=inventory.account) if is_hub else role
+        role.but(account=inventory.account) if is_hub else role
         for inventory in found
         for role in inventory.roles
         if role.unused or not unused
@@ -195,7 +195,7 @@ def _read_own(deployment: DoctorDeployment, found: Inventory, names: Sequence[st
         report = collected.get(read.arn, _NOT_ASKED)
         known = _with_usage(read, report, deployment.now())
         smaller_ones = found.attempt(partial(_smaller, deployment, known, report)) or []
-        found.roles[number] = replace(known, smaller=smaller_ones)
+        found.roles[number] = known.but(smaller=smaller_ones)
     found.unknown += dict.fromkeys(each.because for each in collected.values() if each.because)
 
 
@@ -328,8 +328,7 @@ def _with_usage(role: RoleView, report: Report, now: datetime) -> RoleView:
     elif not because and _is_recent(role.created, now):
         because = f"the role is less than {DAYS} days old"
     unused = [each for each, at in report.services.items() if not _is_recent(at, now)]
-    return replace(
-        role,
+    return role.but(
         services_last_used=None if report.because else dict(report.services),
         unused_services=None if because else unused,
         unknown_because=because or None,

@@ -267,7 +267,7 @@ class _Hub:
     def unknown(self, heard: ServedTarget) -> TargetView:
         """The same for a target that isn't registered: its events were dropped."""
         dropped = f"{heard.dropped:,} {'event was' if heard.dropped == 1 else 'events were'} dropped"
-        return replace(self.view(heard), state=UNKNOWN, reason=f"{dropped}: {heard.problem}")
+        return self.view(heard).but(state=UNKNOWN, reason=f"{dropped}: {heard.problem}")
 
     def _state(self, served: ServedTarget, *, own: bool) -> tuple[str, str]:
         if served.problem:

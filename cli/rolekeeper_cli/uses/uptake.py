@@ -6,7 +6,7 @@ Those of a former role are valid until they expire (docs/AWS_FACTS.md, "Credenti
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any
@@ -154,7 +154,7 @@ class Held:
             until=self.until,
             delivered_at=delivered.at if delivered else None,
             delivered_after_seconds=self.after(delivered.at) if delivered and self.carried else None,
-            first_use=FirstCallView(**asdict(first.view()), after_seconds=self.after(first.at)) if first else None,
+            first_use=FirstCallView(**vars(first.view()), after_seconds=self.after(first.at)) if first else None,
             last_use=last.view() if last else None,
             last_accepted_use=self.last_accepted.view() if self.last_accepted else None,
             earlier_use=self.earlier_use.view() if self.earlier_use else None,

@@ -244,5 +244,5 @@ def lines(answers: Iterable[WhoView], account: str) -> Iterator[tuple[str, str]]
 def in_words(answer: WhoView, account: str) -> str:
     """Who did it; empty if that isn't known."""
     tag = f" {answer.about}" if answer.what in {"tagged", "untagged"} else ""
-    who = Caller(**asdict(answer.by)).words(account) if answer.by else ""
+    who = Caller(**vars(answer.by)).words(account) if answer.by else ""
     return f"{who} ({answer.event}{tag}, {answer.at:%Y-%m-%dT%H:%M:%SZ})" if who else ""

@@ -1,13 +1,13 @@
 """The switches of the whole deployment, and missed work."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
+from rolekeeper_cli.view import View
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SwitchesView:
+
+class SwitchesView(View):
     """The mode, and the pause."""
 
     mode: Annotated[str, "the mode in effect: observe or enforce"]
@@ -15,8 +15,7 @@ class SwitchesView:
     paused: Annotated[bool, "whether changes are paused"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweptView:
+class SweptView(View):
     """What a sweep saw, as the function reports it."""
 
     instances: Annotated[int, "how many instances it looked at"]
@@ -31,8 +30,7 @@ class SweptView:
     stands: Annotated[Mapping[str, int] | None, "how many instances have each status"] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LetterView:
+class LetterView(View):
     """A dead letter."""
 
     since: Annotated[datetime, "when it was sent"]
@@ -43,8 +41,7 @@ class LetterView:
     body: Annotated[str, "its body"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LettersView:
+class LettersView(View):
     """The dead-letter queue."""
 
     letters: Annotated[int, "how many there are"]

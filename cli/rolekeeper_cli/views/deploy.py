@@ -1,12 +1,12 @@
 """What deploying and deleting a stack changes, and the parts of a guard."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
+from rolekeeper_cli.view import View
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResourceChangeView:
+
+class ResourceChangeView(View):
     """A resource that is added, modified or removed."""
 
     action: Annotated[str, "Add, Modify, Remove or Import"]
@@ -16,8 +16,7 @@ class ResourceChangeView:
     properties: Annotated[Sequence[str], "the properties that change"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParameterChangeView:
+class ParameterChangeView(View):
     """A parameter that changes."""
 
     parameter: Annotated[str, "its name"]
@@ -25,8 +24,7 @@ class ParameterChangeView:
     was: Annotated[str | None, "its value before"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeployedView:
+class DeployedView(View):
     """What a deployment changed, or would."""
 
     region: Annotated[str | None, "of a spoke, its Region"] = None
@@ -37,16 +35,14 @@ class DeployedView:
     changes: Annotated[Sequence[ResourceChangeView], "the resources that change"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeptResourceView:
+class KeptResourceView(View):
     """A resource that isn't deleted."""
 
     resource: Annotated[str, "its name in the template"]
     name: Annotated[str, "its physical name"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DestroyedView:
+class DestroyedView(View):
     """What is left of a deployment."""
 
     outcome: Annotated[str, "destroyed"]
@@ -57,8 +53,7 @@ class DestroyedView:
     carrying: Annotated[Sequence[str], "the instances that still carry a managed role"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardPartView:
+class GuardPartView(View):
     """A document to put around the deployment."""
 
     part: Annotated[str, "the command that prints it"]

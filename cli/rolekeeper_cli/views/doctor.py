@@ -1,12 +1,12 @@
 """What the checks of a deployment find."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
+from rolekeeper_cli.view import View
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FindingView:
+
+class FindingView(View):
     """One thing that a check found."""
 
     level: Annotated[str, "ok, warn, fail or unknown"]
@@ -15,8 +15,7 @@ class FindingView:
     remedy: Annotated[str, "what to do; empty if nothing is to be done"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LevelCountsView:
+class LevelCountsView(View):
     """How many findings there are of each level."""
 
     ok: Annotated[int, "that need nothing"]
@@ -25,8 +24,7 @@ class LevelCountsView:
     unknown: Annotated[int, "that can't be seen from here"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FindingsView:
+class FindingsView(View):
     """All findings."""
 
     findings: Annotated[Sequence[FindingView], "the findings"]

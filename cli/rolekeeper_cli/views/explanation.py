@@ -1,18 +1,17 @@
 """Why an instance carries what it carries."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
+from rolekeeper_cli.view import View
 from rolekeeper_cli.views.history import DecisionView, EntryView, LoserView, WhoView
 from rolekeeper_cli.views.instances import InstanceNameView, NotInEffectView
 from rolekeeper_cli.views.launches import StepView
 from rolekeeper_cli.views.uptake import UptakeView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AssociationView:
+class AssociationView(View):
     """The instance profile that an instance carries."""
 
     instance_profile: Annotated[str | None, "its name"]
@@ -25,8 +24,7 @@ class AssociationView:
     revision: Annotated[int | None, "that mapping's revision"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GoverningView:
+class GoverningView(View):
     """The mapping that governs an instance."""
 
     mapping: Annotated[str, "the mapping"]
@@ -37,8 +35,7 @@ class GoverningView:
     description: Annotated[str, "what it is for"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PinView:
+class PinView(View):
     """A pin."""
 
     role: Annotated[str, "its role"]
@@ -48,8 +45,7 @@ class PinView:
     unclear: Annotated[str, "why it can't be read; empty if it can"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ConditionView:
+class ConditionView(View):
     """What an instance waits for, or what blocks it."""
 
     action: Annotated[str, "Wait or Hold"]
@@ -59,16 +55,14 @@ class ConditionView:
     parked: Annotated[bool, "whether it is no longer retried"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TakenOverView:
+class TakenOverView(View):
     """The foreign role that the last take-over replaced."""
 
     profile_arn: Annotated[str, "its instance profile"]
     at: Annotated[str, "when"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FormerView:
+class FormerView(View):
     """What an instance carried before the last change."""
 
     instance_profile: Annotated[str | None, "the instance profile"]
@@ -76,7 +70,6 @@ class FormerView:
     until: Annotated[str | None, "until when; null while it still carries it"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ExplanationView(InstanceNameView):
     """An instance explained."""
 

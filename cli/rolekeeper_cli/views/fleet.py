@@ -1,14 +1,12 @@
 """The instances and their status."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
 from rolekeeper_cli.views.instances import InstanceNameView, NotInEffectView
 from rolekeeper_cli.views.uptake import UptakeView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FleetRowView(InstanceNameView):
     """An instance. While its record is damaged, what Rolekeeper would decide is null."""
 

@@ -1,16 +1,16 @@
 """What Rolekeeper did to an instance, who led to it, and the writes of the control item."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
+
+from rolekeeper_cli.view import View
 
 # A history entry's outcome until AWS's answer is written.
 _STARTED = "started"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallerView:
+class CallerView(View):
     """Who made a call, as CloudTrail says; what it doesn't say is empty."""
 
     arn: Annotated[str, "the user's or the session's ARN"]
@@ -19,8 +19,7 @@ class CallerView:
     invoked_by: Annotated[str, "the AWS service that made the call"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WhoView:
+class WhoView(View):
     """Who did a thing to an instance."""
 
     what: Annotated[str, "tagged, untagged, attached, detached or reverted"]
@@ -32,8 +31,7 @@ class WhoView:
     unknown_because: Annotated[str | None, "why that isn't known"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerView:
+class AnswerView(View):
     """What AWS answered to a change; nothing if it wasn't asked, or its answer is unknown."""
 
     association_id: Annotated[str | None, "the new association"] = None
@@ -44,8 +42,7 @@ class AnswerView:
     resource: Annotated[str | None, "on what"] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenView:
+class SeenView(View):
     """What a decision was made by."""
 
     state: Annotated[str, "the instance's state"]
@@ -55,16 +52,14 @@ class SeenView:
     profile_arn: Annotated[str | None, "the instance profile that it carried"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LoserView:
+class LoserView(View):
     """A mapping for an instance's tags that doesn't govern it."""
 
     mapping: Annotated[str, "the mapping"]
     why: Annotated[str, "why it doesn't"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecisionView:
+class DecisionView(View):
     """What is decided about an instance."""
 
     action: Annotated[str, "Attach, Replace, Detach, Wait, Hold or Nothing"]
@@ -78,8 +73,7 @@ class DecisionView:
     losers: Annotated[Sequence[LoserView], "the mappings for its tags that don't govern it"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryView:
+class EntryView(View):
     """A decision about an instance: of its history, or of the log."""
 
     at: Annotated[str, "when it was made"]
@@ -119,8 +113,7 @@ class EntryView:
         return " → ".join(filter(None, (self.cause, self.reason, answer)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ControlEntryView:
+class ControlEntryView(View):
     """A write of the control item: pause, resume or mode."""
 
     at: Annotated[str, "when it was written"]

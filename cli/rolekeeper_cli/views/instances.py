@@ -1,12 +1,12 @@
 """How a view names its instance, and what concerns an instance or a row and isn't in effect."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
+from rolekeeper_cli.view import View
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceNameView:
+
+class InstanceNameView(View):
     """An instance by its id and target."""
 
     instance: Annotated[str, "the instance's id"]
@@ -14,8 +14,7 @@ class InstanceNameView:
     region: Annotated[str, "its Region"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotInEffectView:
+class NotInEffectView(View):
     """Something that concerns an instance or a row and isn't in effect."""
 
     code: Annotated[str, "what it is, as rejected, held, paused or ignored"]

@@ -1,14 +1,13 @@
 """Which role instances will get before they are launched."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated
 
+from rolekeeper_cli.view import View
 from rolekeeper_cli.views.instances import NotInEffectView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TemplateVersionView:
+class TemplateVersionView(View):
     """The version of a launch template that is used."""
 
     id: Annotated[str | None, "the template's id"]
@@ -17,16 +16,14 @@ class TemplateVersionView:
     number: Annotated[int | None, "the version's number"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepView:
+class StepView(View):
     """What to do."""
 
     command: Annotated[str, "a command to type, or an attribute to write"]
     does: Annotated[str, "what it does"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LaunchView:
+class LaunchView(View):
     """What launches instances, and the role that they will get."""
 
     kind: Annotated[str, "what it is, as launch template or Auto Scaling group"]

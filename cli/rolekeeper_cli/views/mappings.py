@@ -1,14 +1,13 @@
 """The mappings: this tag means this role."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
+from rolekeeper_cli.view import View
 from rolekeeper_cli.views.instances import NotInEffectView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColumnView:
+class ColumnView(View):
     """A column of the mapping table that a person writes."""
 
     column: Annotated[str, "its name"]
@@ -21,8 +20,7 @@ class ColumnView:
     example: Annotated[str | None, "a command that writes it"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnColumnView:
+class OwnColumnView(View):
     """A column that Rolekeeper writes."""
 
     column: Annotated[str, "its name"]
@@ -30,16 +28,14 @@ class OwnColumnView:
     written_by: Annotated[str, "who writes it"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InEffectView:
+class InEffectView(View):
     """What is in effect of a mapping."""
 
     role: Annotated[str, "its role"]
     revision: Annotated[int, "its revision"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingEditView:
+class WaitingEditView(View):
     """An edit that isn't in effect."""
 
     what: Annotated[str, "edit or deletion"]
@@ -47,8 +43,7 @@ class WaitingEditView:
     because: Annotated[str, "why it isn't in effect"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MappingView:
+class MappingView(View):
     """A row of the mapping table, what is in effect, and what waits."""
 
     mapping: Annotated[str, "the mapping, as tag_key=tag_value"]
@@ -65,8 +60,7 @@ class MappingView:
     not_in_effect: Annotated[Sequence[NotInEffectView] | None, "all that isn't in effect"] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EditEntryView:
+class EditEntryView(View):
     """An edit of a mapping, and its result."""
 
     at: Annotated[str | None, "when"]
@@ -86,16 +80,14 @@ class EditEntryView:
     correlation_id: Annotated[str | None, "the id in logs and events"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColumnChangeView:
+class ColumnChangeView(View):
     """A column that changes; a default is its text."""
 
     from_: Annotated[str, "its value before"]
     to: Annotated[str, "its new value"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowChangeView:
+class RowChangeView(View):
     """A row that changes."""
 
     mapping: Annotated[str, "the mapping"]
@@ -103,8 +95,7 @@ class RowChangeView:
     columns: Annotated[Mapping[str, ColumnChangeView], "the columns that change"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerdictView:
+class VerdictView(View):
     """A row that isn't in effect as it was written."""
 
     mapping: Annotated[str, "the mapping"]
@@ -112,8 +103,7 @@ class VerdictView:
     reason: Annotated[str | None, "why it has this status"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowPlanView:
+class RowPlanView(View):
     """What an edit, or a file, changes in the mapping table."""
 
     changes: Annotated[Sequence[RowChangeView], "the rows that change"]
@@ -122,8 +112,7 @@ class RowPlanView:
     not_in_effect: Annotated[Sequence[VerdictView], "the rows that say already what is wanted, without effect"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldEditView:
+class HeldEditView(View):
     """An edit that is held."""
 
     mapping: Annotated[str, "the mapping"]
@@ -132,8 +121,7 @@ class HeldEditView:
     reason: Annotated[str, "why it is held"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ValidatedView:
+class ValidatedView(View):
     """A file of mappings that can be imported."""
 
     mappings: Annotated[int, "how many it has"]

@@ -1,13 +1,11 @@
 """Pins of instances."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
 from rolekeeper_cli.views.instances import InstanceNameView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PinnedView(InstanceNameView):
     """A pin that is written."""
 
@@ -18,7 +16,6 @@ class PinnedView(InstanceNameView):
     reason: Annotated[str, "why"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReleasedView(InstanceNameView):
     """An instance that is released."""
 

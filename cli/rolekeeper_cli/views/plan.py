@@ -1,15 +1,14 @@
 """What would change in the fleet, and what a plan changed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
+from rolekeeper_cli.view import View
 from rolekeeper_cli.views.instances import InstanceNameView, NotInEffectView
 from rolekeeper_cli.views.mappings import ColumnChangeView, InEffectView, VerdictView, WaitingEditView
 from rolekeeper_cli.views.targets import UnseenTargetView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedChangeView(InstanceNameView):
     """An instance that doesn't stay as it is."""
 
@@ -25,8 +24,7 @@ class PlannedChangeView(InstanceNameView):
     reason: Annotated[str, "why"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedEditView:
+class PlannedEditView(View):
     """An edit of a row, and its result."""
 
     mapping: Annotated[str, "the mapping"]
@@ -42,8 +40,7 @@ class PlannedEditView:
     foreign: Annotated[int, "how many instances with its tag carry a foreign role"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PermissionsView:
+class PermissionsView(View):
     """What instances gain and lose by another role."""
 
     account: Annotated[str, "their account"]
@@ -56,8 +53,7 @@ class PermissionsView:
     severe: Annotated[Sequence[str], "what of it is severe"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PacedView:
+class PacedView(View):
     """A mapping whose changes don't all go at once."""
 
     mapping: Annotated[str, "the mapping"]
@@ -67,8 +63,7 @@ class PacedView:
     minutes: Annotated[int, "in this many minutes"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WaitingRowView:
+class WaitingRowView(View):
     """A row that isn't in effect as it is."""
 
     mapping: Annotated[str, "the mapping"]
@@ -79,8 +74,7 @@ class WaitingRowView:
     not_in_effect: Annotated[Sequence[NotInEffectView] | None, "all that isn't in effect"] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountChangesView:
+class AccountChangesView(View):
     """How many instances of an account change."""
 
     account: Annotated[str, "the account"]
@@ -88,8 +82,7 @@ class AccountChangesView:
     changes: Annotated[int, "how many of these change"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanCountsView:
+class PlanCountsView(View):
     """The numbers of a plan."""
 
     nothing: Annotated[int, "how many instances stay as they are"]
@@ -104,8 +97,7 @@ class PlanCountsView:
     accounts: Annotated[Sequence[AccountChangesView], "the same by account"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlanView:
+class PlanView(View):
     """What would change in the fleet."""
 
     changes: Annotated[Sequence[PlannedChangeView], "the instances that don't stay as they are"]
@@ -118,8 +110,7 @@ class PlanView:
     summary: Annotated[PlanCountsView, "the numbers"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppliedView:
+class AppliedView(View):
     """What a plan changed."""
 
     instances: Annotated[int, "how many instances are as planned"]

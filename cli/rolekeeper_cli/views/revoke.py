@@ -1,15 +1,14 @@
 """Credentials of former roles that are cut off."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
+from rolekeeper_cli.view import View
 from rolekeeper_cli.views.instances import InstanceNameView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RevokedRoleView:
+class RevokedRoleView(View):
     """A role whose policy denies what the instance got of it."""
 
     role: Annotated[str, "its name"]
@@ -19,7 +18,6 @@ class RevokedRoleView:
     document: Annotated[Mapping[str, Any], "the policy"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RevokedView(InstanceNameView):
     """An instance whose credentials are cut off."""
 
@@ -28,8 +26,7 @@ class RevokedView(InstanceNameView):
     unknown_because: Annotated[str | None, "why roles that another actor attached aren't known"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CleanedView:
+class CleanedView(View):
     """A role whose policy lost the entries that are over."""
 
     role: Annotated[str, "its name"]

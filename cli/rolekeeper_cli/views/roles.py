@@ -1,15 +1,14 @@
 """The roles under the role path, and which of them lack a baseline."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
+from rolekeeper_cli.view import View
 from rolekeeper_cli.views.targets import UnseenTargetView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SmallerPolicyView:
+class SmallerPolicyView(View):
     """A policy without the services that its role never called."""
 
     policy: Annotated[str, "its name or ARN"]
@@ -18,8 +17,7 @@ class SmallerPolicyView:
     command: Annotated[str, "the AWS CLI's command that makes it smaller"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleView:
+class RoleView(View):
     """A role, who uses it, and what it may do. What couldn't be read is null."""
 
     role: Annotated[str, "its name"]
@@ -41,8 +39,7 @@ class RoleView:
     smaller: Annotated[Sequence[SmallerPolicyView], "its policies without what it never called, if that is certain"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleCountsView:
+class RoleCountsView(View):
     """The numbers of the roles that are listed."""
 
     roles: Annotated[int, "how many there are"]
@@ -52,8 +49,7 @@ class RoleCountsView:
     could_be_smaller: Annotated[int, "how many have a policy that could be smaller"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuotasView:
+class QuotasView(View):
     """How many instance profiles and roles an account has, and may have."""
 
     instance_profiles: Annotated[int, "the instance profiles"]
@@ -62,8 +58,7 @@ class QuotasView:
     roles_quota: Annotated[int, "the most that it may have"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolesView:
+class RolesView(View):
     """The roles under the role path."""
 
     roles: Annotated[Sequence[RoleView], "the roles"]
@@ -73,8 +68,7 @@ class RolesView:
     unseen: Annotated[Sequence[UnseenTargetView] | None, "of a hub, the targets that couldn't be read"] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InclusionView:
+class InclusionView(View):
     """A role that a mapping gives, compared with a baseline."""
 
     role: Annotated[str, "its name"]

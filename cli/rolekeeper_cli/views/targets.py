@@ -1,12 +1,12 @@
 """The accounts and Regions that a deployment looks after, or could."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
+from rolekeeper_cli.view import View
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetView:
+
+class TargetView(View):
     """An account and Region that the deployment looks after, or whose events reach it."""
 
     account: Annotated[str, "the account's id"]
@@ -29,8 +29,7 @@ class TargetView:
     events_to_account: Annotated[bool, "whether its account gets the events too"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MissingTargetView:
+class MissingTargetView(View):
     """An active account of the organization, and a Region, without a spoke."""
 
     account: Annotated[str, "the account's id"]
@@ -39,15 +38,13 @@ class MissingTargetView:
     instances: Annotated[int | None, "how many instances are there; null if nobody here can count them"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ForgottenTargetView:
+class ForgottenTargetView(View):
     """A target that was taken out of the list."""
 
     forgotten: Annotated[str, "the target, as ACCOUNT/REGION"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnseenTargetView:
+class UnseenTargetView(View):
     """A target that couldn't be read."""
 
     account: Annotated[str, "the account's id"]

@@ -1,11 +1,11 @@
 """What software on an instance does with its roles."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
+from rolekeeper_cli.view import View
 from rolekeeper_cli.views.instances import InstanceNameView
 
 
@@ -20,8 +20,7 @@ class UseStatus(StrEnum):
     CUT_OFF = "cut-off"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallView:
+class CallView(View):
     """A call with a role's credentials."""
 
     at: Annotated[datetime, "when it was made"]
@@ -30,15 +29,13 @@ class CallView:
     refused: Annotated[str | None, "the error code, if AWS refused it"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FirstCallView(CallView):
     """The first call since a role was attached."""
 
     after_seconds: Annotated[float | None, "how long after that; null if it was too long ago to tell"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoleUseView:
+class RoleUseView(View):
     """A role that an instance carries or carried."""
 
     role: Annotated[str, "its name"]
@@ -59,7 +56,6 @@ class RoleUseView:
     denied_before: Annotated[datetime | None, "what the instance got of it before is denied"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class UptakeView(InstanceNameView):
     """What software on an instance does with its roles."""
 

@@ -1,13 +1,13 @@
 """What a verification proved, and what one left."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
+from rolekeeper_cli.view import View
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportView:
+
+class ReportView(View):
     """A whole verification."""
 
     rolekeeper_verify: Annotated[int, "the format's version"]
@@ -24,8 +24,7 @@ class ReportView:
     left: Annotated[Sequence[str], "what of it is still there"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeftoverView:
+class LeftoverView(View):
     """A thing that a verification made."""
 
     kind: Annotated[str, "what it is"]
@@ -34,15 +33,13 @@ class LeftoverView:
     since: Annotated[datetime | None, "when it was made"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class UnprovenView(LeftoverView):
     """A thing that isn't touched, because no record proves that a verification made it."""
 
     by_hand: Annotated[str, "the command that removes it; empty for none"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SweptVerificationView:
+class SweptVerificationView(View):
     """What a verification left."""
 
     id: Annotated[str, "the verification's id"]
@@ -53,16 +50,14 @@ class SweptVerificationView:
     removed: Annotated[bool | None, "whether all of that is removed"] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ElsewhereView:
+class ElsewhereView(View):
     """A verification in another Region."""
 
     id: Annotated[str, "its id"]
     region: Annotated[str, "the Region"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerificationsView:
+class VerificationsView(View):
     """What verifications left, and what is still there."""
 
     verifications: Annotated[Sequence[SweptVerificationView], "those that were found"]

@@ -1,15 +1,14 @@
 """What `rolekeeper wait` waited for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
 
+from rolekeeper_cli.view import View
 from rolekeeper_cli.views.instances import InstanceNameView
 from rolekeeper_cli.views.uptake import CallView, FirstCallView
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CarriedView(InstanceNameView):
     """An instance that carries the role that was waited for."""
 
@@ -18,7 +17,6 @@ class CarriedView(InstanceNameView):
     association: Annotated[str | None, "its association"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class InUseView(CarriedView):
     """The same, with what software does with it."""
 
@@ -29,16 +27,14 @@ class InUseView(CarriedView):
     last_accepted_use: Annotated[CallView | None, "the last call that AWS didn't refuse"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StuckView:
+class StuckView(View):
     """An instance that a person has to do something about."""
 
     instance: Annotated[str, "the instance, as a command names it"]
     reason: Annotated[str, "why it doesn't carry what it should"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FollowedView:
+class FollowedView(View):
     """The instances of a mapping at the last look."""
 
     mapping: Annotated[str, "the mapping"]

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, cast
@@ -21,10 +20,10 @@ from rolekeeper_cli.command import Root, command
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.options import Options
+from rolekeeper_cli.view import View
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(View):
     instance: str
     tags: Mapping[str, str]
     carries: str | None
@@ -32,8 +31,7 @@ class Row:
     ours: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Nested:
+class Nested(View):
     changes: Sequence[Row]
     sum: Mapping[str, int]
     odd: Sequence[Any]

@@ -16,7 +16,6 @@ from rolekeeper_cli.uses.fleet import profile_name, withheld
 from rolekeeper_cli.uses.launchers import ORIGINS, everywhere
 from rolekeeper_cli.uses.launches import Forecast, Verdict
 from rolekeeper_cli.uses.targets import Places
-from rolekeeper_cli.view import mapping_of
 
 # As a status has it: its shape. An instance that stays occupied is a foreign one of the fleet.
 VERDICTS = {
@@ -77,7 +76,7 @@ def _row(found: Forecast, here: Mapping[str, Any]) -> dict[str, Any]:
     elsewhere = any(here[name] != value for name, value in where.items())
     asked = {"tag": MappingKey(key, found.launcher.tags[key]), **(where if elsewhere else {})}
     more = {"what": str(found.launcher.kind), "target": found.target if elsewhere else "", "instances": query(asked)}
-    return mapping_of(found.view()) | more
+    return found.view().as_mapping() | more
 
 
 ROUTES = followed("/launches", _shown, "launches.html")

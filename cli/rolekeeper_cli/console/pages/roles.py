@@ -5,8 +5,8 @@ IAM takes up to minutes for its reports of last use, so they are asked for by a 
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from starlette.requests import Request
@@ -24,7 +24,6 @@ from rolekeeper_cli.uses import roles as views
 from rolekeeper_cli.uses.access import Access, with_policies
 from rolekeeper_cli.uses.roles import DAYS
 from rolekeeper_cli.uses.targets import Places
-from rolekeeper_cli.view import mapping_of
 from rolekeeper_cli.views.roles import RoleView
 
 # What `?only=` shows, what those are called, and the member that says which roles they are.
@@ -47,13 +46,12 @@ _COLUMNS: Mapping[str, Callable[[RoleView], Any]] = {
 _ASKS = "last-accessed"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RoleOnPage(RoleView):
     """A role with what it may do, as far as that is known, and in JSON the policies that say so."""
 
     access: Sequence[Access] | None = None
     in_short: str = ""
-    policies: Mapping[str, str] = field(default_factory=dict)
+    policies: Mapping[str, str] = MappingProxyType({})
     trust: str = ""
 
 
@@ -85,7 +83,7 @@ def _look(deployment: DoctorDeployment, *, ask_last_accessed: bool) -> Iterator[
 def _with_access(found: RoleView, account: str, readers: Mapping[str, PolicyReader]) -> RoleOnPage:
     role = None if found.services is None else readers[account].role(found.role)
     more = with_policies(readers[account], role) if role else {}
-    return RoleOnPage(**(mapping_of(found) | {"account": account} | more))
+    return RoleOnPage(**vars(found) | {"account": account} | more)
 
 
 def _uses(name: str, deployment: DoctorDeployment) -> Iterator[RoleView]:

@@ -1,7 +1,6 @@
 """What an instance's page says and draws: its answer, its timeline, and its roles on a line of time."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -55,7 +54,7 @@ def entry(action: str = "Attach", *, answer: AnswerView | None = None, **values:
         seen=SeenView(state="running", tags={}, association_id=None, association_state=None, profile_arn=None),
         correlation_id="1",
     )
-    return replace(made, **values)
+    return made.but(**values)
 
 
 def said(parts: Sequence[Part]) -> str:
