@@ -222,8 +222,8 @@ def _steps(found: Forecast, home: Target | None) -> Iterator[str]:
     """What to do about one, each command on a line that can be copied."""
     if found.steps:
         yield f"\nWhat to change about {_address(found.launcher.name, found.target, home)} ({found.launcher.kind}):"
-    for each in found.steps:
-        yield f"  {each.text}\n    {each.does}"
+    for step in found.steps:
+        yield f"  {step.command}\n    {step.does}"
 
 
 def _version(row: LaunchView) -> str:

@@ -146,11 +146,11 @@ def _collected[Found](
 def _clean() -> ExitCode:
     done, bad = _collected(uses.revocation.clean(doctor_deployment()), lambda found: found.role)
     terminal.bad(f"{each.what}: {each.remedy}" for each in bad)
-    render.show([role.view() for role in done], lambda: _show_cleaned(done), of=list[CleanedView])
+    render.show(done, lambda: _show_cleaned(done), of=list[CleanedView])
     return ExitCode.NO if bad else ExitCode.DONE
 
 
-def _show_cleaned(done: Sequence[uses.revocation.Cleaned]) -> None:
+def _show_cleaned(done: Sequence[CleanedView]) -> None:
     for each in done:
         rest = f"{each.left:,} statements stay" if each.left else "the policy is deleted"
         terminal.line(f"{each.role}: removed {several(each.removed)}; {rest}.")

@@ -110,17 +110,6 @@ class Launcher:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What to do, as a command to type or an attribute to write, and what it does."""
-
-    text: str
-    does: str
-
-    def view(self) -> StepView:
-        return StepView(command=self.text, does=self.does)
-
-
-@dataclass(frozen=True, slots=True)
 class Forecast:
     """What will happen to the role of a launcher's instances."""
 
@@ -132,7 +121,7 @@ class Forecast:
     carries: str = ""  # the profile that they start with, by ARN; empty for none. `should_carry` is the one in the end
     should_carry: str = ""
     mapping: MappingKey | None = None
-    steps: Sequence[Step] = field(default=())
+    steps: Sequence[StepView] = field(default=())
 
     @property
     def urgency(self) -> tuple[int, str, str]:
@@ -173,7 +162,7 @@ class Forecast:
             template=launcher.template.view() if launcher.template else None,
             used_by=launcher.used_by,
             tags=launcher.tags,
-            steps=[step.view() for step in self.steps],
+            steps=self.steps,
         )
 
 
@@ -311,7 +300,7 @@ _HOLDS = (
 BOOT_SCRIPT = "rolekeeper launches --boot-script"
 
 
-def steps(found: Forecast, options: str) -> Iterator[Step]:
+def steps(found: Forecast, options: str) -> Iterator[StepView]:
     """What makes its instances start with the right role, or wait for it; `options` are the AWS CLI's in its target."""
     launcher, role = found.launcher, profile_name(found.should_carry)
     if not found.starts_wrong:
@@ -320,11 +309,13 @@ def steps(found: Forecast, options: str) -> Iterator[Step]:
         yield from _new_version(launcher, launcher.template, found.should_carry, options=options)
     if launcher.kind is Kind.GROUP and launcher.id and found.verdict is Verdict.LATE:
         name = quote(launcher.name)
-        yield Step(f"{_HOOK}{name}{options}", _HOLDS)
-        yield Step(BOOT_SCRIPT, "prints the boot script for the user data, which waits for the role and says so")
+        yield StepView(command=f"{_HOOK}{name}{options}", does=_HOLDS)
+        yield StepView(
+            command=BOOT_SCRIPT, does="prints the boot script for the user data, which waits for the role and says so"
+        )
 
 
-def _new_version(launcher: Launcher, template: Template, profile_arn: str, *, options: str) -> Iterator[Step]:
+def _new_version(launcher: Launcher, template: Template, profile_arn: str, *, options: str) -> Iterator[StepView]:
     at, role = f"--launch-template-id {template.id}", profile_name(profile_arn)
     data = {"IamInstanceProfile": {template.member: profile_arn if template.member == "Arn" else role}}
     value = quote(json.dumps(data, separators=(",", ":")))
@@ -336,10 +327,10 @@ def _new_version(launcher: Launcher, template: Template, profile_arn: str, *, op
     stack = launcher.tags.get("aws:cloudformation:stack-name", "")
     also += f"; stack {stack} declares {launcher.name}, so change it there" if stack else ""
     then = "; then name it in the group's mixed instances policy" if alone and launcher.mixed else ""
-    yield Step(
-        f"aws ec2 create-launch-template-version {at} --source-version {template.number} "
+    yield StepView(
+        command=f"aws ec2 create-launch-template-version {at} --source-version {template.number} "
         f"--launch-template-data {value}{options}",
-        f"makes a version whose instances start with {role}{also}{then}; {NEEDS}",
+        does=f"makes a version whose instances start with {role}{also}{then}; {NEEDS}",
     )
     newest = (
         f"\"$(aws ec2 describe-launch-template-versions {at} --versions '$Latest' --query "
@@ -347,8 +338,9 @@ def _new_version(launcher: Launcher, template: Template, profile_arn: str, *, op
     )
     if template.asked == "$Default" and not alone:
         text = f"aws ec2 modify-launch-template {at} --default-version {newest}{options}"
-        yield Step(text, "makes it the default version")
+        yield StepView(command=text, does="makes it the default version")
     elif alone and launcher.kind is Kind.GROUP and not launcher.mixed:
         text = "aws autoscaling update-auto-scaling-group --auto-scaling-group-name"
         version = f"--launch-template LaunchTemplateId={template.id},Version={newest}"
-        yield Step(f"{text} {quote(launcher.name)} {version}{options}", "has the group use it, and no other one")
+        command = f"{text} {quote(launcher.name)} {version}{options}"
+        yield StepView(command=command, does="has the group use it, and no other one")

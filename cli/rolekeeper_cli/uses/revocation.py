@@ -392,19 +392,7 @@ def _compact(policy: Document) -> str:
 # ---- removing what is over ----
 
 
-@dataclass(frozen=True, slots=True)
-class Cleaned:
-    """The `removed` instances of a role's policy, and how many statements it still has; with none it is deleted."""
-
-    role: str
-    removed: Sequence[str]
-    left: int
-
-    def view(self) -> CleanedView:
-        return CleanedView(role=self.role, removed=self.removed, left=self.left, deleted=not self.left)
-
-
-def clean(deployment: DoctorDeployment) -> Iterator[Cleaned | CommandError]:
+def clean(deployment: DoctorDeployment) -> Iterator[CleanedView | CommandError]:
     """Remove the entries that are over from each role under the path, and a policy without any other statement.
 
     A role whose policy can't be read or written is left as it is, and the error given.
@@ -421,7 +409,7 @@ def clean(deployment: DoctorDeployment) -> Iterator[Cleaned | CommandError]:
                 yield refusal(error)
 
 
-def _cleaned(deployment: Deployment, role: Role) -> Cleaned | None:
+def _cleaned(deployment: Deployment, role: Role) -> CleanedView | None:
     """Clean one role; None if nothing of it is over."""
     answer = _policy(deployment, role.name, role.arn)
     if not answer:
@@ -432,7 +420,7 @@ def _cleaned(deployment: Deployment, role: Role) -> Cleaned | None:
         return None
     kept = current(policy, now)
     _keep(_iam(deployment), role, {**policy, "Statement": kept})
-    return Cleaned(role.name, removed, len(kept))
+    return CleanedView(role=role.name, removed=removed, left=len(kept), deleted=not kept)
 
 
 def _keep(client: Any, role: Role, policy: Document) -> None:

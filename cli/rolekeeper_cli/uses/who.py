@@ -1,7 +1,7 @@
 """Who set the tags and attached the roles that a decision rests on: the calls in CloudTrail's event history."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -10,10 +10,10 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Observation
 from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, MappingKey
 from rolekeeper_cli.deployment import Deployment
-from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Caller, Event, EventHistory, no_answer
+from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory, no_answer
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.instances import STANDS
-from rolekeeper_cli.views.history import CallerView, WhoView
+from rolekeeper_cli.views.history import WhoView
 
 type Entry = Mapping[str, Any]
 type Window = tuple[datetime | None, datetime | None]
@@ -50,7 +50,7 @@ class Question:
         return WhoView(
             what=self.what,
             about=self.about,
-            by=CallerView(**asdict(event.by)) if event else None,
+            by=event.by if event else None,
             event=event.name if event else None,
             event_id=event.id if event else None,
             at=event.at if event else None,
@@ -244,5 +244,5 @@ def lines(answers: Iterable[WhoView], account: str) -> Iterator[tuple[str, str]]
 def in_words(answer: WhoView, account: str) -> str:
     """Who did it; empty if that isn't known."""
     tag = f" {answer.about}" if answer.what in {"tagged", "untagged"} else ""
-    who = Caller(**vars(answer.by)).words(account) if answer.by else ""
+    who = answer.by.words(account) if answer.by else ""
     return f"{who} ({answer.event}{tag}, {answer.at:%Y-%m-%dT%H:%M:%SZ})" if who else ""

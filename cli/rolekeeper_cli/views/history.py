@@ -18,6 +18,13 @@ class CallerView(View):
     session: Annotated[str, "the session's name"]
     invoked_by: Annotated[str, "the AWS service that made the call"]
 
+    def words(self, account: str) -> str:
+        """Who it is; an ARN of this account is shown without the account."""
+        who = _short(self.role or self.arn, account) + (f", session {self.session}" if self.session else "")
+        if not who:
+            return self.invoked_by or "nobody that CloudTrail names"
+        return f"{who}, for {self.invoked_by}" if self.invoked_by else who
+
 
 class WhoView(View):
     """Who did a thing to an instance."""
@@ -123,3 +130,8 @@ class ControlEntryView(View):
     claimed_by: Annotated[str | None, "who claims to have written it"]
     claimed_reason: Annotated[str | None, "why, as they claim"]
     correlation_id: Annotated[str | None, "the id in logs and events"]
+
+
+def _short(arn: str, account: str) -> str:
+    parts = arn.split(":", 5)
+    return parts[5] if len(parts) == 6 and parts[4] == account else arn  # noqa: PLR2004 - of an ARN
