@@ -78,7 +78,6 @@ type Completed = Literal[
     "targets",
     "one_target",
     "key_and_columns",
-    "columns",
     "revisions",
 ]
 

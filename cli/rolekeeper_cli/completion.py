@@ -82,10 +82,6 @@ def revisions(context: click.Context, incomplete: str) -> Offered:
     return words(map(str, range(number - 1, max(number - 1 - _REVISIONS, 0), -1)), incomplete)
 
 
-def columns(_context: click.Context, incomplete: str) -> Offered:
-    return _offered(dict.fromkeys(uses.schema.column_names(keys=True), ""), incomplete)
-
-
 def words(choices: Iterable[str], incomplete: str) -> Offered:
     """Some words in their own case, whatever the case of what is typed; click's own makes them lower."""
     return [CompletionItem(each) for each in choices if each.casefold().startswith(incomplete.casefold())]

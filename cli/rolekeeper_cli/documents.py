@@ -18,7 +18,7 @@ from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.options import TABLE, WIDE
 from rolekeeper_cli.queries import refuse_unknown, schema_like
 from rolekeeper_cli.terminal import printable
-from rolekeeper_cli.view import View, schema_of
+from rolekeeper_cli.view import Schema, View
 
 
 def write(document: Any, form: str, *, follows: bool = False) -> None:
@@ -90,13 +90,13 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def show_found(query: str, document: Any, form: str, *, of: Any = None, follows: bool = False) -> None:
-    """Show what a query finds, in any form; `of` is the document's type, `follows` as `write`.
+def show_found(query: str, document: Any, form: str, *, schema: Schema | None = None, follows: bool = False) -> None:
+    """Show what a query finds, in any form; `follows` as `write`.
 
-    UsageError if it fails, or asks for a field that the output doesn't have.
+    UsageError if it fails, or asks for a field that the output doesn't have: by its schema, or as it is.
     """
     simple = _simple(document)
-    refuse_unknown(query, [schema_like(simple) if of is None else schema_of(of)])
+    refuse_unknown(query, [schema_like(simple) if schema is None else schema])
     try:
         found = jmespath.search(query, simple)
     except JMESPathError as error:

@@ -41,7 +41,7 @@ def explain(instance: str, *, ask_who: bool, ask_uptake: bool) -> None:
     there = deployment()
     document = uses.explanation.explanation(there, instance, ask_who=ask_who, ask_uptake=ask_uptake).document
     lines = partial(_lines, document, uses.instances.address(document, there.home), there.caller.account)
-    render.show(document, lambda: rolekeeper_cli.tables.show_table(("", ""), lines()), of=ExplanationView)
+    render.show(document, lambda: rolekeeper_cli.tables.show_table(("", ""), lines()))
 
 
 def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tuple[str, str]]:

@@ -91,11 +91,7 @@ def fleet(
     asked = with_uptake(places, list(listed)) if ask_uptake else []
     rows, empty = asked or map(uses.fleet.document, listed), partial(_empty, places, filters, count)
     render.show_list(
-        layout(there.home, uptake=ask_uptake),
-        rows,
-        empty=empty,
-        total=lambda: _total(count) + _use_in_words(asked),
-        of=FleetRowView,
+        layout(there.home, uptake=ask_uptake), rows, empty=empty, total=lambda: _total(count) + _use_in_words(asked)
     )
     warn_of_unseen(places)
     warn_of_unknown(asked)

@@ -46,7 +46,7 @@ def group(context: click.Context) -> None:
         layout = Layout(
             [Column("part"), Column("is", lambda part: part.is_), Column("for", lambda part: part.for_, kind="text")]
         )
-        render.show_list(layout, parts, empty=str, of=GuardPartView)
+        render.show_list(layout, parts, empty=str)
 
 
 @group.command(

@@ -137,7 +137,6 @@ def _shown(found: Sequence[Forecast], names: Sequence[str], home: Target | None)
     render.show_list(
         _layout(home),
         [forecast.view() for forecast in chosen],
-        of=LaunchView,
         empty=lambda: _NONE if home else "The files launch no instances.",
         total=lambda: _total(chosen, beside, home=home, steps=bool(names)),
     )

@@ -64,9 +64,7 @@ def list_(status: str | None) -> None:
     """
     documents = uses.mappings.rows(deployment())
     shown = [each for each in documents if status in (None, each["status"])]
-    render.show_list(
-        LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.", of=MappingView
-    )
+    render.show_list(LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.")
 
 
 @command(
@@ -86,7 +84,7 @@ def get(key: MappingKey) -> None:
     told |= set() if _reason(document) else {"status_reason"}
     beside = [(name, value) for name, value in document.items() if name not in told and value is not None]
     lines = [*document["columns"].items(), ("in effect", _in_effect(document)), *beside]
-    render.show(document, lambda: rolekeeper_cli.tables.show_table(("column", "value"), lines), of=MappingView)
+    render.show(document, lambda: rolekeeper_cli.tables.show_table(("column", "value"), lines))
 
 
 @command(
@@ -146,7 +144,7 @@ def ask_and_write(
 
 
 def show_intended(intended: uses.edits.RowPlan) -> None:
-    render.show(intended.document(), lambda: show_plan(intended) if intended.changes else None, of=RowPlanView)
+    render.show(intended.document(), lambda: show_plan(intended) if intended.changes else None)
     if not intended.changes:
         terminal.say(f"Nothing to {'write' if intended.not_in_effect else 'do'}: the table says so already.")
 
@@ -331,7 +329,7 @@ def history(key: MappingKey, limit: int) -> None:
         note=_what,
         note_name="what",
     )
-    render.show_list(layout, entries, empty=str, of=EditEntryView)
+    render.show_list(layout, entries, empty=str)
 
 
 def _what(entry: Mapping[str, Any]) -> str:
@@ -438,7 +436,7 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
 
 def _undo(there: Deployment, edit: uses.edits.Unpublished, *, yes: bool, wait: bool | None) -> ExitCode:
     plan = uses.edits.back_to_published(there, edit)
-    render.show(plan.document(), lambda: show_plan(plan) if plan.changes else None, of=RowPlanView)
+    render.show(plan.document(), lambda: show_plan(plan) if plan.changes else None)
     terminal.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)
     written = uses.edits.undo(there, edit, patience=patience(wait))
     if not edit.revision:

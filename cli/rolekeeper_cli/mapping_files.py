@@ -12,7 +12,7 @@ from rolekeeper_cli.command import command, deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.mapping import ROW_PLAN, ask_and_write, patience, show_intended, show_plan, tell_written
 from rolekeeper_cli.options import OUTPUTS
-from rolekeeper_cli.views.mappings import RowPlanView, ValidatedView
+from rolekeeper_cli.views.mappings import ValidatedView
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -91,7 +91,7 @@ def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
     """
     there = deployment()
     intended = _intended(there, file, prune=prune)
-    render.show(intended.document(), lambda: show_plan(intended), of=RowPlanView)
+    render.show(intended.document(), lambda: show_plan(intended))
     same = uses.edits.Written(others=intended.not_in_effect)
     tell_written(there, same, wait=None)
     return same.exit_code(changes=detailed_exitcode and bool(intended.changes))

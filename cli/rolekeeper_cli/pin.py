@@ -123,14 +123,14 @@ def release(instance: str, reason: str, *, wait: bool | None, yes: bool) -> None
     found = uses.pins.to_release(there, instance)
     name, pin = uses.instances.title(found.instance), found.pin
     if not (pin or found.contested):
-        render.show(found.document(), lambda: terminal.line(f"{name} has no pin; its tags rule."), of=ReleasedView)
+        render.show(found.document(), lambda: terminal.line(f"{name} has no pin; its tags rule."))
         return
     role = pin.role if pin and pin.role not in {"", model.mapping.NO_ROLE} else "its pin"
     question = f"Release {name} from {role}?" if pin else f"Have Rolekeeper try {name} again?"
     terminal.agree(lambda: (uses.pins.expected_of_release(there, found).lines(), question), yes=yes)
     uses.pins.release(there, found, reason)
     said = f"is released from {role} and goes back to its tags" if pin else "has no pin; its tags rule"
-    render.show(found.document(), lambda: terminal.line(f"{name} {said}."), of=ReleasedView)
+    render.show(found.document(), lambda: terminal.line(f"{name} {said}."))
     if found.contested:
         terminal.say("Another actor kept reverting Rolekeeper's change to it; Rolekeeper tries again.")
     if wait is False:
@@ -190,7 +190,6 @@ def _show(there: Deployment, pinned: uses.pins.Pinned) -> None:
     render.show(
         pinned.document(),
         lambda: terminal.line(f"{uses.instances.title(pinned.instance)} is pinned {to}{_until(pin.expires_at)}."),
-        of=PinnedView,
     )
     terminal.say(
         f"  rolekeeper release {uses.instances.addressed(there, pinned.instance.key.id)} gives it back to its tags"

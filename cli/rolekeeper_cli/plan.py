@@ -155,7 +155,7 @@ def apply(plan: str, *, approve: bool, hold: bool) -> ExitCode:
         if done["waiting"]:
             waiting = amount(done["waiting"], "instance")
             lines.append(f"Not in effect yet: {amount(len(bad), 'mapping')}, {waiting}.")
-        render.show(done, lambda: terminal.line("\n".join(lines)), of=AppliedView)
+        render.show(done, lambda: terminal.line("\n".join(lines)))
     else:
         terminal.say("Nothing to do: the plan changes nothing.")
     return uses.edits.exit_code(bad.values())
@@ -187,7 +187,7 @@ def show(
         place = f"{here.home}, stack {here.stack.name}"
         click.echo(rolekeeper_cli.plan_markdown.page(whole, place, command), nl=False)
     else:
-        render.show_with_rows(documents, lambda rows: {"changes": rows, **plan.rest()}, draw=draw, of=PlanView)
+        render.show_with_rows(documents, lambda rows: {"changes": rows, **plan.rest()}, draw=draw)
     if why := uses.fleet.withheld(plan.deployment):
         terminal.say(f"No changes will be made now: {why}.")
 

@@ -12,9 +12,9 @@ from jmespath.exceptions import JMESPathError
 from rolekeeper.model.text import escaped
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.suggest import did_you_mean
+from rolekeeper_cli.view import Schema
 
 type Node = Mapping[str, Any]
-type Schema = Mapping[str, Any]
 
 # What may hold anything, such as what a function returns.
 _ANYTHING: Schema = {}

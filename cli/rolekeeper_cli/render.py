@@ -7,10 +7,12 @@ does; so does a `--query` (JMESPath).
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import click
+
 import rolekeeper_cli
 from rolekeeper_cli import terminal
 from rolekeeper_cli.layout import Layout
-from rolekeeper_cli.view import View
+from rolekeeper_cli.view import Schema, View, schema_of
 
 type Document = Mapping[str, Any]
 
@@ -18,16 +20,24 @@ type Document = Mapping[str, Any]
 def show(document: Any, draw: Callable[[], object] = lambda: None, *, of: Any = None) -> None:
     """Show one document; `draw` shows it to people, who else see what the command says.
 
-    `of` is its type, if it isn't a view.
+    `of` is its type, if it isn't a view and the command has documents of several types.
     """
     options = terminal.options()
-    of = of or (type(document) if isinstance(document, View) else None)
     if options.query:
-        rolekeeper_cli.documents.show_found(options.query, document, options.output, of=of)
+        found = _schema(type(document) if isinstance(document, View) else of)
+        rolekeeper_cli.documents.show_found(options.query, document, options.output, schema=found)
     elif options.for_people:
         draw()
     else:
         rolekeeper_cli.documents.write(document, options.output)
+
+
+def _schema(of: Any) -> Schema | None:
+    """The schema of a document; None if only the document itself says what it has, as one of another program's."""
+    if of is not None:
+        return schema_of(of)
+    # The command refused already what none of its documents has.
+    return {} if getattr(click.get_current_context().command, "prints", {}) else None
 
 
 def show_list(
@@ -38,7 +48,7 @@ def show_list(
     total: Callable[[], str] = lambda: "",
     of: Any = None,
 ) -> None:
-    """Show a list while it comes: `of` is the type of its rows.
+    """Show a list while it comes: `of` is the type of its rows, as in `show`.
 
     `empty` is what people read if there are none, with what they can do; `total` what they read below the rows.
     """
@@ -54,12 +64,10 @@ def show_with_rows(
     documents: Iterable[Any],
     whole: Callable[[Sequence[Any]], Any],
     draw: Callable[[Iterable[Any]], None],
-    of: Any = None,
 ) -> None:
     """Show a document with a long list, which CSV has alone.
 
-    `whole` makes the document, once the list is read; `of` is its type, if it isn't a view. `draw` shows the list to
-    people; the caller shows what follows it.
+    `whole` makes the document, once the list is read. `draw` shows the list to people; the caller what follows it.
     """
     options = terminal.options()
     if options.for_people:
@@ -69,7 +77,7 @@ def show_with_rows(
     if options.output == "csv" and not options.query:
         show(rows)
     else:
-        show(whole(rows), of=of)
+        show(whole(rows))
 
 
 def line_shower() -> Callable[[Any, Callable[[], None]], None]:
@@ -83,9 +91,8 @@ def line_shower() -> Callable[[Any, Callable[[], None]], None]:
     def show_line(document: Any, draw: Callable[[], None]) -> None:
         nonlocal header
         if options.query:
-            rolekeeper_cli.documents.show_found(
-                options.query, document, options.output, of=type(document), follows=True
-            )
+            found = _schema(type(document) if isinstance(document, View) else None)
+            rolekeeper_cli.documents.show_found(options.query, document, options.output, schema=found, follows=True)
         elif options.for_people:
             draw()
         elif options.output == "csv":

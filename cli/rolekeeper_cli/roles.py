@@ -107,9 +107,7 @@ def must_include(policy: str) -> ExitCode:
         f"{count[True]:,} of {len(found):,} mapped roles include {policy}; "
         f"{count[False]:,} lack some of it{f', {count[None]:,} unknown' if count[None] else ''}."
     )
-    render.show_list(
-        _INCLUSIONS, found, empty=lambda: "No mapping gives a role.", total=lambda: total, of=InclusionView
-    )
+    render.show_list(_INCLUSIONS, found, empty=lambda: "No mapping gives a role.", total=lambda: total)
     return ExitCode.DONE if count[True] == len(found) else ExitCode.NO
 
 

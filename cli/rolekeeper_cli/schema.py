@@ -8,7 +8,6 @@ import click
 
 import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.arguments import completes
 from rolekeeper_cli.command import Command, Group, command
 from rolekeeper_cli.views.mappings import ColumnView, OwnColumnView
 
@@ -24,7 +23,7 @@ from rolekeeper_cli.views.mappings import ColumnView, OwnColumnView
     "name",
     metavar="[NOUN|COLUMN]",
     required=False,
-    shell_complete=completes("columns"),
+    shell_complete=lambda context, _, typed: rolekeeper_cli.completion.words(_names(context), typed),
     help="What commands print with -o json; or a column of the mapping table, to have it explained.",
 )
 def schema(name: str | None) -> None:
@@ -46,6 +45,10 @@ def schema(name: str | None) -> None:
     else:
         column = uses.schema.column(name, nouns=documents)
         render.show(column, lambda: _draw(column))
+
+
+def _names(context: click.Context) -> list[str]:
+    return [*printed(context.find_root().command), *uses.schema.column_names(keys=True)]
 
 
 def printed(command: click.Command) -> dict[str, Any]:

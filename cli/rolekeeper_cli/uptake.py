@@ -34,4 +34,4 @@ def uptake(instances: tuple[str, ...]) -> None:
             shown = ("instance", uses.instances.titled(address, each.name))
             rolekeeper_cli.tables.show_table(("", ""), [shown, *uses.uptake.lines(each, address)])
 
-    render.show(found, draw, of=list[UptakeView])
+    render.show(found, draw)

@@ -179,7 +179,7 @@ def deploy(
         terminal.warn(f"about the account's roles: {what} takes effect once you deploy in {home} too")
     home_first = sorted(planned, key=lambda each: each.region != home)
     done = [_deploy(each, yes=yes, dry_run=dry_run) for each in home_first]
-    render.show(done, of=list[DeployedView])
+    render.show(done)
     if any(deployed.outcome == "deployed" for deployed in done):
         account = planned[0].parameters["HubAccount"]
         terminal.say(f"The hub in account {account} looks after it from its first event on: rolekeeper targets")

@@ -78,19 +78,8 @@ def view(
     if found:
         where = f" in {several([each.account for each in found], kind='account')}"
         _require(deployment, names, {role.role for inventory in found for role in inventory.roles}, where=where)
-    roles = [
-        role.but(account=inventory.account) if is_hub else role
-        for inventory in found
-        for role in inventory.roles
-        if role.unused or not unused
-    ]
-    return RolesView(
-        roles=roles,
-        summary=_counts(roles),
-        account=own.quotas,
-        unknown=_unknown([own, *(inventory for inventory in found if inventory is not own)], is_hub=is_hub),
-        unseen=places.unseen_views() if is_hub else None,
-    )
+    answer = _answer(found, own, is_hub=is_hub, unused=unused)
+    return answer.but(unseen=places.unseen_views()) if is_hub else answer
 
 
 def _require(deployment: DoctorDeployment, names: Iterable[str], present: Collection[str], where: str) -> None:
@@ -98,6 +87,14 @@ def _require(deployment: DoctorDeployment, names: Iterable[str], present: Collec
         what = f"there is no role {missing} under {deployment.settings.role_path}{where}"
         near = did_you_mean(missing, path_roles(deployment))
         raise CommandError(what, near or advice("see: ", Remedy(Kind.ROLES)))
+
+
+def _answer(found: Sequence["Inventory"], own: "Inventory", *, is_hub: bool, unused: bool) -> RolesView:
+    """The roles of all inventories, of a hub with their accounts; only those that are `unused`, if asked."""
+    both = [(inventory.account, role) for inventory in found for role in inventory.roles if role.unused or not unused]
+    roles = [role.but(account=account) if is_hub else role for account, role in both]
+    unknown = _unknown([own, *(inventory for inventory in found if inventory is not own)], is_hub=is_hub)
+    return RolesView(roles=roles, summary=_counts(roles), account=own.quotas, unknown=unknown)
 
 
 def _counts(roles: Sequence[RoleView]) -> RoleCountsView:

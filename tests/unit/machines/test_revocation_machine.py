@@ -21,7 +21,6 @@ from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.uses.revocation import Plan, Revoked, clean, planned, write_all
 from rolekeeper_cli.uses.uptake import Held, Told, roles_by_arn, with_denial
-from rolekeeper_cli.views.revoke import CleanedView
 from rolekeeper_cli.views.uptake import UseStatus
 from strategies.happenings import at_most
 
@@ -160,8 +159,8 @@ class Revocations(RuleBasedStateMachine):
     def clean(self, lags: list[float], troubles: list[Any]) -> None:
         with self._disturbed(lags, troubles):
             for outcome in clean(self.desk):
-                assert isinstance(outcome, CleanedView) or troubles, outcome
-                if isinstance(outcome, CleanedView):
+                assert not isinstance(outcome, Exception) or troubles, outcome
+                if not isinstance(outcome, Exception):
                     assert len(self._statements(outcome.role)) == outcome.left
 
     @rule(role=roles, instance=instances, lags=lags, troubles=none | troubles)
