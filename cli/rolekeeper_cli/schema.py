@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -17,7 +18,8 @@ from rolekeeper_cli.views.mappings import ColumnView, OwnColumnView
     "rolekeeper schema fleet",
     "rolekeeper schema when_stopped",
     "rolekeeper schema > mappings.schema.json",
-    prints={"column": ColumnView | OwnColumnView},
+    # Without -o json it is one too.
+    prints={"column": ColumnView | OwnColumnView, "schema": Mapping[str, Any]},
 )
 @click.argument(
     "name",
@@ -36,11 +38,11 @@ def schema(name: str | None) -> None:
     documents = printed(click.get_current_context().find_root().command)
     if name is None:
         click.echo(uses.schema.text(), nl=False)
-        terminal.say(
-            f"This is the schema of mapping files. What commands print: rolekeeper schema {'|'.join(documents)}"
-        )
+        terminal.say("This is the schema of mapping files. What commands print: rolekeeper schema NOUN, one of")
+        for noun, (_, paths) in documents.items():
+            terminal.say(f"{noun}: {', '.join(paths)}", indent=2)
     elif name in documents:
-        found = rolekeeper_cli.view.document_schema(name, documents[name])
+        found = rolekeeper_cli.view.document_schema(name, documents[name][0])
         render.show(found, lambda: click.echo(rolekeeper_cli.documents.as_json(found)))
     else:
         column = uses.schema.column(name, nouns=documents)
@@ -48,14 +50,15 @@ def schema(name: str | None) -> None:
 
 
 def _names(context: click.Context) -> list[str]:
-    return [*printed(context.find_root().command), *uses.schema.column_names(keys=True)]
+    return sorted([*printed(context.find_root().command), *uses.schema.column_names(keys=True)])
 
 
-def printed(command: click.Command) -> dict[str, Any]:
-    """Return the type of each document that a command or a command of it prints, by its noun."""
-    found = dict(command.prints) if isinstance(command, Command) else {}
-    for subcommand in command.all().values() if isinstance(command, Group) else ():
-        found |= printed(subcommand)
+def printed(command: click.Command, path: str = "rolekeeper") -> dict[str, tuple[Any, list[str]]]:
+    """Return the type of each document that a command or a command of it prints, and these commands, by its noun."""
+    found = {noun: (of, [path]) for noun, of in command.prints.items()} if isinstance(command, Command) else {}
+    for name, subcommand in command.all().items() if isinstance(command, Group) else ():
+        for noun, (of, paths) in printed(subcommand, f"{path} {name}").items():
+            found[noun] = of, [*found.get(noun, (of, []))[1], *paths]
     return dict(sorted(found.items()))
 
 

@@ -47,7 +47,7 @@ class SweptVerificationView(View):
     newest: Annotated[datetime | None, "when the newest of it was made"]
     may_be_running: Annotated[bool, "whether it may still be running"]
     left: Annotated[Sequence[LeftoverView], "what it left"]
-    removed: Annotated[bool | None, "whether all of that is removed"] = None
+    removed: Annotated[bool | None, "whether all of that is removed"]
 
 
 class ElsewhereView(View):
