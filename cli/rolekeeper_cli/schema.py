@@ -10,6 +10,7 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.command import Command, Group, command
+from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.views.mappings import ColumnView, OwnColumnView
 
 
@@ -22,27 +23,32 @@ from rolekeeper_cli.views.mappings import ColumnView, OwnColumnView
     prints={"column": ColumnView | OwnColumnView, "schema": Mapping[str, Any]},
 )
 @click.argument(
-    "name",
-    metavar="[NOUN|COLUMN]",
-    required=False,
+    "words",
+    metavar="[NOUN|COMMAND|COLUMN]",
+    nargs=-1,
     shell_complete=lambda context, _, typed: rolekeeper_cli.completion.words(_names(context), typed),
-    help="What commands print with -o json; or a column of the mapping table, to have it explained.",
+    help="What is printed with -o json, or the command that does; or a column of mappings, to have it explained.",
 )
-def schema(name: str | None) -> None:
+def schema(words: tuple[str, ...]) -> None:
     """Show the fields of -o json, or explain a column.
 
     With a NOUN, which the help of each command names, as a JSON Schema. Without an argument it is the schema of mapping
     files, and the nouns are listed on stderr. Beside a file that `rolekeeper mapping export` made, as
     mappings.schema.json, editors complete and check with it.
     """
-    documents = printed(click.get_current_context().find_root().command)
-    if name is None:
+    documents, name = printed(click.get_current_context().find_root().command), " ".join(words)
+    if not words:
         click.echo(uses.schema.text(), nl=False)
         terminal.say("This is the schema of mapping files. What commands print: rolekeeper schema NOUN, one of")
         for noun, (_, paths) in documents.items():
             terminal.say(f"{noun}: {', '.join(paths)}", indent=2)
-    elif name in documents:
-        found = rolekeeper_cli.view.document_schema(name, documents[name][0])
+        return
+    of_command = [noun for noun, (_, paths) in documents.items() if f"rolekeeper {name}" in paths]
+    if name not in documents and len(of_command) > 1:
+        raise UsageError(f"rolekeeper {name} prints several documents", f"name one: {', '.join(of_command)}")
+    if name in documents or of_command:
+        [noun] = [name] if name in documents else of_command
+        found = rolekeeper_cli.view.document_schema(noun, documents[noun][0])
         render.show(found, lambda: click.echo(rolekeeper_cli.documents.as_json(found)))
     else:
         column = uses.schema.column(name, nouns=documents)

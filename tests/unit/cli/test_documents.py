@@ -129,6 +129,10 @@ def test_the_nouns_are_listed_and_lead_to_their_schema(terminal: Terminal, desk:
     for noun in printed(cli):
         assert noun in terminal("schema").stderr
         Draft202012Validator.check_schema(json.loads(terminal("schema", noun, "-o", "json").stdout))
+    assert terminal.document("schema", "mapping", "ls") == terminal.document("schema", "mappings")
+    assert terminal.document("schema", "explain", "--query", "properties.name.type") == "string"
+    ran = terminal("schema", "verify")
+    assert (ran.exit_code, "name one: findings, report, verifications" in ran.stderr) == (252, True)
     ran = terminal("schema", "target")
     assert (ran.exit_code, "did you mean targets?" in ran.stderr) == (1, True)
     assert desk.world.calls.made == []
