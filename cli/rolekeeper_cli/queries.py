@@ -108,7 +108,12 @@ def _field(name: str, schema: Schema) -> Schema:
 
 def _rows(schema: Schema) -> Schema:
     """Return what is in a list."""
-    return _one_of([each["items"] for each in _options(schema) if each.get("type") == "array"])
+    options = list(_options(schema))
+    rows = [each["items"] for each in options if each.get("type") == "array"]
+    names = [name for each in options for name in each.get("properties", ())]
+    if names and not rows:
+        raise UsageError("--query: [] is asked of what is no list", f"ask one of its fields: {', '.join(names)}")
+    return _one_of(rows)
 
 
 def _list_of(schema: Schema) -> Schema:

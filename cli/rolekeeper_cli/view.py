@@ -24,7 +24,6 @@ class View:
     """
 
     fields: ClassVar[Mapping[str, Any]] = {}
-
     defaults: ClassVar[dict[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:

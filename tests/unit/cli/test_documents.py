@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from fixtures.doctor import DoctorFixture
 from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal, undeclared
 from rolekeeper_cli.main import cli
+from rolekeeper_cli.queries import refuse_unknown
 from rolekeeper_cli.schema import printed
-from rolekeeper_cli.view import document_schema
+from rolekeeper_cli.view import document_schema, schema_of
 
 # These print what another program takes, in its own form: IAM, CloudFormation, an editor, or a person's YAML file.
 OF_OTHERS = {f"guard {part}" for part in ("scp-tags", "scp-path", "editors", "approvers", "detection", "verifiers")}
@@ -122,6 +124,14 @@ def fields(schema: Any) -> Iterator[tuple[str, Any]]:
     inside = [*schema.get("properties", {}).values(), *schema.get("anyOf", ())]
     for each in (*inside, schema.get("items"), schema.get("additionalProperties")):
         yield from fields(each)
+
+
+def test_the_query_of_every_example_asks_for_fields_that_there_are() -> None:
+    lines = [(line, each.prints) for _, each in commands() for line in each.examples if "--query" in line]  # type: ignore[attr-defined]
+    assert len(lines) > 5
+    for line, prints in lines:
+        words = shlex.split(line)
+        refuse_unknown(words[words.index("--query") + 1], [schema_of(each) for each in prints.values()])
 
 
 def test_the_nouns_are_listed_and_lead_to_their_schema(terminal: Terminal, desk: Desk) -> None:

@@ -235,9 +235,12 @@ def test_so_is_one_of_a_document_or_of_its_list() -> None:
         assert run(lambda: nested_documents(ROWS), "--query", query).exit_code == 0
 
 
-def test_a_field_of_a_list_is_asked_of_its_rows() -> None:
+def test_a_field_of_a_list_is_asked_of_its_rows_and_a_list_of_a_field() -> None:
     ran = run(lambda: render.show_list(LAYOUT, ROWS, empty=str, of=Row), "--query", "instance", code=252)
     assert "instance is asked of a list\n  ask each of its rows: [].instance" in ran.stderr
+    for query in ("[].instance", "[0]", "[?sum]"):
+        ran = run(lambda: nested_documents(ROWS), "--query", query, code=252)
+        assert "[] is asked of what is no list\n  ask one of its fields: changes, sum, odd, from" in ran.stderr
 
 
 def test_a_name_that_is_python_s_own_is_shown_without_its_mark_and_a_default_not_at_all() -> None:
