@@ -10,14 +10,13 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import together, yes, yes_to_all
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.views.control import LettersView, SweptView, SwitchesView
 from rolekeeper_cli.wait import tell_followed
 
 _AS_DEPLOYED = "deployed"
-_PRINTS = {"switches": SwitchesView}
 
 
 _switches = together(
@@ -32,7 +31,8 @@ _switches = together(
 )
 
 
-@command("pause", "rolekeeper pause", "rolekeeper pause --yes --reason 'wrong roles on web'", prints=_PRINTS)
+@prints(switches=SwitchesView)
+@command("pause", "rolekeeper pause", "rolekeeper pause --yes --reason 'wrong roles on web'")
 @_switches
 def pause(reason: str, *, yes: bool, wait: bool) -> ExitCode:
     """Stop all changes at once.
@@ -43,7 +43,8 @@ def pause(reason: str, *, yes: bool, wait: bool) -> ExitCode:
     return _switch({"paused": True}, "Pause Rolekeeper?", reason, yes=yes, wait=wait)
 
 
-@command("resume", "rolekeeper resume", prints=_PRINTS)
+@prints(switches=SwitchesView)
+@command("resume", "rolekeeper resume")
 @_switches
 def resume(reason: str, *, yes: bool, wait: bool) -> ExitCode:
     """Go on after a pause.
@@ -53,7 +54,8 @@ def resume(reason: str, *, yes: bool, wait: bool) -> ExitCode:
     return _switch({"paused": False}, "Resume Rolekeeper?", reason, yes=yes, wait=wait)
 
 
-@command("mode", "rolekeeper mode", "rolekeeper mode observe", "rolekeeper mode deployed", prints=_PRINTS)
+@prints(switches=SwitchesView)
+@command("mode", "rolekeeper mode", "rolekeeper mode observe", "rolekeeper mode deployed")
 @click.argument(
     "mode",
     required=False,
@@ -101,7 +103,8 @@ def _show(status: Mapping[str, Any]) -> None:
     )
 
 
-@command("sweep", "rolekeeper sweep", "rolekeeper sweep --no-wait", prints={"swept": SweptView})
+@prints(swept=SweptView)
+@command("sweep", "rolekeeper sweep", "rolekeeper sweep --no-wait")
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show what it saw. It waits by default.")
 def sweep(*, wait: bool) -> ExitCode:
     """Look at the whole fleet and every mapping now.
@@ -138,13 +141,8 @@ _LAYOUT = Layout(
 )
 
 
-@command(
-    "redrive",
-    "rolekeeper redrive --dry-run",
-    "rolekeeper redrive",
-    "rolekeeper redrive --yes --output json",
-    prints={"dead-letters": LettersView},
-)
+@prints(dead_letters=LettersView)
+@command("redrive", "rolekeeper redrive --dry-run", "rolekeeper redrive", "rolekeeper redrive --yes --output json")
 @click.option("--dry-run", is_flag=True, help="Show what is there, and leave it.")
 @yes
 @click.option("--wait/--no-wait", default=True, help="Wait until all of them are sent. It waits by default.")

@@ -8,7 +8,7 @@ import click
 
 from rolekeeper_cli import deploying, terminal
 from rolekeeper_cli.arguments import allow_downgrade, dry_run, yes
-from rolekeeper_cli.command import Command, command, deployment
+from rolekeeper_cli.command import Command, command, deployment, prints
 from rolekeeper_cli.views.deploy import DeployedView, DestroyedView
 
 _ALLOWED_SHOWN = 4
@@ -63,6 +63,7 @@ def _option(name: str, parameter: dict[str, Any]) -> click.Option:
     )
 
 
+@prints(deployed=DeployedView)
 @click.command(
     "deploy",
     cls=WithParameters,
@@ -72,7 +73,6 @@ def _option(name: str, parameter: dict[str, Any]) -> click.Option:
         "rolekeeper deploy --mode enforce",
         "rolekeeper deploy --yes --max-changes-per-edit 50 --region eu-west-1",
     ],
-    prints={"deployed": DeployedView},
 )
 @click.option("--guided", is_flag=True, help="Ask for each parameter.")
 @click.option("--bucket", metavar="NAME", help="Your own bucket in the same Region. Default: one is created.")
@@ -126,12 +126,8 @@ def deploy(
     )
 
 
-@command(
-    "destroy",
-    "rolekeeper destroy",
-    "rolekeeper destroy --export mappings.yaml --no-detach --confirm rolekeeper",
-    prints={"destroyed": DestroyedView},
-)
+@prints(destroyed=DestroyedView)
+@command("destroy", "rolekeeper destroy", "rolekeeper destroy --export mappings.yaml --no-detach --confirm rolekeeper")
 @click.option("--export", metavar="FILE", type=click.Path(), help="Write the mappings to a new file first.")
 @click.option(
     "--detach/--no-detach", default=None, help="Whether to detach the managed roles first. Default: keep them."

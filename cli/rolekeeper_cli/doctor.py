@@ -8,18 +8,14 @@ from functools import partial
 import rolekeeper_cli
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import checks, render, terminal
-from rolekeeper_cli.command import command, doctor_deployment
+from rolekeeper_cli.command import command, doctor_deployment, prints
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.views.doctor import FindingsView, FindingView, LevelCountsView
 
 
-@command(
-    "doctor",
-    "rolekeeper doctor",
-    "rolekeeper doctor --query \"findings[?level=='fail'].[what, remedy]\"",
-    prints={"findings": FindingsView},
-)
+@prints(findings=FindingsView)
+@command("doctor", "rolekeeper doctor", "rolekeeper doctor --query \"findings[?level=='fail'].[what, remedy]\"")
 def doctor() -> ExitCode:
     """Check the deployment, and say what to fix.
 

@@ -11,16 +11,12 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli import render, uses
 from rolekeeper_cli.arguments import instance_argument
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.views.explanation import ExplanationView
 
 
-@command(
-    "explain",
-    "rolekeeper explain i-0123456789abcdef0",
-    "rolekeeper explain web-1 --output json",
-    prints={"explanation": ExplanationView},
-)
+@prints(explanation=ExplanationView)
+@command("explain", "rolekeeper explain i-0123456789abcdef0", "rolekeeper explain web-1 --output json")
 @instance_argument
 @click.option(
     "--who/--no-who", "ask_who", default=True, help="Whether to ask CloudTrail who did it. It is asked by default."

@@ -12,7 +12,7 @@ import click
 
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, completes, takes_targets
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.layout import Column, Layout, amount
 from rolekeeper_cli.views.fleet import FleetRowView
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _STATES = ("pending", "running", "stopping", "stopped")
 
 
+@prints(fleet=list[FleetRowView])
 @command(
     "fleet",
     "rolekeeper fleet",
@@ -34,7 +35,6 @@ _STATES = ("pending", "running", "stopping", "stopped")
     "rolekeeper fleet --tag workload=web --state running --output csv",
     "rolekeeper fleet --role web --query '[].instance'",
     "rolekeeper fleet --tag workload=web --uptake",
-    prints={"fleet": list[FleetRowView]},
 )
 @click.option("--drift", is_flag=True, help="Only those that aren't as they should be.")
 @click.option("--tag", "tags", metavar="KEY[=VALUE]", multiple=True, help="Only with this tag; may be given again.")

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.command import Group, deployment, doctor_deployment
+from rolekeeper_cli.command import Group, deployment, doctor_deployment, prints
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.verifying.names import PREFIX, TAG
@@ -27,12 +27,12 @@ _tag_key = click.option(
 _ADMIN = "--except arn:aws:iam::123456789012:role/admin"
 
 
+@prints(guard_parts=list[GuardPartView])
 @click.group(
     "guard",
     cls=Group,
     invoke_without_command=True,
     examples=["rolekeeper guard", f"rolekeeper guard scp-tags {_ADMIN} > tags.json", "rolekeeper guard editors"],
-    prints={"guard-parts": list[GuardPartView]},
 )
 @click.pass_context
 def group(context: click.Context) -> None:

@@ -10,18 +10,18 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes, limit
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.views.history import ControlEntryView, EntryView
 
 
+@prints(history=list[EntryView], control_history=list[ControlEntryView])
 @command(
     "history",
     "rolekeeper history i-0123456789abcdef0",
     "rolekeeper history web-1 --limit 5 --who",
     "rolekeeper history --control",
-    prints={"history": list[EntryView], "control-history": list[ControlEntryView]},
 )
 @click.argument(
     "instance", required=False, shell_complete=completes("instances"), help=f"{INSTANCE} Of one that is gone, its id."

@@ -10,7 +10,7 @@ import click
 
 from rolekeeper_cli import installed, render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, takes_targets
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.fleet import NARROW, warn_of_unseen
 from rolekeeper_cli.layout import Column, Layout, amount, several
@@ -31,6 +31,7 @@ _VERDICTS = (
 _PATH = "/rolekeeper/"
 
 
+@prints(launches=list[LaunchView])
 @command(
     "launches",
     "rolekeeper launches",
@@ -39,7 +40,6 @@ _PATH = "/rolekeeper/"
     "rolekeeper launches --boot-script > wait-for-role.sh",
     "rolekeeper launches --template template.yaml -f mappings.yaml --exit-code",
     "rolekeeper launches --template plan.json --exit-code",
-    prints={"launches": list[LaunchView]},
 )
 @click.argument(
     "names",

@@ -12,7 +12,7 @@ import rolekeeper_cli
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, completes, limit, takes_key, takes_key_and_columns, waits, yes, yes_to_all
-from rolekeeper_cli.command import Group, command, deployment
+from rolekeeper_cli.command import Group, command, deployment, prints
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout, amount
 from rolekeeper_cli.views.mappings import EditEntryView, HeldEditView, MappingView, RowPlanView
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 
-ROW_PLAN = {"row-plan": RowPlanView}
 # Those of a row (docs/mappings.md, "Status"), written out because importing them would take too long for the help.
 STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
 
@@ -48,12 +47,8 @@ def group() -> None:
     """Manage mappings: this tag means this role."""
 
 
-@command(
-    "ls",
-    "rolekeeper mapping ls",
-    "rolekeeper mapping ls --status Rejected --output json",
-    prints={"mappings": list[MappingView]},
-)
+@prints(mappings=list[MappingView])
+@command("ls", "rolekeeper mapping ls", "rolekeeper mapping ls --status Rejected --output json")
 @click.option(
     "--status", type=OneOf(STATUSES), metavar="STATUS", help="Only rows with this status, as Rejected or Held."
 )
@@ -67,12 +62,8 @@ def list_(status: str | None) -> None:
     render.show_list(LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.")
 
 
-@command(
-    "get",
-    "rolekeeper mapping get workload=web",
-    r"rolekeeper mapping get 'cost\=center=42'",
-    prints={"mapping": MappingView},
-)
+@prints(mapping=MappingView)
+@command("get", "rolekeeper mapping get workload=web", r"rolekeeper mapping get 'cost\=center=42'")
 @takes_key
 def get(key: MappingKey) -> None:
     """Show one mapping.
@@ -87,11 +78,11 @@ def get(key: MappingKey) -> None:
     render.show(document, lambda: rolekeeper_cli.tables.show_table(("column", "value"), lines))
 
 
+@prints(row_plan=RowPlanView)
 @command(
     "set",
     "rolekeeper mapping set workload=web role=web priority=50",
     "rolekeeper mapping set workload=web 'require_tags=environment=production' owner=",
-    prints=ROW_PLAN,
 )
 @takes_key_and_columns
 @yes_to_all
@@ -108,7 +99,8 @@ def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool |
     return ask_and_write(there, intended, f"Write this into {key}", yes=yes, wait=wait)
 
 
-@command("rm", "rolekeeper mapping rm workload=web", "rolekeeper mapping rm workload=web --yes", prints=ROW_PLAN)
+@prints(row_plan=RowPlanView)
+@command("rm", "rolekeeper mapping rm workload=web", "rolekeeper mapping rm workload=web --yes")
 @takes_key
 @yes
 @waits
@@ -304,12 +296,8 @@ LAYOUT = Layout(
 # ---- revisions, and edits that are held ----
 
 
-@command(
-    "history",
-    "rolekeeper mapping history workload=web",
-    "rolekeeper mapping history workload=web --limit 5",
-    prints={"mapping-history": list[EditEntryView]},
-)
+@prints(mapping_history=list[EditEntryView])
+@command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
 @takes_key
 @limit
 def history(key: MappingKey, limit: int) -> None:
@@ -338,12 +326,8 @@ def _what(entry: Mapping[str, Any]) -> str:
     return ": ".join(filter(None, (uses.mappings.consent(entry), what)))
 
 
-@command(
-    "rollback",
-    "rolekeeper mapping rollback workload=web",
-    "rolekeeper mapping rollback workload=web --to 3",
-    prints=ROW_PLAN,
-)
+@prints(row_plan=RowPlanView)
+@command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")
 @takes_key
 @click.option(
     "--to",
@@ -376,12 +360,8 @@ _held_revision = click.option(
 )
 
 
-@command(
-    "discard",
-    "rolekeeper mapping discard workload=web",
-    "rolekeeper mapping discard workload=web --revision 5",
-    prints=ROW_PLAN,
-)
+@prints(row_plan=RowPlanView)
+@command("discard", "rolekeeper mapping discard workload=web", "rolekeeper mapping discard workload=web --revision 5")
 @takes_key
 @_held_revision
 @yes
@@ -396,11 +376,9 @@ def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     return _undo(there, uses.edits.held_edit(there, key, revision), yes=yes, wait=wait)
 
 
+@prints(held_edit=HeldEditView)
 @command(
-    "approve",
-    "rolekeeper mapping approve workload=web",
-    "rolekeeper mapping approve workload=web --revision 5 --yes",
-    prints={"held-edit": HeldEditView},
+    "approve", "rolekeeper mapping approve workload=web", "rolekeeper mapping approve workload=web --revision 5 --yes"
 )
 @takes_key
 @_held_revision

@@ -8,11 +8,11 @@ import click
 
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import detailed_exitcode, dry_run, mappings_file, waits, yes
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
-from rolekeeper_cli.mapping import ROW_PLAN, ask_and_write, patience, show_intended, show_plan, tell_written
+from rolekeeper_cli.mapping import ask_and_write, patience, show_intended, show_plan, tell_written
 from rolekeeper_cli.options import OUTPUTS
-from rolekeeper_cli.views.mappings import ValidatedView
+from rolekeeper_cli.views.mappings import RowPlanView, ValidatedView
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -39,12 +39,12 @@ def export(target: str | None) -> None:
     terminal.say(f"Mappings exported: {count:,}.")
 
 
+@prints(row_plan=RowPlanView)
 @command(
     "import",
     "rolekeeper mapping import mappings.yaml --dry-run",
     "rolekeeper mapping import mappings.yaml --prune --yes",
     "rolekeeper mapping import - < mappings.yaml",
-    prints=ROW_PLAN,
 )
 @mappings_file
 @click.option("--prune", is_flag=True, help="Also delete the rows that aren't in the file.")
@@ -75,11 +75,9 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
     return ask_and_write(there, intended, "Write these changes", yes=yes, wait=wait)
 
 
+@prints(row_plan=RowPlanView)
 @command(
-    "diff",
-    "rolekeeper mapping diff mappings.yaml",
-    "rolekeeper mapping diff mappings.yaml --prune --detailed-exitcode",
-    prints=ROW_PLAN,
+    "diff", "rolekeeper mapping diff mappings.yaml", "rolekeeper mapping diff mappings.yaml --prune --detailed-exitcode"
 )
 @mappings_file
 @click.option("--prune", is_flag=True, help="Also show the rows that aren't in the file, as deleted.")
@@ -97,12 +95,8 @@ def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
     return same.exit_code(changes=detailed_exitcode and bool(intended.changes))
 
 
-@command(
-    "validate",
-    "rolekeeper mapping validate mappings.yaml",
-    "rolekeeper mapping validate mappings.yaml --strict",
-    prints={"validated": ValidatedView},
-)
+@prints(validated=ValidatedView)
+@command("validate", "rolekeeper mapping validate mappings.yaml", "rolekeeper mapping validate mappings.yaml --strict")
 @mappings_file
 @click.option("--strict", is_flag=True, help="Fail on a warning too.")
 def validate(file: str, *, strict: bool) -> None:

@@ -10,14 +10,13 @@ import click
 from rolekeeper import model
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import Duration, completes, instance_argument, together, yes_to_all
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.views.pins import PinnedView, ReleasedView
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 
-_PINNED = {"pinned": PinnedView}
 _writes = together(
     click.option("--reason", default="", metavar="TEXT", help="Why, for those who come after."),
     click.option(
@@ -53,11 +52,9 @@ _gives = together(
 )
 
 
+@prints(pinned=PinnedView)
 @command(
-    "attach",
-    "rolekeeper attach i-0123456789abcdef0 web",
-    "rolekeeper attach web-1 web --for 8h --reason 'incident 42'",
-    prints=_PINNED,
+    "attach", "rolekeeper attach i-0123456789abcdef0 web", "rolekeeper attach web-1 web --for 8h --reason 'incident 42'"
 )
 @_gives
 def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: Any) -> None:
@@ -69,12 +66,8 @@ def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: 
     _pin(instance, uses.pins.Wish("attach", role, **wished), wait=wait, yes=yes)
 
 
-@command(
-    "replace",
-    "rolekeeper replace i-0123456789abcdef0 web",
-    "rolekeeper replace web-1 web-debug --for 30m",
-    prints=_PINNED,
-)
+@prints(pinned=PinnedView)
+@command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
 @_gives
 def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **wished: Any) -> None:
     """Give an instance another role.
@@ -86,12 +79,8 @@ def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **wished:
     _pin(instance, uses.pins.Wish("replace", role, **wished), wait=wait, yes=yes)
 
 
-@command(
-    "detach",
-    "rolekeeper detach i-0123456789abcdef0",
-    "rolekeeper detach web-1 --for 7d --confirm Detach",
-    prints=_PINNED,
-)
+@prints(pinned=PinnedView)
+@command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")
 @instance_argument
 @click.option("--confirm", metavar="Detach", help="Instead of typing it when asked; needed where there is no terminal.")
 @_pins
@@ -104,11 +93,9 @@ def detach(instance: str, confirm: str | None, *, wait: bool | None, **wished: A
     _pin(instance, uses.pins.Wish("detach", model.mapping.NO_ROLE, **wished), wait=wait, confirm=confirm)
 
 
+@prints(released=ReleasedView)
 @command(
-    "release",
-    "rolekeeper release i-0123456789abcdef0",
-    "rolekeeper release web-1 --reason 'incident 42 is over' --yes",
-    prints={"released": ReleasedView},
+    "release", "rolekeeper release i-0123456789abcdef0", "rolekeeper release web-1 --reason 'incident 42 is over' --yes"
 )
 @instance_argument
 @_writes

@@ -14,7 +14,7 @@ import rolekeeper_cli
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes, detailed_exitcode, takes_targets
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.fleet import NARROW, require_known, warn_of_unseen, without_damaged
 from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout, amount, several
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 
+@prints(plan=PlanView)
 @command(
     "plan",
     "rolekeeper plan",
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     "rolekeeper plan --detailed-exitcode --query summary",
     "rolekeeper plan -f mappings.yaml --output markdown",
     markdown=True,
-    prints={"plan": PlanView},
 )
 @click.option(
     "-f",
@@ -129,9 +129,8 @@ def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, lis
     return by_target
 
 
-@command(
-    "apply", "rolekeeper apply change.plan", "rolekeeper apply change.plan --approve", prints={"applied": AppliedView}
-)
+@prints(applied=AppliedView)
+@command("apply", "rolekeeper apply change.plan", "rolekeeper apply change.plan --approve")
 @click.argument("plan", metavar="PLAN", type=click.Path(), help="What rolekeeper plan --out wrote.")
 @click.option(
     "--approve", is_flag=True, help="Approve edits that are held, except your own: another person approves those."

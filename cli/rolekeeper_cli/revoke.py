@@ -9,7 +9,7 @@ import click
 
 from rolekeeper_cli import guard, render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes, yes_to_all
-from rolekeeper_cli.command import command, deployment, doctor_deployment
+from rolekeeper_cli.command import command, deployment, doctor_deployment, prints
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.views.revoke import CleanedView, RevokedView
@@ -23,13 +23,14 @@ _CUTS_OFF = (
 )
 
 
+@prints(
+    revoked=RevokedView, cleaned=list[CleanedView], revoked_policy=Mapping[str, Any]
+)  # as IAM takes it, with --print
 @command(
     "revoke",
     "rolekeeper revoke web-1",
     "rolekeeper revoke i-0123456789abcdef0 --role web --print > revoked.json",
     "rolekeeper revoke --clean",
-    # With --print it is a policy, as IAM takes it.
-    prints={"revoked": RevokedView, "cleaned": list[CleanedView], "revoked-policy": Mapping[str, Any]},
 )
 @click.argument(
     "instance",

@@ -11,13 +11,14 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import takes_targets
-from rolekeeper_cli.command import Group, doctor_deployment
+from rolekeeper_cli.command import Group, doctor_deployment, prints
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen
 from rolekeeper_cli.layout import Column, Layout, amount, several
 from rolekeeper_cli.views.roles import InclusionView, QuotasView, RolesView, RoleView
 
 
+@prints(roles=RolesView)
 @click.group(
     "roles",
     cls=Group,
@@ -29,7 +30,6 @@ from rolekeeper_cli.views.roles import InclusionView, QuotasView, RolesView, Rol
         "rolekeeper roles --unused --query 'roles[].role'",
         "rolekeeper roles must-include AmazonSSMManagedInstanceCore",
     ],
-    prints={"roles": RolesView},
 )
 @click.option("--role", "names", metavar="NAME", multiple=True, help="Only this one, whole; may be given again.")
 @click.option(
@@ -83,13 +83,13 @@ def group(
     warn_of_unseen(places)
 
 
+@prints(included=list[InclusionView])
 @group.command(
     "must-include",
     examples=[
         "rolekeeper roles must-include AmazonSSMManagedInstanceCore",
         "rolekeeper roles must-include baseline.json --query '[?!includes].[role, lacks]'",
     ],
-    prints={"included": list[InclusionView]},
 )
 @click.argument("policy", help="A managed policy by name or ARN, or a file with a policy document; - is stdin.")
 def must_include(policy: str) -> ExitCode:

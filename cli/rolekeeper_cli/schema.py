@@ -9,18 +9,18 @@ import click
 
 import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.command import Command, Group, command
+from rolekeeper_cli.command import Command, Group, command, prints
 from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.view import document_schema
 from rolekeeper_cli.views.mappings import ColumnView, OwnColumnView
 
 
+@prints(column=ColumnView | OwnColumnView, schema=Mapping[str, Any])
 @command(
     "schema",
     "rolekeeper schema fleet",
     "rolekeeper schema when_stopped",
     "rolekeeper schema > mappings.schema.json",
-    # Without -o json it is one too.
-    prints={"column": ColumnView | OwnColumnView, "schema": Mapping[str, Any]},
 )
 @click.argument(
     "words",
@@ -48,7 +48,7 @@ def schema(words: tuple[str, ...]) -> None:
         raise UsageError(f"rolekeeper {name} prints several documents", f"name one: {', '.join(of_command)}")
     if name in documents or of_command:
         [noun] = [name] if name in documents else of_command
-        found = rolekeeper_cli.view.document_schema(noun, documents[noun][0])
+        found = document_schema(noun, documents[noun][0])
         render.show(found, lambda: click.echo(rolekeeper_cli.documents.as_json(found)))
     else:
         column = uses.schema.column(name, nouns=documents)

@@ -10,7 +10,7 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli import deploying, render, terminal, uses
 from rolekeeper_cli.arguments import allow_downgrade, dry_run, together, yes
-from rolekeeper_cli.command import Group, command, deployment
+from rolekeeper_cli.command import Group, command, deployment, prints
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.views.deploy import DeployedView
 
@@ -98,12 +98,12 @@ def parameters(home_region: str, regions: str, readers: tuple[str, ...], unit: s
     render.show(document, lambda: terminal.line(rolekeeper_cli.documents.as_json(document)))
 
 
+@prints(deployed_spokes=list[DeployedView])
 @command(
     "deploy",
     "rolekeeper spoke deploy --hub hub.json",
     "rolekeeper spoke deploy --hub-profile hub --profile web --region eu-west-1 --region us-east-1",
     "rolekeeper spoke deploy --take-over false --dry-run",
-    prints={"deployed-spokes": list[DeployedView]},
 )
 @click.option("--hub", metavar="FILE", type=click.Path(), help="What rolekeeper spoke parameters wrote; - is stdin.")
 @_hub_options

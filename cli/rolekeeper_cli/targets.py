@@ -11,7 +11,7 @@ import click
 
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes, yes
-from rolekeeper_cli.command import Group, deployment
+from rolekeeper_cli.command import Group, deployment, prints
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.layout import Column, Layout, amount
 from rolekeeper_cli.views.targets import ForgottenTargetView, MissingTargetView, TargetView
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 
+@prints(targets=list[TargetView], missing_targets=list[MissingTargetView])
 @click.group(
     "targets",
     cls=Group,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
         "rolekeeper targets --query \"[?state!='well']\"",
         "rolekeeper targets --missing --regions eu-west-1,us-east-1",
     ],
-    prints={"targets": list[TargetView], "missing-targets": list[MissingTargetView]},
 )
 @click.option("--missing", is_flag=True, help="List the organization's accounts and Regions without a spoke instead.")
 @click.option(
@@ -59,11 +59,8 @@ def group(context: click.Context, regions: str | None, *, missing: bool) -> None
         render.show_list(LAYOUT, views, empty=str, total=lambda: _total(there, views), of=TargetView)
 
 
-@group.command(
-    "forget",
-    examples=["rolekeeper targets forget 111111111111/eu-west-1 --yes"],
-    prints={"forgotten-target": ForgottenTargetView},
-)
+@prints(forgotten_target=ForgottenTargetView)
+@group.command("forget", examples=["rolekeeper targets forget 111111111111/eu-west-1 --yes"])
 @click.argument(
     "target",
     metavar="ACCOUNT/REGION",

@@ -7,16 +7,12 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli import render, uses
 from rolekeeper_cli.arguments import INSTANCE, completes
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.views.uptake import UptakeView
 
 
-@command(
-    "uptake",
-    "rolekeeper uptake web-1",
-    "rolekeeper uptake i-0123456789abcdef0 i-0fedcba9876543210 -o json",
-    prints={"uptake": list[UptakeView]},
-)
+@prints(uptake=list[UptakeView])
+@command("uptake", "rolekeeper uptake web-1", "rolekeeper uptake i-0123456789abcdef0 i-0fedcba9876543210 -o json")
 @click.argument("instances", nargs=-1, required=True, help=INSTANCE, shell_complete=completes("instances"))
 def uptake(instances: tuple[str, ...]) -> None:
     """Show whether software on instances uses their roles.

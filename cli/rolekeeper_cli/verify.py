@@ -14,7 +14,7 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli import render, terminal, verifying
 from rolekeeper_cli.arguments import yes
-from rolekeeper_cli.command import command, doctor_deployment
+from rolekeeper_cli.command import command, doctor_deployment, prints
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.views.doctor import FindingsView
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from rolekeeper_cli.verifying.outcomes import Probe, Report, Step
 
 
+@prints(report=ReportView, findings=FindingsView, verifications=VerificationsView)
 @command(
     "verify",
     "rolekeeper verify --pre",
     "rolekeeper verify",
     "rolekeeper verify --yes --region eu-west-1 --report reports --output json",
     "rolekeeper verify --sweep",
-    prints={"report": ReportView, "findings": FindingsView, "verifications": VerificationsView},
 )
 @click.option("--pre", is_flag=True, help="Check what it needs, and change nothing.")
 @click.option("--sweep", is_flag=True, help="Remove what an earlier verification left.")

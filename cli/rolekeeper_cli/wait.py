@@ -10,7 +10,7 @@ import click
 from rolekeeper import model
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes, takes_targets
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
 from rolekeeper_cli.layout import amount
 from rolekeeper_cli.views.wait import CarriedView, FollowedView, InUseView
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rolekeeper_cli.uses.uptake import Held, Use
 
 
+@prints(waited=CarriedView | InUseView | FollowedView)
 @command(
     "wait",
     "rolekeeper wait web-1 --role web",
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     "rolekeeper wait web-1 --role web --in-use --attempts 120",
     "rolekeeper wait --mapping workload=web",
     "rolekeeper wait --mapping workload=web --target 111111111111",
-    prints={"waited": CarriedView | InUseView | FollowedView},
 )
 @click.argument("instance", required=False, help=INSTANCE, shell_complete=completes("instances"))
 @click.option(

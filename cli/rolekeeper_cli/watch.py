@@ -13,7 +13,7 @@ import rolekeeper_cli
 from rolekeeper import model
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import Duration, completes, takes_targets
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.history import at
 from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout
 from rolekeeper_cli.views.history import AnswerView, EntryView, SeenView
@@ -23,12 +23,9 @@ if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 
+@prints(decision=EntryView)
 @command(
-    "watch",
-    "rolekeeper watch",
-    "rolekeeper watch --instance web-1 --since 10m",
-    "rolekeeper watch --for 5m --all",
-    prints={"decision": EntryView},
+    "watch", "rolekeeper watch", "rolekeeper watch --instance web-1 --since 10m", "rolekeeper watch --for 5m --all"
 )
 @click.option(
     "--instance", metavar="ID", help="Only this one, by id or Name tag.", shell_complete=completes("instances")
