@@ -18,6 +18,7 @@ from rolekeeper_cli.options import MARKDOWN, OUTPUTS, Options
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.suggest import commands_meant, near
 from rolekeeper_cli.terminal import Progress
+from rolekeeper_cli.view import schema_of, shapes
 
 if TYPE_CHECKING:
     import boto3
@@ -31,7 +32,8 @@ type Sections = Mapping[str, Mapping[str, tuple[str, str]]]
 class Command(click.Command):
     """A command with the common options, and examples in its help. It returns its `ExitCode`; None is `DONE`.
 
-    `markdown` says whether it, or a command of it, has that output, beside those of every command.
+    `markdown` says whether it, or a command of it, has that output, beside those of every command. `prints` is as the
+    decorator of that name declares.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Command(click.Command):
     ) -> None:
         super().__init__(*arguments, **attributes)
         self.examples = tuple(examples)
+        self.prints: Mapping[str, Any] = {}
         self.markdown = markdown
         short = not any("-o" in each.opts for each in self.params)
         self.params += common_options(short=short, markdown=markdown)
@@ -53,6 +56,9 @@ class Command(click.Command):
             # As by a variable of a script that isn't set. Of --reader it means none.
             if each.multiple and each.name != "readers" and "" in ctx.params.get(str(each.name), options.regions):
                 raise UsageError(f"{each.opts[-1]} is empty", "leave it out, or name something")
+        # A group's subcommand has documents of its own; click says in no other way whether there is one.
+        if options.query and not ctx._protected_args:  # noqa: SLF001
+            rolekeeper_cli.queries.refuse_unknown(options.query, [*map(schema_of, self.prints.values())])
         return super().invoke(ctx)
 
     def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002  # click's own
@@ -71,8 +77,17 @@ class Command(click.Command):
                 formatter.write_dl(own)
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
+        self._format_fields(formatter)
         with formatter.section("Options of every command"):
             formatter.write_dl(common)
+
+    def _format_fields(self, formatter: click.HelpFormatter) -> None:
+        """Write the fields of each document that the command prints."""
+        for noun, document in self.prints.items():
+            listed = list(shapes(document))
+            with formatter.section(f"Fields of -o json (what they are: rolekeeper schema {noun})"):
+                for path, names in listed or [("", ["those of other programs"])]:
+                    formatter.write_text(f"{path and f'{path}: '}{', '.join(names)}")
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)
@@ -126,6 +141,17 @@ class Group(Command, click.Group):
 def command(name: str, *examples: str, markdown: bool = False) -> Callable[[Callable[..., ExitCode | None]], Command]:
     """A command of this name; each example is a whole command line, `markdown` as `Command`."""
     return click.command(name, cls=Command, examples=examples, markdown=markdown)
+
+
+def prints[Declared: click.Command](**documents: Any) -> Callable[[Declared], Declared]:
+    """Declare the types of a command's documents, views or lists of them, by the noun of their schema."""
+
+    def declare(command: Declared) -> Declared:
+        assert isinstance(command, Command)  # as a group's are (`command_class`)
+        command.prints = {noun.replace("_", "-"): document for noun, document in documents.items()}
+        return command
+
+    return declare
 
 
 class Root(Group):
@@ -208,7 +234,7 @@ class _Query(click.ParamType[str]):
     name = "query"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if wrong := rolekeeper_cli.documents.wrong_query(value):
+        if wrong := rolekeeper_cli.queries.wrong_query(value):
             self.fail(f"{value!r} is no JMESPath expression: {wrong}", param, ctx)
         return value
 

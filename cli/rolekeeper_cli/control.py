@@ -10,9 +10,10 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import together, yes, yes_to_all
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout, second
+from rolekeeper_cli.views.control import LettersView, SweptView, SwitchesView
 from rolekeeper_cli.wait import tell_followed
 
 _AS_DEPLOYED = "deployed"
@@ -30,6 +31,7 @@ _switches = together(
 )
 
 
+@prints(switches=SwitchesView)
 @command("pause", "rolekeeper pause", "rolekeeper pause --yes --reason 'wrong roles on web'")
 @_switches
 def pause(reason: str, *, yes: bool, wait: bool) -> ExitCode:
@@ -41,6 +43,7 @@ def pause(reason: str, *, yes: bool, wait: bool) -> ExitCode:
     return _switch({"paused": True}, "Pause Rolekeeper?", reason, yes=yes, wait=wait)
 
 
+@prints(switches=SwitchesView)
 @command("resume", "rolekeeper resume")
 @_switches
 def resume(reason: str, *, yes: bool, wait: bool) -> ExitCode:
@@ -51,6 +54,7 @@ def resume(reason: str, *, yes: bool, wait: bool) -> ExitCode:
     return _switch({"paused": False}, "Resume Rolekeeper?", reason, yes=yes, wait=wait)
 
 
+@prints(switches=SwitchesView)
 @command("mode", "rolekeeper mode", "rolekeeper mode observe", "rolekeeper mode deployed")
 @click.argument(
     "mode",
@@ -94,7 +98,7 @@ def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool,
 def _show(status: Mapping[str, Any]) -> None:
     paused = "paused" if status["paused"] else "not paused"
     render.show(
-        {name: status[name] for name in _STATUS},
+        SwitchesView(**{name: status[name] for name in _STATUS}),
         lambda: terminal.line(f"mode: {status['mode']} ({status['is']}), {paused}{status['switched']}"),
     )
 
@@ -102,6 +106,7 @@ def _show(status: Mapping[str, Any]) -> None:
 _STATUS = ("mode", "deployed", "paused", "claimed_by", "claimed_at", "claimed_reason")
 
 
+@prints(swept=SweptView)
 @command("sweep", "rolekeeper sweep", "rolekeeper sweep --no-wait")
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show what it saw. It waits by default.")
 def sweep(*, wait: bool) -> ExitCode:
@@ -116,30 +121,30 @@ def sweep(*, wait: bool) -> ExitCode:
     if swept is None:
         return ExitCode.DONE
     seen = (
-        f"Instances looked at: {swept['instances']:,}, of which {swept['sent']:,} differ and are looked at again. "
-        f"Mappings checked: {swept['mappings']:,}, of which {swept['mappings_changed']:,} changed."
+        f"Instances looked at: {swept.instances:,}, of which {swept.sent:,} differ and are looked at again. "
+        f"Mappings checked: {swept.mappings:,}, of which {swept.mappings_changed:,} changed."
     )
     render.show(swept, lambda: terminal.line(seen))
-    terminal.bad(swept["problems"])
+    terminal.bad(swept.problems)
     if there.settings.organization:
         terminal.say("Each other target is swept in a run of its own: see rolekeeper targets")
-    # A function that is older than this command doesn't say it.
-    if withheld := swept.get("withheld"):
+    if swept.withheld:
         terminal.warn(
-            f"{withheld:,} more differ, and weren't sent: the work queue is full (docs/runbook.md#work-waits)"
+            f"{swept.withheld:,} more differ, and weren't sent: the work queue is full (docs/runbook.md#work-waits)"
         )
-    if not swept["finished"]:
+    if not swept.finished:
         terminal.warn("it takes more than one run: the rest continues automatically (docs/operations.md)")
-    return ExitCode.NO if swept["problems"] or not swept["finished"] else ExitCode.DONE
+    return ExitCode.NO if swept.problems or not swept.finished else ExitCode.DONE
 
 
 _LAYOUT = Layout(
-    (Column("since", lambda each: second(each["since"])), Column("of"), Column("what", kind="text")),
-    note=lambda each: each["why"],
+    (Column("since", lambda each: second(each.since)), Column("of"), Column("what", kind="text")),
+    note=lambda each: each.why,
     note_name="why",
 )
 
 
+@prints(dead_letters=LettersView)
 @command("redrive", "rolekeeper redrive --dry-run", "rolekeeper redrive", "rolekeeper redrive --yes --output json")
 @click.option("--dry-run", is_flag=True, help="Show what is there, and leave it.")
 @yes
@@ -154,15 +159,15 @@ def redrive(*, dry_run: bool, yes: bool, wait: bool) -> None:
     there = deployment()
     queue = uses.dead_letters.DeadLetters(there)
     with queue.looked_at() as letters:
-        documents = [uses.dead_letters.letter_document(each, there) for each in letters]
-    documents.sort(key=lambda each: str(each["since"]))
-    count = max(queue.count(), len(documents))
-    render.show({"letters": count, "shown": documents}, lambda: rolekeeper_cli.tables.stream_list(_LAYOUT, documents))
+        shown = [uses.dead_letters.letter_view(letter, there) for letter in letters]
+    shown.sort(key=lambda letter: letter.since)
+    count = max(queue.count(), len(shown))
+    render.show(LettersView(letters=count, shown=shown), lambda: rolekeeper_cli.tables.stream_list(_LAYOUT, shown))
     if not count:
         terminal.say("The dead-letter queue is empty: nothing to do.")
         return
-    if count > len(documents):
-        terminal.say(f"and about {count - len(documents):,} more")
+    if count > len(shown):
+        terminal.say(f"and about {count - len(shown):,} more")
     if dry_run:
         return
     terminal.confirm(f"Send all {count:,} to the work queue? Fix the cause first, or they come back.", yes=yes)

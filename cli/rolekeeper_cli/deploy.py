@@ -8,7 +8,8 @@ import click
 
 from rolekeeper_cli import deploying, terminal
 from rolekeeper_cli.arguments import allow_downgrade, dry_run, yes
-from rolekeeper_cli.command import Command, command, deployment
+from rolekeeper_cli.command import Command, command, deployment, prints
+from rolekeeper_cli.views.deploy import DeployedView, DestroyedView
 
 _ALLOWED_SHOWN = 4
 
@@ -62,6 +63,7 @@ def _option(name: str, parameter: dict[str, Any]) -> click.Option:
     )
 
 
+@prints(deployed=DeployedView)
 @click.command(
     "deploy",
     cls=WithParameters,
@@ -124,6 +126,7 @@ def deploy(
     )
 
 
+@prints(destroyed=DestroyedView)
 @command("destroy", "rolekeeper destroy", "rolekeeper destroy --export mappings.yaml --no-detach --confirm rolekeeper")
 @click.option("--export", metavar="FILE", type=click.Path(), help="Write the mappings to a new file first.")
 @click.option(

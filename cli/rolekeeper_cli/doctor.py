@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import rolekeeper_cli
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import checks, render, terminal
-from rolekeeper_cli.command import command, doctor_deployment
+from rolekeeper_cli.command import command, doctor_deployment, prints
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
-from rolekeeper_cli.render import Document
+from rolekeeper_cli.views.doctor import FindingsView, FindingView, LevelCountsView
 
 
+@prints(findings=FindingsView)
 @command("doctor", "rolekeeper doctor", "rolekeeper doctor --query \"findings[?level=='fail'].[what, remedy]\"")
 def doctor() -> ExitCode:
     """Check the deployment, and say what to fix.
@@ -32,7 +33,7 @@ def doctor() -> ExitCode:
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "cyan"}
 _COUNTED = {"ok": "ok", "warn": "warnings", "fail": "failed", "unknown": "unknown"}
 _LAYOUT = Layout(
-    (Column("level"), Column("check"), Column("what", kind="text")), colour=lambda each: _COLOURS[each["level"]]
+    (Column("level"), Column("check"), Column("what", kind="text")), colour=lambda each: _COLOURS[each.level]
 )
 
 
@@ -40,22 +41,26 @@ def show(found: Iterable[checks.finding.Finding], names: Iterable[str]) -> ExitC
     """Show what every check finds, of the checks of these names; the answer is no if anything failed."""
     counts = dict.fromkeys(_COUNTED, 0)
 
-    def counted() -> Iterator[Document]:
-        for each in found:
-            counts[each.level] += 1
-            yield each.document()
+    def counted() -> Iterator[FindingView]:
+        for finding in found:
+            counts[finding.level] += 1
+            yield finding.view()
 
-    widest = {"level": max(checks.finding.Level, key=len), "check": max(names, key=len), "what": ""}
-    render.show_with_rows("findings", counted(), lambda: {"summary": counts}, draw=partial(_draw, widest=widest))
+    def whole(rows: Sequence[FindingView]) -> FindingsView:
+        return FindingsView(findings=rows, summary=LevelCountsView(**counts))
+
+    level, check = max(checks.finding.Level, key=len), max(names, key=len)
+    widest = FindingView(level=level, check=check, what="", remedy="")
+    render.show_with_rows(counted(), whole, draw=partial(_draw, widest=widest))
     terminal.say(f"{', '.join(f'{count:,} {_COUNTED[level]}' for level, count in counts.items())}.")
     return ExitCode.NO if counts[checks.finding.Level.FAIL] else ExitCode.DONE
 
 
-def _draw(documents: Iterable[Document], widest: Document) -> None:
+def _draw(found: Iterable[FindingView], widest: FindingView) -> None:
     """A line for each finding as it comes, and below it what to do, in one piece to be copied."""
     listing = rolekeeper_cli.tables.Listing(_LAYOUT, widest)
-    indent = " " * (len(widest["level"]) + len(widest["check"]) + 4)
-    for each in documents:
-        listing.draw([each])
-        if each["remedy"]:
-            terminal.line(f"{indent}{escaped(each['remedy'])}")
+    indent = " " * (len(widest.level) + len(widest.check) + 4)
+    for finding in found:
+        listing.draw([finding])
+        if finding.remedy:
+            terminal.line(f"{indent}{escaped(finding.remedy)}")

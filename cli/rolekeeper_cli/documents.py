@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,14 +11,14 @@ from typing import Any
 import click
 import jmespath
 from jmespath.exceptions import JMESPathError
-from jmespath.visitor import TreeInterpreter
 
 from rolekeeper.model.text import escaped, escaped_json
 from rolekeeper_cli import tables, yaml_text
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.options import TABLE, WIDE
-from rolekeeper_cli.suggest import did_you_mean
+from rolekeeper_cli.queries import refuse_unknown, schema_like
 from rolekeeper_cli.terminal import printable
+from rolekeeper_cli.view import Schema, View
 
 
 def write(document: Any, form: str, *, follows: bool = False) -> None:
@@ -41,9 +41,10 @@ def write_csv(rows: Sequence[Any], *, header: bool = True) -> None:
     """A line for each row: an object's values, below their names; a list's members; or any other value."""
     text = io.StringIO(newline="")
     lines = csv.writer(text, lineterminator="\n")
-    if header and rows and isinstance(rows[0], Mapping):
-        lines.writerow(map(_inert, rows[0]))
-    for row in rows:
+    records = [each.as_mapping() if isinstance(each, View) else each for each in rows]
+    if header and records and isinstance(records[0], Mapping):
+        lines.writerow(map(_inert, records[0]))
+    for row in records:
         cells = row.values() if isinstance(row, Mapping) else row if isinstance(row, list) else [row]
         lines.writerow(map(_inert, cells))
     click.echo(text.getvalue(), nl=False)
@@ -84,74 +85,22 @@ def _plain(value: Any) -> Any:
             return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         case Mapping():
             return dict(value)
+    if isinstance(value, View):
+        return value.as_mapping()
     return str(value)
 
 
-def wrong_query(query: str) -> str:
-    """Why a text is not a JMESPath expression; empty if it is one."""
-    try:
-        jmespath.compile(query)
-    except JMESPathError as error:
-        return " ".join(str(error).split())
-    return ""
+def show_found(query: str, document: Any, form: str, *, schema: Schema | None = None, follows: bool = False) -> None:
+    """Show what a query finds, in any form; `follows` as `write`.
 
-
-class _Fields(TreeInterpreter):
-    """Notes each field that a query asks of a document, or of a row, and that none of its kind has.
-
-    What is deeper may be keyed by anything, such as tags.
-    """
-
-    def __init__(self, document: Any, rows: str) -> None:
-        super().__init__()
-        kinds = [document if isinstance(document, list) else [document]]
-        kinds += [document[rows]] if rows else []
-        self.unknown: dict[str, list[str]] = {}
-        self._known: dict[int, list[str]] = {}
-        for kind in ([each for each in kind if isinstance(each, dict)] for kind in kinds):
-            names = list(dict.fromkeys(name for each in kind for name in each))
-            self._known |= dict.fromkeys(map(id, kind), names)
-
-    def refuse_unknown(self) -> None:
-        for name, known in self.unknown.items():
-            listed = f"its fields: {', '.join(known)}"
-            what = f"--query: the output has no field {escaped(name)}"
-            raise UsageError(what, f"{did_you_mean(name, known)} {listed}".lstrip())
-
-    def visit_field(self, node: Any, value: Any) -> Any:
-        name, known = node["value"], self._known.get(id(value), [])
-        if known and name not in known:
-            self.unknown[name] = known
-        return super().visit_field(node, value)
-
-    def visit_or_expression(self, node: Any, value: Any) -> Any:
-        return self._untold(super().visit_or_expression, node, value)
-
-    def visit_function_expression(self, node: Any, value: Any) -> Any:
-        visit = super().visit_function_expression
-        return self._untold(visit, node, value) if node["value"] == "not_null" else visit(node, value)
-
-    def _untold(self, visit: Callable[[Any, Any], Any], node: Any, value: Any) -> Any:
-        """What alternatives find: not all of them have to be there."""
-        known, self._known = self._known, {}
-        found = visit(node, value)
-        self._known = known
-        return found
-
-
-def show_found(query: str, document: Any, form: str, *, rows: str = "", follows: bool = False) -> None:
-    """Show what a query finds, in any form; `rows` is the document's field with a list, `follows` as `write`.
-
-    UsageError if it fails, or asks for a field that the output doesn't have.
+    UsageError if it fails, or asks for a field that the output doesn't have: by its schema, or as it is.
     """
     simple = _simple(document)
-    fields = _Fields(simple, rows)
+    refuse_unknown(query, [schema_like(simple) if schema is None else schema])
     try:
-        found = fields.visit(jmespath.compile(query).parsed, simple)
+        found = jmespath.search(query, simple)
     except JMESPathError as error:
-        fields.refuse_unknown()
         raise UsageError(f"--query failed: {escaped(str(error))}", "see https://jmespath.org") from error
-    fields.refuse_unknown()
     if form in {TABLE, WIDE}:
         _draw_found(found)
     else:

@@ -11,10 +11,12 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli import render, uses
 from rolekeeper_cli.arguments import instance_argument
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.layout import second
+from rolekeeper_cli.views.explanation import ExplanationView
 
 
+@prints(explanation=ExplanationView)
 @command("explain", "rolekeeper explain i-0123456789abcdef0", "rolekeeper explain web-1 --output json")
 @instance_argument
 @click.option(
@@ -66,10 +68,10 @@ def _lines(document: Mapping[str, Any], name: str, account: str) -> Iterator[tup
     if document["uptake"]:
         yield from uses.uptake.lines(document["uptake"], name, brief=True)
     if last:
-        yield "triggered by", f"{last['cause']} ({last['at'][:19]}Z)"
-        reason = "for the same reason" if last["reason"] == decision["reason"] else last["reason"]
-        yield "last decision", f"{last['action']} ({last['code']}): {reason}"
-        yield "AWS answered", uses.history.answered(last["answer"], last["outcome"]) or "nothing: it wasn't asked"
+        yield "triggered by", f"{last.cause} ({last.at[:19]}Z)"
+        reason = "for the same reason" if last.reason == decision["reason"] else last.reason
+        yield "last decision", f"{last.action} ({last.code}): {reason}"
+        yield "AWS answered", last.answered or "nothing: it wasn't asked"
     yield from _undo_lines(document["former"], document["undo"])
 
 

@@ -12,9 +12,11 @@ import click
 
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, completes, takes_targets
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.layout import Column, Layout, amount, second
+from rolekeeper_cli.views.fleet import FleetRowView
+from rolekeeper_cli.views.uptake import UptakeView
 
 if TYPE_CHECKING:
     from rolekeeper.instances.observe import Unreadable
@@ -27,6 +29,7 @@ _STATES = ("pending", "running", "stopping", "stopped")
 _STATUSES = ("ok", "drift", "waiting", "blocked", "foreign")
 
 
+@prints(fleet=list[FleetRowView])
 @command(
     "fleet",
     "rolekeeper fleet",
@@ -153,36 +156,36 @@ def require_known(places: uses.targets.Places) -> None:
 def with_uptake(places: uses.targets.Places, listed: Sequence[uses.fleet.Seen]) -> list[dict[str, Any]]:
     """The instances as documents, each with what software does with its roles."""
     found = uses.fleet_uptake.of_fleet(places, listed)
-    return [{**uses.fleet.document(each), "uptake": found[each.instance.key].document()} for each in listed]
+    return [{**uses.fleet.document(each), "uptake": found[each.instance.key].view()} for each in listed]
 
 
-def role_use(document: Mapping[str, Any]) -> str:
+def role_use(uptake: UptakeView) -> str:
     """Whether software uses the role that an instance carries, in a cell."""
-    for role in document["roles"]:
-        if role["carried"] and not (role["status"] == "not-seen" and document["unknown_because"]):
+    for role in uptake.roles:
+        if role.carried and not (role.status == "not-seen" and uptake.unknown_because):
             # Only if calls were looked for, and all of them, is it known that none is there.
-            none_seen = role["status"] == "delivered" and document["looked_through"]
+            none_seen = role.status == "delivered" and uptake.looked_through
             more = ", no call seen" if none_seen else ""
-            if role["last_use"] and not role["last_accepted_use"]:
+            if role.last_use and not role.last_accepted_use:
                 more = ", refused"
-            return f"{role['status'].replace('-', ' ')}{more}"
-    return "unknown" if document["unknown_because"] else ""
+            return f"{role.status.replace('-', ' ')}{more}"
+    return "unknown" if uptake.unknown_because else ""
 
 
-def former_roles(document: Mapping[str, Any]) -> str:
+def former_roles(uptake: UptakeView) -> str:
     """The former roles of an instance whose credentials may be valid, in a cell."""
     found = []
-    for role in document["roles"]:
-        if not role["carried"]:
-            used = " still used," if role["status"] == "still-used" else ""
-            ends = "cut off" if role["status"] == "cut-off" else f"valid until {second(role['valid_until'])}"
-            found.append(f"{role['role']}{used} {ends}")
-    return "; ".join(found) or ("unknown" if document["unknown_because"] else "")
+    for role in uptake.roles:
+        if not role.carried:
+            used = " still used," if role.status == "still-used" else ""
+            ends = "cut off" if role.status == "cut-off" else f"valid until {second(role.valid_until)}"
+            found.append(f"{role.role}{used} {ends}")
+    return "; ".join(found) or ("unknown" if uptake.unknown_because else "")
 
 
 def warn_of_unknown(rows: Sequence[Mapping[str, Any]], edits: str) -> None:
     """Warn of what isn't known of software, once for each target and reason; and of `edits`."""
-    unknown = Counter((row["account"], row["region"], row["uptake"]["unknown_because"]) for row in rows)
+    unknown = Counter((row["account"], row["region"], row["uptake"].unknown_because) for row in rows)
     for (account, region, because), count in unknown.items():
         if because:
             terminal.warn(f"role use isn't fully known of {amount(count, 'instance')} in {account}/{region}: {because}")
@@ -224,7 +227,7 @@ def _note(row: Mapping[str, Any]) -> str:
 def _use_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
-    asked, most = sum(row["uptake"]["looked_since"] is not None for row in rows), uses.fleet_uptake.ASKED
+    asked, most = sum(row["uptake"].looked_since is not None for row in rows), uses.fleet_uptake.ASKED
     others = (
         f" On others, whose role didn't change in seven hours or that are beyond {most} in a target, 'delivered' "
         "doesn't say whether it is used."

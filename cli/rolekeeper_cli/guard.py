@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from rolekeeper_cli import render, terminal, uses
-from rolekeeper_cli.command import Group, deployment, doctor_deployment
+from rolekeeper_cli.command import Group, deployment, doctor_deployment, prints
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.views.deploy import GuardPartView
 
 _except = click.option(
     "--except",
@@ -25,6 +26,7 @@ _tag_key = click.option(
 _ADMIN = "--except arn:aws:iam::123456789012:role/admin"
 
 
+@prints(guard_parts=list[GuardPartView])
 @click.group(
     "guard",
     cls=Group,
@@ -39,9 +41,11 @@ def group(context: click.Context) -> None:
     lists them. Nothing is changed: attach the documents yourself.
     """
     if context.invoked_subcommand is None:
-        documents = [{"part": part, "is": kind, "for": purpose} for part, (kind, purpose) in PARTS.items()]
-        layout = Layout([Column("part"), Column("is"), Column("for", kind="text")])
-        render.show_list(layout, documents, empty=str)
+        parts = [GuardPartView(part=part, is_=kind, for_=purpose) for part, (kind, purpose) in PARTS.items()]
+        layout = Layout(
+            [Column("part"), Column("is", lambda part: part.is_), Column("for", lambda part: part.for_, kind="text")]
+        )
+        render.show_list(layout, parts, empty=str)
 
 
 @group.command(

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
 import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes, limit
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.views.history import ControlEntryView, EntryView
 
 
+@prints(history=list[EntryView], control_history=list[ControlEntryView])
 @command(
     "history",
     "rolekeeper history i-0123456789abcdef0",
@@ -37,70 +38,70 @@ def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -
         raise UsageError("history needs an instance, or --control alone", "see: rolekeeper history --help")
     there = deployment()
     if control:
-        documents = uses.history.control_history(there, limit)
-        if not documents:
+        writes = uses.history.control_history(there, limit)
+        if not writes:
             raise CommandError("the control item was never written", "see the mode: rolekeeper mode")
-        render.show_list(_CONTROL_LAYOUT, documents, empty=str)
+        render.show_list(_CONTROL_LAYOUT, writes, empty=str, of=ControlEntryView)
     elif ask_who:
         _show_who(uses.history.entries(there, str(instance), limit, ask_who=True), there.caller.account)
     else:
         documents = uses.history.entries(there, str(instance), limit)
         more = f"The newest {limit:,}; more, if there are any, with --limit." if len(documents) == limit else ""
-        render.show_list(LAYOUT, documents, empty=str, total=lambda: more)
+        render.show_list(LAYOUT, documents, empty=str, total=lambda: more, of=EntryView)
 
 
-def _show_who(documents: Sequence[Mapping[str, Any]], account: str) -> None:
+def _show_who(entries: Sequence[EntryView], account: str) -> None:
     def draw() -> None:
-        rolekeeper_cli.tables.show_table(("at", "decided, and who"), _who_rows(documents, account))
+        rolekeeper_cli.tables.show_table(("at", "decided, and who"), _who_rows(entries, account))
 
-    render.show(documents, draw)
-    unknown = Counter(each["unknown_because"] for document in documents for each in document["who"])
+    render.show(entries, draw, of=list[EntryView])
+    unknown = Counter(answer.unknown_because for entry in entries for answer in entry.who or ())
     for because, count in unknown.items():
         if because:
             terminal.warn(f"who did {count} of these things is unknown: {because}")
 
 
-def _who_rows(documents: Iterable[Mapping[str, Any]], account: str) -> Iterator[tuple[str, str]]:
+def _who_rows(entries: Iterable[EntryView], account: str) -> Iterator[tuple[str, str]]:
     """The entries, and below each who made the changes that it saw: the other columns leave no room for that."""
-    for each in documents:
-        what = [f"{each['action']} ({each['code']})", each["role"] or "", each["mapping"] or ""]
-        yield at(each), "  ".join(filter(None, what))
-        for answer in each["who"]:
-            if answer["by"]:
-                yield "", f"{answer['what']} by {uses.who.in_words(answer, account)}"
+    for entry in entries:
+        what = [f"{entry.action} ({entry.code})", entry.role or "", entry.mapping or ""]
+        yield at(entry), "  ".join(filter(None, what))
+        for answer in entry.who or ():
+            if answer.by:
+                yield "", f"{answer.what} by {uses.who.in_words(answer, account)}"
             else:
-                yield "", f"{answer['what']} {answer['about']} by: unknown"
+                yield "", f"{answer.what} {answer.about} by: unknown"
 
 
-def at(document: Mapping[str, Any]) -> str:
+def at(entry: EntryView | ControlEntryView) -> str:
     """The time to the second, for people."""
-    return f"{document['at'][:19]}Z"
+    return f"{entry.at[:19]}Z"
 
 
 LAYOUT = Layout(
     (
         Column("at", at),
-        Column("decided", lambda each: f"{each['action']} ({each['code']})"),
-        Column("from", lambda each: each["from"] or "none", kind="name"),
-        Column("to", lambda each: each["to"] or "none", kind="name"),
+        Column("decided", lambda each: f"{each.action} ({each.code})"),
+        Column("from", lambda each: each.from_ or "none", kind="name"),
+        Column("to", lambda each: each.to or "none", kind="name"),
         Column("role", wide=True),
         Column("mapping", wide=True),
         Column("revision", wide=True),
-        Column("answer", lambda each: uses.history.answered(each["answer"], each["outcome"]), wide=True),
+        Column("answer", lambda each: each.answered, wide=True),
         Column("correlation id", wide=True),
     ),
-    note=lambda each: uses.history.why(each),  # noqa: PLW0108  # a --help imports no use case
+    note=lambda each: each.why,
     note_name="why",
 )
 _CONTROL_LAYOUT = Layout(
     (
         Column("at", at),
-        Column("from", kind="text"),
+        Column("from", lambda each: each.from_, kind="text"),
         Column("to", kind="text"),
         Column("in effect", kind="text"),
         Column("claimed by"),
         Column("correlation id", wide=True),
     ),
-    note=lambda each: each["claimed_reason"] or "",
+    note=lambda each: each.claimed_reason or "",
     note_name="claimed reason",
 )

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from rolekeeper_cli import installed, render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, takes_targets
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.fleet import NARROW, warn_of_unseen
 from rolekeeper_cli.layout import Column, Layout, amount, several
 from rolekeeper_cli.mapping_files import read_mappings
 from rolekeeper_cli.suggest import did_you_mean
+from rolekeeper_cli.views.launches import LaunchView
 
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Target
@@ -30,6 +31,7 @@ _VERDICTS = (
 _PATH = "/rolekeeper/"
 
 
+@prints(launches=list[LaunchView])
 @command(
     "launches",
     "rolekeeper launches",
@@ -134,7 +136,7 @@ def _shown(found: Sequence[Forecast], names: Sequence[str], home: Target | None)
     beside = 0 if names else len(found) - len(chosen)
     render.show_list(
         _layout(home),
-        [each.document() for each in chosen],
+        [forecast.view() for forecast in chosen],
         empty=lambda: _NONE if home else "The files launch no instances.",
         total=lambda: _total(chosen, beside, home=home, steps=bool(names)),
     )
@@ -219,21 +221,22 @@ def _steps(found: Forecast, home: Target | None) -> Iterator[str]:
     """What to do about one, each command on a line that can be copied."""
     if found.steps:
         yield f"\nWhat to change about {_address(found.launcher.name, found.target, home)} ({found.launcher.kind}):"
-    for each in found.steps:
-        yield f"  {each.text}\n    {each.does}"
+    for step in found.steps:
+        yield f"  {step.command}\n    {step.does}"
 
 
-def _version(row: Mapping[str, Any]) -> str:
+def _version(row: LaunchView) -> str:
     """The number of the template's version, and how it is named if not by that."""
-    template = row["template"] or {"number": "", "version": ""}
-    asked = {"$Default": "default", "$Latest": "latest"}.get(template["version"], "")
-    return f"{template['number']} {asked}".rstrip()
-
-
-def _note(row: Mapping[str, Any]) -> str:
-    if row["verdict"] == "born-right":
+    if row.template is None:
         return ""
-    return f"{row['reason']}; used by {several(row['used_by'])}" if row["used_by"] else str(row["reason"])
+    asked = {"$Default": "default", "$Latest": "latest"}.get(row.template.version or "", "")
+    return f"{row.template.number} {asked}".rstrip()
+
+
+def _note(row: LaunchView) -> str:
+    if row.verdict == "born-right":
+        return ""
+    return f"{row.reason}; used by {several(row.used_by)}" if row.used_by else row.reason
 
 
 _COLOURS = {"will-stay-occupied": "red", "blocked": "red", "replaced": "yellow", "a-few-seconds-late": "yellow"}
@@ -246,24 +249,24 @@ def _address(name: str, target: object, home: Target | None) -> str:
 def _layout(home: Target | None) -> Layout:
     """The table; of files, which have no `home`, it names the place."""
 
-    def name(row: Mapping[str, Any]) -> str:
-        return _address(row["name"], f"{row['account']}/{row['region']}", home)
+    def name(row: LaunchView) -> str:
+        return _address(row.name, f"{row.account}/{row.region}", home)
 
-    def none(row: Mapping[str, Any]) -> str:
-        return "" if row["verdict"] == "unknown" else "none"
+    def none(row: LaunchView) -> str:
+        return "" if row.verdict == "unknown" else "none"
 
     return Layout(
         (
             Column("name", name, kind="key"),
-            Column("verdict", lambda row: row["verdict"].replace("-", " ")),
-            Column("kind", lambda row: str(uses.launches.Kind(row["kind"])), kind="text"),
-            Column("starts with", lambda row: row["carries"] or none(row), kind="name"),
-            Column("should carry", lambda row: row["should_carry"] or none(row), kind="name"),
+            Column("verdict", lambda row: row.verdict.replace("-", " ")),
+            Column("kind", lambda row: str(uses.launches.Kind(row.kind)), kind="text"),
+            Column("starts with", lambda row: row.carries or none(row), kind="name"),
+            Column("should carry", lambda row: row.should_carry or none(row), kind="name"),
             Column("version", _version) if home else Column("place", kind="name"),
-            Column("template", lambda row: (row["template"] or {}).get("name", ""), wide=True),
-            Column("id", lambda row: row["id"] or "", wide=True),
-            Column("mapping", lambda row: row["mapping"] or "", wide=True),
+            Column("template", lambda row: row.template.name if row.template else "", wide=True),
+            Column("id", lambda row: row.id or "", wide=True),
+            Column("mapping", lambda row: row.mapping or "", wide=True),
         ),
         note=_note,
-        colour=lambda row: _COLOURS.get(row["verdict"], ""),
+        colour=lambda row: _COLOURS.get(row.verdict, ""),
     )

@@ -1,6 +1,6 @@
 """How a list is laid out for people: its columns, and a row's note; and how amounts, names and times are written."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -22,7 +22,10 @@ class Column:
     wide: bool = False  # whether only `-o wide` shows it
 
     def of(self, document: Any) -> object:
-        return self.cell(document) if self.cell else document[self.name.replace(" ", "_").replace("-", "_")]
+        if self.cell:
+            return self.cell(document)
+        name = self.name.replace(" ", "_").replace("-", "_")
+        return document[name] if isinstance(document, Mapping) else getattr(document, name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ COMMANDS = {
     },
     "Mappings": {
         "mapping": ("mapping:group", "Manage mappings: this tag means this role."),
-        "schema": ("mapping_files:schema", "Write the JSON Schema of mapping files, or explain a column."),
+        "schema": ("schema:schema", "Show the fields of -o json, or explain a column."),
     },
     "Deploy": {
         "deploy": ("deploy:deploy", "Deploy Rolekeeper, upgrade it, or change its parameters."),

@@ -12,10 +12,11 @@ import rolekeeper_cli
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import OneOf, completes, limit, waits, yes, yes_to_all
-from rolekeeper_cli.command import Group, command, deployment
+from rolekeeper_cli.command import Group, command, deployment, prints
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout, amount
 from rolekeeper_cli.mapping_arguments import takes_key, takes_key_and_columns
+from rolekeeper_cli.views.mappings import EditEntryView, HeldEditView, MappingView, RowPlanView
 from rolekeeper_cli.wait import tell_followed
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def group() -> None:
     """Manage mappings: this tag means this role."""
 
 
+@prints(mappings=list[MappingView])
 @command(
     "ls",
     "rolekeeper mapping ls",
@@ -80,6 +82,7 @@ def _status(document: Mapping[str, Any]) -> str:
     return "" if any(each["code"] == "not-judged" for each in document["not_in_effect"]) else document["status"] or ""
 
 
+@prints(mapping=MappingView)
 @command("get", "rolekeeper mapping get workload=web", r"rolekeeper mapping get 'cost\=center=42'")
 @takes_key
 def get(key: MappingKey) -> None:
@@ -95,6 +98,7 @@ def get(key: MappingKey) -> None:
     render.show(document, lambda: rolekeeper_cli.tables.show_table(("column", "value"), lines))
 
 
+@prints(row_plan=RowPlanView)
 @command(
     "set",
     "rolekeeper mapping set workload=web role=web priority=50",
@@ -115,6 +119,7 @@ def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool |
     return ask_and_write(there, intended, f"Write this into {key}", yes=yes, wait=wait)
 
 
+@prints(row_plan=RowPlanView)
 @command("rm", "rolekeeper mapping rm workload=web", "rolekeeper mapping rm workload=web --yes")
 @takes_key
 @yes
@@ -338,6 +343,7 @@ LAYOUT = Layout(
 # ---- revisions, and edits that are held ----
 
 
+@prints(mapping_history=list[EditEntryView])
 @command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
 @takes_key
 @limit
@@ -367,6 +373,7 @@ def _what(entry: Mapping[str, Any]) -> str:
     return ": ".join(filter(None, (uses.mappings.consent(entry), what)))
 
 
+@prints(row_plan=RowPlanView)
 @command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")
 @takes_key
 @click.option(
@@ -400,6 +407,7 @@ _held_revision = click.option(
 )
 
 
+@prints(row_plan=RowPlanView)
 @command("discard", "rolekeeper mapping discard workload=web", "rolekeeper mapping discard workload=web --revision 5")
 @takes_key
 @_held_revision
@@ -415,6 +423,7 @@ def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     return _undo(there, uses.edits.held_edit(there, key, revision), yes=yes, wait=wait)
 
 
+@prints(held_edit=HeldEditView)
 @command(
     "approve", "rolekeeper mapping approve workload=web", "rolekeeper mapping approve workload=web --revision 5 --yes"
 )
@@ -440,7 +449,7 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     # A person who is asked sees what it changes as it is now.
     why = "." if terminal.asks(yes=yes) else f": {held.reason}"
     render.show(
-        {"mapping": str(key), "revision": number, "deletes": held.deletes, "reason": held.reason},
+        HeldEditView(mapping=str(key), revision=number, deletes=held.deletes, reason=held.reason),
         lambda: terminal.line(f"{what}{why}"),
     )
     task, consequence = f"Publish revision {number} of {key}", uses.preview.changes

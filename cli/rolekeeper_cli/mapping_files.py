@@ -1,20 +1,18 @@
-"""`rolekeeper mapping export`, `import`, `diff`, `validate`: the table as a file; and `schema`, for editors of one."""
+"""`rolekeeper mapping export`, `import`, `diff`, `validate`: the table as a file."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import detailed_exitcode, dry_run, mappings_file, waits, yes
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.mapping import ask_and_write, patience, show_intended, show_plan, tell_written
-from rolekeeper_cli.mapping_arguments import offers_columns
 from rolekeeper_cli.options import OUTPUTS
+from rolekeeper_cli.views.mappings import RowPlanView, ValidatedView
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -41,6 +39,7 @@ def export(target: str | None) -> None:
     terminal.say(f"Mappings exported: {count:,}.")
 
 
+@prints(row_plan=RowPlanView)
 @command(
     "import",
     "rolekeeper mapping import mappings.yaml --dry-run",
@@ -76,6 +75,7 @@ def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | No
     return ask_and_write(there, intended, "Write these changes", yes=yes, wait=wait)
 
 
+@prints(row_plan=RowPlanView)
 @command(
     "diff", "rolekeeper mapping diff mappings.yaml", "rolekeeper mapping diff mappings.yaml --prune --detailed-exitcode"
 )
@@ -95,6 +95,7 @@ def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
     return same.exit_code(changes=detailed_exitcode and bool(intended.changes))
 
 
+@prints(validated=ValidatedView)
 @command("validate", "rolekeeper mapping validate mappings.yaml", "rolekeeper mapping validate mappings.yaml --strict")
 @mappings_file
 @click.option("--strict", is_flag=True, help="Fail on a warning too.")
@@ -105,7 +106,7 @@ def validate(file: str, *, strict: bool) -> None:
     """
     reading = read_mappings(file, None)
     # For people, the message says it.
-    render.show({"mappings": len(reading.specs), "warnings": reading.warnings})
+    render.show(ValidatedView(mappings=len(reading.specs), warnings=reading.warnings))
     if strict and reading.warnings:
         many = f"{len(reading.warnings):,} warnings" if len(reading.warnings) > 1 else "one warning"
         raise CommandError(f"{many} with --strict", "fix what is shown above")
@@ -163,29 +164,3 @@ def exported(deployment: Deployment) -> tuple[str, int]:
         if problems:
             terminal.warn(f"{key} can't be read, and is in the file as it is: {'; '.join(map(str, problems))}")
     return SCHEMA_LINE + uses.files.write(rows), len(rows)
-
-
-@command("schema", "rolekeeper schema > mappings.schema.json", "rolekeeper schema when_stopped")
-@click.argument(
-    "column",
-    required=False,
-    shell_complete=offers_columns,
-    help="A column of the mapping table, to have it explained.",
-)
-def schema(column: str | None) -> None:
-    """Write the JSON Schema of mapping files, or explain a column.
-
-    Beside a file that `rolekeeper mapping export` made, as mappings.schema.json, editors complete and check with it.
-    """
-    if column:
-        document = uses.schema.column_document(column)
-        render.show(document, lambda: _draw(document))
-    else:
-        click.echo(uses.schema.text(), nl=False)
-
-
-def _draw(document: Mapping[str, Any]) -> None:
-    lines = [(key.replace("_", " "), value) for key, value in document.items() if value is not None]
-    rolekeeper_cli.tables.show_table(("", ""), [line for line in lines if line[0] != "example"])
-    if document.get("example"):
-        terminal.line(f"example:\n  {document['example']}")

@@ -10,7 +10,8 @@ import click
 from rolekeeper import model
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import Duration, completes, instance_argument, together, yes_to_all
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
+from rolekeeper_cli.views.pins import PinnedView, ReleasedView
 
 if TYPE_CHECKING:
     from rolekeeper_cli.uses.acts import Act, Planned
@@ -51,6 +52,7 @@ _gives = together(
 )
 
 
+@prints(pinned=PinnedView)
 @command(
     "attach", "rolekeeper attach i-0123456789abcdef0 web", "rolekeeper attach web-1 web --for 8h --reason 'incident 42'"
 )
@@ -64,6 +66,7 @@ def attach(instance: str, role: str, *, wait: bool | None, yes: bool, **asked: A
     _act(instance, uses.acts.Pin(role, verb="attach", **asked), wait=wait, yes=yes)
 
 
+@prints(pinned=PinnedView)
 @command("replace", "rolekeeper replace i-0123456789abcdef0 web", "rolekeeper replace web-1 web-debug --for 30m")
 @_gives
 def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **asked: Any) -> None:
@@ -76,6 +79,7 @@ def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **asked: 
     _act(instance, uses.acts.Pin(role, verb="replace", **asked), wait=wait, yes=yes)
 
 
+@prints(pinned=PinnedView)
 @command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")
 @instance_argument
 @click.option("--confirm", metavar="Detach", help="Instead of typing it when asked; needed where there is no terminal.")
@@ -95,6 +99,7 @@ def detach(instance: str, confirm: str | None, *, wait: bool | None, **asked: An
     _act(instance, act, wait=wait, yes=confirm is not None, ask=ask)
 
 
+@prints(released=ReleasedView)
 @command(
     "release", "rolekeeper release i-0123456789abcdef0", "rolekeeper release web-1 --reason 'incident 42 is over' --yes"
 )

@@ -14,13 +14,14 @@ import rolekeeper_cli
 from rolekeeper.model.text import escaped
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes, detailed_exitcode, takes_targets
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.fleet import NARROW, require_known, warn_of_unseen, without_damaged
 from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout, amount, several
 from rolekeeper_cli.mapping import show_change, tell_verdicts
 from rolekeeper_cli.mapping_files import read_mappings
 from rolekeeper_cli.options import MARKDOWN
+from rolekeeper_cli.views.plan import AppliedView, PlanView
 
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Instance, Target
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 
+@prints(plan=PlanView)
 @command(
     "plan",
     "rolekeeper plan",
@@ -127,6 +129,7 @@ def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, lis
     return by_target
 
 
+@prints(applied=AppliedView)
 @command("apply", "rolekeeper apply change.plan", "rolekeeper apply change.plan --approve")
 @click.argument("plan", metavar="PLAN", type=click.Path(), help="What rolekeeper plan --out wrote.")
 @click.option(
@@ -183,7 +186,7 @@ def show(
         place = f"{here.home}, stack {here.stack.name}"
         click.echo(rolekeeper_cli.plan_markdown.page(whole, place, command), nl=False)
     else:
-        render.show_with_rows("changes", documents, plan.rest, draw=draw)
+        render.show_with_rows(documents, lambda rows: {"changes": rows, **plan.rest()}, draw=draw)
     if why := uses.effect.withheld(plan.deployment):
         terminal.say(f"No changes will be made now: {why}.")
 

@@ -4,36 +4,56 @@ People see a long list while it is read. Programs get one document, which is hel
 does; so does a `--query` (JMESPath).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+import click
 
 import rolekeeper_cli
 from rolekeeper_cli import terminal
 from rolekeeper_cli.layout import Layout
+from rolekeeper_cli.view import Schema, View, schema_of
 
 type Document = Mapping[str, Any]
 
 
-def show(document: Any, draw: Callable[[], object] = lambda: None, *, rows: str = "") -> None:
-    """Show one document, with `rows` in one field; `draw` shows it to people, who else see what the command says."""
+def show(document: Any, draw: Callable[[], object] = lambda: None, *, of: Any = None) -> None:
+    """Show one document; `draw` shows it to people, who else see what the command says.
+
+    `of` is its type, if it isn't a view and the command has documents of several types.
+    """
     options = terminal.options()
     if options.query:
-        rolekeeper_cli.documents.show_found(options.query, document, options.output, rows=rows)
+        found = _schema(type(document) if isinstance(document, View) else of)
+        rolekeeper_cli.documents.show_found(options.query, document, options.output, schema=found)
     elif options.for_people:
         draw()
     else:
         rolekeeper_cli.documents.write(document, options.output)
 
 
+def _schema(of: Any) -> Schema | None:
+    """The schema of a document; None if only the document itself says what it has, as one of another program's."""
+    if of is not None:
+        return schema_of(of)
+    # The command refused already what none of its documents has.
+    return {} if getattr(click.get_current_context().command, "prints", {}) else None
+
+
 def show_list(
-    layout: Layout, documents: Iterable[Document], *, empty: Callable[[], str], total: Callable[[], str] = lambda: ""
+    layout: Layout,
+    documents: Iterable[Any],
+    *,
+    empty: Callable[[], str],
+    total: Callable[[], str] = lambda: "",
+    of: Any = None,
 ) -> None:
-    """Show a list while it comes: `documents` have the same fields.
+    """Show a list while it comes: `of` is the type of its rows, as in `show`.
 
     `empty` is what people read if there are none, with what they can do; `total` what they read below the rows.
     """
     if not terminal.options().for_people:
-        show(list(documents))
+        show(list(documents), of=list[of] if of else None)
         return
     message = total if rolekeeper_cli.tables.stream_list(layout, documents) else empty
     if text := message():
@@ -41,11 +61,13 @@ def show_list(
 
 
 def show_with_rows(
-    name: str, documents: Iterable[Document], rest: Callable[[], Document], draw: Callable[[Iterable[Document]], None]
+    documents: Iterable[Any],
+    whole: Callable[[Sequence[Any]], Any],
+    draw: Callable[[Iterable[Any]], None],
 ) -> None:
-    """Show a document with a long list in the field `name`: first the list, which CSV has alone, then `rest`.
+    """Show a document with a long list, which CSV has alone.
 
-    `draw` shows the list to people; the caller shows what follows it.
+    `whole` makes the document, once the list is read. `draw` shows the list to people; the caller what follows it.
     """
     options = terminal.options()
     if options.for_people:
@@ -55,10 +77,10 @@ def show_with_rows(
     if options.output == "csv" and not options.query:
         show(rows)
     else:
-        show({name: rows, **rest()}, rows=name)
+        show(whole(rows))
 
 
-def line_shower() -> Callable[[Document, Callable[[], None]], None]:
+def line_shower() -> Callable[[Any, Callable[[], None]], None]:
     """A function that shows the next document of an endless list: as a line of JSON, a YAML document or a row.
 
     It takes the document, and the function that draws it for people.
@@ -66,10 +88,11 @@ def line_shower() -> Callable[[Document, Callable[[], None]], None]:
     options = terminal.options()
     header = True
 
-    def show_line(document: Document, draw: Callable[[], None]) -> None:
+    def show_line(document: Any, draw: Callable[[], None]) -> None:
         nonlocal header
         if options.query:
-            rolekeeper_cli.documents.show_found(options.query, document, options.output, follows=True)
+            found = _schema(type(document) if isinstance(document, View) else None)
+            rolekeeper_cli.documents.show_found(options.query, document, options.output, schema=found, follows=True)
         elif options.for_people:
             draw()
         elif options.output == "csv":

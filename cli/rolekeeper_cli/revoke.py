@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rolekeeper_cli import guard, render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes, yes_to_all
-from rolekeeper_cli.command import command, deployment, doctor_deployment
+from rolekeeper_cli.command import command, deployment, doctor_deployment, prints
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.layout import second, several
+from rolekeeper_cli.views.revoke import CleanedView, RevokedView
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -22,6 +23,9 @@ _CUTS_OFF = (
 )
 
 
+@prints(
+    revoked=RevokedView, cleaned=list[CleanedView], revoked_policy=Mapping[str, Any]
+)  # as IAM takes it, with --print
 @command(
     "revoke",
     "rolekeeper revoke web-1",
@@ -75,14 +79,14 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
         terminal.bad(f"{error.what}: {error.remedy}" for error in failed[1:])
         raise failed[0]
     terminal.bad(f"{each.what}: {each.remedy}" for each in failed)
-    document = {
+    revoked = RevokedView(
         **uses.instances.where(plan.key),
-        "revoked": [each.document() for each in done],
-        "left": [*map(str, plan.problems), *(f"{each.what}; {each.remedy}" for each in failed)],
-        "unknown_because": plan.unknown or None,
-    }
-    render.show(document, lambda: _show(plan, done))
-    return ExitCode.NO if document["left"] else ExitCode.DONE
+        revoked=[role.view() for role in done],
+        left=[*map(str, plan.problems), *(f"{error.what}; {error.remedy}" for error in failed)],
+        unknown_because=plan.unknown or None,
+    )
+    render.show(revoked, lambda: _show(plan, done))
+    return ExitCode.NO if revoked.left else ExitCode.DONE
 
 
 def _expected(there: Deployment, plan: uses.revocation.Plan) -> Iterator[str]:
@@ -143,11 +147,11 @@ def _collected[Found](
 def _clean() -> ExitCode:
     done, bad = _collected(uses.revocation.clean(doctor_deployment()), lambda found: found.role)
     terminal.bad(f"{each.what}: {each.remedy}" for each in bad)
-    render.show([each.document() for each in done], lambda: _show_cleaned(done))
+    render.show(done, lambda: _show_cleaned(done), of=list[CleanedView])
     return ExitCode.NO if bad else ExitCode.DONE
 
 
-def _show_cleaned(done: Sequence[uses.revocation.Cleaned]) -> None:
+def _show_cleaned(done: Sequence[CleanedView]) -> None:
     for each in done:
         rest = f"{each.left:,} statements stay" if each.left else "the policy is deleted"
         terminal.line(f"{each.role}: removed {several(each.removed)}; {rest}.")

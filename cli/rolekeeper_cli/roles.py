@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
 import rolekeeper_cli
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import takes_targets
-from rolekeeper_cli.command import Group, doctor_deployment
+from rolekeeper_cli.command import Group, doctor_deployment, prints
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.fleet import warn_of_unseen
 from rolekeeper_cli.layout import Column, Layout, amount, day, several
+from rolekeeper_cli.views.roles import InclusionView, QuotasView, RolesView, RoleView
 
 
+@prints(roles=RolesView)
 @click.group(
     "roles",
     cls=Group,
@@ -60,28 +61,28 @@ def group(
 
     deployment = doctor_deployment()
     places = uses.targets.Places.chosen(deployment, targets)
-    rest = uses.roles.document(deployment, places, names=names, unused=unused, last_accessed=ask_last_accessed)
-    documents = rest.pop("roles")
-    by_account = len({each["account"] for each in documents if "account" in each}) > 1
+    found = uses.roles.view(deployment, places, names=names, unused=unused, last_accessed=ask_last_accessed)
+    by_account = len({role.account for role in found.roles}) > 1
 
     def draw(_: object) -> None:
         if names:
-            _draw_whole(documents)
+            _draw_whole(found.roles)
         else:
-            if documents:
-                rolekeeper_cli.tables.stream_list(_layout(by_account=by_account), documents)
+            if found.roles:
+                rolekeeper_cli.tables.stream_list(_layout(by_account=by_account), found.roles)
             path = deployment.settings.role_path
-            for line in _notes(documents, rest["summary"], path, by_account=by_account):
+            for line in _notes(found, path, by_account=by_account):
                 terminal.line(line)
-        if account := rest["account"]:
-            terminal.line(_quotas(account, deployment.home.account if by_account else ""))
+        if found.account:
+            terminal.line(_quotas(found.account, deployment.home.account if by_account else ""))
 
-    render.show_with_rows("roles", documents, lambda: rest, draw=draw)
-    for each in rest["unknown"]:
+    render.show_with_rows(found.roles, lambda _: found, draw=draw)
+    for each in found.unknown:
         terminal.warn(f"not everything is shown: {each}")
     warn_of_unseen(places)
 
 
+@prints(included=list[InclusionView])
 @group.command(
     "must-include",
     examples=[
@@ -100,7 +101,7 @@ def must_include(policy: str) -> ExitCode:
     wanted = uses.roles.wanted(there, policy)
     with there.progress(None, "roles read") as progress:
         found = list(progress.over(uses.roles.inclusions(there, wanted)))
-    count = Counter(each["includes"] for each in found)
+    count = Counter(each.includes for each in found)
     total = (
         f"{count[True]:,} of {len(found):,} mapped roles include {policy}; "
         f"{count[False]:,} lack some of it{f', {count[None]:,} unknown' if count[None] else ''}."
@@ -113,8 +114,6 @@ def must_include(policy: str) -> ExitCode:
 _SERVICES, _BESIDE_ACCOUNT = 22, 10
 _UNKNOWN = "?"
 
-type RoleDocument = Mapping[str, Any]
-
 
 def _layout(*, by_account: bool) -> Layout:
     room = _BESIDE_ACCOUNT if by_account else _SERVICES
@@ -122,103 +121,106 @@ def _layout(*, by_account: bool) -> Layout:
         (
             Column("role", kind="key"),
             *([Column("account")] if by_account else []),
-            Column("instances", lambda row: _count(row["instances"])),
-            Column("maps", lambda row: _count(row["mappings"])),
+            Column("instances", lambda row: _count(row.instances)),
+            Column("maps", lambda row: _count(row.mappings)),
             Column("last used", lambda row: _last_used(row, "never")),
-            Column("broad", lambda row: _yes_or_no(row["broad"], _UNKNOWN)),
+            Column("broad", lambda row: _yes_or_no(row.broad, _UNKNOWN)),
             Column("may use", lambda row: _may_use(row, room), kind="text"),
         )
     )
 
 
-def _draw_whole(rows: Iterable[RoleDocument]) -> None:
+def _draw_whole(rows: Iterable[RoleView]) -> None:
     for each in rows:
         rolekeeper_cli.tables.show_table(("", ""), _details(each))
         # Not in the table, which folds them: they are to be copied.
-        for smaller in each["smaller"]:
-            terminal.line(f"without {', '.join(smaller['drops'])}, of policy {smaller['policy']}:")
-            terminal.line(f"  {smaller['command']}")
+        for smaller in each.smaller:
+            terminal.line(f"without {', '.join(smaller.drops)}, of policy {smaller.policy}:")
+            terminal.line(f"  {smaller.command}")
 
 
-def _notes(rows: Sequence[RoleDocument], summary: Mapping[str, int], path: str, *, by_account: bool) -> Iterator[str]:
+def _notes(found: RolesView, path: str, *, by_account: bool) -> Iterator[str]:
     """What needs attention, role by role, and the totals."""
+    rows, summary = found.roles, found.summary
 
-    def name(row: RoleDocument) -> str:
-        return f"{row['role']} in {row['account']}" if by_account else row["role"]
+    def name(row: RoleView) -> str:
+        return f"{row.role} in {row.account}" if by_account else row.role
 
     for each in rows:
-        if each["unused"]:
+        if each.unused:
             yield f"{name(each)} is unused: {_unused(each)}."
     for each in rows:
-        if each["broad"]:
-            yield f"{name(each)} is broad: {each['broad_because']}."
-    dropped = [sorted({service for one in each["smaller"] for service in one["drops"]}) for each in rows]
+        if each.broad:
+            yield f"{name(each)} is broad: {each.broad_because}."
+    dropped = [sorted({service for one in each.smaller for service in one.drops}) for each in rows]
     for each, drops in zip(rows, dropped, strict=True):
-        services = [service for service in each["unused_services"] or () if service not in drops]
-        if services and not each["unused"]:
+        services = [service for service in each.unused_services or () if service not in drops]
+        if services and not each.unused:
             yield f"{name(each)} didn't use in {uses.roles.DAYS} days: {several(services)}."
     for each, drops in zip(rows, dropped, strict=True):
         if drops:
-            there = f" --target {each['account']}" if by_account else ""
-            yield f"{name(each)} can do without {several(drops)}: see rolekeeper roles --role {each['role']}{there}"
+            there = f" --target {each.account}" if by_account else ""
+            yield f"{name(each)} can do without {several(drops)}: see rolekeeper roles --role {each.role}{there}"
     yield (
-        f"{amount(summary['roles'], 'role')}: {summary['broad']:,} broad, "
-        f"{summary['unused']:,} unused for {uses.roles.DAYS} days, "
-        f"{summary['could_be_smaller']:,} that could be smaller."
+        f"{amount(summary.roles, 'role')}: {summary.broad:,} broad, "
+        f"{summary.unused:,} unused for {uses.roles.DAYS} days, "
+        f"{summary.could_be_smaller:,} that could be smaller."
         if rows
         else f"No role under {path} to show."
     )
 
 
-def _quotas(account: Mapping[str, int], id_: str) -> str:
+def _quotas(account: QuotasView, id_: str) -> str:
     return (
-        f"{f'Account {id_}' if id_ else 'The account'} has {account['instance_profiles']:,} of "
-        f"{account['instance_profiles_quota']:,} instance profiles, {account['roles']:,} of "
-        f"{account['roles_quota']:,} roles."
+        f"{f'Account {id_}' if id_ else 'The account'} has {account.instance_profiles:,} of "
+        f"{account.instance_profiles_quota:,} instance profiles, {account.roles:,} of "
+        f"{account.roles_quota:,} roles."
     )
 
 
-def _details(row: RoleDocument) -> Iterator[tuple[str, str]]:
-    yield "role", row["arn"]
-    yield "created", day(row["created"]) if row["created"] else _UNKNOWN
+def _details(row: RoleView) -> Iterator[tuple[str, str]]:
+    yield "role", row.arn
+    yield "created", day(row.created) if row.created else _UNKNOWN
     yield "last used", _last_used(row, "never in 400 days")
     for name in ("instances", "mappings", "profiles"):
-        yield name, _UNKNOWN if row[name] is None else ", ".join(row[name]) or "none"
-    if row["unused"]:
+        held = getattr(row, name)
+        yield name, _UNKNOWN if held is None else ", ".join(held) or "none"
+    if row.unused:
         yield "unused", _unused(row)
-    for each in [_UNKNOWN] if row["may"] is None else row["may"] or ["nothing"]:
+    for each in [_UNKNOWN] if row.may is None else row.may or ["nothing"]:
         yield "may", each
-    yield "broad", _UNKNOWN if row["broad"] is None else row["broad_because"] or "no"
-    if row["unused_services"] is None:
-        yield "unused services", f"unknown: {row['unknown_because']}"
+    yield "broad", _UNKNOWN if row.broad is None else row.broad_because or "no"
+    if row.unused_services is None:
+        yield "unused services", f"unknown: {row.unknown_because}"
     else:
         yield f"unused {uses.roles.DAYS} days", ", ".join(_services(row)) or "no service"
 
 
-def _services(row: RoleDocument) -> Iterator[str]:
-    for each in row["unused_services"]:
-        at = row["services_last_used"][each]
-        yield f"{each} ({f'last {day(at)}' if at else 'never'})"
+def _services(row: RoleView) -> Iterator[str]:
+    used = row.services_last_used or {}
+    for service in row.unused_services or ():
+        at = used[service]
+        yield f"{service} ({f'last {day(at)}' if at else 'never'})"
 
 
-def _unused(row: RoleDocument) -> str:
-    last = f"last used {day(row['last_used'])}" if row["last_used"] else "not used in 400 days"
+def _unused(row: RoleView) -> str:
+    last = f"last used {day(row.last_used)}" if row.last_used else "not used in 400 days"
     return f"no mapping gives it, no instance here carries it, {last}"
 
 
-def _may_use(row: RoleDocument, room: int) -> str:
+def _may_use(row: RoleView, room: int) -> str:
     """As many services as there is room for, at least one, and the number of the others."""
-    services = row["services"]
+    services = row.services
     if not services:
         return _UNKNOWN if services is None else "nothing"
     texts = (several(services, count) for count in range(len(services), 1, -1))
     return next((each for each in texts if len(each) <= room), several(services, 1))
 
 
-def _last_used(row: RoleDocument, never: str) -> str:
-    if row["last_used"]:
-        return day(row["last_used"])
-    return never if row["created"] else _UNKNOWN
+def _last_used(row: RoleView, never: str) -> str:
+    if row.last_used:
+        return day(row.last_used)
+    return never if row.created else _UNKNOWN
 
 
 def _yes_or_no(value: bool | None, unknown: str) -> str:  # noqa: FBT001  # what a document says, or None
@@ -236,8 +238,8 @@ _WORDS, _MAPPINGS = 200, 2
 _INCLUSIONS = Layout(
     (
         Column("role", kind="key"),
-        Column("mappings", lambda row: several(row["mappings"], _MAPPINGS)),
-        Column("includes it", lambda row: _yes_or_no(row["includes"], "unknown")),
+        Column("mappings", lambda row: several(row.mappings, _MAPPINGS)),
+        Column("includes it", lambda row: _yes_or_no(row.includes, "unknown")),
     ),
     note=lambda row: uses.roles.lacks_in_words(row, _WORDS),
     note_name="lacks",

@@ -10,8 +10,9 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli import deploying, render, terminal, uses
 from rolekeeper_cli.arguments import allow_downgrade, dry_run, together, yes
-from rolekeeper_cli.command import Group, command, deployment
+from rolekeeper_cli.command import Group, command, deployment, prints
 from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.views.deploy import DeployedView
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
@@ -97,6 +98,7 @@ def parameters(home_region: str, regions: str, readers: tuple[str, ...], unit: s
     render.show(document, lambda: terminal.line(rolekeeper_cli.documents.as_json(document)))
 
 
+@prints(deployed_spokes=list[DeployedView])
 @command(
     "deploy",
     "rolekeeper spoke deploy --hub hub.json",

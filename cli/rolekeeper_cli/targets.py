@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import completes, yes
-from rolekeeper_cli.command import Group, deployment
+from rolekeeper_cli.command import Group, deployment, prints
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.layout import Column, Layout, amount, second
+from rolekeeper_cli.views.targets import ForgottenTargetView, MissingTargetView, TargetView
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
 
 
+@prints(targets=list[TargetView], missing_targets=list[MissingTargetView])
 @click.group(
     "targets",
     cls=Group,
@@ -53,10 +55,11 @@ def group(context: click.Context, regions: str | None, *, missing: bool) -> None
         _show_missing(deployment(), _regions(regions))
     elif context.invoked_subcommand is None:
         there = deployment()
-        documents = uses.targets.documents(there)
-        render.show_list(LAYOUT, documents, empty=str, total=lambda: _total(there, documents))
+        views = uses.targets.views(there)
+        render.show_list(LAYOUT, views, empty=str, total=lambda: _total(there, views), of=TargetView)
 
 
+@prints(forgotten_target=ForgottenTargetView)
 @group.command("forget", examples=["rolekeeper targets forget 111111111111/eu-west-1 --yes"])
 @click.argument(
     "target",
@@ -75,17 +78,17 @@ def forget(target: str, *, yes: bool) -> None:
     terminal.require_answer(yes=yes)
     there = deployment()
     known = uses.targets.forgettable(there, target)
-    seen = f"; its last sweep saw {known['instances']:,} instances" if known["instances"] else ""
-    terminal.say(f"{target} is {_named(known['state'])}{seen}. {_after_forgetting(known)}")
+    seen = f"; its last sweep saw {known.instances:,} instances" if known.instances else ""
+    terminal.say(f"{target} is {_named(known.state)}{seen}. {_after_forgetting(known)}")
     terminal.confirm(f"Forget {target}?", yes=yes)
     uses.targets.forget(there, target)
-    render.show({"forgotten": target}, lambda: terminal.line(f"{target} is forgotten."))
+    render.show(ForgottenTargetView(forgotten=target), lambda: terminal.line(f"{target} is forgotten."))
 
 
-def _after_forgetting(target: Mapping[str, Any]) -> str:
-    if target["state"] in {uses.targets.PROBLEM, uses.targets.SILENT, uses.targets.UNKNOWN}:
+def _after_forgetting(target: TargetView) -> str:
+    if target.state in {uses.targets.PROBLEM, uses.targets.SILENT, uses.targets.UNKNOWN}:
         return "Its instances keep their roles. No changes are made there unless an event of a spoke comes."
-    remove = f"in account {target['account']}: rolekeeper spoke remove --region {target['region']}"
+    remove = f"in account {target.account}: rolekeeper spoke remove --region {target.region}"
     return (
         "Its spoke is still there: with the next event, within a day, the hub registers it again and goes on changing "
         f"its instances. To end that, {remove}"
@@ -103,20 +106,20 @@ def _regions(text: str | None) -> list[str]:
 
 
 def _show_missing(deployment: Deployment, regions: Sequence[str]) -> None:
-    found: list[Mapping[str, Any]] = []
+    found: list[MissingTargetView] = []
 
-    def kept() -> Iterator[Mapping[str, Any]]:
+    def kept() -> Iterator[MissingTargetView]:
         for each in uses.targets.missing(deployment, regions):
             found.append(each)
             yield each
 
     covered = "Every active account of the organization has a spoke in the Regions that were looked at."
-    render.show_list(_MISSING, kept(), empty=lambda: covered, total=lambda: _missing_total(found))
+    render.show_list(_MISSING, kept(), empty=lambda: covered, total=lambda: _missing_total(found), of=MissingTargetView)
 
 
-def _missing_total(found: Sequence[Mapping[str, Any]]) -> str:
-    accounts, instances = len({each["account"] for each in found}), sum(each["instances"] or 0 for each in found)
-    unknown = sum(each["instances"] is None for each in found)
+def _missing_total(found: Sequence[MissingTargetView]) -> str:
+    accounts, instances = len({each.account for each in found}), sum(each.instances or 0 for each in found)
+    unknown = sum(each.instances is None for each in found)
     many = f"{len(found):,} without a spoke, in {amount(accounts, 'account')}"
     of_these = f" Of {unknown:,} the number isn't known." if unknown else ""
     return f"{many}, with {instances:,} instances.{of_these} To deploy one: rolekeeper spoke deploy --help"
@@ -127,7 +130,7 @@ _MISSING = Layout(
         Column("account"),
         Column("account name", kind="name"),
         Column("region"),
-        Column("instances", lambda row: "?" if row["instances"] is None else row["instances"]),
+        Column("instances", lambda row: "?" if row.instances is None else row.instances),
     )
 )
 
@@ -146,30 +149,31 @@ def _named(state: str) -> str:
     return "ok" if state == uses.targets.WELL else state
 
 
-def _colour(row: Mapping[str, Any]) -> str:
-    if row["state"] in {uses.targets.PROBLEM, uses.targets.SILENT, uses.targets.OVERDUE}:
+def _colour(row: TargetView) -> str:
+    if row.state in {uses.targets.PROBLEM, uses.targets.SILENT, uses.targets.OVERDUE}:
         return "red"
-    return "yellow" if row["state"] in {uses.targets.NEW, uses.targets.UNKNOWN} else ""
+    return "yellow" if row.state in {uses.targets.NEW, uses.targets.UNKNOWN} else ""
 
 
-def _total(deployment: Deployment, documents: Sequence[Mapping[str, Any]]) -> str:
-    if not deployment.settings.organization and len(documents) == 1:
+def _total(deployment: Deployment, views: Sequence[TargetView]) -> str:
+    if not deployment.settings.organization and len(views) == 1:
         return _ALONE
-    states = Counter(each["state"] for each in documents)
-    accounts = len({each["account"] for each in documents})
+    states = Counter(each.state for each in views)
+    accounts = len({each.account for each in views})
     words = ", ".join(f"{count:,} {_named(state)}" for state, count in states.most_common())
-    total = f"{amount(len(documents), 'target')} in {amount(accounts, 'account')}: {words}."
-    return f"{total} {_NONE_YET}" if len(documents) == 1 else total
+    total = f"{amount(len(views), 'target')} in {amount(accounts, 'account')}: {words}."
+    return f"{total} {_NONE_YET}" if len(views) == 1 else total
 
 
-def _version(document: Mapping[str, Any]) -> str:
-    version, compared = document["version"] or "", document["version_is"]
+def _version(target: TargetView) -> str:
+    version, compared = target.version or "", target.version_is
     return f"{version} ({compared})" if compared in {uses.targets.OLDER, uses.targets.NEWER} else version
 
 
 def _at(name: str) -> Column:
-    def cell(document: Mapping[str, Any]) -> str:
-        return second(document[name]) if document[name] else ""
+    def cell(target: TargetView) -> str:
+        at = getattr(target, name)
+        return second(at) if at else ""
 
     return Column(name.replace("_", " "), cell, wide=name in {"since", "problem_since"})
 
@@ -178,7 +182,7 @@ LAYOUT = Layout(
     (
         Column("account"),
         Column("region"),
-        Column("state", lambda row: f"{_named(row['state'])}{' (this deployment)' if row['hub'] else ''}"),
+        Column("state", lambda row: f"{_named(row.state)}{' (this deployment)' if row.hub else ''}"),
         Column("version", _version),
         _at("last_event"),
         _at("last_sweep"),
@@ -187,8 +191,8 @@ LAYOUT = Layout(
         _at("since"),
         _at("problem_since"),
         Column("unit", wide=True),
-        Column("events to account", lambda row: "yes" if row["events_to_account"] else "", wide=True),
+        Column("events to account", lambda row: "yes" if row.events_to_account else "", wide=True),
     ),
-    note=lambda row: "" if row["state"] == uses.targets.NEW else row["reason"],
+    note=lambda row: "" if row.state == uses.targets.NEW else row.reason,
     colour=_colour,
 )

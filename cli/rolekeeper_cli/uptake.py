@@ -7,9 +7,11 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli import render, uses
 from rolekeeper_cli.arguments import INSTANCE, completes
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
+from rolekeeper_cli.views.uptake import UptakeView
 
 
+@prints(uptake=list[UptakeView])
 @command("uptake", "rolekeeper uptake web-1", "rolekeeper uptake i-0123456789abcdef0 i-0fedcba9876543210 -o json")
 @click.argument("instances", nargs=-1, required=True, help=INSTANCE, shell_complete=completes("instances"))
 def uptake(instances: tuple[str, ...]) -> None:
@@ -20,12 +22,12 @@ def uptake(instances: tuple[str, ...]) -> None:
     event history, which is up to 15 minutes late, and lacks the calls on S3's objects, DynamoDB's items and other data.
     """
     there = deployment()
-    found = [uses.uptake.uptake(there, each).document() for each in instances]
+    found = [uses.uptake.uptake(there, instance).view() for instance in instances]
 
     def draw() -> None:
         for each in found:
             address = uses.instances.address(each, there.home)
-            shown = ("instance", uses.instances.titled(address, each["name"]))
+            shown = ("instance", uses.instances.titled(address, each.name))
             rolekeeper_cli.tables.show_table(("", ""), [shown, *uses.uptake.lines(each, address)])
 
     render.show(found, draw)

@@ -14,15 +14,18 @@ import click
 import rolekeeper_cli
 from rolekeeper_cli import render, terminal, verifying
 from rolekeeper_cli.arguments import yes
-from rolekeeper_cli.command import command, doctor_deployment
+from rolekeeper_cli.command import command, doctor_deployment, prints
 from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.layout import Column, Layout
+from rolekeeper_cli.views.doctor import FindingsView
+from rolekeeper_cli.views.verify import ReportView, VerificationsView
 
 if TYPE_CHECKING:
     from rolekeeper_cli.deployment import Deployment
     from rolekeeper_cli.verifying.outcomes import Probe, Report, Step
 
 
+@prints(report=ReportView, findings=FindingsView, verifications=VerificationsView)
 @command(
     "verify",
     "rolekeeper verify --pre",
@@ -195,7 +198,7 @@ def _row(found: Step | Probe) -> dict[str, Any]:
 
 def _end(report: Report) -> ExitCode:
     """Show the whole as a document, or what it comes to."""
-    render.show(verifying.report.document(verifying.redact.redacted(report)))
+    render.show(verifying.report.document(verifying.redact.redacted(report)), of=ReportView)
     facts = Counter(each.outcome for each in report.probes)
     so, otherwise, unasked = (facts[each] for each in verifying.outcomes.Outcome)
     if otherwise:

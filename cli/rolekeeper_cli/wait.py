@@ -10,9 +10,10 @@ import click
 from rolekeeper import model
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import INSTANCE, completes, takes_targets
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
 from rolekeeper_cli.layout import amount, second
+from rolekeeper_cli.views.wait import CarriedView, FollowedView, InUseView
 
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Association, Instance
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rolekeeper_cli.uses.uptake import Held, Use
 
 
+@prints(waited=CarriedView | InUseView | FollowedView)
 @command(
     "wait",
     "rolekeeper wait web-1 --role web",
@@ -80,7 +82,7 @@ def wait(
     if mapping and not (instance or role or in_use):
         key = uses.names.mapping_key(mapping)
         found = uses.follow.wait_for_mapping(deployment(), key, every, attempts=attempts, targets=targets)
-        render.show({"mapping": str(key), **found.document()}, lambda: terminal.line(in_words(found)))
+        render.show(found.view(key), lambda: terminal.line(in_words(found)))
         return tell_rest(found)
     if targets:
         raise UsageError("--target needs --mapping", "name an instance of another target as ACCOUNT/REGION/ID")
@@ -208,16 +210,23 @@ def _timeout(
 
 
 def _show(instance: Instance, shown: Association | None, *, role: str, held: Held | None) -> ExitCode:
-    document = {
+    carried = CarriedView(
         **uses.instances.where(instance.key),
-        "role": role if shown else None,
-        "instance_profile": uses.fleet.profile_name(shown.profile_arn) if shown else None,
-        "association": shown.id if shown else None,
-    }
-    text = f"{uses.instances.title(instance)} carries {document['role'] or 'no role'}"
+        role=role if shown else None,
+        instance_profile=uses.fleet.profile_name(shown.profile_arn) if shown else None,
+        association=shown.id if shown else None,
+    )
+    text = f"{uses.instances.title(instance)} carries {carried.role or 'no role'}"
     if held and held.last_accepted:
-        names = ("since", "delivered_at", "first_use", "last_use", "last_accepted_use")
-        document |= {name: held.document()[name] for name in names}
+        use = held.view()
+        carried = InUseView(
+            **vars(carried),
+            since=use.since,
+            delivered_at=use.delivered_at,
+            first_use=use.first_use,
+            last_use=use.last_use,
+            last_accepted_use=use.last_accepted_use,
+        )
         text += f", and software uses it: {held.last_accepted.action} at {second(held.last_accepted.at)}"
-    render.show(document, lambda: terminal.line(f"{text}."))
+    render.show(carried, lambda: terminal.line(f"{text}."))
     return ExitCode.DONE

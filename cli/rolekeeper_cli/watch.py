@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 import rolekeeper_cli
+from rolekeeper import model
 from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.arguments import Duration, completes, takes_targets
-from rolekeeper_cli.command import command, deployment
+from rolekeeper_cli.command import command, deployment, prints
 from rolekeeper_cli.history import at
 from rolekeeper_cli.layout import ACTION_COLOURS, Column, Layout
+from rolekeeper_cli.views.history import AnswerView, EntryView, SeenView
 
 if TYPE_CHECKING:
-    from rolekeeper.model.instance import Target
+    from rolekeeper.model.instance import InstanceKey, Target
     from rolekeeper_cli.deployment import Deployment
 
 
+@prints(decision=EntryView)
 @command(
     "watch", "rolekeeper watch", "rolekeeper watch --instance web-1 --since 10m", "rolekeeper watch --for 5m --all"
 )
@@ -39,23 +42,24 @@ def watch(
     They come from the functions' logs, some seconds late. As JSON, each is one line.
     """
     there = deployment()
-    only = _where(there, instance) if instance else {}
+    only = _key(there, instance) if instance else None
     places = uses.targets.Places.chosen(there, targets).all if targets else ()
-    chosen = {(each.settings.account, each.settings.region) for each in places}
+    chosen = {place.settings.target for place in places}
     if missing := uses.history.level_missing(there):
         terminal.warn(missing)
-    widest = {**_WIDEST, "account": there.home.account, "region": there.home.region}
+    widest = _WIDEST.but(account=there.home.account, region=there.home.region)
     listing, show_line = rolekeeper_cli.tables.Listing(layout(there.home), widest), render.line_shower()
     if not length:
         terminal.say("Watching; Ctrl-C ends it.")
     shown = 0
     for each in _decisions(there, since, length):
-        asked = only.items() <= each.items() and (not chosen or (each["account"], each["region"]) in chosen)
-        if asked and (all_ or each["action"] != "Nothing"):
+        key = model.instance.InstanceKey(each.account, each.region, each.instance)
+        asked = only in {None, key} and (not chosen or key.target in chosen)
+        if asked and (all_ or each.action != "Nothing"):
             show_line(each, partial(listing.draw, [each]))
             shown += 1
     if not shown:
-        about = f" about {only['instance']}" if only else ""
+        about = f" about {only.id}" if only else ""
         others = "" if all_ else ", include those that change nothing with --all"
         where = f"Look further back with --since 1h{others}, or see each instance's status: rolekeeper fleet"
         terminal.say(f"There was no decision{about}. {where}")
@@ -65,7 +69,7 @@ def watch(
 _POLL_SECONDS = 2.0
 
 
-def _decisions(deployment: Deployment, since: timedelta, length: timedelta | None) -> Iterator[Mapping[str, Any]]:
+def _decisions(deployment: Deployment, since: timedelta, length: timedelta | None) -> Iterator[EntryView]:
     """The decisions since then, and those until `length` is over, or forever."""
     now = deployment.now()
     log = uses.history.DecisionLog(deployment, now - since)
@@ -76,29 +80,35 @@ def _decisions(deployment: Deployment, since: timedelta, length: timedelta | Non
         deployment.sleep(_POLL_SECONDS)
 
 
-def _where(deployment: Deployment, text: str) -> dict[str, str]:
-    """The fields that name the instance of a text; an id in another target isn't looked up there."""
+def _key(deployment: Deployment, text: str) -> InstanceKey:
+    """The key of the instance that a text names; an id in another target isn't looked up there."""
     place, name = uses.instances.located(deployment, text)
     by_id = place.elsewhere and uses.instances.ID.fullmatch(name)
-    key = uses.instances.key_of(place, name) if by_id else uses.instances.find_instance(place, name).key
-    return uses.instances.where(key)
+    return uses.instances.key_of(place, name) if by_id else uses.instances.find_instance(place, name).key
 
 
 # The least width of each column, as the rows that follow aren't known.
-_WIDEST = {
-    "at": "2026-01-01T00:00:00",
-    "instance": "i-0123456789abcdef0",
-    "action": "Replace",
-    "code": "unoccupied",
-    "from": "a-profile",
-    "to": "a-profile",
-    "mapping": "workload=web",
-    "answer": {"association_id": "iip-assoc-0123456789abcdef0"},
-    "correlation_id": "c9a7f0c2-0000-0000-0000-000000000000",
-    "cause": "",
-    "reason": "",
-    "outcome": None,
-}
+_WIDEST = EntryView(
+    at="2026-01-01T00:00:00",
+    instance="i-0123456789abcdef0",
+    account="",
+    region="",
+    action="Replace",
+    code="unoccupied",
+    from_="a-profile",
+    to="a-profile",
+    role=None,
+    mapping="workload=web",
+    revision=0,
+    answer=AnswerView(association_id="iip-assoc-0123456789abcdef0"),
+    correlation_id="c9a7f0c2-0000-0000-0000-000000000000",
+    cause="",
+    reason="",
+    outcome=None,
+    seconds=None,
+    losers=(),
+    seen=SeenView(state="", tags={}, association_id=None, association_state=None, profile_arn=None),
+)
 
 
 def layout(home: Target) -> Layout:
@@ -108,14 +118,14 @@ def layout(home: Target) -> Layout:
             Column("at", at),
             Column("instance", lambda each: uses.instances.address(each, home), kind="key"),
             Column("action"),
-            Column("from", lambda each: each["from"] or "none", kind="name"),
-            Column("to", lambda each: each["to"] or "none", kind="name"),
+            Column("from", lambda each: each.from_ or "none", kind="name"),
+            Column("to", lambda each: each.to or "none", kind="name"),
             Column("code", wide=True),
             Column("mapping", wide=True),
-            Column("answer", lambda each: uses.history.answered(each["answer"], each["outcome"]), wide=True),
+            Column("answer", lambda each: each.answered, wide=True),
             Column("correlation id", wide=True),
         ),
-        note=uses.history.why,
+        note=lambda each: each.why,
         note_name="why",
-        colour=lambda each: ACTION_COLOURS.get(each["action"], ""),
+        colour=lambda each: ACTION_COLOURS.get(each.action, ""),
     )

@@ -1,8 +1,7 @@
 """Whether Rolekeeper works: the switches, the sweep, the queues, the rows, and the targets of a hub."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
 from rolekeeper_cli.checks.deployment import DoctorDeployment
@@ -12,6 +11,7 @@ from rolekeeper_cli.layout import amount, minute, several
 from rolekeeper_cli.uses import targets as views
 from rolekeeper_cli.uses.effect import of_rows, withheld
 from rolekeeper_cli.uses.targets import OVERDUE, PROBLEM, SILENT, UNKNOWN
+from rolekeeper_cli.views.targets import TargetView
 
 # Rolekeeper judges a row in about a second, after a cold start in a few.
 _JUDGED_SECONDS = 10
@@ -128,14 +128,14 @@ _SHOWN, _NAMED = 10, 5
 def targets(deployment: DoctorDeployment) -> Findings:
     if not deployment.settings.organization:
         return f"the deployment {OWN_ONLY}"
-    found = views.documents(deployment)
+    found = views.views(deployment)
     bad = sorted(_bad(deployment, found), key=lambda each: each.level is not Level.FAIL)
     yield from bad[:_SHOWN]
     if left := bad[_SHOWN:]:
         yield Finding(
             left[0].level, f"{len(left):,} more about targets", advice("see them all: ", Remedy(Kind.TARGETS))
         )
-    accounts = len({each["account"] for each in found})
+    accounts = len({each.account for each in found})
     return f"all targets are well: {len(found):,}, in {amount(accounts, 'account')}"
 
 
@@ -148,43 +148,43 @@ def coverage(deployment: DoctorDeployment) -> Findings:
     return "every active account of the organization has a spoke in each Region that has one"
 
 
-def _bad(deployment: DoctorDeployment, found: list[dict[str, Any]]) -> Iterator[Finding]:
+def _bad(deployment: DoctorDeployment, found: list[TargetView]) -> Iterator[Finding]:
     interval, now = views.sweep_interval(deployment), deployment.now()
     for each in found:
-        name = f"{each['account']}/{each['region']}"
-        if each["state"] == PROBLEM:
+        name = f"{each.account}/{each.region}"
+        if each.state == PROBLEM:
             removed = "look at the role and the stack rolekeeper-spoke there; or, if the spoke was removed for good: "
             remedy = advice(removed, typed(f"rolekeeper targets forget {name}"))
-            since = each["problem_since"]
+            since = each.problem_since
             lasts = since is None or now - since > interval
             when = f" since {minute(since)}" if since else ""
-            yield (fail if lasts else warn)(f"target {name}{when}: {each['reason']}", remedy)
-        elif each["state"] == SILENT:
-            yield fail(f"target {name}: {each['reason']}", _redeploy(each))
-        elif each["state"] == UNKNOWN:
+            yield (fail if lasts else warn)(f"target {name}{when}: {each.reason}", remedy)
+        elif each.state == SILENT:
+            yield fail(f"target {name}: {each.reason}", _redeploy(each))
+        elif each.state == UNKNOWN:
             deploy = "deploy a spoke there, or delete the rule there that sends events to the hub's bus"
-            yield warn(f"unknown target {name}: {each['reason']}", deploy)
-        elif each["state"] == OVERDUE:
-            yield fail(f"target {name}: {each['reason']}", "see docs/runbook.md#sweep-overdue")
-        if each["withheld"]:
-            what = f"target {name}: {each['withheld']:,} of {each['drift']:,} instances in drift weren't sent"
+            yield warn(f"unknown target {name}: {each.reason}", deploy)
+        elif each.state == OVERDUE:
+            yield fail(f"target {name}: {each.reason}", "see docs/runbook.md#sweep-overdue")
+        if each.withheld:
+            what = f"target {name}: {each.withheld:,} of {each.drift:,} instances in drift weren't sent"
             yield warn(f"{what}: too many of its changes wait already", _WAITS)
-        yield from _version(each, str(found[0]["version"]), name)
+        yield from _version(each, str(found[0].version), name)
 
 
-def _version(target: Mapping[str, Any], hub: str, name: str) -> Iterator[Finding]:
+def _version(target: TargetView, hub: str, name: str) -> Iterator[Finding]:
     """A spoke of another version: neighbouring ones work together, others may not."""
-    gap = target["version_gap"]
+    gap = target.version_gap
     if not gap:
         return
     remedy = advice("upgrade the hub: ", typed("rolekeeper deploy")) if gap > 0 else _redeploy(target)
-    what = f"target {name} has version {target['version']}, and the hub {hub}"
+    what = f"target {name} has version {target.version}, and the hub {hub}"
     if abs(gap) == 1:
         yield warn(f"{what}: neighbouring versions work together, others may not", remedy)
     else:
         yield fail(f"{what}: only neighbouring versions work together", remedy)
 
 
-def _redeploy(target: Mapping[str, Any]) -> Advice:
-    deploy = typed(f"rolekeeper spoke deploy --region {target['region']}")
-    return advice(f"with the credentials of account {target['account']}: ", deploy)
+def _redeploy(target: TargetView) -> Advice:
+    deploy = typed(f"rolekeeper spoke deploy --region {target.region}")
+    return advice(f"with the credentials of account {target.account}: ", deploy)

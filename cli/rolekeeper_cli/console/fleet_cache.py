@@ -257,8 +257,8 @@ class FleetReader:
     def decided(self) -> list[str]:
         """The instances that were decided about since the last time, first since this was made."""
         news = list(self._log.news())
-        self._decided |= {each["instance"]: Target(each["account"], each["region"]) for each in news}
-        return [each["instance"] for each in news]
+        self._decided |= {entry.instance: Target(entry.account, entry.region) for entry in news}
+        return [entry.instance for entry in news]
 
 
 # ---- what is known, and the thread while a page asks ----

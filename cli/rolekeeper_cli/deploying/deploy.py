@@ -112,9 +112,9 @@ def deploy(
         source = {"TemplateURL": upload(folder, Bucket(deployment.client("s3", PATIENT), place, bucket))}
         if revert_drift and present.is_deployed:
             source["DeploymentMode"] = "REVERT_DRIFT"
-        document = rollout.change(Template(source), present, parameters, given=given)
-    render.show(document)
-    if document["outcome"] == "deployed":
+        done = rollout.change(Template(source), present, parameters, given=given)
+    render.show(done)
+    if done.outcome == "deployed":
         terminal.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")
 
 

@@ -24,6 +24,7 @@ from rolekeeper_cli.mapping_files import exported
 from rolekeeper_cli.tables import show_table
 from rolekeeper_cli.terminal import Progress
 from rolekeeper_cli.uses.files import refuse_csv
+from rolekeeper_cli.views.deploy import DestroyedView, KeptResourceView
 
 # ---- the instances that carry a managed role, as EC2 shows them ----
 
@@ -154,15 +155,16 @@ def _detach(deployment: Deployment, carried: Carried) -> Carried:
 
 
 def _report(kept: dict[str, str], mappings: int, target: str | None, detached: int, left: Carried) -> None:
-    document = {
-        "outcome": "destroyed",
-        "kept": [{"resource": name, "name": physical} for name, physical in kept.items()],
-        "mappings": mappings,
-        "exported": target,
-        "detached": detached,
-        "carrying": [instance.key.id for instance, _ in left],
-    }
-    render.show(document)
+    render.show(
+        DestroyedView(
+            outcome="destroyed",
+            kept=[KeptResourceView(resource=name, name=physical) for name, physical in kept.items()],
+            mappings=mappings,
+            exported=target,
+            detached=detached,
+            carrying=[instance.key.id for instance, _ in left],
+        )
+    )
     terminal.say(f"Deleted. {detached:,} roles were detached; {len(left):,} instances carry one still.")
     for name, physical in kept.items():
         terminal.say(f"Kept: {name} {physical}. To delete it for good, switch off its deletion protection first.")

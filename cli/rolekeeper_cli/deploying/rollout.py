@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter
 from typing import Any
 
 import click
@@ -14,6 +14,7 @@ from rolekeeper_cli.deployment import describe_stack
 from rolekeeper_cli.errors import ConfigurationError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.layout import several
 from rolekeeper_cli.tables import show_table
+from rolekeeper_cli.views.deploy import DeployedView, ParameterChangeView, ResourceChangeView
 
 # What CloudFormation says if there is nothing to change, as the AWS CLI's `deploy` knows it.
 _NO_CHANGE = ("didn't contain changes", "No updates are to be performed")
@@ -51,16 +52,16 @@ class Template:
     kind: str = ""
 
 
-def _change(found: Mapping[str, Any]) -> dict[str, Any]:
+def _change(found: Mapping[str, Any]) -> ResourceChangeView:
     """A resource that is added, modified or removed; whether a modified one is replaced is yes, no or maybe."""
     targets = (each["Target"] for each in found.get("Details", ()))
-    return {
-        "action": found["Action"],
-        "resource": found["LogicalResourceId"],
-        "type": found["ResourceType"],
-        "replacement": _REPLACEMENT.get(found.get("Replacement", "")),
-        "properties": sorted({each.get("Name") or each["Attribute"] for each in targets}),
-    }
+    return ResourceChangeView(
+        action=found["Action"],
+        resource=found["LogicalResourceId"],
+        type=found["ResourceType"],
+        replacement=_REPLACEMENT.get(found.get("Replacement", "")),
+        properties=sorted({target.get("Name") or target["Attribute"] for target in targets}),
+    )
 
 
 def _change_set(
@@ -83,10 +84,10 @@ def _named(change_set: Mapping[str, str]) -> dict[str, str]:
     return {"StackName": change_set["StackId"], "ChangeSetName": change_set["Id"]}
 
 
-def _changes(client: Any, change_set: Mapping[str, str], sleep: Callable[[float], None]) -> list[dict[str, Any]]:
+def _changes(client: Any, change_set: Mapping[str, str], sleep: Callable[[float], None]) -> list[ResourceChangeView]:
     """Wait until CloudFormation knows what a change set would change; returns that."""
 
-    def look() -> list[dict[str, Any]] | None:
+    def look() -> list[ResourceChangeView] | None:
         pages = list(client.get_paginator("describe_change_set").paginate(**_named(change_set)))
         status, reason = pages[0]["Status"], pages[0].get("StatusReason", "")
         if status == "FAILED" and any(each in reason for each in _NO_CHANGE):
@@ -96,26 +97,26 @@ def _changes(client: Any, change_set: Mapping[str, str], sleep: Callable[[float]
         if status != "CREATE_COMPLETE":
             return None
         found = [_change(each["ResourceChange"]) for page in pages for each in page["Changes"]]
-        return sorted(found, key=itemgetter("action", "resource"))
+        return sorted(found, key=attrgetter("action", "resource"))
 
     late = WaitTimeoutError("CloudFormation hasn't made the change set", "try again in a while")
     return _until(look, sleep, _PREPARED_SECONDS, late=late)
 
 
-def _show(changes: Sequence[Mapping[str, Any]], differing: Sequence[Mapping[str, str | None]]) -> None:
+def _show(changes: Sequence[ResourceChangeView], differing: Sequence[ParameterChangeView]) -> None:
     if not terminal.options().for_people:
         return
     if differing:
-        rows = [(each["parameter"], each["value"] or "(empty)", each["was"]) for each in differing]
+        rows = [(each.parameter, each.value or "(empty)", each.was) for each in differing]
         show_table(("parameter", "value", "was"), rows)
         click.echo()
     if changes:
-        cells = [tuple({**each, "properties": ", ".join(each["properties"])}.values()) for each in changes]
-        show_table(tuple(changes[0]), cells)
+        cells = [(*[*each.as_mapping().values()][:-1], ", ".join(each.properties)) for each in changes]
+        show_table(tuple(changes[0].as_mapping()), cells)
     for each in changes:
-        if each["resource"] in TABLES and (each["action"] == "Remove" or each["replacement"] in {"yes", "maybe"}):
+        if each.resource in TABLES and (each.action == "Remove" or each.replacement in {"yes", "maybe"}):
             terminal.warn(
-                f"{each['resource']} would be replaced by an empty table; the old one is kept, but no longer used."
+                f"{each.resource} would be replaced by an empty table; the old one is kept, but no longer used."
             )
 
 
@@ -281,7 +282,7 @@ class Rollout:
 
     def change(
         self, template: Template, present: Present, parameters: Parameters, *, given: Parameters
-    ) -> dict[str, Any]:
+    ) -> DeployedView:
         """Show what would change, ask, and change it. Of all parameters, those that aren't `given` stay as they are.
 
         Returns what changed, or would, with the `outcome`: "unchanged", "shown" or "deployed".
@@ -304,13 +305,13 @@ class Rollout:
                 self._discard(change_set, made_stack=present.status is None)
         if operation:
             operation.deployed(f"the deployment of {self.stack}")
-        return {
-            "outcome": "deployed" if operation else "shown" if changes else "unchanged",
-            "version": installed.version(),
-            "deployed_version": present.version,
-            "parameters": differing,
-            "changes": changes,
-        }
+        return DeployedView(
+            outcome="deployed" if operation else "shown" if changes else "unchanged",
+            version=installed.version(),
+            deployed_version=present.version,
+            parameters=differing,
+            changes=changes,
+        )
 
     def _discard(self, change_set: Mapping[str, str], *, made_stack: bool) -> None:
         self.client.delete_change_set(**_named(change_set))
@@ -327,9 +328,9 @@ def as_asked(given: Mapping[str, str], kept: Iterable[str] = ()) -> list[Mapping
     ]
 
 
-def _differing(present: Mapping[str, str], parameters: Mapping[str, str]) -> list[dict[str, str | None]]:
+def _differing(present: Mapping[str, str], parameters: Mapping[str, str]) -> list[ParameterChangeView]:
     return [
-        {"parameter": name, "value": value, "was": present.get(name)}
+        ParameterChangeView(parameter=name, value=value, was=present.get(name))
         for name, value in parameters.items()
         if present.get(name) != value
     ]

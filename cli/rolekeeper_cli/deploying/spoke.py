@@ -34,6 +34,7 @@ from rolekeeper_cli.deployment import Deployment, parameters_of
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.tables import show_table
 from rolekeeper_cli.uses.files import content
+from rolekeeper_cli.views.deploy import DeployedView
 
 # ---- what a spoke has to know of its hub: parameters of spoke.yaml ----
 
@@ -172,9 +173,9 @@ def deploy(
         what = " and ".join(map(_OF_ROLES.__getitem__, only_there))
         terminal.warn(f"about the account's roles: {what} takes effect once you deploy in {home} too")
     home_first = sorted(planned, key=lambda each: each.region != home)
-    documents = [_deploy(each, yes=yes, dry_run=dry_run) for each in home_first]
-    render.show(documents)
-    if any(each["outcome"] == "deployed" for each in documents):
+    done = [_deploy(each, yes=yes, dry_run=dry_run) for each in home_first]
+    render.show(done)
+    if any(deployed.outcome == "deployed" for deployed in done):
         account = planned[0].parameters["HubAccount"]
         terminal.say(f"The hub in account {account} looks after it from its first event on: rolekeeper targets")
 
@@ -210,7 +211,7 @@ def _say_what_is_kept(hub: Parameters, planned: Planned) -> None:
             terminal.say(f"The account keeps {kept}, and the hub has {hub[name]}: {option_of(name)} {hub[name]}")
 
 
-def _deploy(planned: Planned, *, yes: bool, dry_run: bool) -> dict[str, Any]:
+def _deploy(planned: Planned, *, yes: bool, dry_run: bool) -> DeployedView:
     """Deploy in one Region; returns what is shown of it."""
     place, present, parameters = planned.place, planned.present, planned.parameters
     stack, account = place.stack_name, place.caller.account
@@ -220,7 +221,7 @@ def _deploy(planned: Planned, *, yes: bool, dry_run: bool) -> dict[str, Any]:
     rollout = Rollout(place.client("cloudformation", PATIENT), stack, place.sleep, yes=yes, dry_run=dry_run)
     template = Template({"TemplateBody": installed.file("spoke.yaml").read_text()}, NAMED_ROLES)
     present = rollout.without_what_failed(present)
-    return {"region": planned.region, **rollout.change(template, present, parameters, given=planned.given)}
+    return rollout.change(template, present, parameters, given=planned.given).but(region=planned.region)
 
 
 def _home(place: Deployment, present: Mapping[str, Present], given: Parameters) -> str:

@@ -6,7 +6,7 @@ begins with; where that tells nothing, the role "may use" the service.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -118,7 +118,7 @@ def _level_of(action: str) -> Level:
     return Level.UNSURE
 
 
-def with_policies(reader: PolicyReader, role: Role) -> Mapping[str, Any]:
+def with_policies(reader: PolicyReader, role: Role) -> dict[str, Any]:
     """What a role may do, and in JSON the documents that say so, by name, and who may assume it."""
     policies = reader.policies(role.name)
     documents = dict(zip(policies.names, policies.documents, strict=True))

@@ -22,6 +22,7 @@ from rolekeeper_cli.uses import preview
 from rolekeeper_cli.uses.effect import Claim, withheld
 from rolekeeper_cli.uses.history import control_history
 from rolekeeper_cli.uses.preview import Preview
+from rolekeeper_cli.views.control import SweptView
 
 # A person who has to stop everything at once can't wait until a large fleet is counted.
 _COUNTED_SECONDS = 5.0
@@ -130,7 +131,7 @@ def _parameters(deployment: Deployment) -> list[dict[str, str]]:
 _CONFIG = Config(read_timeout=910, retries={"total_max_attempts": 1})
 
 
-def sweep(deployment: Deployment, *, wait: bool) -> dict[str, Any] | None:
+def sweep(deployment: Deployment, *, wait: bool) -> SweptView | None:
     """Sweep, and return the function's report; None without waiting. CommandError if the function failed."""
     function = deployment.resource("OnSchedule")
     client = deployment.client("lambda", _CONFIG)
@@ -147,4 +148,5 @@ def sweep(deployment: Deployment, *, wait: bool) -> dict[str, Any] | None:
     if answer.get("FunctionError"):
         said = swept.get("errorMessage", swept) if isinstance(swept, dict) else swept
         raise CommandError(f"the sweep failed: {said}", "see its log: the saved query 'errors and retries'")
-    return dict(swept)
+    # A function of another version may report less, or more.
+    return SweptView(**{name: value for name, value in swept.items() if name in SweptView.fields})

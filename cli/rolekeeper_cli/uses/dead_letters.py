@@ -11,6 +11,7 @@ from rolekeeper.aws.errors import classified
 from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, WaitTimeoutError
+from rolekeeper_cli.views.control import LetterView
 
 # The most that are read: they show what happened, and a redrive takes all of them anyway.
 _LOOKED_AT = 500
@@ -98,18 +99,18 @@ class DeadLetters:
         return str(answer["Attributes"][name])
 
 
-def letter_document(message: Mapping[str, Any], deployment: Deployment) -> dict[str, Any]:
+def letter_view(message: Mapping[str, Any], deployment: Deployment) -> LetterView:
     """One dead letter: what it is, what it is about, and why it is there, if it says so."""
     sent = int(message.get("Attributes", {}).get("SentTimestamp", 0)) / 1_000
     what, about, why = _read(message["Body"], deployment)
-    return {
-        "since": datetime.fromtimestamp(sent, UTC).replace(microsecond=0),
-        "what": what,
-        "of": about,
-        "why": why,
-        "message_id": message["MessageId"],
-        "body": message["Body"],
-    }
+    return LetterView(
+        since=datetime.fromtimestamp(sent, UTC).replace(microsecond=0),
+        what=what,
+        of=about,
+        why=why,
+        message_id=message["MessageId"],
+        body=message["Body"],
+    )
 
 
 def _read(text: str, deployment: Deployment) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ from rolekeeper.model.text import escaped
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.explained import BAD_CREDENTIALS
 from rolekeeper_cli.layout import arn_name
+from rolekeeper_cli.views.history import CallerView
 
 ACTION = "cloudtrail:LookupEvents"
 LAUNCH = "RunInstances"
@@ -31,31 +32,14 @@ _CONFIG = Config(read_timeout=5, retries={"mode": "standard", "total_max_attempt
 _LONGEST = 640
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who made a call: a user by ARN, a role with its session, or the AWS service that made it, for a role maybe."""
-
-    arn: str = ""
-    role: str = ""
-    session: str = ""
-    invoked_by: str = ""
-
-    @classmethod
-    def read(cls, identity: Any) -> "Caller":
-        """Read a record's `userIdentity`: every member may be missing, by its type."""
-        arn = _text(found_in(identity, "arn || userName || principalId"))
-        service = _text(found_in(identity, "invokedBy"))
-        if found_in(identity, "type") != "AssumedRole":
-            return cls(arn=arn, invoked_by=service)
-        role = _text(found_in(identity, "sessionContext.sessionIssuer.arn"))
-        return cls(arn, role, arn_name(arn), service)
-
-    def words(self, account: str) -> str:
-        """Who it is; an ARN of this account is shown without the account."""
-        who = _short(self.role or self.arn, account) + (f", session {self.session}" if self.session else "")
-        if not who:
-            return self.invoked_by or "nobody that CloudTrail names"
-        return f"{who}, for {self.invoked_by}" if self.invoked_by else who
+def caller_of(identity: Any) -> CallerView:
+    """Read a record's `userIdentity`: every member may be missing, by its type."""
+    arn = _text(found_in(identity, "arn || userName || principalId"))
+    service = _text(found_in(identity, "invokedBy"))
+    if found_in(identity, "type") != "AssumedRole":
+        return CallerView(arn=arn, role="", session="", invoked_by=service)
+    role = _text(found_in(identity, "sessionContext.sessionIssuer.arn"))
+    return CallerView(arn=arn, role=role, session=arn_name(arn), invoked_by=service)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +49,7 @@ class Event:
     id: str
     name: str
     at: datetime
-    by: Caller
+    by: CallerView
     service: str  # as its actions name it, for example `sts`
     agent: str  # the program that called, as it names itself: an SDK and its version
     refused: str  # the error code; empty of a call that succeeded
@@ -83,7 +67,7 @@ class Event:
             _text(found.get("EventId")),
             _text(found.get("EventName")),
             found["EventTime"].astimezone(UTC),
-            Caller.read(found_in(record, "userIdentity")),
+            caller_of(found_in(record, "userIdentity")),
             service=_text(found_in(record, "eventSource")).partition(".")[0],
             agent=_text(found_in(record, "userAgent")),
             refused=_text(found_in(record, "errorCode")),
@@ -226,8 +210,3 @@ def _has(tags: list[Any], key: str, value: str | None) -> bool:
 def _text(value: Any) -> str:
     text = escaped("" if value is None else str(value))
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-def _short(arn: str, account: str) -> str:
-    parts = arn.split(":", 5)
-    return parts[5] if len(parts) == 6 and parts[4] == account else arn  # noqa: PLR2004 - of an ARN

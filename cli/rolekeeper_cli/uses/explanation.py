@@ -21,8 +21,9 @@ from rolekeeper_cli.uses.edits import revision_before
 from rolekeeper_cli.uses.effect import Rows, published_there, withheld
 from rolekeeper_cli.uses.event_history import no_answer
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, profile_name, seen_now
-from rolekeeper_cli.uses.history import Span, as_document, entry_document, spans
+from rolekeeper_cli.uses.history import Span, entry_view, fields_of, spans
 from rolekeeper_cli.uses.instances import account_options, addressed, find_instance, located, name_of, where
+from rolekeeper_cli.views.history import EntryView
 
 # ---- how to undo the last change ----
 
@@ -224,7 +225,7 @@ class Explanation:
     document: dict[str, Any]
     undo: Sequence[Step]
     tags: Mapping[str, str]
-    entries: Sequence[dict[str, Any]]
+    entries: Sequence[EntryView]
     spans: Sequence[Span]
 
 
@@ -254,7 +255,7 @@ def explanation(
         "state": seen.instance.state.value,
         "carries": _carried(seen, seen.observed.association, present),
         "should_carry": profile_name(seen.should_carry),
-        "decision": as_document(layout.described(seen.decision)),
+        "decision": fields_of(layout.described(seen.decision)),
         "because": seen.because,
         "withheld": withheld(deployment),
         "mapping": _mapping(seen.observed.candidates.winner),
@@ -265,13 +266,13 @@ def explanation(
         "condition": _condition(seen.observed.record.condition),
         "took_over_from": _took_over_from(entries, seen),
         "who": answers,
-        "uptake": software.document() if software else None,
-        "last": entry_document(key, entries[0]) if entries else None,
+        "uptake": software.view() if software else None,
+        "last": entry_view(key, entries[0]) if entries else None,
         "former": before.document() if before else None,
         "undo": [each.document() for each in steps],
     }
-    documents = [entry_document(key, each) for each in entries]
-    return Explanation(document, steps, tags=seen.instance.tags, entries=documents, spans=carried)
+    views = [entry_view(key, entry) for entry in entries]
+    return Explanation(document, steps, tags=seen.instance.tags, entries=views, spans=carried)
 
 
 def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:

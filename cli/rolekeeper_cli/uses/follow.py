@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import chain
-from typing import Any
 
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceKey, Target
@@ -23,6 +22,7 @@ from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, pages
 from rolekeeper_cli.uses.instances import address, addressed, name_of, titled, where
 from rolekeeper_cli.uses.names import require_mapping
 from rolekeeper_cli.uses.targets import Places
+from rolekeeper_cli.views.wait import FollowedView, StuckView
 
 _POLL_SECONDS = 2.0
 # Without progress, unless instances wait for the window of changes: it has room again once it has passed.
@@ -59,11 +59,16 @@ class Followed:
         more = len(texts) - _NAMED
         return [*texts[:_NAMED], amount(more, "more target")] if more > 0 else texts
 
-    def document(self) -> dict[str, Any]:
-        stuck = [{"instance": each, "reason": why} for each, why in self.stuck]
-        counts = {"instances": self.total, "done": self.done, "coming": len(self.coming)}
-        rest = {"unseen": [*self.unseen], "not_in_effect": self.effect.documents()}
-        return {**counts, "stuck": stuck, **rest}
+    def view(self, key: MappingKey) -> FollowedView:
+        return FollowedView(
+            mapping=str(key),
+            instances=self.total,
+            done=self.done,
+            coming=len(self.coming),
+            stuck=[StuckView(instance=instance, reason=why) for instance, why in self.stuck],
+            unseen=self.unseen,
+            not_in_effect=self.effect.documents(),
+        )
 
 
 def followed(places: Places, keys: Sequence[MappingKey] | None) -> Followed:

@@ -12,18 +12,20 @@ from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import Action, Association, InstanceKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
-from rolekeeper.storage.layout import DONE, REFUSED, STARTED
+from rolekeeper.storage.layout import DONE, REFUSED
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.explained import why_unseen
 from rolekeeper_cli.uses import who
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.instances import ID, STANDS, addressed, find_instance, key_of, located, where
+from rolekeeper_cli.views.history import AnswerView, ControlEntryView, EntryView, LoserView, SeenView
 
+_KEYWORDS = frozenset({"from"})
 _CONTROL = ("at", "from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
 
 
-def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = False) -> list[dict[str, Any]]:
+def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = False) -> list[EntryView]:
     """The newest entries of an instance, which may be gone: then by its id, as long as they are kept.
 
     With `ask_who`, each entry has who made the changes that it saw. CommandError if there are none, or no such
@@ -45,59 +47,43 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
         asked = [who.about_entry(key.id, entry, older) for entry, older in pairwise((*found, None)) if entry]
         answers = iter(who.ask(deployment, key.id, list(chain.from_iterable(asked))))
         both = zip(found, asked, strict=True)
-        return [{**entry_document(key, each), "who": list(islice(answers, len(some)))} for each, some in both]
-    return [entry_document(key, each) for each in found]
+        return [entry_view(key, entry).but(who=list(islice(answers, len(some)))) for entry, some in both]
+    return [entry_view(key, entry) for entry in found]
 
 
-def control_history(deployment: Deployment, limit: int) -> list[dict[str, Any]]:
+def control_history(deployment: Deployment, limit: int) -> list[ControlEntryView]:
     found = deployment.app.store.history(layout.CONTROL_REPORTED[0], limit)
-    return [as_document({name: entry[name] for name in _CONTROL}) for entry in found]
+    return [ControlEntryView(**fields_of({name: entry[name] for name in _CONTROL})) for entry in found]
 
 
-def as_document(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored map for programs: keys have underscores, where the state table and events have hyphens; "" is null."""
-    return {name.replace("-", "_"): None if value == "" else value for name, value in stored.items()}
+def fields_of(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored map as a view's fields: they have underscores, where the state table has hyphens; "" is None."""
+    found = {name.replace("-", "_"): None if value == "" else value for name, value in stored.items()}
+    return {f"{name}_" if name in _KEYWORDS else name: value for name, value in found.items()}
 
 
-def entry_document(key: InstanceKey, entry: Mapping[str, Any]) -> dict[str, Any]:
+def entry_view(key: InstanceKey, entry: Mapping[str, Any]) -> EntryView:
     """A history entry, or a decision's line of the log, for programs: both have the same fields."""
     decision = entry["decision"]
-    return {
-        "at": entry["at"],
+    return EntryView(
+        at=entry["at"],
         **where(key),
-        "cause": entry["cause"],
-        "action": decision["action"],
-        "code": decision["code"],
-        "from": profile_name(entry["seen"]["profile-arn"]),
-        "to": profile_name(decision["profile-arn"]),
-        "role": decision["role"] or None,
-        "mapping": decision["mapping"] or None,
-        "revision": int(decision["revision"]),
-        "reason": decision["reason"],
-        "answer": as_document(entry["answer"]),
-        "outcome": entry.get("outcome") or None,
-        "seconds": int(entry["seconds"]) if "seconds" in entry else None,
-        "losers": list(decision["losers"]),
-        "seen": as_document(entry["seen"]),
-        "correlation_id": entry["correlation_id"],
-    }
-
-
-def why(document: Mapping[str, Any]) -> str:
-    """The cause, the reason, and AWS's answer if that is an error or unknown."""
-    parts = [document["cause"], document["reason"]]
-    answer = answered(document["answer"], document["outcome"])
-    # A reason may give AWS's answer already.
-    if ("code" in document["answer"] or document["outcome"] == STARTED) and answer not in document["reason"]:
-        parts.append(f"AWS: {answer}")
-    return " → ".join(filter(None, parts))
-
-
-def answered(answer: Mapping[str, Any], outcome: str | None) -> str:
-    """What AWS answered; empty if it wasn't asked for a change."""
-    if "code" in answer:
-        return f"{answer['code']}: {answer.get('message', '')}"
-    return str(answer.get("association_id", "")) or ("started; the answer is unknown" if outcome == STARTED else "")
+        cause=entry["cause"],
+        action=decision["action"],
+        code=decision["code"],
+        from_=profile_name(entry["seen"]["profile-arn"]),
+        to=profile_name(decision["profile-arn"]),
+        role=decision["role"] or None,
+        mapping=decision["mapping"] or None,
+        revision=int(decision["revision"]),
+        reason=decision["reason"],
+        answer=AnswerView(**fields_of(entry["answer"])),
+        outcome=entry.get("outcome") or None,
+        seconds=int(entry["seconds"]) if "seconds" in entry else None,
+        losers=[LoserView(**loser) for loser in decision["losers"]],
+        seen=SeenView(**fields_of(entry["seen"])),
+        correlation_id=entry["correlation_id"],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +168,7 @@ class DecisionLog:
         self._pause = pause
         self._seen: OrderedDict[str, None] = OrderedDict()
 
-    def news(self) -> Iterator[dict[str, Any]]:
+    def news(self) -> Iterator[EntryView]:
         begin = self._deployment.now()
         found = [event for group in self._groups for event in self._events(group)]
         for event in sorted(found, key=lambda each: (each["timestamp"], each["eventId"])):
@@ -214,7 +200,7 @@ def level_missing(deployment: Deployment) -> str:
     return f"the functions log from {level} on, and decisions are logged at INFO: deploy with LogLevel=INFO"
 
 
-def _decision(message: str) -> dict[str, Any] | None:
+def _decision(message: str) -> EntryView | None:
     """The decision in a line of the log; None for any other line."""
     try:
         line = json.loads(message)
@@ -225,7 +211,7 @@ def _decision(message: str) -> dict[str, Any] | None:
     # As Powertools writes it: 2026-01-01 00:00:00,000+0000.
     logged = datetime.strptime(line["timestamp"], "%Y-%m-%d %H:%M:%S,%f%z")
     entry = {**line, "at": layout.timestamp(logged), "outcome": _outcome(line)}
-    return entry_document(InstanceKey(line["account"], line["region"], line["instance-id"]), entry)
+    return entry_view(InstanceKey(line["account"], line["region"], line["instance-id"]), entry)
 
 
 def _outcome(line: Mapping[str, Any]) -> str | None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
@@ -47,14 +48,15 @@ def addressed(deployment: Deployment, id_: str) -> str:
     return f"{deployment.settings.target}/{id_}" if deployment.elsewhere else id_
 
 
-def address(document: Mapping[str, Any], home: Target) -> str:
-    """The same, from a document."""
-    target = Target(document["account"], document["region"])
-    return document["instance"] if target == home else f"{target}/{document['instance']}"
+def address(view: Any, home: Target) -> str:
+    """The same, from a view."""
+    view = SimpleNamespace(**view) if isinstance(view, Mapping) else view
+    target = Target(view.account, view.region)
+    return str(view.instance) if target == home else f"{target}/{view.instance}"
 
 
-def where(key: InstanceKey) -> dict[str, str]:
-    """The fields of a document that name its instance."""
+def where(key: InstanceKey) -> dict[str, Any]:
+    """The fields of a view that name its instance."""
     return {"instance": key.id, "account": key.account, "region": key.region}
 
 
@@ -94,7 +96,7 @@ def title(instance: Instance) -> str:
 
 
 def titled(id_: str, name: str) -> str:
-    """The same, from a document."""
+    """The same, with its name."""
     return f"{id_} ({escaped(name)})" if name else id_
 
 

@@ -21,7 +21,8 @@ from rolekeeper_cli.uses import launch_cloudformation, launch_terraform
 from rolekeeper_cli.uses.files import FileError, composed, decoded
 from rolekeeper_cli.uses.launch_declared import PROFILE, Declared, Source, as_map, with_users
 from rolekeeper_cli.uses.launchers import rules_of
-from rolekeeper_cli.uses.launches import NEEDS, Forecast, Rules, Step, Verdict, forecast
+from rolekeeper_cli.uses.launches import NEEDS, Forecast, Rules, Verdict, forecast
+from rolekeeper_cli.views.launches import StepView
 
 _KINDS = "give a CloudFormation template, or what terraform show -json PLAN prints"
 _NEITHER = "is neither a CloudFormation template nor version 1 of Terraform's JSON"
@@ -159,11 +160,11 @@ def forecasts(found: Sequence[Declared], rules: Rules, scoped: Collection[Mappin
         yield replace(made, steps=tuple(_steps(made, each.source)))
 
 
-def _steps(found: Forecast, source: Source) -> Iterator[Step]:
+def _steps(found: Forecast, source: Source) -> Iterator[StepView]:
     if found.starts_wrong and found.should_carry:
         path, _, name = found.should_carry.partition(":instance-profile")[2].rpartition("/")
         text = source.attribute.format(name=name, path=f"{path}/")
-        yield Step(text, f"in {source.name}: instances start with {name}; {NEEDS}")
+        yield StepView(command=text, does=f"in {source.name}: instances start with {name}; {NEEDS}")
 
 
 def in_effect(place: Deployment, found: Sequence[Declared], rows: Mapping[MappingKey, Attributes]) -> Rules:

@@ -11,7 +11,6 @@ from datetime import datetime
 from enum import StrEnum
 from functools import partial
 from shlex import quote
-from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Observation, asked_for, mapping_keys, resolve
@@ -31,6 +30,7 @@ from rolekeeper.settings import Ownership
 from rolekeeper_cli.layout import arn_name, several
 from rolekeeper_cli.uses.effect import Effect, Row, of_instance
 from rolekeeper_cli.uses.fleet import Seen, profile_name
+from rolekeeper_cli.views.launches import LaunchView, StepView, TemplateVersionView
 
 
 class Kind(StrEnum):
@@ -78,6 +78,10 @@ class Template:
     asked: str = "$Default"  # how the launcher names the version: `$Default`, `$Latest` or a number
     member: str = "Name"  # how it names the instance profile: `Name` or `Arn`. A new version has to use the same.
 
+    def view(self) -> TemplateVersionView:
+        version, number = self.asked or None, self.number or None
+        return TemplateVersionView(id=self.id or None, name=self.name, version=version, number=number)
+
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
@@ -106,17 +110,6 @@ class Launcher:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """What to do, as a command to type or an attribute to write, and what it does."""
-
-    text: str
-    does: str
-
-    def document(self) -> dict[str, str]:
-        return {"command": self.text, "does": self.does}
-
-
-@dataclass(frozen=True, slots=True)
 class Forecast:
     """What will happen to the role of a launcher's instances."""
 
@@ -129,7 +122,7 @@ class Forecast:
     should_carry: str = ""
     mapping: MappingKey | None = None
     effect: Effect = field(default_factory=Effect)
-    steps: Sequence[Step] = field(default=())
+    steps: Sequence[StepView] = field(default=())
 
     @property
     def urgency(self) -> tuple[int, str, str]:
@@ -152,28 +145,27 @@ class Forecast:
         of_template = self.launcher.service not in {"EKS", "Karpenter"}
         return of_template and self.verdict in {Verdict.LATE, Verdict.REPLACED, Verdict.OCCUPIED}
 
-    def document(self) -> dict[str, Any]:
-        launcher, template = self.launcher, self.launcher.template
-        version = {"version": template.asked or None, "number": template.number or None} if template else {}
-        return {
-            "kind": launcher.kind.value,
-            "name": launcher.name,
-            "id": launcher.id or None,
-            "account": self.target.account or None,
-            "region": self.target.region or None,
-            "place": launcher.place or None,
-            "verdict": self.verdict.value,
-            "code": self.code,
-            "reason": self.reason,
-            "carries": profile_name(self.carries),
-            "should_carry": profile_name(self.should_carry),
-            "mapping": str(self.mapping) if self.mapping else None,
-            "not_in_effect": self.effect.documents(),
-            "template": {"id": template.id or None, "name": template.name, **version} if template else None,
-            "used_by": list(launcher.used_by),
-            "tags": dict(launcher.tags),
-            "steps": [each.document() for each in self.steps],
-        }
+    def view(self) -> LaunchView:
+        launcher = self.launcher
+        return LaunchView(
+            kind=launcher.kind.value,
+            name=launcher.name,
+            id=launcher.id or None,
+            account=self.target.account or None,
+            region=self.target.region or None,
+            place=launcher.place or None,
+            verdict=self.verdict.value,
+            code=self.code,
+            reason=self.reason,
+            carries=profile_name(self.carries),
+            should_carry=profile_name(self.should_carry),
+            mapping=str(self.mapping) if self.mapping else None,
+            not_in_effect=self.effect.documents(),
+            template=launcher.template.view() if launcher.template else None,
+            used_by=launcher.used_by,
+            tags=launcher.tags,
+            steps=self.steps,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +321,7 @@ _HOLDS = (
 BOOT_SCRIPT = "rolekeeper launches --boot-script"
 
 
-def steps(found: Forecast, options: str) -> Iterator[Step]:
+def steps(found: Forecast, options: str) -> Iterator[StepView]:
     """What makes its instances start with the right role, or wait for it; `options` are the AWS CLI's in its target."""
     launcher, role = found.launcher, profile_name(found.should_carry)
     if not found.starts_wrong:
@@ -338,11 +330,13 @@ def steps(found: Forecast, options: str) -> Iterator[Step]:
         yield from _new_version(launcher, launcher.template, found.should_carry, options=options)
     if launcher.kind is Kind.GROUP and launcher.id and found.verdict is Verdict.LATE:
         name = quote(launcher.name)
-        yield Step(f"{_HOOK}{name}{options}", _HOLDS)
-        yield Step(BOOT_SCRIPT, "prints the boot script for the user data, which waits for the role and says so")
+        yield StepView(command=f"{_HOOK}{name}{options}", does=_HOLDS)
+        yield StepView(
+            command=BOOT_SCRIPT, does="prints the boot script for the user data, which waits for the role and says so"
+        )
 
 
-def _new_version(launcher: Launcher, template: Template, profile_arn: str, *, options: str) -> Iterator[Step]:
+def _new_version(launcher: Launcher, template: Template, profile_arn: str, *, options: str) -> Iterator[StepView]:
     at, role = f"--launch-template-id {template.id}", profile_name(profile_arn)
     data = {"IamInstanceProfile": {template.member: profile_arn if template.member == "Arn" else role}}
     value = quote(json.dumps(data, separators=(",", ":")))
@@ -354,10 +348,10 @@ def _new_version(launcher: Launcher, template: Template, profile_arn: str, *, op
     stack = launcher.tags.get("aws:cloudformation:stack-name", "")
     also += f"; stack {stack} declares {launcher.name}, so change it there" if stack else ""
     then = "; then name it in the group's mixed instances policy" if alone and launcher.mixed else ""
-    yield Step(
-        f"aws ec2 create-launch-template-version {at} --source-version {template.number} "
+    yield StepView(
+        command=f"aws ec2 create-launch-template-version {at} --source-version {template.number} "
         f"--launch-template-data {value}{options}",
-        f"makes a version whose instances start with {role}{also}{then}; {NEEDS}",
+        does=f"makes a version whose instances start with {role}{also}{then}; {NEEDS}",
     )
     newest = (
         f"\"$(aws ec2 describe-launch-template-versions {at} --versions '$Latest' --query "
@@ -365,8 +359,9 @@ def _new_version(launcher: Launcher, template: Template, profile_arn: str, *, op
     )
     if template.asked == "$Default" and not alone:
         text = f"aws ec2 modify-launch-template {at} --default-version {newest}{options}"
-        yield Step(text, "makes it the default version")
+        yield StepView(command=text, does="makes it the default version")
     elif alone and launcher.kind is Kind.GROUP and not launcher.mixed:
         text = "aws autoscaling update-auto-scaling-group --auto-scaling-group-name"
         version = f"--launch-template LaunchTemplateId={template.id},Version={newest}"
-        yield Step(f"{text} {quote(launcher.name)} {version}{options}", "has the group use it, and no other one")
+        command = f"{text} {quote(launcher.name)} {version}{options}"
+        yield StepView(command=command, does="has the group use it, and no other one")

@@ -156,7 +156,7 @@ class FleetPlan:
             "paced": self.paced(),
             "waiting": list(self.waiting),
             "withheld": withheld(self.deployment),
-            "unseen": self.places.unseen_documents() if self.places else [],
+            "unseen": [target.as_mapping() for target in self.places.unseen_views()] if self.places else [],
             "summary": self.summary(),
         }
 

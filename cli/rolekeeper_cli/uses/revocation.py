@@ -32,6 +32,7 @@ from rolekeeper_cli.uses import names
 from rolekeeper_cli.uses.instances import account_options, addressed, known_or_ended, role_in, title, titled
 from rolekeeper_cli.uses.revoked_policy import POLICY, Entry, current, entries
 from rolekeeper_cli.uses.uptake import Held, of_instance
+from rolekeeper_cli.views.revoke import CleanedView, RevokedRoleView
 
 # ---- a role with that policy ----
 
@@ -291,14 +292,14 @@ class Revoked:
     entry: Entry
     policy: Document
 
-    def document(self) -> dict[str, Any]:
-        return {
-            "role": self.role.name,
-            "role_arn": self.role.arn,
-            "policy": POLICY,
-            "before": self.entry.before,
-            "document": self.policy,
-        }
+    def view(self) -> RevokedRoleView:
+        return RevokedRoleView(
+            role=self.role.name,
+            role_arn=self.role.arn,
+            policy=POLICY,
+            before=self.entry.before,
+            document=self.policy,
+        )
 
 
 def write_all(deployment: Deployment, plan: Plan) -> Iterator[Revoked | CommandError]:
@@ -391,19 +392,7 @@ def _compact(policy: Document) -> str:
 # ---- removing what is over ----
 
 
-@dataclass(frozen=True, slots=True)
-class Cleaned:
-    """The `removed` instances of a role's policy, and how many statements it still has; with none it is deleted."""
-
-    role: str
-    removed: Sequence[str]
-    left: int
-
-    def document(self) -> dict[str, Any]:
-        return {"role": self.role, "removed": list(self.removed), "left": self.left, "deleted": not self.left}
-
-
-def clean(deployment: DoctorDeployment) -> Iterator[Cleaned | CommandError]:
+def clean(deployment: DoctorDeployment) -> Iterator[CleanedView | CommandError]:
     """Remove the entries that are over from each role under the path, and a policy without any other statement.
 
     A role whose policy can't be read or written is left as it is, and the error given.
@@ -420,7 +409,7 @@ def clean(deployment: DoctorDeployment) -> Iterator[Cleaned | CommandError]:
                 yield refusal(error)
 
 
-def _cleaned(deployment: Deployment, role: Role) -> Cleaned | None:
+def _cleaned(deployment: Deployment, role: Role) -> CleanedView | None:
     """Clean one role; None if nothing of it is over."""
     answer = _policy(deployment, role.name, role.arn)
     if not answer:
@@ -431,7 +420,7 @@ def _cleaned(deployment: Deployment, role: Role) -> Cleaned | None:
         return None
     kept = current(policy, now)
     _keep(_iam(deployment), role, {**policy, "Statement": kept})
-    return Cleaned(role.name, removed, len(kept))
+    return CleanedView(role=role.name, removed=removed, left=len(kept), deleted=not kept)
 
 
 def _keep(client: Any, role: Role, policy: Document) -> None:

@@ -1,6 +1,6 @@
-"""The roles under the role path as documents: who uses each, what it may do, and what of that it doesn't use.
+"""The roles under the role path: who uses each, what it may do, and what of that it doesn't use.
 
-What AWS refuses is never guessed: it is None in the documents, and the reason is in `unknown`.
+What AWS refuses is never guessed: it is None, and the reason is in `unknown`.
 """
 
 import json
@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError, NotFoundError
 from rolekeeper.aws.iam import Document, Policies, Role
@@ -31,11 +30,12 @@ from rolekeeper_cli.uses.instances import STANDS, addressed
 from rolekeeper_cli.uses.names import path_roles
 from rolekeeper_cli.uses.targets import Places
 from rolekeeper_cli.uses.usage import Report, Reports, smaller, why
+from rolekeeper_cli.views.roles import InclusionView, QuotasView, RoleCountsView, RolesView, RoleView, SmallerPolicyView
 
 # ---- the roles of all accounts ----
 
 
-def document(
+def view(
     deployment: DoctorDeployment,
     places: Places,
     *,
@@ -43,7 +43,7 @@ def document(
     unused: bool = False,
     last_accessed: bool = True,
     instances: bool = True,
-) -> dict[str, Any]:
+) -> RolesView:
     """The roles under the path in the accounts of these targets, and their numbers.
 
     A hub's roles name their account, and `unseen` lists the targets that couldn't be read.
@@ -77,9 +77,9 @@ def document(
     # If no account could be read, nothing is known about the names.
     if found:
         where = f" in {several([each.account for each in found], kind='account')}"
-        _require(deployment, names, {role["role"] for each in found for role in each.roles}, where=where)
+        _require(deployment, names, {role.role for inventory in found for role in inventory.roles}, where=where)
     answer = _answer(found, own, is_hub=is_hub, unused=unused)
-    return {**answer, "unseen": places.unseen_documents()} if is_hub else answer
+    return answer.but(unseen=places.unseen_views()) if is_hub else answer
 
 
 def _require(deployment: DoctorDeployment, names: Iterable[str], present: Collection[str], where: str) -> None:
@@ -89,26 +89,22 @@ def _require(deployment: DoctorDeployment, names: Iterable[str], present: Collec
         raise CommandError(what, near or advice("see: ", Remedy(Kind.ROLES)))
 
 
-def _answer(found: Sequence["Inventory"], own: "Inventory", *, is_hub: bool, unused: bool) -> dict[str, Any]:
+def _answer(found: Sequence["Inventory"], own: "Inventory", *, is_hub: bool, unused: bool) -> RolesView:
     """The roles of all inventories, of a hub with their accounts; only those that are `unused`, if asked."""
-    roles = [
-        {"role": role["role"], "account": each.account, **role} if is_hub else role
-        for each in found
-        for role in each.roles
-        if role["unused"] or not unused
-    ]
-    return {
-        "roles": roles,
-        "summary": {
-            "roles": len(roles),
-            "broad": sum(bool(each["broad"]) for each in roles),
-            "unused": sum(bool(each["unused"]) for each in roles),
-            "with_unused_services": sum(bool(each["unused_services"]) for each in roles),
-            "could_be_smaller": sum(bool(each["smaller"]) for each in roles),
-        },
-        "account": own.quotas,
-        "unknown": _unknown([own, *(each for each in found if each is not own)], is_hub=is_hub),
-    }
+    both = [(inventory.account, role) for inventory in found for role in inventory.roles if role.unused or not unused]
+    roles = [role.but(account=account) if is_hub else role for account, role in both]
+    unknown = _unknown([own, *(inventory for inventory in found if inventory is not own)], is_hub=is_hub)
+    return RolesView(roles=roles, summary=_counts(roles), account=own.quotas, unknown=unknown)
+
+
+def _counts(roles: Sequence[RoleView]) -> RoleCountsView:
+    return RoleCountsView(
+        roles=len(roles),
+        broad=sum(bool(role.broad) for role in roles),
+        unused=sum(bool(role.unused) for role in roles),
+        with_unused_services=sum(bool(role.unused_services) for role in roles),
+        could_be_smaller=sum(bool(role.smaller) for role in roles),
+    )
 
 
 def _unknown(found: Iterable["Inventory"], *, is_hub: bool) -> list[str]:
@@ -136,7 +132,7 @@ _NOT_ASKED = Report(because="not asked")
 
 @dataclass(slots=True)
 class Inventory:
-    """The roles of an account as documents, who uses them, and what couldn't be read, each reason once."""
+    """The roles of an account, who uses them, and what couldn't be read, each reason once."""
 
     account: str
     # By a role's name, the mappings that give it; None if they couldn't be read.
@@ -146,8 +142,8 @@ class Inventory:
     carried: Sequence[Sequence[tuple[str, str]] | None] = ()
     # By a role's name, the instances that carry it; None if that couldn't be read.
     instances: dict[str, list[str]] | None = None
-    roles: list[dict[str, Any]] = field(default_factory=list)
-    quotas: dict[str, int] | None = None  # how many instance profiles and roles the account has, and may have
+    roles: list[RoleView] = field(default_factory=list)
+    quotas: QuotasView | None = None
     unknown: list[str] = field(default_factory=list)
 
     def attempt[T](self, read: Callable[[], T]) -> T | None:
@@ -192,10 +188,11 @@ def _read_own(deployment: DoctorDeployment, found: Inventory, names: Sequence[st
             held = None if profiles is None else sorted(arn_name(arn) for arn in profiles if profiles[arn] == role.name)
             found.roles.append(_role(deployment, found, role, profiles=held))
     collected = reports.collect()
-    for each in found.roles:
-        report = collected.get(each["arn"], _NOT_ASKED)
-        each.update(_usage(each, report, deployment.now()))
-        each["smaller"] = found.attempt(partial(_smaller, deployment, each, report)) or []
+    for number, read in enumerate(found.roles):
+        report = collected.get(read.arn, _NOT_ASKED)
+        known = _with_usage(read, report, deployment.now())
+        smaller_ones = found.attempt(partial(_smaller, deployment, known, report)) or []
+        found.roles[number] = known.but(smaller=smaller_ones)
     found.unknown += dict.fromkeys(each.because for each in collected.values() if each.because)
 
 
@@ -212,8 +209,7 @@ def _read_elsewhere(place: Deployment, found: Inventory, names: Sequence[str], *
     for name in names or sorted({*(found.mappings or ()), *(found.instances or ())} - {NO_ROLE}):
         role = found.attempt(partial(place.app.roles.policies.role, name))
         if role and role.path.startswith(place.settings.role_path):
-            read = _role(place, found, role, profiles=None)
-            found.roles.append({**read, **_usage(read, report, place.now()), "smaller": []})
+            found.roles.append(_with_usage(_role(place, found, role, profiles=None), report, place.now()))
     if not names:
         found.unknown.append(_ONLY_NAMED)
 
@@ -251,15 +247,14 @@ def _profiles(deployment: DoctorDeployment) -> dict[str, str]:
     }
 
 
-def _quotas(deployment: DoctorDeployment) -> dict[str, int]:
-    """How many instance profiles and roles the account has, and how many it may have."""
+def _quotas(deployment: DoctorDeployment) -> QuotasView:
     summary: Mapping[str, int] = deployment.ask("iam:GetAccountSummary", "*")["SummaryMap"]
-    return {
-        "instance_profiles": summary["InstanceProfiles"],
-        "instance_profiles_quota": summary["InstanceProfilesQuota"],
-        "roles": summary["Roles"],
-        "roles_quota": summary["RolesQuota"],
-    }
+    return QuotasView(
+        instance_profiles=summary["InstanceProfiles"],
+        instance_profiles_quota=summary["InstanceProfilesQuota"],
+        roles=summary["Roles"],
+        roles_quota=summary["RolesQuota"],
+    )
 
 
 # ---- one role ----
@@ -271,7 +266,7 @@ _LONG = timedelta(days=DAYS)
 _EVERYTHING = "everything"
 
 
-def _role(place: Deployment, found: Inventory, role: Role, *, profiles: Sequence[str] | None) -> dict[str, Any]:
+def _role(place: Deployment, found: Inventory, role: Role, *, profiles: Sequence[str] | None) -> RoleView:
     """A role, who uses it, and what it may do. Only GetRole says when it was made and used: ListRoles doesn't."""
     checks, name = place.app.roles, role.name
     instances = None if found.instances is None else sorted(found.instances.get(name, ()))
@@ -287,20 +282,24 @@ def _role(place: Deployment, found: Inventory, role: Role, *, profiles: Sequence
         unused = False
     elif whole and mappings is not None and instances is not None and None not in found.carried:
         unused = True
-    return {
-        "role": role.name,
-        "arn": role.arn,
-        "created": role.created,
-        "last_used": role.last_used,
-        "unused": unused,
-        "profiles": profiles,
-        "instances": instances,
-        "mappings": mappings,
-        "services": services,
-        "may": may,
-        "broad": None if broad is None else bool(broad),
-        "broad_because": broad or None,
-    }
+    return RoleView(
+        role=role.name,
+        arn=role.arn,
+        created=role.created,
+        last_used=role.last_used,
+        unused=unused,
+        profiles=profiles,
+        instances=instances,
+        mappings=mappings,
+        services=services,
+        may=may,
+        broad=None if broad is None else bool(broad),
+        broad_because=broad or None,
+        services_last_used=None,
+        unused_services=None,
+        unknown_because=None,
+        smaller=(),
+    )
 
 
 def _services(held: Permissions) -> list[str]:
@@ -314,34 +313,33 @@ def _service(action: str) -> str:
     return _EVERYTHING if service.strip("*?") == "" else service
 
 
-def _usage(role: Mapping[str, Any], report: Report, now: datetime) -> dict[str, Any]:
-    """The services that a role's policies allow and that it didn't call lately, or why they aren't known."""
+def _with_usage(role: RoleView, report: Report, now: datetime) -> RoleView:
+    """Return it with the services that its policies allow and that it didn't call lately, or why they aren't known."""
     because = report.because
-    if not because and role["created"] is None:
+    if not because and role.created is None:
         because = "IAM doesn't tell when the role was made"
-    elif not because and _is_recent(role["created"], now):
+    elif not because and _is_recent(role.created, now):
         because = f"the role is less than {DAYS} days old"
     unused = [each for each, at in report.services.items() if not _is_recent(at, now)]
-    return {
-        "services_last_used": None if report.because else dict(report.services),
-        "unused_services": None if because else unused,
-        "unknown_because": because or None,
-    }
+    return role.but(
+        services_last_used=None if report.because else dict(report.services),
+        unused_services=None if because else unused,
+        unknown_because=because or None,
+    )
 
 
-def _smaller(deployment: DoctorDeployment, role: Mapping[str, Any], report: Report) -> list[dict[str, Any]]:
+def _smaller(deployment: DoctorDeployment, role: RoleView, report: Report) -> list[SmallerPolicyView]:
     """What a role's policies could do without; empty unless that is certain: the role is at work, and known well."""
     never = [each for each, at in report.services.items() if at is None]
-    is_certain = role["unused_services"] is not None and role["may"] is not None
-    if not never or not is_certain or not _is_recent(role["last_used"], deployment.now()):
+    is_certain = role.unused_services is not None and role.may is not None
+    if not never or not is_certain or not _is_recent(role.last_used, deployment.now()):
         return []
-    name = role["role"]
-    policies = deployment.app.roles.policies.policies(name)
+    policies = deployment.app.roles.policies.policies(role.role)
     inline = {each for each in policies.names if ":" not in each}
     # First as if all could be changed: only the managed policies that this touches are asked about.
     touched = {each.policy for each in smaller(policies, never, policies.names)}
     own = {each for each in touched - inline if _is_own(deployment, each)}
-    return [each.as_document(name) for each in smaller(policies, never, inline | own)]
+    return [policy.view(role.role) for policy in smaller(policies, never, inline | own)]
 
 
 def _is_own(deployment: DoctorDeployment, arn: str) -> bool:
@@ -359,7 +357,7 @@ def _is_recent(at: datetime | None, now: datetime) -> bool:
 # ---- which of the roles that mappings give include a policy, a baseline ----
 
 
-def inclusions(deployment: DoctorDeployment, wanted: Permissions) -> Iterator[dict[str, Any]]:
+def inclusions(deployment: DoctorDeployment, wanted: Permissions) -> Iterator[InclusionView]:
     """Each role that a mapping gives, as its row says or as it is published, by name: what it lacks of a baseline."""
     reader = deployment.app.roles.policies
 
@@ -370,19 +368,19 @@ def inclusions(deployment: DoctorDeployment, wanted: Permissions) -> Iterator[di
         if role == NO_ROLE:
             continue
         lacks, because = _attempt(partial(lacks_of, role))
-        yield {
-            "role": role,
-            "mappings": mappings,
+        yield InclusionView(
+            role=role,
+            mappings=mappings,
             # Where it isn't known, it isn't said that it includes it.
-            "includes": None if lacks is None else not lacks,
-            "lacks": lacks or (),
-            "unknown_because": (because or "the role doesn't exist") if lacks is None else None,
-        }
+            includes=None if lacks is None else not lacks,
+            lacks=lacks or (),
+            unknown_because=(because or "the role doesn't exist") if lacks is None else None,
+        )
 
 
-def lacks_in_words(answer: Mapping[str, Any], room: int) -> str:
+def lacks_in_words(answer: InclusionView, room: int) -> str:
     """What a role lacks, in at most `room` characters, or why that isn't known."""
-    return str(answer["unknown_because"] or as_many("", answer["lacks"], room).strip())
+    return answer.unknown_because or as_many("", answer.lacks, room).strip()
 
 
 def wanted(deployment: DoctorDeployment, policy: str) -> Permissions:

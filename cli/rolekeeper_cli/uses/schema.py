@@ -6,7 +6,7 @@ roles that aren't there it can't know: the reader of rows and the publisher have
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rolekeeper.mappings import rows
@@ -22,6 +22,7 @@ from rolekeeper.model.mapping import (
 )
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.suggest import did_you_mean
+from rolekeeper_cli.views.mappings import ColumnView, OwnColumnView
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 # What a file writes for each of DynamoDB's types.
@@ -178,29 +179,34 @@ def choices(name: str) -> Sequence[str]:
     return ("true", "false") if name in flags else _ACCEPTS.get(name, {}).get("enum", ())
 
 
-def column_document(name: str) -> Mapping[str, Any]:
-    """One column: what it means and takes, who writes it, and an example. CommandError if there is none."""
-    for column in (*KEYS, *COLUMNS, EDITED_BY):
-        if column.name == name:
-            return _filled_in(column)
+def column(name: str, nouns: Iterable[str] = ()) -> ColumnView | OwnColumnView:
+    """One column: what it means and takes, who writes it, and an example.
+
+    CommandError if there is none, nor one of the `nouns`.
+    """
+    for written in (*KEYS, *COLUMNS, EDITED_BY):
+        if written.name == name:
+            return _filled_in(written)
     if name in OURS:
-        return {"column": name, "means": _sentence(MEANING[name]), "written_by": "Rolekeeper; leave it alone"}
-    listed = f"the columns are {', '.join(column_names())}"
-    raise CommandError(f"there is no column {name!r}", f"{did_you_mean(name, column_names())} {listed}".lstrip())
+        return OwnColumnView(column=name, means=_sentence(MEANING[name]), written_by="Rolekeeper; leave it alone")
+    of_nouns = f"; the nouns are {', '.join(nouns)}" if nouns else ""
+    listed = f"the columns are {', '.join(column_names())}{of_nouns}"
+    meant = did_you_mean(name, [*nouns, *column_names()])
+    raise CommandError(f"there is no column {name!r}", f"{meant} {listed}".lstrip())
 
 
-def _filled_in(column: Column) -> Mapping[str, Any]:
+def _filled_in(column: Column) -> ColumnView:
     example = "role=web" if column in KEYS else EXAMPLES.get(column.name)
-    return {
-        "column": column.name,
-        "means": _sentence(MEANING[column.name]),
-        "takes": column.kind.range,
-        "default": None if column.default == "required" else column.default,
-        "required": column.default == "required",
-        "type": TYPES[column.kind.type],
-        "written_by": "you, or Rolekeeper's command" if column is EDITED_BY else "you",
-        "example": f"rolekeeper mapping set workload=web {example}" if example else None,
-    }
+    return ColumnView(
+        column=column.name,
+        means=_sentence(MEANING[column.name]),
+        takes=column.kind.range,
+        default=None if column.default == "required" else column.default,
+        required=column.default == "required",
+        type=TYPES[column.kind.type],
+        written_by="you, or Rolekeeper's command" if column is EDITED_BY else "you",
+        example=f"rolekeeper mapping set workload=web {example}" if example else None,
+    )
 
 
 def _sentence(text: str) -> str:

@@ -5,13 +5,12 @@ The deployment's own comes first, page by page. Of the others a few are read at 
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
-from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
 from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget, unheard
@@ -26,6 +25,7 @@ from rolekeeper_cli.layout import minute, several
 from rolekeeper_cli.suggest import did_you_mean
 from rolekeeper_cli.uses.fleet import Enforced, Seen, decided, look
 from rolekeeper_cli.uses.instances import TARGET
+from rolekeeper_cli.views.targets import MissingTargetView, TargetView, UnseenTargetView
 
 _AT_ONCE = 8
 _ACCOUNT, _BOTH = re.compile("[0-9]{12}", re.ASCII), "/"
@@ -128,9 +128,9 @@ class Places:
             for why, found in reasons.items()
         ]
 
-    def unseen_documents(self) -> list[dict[str, str]]:
+    def unseen_views(self) -> list[UnseenTargetView]:
         return [
-            {"account": target.account, "region": target.region, "reason": error.what}
+            UnseenTargetView(account=target.account, region=target.region, reason=error.what)
             for target, error in self.unseen.items()
         ]
 
@@ -182,7 +182,7 @@ def few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Result
             waiting.extend((each, threads.submit(do, each)) for each in islice(coming, 1))
 
 
-# ---- the targets as documents ----
+# ---- what is known of the targets ----
 
 
 # The states of a target: managed, not swept yet, not swept lately, the hub can't manage it, its spoke's events don't
@@ -194,14 +194,14 @@ SAME, OLDER, NEWER = "same", "older", "newer"
 _FAR = 1_000
 
 
-def documents(deployment: Deployment) -> list[dict[str, Any]]:
+def views(deployment: Deployment) -> list[TargetView]:
     """Every target that the deployment knows, its own first, then by account and Region, and those that are unknown."""
     version, registry = deployment.outputs.get("Version"), deployment.app.registry
     hub = _Hub(deployment.home, version, deployment.now(), silence=2 * sweep_interval(deployment))
     known = {each.target: each for each in registry.all()}
     own = known.pop(hub.target, ServedTarget(hub.target, wire_format=WIRE_FORMAT))
     unknown = [hub.unknown(each) for each in registry.unknown() if each.target not in known]
-    return [*map(hub.document, (replace(own, version=version or ""), *known.values())), *unknown]
+    return [*map(hub.view, (replace(own, version=version or ""), *known.values())), *unknown]
 
 
 def read(text: str) -> Target:
@@ -230,35 +230,35 @@ class _Hub:
     now: datetime
     silence: timedelta
 
-    def document(self, served: ServedTarget) -> dict[str, Any]:
+    def view(self, served: ServedTarget) -> TargetView:
         own = served.target == self.target
         state, reason = self._state(served, own=own)
         version, swept = served.version or None, served.last_sweep is not None
-        return {
-            "account": served.target.account,
-            "region": served.target.region,
-            "hub": own,
-            "state": state,
-            "reason": reason,
-            "version": version,
-            "version_is": _compared(version, self.version),
-            "version_gap": _gap(version, self.version),
-            "since": served.since,
-            "last_event": served.last_event,
-            "last_sweep": served.last_sweep,
-            "instances": served.instances if swept else None,
-            "drift": served.drift if swept else None,
-            "withheld": served.withheld if swept else None,
-            "problem_since": served.problem_since,
-            "wire_format": served.wire_format,
-            "unit": served.unit or None,
-            "events_to_account": served.notifies,
-        }
+        return TargetView(
+            account=served.target.account,
+            region=served.target.region,
+            hub=own,
+            state=state,
+            reason=reason,
+            version=version,
+            version_is=_compared(version, self.version),
+            version_gap=_gap(version, self.version),
+            since=served.since,
+            last_event=served.last_event,
+            last_sweep=served.last_sweep,
+            instances=served.instances if swept else None,
+            drift=served.drift if swept else None,
+            withheld=served.withheld if swept else None,
+            problem_since=served.problem_since,
+            wire_format=served.wire_format,
+            unit=served.unit or None,
+            events_to_account=served.notifies,
+        )
 
-    def unknown(self, heard: ServedTarget) -> dict[str, Any]:
+    def unknown(self, heard: ServedTarget) -> TargetView:
         """The same for a target that isn't registered: its events were dropped."""
         dropped = f"{heard.dropped:,} {'event was' if heard.dropped == 1 else 'events were'} dropped"
-        return {**self.document(heard), "state": UNKNOWN, "reason": f"{dropped}: {heard.problem}"}
+        return self.view(heard).but(state=UNKNOWN, reason=f"{dropped}: {heard.problem}")
 
     def _state(self, served: ServedTarget, *, own: bool) -> tuple[str, str]:
         if served.problem:
@@ -302,16 +302,16 @@ def _gap(version: str | None, hub: str | None) -> int | None:
 # ---- taking a target out of the registry, once its spoke is gone ----
 
 
-def forgettable(deployment: Deployment, text: str) -> Mapping[str, Any]:
-    """The target that a text names, as a document.
+def forgettable(deployment: Deployment, text: str) -> TargetView:
+    """The target that a text names.
 
     UsageError if the text is no target, or it is the hub's own; CommandError if it isn't in the registry.
     """
     read(text)
-    known = {f"{each['account']}/{each['region']}": each for each in documents(deployment)}
+    known = {f"{view.account}/{view.region}": view for view in views(deployment)}
     if text not in known:
-        raise _no_such_target(text, [Target(each["account"], each["region"]) for each in known.values()])
-    if known[text]["hub"]:
+        raise _no_such_target(text, [Target(view.account, view.region) for view in known.values()])
+    if known[text].hub:
         raise UsageError(f"{text} is the deployment's own", "to remove the deployment: rolekeeper destroy")
     return known[text]
 
@@ -353,8 +353,8 @@ def uncovered(deployment: Deployment, known: Sequence[Target], regions: Sequence
     ]
 
 
-def missing(deployment: Deployment, regions: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """The same as documents, with the number of instances; None where nobody here can know it.
+def missing(deployment: Deployment, regions: Sequence[str] = ()) -> Iterator[MissingTargetView]:
+    """The same, with the number of instances; None where nobody here can know it.
 
     In an account with a spoke in another Region the spoke's viewer counts them, for a caller that may be it. A Region
     that isn't enabled there has none, and is left out.
@@ -368,17 +368,17 @@ def missing(deployment: Deployment, regions: Sequence[str] = ()) -> Iterator[dic
                 yield each
 
 
-def _missing(deployment: Deployment, readable: set[str], place: Uncovered) -> dict[str, Any] | None:
+def _missing(deployment: Deployment, readable: set[str], place: Uncovered) -> MissingTargetView | None:
     """One of them; None if its Region isn't enabled."""
-    target = place.target
-    named = {"account": target.account, "account_name": place.name, "region": target.region}
-    if target.account not in readable:
-        return {**named, "instances": None}
+    target, instances = place.target, None
     try:
-        pages = deployment.at(target).app.ec2.pages()
-        return {**named, "instances": sum(not each.ended for page, _ in pages for each in page)}
+        if target.account in readable:
+            pages = deployment.at(target).app.ec2.pages()
+            instances = sum(not instance.ended for page, _ in pages for instance in page)
     except AwsRefusalError as error:
-        return None if error.code in _NOT_ENABLED else {**named, "instances": None}
+        if error.code in _NOT_ENABLED:
+            return None
+    return MissingTargetView(account=target.account, account_name=place.name, region=target.region, instances=instances)
 
 
 def _accounts(deployment: Deployment) -> list[tuple[str, str]]:

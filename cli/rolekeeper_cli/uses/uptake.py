@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from functools import cache, partial
 from typing import Any
 
@@ -26,6 +25,7 @@ from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.history import Span, spans
 from rolekeeper_cli.uses.instances import find_instance, known_or_ended, located, where
 from rolekeeper_cli.uses.revoked_policy import LIVES, POLICY, entries
+from rolekeeper_cli.views.uptake import CallView, FirstCallView, RoleUseView, UptakeView, UseStatus
 
 # How often EC2 gets new credentials of an instance's role.
 _RENEWED = timedelta(hours=1)
@@ -37,17 +37,6 @@ _SLACK = timedelta(seconds=5)
 _ENTRIES = 100
 
 type Entry = Mapping[str, Any]
-
-
-class Status(StrEnum):
-    """How far a role got on an instance; the last three are a former role's."""
-
-    IN_USE = "in-use"
-    DELIVERED = "delivered"
-    NOT_SEEN = "not-seen"
-    STILL_USED = "still-used"
-    STILL_VALID = "still-valid"
-    CUT_OFF = "cut-off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +91,8 @@ class Use:
             user=str(found_in(event.identity, "principalId") or ""),
         )
 
-    def document(self) -> dict[str, Any]:
-        return {"at": self.at, "action": self.action, "agent": self.agent, "refused": self.refused or None}
+    def view(self) -> CallView:
+        return CallView(at=self.at, action=self.action, agent=self.agent, refused=self.refused or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +122,14 @@ class Held:
         return arn_name(self.role_arn) or self.instance_profile
 
     @property
-    def status(self) -> Status:
+    def status(self) -> UseStatus:
         if self.cut_off:
-            return Status.CUT_OFF
+            return UseStatus.CUT_OFF
         if not self.carried:
-            return Status.STILL_USED if self.last_use else Status.STILL_VALID
+            return UseStatus.STILL_USED if self.last_use else UseStatus.STILL_VALID
         if self.last_use:
-            return Status.IN_USE
-        return Status.DELIVERED if self.delivered else Status.NOT_SEEN
+            return UseStatus.IN_USE
+        return UseStatus.DELIVERED if self.delivered else UseStatus.NOT_SEEN
 
     @property
     def cut_off(self) -> bool:
@@ -154,26 +143,26 @@ class Held:
             return None
         return max(0.0, (at - self.since).total_seconds())
 
-    def document(self) -> dict[str, Any]:
+    def view(self) -> RoleUseView:
         delivered, first, last = self.delivered, self.first_use, self.last_use
-        return {
-            "role": self.role,
-            "role_arn": self.role_arn or None,
-            "instance_profile": self.instance_profile or None,
-            "carried": self.carried,
-            "status": self.status.value,
-            "since": self.since,
-            "until": self.until,
-            "delivered_at": delivered.at if delivered else None,
-            "delivered_after_seconds": self.after(delivered.at) if delivered and self.carried else None,
-            "first_use": {**first.document(), "after_seconds": self.after(first.at)} if first else None,
-            "last_use": last.document() if last else None,
-            "last_accepted_use": self.last_accepted.document() if self.last_accepted else None,
-            "earlier_use": self.earlier_use.document() if self.earlier_use else None,
-            "valid_until": self.valid_until,
-            "valid_until_is_recorded": self.recorded,
-            "denied_before": self.denied_before,
-        }
+        return RoleUseView(
+            role=self.role,
+            role_arn=self.role_arn or None,
+            instance_profile=self.instance_profile or None,
+            carried=self.carried,
+            status=self.status,
+            since=self.since,
+            until=self.until,
+            delivered_at=delivered.at if delivered else None,
+            delivered_after_seconds=self.after(delivered.at) if delivered and self.carried else None,
+            first_use=FirstCallView(**vars(first.view()), after_seconds=self.after(first.at)) if first else None,
+            last_use=last.view() if last else None,
+            last_accepted_use=self.last_accepted.view() if self.last_accepted else None,
+            earlier_use=self.earlier_use.view() if self.earlier_use else None,
+            valid_until=self.valid_until,
+            valid_until_is_recorded=self.recorded,
+            denied_before=self.denied_before,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,15 +184,15 @@ class Uptake:
     def former(self) -> tuple[Held, ...]:
         return tuple(each for each in self.roles if not each.carried)
 
-    def document(self) -> dict[str, Any]:
-        return {
+    def view(self) -> UptakeView:
+        return UptakeView(
             **where(self.key),
-            "name": self.name,
-            "roles": [each.document() for each in self.roles],
-            "looked_since": self.since,
-            "looked_through": self.whole,
-            "unknown_because": self.unknown_because or None,
-        }
+            name=self.name,
+            roles=[role.view() for role in self.roles],
+            looked_since=self.since,
+            looked_through=self.whole,
+            unknown_because=self.unknown_because or None,
+        )
 
 
 # ---- asking Rolekeeper's history, EC2 and CloudTrail ----
@@ -495,68 +484,65 @@ NOT_RECORDED = (
 )
 
 
-def lines(document: Mapping[str, Any], address: str, *, brief: bool = False) -> Iterator[tuple[str, str]]:
-    """A document of an instance as lines of a table; `address` is the instance as a command names it."""
-    roles, known = document["roles"], not document["unknown_because"]
+def lines(view: UptakeView, address: str, *, brief: bool = False) -> Iterator[tuple[str, str]]:
+    """An instance's uptake as lines of a table; `address` is the instance as a command names it."""
+    roles, known = view.roles, not view.unknown_because
     see = f"; see rolekeeper uptake {address}" if brief else ""
-    if not (brief or any(each["carried"] for each in roles)):
+    if not (brief or any(each.carried for each in roles)):
         yield "carries", "no role"
     for each in roles:
-        if not each["carried"]:
-            yield "former role", _former(each, is_known=known) + (see if not each["last_use"] else "")
-            if each["status"] != Status.CUT_OFF:
-                yield "", f"rolekeeper revoke {address} --role {each['role']} ends that"
+        if not each.carried:
+            yield "former role", _former(each, is_known=known) + (see if not each.last_use else "")
+            if each.status != UseStatus.CUT_OFF:
+                yield "", f"rolekeeper revoke {address} --role {each.role} ends that"
             continue
         found = list(_carried(each))
         yield from found[-1:] if brief else found
-        if known and not each["last_use"]:
-            yield "not seen", f"{_not_seen(each, document)}{see}"
-        if earlier := each["earlier_use"]:
-            yield (
-                "earlier use",
-                f"{each['role']}, by what was delivered before: {second(earlier['at'])}, {_call(earlier)}",
-            )
-    if because := document["unknown_because"]:
+        if known and not each.last_use:
+            yield "not seen", f"{_not_seen(each, view)}{see}"
+        if earlier := each.earlier_use:
+            yield "earlier use", f"{each.role}, by what was delivered before: {second(earlier.at)}, {_call(earlier)}"
+    if because := view.unknown_because:
         yield "unknown", f"whether software uses a role: {because}"
-    elif not document["looked_through"] and any(not each["carried"] for each in roles):
+    elif not view.looked_through and any(not each.carried for each in roles):
         yield "", "Not all calls were looked through; older ones may have been made with a former role."
-    if known and not (brief or all(each["last_use"] for each in roles)):
+    if known and not (brief or all(each.last_use for each in roles)):
         yield "not recorded", NOT_RECORDED
 
 
-def _carried(role: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    name, first, last = role["role"], role["first_use"], role["last_use"]
-    if at := role["delivered_at"]:
-        valid = f"valid until {second(role['valid_until'])}"
-        yield "delivered", f"{name}, {_when(at, role['delivered_after_seconds'])}; {valid}"
+def _carried(role: RoleUseView) -> Iterator[tuple[str, str]]:
+    name, first, last = role.role, role.first_use, role.last_use
+    if at := role.delivered_at:
+        valid = f"valid until {second(role.valid_until)}"
+        yield "delivered", f"{name}, {_when(at, role.delivered_after_seconds)}; {valid}"
     if last:
-        began = f"first call {_when(first['at'], first['after_seconds'])}: {_call(first)}" if first else ""
-        ends = "" if first and first["at"] == last["at"] else f"last call {second(last['at'])}: {_call(last)}"
-        refused = "" if role["last_accepted_use"] else "each call that was looked at was refused"
+        began = f"first call {_when(first.at, first.after_seconds)}: {_call(first)}" if first else ""
+        ends = "" if first and first.at == last.at else f"last call {second(last.at)}: {_call(last)}"
+        refused = "" if role.last_accepted_use else "each call that was looked at was refused"
         yield "in use", f"{name}, {'; '.join(filter(None, (began, ends, refused)))}"
 
 
-def _not_seen(role: Mapping[str, Any], document: Mapping[str, Any]) -> str:
-    what = "no call" if role["delivered_at"] else "neither EC2's delivery nor a call"
-    since = max(document["looked_since"], role["since"] or document["looked_since"])
-    return f"{role['role']}, {what} since {second(since)}, which isn't unused"
+def _not_seen(role: RoleUseView, view: UptakeView) -> str:
+    what = "no call" if role.delivered_at else "neither EC2's delivery nor a call"
+    since = max(at for at in (view.looked_since, role.since) if at)
+    return f"{role.role}, {what} since {second(since)}, which isn't unused"
 
 
-def _former(role: Mapping[str, Any], *, is_known: bool) -> str:
-    ends = f"its credentials are valid until {second(role['valid_until'])} at the latest"
-    if role["denied_before"]:
-        ends = f"what the instance got of it before {second(role['denied_before'])} is denied"
-    if last := role["last_use"]:
-        still = "" if role["status"] == Status.CUT_OFF else "still used, "
-        ends = f"{still}last call {second(last['at'])}: {_call(last)}; {ends}"
+def _former(role: RoleUseView, *, is_known: bool) -> str:
+    ends = f"its credentials are valid until {second(role.valid_until)} at the latest"
+    if role.denied_before:
+        ends = f"what the instance got of it before {second(role.denied_before)} is denied"
+    if last := role.last_use:
+        still = "" if role.status == UseStatus.CUT_OFF else "still used, "
+        ends = f"{still}last call {second(last.at)}: {_call(last)}; {ends}"
     elif is_known:
         ends = f"no call since, which isn't unused; {ends}"
-    return f"{role['role']}{f', taken {second(role["until"])}' if role['until'] else ''}: {ends}"
+    return f"{role.role}{f', taken {second(role.until)}' if role.until else ''}: {ends}"
 
 
-def _call(call: Mapping[str, Any]) -> str:
-    refused = f", refused ({call['refused']})" if call["refused"] else ""
-    return f"{call['action']} by {sdk(call['agent'])}{refused}"
+def _call(call: CallView) -> str:
+    refused = f", refused ({call.refused})" if call.refused else ""
+    return f"{call.action} by {sdk(call.agent)}{refused}"
 
 
 def _when(at: datetime, after: float | None) -> str:

@@ -17,6 +17,7 @@ from rolekeeper.model.text import escaped
 from rolekeeper.permissions.policies import listed, patterns_meet, statements
 from rolekeeper_cli.deployment import Deployment, Patience
 from rolekeeper_cli.explained import refusal
+from rolekeeper_cli.views.roles import SmallerPolicyView
 
 GENERATE, GET = "iam:GenerateServiceLastAccessedDetails", "iam:GetServiceLastAccessedDetails"
 # A job takes seconds; IAM throttles who asks more often.
@@ -141,13 +142,10 @@ class Smaller:
         does = ("detach" if managed else "delete") if gone else "put"
         return f"aws iam {does}-role-policy --role-name {role} {named}{document}"
 
-    def as_document(self, role: str) -> dict[str, Any]:
-        return {
-            "policy": self.policy,
-            "drops": list(self.drops),
-            "document": self.document,
-            "command": self.command(role),
-        }
+    def view(self, role: str) -> SmallerPolicyView:
+        return SmallerPolicyView(
+            policy=self.policy, drops=self.drops, document=self.document, command=self.command(role)
+        )
 
 
 def smaller(policies: Policies, never: Collection[str], editable: Collection[str]) -> list[Smaller]:

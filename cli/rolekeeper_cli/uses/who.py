@@ -1,7 +1,7 @@
 """Who set the tags and attached the roles that a decision rests on: the calls in CloudTrail's event history."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any
@@ -11,9 +11,10 @@ from rolekeeper.instances.decide import Observation
 from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, MappingKey
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.layout import second
-from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Caller, Event, EventHistory, no_answer
+from rolekeeper_cli.uses.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory, no_answer
 from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.instances import STANDS
+from rolekeeper_cli.views.history import WhoView
 
 type Entry = Mapping[str, Any]
 type Window = tuple[datetime | None, datetime | None]
@@ -44,24 +45,24 @@ class Question:
         if not (self.event or event.refused) and is_within and self.did(event):
             self.event = event
 
-    def document(self, because: str) -> dict[str, Any]:
+    def view(self, because: str) -> WhoView:
         """The answer; or `because` of what there is none."""
         event = self.event
-        return {
-            "what": self.what,
-            "about": self.about,
-            "by": asdict(event.by) if event else None,
-            "event": event.name if event else None,
-            "event_id": event.id if event else None,
-            "at": event.at if event else None,
-            "unknown_because": None if event else because,
-        }
+        return WhoView(
+            what=self.what,
+            about=self.about,
+            by=event.by if event else None,
+            event=event.name if event else None,
+            event_id=event.id if event else None,
+            at=event.at if event else None,
+            unknown_because=None if event else because,
+        )
 
 
-def ask(deployment: Deployment, instance: str, questions: Sequence[Question]) -> list[dict[str, Any]]:
-    """Ask CloudTrail; returns a document for each question. It never fails: without an answer it says why."""
+def ask(deployment: Deployment, instance: str, questions: Sequence[Question]) -> list[WhoView]:
+    """Ask CloudTrail; returns a view for each question. It never fails: without an answer it says why."""
     because = _look_up(deployment, instance, questions) if questions else ""
-    return [each.document(because) for each in questions]
+    return [question.view(because) for question in questions]
 
 
 def _look_up(deployment: Deployment, instance: str, questions: Sequence[Question]) -> str:
@@ -229,18 +230,20 @@ def _until(entry: Entry) -> datetime:
     return datetime.fromisoformat(f"{entry['at'][:19]}+00:00") + _SLACK
 
 
-def lines(answers: Iterable[Mapping[str, Any]], account: str) -> Iterator[tuple[str, str]]:
-    """Documents of answers as lines of a table: those without one in one line for each reason."""
+def lines(answers: Iterable[WhoView], account: str) -> Iterator[tuple[str, str]]:
+    """Answers as lines of a table: those without one in one line for each reason."""
     unknown: dict[str, list[str]] = {}
     for each in answers:
-        if each["by"]:
-            yield f"{each['what']} by", in_words(each, account)
+        if each.by:
+            yield f"{each.what} by", in_words(each, account)
         else:
-            unknown.setdefault(each["unknown_because"], []).append(f"{each['what']} {each['about']}")
+            unknown.setdefault(each.unknown_because or "", []).append(f"{each.what} {each.about}")
     for because, whats in unknown.items():
         yield "unknown", f"who {', '.join(whats)}: {because}"
 
 
-def in_words(answer: Mapping[str, Any], account: str) -> str:
-    tag = f" {answer['about']}" if answer["what"] in {"tagged", "untagged"} else ""
-    return f"{Caller(**answer['by']).words(account)} ({answer['event']}{tag}, {second(answer['at'])})"
+def in_words(answer: WhoView, account: str) -> str:
+    """Who did it; empty if that isn't known."""
+    tag = f" {answer.about}" if answer.what in {"tagged", "untagged"} else ""
+    who = answer.by.words(account) if answer.by else ""
+    return f"{who} ({answer.event}{tag}, {second(answer.at)})" if who else ""

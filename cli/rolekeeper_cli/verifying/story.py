@@ -189,7 +189,7 @@ class Story:
             before = self._newest()
             self._take_role(self.a)
             began = self._now()
-            if (sweep(self.deployment, wait=True) or {}).get("sent"):
+            if (swept := sweep(self.deployment, wait=True)) and swept.sent:
                 seconds = self._shows(self.a, "b", began)
                 self._is_recorded(before)
                 if self._cause().startswith(CAUSE):

@@ -1,8 +1,7 @@
 """`rolekeeper verify --sweep`: show what verifications left, ask, remove it, and show that nothing is left."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from rolekeeper_cli import render, terminal
 from rolekeeper_cli.deployment import Deployment
@@ -13,16 +12,23 @@ from rolekeeper_cli.tables import stream_list
 from rolekeeper_cli.verifying.aws import wait_out
 from rolekeeper_cli.verifying.kinds import Leftover
 from rolekeeper_cli.verifying.removal import RUNS_FOR, Found, Removal, by_id, find, newest, remove
+from rolekeeper_cli.views.verify import (
+    ElsewhereView,
+    LeftoverView,
+    SweptVerificationView,
+    UnprovenView,
+    VerificationsView,
+)
 
 _LAYOUT = Layout(
     (
-        Column("verification"),
-        Column("kind"),
-        Column("name", kind="text"),
-        Column("id", kind="text"),
-        Column("since", lambda each: second(each["since"]) if each["since"] else ""),
+        Column("verification", lambda both: both[0].id),
+        Column("kind", lambda both: both[1].kind),
+        Column("name", lambda both: both[1].name, kind="text"),
+        Column("id", lambda both: both[1].id, kind="text"),
+        Column("since", lambda both: second(both[1].since) if both[1].since else ""),
     ),
-    note=lambda each: "it may still be running" if each["may_be_running"] else "",
+    note=lambda both: "it may still be running" if both[0].may_be_running else "",
     note_name="note",
 )
 # How long a call that AWS throttles is sent again.
@@ -36,33 +42,36 @@ def swept(deployment: Deployment, id_: str | None = None, *, yes: bool) -> ExitC
     wait_out(deployment.session.events, _PATIENCE)
     found = find(deployment)
     _refuse_elsewhere(found, id_)
-    documents = _documents(deployment, found, id_)
+    views = _views(deployment, found, id_)
     _note(found)
-    chosen = [each["id"] for each in documents]
+    chosen = [view.id for view in views]
     if chosen:
         if terminal.options().for_people:
-            stream_list(_LAYOUT, [{**left, **each, "id": left["id"]} for each in documents for left in each["left"]])
-        count = sum(len(each["left"]) for each in documents)
+            stream_list(_LAYOUT, [(view, left) for view in views for left in view.left])
+        count = sum(len(view.left) for view in views)
         terminal.confirm(f"Remove these {count} things, which {several(chosen)} made?", yes=yes)
         for step in remove(deployment, [found.records[each] for each in chosen]):
             show(step)
         found = find(deployment)
-    return _end(deployment, found, documents, id_=id_)
+    return _end(deployment, found, views, id_=id_)
 
 
-def _end(deployment: Deployment, found: Found, documents: Sequence[Mapping[str, Any]], *, id_: str | None) -> ExitCode:
+def _end(deployment: Deployment, found: Found, views: Sequence[SweptVerificationView], *, id_: str | None) -> ExitCode:
     """Show what is left of those that were found."""
-    ids = [each["id"] for each in documents]
+    ids = [view.id for view in views]
     left = [each for each in found.leftovers if each.id in ids]
     unknown = [refusal(each).what for each in found.unknown]
-    document = {
-        "verifications": [{**each, "removed": not unknown and each["id"] not in by_id(left)} for each in documents],
-        "left": [_document(each) for each in left],
-        "unknown": unknown,
-        "unproven": [{**_document(each), "by_hand": each.kind.by_hand(each.ref)} for each in found.unproven],
-        "elsewhere": [{"id": each.id, "region": each.region} for each in found.elsewhere],
-    }
-    render.show(document, lambda: None)
+    swept = VerificationsView(
+        verifications=[view.but(removed=not unknown and view.id not in by_id(left)) for view in views],
+        left=[_view(leftover) for leftover in left],
+        unknown=unknown,
+        unproven=[
+            UnprovenView(**vars(_view(leftover)), by_hand=leftover.kind.by_hand(leftover.ref))
+            for leftover in found.unproven
+        ],
+        elsewhere=[ElsewhereView(id=record.id, region=record.region) for record in found.elsewhere],
+    )
+    render.show(swept)
     terminal.bad(f"Still there: {each.words}" for each in left)
     terminal.bad(f"It isn't known what is left: {each}" for each in unknown)
     if left or unknown:
@@ -108,22 +117,23 @@ def show(step: Removal) -> None:
         terminal.say(text)
 
 
-def _documents(deployment: Deployment, found: Found, id_: str | None) -> list[dict[str, Any]]:
+def _views(deployment: Deployment, found: Found, id_: str | None) -> list[SweptVerificationView]:
     """What each verification left; the oldest first."""
     now = deployment.now()
     made = [
-        {
-            "id": id_of_these,
-            "verification": id_of_these,
-            "newest": (at := newest(things)),
-            "may_be_running": at is not None and now - at < RUNS_FOR,
-            "left": [_document(each) for each in things],
-        }
+        SweptVerificationView(
+            id=id_of_these,
+            verification=id_of_these,
+            newest=(at := newest(things)),
+            may_be_running=at is not None and now - at < RUNS_FOR,
+            left=[_view(leftover) for leftover in things],
+            removed=None,
+        )
         for id_of_these, things in by_id(found.leftovers).items()
         if id_ in {None, id_of_these}
     ]
-    return sorted(made, key=lambda each: each["newest"] or datetime.min.replace(tzinfo=now.tzinfo))
+    return sorted(made, key=lambda view: view.newest or datetime.min.replace(tzinfo=now.tzinfo))
 
 
-def _document(leftover: Leftover) -> dict[str, Any]:
-    return {"kind": leftover.kind.name, "name": leftover.name, "id": leftover.ref, "since": leftover.since}
+def _view(leftover: Leftover) -> LeftoverView:
+    return LeftoverView(kind=leftover.kind.name, name=leftover.name, id=leftover.ref, since=leftover.since)

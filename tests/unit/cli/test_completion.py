@@ -114,6 +114,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
         (("plan", "--instance", "web-2"), ["web-2"]),
         (("watch", "--instance", "web-2"), ["web-2"]),
         (("schema", "when_o"), ["when_occupied"]),
+        (("schema", "targ"), ["targets"]),
         (("schema", "sta"), ["status", "status_details", "status_reason", "status_revision"]),
         # Those need no cache.
         (("mapping", "r"), ["rm", "rollback"]),

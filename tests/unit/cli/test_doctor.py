@@ -41,7 +41,7 @@ def finds(ward: DoctorFixture) -> Finds:
     del ward
 
     def found(check: str) -> list[tuple[str, str, str]]:
-        documents = [each.document() for each in run(check, CHECKS[check], DoctorDeployment(Options()))]
+        documents = [each.view().as_mapping() for each in run(check, CHECKS[check], DoctorDeployment(Options()))]
         assert all(bool(each["remedy"]) == (each["level"] != "ok") for each in documents)
         return [(each["level"], each["what"], each["remedy"]) for each in documents]
 

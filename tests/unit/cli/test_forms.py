@@ -3,10 +3,10 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import click
 import pytest
@@ -20,10 +20,27 @@ from rolekeeper_cli.command import Root, command
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.layout import Column, Layout
 from rolekeeper_cli.options import Options
+from rolekeeper_cli.view import View
 
-ROWS: list[dict[str, Any]] = [
-    {"instance": "i-1", "tags": {"app": "wéb"}, "carries": None, "revision": Decimal(3), "ours": True},
-    {"instance": "i-2", "tags": {}, "carries": "no", "revision": Decimal("0.5"), "ours": False},
+
+class Row(View):
+    instance: str
+    tags: Mapping[str, str]
+    carries: str | None
+    revision: float
+    ours: bool
+
+
+class Nested(View):
+    changes: Sequence[Row]
+    sum: Mapping[str, int]
+    odd: Sequence[Any]
+    from_: str = ""
+
+
+ROWS: Sequence[Any] = [
+    Row(instance="i-1", tags={"app": "wéb"}, carries=None, revision=cast("float", Decimal(3)), ours=True),
+    Row(instance="i-2", tags={}, carries="no", revision=cast("float", Decimal("0.5")), ours=False),
 ]
 LAYOUT = Layout([Column("instance"), Column("revision", wide=True)])
 PLAIN = [
@@ -51,7 +68,7 @@ def run(act: Any, *options: str, code: int = 0) -> Result:
 
 
 def rows(*options: str, documents: Any = ROWS) -> str:
-    return shown(lambda: render.show_list(LAYOUT, documents, empty=lambda: "There are none."), *options)
+    return shown(lambda: render.show_list(LAYOUT, documents, empty=lambda: "There are none.", of=Row), *options)
 
 
 def nested(*options: str, documents: Any = ROWS) -> str:
@@ -62,9 +79,9 @@ def nested(*options: str, documents: Any = ROWS) -> str:
 def nested_documents(documents: Any) -> None:
     def draw(coming: Any) -> None:
         for each in coming:
-            click.echo(f"* {each['instance']}")
+            click.echo(f"* {each.instance}")
 
-    render.show_with_rows("changes", documents, lambda: {"sum": {"n": 2}, "odd": []}, draw)
+    render.show_with_rows(documents, lambda rows: Nested(changes=rows, sum={"n": 2}, odd=[]), draw)
 
 
 # ---- lists ----
@@ -89,8 +106,8 @@ def test_a_cell_of_csv_comes_back_as_it_was() -> None:
 @pytest.mark.parametrize("begin", list("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"))
 def test_no_cell_of_csv_is_a_formula(begin: str) -> None:
     text = f"{begin}cmd|' /C calc'!A0"
-    for options in ((), ("--query", "[].name")):
-        found = rows("-o", "csv", *options, documents=[{"name": text}])
+    for options in ((), ("--query", "[].carries")):
+        found = rows("-o", "csv", *options, documents=[{"carries": text}])
         [*_, [cell]] = csv.reader(io.StringIO(found, newline=""))
         assert cell == f"'{text}".replace("\r", r"\r")
 
@@ -179,24 +196,68 @@ def test_a_query_finds_what_it_finds_in_the_aws_cli(query: str, form: str, said:
     assert rows("--query", query, "--output", form) == said
 
 
-@pytest.mark.parametrize("query", ["[].instanc", "[?instanc=='i-1']", "[].[revision, instanc]", "sort_by(@, &instanc)"])
-def test_a_field_that_the_output_does_not_have_is_refused(query: str) -> None:
-    ran = run(lambda: render.show_list(LAYOUT, ROWS, empty=str), "--query", query, code=252)
+@pytest.mark.parametrize("documents", [ROWS, []], ids=["rows", "none"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *(
+            "[].instanc",
+            "[*].instanc",
+            "[0].instanc",
+            "[1:].instanc",
+            "[?instanc=='i-1']",
+            "[?!instanc]",
+            "@[].instanc",
+        ),
+        *(
+            "[].[revision, instanc]",
+            "[].{id: instanc}",
+            "sort_by(@, &instanc)",
+            "[] | [].instanc",
+            "length([].instanc)",
+        ),
+        *("[?ours && instanc]", "[?instance=='i-1' || instanc=='i-2']", "sort_by(@, &instance)[].instanc"),
+        *("reverse(@)[].instanc", "map(&instanc, @)"),
+    ],
+)
+def test_a_field_that_the_output_does_not_have_is_refused(query: str, documents: Any) -> None:
+    ran = run(lambda: render.show_list(LAYOUT, documents, empty=str, of=Row), "--query", query, code=252)
     assert "the output has no field instanc\n  did you mean instance" in ran.stderr
     assert "its fields: instance, tags, carries, revision, ours" in ran.stderr
     assert ran.stdout == ""
 
 
 def test_so_is_one_of_a_document_or_of_its_list() -> None:
-    for query, fields in (("chnges", "changes, sum, odd"), ("changes[].instanc", "instance, tags, carries")):
+    for query, fields in (("chnges", "changes, sum, odd, from"), ("changes[].instanc", "instance, tags, carries")):
         ran = run(lambda: nested_documents(ROWS), "--query", query, code=252)
         assert f"its fields: {fields}" in ran.stderr
     for query in ("sum.m", "changes[].tags.app", "odd[].a"):
         assert run(lambda: nested_documents(ROWS), "--query", query).exit_code == 0
 
 
-def test_what_has_no_rows_has_no_fields_to_refuse() -> None:
-    assert rows("--query", "[].instanc", "--output", "json", documents=[]) == "[]\n"
+def test_a_field_of_a_list_is_asked_of_its_rows_and_a_list_of_a_field() -> None:
+    ran = run(lambda: render.show_list(LAYOUT, ROWS, empty=str, of=Row), "--query", "instance", code=252)
+    assert "instance is asked of a list\n  ask each of its rows: [].instance" in ran.stderr
+    for query in ("[].instance", "[0]", "[?sum]"):
+        ran = run(lambda: nested_documents(ROWS), "--query", query, code=252)
+        assert "[] is asked of what is no list\n  ask one of its fields: changes, sum, odd, from" in ran.stderr
+
+
+def test_a_name_that_is_python_s_own_is_shown_without_its_mark_and_a_default_not_at_all() -> None:
+    def show() -> None:
+        render.show(Nested(changes=[], sum={}, odd=[], from_="web"))
+
+    assert json.loads(shown(show, "-o", "json")) == {"changes": [], "sum": {}, "odd": [], "from": "web"}
+    assert shown(show, "--query", "from") == "web\n"
+    assert json.loads(nested("-o", "json", documents=[])) == {"changes": [], "sum": {"n": 2}, "odd": []}
+
+
+def test_an_unknown_field_is_refused_before_anything_is_asked(terminal: Terminal, desk: Desk) -> None:
+    desk.quiet()
+    for line, name in ((("targets",), "[].stat"), (("targets", "--missing"), "[].regio"), (("roles",), "roles[].brod")):
+        ran = terminal(*line, "--query", name)
+        assert (ran.exit_code, "--query: the output has no field" in ran.stderr) == (252, True), line
+    assert desk.world.calls.made == []
 
 
 def test_what_is_no_query_is_refused_before_anything_is_asked(terminal: Terminal, desk: Desk) -> None:

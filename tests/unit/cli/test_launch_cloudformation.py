@@ -521,7 +521,7 @@ def test_json_says_the_same_as_yaml() -> None:
 )
 def test_the_step_is_the_property_to_write(resources: str, name: str, step: str) -> None:
     [found] = forecasts(resources)[name].steps
-    assert found.text == step
+    assert found.command == step
     assert found.does == f"in {name}: instances start with web; who launches it needs iam:PassRole for the role"
 
 

@@ -16,6 +16,7 @@ from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.documents import as_json
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import launch_files
 from rolekeeper_cli.uses.launches import Rules, Verdict
@@ -159,7 +160,7 @@ def test_no_document_makes_it_crash(document: Any) -> None:
     except CommandError:
         return
     for each in launch_files.forecasts(found, rules, scoped):
-        assert json.dumps(each.document())
+        assert as_json(each.view())
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))

@@ -698,6 +698,6 @@ def test_a_state_says_it_all() -> None:
 def test_the_step_is_the_argument_to_write(resource: Document, text: str) -> None:
     [found] = forecasts(plan(resource, root=ONE)).values()
     [step] = found.steps
-    assert step.text == text
+    assert step.command == text
     assert step.does.startswith(f"in {resource['address']}: ")
     assert found.launcher.place == "plan.json"

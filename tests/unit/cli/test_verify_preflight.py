@@ -90,7 +90,9 @@ def finds(account: Account) -> Finds:
     del account
 
     def found(check: str, wanted: Wanted = Wanted()) -> list[tuple[str, str, str]]:  # noqa: B008  # a value
-        shown = [each.document() for each in run_check(check, checks(wanted)[check][1], DoctorDeployment(Options()))]
+        shown = [
+            each.view().as_mapping() for each in run_check(check, checks(wanted)[check][1], DoctorDeployment(Options()))
+        ]
         assert all(bool(each["remedy"]) == (each["level"] != "ok") for each in shown)
         return [(each["level"], each["what"], each["remedy"]) for each in shown]
 

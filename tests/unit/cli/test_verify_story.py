@@ -121,7 +121,7 @@ def test_a_role_that_a_follow_up_gives_back_unseen_is_taken_again(
     played: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = iter([carried("1", "b"), carried("2", "b"), carried("2", "b"), None, carried("3", "b")])
-    swept = iter([{}, {"sent": 1}])
+    swept = iter([None, SimpleNamespace(sent=1)])
     taken: list[str] = []
     entries = iter([{}, {}, {"cause": "sweep"}, {"cause": "sweep"}])
     at_once = SimpleNamespace(is_over=True)

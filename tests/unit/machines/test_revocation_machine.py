@@ -19,8 +19,9 @@ from rolekeeper.aws.iam import Iam, Role
 from rolekeeper.model.instance import Target
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.uses.revocation import Cleaned, Plan, Revoked, clean, planned, write_all
-from rolekeeper_cli.uses.uptake import Held, Status, Told, roles_by_arn, with_denial
+from rolekeeper_cli.uses.revocation import Plan, Revoked, clean, planned, write_all
+from rolekeeper_cli.uses.uptake import Held, Told, roles_by_arn, with_denial
+from rolekeeper_cli.views.uptake import UseStatus
 from strategies.happenings import at_most
 
 ROLES, INSTANCES = ("web", "db"), ("i-0aaaaaaaaaaaaaaaa", "i-0bbbbbbbbbbbbbbbb")
@@ -158,8 +159,8 @@ class Revocations(RuleBasedStateMachine):
     def clean(self, lags: list[float], troubles: list[Any]) -> None:
         with self._disturbed(lags, troubles):
             for outcome in clean(self.desk):
-                assert isinstance(outcome, Cleaned) or troubles, outcome
-                if isinstance(outcome, Cleaned):
+                assert not isinstance(outcome, Exception) or troubles, outcome
+                if not isinstance(outcome, Exception):
                     assert len(self._statements(outcome.role)) == outcome.left
 
     @rule(role=roles, instance=instances, lags=lags, troubles=none | troubles)
@@ -172,12 +173,12 @@ class Revocations(RuleBasedStateMachine):
         held = Held(found.arn, role, carried=False, until=until, valid_until=until + MATTERS, recorded=False, **unknown)
         user, moments = f"{found.id}:{instance}", [told.now - timedelta(seconds=lag) for lag in (0, *lags)]
         denied = [bool((before := denied_until(found.at(each), user)) and before > until) for each in moments]
-        status = Status.STILL_VALID
+        status = UseStatus.STILL_VALID
         with self._disturbed(lags, troubles):
             told.known_roles = {found.arn: role_now} if (role_now := roles_by_arn(self.desk)(found.arn)) else {}
             status = with_denial(self.desk, held, told).status
-        assert status is not Status.CUT_OFF or any(denied)
-        assert status is Status.CUT_OFF or troubles or not all(denied)
+        assert status is not UseStatus.CUT_OFF or any(denied)
+        assert status is UseStatus.CUT_OFF or troubles or not all(denied)
 
     # ---- what always holds ----
 

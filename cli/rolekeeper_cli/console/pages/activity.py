@@ -30,10 +30,10 @@ def _values(request: Request) -> dict[str, Any]:
     asked = {name: request.query_params.get(name, "").strip() for name in ("account", "region")}
     name = request.query_params.get("span", "")
     span, words, seconds = SPANS.get(name, SPANS["24h"])
-    known = [each for each in site.targets() if each["state"] != UNKNOWN]
-    meant = [each for each in known if all(text in ("", each[name]) for name, text in asked.items())]
-    largest = sorted(meant, key=lambda each: -(each["instances"] or 0))[: span.most]
-    targets = [Target(each["account"], each["region"]) for each in largest]
+    known = [each for each in site.targets() if each.state != UNKNOWN]
+    meant = [each for each in known if all(text in ("", getattr(each, name)) for name, text in asked.items())]
+    largest = sorted(meant, key=lambda each: -(each.instances or 0))[: span.most]
+    targets = [Target(each.account, each.region) for each in largest]
     key = ("activity", *targets, span.length)
     found = site.reads.get(key, lambda: views.read(site.look(), targets, span), seconds, stale=True)
     return asked | {
@@ -43,7 +43,7 @@ def _values(request: Request) -> dict[str, Any]:
         "targets": len(targets),
         "meant": len(meant),
         "every": int(sweep_interval(site.look()).total_seconds()) // 60,
-        "choices": {name: sorted({each[name] for each in known}) for name in asked},
+        "choices": {name: sorted({getattr(each, name) for each in known}) for name in asked},
         "changes": sum((each.counts for each in found.changed if each.counts), Counter[str]()),
         "query": lambda **more: query({**asked, **more}),
     }

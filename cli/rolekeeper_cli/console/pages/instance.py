@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from itertools import groupby
+from operator import attrgetter
 from string import Formatter
 from typing import Any
 from urllib.parse import quote
@@ -31,6 +32,7 @@ from rolekeeper_cli.uses.fleet import profile_name
 from rolekeeper_cli.uses.history import Span
 from rolekeeper_cli.uses.instances import ID, SeveralNamedError, account_options, addressed, key_of
 from rolekeeper_cli.uses.uptake import NOT_RECORDED, Held, Uptake, of_instance, sdk
+from rolekeeper_cli.views.history import EntryView
 
 type Document = Mapping[str, Any]
 
@@ -135,7 +137,7 @@ def uptake(request: Request) -> Response:
     else:
         revoke = Remedy(Kind.REVOKE, (addressed(deployment, id_),))
         commands = {each.role: typed(f"{revoke} --role {each.role}") for each in found.former}
-        values |= {"shown": found.document(), "commands": commands}
+        values |= {"shown": found.view(), "commands": commands}
         roles, unknown = found.roles, found.unknown_because
     spans, past = story(request, id_)["spans"], request.query_params.get("span", "")
     drawn = lane(spans, roles, deployment.now(), past=past)
@@ -208,7 +210,7 @@ def story_of(deployment: Deployment, text: str, limit: int) -> Document:
         past = deployment.app.store.history(layout.instance_pk(key), limit) if ID.fullmatch(text) else ()
         if not past:
             raise NoSuchInstanceError(error.what, error.remedy) from error
-        entries, spans = [history.entry_document(key, each) for each in past], history.spans(past, None)
+        entries, spans = [history.entry_view(key, entry) for entry in past], history.spans(past, None)
         return {"id": text, "address": text, "shown": None, "gone": error.what, "entries": entries, "spans": spans}
     id_, shown = found.document["instance"], found.document
     return {
@@ -304,7 +306,7 @@ _ANSWERS = {
 }
 
 
-def answer(shown: Document, entries: Sequence[Document]) -> list[Part]:
+def answer(shown: Document, entries: Sequence[EntryView]) -> list[Part]:
     """What an instance carries or will carry, why, and since when, by its explanation and its history."""
     decision, carries, should_carry = shown["decision"], shown["carries"], shown["should_carry"] or ""
     code, mapping, pin = decision["code"], decision["mapping"] or "", shown["pin"]
@@ -334,24 +336,24 @@ def answer(shown: Document, entries: Sequence[Document]) -> list[Part]:
     return [each for each in found if each and (each.value or each.kind == "role")]
 
 
-def _since(carries: Document | None, entries: Sequence[Document]) -> tuple[str, str]:
+def _since(carries: Document | None, entries: Sequence[EntryView]) -> tuple[str, str]:
     """By whom, and since when: only an entry of this very association says that."""
     if carries is None:
         return "", ""
     for each in entries:
-        if each["answer"].get("association_id") == carries["association"] and each["outcome"] != layout.REFUSED:
-            within = f" within {each['seconds']} s" if each["seconds"] else ""
-            return f", since {{at}}; attached by Rolekeeper{within}", each["at"]
+        if each.answer.association_id == carries["association"] and each.outcome != layout.REFUSED:
+            within = f" within {each.seconds} s" if each.seconds else ""
+            return f", since {{at}}; attached by Rolekeeper{within}", each.at
     return f"; attached by {carries['attached_by']}", ""
 
 
 # ---- its timeline ----
 
 
-def grouped(entries: Sequence[Document]) -> list[list[Document]]:
+def grouped(entries: Sequence[EntryView]) -> list[list[EntryView]]:
     """The entries, those of the same kind that follow each other together."""
-    kind = ("action", "code", "outcome", "from", "to", "mapping", "revision")
-    return [list(same) for _, same in groupby(entries, lambda each: [each[name] for name in kind])]
+    kind = attrgetter("action", "code", "outcome", "from_", "to", "mapping", "revision")
+    return [list(same) for _, same in groupby(entries, kind)]
 
 
 # ---- its roles on a line of time ----

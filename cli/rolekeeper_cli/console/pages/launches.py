@@ -77,7 +77,7 @@ def _row(found: Forecast, here: Mapping[str, Any]) -> dict[str, Any]:
     elsewhere = any(here[name] != value for name, value in where.items())
     asked = {"tag": MappingKey(key, found.launcher.tags[key]), **(where if elsewhere else {})}
     more = {"what": str(found.launcher.kind), "target": found.target if elsewhere else "", "instances": query(asked)}
-    return found.document() | more
+    return found.view().as_mapping() | more
 
 
 ROUTES = followed("/launches", _shown, "launches.html")

@@ -4,8 +4,9 @@ IAM takes up to minutes for its reports of last use, so they are asked for by a 
 """
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from starlette.requests import Request
@@ -13,15 +14,17 @@ from starlette.requests import Request
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
+from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper_cli.checks.deployment import DoctorDeployment
 from rolekeeper_cli.console.fleet_cache import FleetRow
 from rolekeeper_cli.console.jobs import Job, followed, look
 from rolekeeper_cli.console.page import Asked, Sort, contains, listed, query_of
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.uses import access
 from rolekeeper_cli.uses import roles as views
+from rolekeeper_cli.uses.access import Access, with_policies
 from rolekeeper_cli.uses.roles import DAYS
 from rolekeeper_cli.uses.targets import Places
+from rolekeeper_cli.views.roles import RoleView
 
 # What `?only=` shows, what those are called, and the member that says which roles they are.
 FILTERS = {
@@ -30,18 +33,26 @@ FILTERS = {
     "mapped": ("given by a mapping", "mappings"),
     "carried": ("carried", "instances"),
 }
-_COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
-    "role": lambda each: each["role"],
-    "account": lambda each: each["account"],
-    "given": lambda each: len(each["mappings"] or ()),
-    "carried": lambda each: len(each["instances"] or ()),
-    "used": lambda each: each["last_used"].timestamp() if each["last_used"] else 0.0,
-    "broad": lambda each: bool(each["broad"]),
+_COLUMNS: Mapping[str, Callable[[RoleView], Any]] = {
+    "role": lambda each: each.role,
+    "account": lambda each: each.account,
+    "given": lambda each: len(each.mappings or ()),
+    "carried": lambda each: len(each.instances or ()),
+    "used": lambda each: each.last_used.timestamp() if each.last_used else 0.0,
+    "broad": lambda each: bool(each.broad),
 }
 
 
 _ASKS = "last-accessed"
-_UNKNOWN: Mapping[str, Any] = {"access": None, "in_short": "", "policies": {}, "trust": ""}
+
+
+class RoleOnPage(RoleView):
+    """A role with what it may do, as far as that is known, and in JSON the policies that say so."""
+
+    access: Sequence[Access] | None = None
+    in_short: str = ""
+    policies: Mapping[str, str] = MappingProxyType({})
+    trust: str = ""
 
 
 def _all(request: Request) -> Job:
@@ -51,25 +62,33 @@ def _all(request: Request) -> Job:
 
 def _look(deployment: DoctorDeployment, *, ask_last_accessed: bool) -> Iterator[Mapping[str, Any]]:
     places = Places.chosen(deployment)
-    found = views.document(deployment, places, last_accessed=ask_last_accessed)
-    found["unknown"] += places.unseen_in_words()
+    found = views.view(deployment, places, last_accessed=ask_last_accessed)
     home = deployment.home.account
-    # Only a hub's say of which account they are.
-    listed = [{"account": home, **each} for each in found["roles"]]
     # Of several targets of an account, it was the first that was asked.
     readers = {each.settings.account: each.app.roles.policies for each in reversed(places.all)}
-    for each in listed:
-        role = None if each["services"] is None else readers[each["account"]].role(each["role"])
-        each.update(access.with_policies(readers[each["account"]], role) if role else _UNKNOWN)
-    several = len({each["account"] for each in listed}) > 1
-    about = {"path": deployment.settings.role_path, "home": home, "several": several, "keys": _keys(deployment)}
-    yield {**found, **about, "roles": listed}
+    # Only a hub's say of which account they are.
+    listed = [_with_access(each, each.account or home, readers) for each in found.roles]
+    yield {
+        "roles": listed,
+        "summary": found.summary,
+        "account": found.account,
+        "unknown": [*found.unknown, *places.unseen_in_words()],
+        "path": deployment.settings.role_path,
+        "home": home,
+        "several": len({each.account for each in listed}) > 1,
+        "keys": _keys(deployment),
+    }
 
 
-def _uses(name: str, deployment: DoctorDeployment) -> Iterator[Mapping[str, Any]]:
+def _with_access(found: RoleView, account: str, readers: Mapping[str, PolicyReader]) -> RoleOnPage:
+    role = None if found.services is None else readers[account].role(found.role)
+    more = with_policies(readers[account], role) if role else {}
+    return RoleOnPage(**vars(found) | {"account": account} | more)
+
+
+def _uses(name: str, deployment: DoctorDeployment) -> Iterator[RoleView]:
     own = Places.of(deployment, [deployment.home])
-    found = views.document(deployment, own, names=[name], instances=False)
-    yield {**found["roles"][0], "unknown": found["unknown"]}
+    yield views.view(deployment, own, names=[name], instances=False).roles[0]
 
 
 def _keys(deployment: DoctorDeployment) -> Mapping[str, MappingKey]:
@@ -87,7 +106,7 @@ def _list(request: Request) -> dict[str, Any]:
     job = look(request, "roles last-accessed", partial(_look, ask_last_accessed=True)) if asks else _all(request)
     values = job.values()
     found = values["first"]
-    of_account = [each for each in found["roles"] if account in ("", each["account"])] if found else []
+    of_account = [each for each in found["roles"] if account in ("", each.account)] if found else []
     roles = [each for each in of_account if _has(each, asked["text"])]
     sort = Sort.read(asked["sort"], _COLUMNS)
     options = [*([] if asks else ["--no-last-accessed"]), *(["--unused"] if only == "unused" else [])]
@@ -118,7 +137,7 @@ def _one(request: Request) -> dict[str, Any]:
     if found and shown is None:
         where = f" in account {account}" if account else ""
         raise CommandError(f"there is no role {name} under {found['path']}{where}", advice("see: ", Remedy(Kind.ROLES)))
-    instances = listed(request, (shown and shown["instances"]) or (), "#instances")
+    instances = listed(request, (shown.instances if shown else None) or (), "#instances")
     return values | {
         "title": name,
         "role_name": name,
@@ -133,10 +152,10 @@ def _one(request: Request) -> dict[str, Any]:
     }
 
 
-def _of_account(name: str, account: str, found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _of_account(name: str, account: str, found: Mapping[str, Any]) -> RoleOnPage | None:
     """The role of this name in an account; by default in the home account, or in the first that has it."""
-    named = [each for each in found["roles"] if each["role"] == name and account in ("", each["account"])]
-    return next((each for each in named if each["account"] == found["home"]), named[0] if named else None)
+    named = [each for each in found["roles"] if each.role == name and account in ("", each.account)]
+    return next((each for each in named if each.account == found["home"]), named[0] if named else None)
 
 
 def _rows(request: Request, instances: Iterable[str]) -> Mapping[str, FleetRow | None]:
@@ -145,12 +164,12 @@ def _rows(request: Request, instances: Iterable[str]) -> Mapping[str, FleetRow |
     return wanted | {row.id: row for row in request.app.state.site.fleet.ask().rows if row.id in wanted}
 
 
-def _has(role: Mapping[str, Any], text: str) -> bool:
-    return contains(text, role["role"], role["in_short"], *(role["mappings"] or ()), *(role["services"] or ()))
+def _has(role: RoleOnPage, text: str) -> bool:
+    return contains(text, role.role, role.in_short, *(role.mappings or ()), *(role.services or ()))
 
 
-def _is(only: str, role: Mapping[str, Any]) -> bool:
-    return only not in FILTERS or bool(role[FILTERS[only][1]])
+def _is(only: str, role: RoleOnPage) -> bool:
+    return only not in FILTERS or bool(getattr(role, FILTERS[only][1]))
 
 
 ROUTES = [*followed("/roles", _list, "roles.html"), *followed("/role/{name}", _one, "role.html")]

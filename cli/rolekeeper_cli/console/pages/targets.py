@@ -10,8 +10,7 @@ from starlette.requests import Request
 from rolekeeper_cli.console.page import Asked, contains, listed, live, query, version_of
 from rolekeeper_cli.layout import minute
 from rolekeeper_cli.uses import targets as views
-
-type Document = Mapping[str, Any]
+from rolekeeper_cli.views.targets import TargetView
 
 # What wants a person comes first; as a status has it: its shape.
 STATES = {views.PROBLEM: "bad", views.SILENT: "bad", views.OVERDUE: "drift", views.UNKNOWN: "drift"}
@@ -33,16 +32,16 @@ class Cell:
     instances: str
 
     @classmethod
-    def of(cls, target: Document) -> "Cell":
-        where = {"account": target["account"], "region": target["region"]}
-        named = {"view": "list", "text": f"{target['account']}/{target['region']}"}
-        state, instances = target["state"], target["instances"]
-        said = [state, *([f"swept {minute(target['last_sweep'])}"] if target["last_sweep"] else [])]
-        said += [f"drift {target['drift']:,}"] if target["drift"] is not None else []
+    def of(cls, target: TargetView) -> "Cell":
+        where = {"account": target.account, "region": target.region}
+        named = {"view": "list", "text": f"{target.account}/{target.region}"}
+        state, instances = target.state, target.instances
+        said = [state, *([f"swept {minute(target.last_sweep)}"] if target.last_sweep else [])]
+        said += [f"drift {target.drift:,}"] if target.drift is not None else []
         return cls(
             STATES[state] if instances else f"{STATES[state]} none",
             f"?{query(named)}" if state == views.UNKNOWN else f"/?{query(where)}",
-            ": ".join(filter(None, (", ".join(said), target["reason"]))),
+            ": ".join(filter(None, (", ".join(said), target.reason))),
             state="" if state == views.WELL else f"{state} ",
             instances="?" if instances is None else f"{instances:,}",
         )
@@ -57,62 +56,60 @@ class Account:
     unit: str
     worst: str
     instances: int
-    targets: Mapping[str, Document]
+    targets: Mapping[str, TargetView]
 
     def cells(self, regions: Sequence[str]) -> list[Cell | None]:
         return [Cell.of(self.targets[each]) if each in self.targets else None for each in regions]
 
 
-def accounts(targets: Sequence[Document]) -> list[Account]:
+def accounts(targets: Sequence[TargetView]) -> list[Account]:
     """The grid's rows, the worst first, then the hub's own."""
-    found: dict[str, dict[str, Document]] = {}
+    found: dict[str, dict[str, TargetView]] = {}
     for each in targets:
-        found.setdefault(each["account"], {})[each["region"]] = each
+        found.setdefault(each.account, {})[each.region] = each
     rows = [_row(account, of_region) for account, of_region in found.items()]
     return sorted(rows, key=lambda each: (_RANKS[each.worst], not each.hub, each.id))
 
 
-def _row(account: str, of_region: Mapping[str, Document]) -> Account:
+def _row(account: str, of_region: Mapping[str, TargetView]) -> Account:
     targets = of_region.values()
     return Account(
         account,
-        hub=any(each["hub"] for each in targets),
-        unit=next((each["unit"] for each in targets if each["unit"]), ""),
-        worst=min((each["state"] for each in targets), key=_RANKS.__getitem__),
-        instances=sum(each["instances"] or 0 for each in targets),
+        hub=any(each.hub for each in targets),
+        unit=next((each.unit for each in targets if each.unit), ""),
+        worst=min((each.state for each in targets), key=_RANKS.__getitem__),
+        instances=sum(each.instances or 0 for each in targets),
         targets=of_region,
     )
 
 
 def _shown(request: Request) -> dict[str, Any]:
     """All targets, those of one state, or those with a text in them; a deployment alone has a list only."""
-    everything: Sequence[Document] = request.app.state.site.targets()
+    everything: Sequence[TargetView] = request.app.state.site.targets()
     asked = Asked.of(request)
-    found = [each for each in everything if asked["state"] in ("", each["state"]) and _holds(each, asked["text"])]
+    found = [each for each in everything if asked["state"] in ("", each.state) and _holds(each, asked["text"])]
     as_list = asked["view"] == "list" or len(everything) == 1
-    targets = sorted(
-        found if as_list else (each for each in found if each["reason"]), key=lambda each: _RANKS[each["state"]]
-    )
+    targets = sorted(found if as_list else (each for each in found if each.reason), key=lambda each: _RANKS[each.state])
     rows: Sequence[Any] = targets if as_list else accounts(found)
     return {
         "title": "Targets",
         "view": listed(request, rows),
         "as_list": as_list,
         "targets": targets,
-        "regions": sorted({each["region"] for each in found}),
+        "regions": sorted({each.region for each in found}),
         "found": len(found),
-        "counts": Counter(each["state"] for each in everything),
+        "counts": Counter(each.state for each in everything),
         "total": len(everything),
-        "accounts": len({each["account"] for each in everything}),
+        "accounts": len({each.account for each in everything}),
         "states": STATES,
-        "has_units": any(each["unit"] for each in everything),
+        "has_units": any(each.unit for each in everything),
         "version": version_of([asked["state"], asked["text"], asked["view"], found]),
     }
 
 
-def _holds(document: Document, text: str) -> bool:
-    target = f"{document['account']}/{document['region']}"
-    return contains(text, target, document["version"] or "", document["unit"] or "", document["reason"])
+def _holds(target: TargetView, text: str) -> bool:
+    name = f"{target.account}/{target.region}"
+    return contains(text, name, target.version or "", target.unit or "", target.reason)
 
 
 ROUTES = live("/targets", _shown, "targets.html")

@@ -10,6 +10,7 @@ import pytest
 from rolekeeper_cli.console.pages.instance import Part, answer, grouped, lane
 from rolekeeper_cli.uses.history import Span
 from rolekeeper_cli.uses.uptake import Delivery, Held, Use
+from rolekeeper_cli.views.history import AnswerView, EntryView, SeenView
 
 WEB, DB = (f"arn:aws:iam::123456789012:instance-profile/rolekeeper/{each}" for each in ("web", "db"))
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -31,18 +32,30 @@ def shown(action: str, code: str, carries: Any = None, should: str | None = "web
     return {"carries": carries, "should_carry": should, "decision": decision, "pin": pin, "not_in_effect": []}
 
 
-def entry(action: str = "Attach", **values: Any) -> dict[str, Any]:
-    same = {"code": "unoccupied", "from": None, "to": "web", "mapping": "app=web", "revision": 1}
-    answered = {"association_id": "iip-1", "state": "associating"}
-    return {
-        "at": "2026-03-01T12:04:09Z",
-        "action": action,
-        "answer": answered,
-        "outcome": "done",
-        "seconds": 2,
-        **same,
-        **values,
-    }
+def entry(action: str = "Attach", *, answer: AnswerView | None = None, **values: Any) -> EntryView:
+    """An entry of the history."""
+    made = EntryView(
+        at="2026-03-01T12:04:09Z",
+        instance="i-1",
+        account="123456789012",
+        region="us-east-1",
+        cause="tags",
+        action=action,
+        code="unoccupied",
+        from_=None,
+        to="web",
+        role="web",
+        mapping="app=web",
+        revision=1,
+        reason="",
+        answer=answer or AnswerView(association_id="iip-1", state="associating"),
+        outcome="done",
+        seconds=2,
+        losers=(),
+        seen=SeenView(state="running", tags={}, association_id=None, association_state=None, profile_arn=None),
+        correlation_id="1",
+    )
+    return made.but(**values)
 
 
 def said(parts: Sequence[Part]) -> str:
@@ -117,7 +130,7 @@ def test_the_answer_says_what_it_carries_why_and_what_comes(explained: Any, sent
 def test_since_when_is_said_only_by_what_ec2_took_for_this_association() -> None:
     explained = shown("Nothing", "converged", carrying("web"))
     assert "since" not in said(answer(explained, [entry(outcome="refused")]))
-    assert "since" not in said(answer(explained, [entry(answer={"association_id": "iip-2"})]))
+    assert "since" not in said(answer(explained, [entry(answer=AnswerView(association_id="iip-2"))]))
     assert said(answer(explained, [entry(seconds=None)])).endswith("attached by Rolekeeper"), "how long isn't known"
 
 

@@ -50,6 +50,8 @@ def test_a_pause_shows_first_what_it_withholds_then_is_written_with_its_reason(b
     assert "Rolekeeper is paused: it decides and records, and changes nothing." in words(after)
     assert control(desk)["paused"] is True
     assert (control(desk)["by"], control(desk)["reason"]) == (CALLER, "wrong roles")
+    desk.hears_of_control("event-1")
+    assert "(it was: not paused, mode as deployed)" in words(browser.get("/settings/history"))
 
 
 def test_a_pause_needs_a_reason_and_a_reason_has_an_end(browser: TestClient, desk: Desk) -> None:
