@@ -58,9 +58,9 @@ def arn_name(arn: str) -> str:
     return arn.rpartition("/")[2]
 
 
-def second(at: datetime) -> str:
+def second(at: datetime | None) -> str:
     """A time to the second, as ISO 8601 has it: `2026-03-01T09:00:00Z`."""
-    return f"{_utc(at):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{_utc(at):%Y-%m-%dT%H:%M:%SZ}" if at else "unknown"
 
 
 def minute(at: datetime) -> str:

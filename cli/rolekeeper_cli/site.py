@@ -35,6 +35,7 @@ from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.uses import mappings as rows
 from rolekeeper_cli.uses import names as known_names
 from rolekeeper_cli.uses import targets as known_targets
+from rolekeeper_cli.views.targets import TargetView
 
 # Tabs that show the mappings ask every two seconds.
 _MAPPINGS_SECONDS = 1.5
@@ -59,8 +60,8 @@ class Site(Shared):
     def mappings(self) -> list[dict[str, Any]]:
         return self.reads.get("mappings", lambda: rows.rows(self.look()), _MAPPINGS_SECONDS, stale=True)
 
-    def targets(self) -> list[dict[str, Any]]:
-        return self.reads.get("targets", lambda: known_targets.documents(self.look()), _TARGETS_SECONDS, stale=True)
+    def targets(self) -> list[TargetView]:
+        return self.reads.get("targets", lambda: known_targets.views(self.look()), _TARGETS_SECONDS, stale=True)
 
     def role_names(self) -> list[str]:
         """The names of the roles under the role path, for suggestions; none if IAM gives no answer."""

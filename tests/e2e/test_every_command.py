@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from tools.reference import commands
 
 from fixtures.command import COMMAND, Command
+from fixtures.terminal import undeclared
 from rolekeeper_cli.command import Group
 from rolekeeper_cli.main import cli
 from rolekeeper_local.account import EmulatedAccount
@@ -52,7 +53,11 @@ class Runner:
         self.ran.add(" ".join(path))
         done = self._runner.invoke(cli, [*line, "--output", "json"], prog_name="rolekeeper")
         assert done.exit_code == code, f"{' '.join(line)}: {done.output}"
-        return json.loads(done.stdout) if done.stdout else done.stdout
+        if not done.stdout:
+            return done.stdout
+        found = json.loads(done.stdout)
+        assert undeclared(line, found) == []
+        return found
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Any
 
 from rolekeeper.model.problem import Advice, Remedy
+from rolekeeper_cli.views.doctor import FindingView
 
 
 class Level(StrEnum):
@@ -27,8 +27,8 @@ class Finding:
     remedy: str | Remedy | Advice = ""
     check: str = ""
 
-    def document(self) -> dict[str, Any]:
-        return {"level": self.level.value, "check": self.check, "what": self.what, "remedy": str(self.remedy)}
+    def view(self) -> FindingView:
+        return FindingView(level=self.level.value, check=self.check, what=self.what, remedy=str(self.remedy))
 
 
 type Findings = Generator[Finding, None, str]

@@ -22,6 +22,7 @@ from rolekeeper.model.text import in_words, shown
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.explained import refusal
+from rolekeeper_cli.views.instances import NotInEffectView
 
 # In effect as written; every other status needs a person's attention.
 GOOD = frozenset({Status.PUBLISHED, Status.EXPIRED})
@@ -122,6 +123,9 @@ class Effect:
     def idle(self) -> NotInEffect | None:
         """Why what is published of a row governs no instance; None if it may govern some."""
         return next((missing for missing in self.missing if missing.code in _IDLE), None)
+
+    def views(self) -> list[NotInEffectView]:
+        return [NotInEffectView(**document) for document in self.documents()]
 
     def documents(self) -> list[dict[str, Any]]:
         return [missing.document() for missing in self.missing]

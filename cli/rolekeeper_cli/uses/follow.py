@@ -67,7 +67,7 @@ class Followed:
             coming=len(self.coming),
             stuck=[StuckView(instance=instance, reason=why) for instance, why in self.stuck],
             unseen=self.unseen,
-            not_in_effect=self.effect.documents(),
+            not_in_effect=self.effect.views(),
         )
 
 

@@ -160,7 +160,7 @@ class Forecast:
             carries=profile_name(self.carries),
             should_carry=profile_name(self.should_carry),
             mapping=str(self.mapping) if self.mapping else None,
-            not_in_effect=self.effect.documents(),
+            not_in_effect=self.effect.views(),
             template=launcher.template.view() if launcher.template else None,
             used_by=launcher.used_by,
             tags=launcher.tags,

@@ -13,6 +13,9 @@ class SwitchesView(View):
     mode: Annotated[str, "the mode in effect: observe or enforce"]
     deployed: Annotated[str, "the mode that the stack says"]
     paused: Annotated[bool, "whether changes are paused"]
+    claimed_by: Annotated[str | None, "who claims to have switched last"]
+    claimed_at: Annotated[str | None, "when, as they claim"]
+    claimed_reason: Annotated[str | None, "why, as they claim"]
 
 
 class SweptView(View):

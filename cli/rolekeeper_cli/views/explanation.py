@@ -78,12 +78,12 @@ class ExplanationView(InstanceNameView):
     carries: Annotated[AssociationView | None, "the instance profile that it carries"]
     should_carry: Annotated[str | None, "the one that it should carry"]
     decision: Annotated[DecisionView, "what is decided"]
-    because: Annotated[str | None, "why it has its status"] = None
+    because: Annotated[str | None, "why it has its status"]
     withheld: Annotated[str | None, "why no changes are made now; empty if they are"]
     mapping: Annotated[GoverningView | None, "the mapping that governs it"]
     losers: Annotated[Sequence[LoserView], "the mappings for its tags that don't govern it"]
-    not_in_effect: Annotated[Sequence[NotInEffectView] | None, "what concerns it and isn't in effect"] = None
-    unknown_because: Annotated[str | None, "why it isn't known whether edits are in effect"] = None
+    not_in_effect: Annotated[Sequence[NotInEffectView] | None, "what concerns it and isn't in effect"]
+    unknown_because: Annotated[str | None, "why it isn't known whether edits are in effect"]
     pin: Annotated[PinView | None, "its pin"]
     condition: Annotated[ConditionView | None, "what it waits for, or what blocks it"]
     took_over_from: Annotated[TakenOverView | None, "the foreign role that it carried"]

@@ -23,5 +23,5 @@ class FleetRowView(InstanceNameView):
     association: Annotated[str | None, "its association"]
     managed: Annotated[bool | None, "whether its role is under the role path"]
     tags: Annotated[Mapping[str, str], "its tags"]
-    not_in_effect: Annotated[Sequence[NotInEffectView] | None, "what concerns it and isn't in effect"] = None
+    not_in_effect: Annotated[Sequence[NotInEffectView] | None, "what concerns it and isn't in effect"]
     uptake: Annotated[UptakeView | None, "with --uptake: what software does with its roles"] = None

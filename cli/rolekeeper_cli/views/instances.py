@@ -19,6 +19,7 @@ class NotInEffectView(View):
 
     code: Annotated[str, "what it is, as rejected, held, paused or ignored"]
     mapping: Annotated[str | None, "the mapping"]
+    status: Annotated[str | None, "its row's status"]
     revision: Annotated[int | None, "its revision"]
     in_effect: Annotated[int | None, "the revision that is in effect instead"]
     reason: Annotated[str, "why, in words"]

@@ -44,4 +44,4 @@ class LaunchView(View):
     used_by: Annotated[Sequence[str], "what launches from this template"]
     tags: Annotated[Mapping[str, str], "the tags that instances have from their launch on"]
     steps: Annotated[Sequence[StepView], "what to change"]
-    not_in_effect: Annotated[Sequence[NotInEffectView] | None, "what concerns it and isn't in effect"] = None
+    not_in_effect: Annotated[Sequence[NotInEffectView] | None, "what concerns it and isn't in effect"]

@@ -57,7 +57,7 @@ class MappingView(View):
     in_effect: Annotated[InEffectView | None, "what is in effect"]
     idle_because: Annotated[str | None, "why it governs no instance"]
     waits: Annotated[WaitingEditView | None, "the edit that isn't in effect"]
-    not_in_effect: Annotated[Sequence[NotInEffectView] | None, "all that isn't in effect"] = None
+    not_in_effect: Annotated[Sequence[NotInEffectView] | None, "all that isn't in effect"]
 
 
 class EditEntryView(View):

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated
 
 from rolekeeper_cli.view import View
-from rolekeeper_cli.views.instances import InstanceNameView
+from rolekeeper_cli.views.instances import InstanceNameView, NotInEffectView
 from rolekeeper_cli.views.uptake import CallView, FirstCallView
 
 
@@ -43,3 +43,4 @@ class FollowedView(View):
     coming: Annotated[int, "how many are still changed"]
     stuck: Annotated[Sequence[StuckView], "those that a person has to do something about"]
     unseen: Annotated[Sequence[str], "the targets that couldn't be read"]
+    not_in_effect: Annotated[Sequence[NotInEffectView] | None, "what of the mapping isn't in effect"]
