@@ -7,91 +7,30 @@ from typing import Any
 
 import pytest
 
-from fakes.cloudformation import FakeCloudFormation, change
-from fakes.ec2 import client_error
+from fakes.cloudformation import FakeCloudFormation
 from fakes.organizations import Organizations
 from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import Desk
+from fixtures.spoke_account import (
+    CHANGERS,
+    HOME,
+    NOTIFIERS,
+    OTHER,
+    PARAMETERS,
+    READERS,
+    SPOKES_ACCOUNT,
+    VERSION,
+    Account,
+)
 from fixtures.terminal import Terminal, lines
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
-from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.stack import SPOKE, read_template
 from support.deployment import Place, deployment, translated
 from support.templates import ROOT
 
-VERSION = installed.version()
-SPOKES_ACCOUNT = "111111111111"
-HOME, OTHER = "eu-west-1", "us-east-2"
 UNIT = "ou-a1b2-c3d4e5f6"
-READERS = f"arn:aws:iam::{ACCOUNT}:role/on-event,arn:aws:iam::{ACCOUNT}:role/on-schedule"
-CHANGERS = NOTIFIERS = f"arn:aws:iam::{ACCOUNT}:role/on-event"
 OPERATORS, AUDITORS = (f"arn:aws:iam::{ACCOUNT}:role/{name}" for name in ("operators", "auditors"))
-RULE = change("Add", "StateRule", "AWS::Events::Rule")
-PARAMETERS = {
-    "HubAccount": ACCOUNT,
-    "HubRegion": REGION,
-    "OrganizationId": "o-example0000",
-    "Namespace": "rolekeeper",
-    "RolePath": "/rolekeeper/",
-    "TakeOver": "false",
-    "CreateMissingProfiles": "true",
-    "HubReaders": READERS,
-    "HubChangers": CHANGERS,
-    "HubNotifiers": NOTIFIERS,
-}
-
-
-class Sts:
-    """Says whose credentials these are."""
-
-    def get_caller_identity(self) -> dict[str, str]:
-        """The spoke's own administrator."""
-        arn = f"arn:aws:iam::{SPOKES_ACCOUNT}:user/admin"
-        return {"Arn": arn, "UserId": "AIDA", "Account": SPOKES_ACCOUNT}
-
-
-class Roles:
-    """The account's IAM: the reader role, with its tags, if a spoke made it already."""
-
-    def __init__(self) -> None:
-        self.reader: dict[str, str] | None = None
-        self.asked: list[str] = []
-
-    def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803  # boto3's own name
-        """The reader."""
-        self.asked.append(RoleName)
-        if self.reader is None:
-            raise client_error("NoSuchEntity", f"The role with name {RoleName} cannot be found.")
-        return {"Role": {"RoleName": RoleName, "Tags": [{"Key": k, "Value": v} for k, v in self.reader.items()]}}
-
-
-class Account:
-    """A spoke's account: its IAM, and a CloudFormation in each of two Regions. `order` has its changes in order."""
-
-    def __init__(self, terminal: Terminal, desk: Desk) -> None:
-        self.iam, self.organizations = Roles(), Organizations()
-        self.stacks = {}
-        for region in (HOME, OTHER):
-            stack = self.stacks[region] = FakeCloudFormation("rolekeeper-spoke")
-            stack.description, stack.changes = f"{SPOKE} And so on.", [RULE]
-            clients = {"cloudformation": stack, "iam": self.iam, "sts": Sts(), "ec2": desk.world.ec2}
-            clients["organizations"] = self.organizations
-            terminal.elsewhere[None, region] = clients
-
-    def deployed(self, *regions: str, home: str = HOME, version: str = VERSION, **parameters: str) -> None:
-        """There is a spoke in these Regions."""
-        for each in regions:
-            stack = self.stacks[each]
-            known = {"HomeRegion": home, "Regions": ",".join(sorted(regions))}
-            stack.deployed(version, **{**PARAMETERS, **known, **parameters})
-        self.iam.reader = {"rolekeeper:home-region": home}
-
-    def asked(self, region: str) -> dict[str, str | None]:
-        """The parameters of a Region's change set; None for one that keeps its value."""
-        given = self.stacks[region].asked("create_change_set")["Parameters"]
-        assert all("ParameterValue" in each or each["UsePreviousValue"] is True for each in given)
-        return {each["ParameterKey"]: each.get("ParameterValue") for each in given}
 
 
 @pytest.fixture(autouse=True)

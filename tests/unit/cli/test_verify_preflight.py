@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from fixtures.account import ACCOUNT, REGION
-from fixtures.doctor import DoctorFixture, refusal
 from fixtures.mappings import Desk, session
+from fixtures.preflight import Account
 from fixtures.terminal import Terminal, lines
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper_cli.checks.deployment import DoctorDeployment
@@ -29,53 +29,6 @@ from support.templates import load
 STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/rolekeeper-verify-any/any"
 
 
-class Account(DoctorFixture):
-    """An account without a deployment, in which everything may be done and there is room for all of it."""
-
-    def __init__(self, terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__(terminal, desk, monkeypatch)
-        self.tag_policy: dict[str, Any] = {}
-        self.quotas = {"L-244521F2": 300.0, "L-0485CB21": 2000.0, "L-1216C47A": 32.0}
-        self.summary = {
-            f"{each}{end}": count for each in ("Roles", "InstanceProfiles", "Policies") for end, count in USE
-        }
-        self.unreserved = 1000
-        self.simulated: list[Any] = []
-        self.refuses_all = False
-        self.answers = {
-            **self._answers,
-            "DescribeEffectivePolicy": self._tag_policy,
-            "GetServiceQuota": lambda asked: {"Quota": {"Value": self.quotas[asked["QuotaCode"]]}},
-            "GetAccountSummary": lambda _: {"SummaryMap": self.summary},
-            "GetAccountSettings": lambda _: {
-                "AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": self.unreserved}
-            },
-            "DescribeStacks": lambda _: {"Stacks": []},
-            "ListRules": lambda _: {"Rules": [{"Name": "other"}]},
-            "SimulatePrincipalPolicy": self._kept,
-        }
-        self._answers = self.answers
-        ec2 = session().client("ec2")
-        desk.world.calls.watch(ec2)
-        self._serve(ec2)
-        terminal.clients["ec2"] = ec2
-
-    def _tag_policy(self, _asked: Any) -> Any:
-        if not self.tag_policy:
-            raise refusal("EffectivePolicyNotFoundException", "DescribeEffectivePolicy")
-        return {"EffectivePolicy": {"PolicyContent": json.dumps({"tags": self.tag_policy})}}
-
-    def _kept(self, asked: Any) -> Any:
-        self.simulated.append(asked)
-        answer = self._simulated(asked)
-        if self.refuses_all:
-            return {
-                "EvaluationResults": [{**each, "EvalDecision": "implicitDeny"} for each in answer["EvaluationResults"]]
-            }
-        return answer
-
-
-USE = [("", 10), ("Quota", 1000)]
 type Finds = Callable[..., list[tuple[str, str, str]]]
 
 
