@@ -1,15 +1,17 @@
 """Each transcript is what a person sees at a terminal: in a named world they type, and exactly this is printed.
 
 `pytest tests/transcripts --rewrite` writes what is printed now into them, to be read in review. A block `console` is a
-session: `$ rolekeeper …` is typed, with a person's answers in a comment behind it. A block with a file's name is that
-file. Worlds are in `fixtures/worlds.py`.
+session: `$ rolekeeper …` is typed, with a person's answers in a comment behind it, and `$ aws …` changes the
+world. A block with a file's name is that file. Worlds are in `fixtures/worlds.py`.
 """
 
+import json
 import re
 import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import batched
 from pathlib import Path
 from typing import TextIO
 
@@ -36,8 +38,8 @@ pytestmark = pytest.mark.disable_socket
 class Session:
     """A person at a terminal of so many columns, in a folder with the transcript's files."""
 
-    def __init__(self, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.columns = columns
+    def __init__(self, world: World, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.world, self.columns = world, columns
         self._help_columns = min(columns, HELP_COLUMNS) - HELP_MARGIN
         self._stdin_is_terminal = self._stdout_is_terminal = True
         monkeypatch.setattr(terminal, "width", self._width)
@@ -57,6 +59,8 @@ class Session:
         program, *words = shlex.split(command)
         if program == "cat":
             return Path(words[0]).read_text()
+        if program == "aws":
+            return self._aws(*words)
         assert program == "rolekeeper", line
         words, source, sink = _redirected(words)
         self._stdin_is_terminal, self._stdout_is_terminal = not source, not sink
@@ -67,6 +71,16 @@ class Session:
         text = ran.stderr if sink else ran.output
         text += "" if not text or text.endswith("\n") else "\n"
         return text + (f"[exit code {ran.exit_code}]\n" if ran.exit_code else "")
+
+    def _aws(self, service: str, operation: str, *options: str) -> str:
+        """Change the world as the AWS CLI does; a structure is JSON."""
+        asked = {
+            option.title().replace("-", ""): json.loads(value) if value[0] in "[{" else value
+            for option, value in batched(options, 2)
+        }
+        getattr(self.world.terminal.client(service), operation.replace("-", "_"))(**asked)
+        self.world.works()
+        return ""
 
     def _width(self, stream: TextIO | None = None) -> int | None:
         return self.columns if stream is sys.stderr or self._stdout_is_terminal else None
@@ -89,8 +103,9 @@ def test_transcript(
     assert head, "it begins with a heading, and 'World: …, at a terminal of 100 columns.'"
     monkeypatch.chdir(tmp_path)
     with ExitStack() as closing:
-        WORLDS[head["world"]](World(monkeypatch, closing))
-        now = BLOCK.sub(Session(int(head["columns"]), monkeypatch).shown, text)
+        world = World(monkeypatch, closing)
+        WORLDS[head["world"]](world)
+        now = BLOCK.sub(Session(world, int(head["columns"]), monkeypatch).shown, text)
     if request.config.getoption("--rewrite"):
         path.write_text(now)
     assert path.read_text() == now
