@@ -75,21 +75,6 @@ def test_while_nothing_changes_it_says_so_at_once(terminal: Terminal, desk: Desk
     assert "1 of 1 instances wait for a change, and none is made: Rolekeeper is paused" in ran.stderr
 
 
-@pytest.mark.parametrize(
-    "line",
-    [[], ["web-1"], ["--role", "web"], ["web-1", "--mapping", "app=web"], ["--role", "web", "--mapping", "app=web"]],
-)
-def test_it_waits_for_one_thing(terminal: Terminal, line: list[str]) -> None:
-    ran = terminal("wait", *line)
-    assert (ran.exit_code, "wait is for an instance, or for a mapping" in ran.stderr) == (252, True)
-
-
-def test_a_mapping_that_was_never_published_isnt_waited_for(terminal: Terminal, desk: Desk) -> None:
-    desk.put("a=b", role="web")
-    ran = terminal("wait", "--mapping", "a=b")
-    assert (ran.exit_code, "no revision of a=b was ever published" in ran.stderr) == (1, True)
-
-
 def test_set_with_wait_follows_the_instances(terminal: Terminal, desk: Desk) -> None:
     ids = [desk.converged("web", app="web") for _ in range(2)]
 

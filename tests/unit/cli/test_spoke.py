@@ -130,14 +130,6 @@ def test_a_unit_is_told_with_those_above_it_where_the_caller_may_ask(terminal: T
     assert f"which units {UNIT} is below isn't known: you aren't allowed organizations:ListParents" in ran.stderr
 
 
-def test_a_deployment_without_an_organization_has_no_spokes(terminal: Terminal) -> None:
-    terminal.parameters["OrganizationId"] = ""
-    ran = terminal("spoke", "parameters")
-    assert ran.exit_code == 253
-    assert "looks after its own account and Region only" in ran.stderr
-    assert "rolekeeper deploy --organization-id" in ran.stderr
-
-
 # ---- deploy ----
 
 

@@ -69,13 +69,6 @@ def run(*arguments: str) -> Any:
 # ---- the whole ----
 
 
-def test_an_account_that_takes_all_of_it_is_a_line_for_each_check(account: Account) -> None:
-    ran = run()
-    assert (ran.exit_code, ran.stderr) == (0, "12 ok, 0 warnings, 0 failed, 0 unknown.\n")
-    assert [each.split()[1] for each in lines(ran.stdout)[1:]] == list(checks(Wanted()))
-    assert account.denied == set()
-
-
 def test_what_fails_says_why_what_to_do_and_where_that_is_written(account: Account) -> None:
     account.quotas["L-244521F2"] = 7.0
     ran = run("-o", "json")
