@@ -1,8 +1,8 @@
 """Each transcript is what a person sees at a terminal: in a named world they type, and exactly this is printed.
 
 `pytest tests/transcripts --rewrite` writes what is printed now into them, to be read in review. A block `console` is a
-session: `$ rolekeeper …` is typed, with a person's answers in a comment behind it, and `$ aws …` changes the
-world. A block with a file's name is that file. Worlds are in `fixtures/worlds.py`.
+session: `$ rolekeeper …` is typed, with a person's answers in a comment behind it, and `$ aws …` changes the world. A
+block with a file's name is that file. Worlds are in `fixtures/worlds.py`.
 """
 
 import json
@@ -118,7 +118,8 @@ def _commands(group: Group, path: str = "") -> Iterator[str]:
             yield from _commands(command, f"{path}{name} ")
 
 
-def test_every_command_and_every_exit_code_has_a_transcript() -> None:
+def test_every_command_and_every_exit_code_has_a_transcript_and_none_ends_with_a_traceback() -> None:
     texts = "\n".join(path.read_text() for path in TRANSCRIPTS)
     assert [each for each in _commands(cli) if not re.search(rf"^\$ rolekeeper {each}\b", texts, re.MULTILINE)] == []
     assert set(ExitCode) == {ExitCode.DONE, *map(int, CODE.findall(texts))}
+    assert "Traceback" not in texts
