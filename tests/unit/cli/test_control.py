@@ -3,7 +3,7 @@
 import pytest
 
 from fixtures.mappings import Desk
-from fixtures.terminal import Terminal, lines
+from fixtures.terminal import Terminal
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
@@ -14,15 +14,6 @@ from rolekeeper_cli.uses.control import switch
 def control(desk: Desk) -> dict[str, object]:
     item = desk.world.store.get([layout.CONTROL]).get(layout.CONTROL, {})
     return {name: item[name] for name in ("mode", "paused") if name in item}
-
-
-def test_pause_and_mode_leave_each_other_alone(terminal: Terminal, desk: Desk) -> None:
-    assert lines(terminal("pause").stdout) == ["mode: enforce (as deployed), paused"]
-    assert lines(terminal("mode", "observe").stdout) == ["mode: observe (set), paused"]
-    assert control(desk) == {"mode": "observe", "paused": True}
-    assert lines(terminal("resume").stdout) == ["mode: observe (set), not paused"]
-    assert lines(terminal("mode", "deployed").stdout) == ["mode: enforce (as deployed), not paused"]
-    assert control(desk) == {"paused": False}
 
 
 def test_who_switches_and_why_is_written_beside_it(terminal: Terminal, desk: Desk) -> None:

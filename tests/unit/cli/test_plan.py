@@ -76,32 +76,6 @@ def test_the_same_for_programs(terminal: Terminal, desk: Desk) -> None:
     assert document["unseen"] == []
 
 
-def test_its_exit_code_tells_whether_something_would_change_if_that_is_asked(terminal: Terminal, desk: Desk) -> None:
-    desk.edit("app=web", role="web")
-    assert terminal("plan", "--detailed-exitcode").exit_code == 0
-    bare = desk.world.running(app="web")
-    assert terminal("plan").exit_code == 0
-    assert terminal("plan", "--detailed-exitcode").exit_code == 2
-    desk.world.reconcile(bare)
-    assert terminal("plan", "--detailed-exitcode").exit_code == 0
-
-
-def test_it_is_narrowed_to_instances_by_id_or_name(terminal: Terminal, desk: Desk) -> None:
-    desk.edit("app=web", role="web")
-    one, two, three = (desk.world.running(app="web", Name=f"web-{number}") for number in (1, 2, 3))
-    document = terminal.document("plan", "--instance", one, "--instance", "web-2", "--instance", one)
-    assert [each["instance"] for each in document["changes"]] == [one, two]
-    assert document["summary"]["instances"] == 2
-    assert three not in str(document)
-    assert terminal("plan", "--instance", "nosuch").exit_code == 1
-
-
-def test_it_shows_what_is_withheld_now(terminal: Terminal, desk: Desk) -> None:
-    desk.world.control(paused=True)
-    assert "No changes will be made now: Rolekeeper is paused.\n" in terminal("plan").stderr
-    assert terminal.document("plan")["withheld"] == "Rolekeeper is paused"
-
-
 def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     for _ in range(3):

@@ -198,28 +198,6 @@ def test_roles_that_dont_say_where_they_were_made_have_to_be_told(
     assert account.asked(OTHER)["HomeRegion"] == HOME
 
 
-@pytest.mark.parametrize(
-    ("line", "text", "code", "said"),
-    [
-        ("--hub HUB --home-region us-east-2", "", 252, f"there are no roles in {OTHER} yet"),
-        ("", "", 252, "the hub isn't named, so HubAccount isn't known"),
-        ("--hub HUB --hub-profile hub", "", 252, "--hub is a file that says all of the hub"),
-        ("--hub none.json", "", 252, "none.json"),
-        ("--hub -", "{}", 1, "lacks CreateMissingProfiles, HubAccount"),
-        ("--hub -", "Outputs:", 1, "holds no parameters of a hub"),
-        ("--hub -", '[{"ParameterKey": "X"}]', 1, "rolekeeper spoke parameters > hub.json"),
-        ("--hub -", '[{"ParameterKey": "X", "ParameterValue": "1"}]', 1, "says what no hub does: X"),
-    ],
-)
-def test_what_is_refused_changes_nothing(
-    terminal: Terminal, account: Account, told: str, line: str, text: str, code: int, said: str
-) -> None:
-    words = line.replace("HUB", told).split()
-    ran = terminal("spoke", "deploy", "--region", HOME, "--yes", *words, stdin=text)
-    assert (ran.exit_code, said in ran.stderr) == (code, True), ran.stderr
-    assert account.stacks[HOME].calls == []
-
-
 def test_roles_that_are_in_another_region_already_stay_there(terminal: Terminal, account: Account, told: str) -> None:
     account.deployed(HOME)
     ran = terminal("spoke", "deploy", "--hub", told, "--region", HOME, "--home-region", OTHER, "--yes")

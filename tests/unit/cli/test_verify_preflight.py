@@ -1,6 +1,5 @@
 """`rolekeeper verify --pre`: what keeps a deployment or a verification from an account, and what can't be known."""
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -67,16 +66,6 @@ def run(*arguments: str) -> Any:
 
 
 # ---- the whole ----
-
-
-def test_what_fails_says_why_what_to_do_and_where_that_is_written(account: Account) -> None:
-    account.quotas["L-244521F2"] = 7.0
-    ran = run("-o", "json")
-    document = json.loads(ran.stdout)
-    assert (ran.exit_code, document["summary"]) == (1, {"ok": 11, "warn": 0, "fail": 1, "unknown": 0})
-    [failed] = [each for each in document["findings"] if each["level"] == "fail"]
-    assert failed["what"] == "1 of 7 rules on the default event bus are in use, and a verification takes 7"
-    assert failed["remedy"].endswith("the console of Service Quotas; see docs/verify.md#quotas")
 
 
 def test_nothing_is_changed(account: Account, desk: Desk) -> None:

@@ -12,8 +12,7 @@ from click.testing import CliRunner, Result
 from fixtures.account import ACCOUNT, REGION
 from fixtures.terminal import lines
 from fixtures.verification import VerifiedAccount, verified_account
-from rolekeeper_cli import terminal
-from rolekeeper_cli.errors import ConfigurationError, UsageError
+from rolekeeper_cli.errors import ConfigurationError
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.verifying.names import TAG, Names
 from rolekeeper_cli.verifying.sweep import swept
@@ -57,21 +56,6 @@ def test_without_asking_it_takes_also_what_may_still_be_running(two: VerifiedAcc
     ran = sweep(two)
     assert (ran.exit_code, two.stacks) == (0, {})
     assert [each.endswith("it may still be running") for each in lines(ran.stdout)[1:]] == [False] * 3 + [True] * 3
-
-
-@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 0), ("n\n", 1, 4)])
-def test_a_person_is_asked_about_all_of_it(
-    two: VerifiedAccount, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, left: int
-) -> None:
-    monkeypatch.setattr(terminal, "is_terminal", lambda: True)
-    ran = sweep(two, yes=False, types=answer)
-    assert (ran.exit_code, len(two.stacks)) == (code, left)
-    assert "Remove these 6 things, which abc123, xyz789 made? [y/N]:" in ran.stderr
-
-
-def test_without_a_terminal_it_needs_yes(two: VerifiedAccount) -> None:
-    assert isinstance(sweep(two, yes=False).exception, UsageError)
-    assert len(two.stacks) == 4
 
 
 def test_what_couldn_t_be_removed_is_named_with_the_reason(two: VerifiedAccount) -> None:
