@@ -20,11 +20,6 @@ hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, 
 hypothesis.settings.load_profile("steady")
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Offer to write the transcripts."""
-    parser.addoption("--rewrite", action="store_true", help="write into tests/transcripts what is printed now")
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what a test records as its `summary`."""
     for report in terminalreporter.getreports("passed"):

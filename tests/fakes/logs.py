@@ -19,8 +19,8 @@ class FakeLogs:
 
         Args:
             logged: gives the world's log.
-            now: the world's time, if lines come when they are first looked for. Else they came one second after the
-                other.
+            now: the world's time, if lines come when they are first looked for; its lines themselves have none of the
+                world's. Else they came one second after the other.
         """
         self._logged, self._now = logged, now
         self._came: list[datetime] = []
@@ -31,11 +31,7 @@ class FakeLogs:
         lines = self._logged()
         self._came += [self._at(number) for number in range(len(self._came), len(lines))]
         return [
-            {
-                "eventId": str(number),
-                "timestamp": int(at.timestamp() * 1_000),
-                "message": json.dumps({**line, "timestamp": f"{at:%Y-%m-%d %H:%M:%S},000+0000"}),
-            }
+            {"eventId": str(number), "timestamp": int(at.timestamp() * 1_000), "message": json.dumps(line)}
             for number, (at, line) in enumerate(zip(self._came, lines, strict=True))
         ] + [{"eventId": "start", "timestamp": 1772355600_000, "message": "START RequestId: decided"}]
 

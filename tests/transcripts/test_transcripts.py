@@ -106,7 +106,7 @@ def test_transcript(
         world = World(monkeypatch, closing)
         WORLDS[head["world"]](world)
         now = BLOCK.sub(Session(world, int(head["columns"]), monkeypatch).shown, text)
-    if request.config.getoption("--rewrite"):
+    if request.config.getoption("--rewrite", default=False):
         path.write_text(now)
     assert path.read_text() == now
 
