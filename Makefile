@@ -124,11 +124,11 @@ checks:
 
 .PHONY: check
 check: lint types .envs/node/done ## the inner loop: lint, types, and the unit tests without the state machines; under 3 minutes
-	.venv/bin/pytest tests/unit --ignore tests/unit/machines -n 2 -q
+	.venv/bin/pytest tests/unit tests/transcripts --ignore tests/unit/machines -n 2 -q
 
 .PHONY: unit
 unit: .venv/done .envs/sam/done .envs/node/done ## the fast tests: no socket, no emulator
-	.venv/bin/pytest tests/unit tests/local tests/simulation -m "not emulator" -n 2 -q
+	.venv/bin/pytest tests/unit tests/transcripts tests/local tests/simulation -m "not emulator" -n 2 -q
 
 SEEDS := 2000
 # Another start with each commit: a gate that plays the same seeds each time only proves that these are clean.

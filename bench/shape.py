@@ -19,7 +19,9 @@ from bench.walks import walks
 ROOT = Path(__file__).parents[1]
 LAYER, FUNCTIONS, COMMAND, EMBEDDED, TESTS = (ROOT / name for name in ("layers", "functions", "cli", "local", "tests"))
 # What tests those, and what tests share.
-_NOT_OF_THE_CORE = [TESTS / name for name in ("e2e", "fixtures", "local", "simulation", "support", "unit/cli")]
+_NOT_OF_THE_CORE = [
+    TESTS / name for name in ("e2e", "fixtures", "local", "simulation", "support", "transcripts", "unit/cli")
+]
 LIMITS_FILE = "bench/limits.toml"
 LONGEST_FUNCTION, POSITIONAL = 45, 3
 

@@ -1,9 +1,10 @@
 """Two accounts of one hub, of which one has thousands of changes waiting: what that costs the other, in virtual time.
 
-`waits` tags an instance of the quiet account now and then, and says how long each took to get its role.
+`overtaken` tags an instance of the quiet account now and then, and says what was done before each got its role.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from fakes.dynamodb import FakeDynamoDB
 from fixtures.state_table import swept_item
@@ -19,13 +20,21 @@ from simulation.invariants import STATE
 from simulation.spokes import ORGANIZATION, join, register
 
 TAG = {FIRST.tag_key: FIRST.tag_value}
-# Seconds between two tags, an odd number as workers may run in step; and in how long a role has to come.
+# Seconds between two tags, an odd number as workers may run in step; and after which a role is no longer waited for.
 APART, LONGEST = 5.3, 600.0
 GROUP = 200
 
 
-def waits(changes: int, quiet: Target, *, times: int, seed: int = 1) -> list[float]:
-    """Seconds from tag to role, so many `times`, while so many `changes` wait in the other of the two accounts."""
+@dataclass(frozen=True)
+class Turn:
+    """How many of the other account's changes were made from a tag until its role, and how many still waited then."""
+
+    made: int
+    waiting: int
+
+
+def overtaken(changes: int, quiet: Target, *, times: int, seed: int = 1) -> list[Turn]:
+    """So many `times` an instance is tagged, while so many `changes` wait in the other of the two accounts."""
     engine = Engine(seed, tells=False)
     world = calm(engine, seed, Limits(changes + times, 100), organization=ORGANIZATION)
     parts = world.promises, world.deployment, world.tables
@@ -41,7 +50,7 @@ def waits(changes: int, quiet: Target, *, times: int, seed: int = 1) -> list[flo
         for each in fleet:
             noisy.truth.create_tags(each, TAG)
         engine.play(engine.seconds + 30)
-        return [_took(engine, accounts[quiet], each) for each in ours]
+        return [_turn(engine, accounts[quiet], each, (noisy, fleet)) for each in ours]
 
 
 def _launched(engine: Engine, account: Account, number: int) -> list[str]:
@@ -52,14 +61,15 @@ def _launched(engine: Engine, account: Account, number: int) -> list[str]:
     return fleet
 
 
-def _took(engine: Engine, account: Account, instance: str) -> float:
-    began = engine.seconds
+def _turn(engine: Engine, account: Account, instance: str, other: tuple[Account, list[str]]) -> Turn:
+    noisy, fleet = other
+    began, before = engine.seconds, sum(carries(noisy, each, "first") for each in fleet)
     account.truth.create_tags(instance, TAG)
     while not carries(account, instance, "first") and engine.seconds < began + LONGEST:
         engine.play(engine.seconds + 0.01)
-    took = engine.seconds - began
-    engine.play(began + max(took, APART))
-    return took
+    done = sum(carries(noisy, each, "first") for each in fleet)
+    engine.play(max(engine.seconds, began + APART))
+    return Turn(done - before, len(fleet) - done)
 
 
 def _publish(tables: FakeDynamoDB, engine: Engine, accounts: Mapping[Target, Account], changes: int) -> None:

@@ -10,18 +10,18 @@ import pytest
 
 from rolekeeper.model.instance import Target
 from simulation.account import HUB, SPOKE
-from simulation.fair_shares import waits
+from simulation.fair_shares import overtaken
 
 CHANGES = int(os.environ.get("ROLEKEEPER_FAIR_SHARES") or 1_000)
 TIMES = 30 if CHANGES <= 1_000 else 300
+# An account's changes are made 4.8 a second: so many are about as long as a role takes in an account that is alone.
+A_TURN = 5
 
 
 @pytest.mark.parametrize("quiet", [HUB, SPOKE], ids=["the hub", "a spoke"])
-def test_a_tag_becomes_a_role_within_twice_its_idle_time_while_another_account_has_all_its_changes_waiting(
-    quiet: Target,
-) -> None:
-    idle, busy = (waits(changes, quiet, times=TIMES) for changes in (0, CHANGES))
-    print(f"{quiet}: idle {mean(idle):.2f} s, beside {CHANGES:,} changes {mean(busy):.2f} s")  # noqa: T201  # shown by `make soak`
-    assert mean(busy) <= 2 * mean(idle)
-    late = [each for each in busy if each > 2 * max(idle)]
-    assert len(late) <= 0.1 * TIMES, late
+def test_a_tag_becomes_a_role_before_what_waits_in_another_account(quiet: Target) -> None:
+    turns = overtaken(CHANGES, quiet, times=TIMES)
+    made = [each.made for each in turns]
+    print(f"{quiet}: beside {CHANGES:,} changes {mean(made):.1f} were made first")  # noqa: T201  # shown by `make soak`
+    assert turns[-1].waiting > 0, "all others would have come first"
+    assert mean(made) <= A_TURN, made

@@ -272,45 +272,6 @@ def test_an_error_breaks_between_words_on_a_terminal(monkeypatch: pytest.MonkeyP
     ]
 
 
-@pytest.mark.parametrize("line", [["mapping", "lss"], ["mapping", "ls", "--colour"], ["attach", "x"]])
-def test_a_slip_in_the_command_line_is_252(line: list[str]) -> None:
-    ran = CliRunner().invoke(cli, line, prog_name="rolekeeper")
-    assert (ran.exit_code, ran.stdout) == (252, "")
-    assert "--help" in ran.stderr
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        ["plan", "--target", ""],
-        ["guard", "scp-source", "--except", "arn:aws:iam::123456789012:role/admin", "--except", ""],
-        ["targets", "--region", ""],
-    ],
-)
-def test_an_empty_name_in_a_list_is_refused_and_asks_aws_nothing(line: list[str]) -> None:
-    """It is a variable of a script that isn't set: all would be taken for what was meant to be one."""
-    ran = CliRunner().invoke(cli, line, prog_name="rolekeeper")
-    assert (ran.exit_code, f"{line[-2]} is empty\n  leave it out" in ran.stderr) == (252, True), ran.stderr
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        (["mapping", "lss"], "No such command 'lss'. Did you mean 'ls'?\n  see: rolekeeper mapping --help"),
-        (["flet"], "No such command 'flet'. Did you mean 'fleet'?"),
-        (["fleet", "--regoin", "x"], "No such option '--regoin'. Did you mean '--region'?\n  see: rolekeeper fleet"),
-        # What difflib takes for --profile, as the letters are in it.
-        (["mapping", "ls", "--role", "web"], "No such option '--role'.\n  see: rolekeeper mapping ls --help"),
-        (["attach", "web-1", "--role", "web"], "No such option '--role'.\n  ROLE is given without a name; see: rolek"),
-        (["nosuch"], "No such command 'nosuch'.\n  see: rolekeeper --help"),
-        (["mapping", "list"], "No such command 'list'. Did you mean 'rolekeeper mapping ls'?"),
-        (["Status"], "Did you mean 'rolekeeper fleet' or 'rolekeeper doctor' or 'rolekeeper mode'?"),
-    ],
-)
-def test_what_was_meant_is_guessed_and_nothing_else(line: list[str], said: str) -> None:
-    assert said in CliRunner().invoke(cli, line, prog_name="rolekeeper").stderr
-
-
 @pytest.mark.parametrize("group", COMMANDS_MEANT)
 def test_each_name_that_people_try_is_no_command_and_what_is_meant_is_one(group: str) -> None:
     for names, meant in COMMANDS_MEANT[group].items():

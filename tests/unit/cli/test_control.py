@@ -4,7 +4,7 @@ import pytest
 
 from fixtures.account import refusing
 from fixtures.mappings import Desk
-from fixtures.terminal import Terminal, lines
+from fixtures.terminal import Terminal
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
@@ -15,45 +15,6 @@ from rolekeeper_cli.uses.control import switch
 def control(desk: Desk) -> dict[str, object]:
     item = desk.world.store.get([layout.CONTROL]).get(layout.CONTROL, {})
     return {name: item[name] for name in ("mode", "paused") if name in item}
-
-
-def test_the_mode_is_shown_and_nothing_written(terminal: Terminal, desk: Desk) -> None:
-    assert lines(terminal("mode").stdout) == ["mode: enforce (as deployed), not paused"]
-    assert terminal.document("mode") == {
-        "mode": "enforce",
-        "deployed": "enforce",
-        "paused": False,
-        "claimed_by": None,
-        "claimed_at": None,
-        "claimed_reason": None,
-    }
-    assert control(desk) == {}
-
-
-def test_pause_and_mode_leave_each_other_alone(terminal: Terminal, desk: Desk) -> None:
-    at = "since 2026-03-01 09:00 UTC, by moto"
-    assert lines(terminal("pause").stdout) == [f"mode: enforce (as deployed), paused ({at})"]
-    assert lines(terminal("mode", "observe").stdout) == [f"mode: observe (set), paused ({at})"]
-    assert control(desk) == {"mode": "observe", "paused": True}
-    assert lines(terminal("resume").stdout) == [f"mode: observe (set), not paused ({at})"]
-    assert lines(terminal("mode", "deployed").stdout) == ["mode: enforce (as deployed), not paused"]
-    assert control(desk) == {"paused": False}
-
-
-def test_what_cant_be_read_there_is_told_and_mended_by_setting_it(terminal: Terminal, desk: Desk) -> None:
-    desk.world.control(mode="obsreve")
-    ran = terminal("mode")
-    assert ran.exit_code == 1
-    assert "nothing is changed, as the control item's mode is 'obsreve'" in ran.stderr
-    assert terminal("mode", "observe").exit_code == 0
-    desk.world.control(paused="yes")
-    assert terminal("pause").exit_code == 0
-    assert control(desk) == {"paused": True}
-
-
-@pytest.mark.parametrize("word", ["Observe", "off"])
-def test_another_mode_is_a_slip_in_the_command(terminal: Terminal, word: str) -> None:
-    assert terminal("mode", word).exit_code == 252
 
 
 def test_who_switches_and_why_is_written_beside_it(terminal: Terminal, desk: Desk) -> None:
@@ -93,19 +54,3 @@ def test_a_switch_is_refused_where_another_person_switches_while_it_is_written(t
     with pytest.raises(CommandError, match="another actor switched meanwhile"):
         switch(Deployment(Options()), {"mode": "observe"}, "", planned_on="not paused, mode as deployed")
     assert control(desk) == {"paused": True}
-
-
-def test_every_write_is_shown(terminal: Terminal, desk: Desk) -> None:
-    assert "the control item was never written" in terminal("history", "--control").stderr
-    for number, arguments in enumerate((["pause", "--reason", "a\nlook"], ["mode", "observe"])):
-        terminal(*arguments)
-        desk.hears_of_control(f"event-{number}")
-    latest, first = terminal.document("history", "--control")
-    assert (latest["from"], latest["to"]) == ("paused, mode as deployed", "paused, mode observe")
-    assert (first["claimed_reason"], first["in_effect"]) == (r"a\nlook", "Rolekeeper is paused")
-    assert "paused, mode observe" in terminal("history", "--control").stdout
-
-
-def test_history_is_of_one_thing(terminal: Terminal) -> None:
-    for arguments in ([], ["web-1", "--control"], ["--control", "--who"]):
-        assert "history needs an instance, or --control alone" in terminal("history", *arguments).stderr

@@ -8,7 +8,7 @@ import yaml
 from fakes.cloudformation import FakeCloudFormation
 from fixtures.account import refusing
 from fixtures.mappings import Desk
-from fixtures.terminal import Terminal, lines
+from fixtures.terminal import Terminal
 from rolekeeper.storage import layout
 
 
@@ -38,31 +38,6 @@ def web(desk: Desk) -> str:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def test_it_says_what_happens_to_instances_tables_and_mappings(
-    terminal: Terminal, stack: FakeCloudFormation, web: str
-) -> None:
-    assert web
-    ran = terminal("destroy", "--confirm", "rolekeeper")
-    assert ran.exit_code == 0, ran.output
-    shown = lines(ran.stdout)
-    assert "instances 1 carry a managed role and keep it; nobody changes it from then on" in shown
-    assert "MappingTable rolekeeper-MappingTable-1: kept, protected against deletion" in shown
-    assert any(line.startswith("mappings 1 are in the mapping table") for line in shown)
-    assert not any(line.startswith("WorkQueue") for line in shown)
-    assert stack.calls == ["delete_stack"]
-    assert "Deleted. 0 roles were detached; 1 instances carry one still." in ran.stderr
-
-
-def test_without_its_name_nothing_happens(terminal: Terminal, stack: FakeCloudFormation, web: str) -> None:
-    assert web
-    assert terminal("destroy").exit_code == 252
-    assert terminal("destroy", "--confirm", "roleKeeper").exit_code == 252
-    ran = terminal.types("n\nn\nrolekeepr\n", "destroy")
-    assert ran.exit_code == 1
-    assert "nothing was changed" in ran.stderr
-    assert stack.calls == []
 
 
 def test_a_person_is_offered_to_export_and_to_detach_first(

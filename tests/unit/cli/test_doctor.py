@@ -14,7 +14,7 @@ from fakes.dynamodb_values import ITEM_BYTES
 from fixtures.account import ACCOUNT, REGION
 from fixtures.doctor import SIMULATED, TOPIC, DoctorFixture
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
-from fixtures.terminal import Terminal, lines
+from fixtures.terminal import Terminal
 from rolekeeper_cli.checks import work
 from rolekeeper_cli.checks.caller import NEEDS
 from rolekeeper_cli.checks.deployment import DoctorDeployment
@@ -56,53 +56,12 @@ def only(findings: list[tuple[str, str, str]]) -> tuple[str, str, str]:
 # ---- the whole ----
 
 
-def test_a_deployment_that_is_well_is_a_line_for_each_check(
-    terminal: Terminal, ward: DoctorFixture, desk: Desk
-) -> None:
-    desk.role("web")
-    desk.edit("workload=web", role="web")
-    desk.quiet()
-    ran = terminal("doctor")
-    assert (ran.exit_code, ran.stderr) == (0, "19 ok, 0 warnings, 0 failed, 0 unknown.\n")
-    assert lines(ran.stdout) == [
-        "LEVEL CHECK WHAT",
-        "ok stack stack rolekeeper is CREATE_COMPLETE, with all its outputs and parameters",
-        "ok rules all rules are enabled: 2",
-        "ok functions all functions are active: 2",
-        "ok sources all event source mappings are enabled: 1",
-        "ok mode changes are made",
-        "ok sweep last sweep 2026-03-01 09:00 UTC, 3 instances",
-        "ok targets the deployment looks after its own account and Region only",
-        "ok coverage the deployment looks after its own account and Region only",
-        "ok alarms no alarm rings, of 2",
-        "ok subscribers alarms have a subscriber: 1",
-        "ok work-queue the work queue is empty",
-        "ok dead-letters the dead-letter queue is empty",
-        "ok mappings all rows are published as they are written: 1",
-        "ok roles EC2 can assume all roles under /rolekeeper/: 1",
-        "ok profiles every role that EC2 can assume has its instance profile, or gets it with its first mapping",
-        f"ok caller arn:aws:sts::{ACCOUNT}:assumed-role/people/me may do what the commands need",
-        "ok trail trail all keeps who changed a tag",
-        "ok tags service control policies guard the tags rolekeeper:ignore, workload",
-        "ok verifications no verification left anything",
-    ]
-    assert ward.denied == set()
-
-
 def test_a_warning_is_no_failure_nor_is_what_can_t_be_seen(terminal: Terminal, ward: DoctorFixture) -> None:
     ward.subscriptions = {"SubscriptionsConfirmed": "0", "SubscriptionsPending": "0"}
     ward.denied.add("DescribeTrails")
     document = terminal.document("doctor")
     assert document["summary"] == {"ok": 17, "warn": 1, "fail": 0, "unknown": 1}
     assert [each["check"] for each in document["findings"] if each["level"] != "ok"] == ["subscribers", "trail"]
-
-
-def test_what_is_wrong_has_its_remedy_on_the_next_line(terminal: Terminal, ward: DoctorFixture) -> None:
-    ward.rules["InstanceTagRule"] = "DISABLED"
-    ran = terminal("doctor")
-    assert (ran.exit_code, ran.stderr) == (1, "18 ok, 0 warnings, 1 failed, 0 unknown.\n")
-    at = lines(ran.stdout).index("fail rules rule InstanceTagRule is disabled, so its events are lost")
-    assert lines(ran.stdout)[at + 1] == "aws events enable-rule --name rolekeeper-InstanceTagRule-1A2B"
 
 
 def test_a_rule_that_is_not_on_the_default_bus_is_asked_for_with_its_bus(finds: Finds, ward: DoctorFixture) -> None:

@@ -38,56 +38,11 @@ def test_it_waits_until_the_last_one_carries_its_role(terminal: Terminal, desk: 
     assert [desk.world.carries(each) for each in ids] == ["web"] * 3
 
 
-def test_those_that_wont_come_are_named_and_not_waited_for(terminal: Terminal, desk: Desk) -> None:
-    desk.converged("web", app="web")
-    blocked = desk.world.running(profile="theirs", app="web")
-    stopped = desk.world.stopped(profile="db", app="web")
-    ran = terminal("wait", "--mapping", "app=web")
-    assert ran.exit_code == 1
-    assert ran.stdout == "1 of 3 instances carry what they should; 2 stay as they are.\n"
-    assert f"! {blocked}: it carries the foreign" in ran.stderr
-    assert f"! {stopped}: role web replaces the present one when the instance runs again" in ran.stderr
-    desk.world.truth.terminate(stopped)
-    assert terminal("wait", "--mapping", "app=web").stdout.endswith("what they should; 1 stays as it is.\n")
-
-
-def test_what_doesnt_come_in_time_ends_with_what_hinders_it(terminal: Terminal, desk: Desk) -> None:
-    instance = desk.world.running(app="web")
-    ran = terminal("wait", "--mapping", "app=web", "--every", "1", "--attempts", "3")
-    assert ran.exit_code == 255
-    assert "1 of 1 instances don't carry what they should yet" in ran.stderr
-    assert f"rolekeeper explain {instance}" in ran.stderr
-    assert "missing in" not in ran.stderr, "there is one target, which needn't be named"
-
-
 def test_of_many_targets_some_are_named_with_what_is_missing_there() -> None:
     keys = [InstanceKey(f"{number:012}", "eu-west-1", f"i-{number:017x}") for number in range(12)]
     missing = Followed(coming=(*keys, replace(keys[0], id="i-00000000000000fff"))).missing
     assert missing[0] == "000000000000/eu-west-1: i-00000000000000000, i-00000000000000fff"
     assert missing[9:] == [f"{9:012}/eu-west-1: i-{9:017x}", "2 more targets"]
-
-
-def test_while_nothing_changes_it_says_so_at_once(terminal: Terminal, desk: Desk) -> None:
-    desk.world.running(app="web")
-    desk.world.control(paused=True)
-    ran = terminal("wait", "--mapping", "app=web")
-    assert ran.exit_code == 1
-    assert "1 of 1 instances wait for a change, and none is made: Rolekeeper is paused" in ran.stderr
-
-
-@pytest.mark.parametrize(
-    "line",
-    [[], ["web-1"], ["--role", "web"], ["web-1", "--mapping", "app=web"], ["--role", "web", "--mapping", "app=web"]],
-)
-def test_it_waits_for_one_thing(terminal: Terminal, line: list[str]) -> None:
-    ran = terminal("wait", *line)
-    assert (ran.exit_code, "wait is for an instance, or for a mapping" in ran.stderr) == (252, True)
-
-
-def test_a_mapping_that_was_never_published_isnt_waited_for(terminal: Terminal, desk: Desk) -> None:
-    desk.put("a=b", role="web")
-    ran = terminal("wait", "--mapping", "a=b")
-    assert (ran.exit_code, "no revision of a=b was ever published" in ran.stderr) == (1, True)
 
 
 def test_set_with_wait_follows_the_instances(terminal: Terminal, desk: Desk) -> None:
@@ -102,18 +57,6 @@ def test_set_with_wait_follows_the_instances(terminal: Terminal, desk: Desk) -> 
     assert ran.exit_code == 0, ran.output
     assert ran.stderr.splitlines() == ["Published as written.", "2 of 2 instances carry what they should."]
     assert [desk.world.carries(each) for each in ids] == ["db"] * 2
-
-
-def test_set_says_where_what_is_published_isnt_in_effect(terminal: Terminal, desk: Desk) -> None:
-    def then() -> None:
-        desk.publish("app=web")
-
-    terminal.meanwhile = then
-    ran = terminal("mapping", "set", "app=web", "role=web", "units=ou-a1b2-c3d4e5f6")
-    assert ran.exit_code == 0, ran.output
-    said, why = ran.stderr.splitlines()
-    assert said == "Published as written."
-    assert why.startswith("  app=web: no account in its scope has a spoke; units: it governs no instance")
 
 
 def test_resume_with_wait_follows_the_fleet(terminal: Terminal, desk: Desk) -> None:

@@ -13,8 +13,6 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from fixtures.mappings import Desk
-from fixtures.terminal import Terminal
 from rolekeeper_cli import render
 from rolekeeper_cli.command import Root, command
 from rolekeeper_cli.errors import ExitCode
@@ -258,14 +256,6 @@ def test_an_unknown_field_is_refused_before_anything_is_asked(terminal: Terminal
         ran = terminal(*line, "--query", name)
         assert (ran.exit_code, "--query: the output has no field" in ran.stderr) == (252, True), line
     assert desk.world.calls.made == []
-
-
-def test_what_is_no_query_is_refused_before_anything_is_asked(terminal: Terminal, desk: Desk) -> None:
-    desk.quiet()
-    ran = terminal("mapping", "ls", "--query", "[?")
-    assert (ran.exit_code, "'[?' is no JMESPath expression" in ran.stderr) == (252, True)
-    ran = terminal("mapping", "ls", "--query", "nosuch(@)")
-    assert (ran.exit_code, "--query failed" in ran.stderr) == (252, True)
 
 
 # ---- a large fleet ----

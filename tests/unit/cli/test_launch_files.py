@@ -258,13 +258,6 @@ def test_with_a_file_of_mappings_aws_is_not_asked(
     assert (found["account"], found["region"], found["place"]) == (None, None, "late.yaml:1")
 
 
-def test_a_person_sees_where_each_is_and_what_to_write(terminal: Terminal, files: Path) -> None:
-    del files
-    ran = terminal(*OFFLINE, "late.yaml", "One")
-    assert "late.yaml:1" in ran.stdout
-    assert "IamInstanceProfile: web" in ran.stderr
-
-
 def test_without_a_file_of_mappings_the_published_ones_count(
     terminal: Terminal, files: Path, desk: Desk, web_and_db: None
 ) -> None:
@@ -304,21 +297,3 @@ def test_a_profile_that_the_file_declares_need_not_be_in_iam(
     )
     [found] = terminal.document("launches", "--template", "one.yaml")
     assert (found["verdict"], found["carries"]) == ("replaced", "new")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (("-f", "mappings.yaml"), "-f and --parameter are for files"),
-        (("--template", "late.yaml", "--role-path", "/r/"), "--role-path is for a file of mappings"),
-        (("--template", "gone.yaml", "-f", "mappings.yaml"), "gone.yaml can't be read"),
-        (("--template", "late.yaml", "-f", "mappings.yaml", "--parameter", "App"), "'App' is no parameter"),
-        (("--template", "late.yaml", "-f", "mappings.yaml", "--role-path", "r"), "r is no path"),
-        (("--template", "late.yaml", "-f", "mappings.yaml", "--target", "eu-west-1"), "eu-west-1 isn't one target"),
-    ],
-)
-def test_a_wrong_option_is_refused(terminal: Terminal, files: Path, options: tuple[str, ...], message: str) -> None:
-    del files
-    ran = terminal("launches", *options)
-    assert ran.exit_code == 252
-    assert message in ran.output

@@ -413,20 +413,6 @@ def test_no_step_takes_the_mixed_instances_policy_from_a_group(terminal: Termina
     assert "then name it in the group's mixed instances policy" in new["does"]
 
 
-def test_people_see_the_steps_of_those_that_they_name(terminal: Terminal, there: FakeLaunchers) -> None:
-    there.template("late", app="web")
-    assert "create-launch-template-version" not in terminal("launches").output
-    assert "rolekeeper launches NAME" in terminal("launches").output
-    assert "create-launch-template-version" in terminal("launches", "late").output
-
-
-def test_a_mistyped_name_is_refused(terminal: Terminal, there: FakeLaunchers) -> None:
-    there.template("frontend", app="web")
-    ran = terminal("launches", "frontent")
-    assert ran.exit_code == 1
-    assert "did you mean frontend?" in ran.output
-
-
 def test_at_80_columns_names_and_verdicts_are_whole(
     terminal: Terminal, there: FakeLaunchers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -460,10 +446,6 @@ def test_a_pipeline_can_stop_for_what_is_not_right(
     there.template("front", profile, app="web")
     there.template("unmapped", "legacy")
     assert terminal("launches", *options).exit_code == code
-
-
-def test_nothing_to_launch_is_said(terminal: Terminal) -> None:
-    assert "no launch templates" in terminal("launches").output
 
 
 # ---- what it asks of AWS ----

@@ -56,16 +56,6 @@ def test_a_new_file_is_written_and_judged(terminal: Terminal, desk: Desk, file: 
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
-def test_a_default_is_as_good_as_nothing_and_a_moment_is_one_however_it_is_written(
-    terminal: Terminal, desk: Desk, file: Path
-) -> None:
-    desk.edit("workload=web", role="web", priority=100, enabled=True, owner="", expires_at="2030-01-01T01:00:00+01:00")
-    file.write_text("mappings:\n- {tag_key: workload, tag_value: web, role: web, expires_at: '2030-01-01T00:00:00Z'}\n")
-    desk.quiet()
-    assert "Nothing to do" in terminal("mapping", "import", str(file), "--yes").stderr
-    assert writes(desk) == []
-
-
 def test_a_change_is_shown_column_by_column_and_touches_nothing_else(
     terminal: Terminal, desk: Desk, file: Path
 ) -> None:
@@ -115,18 +105,6 @@ def test_who_deletes_a_row_stands_in_it_first(terminal: Terminal, desk: Desk, fi
     assert seen == [CALLER]
 
 
-def test_one_bad_row_keeps_all_from_being_written(terminal: Terminal, desk: Desk, file: Path) -> None:
-    file.write_text(f"{TWO}- tag_key: x\n  tag_value: y\n  role: a/b\n- tag_key: z\n")
-    desk.quiet()
-    ran = terminal("mapping", "import", str(file), "--yes")
-    assert ran.exit_code == 1
-    assert f"! {file}:11: x=y: role: is 'a/b', which holds a path; give the role's name only: 'b'" in ran.stderr
-    assert f"! {file}:12: tag_value: is missing" in ran.stderr
-    assert "3 things are wrong with" in ran.stderr
-    assert writes(desk) == []
-    assert keys(desk) == []
-
-
 def test_without_a_terminal_and_without_yes_it_is_refused_before_anything(
     terminal: Terminal, desk: Desk, file: Path
 ) -> None:
@@ -163,17 +141,6 @@ def test_a_row_that_moved_since_the_plan_is_left_alone_and_named(terminal: Termi
     assert desk.row("old=1") == {"tag_key": "old", "tag_value": "1", "role": "db"}
 
 
-def test_what_isnt_served_as_written_is_told_with_its_reason(terminal: Terminal, file: Path) -> None:
-    file.write_text(TWO.replace("role: web", "role: wbe"))
-    terminal.judges("workload=db", "workload=web")
-    ran = terminal("mapping", "import", str(file), "--yes")
-    assert ran.exit_code == 3
-    assert "! workload=web is Rejected: role 'wbe' doesn't exist" in ran.stderr
-    assert "did you mean web? rolekeeper mapping set workload=web role=web" in ran.stderr
-    assert "workload=db is" not in ran.stderr
-    assert "In effect as written: 1 of 2 rows." in ran.stderr
-
-
 def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: Desk, file: Path) -> None:
     file.write_text(TWO.replace("tag_value: db", "tag_value: d b"))
     ran = terminal("mapping", "import", str(file), "--yes")
@@ -201,24 +168,6 @@ def test_a_dry_run_gives_the_plan_and_writes_nothing(terminal: Terminal, desk: D
         "not_in_effect": [],
     }
     assert keys(desk) == ["old=1", "workload=web"]
-
-
-def test_a_warning_of_a_row_is_told_with_its_place(terminal: Terminal, file: Path) -> None:
-    file.write_text(TWO.replace("tag_value: db", "tag_value: d*"))
-    ran = terminal("mapping", "import", str(file), "--dry-run")
-    assert ran.exit_code == 0
-    assert f"Warning: {file}:3: workload=d*: tag_value: 'd*' matches that very text" in ran.stderr
-
-
-def test_an_unknown_column_is_an_error_with_its_place(terminal: Terminal, desk: Desk, file: Path) -> None:
-    """A limit, or a condition, that nobody reads would make the row do more than it says."""
-    file.write_text(TWO + "  prioritty: 9\n  colour: red\n")
-    for words in (("import", "--yes"), ("diff",), ("validate",)):
-        ran = terminal("mapping", *words, str(file))
-        assert ran.exit_code == 1
-        assert f"! {file}:9: workload=web: unknown column 'prioritty'; did you mean priority?" in ran.stderr
-        assert f"! {file}:10: workload=web: unknown column 'colour'\n" in ran.stderr
-    assert keys(desk) == []
 
 
 # ---- rows that say already what the file wants ----
@@ -337,42 +286,6 @@ def test_the_worst_status_is_how_a_command_ends(statuses: str, *, changes: bool,
     assert exit_code(statuses.split(), changes=changes) == code
 
 
-# ---- export ----
-
-
-def test_an_export_is_sorted_and_says_only_what_differs(terminal: Terminal, desk: Desk) -> None:
-    desk.put("workload=web", role="web", priority=100, accounts={"012345678901"}, edited_by="x", note="ours")
-    desk.publish("workload=web")
-    desk.put("app=b", role="NONE", require_tags={"size": "7"})
-    ran = terminal("mapping", "export")
-    assert ran.stdout == (
-        "# yaml-language-server: $schema=mappings.schema.json\n"
-        "mappings:\n- tag_key: app\n  tag_value: b\n  role: NONE\n  require_tags:\n    size: '7'\n"
-        "\n- tag_key: workload\n  tag_value: web\n  role: web\n  accounts:\n  - '012345678901'\n"
-    )
-    assert ran.stderr == "Mappings exported: 2.\n"
-
-
-def test_a_row_that_cant_be_read_is_exported_as_it_is_and_said(terminal: Terminal, desk: Desk) -> None:
-    desk.put("workload=web", role="a/b", enabled="yes")
-    ran = terminal("mapping", "export")
-    assert "role: a/b\n  enabled: yes\n" in ran.stdout.replace("'yes'", "yes")
-    assert "Warning: workload=web can't be read, and is in the file as it is: role: is 'a/b'" in ran.stderr
-
-
-def test_a_target_that_cant_be_written_is_told(terminal: Terminal, tmp_path: Path) -> None:
-    assert terminal("mapping", "export", "-o", str(tmp_path / "no" / "such.yaml")).exit_code == 252
-
-
-def test_a_csv_file_is_refused_with_what_to_use(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
-    sheet = tmp_path / "all.csv"
-    desk.quiet()
-    for words in (["export", "-o"], ["import", "--yes"], ["diff"], ["validate"]):
-        ran = terminal("mapping", *words, str(sheet))
-        assert (ran.exit_code, "use a YAML file" in ran.stderr) == (252, True), ran.output
-    assert not sheet.exists()
-
-
 # ---- validate ----
 
 
@@ -386,26 +299,6 @@ def test_a_file_is_checked_without_aws(terminal: Terminal, desk: Desk, file: Pat
     assert ran.exit_code == 1
     assert "; give the role's name, not its ARN: 'web'" in ran.stderr
     assert desk.world.calls.made == []
-
-
-def test_a_warning_fails_a_strict_check(terminal: Terminal, file: Path) -> None:
-    file.write_text(TWO)
-    assert terminal("mapping", "validate", "--strict", str(file)).exit_code == 0
-    file.write_text(TWO.replace("tag_value: db", "tag_value: d*"))
-    assert terminal("mapping", "validate", str(file)).exit_code == 0
-    ran = terminal("mapping", "validate", "--strict", str(file))
-    assert (ran.exit_code, "Error: one warning with --strict\n" in ran.stderr) == (1, True)
-
-
-@pytest.mark.parametrize("form", ["yaml", "csv", "json", "table"])
-def test_a_form_where_a_file_is_named_is_a_slip(
-    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str
-) -> None:
-    """-o is --output of every other command."""
-    monkeypatch.chdir(tmp_path)
-    ran = terminal("mapping", "export", "-o", form)
-    assert (ran.exit_code, list(tmp_path.iterdir())) == (252, [])
-    assert "name the file, as -o mappings.yaml" in ran.stderr
 
 
 def test_a_row_that_its_accounts_are_asked_about_isnt_judged_yet(terminal: Terminal, desk: Desk, file: Path) -> None:

@@ -19,7 +19,6 @@ from support.grants import allow, policy
 
 TARGET = Target("111111111111", "eu-west-1")
 UNIT = "ou-a1b2-c3d4e5f6"
-VIEWER = f"arn:aws:iam::{TARGET.account}:role/rolekeeper-viewer"
 NO_RECORD = "not in CloudTrail's event history of eu-west-1: "
 
 
@@ -105,48 +104,6 @@ def test_its_history_needs_no_look_into_its_account(terminal: Terminal, spoke: S
     assert (entry["action"], entry["to"]) == ("Attach", "web")
 
 
-def test_who_may_not_look_there_hears_what_to_do(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
-    spoke.refuse()
-    for line in (("explain",), ("wait", "--role", "web"), ("release",)):
-        ran = terminal(line[0], spoke.address(web), *line[1:])
-        assert ran.exit_code == 254
-        assert f"you aren't allowed to read account {TARGET.account}" in ran.stderr
-        assert "check that it is a target, and that the hub may read it: rolekeeper targets" in ran.stderr
-        assert (
-            f"{VIEWER} has to be there, which it isn't in a spoke of an earlier version, and to trust your role"
-            in ran.stderr
-        )
-        assert "rolekeeper spoke deploy --reader ARN" in ran.stderr
-        assert "rolekeeper history needs neither" in ran.stderr
-
-
-def test_no_history_is_told_apart_from_an_account_into_which_nobody_looks(
-    terminal: Terminal, spoke: SpokeFixture
-) -> None:
-    bare = spoke.world.running()
-    spoke.refuse()
-    ran = terminal("history", spoke.address(bare))
-    said = f"{bare} has no history, and whether it is there isn't known: you may not look there\n"
-    assert (ran.exit_code, said in ran.stderr, "history shows" in ran.stderr) == (1, True, False)
-
-
-def test_one_that_isnt_there_is_told_with_near_names(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
-    del web
-    ran = terminal("explain", spoke.address("web-l"))
-    said = f"there is no instance {TARGET}/web-l\n  did you mean web-1? see: rolekeeper fleet --target {TARGET}\n"
-    assert (ran.exit_code, said in ran.stderr) == (1, True)
-    bare = spoke.world.running()
-    ran = terminal("history", spoke.address(bare))
-    assert f"rolekeeper explain {spoke.address(bare)}" in ran.stderr
-
-
-def test_one_that_isnt_at_home_may_be_in_another_target(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
-    del spoke
-    ran = terminal("explain", web)
-    elsewhere = f"see: rolekeeper fleet; an instance of another target is named ACCOUNT/REGION/{web}"
-    assert (ran.exit_code, f"there is no instance {web}\n  {elsewhere}\n" in ran.stderr) == (1, True)
-
-
 def test_one_of_a_place_that_is_no_target_is_told_so(terminal: Terminal, desk: Desk, spoke: SpokeFixture) -> None:
     del spoke
     slip = SpokeFixture(terminal, desk, Target(TARGET.account, "eu-west-2"))
@@ -196,23 +153,6 @@ def here(desk: Desk) -> str:
     return desk.converged("web", app="web", Name="here-1")
 
 
-def test_the_fleet_is_that_of_all_targets_each_by_its_whole_name(
-    terminal: Terminal, spoke: SpokeFixture, web: str, here: str
-) -> None:
-    drifts = spoke.world.running(app="web", Name="drifts")
-    head, *rows = lines(terminal("fleet").stdout)
-    assert head == "INSTANCE NAME STATE CARRIES SHOULD CARRY STATUS REASON"
-    assert rows == [
-        f"{here} here-1 running web web ok",
-        f"{spoke.address(web)} web-1 running web web ok",
-        f"{spoke.address(drifts)} drifts running none web drift app=web gives it role web",
-    ]
-    found = terminal.document("fleet", "--drift")
-    assert [(each["instance"], each["account"], each["region"]) for each in found] == [
-        (drifts, TARGET.account, TARGET.region)
-    ]
-
-
 @pytest.mark.parametrize(
     ("given", "named"),
     [
@@ -231,19 +171,6 @@ def test_it_is_narrowed_to_accounts_and_regions(
     options = [word for each in given for word in ("--target", each)]
     ids = {"here": here, "web": web}
     assert [each["instance"] for each in terminal.document("fleet", *options)] == [ids[each] for each in named]
-
-
-@pytest.mark.parametrize(
-    ("text", "meant"), [("eu-west-2", "did you mean eu-west-1?"), ("111111111112", "did you mean 111111111111?")]
-)
-def test_a_target_that_there_isnt_is_told_with_near_ones(
-    terminal: Terminal, spoke: SpokeFixture, text: str, meant: str
-) -> None:
-    del spoke
-    for line in (("fleet",), ("plan",), ("watch", "--for", "1s")):
-        ran = terminal(*line, "--target", text)
-        said = f"there is no target {text}\n  {meant} see: rolekeeper targets"
-        assert (ran.exit_code, said in ran.stderr) == (1, True)
 
 
 def test_what_cant_be_looked_into_is_left_out_and_said(
@@ -266,26 +193,6 @@ def test_what_cant_be_looked_into_is_left_out_and_said(
     for command in ("fleet", "plan"):
         ran = terminal(command, "--detailed-exitcode")
         assert (ran.exit_code, "isn't known: targets are left out" in ran.stderr) == (1, True), "nothing else drifts"
-
-
-def test_where_none_can_be_looked_into_no_instance_is_said_to_be_missing_or_well(
-    terminal: Terminal, desk: Desk, spoke: SpokeFixture, web: str, here: str
-) -> None:
-    other = SpokeFixture(terminal, desk, Target(TARGET.account, "us-east-2"))
-    other.registered()
-    for each in (spoke, other):
-        each.refuse()
-    narrowed = ("--target", TARGET.account)
-    for command, said in (
-        ("fleet", "No instance is listed: none of these targets could be"),
-        ("plan", "No instance was"),
-    ):
-        ran = terminal(command, *narrowed)
-        assert said in ran.stderr
-        assert "There are no instances" not in ran.stderr
-        assert f"Warning: {TARGET}, {other.target} are left out: you may not look" in ran.stderr
-    assert "Every instance that was looked at is as it should be" in terminal("plan").stderr
-    del web, here
 
 
 def test_one_that_throttles_hinders_no_other(
@@ -318,31 +225,6 @@ def test_a_deployment_of_one_account_asks_for_no_registry(terminal: Terminal, de
 
 
 # ---- plan and apply ----
-
-
-def test_a_plan_is_over_all_targets_with_counts_by_account(
-    terminal: Terminal, spoke: SpokeFixture, web: str, desk: Desk
-) -> None:
-    bare = spoke.world.running(app="web", Name="bare")
-    mine = desk.world.running(app="web")
-    shown = lines(terminal("plan").stdout)
-    assert f"+ {spoke.address(bare)} bare none → web app=web gives it role web" in shown
-    assert f"none → web in {TARGET.account} on 1: the same permissions" in shown
-    assert shown[-3:] == [
-        "ACCOUNT INSTANCES THAT CHANGE",
-        f"{TARGET.account} 1 of 2",
-        f"{ACCOUNT} 1 of 1",
-    ]
-    summary = terminal.document("plan")["summary"]
-    assert (summary["changes"], summary["instances"]) == (2, 3)
-    assert summary["accounts"] == [
-        {"account": TARGET.account, "instances": 2, "changes": 1},
-        {"account": ACCOUNT, "instances": 1, "changes": 1},
-    ]
-    assert "accounts" not in terminal("plan", "--target", ACCOUNT).stdout
-    changes = terminal.document("plan", "--instance", spoke.address(bare), "--instance", mine)["changes"]
-    assert [each["instance"] for each in changes] == [mine, bare]
-    assert web
 
 
 def test_a_plan_says_what_goes_at_once_in_all_targets_by_the_share_of_each(
@@ -379,16 +261,6 @@ def test_a_plan_is_applied_in_each_target(terminal: Terminal, spoke: SpokeFixtur
     assert ran.exit_code == 0, ran.output
     assert (spoke.carries(there), desk.world.carries(mine)) == ("web", "web")
     assert "2 instances as planned" in ran.stdout
-
-
-def test_a_plan_that_leaves_targets_out_is_no_plan_to_apply(
-    terminal: Terminal, spoke: SpokeFixture, tmp_path: Path
-) -> None:
-    spoke.refuse()
-    plan = tmp_path / "change.plan"
-    ran = terminal("plan", "--out", str(plan))
-    assert (ran.exit_code, "the plan leaves targets out" in ran.stderr, plan.exists()) == (1, True, False)
-    assert terminal("plan", "--target", ACCOUNT, "--out", str(plan)).exit_code == 0
 
 
 def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
@@ -457,20 +329,6 @@ def test_only_a_targets_instances_are_waited_for(terminal: Terminal, desk: Desk,
     assert (ran.exit_code, "there is no target eu-west-2\n  did you mean eu-west-1?" in ran.stderr) == (1, True)
     ran = terminal("wait", spoke.address(web), "--role", "web", "--target", TARGET.account)
     assert (ran.exit_code, "--target needs --mapping" in ran.stderr) == (252, True)
-
-
-def test_those_that_dont_come_are_named_by_target_and_by_their_whole_name(
-    terminal: Terminal, desk: Desk, spoke: SpokeFixture
-) -> None:
-    there = [spoke.world.running(app="web") for _ in range(4)]
-    mine = desk.world.running(app="web")
-    ran = terminal("wait", "--mapping", "app=web", "--every", "1", "--attempts", "2")
-    assert ran.exit_code == 255
-    first, second, third, _ = there
-    assert f"missing in {ACCOUNT}/{REGION}: {mine}\n" in ran.stderr
-    assert f"missing in {TARGET}: {first}, {second}, {third}, and 1 more instance\n" in ran.stderr
-    ran = terminal("wait", "--mapping", "app=web", "--target", TARGET.account, "--every", "1", "--attempts", "2")
-    assert f"rolekeeper explain {spoke.address(first)}" in ran.stderr
 
 
 # ---- roles ----

@@ -25,22 +25,6 @@ def pin_of(desk: Desk, instance: str) -> Pin:
     return NO_PIN if found.expired(desk.world.clock.now()) else found
 
 
-def test_an_instance_without_a_role_is_pinned_to_one(terminal: Terminal, desk: Desk) -> None:
-    instance = desk.world.running(Name="web-1")
-    terminal.meanwhile = lambda: desk.world.attach_by_hand(instance, "web")
-    ran = terminal("attach", instance, "web", "--for", "8h", "--reason", "incident 42")
-    assert ran.exit_code == 0, ran.output
-    now = desk.world.clock.now()
-    made = pin_of(desk, instance)
-    assert (made.role, made.profile_arn, made.by, made.reason) == ("web", f"{PROFILE}web", CALLER, "incident 42")
-    assert made.expires_at
-    assert timedelta(hours=7) < made.expires_at - now <= timedelta(hours=8)
-    until = f"{made.expires_at:%Y-%m-%dT%H:%M:%SZ}"
-    assert ran.stdout == f"{instance} (web-1) is pinned to web until {until}.\n"
-    assert "EC2 shows web on it." in ran.stderr
-    assert f"rolekeeper release {instance}" in ran.stderr
-
-
 def test_the_mode_as_deployed_counts_too(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     terminal.parameters["Mode"] = "observe"
@@ -55,30 +39,6 @@ def test_when_ec2_doesnt_show_it_the_wait_ends_and_the_pin_stays(terminal: Termi
 
 
 # ---- detach ----
-
-
-def test_detach_asks_for_the_word(terminal: Terminal, desk: Desk) -> None:
-    instance = desk.world.running(profile="web")
-    ran = terminal.types("detach\n", "detach", instance)
-    assert ran.exit_code == 1
-    assert f"{instance} carries web. Type Detach to go on (upper and lower case count)" in ran.stderr
-    told, _, _ = ran.stderr.partition("Type Detach")
-    assert "Instances: 0 to attach, 0 to replace, 1 to detach" in told
-    until = desk.world.clock.now() + timedelta(hours=6, minutes=40)
-    assert f"until {until:%Y-%m-%dT%H:%M:%SZ} at the latest" in told
-    assert f"once the role is taken away: rolekeeper revoke {instance}\n" in told
-    assert "cancelled: 'detach' isn't 'Detach' (upper and lower case count)\n" in ran.stderr
-    assert not pin_of(desk, instance).role
-    ran = terminal.types("no\n", "detach", instance)
-    assert (ran.exit_code, ran.stderr.endswith("cancelled\n  nothing was changed\n")) == (1, True)
-
-    association = desk.world.association(instance)
-    assert association
-    terminal.meanwhile = lambda: desk.world.truth.disassociate(association.id)
-    ran = terminal.types("Detach\n", "detach", instance)
-    assert ran.exit_code == 0, ran.output
-    assert pin_of(desk, instance).role == "NONE"
-    assert "EC2 shows no role on it." in ran.stderr
 
 
 def test_without_a_terminal_detach_needs_the_word_at_once(terminal: Terminal, desk: Desk) -> None:
@@ -194,13 +154,6 @@ def test_a_contested_instance_is_taken_up_again(terminal: Terminal, desk: Desk) 
     assert desk.world.carries(instance) == "web"
 
 
-def test_a_pin_in_place_of_another_says_what_was(terminal: Terminal, desk: Desk) -> None:
-    instance = desk.world.running()
-    terminal("attach", instance, "web", "--for", "7d", "--no-wait")
-    ran = terminal("attach", instance, "db", "--no-wait")
-    assert "is pinned to db, no longer to web until 2026-03-08T09:00:0" in ran.stdout
-
-
 def test_pins_as_json(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     document = terminal.document("attach", instance, "web", "--for", "7d", "--no-wait")
@@ -216,24 +169,6 @@ def test_pins_as_json(terminal: Terminal, desk: Desk) -> None:
 
 
 # ---- which instance, which role ----
-
-
-def test_a_lone_star_is_a_name_and_not_any(terminal: Terminal, desk: Desk) -> None:
-    desk.world.running(Name="web-1")
-    assert "there is no instance *" in terminal("attach", "*", "web").stderr
-
-
-def test_a_name_that_several_have_wont_do(terminal: Terminal, desk: Desk) -> None:
-    ids = sorted(desk.world.running(Name="web") for _ in range(2))
-    ran = terminal("attach", "web", "web")
-    assert (ran.exit_code, f"2 instances are named web: {', '.join(ids)}" in ran.stderr) == (1, True)
-
-
-def test_an_instance_that_isnt_there_is_told_with_what_is_near(terminal: Terminal, desk: Desk) -> None:
-    desk.world.running(Name="web-1")
-    ran = terminal("attach", "wbe-1", "web")
-    assert (ran.exit_code, ran.stderr) == (1, "Error: there is no instance wbe-1\n  did you mean web-1?\n")
-    assert "maybe it is in another --region" in terminal("release", "something-else").stderr
 
 
 def test_a_role_that_cant_be_used_is_told_in_the_checks_own_words(terminal: Terminal, desk: Desk) -> None:
@@ -268,14 +203,6 @@ def test_a_broad_role_needs_the_pins_word_and_the_stacks(terminal: Terminal, des
     ran = terminal("attach", instance, "web", "--allow-broad", "--no-wait")
     assert ran.exit_code == 0, ran.stderr
     assert pin_of(desk, instance).allow_broad
-
-
-def test_a_foreign_role_isnt_taken_away(terminal: Terminal, desk: Desk) -> None:
-    instance = desk.world.running(profile="theirs")
-    ran = terminal("replace", instance, "web")
-    assert (ran.exit_code, f"{instance} carries the foreign arn:" in ran.stderr) == (1, True)
-    assert "or deploy with TakeOver=true" in ran.stderr
-    assert not pin_of(desk, instance).role
 
 
 def test_what_is_to_be_known_of_a_role_is_a_warning(terminal: Terminal, desk: Desk) -> None:

@@ -5,60 +5,15 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import ACCOUNT, REGION, refusing
+from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal, lines
-from rolekeeper.settings import Limits
 from rolekeeper_cli.mapping import show_change
-
-THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
-
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
 
 # ---- now ----
-
-
-def test_a_line_for_each_instance_that_would_change_wait_or_be_held(terminal: Terminal, desk: Desk) -> None:
-    world = desk.world
-    desk.edit("app=web", role="web")
-    desk.edit("keep=yes", role="web", when_occupied="keep")
-    fine = world.running(app="web", Name="fine")
-    world.reconcile(fine)
-    bare = world.running(app="web", Name="bare")
-    other = world.running(app="web", Name="other")
-    world.attach_by_hand(other, "db")
-    leaves = world.running(app="web", Name="leaves")
-    world.reconcile(leaves)
-    world.untag(leaves, "app")
-    starts = world.stopped(app="web", Name="starts")
-    world.attach_by_hand(starts, "db")
-    kept = world.running(profile="theirs", keep="yes", Name="kept")
-    pending = world.launch(app="web", Name="pending")
-
-    ran = terminal("plan")
-    assert ran.exit_code == 0, ran.output
-    said = lines(ran.stdout)
-    association = world.association(kept)
-    assert association
-    occupied = (
-        f"it carries the foreign {THEIRS}, which is outside the role path, so keep=yes leaves it; to hand the instance "
-        f"over, detach it (aws ec2 disassociate-iam-instance-profile --association-id {association.id}), or deploy "
-        "with TakeOver=true and set when_occupied=replace"
-    )
-    assert said[:-4] == [
-        f"+ {bare} bare none → web app=web gives it role web",
-        f"~ {other} other db → web app=web gives it role web",
-        f"- {leaves} leaves web → none app=web, which gave it role web, no longer matches",
-        f"! {starts} starts db → web role web replaces the present one when the instance runs again",
-        f"! {kept} kept theirs → web {occupied}",
-        f"! {pending} pending none → web the instance is pending; role web waits until it is running or stopped",
-    ]
-    assert said[-1] == (
-        "1 to attach, 1 to replace, 1 to detach; 2 waiting, 1 blocked: 3 of 7 instances change (42.9 %)."
-    )
-    assert fine not in ran.stdout
 
 
 def test_it_says_which_permissions_are_gained_and_lost(terminal: Terminal, desk: Desk) -> None:
@@ -120,32 +75,6 @@ def test_the_same_for_programs(terminal: Terminal, desk: Desk) -> None:
     assert document["unseen"] == []
 
 
-def test_its_exit_code_tells_whether_something_would_change_if_that_is_asked(terminal: Terminal, desk: Desk) -> None:
-    desk.edit("app=web", role="web")
-    assert terminal("plan", "--detailed-exitcode").exit_code == 0
-    bare = desk.world.running(app="web")
-    assert terminal("plan").exit_code == 0
-    assert terminal("plan", "--detailed-exitcode").exit_code == 2
-    desk.world.reconcile(bare)
-    assert terminal("plan", "--detailed-exitcode").exit_code == 0
-
-
-def test_it_is_narrowed_to_instances_by_id_or_name(terminal: Terminal, desk: Desk) -> None:
-    desk.edit("app=web", role="web")
-    one, two, three = (desk.world.running(app="web", Name=f"web-{number}") for number in (1, 2, 3))
-    document = terminal.document("plan", "--instance", one, "--instance", "web-2", "--instance", one)
-    assert [each["instance"] for each in document["changes"]] == [one, two]
-    assert document["summary"]["instances"] == 2
-    assert three not in str(document)
-    assert terminal("plan", "--instance", "nosuch").exit_code == 1
-
-
-def test_it_shows_what_is_withheld_now(terminal: Terminal, desk: Desk) -> None:
-    desk.world.control(paused=True)
-    assert "No changes will be made now: Rolekeeper is paused.\n" in terminal("plan").stderr
-    assert terminal.document("plan")["withheld"] == "Rolekeeper is paused"
-
-
 def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     for _ in range(3):
@@ -161,32 +90,6 @@ def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: Des
 
 
 # ---- if a file's mappings were served ----
-
-
-def test_a_files_mappings_are_planned_as_if_they_were_served(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
-    desk.edit("app=web", role="web")
-    desk.edit("tier=gold", role="web")
-    web = desk.converged("web", app="web")
-    gold = desk.converged("web", tier="gold")
-    new = desk.world.running(new="yes")
-    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: '*', role: db")
-    desk.quiet()
-
-    ran = terminal("plan", "-f", file)
-    assert lines(ran.stdout)[:5] == [
-        "~ app=web",
-        "role: web → db",
-        "+ new=* role=db",
-        f"~ {web} web → db app=web gives it role db",
-        f"+ {new} none → db new=* gives it role db",
-    ]
-    assert gold not in ran.stdout
-    ran = terminal("plan", "-f", file, "--prune", "--detailed-exitcode")
-    assert ran.exit_code == 2
-    assert "- tier=gold" in ran.stdout
-    assert f"- {gold} web → none tier=gold, which gave it role web, no longer matches" in lines(ran.stdout)
-    assert desk.world.writes == []
-    assert desk.row("app=web")["role"] == "web"
 
 
 def test_an_edit_is_shown_once_it_is_judged_before_the_rows_that_stay(
@@ -209,25 +112,6 @@ def test_an_edit_is_shown_once_it_is_judged_before_the_rows_that_stay(
     assert lines(ran.stdout)[:2] == ["~ zone=z", "role: web → db"]
     assert desk.world.calls.counted()["BatchGetItem"] >= read[0] + len(stay)
     assert len(read) == 1
-
-
-def test_what_would_be_held_is_told_with_its_number(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
-    terminal.parameters["MaxChangesPerEdit"] = "1"
-    desk.three_carry("web", "app=web")
-    ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"))
-    assert "    would be Held: it would attach 0, replace 3 and detach 0 instances (3 of 3; 1 may change" in ran.stdout
-    assert "3 to replace" in ran.stdout
-    assert (ran.exit_code, ran.stderr) == (4, "Counted as if approved: app=web.\n")
-
-
-def test_a_row_that_is_held_and_unchanged_is_held_in_the_plan_too(
-    terminal: Terminal, desk: Desk, tmp_path: Path
-) -> None:
-    desk.three_carry("web", "app=web")
-    terminal.one_change_passes()
-    desk.edit("app=web", role="db")
-    ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"))
-    assert f"= app=web\n    would be Held: {desk.shows('app=web')[1]}" in ran.stdout, "in the row's own words"
 
 
 def test_a_row_whose_deletion_is_held_is_told_and_not_planned_as_deleted(
@@ -282,54 +166,3 @@ def test_what_is_approved_needs_no_turn(terminal: Terminal, desk: Desk) -> None:
     assert said in terminal("plan").stderr
     told = {each["mapping"]: each["approved"] for each in terminal.document("plan")["paced"]}
     assert told == {"app=web": 3, "tier=x": 0}
-
-
-def test_rows_that_wait_are_mentioned(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
-    desk.edit("app=web", role="web")
-    desk.edit("app=bad", role="nobody")
-    assert "not counted here" not in terminal("plan", "--query", "waiting[?mapping=='app=web']").stderr
-    for _ in range(2):
-        desk.converged("web", app="web")
-    desk.limits = Limits(1, 0)
-    desk.edit("app=web", role="db")
-    ran = terminal("plan")
-    assert (
-        "2 rows aren't in effect as written, and not counted here: app=bad is rejected, revision 2 of app=web is held"
-    ) in ran.stderr
-    waiting = terminal.document("plan")["waiting"]
-    assert [each["mapping"] for each in waiting] == ["app=bad", "app=web"]
-    assert waiting[1]["in_effect"] == {"role": "web", "revision": 1}
-    ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"))
-    assert "1 row isn't in effect as written, and not counted here: app=bad" in ran.stderr, (
-        "the file's own row is in the plan"
-    )
-
-
-def test_a_plan_needs_no_right_to_read_the_rows(terminal: Terminal, desk: Desk) -> None:
-    desk.world.calls.before("Scan", refusing("AccessDeniedException"))
-    ran = terminal("plan")
-    assert (ran.exit_code, "whether rows wait isn't known: you aren't allowed dynamodb:Scan" in ran.stderr) == (0, True)
-
-
-def test_a_bad_file_and_a_prune_without_a_file_are_refused(terminal: Terminal, tmp_path: Path) -> None:
-    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: x/y")
-    ran = terminal("plan", "-f", file)
-    assert (ran.exit_code, "app=web: role: is 'x/y'" in ran.stderr) == (1, True)
-    assert terminal("plan", "--prune").exit_code == 252
-    assert terminal("plan", "-f", str(tmp_path / "nosuch.yaml")).exit_code == 252
-
-
-# ---- mapping diff ----
-
-
-def test_diff_compares_a_file_with_the_table(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
-    desk.edit("app=web", role="web")
-    desk.edit("old=yes", role="web")
-    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db")
-    ran = terminal("mapping", "diff", file)
-    assert (ran.exit_code, lines(ran.stdout)) == (0, ["~ app=web", "role: web → db"])
-    assert terminal("mapping", "diff", file, "--detailed-exitcode").exit_code == 2
-    pruned = terminal.document("mapping", "diff", file, "--prune")["changes"]
-    assert [(each["mapping"], each["kind"]) for each in pruned] == [("app=web", "changed"), ("old=yes", "deleted")]
-    same = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web")
-    assert terminal("mapping", "diff", same, "--detailed-exitcode").exit_code == 0

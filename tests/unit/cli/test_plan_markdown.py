@@ -64,71 +64,6 @@ def headings(text: str) -> list[str]:
 # ---- the page ----
 
 
-@pytest.mark.usefixtures("web_and_db")
-def test_a_plan_as_a_whole_page(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
-    desk.grant("web", "s3:GetObject", "arn:aws:s3:::reports/*")
-    desk.grant("db", "rds:Connect")
-    desk.edit("old=yes", role="db")
-    first, second, third = desk.three_carry("web", "app=web")
-    terminal.one_change_passes()
-    rows = ("tag_key: app, tag_value: web, role: db, priority: 5", "tag_key: new, tag_value: '*', role: wen")
-    ran = terminal("plan", "-f", mapping_file(tmp_path, *rows), "--prune", "-o", "markdown")
-    assert ran.exit_code == 3, ran.output
-    assert (
-        ran.stdout
-        == f"""\
-<!-- rolekeeper plan -->
-### Rolekeeper plan: 3 mappings edited (1 Held, 1 Rejected), 3 of 3 instances would change
-
-In `123456789012/us-east-1, stack rolekeeper`.
-
-#### Not in effect as written (1)
-
-- `new=*` would be **Rejected**: `role 'wen' doesn't exist in account 123456789012; create it under the path \
-/rolekeeper/, or correct the name; did you mean 'web'?`
-
-#### To approve (1)
-
-Once it is written, each of these waits until a person whose policy allows it (`rolekeeper guard approvers`) approves \
-it, with the command or on its page in `rolekeeper console`. The plan counts it as approved.
-
-- `app=web`: `it would attach 0, replace 3 and detach 0 instances (3 of 3; 1 may change without approval) (revision 1 \
-stays in effect)`; to approve it, as another identity than the one that made this plan: \
-`rolekeeper mapping approve app=web`
-
-#### Mappings (3)
-
-| mapping | change | instances | result |
-| --- | --- | --- | --- |
-| `app=web` | role: `web` → `db`<br>priority: `100` → `5` | replace 3 | **Held** |
-| `new=*` | new<br>role: `wen` |  | **Rejected** |
-| `old=yes` | deleted<br>role: `db` | none | removed |
-
-#### Accounts (1)
-
-| account | attach | replace | detach | waiting | blocked | instances |
-| --- | --- | --- | --- | --- | --- | --- |
-| `123456789012` | 0 | 3 | 0 | 0 | 0 | 3 |
-
-#### Permissions (1)
-
-- `web` → `db` on 3 instances in account `123456789012`
-  - gained: `rds:Connect on *`
-  - lost: `s3:GetObject on arn:aws:s3:::reports/*`
-
-<details><summary>Instances (3)</summary>
-
-| action | instance | name | from | to | reason |
-| --- | --- | --- | --- | --- | --- |
-| replace | `{first}` |  | `web` | `db` | `app=web gives it role db` |
-| replace | `{second}` |  | `web` | `db` | `app=web gives it role db` |
-| replace | `{third}` |  | `web` | `db` | `app=web gives it role db` |
-
-</details>
-"""
-    )
-
-
 def test_what_needs_attention_comes_first() -> None:
     assert headings(page(plan(), "here", COMMAND)) == [
         "Not in effect as written (1)",
@@ -294,28 +229,6 @@ def test_no_text_of_others_draws(text: str) -> None:
 
 
 # ---- where it is an output ----
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("fleet", "-o", "markdown"), "'markdown' is not one of 'table', 'wide', 'json', 'yaml', 'csv'"),
-        (("-o", "markdown", "fleet"), "rolekeeper fleet has no output markdown it has table, wide, json, yaml, csv"),
-        (("-o", "markdown", "mapping", "ls"), "rolekeeper mapping has no output markdown"),
-        (("roles", "-o", "markdown"), "'markdown' is not one of"),
-        (("-o", "markdown", "roles"), "rolekeeper roles has no output markdown"),
-        (("plan", "-o", "markdown", "--query", "summary"), "--query can't be used with --output markdown"),
-    ],
-)
-def test_other_commands_and_queries_refuse_it(terminal: Terminal, words: tuple[str, ...], message: str) -> None:
-    ran = terminal(*words)
-    assert (ran.exit_code, ran.stdout) == (252, "")
-    assert message in " ".join(ran.stderr.split()), ran.stderr
-
-
-def test_it_may_be_named_before_the_command(terminal: Terminal) -> None:
-    ran = terminal("-o", "markdown", "plan")
-    assert (ran.exit_code, ran.stdout.splitlines()[:2]) == (0, [MARKER, "### Rolekeeper plan: nothing changes"])
 
 
 def test_what_it_leaves_out_is_shown_by_the_same_plan(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """What a person at a terminal is shown before anything is done: what it would do to instances."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -33,29 +32,6 @@ def fleet(desk: Desk, web_and_db: None) -> None:  # noqa: ARG001  # they are the
 # ---- rows ----
 
 
-def test_set_shows_who_would_change_and_asks(terminal: Terminal, desk: Desk) -> None:
-    ran = terminal.types("n\n", "mapping", "set", "app=web", "role=db")
-    assert ran.exit_code == 1
-    assert ran.stdout.splitlines()[:2] == ["~ app=web", "    role: web → db"]
-    assert "Instances: 0 to attach, 3 to replace, 0 to detach; 1 with a foreign role." in ran.stderr
-    assert "Permissions: gains s3:PutObject on *; loses s3:GetObject on *." in ran.stderr
-    assert "app=web would be" not in ran.stderr
-    assert "Write this into app=web? [y/N]" in ran.stderr
-    assert (desk.row("app=web")["role"], desk.world.writes) == ("web", [])
-
-
-@pytest.mark.parametrize(
-    "line", [("set", "app=web", "role=NONE"), ("rm", "app=web"), ("set", "app=web", "enabled=false")]
-)
-def test_an_edit_that_takes_roles_away_says_how_long_they_are_used(
-    terminal: Terminal, desk: Desk, line: tuple[str, ...]
-) -> None:
-    told = " ".join(terminal.types("n\n", "mapping", *line).stderr.split())
-    until = desk.world.clock.now() + timedelta(hours=6, minutes=40)
-    assert f"may use the former role's credentials until {until:%Y-%m-%dT%H:%M:%SZ} at the latest" in told
-    assert "rolekeeper revoke INSTANCE" in told
-
-
 def test_while_one_row_is_judged_its_instances_are_counted(terminal: Terminal) -> None:  # noqa: ARG001  # it is AWS
     """It may match the whole fleet."""
     shown = list[str]()
@@ -70,13 +46,6 @@ def test_while_one_row_is_judged_its_instances_are_counted(terminal: Terminal) -
     assert shown == ["0 2 instances looked at", "0 4 instances looked at", "1 4 instances looked at"]
 
 
-def test_set_shows_what_changes_when_the_row_expires(terminal: Terminal) -> None:
-    ran = terminal.types("n\n", "mapping", "set", "app=web", "role=web", "expires_at=2026-12-01T00:00:00Z")
-    assert "0 to attach, 0 to replace, 0 to detach, 3 to change only later; 1 with a foreign role." in ran.stderr
-    assert "Permissions: loses s3:GetObject on *." in ran.stderr
-    assert "app=web: at 2026-12-01T00:00:00Z, when it expires, attach 0, replace 0 and detach 3." in ran.stderr
-
-
 @pytest.mark.parametrize("how", ["--yes", "no terminal"])
 def test_set_neither_shows_nor_asks_for_scripts(terminal: Terminal, desk: Desk, how: str) -> None:
     terminal.judges("app=web")
@@ -84,19 +53,6 @@ def test_set_neither_shows_nor_asks_for_scripts(terminal: Terminal, desk: Desk, 
     ran = terminal.types("", *line, "--yes") if how == "--yes" else terminal(*line)
     assert (ran.exit_code, "to attach" in ran.stderr) == (0, False), ran.output
     assert desk.shows("app=web")[::2] == ("Published", 2)
-
-
-def test_an_edit_that_would_be_rejected_is_shown_with_the_reason(terminal: Terminal) -> None:
-    ran = terminal.types("n\n", "mapping", "set", "app=web", "role=nobody")
-    assert "Instances: 0 to attach, 0 to replace, 0 to detach" in ran.stderr
-    assert "app=web would be Rejected: role 'nobody' doesn't exist" in ran.stderr
-    assert "Write this into app=web? It will be rejected. [y/N]" in ran.stderr
-
-
-def test_rm_of_a_row_by_which_others_would_govern_says_that_too(terminal: Terminal, desk: Desk) -> None:
-    desk.edit("app=*", role="db", priority=500)
-    ran = terminal.types("n\n", "mapping", "rm", "app=web")
-    assert "Delete app=web and give 3 instances another role?" in ran.stderr
 
 
 def test_import_shows_the_sum_of_its_rows(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
@@ -116,42 +72,11 @@ def test_import_shows_the_sum_of_its_rows(terminal: Terminal, desk: Desk, tmp_pa
     assert "Write these changes? 1 row will wait for approval. 1 row will be rejected. [y/N]" in ran.stderr
 
 
-@pytest.mark.parametrize(
-    ("line", "once_approved", "asked"),
-    [
-        ("set app=web role=db", "0 to attach, 3 to replace, 0 to detach", "Write this into app=web?"),
-        ("rm app=web", "0 to attach, 0 to replace, 3 to detach", "Delete app=web?"),
-        (
-            "rollback app=web --to 1",
-            "0 to attach, 3 to replace, 0 to detach",
-            "Write revision 1 into the row of app=web?",
-        ),
-    ],
-)
-def test_a_question_says_that_it_will_wait_and_claims_no_change_until_then(
-    terminal: Terminal, desk: Desk, line: str, once_approved: str, asked: str
-) -> None:
-    if "rollback" in line:
-        desk.edit("app=web", role="db")
-        desk.world.reconcile_all(*desk.sent_ids())
-    terminal.one_change_passes()
-    ran = terminal.types("n\n", "mapping", *line.split())
-    assert "Instances: 0 to attach, 0 to replace, 0 to detach." in ran.stderr
-    assert f"Once approved: {once_approved}." in ran.stderr
-    assert f"\n{asked} It will wait for approval. [y/N]" in ran.stderr
-
-
 def test_what_the_caller_may_not_look_at_is_unknown_and_asked_all_the_same(terminal: Terminal, desk: Desk) -> None:
     desk.world.calls.before("DescribeInstances", refusing("UnauthorizedOperation"))
     ran = terminal.types("n\n", "mapping", "rm", "app=web")
     assert "What it would do to instances isn't known: you aren't allowed ec2:DescribeInstances on *." in ran.stderr
     assert "Delete app=web? [y/N]" in ran.stderr
-
-
-def test_while_paused_it_is_said_that_nothing_changes_now(terminal: Terminal, desk: Desk) -> None:
-    desk.world.control(paused=True)
-    ran = terminal.types("n\n", "mapping", "rm", "app=web")
-    assert "No changes will be made now: Rolekeeper is paused.\nDelete app=web? [y/N]" in ran.stderr
 
 
 # ---- approving ----
@@ -160,20 +85,6 @@ def test_while_paused_it_is_said_that_nothing_changes_now(terminal: Terminal, de
 @pytest.fixture
 def tight(terminal: Terminal) -> None:
     terminal.one_change_passes()
-
-
-@pytest.mark.usefixtures("tight")
-def test_approving_a_deletion_says_that_it_deletes_and_takes_the_role(terminal: Terminal, desk: Desk) -> None:
-    desk.delete("app=web")
-    desk.publish("app=web")
-    terminal.judges("app=web")
-    ran = terminal.types("y\n", "mapping", "approve", "app=web")
-    assert ran.exit_code == 0, ran.output
-    assert "Delete app=web and take the role from 3 instances? [y/N]" in ran.stderr
-    assert ran.stdout == "The deletion of app=web is held as revision 2.\n"
-    assert "Deleted." in ran.stderr
-    assert "ublish" not in ran.stderr
-    assert desk.row("app=web") == {}
 
 
 @pytest.mark.usefixtures("tight")
@@ -214,17 +125,6 @@ def test_an_approval_that_a_discard_overtook_is_no_success(terminal: Terminal, d
 # ---- one instance ----
 
 
-def test_replace_shows_the_permissions_and_asks(terminal: Terminal, desk: Desk) -> None:
-    instance = desk.converged("web", app="web")
-    ran = terminal.types("n\n", "replace", instance, "db")
-    assert ran.exit_code == 1
-    assert "Instances: 0 to attach, 1 to replace, 0 to detach; 0 with a foreign role." in ran.stderr
-    assert "Permissions: gains s3:PutObject on *; loses s3:GetObject on *." in ran.stderr
-    assert "It should carry web now, and db then." in ran.stderr
-    assert f"Pin {instance} to db? [y/N]" in ran.stderr
-    assert desk.world.store.get([layout.pin_key(desk.world.key(instance))]) == {}
-
-
 def test_a_foreign_role_that_a_pin_would_take_over_is_named(terminal: Terminal, desk: Desk) -> None:
     terminal.parameters["TakeOver"] = "true"
     instance = desk.world.running(profile="theirs")
@@ -234,18 +134,6 @@ def test_a_foreign_role_that_a_pin_would_take_over_is_named(terminal: Terminal, 
 
 
 # ---- the switches ----
-
-
-def test_pause_says_what_would_wait_and_asks(terminal: Terminal, desk: Desk) -> None:
-    desk.world.running(app="web")
-    ran = terminal.types("n\n", "pause")
-    assert ran.exit_code == 1
-    assert ran.stderr.splitlines()[:2] == [
-        "Withheld: 1 to attach, 0 to replace, 0 to detach; 1 with a foreign role.",
-        "Nothing changes from then on: Rolekeeper is paused. 5 instances were counted.",
-    ]
-    assert "Pause Rolekeeper? [y/N]" in ran.stderr
-    assert not desk.world.state.read().control.paused
 
 
 def test_pause_never_waits_for_a_large_fleet(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,23 +159,3 @@ def test_a_switch_leaves_out_damaged_records_and_says_so(terminal: Terminal, des
     assert "Warning" not in ran.stderr
     assert sum(f"{each} is left out: " in ran.stderr for each in damaged) == 5
     assert "1 more instances are left out." in ran.stderr
-
-
-def test_resume_shows_what_was_withheld(terminal: Terminal, desk: Desk) -> None:
-    terminal("pause")
-    desk.world.running(app="web")
-    ran = terminal.types("y\n", "resume")
-    assert "Instances: 1 to attach, 0 to replace, 0 to detach; 1 with a foreign role." in ran.stderr
-    assert "Permissions: gains s3:GetObject on *." in ran.stderr
-    assert "They were withheld until now. 5 instances were counted." in ran.stderr
-    assert not desk.world.state.read().control.paused
-
-
-def test_resume_says_that_nothing_was_withheld(terminal: Terminal) -> None:
-    terminal("pause")
-    assert "Nothing was withheld until now. 4 instances were counted." in terminal.types("n\n", "resume").stderr
-
-
-def test_a_mode_that_changes_nothing_says_so(terminal: Terminal) -> None:
-    ran = terminal.types("n\n", "mode", "enforce")
-    assert "Nothing else changes by that: changes are made as before." in ran.stderr

@@ -37,27 +37,6 @@ def carried(desk: Desk, role: str) -> str:
 # ---- the whole ----
 
 
-def test_each_role_is_a_line_and_what_to_look_at_is_below(terminal: Terminal, desk: Desk, make: Make) -> None:
-    make("web", "s3:GetObject", "sns:Publish", "sqs:SendMessage", used={"s3": 1, "sns": None, "sqs": 200})
-    make("old", "s3:GetObject", used={"s3": 300})
-    make("admin", "*", used={"ec2": 2})
-    carried(desk, "web")
-    ran = terminal("roles")
-    assert (ran.exit_code, ran.stderr) == (0, "")
-    assert lines(ran.stdout) == [
-        "ROLE INSTANCES MAPS LAST USED BROAD MAY USE",
-        "admin 0 0 2026-02-27 yes everything",
-        "old 0 0 2025-05-05 no s3",
-        "web 1 1 2026-02-28 no s3, sns, sqs",
-        "old is unused: no mapping gives it, no instance here carries it, last used 2025-05-05.",
-        "admin is broad: its policies allow administrator access (*) on *.",
-        "web didn't use in 90 days: sqs.",
-        "web can do without sns: see rolekeeper roles --role web",
-        "3 roles: 1 broad, 1 unused for 90 days, 1 that could be smaller.",
-        "The account has 3 of 1,000 instance profiles, 3 of 1,000 roles.",
-    ]
-
-
 def test_the_document_has_all_of_it(terminal: Terminal, desk: Desk, make: Make) -> None:
     make("web", "s3:GetObject", "sns:Publish", used={"s3": 1, "sns": None})
     instance = carried(desk, "web")
@@ -108,20 +87,6 @@ def test_a_role_by_itself_is_told_whole(terminal: Terminal, desk: Desk, make: Ma
     at = said.index("without sns, of policy it:")
     assert said[at + 1].startswith("aws iam put-role-policy --role-name web --policy-name it --policy-document '{")
     assert not any("other" in each for each in said)
-
-
-def test_a_role_that_isnt_there_is_refused_with_what_is_near(terminal: Terminal, make: Make) -> None:
-    make("web")
-    ran = terminal("roles", "--role", "wbe")
-    assert ran.exit_code == 1
-    assert ran.stderr == "Error: there is no role wbe under /rolekeeper/\n  did you mean web?\n"
-
-
-def test_no_roles_are_told(terminal: Terminal, reports: FakeReports) -> None:
-    ran = terminal("roles")
-    assert ran.exit_code == 0
-    assert ran.stdout.startswith("No role under /rolekeeper/ to show.\n")
-    assert reports.seen == []
 
 
 def test_only_what_nothing_uses(terminal: Terminal, desk: Desk, make: Make) -> None:

@@ -7,91 +7,30 @@ from typing import Any
 
 import pytest
 
-from fakes.cloudformation import FakeCloudFormation, change
-from fakes.ec2 import client_error
+from fakes.cloudformation import FakeCloudFormation
 from fakes.organizations import Organizations
 from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import Desk
+from fixtures.spoke_account import (
+    CHANGERS,
+    HOME,
+    NOTIFIERS,
+    OTHER,
+    PARAMETERS,
+    READERS,
+    SPOKES_ACCOUNT,
+    VERSION,
+    Account,
+)
 from fixtures.terminal import Terminal, lines
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
-from rolekeeper_cli import installed
 from rolekeeper_cli.deploying.stack import SPOKE, read_template
 from support.deployment import Place, deployment, translated
 from support.templates import ROOT
 
-VERSION = installed.version()
-SPOKES_ACCOUNT = "111111111111"
-HOME, OTHER = "eu-west-1", "us-east-2"
 UNIT = "ou-a1b2-c3d4e5f6"
-READERS = f"arn:aws:iam::{ACCOUNT}:role/on-event,arn:aws:iam::{ACCOUNT}:role/on-schedule"
-CHANGERS = NOTIFIERS = f"arn:aws:iam::{ACCOUNT}:role/on-event"
 OPERATORS, AUDITORS = (f"arn:aws:iam::{ACCOUNT}:role/{name}" for name in ("operators", "auditors"))
-RULE = change("Add", "StateRule", "AWS::Events::Rule")
-PARAMETERS = {
-    "HubAccount": ACCOUNT,
-    "HubRegion": REGION,
-    "OrganizationId": "o-example0000",
-    "Namespace": "rolekeeper",
-    "RolePath": "/rolekeeper/",
-    "TakeOver": "false",
-    "CreateMissingProfiles": "true",
-    "HubReaders": READERS,
-    "HubChangers": CHANGERS,
-    "HubNotifiers": NOTIFIERS,
-}
-
-
-class Sts:
-    """Says whose credentials these are."""
-
-    def get_caller_identity(self) -> dict[str, str]:
-        """The spoke's own administrator."""
-        arn = f"arn:aws:iam::{SPOKES_ACCOUNT}:user/admin"
-        return {"Arn": arn, "UserId": "AIDA", "Account": SPOKES_ACCOUNT}
-
-
-class Roles:
-    """The account's IAM: the reader role, with its tags, if a spoke made it already."""
-
-    def __init__(self) -> None:
-        self.reader: dict[str, str] | None = None
-        self.asked: list[str] = []
-
-    def get_role(self, RoleName: str) -> dict[str, Any]:  # noqa: N803  # boto3's own name
-        """The reader."""
-        self.asked.append(RoleName)
-        if self.reader is None:
-            raise client_error("NoSuchEntity", f"The role with name {RoleName} cannot be found.")
-        return {"Role": {"RoleName": RoleName, "Tags": [{"Key": k, "Value": v} for k, v in self.reader.items()]}}
-
-
-class Account:
-    """A spoke's account: its IAM, and a CloudFormation in each of two Regions. `order` has its changes in order."""
-
-    def __init__(self, terminal: Terminal, desk: Desk) -> None:
-        self.iam, self.organizations = Roles(), Organizations()
-        self.stacks = {}
-        for region in (HOME, OTHER):
-            stack = self.stacks[region] = FakeCloudFormation("rolekeeper-spoke")
-            stack.description, stack.changes = f"{SPOKE} And so on.", [RULE]
-            clients = {"cloudformation": stack, "iam": self.iam, "sts": Sts(), "ec2": desk.world.ec2}
-            clients["organizations"] = self.organizations
-            terminal.elsewhere[None, region] = clients
-
-    def deployed(self, *regions: str, home: str = HOME, version: str = VERSION, **parameters: str) -> None:
-        """There is a spoke in these Regions."""
-        for each in regions:
-            stack = self.stacks[each]
-            known = {"HomeRegion": home, "Regions": ",".join(sorted(regions))}
-            stack.deployed(version, **{**PARAMETERS, **known, **parameters})
-        self.iam.reader = {"rolekeeper:home-region": home}
-
-    def asked(self, region: str) -> dict[str, str | None]:
-        """The parameters of a Region's change set; None for one that keeps its value."""
-        given = self.stacks[region].asked("create_change_set")["Parameters"]
-        assert all("ParameterValue" in each or each["UsePreviousValue"] is True for each in given)
-        return {each["ParameterKey"]: each.get("ParameterValue") for each in given}
 
 
 @pytest.fixture(autouse=True)
@@ -191,14 +130,6 @@ def test_a_unit_is_told_with_those_above_it_where_the_caller_may_ask(terminal: T
     assert f"which units {UNIT} is below isn't known: you aren't allowed organizations:ListParents" in ran.stderr
 
 
-def test_a_deployment_without_an_organization_has_no_spokes(terminal: Terminal) -> None:
-    terminal.parameters["OrganizationId"] = ""
-    ran = terminal("spoke", "parameters")
-    assert ran.exit_code == 253
-    assert "looks after its own account and Region only" in ran.stderr
-    assert "rolekeeper deploy --organization-id" in ran.stderr
-
-
 # ---- deploy ----
 
 
@@ -265,28 +196,6 @@ def test_roles_that_dont_say_where_they_were_made_have_to_be_told(
     named = ("--home-region", HOME, "--regions", f"{HOME},{OTHER}")
     assert terminal("spoke", "deploy", "--hub", told, "--region", OTHER, *named, "--yes").exit_code == 0
     assert account.asked(OTHER)["HomeRegion"] == HOME
-
-
-@pytest.mark.parametrize(
-    ("line", "text", "code", "said"),
-    [
-        ("--hub HUB --home-region us-east-2", "", 252, f"there are no roles in {OTHER} yet"),
-        ("", "", 252, "the hub isn't named, so HubAccount isn't known"),
-        ("--hub HUB --hub-profile hub", "", 252, "--hub is a file that says all of the hub"),
-        ("--hub none.json", "", 252, "none.json"),
-        ("--hub -", "{}", 1, "lacks CreateMissingProfiles, HubAccount"),
-        ("--hub -", "Outputs:", 1, "holds no parameters of a hub"),
-        ("--hub -", '[{"ParameterKey": "X"}]', 1, "rolekeeper spoke parameters > hub.json"),
-        ("--hub -", '[{"ParameterKey": "X", "ParameterValue": "1"}]', 1, "says what no hub does: X"),
-    ],
-)
-def test_what_is_refused_changes_nothing(
-    terminal: Terminal, account: Account, told: str, line: str, text: str, code: int, said: str
-) -> None:
-    words = line.replace("HUB", told).split()
-    ran = terminal("spoke", "deploy", "--region", HOME, "--yes", *words, stdin=text)
-    assert (ran.exit_code, said in ran.stderr) == (code, True), ran.stderr
-    assert account.stacks[HOME].calls == []
 
 
 def test_roles_that_are_in_another_region_already_stay_there(terminal: Terminal, account: Account, told: str) -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from fixtures.account import MUTATIONS, mapping_key
+from fixtures.account import mapping_key
 from fixtures.mappings import Desk
-from fixtures.terminal import CALLER, Terminal
+from fixtures.terminal import Terminal
 from rolekeeper.settings import Limits
 
 TAG = "app=web"
@@ -18,40 +18,7 @@ def fleet(desk: Desk, web_and_db: None) -> None:  # noqa: ARG001  # they are the
     desk.quiet()
 
 
-def assert_undone(desk: Desk, revision: int = 1) -> None:
-    assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("web", ("Published", revision))
-    desk.world.reconcile_all(*desk.sent_ids())
-    assert [each for each in desk.world.calls.made if each in MUTATIONS] == []
-
-
 # ---- discard ----
-
-
-def test_a_held_edit_is_discarded_once_it_is_said(terminal: Terminal, desk: Desk) -> None:
-    desk.edit(TAG, role="db")
-    assert terminal("mapping", "discard", TAG).exit_code == 252
-    ran = terminal.types("n\n", "mapping", "discard", TAG)
-    assert ran.exit_code == 1
-    assert ran.stdout.splitlines()[:2] == ["~ app=web", "    role: db → web"]
-    assert "This restores revision 1, which is in effect; no instance changes." in ran.stderr
-    assert "Discard the edit of app=web (revision 2, Held)? [y/N]" in ran.stderr
-    assert desk.row(TAG)["role"] == "db"
-    terminal.judges(TAG)
-    ran = terminal.types("y\n", "mapping", "discard", TAG)
-    assert (ran.exit_code, "Discarded. The row is Published." in ran.stderr) == (0, True), ran.output
-    assert_undone(desk)
-    assert desk.history(TAG)[-2]["claimed_by"] == CALLER
-
-
-@pytest.mark.parametrize("verb", ["discard", "rollback"])
-def test_a_held_deletion_is_undone(terminal: Terminal, desk: Desk, verb: str) -> None:
-    desk.delete(TAG)
-    desk.publish(TAG)
-    terminal.judges(TAG)
-    ran = terminal.types("y\n", "mapping", verb, TAG)
-    assert "Discard the deletion of app=web (revision 2, Held)?" in ran.stderr
-    assert ran.exit_code == 0, ran.output
-    assert_undone(desk)
 
 
 def test_a_held_row_that_was_never_in_effect_goes(terminal: Terminal, desk: Desk) -> None:
@@ -71,16 +38,6 @@ def test_a_discard_ends_with_what_the_row_is_then(terminal: Terminal, desk: Desk
     terminal.judges(TAG)
     ran = terminal("mapping", "discard", TAG, "--yes")
     assert (ran.exit_code, "Discarded. The row is Rejected." in ran.stderr) == (3, True), ran.output
-
-
-@pytest.mark.parametrize("verb", ["approve", "discard"])
-def test_what_isnt_held_is_neither_approved_nor_discarded(terminal: Terminal, desk: Desk, verb: str) -> None:
-    ran = terminal("mapping", verb, TAG, "--yes")
-    assert (ran.exit_code, "no edit of app=web is held: it is Published" in ran.stderr) == (1, True)
-    desk.edit(TAG, role="db")
-    ran = terminal("mapping", verb, TAG, "--revision", "7", "--yes")
-    assert (ran.exit_code, "revision 2 of app=web is held, not 7" in ran.stderr) == (1, True)
-    assert "there is no mapping a=b" in terminal("mapping", verb, "a=b", "--yes").stderr
 
 
 def test_a_discard_that_an_approval_overtook_says_that_it_is_another_edit(terminal: Terminal, desk: Desk) -> None:
@@ -133,15 +90,6 @@ def test_a_rollback_that_changes_too_much_waits_for_approval_each_time(terminal:
     for said in ("! app=web is Held: it would ", "Nothing to write: the table says so already."):
         ran = terminal("mapping", "rollback", TAG, "--to", "1", "--yes")
         assert (ran.exit_code, said in ran.stderr) == (4, True), ran.output
-
-
-def test_a_rollback_undoes_a_rejected_edit(terminal: Terminal, desk: Desk) -> None:
-    desk.edit(TAG, role="nobody")
-    terminal.judges(TAG)
-    ran = terminal.types("y\n", "mapping", "rollback", TAG)
-    assert "Discard the edit of app=web (Rejected)?" in ran.stderr
-    assert ran.exit_code == 0, ran.output
-    assert_undone(desk)
 
 
 def test_a_rollback_of_a_rejected_row_that_was_never_in_effect_deletes_it(terminal: Terminal, desk: Desk) -> None:

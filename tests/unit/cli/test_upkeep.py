@@ -180,22 +180,6 @@ def test_to_look_leaves_everything_where_it_is(terminal: Terminal, desk: Desk, d
     assert desk.sent() == []
 
 
-def test_it_asks_and_a_no_leaves_everything(terminal: Terminal, desk: Desk, dead: str) -> None:
-    letter(desk, dead, asked_for(desk, "i-0123456789abcdef0"))
-    ran = terminal.types("n\n", "redrive")
-    assert ran.exit_code == 1
-    assert "Send all 1 to the work queue?" in ran.stderr
-    assert desk.sent() == []
-    assert terminal.types("y\n", "redrive").exit_code == 0
-    assert desk.sent_ids() == ["i-0123456789abcdef0"]
-
-
-def test_an_empty_queue_is_nothing_to_do(terminal: Terminal, dead: str) -> None:  # noqa: ARG001  # it is there, and empty
-    ran = terminal("redrive", "--yes")
-    assert (ran.exit_code, ran.stdout, "is empty: nothing to do" in ran.stderr) == (0, "", True)
-    assert terminal.document("redrive", "--dry-run") == {"letters": 0, "shown": []}
-
-
 def test_a_move_that_fails_or_takes_too_long_is_told(terminal: Terminal, desk: Desk, dead: str) -> None:
     letter(desk, dead, "x")
     terminal.clients["sqs"] = FakeMoves(desk.sqs, dead, desk.queue_url, fails="AccessDenied")

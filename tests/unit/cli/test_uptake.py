@@ -301,12 +301,6 @@ def test_what_an_ended_instance_had_may_still_be_used_elsewhere(terminal: Termin
     assert "there is no instance" in terminal("uptake", one).stderr
 
 
-def test_an_instance_that_nobody_knows_is_an_error(terminal: Terminal) -> None:
-    ran = terminal("uptake", "i-0123456789abcdef0")
-    assert (ran.exit_code, "there is no instance i-0123456789abcdef0" in ran.stderr) == (1, True)
-    assert terminal("uptake").exit_code == 252
-
-
 def denied(desk: Desk, instance: str) -> None:
     """`rolekeeper revoke` wrote onto the role web, a moment ago; and somebody else wrote there too."""
     user = f"{desk.iam.get_role(RoleName='web')['Role']['RoleId']}:{instance}"

@@ -1,6 +1,5 @@
 """`rolekeeper verify --pre`: what keeps a deployment or a verification from an account, and what can't be known."""
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from fixtures.account import ACCOUNT, REGION
-from fixtures.doctor import DoctorFixture, refusal
 from fixtures.mappings import Desk, session
+from fixtures.preflight import Account
 from fixtures.terminal import Terminal, lines
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper_cli.checks.deployment import DoctorDeployment
@@ -29,53 +28,6 @@ from support.templates import load
 STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/rolekeeper-verify-any/any"
 
 
-class Account(DoctorFixture):
-    """An account without a deployment, in which everything may be done and there is room for all of it."""
-
-    def __init__(self, terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__(terminal, desk, monkeypatch)
-        self.tag_policy: dict[str, Any] = {}
-        self.quotas = {"L-244521F2": 300.0, "L-0485CB21": 2000.0, "L-1216C47A": 32.0}
-        self.summary = {
-            f"{each}{end}": count for each in ("Roles", "InstanceProfiles", "Policies") for end, count in USE
-        }
-        self.unreserved = 1000
-        self.simulated: list[Any] = []
-        self.refuses_all = False
-        self.answers = {
-            **self._answers,
-            "DescribeEffectivePolicy": self._tag_policy,
-            "GetServiceQuota": lambda asked: {"Quota": {"Value": self.quotas[asked["QuotaCode"]]}},
-            "GetAccountSummary": lambda _: {"SummaryMap": self.summary},
-            "GetAccountSettings": lambda _: {
-                "AccountLimit": {"ConcurrentExecutions": 1000, "UnreservedConcurrentExecutions": self.unreserved}
-            },
-            "DescribeStacks": lambda _: {"Stacks": []},
-            "ListRules": lambda _: {"Rules": [{"Name": "other"}]},
-            "SimulatePrincipalPolicy": self._kept,
-        }
-        self._answers = self.answers
-        ec2 = session().client("ec2")
-        desk.world.calls.watch(ec2)
-        self._serve(ec2)
-        terminal.clients["ec2"] = ec2
-
-    def _tag_policy(self, _asked: Any) -> Any:
-        if not self.tag_policy:
-            raise refusal("EffectivePolicyNotFoundException", "DescribeEffectivePolicy")
-        return {"EffectivePolicy": {"PolicyContent": json.dumps({"tags": self.tag_policy})}}
-
-    def _kept(self, asked: Any) -> Any:
-        self.simulated.append(asked)
-        answer = self._simulated(asked)
-        if self.refuses_all:
-            return {
-                "EvaluationResults": [{**each, "EvalDecision": "implicitDeny"} for each in answer["EvaluationResults"]]
-            }
-        return answer
-
-
-USE = [("", 10), ("Quota", 1000)]
 type Finds = Callable[..., list[tuple[str, str, str]]]
 
 
@@ -116,23 +68,6 @@ def run(*arguments: str) -> Any:
 
 
 # ---- the whole ----
-
-
-def test_an_account_that_takes_all_of_it_is_a_line_for_each_check(account: Account) -> None:
-    ran = run()
-    assert (ran.exit_code, ran.stderr) == (0, "12 ok, 0 warnings, 0 failed, 0 unknown.\n")
-    assert [each.split()[1] for each in lines(ran.stdout)[1:]] == list(checks(Wanted()))
-    assert account.denied == set()
-
-
-def test_what_fails_says_why_what_to_do_and_where_that_is_written(account: Account) -> None:
-    account.quotas["L-244521F2"] = 7.0
-    ran = run("-o", "json")
-    document = json.loads(ran.stdout)
-    assert (ran.exit_code, document["summary"]) == (1, {"ok": 11, "warn": 0, "fail": 1, "unknown": 0})
-    [failed] = [each for each in document["findings"] if each["level"] == "fail"]
-    assert failed["what"] == "1 of 7 rules on the default event bus are in use, and a verification takes 7"
-    assert failed["remedy"].endswith("the console of Service Quotas; see docs/verify.md#quotas")
 
 
 def test_nothing_is_changed(account: Account, desk: Desk) -> None:

@@ -12,8 +12,7 @@ from click.testing import CliRunner, Result
 from fixtures.account import ACCOUNT, REGION
 from fixtures.terminal import lines
 from fixtures.verification import VerifiedAccount, verified_account
-from rolekeeper_cli import terminal
-from rolekeeper_cli.errors import ConfigurationError, UsageError
+from rolekeeper_cli.errors import ConfigurationError
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.verifying.names import TAG, Names
 from rolekeeper_cli.verifying.sweep import swept
@@ -53,52 +52,10 @@ def document(account: VerifiedAccount, code: int = 0) -> Any:
     return json.loads(ran.stdout)
 
 
-def test_it_shows_what_is_left_removes_it_and_says_that_nothing_is_left(two: VerifiedAccount) -> None:
-    two.clock.sleep(60 * 60)
-    ran = sweep(two)
-    assert ran.exit_code == 0, ran.output
-    shown = [each.split()[0:6] for each in lines(ran.stdout)]
-    assert shown[0] == ["VERIFICATION", "KIND", "NAME", "ID", "SINCE", "NOTE"]
-    assert len(shown) == 7
-    arn = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/{Names(OLD).scene}/1"
-    assert ["abc123", "CloudFormation", "stack", Names(OLD).scene, arn, "2026-03-01T09:00:00Z"] in shown
-    assert "deleting: CloudFormation stack rolekeeper-verify-abc123-scene\n" in ran.stderr
-    assert "deleted: CloudFormation stack rolekeeper-verify-xyz789\n" in ran.stderr
-    assert ran.stderr.endswith(f"Nothing is left of abc123, xyz789 {HERE}.\n")
-    assert two.stacks == {}
-
-
-def test_where_nothing_is_left_nobody_is_asked(account: VerifiedAccount, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal, "is_terminal", lambda: True)
-    ran = sweep(account, yes=False)
-    assert (ran.exit_code, ran.stdout, ran.stderr) == (0, "", f"No verification left anything {HERE}.\n")
-
-
 def test_without_asking_it_takes_also_what_may_still_be_running(two: VerifiedAccount) -> None:
     ran = sweep(two)
     assert (ran.exit_code, two.stacks) == (0, {})
     assert [each.endswith("it may still be running") for each in lines(ran.stdout)[1:]] == [False] * 3 + [True] * 3
-
-
-def test_an_id_is_of_one_verification(two: VerifiedAccount) -> None:
-    assert sweep(two, NEW).stderr.endswith(f"Nothing is left of xyz789 {HERE}.\n")
-    assert sweep(two, NEW).stderr == f"Verification xyz789 left nothing {HERE}.\n"
-    assert {*two.stacks} == {Names(OLD).stack, Names(OLD).scene}
-
-
-@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 0), ("n\n", 1, 4)])
-def test_a_person_is_asked_about_all_of_it(
-    two: VerifiedAccount, monkeypatch: pytest.MonkeyPatch, answer: str, code: int, left: int
-) -> None:
-    monkeypatch.setattr(terminal, "is_terminal", lambda: True)
-    ran = sweep(two, yes=False, types=answer)
-    assert (ran.exit_code, len(two.stacks)) == (code, left)
-    assert "Remove these 6 things, which abc123, xyz789 made? [y/N]:" in ran.stderr
-
-
-def test_without_a_terminal_it_needs_yes(two: VerifiedAccount) -> None:
-    assert isinstance(sweep(two, yes=False).exception, UsageError)
-    assert len(two.stacks) == 4
 
 
 def test_what_couldn_t_be_removed_is_named_with_the_reason(two: VerifiedAccount) -> None:

@@ -122,14 +122,6 @@ def test_a_look_without_an_answer_is_one_of_many(terminal: Terminal, desk: Desk,
     assert desk.world.calls["LookupEvents"] > 3
 
 
-def test_without_a_role_there_is_nothing_to_wait_for(terminal: Terminal, desk: Desk) -> None:
-    bare, foreign = desk.world.running(), desk.converged("db", app="db")
-    ran = terminal("wait", bare, "--in-use")
-    assert (ran.exit_code, f"{bare} carries no role\n  name the one to wait for with --role" in ran.stderr) == (1, True)
-    for line in (["--role", "NONE", foreign], ["--mapping", "app=web"], []):
-        assert terminal("wait", "--in-use", *line).exit_code == 252
-
-
 def test_an_instance_of_another_target_is_asked_about_there(terminal: Terminal, desk: Desk) -> None:
     spoke = SpokeFixture(terminal, desk, SPOKE)
     spoke.registered()

@@ -99,15 +99,6 @@ def test_an_answer_of_aws_that_is_the_reason_is_shown_once(terminal: Terminal, d
     assert row.count("InvalidParameterValue") == 1
 
 
-@pytest.mark.usefixtures("logs")
-def test_where_nothing_comes_it_says_where_to_look(terminal: Terminal, desk: Desk) -> None:
-    one = desk.world.running()
-    said = terminal("watch", "--instance", one, "--for", "1s").stderr
-    assert said.startswith(f"There was no decision about {one}. Look further back with --since 1h, ")
-    assert "--all" in said
-    assert "--all" not in terminal("watch", "--all", "--for", "1s").stderr
-
-
 def test_it_begins_as_far_back_as_it_is_told(terminal: Terminal, desk: Desk, logs: FakeLogs) -> None:
     now = desk.world.clock.now()
     terminal("watch", "--since", "5m", "--for", "1s")
