@@ -91,10 +91,11 @@ def get(key: MappingKey) -> None:
     Its columns, what is in effect, and the result of the last edit.
     """
     document = uses.mappings.row(deployment(), key)
-    told = {"mapping", "columns", "in_effect", "idle_because", "waits", "status_details"}
+    told = {"mapping", "columns", "in_effect", "not_in_effect", "idle_because", "waits", "status_details"}
     told |= set() if _reason(document) else {"status_reason"}
     beside = [(name, value) for name, value in document.items() if name not in told and value is not None]
-    lines = [*document["columns"].items(), ("in effect", _in_effect(document)), *beside]
+    lines = [*document["columns"].items(), ("in effect", _in_effect(document))]
+    lines += [("not in effect", missing["brief"]) for missing in document["not_in_effect"]] + beside
     render.show(document, lambda: rolekeeper_cli.tables.show_table(("column", "value"), lines))
 
 

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from fixtures.mappings import Desk
+from fixtures.terminal import Terminal
 from rolekeeper_cli import render
 from rolekeeper_cli.command import Root, command
 from rolekeeper_cli.errors import ExitCode
