@@ -9,6 +9,9 @@ from rolekeeper_cli.view import View
 # A history entry's outcome until AWS's answer is written.
 _STARTED = "started"
 
+# The codes whose reasons give AWS's answer.
+_GIVE_ANSWERS = frozenset({"propagating", "throttled", "denied", "refused"})
+
 
 class CallerView(View):
     """Who made a call, as CloudTrail says; what it doesn't say is empty."""
@@ -115,8 +118,7 @@ class EntryView(View):
     def why(self) -> str:
         """The cause, the reason, and AWS's answer if that is an error or unknown."""
         failed = self.answer.code or self.outcome == _STARTED
-        # A reason may give AWS's answer already.
-        answer = f"AWS: {self.answered}" if failed and self.answered not in self.reason else ""
+        answer = f"AWS: {self.answered}" if failed and self.code not in _GIVE_ANSWERS else ""
         return " → ".join(filter(None, (self.cause, self.reason, answer)))
 
 
