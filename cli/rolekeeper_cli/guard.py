@@ -11,7 +11,7 @@ from rolekeeper_cli import render, terminal, uses
 from rolekeeper_cli.command import Group, deployment, doctor_deployment, prints
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.layout import Column, Layout
-from rolekeeper_cli.views.deploy import GuardPartView
+from rolekeeper_cli.views.guard import GuardPartView
 
 _except = click.option(
     "--except",

@@ -22,7 +22,7 @@ from rolekeeper.model.text import in_words, shown
 from rolekeeper.storage import layout
 from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.explained import refusal
-from rolekeeper_cli.views.instances import NotInEffectView
+from rolekeeper_cli.views.effect import NotInEffectView
 
 # In effect as written; every other status needs a person's attention.
 GOOD = frozenset({Status.PUBLISHED, Status.EXPIRED})

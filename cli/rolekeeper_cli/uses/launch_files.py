@@ -22,7 +22,7 @@ from rolekeeper_cli.uses.files import FileError, composed, decoded
 from rolekeeper_cli.uses.launch_declared import PROFILE, Declared, Source, as_map, with_users
 from rolekeeper_cli.uses.launchers import rules_of
 from rolekeeper_cli.uses.launches import NEEDS, Forecast, Rules, Verdict, forecast
-from rolekeeper_cli.views.launches import StepView
+from rolekeeper_cli.views.explanation import StepView
 
 _KINDS = "give a CloudFormation template, or what terraform show -json PLAN prints"
 _NEITHER = "is neither a CloudFormation template nor version 1 of Terraform's JSON"

@@ -30,7 +30,8 @@ from rolekeeper.settings import Ownership
 from rolekeeper_cli.layout import arn_name, several
 from rolekeeper_cli.uses.effect import Effect, Row, of_instance
 from rolekeeper_cli.uses.fleet import Seen, profile_name
-from rolekeeper_cli.views.launches import LaunchView, StepView, TemplateVersionView
+from rolekeeper_cli.views.explanation import StepView
+from rolekeeper_cli.views.launches import LaunchView, TemplateVersionView
 
 
 class Kind(StrEnum):

@@ -51,11 +51,3 @@ class DestroyedView(View):
     exported: Annotated[str | None, "the file that has them"]
     detached: Annotated[int, "how many roles were detached"]
     carrying: Annotated[Sequence[str], "the instances that still carry a managed role"]
-
-
-class GuardPartView(View):
-    """A document to put around the deployment."""
-
-    part: Annotated[str, "the command that prints it"]
-    is_: Annotated[str, "its kind"]
-    for_: Annotated[str, "its purpose"]

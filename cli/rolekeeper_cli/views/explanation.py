@@ -5,10 +5,17 @@ from datetime import datetime
 from typing import Annotated
 
 from rolekeeper_cli.view import View
+from rolekeeper_cli.views.effect import NotInEffectView
 from rolekeeper_cli.views.history import DecisionView, EntryView, LoserView, WhoView
-from rolekeeper_cli.views.instances import InstanceNameView, NotInEffectView
-from rolekeeper_cli.views.launches import StepView
+from rolekeeper_cli.views.instances import InstanceNameView
 from rolekeeper_cli.views.uptake import UptakeView
+
+
+class StepView(View):
+    """What to do."""
+
+    command: Annotated[str, "a command to type, or an attribute to write"]
+    does: Annotated[str, "what it does"]
 
 
 class AssociationView(View):

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from rolekeeper_cli.views.instances import InstanceNameView, NotInEffectView
+from rolekeeper_cli.views.effect import NotInEffectView
+from rolekeeper_cli.views.instances import InstanceNameView
 from rolekeeper_cli.views.uptake import UptakeView
 
 

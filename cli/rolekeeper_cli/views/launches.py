@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from rolekeeper_cli.view import View
-from rolekeeper_cli.views.instances import NotInEffectView
+from rolekeeper_cli.views.effect import NotInEffectView
+from rolekeeper_cli.views.explanation import StepView
 
 
 class TemplateVersionView(View):
@@ -14,13 +15,6 @@ class TemplateVersionView(View):
     name: Annotated[str, "its name"]
     version: Annotated[str | None, "how the launcher names the version"]
     number: Annotated[int | None, "the version's number"]
-
-
-class StepView(View):
-    """What to do."""
-
-    command: Annotated[str, "a command to type, or an attribute to write"]
-    does: Annotated[str, "what it does"]
 
 
 class LaunchView(View):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from rolekeeper_cli.view import View
-from rolekeeper_cli.views.instances import NotInEffectView
+from rolekeeper_cli.views.effect import NotInEffectView
 
 
 class ColumnView(View):

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from rolekeeper_cli.view import View
-from rolekeeper_cli.views.instances import InstanceNameView, NotInEffectView
+from rolekeeper_cli.views.effect import NotInEffectView
+from rolekeeper_cli.views.instances import InstanceNameView
 from rolekeeper_cli.views.mappings import ColumnChangeView, InEffectView, VerdictView, WaitingEditView
 from rolekeeper_cli.views.targets import UnseenTargetView
 

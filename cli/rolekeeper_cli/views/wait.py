@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Annotated
 
 from rolekeeper_cli.view import View
-from rolekeeper_cli.views.instances import InstanceNameView, NotInEffectView
+from rolekeeper_cli.views.effect import NotInEffectView
+from rolekeeper_cli.views.instances import InstanceNameView
 from rolekeeper_cli.views.uptake import CallView, FirstCallView
 
 
