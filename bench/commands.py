@@ -22,8 +22,8 @@ from fixtures.account import MAPPING_TABLE, new_account
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from rolekeeper_cli.command import Group
 from rolekeeper_cli.main import cli
+from rolekeeper_cli.shell.command import Group
 
 HELP_ROUNDS, ROUNDS = 5, 3
 HELP_MS, FIRST_LINE_MS = 80, 3_000

@@ -17,7 +17,9 @@ from bench.imports import Imports
 from bench.walks import walks
 
 ROOT = Path(__file__).parents[1]
-LAYER, FUNCTIONS, COMMAND, EMBEDDED, TESTS = (ROOT / name for name in ("layers", "functions", "cli", "local", "tests"))
+LAYER, FUNCTIONS, COMMAND, VERIFY, EMBEDDED, TESTS = (
+    ROOT / name for name in ("layers", "functions", "cli", "verify", "local", "tests")
+)
 # What tests those, and what tests share.
 _NOT_OF_THE_CORE = [
     TESTS / name for name in ("e2e", "fixtures", "local", "simulation", "support", "transcripts", "unit/cli")
@@ -127,12 +129,12 @@ def _lines(folder: Path, suffix: str = ".py", *, apart_from: Sequence[Path] = ()
 
 def measured() -> dict[str, list[str] | int]:
     """Return each figure: a number, or what it counts."""
-    source = Source(LAYER / "rolekeeper", FUNCTIONS, COMMAND, EMBEDDED)
+    source = Source(LAYER / "rolekeeper", FUNCTIONS, COMMAND, VERIFY, EMBEDDED)
     found = walks()
     return {
         "layers, lines": _lines(LAYER),
-        "command and console, lines": _lines(COMMAND),
-        "command and console, files": len(list(COMMAND.rglob("*.py"))),
+        "command and console, lines": _lines(COMMAND) + _lines(VERIFY),
+        "command and console, files": len([*COMMAND.rglob("*.py"), *VERIFY.rglob("*.py")]),
         "embedded AWS, lines": _lines(EMBEDDED),
         "tests, lines": _lines(TESTS),
         "tests of the core, lines": _lines(TESTS, apart_from=_NOT_OF_THE_CORE),

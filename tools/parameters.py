@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from rolekeeper_cli import installed
-from rolekeeper_cli.deploying.stack import declared
+from rolekeeper_cli.deploy.stack import declared
 
 ROOT = Path(__file__).parents[1]
 _SHOWN = ("Type", "Description", "Default", "AllowedValues")

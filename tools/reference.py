@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import click
 
-from rolekeeper_cli.command import Group
-from rolekeeper_cli.deploy import HELP_ALL
+from rolekeeper_cli.deploy.command import HELP_ALL
 from rolekeeper_cli.main import cli
+from rolekeeper_cli.shell.command import Group
 
 _WIDTH = 100
 _COMMON = "Options of every command:"

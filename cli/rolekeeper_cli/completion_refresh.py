@@ -14,11 +14,11 @@ from pathlib import Path
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.mappings.table import number_in
-from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.instance.use import name_of
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.uses.instances import name_of
-from rolekeeper_cli.uses.mappings import plain
-from rolekeeper_cli.uses.names import path_roles
+from rolekeeper_cli.row.names import path_roles
+from rolekeeper_cli.row.use import plain
 
 type Names = dict[str, dict[str, str]]
 

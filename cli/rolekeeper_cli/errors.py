@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ExitCode(IntEnum):
-    """A command's exit code, as docs/cli.md has it; `uses.edits.exit_code` is that of rows."""
+    """A command's exit code, as docs/cli.md has it; `row.edits.exit_code` is that of rows."""
 
     DONE = 0
     NO = 1  # it ran, and the answer is no: a bad file, a refusal, a question answered with no

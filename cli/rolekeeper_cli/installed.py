@@ -7,18 +7,19 @@ from rolekeeper_cli.errors import ConfigurationError
 
 _BESIDE = Path(__file__).parent / "artifacts"
 CLONE = Path(__file__).parents[2]
-# What the console's pages are made of, beside its modules in a clone and in the wheel.
-_CONSOLE = Path(__file__).parent / "console"
-TEMPLATES = (_CONSOLE / "pages", _CONSOLE / "templates")
-STATIC = _CONSOLE / "static"
+_PACKAGE = Path(__file__).parent
+STATIC = _PACKAGE / "console" / "static"
 # What `rolekeeper guard` prints is made of these.
-POLICIES = Path(__file__).parent / "policies"
+POLICIES = _PACKAGE / "guard" / "policies"
 # What `rolekeeper launches --boot-script` prints.
-BOOT_SCRIPT = Path(__file__).parent / "wait_for_role.sh"
-# The scene of a verification, and what its report is made of.
-VERIFYING = Path(__file__).parent / "verifying"
+BOOT_SCRIPT = _PACKAGE / "launch" / "wait_for_role.sh"
 # The parameters of template.yaml, of which `rolekeeper deploy` makes its options.
-PARAMETERS = Path(__file__).parent / "deploying" / "parameters.json"
+PARAMETERS = _PACKAGE / "deploy" / "parameters.json"
+
+
+def template_folders() -> list[Path]:
+    """What the console's pages are made of: a folder beside the modules of each page, and what all pages share."""
+    return [_PACKAGE / "console" / "templates", *sorted({each.parent for each in _PACKAGE.glob("*/*.html")})]
 
 
 def is_clone() -> bool:

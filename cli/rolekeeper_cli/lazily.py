@@ -2,10 +2,10 @@
 
 ```python
 with lazily():
-    from rolekeeper_cli.uses import fleet
+    from rolekeeper_cli.instance import seen
 ```
 
-Type checkers, linters and readers see a plain import of a module; what it has is written after its name: `fleet.pages`.
+Type checkers, linters and readers see a plain import of a module; what it has is written after its name: `seen.pages`.
 """
 
 import sys

@@ -6,10 +6,10 @@ import gc
 
 import click
 
-from rolekeeper_cli.command import command, doctor_deployment
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.progress import Silent
+from rolekeeper_cli.shell.command import command, doctor_deployment
 
 with lazily():
     from rolekeeper_cli import site

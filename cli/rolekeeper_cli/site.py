@@ -9,33 +9,31 @@ from starlette.staticfiles import StaticFiles
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli import installed
-from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.act import many_page
+from rolekeeper_cli.act import page as instance_edits
+from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.console import share
 from rolekeeper_cli.console.errors import HANDLERS
-from rolekeeper_cli.console.fleet_cache import FleetCache
 from rolekeeper_cli.console.jobs import soon
 from rolekeeper_cli.console.page import STATIC
-from rolekeeper_cli.console.pages import (
-    activity,
-    doctor,
-    fleet,
-    instance,
-    instance_edits,
-    launches,
-    many,
-    mapping_edits,
-    mappings,
-    roles,
-    search,
-    settings,
-    share,
-    targets,
-)
 from rolekeeper_cli.console.site import Shared
+from rolekeeper_cli.control import page as settings
+from rolekeeper_cli.doctor import page as doctor
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.uses import mappings as rows
-from rolekeeper_cli.uses import names as known_names
-from rolekeeper_cli.uses import targets as known_targets
-from rolekeeper_cli.views.targets import TargetView
+from rolekeeper_cli.fleet import activity_page
+from rolekeeper_cli.fleet import page as fleet
+from rolekeeper_cli.fleet.cache import FleetCache
+from rolekeeper_cli.instance import page as instance
+from rolekeeper_cli.launch import page as launches
+from rolekeeper_cli.mapping import edits_page
+from rolekeeper_cli.mapping import page as mappings
+from rolekeeper_cli.role import page as roles
+from rolekeeper_cli.row import names as known_names
+from rolekeeper_cli.row import use as rows
+from rolekeeper_cli.search import page as search
+from rolekeeper_cli.target import page as targets
+from rolekeeper_cli.target import use as known_targets
+from rolekeeper_cli.target.view import TargetView
 
 # Tabs that show the mappings ask every two seconds.
 _MAPPINGS_SECONDS = 1.5
@@ -73,12 +71,12 @@ class Site(Shared):
 
 PAGES = (
     fleet,
-    activity,
+    activity_page,
     instance,
     instance_edits,
-    many,
+    many_page,
     mappings,
-    mapping_edits,
+    edits_page,
     roles,
     launches,
     doctor,

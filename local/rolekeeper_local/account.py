@@ -14,7 +14,7 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import State, Store
 from rolekeeper_cli import installed
-from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Template
+from rolekeeper_cli.deploy.rollout import NAMED_ROLES, Template
 from rolekeeper_local.embedded import ACCOUNT, REGION, EmbeddedAws, make_stack
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from botocore.config import Config
 from botocore.loaders import create_loader
 
 from rolekeeper_cli import installed
-from rolekeeper_cli.deploying.artifacts import Bucket, Place, built, upload
-from rolekeeper_cli.deploying.rollout import Template, make
+from rolekeeper_cli.deploy.artifacts import Bucket, Place, built, upload
+from rolekeeper_cli.deploy.rollout import Template, make
 from rolekeeper_local import place, settings
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.place import PACKAGES, EmbeddedAwsError

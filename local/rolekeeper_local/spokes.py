@@ -16,7 +16,7 @@ from rolekeeper.fleet.targets import Registry, ServedTarget
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import Store
 from rolekeeper_cli import installed
-from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Template
+from rolekeeper_cli.deploy.rollout import NAMED_ROLES, Template
 from rolekeeper_local.account import EmulatedAccount, starter_mappings
 from rolekeeper_local.embedded import ACCOUNT, CREDENTIALS, PARAMETERS, REGION, EmbeddedAws, make_stack
 from rolekeeper_local.place import EmbeddedAwsError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rolekeeper.aws.queue import Task
-from rolekeeper_cli.deploying.stack import declared
+from rolekeeper_cli.deploy.stack import declared
 from rolekeeper_local.embedded import STACK, EmbeddedAws
 from rolekeeper_local.place import REPOSITORY
 from support.buses import Bus

@@ -16,8 +16,8 @@ from tools.reference import commands
 
 from fixtures.command import COMMAND, Command
 from fixtures.terminal import undeclared
-from rolekeeper_cli.command import Group
 from rolekeeper_cli.main import cli
+from rolekeeper_cli.shell.command import Group
 from rolekeeper_local.account import EmulatedAccount
 from support.fleets import launch_many
 from support.waiting import eventually

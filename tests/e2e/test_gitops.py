@@ -8,7 +8,7 @@ import pytest
 
 from fakes.code_host import CodeHost, variables
 from fixtures.command import Command
-from rolekeeper_cli.deploying.rollout import NAMED_ROLES, Template
+from rolekeeper_cli.deploy.rollout import NAMED_ROLES, Template
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import ACCOUNT, make_stack
 from support.fleets import launch_many

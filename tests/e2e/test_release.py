@@ -112,7 +112,18 @@ def test_the_source_archive_builds_the_same_wheel(released: Path, unpacked: Path
 def test_the_source_archive_holds_nothing_else(unpacked: Path) -> None:
     """What `make wheel` reads, what it built, and what describes it."""
     found = {each.name for each in unpacked.iterdir()}
-    sources = {"cli", "events", "examples", "functions", "layers", "local", "requirements", "statemachines", "tools"}
+    sources = {
+        "cli",
+        "events",
+        "examples",
+        "functions",
+        "layers",
+        "local",
+        "requirements",
+        "statemachines",
+        "tools",
+        "verify",
+    }
     files = {"Makefile", "hatch_build.py", "pyproject.toml", "spoke.yaml", "template.yaml"}
     described = {".gitignore", "LICENSE", "PKG-INFO", "README.md", "artifacts"}
     made = {".build", ".envs", ".venv", "dist"}

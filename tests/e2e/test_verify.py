@@ -26,12 +26,12 @@ import pytest
 from botocore.exceptions import ClientError
 
 from fixtures.command import Command
-from rolekeeper_cli.verifying.names import PREFIX, TAG
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import ACCOUNT, EmbeddedAws
 from rolekeeper_local.place import REPOSITORY
 from rolekeeper_local.software import Sdk, Software
+from rolekeeper_verify.names import PREFIX, TAG
 from support import verify_faults
 from support.inventory import inventory, items
 from support.ports import free_port
@@ -134,7 +134,8 @@ class Verifications:
 @pytest.fixture(scope="module")
 def verifications(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verifications]:
     installed = tmp_path_factory.mktemp("installed")
-    shutil.copytree(REPOSITORY / "cli/rolekeeper_cli", installed / "rolekeeper_cli")
+    for package in ("cli/rolekeeper_cli", "verify/rolekeeper_verify"):
+        shutil.copytree(REPOSITORY / package, installed / Path(package).name)
     # As the wheel has them: in a clone the command would build them each time.
     (installed / "rolekeeper_cli/artifacts").symlink_to(artifacts)
     folder = tmp_path_factory.mktemp("reports")

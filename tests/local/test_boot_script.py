@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-import rolekeeper_cli
+from rolekeeper_cli import installed
 from rolekeeper_local.embedded import EmbeddedAws
 from support.roles import make_role
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 
-SCRIPT = Path(rolekeeper_cli.__file__).with_name("wait_for_role.sh")
+SCRIPT = installed.BOOT_SCRIPT
 # Its own: other tests count what was called in theirs.
 ACCOUNT = "800000000000"
 SHELLS = pytest.mark.parametrize("shell", ["sh", "bash"])

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.verifying.machine import Wanted, resolve
 from rolekeeper_local.embedded import EmbeddedAws
+from rolekeeper_verify.machine import Wanted, resolve
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 

@@ -11,7 +11,7 @@ from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.mappings.rows import row_of
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, Pin
 from rolekeeper.storage import layout
-from rolekeeper_cli.uses.pins import pin_item
+from rolekeeper_cli.act.pins import pin_item
 from rolekeeper_local.ec2_model import Ec2Error, State
 from simulation.account import ACCOUNT, HUB, PATH, SPOKE, UNITS, Account, Maker, instance_key
 from simulation.deployment import Deployment

@@ -72,7 +72,7 @@ def _source(module: str) -> str:
     path = f"{module.replace('.', '/')}.py"
     return next(
         at.read_text()
-        for each in ("layers/rolekeeper", "functions", "cli", "local")
+        for each in ("layers/rolekeeper", "functions", "cli", "verify", "local")
         if (at := ROOT / each / path).is_file()
     )
 

@@ -14,7 +14,7 @@ import pytest
 from rolekeeper.model.mapping import Pin
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
-from rolekeeper_cli.uses.pins import pin_item
+from rolekeeper_cli.act.pins import pin_item
 from simulation.account import PATH, Account, instance_key
 from simulation.actors import Habits
 from simulation.burst import Calm, calm, carries

@@ -29,9 +29,9 @@ from rolekeeper.instances.observe import observe
 from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper.model.instance import Association, AssociationState, InstanceKey, InstanceState, Target
 from rolekeeper.storage.state import Snapshot
-from rolekeeper_cli.verifying import report as reports
-from rolekeeper_cli.verifying.outcomes import Answer, Outcome, Probe, Report, Step
-from rolekeeper_cli.verifying.redact import redacted
+from rolekeeper_verify import report as reports
+from rolekeeper_verify.outcomes import Answer, Outcome, Probe, Report, Step
+from rolekeeper_verify.redact import redacted
 
 # AWS_FACTS.md "Errors": each code, words of its message where the code alone doesn't say it, and what it means.
 REFUSALS: tuple[tuple[str, str, type[AwsRefusalError]], ...] = (

@@ -19,10 +19,10 @@ import pytest
 from click.testing import CliRunner
 
 from fixtures.worlds import WORLDS, World
-from rolekeeper_cli import terminal
-from rolekeeper_cli.command import Group
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.main import cli
+from rolekeeper_cli.shell import terminal
+from rolekeeper_cli.shell.command import Group
 
 TRANSCRIPTS = sorted(Path(__file__).parent.glob("*.md"))
 HEAD = re.compile(r"# .+\n\nWorld: (?P<world>[^.]+), at a terminal of (?P<columns>\d+) columns\.\n")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rolekeeper_cli.verifying.probes import CHANGED, ENDED, RECORDED, RUNNING, Fact
+from rolekeeper_verify.probes import CHANGED, ENDED, RECORDED, RUNNING, Fact
 
 VERIFY = Path(__file__).parents[2] / "docs/verify.md"
 PAGE = re.sub(r"[ \n]+", " ", (Path(__file__).parents[2] / "docs/AWS_FACTS.md").read_text().replace("\n#", "\n§"))
@@ -68,7 +68,7 @@ def covers(says: str, section: str, at: int) -> bool:
 def test_what_is_inferred_or_recorded_is_asked_by_one_probe_or_says_why_not(at: int, section: str) -> None:
     found = [says for says in SAYS if covers(says, section, at)]
     what = f"…{section[max(at - 100, 0) : at + 20]}…"
-    todo = "write a probe (cli/rolekeeper_cli/verifying/probes.py) or an entry of UNASKED that has these words"
+    todo = "write a probe (verify/rolekeeper_verify/probes.py) or an entry of UNASKED that has these words"
     assert len(found) == 1, f"{what} is asked by {found or 'no probe'}: {todo}"
 
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from rolekeeper_cli.checks.caller import Need, operating
-from rolekeeper_cli.uses import guard
-from rolekeeper_cli.uses.guard import Arns
+from rolekeeper_cli.doctor.caller import Need, operating
+from rolekeeper_cli.guard import use as guard
+from rolekeeper_cli.guard.use import Arns
 from support import templates
 from support.policy_simulation import ACCOUNT, REGION, Document, Policies, Request, needs_node, simulate
 from support.templates import ROOT

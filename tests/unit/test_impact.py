@@ -22,7 +22,7 @@ from rolekeeper.model.instance import (
 from rolekeeper.model.mapping import Pin, PublishedMapping
 from rolekeeper.settings import Limits
 from rolekeeper.storage.layout import to_attributes
-from rolekeeper_cli.uses.pins import pin_item
+from rolekeeper_cli.act.pins import pin_item
 from strategies.situations import QUARANTINE, SITUATIONS, WEB, Situation
 from strategies.values import NOW, arn, association, published
 

@@ -28,7 +28,7 @@ from rolekeeper.model.instance import (
 from rolekeeper.model.mapping import NO_ROLE, Control, Held, MappingKey, MappingSpec, Mode, Pin, PublishedMapping
 from rolekeeper.model.text import shown
 from rolekeeper.storage import layout
-from rolekeeper_cli.uses.pins import pin_item
+from rolekeeper_cli.act.pins import pin_item
 from strategies.values import KEY, NOW, arn, grant, key, published, row_specs, times
 
 published_mappings = st.builds(

@@ -37,7 +37,7 @@ from rolekeeper.model.instance import InstanceKey
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, Pin
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
-from rolekeeper_cli.uses.pins import pin_item
+from rolekeeper_cli.act.pins import pin_item
 from sessions import SESSION, Sessions
 from simulation.deployment import FUNCTIONS
 from simulation.invariants import ROWS

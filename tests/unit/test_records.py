@@ -33,7 +33,7 @@ from rolekeeper.model.instance import (
 )
 from rolekeeper.settings import ContentionRule
 from rolekeeper.storage import layout
-from rolekeeper_cli.uses.pins import pin_item
+from rolekeeper_cli.act.pins import pin_item
 from strategies.happenings import observations
 from strategies.situations import LATER, PIN, PINNED_ONCE, SITUATIONS
 from strategies.values import KEY, NOW, arn, foreign, grant, key, published

@@ -12,8 +12,8 @@ from moto.events.models import EventPattern
 from rolekeeper.aws.queue import Task
 from rolekeeper.model.mapping import MappingKey, Pin
 from rolekeeper.storage import layout
-from rolekeeper_cli.deploying.stack import is_allowed
-from rolekeeper_cli.uses.pins import pin_item
+from rolekeeper_cli.act.pins import pin_item
+from rolekeeper_cli.deploy.stack import is_allowed
 from spec.permitted_in_spokes import HUB, OPERATORS, READERS
 from strategies.values import KEY
 from support import templates

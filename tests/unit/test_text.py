@@ -16,7 +16,7 @@ from rolekeeper.model.instance import Action, Decision
 from rolekeeper.model.mapping import IGNORE_TAG
 from rolekeeper.model.text import escaped, escaped_json, in_words, key_text, shown, split_key
 from rolekeeper.telemetry import log_line
-from rolekeeper_cli import yaml_text
+from rolekeeper_cli.shell import yaml_text
 from strategies.values import KEY, NOW
 
 # Control (a new line, an escape, C1), bidirectional, separators, format, and a letter that is drawn as nothing.

@@ -186,7 +186,7 @@ def test_the_template_goes_up_without_anchors_and_otherwise_as_it_is() -> None:
     assert not [each for each in yaml.scan(written) if isinstance(each, (yaml.AnchorToken, yaml.AliasToken))]
     assert "<<" not in written
     assert yaml_parse(written) == yaml_parse(text)
-    # `rolekeeper deploy` finds these by their lines (deploying/artifacts.py).
+    # `rolekeeper deploy` finds these by their lines (deploy/artifacts.py).
     assert {"CodeUri: functions/", "ContentUri: layers/rolekeeper"} <= {each.strip() for each in written.splitlines()}
 
 

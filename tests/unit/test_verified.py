@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from rolekeeper.aws.errors import ConflictError
-from rolekeeper_cli.verifying import report as reports
-from rolekeeper_cli.verifying.names import Names
-from rolekeeper_cli.verifying.outcomes import Answer, Outcome, Probe, Report, Step
-from rolekeeper_cli.verifying.redact import redacted
+from rolekeeper_verify import report as reports
+from rolekeeper_verify.names import Names
+from rolekeeper_verify.outcomes import Answer, Outcome, Probe, Report, Step
+from rolekeeper_verify.redact import redacted
 from support.replay import REFUSALS, Replay
 
 ROOT = Path(__file__).parents[2]

@@ -40,7 +40,7 @@ def messages(path: Path) -> Iterator[tuple[int, str]]:
     tree = ast.parse(path.read_text())
     deployed = any(ROOT / each in path.parents for each in ("layers", "functions"))
     documented = [n for n in ast.walk(tree) if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)]
-    helps = path.parent == ROOT / "cli/rolekeeper_cli"
+    helps = path.name.endswith("command.py") or path.parent == ROOT / "cli/rolekeeper_cli"
     docstrings = {
         id(n.body[0].value)
         for n in documented
@@ -68,7 +68,13 @@ def pages() -> list[Path]:
 
 def modules() -> list[Path]:
     """Every module with messages."""
-    folders = ("layers/rolekeeper/rolekeeper", "functions", "cli/rolekeeper_cli", "local/rolekeeper_local")
+    folders = (
+        "layers/rolekeeper/rolekeeper",
+        "functions",
+        "cli/rolekeeper_cli",
+        "verify/rolekeeper_verify",
+        "local/rolekeeper_local",
+    )
     return sorted(each for folder in folders for each in (ROOT / folder).rglob("*.py"))
 
 

@@ -16,7 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from rolekeeper_cli import terminal
+from rolekeeper_cli.shell import terminal
 
 _LAST_ANSWERS_SECONDS = 3
 # asyncio accepts this many connections before it counts the first of them; the others wait in the system's queue.

@@ -15,9 +15,9 @@ from starlette.responses import HTMLResponse, Response
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classify
 from rolekeeper.model.problem import Advice
+from rolekeeper_cli.aws.explained import BAD_CREDENTIALS, explained
 from rolekeeper_cli.console.page import STATIC, bare_page, page
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError, UsageError, WaitTimeoutError
-from rolekeeper_cli.explained import BAD_CREDENTIALS, explained
 
 _LOGGER = logging.getLogger(__name__)
 # What AWS or a person's input makes of a page; any other error is a bug.

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.console.errors import EXPLAINED
 from rolekeeper_cli.console.page import live, page, query_of, see_other
 from rolekeeper_cli.progress import Silent

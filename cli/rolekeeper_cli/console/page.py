@@ -34,7 +34,7 @@ from rolekeeper.model.problem import STEPS, Advice, Kind, Reason, ReasonCode, Re
 from rolekeeper.model.problem import sentence as reasons_sentence
 from rolekeeper.model.text import escaped, in_words, split_key
 from rolekeeper_cli import installed
-from rolekeeper_cli.layout import day, second
+from rolekeeper_cli.shell.layout import day, second
 
 # ---- addresses of pages ----
 
@@ -368,7 +368,7 @@ class _SentBack(Extension):
 @cache
 def templates() -> Environment:
     made = Environment(
-        loader=FileSystemLoader(installed.TEMPLATES),
+        loader=FileSystemLoader(installed.template_folders()),
         autoescape=True,
         finalize=_visible,
         extensions=[_SentBack],

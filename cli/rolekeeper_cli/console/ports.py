@@ -10,9 +10,9 @@ import stat
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from rolekeeper_cli import terminal
-from rolekeeper_cli.deployment import Deployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.shell import terminal
 
 _PORTS = range(1_024, 65_536)
 

@@ -18,12 +18,12 @@ import uvicorn
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from rolekeeper_cli import terminal
 from rolekeeper_cli.console import connections, ports
 from rolekeeper_cli.console.guard import Guard, lasting
 from rolekeeper_cli.console.page import bare_page, templates
 from rolekeeper_cli.console.site import Shared
 from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.shell import terminal
 
 IDLE_SECONDS = 30 * 60.0
 _LOOPBACK = "127.0.0.1"

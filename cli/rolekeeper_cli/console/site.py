@@ -8,13 +8,13 @@ from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
-from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.aws.explained import explained
+from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.console.cache import Cache
 from rolekeeper_cli.console.jobs import Beside, Jobs, in_thread
 from rolekeeper_cli.console.page import Notice
-from rolekeeper_cli.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.explained import explained
 
 # The caller and the stack.
 _DEPLOYMENT_SECONDS = 30.0

@@ -7,13 +7,14 @@ USED = """
 import sys
 from rolekeeper_cli.lazily import lazily
 with lazily():
-    from rolekeeper_cli import watch, yaml_text
+    from rolekeeper_cli.fleet import watch_command as watch
+    from rolekeeper_cli.shell import yaml_text
 def ran():
-    return ["yaml" in sys.modules, "rolekeeper_cli.history" in sys.modules]
+    return ["yaml" in sys.modules, "rolekeeper_cli.instance.history_command" in sys.modules]
 print(ran(), end=" ")
 yaml_text.dumped({})
 print(ran(), end=" ")
-from rolekeeper_cli.watch import watch as command
+from rolekeeper_cli.fleet.watch_command import watch as command
 print(ran(), command is watch.watch)
 """
 OTHERS = """

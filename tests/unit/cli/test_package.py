@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[3]
 PACKAGES = {
     "rolekeeper": ROOT / "layers/rolekeeper/rolekeeper",
     "rolekeeper_cli": ROOT / "cli/rolekeeper_cli",
+    "rolekeeper_verify": ROOT / "verify/rolekeeper_verify",
     "rolekeeper_local": ROOT / "local/rolekeeper_local",
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

@@ -20,7 +20,7 @@ POLICY = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}],
 }
-# Only pages of the console ask for these (tests/unit/cli/uses).
+# Only pages of the console ask for these (tests/unit/cli/act).
 ON_PAGES = {"CreateTags", "DeleteTags", "StartInstances"}
 # EC2 and SQS name what is called in batches otherwise than its permission.
 PERMISSION_OF = {

@@ -7,7 +7,7 @@ from tools import reference
 
 from fixtures.terminal import Terminal
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.uses.schema import text
+from rolekeeper_cli.row.schema import text
 
 PAGE = Path(__file__).parents[3] / "docs/cli.md"
 

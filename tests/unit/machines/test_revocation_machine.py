@@ -17,11 +17,11 @@ from fakes.clock import Clock
 from fakes.stale_iam import STALE_SECONDS, StaleIam, Trouble, Writer
 from rolekeeper.aws.iam import Iam, Role
 from rolekeeper.model.instance import Target
-from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.instance.uptake import Held, Told, roles_by_arn, with_denial
+from rolekeeper_cli.instance.uptake_view import UseStatus
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.uses.revocation import Plan, Revoked, clean, planned, write_all
-from rolekeeper_cli.uses.uptake import Held, Told, roles_by_arn, with_denial
-from rolekeeper_cli.views.uptake import UseStatus
+from rolekeeper_cli.role.revocation import Plan, Revoked, clean, planned, write_all
 from strategies.happenings import at_most
 
 ROLES, INSTANCES = ("web", "db"), ("i-0aaaaaaaaaaaaaaaa", "i-0bbbbbbbbbbbbbbbb")

@@ -12,7 +12,7 @@ from fixtures.console import words
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.console import jobs as module
 from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.errors import CommandError

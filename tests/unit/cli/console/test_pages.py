@@ -24,13 +24,13 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, ReasonCode, Remedy, advice, typed
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import Update
-from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.aws.explained import ForeignAnswerError
+from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.console import page
 from rolekeeper_cli.console.page import Notice, linked, reasons_text, relative, sentence
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
-from rolekeeper_cli.explained import ForeignAnswerError
+from rolekeeper_cli.mapping.preview import Preview
 from rolekeeper_cli.site import Site, application
-from rolekeeper_cli.uses.preview import Preview
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

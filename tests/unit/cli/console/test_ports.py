@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.console import ports, server
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.options import Options

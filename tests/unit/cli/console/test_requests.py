@@ -15,7 +15,7 @@ from fixtures.account import MAPPING_TABLE
 from fixtures.console import main as words
 from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, Terminal
-from rolekeeper_cli.checks.deployment import DoctorDeployment
+from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.console.forms import Form, posted
 from rolekeeper_cli.console.guard import Guard
 from rolekeeper_cli.options import Options

@@ -1,0 +1,116 @@
+"""Settings: the mode, the pause, who set them and why; and switching them, once it was shown what that would do."""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rolekeeper_cli.console.forms import Form, posted, reason_of
+from rolekeeper_cli.console.jobs import look
+from rolekeeper_cli.console.page import Notice, done, page, unless_seen
+from rolekeeper_cli.control import use
+from rolekeeper_cli.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A change of the control item's attributes, None to remove one; `done` is shown afterwards."""
+
+    title: str
+    button: str
+    done: str
+    change: Mapping[str, Any]
+
+
+SWITCHES = {
+    "pause": Switch(
+        "Pause Rolekeeper",
+        "Pause",
+        "Rolekeeper is paused: it decides and records, and changes nothing",
+        change={"paused": True},
+    ),
+    "resume": Switch(
+        "Resume Rolekeeper", "Resume", "Rolekeeper is resumed: what was withheld is done now", change={"paused": False}
+    ),
+    "observe": Switch(
+        "Set the mode to observe",
+        "Set the mode",
+        "The mode is observe: Rolekeeper decides and records, and changes nothing",
+        change={"mode": "observe"},
+    ),
+    "enforce": Switch(
+        "Set the mode to enforce",
+        "Set the mode",
+        "The mode is enforce: Rolekeeper changes roles",
+        change={"mode": "enforce"},
+    ),
+    "deployed": Switch(
+        "Set the mode as deployed", "Set the mode", "The mode is as the stack's parameter says", change={"mode": None}
+    ),
+}
+
+
+def settings(request: Request, part: str = "") -> Response:
+    """The page; its part is the newest switches, for one that was shown before the last of them was reported."""
+    found = use.settings(request.app.state.site.look())
+    return page(request, "settings.html", part=part, title="Settings", set=found)
+
+
+def planned(request: Request) -> Response:
+    name, switch = _switch(request.query_params.get("what", ""))
+    reason = request.query_params.get("reason", "").strip()
+    command = ["rolekeeper", *(["mode"] if "mode" in switch.change else []), name]
+    values = _expected(request, name, switch) | {
+        "title": switch.title,
+        "name": name,
+        "switch": switch,
+        "reason": reason,
+        "command": shlex.join([*command, *(["--reason", reason] if reason else [])]),
+        "set": use.settings(request.app.state.site.look()),
+    }
+    return page(request, "switch.html", **values)
+
+
+def expected(request: Request) -> Response:
+    """What it would do, for a page that waits for it; 204 while nothing is new."""
+    name, switch = _switch(request.query_params.get("what", ""))
+    values = _expected(request, name, switch)
+    return unless_seen(request, values["version"]) or page(request, "switch.html", part="part", **values)
+
+
+@posted
+def switched(request: Request, form: Form) -> Response:
+    """Switch, unless another person switched since this was planned."""
+    name, switch = _switch(form.get("what", ""))
+    reason = reason_of(form)
+    if name == "pause" and not reason:
+        raise UsageError("a pause needs a reason", "say why, for those who wonder: go back, and fill it in")
+    use.switch(request.app.state.site.look(), switch.change, reason, planned_on=form.get("standing", ""))
+    return done(request, "/settings", Notice(f"{switch.done}."))
+
+
+def _switch(name: str) -> tuple[str, Switch]:
+    if name not in SWITCHES:
+        raise UsageError("the page doesn't say what to switch", "use the buttons of the page Settings")
+    return name, SWITCHES[name]
+
+
+def _expected(request: Request, name: str, switch: Switch) -> dict[str, Any]:
+    """What a switch would do, counted beside the page: a person who has to stop everything need not wait."""
+    values = look(request, f"switch {name}", lambda deployment: [use.expected(deployment, switch.change)]).values()
+    return values | {"does": values["first"], "query": urlencode({"what": name, "version": values["version"]})}
+
+
+ROUTES = [
+    Route("/settings", settings),
+    Route("/settings/history", partial(settings, part="part")),
+    Route("/settings/switch", planned, methods=["GET"]),
+    Route("/settings/switch", switched, methods=["POST"]),
+    Route("/settings/expected", expected),
+]

@@ -1,0 +1,1 @@
+"""Deploying, upgrading and destroying the stack and the spokes, from the wheel or from a clone."""

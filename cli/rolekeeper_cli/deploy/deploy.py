@@ -1,0 +1,171 @@
+"""`rolekeeper deploy`: the stack as this version of the package has it, with AWS's SDK alone.
+
+What is deployed stays: each parameter keeps its value until another is given. Before anything changes, the command
+shows what would change, and asks.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from botocore.config import Config
+
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
+from rolekeeper_cli import installed
+from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.deploy.artifacts import Bucket, Place, built, upload
+from rolekeeper_cli.deploy.parameters import option_of
+from rolekeeper_cli.deploy.rollout import Rollout, Template
+from rolekeeper_cli.deploy.stack import Parameters, Present, declared, is_allowed, merged, refuse_downgrade, versions
+from rolekeeper_cli.deploy.tables import Tables, import_tables
+from rolekeeper_cli.errors import ConfigurationError, UsageError
+from rolekeeper_cli.shell import render, terminal
+from rolekeeper_cli.shell.suggest import near
+
+_ACTION = "organizations:DescribeOrganization"
+
+
+def organization_of(deployment: Deployment) -> str:
+    """The id of the organization of the caller's account; empty: none. AwsRefusalError if it isn't known."""
+    try:
+        return str(deployment.ask(_ACTION, "*")["Organization"]["Id"])
+    except AwsRefusalError as error:
+        if error.code != "AWSOrganizationsNotInUseException":
+            raise
+        return ""
+
+
+def _check_organization(deployment: Deployment, present: Present, given: Parameters, *, dry_run: bool) -> None:
+    """Refuse to make a hub of an organization that its account isn't in.
+
+    If that can't be asked, a new hub is made with a warning. A live hub would shut out its spokes: a person has to type
+    the id of the other organization, --yes or not.
+    """
+    former = present.parameters.get("OrganizationId", "")
+    wanted = given.get("OrganizationId", former)
+    if wanted in {"", former}:
+        return
+    try:
+        own = organization_of(deployment)
+    except AwsRefusalError as error:
+        _unchecked(wanted, former, error, dry_run=dry_run)
+        return
+    if own != wanted:
+        there = f"in the organization {own}" if own else "in no organization"
+        remedy = f"its own: --organization-id {own}" if own else f"have it join {wanted} first"
+        raise ConfigurationError(f"this account is {there}, and can't be the hub of {wanted}", remedy)
+
+
+def _unchecked(wanted: str, former: str, error: AwsRefusalError, *, dry_run: bool) -> None:
+    why = "you aren't allowed" if isinstance(error, AccessDeniedError) else f"{error.code} is the answer to"
+    terminal.warn(f"whether this account is in {wanted} isn't checked: {why} {_ACTION}")
+    if not former or dry_run:
+        return
+    what = f"this hub looks after {former}, and its spokes would be shut out"
+    if not terminal.is_terminal():
+        raise ConfigurationError(what, f"deploy as someone who is allowed {_ACTION}, or at a terminal")
+    terminal.confirm_word(wanted, f"{what}.", None)
+
+
+# The layer is megabytes; and CloudFormation takes its time to answer.
+PATIENT = Config(connect_timeout=5, read_timeout=60)
+
+# The template's parameters, by name.
+type Known = Mapping[str, Mapping[str, Any]]
+
+
+def deploy(
+    deployment: Deployment,
+    given: Parameters,
+    bucket: str | None = None,
+    *,
+    tables: Tables | None = None,
+    guided: bool = False,
+    yes: bool,
+    dry_run: bool,
+    allow_downgrade: bool,
+    revert_drift: bool,
+) -> None:
+    """Parameters that aren't `given` stay as they are. A named `bucket` must exist; a new stack takes `tables`."""
+    known, stack = declared(installed.file("template.yaml")), deployment.stack_name
+    _check(known, given)
+    client = deployment.client("cloudformation", PATIENT)
+    present = Present.read(client, stack)
+    refuse_downgrade(present, allowed=allow_downgrade)
+    if tables:
+        _check_import(present, stack, dry_run=dry_run)
+    _check_organization(deployment, present, given, dry_run=dry_run)
+    caller, region = deployment.caller, str(deployment.session.region_name)
+    terminal.say(f"Stack {stack} in {region}, account {caller.account}: {versions(present)}")
+    with built() as folder:
+        if guided:
+            answers = _ask(known, {**present.parameters, **given})
+            _check_organization(deployment, present, answers, dry_run=dry_run)
+            given = {**given, **answers}
+        parameters = merged(known, present.parameters, given)
+        _check(known, parameters)
+        rollout = Rollout(client, stack, deployment.sleep, yes=yes, dry_run=dry_run)
+        present = rollout.without_what_failed(present)
+        if tables:
+            import_tables(deployment, tables, rollout)
+            present = Present.read(client, stack)
+        place = Place(caller.account, region, caller.partition)
+        source = {"TemplateURL": upload(folder, Bucket(deployment.client("s3", PATIENT), place, bucket))}
+        if revert_drift and present.is_deployed:
+            source["DeploymentMode"] = "REVERT_DRIFT"
+        done = rollout.change(Template(source), present, parameters, given=given)
+    render.show(done)
+    if done.outcome == "deployed":
+        terminal.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")
+
+
+def _check_import(present: Present, stack: str, *, dry_run: bool) -> None:
+    if dry_run:
+        raise UsageError("--import-tables can't be shown without importing", "leave out --dry-run")
+    if present.is_deployed:
+        raise ConfigurationError(f"stack '{stack}' has tables", "deploy without --import-tables, or another --stack")
+
+
+def _check(known: Known, parameters: Mapping[str, str]) -> None:
+    wrong = {name: value for name, value in parameters.items() if not is_allowed(value, known[name])}
+    if not wrong:
+        return
+    reasons = "; ".join(
+        f"{option_of(name)} {value or repr('')} {known[name].get('ConstraintDescription', 'is not allowed')}"
+        for name, value in wrong.items()
+    )
+    hints = [f"did you mean {meant}?" for name, value in wrong.items() if (meant := _meant(value, known[name]))]
+    raise UsageError(reasons, " ".join(hints) or "see: rolekeeper deploy --help-all")
+
+
+def _meant(value: str, parameter: Mapping[str, Any]) -> str | None:
+    allowed = [str(each) for each in parameter.get("AllowedValues", ())]
+    spelled = (f"/{value.strip('/')}/", f"rate({value})", value.lower(), value.upper(), value.strip())
+    tried = [*near(value, allowed), *spelled]
+    return next((each for each in tried if is_allowed(each, parameter)), None)
+
+
+def _ask(known: Known, present: Mapping[str, str]) -> Parameters:
+    """Ask for each parameter until it is allowed; returns the answers that differ from what is in brackets."""
+    terminal.say("Enter keeps what is in brackets, and a space empties it.")
+    answers: Parameters = {}
+    for name, parameter in known.items():
+        default = present.get(name, str(parameter["Default"]))
+        terminal.say(f"\n{name}: {' '.join(str(parameter['Description']).split())}")
+        while True:
+            answer = click.prompt(f"{name} [{default}]", default="", show_default=False, err=True)
+            value = answer.strip() if answer else default
+            if is_allowed(value, parameter):
+                break
+            terminal.bad([parameter.get("ConstraintDescription", "is not allowed")])
+        if value != default:
+            answers[name] = value
+    return answers
+
+
+def _next_step(present: Present, parameters: Mapping[str, str]) -> str:
+    if present.is_deployed:
+        return "See: rolekeeper doctor"
+    if parameters["Mode"] == "observe":
+        return "It only observes; write mappings, see: rolekeeper plan; then: rolekeeper mode enforce"
+    return "Write mappings: rolekeeper mapping set"

@@ -1,0 +1,71 @@
+"""`rolekeeper doctor`: is the deployment healthy, and what is to be fixed?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+
+from rolekeeper.model.text import escaped
+from rolekeeper_cli.doctor.view import FindingsView, FindingView, LevelCountsView
+from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.lazily import lazily
+from rolekeeper_cli.shell import render, terminal
+from rolekeeper_cli.shell.command import command, doctor_deployment, prints
+from rolekeeper_cli.shell.layout import Column, Layout
+
+with lazily():
+    from rolekeeper_cli.doctor import finding as doctor_finding
+    from rolekeeper_cli.doctor import run
+    from rolekeeper_cli.shell import tables
+
+
+@prints(findings=FindingsView)
+@command("doctor", "rolekeeper doctor", "rolekeeper doctor --query \"findings[?level=='fail'].[what, remedy]\"")
+def doctor() -> ExitCode:
+    """Check the deployment, and say what to fix.
+
+    It looks from outside, with your permissions, and changes nothing. Exits with 1 if a check failed; warnings and
+    unknowns are no failures.
+    """
+    deployment = doctor_deployment()
+    _ = deployment.stack  # without one there is nothing to check
+    return show(run.findings(deployment), run.CHECKS)
+
+
+# ---- what checks find, drawn as they end; also for `rolekeeper verify --pre` ----
+
+
+_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "cyan"}
+_COUNTED = {"ok": "ok", "warn": "warnings", "fail": "failed", "unknown": "unknown"}
+_LAYOUT = Layout(
+    (Column("level"), Column("check"), Column("what", kind="text")), colour=lambda each: _COLOURS[each.level]
+)
+
+
+def show(found: Iterable[doctor_finding.Finding], names: Iterable[str]) -> ExitCode:
+    """Show what every check finds, of the checks of these names; the answer is no if anything failed."""
+    counts = dict.fromkeys(_COUNTED, 0)
+
+    def counted() -> Iterator[FindingView]:
+        for finding in found:
+            counts[finding.level] += 1
+            yield finding.view()
+
+    def whole(rows: Sequence[FindingView]) -> FindingsView:
+        return FindingsView(findings=rows, summary=LevelCountsView(**counts))
+
+    level, check = max(doctor_finding.Level, key=len), max(names, key=len)
+    widest = FindingView(level=level, check=check, what="", remedy="")
+    render.show_with_rows(counted(), whole, draw=partial(_draw, widest=widest))
+    terminal.say(f"{', '.join(f'{count:,} {_COUNTED[level]}' for level, count in counts.items())}.")
+    return ExitCode.NO if counts[doctor_finding.Level.FAIL] else ExitCode.DONE
+
+
+def _draw(found: Iterable[FindingView], widest: FindingView) -> None:
+    """A line for each finding as it comes, and below it what to do, in one piece to be copied."""
+    listing = tables.Listing(_LAYOUT, widest)
+    indent = " " * (len(widest.level) + len(widest.check) + 4)
+    for finding in found:
+        listing.draw([finding])
+        if finding.remedy:
+            terminal.line(f"{indent}{escaped(finding.remedy)}")

@@ -1,0 +1,40 @@
+"""What a check finds."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+
+from rolekeeper.model.problem import Advice, Remedy
+from rolekeeper_cli.doctor.view import FindingView
+
+
+class Level(StrEnum):
+    """How bad a finding is."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check found. `remedy` is empty if nothing is to be done; `run` sets `check`."""
+
+    level: Level
+    what: str
+    remedy: str | Remedy | Advice = ""
+    check: str = ""
+
+    def view(self) -> FindingView:
+        return FindingView(level=self.level.value, check=self.check, what=self.what, remedy=str(self.remedy))
+
+
+type Findings = Generator[Finding, None, str]
+"""A check yields what is wrong, and returns what to show if nothing is."""
+
+
+warn = partial(Finding, Level.WARN)  # Rolekeeper works, but this should not stay so
+fail = partial(Finding, Level.FAIL)  # this keeps Rolekeeper from its work
+unknown = partial(Finding, Level.UNKNOWN)  # this can't be seen from here

@@ -1,0 +1,49 @@
+"""The doctor: what its checks find, as they find it, and the alarms."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from starlette.requests import Request
+
+from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.console.jobs import followed, look
+from rolekeeper_cli.doctor.finding import Finding, Level
+from rolekeeper_cli.doctor.run import alarms, findings
+
+# What there is to do first; as a status has it: its shape, and its words.
+LEVELS = {
+    Level.FAIL: ("bad", "failed"),
+    Level.WARN: ("drift", "warnings"),
+    Level.UNKNOWN: ("unknown", "unknown"),
+    Level.OK: ("ok", "ok"),
+}
+
+
+def _examine(deployment: DoctorDeployment) -> Iterator[Finding | dict[str, Any]]:
+    yield from findings(deployment)
+    # After its check, which asked for them; it says why where they can't be seen.
+    with suppress(AwsRefusalError):
+        yield from alarms(deployment)
+
+
+def _found(request: Request) -> dict[str, Any]:
+    values = look(request, "doctor", _examine).values()
+    listed = [each for each in values["found"] if isinstance(each, Finding)]
+    levels = {level: [each for each in listed if each.level is level] for level in LEVELS}
+    # They come last.
+    ringing = values["found"][len(listed) :]
+    return values | {"title": "Doctor", "levels": levels, "words": LEVELS, "alarms": ringing, "causes": _causes}
+
+
+def _causes(found: Iterable[Finding]) -> Mapping[Finding, Sequence[str]]:
+    """The same findings without their checks, each once, with the checks that found it."""
+    checks: dict[Finding, list[str]] = {}
+    for each in found:
+        checks.setdefault(replace(each, check=""), []).append(each.check)
+    return checks
+
+
+ROUTES = followed("/doctor", _found, "doctor.html")

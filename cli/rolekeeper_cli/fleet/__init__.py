@@ -1,0 +1,1 @@
+"""All instances: listing, following and watching them."""

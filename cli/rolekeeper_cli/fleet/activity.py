@@ -1,0 +1,144 @@
+"""What happened over time: how instances stood at each sweep, and how many were changed; added up over targets.
+
+A point shows the worst of its time, so that no peak is lost. One without a sweep is a gap, not zero.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rolekeeper.instances.decide import InstanceStatus
+from rolekeeper.model.instance import Action, Target
+from rolekeeper.storage import layout
+from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.target.use import sweep_interval
+
+# What was done, as the hour's item names it, and as people do.
+CHANGES = {Action.ATTACH: "attached", Action.REPLACE: "replaced", Action.DETACH: "detached", layout.REFUSED: "refused"}
+_HOUR = timedelta(hours=1)
+_WELL = {InstanceStatus.OK, InstanceStatus.FOREIGN}
+
+type Swept = Sequence[tuple[datetime, Counter[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """How far back one looks; how long a `point` of the fleet is, and a `bar` of changes.
+
+    Of no more than so many targets, those with `most` instances: a month of one takes 50 ms to read.
+    """
+
+    length: timedelta
+    point: timedelta
+    bar: timedelta
+    most: int
+
+
+DAY = Span(timedelta(hours=24), point=timedelta(minutes=15), bar=_HOUR, most=50)
+MONTH = Span(timedelta(days=30), point=timedelta(hours=6), bar=timedelta(days=1), most=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What is known of a time, and of how many `targets` (of changes: hours of them); no counts where of none."""
+
+    at: datetime
+    counts: Counter[str] | None = None
+    targets: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """One target's: how its instances stood at each sweep, in order, and what was done in each hour."""
+
+    swept: Swept
+    changed: Mapping[datetime, Counter[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """The same of several targets: how their instances stood, and how many were changed."""
+
+    stood: Sequence[Point]
+    changed: Sequence[Point]
+
+    @property
+    def known(self) -> bool:
+        return any(each.counts is not None for each in self.stood)
+
+
+def read(deployment: Deployment, targets: Sequence[Target], span: Span) -> Activity:
+    """One query for each target and 400 hours of it."""
+    now, holds = deployment.now(), 2 * sweep_interval(deployment)
+    store = deployment.app.store
+
+    def hours(target: Target) -> Hours:
+        _, after = layout.activity_key(target, now - span.length - holds - _HOUR)
+        pk, until = layout.activity_key(target, now)
+        found = [store.decode(_hour, each) for each in store.items(pk, until, after)]
+        return Hours([each for _, swept, _ in found for each in swept], {hour: done for hour, _, done in found})
+
+    found = deployment.app.map_concurrently(hours, targets)
+    return Activity(stood(found, span, now, holds=holds), changed(found, span, now))
+
+
+def _hour(item: Mapping[str, Any]) -> tuple[datetime, Swept, Counter[str]]:
+    hour, swept = datetime.fromisoformat(f"{item['sk']}:00Z"), []
+    for name in sorted(item):
+        if name.startswith(layout.SWEPT):
+            stands = {InstanceStatus(each).value: int(number) for each, number in item[name].items()}
+            swept.append((hour.replace(minute=int(name.removeprefix(layout.SWEPT))), Counter(stands)))
+    return hour, swept, Counter({word: int(item[name]) for name, word in CHANGES.items() if name in item})
+
+
+def stood(found: Sequence[Hours], span: Span, now: datetime, *, holds: timedelta) -> list[Point]:
+    """How the instances stood at each point; what a sweep saw `holds` until the next one, but no longer."""
+    times = _times(span.length, span.point, now)
+    known = [_worst(each.swept, times, span.point, holds=holds) for each in found]
+    return [_sum(at, each) for at, *each in zip(times, *known, strict=True)]
+
+
+def _worst(swept: Swept, times: Sequence[datetime], step: timedelta, *, holds: timedelta) -> list[Counter[str] | None]:
+    within: dict[datetime, list[tuple[datetime, Counter[str]]]] = {}
+    for each in swept:
+        within.setdefault(_floor(each[0], step), []).append(each)
+    last = next((each for each in reversed(swept) if each[0] < times[0]), None)
+    worst: list[Counter[str] | None] = []
+    for time in times:
+        if here := within.get(time):
+            last = here[-1]
+            worst.append(max((stands for _, stands in here), key=_trouble))
+        else:
+            worst.append(last[1] if last and time - last[0] <= holds else None)
+    return worst
+
+
+def _trouble(stands: Counter[str]) -> int:
+    return sum(number for standing, number in stands.items() if standing not in _WELL)
+
+
+def changed(found: Sequence[Hours], span: Span, now: datetime) -> list[Point]:
+    """How many instances were changed in each bar, by kind."""
+    bars: dict[datetime, list[Counter[str] | None]] = {each: [] for each in _times(span.length, span.bar, now)}
+    for hour, done in (each for one in found for each in one.changed.items()):
+        if (at := _floor(hour, span.bar)) in bars:
+            bars[at].append(done)
+    return [_sum(at, each) for at, each in bars.items()]
+
+
+def _sum(at: datetime, counts: Iterable[Counter[str] | None]) -> Point:
+    known = [each for each in counts if each is not None]
+    return Point(at, sum(known, Counter[str]()), len(known)) if known else Point(at)
+
+
+def _times(length: timedelta, step: timedelta, now: datetime) -> list[datetime]:
+    """Where each step of the length begins; the last one goes on."""
+    last = _floor(now, step)
+    return [last - number * step for number in reversed(range(length // step))]
+
+
+def _floor(at: datetime, step: timedelta) -> datetime:
+    seconds = int(step.total_seconds())
+    return datetime.fromtimestamp(int(at.timestamp()) // seconds * seconds, UTC)

@@ -1,0 +1,81 @@
+"""What happened over time: the fleet by status, and the changes; of all targets, of an account, or of a Region."""
+
+from collections import Counter
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rolekeeper.instances.decide import InstanceStatus
+from rolekeeper.model.instance import Target
+from rolekeeper_cli.console.errors import EXPLAINED, ErrorPage, explain
+from rolekeeper_cli.console.page import page, query
+from rolekeeper_cli.fleet import activity as views
+from rolekeeper_cli.fleet.cache import KINDS
+from rolekeeper_cli.fleet.plots import stacked
+from rolekeeper_cli.target.use import UNKNOWN, sweep_interval
+
+_HEIGHT, _STRIP = 180, 40
+# What an address calls a span: that, in words, and how long what was read of it is shown.
+SPANS = {"24h": (views.DAY, "24 hours", 60.0), "30d": (views.MONTH, "30 days", 300.0)}
+# The stylesheet's classes, from the lowest part of a stack: what should be looked at is on top.
+STANDINGS = {each.value: KINDS.get(each, each.value) for each in reversed(InstanceStatus)}
+CHANGES = dict(zip(views.CHANGES.values(), ("ok", "info", "wait", "bad"), strict=True))
+
+
+def _values(request: Request) -> dict[str, Any]:
+    """What the address asks for: `span`, `account`, `region`."""
+    site = request.app.state.site
+    asked = {name: request.query_params.get(name, "").strip() for name in ("account", "region")}
+    name = request.query_params.get("span", "")
+    span, words, seconds = SPANS.get(name, SPANS["24h"])
+    known = [each for each in site.targets() if each.state != UNKNOWN]
+    meant = [each for each in known if all(text in ("", getattr(each, name)) for name, text in asked.items())]
+    largest = sorted(meant, key=lambda each: -(each.instances or 0))[: span.most]
+    targets = [Target(each.account, each.region) for each in largest]
+    key = ("activity", *targets, span.length)
+    found = site.reads.get(key, lambda: views.read(site.look(), targets, span), seconds, stale=True)
+    return asked | {
+        "span": name if name in SPANS else "24h",
+        "words": words,
+        "found": found,
+        "targets": len(targets),
+        "meant": len(meant),
+        "every": int(sweep_interval(site.look()).total_seconds()) // 60,
+        "choices": {name: sorted({getattr(each, name) for each in known}) for name in asked},
+        "changes": sum((each.counts for each in found.changed if each.counts), Counter[str]()),
+        "query": lambda **more: query({**asked, **more}),
+    }
+
+
+def activity(request: Request) -> Response:
+    values = _values(request)
+    found = values["found"]
+    now = next((each.counts for each in reversed(found.stood) if each.counts is not None), Counter[str]())
+    return page(
+        request,
+        "activity.html",
+        title="Activity",
+        spans=SPANS,
+        statuses=dict(reversed(STANDINGS.items())),
+        kinds=CHANGES,
+        latest=now,
+        stood=stacked(found.stood, STANDINGS, height=_HEIGHT, targets=values["targets"]),
+        changed=stacked(found.changed, CHANGES, height=_HEIGHT),
+        **values,
+    )
+
+
+def strip(request: Request) -> Response:
+    """A day in short, for the fleet's page. Why there is none is said within it: that page shows all the rest."""
+    try:
+        values = _values(request)
+    except EXPLAINED as error:
+        failed: ErrorPage | None = explain(error, writing=False)
+        return page(request, "activity.html", part="strip", failed=failed)
+    plot = stacked(values["found"].stood, STANDINGS, height=_STRIP, targets=values["targets"])
+    return page(request, "activity.html", part="strip", failed=None, plot=plot, kinds=CHANGES, **values)
+
+
+ROUTES = [Route("/activity", activity), Route("/activity/strip", strip)]

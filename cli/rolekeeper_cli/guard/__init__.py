@@ -1,0 +1,1 @@
+"""What to put around a deployment: policies as documents."""

@@ -1,0 +1,342 @@
+"""Why an instance carries what it carries, what it should carry, and how to undo it, decided as the functions do."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import Any
+
+from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.instances.nodes import advice_for, node_of
+from rolekeeper.model.instance import Action, Association, Condition
+from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
+from rolekeeper.model.problem import Kind, Remedy
+from rolekeeper.permissions.comparison import PolicyReader
+from rolekeeper.permissions.roles import Roles
+from rolekeeper.storage import layout
+from rolekeeper.storage.layout import REFUSED
+from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.instance import uptake, who
+from rolekeeper_cli.instance.event_history import no_answer
+from rolekeeper_cli.instance.history import Span, entry_view, fields_of, spans
+from rolekeeper_cli.instance.history_view import EntryView
+from rolekeeper_cli.instance.seen import Enforced, Seen, decided, profile_name, seen_now
+from rolekeeper_cli.instance.use import account_options, addressed, find_instance, located, name_of, where
+from rolekeeper_cli.row.edits import revision_before
+from rolekeeper_cli.row.effect import Rows, published_there, withheld
+
+# ---- how to undo the last change ----
+
+
+type Entry = Mapping[str, Any]
+
+# Tags that only AWS sets and removes (EC2 user guide, "Tag restrictions").
+_AWS = "aws:"
+_BY_HAND = "which only a person can put back"
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """What an instance carried before: the profile's ARN, empty for none; `until` is empty while it still does."""
+
+    profile_arn: str
+    until: str = ""
+
+    @property
+    def name(self) -> str:
+        return profile_name(self.profile_arn) or "no role"
+
+    def document(self) -> dict[str, Any]:
+        name = profile_name(self.profile_arn)
+        return {"instance_profile": name, "profile_arn": self.profile_arn or None, "until": self.until or None}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do, and what it does."""
+
+    remedy: Remedy
+    does: str
+
+    def document(self) -> dict[str, str]:
+        return {"command": str(self.remedy), "does": self.does}
+
+
+def former(seen: Seen, entries: Sequence[Entry], carried: Sequence[Span]) -> Former | None:
+    """What the instance carried before the last change, by its history; None if that change wasn't Rolekeeper's.
+
+    When it was taken is what `carried` says, as for `rolekeeper uptake`.
+    """
+    if seen.should_carry != seen.carries and seen.decision.action is not Action.HOLD:
+        # The change is still to come.
+        return Former(seen.carries)
+    made = (each for each in entries if each.get("outcome") != REFUSED)
+    changes = [each for each in made if Action(each["decision"]["action"]).mutates]
+    # A swap is two changes, and so is one that another actor reverted: the first one saw what was there.
+    same = list(takewhile(lambda each: each["decision"]["profile-arn"] == seen.carries, changes))
+    if not same:
+        return None
+    before = same[-1]["seen"]["profile-arn"]
+    # Another actor may have put it back since, and Rolekeeper taken it again.
+    taken = [layout.timestamp(span.until) for span in carried if span.profile_arn == before and span.until]
+    return Former(before, taken[-1] if taken else same[-1]["at"])
+
+
+@dataclass(frozen=True)
+class _Undoing:
+    """The steps that bring back what was there, the mildest first."""
+
+    deployment: Deployment
+    seen: Seen
+    before: Former
+    rows: Rows
+
+    def steps(self) -> Iterator[Step]:
+        name = addressed(self.deployment, self.seen.instance.key.id)
+        again = f"it carries {self.before.name} again" if self.before.until else f"it keeps {self.before.name}"
+        if self._node:
+            yield from self._foreign(name)
+            return
+        if self.seen.pin and self._brings_it_back(released=True):
+            yield Step(Remedy(Kind.RELEASE, (name,)), f"ends the pin: {again}")
+        for key in self._deciding_tags():
+            if self._brings_it_back(without=key):
+                yield Step(self._of_aws(Kind.UNTAG, self.seen.instance.key.id, key), f"for this instance: {again}")
+        for mapping in self.seen.observed.published:
+            yield from self._by_mapping(mapping, again)
+        yield from self._by_hand(name, again)
+
+    @property
+    def _node(self) -> str:
+        """The service whose node it is: then it is left alone, and no step changes its role."""
+        return node_of(self.seen.instance, self.before.profile_arn) or node_of(self.seen.instance, self.seen.carries)
+
+    def _deciding_tags(self) -> Iterator[str]:
+        winner = self.seen.observed.candidates.winner
+        if IGNORE_TAG in self.seen.instance.tags:
+            yield IGNORE_TAG
+        if winner and not winner.key.pins and not winner.key.tag_key.startswith(_AWS):
+            yield winner.key.tag_key
+
+    def _by_mapping(self, mapping: PublishedMapping, again: str) -> Iterator[Step]:
+        """Rolling the mapping back, or, if it has no revision before, removing it."""
+        key = mapping.key
+        old = revision_before(self.deployment, key, mapping.revision)
+        if old is None:
+            tombstone = replace(mapping, deleted=True)
+            # If the mapping hasn't changed this instance yet, it may have changed others, which would lose its role.
+            if self.before.until and not mapping.deleted and self._brings_it_back(served={key: tombstone}):
+                yield Step(key.remedy(Kind.REMOVE_MAPPING), f"for all of the mapping's instances; {again}")
+            return
+        restored = published_there(self.deployment, old)
+        brings_it_back = self._brings_it_back(served={key: restored}) and self._can_be_given(old.spec)
+        if brings_it_back and not self._is_asked_for(old.spec):
+            does = f"for all of the mapping's instances; {again}"
+            yield Step(key.remedy(Kind.ROLL_BACK, str(old.revision)), does)
+
+    def _by_hand(self, name: str, again: str) -> Iterator[Step]:
+        """A pin to what was there, or still is. A foreign role has to be put back by a person."""
+        ownership, carries, arn = self.deployment.settings.ownership, self.seen.carries, self.before.profile_arn
+        if arn and not ownership.manages(arn):
+            yield from self._foreign(name)
+        elif carries and not self.seen.managed and not ownership.take_over:
+            return
+        elif not arn:
+            yield Step(Remedy(Kind.DETACH, (name,)), f"{again}, whatever its tags say")
+        elif spec := self._spec_of(arn):
+            other = () if spec.role == spec.profile_name else (spec.profile_name,)
+            remedy = Remedy(Kind.REPLACE if carries else Kind.ATTACH, (name, spec.role, *other))
+            yield Step(remedy, f"{again}, whatever its tags say")
+
+    def _foreign(self, name: str) -> Iterator[Step]:
+        association = self.seen.observed.association
+        winner = self.seen.observed.candidates.winner
+        quarantined = winner is not None and winner.spec.role == NO_ROLE and not winner.key.pins
+        id_ = self.seen.instance.key.id
+        ignore = self._of_aws(Kind.TAG, id_, IGNORE_TAG, "true")
+        if association and association.profile_arn == self.before.profile_arn:
+            if not self.seen.pin and not quarantined:
+                yield Step(ignore, f"leave it alone: it keeps {self.before.name}")
+            return
+        yield Step(ignore, f"first: leave it alone{self._node and f'; {advice_for(self._node)}'}")
+        if self.seen.pin:
+            yield Step(Remedy(Kind.RELEASE, (name,)), "then: ends the pin, which comes before that tag")
+        if winner and quarantined:
+            untag = self._of_aws(Kind.UNTAG, id_, winner.key.tag_key)
+            yield Step(untag, "then: ends the quarantine, which comes before that tag")
+        if self._node:
+            return
+        profile = f"--iam-instance-profile Arn={self.before.profile_arn}"
+        if association:
+            command = f"aws ec2 replace-iam-instance-profile-association --association-id {association.id} {profile}"
+        else:
+            command = f"aws ec2 associate-iam-instance-profile --instance-id {id_} {profile}"
+        does = f"then: puts back the foreign {self.before.name}, {_BY_HAND}"
+        yield Step(self._of_aws(Kind.OTHER, command), does)
+
+    def _of_aws(self, kind: Kind, *arguments: str) -> Remedy:
+        return Remedy(kind, arguments, account_options(self.deployment))
+
+    # ---- trying ----
+
+    def _brings_it_back(
+        self, *, released: bool = False, without: str = "", served: Mapping[MappingKey, PublishedMapping] | None = None
+    ) -> bool:
+        """Whether the instance would carry what was there: without its pin, or a tag, or with other mappings."""
+        tags = {key: value for key, value in self.seen.instance.tags.items() if key != without}
+        state = Enforced.of(self.deployment, dict(served or {}), released=released)
+        [then] = decided(self.deployment, state, [[replace(self.seen.instance, tags=tags)]])
+        return isinstance(then, Seen) and then.should_carry == self.before.profile_arn
+
+    def _can_be_given(self, spec: MappingSpec) -> bool:
+        """Whether the role passes the checks now; unless IAM confirms it, the step isn't shown."""
+        settings = replace(self.deployment.settings, create_missing_profiles=False)
+        roles = Roles(PolicyReader(self.deployment.app.iam), settings)
+        with suppress(AwsRefusalError):
+            return not roles.check(spec).problem
+        return False
+
+    def _is_asked_for(self, spec: MappingSpec) -> bool:
+        """Whether the row has that spec already, and waits: writing it again would change nothing."""
+        return bool(self.rows.unknown) or any(row.spec == spec for row in self.rows.of_keys([spec.key]))
+
+    def _spec_of(self, profile_arn: str) -> MappingSpec | None:
+        """The spec of a pin to this profile, if its role passes the checks."""
+        name = profile_name(profile_arn) or ""
+        with suppress(AwsRefusalError):
+            profile = self.deployment.app.iam.get_instance_profile(name)
+            if profile and profile.role_arn:
+                spec = MappingSpec(MappingKey(PIN_TAG, ""), profile.role_name, name)
+                return spec if self._can_be_given(spec) else None
+        return None
+
+
+# ---- the explanation ----
+
+
+# How far back the last take-over is looked for, in history entries.
+_LOOKED_THROUGH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """An instance explained; `entries` are its history, newest first, by which it carried the roles of `spans`."""
+
+    document: dict[str, Any]
+    undo: Sequence[Step]
+    tags: Mapping[str, str]
+    entries: Sequence[EntryView]
+    spans: Sequence[Span]
+
+
+def explanation(
+    deployment: Deployment, text: str, *, ask_who: bool, ask_uptake: bool = False, limit: int = _LOOKED_THROUGH
+) -> Explanation:
+    """The instance that a text names, explained; who did what, and whether software uses its role, only if asked.
+
+    The newest entries of its history are read, up to a `limit`. CommandError if there is no such instance;
+    CorruptItemError if an item of the state table isn't what Rolekeeper wrote: it decides nothing for the instance.
+    """
+    deployment, text = located(deployment, text)
+    key = find_instance(deployment, text).key
+    rows = Rows(deployment)
+    seen = seen_now(deployment, key, rows=rows)
+    entries = deployment.app.store.history(layout.instance_pk(key), limit)
+    answers = who.ask(deployment, key.id, who.about_now(seen.observed, entries)) if ask_who else []
+    software = _software(deployment, seen) if ask_uptake and (seen.carries or entries) else None
+    grant = seen.observed.grant
+    carried = spans(entries, seen.observed.association, granted=grant is not None)
+    before = former(seen, entries, carried)
+    present = next((each for each in carried if each.carried), Span("", granted=grant is not None))
+    steps = list(_Undoing(deployment, seen, before, rows=rows).steps()) if before else []
+    document = {
+        **where(key),
+        "name": name_of(seen.instance),
+        "state": seen.instance.state.value,
+        "carries": _carried(seen, seen.observed.association, present),
+        "should_carry": profile_name(seen.should_carry),
+        "decision": fields_of(layout.described(seen.decision)),
+        "because": seen.because,
+        "withheld": withheld(deployment),
+        "mapping": _mapping(seen.observed.candidates.winner),
+        "losers": [{"mapping": str(lost.mapping), "why": lost.reason} for lost in seen.effect.overridden],
+        "not_in_effect": seen.effect.documents(),
+        "unknown_because": rows.unknown or None,
+        "pin": _pin(seen.pin),
+        "condition": _condition(seen.observed.record.condition),
+        "took_over_from": _took_over_from(entries, seen),
+        "who": answers,
+        "uptake": software.view() if software else None,
+        "last": entry_view(key, entries[0]) if entries else None,
+        "former": before.document() if before else None,
+        "undo": [each.document() for each in steps],
+    }
+    views = [entry_view(key, entry) for entry in entries]
+    return Explanation(document, steps, tags=seen.instance.tags, entries=views, spans=carried)
+
+
+def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:
+    key, name = seen.instance.key, name_of(seen.instance)
+    try:
+        return uptake.of_instance(deployment, key, name)
+    except AwsRefusalError as error:
+        unknown = no_answer(deployment, error)
+        return uptake.Uptake(key, name, (), since=None, whole=False, unknown_because=unknown)
+
+
+def _carried(seen: Seen, association: Association | None, span: Span) -> dict[str, Any] | None:
+    if association is None:
+        return None
+    grant = seen.observed.grant
+    return {
+        "instance_profile": profile_name(association.profile_arn),
+        "profile_arn": association.profile_arn,
+        "association": association.id,
+        "state": association.state.value,
+        "managed": seen.managed,
+        "attached_by": span.attached_by,
+        "for": str(grant.mapping) if grant else None,
+        "revision": grant.revision if grant else None,
+    }
+
+
+def _mapping(winner: PublishedMapping | None) -> dict[str, Any] | None:
+    if winner is None or winner.key.pins:
+        return None
+    return {
+        "mapping": str(winner.key),
+        "revision": winner.revision,
+        "role": winner.spec.role,
+        "priority": winner.spec.priority,
+        "owner": winner.spec.owner,
+        "description": winner.spec.description,
+    }
+
+
+def _pin(pin: Pin | None) -> dict[str, Any] | None:
+    if pin is None:
+        return None
+    claims = {"claimed_by": pin.by, "claimed_reason": pin.reason}
+    return {"role": pin.role, "expires_at": pin.expires_at, **claims, "unclear": pin.unclear}
+
+
+def _condition(shown: Condition | None) -> dict[str, Any] | None:
+    if shown is None:
+        return None
+    return {
+        "action": shown.action.value,
+        "code": shown.code,
+        "reason": shown.reason,
+        "since": shown.since,
+        "parked": shown.parked,
+    }
+
+
+def _took_over_from(entries: Iterable[Mapping[str, Any]], seen: Seen) -> dict[str, str] | None:
+    """The foreign role that the last take-over replaced or detached, unless another actor changed it since."""
+    if seen.carries and not seen.managed:
+        return None
+    for entry in entries:
+        if entry["decision"].get("takes-over") and entry.get("outcome") != REFUSED:
+            return {"profile_arn": entry["seen"]["profile-arn"], "at": entry["at"]}
+    return None

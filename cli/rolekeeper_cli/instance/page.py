@@ -1,0 +1,463 @@
+"""One instance: what it carries and should carry, why, what its role may do, what happened, and how to undo that."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from http import HTTPStatus
+from itertools import groupby
+from operator import attrgetter
+from string import Formatter
+from typing import Any
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Kind, Remedy, typed
+from rolekeeper.permissions.policies import TooManyRulesError
+from rolekeeper.storage import layout
+from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.aws.explained import refusal
+from rolekeeper_cli.console.jobs import PATIENCE_SECONDS
+from rolekeeper_cli.console.page import mapping_url, page, see_other
+from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError
+from rolekeeper_cli.instance import explanation, history
+from rolekeeper_cli.instance.explanation import Step
+from rolekeeper_cli.instance.history import Span
+from rolekeeper_cli.instance.history_view import EntryView
+from rolekeeper_cli.instance.seen import profile_name
+from rolekeeper_cli.instance.uptake import NOT_RECORDED, Held, Uptake, of_instance, sdk
+from rolekeeper_cli.instance.use import ID, SeveralNamedError, account_options, addressed, key_of
+from rolekeeper_cli.shell.suggest import near
+
+type Document = Mapping[str, Any]
+
+# The newest entries of the timeline that are shown, that are read, and how many more an address may ask for.
+ENTRIES, _READ, _MOST = 50, 100, 1000
+_MORE = {"200": 200, "1000": _MOST}
+# The newest entries of a history that CloudTrail is asked about: each takes a call or more, two a second.
+_ASKED = 10
+# What a form on the page may be given beforehand, as its address says it.
+_PREFILLED = ("open", "verb", "role", "instance_profile", "length", "reason", "key", "value")
+
+
+class NoSuchInstanceError(CommandError):
+    """There is none, and no history of one."""
+
+
+# ---- the pages ----
+
+
+def instance(request: Request) -> Response:
+    """The page; a name leads to the page of the id, and one that several have to all of them."""
+    text = request.path_params["id"]
+    if not ID.fullmatch(text):
+        known = request.app.state.site.fleet.ask(PATIENCE_SECONDS).rows
+        if named := [row.id for row in known if row.name == text]:
+            return see_other(f"/instance/{named[0]}") if len(named) == 1 else see_other("/", tag=f"Name={text}")
+    stamp = _stamp(request, text)
+    try:
+        found = story(request, text)
+    except SeveralNamedError as error:
+        return see_other("/", tag=f"Name={error.name}")
+    except NoSuchInstanceError as error:
+        return _unknown(request, error)
+    if found["id"] != text:
+        return see_other(f"/instance/{quote(found['id'])}")
+    form = {name: request.query_params.get(name, "") for name in _PREFILLED}
+    title = (found["shown"] and found["shown"]["name"]) or found["id"]
+    return page(request, "instance.html", title=title, form=form, **_values(request, found, stamp))
+
+
+def facts(request: Request) -> Response:
+    """The part of the page that changes while it is open; 204 if nothing did."""
+    id_ = request.path_params["id"]
+    stamp = _stamp(request, id_)
+    asked = request.query_params
+    if (asked.get("stamp"), asked.get("minute")) == (str(stamp), str(_minute(request))):
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+    try:
+        found = story(request, id_)
+    except NoSuchInstanceError as error:
+        return _unknown(request, error)
+    changed = page(request, "instance.html", part="part", **_values(request, found, stamp))
+    # What CloudTrail says of it is asked again then.
+    changed.headers["HX-Trigger"] = "refreshed"
+    return changed
+
+
+def who(request: Request) -> Response:
+    """Who did it, as CloudTrail has it, which takes seconds: a part for htmx, a page for a browser without scripts.
+
+    With `?history=yes`, who did what led to each of the newest entries of its history.
+    """
+    site, id_ = request.app.state.site, request.path_params["id"]
+
+    def ask() -> Mapping[str, Any]:
+        # Two calls a second in an account and Region: one page asks at a time.
+        with site.asking_who:
+            return explanation.explanation(site.look_at(id_), id_, ask_who=True).document
+
+    if request.query_params.get("history"):
+        with site.asking_who:
+            entries = history.entries(site.look_at(id_), id_, _ASKED, ask_who=True)
+        row = site.fleet.row(id_)
+        title = f"Who did it: {row.name or id_ if row else id_}"
+        return page(request, "instance_who.html", title=title, id=id_, answers=[], entries=entries)
+    shown = read_once(request, "who", id_, read=ask)
+    part = "part" if "HX-Request" in request.headers else ""
+    title = f"Who did it: {shown['name'] or id_}"
+    return page(request, "instance_who.html", part=part, title=title, id=id_, answers=shown["who"], entries=None)
+
+
+def uptake(request: Request) -> Response:
+    """What CloudTrail says, which takes seconds: a part for htmx, a page for a browser without scripts."""
+    site, id_ = request.app.state.site, request.path_params["id"]
+    if not ID.fullmatch(id_):
+        return see_other(f"/instance/{quote(id_)}")
+    deployment, row = site.look_at(id_), site.fleet.row(id_)
+    name = row.name if row else ""
+
+    def ask() -> Uptake:
+        # Two calls a second in an account and Region: one page asks at a time.
+        with site.asking_who:
+            return of_instance(deployment, key_of(deployment, id_), name)
+
+    values: dict[str, Any] = {"id": id_, "title": f"Does software use it: {name or id_}", "sdk": sdk, "shown": None}
+    values["not_recorded"] = NOT_RECORDED
+    roles, unknown = tuple[Held, ...](), ""
+    try:
+        found = read_once(request, "uptake", id_, read=ask)
+    except AwsRefusalError as error:
+        unknown = refusal(error).what
+    else:
+        revoke = Remedy(Kind.REVOKE, (addressed(deployment, id_),))
+        commands = {each.role: typed(f"{revoke} --role {each.role}") for each in found.former}
+        values |= {"shown": found.view(), "commands": commands}
+        roles, unknown = found.roles, found.unknown_because
+    spans, past = story(request, id_)["spans"], request.query_params.get("span", "")
+    drawn = lane(spans, roles, deployment.now(), past=past)
+    part = "part" if "HX-Request" in request.headers else ""
+    return page(request, "instance_uptake.html", part=part, unknown=unknown, lane=drawn, **values)
+
+
+def read_once[T](request: Request, what: str, text: str, *, read: Callable[[], T]) -> T:
+    """What was read of an instance: again if its stamp is another, a minute is over, or the fleet doesn't know it."""
+    stamp = _stamp(request, text)
+    found: T = request.app.state.site.reads.get((what, text, stamp, _minute(request)), read) if stamp else read()
+    return found
+
+
+def story(request: Request, text: str) -> Document:
+    """`story_of` the instance that a text names, read once for all of its page's parts."""
+    limit = _MOST if {"span", "entries"} & request.query_params.keys() else _READ
+    look_at = request.app.state.site.look_at
+    return read_once(request, f"story {limit}", text, read=lambda: story_of(look_at(text), text, limit))
+
+
+def _stamp(request: Request, text: str) -> int:
+    """The stamp of what the fleet knows of it; 0 if it is no id, or the fleet doesn't know it."""
+    return request.app.state.site.fleet.stamp(text) if ID.fullmatch(text) else 0
+
+
+def _minute(request: Request) -> int:
+    """The time in minutes: what isn't the instance's own, such as its role's policies, is read again each minute."""
+    return int(request.app.state.site.clock() // 60)
+
+
+def _values(request: Request, found: Document, stamp: int) -> Mapping[str, Any]:
+    site, span, more = (request.app.state.site, *(request.query_params.get(name, "") for name in ("span", "entries")))
+    shown = _MORE.get(more, ENTRIES)
+    return {
+        "story": found,
+        "asked": {"stamp": stamp, "minute": _minute(request), "entries": more},
+        "row": site.fleet.row(found["id"]),
+        "lane": lane(found["spans"], (), site.deployment.now(), past=span),
+        "timeline": grouped(found["entries"][:shown]),
+        "whole": len(found["entries"]) < min(shown + 1, _MOST),
+    }
+
+
+def _unknown(request: Request, error: NoSuchInstanceError) -> Response:
+    """The page that suggests ids and names of the fleet."""
+    rows = request.app.state.site.fleet.ask().rows
+    known = [name for row in rows for name in (row.id, row.name) if name]
+    meant = near(request.path_params["id"], known)
+    title, status = "No such instance", HTTPStatus.NOT_FOUND
+    return page(request, "instance_unknown.html", status, title=title, error=error, meant=meant)
+
+
+# ---- what they show ----
+
+
+def story_of(deployment: Deployment, text: str, limit: int) -> Document:
+    """All that the page shows of the instance that a text, its id or its name, names.
+
+    `shown` is what `explain` says of it, None of one that is `gone`, which says why: of that, its history is all there
+    is. Of that up to `limit` entries are read, the newest first. NoSuchInstanceError if there is none, and no history
+    of one; SeveralNamedError if several have this name.
+    """
+    try:
+        found = explanation.explanation(deployment, text, ask_who=False, limit=limit)
+    except (ConfigurationError, ServiceError, SeveralNamedError):
+        raise
+    except CommandError as error:
+        key = key_of(deployment, text)
+        past = deployment.app.store.history(layout.instance_pk(key), limit) if ID.fullmatch(text) else ()
+        if not past:
+            raise NoSuchInstanceError(error.what, error.remedy) from error
+        entries, spans = [history.entry_view(key, entry) for entry in past], history.spans(past, None)
+        return {"id": text, "address": text, "shown": None, "gone": error.what, "entries": entries, "spans": spans}
+    id_, shown = found.document["instance"], found.document
+    return {
+        "id": id_,
+        "shown": shown,
+        "answer": answer(shown, found.entries),
+        "tags": found.tags,
+        "may": _may(deployment, shown),
+        "undo": [undo_link(id_, each) for each in found.undo],
+        # As commands name it, and what those of the AWS CLI need in another account.
+        "address": addressed(deployment, id_),
+        "options": account_options(deployment),
+        "entries": found.entries,
+        "spans": found.spans,
+    }
+
+
+def _may(deployment: Deployment, shown: Document) -> Document:
+    """What a role may do: its `phrases`, or why that is `unknown`. `role` is empty where none is carried.
+
+    It is the profile that is carried, and IAM says which role that holds.
+    """
+    if not shown["carries"]:
+        return {"role": "", "phrases": (), "unknown": ""}
+    name, unknown = str(shown["carries"]["instance_profile"]), ""
+    phrases: Sequence[str] = ()
+    try:
+        profile = deployment.app.iam.get_instance_profile(name)
+        if profile is None or not profile.role_arn:
+            unknown = "IAM knows no role in this instance profile"
+        else:
+            name, phrases = profile.role_name, deployment.app.roles.policies.allowed(profile.role_name)
+    except AwsRefusalError as error:
+        unknown = refusal(error).what
+    except TooManyRulesError as error:
+        unknown = str(error)
+    return {"role": name, "phrases": phrases, "unknown": unknown}
+
+
+def undo_link(instance: str, step: Step) -> Document:
+    """A step that undoes a change: the `action` of a form with `fields`, another page's `address`, or a `command`.
+
+    Commands of the AWS CLI that attach foreign roles stay commands.
+    """
+    found = {"command": str(step.remedy), "does": step.does, "label": "", "action": "", "fields": {}, "address": ""}
+    if step.remedy.options:
+        # Only the credentials of that other account can do it.
+        return found
+    here = f"/instance/{instance}"
+    match step.remedy.kind, step.remedy.arguments:
+        case Kind.RELEASE, _:
+            found |= {"label": "Release", "action": f"{here}/release"}
+        case Kind.ATTACH | Kind.REPLACE | Kind.DETACH as verb, (_, *wanted):
+            role, profile, *_ = [*wanted, "", ""]
+            fields = {"verb": verb.value, "role": role, "instance_profile": profile}
+            found |= {"label": f"Pin it to {role or 'no role'}", "action": f"{here}/pin", "fields": fields}
+        case Kind.REMOVE_MAPPING | Kind.ROLL_BACK, (tag_key, tag_value, *_):
+            key = MappingKey(tag_key, tag_value)
+            found |= {"label": f"Go to {key}", "address": mapping_url(key)}
+        case Kind.UNTAG, (_, tag):
+            fields = {"do": "remove", "key": tag}
+            found |= {"label": "Remove the tag", "action": f"{here}/tag", "fields": fields}
+        case Kind.TAG, (_, tag, value):
+            fields = {"do": "set", "key": tag, "value": value}
+            found |= {"label": "Set the tag", "action": f"{here}/tag", "fields": fields}
+    return found
+
+
+# ---- what it carries, and why, in a sentence ----
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a sentence: words, or a value: a `role` (empty for none), a `foreign` one, a mapping, a time."""
+
+    value: str
+    kind: str = "words"
+
+
+_CHANGES = ("Attach", "Replace", "Detach")
+# By the code of a decision that changes nothing; without one its reason says it.
+_ANSWERS = {
+    "converged": "{role}{asks}{since}",
+    "unmatched": "{role}: {unmapped}",
+    "not-ours": "{role}: {unmapped}",
+    "kept": "{role}, kept: {mapping} no longer matches{since}",
+    "stopped": "{role}; becomes {wanted} when it is started{asks}",
+    "changing": "{role}; becomes {wanted} once it is running or stopped{asks}",
+    "associating": "{role} is being attached{asks}",
+    "disassociating": "{role} is being detached",
+    "occupied": "{role}: {mapping} asks for {wish} and leaves it",
+    "contested": "{role}; another actor keeps reverting Rolekeeper's change to it",
+}
+
+
+def answer(shown: Document, entries: Sequence[EntryView]) -> list[Part]:
+    """What an instance carries or will carry, why, and since when, by its explanation and its history."""
+    decision, carries, should_carry = shown["decision"], shown["carries"], shown["should_carry"] or ""
+    code, mapping, pin = decision["code"], decision["mapping"] or "", shown["pin"]
+    name = carries["instance_profile"] if carries else ""
+    asks = ", as {mapping} asks" if mapping else ""
+    if pin and not pin["unclear"]:
+        asks = ", pinned until {until}" if pin["expires_at"] else ", pinned until it is released"
+    pending = any(each["mapping"] and each["code"] != "deleted" for each in shown["not_in_effect"])
+    says, since = _ANSWERS.get(code, "{role}: {reason}"), _since(carries, entries)
+    if decision["action"] in _CHANGES:
+        over = "{mapping} no longer matches" if "=" in mapping else "its pin is over"
+        says = "{role}; becomes {wanted}" + (f": {over}" if code == "unmatched" else "{asks}")
+    elif code == "changing" and name == should_carry:
+        says = "{role}: {reason}"
+    values = {
+        "role": Part(name, "foreign" if carries and not carries["managed"] else "role"),
+        "wanted": Part(should_carry, "role"),
+        "wish": Part("" if decision["role"] == "NONE" else decision["role"], "role"),
+        "mapping": Part(mapping, "mapping"),
+        "until": Part(str(pin["expires_at"]) if pin else "", "time"),
+        "at": Part(since[1], "time"),
+        "reason": Part(decision["reason"]),
+        "unmapped": Part("no mapping for its tags is in effect" if pending else "its tags match no mapping"),
+    }
+    pieces = Formatter().parse(says.replace("{asks}", asks).replace("{since}", since[0]))
+    found = [each for words, name, _, _ in pieces for each in (Part(words), values.get(name or ""))]
+    return [each for each in found if each and (each.value or each.kind == "role")]
+
+
+def _since(carries: Document | None, entries: Sequence[EntryView]) -> tuple[str, str]:
+    """By whom, and since when: only an entry of this very association says that."""
+    if carries is None:
+        return "", ""
+    for each in entries:
+        if each.answer.association_id == carries["association"] and each.outcome != layout.REFUSED:
+            within = f" within {each.seconds} s" if each.seconds else ""
+            return f", since {{at}}; attached by Rolekeeper{within}", each.at
+    return f"; attached by {carries['attached_by']}", ""
+
+
+# ---- its timeline ----
+
+
+def grouped(entries: Sequence[EntryView]) -> list[list[EntryView]]:
+    """The entries, those of the same kind that follow each other together."""
+    kind = attrgetter("action", "code", "outcome", "from_", "to", "mapping", "revision")
+    return [list(same) for _, same in groupby(entries, kind)]
+
+
+# ---- its roles on a line of time ----
+
+
+# What of the past can be asked for.
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+_PASTS = {"1h": _HOUR, "6h": 6 * _HOUR, "24h": _DAY, "7d": 7 * _DAY, "30d": 30 * _DAY}
+# What is shown before the oldest change, if nothing is asked for: where a bar begins can be seen.
+_BEFORE = timedelta(minutes=15)
+# How far apart the times on the axis are: the first step of which at most that many fit.
+_STEPS = [*(timedelta(minutes=each) for each in (5, 15, 30, 60, 120, 240, 360)), _DAY, 2 * _DAY, 5 * _DAY]
+_HOURS = 7
+# In percent: there the text of an hour would be cut off.
+_EDGE = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A bar until a time, or a mark without one, of a `kind` that `instance.html` names."""
+
+    role: str
+    kind: str
+    since: datetime
+    until: datetime | None = None
+    mapping: str = ""
+
+
+def lane(spans: Sequence[Span], roles: Sequence[Held], now: datetime, *, past: str = "") -> Document:
+    """What an instance carried by its history, with what CloudTrail says of its roles, if it was asked.
+
+    Places are in percent of the width. Without a known `past` it begins before the oldest change of the last 24 hours.
+    """
+    length, known = _PASTS.get(past, _DAY), _known(spans, roles)
+    changes = [at for span, _ in known for at in (span.since, span.until) if at and now - length < at]
+    begin = now - length if past in _PASTS else min(changes, default=now - length) - _BEFORE
+    end = max([now, *(min(at, now + length) for each in roles if not each.carried and (at := _valid_until(each, now)))])
+
+    def place(at: datetime) -> float:
+        return round(100 * min(max((at - begin) / (end - begin), 0), 1), 2)
+
+    carried = {profile_name(span.profile_arn) for span, _ in known if span.carried}
+    rows: dict[str, dict[str, Any]] = {}
+    for each in _drawn(known, begin, now):
+        if (each.until or each.since) >= begin:
+            # The order is that of their last times.
+            new = {"role": each.role, "carried": each.role in carried, "bars": [], "marks": []}
+            row = rows[each.role] = rows.pop(each.role, new)
+            x, width = place(each.since), round(place(each.until or each.since) - place(each.since), 2)
+            row["bars" if each.until else "marks"].append({"drawn": each, "x": x, "width": max(0, width)})
+    shown = [row for row in reversed(rows.values()) if row["bars"]]
+    kinds = {each["drawn"].kind for row in shown for each in (*row["bars"], *row["marks"])}
+    hours = [{"x": place(at), "text": text} for at, text in _hours(begin, end)]
+    return {"begin": begin, "end": end, "now": place(now), "rows": shown, "hours": hours, "kinds": kinds, "past": past}
+
+
+def _known(spans: Sequence[Span], roles: Sequence[Held]) -> list[tuple[Span, Held | None]]:
+    """The spans, each role's last one with what CloudTrail says, after what only it knows; the carried one last."""
+    held = {each.instance_profile or each.role: each for each in roles}
+    known = [(each, held.pop(profile_name(each.profile_arn) or "", None)) for each in reversed(spans)]
+    known += [(Span(name, each.since, until=each.until, carried=each.carried), each) for name, each in held.items()]
+    known.reverse()
+    return sorted(known, key=lambda each: each[0].carried)
+
+
+def _drawn(known: Iterable[tuple[Span, Held | None]], begin: datetime, now: datetime) -> Iterator[Drawn]:
+    """Two roles are never attached at once: what another actor attached begins when the one before it was gone."""
+    free = begin
+    for span, held in known:
+        draw = partial(Drawn, profile_name(span.profile_arn) or "", mapping=span.mapping)
+        since = span.since or max(free, span.after or begin)
+        # Of a former role it may not be known when it was taken, but when it was seen last.
+        seen = [since, span.before_end, held.delivered.at if held and held.delivered else None]
+        free = until = now if span.carried else span.until or max(filter(None, seen))
+        yield draw("ours" if span.attached_by == "Rolekeeper" else "others", since, until)
+        if span.since:
+            yield draw("attached", since)
+        if held and not held.carried:
+            yield draw("valid", until, _valid_until(held, now) or until)
+        if held:
+            last = held.last_use if held.last_use != held.first_use else None
+            marks = {"delivered": held.delivered, "first": held.first_use, "last" if held.carried else "still": last}
+            yield from (draw(kind, each.at) for kind, each in marks.items() if each)
+
+
+def _valid_until(held: Held, now: datetime) -> datetime | None:
+    """Until when credentials of a former role can be used: a policy may deny what is valid, and what is to come."""
+    return min(held.denied_before, now) if held.cut_off and held.denied_before else held.valid_until
+
+
+def _hours(begin: datetime, end: datetime) -> Iterator[tuple[datetime, str]]:
+    """The times that are written below: full hours, or what is between them, or days."""
+    step = next((each for each in _STEPS if (end - begin) / each <= _HOURS), _STEPS[-1])
+    edge = (end - begin) * _EDGE / 100
+    at = begin.replace(hour=0, minute=0, second=0, microsecond=0)
+    at += step * -((begin + edge - at) // -step)
+    while at <= end - edge:
+        yield at, f"{at:%H:%M}" if step < _DAY else f"{at:%b} {at.day}"
+        at += step
+
+
+ROUTES = [
+    Route("/instance/{id}", instance),
+    Route("/instance/{id}/facts", facts),
+    Route("/instance/{id}/who", who),
+    Route("/instance/{id}/uptake", uptake),
+]

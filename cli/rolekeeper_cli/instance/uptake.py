@@ -1,0 +1,554 @@
+"""What software on an instance does with its roles, by CloudTrail's records of EC2's deliveries and of calls.
+
+An attached role is delivered when EC2 gets credentials of it, and in use when somebody on the instance calls with them.
+Those of a former role are valid until they expire (docs/AWS_FACTS.md, "Credentials on the instance").
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache, partial
+from typing import Any
+
+from botocore.utils import parse_timestamp
+
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
+from rolekeeper.aws.iam import Role
+from rolekeeper.model.instance import Association, InstanceKey
+from rolekeeper.storage import layout
+from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.errors import ServiceError
+from rolekeeper_cli.instance.event_history import Event, EventHistory, found_in, no_answer
+from rolekeeper_cli.instance.history import Span, spans
+from rolekeeper_cli.instance.revoked_policy import LIVES, POLICY, entries
+from rolekeeper_cli.instance.seen import profile_name
+from rolekeeper_cli.instance.uptake_view import CallView, FirstCallView, RoleUseView, UptakeView, UseStatus
+from rolekeeper_cli.instance.use import find_instance, known_or_ended, located, where
+from rolekeeper_cli.shell.layout import arn_name, second
+
+# How often EC2 gets new credentials of an instance's role.
+_RENEWED = timedelta(hours=1)
+# How late CloudTrail's records may come, with how wrong the machine's clock may be: AWS refuses calls beyond that.
+_LATE, _SKEW = timedelta(minutes=20), timedelta(minutes=5)
+# A record has whole seconds, and a history entry the time just before its call.
+_SLACK = timedelta(seconds=5)
+# The newest entries of an instance's history that are read.
+_ENTRIES = 100
+
+type Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """EC2 got credentials of a role for an instance."""
+
+    role_arn: str
+    at: datetime
+    expires: datetime
+
+    @classmethod
+    def read(cls, event: Event, instance: str) -> "Delivery | None":
+        """The delivery to an instance that a record is about; None if it is about something else."""
+        is_delivery = event.name == "AssumeRole" and event.by.invoked_by.startswith("ec2.amazonaws.com")
+        if not is_delivery or event.refused or recipient(event) != instance:
+            return None
+        role = found_in(event.request, "roleArn")
+        expires = _time(event.response, "credentials.expiration") or event.at + LIVES
+        return cls(str(role), event.at, expires) if role else None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A call with a role's credentials: its action, the SDK that made it as it names itself, and the error code.
+
+    `issued` is when EC2 got the credentials; None if the record doesn't say it. `user` is the role's id with the
+    instance's, which tells roles of one ARN apart.
+    """
+
+    role_arn: str
+    at: datetime
+    action: str
+    agent: str
+    refused: str = ""
+    issued: datetime | None = None
+    user: str = ""
+
+    @classmethod
+    def read(cls, event: Event, instance: str) -> "Use | None":
+        """The call with credentials that IMDS handed out on an instance; None if a record is about another call."""
+        session = found_in(event.identity, "sessionContext")
+        # Who may assume a role can name a session after any instance: only IMDS's have this (docs/AWS_FACTS.md).
+        if event.by.session != instance or not event.by.role or not found_in(session, "ec2RoleDelivery"):
+            return None
+        return cls(
+            event.by.role,
+            event.at,
+            f"{event.service}:{event.name}",
+            event.agent,
+            refused=event.refused,
+            issued=_time(session, "attributes.creationDate"),
+            user=str(found_in(event.identity, "principalId") or ""),
+        )
+
+    def view(self) -> CallView:
+        return CallView(at=self.at, action=self.action, agent=self.agent, refused=self.refused or None)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A role that an instance carries or carried."""
+
+    role_arn: str
+    instance_profile: str
+    carried: bool
+    since: datetime | None  # when it was attached last; None if Rolekeeper didn't do that, or long ago
+    until: datetime | None  # when it was taken; None if that isn't known, or the instance carries it
+    delivered: Delivery | None  # the first delivery since it was attached; if that was long ago, the last one
+    # The first call since it was attached; None if that was long ago, or older ones weren't looked at.
+    first_use: Use | None
+    last_use: Use | None  # the last call; of a former role, since it was taken
+    valid_until: datetime | None  # until when its credentials are valid, at the latest; None if none are known
+    recorded: bool  # that is what CloudTrail's records say; else it is the most that it can be
+    # The last of these calls that AWS didn't refuse: only that shows that the credentials work.
+    last_accepted: Use | None = None
+    # The last call since it was attached with credentials of an earlier time that the role was attached.
+    earlier_use: Use | None = None
+    # A policy of a former role denies the instance what it got of it before; None if none does.
+    denied_before: datetime | None = None
+
+    @property
+    def role(self) -> str:
+        return arn_name(self.role_arn) or self.instance_profile
+
+    @property
+    def status(self) -> UseStatus:
+        if self.cut_off:
+            return UseStatus.CUT_OFF
+        if not self.carried:
+            return UseStatus.STILL_USED if self.last_use else UseStatus.STILL_VALID
+        if self.last_use:
+            return UseStatus.IN_USE
+        return UseStatus.DELIVERED if self.delivered else UseStatus.NOT_SEEN
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether all that EC2 got of a former role is denied."""
+        got = [at for at in (self.until, self.delivered and self.delivered.at) if at]
+        return bool(got and self.denied_before and self.denied_before > max(got))
+
+    def after(self, at: datetime) -> float | None:
+        """Seconds since it was attached, by AWS's clocks; None if that was too long ago to tell what came first."""
+        if self.since is None or at - self.since > LIVES:
+            return None
+        return max(0.0, (at - self.since).total_seconds())
+
+    def view(self) -> RoleUseView:
+        delivered, first, last = self.delivered, self.first_use, self.last_use
+        return RoleUseView(
+            role=self.role,
+            role_arn=self.role_arn or None,
+            instance_profile=self.instance_profile or None,
+            carried=self.carried,
+            status=self.status,
+            since=self.since,
+            until=self.until,
+            delivered_at=delivered.at if delivered else None,
+            delivered_after_seconds=self.after(delivered.at) if delivered and self.carried else None,
+            first_use=FirstCallView(**vars(first.view()), after_seconds=self.after(first.at)) if first else None,
+            last_use=last.view() if last else None,
+            last_accepted_use=self.last_accepted.view() if self.last_accepted else None,
+            earlier_use=self.earlier_use.view() if self.earlier_use else None,
+            valid_until=self.valid_until,
+            valid_until_is_recorded=self.recorded,
+            denied_before=self.denied_before,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Uptake:
+    """What software on an instance does with its roles: the one that it carries first, then former ones."""
+
+    key: InstanceKey
+    name: str
+    roles: tuple[Held, ...]  # of the former ones those whose credentials may be valid
+    since: datetime | None  # since when calls were looked for, but no earlier than EC2 started it; None if they weren't
+    whole: bool  # all of them were looked through
+    unknown_because: str  # why CloudTrail says nothing; empty if it answered
+
+    @property
+    def carried(self) -> Held | None:
+        return next((each for each in self.roles if each.carried), None)
+
+    @property
+    def former(self) -> tuple[Held, ...]:
+        return tuple(each for each in self.roles if not each.carried)
+
+    def view(self) -> UptakeView:
+        return UptakeView(
+            **where(self.key),
+            name=self.name,
+            roles=[role.view() for role in self.roles],
+            looked_since=self.since,
+            looked_through=self.whole,
+            unknown_because=self.unknown_because or None,
+        )
+
+
+# ---- asking Rolekeeper's history, EC2 and CloudTrail ----
+
+
+def uptake(deployment: Deployment, text: str) -> Uptake:
+    """What software does on the instance that a text names; by its id also on one that has ended.
+
+    CommandError if there is no such instance, and no record of one.
+    """
+    deployment, text = located(deployment, text)
+    found = of_instance(deployment, *known_or_ended(deployment, text))
+    if not (found.name or found.roles):
+        find_instance(deployment, text)
+    return found
+
+
+def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> Uptake:
+    """The same of an instance by its key; it has a `name`, or none."""
+    told, unknown = _told(deployment, key), ""
+    try:
+        _ask(deployment, told)
+    except AwsRefusalError as error:
+        unknown = no_answer(deployment, error)
+    roles = (each if each.carried else with_denial(deployment, each, told) for each in told.roles())
+    return Uptake(key, name, tuple(roles), since=told.looked_since, whole=told.whole, unknown_because=unknown)
+
+
+def with_denial(deployment: Deployment, held: Held, told: "Told") -> Held:
+    """A former role with what `rolekeeper revoke` wrote onto it; a caller who may not read that sees none."""
+    role = told.known_roles.get(held.role_arn)
+    if role is None:
+        return held
+    with suppress(AwsRefusalError), classified("iam:GetRolePolicy", held.role_arn):
+        answer = deployment.app.iam.client.get_role_policy(RoleName=held.role, PolicyName=POLICY)
+        document, user = answer["PolicyDocument"], f"{role.id}:{told.instance}"
+        found = entries(document) if isinstance(document, Mapping) else []
+        return replace(held, denied_before=max((e.before for e in found if e.user == user), default=None))
+    return held
+
+
+def carried_by(deployment: Deployment, key: InstanceKey) -> Held | None:
+    """The role that an instance carries now, and its use; None if it carries none, or CloudTrail gave no answer.
+
+    ServiceError if the caller may not ask CloudTrail.
+    """
+    told = _told(deployment, key)
+    try:
+        _ask(deployment, told)
+    except AccessDeniedError as error:
+        raise ServiceError(no_answer(deployment, error), "only CloudTrail shows whether a role is in use") from error
+    except RetryableError:
+        return None
+    return next((each for each in told.roles() if each.carried), None)
+
+
+def _told(deployment: Deployment, key: InstanceKey) -> "Told":
+    ec2 = deployment.app.ec2
+    shown, instance = ec2.associations([key.id]).get(key.id), ec2.instances([key.id]).get(key.id)
+    known = recent_spans(deployment, key, shown, role_of=roles_by_profile(deployment))
+    return Told(key.id, known, deployment.now(), started=instance.started if instance else None)
+
+
+def roles_by_profile(deployment: Deployment) -> Callable[[str], str]:
+    """Gives the ARN of the role in a profile, by the profile's; empty if there is none any longer. It asks IAM once."""
+    return cache(partial(_role, deployment))
+
+
+def _role(deployment: Deployment, profile_arn: str) -> str:
+    profile = deployment.app.iam.get_instance_profile(str(profile_name(profile_arn)))
+    return profile.role_arn if profile and profile.arn == profile_arn else ""
+
+
+def roles_by_arn(deployment: Deployment) -> Callable[[str], Role | None]:
+    """Gives the role that has an ARN now; None if there is none, or IAM doesn't say. It asks IAM once."""
+    return cache(partial(_role_now, deployment))
+
+
+def _role_now(deployment: Deployment, arn: str) -> Role | None:
+    with suppress(AwsRefusalError):
+        role = deployment.app.iam.get_role(arn_name(arn))
+        return role if role and role.arn == arn else None
+    return None
+
+
+def recent_spans(
+    deployment: Deployment, key: InstanceKey, shown: Association | None, *, role_of: Callable[[str], str]
+) -> list[Span]:
+    """What an instance carried in the time that matters, by its history and by the association that EC2 shows."""
+    entries = deployment.app.store.history(layout.instance_pk(key), _ENTRIES)
+    known = spans(entries, shown)
+    since = deployment.now() - LIVES - _SKEW
+    return [replace(each, role_arn=role_of(each.profile_arn)) for each in known if not each.until or each.until > since]
+
+
+def _ask(deployment: Deployment, told: "Told") -> None:
+    """Have CloudTrail tell. What it told before an AwsRefusalError stays."""
+    with deployment.progress(None, "events of CloudTrail looked through") as progress:
+        history = EventHistory(deployment)
+        for event in progress.over(history.lookup("ResourceName", told.instance, told.window)):
+            told.delivered(event)
+        told.answered = not history.cut
+        told.look_roles_up(roles_by_arn(deployment))
+        told.look_through(progress.over(history.lookup("Username", told.instance, told.since)))
+    told.whole = told.whole and not history.cut
+
+
+# ---- what that says of each role, without asking anybody ----
+
+
+@dataclass(slots=True)
+class Told:
+    """What is known of an instance's roles: the `spans`, the oldest first, and CloudTrail's records as they come.
+
+    `answered` says whether CloudTrail told of all deliveries, `whole` whether all calls were looked through; `started`
+    when EC2 started the instance last. `known_roles` are those that IAM shows now, by ARN.
+    """
+
+    instance: str
+    spans: Sequence[Span]
+    now: datetime
+    answered: bool = False
+    whole: bool = True
+    started: datetime | None = None
+    known_roles: dict[str, Role] = field(default_factory=dict)
+    deliveries: dict[str, list[Delivery]] = field(default_factory=dict)
+    uses: dict[str, list[Use]] = field(default_factory=dict)
+
+    @property
+    def window(self) -> datetime:
+        """Since when a delivery can matter."""
+        return self.now - LIVES - _SKEW
+
+    @property
+    def since(self) -> datetime:
+        """Since when calls matter: the first change whose former credentials may be valid."""
+        changes = [at for each in self.spans if (at := each.after if each.carried else each.before_end)]
+        return max(self.window, min(changes, default=self.window) - _SLACK)
+
+    @property
+    def looked_since(self) -> datetime:
+        """Since when calls are known: an instance that wasn't there yet made none."""
+        return max(self.since, self.started or self.since)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether older calls tell nothing new: the role was attached long ago, is in use, and works."""
+        if self.since > self.window or len(self._roles()) != 1:
+            return False
+        return any(not use.refused for role in self.uses for use in self._uses(role))
+
+    def look_roles_up(self, role_of: Callable[[str], Role | None]) -> None:
+        self.known_roles |= {arn: found for arn in self._roles() if ":role/" in arn and (found := role_of(arn))}
+
+    def delivered(self, event: Event) -> None:
+        if found := Delivery.read(event, self.instance):
+            self.deliveries.setdefault(found.role_arn, []).append(found)
+
+    def used(self, event: Event) -> None:
+        """Take a call, if it was made with a role of the instance."""
+        found = Use.read(event, self.instance)
+        if found and found.role_arn in self._roles():
+            self.uses.setdefault(found.role_arn, []).append(found)
+
+    def look_through(self, calls: Iterable[Event]) -> None:
+        """Take calls, the newest first, until older ones tell nothing new."""
+        for event in calls:
+            self.used(event)
+            if self.is_enough:
+                self.whole = False
+                return
+
+    def roles(self) -> list[Held]:
+        """The carried role, then those former ones whose credentials may be valid, the last one first."""
+        roles = self._roles()
+        carried = [self._carried(role, each) for role, each in roles.items() if each.carried]
+        since = carried[0].since or (carried[0].delivered.at if carried[0].delivered else None) if carried else None
+        former = [self._former(role, each, since or self.now) for role, each in roles.items() if not each.carried]
+        valid = (each for each in reversed(former) if each.valid_until and each.valid_until > self.now - _SKEW)
+        return [*carried, *valid]
+
+    def _roles(self) -> dict[str, Span]:
+        """The last span of each role, by its ARN, or by its profile's where that holds none; others' roles first."""
+        found = {role: Span("") for role in self.deliveries}
+        for each in self.spans:
+            role = each.role_arn or each.profile_arn
+            found.pop(role, None)
+            found[role] = each
+        return found
+
+    def _carried(self, role: str, span: Span) -> Held:
+        began = max(self.window, span.after - _SLACK) if span.after else self.window
+        deliveries = self._deliveries(role)
+        own = [each for each in deliveries if each.at >= began]
+        calls = recent = [use for use in self._uses(role) if use.at >= began]
+        if span.after:
+            # It may have been attached before, and credentials of that time are still good for calls.
+            calls = [use for use in recent if use.issued and use.issued >= span.after - _SLACK]
+        is_new = bool(span.since) and began > self.window
+        return Held(
+            span.role_arn,
+            str(profile_name(span.profile_arn)),
+            carried=True,
+            since=span.since,
+            until=None,
+            delivered=own[0 if is_new else -1] if own else None,
+            first_use=calls[0] if calls and is_new and self.whole else None,
+            last_use=calls[-1] if calls else None,
+            valid_until=max((each.expires for each in deliveries), default=None),
+            recorded=bool(deliveries),
+            last_accepted=_last_accepted(calls),
+            earlier_use=next((use for use in reversed(recent) if use.issued and use not in calls), None),
+        )
+
+    def _former(self, role: str, span: Span, replaced: datetime) -> Held:
+        """A former role; by when another role was there is `replaced`."""
+        deliveries = self._deliveries(role)
+        seen = [*filter(None, [span.after]), *(each.at for each in deliveries)]
+        # Another actor may have given it back since, which Rolekeeper didn't see.
+        until = span.until if span.until and max(seen, default=span.until) <= span.until + _SLACK else None
+        ended = until or self._ended(seen, replaced)
+        recorded = max((each.expires for each in deliveries), default=None)
+        latest = ended + LIVES
+        is_recorded = recorded is not None and self.now - ended > _LATE
+        used = [use for use in self._uses(role) if use.at > ended + _SLACK]
+        return Held(
+            role if role != span.profile_arn else "",
+            profile_name(span.profile_arn) or "",
+            carried=False,
+            since=span.since,
+            until=until,
+            delivered=deliveries[-1] if deliveries else None,
+            first_use=None,
+            last_use=used[-1] if used else None,
+            valid_until=recorded if is_recorded else latest,
+            recorded=is_recorded,
+            last_accepted=_last_accepted(used),
+        )
+
+    def _ended(self, seen: Sequence[datetime], replaced: datetime) -> datetime:
+        """When a role was taken at the latest, by when it was `seen`: EC2 gets new credentials of it each hour."""
+        last = max(seen, default=self.window)
+        taken = replaced if replaced > last else self.now
+        return min(taken, last + _RENEWED) if self.answered else taken
+
+    def _deliveries(self, role: str) -> list[Delivery]:
+        """The role's deliveries in their order; a record names no id, and those of a deleted role are older."""
+        created = self.known_roles[role].created if role in self.known_roles else None
+        found = (each for each in self.deliveries.get(role, ()) if created is None or each.at >= created)
+        return sorted(found, key=lambda each: each.at)
+
+    def _uses(self, role: str) -> list[Use]:
+        """The role's calls in their order."""
+        known = self.known_roles.get(role)
+        users = {"", f"{known.id}:{self.instance}"} if known else set[str]()
+        found = (use for use in self.uses.get(role, ()) if not users or use.user in users)
+        return sorted(found, key=lambda use: use.at)
+
+
+def _last_accepted(calls: Sequence[Use]) -> Use | None:
+    return next((use for use in reversed(calls) if not use.refused), None)
+
+
+# ---- records from outside ----
+
+
+def recipient(event: Event) -> str:
+    """The name of the session that an `AssumeRole` is for: to EC2 it is the instance's id."""
+    return str(found_in(event.request, "roleSessionName"))
+
+
+def _time(document: Any, path: str) -> datetime | None:
+    """A time in a record; None if it is missing, or can't be read."""
+    try:
+        found: datetime = parse_timestamp(str(found_in(document, path)))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+# ---- for people ----
+
+
+#: What the event history of an instance's Region lacks (docs/AWS_FACTS.md, "CloudTrail's event history").
+NOT_RECORDED = (
+    "calls on the data of services, as on S3's objects and DynamoDB's items, aren't in CloudTrail's event history; "
+    "those to other Regions aren't in this Region's, and those to IAM, Organizations, Route 53 and CloudFront are in "
+    "us-east-1's alone; records are up to 15 minutes late"
+)
+
+
+def lines(view: UptakeView, address: str, *, brief: bool = False) -> Iterator[tuple[str, str]]:
+    """An instance's uptake as lines of a table; `address` is the instance as a command names it."""
+    roles, known = view.roles, not view.unknown_because
+    see = f"; see rolekeeper uptake {address}" if brief else ""
+    if not (brief or any(each.carried for each in roles)):
+        yield "carries", "no role"
+    for each in roles:
+        if not each.carried:
+            yield "former role", _former(each, is_known=known) + (see if not each.last_use else "")
+            if each.status != UseStatus.CUT_OFF:
+                yield "", f"rolekeeper revoke {address} --role {each.role} ends that"
+            continue
+        found = list(_carried(each))
+        yield from found[-1:] if brief else found
+        if known and not each.last_use:
+            yield "not seen", f"{_not_seen(each, view)}{see}"
+        if earlier := each.earlier_use:
+            yield "earlier use", f"{each.role}, by what was delivered before: {second(earlier.at)}, {_call(earlier)}"
+    if because := view.unknown_because:
+        yield "unknown", f"whether software uses a role: {because}"
+    elif not view.looked_through and any(not each.carried for each in roles):
+        yield "", "Not all calls were looked through; older ones may have been made with a former role."
+    if known and not (brief or all(each.last_use for each in roles)):
+        yield "not recorded", NOT_RECORDED
+
+
+def _carried(role: RoleUseView) -> Iterator[tuple[str, str]]:
+    name, first, last = role.role, role.first_use, role.last_use
+    if at := role.delivered_at:
+        valid = f"valid until {second(role.valid_until)}"
+        yield "delivered", f"{name}, {_when(at, role.delivered_after_seconds)}; {valid}"
+    if last:
+        began = f"first call {_when(first.at, first.after_seconds)}: {_call(first)}" if first else ""
+        ends = "" if first and first.at == last.at else f"last call {second(last.at)}: {_call(last)}"
+        refused = "" if role.last_accepted_use else "each call that was looked at was refused"
+        yield "in use", f"{name}, {'; '.join(filter(None, (began, ends, refused)))}"
+
+
+def _not_seen(role: RoleUseView, view: UptakeView) -> str:
+    what = "no call" if role.delivered_at else "neither EC2's delivery nor a call"
+    since = max(at for at in (view.looked_since, role.since) if at)
+    return f"{role.role}, {what} since {second(since)}, which isn't unused"
+
+
+def _former(role: RoleUseView, *, is_known: bool) -> str:
+    ends = f"its credentials are valid until {second(role.valid_until)} at the latest"
+    if role.denied_before:
+        ends = f"what the instance got of it before {second(role.denied_before)} is denied"
+    if last := role.last_use:
+        still = "" if role.status == UseStatus.CUT_OFF else "still used, "
+        ends = f"{still}last call {second(last.at)}: {_call(last)}; {ends}"
+    elif is_known:
+        ends = f"no call since, which isn't unused; {ends}"
+    return f"{role.role}{f', taken {second(role.until)}' if role.until else ''}: {ends}"
+
+
+def _call(call: CallView) -> str:
+    refused = f", refused ({call.refused})" if call.refused else ""
+    return f"{call.action} by {sdk(call.agent)}{refused}"
+
+
+def _when(at: datetime, after: float | None) -> str:
+    return second(at) if after is None else f"{after:,.0f} s after it was attached ({second(at)})"
+
+
+def sdk(agent: str) -> str:
+    """The program that called, in short: the first product of a user agent, as `aws-cli/2.31.0`."""
+    return agent.strip("[] ").partition(" ")[0] or "a program that didn't name itself"

@@ -1,0 +1,1 @@
+"""What launches instances, and which role they will get."""

@@ -1,0 +1,41 @@
+"""Which role instances will get before they are launched."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from rolekeeper_cli.instance.explanation_view import StepView
+from rolekeeper_cli.row.effect_view import NotInEffectView
+from rolekeeper_cli.shell.view import View
+
+
+class TemplateVersionView(View):
+    """The version of a launch template that is used."""
+
+    id: Annotated[str | None, "the template's id"]
+    name: Annotated[str, "its name"]
+    version: Annotated[str | None, "how the launcher names the version"]
+    number: Annotated[int | None, "the version's number"]
+
+
+class LaunchView(View):
+    """What launches instances, and the role that they will get."""
+
+    kind: Annotated[str, "what it is, as launch template or Auto Scaling group"]
+    name: Annotated[str, "its name"]
+    id: Annotated[str | None, "its id"]
+    account: Annotated[str | None, "its account"]
+    region: Annotated[str | None, "its Region"]
+    place: Annotated[str | None, "where a file declares it"]
+    verdict: Annotated[
+        str, "born-right, a-few-seconds-late, replaced, will-stay-occupied, blocked, unknown, no-mapping or left-alone"
+    ]
+    code: Annotated[str, "the decision's code"]
+    reason: Annotated[str, "why"]
+    carries: Annotated[str | None, "the instance profile that instances start with"]
+    should_carry: Annotated[str | None, "the one that they have in the end"]
+    mapping: Annotated[str | None, "the mapping that governs them"]
+    template: Annotated[TemplateVersionView | None, "the launch template behind it"]
+    used_by: Annotated[Sequence[str], "what launches from this template"]
+    tags: Annotated[Mapping[str, str], "the tags that instances have from their launch on"]
+    steps: Annotated[Sequence[StepView], "what to change"]
+    not_in_effect: Annotated[Sequence[NotInEffectView] | None, "what concerns it and isn't in effect"]

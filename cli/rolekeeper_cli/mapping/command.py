@@ -1,0 +1,491 @@
+"""`rolekeeper mapping`: rows of the mapping table, one at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rolekeeper.model.text import escaped
+from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.fleet.wait_command import tell_followed
+from rolekeeper_cli.lazily import lazily
+from rolekeeper_cli.mapping.arguments import takes_key, takes_key_and_columns
+from rolekeeper_cli.row.view import EditEntryView, HeldEditView, MappingView, RowPlanView
+from rolekeeper_cli.shell import render, terminal
+from rolekeeper_cli.shell.arguments import OneOf, completes, limit, waits, yes, yes_to_all
+from rolekeeper_cli.shell.command import Group, command, deployment, prints
+from rolekeeper_cli.shell.layout import Column, Layout, amount
+
+with lazily():
+    from rolekeeper_cli.fleet import follow
+    from rolekeeper_cli.mapping import preview as mapping_preview
+    from rolekeeper_cli.mapping import rehearsal
+    from rolekeeper_cli.row import edits
+    from rolekeeper_cli.row import use as mappings
+    from rolekeeper_cli.shell import tables
+
+if TYPE_CHECKING:
+    from rolekeeper.model.mapping import MappingKey
+    from rolekeeper_cli.aws.deployment import Deployment
+
+
+# Those of a row (docs/mappings.md, "Status"), written out because importing them would take too long for the help.
+STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
+
+# Those that read or write a file, as `main` has its commands.
+_FILES = {
+    "Commands": {
+        "export": (".mapping.files_command:export", "Write all mappings to a YAML file."),
+        "import": (".mapping.files_command:import_", "Write a file's mappings into the table."),
+        "diff": (".mapping.files_command:diff", "Compare a file's mappings with the table's rows."),
+        "validate": (".mapping.files_command:validate", "Check a file without AWS, as import does."),
+    }
+}
+
+
+@click.group(
+    "mapping",
+    cls=Group,
+    lazy=_FILES,
+    examples=["rolekeeper mapping ls", "rolekeeper mapping set workload=web role=web"],
+)
+def group() -> None:
+    """Manage mappings: this tag means this role."""
+
+
+@prints(mappings=list[MappingView])
+@command(
+    "ls",
+    "rolekeeper mapping ls",
+    "rolekeeper mapping ls --status Rejected --output json",
+    "rolekeeper mapping ls --not-in-effect --detailed-exitcode",
+)
+@click.option(
+    "--status", type=OneOf(STATUSES), metavar="STATUS", help="Only rows with this status, as Rejected or Held."
+)
+@click.option("--not-in-effect", is_flag=True, help="Only rows that aren't in effect, or govern no instance.")
+@click.option(
+    "--detailed-exitcode", is_flag=True, help="Exit with 3 when a listed row is rejected, and with 4 when one is held."
+)
+def list_(status: str | None, *, not_in_effect: bool, detailed_exitcode: bool) -> ExitCode:
+    """List the mappings.
+
+    Each with the role that is in effect and, if the row says something else, why that isn't in effect yet. With
+    --detailed-exitcode it exits with 3 when listed rows are rejected or in conflict, with 4 when they are held, and
+    with 1 when they aren't judged yet, or AWS gives no answer.
+    """
+    documents = mappings.rows(deployment())
+    shown = [
+        each for each in documents if status in (None, each["status"]) and (each["not_in_effect"] or not not_in_effect)
+    ]
+    render.show_list(LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.")
+    return edits.exit_code(map(_status, shown)) if detailed_exitcode else ExitCode.DONE
+
+
+def _status(document: Mapping[str, Any]) -> str:
+    """The status; empty for a row that isn't judged yet as it is."""
+    return "" if any(each["code"] == "not-judged" for each in document["not_in_effect"]) else document["status"] or ""
+
+
+@prints(mapping=MappingView)
+@command("get", "rolekeeper mapping get workload=web", r"rolekeeper mapping get 'cost\=center=42'")
+@takes_key
+def get(key: MappingKey) -> None:
+    """Show one mapping.
+
+    Its columns, what is in effect, and the result of the last edit.
+    """
+    document = mappings.row(deployment(), key)
+    told = {"mapping", "columns", "in_effect", "not_in_effect", "idle_because", "waits", "status_details"}
+    told |= set() if _reason(document) else {"status_reason"}
+    beside = [(name, value) for name, value in document.items() if name not in told and value is not None]
+    lines = [*document["columns"].items(), ("in effect", _in_effect(document))]
+    lines += [("not in effect", missing["brief"]) for missing in document["not_in_effect"]] + beside
+    render.show(document, lambda: tables.show_table(("column", "value"), lines))
+
+
+@prints(row_plan=RowPlanView)
+@command(
+    "set",
+    "rolekeeper mapping set workload=web role=web priority=50",
+    "rolekeeper mapping set workload=web 'require_tags=environment=production' owner=",
+)
+@takes_key_and_columns
+@yes_to_all
+@waits
+def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool | None) -> ExitCode:
+    """Create or change one mapping.
+
+    The other columns stay as they are. On a terminal it shows first what would happen to instances, and asks.
+    """
+    there = deployment()
+    intended = edits.with_verdicts(there, edits.set_columns(there, key, assignments), patience=patience(wait))
+    intended = rehearsal.written_again(there, intended)
+    show_intended(intended)
+    return ask_and_write(there, intended, f"Write this into {key}", yes=yes, wait=wait)
+
+
+@prints(row_plan=RowPlanView)
+@command("rm", "rolekeeper mapping rm workload=web", "rolekeeper mapping rm workload=web --yes")
+@takes_key
+@yes
+@waits
+def remove(key: MappingKey, *, yes: bool, wait: bool | None) -> ExitCode:
+    """Delete one mapping.
+
+    Its instances give up the role that it gave them, or keep it, as its `when_unmatched` says. It shows how many, and
+    asks. Once the row is gone it says how many still carry the role, and why. Exits with 2 when they can't give it up
+    yet: the change window has no room, changes are paused, or they are blocked.
+    """
+    terminal.require_answer(yes=yes)
+    there = deployment()
+    intended = edits.remove(there, key)
+    show_intended(intended)
+    return ask_and_write(there, intended, f"Delete {key}", consequence=mapping_preview.takes, yes=yes, wait=wait)
+
+
+def ask_and_write(
+    there: Deployment,
+    intended: edits.RowPlan,
+    task: str,
+    *,
+    consequence: mapping_preview.Consequence | None = None,
+    yes: bool,
+    wait: bool | None,
+) -> ExitCode:
+    """Write a plan, once a person at a terminal has seen what that would do to instances, and agreed to the task.
+
+    `wait` True follows the instances too, False waits for nothing. Raises as `tell_written`.
+    """
+    if intended.changes:
+        _agree(lambda: mapping_preview.of_edit(there, intended), task, consequence=consequence, yes=yes)
+    deletes = [change.key for change in intended.changes if change.spec is None]
+    return tell_written(there, edits.write(there, intended, patience=patience(wait)), deletes, wait=wait)
+
+
+def show_intended(intended: edits.RowPlan) -> None:
+    render.show(intended.document(), lambda: show_plan(intended) if intended.changes else None)
+    if not intended.changes:
+        terminal.say(f"Nothing to {'write' if intended.not_in_effect else 'do'}: the table says so already.")
+
+
+def _agree(
+    preview: Callable[[], mapping_preview.Preview],
+    task: str,
+    *,
+    consequence: mapping_preview.Consequence | None,
+    yes: bool,
+) -> None:
+    def expected() -> tuple[Iterable[str], str]:
+        found = preview()
+        return found.lines(), mapping_preview.question(task, found, consequence)
+
+    terminal.agree(expected, yes=yes)
+
+
+# ---- writing, and what Rolekeeper makes of it ----
+
+
+_NAMED = 10
+
+
+def patience(wait: bool | None) -> float:  # noqa: FBT001  # the option's own three values
+    """How long a command waits for verdicts, in seconds."""
+    return 0 if wait is False else edits.PATIENCE_SECONDS
+
+
+def tell_written(
+    deployment: Deployment, written: edits.Written, deletes: Sequence[MappingKey] = (), *, wait: bool | None
+) -> ExitCode:
+    """Show the verdicts on rows, and who keeps a role of `deletes`; follow instances if asked (`ask_and_write`).
+
+    Raises:
+        MovedError: rows weren't as the plan saw them. The others were written, and judged if waited for.
+        WaitTimeoutError: Rolekeeper judged none of the rows for a minute.
+    """
+    if wait is not False:
+        written.require_judged()
+    code = tell_verdicts(written)
+    if written.moved:
+        raise edits.MovedError(written.moved, len(written.rows))
+    if wait and written.rows and code is ExitCode.DONE:
+        return tell_followed(follow.follow(deployment, [each.key for each in written.rows]))
+    gone = [each.key for each in written.rows if each.key in deletes and each.gone]
+    if gone and wait is None:
+        kept = _tell_keeping(follow.keeping(deployment, gone), gone)
+        return kept if code is ExitCode.DONE else code
+    return code
+
+
+def _tell_keeping(found: follow.Keeping, gone: Sequence[MappingKey]) -> ExitCode:
+    """Show which instances still carry the role of deleted mappings, and why."""
+    terminal.bad(f"{_still_carry(number)}: {why}" for why, number in found.why.most_common())
+    if found.under_way:
+        terminal.say(f"{_still_carry(found.under_way)}: it is being detached.")
+    if found.is_meant:
+        return ExitCode.DONE
+    terminal.say(f"To follow them: rolekeeper wait --mapping {edits.RowVerdict(gone[0]).argument}")
+    return ExitCode.CHANGES
+
+
+def _still_carry(number: int) -> str:
+    return f"{amount(number, 'instance')} still {'carries' if number == 1 else 'carry'} its role"
+
+
+def tell_verdicts(written: edits.Written) -> ExitCode:
+    """Show the verdicts on rows, and what to look at in those that are published as written."""
+    for each in sorted(written.bad, key=lambda each: each.key):
+        _tell_bad(each)
+    judged = [each for each in written.rows if each.judged]
+    if written.bad:
+        if good := sum(each.good for each in judged):
+            terminal.say(f"In effect as written: {good:,} of {len(judged):,} rows.")
+        return written.exit_code()
+    gone = sum(each.gone for each in judged)
+    if published := len(judged) - gone:
+        terminal.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")
+    noted = [each for each in judged if not each.gone and each.note]
+    for each in noted[:_NAMED]:
+        terminal.say(f"  {escaped(str(each.key))}: {each.note}")
+    if (more := len(noted) - _NAMED) > 0:
+        terminal.say(f"  and {more:,} more: rolekeeper mapping ls")
+    if gone:
+        terminal.say("Deleted." if gone == 1 else f"Deleted: {gone:,}.")
+    return ExitCode.DONE
+
+
+def _tell_bad(verdict: edits.RowVerdict) -> None:
+    """Why a row isn't in effect as written, and what to do."""
+    terminal.bad([f"{escaped(str(verdict.key))} is {verdict.status}: {verdict.note}"])
+    if verdict.is_held:
+        approve, discard = verdict.steps
+        what, who = "delete" if verdict.deletes else "publish", ", another person runs" if verdict.own else ""
+        terminal.say(f"  to {what} it{who}: {approve}")
+        terminal.say(f"  to keep what is in effect: {discard}")
+    if verdict.meant:
+        terminal.say(f"  did you mean {verdict.meant}? rolekeeper mapping set {verdict.argument} role={verdict.meant}")
+
+
+# ---- what an edit changes, a line for each row ----
+
+
+_SIGNS = {"new": ("+", "green"), "changed": ("~", "yellow"), "deleted": ("-", "red")}
+
+
+def show_plan(plan: edits.RowPlan) -> None:
+    """A line for each row, and under a changed one a line for each column."""
+    for change in plan.changes:
+        show_change(change)
+    if plan.unchanged:
+        click.echo(f"= {plan.unchanged:,} unchanged")
+    if plan.kept:
+        terminal.say(f"not in the file, and left as they are: {plan.kept:,}; --prune deletes them")
+
+
+def show_change(change: edits.Change) -> None:
+    sign, colour = _SIGNS[change.kind]
+    cells = "  " + " ".join(change.cells())
+    if change.kind == "changed":
+        cells = "" if change.columns else "  no longer needs approval"
+    terminal.line(f"{sign} {escaped(str(change.key))}{escaped(cells)}".rstrip(), colour)
+    if change.kind == "changed":
+        for name, both in change.columns.items():
+            terminal.line(f"    {name}: {escaped(both['from'])} → {escaped(both['to'])}")
+
+
+# ---- the list ----
+
+
+_UNJUDGED = "not judged yet"
+
+
+def _counts(documents: Sequence[Mapping[str, Any]]) -> str:
+    statuses = Counter(each["status"] or _UNJUDGED for each in documents)
+    words = ", ".join(f"{count:,} {status}" for status, count in statuses.most_common())
+    return f"{amount(len(documents), 'mapping')}: {words}"
+
+
+def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:
+    if not documents:
+        return (
+            "There are no mappings yet. Write one: rolekeeper mapping set workload=web role=web, "
+            "or many: rolekeeper mapping import mappings.yaml"
+        )
+    what = f"No mapping is {status}" if status else "All mappings are in effect"
+    return f"{what}. Of {_counts(documents)}. See them: rolekeeper mapping ls"
+
+
+def _reason(document: Mapping[str, Any]) -> str:
+    return mappings.noteworthy(document)
+
+
+def _column(name: str) -> Column:
+    return Column(name, lambda each: each["columns"].get(name), wide=True)
+
+
+def _in_effect(document: Mapping[str, Any]) -> str:
+    in_effect, idle = document["in_effect"], document["idle_because"]
+    if not in_effect:
+        return "none"
+    return f"none ({in_effect['role']} {idle})" if idle else str(in_effect["role"])
+
+
+def _role(document: Mapping[str, Any]) -> str:
+    """The role in effect, and the one that the row asks for, if that is another one: the status says why."""
+    now, waits = _in_effect(document), document["waits"]
+    then = ("none" if waits["what"] == "deletion" else waits["role"]) if waits else ""
+    return f"{now} → {then}" if then not in {"", now} else now
+
+
+LAYOUT = Layout(
+    (
+        Column("mapping", kind="key"),
+        Column("role", _role, kind="name"),
+        Column("status", lambda each: each["status"] or _UNJUDGED),
+        Column("revision", lambda each: each["status_revision"]),
+        Column("matched"),
+        *map(_column, ("priority", "enabled", "owner", "expires_at")),
+    ),
+    note=_reason,
+)
+
+
+# ---- revisions, and edits that are held ----
+
+
+@prints(mapping_history=list[EditEntryView])
+@command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
+@takes_key
+@limit
+def history(key: MappingKey, limit: int) -> None:
+    """Show a mapping's edits and their results.
+
+    Newest first: when, who approved it, who claims to have edited it, what changed.
+    """
+    entries = mappings.revisions(deployment(), key, limit)
+    layout = Layout(
+        (
+            Column("at", lambda each: f"{each['at'][:19]}Z"),
+            Column("event"),
+            Column("revision"),
+            Column("claimed by"),
+            Column("correlation id", wide=True),
+        ),
+        note=_what,
+        note_name="what",
+    )
+    render.show_list(layout, entries, empty=str)
+
+
+def _what(entry: Mapping[str, Any]) -> str:
+    """What changed, or why nothing did; and why an edit that was held took effect."""
+    what = "; ".join(entry["changes"] or ()) or entry["reason"] or ""
+    return ": ".join(filter(None, (mappings.consent(entry), what)))
+
+
+@prints(row_plan=RowPlanView)
+@command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")
+@takes_key
+@click.option(
+    "--to",
+    type=click.IntRange(1),
+    metavar="N",
+    shell_complete=completes("revisions"),
+    help="The revision to go back to, whatever the row says.",
+)
+@yes
+@waits
+def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
+    """Undo the last edit.
+
+    One that isn't in effect, because it is held, rejected or in conflict, is undone in the row alone: no instance
+    changes. After that it goes back by one published revision, which passes through all checks as a new one.
+    """
+    terminal.require_answer(yes=yes)
+    there = deployment()
+    if to is None and (edit := edits.unpublished(there, key)):
+        return _undo(there, edit, yes=yes, wait=wait)
+    old = edits.revision_to_restore(there, key, to)
+    intended = edits.with_verdicts(there, edits.restoring(there, old), patience=patience(wait))
+    terminal.say(f"Revision {old.revision}:")
+    show_intended(intended)
+    return ask_and_write(there, intended, f"Write revision {old.revision} into the row of {key}", yes=yes, wait=wait)
+
+
+_held_revision = click.option(
+    "--revision", type=click.IntRange(1), metavar="N", help="Only if this is the revision that is held."
+)
+
+
+@prints(row_plan=RowPlanView)
+@command("discard", "rolekeeper mapping discard workload=web", "rolekeeper mapping discard workload=web --revision 5")
+@takes_key
+@_held_revision
+@yes
+@waits
+def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
+    """Drop an edit or a deletion that is held.
+
+    This restores the row to what is in effect. A row that was never in effect is deleted. No instance changes.
+    """
+    terminal.require_answer(yes=yes)
+    there = deployment()
+    return _undo(there, edits.held_edit(there, key, revision), yes=yes, wait=wait)
+
+
+@prints(held_edit=HeldEditView)
+@command(
+    "approve", "rolekeeper mapping approve workload=web", "rolekeeper mapping approve workload=web --revision 5 --yes"
+)
+@takes_key
+@_held_revision
+@yes
+@waits
+def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
+    """Approve an edit or a deletion that is held.
+
+    It then takes effect. It was held because it changes many instances; how many, and which permissions they gain and
+    lose, is shown. Your approval is signed in the state table, where nobody else can write it. You can't approve your
+    own edit (edited_by names you).
+    """
+    terminal.require_answer(yes=yes)
+    there = deployment()
+    held = edits.held_edit(there, key, revision)
+    number = held.revision
+    edits.approvable(there, key, number)
+    what = (
+        f"The deletion of {key} is held as revision {number}" if held.deletes else f"Revision {number} of {key} is held"
+    )
+    # A person who is asked sees what it changes as it is now.
+    why = "." if terminal.asks(yes=yes) else f": {held.reason}"
+    render.show(
+        HeldEditView(mapping=str(key), revision=number, deletes=held.deletes, reason=held.reason),
+        lambda: terminal.line(f"{what}{why}"),
+    )
+    task, consequence = f"Publish revision {number} of {key}", mapping_preview.changes
+    if held.deletes:
+        task, consequence = f"Delete {key}", mapping_preview.takes
+    _agree(lambda: mapping_preview.of_edit(there, held), task, consequence=consequence, yes=yes)
+    written = edits.approve(there, {key: number}, patience=patience(wait))
+    return tell_written(there, written, [key] if held.deletes else (), wait=wait)
+
+
+def _undo(there: Deployment, edit: edits.Unpublished, *, yes: bool, wait: bool | None) -> ExitCode:
+    plan = edits.back_to_published(there, edit)
+    render.show(plan.document(), lambda: show_plan(plan) if plan.changes else None)
+    terminal.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)
+    written = edits.undo(there, edit, patience=patience(wait))
+    if not edit.revision:
+        return tell_written(there, written, wait=wait)
+    if wait is not False:
+        written.require_judged()
+        gone = written.rows[0].gone
+        terminal.say(f"Discarded. {'The row is gone' if gone else f'The row is {written.rows[0].status}'}.")
+    return written.exit_code()
+
+
+for each in (list_, get, set_, remove, history, rollback, discard, approve):
+    group.add_command(each)

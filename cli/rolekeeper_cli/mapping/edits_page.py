@@ -1,0 +1,413 @@
+"""Editing a mapping: a form, then what it would do, then the writing of that very plan, and what that did.
+
+An edit that is held has its plan too, with the buttons that approve and discard it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from itertools import islice
+from sys import intern
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.mappings.rows import COLUMNS, Attributes, Column, content
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.mapping import MappingKey, WhenOccupied, WhenStopped, WhenUnmatched, same_person
+from rolekeeper.model.problem import Kind, Remedy, advice
+from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, trimmed
+from rolekeeper_cli.console.jobs import followed, look
+from rolekeeper_cli.console.page import HINTS, Notice, done, listed, mapping_url, number, page, see_other, version_of
+from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.instance.seen import Seen, pages
+from rolekeeper_cli.mapping import preview
+from rolekeeper_cli.mapping.page import key_of
+from rolekeeper_cli.mapping.preview import FleetPlan, Preview
+from rolekeeper_cli.mapping.rehearsal import foresee
+from rolekeeper_cli.row import edits
+from rolekeeper_cli.row import use as mappings
+from rolekeeper_cli.row.edits import RowPlan, Unpublished, UnreadableRowError, Written, to_text
+from rolekeeper_cli.shell.layout import second
+from rolekeeper_cli.target.use import Places
+
+# ---- the form: a field for each column ----
+
+
+_CHOICES = {"when_occupied": WhenOccupied, "when_unmatched": WhenUnmatched, "when_stopped": WhenStopped}
+# What a person wants to say of nearly every mapping; the others wait below a fold.
+_FIRST = ("role", "description", "owner", "priority", "enabled", "expires_at")
+
+
+def fields(row: Attributes, typed: Form | None = None) -> list[dict[str, Any]]:
+    """The form of a row, a field for each column; with what was typed into it, where it comes back.
+
+    `text` is what is filled in, as `mapping set` takes it; `default` is what holds where nothing is filled in, empty
+    for a required column; `choices` is empty where a person types.
+    """
+    texts = columns_of(row) if typed is None else typed
+    found = [_field(column, texts.get(column.name, "")) for column in COLUMNS]
+    return sorted(found, key=lambda each: _FIRST.index(each["name"]) if each["first"] else len(_FIRST))
+
+
+def assignments(row: Attributes, typed: Form) -> list[str]:
+    """The columns that were changed, as `mapping set` takes them: the others stay as they are."""
+    names, texts = [column.name for column in COLUMNS if column.name in typed], columns_of(row)
+    return [f"{name}={typed[name].strip()}" for name in names if not _is_same(typed[name], texts.get(name, ""))]
+
+
+def columns_of(row: Attributes) -> Mapping[str, str]:
+    """The columns that a row has, as text."""
+    return {column.name: to_text(row[column.name]) for column in COLUMNS if column.name in row}
+
+
+def _is_same(typed: str, text: str) -> bool:
+    """Whether a field is unchanged: a browser leaves out line ends, and a person adds blanks."""
+    filled = text.replace("\r", "").replace("\n", "")
+    return typed in {text, filled} or typed.strip() == text
+
+
+def _field(column: Column, text: str) -> dict[str, Any]:
+    name = column.name
+    return {
+        "name": name,
+        "label": name.replace("_", " ").capitalize(),
+        "text": text,
+        "default": "" if column.default == "required" else column.default,
+        "choices": ["true", "false"] if column.kind.type == "BOOL" else [each.value for each in _CHOICES.get(name, ())],
+        "first": name in _FIRST,
+    }
+
+
+# ---- the pages ----
+
+
+_MOVED = (
+    "Another actor edited this mapping since this form was opened. The form below shows what you typed; "
+    "the row says now what is shown beside it."
+)
+# How long from now a mapping may be let to live by one click.
+HOURS = (1, 8, 24, 168)
+
+
+class _MovedRowError(CommandError):
+    """Another actor edited the row since the form was opened."""
+
+
+def edit(request: Request) -> Response:
+    """The form of a mapping, or of a new one, which may begin with the columns of another; none that can't be sent."""
+    if not request.app.state.site.writes:
+        raise CommandError("this console only shows", "to edit mappings, start it again: rolekeeper console --write")
+    is_new = request.url.path.endswith("/new")
+    if is_new and not request.query_params.get("key"):
+        return _form(request, None, {})
+    key = key_of(request.query_params)
+    row = request.app.state.site.look().app.table.get_row(key)
+    if row is None:
+        raise CommandError(f"there is no mapping {key}", advice("see: ", Remedy(Kind.MAPPINGS)))
+    return _form(request, None if is_new else key, row)
+
+
+@posted
+def planned(request: Request, form: Form) -> Response:
+    """What the form would do. An invalid form, or one whose row was edited meanwhile, comes back as it was typed."""
+    deployment, is_new = request.app.state.site.look(), bool(form.get("new"))
+    try:
+        # Typed into a new one, otherwise as the page named it.
+        key = key_of({name: trimmed(form, name) for name in ("key", "value")} if is_new else form)
+    except UsageError:
+        if not is_new:
+            raise
+        unnamed = UsageError("no tag is named", "fill in its key and its value; * stands for any value")
+        return _form(request, None, {}, typed=form, problem=unnamed)
+    row = deployment.app.table.get_row(key) or {}
+    shown = (None, {}) if is_new else (key, row)
+    try:
+        rows = _typed(deployment, key, row, form=form)
+    except CommandError as error:
+        return _form(request, *shown, typed=form, problem=error)
+    return keep(request, "/mapping", EditPlan(key, rows, _fields(shown[0], row, form) | {"slip": ""}))
+
+
+def _typed(deployment: Deployment, key: MappingKey, row: Attributes, form: Form) -> RowPlan:
+    """What writing it would change. CommandError if nothing, or nothing that can be meant."""
+    is_new = bool(form.get("new"))
+    if is_new and row:
+        raise UsageError(f"there is a mapping {key} already", "edit that one, or name another tag")
+    if not is_new and version_of(content(row)) != form.get("version"):
+        raise _MovedRowError(_MOVED, "look, and plan again")
+    changed = assignments(row, form)
+    rows = edits.set_columns(deployment, key, changed) if changed else RowPlan()
+    if rows.changes:
+        return rows
+    if is_new:
+        raise UsageError("no role is named", "name the role that these instances carry, or NONE")
+    raise CommandError("nothing was changed", "edit a field")
+
+
+@posted
+def changed(request: Request, form: Form) -> Response:
+    """What one button of a mapping's page would do: disable, enable, expire, delete, or roll back."""
+    deployment, key = request.app.state.site.look(), key_of(form)
+    rows = _rows(deployment, key, form)
+    if rows is None:
+        return see_other(mapping_url(key, "/mapping/held"))
+    if not rows.changes:
+        raise CommandError("nothing would change: the row says so already", "go back to the mapping")
+    return keep(request, "/mapping", EditPlan(key, rows))
+
+
+def _form(
+    request: Request,
+    key: MappingKey | None,
+    row: Attributes,
+    *,
+    typed: Form | None = None,
+    problem: CommandError | None = None,
+) -> Response:
+    slip = problem.column if isinstance(problem, UnreadableRowError) else ""
+    values = _fields(key, row, typed) | {"moved": isinstance(problem, _MovedRowError), "slip": slip}
+    title = f"Edit {key}" if key else "New mapping"
+    status = 409 if problem else 200
+    return page(request, "mapping_form.html", status, title=title, key=key, problem=problem, **values)
+
+
+def _fields(key: MappingKey | None, row: Attributes, typed: Form | None) -> dict[str, Any]:
+    return {
+        "fields": fields(row, typed),
+        "row_version": version_of(content(row)),
+        "columns": columns_of(row),
+        "typed": typed or {},
+        "is_new": key is None or bool(typed and typed.get("new")),
+    }
+
+
+def _rows(deployment: Deployment, key: MappingKey, form: Form) -> RowPlan | None:
+    """What it would write; None to undo a held edit, which has a page of its own."""
+    match form.get("what"):
+        case "delete":
+            return edits.remove(deployment, key)
+        case "roll-back":
+            to = number(form, "to")
+            if to is None and form.get("to"):
+                raise UsageError("the form names no revision", "choose one on the mapping's page")
+            if to is None and (edit := edits.unpublished(deployment, key)):
+                return None if edit.revision else edits.back_to_published(deployment, edit)
+            return edits.restoring(deployment, edits.revision_to_restore(deployment, key, to))
+        case "disable" | "enable" as what:
+            return edits.set_columns(deployment, key, [f"enabled={'true' if what == 'enable' else 'false'}"])
+        case "expire":
+            hours = number(form, "hours")
+            if hours is None or hours not in HOURS:
+                raise UsageError("no time is chosen", "choose when the mapping ends")
+            at = deployment.now() + timedelta(hours=hours)
+            return edits.set_columns(deployment, key, [f"expires_at={second(at)}"])
+    raise UsageError("the form doesn't say what to do", "use the buttons of the mapping's page")
+
+
+# ---- what an edit would do ----
+
+
+# Rolekeeper judges a row in about a second; who waits longer for it is better shown the page, which follows.
+PATIENCE_SECONDS = 20
+# At most this many instances are kept of each plan, as memory is bounded; the counts are of all.
+MOST = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class EditPlan:
+    """An edit of one mapping. The rows are those that it was planned on: `write` refuses others.
+
+    `form` is what the form shows that it came from; None where it came from a button.
+    """
+
+    key: MappingKey
+    rows: RowPlan
+    form: Mapping[str, Any] | None = None
+
+    @property
+    def deletes(self) -> bool:
+        return any(each.kind == "deleted" for each in self.rows.changes)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedInstance:
+    """An instance that would change, wait or be blocked, as `plan` shows it, without what no page shows."""
+
+    id: str
+    name: str
+    action: str
+    carries: str
+    will_carry: str
+    reason: str
+
+    @classmethod
+    def of(cls, shown: Mapping[str, Any]) -> "PlannedInstance":
+        # Each text once in memory: most instances share them.
+        action, before, after, reason = (intern(shown[name] or "") for name in ("action", "from", "to", "reason"))
+        return cls(shown["instance"], shown["name"], action, carries=before, will_carry=after, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What an edit would do."""
+
+    # What Rolekeeper would make of the row, as `plan` shows it; None where it is in effect by now.
+    edit: Mapping[str, Any] | None
+    preview: Preview  # what would happen to instances, in sum
+    why: str = ""  # what else there is to know of the verdict; empty where it says only what follows
+    # The first `MOST` of those that don't stay as they are, and `more`, how many others there are.
+    instances: Sequence[PlannedInstance] = ()
+    more: int = 0
+
+
+def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | Unpublished) -> Expected:
+    """What writing rows, or approving a held edit, would do; in sum only, and as far as that is known, where denied."""
+    try:
+        proposal = foresee(deployment, wanted)
+        # What the verdict says stands beside it, so it is no note.
+        will = preview.of_proposal(deployment, proposal, approved=True)
+        looked = Places.chosen(deployment).look(partial(pages, tags=[key]), proposal.enforced)
+        fleet = FleetPlan(deployment)
+        found = map(PlannedInstance.of, fleet.documents(each for each in looked if isinstance(each, Seen)))
+        kept, others = tuple(islice(found, MOST)), sum(1 for _ in found)
+    except AccessDeniedError:
+        return Expected(None, preview.of_edit(deployment, wanted))
+    edit = next((row for row in proposal.edits if row.key == key), None)
+    return Expected(
+        edit.document() if edit else None,
+        replace(will, foreign=fleet.foreign),
+        why=edit.note(HINTS) if edit else "",
+        instances=kept,
+        more=others,
+    )
+
+
+def _looked_at(request: Request, path: str, key: MappingKey, wanted: RowPlan | Unpublished) -> dict[str, Any]:
+    """What an edit would do, as a look: it is kept until something is written, or the fleet is read anew."""
+    read_at, name = request.app.state.site.fleet.read_at, f"{type(wanted).__name__} {version_of(wanted)}"
+    values = look(request, name, lambda deployment: [expected(deployment, key, wanted)], since=read_at).values()
+    will: Expected | None = values["first"]
+    found = listed(request, will.instances if will else (), "#instances")
+    return values | {"will": will, "listed": found, "path": path}
+
+
+# ---- the plan of an edit ----
+
+
+def shown(request: Request) -> dict[str, Any]:
+    """A plan with the button that writes it, and the form that it came from, if any."""
+    kept = plan_of(request, EditPlan)
+    plan = kept.what
+    values: dict[str, Any] = {"ended": True, "version": ""}
+    path = f"/mapping/plan/{request.path_params['plan']}"
+    if not kept.outcome:
+        values = _looked_at(request, path, plan.key, wanted=plan.rows)
+        kept.shown = kept.shown or values["ended"]
+    about = {"title": f"Plan: {plan.key}", "key": plan.key, "plan": plan, "kept": kept}
+    return {**about, **(plan.form or {"fields": None}), **values}
+
+
+@posted
+def written(request: Request, _form: Form) -> Response:
+    site, plan = request.app.state.site, plan_of(request, EditPlan)
+    chosen = plan.what
+
+    def do() -> Outcome:
+        result = edits.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)
+        # A deletion that is held leaves the row; one that isn't judged yet, maybe not.
+        stays = not chosen.deletes or result.moved or result.bad
+        return Outcome(mapping_url(chosen.key) if stays else "/mappings", _notice(result))
+
+    return do_once(request, plan, do)
+
+
+# ---- the plan of an edit that is held ----
+
+
+def held(request: Request) -> dict[str, Any]:
+    deployment, key = request.app.state.site.look(), key_of(request.query_params)
+    edit = edits.held_edit(deployment, key)
+    stored = deployment.app.revisions.read(key).held
+    by = stored.by if stored else ""
+    own = same_person(by, deployment.caller.arn)
+    return _looked_at(request, "/mapping/held", key, wanted=edit) | {
+        "title": f"Held: {key}",
+        "key": key,
+        "mapping": mappings.row(deployment, key),
+        "edit": edit,
+        "by": by,
+        "own": own,
+        "command": str(key.remedy(Kind.DISCARD if own else Kind.APPROVE, str(edit.revision))),
+    }
+
+
+@posted
+def approve(request: Request, form: Form) -> Response:
+    """Approve the revision that was shown, and no other."""
+    site, (key, revision) = request.app.state.site, _chosen(form)
+    result = edits.approve(site.look(), {key: revision}, patience=PATIENCE_SECONDS)
+    return done(request, "/mappings" if form.get("from") == "list" else mapping_url(key), _notice(result))
+
+
+@posted
+def discard(request: Request, form: Form) -> Response:
+    """Drop the revision that was shown, and no other."""
+    site, (key, revision) = request.app.state.site, _chosen(form)
+    result = edits.undo(site.look(), edits.held_edit(site.look(), key, revision), patience=PATIENCE_SECONDS)
+    well = f"Revision {revision} of {key} is discarded; no instance changes"
+    gone = site.look().app.table.get_row(key) is None
+    return done(request, "/mappings" if gone or form.get("from") == "list" else mapping_url(key), _notice(result, well))
+
+
+def _chosen(form: Form) -> tuple[MappingKey, int]:
+    """The mapping, and the revision that was shown."""
+    revision = number(form, "revision")
+    if revision is None:
+        raise UsageError("the form names no revision", "look at the mapping again")
+    return key_of(form), revision
+
+
+# ---- what a write did ----
+
+
+def _notice(result: Written, well: str = "") -> Notice:
+    """What a write did; `well` says it where the row is in effect as written."""
+    if result.moved:
+        names = ", ".join(map(str, result.moved))
+        what = f"Nothing was written: another actor changed {names} since the plan"
+        return Notice(what, ("look at it, and plan anew",), "bad")
+    if result.unjudged:
+        return Notice("Written. Rolekeeper has not judged it yet; this page follows", kind="info")
+    [verdict] = result.rows
+    if verdict.good:
+        if well or verdict.gone:
+            return Notice(well or f"{verdict.key} is deleted")
+        effect = f"revision {verdict.number('status_revision')} is in effect; its instances follow"
+        return Notice(f"{verdict.key} is {verdict.status} as written: {effect}")
+    hints = (f"did you mean the role {verdict.meant}?",) if verdict.meant else ()
+    if verdict.status == Status.HELD:
+        revision = verdict.number("held_revision")
+        cause = f"it changes much, so revision {revision} waits until another person approves it"
+        return Notice("Written, and not in effect yet", hints, "warn", cause=cause)
+    if verdict.status == Status.WAITING:
+        return Notice(f"{verdict.key} is {verdict.status}: {verdict.reason}", hints, "warn")
+    return Notice(f"Written: {verdict.key} is {verdict.status}", hints, "bad", cause=verdict.reason)
+
+
+ROUTES = [
+    Route("/mapping/new", edit),
+    Route("/mapping/edit", edit),
+    Route("/mapping/plan", planned, methods=["POST"]),
+    Route("/mapping/change", changed, methods=["POST"]),
+    *followed("/mapping/plan/{plan}", shown, "mapping_plan.html"),
+    Route("/mapping/plan/{plan}", written, methods=["POST"]),
+    *followed("/mapping/held", held, "mapping_held.html"),
+    Route("/mapping/approve", approve, methods=["POST"]),
+    Route("/mapping/discard", discard, methods=["POST"]),
+]

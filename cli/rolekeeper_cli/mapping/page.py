@@ -1,0 +1,180 @@
+"""The mappings: what is in effect of each row, what waits, and what Rolekeeper says of it; and each by itself."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from operator import itemgetter
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from rolekeeper.instances.decide import InstanceStatus
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.mapping import MappingKey, MappingSpec
+from rolekeeper.model.problem import Kind, Remedy, advice
+from rolekeeper_cli.console.page import Asked, Sort, contains, live, page, query_of, version_of
+from rolekeeper_cli.console.page import key_of as key_in
+from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.row import use as mappings
+from rolekeeper_cli.row.effect import published_there
+from rolekeeper_cli.row.overlaps import Overlap, overlaps
+
+type Document = Mapping[str, Any]
+
+UNJUDGED = "Not judged yet"
+# What wants a person comes first.
+_ORDER = (Status.CONFLICT, Status.REJECTED, Status.HELD, Status.WAITING, UNJUDGED, Status.EXPIRED, Status.PUBLISHED)
+_REVISIONS = 50
+# A tab that shows the mappings asks every two seconds, and the fleet changes now and then.
+_OVERLAPS_SECONDS = 5.0
+# What the table's keys may hold (DynamoDB developer guide, "Quotas": partition and sort keys).
+_KEY_BYTES, _VALUE_BYTES = 2048, 1024
+
+
+def key_of(values: Mapping[str, str]) -> MappingKey:
+    """The mapping that a link or a form names. UsageError if it names none."""
+    key, remedy = (
+        MappingKey(values.get("key", ""), values.get("value", "")),
+        advice("choose one: ", Remedy(Kind.MAPPINGS)),
+    )
+    if not (key.tag_key and key.tag_value):
+        raise UsageError("no mapping is named", remedy)
+    if len(key.tag_key.encode()) > _KEY_BYTES or len(key.tag_value.encode()) > _VALUE_BYTES:
+        raise UsageError("no mapping is named: the table has no key that long", remedy)
+    return key
+
+
+def status_of(document: Document) -> str:
+    """The status in the row; a row without one isn't judged yet."""
+    return document["status"] or UNJUDGED
+
+
+def one(request: Request) -> Response:
+    try:
+        return page(request, "mapping.html", **_about(request))
+    except CommandError:
+        key = key_of(request.query_params)
+        deployment = request.app.state.site.look()
+        left = deployment.app.revisions.read(key).published
+        if left and not left.deleted and deployment.app.table.get_row(key) is None:
+            return page(request, "mapping_left.html", title=str(key), key=key, left=left)
+        raise
+
+
+def _about(request: Request) -> dict[str, Any]:
+    key = key_of(request.query_params)
+    deployment = request.app.state.site.look()
+    document = mappings.row(deployment, key)
+    history = mappings.history(deployment, key, _REVISIONS)
+    both = zip(history, mappings.diffs(deployment, key, history, limit=_REVISIONS), strict=True)
+    revisions = [{**each, "consent": mappings.consent(each), "columns": diff} for each, diff in both]
+    shown = {
+        "mapping": document,
+        "revisions": revisions,
+        "governed": _governed(request)[document["mapping"]],
+        "overlaps": _overlaps(request, key),
+    }
+    about = {"key": key, "title": str(key), "command": str(key.remedy(Kind.MAPPING))}
+    return {**shown, **about, "version": version_of(shown)}
+
+
+def _shown(request: Request) -> dict[str, Any]:
+    """All mappings, those of one status, or those with a text in them."""
+    everything, shared = _rows(request), _overlaps(request)
+    asked = Asked.of(request)
+    status, text, sort = asked["status"], asked["text"], Sort.read(asked["sort"], _KEYS)
+    found = [
+        each
+        for each in everything
+        if status in ("", status_of(each))
+        and contains(text, each["mapping"], each["by"], *map(str, each["columns"].values()))
+    ]
+    counts = Counter(map(status_of, everything))
+    return {
+        "title": "Mappings",
+        "mappings": sort.ordered(sorted(found, key=_place), _KEYS),
+        "sort": sort,
+        "address": lambda column: f"/mappings?{query_of(request, sort=column)}",
+        "statuses": [(each, counts[each]) for each in _ORDER if counts[each]],
+        "total": len(everything),
+        "overlaps": shared,
+        "version": version_of([status, text, str(sort), found, counts, shared]),
+    }
+
+
+def _rows(request: Request) -> list[Document]:
+    """All rows, each with what columns show of it beside: its edit, its instances, and a default."""
+    site, governed = request.app.state.site, _governed(request)
+    rows: Sequence[Document] = site.mappings()
+    # What is stored of an edit stays as it is.
+    judged = version_of([{**each, "columns": None} for each in rows])
+    edits = site.reads.get(("edits", judged), lambda: mappings.last_edits(site.look(), rows))
+    return [{**each, **_texts(each), **edits[each["mapping"]], **governed[each["mapping"]]} for each in rows]
+
+
+def _texts(document: Document) -> Document:
+    columns, in_effect = document["columns"], document["in_effect"] or {}
+    priority = columns.get("priority", _PRIORITY)
+    return {
+        "role": in_effect.get("role", ""),
+        # A row that can't be read may have anything there.
+        "priority": priority if isinstance(priority, int) else _PRIORITY,
+        **{name: str(columns.get(name, "")) for name in ("owner", "expires_at")},
+    }
+
+
+def _governed(request: Request) -> Mapping[str, Mapping[str, int]]:
+    """How many instances each mapping governs now, and how many of them are in drift; as far as the fleet was read."""
+    found: dict[str, dict[str, int]] = defaultdict(lambda: {"number": 0, "drift": 0})
+    for each in request.app.state.site.fleet.ask().rows:
+        found[each.mapping]["number"] += 1
+        found[each.mapping]["drift"] += each.standing is InstanceStatus.DRIFT
+    return found
+
+
+def _place(document: Document) -> tuple[int, str]:
+    status = status_of(document)
+    return _ORDER.index(status) if status in _ORDER else 0, document["mapping"]
+
+
+_PRIORITY = MappingSpec(MappingKey("", ""), "").priority
+_SORTED = ("mapping", "role", "number", "drift", "at", "by", "priority", "owner", "expires_at")
+_KEYS: Mapping[str, Callable[[Document], Any]] = {"status": _place, **{name: itemgetter(name) for name in _SORTED}}
+
+
+def _shared(request: Request) -> dict[str, Any]:
+    """All overlaps and the rows in conflict, or those of one mapping."""
+    key = key_of(request.query_params) if request.query_params.get("key") else None
+    rows = [each for each in request.app.state.site.mappings() if each["status"] == Status.CONFLICT]
+    conflicts = [each for each in rows if key in (None, key_in(each))]
+    shown = {"overlaps": _overlaps(request, key), "conflicts": conflicts, "key": key}
+    return {"title": f"Overlaps of {key}" if key else "Overlaps", **shown, "version": version_of(shown)}
+
+
+def _overlaps(request: Request, key: MappingKey | None = None) -> list[Overlap] | None:
+    """What the fleet's tags meet, or those with this mapping; None until the fleet was read."""
+    site = request.app.state.site
+    fleet = site.fleet.ask()
+
+    def read() -> list[Overlap]:
+        deployment = site.look()
+        published = deployment.app.state.read([], map(key_in, site.mappings())).published
+        at = cache(deployment.at)
+        tagged = ((each.target, each.tags, each.mapping) for each in fleet.rows)
+        return overlaps(tagged, published, lambda there, each: published_there(at(there), each), now=deployment.now())
+
+    if not fleet.read_at:
+        return None
+    found: list[Overlap] = site.reads.get("overlaps", read, _OVERLAPS_SECONDS)
+    return [each for each in found if key is None or any(spec.key == key for spec in each.specs)]
+
+
+ROUTES = [
+    *live("/mappings", _shown, "mappings.html"),
+    *live("/mappings/overlaps", _shared, "mapping_overlaps.html"),
+    # Before the page that is live: of a mapping without a row there may be something left.
+    Route("/mapping", one),
+    *live("/mapping", _about, "mapping.html"),
+]

@@ -1,0 +1,1 @@
+"""The pipeline's steps: `python -m rolekeeper_cli.pipeline`."""

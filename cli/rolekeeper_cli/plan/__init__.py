@@ -1,0 +1,1 @@
+"""What would change in the fleet, and applying exactly that."""

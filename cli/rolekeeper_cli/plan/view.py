@@ -1,0 +1,120 @@
+"""What would change in the fleet, and what a plan changed."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from rolekeeper_cli.instance.view import InstanceNameView
+from rolekeeper_cli.row.effect_view import NotInEffectView
+from rolekeeper_cli.row.view import ColumnChangeView, InEffectView, VerdictView, WaitingEditView
+from rolekeeper_cli.shell.view import View
+from rolekeeper_cli.target.view import UnseenTargetView
+
+
+class PlannedChangeView(InstanceNameView):
+    """An instance that doesn't stay as it is."""
+
+    name: Annotated[str, "its Name tag"]
+    state: Annotated[str, "EC2's state"]
+    action: Annotated[str, "Attach, Replace, Detach, Wait or Hold"]
+    code: Annotated[str, "the decision's code"]
+    from_: Annotated[str | None, "the instance profile that it carries"]
+    to: Annotated[str | None, "the one that it should carry"]
+    role: Annotated[str | None, "the role that it should carry"]
+    mapping: Annotated[str | None, "the mapping that governs it"]
+    revision: Annotated[int, "that mapping's revision"]
+    reason: Annotated[str, "why"]
+
+
+class PlannedEditView(View):
+    """An edit of a row, and its result."""
+
+    mapping: Annotated[str, "the mapping"]
+    kind: Annotated[str, "new, changed, deleted or unchanged"]
+    columns: Annotated[Mapping[str, ColumnChangeView], "the columns that change"]
+    status: Annotated[str, "the status that it would have"]
+    takes_effect: Annotated[bool, "whether it would take effect"]
+    needs_approval: Annotated[bool, "whether it would be held"]
+    own_edit: Annotated[bool, "whether it is your own, so that another person has to approve it"]
+    reason: Annotated[str, "why it would have this status"]
+    note: Annotated[str | None, "what else there is to know"]
+    effect: Annotated[Mapping[str, Any] | None, "what it changes on instances, and their permissions"]
+    foreign: Annotated[int, "how many instances with its tag carry a foreign role"]
+
+
+class PermissionsView(View):
+    """What instances gain and lose by another role."""
+
+    account: Annotated[str, "their account"]
+    from_: Annotated[str | None, "the instance profile before"]
+    to: Annotated[str | None, "the one after"]
+    instances: Annotated[int, "how many instances"]
+    gained: Annotated[Sequence[str], "what they gain"]
+    lost: Annotated[Sequence[str], "what they lose"]
+    unknown: Annotated[str, "why that isn't known"]
+    severe: Annotated[Sequence[str], "what of it is severe"]
+
+
+class PacedView(View):
+    """A mapping whose changes don't all go at once."""
+
+    mapping: Annotated[str, "the mapping"]
+    changes: Annotated[int, "how many changes it makes"]
+    approved: Annotated[int, "how many of these are approved, and go at once"]
+    at_once: Annotated[int, "how many of all mappings go at once besides"]
+    minutes: Annotated[int, "in this many minutes"]
+
+
+class WaitingRowView(View):
+    """A row that isn't in effect as it is."""
+
+    mapping: Annotated[str, "the mapping"]
+    status: Annotated[str | None, "its status"]
+    in_effect: Annotated[InEffectView | None, "what is in effect"]
+    idle_because: Annotated[str | None, "why it governs no instance"]
+    waits: Annotated[WaitingEditView | None, "the edit that isn't in effect"]
+    not_in_effect: Annotated[Sequence[NotInEffectView] | None, "all that isn't in effect"]
+
+
+class AccountChangesView(View):
+    """How many instances of an account change."""
+
+    account: Annotated[str, "the account"]
+    instances: Annotated[int, "how many instances it has"]
+    changes: Annotated[int, "how many of these change"]
+
+
+class PlanCountsView(View):
+    """The numbers of a plan."""
+
+    nothing: Annotated[int, "how many instances stay as they are"]
+    attach: Annotated[int, "how many get a role"]
+    replace: Annotated[int, "how many get another role"]
+    detach: Annotated[int, "how many lose their role"]
+    wait: Annotated[int, "how many wait"]
+    hold: Annotated[int, "how many are blocked"]
+    changes: Annotated[int, "how many change"]
+    instances: Annotated[int, "how many were looked at"]
+    percent: Annotated[float, "how many percent of these change"]
+    accounts: Annotated[Sequence[AccountChangesView], "the same by account"]
+
+
+class PlanView(View):
+    """What would change in the fleet."""
+
+    changes: Annotated[Sequence[PlannedChangeView], "the instances that don't stay as they are"]
+    mappings: Annotated[Sequence[PlannedEditView], "the edits of a file"]
+    permissions: Annotated[Sequence[PermissionsView], "what instances gain and lose"]
+    paced: Annotated[Sequence[PacedView], "the mappings whose changes don't all go at once"]
+    waiting: Annotated[Sequence[WaitingRowView], "the rows that aren't in effect as they are"]
+    withheld: Annotated[str | None, "why no changes are made now; empty if they are"]
+    unseen: Annotated[Sequence[UnseenTargetView], "the targets that couldn't be read"]
+    summary: Annotated[PlanCountsView, "the numbers"]
+
+
+class AppliedView(View):
+    """What a plan changed."""
+
+    instances: Annotated[int, "how many instances are as planned"]
+    waiting: Annotated[int, "how many wait for edits that aren't in effect"]
+    mappings: Annotated[Sequence[str], "the mappings that were edited"]
+    not_in_effect: Annotated[Sequence[VerdictView], "the edits that aren't in effect"]

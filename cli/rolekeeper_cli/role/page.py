@@ -1,0 +1,175 @@
+"""The roles under the path: who gives and carries each, what it may do, and, if asked for, what it doesn't use.
+
+IAM takes up to minutes for its reports of last use, so they are asked for by a link of their own.
+"""
+
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from starlette.requests import Request
+
+from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.problem import Kind, Remedy, advice
+from rolekeeper.permissions.comparison import PolicyReader
+from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.console.jobs import Job, followed, look
+from rolekeeper_cli.console.page import Asked, Sort, contains, listed, query_of
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.fleet.cache import FleetRow
+from rolekeeper_cli.role import use as views
+from rolekeeper_cli.role.access import Access, with_policies
+from rolekeeper_cli.role.use import DAYS
+from rolekeeper_cli.role.view import RoleView
+from rolekeeper_cli.target.use import Places
+
+# What `?only=` shows, what those are called, and the member that says which roles they are.
+FILTERS = {
+    "broad": ("broad", "broad"),
+    "unused": ("unused", "unused"),
+    "mapped": ("given by a mapping", "mappings"),
+    "carried": ("carried", "instances"),
+}
+_COLUMNS: Mapping[str, Callable[[RoleView], Any]] = {
+    "role": lambda each: each.role,
+    "account": lambda each: each.account,
+    "given": lambda each: len(each.mappings or ()),
+    "carried": lambda each: len(each.instances or ()),
+    "used": lambda each: each.last_used.timestamp() if each.last_used else 0.0,
+    "broad": lambda each: bool(each.broad),
+}
+
+
+_ASKS = "last-accessed"
+
+
+class RoleOnPage(RoleView):
+    """A role with what it may do, as far as that is known, and in JSON the policies that say so."""
+
+    access: Sequence[Access] | None = None
+    in_short: str = ""
+    policies: Mapping[str, str] = MappingProxyType({})
+    trust: str = ""
+
+
+def _all(request: Request) -> Job:
+    """The list, without reports of last use."""
+    return look(request, "roles", partial(_look, ask_last_accessed=False))
+
+
+def _look(deployment: DoctorDeployment, *, ask_last_accessed: bool) -> Iterator[Mapping[str, Any]]:
+    places = Places.chosen(deployment)
+    found = views.view(deployment, places, last_accessed=ask_last_accessed)
+    home = deployment.home.account
+    # Of several targets of an account, it was the first that was asked.
+    readers = {each.settings.account: each.app.roles.policies for each in reversed(places.all)}
+    # Only a hub's say of which account they are.
+    listed = [_with_access(each, each.account or home, readers) for each in found.roles]
+    yield {
+        "roles": listed,
+        "summary": found.summary,
+        "account": found.account,
+        "unknown": [*found.unknown, *places.unseen_in_words()],
+        "path": deployment.settings.role_path,
+        "home": home,
+        "several": len({each.account for each in listed}) > 1,
+        "keys": _keys(deployment),
+    }
+
+
+def _with_access(found: RoleView, account: str, readers: Mapping[str, PolicyReader]) -> RoleOnPage:
+    role = None if found.services is None else readers[account].role(found.role)
+    more = with_policies(readers[account], role) if role else {}
+    return RoleOnPage(**vars(found) | {"account": account} | more)
+
+
+def _uses(name: str, deployment: DoctorDeployment) -> Iterator[RoleView]:
+    own = Places.of(deployment, [deployment.home])
+    yield views.view(deployment, own, names=[name], instances=False).roles[0]
+
+
+def _keys(deployment: DoctorDeployment) -> Mapping[str, MappingKey]:
+    """The mappings by their names in the documents; none if the caller may not see them, which the documents say."""
+    try:
+        return {str(each.key): each.key for each in deployment.specs}
+    except AwsRefusalError:
+        return {}
+
+
+def _list(request: Request) -> dict[str, Any]:
+    """All of them; with `?ask=last-accessed`, with IAM's reports of last use."""
+    asked = Asked.of(request)
+    asks, only, account = asked["ask"] == _ASKS, asked["only"], asked["account"]
+    job = look(request, "roles last-accessed", partial(_look, ask_last_accessed=True)) if asks else _all(request)
+    values = job.values()
+    found = values["first"]
+    of_account = [each for each in found["roles"] if account in ("", each.account)] if found else []
+    roles = [each for each in of_account if _has(each, asked["text"])]
+    sort = Sort.read(asked["sort"], _COLUMNS)
+    options = [*([] if asks else ["--no-last-accessed"]), *(["--unused"] if only == "unused" else [])]
+    return values | {
+        "title": "Roles",
+        "asks": asks,
+        "filters": {name: (words, sum(_is(name, each) for each in roles)) for name, (words, _) in FILTERS.items()},
+        "total": len(roles),
+        "days": DAYS,
+        "found": found,
+        "listed": sort.ordered([each for each in roles if _is(only, each)], _COLUMNS),
+        "sort": sort,
+        "sorted_by": lambda text: f"/roles?{query_of(request, sort=text)}",
+        "command": shlex.join(["rolekeeper", "roles", *options, *(["--target", account] if account else [])]),
+    }
+
+
+def _one(request: Request) -> dict[str, Any]:
+    """One role, and what it doesn't use, if that is asked for; of another account's role IAM isn't asked."""
+    name, asked = request.path_params["name"], Asked.of(request)
+    job, uses, account = _all(request), None, asked["account"]
+    if asked["ask"] == _ASKS and not account:
+        uses = look(request, f"role {name}", partial(_uses, name))
+    values = (uses or job).values()
+    of_all = job.values()
+    found = of_all["first"]
+    shown = _of_account(name, account, found) if found else None
+    if found and shown is None:
+        where = f" in account {account}" if account else ""
+        raise CommandError(f"there is no role {name} under {found['path']}{where}", advice("see: ", Remedy(Kind.ROLES)))
+    instances = listed(request, (shown.instances if shown else None) or (), "#instances")
+    return values | {
+        "title": name,
+        "role_name": name,
+        "asks": uses is not None,
+        "days": DAYS,
+        "ended": of_all["ended"] and values["ended"],
+        "uses": values["first"] if uses else None,
+        "found": found,
+        "role": shown,
+        "instances": instances,
+        "rows": _rows(request, instances["rows"]),
+    }
+
+
+def _of_account(name: str, account: str, found: Mapping[str, Any]) -> RoleOnPage | None:
+    """The role of this name in an account; by default in the home account, or in the first that has it."""
+    named = [each for each in found["roles"] if each.role == name and account in ("", each.account)]
+    return next((each for each in named if each.account == found["home"]), named[0] if named else None)
+
+
+def _rows(request: Request, instances: Iterable[str]) -> Mapping[str, FleetRow | None]:
+    """By id, what is known of instances that a command's document names; None where the fleet wasn't read so far."""
+    wanted = {each.rpartition("/")[2]: None for each in instances}
+    return wanted | {row.id: row for row in request.app.state.site.fleet.ask().rows if row.id in wanted}
+
+
+def _has(role: RoleOnPage, text: str) -> bool:
+    return contains(text, role.role, role.in_short, *(role.mappings or ()), *(role.services or ()))
+
+
+def _is(only: str, role: RoleOnPage) -> bool:
+    return only not in FILTERS or bool(getattr(role, FILTERS[only][1]))
+
+
+ROUTES = [*followed("/roles", _list, "roles.html"), *followed("/role/{name}", _one, "role.html")]

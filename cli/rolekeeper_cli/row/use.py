@@ -1,0 +1,197 @@
+"""The mapping table's rows, each with what is in effect beside what it says and that waits; and their revisions."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from decimal import Decimal
+from typing import Any
+
+from rolekeeper.aws.errors import CorruptItemError
+from rolekeeper.mappings.rows import (
+    COLUMNS,
+    KEYS,
+    Attributes,
+    HomeAccount,
+    read_row,
+    row_of,
+)
+from rolekeeper.mappings.snapshot import NO_LONGER_HELD
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
+from rolekeeper.model.problem import Kind, Problem, Remedy, advice, stored
+from rolekeeper.storage import layout
+from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.row.edits import require_row, to_text
+from rolekeeper_cli.row.effect import GOOD, Effect, NotInEffect, of_rows, with_status, worth_saying
+from rolekeeper_cli.row.names import require_mapping
+
+type Columns = Mapping[str, tuple[str, str]]
+
+
+def plain(attribute: Any) -> Any:
+    """A DynamoDB value as YAML and JSON know it; sets are sorted lists."""
+    return _simple(layout.from_attributes({"it": attribute})["it"])
+
+
+def file_row(row: Attributes, home: HomeAccount) -> tuple[dict[str, Any], tuple[Problem, ...]]:
+    """A row for a file, without defaults. A row that can't be read stays as it is, and its problems say why."""
+    verdict = read_row(row, home)
+    written = row_of(verdict.spec) if verdict.spec else row
+    names = [column.name for column in (*KEYS, *COLUMNS) if column.name in written]
+    return {name: plain(written[name]) for name in names}, verdict.problems
+
+
+def _ours(value: Any, kind: type) -> Any:
+    """A column of Rolekeeper's, which anyone who may write the table may have overwritten."""
+    return value if type(value) is kind else None
+
+
+def _simple(value: Any) -> Any:
+    match value:
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case set():
+            return sorted(map(_simple, value))
+        case Mapping():
+            return {name: _simple(each) for name, each in sorted(value.items())}
+        case list():
+            return [_simple(each) for each in value]
+        case str() | bool() | None:
+            return value
+    return "(Binary that can't be shown)"
+
+
+# The fields of a revision's document; those that it lacks are null.
+_FIELDS = (
+    *("at", "event", "status", "reason", "details", "revision", "role", "profile_arn", "cause"),
+    *("claimed_by", "approved_by", "approver_claims", "changes", "effect", "correlation_id"),
+)
+
+
+def rows(deployment: Deployment) -> list[dict[str, Any]]:
+    return documents(deployment, deployment.app.table.all_rows())
+
+
+def row(deployment: Deployment, key: MappingKey) -> dict[str, Any]:
+    """One row, or CommandError if there is none."""
+    [document] = documents(deployment, {key: require_row(deployment, key)})
+    return document
+
+
+def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[str, Any]]:
+    """A mapping's edits and their results, newest first, or CommandError if there are none."""
+    if found := history(deployment, key, limit):
+        return found
+    require_mapping(deployment, key)
+    raise CommandError(f"{key} has no history", advice("see: ", Remedy(Kind.MAPPINGS)))
+
+
+def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[str, Any]]:
+    """The same; empty if there are none: Rolekeeper has judged no edit of it yet, or none lately."""
+    entries = deployment.app.revisions.history(key, limit)
+    return [{name: None if each.get(name) == "" else each.get(name) for name in _FIELDS} for each in entries]
+
+
+def diffs(
+    deployment: Deployment, key: MappingKey, entries: Iterable[Mapping[str, Any]], *, limit: int
+) -> list[Columns]:
+    """The columns that each edit of a history changed, before and after; empty for one that isn't known in full.
+
+    A default is empty, as are all columns before a new row and after a deletion.
+    """
+    published: dict[int, PublishedMapping] = {}
+    for item in deployment.app.store.last(layout.mapping_pk(key), "revision#", limit):
+        with suppress(CorruptItemError):
+            revision = deployment.app.store.decode(layout.published_from, item)
+            published[revision.revision] = revision
+    held = deployment.app.revisions.read(key).held
+    known = ({held.mapping.revision: held.mapping} if held else {}) | published
+
+    def diff(entry: Mapping[str, Any]) -> Columns:
+        # What a rejected edit wrote isn't kept: its entry names the revision that stays in effect.
+        after = known.get(entry["revision"]) if entry["changes"] else None
+        was = published.get(max((number for number in published if after and number < after.revision), default=0))
+        if after is None or (was is None and after.revision > 1):
+            return {}
+        both = (row_of(each.spec) if each and not each.deleted else {} for each in (was, after))
+        before, then = ({name: to_text(value) for name, value in row.items()} for row in both)
+        names = [column.name for column in COLUMNS if before.get(column.name) != then.get(column.name)]
+        return {name: (before.get(name, ""), then.get(name, "")) for name in names}
+
+    return [diff(each) for each in entries]
+
+
+def last_edits(deployment: Deployment, documents: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """When (`at`) each row was edited last, and who claims to have done it (`by`), by its mapping; empty if unknown."""
+    at: dict[str, layout.Key] = {}
+    entries: dict[str, Mapping[str, Any]] = {}
+    for row in documents:
+        key, name = MappingKey(row["columns"]["tag_key"], row["columns"]["tag_value"]), row["mapping"]
+        if row["status"] == Status.HELD:
+            at[name] = layout.held_key(key)
+        elif row["status"] in GOOD and row["status_revision"]:
+            at[name] = layout.mapping_pk(key), layout.revision_sk(row["status_revision"])
+        else:
+            # Only the history has an edit that isn't in effect.
+            entries[name] = next(iter(deployment.app.revisions.history(key, 1)), {})
+    items = deployment.app.store.get(at.values())
+    entries |= {name: items.get(where, {}) for name, where in at.items()}
+    return {
+        name: {"at": str(each.get("at", "")), "by": str(each.get("claimed_by") or each.get("by", ""))}
+        for name, each in entries.items()
+    }
+
+
+def consent(entry: Mapping[str, Any]) -> str:
+    """Why an edit that was held took effect, in words; empty for any other.
+
+    IAM proves the id of who approved it, and a role's session in it. A user's name is what the approver claims.
+    """
+    if not (by := entry["approved_by"]):
+        return NO_LONGER_HELD if entry["cause"] == NO_LONGER_HELD else ""
+    claimed, session = entry["approver_claims"] or "", by.partition(":")[2]
+    name = session or (claimed.rpartition("/")[2] if claimed.startswith("arn:") and "/" in claimed else "")
+    return f"approved by {name} ({by})" if name else f"approved by {by}"
+
+
+def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[dict[str, Any]]:
+    """Rows, each with what is in effect and what waits."""
+    effects, rows = of_rows(deployment, rows), with_status(deployment, rows)
+    return [_document(key, row, effects[key]) for key, row in rows.items()]
+
+
+def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The rows that aren't in effect, or govern no instance, as a plan mentions them."""
+    names = ("mapping", "status", "in_effect", "idle_because", "waits", "not_in_effect")
+    return [{name: each[name] for name in names} for each in documents if each["not_in_effect"]]
+
+
+def noteworthy(document: Mapping[str, Any]) -> str:
+    """Why a row has its status; empty if it is just in effect."""
+    reason: str = document["status_reason"] or ""
+    return reason if worth_saying(stored(reason, document["status_details"])) else ""
+
+
+def _document(key: MappingKey, row: Attributes, effect: Effect) -> dict[str, Any]:
+    """A row; a column of Rolekeeper's with a value that it can't have written is null."""
+    values, in_effect = {name: plain(attribute) for name, attribute in row.items()}, effect.in_effect
+    return {
+        "mapping": str(key),
+        "columns": {column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},
+        **{name: _ours(values.get(name), str) or None for name in ("status", "status_reason")},
+        "status_details": _ours(values.get("status_details"), list),
+        **{name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")},
+        "in_effect": {"role": in_effect.spec.role, "revision": in_effect.revision} if in_effect else None,
+        "idle_because": _IDLE[effect.idle.code] if effect.idle else None,
+        "waits": next((_waits(edit) for edit in effect.edits if edit.edited), None),
+        "not_in_effect": effect.documents(),
+    }
+
+
+# Why a published mapping governs no instance.
+_IDLE: Mapping[str, str] = {"disabled": "is disabled", "expired": "expired", "out-of-scope": "is out of scope"}
+
+
+def _waits(edit: NotInEffect) -> dict[str, str]:
+    """An edit, or a deletion, that isn't in effect."""
+    return {"what": "deletion" if edit.deletes else "edit", "role": edit.role, "because": edit.because}

@@ -1,0 +1,128 @@
+"""The mappings: this tag means this role."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from rolekeeper_cli.row.effect_view import NotInEffectView
+from rolekeeper_cli.shell.view import View
+
+
+class ColumnView(View):
+    """A column of the mapping table that a person writes."""
+
+    column: Annotated[str, "its name"]
+    means: Annotated[str, "what it means"]
+    takes: Annotated[str, "which values"]
+    default: Annotated[str | None, "what it means to leave it out"]
+    required: Annotated[bool, "whether every row needs it"]
+    type: Annotated[str, "DynamoDB's type"]
+    written_by: Annotated[str, "who writes it"]
+    example: Annotated[str | None, "a command that writes it"]
+
+
+class OwnColumnView(View):
+    """A column that Rolekeeper writes."""
+
+    column: Annotated[str, "its name"]
+    means: Annotated[str, "what it means"]
+    written_by: Annotated[str, "who writes it"]
+
+
+class InEffectView(View):
+    """What is in effect of a mapping."""
+
+    role: Annotated[str, "its role"]
+    revision: Annotated[int, "its revision"]
+
+
+class WaitingEditView(View):
+    """An edit that isn't in effect."""
+
+    what: Annotated[str, "edit or deletion"]
+    role: Annotated[str, "the role that it asks for"]
+    because: Annotated[str, "why it isn't in effect"]
+
+
+class MappingView(View):
+    """A row of the mapping table, what is in effect, and what waits."""
+
+    mapping: Annotated[str, "the mapping, as tag_key=tag_value"]
+    columns: Annotated[Mapping[str, Any], "the columns that people write (docs/mappings.md)"]
+    status: Annotated[str | None, "the result of the last edit"]
+    status_reason: Annotated[str | None, "why it has this status"]
+    status_details: Annotated[Sequence[Any] | None, "the same for programs: codes with arguments"]
+    status_revision: Annotated[int | None, "the revision that is in effect; 0 for none"]
+    held_revision: Annotated[int | None, "the revision that waits for approval"]
+    matched: Annotated[int | None, "how many instances it governed when it was last counted"]
+    in_effect: Annotated[InEffectView | None, "what is in effect"]
+    idle_because: Annotated[str | None, "why it governs no instance"]
+    waits: Annotated[WaitingEditView | None, "the edit that isn't in effect"]
+    not_in_effect: Annotated[Sequence[NotInEffectView] | None, "all that isn't in effect"]
+
+
+class EditEntryView(View):
+    """An edit of a mapping, and its result."""
+
+    at: Annotated[str | None, "when"]
+    event: Annotated[str | None, "what happened"]
+    status: Annotated[str | None, "the row's status then"]
+    reason: Annotated[str | None, "why"]
+    details: Annotated[Sequence[Any] | None, "the same for programs: codes with arguments"]
+    revision: Annotated[int | None, "its revision"]
+    role: Annotated[str | None, "its role"]
+    profile_arn: Annotated[str | None, "its instance profile"]
+    cause: Annotated[str | None, "what triggered it"]
+    claimed_by: Annotated[str | None, "who claims to have made it"]
+    approved_by: Annotated[str | None, "the aws:userid of who approved it"]
+    approver_claims: Annotated[str | None, "who that claims to be"]
+    changes: Annotated[Sequence[str] | None, "what it changed"]
+    effect: Annotated[Mapping[str, Any] | None, "what it changed on instances, and their permissions"]
+    correlation_id: Annotated[str | None, "the id in logs and events"]
+
+
+class ColumnChangeView(View):
+    """A column that changes; a default is its text."""
+
+    from_: Annotated[str, "its value before"]
+    to: Annotated[str, "its new value"]
+
+
+class RowChangeView(View):
+    """A row that changes."""
+
+    mapping: Annotated[str, "the mapping"]
+    kind: Annotated[str, "new, changed or deleted"]
+    columns: Annotated[Mapping[str, ColumnChangeView], "the columns that change"]
+
+
+class VerdictView(View):
+    """A row that isn't in effect as it was written."""
+
+    mapping: Annotated[str, "the mapping"]
+    status: Annotated[str | None, "its status"]
+    reason: Annotated[str | None, "why it has this status"]
+
+
+class RowPlanView(View):
+    """What an edit, or a file, changes in the mapping table."""
+
+    changes: Annotated[Sequence[RowChangeView], "the rows that change"]
+    unchanged: Annotated[int, "how many rows say already what is wanted"]
+    not_in_file: Annotated[int, "how many rows aren't in the file, and stay"]
+    not_in_effect: Annotated[Sequence[VerdictView], "the rows that say already what is wanted, without effect"]
+
+
+class HeldEditView(View):
+    """An edit that is held."""
+
+    mapping: Annotated[str, "the mapping"]
+    revision: Annotated[int, "its revision"]
+    deletes: Annotated[bool, "whether it deletes the mapping"]
+    reason: Annotated[str, "why it is held"]
+
+
+class ValidatedView(View):
+    """A file of mappings that can be imported."""
+
+    mappings: Annotated[int, "how many it has"]
+    warnings: Annotated[Sequence[str], "what is doubtful"]

@@ -1,0 +1,1 @@
+"""The console's search, over everything that was read."""

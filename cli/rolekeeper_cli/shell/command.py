@@ -1,0 +1,278 @@
+"""What all commands have in common: options, examples in the help, and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Never
+
+import click
+
+from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
+from rolekeeper_cli.lazily import lazily
+from rolekeeper_cli.options import MARKDOWN, OUTPUTS, Options
+from rolekeeper_cli.progress import Silent
+from rolekeeper_cli.shell import terminal
+from rolekeeper_cli.shell.suggest import commands_meant, near
+from rolekeeper_cli.shell.terminal import Progress
+from rolekeeper_cli.shell.view import schema_of, shapes
+
+with lazily():
+    from rolekeeper_cli.aws import deployment as aws_deployment
+    from rolekeeper_cli.aws import explained, inventory
+    from rolekeeper_cli.shell import debug, queries
+
+if TYPE_CHECKING:
+    import boto3
+
+    from rolekeeper_cli.aws.deployment import Deployment
+
+
+type Sections = Mapping[str, Mapping[str, tuple[str, str]]]
+
+
+class Command(click.Command):
+    """A command with the common options, and examples in its help. It returns its `ExitCode`; None is `DONE`.
+
+    `markdown` says whether it, or a command of it, has that output, beside those of every command. `prints` is as the
+    decorator of that name declares.
+    """
+
+    def __init__(
+        self, *arguments: Any, examples: Sequence[str] = (), markdown: bool = False, **attributes: Any
+    ) -> None:
+        super().__init__(*arguments, **attributes)
+        self.examples = tuple(examples)
+        self.prints: Mapping[str, Any] = {}
+        self.markdown = markdown
+        short = not any("-o" in each.opts for each in self.params)
+        self.params += common_options(short=short, markdown=markdown)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        options = ctx.find_root().ensure_object(Options)
+        if options.output == MARKDOWN and not self.markdown:
+            raise UsageError(f"{ctx.command_path} has no output {MARKDOWN}", f"it has {', '.join(OUTPUTS)}")
+        if options.output == MARKDOWN and options.query:
+            raise UsageError(f"--query can't be used with --output {MARKDOWN}", "leave one of them out")
+        for each in self.params:
+            # As by a variable of a script that isn't set. Of --reader it means none.
+            if each.multiple and each.name != "readers" and "" in ctx.params.get(str(each.name), options.regions):
+                raise UsageError(f"{each.opts[-1]} is empty", "leave it out, or name something")
+        # A group's subcommand has documents of its own; click says in no other way whether there is one.
+        if options.query and not ctx._protected_args:  # noqa: SLF001
+            queries.refuse_unknown(options.query, [*map(schema_of, self.prints.values())])
+        return super().invoke(ctx)
+
+    def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002  # click's own
+        """The first sentence, whole: click cuts it to 45 characters for a shell's completion."""
+        return super().get_short_help_str(1_000)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options, then a group's commands, then the common options."""
+        own: list[tuple[str, str]] = []
+        common: list[tuple[str, str]] = []
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)):
+                (common if isinstance(parameter, CommonOption) else own).append(record)
+        if own:
+            with formatter.section("Options"):
+                formatter.write_dl(own)
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+        self._format_fields(formatter)
+        with formatter.section("Options of every command"):
+            formatter.write_dl(common)
+
+    def _format_fields(self, formatter: click.HelpFormatter) -> None:
+        """Write the fields of each document that the command prints."""
+        for noun, document in self.prints.items():
+            listed = list(shapes(document))
+            with formatter.section(f"Fields of -o json (what they are: rolekeeper schema {noun})"):
+                for path, names in listed or [("", ["those of other programs"])]:
+                    formatter.write_text(f"{path and f'{path}: '}{', '.join(names)}")
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        if self.examples:
+            with formatter.section("Examples" if len(self.examples) > 1 else "Example"):
+                formatter.write("".join(f"{'':{formatter.current_indent}}{each}\n" for each in self.examples))
+
+
+class Group(Command, click.Group):
+    """A command of commands. Those of a table are imported when they are called, as click's documentation has it.
+
+    `lazy` has by section of the help, then by name, where a command is, as `module:attribute`, and the first sentence
+    of its help.
+    """
+
+    command_class = Command
+    group_class = type
+
+    def __init__(self, *arguments: Any, lazy: Sections | None = None, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self._sections = lazy or {}
+        self._lazy = {name: each for section in self._sections.values() for name, each in section.items()}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._lazy})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self._lazy and cmd_name not in self.commands:
+            module, _, attribute = self._lazy[cmd_name][0].partition(":")
+            self.add_command(getattr(import_module(module, "rolekeeper_cli"), attribute))
+        return super().get_command(ctx, cmd_name)
+
+    def all(self) -> dict[str, click.Command]:
+        """All commands by name, imported."""
+        context = click.Context(self)
+        return {name: each for name in self.list_commands(context) if (each := self.get_command(context, name))}
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each section's commands with the first sentence of their help, without importing one."""
+        del ctx
+        eager = [(name, each.get_short_help_str()) for name, each in self.commands.items() if name not in self._lazy]
+        sections = {"Commands": eager} if eager else {}
+        for title, section in self._sections.items():
+            sections[title] = sections.get(title, []) + [(name, text) for name, (_, text) in section.items()]
+        width = max(len(name) for section in sections.values() for name, _ in section)
+        for title, commands in sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), text) for name, text in commands])
+
+
+def command(name: str, *examples: str, markdown: bool = False) -> Callable[[Callable[..., ExitCode | None]], Command]:
+    """A command of this name; each example is a whole command line, `markdown` as `Command`."""
+    return click.command(name, cls=Command, examples=examples, markdown=markdown)
+
+
+def prints[Declared: click.Command](**documents: Any) -> Callable[[Declared], Declared]:
+    """Declare the types of a command's documents, views or lists of them, by the noun of their schema."""
+
+    def declare(command: Declared) -> Declared:
+        assert isinstance(command, Command)  # as a group's are (`command_class`)
+        command.prints = {noun.replace("_", "-"): document for noun, document in documents.items()}
+        return command
+
+    return declare
+
+
+class Root(Group):
+    """The whole command line. However a command ends, a message and an exit code follow here."""
+
+    def main(  # type: ignore[override]  # it always exits
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Never:
+        # https://no-color.org; without a terminal click leaves colours out.
+        colour = False if os.environ.get("NO_COLOR") else None
+        extra.pop("standalone_mode", None)
+        sys.exit(self._run(args, prog_name, color=colour, **extra))
+
+    def _run(self, args: Sequence[str] | None, prog_name: str | None, **extra: Any) -> int:
+        options = Options()
+        try:
+            code: object = super().main(args, prog_name, standalone_mode=False, obj=options, **extra)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            return ExitCode.DONE
+        except click.ClickException as error:
+            return _report(_invalid(error), extra["color"])
+        except (click.Abort, KeyboardInterrupt):
+            # click has ended the line already.
+            click.echo("Stopped.", err=True)
+            return ExitCode.INTERRUPTED
+        except Exception as error:  # noqa: BLE001  # explained, or shown with its traceback
+            known = error if isinstance(error, CommandError) else explained.explained(error)
+            if known is None or options.debug:
+                sys.excepthook(type(error), error, error.__traceback__)
+            return _report(known, extra["color"]) if known else ExitCode.FAILED
+        return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _invalid(error: click.ClickException) -> UsageError:
+    """The error for an invalid command line, with the nearest names; click suggests `--profile` for `--role`."""
+    if not (isinstance(error, click.UsageError) and error.ctx):
+        return UsageError(error.format_message(), "see: rolekeeper --help")
+    known, help_ = error.ctx.command, f"see: {error.ctx.command_path} --help"
+    found: list[str] = []
+    if isinstance(error, click.NoSuchOption):
+        argument = error.option_name.lstrip("-").upper()
+        if any(isinstance(each, click.Argument) and each.make_metavar(error.ctx) == argument for each in known.params):
+            return UsageError(error.message, f"{argument} is given without a name; {help_}")
+        names = (name for each in known.params if isinstance(each, click.Option) for name in each.opts)
+        found = near(error.option_name, names)
+    elif isinstance(error, click.NoSuchCommand) and isinstance(known, click.Group):
+        found = commands_meant(error.ctx.command_path, error.command_name)
+        found = found or near(error.command_name, known.list_commands(error.ctx))
+    else:
+        return UsageError(error.format_message(), help_)
+    meant = f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
+    return UsageError(f"{error.message}{meant}", help_)
+
+
+def _report(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  # click's own three values
+    terminal.bad(error.details, colour)
+    terminal.marked("Error:", error.what, "red", bold=True, colour=colour)
+    terminal.say(str(error.remedy), indent=2)
+    return error.exit_code
+
+
+class CommonOption(click.Option):
+    """An option that is kept in `Options` instead of going to the command."""
+
+    def __init__(self, *names: str, **attributes: Any) -> None:
+        super().__init__(names, expose_value=False, callback=self._keep, **attributes)
+
+    def _keep(self, context: click.Context, _parameter: click.Parameter, value: Any) -> None:
+        options = context.find_root().ensure_object(Options)
+        if self.multiple and value:
+            options.region, options.regions = value[-1], value
+        elif value is not None and not self.multiple:
+            setattr(options, str(self.name), value)
+
+
+class _Query(click.ParamType[str]):
+    """A JMESPath expression, as the AWS CLI's `--query`."""
+
+    name = "query"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if wrong := queries.wrong_query(value):
+            self.fail(f"{value!r} is no JMESPath expression: {wrong}", param, ctx)
+        return value
+
+
+@cache
+def common_options(*, short: bool = True, markdown: bool = False) -> tuple[click.Parameter, ...]:
+    """The same objects for all commands: new ones for each took 3 ms of every --help.
+
+    Args:
+        short: whether `-o` is `--output`; not for a command whose `-o` is a file, as with compilers and curl.
+        markdown: whether that is among the outputs.
+    """
+    forms = click.Choice((*OUTPUTS, MARKDOWN) if markdown else OUTPUTS)
+    page = f"; {MARKDOWN}, of plan: a page for a pull request" if markdown else ""
+    output = ("-o", "--output") if short else ("--output",)
+    return (
+        CommonOption("--profile", metavar="NAME", help="AWS profile (or AWS_PROFILE)."),
+        CommonOption("--region", metavar="REGION", multiple=True, help="AWS Region (or AWS_REGION, or the profile's)."),
+        CommonOption("--endpoint-url", metavar="URL", help="Where AWS is (or AWS_ENDPOINT_URL)."),
+        CommonOption("--stack", metavar="NAME", help="Rolekeeper's stack (or ROLEKEEPER_STACK; 'rolekeeper')."),
+        CommonOption(*output, type=forms, help=f"How data is shown; wide: a table with all columns{page}."),
+        CommonOption("--query", type=_Query(), metavar="JMESPATH", help="What to show of the data."),
+        CommonOption("--debug", is_flag=True, default=None, help="Say on stderr what AWS is asked and answers."),
+    )
+
+
+def deployment(options: Options | None = None) -> Deployment:
+    return aws_deployment.Deployment(options or terminal.options(), Progress, _debug)
+
+
+def doctor_deployment(progress: type[Silent] = Progress) -> inventory.DoctorDeployment:
+    return inventory.DoctorDeployment(terminal.options(), progress, _debug)
+
+
+def _debug(session: boto3.Session, endpoint_url: str | None) -> None:
+    debug.report(session, endpoint_url)

@@ -1,0 +1,1 @@
+"""The accounts and Regions that a deployment looks after."""

@@ -1,0 +1,668 @@
+"""The doctor: each check of a deployment that is well, and each way in which it isn't."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes.dynamodb_values import ITEM_BYTES
+from fixtures.account import ACCOUNT, REGION
+from fixtures.doctor import SIMULATED, TOPIC, DoctorFixture
+from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
+from fixtures.terminal import Terminal
+from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.doctor import work
+from rolekeeper_cli.doctor.caller import NEEDS
+from rolekeeper_cli.doctor.run import CHECKS, run
+from rolekeeper_cli.doctor.stack import HUB_OUTPUTS, OUTPUTS
+from rolekeeper_cli.options import Options
+from support.templates import load
+
+PAGE = (Path(__file__).parents[4] / "docs/security.md").read_text()
+TABLE = f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/rolekeeper-mappings"
+
+
+@pytest.fixture
+def ward(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> DoctorFixture:
+    return DoctorFixture(terminal, desk, monkeypatch)
+
+
+type Finds = Callable[..., list[tuple[str, str, str]]]
+
+
+@pytest.fixture
+def finds(ward: DoctorFixture) -> Finds:
+    """What one check finds: level, what, remedy."""
+    del ward
+
+    def found(check: str) -> list[tuple[str, str, str]]:
+        documents = [each.view().as_mapping() for each in run(check, CHECKS[check], DoctorDeployment(Options()))]
+        assert all(bool(each["remedy"]) == (each["level"] != "ok") for each in documents)
+        return [(each["level"], each["what"], each["remedy"]) for each in documents]
+
+    return found
+
+
+def only(findings: list[tuple[str, str, str]]) -> tuple[str, str, str]:
+    [finding] = findings
+    return finding
+
+
+# ---- the whole ----
+
+
+def test_a_warning_is_no_failure_nor_is_what_can_t_be_seen(terminal: Terminal, ward: DoctorFixture) -> None:
+    ward.subscriptions = {"SubscriptionsConfirmed": "0", "SubscriptionsPending": "0"}
+    ward.denied.add("DescribeTrails")
+    document = terminal.document("doctor")
+    assert document["summary"] == {"ok": 17, "warn": 1, "fail": 0, "unknown": 1}
+    assert [each["check"] for each in document["findings"] if each["level"] != "ok"] == ["subscribers", "trail"]
+
+
+def test_a_rule_that_is_not_on_the_default_bus_is_asked_for_with_its_bus(finds: Finds, ward: DoctorFixture) -> None:
+    """CloudFormation's id of it is BUS|NAME."""
+    ward.rules["InstanceTagRule"] = "DISABLED"
+    name = ward.ids["InstanceTagRule"]
+    ward.ids["InstanceTagRule"] = f"rolekeeper|{name}"
+    level, _, remedy = only(finds("rules"))
+    assert (level, remedy) == ("fail", f"aws events enable-rule --name {name} --event-bus-name rolekeeper")
+
+
+def test_it_changes_nothing(terminal: Terminal, ward: DoctorFixture, desk: Desk) -> None:
+    desk.edit("workload=web", role="none-such")
+    desk.quiet()
+    assert terminal("doctor").exit_code == 0
+    assert ward.denied == set()
+    assert [
+        each for each in desk.world.calls.made if not re.match("Get|List|Describe|Simulate|BatchGet|Scan", each)
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("operation", "check", "what"),
+    [
+        ("ListStackResources", "rules", "you aren't allowed cloudformation:ListStackResources on rolekeeper"),
+        ("DescribeRule", "rules", "you aren't allowed events:DescribeRule on rolekeeper-InstanceTagRule-1A2B"),
+        ("GetFunction", "functions", "you aren't allowed lambda:GetFunction on rolekeeper-OnInstanceEvent-1A2B"),
+        (
+            "GetEventSourceMapping",
+            "sources",
+            "you aren't allowed lambda:GetEventSourceMapping on rolekeeper-OnInstanceEventWorkQueue-1A2B",
+        ),
+        ("DescribeAlarms", "alarms", "you aren't allowed cloudwatch:DescribeAlarms on rolekeeper"),
+        ("GetTopicAttributes", "subscribers", f"you aren't allowed sns:GetTopicAttributes on {TOPIC}"),
+        ("ListRoles", "roles", f"you aren't allowed iam:ListRoles on arn:aws:iam::{ACCOUNT}:role/rolekeeper/*"),
+        (
+            "ListInstanceProfiles",
+            "profiles",
+            f"you aren't allowed iam:ListInstanceProfiles on arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/*",
+        ),
+        ("SimulatePrincipalPolicy", "caller", f"you aren't allowed iam:SimulatePrincipalPolicy on {SIMULATED}"),
+        ("DescribeTrails", "trail", "you aren't allowed cloudtrail:DescribeTrails on *"),
+        ("DescribeOrganization", "tags", "you aren't allowed organizations:DescribeOrganization on *"),
+        ("ListBuckets", "verifications", "you aren't allowed s3:ListAllMyBuckets on *"),
+    ],
+)
+def test_what_isn_t_allowed_is_unknown_and_stops_no_other_check(
+    finds: Finds, ward: DoctorFixture, operation: str, check: str, what: str
+) -> None:
+    ward.denied.add(operation)
+    assert only(finds(check)) == ("unknown", what, "ask for that permission, or use another --profile")
+    assert only(finds("mappings"))[0] == "ok"
+
+
+def test_so_is_what_aws_can_t_answer_now_or_at_all(finds: Finds, ward: DoctorFixture) -> None:
+    ward.errors = {"DescribeRule": "ThrottlingException", "DescribeTrails": "UnknownOperationException"}
+    assert only(finds("rules"))[:2] == (
+        "unknown",
+        "AWS gave no answer to events:DescribeRule: ThrottlingException: no",
+    )
+    assert only(finds("trail"))[:2] == (
+        "unknown",
+        "AWS refused cloudtrail:DescribeTrails on *: UnknownOperationException: no",
+    )
+
+
+def test_what_was_found_before_aws_refused_is_told_too(finds: Finds, ward: DoctorFixture) -> None:
+    ward.rules["InstanceTagRule"] = "DISABLED"
+    ward.denied.add("DescribeRule rolekeeper-OnScheduleSweep-1A2B")
+    assert [each[0] for each in finds("rules")] == ["fail", "unknown"]
+
+
+# ---- what CloudFormation made ----
+
+
+def test_the_doctor_knows_the_template() -> None:
+    template = load()
+    assert {name for name, each in template["Outputs"].items() if "Condition" not in each} == OUTPUTS
+    of_a_hub = {name for name, each in template["Outputs"].items() if each.get("Condition") == "ServesOrganization"}
+    assert of_a_hub == HUB_OUTPUTS
+
+
+@pytest.mark.parametrize(
+    ("status", "level"),
+    [
+        ("IMPORT_COMPLETE", "ok"),
+        ("UPDATE_ROLLBACK_COMPLETE", "warn"),
+        ("UPDATE_IN_PROGRESS", "warn"),
+        ("UPDATE_ROLLBACK_FAILED", "fail"),
+        ("ROLLBACK_COMPLETE", "fail"),
+    ],
+)
+def test_the_stack_s_status(finds: Finds, terminal: Terminal, status: str, level: str) -> None:
+    terminal.status = status
+    found, what, _ = only(finds("stack"))
+    assert (found, status in what) == (level, True)
+
+
+def test_a_stack_of_another_version(finds: Finds, terminal: Terminal) -> None:
+    del terminal.outputs["AlarmTopic"], terminal.parameters["SweepOverdueHours"]
+    terminal.parameters["Colour"] = "blue"
+    assert finds("stack") == [
+        ("fail", "the stack is older than this command: it has no output AlarmTopic", "rolekeeper deploy"),
+        ("warn", "the stack is older than this command: it has no parameter SweepOverdueHours", "rolekeeper deploy"),
+        (
+            "warn",
+            "the stack is newer than this command, which doesn't know its Colour",
+            "use the command of the version that is deployed",
+        ),
+    ]
+    assert only(finds("subscribers"))[:2] == (
+        "unknown",
+        "stack 'rolekeeper' has no output AlarmTopic, so it is of another version",
+    )
+    assert only(finds("sweep"))[0] == "unknown"
+
+
+def test_what_was_deleted_by_hand(finds: Finds, ward: DoctorFixture) -> None:
+    del ward.rules["InstanceTagRule"], ward.functions["OnRetry"], ward.alarms["DeadLettersAlarm"]
+    ward.sources.clear()
+    deleted = "was deleted outside CloudFormation"
+    assert only(finds("rules")) == (
+        "fail",
+        f"rule InstanceTagRule (rolekeeper-InstanceTagRule-1A2B) {deleted}",
+        "have it made again: rolekeeper deploy --revert-drift",
+    )
+    assert only(finds("functions"))[:2] == ("fail", f"function OnRetry (rolekeeper-OnRetry-1A2B) {deleted}")
+    assert only(finds("sources"))[0] == "fail"
+    assert only(finds("alarms"))[:2] == ("fail", f"alarm DeadLettersAlarm (rolekeeper-dead-letters) {deleted}")
+
+
+def test_a_function_that_doesn_t_run(finds: Finds, ward: DoctorFixture) -> None:
+    ward.functions = {
+        "OnInstanceEvent": {
+            "Configuration": {"State": "Failed", "StateReason": "no key", "LastUpdateStatus": "Failed"},
+        },
+        "OnRetry": {
+            "Configuration": {"State": "Active"},
+            "Concurrency": {"ReservedConcurrentExecutions": 0},
+        },
+    }
+    assert finds("functions") == [
+        (
+            "fail",
+            "function OnInstanceEvent is Failed: no key",
+            "aws lambda get-function --function-name rolekeeper-OnInstanceEvent-1A2B",
+        ),
+        ("fail", "the last update of function OnInstanceEvent failed: Lambda doesn't say why", "rolekeeper deploy"),
+        (
+            "fail",
+            "function OnRetry is switched off: its reserved concurrency is 0",
+            "aws lambda delete-function-concurrency --function-name rolekeeper-OnRetry-1A2B",
+        ),
+    ]
+    ward.functions["OnRetry"]["Concurrency"] = {"ReservedConcurrentExecutions": 5}
+    assert len(finds("functions")) == 2
+
+
+@pytest.mark.parametrize(("state", "level"), [("Disabled", "fail"), ("Disabling", "fail"), ("Enabling", "warn")])
+def test_a_function_that_isn_t_woken(finds: Finds, ward: DoctorFixture, state: str, level: str) -> None:
+    ward.sources["OnInstanceEventWorkQueue"] = state
+    found, what, remedy = only(finds("sources"))
+    assert (found, f"OnInstanceEventWorkQueue is {state}" in what) == (level, True)
+    uuid = ward.ids["OnInstanceEventWorkQueue"]
+    if level == "fail":
+        assert remedy == f"aws lambda update-event-source-mapping --uuid {uuid} --enabled"
+
+
+def test_an_alarm_that_rings_names_its_page(finds: Finds, ward: DoctorFixture) -> None:
+    ward.alarms["OldestMessageAlarm"] |= {"StateValue": "ALARM", "StateReason": "too old"}
+    ward.alarms["DeadLettersAlarm"] |= {"StateValue": "INSUFFICIENT_DATA"}
+    assert only(finds("alarms")) == (
+        "fail",
+        "alarm rolekeeper-work-waits rings: too old",
+        "see docs/runbook.md#work-waits",
+    )
+
+
+def test_alarms_that_nobody_hears(finds: Finds, ward: DoctorFixture) -> None:
+    ward.subscriptions = {"SubscriptionsConfirmed": "0", "SubscriptionsPending": "1"}
+    level, what, remedy = only(finds("subscribers"))
+    assert (level, what) == (
+        "warn",
+        "the alarm topic has no subscribers; 1 waits to be confirmed, in a mail that AWS sent",
+    )
+    assert remedy.startswith(f"aws sns subscribe --topic-arn {TOPIC} ")
+
+
+# ---- what it does ----
+
+
+def test_the_switches(finds: Finds, terminal: Terminal, desk: Desk) -> None:
+    desk.world.control(mode="observe")
+    assert only(finds("mode")) == ("warn", "nothing changes: the mode is observe", "rolekeeper mode enforce")
+    desk.world.control(paused=True)
+    assert only(finds("mode")) == ("warn", "nothing changes: Rolekeeper is paused", "rolekeeper resume")
+    desk.world.control(mode="obsreve")
+    level, what, remedy = only(finds("mode"))
+    assert (level, remedy) == ("fail", "set it: rolekeeper mode, pause or resume")
+    assert "'obsreve'" in what
+    desk.world.control()
+    terminal.parameters["Mode"] = "observe"
+    assert only(finds("mode"))[0] == "warn"
+
+
+def test_sweeps_that_don_t_come(finds: Finds, desk: Desk) -> None:
+    desk.world.clock.sleep(timedelta(hours=1).total_seconds())
+    assert only(finds("sweep"))[0] == "ok"
+    desk.world.clock.sleep(timedelta(hours=2).total_seconds())
+    assert only(finds("sweep")) == (
+        "fail",
+        "no sweep saw the whole fleet since 2026-03-01 09:00 UTC",
+        "see docs/runbook.md#sweep-overdue",
+    )
+
+
+def test_a_hubs_fleet_is_that_of_all_its_targets(finds: Finds, desk: Desk) -> None:
+    desk.world.swept(1)
+    assert only(finds("sweep"))[1] == "last sweep 2026-03-01 09:00 UTC, 1 instance"
+    desk.world.swept(1, fleet=63)
+    assert only(finds("sweep"))[1] == "last sweep 2026-03-01 09:00 UTC, 63 instances"
+
+
+def test_a_stack_that_never_swept(finds: Finds, desk: Desk) -> None:
+    desk.world.never_swept()
+    assert only(finds("sweep")) == ("ok", "the stack is new: its first sweep is still to come", "")
+    desk.app().registry.begun(desk.world.target, desk.world.clock.now())
+    assert only(finds("sweep"))[0] == "ok", "nor did one that takes several runs end yet"
+    desk.world.clock.sleep(timedelta(hours=2, minutes=1).total_seconds())
+    assert only(finds("sweep"))[:2] == ("fail", "no sweep ever saw the whole fleet")
+
+
+def test_rows_that_aren_t_served_as_written(finds: Finds, desk: Desk) -> None:
+    desk.role("web")
+    desk.edit("workload=web", role="web")
+    desk.edit("workload=gone", role="web", expires_at="2020-01-01T00:00:00Z")
+    desk.edit("workload=bad", role="none-such")
+    desk.edit("a b=c'd", role="none-such")
+    first, second = finds("mappings")
+    assert first[:1] + first[2:] == ("warn", """rolekeeper mapping get 'a b=c'"'"'d'""")
+    assert shlex.split(first[2])[-1] == "a b=c'd"
+    assert second[:1] + second[2:] == ("warn", "rolekeeper mapping get workload=bad")
+    assert second[1].startswith("workload=bad is rejected: role 'none-such' doesn't exist")
+
+
+def test_of_many_such_rows_some_are_named(finds: Finds, desk: Desk) -> None:
+    for each in "abcdefgh":
+        desk.edit(f"workload={each}", role="none-such")
+    found = finds("mappings")
+    assert [each[2] for each in found] == [
+        *(f"rolekeeper mapping get workload={each}" for each in "abcde"),
+        "rolekeeper mapping ls",
+    ]
+    assert found[-1][1] == "3 more rows aren't published as they are written"
+
+
+def test_a_row_without_room_for_its_status(finds: Finds, desk: Desk) -> None:
+    desk.role("web")
+    desk.put("x=y", role="web", notes="x" * (ITEM_BYTES - len("tag_keyxtag_valueyrolewebnotes")))
+    desk.publish("x=y")
+    assert only(finds("mappings"))[1].startswith("x=y is rejected: the row has 400 KB")
+
+
+def test_a_row_that_nobody_judges(finds: Finds, terminal: Terminal, desk: Desk) -> None:
+    desk.role("web")
+    desk.put("x=y", role="web")
+    desk.put_raw("w=z", {})
+    found = finds("mappings")
+    assert [each[0] for each in found] == ["warn", "warn"]
+    assert found[1][1] == "x=y isn't judged yet: its function, on_mapping_change, didn't look at it"
+    desk.delete("w=z")
+    terminal.judges("x=y")
+    assert only(finds("mappings")) == ("ok", "all rows are published as they are written: 1", "")
+
+
+# ---- the queues ----
+
+
+def test_what_waits(finds: Finds, desk: Desk, ward: DoctorFixture) -> None:
+    now = desk.world.clock.now()
+    desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}")
+    desk.sqs.receive_message(QueueUrl=desk.queue_url, VisibilityTimeout=600)
+    assert "0 to do, 1 being done" in only(finds("work-queue"))[1]
+    desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}")
+    desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}", DelaySeconds=900)
+    ward.ages = [(now - timedelta(minutes=20), 9000)]
+    shown = "messages in the work queue: 1 to do, 1 being done, 1 delayed"
+    assert only(finds("work-queue")) == (
+        "unknown",
+        f"{shown}; for how long isn't known yet",
+        "look again in some minutes: CloudWatch learns of a queue with a delay",
+    )
+    # The last of them counts.
+    ward.ages = [
+        (now - timedelta(minutes=2), 90),
+        (now - timedelta(minutes=9), 5000),
+    ]
+    assert only(finds("work-queue")) == ("ok", f"{shown}; the oldest is 0:01:30 old", "")
+    ward.ages.append((now - timedelta(minutes=1), 1201))
+    late = "the oldest message of the work queue is 0:20:01 old"
+    assert only(finds("work-queue")) == ("warn", late, "see docs/runbook.md#work-waits")
+    # As the alarm says, not as we remember it.
+    ward.alarms["OldestMessageAlarm"]["Threshold"] = 7200.0
+    assert only(finds("work-queue"))[0] == "ok"
+
+
+def test_more_messages_than_there_should_be(finds: Finds, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "MANY", 2)
+    for at in range(3):
+        desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}")
+        assert ("warn" in [each[0] for each in finds("work-queue")]) == (at == 2)
+
+
+def test_a_dead_letter(finds: Finds, desk: Desk, terminal: Terminal) -> None:
+    desk.sqs.send_message(QueueUrl=terminal.outputs["DeadLetterQueue"], MessageBody="{}")
+    assert only(finds("dead-letters")) == (
+        "fail",
+        "messages in the dead-letter queue, which could not be processed: 1",
+        "see docs/runbook.md#dead-letters; when the cause is fixed: rolekeeper redrive",
+    )
+
+
+# ---- roles ----
+
+
+def test_a_role_that_only_lambda_can_assume(finds: Finds, desk: Desk) -> None:
+    """What no mapping gives isn't for instances; trusting EC2 would hand a Lambda function's role to a tag."""
+    desk.role("web", trust=TRUSTS_LAMBDA, profile=False)
+    desk.role("elsewhere", path="/", trust=TRUSTS_LAMBDA)
+    level, what, remedy = only(finds("roles"))
+    assert (level, what) == ("warn", "EC2 can't assume role web; no mapping gives it")
+    assert "recreate it outside /rolekeeper/ (aws iam create-role --path / --role-name NEW_NAME …)" in remedy
+    assert "update-assume-role-policy" not in remedy
+    desk.iam.create_role(RoleName="web-2", Path="/", AssumeRolePolicyDocument=json.dumps(TRUSTS_LAMBDA))
+    assert "aws iam delete-role --role-name web)" in remedy
+    desk.iam.delete_role(RoleName="web")
+    assert only(finds("roles"))[0] == "ok"
+
+
+def test_a_role_that_a_mapping_gives_and_only_lambda_can_assume(finds: Finds, desk: Desk) -> None:
+    desk.role("web", trust=TRUSTS_LAMBDA)
+    desk.put("workload=web", role="web")
+    level, what, remedy = only(finds("roles"))
+    assert (level, what) == ("fail", "EC2 can't assume role web, which workload=web is to give")
+    *command, document = shlex.split(remedy)
+    assert command == ["aws", "iam", "update-assume-role-policy", "--role-name", "web", "--policy-document"]
+    desk.retrust("web", json.loads(document))
+    assert only(finds("roles"))[0] == "ok"
+    assert json.loads(document)["Statement"][0] == TRUSTS_LAMBDA["Statement"][0]
+
+
+def test_a_role_that_denies_ec2(finds: Finds, desk: Desk) -> None:
+    trust: Any = json.loads(json.dumps(TRUSTS_EC2))
+    trust["Statement"].append({**trust["Statement"][0], "Effect": "Deny"})
+    desk.role("web", trust=trust)
+    desk.put("workload=web", role="web")
+    assert only(finds("roles"))[2].startswith(
+        "a statement of its trust policy denies EC2 sts:AssumeRole; take that out"
+    )
+
+
+@pytest.mark.parametrize(
+    ("makes", "given", "level"),
+    [("true", "", "ok"), ("true", "workload=web", "warn"), ("false", "", "warn"), ("false", "workload=web", "fail")],
+)
+def test_a_role_without_a_profile(
+    finds: Finds,
+    terminal: Terminal,
+    desk: Desk,
+    makes: str,
+    given: str,
+    level: str,
+) -> None:
+    terminal.parameters["CreateMissingProfiles"] = makes
+    desk.role("web", profile=False)
+    desk.role("db")
+    desk.role("not-ec2", trust=TRUSTS_LAMBDA, profile=False)
+    if given:
+        desk.put(given, role="web")
+    found, what, remedy = only(finds("profiles"))
+    assert found == level
+    if level != "ok":
+        assert what.startswith("role web has no instance profile under /rolekeeper/")
+        assert (given or "no mapping gives it") in what
+        assert remedy == (
+            "aws iam create-instance-profile --instance-profile-name web --path /rolekeeper/ && "
+            "aws iam add-role-to-instance-profile --instance-profile-name web --role-name web"
+        )
+
+
+# ---- who runs it ----
+
+
+def test_the_page_s_needs_are_asked_for() -> None:
+    section = PAGE.partition("## What the command needs\n")[2].partition("\n## ")[0]
+    listed: dict[str, set[str]] = {}
+    purpose = ""
+    for row in re.findall(r"^\| (.*?)\|.*?\| (`.*`) \|$", section, re.MULTILINE):
+        purpose = row[0].replace("`", "").strip() or purpose
+        listed.setdefault(purpose, set()).update(re.findall(r"`([a-z0-9]+:\w+)`", row[1]))
+    asked = {purpose: {*" ".join(needs.values()).split()} for purpose, needs in NEEDS.items()}
+    # What all need was just done, and what doctor itself lacks is told by its checks.
+    assert asked == {name: each for name, each in listed.items() if name not in {"everything", "doctor"}}
+
+
+def test_what_the_caller_may_not(finds: Finds, ward: DoctorFixture) -> None:
+    ward.decisions = {
+        "dynamodb:PutItem": {"EvalDecision": "explicitDeny"},
+        f"dynamodb:DeleteItem {TABLE}": {"EvalDecision": "implicitDeny"},
+    }
+    state = TABLE.replace("rolekeeper-mappings", "rolekeeper-state")
+    remedy = 'ask for that permission: docs/security.md, "What the command needs"'
+    assert finds("caller") == [
+        ("warn", f"you may not, for writing mappings: dynamodb:PutItem, dynamodb:DeleteItem on {TABLE}", remedy),
+        ("warn", f"you may not, for approving: dynamodb:PutItem on {state}", remedy),
+        ("warn", f"you may not, for pins: dynamodb:PutItem on {state}", remedy),
+    ]
+
+
+def test_who_may_look_into_other_accounts_matters_to_a_hub_alone(
+    finds: Finds, terminal: Terminal, ward: DoctorFixture
+) -> None:
+    ward.decisions = {"sts:AssumeRole": {"EvalDecision": "implicitDeny"}}
+    assert only(finds("caller"))[0] == "ok"
+    terminal.parameters |= {"OrganizationId": "o-example0000", "Namespace": "second"}
+    viewer = "arn:aws:iam::*:role/second-viewer"
+    what = f"you may not, for looking into other accounts: sts:AssumeRole on {viewer}"
+    assert only(finds("caller"))[:2] == ("warn", what)
+
+
+@pytest.mark.parametrize(
+    "lacks",
+    [
+        {"MissingContextValues": ["aws:SourceIp"]},
+        {"ResourceSpecificResults": [{"MissingContextValues": ["aws:SourceIp"]}]},
+    ],
+)
+def test_what_depends_on_the_request(finds: Finds, ward: DoctorFixture, lacks: dict[str, Any]) -> None:
+    ward.decisions = {"sqs:ReceiveMessage": {"EvalDecision": "implicitDeny", **lacks}}
+    level, what, _ = only(finds("caller"))
+    assert (level, what.startswith("whether you may depends on aws:SourceIp, for redrive")) == ("unknown", True)
+
+
+@pytest.mark.parametrize(
+    ("detail", "level", "by"),
+    [
+        ({"OrganizationsDecisionDetail": {"AllowedByOrganizations": False}}, "unknown", "a service control policy"),
+        (
+            {"PermissionsBoundaryDecisionDetail": {"AllowedByPermissionsBoundary": False}},
+            "warn",
+            "your permissions boundary",
+        ),
+    ],
+)
+def test_what_refuses_is_named_if_it_is_no_policy_of_the_caller(
+    finds: Finds, ward: DoctorFixture, detail: dict[str, Any], level: str, by: str
+) -> None:
+    """Conditions of a service control policy may lack what a request has, and IAM doesn't say which."""
+    ward.decisions = {"sqs:ReceiveMessage": {"EvalDecision": "implicitDeny", **detail}}
+    found = only(finds("caller"))
+    assert (found[0], found[1].startswith(f"{by} refuses it")) == (level, True)
+
+
+def test_a_user_is_asked_for_as_it_is(finds: Finds, ward: DoctorFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    user = f"arn:aws:iam::{ACCOUNT}:user/ops/me"
+    monkeypatch.setattr("fixtures.doctor.SIMULATED", user)
+    ward.is_called_by(user)
+    assert only(finds("caller"))[:2] == ("ok", f"{user} may do what the commands need")
+
+
+@pytest.mark.parametrize(
+    ("arn", "level"),
+    [
+        (f"arn:aws:iam::{ACCOUNT}:root", "warn"),
+        (f"arn:aws:sts::{ACCOUNT}:federated-user/me", "unknown"),
+        (f"arn:aws:sts::{ACCOUNT}:assumed-role/deleted/me", "unknown"),
+    ],
+)
+def test_who_is_neither_user_nor_role_isn_t_asked_for(
+    finds: Finds, ward: DoctorFixture, desk: Desk, arn: str, level: str
+) -> None:
+    ward.is_called_by(arn)
+    assert only(finds("caller"))[0] == level
+    assert desk.world.calls["SimulatePrincipalPolicy"] == 0
+
+
+# ---- what guards the tags ----
+
+
+READS = {"logging": True, "EventSelectors": [{"ReadWriteType": "ReadOnly", "IncludeManagementEvents": True}]}
+DATA = {"logging": True, "EventSelectors": [{"ReadWriteType": "All", "IncludeManagementEvents": False}]}
+
+
+def advanced(*fields: dict[str, Any]) -> dict[str, Any]:
+    return {"logging": True, "AdvancedEventSelectors": [{"FieldSelectors": list(fields)}]}
+
+
+def test_any_trail_that_keeps_writes_will_do(finds: Finds, ward: DoctorFixture) -> None:
+    silent = ward.trails["all"] | {"logging": False}
+    management = {"Field": "eventCategory", "Equals": ["Management"]}
+    ward.trails = {"a": READS, "b": silent, "c": advanced(management)}
+    assert only(finds("trail"))[:2] == ("ok", "trail c keeps who changed a tag")
+    ward.trails["c"] = advanced(management, {"Field": "readOnly", "Equals": ["false"]})
+    assert only(finds("trail"))[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("trails", "remedy"),
+    [
+        ({}, "aws cloudtrail create-trail --name NAME "),
+        ({"a": READS, "b": DATA}, "aws cloudtrail put-event-selectors --trail-name a "),
+        (
+            {
+                "a": advanced(
+                    {"Field": "eventCategory", "Equals": ["Management"]}, {"Field": "readOnly", "Equals": ["true"]}
+                )
+            },
+            "aws cloudtrail put-event-selectors --trail-name a ",
+        ),
+        ({"a": READS, "b": {"logging": False}}, "aws cloudtrail start-logging --name b"),
+    ],
+)
+def test_no_trail_keeps_who_changed_a_tag(
+    finds: Finds, ward: DoctorFixture, trails: dict[str, Any], remedy: str
+) -> None:
+    ward.trails = trails
+    level, what, told = only(finds("trail"))
+    assert (level, told.startswith(remedy)) == ("warn", True), told
+    assert what.startswith("no trail of CloudTrail keeps who changed a tag here; its event history does, for 90 days")
+
+
+def guard(*keys: str) -> dict[str, Any]:
+    return {
+        "Statement": {
+            "Effect": "Deny",
+            "Action": ["ec2:CreateTags", "ec2:DeleteTags"],
+            "Resource": "arn:aws:ec2:*:*:instance/*",
+            "Condition": {"ForAnyValue:StringEquals": {"aws:TagKeys": list(keys)}},
+        }
+    }
+
+
+@pytest.mark.parametrize("target", [ACCOUNT, "ou-1", "r-1"])
+def test_tags_that_nothing_guards_are_named(finds: Finds, ward: DoctorFixture, desk: Desk, target: str) -> None:
+    for each in ("workload=web", "workload=db", "team=a"):
+        desk.put(each, role="NONE", require_tags={"environment": "production"})
+    ward.policies["ou-1"] = []
+    ward.policies[target].append(guard("workload", "rolekeeper:ignore"))
+    remedy = "print one that does, and attach it: rolekeeper guard scp-tags --except ARN"
+    assert finds("tags") == [
+        ("warn", "no service control policy denies ec2:CreateTags of the tags environment, team", remedy),
+        ("warn", "no service control policy denies ec2:DeleteTags of the tags environment, team", remedy),
+        ("warn", "no service control policy denies ec2:DeleteTags without keys, which deletes all tags", remedy),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ill", "level", "what", "remedy"),
+    [
+        ({"manager": ACCOUNT}, "warn", "the account manages its organization", "let IAM allow "),
+        (
+            {"denied": {"ListPoliciesForTarget"}},
+            "unknown",
+            "whether the tags rolekeeper:ignore are guarded: you aren't allowed organizations:ListPoliciesForTarget",
+            "in account 999999999999: aws organizations list-policies-for-target --target-id ",
+        ),
+        (
+            {"errors": {"DescribeOrganization": "AWSOrganizationsNotInUseException"}},
+            "unknown",
+            "the account is in no organization",
+            "see that IAM allows ",
+        ),
+    ],
+)
+def test_where_no_control_policy_guards_the_tags_or_can_be_seen(
+    finds: Finds, ward: DoctorFixture, ill: dict[str, Any], level: str, what: str, remedy: str
+) -> None:
+    vars(ward).update(ill)
+    found, said, told = only(finds("tags"))
+    assert (found, said.startswith(what), told.startswith(remedy)) == (level, True, True), (said, told)
+
+
+# ---- what verifications left ----
+
+
+def test_what_verifications_left_is_named_by_one_call(finds: Finds, ward: DoctorFixture, desk: Desk) -> None:
+    ago = desk.world.clock.now() - timedelta(hours=1)
+    ward.buckets = {
+        f"rolekeeper-verify-abc123-{ACCOUNT}-{REGION}": ago,
+        f"rolekeeper-verify-def456-{ACCOUNT}-eu-west-1": ago,
+        f"rolekeeper-verify-xyz789-{ACCOUNT}-{REGION}": ago + timedelta(seconds=1),  # it may be running
+        f"rolekeeper-artifacts-{ACCOUNT}-{REGION}": ago,
+        f"rolekeeper-verify-production-{ACCOUNT}-{REGION}": ago,
+    }
+    desk.world.calls.clear()
+    assert finds("verifications") == [
+        (
+            "warn",
+            f"verification {id_} of 2026-03-01 08:00 UTC left something in {region}",
+            f"rolekeeper verify --sweep --id {id_} --region {region}",
+        )
+        for id_, region in (("abc123", REGION), ("def456", "eu-west-1"))
+    ]
+    assert desk.world.calls.made == ["ListBuckets"]

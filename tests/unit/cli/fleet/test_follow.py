@@ -1,0 +1,102 @@
+"""wait --mapping, and --wait: the instances of a mapping are followed until each carries what it should."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from fixtures.mappings import Desk
+from fixtures.terminal import Terminal
+from rolekeeper.model.instance import InstanceKey
+from rolekeeper.settings import Limits
+from rolekeeper_cli.fleet.follow import Followed
+
+
+@pytest.fixture(autouse=True)
+def mapping(desk: Desk, web_and_db: None) -> None:  # noqa: ARG001  # two roles
+    desk.edit("app=web", role="web")
+
+
+def comes(terminal: Terminal, desk: Desk, *instances: str) -> None:
+    """Rolekeeper looks at one instance in each pause."""
+    left = list(instances)
+
+    def one() -> None:
+        if left:
+            desk.world.reconcile(left.pop())
+            terminal.meanwhile = one
+
+    terminal.meanwhile = one
+
+
+def test_it_waits_until_the_last_one_carries_its_role(terminal: Terminal, desk: Desk) -> None:
+    ids = [desk.world.running(app="web") for _ in range(3)]
+    desk.world.running(app="other")
+    comes(terminal, desk, *ids)
+    ran = terminal("wait", "--mapping", "app=web", "--every", "5")
+    assert (ran.exit_code, ran.stdout) == (0, "3 of 3 instances carry what they should.\n"), ran.output
+    assert [desk.world.carries(each) for each in ids] == ["web"] * 3
+
+
+def test_of_many_targets_some_are_named_with_what_is_missing_there() -> None:
+    keys = [InstanceKey(f"{number:012}", "eu-west-1", f"i-{number:017x}") for number in range(12)]
+    missing = Followed(coming=(*keys, replace(keys[0], id="i-00000000000000fff"))).missing
+    assert missing[0] == "000000000000/eu-west-1: i-00000000000000000, i-00000000000000fff"
+    assert missing[9:] == [f"{9:012}/eu-west-1: i-{9:017x}", "2 more targets"]
+
+
+def test_set_with_wait_follows_the_instances(terminal: Terminal, desk: Desk) -> None:
+    ids = [desk.converged("web", app="web") for _ in range(2)]
+
+    def then() -> None:
+        desk.publish("app=web")
+        comes(terminal, desk, *ids)
+
+    terminal.meanwhile = then
+    ran = terminal("mapping", "set", "app=web", "role=db", "--wait")
+    assert ran.exit_code == 0, ran.output
+    assert ran.stderr.splitlines() == ["Published as written.", "2 of 2 instances carry what they should."]
+    assert [desk.world.carries(each) for each in ids] == ["db"] * 2
+
+
+def test_resume_with_wait_follows_the_fleet(terminal: Terminal, desk: Desk) -> None:
+    terminal("pause")
+    instance = desk.world.running(app="web")
+    comes(terminal, desk, instance)
+    ran = terminal("resume", "--wait")
+    assert (ran.exit_code, ran.stderr) == (0, "1 of 1 instances carry what they should.\n")
+
+
+def test_pause_with_wait_waits_for_what_ec2_has_begun(terminal: Terminal, desk: Desk) -> None:
+    instance = desk.world.running()
+    began = desk.world.clock.now()
+    desk.world.ec2.associate_iam_instance_profile(
+        InstanceId=instance, IamInstanceProfile={"Arn": desk.world.profile("web")}
+    )
+    ran = terminal("pause", "--wait")
+    assert (ran.exit_code, ran.stderr) == (0, "No change is under way.\n")
+    association = desk.world.association(instance)
+    assert association
+    assert association.state == "associated"
+    assert desk.world.clock.now() > began
+
+
+def test_one_that_waits_for_room_in_the_window_is_waited_for(
+    terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room comes once the window has passed, later than what doesn't come is waited for otherwise."""
+    ids = [desk.converged("web", app="web") for _ in range(2)]
+    desk.world.limits = Limits(1, 0)
+    began, waits = desk.world.clock.now(), terminal.wait
+
+    def wait(seconds: float) -> None:
+        waits(seconds)
+        # The minute's task goes on looking.
+        desk.world.reconcile_all(*ids)
+
+    monkeypatch.setattr(terminal, "wait", wait)
+    terminal.judges("app=web")
+    ran = terminal("mapping", "set", "app=web", "role=db", "--wait")
+    assert ran.exit_code == 0, ran.output
+    assert ran.stderr.splitlines()[-1] == "2 of 2 instances carry what they should."
+    assert desk.world.clock.now() - began > timedelta(minutes=9)

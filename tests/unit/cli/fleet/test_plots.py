@@ -1,0 +1,87 @@
+"""Plots as values: stacks that fit, of which nothing is too thin to be seen, with ticks that say what they are."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from rolekeeper_cli.fleet.activity import Point
+from rolekeeper_cli.fleet.plots import Plot, stacked
+
+KINDS = {"ok": "ok", "blocked": "bad"}
+BEGAN = datetime(2026, 2, 28, 9, tzinfo=UTC)
+
+
+def plot(
+    *counts: dict[str, int] | None, step: int = 1, began: datetime = BEGAN, targets: int = 1, known: int = 1
+) -> Plot:
+    points = [
+        Point(began + timedelta(hours=step * number), None if each is None else Counter(each), targets=known)
+        for number, each in enumerate(counts)
+    ]
+    return stacked(points, KINDS, height=100, targets=targets)
+
+
+def test_a_column_is_a_stack_in_the_order_of_its_kinds() -> None:
+    (column,) = plot({"blocked": 5, "ok": 15}).columns
+    assert [(each.kind, each.y, each.height) for each in column.parts] == [("ok", 25, 75), ("bad", 0, 25)]
+    assert column.says == "Feb 28, 09:00: 5 blocked, 15 ok"
+
+
+def test_one_of_ten_thousand_is_seen_and_the_stack_stays_within_the_plot() -> None:
+    (column,) = plot({"ok": 9_999, "blocked": 1}).columns
+    ok, bad = column.parts
+    assert bad.height > 1.5
+    assert bad.y >= 0
+    assert ok.y == pytest.approx(bad.y + bad.height, abs=0.02)
+
+
+def test_columns_stand_side_by_side_over_the_whole_width() -> None:
+    drawn = plot({}, {"ok": 1}, {}, {})
+    assert [each.x for each in drawn.columns] == [0, 25, 50, 75]
+    assert drawn.width == pytest.approx(25, abs=0.1)
+
+
+def test_a_gap_isnt_zero() -> None:
+    gap, zero = plot(None, {}).columns
+    assert (gap.gap, gap.says) == (True, "Feb 28, 09:00: no data")
+    assert (zero.gap, zero.says) == (False, "Feb 28, 10:00: none")
+    assert gap.parts == zero.parts == ()
+
+
+def test_a_point_that_not_all_targets_are_known_of_says_so() -> None:
+    assert plot({"ok": 1}, targets=3, known=2).columns[0].says.endswith("1 ok (2 of 3 targets)")
+    assert plot({"ok": 1}, targets=3, known=3).columns[0].says.endswith("1 ok")
+
+
+@pytest.mark.parametrize(
+    ("most", "labels"),
+    [
+        (0, ["0", "1", "2"]),
+        (1, ["0", "1", "2"]),
+        (9, ["0", "5", "10"]),
+        (11, ["0", "6", "12"]),
+        (390, ["0", "200", "400"]),
+        (408, ["0", "250", "500"]),
+        (50_000, ["0", "25,000", "50,000"]),
+    ],
+)
+def test_the_axis_ends_at_a_round_number_whose_half_is_whole(most: int, labels: list[str]) -> None:
+    levels = plot({"ok": most}).levels
+    assert [each.label for each in levels] == labels
+    assert [each.at for each in levels] == [100, 50, 0]
+
+
+def test_a_day_is_marked_by_six_hours_and_a_month_by_its_mondays() -> None:
+    hours = plot(*[{}] * 24).times
+    assert [each.label for each in hours] == ["12:00", "18:00", "Mar 01", "06:00"]
+    days = plot(*[{}] * 30, step=24, began=BEGAN.replace(hour=0)).times
+    assert [each.label for each in days] == ["Mar 02", "Mar 09", "Mar 16", "Mar 23"]
+    assert [each.at for each in days[:2]] == [pytest.approx(100 * 2 / 30, abs=0.01), pytest.approx(30, abs=0.01)]
+
+
+def test_labels_at_the_ends_stay_within_the_plot() -> None:
+    times = plot(*[{}] * 22, began=BEGAN.replace(hour=12)).times
+    assert [each.anchor for each in times] == ["start", "middle", "middle", "middle"]
+    times = plot(*[{}] * 22).times
+    assert [each.anchor for each in times] == ["middle", "middle", "middle", "end"]

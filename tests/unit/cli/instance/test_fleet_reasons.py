@@ -1,0 +1,133 @@
+"""Why an instance has its status, in a few words: each situation has some, and none has an ARN in it."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from fixtures.account import MUTATIONS, FakeAccount
+from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError
+from rolekeeper.instances.decide import Observation, decide
+from rolekeeper.instances.observe import Unreadable
+from rolekeeper.instances.records import refusal
+from rolekeeper.model.instance import Condition, Decision, InstanceRecord
+from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, Pin, PublishedMapping
+from rolekeeper_cli.instance.seen import Seen, short_reason
+from strategies.situations import ARRANGED, RIVAL, SITUATIONS, WEB, WITHHELD, Situation
+from strategies.values import KEY, NOW, arn
+
+pytestmark = pytest.mark.usefixtures("web_and_db", "silence")
+
+# By the code of the decision.
+REASONS = {
+    "unoccupied": "attach {role}",
+    "differs": "replace {carries} with {role}",
+    "quarantined": "detach {carries}",
+    "unmatched": "detach {carries}",
+    "kept": "kept: workload=web no longer matches",
+    "not-ours": "foreign role theirs",
+    "service-managed": "managed by EKS",
+    "changing": "pending: waits until that ends",
+    "associating": "attaching web",
+    "disassociating": "detaching {carries}",
+    "stopped": "stopped: waits for its start",
+    "ignored": "ignored",
+    "ignore-unclear": f"unclear tag {IGNORE_TAG}",
+    "pin-unclear": "unclear pin",
+    "contested": "contested: another actor reverts it",
+    "tie": "tie: env=prod, workload=web",
+    "suspended": "suspended: workload=web",
+    "occupied": "foreign role theirs",
+    "unexplained": "unexplained role web",
+    "mapping-missing": "mapping missing: {granted}",
+    "window": "window: waits for room",
+    "throttled": "throttled: tried again soon",
+    "propagating": "profile not known to EC2 yet: web",
+    "denied": "denied by AWS",
+    "refused": "refused by EC2",
+}
+OTHERWISE = {
+    "nothing, and no mapping": "",
+    "nothing after a quarantine whose record and tag are missing": "",
+    "its role, by a pin": "pinned",
+    "its role, by a pin that ends": "pinned until 2026-03-02 09:00 UTC",
+    "nothing, and its own tag until later": "ignored until 2099-01-01 00:00 UTC",
+    "a foreign role, and its own tag until later": "ignored until 2099-01-01 00:00 UTC",
+}
+# What operators withhold is in a box above the list; EC2 doesn't know what is gone, so no list has it.
+LISTED = [story for story in ARRANGED if SITUATIONS[story].code not in {"gone", *WITHHELD}]
+
+
+def seen(situation: Situation, observed: Observation | None = None) -> Seen:
+    """Return an instance as it is decided on: as the catalogue has it, or as it was `observed`."""
+    observed = observed or situation.observation
+    assert observed.instance
+    managed = bool(observed.association and situation.ownership.manages(observed.association.profile_arn))
+    return Seen(observed.instance, observed, decide(observed, situation.settings), managed=managed)
+
+
+def reason_of(situation: Situation, **changes: Any) -> str:
+    return str(short_reason(seen(replace(situation, **changes))))
+
+
+@pytest.mark.parametrize("story", LISTED)
+def test_each_reason_is_a_few_words_without_an_arn(world: FakeAccount, story: str) -> None:
+    situation = SITUATIONS[story]
+    found = seen(situation)
+    if situation.tried:
+        instance = situation.arrange(world)
+        situation.refuse(world, *MUTATIONS)
+        world.reconcile(instance)
+        found = seen(situation, world.observed(instance))
+    grant = found.observed.grant
+    names = {
+        "role": found.decision.role,
+        "carries": found.carries.rpartition("/")[2],
+        "granted": grant.mapping if grant else "",
+    }
+    code = situation.code if situation.tried else found.decision.code
+    words = OTHERWISE.get(story, REASONS.get(code, "")).format_map(names)
+    assert str(short_reason(found)) == words
+    assert len(words) <= 40
+
+
+def tried(ended: Decision, situation: Situation) -> str:
+    """Return the reason of an instance whose last attempt ended so."""
+    condition = Condition(ended.action, ended.code, ended.reason, NOW, ended.fingerprint)
+    return str(
+        short_reason(seen(situation, replace(situation.observation, record=InstanceRecord(condition=condition))))
+    )
+
+
+NOTHING, ITS_ROLE = SITUATIONS["nothing, and a role"], SITUATIONS["its role, another actor's"]
+
+
+def test_how_an_attempt_at_another_change_ended_isnt_said_of_this_one() -> None:
+    denied = AccessDeniedError("UnauthorizedOperation", "no", "ec2:AssociateIamInstanceProfile", "*")
+    ended = refusal(seen(replace(NOTHING, governs=RIVAL)).decision, denied)
+    assert tried(ended, NOTHING) == "attach web"
+
+
+def test_a_wait_that_is_over_isnt_said_of_what_is_due_now() -> None:
+    stopped = seen(SITUATIONS["another role, ours, while it is stopped"]).decision
+    assert tried(stopped, SITUATIONS["another role, ours"]) == "replace db with web"
+
+
+def test_a_pin_that_is_over_isnt_said() -> None:
+    over = Pin("web", arn("web"), expires_at=NOW - timedelta(days=1))
+    assert reason_of(ITS_ROLE, pin=over) == ""
+
+
+def test_a_time_at_the_end_of_the_calendar_is_said_too() -> None:
+    pin = Pin("web", arn("web"), expires_at=datetime.fromisoformat("9999-12-31T23:59:59-23:00"))
+    assert reason_of(ITS_ROLE, pin=pin) == "pinned until 9999-12-31 23:59 UTC"
+
+
+def test_a_name_with_a_brace_is_a_name() -> None:
+    odd = PublishedMapping(replace(WEB.spec, key=MappingKey("{role}", "{0}")), 1, "", "its role is gone")
+    assert reason_of(NOTHING, governs=odd) == "suspended: {role}={0}"
+
+
+def test_what_cant_be_decided_on_says_so() -> None:
+    assert str(short_reason(Unreadable(KEY, NOTHING.instance, CorruptItemError("Corrupt", "x")))) == "damaged record"

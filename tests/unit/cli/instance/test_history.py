@@ -1,0 +1,50 @@
+"""What an instance carried and who attached it, by its history."""
+
+from typing import Any
+
+import pytest
+
+from rolekeeper.model.instance import Association, AssociationState
+from rolekeeper_cli.instance.history import spans
+
+pytestmark = pytest.mark.usefixtures("web_and_db", "silence")
+
+WEB, DB = (f"arn:aws:iam::123456789012:instance-profile/rolekeeper/{name}" for name in ("web", "db"))
+OURS = Association("iip-1", "i-1", WEB, AssociationState.ASSOCIATED)
+
+
+def entry(second: int, saw: str = "", profile: str = "", answer: str = "", to: str = WEB) -> dict[str, Any]:
+    """An attempt to attach a profile: what it saw, and the association that EC2 made, or none as it refused."""
+    answered = {"association-id": answer} if answer else {"code": "IncorrectState"}
+    seen = {"association-id": saw, "association-state": saw and "associated", "profile-arn": profile}
+    return {
+        "at": f"2026-03-01T12:00:{second:02}+00:00",
+        "seen": seen,
+        "answer": answered,
+        "outcome": "done" if answer else "refused",
+        "decision": {"profile-arn": to, "mapping": "app=web"},
+    }
+
+
+def whose(entries: list[dict[str, Any]], shown: Association | None, *, granted: bool = False) -> list[tuple[str, str]]:
+    """The profiles that it carried, the oldest first, and who attached each."""
+    found = spans(entries[::-1], shown, granted=granted)
+    return [(each.profile_arn, each.attached_by) for each in found]
+
+
+def test_what_a_second_worker_saw_before_the_first_ones_change_is_over() -> None:
+    first, second = entry(1, answer="iip-1"), entry(2)
+    assert whose([first, second], OURS) == [(WEB, "Rolekeeper")]
+    later = entry(9, saw="iip-1", profile=WEB, answer="iip-2", to=DB)
+    then = Association("iip-2", "i-1", DB, AssociationState.ASSOCIATED)
+    assert whose([first, second, later], then) == [(WEB, "Rolekeeper"), (DB, "Rolekeeper")]
+
+
+def test_what_was_seen_after_another_actor_changed_it_is_believed() -> None:
+    theirs = Association("iip-9", "i-1", DB, AssociationState.ASSOCIATED)
+    assert whose([entry(1, answer="iip-1"), entry(5)], theirs) == [(WEB, "Rolekeeper"), (DB, "another actor")]
+
+
+def test_without_an_entry_a_grant_says_who_attached_what_it_carries() -> None:
+    assert whose([], OURS, granted=True) == [(WEB, "Rolekeeper")]
+    assert whose([], OURS) == [(WEB, "another actor")]

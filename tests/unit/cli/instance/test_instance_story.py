@@ -1,0 +1,289 @@
+"""What an instance's page says and draws: its answer, its timeline, and its roles on a line of time."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from rolekeeper_cli.instance.history import Span
+from rolekeeper_cli.instance.history_view import AnswerView, EntryView, SeenView
+from rolekeeper_cli.instance.page import Part, answer, grouped, lane
+from rolekeeper_cli.instance.uptake import Delivery, Held, Use
+
+WEB, DB = (f"arn:aws:iam::123456789012:instance-profile/rolekeeper/{each}" for each in ("web", "db"))
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+# ---- the answer ----
+
+
+def carrying(profile: str, **values: Any) -> dict[str, Any]:
+    same = {"association": "iip-1", "managed": True, "attached_by": "Rolekeeper"}
+    return {"instance_profile": profile, **same, **values}
+
+
+def shown(action: str, code: str, carries: Any = None, should: str | None = "web", **values: Any) -> dict[str, Any]:
+    """An explanation, of an instance whose tags ask for web."""
+    decided = {"action": action, "code": code, "mapping": "app=web", "role": "web", "reason": "so it is"}
+    pin = values.pop("pin", None)
+    decision = {**decided, **values}
+    return {"carries": carries, "should_carry": should, "decision": decision, "pin": pin, "not_in_effect": []}
+
+
+def entry(action: str = "Attach", *, answer: AnswerView | None = None, **values: Any) -> EntryView:
+    """An entry of the history."""
+    made = EntryView(
+        at="2026-03-01T12:04:09Z",
+        instance="i-1",
+        account="123456789012",
+        region="us-east-1",
+        cause="tags",
+        action=action,
+        code="unoccupied",
+        from_=None,
+        to="web",
+        role="web",
+        mapping="app=web",
+        revision=1,
+        reason="",
+        answer=answer or AnswerView(association_id="iip-1", state="associating"),
+        outcome="done",
+        seconds=2,
+        losers=(),
+        seen=SeenView(state="running", tags={}, association_id=None, association_state=None, profile_arn=None),
+        correlation_id="1",
+    )
+    return made.but(**values)
+
+
+def said(parts: Sequence[Part]) -> str:
+    """The sentence, with values as they are written in code."""
+    marked = {"words": "{}", "role": "[{}]", "foreign": "<{}>", "mapping": "{}", "time": "{}"}
+    return "".join(marked[each.kind].format(each.value) for each in parts)
+
+
+PIN = {"role": "web", "expires_at": None, "unclear": None}
+TIMED = {**PIN, "expires_at": NOW}
+THEIRS = carrying("node-role", managed=False, attached_by="another actor")
+
+
+@pytest.mark.parametrize(
+    ("explained", "sentence"),
+    [
+        (
+            shown("Nothing", "converged", carrying("web")),
+            "[web], as app=web asks, since 2026-03-01T12:04:09Z; attached by Rolekeeper within 2 s",
+        ),
+        (
+            shown("Nothing", "converged", carrying("web", association="iip-0")),
+            "[web], as app=web asks; attached by Rolekeeper",
+        ),
+        (
+            shown("Nothing", "converged", carrying("web", association="iip-0", attached_by="another actor")),
+            "[web], as app=web asks; attached by another actor",
+        ),
+        (
+            shown("Nothing", "converged", carrying("web"), mapping="the pin", pin=PIN),
+            "[web], pinned until it is released, since 2026-03-01T12:04:09Z; attached by Rolekeeper within 2 s",
+        ),
+        (shown("Nothing", "converged", None, None, role="NONE"), "[], as app=web asks"),
+        (shown("Nothing", "unmatched", None, None, mapping=None), "[]: its tags match no mapping"),
+        (shown("Nothing", "not-ours", THEIRS, mapping=None), "<node-role>: its tags match no mapping"),
+        (
+            shown("Nothing", "kept", carrying("web")),
+            "[web], kept: app=web no longer matches, since 2026-03-01T12:04:09Z; attached by Rolekeeper within 2 s",
+        ),
+        (shown("Nothing", "ignored", carrying("web"), mapping=None), "[web]: so it is"),
+        (shown("Hold", "occupied", THEIRS), "<node-role>: app=web asks for [web] and leaves it"),
+        (shown("Hold", "occupied", THEIRS, None, role="NONE"), "<node-role>: app=web asks for [] and leaves it"),
+        (
+            shown("Hold", "contested", carrying("db")),
+            "[db]; another actor keeps reverting Rolekeeper's change to it",
+        ),
+        (shown("Hold", "tie", None, None, mapping=None), "[]: so it is"),
+        (shown("Hold", "suspended", carrying("db"), "db"), "[db]: so it is"),
+        (shown("Wait", "stopped", carrying("db")), "[db]; becomes [web] when it is started, as app=web asks"),
+        (shown("Wait", "changing"), "[]; becomes [web] once it is running or stopped, as app=web asks"),
+        (shown("Wait", "changing", carrying("web")), "[web]: so it is"),
+        (shown("Wait", "associating", carrying("web")), "[web] is being attached, as app=web asks"),
+        (shown("Wait", "disassociating", carrying("web"), None), "[web] is being detached"),
+        (shown("Attach", "unoccupied"), "[]; becomes [web], as app=web asks"),
+        (
+            shown("Replace", "differs", carrying("db"), mapping="the pin", pin=TIMED),
+            "[db]; becomes [web], pinned until 2026-03-01 12:00:00+00:00",
+        ),
+        (shown("Detach", "quarantined", carrying("db"), None), "[db]; becomes [], as app=web asks"),
+        (shown("Detach", "unmatched", carrying("web"), None), "[web]; becomes []: app=web no longer matches"),
+        (
+            shown("Detach", "unmatched", carrying("web"), None, mapping="the pin"),
+            "[web]; becomes []: its pin is over",
+        ),
+    ],
+    ids=lambda each: "" if isinstance(each, str) else f"{each['decision']['action']}-{each['decision']['code']}",
+)
+def test_the_answer_says_what_it_carries_why_and_what_comes(explained: Any, sentence: str) -> None:
+    assert said(answer(explained, [entry()])) == sentence
+
+
+def test_since_when_is_said_only_by_what_ec2_took_for_this_association() -> None:
+    explained = shown("Nothing", "converged", carrying("web"))
+    assert "since" not in said(answer(explained, [entry(outcome="refused")]))
+    assert "since" not in said(answer(explained, [entry(answer=AnswerView(association_id="iip-2"))]))
+    assert said(answer(explained, [entry(seconds=None)])).endswith("attached by Rolekeeper"), "how long isn't known"
+
+
+# ---- the timeline ----
+
+
+def test_entries_of_the_same_kind_in_a_row_are_one_line() -> None:
+    waits = [entry("Wait", code="stopped", at=str(each)) for each in range(3)]
+    attach, refused = entry(), entry(outcome="refused")
+    assert grouped([*waits, attach, refused, waits[0]]) == [waits, [attach], [refused], [waits[0]]]
+
+
+# ---- the line of time ----
+
+
+def held(role: str, **values: Any) -> Held:
+    nothing = dict.fromkeys(("since", "until", "delivered", "first_use", "last_use", "valid_until"))
+    return Held(role, role.rsplit("/", 1)[-1], **{"carried": True, "recorded": True, **nothing, **values})
+
+
+def ago(hours: float) -> datetime:
+    return NOW - timedelta(hours=hours)
+
+
+def drawn(*roles: Held, spans: Sequence[Span] = (), past: str = "") -> Any:
+    return lane(spans, roles, NOW, past=past)
+
+
+def bars(row: Any) -> list[tuple[str, float, float]]:
+    return [(each["drawn"].kind, each["x"], each["width"]) for each in row["bars"]]
+
+
+def marks(row: Any) -> list[tuple[str, float]]:
+    return [(each["drawn"].kind, each["x"]) for each in row["marks"]]
+
+
+def use(hours: float) -> Use:
+    return Use("", ago(hours), "sts:GetCallerIdentity", "Boto3")
+
+
+def test_a_replace_is_drawn_from_just_before_it_until_the_last_credentials_expire() -> None:
+    """From 9:45 to 13:45: a quarter of an hour is 6.25 percent."""
+    db = held(DB, since=ago(2), delivered=Delivery(DB, ago(1.75), NOW), first_use=use(1.5), last_use=use(0.25))
+    web = held(WEB, carried=False, since=ago(72), until=ago(2), last_use=use(1), valid_until=ago(-1.75))
+    shown = drawn(db, web)
+    assert (shown["begin"], shown["end"], shown["now"]) == (ago(2.25), ago(-1.75), 56.25)
+    carried, former = shown["rows"]
+    assert bars(carried) == [("ours", 6.25, 50.0)]
+    assert marks(carried) == [("attached", 6.25), ("delivered", 12.5), ("first", 18.75), ("last", 50.0)]
+    assert bars(former) == [("ours", 0.0, 6.25), ("valid", 6.25, 93.75)]
+    assert marks(former) == [("still", 31.25)], "it was attached before"
+    assert shown["kinds"] == {"ours", "valid", "attached", "delivered", "first", "last", "still"}
+    assert [each["text"] for each in shown["hours"]] == ["10:00", "11:00", "12:00", "13:00"]
+
+
+def test_where_nothing_changed_it_is_the_last_day() -> None:
+    shown = drawn(held(DB, since=ago(72), delivered=Delivery(DB, ago(25), NOW), last_use=use(1)))
+    assert (shown["begin"], shown["end"], shown["now"]) == (ago(24.25), NOW, 100)
+    [row] = shown["rows"]
+    assert bars(row) == [("ours", 0, 100)]
+    assert marks(row) == [("last", 95.88)], "the delivery was before"
+
+
+@pytest.mark.parametrize(
+    ("past", "hours", "texts"),
+    [
+        ("1h", 1, ["11:15", "11:30", "11:45"]),
+        ("24h", 24, ["16:00", "20:00", "00:00", "04:00", "08:00"]),
+        ("30d", 720, ["Feb 4", "Feb 9", "Feb 14", "Feb 19", "Feb 24"]),
+        ("soon", 2.25, ["10:00", "10:30", "11:00", "11:30"]),
+    ],
+)
+def test_an_address_says_how_much_of_the_past_is_shown(past: str, hours: float, texts: list[str]) -> None:
+    shown = drawn(held(DB, since=ago(2)), past=past)
+    assert (shown["begin"], shown["end"]) == (ago(hours), NOW)
+    assert [each["text"] for each in shown["hours"]] == texts
+
+
+def test_by_the_history_alone_it_shows_which_role_it_carried_and_who_attached_it() -> None:
+    """From 5:45 on; another actor replaced db at some time between 8 and 9."""
+    spans = (
+        Span(DB, ago(6), after=ago(6), before_end=ago(4), until=ago(3), mapping="app=db"),
+        Span("theirs", after=ago(4), until=ago(1)),
+        Span(WEB, ago(1), after=ago(1), carried=True, mapping="app=web"),
+    )
+    rows = {row["role"]: row for row in drawn(spans=spans)["rows"]}
+    assert list(rows) == ["web", "theirs", "db"], "what it carries first, then the last former one"
+    assert [row["carried"] for row in rows.values()] == [True, False, False]
+    assert [bars(each) for each in rows.values()] == [
+        [("ours", 84.0, 16.0)],
+        [("others", 52.0, 32.0)],
+        [("ours", 4.0, 48.0)],
+    ]
+    assert [each["drawn"].mapping for each in rows["web"]["bars"]] == ["app=web"]
+    assert marks(rows["theirs"]) == []
+
+
+def test_a_role_that_it_carried_twice_has_one_row_and_cloudtrail_speaks_of_the_last_time() -> None:
+    spans = (Span(WEB, ago(5), until=ago(4)), Span(DB, ago(4), until=ago(2)), Span(WEB, ago(2), carried=True))
+    web, _ = drawn(held(WEB, since=ago(2), delivered=Delivery(WEB, ago(1), NOW)), spans=spans)["rows"]
+    assert [kind for kind, *_ in bars(web)] == ["ours", "ours"]
+    assert [kind for kind, _ in marks(web)] == ["attached", "attached", "delivered"]
+
+
+def test_what_ended_before_the_time_shown_isnt_drawn() -> None:
+    spans = (Span(WEB, ago(5), until=ago(4)), Span(DB, ago(4), carried=True))
+    assert [row["role"] for row in drawn(spans=spans, past="1h")["rows"]] == ["db"]
+
+
+@pytest.mark.parametrize(("denied", "hours"), [(ago(0.5), 0.5), (datetime.max.replace(tzinfo=UTC), 1)])
+def test_what_is_cut_off_ends_when_it_was_denied(denied: datetime, hours: float) -> None:
+    """Or now, at the latest: a person may deny what is to come."""
+    web = held(WEB, carried=False, since=ago(2), until=ago(1), valid_until=ago(-5), denied_before=denied)
+    shown = drawn(held(DB, since=ago(1)), web)
+    assert shown["end"] == NOW
+    [_, (_, _, width)] = bars(shown["rows"][1])
+    assert width == pytest.approx(100 * hours / 2.25, abs=0.1)
+
+
+def test_one_call_has_one_mark() -> None:
+    [row] = drawn(held(DB, since=ago(1), first_use=use(0.5), last_use=use(0.5)))["rows"]
+    assert [kind for kind, _ in marks(row)] == ["attached", "first"]
+
+
+def test_what_another_actor_replaced_ends_with_its_last_delivery_where_the_next_begins() -> None:
+    web = held(WEB, carried=False, delivered=Delivery(WEB, ago(3), ago(-3)), valid_until=ago(-3))
+    carried, former = drawn(held(DB), web, past="6h")["rows"]
+    assert bars(former) == [("others", 0, 33.33), ("valid", 33.33, 66.67)]
+    assert bars(carried) == [("others", 33.33, 33.34)]
+
+
+@pytest.mark.parametrize(
+    "role",
+    [
+        held(DB, since=ago(-0.05)),
+        held(WEB, carried=False, since=ago(1), valid_until=ago(-5)),
+        held(WEB, carried=False, since=ago(1), delivered=Delivery(WEB, ago(2), ago(-4)), valid_until=ago(-4)),
+        held(WEB, carried=False, until=ago(1), valid_until=ago(2)),
+    ],
+    ids=["attached by a clock ahead", "taken nobody knows when", "delivered before only", "expired before"],
+)
+def test_no_bar_ends_before_it_begins(role: Held) -> None:
+    [row] = drawn(role)["rows"]
+    assert all(each["width"] >= 0 for each in row["bars"])
+    assert all(after["x"] >= before["x"] for before, after in pairwise(row["bars"]))
+
+
+@pytest.mark.parametrize("minutes", [1, 20, 50, 150, 350])
+def test_there_is_room_for_each_time_that_is_written(minutes: int) -> None:
+    for end in (0, 2, 6):
+        taken = held(WEB, carried=False, until=ago(minutes / 60), valid_until=ago(-end))
+        places = [each["x"] for each in drawn(taken)["hours"]]
+        assert 1 <= len(places) <= 7
+        assert min(places) >= 6
+        assert max(places) <= 94
+        assert all(after - before > 12 for before, after in pairwise(places))

@@ -1,0 +1,530 @@
+"""What a CloudFormation template will launch, judged without AWS."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from textwrap import indent
+
+import pytest
+
+from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, WhenOccupied
+from rolekeeper_cli.launch import cloudformation, files
+from rolekeeper_cli.launch.declared import Declared
+from rolekeeper_cli.launch.use import Forecast, Verdict
+
+NOW, HERE = datetime(2026, 11, 29, tzinfo=UTC), Target("111111111111", "eu-west-1")
+MAPPINGS = [
+    MappingSpec(MappingKey("app", "web"), "web"),
+    MappingSpec(MappingKey("app", "db"), "db"),
+    MappingSpec(MappingKey("app", "sealed"), NO_ROLE),
+]
+
+
+def read(
+    resources: str, *, sections: str = "", target: Target | None = None, parameters: dict[str, str] | None = None
+) -> list[Declared]:
+    """What a template with these resources declares."""
+    text = f"{sections}\nResources:\n{indent(resources.strip(chr(10)), '  ')}\n"
+    return files.read({"template.yaml": text.encode()}, parameters or {}, target)
+
+
+def forecasts(resources: str, *, sections: str = "") -> dict[str, Forecast]:
+    rules, scoped = files.offline(MAPPINGS, "/rolekeeper/", target=None, now=NOW)
+    found = files.forecasts(read(resources, sections=sections), rules, scoped)
+    return {each.launcher.name: each for each in found}
+
+
+def instance(properties: str) -> str:
+    return f"One:\n  Type: AWS::EC2::Instance\n  Properties: {{{properties}}}\n"
+
+
+def tags_of(value: str, sections: str = "", **parameters: str) -> tuple[dict[str, str], set[str]]:
+    """The tags of an instance, apart from CloudFormation's own: those that are known, and those that aren't."""
+    [one] = read(
+        instance(f"Tags: [{{Key: app, Value: {value}}}]"), sections=sections, target=HERE, parameters=parameters
+    )
+    launcher = one.launcher
+    assert launcher.unclear == ""
+    ours = {key: text for key, text in launcher.tags.items() if not key.startswith("aws:")}
+    return ours, {key for key in launcher.unknown_tags if not key.startswith("aws:")}
+
+
+# ---- each verdict, of each kind of resource ----
+
+TEMPLATE = """
+Template:
+  Type: AWS::EC2::LaunchTemplate
+  Properties:
+    LaunchTemplateData:
+      {profile}
+      TagSpecifications:
+      - {{ResourceType: instance, Tags: [{{Key: app, Value: {app}}}]}}
+      - {{ResourceType: volume, Tags: [{{Key: app, Value: volume}}]}}
+"""
+VERDICTS = [
+    ("web", "web", Verdict.BORN_RIGHT),
+    ("", "web", Verdict.LATE),
+    ("db", "web", Verdict.REPLACED),
+    ("web", "sealed", Verdict.REPLACED),
+    ("legacy", "web", Verdict.OCCUPIED),
+    ("legacy", "other", Verdict.NO_MAPPING),
+]
+
+
+@pytest.mark.parametrize(("profile", "app", "verdict"), VERDICTS)
+def test_a_launch_template(profile: str, app: str, verdict: Verdict) -> None:
+    named = f"IamInstanceProfile: {{Name: {profile}}}" if profile else ""
+    assert forecasts(TEMPLATE.format(profile=named, app=app))["Template"].verdict == verdict
+
+
+@pytest.mark.parametrize(("profile", "app", "verdict"), VERDICTS)
+def test_an_instance(profile: str, app: str, verdict: Verdict) -> None:
+    named = f"IamInstanceProfile: {profile}, " if profile else ""
+    assert forecasts(instance(f"{named}Tags: [{{Key: app, Value: {app}}}]"))["One"].verdict == verdict
+
+
+def group(properties: str, tags: str = "[{Key: app, Value: db, PropagateAtLaunch: true}]") -> str:
+    return f"Group:\n  Type: AWS::AutoScaling::AutoScalingGroup\n  Properties: {{{properties}, Tags: {tags}}}\n"
+
+
+DEFAULT = ", Version: !GetAtt Template.DefaultVersionNumber"
+USED = "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: !GetAtt Template.LatestVersionNumber}"
+
+
+@pytest.mark.parametrize(("profile", "verdict"), [("db", Verdict.BORN_RIGHT), ("web", Verdict.REPLACED)])
+def test_a_groups_own_tag_wins_over_its_templates(profile: str, verdict: Verdict) -> None:
+    template = TEMPLATE.format(profile=f"IamInstanceProfile: {{Name: {profile}}}", app="web")
+    found = forecasts(template + group(USED))
+    assert found["Group"].verdict == verdict
+    assert found["Group"].should_carry.endswith("/db")
+    assert found["Template"].launcher.used_by == ("Group",)
+
+
+def test_a_tag_that_a_group_keeps_to_itself_is_no_instances() -> None:
+    tags = "[{Key: app, Value: db, PropagateAtLaunch: false}]"
+    found = forecasts(TEMPLATE.format(profile="", app="web") + group(USED, tags))
+    assert found["Group"].should_carry.endswith("/web")
+
+
+def test_a_groups_unknown_tag_hides_its_templates() -> None:
+    tags = "[{Key: app, Value: !ImportValue app, PropagateAtLaunch: true}]"
+    found = forecasts(TEMPLATE.format(profile="", app="web") + group(USED, tags))
+    assert found["Group"].verdict == Verdict.UNKNOWN
+    assert "app" not in found["Group"].launcher.tags
+
+
+@pytest.mark.parametrize(("name", "known"), [("AutoScalingGroupName: g, ", ["g"]), ("", [])])
+def test_a_group_tags_its_instances_with_its_name(name: str, known: list[str]) -> None:
+    found = read(TEMPLATE.format(profile="", app="web") + group(f"{name}{USED}"))
+    launcher = found[1].launcher
+    assert [text for key, text in launcher.tags.items() if key == "aws:autoscaling:groupName"] == known
+    assert ("aws:autoscaling:groupName" in launcher.unknown_tags) == (not known)
+
+
+def test_a_mixed_group_is_judged_for_each_of_its_templates() -> None:
+    second = TEMPLATE.format(profile="IamInstanceProfile: {Name: db}", app="web").replace("Template:", "Second:", 1)
+    specified = "{LaunchTemplateSpecification: {LaunchTemplateId: !Ref Template}"
+    override = "Overrides: [{InstanceType: a}, {LaunchTemplateSpecification: {LaunchTemplateId: !Ref Second}}]}"
+    policy = f"MixedInstancesPolicy: {{LaunchTemplate: {specified}, {override}}}"
+    found = read(TEMPLATE.format(profile="", app="web") + second + group(policy))
+    assert [each.launcher.profile for each in found if each.launcher.name == "Group"] == ["", "db"]
+
+
+def test_a_launch_configuration_has_no_tags_of_its_own() -> None:
+    configuration = """
+Configuration:
+  Type: AWS::AutoScaling::LaunchConfiguration
+  Properties: {IamInstanceProfile: db}
+"""
+    found = forecasts(configuration + group("LaunchConfigurationName: !Ref Configuration"))
+    assert {name: each.verdict for name, each in found.items()} == {"Group": Verdict.BORN_RIGHT}
+
+
+@pytest.mark.parametrize(("type_", "app"), [("instant", "web"), ("maintain", "db")])
+def test_only_an_instant_fleet_tags_its_instances(type_: str, app: str) -> None:
+    fleet = f"""
+Fleet:
+  Type: AWS::EC2::EC2Fleet
+  Properties:
+    Type: {type_}
+    LaunchTemplateConfigs: [{{LaunchTemplateSpecification: {{LaunchTemplateId: !Ref Template, Version: $Latest}}}}]
+    TagSpecifications: [{{ResourceType: instance, Tags: [{{Key: app, Value: web}}]}}]
+"""
+    found = forecasts(TEMPLATE.format(profile="", app="db") + fleet)
+    assert found["Fleet"].should_carry.endswith(f"/{app}")
+
+
+def test_a_spot_fleet_has_templates_or_specifications_of_its_own() -> None:
+    fleet = """
+Fleet:
+  Type: AWS::EC2::SpotFleet
+  Properties:
+    SpotFleetRequestConfigData:
+      LaunchSpecifications:
+      - IamInstanceProfile: {Arn: !Sub "arn:aws:iam::${AWS::AccountId}:instance-profile/rolekeeper/web"}
+        TagSpecifications: [{ResourceType: instance, Tags: [{Key: app, Value: db}]}]
+"""
+    [found] = read(fleet, target=HERE)
+    assert found.launcher.profile == "arn:aws:iam::111111111111:instance-profile/rolekeeper/web"
+    assert found.launcher.tags == {"app": "db"}
+
+
+NODES = """
+Nodes:
+  Type: AWS::EKS::Nodegroup
+  Properties: {LaunchTemplate: {Id: !Ref Template, Version: !GetAtt Template.LatestVersionNumber}}
+"""
+
+
+def test_nodes_of_eks_are_left_alone_and_so_is_a_template_that_only_they_use() -> None:
+    found = forecasts(TEMPLATE.format(profile="", app="web") + NODES)
+    assert {each.verdict for each in found.values()} == {Verdict.LEFT_ALONE}
+    assert {str(each.mapping) for each in found.values()} == {"app=web"}
+    assert "app=web asks for role web, which they don't get" in found["Nodes"].reason
+
+
+def test_of_nodes_with_an_unknown_tag_a_mapping_may_change_the_role() -> None:
+    found = forecasts(TEMPLATE.format(profile="", app="!ImportValue app") + NODES)
+    assert {each.verdict for each in found.values()} == {Verdict.UNKNOWN}
+
+
+def test_a_node_group_whose_role_is_taken_over_is_shown_as_replaced() -> None:
+    rules, scoped = files.offline(
+        [MappingSpec(MappingKey("app", "web"), "web", when_occupied=WhenOccupied.REPLACE)],
+        "/rolekeeper/",
+        target=None,
+        now=NOW,
+    )
+    rules = replace(rules, ownership=replace(rules.ownership, take_over=True))
+    for found in files.forecasts(read(TEMPLATE.format(profile="", app="web") + NODES), rules, scoped):
+        assert (found.verdict, found.carries.rpartition("/")[2], found.steps) == (Verdict.REPLACED, "eks-*", ())
+
+
+# ---- instance profiles of the same template ----
+
+
+@pytest.mark.parametrize(
+    ("declared", "verdict"),
+    [
+        ("Path: /rolekeeper/, InstanceProfileName: web", Verdict.BORN_RIGHT),
+        ("Path: /rolekeeper/, InstanceProfileName: db", Verdict.REPLACED),
+        ("Path: /rolekeeper/", Verdict.REPLACED),
+        ("InstanceProfileName: legacy", Verdict.OCCUPIED),
+        ("Path: !ImportValue path, InstanceProfileName: web", Verdict.UNKNOWN),
+        ("InstanceProfileName: !ImportValue name", Verdict.UNKNOWN),
+    ],
+)
+@pytest.mark.parametrize("named", ["!Ref Profile", "!GetAtt Profile.Arn", "!Sub '${Profile}'", "!Sub '${Profile.Arn}'"])
+def test_a_profile_of_the_template_is_known_by_its_path(declared: str, verdict: Verdict, named: str) -> None:
+    profile = f"Profile:\n  Type: AWS::IAM::InstanceProfile\n  Properties: {{{declared}}}\n"
+    found = forecasts(profile + instance(f"IamInstanceProfile: {named}, Tags: [{{Key: app, Value: web}}]"))
+    assert found["One"].verdict == verdict
+
+
+def test_a_profile_that_is_written_by_its_name_is_found_in_the_template_too() -> None:
+    profile = (
+        "Profile:\n  Type: AWS::IAM::InstanceProfile\n  Properties: {Path: /rolekeeper/, InstanceProfileName: other}\n"
+    )
+    found = forecasts(profile + instance("IamInstanceProfile: other, Tags: [{Key: app, Value: web}]"))
+    assert found["One"].verdict == Verdict.REPLACED
+
+
+# ---- values ----
+
+SECTIONS = """
+Parameters:
+  App: {Type: String, Default: web}
+  Count: {Type: Number, Default: 2}
+  List: {Type: CommaDelimitedList, Default: "a, b"}
+  Ask: {Type: String}
+  Stored: {Type: "AWS::SSM::Parameter::Value<String>", Default: /path}
+Mappings:
+  Apps: {eu-west-1: {name: web}}
+Conditions:
+  Same: !Equals [!Ref App, web]
+  Other: !Not [!Condition Same]
+  Both: !And [!Condition Same, !Condition Other]
+  Either: !Or [!Condition Same, !Condition Maybe]
+  Maybe: !Equals [!Ref Ask, web]
+  AndMaybe: !And [!Condition Other, !Condition Maybe]
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("web", "web"),
+        ("5", "5"),
+        ("1.5", "1.5"),
+        ("true", "true"),
+        ("!Ref App", "web"),
+        ("!Ref Count", "2"),
+        ("!Ref AWS::Region", "eu-west-1"),
+        ("!Ref AWS::AccountId", "111111111111"),
+        ("!Sub '${App}-${AWS::Partition}-${!App}'", "web-aws-${App}"),
+        ("!Sub ['${A}-${App}', {A: !Ref Count}]", "2-web"),
+        ("!Join ['-', [a, !Ref App]]", "a-web"),
+        ("!Join ['-', !Ref List]", "a-b"),
+        ("!Select [1, [a, !Ref App]]", "web"),
+        ("!FindInMap [Apps, !Ref AWS::Region, name]", "web"),
+        ("!If [Same, web, db]", "web"),
+        ("!If [Other, web, db]", "db"),
+        ("!If [Both, web, db]", "db"),
+        ("!If [Either, web, db]", "web"),
+        ("!If [AndMaybe, web, db]", "db"),
+        ("!If [Maybe, !Ref App, web]", "web"),
+        ("{Fn::If: [Same, {Ref: App}, db]}", "web"),
+    ],
+)
+def test_a_value_is_resolved(value: str, text: str) -> None:
+    assert tags_of(value, SECTIONS) == ({"app": text}, set())
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!Ref Ask",
+        "!Ref Stored",
+        "!Ref AWS::StackName",
+        "!Ref Elsewhere",
+        "!Ref One",
+        "!Sub '${Ask}'",
+        "!Sub '${One.PrivateIp}'",
+        "!Join ['-', [a, !Ref Ask]]",
+        "!Join ['-', !GetAZs '']",
+        "!Select [9, [a]]",
+        "!Select [!Ref Ask, [a]]",
+        "!FindInMap [Apps, us-east-1, name]",
+        "!GetAtt One.PrivateIp",
+        "!ImportValue app",
+        "!Sub '${App'",
+        "!Sub '${App}${!App'",
+        "'{{resolve:ssm:app}}'",
+        "!If [Maybe, web, db]",
+        "!If [Nowhere, web, db]",
+        "1.10",
+        "010",
+        "[a, b]",
+        "{a: b}",
+    ],
+)
+def test_a_value_that_the_template_does_not_say_is_not_guessed(value: str) -> None:
+    assert tags_of(value, SECTIONS) == ({}, {"app"})
+
+
+def test_a_parameter_that_is_given_comes_before_its_default() -> None:
+    assert tags_of("!Ref App", SECTIONS, App="db") == ({"app": "db"}, set())
+    assert tags_of("!If [Maybe, web, db]", SECTIONS, Ask="web") == ({"app": "web"}, set())
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "[!If [Maybe, {Key: app, Value: web}, !Ref AWS::NoValue], {Key: b, Value: c}]",
+        "!If [Maybe, [{Key: app, Value: web}], !Ref AWS::NoValue]",
+        "!If [Maybe, [{Key: app, Value: web}], [{Key: app, Value: web}]]",
+    ],
+)
+def test_a_tag_that_depends_on_a_condition_is_not_known(tags: str) -> None:
+    [one] = read(instance(f"Tags: {tags}"), sections=SECTIONS)
+    assert "app" not in one.launcher.tags
+    assert "app" in one.launcher.unknown_tags
+
+
+def test_a_profile_that_depends_on_a_condition_is_not_known() -> None:
+    [one] = read(instance("IamInstanceProfile: !If [Maybe, web, !Ref AWS::NoValue]"), sections=SECTIONS)
+    assert one.launcher.profile is None
+
+
+def test_of_a_text_without_ends_of_variables_each_character_is_looked_at_once() -> None:
+    [found] = cloudformation.VARIABLE.finditer("${" * 1_000)
+    assert found.end() == 2_000
+
+
+@pytest.mark.parametrize("tags", ["!Ref Ask", "[!Ref Ask]", "[{Key: !Ref Ask, Value: a}]", "a"])
+def test_nothing_is_said_of_an_instance_whose_tag_keys_are_not_known(tags: str) -> None:
+    found = forecasts(instance(f"Tags: {tags}"), sections=SECTIONS)["One"]
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, "the keys of its tags aren't known before it is deployed")
+
+
+def test_an_unknown_tag_matters_only_where_mappings_ask_for_it() -> None:
+    tags = "Tags: [{Key: app, Value: web}, {Key: Name, Value: !Ref AWS::StackName}]"
+    unknown = "Tags: [{Key: app, Value: !Ref AWS::StackName}]"
+    assert forecasts(instance(tags))["One"].verdict == Verdict.LATE
+    assert forecasts(instance(unknown))["One"].reason.startswith("the value of tag app isn't known")
+
+
+@pytest.mark.parametrize(
+    ("properties", "reason"),
+    [
+        ("LaunchTemplate: {LaunchTemplateName: theirs, Version: 1}", "launch template theirs isn't in the file"),
+        ("LaunchTemplate: !Ref Ask", "its launch template isn't known before it is deployed"),
+        ("LaunchConfigurationName: theirs", "its launch configuration isn't in the file"),
+        *(
+            (
+                f"LaunchTemplate: {{LaunchTemplateId: !Ref Template{each}}}",
+                "which version of Template it uses isn't known",
+            )
+            for each in (", Version: 3", ", Version: !Ref Ask", ", Version: $Default", "", DEFAULT)
+        ),
+    ],
+)
+def test_a_group_that_starts_from_something_else_is_not_judged(properties: str, reason: str) -> None:
+    found = forecasts(TEMPLATE.format(profile="", app="web") + group(properties), sections=SECTIONS)
+    assert (found["Group"].verdict, found["Group"].reason) == (Verdict.UNKNOWN, reason)
+
+
+def test_of_a_launch_template_an_instance_surely_gets_the_profile() -> None:
+    """Whether it gets the template's tags too is said nowhere."""
+    of_template = TEMPLATE.format(profile="IamInstanceProfile: {Name: web}", app="web")
+    used = "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: !GetAtt Template.LatestVersionNumber}"
+    assert forecasts(of_template + instance(used))["One"].verdict == Verdict.UNKNOWN
+    tagged = instance(f"{used}, Tags: [{{Key: app, Value: web}}]")
+    assert forecasts(of_template + tagged)["One"].verdict == Verdict.BORN_RIGHT
+
+
+@pytest.mark.parametrize(("condition", "names"), [("Same", {"One"}), ("Other", set()), ("Maybe", {"One"})])
+def test_a_resource_whose_condition_is_false_is_left_out(condition: str, names: set[str]) -> None:
+    found = read(f"One:\n  Type: AWS::EC2::Instance\n  Condition: {condition}\n", sections=SECTIONS)
+    assert {each.launcher.name for each in found} == names
+
+
+TRANSFORM = "a transform makes it (Fn::ForEach, Fn::Transform): give the processed template"
+INCLUDE = "Fn::Transform: {Name: AWS::Include}"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "Fn::ForEach::Many: [Id, [a, b], {'Web${Id}': {Type: AWS::EC2::Instance, Properties: {}}}]",
+        "Fn::ForEach::M: [Id, [a], {'Fn::ForEach::N': [No, [b], {'${Id}${No}': {Type: AWS::EMR::Cluster}}]}]",
+        f"{instance('Tags: [{Key: app, Value: web}]')}  {INCLUDE}",
+        f"Included: {{{INCLUDE}}}",
+        instance(f"{INCLUDE}, Tags: [{{Key: app, Value: web}}]"),
+        instance(INCLUDE),
+        instance(f"Tags: [{{{INCLUDE}}}]"),
+        instance("Tags: [{Key: app, Value: web, 'Fn::ForEach::More': []}]"),
+        TEMPLATE.format(profile=INCLUDE, app="web"),
+        TEMPLATE.format(profile=f"IamInstanceProfile: {{Name: web, {INCLUDE}}}", app="web"),
+    ],
+)
+def test_what_a_transform_makes_is_not_known(made: str) -> None:
+    [found] = forecasts(made).values()
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, TRANSFORM)
+
+
+CONFIGURATION = f"Made:\n  Type: AWS::AutoScaling::LaunchConfiguration\n  Properties: {{{INCLUDE}}}\n"
+PROFILE = f"Made:\n  Type: AWS::IAM::InstanceProfile\n  Properties: {{InstanceProfileName: db, {INCLUDE}}}\n"
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        TEMPLATE.format(profile=INCLUDE, app="web") + group(USED),
+        CONFIGURATION + group("LaunchConfigurationName: !Ref Made"),
+        PROFILE + instance("IamInstanceProfile: !Ref Made, Tags: [{Key: app, Value: web}]"),
+    ],
+)
+def test_what_starts_from_something_that_a_transform_makes_is_not_known(resources: str) -> None:
+    assert {each.verdict for each in forecasts(resources).values()} == {Verdict.UNKNOWN}
+
+
+@pytest.mark.parametrize(
+    ("section", "macro"),
+    [
+        ("Transform: Ours", "Ours"),
+        ("Transform: [AWS::Serverless-2016-10-31, Ours]", "Ours"),
+        ("Transform: {Name: AWS::Include, Parameters: {Location: s3://b/k}}", "AWS::Include"),
+        ("'Fn::Transform': {Name: AWS::Include}", "Fn::Transform"),
+    ],
+)
+def test_a_macro_of_the_whole_template_may_add_or_change_anything(section: str, macro: str) -> None:
+    right = instance("IamInstanceProfile: web, Tags: [{Key: app, Value: web}]")
+    found = forecasts(right, sections=section)
+    assert {name: each.verdict for name, each in found.items()} == {macro: Verdict.UNKNOWN, "One": Verdict.UNKNOWN}
+    assert found["One"].reason == f"the macro {macro} may add or change anything: give the processed template"
+
+
+def test_what_is_included_among_the_resources_is_not_known() -> None:
+    assert forecasts(INCLUDE)["Fn::Transform"].verdict == Verdict.UNKNOWN
+
+
+def test_transforms_of_aws_that_add_no_instance_leave_the_others_known() -> None:
+    right = instance("IamInstanceProfile: web, Tags: [{Key: app, Value: web}]")
+    found = forecasts(right, sections="Transform: [AWS::LanguageExtensions, AWS::Serverless-2016-10-31]")
+    assert {name: each.verdict for name, each in found.items()} == {"One": Verdict.BORN_RIGHT}
+
+
+OTHERS = """
+AWS::Batch::ComputeEnvironment AWS::CloudFormation::Stack AWS::CloudFormation::StackSet AWS::ECS::CapacityProvider
+AWS::EMR::Cluster AWS::EMR::InstanceFleetConfig AWS::EMR::InstanceGroupConfig AWS::ElasticBeanstalk::Environment
+AWS::Serverless::Application AWS::ServiceCatalog::CloudFormationProvisionedProduct My::Own::Web::MODULE
+"""
+
+
+@pytest.mark.parametrize("type_", OTHERS.split())
+def test_what_launches_instances_in_its_own_way_is_named_and_not_known(type_: str) -> None:
+    [found] = forecasts(f"Other: {{Type: '{type_}'}}").values()
+    assert (found.launcher.name, found.verdict, found.launcher.place) == ("Other", Verdict.UNKNOWN, "template.yaml:3")
+    assert found.reason == f"{type_} may launch instances, and the file doesn't say what they start with"
+
+
+def test_what_launches_no_instance_is_left_out() -> None:
+    types = ("AWS::ECS::Cluster", "AWS::Lambda::Function", "AWS::EMR::SecurityConfiguration", "AWS::EC2::Subnet")
+    assert forecasts("\n".join(f"R{at}: {{Type: '{each}'}}" for at, each in enumerate(types))) == {}
+
+
+def test_what_is_left_out_by_a_condition_is_not_there() -> None:
+    left_out = "!If [Other, {}, !Ref AWS::NoValue]"
+    found = forecasts(
+        TEMPLATE.format(profile="", app="web") + group(f"{USED}, MixedInstancesPolicy: {left_out}"), sections=SECTIONS
+    )
+    assert found["Group"].verdict == Verdict.LATE
+
+
+# ---- where it is, and what to write ----
+
+ARN = "arn:${AWS::Partition}:iam::${AWS::AccountId}:instance-profile"
+SPOT_FLEET = """
+Fleet:
+  Type: AWS::EC2::SpotFleet
+  Properties:
+    SpotFleetRequestConfigData:
+      LaunchSpecifications: [{TagSpecifications: [{ResourceType: instance, Tags: [{Key: app, Value: web}]}]}]
+"""
+
+
+def test_a_resource_is_at_its_line() -> None:
+    [one] = read(instance(""))
+    assert one.launcher.place == "template.yaml:3"
+
+
+def test_json_says_the_same_as_yaml() -> None:
+    properties = {"Tags": [{"Key": "app", "Value": {"Fn::Sub": "${App}"}}, {"Key": "n", "Value": 5}]}
+    document = {
+        "Parameters": {"App": {"Type": "String", "Default": "web"}},
+        "Resources": {"One": {"Type": "AWS::EC2::Instance", "Properties": properties}},
+    }
+    [one] = files.read({"t.json": json.dumps(document).encode()}, {}, None)
+    assert one.launcher.place == "t.json"
+    assert one.launcher.tags == {"app": "web", "n": "5", "aws:cloudformation:logical-id": "One"}
+
+
+@pytest.mark.parametrize(
+    ("resources", "name", "step"),
+    [
+        (TEMPLATE.format(profile="", app="web"), "Template", "LaunchTemplateData: {IamInstanceProfile: {Name: web}}"),
+        (instance("Tags: [{Key: app, Value: web}]"), "One", "IamInstanceProfile: web"),
+        (SPOT_FLEET, "Fleet", "IamInstanceProfile: {Arn: !Sub '" + ARN + "/rolekeeper/web'}"),
+    ],
+)
+def test_the_step_is_the_property_to_write(resources: str, name: str, step: str) -> None:
+    [found] = forecasts(resources)[name].steps
+    assert found.command == step
+    assert found.does == f"in {name}: instances start with web; who launches it needs iam:PassRole for the role"
+
+
+def test_the_property_is_written_into_the_groups_template() -> None:
+    found = forecasts(TEMPLATE.format(profile="", app="web") + group(USED))
+    assert found["Group"].steps[0].does.startswith("in Template: ")

@@ -1,0 +1,496 @@
+"""`rolekeeper launches`: what templates, groups and fleets will give their instances, before any is launched."""
+
+import json
+import shlex
+from typing import Any
+
+import pytest
+
+from fakes.ec2 import client_error
+from fakes.launchers import FakeLaunchers, specified, tag_rows
+from fixtures.account import published_at
+from fixtures.mappings import Desk
+from fixtures.spokes import SpokeFixture
+from fixtures.terminal import Terminal
+from rolekeeper.model.instance import Target
+from rolekeeper_cli.launch import use as launches
+
+SPOKE = Target("111111111111", "eu-west-1")
+
+
+@pytest.fixture(autouse=True)
+def mapped(desk: Desk, web_and_db: None) -> None:
+    """Roles web and db for their tags, and a foreign profile beside them."""
+    del web_and_db
+    desk.role("legacy", path="/")
+    for name in ("web", "db"):
+        desk.edit(f"app={name}", role=name)
+
+
+@pytest.fixture
+def there(desk: Desk) -> FakeLaunchers:
+    return desk.world.ec2.launchers
+
+
+def found(terminal: Terminal, *options: str) -> dict[str, dict[str, Any]]:
+    """What is said of each, by name."""
+    return {each["name"]: each for each in terminal.document("launches", *options)}
+
+
+def verdicts(terminal: Terminal) -> dict[str, str]:
+    return {name: each["verdict"] for name, each in found(terminal).items()}
+
+
+# ---- the verdicts ----
+
+
+def test_each_template_says_what_its_instances_will_get(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("right", "web", app="web")
+    there.template("late", app="web")
+    there.template("replaced", "db", app="web")
+    there.template("occupied", "legacy", app="web")
+    there.template("unmapped", "legacy", app="other")
+    there.template("bare")
+    assert verdicts(terminal) == {
+        "right": "born-right",
+        "late": "a-few-seconds-late",
+        "replaced": "replaced",
+        "occupied": "will-stay-occupied",
+        "unmapped": "no-mapping",
+        "bare": "no-mapping",
+    }
+
+
+@pytest.mark.parametrize(
+    ("profile", "tags", "reason"),
+    [
+        ("web", {"app": "web"}, "instances start with role web, as app=web asks"),
+        ("", {"app": "web"}, "app=web gives role web after the launch: boot scripts start without credentials"),
+        ("", {"app": "none"}, "instances start with no role, as app=none asks"),
+        (
+            "db",
+            {"app": "web"},
+            "instances start with db, and app=web gives role web later: software may keep the former for hours",
+        ),
+        ("legacy", {"app": "web"}, "instances keep the foreign legacy, and don't get role web, which app=web gives"),
+        ("legacy", {}, "no mapping for the tags; instances keep legacy, which is foreign"),
+        ("web", {}, "no mapping for the tags; instances keep web, which no mapping gives them"),
+        ("", {}, "no mapping for its tags"),
+        ("legacy", {"eks:cluster-name": "c"}, "EKS manages the instances, and their role with them"),
+        (
+            "legacy",
+            {"eks:cluster-name": "c", "app": "web"},
+            "EKS manages the instances, and their role with them; app=web asks for role web, which they don't get",
+        ),
+        ("", {"eks:cluster-name": "c", "rolekeeper:ignore": "true"}, "its tag rolekeeper:ignore says true"),
+    ],
+)
+def test_the_reason_says_what_instances_will_carry(
+    terminal: Terminal, there: FakeLaunchers, desk: Desk, profile: str, tags: dict[str, str], reason: str
+) -> None:
+    desk.edit("app=none", role="NONE")
+    there.template("one", profile, **tags)
+    assert found(terminal)["one"]["reason"] == reason
+
+
+def test_a_profile_is_judged_by_its_arn_however_the_template_names_it(
+    terminal: Terminal, there: FakeLaunchers, desk: Desk
+) -> None:
+    there.template("by-arn", desk.world.profile("web"), app="web")
+    there.template("by-name", "web", app="web")
+    assert set(verdicts(terminal).values()) == {"born-right"}
+
+
+def test_a_quarantine_without_a_profile_is_born_right_and_with_one_replaced(
+    terminal: Terminal, there: FakeLaunchers, desk: Desk
+) -> None:
+    desk.edit("quarantine=yes", role="NONE", priority="1")
+    there.template("bare", quarantine="yes", app="web")
+    there.template("armed", "web", quarantine="yes", app="web")
+    seen = found(terminal)
+    assert seen["bare"]["verdict"] == "born-right"
+    assert (seen["armed"]["verdict"], seen["armed"]["should_carry"]) == ("replaced", None)
+    assert seen["armed"]["steps"] == []
+
+
+def test_mappings_that_tie_block_its_instances(terminal: Terminal, there: FakeLaunchers, desk: Desk) -> None:
+    desk.edit("tier=gold", role="db")
+    there.template("torn", app="web", tier="gold")
+    assert (found(terminal)["torn"]["verdict"], found(terminal)["torn"]["code"]) == ("blocked", "tie")
+
+
+def test_a_foreign_role_that_may_be_taken_over_is_replaced(
+    terminal: Terminal, there: FakeLaunchers, desk: Desk
+) -> None:
+    terminal.parameters["TakeOver"] = "true"
+    desk.edit("app=web", role="web", when_occupied="replace")
+    there.template("old", "legacy", app="web")
+    seen = found(terminal)["old"]
+    assert seen["verdict"] == "replaced"
+    assert "foreign legacy" in seen["reason"]
+
+
+def test_a_profile_that_does_not_exist_is_said(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("mistyped", "wbe", app="web")
+    assert found(terminal)["mistyped"]["code"] == "profile-missing"
+
+
+@pytest.mark.parametrize(
+    ("name", "tags"),
+    [
+        ("nodes", {"eks:cluster-name": "main", "app": "web"}),
+        ("karpenter.k8s.aws/8123", {"app": "web"}),
+        ("eks-2ac5f5b0-1234-5678-9abc-0123456789ab", {"app": "web"}),
+        ("tasks", {"AmazonECSManaged": "", "app": "web"}),
+        ("ignored", {"rolekeeper:ignore": "true", "app": "web"}),
+    ],
+)
+def test_what_a_service_manages_is_left_alone(
+    terminal: Terminal, there: FakeLaunchers, name: str, tags: dict[str, str]
+) -> None:
+    there.template(name, "legacy", **tags)
+    assert found(terminal)[name]["verdict"] == "left-alone"
+
+
+def test_a_node_group_that_a_mapping_would_change_is_told_as_such(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("nodes", "db", **{"eks:cluster-name": "main", "app": "web"})
+    nodes = found(terminal)["nodes"]
+    assert (nodes["verdict"], nodes["steps"]) == ("replaced", [])
+    assert nodes["reason"].endswith("leave it, or change the role in its node group or NodeClass")
+
+
+def test_what_an_aws_service_operates_is_left_alone_and_asked_for(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("auto", app="web")
+    there.templates["auto"][0]["Operator"] = {"Managed": True, "Principal": "eks.amazonaws.com"}
+    there.template("plain", app="web")
+    there.group("auto-group", "plain", Operator={"Managed": True, "Principal": "eks.amazonaws.com"})
+    assert found(terminal)["auto-group"]["verdict"] == "left-alone"
+    assert found(terminal)["auto"]["verdict"] == "left-alone"
+    assert "eks.amazonaws.com manages" in found(terminal)["auto"]["reason"]
+    assert there.asked[0]["IncludeManagedResources"]
+
+
+def test_a_damaged_mapping_blocks_only_what_it_matches(terminal: Terminal, there: FakeLaunchers, desk: Desk) -> None:
+    desk.world.garble(published_at("app=web"))
+    there.template("web", app="web")
+    there.template("db", "db", app="db")
+    assert verdicts(terminal) == {"web": "blocked", "db": "born-right"}
+
+
+# ---- what is said comes true ----
+
+TAGS: tuple[dict[str, str], ...] = (
+    *({"app": "web"}, {"app": "db"}, {"app": "none"}, {"app": "any-other"}, {"team": "x"}, {}),
+    *({"app": "web", "tier": "gold"}, {"app": "web", "rolekeeper:ignore": "true"}, {"app": "off"}, {"app": "needs"}),
+    {"app": "needs", "team": "x"},
+)
+
+
+@pytest.mark.parametrize("take_over", ["false", "true"])
+@pytest.mark.parametrize("profile", ["", "web", "db", "legacy"])
+def test_what_it_says_comes_true_when_an_instance_is_launched(
+    terminal: Terminal, there: FakeLaunchers, desk: Desk, profile: str, take_over: str
+) -> None:
+    terminal.parameters["TakeOver"] = take_over
+    world = desk.world
+    world.take_over = take_over == "true"
+    desk.edit("app=web", role="web", when_occupied="replace")
+    desk.edit("app=none", role="NONE", when_occupied="replace")
+    desk.edit("tier=gold", role="db")
+    desk.edit("app=off", role="db", enabled=False)
+    desk.edit("app=needs", role="db", require_tags={"team": "x"})
+    for number, tags in enumerate(TAGS):
+        there.template(str(number), profile, **tags)
+    for name, said in found(terminal).items():
+        tags = TAGS[int(name)]
+        instance = world.running(profile=profile or None, **tags)
+        born = world.carries(instance)
+        for _ in range(3):
+            world.reconcile(instance)
+            world.wait(60)
+        after, shown = world.carries(instance), world.shows(instance)
+        assert born == profile == (said["carries"] or ""), tags
+        expected = {
+            "born-right": after == born and not shown,
+            "a-few-seconds-late": (born, after) == ("", said["should_carry"]),
+            "replaced": after != born and after == (said["should_carry"] or ""),
+            "will-stay-occupied": after == born and shown == "occupied" and said["should_carry"] != born,
+            "blocked": after == born and shown == said["code"],
+            "no-mapping": after == born and shown in {"", "unexplained"} and not said["mapping"],
+            "left-alone": after == born and "rolekeeper:ignore" in tags,
+        }
+        assert expected[said["verdict"]], (tags, said, after, shown)
+
+
+# ---- groups ----
+
+
+def test_the_groups_tags_decide_and_come_before_the_templates(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("base", "web", app="db")
+    there.group("front", "base", tags={"app": "web"}, own_tags={"app2": "db"})
+    seen = found(terminal)
+    assert seen["front"]["verdict"] == "born-right"
+    assert seen["front"]["tags"]["aws:autoscaling:groupName"] == "front"
+    assert seen["front"]["tags"]["aws:ec2launchtemplate:version"] == "1"
+    assert "app2" not in seen["front"]["tags"]
+
+
+def test_a_tag_that_stays_on_the_group_gives_no_role(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("base")
+    there.group("front", "base", own_tags={"app": "web"})
+    assert found(terminal)["front"]["verdict"] == "no-mapping"
+
+
+def test_the_name_of_a_group_can_be_mapped(terminal: Terminal, there: FakeLaunchers, desk: Desk) -> None:
+    desk.edit("aws:autoscaling:groupName=front", role="web")
+    there.template("base", "web")
+    there.group("front", "base")
+    assert found(terminal)["front"]["verdict"] == "born-right"
+
+
+@pytest.mark.parametrize(
+    ("version", "verdict"), [("$Default", "born-right"), ("$Latest", "replaced"), ("2", "a-few-seconds-late")]
+)
+def test_the_version_that_the_group_names_counts(
+    terminal: Terminal, there: FakeLaunchers, version: str, verdict: str
+) -> None:
+    for profile in ("web", "", "db"):
+        there.template("base", profile)
+    there.group("front", "base", version, tags={"app": "web"})
+    assert found(terminal)["front"]["verdict"] == verdict
+
+
+def test_each_template_of_mixed_instances_is_looked_at(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("x86", "web")
+    there.template("arm", "db")
+    overrides = [
+        {"InstanceType": "m7g.large", "LaunchTemplateSpecification": specified("arm")},
+        {"InstanceType": "m7i.large"},
+    ]
+    policy = {"LaunchTemplate": {"LaunchTemplateSpecification": specified("x86"), "Overrides": overrides}}
+    there.group("front", tags={"app": "web"}, MixedInstancesPolicy=policy)
+    rows = [each for each in terminal.document("launches") if each["name"] == "front"]
+    assert {each["template"]["name"]: each["verdict"] for each in rows} == {"x86": "born-right", "arm": "replaced"}
+
+
+def test_a_group_with_a_launch_configuration_is_looked_at(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.configurations = [{"LaunchConfigurationName": "old", "IamInstanceProfile": "legacy"}]
+    there.group("front", tags={"app": "web"}, LaunchConfigurationName="old")
+    assert found(terminal)["front"]["verdict"] == "will-stay-occupied"
+
+
+def test_a_group_whose_template_or_version_was_deleted_is_said(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("base", "web")
+    there.group("front", "gone", tags={"app": "web"})
+    there.group("back", "base", "7", tags={"app": "web"})
+    seen = found(terminal)
+    assert (seen["front"]["verdict"], seen["front"]["code"]) == ("blocked", "broken")
+    assert "no version 7 of launch template base" in seen["back"]["reason"]
+
+
+def test_a_template_that_a_group_uses_is_listed_only_if_its_own_tags_match(
+    terminal: Terminal, there: FakeLaunchers
+) -> None:
+    there.template("base")
+    there.template("tagged", app="web")
+    there.group("front", "base", tags={"app": "web"})
+    there.group("back", "tagged")
+    assert set(found(terminal)) == {"front", "back", "tagged"}
+    assert found(terminal)["tagged"]["used_by"] == ["back"]
+    assert "1 launch template isn't listed" in terminal("launches").output
+    assert set(found(terminal, "base")) == {"base"}
+
+
+# ---- fleets ----
+
+
+def test_fleets_launch_with_the_tags_of_their_templates(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("base", app="web")
+    configs = [{"LaunchTemplateSpecification": specified("base"), "Overrides": [{"InstanceType": "m7i.large"}]}]
+    there.fleets = [
+        {"FleetId": "fleet-1", "FleetState": "active", "LaunchTemplateConfigs": configs},
+        {"FleetId": "fleet-2", "FleetState": "deleted_running", "LaunchTemplateConfigs": configs},
+    ]
+    launch = {
+        "IamInstanceProfile": {"Name": "web"},
+        "TagSpecifications": [{"ResourceType": "instance", "Tags": tag_rows({"app": "web"})}],
+    }
+    there.spot_fleets = [
+        {
+            "SpotFleetRequestId": "sfr-1",
+            "SpotFleetRequestState": "active",
+            "SpotFleetRequestConfig": {"LaunchSpecifications": [launch]},
+        },
+        {
+            "SpotFleetRequestId": "sfr-2",
+            "SpotFleetRequestState": "cancelled",
+            "SpotFleetRequestConfig": {"LaunchTemplateConfigs": configs},
+        },
+    ]
+    seen = verdicts(terminal)
+    assert seen == {"fleet-1": "a-few-seconds-late", "sfr-1": "born-right", "base": "a-few-seconds-late"}
+
+
+# ---- what to do ----
+
+
+def commands(document: dict[str, Any]) -> list[list[str]]:
+    return [shlex.split(each["command"]) for each in document["steps"]]
+
+
+def option(words: list[str], name: str) -> str:
+    return words[words.index(name) + 1]
+
+
+def test_the_steps_make_it_born_right(terminal: Terminal, there: FakeLaunchers) -> None:
+    id_ = there.template("late", app="web")
+    [new, default] = commands(found(terminal)["late"])
+    assert new[:3] == ["aws", "ec2", "create-launch-template-version"]
+    assert option(new, "--launch-template-id") == id_
+    assert option(new, "--source-version") == "1"
+    assert json.loads(option(new, "--launch-template-data")) == {"IamInstanceProfile": {"Name": "web"}}
+    assert default[:3] == ["aws", "ec2", "modify-launch-template"]
+
+
+def test_a_new_version_names_the_profile_as_the_former_one_did(
+    terminal: Terminal, there: FakeLaunchers, desk: Desk
+) -> None:
+    there.template("replaced", desk.world.profile("db"), app="web")
+    [new, _] = commands(found(terminal)["replaced"])
+    assert json.loads(option(new, "--launch-template-data")) == {
+        "IamInstanceProfile": {"Arn": desk.world.profile("web")}
+    }
+
+
+def test_a_late_group_can_wait_with_a_lifecycle_hook(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("base")
+    there.group("front end", "base", "1", tags={"app": "web"})
+    [_, use, hook, script] = commands(found(terminal)["front end"])
+    assert option(use, "--auto-scaling-group-name") == "front end"
+    assert hook[:3] == ["aws", "autoscaling", "put-lifecycle-hook"]
+    assert option(hook, "--auto-scaling-group-name") == "front end"
+    assert script == shlex.split(launches.BOOT_SCRIPT)
+
+
+def test_a_group_on_the_latest_version_needs_only_a_new_one(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("base", "db")
+    there.group("front", "base", "$Latest", tags={"app": "web"})
+    assert len(found(terminal)["front"]["steps"]) == 1
+
+
+def test_where_others_launch_from_the_template_the_group_alone_gets_the_new_version(
+    terminal: Terminal, there: FakeLaunchers
+) -> None:
+    there.template("base")
+    there.group("front", "base", tags={"app": "web"})
+    there.group("back", "base", tags={"app": "db"})
+    [new, use, *_] = found(terminal)["front"]["steps"]
+    assert "back" not in new["does"]
+    assert shlex.split(use["command"])[:3] == ["aws", "autoscaling", "update-auto-scaling-group"]
+
+
+def test_a_new_latest_version_names_the_others_that_may_use_it(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("base", "db")
+    there.group("front", "base", "$Latest", tags={"app": "web"})
+    there.group("back", "base", "$Latest", tags={"app": "db"})
+    [new] = found(terminal)["front"]["steps"]
+    assert "back may use it too" in new["does"]
+    assert "front, back may" not in new["does"]
+
+
+def test_a_group_of_a_stack_is_changed_there(terminal: Terminal, there: FakeLaunchers) -> None:
+    there.template("base")
+    there.group("front", "base", tags={"app": "web", "aws:cloudformation:stack-name": "shop"})
+    assert "stack shop declares front, so change it there" in found(terminal)["front"]["steps"][0]["does"]
+
+
+def test_no_step_takes_the_mixed_instances_policy_from_a_group(terminal: Terminal, there: FakeLaunchers) -> None:
+    """`update-auto-scaling-group --launch-template` would put the template in its place."""
+    there.template("base", "db")
+    policy = {"LaunchTemplate": {"LaunchTemplateSpecification": specified("base", "1")}}
+    there.group("front", tags={"app": "web"}, MixedInstancesPolicy=policy)
+    [new] = found(terminal)["front"]["steps"]
+    assert "then name it in the group's mixed instances policy" in new["does"]
+
+
+def test_at_80_columns_names_and_verdicts_are_whole(
+    terminal: Terminal, there: FakeLaunchers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rolekeeper_cli.shell.terminal.width", lambda _stream=None: 80)
+    name = "a-group-of-the-web-frontend-in-production"
+    there.template("base", app="other")
+    there.group(name, "base", "$Latest", tags={"app": "web"})
+    lines = terminal("launches", "base", name).stdout.splitlines()
+    assert name in lines
+    [row] = [each for each in lines if each.strip().startswith("a few seconds late")]
+    assert row.split()[4:] == ["group", "none", "web", "1", "latest"]
+    assert f"  no mapping for its tags; used by {name}" in lines
+
+
+# ---- the exit code ----
+
+
+@pytest.mark.parametrize(
+    ("profile", "options", "code"),
+    [
+        ("", [], 0),
+        ("", ["--exit-code"], 2),
+        ("", ["--exit-code", "--allow", "a-few-seconds-late"], 0),
+        ("db", ["--exit-code", "--allow", "a-few-seconds-late"], 2),
+        ("web", ["--exit-code"], 0),
+    ],
+)
+def test_a_pipeline_can_stop_for_what_is_not_right(
+    terminal: Terminal, there: FakeLaunchers, profile: str, options: list[str], code: int
+) -> None:
+    there.template("front", profile, app="web")
+    there.template("unmapped", "legacy")
+    assert terminal("launches", *options).exit_code == code
+
+
+# ---- what it asks of AWS ----
+
+
+def test_many_templates_are_read_in_one_paged_call_and_mappings_at_once(
+    terminal: Terminal, there: FakeLaunchers, desk: Desk
+) -> None:
+    there.page = 50
+    for number in range(100):
+        there.template(f"t{number}", "web", app="web", Name=str(number))
+    desk.world.calls.clear()
+    assert len(found(terminal)) == 100
+    made = desk.world.calls.counted()
+    assert made["DescribeLaunchTemplateVersions"] == 2
+    assert made["GetInstanceProfile"] == 1
+
+
+def test_a_missing_permission_is_named(terminal: Terminal, there: FakeLaunchers) -> None:
+    def refuse(_: str) -> None:
+        raise client_error("UnauthorizedOperation")
+
+    there.refuse = refuse
+    ran = terminal("launches")
+    assert ran.exit_code == 254
+    assert "ec2:DescribeLaunchTemplateVersions" in ran.output
+
+
+# ---- other accounts ----
+
+
+def test_other_targets_are_read_and_one_that_cannot_be_is_left_out(
+    terminal: Terminal, there: FakeLaunchers, desk: Desk
+) -> None:
+    spoke = SpokeFixture(terminal, desk, SPOKE)
+    spoke.registered()
+    spoke.copied("app=web", "web")
+    there.template("here", "web", app="web")
+    spoke.world.ec2.launchers.template("far", app="web")
+    seen = found(terminal)
+    assert (seen["far"]["account"], seen["far"]["verdict"]) == (SPOKE.account, "a-few-seconds-late")
+    assert all("--region eu-west-1" in each["command"] for each in seen["far"]["steps"])
+    assert f"{SPOKE}/far" in terminal("launches").output
+    assert f"What to change about {SPOKE}/far (template):" in terminal("launches", f"{SPOKE}/far").output
+    spoke.refuse()
+    ran = terminal("launches", "--exit-code")
+    assert f"{SPOKE} is left out" in ran.output
+    assert ran.exit_code == 1

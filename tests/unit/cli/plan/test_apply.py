@@ -1,0 +1,471 @@
+"""apply: exactly the plan that was looked at, or nothing and what moved."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from fixtures.account import ACCOUNT, refusing
+from fixtures.mappings import Desk, mapping_file
+from fixtures.terminal import CALLER, Terminal
+from rolekeeper.storage import layout
+from rolekeeper_cli.aws.deployment import Caller, Deployment
+
+pytestmark = pytest.mark.usefixtures("web_and_db")
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> str:
+    return str(tmp_path / "change.plan")
+
+
+def untouched(desk: Desk, ran: Result, *words: str) -> None:
+    """Nothing was applied, for this reason."""
+    assert ran.exit_code == 1, ran.output
+    assert "nothing was applied" in ran.stderr
+    assert [each for each in words if each not in ran.stderr] == []
+    assert desk.sent() == []
+    assert desk.world.writes == []
+
+
+def the_root_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The account's root is no person, so nothing is its own edit."""
+    root = Caller(f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT, ACCOUNT, "aws")
+    monkeypatch.setattr(Deployment, "caller", root)
+
+
+# ---- the plan comes true ----
+
+
+def test_the_instances_of_a_plan_are_sent_and_watched(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    one, two = desk.world.running(app="web"), desk.world.running(app="web")
+    assert terminal("plan", "--out", plan).exit_code == 0
+    desk.quiet()
+    terminal.reconciles(one, two)
+    ran = terminal("apply", plan)
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout == "Applied: 2 instances as planned, 0 mappings.\n"
+    assert (desk.world.carries(one), desk.world.carries(two)) == ("web", "web")
+    sent = desk.sent()
+    assert sorted(each["detail"]["instance-id"] for each in sent) == [one, two]
+    assert {each["detail"]["cause"] for each in sent} == {f"plan applied by {CALLER}"}
+
+
+def test_a_plan_that_was_narrowed_applies_to_those_alone(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    one, other = desk.world.running(app="web"), desk.world.running(app="web")
+    terminal("plan", "--out", plan, "--instance", one)
+    desk.quiet()
+    terminal.reconciles(one)
+    assert terminal.document("apply", plan) == {
+        "instances": 1,
+        "waiting": 0,
+        "mappings": [],
+        "not_in_effect": [],
+    }
+    assert desk.sent_ids() == [one]
+    assert desk.world.carries(other) == ""
+
+
+def test_a_files_rows_are_written_and_what_they_do_comes_true(
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
+) -> None:
+    desk.edit("app=web", role="web")
+    desk.edit("old=yes", role="web")
+    web = desk.converged("web", app="web")
+    old = desk.converged("web", old="yes")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db")
+    terminal("plan", "-f", file, "--prune", "--out", plan)
+
+    def rolekeeper_works() -> None:
+        desk.publish("app=web")
+        desk.publish("old=yes")
+        desk.world.reconcile_all(web, old)
+
+    terminal.meanwhile = rolekeeper_works
+    ran = terminal("apply", plan)
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout == "Applied: 2 instances as planned, 2 mappings.\n"
+    assert (desk.world.carries(web), desk.world.carries(old)) == ("db", "")
+    assert desk.row("old=yes") == {}
+
+
+def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = desk.three_carry("web", "app=web")
+    # One that the plan shows as blocked stays so, and is as planned.
+    foreign = desk.world.running(profile="theirs", app="web")
+    terminal.one_change_passes()
+    the_root_types(monkeypatch)
+    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
+    desk.quiet()
+    held = "app=web changes too many instances without approval"
+    untouched(desk, terminal("apply", plan), held, "give --approve to approve what the plan shows")
+
+    def rolekeeper_works() -> None:
+        desk.publish("app=web")
+        terminal.meanwhile = rolekeeper_publishes
+
+    def rolekeeper_publishes() -> None:
+        desk.streams("app=web")
+        desk.world.reconcile_all(foreign, *ids)
+
+    terminal.meanwhile = rolekeeper_works
+    ran = terminal("apply", plan, "--approve")
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout == "Applied: 3 instances as planned, 1 mapping.\n"
+    assert ran.stderr.startswith("Published as written.\n  app=web: instances that carry foreign roles keep them")
+    assert ({desk.world.carries(each) for each in ids}, desk.world.carries(foreign)) == ({"db"}, "theirs")
+    assert desk.revisions("app=web")[-1]["approved_by"] == ACCOUNT
+
+
+def test_ones_own_edit_is_written_and_waits_for_another_person(
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
+) -> None:
+    carriers = desk.three_carry("web", "app=web")
+    other = desk.world.running(new="yes")
+    terminal.one_change_passes()
+    rows = ("tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: '*', role: web")
+    planned = terminal("plan", "-f", mapping_file(tmp_path, *rows), "--out", plan)
+    assert "    another person has to approve it, as it is your edit\n" in planned.stdout
+    assert terminal.document("plan", "-f", mapping_file(tmp_path, *rows), code=4)["mappings"][0]["own_edit"]
+    desk.quiet()
+    step = "give --approve; another person then runs: rolekeeper mapping approve app=web"
+    untouched(desk, terminal("apply", plan), step)
+
+    def rolekeeper_works() -> None:
+        desk.publish("app=web")
+        desk.publish("new=*")
+        terminal.reconciles(other)
+
+    terminal.meanwhile = rolekeeper_works
+    ran = terminal("apply", plan, "--approve")
+    assert ran.exit_code == 4, ran.output
+    assert ran.stdout.splitlines() == [
+        "Applied: 1 instance as planned, 1 mapping.",
+        "Not in effect yet: 1 mapping, 3 instances.",
+    ]
+    assert "! app=web is Held: " in ran.stderr
+    assert "  to publish it, another person runs: rolekeeper mapping approve app=web --revision 2\n" in ran.stderr
+    assert (desk.world.carries(other), {*desk.sent_ids()}) == ("web", {other})
+
+    # The next run of the same pipeline finds the row held, and neither writes nor approves it,
+    terminal("plan", "-f", mapping_file(tmp_path, *rows), "--out", plan)
+    desk.quiet()
+    again = terminal("apply", plan, "--approve", "--output", "json")
+    [held] = json.loads(again.stdout)["not_in_effect"]
+    assert (again.exit_code, held["mapping"], held["status"]) == (4, "app=web", "Held")
+    assert "PutItem" not in desk.world.writes
+
+    # until it no longer needs approval.
+    terminal.changes_pass(4)
+    terminal("plan", "-f", mapping_file(tmp_path, *rows), "--out", plan)
+
+    def rolekeeper_publishes() -> None:
+        desk.publish("app=web")
+        terminal.reconciles(*carriers)
+
+    terminal.meanwhile = rolekeeper_publishes
+    assert terminal("apply", plan).exit_code == 0
+    assert {desk.world.carries(each) for each in carriers} == {"db"}
+
+
+def test_anothers_edit_that_is_held_already_is_approved(
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
+) -> None:
+    ids = desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
+    desk.edit("app=web", role="db", edited_by="al")
+    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
+    terminal.meanwhile = lambda: [desk.streams("app=web"), desk.world.reconcile_all(*ids)]
+    ran = terminal("apply", plan, "--approve")
+    assert (ran.exit_code, {desk.world.carries(each) for each in ids}) == (0, {"db"}), ran.output
+
+
+@pytest.mark.parametrize("author", ["", "arn:aws:sts::123456789012:assumed-role/publish/another-session"])
+def test_with_hold_what_needs_approval_is_written_and_nobodys_edit_is_approved(
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path, author: str
+) -> None:
+    ids = desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
+    if author:
+        desk.edit("app=web", role="db", edited_by=author)
+    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
+    terminal.meanwhile = lambda: desk.publish("app=web")
+    ran = terminal("apply", plan, "--hold")
+    assert ran.exit_code == 4, ran.output
+    assert "rolekeeper mapping approve app=web --revision 2" in ran.stderr
+    assert {desk.world.carries(each) for each in ids} == {"web"}
+    assert terminal("apply", plan, "--hold", "--approve").exit_code == 252
+
+
+def test_a_conflict_that_was_there_already_holds_up_no_other_row(
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
+) -> None:
+    rows = ["tag_key: app, tag_value: web, role: web", "tag_key: tier, tag_value: web, role: db"]
+    for tag, role in (("app=web", "web"), ("tier=web", "db")):
+        desk.edit(tag, role=role)
+    desk.world.running(app="web", tier="web")
+    desk.recheck("app=web")
+    desk.recheck("tier=web")
+    file = mapping_file(tmp_path, *rows, "tag_key: new, tag_value: a, role: web")
+    assert (terminal("plan", "-f", file, "--out", plan).exit_code, Path(plan).exists()) == (3, True)
+    terminal.judges("new=a")
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, ran.stdout) == (3, "Applied: 0 instances as planned, 1 mapping.\n"), ran.output
+    assert ("! app=web is Conflict: " in ran.stderr, desk.shows("new=a")[0]) == (True, "Published")
+    terminal("plan", "-f", file, "--out", plan)
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, "Nothing to do: the plan changes nothing." in ran.stderr) == (3, True)
+
+
+@pytest.mark.parametrize("way", ["--hold", "--approve"])
+def test_a_row_that_was_refused_before_and_isnt_edited_holds_up_no_other(
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path, way: str
+) -> None:
+    desk.edit("their=row", role="nobody")
+    rows = ["tag_key: their, tag_value: row, role: nobody", "tag_key: new, tag_value: a, role: web"]
+    file = mapping_file(tmp_path, *rows)
+    page = terminal("plan", "-f", file, "--out", plan, "-o", "markdown")
+    assert (page.exit_code, Path(plan).exists()) == (3, True)
+    assert "plan: 1 mapping edited, no instance would change; 1 not edited, and not in effect" in page.stdout
+    assert "`their=row` would be **Rejected**" in page.stdout
+    terminal.judges("new=a")
+    ran = terminal("apply", plan, way)
+    assert (ran.exit_code, ran.stdout) == (3, "Applied: 0 instances as planned, 1 mapping.\n"), ran.output
+    assert ("! their=row is Rejected: " in ran.stderr, desk.shows("new=a")[0]) == (True, "Published")
+
+
+def test_a_row_that_isnt_published_as_planned_ends_it(
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
+) -> None:
+    desk.world.running(app="web")
+    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"), "--out", plan)
+
+    def role_goes() -> None:
+        desk.delete_role("web")
+        desk.publish("app=web")
+
+    terminal.meanwhile = role_goes
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, "not every row was published as planned" in ran.stderr) == (3, True)
+    assert "! app=web is Rejected: role 'web' doesn't exist" in ran.stderr
+    assert desk.sent() == []
+
+
+def test_an_edit_that_overtakes_the_approval_ends_it(
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
+    the_root_types(monkeypatch)
+    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db"), "--out", plan)
+
+    def rolekeeper_holds() -> None:
+        desk.publish("app=web")
+        terminal.meanwhile = lambda: desk.edit("app=web", role="db", priority=7, edited_by="al")
+
+    terminal.meanwhile = rolekeeper_holds
+    ran = terminal("apply", plan, "--approve")
+    assert (ran.exit_code, "not every row was published as planned" in ran.stderr) == (4, True), ran.output
+    assert "! app=web is Held: " in ran.stderr
+
+
+def test_a_plan_without_changes_is_done_at_once(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    terminal("plan", "--out", plan)
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, "Nothing to do" in ran.stderr) == (0, True)
+
+
+# ---- something moved ----
+
+
+def test_all_that_moved_is_named(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    one, two = desk.world.running(app="web"), desk.world.running(app="web")
+    terminal("plan", "--out", plan)
+    for each in (one, two):
+        desk.world.attach_by_hand(each, "db")
+    desk.quiet()
+    untouched(desk, terminal("apply", plan), f"! {one} had no role", f"! {two} had no role", ", and 1 more")
+
+
+@pytest.mark.parametrize(
+    ("move", "words"),
+    [
+        (lambda desk, one: desk.world.tag(one, app="db"), "has other tags: tag app was 'web', and is 'db'"),
+        (lambda desk, one: desk.world.tag(one, late="yes"), "tag late was not there, and is 'yes'"),
+        (lambda desk, one: desk.world.untag(one, "app"), "tag app was 'web', and is not there"),
+        (lambda desk, one: desk.world.attach_by_hand(one, "theirs"), "had no role, and has theirs (iip-assoc-"),
+        (
+            lambda desk, _: desk.edit("app=web", role="db"),
+            "was governed by app=web (revision 1), and is by app=web (rev",
+        ),
+        (lambda desk, _: desk.edit("app=*", role="db", priority=1), "is by app=* (revision 1)"),
+        (lambda desk, one: desk.world.stop(one), ""),
+        (lambda desk, one: desk.world.truth.terminate(one), "is terminated"),
+        (lambda desk, _: desk.world.running(app="web"), "which the plan left alone, would change too: app=web gives"),
+    ],
+    ids=["tag", "another tag", "tag gone", "association", "revision", "mapping", "stopped", "gone", "a new one"],
+)
+def test_what_moved_since_is_named_and_nothing_is_applied(
+    terminal: Terminal, desk: Desk, plan: str, move: Callable[[Desk, str], Any], words: str
+) -> None:
+    desk.edit("app=web", role="web")
+    one = desk.world.running(app="web", Name="one")
+    terminal("plan", "--out", plan)
+    move(desk, one)
+    desk.world.wait(5)
+    desk.quiet()
+    if not words:
+        # Attaching takes a stopped instance too: nothing that the plan rests on moved.
+        terminal.reconciles(one)
+        assert terminal("apply", plan).exit_code == 0
+        return
+    untouched(desk, terminal("apply", plan), words)
+
+
+def test_a_record_that_was_damaged_since_is_named(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    damaged, other = desk.world.running(app="web"), desk.world.running()
+    terminal("plan", "--out", plan)
+    for each in (damaged, other):
+        desk.world.garble(layout.record_key(desk.world.key(each)))
+    desk.quiet()
+    ran = terminal("apply", plan)
+    untouched(desk, ran, f"{damaged} can't be read: ")
+    assert other not in ran.output
+
+
+def test_a_row_or_a_mapping_that_was_edited_since_is_named(
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
+) -> None:
+    desk.edit("app=web", role="web")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: a, role: web")
+    terminal("plan", "-f", file, "--out", plan)
+    desk.set("app=web", owner="somebody")
+    desk.quiet()
+    untouched(desk, terminal("apply", plan), "! the row of app=web was edited")
+
+    terminal("plan", "-f", file, "--out", plan)
+    desk.edit("new=a", role="web")
+    desk.quiet()
+    untouched(desk, terminal("apply", plan), "! mapping new=a is as the file says already")
+
+    desk.edit("app=web", role="web", owner="somebody")
+    terminal("plan", "-f", file, "--out", plan)
+    desk.delete_role("db")
+    desk.quiet()
+    untouched(desk, terminal("apply", plan), "mapping app=web would be Rejected now: role 'db' doesn't exist")
+
+
+def test_a_plan_that_couldnt_be_applied_isnt_written(terminal: Terminal, desk: Desk, plan: str, tmp_path: Path) -> None:
+    file = mapping_file(tmp_path, "tag_key: a, tag_value: b, role: nobody")
+    assert terminal("plan", "-f", file).exit_code == 3
+    ran = terminal("plan", "-f", file, "--out", plan)
+    assert (ran.exit_code, Path(plan).exists()) == (3, False)
+    assert f"{plan} wasn't written: a=b would be Rejected\n  fix the file, and plan again" in ran.stderr
+
+    desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
+    desk.remove("app=web")
+    ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"), "--out", plan)
+    assert (ran.exit_code, Path(plan).exists()) == (4, False)
+    assert "its deletion waits for approval; to keep it: rolekeeper mapping discard app=web" in ran.stderr
+
+
+def test_while_changes_are_withheld_nothing_is_applied(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    desk.world.running(app="web")
+    terminal("plan", "--out", plan)
+    desk.world.control(paused=True)
+    desk.quiet()
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, "nothing can be applied now: Rolekeeper is paused" in ran.stderr) == (1, True)
+    assert desk.sent() == []
+
+
+def test_what_ec2_doesnt_show_in_time_is_named_with_what_hinders_it(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    one = desk.world.running(app="web")
+    terminal("plan", "--out", plan)
+
+    def rolekeeper_is_refused() -> None:
+        desk.world.calls.before("AssociateIamInstanceProfile", refusing("InvalidParameterValue", "odd"))
+        desk.world.reconcile(one)
+
+    terminal.meanwhile = rolekeeper_is_refused
+    ran = terminal("apply", plan)
+    assert ran.exit_code == 255
+    assert f"! {one}: EC2 refused role web: InvalidParameterValue: odd" in ran.stderr
+    assert f"1 of 1 instances don't show it after 60 s: {one}" in ran.stderr
+    assert f"rolekeeper explain {one}" in ran.stderr
+
+
+# ---- the file ----
+
+
+def test_a_plan_of_another_deployment_is_refused(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    terminal("plan", "--out", plan)
+    text = Path(plan).read_text()
+    Path(plan).write_text(text.replace('"region": "us-east-1"', '"region": "eu-west-1"', 1))
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, "the plan is for account 123456789012, Region eu-west-1" in ran.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda text: text.rsplit("\n", 2)[0] + "\n", "is cut off"),
+        (lambda _: "", "doesn't begin as one"),
+        (lambda _: "mappings: []\n", "is not a valid plan file"),
+        (lambda _: "[]\n", "is not a valid plan file"),
+        (lambda text: text.replace('"prune"', '"plum"'), "is not a valid plan file"),
+        (lambda text: text.replace('"association"', '"plum"'), "is not a valid plan file"),
+    ],
+    ids=["cut", "empty", "yaml", "list", "head", "change"],
+)
+def test_what_is_no_plan_is_refused(
+    terminal: Terminal, desk: Desk, plan: str, spoil: Callable[[str], str], words: str
+) -> None:
+    desk.edit("app=web", role="web")
+    desk.world.running(app="web")
+    terminal("plan", "--out", plan)
+    Path(plan).write_text(spoil(Path(plan).read_text()))
+    desk.quiet()
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, f"can't be applied: it {words}" in ran.stderr) == (1, True), ran.output
+    assert desk.sent() == []
+
+
+def test_a_file_that_cant_be_read_or_written_is_a_matter_of_usage(terminal: Terminal, tmp_path: Path) -> None:
+    assert terminal("apply", str(tmp_path / "nosuch.plan")).exit_code == 252
+    assert terminal("plan", "--out", str(tmp_path / "nosuch" / "a.plan")).exit_code == 252
+
+
+def test_a_plan_that_fails_midway_leaves_no_file(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    desk.world.running(app="web")
+
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    desk.world.calls.before("DescribeIamInstanceProfileAssociations", fail)
+    assert terminal("plan", "--out", plan).exit_code == 130
+    assert list(Path(plan).parent.iterdir()) == []
+
+
+def test_a_plan_is_for_its_owners_eyes_and_holds_what_it_rests_on(terminal: Terminal, desk: Desk, plan: str) -> None:
+    desk.edit("app=web", role="web")
+    one = desk.world.running(app="web")
+    terminal("plan", "--out", plan)
+    assert Path(plan).stat().st_mode & 0o777 == 0o600
+    [_, change, end] = [json.loads(line) for line in Path(plan).read_text().splitlines()]
+    assert (change["change"]["instance"], change["change"]["tags"], end) == (one, {"app": "web"}, {"end": True})

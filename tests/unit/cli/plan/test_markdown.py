@@ -1,0 +1,241 @@
+"""plan --output markdown: a page for the comment on a pull request."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from fixtures.mappings import Desk, mapping_file
+from fixtures.terminal import Terminal
+from rolekeeper_cli.plan.markdown import LONGEST, MARKER, page
+
+COMMAND = "rolekeeper plan -o json"
+
+
+def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> dict[str, Any]:
+    """A plan's document with this many of everything, in which all that others wrote is this text."""
+    both: dict[str, Any] = {"from": text, "to": text}
+    moment = {"at": "2030-01-01T00:00:00+00:00", "expires": text, "attach": 0, "replace": 0, "detach": 3}
+    effect = {"attach": 0, "replace": 3, "detach": 0, "later": [moment]}
+    edit: dict[str, Any] = {
+        "mapping": text,
+        "kind": "changed",
+        "columns": {"role": both},
+        "status": "Published",
+        "effect": effect,
+    }
+    edit |= {"takes_effect": True, "needs_approval": False, "own_edit": False, "reason": text, "note": text}
+    held = {**edit, "status": "Held", "takes_effect": False, "needs_approval": True, "own_edit": True}
+    bad = {**edit, "kind": "new", "status": "Rejected", "takes_effect": False, "effect": None}
+    move: dict[str, Any] = {**both, "account": "111111111111", "instances": 3, "unknown": text}
+    move |= {"gained": [text] * 20, "lost": [text], "severe": []}
+    place = {"account": "111111111111", "region": "us-east-1"}
+    change = {**place, "instance": "i-1", "name": text, "action": "Replace", "reason": text, **both}
+    row = {"mapping": text, "not_in_effect": [{"brief": f"{text} isn't judged yet"}]}
+    counts = {"replace": instances, "wait": 0, "hold": 0, "changes": instances, "instances": instances}
+    return {
+        "changes": [change] * instances,
+        "mappings": [edit, held, bad] * many,
+        "permissions": [move, {**move, "severe": [text]}] * many,
+        "paced": [{"mapping": text, "changes": 3, "approved": 1, "at_once": 2, "minutes": 10}] * many,
+        "waiting": [row] * many,
+        "withheld": text,
+        "unseen": [{**place, "reason": text}] * many,
+        "summary": counts | {"accounts": [{"account": place["account"], "instances": instances, "changes": instances}]},
+        **parts,
+    }
+
+
+def shown(**parts: Any) -> str:
+    """The page of a plan that has these parts alone."""
+    return page({**plan(many=0, instances=0, withheld=""), **parts}, "here", COMMAND)
+
+
+def headings(text: str) -> list[str]:
+    """The parts of a page, in order."""
+    found = (each.removeprefix("#### ").rpartition("<summary>")[2] for each in text.splitlines())
+    titles = [each.partition("</summary>")[0] for each in found]
+    return [each for each in titles if each.endswith(")") and each[-2].isdigit() and not each.startswith(("-", "|"))]
+
+
+# ---- the page ----
+
+
+def test_what_needs_attention_comes_first() -> None:
+    assert headings(page(plan(), "here", COMMAND)) == [
+        "Not in effect as written (1)",
+        "To approve (1)",
+        "Severe permissions (1)",
+        "Mappings (3)",
+        "Targets that are left out (1)",
+        "Accounts (1)",
+        "Pace (1)",
+        "Rows that aren't in effect as written, and aren't counted (1)",
+        "Permissions (1)",
+        "Instances (1)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("parts", "line"),
+    [
+        ({}, "nothing changes"),
+        ({"mappings": plan()["mappings"][:1]}, "1 mapping edited, no instance would change"),
+        (
+            {"mappings": plan()["mappings"], "permissions": plan()["permissions"]},
+            "3 mappings edited (1 Held, 1 Rejected), no instance would change; 3 to gain severe permissions",
+        ),
+        ({"unseen": plan()["unseen"]}, "nothing changes; 1 target left out"),
+        (
+            {"summary": {**plan()["summary"], "changes": 2, "instances": 9_000, "wait": 3, "hold": 1}},
+            "2 of 9,000 instances would change; 3 waiting, 1 blocked",
+        ),
+    ],
+)
+def test_the_first_line_says_what_it_comes_to(parts: dict[str, Any], line: str) -> None:
+    assert shown(**parts).splitlines()[:2] == [MARKER, f"### Rolekeeper plan: {line}"]
+
+
+def test_that_nothing_is_changed_now_is_at_the_top() -> None:
+    assert shown(withheld="Rolekeeper is paused").splitlines()[3:] == [
+        "In `here`.",
+        "**No changes will be made now:** `Rolekeeper is paused`.",
+    ]
+
+
+def test_an_edit_that_expires_says_what_happens_then() -> None:
+    edit = plan()["mappings"][0]
+    assert "| replace 3<br>at 2030-01-01T00:00:00Z: detach 3 | published: `x` |" in shown(mappings=[edit])
+
+
+def test_an_edit_that_another_person_wrote_may_be_approved_by_who_made_the_plan() -> None:
+    held = {**plan()["mappings"][1], "own_edit": False}
+    assert "; to approve it: `rolekeeper mapping approve x=`\n" in shown(mappings=[held])
+
+
+def test_a_held_deletion_of_a_row_that_the_file_has_names_what_keeps_it() -> None:
+    step = "deleting it would detach 3; to keep it: rolekeeper mapping discard x"
+    bad = {**plan()["mappings"][1], "needs_approval": False, "reason": step, "note": "deleting it would detach 3"}
+    assert f"- `x` would be **Held**: `{step}`\n" in shown(mappings=[bad])
+
+
+def test_severe_permissions_are_apart_and_only_some_of_many_are_named() -> None:
+    severe = shown(permissions=plan()["permissions"]).partition("#### Permissions (1)")[0]
+    lines = ["  - **severe**: `x`", f"  - gained: {', '.join(['`x`'] * 8)}, and 12 more", "  - lost: `x`"]
+    assert severe.splitlines()[-6:-1] == [
+        "- `x` → `x` on 3 instances in account `111111111111`",
+        *lines,
+        "  - not compared: `x`",
+    ]
+
+
+def test_each_account_has_its_own_counts_and_each_instance_its_whole_name() -> None:
+    change = plan()["changes"][0]
+    actions = {"111111111111": ["Attach", "Wait"], "222222222222": ["Detach", "Detach", "Hold"]}
+    changes = [{**change, "account": of, "action": each} for of, some in actions.items() for each in some]
+    accounts = [
+        {"account": of, "changes": changes, "instances": 9} for of, changes in zip(actions, (1, 2), strict=True)
+    ]
+    accounts.append({"account": "333333333333", "changes": 0, "instances": 9})
+    lines = shown(changes=changes, summary={**plan()["summary"], "accounts": accounts}).splitlines()
+    at = lines.index("#### Accounts (2)")
+    assert lines[at + 4 : at + 7] == [
+        "| `222222222222` | 0 | 0 | 2 | 0 | 1 | 9 |",
+        "| `111111111111` | 1 | 0 | 0 | 1 | 0 | 9 |",
+        "",
+    ]
+    assert [each.rsplit(" | `x`", 4)[0] for each in lines if "us-east-1" in each] == [
+        "| blocked | `222222222222/us-east-1/i-1`",
+        "| waiting | `111111111111/us-east-1/i-1`",
+        "| detach | `222222222222/us-east-1/i-1`",
+        "| detach | `222222222222/us-east-1/i-1`",
+        "| attach | `111111111111/us-east-1/i-1`",
+    ]
+
+
+def test_a_pace_a_row_that_waits_and_a_target_that_is_left_out() -> None:
+    text = page(plan("web"), "here", COMMAND)
+    assert "3 roles are taken away: 2 in 10 minutes and 1 that are approved; the others wait their turn." in text
+    assert "- `web`: 3, 1 of them approved\n" in text
+    assert "- `web isn't judged yet`\n" in text
+    assert "- `111111111111/us-east-1`: `web`\n" in text
+
+
+# ---- it is short enough for a comment ----
+
+
+def test_a_long_part_can_be_folded_and_is_open_if_it_needs_attention() -> None:
+    many = shown(mappings=plan(many=20)["mappings"])
+    assert "<details><summary>Mappings (60)</summary>\n\n| mapping |" in many
+    assert "<details open><summary>Not in effect as written (20)</summary>\n\n- `x` would be" in many
+    assert "<details" not in shown(mappings=plan(many=5)["mappings"])
+
+
+def test_what_is_left_out_is_counted_with_the_command_that_shows_it() -> None:
+    text = page(plan("web", instances=5_000), "here", COMMAND)
+    assert text.count(" more: ") == 1
+    assert f"\nand 4,800 more: `{COMMAND}`\n\n</details>\n" in text
+
+
+def test_instances_give_way_first() -> None:
+    text = page(plan("a role with a long name " * 20, many=40, instances=5_000), "here", COMMAND)
+    assert f"and 5,000 more: `{COMMAND}`" in text
+    first = text.partition("To approve")[0]
+    assert first.count("would be **Rejected**") == 40
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    text=st.text(min_size=1, max_size=400),
+    many=st.integers(0, 1_000),
+    instances=st.integers(0, 8_000),
+    place=st.text(max_size=4_000),
+)
+@example(text="long name", many=1_000, instances=8_000, place="-f a/very/long/path" * 400)
+def test_it_is_never_too_long(text: str, many: int, instances: int, place: str) -> None:
+    found = page(plan(text * 3, many, instances), place, place)
+    assert len(found) <= LONGEST
+    assert len(headings(found)) == (8 if many else 0) + (2 if instances else 0), "no part is left out"
+
+
+# ---- no text of others' makes markup ----
+
+
+_HOSTILE = (
+    *("@team", " #1 ", "GH-1", "0053b57f", "`", "``", "|", "\\", "<b>", "</details>", "-->", "<!--", "![", "<br>", " "),
+    *("[x](javascript:x)", "![x](https://e.org)", "http://e.org", "www.e.org", "a@b.org", "&#64;team", ":+1:", "x"),
+    *("\u202e", "\u200b", "\ufe0f", "\n", "\n\n# h", "\r\n/close", "$`x`$", "{+x+}", "*x*", "_x_", "~~x~~"),
+)
+
+
+def outside(text: str) -> list[tuple[str, str]]:
+    """All of a page but what code shows: its elements and its own text."""
+    found = []
+    for token in MarkdownIt("commonmark").enable("table").parse(text):
+        found.append((token.type, "" if token.type == "inline" else token.content))
+        found += [(each.type, each.content if each.type != "code_inline" else "") for each in token.children or ()]
+    return found
+
+
+@settings(deadline=None, max_examples=200)
+@given(text=st.lists(st.sampled_from(_HOSTILE), min_size=1, max_size=6).map("".join))
+def test_no_text_of_others_draws(text: str) -> None:
+    found = page(plan(text), text, text)
+    assert outside(found) == outside(page(plan(), "x", "x"))
+    assert all(each.isprintable() or each == "\n" for each in found)
+
+
+# ---- where it is an output ----
+
+
+def test_what_it_leaves_out_is_shown_by_the_same_plan(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
+    desk.role("web")
+    desk.edit("app=web", role="web")
+    for _ in range(201):
+        desk.world.running(app="web")
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web")
+    ran = terminal("plan", "-f", file, "--prune", "--target", "us-east-1", "-o", "markdown")
+    assert f"and 1 more: `rolekeeper plan -f {file} --prune --target us-east-1 -o json`" in ran.stdout

@@ -1,0 +1,292 @@
+"""What isn't in effect is named, with why, wherever a person looks; and the exit code agrees.
+
+Each situation of a row by each surface; the console's pages are in console/test_effect_pages.py.
+"""
+
+import pytest
+
+from fixtures.doctor import DoctorFixture
+from fixtures.effects import CASES, WEB, Case, held, published
+from fixtures.mappings import Desk
+from fixtures.terminal import Terminal
+from rolekeeper.model.mapping import MappingKey, MappingSpec
+from rolekeeper.model.problem import Reason, ReasonCode
+from rolekeeper.settings import Limits
+from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.doctor.run import CHECKS, run
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.row.effect import Row
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+@pytest.fixture
+def instance(desk: Desk, web_and_db: None) -> str:
+    del web_and_db
+    return desk.world.running(app="web", env="prod")
+
+
+@every_case
+def test_explain_names_the_row_and_why(terminal: Terminal, desk: Desk, instance: str, case: Case) -> None:
+    case.arrange(desk, instance)
+    ran = terminal("explain", instance, "--no-who", "--no-uptake")
+    assert ran.exit_code == 0, ran.output
+    assert case.named in " ".join(ran.stdout.split())
+    assert bool(case.named) == ("not in effect" in ran.stdout), ran.stdout
+    found = terminal.document("explain", instance, "--no-who", "--no-uptake")["not_in_effect"]
+    assert any(case.named in each["reason"] for each in found) or not case.named
+
+
+@every_case
+def test_fleet_names_the_row_and_isnt_content_without_it(
+    terminal: Terminal, desk: Desk, instance: str, case: Case
+) -> None:
+    case.arrange(desk, instance)
+    ran = terminal("fleet")
+    assert ran.exit_code == 0
+    assert case.named in " ".join(ran.output.split())
+    [row] = terminal.document("fleet")
+    assert (row["stands"], case.named in row["reason"] or row["carries"] == "web") == (case.status, True)
+    assert row["instance"] == instance
+
+
+@every_case
+def test_wait_names_the_row_and_its_exit_code_says_whether_it_is_in_effect(
+    terminal: Terminal, desk: Desk, instance: str, case: Case
+) -> None:
+    case.arrange(desk, instance)
+    desk.world.reconcile(instance)
+    ran = terminal("wait", "--mapping", WEB)
+    assert ran.exit_code == case.code, ran.output
+    assert case.named in " ".join(ran.stderr.split())
+    if case.in_effect:
+        found = terminal.document("wait", "--mapping", WEB, code=case.code)
+        assert [case.named in each["reason"] for each in found["not_in_effect"]] == [True] * bool(case.named)
+
+
+@every_case
+def test_doctor_names_the_row_and_warns_unless_it_is_in_effect_as_written(
+    terminal: Terminal, desk: Desk, instance: str, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.arrange(desk, instance)
+    DoctorFixture(terminal, desk, monkeypatch)
+    [row] = run("mappings", CHECKS["mappings"], DoctorDeployment(Options()))
+    assert (row.level, case.named in row.what) == ("warn" if case.code else "ok", True), row.what
+
+
+@every_case
+def test_launches_names_the_row_and_its_exit_code_says_whether_it_would_be_in_effect(
+    terminal: Terminal, desk: Desk, instance: str, case: Case
+) -> None:
+    case.arrange(desk, instance)
+    desk.world.ec2.launchers.template("one", app="web")
+    [found] = terminal.document("launches")
+    assert case.named in found["reason"]
+    late = case.in_effect and not (case.named and not case.code)
+    assert found["verdict"] == ("a-few-seconds-late" if late else "blocked" if case.code else "no-mapping")
+    code = 2 if late or case.code else 0
+    assert terminal("launches", "--exit-code").exit_code == code
+
+
+@every_case
+def test_plan_names_the_row_that_it_doesnt_count(terminal: Terminal, desk: Desk, instance: str, case: Case) -> None:
+    case.arrange(desk, instance)
+    ran = terminal("plan")
+    assert ran.exit_code == 0
+    assert (case.named.partition(": AWS")[0] in ran.stderr, bool(case.named)) == (
+        True,
+        "not counted here: " in ran.stderr,
+    )
+    waiting = {row["mapping"]: row for row in terminal.document("plan")["waiting"]}
+    assert [case.named in each["reason"] for each in waiting.get(WEB, {"not_in_effect": []})["not_in_effect"]] == [
+        True
+    ] * bool(case.named)
+
+
+@every_case
+def test_the_nightly_reports_list_names_the_row_and_its_exit_code_says_whether_it_is_in_effect(
+    terminal: Terminal, desk: Desk, instance: str, case: Case
+) -> None:
+    case.arrange(desk, instance)
+    line = ("mapping", "ls", "--not-in-effect", "--detailed-exitcode")
+    assert terminal(*line).exit_code == case.code
+    found = {row["mapping"]: row for row in terminal.document(*line, code=case.code)}
+    assert (WEB in found) == bool(case.named)
+    assert not case.named or case.named in found[WEB]["not_in_effect"][0]["reason"]
+
+
+# ---- mapping rm: the row is gone, and its instances may still carry the role ----
+
+
+@every_case
+def test_rm_ends_with_what_the_deletion_comes_to(terminal: Terminal, desk: Desk, instance: str, case: Case) -> None:
+    """A deletion that is held leaves what is published in effect; any other row goes, and its role with it."""
+    case.arrange(desk, instance)
+
+    def then() -> None:
+        desk.publish(WEB)
+        terminal.meanwhile = lambda: desk.world.reconcile(instance)
+
+    terminal.meanwhile = then
+    ran = terminal("mapping", "rm", WEB, "--yes")
+    is_held = case.code == 4 and case.in_effect > 0
+    assert ran.exit_code == (4 if is_held else 0)
+    assert ran.stderr.startswith("! app=web is Held: " if is_held else "Deleted.\n")
+    assert desk.world.carries(instance) == ("web" if is_held else "")
+
+
+@pytest.fixture
+def three(desk: Desk, web_and_db: None) -> list[str]:
+    """Three instances that carry the role of `app=web`."""
+    del web_and_db
+    return desk.three_carry("web", WEB)
+
+
+def removed(terminal: Terminal, desk: Desk, *instances: str) -> tuple[int, list[str]]:
+    """Remove the row; Rolekeeper judges it and looks at instances meanwhile."""
+
+    def then() -> None:
+        desk.publish(WEB)
+        terminal.meanwhile = lambda: instances and desk.world.reconcile_all(*instances)
+
+    terminal.meanwhile = then
+    ran = terminal("mapping", "rm", WEB, "--yes")
+    return ran.exit_code, ran.stderr.splitlines()
+
+
+def test_rm_says_nothing_of_instances_that_gave_the_role_up(terminal: Terminal, desk: Desk, three: list[str]) -> None:
+    assert removed(terminal, desk, *three) == (0, ["Deleted."])
+    assert [desk.world.carries(each) for each in three] == ["", "", ""]
+
+
+def test_rm_says_how_many_keep_the_role_until_the_window_has_room(
+    terminal: Terminal, desk: Desk, three: list[str]
+) -> None:
+    desk.world.limits = Limits(1, 0)
+    code, said = removed(terminal, desk, *three)
+    assert (code, said[0]) == (2, "Deleted.")
+    assert said[1].startswith(
+        "! 2 instances still carry its role: change limit for this window reached; waiting for room."
+    )
+    assert "(until 2026-03-01 09:2" in said[1]
+    assert said[2:] == ["To follow them: rolekeeper wait --mapping app=web"]
+    reasons = [row["reason"] for row in terminal.document("fleet", "--drift")]
+    assert [reason.startswith("change limit for this window reached; waiting for room.") for reason in reasons] == [
+        True
+    ] * 2
+
+
+def test_rm_says_who_paused_what_it_waits_for(terminal: Terminal, desk: Desk, three: list[str]) -> None:
+    del three
+    assert terminal("pause", "--reason", "an incident").exit_code == 0
+    code, said = removed(terminal, desk)
+    assert code == 2
+    assert said[1].startswith("! 3 instances still carry its role: Rolekeeper is paused (since 2026-03-01 09:0")
+    assert said[1].endswith(" UTC, by moto: an incident)")
+
+
+def test_rm_of_a_mapping_that_says_keep_is_done_at_once(terminal: Terminal, desk: Desk, three: list[str]) -> None:
+    desk.amend(WEB, when_unmatched="keep")
+    code, said = removed(terminal, desk, *three)
+    assert (code, said) == (
+        0,
+        ["Deleted.", "! 3 instances still carry its role: app=web no longer matches and says keep"],
+    )
+
+
+def test_rm_says_what_is_under_way(terminal: Terminal, desk: Desk, three: list[str]) -> None:
+    del three
+    code, said = removed(terminal, desk)
+    assert (code, said) == (0, ["Deleted.", "3 instances still carry its role: it is being detached."])
+
+
+def test_what_else_keeps_an_instance_from_a_mapping_is_said_of_it(
+    terminal: Terminal, desk: Desk, instance: str
+) -> None:
+    """An instance that is ignored, pinned, foreign, or a node of a cluster is never just ok."""
+    desk.edit(WEB, role="wbe")
+    foreign = desk.world.running(profile="theirs", app="web")
+    node = desk.world.running(profile="eks-1", **{"eks:cluster-name": "one"})
+    desk.world.tag(instance, **{"rolekeeper:ignore": "true"})
+    pinned = desk.world.running(app="db")
+    assert terminal("attach", pinned, "db", "--reason", "a test", "--no-wait").exit_code == 0
+    desk.world.reconcile(pinned)
+    rows = {row["instance"]: row for row in terminal.document("fleet")}
+    codes = {name: [each["code"] for each in row["not_in_effect"]] for name, row in rows.items()}
+    assert codes == {
+        instance: ["ignored", "rejected"],
+        foreign: ["not-ours", "rejected"],
+        node: ["not-ours", "node"],
+        pinned: ["pinned"],
+    }
+    assert [rows[each]["stands"] for each in (instance, foreign, node, pinned)] == ["ok", "foreign", "foreign", "ok"]
+    assert rows[foreign]["reason"].startswith("no mapping for its tags is in effect; arn:aws:iam::")
+    assert "; app=web is rejected: role" in rows[foreign]["reason"]
+    listed = " ".join(terminal("fleet").stdout.split())
+    assert "its tag rolekeeper:ignore says true" in listed
+    assert "it is pinned to db by arn:aws:sts::123456789012:user/moto: a test" in listed
+    explained = " ".join(terminal("explain", node, "--no-who", "--no-uptake").stdout.split())
+    assert "EKS launched it as a node, which needs its role" in explained
+
+
+def test_a_row_that_wouldnt_apply_to_an_instance_doesnt_concern_it(
+    terminal: Terminal, desk: Desk, instance: str
+) -> None:
+    desk.edit(WEB, role="wbe", require_tags={"env": "dev"})
+    desk.edit("env=*", role="wbe", accounts={"111111111111"})
+    [row] = terminal.document("fleet")
+    assert (row["stands"], row["not_in_effect"], row["reason"]) == ("ok", [], "no mapping for its tags")
+    desk.edit("env=*", role="wbe", priority="none")
+    [row] = terminal.document("fleet")
+    assert (row["instance"], row["stands"]) == (instance, "blocked"), "a row that can't be read may be for any account"
+    assert row["reason"].startswith("no mapping for its tags is in effect: env=* is rejected: priority")
+
+
+def test_an_edit_that_takes_an_instance_out_of_scope_concerns_it(terminal: Terminal, desk: Desk, instance: str) -> None:
+    published(desk, instance)
+    held(desk)
+    desk.edit(WEB, role="web", require_tags={"env": "dev"})
+    [row] = terminal.document("fleet")
+    assert [(each["code"], each["revision"]) for each in row["not_in_effect"]] == [("held", 2)]
+
+
+def test_instances_that_stay_as_they_are_come_before_a_row_that_is_held(
+    terminal: Terminal, desk: Desk, instance: str
+) -> None:
+    published(desk, instance)
+    desk.world.running(profile="theirs", app="web")
+    held(desk)
+    desk.edit(WEB, role="db")
+    ran = terminal("wait", "--mapping", WEB)
+    assert ran.exit_code == 1
+    assert "revision 2 of app=web is held" in ran.stderr
+
+
+def test_a_row_that_is_judged_while_one_waits_counts_as_it_is_judged(
+    terminal: Terminal, desk: Desk, instance: str
+) -> None:
+    desk.put(WEB, role="web")
+
+    def then() -> None:
+        desk.publish(WEB)
+        terminal.meanwhile = lambda: desk.world.reconcile(instance)
+
+    terminal.meanwhile = then
+    ran = terminal("wait", "--mapping", WEB)
+    assert (ran.exit_code, ran.output) == (0, "1 of 1 instances carry what they should.\n")
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (ReasonCode.IN_EFFECT(some=1, of=2), "not-everywhere"),
+        (ReasonCode.NOT_IN_EFFECT_IN(revision=2, accounts=["111111111111"]), "not-everywhere"),
+        (ReasonCode.NO_SPOKE_IN_SCOPE(), "out-of-scope"),
+        (ReasonCode.IN_EFFECT(all=2), ""),
+        (ReasonCode.FOREIGN_ROLES_STAY(), ""),
+    ],
+)
+def test_a_published_row_says_where_it_isnt_in_effect(reason: Reason, code: str) -> None:
+    key = MappingKey("app", "web")
+    row = Row(key, MappingSpec(key, "web"), "web", status="Published", reasons=(reason,), held_revision=0)
+    assert [(each.code, each.reason) for each in row.elsewhere] == ([(code, str(reason))] if code else [])

@@ -1,0 +1,226 @@
+"""The schema of a file of mappings is of one mind with the reader of rows, and each of its columns is explained."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from jsonschema import Draft7Validator, ValidationError, validators
+
+from fixtures.mappings import Desk
+from fixtures.terminal import Terminal
+from rolekeeper.mappings.rows import COLUMNS, EDITED_BY, KEYS, OURS, HomeAccount, read_row, row_of
+from rolekeeper.model.mapping import MappingKey, MappingSpec
+from rolekeeper_cli.row import schema
+from rolekeeper_cli.row.edits import edited
+from strategies import values
+from strategies.bad_rows import BadRow, corpus
+
+EXAMPLES = Path(__file__).parents[4] / "examples"
+HOME = HomeAccount("123456789012")
+GOOD: dict[str, Any] = {"tag_key": "workload", "tag_value": "web", "role": "web"}
+
+
+def _as_editors_do(_validator: Any, pattern: str, text: Any, _schema: Any) -> Iterator[ValidationError]:
+    """JSON Schema's patterns are ECMA 262's, where `$` isn't before a last line break."""
+    if isinstance(text, str) and not re.search(pattern.replace("$", r"\Z"), text):
+        yield ValidationError(f"{text!r} doesn't match {pattern!r}")
+
+
+FILE = validators.extend(Draft7Validator, {"pattern": _as_editors_do})(schema.schema())  # type: ignore[no-untyped-call]  # the stubs leave it untyped
+# What only the reader can tell, as it takes more than shapes and limits.
+READER_ALONE = (
+    "look",
+    "invisible",
+    "alphabets",
+    "doesn't exist",
+    "in the year",
+    "control character",
+    "line break",
+    "excludes",
+)
+
+
+def refuses(*mappings: Any) -> list[str]:
+    """What the schema says against a file of these mappings."""
+    return [error.message for error in FILE.iter_errors({"mappings": [*mappings]})]
+
+
+def attribute(value: Any) -> dict[str, Any]:
+    """A value of a file in DynamoDB's form: each by its own kind, whatever its column is."""
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case int() | float():
+            return {"N": str(value)}
+        case dict():
+            return {"M": {name: attribute(each) for name, each in value.items()}}
+        case list():
+            every = {type(each) for each in value} <= {str}
+            return {"SS": value} if every else {"L": [attribute(each) for each in value]}
+        case None:
+            return {"NULL": True}
+    return {"S": value}
+
+
+def plain(attribute: dict[str, Any]) -> Any:
+    """A DynamoDB value as a file writes it."""
+    ((kind, value),) = attribute.items()
+    match kind:
+        case "N":
+            number = float(value)
+            return int(number) if number.is_integer() else number
+        case "M":
+            return {name: plain(each) for name, each in value.items()}
+    return value
+
+
+def row(mapping: dict[str, Any]) -> dict[str, Any]:
+    """A mapping of a file as a row."""
+    return {name: attribute(value) for name, value in mapping.items()}
+
+
+def test_it_is_a_schema_of_draft_7() -> None:
+    assert schema.schema()["$schema"] == "http://json-schema.org/draft-07/schema#"
+    Draft7Validator.check_schema(schema.schema())
+
+
+def test_it_has_the_columns_that_people_fill_in_and_no_other() -> None:
+    items = schema.schema()["properties"]["mappings"]["items"]
+    assert list(items["properties"]) == [column.name for column in (*KEYS, *COLUMNS)]
+    assert items["required"] == ["tag_key", "tag_value", "role"]
+    assert all(each["description"] and each["type"] for each in items["properties"].values())
+
+
+def test_the_file_beside_the_examples_is_what_is_made() -> None:
+    made = (EXAMPLES / "mappings.schema.json").read_text()
+    assert made == schema.text(), "run: .venv/bin/python -m rolekeeper_cli.row.schema > examples/mappings.schema.json"
+    assert json.loads(made) == schema.schema()
+
+
+def test_the_examples_name_it_for_editors() -> None:
+    first, *_ = (EXAMPLES / "mappings.yaml").read_text().splitlines()
+    assert first == "# yaml-language-server: $schema=mappings.schema.json"
+
+
+# ---- of one mind with the reader ----
+
+
+def test_the_examples_pass_both() -> None:
+    document = yaml.safe_load((EXAMPLES / "mappings.yaml").read_text())
+    assert [error.message for error in FILE.iter_errors(document)] == []
+    for mapping in document["mappings"]:
+        verdict = read_row(row(mapping), HOME)
+        assert verdict.spec
+        assert verdict.warnings == ()
+
+
+@given(values.row_specs)
+def test_whatever_a_row_can_say_a_file_can(spec: MappingSpec) -> None:
+    mapping = {name: plain(each) for name, each in row_of(spec).items()}
+    assert refuses(mapping) == []
+    assert read_row(row(mapping), HOME).spec == spec
+
+
+# Faults that none of the malformed rows below has.
+@pytest.mark.parametrize(
+    "columns", [{"tag_key": 7}, {"tag_value": True}, {"accounts": [123456789012]}, {"accounts": []}], ids=str
+)
+def test_a_bad_mapping_fails_both(columns: dict[str, Any]) -> None:
+    mapping = {**GOOD, **columns}
+    assert refuses(GOOD) == []
+    assert refuses(mapping)
+    assert read_row(row(mapping), HOME).problems
+
+
+@pytest.mark.parametrize("missing", GOOD)
+def test_what_is_required_is_required_by_both(missing: str) -> None:
+    mapping = {name: value for name, value in GOOD.items() if name != missing}
+    assert refuses(mapping) == [f"'{missing}' is a required property"]
+    [problem] = read_row(row(mapping), HOME).problems
+    assert (problem.column, problem.what) == (missing, "is missing")
+
+
+@pytest.mark.parametrize("name", ["prioritty", "status", "approve", "held_revision"])
+def test_a_column_that_people_do_not_fill_in_is_refused(name: str) -> None:
+    assert refuses({**GOOD, name: 5})
+
+
+KNOWN = {column.name for column in (*KEYS, *COLUMNS)}
+IN_FILES = [
+    entry
+    for entry in corpus()
+    if set(entry.columns) <= KNOWN
+    and all(set(each or {"S": ""}) <= {"S", "N", "BOOL", "SS", "M"} for each in entry.columns.values())
+    and not entry.name.startswith(("refused", "large"))
+]
+
+
+@pytest.mark.parametrize("entry", IN_FILES, ids=lambda entry: entry.name)
+def test_a_malformed_row_is_refused_by_the_schema_unless_only_the_reader_can_tell(entry: BadRow) -> None:
+    attributes = {**row(GOOD), **entry.columns}
+    verdict = read_row({name: each for name, each in attributes.items() if each is not None}, HOME)
+    said = refuses({name: plain(each) for name, each in attributes.items() if each is not None})
+    if verdict.spec is None:
+        assert said or any(word in str(problem) for problem in verdict.problems for word in READER_ALONE), (
+            verdict.problems
+        )
+    elif not verdict.warnings:
+        assert said == []
+
+
+# ---- a column explained ----
+
+
+ALL = [*(each.name for each in (*KEYS, *COLUMNS, EDITED_BY)), *OURS]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_column_is_explained_without_aws(terminal: Terminal, desk: Desk, name: str) -> None:
+    desk.quiet()
+    ran = terminal("schema", name)
+    assert ran.exit_code == 0, ran.output
+    shown = {line[:10].strip(): line[10:].strip() for line in ran.stdout.splitlines()}
+    assert shown["column"] == name
+    assert shown["means"].endswith(".")
+    document = terminal.document("schema", name)
+    assert document["column"] == name
+    assert desk.world.calls.made == []
+
+
+def test_a_column_says_what_it_takes_and_stands_for(terminal: Terminal) -> None:
+    assert terminal.document("schema", "priority") == {
+        "column": "priority",
+        "means": "The lowest number wins; different roles of the same number are a conflict.",
+        "takes": "a whole number from 1 to 50000",
+        "default": "100",
+        "required": False,
+        "type": "Number (N)",
+        "written_by": "you",
+        "example": "rolekeeper mapping set workload=web role=web priority=5",
+    }
+    assert terminal.document("schema", "matched")["written_by"] == "Rolekeeper; leave it alone"
+
+
+@pytest.mark.parametrize("column", COLUMNS, ids=lambda each: each.name)
+def test_every_example_is_a_row_that_is_read(column: object) -> None:
+    name = column.name  # type: ignore[attr-defined]
+    words = shlex.split(schema.EXAMPLES[name])
+    spec = edited(MappingKey("workload", "web"), {}, words, HOME)
+    assert any(word.startswith(f"{name}=") for word in words)
+    assert spec.role == "web"
+
+
+def test_a_column_that_isnt_there_is_told_with_the_one_that_was_meant(terminal: Terminal) -> None:
+    ran = terminal("schema", "require_tag")
+    assert ran.exit_code == 1
+    assert "there is no column 'require_tag'\n  did you mean require_tags? the columns are tag_key," in ran.stderr
+
+
+def test_the_names_are_all_there_are() -> None:
+    assert list(schema.column_names()) == ALL

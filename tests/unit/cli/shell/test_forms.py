@@ -1,0 +1,279 @@
+"""Data in the form that was asked for: tables, JSON, YAML, CSV, and what a query finds of it."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, cast
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from fixtures.mappings import Desk
+from fixtures.terminal import Terminal
+from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.shell import render
+from rolekeeper_cli.shell.command import Root, command
+from rolekeeper_cli.shell.layout import Column, Layout
+from rolekeeper_cli.shell.view import View
+
+
+class Row(View):
+    instance: str
+    tags: Mapping[str, str]
+    carries: str | None
+    revision: float
+    ours: bool
+
+
+class Nested(View):
+    changes: Sequence[Row]
+    sum: Mapping[str, int]
+    odd: Sequence[Any]
+    from_: str = ""
+
+
+ROWS: Sequence[Any] = [
+    Row(instance="i-1", tags={"app": "wéb"}, carries=None, revision=cast("float", Decimal(3)), ours=True),
+    Row(instance="i-2", tags={}, carries="no", revision=cast("float", Decimal("0.5")), ours=False),
+]
+LAYOUT = Layout([Column("instance"), Column("revision", wide=True)])
+PLAIN = [
+    {"instance": "i-1", "tags": {"app": "wéb"}, "carries": None, "revision": 3, "ours": True},
+    {"instance": "i-2", "tags": {}, "carries": "no", "revision": 0.5, "ours": False},
+]
+
+
+def shown(act: Any, *options: str) -> str:
+    """What a command that does this prints."""
+    return run(act, *options).stdout
+
+
+def run(act: Any, *options: str, code: int = 0) -> Result:
+    """A command that does this."""
+
+    @command("see", "rolekeeper see")
+    def see() -> ExitCode:
+        act()
+        return ExitCode.DONE
+
+    ran = CliRunner().invoke(Root("rolekeeper", commands={"see": see}), ["see", *options])
+    assert ran.exit_code == code, ran.output
+    return ran
+
+
+def rows(*options: str, documents: Any = ROWS) -> str:
+    return shown(lambda: render.show_list(LAYOUT, documents, empty=lambda: "There are none.", of=Row), *options)
+
+
+def nested(*options: str, documents: Any = ROWS) -> str:
+    """A document with a long list in it."""
+    return shown(lambda: nested_documents(documents), *options)
+
+
+def nested_documents(documents: Any) -> None:
+    def draw(coming: Any) -> None:
+        for each in coming:
+            click.echo(f"* {each.instance}")
+
+    render.show_with_rows(documents, lambda rows: Nested(changes=rows, sum={"n": 2}, odd=[]), draw)
+
+
+# ---- lists ----
+
+
+def test_a_list_is_a_table_for_people() -> None:
+    assert rows() == "INSTANCE\ni-1\ni-2\n"
+    assert rows("-o", "wide") == "INSTANCE  REVISION\ni-1       3\ni-2       0.5\n"
+
+
+def test_csv_has_a_head_and_json_in_cells_that_hold_more_than_a_text() -> None:
+    first, second = csv.DictReader(io.StringIO(rows("--output", "csv")))
+    assert first == {"instance": "i-1", "tags": '{"app": "wéb"}', "carries": "", "revision": "3", "ours": "true"}
+    assert second["carries"] == "no"
+
+
+def test_a_cell_of_csv_comes_back_as_it_was() -> None:
+    odd = {"name": "", "said": 'a\ttab, "quotes" and\ntwo lines'}
+    assert list(csv.DictReader(io.StringIO(rows("-o", "csv", documents=[odd])))) == [odd]
+
+
+@pytest.mark.parametrize("begin", list("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"))
+def test_no_cell_of_csv_is_a_formula(begin: str) -> None:
+    text = f"{begin}cmd|' /C calc'!A0"
+    for options in ((), ("--query", "[].carries")):
+        found = rows("-o", "csv", *options, documents=[{"carries": text}])
+        [*_, [cell]] = csv.reader(io.StringIO(found, newline=""))
+        assert cell == f"'{text}".replace("\r", r"\r")
+
+
+def test_csv_shows_control_characters_by_their_numbers_and_leaves_numbers_alone() -> None:
+    row = {"=\x1b": "a\x1b[2J\u202eb", "delta": -5, "names": ["=\x7f"]}
+    assert rows("-o", "csv", documents=[row]).splitlines() == [
+        r"'=\u001b,delta,names",
+        r'a\u001b[2J\u202eb,-5,"[""=\u007f""]"',
+    ]
+
+
+@pytest.mark.parametrize("form", ["table", "wide", "json", "yaml", "csv"])
+def test_people_are_told_what_a_list_comes_to_or_that_it_has_nothing(form: str) -> None:
+    def said(documents: Any, *options: str) -> str:
+        return run(
+            lambda: render.show_list(LAYOUT, documents, empty=lambda: "There are none.", total=lambda: "Two."), *options
+        ).stderr
+
+    people = form in {"table", "wide"}
+    assert said(ROWS, "-o", form) == ("Two.\n" if people else "")
+    assert said([], "-o", form) == ("There are none.\n" if people else "")
+    assert said(ROWS, "-o", form, "--query", "[0]") == ""
+
+
+# ---- documents ----
+
+
+def test_a_document_with_a_long_list_reads_the_same_in_json_and_yaml() -> None:
+    whole = {"changes": PLAIN, "sum": {"n": 2}, "odd": []}
+    assert json.loads(nested("--output", "json")) == whole
+    assert yaml.safe_load(nested("--output", "yaml")) == whole
+    assert json.loads(nested("--output", "json", documents=[]))["changes"] == []
+    assert yaml.safe_load(nested("--output", "yaml", documents=[]))["changes"] == []
+    assert nested() == "* i-1\n* i-2\n"
+
+
+def test_one_document_is_drawn_or_written() -> None:
+    document = {"at": datetime(2026, 1, 1, tzinfo=UTC), "names": {"b", "a"}}
+
+    def show() -> None:
+        render.show(document, lambda: click.echo("drawn"))
+
+    assert shown(show) == "drawn\n"
+    assert json.loads(shown(show, "--output", "json")) == {"at": "2026-01-01T00:00:00.000000Z", "names": ["a", "b"]}
+    assert shown(show, "--output", "csv") == 'at,names\n2026-01-01T00:00:00.000000Z,"[""a"", ""b""]"\n'
+    assert yaml.safe_load(shown(show, "--output", "yaml"))["names"] == ["a", "b"]
+
+
+def test_what_goes_on_and_on_is_one_line_each() -> None:
+    def show() -> None:
+        show_line = render.line_shower()
+        for each in ROWS:
+            show_line(each, lambda: click.echo("drawn"))
+
+    assert [json.loads(line) for line in shown(show, "--output", "json").splitlines()] == PLAIN
+    assert list(yaml.safe_load_all(shown(show, "--output", "yaml"))) == PLAIN
+    assert shown(show, "--output", "csv") == rows("--output", "csv")
+    assert shown(show) == "drawn\ndrawn\n"
+    assert shown(show, "--output", "json", "--query", "instance") == '"i-1"\n"i-2"\n'
+
+
+# ---- queries ----
+
+
+@pytest.mark.parametrize(
+    ("query", "form", "said"),
+    [
+        ("[].instance", "json", '[\n  "i-1",\n  "i-2"\n]\n'),
+        ("[].instance", "table", "i-1\ni-2\n"),
+        ("[].instance", "csv", "i-1\ni-2\n"),
+        ("[].[instance, revision]", "table", "i-1  3\ni-2  0.5\n"),
+        ("[].[instance, revision]", "csv", "i-1,3\ni-2,0.5\n"),
+        ("[].instance", "wide", "i-1\ni-2\n"),
+        ("[].{id: instance, n: revision}", "table", "ID   N\ni-1  3\ni-2  0.5\n"),
+        ("[?instance=='i-2'] | [0].ours", "yaml", "false\n"),
+        ("length(@)", "table", "2\n"),
+        ("[?instance=='i-3'].revision", "json", "[]\n"),
+        ("[].tags.Name", "json", "[]\n"),
+        ("[].[nothing || instance]", "csv", "i-1\ni-2\n"),
+        ("[].[nothing || carries]", "csv", '""\nno\n'),
+        ("[].[not_null(nothing, instance)]", "csv", "i-1\ni-2\n"),
+    ],
+)
+def test_a_query_finds_what_it_finds_in_the_aws_cli(query: str, form: str, said: str) -> None:
+    assert rows("--query", query, "--output", form) == said
+
+
+@pytest.mark.parametrize("documents", [ROWS, []], ids=["rows", "none"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *(
+            "[].instanc",
+            "[*].instanc",
+            "[0].instanc",
+            "[1:].instanc",
+            "[?instanc=='i-1']",
+            "[?!instanc]",
+            "@[].instanc",
+        ),
+        *(
+            "[].[revision, instanc]",
+            "[].{id: instanc}",
+            "sort_by(@, &instanc)",
+            "[] | [].instanc",
+            "length([].instanc)",
+        ),
+        *("[?ours && instanc]", "[?instance=='i-1' || instanc=='i-2']", "sort_by(@, &instance)[].instanc"),
+        *("reverse(@)[].instanc", "map(&instanc, @)"),
+    ],
+)
+def test_a_field_that_the_output_does_not_have_is_refused(query: str, documents: Any) -> None:
+    ran = run(lambda: render.show_list(LAYOUT, documents, empty=str, of=Row), "--query", query, code=252)
+    assert "the output has no field instanc\n  did you mean instance" in ran.stderr
+    assert "its fields: instance, tags, carries, revision, ours" in ran.stderr
+    assert ran.stdout == ""
+
+
+def test_so_is_one_of_a_document_or_of_its_list() -> None:
+    for query, fields in (("chnges", "changes, sum, odd, from"), ("changes[].instanc", "instance, tags, carries")):
+        ran = run(lambda: nested_documents(ROWS), "--query", query, code=252)
+        assert f"its fields: {fields}" in ran.stderr
+    for query in ("sum.m", "changes[].tags.app", "odd[].a"):
+        assert run(lambda: nested_documents(ROWS), "--query", query).exit_code == 0
+
+
+def test_a_field_of_a_list_is_asked_of_its_rows_and_a_list_of_a_field() -> None:
+    ran = run(lambda: render.show_list(LAYOUT, ROWS, empty=str, of=Row), "--query", "instance", code=252)
+    assert "instance is asked of a list\n  ask each of its rows: [].instance" in ran.stderr
+    for query in ("[].instance", "[0]", "[?sum]"):
+        ran = run(lambda: nested_documents(ROWS), "--query", query, code=252)
+        assert "[] is asked of what is no list\n  ask one of its fields: changes, sum, odd, from" in ran.stderr
+
+
+def test_a_name_that_is_python_s_own_is_shown_without_its_mark_and_a_default_not_at_all() -> None:
+    def show() -> None:
+        render.show(Nested(changes=[], sum={}, odd=[], from_="web"))
+
+    assert json.loads(shown(show, "-o", "json")) == {"changes": [], "sum": {}, "odd": [], "from": "web"}
+    assert shown(show, "--query", "from") == "web\n"
+    assert json.loads(nested("-o", "json", documents=[])) == {"changes": [], "sum": {"n": 2}, "odd": []}
+
+
+def test_an_unknown_field_is_refused_before_anything_is_asked(terminal: Terminal, desk: Desk) -> None:
+    desk.quiet()
+    for line, name in ((("targets",), "[].stat"), (("targets", "--missing"), "[].regio"), (("roles",), "roles[].brod")):
+        ran = terminal(*line, "--query", name)
+        assert (ran.exit_code, "--query: the output has no field" in ran.stderr) == (252, True), line
+    assert desk.world.calls.made == []
+
+
+# ---- a large fleet ----
+
+
+def test_people_see_a_list_page_by_page_while_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = io.StringIO()
+    drawn_before_the_last: list[str] = []
+
+    def documents() -> Iterator[dict[str, str]]:
+        for number in range(1_000):
+            yield {"instance": f"i-{number}"}
+        drawn_before_the_last.extend(lines.getvalue().splitlines())
+
+    monkeypatch.setattr("sys.stdout", lines)
+    monkeypatch.setattr("rolekeeper_cli.shell.terminal.options", Options)
+    render.show_list(Layout([Column("instance")]), documents(), empty=str)
+    assert len(drawn_before_the_last) > 800
+    assert lines.getvalue().splitlines() == ["INSTANCE", *(f"i-{number}" for number in range(1_000))]

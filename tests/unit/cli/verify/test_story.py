@@ -1,0 +1,247 @@
+"""What the story of a verification reads of CloudTrail's records, and its race with follow-ups.
+
+The rest of it is played on the embedded AWS.
+"""
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import chain, repeat
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fakes.ec2 import client_error
+from fixtures.account import ACCOUNT, REGION
+from rolekeeper.aws.errors import RetryableError
+from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.instance import Association, AssociationState, InstanceKey, InstanceState, Target
+from rolekeeper.model.problem import Reason, ReasonCode, details
+from rolekeeper.storage import layout
+from rolekeeper_cli.instance.uptake import Delivery, Held, Uptake, Use
+from rolekeeper_verify import story
+from rolekeeper_verify.story import StepFailedError, StepSkippedError, Story
+
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/a"
+SINCE = datetime(2026, 3, 2, 9, 15, 4, tzinfo=UTC)
+
+
+def held(delivered: float | None = None, used: float | None = None, since: datetime | None = SINCE) -> Held:
+    """A carried role with what was recorded, in seconds since it was attached."""
+    delivery = None if delivered is None else Delivery(ROLE, SINCE + timedelta(seconds=delivered), SINCE)
+    use = None if used is None else Use(ROLE, SINCE + timedelta(seconds=used), "sts:GetCallerIdentity", "aws-cli/2")
+    return Held(
+        ROLE,
+        "a",
+        carried=True,
+        since=since,
+        until=None,
+        delivered=delivery,
+        first_use=use,
+        last_use=use,
+        valid_until=None,
+        recorded=True,
+    )
+
+
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch) -> Story:
+    deployment = SimpleNamespace(settings=Target(ACCOUNT, REGION), now=lambda: SINCE, sleep=None)
+    monkeypatch.setattr(story, "Aws", lambda _deployment: None)
+    return Story(SimpleNamespace(deployment=deployment, names=None), 180, 600, a="i-1")  # type: ignore[arg-type]  # no scene is asked
+
+
+def records(monkeypatch: pytest.MonkeyPatch, *roles: Held, unknown: str = "") -> None:
+    found = Uptake(InstanceKey(ACCOUNT, REGION, "i-1"), "", roles, SINCE, whole=True, unknown_because=unknown)
+    monkeypatch.setattr(story, "of_instance", lambda _deployment, _key, _name: found)
+
+
+def test_delivery_and_use_take_the_seconds_since_the_role_was_attached(
+    played: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records(monkeypatch, held(delivered=3, used=21))
+    assert (played.delivered(), played.in_use()) == (3, 21)
+
+
+@pytest.mark.parametrize("roles", [(), (held(),), (held(3, 21, since=None),)])
+def test_without_a_record_the_steps_are_skipped(
+    played: Story, monkeypatch: pytest.MonkeyPatch, roles: tuple[Held, ...]
+) -> None:
+    records(monkeypatch, *roles)
+    played.trail_until = SINCE
+    for step in (played.delivered, played.in_use):
+        with pytest.raises(
+            StepSkippedError, match=r"^not in CloudTrail's .* 600 seconds.*--trail-patience waits longer$"
+        ):
+            step()
+
+
+@pytest.mark.parametrize(("seconds", "fails"), [(59, False), (61, True)])
+def test_calls_and_deliveries_of_a_former_role_after_it_was_replaced_fail_the_steps(
+    played: Story, monkeypatch: pytest.MonkeyPatch, seconds: float, *, fails: bool
+) -> None:
+    """That is no record that is late: a process that starts after a replace has the new role."""
+    records(monkeypatch, held(), replace(held(delivered=seconds, used=seconds), carried=False))
+    played.trail_until = SINCE
+    for step, what in ((played.delivered, "EC2 got credentials of"), (played.in_use, "the instance called with")):
+        with pytest.raises(StepFailedError if fails else StepSkippedError, match=what if fails else "not in Cloud"):
+            step()
+    played.given = SINCE + timedelta(seconds=30)  # by the story itself, for a moment
+    with pytest.raises(StepSkippedError):
+        played.in_use()
+
+
+def test_a_call_that_was_refused_is_no_use(played: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = held(delivered=3, used=21)
+    assert found.first_use
+    refused = replace(found.first_use, refused="ExpiredToken")
+    played.trail_until = SINCE
+    records(monkeypatch, replace(found, first_use=refused, last_use=refused))
+    with pytest.raises(StepSkippedError):
+        played.in_use()
+    records(monkeypatch, replace(found, first_use=refused))
+    assert played.in_use() == 21
+
+
+def test_a_record_that_comes_late_is_waited_for(played: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    records(monkeypatch)
+    monkeypatch.setattr(played.deployment, "sleep", lambda _seconds: records(monkeypatch, held(delivered=3)))
+    assert played.delivered() == 3
+
+
+def test_without_an_answer_the_steps_say_why(played: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    records(monkeypatch, unknown="you aren't allowed cloudtrail:LookupEvents")
+    with pytest.raises(StepSkippedError, match="LookupEvents"):
+        played.in_use()
+
+
+def test_a_role_that_a_follow_up_gives_back_unseen_is_taken_again(
+    played: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = iter([carried("1", "b"), carried("2", "b"), carried("2", "b"), None, carried("3", "b")])
+    swept = iter([None, SimpleNamespace(sent=1)])
+    taken: list[str] = []
+    entries = iter([{}, {}, {"cause": "sweep"}, {"cause": "sweep"}])
+    at_once = SimpleNamespace(is_over=True)
+    played.deployment = SimpleNamespace(now=lambda: SINCE, looks=lambda *_: repeat(at_once))  # type: ignore[assignment]  # the same
+    played.names = SimpleNamespace(role=str)  # type: ignore[assignment]  # the same
+    played.scene = SimpleNamespace(profiles={"b": "profile/b"})  # type: ignore[assignment]  # the same
+    played.aws = SimpleNamespace(call=lambda _action, **asked: taken.append(asked["AssociationId"]))  # type: ignore[assignment]  # the same
+    monkeypatch.setattr(played, "association", lambda _instance: next(shown))
+    monkeypatch.setattr(played, "_newest", lambda: next(entries))
+    monkeypatch.setattr(story, "sweep", lambda *_, **__: next(swept))
+    assert played.sweep() == 0
+    assert taken == ["1", "2"]
+
+
+# ---- what else would make a step pass ----
+
+
+def carried(id_: str, name: str) -> Association:
+    return Association(id_, "i-1", f"profile/{name}", AssociationState.ASSOCIATED)
+
+
+class Changer:
+    """EC2 as the function: `own` answers its calls for its own roles, one after the other, `foreign` all others.
+
+    An empty code stands for a call that is accepted.
+    """
+
+    def __init__(self, foreign: str, own: Iterator[str]) -> None:
+        self._foreign, self._own = foreign, own
+        self.gave = "b"
+
+    def replace_iam_instance_profile_association(self, AssociationId: str, IamInstanceProfile: Any) -> None:  # noqa: N803  # boto3's own names
+        name = IamInstanceProfile["Arn"].rpartition("/")[2]
+        self._answer(self._foreign if name == "foreign" else next(self._own))
+        self.gave = name
+        del AssociationId
+
+    def disassociate_iam_instance_profile(self, **_: Any) -> None:
+        self._answer(self._foreign)
+
+    associate_iam_instance_profile = disassociate_iam_instance_profile
+
+    def _answer(self, code: str) -> None:
+        if code:
+            raise client_error(code)
+
+
+@pytest.mark.parametrize(
+    ("foreign", "own", "fails"),
+    [
+        ("UnauthorizedOperation", [], ""),
+        ("", [], "IAM allows ec2:Disassociate"),
+        *((code, [], f"EC2 answers {code}") for code in ("AuthFailure", "ExpiredToken", "OptInRequired")),
+        *((code, [], f"EC2 answers {code}") for code in ("InvalidClientTokenId", "IncorrectState")),
+        ("UnauthorizedOperation", ["UnauthorizedOperation"], "the function may not do what it has to"),
+        ("UnauthorizedOperation", ["", "", "AuthFailure"], "the function may not do what it has to"),
+    ],
+)
+def test_a_refusal_counts_by_its_code_and_between_calls_that_are_allowed(
+    played: Story, monkeypatch: pytest.MonkeyPatch, foreign: str, own: list[str], fails: str
+) -> None:
+    changer = played.changer = Changer(foreign, chain(own, repeat("")))
+    played.a, played.b = "i-a", "i-b"
+    played.names = SimpleNamespace(role=str)  # type: ignore[assignment]  # the same
+    played.scene = SimpleNamespace(profiles={each: f"profile/{each}" for each in ("a", "b", "foreign")})  # type: ignore[assignment]  # the same
+    at_once = SimpleNamespace(is_over=True)
+    played.deployment = SimpleNamespace(now=lambda: SINCE, looks=lambda *_: repeat(at_once))  # type: ignore[assignment]  # the same
+    monkeypatch.setattr(played, "association", lambda of: carried("1", "foreign" if of == "i-b" else changer.gave))
+    monkeypatch.setattr(played, "_stays", lambda *_: None)
+    with pytest.raises(StepFailedError, match=fails) if fails else nullcontext():
+        played.iam()
+    assert changer.gave == "b" or fails
+
+
+@pytest.mark.parametrize("step", ["restart", "foreign_mapped", "none", "free", "terminate_a", "sweep"])
+def test_a_step_about_a_role_fails_where_there_is_none_to_begin_with(
+    played: Story, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Nothing would be kept, or detached, and the step would pass."""
+    monkeypatch.setattr(played, "association", lambda _: None)
+    monkeypatch.setattr(played, "_newest", dict)
+    with pytest.raises(StepFailedError, match="EC2 no longer shows a role"):
+        getattr(played, step)()
+
+
+def test_an_instance_that_ec2_doesn_t_show_yet_is_waited_for(played: Story) -> None:
+    shown = iter([{}, {}, {"i-1": SimpleNamespace(state=InstanceState.STOPPED)}])
+    app = SimpleNamespace(ec2=SimpleNamespace(instances=lambda _: next(shown)))
+    looks = repeat(SimpleNamespace(is_over=False))
+    played.deployment = SimpleNamespace(app=app, looks=lambda *_: looks)  # type: ignore[assignment]  # the same
+    played.becomes("i-1", InstanceState.STOPPED)
+
+
+@pytest.mark.parametrize(
+    ("status", "why", "fails"),
+    [
+        ("Rejected", ReasonCode.MISSING(what="role 'x' doesn't exist", account="1"), ""),
+        ("Rejected", ReasonCode.MISSING(what="role 'y' doesn't exist", account="1"), "for another reason"),
+        ("Rejected", ReasonCode.PROBLEM(what="nobody may read role 'x'"), "is Rejected for another reason"),
+        ("Published", ReasonCode.IN_EFFECT(), "is Published, and not Rejected"),
+    ],
+)
+def test_a_verdict_for_another_reason_is_none(played: Story, status: str, why: Reason, fails: str) -> None:
+    row = layout.to_attributes({"status": status, "status_reason": str(why), "status_details": details([why])})
+    app = SimpleNamespace(table=SimpleNamespace(get_row=lambda _: row))
+    played.names = SimpleNamespace(tag_key="key")  # type: ignore[assignment]  # the same
+    at_once = SimpleNamespace(is_over=True)
+    played.deployment = SimpleNamespace(app=app, looks=lambda *_: repeat(at_once))  # type: ignore[assignment]  # the same
+    with pytest.raises(StepFailedError, match=fails) if fails else nullcontext():
+        played._row_becomes("a", Status.REJECTED, ReasonCode.MISSING(what="role 'x' doesn't exist"))  # noqa: SLF001  # a part of two steps
+
+
+def test_an_answer_that_is_throttled_isn_t_the_last_word(played: Story) -> None:
+    answers = iter([RetryableError("RequestLimitExceeded", ""), None])
+
+    def holds() -> bool:
+        if error := next(answers):
+            raise error
+        return True
+
+    looks = repeat(SimpleNamespace(is_over=False))
+    played.deployment = SimpleNamespace(looks=lambda *_: looks)  # type: ignore[assignment]  # the same
+    played.until("it holds", holds)
