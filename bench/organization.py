@@ -9,7 +9,7 @@ from statistics import mean
 
 from bench.rows import Row, Target
 from simulation.account import SPOKE
-from simulation.fair_shares import waits
+from simulation.fair_shares import overtaken
 from support.large_organization import ACCOUNTS, REGIONS, ROWS, Played, Scale
 
 BEFORE = "before"
@@ -33,7 +33,7 @@ def rows(say: Callable[[str], None]) -> Iterator[Row]:
         yield _within(f"{name}, all instances sent after", edited.last_sent, 300)
         yield Row(f"{name}, calls to one account's IAM", edited.a_second, "a second")
     say("fair shares")
-    idle, busy = (mean(waits(changes, SPOKE, times=TAGS)) for changes in (0, CHANGES))
+    idle, busy = (mean(turn.took for turn in overtaken(changes, SPOKE, times=TAGS)) for changes in (0, CHANGES))
     name = f"tag to role while another account has {CHANGES:,} changes waiting"
     yield Row(name, busy, "s", idle, "idle", Target(2))
 

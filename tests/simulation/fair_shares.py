@@ -27,10 +27,14 @@ GROUP = 200
 
 @dataclass(frozen=True)
 class Turn:
-    """How many of the other account's changes were made from a tag until its role, and how many still waited then."""
+    """How many of the other account's changes were made from a tag until its role, and how many still waited then.
+
+    It `took` so many seconds.
+    """
 
     made: int
     waiting: int
+    took: float
 
 
 def overtaken(changes: int, quiet: Target, *, times: int, seed: int = 1) -> list[Turn]:
@@ -67,9 +71,9 @@ def _turn(engine: Engine, account: Account, instance: str, other: tuple[Account,
     account.truth.create_tags(instance, TAG)
     while not carries(account, instance, "first") and engine.seconds < began + LONGEST:
         engine.play(engine.seconds + 0.01)
-    done = sum(carries(noisy, each, "first") for each in fleet)
+    done, took = sum(carries(noisy, each, "first") for each in fleet), engine.seconds - began
     engine.play(max(engine.seconds, began + APART))
-    return Turn(done - before, len(fleet) - done)
+    return Turn(done - before, len(fleet) - done, took)
 
 
 def _publish(tables: FakeDynamoDB, engine: Engine, accounts: Mapping[Target, Account], changes: int) -> None:
