@@ -585,28 +585,27 @@ class Promises:
         changed = hub._changed[revision].values()  # noqa: SLF001  # the same
         recent = sum(at > self.engine.seconds - self._length for at in changed)
         may = hub._allowed + (hub._shown.get(revision, 0) if revision in hub._approved else 0)  # noqa: SLF001  # the same
-        text = (
-            f"{run.name} serves {mapping.key} {mapping.revision} in {target}, by which {recent} change, and {may} may"
-        )
-        self.check(12, recent <= may, lambda: text)
+        serves = f"{run.name} serves {mapping.key} {mapping.revision} in {target}"
+        self.check(12, recent <= may, lambda: f"{serves}, by which {recent} change, and {may} may")
 
     def _gains(self, instance: str, mapping: PublishedMapping, since: float) -> bool:
         """Whether an instance has carried nothing, under a mapping's tag and no other, all the while."""
         tags = self.account.tags[instance]
         if not (tags and mapping.profile_arn) or self.pins[instance] or instance in self.damaged:
             return False
-        if self._ended(instance) or self.account.truth.association_of(instance):
-            return False
-        if self.account.truth.instance(instance).operator:
-            return False  # the service that manages it gives it its role
+        known = self.account.truth
+        if self._ended(instance) or known.association_of(instance) or known.instance(instance).operator:
+            return False  # the service that manages one gives it its role
+        given = _grants_in(self.records.get(instance, {})).values()
+        if any(log[-1][1] is None for key in given if (log := self.published.get(key))):
+            return False  # what gave it no role can't be found, and until then it stays as it is
         only = self._is_only(mapping.key, tags[-1][1]) and not mapping.spec.require_tags
         settled = max(tags[-1][0], self.account.emptied.get(instance, 0)) < since - self.lag - 1
         return only and settled
 
     def _is_only(self, key: MappingKey, tags: Mapping[str, str]) -> bool:
         """Whether no other mapping than this is for these tags."""
-        logs = {each: log for each, log in self.published.items() if log}
-        live = [each for each, log in logs.items() if (last := log[-1][1]) and not last.deleted]
+        live = [each for each, log in self.published.items() if log and (last := log[-1][1]) and not last.deleted]
         rivals = any(each.matches(tags) for each in live if each != key)
         return key.matches(tags) and not rivals and set(tags) == {key.tag_key}
 

@@ -41,6 +41,7 @@ ONCE_BROKEN = (
     *(600406, 601700),  # retry loops without end, and a chain of messages that Lambda takes for a loop
     74912819,  # an edit whose role one account can't use yet, and what it takes there later
     31001781,  # a number that was signed while nothing was held, as the state table was lost
+    978023870,  # an edit, while the mapping that gave an instance no role can't be found
     *(31004657, 18059168),  # a profile that waited for the mode, while its row was held: a deletion, another account
     900000435,  # a change that the SDK sent again before EC2 refused it, at the full pace
     267098126,  # a denied change, whose look at one association was taken for one at all of the batch
