@@ -115,7 +115,7 @@ shape: .venv/done ## how large the code is, with limits and goals; fails beyond 
 .PHONY: test
 test: setup .envs/node/done .envs/audit/done .envs/checkov/done .envs/workflows/done .envs/site/done ## everything: lint, types, unit tests, simulation, mutants and end to end
 	@# The end-to-end stories wait most of the time, so all the rest runs beside them, one after the other.
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line e2e checks unit simulate mutants
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line e2e lint types shape unit simulate mutants
 
 .PHONY: checks
 checks:
@@ -179,7 +179,7 @@ demo: setup ## watch the whole story on the embedded AWS; each step is checked a
 site: .envs/site/done .venv/done ## the docs as a site in .build/site/html; a link that leads nowhere fails
 	@# The generator builds one folder, and the pages link to each other from several: so they are copied as they lie.
 	@rm -rf .build/site && mkdir -p .build/site/pages
-	@git ls-files -z -- '*.md' docs examples template.yaml spoke.yaml bench/prices.yaml LICENSE | xargs -0 cp --parents -t .build/site/pages
+	@git ls-files -z -- '*.md' ':!tests/transcripts' docs examples template.yaml spoke.yaml bench/prices.yaml LICENSE | xargs -0 cp --parents -t .build/site/pages
 	@rm -rf .build/site/pages/.github .build/site/pages/.gitlab
 	@.venv/bin/python -m tools.reference >>.build/site/pages/docs/cli.md
 	@# Not --quiet: that would hide the warnings, and not count them.
