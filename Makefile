@@ -117,11 +117,6 @@ test: setup .envs/node/done .envs/audit/done .envs/checkov/done .envs/workflows/
 	@# The end-to-end stories wait most of the time, so all the rest runs beside them, one after the other.
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line e2e lint types shape unit simulate mutants
 
-.PHONY: checks
-checks:
-	@# Side by side, as mypy takes one core for a minute.
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line lint types shape
-
 .PHONY: check
 check: lint types .envs/node/done ## the inner loop: lint, types, and the unit tests without the state machines; under 3 minutes
 	.venv/bin/pytest tests/unit tests/transcripts --ignore tests/unit/machines -n 2 -q
