@@ -111,7 +111,7 @@ def launches(
     the functions do, on the tags that instances will have. Name one to see what to change. It changes nothing.
     """
     if boot_script:
-        terminal.line(installed.BOOT_SCRIPT.read_text().rstrip("\n"))
+        click.echo(installed.BOOT_SCRIPT.read_text(), nl=False)
         return ExitCode.DONE
     if (file or parameters) and not templates:
         raise UsageError("-f and --parameter are for files", "name one with --template")
