@@ -113,12 +113,12 @@ shape: .venv/done ## how large the code is, with limits and goals; fails beyond 
 # ---- tests: lint, types, unit, end to end (embedded AWS) ----
 
 .PHONY: test
-test: setup .envs/node/done .envs/audit/done .envs/checkov/done .envs/workflows/done .envs/site/done ## everything: lint, types, unit tests, simulation, mutants and end to end
-	@# The end-to-end stories wait most of the time, so all the rest runs beside them. What they say comes at the end.
-	@mkdir -p .build; $(MAKE) --no-print-directory e2e >.build/e2e.log 2>&1 & beside=$$!; \
-		echo "the end-to-end stories run beside this: see .build/e2e.log"; \
-		$(MAKE) --no-print-directory lint types shape unit simulate mutants; ended=$$?; \
-		wait $$beside || ended=$$?; cat .build/e2e.log; exit $$ended
+test: checks unit simulate mutants e2e ## everything: lint, types, unit tests, simulation, mutants and end to end
+
+.PHONY: checks
+checks:
+	@# Side by side, as mypy takes one core for a minute.
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line lint types shape
 
 .PHONY: check
 check: lint types .envs/node/done ## the inner loop: lint, types, and the unit tests without the state machines; under 3 minutes

@@ -93,7 +93,3 @@ def test_what_the_sam_cli_deployed_is_kept_by_make_deploy(fresh: EmbeddedAws, bu
     given = ("PermissionsBoundary", "RetryConcurrency", "SweepSchedule")
     assert [deploy.parameters[each] for each in given] == [boundary, "3", "rate(1 hour)"]
     assert CONFIG.read_text() == config
-
-
-def test_no_answer_stands_in_the_tracked_file() -> None:
-    assert "parameter_overrides" not in CONFIG.read_text()

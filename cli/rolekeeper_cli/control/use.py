@@ -148,5 +148,10 @@ def sweep(deployment: Deployment, *, wait: bool) -> SweptView | None:
     if answer.get("FunctionError"):
         said = swept.get("errorMessage", swept) if isinstance(swept, dict) else swept
         raise CommandError(f"the sweep failed: {said}", "see its log: the saved query 'errors and retries'")
-    # A function of another version may report less, or more.
-    return SweptView(**{name: value for name, value in swept.items() if name in SweptView.fields})
+    # A function of another version may report more.
+    known = {name: value for name, value in swept.items() if name in SweptView.fields}
+    if missing := SweptView.fields.keys() - SweptView.defaults.keys() - known.keys():
+        raise CommandError(
+            f"the sweep reported no {min(missing)}", "deploy the version of this command: rolekeeper deploy"
+        )
+    return SweptView(**known)

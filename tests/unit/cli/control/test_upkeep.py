@@ -72,6 +72,8 @@ def test_a_function_that_fails_is_told_with_its_words(terminal: Terminal) -> Non
     terminal.clients["lambda"] = FakeLambda({"errorMessage": "no table", "errorType": "X"}, "Unhandled")
     ran = terminal("sweep")
     assert (ran.exit_code, "the sweep failed: no table" in ran.stderr) == (1, True)
+    terminal.clients["lambda"] = FakeLambda({})
+    assert "Error: the sweep reported no finished" in terminal("sweep").stderr
 
 
 # ---- redrive ----

@@ -60,7 +60,7 @@ def test_every_command_explains_itself_and_each_option_with_an_example(path: str
     assert (ran.exit_code, "\nExample" in ran.stdout, "--endpoint-url" in ran.stdout) == (0, True, True)
     assert all(f"  {example}\n" in ran.stdout for example in command.examples)
     assert all(example.startswith(path) or path == "rolekeeper" for example in command.examples)
-    parameters = command.get_params(click.Context(command, info_name=path))
+    parameters = command.get_params(click.Context(command, info_name=path, **cli.context_settings))
     assert [each.name for each in parameters if not getattr(each, "help", None)] == []
     assert len({each.name for each in parameters}) == len(parameters), "none hides a common option"
 
