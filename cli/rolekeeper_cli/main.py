@@ -66,7 +66,6 @@ COMMANDS = {
     cls=Root,
     lazy=COMMANDS,
     markdown=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
     examples=[
         "rolekeeper plan",
         "rolekeeper explain web-1",

@@ -44,12 +44,16 @@ class Command(click.Command):
     def __init__(
         self, *arguments: Any, examples: Sequence[str] = (), markdown: bool = False, **attributes: Any
     ) -> None:
+        # Its own, not its group's: click keeps what the first reader asked for, who may ask it alone.
         super().__init__(*arguments, **attributes)
+        self.context_settings = {"help_option_names": ["-h", "--help"]}
         self.examples = tuple(examples)
         self.prints: Mapping[str, Any] = {}
         self.markdown = markdown
         short = not any("-o" in each.opts for each in self.params)
         self.params += common_options(short=short, markdown=markdown)
+        # The first sentence, whole: click cuts it to 45 characters for a shell's completion.
+        self.short_help = self.get_short_help_str(1_000)
 
     def invoke(self, ctx: click.Context) -> Any:
         options = ctx.find_root().ensure_object(Options)
@@ -65,10 +69,6 @@ class Command(click.Command):
         if options.query and not ctx._protected_args:  # noqa: SLF001
             queries.refuse_unknown(options.query, [*map(schema_of, self.prints.values())])
         return super().invoke(ctx)
-
-    def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002  # click's own
-        """The first sentence, whole: click cuts it to 45 characters for a shell's completion."""
-        return super().get_short_help_str(1_000)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, then a group's commands, then the common options."""

@@ -150,7 +150,7 @@ def test_the_nouns_are_listed_and_lead_to_their_schema(terminal: Terminal, desk:
 
 def test_the_help_of_each_command_lists_the_fields_of_what_it_prints() -> None:
     for path, command in commands():
-        shown = command.get_help(click.Context(command, info_name=path, **cli.context_settings))
+        shown = command.get_help(click.Context(command, info_name=path, **command.context_settings))
         for noun, document in command.prints.items():  # type: ignore[attr-defined]
             _, _, listed = shown.partition(f"rolekeeper schema {noun})")
             for name, _ in fields(document_schema(noun, document)):
