@@ -88,7 +88,7 @@ def _do(app: "App", task: Task, event: Mapping[str, Any], *, run: Run) -> dict[s
         case Task.FAN_OUT:
             return resumable(task, id_, app.sender.run(layout.decode(FanOut, event), id_, run.in_time))
         case Task.JUDGED:
-            return {"id": id_, "status": app.judged(event["judging"]).status.value}
+            return {"id": id_, "status": app.finish(event["judging"]).status.value}
         case Task.APPROVED:
             key = layout.decode(MappingKey, event["mapping"])
             return {"id": id_, "status": app.publisher.approved(key, event["by"], id_).status.value}
@@ -105,7 +105,7 @@ def in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]
         case Task.FAN_OUT:
             return {**done, "sent": _fan_out_in_account(app, event, run)}
         case Task.JUDGE:
-            app.judge(event["of"]["judging"], event["account"], run.in_time)
+            app.ask_account(event["of"]["judging"], event["account"], run.in_time)
             return done
         case Task.SWEEP:
             return {**done, "alone": _sweep_account(app, event, run)}

@@ -41,13 +41,13 @@ def slim(loader: Loader, to: Path) -> None:
     for name in GENERAL:
         document = loader.load_data(name)
         if name == "endpoints":
-            partitions = [{**each, "services": _named(each["services"], prefixes)} for each in document["partitions"]]
+            partitions = [{**part, "services": _named(part["services"], prefixes)} for part in document["partitions"]]
             document = {**document, "partitions": partitions}
         _write(to / f"{name}.json", document)
 
 
 def _only(model: Document, operations: list[str]) -> Document:
-    """A service's model with these operations, the shapes that they reach, and no documentation."""
+    """Return a service's model with these operations, the shapes that they reach, and no documentation."""
     kept: Document = {name: model["operations"][name] for name in operations}
     shapes: Document = {}
     wanted = [*_shapes(kept)]
@@ -63,33 +63,33 @@ def _only(model: Document, operations: list[str]) -> Document:
 
 
 def _shapes(node: Any) -> Iterator[str]:
-    """The names of the shapes that a part of a model refers to."""
+    """Yield the names of the shapes that a part of a model refers to."""
     if isinstance(node, list):
-        for each in node:
-            yield from _shapes(each)
+        for part in node:
+            yield from _shapes(part)
     if isinstance(node, dict):
-        for name, each in node.items():
-            if name == "shape" and isinstance(each, str):
-                yield each
+        for name, part in node.items():
+            if name == "shape" and isinstance(part, str):
+                yield part
             else:
-                yield from _shapes(each)
+                yield from _shapes(part)
 
 
 def _undocumented(node: Any) -> Any:
     if isinstance(node, list):
-        return [_undocumented(each) for each in node]
+        return [_undocumented(part) for part in node]
     if isinstance(node, dict):
         # A member may be called so too: it is a map.
         return {
-            name: _undocumented(each)
-            for name, each in node.items()
-            if not (name == "documentation" and isinstance(each, str))
+            name: _undocumented(part)
+            for name, part in node.items()
+            if not (name == "documentation" and isinstance(part, str))
         }
     return node
 
 
 def _named(documents: Document, names: Any) -> Document:
-    return {name: each for name, each in documents.items() if name in names}
+    return {name: document for name, document in documents.items() if name in names}
 
 
 def _write(path: Path, document: Document) -> None:

@@ -27,7 +27,7 @@ def asked(organization: Organization) -> None:
 def registered(organization: Organization) -> None:
     """The daily event of each target came, by which the hub knows what its spoke says."""
     for target in organization.spokes:
-        assert organization.app().targets.register(target, "daily", anew=True) is None
+        assert organization.app().targets.register(target, "daily", asks=True) is None
 
 
 def attached(organization: Organization, *targets: Target) -> list[InstanceKey]:

@@ -152,10 +152,10 @@ class Machine:
 
     def find(self, asked: dict[str, Any], *accounts: str, in_time: bool = True) -> None:
         for account in accounts or asked["accounts"]:
-            self.desk.app().judge(asked["judging"], account, lambda: in_time)
+            self.desk.app().ask_account(asked["judging"], account, lambda: in_time)
 
     def judged(self, asked: dict[str, Any]) -> Status:
-        return self.desk.app().judged(asked["then"]["judging"]).status
+        return self.desk.app().finish(asked["then"]["judging"]).status
 
     def seen(self, *places: Target) -> list[list[str]]:
         """What these targets were asked since last time."""

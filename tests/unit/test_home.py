@@ -17,7 +17,7 @@ LEFT = {
     "mappings/assess.py": "_answers _refreshed _with_sizes judge_in",
     "mappings/fan_out.py": "_page _pages",
     "mappings/fold.py": "_compared _row",
-    "mappings/publish.py": "_fan_out _load _note_conflicts _renews _send _unchanged at_rest",
+    "mappings/publish.py": "_fan_out _load _note_conflicts _renews _send _if_unchanged unchanged",
     "mappings/revisions.py": "published read",
     "mappings/rollout.py": "_counted _total roll_out",
 }

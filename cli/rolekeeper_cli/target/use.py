@@ -264,7 +264,7 @@ class _Hub:
         if served.problem:
             return PROBLEM, served.problem
         known = served.last_sweep or served.since
-        late = known is not None and self.now - known > self.silence + served.rests
+        late = known is not None and self.now - known > self.silence + served.idle_interval
         if served.last_sweep is None:
             return (OVERDUE, "it was never swept") if late else (NEW, "its first sweep is still to come")
         if late:

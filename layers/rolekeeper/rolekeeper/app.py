@@ -50,9 +50,9 @@ class App:
     """One target's parts, made for each invocation: they cache what they read. `each` asks several targets at once.
 
     Instances and roles are the target's, everything else is the deployment's. `client` returns a client of the
-    deployment's, by the service's boto3 name; `client_there` one in the target, unless that is the deployment's own:
-    `client_of` makes it, by the target's settings, and `forget` ends the sessions there. `hub` has the parts of the
-    deployment's own target; None if these are they. `kept` outlives the invocation.
+    deployment's, by the service's boto3 name; `client_in_target` one in the target, unless that is the deployment's
+    own: `client_of` makes it, by the target's settings, and `forget` ends the sessions there. `hub` has the parts of
+    the deployment's own target; None if these are they. `kept` outlives the invocation.
     """
 
     settings: Settings
@@ -65,7 +65,7 @@ class App:
     client_of: Callable[[Settings, str], Any] = no_client
     forget: Callable[[Settings], object] = lambda _: None
     kept: dict[str, Any] = field(default_factory=dict)
-    client_there: Callable[[str], Any] | None = None
+    client_in_target: Callable[[str], Any] | None = None
     hub: App | None = None
     map_concurrently: MapConcurrently = in_threads
 
@@ -75,19 +75,19 @@ class App:
         if target is None or target == hub.settings.target:
             return hub
         settings = hub.settings.at(target)
-        return replace(hub, settings=settings, client_there=partial(hub.client_of, settings), hub=hub)
+        return replace(hub, settings=settings, client_in_target=partial(hub.client_of, settings), hub=hub)
 
-    def _there(self, service: str) -> Any:
+    def _in_target(self, service: str) -> Any:
         """Return a client in the target; in the deployment's own it has the functions' permissions."""
-        return (self.client_there or self.client)(service)
+        return (self.client_in_target or self.client)(service)
 
     @cached_property
     def ec2(self) -> Ec2:
-        return Ec2(self._there("ec2"), self.settings.account, self.settings.region)
+        return Ec2(self._in_target("ec2"), self.settings.account, self.settings.region)
 
     @cached_property
     def iam(self) -> Iam:
-        return Iam(self._there("iam"), self.settings.account, self.settings.partition)
+        return Iam(self._in_target("iam"), self.settings.account, self.settings.partition)
 
     @shared
     def queue(self) -> WorkQueue:
@@ -143,7 +143,7 @@ class App:
             self.logger,
             self.metrics,
             mailer=mailer,
-            client_at=lambda target: self.at(target)._there("events"),  # noqa: SLF001  # its own
+            client_at=lambda target: self.at(target)._in_target("events"),  # noqa: SLF001  # its own
             notifies_until=self.now() + WORK,
         )
 
@@ -279,14 +279,14 @@ class App:
             now=self.now,
         )
 
-    def judge(self, judging: Mapping[str, Any], account: str, in_time: Callable[[], bool]) -> None:
+    def ask_account(self, judging: Mapping[str, Any], account: str, in_time: Callable[[], bool]) -> None:
         """Ask an account what judging a row asks there."""
         runs = self._runs(self._assessor_in(lambda: self.registry.all(account)))
         runs.ask(layout.decode(mappings.account_runs.AssessmentJob, judging), account, in_time)
 
-    def judged(self, judging: Mapping[str, Any]) -> mappings.verdict.Verdict:
+    def finish(self, judging: Mapping[str, Any]) -> mappings.verdict.Verdict:
         """Judge a row by what its accounts answered."""
-        return self.publisher.judged(layout.decode(mappings.account_runs.AssessmentJob, judging))
+        return self.publisher.finish(layout.decode(mappings.account_runs.AssessmentJob, judging))
 
     def _assessor_in(self, served: Callable[[], Iterable[fleet.targets.ServedTarget]]) -> mappings.assess.Assessor:
         """Return one that knows an account's targets alone, beside the deployment's own."""

@@ -93,8 +93,8 @@ class Mailer:
         mapping = key_text(detail.get("tag-key", ""), detail.get("tag-value", ""))
         effect, by = detail.get("effect", {}), detail.get("claimed-by") or "unknown"
         permissions = {name: "; ".join(effect.get(name, ())) or "none" for name in ("gained", "lost")}
-        said = {**permissions, **detail, "mapping": mapping, "argument": quote(mapping), "claimed-by": by}
-        texts = {name: shown(value, SENTENCE) for name, value in said.items() if isinstance(value, str)}
+        facts = {**permissions, **detail, "mapping": mapping, "argument": quote(mapping), "claimed-by": by}
+        texts = {name: shown(value, SENTENCE) for name, value in facts.items() if isinstance(value, str)}
         values = defaultdict(str, texts)
         about = {"Permission Missing": values["action"]}.get(event, values["to"] or values["mapping"])
         place = f"In {self.where}, at {self.now():%Y-%m-%dT%H:%M:%SZ}."

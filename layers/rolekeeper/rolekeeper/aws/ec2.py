@@ -157,7 +157,7 @@ class Ec2:
 
 
 def _tag_filters(tag_key: str, values: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
-    """Filters, each for a call of its own, that together find every instance with one of these values."""
+    """Return filters, each for a call of its own, that together find every instance with one of these values."""
     if _WILDCARDS & set(tag_key):
         yield []
     elif any(_WILDCARDS & set(value) or len(value) > FILTER_VALUE for value in values):

@@ -139,7 +139,7 @@ def classify(error: ClientError | BotoCoreError, action: str, resource: str, *pa
     return refusal
 
 
-def _kind(code: str, said: str, answer: Mapping[str, Any]) -> type[AwsRefusalError]:
+def _kind(code: str, message: str, answer: Mapping[str, Any]) -> type[AwsRefusalError]:
     if code in _BY_CODE:
         return _BY_CODE[code]
     if code == "TransactionCanceledException":
@@ -151,10 +151,10 @@ def _kind(code: str, said: str, answer: Mapping[str, Any]) -> type[AwsRefusalErr
     if code == "IncorrectState":
         # "existing association", "not the active association" (aws-cli #5251); or IAM still propagating an instance's
         # own identity profile (terraform-provider-aws #12533).
-        return NotReadyError if "instanceidentityprofilenotfound" in said.replace(" ", "") else ConflictError
-    if code == "InvalidParameterValue" and any(words in said for words in _PROPAGATING):
+        return NotReadyError if "instanceidentityprofilenotfound" in message.replace(" ", "") else ConflictError
+    if code == "InvalidParameterValue" and any(words in message for words in _PROPAGATING):
         return NotReadyError
-    if code == "InvalidParameterValue" and _STALE_TOKEN in said:
+    if code == "InvalidParameterValue" and _STALE_TOKEN in message:
         return StaleTokenError
     status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return RetryableError if status >= HTTPStatus.INTERNAL_SERVER_ERROR else PermanentError

@@ -246,19 +246,19 @@ class Sweep:
     def _page(self, page: list[Instance], state: State, scans: dict[MappingKey, Scan]) -> None:
         at = self.now()
         differing: list[InstanceKey] = []
-        for each in observe_page(page, self.ec2, state, now=at):
-            if isinstance(each, Unreadable):
-                self._count_standing(each.instance, InstanceStatus.UNKNOWN)
-                if self._note(str(each.error)):
-                    self.telemetry.will_retry("an instance can't be swept", instance=each.key.id, error=str(each.error))
+        for observed in observe_page(page, self.ec2, state, now=at):
+            if isinstance(observed, Unreadable):
+                self._count_status(observed.instance, InstanceStatus.UNKNOWN)
+                if self._note(error := str(observed.error)):
+                    self.telemetry.will_retry("an instance can't be swept", instance=observed.key.id, error=error)
                 continue
-            self._count(each, scans, at)
-            decision = decide(each, self.settings)
-            carried = each.association.profile_arn if each.association else ""
+            self._count(observed, scans, at)
+            decision = decide(observed, self.settings)
+            carried = observed.association.profile_arn if observed.association else ""
             foreign = bool(carried) and not self.settings.ownership.manages(carried)
-            self._count_standing(each.instance, status_of(decision, foreign=foreign))
-            if needs_reconcile(each, decision, at):
-                differing.append(each.key)
+            self._count_status(observed.instance, status_of(decision, foreign=foreign))
+            if needs_reconcile(observed, decision, at):
+                differing.append(observed.key)
         if differing:
             self._send(differing, state)
 
@@ -294,17 +294,17 @@ class Sweep:
         self.result.rest.waiting = math.ceil(sent * differ / max(1, len(keys)))
         return max(self.result.rest.waiting, (line_ends - at).total_seconds() * self.settings.changes_per_second)
 
-    def _count_standing(self, instance: Instance | None, each: InstanceStatus) -> None:
+    def _count_status(self, instance: Instance | None, status: InstanceStatus) -> None:
         swept = self.result
         if swept.rest.phase is Phase.FLEET and instance and not instance.ended:  # no instance counts twice
             swept.instances += 1
-            swept.stands[each] = swept.stands.get(each, 0) + 1
+            swept.stands[status] = swept.stands.get(status, 0) + 1
 
     def _count(self, observed: Observation, scans: dict[MappingKey, Scan], at: datetime) -> None:
         instance = observed.instance
         if instance is None or instance.ended:
             return
-        live = tuple(each for each in observed.published if not each.deleted)
+        live = tuple(mapping for mapping in observed.published if not mapping.deleted)
         # Ranked already, where none of them is a tombstone.
         ranked = resolve(instance, live, at, pin=observed.pin) if observed.published != live else observed.candidates
         for mapping in live:
@@ -316,9 +316,9 @@ class Sweep:
         rest = self.result.rest
         # One that governs nothing, too: its deletion may have been dead-lettered.
         rows, published = self.checks.listed(scans or ())
-        if rest.phase is Phase.ROWS and self._recheck_all(rows, scans, seen=True):
+        if rest.phase is Phase.ROWS and self._recheck_all(rows, scans, listed=True):
             rest.phase, rest.row = Phase.GONE, None
-        if rest.phase is not Phase.GONE or not self._recheck_all(published - rows, scans, seen=False):
+        if rest.phase is not Phase.GONE or not self._recheck_all(published - rows, scans, listed=False):
             self.result.finished = False
         # Only then what is published is all that governs.
         elif rest.judged and rest.first:
@@ -326,19 +326,19 @@ class Sweep:
             # Until now every change was held: now they are due.
             rest.phase = Phase.HELD
 
-    def _recheck_all(self, keys: AbstractSet[MappingKey], scans: dict[MappingKey, Scan] | None, *, seen: bool) -> bool:
+    def _recheck_all(self, keys: AbstractSet[MappingKey], scans: Scans | None, *, listed: bool) -> bool:
         """Check these from where the last run stopped; returns whether there was time for all."""
         rest = self.result.rest
         left = sorted(key for key in keys if rest.row is None or key > rest.row)
         for some in batched(left, TOGETHER):
-            at_rest: Mapping[MappingKey, Verdict] = {}
+            unchanged: Mapping[MappingKey, Verdict] = {}
             # Where they can't be read together, each is read by itself, and shows why that fails.
             with suppress(AwsRefusalError):
-                at_rest = self.checks.at_rest(some, scans) if scans is not None else {}
+                unchanged = self.checks.unchanged(some, scans) if scans is not None else {}
             for key in some:
-                if not seen and self._reads_empty():
+                if not listed and self._reads_empty():
                     return True
-                self._recheck(key, scans, seen=seen, at_rest=at_rest.get(key))
+                self._recheck(key, scans, listed=listed, unchanged=unchanged.get(key))
                 rest.row = key
                 if self._is_late():
                     return False
@@ -353,11 +353,11 @@ class Sweep:
             self.result.rest.judged = False
         return not rows
 
-    def _recheck(self, key: MappingKey, scans: Scans | None, *, seen: bool, at_rest: Verdict | None = None) -> None:
+    def _recheck(self, key: MappingKey, scans: Scans | None, *, listed: bool, unchanged: Verdict | None = None) -> None:
         self.result.mappings += 1
         scan = None if scans is None else scans.get(key, Scan())
         try:
-            checked = at_rest or self.checks.recheck(key, self.correlation_id, scan, seen=seen)
+            checked = unchanged or self.checks.recheck(key, self.correlation_id, scan, listed=listed)
         except AwsRefusalError as error:
             # The other rows are checked all the same.
             problem = "a mapping was not checked" if isinstance(error, RetryableError) else "a mapping can't be checked"

@@ -39,7 +39,7 @@ VERSION_TAG, UNIT_TAG, EVENTS_TAG = "rolekeeper:version", "rolekeeper:unit", "ro
 WIRE_TAG = "rolekeeper:wire-format"
 # The number of what passes between a hub and its spokes (docs/upgrading.md, "The wire format"); spoke.yaml has it too.
 WIRE_FORMAT = 1
-DIGITS = 10  # more has no number; whoever may tag the reader could write 256, which no table takes
+DIGITS = 10  # more has no number; anyone who may tag the reader could write 256, which no table takes
 # How long the schedule probes an unknown target: what IAM and a stack set make takes seconds to many minutes.
 APPEARS = timedelta(hours=1)
 UNKNOWN_FOR = timedelta(days=1)  # after its last event an unknown target is forgotten
@@ -54,7 +54,7 @@ CHECKED_FOR = timedelta(hours=3)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 # Actions whose refusal concerns the whole target; any other concerns one instance.
 _OF_A_TARGET = ("sts:", "ec2:Describe")
-THERE = ("ec2:", "iam:", "sts:")  # the services that are called in a target; all others are called in the hub
+TARGET_SERVICES = ("ec2:", "iam:", "sts:")  # the services that are called in a target; all others are called in the hub
 _REGISTERED, _PROBLEM, _SINCE, _UNSWEPT, _UNIT = "since", "problem", "problem_since", "unswept", "unit"
 _WIRE_FORMAT = "wire_format"
 _target_of = attrgetter("instance.target")
@@ -110,7 +110,7 @@ class ServedTarget:
         return self.wire_format is not None and abs(self.wire_format - WIRE_FORMAT) <= 1
 
     @property
-    def rests(self) -> timedelta:
+    def idle_interval(self) -> timedelta:
         """How long after its last sweep it need not be swept unless an event comes: if that found nothing, an hour."""
         found = self.instances or self.drift or self.problem or not self.last_sweep
         return timedelta() if found else IDLE
@@ -120,12 +120,12 @@ class ServedTarget:
             return False
         # A process notes events of a target once in `NOTED`, so a later one may not be noted.
         heard = self.last_event or _NEVER
-        return now - self.last_sweep < self.rests and heard <= self.last_sweep - NOTED
+        return now - self.last_sweep < self.idle_interval and heard <= self.last_sweep - NOTED
 
     def is_overdue(self, begun: Sequence[datetime]) -> bool:
         """Return whether no sweep ended since the rounds that began then, though they had it swept."""
         known = self.last_sweep or self.since or _NEVER
-        return len(begun) == OVERDUE and known + self.rests < begun[0]
+        return len(begun) == OVERDUE and known + self.idle_interval < begun[0]
 
 
 class Which(StrEnum):
@@ -173,7 +173,7 @@ class Registry:
 
     def others(self, account: str = "") -> list[ServedTarget]:
         """Return the same without the deployment's own target."""
-        return [each for each in self.all(account) if each.target != self.home] if self.is_hub else []
+        return [served for served in self.all(account) if served.target != self.home] if self.is_hub else []
 
     def _read(self, item: Mapping[str, Any]) -> ServedTarget:
         try:
@@ -243,10 +243,10 @@ class Registry:
     def note_round(self, since: datetime) -> list[datetime]:
         """Note that the schedule's round begins, which may be retried; returns when the last ones before it began."""
         at, item = layout.timestamp(since), self.store.get([layout.ROUNDS]).get(layout.ROUNDS, {})
-        before = [each for each in item.get("begun", []) if each < at]
+        before = [time for time in item.get("begun", []) if time < at]
         begun = [*before, at][-OVERDUE - 1 :]
         self.store.write(self.store.put({**layout.key_attributes(layout.ROUNDS), "begun": begun}))
-        return [datetime.fromisoformat(each) for each in before[-OVERDUE:]]
+        return [datetime.fromisoformat(time) for time in before[-OVERDUE:]]
 
     def note_begin(self, target: Target) -> bool:
         """Note that a sweep begins; returns whether the target is registered."""
@@ -265,7 +265,7 @@ class Registry:
         swept = {layout.LAST_SWEEP: layout.timestamp(at), **counts}
         swept |= {"checked": layout.timestamp(at)} if checked else {}
         if target == self.home:
-            swept[layout.FLEET] = counts["instances"] + sum(each.instances for each in self.others())
+            swept[layout.FLEET] = counts["instances"] + sum(other.instances for other in self.others())
         update = Update().set(swept).remove(_PROBLEM, _SINCE, _UNSWEPT)
         self._update(target, update.only_if(_REGISTERED, "=", since))
 
@@ -318,12 +318,12 @@ class Targets:
         outcomes: dict[InstanceKey, Outcome] = {}
         grouped = groupby(sorted(requests, key=_target_of), key=_target_of)
         of_target = {target: list(group) for target, group in grouped}
-        put_back = max((each.put_back for group in of_target.values() for each in group), default=0)
+        put_back = max((request.put_back for group in of_target.values() for request in group), default=0)
         patience = PATIENCE / 2 if self.registry.is_hub else PATIENCE
         batch = Batch(self.ends_by, shared=len(of_target) > 1, put_back=put_back, patience=patience)
 
-        def turn(each: Target) -> tuple[bool, int, bool, Target]:
-            return each in self.left_alone, len(of_target[each]), each != self.home, each
+        def turn(target: Target) -> tuple[bool, int, bool, Target]:
+            return target in self.left_alone, len(of_target[target]), target != self.home, target
 
         for target in sorted(of_target, key=turn):
             outcomes |= self._reconcile(target, of_target[target], batch)
@@ -333,24 +333,24 @@ class Targets:
         self, target: Target, group: list[ReconcileRequest], batch: Batch, *, once_more: bool = True
     ) -> dict[InstanceKey, Outcome]:
         if failed := self.register(target, group[0].correlation_id, messages=len(group)):
-            return dict.fromkeys((each.instance for each in group), failed)
+            return dict.fromkeys((request.instance for request in group), failed)
         ended = self.reconcile_at(target, group, batch)
-        refusals = [each.error for each in ended.values() if each.error]
+        refusals = [outcome.error for outcome in ended.values() if outcome.error]
         self._remember(target, refusals)
-        if once_more and any(isinstance(each, errors.NotRegisteredError) for each in refusals):
+        if once_more and any(isinstance(error, errors.NotRegisteredError) for error in refusals):
             # It was forgotten since this process noted an event of it: register it as if it were new.
             return self._reconcile(target, group, batch, once_more=False)
         return ended
 
-    def register(self, target: Target, correlation_id: str, *, anew: bool = False, messages: int = 1) -> Outcome | None:
-        """Register a target if it isn't, or `anew` by a probe; returns how its `messages` end if that failed.
+    def register(self, target: Target, correlation_id: str, *, asks: bool = False, messages: int = 1) -> Outcome | None:
+        """Register a target if it isn't, or `asks` it by a probe again; returns how its `messages` end if that failed.
 
         They are retried, or dropped if the target is unknown.
         """
         if closed := self._closed(target):
             return Outcome(error=closed)
         try:
-            if target == self.home or (not anew and self.registry.note_event(target, self.now())):
+            if target == self.home or (not asks and self.registry.note_event(target, self.now())):
                 return None
             return self._probe(target, correlation_id, messages)
         except AwsRefusalError as error:
@@ -373,9 +373,9 @@ class Targets:
         """Register the unknown targets that let the hub in by now; after an hour only an event registers a target."""
         # The minute's other work may have taken longer than a batch has.
         after = replace(self, ends_by=self.now() + WORK)
-        for each in self.registry.unknown():
-            if each.since and self.now() - each.since < APPEARS:
-                after.register(each.target, correlation_id, messages=0)
+        for unknown in self.registry.unknown():
+            if unknown.since and self.now() - unknown.since < APPEARS:
+                after.register(unknown.target, correlation_id, messages=0)
 
     def _probe(self, target: Target, correlation_id: str, messages: int) -> Outcome | None:
         try:
@@ -420,19 +420,19 @@ class Targets:
     def start_first_sweeps(self, run_id: str, correlation_id: str) -> None:
         """Start those of new targets: before its first sweep nothing is published for a new account."""
         now, new = self.now(), Round(Which.NEW, self.now())
-        if any(new.takes(each, now) for each in self.registry.others()):
+        if any(new.takes(other, now) for other in self.registry.others()):
             self.start_sweeps(run_id, correlation_id, Which.NEW)
 
     def accounts_due(self, asked: Mapping[str, Any]) -> list[str]:
         """Return the accounts with targets that a round sweeps, the longest ago first; report the overdue."""
-        served, now = sorted(self.registry.others(), key=lambda each: each.last_sweep or _NEVER), self.now()
+        served, now = sorted(self.registry.others(), key=lambda other: other.last_sweep or _NEVER), self.now()
         sweeps = layout.decode(Round, asked)
         begun = self.registry.note_round(sweeps.since) if sweeps.which is Which.DUE else []
-        if overdue := [str(each.target) for each in served if each.is_overdue(begun)]:
+        if overdue := [str(one.target) for one in served if one.is_overdue(begun)]:
             named = overdue[:NAMED]
             self.telemetry.will_retry("targets were not swept for two intervals", targets=named, number=len(overdue))
             self.telemetry.count("SweepUnfinished", len(overdue))
-        return list(dict.fromkeys(each.target.account for each in served if sweeps.takes(each, now)))
+        return list(dict.fromkeys(one.target.account for one in served if sweeps.takes(one, now)))
 
     def sweep_account(
         self, account: str, asked: Mapping[str, Any], *, in_time: Callable[[], bool], sweep: Callable[[Target], bool]
@@ -443,8 +443,8 @@ class Targets:
         False) or for which no time is left gets a run of its own, which Lambda retries and dead-letters. Returns these.
         """
         sweeps = layout.decode(Round, asked)
-        due = [each for each in self.registry.others(account) if sweeps.takes(each, self.now())]
-        due.sort(key=lambda each: (each.unswept, each.instances))
+        due = [served for served in self.registry.others(account) if sweeps.takes(served, self.now())]
+        due.sort(key=lambda served: (served.unswept, served.instances))
 
         def is_left(served: ServedTarget) -> bool:
             runs = sweeps.which is Which.DUE and (served.goes_on_until or _NEVER) > self.now()
@@ -461,7 +461,7 @@ class Targets:
 
     def ends_sweep(self, target: Target, error: AwsRefusalError, *, resumed: bool) -> bool:
         """Note why a target's sweep ends, if it does; otherwise its run fails, as the deployment's own always does."""
-        is_its_own = target != self.home and error.action.startswith(THERE)
+        is_its_own = target != self.home and error.action.startswith(TARGET_SERVICES)
         if not is_its_own or (resumed and isinstance(error, RetryableError)):
             return False
         if not isinstance(error, AccessDeniedError):
@@ -505,7 +505,8 @@ class Targets:
 
     def _remember(self, target: Target, failed: Sequence[AwsRefusalError]) -> None:
         if failed:
-            silent = any(isinstance(each, errors.NoResponseError) and each.action.startswith(THERE) for each in failed)
+            mute = (error for error in failed if isinstance(error, errors.NoResponseError))
+            silent = any(error.action.startswith(TARGET_SERVICES) for error in mute)
             self.left_alone[target] = self.now() + (SILENT if silent else timedelta())
             # Its spoke may be gone, and its item too: look at that first, next time.
             self.registry.noted.pop(target, None)
@@ -550,9 +551,9 @@ def unheard(served: ServedTarget) -> str:
 
 def _saying(probed: Probed, update: Update) -> Update:
     """Write what a spoke says about itself; what it no longer says is removed."""
-    said = {name: each for name, each in layout.encode(probed).items() if each}
-    gone = [name for name in (_UNIT, layout.NOTIFIES, _WIRE_FORMAT) if name not in said]
-    update.set(said)
+    reported = {name: value for name, value in layout.encode(probed).items() if value}
+    gone = [name for name in (_UNIT, layout.NOTIFIES, _WIRE_FORMAT) if name not in reported]
+    update.set(reported)
     return update.remove(*gone)
 
 

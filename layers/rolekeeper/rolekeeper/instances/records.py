@@ -71,7 +71,7 @@ def completed(observed: Observation, decision: Decision, rule: ContentionRule, n
 
 
 def follow_up(key: InstanceKey, now: datetime, did: str = "") -> Timer:
-    """After each write an instance is reconciled once more, until there is nothing to write.
+    """Reconcile an instance once more after each write, until there is nothing to write.
 
     This repairs what a slow reconcile wrote after a newer one, which had nothing to write and left no trace.
     """
@@ -96,8 +96,8 @@ def pin_report(observed: Observation, now: datetime) -> tuple[Pin, Decision] | N
         what = "is over" if held.expires_at == reported.expires_at else "was released"
     until = f" until {layout.timestamp(named.expires_at)}" if named.expires_at else ""
     # A person who releases a pin writes that into it, with its end.
-    told = held or named
-    who = f"claimed by {told.by or 'nobody'}, because: {told.reason or '(no reason)'}"
+    written = held or named
+    who = f"claimed by {written.by or 'nobody'}, because: {written.reason or '(no reason)'}"
     reason = f"the pin to {named.role or '(unclear)'} ({named.profile_arn or 'no profile'}){until} {what}; {who}"
     key, code = MappingKey(PIN_TAG, observed.key.id), "pin-removed" if pin == NO_PIN else "pin-set"
     return pin, Decision(Action.NOTHING, code, reason, mapping=key, role=named.role, profile_arn=named.profile_arn)
@@ -310,8 +310,8 @@ class Recorder:
         if isinstance(error, errors.RetryableError) and not error.throttled:
             # The call may have happened. Its grant explains what the instance carries then.
             return self.failed("the outcome of a change is unknown", error, request)
-        said = shown(error.message, 2 * SENTENCE)
-        answer = {"code": error.code, "message": said, "action": error.action, "resource": error.resource}
+        message = shown(error.message, 2 * SENTENCE)
+        answer = {"code": error.code, "message": message, "action": error.action, "resource": error.resource}
         # If the SDK sent the call twice, the first may have succeeded: the entry stays "started", and keeps its room.
         did = "" if error.possibly_applied else REFUSED
         outcome = {"outcome": did, "answer": answer} if did else {"answer": answer}
@@ -362,7 +362,7 @@ class Recorder:
         try:
             self.state.save(instance, change, now, also=also)
         except errors.RetryableError:
-            # Otherwise the entry would stay as it was started, keep its room, and no event would tell of the change.
+            # Otherwise the entry would stay as it was started, keep its room, and no event would report the change.
             with suppress(errors.ConflictError):
                 self.state.save(instance, change, now, also=also)
         except errors.ConflictError:

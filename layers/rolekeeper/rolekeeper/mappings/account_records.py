@@ -10,7 +10,7 @@ from datetime import datetime
 
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
 from rolekeeper.instances.window import counting, locked
-from rolekeeper.mappings.accounts import Question, Records, TargetScope
+from rolekeeper.mappings.accounts import AssessmentContext, Records, TargetScope
 from rolekeeper.mappings.assess import Assessor
 from rolekeeper.mappings.fan_out import FanOut, Sender
 from rolekeeper.mappings.impact import Impact, Scan
@@ -100,7 +100,7 @@ class RecordChecks:
         correlation_id: str,
         scan: Scan | None = None,
         *,
-        seen: bool = True,  # noqa: ARG002  # it reads no row
+        listed: bool = True,  # noqa: ARG002  # it reads no row
     ) -> Verdict:
         """Check a mapping: whether its role can be used there, and how much it governs.
 
@@ -127,7 +127,7 @@ class RecordChecks:
                 return replace(self._in_effect(stored, one, record), changed=changed)
         raise RetryableError("MappingChanging", f"{key} keeps changing while it is checked")
 
-    def at_rest(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, Verdict]:
+    def unchanged(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, Verdict]:
         """Check mappings that are read together; returns those whose records stay as they are.
 
         Any other is to be checked by itself (`recheck`).
@@ -175,8 +175,8 @@ class RecordChecks:
         target, published, before = one.target, stored.published, stored.records.get(one.target.account)
         assert published is not None  # otherwise there is nothing to record
         scan = Scan() if published.is_idle(self.now()) else scan
-        question = Question(published, stored, self.now(), found={target: scan} if scan else {})
-        verdict = self.assessor.targets.judge_in(target.account, question, [one])
+        context = AssessmentContext(published, stored, self.now(), found={target: scan} if scan else {})
+        verdict = self.assessor.targets.judge_in(target.account, context, [one])
         if refusal := verdict.refusal_in(target.region):
             raise refusal
         found = verdict.scans.get(target.region, Scan())

@@ -76,13 +76,13 @@ class AccountRuns:
             self.findings.write(job.run, account, self.assessor.judge_in(snapshot, account, in_time), snapshot.at)
 
     def are_needed(self, snapshot: RowSnapshot) -> bool:
-        return len(self.assessor.asked(snapshot)) > ASKED
+        return len(self.assessor.targets_to_ask(snapshot)) > ASKED
 
     def answers(self, snapshot: RowSnapshot, job: AssessmentJob | None, found: Answers) -> Answers | Pending | None:
         """Return what the accounts that judging a row asks answered, if they are many; of few nothing is known yet."""
         if not self.are_needed(snapshot):
             return None
-        accounts = sorted({one.target.account for one in self.assessor.asked(snapshot)})
+        accounts = sorted({one.target.account for one in self.assessor.targets_to_ask(snapshot)})
         verdict = in_progress_verdict(snapshot, accounts)
         if job and job.stamp != snapshot.stamp():
             # Another edit, which has others asked.

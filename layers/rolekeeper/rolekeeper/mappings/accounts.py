@@ -44,7 +44,7 @@ class TargetScope:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AssessmentContext:
     """What accounts are asked about an edit: a mapping, or its tombstone, for the place of what is `stored`.
 
     `given` are the profiles that the mapping gave so far, read if the edit takes those that it left with other
@@ -63,7 +63,7 @@ class Question:
 
     def takes_left_roles(self, before: AccountRecord | None) -> bool:
         """Return whether the edit takes, in an account, the roles that the mapping left with other instances."""
-        former = [each.mapping for each in (self.stored.records.get(self.stored.home), before) if each]
+        former = [record.mapping for record in (self.stored.records.get(self.stored.home), before) if record]
         return any(gives_up(mapping.spec, self.mapping.spec) for mapping in former)
 
 
@@ -157,46 +157,46 @@ class AllTargets:
                 self._refused[account] = error
             raise
 
-    def judge_in(self, account: str, question: Question, asked: Iterable[TargetScope]) -> AccountVerdict:
+    def judge_in(self, account: str, context: AssessmentContext, asked: Iterable[TargetScope]) -> AccountVerdict:
         """Judge an edit in one account: ask its IAM about the role, and EC2 in the `asked` of its targets.
 
         Nothing else asks an account about a row. What one refuses is an answer.
         """
-        mapping, before = question.mapping, question.stored.records.get(account)
+        mapping, before = context.mapping, context.stored.records.get(account)
         in_scope = not mapping.deleted and account in self.in_scope(mapping.spec)
         try:
             check = self.check(account, mapping.spec) if in_scope else None
         except AwsRefusalError as error:
             return AccountVerdict(refusal=error)
         record = self.record(account, mapping, before, check=check)
-        unasked = question.scans_in is not None and account not in question.scans_in
-        if record is None or unasked or (question.alone and check and check.problem):
+        unasked = context.scans_in is not None and account not in context.scans_in
+        if record is None or unasked or (context.alone and check and check.problem):
             return AccountVerdict(check=check)
-        scans, refused = self._scans(asked, record, question)
+        scans, refused = self._scans(asked, record, context)
         impact, usable = Impact(), check is not None and not check.problem
         for scan in scans.values():
             impact.include(scan.impact)
         published = before.mapping if before and not before.mapping.deleted else None
         gained: tuple[Gain, ...] = ()
-        if before is None or _said(before.mapping) != _said(record.mapping):
+        if before is None or _giving(before.mapping) != _giving(record.mapping):
             gained = gains(self.accounts[account].policies, record.mapping, published, impact=impact, gives=usable)
         return AccountVerdict(check=check, scans=scans, refused=refused, gains=gained)
 
     def _scans(
-        self, asked: Iterable[TargetScope], record: AccountRecord, question: Question
+        self, asked: Iterable[TargetScope], record: AccountRecord, context: AssessmentContext
     ) -> tuple[dict[str, Scan], dict[str, AwsRefusalError]]:
         """Return what a record would do in these targets, and why others of them gave no answer, by Region."""
 
         def scan(one: TargetScope) -> Scan | AwsRefusalError:
-            before = question.stored.records.get(one.target.account)
-            if one.target in question.found:
-                return question.found[one.target]
-            if not question.in_time():
+            before = context.stored.records.get(one.target.account)
+            if one.target in context.found:
+                return context.found[one.target]
+            if not context.in_time():
                 why = "the account's other targets took the time"
                 return RetryableError("TimedOut", why, "ec2:DescribeInstances", resource=str(one.target))
-            edit = Edit(before.mapping if before else None, record.mapping, question.at)
-            given = question.given() if question.takes_left_roles(before) else frozenset[str]()
-            concerned = given or any(_is_for(each.mapping, one.target) for each in (record, before) if each)
+            edit = Edit(before.mapping if before else None, record.mapping, context.at)
+            given = context.given() if context.takes_left_roles(before) else frozenset[str]()
+            concerned = given or any(_is_for(side.mapping, one.target) for side in (record, before) if side)
             try:
                 return one.scanner.scan(edit, given) if concerned else Scan()
             except AwsRefusalError as error:
@@ -207,8 +207,8 @@ class AllTargets:
 
         those = list(asked)
         found = dict(zip((one.target.region for one in those), self.map_concurrently(scan, those), strict=True))
-        refused = {region: each for region, each in found.items() if isinstance(each, AwsRefusalError)}
-        return {region: each for region, each in found.items() if isinstance(each, Scan)}, refused
+        refused = {region: answer for region, answer in found.items() if isinstance(answer, AwsRefusalError)}
+        return {region: answer for region, answer in found.items() if isinstance(answer, Scan)}, refused
 
     def sizes(self, targets: Collection[Target]) -> dict[Target, int]:
         """Count the instances of these targets now; one that gives no answer is left out.
@@ -251,7 +251,7 @@ class AllTargets:
         return sum(matched for matched, _ in found), sum(occupied for _, occupied in found)
 
 
-def _said(mapping: PublishedMapping) -> tuple[object, ...]:
+def _giving(mapping: PublishedMapping) -> tuple[object, ...]:
     """Return what has to change if an edit is to gain or lose permissions."""
     return mapping.spec, mapping.profile_arn, mapping.in_scope, mapping.deleted
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
-from rolekeeper.mappings.accounts import AllTargets, Question, TargetScope
+from rolekeeper.mappings.accounts import AllTargets, AssessmentContext, TargetScope
 from rolekeeper.mappings.findings import AccountVerdict, silent
 from rolekeeper.mappings.fold import Answers, Folding
 from rolekeeper.mappings.impact import Edit, Scan
@@ -49,11 +49,11 @@ class Assessor:
             snapshot = self._counted(snapshot, published)
             if refresh := self._refreshed(snapshot, published):
                 snapshot = snapshot.refreshed(refresh)
-        question = self._question(snapshot)
-        answers = self._answers(snapshot, question, found) if question else {}
+        context = self._context(snapshot)
+        answers = self._answers(snapshot, context, found) if context else {}
         rivals = (
             list(self.targets.own.scanner.rivals(snapshot.key, snapshot.stored))
-            if question and not snapshot.deletes
+            if context and not snapshot.deletes
             else []
         )
         verdict = self._folding.fold(snapshot, answers, rivals)
@@ -65,12 +65,12 @@ class Assessor:
         ends_soon = self._ends_soon(snapshot, verdict) if verdict.ending is Ending.KEEP else None
         return replace(self._with_count(snapshot, verdict), refresh=refresh, ends_soon=ends_soon)
 
-    def asked(self, snapshot: RowSnapshot) -> list[TargetScope]:
+    def targets_to_ask(self, snapshot: RowSnapshot) -> list[TargetScope]:
         """Return the targets beside `home` whose accounts are asked about a row."""
-        targets, stored, question = self.targets, snapshot.stored, self._question(snapshot)
-        if question is None:
+        targets, stored, context = self.targets, snapshot.stored, self._context(snapshot)
+        if context is None:
             return []
-        spec = question.mapping.spec
+        spec = context.mapping.spec
         if snapshot.deletes:
             accounts = {*stored.records}
         elif not snapshot.is_kept:
@@ -81,17 +81,17 @@ class Assessor:
 
     def judge_in(self, snapshot: RowSnapshot, account: str, in_time: Callable[[], bool]) -> AccountVerdict:
         """Judge a row in one account, in a run for that account; `home` itself is asked by the run that judges."""
-        question, stamp = self._question(snapshot), snapshot.stamp(account)
-        if question is None:
+        context, stamp = self._context(snapshot), snapshot.stamp(account)
+        if context is None:
             return AccountVerdict(stamp)
         asked = [one for one in self.targets.of_account(account) if one.target != self.targets.home]
         # No other account of the scope is known here.
-        verdict = self.targets.judge_in(account, replace(question, in_time=in_time, alone=False), asked)
+        verdict = self.targets.judge_in(account, replace(context, in_time=in_time, alone=False), asked)
         changed = [Target(account, region) for region, scan in verdict.scans.items() if scan.impact.changes]
         sizes = self.targets.sizes(changed) if in_time() else {}
         return replace(verdict, stamp=stamp, sizes={target.region: size for target, size in sizes.items()})
 
-    def _question(self, snapshot: RowSnapshot) -> Question | None:
+    def _context(self, snapshot: RowSnapshot) -> AssessmentContext | None:
         """Return what accounts are asked about a row; nothing if it says nothing that could be published."""
         stored, spec, targets = snapshot.stored, snapshot.parsed.spec, self.targets
         mapping = PublishedMapping(spec, 0, "") if spec else None
@@ -99,29 +99,29 @@ class Assessor:
             mapping = snapshot.tombstone if snapshot.published else None
         if mapping is None:
             return None
-        question = Question(mapping, stored, snapshot.at, given=lambda: self.revisions.profiles(snapshot.key))
+        context = AssessmentContext(mapping, stored, snapshot.at, given=lambda: self.revisions.profiles(snapshot.key))
         if mapping.deleted:
-            return question
+            return context
         if snapshot.is_kept:
-            return replace(question, scans_in={targets.home.account, *targets.uncounted(mapping.spec, stored)})
-        return replace(question, alone=len({*targets.in_scope(mapping.spec), *stored.records}) == 1)
+            return replace(context, scans_in={targets.home.account, *targets.uncounted(mapping.spec, stored)})
+        return replace(context, alone=len({*targets.in_scope(mapping.spec), *stored.records}) == 1)
 
-    def _answers(self, snapshot: RowSnapshot, question: Question, found: Answers | None) -> Answers:
+    def _answers(self, snapshot: RowSnapshot, context: AssessmentContext, found: Answers | None) -> Answers:
         """Ask `home`, and the other accounts that a row concerns unless others asked them already."""
         targets, own = self.targets, self.targets.home.account
         of_account = {own: [targets.own]}
-        for one in self.asked(snapshot):
+        for one in self.targets_to_ask(snapshot):
             of_account.setdefault(one.target.account, []).append(one)
-        if scan := self._found(snapshot, question.mapping):
-            question = replace(question, found={targets.home: scan})
+        if scan := self._found(snapshot, context.mapping):
+            context = replace(context, found={targets.home: scan})
 
         def ask(account: str) -> AccountVerdict:
             if found is None:
-                return targets.judge_in(account, question, of_account[account])
+                return targets.judge_in(account, context, of_account[account])
             if account != own:
                 return found.get(account, silent())
             elsewhere = [one.target.region for one in of_account[own][1:]]
-            return targets.judge_in(own, question, [targets.own]).beside(found.get(own), elsewhere)
+            return targets.judge_in(own, context, [targets.own]).beside(found.get(own), elsewhere)
 
         answers = dict(zip(of_account, targets.map_concurrently(ask, list(of_account)), strict=True))
         if refusal := answers[own].refusal_in(targets.home.region):
@@ -203,8 +203,8 @@ class Assessor:
         published, account = stored.published, target.account
         if published is None or account not in self.targets.uncounted(published.spec, stored):
             return None
-        question = Question(published, stored, at, given=lambda: self.revisions.profiles(published.key))
-        answer = self.targets.judge_in(account, question, self.targets.of_account(account))
+        context = AssessmentContext(published, stored, at, given=lambda: self.revisions.profiles(published.key))
+        answer = self.targets.judge_in(account, context, self.targets.of_account(account))
         if refusal := answer.refusal_in(target.region):
             raise refusal
         answers = {account: answer}

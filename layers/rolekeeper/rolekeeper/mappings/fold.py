@@ -52,9 +52,9 @@ class Folding:
 
     def _row(self, snapshot: RowSnapshot, answers: Answers, rivals: Sequence[PublishedMapping]) -> Verdict:
         spec, stored = snapshot.parsed.spec, snapshot.stored
-        warnings = [each.reason() for each in snapshot.parsed.warnings]
+        warnings = [warning.reason() for warning in snapshot.parsed.warnings]
         if spec is None:
-            problems = [each.reason() for each in snapshot.parsed.problems]
+            problems = [problem.reason() for problem in snapshot.parsed.problems]
             return self.refuse(snapshot, Status.REJECTED, (*problems, *warnings))
         role = answers[stored.home].check or RoleCheck()
         candidate = self.candidate(snapshot, spec, role)

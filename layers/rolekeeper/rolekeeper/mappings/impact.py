@@ -111,7 +111,7 @@ def gives_up(before: MappingSpec, then: MappingSpec) -> bool:
 
 
 @dataclass(slots=True)
-class _Course:
+class _SimulatedInstance:
     """What one instance carries as time goes on, if a mapping is published in the place of an edit's."""
 
     edit: Edit
@@ -198,8 +198,8 @@ class Impact:
         """What it would do at the later moments of the most changes, and at all others together."""
         named, others = self.moments[:MOMENTS], self.moments[MOMENTS:]
         rest = sum((self.later[moment] for moment in others), Counter[Action]())
-        told = [f"{moment}, {_counts_of(self.later[moment])}" for moment in named]
-        return [*told, f"{len(others):,} more moments, {_counts_of(rest)}"] if others else told
+        phrases = [f"{moment}, {_counts_of(self.later[moment])}" for moment in named]
+        return [*phrases, f"{len(others):,} more moments, {_counts_of(rest)}"] if others else phrases
 
     def add(self, observed: Observation, edit: Edit, ownership: Ownership) -> None:
         """Add one instance, deciding with what is published and with the candidate in its place."""
@@ -301,7 +301,7 @@ def _changes(
     takes the former role once it can, when nobody is asked again; its own permissions aren't known.
     """
     usable, owed = replace(edit.candidate, suspended_because=""), Counter[tuple[str, str, bool]]()
-    was, would = _Course(edit, edit.published, observed), _Course(edit, usable, observed)
+    was, would = _SimulatedInstance(edit, edit.published, observed), _SimulatedInstance(edit, usable, observed)
     for moment in (None, *edit.moments(observed)):
         at, carried, met = moment.at if moment else edit.at, would.carries, would.observed
         before, after = was.decided(at, ownership), would.decided(at, ownership)
@@ -432,7 +432,7 @@ class Conflicts(dict[MappingKey, Conflict]):
     @property
     def reasons(self) -> list[Reason]:
         more = [ReasonCode.MORE_CONFLICTS(number=len(self) - NAMED)] if len(self) > NAMED else []
-        return [*(each.reason for each in self.largest_first[:NAMED]), *more, ReasonCode.GIVE_PRIORITY()]
+        return [*(conflict.reason for conflict in self.largest_first[:NAMED]), *more, ReasonCode.GIVE_PRIORITY()]
 
     def add_possible(
         self,

@@ -67,19 +67,25 @@ class Publisher:
         The row says `Waiting`, and why, if this raises a RetryableError, or a CorruptItemError of the state table.
         """
         cause = f"the row was changed by {made_by}" if made_by else "the row changed"
-        return self._judge_all(key, Trigger(cause, correlation_id, claimed_by))
+        return self._assess_all(key, Trigger(cause, correlation_id, claimed_by))
 
     def recheck(
-        self, key: MappingKey, correlation_id: str, scan: Scan | None = None, *, seen: bool = False, ended: bool = False
+        self,
+        key: MappingKey,
+        correlation_id: str,
+        scan: Scan | None = None,
+        *,
+        listed: bool = False,
+        ended: bool = False,
     ) -> Verdict:
         """Judge a row, or a published mapping whose row may be gone, without an edit; raises as `publish`.
 
-        `scan` is what the sweep counted for the published mapping; without one this counts. A row that the sweep has
-        `seen` and that is gone by now is left to the next sweep: the table may be about to be lost. `ended`: the
+        `scan` is what the sweep counted for the published mapping; without one this counts. A row that is
+        `listed` and gone by now is left to the next sweep: the table may be about to be lost. `ended`: the
         published mapping has just expired.
         """
-        trigger = Trigger("swept", correlation_id, recheck=True, scan=scan, row_listed=seen, ended=ended)
-        return self._judge_all(key, trigger)
+        trigger = Trigger("swept", correlation_id, recheck=True, scan=scan, row_listed=listed, ended=ended)
+        return self._assess_all(key, trigger)
 
     def approved(self, key: MappingKey, by: str, correlation_id: str) -> Verdict:
         """Judge a row once a person, by their aws:userid, wrote an approval; raises as `publish`.
@@ -91,35 +97,35 @@ class Publisher:
         except ConflictError:
             self.telemetry.dropped(f"nothing of {key} is held that {by!r:.300} could approve", correlation_id)
             return Verdict(Status.REMOVED)
-        return self._judge_all(key, Trigger("an approval was signed", correlation_id))
+        return self._assess_all(key, Trigger("an approval was signed", correlation_id))
 
-    def judged(self, judging: AssessmentJob) -> Verdict:
+    def finish(self, job: AssessmentJob) -> Verdict:
         """Judge a row by what was found in its accounts; raises as `publish`."""
-        return self._judge_all(judging.key, judging.trigger, judging)
+        return self._assess_all(job.key, job.trigger, job)
 
     def listed(self, scans: Iterable[MappingKey]) -> tuple[set[MappingKey], set[MappingKey]]:
         """Return the keys of all rows, and those of what is published, or was when the `scans` of a sweep saw it."""
         return set(chain.from_iterable(self.table.keys())), {*self.revisions.keys(), *scans}
 
-    def at_rest(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, Verdict]:
+    def unchanged(self, keys: Sequence[MappingKey], scans: Scans) -> dict[MappingKey, Verdict]:
         """Judge rows that are published as they are, read together; returns those for which nothing is to be done.
 
         Any other is to be judged by itself, by new reads: nothing is written here.
         """
         stored, rows = self.revisions.read_all(keys), self.table.get_rows(keys)
         quiet: list[RowSnapshot] = []
-        for key in (each for each in keys if each in stored and each in rows):
+        for key in (key for key in keys if key in stored and key in rows):
             trigger = Trigger("swept", "", recheck=True, scan=scans.get(key, Scan()))
             parsed = read_row(rows[key], self.home)
             snapshot = RowSnapshot(key, rows[key], parsed, stored=stored[key], at=self.now(), trigger=trigger)
             quiet += [snapshot] if snapshot.is_published and not snapshot.stored.unsent else []
-        home, specs = self.targets.home.account, [each.parsed.spec for each in quiet if each.parsed.spec]
+        home, specs = self.targets.home.account, [row.parsed.spec for row in quiet if row.parsed.spec]
         asked = [spec for spec in specs if home in self.targets.in_scope(spec)]
         refused = self.targets.own.roles.ask_ahead(asked, self.targets.map_concurrently)
-        verdicts = {snapshot.key: self._unchanged(snapshot) for snapshot in quiet if snapshot.key not in refused}
+        verdicts = {snapshot.key: self._if_unchanged(snapshot) for snapshot in quiet if snapshot.key not in refused}
         return {key: verdict for key, verdict in verdicts.items() if verdict}
 
-    def _unchanged(self, snapshot: RowSnapshot) -> Verdict | None:
+    def _if_unchanged(self, snapshot: RowSnapshot) -> Verdict | None:
         """Return the verdict on a row that is published as it is, if that leaves nothing to do."""
         with suppress(AwsRefusalError):
             if self.targets.several:
@@ -127,7 +133,7 @@ class Publisher:
             if self.runs.are_needed(snapshot):
                 return None
             verdict, before = self.assessor.assess(snapshot), snapshot.stored.records
-            records = {each: record for each, record in (verdict.records or {}).items() if each != snapshot.stored.home}
+            records = {at: record for at, record in (verdict.records or {}).items() if at != snapshot.stored.home}
             nothing = (
                 verdict.ending is Ending.KEEP
                 and not (verdict.refresh or verdict.missing or verdict.ends_soon)
@@ -137,16 +143,16 @@ class Publisher:
             return verdict if nothing else None
         return None
 
-    def _judge_all(self, key: MappingKey, trigger: Trigger, judging: AssessmentJob | None = None) -> Verdict:
+    def _assess_all(self, key: MappingKey, trigger: Trigger, job: AssessmentJob | None = None) -> Verdict:
         """Judge a row, and those that were in conflict with it if that may be over."""
-        verdict = self._judge(key, trigger, judging)
+        verdict = self._assess(key, trigger, job)
         if verdict.changed or trigger.ended or not trigger.recheck:
             return replace(verdict, freed=self._recheck_conflicting(key, verdict, trigger))
         return verdict
 
-    def _judge(self, key: MappingKey, trigger: Trigger, judging: AssessmentJob | None = None) -> Verdict:
+    def _assess(self, key: MappingKey, trigger: Trigger, job: AssessmentJob | None = None) -> Verdict:
         """Load, assess, commit; again if another actor wrote meanwhile."""
-        findings = self.runs.findings.read(judging.run) if judging else {}
+        findings = self.runs.findings.read(job.run) if job else {}
         try:
             for _ in range(ATTEMPTS):
                 with suppress(ConflictError):
@@ -154,7 +160,7 @@ class Publisher:
                     if held := snapshot.taken_back:
                         snapshot = self._discard(snapshot, held)
                     try:
-                        found = self.runs.answers(snapshot, judging, findings)
+                        found = self.runs.answers(snapshot, job, findings)
                         if isinstance(found, Pending):
                             return self._await(snapshot, found)
                         return self._commit(snapshot, self.assessor.assess(snapshot, found))
@@ -393,7 +399,7 @@ class Publisher:
         refused: list[tuple[MappingKey, AwsRefusalError]] = []
         for row in sorted(verdict.in_conflict)[:ROWS]:
             try:
-                if (again := self._judge(row, trigger)).status not in {Status.CONFLICT, Status.WAITING}:
+                if (again := self._assess(row, trigger)).status not in {Status.CONFLICT, Status.WAITING}:
                     over[row] = again
             except AwsRefusalError as error:
                 refused.append((row, error))

@@ -121,14 +121,14 @@ class StoredMapping:
     @cached_property
     def last(self) -> int:
         """The highest revision number so far: of what was published for any account, or held."""
-        given = [each.mapping.revision for each in self.records.values()]
+        given = [record.mapping.revision for record in self.records.values()]
         return max([*given, *([self.held.mapping.revision] if self.held else [])], default=0)
 
     @cached_property
     def overtaken(self) -> bool:
         """Whether a record has a higher number than what is published, which was lost once and began again."""
         number = self.published.revision if self.published else 0
-        return any(each.mapping.revision > number for each in self.records.values())
+        return any(record.mapping.revision > number for record in self.records.values())
 
 
 @dataclass(frozen=True)
@@ -167,12 +167,12 @@ class Revisions:
         return known | read
 
     def _read_in_account(self, keys: Iterable[MappingKey], account: str) -> dict[MappingKey, StoredMapping]:
-        places = {key: {each: layout.published_key(key, each) for each in (self.home, account)} for key in keys}
+        places = {key: {of: layout.published_key(key, of) for of in (self.home, account)} for key in keys}
         items = self.store.get(sorted({at for of_key in places.values() for at in of_key.values()}))
 
         def stored(key: MappingKey) -> StoredMapping:
-            found = {each: self._decoded(_record_from, items.get(at)) for each, at in places[key].items()}
-            return StoredMapping(self.home, {each: record for each, record in found.items() if record})
+            found = {of: self._decoded(_record_from, items.get(at)) for of, at in places[key].items()}
+            return StoredMapping(self.home, {of: record for of, record in found.items() if record})
 
         return self._undamaged(keys, stored)
 
@@ -244,7 +244,7 @@ class Revisions:
     def profiles(self, key: MappingKey) -> frozenset[str]:
         """Return the profiles of all revisions, by the ARN in the hub's account: what it may have given."""
         revisions = self.store.items(layout.mapping_pk(key), "revision$", "revision#")
-        return frozenset(str(each.get("profile_arn", "")) for each in revisions) - {""}
+        return frozenset(str(revision.get("profile_arn", "")) for revision in revisions) - {""}
 
     def write(self, account: str, record: AccountRecord, *counts: Write) -> None:
         """Publish for another account; ConflictError if a newer revision is published there, or `counts` fail."""
@@ -300,7 +300,7 @@ class Revisions:
         """
         item = layout.published_item(mapping, self.home)
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
-        blocked = {layout.mapping_pk(each) for each in blocks}
+        blocked = {layout.mapping_pk(key) for key in blocks}
         item |= {
             UNSENT: {self.home, *accounts},
             **({BLOCKS: blocked} if blocked else {}),
@@ -414,4 +414,4 @@ def _in_conflict(item: Mapping[str, object]) -> frozenset[MappingKey]:
     rows = item.get(BLOCKS, frozenset())
     if not isinstance(rows, set | frozenset):
         raise TypeError(f"{BLOCKS} is no set")
-    return frozenset(layout.mapping_of(each) for each in rows)
+    return frozenset(layout.mapping_of(pk) for pk in rows)

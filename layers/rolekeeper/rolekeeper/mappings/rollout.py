@@ -84,7 +84,7 @@ class Rollout:
         return [ReasonCode.IN_EFFECT(**counts)] if self.accounts > 1 else []
 
     def where_not(self, then: str = "") -> list[Reason]:
-        """Why it isn't in effect in accounts, and what their sweeps do `then`."""
+        """Explain why it isn't in effect in accounts, and what their sweeps do `then`."""
         # Without the remedies, which the row shows if no account can use the mapping, and `explain` always.
         problems = {account: replace(problem, remedy="") for account, problem in self._problems.items()}
         return [*_grouped(problems), *_grouped_refusals(self.unanswered, then)]
@@ -138,7 +138,7 @@ def roll_out(  # noqa: PLR0913  # all that a rollout is made of
 
 def by_target[Found](found: Mapping[str, Mapping[str, Found]]) -> dict[Target, Found]:
     """Return what was found by account and Region, by target."""
-    return {Target(account, region): each for account, there in found.items() for region, each in there.items()}
+    return {Target(account, region): value for account, there in found.items() for region, value in there.items()}
 
 
 def _counted(records: Records, scans: Mapping[Target, Scan], home: Target) -> Records:

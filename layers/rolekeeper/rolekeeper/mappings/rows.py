@@ -314,11 +314,11 @@ def mistakable(text: str) -> str:
         return hidden
     plain = unicodedata.normalize("NFKC", text)
     if plain.isascii() and not text.isascii():
-        position, character = next((at, each) for at, each in enumerate(text, 1) if not each.isascii())
+        position, character = next((at, letter) for at, letter in enumerate(text, 1) if not letter.isascii())
         return f"has {name_of(character)} at position {position}, which looks like plain text; write {quote(plain)}"
     # Digits and marks are common to all scripts (Unicode TS 39), so they part no word.
-    for in_word, word in groupby(enumerate(text), lambda each: unicodedata.category(each[1])[0] in "LNM"):
-        scripts = {at: unicodedata.name(each, "").split(" ", 1)[0] for at, each in word}
+    for in_word, word in groupby(enumerate(text), lambda pair: unicodedata.category(pair[1])[0] in "LNM"):
+        scripts = {at: unicodedata.name(letter, "").split(" ", 1)[0] for at, letter in word}
         twins = [at for at, script in scripts.items() if script in _TWINS]
         if in_word and twins and "LATIN" in scripts.values():
             return (
@@ -405,7 +405,7 @@ EDITED_BY = Column("edited_by", "none", text(EDITOR))
 
 _KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, EDITED_BY))
 # What the mapping itself says is in the other columns.
-_BESIDE = frozenset({*OURS, EDITED_BY.name})
+_NOT_CONTENT = frozenset({*OURS, EDITED_BY.name})
 # A row may hold thousands of unknown columns; the first few tell what happened.
 _UNKNOWN_SHOWN = 5
 _SHORTEST_WORD, _LONGEST_NAME = 3, 64
@@ -458,23 +458,23 @@ def _about_exclusions(values: Mapping[str, Any]) -> Iterator[Problem]:
     """Return what a row is for and excludes as well: it would be for less than it says."""
     for name in ("accounts", "units"):
         without = values.get(f"not_{name}", frozenset())
-        both = sorted(each for each in values.get(name, ()) if not without.isdisjoint((each, each + BELOW)))
+        both = sorted(value for value in values.get(name, ()) if not without.isdisjoint((value, value + BELOW)))
         if both:
             what = f"excludes {quote(both[0])}, which {name} names"
             yield Problem(what, "take it out of one of the two", column=f"not_{name}")
 
 
 def size_of(value: Any) -> int:
-    """About how many bytes DynamoDB counts for a row, never fewer."""
+    """Estimate how many bytes DynamoDB counts for a row, never fewer."""
     match value:
         case str():
             return len(value.encode("utf-8", "surrogatepass"))
         case bytes():
             return len(value)
         case Mapping():
-            return sum(size_of(name) + size_of(each) for name, each in value.items())
+            return sum(size_of(name) + size_of(member) for name, member in value.items())
         case list():
-            return sum(1 + size_of(each) for each in value)
+            return sum(1 + size_of(member) for member in value)
     return 1
 
 
@@ -538,19 +538,19 @@ def _written(value: Any) -> Any:
 
 def content(attributes: Attributes) -> dict[str, Any]:
     """Return the mapping's own columns, with sets in order; not ours, nor who edited it."""
-    return {name: _ordered(value) for name, value in attributes.items() if name not in _BESIDE}
+    return {name: _ordered(value) for name, value in attributes.items() if name not in _NOT_CONTENT}
 
 
 def _ordered(value: Any) -> Any:
     """Return an attribute value with every set in order; DynamoDB promises none."""
     if isinstance(value, list):
-        return [_ordered(each) for each in value]
+        return [_ordered(member) for member in value]
     if not isinstance(value, Mapping):
         return value
     # Under an attribute of that name in a map there is no list, but its type and value.
     return {
-        name: sorted(each, key=repr) if name in _SETS and isinstance(each, list) else _ordered(each)
-        for name, each in value.items()
+        name: sorted(member, key=repr) if name in _SETS and isinstance(member, list) else _ordered(member)
+        for name, member in value.items()
     }
 
 

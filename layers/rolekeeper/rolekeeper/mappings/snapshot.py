@@ -69,8 +69,8 @@ class RowSnapshot:
         """Return that what is published stays, if anything is."""
         if self.published is None:
             return []
-        mappings = [each.mapping for each in self.stored.records.values()]
-        everywhere = all(each.suspended_because or each.deleted for each in mappings)
+        mappings = [record.mapping for record in self.stored.records.values()]
+        everywhere = all(mapping.suspended_because or mapping.deleted for mapping in mappings)
         code = ReasonCode.STAYS_SUSPENDED if everywhere else ReasonCode.STAYS_IN_EFFECT
         return [code(revision=self.revision)]
 
@@ -203,7 +203,10 @@ class RowSnapshot:
 
     def stamp(self, account: str = "") -> str:
         """Return what is asked about a row, in short; with an `account`, there."""
-        stored = [self.stored.published, *(each.mapping for at, each in self.stored.records.items() if at == account)]
+        stored = [
+            self.stored.published,
+            *(record.mapping for at, record in self.stored.records.items() if at == account),
+        ]
         asked = [self.deletes, layout.encode(self.parsed.spec), *(map(layout.encode, stored) if account else ())]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 

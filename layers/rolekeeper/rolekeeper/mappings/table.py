@@ -42,7 +42,7 @@ class MappingTable:
 
     def all_rows(self) -> dict[MappingKey, Attributes]:
         rows = {_key_of(row): row for page in pages("Scan", self.client.scan, self.name) for row in page}
-        return dict(sorted(rows.items(), key=lambda each: each[0]))
+        return dict(sorted(rows.items(), key=lambda item: item[0]))
 
     def keys(self) -> Iterator[list[MappingKey]]:
         """Yield the keys of every row, by pages."""

@@ -278,8 +278,8 @@ class Decision:
     @property
     def fingerprint(self) -> str:
         """Equal for two decisions that mean the same, however they are worded: then no condition is written again."""
-        said = (self.action, self.code, self.association_id, self.profile_arn, str(self.mapping or ""), self.revision)
-        text = "|".join(map(str, (*said, *self.arguments)))
+        parts = (self.action, self.code, self.association_id, self.profile_arn, str(self.mapping or ""), self.revision)
+        text = "|".join(map(str, (*parts, *self.arguments)))
         return text if len(text) <= SENTENCE else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

@@ -127,7 +127,7 @@ class ReasonCode(Enum):
         "on: --unit r-…/ou-…"
     )
     NOT_IN_EFFECT_IN = "revision {revision} isn't in effect in {accounts}"
-    PROFILE_RECREATED = "instance profile '{profile}' was deleted and made anew"
+    PROFILE_RECREATED = "instance profile '{profile}' was recreated"
     PROFILE_IS_MADE_LATER = "instance profile '{profile}' is made later: {withheld}"
     DELETED = "its row was deleted"
     DELETED_AS_APPROVED = "its row was deleted, as approved"
@@ -156,7 +156,7 @@ class ReasonCode(Enum):
     NOT_ALLOWED = "Rolekeeper isn't allowed {action} on {resource}; allow it, the next sweep tries again"
     DAMAGED_ITEM = (
         "an item of the state table can't be read ({error}); delete that item, and the next sweep publishes its "
-        "mapping anew"
+        "mapping again"
     )
 
     def __call__(self, **arguments: Any) -> "Reason":
@@ -204,7 +204,7 @@ class Reason:
 
 def sentence(reasons: Iterable[Reason], hints: Mapping[ReasonCode, str] = HINTS) -> str:
     """Return the text of reasons, cut to what a row shows; what ends it stays whole."""
-    found = [(each.code in _LAST, f"{each}{hints.get(each.code, '')}") for each in reasons]
+    found = [(reason.code in _LAST, f"{reason}{hints.get(reason.code, '')}") for reason in reasons]
     text, ending = ("; ".join(part for last, part in found if last is ends) for ends in (False, True))
     ending = f"{';' if ending and ending[0] != '(' else ''} {ending}"
     room = REASON - len(ending)
@@ -213,7 +213,7 @@ def sentence(reasons: Iterable[Reason], hints: Mapping[ReasonCode, str] = HINTS)
 
 def details(reasons: Iterable[Reason]) -> list[dict[str, Any]]:
     """Return reasons as they are stored beside their text, so that no program need take that apart; or nothing."""
-    found = [{"code": each.code.name.lower().replace("_", "-"), **each.arguments} for each in reasons]
+    found = [{"code": reason.code.name.lower().replace("_", "-"), **reason.arguments} for reason in reasons]
     return found if len(repr(found).encode("utf-8", "surrogatepass")) <= DETAILS else []
 
 

@@ -245,7 +245,7 @@ def _actions(statement: Document) -> list[str]:
 
 
 def _principals(statement: Document) -> list[tuple[str, str]]:
-    """Whom a statement names, as `("Service", "ec2.amazonaws.com")`."""
+    """Return whom a statement names, as `("Service", "ec2.amazonaws.com")`."""
     principal = statement.get("Principal")
     kinds = principal if isinstance(principal, Mapping) else {"AWS": principal}
     return [(kind, str(who)) for kind, several in kinds.items() for who in listed(several)]

@@ -382,7 +382,7 @@ def held_from(item: Mapping[str, Any]) -> Held:
 
 
 def index_item(mapping: PublishedMapping, at: datetime) -> Item:
-    """The index's item of a published mapping; that of a tombstone expires."""
+    """Return the index's item of a published mapping; that of a tombstone expires."""
     pk = mapping_pk(mapping.key)
     gone = {"deleted": True, "expires": int(at.timestamp())} if mapping.deleted else {}
     return {**key_attributes((INDEX, _short(pk))), "mapping": pk, **gone}

@@ -222,7 +222,7 @@ class Update:
         clauses: dict[str, list[str]] = {}
         parts = [(clause, name, value, _CLAUSES[clause]) for clause, name, value in self.changes]
         for comparisons, name, value in self.conditions:
-            texts = [each if each in (ABSENT, PRESENT) else f"{{0}} {each} {{1}}" for each in comparisons]
+            texts = [test if test in (ABSENT, PRESENT) else f"{{0}} {test} {{1}}" for test in comparisons]
             # DynamoDB refuses redundant parentheses.
             parts.append(("", name, value, f"({' OR '.join(texts)})" if texts[1:] else texts[0]))
         for clause, name, value, text in parts:
