@@ -8,7 +8,8 @@ import pytest
 from rolekeeper_verify.probes import CHANGED, ENDED, RECORDED, RUNNING, Fact
 
 VERIFY = Path(__file__).parents[2] / "docs/verify.md"
-PAGE = re.sub(r"[ \n]+", " ", (Path(__file__).parents[2] / "docs/AWS_FACTS.md").read_text().replace("\n#", "\n§"))
+TEXT = (Path(__file__).parents[2] / "docs/AWS_FACTS.md").read_text()
+PAGE = re.sub(r"[ \n]+", " ", TEXT.replace("\n#", "\n§"))
 # Before the first section the page says what the words mean.
 _, *SECTIONS = re.split(r"§#+ ", PAGE)
 PROBES = [*RUNNING, *RECORDED, *CHANGED, *ENDED]
@@ -78,8 +79,20 @@ def test_a_probe_is_about_words_of_the_section_that_it_names(fact: Fact) -> None
     assert section.startswith(f"{fact.section} ")
 
 
-def test_what_cannot_be_asked_is_in_the_page() -> None:
+def probe_column(says: str) -> str:
+    """Return the last cell of the row that has these words."""
+    [row] = [line for line in TEXT.splitlines() if says in line]
+    return row.rstrip("| ").rpartition(" | ")[2]
+
+
+@pytest.mark.parametrize("fact", PROBES, ids=lambda fact: fact.name)
+def test_a_row_names_the_probe_that_asks_about_it(fact: Fact) -> None:
+    assert f"`{fact.name}`" in probe_column(fact.says)
+
+
+def test_what_cannot_be_asked_is_in_the_page_and_its_row_says_so() -> None:
     assert [says for says in UNASKED if PAGE.count(says) != 1] == []
+    assert [says for says in UNASKED if not re.search(r"\bno$", probe_column(says))] == []
 
 
 @pytest.mark.skipif(not VERIFY.exists(), reason="docs/verify.md isn't written yet")
