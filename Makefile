@@ -2,6 +2,9 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
+# The tests start Python some thousand times: whatever the person's environment says, each module is compiled once.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Any Python 3 brings uv. Lambda's runtime is Python 3.13, so everything else here is too: uv takes the one that it finds
 # on this machine, or fetches one.
 PYTHON3 := $(firstword $(foreach each,python3 python3.13 /usr/bin/python3,$(shell command -v $(each))))
@@ -95,7 +98,7 @@ lint: .venv/done .envs/checkov/done .envs/sam/done .envs/workflows/done .envs/no
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports
 	.venv/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template $(TEMPLATES)
-	SAM_CLI_TELEMETRY=0 .envs/sam/bin/sam validate --lint --region us-east-1
+	SAM_CLI_TELEMETRY=0 .envs/sam/bin/sam validate --region us-east-1
 	@# As CloudFormation gets it: checkov doesn't know what SAM adds.
 	@PYTHONPATH=tests .venv/bin/python -m support.deployment .build/template.json
 	.envs/checkov/bin/checkov --config-file .checkov.yaml --file .build/template.json $(filter-out template.yaml,$(TEMPLATES))
