@@ -145,8 +145,8 @@ def unlimited(request: pytest.FixtureRequest, fresh: EmbeddedAws) -> EmulatedAcc
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("wheel"))
+def wheel(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(artifacts, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")
