@@ -116,12 +116,20 @@ shape: .venv/done ## how large the code is, with limits and goals; fails beyond 
 # ---- tests: lint, types, unit, end to end (embedded AWS) ----
 
 .PHONY: test
-test: checks unit simulate mutants e2e ## everything: lint, types, unit tests, simulation, mutants and end to end
+test: setup .envs/node/done .envs/audit/done .envs/checkov/done .envs/workflows/done .envs/site/done ## everything: lint, types, unit tests, simulation, mutants and end to end
+	@# The end-to-end stories wait most of the time. What computes runs beside them, and only gets what they leave: each
+	@# of their processes comes first. What they say is shown at the end.
+	@mkdir -p .build; $(MAKE) --no-print-directory e2e >.build/e2e.log 2>&1 & stories=$$!; \
+		trap "kill $$stories" INT TERM; \
+		echo "the end-to-end stories run beside this: .build/e2e.log"; \
+		nice -n 19 $(MAKE) --no-print-directory computed; ended=$$?; \
+		wait $$stories || ended=$$?; cat .build/e2e.log; exit $$ended
 
-.PHONY: checks
-checks:
+.PHONY: computed
+computed:
 	@# Side by side, as mypy takes one core for a minute.
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line lint types shape
+	@$(MAKE) --no-print-directory unit simulate mutants
 
 .PHONY: check
 check: lint types .envs/node/done ## the inner loop: lint, types, and the unit tests without the state machines; under 3 minutes
@@ -157,6 +165,8 @@ mutants: .venv/done ## put each deliberate fault into the code; the simulation, 
 
 .PHONY: e2e
 e2e: setup .envs/node/done .envs/audit/done ## against the embedded AWS, with the real sam build and sam deploy
+	@# Compiled now: a file that comes and goes beside the sources would disturb who copies them.
+	@.venv/bin/python -m compileall -q layers/rolekeeper/rolekeeper functions
 	@# Four embedded AWS side by side, as they wait most of the time; those that take longest begin.
 	.venv/bin/pytest tests/e2e tests/local -m emulator -n 4 --dist loadgroup --no-loadscope-reorder -q
 
