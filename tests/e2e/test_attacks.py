@@ -10,9 +10,9 @@ from botocore.exceptions import ClientError
 
 from fixtures.command import Command
 from rolekeeper_local.account import EmulatedAccount
-from support.aws_cli import run_lines
 from support.buses import Bus, Queue
 from support.fleets import launch_many
+from support.pages import Shell
 from support.roles import ANYBODY, assumed, make_role, variables
 from support.waiting import eventually
 
@@ -39,9 +39,7 @@ def held_because(world: EmulatedAccount, value: str, words: str) -> bool:
     return row.get("status") == "Held" and words in row["status_reason"]
 
 
-def test_who_edits_cannot_approve_their_own_edit(
-    deployed: EmulatedAccount, rolekeeper: Command, tmp_path: Path
-) -> None:
+def test_who_edits_cannot_approve_their_own_edit(deployed: EmulatedAccount, rolekeeper: Command, shell: Shell) -> None:
     aws, sessions, tables = deployed.aws, {}, {}
     deployed.make_role("wide")
     launch_many(deployed, 26, wide="x")  # more than an edit may change without approval
@@ -73,7 +71,8 @@ def test_who_edits_cannot_approve_their_own_edit(
     lines = DOCS.read_text().partition("an approval is one `put-item`")[2].partition("```sh\n")[2].partition("```")[0]
     lines = lines.replace("8:workload#web", "4:wide#x").replace("workload", "wide").replace('"web"', '"x"')
     tables_named = {"mappings": deployed.mapping_table, "state": deployed.state_table}
-    run_lines(lines, tmp_path, {**aws.env, **variables(sessions["approvers", "grace"])}, **tables_named)
+    shell.export({**aws.env, **variables(sessions["approvers", "grace"]), **tables_named})
+    shell(lines)
     eventually(lambda: deployed.mapping("wide", "x").get("status") == "Published")
     newest = rolekeeper.json("mapping", "history", "wide=x")[0]
     assert (newest["event"], newest["approved_by"]) == ("Mapping Published", grace)

@@ -12,7 +12,10 @@ from hypothesis import Phase
 from simulation.mutants import ROOT, Mutant, become
 
 # Forked from a process that has these, a mutant needs no second of its own to import them.
-LIBRARIES = ["boto3", "click", "hypothesis", "jinja2", "moto.dynamodb", "pytest", "rich.table", "starlette.testclient"]
+LIBRARIES = [
+    *("aws_lambda_powertools", "boto3", "click", "cryptography.x509", "hypothesis", "jinja2", "moto.dynamodb"),
+    *("moto.iam", "pytest", "rich.table", "starlette.testclient", "xdist.plugin"),
+]
 # Seconds: a mutant with which a test hangs is found by it; one that hangs otherwise is one that nobody killed.
 HANGS, TIMEOUT = 120, 600
 
