@@ -173,12 +173,17 @@ def _unreached(person: Visitor) -> list[str]:
         }})
         return controls.length
     }}""")
-    for _ in range(controls + 2):
-        person.page.keyboard.press("Tab")
-    missed: list[str] = person.page.evaluate(
-        "[...controls.filter(each => each.isConnected && !stops.has(each)).map(each => each.outerHTML.slice(0, 120)),"
-        " ...unseen.map(each => `not seen: ${each}`)]"
-    )
+    missed: list[str] = []
+    # A page that is renewed meanwhile may begin again.
+    for _ in range(2):
+        for _ in range(controls + 2):
+            person.page.keyboard.press("Tab")
+        missed = person.page.evaluate(
+            "[...controls.filter(each => each.isConnected && !stops.has(each))"
+            ".map(each => each.outerHTML.slice(0, 120)), ...unseen.map(each => `not seen: ${each}`)]"
+        )
+        if not missed:
+            break
     return missed
 
 

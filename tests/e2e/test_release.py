@@ -95,9 +95,17 @@ def unpacked(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / f"rolekeeper-{VERSION}"
 
 
-def test_the_source_archive_builds_the_same_wheel_as_pip_does_it(released: Path, unpacked: Path) -> None:
-    line = [str(ROOT / ".venv/bin/python"), "-m", "hatchling", "build", "-t", "wheel"]
-    subprocess.run(line, cwd=unpacked, check=True, capture_output=True)
+@pytest.mark.parametrize(
+    "line",
+    [[str(ROOT / ".venv/bin/python"), "-m", "hatchling", "build", "-t", "wheel"], ["make", "wheel"]],
+    ids=["by pip", "from nothing"],
+)
+def test_the_source_archive_builds_the_same_wheel(released: Path, unpacked: Path, line: list[str]) -> None:
+    """With what the archive brings built, as pip does it, and with all of it built again."""
+    if line[0] == "make":
+        make(unpacked, *line[1:])
+    else:
+        subprocess.run(line, cwd=unpacked, check=True, capture_output=True)
     assert (unpacked / "dist" / PACKAGES[0]).read_bytes() == (released / "dist" / PACKAGES[0]).read_bytes()
 
 
@@ -118,8 +126,9 @@ def test_the_source_archive_holds_nothing_else(unpacked: Path) -> None:
     }
     files = {"Makefile", "hatch_build.py", "pyproject.toml", "spoke.yaml", "template.yaml"}
     described = {".gitignore", "LICENSE", "PKG-INFO", "README.md", "artifacts"}
-    assert found - {"dist"} == sources | files | described
-    assert not [*unpacked.rglob("test_*.py")]
+    made = {".build", ".envs", ".venv", "__pycache__", "dist"}
+    assert found - made == sources | files | described
+    assert not [each for each in unpacked.rglob("test_*.py") if ".venv" not in each.parts and ".envs" not in each.parts]
 
 
 def test_an_index_takes_its_metadata(unpacked: Path) -> None:
