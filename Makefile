@@ -116,7 +116,9 @@ shape: .venv/done ## how large the code is, with limits and goals; fails beyond 
 # ---- tests: lint, types, unit, end to end (embedded AWS) ----
 
 .PHONY: test
-test: setup .envs/node/done .envs/audit/done .envs/checkov/done .envs/workflows/done .envs/site/done ## everything: lint, types, unit tests, simulation, mutants and end to end
+test: ## everything: lint, types, unit tests, simulation, mutants and end to end
+	@$(MAKE) --no-print-directory --silent --jobs=4 --output-sync=line setup \
+		.envs/node/done .envs/audit/done .envs/checkov/done .envs/workflows/done .envs/site/done
 	@# The end-to-end stories wait most of the time. What computes runs beside them, and only gets what they leave: each
 	@# of their processes comes first. What they say is shown at the end.
 	@mkdir -p .build; $(MAKE) --no-print-directory e2e >.build/e2e.log 2>&1 & stories=$$!; \
