@@ -192,7 +192,7 @@ def test_the_rows_of_the_fleet_are_of_one_height_and_its_head_stays_in_sight(per
     person.goes("/?text=looks-many")
     rows = person.page.locator("#rows tr")
     expect(rows).to_have_count(MANY)
-    for width, height in SIZES.values():
+    for width, height in (SIZES["laptop"], SIZES["wide"]):
         person.page.set_viewport_size({"width": width, "height": height})
         heights: list[float] = rows.evaluate_all("rows => rows.map(each => each.getBoundingClientRect().height)")
         assert max(heights) - min(heights) <= 1, "none has a line more than the others"
