@@ -170,12 +170,13 @@ def test_the_keyboard_alone_leads_from_the_fleet_to_a_pause_and_back(
     assert control(deployed)["paused"] is False
 
 
-def test_the_search_completes_its_last_word(person: Visitor) -> None:
+def test_the_search_completes_its_last_word(person: Visitor, launch: Launch) -> None:
+    instance = launch("chosen", READ, workload="s3-reader")
     person.goes("/")
+    expect(person.row(instance)).to_contain_text("ok")
     person.page.get_by_label("Filter the instances").press_sequentially("cho status:o")
     options = "Array.from(document.getElementById('q').list.options, each => each.value)"
-    found = person.page.evaluate(options)
-    assert found
+    found: list[str] = eventually(lambda: person.page.evaluate(options))
     assert all(each.startswith("cho ") for each in found)
 
 
