@@ -2,6 +2,9 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
+# The tests start Python some thousand times: whatever the person's environment says, each module is compiled once.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Any Python 3 brings uv. Lambda's runtime is Python 3.13, so everything else here is too: uv takes the one that it finds
 # on this machine, or fetches one.
 PYTHON3 := $(firstword $(foreach each,python3 python3.13 /usr/bin/python3,$(shell command -v $(each))))
@@ -95,7 +98,7 @@ lint: .venv/done .envs/checkov/done .envs/sam/done .envs/workflows/done .envs/no
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports
 	.venv/bin/cfn-lint --append-rules cfn_lint_serverless.rules --template $(TEMPLATES)
-	SAM_CLI_TELEMETRY=0 .envs/sam/bin/sam validate --lint --region us-east-1
+	SAM_CLI_TELEMETRY=0 .envs/sam/bin/sam validate --region us-east-1
 	@# As CloudFormation gets it: checkov doesn't know what SAM adds.
 	@PYTHONPATH=tests .venv/bin/python -m support.deployment .build/template.json
 	.envs/checkov/bin/checkov --config-file .checkov.yaml --file .build/template.json $(filter-out template.yaml,$(TEMPLATES))
@@ -113,12 +116,22 @@ shape: .venv/done ## how large the code is, with limits and goals; fails beyond 
 # ---- tests: lint, types, unit, end to end (embedded AWS) ----
 
 .PHONY: test
-test: checks unit simulate mutants e2e ## everything: lint, types, unit tests, simulation, mutants and end to end
+test: ## everything: lint, types, unit tests, simulation, mutants and end to end
+	@$(MAKE) --no-print-directory --silent --jobs=4 --output-sync=line setup \
+		.envs/node/done .envs/audit/done .envs/checkov/done .envs/workflows/done .envs/site/done
+	@# The end-to-end stories wait most of the time. What computes runs beside them, and only gets what they leave: each
+	@# of their processes comes first. What they say is shown at the end.
+	@mkdir -p .build; $(MAKE) --no-print-directory e2e >.build/e2e.log 2>&1 & stories=$$!; \
+		trap "kill $$stories" INT TERM; \
+		echo "the end-to-end stories run beside this: .build/e2e.log"; \
+		nice -n 19 $(MAKE) --no-print-directory computed; ended=$$?; \
+		wait $$stories || ended=$$?; cat .build/e2e.log; exit $$ended
 
-.PHONY: checks
-checks:
+.PHONY: computed
+computed:
 	@# Side by side, as mypy takes one core for a minute.
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line lint types shape
+	@$(MAKE) --no-print-directory unit simulate mutants
 
 .PHONY: check
 check: lint types .envs/node/done ## the inner loop: lint, types, and the unit tests without the state machines; under 3 minutes
@@ -138,10 +151,9 @@ simulate: .venv/done ## play SEEDS schedules of faults from seed START on (the c
 
 .PHONY: soak
 soak: export PYTEST_TIMEOUT := 0
-soak: setup ## all examples of the state machines, 500 fleets, 1,000 edits, 2,000 and 100,000 instances retagged at once, 6,800 targets, then 1,000,000 schedules: hours
+soak: setup ## all examples of the state machines, 500 fleets, 2,000 and 100,000 instances retagged at once, 6,800 targets, then 1,000,000 schedules: hours
 	ROLEKEEPER_SOAK=1 .venv/bin/pytest tests/unit/machines -n 2 -q
 	ROLEKEEPER_PLAN_FLEETS=500 .venv/bin/pytest tests/unit/cli/plan/test_plan_agrees.py -n 2 -q
-	ROLEKEEPER_BURST_ROWS=1000 .venv/bin/pytest tests/e2e/test_burst.py -q -s
 	@# One after the other: a pace is measured. 2,000 on the embedded AWS take a quarter of an hour, 100,000 in virtual time minutes.
 	ROLEKEEPER_RETAGGED=2000 ROLEKEEPER_RETAGGED_PER_SECOND=4.8 .venv/bin/pytest tests/e2e/test_mass_retag.py -q -s
 	ROLEKEEPER_MASS=100000 .venv/bin/pytest tests/simulation/test_mass.py -q -s
@@ -155,6 +167,8 @@ mutants: .venv/done ## put each deliberate fault into the code; the simulation, 
 
 .PHONY: e2e
 e2e: setup .envs/node/done .envs/audit/done ## against the embedded AWS, with the real sam build and sam deploy
+	@# Compiled now: a file that comes and goes beside the sources would disturb who copies them.
+	@.venv/bin/python -m compileall -q layers/rolekeeper/rolekeeper functions
 	@# Four embedded AWS side by side, as they wait most of the time; those that take longest begin.
 	.venv/bin/pytest tests/e2e tests/local -m emulator -n 4 --dist loadgroup --no-loadscope-reorder -q
 

@@ -30,7 +30,7 @@ from support.waiting import eventually
 #: What many stories share. Those of one are played by one process, so that it starts once.
 _STARTED = ("browser", "aws", "fresh", "wheel")
 #: The groups that take longest, in the order in which they begin: so none of them is waited for at the end.
-_LONGEST = ("aws", "browser", "verify", "verify-ends", "wheel", "chaos", "organization", "fresh")
+_LONGEST = ("wheel", "verify", "aws", "verify-ends", "browser", "chaos", "organization", "fresh")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -145,8 +145,8 @@ def unlimited(request: pytest.FixtureRequest, fresh: EmbeddedAws) -> EmulatedAcc
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("wheel"))
+def wheel(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(artifacts, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ from botocore.exceptions import ClientError
 
 from fixtures.command import Command
 from rolekeeper_local.account import EmulatedAccount
-from support.aws_cli import run_lines
 from support.buses import Bus, Queue
 from support.fleets import launch_many
+from support.pages import Shell
 from support.roles import ANYBODY, assumed, make_role, variables
-from support.waiting import eventually, stays
+from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
@@ -31,37 +31,6 @@ def mails(deployed: EmulatedAccount) -> Iterator[Callable[[], list[str]]]:
     sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
 
 
-def running(world: EmulatedAccount, **tags: str) -> str:
-    instance = world.launch("attacked", **tags)
-    eventually(lambda: world.state(instance) == "running")
-    return instance
-
-
-def logged(world: EmulatedAccount, name: str) -> str:
-    """All that a function logged."""
-    pages = world.aws.session().client("logs").get_paginator("filter_log_events")
-    group = world.lambda_.get_function_configuration(FunctionName=world.aws.function_name(name))["LoggingConfig"][
-        "LogGroup"
-    ]
-    return "\n".join(each["message"] for page in pages.paginate(logGroupName=group) for each in page["events"])
-
-
-def lines(world: EmulatedAccount) -> list[dict[str, Any]]:
-    """The log lines of the work queue's function; what Lambda itself says is none."""
-    return [json.loads(each) for each in logged(world, "OnInstanceEvent").splitlines() if each.startswith("{")]
-
-
-# ---- forged input ----
-
-
-def test_a_forged_event_is_no_mail(deployed: EmulatedAccount, mails: Callable[[], list[str]]) -> None:
-    detail = {"tag-key": "team", "tag-value": "x", "reason": "call this number", "to": "observe"}
-    events = deployed.aws.session().client("events")
-    for kind in ("Mapping Held", "Mode Changed", "Permission Missing"):
-        events.put_events(Entries=[{"Source": "rolekeeper", "DetailType": kind, "Detail": json.dumps(detail)}])
-    stays(lambda: not any("call this number" in each for each in mails()), 3)
-
-
 # ---- rows ----
 
 
@@ -70,9 +39,7 @@ def held_because(world: EmulatedAccount, value: str, words: str) -> bool:
     return row.get("status") == "Held" and words in row["status_reason"]
 
 
-def test_who_edits_cannot_approve_their_own_edit(
-    deployed: EmulatedAccount, rolekeeper: Command, tmp_path: Path
-) -> None:
+def test_who_edits_cannot_approve_their_own_edit(deployed: EmulatedAccount, rolekeeper: Command, shell: Shell) -> None:
     aws, sessions, tables = deployed.aws, {}, {}
     deployed.make_role("wide")
     launch_many(deployed, 26, wide="x")  # more than an edit may change without approval
@@ -104,7 +71,8 @@ def test_who_edits_cannot_approve_their_own_edit(
     lines = DOCS.read_text().partition("an approval is one `put-item`")[2].partition("```sh\n")[2].partition("```")[0]
     lines = lines.replace("8:workload#web", "4:wide#x").replace("workload", "wide").replace('"web"', '"x"')
     tables_named = {"mappings": deployed.mapping_table, "state": deployed.state_table}
-    run_lines(lines, tmp_path, {**aws.env, **variables(sessions["approvers", "grace"])}, **tables_named)
+    shell.export({**aws.env, **variables(sessions["approvers", "grace"]), **tables_named})
+    shell(lines)
     eventually(lambda: deployed.mapping("wide", "x").get("status") == "Published")
     newest = rolekeeper.json("mapping", "history", "wide=x")[0]
     assert (newest["event"], newest["approved_by"]) == ("Mapping Published", grace)
@@ -119,12 +87,16 @@ def refused(call: Callable[..., object], asked: Any) -> None:
 # ---- the state table ----
 
 
-def test_a_pause_by_a_plain_call_is_mailed_an_event_and_in_the_history(
+def test_a_pause_by_a_plain_call_is_mailed_and_in_the_history_and_a_forged_event_is_no_mail(
     deployed: EmulatedAccount,
     rolekeeper: Command,
     mails: Callable[[], list[str]],
     bus: Bus,
 ) -> None:
+    forged = json.dumps({"tag-key": "team", "tag-value": "x", "reason": "call this number", "to": "observe"})
+    kinds = ("Mapping Held", "Mode Changed", "Permission Missing")
+    entries: Any = [{"Source": "rolekeeper", "DetailType": kind, "Detail": forged} for kind in kinds]
+    deployed.aws.session().client("events").put_events(Entries=entries)
     key: Any = {"pk": {"S": "control"}, "sk": {"S": "control"}}
     try:
         paused = {**key, "paused": {"BOOL": True}, "reason": {"S": "quiet night\u2028"}}
@@ -136,51 +108,4 @@ def test_a_pause_by_a_plain_call_is_mailed_an_event_and_in_the_history(
     finally:
         deployed.dynamodb.delete_item(TableName=deployed.state_table, Key=key)
     eventually(lambda: any(each["detail"].get("from", "").startswith("paused") for each in bus.heard()))
-
-
-# ---- what is written into logs, mails and files ----
-
-EVIL = 'x\n{"message": "all is well"}\r\x1b[2J\u202e\u2066\u2028\u200f'
-
-
-def test_nothing_that_is_injected_breaks_a_line_or_turns_it_round(
-    deployed: EmulatedAccount, rolekeeper: Command, mails: Callable[[], list[str]]
-) -> None:
-    instance = running(deployed, **{"rolekeeper:ignore": "true\u202e\u2028", "no\nte": "two\nlines"})
-    forged = {
-        "source": "rolekeeper",
-        "detail-type": "Reconcile Requested",
-        "account": "000000000000",
-        "region": "us-east-1",
-        "detail": {"instance-id": instance, "cause": f"injected {EVIL}", "correlation-id": f"injected {EVIL}"},
-    }
-    sqs = deployed.aws.session().client("sqs")
-    sqs.send_message(QueueUrl=deployed.aws.stack_outputs()["WorkQueue"], MessageBody=json.dumps(forged))
-    row = {"tag_key": "injected", "tag_value": "x", "role": "no-such-role", "edited_by": f"ada {EVIL}"}
-    row |= {"description": f"it is {EVIL}"}
-    item: Any = {name: {"S": value} for name, value in row.items()}
-    deployed.dynamodb.put_item(TableName=deployed.mapping_table, Item=item)
-    eventually(lambda: deployed.condition(instance, "ignore-unclear"))
-    eventually(lambda: any(str(each.get("cause", "")).startswith("injected") for each in lines(deployed)))
-    mail = eventually(lambda: next((each for each in mails() if "injected=x" in each), None))
-
-    raw = {*"\x1b\u202e\u2066\u2028\u200f"}
-    log = [*logged(deployed, "OnInstanceEvent").splitlines(), *logged(deployed, "OnMappingChange").splitlines()]
-    ours = [each for each in log if "injected" in each]
-    assert ours
-    assert all(isinstance(json.loads(each), dict) for each in ours), "each line is one object"
-    assert not any(json.loads(each).get("message") == "all is well" for each in log if each.startswith("{"))
-    seen = [
-        rolekeeper(*each.split()).stdout
-        for each in (
-            f"explain {instance} --no-who",
-            f"history {instance} --output yaml",
-            "mapping get injected=x",
-            "mapping ls --output yaml",
-        )
-    ]
-    for text in (*ours, json.loads(mail)["Message"] if mail.startswith("{") else mail, *seen):
-        assert not raw & set(text), text
-    assert r"ada x\n" in mail.replace("\\\\", "\\")
-    # The table is also that of stories that read all of it.
-    deployed.delete_mapping("injected", "x")
+    assert not any("call this number" in each for each in mails())

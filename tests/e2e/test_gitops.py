@@ -11,14 +11,12 @@ from fixtures.command import Command
 from rolekeeper_cli.deploy.rollout import NAMED_ROLES, Template
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import ACCOUNT, make_stack
-from support.fleets import launch_many
 from support.waiting import eventually
 from support.workflows import REPOSITORY, ROOT, Clone, Ran, Runner, gitlab_job, id_token, served
 
 pytestmark = pytest.mark.emulator
 
 EXAMPLE = ROOT / "examples/gitops"
-MANY = 26  # one more than may change without approval
 ROW = "  - tag_key: orders\n    tag_value: {}\n    role: {}\n"
 
 
@@ -126,34 +124,6 @@ def test_a_bad_row_fails_the_review_which_says_what_to_do(team: Team, deployed: 
     assert reviewed.code == 3, reviewed.log
     assert "orders-batch" in team.comment.partition("did you mean")[2]
     assert deployed.mapping("orders", "batch")["role"] == "orders-batch"
-
-
-def test_a_forks_files_are_checked_without_credentials(team: Team) -> None:
-    team.host.comments.clear()
-    team.host.readonly = True
-    checked = team.runner("pull_request", team.clone.folder, "c0ffee", head="eve/roles")
-    team.host.readonly = False
-    assert checked.code == 0, checked.log
-    assert "A pull request from a fork gets no plan." in checked.summary
-    assert team.host.bodies == []
-
-
-def test_what_changes_many_instances_waits_for_another_person(
-    team: Team, deployed: EmulatedAccount, rolekeeper: Command
-) -> None:
-    ids = launch_many(deployed, MANY, orders="report")
-    eventually(lambda: {deployed.state(each) for each in ids} == {"running"})
-    team.rows.write_text(team.rows.read_text() + ROW.format("report", "orders-web"))
-    reviewed = team.proposes("held")
-    assert reviewed.code == 0, reviewed.log
-    assert "rolekeeper mapping approve orders=report" in team.comment
-    published = team.merges("held")
-    assert published.code == 0, published.log
-    assert "waiting for approval" in team.comment
-    assert "another person runs: rolekeeper mapping approve orders=report" in team.comment
-    assert not any(deployed.shown(each) for each in ids)
-    rolekeeper("mapping", "approve", "orders=report", "--yes")
-    eventually(lambda: all(deployed.carries(each, "orders-web") for each in ids))
 
 
 def test_a_night_finds_what_was_changed_by_hand(team: Team, deployed: EmulatedAccount, rolekeeper: Command) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import pytest
@@ -131,8 +130,7 @@ def launches(deployed: EmulatedAccount) -> Iterator[Launches]:
 @pytest.fixture
 def cli(launches: Launches, shell: Shell) -> Shell:
     """The shell, with the AWS CLI at the embedded AWS."""
-    for name, value in launches.world.aws.env.items():
-        shell(f"export {name}={quote(value)}")
+    shell.export(launches.world.aws.env)
     return shell
 
 

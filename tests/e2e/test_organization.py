@@ -5,13 +5,12 @@ All roles are EC2's own answer in that account and Region.
 
 import json
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -23,7 +22,7 @@ from rolekeeper.mappings.account_runs import ASKED
 from rolekeeper.mappings.fan_out import FEW
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.storage import Store, layout
-from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
+from rolekeeper_local.account import EmulatedAccount, Shown
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import ACCOUNT, STACK, EmbeddedAws
 from rolekeeper_local.next_steps import next_steps
@@ -44,9 +43,6 @@ from support.pages import Shell
 from support.ports import free_port
 from support.roles import ANYBODY, assumed, make_role
 from support.waiting import eventually, stays
-
-if TYPE_CHECKING:
-    from types_boto3_ec2.type_defs import FilterTypeDef
 
 pytestmark = pytest.mark.emulator
 
@@ -195,33 +191,6 @@ def test_what_an_account_of_the_organization_makes_up_reaches_no_queue(organizat
         with pytest.raises(ClientError, match="AccessDeniedException"):
             send(each, "my.ec2")
     stays(lambda: world.shown(instance) is None, QUIET)
-
-
-def test_an_accounts_burst_keeps_no_other_account_waiting(organization: Organization) -> None:
-    """How the burst itself ends is test_mass_retag.py's, and isn't waited for here."""
-    noisy, quiet = organization.hub, organization.last
-    [instance] = organization.launch(quiet).values()
-    launched = noisy.ec2.run_instances(ImageId=IMAGE, MinCount=BURST, MaxCount=BURST)["Instances"]
-    ids = [each["InstanceId"] for each in launched]
-    eventually(partial(runs, noisy, ids[-1]))
-    eventually(organization.is_done)
-    noisy.ec2.create_tags(Resources=ids, Tags=[{"Key": "workload", "Value": "s3-reader"}])
-    quiet.tag(instance, workload="s3-reader")
-    began = time.monotonic()
-    all_carry({quiet: instance}, READ)
-    took = time.monotonic() - began
-    theirs: FilterTypeDef = {"Name": "instance-id", "Values": ids}
-
-    def carrying() -> int:
-        return len(
-            noisy.ec2.describe_iam_instance_profile_associations(Filters=[theirs])["IamInstanceProfileAssociations"]
-        )
-
-    behind = BURST - carrying()
-    print(f"{took:.1f} s beside {BURST} changes, of which {behind} still waited then")  # noqa: T201  # shown in the run's output
-    # First in, first out, a third of them would still wait; how far the others are depends on the machine.
-    assert behind > BURST * 0.4
-    noisy.ec2.terminate_instances(InstanceIds=ids)
 
 
 def test_a_spoke_without_its_changer_has_its_instances_wait_and_no_others(organization: Organization) -> None:

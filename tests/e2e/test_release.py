@@ -126,7 +126,7 @@ def test_the_source_archive_holds_nothing_else(unpacked: Path) -> None:
     }
     files = {"Makefile", "hatch_build.py", "pyproject.toml", "spoke.yaml", "template.yaml"}
     described = {".gitignore", "LICENSE", "PKG-INFO", "README.md", "artifacts"}
-    made = {".build", ".envs", ".venv", "dist"}
+    made = {".build", ".envs", ".venv", "__pycache__", "dist"}
     assert found - made == sources | files | described
     assert not [each for each in unpacked.rglob("test_*.py") if ".venv" not in each.parts and ".envs" not in each.parts]
 

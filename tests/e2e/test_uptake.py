@@ -11,7 +11,6 @@ from botocore.exceptions import ClientError
 from fixtures.command import Command
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.software import BOTOCORE, CURL, Software
-from support.roles import ANYBODY, assumed, make_role, variables
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -96,22 +95,3 @@ def test_what_was_handed_out_of_a_former_role_is_seen_and_ended(world: EmulatedA
     policy: Any = world.iam.get_role_policy(RoleName=OLD, PolicyName=POLICY)["PolicyDocument"]
     users = [each["Condition"]["StringEquals"]["aws:userid"] for each in policy["Statement"]]
     assert [each.partition(":")[2] for each in users] == [app]
-
-
-def test_who_revokes_needs_what_guard_prints_and_no_more(world: EmulatedAccount, command: Command) -> None:
-    """And Rolekeeper's own judgement of the role stays as it was."""
-    app = carrying(world, "uptake-revoked")
-    software = Software(world.aws, app, BOTOCORE)
-    assert passes(software)
-    world.untag(app, KEY)
-    eventually(lambda: world.shown(app) is None)
-    document = command.json("guard", "revokers")
-    arn = make_role(world.aws, world.account, ANYBODY, *document["Statement"], path="/")
-    person = Command({**world.aws.env, **variables(assumed(world.aws, arn))})
-    [revoked] = person.json("revoke", app, "--role", OLD, "--yes")["revoked"]
-    assert app in json.dumps(revoked["document"])
-    eventually(lambda: not passes(software))
-    world.sweep()
-    assert world.mapping_status(KEY, OLD, "Published"), "a deny of former sessions changes no row"
-    again = carrying(world, "uptake-again")
-    assert passes(Software(world.aws, again, BOTOCORE)), "who gets the role later has it"

@@ -258,17 +258,12 @@ def test_a_clean_run_beside_production_passes_and_changes_nothing_else(
     assert production_now() == before
 
 
-# The step that fails first without a permission, of each kind of step one.
+# The step that fails first without a permission.
 NEEDED_BY = {
     "cloudformation:CreateChangeSet": "deploy",
-    "dynamodb:PutItem": "mappings",
     "iam:PassRole": "launch",
-    "ec2:CreateTags": "retag",
-    "dynamodb:BatchGetItem": "restart",
     "ec2:DisassociateIamInstanceProfile": "sweep",
 }
-# Without these something can't be removed, or nobody knows whether it was.
-NEEDED_TO_REMOVE = ("ec2:TerminateInstances", "cloudformation:DeleteStack", "iam:ListRoles")
 
 
 @OTHER_GROUP
@@ -284,23 +279,6 @@ def test_a_missing_permission_is_named_with_the_step_that_needs_it_and_leaves_no
         return ended.code, ended.failed, is_named, verifications.left(account) == before
 
     assert side_by_side(play, NEEDED_BY) == {action: (1, [step], True, True) for action, step in NEEDED_BY.items()}
-
-
-@OTHER_GROUP
-def test_what_a_missing_permission_leaves_is_told_and_an_administrator_sweeps_it(
-    verifications: Verifications, caller: Caller
-) -> None:
-    def play(action: str) -> tuple[int, list[str], bool, bool]:
-        account = verifications.account()
-        keys = caller(account, action)
-        before = verifications.left(account)
-        steer(verifications.aws, account, FAILS_SOON)
-        ended = verifications.run(account, keys)
-        is_named = action in f"{ended.report['left']}{ended.stderr}"
-        verifications.sweep(account)
-        return ended.code, ended.failed[1:], is_named, verifications.left(account) == before
-
-    assert side_by_side(play, NEEDED_TO_REMOVE) == dict.fromkeys(NEEDED_TO_REMOVE, (1, ["removal"], True, True))
 
 
 # ---- wrong answers ----
@@ -329,8 +307,6 @@ FAILS_AT = {
     Fault.REPLACE_SHOWS_GAP: "retag",
     Fault.REPLACE_KEEPS_ID: "retag",
 }
-# With it a verification comes soon to its removal, with all that there is to remove.
-FAILS_SOON = Fault.REPLACE_SHOWS_GAP
 
 
 def test_each_wrong_answer_fails_its_step_and_leaves_nothing(verifications: Verifications) -> None:
@@ -347,38 +323,6 @@ def test_each_wrong_answer_fails_its_step_and_leaves_nothing(verifications: Veri
     assert {(code, str(left)) for code, _, left in played.values()} == {(1, "{}")}
 
 
-@OTHER_GROUP
-def test_calls_that_aws_throttles_are_waited_out(verifications: Verifications) -> None:
-    """Three in ten; only what no instance of the embedded AWS does is skipped, with an exit code of its own."""
-    account = verifications.account()
-    steer(verifications.aws, account, Fault.THROTTLED)
-    ended = verifications.run(account)
-    assert [(each, ended.why(each)) for each in ended.failed] == []
-    skipped = [each["name"] for each in ended.report["steps"] if each["outcome"] == "skipped"]
-    assert (ended.code, skipped) == (5, ["in-use"])
-    assert "passed, 1 skipped: in-use." in ended.stderr
-    steer(verifications.aws, account)
-    assert verifications.left(account) == {}
-
-
-@OTHER_GROUP
-def test_what_a_deleted_stack_leaves_is_removed_all_the_same_or_named(verifications: Verifications) -> None:
-    def play(fault: Fault) -> tuple[int, list[str], set[str], dict[str, list[Any]]]:
-        account = verifications.account()
-        steer(verifications.aws, account, FAILS_SOON, fault)
-        ended = verifications.run(account)
-        steer(verifications.aws, account)
-        if ended.report["left"]:
-            verifications.sweep(account)
-        kinds = {each.partition(" rolekeeper-verify-")[0] for each in ended.report["left"]}
-        return ended.code, ended.failed, kinds, verifications.left(account)
-
-    assert side_by_side(play, (Fault.STACK_LEAVES_QUEUES, Fault.STACK_KEEPS_QUEUES)) == {
-        Fault.STACK_LEAVES_QUEUES: (1, ["retag"], set(), {}),
-        Fault.STACK_KEEPS_QUEUES: (1, ["retag", "removal"], {"CloudFormation stack", "S3 bucket"}, {}),
-    }
-
-
 # ---- an end in between ----
 
 
@@ -388,7 +332,7 @@ MARKS = (
     *("deploy", "mappings", "launch", "retag", "restart", "foreign-mapped", "none", "foreign-none", "untag", "bad-row"),
     *("burst", "sweep", "iam", "held", "stale-replace", "new-profile", "terminate", "Removing", "deleted:"),
 )
-KILLED = 6
+KILLED = 4
 
 
 def ends(verifications: Verifications, account: str, mark: str, seconds: float, number: signal.Signals) -> int:
@@ -467,13 +411,3 @@ def test_an_interrupted_verification_removes_everything_and_has_not_passed(verif
 
     both = (signal.SIGINT, signal.SIGTERM)
     assert side_by_side(play, both) == dict.fromkeys(both, (130, "failed", {}))
-
-
-@OTHER_GROUP
-def test_a_removal_that_hangs_can_be_interrupted_and_is_finished_by_a_sweep(verifications: Verifications) -> None:
-    account = verifications.account()
-    steer(verifications.aws, account, FAILS_SOON, Fault.TERMINATE_DOES_NOTHING)
-    assert ends(verifications, account, "Removing", 5, signal.SIGINT) == 130
-    steer(verifications.aws, account)
-    verifications.sweep(account)
-    assert verifications.left(account) == {}

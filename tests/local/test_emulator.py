@@ -18,9 +18,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rolekeeper_local.ec2_model import Timings
-from rolekeeper_local.embedded import REGION, EmbeddedAws
+from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.settings import ACCOUNTS
-from support.buses import Bus
 from support.listener import make_function, make_table
 from support.ports import free_port
 from support.roles import ANYBODY, assumed, make_role
@@ -103,15 +102,6 @@ def refusal(call: Callable[[], object]) -> tuple[str, str]:
     return caught.value.response["Error"]["Code"], caught.value.response["Error"]["Message"]
 
 
-def heard(bus: Bus, instance_id: str) -> list[dict[str, Any]]:
-    return [event for event in bus.heard() if event["resources"][0].endswith(instance_id)]
-
-
-@pytest.fixture(scope="module")
-def bus(aws: EmbeddedAws) -> Bus:
-    return Bus(aws).listen({"source": ["aws.ec2", "aws.tag"]})
-
-
 # ---- time and events ----
 
 
@@ -126,25 +116,6 @@ def test_a_launch_is_known_by_its_client_token_and_happens_once(ec2: Any) -> Non
     ec2.create_tags(Resources=[made["InstanceId"]], Tags=[{"Key": "client-token", "Value": "another"}])
     [group] = ec2.describe_instances(Filters=[{"Name": "client-token", "Values": ["once"]}])["Reservations"]
     assert (group["Instances"][0]["InstanceId"], group["Instances"][0]["ClientToken"]) == (made["InstanceId"], "once")
-
-
-def test_states_and_tags_reach_a_queue_through_a_rule_in_order(bus: Bus, ec2: Any) -> None:
-    instance_id = running(ec2, workload="web")
-    ec2.delete_tags(Resources=[instance_id], Tags=[{"Key": "workload"}])
-    eventually(lambda: len(heard(bus, instance_id)) == 4)
-    told = heard(bus, instance_id)
-    assert [event["detail-type"] for event in told] == [
-        "EC2 Instance State-change Notification",
-        "Tag Change on Resource",
-        "EC2 Instance State-change Notification",
-        "Tag Change on Resource",
-    ]
-    assert told[0]["source"] == "aws.ec2"
-    assert told[0]["detail"] == {"instance-id": instance_id, "state": "pending"}
-    assert told[1]["detail"]["tags"] == {"workload": "web"}
-    assert told[3]["detail"]["changed-tag-keys"] == ["workload"]
-    assert told[3]["detail"]["tags"] == {}
-    assert told[3]["resources"] == [f"arn:aws:ec2:{REGION}:000000000000:instance/{instance_id}"]
 
 
 def test_stop_start_and_terminate_are_shown_by_every_describe_call(ec2: Any) -> None:
@@ -211,33 +182,6 @@ def test_a_page_takes_5_to_1000(ec2: Any) -> None:
 # ---- associations: what each call does is test_ec2_truth.py's; here, that a client sees it ----
 
 
-@pytest.mark.usefixtures("profiles")
-def test_a_profile_is_attached_replaced_and_detached_with_ec2s_own_answers(ec2: Any) -> None:
-    instance_id = running(ec2)
-    made = attach(ec2, instance_id, "web")
-    assert made["State"] == "associating"
-    eventually(lambda: rows(ec2, instance_id)[0]["State"] == "associated")
-    old = made["AssociationId"]
-    (found,) = ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"]
-    assert found["IamInstanceProfile"] == made["IamInstanceProfile"]
-
-    def replace(association_id: str, profile: str) -> Any:
-        given = {"AssociationId": association_id, "IamInstanceProfile": {"Name": profile}}
-        return ec2.replace_iam_instance_profile_association(**given)["IamInstanceProfileAssociation"]
-
-    new = replace(old, "db")["AssociationId"]
-    assert [row["AssociationId"] for row in rows(ec2, instance_id)] == [new]
-    assert new != old
-    not_active = "IncorrectState", f"The association {old} is not the active association"
-    assert refusal(lambda: replace(old, "web")) == not_active
-
-    gone = ec2.disassociate_iam_instance_profile(AssociationId=new)["IamInstanceProfileAssociation"]
-    assert (gone["AssociationId"], gone["State"]) == (new, "disassociating")
-    eventually(lambda: not rows(ec2, instance_id))
-    code, _ = refusal(lambda: ec2.disassociate_iam_instance_profile(AssociationId=new))
-    assert code == "InvalidAssociationID.NotFound"
-
-
 # ---- who may do what ----
 
 
@@ -253,47 +197,6 @@ def as_role(aws: EmbeddedAws, *statements: dict[str, Any]) -> boto3.Session:
     """A session of a new role with this policy."""
     allowed = [{"Effect": "Allow", "Resource": "*", **each} for each in statements]
     return assumed(aws, make_role(aws, "000000000000", ANYBODY, *allowed, path="/"))
-
-
-UNDER_THE_PATH: list[dict[str, Any]] = [
-    {"Action": "ec2:Describe*"},
-    {
-        "Action": ["ec2:AssociateIamInstanceProfile", "ec2:ReplaceIamInstanceProfileAssociation"],
-        "Resource": "arn:aws:ec2:us-east-1:000000000000:instance/*",
-        "Condition": {"ArnLike": {"ec2:NewInstanceProfile": "arn:aws:iam::000000000000:instance-profile/rolekeeper/*"}},
-    },
-    {"Action": "ec2:DisassociateIamInstanceProfile", "Resource": "arn:aws:ec2:us-east-1:000000000000:instance/*"},
-    {
-        "Action": "iam:PassRole",
-        "Resource": "arn:aws:iam::000000000000:role/rolekeeper/*",
-        "Condition": {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
-    },
-]
-
-
-@pytest.mark.usefixtures("profiles")
-def test_a_role_attaches_replaces_and_detaches_under_its_path_and_nothing_else(aws: EmbeddedAws, ec2: Any) -> None:
-    role = as_role(aws, *UNDER_THE_PATH).client("ec2")
-    instance_id = running(ec2)
-    outside: dict[str, Any] = {"IamInstanceProfile": {"Name": "admin"}}
-    row = attach(role, instance_id, "web")["AssociationId"]
-    assert refusal(lambda: role.replace_iam_instance_profile_association(AssociationId=row, **outside))[0] == (
-        "UnauthorizedOperation"
-    )
-    made = role.replace_iam_instance_profile_association(AssociationId=row, IamInstanceProfile={"Name": "db"})
-    role.disassociate_iam_instance_profile(AssociationId=made["IamInstanceProfileAssociation"]["AssociationId"])
-    assert refusal(lambda: role.create_tags(Resources=[instance_id], Tags=[{"Key": "a", "Value": "b"}]))[0] == (
-        "UnauthorizedOperation"
-    )
-
-
-@pytest.mark.usefixtures("profiles")
-def test_passing_a_role_is_a_permission_of_its_own(aws: EmbeddedAws, ec2: Any) -> None:
-    instance_id = running(ec2)
-    role = as_role(aws, {"Action": "ec2:*"}).client("ec2")
-    code, message = refusal(lambda: attach(role, instance_id, "web"))
-    assert code == "UnauthorizedOperation"
-    assert "iam:PassRole" in message
 
 
 @pytest.mark.usefixtures("profiles")

@@ -2,15 +2,12 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
-from support.ports import free_port
 from support.roles import ANYBODY, assumed, make_role
 from support.waiting import eventually
 
@@ -119,22 +116,3 @@ def test_it_pages_and_keeps_to_the_time_that_is_asked_for(aws: EmbeddedAws) -> N
     ]
     with pytest.raises(ClientError, match="InvalidLookupAttributesException"):
         client.lookup_events(LookupAttributes=two)
-
-
-def test_records_are_late_and_a_later_one_may_be_found_before_an_earlier_one(tmp_path: Path) -> None:
-    # Three seconds lie between those that are late and those that are very late: a slow machine looks in between.
-    with EmbeddedAws(port=free_port(), timings=Timings(pending=0, recording=6), directory=tmp_path) as aws:
-        ec2, one = aws.session().client("ec2"), launch(aws)
-        for value in range(3):
-            ec2.create_tags(Resources=[one], Tags=[{"Key": "app", "Value": str(value)}])
-        looks: list[list[str]] = [[]]
-
-        def values() -> list[str]:
-            records = [each["requestParameters"] for each in looked_up(aws, "EventName", "CreateTags")]
-            looks.append([each["tagSet"]["items"][0]["value"] for each in records])
-            return looks[-1]
-
-        assert values() == []
-        assert eventually(lambda: len(values()) == 3)
-    assert looks[-1] == ["2", "1", "0"], "by the time of the call"
-    assert any(each and each[-1] != "0" for each in looks)

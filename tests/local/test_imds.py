@@ -14,7 +14,7 @@ from botocore.utils import InstanceMetadataFetcher
 
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
-from rolekeeper_local.software import BOTOCORE, CURL, GO, Sdk, Software
+from rolekeeper_local.software import CURL, Sdk, Software
 from support.ports import free_port
 from support.roles import make_role
 from support.waiting import eventually, stays
@@ -159,19 +159,6 @@ def test_botocore_takes_its_credentials_from_there(aws: EmbeddedAws) -> None:
 # ---- software ----
 
 
-def test_after_a_replace_each_program_uses_the_former_role_until_its_sdk_asks_again(aws: EmbeddedAws) -> None:
-    machine = Machine(aws, "web", "db")
-    botocore, go, curl = (machine.software(each) for each in (BOTOCORE, GO, CURL))
-    former = f"arn:aws:sts::000000000000:assumed-role/web/{machine.id}"
-    new = former.replace("/web/", "/db/")
-    assert {each.calls()["Arn"] for each in (botocore, go, curl)} == {former}
-    machine.replace("db")
-    machine.carries("db")
-    assert [each.calls()["Arn"] for each in (botocore, curl)] == [former, new]
-    eventually(lambda: go.calls()["Arn"] == new)
-    assert botocore.calls()["Arn"] == former
-
-
 def test_credentials_that_expired_are_refused_and_nobody_becomes_the_administrator_with_them(aws: EmbeddedAws) -> None:
     machine = Machine(aws, "web")
     shown = json.loads(machine.get("meta-data/iam/security-credentials/web"))
@@ -189,43 +176,6 @@ def test_credentials_that_expired_are_refused_and_nobody_becomes_the_administrat
     assert eventually(refused) == "ExpiredToken"
     Machine(aws, "web")  # new sessions, at which ministack forgets those that expired
     assert refused() == "ExpiredToken"
-
-
-def test_a_deny_of_what_was_issued_before_cuts_off_one_instance_and_not_what_it_gets_later(aws: EmbeddedAws) -> None:
-    cut_off, other = Machine(aws, "web"), Machine(aws, "web")
-    old, beside = cut_off.software(BOTOCORE), other.software(BOTOCORE)
-    for each in (old, beside):
-        assert each.calls("ec2", "describe_instances")
-    iam = aws.session().client("iam")
-    role_id = iam.get_role(RoleName="web")["Role"]["RoleId"]
-    # Times are whole seconds: those of a token are rounded down.
-    before = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
-    deny = {
-        "Effect": "Deny",
-        "Action": "*",
-        "Resource": "*",
-        "Condition": {
-            "StringEquals": {"aws:userid": f"{role_id}:{cut_off.id}"},
-            "DateLessThan": {"aws:TokenIssueTime": before.strftime("%Y-%m-%dT%H:%M:%SZ")},
-        },
-    }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
-    iam.put_role_policy(RoleName="web", PolicyName="rolekeeper-revoked", PolicyDocument=policy)
-    with pytest.raises(ClientError, match="UnauthorizedOperation"):
-        old.calls("ec2", "describe_instances")
-    assert beside.calls("ec2", "describe_instances")
-    new = cut_off.software(CURL)
-
-    def passes() -> bool:
-        try:
-            return bool(new.calls("ec2", "describe_instances"))
-        except ClientError:
-            return False
-
-    eventually(passes)
-    with pytest.raises(ClientError, match="UnauthorizedOperation"):
-        old.calls("ec2", "describe_instances")
-    iam.delete_role_policy(RoleName="web", PolicyName="rolekeeper-revoked")
 
 
 # ---- the event history ----

@@ -8,7 +8,6 @@ from botocore.exceptions import ClientError
 
 from rolekeeper_local.embedded import EmbeddedAws
 from support.roles import ANYBODY, assumed, make_role
-from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 
@@ -148,62 +147,3 @@ def test_batches_and_partiql_are_denied_by_actions_of_their_own(aws: EmbeddedAws
         change = f"UPDATE \"{TABLE}\" SET note = 'x' WHERE pk = 'open'"
         refused(client.execute_transaction, TransactStatements=[{"Statement": change}])
     assert "Item" not in guarded.get_item(TableName=TABLE, Key={"pk": {"S": "new"}})
-
-
-def test_a_tables_policy_ends_when_it_is_deleted_and_with_its_stack(aws: EmbeddedAws) -> None:
-    """By its API; then by an update of a stack, and by the table's deletion."""
-    session, name = aws.session(region="eu-west-1"), TABLE
-    client, arn = session.client("dynamodb"), f"arn:aws:dynamodb:eu-west-1:{ACCOUNT}:table/{name}"
-    cloudformation = session.client("cloudformation")
-    cloudformation.create_stack(StackName=STACK, TemplateBody=template())
-    cloudformation.get_waiter("stack_create_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1})
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [deny("dynamodb:PutItem")]})
-    client.put_resource_policy(ResourceArn=arn, Policy=policy)
-    refused(put, client, "open")
-    client.delete_resource_policy(ResourceArn=arn)
-    put(client, "open")
-    for statements in ([deny("dynamodb:PutItem")], []):
-        cloudformation.update_stack(StackName=STACK, TemplateBody=template(*statements))
-        cloudformation.get_waiter("stack_update_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1})
-        if statements:
-            refused(put, client, "open")
-    put(client, "open")
-    client.put_resource_policy(ResourceArn=arn, Policy=policy)
-    client.delete_table(TableName=name)
-    attributes: Any = [{"AttributeName": "pk", "AttributeType": "S"}]
-    keys: Any = [{"AttributeName": "pk", "KeyType": "HASH"}]
-    client.create_table(TableName=name, AttributeDefinitions=attributes, KeySchema=keys, BillingMode="PAY_PER_REQUEST")
-    eventually(lambda: put(client, "open"))
-
-
-def test_a_table_that_a_stack_imported_stays_the_same_when_the_stack_is_updated(aws: EmbeddedAws) -> None:
-    session = aws.session(region="eu-west-2")
-    client, cloudformation = session.client("dynamodb"), session.client("cloudformation")
-    plain = json.loads(template())["Resources"]["Table"]
-    client.create_table(**plain["Properties"])
-    put(client, "kept")
-    del plain["Properties"]["TableName"]
-    plain["DeletionPolicy"] = "Retain"
-    made = cloudformation.create_change_set(
-        StackName=STACK,
-        ChangeSetName="import",
-        ChangeSetType="IMPORT",
-        TemplateBody=json.dumps({"Resources": {"Table": plain}}),
-        ResourcesToImport=[
-            {
-                "ResourceType": plain["Type"],
-                "LogicalResourceId": "Table",
-                "ResourceIdentifier": {"TableName": TABLE},
-            }
-        ],
-    )
-    cloudformation.get_waiter("change_set_create_complete").wait(ChangeSetName=made["Id"], WaiterConfig={"Delay": 1})
-    cloudformation.execute_change_set(ChangeSetName=made["Id"])
-    cloudformation.get_waiter("stack_import_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1})
-    policy = json.loads(template(deny("dynamodb:PutItem")))["Resources"]["Table"]["Properties"]["ResourcePolicy"]
-    plain["Properties"] |= {"ResourcePolicy": policy, "StreamSpecification": {"StreamViewType": "KEYS_ONLY"}}
-    cloudformation.update_stack(StackName=STACK, TemplateBody=json.dumps({"Resources": {"Table": plain}}))
-    cloudformation.get_waiter("stack_update_complete").wait(StackName=STACK, WaiterConfig={"Delay": 1})
-    assert client.list_tables()["TableNames"] == [TABLE]
-    assert client.scan(TableName=TABLE)["Items"] == [{"pk": {"S": "kept"}}]
-    refused(put, client, "open")

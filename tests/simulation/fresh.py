@@ -3,7 +3,7 @@
 import contextlib
 import io
 import multiprocessing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import hypothesis
 import pytest
@@ -12,7 +12,10 @@ from hypothesis import Phase
 from simulation.mutants import ROOT, Mutant, become
 
 # Forked from a process that has these, a mutant needs no second of its own to import them.
-LIBRARIES = ["boto3", "click", "hypothesis", "jinja2", "moto.dynamodb", "pytest", "rich.table", "starlette.testclient"]
+LIBRARIES = [
+    *("aws_lambda_powertools", "boto3", "click", "cryptography.x509", "hypothesis", "jinja2", "moto.dynamodb"),
+    *("moto.iam", "pytest", "rich.table", "starlette.testclient", "xdist.plugin"),
+]
 # Seconds: a mutant with which a test hangs is found by it; one that hangs otherwise is one that nobody killed.
 HANGS, TIMEOUT = 120, 600
 
@@ -32,27 +35,37 @@ def each_in_a_fresh_process[T, R](function: Callable[[T], R], values: Sequence[T
 
 
 class _Failures:
-    def __init__(self) -> None:
+    def __init__(self, likely: Collection[str]) -> None:
         self.tests: list[str] = []
+        self._likely = likely
 
     def pytest_sessionstart(self) -> None:
         """Look for no smaller example than the first that fails: that takes a minute, and nobody reads it."""
         hypothesis.settings.register_profile("first", hypothesis.settings(), phases=[Phase.explicit, Phase.generate])
         hypothesis.settings.load_profile("first")
 
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Begin with the tests that found it before."""
+        items.sort(key=lambda item: item.nodeid.partition("[")[0] not in self._likely)
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and report.when == "call":
             self.tests.append(report.nodeid)
 
 
-def failing_tests(mutant: Mutant, tests: Sequence[str], *, whole: bool = False) -> list[str]:
+def failing_tests(
+    mutant: Mutant, tests: Sequence[str], likely: Collection[str] = (), *, whole: bool = False
+) -> list[str]:
     """Run these tests with a mutant, in this process; return the first that fails, or `whole` the list of all.
+
+    The tests in `likely`, which found it before, run first.
 
     Raises:
         RuntimeError: the tests can't be run.
     """
     become(mutant)
-    failures, output = _Failures(), io.StringIO()
+    failures, output = _Failures(likely), io.StringIO()
     with contextlib.chdir(ROOT), contextlib.redirect_stdout(output):
         options = ["-q", "--assert=plain", "-p", "no:cacheprovider", f"--timeout={HANGS}", *([] if whole else ["-x"])]
         code = pytest.main([*options, *tests], plugins=[failures])

@@ -39,7 +39,8 @@ def hunt(name: str) -> tuple[str, str, float]:
     """A mutant's name, what found it (empty: nothing did), and how many seconds that took."""
     began, mutant = time.monotonic(), named(name)
     if mutant.tests:
-        found = next((test.rpartition("/")[2] for test in failing_tests(mutant, mutant.tests)), "")
+        likely = dict(read_map()).get(name, ())
+        found = next((test.rpartition("/")[2] for test in failing_tests(mutant, mutant.tests, likely)), "")
     else:
         found = broken_promise(mutant)
     return name, found, time.monotonic() - began

@@ -1,9 +1,7 @@
-"""Many instances and many rows of the embedded AWS at once, and EC2's own answer about all of them."""
+"""Many instances of the embedded AWS at once, and EC2's own answer about all of them."""
 
-from itertools import batched
 from typing import Any
 
-from rolekeeper.storage import layout
 from rolekeeper_local.account import IMAGE, EmulatedAccount, Shown
 
 
@@ -25,13 +23,3 @@ def carried(world: EmulatedAccount) -> list[tuple[str, Shown]]:
 
 def _name_in(row: Any) -> str:
     return str(row["IamInstanceProfile"]["Arn"].rsplit("/", 1)[-1])
-
-
-def write_rows(world: EmulatedAccount, rows: dict[tuple[str, str], dict[str, Any]]) -> None:
-    """Put rows, 25 in a call."""
-    items = [layout.to_attributes({"tag_key": key, "tag_value": value, **rest}) for (key, value), rest in rows.items()]
-    for some in batched(items, 25):
-        asked: Any = [{"PutRequest": {"Item": item}} for item in some]
-        while asked:
-            answer = world.dynamodb.batch_write_item(RequestItems={world.mapping_table: asked})
-            asked = answer["UnprocessedItems"].get(world.mapping_table, [])

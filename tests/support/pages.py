@@ -5,7 +5,7 @@ import re
 import shlex
 import socketserver
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import cache
 from io import StringIO
@@ -43,6 +43,10 @@ class Shell:
             "ROLEKEEPER_LOCAL_PORT": str(port),
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    def export(self, variables: Mapping[str, str]) -> None:
+        """Set variables for the blocks that follow."""
+        self("\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items()))
 
     def __call__(self, block: str) -> str:
         kept = shlex.quote(str(self._memory))

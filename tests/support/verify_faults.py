@@ -5,8 +5,6 @@ right until `steer` says what is wrong there; so verifications in accounts of th
 """
 
 import math
-import random
-import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rolekeeper_local.asgi import App, Receive, Scope, Send, respond
+from rolekeeper_local.asgi import App
 from rolekeeper_local.corrections import correct
 from rolekeeper_local.ec2_model import Association, AssociationState, Event, State
 from rolekeeper_local.ec2_truth import Ec2Truth
@@ -44,7 +42,6 @@ class Fault(StrEnum):
     DISASSOCIATE_DOES_NOTHING = "disassociate-does-nothing"
     FOREIGN_GOES_AT_TAG = "foreign-goes-at-tag"  # the tag asks for a role
     FOREIGN_GOES_AT_NONE = "foreign-goes-at-none"
-    TERMINATE_DOES_NOTHING = "terminate-does-nothing"
     # ---- other services ----
     STREAM_SILENT = "stream-silent"
     MISSING_ROLE_SHOWN = "missing-role-shown"  # IAM shows a role that doesn't exist
@@ -52,9 +49,6 @@ class Fault(StrEnum):
     SWEEP_FAILS = "sweep-fails"  # not the first one, without which nothing is changed
     SWEEP_DOES_NOTHING = "sweep-does-nothing"  # the same
     UPDATE_DOES_NOTHING = "update-does-nothing"  # CloudFormation says that it is complete
-    STACK_LEAVES_QUEUES = "stack-leaves-queues"  # the same, of a deletion
-    STACK_KEEPS_QUEUES = "stack-keeps-queues"  # a stack's deletion fails
-    THROTTLED = "throttled"  # of the calls of an account's root, three in ten
 
 
 def steer(aws: "EmbeddedAws", account: str, *faults: Fault) -> None:
@@ -68,7 +62,7 @@ def plug(app: App, control: "Control") -> App:
     control.told["verify-faults"] = faults.steer
     _install_ec2(_Ec2(faults), type(control.ec2_api))
     _install_services(_Services(faults))
-    return _throttled(app, faults)
+    return app
 
 
 def _ministack(name: str) -> Any:
@@ -88,33 +82,6 @@ class _Faults:
     def here(self, fault: Fault, account: str = "") -> bool:
         """Whether it is in an account, or in that of the request at hand."""
         return fault in self._of.get(account or self._account(), ())
-
-
-# ---- calls that are throttled ----
-
-
-_SHARE = 0.3
-_SIGNED = re.compile(rb"Credential=(\d{12})/\d+/[^/]+/([a-z0-9-]+)/")
-
-
-def _throttled(app: App, faults: _Faults) -> App:
-    rng = random.Random(0)
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        signed = _SIGNED.search(dict(scope.get("headers", ())).get(b"authorization", b""))
-        if not signed or not faults.here(Fault.THROTTLED, signed[1].decode()) or rng.random() > _SHARE:
-            await app(scope, receive, send)
-            return
-        match signed[2].decode():
-            case "ec2":
-                body = "<Response><Errors><Error><Code>RequestLimitExceeded</Code></Error></Errors></Response>"
-            case "iam" | "cloudformation" | "sns" | "sts":
-                body = "<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>"
-            case _:
-                body = ""
-        await respond(send, 503, body.encode(), headers=[(b"content-type", b"text/xml")])
-
-    return answer
 
 
 # ---- EC2 and its events ----
@@ -206,22 +173,10 @@ class _Ec2:
             self._hidden_until |= {row.instance_id: math.inf for row in done if not row.profile_arn.endswith(_FOREIGN)}
         return shown, token
 
-    def terminate(self, original: Callable[..., Any], truth: Ec2Truth, instance: str) -> Any:
-        if self._here(Fault.TERMINATE_DOES_NOTHING):
-            return truth.instance(instance).state, State.SHUTTING_DOWN
-        return original(truth, instance)
-
 
 def _install_ec2(ec2: _Ec2, api: type) -> None:
     correct(ec2.emit, "_emit", api)
-    for each in (
-        ec2.create_tags,
-        ec2.associate,
-        ec2.replace,
-        ec2.disassociate,
-        ec2.describe_associations,
-        ec2.terminate,
-    ):
+    for each in (ec2.create_tags, ec2.associate, ec2.replace, ec2.disassociate, ec2.describe_associations):
         correct(each, each.__name__, Ec2Truth)
 
 
@@ -232,7 +187,6 @@ _SWEEP = "-OnSchedule-"
 # A follow-up of an earlier change that comes sooner after a lost event hides the loss: the story's `_PROMPT_SECONDS`.
 _FOLLOWS_SECONDS = 16
 _MISSING, _THERE = b"-missing", b"-a"  # how the names of roles end
-_QUEUE = "AWS::SQS::Queue"
 
 type Answer = tuple[int, dict[str, str], bytes]
 
@@ -275,12 +229,6 @@ class _Services:
     def update(self, original: Callable[..., Any], kind: str, id_: str, old: Any, new: Any, *rest: Any) -> Any:
         return original(kind, id_, old, old if self._here(Fault.UPDATE_DOES_NOTHING) else new, *rest)
 
-    def delete(self, original: Callable[..., None], kind: str, *rest: Any) -> None:
-        if kind == _QUEUE and self._here(Fault.STACK_KEEPS_QUEUES):
-            raise ValueError("SQS doesn't answer.")
-        if kind != _QUEUE or not self._here(Fault.STACK_LEAVES_QUEUES):
-            original(kind, *rest)
-
 
 def _install_services(services: _Services) -> None:
     correct(services.stream, "stream_records_since", _ministack("services.dynamodb"))
@@ -288,6 +236,4 @@ def _install_services(services: _Services) -> None:
     correct(services.enforce, "enforce", _ministack("core.iam_evaluator"))
     correct(services.invoke, "_invoke", _ministack("services.lambda_svc"))
     correct(services.schedule, "_dispatch_to_lambda", _ministack("services.eventbridge"))
-    stacks = _ministack("services.cloudformation.stacks")
-    correct(services.update, "_update_resource", stacks)
-    correct(services.delete, "_delete_resource", stacks)
+    correct(services.update, "_update_resource", _ministack("services.cloudformation.stacks"))
