@@ -123,19 +123,6 @@ def test_one_that_is_started_between_the_minutes_waits_for_nothing(desk: Desk) -
     assert len(waiting(desk)) == 1
 
 
-def test_a_minute_that_runs_twice_does_no_harm(desk: Desk) -> None:
-    expiring(desk, "app=web", 30)
-    desk.world.later(minutes=1)
-    timer = waiting(desk)[0]
-    minute(desk)
-    desk.world.state.arm(timer)  # the other one had read it before
-    desk.quiet()
-    minute(desk)
-    assert desk.shows("app=web")[0] == "Expired"
-    assert desk.world.events.sent == []
-    assert waiting(desk) == []
-
-
 @pytest.mark.parametrize("later", [{}, {"expires_at": "2026-03-01T12:00:00Z"}], ids=["never", "later"])
 def test_the_timer_of_a_mapping_that_expires_later_or_no_more_rings_nothing_and_goes(
     desk: Desk, later: dict[str, str]
@@ -165,32 +152,6 @@ def test_what_a_minute_published_before_it_failed_is_finished_by_the_next_one(de
     assert minute(desk).problems == []
     assert (desk.shows("app=web")[0], len(desk.world.queue.bodies)) == ("Published", before + 1)
     assert waiting(desk) == []
-
-
-def test_a_mapping_that_was_deleted_is_judged_again_minutes_later_and_nothing_is_written(desk: Desk) -> None:
-    desk.world.running(app="web")
-    desk.edit("app=web", role="web")
-    desk.delete("app=web")
-    desk.publish("app=web")
-    desk.quiet()
-    minute(desk)
-    assert len(waiting(desk)) == 1
-    desk.world.later(minutes=6)
-    assert (minute(desk).mappings, sent(desk)) == (1, [])
-    assert waiting(desk) == []
-    assert desk.row("app=web") == {}
-    assert desk.world.events.sent == []
-
-
-def test_a_date_that_is_written_again_before_its_moment_finds_its_timer(desk: Desk) -> None:
-    instance = desk.world.running(app="web")
-    until = expiring(desk, "app=web", 100)
-    desk.edit("app=web", role="web")
-    minute(desk)
-    assert sent(desk) == []
-    desk.edit("app=web", role="web", expires_at=f"{until:%Y-%m-%dT%H:%M:%SZ}")
-    minute(desk)
-    assert [name for name, _ in sent(desk)] == [instance]
 
 
 # ---- instances ----
@@ -242,21 +203,6 @@ def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung
     assert desk.world.metrics.counts["WillRetry"] == 2
     subjects = [each.subject for each in waiting(desk) if isinstance(each, Timer)]
     assert subjects == [MappingKey("app", "bad")]
-
-
-def test_a_row_that_cant_be_checked_keeps_its_timer_and_its_instances_are_sent_all_the_same(desk: Desk) -> None:
-    instance = desk.world.running(app="web")
-    for tag in ("app=web", "app=other"):
-        expiring(desk, tag, 30)
-    desk.world.later(minutes=1)
-    desk.world.calls.before("GetItem", refusing("ProvisionedThroughputExceededException", "slow down"))
-    rung = minute(desk)
-    assert (instance, 0) in sent(desk)
-    assert (rung.mappings, len(rung.problems)) == (1, 1)
-    assert len(waiting(desk)) == 1
-    minute(desk)
-    assert waiting(desk) == []
-    assert desk.shows("app=web")[0] == desk.shows("app=other")[0] == "Expired"
 
 
 def test_ec2_that_doesnt_answer_keeps_no_pin_from_being_rung(desk: Desk) -> None:

@@ -194,16 +194,6 @@ def test_an_edit_waits_while_a_run_for_each_account_asks_there_and_nobody_else(m
     assert "judging" not in desk.row(TAG)
 
 
-def test_the_last_good_revision_stays_in_effect_meanwhile(machine: Machine) -> None:
-    asked = machine.begun(role="web")
-    machine.find(asked)
-    machine.judged(asked)
-    machine.begun(role="web", priority=7)
-    assert machine.desk.shows(TAG) == (
-        *("Waiting", "it is being judged in 2 accounts (revision 1 stays in effect)", 1),
-    )
-
-
 def test_a_row_for_few_targets_is_judged_at_once(machine: Machine) -> None:
     assert machine.desk.edit(TAG, role="web", accounts={ACCOUNT, OTHER.account}).status is Status.PUBLISHED
     assert machine.desk.judging == []

@@ -63,16 +63,6 @@ def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(de
     assert (entry["effect"]["replace"], entry["effect"]["gained"]) == (3, ["s3:PutObject on *"])
 
 
-def test_its_counts_are_kept_up_without_a_word(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.converged("web", workload="web")
-    desk.quiet()
-    assert not desk.recheck(TAG).changed
-    assert "(4 of 4;" in desk.row(TAG)["status_reason"]
-    assert desk.world.writes == ["UpdateItem"]
-    assert desk.world.events.kinds == []
-
-
 # ---- over all rows together ----
 
 
@@ -394,25 +384,6 @@ def test_a_held_deletion_that_is_within_the_limit_goes_on_though_a_sweep_is_inte
     assert desk.recheck(TAG).status is Status.REMOVED
     assert (desk.row(TAG), desk.gives(TAG)) == ({}, ("", 2))
     assert desk.edit(TAG, role="web").revision == 3
-
-
-# ---- edited and taken back ----
-
-
-def test_what_is_held_stays_shown_while_aws_gives_no_answer(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.world.calls.before("DescribeInstances", refusing("RequestLimitExceeded", "slow down"))
-    with pytest.raises(Exception, match="slow down"):
-        desk.recheck(TAG)
-    assert (desk.shows(TAG)[0], desk.row(TAG)["held_revision"]) == ("Held", 2)
-
-
-def test_a_profile_that_moved_is_another_content(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.iam.delete_role_policy(RoleName="api", PolicyName="grants")
-    desk.delete_role("api")
-    desk.role("api", path="/rolekeeper/new/")
-    assert desk.recheck(TAG).held == 3
 
 
 # ---- by whom ----

@@ -6,7 +6,6 @@ Every scenario is played once for each step (before and after each call to AWS) 
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from itertools import product
 
 import pytest
 
@@ -20,8 +19,6 @@ from spec.decision_laws import View
 from strategies.situations import SITUATIONS, Situation
 
 ATTACH, REPLACE, DETACH = MUTATIONS
-# Each call has two steps. Three reads come first; then the grant, the mutation and the outcome.
-AROUND_THE_MUTATION = (8, 10, 11)
 LAST_STEP = 200
 
 
@@ -116,16 +113,6 @@ def test_killed_anywhere_and_replayed_it_converges(world: FakeAccount, situation
         # The replay finds the truth, and never says more of the first attempt than is known.
         assert _outcomes(world, instance).count("started") == started <= 1
     raise AssertionError("it never ends")
-
-
-@every_change
-def test_killed_again_during_the_replay_it_converges(world: FakeAccount, situation: Situation) -> None:
-    for first, second in product(AROUND_THE_MUTATION, AROUND_THE_MUTATION):
-        instance = _begin(world, situation)
-        assert _disturbed(world, instance, first, kill)
-        _disturbed(world, instance, second, kill)
-        world.reconcile(instance)
-        _has_converged(world, situation, instance)
 
 
 @every_change

@@ -150,17 +150,6 @@ def test_a_converged_fleet_sends_nothing_and_writes_only_how_it_stands(desk: Des
     assert desk.world.events.sent == []
 
 
-def test_instances_that_have_ended_are_counted_nowhere(desk: Desk) -> None:
-    """EC2 shows them for about an hour."""
-    _, _, ends, gone = (desk.world.converged(app="web") for _ in range(4))
-    desk.world.truth.terminate(gone)
-    desk.world.wait(60)
-    desk.world.truth.terminate(ends)
-    assert [desk.world.observed(ends).instance.state] == ["shutting-down"]  # type: ignore[union-attr]  # EC2 knows it
-    assert sweep(desk).instances == 2
-    assert (desk.row("app=web")["matched"], fleet(desk)["instances"]) == (2, 2)
-
-
 def test_an_edit_whose_stream_record_was_lost_is_published(desk: Desk) -> None:
     desk.put("app=web", role="db")
     assert sweep(desk).mappings_changed == 1
@@ -374,7 +363,6 @@ CHANGES: dict[str, tuple[Callable[[Desk], object], str]] = {
 @pytest.mark.parametrize("what", CHANGES)
 def test_what_changed_of_a_row_at_rest_is_found_by_the_next_sweep(desk: Desk, what: str) -> None:
     change, shown = CHANGES[what]
-    fifty_rows(desk)
     ends = desk.world.clock.now() + timedelta(hours=1)
     desk.edit("app=a8", role="db", expires_at=f"{ends:%Y-%m-%dT%H:%M:%SZ}")
     sweep(desk)
