@@ -11,6 +11,7 @@ from fixtures.mappings import TRUSTS_EC2
 from fixtures.organization import OTHER, SPOKE
 from fixtures.organization_desk import TAG, OrganizationDesk, Swept, profile
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
+from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Limits
@@ -324,6 +325,17 @@ def test_a_conflict_with_a_mapping_that_an_account_has_in_an_older_revision(hub:
     assert hub.shows(TAG)[0] == "Published"
 
 
+def test_a_row_that_is_rejected_shows_what_is_governed_everywhere(hub: OrganizationDesk) -> None:
+    hub.launched(2)
+    hub.world.running(workload="web")
+    hub.edit(TAG, role="web")
+    hub.edit(TAG, role="wbe")
+    assert hub.row(TAG)["matched"] == 3
+    hub.sweep(SPOKE, scan=Scan(matched=7))
+    hub.recheck(TAG, Scan(matched=4))
+    assert hub.row(TAG)["matched"] == 11
+
+
 # ---- counts ----
 
 
@@ -367,6 +379,14 @@ def test_a_profile_that_an_account_made_anew_replaces_the_former_there(hub: Orga
     assert hub.published_for(OTHER.account).former_profile_ids == {"AIPAWEB"}, (
         "of instances that nobody looked at since"
     )
+
+
+def test_a_mapping_that_is_not_published_is_left_alone(hub: OrganizationDesk) -> None:
+    assert hub.sweep(SPOKE) == Swept()
+    hub.edit(TAG, role="web")
+    hub.world.damage(TAG)
+    assert hub.sweep(SPOKE) == Swept(), "a record that is missing detaches nothing"
+    assert not hub.published_for(SPOKE.account).deleted
 
 
 def test_a_record_that_cant_be_read_is_written_anew(hub: OrganizationDesk) -> None:

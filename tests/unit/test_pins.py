@@ -127,6 +127,14 @@ def test_a_pin_is_told_while_rolekeeper_is_paused_and_where_it_cant_be_read(worl
     ]
 
 
+def test_of_two_looks_that_see_a_pin_one_tells_it(world: FakeAccount) -> None:
+    instance = world.running()
+    put_pin(world, instance, role=NO_ROLE)
+    world.calls.before("TransactWriteItems", lambda: world.reconcile(instance))
+    world.reconcile(instance)
+    assert len(world.pins_reported(instance)) == 1
+
+
 def test_the_end_of_an_instance_tells_nothing_of_its_pin(world: FakeAccount) -> None:
     instance = world.running()
     world.truth.terminate(instance)
