@@ -26,7 +26,6 @@ from rolekeeper.model.problem import Problem
 from rolekeeper.permissions.comparison import Difference, Gain
 from rolekeeper.permissions.roles import RoleCheck
 from rolekeeper.settings import Limits
-from rolekeeper.storage import layout
 
 HOME_TOO = Target(ACCOUNT, "eu-central-1")
 PLACES = (SPOKE, SAME_ACCOUNT, OTHER, HOME_TOO)
@@ -323,14 +322,6 @@ def test_answers_that_an_item_cant_hold_are_none(machine: Machine, monkeypatch: 
     machine.find(asked, OTHER.account)
     machine.judged(asked)
     assert "222222222222 gave no answer (TooLarge to dynamodb:PutItem)" in machine.desk.shows(TAG)[1]
-
-
-def test_answers_that_cant_be_read_are_none(machine: Machine) -> None:
-    asked = machine.begun(role="web")
-    machine.find(asked)
-    machine.desk.world.put(layout.finding_key(asked["judging"]["run"], OTHER.account), found=b"garbled")
-    assert machine.judged(asked) is Status.WAITING
-    assert len(machine.started()) == 1
 
 
 def test_answers_expire_after_a_day(machine: Machine) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import MUTATIONS, FakeAccount, mapping_key, published_at, refusing
+from fixtures.account import MUTATIONS, FakeAccount, mapping_key, refusing
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.verdict import Status, Verdict
@@ -518,17 +518,6 @@ def test_who_edits_while_a_verdict_is_written_is_not_taken_away_unnoticed(desk: 
     assert "role 'nobody'" in desk.shows(TAG)[1]
 
 
-def test_a_row_of_a_tag_that_is_no_longer_allowed_can_be_deleted_with_approval(desk: Desk) -> None:
-    tag = "rolekeeper:old=1"
-    desk.world.publish(tag, "web")
-    for _ in range(2):
-        desk.world.reconcile(desk.world.running(**{"rolekeeper:old": "1"}))
-    assert desk.publish(tag).status is Status.HELD
-    assert desk.recheck(tag).status is Status.HELD
-    assert desk.approve(tag, 2).status is Status.REMOVED
-    assert desk.row(tag) == {}
-
-
 # ---- the row always tells how many it governs ----
 
 
@@ -574,12 +563,3 @@ def test_an_edit_that_is_held_while_another_is_approved_or_discarded_waits_by_it
     assert (held.mapping.revision, held.outcome, desk.gives(TAG)) == (3, "", ("web", 1))
     assert desk.approve(TAG, 3).status is Status.PUBLISHED
     assert desk.gives(TAG) == ("NONE", 3)
-
-
-def test_a_published_record_that_is_lost_is_published_anew_though_its_number_was_held(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.approve(TAG, 2)
-    desk.world.store.write(desk.world.store.delete(published_at(TAG)))
-    desk.limits = Limits(25, 0)
-    desk.recheck(TAG)
-    assert desk.gives(TAG) == ("api", 3)

@@ -104,14 +104,6 @@ def test_a_change_that_is_crowded_out_comes_back_without_having_been_asked_for(w
     assert _room_taken(world) == 0
 
 
-def test_an_attach_waits_for_nobody_who_counts(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    world.calls.before("TransactWriteItems", refusing(*CONFLICT))
-    outcome = world.reconcile(instance)
-    assert isinstance(outcome.error, RetryableError)
-    assert world.calls["TransactWriteItems"] == 1
-
-
 # ---- nobody knows ----
 
 
@@ -262,11 +254,3 @@ def test_a_missing_permission_holds_and_names_action_and_resource(world: FakeAcc
     world.reconcile(instance)
     assert world.granted(instance)
     assert world.shows(instance) == ""
-
-
-def test_an_instance_that_is_gone_when_it_is_asked_for_is_looked_at_again(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    world.calls.before(ATTACH, refusing("InvalidInstanceID.NotFound", f"The instance ID '{instance}' does not exist"))
-    assert world.reconcile(instance).error is None
-    assert world.granted(instance)
-    assert [each["outcome"] for each in world.history(instance)] == ["refused", "done"]

@@ -170,18 +170,6 @@ def test_an_attach_that_lands_late_is_explained_by_its_grant_and_taken_away_wher
     assert world.shows(instance) == ""
 
 
-def test_what_a_crash_left_is_explained_when_the_next_change_crashes_before_its_call(world: FakeAccount) -> None:
-    instance = ATTACHES.arrange(world)
-    world.calls.after(ATTACH, kill)
-    _killed(world, instance)
-    world.tag(instance, tier="db")
-    world.calls.before(REPLACE, kill)
-    _killed(world, instance)
-    world.untag(instance, "workload", "tier")
-    world.reconcile(instance)
-    assert world.association(instance) is None
-
-
 # Between a reconcile's first read and its second, others may come and go. What EC2 showed is then older than what our
 # record says: it proves nothing of what was written since.
 

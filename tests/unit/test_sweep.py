@@ -126,16 +126,6 @@ def test_a_sweep_sends_all_into_a_queue_that_isnt_crowded_whatever_was_sent_befo
     assert counted(sweep(desk)) == (1, 0)
 
 
-def test_what_a_sweep_sends_itself_doesnt_keep_its_later_runs_from_sending(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sweep_module, "BACKLOG", 0)
-    instances = running(desk, 5, app="web")
-    assert sweep_to_the_end(desk, 0).sent == 5
-    assert desk.world.calls.counted()["GetQueueAttributes"] == 1, "the queue is looked at once"
-    assert desk.sent_ids() == instances
-
-
 def test_a_converged_fleet_sends_nothing_and_writes_only_how_it_stands(desk: Desk) -> None:
     for _ in range(3):
         desk.world.converged(app="web")
@@ -466,21 +456,6 @@ def test_a_sweep_whose_time_is_up_goes_on_behind_its_last_page_and_reaches_the_l
     assert fleet(desk)["instances"] == 9
 
 
-def test_a_run_that_dies_is_made_again_from_its_own_first_page(desk: Desk) -> None:
-    instances = running(desk, 8, app="web")
-    event = begun(desk)
-    _, event = next_run(desk, event, 0)
-    assert desk.sent_ids() == instances[:4]
-    desk.world.calls.after("SendMessageBatch", kill)
-    with pytest.raises(KilledError):
-        next_run(desk, event, 840)
-    assert desk.sent_ids() == instances[4:6]
-    swept, _ = next_run(desk, event, 840)
-    assert swept.finished
-    assert desk.sent_ids() == instances[4:]
-    assert (swept.instances, swept.sent) == (8, 8)
-
-
 def test_a_run_that_the_machine_makes_twice_does_no_harm(desk: Desk) -> None:
     running(desk, 6, app="web")
     event = begun(desk)
@@ -536,17 +511,6 @@ def test_a_sweep_that_a_person_asks_for_comes_at_once_and_one_that_ended_keeps_n
     assert sweep(desk, event={"task": "sweep"}).instances == 5
     next_run(desk, event, 840)
     assert sweep(desk).instances == 5
-
-
-def test_a_rest_that_was_handed_over_before_its_run_died_is_not_handed_over_again(desk: Desk) -> None:
-    desk.world.running()
-    for _ in range(2):
-        assert not sweep(desk, 0).finished
-    first, second = desk.world.machine.started
-    assert first["name"] == second["name"]
-    # So Step Functions refuses the second one (API reference, `StartExecution`).
-    desk.world.calls.before("StartExecution", refusing("ExecutionAlreadyExists", "Execution Already Exists"))
-    assert not sweep(desk, 0).finished
 
 
 # ---- what EC2 makes of a token ----

@@ -1,6 +1,5 @@
 """The registry of targets: who enters it, what is known of each, and what is written of it how often."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -87,18 +86,6 @@ def test_the_deployments_own_target_says_how_many_instances_all_had_when_it_was_
     assert [each.fleet for each in registry.all()] == [None, 293, None]
 
 
-def test_the_deployments_own_target_is_registered_by_its_first_sweep_alone(
-    registry: Registry, world: FakeAccount
-) -> None:
-    world.never_swept()
-    began = world.clock.now()
-    for _ in range(2):
-        own = registry.begun(world.target, world.clock.now())
-        assert own == ServedTarget(world.target, since=began, wire_format=WIRE_FORMAT, fleet=0)
-        world.later(minutes=1)
-    assert registry.begun(SPOKE, began) is None
-
-
 def test_an_item_that_isnt_ours_is_a_target_with_that_problem_and_hides_no_other(
     registry: Registry, world: FakeAccount
 ) -> None:
@@ -123,20 +110,6 @@ def test_a_sweep_of_a_target_that_was_forgotten_and_registered_meanwhile_ends_no
     again = added(registry, world)
     registry.note_sweep(SPOKE, layout.timestamp(began), instances=3, drift=1, at=world.clock.now())
     assert registry.get(SPOKE) == again
-
-
-def test_an_unknown_target_is_new_once_and_no_registered_one(registry: Registry, world: FakeAccount) -> None:
-    since = world.clock.now()
-    assert registry.note_unknown(SPOKE, "refused", since, 2)
-    world.later(hours=1)
-    at = world.clock.now()
-    assert not registry.note_unknown(SPOKE, "refused", at, 3)
-    assert registry.unknown() == [ServedTarget(SPOKE, since=since, last_event=at, problem="refused", dropped=5)]
-    assert (registry.others(), registry.get(SPOKE)) == ([], None)
-    [stored] = world.store.get([layout.unknown_key(SPOKE)]).values()
-    assert stored["expires"] == (at + timedelta(days=1)).timestamp()
-    registry.remove(SPOKE)
-    assert registry.unknown() == []
 
 
 def probed(organization: Organization, target: Target) -> Probed:
