@@ -68,6 +68,13 @@ def test_each_code_by_which_changes_are_withheld_is_known() -> None:
     assert {withheld.code for each in controls if (withheld := each.withholds(Mode.ENFORCE))} == WITHHELD
 
 
+def test_a_sweep_of_several_runs_notes_all_of_the_fleet_once(desk: Desk) -> None:
+    for _ in range(5):
+        desk.converged("web", app="web")
+    sweep(desk, seconds=0)
+    assert stood(desk.world) == [{"ok": 5}]
+
+
 def test_the_first_sweep_on_a_state_table_notes_no_instance_twice(desk: Desk) -> None:
     desk.world.running(app="web")
     desk.world.never_swept()

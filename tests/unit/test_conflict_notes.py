@@ -82,6 +82,13 @@ def test_a_rival_that_is_published_anew_while_it_is_noted_leaves_no_conflict(des
     assert (desk.shows(EXACT)[0], beside(desk, STAR)) == ("Published", set())
 
 
+def test_a_note_written_while_the_rival_is_judged_is_seen(desk: Desk) -> None:
+    desk.put(STAR, role="api", priority=200)
+    desk.world.calls.before("TransactWriteItems", partial(desk.edit, "workload=db", role="web"))
+    desk.publish(STAR)
+    assert desk.shows("workload=db")[0] == "Published"
+
+
 @pytest.mark.parametrize("operation", ["TransactWriteItems", "UpdateItem"])
 def test_killed_before_it_looked_at_the_other_it_does_so_when_it_comes_again(desk: Desk, operation: str) -> None:
     desk.put(STAR, role="api", priority=200)

@@ -123,6 +123,19 @@ def test_one_that_is_started_between_the_minutes_waits_for_nothing(desk: Desk) -
     assert len(waiting(desk)) == 1
 
 
+def test_a_minute_that_runs_twice_does_no_harm(desk: Desk) -> None:
+    expiring(desk, "app=web", 30)
+    desk.world.later(minutes=1)
+    timer = waiting(desk)[0]
+    minute(desk)
+    desk.world.state.arm(timer)  # the other one had read it before
+    desk.quiet()
+    minute(desk)
+    assert desk.shows("app=web")[0] == "Expired"
+    assert desk.world.events.sent == []
+    assert waiting(desk) == []
+
+
 @pytest.mark.parametrize("later", [{}, {"expires_at": "2026-03-01T12:00:00Z"}], ids=["never", "later"])
 def test_the_timer_of_a_mapping_that_expires_later_or_no_more_rings_nothing_and_goes(
     desk: Desk, later: dict[str, str]
@@ -152,6 +165,21 @@ def test_what_a_minute_published_before_it_failed_is_finished_by_the_next_one(de
     assert minute(desk).problems == []
     assert (desk.shows("app=web")[0], len(desk.world.queue.bodies)) == ("Published", before + 1)
     assert waiting(desk) == []
+
+
+def test_a_mapping_that_was_deleted_is_judged_again_minutes_later_and_nothing_is_written(desk: Desk) -> None:
+    desk.world.running(app="web")
+    desk.edit("app=web", role="web")
+    desk.delete("app=web")
+    desk.publish("app=web")
+    desk.quiet()
+    minute(desk)
+    assert len(waiting(desk)) == 1
+    desk.world.later(minutes=6)
+    assert (minute(desk).mappings, sent(desk)) == (1, [])
+    assert waiting(desk) == []
+    assert desk.row("app=web") == {}
+    assert desk.world.events.sent == []
 
 
 # ---- instances ----

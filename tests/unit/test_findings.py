@@ -26,6 +26,7 @@ from rolekeeper.model.problem import Problem
 from rolekeeper.permissions.comparison import Difference, Gain
 from rolekeeper.permissions.roles import RoleCheck
 from rolekeeper.settings import Limits
+from rolekeeper.storage import layout
 
 HOME_TOO = Target(ACCOUNT, "eu-central-1")
 PLACES = (SPOKE, SAME_ACCOUNT, OTHER, HOME_TOO)
@@ -193,6 +194,16 @@ def test_an_edit_waits_while_a_run_for_each_account_asks_there_and_nobody_else(m
     assert "judging" not in desk.row(TAG)
 
 
+def test_the_last_good_revision_stays_in_effect_meanwhile(machine: Machine) -> None:
+    asked = machine.begun(role="web")
+    machine.find(asked)
+    machine.judged(asked)
+    machine.begun(role="web", priority=7)
+    assert machine.desk.shows(TAG) == (
+        *("Waiting", "it is being judged in 2 accounts (revision 1 stays in effect)", 1),
+    )
+
+
 def test_a_row_for_few_targets_is_judged_at_once(machine: Machine) -> None:
     assert machine.desk.edit(TAG, role="web", accounts={ACCOUNT, OTHER.account}).status is Status.PUBLISHED
     assert machine.desk.judging == []
@@ -322,6 +333,14 @@ def test_answers_that_an_item_cant_hold_are_none(machine: Machine, monkeypatch: 
     machine.find(asked, OTHER.account)
     machine.judged(asked)
     assert "222222222222 gave no answer (TooLarge to dynamodb:PutItem)" in machine.desk.shows(TAG)[1]
+
+
+def test_answers_that_cant_be_read_are_none(machine: Machine) -> None:
+    asked = machine.begun(role="web")
+    machine.find(asked)
+    machine.desk.world.put(layout.finding_key(asked["judging"]["run"], OTHER.account), found=b"garbled")
+    assert machine.judged(asked) is Status.WAITING
+    assert len(machine.started()) == 1
 
 
 def test_answers_expire_after_a_day(machine: Machine) -> None:

@@ -115,6 +115,12 @@ def test_what_a_loop_handed_over_gets_another_loop_where_ec2_refuses_it_after_al
     assert len(desk.world.machine.started) == 2, "the first one ended, though the record says that it watches"
 
 
+def test_two_messages_for_one_instance_are_one_reconcile(desk: Desk) -> None:
+    launched(desk, workload="s3-reader")
+    on_instance_event.handler(sample("work-queue-batch"), CONTEXT)
+    assert desk.world.mutations == ["AssociateIamInstanceProfile"]
+
+
 NO_INSTANCE = [sample("tags-changed-volume"), {**sample("instance-running"), "account": "999999999999"}]
 
 

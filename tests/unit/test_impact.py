@@ -12,17 +12,18 @@ from hypothesis import strategies as st
 from fixtures.account import ACCOUNT, MUTATIONS, PATH, REGION, FakeAccount, new_account
 from fixtures.mappings import Desk
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.mappings.impact import Edit, Impact
+from rolekeeper.mappings.impact import Edit, Impact, Moment
 from rolekeeper.mappings.rows import COLUMNS
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import (
+    Action,
     InstanceState,
 )
 from rolekeeper.model.mapping import Pin, PublishedMapping
 from rolekeeper.settings import Limits
 from rolekeeper.storage.layout import to_attributes
 from rolekeeper_cli.act.pins import pin_item
-from strategies.situations import SITUATIONS, WEB
+from strategies.situations import QUARANTINE, SITUATIONS, WEB, Situation
 from strategies.values import NOW, arn, association, published
 
 # ---- each situation, with each edit of its mapping ----
@@ -30,6 +31,21 @@ from strategies.values import NOW, arn, association, published
 
 def row(role: str, **columns: Any) -> PublishedMapping:
     return published("workload=web", role, **columns)
+
+
+def impact_on(situation: Situation, present: PublishedMapping | None, candidate: PublishedMapping) -> Impact:
+    impact = Impact()
+    impact.add(situation.observation, Edit(present, candidate, NOW), situation.ownership)
+    return impact
+
+
+def test_a_row_that_cant_be_used_yet_leaves_its_instances_to_the_next_one_when_it_expires() -> None:
+    ends = NOW + timedelta(hours=1)
+    candidate = row("web", suspended_because="its role is gone", expires_at=ends)
+    bare = SITUATIONS["nothing, and no role"].but(rival=published("env=prod", "db", priority=200))
+    impact = impact_on(bare, QUARANTINE, candidate)
+    assert (impact.attach, impact.changes, impact.later) == (0, 1, {Moment(ends): Counter({Action.ATTACH: 1})})
+    assert impact.moves == {("", arn("db")): 1}
 
 
 def test_moves_are_bounded_and_counts_are_not() -> None:

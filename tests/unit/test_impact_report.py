@@ -110,6 +110,13 @@ def test_a_group_that_cant_be_compared_doesnt_hide_the_others() -> None:
     assert words.endswith("gains s3:PutObject on *; the permissions couldn't be compared: IAM answers AccessDenied")
 
 
+def test_a_detach_is_compared_with_no_role() -> None:
+    told = Told()
+    gone = Impact(detach=1, moves=Counter({(arn("web"), ""): 1}))
+    compared(gone, told, candidate=published("a=1", "NONE"))
+    assert told.asked == [("web", "")]
+
+
 # ---- broad permissions ----
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.account import ACCOUNT, FakeAccount, mapping_key, refusing
 from fixtures.mappings import TRUSTS_EC2
-from fixtures.organization import OTHER, SPOKE
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE
 from fixtures.organization_desk import TAG, OrganizationDesk, Swept, profile
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.mappings.impact import Scan
@@ -334,6 +334,15 @@ def test_a_row_that_is_rejected_shows_what_is_governed_everywhere(hub: Organizat
     hub.sweep(SPOKE, scan=Scan(matched=7))
     hub.recheck(TAG, Scan(matched=4))
     assert hub.row(TAG)["matched"] == 11
+
+
+def test_the_hubs_sweep_asks_no_account_whose_copy_is_there(hub: OrganizationDesk) -> None:
+    hub.edit(TAG, role="web")
+    places = [hub.spoke(target) for target in (SPOKE, SAME_ACCOUNT, OTHER)]
+    for place in places:
+        place.calls.clear()
+    hub.recheck(TAG)
+    assert [place.calls.made for place in places] == [[], [], []]
 
 
 # ---- counts ----

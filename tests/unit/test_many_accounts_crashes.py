@@ -10,15 +10,17 @@ from threading import Barrier, get_ident
 
 import pytest
 
-from fixtures.account import HOME, RESUME_MACHINE, KilledError, kill, mapping_key
+from fixtures.account import HOME, RESUME_MACHINE, KilledError, kill, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
 from rolekeeper.aws import AT_ONCE, in_threads
+from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.mappings import fan_out
 from rolekeeper.mappings.fan_out import FEW, FanOut
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Limits
+from rolekeeper.storage import state
 
 ACCOUNTS = (SPOKE.account, OTHER.account)
 
@@ -101,6 +103,20 @@ def test_a_role_that_an_account_can_use_by_now_reaches_its_instances_whatever_wa
     assert step > 10
 
 
+def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_crash_too(
+    hub: OrganizationDesk,
+) -> None:
+    hub.edit(TAG, role="web")
+    for target in (SPOKE, SAME_ACCOUNT, OTHER):
+        hub.app().registry.remove(target)
+    hub.delete(TAG)
+    hub.world.calls.after("TransactWriteItems", kill)
+    with pytest.raises(KilledError):
+        hub.publish(TAG)
+    hub.publish(TAG)
+    assert [hub.published_for(account).deleted for account in ACCOUNTS] == [True, True]
+
+
 def test_a_deletion_that_was_cut_off_is_finished_minutes_later_though_the_stream_gave_up(
     hub: OrganizationDesk,
 ) -> None:
@@ -117,6 +133,12 @@ def test_a_deletion_that_was_cut_off_is_finished_minutes_later_though_the_stream
         assert [hub.published_for(account).deleted for account in ACCOUNTS] == [deleted] * 2
     assert hub.sent_to() == [(SPOKE.account, SPOKE.region)]
     assert list(hub.world.state.timers_due(hub.world.clock.now())) == []
+
+
+def test_records_are_read_in_as_many_reads_as_they_take(hub: OrganizationDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "PAGE", 1)
+    hub.edit(TAG, role="web")
+    assert set(hub.world.revisions.records(mapping_key(TAG))) == {HOME.account, *ACCOUNTS}
 
 
 # ---- fan-outs ----
@@ -179,6 +201,13 @@ def test_a_fan_out_leaves_what_a_target_refuses_to_its_sweep(hub: OrganizationDe
     assert hub.sent_to() == [(SPOKE.account, SPOKE.region)]
     (line,) = [each for each in hub.world.logged() if each["message"] == "a target's instances are left to its sweep"]
     assert (line["target"], line["mapping"]) == (str(OTHER), TAG)
+
+
+def test_the_queue_refusing_is_no_fault_of_a_target(hub: OrganizationDesk) -> None:
+    hub.launched(1)
+    hub.world.calls.before("SendMessageBatch", refusing("ServiceUnavailable", status=503))
+    with pytest.raises(RetryableError):
+        hub.goes_on(resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE])), in_time=True)
 
 
 # ---- a few at once ----

@@ -14,6 +14,7 @@ from fixtures.account import ACCOUNT, PATH, FakeAccount, mapping_key, refusing, 
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from rolekeeper.aws import iam as aws_iam
 from rolekeeper.aws import one_by_one
+from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.aws.iam import Iam
 from rolekeeper.fleet.sweep import SweepResult
 from rolekeeper.model.instance import Target
@@ -112,6 +113,15 @@ def test_where_the_list_is_refused_each_role_is_asked_about_and_the_list_not_aga
     assert account.asked(checks, [f"later-{number}" for number in range(COUNT)]) == set()
     assert account.calls[LIST] == 1
     assert account.calls[ONE] == 2 * COUNT
+
+
+def test_a_role_whose_single_answer_is_refused_is_one_without_an_answer(account: Account) -> None:
+    account.role("role-003", inside=None)
+    account.calls.before(ONE, refusing("Throttling", "slow down"))
+    checks = account.checks()
+    assert account.asked(checks) == {"role-003"}
+    with pytest.raises(AwsRefusalError):
+        checks.check(spec("role-003"))
 
 
 def test_a_role_that_the_list_has_too_late_is_found_all_the_same(account: Account) -> None:

@@ -148,6 +148,15 @@ def test_a_target_that_was_forgotten_gives_no_role_of_a_former_revision(served: 
     assert (found.since, found.last_sweep) == (served.hub.clock.now(), None)
 
 
+def test_a_message_of_the_hubs_own_target_asks_nothing_of_the_registry(served: Organization) -> None:
+    key = served.hub.key(served.hub.running(workload="web"))
+    served.hub.calls.clear()
+    assert served.batch(key) == []
+    assert "UpdateItem" not in served.hub.calls.counted()
+    assert served.app().registry.others() == []
+    assert served.assumed == {}
+
+
 STRANGER = Target("333333333333", "eu-west-1")  # an account of the organization without a spoke
 
 
@@ -313,6 +322,18 @@ def test_a_target_that_refuses_fails_its_own_instances_alone_and_its_problem_is_
     assert role in text
     assert served.hub.events.kinds.count("Permission Missing") == 1
     assert served.hub.metrics.counts["PermissionDenied"] == 2, "the alarm rings as long as it refuses"
+
+
+def test_a_target_that_answers_again_has_its_problem_cleared_and_a_new_one_is_news(served: Organization) -> None:
+    [there] = registered(served, SPOKE)
+    served.refuse(SPOKE)
+    assert served.batch(there) == [0]
+    served.admit(SPOKE)
+    assert served.batch(there) == []
+    assert known(served).problem == ""
+    served.refuse(SPOKE)
+    served.batch(there)
+    assert len(served.hub.topic.mails) == 2
 
 
 @pytest.mark.parametrize(("code", "failed"), [("AuthFailure", []), ("UnauthorizedOperation", [0])])

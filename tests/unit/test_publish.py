@@ -490,6 +490,15 @@ def test_a_fan_out_whose_run_dies_after_it_was_handed_over_repeats_only_what_tha
 
 
 @pytest.mark.usefixtures("hurried")
+def test_each_revision_is_handed_over_by_itself(desk: Desk) -> None:
+    launched(desk, 31)
+    for role in ("web", "api"):
+        desk.edit("workload=web", role=role)
+    first, second = desk.world.machine.started
+    assert first["name"] != second["name"]
+
+
+@pytest.mark.usefixtures("hurried")
 def test_a_fan_out_whose_token_ec2_takes_no_longer_begins_anew_a_few_times(desk: Desk) -> None:
     instances = launched(desk, 31)
     desk.edit("workload=web", role="web")

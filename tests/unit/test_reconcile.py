@@ -49,6 +49,12 @@ def test_the_history_has_how_long_after_the_event_it_was_done(world: FakeAccount
     assert entry["seconds"] == 3
 
 
+def test_inside_a_loop_no_other_is_started(world: FakeAccount) -> None:
+    instance = world.launch(workload="web")
+    assert waiting(world.reconcile(instance, in_loop=True))
+    assert not world.machine.started
+
+
 # ---- replace ----
 
 

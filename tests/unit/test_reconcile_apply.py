@@ -254,3 +254,11 @@ def test_a_missing_permission_holds_and_names_action_and_resource(world: FakeAcc
     world.reconcile(instance)
     assert world.granted(instance)
     assert world.shows(instance) == ""
+
+
+def test_an_instance_that_is_gone_when_it_is_asked_for_is_looked_at_again(world: FakeAccount) -> None:
+    instance = _unoccupied(world)
+    world.calls.before(ATTACH, refusing("InvalidInstanceID.NotFound", f"The instance ID '{instance}' does not exist"))
+    assert world.reconcile(instance).error is None
+    assert world.granted(instance)
+    assert [each["outcome"] for each in world.history(instance)] == ["refused", "done"]

@@ -106,6 +106,16 @@ def test_a_slow_writer_neither_hides_what_a_newer_one_wrote_nor_writes_after_the
     assert world.dynamodb.items(STATE_TABLE) == stored, "a write that is refused writes nothing at all"
 
 
+def test_an_entry_is_completed_once(world: FakeAccount) -> None:
+    entry = world.state.save(KEY, RecordChange(), NOW, entry={"outcome": layout.STARTED})
+    done, refused = (world.state.completion(entry, {"outcome": each}) for each in (layout.DONE, layout.REFUSED))
+    world.state.save(KEY, RecordChange(), NOW, also=[done])
+    with pytest.raises(ConflictError):
+        world.state.save(KEY, RecordChange(grants=(WEB,)), NOW, also=[refused])
+    assert [each["outcome"] for each in world.store.history(layout.instance_pk(KEY))] == [layout.DONE]
+    assert record(world) == InstanceRecord()
+
+
 def test_a_record_says_in_which_format_it_is(world: FakeAccount) -> None:
     world.state.save(KEY, RecordChange(grants=(WEB,)), NOW)
     assert world.store.get([layout.record_key(KEY)])[layout.record_key(KEY)]["version"] == layout.VERSION

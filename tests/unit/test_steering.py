@@ -126,6 +126,15 @@ def test_a_batch_starts_each_task_once(world: FakeAccount) -> None:
     assert started(world) == [Task.SWEEP, Task.EXPIRIES]
 
 
+def test_a_task_that_wasnt_taken_is_started_by_the_next_record(world: FakeAccount) -> None:
+    world.calls.before("Invoke", refusing("TooManyRequestsException"))
+    steering = world.app().overrides
+    with pytest.raises(RetryableError):
+        steering.written(layout.CONTROL, "event-1", NOW)
+    steering.written(layout.CONTROL, "event-1", NOW)
+    assert started(world) == [Task.SWEEP]
+
+
 @pytest.mark.parametrize("subject", [KEY, MappingKey("workload", "web")])
 @pytest.mark.parametrize(("seconds", "tasks"), [(-60, []), (1, [Task.EXPIRIES]), (120, [Task.EXPIRIES]), (121, [])])
 def test_a_timer_that_the_next_minute_could_miss_is_looked_at_now(

@@ -126,6 +126,16 @@ def test_a_sweep_sends_all_into_a_queue_that_isnt_crowded_whatever_was_sent_befo
     assert counted(sweep(desk)) == (1, 0)
 
 
+def test_what_a_sweep_sends_itself_doesnt_keep_its_later_runs_from_sending(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep_module, "BACKLOG", 0)
+    instances = running(desk, 5, app="web")
+    assert sweep_to_the_end(desk, 0).sent == 5
+    assert desk.world.calls.counted()["GetQueueAttributes"] == 1, "the queue is looked at once"
+    assert desk.sent_ids() == instances
+
+
 def test_a_converged_fleet_sends_nothing_and_writes_only_how_it_stands(desk: Desk) -> None:
     for _ in range(3):
         desk.world.converged(app="web")
@@ -138,6 +148,17 @@ def test_a_converged_fleet_sends_nothing_and_writes_only_how_it_stands(desk: Des
     assert desk.sent() == []
     assert desk.world.writes == ["UpdateItem"] * 2, "its target's and the hour's, however many instances there are"
     assert desk.world.events.sent == []
+
+
+def test_instances_that_have_ended_are_counted_nowhere(desk: Desk) -> None:
+    """EC2 shows them for about an hour."""
+    _, _, ends, gone = (desk.world.converged(app="web") for _ in range(4))
+    desk.world.truth.terminate(gone)
+    desk.world.wait(60)
+    desk.world.truth.terminate(ends)
+    assert [desk.world.observed(ends).instance.state] == ["shutting-down"]  # type: ignore[union-attr]  # EC2 knows it
+    assert sweep(desk).instances == 2
+    assert (desk.row("app=web")["matched"], fleet(desk)["instances"]) == (2, 2)
 
 
 def test_an_edit_whose_stream_record_was_lost_is_published(desk: Desk) -> None:
@@ -511,6 +532,17 @@ def test_a_sweep_that_a_person_asks_for_comes_at_once_and_one_that_ended_keeps_n
     assert sweep(desk, event={"task": "sweep"}).instances == 5
     next_run(desk, event, 840)
     assert sweep(desk).instances == 5
+
+
+def test_a_rest_that_was_handed_over_before_its_run_died_is_not_handed_over_again(desk: Desk) -> None:
+    desk.world.running()
+    for _ in range(2):
+        assert not sweep(desk, 0).finished
+    first, second = desk.world.machine.started
+    assert first["name"] == second["name"]
+    # So Step Functions refuses the second one (API reference, `StartExecution`).
+    desk.world.calls.before("StartExecution", refusing("ExecutionAlreadyExists", "Execution Already Exists"))
+    assert not sweep(desk, 0).finished
 
 
 # ---- what EC2 makes of a token ----

@@ -13,7 +13,7 @@ from fixtures.account import HOME, KilledError, kill, mapping_key, refusing
 from fixtures.functions import lambda_context
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization
 from on_schedule import EARLIER
-from rolekeeper.aws.errors import RetryableError
+from rolekeeper.aws.errors import AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet.sweep import BACKLOG, GOES_ON, RESERVE
 from rolekeeper.fleet.targets import LARGE, WIRE_FORMAT, ServedTarget
@@ -279,6 +279,14 @@ def test_what_ec2_refuses_in_a_target_ends_its_sweep_without_a_dead_letter(serve
     assert served.hub.topic.mails == []
 
 
+def test_what_the_hubs_own_table_refuses_is_no_problem_of_the_target(served: Organization) -> None:
+    served.spoke(SPOKE).running(workload="web")
+    served.hub.calls.before("BatchGetItem", refusing("InternalServerError", status=500))
+    with pytest.raises(AwsRefusalError, match="InternalServerError"):
+        served.scheduled(event_of(SPOKE))
+    assert known(served).problem == ""
+
+
 # ---- large targets ----
 
 
@@ -425,6 +433,15 @@ def test_a_machine_that_cant_be_started_leaves_the_hubs_own_sweep_to_be_done(ser
     assert served.scheduled()["sent"] == 1
     assert served.hub.metrics.counts["SweepUnfinished"] == 1
     assert served.hub.events.kinds == ["Permission Missing"]
+
+
+def test_a_round_that_lambda_tries_twice_is_started_once(served: Organization) -> None:
+    event = {"id": "sweep-1", "time": f"{served.hub.clock.now():%Y-%m-%dT%H:%M:%SZ}"}
+    for _ in range(2):
+        served.scheduled(event)
+        served.wait(minutes=1)
+    first, second = served.hub.machine.started
+    assert first == second, "Step Functions starts no second one of this name"
 
 
 def test_a_person_who_sends_the_same_event_again_has_all_targets_swept_again(served: Organization) -> None:

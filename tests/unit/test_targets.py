@@ -86,6 +86,18 @@ def test_the_deployments_own_target_says_how_many_instances_all_had_when_it_was_
     assert [each.fleet for each in registry.all()] == [None, 293, None]
 
 
+def test_the_deployments_own_target_is_registered_by_its_first_sweep_alone(
+    registry: Registry, world: FakeAccount
+) -> None:
+    world.never_swept()
+    began = world.clock.now()
+    for _ in range(2):
+        own = registry.begun(world.target, world.clock.now())
+        assert own == ServedTarget(world.target, since=began, wire_format=WIRE_FORMAT, fleet=0)
+        world.later(minutes=1)
+    assert registry.begun(SPOKE, began) is None
+
+
 def test_an_item_that_isnt_ours_is_a_target_with_that_problem_and_hides_no_other(
     registry: Registry, world: FakeAccount
 ) -> None:

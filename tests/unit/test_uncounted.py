@@ -9,7 +9,7 @@ from itertools import batched
 import pytest
 
 from fakes.calls import Calls
-from fixtures.account import ACCOUNT, refusing
+from fixtures.account import ACCOUNT, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE
 from fixtures.organization_desk import TAG, OrganizationDesk, Swept
 from rolekeeper.aws.errors import AwsRefusalError
@@ -155,6 +155,16 @@ def test_a_refused_edit_shows_where_what_stays_in_effect_is_not(desk: Organizati
     status, reason, revision = desk.shows(TAG)
     assert (status, revision) == ("Rejected", 1)
     assert reason.endswith("; revision 1 isn't in effect in 222222222222 (revision 1 stays in effect)")
+
+
+def test_what_is_in_effect_already_in_an_account_that_joins_is_published(desk: OrganizationDesk) -> None:
+    new = desk.join(NEW, "web")
+    desk.edit(TAG, role="web", accounts={NEW.account})
+    fleet = [new.running(workload="web") for _ in range(30)]
+    reconcile(desk, NEW, fleet)
+    desk.world.delete(layout.published_key(mapping_key(TAG), NEW.account))
+    assert desk.sweep(NEW) == Swept(changed=True, in_effect=True)
+    assert (carrying(desk, NEW, fleet), desk.shows(TAG)[0]) == (30, "Published")
 
 
 def test_what_is_published_late_is_judged_again_if_an_edit_is_published_meanwhile(desk: OrganizationDesk) -> None:
