@@ -396,6 +396,9 @@ def test_a_held_deletion_that_is_within_the_limit_goes_on_though_a_sweep_is_inte
     assert desk.edit(TAG, role="web").revision == 3
 
 
+# ---- edited and taken back ----
+
+
 def test_what_is_held_stays_shown_while_aws_gives_no_answer(desk: Desk) -> None:
     desk.edit(TAG, role="api")
     desk.world.calls.before("DescribeInstances", refusing("RequestLimitExceeded", "slow down"))

@@ -325,6 +325,9 @@ def test_a_conflict_with_a_mapping_that_an_account_has_in_an_older_revision(hub:
     assert hub.shows(TAG)[0] == "Published"
 
 
+# ---- counts ----
+
+
 def test_a_row_that_is_rejected_shows_what_is_governed_everywhere(hub: OrganizationDesk) -> None:
     hub.launched(2)
     hub.world.running(workload="web")
@@ -343,9 +346,6 @@ def test_the_hubs_sweep_asks_no_account_whose_copy_is_there(hub: OrganizationDes
         place.calls.clear()
     hub.recheck(TAG)
     assert [place.calls.made for place in places] == [[], [], []]
-
-
-# ---- counts ----
 
 
 def test_another_region_of_the_hubs_own_account_shares_what_is_published(hub: OrganizationDesk) -> None:

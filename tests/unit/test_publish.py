@@ -222,6 +222,20 @@ def test_a_profile_that_waits_for_enforce_is_made_though_the_row_was_edited_and_
     assert desk.world.calls["CreateInstanceProfile"] == 1
 
 
+# ---- ties ----
+
+
+def test_an_exact_row_and_a_star_row_with_equal_priority_conflict(desk: Desk) -> None:
+    desk.edit("workload=*", role="api")
+    desk.quiet()
+    verdict = desk.edit("workload=web", role="web")
+    assert verdict.status is Status.CONFLICT
+    assert "conflicts with workload=* (priority 100, role api); give one" in desk.shows("workload=web")[1]
+    assert desk.served("workload=web") is None
+    assert desk.sent() == []
+    assert desk.world.events.kinds == ["Mapping Conflict"]
+
+
 # ---- foreign roles: published with a warning ----
 
 KEPT = "instances that carry foreign roles keep them (occupied says how many; explain says what to do)"
@@ -286,6 +300,21 @@ def test_an_edit_that_takes_over_too_many_is_held_with_the_warning(desk: Desk) -
     assert (permissions.code, step.code) == (ReasonCode.PERMISSIONS, ReasonCode.TO_APPROVE)
     assert "; to approve it: rolekeeper mapping approve workload=web --revision 1; " in verdict.reason
     assert desk.edit("workload=web", role="web").status is Status.PUBLISHED, "which takes nothing over"
+
+
+# ---- removed ----
+
+
+def test_a_deleted_row_leaves_a_tombstone_and_wakes_its_instances(desk: Desk) -> None:
+    instance = desk.world.running(workload="web")
+    desk.edit("workload=web", role="web")
+    desk.quiet()
+    assert desk.remove("workload=web").status is Status.REMOVED
+    mapping = desk.in_effect("workload=web")
+    assert (mapping.deleted, mapping.revision, mapping.spec.role) == (True, 2, "web")
+    assert desk.sent_ids() == [instance]
+    assert desk.world.events.kinds == ["Mapping Removed"]
+    assert desk.row("workload=web") == {}
 
 
 # ---- crashes and races ----

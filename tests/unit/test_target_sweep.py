@@ -99,6 +99,21 @@ def test_one_targets_backlog_withholds_its_own_drift_alone_and_what_is_withheld_
     assert (known(served, OTHER).drift, known(served, OTHER).withheld) == (1, 0)
 
 
+def test_the_mappings_records_of_an_account_are_checked_by_its_targets_sweep(served: Organization) -> None:
+    joins = Target("333333333333", "eu-west-1")
+    spoke = served.spoke(joins)
+    spoke.profile("web")
+    join(served, joins)
+    key = spoke.key(spoke.running(workload="web"))
+    answer = served.scheduled(event_of(joins))
+    assert (answer["mappings"], answer["mappings_changed"], answer["published"], answer["problems"]) == (1, 1, 1, [])
+    assert key in served.hub.queue.instances
+    assert served.batch(key) == []
+    assert spoke.carries(key.id) == "web"
+    served.wait(minutes=2)
+    assert served.scheduled(event_of(joins))["mappings_changed"] == 0
+
+
 def test_a_target_is_swept_for_the_first_time_only_once_all_its_rows_could_be_checked(served: Organization) -> None:
     """A copy that wasn't checked may be older than the registry's item."""
     spoke = served.spoke(SPOKE)

@@ -1,5 +1,6 @@
 """The registry of targets: who enters it, what is known of each, and what is written of it how often."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -122,6 +123,20 @@ def test_a_sweep_of_a_target_that_was_forgotten_and_registered_meanwhile_ends_no
     again = added(registry, world)
     registry.note_sweep(SPOKE, layout.timestamp(began), instances=3, drift=1, at=world.clock.now())
     assert registry.get(SPOKE) == again
+
+
+def test_an_unknown_target_is_new_once_and_no_registered_one(registry: Registry, world: FakeAccount) -> None:
+    since = world.clock.now()
+    assert registry.note_unknown(SPOKE, "refused", since, 2)
+    world.later(hours=1)
+    at = world.clock.now()
+    assert not registry.note_unknown(SPOKE, "refused", at, 3)
+    assert registry.unknown() == [ServedTarget(SPOKE, since=since, last_event=at, problem="refused", dropped=5)]
+    assert (registry.others(), registry.get(SPOKE)) == ([], None)
+    [stored] = world.store.get([layout.unknown_key(SPOKE)]).values()
+    assert stored["expires"] == (at + timedelta(days=1)).timestamp()
+    registry.remove(SPOKE)
+    assert registry.unknown() == []
 
 
 def probed(organization: Organization, target: Target) -> Probed:
