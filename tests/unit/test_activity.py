@@ -171,11 +171,3 @@ def test_a_refused_attempt_is_counted_too_if_the_change_is_made_later(desk: Desk
     world.follow()
     refused = [each for each in world.history(instance) if each.get("outcome") == "refused"]
     assert (len(refused), changes(world)) == (1, {"Attach": 1, "refused": 1})
-
-
-def test_what_waits_or_is_found_well_is_no_change(desk: Desk) -> None:
-    world = desk.world
-    waits = world.running(app="web", **{"rolekeeper:ignore": "perhaps"})
-    world.reconcile(waits)
-    world.follow()
-    assert hours(world) == {}

@@ -113,13 +113,6 @@ def test_a_missing_permission_is_an_error_a_metric_and_an_event_that_name_it(
     }
 
 
-def test_a_dropped_message_is_logged(world: FakeAccount, telemetry: Telemetry) -> None:
-    telemetry.dropped("not a JSON object", "message-1")
-    (line,) = world.logged()
-    assert (line["level"], line["reason"]) == ("WARNING", "not a JSON object")
-    assert line["correlation_id"] == "message-1"
-
-
 @pytest.mark.parametrize(("count", "batches"), [(0, []), (1, [1]), (10, [10]), (23, [10, 10, 3])])
 def test_events_go_out_once_in_tens(world: FakeAccount, telemetry: Telemetry, count: int, batches: list[int]) -> None:
     for number in range(count):

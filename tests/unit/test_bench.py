@@ -1,6 +1,5 @@
 """The bench's arithmetic, table, line of JSON, page and plot. No test here takes a time."""
 
-import cProfile
 import json
 import platform
 import xml.etree.ElementTree as ET
@@ -8,19 +7,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import create_autospec
 from urllib.parse import urlencode
 
 import pytest
-from bench import bench, calls, cold_start, console, convergence, notes, page, plot, wire
-from bench.fleet import Fleet
+from bench import bench, calls, convergence, notes, page, plot, wire
 from bench.rows import Row, Target, missed
-from bench.shares import REST, group, shares
-from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 
-from fixtures.account import ACCOUNT, MUTATIONS, REGION
-from fixtures.state_table import STATE_TABLE
+from fixtures.account import MUTATIONS
 from simulation.burst import Change
 
 HELD = Row("cold start", 90, "ms", 200, "floor", Target(0.5))
@@ -98,17 +92,6 @@ def test_a_part_that_fails_is_a_row_and_takes_no_other_row_along(
     assert "Traceback" in err
 
 
-def test_the_consoles_first_page_is_waited_for_until_it_shows_an_instance(monkeypatch: pytest.MonkeyPatch) -> None:
-    pages = iter([(503, "i-1"), (200, "reading"), (200, "i-1"), (200, "reading")])
-    tab = create_autospec(console.Tab, shows=lambda _path: (*next(pages), 1.0))
-    monkeypatch.setattr(console, "LOOK_SECONDS", 0)
-    console.until(tab, "/", "i-1")
-    monkeypatch.setattr(console, "PATIENCE_SECONDS", 0)
-    with pytest.raises(RuntimeError, match="/ doesn't show i-1"):
-        console.until(tab, "/", "i-1")
-    assert list(pages) == []
-
-
 # ---- the page ----
 
 
@@ -162,19 +145,6 @@ def test_a_bar_is_left_of_the_line_where_the_target_is_held_and_right_of_it_wher
 # ---- the parts' own arithmetic ----
 
 
-def test_imports_are_added_up_by_whose_they_are() -> None:
-    said = (
-        "import time: self [us] | cumulative | imported package\n"
-        "import time:      1000 |       1500 |   botocore.session\n"
-        '{"level":"INFO"}\n'
-        "import time:       500 |        500 |     urllib3\n"
-        "import time:      2000 |       9000 | rolekeeper.app\n"
-        "import time:       250 |        250 | json\n"
-    )
-    found = cold_start.by_package(said)
-    assert found == {"the SDK": 1.5, "our own": 2.0, "the standard library": 0.25}
-
-
 def test_a_burst_that_does_not_converge_is_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convergence, "INSTANCES", 10)
     assert convergence.burst(Change.ATTACH).changed == 10
@@ -200,16 +170,6 @@ def signed(service: str, **headers: str) -> dict[str, str]:
     return {"Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0", **headers}
 
 
-def parsed(service: str, operation: str, body: bytes) -> dict[str, Any]:
-    """What the SDK makes of an answer."""
-    model = wire.model(service)
-    shape = model.operation_model(operation).output_shape
-    assert shape
-    response = {"status_code": 200, "headers": {}, "body": body}
-    read: dict[str, Any] = create_parser(model.metadata["protocol"]).parse(response, shape)
-    return read
-
-
 @pytest.mark.parametrize(
     ("service", "operation", "params"),
     [
@@ -226,76 +186,3 @@ def test_a_request_is_read_as_the_sdk_was_asked(service: str, operation: str, pa
     body = sent["body"].decode() if isinstance(sent["body"], bytes) else urlencode(sent["body"])
     request = wire.read(signed(service, **sent["headers"]), body)
     assert (request.service, request.operation, request.params) == (service, operation, params)
-
-
-def listed(fleet: Fleet, operation: str, **params: Any) -> dict[str, Any]:
-    answer = fleet.answer(wire.Request("ec2", operation, params, {}, ""))
-    assert isinstance(answer, bytes)
-    return parsed("ec2", operation, answer)
-
-
-def test_a_fleet_shows_each_instance_once_in_pages() -> None:
-    fleet = Fleet(7, 2)
-    seen: list[str] = []
-    token: dict[str, str] = {}
-    for _ in range(3):
-        page = listed(fleet, "DescribeInstances", MaxResults=3, **token)
-        seen += [row["InstanceId"] for group in page["Reservations"] for row in group["Instances"]]
-        token = {"NextToken": page["NextToken"]} if "NextToken" in page else {}
-    assert seen == [f"i-{number:017x}" for number in range(7)]
-    assert not token
-    filters = [{"Name": "tag:app", "Values": ["app-1"]}, {"Name": "instance-state-name", "Values": ["running"]}]
-    found = listed(fleet, "DescribeInstances", Filters=filters)
-    assert len(found["Reservations"]) == 3
-
-
-def carried(fleet: Fleet, *numbers: int) -> list[str]:
-    ids = [f"i-{number:017x}" for number in numbers]
-    found = listed(fleet, "DescribeIamInstanceProfileAssociations", Filters=[{"Name": "instance-id", "Values": ids}])
-    return [each["IamInstanceProfile"]["Arn"] for each in found["IamInstanceProfileAssociations"]]
-
-
-def test_a_fleet_carries_what_its_rows_ask_and_the_table_explains_it() -> None:
-    """But the first, which carry a foreign profile where that is asked."""
-    fleet = Fleet(4, 2)
-    prefix = f"arn:aws:iam::{ACCOUNT}:instance-profile"
-    arns = [f"{prefix}/rolekeeper/role-0", f"{prefix}/rolekeeper/role-1"]
-    assert carried(fleet, 0, 3) == arns
-    assert carried(Fleet(4, 2, foreign=1), 0, 3) == [f"{prefix}/node", arns[1]]
-    keys = [{"pk": {"S": f"instance#{ACCOUNT}#{REGION}#i-{3:017x}"}, "sk": {"S": sk}} for sk in ("record", "pin")]
-    read = fleet.answer(
-        wire.Request("dynamodb", "BatchGetItem", {"RequestItems": {STATE_TABLE: {"Keys": keys}}}, {}, "")
-    )
-    assert not isinstance(read, bytes)
-    [item] = read["Responses"][STATE_TABLE]
-    assert f"grant:{arns[1]}" in item
-
-
-# ---- whose code takes the time ----
-
-
-@pytest.mark.parametrize(
-    ("file", "whose"),
-    [
-        ("python/botocore/parsers.py", "parsing answers"),
-        ("python/rolekeeper/aws/answers.py", "parsing answers"),
-        ("python/botocore/auth.py", "the SDK making requests"),
-        ("lib/python3.13/http/client.py", "the SDK making requests"),
-        ("python/rolekeeper/storage/layout.py", "reading the state table's items"),
-        ("python/rolekeeper/fleet/sweep.py", "our own"),
-        ("OnSchedule/on_schedule.py", "our own"),
-        ("lib/python3.13/argparse.py", REST),
-    ],
-)
-def test_a_module_belongs_to_one_group(file: str, whose: str) -> None:
-    assert group(f"/x/{file}") == whose
-
-
-def test_a_profile_is_told_in_shares_by_whose_code_it_is(tmp_path: Path) -> None:
-    program, dump = tmp_path / "on_schedule.py", tmp_path / "dump"
-    program.write_text("import json\n\nfor _ in range(300):\n    sorted(range(5_000), key=str)\n")
-    cProfile.run(f"exec(compile({program.read_text()!r}, '/x/OnSchedule/on_schedule.py', 'exec'))", str(dump))
-    told = shares(dump)
-    assert sum(told.values()) == pytest.approx(1)
-    # What is built in, here sorting, counts for whoever called it.
-    assert next(iter(told)) == "our own"

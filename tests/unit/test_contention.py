@@ -92,12 +92,6 @@ def test_one_that_was_made_less_often_isnt(minutes: tuple[float, ...]) -> None:
     assert not ContentionRule().contended(changes(*minutes)[::-1])
 
 
-def test_a_rule_of_one_stops_before_the_second_time() -> None:
-    rule = ContentionRule(after=1)
-    assert not rule.contended(())
-    assert rule.contended(changes(0))
-
-
 OTHERS = {
     "another mapping": replace(WEB, mapping=key("workload=db")),
     "another revision": replace(WEB, revision=2),

@@ -182,17 +182,6 @@ def test_a_mapping_that_was_deleted_is_judged_again_minutes_later_and_nothing_is
     assert desk.world.events.sent == []
 
 
-def test_a_date_that_is_written_again_before_its_moment_finds_its_timer(desk: Desk) -> None:
-    instance = desk.world.running(app="web")
-    until = expiring(desk, "app=web", 100)
-    desk.edit("app=web", role="web")
-    minute(desk)
-    assert sent(desk) == []
-    desk.edit("app=web", role="web", expires_at=f"{until:%Y-%m-%dT%H:%M:%SZ}")
-    minute(desk)
-    assert [name for name, _ in sent(desk)] == [instance]
-
-
 # ---- instances ----
 
 
@@ -242,21 +231,6 @@ def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung
     assert desk.world.metrics.counts["WillRetry"] == 2
     subjects = [each.subject for each in waiting(desk) if isinstance(each, Timer)]
     assert subjects == [MappingKey("app", "bad")]
-
-
-def test_a_row_that_cant_be_checked_keeps_its_timer_and_its_instances_are_sent_all_the_same(desk: Desk) -> None:
-    instance = desk.world.running(app="web")
-    for tag in ("app=web", "app=other"):
-        expiring(desk, tag, 30)
-    desk.world.later(minutes=1)
-    desk.world.calls.before("GetItem", refusing("ProvisionedThroughputExceededException", "slow down"))
-    rung = minute(desk)
-    assert (instance, 0) in sent(desk)
-    assert (rung.mappings, len(rung.problems)) == (1, 1)
-    assert len(waiting(desk)) == 1
-    minute(desk)
-    assert waiting(desk) == []
-    assert desk.shows("app=web")[0] == desk.shows("app=other")[0] == "Expired"
 
 
 def test_ec2_that_doesnt_answer_keeps_no_pin_from_being_rung(desk: Desk) -> None:

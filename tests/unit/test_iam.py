@@ -46,18 +46,6 @@ def iam(code: str) -> Iam:
     return Iam(Refuses(code), ACCOUNT)  # type: ignore[arg-type]  # shaped like a client
 
 
-def test_what_is_not_there_is_none() -> None:
-    assert iam("NoSuchEntity").get_role("web") is None
-    assert iam("NoSuchEntity").get_instance_profile("web") is None
-
-
-def test_a_missing_permission_names_the_action_and_the_resource() -> None:
-    with pytest.raises(AccessDeniedError) as denied:
-        iam("AccessDenied").get_role("web")
-    assert denied.value.action == "iam:GetRole"
-    assert denied.value.resource == "arn:aws:iam::123456789012:role/web"
-
-
 CREATE = methodcaller("create_profile", "web", PATH)
 ADD = methodcaller("add_role", "web", PATH, "web")
 

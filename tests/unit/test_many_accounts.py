@@ -10,7 +10,7 @@ from fixtures.account import ACCOUNT, FakeAccount, mapping_key, refusing
 from fixtures.mappings import TRUSTS_EC2
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE
 from fixtures.organization_desk import TAG, OrganizationDesk, Swept, profile
-from rolekeeper.aws.errors import AccessDeniedError, ConflictError, RetryableError
+from rolekeeper.aws.errors import AccessDeniedError, RetryableError
 from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
@@ -110,14 +110,6 @@ def test_an_edit_is_held_for_what_it_takes_once_an_account_that_cant_use_its_rol
 # ---- scopes ----
 
 
-def test_an_account_out_of_the_scope_has_no_copy_and_is_not_asked(hub: OrganizationDesk) -> None:
-    hub.spoke(OTHER).calls.clear()
-    hub.edit(TAG, role="web", accounts={ACCOUNT, SPOKE.account})
-    assert hub.record(OTHER.account) is None
-    assert hub.shows(TAG)[1] == "in effect in 2 accounts"
-    assert hub.spoke(OTHER).calls.made == []
-
-
 def test_the_hubs_own_account_out_of_the_scope_is_not_asked(hub: OrganizationDesk) -> None:
     hub.delete_role("web")
     hub.world.calls.clear()
@@ -183,17 +175,6 @@ def make_api(desk: OrganizationDesk) -> None:
     desk.role("api")
     for target in (SPOKE, OTHER):
         desk.spoke(target).profile("api")
-
-
-@pytest.mark.parametrize("call", ["GetRole", "GetInstanceProfile", "DescribeInstances"])
-def test_a_target_that_throttles_is_left_to_its_sweep(hub: OrganizationDesk, call: str) -> None:
-    hub.edit(TAG, role="web")
-    hub.spoke(SAME_ACCOUNT if call == "DescribeInstances" else SPOKE).calls.before(
-        call, refusing("RequestLimitExceeded")
-    )
-    assert hub.edit(TAG, role="web", owner="ops").status is Status.PUBLISHED
-    assert "; 111111111111 gave no answer (RequestLimitExceeded to " in hub.shows(TAG)[1]
-    assert (hub.published_for(SPOKE.account).revision, hub.published_for(OTHER.account).revision) == (1, 2)
 
 
 def test_the_hubs_own_table_refusing_is_no_fault_of_a_target(hub: OrganizationDesk) -> None:
@@ -415,17 +396,6 @@ def test_a_mapping_that_is_not_published_is_left_alone(hub: OrganizationDesk) ->
     hub.world.damage(TAG)
     assert hub.sweep(SPOKE) == Swept(), "a record that is missing detaches nothing"
     assert not hub.published_for(SPOKE.account).deleted
-
-
-def test_a_record_never_goes_back(hub: OrganizationDesk) -> None:
-    """A judge that was slow writes after one that published a newer revision."""
-    hub.edit(TAG, role="web")
-    old = hub.record(SPOKE.account)
-    assert old is not None
-    hub.edit(TAG, role="web", priority=7)
-    with pytest.raises(ConflictError):
-        hub.world.revisions.write(SPOKE.account, old)
-    assert hub.published_for(SPOKE.account).revision == 2
 
 
 def test_a_record_that_cant_be_read_is_written_anew(hub: OrganizationDesk) -> None:

@@ -75,14 +75,6 @@ def account() -> Account:
     return Account()
 
 
-def test_many_roles_are_read_from_one_list(account: Account) -> None:
-    checks = account.checks()
-    assert account.asked(checks) == set()
-    assert account.calls.made == [LIST]
-    assert [checks.check(spec(name)) for name in account.names] == [in_order(name) for name in account.names]
-    assert account.calls.made == [LIST]
-
-
 @pytest.mark.parametrize("learned", ["asked", "ahead", "from the list"])
 def test_what_is_known_of_a_row_with_consent_to_a_broad_role_is_not_believed_for_one_without(
     account: Account, learned: str

@@ -20,7 +20,14 @@ from rolekeeper.mappings.rows import (
     read_row,
     row_of,
 )
-from rolekeeper.model.mapping import MappingKey, MappingSpec, WhenOccupied, WhenStopped, WhenUnmatched
+from rolekeeper.model.mapping import (
+    MappingKey,
+    MappingSpec,
+    PublishedMapping,
+    WhenOccupied,
+    WhenStopped,
+    WhenUnmatched,
+)
 from strategies import values
 from strategies.values import NOW, arn, published
 
@@ -308,22 +315,20 @@ def test_each_column_that_differs_is_told(column: str, value: Any, said: str) ->
     assert changes(WEB, after) == [said]
 
 
-def test_nothing_is_told_where_nothing_differs() -> None:
-    assert changes(WEB, replace(WEB, revision=2)) == []
+GONE, MOVED = replace(WEB, deleted=True), replace(WEB, profile_arn=arn("new/web"))
 
 
-def test_a_first_revision_tells_what_it_sets() -> None:
-    assert changes(None, published(TAG, "web", priority=7)) == ["a new row", "role: web", "priority: 7"]
-
-
-def test_a_row_that_comes_back_tells_what_it_sets() -> None:
-    assert changes(replace(WEB, deleted=True), WEB) == ["the row is back", "role: web"]
-
-
-def test_a_deletion_is_told_as_such() -> None:
-    assert changes(WEB, replace(WEB, deleted=True)) == ["the row was deleted"]
-
-
-def test_a_profile_that_was_made_anew_elsewhere_is_told() -> None:
-    moved = replace(WEB, profile_arn=arn("new/web"))
-    assert changes(WEB, moved) == [f"the instance profile: {arn('web')} → {arn('new/web')}"]
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (WEB, replace(WEB, revision=2), []),
+        (None, published(TAG, "web", priority=7), ["a new row", "role: web", "priority: 7"]),
+        (GONE, WEB, ["the row is back", "role: web"]),
+        (WEB, GONE, ["the row was deleted"]),
+        (WEB, MOVED, [f"the instance profile: {arn('web')} → {arn('new/web')}"]),
+    ],
+)
+def test_a_first_revision_a_deletion_and_another_profile_are_told(
+    before: PublishedMapping | None, after: PublishedMapping, said: list[str]
+) -> None:
+    assert changes(before, after) == said

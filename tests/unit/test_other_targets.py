@@ -469,13 +469,6 @@ def test_a_retry_loop_in_a_target_that_refuses_is_no_news_each_time(served: Orga
     assert served.hub.metrics.counts["PermissionDenied"] == 2
 
 
-def test_a_deployment_without_an_organization_drops_what_is_of_another_account() -> None:
-    key = InstanceKey(SPOKE.account, SPOKE.region, "i-0123456789abcdef0")
-    with pytest.raises(DroppedError, match="from another account: 111111111111"):
-        require_ours(key, HOME)
-    require_ours(key, None)
-
-
 @pytest.mark.parametrize("account", ["", "11111111111", "1111#1111111", "111111111111\n"])
 @pytest.mark.parametrize("region", ["eu-west-1", "eu#west"])
 def test_a_hub_drops_what_names_no_account(account: str, region: str) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -52,11 +53,19 @@ def test_a_good_row_is_published_shown_and_fanned_out(desk: Desk) -> None:
     assert (entry["event"], entry["revision"], entry["role"]) == ("Mapping Published", 1, "web")
 
 
-def test_an_expired_row_is_published_so_that_its_instances_are_let_go(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    ("columns", "status", "reason"),
+    [
+        ({"expires_at": "2020-01-01T00:00:00Z"}, "Expired", "it expired at 2020-01-01T00:00:00Z"),
+        ({"enabled": False}, "Published", "it is disabled and governs no instance"),
+    ],
+)
+def test_a_row_that_governs_nothing_is_published_so_that_its_instances_are_let_go(
+    desk: Desk, columns: dict[str, Any], status: str, reason: str
+) -> None:
     desk.world.running(workload="web")
-    desk.edit("workload=web", role="web", expires_at="2020-01-01T00:00:00Z")
-    assert desk.shows("workload=web") == ("Expired", "it expired at 2020-01-01T00:00:00Z", 1)
-    assert desk.row("workload=web")["matched"] == 0
+    desk.edit("workload=web", role="web", **columns)
+    assert (*desk.shows("workload=web"), desk.row("workload=web")["matched"]) == (status, reason, 1, 0)
     assert len(desk.sent()) == 1
 
 
@@ -68,13 +77,6 @@ def test_a_refused_edit_of_a_mapping_that_expired_says_that_it_governs_nothing(d
     assert desk.row("workload=web")["matched"] == 1
     desk.world.later(hours=2)
     assert desk.recheck("workload=web").status is Status.REJECTED
-    assert desk.row("workload=web")["matched"] == 0
-
-
-def test_a_disabled_row_governs_nothing_and_says_so(desk: Desk) -> None:
-    desk.world.running(workload="web")
-    desk.edit("workload=web", role="web", enabled=False)
-    assert desk.shows("workload=web") == ("Published", "it is disabled and governs no instance", 1)
     assert desk.row("workload=web")["matched"] == 0
 
 
@@ -523,16 +525,6 @@ def test_each_revision_is_handed_over_by_itself(desk: Desk) -> None:
         desk.edit("workload=web", role=role)
     first, second = desk.world.machine.started
     assert first["name"] != second["name"]
-
-
-@pytest.mark.usefixtures("hurried")
-def test_a_run_of_a_fan_out_that_dies_or_comes_twice_repeats_its_own_page_only(desk: Desk) -> None:
-    instances = launched(desk, 90)
-    desk.edit("workload=web", role="web")
-    event = desk.world.machine.started[0]["input"]
-    desk.sent()
-    assert desk.goes_on(event) == desk.goes_on(event)
-    assert Counter(desk.sent_ids()) == Counter(instances[30:40] * 2)
 
 
 @pytest.mark.usefixtures("hurried")

@@ -113,19 +113,6 @@ def test_when_the_truth_cant_be_read_every_message_comes_back_and_nothing_change
 # ---- races ----
 
 
-def test_a_lost_race_observes_again(world: FakeAccount) -> None:
-    world.profile("db")
-    instance = world.running(workload="web")
-    world.calls.before(ATTACH, lambda: world.attach_by_hand(instance, "db"))
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
-    assert world.granted(instance)
-    assert world.mutations == [ATTACH, REPLACE]
-    first, second = world.history(instance)
-    assert (first["outcome"], first["answer"]["code"]) == ("refused", "IncorrectState")
-    assert second["outcome"] == "done"
-
-
 @pytest.mark.parametrize(("between", "then"), [("other", "db"), ("theirs", "theirs")], ids=["ours", "a foreign role"])
 def test_a_stale_id_observes_again_and_replaces_no_foreign_role(world: FakeAccount, between: str, then: str) -> None:
     instance = world.converged(workload="web")

@@ -104,14 +104,6 @@ def test_a_change_that_is_crowded_out_comes_back_without_having_been_asked_for(w
     assert _room_taken(world) == 0
 
 
-def test_an_attach_waits_for_nobody_who_counts(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    world.calls.before("TransactWriteItems", refusing(*CONFLICT))
-    outcome = world.reconcile(instance)
-    assert isinstance(outcome.error, RetryableError)
-    assert world.calls["TransactWriteItems"] == 1
-
-
 # ---- nobody knows ----
 
 

@@ -6,7 +6,6 @@ Every scenario is played once for each step (before and after each call to AWS) 
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from itertools import product
 
 import pytest
 
@@ -20,8 +19,6 @@ from spec.decision_laws import View
 from strategies.situations import SITUATIONS, Situation
 
 ATTACH, REPLACE, DETACH = MUTATIONS
-# Each call has two steps. Three reads come first; then the grant, the mutation and the outcome.
-AROUND_THE_MUTATION = (8, 10, 11)
 LAST_STEP = 200
 
 
@@ -119,16 +116,6 @@ def test_killed_anywhere_and_replayed_it_converges(world: FakeAccount, situation
 
 
 @every_change
-def test_killed_again_during_the_replay_it_converges(world: FakeAccount, situation: Situation) -> None:
-    for first, second in product(AROUND_THE_MUTATION, AROUND_THE_MUTATION):
-        instance = _begin(world, situation)
-        assert _disturbed(world, instance, first, kill)
-        _disturbed(world, instance, second, kill)
-        world.reconcile(instance)
-        _has_converged(world, situation, instance)
-
-
-@every_change
 def test_two_reconciles_at_once_converge_wherever_they_meet(world: FakeAccount, situation: Situation) -> None:
     for step in range(1, LAST_STEP):
         instance = _begin(world, situation)
@@ -181,18 +168,6 @@ def test_an_attach_that_lands_late_is_explained_by_its_grant_and_taken_away_wher
     assert world.mutations == [DETACH]
     assert world.carries(instance) == ""
     assert world.shows(instance) == ""
-
-
-def test_what_a_crash_left_is_explained_when_the_next_change_crashes_before_its_call(world: FakeAccount) -> None:
-    instance = ATTACHES.arrange(world)
-    world.calls.after(ATTACH, kill)
-    _killed(world, instance)
-    world.tag(instance, tier="db")
-    world.calls.before(REPLACE, kill)
-    _killed(world, instance)
-    world.untag(instance, "workload", "tier")
-    world.reconcile(instance)
-    assert world.association(instance) is None
 
 
 # Between a reconcile's first read and its second, others may come and go. What EC2 showed is then older than what our

@@ -36,7 +36,7 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.act.pins import pin_item
 from strategies.happenings import observations
 from strategies.situations import LATER, PIN, PINNED_ONCE, SITUATIONS
-from strategies.values import KEY, NOW, arn, foreign, grant, key, published
+from strategies.values import KEY, NOW, arn, grant, key, published
 
 # Whatever is written of an instance is looked at once more, after 15 seconds (docs/concepts.md).
 FOLLOWED_UP = (Timer(NOW + timedelta(seconds=15), KEY, follows=True),)
@@ -233,11 +233,6 @@ def test_a_hold_is_shown_since_it_was_first_seen_and_watched_by_nobody() -> None
     decision = decided(seen)
     condition = Condition(Action.HOLD, "occupied", decision.reason, NOW, decision.fingerprint, None, parked=True)
     assert written(seen) == RecordChange(condition=condition, timers=FOLLOWED_UP)
-
-
-def test_something_else_that_the_instance_shows_begins_now() -> None:
-    seen = replace(still(OCCUPIED), association=replace(foreign(), id="iip-assoc-2"))
-    assert shown(seen, NOW + HOUR).since == NOW + HOUR
 
 
 def test_a_wait_is_watched_by_a_retry_loop_until_its_deadline_and_keeps_its_beginning() -> None:

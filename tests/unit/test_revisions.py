@@ -9,7 +9,7 @@ from fakes.clock import START
 from fixtures.state_table import STATE_TABLE
 from fixtures.workers import state_table, worker
 from rolekeeper.aws.errors import ConflictError
-from rolekeeper.mappings.revisions import Revisions
+from rolekeeper.mappings.revisions import AccountRecord, Revisions
 from rolekeeper.model.mapping import Held, MappingKey, PublishedMapping
 from strategies.values import published
 
@@ -23,6 +23,10 @@ type Writes = Callable[[Revisions], object]
 
 def publish(mapping: PublishedMapping, *blocks: MappingKey) -> Writes:
     return lambda revisions: revisions.publish(mapping, ENTRY, START, blocks=blocks)
+
+
+def of_account(mapping: PublishedMapping) -> Writes:
+    return lambda revisions: revisions.write("222222222222", AccountRecord(mapping))
 
 
 def hold(mapping: PublishedMapping) -> Writes:
@@ -66,6 +70,7 @@ STALE: dict[str, tuple[list[Writes], Writes]] = {
         [],
         lambda revisions: revisions.remove_conflicts(ROW, [OTHER]),
     ),
+    "an account's record beside a newer one": ([of_account(SECOND)], of_account(FIRST)),
     "who signed what was never held": ([], lambda revisions: revisions.note_signer(ROW, "AIDAGRACE")),
     "a second report of its end": (
         [publish(FIRST), lambda revisions: revisions.report_end(FIRST, ENTRY, START)],

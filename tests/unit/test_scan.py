@@ -181,10 +181,6 @@ def test_a_conflict_is_new_unless_what_is_served_has_it_there_already() -> None:
     assert (there.conflicts.new, list(there.conflicts)) == (False, [rival.key])
 
 
-def test_two_that_want_the_same_have_none() -> None:
-    assert scanned(BOTH, None, published("env=prod", "web")).conflicts == {}
-
-
 def test_the_conflicts_on_the_most_instances_are_told_first_and_few_of_them() -> None:
     conflicts = Conflicts()
     for number in range(1, 8):

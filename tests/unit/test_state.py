@@ -23,7 +23,7 @@ from rolekeeper.model.instance import (
     Target,
     Timer,
 )
-from rolekeeper.model.mapping import Control, MappingKey
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout, state
 from rolekeeper.storage.state import BATCH_KEYS, MOST_WRITES, UNPROCESSED_WAITS, Update
 from strategies.values import KEY, NOW, arn, grant, key, published
@@ -34,13 +34,6 @@ WEB = grant("web", "workload=web")
 
 def record(world: FakeAccount) -> InstanceRecord:
     return world.state.read([KEY], []).record(KEY)
-
-
-def test_an_empty_table_reads_as_nothing_known(world: FakeAccount) -> None:
-    world.never_swept()
-    snapshot = world.state.read([KEY], [MappingKey("workload", "web")])
-    assert (snapshot.control, snapshot.record(KEY)) == (Control(swept=False), InstanceRecord())
-    assert (snapshot.records, snapshot.pins, snapshot.published, snapshot.damaged) == ({}, {}, {}, {})
 
 
 # Beside them: the control item, what the last sweep saw, and the instance's record and pin.

@@ -374,7 +374,6 @@ CHANGES: dict[str, tuple[Callable[[Desk], object], str]] = {
 @pytest.mark.parametrize("what", CHANGES)
 def test_what_changed_of_a_row_at_rest_is_found_by_the_next_sweep(desk: Desk, what: str) -> None:
     change, shown = CHANGES[what]
-    fifty_rows(desk)
     ends = desk.world.clock.now() + timedelta(hours=1)
     desk.edit("app=a8", role="db", expires_at=f"{ends:%Y-%m-%dT%H:%M:%SZ}")
     sweep(desk)
@@ -476,21 +475,6 @@ def test_a_sweep_whose_time_is_up_goes_on_behind_its_last_page_and_reaches_the_l
     assert started["stateMachineArn"] == RESUME_MACHINE
     assert desk.world.metrics.counts["InstancesSwept"] == 9, "counted at the sweep's end"
     assert fleet(desk)["instances"] == 9
-
-
-def test_a_run_that_dies_is_made_again_from_its_own_first_page(desk: Desk) -> None:
-    instances = running(desk, 8, app="web")
-    event = begun(desk)
-    _, event = next_run(desk, event, 0)
-    assert desk.sent_ids() == instances[:4]
-    desk.world.calls.after("SendMessageBatch", kill)
-    with pytest.raises(KilledError):
-        next_run(desk, event, 840)
-    assert desk.sent_ids() == instances[4:6]
-    swept, _ = next_run(desk, event, 840)
-    assert swept.finished
-    assert desk.sent_ids() == instances[4:]
-    assert (swept.instances, swept.sent) == (8, 8)
 
 
 def test_a_run_that_the_machine_makes_twice_does_no_harm(desk: Desk) -> None:

@@ -30,13 +30,6 @@ def known(registry: Registry) -> ServedTarget:
     return found
 
 
-def test_what_was_registered_is_read_as_it_was_written(registry: Registry, world: FakeAccount) -> None:
-    here, there = added(registry, world), added(registry, world, OTHER)
-    assert registry.others() == [here, there]
-    assert registry.get(OTHER) == there
-    assert registry.get(SAME_ACCOUNT) is None
-
-
 def test_the_targets_of_one_account_are_read_without_the_others(registry: Registry, world: FakeAccount) -> None:
     other, *own = [added(registry, world, each) for each in (OTHER, SPOKE, SAME_ACCOUNT)]
     assert registry.all(SPOKE.account) == own

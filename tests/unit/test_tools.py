@@ -2,14 +2,13 @@
 
 import subprocess
 import sys
-import xml.etree.ElementTree as ET
 from datetime import date
 from pathlib import Path
 
 import pytest
 import yaml
 from samtranslator.yaml_helper import yaml_parse
-from tools import artifacts, picture, release
+from tools import artifacts, release
 from tools.release import git
 
 from support.repositories import new_repository
@@ -188,28 +187,3 @@ def test_the_template_goes_up_without_anchors_and_otherwise_as_it_is() -> None:
     assert yaml_parse(written) == yaml_parse(text)
     # `rolekeeper deploy` finds these by their lines (deploy/artifacts.py).
     assert {"CodeUri: functions/", "ContentUri: layers/rolekeeper"} <= {each.strip() for each in written.splitlines()}
-
-
-# ---- the picture ----
-
-OUTPUT = """\
-   3.1 s  · 6 mappings written
-
-  10.0 s    1. Launch an instance
-  10.0 s  → ec2 run-instances
-  10.1 s  · waiting: it runs
-  12.0 s  ✓ it runs <now> & then
-
-  12.0 s    8. A step too many
-  12.0 s  → ec2 stop-instances
-
-The fleet
-"""
-
-
-def test_the_picture_shows_the_first_steps_and_loads_nothing() -> None:
-    svg = picture.drawn(OUTPUT, "make demo")
-    said = "".join(ET.fromstring(svg).itertext()).replace("\xa0", " ")
-    assert all(each in said for each in ("1. Launch an instance", "→ ec2 run-instances", "✓ it runs <now> & then"))
-    assert not any(each in said for each in ("waiting", "mappings written", "A step too many", "The fleet"))
-    assert "http" not in svg.replace("http://www.w3.org/2000/svg", "").replace("https://www.textualize.io", "")

@@ -11,8 +11,7 @@ import pytest
 from fixtures.account import RESUME_MACHINE, FakeAccount, refusing
 from rolekeeper.app import App
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
-from rolekeeper.aws.queue import Task, Tasks, WorkQueue, request, resumable
-from rolekeeper.instances.requests import parse
+from rolekeeper.aws.queue import Task, Tasks, WorkQueue, resumable
 from rolekeeper.instances.retry import RetryLoop
 from rolekeeper.mappings.fan_out import FanOut, Unsent
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
@@ -40,23 +39,6 @@ def test_names_go_out_in_tens(count: int, batches: list[int]) -> None:
     entries = [call.kwargs["Entries"] for call in sent.call_args_list]
     assert [len(batch) for batch in entries] == [len({entry["Id"] for entry in batch}) for batch in entries] == batches
     assert {call.kwargs["QueueUrl"] for call in sent.call_args_list} <= {URL}
-
-
-@pytest.mark.parametrize("delay", [0, 1, 900])
-def test_a_delayed_message_says_for_how_long_the_queue_keeps_it_back(delay: int) -> None:
-    sent, queue = _queue()
-    queue.send(_fleet(11), "expiry", "c", delay_seconds=delay)
-    entries = [entry for call in sent.call_args_list for entry in call.kwargs["Entries"]]
-    assert [entry.get("DelaySeconds", 0) for entry in entries] == [delay] * 11
-
-
-def test_a_message_reads_back_as_the_same_instance() -> None:
-    sent, queue = _queue()
-    queue.send(iter([KEY]), "mapping changed: a=b", "correlation-1")
-    body = json.loads(sent.call_args.kwargs["Entries"][0]["MessageBody"])
-    wake = parse(body, only=KEY.target, now=NOW)
-    assert (wake.instance, wake.cause, wake.correlation_id) == (KEY, "mapping changed: a=b", "correlation-1")
-    assert body["id"] != request(KEY, "", "", NOW)["id"]
 
 
 def test_a_queue_that_takes_only_some_has_failed() -> None:
