@@ -174,9 +174,9 @@ def test_nothing_that_is_injected_breaks_a_line_or_turns_it_round(
         rolekeeper(*each.split()).stdout
         for each in (
             f"explain {instance} --no-who",
-            f"history {instance} --output yaml",
+            f"history {instance} --output json",
             "mapping get injected=x",
-            "mapping ls --output yaml",
+            "mapping ls --output json",
         )
     ]
     for text in (*ours, json.loads(mail)["Message"] if mail.startswith("{") else mail, *seen):

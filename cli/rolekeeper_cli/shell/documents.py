@@ -1,9 +1,7 @@
-"""Documents for programs, as JSON, YAML or CSV, and what a `--query` (JMESPath) finds in one."""
+"""Documents for programs, as JSON, and what a `--query` (JMESPath) finds in one."""
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,50 +13,19 @@ from jmespath.exceptions import JMESPathError
 from rolekeeper.model.text import escaped, escaped_json
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.options import TABLE, WIDE
-from rolekeeper_cli.shell import tables, yaml_text
+from rolekeeper_cli.shell import tables
 from rolekeeper_cli.shell.queries import refuse_unknown, schema_like
 from rolekeeper_cli.shell.terminal import printable
 from rolekeeper_cli.shell.view import Schema, View
 
 
-def write(document: Any, form: str, *, follows: bool = False) -> None:
-    """Write a document; one of several that follow each other is a line of JSON, or a YAML document with its mark."""
-    if form == "csv":
-        write_csv(document if isinstance(document, list) else [document])
-    elif form == "yaml":
-        # YAML ends a lone scalar with a line of its own.
-        text = yaml_text.dumped(_simple(document)).removesuffix("...\n")
-        click.echo(f"---\n{text}" if follows else text, nl=False)
-    else:
-        click.echo(as_json(document, indent=None if follows else 2))
+def write(document: Any, *, follows: bool = False) -> None:
+    """Write a document; one of several that follow each other is a line."""
+    click.echo(as_json(document, indent=None if follows else 2))
 
 
 def as_json(document: Any, indent: int | None = 2) -> str:
     return escaped_json(json.dumps(document, indent=indent, default=_plain, ensure_ascii=False))
-
-
-def write_csv(rows: Sequence[Any], *, header: bool = True) -> None:
-    """A line for each row: an object's values, below their names; a list's members; or any other value."""
-    text = io.StringIO(newline="")
-    lines = csv.writer(text, lineterminator="\n")
-    records = [each.as_mapping() if isinstance(each, View) else each for each in rows]
-    if header and records and isinstance(records[0], Mapping):
-        lines.writerow(map(_inert, records[0]))
-    for row in records:
-        cells = row.values() if isinstance(row, Mapping) else row if isinstance(row, list) else [row]
-        lines.writerow(map(_inert, cells))
-    click.echo(text.getvalue(), nl=False)
-
-
-# With one of these a formula begins for a spreadsheet, which may start programs (OWASP, "CSV Injection").
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-
-
-def _inert(value: Any) -> str:
-    """A cell for a spreadsheet: a formula after an apostrophe, control characters by their numbers."""
-    if not isinstance(value, str):
-        return escaped_json(_cell(value))
-    return f"{"'" if value.startswith(_FORMULA) else ''}{escaped(value, keep='\n\t')}"
 
 
 def _cell(value: Any) -> str:
@@ -104,7 +71,7 @@ def show_found(query: str, document: Any, form: str, *, schema: Schema | None = 
     if form in {TABLE, WIDE}:
         _draw_found(found)
     else:
-        write(found, form, follows=follows)
+        write(found, follows=follows)
 
 
 def _draw_found(found: Any) -> None:

@@ -1,10 +1,10 @@
-"""Data on stdout in the form that was asked for: a table for people, or JSON, YAML or CSV for programs.
+"""Data on stdout in the form that was asked for: a table for people, or JSON for programs.
 
 People see a long list while it is read. Programs get one document, which is held until it is whole, as the AWS CLI
 does; so does a `--query` (JMESPath).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
@@ -18,22 +18,21 @@ with lazily():
     from rolekeeper_cli.shell import documents as shell_documents
     from rolekeeper_cli.shell import tables
 
-type Document = Mapping[str, Any]
 
-
-def show(document: Any, draw: Callable[[], object] = lambda: None, *, of: Any = None) -> None:
+def show(document: Any, draw: Callable[[], object] = lambda: None, *, of: Any = None, follows: bool = False) -> None:
     """Show one document; `draw` shows it to people, who else see what the command says.
 
-    `of` is its type, if it isn't a view and the command has documents of several types.
+    `of` is its type, if it isn't a view and the command has documents of several types. Those that follow each other
+    are a line of JSON each.
     """
     options = terminal.options()
     if options.query:
         found = _schema(type(document) if isinstance(document, View) else of)
-        shell_documents.show_found(options.query, document, options.output, schema=found)
+        shell_documents.show_found(options.query, document, options.output, schema=found, follows=follows)
     elif options.for_people:
         draw()
     else:
-        shell_documents.write(document, options.output)
+        shell_documents.write(document, follows=follows)
 
 
 def _schema(of: Any) -> Schema | None:
@@ -62,47 +61,3 @@ def show_list(
     message = total if tables.stream_list(layout, documents) else empty
     if text := message():
         terminal.say(text)
-
-
-def show_with_rows(
-    documents: Iterable[Any],
-    whole: Callable[[Sequence[Any]], Any],
-    draw: Callable[[Iterable[Any]], None],
-) -> None:
-    """Show a document with a long list, which CSV has alone.
-
-    `whole` makes the document, once the list is read. `draw` shows the list to people; the caller what follows it.
-    """
-    options = terminal.options()
-    if options.for_people:
-        draw(documents)
-        return
-    rows = list(documents)
-    if options.output == "csv" and not options.query:
-        show(rows)
-    else:
-        show(whole(rows))
-
-
-def line_shower() -> Callable[[Any, Callable[[], None]], None]:
-    """A function that shows the next document of an endless list: as a line of JSON, a YAML document or a row.
-
-    It takes the document, and the function that draws it for people.
-    """
-    options = terminal.options()
-    header = True
-
-    def show_line(document: Any, draw: Callable[[], None]) -> None:
-        nonlocal header
-        if options.query:
-            found = _schema(type(document) if isinstance(document, View) else None)
-            shell_documents.show_found(options.query, document, options.output, schema=found, follows=True)
-        elif options.for_people:
-            draw()
-        elif options.output == "csv":
-            shell_documents.write_csv([document], header=header)
-            header = False
-        else:
-            shell_documents.write(document, options.output, follows=True)
-
-    return show_line
