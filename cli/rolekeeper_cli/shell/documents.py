@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -11,17 +11,12 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from rolekeeper.model.text import escaped, escaped_json
+from rolekeeper.storage.layout import timestamp
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.options import TABLE, WIDE
 from rolekeeper_cli.shell import tables
 from rolekeeper_cli.shell.queries import refuse_unknown, schema_like
 from rolekeeper_cli.shell.terminal import printable
 from rolekeeper_cli.shell.view import Schema, View
-
-
-def write(document: Any, *, follows: bool = False) -> None:
-    """Write a document; one of several that follow each other is a line."""
-    click.echo(as_json(document, indent=None if follows else 2))
 
 
 def as_json(document: Any, indent: int | None = 2) -> str:
@@ -30,10 +25,7 @@ def as_json(document: Any, indent: int | None = 2) -> str:
 
 def _cell(value: Any) -> str:
     """A value as a cell: a text as it is, None as nothing, and anything else as JSON."""
-    simple = _simple(value)
-    if simple is None:
-        return ""
-    return simple if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False)
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _simple(document: Any) -> Any:
@@ -48,8 +40,8 @@ def _plain(value: Any) -> Any:
         case set() | frozenset():
             return sorted(value)
         case datetime():
-            # As times are stored, so that all read the same.
-            return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+            # So that all read the same.
+            return timestamp(value)
         case Mapping():
             return dict(value)
     if isinstance(value, View):
@@ -57,24 +49,21 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def show_found(query: str, document: Any, form: str, *, schema: Schema | None = None, follows: bool = False) -> None:
-    """Show what a query finds, in any form; `follows` as `write`.
+def found_in(document: Any, query: str, schema: Schema | None) -> Any:
+    """Return what a query finds; without a schema, what the document has says which fields there are.
 
-    UsageError if it fails, or asks for a field that the output doesn't have: by its schema, or as it is.
+    UsageError if it fails, or asks for a field that the output doesn't have.
     """
     simple = _simple(document)
     refuse_unknown(query, [schema_like(simple) if schema is None else schema])
     try:
-        found = jmespath.search(query, simple)
+        return jmespath.search(query, simple)
     except JMESPathError as error:
         raise UsageError(f"--query failed: {escaped(str(error))}", "see https://jmespath.org") from error
-    if form in {TABLE, WIDE}:
-        _draw_found(found)
-    else:
-        write(found, follows=follows)
 
 
-def _draw_found(found: Any) -> None:
+def draw(found: Any) -> None:
+    """Draw what a query finds for people, who know its form."""
     rows = found if isinstance(found, list) else [found]
     if rows and all(isinstance(each, Mapping) and each for each in rows):
         names = list(dict.fromkeys(name for each in rows for name in each))

@@ -10,13 +10,13 @@ from typing import Any
 import click
 
 from rolekeeper_cli.lazily import lazily
+from rolekeeper_cli.options import TABLE, WIDE
 from rolekeeper_cli.shell import terminal
 from rolekeeper_cli.shell.layout import Layout
 from rolekeeper_cli.shell.view import Schema, View, schema_of
 
 with lazily():
-    from rolekeeper_cli.shell import documents as shell_documents
-    from rolekeeper_cli.shell import tables
+    from rolekeeper_cli.shell import documents, tables
 
 
 def show(document: Any, draw: Callable[[], object] = lambda: None, *, of: Any = None, follows: bool = False) -> None:
@@ -26,13 +26,16 @@ def show(document: Any, draw: Callable[[], object] = lambda: None, *, of: Any = 
     are a line of JSON each.
     """
     options = terminal.options()
-    if options.query:
-        found = _schema(type(document) if isinstance(document, View) else of)
-        shell_documents.show_found(options.query, document, options.output, schema=found, follows=follows)
-    elif options.for_people:
+    if options.for_people:
         draw()
+        return
+    if options.query:
+        schema = _schema(type(document) if isinstance(document, View) else of)
+        document = documents.found_in(document, options.query, schema)
+    if options.output in {TABLE, WIDE}:
+        documents.draw(document)
     else:
-        shell_documents.write(document, follows=follows)
+        click.echo(documents.as_json(document, indent=None if follows else 2))
 
 
 def _schema(of: Any) -> Schema | None:
@@ -45,7 +48,7 @@ def _schema(of: Any) -> Schema | None:
 
 def show_list(
     layout: Layout,
-    documents: Iterable[Any],
+    rows: Iterable[Any],
     *,
     empty: Callable[[], str],
     total: Callable[[], str] = lambda: "",
@@ -56,8 +59,8 @@ def show_list(
     `empty` is what people read if there are none, with what they can do; `total` what they read below the rows.
     """
     if not terminal.options().for_people:
-        show(list(documents), of=list[of] if of else None)
+        show(list(rows), of=list[of] if of else None)
         return
-    message = total if tables.stream_list(layout, documents) else empty
+    message = total if tables.stream_list(layout, rows) else empty
     if text := message():
         terminal.say(text)
