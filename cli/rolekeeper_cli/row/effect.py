@@ -23,7 +23,7 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.row.effect_view import NotInEffectView
-from rolekeeper_cli.shell.layout import minute, second
+from rolekeeper_cli.shell.layout import arn_name, minute, second
 
 # In effect as written; every other status needs a person's attention.
 GOOD = frozenset({Status.PUBLISHED, Status.EXPIRED})
@@ -442,7 +442,7 @@ class Claim:
         return {"claimed_by": self.by or None, "claimed_at": self.at or None, "claimed_reason": self.reason or None}
 
     def __str__(self) -> str:
-        by = f"by {self.by.rpartition('/')[2]}" if self.by else ""
+        by = f"by {arn_name(self.by)}" if self.by else ""
         since = f"since {self.at[:16].replace('T', ' ')} UTC" if self.at else ""
         told = ": ".join(filter(None, (", ".join(filter(None, (since, by))), self.reason)))
         return f" ({told})" if told else ""
