@@ -28,10 +28,6 @@ def _cell(value: Any) -> str:
     return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _simple(document: Any) -> Any:
-    return json.loads(json.dumps(document, default=_plain))
-
-
 def _plain(value: Any) -> Any:
     """Values that JSON has no word for, such as DynamoDB's numbers and sets."""
     match value:
@@ -54,7 +50,7 @@ def found_in(document: Any, query: str, schema: Schema | None) -> Any:
 
     UsageError if it fails, or asks for a field that the output doesn't have.
     """
-    simple = _simple(document)
+    simple = json.loads(json.dumps(document, default=_plain))
     refuse_unknown(query, [schema_like(simple) if schema is None else schema])
     try:
         return jmespath.search(query, simple)
