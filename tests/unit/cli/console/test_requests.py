@@ -30,7 +30,8 @@ LONG = "9" * 5_000
 @pytest.fixture
 def console(terminal: Terminal, desk: Desk) -> Guard:  # noqa: ARG001  # AWS is the terminal's
     desk.role("web")
-    site = Site(DoctorDeployment(Options(region="us-east-1")), writes=True)
+    # A page is made at once, in its own thread: on a slow machine another thread's would only say that it comes.
+    site = Site(DoctorDeployment(Options(region="us-east-1")), writes=True, beside=lambda run: run())
     return Guard(application(site), 4321, writes=True, has_page=has_page)
 
 
