@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 # For people, then for programs.
 TABLE, WIDE = "table", "wide"
-OUTPUTS = (TABLE, WIDE, "json", "yaml", "csv")
+OUTPUTS = (TABLE, WIDE, "json")
 # A page for a pull request, which few commands have.
 MARKDOWN = "markdown"
 

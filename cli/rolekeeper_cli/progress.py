@@ -9,6 +9,7 @@ class Silent:
 
     def __init__(self, total: int | None, what: str) -> None:
         """`total` things are called `what`: `1,200 of 5,000 instances looked at`."""
+        self.total, self.what = total, what
 
     def __enter__(self) -> Self:
         return self
@@ -21,6 +22,10 @@ class Silent:
 
     def at(self, done: int, total: int | None = None, rest: str = "") -> None:
         """`done` of a `total` that may be known only now; `rest` names what is missing."""
+
+    def in_words(self, done: int, total: int | None, rest: str) -> str:
+        of = self.total if total is None else total
+        return f"{done:,}{'' if of is None else f' of {of:,}'} {self.what}{f'; {rest}' if rest else ''}"
 
     def over[T](self, items: Iterable[T]) -> Iterator[T]:
         """The items, counted as they come."""

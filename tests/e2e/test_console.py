@@ -156,7 +156,7 @@ def test_the_keyboard_alone_leads_from_the_fleet_to_a_pause_and_back(
     keyboard.type("by the keyboard")
     keyboard.press("Enter")
     person.arrives("**/settings/switch?**")
-    tabs_to(person, "Pause")
+    tabs_to(person, "Pause Rolekeeper")
     keyboard.press("Enter")
     person.arrives("**/settings?**")
     person.sees("Rolekeeper is paused")
@@ -164,7 +164,7 @@ def test_the_keyboard_alone_leads_from_the_fleet_to_a_pause_and_back(
     tabs_to(person, "Resume")
     keyboard.press("Enter")
     person.arrives("**/settings/switch?**")
-    tabs_to(person, "Resume")
+    tabs_to(person, "Resume Rolekeeper")
     keyboard.press("Enter")
     person.sees("Rolekeeper is resumed")
     assert control(deployed)["paused"] is False

@@ -36,7 +36,7 @@ class _Lab:
 
     def changes(self) -> list[str]:
         """What EC2 took of the one that is changed by hand, newest first; another reconcile may have tried it too."""
-        return self._shell("""rolekeeper history "$by_hand" -o csv --query "[?outcome=='done'].action" """).split()
+        return self._shell("""rolekeeper history "$by_hand" --query "[?outcome=='done'].action" """).split()
 
     def association(self, instance: str, role: str) -> str:
         """The id under which EC2 shows a role on an instance."""

@@ -1,5 +1,7 @@
 """Each transcript is what a person sees at a terminal: in a named world they type, and exactly this is printed.
 
+Each document that a command shows, to people or to programs, is as its schema says, and has no other field.
+
 `pytest tests/transcripts --rewrite` writes what is printed now into them, to be read in review. A block `console` is a
 session: `$ rolekeeper …` is typed, with a person's answers in a comment behind it, and `$ aws …` changes the world. A
 block with a file's name is that file. Worlds are in `fixtures/worlds.py`.
@@ -9,20 +11,23 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import batched
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+import click
 import pytest
 from click.testing import CliRunner
 
+from fixtures.terminal import undeclared_by
 from fixtures.worlds import WORLDS, World
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.main import cli
-from rolekeeper_cli.shell import terminal
+from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.command import Group
+from rolekeeper_cli.shell.documents import as_json
 
 TRANSCRIPTS = sorted(Path(__file__).parent.glob("*.md"))
 HEAD = re.compile(r"# .+\n\nWorld: (?P<world>[^.]+), at a terminal of (?P<columns>\d+) columns\.\n")
@@ -92,6 +97,32 @@ def _redirected(words: list[str]) -> tuple[list[str], str, str]:
     while len(words) > 1 and words[-2] in files:
         *words, sign, files[sign] = words
     return words, files["<"], files[">"]
+
+
+@pytest.fixture(autouse=True)
+def documents_are_as_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold what is shown against the command's schemas; what people see of a list, once all of it was drawn."""
+    show, show_list = render.show, render.show_list
+
+    def check(document: Any) -> None:
+        assert undeclared_by(click.get_current_context().command, json.loads(as_json(document))) == []
+
+    def checked(document: Any, *draw: Any, **how: Any) -> None:
+        check(document)
+        show(document, *draw, **how)
+
+    def noted(rows: Iterable[Any], seen: list[Any]) -> Iterator[Any]:
+        for row in rows:
+            seen.append(row)
+            yield row
+
+    def checked_list(layout: Any, rows: Iterable[Any], **how: Any) -> None:
+        seen: list[Any] = []
+        show_list(layout, noted(rows, seen), **how)
+        check(seen)
+
+    monkeypatch.setattr(render, "show", checked)
+    monkeypatch.setattr(render, "show_list", checked_list)
 
 
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)

@@ -230,10 +230,9 @@ def followed(path: str, values: Callable[[Request], dict[str, Any]], template: s
 class _Step(Silent):
     def __init__(self, job: Job, total: int | None, what: str, *, goes_on: Callable[[], None]) -> None:
         super().__init__(total, what)
-        self._job, self._total, self._what, self._goes_on = job, total, what, goes_on
+        self._job, self._goes_on = job, goes_on
         self.at(0)
 
     def at(self, done: int, total: int | None = None, rest: str = "") -> None:
-        most = self._total if total is None else total
-        self._job.step = f"{done:,}{'' if most is None else f' of {most:,}'} {self._what}{f'; {rest}' if rest else ''}"
+        self._job.step = self.in_words(done, total, rest)
         self._goes_on()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ with lazily():
     from rolekeeper_cli.fleet import follow
     from rolekeeper_cli.row import effect
     from rolekeeper_cli.shell import tables
+
+if TYPE_CHECKING:
+    from rolekeeper_cli.aws.deployment import Deployment
 
 _AS_DEPLOYED = "deployed"
 
@@ -76,7 +79,7 @@ def mode(mode: str | None, reason: str, *, yes: bool, wait: bool) -> ExitCode:
     it shows first what setting it would do to instances, and asks.
     """
     if mode is None:
-        _show(use.status(deployment()))
+        _show(deployment())
         return ExitCode.DONE
     value = None if mode == _AS_DEPLOYED else mode
     return _switch({"mode": value}, f"Set the mode to {mode}?", reason, yes=yes, wait=wait)
@@ -91,7 +94,8 @@ def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool,
         return [found] if isinstance(found, str) else found.lines(), question
 
     terminal.agree(expected, yes=yes)
-    _show(use.switch(there, change, reason))
+    use.switch(there, change, reason)
+    _show(there)
     if not wait:
         return ExitCode.DONE
     if not effect.withheld(there):
@@ -101,15 +105,9 @@ def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool,
     return ExitCode.DONE
 
 
-def _show(status: Mapping[str, Any]) -> None:
-    paused = "paused" if status["paused"] else "not paused"
-    render.show(
-        SwitchesView(**{name: status[name] for name in _STATUS}),
-        lambda: terminal.line(f"mode: {status['mode']} ({status['is']}), {paused}{status['switched']}"),
-    )
-
-
-_STATUS = ("mode", "deployed", "paused", "claimed_by", "claimed_at", "claimed_reason")
+def _show(there: Deployment) -> None:
+    found, line = use.status(there)
+    render.show(found, lambda: terminal.line(line))
 
 
 @prints(swept=SweptView)

@@ -23,36 +23,16 @@ class Switch:
     """A change of the control item's attributes, None to remove one; `done` is shown afterwards."""
 
     title: str
-    button: str
     done: str
     change: Mapping[str, Any]
 
 
 SWITCHES = {
-    "pause": Switch(
-        "Pause Rolekeeper",
-        "Pause",
-        "Rolekeeper is paused: it decides and records, and changes nothing",
-        change={"paused": True},
-    ),
-    "resume": Switch(
-        "Resume Rolekeeper", "Resume", "Rolekeeper is resumed: what was withheld is done now", change={"paused": False}
-    ),
-    "observe": Switch(
-        "Set the mode to observe",
-        "Set the mode",
-        "The mode is observe: Rolekeeper decides and records, and changes nothing",
-        change={"mode": "observe"},
-    ),
-    "enforce": Switch(
-        "Set the mode to enforce",
-        "Set the mode",
-        "The mode is enforce: Rolekeeper changes roles",
-        change={"mode": "enforce"},
-    ),
-    "deployed": Switch(
-        "Set the mode as deployed", "Set the mode", "The mode is as the stack's parameter says", change={"mode": None}
-    ),
+    "pause": Switch("Pause Rolekeeper", "Rolekeeper is paused", {"paused": True}),
+    "resume": Switch("Resume Rolekeeper", "Rolekeeper is resumed", {"paused": False}),
+    "observe": Switch("Set the mode to observe", "The mode is observe", {"mode": "observe"}),
+    "enforce": Switch("Set the mode to enforce", "The mode is enforce", {"mode": "enforce"}),
+    "deployed": Switch("Set the mode as deployed", "The mode is as deployed", {"mode": None}),
 }
 
 

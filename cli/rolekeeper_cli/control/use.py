@@ -16,7 +16,7 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import Update
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.control.view import SweptView
+from rolekeeper_cli.control.view import SweptView, SwitchesView
 from rolekeeper_cli.deploy.parameters import parameters
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.instance.history import control_history
@@ -30,25 +30,26 @@ _HISTORY = 20
 _LOOK_AGAIN = "look at how it stands now, and decide again"
 
 
-def status(deployment: Deployment) -> dict[str, Any]:
-    """The `mode`, whether it `is` "set" or "as deployed", the `deployed` one, and whether Rolekeeper is `paused`.
-
-    Who switched last, when and why is what they claim; `switched` says it in words. CommandError if the control item
-    can't be read, so that nothing is changed.
-    """
-    control, deployed = deployment.app.state.read([], []).control, deployment.settings.mode
+def status(deployment: Deployment) -> tuple[SwitchesView, str]:
+    """The switches, and the same in words. CommandError if the control item can't be read: then nothing is changed."""
+    control = deployment.app.state.read([], []).control
     if control.unclear:
         raise CommandError(f"nothing is changed, as {control.unclear}", advice("set it: ", Remedy(Kind.SETTINGS)))
-    mode, is_ = (control.mode, "set") if control.mode else (deployed, "as deployed")
-    status = {"mode": mode.value, "is": is_, "deployed": deployed.value, "paused": control.paused}
     claim = Claim.read(deployment, control)
-    return {**status, **claim.document(), "switched": str(claim) if control.mode or control.paused else ""}
+    found = _switches(deployment, control, claim)
+    mode = f"{found.mode} ({'set' if control.mode else 'as deployed'})"
+    switched = claim if control.mode or control.paused else ""
+    return found, f"mode: {mode}, {'paused' if control.paused else 'not paused'}{switched}"
 
 
-def switch(
-    deployment: Deployment, change: Mapping[str, Any], reason: str, *, planned_on: str | None = None
-) -> dict[str, Any]:
-    """Change attributes of the control item and leave the others; returns the status then.
+def _switches(deployment: Deployment, control: Control, claim: Claim) -> SwitchesView:
+    deployed = deployment.settings.mode
+    mode = control.mode or deployed
+    return SwitchesView(mode=mode.value, deployed=deployed.value, paused=control.paused, **claim.document())
+
+
+def switch(deployment: Deployment, change: Mapping[str, Any], reason: str, *, planned_on: str | None = None) -> None:
+    """Change attributes of the control item and leave the others.
 
     Who does it, and why, is written beside it: a claim, as anyone may write anything there.
 
@@ -74,7 +75,6 @@ def switch(
         store.write(store.update(layout.CONTROL, update.remove(*(change.keys() - values.keys()))))
     except ConflictError as error:
         raise CommandError("another actor switched meanwhile", _LOOK_AGAIN) from error
-    return status(deployment)
 
 
 def expected(deployment: Deployment, change: Mapping[str, Any]) -> Preview | str:
@@ -96,15 +96,12 @@ def settings(deployment: Deployment) -> dict[str, Any]:
     `switch(planned_on=…)`.
     """
     item = deployment.app.store.get([layout.CONTROL]).get(layout.CONTROL, {})
-    control, deployed = deployment.app.state.read([], []).control, deployment.settings.mode
+    control = deployment.app.state.read([], []).control
     return {
-        "mode": (control.mode or deployed).value,
+        **_switches(deployment, control, Claim.read(deployment, control)).as_mapping(),
         "set": control.mode.value if control.mode else None,
-        "deployed": deployed.value,
-        "paused": control.paused,
         "unclear": control.unclear or None,
         "withheld": withheld(deployment) or None,
-        **Claim.read(deployment, control).document(),
         "standing": str(Control.read(item)),
         "stack": deployment.stack.name,
         "version": deployment.stack.outputs.get("Version"),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator
 
 from rolekeeper.model.text import escaped
 from rolekeeper_cli.doctor.view import FindingsView, FindingView, LevelCountsView
@@ -51,12 +50,13 @@ def show(found: Iterable[doctor_finding.Finding], names: Iterable[str]) -> ExitC
             counts[finding.level] += 1
             yield finding.view()
 
-    def whole(rows: Sequence[FindingView]) -> FindingsView:
-        return FindingsView(findings=rows, summary=LevelCountsView(**counts))
-
     level, check = max(doctor_finding.Level, key=len), max(names, key=len)
     widest = FindingView(level=level, check=check, what="", remedy="")
-    render.show_with_rows(counted(), whole, draw=partial(_draw, widest=widest))
+    if terminal.options().for_people:
+        _draw(counted(), widest)
+    else:
+        rows = list(counted())
+        render.show(FindingsView(findings=rows, summary=LevelCountsView(**counts)))
     terminal.say(f"{', '.join(f'{count:,} {_COUNTED[level]}' for level, count in counts.items())}.")
     return ExitCode.NO if counts[doctor_finding.Level.FAIL] else ExitCode.DONE
 

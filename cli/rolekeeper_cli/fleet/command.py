@@ -44,7 +44,7 @@ _STATUSES = ("ok", "drift", "waiting", "blocked", "foreign")
     "rolekeeper fleet",
     "rolekeeper fleet --drift -o wide",
     "rolekeeper fleet --drift --detailed-exitcode",
-    "rolekeeper fleet --tag workload=web --state running --output csv",
+    "rolekeeper fleet --tag workload=web --state running --output json",
     "rolekeeper fleet --role web --query '[].instance'",
     "rolekeeper fleet --tag workload=web --uptake",
 )

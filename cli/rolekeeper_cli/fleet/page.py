@@ -21,6 +21,7 @@ from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.instance import ENDED, InstanceState
 from rolekeeper.model.text import key_text
 from rolekeeper_cli.console.page import Sort, page, paged, see_other, unless_seen
+from rolekeeper_cli.console.page import number as number_in
 from rolekeeper_cli.console.page import query as query_text
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.fleet.cache import FIRST_READ_SECONDS, KINDS, Fleet, FleetRow
@@ -128,11 +129,8 @@ class Query:
         asked = ((key, each) for name, key in _FORMER.items() for each in params.getlist(name) if each.strip())
         # The blanks of a tag are its own: a link names it with them.
         former = (Term(key, each if key == "tag" else each.strip()) for key, each in asked)
-        page = params.get("page", "")[:9]
-        number = int(page) if page.isascii() and page.isdigit() else 1
-        return cls(
-            distinct((*terms_of(params.get("q", "")), *former)), Sort.read(params.get("sort", ""), COLUMNS), number
-        )
+        terms = distinct((*terms_of(params.get("q", "")), *former))
+        return cls(terms, Sort.read(params.get("sort", ""), COLUMNS), number_in(params, "page") or 1)
 
     @property
     def text(self) -> str:

@@ -54,7 +54,7 @@ def watch(
     if missing := history.level_missing(there):
         terminal.warn(missing)
     widest = _WIDEST.but(account=there.home.account, region=there.home.region)
-    listing, show_line = tables.Listing(layout(there.home), widest), render.line_shower()
+    listing = tables.Listing(layout(there.home), widest)
     if not length:
         terminal.say("Watching; Ctrl-C ends it.")
     shown = 0
@@ -62,7 +62,7 @@ def watch(
         key = model.instance.InstanceKey(each.account, each.region, each.instance)
         asked = only in {None, key} and (not chosen or key.target in chosen)
         if asked and (all_ or each.action != "Nothing"):
-            show_line(each, partial(listing.draw, [each]))
+            render.show(each, partial(listing.draw, [each]), follows=True)
             shown += 1
     if not shown:
         about = f" about {only.id}" if only else ""

@@ -267,8 +267,7 @@ def _for(arns: use.Arns, where: str) -> list[str]:
 def show(document: Mapping[str, Any], about: Iterable[str], limit: int | None = None) -> None:
     """Print a document as it goes into a file, within AWS's limit, then what there is to know about it."""
     text = use.fitting(document, limit) if limit else use.readable(document)
-    options = terminal.options()
-    if options.query or options.output in {"yaml", "csv"}:
+    if terminal.options().query:
         render.show(document)
     else:
         click.echo(text)

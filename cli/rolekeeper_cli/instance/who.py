@@ -151,9 +151,8 @@ def _deciding(observed: Observation, tags: Mapping[str, str], entries: Sequence[
         return []
     if candidates.exclusion:
         return [IGNORE_TAG]
-    mappings = candidates.in_conflict or ((candidates.winner,) if candidates.winner else ())
-    if mappings:
-        return sorted({each.key.tag_key for each in mappings})
+    if candidates.best:
+        return sorted({each.key.tag_key for each in candidates.best})
     if observed.grant and not observed.grant.mapping.pins:
         key = observed.grant.mapping
         return [] if key.matches(tags) else [key.tag_key]

@@ -33,11 +33,9 @@ def export(target: str | None) -> None:
 
     Sorted, without defaults, and without what Rolekeeper wrote into the rows. To import it again changes nothing.
     """
-    if target in OUTPUTS:
+    if target in {*OUTPUTS, "yaml"}:
         # In other commands -o is --output: nobody wants a file of that name.
-        raise UsageError(
-            f"-o names a file here, and {target!r} is an output format", "name the file, as -o mappings.yaml"
-        )
+        raise UsageError(f"-o names a file here, and {target!r} is a format", "name the file, as -o mappings.yaml")
     if target:
         files.refuse_csv(target)
     text, count = exported(deployment())

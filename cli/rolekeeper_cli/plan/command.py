@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -182,21 +182,19 @@ def show(
     command: str,
 ) -> None:
     """Show a plan while it comes; `keep` takes each instance that has a line, and `command` shows all of it."""
-
-    def draw(rows: Iterable[Mapping[str, Any]]) -> None:
+    documents = plan.documents(seen, keep)
+    if terminal.options().for_people:
         for edit in plan.proposal.edits:
             drawn.draw(edit)
-        tables.stream_list(_layout(plan.deployment.home), rows)
+        tables.stream_list(_layout(plan.deployment.home), documents)
         _draw_rest(plan)
-
-    documents = plan.documents(seen, keep)
-    if terminal.options().output == MARKDOWN:
+    elif terminal.options().output == MARKDOWN:
         whole = {"changes": list(documents), **plan.rest()}
         here = plan.deployment
         place = f"{here.home}, stack {here.stack.name}"
         click.echo(markdown.page(whole, place, command), nl=False)
     else:
-        render.show_with_rows(documents, lambda rows: {"changes": rows, **plan.rest()}, draw=draw)
+        render.show({"changes": list(documents), **plan.rest()})
     if why := effect.withheld(plan.deployment):
         terminal.say(f"No changes will be made now: {why}.")
 

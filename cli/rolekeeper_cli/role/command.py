@@ -69,7 +69,7 @@ def group(
     found = use.view(deployment, places, names=names, unused=unused, last_accessed=ask_last_accessed)
     by_account = len({role.account for role in found.roles}) > 1
 
-    def draw(_: object) -> None:
+    def draw() -> None:
         if names:
             _draw_whole(found.roles)
         else:
@@ -81,7 +81,7 @@ def group(
         if found.account:
             terminal.line(_quotas(found.account, deployment.home.account if by_account else ""))
 
-    render.show_with_rows(found.roles, lambda _: found, draw=draw)
+    render.show(found, draw)
     for each in found.unknown:
         terminal.warn(f"not everything is shown: {each}")
     warn_of_unseen(places)

@@ -23,6 +23,7 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.row.effect_view import NotInEffectView
+from rolekeeper_cli.shell.layout import arn_name, minute, second
 
 # In effect as written; every other status needs a person's attention.
 GOOD = frozenset({Status.PUBLISHED, Status.EXPIRED})
@@ -66,7 +67,7 @@ class NotInEffect:
         """The same, without the reasons of a row's status."""
         if self.is_edit:
             return f"{self._edit} {'is held' if self.status == Status.HELD else self.because}"
-        until = f" (until {self.until:%Y-%m-%d %H:%M %Z})" if self.until else ""
+        until = f" (until {minute(self.until)})" if self.until else ""
         return f"{self.mapping}: {self.reason}{until}" if self.mapping else f"{self.reason}{until}"
 
     @property
@@ -221,7 +222,7 @@ def of_row(deployment: Deployment, key: MappingKey, *, row: Row | None, publishe
     if live and not live.spec.enabled:
         missing.append(NotInEffect("disabled", "it is disabled", key))
     elif live and live.spec.expired(deployment.now()):
-        missing.append(NotInEffect("expired", f"it expired at {live.spec.expires_at:%Y-%m-%dT%H:%M:%SZ}", key))
+        missing.append(NotInEffect("expired", f"it expired at {second(live.spec.expires_at)}", key))
     elif live and not (deployment.settings.organization or live.spec.covers(home.account, home.region, "")):
         missing.append(NotInEffect("out-of-scope", f"it is not for account {home.account} in {home.region}", key))
     elif live and row and not edit:
@@ -441,7 +442,7 @@ class Claim:
         return {"claimed_by": self.by or None, "claimed_at": self.at or None, "claimed_reason": self.reason or None}
 
     def __str__(self) -> str:
-        by = f"by {self.by.rpartition('/')[2]}" if self.by else ""
+        by = f"by {arn_name(self.by)}" if self.by else ""
         since = f"since {self.at[:16].replace('T', ' ')} UTC" if self.at else ""
         told = ": ".join(filter(None, (", ".join(filter(None, (since, by))), self.reason)))
         return f" ({told})" if told else ""

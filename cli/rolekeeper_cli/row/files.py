@@ -25,8 +25,8 @@ from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Problem
 from rolekeeper.model.text import key_text
 from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.row.yaml_text import STANDARD, dumped
 from rolekeeper_cli.shell.suggest import did_you_mean, near
-from rolekeeper_cli.shell.yaml_text import STANDARD, Quoting, dumped
 
 STDIN = "-"
 FILE_COLUMNS = {column.name: column for column in (*KEYS, *COLUMNS)}
@@ -71,7 +71,7 @@ _KINDS: dict[type[yaml.Node], str] = {yaml.SequenceNode: "a list", yaml.MappingN
 
 def write(rows: Iterable[dict[str, Any]]) -> str:
     """A file of these rows, plain values by column name, in their order."""
-    blocks = [dumped([row], Quoting) for row in rows]
+    blocks = [dumped([row]) for row in rows]
     return f"{TOP}:\n" + "\n".join(blocks) if blocks else f"{TOP}: []\n"
 
 

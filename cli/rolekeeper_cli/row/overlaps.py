@@ -44,10 +44,12 @@ def overlaps(
         candidates = (there(target, each) for each in known)
         applicable = [each for each in candidates if not not_applicable_because(each, instance, now)]
         ranked = resolve(instance, applicable, now)
-        best = ranked.in_conflict or ((ranked.winner,) if ranked.winner else ())
         # The tag to ignore an instance may be overridden too.
-        keys = *(each.key for each in best), *(each.mapping for each in ranked.overridden if each.mapping in published)
-        if best and len(keys) > 1 and named == str(ranked.winner.key if ranked.winner else ""):
+        keys = (
+            *(each.key for each in ranked.best),
+            *(each.mapping for each in ranked.overridden if each.mapping in published),
+        )
+        if ranked.best and len(keys) > 1 and named == str(ranked.winner.key if ranked.winner else ""):
             found[keys, len(ranked.in_conflict)] += number
     specs = {key: each.spec for key, each in published.items()}
     listed = [Overlap(tuple(specs[key] for key in keys), tied, number) for (keys, tied), number in found.items()]

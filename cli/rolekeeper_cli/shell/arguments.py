@@ -30,8 +30,6 @@ class Duration(click.ParamType[timedelta]):
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
         found = re.fullmatch(r"([0-9]{1,6})([smhdw])", str(value), re.ASCII)
         # Six digits overflow in no unit.
         length = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else timedelta(0)

@@ -30,10 +30,6 @@ _REVISIONS = 20
 type Offered = list[CompletionItem[str]]
 
 
-def roles(context: click.Context, incomplete: str) -> Offered:
-    return offered(_cached(context, "roles"), incomplete)
-
-
 def roles_or_none(context: click.Context, incomplete: str) -> Offered:
     return offered(roles_and_none(context, incomplete), incomplete)
 
@@ -57,10 +53,6 @@ def targets(context: click.Context, incomplete: str) -> Offered:
     found = _cached(context, "targets")
     parts = {part: "" for each in found for part in each.split("/")}
     return offered(found if "/" in incomplete else {**parts, **found} if incomplete else parts, incomplete)
-
-
-def one_target(context: click.Context, incomplete: str) -> Offered:
-    return offered(_cached(context, "targets"), incomplete)
 
 
 def revisions(context: click.Context, incomplete: str) -> Offered:
@@ -92,12 +84,12 @@ def offered(found: Mapping[str, str], incomplete: str) -> Offered:
 
 
 OFFERS: Mapping[str, Callable[[click.Context, str], Offered]] = {
-    "roles": roles,
+    "roles": lambda context, incomplete: offered(_cached(context, "roles"), incomplete),
     "roles_or_none": roles_or_none,
     "mappings": mappings,
     "instances": instances,
     "targets": targets,
-    "one_target": one_target,
+    "one_target": lambda context, incomplete: offered(_cached(context, "targets"), incomplete),
     "revisions": revisions,
 }
 

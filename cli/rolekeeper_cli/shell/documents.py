@@ -1,10 +1,8 @@
-"""Documents for programs, as JSON, YAML or CSV, and what a `--query` (JMESPath) finds in one."""
+"""Documents for programs, as JSON, and what a `--query` (JMESPath) finds in one."""
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,64 +11,21 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from rolekeeper.model.text import escaped, escaped_json
+from rolekeeper.storage.layout import timestamp
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.options import TABLE, WIDE
-from rolekeeper_cli.shell import tables, yaml_text
+from rolekeeper_cli.shell import tables
 from rolekeeper_cli.shell.queries import refuse_unknown, schema_like
 from rolekeeper_cli.shell.terminal import printable
 from rolekeeper_cli.shell.view import Schema, View
-
-
-def write(document: Any, form: str, *, follows: bool = False) -> None:
-    """Write a document; one of several that follow each other is a line of JSON, or a YAML document with its mark."""
-    if form == "csv":
-        write_csv(document if isinstance(document, list) else [document])
-    elif form == "yaml":
-        # YAML ends a lone scalar with a line of its own.
-        text = yaml_text.dumped(_simple(document)).removesuffix("...\n")
-        click.echo(f"---\n{text}" if follows else text, nl=False)
-    else:
-        click.echo(as_json(document, indent=None if follows else 2))
 
 
 def as_json(document: Any, indent: int | None = 2) -> str:
     return escaped_json(json.dumps(document, indent=indent, default=_plain, ensure_ascii=False))
 
 
-def write_csv(rows: Sequence[Any], *, header: bool = True) -> None:
-    """A line for each row: an object's values, below their names; a list's members; or any other value."""
-    text = io.StringIO(newline="")
-    lines = csv.writer(text, lineterminator="\n")
-    records = [each.as_mapping() if isinstance(each, View) else each for each in rows]
-    if header and records and isinstance(records[0], Mapping):
-        lines.writerow(map(_inert, records[0]))
-    for row in records:
-        cells = row.values() if isinstance(row, Mapping) else row if isinstance(row, list) else [row]
-        lines.writerow(map(_inert, cells))
-    click.echo(text.getvalue(), nl=False)
-
-
-# With one of these a formula begins for a spreadsheet, which may start programs (OWASP, "CSV Injection").
-_FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-
-
-def _inert(value: Any) -> str:
-    """A cell for a spreadsheet: a formula after an apostrophe, control characters by their numbers."""
-    if not isinstance(value, str):
-        return escaped_json(_cell(value))
-    return f"{"'" if value.startswith(_FORMULA) else ''}{escaped(value, keep='\n\t')}"
-
-
 def _cell(value: Any) -> str:
     """A value as a cell: a text as it is, None as nothing, and anything else as JSON."""
-    simple = _simple(value)
-    if simple is None:
-        return ""
-    return simple if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False)
-
-
-def _simple(document: Any) -> Any:
-    return json.loads(json.dumps(document, default=_plain))
+    return "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _plain(value: Any) -> Any:
@@ -81,8 +36,8 @@ def _plain(value: Any) -> Any:
         case set() | frozenset():
             return sorted(value)
         case datetime():
-            # As times are stored, so that all read the same.
-            return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+            # So that all read the same.
+            return timestamp(value)
         case Mapping():
             return dict(value)
     if isinstance(value, View):
@@ -90,24 +45,21 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def show_found(query: str, document: Any, form: str, *, schema: Schema | None = None, follows: bool = False) -> None:
-    """Show what a query finds, in any form; `follows` as `write`.
+def found_in(document: Any, query: str, schema: Schema | None) -> Any:
+    """Return what a query finds; without a schema, what the document has says which fields there are.
 
-    UsageError if it fails, or asks for a field that the output doesn't have: by its schema, or as it is.
+    UsageError if it fails, or asks for a field that the output doesn't have.
     """
-    simple = _simple(document)
+    simple = json.loads(json.dumps(document, default=_plain))
     refuse_unknown(query, [schema_like(simple) if schema is None else schema])
     try:
-        found = jmespath.search(query, simple)
+        return jmespath.search(query, simple)
     except JMESPathError as error:
         raise UsageError(f"--query failed: {escaped(str(error))}", "see https://jmespath.org") from error
-    if form in {TABLE, WIDE}:
-        _draw_found(found)
-    else:
-        write(found, form, follows=follows)
 
 
-def _draw_found(found: Any) -> None:
+def draw(found: Any) -> None:
+    """Draw what a query finds for people, who know its form."""
     rows = found if isinstance(found, list) else [found]
     if rows and all(isinstance(each, Mapping) and each for each in rows):
         names = list(dict.fromkeys(name for each in rows for name in each))

@@ -1,39 +1,41 @@
-"""Data on stdout in the form that was asked for: a table for people, or JSON, YAML or CSV for programs.
+"""Data on stdout in the form that was asked for: a table for people, or JSON for programs.
 
 People see a long list while it is read. Programs get one document, which is held until it is whole, as the AWS CLI
 does; so does a `--query` (JMESPath).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
 
 from rolekeeper_cli.lazily import lazily
+from rolekeeper_cli.options import TABLE, WIDE
 from rolekeeper_cli.shell import terminal
 from rolekeeper_cli.shell.layout import Layout
 from rolekeeper_cli.shell.view import Schema, View, schema_of
 
 with lazily():
-    from rolekeeper_cli.shell import documents as shell_documents
-    from rolekeeper_cli.shell import tables
-
-type Document = Mapping[str, Any]
+    from rolekeeper_cli.shell import documents, tables
 
 
-def show(document: Any, draw: Callable[[], object] = lambda: None, *, of: Any = None) -> None:
+def show(document: Any, draw: Callable[[], object] = lambda: None, *, of: Any = None, follows: bool = False) -> None:
     """Show one document; `draw` shows it to people, who else see what the command says.
 
-    `of` is its type, if it isn't a view and the command has documents of several types.
+    `of` is its type, if it isn't a view and the command has documents of several types. Those that follow each other
+    are a line of JSON each.
     """
     options = terminal.options()
-    if options.query:
-        found = _schema(type(document) if isinstance(document, View) else of)
-        shell_documents.show_found(options.query, document, options.output, schema=found)
-    elif options.for_people:
+    if options.for_people:
         draw()
+        return
+    if options.query:
+        schema = _schema(type(document) if isinstance(document, View) else of)
+        document = documents.found_in(document, options.query, schema)
+    if options.output in {TABLE, WIDE}:
+        documents.draw(document)
     else:
-        shell_documents.write(document, options.output)
+        click.echo(documents.as_json(document, indent=None if follows else 2))
 
 
 def _schema(of: Any) -> Schema | None:
@@ -46,7 +48,7 @@ def _schema(of: Any) -> Schema | None:
 
 def show_list(
     layout: Layout,
-    documents: Iterable[Any],
+    rows: Iterable[Any],
     *,
     empty: Callable[[], str],
     total: Callable[[], str] = lambda: "",
@@ -57,52 +59,8 @@ def show_list(
     `empty` is what people read if there are none, with what they can do; `total` what they read below the rows.
     """
     if not terminal.options().for_people:
-        show(list(documents), of=list[of] if of else None)
+        show(list(rows), of=list[of] if of else None)
         return
-    message = total if tables.stream_list(layout, documents) else empty
+    message = total if tables.stream_list(layout, rows) else empty
     if text := message():
         terminal.say(text)
-
-
-def show_with_rows(
-    documents: Iterable[Any],
-    whole: Callable[[Sequence[Any]], Any],
-    draw: Callable[[Iterable[Any]], None],
-) -> None:
-    """Show a document with a long list, which CSV has alone.
-
-    `whole` makes the document, once the list is read. `draw` shows the list to people; the caller what follows it.
-    """
-    options = terminal.options()
-    if options.for_people:
-        draw(documents)
-        return
-    rows = list(documents)
-    if options.output == "csv" and not options.query:
-        show(rows)
-    else:
-        show(whole(rows))
-
-
-def line_shower() -> Callable[[Any, Callable[[], None]], None]:
-    """A function that shows the next document of an endless list: as a line of JSON, a YAML document or a row.
-
-    It takes the document, and the function that draws it for people.
-    """
-    options = terminal.options()
-    header = True
-
-    def show_line(document: Any, draw: Callable[[], None]) -> None:
-        nonlocal header
-        if options.query:
-            found = _schema(type(document) if isinstance(document, View) else None)
-            shell_documents.show_found(options.query, document, options.output, schema=found, follows=True)
-        elif options.for_people:
-            draw()
-        elif options.output == "csv":
-            shell_documents.write_csv([document], header=header)
-            header = False
-        else:
-            shell_documents.write(document, options.output, follows=True)
-
-    return show_line

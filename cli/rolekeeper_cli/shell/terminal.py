@@ -164,8 +164,6 @@ class Progress(Silent):
 
     def __init__(self, total: int | None, what: str) -> None:
         super().__init__(total, what)
-        self._of = "" if total is None else f" of {total:,}"
-        self._what = what
         self._shows = sys.stderr.isatty()
         self._next = time.monotonic() + _AFTER_SECONDS
         self._shown = False
@@ -178,8 +176,7 @@ class Progress(Silent):
     def at(self, done: int, total: int | None = None, rest: str = "") -> None:
         """`rest` is shown as far as the line has room."""
         if self._shows and time.monotonic() >= self._next:
-            of = self._of if total is None else f" of {total:,}"
-            text = f"{done:,}{of} {self._what}{f'; {rest}' if rest else ''}"
+            text = self.in_words(done, total, rest)
             click.echo(f"\r\033[K{wrapped(text, shutil.get_terminal_size().columns - 1)[0]}", nl=False, err=True)
             self._next = time.monotonic() + _EVERY_SECONDS
             self._shown = True

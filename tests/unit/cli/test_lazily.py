@@ -8,7 +8,7 @@ import sys
 from rolekeeper_cli.lazily import lazily
 with lazily():
     from rolekeeper_cli.fleet import watch_command as watch
-    from rolekeeper_cli.shell import yaml_text
+    from rolekeeper_cli.row import yaml_text
 def ran():
     return ["yaml" in sys.modules, "rolekeeper_cli.instance.history_command" in sys.modules]
 print(ran(), end=" ")

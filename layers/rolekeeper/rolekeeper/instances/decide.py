@@ -379,8 +379,7 @@ def _included(ranked: Candidates, why: str) -> Candidates:
 
 def _overruled(ranked: Candidates, why: str, excluded: Decision | None = None) -> Candidates:
     """Take the winner from the candidates: the mapping that would have governed is overridden."""
-    would = ranked.in_conflict or ((ranked.winner,) if ranked.winner else ())
-    lost = tuple(Overridden(mapping.key, why) for mapping in would)
+    lost = tuple(Overridden(mapping.key, why) for mapping in ranked.best)
     return Candidates(overridden=(*lost, *ranked.overridden), exclusion=excluded)
 
 

@@ -19,9 +19,8 @@ _PROFILES = {
 
 def node_of(instance: Instance, profile_arn: str) -> str:
     """Return the service whose node an instance is, by its tags or its profile; empty for no node."""
-    name = profile_arn.rsplit("/", 1)[-1]
     tagged = [service for service, prefixes in _TAGS.items() if any(key.startswith(prefixes) for key in instance.tags)]
-    named = [service for service, pattern in _PROFILES.items() if pattern.search(name)]
+    named = [service for service, pattern in _PROFILES.items() if pattern.search(profile_arn.rsplit("/", 1)[-1])]
     return next(iter(tagged + named), "")
 
 

@@ -108,9 +108,8 @@ def _with_owners(
     govern.
     """
     owners = {orphan.key: orphan.grant.mapping for orphan in orphans if orphan.grant}
-    ungoverned = [orphan for orphan in orphans if not (orphan.candidates.winner or orphan.candidates.in_conflict)]
     pins = {owner: pin_over(owner) for owner in owners.values() if owner.pins}
-    unread = sorted({owners[orphan.key] for orphan in ungoverned} - asked - pins.keys())
+    unread = sorted({owners[orphan.key] for orphan in orphans if not orphan.candidates.best} - asked - pins.keys())
     late = state.read((), unread) if unread else Snapshot()
     found = {**pins, **late.published}
     damaged = {**snapshot.damaged, **late.damaged}

@@ -292,6 +292,10 @@ class Candidates:
     overridden: tuple[Overridden, ...] = ()
     exclusion: Decision | None = None
 
+    @property
+    def best(self) -> tuple[PublishedMapping, ...]:
+        return self.in_conflict or ((self.winner,) if self.winner else ())
+
 
 @dataclass(frozen=True, slots=True)
 class ReconcileRequest:

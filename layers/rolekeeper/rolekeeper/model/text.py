@@ -72,8 +72,7 @@ def unplain_at(text: str) -> int | None:
 
 def shown(text: str, longest: int = WORDS) -> str:
     """Escape a person's words and cut them to a length, for a sentence."""
-    plain = escaped(text[: longest + 1])
-    return plain if len(plain) <= longest else cut(plain, longest)
+    return cut(escaped(text[: longest + 1]), longest)
 
 
 def cut(text: str, longest: int) -> str:

@@ -92,16 +92,12 @@ def test_the_link_becomes_a_cookie_that_scripts_and_other_sites_never_get(guard:
     assert stranger.get("/").status_code == 200
 
 
-def test_it_goes_on_by_a_navigation_of_its_own(guard: Guard, stranger: TestClient) -> None:
-    """A redirect would belong to the navigation from the opened file, and a strict cookie isn't sent along."""
-    answer = stranger.get(guard.link, follow_redirects=False, headers={"Sec-Fetch-Site": "cross-site"})
-    assert (answer.status_code, 'http-equiv="refresh" content="0; url=/"' in answer.text) == (200, True)
-
-
 def test_it_works_once(guard: Guard, guest: TestClient, pages: Pages) -> None:
     second = browser(guard)
+    calls: list[str] = []
+    guard.on_entered = lambda: calls.append("entered")
     answer = second.get(guard.link)
-    assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
+    assert (answer.status_code, "set-cookie" in answer.headers, calls) == (403, False, [])
     assert "this link was used already" in words(answer).lower()
     assert AFTER_THE_LINK in words(answer)
     assert second.get("/").status_code == 403
@@ -122,30 +118,22 @@ def test_two_who_open_it_at_once_are_not_both_let_in(guard: Guard) -> None:
         assert sorted(threads.map(opens, range(many))) == [200] + [403] * (many - 1)
 
 
-@pytest.mark.parametrize("token", ["", "x", "ü", "%FF", "a/b", "A" * 43])
-def test_another_token_lets_nobody_in_and_leaves_the_link_as_it_is(
-    guard: Guard, stranger: TestClient, token: str
+OTHER_TOKENS = [("GET", f"/enter/{token}", 403) for token in ("", "x", "ü", "%FF", "a/b", "A" * 43)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [*OTHER_TOKENS, *((method, "", 405) for method in ("HEAD", "POST", "PUT", "OPTIONS"))],
+)
+def test_another_token_or_method_lets_nobody_in_and_leaves_the_link_as_it_is(
+    guard: Guard, stranger: TestClient, *, method: str, path: str, status: int
 ) -> None:
-    answer = stranger.get(f"/enter/{token}")
-    assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
-    let_in(guard)
-
-
-@pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "OPTIONS"])
-def test_only_opening_it_uses_it_up(guard: Guard, stranger: TestClient, method: str) -> None:
-    answer = stranger.request(method, guard.link, headers=ours(guard))
-    assert (answer.status_code, "set-cookie" in answer.headers) == (405, False)
-    let_in(guard)
-
-
-def test_who_waits_for_it_to_be_used_is_called_once(guard: Guard) -> None:
     calls: list[str] = []
     guard.on_entered = lambda: calls.append("entered")
-    browser(guard).get("/enter/x")
-    assert calls == []
+    answer = stranger.request(method, path or guard.link, headers=ours(guard))
+    assert (answer.status_code, "set-cookie" in answer.headers, calls) == (status, False, [])
     let_in(guard)
-    browser(guard).get(guard.link)
-    assert calls == ["entered"]
+    assert calls == ["entered"], "who waits for the link to be used is called"
 
 
 def test_each_console_has_a_name_a_link_and_a_session_of_its_own(guard: Guard, guest: TestClient) -> None:
@@ -184,29 +172,22 @@ def test_another_host_or_port_is_refused_with_the_cookie_too(guard: Guard, guest
     both = [("Host", guard.origin.removeprefix("http://")), ("Host", "evil.example")]
     answer = guest.get("/", headers=both)
     assert (answer.status_code, "Open the console" in answer.text) == (421, False)
-    assert pages.asked == []
-
-
-def test_another_host_neither_uses_the_link_nor_gets_files(guard: Guard, stranger: TestClient, pages: Pages) -> None:
     for path in (guard.link, "/static/console.css"):
-        assert stranger.get(path, headers={"Host": "evil.example"}).status_code == 421
+        assert guest.get(path, headers={"Host": "evil.example"}).status_code == 421
     assert pages.asked == []
-    let_in(guard)
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:4321", ""])
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_another_origin_is_refused(guest: TestClient, pages: Pages, method: str, origin: str) -> None:
-    answer = guest.request(method, "/mappings", headers={"Origin": origin})
-    assert (answer.status_code, pages.asked) == (403, [])
-    assert "a request from another site" in words(answer).lower()
-
-
-def test_a_write_must_say_where_it_comes_from(guard: Guard, guest: TestClient, pages: Pages) -> None:
-    assert guest.post("/mappings").status_code == 403
-    assert guest.post("/mappings", headers={"Origin": guard.origin.replace("http:", "https:")}).status_code == 403
-    assert guest.post("/mappings", headers={"Origin": guard.origin}).status_code == 200
-    assert pages.asked == ["POST /mappings"]
+def test_another_origin_is_refused_and_a_write_must_name_ours(
+    guard: Guard, guest: TestClient, pages: Pages, method: str
+) -> None:
+    others = ("http://evil.example", "null", "http://localhost:4321", "", guard.origin.replace("http:", "https:"))
+    for origin in (*others, *([None] if method == "POST" else [])):
+        answer = guest.request(method, "/mappings", headers={} if origin is None else {"Origin": origin})
+        assert (answer.status_code, pages.asked) == (403, []), origin
+        assert "a request from another site" in words(answer).lower()
+    assert guest.request(method, "/mappings", headers={"Origin": guard.origin}).status_code == 200
+    assert pages.asked == [f"{method} /mappings"]
 
 
 @pytest.mark.parametrize(
@@ -257,13 +238,10 @@ def test_the_address_that_lasts_leads_to_the_page_and_gets_neither_data_nor_cook
     goes_on = browser(guard).get(onward, headers={"Sec-Fetch-Site": "cross-site"})
     assert 'content="0; url=/instance/i-1?x=%20&amp;y=1"' in goes_on.text, "by a navigation of its own, with the cookie"
     assert (pages.asked, "set-cookie" in goes_on.headers) == ([], False)
-
-
-@pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_another_site_leads_there_only_by_one_more_click(guard: Guard, site: str) -> None:
-    answer = asks_at(guard, f"rolekeeper.localhost:{PORT}", "/roles", site)
-    assert 'http-equiv="refresh"' not in answer.text
-    assert f'href="{guard.origin}/go?to=%2Froles">Open the console</a>' in answer.text
+    for site in ("cross-site", "same-site"):
+        by_a_click = asks_at(guard, f"rolekeeper.localhost:{PORT}", "/roles", site)
+        assert 'http-equiv="refresh"' not in by_a_click.text
+        assert f'href="{guard.origin}/go?to=%2Froles">Open the console</a>' in by_a_click.text
 
 
 @pytest.mark.parametrize(
@@ -283,11 +261,6 @@ def test_the_cookie_of_a_former_console_is_worth_nothing(guard: Guard, pages: Pa
     for host in (guard.origin.removeprefix("http://"), f"rolekeeper.localhost:{PORT}"):
         answer = asks_at(guard, host, "/roles", cookie=f"{COOKIE}={former}")
         assert (answer.status_code in {403, 421}, pages.asked) == (True, [])
-
-
-def test_only_opening_leads_on(guard: Guard, guest: TestClient, pages: Pages) -> None:
-    assert guest.post("/go?to=/roles", headers=ours(guard)).status_code == 405
-    assert pages.asked == []
 
 
 # ---- where the link leads ----
@@ -369,28 +342,26 @@ def test_read_only_nothing_but_reading_reaches_the_pages(pages: Pages, method: s
     assert guest.get("/mappings").status_code == guest.head("/mappings").status_code == 200
 
 
-def test_more_than_a_form_holds_is_refused(guard: Guard, guest: TestClient, pages: Pages) -> None:
-    assert guest.post("/mappings", content=b"x" * 65_536, headers=ours(guard)).json() == {"bytes": 65_536}
-    answer = guest.post("/mappings", content=b"x" * 65_537, headers=ours(guard))
-    assert (answer.status_code, pages.asked) == (413, ["POST /mappings"])
-
-
-@pytest.mark.parametrize("length", ["-1", "1e3", "²", "", "0x10", "9" * 5_000])
-def test_a_size_that_is_none_is_refused(guard: Guard, guest: TestClient, length: str) -> None:
-    sized = {**ours(guard), "Content-Length": length.encode()}
-    assert guest.post("/mappings", headers=sized).status_code == 413  # type: ignore[arg-type]  # bytes
+FULL = b"x" * 65_536
+NO_SIZES = ("-1", "1e3", "²", "", "0x10", "9" * 5_000)
 
 
 @pytest.mark.parametrize(
     ("content", "headers"),
-    [(iter([b"x"]), {}), (b"x" * 70_000, {"Content-Length": "3", "Transfer-Encoding": "chunked"})],
-    ids=["no length", "a length beside it"],
+    [
+        (FULL + b"x", {}),
+        *((b"", {"Content-Length": each.encode()}) for each in NO_SIZES),
+        (iter([b"x"]), {}),
+        (b"x" * 70_000, {"Content-Length": "3", "Transfer-Encoding": "chunked"}),
+    ],
+    ids=["a byte more", *(each[:9] for each in NO_SIZES), "no length", "a length beside it"],
 )
-def test_a_stream_is_refused_whatever_length_it_says(
-    guard: Guard, guest: TestClient, pages: Pages, content: Any, headers: dict[str, str]
+def test_what_is_larger_than_a_form_or_doesnt_say_its_size_is_refused(
+    guard: Guard, guest: TestClient, pages: Pages, content: Any, headers: dict[str, Any]
 ) -> None:
     answer = guest.post("/mappings", content=content, headers={**ours(guard), **headers})
     assert (answer.status_code, pages.asked) == (413, [])
+    assert guest.post("/mappings", content=FULL, headers=ours(guard)).json() == {"bytes": 65_536}
 
 
 # ---- what each answer says to the browser ----
@@ -408,13 +379,16 @@ def asks(guard: Guard, guest: TestClient) -> dict[str, Callable[[], Response]]:
         "another origin": lambda: guest.get("/", headers={"Origin": "null"}),
         "link used": lambda: stranger.get(guard.link),
         "link by HEAD": lambda: stranger.head(guard.link),
+        "onward by POST": lambda: guest.post("/go?to=/roles", headers=ours(guard)),
         "too large": lambda: guest.post("/", content=b"x" * 100_000, headers=ours(guard)),
     }
 
 
 def test_every_answer_says_what_a_browser_may_do_with_it(guard: Guard, guest: TestClient) -> None:
     for way, ask in asks(guard, guest).items():
-        headers = ask().headers
+        answer = ask()
+        headers = answer.headers
+        assert (answer.status_code == 405) == (way in {"link by HEAD", "onward by POST"}), way
         said = {name: headers.get(name) for name in ("x-content-type-options", "referrer-policy", "x-frame-options")}
         assert said == {
             "x-content-type-options": "nosniff",

@@ -253,7 +253,7 @@ def ward(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Doc
             "/settings/expected?what=pause&",
             "switch pause",
             "Counting what it does to instances: 2 of 3 things. You need not wait for that.",
-            '<button class="button danger">Pause</button>',
+            '<button class="button danger">Pause Rolekeeper</button>',
         ),
     ],
 )

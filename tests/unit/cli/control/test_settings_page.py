@@ -47,7 +47,7 @@ def test_a_pause_shows_first_what_it_withholds_then_is_written_with_its_reason(b
     assert control(desk) == {}, "nothing is written by looking"
     after = confirms(browser, page)
     assert after.url.path == "/settings"
-    assert "Rolekeeper is paused: it decides and records, and changes nothing." in words(after)
+    assert "Rolekeeper is paused. Nothing is changed: Rolekeeper is paused" in words(after)
     assert control(desk)["paused"] is True
     assert (control(desk)["by"], control(desk)["reason"]) == (CALLER, "wrong roles")
     desk.hears_of_control("event-1")

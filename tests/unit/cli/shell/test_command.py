@@ -65,28 +65,12 @@ def test_every_command_explains_itself_and_each_option_with_an_example(path: str
     assert len({each.name for each in parameters}) == len(parameters), "none hides a common option"
 
 
-def test_the_help_has_sections_each_in_its_own_order() -> None:
-    shown = CliRunner().invoke(cli, ["--help"], prog_name="rolekeeper", terminal_width=80).stdout
-    titles = re.findall(r"^(\w+):$", shown, re.MULTILINE)
-    assert titles == ["Options", "Look", "Change", "Mappings", "Deploy", "Organization", "Examples"]
-    look, organization = (shown.partition(f"\n{title}:\n")[2].partition("\n\n")[0] for title in titles[1:6:4])
-    assert [line.split()[0] for line in look.splitlines()][:4] == ["fleet", "explain", "uptake", "history"]
-    assert [line.split()[0] for line in organization.splitlines()] == ["targets", "spoke"]
-
-
 @pytest.mark.parametrize("path", [path for path, each in ALL.items() if isinstance(each, Group)])
 def test_the_help_says_of_each_command_on_one_line_what_its_own_help_begins_with(path: str) -> None:
     shown = CliRunner().invoke(cli, [*path.split()[1:], "--help"], prog_name="rolekeeper", terminal_width=80).stdout
     for name, each in ALL[path].all().items():
         assert re.search(rf"^  {name} +{re.escape(each.get_short_help_str())}$", shown, re.MULTILINE), name
         assert each.help.startswith(each.get_short_help_str())
-
-
-@pytest.mark.parametrize("line", [[], ["mapping"], ["spoke"]])
-def test_a_group_alone_shows_its_help(line: list[str]) -> None:
-    ran = CliRunner().invoke(cli, line, prog_name="rolekeeper")
-    assert (ran.exit_code, ran.stderr) == (0, "")
-    assert ran.stdout == CliRunner().invoke(cli, [*line, "--help"], prog_name="rolekeeper").stdout
 
 
 def test_the_help_of_deploy_shows_what_people_set_and_the_rest_when_asked() -> None:
@@ -257,17 +241,6 @@ def test_every_way_to_end_has_its_code_and_its_words(error: BaseException, code:
 
     ran = _run(["see"], act)
     assert (ran.exit_code, words in ran.stderr) == (code, True), ran.stderr
-
-
-def test_an_error_breaks_between_words_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    def act() -> None:
-        raise CommandError("i-0123456789abcdef0 doesn't carry web", "look at i-0123456789abcdef0", ["it waits for EC2"])
-
-    monkeypatch.setattr(output, "width", lambda _stream: 30)
-    assert _run(["see"], act).stderr.splitlines() == [
-        *("! it waits for EC2", "Error: i-0123456789abcdef0", "  doesn't carry web"),
-        *("  look at", "    i-0123456789abcdef0"),
-    ]
 
 
 @pytest.mark.parametrize("group", COMMANDS_MEANT)

@@ -1,6 +1,5 @@
-"""Data in the form that was asked for: tables, JSON, YAML, CSV, and what a query finds of it."""
+"""Data in the form that was asked for: tables, JSON, and what a query finds of it."""
 
-import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +9,6 @@ from typing import Any, cast
 
 import click
 import pytest
-import yaml
 from click.testing import CliRunner, Result
 
 from fixtures.mappings import Desk
@@ -71,17 +69,7 @@ def rows(*options: str, documents: Any = ROWS) -> str:
     return shown(lambda: render.show_list(LAYOUT, documents, empty=lambda: "There are none.", of=Row), *options)
 
 
-def nested(*options: str, documents: Any = ROWS) -> str:
-    """A document with a long list in it."""
-    return shown(lambda: nested_documents(documents), *options)
-
-
-def nested_documents(documents: Any) -> None:
-    def draw(coming: Any) -> None:
-        for each in coming:
-            click.echo(f"* {each.instance}")
-
-    render.show_with_rows(documents, lambda rows: Nested(changes=rows, sum={"n": 2}, odd=[]), draw)
+NESTED = Nested(changes=ROWS, sum={"n": 2}, odd=[])
 
 
 # ---- lists ----
@@ -92,35 +80,7 @@ def test_a_list_is_a_table_for_people() -> None:
     assert rows("-o", "wide") == "INSTANCE  REVISION\ni-1       3\ni-2       0.5\n"
 
 
-def test_csv_has_a_head_and_json_in_cells_that_hold_more_than_a_text() -> None:
-    first, second = csv.DictReader(io.StringIO(rows("--output", "csv")))
-    assert first == {"instance": "i-1", "tags": '{"app": "wéb"}', "carries": "", "revision": "3", "ours": "true"}
-    assert second["carries"] == "no"
-
-
-def test_a_cell_of_csv_comes_back_as_it_was() -> None:
-    odd = {"name": "", "said": 'a\ttab, "quotes" and\ntwo lines'}
-    assert list(csv.DictReader(io.StringIO(rows("-o", "csv", documents=[odd])))) == [odd]
-
-
-@pytest.mark.parametrize("begin", list("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"))
-def test_no_cell_of_csv_is_a_formula(begin: str) -> None:
-    text = f"{begin}cmd|' /C calc'!A0"
-    for options in ((), ("--query", "[].carries")):
-        found = rows("-o", "csv", *options, documents=[{"carries": text}])
-        [*_, [cell]] = csv.reader(io.StringIO(found, newline=""))
-        assert cell == f"'{text}".replace("\r", r"\r")
-
-
-def test_csv_shows_control_characters_by_their_numbers_and_leaves_numbers_alone() -> None:
-    row = {"=\x1b": "a\x1b[2J\u202eb", "delta": -5, "names": ["=\x7f"]}
-    assert rows("-o", "csv", documents=[row]).splitlines() == [
-        r"'=\u001b,delta,names",
-        r'a\u001b[2J\u202eb,-5,"[""=\u007f""]"',
-    ]
-
-
-@pytest.mark.parametrize("form", ["table", "wide", "json", "yaml", "csv"])
+@pytest.mark.parametrize("form", ["table", "wide", "json"])
 def test_people_are_told_what_a_list_comes_to_or_that_it_has_nothing(form: str) -> None:
     def said(documents: Any, *options: str) -> str:
         return run(
@@ -136,15 +96,6 @@ def test_people_are_told_what_a_list_comes_to_or_that_it_has_nothing(form: str) 
 # ---- documents ----
 
 
-def test_a_document_with_a_long_list_reads_the_same_in_json_and_yaml() -> None:
-    whole = {"changes": PLAIN, "sum": {"n": 2}, "odd": []}
-    assert json.loads(nested("--output", "json")) == whole
-    assert yaml.safe_load(nested("--output", "yaml")) == whole
-    assert json.loads(nested("--output", "json", documents=[]))["changes"] == []
-    assert yaml.safe_load(nested("--output", "yaml", documents=[]))["changes"] == []
-    assert nested() == "* i-1\n* i-2\n"
-
-
 def test_one_document_is_drawn_or_written() -> None:
     document = {"at": datetime(2026, 1, 1, tzinfo=UTC), "names": {"b", "a"}}
 
@@ -153,19 +104,14 @@ def test_one_document_is_drawn_or_written() -> None:
 
     assert shown(show) == "drawn\n"
     assert json.loads(shown(show, "--output", "json")) == {"at": "2026-01-01T00:00:00.000000Z", "names": ["a", "b"]}
-    assert shown(show, "--output", "csv") == 'at,names\n2026-01-01T00:00:00.000000Z,"[""a"", ""b""]"\n'
-    assert yaml.safe_load(shown(show, "--output", "yaml"))["names"] == ["a", "b"]
 
 
 def test_what_goes_on_and_on_is_one_line_each() -> None:
     def show() -> None:
-        show_line = render.line_shower()
         for each in ROWS:
-            show_line(each, lambda: click.echo("drawn"))
+            render.show(each, lambda: click.echo("drawn"), follows=True)
 
     assert [json.loads(line) for line in shown(show, "--output", "json").splitlines()] == PLAIN
-    assert list(yaml.safe_load_all(shown(show, "--output", "yaml"))) == PLAIN
-    assert shown(show, "--output", "csv") == rows("--output", "csv")
     assert shown(show) == "drawn\ndrawn\n"
     assert shown(show, "--output", "json", "--query", "instance") == '"i-1"\n"i-2"\n'
 
@@ -178,18 +124,16 @@ def test_what_goes_on_and_on_is_one_line_each() -> None:
     [
         ("[].instance", "json", '[\n  "i-1",\n  "i-2"\n]\n'),
         ("[].instance", "table", "i-1\ni-2\n"),
-        ("[].instance", "csv", "i-1\ni-2\n"),
         ("[].[instance, revision]", "table", "i-1  3\ni-2  0.5\n"),
-        ("[].[instance, revision]", "csv", "i-1,3\ni-2,0.5\n"),
         ("[].instance", "wide", "i-1\ni-2\n"),
         ("[].{id: instance, n: revision}", "table", "ID   N\ni-1  3\ni-2  0.5\n"),
-        ("[?instance=='i-2'] | [0].ours", "yaml", "false\n"),
+        ("[?instance=='i-2'] | [0].ours", "json", "false\n"),
         ("length(@)", "table", "2\n"),
         ("[?instance=='i-3'].revision", "json", "[]\n"),
         ("[].tags.Name", "json", "[]\n"),
-        ("[].[nothing || instance]", "csv", "i-1\ni-2\n"),
-        ("[].[nothing || carries]", "csv", '""\nno\n'),
-        ("[].[not_null(nothing, instance)]", "csv", "i-1\ni-2\n"),
+        ("[].[nothing || instance]", "table", "i-1\ni-2\n"),
+        ("[].[nothing || carries]", "table", "\nno\n"),
+        ("[].[not_null(nothing, instance)]", "table", "i-1\ni-2\n"),
     ],
 )
 def test_a_query_finds_what_it_finds_in_the_aws_cli(query: str, form: str, said: str) -> None:
@@ -229,17 +173,17 @@ def test_a_field_that_the_output_does_not_have_is_refused(query: str, documents:
 
 def test_so_is_one_of_a_document_or_of_its_list() -> None:
     for query, fields in (("chnges", "changes, sum, odd, from"), ("changes[].instanc", "instance, tags, carries")):
-        ran = run(lambda: nested_documents(ROWS), "--query", query, code=252)
+        ran = run(lambda: render.show(NESTED), "--query", query, code=252)
         assert f"its fields: {fields}" in ran.stderr
     for query in ("sum.m", "changes[].tags.app", "odd[].a"):
-        assert run(lambda: nested_documents(ROWS), "--query", query).exit_code == 0
+        assert run(lambda: render.show(NESTED), "--query", query).exit_code == 0
 
 
 def test_a_field_of_a_list_is_asked_of_its_rows_and_a_list_of_a_field() -> None:
     ran = run(lambda: render.show_list(LAYOUT, ROWS, empty=str, of=Row), "--query", "instance", code=252)
     assert "instance is asked of a list\n  ask each of its rows: [].instance" in ran.stderr
     for query in ("[].instance", "[0]", "[?sum]"):
-        ran = run(lambda: nested_documents(ROWS), "--query", query, code=252)
+        ran = run(lambda: render.show(NESTED), "--query", query, code=252)
         assert "[] is asked of what is no list\n  ask one of its fields: changes, sum, odd, from" in ran.stderr
 
 
@@ -249,7 +193,7 @@ def test_a_name_that_is_python_s_own_is_shown_without_its_mark_and_a_default_not
 
     assert json.loads(shown(show, "-o", "json")) == {"changes": [], "sum": {}, "odd": [], "from": "web"}
     assert shown(show, "--query", "from") == "web\n"
-    assert json.loads(nested("-o", "json", documents=[])) == {"changes": [], "sum": {"n": 2}, "odd": []}
+    assert json.loads(shown(lambda: render.show(NESTED), "-o", "json"))["changes"] == PLAIN
 
 
 def test_an_unknown_field_is_refused_before_anything_is_asked(terminal: Terminal, desk: Desk) -> None:

@@ -1,11 +1,7 @@
 """What was meant: names a slip away, and none that only look alike to a machine."""
 
-from pathlib import Path
-
 import pytest
 
-from fixtures.mappings import Desk
-from fixtures.terminal import Terminal
 from rolekeeper_cli.shell.suggest import did_you_mean, near
 
 ROLES = ["batch", "db", "ssm-only", "web", "web-debug"]
@@ -40,24 +36,3 @@ def test_the_nearest_comes_first_and_three_at_most() -> None:
         "prodution",
         "production-eu",
     ]
-
-
-# ---- where names are typed ----
-
-
-@pytest.fixture
-def web(desk: Desk) -> Desk:
-    for role in ("web", "batch"):
-        desk.role(role)
-    return desk
-
-
-def test_a_plan_of_a_file_names_the_role_that_was_meant(terminal: Terminal, web: Desk, tmp_path: Path) -> None:
-    del web
-    file = tmp_path / "mappings.yaml"
-    file.write_text(
-        "mappings:\n- {tag_key: app, tag_value: a, role: wbe}\n- {tag_key: app, tag_value: b, role: nosuch}\n"
-    )
-    shown = terminal("plan", "-f", str(file)).stdout
-    assert "correct the name; did you mean 'web'?" in shown
-    assert shown.count("did you mean") == 1

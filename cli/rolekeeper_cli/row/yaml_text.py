@@ -1,4 +1,4 @@
-"""Values as YAML that reads back as the same: of documents, and of files of mappings."""
+"""Values as YAML that every reader takes for the same: what `mapping export` writes."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 STANDARD = "tag:yaml.org,2002:"
 
 
-class Quoting(_Dumper):  # type: ignore[misc]  # chosen at import
+class _Quoting(_Dumper):  # type: ignore[misc]  # chosen at import
     """Writes text so that every YAML reader takes it as text."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # PyYAML's own
@@ -19,29 +19,24 @@ class Quoting(_Dumper):  # type: ignore[misc]  # chosen at import
         return True
 
 
-class Plain(_Dumper):  # type: ignore[misc]  # the same
-    """Leaves the style to YAML."""
-
-
 def _represent_text(dumper: Any, text: str) -> yaml.ScalarNode:
     style = None
     if escaped(text, keep="\n") != text:
         # Only in these quotes does YAML know escapes, and `dumped` writes them.
         style = '"'
-    elif isinstance(dumper, Quoting) and not (text[:1].isalpha() and text[:1].isascii()):
+    elif not (text[:1].isalpha() and text[:1].isascii()):
         # Digits, dates and signs are quoted even where YAML 1.1 wouldn't: 1.2 reads them otherwise.
         style = "'"
     node: yaml.ScalarNode = dumper.represent_scalar(f"{STANDARD}str", text, style=style)
     return node
 
 
-Quoting.add_representer(str, _represent_text)
-Plain.add_representer(str, _represent_text)
+_Quoting.add_representer(str, _represent_text)
 
 
-def dumped(value: Any, dumper: Any = Plain) -> str:
+def dumped(value: Any) -> str:
     """A value as YAML that reads back as the same, with invisible characters escaped."""
     text: str = yaml.dump(
-        value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000
+        value, Dumper=_Quoting, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000
     )
     return escaped(text, keep="\n")
