@@ -29,7 +29,7 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
                 spokes[message_id] = spoke
         except DroppedError as dropped:
             app.telemetry.dropped(str(dropped), message_id)
-    outcomes = app.reconcile(requests)
+    outcomes = app.targets.reconcile(requests)
     failed = [request.message_id for request in requests if outcomes[request.instance].error]
     registered = {id_: app.targets.register(spoke, id_, asks=True) for id_, spoke in spokes.items()}
     failed += [id_ for id_, outcome in registered.items() if outcome and outcome.error]

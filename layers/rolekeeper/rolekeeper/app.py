@@ -15,11 +15,11 @@ from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances.observe import checked_pin
 from rolekeeper.instances.reconcile import WORK, Pace, Reconciler
-from rolekeeper.instances.records import Outcome, Recorder
+from rolekeeper.instances.records import Recorder
 from rolekeeper.instances.retry import RetryLoop
 from rolekeeper.instances.window import ChangeLimiter
 from rolekeeper.mail import Mailer
-from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
+from rolekeeper.model.instance import Target
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State, Store, layout
 from rolekeeper.telemetry import Telemetry
@@ -146,9 +146,6 @@ class App:
             client_at=lambda target: self.at(target)._in_target("events"),  # noqa: SLF001  # its own
             notifies_until=self.now() + WORK,
         )
-
-    def reconcile(self, requests: Iterable[ReconcileRequest]) -> dict[InstanceKey, Outcome]:
-        return self.targets.reconcile(requests)
 
     @shared
     def targets(self) -> fleet.targets.Targets:

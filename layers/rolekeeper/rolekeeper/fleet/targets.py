@@ -54,7 +54,7 @@ CHECKED_FOR = timedelta(hours=3)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 # Actions whose refusal concerns the whole target; any other concerns one instance.
 _OF_A_TARGET = ("sts:", "ec2:Describe")
-TARGET_SERVICES = ("ec2:", "iam:", "sts:")  # the services that are called in a target; all others are called in the hub
+IN_TARGET = ("ec2:", "iam:", "sts:")  # the services that are called in a target; all others are called in the hub
 _REGISTERED, _PROBLEM, _SINCE, _UNSWEPT, _UNIT = "since", "problem", "problem_since", "unswept", "unit"
 _WIRE_FORMAT = "wire_format"
 _target_of = attrgetter("instance.target")
@@ -461,7 +461,7 @@ class Targets:
 
     def ends_sweep(self, target: Target, error: AwsRefusalError, *, resumed: bool) -> bool:
         """Note why a target's sweep ends, if it does; otherwise its run fails, as the deployment's own always does."""
-        is_its_own = target != self.home and error.action.startswith(TARGET_SERVICES)
+        is_its_own = target != self.home and error.action.startswith(IN_TARGET)
         if not is_its_own or (resumed and isinstance(error, RetryableError)):
             return False
         if not isinstance(error, AccessDeniedError):
@@ -505,8 +505,7 @@ class Targets:
 
     def _remember(self, target: Target, failed: Sequence[AwsRefusalError]) -> None:
         if failed:
-            mute = (error for error in failed if isinstance(error, errors.NoResponseError))
-            silent = any(error.action.startswith(TARGET_SERVICES) for error in mute)
+            silent = any(isinstance(one, errors.NoResponseError) and one.action.startswith(IN_TARGET) for one in failed)
             self.left_alone[target] = self.now() + (SILENT if silent else timedelta())
             # Its spoke may be gone, and its item too: look at that first, next time.
             self.registry.noted.pop(target, None)

@@ -95,12 +95,7 @@ class RecordChecks:
         return published, published
 
     def recheck(
-        self,
-        key: MappingKey,
-        correlation_id: str,
-        scan: Scan | None = None,
-        *,
-        listed: bool = True,  # noqa: ARG002  # it reads no row
+        self, key: MappingKey, correlation_id: str, scan: Scan | None = None, *, listed: bool = True
     ) -> Verdict:
         """Check a mapping: whether its role can be used there, and how much it governs.
 
@@ -108,6 +103,7 @@ class RecordChecks:
         sweep counted there; without one this counts. If the target gives no answer (AwsRefusalError), its record stays
         as it was.
         """
+        del listed  # it reads no row
         one, target = self.assessor.targets.of(self.target), self.target
         for _ in range(ATTEMPTS):
             # A new revision was published during the check: check again.

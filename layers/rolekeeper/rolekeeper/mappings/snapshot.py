@@ -203,10 +203,7 @@ class RowSnapshot:
 
     def stamp(self, account: str = "") -> str:
         """Return what is asked about a row, in short; with an `account`, there."""
-        stored = [
-            self.stored.published,
-            *(record.mapping for at, record in self.stored.records.items() if at == account),
-        ]
+        stored = [self.stored.published, *(one.mapping for at, one in self.stored.records.items() if at == account)]
         asked = [self.deletes, layout.encode(self.parsed.spec), *(map(layout.encode, stored) if account else ())]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 

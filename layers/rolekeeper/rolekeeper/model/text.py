@@ -72,7 +72,8 @@ def unplain_at(text: str) -> int | None:
 
 def shown(text: str, longest: int = WORDS) -> str:
     """Escape a person's words and cut them to a length, for a sentence."""
-    return cut(escaped(text[: longest + 1]), longest)
+    plain = escaped(text[: longest + 1])
+    return plain if len(plain) <= longest else cut(plain, longest)
 
 
 def cut(text: str, longest: int) -> str:
