@@ -146,7 +146,8 @@ class Batch:
                 named = filter(None, () if role == NO_ROLE else (role, profile))
                 options = {"--for": trimmed(self.form, "length"), "--reason": pin.reason}
                 words = [shlex.join(option) for option in options.items() if option[1]]
-                return " ".join([str(Remedy(Kind(pin.verb), (address, *named))), *words])
+                verb = pin.verb or ("detach" if role == NO_ROLE else "replace" if self.one.carries else "attach")
+                return " ".join([str(Remedy(Kind(verb), (address, *named))), *words])
             case Release():
                 return str(Remedy(Kind.RELEASE, (address,)))
             case Tag(key, value):
