@@ -232,7 +232,7 @@ def of_edit(deployment: Deployment, wanted: RowPlan | Unpublished) -> Preview:
         return of_proposal(deployment, foresee(deployment, wanted), approved=held is not None)
     except AccessDeniedError as error:
         counted = _as_held(deployment.app.revisions.history(held.key), held.revision) if held else None
-        return counted or Preview(unknown=denied(error))
+        return counted or Preview(unknown=_denied(error))
 
 
 def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview:
@@ -252,7 +252,7 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
                 plan.count(seen)
         whole = deployment.now().timestamp() < until
     except AccessDeniedError as error:
-        return Preview(unknown=denied(error))
+        return Preview(unknown=_denied(error))
     number = f"{'' if whole else 'the first '}{plan.instances:,} instances"
     differences = [] if will else [found for _, _, found in islice(plan.permissions(), _NAMED)]
     until_now = "They were withheld until now" if plan.changes else ""
@@ -373,5 +373,5 @@ def _why_not_now(deployment: Deployment) -> list[str]:
     return [f"No changes will be made now: {why}."] if why else []
 
 
-def denied(error: AccessDeniedError) -> str:
+def _denied(error: AccessDeniedError) -> str:
     return f"you aren't allowed {error.action} on {error.resource}"

@@ -110,8 +110,8 @@ def planned_change(seen: Seen) -> PlannedChange:
 
 
 @contextmanager
-def writing(name: str, basis: PlanHeader, proposed: Proposal) -> Iterator[Callable[[Seen], None]]:
-    """Write a plan; gives what takes its instances. The file is there once it is whole; UsageError if it can't be."""
+def writing(name: str, basis: PlanHeader, proposed: Proposal) -> Iterator[Callable[[Iterable[Seen]], Iterator[Seen]]]:
+    """Write a plan, and its instances as they go by. The file is there once it is whole; UsageError if it can't be."""
     path = Path(name)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -123,9 +123,11 @@ def writing(name: str, basis: PlanHeader, proposed: Proposal) -> Iterator[Callab
     def write(document: Mapping[str, Any]) -> None:
         file.write(json.dumps(document, default=repr) + "\n")
 
-    def keep(seen: Seen) -> None:
-        if seen.decision.action.mutates:
-            write({"change": asdict(planned_change(seen))})
+    def kept(instances: Iterable[Seen]) -> Iterator[Seen]:
+        for seen in instances:
+            if seen.decision.action.mutates:
+                write({"change": asdict(planned_change(seen))})
+            yield seen
 
     try:
         with file:
@@ -139,7 +141,7 @@ def writing(name: str, basis: PlanHeader, proposed: Proposal) -> Iterator[Callab
                     status=each.status.value,
                 )
                 write({"edit": asdict(edit)})
-            yield keep
+            yield kept
             write({"end": True})
         partial.replace(path)
     finally:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -102,11 +101,18 @@ def plan(
     pages = (lambda place: [instances[place.settings.target]]) if texts else instances_seen.pages
     seen = without_damaged(places.look(pages, proposed.enforced))
     named = [f"{each.key.target}/{each.key.id}" for some in instances.values() for each in some]
-    where = plan_apply.PlanHeader(there.home.account, there.home.region, there.stack.name)
-    basis = replace(where, instances=named, targets=targets, specs=specs, prune=prune)
-    with plan_apply.writing(out, basis, proposed) if out else nullcontext(lambda _: None) as keep:
+    basis = plan_apply.PlanHeader(
+        there.home.account,
+        there.home.region,
+        there.stack.name,
+        instances=named,
+        targets=targets,
+        specs=specs,
+        prune=prune,
+    )
+    with plan_apply.writing(out, basis, proposed) if out else nullcontext(iter) as kept:
         fleet = preview.FleetPlan(there, proposed, narrowed=bool(texts))
-        found = map(plan_use.change_view, _kept(fleet.changing(seen), keep))
+        found = map(plan_use.change_view, kept(fleet.changing(seen)))
         whole = partial(plan_use.view, fleet, places, waiting)
         for edit in proposed.edits:
             drawn.draw(edit)
@@ -182,13 +188,6 @@ def _draw_applied(done: AppliedView) -> None:
 
 
 SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
-
-
-def _kept[Item](items: Iterable[Item], keep: Callable[[Item], object]) -> Iterator[Item]:
-    """Give each item to `keep` too, as it goes by."""
-    for item in items:
-        keep(item)
-        yield item
 
 
 def _show(

@@ -10,9 +10,10 @@ from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.instance.seen import Seen, profile_name
 from rolekeeper_cli.instance.use import name_of, where
-from rolekeeper_cli.mapping.preview import FleetPlan, denied
+from rolekeeper_cli.mapping.preview import FleetPlan
 from rolekeeper_cli.mapping.rehearsal import PlannedRow
 from rolekeeper_cli.plan.view import (
     AccountChangesView,
@@ -120,7 +121,7 @@ def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[l
     try:
         rows = deployment.app.table.all_rows()
     except AccessDeniedError as error:
-        return [], f"whether rows wait isn't known: {denied(error)}"
+        return [], f"whether rows wait isn't known: {refusal(error).what}"
     others = {key: row for key, row in rows.items() if key not in leave}
     return list(map(_waiting, filter(itemgetter("not_in_effect"), mappings.documents(deployment, others)))), ""
 

@@ -209,13 +209,11 @@ def why_alone(deployment: Deployment, targets: int) -> str:
     if targets > 1:
         return ""
     if deployment.settings.organization:
-        return (
-            "No spoke has reported yet; it does with its first event, or within a day: rolekeeper spoke deploy --help"
-        )
-    organize = (
-        "To look after an organization's accounts, deploy it with --organization-id, then a spoke in each of them"
-    )
-    return f"This deployment {OWN_ONLY}. {organize}: rolekeeper spoke deploy --help"
+        why = "No spoke has reported yet; it does with its first event, or within a day"
+    else:
+        how = "To look after an organization's accounts, deploy it with --organization-id, then a spoke in each of them"
+        why = f"This deployment {OWN_ONLY}. {how}"
+    return f"{why}: rolekeeper spoke deploy --help"
 
 
 def sweep_interval(deployment: Deployment) -> timedelta:
