@@ -22,9 +22,15 @@ from rolekeeper_cli.plan.view import (
 )
 from rolekeeper_cli.row.effect_view import NotInEffectView
 from rolekeeper_cli.row.view import ColumnChangeView, PacedView
+from rolekeeper_cli.shell.view import View
 from rolekeeper_cli.target.view import UnseenTargetView
 
 COMMAND = "rolekeeper plan -o json"
+
+
+def unknown[Kind: View](kind: type[Kind]) -> Kind:
+    values: dict[str, Any] = dict.fromkeys(kind.fields)
+    return kind(**values)
 
 
 def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> PlanView:
@@ -60,8 +66,8 @@ def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> Pl
     change = PlannedChangeView(
         **at, instance="i-1", name=text, state="running", from_=text, to=text, reason=text, **decided
     )
-    missing = NotInEffectView(**dict.fromkeys(NotInEffectView.fields)).but(brief=f"{text} isn't judged yet")
-    waiting = WaitingRowView(**dict.fromkeys(WaitingRowView.fields)).but(mapping=text, not_in_effect=[missing])
+    missing = unknown(NotInEffectView).but(brief=f"{text} isn't judged yet")
+    waiting = unknown(WaitingRowView).but(mapping=text, not_in_effect=[missing])
     counts: dict[str, Any] = dict.fromkeys(("nothing", "attach", "detach", "wait", "hold"), 0)
     account = AccountChangesView(account=at["account"], instances=instances, changes=instances)
     counts |= {"replace": instances, "changes": instances, "instances": instances, "percent": 100.0}

@@ -217,7 +217,7 @@ def test_who_stops_it_in_between_sees_what_is_revoked(terminal: Terminal, iam: I
     ran = terminal("revoke", two_former)
     assert ran.exit_code == 130
     assert "Warning: stopped in between; done by then: db. One more may be written" in " ".join(ran.stderr.split())
-    assert (iam.statements("web"), list(iam.revoked("db"))) == ([], [two_former])
+    assert list(iam.revoked("db")) == [two_former]
 
 
 # ---- a role that it still carries ----
