@@ -9,8 +9,7 @@ from starlette.staticfiles import StaticFiles
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli import installed
-from rolekeeper_cli.act import many_page
-from rolekeeper_cli.act import page as instance_edits
+from rolekeeper_cli.act import page as acts
 from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.console import share
 from rolekeeper_cli.console.errors import HANDLERS
@@ -73,8 +72,7 @@ PAGES = (
     fleet,
     activity_page,
     instance,
-    instance_edits,
-    many_page,
+    acts,
     mappings,
     edits_page,
     roles,

@@ -132,8 +132,8 @@ def _act(text: str, act: Act, *, wait: bool | None, yes: bool, ask: Callable[[Pl
         plan = use.plan(there, act, {found.key.id: found.key.target}, foresee=asks)
     except use.NoPinError as error:
         nothing = f"{error.what}; {error.remedy}."
-        document = {**instances.where(found.key), "released": None, "contested": False}
-        render.show(document, lambda: terminal.line(nothing))
+        view = ReleasedView(**instances.where(found.key), released=None, contested=False)
+        render.show(view, lambda: terminal.line(nothing))
         return
     [one] = plan.planned
     for line in plan.preview.lines() if asks else ():
@@ -145,7 +145,7 @@ def _act(text: str, act: Act, *, wait: bool | None, yes: bool, ask: Callable[[Pl
     elif asks:
         terminal.confirm(f"{use.title(act, one.title)}?", yes=False)
     one.place.write([one.now])
-    render.show(one.document(), lambda: terminal.line(f"{one.outcome}."))
+    render.show(one.view(), lambda: terminal.line(f"{one.outcome}."))
     _follow(one, wait=wait)
 
 

@@ -1,29 +1,52 @@
-"""Changing one instance: a form leads to the page of what it would do, and that to doing it."""
+"""Changing one instance, by a form of its page, or many that were chosen in the fleet's list: one plan, done once."""
 
 import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import click
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from rolekeeper.instances.decide import exclusion
+from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.act import pins, use
-from rolekeeper_cli.act.use import Act, Pin, Plan, Planned, Release, Start, Tag, Untag
-from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, require_word, trimmed
-from rolekeeper_cli.console.page import Notice, done, page
+from rolekeeper_cli.act.use import Act, Pin, Plan, Planned, Release, Result, Start, Tag, Untag
+from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.console.forms import (
+    Form,
+    Outcome,
+    do_once,
+    keep,
+    plan_of,
+    posted,
+    reason_of,
+    require_word,
+    several,
+    trimmed,
+)
+from rolekeeper_cli.console.jobs import Job
+from rolekeeper_cli.console.page import Notice, done, listed, live, query_of, see_other
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
+from rolekeeper_cli.fleet.cache import OPEN
+from rolekeeper_cli.fleet.page import Query
 from rolekeeper_cli.instance import use as instances
 from rolekeeper_cli.shell.arguments import Duration
-from rolekeeper_cli.shell.layout import second
+from rolekeeper_cli.shell.layout import amount, second
 
 _VERBS = ("attach", "replace", "detach")
 _UNTOUCHED = "nothing was changed"
+# The most that are changed at once; a form holds the ids of about twice as many.
+MOST = 1_000
+_MANY = "/fleet/many"
 
 # ---- a form about instances, one or many ----
 
@@ -80,28 +103,42 @@ def _until(text: str, now: datetime) -> str:
     return value
 
 
-def word_of(plan: Plan) -> str:
-    """What has to be typed to do it: a role that is taken away is missed at once."""
-    return "Detach" if plan.preview.impact.detach else ""
+# ---- planning ----
 
 
-# ---- one instance ----
+@dataclass(eq=False, slots=True)
+class Batch:
+    """A form about chosen instances, by id, the job that finds out what it would do, and the one that does it.
 
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """A form of an instance's page, and the plan of what it asks for."""
+    `path` is where the plan's page is: below an instance's own, if the form is that page's, or below that of many.
+    """
 
     form: Form
-    plan: Plan
+    path: str
+    chosen: Mapping[str, Target | None]
+    job: Job
+    doing: Job | None = None
 
     @property
-    def one(self) -> Planned:
-        return self.plan.planned[0]
+    def plan(self) -> Plan | None:
+        """None while it is being made, or where it can't be."""
+        return self.job.found[0] if self.job.found else None
+
+    @property
+    def one(self) -> Planned | None:
+        """The instance whose page the form is of."""
+        return self.plan.planned[0] if self.plan and self.path != _MANY else None
+
+    @property
+    def word(self) -> str:
+        """What has to be typed to do it: a role that is taken away is missed at once."""
+        return "Detach" if self.plan and self.plan.preview.impact.detach else ""
 
     @property
     def command(self) -> str:
-        """What does the same in a terminal."""
+        """What does the same in a terminal; empty for many."""
+        if self.one is None:
+            return ""
         place, id_ = self.one.place, self.one.id
         address = instances.addressed(place.deployment, id_)
         match place.act:
@@ -109,7 +146,8 @@ class Edit:
                 named = filter(None, () if role == NO_ROLE else (role, profile))
                 options = {"--for": trimmed(self.form, "length"), "--reason": pin.reason}
                 words = [shlex.join(option) for option in options.items() if option[1]]
-                return " ".join([str(Remedy(Kind(pin.verb), (address, *named))), *words])
+                verb = pin.verb or ("detach" if role == NO_ROLE else "replace" if self.one.carries else "attach")
+                return " ".join([str(Remedy(Kind(verb), (address, *named))), *words])
             case Release():
                 return str(Remedy(Kind.RELEASE, (address,)))
             case Tag(key, value):
@@ -127,46 +165,132 @@ _KEPT = 512
 
 
 @posted
-def plan(request: Request, form: Form) -> Response:
-    """What the edit would do, as a page of its own; an invalid form goes back with what is wrong."""
+def plan_one(request: Request, form: Form) -> Response:
+    """Plan what an instance's page asks for; an invalid form goes back with what is wrong."""
     id_ = request.path_params["id"]
-    deployment = request.app.state.site.look_at(id_)
+    path, deployment = f"/instance/{id_}", request.app.state.site.look_at(id_)
+    chosen = {id_: deployment.settings.target}
     try:
         act = act_of(request.path_params["kind"], form, deployment.now())
-        planned = use.plan(deployment, act, {id_: deployment.settings.target})
-        return keep(request, f"/instance/{id_}", Edit(form, planned))
+        job = Job(deployment.now(), found=[use.plan(deployment, act, chosen)])
     except ServiceError:
         raise
     except CommandError as error:
-        return _back(request, error, form)
+        typed = {name: form[name] for name in _FIELDS if 0 < len(form.get(name, "")) <= _KEPT}
+        return done(request, path, Notice(error.what, (error.remedy,), "bad"), **typed)
+    job.end.set()
+    return keep(request, path, Batch(form, path, chosen, job))
 
 
-def show(request: Request) -> Response:
-    kept = plan_of(request, Edit)
-    kept.shown, edit = True, kept.what
-    title = use.title(edit.plan.act, edit.one.title)
-    return page(request, "instance_plan.html", title=title, kept=kept, edit=edit, word=word_of(edit.plan))
+@posted
+def plan_many(request: Request, form: Form) -> Response:
+    site, chosen = request.app.state.site, _chosen(request, form)
+    fleet = Counter(row.target for row in site.fleet.ask().rows)
+
+    def work(deployment: DoctorDeployment) -> Iterator[Plan]:
+        yield use.plan(deployment, act_of(form.get("act", ""), form, deployment.now()), chosen, fleet=fleet)
+
+    return keep(request, _MANY, Batch(form, _MANY, chosen, site.jobs.begin(work)))
+
+
+def _chosen(request: Request, form: Form) -> dict[str, Target | None]:
+    """The instances that a form is about, each with its target where that is known."""
+    site = request.app.state.site
+    if former := form.get("of"):
+        kept = site.plans.known(former)
+        found = dict(kept.what.chosen) if kept and isinstance(kept.what, Batch) else {}
+    elif "all" in form:
+        query, fleet = Query.read(QueryParams(form["all"])), site.fleet.ask()
+        if query.wrong or fleet.read_at is None:
+            raise UsageError("which instances pass the filters isn't known", "look at the list again, and choose there")
+        found = {row.id: row.target for row in filter(query.passes(query.terms), fleet.rows)}
+    else:
+        found = {each: site.fleet.target(each) for each in several(form, "instance")}
+    if not found:
+        raise UsageError("no instance is chosen", "choose some in the fleet's list")
+    if len(found) > MOST:
+        raise UsageError(f"{len(found):,} instances are chosen; at most {MOST:,} are changed at once", "choose fewer")
+    return found
+
+
+# ---- the plan, and doing it ----
+
+
+def shown(request: Request) -> dict[str, Any]:
+    """A plan, with what hinders it, or with the results once it is being done."""
+    kept = plan_of(request, Batch)
+    batch = kept.what
+    job, found, error = batch.doing or batch.job, batch.plan, batch.job.error
+    version, ended = f"{batch.job.version}.{job.version}", job.end.is_set()
+    if error and not isinstance(error, CommandError):
+        raise error
+    kept.shown = kept.shown or bool(ended and found)
+    results: dict[str, Result] = {each.id: each for each in list(job.found)} if batch.doing else {}
+    # What was refused comes first.
+    rows = sorted(found.planned if found else (), key=lambda each: each.id not in results or not results[each.id].why)
+    whom = batch.one.title if batch.one else amount(len(rows) if found else len(batch.chosen), "instance")
+    return {
+        "title": use.title(found.act, whom) if found else f"Change {whom}",
+        "version": version,
+        "news": query_of(request, version=version),
+        "ended": ended,
+        "kept": kept,
+        "batch": batch,
+        "plan": found,
+        "job": job,
+        "results": results,
+        "counted": Counter(each.word for each in results.values()),
+        "listed": listed(request, rows, "#instances"),
+        "path": _path(request, batch),
+    }
+
+
+def _path(request: Request, batch: Batch) -> str:
+    return f"{batch.path}/plan/{request.path_params['plan']}"
 
 
 @posted
 def write(request: Request, form: Form) -> Response:
-    """Do it, if the instance is as it was when it was shown, and go to its page, which shows what happened."""
-    site, kept = request.app.state.site, plan_of(request, Edit)
-    one = kept.what.one
+    """Do it to all that are still as they were planned; of many, it goes on when the page is closed."""
+    kept = plan_of(request, Batch)
+    batch, path = kept.what, _path(request, kept.what)
 
     def do() -> Outcome:
-        require_word(form, word_of(kept.what.plan))
-        for result in use.carry_out(site.look_at(one.id), [one], turn=site.changing_instances):
-            if result.error:
-                raise result.error
-        # The fleet looks at it next.
-        site.fleet.row(one.id)
-        return Outcome(f"/instance/{one.id}", _notice(one))
+        if not (batch.plan and batch.plan.planned):
+            raise UsageError("nothing was changed: there is nothing to do", "choose other instances")
+        require_word(form, batch.word)
+        return _done_to_one(request, batch.one) if batch.one else _begun(request, batch, batch.plan)
 
     try:
-        return do_once(request, kept, do)
+        answer = do_once(request, kept, do)
     except UsageError as error:
-        return _back(request, error, kept.what.form)
+        return done(request, path, Notice(error.what, (error.remedy,), "bad"))
+    # The page of many shows the results by itself.
+    return answer if batch.one else see_other(path)
+
+
+def _done_to_one(request: Request, one: Planned) -> Outcome:
+    site = request.app.state.site
+    for result in use.carry_out(site.look_at(one.id), [one], turn=site.changing_instances):
+        if result.error:
+            raise result.error
+    # The fleet looks at it next.
+    site.fleet.row(one.id)
+    return Outcome(f"/instance/{one.id}", _notice(one))
+
+
+def _begun(request: Request, batch: Batch, plan: Plan) -> Outcome:
+    site = request.app.state.site
+
+    def work(deployment: DoctorDeployment) -> Iterator[Result]:
+        yield from use.carry_out(deployment, plan.planned, turn=site.changing_instances)
+        site.jobs.forget()
+        # The fleet looks at them next, and at others once they are decided about.
+        for each in plan.planned[:OPEN]:
+            site.fleet.row(each.id)
+
+    batch.doing = site.jobs.begin(work)
+    return Outcome(_path(request, batch), Notice("Submitted", kind="info"))
 
 
 def _notice(one: Planned) -> Notice:
@@ -179,15 +303,12 @@ def _notice(one: Planned) -> Notice:
     return Notice(f"{one.outcome}, and EC2 doesn't show it yet", lines, "warn", cause=awaited.delay)
 
 
-def _back(request: Request, error: CommandError, form: Form) -> Response:
-    """To the instance's page with what is wrong, and with what was typed into the form that is refused."""
-    kept = {name: form[name] for name in _FIELDS if 0 < len(form.get(name, "")) <= _KEPT}
-    notice = Notice(error.what, (error.remedy,), "bad")
-    return done(request, f"/instance/{request.path_params['id']}", notice, **kept)
-
-
 ROUTES = [
-    Route("/instance/{id}/plan/{plan}", show),
-    Route("/instance/{id}/plan/{plan}", write, methods=["POST"]),
-    Route("/instance/{id}/{kind}", plan, methods=["POST"]),
+    Route("/fleet/many", plan_many, methods=["POST"]),
+    *(
+        route
+        for path in ("/instance/{id}/plan/{plan}", "/fleet/many/plan/{plan}")
+        for route in (*live(path, shown, "plan.html"), Route(path, write, methods=["POST"]))
+    ),
+    Route("/instance/{id}/{kind}", plan_one, methods=["POST"]),
 ]

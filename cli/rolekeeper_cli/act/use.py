@@ -7,10 +7,9 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import batched
-from typing import Any
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.aws.errors import AwsRefusalError
@@ -26,6 +25,7 @@ from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper.permissions.roles import Roles
 from rolekeeper.storage import layout
 from rolekeeper_cli.act import pins
+from rolekeeper_cli.act.view import PinnedView, ReleasedView
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import why_unseen
 from rolekeeper_cli.errors import CommandError, UsageError
@@ -173,13 +173,20 @@ class Planned:
         """The same once it is done."""
         return profile_name(self.then.should_carry) or ""
 
-    def document(self) -> dict[str, Any]:
-        """What a pin or a release did, for programs."""
+    def view(self) -> PinnedView | ReleasedView:
+        """What a pin or a release did."""
         where, pin, former = instances.where(self.now.instance.key), self.place.pin, self.now.pin
-        if pin:
-            shown = asdict(pin)
-            return where | {name: shown[name] for name in ("role", "profile_arn", "expires_at", "by", "reason")}
-        return {**where, "released": former.role if former else None, "contested": _contested(self.now)}
+        if pin is None:
+            released = former.role if former else None
+            return ReleasedView(**where, released=released, contested=_contested(self.now))
+        return PinnedView(
+            **where,
+            role=pin.role,
+            profile_arn=pin.profile_arn,
+            expires_at=pin.expires_at,
+            by=pin.by,
+            reason=pin.reason,
+        )
 
     @property
     def outcome(self) -> str:

@@ -177,7 +177,9 @@ def _offline(
     """What files launch, by a file's mappings. AWS isn't asked."""
     if not role_path.startswith("/") or not role_path.endswith("/"):
         raise UsageError(f"{role_path} is no path", f"write it with slashes at both ends, as {_PATH}")
-    target = target_use.written(targets)
+    if len(targets) > 1:
+        raise UsageError(f"{' and '.join(targets)} isn't one target", "write --target ACCOUNT/REGION once")
+    target = target_use.read(targets[0]) if targets else None
     found = _declared(templates, parameters, target)
     specs = read_mappings(file, None).specs
     rules, scoped = launch_files.offline(specs, role_path, target=target, now=there.now())

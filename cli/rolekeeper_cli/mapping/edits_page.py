@@ -25,7 +25,8 @@ from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, 
 from rolekeeper_cli.console.jobs import followed, look
 from rolekeeper_cli.console.page import HINTS, Notice, done, listed, mapping_url, number, page, see_other, version_of
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.instance.seen import Seen, pages
+from rolekeeper_cli.instance.seen import Seen, pages, profile_name
+from rolekeeper_cli.instance.use import name_of
 from rolekeeper_cli.mapping import preview
 from rolekeeper_cli.mapping.page import key_of
 from rolekeeper_cli.mapping.preview import FleetPlan, Preview
@@ -247,10 +248,17 @@ class PlannedInstance:
     reason: str
 
     @classmethod
-    def of(cls, shown: Mapping[str, Any]) -> "PlannedInstance":
+    def of(cls, seen: Seen) -> "PlannedInstance":
         # Each text once in memory: most instances share them.
-        action, before, after, reason = (intern(shown[name] or "") for name in ("action", "from", "to", "reason"))
-        return cls(shown["instance"], shown["name"], action, carries=before, will_carry=after, reason=reason)
+        before, after = (intern(profile_name(arn) or "") for arn in (seen.carries, seen.should_carry))
+        return cls(
+            seen.instance.key.id,
+            name_of(seen.instance),
+            seen.decision.action.value,
+            carries=before,
+            will_carry=after,
+            reason=intern(seen.reason),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +282,7 @@ def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | Unpublis
         will = preview.of_proposal(deployment, proposal, approved=True)
         looked = Places.chosen(deployment).look(partial(pages, tags=[key]), proposal.enforced)
         fleet = FleetPlan(deployment)
-        found = map(PlannedInstance.of, fleet.documents(each for each in looked if isinstance(each, Seen)))
+        found = map(PlannedInstance.of, fleet.changing(each for each in looked if isinstance(each, Seen)))
         kept, others = tuple(islice(found, MOST)), sum(1 for _ in found)
     except AccessDeniedError:
         return Expected(None, preview.of_edit(deployment, wanted))

@@ -5,7 +5,7 @@ The functions' own modules decide it: `publish` rows (`rehearsal.py`), `decide` 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import Any
 
@@ -21,13 +21,12 @@ from rolekeeper.permissions import comparison
 from rolekeeper.permissions.comparison import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.instance import seen as instances_seen
 from rolekeeper_cli.instance.revoked_policy import LIVES
-from rolekeeper_cli.instance.seen import Enforced, Seen, left_out, pages, profile_name
+from rolekeeper_cli.instance.seen import Enforced, Seen, left_out, pages
 from rolekeeper_cli.mapping.rehearsal import Proposal, foresee
-from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.edits import RowPlan, Unpublished
 from rolekeeper_cli.row.effect import GOOD, withheld
+from rolekeeper_cli.row.view import PacedView
 from rolekeeper_cli.shell.layout import amount, second, several
 from rolekeeper_cli.target.use import Places
 
@@ -60,9 +59,6 @@ class FleetPlan:
 
     deployment: Deployment
     proposal: Proposal = field(default_factory=Proposal)  # the edits as if they were published
-    places: Places | None = None  # the targets that are looked into; None if nothing is said about them
-    # The table's other rows that say something else than what is in effect (`mappings.waiting`).
-    waiting: Sequence[Mapping[str, Any]] = ()
     narrowed: bool = False  # whether these are only some instances: then nothing is said about the window of changes
     # How many instances each target has, and `changed`, how many of them change.
     there: Counter[Target] = field(default_factory=Counter)
@@ -83,21 +79,6 @@ class FleetPlan:
     @property
     def changes(self) -> int:
         return self.changed.total()
-
-    @property
-    def nothing(self) -> str:
-        """Why no instance is listed, in words; empty if one is."""
-        unseen = bool(self.places and self.places.unseen)
-        if unseen and not self.instances:
-            return "No instance was looked at."
-        if not self.instances:
-            return "There are no instances to look at: see --region and --profile, or launch one."
-        if self.actions[Action.NOTHING] == self.instances:
-            seen = " that was looked at" if unseen else ""
-            # One whose mapping isn't in effect isn't as it should be.
-            so = f"No instance{seen} changes" if self.waiting else f"Every instance{seen} is as it should be"
-            return f"{so}: see them with rolekeeper fleet."
-        return ""
 
     def count(self, seen: Seen) -> None:
         decision, target = seen.decision, seen.instance.key.target
@@ -129,73 +110,26 @@ class FleetPlan:
             self.taken[counted_for, decision.revision] += 1
             self.taken_in[target, decision.quarantines] += 1
 
-    def documents(
-        self, seen: Iterable[Seen], keep: Callable[[Seen], object] = lambda _: None
-    ) -> Iterator[dict[str, Any]]:
-        """The instances that don't stay as they are, while all are counted; `keep` takes each of those."""
+    def changing(self, seen: Iterable[Seen]) -> Iterator[Seen]:
+        """The instances that don't stay as they are, while all are counted."""
         for each in seen:
             self.count(each)
             if each.decision.action is not Action.NOTHING:
-                keep(each)
-                yield document(each)
-
-    def rest(self) -> dict[str, Any]:
-        """The other fields of a plan's document, once all instances are counted."""
-        return {
-            "mappings": [each.document() for each in self.proposal.edits],
-            "permissions": [
-                {
-                    "account": move.account,
-                    "from": profile_name(move.before),
-                    "to": profile_name(move.after),
-                    "instances": instances,
-                    **asdict(found),
-                    "severe": self._reader(move.account).severe_gain(*move.roles),
-                }
-                for move, instances, found in self.permissions()
-            ],
-            "paced": self.paced(),
-            "waiting": list(self.waiting),
-            "withheld": withheld(self.deployment),
-            "unseen": [target.as_mapping() for target in self.places.unseen_views()] if self.places else [],
-            "summary": self.summary(),
-        }
-
-    def summary(self) -> dict[str, Any]:
-        counts = {action.value.lower(): self.actions[action] for action in Action}
-        percent = round(100 * self.changes / self.instances, 1) if self.instances else 0.0
-        whole = {"changes": self.changes, "instances": self.instances, "percent": percent}
-        return {**counts, **whole, "accounts": self.accounts()}
-
-    def accounts(self) -> list[dict[str, Any]]:
-        found: dict[str, Counter[str]] = {}
-        for target, instances in self.there.items():
-            found.setdefault(target.account, Counter()).update(instances=instances, changes=self.changed[target])
-        return [{"account": account, **counts} for account, counts in sorted(found.items())]
-
-    def __str__(self) -> str:
-        return (
-            "{attach:,} to attach, {replace:,} to replace, {detach:,} to detach; {wait:,} waiting, {hold:,} blocked: "
-            "{changes:,} of {instances:,} instances change ({percent} %)"
-        ).format(**self.summary())
+                yield each
 
     def permissions(self) -> Iterator[tuple[Move, int, Difference]]:
         """What each change of role gains and loses, those of the most instances first."""
         for move, instances in self.moves.most_common():
-            yield move, instances, self._reader(move.account).difference(*move.roles)
+            yield move, instances, self.reader(move.account).difference(*move.roles)
 
-    def _reader(self, account: str) -> PolicyReader:
+    def reader(self, account: str) -> PolicyReader:
         if account not in self._readers:
             target = next(each for each in self.there if each.account == account)
             self._readers[account] = PolicyReader(self.deployment.at(target).app.iam)
         return self._readers[account]
 
-    def paced(self) -> list[dict[str, Any]]:
-        """The mappings that take roles away, if together they take more than the window lets through at once.
-
-        Of each, how many `changes`, and how many of them go at once because they are `approved`, or are to be;
-        `at_once` go at once besides, of all mappings, in the `minutes` of the window.
-        """
+    def paced(self) -> list[PacedView]:
+        """The mappings that take roles away, if together they take more than the window lets through at once."""
         if self.narrowed or not self.taken:
             return []
         deployment, limits = self.proposal.deployment or self.deployment, self.deployment.settings.limits
@@ -214,23 +148,16 @@ class FleetPlan:
         }
         if self.taken.total() <= room + sum(approved.values()):
             return []
-        beside = {"at_once": room, "minutes": limits.minutes}
         return [
-            {"mapping": str(each[0]), "changes": changes, "approved": approved[each], **beside}
-            for each, changes in self.taken.most_common()
+            PacedView(
+                mapping=str(revision[0]),
+                changes=changes,
+                approved=approved[revision],
+                at_once=room,
+                minutes=limits.minutes,
+            )
+            for revision, changes in self.taken.most_common()
         ]
-
-
-def document(seen: Seen) -> dict[str, Any]:
-    shown = instances_seen.document(seen)
-    first = ("instance", "account", "region", "name", "state", "action", "code")
-    return {
-        **{name: shown[name] for name in first},
-        "from": shown["carries"],
-        "to": shown["should_carry"],
-        "role": seen.decision.role or None,
-        **{name: shown[name] for name in ("mapping", "revision", "reason")},
-    }
 
 
 def in_words(found: Difference) -> str:
@@ -238,30 +165,14 @@ def in_words(found: Difference) -> str:
     return comparison.in_words(found, WORDS)
 
 
-def pace_in_words(pace: Sequence[Mapping[str, Any]]) -> str:
-    by = several([f"{each['mapping']} {each['changes']:,}" for each in pace])
-    approved = sum(each["approved"] for each in pace)
+def pace_in_words(pace: Sequence[PacedView]) -> str:
+    by = several([f"{each.mapping} {each.changes:,}" for each in pace])
+    approved = sum(each.approved for each in pace)
     too = f", and {approved:,} that are approved" if approved else ""
     return (
-        f"{sum(each['changes'] for each in pace):,} roles are taken away ({by}), {pace[0]['at_once']:,} of them in "
-        f"{pace[0]['minutes']} minutes{too}; the others wait their turn"
+        f"{sum(each.changes for each in pace):,} roles are taken away ({by}), {pace[0].at_once:,} of them in "
+        f"{pace[0].minutes} minutes{too}; the others wait their turn"
     )
-
-
-def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[list[dict[str, Any]], str]:
-    """The rows that say something else than what is in effect, except some; or why they aren't known."""
-    try:
-        rows = deployment.app.table.all_rows()
-    except AccessDeniedError as error:
-        return [], f"whether rows wait isn't known: {_denied(error)}"
-    others = {key: row for key, row in rows.items() if key not in leave}
-    return mappings.waiting(mappings.documents(deployment, others)), ""
-
-
-def waiting_in_words(waiting: Sequence[Mapping[str, Any]]) -> str:
-    named = several([missing["brief"] for row in waiting for missing in row["not_in_effect"]])
-    rows = "1 row isn't" if len(waiting) == 1 else f"{len(waiting):,} rows aren't"
-    return f"{rows} in effect as written, and not counted here: {named}"
 
 
 # ---- in sum, for a person who is asked whether to do it ----

@@ -10,12 +10,9 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cache
-from itertools import batched
 from pathlib import Path
 from typing import Any
 
-from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.mappings.rows import Attributes, HomeAccount, content, read_row, row_of
 from rolekeeper.mappings.verdict import Status
@@ -27,14 +24,16 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.fleet.follow import still_waiting
-from rolekeeper_cli.instance.seen import Enforced, Seen, look, named, pages, profile_name
-from rolekeeper_cli.instance.use import address, shows, titled, where
+from rolekeeper_cli.instance.seen import Enforced, Seen, named, pages, profile_name
+from rolekeeper_cli.instance.use import address, key_of, located, shows, titled, where
 from rolekeeper_cli.mapping.rehearsal import Proposal, propose
+from rolekeeper_cli.plan.view import AppliedView
 from rolekeeper_cli.row import edits
 from rolekeeper_cli.row.edits import MovedError, RowVerdict, Written, write
 from rolekeeper_cli.row.effect import withheld
+from rolekeeper_cli.row.view import VerdictView
 from rolekeeper_cli.shell.layout import several
-from rolekeeper_cli.target.use import Places
+from rolekeeper_cli.target.use import Pages, Places
 
 # ---- a plan in a file: lines of JSON, written while the instances go by ----
 
@@ -111,8 +110,8 @@ def planned_change(seen: Seen) -> PlannedChange:
 
 
 @contextmanager
-def writing(name: str, basis: PlanHeader, proposed: Proposal) -> Iterator[Callable[[Seen], None]]:
-    """Write a plan; gives what takes its instances. The file is there once it is whole; UsageError if it can't be."""
+def writing(name: str, basis: PlanHeader, proposed: Proposal) -> Iterator[Callable[[Iterable[Seen]], Iterator[Seen]]]:
+    """Write a plan, and its instances as they go by. The file is there once it is whole; UsageError if it can't be."""
     path = Path(name)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
@@ -124,9 +123,11 @@ def writing(name: str, basis: PlanHeader, proposed: Proposal) -> Iterator[Callab
     def write(document: Mapping[str, Any]) -> None:
         file.write(json.dumps(document, default=repr) + "\n")
 
-    def keep(seen: Seen) -> None:
-        if seen.decision.action.mutates:
-            write({"change": asdict(planned_change(seen))})
+    def kept(instances: Iterable[Seen]) -> Iterator[Seen]:
+        for seen in instances:
+            if seen.decision.action.mutates:
+                write({"change": asdict(planned_change(seen))})
+            yield seen
 
     try:
         with file:
@@ -140,7 +141,7 @@ def writing(name: str, basis: PlanHeader, proposed: Proposal) -> Iterator[Callab
                     status=each.status.value,
                 )
                 write({"edit": asdict(edit)})
-            yield keep
+            yield kept
             write({"end": True})
         partial.replace(path)
     finally:
@@ -148,59 +149,40 @@ def writing(name: str, basis: PlanHeader, proposed: Proposal) -> Iterator[Callab
             partial.unlink()
 
 
+@dataclass(frozen=True, slots=True)
 class PlanFile:
-    """A plan that was written. Its instances are read when they are asked for: there may be many."""
+    """A plan that was written."""
 
-    def __init__(self, name: str, home: HomeAccount) -> None:
-        """Read all but the instances; UsageError if the file can't be read, CommandError if it isn't a whole plan."""
-        self._path = Path(name)
-        documents = self._documents()
-        head = next(documents, {})
-        if head.get("rolekeeper_plan") != FORM:
-            raise self._no_plan("doesn't begin as one")
-        last: Mapping[str, Any] = {}
+    basis: PlanHeader
+    edits: Sequence[PlannedEdit]
+    changes: Sequence[PlannedChange]
+
+    @classmethod
+    def read(cls, name: str, home: HomeAccount) -> "PlanFile":
+        """Read a plan. UsageError if the file can't be read, CommandError if it isn't a whole plan."""
         try:
-            values = {each.name: head[each.name] for each in fields(PlanHeader)}
-            self.basis = PlanHeader(**values | {"specs": [self._spec(row, home) for row in head["specs"]]})
-            self.edits: list[PlannedEdit] = []
-            for last in documents:
-                if "edit" in last:
-                    self.edits.append(PlannedEdit(**last["edit"]))
-        except (KeyError, TypeError) as error:
-            raise self._no_plan("is not a valid plan file") from error
-        if "end" not in last:
-            raise self._no_plan("is cut off")
-
-    def changes(self) -> Iterator[PlannedChange]:
-        for each in self._documents():
-            if "change" in each:
-                try:
-                    yield PlannedChange(**each["change"])
-                except TypeError as error:
-                    raise self._no_plan("is not a valid plan file") from error
-
-    def _documents(self) -> Iterator[Mapping[str, Any]]:
-        try:
-            with self._path.open(encoding="utf-8") as file:
-                for line in file:
-                    document = json.loads(line)
-                    if not isinstance(document, dict):
-                        raise self._no_plan("is not a valid plan file")
-                    yield document
+            documents = [json.loads(line) for line in Path(name).read_text(encoding="utf-8").splitlines()]
+            if not documents or documents[0].get("rolekeeper_plan") != FORM:
+                raise _no_plan(name, "doesn't begin as one")
+            head, *rest = documents
+            specs = [read_row(row, home).spec for row in head["specs"]]
+            values = {field.name: head[field.name] for field in fields(PlanHeader)}
+            edits = [PlannedEdit(**line["edit"]) for line in rest if "edit" in line]
+            changes = [PlannedChange(**line["change"]) for line in rest if "change" in line]
         except OSError as error:
-            what = f"{self._path} can't be read: {error.strerror}"
+            what = f"{name} can't be read: {error.strerror}"
             raise UsageError(what, "name a file that rolekeeper plan --out wrote") from error
-        except ValueError as error:
-            raise self._no_plan("is not a valid plan file") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise _no_plan(name, "is not a valid plan file") from error
+        if "end" not in documents[-1]:
+            raise _no_plan(name, "is cut off")
+        if None in specs:
+            raise _no_plan(name, "holds a mapping that can't be read")
+        return cls(PlanHeader(**values | {"specs": specs}), edits, changes)
 
-    def _spec(self, row: Attributes, home: HomeAccount) -> MappingSpec:
-        spec = read_row(row, home).spec
-        if spec is None:
-            raise self._no_plan("holds a mapping that can't be read")
-        return spec
 
-    def _no_plan(self, what: str) -> CommandError:
-        return CommandError(f"{self._path} can't be applied: it {what}", "make one: rolekeeper plan --out FILE")
+def _no_plan(name: str, what: str) -> CommandError:
+    return CommandError(f"{name} can't be applied: it {what}", "make one: rolekeeper plan --out FILE")
 
 
 # ---- what changed since a plan was made ----
@@ -223,40 +205,47 @@ def moved_edits(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> I
 
 
 def moved_instances(deployment: Deployment, plan: PlanFile, proposed: Proposal) -> Iterator[str]:
-    """Instances that have changed since, and those that would change too by now."""
-    enforced = proposed.enforced
-
-    @cache
-    def state(target: Target) -> Enforced:
-        return enforced(deployment.at(target))
-
-    known: set[InstanceKey] = set()
-    for some in batched(plan.changes(), FILTER_VALUES):
-        known |= {each.key for each in some}
-        for target in dict.fromkeys(each.key.target for each in some):
-            place, planned = deployment.at(target), {each.instance: each for each in some if each.key.target == target}
-            found = look(place, state(target), named(place, planned))
-            seen = {each.key.id if isinstance(each, Unreadable) else each.instance.key.id: each for each in found}
-            for id_, change in planned.items():
-                if moved := _moved(change, seen.get(id_)):
-                    yield f"{titled(change.instance, change.name)} {moved}"
-    if not plan.basis.instances:
-        places = Places.chosen(deployment, plan.basis.targets)
-        for each in places.look(pages, lambda place: state(place.settings.target)):
-            # Nothing is decided for an instance with a damaged record: the plan left it out too.
-            if isinstance(each, Seen) and each.decision.action.mutates and each.instance.key not in known:
-                yield f"{each.instance.key.id}, which the plan left alone, would change too: {each.decision.reason}"
-        yield from places.unseen_in_words()
+    """Name the instances that have changed since, and those that would change too by now."""
+    planned = {change.key: change for change in plan.changes}
+    places, pages_in = _looked_at(deployment, plan.basis)
+    for found in places.look(pages_in, proposed.enforced):
+        key = found.key if isinstance(found, Unreadable) else found.instance.key
+        if change := planned.pop(key, None):
+            if moved := _moved(change, found):
+                yield f"{titled(change.instance, change.name)} {moved}"
+        # Nothing is decided for an instance with a damaged record: the plan left it out too.
+        elif isinstance(found, Seen) and found.decision.action.mutates:
+            yield f"{key.id}, which the plan left alone, would change too: {found.decision.reason}"
+    gone = (change for key, change in planned.items() if key.target not in places.unseen)
+    yield from (f"{titled(change.instance, change.name)} has ended" for change in gone)
+    yield from places.unseen_in_words()
 
 
-def _moved(planned: PlannedChange, seen: Seen | Unreadable | None) -> str:
+def _looked_at(deployment: Deployment, basis: PlanHeader) -> tuple[Places, Pages]:
+    """Return the targets of a plan, and the instances that it is about in each."""
+    if not basis.instances:
+        return Places.chosen(deployment, basis.targets), pages
+    return _of(deployment, [key_of(*located(deployment, text)) for text in basis.instances])
+
+
+def _of(deployment: Deployment, keys: Iterable[InstanceKey]) -> tuple[Places, Pages]:
+    ids = _by_target(keys)
+    return Places.of(deployment, ids), lambda place: named(place, ids[place.settings.target])
+
+
+def _by_target(keys: Iterable[InstanceKey]) -> dict[Target, list[str]]:
+    ids: dict[Target, list[str]] = {}
+    for key in keys:
+        ids.setdefault(key.target, []).append(key.id)
+    return ids
+
+
+def _moved(planned: PlannedChange, seen: Seen | Unreadable) -> str:
     """What of one instance has changed; empty if nothing has."""
-    if seen is None:
-        return "is gone"
     if isinstance(seen, Unreadable):
         return f"can't be read: {seen.error.message}"
     if seen.instance.ended:
-        return f"is {seen.instance.state}"
+        return "has ended"
     now = planned_change(seen)
     if now == planned:
         return ""
@@ -296,57 +285,49 @@ type Report = Callable[[Written], object]
 """Shows the verdicts on rows."""
 
 
-class StalePlanError(CommandError):
-    """Something that the plan is based on has changed."""
-
-    def __init__(self, moved: Sequence[str]) -> None:
-        what = f"nothing was applied, as the plan is out of date: {several(moved, 1)}"
-        super().__init__(what, "make a new plan, look at it, and apply that", moved)
-
-
 def apply(
     deployment: Deployment, plan: PlanFile, *, approve: bool = False, hold: bool = False, report: Report
-) -> dict[str, Any]:
-    """Apply a plan; returns how many instances EC2 shows as planned, how many wait, and the mappings that were edited.
+) -> AppliedView:
+    """Apply a plan.
 
     With `approve`, edits that are held for the number of instances that they change are approved too, unless they are
     the caller's own: those wait for another person, and so do the instances that they change. With `hold`, all do.
 
     Raises:
-        CommandError: it is another deployment's, can't be applied now, (`StalePlanError`) something has changed, or
-            rows aren't published as planned: `report` got their verdicts.
+        CommandError: it is another deployment's, can't be applied now, something has changed, or rows aren't published
+            as planned: `report` got their verdicts.
         WaitTimeoutError: EC2 didn't show some of it in time; `details` say what blocks it.
     """
     basis = plan.basis
-    _refuse_elsewhere(deployment, plan)
+    _refuse_elsewhere(deployment, basis)
     if why := withheld(deployment):
         raise CommandError(f"nothing can be applied now: {why}", "see: rolekeeper mode, rolekeeper resume")
     proposed = propose(deployment, basis.specs, prune=basis.prune) if basis.specs or basis.prune else Proposal()
     moved = [*moved_edits(deployment, plan, proposed), *moved_instances(deployment, plan, proposed)]
     if moved:
-        raise StalePlanError(moved)
+        what = f"nothing was applied, as the plan is out of date: {several(moved, 1)}"
+        raise CommandError(what, "make a new plan, look at it, and apply that", moved)
     if not (approve or hold):
         _refuse_held(proposed)
-    planned = wanted = {each.key: each.after for each in plan.changes()}
+    planned = wanted = {each.key: each.after for each in plan.changes}
     bad: list[RowVerdict] = []
     if planned or proposed.edits:
         bad = _write_rows(deployment, proposed, report, approve=approve)
         wanted = _in_effect(deployment, planned) if bad else planned
         deployment.app.queue.send(list(wanted), f"plan applied by {deployment.caller.arn}", str(uuid.uuid4()))
         _wait(deployment, wanted)
-    return {
-        "instances": len(wanted),
-        "waiting": len(planned) - len(wanted),
-        "mappings": [str(each.key) for each in proposed.edits if each.status is not Status.CONFLICT],
-        "not_in_effect": [each.document() for each in bad],
-    }
+    return AppliedView(
+        instances=len(wanted),
+        waiting=len(planned) - len(wanted),
+        mappings=[str(each.key) for each in proposed.edits if each.status is not Status.CONFLICT],
+        not_in_effect=[VerdictView(**each.document()) for each in bad],
+    )
 
 
 # ---- may it be applied? ----
 
 
-def _refuse_elsewhere(deployment: Deployment, plan: PlanFile) -> None:
-    basis = plan.basis
+def _refuse_elsewhere(deployment: Deployment, basis: PlanHeader) -> None:
     here = (deployment.caller.account, str(deployment.session.region_name), deployment.stack.name)
     there = (basis.account, basis.region, basis.stack)
     if here != there:
@@ -410,14 +391,10 @@ def _write_rows(deployment: Deployment, proposed: Proposal, report: Report, *, a
 
 def _in_effect(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> dict[InstanceKey, str]:
     """The instances that change as planned although some of the plan's rows aren't in effect."""
-    found: dict[InstanceKey, str] = {}
-    for target in dict.fromkeys(each.target for each in wanted):
-        place = deployment.at(target)
-        ids = [each.id for each in wanted if each.target == target]
-        for seen in look(place, Enforced.of(place), named(place, ids)):
-            if isinstance(seen, Seen) and seen.should_carry == wanted[seen.instance.key]:
-                found[seen.instance.key] = seen.should_carry
-    return found
+    places, pages_in = _of(deployment, wanted)
+    looked = (seen for seen in places.look(pages_in, Enforced.of) if isinstance(seen, Seen))
+    found = {seen.instance.key: seen.should_carry for seen in looked}
+    return {key: profile for key, profile in wanted.items() if found.get(key) == profile}
 
 
 def _wait(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> None:
@@ -443,11 +420,8 @@ def _wait(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> None:
 
 def _shown(deployment: Deployment, keys: Iterable[InstanceKey]) -> dict[InstanceKey, Association]:
     """What EC2 shows that instances carry, each in its own target."""
-    by_target: dict[Target, dict[str, InstanceKey]] = {}
-    for each in keys:
-        by_target.setdefault(each.target, {})[each.id] = each
     return {
-        known[id_]: found
-        for target, known in by_target.items()
-        for id_, found in deployment.at(target).app.ec2.associations(list(known)).items()
+        InstanceKey(target.account, target.region, id_): found
+        for target, ids in _by_target(keys).items()
+        for id_, found in deployment.at(target).app.ec2.associations(ids).items()
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -17,18 +17,20 @@ from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.mapping.command import show_change, tell_verdicts
 from rolekeeper_cli.mapping.files_command import read_mappings
 from rolekeeper_cli.options import MARKDOWN
-from rolekeeper_cli.plan.view import AppliedView, PlanView
+from rolekeeper_cli.plan.view import AppliedView, PlannedChangeView, PlanView
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import completes, detailed_exitcode, takes_targets
 from rolekeeper_cli.shell.command import command, deployment, prints
 from rolekeeper_cli.shell.layout import ACTION_COLOURS, Column, Layout, amount, several
 
 with lazily():
+    from rolekeeper.permissions import comparison
     from rolekeeper_cli.instance import seen as instances_seen
     from rolekeeper_cli.instance import use as instance_use
     from rolekeeper_cli.mapping import preview, rehearsal
     from rolekeeper_cli.plan import apply as plan_apply
     from rolekeeper_cli.plan import markdown
+    from rolekeeper_cli.plan import use as plan_use
     from rolekeeper_cli.row import edits, effect
     from rolekeeper_cli.shell import tables
     from rolekeeper_cli.target import use as target_use
@@ -93,17 +95,30 @@ def plan(
     places = target_use.Places.of(there, instances) if texts else target_use.Places.chosen(there, targets)
     drawn = _Edits()
     proposed = rehearsal.propose(there, specs, prune=prune, show=drawn.draw) if file else rehearsal.Proposal()
-    waiting, unknown = preview.waiting_rows(there, [each.key for each in proposed.edits])
+    waiting, unknown = plan_use.waiting_rows(there, [each.key for each in proposed.edits])
     if unknown:
         terminal.warn(unknown)
     pages = (lambda place: [instances[place.settings.target]]) if texts else instances_seen.pages
     seen = without_damaged(places.look(pages, proposed.enforced))
     named = [f"{each.key.target}/{each.key.id}" for some in instances.values() for each in some]
-    where = plan_apply.PlanHeader(there.home.account, there.home.region, there.stack.name)
-    basis = replace(where, instances=named, targets=targets, specs=specs, prune=prune)
-    with plan_apply.writing(out, basis, proposed) if out else nullcontext(lambda _: None) as keep:
-        fleet = preview.FleetPlan(there, proposed, places, waiting=waiting, narrowed=bool(texts))
-        show(fleet, seen, keep=keep, drawn=drawn, command=_typed(file, texts, targets, prune=prune))
+    basis = plan_apply.PlanHeader(
+        there.home.account,
+        there.home.region,
+        there.stack.name,
+        instances=named,
+        targets=targets,
+        specs=specs,
+        prune=prune,
+    )
+    with plan_apply.writing(out, basis, proposed) if out else nullcontext(iter) as kept:
+        fleet = preview.FleetPlan(there, proposed, narrowed=bool(texts))
+        found = map(plan_use.change_view, kept(fleet.changing(seen)))
+        whole = partial(plan_use.view, fleet, places, waiting)
+        for edit in proposed.edits:
+            drawn.draw(edit)
+        _show(there, found, whole, command=_typed(file, texts, targets, prune=prune))
+        if why := effect.withheld(there):
+            terminal.say(f"No changes will be made now: {why}.")
         warn_of_unseen(places)
         if out:
             _require_whole(out, proposed, places)
@@ -155,85 +170,85 @@ def apply(plan: str, *, approve: bool, hold: bool) -> ExitCode:
     if approve and hold:
         raise UsageError("--approve and --hold can't be combined", "leave one out")
     there = deployment()
-    file = plan_apply.PlanFile(plan, there.app.home)
+    file = plan_apply.PlanFile.read(plan, there.app.home)
     done = plan_apply.apply(there, file, approve=approve, hold=hold, report=tell_verdicts)
-    bad = {each["mapping"]: each["status"] for each in done["not_in_effect"]}
-    if done["instances"] or done["mappings"]:
-        applied = len([each for each in done["mappings"] if each not in bad])
-        lines = [f"Applied: {amount(done['instances'], 'instance')} as planned, {amount(applied, 'mapping')}."]
-        if done["waiting"]:
-            waiting = amount(done["waiting"], "instance")
-            lines.append(f"Not in effect yet: {amount(len(bad), 'mapping')}, {waiting}.")
-        render.show(done, lambda: terminal.line("\n".join(lines)))
-    else:
+    render.show(done, lambda: _draw_applied(done))
+    return edits.exit_code(verdict.status or "" for verdict in done.not_in_effect)
+
+
+def _draw_applied(done: AppliedView) -> None:
+    if not (done.instances or done.mappings):
         terminal.say("Nothing to do: the plan changes nothing.")
-    return edits.exit_code(bad.values())
+        return
+    bad = {verdict.mapping for verdict in done.not_in_effect}
+    applied = amount(len([key for key in done.mappings if key not in bad]), "mapping")
+    terminal.line(f"Applied: {amount(done.instances, 'instance')} as planned, {applied}.")
+    if done.waiting:
+        terminal.line(f"Not in effect yet: {amount(len(bad), 'mapping')}, {amount(done.waiting, 'instance')}.")
 
 
 SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
 
 
-def show(
-    plan: preview.FleetPlan,
-    seen: Iterable[instances_seen.Seen],
-    keep: Callable[[instances_seen.Seen], object],
+def _show(
+    here: Deployment,
+    changes: Iterable[PlannedChangeView],
+    whole: Callable[[Sequence[PlannedChangeView]], PlanView],
     *,
-    drawn: _Edits,
     command: str,
 ) -> None:
-    """Show a plan while it comes; `keep` takes each instance that has a line, and `command` shows all of it."""
-    documents = plan.documents(seen, keep)
+    """Show a plan while its instances go by; `whole` makes it once they did, and `command` shows all of it."""
     if terminal.options().for_people:
-        for edit in plan.proposal.edits:
-            drawn.draw(edit)
-        tables.stream_list(_layout(plan.deployment.home), documents)
-        _draw_rest(plan)
+        tables.stream_list(_layout(here.home), changes)
+        _draw_rest(whole(()), here.home)
     elif terminal.options().output == MARKDOWN:
-        whole = {"changes": list(documents), **plan.rest()}
-        here = plan.deployment
         place = f"{here.home}, stack {here.stack.name}"
-        click.echo(markdown.page(whole, place, command), nl=False)
+        click.echo(markdown.page(whole(list(changes)), place, command), nl=False)
     else:
-        render.show({"changes": list(documents), **plan.rest()})
-    if why := effect.withheld(plan.deployment):
-        terminal.say(f"No changes will be made now: {why}.")
+        render.show(whole(list(changes)))
 
 
-def _draw_rest(plan: preview.FleetPlan) -> None:
-    """What is below the instances: permissions, pace, rows that wait, and the sum."""
-    for move, count, found in plan.permissions():
-        before, after = (instances_seen.profile_name(each) or "none" for each in (move.before, move.after))
-        arrow = f"{before} → {after}"
-        if move.account != plan.deployment.home.account:
+def _draw_rest(plan: PlanView, home: Target) -> None:
+    """Draw what is below the instances: permissions, pace, rows that wait, and the sum."""
+    for move in plan.permissions:
+        arrow = f"{move.from_ or 'none'} → {move.to or 'none'}"
+        if move.account != home.account:
             arrow = f"{arrow} in {move.account}"
-        terminal.line(f"{arrow} on {count:,}: {preview.in_words(found)}")
-    if pace := plan.paced():
-        terminal.say(preview.pace_in_words(pace))
-    if held := [str(each.key) for each in plan.proposal.edits if each.needs_approval]:
+        compared = comparison.Difference(tuple(move.gained), tuple(move.lost), move.unknown)
+        terminal.line(f"{arrow} on {move.instances:,}: {preview.in_words(compared)}")
+    if plan.paced:
+        terminal.say(preview.pace_in_words(plan.paced))
+    if held := [edit.mapping for edit in plan.mappings if edit.needs_approval]:
         terminal.say(f"Counted as if approved: {several(held)}.")
     if plan.waiting:
-        terminal.say(preview.waiting_in_words(plan.waiting))
-    terminal.line(f"{plan}.")
-    accounts = [(each["account"], f"{each['changes']:,} of {each['instances']:,}") for each in plan.accounts()]
+        terminal.say(plan_use.waiting_in_words(plan.waiting))
+    terminal.line(_SUM.format(**vars(plan.summary)))
+    accounts = [(each.account, f"{each.changes:,} of {each.instances:,}") for each in plan.summary.accounts]
     if len(accounts) > 1:
         tables.show_table(("account", "instances that change"), accounts)
-    if plan.nothing:
-        terminal.say(plan.nothing)
+    if nothing := plan_use.nothing(plan):
+        terminal.say(nothing)
+
+
+_SUM = (
+    "{attach:,} to attach, {replace:,} to replace, {detach:,} to detach; {wait:,} waiting, {hold:,} blocked: "
+    "{changes:,} of {instances:,} instances change ({percent} %)."
+)
 
 
 def _layout(home: Target) -> Layout:
     return Layout(
         (
-            Column("", lambda row: SIGNS[row["action"]]),
+            Column("", lambda row: SIGNS[row.action]),
             Column("instance", lambda row: instance_use.address(row, home), kind="key"),
             Column("name", kind="name"),
-            Column("from", lambda row: row["from"] or "none", kind="name"),
+            Column("from", lambda row: row.from_ or "none", kind="name"),
             Column("", lambda _: "→"),
-            Column("to", lambda row: row["to"] or "none", kind="name"),
+            Column("to", lambda row: row.to or "none", kind="name"),
         ),
-        note=lambda row: row["reason"],
+        note=lambda row: row.reason,
         brief=True,
-        colour=lambda row: ACTION_COLOURS.get(row["action"], ""),
+        colour=lambda row: ACTION_COLOURS.get(row.action, ""),
         head=False,
     )
 

@@ -9,9 +9,13 @@ from typing import Any
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.problem import Kind, Remedy
 from rolekeeper.model.text import shown, split_key
+from rolekeeper_cli.mapping.preview import pace_in_words
+from rolekeeper_cli.plan.view import PermissionsView, PlannedChangeView, PlannedEditView, PlanView, WaitingRowView
 from rolekeeper_cli.row.effect import GOOD
+from rolekeeper_cli.row.view import ColumnChangeView, PacedView
 from rolekeeper_cli.shell.layout import amount
 from rolekeeper_cli.shell.markdown import code
+from rolekeeper_cli.target.view import UnseenTargetView
 
 # A script finds the comment by it.
 MARKER = "<!-- rolekeeper plan -->"
@@ -51,7 +55,7 @@ class _Part:
         return f"\n#### {title}\n\n{body}\n"
 
 
-def page(plan: Mapping[str, Any], place: str, command: str) -> str:
+def page(plan: PlanView, place: str, command: str) -> str:
     """A plan's document as a page of at most `LONGEST` characters; if there is more, the last parts give way first.
 
     `place` says of which deployment it is, and `command` is the command line that shows all of it.
@@ -59,8 +63,8 @@ def page(plan: Mapping[str, Any], place: str, command: str) -> str:
     command = shown(command, _SENTENCE)
     parts = [each for each in _parts(plan) if each.items]
     lines = [MARKER, f"### Rolekeeper plan: {_headline(plan)}", "", f"In {code(shown(place))}."]
-    if plan["withheld"]:
-        lines.append(f"**No changes will be made now:** {code(shown(plan['withheld']))}.")
+    if plan.withheld:
+        lines.append(f"**No changes will be made now:** {code(shown(plan.withheld))}.")
     top = "\n".join([*lines, ""])
     room = LONGEST - len(top) - sum(len(each.text((), command)) for each in parts)
     texts = [top]
@@ -75,45 +79,43 @@ def page(plan: Mapping[str, Any], place: str, command: str) -> str:
     return "".join(texts)
 
 
-def _parts(plan: Mapping[str, Any]) -> Iterator[_Part]:
+def _parts(plan: PlanView) -> Iterator[_Part]:
     """The parts, the most important one first."""
-    edits, moves = plan["mappings"], plan["permissions"]
-    bad = [each for each in edits if each["status"] not in _DONE and not each["needs_approval"]]
+    edits, moves = plan.mappings, plan.permissions
+    bad = [each for each in edits if each.status not in _DONE and not each.needs_approval]
     yield _Part("Not in effect as written", bad, _bad, urgent=True)
-    yield _Part("To approve", [each for each in edits if each["needs_approval"]], _held, head=_APPROVAL, urgent=True)
-    yield _Part("Severe permissions", [each for each in moves if each["severe"]], _move, urgent=True)
+    yield _Part("To approve", [each for each in edits if each.needs_approval], _held, head=_APPROVAL, urgent=True)
+    yield _Part("Severe permissions", [each for each in moves if each.severe], _move, urgent=True)
     yield _Part("Mappings", edits, _edit, head=_table("mapping", "change", "instances", "result"))
-    yield _Part("Targets that are left out", plan["unseen"], _unseen)
+    yield _Part("Targets that are left out", plan.unseen, _unseen)
     yield _Part("Accounts", _accounts(plan), _account, head=_table("account", *_ACTIONS.values(), "instances"))
-    yield _Part("Pace", plan["paced"], _paced, head=_pace(plan["paced"]))
-    yield _Part("Rows that aren't in effect as written, and aren't counted", plan["waiting"], _waiting)
-    yield _Part("Permissions", [each for each in moves if not each["severe"]], _move)
+    yield _Part("Pace", [plan.paced] if plan.paced else [], _paced)
+    yield _Part("Rows that aren't in effect as written, and aren't counted", plan.waiting, _waiting)
+    yield _Part("Permissions", [each for each in moves if not each.severe], _move)
     # Those that are blocked or wait first, and of the others those that lose a role.
-    changes = sorted(plan["changes"], key=lambda each: tuple(_ACTIONS).index(each["action"]), reverse=True)
+    changes = sorted(plan.changes, key=lambda each: tuple(_ACTIONS).index(each.action), reverse=True)
     head = _table("action", "instance", "name", "from", "to", "reason")
-    several = len({(each["account"], each["region"]) for each in changes}) > 1
+    several = len({(each.account, each.region) for each in changes}) > 1
     yield _Part("Instances", changes, partial(_instance, several=several), head=head, folded=True)
 
 
-def _headline(plan: Mapping[str, Any]) -> str:
+def _headline(plan: PlanView) -> str:
     """What the plan comes to, in one line."""
-    summary, edits = plan["summary"], plan["mappings"]
-    edited = [each for each in edits if each["kind"] != _UNCHANGED]
-    odd = Counter(each["status"] for each in edited if each["status"] not in _DONE)
+    summary, edits = plan.summary, plan.mappings
+    edited = [each for each in edits if each.kind != _UNCHANGED]
+    odd = Counter(each.status for each in edited if each.status not in _DONE)
     statuses = ", ".join(f"{count:,} {status}" for status, count in odd.items())
-    instances = f"{summary['changes']:,} of {amount(summary['instances'], 'instance')} would change"
+    instances = f"{summary.changes:,} of {amount(summary.instances, 'instance')} would change"
     changes = [f"{amount(len(edited), 'mapping')} edited{f' ({statuses})' if odd else ''}"] if edited else []
-    changes += [instances] if summary["changes"] else ["no instance would change"] if edits else ["nothing changes"]
+    changes += [instances] if summary.changes else ["no instance would change"] if edits else ["nothing changes"]
     beside = {
-        "to gain severe permissions": sum(each["instances"] for each in plan["permissions"] if each["severe"]),
-        "waiting": summary["wait"],
-        "blocked": summary["hold"],
-        "not edited, and not in effect": sum(
-            each["kind"] == _UNCHANGED and each["status"] not in _DONE for each in edits
-        ),
+        "to gain severe permissions": sum(each.instances for each in plan.permissions if each.severe),
+        "waiting": summary.wait,
+        "blocked": summary.hold,
+        "not edited, and not in effect": sum(each.kind == _UNCHANGED and each.status not in _DONE for each in edits),
     }
     more = [f"{count:,} {what}" for what, count in beside.items() if count]
-    more += [f"{amount(len(plan['unseen']), 'target')} left out"] if plan["unseen"] else []
+    more += [f"{amount(len(plan.unseen), 'target')} left out"] if plan.unseen else []
     return "; ".join(filter(None, (", ".join(changes), ", ".join(more))))
 
 
@@ -123,34 +125,34 @@ _APPROVAL = (
 )
 
 
-def _bad(edit: Mapping[str, Any]) -> str:
+def _bad(edit: PlannedEditView) -> str:
     # The reason has the steps, which the note lacks.
-    return f"- {_name(edit['mapping'])} would be **{edit['status']}**: {code(shown(edit['reason'], _SENTENCE))}"
+    return f"- {_name(edit.mapping)} would be **{edit.status}**: {code(shown(edit.reason, _SENTENCE))}"
 
 
-def _held(edit: Mapping[str, Any]) -> str:
-    tag_key, _, tag_value = split_key(edit["mapping"])
+def _held(edit: PlannedEditView) -> str:
+    tag_key, _, tag_value = split_key(edit.mapping)
     approve = code(str(Remedy(Kind.APPROVE, (tag_key, tag_value))))
-    who = ", as another identity than the one that made this plan" if edit["own_edit"] else ""
-    return f"- {_name(edit['mapping'])}: {_reason(edit)}; to approve it{who}: {approve}"
+    who = ", as another identity than the one that made this plan" if edit.own_edit else ""
+    return f"- {_name(edit.mapping)}: {_reason(edit)}; to approve it{who}: {approve}"
 
 
-def _reason(edit: Mapping[str, Any]) -> str:
-    return code(shown(edit["note"] or edit["reason"], _SENTENCE))
+def _reason(edit: PlannedEditView) -> str:
+    return code(shown(edit.note or edit.reason, _SENTENCE))
 
 
-def _edit(edit: Mapping[str, Any]) -> str:
-    kind, status = edit["kind"], edit["status"]
-    columns = [f"{name}: {_column(both, kind)}" for name, both in edit["columns"].items()]
+def _edit(edit: PlannedEditView) -> str:
+    kind, status = edit.kind, edit.status
+    columns = [f"{name}: {_column(both, kind)}" for name, both in edit.columns.items()]
     change = "<br>".join([*([] if kind == "changed" and columns else [kind]), *columns])
     # The reasons of the others are in a part of their own.
-    note = f": {_reason(edit)}" if edit["note"] and status in GOOD else ""
+    note = f": {_reason(edit)}" if edit.note and status in GOOD else ""
     result = f"{status.lower()}{note}" if status in _DONE else f"**{status}**"
-    return _row(_name(edit["mapping"]), change, _effect(edit["effect"]), result)
+    return _row(_name(edit.mapping), change, _effect(edit.effect), result)
 
 
-def _column(both: Mapping[str, str], kind: str) -> str:
-    before, after = (_name(both[name], "none") for name in ("from", "to"))
+def _column(both: ColumnChangeView, kind: str) -> str:
+    before, after = _name(both.from_, "none"), _name(both.to, "none")
     return {"new": after, "deleted": before}.get(kind, f"{before} → {after}")
 
 
@@ -168,49 +170,39 @@ def _numbers(counts: Mapping[str, Any]) -> str:
     return ", ".join(f"{each} {counts[each]:,}" for each in _COUNTED if counts[each])
 
 
-def _pace(pace: Sequence[Mapping[str, Any]]) -> str:
-    if not pace:
-        return ""
-    changes, approved = (sum(each[name] for each in pace) for name in ("changes", "approved"))
-    too = f" and {approved:,} that are approved" if approved else ""
-    at_once = f"{pace[0]['at_once']:,} in {pace[0]['minutes']:,} minutes{too}"
-    return f"{changes:,} roles are taken away: {at_once}; the others wait their turn.\n"
+def _paced(pace: Sequence[PacedView]) -> str:
+    return f"- {code(shown(pace_in_words(pace), _SENTENCE))}"
 
 
-def _paced(mapping: Mapping[str, Any]) -> str:
-    approved = f", {mapping['approved']:,} of them approved" if mapping["approved"] else ""
-    return f"- {_name(mapping['mapping'])}: {mapping['changes']:,}{approved}"
+def _waiting(row: WaitingRowView) -> str:
+    return f"- {code(shown('; '.join(missing.brief for missing in row.not_in_effect or ())))}"
 
 
-def _waiting(row: Mapping[str, Any]) -> str:
-    return f"- {code(shown('; '.join(missing['brief'] for missing in row['not_in_effect'])))}"
-
-
-def _move(move: Mapping[str, Any]) -> str:
-    arrow = f"{_name(move['from'], 'none')} → {_name(move['to'], 'none')}"
-    lines = [f"- {arrow} on {amount(move['instances'], 'instance')} in account {code(move['account'])}"]
-    for what, title in {"severe": "**severe**", "gained": "gained", "lost": "lost"}.items():
-        if phrases := move[what]:
+def _move(move: PermissionsView) -> str:
+    arrow = f"{_name(move.from_, 'none')} → {_name(move.to, 'none')}"
+    lines = [f"- {arrow} on {amount(move.instances, 'instance')} in account {code(move.account)}"]
+    for title, phrases in {"**severe**": move.severe, "gained": move.gained, "lost": move.lost}.items():
+        if phrases:
             named = ", ".join(code(shown(each)) for each in phrases[:_PHRASES])
             more = f", and {len(phrases) - _PHRASES:,} more" if len(phrases) > _PHRASES else ""
             lines.append(f"  - {title}: {named}{more}")
-    if move["unknown"]:
-        lines.append(f"  - not compared: {code(shown(move['unknown']))}")
+    if move.unknown:
+        lines.append(f"  - not compared: {code(shown(move.unknown))}")
     return "\n".join(lines) if len(lines) > 1 else f"{lines[0]}: the same permissions"
 
 
-def _unseen(target: Mapping[str, Any]) -> str:
-    return f"- {code(f'{target["account"]}/{target["region"]}')}: {code(shown(target['reason']))}"
+def _unseen(target: UnseenTargetView) -> str:
+    return f"- {code(f'{target.account}/{target.region}')}: {code(shown(target.reason))}"
 
 
-def _accounts(plan: Mapping[str, Any]) -> list[tuple[str, Counter[str], int]]:
+def _accounts(plan: PlanView) -> list[tuple[str, Counter[str], int]]:
     """The accounts with an instance that doesn't stay as it is, those with the most changes first."""
     found: dict[str, Counter[str]] = {}
-    for each in plan["changes"]:
-        found.setdefault(each["account"], Counter())[each["action"]] += 1
-    accounts = sorted(plan["summary"]["accounts"], key=lambda each: -each["changes"])
-    names = (each for each in accounts if each["account"] in found)
-    return [(each["account"], found[each["account"]], each["instances"]) for each in names]
+    for each in plan.changes:
+        found.setdefault(each.account, Counter())[each.action] += 1
+    accounts = sorted(plan.summary.accounts, key=lambda each: -each.changes)
+    names = (each for each in accounts if each.account in found)
+    return [(each.account, found[each.account], each.instances) for each in names]
 
 
 def _account(counted: tuple[str, Counter[str], int]) -> str:
@@ -218,12 +210,12 @@ def _account(counted: tuple[str, Counter[str], int]) -> str:
     return _row(code(account), *(f"{actions[each]:,}" for each in _ACTIONS), f"{instances:,}")
 
 
-def _instance(change: Mapping[str, Any], *, several: bool) -> str:
+def _instance(change: PlannedChangeView, *, several: bool) -> str:
     """An instance; with `several` targets, by the whole name that a command takes."""
-    target = f"{change['account']}/{change['region']}/" if several else ""
-    names = (_name(change["name"]), _name(change["from"], "none"), _name(change["to"], "none"))
-    reason = code(shown(change["reason"]))
-    return _row(_ACTIONS[change["action"]], code(f"{target}{change['instance']}"), *names, reason)
+    target = f"{change.account}/{change.region}/" if several else ""
+    names = (_name(change.name), _name(change.from_, "none"), _name(change.to, "none"))
+    reason = code(shown(change.reason))
+    return _row(_ACTIONS[change.action], code(f"{target}{change.instance}"), *names, reason)
 
 
 def _name(text: str | None, absent: str = "") -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from rolekeeper_cli.instance.view import InstanceNameView
 from rolekeeper_cli.row.effect_view import NotInEffectView
-from rolekeeper_cli.row.view import ColumnChangeView, InEffectView, VerdictView, WaitingEditView
+from rolekeeper_cli.row.view import ColumnChangeView, InEffectView, PacedView, VerdictView, WaitingEditView
 from rolekeeper_cli.shell.view import View
 from rolekeeper_cli.target.view import UnseenTargetView
 
@@ -54,16 +54,6 @@ class PermissionsView(View):
     severe: Annotated[Sequence[str], "what of it is severe"]
 
 
-class PacedView(View):
-    """A mapping whose changes don't all go at once."""
-
-    mapping: Annotated[str, "the mapping"]
-    changes: Annotated[int, "how many changes it makes"]
-    approved: Annotated[int, "how many of these are approved, and go at once"]
-    at_once: Annotated[int, "how many of all mappings go at once besides"]
-    minutes: Annotated[int, "in this many minutes"]
-
-
 class WaitingRowView(View):
     """A row that isn't in effect as it is."""
 
@@ -86,12 +76,12 @@ class AccountChangesView(View):
 class PlanCountsView(View):
     """The numbers of a plan."""
 
-    nothing: Annotated[int, "how many instances stay as they are"]
     attach: Annotated[int, "how many get a role"]
     replace: Annotated[int, "how many get another role"]
     detach: Annotated[int, "how many lose their role"]
     wait: Annotated[int, "how many wait"]
     hold: Annotated[int, "how many are blocked"]
+    nothing: Annotated[int, "how many instances stay as they are"]
     changes: Annotated[int, "how many change"]
     instances: Annotated[int, "how many were looked at"]
     percent: Annotated[float, "how many percent of these change"]

@@ -75,9 +75,7 @@ def group(
         else:
             if found.roles:
                 tables.stream_list(_layout(by_account=by_account), found.roles)
-            path = deployment.settings.role_path
-            for line in _notes(found, path, by_account=by_account):
-                terminal.line(line)
+            terminal.line(_total(found, deployment.settings.role_path))
         if found.account:
             terminal.line(_quotas(found.account, deployment.home.account if by_account else ""))
 
@@ -131,7 +129,9 @@ def _layout(*, by_account: bool) -> Layout:
             Column("last used", lambda row: _last_used(row, "never")),
             Column("broad", lambda row: _yes_or_no(row.broad, _UNKNOWN)),
             Column("may use", lambda row: _may_use(row, room), kind="text"),
-        )
+        ),
+        note=_note,
+        note_name="note",
     )
 
 
@@ -144,34 +144,27 @@ def _draw_whole(rows: Iterable[RoleView]) -> None:
             terminal.line(f"  {smaller.command}")
 
 
-def _notes(found: RolesView, path: str, *, by_account: bool) -> Iterator[str]:
-    """What needs attention, role by role, and the totals."""
-    rows, summary = found.roles, found.summary
+def _note(row: RoleView) -> str:
+    """What needs attention."""
+    drops = sorted({service for smaller in row.smaller for service in smaller.drops})
+    idle = [service for service in row.unused_services or () if service not in drops]
+    there = f" --target {row.account}" if row.account else ""
+    notes = {
+        f"unused: {_unused(row)}": row.unused,
+        f"broad: {row.broad_because}": row.broad,
+        f"not used in {use.DAYS} days: {several(idle)}": idle and not row.unused,
+        f"can do without {several(drops)}: see rolekeeper roles --role {row.role}{there}": drops,
+    }
+    return "; ".join(note for note, applies in notes.items() if applies)
 
-    def name(row: RoleView) -> str:
-        return f"{row.role} in {row.account}" if by_account else row.role
 
-    for each in rows:
-        if each.unused:
-            yield f"{name(each)} is unused: {_unused(each)}."
-    for each in rows:
-        if each.broad:
-            yield f"{name(each)} is broad: {each.broad_because}."
-    dropped = [sorted({service for one in each.smaller for service in one.drops}) for each in rows]
-    for each, drops in zip(rows, dropped, strict=True):
-        services = [service for service in each.unused_services or () if service not in drops]
-        if services and not each.unused:
-            yield f"{name(each)} didn't use in {use.DAYS} days: {several(services)}."
-    for each, drops in zip(rows, dropped, strict=True):
-        if drops:
-            there = f" --target {each.account}" if by_account else ""
-            yield f"{name(each)} can do without {several(drops)}: see rolekeeper roles --role {each.role}{there}"
-    yield (
-        f"{amount(summary.roles, 'role')}: {summary.broad:,} broad, "
-        f"{summary.unused:,} unused for {use.DAYS} days, "
+def _total(found: RolesView, path: str) -> str:
+    summary = found.summary
+    if not found.roles:
+        return f"No role under {path} to show."
+    return (
+        f"{amount(summary.roles, 'role')}: {summary.broad:,} broad, {summary.unused:,} unused for {use.DAYS} days, "
         f"{summary.could_be_smaller:,} that could be smaller."
-        if rows
-        else f"No role under {path} to show."
     )
 
 

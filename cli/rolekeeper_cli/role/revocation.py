@@ -5,11 +5,12 @@ a statement is read back, and written again if another person's write took it aw
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 from rolekeeper.aws.errors import (
@@ -185,12 +186,10 @@ def planned(deployment: Deployment, text: str, *, role: str = "", current: bool 
 def _readable(deployment: Deployment, wanted: Iterable[str], left: list[Problem]) -> Iterator[RevokedRole]:
     """These roles, each once, without those that are gone; one that can't be read is `left`."""
     for name in dict.fromkeys(wanted):
-        try:
-            yield _read(deployment, name)
-        except NoSuchRoleError:
-            continue
-        except (CommandError, AwsRefusalError) as error:
-            found = refusal(error) if isinstance(error, AwsRefusalError) else error
+        found = _or_error(partial(_read, deployment, name))
+        if isinstance(found, RevokedRole):
+            yield found
+        elif not isinstance(found, NoSuchRoleError):
             left.append(Problem(found.what, str(found.remedy)))
 
 
@@ -284,36 +283,22 @@ _WRITES = 3
 _FULL, _ROOM = "LimitExceeded", 10_240
 
 
-@dataclass(frozen=True, slots=True)
-class Revoked:
-    """An entry that IAM shows in a role's policy."""
-
-    role: RevokedRole
-    entry: Entry
-    policy: Document
-
-    def view(self) -> RevokedRoleView:
-        return RevokedRoleView(
-            role=self.role.name,
-            role_arn=self.role.arn,
-            policy=POLICY,
-            before=self.entry.before,
-            document=self.policy,
-        )
-
-
-def write_all(deployment: Deployment, plan: Plan) -> Iterator[Revoked | CommandError]:
+def write_all(deployment: Deployment, plan: Plan) -> Iterator[RevokedRoleView | CommandError]:
     """Write what can be written, role by role; one role's error holds up no other, and is given in its place."""
     for revocation in plan.writable:
-        try:
-            yield write(deployment, revocation)
-        except CommandError as error:
-            yield error
-        except AwsRefusalError as error:
-            yield refusal(error)
+        yield _or_error(partial(write, deployment, revocation))
 
 
-def write(deployment: Deployment, revocation: Revocation) -> Revoked:
+def _or_error[Done](do: Callable[[], Done]) -> Done | CommandError:
+    try:
+        return do()
+    except CommandError as error:
+        return error
+    except AwsRefusalError as error:
+        return refusal(error)
+
+
+def write(deployment: Deployment, revocation: Revocation) -> RevokedRoleView:
     """Write the statement, and read it back.
 
     CommandError if IAM refuses it; RetryableError, or WaitTimeoutError, if IAM doesn't show it, and gave no answer or
@@ -331,7 +316,9 @@ def write(deployment: Deployment, revocation: Revocation) -> Revoked:
         policy = role.with_entry(entry)
         silent = _put(deployment, role, policy, key=revocation.key)
         if _is_shown(deployment, role, entry):
-            return Revoked(role, entry, policy)
+            return RevokedRoleView(
+                role=role.name, role_arn=role.arn, policy=POLICY, before=entry.before, document=policy
+            )
     if silent:
         raise silent
     raise WaitTimeoutError(
@@ -400,13 +387,8 @@ def clean(deployment: DoctorDeployment) -> Iterator[CleanedView | CommandError]:
     roles = deployment.path_roles
     with deployment.progress(len(roles), "roles looked at") as progress:
         for role in progress.over(roles):
-            try:
-                if found := _cleaned(deployment, role):
-                    yield found
-            except CommandError as error:
-                yield error
-            except AwsRefusalError as error:
-                yield refusal(error)
+            if found := _or_error(partial(_cleaned, deployment, role)):
+                yield found
 
 
 def _cleaned(deployment: Deployment, role: Role) -> CleanedView | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,7 +10,7 @@ import click
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.guard import command as guard
 from rolekeeper_cli.lazily import lazily
-from rolekeeper_cli.role.revoke_view import CleanedView, RevokedView
+from rolekeeper_cli.role.revoke_view import CleanedView, RevokedRoleView, RevokedView
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import INSTANCE, completes, yes_to_all
 from rolekeeper_cli.shell.command import command, deployment, doctor_deployment, prints
@@ -82,14 +82,14 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
     if not plan.writable:
         raise CommandError(plan.problems[0].what, plan.problems[0].remedy)
     terminal.agree(lambda: (_expected(there, plan), f"Revoke these credentials of {plan.title}?"), yes=yes)
-    done, failed = _collected(role_revocation.write_all(there, plan), lambda found: found.role.name)
+    done, failed = _collected(role_revocation.write_all(there, plan))
     if failed and not done:
         terminal.bad(f"{error.what}: {error.remedy}" for error in failed[1:])
         raise failed[0]
     terminal.bad(f"{each.what}: {each.remedy}" for each in failed)
     revoked = RevokedView(
         **instances.where(plan.key),
-        revoked=[role.view() for role in done],
+        revoked=done,
         left=[*map(str, plan.problems), *(f"{error.what}; {error.remedy}" for error in failed)],
         unknown_because=plan.unknown or None,
     )
@@ -116,10 +116,9 @@ def _others(there: Deployment, revocation: role_revocation.Revocation) -> str:
     return f"Other instances that carry {role} in {region}, and keep their access: {len(found):,} ({several(found)})."
 
 
-def _show(plan: role_revocation.Plan, done: Sequence[role_revocation.Revoked]) -> None:
+def _show(plan: role_revocation.Plan, done: Sequence[RevokedRoleView]) -> None:
     for each in done:
-        before = second(each.entry.before)
-        terminal.line(f"Revoked: the credentials of {each.role.name} that {plan.title} got before {before}.")
+        terminal.line(f"Revoked: the credentials of {each.role} that {plan.title} got before {second(each.before)}.")
     terminal.say("IAM shows the policy; it may take a few minutes until all of AWS follows it.")
 
 
@@ -134,8 +133,8 @@ def _print(there: Deployment, plan: role_revocation.Plan) -> None:
     guard.show(found.policy, [*about, *([_CUTS_OFF.format(found.role.name)] if found.carried else [])])
 
 
-def _collected[Found](
-    outcomes: Iterable[Found | CommandError], name: Callable[[Found], str]
+def _collected[Found: (RevokedRoleView, CleanedView)](
+    outcomes: Iterable[Found | CommandError],
 ) -> tuple[list[Found], list[CommandError]]:
     """What was done, and the errors. Ctrl-C in between shows which roles are done by then."""
     done, failed = list[Found](), list[CommandError]()
@@ -146,14 +145,14 @@ def _collected[Found](
             else:
                 done.append(outcome)
     except KeyboardInterrupt:
-        names = several([name(found) for found in done]) or "none"
+        names = several([found.role for found in done]) or "none"
         terminal.warn(f"stopped in between; done by then: {names}. One more may be written; to go on, run it again.")
         raise
     return done, failed
 
 
 def _clean() -> ExitCode:
-    done, bad = _collected(role_revocation.clean(doctor_deployment()), lambda found: found.role)
+    done, bad = _collected(role_revocation.clean(doctor_deployment()))
     terminal.bad(f"{each.what}: {each.remedy}" for each in bad)
     render.show(done, lambda: _show_cleaned(done), of=list[CleanedView])
     return ExitCode.NO if bad else ExitCode.DONE

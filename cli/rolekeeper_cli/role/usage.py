@@ -123,49 +123,45 @@ _UNTRACKED = "iam:passrole"
 _KEPT = frozenset({"kms"})
 
 
-@dataclass(frozen=True, slots=True)
-class Smaller:
-    """A policy of a role without some services; None as its document where nothing is left of it."""
-
-    policy: str
-    drops: tuple[str, ...]
-    document: Document | None
-
-    def command(self, role: str) -> str:
-        """The AWS CLI's command that makes the policy smaller, or takes it from the role."""
-        managed, gone = ":" in self.policy, self.document is None
-        named = f"--policy-arn {self.policy}" if managed else f"--policy-name {shlex.quote(self.policy)}"
-        text = json.dumps(self.document, separators=(",", ":"), ensure_ascii=False)
-        document = "" if gone else f" --policy-document {shlex.quote(text)}"
-        if managed and not gone:
-            return f"aws iam create-policy-version {named} --set-as-default{document}"
-        does = ("detach" if managed else "delete") if gone else "put"
-        return f"aws iam {does}-role-policy --role-name {role} {named}{document}"
-
-    def view(self, role: str) -> SmallerPolicyView:
-        return SmallerPolicyView(
-            policy=self.policy, drops=self.drops, document=self.document, command=self.command(role)
-        )
+def _command(role: str, policy: str, document: Document | None) -> str:
+    """Return the AWS CLI's command that makes a policy smaller, or takes it from the role."""
+    managed, gone = ":" in policy, document is None
+    named = f"--policy-arn {policy}" if managed else f"--policy-name {shlex.quote(policy)}"
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    given = "" if gone else f" --policy-document {shlex.quote(text)}"
+    if managed and not gone:
+        return f"aws iam create-policy-version {named} --set-as-default{given}"
+    does = ("detach" if managed else "delete") if gone else "put"
+    return f"aws iam {does}-role-policy --role-name {role} {named}{given}"
 
 
-def smaller(policies: Policies, never: Collection[str], editable: Collection[str]) -> list[Smaller]:
-    """A role's policies without the services that it never called.
+def smaller(
+    role: str, policies: Policies, never: Collection[str], editable: Collection[str]
+) -> list[SmallerPolicyView]:
+    """Return a role's policies without the services that it never called.
 
     A policy that isn't `editable`, because other roles have it too, stays whole or is detached.
     """
     drops = {each.lower() for each in never} - _KEPT
     named = list(zip(policies.names, policies.documents, strict=True))
     while True:
-        edits = [_edit(name, document, drops, editable=name in editable) for name, document in named]
-        left = [pattern for edit in edits for pattern in _allowed(edit.document)]
+        edits = {name: _edit(document, drops, editable=name in editable) for name, document in named}
+        left = [pattern for document, _ in edits.values() for pattern in _allowed(document)]
         still = {each for each in drops if any(patterns_meet(pattern, f"{each}:*") for pattern in left)}
         if not still:
-            return [edit for edit in edits if edit.drops]
+            return [
+                SmallerPolicyView(policy=name, drops=gone, document=document, command=_command(role, name, document))
+                for name, (document, gone) in edits.items()
+                if gone
+            ]
         drops -= still
 
 
-def _edit(name: str, document: Document, drops: Collection[str], *, editable: bool) -> Smaller:
-    """A policy without some services; unchanged if none is dropped, or if it isn't `editable` and would keep a part."""
+def _edit(document: Document, drops: Collection[str], *, editable: bool) -> tuple[Document | None, list[str]]:
+    """Return what is left of a policy without some services, None for nothing, and which of them it loses.
+
+    It stays as it is if it has none of them, or if it isn't `editable` and would keep a part.
+    """
     kept: list[Any] = []
     dropped: set[str] = set()
     for each in listed(document.get("Statement")):
@@ -177,8 +173,8 @@ def _edit(name: str, document: Document, drops: Collection[str], *, editable: bo
         elif not gone:
             kept.append(each)
     if not dropped or (kept and not editable):
-        return Smaller(name, (), document)
-    return Smaller(name, tuple(sorted(dropped)), {**document, "Statement": kept} if kept else None)
+        return document, []
+    return {**document, "Statement": kept} if kept else None, sorted(dropped)
 
 
 def _actions(statement: Any) -> list[str]:

@@ -160,12 +160,6 @@ def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> 
     return [_document(key, row, effects[key]) for key, row in rows.items()]
 
 
-def waiting(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that aren't in effect, or govern no instance, as a plan mentions them."""
-    names = ("mapping", "status", "in_effect", "idle_because", "waits", "not_in_effect")
-    return [{name: each[name] for name in names} for each in documents if each["not_in_effect"]]
-
-
 def noteworthy(document: Mapping[str, Any]) -> str:
     """Why a row has its status; empty if it is just in effect."""
     reason: str = document["status_reason"] or ""

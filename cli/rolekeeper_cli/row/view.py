@@ -112,6 +112,16 @@ class RowPlanView(View):
     not_in_effect: Annotated[Sequence[VerdictView], "the rows that say already what is wanted, without effect"]
 
 
+class PacedView(View):
+    """A mapping whose changes don't all go at once."""
+
+    mapping: Annotated[str, "the mapping"]
+    changes: Annotated[int, "how many changes it makes"]
+    approved: Annotated[int, "how many of these are approved, and go at once"]
+    at_once: Annotated[int, "how many of all mappings go at once besides"]
+    minutes: Annotated[int, "in this many minutes"]
+
+
 class HeldEditView(View):
     """An edit that is held."""
 

@@ -142,31 +142,21 @@ _MISSING = Layout(
 # ---- the table, and the totals below it ----
 
 
-_ALONE = (
-    "This deployment looks after its own account and Region only. To look after an organization's accounts, deploy it "
-    "with --organization-id, then a spoke in each of them: rolekeeper spoke deploy --help"
-)
-_NONE_YET = "No spoke has reported yet; it does with its first event, or within a day: rolekeeper spoke deploy --help"
-
-
 def _named(state: str) -> str:
     return "ok" if state == use.WELL else state
 
 
-def _colour(row: TargetView) -> str:
-    if row.state in {use.PROBLEM, use.SILENT, use.OVERDUE}:
-        return "red"
-    return "yellow" if row.state in {use.NEW, use.UNKNOWN} else ""
+_COLOURS = {"bad": "red", "drift": "yellow", "wait": "yellow", "ok": ""}
 
 
 def _total(deployment: Deployment, views: Sequence[TargetView]) -> str:
-    if not deployment.settings.organization and len(views) == 1:
-        return _ALONE
+    alone = use.why_alone(deployment, len(views))
+    if not deployment.settings.organization and alone:
+        return alone
     states = Counter(each.state for each in views)
     accounts = len({each.account for each in views})
     words = ", ".join(f"{count:,} {_named(state)}" for state, count in states.most_common())
-    total = f"{amount(len(views), 'target')} in {amount(accounts, 'account')}: {words}."
-    return f"{total} {_NONE_YET}" if len(views) == 1 else total
+    return f"{amount(len(views), 'target')} in {amount(accounts, 'account')}: {words}. {alone}".strip()
 
 
 def _version(target: TargetView) -> str:
@@ -198,5 +188,5 @@ LAYOUT = Layout(
         Column("events to account", lambda row: "yes" if row.events_to_account else "", wide=True),
     ),
     note=lambda row: "" if row.state == use.NEW else row.reason,
-    colour=_colour,
+    colour=lambda row: _COLOURS[use.KINDS[row.state]],
 )

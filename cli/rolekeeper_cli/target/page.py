@@ -12,10 +12,7 @@ from rolekeeper_cli.shell.layout import minute
 from rolekeeper_cli.target import use as views
 from rolekeeper_cli.target.view import TargetView
 
-# What wants a person comes first; as a status has it: its shape.
-STATES = {views.PROBLEM: "bad", views.SILENT: "bad", views.OVERDUE: "drift", views.UNKNOWN: "drift"}
-STATES |= {views.NEW: "wait", views.WELL: "ok"}
-_RANKS = {state: rank for rank, state in enumerate(STATES)}
+_RANKS = {state: rank for rank, state in enumerate(views.KINDS)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Cell:
         said = [state, *([f"swept {minute(target.last_sweep)}"] if target.last_sweep else [])]
         said += [f"drift {target.drift:,}"] if target.drift is not None else []
         return cls(
-            STATES[state] if instances else f"{STATES[state]} none",
+            views.KINDS[state] if instances else f"{views.KINDS[state]} none",
             f"?{query(named)}" if state == views.UNKNOWN else f"/?{query(where)}",
             ": ".join(filter(None, (", ".join(said), target.reason))),
             state="" if state == views.WELL else f"{state} ",
@@ -101,7 +98,8 @@ def _shown(request: Request) -> dict[str, Any]:
         "counts": Counter(each.state for each in everything),
         "total": len(everything),
         "accounts": len({each.account for each in everything}),
-        "states": STATES,
+        "states": views.KINDS,
+        "alone": views.why_alone(request.app.state.site.look(), len(everything)),
         "has_units": any(each.unit for each in everything),
         "version": version_of([asked["state"], asked["text"], asked["view"], found]),
     }

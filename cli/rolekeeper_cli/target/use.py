@@ -17,7 +17,7 @@ from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget, unheard
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.model.instance import Instance, Target
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.aws.deployment import OWN_ONLY, Deployment
 from rolekeeper_cli.aws.explained import why_unseen
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.installed import ordered
@@ -28,7 +28,7 @@ from rolekeeper_cli.shell.suggest import did_you_mean
 from rolekeeper_cli.target.view import MissingTargetView, TargetView, UnseenTargetView
 
 _AT_ONCE = 8
-_ACCOUNT, _BOTH = re.compile("[0-9]{12}", re.ASCII), "/"
+_ACCOUNT = re.compile("[0-9]{12}", re.ASCII)
 # This many are named in a sentence.
 _NAMED = 3
 
@@ -140,14 +140,12 @@ def registered(deployment: Deployment) -> list[Target]:
     return [deployment.settings.target, *(each.target for each in deployment.app.registry.others())]
 
 
-def written(texts: Sequence[str]) -> Target | None:
-    """The target that is written as ACCOUNT/REGION, without asking which there are; None for no text."""
-    if not texts:
-        return None
-    account, _, region = texts[0].partition("/")
-    if len(texts) > 1 or not _ACCOUNT.fullmatch(account) or not region:
-        raise UsageError(f"{' and '.join(texts)} isn't one target", "write --target ACCOUNT/REGION once")
-    return Target(account, region)
+def read(text: str) -> Target:
+    """A target as a person writes it: ACCOUNT/REGION. UsageError if it isn't one."""
+    found = TARGET.fullmatch(text)
+    if not found or found[3]:
+        raise UsageError(f"{text!r} is no target", "name one as ACCOUNT/REGION, like 111111111111/eu-west-1")
+    return Target(found[1], found[2])
 
 
 def _is_meant(text: str, target: Target) -> bool:
@@ -155,7 +153,7 @@ def _is_meant(text: str, target: Target) -> bool:
 
 
 def _no_such_target(text: str, known: Sequence[Target]) -> CommandError:
-    if _BOTH in text:
+    if "/" in text:
         names = list(map(str, known))
     else:
         names = sorted({each.account if _ACCOUNT.fullmatch(text) else each.region for each in known})
@@ -188,6 +186,8 @@ def few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Result
 # The states of a target: managed, not swept yet, not swept lately, the hub can't manage it, its spoke's events don't
 # reach the hub, it has no spoke but sends events.
 WELL, NEW, OVERDUE, PROBLEM, SILENT, UNKNOWN = "well", "new", "overdue", "problem", "silent", "unknown"
+# What each is drawn as; what wants a person comes first.
+KINDS = {PROBLEM: "bad", SILENT: "bad", OVERDUE: "bad", UNKNOWN: "drift", NEW: "wait", WELL: "ok"}
 # A spoke sends an event each day, wherever nothing happens (spoke.yaml); and a process notes one an hour late.
 _HEARD = timedelta(days=2)
 SAME, OLDER, NEWER = "same", "older", "newer"
@@ -204,12 +204,16 @@ def views(deployment: Deployment) -> list[TargetView]:
     return [*map(hub.view, (replace(own, version=version or ""), *known.values())), *unknown]
 
 
-def read(text: str) -> Target:
-    """A target as a person writes it: ACCOUNT/REGION. UsageError if it isn't one."""
-    found = TARGET.fullmatch(text)
-    if not found or found[3]:
-        raise UsageError(f"{text!r} is no target", "name one as ACCOUNT/REGION, like 111111111111/eu-west-1")
-    return Target(found[1], found[2])
+def why_alone(deployment: Deployment, targets: int) -> str:
+    """Why there is only one target, and what to do; empty if there are more."""
+    if targets > 1:
+        return ""
+    if deployment.settings.organization:
+        why = "No spoke has reported yet; it does with its first event, or within a day"
+    else:
+        how = "To look after an organization's accounts, deploy it with --organization-id, then a spoke in each of them"
+        why = f"This deployment {OWN_ONLY}. {how}"
+    return f"{why}: rolekeeper spoke deploy --help"
 
 
 def sweep_interval(deployment: Deployment) -> timedelta:
@@ -327,29 +331,21 @@ def forget(deployment: Deployment, text: str) -> None:
 _ACTIVE = "ACTIVE"
 # What EC2 answers in a Region that the account hasn't enabled (AWS_FACTS.md, "Many accounts").
 _NOT_ENABLED = frozenset({"AuthFailure", "OptInRequired"})
+_NO_REGION = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Uncovered:
-    """An account and Region without a registered target; `name` is the account's."""
-
-    target: Target
-    name: str
-
-
-def uncovered(deployment: Deployment, known: Sequence[Target], regions: Sequence[str] = ()) -> list[Uncovered]:
+def uncovered(deployment: Deployment, known: Sequence[Target], regions: Sequence[str] = ()) -> list[MissingTargetView]:
     """Those of the organization's active accounts, by default in the Regions that the known targets are in.
 
     CommandError if the deployment has no organization, or the caller may not list its accounts.
     """
     deployment.require_organization()
-    accounts, covered = _accounts(deployment), set(known)
-    asked = regions or sorted({each.region for each in known})
+    covered, asked = set(known), regions or sorted({each.region for each in known})
     return [
-        Uncovered(target, name)
-        for account, name in accounts
-        for target in (Target(account, region) for region in asked)
-        if target not in covered
+        MissingTargetView(account=account, account_name=name, region=region, instances=None)
+        for account, name in _accounts(deployment)
+        for region in asked
+        if Target(account, region) not in covered
     ]
 
 
@@ -363,22 +359,20 @@ def missing(deployment: Deployment, regions: Sequence[str] = ()) -> Iterator[Mis
     found = uncovered(deployment, known, regions)
     readable = {each.account for each in known if each != deployment.home}
     with deployment.progress(len(found), "accounts and Regions without a spoke looked at") as progress:
-        for _, each in progress.over(few_at_once(found, partial(_missing, deployment, readable))):
-            if each:
-                yield each
+        for target, instances in progress.over(few_at_once(found, partial(_counted, deployment, readable))):
+            if instances != _NO_REGION:
+                yield target.but(instances=instances)
 
 
-def _missing(deployment: Deployment, readable: set[str], place: Uncovered) -> MissingTargetView | None:
-    """One of them; None if its Region isn't enabled."""
-    target, instances = place.target, None
+def _counted(deployment: Deployment, readable: set[str], target: MissingTargetView) -> int | None:
+    """Return how many instances there are; None if that isn't known, `_NO_REGION` if its Region isn't enabled."""
+    if target.account not in readable:
+        return None
     try:
-        if target.account in readable:
-            pages = deployment.at(target).app.ec2.pages()
-            instances = sum(not instance.ended for page, _ in pages for instance in page)
+        pages = deployment.at(Target(target.account, target.region)).app.ec2.pages()
+        return sum(not instance.ended for page, _ in pages for instance in page)
     except AwsRefusalError as error:
-        if error.code in _NOT_ENABLED:
-            return None
-    return MissingTargetView(account=target.account, account_name=place.name, region=target.region, instances=instances)
+        return _NO_REGION if error.code in _NOT_ENABLED else None
 
 
 def _accounts(deployment: Deployment) -> list[tuple[str, str]]:

@@ -21,7 +21,8 @@ from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.instance.uptake import Held, Told, roles_by_arn, with_denial
 from rolekeeper_cli.instance.uptake_view import UseStatus
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.role.revocation import Plan, Revoked, clean, planned, write_all
+from rolekeeper_cli.role.revocation import Plan, clean, planned, write_all
+from rolekeeper_cli.role.revoke_view import RevokedRoleView
 from strategies.happenings import at_most
 
 ROLES, INSTANCES = ("web", "db"), ("i-0aaaaaaaaaaaaaaaa", "i-0bbbbbbbbbbbbbbbb")
@@ -149,10 +150,10 @@ class Revocations(RuleBasedStateMachine):
             done = 0
             for outcome in write_all(self.desk, plan):
                 done += 1
-                assert isinstance(outcome, Revoked) or troubles or sum(map(bool, others)) > 2, outcome
-                if isinstance(outcome, Revoked):
-                    assert outcome.entry.before > began
-                    self.promised[outcome.role.name, f"{outcome.role.id}:{instance}"] = outcome.entry.before
+                assert isinstance(outcome, RevokedRoleView) or troubles or sum(map(bool, others)) > 2, outcome
+                if isinstance(outcome, RevokedRoleView):
+                    assert outcome.before > began
+                    self.promised[outcome.role, f"{self.iam.roles[outcome.role].id}:{instance}"] = outcome.before
             assert done == len(ROLES), "one role's trouble holds up no other"
 
     @rule(lags=lags, troubles=none | troubles)

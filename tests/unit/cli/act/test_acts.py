@@ -1,12 +1,9 @@
 """Acts on instances: what is refused, and what is done as the caller."""
 
-from typing import Any
-
 import pytest
 
-from fakes.ec2 import client_error
-from fixtures.mappings import Desk, session
-from fixtures.terminal import Terminal
+from fixtures.account import refusing
+from fixtures.mappings import Desk
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper_cli.act import use as acts
 from rolekeeper_cli.act.use import Act, Pin, Release, Start, Tag, Untag
@@ -16,32 +13,6 @@ from rolekeeper_cli.errors import CommandError, UsageError
 pytestmark = pytest.mark.usefixtures("web_and_db", "silence")
 
 ID = "i-0123456789abcdef0"
-
-
-class Account:
-    """An instance in moto's EC2."""
-
-    def __init__(self) -> None:
-        self.ec2 = session().client("ec2")
-        image = self.ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-        [made] = self.ec2.run_instances(ImageId=image, MinCount=1, MaxCount=1)["Instances"]
-        self.id = made["InstanceId"]
-
-    @property
-    def shown(self) -> Any:
-        """What EC2 shows of it."""
-        return self.ec2.describe_instances(InstanceIds=[self.id])["Reservations"][0]["Instances"][0]
-
-    @property
-    def tags(self) -> dict[str, str]:
-        return {each["Key"]: each["Value"] for each in self.shown.get("Tags", ())}
-
-
-@pytest.fixture
-def account(terminal: Terminal) -> Account:
-    made = Account()
-    terminal.clients["ec2"] = made.ec2
-    return made
 
 
 def do(deployment: Deployment, instance: str, act: Act) -> None:
@@ -82,17 +53,7 @@ def test_one_is_refused_in_the_words_in_which_of_many_it_is_left_out(
     assert {f"{one} (one) {left.why.removeprefix('it ')}" for left in plan.left_out} == {refused.value.what}
 
 
-# ---- as the caller, over moto's EC2 ----
-
-
-def test_a_tag_is_set_changed_and_removed(deployment: Deployment, account: Account) -> None:
-    do(deployment, account.id, Tag("workload", "web"))
-    do(deployment, account.id, Tag("owner", ""))
-    assert account.tags == {"workload": "web", "owner": ""}
-    do(deployment, account.id, Tag("workload", "db"))
-    do(deployment, account.id, Untag("owner"))
-    do(deployment, account.id, Tag("k" * 128, "v" * 256))
-    assert account.tags == {"workload": "db", "k" * 128: "v" * 256}
+# ---- as the caller ----
 
 
 @pytest.mark.parametrize(
@@ -116,29 +77,21 @@ def test_what_ec2_wouldnt_take_isnt_asked(deployment: Deployment, key: str, valu
             do(deployment, ID, Untag(key))
 
 
-def test_a_stopped_instance_is_started(deployment: Deployment, account: Account) -> None:
-    account.ec2.stop_instances(InstanceIds=[account.id])
-    assert account.shown["State"]["Name"] == "stopped"
-    do(deployment, account.id, Start())
-    assert account.shown["State"]["Name"] == "running"
+def test_a_tag_may_be_as_long_as_ec2_takes_it(deployment: Deployment, desk: Desk) -> None:
+    one = desk.world.running()
+    do(deployment, one, Tag("k" * 128, "v" * 256))
+    assert desk.world.truth.instance(one).tags == {"k" * 128: "v" * 256}
 
 
-def test_a_missing_permission_is_named(
-    deployment: Deployment, account: Account, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(**_: Any) -> None:
-        raise client_error("UnauthorizedOperation", "not allowed")
-
-    do(deployment, account.id, Tag("workload", "db"))
-    account.ec2.stop_instances(InstanceIds=[account.id])
-    for operation in ("create_tags", "delete_tags", "start_instances"):
-        monkeypatch.setattr(account.ec2, operation, refuse)
-    for action, act in (
-        ("ec2:CreateTags", Tag("workload", "web")),
-        ("ec2:DeleteTags", Untag("workload")),
-        ("ec2:StartInstances", Start()),
-    ):
-        with pytest.raises(AccessDeniedError) as refused:
-            do(deployment, account.id, act)
-        assert refused.value.action == action
-        assert refused.value.resource == f"arn:aws:ec2:us-east-1:123456789012:instance/{account.id}"
+@pytest.mark.parametrize(
+    ("act", "operation"),
+    [(Tag("app", "db"), "CreateTags"), (Untag("app"), "DeleteTags"), (Start(), "StartInstances")],
+)
+def test_a_missing_permission_is_named(deployment: Deployment, desk: Desk, act: Act, operation: str) -> None:
+    one = desk.world.running(app="web")
+    desk.world.stop(one)
+    desk.world.calls.before(operation, refusing("UnauthorizedOperation", "not allowed", status=403))
+    with pytest.raises(AccessDeniedError) as refused:
+        do(deployment, one, act)
+    assert refused.value.action == f"ec2:{operation}"
+    assert refused.value.resource == f"arn:aws:ec2:us-east-1:123456789012:instance/{one}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import ACCOUNT, REGION, refusing
+from fixtures.account import refusing
 from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.model.mapping import NO_PIN, Pin
@@ -91,8 +91,6 @@ def test_a_release_shows_what_it_would_do_asks_and_waits_until_ec2_shows_it(term
     instance = pinned(terminal, desk)
     ran = terminal.types("n\n", "release", instance)
     assert (ran.exit_code, pin_of(desk, instance).role) == (1, "db")
-    assert "Instances: 0 to attach, 1 to replace, 0 to detach" in ran.stderr
-    assert "It should carry db now, and web then." in ran.stderr
     assert f"Release {instance}? [y/N]" in ran.stderr
 
     def rolekeeper_looks() -> None:
@@ -102,15 +100,11 @@ def test_a_release_shows_what_it_would_do_asks_and_waits_until_ec2_shows_it(term
     terminal.meanwhile = rolekeeper_looks
     ran = terminal("release", instance, "--reason", "it is over")
     assert (ran.exit_code, desk.world.carries(instance)) == (0, "web")
-    assert ran.stdout == f"{instance} is released from db and goes back to its tags.\n"
-    assert ran.stderr.splitlines()[1:] == ["EC2 shows web on it."], "after when the former role is over"
     arn = f"({PROFILE}db)"
     assert desk.world.pins_reported(instance) == [
         f"the pin to db {arn} was set; claimed by {CALLER}, because: incident 42",
         f"the pin to db {arn} was released; claimed by {CALLER}, because: it is over",
     ]
-    assert "rolekeeper release" not in terminal("explain", instance).stdout, "it has no pin"
-    assert terminal("release", instance).stdout == f"{instance} has no pin; its tags rule.\n"
 
 
 def test_a_release_says_why_the_instance_stays_as_it_is(terminal: Terminal, desk: Desk) -> None:
@@ -154,40 +148,7 @@ def test_a_contested_instance_is_taken_up_again(terminal: Terminal, desk: Desk) 
     assert desk.world.carries(instance) == "web"
 
 
-def test_pins_as_json(terminal: Terminal, desk: Desk) -> None:
-    instance = desk.world.running()
-    document = terminal.document("attach", instance, "web", "--for", "7d", "--no-wait")
-    assert (document["instance"], document["role"], document["by"]) == (instance, "web", CALLER)
-    assert document["expires_at"].startswith("2026-03-08T09:00:0")
-    assert terminal.document("release", instance, "--no-wait") == {
-        "instance": instance,
-        "account": ACCOUNT,
-        "region": REGION,
-        "released": "web",
-        "contested": False,
-    }
-
-
-# ---- which instance, which role ----
-
-
-def test_a_role_that_cant_be_used_is_told_in_the_checks_own_words(terminal: Terminal, desk: Desk) -> None:
-    instance = desk.world.running()
-    desk.role("bare", profile=False)
-    for role, words in {
-        "nobody": "role 'nobody' doesn't exist in account 123456789012\n  create it under the path /rolekeeper/",
-        "bare": "instance profile 'bare' doesn't exist\n  run: aws iam create-instance-profile",
-    }.items():
-        ran = terminal("attach", instance, role)
-        assert (ran.exit_code, words in ran.stderr) == (1, True), ran.stderr
-    for role, words in {
-        "arn:aws:iam::123456789012:role/rolekeeper/web": "not its ARN: 'web'",
-        "NONE": "to let an instance carry none: rolekeeper detach",
-        "a/b": "which holds a path",
-    }.items():
-        ran = terminal("attach", instance, role)
-        assert (ran.exit_code, words in ran.stderr) == (252, True), ran.stderr
-    assert not pin_of(desk, instance).role
+# ---- which role ----
 
 
 def test_a_broad_role_needs_the_pins_word_and_the_stacks(terminal: Terminal, desk: Desk) -> None:

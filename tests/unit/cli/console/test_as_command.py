@@ -59,6 +59,8 @@ def test_what_the_command_has_no_option_for(browser: TestClient, text: str) -> N
             "replace {} db --for 8h --reason 'it'\"'\"'s $HOME'",
         ),
         ({"verb": "detach"}, "detach {}"),
+        ({"role": "db"}, "replace {} db"),
+        ({"role": "NONE"}, "detach {}"),
     ],
 )
 def test_a_pin(browser: TestClient, desk: Desk, form: dict[str, str], line: str) -> None:

@@ -95,6 +95,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 def test_a_review_comments_the_plan_and_fails_for_what_would_be_rejected(job: Job, code: int, outcome: int) -> None:
     job.answers["plan"] = (code, "the plan", "")
     assert job("review") == outcome
+    assert job.commands == ["mapping validate", "plan"]
     marker = "" if code == 3 else f" plan={DIGEST}"
     link = "<sub>[The run](http://host/o/r/actions/runs/77)</sub>"
     assert job.comment == f"<!-- rolekeeper pipeline{marker} -->\n\nthe plan\n\n{link}\n"
@@ -109,17 +110,14 @@ def test_a_review_shows_what_is_wrong_with_a_file_and_asks_aws_nothing(job: Job)
     assert "```text\nError: a.yaml:2: role: is empty\n  write its name\n```" in job.comment
 
 
-def test_a_review_shows_why_there_is_no_plan(job: Job) -> None:
-    job.answers["plan"] = (254, "", "Error: AWS refused")
-    assert job("review") == 254
-    assert "The plan ended with exit code 254:\n\n```text\nError: AWS refused\n```" in job.comment
-
-
-def test_a_plan_that_leaves_targets_out_says_why_it_fails(job: Job) -> None:
-    job.answers["plan"] = (1, "the plan", "Error: the plan leaves targets out")
-    assert job("review") == 1
-    assert "the plan leaves targets out" in job.comment
-    assert "the plan\n\n" in job.comment
+@pytest.mark.parametrize(
+    ("code", "plan", "message"),
+    [(254, "", "Error: AWS refused"), (1, "the plan", "Error: the plan leaves targets out")],
+)
+def test_a_review_shows_why_there_is_no_plan_or_not_a_whole_one(job: Job, code: int, plan: str, message: str) -> None:
+    job.answers["plan"] = (code, plan, message)
+    assert job("review") == code
+    assert f"The plan ended with exit code {code}:\n\n```text\n{message}\n```\n\n{plan}" in job.comment
 
 
 def test_a_forks_files_are_checked_without_aws_and_without_a_comment(job: Job) -> None:
@@ -219,12 +217,6 @@ def test_a_plan_is_the_same_if_it_rests_on_the_same_and_does_the_same(
     assert (steps.digest(one) == steps.digest(other)) is same
 
 
-def test_rejected_rows_are_not_applied(job: Job) -> None:
-    job.answers["plan"] = (3, "the plan", "")
-    assert job("publish") == 3
-    assert job.commands == ["plan"]
-
-
 def test_a_host_that_doesnt_answer_keeps_nothing_from_being_published(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,17 +251,12 @@ def test_a_nightly_run_fails_for_drift_of_the_fleet_or_of_the_table(
     job.answers |= {"fleet": (drift, listed, ""), "mapping diff": (rows, json.dumps({"changes": changes}), "")}
     job.answers["mapping ls"] = (waiting, "app=other isn't in effect", "")
     assert job("nightly") == outcome
+    statuses = [f"--status={status}" for status in ("drift", "blocked", "waiting")]
+    assert job.ran[0] == ["fleet", *statuses, "--detailed-exitcode"]
+    assert job.ran[-1] == ["mapping", "ls", "--not-in-effect", "--detailed-exitcode"]
     assert listed in job.summary
     assert "Rows of the table that aren't in effect:\n\n```text\napp=other isn't in effect" in job.summary
     assert ("all is as the files say" in job.summary) is (outcome == 0 and not rows and not waiting)
-
-
-def test_a_nightly_run_asks_for_what_is_in_drift_blocked_or_waiting_and_for_every_row(job: Job) -> None:
-    job.answers |= {"fleet": (0, "", ""), "mapping diff": (0, "", ""), "mapping ls": (0, "", "")}
-    job("nightly")
-    fleet, _, rows = job.ran
-    assert fleet == ["fleet", "--status=drift", "--status=blocked", "--status=waiting", "--detailed-exitcode"]
-    assert rows == ["mapping", "ls", "--not-in-effect", "--detailed-exitcode"]
 
 
 # ---- files and texts ----

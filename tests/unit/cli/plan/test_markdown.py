@@ -11,47 +11,82 @@ from markdown_it import MarkdownIt
 from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal
 from rolekeeper_cli.plan.markdown import LONGEST, MARKER, page
+from rolekeeper_cli.plan.view import (
+    AccountChangesView,
+    PermissionsView,
+    PlanCountsView,
+    PlannedChangeView,
+    PlannedEditView,
+    PlanView,
+    WaitingRowView,
+)
+from rolekeeper_cli.row.effect_view import NotInEffectView
+from rolekeeper_cli.row.view import ColumnChangeView, PacedView
+from rolekeeper_cli.shell.view import View
+from rolekeeper_cli.target.view import UnseenTargetView
 
 COMMAND = "rolekeeper plan -o json"
 
 
-def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> dict[str, Any]:
-    """A plan's document with this many of everything, in which all that others wrote is this text."""
-    both: dict[str, Any] = {"from": text, "to": text}
+def unknown[Kind: View](kind: type[Kind]) -> Kind:
+    values: dict[str, Any] = dict.fromkeys(kind.fields)
+    return kind(**values)
+
+
+def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> PlanView:
+    """A plan with this many of everything, in which all that others wrote is this text."""
+    at: dict[str, Any] = {"account": "111111111111", "region": "us-east-1"}
     moment = {"at": "2030-01-01T00:00:00+00:00", "expires": text, "attach": 0, "replace": 0, "detach": 3}
-    effect = {"attach": 0, "replace": 3, "detach": 0, "later": [moment]}
-    edit: dict[str, Any] = {
-        "mapping": text,
-        "kind": "changed",
-        "columns": {"role": both},
-        "status": "Published",
-        "effect": effect,
-    }
-    edit |= {"takes_effect": True, "needs_approval": False, "own_edit": False, "reason": text, "note": text}
-    held = {**edit, "status": "Held", "takes_effect": False, "needs_approval": True, "own_edit": True}
-    bad = {**edit, "kind": "new", "status": "Rejected", "takes_effect": False, "effect": None}
-    move: dict[str, Any] = {**both, "account": "111111111111", "instances": 3, "unknown": text}
-    move |= {"gained": [text] * 20, "lost": [text], "severe": []}
-    place = {"account": "111111111111", "region": "us-east-1"}
-    change = {**place, "instance": "i-1", "name": text, "action": "Replace", "reason": text, **both}
-    row = {"mapping": text, "not_in_effect": [{"brief": f"{text} isn't judged yet"}]}
-    counts = {"replace": instances, "wait": 0, "hold": 0, "changes": instances, "instances": instances}
-    return {
-        "changes": [change] * instances,
-        "mappings": [edit, held, bad] * many,
-        "permissions": [move, {**move, "severe": [text]}] * many,
-        "paced": [{"mapping": text, "changes": 3, "approved": 1, "at_once": 2, "minutes": 10}] * many,
-        "waiting": [row] * many,
-        "withheld": text,
-        "unseen": [{**place, "reason": text}] * many,
-        "summary": counts | {"accounts": [{"account": place["account"], "instances": instances, "changes": instances}]},
-        **parts,
-    }
+    edit = PlannedEditView(
+        mapping=text,
+        kind="changed",
+        columns={"role": ColumnChangeView(from_=text, to=text)},
+        status="Published",
+        takes_effect=True,
+        needs_approval=False,
+        own_edit=False,
+        reason=text,
+        note=text,
+        effect={"attach": 0, "replace": 3, "detach": 0, "later": [moment]},
+        foreign=0,
+    )
+    held = edit.but(status="Held", takes_effect=False, needs_approval=True, own_edit=True)
+    bad = edit.but(kind="new", status="Rejected", takes_effect=False, effect=None)
+    move = PermissionsView(
+        account=at["account"],
+        from_=text,
+        to=text,
+        instances=3,
+        gained=[text] * 20,
+        lost=[text],
+        unknown=text,
+        severe=[],
+    )
+    decided: dict[str, Any] = {"action": "Replace", "code": "differs", "role": text, "mapping": text, "revision": 1}
+    change = PlannedChangeView(
+        **at, instance="i-1", name=text, state="running", from_=text, to=text, reason=text, **decided
+    )
+    missing = unknown(NotInEffectView).but(brief=f"{text} isn't judged yet")
+    waiting = unknown(WaitingRowView).but(mapping=text, not_in_effect=[missing])
+    counts: dict[str, Any] = dict.fromkeys(("nothing", "attach", "detach", "wait", "hold"), 0)
+    account = AccountChangesView(account=at["account"], instances=instances, changes=instances)
+    counts |= {"replace": instances, "changes": instances, "instances": instances, "percent": 100.0}
+    whole = PlanView(
+        changes=[change] * instances,
+        mappings=[edit, held, bad] * many,
+        permissions=[move, move.but(severe=[text])] * many,
+        paced=[PacedView(mapping=text, changes=3, approved=1, at_once=2, minutes=10)] * many,
+        waiting=[waiting] * many,
+        withheld=text,
+        unseen=[UnseenTargetView(**at, reason=text)] * many,
+        summary=PlanCountsView(**counts, accounts=[account]),
+    )
+    return whole.but(**parts)
 
 
 def shown(**parts: Any) -> str:
     """The page of a plan that has these parts alone."""
-    return page({**plan(many=0, instances=0, withheld=""), **parts}, "here", COMMAND)
+    return page(plan(many=0, instances=0, withheld="").but(**parts), "here", COMMAND)
 
 
 def headings(text: str) -> list[str]:
@@ -83,14 +118,14 @@ def test_what_needs_attention_comes_first() -> None:
     ("parts", "line"),
     [
         ({}, "nothing changes"),
-        ({"mappings": plan()["mappings"][:1]}, "1 mapping edited, no instance would change"),
+        ({"mappings": plan().mappings[:1]}, "1 mapping edited, no instance would change"),
         (
-            {"mappings": plan()["mappings"], "permissions": plan()["permissions"]},
+            {"mappings": plan().mappings, "permissions": plan().permissions},
             "3 mappings edited (1 Held, 1 Rejected), no instance would change; 3 to gain severe permissions",
         ),
-        ({"unseen": plan()["unseen"]}, "nothing changes; 1 target left out"),
+        ({"unseen": plan().unseen}, "nothing changes; 1 target left out"),
         (
-            {"summary": {**plan()["summary"], "changes": 2, "instances": 9_000, "wait": 3, "hold": 1}},
+            {"summary": plan().summary.but(changes=2, instances=9_000, wait=3, hold=1)},
             "2 of 9,000 instances would change; 3 waiting, 1 blocked",
         ),
     ],
@@ -107,23 +142,23 @@ def test_that_nothing_is_changed_now_is_at_the_top() -> None:
 
 
 def test_an_edit_that_expires_says_what_happens_then() -> None:
-    edit = plan()["mappings"][0]
+    edit = plan().mappings[0]
     assert "| replace 3<br>at 2030-01-01T00:00:00Z: detach 3 | published: `x` |" in shown(mappings=[edit])
 
 
 def test_an_edit_that_another_person_wrote_may_be_approved_by_who_made_the_plan() -> None:
-    held = {**plan()["mappings"][1], "own_edit": False}
+    held = plan().mappings[1].but(own_edit=False)
     assert "; to approve it: `rolekeeper mapping approve x=`\n" in shown(mappings=[held])
 
 
 def test_a_held_deletion_of_a_row_that_the_file_has_names_what_keeps_it() -> None:
     step = "deleting it would detach 3; to keep it: rolekeeper mapping discard x"
-    bad = {**plan()["mappings"][1], "needs_approval": False, "reason": step, "note": "deleting it would detach 3"}
+    bad = plan().mappings[1].but(needs_approval=False, reason=step, note="deleting it would detach 3")
     assert f"- `x` would be **Held**: `{step}`\n" in shown(mappings=[bad])
 
 
 def test_severe_permissions_are_apart_and_only_some_of_many_are_named() -> None:
-    severe = shown(permissions=plan()["permissions"]).partition("#### Permissions (1)")[0]
+    severe = shown(permissions=plan().permissions).partition("#### Permissions (1)")[0]
     lines = ["  - **severe**: `x`", f"  - gained: {', '.join(['`x`'] * 8)}, and 12 more", "  - lost: `x`"]
     assert severe.splitlines()[-6:-1] == [
         "- `x` → `x` on 3 instances in account `111111111111`",
@@ -133,14 +168,15 @@ def test_severe_permissions_are_apart_and_only_some_of_many_are_named() -> None:
 
 
 def test_each_account_has_its_own_counts_and_each_instance_its_whole_name() -> None:
-    change = plan()["changes"][0]
+    change = plan().changes[0]
     actions = {"111111111111": ["Attach", "Wait"], "222222222222": ["Detach", "Detach", "Hold"]}
-    changes = [{**change, "account": of, "action": each} for of, some in actions.items() for each in some]
+    changes = [change.but(account=of, action=each) for of, some in actions.items() for each in some]
     accounts = [
-        {"account": of, "changes": changes, "instances": 9} for of, changes in zip(actions, (1, 2), strict=True)
+        AccountChangesView(account=of, changes=changes, instances=9)
+        for of, changes in zip(actions, (1, 2), strict=True)
     ]
-    accounts.append({"account": "333333333333", "changes": 0, "instances": 9})
-    lines = shown(changes=changes, summary={**plan()["summary"], "accounts": accounts}).splitlines()
+    accounts.append(AccountChangesView(account="333333333333", changes=0, instances=9))
+    lines = shown(changes=changes, summary=plan().summary.but(accounts=accounts)).splitlines()
     at = lines.index("#### Accounts (2)")
     assert lines[at + 4 : at + 7] == [
         "| `222222222222` | 0 | 0 | 2 | 0 | 1 | 9 |",
@@ -158,8 +194,10 @@ def test_each_account_has_its_own_counts_and_each_instance_its_whole_name() -> N
 
 def test_a_pace_a_row_that_waits_and_a_target_that_is_left_out() -> None:
     text = page(plan("web"), "here", COMMAND)
-    assert "3 roles are taken away: 2 in 10 minutes and 1 that are approved; the others wait their turn." in text
-    assert "- `web`: 3, 1 of them approved\n" in text
+    pace = (
+        "3 roles are taken away (web 3), 2 of them in 10 minutes, and 1 that are approved; the others wait their turn"
+    )
+    assert f"- `{pace}`\n" in text
     assert "- `web isn't judged yet`\n" in text
     assert "- `111111111111/us-east-1`: `web`\n" in text
 
@@ -168,10 +206,10 @@ def test_a_pace_a_row_that_waits_and_a_target_that_is_left_out() -> None:
 
 
 def test_a_long_part_can_be_folded_and_is_open_if_it_needs_attention() -> None:
-    many = shown(mappings=plan(many=20)["mappings"])
+    many = shown(mappings=plan(many=20).mappings)
     assert "<details><summary>Mappings (60)</summary>\n\n| mapping |" in many
     assert "<details open><summary>Not in effect as written (20)</summary>\n\n- `x` would be" in many
-    assert "<details" not in shown(mappings=plan(many=5)["mappings"])
+    assert "<details" not in shown(mappings=plan(many=5).mappings)
 
 
 def test_what_is_left_out_is_counted_with_the_command_that_shows_it() -> None:

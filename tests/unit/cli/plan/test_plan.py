@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal, lines
 from rolekeeper_cli.mapping.command import show_change
@@ -16,28 +15,6 @@ pytestmark = pytest.mark.usefixtures("web_and_db")
 # ---- now ----
 
 
-def test_it_says_which_permissions_are_gained_and_lost(terminal: Terminal, desk: Desk) -> None:
-    desk.grant("web", "s3:GetObject", "arn:aws:s3:::reports/*")
-    desk.grant("db", "rds:Connect")
-    desk.edit("app=web", role="web")
-    desk.converged("web", app="web")
-    desk.edit("app=web", role="db")
-    ran = terminal("plan")
-    words = "gains rds:Connect on *; loses s3:GetObject on arn:aws:s3:::reports/*"
-    assert lines(ran.stdout)[1] == f"web → db on 1: {words}"
-    [told] = terminal.document("plan")["permissions"]
-    assert told == {
-        "account": ACCOUNT,
-        "from": "web",
-        "to": "db",
-        "instances": 1,
-        "gained": ["rds:Connect on *"],
-        "lost": ["s3:GetObject on arn:aws:s3:::reports/*"],
-        "unknown": "",
-        "severe": [],
-    }
-
-
 def test_of_the_gained_permissions_it_names_the_severe_ones_to_programs(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     desk.world.running(app="web")
@@ -46,33 +23,6 @@ def test_of_the_gained_permissions_it_names_the_severe_ones_to_programs(terminal
         desk.grant(role, "iam:PutRolePolicy")
     severe = {each["from"]: each["severe"] for each in terminal.document("plan")["permissions"]}
     assert severe == {None: ["iam:PutRolePolicy on *"], "db": []}
-
-
-def test_the_same_for_programs(terminal: Terminal, desk: Desk) -> None:
-    desk.edit("app=web", role="web")
-    bare = desk.world.running(app="web", Name="bare")
-    document = terminal.document("plan")
-    assert document["changes"] == [
-        {
-            "instance": bare,
-            "account": ACCOUNT,
-            "region": REGION,
-            "name": "bare",
-            "state": "running",
-            "action": "Attach",
-            "code": "unoccupied",
-            "from": None,
-            "to": "web",
-            "role": "web",
-            "mapping": "app=web",
-            "revision": 1,
-            "reason": "app=web gives it role web",
-        }
-    ]
-    summary = {"attach": 1, "replace": 0, "detach": 0, "wait": 0, "hold": 0, "nothing": 0}
-    accounts = [{"account": ACCOUNT, "instances": 1, "changes": 1}]
-    assert document["summary"] == {**summary, "changes": 1, "instances": 1, "percent": 100.0, "accounts": accounts}
-    assert document["unseen"] == []
 
 
 def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: Desk) -> None:
@@ -114,19 +64,6 @@ def test_an_edit_is_shown_once_it_is_judged_before_the_rows_that_stay(
     assert len(read) == 1
 
 
-def test_a_row_whose_deletion_is_held_is_told_and_not_planned_as_deleted(
-    terminal: Terminal, desk: Desk, tmp_path: Path
-) -> None:
-    desk.three_carry("web", "app=web")
-    terminal.one_change_passes()
-    desk.delete("app=web")
-    assert desk.publish("app=web").status == "Held"
-    told = terminal.document("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"), code=4)
-    (edit,) = told["mappings"]
-    assert (edit["status"], edit["takes_effect"], told["changes"]) == ("Held", False, [])
-    assert edit["reason"].startswith("deleting it would attach 0, replace 0 and detach 3 instances")
-
-
 def test_a_conflict_of_rows_in_effect_counts_until_the_file_ends_it(
     terminal: Terminal, desk: Desk, tmp_path: Path
 ) -> None:
@@ -140,17 +77,6 @@ def test_a_conflict_of_rows_in_effect_counts_until_the_file_ends_it(
     assert [(each["status"], each["takes_effect"]) for each in told] == [("Conflict", True)] * 2
     told = terminal.document("plan", "-f", mapping_file(tmp_path, rows[0], f"{rows[1]}, priority: 5"))["mappings"]
     assert [(each["mapping"], each["status"]) for each in told] == [("tier=web", "Published")]
-
-
-def test_more_than_a_window_lets_through_is_told(terminal: Terminal, desk: Desk) -> None:
-    terminal.parameters["MaxChangesPerEdit"] = "1"
-    desk.edit("app=web", role="web")
-    for _ in range(3):
-        desk.world.attach_by_hand(desk.world.running(app="web"), "db")
-    ran = terminal("plan")
-    assert "3 roles are taken away (app=web 3), 1 of them in 10 minutes; the others wait their turn" in ran.stderr
-    [paced] = terminal.document("plan")["paced"]
-    assert paced == {"mapping": "app=web", "changes": 3, "approved": 0, "at_once": 1, "minutes": 10}
 
 
 def test_what_is_approved_needs_no_turn(terminal: Terminal, desk: Desk) -> None:

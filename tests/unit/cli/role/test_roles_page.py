@@ -15,6 +15,8 @@ from fixtures.roles import make_used_role
 
 type Make = Callable[..., None]
 
+pytestmark = pytest.mark.usefixtures("instance")
+
 
 @pytest.fixture
 def make(desk: Desk, reports: FakeReports) -> Make:
@@ -32,8 +34,7 @@ def instance(desk: Desk, make: Make) -> str:
 
 
 def test_they_are_read_again_where_that_is_asked(browser: TestClient, make: Make) -> None:
-    make("web", "s3:GetObject", used={"s3": 1})
-    assert "1 role " in words(browser.get("/roles"))
+    assert "3 roles " in words(browser.get("/roles"))
     make("made-since", "s3:GetObject", used={})
     assert "made-since" not in words(browser.get("/roles"))
     answer = browser.get("/roles/again?text=made")
@@ -41,7 +42,6 @@ def test_they_are_read_again_where_that_is_asked(browser: TestClient, make: Make
     assert "made-since" in words(answer)
 
 
-@pytest.mark.usefixtures("instance")
 def test_each_role_is_a_row_with_who_carries_it_and_what_it_may_use(browser: TestClient) -> None:
     said = words(browser.get("/roles"))
     assert "3 roles 1 broad 1 unused 1 given by a mapping 1 carried" in said
@@ -62,14 +62,12 @@ def test_each_role_is_a_row_with_who_carries_it_and_what_it_may_use(browser: Tes
         ("only=unused&text=old", {"old"}),
     ],
 )
-@pytest.mark.usefixtures("instance")
 def test_filters_choose(browser: TestClient, query: str, shown: set[str]) -> None:
     page = browser.get(f"/roles?{query}").text
     assert {name for name in ("web", "old", "admin") if f'href="/role/{name}"' in page} == shown
 
 
-def test_reports_are_only_asked_for_by_a_link(browser: TestClient, reports: FakeReports, instance: str) -> None:
-    del instance
+def test_reports_are_only_asked_for_by_a_link(browser: TestClient, reports: FakeReports) -> None:
     page = browser.get("/roles")
     assert 'href="/roles?ask=last-accessed"' in page.text
     browser.get("/role/web")
@@ -81,9 +79,8 @@ def test_reports_are_only_asked_for_by_a_link(browser: TestClient, reports: Fake
 
 
 def test_its_report_names_what_it_never_called_and_the_command_that_takes_it_out(
-    browser: TestClient, desk: Desk, instance: str
+    browser: TestClient, desk: Desk
 ) -> None:
-    del instance
     browser.get("/role/web")
     desk.world.calls.clear()
     said = words(browser.get("/role/web?ask=last-accessed"))
@@ -93,8 +90,7 @@ def test_its_report_names_what_it_never_called_and_the_command_that_takes_it_out
     assert "DescribeInstances" not in desk.world.calls.made, "who carries it is known already"
 
 
-def test_a_broad_role_and_one_that_nothing_uses_say_so(browser: TestClient, instance: str) -> None:
-    del instance
+def test_a_broad_role_and_one_that_nothing_uses_say_so(browser: TestClient) -> None:
     assert "broad It is broad: its policies allow administrator access" in words(browser.get("/role/admin"))
     old = words(browser.get("/role/old"))
     assert "Given by no mapping, carried by no instance, last used 2025-05-05 unused" in old
@@ -106,14 +102,14 @@ def test_all_who_carry_it_can_be_seen_page_by_page(
     monkeypatch.setattr("rolekeeper_cli.console.page.PAGE", 2)
     them = {instance, *(desk.converged("web", app="web") for _ in range(2))}
     first, second = browser.get("/role/web"), browser.get("/role/web?page=2")
+    assert f"{instance} {instance} ok running app=web" in words(first) + words(second), "as the fleet knows it"
     assert '<a id="page-next" href="?page=2#instances">' in first.text
     assert "Instances 3" in words(second)
     shown = [re.findall(r'href="/instance/([^"]*)"', each.text) for each in (first, second)]
     assert ([len(each) for each in shown], {*shown[0], *shown[1]}) == ([2, 1], them)
 
 
-def test_what_it_may_do_stands_beside_the_policies_that_say_so(browser: TestClient, instance: str) -> None:
-    del instance
+def test_what_it_may_do_stands_beside_the_policies_that_say_so(browser: TestClient) -> None:
     page = browser.get("/role/web")
     said = words(page)
     assert "Given by app=web , carried by 1 instance , last used 24 h ago" in said
@@ -127,11 +123,6 @@ def test_what_it_may_do_stands_beside_the_policies_that_say_so(browser: TestClie
     assert any('"sns:Publish"' in each for each in copied)
 
 
-def test_who_carries_it_is_listed_as_the_fleet_knows_them(browser: TestClient, instance: str) -> None:
-    assert f"{instance} {instance} ok running app=web" in words(browser.get("/role/web"))
-
-
-@pytest.mark.usefixtures("instance")
 def test_every_count_and_name_is_a_link(browser: TestClient, desk: Desk) -> None:
     for value in ("a", "b"):
         desk.edit(f"tier={value}", role="web")
@@ -145,22 +136,19 @@ def test_every_count_and_name_is_a_link(browser: TestClient, desk: Desk) -> None
 @pytest.mark.parametrize(
     ("sort", "first"), [("role", "admin"), ("-role", "web"), ("-carried", "web"), ("used", "old"), ("-broad", "admin")]
 )
-@pytest.mark.usefixtures("instance")
 def test_the_list_is_in_the_order_that_its_address_says(browser: TestClient, sort: str, first: str) -> None:
     page = browser.get(f"/roles?sort={sort}").text
     assert re.findall(r'<th scope="row"><a href="/role/([^"]*)"', page)[0] == first
     assert page.count("aria-sort") == 1
 
 
-def test_a_role_that_isnt_there_is_no_page(browser: TestClient, instance: str) -> None:
-    del instance
+def test_a_role_that_isnt_there_is_no_page(browser: TestClient) -> None:
     answer = browser.get("/role/wbe")
     assert answer.status_code == 404
     assert "There is no role wbe under /rolekeeper/. See: Roles" in words(answer)
 
 
-def test_what_may_not_be_read_is_unknown_and_why(browser: TestClient, reports: FakeReports, instance: str) -> None:
-    del instance
+def test_what_may_not_be_read_is_unknown_and_why(browser: TestClient, reports: FakeReports) -> None:
     reports.refused = {"ListInstanceProfiles": "AccessDenied"}
     said = words(browser.get("/roles"))
     assert "Not everything is shown: you aren't allowed iam:ListInstanceProfiles on *." in said

@@ -1,7 +1,6 @@
 """Search: what fits best comes first, each hit leads to its page, and nothing that isn't read already is asked for."""
 
 import re
-import time
 from html import unescape
 from urllib.parse import urlsplit
 
@@ -76,17 +75,6 @@ def test_a_name_that_is_the_text_is_always_first(text: str, others: list[str]) -
 def test_case_and_blanks_do_not_matter(text: str, names: list[str]) -> None:
     spaced = f"  {'  '.join(text.casefold().split())}\t"
     assert ranked(spaced, names, lambda name: [name], most=9) == ranked(text, names, lambda name: [name], most=9)
-
-
-def test_ten_thousand_names_are_searched_while_a_key_is_pressed() -> None:
-    """The goal is 50 ms for all kinds; other tests run beside this one, so a miss fails only far beyond."""
-    names = [(f"web-{each}", f"i-{each:017x}") for each in range(10_000)]
-    took = []
-    for _ in range(3):
-        began = time.thread_time()
-        assert ranked("web-77", names, lambda pair: pair, most=MOST)[2] == 111
-        took.append(time.thread_time() - began)
-    assert min(took) < 0.2
 
 
 # ---- the page ----

@@ -75,6 +75,7 @@ def test_a_target_that_isnt_known_leads_to_what_it_sent(browser: TestClient, des
     desk.app().registry.note_unknown(Target("444444444444", "eu-west-1"), "no spoke", desk.world.clock.now(), dropped=3)
     page = browser.get("/targets")
     assert "444444444444 unknown ? 0" in rows(page.text)
+    assert 'class="state drift none"' in page.text
     address = re.search(r'href="([^"]*444444444444%2Feu-west-1)"', page.text)
     assert address
     assert "3 events were dropped: no spoke" in words(browser.get(f"/targets{unescape(address[1])}"))

@@ -16,7 +16,7 @@ from fixtures.terminal import CALLER, Terminal
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import IGNORE_TAG, Pin
 from rolekeeper.storage import layout
-from rolekeeper_cli.act.many_page import MOST
+from rolekeeper_cli.act.page import MOST
 from rolekeeper_cli.console.jobs import PATIENCE_SECONDS, Jobs
 from rolekeeper_cli.site import Site
 
@@ -109,16 +109,6 @@ def test_instances_are_ignored_until_a_time(browser: TestClient, desk: Desk) -> 
     assert "Done 2" in words(done(browser, plan))
     assert tags(desk, two)[IGNORE_TAG].startswith(until)
     assert not desk.world.reconcile(one).decision.action.mutates  # type: ignore[union-attr]  # it decides
-
-
-@pytest.mark.parametrize("until", ["", "soon", "2026-01-01T00:00:00Z", "2027-01-01T00:00:00", "false"])
-def test_a_time_that_is_none_or_over_comes_back(browser: TestClient, desk: Desk, until: str) -> None:
-    one = desk.world.running()
-    plan = planned(browser, one, act="ignore", until=until)
-    assert "is no time to come" in words(plan)
-    assert "Do it" not in words(plan)
-    again = browser.post("/fleet/many", data={"of": plan.url.path.rpartition("/")[2], "act": "ignore", "until": "1h"})
-    assert f"Set tag {IGNORE_TAG}=" in words(again), "of the same instances"
 
 
 def test_a_tag_is_set_and_removed(browser: TestClient, desk: Desk) -> None:
@@ -262,6 +252,10 @@ def test_none_and_too_many_are_refused(browser: TestClient, desk: Desk) -> None:
         ({"act": "pin"}, "No role is named."),
         ({"act": "pin", "role": "dbb"}, "Did you mean db?"),
         ({"act": "conjure"}, "The form doesn't say what to do."),
+        *(
+            ({"act": "ignore", "until": until}, "is no time to come")
+            for until in ("", "soon", "2026-01-01T00:00:00Z", "2027-01-01T00:00:00", "false")
+        ),
     ],
 )
 def test_a_form_that_cant_be_meant_comes_back_with_the_same_choice(
@@ -270,6 +264,7 @@ def test_a_form_that_cant_be_meant_comes_back_with_the_same_choice(
     one, two = desk.world.running(), desk.world.running()
     back = planned(browser, one, two, **form, reason="incident 42")
     assert says in words(back)
+    assert "Do it" not in words(back)
     assert 'value="incident 42"' in back.text, "as it was typed"
     plan = browser.post("/fleet/many", data={"of": back.url.path.rpartition("/")[2], **PIN})
     assert "Pin 2 instances to db" in words(plan)
@@ -289,26 +284,21 @@ def test_one_that_changed_after_the_plan_is_refused_and_the_others_are_done(brow
     assert tags(desk, three)["app"] == "db"
 
 
-def test_a_pin_of_another_person_meanwhile_stays(browser: TestClient, desk: Desk) -> None:
-    one, two, three = (desk.world.running() for _ in range(3))
-    plan = planned(browser, one, two, three, **PIN)
+@pytest.mark.parametrize("form", [PIN, {"act": "release"}], ids=["pin", "release"])
+def test_a_pin_that_another_person_writes_meanwhile_stays(
+    browser: TestClient, desk: Desk, form: dict[str, str]
+) -> None:
+    some = [desk.world.running() for _ in range(3)]
+    if form is not PIN:
+        done(browser, planned(browser, *some, **PIN))
+    plan = planned(browser, *some, **form)
     theirs = Pin("web", desk.world.profiles["web"].arn, at=layout.timestamp(desk.world.clock.now()), by="grace")
-    # Once all were looked at again, while the first one is pinned.
-    desk.world.calls.before("PutItem", lambda: desk.world.pin(two, theirs))
+    # Once all were looked at again, while the first one is written.
+    desk.world.calls.before("PutItem", lambda: desk.world.pin(some[1], theirs))
     said = words(done(browser, plan))
     assert "Done 2 Refused 1" in said
-    assert f"Another person pinned or released {two} meanwhile" in said
-    assert pins(desk, one, two, three) == ["db", "web", "db"]
-
-
-def test_a_release_of_a_pin_that_another_person_replaced_meanwhile_is_refused(browser: TestClient, desk: Desk) -> None:
-    one, two = (desk.world.running() for _ in range(2))
-    done(browser, planned(browser, one, two, **PIN))
-    plan = planned(browser, one, two, act="release")
-    theirs = Pin("web", desk.world.profiles["web"].arn, at="2026-03-01T09:30:00.000000Z", by="grace")
-    desk.world.calls.before("PutItem", lambda: desk.world.pin(two, theirs))
-    assert "Done 1 Refused 1" in words(done(browser, plan))
-    assert pins(desk, two) == ["web"]
+    assert f"Another person pinned or released {some[1]} meanwhile" in said
+    assert pins(desk, some[1]) == ["web"]
 
 
 def test_a_pin_whose_answer_was_lost_is_done(browser: TestClient, desk: Desk) -> None:

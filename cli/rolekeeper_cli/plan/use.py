@@ -1,0 +1,137 @@
+"""What would change in the fleet, as a view that terminal, Markdown and programs are given."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from operator import itemgetter
+from typing import Any
+
+from rolekeeper.aws.errors import AccessDeniedError
+from rolekeeper.model.instance import Action
+from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.aws.explained import refusal
+from rolekeeper_cli.instance.seen import Seen, profile_name
+from rolekeeper_cli.instance.use import name_of, where
+from rolekeeper_cli.mapping.preview import FleetPlan
+from rolekeeper_cli.mapping.rehearsal import PlannedRow
+from rolekeeper_cli.plan.view import (
+    AccountChangesView,
+    PermissionsView,
+    PlanCountsView,
+    PlannedChangeView,
+    PlannedEditView,
+    PlanView,
+    WaitingRowView,
+)
+from rolekeeper_cli.row import use as mappings
+from rolekeeper_cli.row.effect import withheld
+from rolekeeper_cli.row.effect_view import NotInEffectView
+from rolekeeper_cli.row.view import ColumnChangeView
+from rolekeeper_cli.shell.layout import several
+from rolekeeper_cli.target.use import Places
+
+
+def change_view(seen: Seen) -> PlannedChangeView:
+    decision = seen.decision
+    return PlannedChangeView(
+        **where(seen.instance.key),
+        name=name_of(seen.instance),
+        state=seen.instance.state.value,
+        action=decision.action.value,
+        code=decision.code,
+        from_=profile_name(seen.carries),
+        to=profile_name(seen.should_carry),
+        role=decision.role or None,
+        mapping=str(decision.mapping) if decision.mapping else None,
+        revision=decision.revision,
+        reason=seen.reason,
+    )
+
+
+def view(
+    fleet: FleetPlan, places: Places, waiting: Sequence[WaitingRowView], changes: Sequence[PlannedChangeView]
+) -> PlanView:
+    """Return the plan, once all instances of these places are counted; `changes` are those that don't stay."""
+    return PlanView(
+        changes=changes,
+        mappings=list(map(_edit_view, fleet.proposal.edits)),
+        permissions=_permissions(fleet),
+        paced=fleet.paced(),
+        waiting=waiting,
+        withheld=withheld(fleet.deployment),
+        unseen=places.unseen_views(),
+        summary=_summary(fleet),
+    )
+
+
+def _edit_view(edit: PlannedRow) -> PlannedEditView:
+    shown = edit.document()
+    columns = {name: ColumnChangeView(from_=both["from"], to=both["to"]) for name, both in shown["columns"].items()}
+    return PlannedEditView(**shown | {"columns": columns})
+
+
+def _permissions(fleet: FleetPlan) -> list[PermissionsView]:
+    return [
+        PermissionsView(
+            account=move.account,
+            from_=profile_name(move.before),
+            to=profile_name(move.after),
+            instances=instances,
+            **asdict(found),
+            severe=fleet.reader(move.account).severe_gain(*move.roles),
+        )
+        for move, instances, found in fleet.permissions()
+    ]
+
+
+def _summary(fleet: FleetPlan) -> PlanCountsView:
+    actions: dict[str, Any] = {action.value.lower(): fleet.actions[action] for action in Action}
+    accounts: dict[str, Counter[str]] = {}
+    for target, instances in fleet.there.items():
+        accounts.setdefault(target.account, Counter()).update(instances=instances, changes=fleet.changed[target])
+    return PlanCountsView(
+        **actions,
+        changes=fleet.changes,
+        instances=fleet.instances,
+        percent=round(100 * fleet.changes / fleet.instances, 1) if fleet.instances else 0.0,
+        accounts=[AccountChangesView(account=account, **counts) for account, counts in sorted(accounts.items())],
+    )
+
+
+def nothing(plan: PlanView) -> str:
+    """Why no instance is listed, in words; empty if one is."""
+    summary = plan.summary
+    if not summary.instances:
+        see = "There are no instances to look at: see --region and --profile, or launch one."
+        return "No instance was looked at." if plan.unseen else see
+    if summary.nothing < summary.instances:
+        return ""
+    seen = " that was looked at" if plan.unseen else ""
+    # One whose mapping isn't in effect isn't as it should be.
+    so = f"No instance{seen} changes" if plan.waiting else f"Every instance{seen} is as it should be"
+    return f"{so}: see them with rolekeeper fleet."
+
+
+# ---- rows that aren't in effect as they are ----
+
+
+def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[list[WaitingRowView], str]:
+    """The rows that say something else than what is in effect, except some; or why they aren't known."""
+    try:
+        rows = deployment.app.table.all_rows()
+    except AccessDeniedError as error:
+        return [], f"whether rows wait isn't known: {refusal(error).what}"
+    others = {key: row for key, row in rows.items() if key not in leave}
+    return list(map(_waiting, filter(itemgetter("not_in_effect"), mappings.documents(deployment, others)))), ""
+
+
+def _waiting(row: Mapping[str, Any]) -> WaitingRowView:
+    missing = [NotInEffectView(**missing) for missing in row["not_in_effect"]]
+    return WaitingRowView(**{name: row[name] for name in WaitingRowView.fields} | {"not_in_effect": missing})
+
+
+def waiting_in_words(waiting: Sequence[WaitingRowView]) -> str:
+    named = several([missing.brief for row in waiting for missing in row.not_in_effect or ()])
+    rows = "1 row isn't" if len(waiting) == 1 else f"{len(waiting):,} rows aren't"
+    return f"{rows} in effect as written, and not counted here: {named}"
