@@ -35,13 +35,11 @@ if TYPE_CHECKING:
 # Those of a row (docs/mappings.md, "Status"), written out because importing them would take too long for the help.
 STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
 
-# Those that read or write a file, as `main` has its commands.
+# Those of files, as `main` has its commands.
 _FILES = {
     "Commands": {
         "export": (".mapping.files_command:export", "Write all mappings to a YAML file."),
-        "import": (".mapping.files_command:import_", "Write a file's mappings into the table."),
-        "diff": (".mapping.files_command:diff", "Compare a file's mappings with the table's rows."),
-        "validate": (".mapping.files_command:validate", "Check a file without AWS, as import does."),
+        "validate": (".mapping.files_command:validate", "Check a file of mappings without AWS."),
     }
 }
 
@@ -279,10 +277,6 @@ def show_plan(plan: edits.RowPlan) -> None:
     """A line for each row, and under a changed one a line for each column."""
     for change in plan.changes:
         show_change(change)
-    if plan.unchanged:
-        click.echo(f"= {plan.unchanged:,} unchanged")
-    if plan.kept:
-        terminal.say(f"not in the file, and left as they are: {plan.kept:,}; --prune deletes them")
 
 
 def show_change(change: edits.Change) -> None:
@@ -312,7 +306,7 @@ def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:
     if not documents:
         return (
             "There are no mappings yet. Write one: rolekeeper mapping set workload=web role=web, "
-            "or many: rolekeeper mapping import mappings.yaml"
+            "or many: rolekeeper plan -f mappings.yaml --out change.plan, then rolekeeper apply change.plan"
         )
     what = f"No mapping is {status}" if status else "All mappings are in effect"
     return f"{what}. Of {_counts(documents)}. See them: rolekeeper mapping ls"

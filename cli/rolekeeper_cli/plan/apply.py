@@ -319,9 +319,10 @@ def apply(
     """
     basis = plan.basis
     _refuse_elsewhere(deployment, plan)
-    if why := withheld(deployment):
+    of_rows, why = bool(basis.specs or basis.prune), withheld(deployment)
+    if why and not of_rows:
         raise CommandError(f"nothing can be applied now: {why}", "see: rolekeeper mode, rolekeeper resume")
-    proposed = propose(deployment, basis.specs, prune=basis.prune) if basis.specs or basis.prune else Proposal()
+    proposed = propose(deployment, basis.specs, prune=basis.prune) if of_rows else Proposal()
     moved = [*moved_edits(deployment, plan, proposed), *moved_instances(deployment, plan, proposed)]
     if moved:
         raise StalePlanError(moved)
@@ -331,7 +332,8 @@ def apply(
     bad: list[RowVerdict] = []
     if planned or proposed.edits:
         bad = _write_rows(deployment, proposed, report, approve=approve)
-        wanted = _in_effect(deployment, planned) if bad else planned
+        # While changes are withheld, rows are written all the same: a new deployment observes.
+        wanted = {} if why else _in_effect(deployment, planned) if bad else planned
         deployment.app.queue.send(list(wanted), f"plan applied by {deployment.caller.arn}", str(uuid.uuid4()))
         _wait(deployment, wanted)
     return {

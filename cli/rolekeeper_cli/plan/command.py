@@ -150,7 +150,8 @@ def apply(plan: str, *, approve: bool, hold: bool) -> ExitCode:
     """Apply a plan, exactly as it is.
 
     If a tag, a mapping or an association that it is based on has changed since, nothing is applied, and each change is
-    named. It ends when EC2 shows every instance as planned.
+    named. It ends when EC2 shows every instance as planned. While changes are withheld (rolekeeper mode) it writes the
+    rows, and instances follow later.
     """
     if approve and hold:
         raise UsageError("--approve and --hold can't be combined", "leave one out")
@@ -165,6 +166,7 @@ def apply(plan: str, *, approve: bool, hold: bool) -> ExitCode:
             waiting = amount(done["waiting"], "instance")
             lines.append(f"Not in effect yet: {amount(len(bad), 'mapping')}, {waiting}.")
         render.show(done, lambda: terminal.line("\n".join(lines)))
+        _say_withheld(there)
     else:
         terminal.say("Nothing to do: the plan changes nothing.")
     return edits.exit_code(bad.values())
@@ -197,7 +199,11 @@ def show(
         click.echo(markdown.page(whole, place, command), nl=False)
     else:
         render.show_with_rows(documents, lambda rows: {"changes": rows, **plan.rest()}, draw=draw)
-    if why := effect.withheld(plan.deployment):
+    _say_withheld(plan.deployment)
+
+
+def _say_withheld(deployment: Deployment) -> None:
+    if why := effect.withheld(deployment):
         terminal.say(f"No changes will be made now: {why}.")
 
 

@@ -175,7 +175,6 @@ class RowPlan:
 
     changes: tuple[Change, ...] = ()
     same: tuple[Change, ...] = ()  # the rows that say already what is wanted
-    kept: int = 0  # how many rows aren't in the file, and stay
     # The verdicts on rows that say already what is wanted and aren't in effect (`with_verdicts`).
     not_in_effect: tuple["RowVerdict", ...] = ()
 
@@ -183,15 +182,10 @@ class RowPlan:
     def unchanged(self) -> int:
         return len(self.same)
 
-    def counts(self) -> str:
-        kinds = [each.kind for each in self.changes]
-        return ", ".join(f"{kinds.count(kind):,} {kind}" for kind in ("new", "changed", "deleted"))
-
     def document(self) -> dict[str, Any]:
         return {
             "changes": [{"mapping": str(each.key), **each.document()} for each in self.changes],
             "unchanged": self.unchanged,
-            "not_in_file": self.kept,
             "not_in_effect": [each.document() for each in self.not_in_effect],
         }
 
@@ -202,12 +196,11 @@ def planned(
     """Compare mappings with rows, by what both mean: a default is the same as no value. `prune` deletes other rows."""
     wanted = {spec.key: spec for spec in specs}
     present = {key: read_row(row, home).spec for key, row in rows.items()}
-    others = rows.keys() - wanted.keys()
-    keys = sorted(wanted.keys() | others if prune else wanted)
+    keys = sorted(wanted.keys() | rows.keys() if prune else wanted)
     compared = [Change(key, rows.get(key, {}), present.get(key), spec=wanted.get(key)) for key in keys]
     same = tuple(each for each in compared if each.spec and each.spec == each.was)
     changes = tuple(each for each in compared if each.spec is None or each.spec != each.was)
-    return RowPlan(changes, same, 0 if prune else len(others))
+    return RowPlan(changes, same)
 
 
 def row_plan(deployment: Deployment, key: MappingKey, row: Attributes, spec: MappingSpec | None) -> RowPlan:

@@ -256,7 +256,7 @@ def test_a_host_that_doesnt_answer_keeps_nothing_from_being_published(
 def test_a_nightly_run_fails_for_drift_of_the_fleet_or_of_the_table(
     job: Job, drift: int, listed: str, rows: int, changes: list[object], *, waiting: int, outcome: int
 ) -> None:
-    job.answers |= {"fleet": (drift, listed, ""), "mapping diff": (rows, json.dumps({"changes": changes}), "")}
+    job.answers |= {"fleet": (drift, listed, ""), "plan": (rows, json.dumps(changes), "")}
     job.answers["mapping ls"] = (waiting, "app=other isn't in effect", "")
     assert job("nightly") == outcome
     assert listed in job.summary
@@ -265,7 +265,7 @@ def test_a_nightly_run_fails_for_drift_of_the_fleet_or_of_the_table(
 
 
 def test_a_nightly_run_asks_for_what_is_in_drift_blocked_or_waiting_and_for_every_row(job: Job) -> None:
-    job.answers |= {"fleet": (0, "", ""), "mapping diff": (0, "", ""), "mapping ls": (0, "", "")}
+    job.answers |= {"fleet": (0, "", ""), "plan": (0, "", ""), "mapping ls": (0, "", "")}
     job("nightly")
     fleet, _, rows = job.ran
     assert fleet == ["fleet", "--status=drift", "--status=blocked", "--status=waiting", "--detailed-exitcode"]

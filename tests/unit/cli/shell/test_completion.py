@@ -119,7 +119,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
         (("schema", "sta"), ["status", "status_details", "status_reason", "status_revision"]),
         # Those need no cache.
         (("mapping", "r"), ["rm", "rollback"]),
-        (("mapping", "import", "--pr"), ["--prune", "--profile"]),
+        (("plan", "--pr"), ["--prune", "--profile"]),
         (("attach", "web-1", "web", "--fo"), ["--for"]),
         (("fleet", "--output", ""), list(OUTPUTS)),
         (("-o", ""), [*OUTPUTS, "markdown"]),
@@ -128,7 +128,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
         (("mode", "e"), ["enforce"]),
         (("mapping", "ls", "--status", "re"), ["Rejected"]),
         (("fleet", "--state", "st"), ["stopping", "stopped"]),
-        (("mapping", "import", "ma"), ["ma"]),
+        (("mapping", "validate", "ma"), ["ma"]),
         (("mapping", "export", "-o", "ma"), ["ma"]),
         # COMP_WORDBREAKS holds = and :, so a word with them comes in pieces, and a piece is replaced.
         (("mapping", "get", "workload", "="), ["batch", "web"]),
