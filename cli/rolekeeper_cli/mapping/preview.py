@@ -26,8 +26,9 @@ from rolekeeper_cli.instance.revoked_policy import LIVES
 from rolekeeper_cli.instance.seen import Enforced, Seen, left_out, pages, profile_name
 from rolekeeper_cli.mapping.rehearsal import Proposal, foresee
 from rolekeeper_cli.row import use as mappings
-from rolekeeper_cli.row.edits import RowPlan, Unpublished
-from rolekeeper_cli.row.effect import GOOD, withheld
+from rolekeeper_cli.row.edits import OpenEdit, RowPlan
+from rolekeeper_cli.row.effect import DONE, withheld
+from rolekeeper_cli.row.view import MappingView
 from rolekeeper_cli.shell.layout import amount, second, several
 from rolekeeper_cli.target.use import Places
 
@@ -35,8 +36,10 @@ from rolekeeper_cli.target.use import Places
 
 # The most mappings, rows, and kinds of changes that are named one by one.
 _NAMED = 5
-# What a row may come to without a note.
-_FINE = GOOD | {Status.REMOVED}
+
+
+# What a plan mentions of a row that isn't in effect.
+_WAITING = ("mapping", "status", "in_effect", "idle_because", "waits", "not_in_effect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,7 @@ class FleetPlan:
     deployment: Deployment
     proposal: Proposal = field(default_factory=Proposal)  # the edits as if they were published
     places: Places | None = None  # the targets that are looked into; None if nothing is said about them
-    # The table's other rows that say something else than what is in effect (`mappings.waiting`).
-    waiting: Sequence[Mapping[str, Any]] = ()
+    waiting: Sequence[MappingView] = ()  # the table's other rows that aren't in effect as they say (`waiting_rows`)
     narrowed: bool = False  # whether these are only some instances: then nothing is said about the window of changes
     # How many instances each target has, and `changed`, how many of them change.
     there: Counter[Target] = field(default_factory=Counter)
@@ -155,7 +157,7 @@ class FleetPlan:
                 for move, instances, found in self.permissions()
             ],
             "paced": self.paced(),
-            "waiting": list(self.waiting),
+            "waiting": [{name: getattr(row, name) for name in _WAITING} for row in self.waiting],
             "withheld": withheld(self.deployment),
             "unseen": [target.as_mapping() for target in self.places.unseen_views()] if self.places else [],
             "summary": self.summary(),
@@ -248,18 +250,18 @@ def pace_in_words(pace: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[list[dict[str, Any]], str]:
-    """The rows that say something else than what is in effect, except some; or why they aren't known."""
+def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[list[MappingView], str]:
+    """The rows that aren't in effect, or govern no instance, except some; or why they aren't known."""
     try:
         rows = deployment.app.table.all_rows()
     except AccessDeniedError as error:
         return [], f"whether rows wait isn't known: {_denied(error)}"
     others = {key: row for key, row in rows.items() if key not in leave}
-    return mappings.waiting(mappings.documents(deployment, others)), ""
+    return [view for view in mappings.views_of(deployment, others) if view.not_in_effect], ""
 
 
-def waiting_in_words(waiting: Sequence[Mapping[str, Any]]) -> str:
-    named = several([missing["brief"] for row in waiting for missing in row["not_in_effect"]])
+def waiting_in_words(waiting: Sequence[MappingView]) -> str:
+    named = several([missing.brief for row in waiting for missing in row.not_in_effect or ()])
     rows = "1 row isn't" if len(waiting) == 1 else f"{len(waiting):,} rows aren't"
     return f"{rows} in effect as written, and not counted here: {named}"
 
@@ -314,9 +316,9 @@ def outlives(deployment: Deployment, instance: str = "INSTANCE") -> Advice:
     )
 
 
-def of_edit(deployment: Deployment, wanted: RowPlan | Unpublished) -> Preview:
+def of_edit(deployment: Deployment, wanted: RowPlan | OpenEdit) -> Preview:
     """What writing rows, or approving a held edit, would do; of the latter at least what the function counted."""
-    held = wanted if isinstance(wanted, Unpublished) else None
+    held = wanted if isinstance(wanted, OpenEdit) else None
     try:
         return of_proposal(deployment, foresee(deployment, wanted), approved=held is not None)
     except AccessDeniedError as error:
@@ -393,7 +395,7 @@ def takes(impact: Impact) -> str:
 def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = False) -> Preview:
     """The sum over rows that were judged, and why others wouldn't be published; `approved`: those that are held are."""
     statuses = [Status.PUBLISHED if approved and each.needs_approval else each.status for each in proposed.edits]
-    bad = [each for each, status in zip(proposed.edits, statuses, strict=True) if status not in _FINE]
+    bad = [each for each, status in zip(proposed.edits, statuses, strict=True) if status not in DONE]
     why_not = [f"{each.key} would be {each.status}: {each.note()}." for each in bad]
     notes = [f"{each}." for each in proposed.unseen]
     done = [(each, each.impact) for each in proposed.edits if each.applies and each.impact]

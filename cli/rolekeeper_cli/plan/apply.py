@@ -30,9 +30,10 @@ from rolekeeper_cli.fleet.follow import still_waiting
 from rolekeeper_cli.instance.seen import Enforced, Seen, look, named, pages, profile_name
 from rolekeeper_cli.instance.use import address, shows, titled, where
 from rolekeeper_cli.mapping.rehearsal import Proposal, propose
+from rolekeeper_cli.plan.view import AppliedView
 from rolekeeper_cli.row import edits
-from rolekeeper_cli.row.edits import MovedError, RowVerdict, Written, write
-from rolekeeper_cli.row.effect import withheld
+from rolekeeper_cli.row.edits import MovedError, Written, write
+from rolekeeper_cli.row.effect import Row, withheld
 from rolekeeper_cli.shell.layout import several
 from rolekeeper_cli.target.use import Places
 
@@ -306,7 +307,7 @@ class StalePlanError(CommandError):
 
 def apply(
     deployment: Deployment, plan: PlanFile, *, approve: bool = False, hold: bool = False, report: Report
-) -> dict[str, Any]:
+) -> AppliedView:
     """Apply a plan; returns how many instances EC2 shows as planned, how many wait, and the mappings that were edited.
 
     With `approve`, edits that are held for the number of instances that they change are approved too, unless they are
@@ -329,19 +330,19 @@ def apply(
     if not (approve or hold):
         _refuse_held(proposed)
     planned = wanted = {each.key: each.after for each in plan.changes()}
-    bad: list[RowVerdict] = []
+    bad: list[Row] = []
     if planned or proposed.edits:
         bad = _write_rows(deployment, proposed, report, approve=approve)
         # While changes are withheld, rows are written all the same: a new deployment observes.
         wanted = {} if why else _in_effect(deployment, planned) if bad else planned
         deployment.app.queue.send(list(wanted), f"plan applied by {deployment.caller.arn}", str(uuid.uuid4()))
         _wait(deployment, wanted)
-    return {
-        "instances": len(wanted),
-        "waiting": len(planned) - len(wanted),
-        "mappings": [str(each.key) for each in proposed.edits if each.status is not Status.CONFLICT],
-        "not_in_effect": [each.document() for each in bad],
-    }
+    return AppliedView(
+        instances=len(wanted),
+        waiting=len(planned) - len(wanted),
+        mappings=[str(each.key) for each in proposed.edits if each.status is not Status.CONFLICT],
+        not_in_effect=[row.view() for row in bad],
+    )
 
 
 # ---- may it be applied? ----
@@ -382,7 +383,7 @@ def _refuse_held(proposed: Proposal) -> None:
 # ---- doing it ----
 
 
-def _write_rows(deployment: Deployment, proposed: Proposal, report: Report, *, approve: bool) -> list[RowVerdict]:
+def _write_rows(deployment: Deployment, proposed: Proposal, report: Report, *, approve: bool) -> list[Row]:
     """Write the plan's rows; with `approve`, approve those that are held, except the caller's own.
 
     Returns what isn't in effect.
@@ -396,18 +397,22 @@ def _write_rows(deployment: Deployment, proposed: Proposal, report: Report, *, a
     verdicts = {each.key: each for each in (*written.rows, *written.others)}
     # One that isn't held after all, as the fleet grew, is published already.
     held = [verdicts[each.key] for each in proposed.edits if approve and each.needs_approval and each.key in verdicts]
-    numbers = {each.key: each.number("held_revision") for each in held if each.is_held and not each.own}
+    numbers = {row.key: row.held_revision for row in held if row.is_held and not _is_own(deployment, row)}
     approved = edits.approve(deployment, numbers)
     approved.require_judged()
     verdicts |= {each.key: each for each in approved.rows}
     report(Written(tuple(verdicts.values())))
-    waiting = [each for each in verdicts.values() if not each.good]
+    waiting = [row for row in verdicts.values() if not row.is_done]
     foreseen = [each for each in proposed.edits if each.own or not each.needs_approval or not approve]
     expected = {each.key: each.status for each in foreseen}
     if bad := [each.status for each in waiting if each.status != expected.get(each.key)]:
         what = "not every row was published as planned"
         raise CommandError(what, "fix what is shown above, then plan again", code=edits.exit_code(bad))
     return waiting
+
+
+def _is_own(deployment: Deployment, row: Row) -> bool:
+    return edits.is_own(deployment, deployment.app.revisions.read(row.key).held)
 
 
 def _in_effect(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> dict[InstanceKey, str]:

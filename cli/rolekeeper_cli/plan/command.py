@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -157,13 +158,13 @@ def apply(plan: str, *, approve: bool, hold: bool) -> ExitCode:
         raise UsageError("--approve and --hold can't be combined", "leave one out")
     there = deployment()
     file = plan_apply.PlanFile(plan, there.app.home)
-    done = plan_apply.apply(there, file, approve=approve, hold=hold, report=tell_verdicts)
-    bad = {each["mapping"]: each["status"] for each in done["not_in_effect"]}
-    if done["instances"] or done["mappings"]:
-        applied = len([each for each in done["mappings"] if each not in bad])
-        lines = [f"Applied: {amount(done['instances'], 'instance')} as planned, {amount(applied, 'mapping')}."]
-        if done["waiting"]:
-            waiting = amount(done["waiting"], "instance")
+    done = plan_apply.apply(there, file, approve=approve, hold=hold, report=partial(tell_verdicts, there))
+    bad = {row.mapping: row.status or "" for row in done.not_in_effect}
+    if done.instances or done.mappings:
+        applied = len([each for each in done.mappings if each not in bad])
+        lines = [f"Applied: {amount(done.instances, 'instance')} as planned, {amount(applied, 'mapping')}."]
+        if done.waiting:
+            waiting = amount(done.waiting, "instance")
             lines.append(f"Not in effect yet: {amount(len(bad), 'mapping')}, {waiting}.")
         render.show(done, lambda: terminal.line("\n".join(lines)))
         _say_withheld(there)

@@ -16,10 +16,13 @@ from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Kind, Reason, ReasonCode
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.mapping.command import tell_verdicts
-from rolekeeper_cli.row import use as mappings
-from rolekeeper_cli.row.edits import Change, RowVerdict, Written, exit_code
-from rolekeeper_cli.row.effect import worth_saying
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.row.edits import Change, Written, exit_code
+from rolekeeper_cli.row.effect import Row, worth_saying
+from rolekeeper_cli.row.use import consent
+from rolekeeper_cli.row.view import EditEntryView
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
@@ -251,19 +254,6 @@ def test_the_worst_status_is_how_a_command_ends(statuses: str, *, changes: bool,
     assert exit_code(statuses.split(), changes=changes) == code
 
 
-# ---- history, rollback ----
-
-
-def test_a_rollback_never_goes_to_a_deletion_by_itself(terminal: Terminal, desk: Desk) -> None:
-    desk.edit("workload=web", role="web")
-    desk.delete("workload=web")
-    desk.publish("workload=web")
-    desk.edit("workload=web", role="db")
-    ran = terminal("mapping", "rollback", "workload=web", "--yes", "--no-wait")
-    assert ran.stderr.startswith("Revision 1:")
-    assert desk.row("workload=web")["role"] == "web"
-
-
 # ---- approve ----
 
 
@@ -293,7 +283,8 @@ def held(desk: Desk) -> Desk:
 )
 def test_who_approved_is_named_with_the_id_that_iam_proves(entry: tuple[str, str], words: str) -> None:
     by, claims = entry
-    assert mappings.consent({"approved_by": by, "approver_claims": claims, "cause": "approved"}) == words
+    entry_of = dict.fromkeys(EditEntryView.fields) | {"approved_by": by, "approver_claims": claims}
+    assert consent(EditEntryView(**entry_of)) == words
 
 
 def test_history_says_that_a_held_edit_no_longer_needed_approval(terminal: Terminal, held: Desk) -> None:
@@ -313,9 +304,11 @@ def test_ones_own_edit_is_anothers_to_approve(terminal: Terminal, held: Desk) ->
     assert held.world.writes == []
 
 
+@pytest.mark.usefixtures("terminal")
 def test_what_a_held_or_rejected_row_says_to_type_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
-    row = {"status": {"S": "Held"}, "status_reason": {"S": "it changes many"}, "held_revision": {"N": "2"}}
-    tell_verdicts(Written((RowVerdict(MappingKey("a=b", "c d"), row, meant="web"),)))
+    key = MappingKey("a=b", "c d")
+    rows = Row(key, status="Held", held_revision=2), Row(key, role="wbe", status="Rejected")
+    tell_verdicts(Deployment(Options()), Written(rows))
     said = capsys.readouterr().err
     assert all(rf"rolekeeper mapping {verb} 'a\=b=c d'" in said for verb in ("approve", "discard", "set")), said
 

@@ -169,8 +169,8 @@ def test_none_is_never_the_only_offer_unless_it_is_typed(
     ("name", "words", "lines"),
     [
         ("zsh", ["mapping", "get", "workload=w"], ["plain", "workload=web", "web"]),
-        ("zsh", ["mapping", "ro"], ["plain", "rollback", "Undo the last edit."]),
-        ("fish", ["mapping", "ro"], ["plain,rollback\tUndo the last edit."]),
+        ("zsh", ["mapping", "ro"], ["plain", "rollback", "Go back to an earlier revision."]),
+        ("fish", ["mapping", "ro"], ["plain,rollback\tGo back to an earlier revision."]),
         ("bash", ["plan", "-f", "ma"], ["file,ma"]),
     ],
 )
