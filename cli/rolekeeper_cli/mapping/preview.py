@@ -21,6 +21,7 @@ from rolekeeper.permissions import comparison
 from rolekeeper.permissions.comparison import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.instance import seen as instances_seen
 from rolekeeper_cli.instance.revoked_policy import LIVES
 from rolekeeper_cli.instance.seen import Enforced, Seen, left_out, pages, profile_name
@@ -255,7 +256,7 @@ def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[l
     try:
         rows = deployment.app.table.all_rows()
     except AccessDeniedError as error:
-        return [], f"whether rows wait isn't known: {_denied(error)}"
+        return [], f"whether rows wait isn't known: {refusal(error).what}"
     others = {key: row for key, row in rows.items() if key not in leave}
     return [view for view in mappings.views_of(deployment, others) if view.not_in_effect], ""
 
@@ -323,7 +324,7 @@ def of_edit(deployment: Deployment, wanted: RowPlan | OpenEdit) -> Preview:
         return of_proposal(deployment, foresee(deployment, wanted), approved=held is not None)
     except AccessDeniedError as error:
         counted = _as_held(deployment.app.revisions.history(held.key), held.revision) if held else None
-        return counted or Preview(unknown=_denied(error))
+        return counted or Preview(unknown=refusal(error).what)
 
 
 def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview:
@@ -343,7 +344,7 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
                 plan.count(seen)
         whole = deployment.now().timestamp() < until
     except AccessDeniedError as error:
-        return Preview(unknown=_denied(error))
+        return Preview(unknown=refusal(error).what)
     number = f"{'' if whole else 'the first '}{plan.instances:,} instances"
     differences = [] if will else [found for _, _, found in islice(plan.permissions(), _NAMED)]
     until_now = "They were withheld until now" if plan.changes else ""
@@ -462,7 +463,3 @@ def of_several(plan: FleetPlan, notes: Sequence[str | Advice]) -> Preview:
 def _why_not_now(deployment: Deployment) -> list[str]:
     why = withheld(deployment)
     return [f"No changes will be made now: {why}."] if why else []
-
-
-def _denied(error: AccessDeniedError) -> str:
-    return f"you aren't allowed {error.action} on {error.resource}"
