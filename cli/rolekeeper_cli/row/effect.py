@@ -182,6 +182,8 @@ class Row:
     @classmethod
     def of(cls, key: MappingKey, row: Attributes) -> Self:
         """What Rolekeeper wrote into a row, and its role, without reading the mapping."""
+        if "status" not in row:
+            return cls(key, role=text_in(row, "role"))
         return cls(
             key,
             role=text_in(row, "role"),
