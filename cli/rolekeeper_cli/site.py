@@ -1,6 +1,5 @@
 """The console as a web application: its pages, and what they share of one deployment."""
 
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from starlette.applications import Starlette
@@ -29,6 +28,7 @@ from rolekeeper_cli.mapping import page as mappings
 from rolekeeper_cli.role import page as roles
 from rolekeeper_cli.row import names as known_names
 from rolekeeper_cli.row import use as rows
+from rolekeeper_cli.row.view import MappingView
 from rolekeeper_cli.search import page as search
 from rolekeeper_cli.target import page as targets
 from rolekeeper_cli.target import use as known_targets
@@ -54,8 +54,8 @@ class Site(Shared):
         deployment, target = self.look(), self.fleet.target(instance)
         return deployment.at(target) if target else deployment
 
-    def mappings(self) -> list[dict[str, Any]]:
-        return self.reads.get("mappings", lambda: rows.rows(self.look()), _MAPPINGS_SECONDS, stale=True)
+    def mappings(self) -> list[MappingView]:
+        return self.reads.get("mappings", lambda: rows.views(self.look()), _MAPPINGS_SECONDS, stale=True)
 
     def targets(self) -> list[TargetView]:
         return self.reads.get("targets", lambda: known_targets.views(self.look()), _TARGETS_SECONDS, stale=True)

@@ -78,7 +78,8 @@ def team(
         file.write_text(file.read_text().replace("123456789012", ACCOUNT))
     rows = folder / "repository/mappings/orders.yaml"
     rolekeeper("mapping", "export", "-o", str(rows.with_name("present.yaml")))
-    rolekeeper("mapping", "import", str(rows), "--yes")
+    rolekeeper("plan", "-f", str(rows), "--out", str(folder / "first.plan"))
+    rolekeeper("apply", str(folder / "first.plan"))
     clone = Clone(folder / "repository")
     clone.commit()
 

@@ -42,8 +42,9 @@ from rolekeeper_cli.shell.layout import day, second
 STATIC = "/static/"
 
 
-def key_of(document: Mapping[str, Any]) -> MappingKey:
-    return MappingKey(document["columns"]["tag_key"], document["columns"]["tag_value"])
+def key_of(view: Any) -> MappingKey:
+    """The key of a row by its columns."""
+    return MappingKey(view.columns["tag_key"], view.columns["tag_value"])
 
 
 def mapping_url(key: MappingKey, path: str = "/mapping", **more: str) -> str:
@@ -138,9 +139,9 @@ def _step(remedy: Remedy, *, begins: bool) -> Markup:
     return Markup('<a href="{}">{}</a>').format(address, label)
 
 
-def row_reason(document: Mapping[str, Any]) -> str:
+def row_reason(view: Any) -> str:
     """Why a row has its status; empty if it is in effect, as all of it."""
-    found = stored(document["status_reason"] or "", document["status_details"])
+    found = stored(view.status_reason or "", view.status_details)
     return "" if found == (ReasonCode.IN_EFFECT(),) else reasons_text(found)
 
 
@@ -386,7 +387,7 @@ def templates() -> Environment:
         "sentence": sentence,
         "linked": linked,
         "row_reason": row_reason,
-        "reasons": lambda entry: reasons_text(stored(entry["reason"], entry["details"])),
+        "reasons": lambda entry: reasons_text(stored(entry.reason, entry.details)),
         "mapping_url": mapping_url,
         "mapping_key": key_of,
         "mapping_named": mapping_named,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from shlex import quote
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,7 +24,7 @@ with lazily():
     from rolekeeper_cli.fleet import follow
     from rolekeeper_cli.mapping import preview as mapping_preview
     from rolekeeper_cli.mapping import rehearsal
-    from rolekeeper_cli.row import edits
+    from rolekeeper_cli.row import edits, effect, names
     from rolekeeper_cli.row import use as mappings
     from rolekeeper_cli.shell import tables
 
@@ -35,13 +36,11 @@ if TYPE_CHECKING:
 # Those of a row (docs/mappings.md, "Status"), written out because importing them would take too long for the help.
 STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
 
-# Those that read or write a file, as `main` has its commands.
+# Those of files, as `main` has its commands.
 _FILES = {
     "Commands": {
         "export": (".mapping.files_command:export", "Write all mappings to a YAML file."),
-        "import": (".mapping.files_command:import_", "Write a file's mappings into the table."),
-        "diff": (".mapping.files_command:diff", "Compare a file's mappings with the table's rows."),
-        "validate": (".mapping.files_command:validate", "Check a file without AWS, as import does."),
+        "validate": (".mapping.files_command:validate", "Check a file of mappings without AWS."),
     }
 }
 
@@ -77,17 +76,15 @@ def list_(status: str | None, *, not_in_effect: bool, detailed_exitcode: bool) -
     --detailed-exitcode it exits with 3 when listed rows are rejected or in conflict, with 4 when they are held, and
     with 1 when they aren't judged yet, or AWS gives no answer.
     """
-    documents = mappings.rows(deployment())
-    shown = [
-        each for each in documents if status in (None, each["status"]) and (each["not_in_effect"] or not not_in_effect)
-    ]
-    render.show_list(LAYOUT, shown, empty=lambda: _empty(documents, status), total=lambda: f"{_counts(shown)}.")
+    views = mappings.views(deployment())
+    shown = [view for view in views if status in (None, view.status) and (view.not_in_effect or not not_in_effect)]
+    render.show_list(LAYOUT, shown, empty=lambda: _empty(views, status), total=lambda: f"{_counts(shown)}.")
     return edits.exit_code(map(_status, shown)) if detailed_exitcode else ExitCode.DONE
 
 
-def _status(document: Mapping[str, Any]) -> str:
+def _status(view: MappingView) -> str:
     """The status; empty for a row that isn't judged yet as it is."""
-    return "" if any(each["code"] == "not-judged" for each in document["not_in_effect"]) else document["status"] or ""
+    return "" if any(missing.code == "not-judged" for missing in view.not_in_effect or ()) else view.status or ""
 
 
 @prints(mapping=MappingView)
@@ -98,13 +95,12 @@ def get(key: MappingKey) -> None:
 
     Its columns, what is in effect, and the result of the last edit.
     """
-    document = mappings.row(deployment(), key)
-    told = {"mapping", "columns", "in_effect", "not_in_effect", "idle_because", "waits", "status_details"}
-    told |= set() if _reason(document) else {"status_reason"}
-    beside = [(name, value) for name, value in document.items() if name not in told and value is not None]
-    lines = [*document["columns"].items(), ("in effect", _in_effect(document))]
-    lines += [("not in effect", missing["brief"]) for missing in document["not_in_effect"]] + beside
-    render.show(document, lambda: tables.show_table(("column", "value"), lines))
+    [view] = mappings.views(deployment(), [key])
+    beside = ("status", *(("status_reason",) if _note(view) else ()), "status_revision", "held_revision", "matched")
+    lines = [*view.columns.items(), ("in effect", _in_effect(view))]
+    lines += [("not in effect", missing.brief) for missing in view.not_in_effect or ()]
+    lines += [(name, value) for name in beside if (value := getattr(view, name)) is not None]
+    render.show(view, lambda: tables.show_table(("column", "value"), lines))
 
 
 @prints(row_plan=RowPlanView)
@@ -167,7 +163,7 @@ def ask_and_write(
 
 
 def show_intended(intended: edits.RowPlan) -> None:
-    render.show(intended.document(), lambda: show_plan(intended) if intended.changes else None)
+    render.show(intended.view(), lambda: show_plan(intended))
     if not intended.changes:
         terminal.say(f"Nothing to {'write' if intended.not_in_effect else 'do'}: the table says so already.")
 
@@ -208,12 +204,12 @@ def tell_written(
     """
     if wait is not False:
         written.require_judged()
-    code = tell_verdicts(written)
+    code = tell_verdicts(deployment, written)
     if written.moved:
         raise edits.MovedError(written.moved, len(written.rows))
     if wait and written.rows and code is ExitCode.DONE:
         return tell_followed(follow.follow(deployment, [each.key for each in written.rows]))
-    gone = [each.key for each in written.rows if each.key in deletes and each.gone]
+    gone = [row.key for row in written.rows if row.key in deletes and row.is_gone]
     if gone and wait is None:
         kept = _tell_keeping(follow.keeping(deployment, gone), gone)
         return kept if code is ExitCode.DONE else code
@@ -227,7 +223,7 @@ def _tell_keeping(found: follow.Keeping, gone: Sequence[MappingKey]) -> ExitCode
         terminal.say(f"{_still_carry(found.under_way)}: it is being detached.")
     if found.is_meant:
         return ExitCode.DONE
-    terminal.say(f"To follow them: rolekeeper wait --mapping {edits.RowVerdict(gone[0]).argument}")
+    terminal.say(f"To follow them: rolekeeper wait --mapping {quote(str(gone[0]))}")
     return ExitCode.CHANGES
 
 
@@ -235,21 +231,22 @@ def _still_carry(number: int) -> str:
     return f"{amount(number, 'instance')} still {'carries' if number == 1 else 'carry'} its role"
 
 
-def tell_verdicts(written: edits.Written) -> ExitCode:
+def tell_verdicts(deployment: Deployment, written: edits.Written) -> ExitCode:
     """Show the verdicts on rows, and what to look at in those that are published as written."""
-    for each in sorted(written.bad, key=lambda each: each.key):
-        _tell_bad(each)
-    judged = [each for each in written.rows if each.judged]
-    if written.bad:
-        if good := sum(each.good for each in judged):
-            terminal.say(f"In effect as written: {good:,} of {len(judged):,} rows.")
-        return written.exit_code()
-    gone = sum(each.gone for each in judged)
+    judged = [row for row in written.rows if row.status]
+    if bad := sorted(written.bad, key=lambda row: row.key):
+        roles = names.path_roles(deployment) if any(row.is_rejected for row in bad) else ()
+        for row in bad:
+            _tell_bad(deployment, row, roles)
+        if done := sum(row.is_done for row in judged):
+            terminal.say(f"In effect as written: {done:,} of {len(judged):,} rows.")
+        return edits.exit_code(row.status for row in bad)
+    gone = sum(row.is_gone for row in judged)
     if published := len(judged) - gone:
         terminal.say("Published as written." if published == 1 else f"All {published:,} rows are published as written.")
-    noted = [each for each in judged if not each.gone and each.note]
-    for each in noted[:_NAMED]:
-        terminal.say(f"  {escaped(str(each.key))}: {each.note}")
+    noted = [row for row in judged if row.note]
+    for row in noted[:_NAMED]:
+        terminal.say(f"  {escaped(str(row.key))}: {row.note}")
     if (more := len(noted) - _NAMED) > 0:
         terminal.say(f"  and {more:,} more: rolekeeper mapping ls")
     if gone:
@@ -257,16 +254,17 @@ def tell_verdicts(written: edits.Written) -> ExitCode:
     return ExitCode.DONE
 
 
-def _tell_bad(verdict: edits.RowVerdict) -> None:
-    """Why a row isn't in effect as written, and what to do."""
-    terminal.bad([f"{escaped(str(verdict.key))} is {verdict.status}: {verdict.note}"])
-    if verdict.is_held:
-        approve, discard = verdict.steps
-        what, who = "delete" if verdict.deletes else "publish", ", another person runs" if verdict.own else ""
+def _tell_bad(deployment: Deployment, row: effect.Row, roles: Sequence[str]) -> None:
+    """Why a row isn't in effect as written, and what to do; `roles` are those that it may mean."""
+    terminal.bad([f"{escaped(str(row.key))} is {row.status}: {row.note}"])
+    if row.is_held:
+        own = edits.is_own(deployment, deployment.app.revisions.read(row.key).held)
+        what, who = "delete" if row.deletes else "publish", ", another person runs" if own else ""
+        approve, discard = row.steps
         terminal.say(f"  to {what} it{who}: {approve}")
         terminal.say(f"  to keep what is in effect: {discard}")
-    if verdict.meant:
-        terminal.say(f"  did you mean {verdict.meant}? rolekeeper mapping set {verdict.argument} role={verdict.meant}")
+    if row.is_rejected and (meant := names.nearest_role(row.role, roles)):
+        terminal.say(f"  did you mean {meant}? rolekeeper mapping set {quote(str(row.key))} role={meant}")
 
 
 # ---- what an edit changes, a line for each row ----
@@ -279,10 +277,6 @@ def show_plan(plan: edits.RowPlan) -> None:
     """A line for each row, and under a changed one a line for each column."""
     for change in plan.changes:
         show_change(change)
-    if plan.unchanged:
-        click.echo(f"= {plan.unchanged:,} unchanged")
-    if plan.kept:
-        terminal.say(f"not in the file, and left as they are: {plan.kept:,}; --prune deletes them")
 
 
 def show_change(change: edits.Change) -> None:
@@ -293,7 +287,7 @@ def show_change(change: edits.Change) -> None:
     terminal.line(f"{sign} {escaped(str(change.key))}{escaped(cells)}".rstrip(), colour)
     if change.kind == "changed":
         for name, both in change.columns.items():
-            terminal.line(f"    {name}: {escaped(both['from'])} → {escaped(both['to'])}")
+            terminal.line(f"    {name}: {escaped(both.from_)} → {escaped(both.to)}")
 
 
 # ---- the list ----
@@ -302,41 +296,40 @@ def show_change(change: edits.Change) -> None:
 _UNJUDGED = "not judged yet"
 
 
-def _counts(documents: Sequence[Mapping[str, Any]]) -> str:
-    statuses = Counter(each["status"] or _UNJUDGED for each in documents)
+def _counts(views: Sequence[MappingView]) -> str:
+    statuses = Counter(view.status or _UNJUDGED for view in views)
     words = ", ".join(f"{count:,} {status}" for status, count in statuses.most_common())
-    return f"{amount(len(documents), 'mapping')}: {words}"
+    return f"{amount(len(views), 'mapping')}: {words}"
 
 
-def _empty(documents: Sequence[Mapping[str, Any]], status: str | None) -> str:
-    if not documents:
+def _empty(views: Sequence[MappingView], status: str | None) -> str:
+    if not views:
         return (
             "There are no mappings yet. Write one: rolekeeper mapping set workload=web role=web, "
-            "or many: rolekeeper mapping import mappings.yaml"
+            "or many: rolekeeper plan -f mappings.yaml --out change.plan, then rolekeeper apply change.plan"
         )
     what = f"No mapping is {status}" if status else "All mappings are in effect"
-    return f"{what}. Of {_counts(documents)}. See them: rolekeeper mapping ls"
+    return f"{what}. Of {_counts(views)}. See them: rolekeeper mapping ls"
 
 
-def _reason(document: Mapping[str, Any]) -> str:
-    return mappings.noteworthy(document)
+def _note(view: MappingView) -> str:
+    return mappings.noteworthy(view)
 
 
 def _column(name: str) -> Column:
-    return Column(name, lambda each: each["columns"].get(name), wide=True)
+    return Column(name, lambda view: view.columns.get(name), wide=True)
 
 
-def _in_effect(document: Mapping[str, Any]) -> str:
-    in_effect, idle = document["in_effect"], document["idle_because"]
-    if not in_effect:
+def _in_effect(view: MappingView) -> str:
+    if not view.in_effect:
         return "none"
-    return f"none ({in_effect['role']} {idle})" if idle else str(in_effect["role"])
+    return f"none ({view.in_effect.role} {view.idle_because})" if view.idle_because else view.in_effect.role
 
 
-def _role(document: Mapping[str, Any]) -> str:
+def _role(view: MappingView) -> str:
     """The role in effect, and the one that the row asks for, if that is another one: the status says why."""
-    now, waits = _in_effect(document), document["waits"]
-    then = ("none" if waits["what"] == "deletion" else waits["role"]) if waits else ""
+    now, waits = _in_effect(view), view.waits
+    then = ("none" if waits.what == "deletion" else waits.role) if waits else ""
     return f"{now} → {then}" if then not in {"", now} else now
 
 
@@ -344,12 +337,12 @@ LAYOUT = Layout(
     (
         Column("mapping", kind="key"),
         Column("role", _role, kind="name"),
-        Column("status", lambda each: each["status"] or _UNJUDGED),
-        Column("revision", lambda each: each["status_revision"]),
+        Column("status", lambda view: view.status or _UNJUDGED),
+        Column("revision", lambda view: view.status_revision),
         Column("matched"),
         *map(_column, ("priority", "enabled", "owner", "expires_at")),
     ),
-    note=_reason,
+    note=_note,
 )
 
 
@@ -368,7 +361,7 @@ def history(key: MappingKey, limit: int) -> None:
     entries = mappings.revisions(deployment(), key, limit)
     layout = Layout(
         (
-            Column("at", lambda each: f"{each['at'][:19]}Z"),
+            Column("at", lambda entry: f"{entry.at[:19]}Z"),
             Column("event"),
             Column("revision"),
             Column("claimed by"),
@@ -380,9 +373,9 @@ def history(key: MappingKey, limit: int) -> None:
     render.show_list(layout, entries, empty=str)
 
 
-def _what(entry: Mapping[str, Any]) -> str:
+def _what(entry: EditEntryView) -> str:
     """What changed, or why nothing did; and why an edit that was held took effect."""
-    what = "; ".join(entry["changes"] or ()) or entry["reason"] or ""
+    what = "; ".join(entry.changes or ()) or entry.reason or ""
     return ": ".join(filter(None, (mappings.consent(entry), what)))
 
 
@@ -399,15 +392,13 @@ def _what(entry: Mapping[str, Any]) -> str:
 @yes
 @waits
 def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
-    """Undo the last edit.
+    """Go back to an earlier revision.
 
-    One that isn't in effect, because it is held, rejected or in conflict, is undone in the row alone: no instance
-    changes. After that it goes back by one published revision, which passes through all checks as a new one.
+    By default to the one before what is in effect. It passes through all checks as a new revision. An edit that isn't
+    in effect is no revision yet: `rolekeeper mapping discard` drops it.
     """
     terminal.require_answer(yes=yes)
     there = deployment()
-    if to is None and (edit := edits.unpublished(there, key)):
-        return _undo(there, edit, yes=yes, wait=wait)
     old = edits.revision_to_restore(there, key, to)
     intended = edits.with_verdicts(there, edits.restoring(there, old), patience=patience(wait))
     terminal.say(f"Revision {old.revision}:")
@@ -427,13 +418,25 @@ _held_revision = click.option(
 @yes
 @waits
 def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
-    """Drop an edit or a deletion that is held.
+    """Drop an edit that isn't in effect.
 
-    This restores the row to what is in effect. A row that was never in effect is deleted. No instance changes.
+    One that is held, rejected or in conflict, or a deletion. This restores the row to what is in effect; a row that
+    was never in effect is deleted. No instance changes.
     """
     terminal.require_answer(yes=yes)
     there = deployment()
-    return _undo(there, edits.held_edit(there, key, revision), yes=yes, wait=wait)
+    edit = edits.open_edit(there, key, revision)
+    plan = edit.discarding(there)
+    render.show(plan.view(), lambda: show_plan(plan))
+    terminal.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)
+    written = edits.discard(there, edit, patience=patience(wait))
+    if not edit.revision or written.moved:
+        return tell_written(there, written, wait=wait)
+    if wait is not False:
+        written.require_judged()
+        [row] = written.rows
+        terminal.say(f"Discarded. The row is {'gone' if row.is_gone else row.status}.")
+    return edits.exit_code(row.status for row in written.bad)
 
 
 @prints(held_edit=HeldEditView)
@@ -453,16 +456,17 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     """
     terminal.require_answer(yes=yes)
     there = deployment()
-    held = edits.held_edit(there, key, revision)
+    held = edits.open_edit(there, key, revision, is_held=True)
     number = held.revision
-    edits.approvable(there, key, number)
+    edits.refuse_own(there, key, held.held)
     what = (
         f"The deletion of {key} is held as revision {number}" if held.deletes else f"Revision {number} of {key} is held"
     )
+    reason = effect.text_in(held.row, "status_reason")
     # A person who is asked sees what it changes as it is now.
-    why = "." if terminal.asks(yes=yes) else f": {held.reason}"
+    why = "." if terminal.asks(yes=yes) else f": {reason}"
     render.show(
-        HeldEditView(mapping=str(key), revision=number, deletes=held.deletes, reason=held.reason),
+        HeldEditView(mapping=str(key), revision=number, deletes=held.deletes, reason=reason),
         lambda: terminal.line(f"{what}{why}"),
     )
     task, consequence = f"Publish revision {number} of {key}", mapping_preview.changes
@@ -473,19 +477,5 @@ def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     return tell_written(there, written, [key] if held.deletes else (), wait=wait)
 
 
-def _undo(there: Deployment, edit: edits.Unpublished, *, yes: bool, wait: bool | None) -> ExitCode:
-    plan = edits.back_to_published(there, edit)
-    render.show(plan.document(), lambda: show_plan(plan) if plan.changes else None)
-    terminal.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)
-    written = edits.undo(there, edit, patience=patience(wait))
-    if not edit.revision:
-        return tell_written(there, written, wait=wait)
-    if wait is not False:
-        written.require_judged()
-        gone = written.rows[0].gone
-        terminal.say(f"Discarded. {'The row is gone' if gone else f'The row is {written.rows[0].status}'}.")
-    return written.exit_code()
-
-
-for each in (list_, get, set_, remove, history, rollback, discard, approve):
-    group.add_command(each)
+for command_ in (list_, get, set_, remove, history, rollback, discard, approve):
+    group.add_command(command_)

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mappings.rows import COLUMNS, Attributes, Column, content
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.mapping import MappingKey, WhenOccupied, WhenStopped, WhenUnmatched, same_person
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, trimmed
@@ -31,16 +31,15 @@ from rolekeeper_cli.mapping import preview
 from rolekeeper_cli.mapping.page import key_of
 from rolekeeper_cli.mapping.preview import FleetPlan, Preview
 from rolekeeper_cli.mapping.rehearsal import foresee
-from rolekeeper_cli.row import edits
+from rolekeeper_cli.row import edits, names, schema
 from rolekeeper_cli.row import use as mappings
-from rolekeeper_cli.row.edits import RowPlan, Unpublished, UnreadableRowError, Written, to_text
+from rolekeeper_cli.row.edits import OpenEdit, RowPlan, UnreadableRowError, Written, to_text
 from rolekeeper_cli.shell.layout import second
 from rolekeeper_cli.target.use import Places
 
 # ---- the form: a field for each column ----
 
 
-_CHOICES = {"when_occupied": WhenOccupied, "when_unmatched": WhenUnmatched, "when_stopped": WhenStopped}
 # What a person wants to say of nearly every mapping; the others wait below a fold.
 _FIRST = ("role", "description", "owner", "priority", "enabled", "expires_at")
 
@@ -80,7 +79,7 @@ def _field(column: Column, text: str) -> dict[str, Any]:
         "label": name.replace("_", " ").capitalize(),
         "text": text,
         "default": "" if column.default == "required" else column.default,
-        "choices": ["true", "false"] if column.kind.type == "BOOL" else [each.value for each in _CHOICES.get(name, ())],
+        "choices": schema.choices(name),
         "first": name in _FIRST,
     }
 
@@ -153,7 +152,7 @@ def _typed(deployment: Deployment, key: MappingKey, row: Attributes, form: Form)
 
 @posted
 def changed(request: Request, form: Form) -> Response:
-    """What one button of a mapping's page would do: disable, enable, expire, delete, or roll back."""
+    """What one button of a mapping's page would do: disable, enable, expire, delete, discard, or roll back."""
     deployment, key = request.app.state.site.look(), key_of(form)
     rows = _rows(deployment, key, form)
     if rows is None:
@@ -189,7 +188,7 @@ def _fields(key: MappingKey | None, row: Attributes, typed: Form | None) -> dict
 
 
 def _rows(deployment: Deployment, key: MappingKey, form: Form) -> RowPlan | None:
-    """What it would write; None to undo a held edit, which has a page of its own."""
+    """What it would write; None to discard a held edit, which has a page of its own."""
     match form.get("what"):
         case "delete":
             return edits.remove(deployment, key)
@@ -197,9 +196,10 @@ def _rows(deployment: Deployment, key: MappingKey, form: Form) -> RowPlan | None
             to = number(form, "to")
             if to is None and form.get("to"):
                 raise UsageError("the form names no revision", "choose one on the mapping's page")
-            if to is None and (edit := edits.unpublished(deployment, key)):
-                return None if edit.revision else edits.back_to_published(deployment, edit)
             return edits.restoring(deployment, edits.revision_to_restore(deployment, key, to))
+        case "discard":
+            edit = edits.open_edit(deployment, key)
+            return None if edit.revision else edit.discarding(deployment)
         case "disable" | "enable" as what:
             return edits.set_columns(deployment, key, [f"enabled={'true' if what == 'enable' else 'false'}"])
         case "expire":
@@ -274,7 +274,7 @@ class Expected:
     more: int = 0
 
 
-def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | Unpublished) -> Expected:
+def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | OpenEdit) -> Expected:
     """What writing rows, or approving a held edit, would do; in sum only, and as far as that is known, where denied."""
     try:
         proposal = foresee(deployment, wanted)
@@ -296,7 +296,7 @@ def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | Unpublis
     )
 
 
-def _looked_at(request: Request, path: str, key: MappingKey, wanted: RowPlan | Unpublished) -> dict[str, Any]:
+def _looked_at(request: Request, path: str, key: MappingKey, wanted: RowPlan | OpenEdit) -> dict[str, Any]:
     """What an edit would do, as a look: it is kept until something is written, or the fleet is read anew."""
     read_at, name = request.app.state.site.fleet.read_at, f"{type(wanted).__name__} {version_of(wanted)}"
     values = look(request, name, lambda deployment: [expected(deployment, key, wanted)], since=read_at).values()
@@ -330,7 +330,7 @@ def written(request: Request, _form: Form) -> Response:
         result = edits.write(site.look(), chosen.rows, patience=PATIENCE_SECONDS)
         # A deletion that is held leaves the row; one that isn't judged yet, maybe not.
         stays = not chosen.deletes or result.moved or result.bad
-        return Outcome(mapping_url(chosen.key) if stays else "/mappings", _notice(result))
+        return Outcome(mapping_url(chosen.key) if stays else "/mappings", _notice(site.look(), result))
 
     return do_once(request, plan, do)
 
@@ -340,16 +340,14 @@ def written(request: Request, _form: Form) -> Response:
 
 def held(request: Request) -> dict[str, Any]:
     deployment, key = request.app.state.site.look(), key_of(request.query_params)
-    edit = edits.held_edit(deployment, key)
-    stored = deployment.app.revisions.read(key).held
-    by = stored.by if stored else ""
-    own = same_person(by, deployment.caller.arn)
+    edit = edits.open_edit(deployment, key, is_held=True)
+    own = edits.is_own(deployment, edit.held)
     return _looked_at(request, "/mapping/held", key, wanted=edit) | {
         "title": f"Held: {key}",
         "key": key,
-        "mapping": mappings.row(deployment, key),
+        "mapping": mappings.views(deployment, [key])[0],
         "edit": edit,
-        "by": by,
+        "by": edit.held.by if edit.held else "",
         "own": own,
         "command": str(key.remedy(Kind.DISCARD if own else Kind.APPROVE, str(edit.revision))),
     }
@@ -360,17 +358,18 @@ def approve(request: Request, form: Form) -> Response:
     """Approve the revision that was shown, and no other."""
     site, (key, revision) = request.app.state.site, _chosen(form)
     result = edits.approve(site.look(), {key: revision}, patience=PATIENCE_SECONDS)
-    return done(request, "/mappings" if form.get("from") == "list" else mapping_url(key), _notice(result))
+    return done(request, "/mappings" if form.get("from") == "list" else mapping_url(key), _notice(site.look(), result))
 
 
 @posted
 def discard(request: Request, form: Form) -> Response:
     """Drop the revision that was shown, and no other."""
     site, (key, revision) = request.app.state.site, _chosen(form)
-    result = edits.undo(site.look(), edits.held_edit(site.look(), key, revision), patience=PATIENCE_SECONDS)
-    well = f"Revision {revision} of {key} is discarded; no instance changes"
+    edit = edits.open_edit(site.look(), key, revision, is_held=True)
+    result = edits.discard(site.look(), edit, patience=PATIENCE_SECONDS)
+    notice = _notice(site.look(), result, f"Revision {revision} of {key} is discarded; no instance changes")
     gone = site.look().app.table.get_row(key) is None
-    return done(request, "/mappings" if gone or form.get("from") == "list" else mapping_url(key), _notice(result, well))
+    return done(request, "/mappings" if gone or form.get("from") == "list" else mapping_url(key), notice)
 
 
 def _chosen(form: Form) -> tuple[MappingKey, int]:
@@ -384,28 +383,30 @@ def _chosen(form: Form) -> tuple[MappingKey, int]:
 # ---- what a write did ----
 
 
-def _notice(result: Written, well: str = "") -> Notice:
+def _notice(deployment: Deployment, result: Written, well: str = "") -> Notice:
     """What a write did; `well` says it where the row is in effect as written."""
     if result.moved:
-        names = ", ".join(map(str, result.moved))
-        what = f"Nothing was written: another actor changed {names} since the plan"
+        rows = ", ".join(map(str, result.moved))
+        what = f"Nothing was written: another actor changed {rows} since the plan"
         return Notice(what, ("look at it, and plan anew",), "bad")
     if result.unjudged:
         return Notice("Written. Rolekeeper has not judged it yet; this page follows", kind="info")
-    [verdict] = result.rows
-    if verdict.good:
-        if well or verdict.gone:
-            return Notice(well or f"{verdict.key} is deleted")
-        effect = f"revision {verdict.number('status_revision')} is in effect; its instances follow"
-        return Notice(f"{verdict.key} is {verdict.status} as written: {effect}")
-    hints = (f"did you mean the role {verdict.meant}?",) if verdict.meant else ()
-    if verdict.status == Status.HELD:
-        revision = verdict.number("held_revision")
-        cause = f"it changes much, so revision {revision} waits until another person approves it"
-        return Notice("Written, and not in effect yet", hints, "warn", cause=cause)
-    if verdict.status == Status.WAITING:
-        return Notice(f"{verdict.key} is {verdict.status}: {verdict.reason}", hints, "warn")
-    return Notice(f"Written: {verdict.key} is {verdict.status}", hints, "bad", cause=verdict.reason)
+    [row] = result.rows
+    if row.is_done:
+        if well or row.is_gone:
+            return Notice(well or f"{row.key} is deleted")
+        return Notice(
+            f"{row.key} is {row.status} as written: revision {row.revision} is in effect; its instances follow"
+        )
+    if row.is_held:
+        cause = f"it changes much, so revision {row.held_revision} waits until another person approves it"
+        return Notice("Written, and not in effect yet", kind="warn", cause=cause)
+    reason = row.view().reason or ""
+    if row.status == Status.WAITING:
+        return Notice(f"{row.key} is {row.status}: {reason}", kind="warn")
+    meant = names.nearest_role(row.role, names.path_roles(deployment)) if row.is_rejected else ""
+    hints = (f"did you mean the role {meant}?",) if meant else ()
+    return Notice(f"Written: {row.key} is {row.status}", hints, "bad", cause=reason)
 
 
 ROUTES = [

@@ -1,4 +1,4 @@
-"""`rolekeeper mapping export`, `import`, `diff`, `validate`: the table as a file."""
+"""`rolekeeper mapping export` and `validate`: the table as a file."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
+from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.lazily import lazily
-from rolekeeper_cli.mapping.command import ask_and_write, patience, show_intended, show_plan, tell_written
 from rolekeeper_cli.options import OUTPUTS
-from rolekeeper_cli.row.view import RowPlanView, ValidatedView
+from rolekeeper_cli.row.view import ValidatedView
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.arguments import detailed_exitcode, dry_run, mappings_file, waits, yes
+from rolekeeper_cli.shell.arguments import mappings_file
 from rolekeeper_cli.shell.command import command, deployment, prints
 
 with lazily():
-    from rolekeeper_cli.mapping import rehearsal
-    from rolekeeper_cli.row import edits, files
+    from rolekeeper_cli.row import files
     from rolekeeper_cli.row import use as mappings
 
 if TYPE_CHECKING:
@@ -31,7 +29,8 @@ if TYPE_CHECKING:
 def export(target: str | None) -> None:
     """Write all mappings to a YAML file.
 
-    Sorted, without defaults, and without what Rolekeeper wrote into the rows. To import it again changes nothing.
+    Sorted, without defaults, and without what Rolekeeper wrote into the rows. Its plan (rolekeeper plan -f FILE)
+    changes nothing.
     """
     if target in {*OUTPUTS, "yaml"}:
         # In other commands -o is --output: nobody wants a file of that name.
@@ -43,68 +42,12 @@ def export(target: str | None) -> None:
     terminal.say(f"Mappings exported: {count:,}.")
 
 
-@prints(row_plan=RowPlanView)
-@command(
-    "import",
-    "rolekeeper mapping import mappings.yaml --dry-run",
-    "rolekeeper mapping import mappings.yaml --prune --yes",
-    "rolekeeper mapping import - < mappings.yaml",
-)
-@mappings_file
-@click.option("--prune", is_flag=True, help="Also delete the rows that aren't in the file.")
-@dry_run
-@yes
-@waits
-def import_(file: str, *, prune: bool, dry_run: bool, yes: bool, wait: bool | None) -> ExitCode:
-    """Write a file's mappings into the table.
-
-    First it shows what changes, and what that would do to instances, and asks. Nothing is written when any row of the
-    file is bad. A row that another actor changes meanwhile is left alone.
-    """
-    if not dry_run:
-        # Stdin can't be both the file and the answer.
-        terminal.require_answer(yes=yes)
-        if file == files.STDIN and not yes:
-            raise UsageError(
-                "the file comes from stdin, so there is nowhere to ask", "give --yes, or look first: --dry-run"
-            )
-    # The file is read before AWS is asked anything but who we are.
-    there = deployment()
-    intended = rehearsal.written_again(there, _intended(there, file, prune=prune, wait=wait))
-    show_intended(intended)
-    if intended.changes:
-        terminal.say(f"{intended.counts()}.")
-    if dry_run:
-        return tell_written(there, edits.Written(others=intended.not_in_effect), wait=wait)
-    return ask_and_write(there, intended, "Write these changes", yes=yes, wait=wait)
-
-
-@prints(row_plan=RowPlanView)
-@command(
-    "diff", "rolekeeper mapping diff mappings.yaml", "rolekeeper mapping diff mappings.yaml --prune --detailed-exitcode"
-)
-@mappings_file
-@click.option("--prune", is_flag=True, help="Also show the rows that aren't in the file, as deleted.")
-@detailed_exitcode
-def diff(file: str, *, prune: bool, detailed_exitcode: bool) -> ExitCode:
-    """Compare a file's mappings with the table's rows.
-
-    What an import would write. What that would do to instances: rolekeeper plan -f FILE.
-    """
-    there = deployment()
-    intended = _intended(there, file, prune=prune)
-    render.show(intended.document(), lambda: show_plan(intended))
-    same = edits.Written(others=intended.not_in_effect)
-    tell_written(there, same, wait=None)
-    return same.exit_code(changes=detailed_exitcode and bool(intended.changes))
-
-
 @prints(validated=ValidatedView)
 @command("validate", "rolekeeper mapping validate mappings.yaml", "rolekeeper mapping validate mappings.yaml --strict")
 @mappings_file
 @click.option("--strict", is_flag=True, help="Fail on a warning too.")
 def validate(file: str, *, strict: bool) -> None:
-    """Check a file without AWS, as import does.
+    """Check a file of mappings without AWS.
 
     Whether a role exists and may be used is seen only when its row is written.
     """
@@ -115,12 +58,6 @@ def validate(file: str, *, strict: bool) -> None:
         many = f"{len(reading.warnings):,} warnings" if len(reading.warnings) > 1 else "one warning"
         raise CommandError(f"{many} with --strict", "fix what is shown above")
     terminal.say(f"Valid mappings: {len(reading.specs):,}.")
-
-
-def _intended(there: Deployment, file: str, *, prune: bool, wait: bool | None = None) -> edits.RowPlan:
-    reading = read_mappings(file, there)
-    plan = edits.planned(reading.specs, there.app.table.all_rows(), there.app.home, prune=prune)
-    return edits.with_verdicts(there, plan, patience=patience(wait))
 
 
 def read_mappings(file: str, deployment: Deployment | None) -> files.Reading:

@@ -2,8 +2,9 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from operator import itemgetter
+from operator import attrgetter, methodcaller
 from typing import Any
 
 from starlette.requests import Request
@@ -20,8 +21,7 @@ from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.effect import published_there
 from rolekeeper_cli.row.overlaps import Overlap, overlaps
-
-type Document = Mapping[str, Any]
+from rolekeeper_cli.row.view import MappingView
 
 UNJUDGED = "Not judged yet"
 # What wants a person comes first.
@@ -46,9 +46,9 @@ def key_of(values: Mapping[str, str]) -> MappingKey:
     return key
 
 
-def status_of(document: Document) -> str:
+def status_of(view: MappingView) -> str:
     """The status in the row; a row without one isn't judged yet."""
-    return document["status"] or UNJUDGED
+    return view.status or UNJUDGED
 
 
 def one(request: Request) -> Response:
@@ -66,18 +66,40 @@ def one(request: Request) -> Response:
 def _about(request: Request) -> dict[str, Any]:
     key = key_of(request.query_params)
     deployment = request.app.state.site.look()
-    document = mappings.row(deployment, key)
+    [mapping] = mappings.views(deployment, [key])
     history = mappings.history(deployment, key, _REVISIONS)
-    both = zip(history, mappings.diffs(deployment, key, history, limit=_REVISIONS), strict=True)
-    revisions = [{**each, "consent": mappings.consent(each), "columns": diff} for each, diff in both]
+    diffs = mappings.diffs(deployment, key, history, limit=_REVISIONS)
     shown = {
-        "mapping": document,
-        "revisions": revisions,
-        "governed": _governed(request)[document["mapping"]],
+        "mapping": mapping,
+        "revisions": [(entry, mappings.consent(entry), diff) for entry, diff in zip(history, diffs, strict=True)],
+        "governed": _governed(request)[mapping.mapping],
         "overlaps": _overlaps(request, key),
     }
     about = {"key": key, "title": str(key), "command": str(key.remedy(Kind.MAPPING))}
     return {**shown, **about, "version": version_of(shown)}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A row of the list: with what columns show of it beside, its last edit, its instances, and defaults."""
+
+    mapping: MappingView
+    at: str  # when it was edited last, and who claims to have done it; empty if unknown
+    by: str
+    governed: Mapping[str, int]  # how many instances it governs (`number`), and how many of them are in `drift`
+
+    @property
+    def role(self) -> str:
+        return self.mapping.in_effect.role if self.mapping.in_effect else ""
+
+    @property
+    def priority(self) -> int:
+        # A row that can't be read may have anything there.
+        priority = self.mapping.columns.get("priority", _PRIORITY)
+        return priority if isinstance(priority, int) else _PRIORITY
+
+    def text(self, column: str) -> str:
+        return str(self.mapping.columns.get(column, ""))
 
 
 def _shown(request: Request) -> dict[str, Any]:
@@ -86,12 +108,12 @@ def _shown(request: Request) -> dict[str, Any]:
     asked = Asked.of(request)
     status, text, sort = asked["status"], asked["text"], Sort.read(asked["sort"], _KEYS)
     found = [
-        each
-        for each in everything
-        if status in ("", status_of(each))
-        and contains(text, each["mapping"], each["by"], *map(str, each["columns"].values()))
+        row
+        for row in everything
+        if status in ("", status_of(row.mapping))
+        and contains(text, row.mapping.mapping, row.by, *map(str, row.mapping.columns.values()))
     ]
-    counts = Counter(map(status_of, everything))
+    counts = Counter(status_of(row.mapping) for row in everything)
     return {
         "title": "Mappings",
         "mappings": sort.ordered(sorted(found, key=_place), _KEYS),
@@ -104,25 +126,13 @@ def _shown(request: Request) -> dict[str, Any]:
     }
 
 
-def _rows(request: Request) -> list[Document]:
-    """All rows, each with what columns show of it beside: its edit, its instances, and a default."""
+def _rows(request: Request) -> list[Listed]:
     site, governed = request.app.state.site, _governed(request)
-    rows: Sequence[Document] = site.mappings()
+    views: Sequence[MappingView] = site.mappings()
     # What is stored of an edit stays as it is.
-    judged = version_of([{**each, "columns": None} for each in rows])
-    edits = site.reads.get(("edits", judged), lambda: mappings.last_edits(site.look(), rows))
-    return [{**each, **_texts(each), **edits[each["mapping"]], **governed[each["mapping"]]} for each in rows]
-
-
-def _texts(document: Document) -> Document:
-    columns, in_effect = document["columns"], document["in_effect"] or {}
-    priority = columns.get("priority", _PRIORITY)
-    return {
-        "role": in_effect.get("role", ""),
-        # A row that can't be read may have anything there.
-        "priority": priority if isinstance(priority, int) else _PRIORITY,
-        **{name: str(columns.get(name, "")) for name in ("owner", "expires_at")},
-    }
+    judged = version_of([view.but(columns={}) for view in views])
+    edits = site.reads.get(("edits", judged), lambda: mappings.last_edits(site.look(), views))
+    return [Listed(view, governed=governed[view.mapping], **edits[view.mapping]) for view in views]
 
 
 def _governed(request: Request) -> Mapping[str, Mapping[str, int]]:
@@ -134,21 +144,27 @@ def _governed(request: Request) -> Mapping[str, Mapping[str, int]]:
     return found
 
 
-def _place(document: Document) -> tuple[int, str]:
-    status = status_of(document)
-    return _ORDER.index(status) if status in _ORDER else 0, document["mapping"]
+def _place(row: Listed) -> tuple[int, str]:
+    status = status_of(row.mapping)
+    return _ORDER.index(status) if status in _ORDER else 0, row.mapping.mapping
 
 
 _PRIORITY = MappingSpec(MappingKey("", ""), "").priority
-_SORTED = ("mapping", "role", "number", "drift", "at", "by", "priority", "owner", "expires_at")
-_KEYS: Mapping[str, Callable[[Document], Any]] = {"status": _place, **{name: itemgetter(name) for name in _SORTED}}
+_KEYS: Mapping[str, Callable[[Listed], Any]] = {
+    "status": _place,
+    "mapping": attrgetter("mapping.mapping"),
+    **{name: attrgetter(name) for name in ("role", "at", "by", "priority")},
+    "number": lambda row: row.governed["number"],
+    "drift": lambda row: row.governed["drift"],
+    **{name: methodcaller("text", name) for name in ("owner", "expires_at")},
+}
 
 
 def _shared(request: Request) -> dict[str, Any]:
     """All overlaps and the rows in conflict, or those of one mapping."""
     key = key_of(request.query_params) if request.query_params.get("key") else None
-    rows = [each for each in request.app.state.site.mappings() if each["status"] == Status.CONFLICT]
-    conflicts = [each for each in rows if key in (None, key_in(each))]
+    rows = [view for view in request.app.state.site.mappings() if view.status == Status.CONFLICT]
+    conflicts = [view for view in rows if key in (None, key_in(view))]
     shown = {"overlaps": _overlaps(request, key), "conflicts": conflicts, "key": key}
     return {"title": f"Overlaps of {key}" if key else "Overlaps", **shown, "version": version_of(shown)}
 

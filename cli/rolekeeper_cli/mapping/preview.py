@@ -21,11 +21,12 @@ from rolekeeper.permissions import comparison
 from rolekeeper.permissions.comparison import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.instance.revoked_policy import LIVES
 from rolekeeper_cli.instance.seen import Enforced, Seen, left_out, pages
 from rolekeeper_cli.mapping.rehearsal import Proposal, foresee
-from rolekeeper_cli.row.edits import RowPlan, Unpublished
-from rolekeeper_cli.row.effect import GOOD, withheld
+from rolekeeper_cli.row.edits import OpenEdit, RowPlan
+from rolekeeper_cli.row.effect import DONE, withheld
 from rolekeeper_cli.row.view import PacedView
 from rolekeeper_cli.shell.layout import amount, second, several
 from rolekeeper_cli.target.use import Places
@@ -34,8 +35,10 @@ from rolekeeper_cli.target.use import Places
 
 # The most mappings, rows, and kinds of changes that are named one by one.
 _NAMED = 5
-# What a row may come to without a note.
-_FINE = GOOD | {Status.REMOVED}
+
+
+# What a plan mentions of a row that isn't in effect.
+_WAITING = ("mapping", "status", "in_effect", "idle_because", "waits", "not_in_effect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,14 +228,14 @@ def outlives(deployment: Deployment, instance: str = "INSTANCE") -> Advice:
     )
 
 
-def of_edit(deployment: Deployment, wanted: RowPlan | Unpublished) -> Preview:
+def of_edit(deployment: Deployment, wanted: RowPlan | OpenEdit) -> Preview:
     """What writing rows, or approving a held edit, would do; of the latter at least what the function counted."""
-    held = wanted if isinstance(wanted, Unpublished) else None
+    held = wanted if isinstance(wanted, OpenEdit) else None
     try:
         return of_proposal(deployment, foresee(deployment, wanted), approved=held is not None)
     except AccessDeniedError as error:
         counted = _as_held(deployment.app.revisions.history(held.key), held.revision) if held else None
-        return counted or Preview(unknown=_denied(error))
+        return counted or Preview(unknown=refusal(error).what)
 
 
 def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview:
@@ -252,7 +255,7 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
                 plan.count(seen)
         whole = deployment.now().timestamp() < until
     except AccessDeniedError as error:
-        return Preview(unknown=_denied(error))
+        return Preview(unknown=refusal(error).what)
     number = f"{'' if whole else 'the first '}{plan.instances:,} instances"
     differences = [] if will else [found for _, _, found in islice(plan.permissions(), _NAMED)]
     until_now = "They were withheld until now" if plan.changes else ""
@@ -304,7 +307,7 @@ def takes(impact: Impact) -> str:
 def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = False) -> Preview:
     """The sum over rows that were judged, and why others wouldn't be published; `approved`: those that are held are."""
     statuses = [Status.PUBLISHED if approved and each.needs_approval else each.status for each in proposed.edits]
-    bad = [each for each, status in zip(proposed.edits, statuses, strict=True) if status not in _FINE]
+    bad = [each for each, status in zip(proposed.edits, statuses, strict=True) if status not in DONE]
     why_not = [f"{each.key} would be {each.status}: {each.note()}." for each in bad]
     notes = [f"{each}." for each in proposed.unseen]
     done = [(each, each.impact) for each in proposed.edits if each.applies and each.impact]
@@ -371,7 +374,3 @@ def of_several(plan: FleetPlan, notes: Sequence[str | Advice]) -> Preview:
 def _why_not_now(deployment: Deployment) -> list[str]:
     why = withheld(deployment)
     return [f"No changes will be made now: {why}."] if why else []
-
-
-def _denied(error: AccessDeniedError) -> str:
-    return f"you aren't allowed {error.action} on {error.resource}"

@@ -30,7 +30,7 @@ from rolekeeper_cli.aws.deployment import Caller, Deployment
 from rolekeeper_cli.instance.seen import Enforced
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.row import edits, names
-from rolekeeper_cli.row.edits import Change, RowPlan, Unpublished
+from rolekeeper_cli.row.edits import Change, OpenEdit, RowPlan
 from rolekeeper_cli.row.effect import GOOD, text_in, worth_saying
 from rolekeeper_cli.target.use import Places
 
@@ -314,7 +314,8 @@ class PlannedRow:
     def document(self) -> dict[str, Any]:
         return {
             "mapping": str(self.key),
-            **(self.change.document() if self.change else {"kind": "unchanged", "columns": {}}),
+            "kind": self.change.kind if self.change else "unchanged",
+            "columns": {name: both.as_mapping() for name, both in (self.change.columns if self.change else {}).items()},
             "status": self.status.value,
             "takes_effect": self.takes_effect,
             "needs_approval": self.needs_approval,
@@ -505,12 +506,9 @@ def written_again(deployment: Deployment, plan: RowPlan) -> RowPlan:
     )
 
 
-def foresee(deployment: Deployment, wanted: RowPlan | Unpublished) -> Proposal:
-    """Rehearse what a plan writes into the table; or judge what is held by its row, without an edit if it is over."""
-    if isinstance(wanted, Unpublished):
-        plan = RowPlan(same=(Change(wanted.key, wanted.row, was=None, spec=None),))
-    else:
-        plan = replace(wanted, same=())
+def foresee(deployment: Deployment, wanted: RowPlan | OpenEdit) -> Proposal:
+    """Rehearse what a plan writes into the table; or judge what is held by its row, as it is."""
+    plan = wanted.as_it_is if isinstance(wanted, OpenEdit) else wanted
     rehearsal = Rehearsal(deployment, plan, {})
     rehearsal.publish(lambda _: None)
     return rehearsal.proposal()

@@ -170,10 +170,11 @@ def nightly(pipeline: Pipeline) -> int:
     if instances.code == ExitCode.DONE and instances.stdout:
         # Those that wait or are blocked aren't in drift, and yet not as the files say.
         instances = replace(instances, code=ExitCode.CHANGES)
-    compare = ("mapping", "diff", pipeline.mappings(), *pipeline.options, "--detailed-exitcode")
-    rows = pipeline.rolekeeper(*compare)
-    code = rows.code
-    if code == ExitCode.HELD and json.loads(pipeline.rolekeeper(*compare, "--output=json").stdout)["changes"]:
+    compare = ("plan", f"--file={pipeline.mappings()}", *pipeline.options, "--detailed-exitcode")
+    planned = pipeline.rolekeeper(*compare)
+    code = planned.code
+    edited = (*compare, "--query=mappings[?kind!='unchanged']", "--output=json")
+    if code == ExitCode.HELD and json.loads(pipeline.rolekeeper(*edited).stdout):
         # A row that waits doesn't hide that others were edited by hand.
         code = ExitCode.CHANGES
     waiting = pipeline.rolekeeper("mapping", "ls", "--not-in-effect", "--detailed-exitcode")
@@ -182,7 +183,7 @@ def nightly(pipeline: Pipeline) -> int:
         None,
         f"### Rolekeeper: {_NIGHTS.get(code, 'failed')}",
         f"Instances that are in drift, blocked or waiting:\n\n{instances.text}",
-        f"Rows of the table that aren't as the files say:\n\n{rows.text}",
+        f"What the files would change:\n\n{planned.text}",
         f"Rows of the table that aren't in effect:\n\n{waiting.text}",
     )
     return code

@@ -29,9 +29,8 @@ from rolekeeper_cli.instance.use import address, key_of, located, shows, titled,
 from rolekeeper_cli.mapping.rehearsal import Proposal, propose
 from rolekeeper_cli.plan.view import AppliedView
 from rolekeeper_cli.row import edits
-from rolekeeper_cli.row.edits import MovedError, RowVerdict, Written, write
-from rolekeeper_cli.row.effect import withheld
-from rolekeeper_cli.row.view import VerdictView
+from rolekeeper_cli.row.edits import MovedError, Written, write
+from rolekeeper_cli.row.effect import Row, withheld
 from rolekeeper_cli.shell.layout import several
 from rolekeeper_cli.target.use import Pages, Places
 
@@ -300,9 +299,10 @@ def apply(
     """
     basis = plan.basis
     _refuse_elsewhere(deployment, basis)
-    if why := withheld(deployment):
+    of_rows, why = bool(basis.specs or basis.prune), withheld(deployment)
+    if why and not of_rows:
         raise CommandError(f"nothing can be applied now: {why}", "see: rolekeeper mode, rolekeeper resume")
-    proposed = propose(deployment, basis.specs, prune=basis.prune) if basis.specs or basis.prune else Proposal()
+    proposed = propose(deployment, basis.specs, prune=basis.prune) if of_rows else Proposal()
     moved = [*moved_edits(deployment, plan, proposed), *moved_instances(deployment, plan, proposed)]
     if moved:
         what = f"nothing was applied, as the plan is out of date: {several(moved, 1)}"
@@ -310,17 +310,18 @@ def apply(
     if not (approve or hold):
         _refuse_held(proposed)
     planned = wanted = {each.key: each.after for each in plan.changes}
-    bad: list[RowVerdict] = []
+    bad: list[Row] = []
     if planned or proposed.edits:
         bad = _write_rows(deployment, proposed, report, approve=approve)
-        wanted = _in_effect(deployment, planned) if bad else planned
+        # While changes are withheld, rows are written all the same: a new deployment observes.
+        wanted = {} if why else _in_effect(deployment, planned) if bad else planned
         deployment.app.queue.send(list(wanted), f"plan applied by {deployment.caller.arn}", str(uuid.uuid4()))
         _wait(deployment, wanted)
     return AppliedView(
         instances=len(wanted),
         waiting=len(planned) - len(wanted),
         mappings=[str(each.key) for each in proposed.edits if each.status is not Status.CONFLICT],
-        not_in_effect=[VerdictView(**each.document()) for each in bad],
+        not_in_effect=[row.view() for row in bad],
     )
 
 
@@ -361,7 +362,7 @@ def _refuse_held(proposed: Proposal) -> None:
 # ---- doing it ----
 
 
-def _write_rows(deployment: Deployment, proposed: Proposal, report: Report, *, approve: bool) -> list[RowVerdict]:
+def _write_rows(deployment: Deployment, proposed: Proposal, report: Report, *, approve: bool) -> list[Row]:
     """Write the plan's rows; with `approve`, approve those that are held, except the caller's own.
 
     Returns what isn't in effect.
@@ -375,18 +376,22 @@ def _write_rows(deployment: Deployment, proposed: Proposal, report: Report, *, a
     verdicts = {each.key: each for each in (*written.rows, *written.others)}
     # One that isn't held after all, as the fleet grew, is published already.
     held = [verdicts[each.key] for each in proposed.edits if approve and each.needs_approval and each.key in verdicts]
-    numbers = {each.key: each.number("held_revision") for each in held if each.is_held and not each.own}
+    numbers = {row.key: row.held_revision for row in held if row.is_held and not _is_own(deployment, row)}
     approved = edits.approve(deployment, numbers)
     approved.require_judged()
     verdicts |= {each.key: each for each in approved.rows}
     report(Written(tuple(verdicts.values())))
-    waiting = [each for each in verdicts.values() if not each.good]
+    waiting = [row for row in verdicts.values() if not row.is_done]
     foreseen = [each for each in proposed.edits if each.own or not each.needs_approval or not approve]
     expected = {each.key: each.status for each in foreseen}
     if bad := [each.status for each in waiting if each.status != expected.get(each.key)]:
         what = "not every row was published as planned"
         raise CommandError(what, "fix what is shown above, then plan again", code=edits.exit_code(bad))
     return waiting
+
+
+def _is_own(deployment: Deployment, row: Row) -> bool:
+    return edits.is_own(deployment, deployment.app.revisions.read(row.key).held)
 
 
 def _in_effect(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> dict[InstanceKey, str]:

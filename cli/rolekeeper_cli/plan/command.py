@@ -117,8 +117,7 @@ def plan(
         for edit in proposed.edits:
             drawn.draw(edit)
         _show(there, found, whole, command=_typed(file, texts, targets, prune=prune))
-        if why := effect.withheld(there):
-            terminal.say(f"No changes will be made now: {why}.")
+        _say_withheld(there)
         warn_of_unseen(places)
         if out:
             _require_whole(out, proposed, places)
@@ -165,14 +164,17 @@ def apply(plan: str, *, approve: bool, hold: bool) -> ExitCode:
     """Apply a plan, exactly as it is.
 
     If a tag, a mapping or an association that it is based on has changed since, nothing is applied, and each change is
-    named. It ends when EC2 shows every instance as planned.
+    named. It ends when EC2 shows every instance as planned. While changes are withheld (rolekeeper mode) it writes the
+    rows, and instances follow later.
     """
     if approve and hold:
         raise UsageError("--approve and --hold can't be combined", "leave one out")
     there = deployment()
     file = plan_apply.PlanFile.read(plan, there.app.home)
-    done = plan_apply.apply(there, file, approve=approve, hold=hold, report=tell_verdicts)
+    done = plan_apply.apply(there, file, approve=approve, hold=hold, report=partial(tell_verdicts, there))
     render.show(done, lambda: _draw_applied(done))
+    if done.instances or done.mappings:
+        _say_withheld(there)
     return edits.exit_code(verdict.status or "" for verdict in done.not_in_effect)
 
 
@@ -206,6 +208,11 @@ def _show(
         click.echo(markdown.page(whole(list(changes)), place, command), nl=False)
     else:
         render.show(whole(list(changes)))
+
+
+def _say_withheld(deployment: Deployment) -> None:
+    if why := effect.withheld(deployment):
+        terminal.say(f"No changes will be made now: {why}.")
 
 
 def _draw_rest(plan: PlanView, home: Target) -> None:

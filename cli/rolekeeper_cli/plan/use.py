@@ -1,9 +1,8 @@
 """What would change in the fleet, as a view that terminal, Markdown and programs are given."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from operator import itemgetter
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
@@ -26,7 +25,6 @@ from rolekeeper_cli.plan.view import (
 )
 from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.effect import withheld
-from rolekeeper_cli.row.effect_view import NotInEffectView
 from rolekeeper_cli.row.view import ColumnChangeView
 from rolekeeper_cli.shell.layout import several
 from rolekeeper_cli.target.use import Places
@@ -123,12 +121,8 @@ def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[l
     except AccessDeniedError as error:
         return [], f"whether rows wait isn't known: {refusal(error).what}"
     others = {key: row for key, row in rows.items() if key not in leave}
-    return list(map(_waiting, filter(itemgetter("not_in_effect"), mappings.documents(deployment, others)))), ""
-
-
-def _waiting(row: Mapping[str, Any]) -> WaitingRowView:
-    missing = [NotInEffectView(**missing) for missing in row["not_in_effect"]]
-    return WaitingRowView(**{name: row[name] for name in WaitingRowView.fields} | {"not_in_effect": missing})
+    waiting = [view for view in mappings.views_of(deployment, others) if view.not_in_effect]
+    return [WaitingRowView(**{name: getattr(view, name) for name in WaitingRowView.fields}) for view in waiting], ""
 
 
 def waiting_in_words(waiting: Sequence[WaitingRowView]) -> str:

@@ -6,11 +6,10 @@ A plan holds the rows that it was made on. A row that another actor has changed 
 import json
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
 
 from rolekeeper.aws.errors import ConflictError
 from rolekeeper.mappings.rows import (
@@ -28,13 +27,14 @@ from rolekeeper.mappings.rows import (
 from rolekeeper.mappings.table import if_as_read, number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import Held, MappingKey, MappingSpec, PublishedMapping, same_person
-from rolekeeper.model.problem import Kind, Problem, Remedy, advice, sentence
+from rolekeeper.model.problem import Kind, Problem, advice
 from rolekeeper.model.text import escaped
 from rolekeeper.storage import Update, layout
 from rolekeeper_cli.aws.deployment import Caller, Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
 from rolekeeper_cli.row import names
-from rolekeeper_cli.row.effect import GOOD, reasons_in, text_in, worth_saying
+from rolekeeper_cli.row.effect import DONE, GOOD, Row, text_in, with_status
+from rolekeeper_cli.row.view import ColumnChangeView, RowChangeView, RowPlanView
 from rolekeeper_cli.shell.layout import several
 from rolekeeper_cli.shell.suggest import did_you_mean
 
@@ -151,11 +151,11 @@ class Change:
         return [f"{column.name}={to_text(row[column.name])}" for column in COLUMNS if column.name in row]
 
     @cached_property
-    def columns(self) -> dict[str, dict[str, str]]:
-        """The columns that change, each `from` and `to` a text; for a column that is absent, its default."""
+    def columns(self) -> dict[str, ColumnChangeView]:
+        """The columns that change; one that is absent has its default."""
         before, after = self.before, self.after
         both = {column.name: (_shown(column, before), _shown(column, after)) for column in COLUMNS}
-        return {name: {"from": old, "to": new} for name, (old, new) in both.items() if old != new}
+        return {name: ColumnChangeView(from_=old, to=new) for name, (old, new) in both.items() if old != new}
 
     @property
     def command(self) -> str:
@@ -165,8 +165,8 @@ class Change:
         cells = [f"{name}={after.get(name, '')}" for name in self.columns]
         return shlex.join(["rolekeeper", "mapping", "set", str(self.key), *cells])
 
-    def document(self) -> dict[str, Any]:
-        return {"kind": self.kind, "columns": self.columns}
+    def view(self) -> RowChangeView:
+        return RowChangeView(mapping=str(self.key), kind=self.kind, columns=self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,25 +175,14 @@ class RowPlan:
 
     changes: tuple[Change, ...] = ()
     same: tuple[Change, ...] = ()  # the rows that say already what is wanted
-    kept: int = 0  # how many rows aren't in the file, and stay
-    # The verdicts on rows that say already what is wanted and aren't in effect (`with_verdicts`).
-    not_in_effect: tuple["RowVerdict", ...] = ()
+    not_in_effect: tuple[Row, ...] = ()  # those of them that aren't in effect (`with_verdicts`)
 
-    @property
-    def unchanged(self) -> int:
-        return len(self.same)
-
-    def counts(self) -> str:
-        kinds = [each.kind for each in self.changes]
-        return ", ".join(f"{kinds.count(kind):,} {kind}" for kind in ("new", "changed", "deleted"))
-
-    def document(self) -> dict[str, Any]:
-        return {
-            "changes": [{"mapping": str(each.key), **each.document()} for each in self.changes],
-            "unchanged": self.unchanged,
-            "not_in_file": self.kept,
-            "not_in_effect": [each.document() for each in self.not_in_effect],
-        }
+    def view(self) -> RowPlanView:
+        return RowPlanView(
+            changes=[change.view() for change in self.changes],
+            unchanged=len(self.same),
+            not_in_effect=[row.view() for row in self.not_in_effect],
+        )
 
 
 def planned(
@@ -202,12 +191,11 @@ def planned(
     """Compare mappings with rows, by what both mean: a default is the same as no value. `prune` deletes other rows."""
     wanted = {spec.key: spec for spec in specs}
     present = {key: read_row(row, home).spec for key, row in rows.items()}
-    others = rows.keys() - wanted.keys()
-    keys = sorted(wanted.keys() | others if prune else wanted)
+    keys = sorted(wanted.keys() | rows.keys() if prune else wanted)
     compared = [Change(key, rows.get(key, {}), present.get(key), spec=wanted.get(key)) for key in keys]
     same = tuple(each for each in compared if each.spec and each.spec == each.was)
     changes = tuple(each for each in compared if each.spec is None or each.spec != each.was)
-    return RowPlan(changes, same, 0 if prune else len(others))
+    return RowPlan(changes, same)
 
 
 def row_plan(deployment: Deployment, key: MappingKey, row: Attributes, spec: MappingSpec | None) -> RowPlan:
@@ -225,9 +213,6 @@ def _shown(column: Column, row: Attributes) -> str:
 
 
 # ---- the mapping table's rows as people edit them ----
-
-
-type Rows = dict[MappingKey, Attributes]
 
 
 def write_change(deployment: Deployment, change: Change) -> bool:
@@ -263,7 +248,7 @@ def _as_seen(row: Attributes, *others: str) -> Update:
 
 
 _CODES: Mapping[str, ExitCode] = {
-    **dict.fromkeys((*GOOD, Status.REMOVED), ExitCode.DONE),
+    **dict.fromkeys(DONE, ExitCode.DONE),
     Status.REJECTED: ExitCode.REJECTED,
     Status.CONFLICT: ExitCode.REJECTED,
     Status.HELD: ExitCode.HELD,
@@ -285,85 +270,24 @@ ACCOUNT_BY_ACCOUNT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
-class RowVerdict:
-    """Rolekeeper's verdict on a row that was written, or deleted (`deletes`)."""
-
-    key: MappingKey
-    # The row once it is judged, empty if it is deleted and nothing of it is in effect; None until then.
-    row: Attributes | None = None
-    deletes: bool = False
-    meant: str = ""  # the role that a rejected row may mean; empty if none has a similar name
-    own: bool = False  # whether it is held and the caller's own edit, so that another person has to approve it
-
-    @property
-    def argument(self) -> str:
-        """The key as a shell takes it."""
-        return shlex.quote(str(self.key))
-
-    @property
-    def judged(self) -> bool:
-        return self.row is not None
-
-    @property
-    def gone(self) -> bool:
-        return self.judged and not self.row
-
-    @property
-    def status(self) -> str:
-        return text_in(self.row or {}, "status")
-
-    @property
-    def reason(self) -> str:
-        return text_in(self.row or {}, "status_reason")
-
-    @property
-    def note(self) -> str:
-        """Why it has this status, without the steps; empty if it is just in effect."""
-        return sentence(worth_saying(reasons_in(self.row or {})))
-
-    def number(self, column: str) -> int:
-        """`status_revision` or `held_revision`; 0 for none."""
-        return number_in(self.row or {}, column)
-
-    @property
-    def is_held(self) -> bool:
-        return self.status == Status.HELD
-
-    @property
-    def steps(self) -> tuple[Remedy, Remedy]:
-        """What approves the held edit, and what discards it."""
-        return self.key.remedy(Kind.APPROVE, str(self.number("held_revision"))), self.key.remedy(Kind.DISCARD)
-
-    @property
-    def good(self) -> bool:
-        return self.gone or self.status in GOOD
-
-    def document(self) -> dict[str, Any]:
-        return {"mapping": str(self.key), "status": self.status or None, "reason": self.reason or None}
-
-
-@dataclass(frozen=True, slots=True)
 class Written:
     """The rows that were written, and those that were not because another actor had changed them (`moved`).
 
     `others` said already what was wanted, and aren't in effect.
     """
 
-    rows: tuple[RowVerdict, ...] = ()
+    rows: tuple[Row, ...] = ()
     moved: tuple[MappingKey, ...] = ()
-    others: tuple[RowVerdict, ...] = ()
+    others: tuple[Row, ...] = ()
 
     @property
     def unjudged(self) -> tuple[MappingKey, ...]:
-        return tuple(each.key for each in (*self.rows, *self.others) if not each.judged)
+        return tuple(row.key for row in (*self.rows, *self.others) if not row.status)
 
     @property
-    def bad(self) -> tuple[RowVerdict, ...]:
+    def bad(self) -> tuple[Row, ...]:
         """The rows that are judged and aren't in effect as written."""
-        return tuple(each for each in (*self.rows, *self.others) if each.judged and not each.good)
-
-    def exit_code(self, *, changes: bool = False) -> ExitCode:
-        return exit_code((each.status for each in self.bad), changes=changes)
+        return tuple(row for row in (*self.rows, *self.others) if row.status and not row.is_done)
 
     def require_judged(self) -> None:
         """Raise WaitTimeoutError if a row has no verdict."""
@@ -375,55 +299,46 @@ class Written:
             )
 
 
-def _verdicts(
-    deployment: Deployment,
-    keys: Sequence[MappingKey],
-    judged: Callable[[], Rows],
-    *,
-    patience: float,
-    deletes: Collection[MappingKey] = (),
-) -> tuple[RowVerdict, ...]:
-    """The verdicts on these rows, once they are judged (`_until_judged`)."""
-    rows = _until_judged(deployment, keys, judged, patience=patience)
-    return tuple(explained(deployment, {key: rows.get(key) for key in keys}, deletes))
+def _judged(deployment: Deployment, keys: Sequence[MappingKey], *, just_written: bool) -> tuple[Row, ...]:
+    """These rows as they are judged now: without a status until they are, `Removed` once one is gone for good.
+
+    A status is that of the row as it was last judged, so it counts if the row was `just_written`, without any.
+    """
+    found = with_status(deployment, deployment.app.table.get_rows(keys))
+    asked = [key for key in keys if key not in found or (not just_written and text_in(found[key], "status") in GOOD)]
+    published = deployment.app.state.read([], asked).published if asked else {}
+    rows = []
+    for key in keys:
+        row = Row.of(key, found.get(key, {}))
+        if key in asked:
+            live = published[key].spec if key in published and not published[key].deleted else None
+            spec = read_row(found[key], deployment.app.home).spec if key in found else None
+            status = row.status if key in found else Status.REMOVED
+            row = replace(row, status=status if spec == live else "")
+        rows.append(row)
+    return tuple(rows)
 
 
 def _until_judged(
-    deployment: Deployment, keys: Sequence[MappingKey], judged: Callable[[], Rows], *, patience: float
-) -> Rows:
-    """Wait until each of these rows is judged, as long as more of them are.
+    deployment: Deployment, keys: Sequence[MappingKey], look: Callable[[], tuple[Row, ...]], *, patience: float
+) -> tuple[Row, ...]:
+    """Look at these rows until each is judged, as long as more of them are.
 
-    `judged` gives those that are judged, as they are now; a row that is gone for good is empty. `patience` is how many
-    seconds may pass without another verdict; 0 doesn't look at all.
+    `patience` is how many seconds may pass without another verdict; 0 doesn't look at all.
     """
-    rows: Rows = {}
+    rows = tuple(Row(key) for key in keys)
     over, until = 0, deployment.now() + ACCOUNT_BY_ACCOUNT
     if keys and patience > 0:
         with deployment.progress(len(keys), "rows judged") as progress:
             for left in deployment.looks(_POLL_SECONDS, patience):
-                before, rows = over, judged()
-                over = sum("judging" not in row for row in rows.values())
+                before, rows = over, look()
+                over = sum(bool(row.status) and not row.judging for row in rows)
                 progress.at(over)
-                if over > before or (over < len(rows) and deployment.now() < until):
+                if over > before or (any(row.judging for row in rows) and deployment.now() < until):
                     left.renew()
                 if over >= len(keys) or left.is_over:
                     break
     return rows
-
-
-def explained(
-    deployment: Deployment, rows: Mapping[MappingKey, Attributes | None], deletes: Collection[MappingKey] = ()
-) -> Iterator[RowVerdict]:
-    """The verdicts that rows show, each with what a person needs to go on."""
-    roles: Sequence[str] | None = None
-    for key, row in rows.items():
-        verdict = RowVerdict(key, row, key in deletes)
-        if verdict.status == Status.REJECTED:
-            roles = names.path_roles(deployment) if roles is None else roles
-            verdict = replace(verdict, meant=names.nearest_role(text_in(row or {}, "role"), roles))
-        if verdict.is_held:
-            verdict = replace(verdict, own=is_own(deployment, deployment.app.revisions.read(key).held))
-        yield verdict
 
 
 def is_own(deployment: Deployment, held: Held | None) -> bool:
@@ -435,98 +350,97 @@ def is_own(deployment: Deployment, held: Held | None) -> bool:
 
 
 def with_verdicts(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_SECONDS) -> RowPlan:
-    """The same plan with which of the rows that say already what is wanted aren't in effect.
-
-    Those that aren't judged yet are waited for (`_until_judged`). A deletion that is held already is one of them.
-    """
-    held = [each for each in plan.changes if each.spec is None and text_in(each.row, "status") == Status.HELD]
-    wanted = {each.key: each for each in (*plan.same, *held)}
-    in_effect: dict[MappingKey, MappingSpec] = {}
-
-    def judged(rows: Rows) -> Rows:
-        published = deployment.app.state.read([], rows).published if rows else {}
-        in_effect.update({key: each.spec for key, each in published.items() if not each.deleted})
-        # A status is that of the row as it was last judged.
-        return {
-            key: row
-            for key, row in rows.items()
-            if "status" in row
-            and "judging" not in row
-            and (text_in(row, "status") not in GOOD or in_effect.get(key) == wanted[key].was)
-        }
-
-    found = judged({key: each.row for key, each in wanted.items()})
-    late = [key for key in wanted if key not in found]
-    found |= _until_judged(deployment, late, lambda: judged(deployment.app.table.get_rows(late)), patience=patience)
-    rows = {key: found.get(key) for key in wanted if text_in(found.get(key, {}), "status") not in GOOD}
-    deletes = [key for key in rows if in_effect.get(key) == wanted[key].was]
-    stays = {each.key for each in held} - {*deletes}
-    bad = explained(deployment, {key: row for key, row in rows.items() if key not in stays}, deletes)
-    return replace(plan, not_in_effect=tuple(bad))
+    """The same plan with which of the rows that say already what is wanted aren't in effect, once they are judged."""
+    keys = [change.key for change in plan.same]
+    look = partial(_judged, deployment, keys, just_written=False)
+    rows = look() if keys else ()
+    if patience and not all(row.status and not row.judging for row in rows):
+        rows = _until_judged(deployment, keys, look, patience=patience)
+    return replace(plan, not_in_effect=tuple(row for row in rows if not row.is_done))
 
 
-# ---- undoing an edit that isn't in effect ----
+# ---- edits that aren't in effect: discarding them, and approving those that are held ----
 
 
 @dataclass(frozen=True, slots=True)
-class Unpublished:
+class OpenEdit:
     """An edit of a row that isn't in effect."""
 
     key: MappingKey
     row: Attributes  # empty if the row was deleted, and that isn't in effect yet
     in_effect: PublishedMapping | None  # what is published; None for nothing
-    revision: int = 0  # the number under which it is held; 0 if it isn't
-    deletes: bool = False  # whether it is a deletion that is held
+    held: Held | None = None  # what waits for approval
 
     @property
-    def reason(self) -> str:
-        return text_in(self.row, "status_reason")
+    def revision(self) -> int:
+        """The number under which it is held; 0 if it isn't."""
+        return self.held.mapping.revision if self.held else 0
+
+    @property
+    def deletes(self) -> bool:
+        return self.held.mapping.deleted if self.held else not self.row
 
     @property
     def named(self) -> str:
-        what = "deletion" if self.deletes or not self.row else "edit"
         number = f"revision {self.revision}, " if self.revision else ""
         status = text_in(self.row, "status") or "not judged yet"
-        return f"the {what} of {self.key} ({number}{status})"
+        return f"the {'deletion' if self.deletes else 'edit'} of {self.key} ({number}{status})"
 
     @property
     def left(self) -> str:
-        """What is left once it is undone, in words."""
+        """What is left once it is discarded, in words."""
         if self.in_effect:
             return f"This restores revision {self.in_effect.revision}, which is in effect; no instance changes."
         return "This deletes the row, which was never in effect; no instance changes."
 
+    @property
+    def as_it_is(self) -> RowPlan:
+        """The plan that judges the row as it is."""
+        return RowPlan(same=(Change(self.key, self.row, was=None, spec=None),))
 
-def unpublished(deployment: Deployment, key: MappingKey) -> Unpublished | None:
+    def discarding(self, deployment: Deployment) -> RowPlan:
+        """What discarding it writes into the table."""
+        return row_plan(deployment, self.key, self.row, spec=self.in_effect.spec if self.in_effect else None)
+
+
+def find_open_edit(deployment: Deployment, key: MappingKey) -> OpenEdit | None:
     """The edit of a mapping's row that isn't in effect; None if its row says what is."""
-    return _unpublished(deployment, key, deployment.app.table.get_row(key) or {})
-
-
-def _unpublished(deployment: Deployment, key: MappingKey, row: Attributes) -> Unpublished | None:
-    stored = deployment.app.revisions.read(key)
+    row, stored = deployment.app.table.get_row(key) or {}, deployment.app.revisions.read(key)
     in_effect = stored.published if stored.published and not stored.published.deleted else None
-    held = stored.held.mapping if stored.held and not stored.held.outcome else None
-    if held and text_in(row, "status") == Status.HELD and held.revision == number_in(row, "held_revision"):
-        return Unpublished(key, row, in_effect, revision=held.revision, deletes=held.deleted)
+    edit = OpenEdit(key, row, in_effect, held=None if stored.held and stored.held.outcome else stored.held)
+    if text_in(row, "status") == Status.HELD and edit.revision == number_in(row, "held_revision") > 0:
+        return edit
     spec = read_row(row, deployment.app.home).spec if row else None
     same = in_effect.spec == spec if in_effect else not row
-    return None if same else Unpublished(key, row, in_effect)
+    return None if same else replace(edit, held=None)
 
 
-def back_to_published(deployment: Deployment, edit: Unpublished) -> RowPlan:
-    """What undoing it writes into the table."""
-    return row_plan(deployment, edit.key, edit.row, spec=edit.in_effect.spec if edit.in_effect else None)
+def open_edit(
+    deployment: Deployment, key: MappingKey, revision: int | None = None, *, is_held: bool = False
+) -> OpenEdit:
+    """The edit of a mapping that isn't in effect, or `is_held`. CommandError if there is none, or of that revision."""
+    edit = find_open_edit(deployment, key)
+    row = edit.row if edit else require_row(deployment, key)
+    status, number = text_in(row, "status"), edit.revision if edit else 0
+    if status == Status.HELD and not number:
+        what = f"revision {number_in(row, 'held_revision')} of {key} is no longer held; nothing was changed"
+        raise CommandError(what, "look again")
+    if edit is None or not (number or (revision is None and not is_held)):
+        raise CommandError(f"no edit of {key} is held: it is {status or 'not judged yet'}", "nothing to do")
+    if revision not in {None, number}:
+        raise CommandError(f"revision {number} of {key} is held, not {revision}", "look at that one first")
+    return edit
 
 
-def undo(deployment: Deployment, edit: Unpublished, *, patience: float = PATIENCE_SECONDS) -> Written:
-    """Write back what is in effect, which discards an edit or a deletion that is held.
+def discard(deployment: Deployment, edit: OpenEdit, *, patience: float = PATIENCE_SECONDS) -> Written:
+    """Write back what is in effect.
 
-    CommandError if that was published meanwhile, or edited again, or waits for some accounts only.
+    CommandError if the edit was published meanwhile, or edited again, or waits for some accounts only.
     """
-    plan = back_to_published(deployment, edit)
-    if edit.deletes:
+    plan = edit.discarding(deployment)
+    if edit.held and edit.deletes:
         # The row says so already: written again, it keeps the mapping.
-        plan = replace(plan, changes=plan.same, same=())
+        plan = RowPlan(plan.same)
     if not plan.changes:
         what = f"revision {edit.revision} of {edit.key} is in effect in other accounts; there is nothing to discard"
         raise CommandError(what, advice("to restore another revision, see: ", edit.key.remedy(Kind.MAPPING_HISTORY)))
@@ -536,34 +450,16 @@ def undo(deployment: Deployment, edit: Unpublished, *, patience: float = PATIENC
     return written
 
 
-def _is_discarded(deployment: Deployment, edit: Unpublished, written: Written) -> bool:
+def _is_discarded(deployment: Deployment, edit: OpenEdit, written: Written) -> bool:
     if written.moved:
         return False
     # A row that was never in effect is gone at once; that it was discarded is noted later.
-    gone = not edit.in_effect and written.rows[0].gone
+    gone = not edit.in_effect and written.rows[0].is_gone
     return gone or _discarded(deployment, edit.key) == edit.revision
 
 
-# ---- held edits and deletions ----
-
-
-def held_edit(deployment: Deployment, key: MappingKey, revision: int | None = None) -> Unpublished:
-    """The held edit of a mapping. CommandError if there is none, or if it isn't the revision that is asked for."""
-    row = require_row(deployment, key)
-    held = number_in(row, "held_revision")
-    if not held:
-        what = f"no edit of {key} is held: it is {text_in(row, 'status') or 'not judged yet'}"
-        raise CommandError(what, "nothing to do")
-    if revision not in {None, held}:
-        raise CommandError(f"revision {held} of {key} is held, not {revision}", "look at that one first")
-    edit = _unpublished(deployment, key, row)
-    if edit is None or edit.revision != held:
-        raise CommandError(f"revision {held} of {key} is no longer held; nothing was changed", "look again")
-    return edit
-
-
 def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience: float = PATIENCE_SECONDS) -> Written:
-    """Approve held revisions, by their numbers, and wait for the verdicts (`_verdicts`).
+    """Approve held revisions, by their numbers, and wait for the verdicts (`_until_judged`).
 
     CommandError if one is no longer held, or the caller's own, or was discarded or edited meanwhile: those before it
     are.
@@ -571,39 +467,33 @@ def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience:
     for key, revision in held.items():
         _approve(deployment, key, revision)
 
-    def judged() -> Rows:
-        # An approved deletion takes the row away for good.
-        found = deployment.app.table.get_rows(held)
-        seen = {key: found.get(key, {}) for key in held}
-        return {
-            key: row
-            for key, row in seen.items()
-            if number_in(row, "held_revision") != held[key] or text_in(row, "status") not in {"", Status.HELD}
-        }
+    def look() -> tuple[Row, ...]:
+        rows = _judged(deployment, list(held), just_written=True)
+        # What is still held under its number waits for the approval.
+        return tuple(replace(row, status="") if row.held_revision == held[row.key] else row for row in rows)
 
-    written = Written(_verdicts(deployment, list(held), judged, patience=patience))
-    for each in written.rows:
-        if each.judged and not each.is_held and _discarded(deployment, each.key):
-            what = f"revision {held[each.key]} of {each.key} was discarded meanwhile; it isn't in effect"
-            raise CommandError(what, advice("see who: ", each.key.remedy(Kind.MAPPING_HISTORY)))
+    written = Written(_until_judged(deployment, list(held), look, patience=patience))
+    for row in written.rows:
+        if row.status not in {"", Status.HELD} and _discarded(deployment, row.key):
+            what = f"revision {held[row.key]} of {row.key} was discarded meanwhile; it isn't in effect"
+            raise CommandError(what, advice("see who: ", row.key.remedy(Kind.MAPPING_HISTORY)))
     return written
 
 
-def approvable(deployment: Deployment, key: MappingKey, revision: int) -> Held | None:
-    """What is held of a mapping; CommandError if it is the caller's own edit."""
-    held = deployment.app.revisions.read(key).held
-    if is_own(deployment, held):
+def refuse_own(deployment: Deployment, key: MappingKey, held: Held | None) -> None:
+    """CommandError if what is held of a mapping is the caller's own edit."""
+    if held and is_own(deployment, held):
         hint = advice("edited_by names you; another person runs: ", key.remedy(Kind.APPROVE))
-        raise CommandError(f"revision {revision} of {key} is your own edit; it wasn't approved", hint)
-    return held
+        raise CommandError(f"revision {held.mapping.revision} of {key} is your own edit; it wasn't approved", hint)
 
 
 def _approve(deployment: Deployment, key: MappingKey, revision: int) -> None:
     """Sign what is held under a number, as it was shown."""
-    held = approvable(deployment, key, revision)
+    held = deployment.app.revisions.read(key).held
     row = deployment.app.table.get_rows([key]).get(key, {})
     if held is None or not held.mapping.revision == number_in(row, "held_revision") == revision:
         raise CommandError(f"revision {revision} of {key} is no longer held; it wasn't approved", "look again")
+    refuse_own(deployment, key, held)
     sign(deployment, held, deployment.caller)
 
 
@@ -623,7 +513,7 @@ def _discarded(deployment: Deployment, key: MappingKey) -> int:
     return held.mapping.revision if held and held.outcome == layout.DISCARDED else 0
 
 
-def _not_discarded(deployment: Deployment, edit: Unpublished) -> CommandError:
+def _not_discarded(deployment: Deployment, edit: OpenEdit) -> CommandError:
     """That a revision was published, or edited again, while it was being discarded."""
     key, revision = edit.key, edit.revision
     status = text_in(deployment.app.table.get_row(key) or {}, "status")
@@ -695,9 +585,12 @@ def revision_to_restore(deployment: Deployment, key: MappingKey, number: int | N
     """That revision, or without a number the newest before the published one that isn't a deletion; or CommandError."""
     see = advice("see: ", key.remedy(Kind.MAPPING_HISTORY))
     if number is None:
+        if edit := find_open_edit(deployment, key):
+            drop = key.remedy(Kind.DISCARD)
+            rest = advice("to discard it: ", drop, "; to restore a revision, whatever the row says: --to N")
+            raise CommandError(f"{edit.named} isn't in effect", rest)
         published = deployment.app.revisions.read(key).published
         if published is None:
-            # A row that was never published is undone by itself (`unpublished`): there is none.
             raise names.no_such_mapping(key, names.row_keys(deployment))
         old = revision_before(deployment, key, published.revision)
         if old is None:
@@ -743,7 +636,7 @@ def restoring(deployment: Deployment, old: PublishedMapping) -> RowPlan:
 
 
 def write(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_SECONDS) -> Written:
-    """Write a plan row by row, each only while it is as it was planned on, and wait for the verdicts (`_verdicts`)."""
+    """Write a plan row by row, each only while it is as it was planned on, and wait for the verdicts."""
     written: list[Change] = []
     moved: list[MappingKey] = []
     with deployment.progress(len(plan.changes), "rows written") as progress:
@@ -752,18 +645,7 @@ def write(deployment: Deployment, plan: RowPlan, *, patience: float = PATIENCE_S
                 written.append(change)
             else:
                 moved.append(change.key)
-    keys = [each.key for each in written]
-    deleted = [each.key for each in written if each.kind == "deleted"]
-
-    def judged() -> Rows:
-        # A row is written without `status`, so a row that has one is judged. A deletion is done once no mapping is
-        # published; one that would change too much comes back as a row that is held.
-        seen = deployment.app.table.get_rows(keys)
-        gone = [key for key in deleted if key not in seen]
-        published = deployment.app.state.read([], gone).published if gone else {}
-        done: Rows = {key: {} for key in gone if key not in published or published[key].deleted}
-        return done | {key: row for key, row in seen.items() if "status" in row}
-
-    verdicts = _verdicts(deployment, keys, judged, patience=patience, deletes=deleted)
-    others = tuple(each for each in plan.not_in_effect if each.key not in keys)
-    return Written(verdicts, tuple(moved), others)
+    keys = [change.key for change in written]
+    look = partial(_judged, deployment, keys, just_written=True)
+    rows = _until_judged(deployment, keys, look, patience=patience)
+    return Written(rows, tuple(moved), plan.not_in_effect)

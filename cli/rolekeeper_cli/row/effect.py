@@ -17,16 +17,19 @@ from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action, Condition, Decision, Instance, in_account
 from rolekeeper.model.mapping import Control, MappingKey, MappingSpec, PublishedMapping
-from rolekeeper.model.problem import STEPS, Reason, ReasonCode, sentence, stored
+from rolekeeper.model.problem import STEPS, Kind, Reason, ReasonCode, Remedy, sentence, stored
 from rolekeeper.model.text import in_words, shown
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.row.effect_view import NotInEffectView
+from rolekeeper_cli.row.view import VerdictView
 from rolekeeper_cli.shell.layout import arn_name, minute, second
 
 # In effect as written; every other status needs a person's attention.
 GOOD = frozenset({Status.PUBLISHED, Status.EXPIRED})
+# What an edit may come to without more to do.
+DONE = GOOD | {Status.REMOVED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +81,17 @@ class NotInEffect:
         edit = number or ("the last edit" if self.in_effect and self.edited else "")
         return f"{edit} of {self.mapping}" if edit else str(self.mapping)
 
-    def document(self) -> dict[str, Any]:
-        return {
-            "code": self.code,
-            "mapping": str(self.mapping) if self.mapping else None,
-            "status": self.status or None,
-            "revision": self.revision or None,
-            "in_effect": self.in_effect or None,
-            "reason": str(self),
-            "brief": self.brief,
-            "until": self.until,
-        }
+    def view(self) -> NotInEffectView:
+        return NotInEffectView(
+            code=self.code,
+            mapping=str(self.mapping) if self.mapping else None,
+            status=self.status or None,
+            revision=self.revision or None,
+            in_effect=self.in_effect or None,
+            reason=str(self),
+            brief=self.brief,
+            until=self.until,
+        )
 
 
 _BECAUSE: Mapping[str, str] = {
@@ -126,10 +129,10 @@ class Effect:
         return next((missing for missing in self.missing if missing.code in _IDLE), None)
 
     def views(self) -> list[NotInEffectView]:
-        return [NotInEffectView(**document) for document in self.documents()]
+        return [missing.view() for missing in self.missing]
 
     def documents(self) -> list[dict[str, Any]]:
-        return [missing.document() for missing in self.missing]
+        return [view.as_mapping() for view in self.views()]
 
 
 # ---- a row ----
@@ -161,26 +164,71 @@ _ELSEWHERE = {ReasonCode.NO_SPOKE_IN_SCOPE: "out-of-scope", ReasonCode.NOT_IN_EF
 class Row:
     """A row of the mapping table: the mapping that it says, None if it can't be read, and what Rolekeeper wrote.
 
-    `role` is the text in its column, which may name none.
+    `role` is the text in its column, which may name none. `judging`: its accounts are still asked about it.
     """
 
     key: MappingKey
-    spec: MappingSpec | None
-    role: str
-    status: str
-    reasons: tuple[Reason, ...]
-    held_revision: int
+    spec: MappingSpec | None = None
+    role: str = ""
+    status: str = ""
+    reasons: tuple[Reason, ...] = ()
+    revision: int = 0
+    held_revision: int = 0
+    judging: bool = False
 
     @classmethod
     def read(cls, key: MappingKey, row: Attributes, home: HomeAccount) -> Self:
+        return replace(cls.of(key, row), spec=read_row(row, home).spec)
+
+    @classmethod
+    def of(cls, key: MappingKey, row: Attributes) -> Self:
+        """What Rolekeeper wrote into a row, and its role, without reading the mapping."""
+        if "status" not in row:
+            return cls(key, role=text_in(row, "role"))
         return cls(
             key,
-            read_row(row, home).spec,
-            text_in(row, "role"),
+            role=text_in(row, "role"),
             status=text_in(row, "status"),
             reasons=reasons_in(row),
+            revision=number_in(row, "status_revision"),
             held_revision=number_in(row, "held_revision"),
+            judging="judging" in row,
         )
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it is judged, and in effect as it was written."""
+        return self.status in DONE
+
+    @property
+    def is_gone(self) -> bool:
+        return self.status == Status.REMOVED
+
+    @property
+    def is_held(self) -> bool:
+        return self.status == Status.HELD
+
+    @property
+    def is_rejected(self) -> bool:
+        return self.status == Status.REJECTED
+
+    @property
+    def deletes(self) -> bool:
+        """Whether it is held as its deletion."""
+        return any(reason.code is ReasonCode.TO_KEEP for reason in self.reasons)
+
+    @property
+    def steps(self) -> tuple[Remedy, Remedy]:
+        """What approves the held edit, and what discards it."""
+        return self.key.remedy(Kind.APPROVE, str(self.held_revision)), self.key.remedy(Kind.DISCARD)
+
+    @property
+    def note(self) -> str:
+        """Why it has its status, without the steps; empty if it is just in effect."""
+        return sentence(worth_saying(self.reasons))
+
+    def view(self) -> VerdictView:
+        return VerdictView(mapping=str(self.key), status=self.status or None, reason=sentence(self.reasons) or None)
 
     def unpublished(self, published: PublishedMapping | None) -> NotInEffect | None:
         """What the row says and isn't in effect; None if it is published as it is."""
@@ -189,17 +237,16 @@ class Row:
             return None
         # A status is that of the row as it was last judged.
         status = "" if self.status in GOOD else self.status
-        is_held = status == Status.HELD
         return NotInEffect(
             status.casefold() or "not-judged",
-            sentence(worth_saying(self.reasons)) if status else "",
+            self.note if status else "",
             self.key,
             status=status,
-            revision=self.held_revision if is_held else 0,
+            revision=self.held_revision if self.is_held else 0,
             role=self.role,
             in_effect=published.revision if published else 0,
-            edited=is_held or not same,
-            deletes=same and is_held,
+            edited=self.is_held or not same,
+            deletes=same and self.is_held,
         )
 
     @property

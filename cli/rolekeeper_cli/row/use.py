@@ -22,8 +22,9 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.row.edits import require_row, to_text
-from rolekeeper_cli.row.effect import GOOD, Effect, NotInEffect, of_rows, with_status, worth_saying
+from rolekeeper_cli.row.effect import GOOD, Effect, of_rows, with_status, worth_saying
 from rolekeeper_cli.row.names import require_mapping
+from rolekeeper_cli.row.view import EditEntryView, InEffectView, MappingView, WaitingEditView
 
 type Columns = Mapping[str, tuple[str, str]]
 
@@ -61,24 +62,13 @@ def _simple(value: Any) -> Any:
     return "(Binary that can't be shown)"
 
 
-# The fields of a revision's document; those that it lacks are null.
-_FIELDS = (
-    *("at", "event", "status", "reason", "details", "revision", "role", "profile_arn", "cause"),
-    *("claimed_by", "approved_by", "approver_claims", "changes", "effect", "correlation_id"),
-)
+def views(deployment: Deployment, keys: Iterable[MappingKey] = ()) -> list[MappingView]:
+    """These rows, or all, with what is in effect of each and what isn't. CommandError if one isn't there."""
+    named = {key: require_row(deployment, key) for key in keys}
+    return views_of(deployment, named or deployment.app.table.all_rows())
 
 
-def rows(deployment: Deployment) -> list[dict[str, Any]]:
-    return documents(deployment, deployment.app.table.all_rows())
-
-
-def row(deployment: Deployment, key: MappingKey) -> dict[str, Any]:
-    """One row, or CommandError if there is none."""
-    [document] = documents(deployment, {key: require_row(deployment, key)})
-    return document
-
-
-def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[str, Any]]:
+def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[EditEntryView]:
     """A mapping's edits and their results, newest first, or CommandError if there are none."""
     if found := history(deployment, key, limit):
         return found
@@ -86,15 +76,16 @@ def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[
     raise CommandError(f"{key} has no history", advice("see: ", Remedy(Kind.MAPPINGS)))
 
 
-def history(deployment: Deployment, key: MappingKey, limit: int) -> list[dict[str, Any]]:
+def history(deployment: Deployment, key: MappingKey, limit: int) -> list[EditEntryView]:
     """The same; empty if there are none: Rolekeeper has judged no edit of it yet, or none lately."""
     entries = deployment.app.revisions.history(key, limit)
-    return [{name: None if each.get(name) == "" else each.get(name) for name in _FIELDS} for each in entries]
+    return [
+        EditEntryView(**{name: None if entry.get(name) == "" else entry.get(name) for name in EditEntryView.fields})
+        for entry in entries
+    ]
 
 
-def diffs(
-    deployment: Deployment, key: MappingKey, entries: Iterable[Mapping[str, Any]], *, limit: int
-) -> list[Columns]:
+def diffs(deployment: Deployment, key: MappingKey, entries: Iterable[EditEntryView], *, limit: int) -> list[Columns]:
     """The columns that each edit of a history changed, before and after; empty for one that isn't known in full.
 
     A default is empty, as are all columns before a new row and after a deletion.
@@ -107,9 +98,9 @@ def diffs(
     held = deployment.app.revisions.read(key).held
     known = ({held.mapping.revision: held.mapping} if held else {}) | published
 
-    def diff(entry: Mapping[str, Any]) -> Columns:
+    def diff(entry: EditEntryView) -> Columns:
         # What a rejected edit wrote isn't kept: its entry names the revision that stays in effect.
-        after = known.get(entry["revision"]) if entry["changes"] else None
+        after = known.get(entry.revision or 0) if entry.changes else None
         was = published.get(max((number for number in published if after and number < after.revision), default=0))
         if after is None or (was is None and after.revision > 1):
             return {}
@@ -121,71 +112,73 @@ def diffs(
     return [diff(each) for each in entries]
 
 
-def last_edits(deployment: Deployment, documents: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+def key_of(view: MappingView) -> MappingKey:
+    return MappingKey(view.columns["tag_key"], view.columns["tag_value"])
+
+
+def last_edits(deployment: Deployment, views: Iterable[MappingView]) -> dict[str, dict[str, str]]:
     """When (`at`) each row was edited last, and who claims to have done it (`by`), by its mapping; empty if unknown."""
     at: dict[str, layout.Key] = {}
     entries: dict[str, Mapping[str, Any]] = {}
-    for row in documents:
-        key, name = MappingKey(row["columns"]["tag_key"], row["columns"]["tag_value"]), row["mapping"]
-        if row["status"] == Status.HELD:
-            at[name] = layout.held_key(key)
-        elif row["status"] in GOOD and row["status_revision"]:
-            at[name] = layout.mapping_pk(key), layout.revision_sk(row["status_revision"])
+    for view in views:
+        if view.status == Status.HELD:
+            at[view.mapping] = layout.held_key(key_of(view))
+        elif view.status in GOOD and view.status_revision:
+            at[view.mapping] = layout.mapping_pk(key_of(view)), layout.revision_sk(view.status_revision)
         else:
             # Only the history has an edit that isn't in effect.
-            entries[name] = next(iter(deployment.app.revisions.history(key, 1)), {})
+            entries[view.mapping] = next(iter(deployment.app.revisions.history(key_of(view), 1)), {})
     items = deployment.app.store.get(at.values())
     entries |= {name: items.get(where, {}) for name, where in at.items()}
     return {
-        name: {"at": str(each.get("at", "")), "by": str(each.get("claimed_by") or each.get("by", ""))}
-        for name, each in entries.items()
+        name: {"at": str(entry.get("at", "")), "by": str(entry.get("claimed_by") or entry.get("by", ""))}
+        for name, entry in entries.items()
     }
 
 
-def consent(entry: Mapping[str, Any]) -> str:
+def consent(entry: EditEntryView) -> str:
     """Why an edit that was held took effect, in words; empty for any other.
 
     IAM proves the id of who approved it, and a role's session in it. A user's name is what the approver claims.
     """
-    if not (by := entry["approved_by"]):
-        return NO_LONGER_HELD if entry["cause"] == NO_LONGER_HELD else ""
-    claimed, session = entry["approver_claims"] or "", by.partition(":")[2]
+    if not (by := entry.approved_by):
+        return NO_LONGER_HELD if entry.cause == NO_LONGER_HELD else ""
+    claimed, session = entry.approver_claims or "", by.partition(":")[2]
     name = session or (claimed.rpartition("/")[2] if claimed.startswith("arn:") and "/" in claimed else "")
     return f"approved by {name} ({by})" if name else f"approved by {by}"
 
 
-def documents(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[dict[str, Any]]:
+def views_of(deployment: Deployment, rows: Mapping[MappingKey, Attributes]) -> list[MappingView]:
     """Rows, each with what is in effect and what waits."""
-    effects, rows = of_rows(deployment, rows), with_status(deployment, rows)
-    return [_document(key, row, effects[key]) for key, row in rows.items()]
+    rows = with_status(deployment, rows)
+    effects = of_rows(deployment, rows)
+    return [_view(key, row, effects[key]) for key, row in rows.items()]
 
 
-def noteworthy(document: Mapping[str, Any]) -> str:
+def noteworthy(view: MappingView) -> str:
     """Why a row has its status; empty if it is just in effect."""
-    reason: str = document["status_reason"] or ""
-    return reason if worth_saying(stored(reason, document["status_details"])) else ""
+    reason = view.status_reason or ""
+    return reason if worth_saying(stored(reason, view.status_details)) else ""
 
 
-def _document(key: MappingKey, row: Attributes, effect: Effect) -> dict[str, Any]:
+def _view(key: MappingKey, row: Attributes, effect: Effect) -> MappingView:
     """A row; a column of Rolekeeper's with a value that it can't have written is null."""
     values, in_effect = {name: plain(attribute) for name, attribute in row.items()}, effect.in_effect
-    return {
-        "mapping": str(key),
-        "columns": {column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},
-        **{name: _ours(values.get(name), str) or None for name in ("status", "status_reason")},
-        "status_details": _ours(values.get("status_details"), list),
-        **{name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")},
-        "in_effect": {"role": in_effect.spec.role, "revision": in_effect.revision} if in_effect else None,
-        "idle_because": _IDLE[effect.idle.code] if effect.idle else None,
-        "waits": next((_waits(edit) for edit in effect.edits if edit.edited), None),
-        "not_in_effect": effect.documents(),
-    }
+    texts = {name: _ours(values.get(name), str) or None for name in ("status", "status_reason")}
+    numbers = {name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")}
+    edit = next((edit for edit in effect.edits if edit.edited), None)
+    what = "deletion" if edit and edit.deletes else "edit"
+    return MappingView(
+        **{**texts, **numbers},
+        mapping=str(key),
+        columns={column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},
+        status_details=_ours(values.get("status_details"), list),
+        in_effect=InEffectView(role=in_effect.spec.role, revision=in_effect.revision) if in_effect else None,
+        idle_because=_IDLE[effect.idle.code] if effect.idle else None,
+        waits=WaitingEditView(what=what, role=edit.role, because=edit.because) if edit else None,
+        not_in_effect=effect.views(),
+    )
 
 
 # Why a published mapping governs no instance.
 _IDLE: Mapping[str, str] = {"disabled": "is disabled", "expired": "expired", "out-of-scope": "is out of scope"}
-
-
-def _waits(edit: NotInEffect) -> dict[str, str]:
-    """An edit, or a deletion, that isn't in effect."""
-    return {"what": "deletion" if edit.deletes else "edit", "role": edit.role, "because": edit.because}

@@ -108,7 +108,6 @@ class RowPlanView(View):
 
     changes: Annotated[Sequence[RowChangeView], "the rows that change"]
     unchanged: Annotated[int, "how many rows say already what is wanted"]
-    not_in_file: Annotated[int, "how many rows aren't in the file, and stay"]
     not_in_effect: Annotated[Sequence[VerdictView], "the rows that say already what is wanted, without effect"]
 
 
@@ -132,7 +131,7 @@ class HeldEditView(View):
 
 
 class ValidatedView(View):
-    """A file of mappings that can be imported."""
+    """A file of mappings without a problem."""
 
     mappings: Annotated[int, "how many it has"]
     warnings: Annotated[Sequence[str], "what is doubtful"]

@@ -116,8 +116,8 @@ def _mappings(request: Request) -> list[Hit] | str:
     except EXPLAINED as error:
         return explain(error, writing=False).what
     return [
-        Hit(each["mapping"], mapping_url(key_of(each)), status_of(each), also=tuple(map(str, each["columns"].values())))
-        for each in rows
+        Hit(row.mapping, mapping_url(key_of(row)), status_of(row), also=tuple(map(str, row.columns.values())))
+        for row in rows
     ]
 
 

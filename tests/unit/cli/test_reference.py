@@ -16,7 +16,7 @@ def test_every_command_is_in_the_reference() -> None:
     page = reference.page()
     assert page.startswith("\n## Options of every command\n\n```\n  --profile NAME ")
     assert all(f"## {path}\n" in page for path, _ in reference.commands())
-    assert "## rolekeeper mapping import\n\n```\nUsage: rolekeeper mapping import [OPTIONS] " in page
+    assert "## rolekeeper mapping export\n\n```\nUsage: rolekeeper mapping export [OPTIONS]" in page
     assert page.count("--profile NAME") == 1, "what every command takes is said once"
     assert "  --kms-key-arn STRING " in page, "what deploy's own help leaves to --help-all, too"
 

@@ -1,24 +1,28 @@
-"""ls, get, set, rm, history, rollback and approve: one mapping at a time."""
+"""One mapping at a time: what each command writes, waits for, and ends with."""
 
 import shlex
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fakes.dynamodb_values import ITEM_BYTES
 from fixtures.account import MAPPING_TABLE, mapping_key
-from fixtures.mappings import Desk
+from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import CALLER, USER_ID, Terminal, lines
 from rolekeeper.mappings.rows import OURS
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Kind, Reason, ReasonCode
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.mapping.command import tell_verdicts
-from rolekeeper_cli.row import use as mappings
-from rolekeeper_cli.row.edits import Change, RowVerdict, Written
-from rolekeeper_cli.row.effect import worth_saying
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.row.edits import Change, Written, exit_code
+from rolekeeper_cli.row.effect import Row, worth_saying
+from rolekeeper_cli.row.use import consent
+from rolekeeper_cli.row.view import EditEntryView
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
@@ -105,17 +109,149 @@ def test_an_empty_value_and_blanks_in_a_value_are_no_blanks_around_the_sign(term
     assert desk.row("workload=web")["description"] == "a = b"
 
 
-# ---- history, rollback ----
+def test_who_deletes_a_row_stands_in_it_first(terminal: Terminal, desk: Desk) -> None:
+    """The stream's record of the deletion carries the row as it was."""
+    desk.put("old=1", role="web")
+    seen: list[str] = []
+    desk.world.calls.before("DeleteItem", lambda: seen.append(desk.row("old=1")["edited_by"]))
+    terminal("mapping", "rm", "old=1", "--yes", "--no-wait")
+    assert seen == [CALLER]
 
 
-def test_a_rollback_never_goes_to_a_deletion_by_itself(terminal: Terminal, desk: Desk) -> None:
-    desk.edit("workload=web", role="web")
-    desk.delete("workload=web")
-    desk.publish("workload=web")
-    desk.edit("workload=web", role="db")
-    ran = terminal("mapping", "rollback", "workload=web", "--yes", "--no-wait")
-    assert ran.stderr.startswith("Revision 1:")
-    assert desk.row("workload=web")["role"] == "web"
+def test_without_a_terminal_and_without_yes_it_is_refused_before_anything(terminal: Terminal, desk: Desk) -> None:
+    desk.quiet()
+    for line in (*(("mapping", verb, "a=b") for verb in ("rm", "rollback", "discard", "approve")), ("redrive",)):
+        ran = terminal(*line)
+        assert (ran.exit_code, "there is no terminal to ask on\n  give --yes" in ran.stderr) == (252, True), line
+    assert desk.world.calls.made == []
+
+
+@pytest.mark.parametrize(("first", "line"), [("UpdateItem", ("rm", "old=1")), ("PutItem", ("set", "old=1", "role=db"))])
+def test_a_row_that_moved_since_it_was_read_is_left_alone_and_named(
+    terminal: Terminal, desk: Desk, first: str, line: tuple[str, ...]
+) -> None:
+    desk.put("old=1", role="web")
+    desk.world.calls.before(first, lambda: desk.put("old=1", role="web", priority=7))
+    ran = terminal("mapping", *line, "--yes", "--no-wait")
+    assert (ran.exit_code, "another actor changed old=1 since the plan" in ran.stderr) == (1, True)
+    assert desk.row("old=1") == {"tag_key": "old", "tag_value": "1", "role": "web", "priority": 7}
+
+
+def test_when_rolekeeper_says_nothing_the_wait_ends(terminal: Terminal, desk: Desk) -> None:
+    ran = terminal("mapping", "set", "workload=d b", "role=web")
+    assert (ran.exit_code, desk.row("workload=d b")["role"]) == (255, "web")
+    assert "Rolekeeper said nothing of workload=d b for 60 s" in ran.stderr
+    assert "see its row later: rolekeeper mapping get 'workload=d b'; its function is" in ran.stderr
+
+
+def test_a_row_that_its_accounts_are_asked_about_isnt_judged_yet(terminal: Terminal, desk: Desk) -> None:
+    """In hundreds of accounts that takes longer than the command waits for a first word."""
+    began = desk.world.clock.seconds
+
+    def meanwhile() -> None:
+        if desk.world.clock.seconds - began < 120:
+            desk.set("workload=web", status="Waiting", status_reason="it is being judged in 400 accounts", judging=400)
+            terminal.meanwhile = meanwhile
+        else:
+            desk.publish("workload=web")
+
+    terminal.meanwhile = meanwhile
+    ran = terminal("mapping", "set", "workload=web", "role=web")
+    assert (ran.exit_code, desk.world.clock.seconds - began >= 120) == (0, True)
+    assert "Published as written." in ran.stderr
+
+
+# ---- a row that says already what is wanted ----
+
+
+@pytest.fixture
+def web(terminal: Terminal, desk: Desk, web_and_db: None) -> None:  # noqa: ARG001  # they are there
+    """`app=web` gives three instances their role; one change passes without approval."""
+    desk.three_carry("web", "app=web")
+    terminal.one_change_passes()
+
+
+@pytest.mark.usefixtures("web")
+@pytest.mark.parametrize(("role", "status", "code"), [("nobody", "Rejected", 3), ("db", "Held", 4)])
+def test_a_repeated_edit_says_and_ends_as_the_first_did(
+    terminal: Terminal, desk: Desk, tmp_path: Path, role: str, status: str, code: int
+) -> None:
+    line = ("mapping", "set", "app=web", f"role={role}")
+    terminal.judges("app=web")
+    first = terminal(*line)
+    said = first.stderr.splitlines()
+    assert (first.exit_code, said[0].startswith(f"! app=web is {status}: ")) == (code, True), first.output
+    file = mapping_file(tmp_path, f"tag_key: app, tag_value: web, role: {role}")
+    assert terminal("plan", "-f", file, "--detailed-exitcode").exit_code == code
+    desk.quiet()
+    for options in ((), ("--no-wait",)):
+        again = terminal(*line, *options)
+        assert (again.exit_code, again.stderr.splitlines()) == (
+            code,
+            ["Nothing to write: the table says so already.", *said],
+        )
+    [waits] = terminal.document(*line, code=code)["not_in_effect"]
+    assert waits == {"mapping": "app=web", "status": status, "reason": desk.shows("app=web")[1]}
+    assert {"PutItem", "UpdateItem", "DeleteItem"}.isdisjoint(desk.world.calls.made)
+
+
+@pytest.mark.usefixtures("web")
+def test_a_held_edit_that_no_longer_needs_approval_is_written_again(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="db")
+    terminal.changes_pass(3)
+    terminal.judges("app=web")
+    ran = terminal("mapping", "set", "app=web", "role=db")
+    assert (ran.exit_code, desk.gives("app=web")) == (0, ("db", 2)), ran.output
+    assert "~ app=web  no longer needs approval\n" in ran.stdout
+    assert "Published as written." in ran.stderr
+
+
+@pytest.mark.usefixtures("web")
+def test_a_held_deletion_waits_for_who_wants_the_row(terminal: Terminal, desk: Desk) -> None:
+    desk.remove("app=web")
+    ran = terminal("mapping", "set", "app=web", "role=web")
+    assert (ran.exit_code, "to delete it: rolekeeper mapping approve app=web" in ran.stderr) == (4, True), ran.output
+
+
+def test_a_row_that_aws_gave_no_answer_for_isnt_in_effect(terminal: Terminal, desk: Desk) -> None:
+    desk.put("app=web", role="web", status="Waiting", status_reason="AWS gave no answer")
+    ran = terminal("mapping", "set", "app=web", "role=web")
+    assert (ran.exit_code, "! app=web is Waiting: AWS gave no answer" in ran.stderr) == (1, True)
+
+
+def test_a_row_that_expired_by_its_own_date_is_in_effect(terminal: Terminal, desk: Desk) -> None:
+    desk.edit("app=web", role="web", expires_at="2020-01-01T00:00:00Z")
+    assert desk.shows("app=web")[0] == "Expired"
+    assert terminal("mapping", "set", "app=web", "role=web").exit_code == 0
+
+
+@pytest.mark.parametrize("written", ["new", "a status that is older than the row"])
+def test_a_row_that_isnt_judged_yet_is_waited_for(terminal: Terminal, desk: Desk, written: str) -> None:
+    if written != "new":
+        desk.edit("app=web", role="db")
+    desk.set("app=web", role="nobody" if written == "new" else "web")
+    line = ("mapping", "set", "app=web", f"role={desk.row('app=web')['role']}")
+    ran = terminal(*line)
+    assert (ran.exit_code, "Rolekeeper said nothing of app=web for 60 s" in ran.stderr) == (255, True)
+    assert terminal(*line, "--no-wait").exit_code == 0, "nobody waits"
+    terminal.judges("app=web")
+    assert terminal(*line).exit_code == (3 if written == "new" else 0)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "changes", "code"),
+    [
+        ("", False, 0),
+        ("", True, 2),
+        ("Published Expired Removed", True, 2),
+        ("Held Published", True, 4),
+        ("Conflict Held", True, 3),
+        ("Held Rejected", False, 3),
+        ("Rejected Held Waiting", True, 1),
+    ],
+)
+def test_the_worst_status_is_how_a_command_ends(statuses: str, *, changes: bool, code: int) -> None:
+    assert exit_code(statuses.split(), changes=changes) == code
 
 
 # ---- approve ----
@@ -147,7 +283,8 @@ def held(desk: Desk) -> Desk:
 )
 def test_who_approved_is_named_with_the_id_that_iam_proves(entry: tuple[str, str], words: str) -> None:
     by, claims = entry
-    assert mappings.consent({"approved_by": by, "approver_claims": claims, "cause": "approved"}) == words
+    entry_of = dict.fromkeys(EditEntryView.fields) | {"approved_by": by, "approver_claims": claims}
+    assert consent(EditEntryView(**entry_of)) == words
 
 
 def test_history_says_that_a_held_edit_no_longer_needed_approval(terminal: Terminal, held: Desk) -> None:
@@ -167,9 +304,11 @@ def test_ones_own_edit_is_anothers_to_approve(terminal: Terminal, held: Desk) ->
     assert held.world.writes == []
 
 
+@pytest.mark.usefixtures("terminal")
 def test_what_a_held_or_rejected_row_says_to_type_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
-    row = {"status": {"S": "Held"}, "status_reason": {"S": "it changes many"}, "held_revision": {"N": "2"}}
-    tell_verdicts(Written((RowVerdict(MappingKey("a=b", "c d"), row, meant="web"),)))
+    key = MappingKey("a=b", "c d")
+    rows = Row(key, status="Held", held_revision=2), Row(key, role="wbe", status="Rejected")
+    tell_verdicts(Deployment(Options()), Written(rows))
     said = capsys.readouterr().err
     assert all(rf"rolekeeper mapping {verb} 'a\=b=c d'" in said for verb in ("approve", "discard", "set")), said
 

@@ -432,7 +432,7 @@ def test_nobody_approves_an_edit_of_their_own(browser: TestClient, held: Desk) -
 
 
 def test_undoing_a_held_edit_leads_to_its_page(browser: TestClient, held: Desk) -> None:  # noqa: ARG001
-    answer = browser.post("/mapping/change", data={**WEB, "what": "roll-back"})
+    answer = browser.post("/mapping/change", data={**WEB, "what": "discard"})
     assert answer.url.path == "/mapping/held"
 
 
@@ -673,7 +673,7 @@ def test_one_without_a_row_that_is_still_in_effect_can_be_put_back(
     page = browser.get("/mapping", params=WEB)
     assert page.status_code == 200
     assert "Its row was deleted, and it is still in effect: its instances carry web, revision 1" in text(page)
-    plan = browser.post("/mapping/change", data={**WEB, "what": "roll-back"})
+    plan = browser.post("/mapping/change", data={**WEB, "what": "discard"})
     terminal.judges("workload=web")
     assert "In effect: web , revision 1" in text(written(browser, plan))
     desk.edit("workload=web", role="web")

@@ -1,7 +1,6 @@
 """What a person at a terminal is shown before anything is done: what it would do to instances."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -54,23 +53,6 @@ def test_set_neither_shows_nor_asks_for_scripts(terminal: Terminal, desk: Desk, 
     ran = terminal.types("", *line, "--yes") if how == "--yes" else terminal(*line)
     assert (ran.exit_code, "to attach" in ran.stderr) == (0, False), ran.output
     assert desk.shows("app=web")[::2] == ("Published", 2)
-
-
-def test_import_shows_the_sum_of_its_rows(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
-    desk.world.running(app="new")
-    file = tmp_path / "mappings.yaml"
-    file.write_text(
-        "mappings:\n- {tag_key: app, tag_value: web, role: db}\n- {tag_key: app, tag_value: new, role: web}\n"
-    )
-    ran = terminal.types("n\n", "mapping", "import", str(file))
-    assert "Instances: 1 to attach, 3 to replace, 0 to detach; 1 with a foreign role." in ran.stderr
-    assert "Write these changes? [y/N]" in ran.stderr
-    assert desk.world.writes == []
-    terminal.one_change_passes()
-    file.write_text(f"{file.read_text()}- {{tag_key: a, tag_value: b, role: nobody}}\n")
-    ran = terminal.types("n\n", "mapping", "import", str(file))
-    assert "Instances: 1 to attach, 0 to replace, 0 to detach.\nOnce approved: 0 to" in ran.stderr
-    assert "Write these changes? 1 row will wait for approval. 1 row will be rejected. [y/N]" in ran.stderr
 
 
 def test_what_the_caller_may_not_look_at_is_unknown_and_asked_all_the_same(terminal: Terminal, desk: Desk) -> None:

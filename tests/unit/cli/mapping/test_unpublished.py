@@ -1,8 +1,9 @@
-"""discard and rollback: undoing an edit that isn't in effect, which changes no instance."""
+"""discard: what isn't in effect is dropped, and no instance changes. rollback: an earlier revision is restored."""
+
+from collections.abc import Callable
 
 import pytest
 
-from fixtures.account import mapping_key
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper.settings import Limits
@@ -60,25 +61,65 @@ def test_a_newer_edit_is_never_discarded(terminal: Terminal, desk: Desk) -> None
     assert (desk.row(TAG)["priority"], desk.row(TAG)["held_revision"]) == (7, 3)
 
 
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        (lambda desk: desk.edit("app=new", role="nobody"), "the edit of app=new (Rejected)"),
+        (lambda desk: desk.put("app=new", role="db"), "the edit of app=new (not judged yet)"),
+    ],
+)
+def test_an_edit_that_was_never_in_effect_is_discarded_with_its_row(
+    terminal: Terminal, desk: Desk, way: Callable[[Desk], object], said: str
+) -> None:
+    way(desk)
+    ran = terminal.types("n\n", "mapping", "discard", "app=new")
+    assert ran.stdout.startswith("- app=new  role=")
+    assert f"This deletes the row, which was never in effect; no instance changes. Discard {said}?" in ran.stderr
+    assert desk.row("app=new")
+    terminal.judges("app=new")
+    assert terminal.types("y\n", "mapping", "discard", "app=new").exit_code == 0
+    assert desk.row("app=new") == {}
+
+
+def test_a_deletion_that_isnt_judged_yet_is_discarded(terminal: Terminal, desk: Desk) -> None:
+    desk.delete(TAG)
+    terminal.judges(TAG)
+    ran = terminal("mapping", "discard", TAG, "--yes")
+    assert (ran.exit_code, desk.shows(TAG)[::2]) == (0, ("Published", 1)), ran.output
+
+
+def test_an_edit_that_comes_meanwhile_is_left_alone(terminal: Terminal, desk: Desk) -> None:
+    desk.edit(TAG, role="nobody")
+    desk.world.calls.before("PutItem", lambda: desk.put(TAG, role="db"))
+    ran = terminal("mapping", "discard", TAG, "--yes", "--no-wait")
+    assert (ran.exit_code, "another actor changed app=web since the plan" in ran.stderr) == (1, True)
+    assert desk.row(TAG)["role"] == "db"
+
+
+@pytest.mark.parametrize("command", ["discard", "approve"])
+def test_what_the_row_calls_held_and_no_longer_is_stays(terminal: Terminal, desk: Desk, command: str) -> None:
+    desk.edit(TAG, role="db")
+    desk.set(TAG, held_revision=7)
+    desk.quiet()
+    ran = terminal("mapping", command, TAG, "--yes")
+    assert (ran.exit_code, desk.world.writes) == (1, [])
+    assert "revision 7 of app=web is no longer held; nothing was changed" in ran.stderr
+
+
 # ---- rollback ----
 
 
-def test_a_rollback_undoes_a_held_edit_first_and_then_goes_back_one_revision(terminal: Terminal, desk: Desk) -> None:
-    desk.limits = Limits(25, 20)
-    desk.edit(TAG, role="db")
-    desk.limits = Limits(1, 0)
-    desk.edit(TAG, role="NONE")
-    assert desk.row(TAG)["held_revision"] == 3
-    terminal.judges(TAG)
-    ran = terminal.types("y\n", "mapping", "rollback", TAG)
-    assert "Discard the edit of app=web (revision 3, Held)?" in ran.stderr
-    assert ran.exit_code == 0, ran.output
-    assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("db", ("Published", 2))
-    desk.limits = Limits(25, 20)
-    terminal.judges(TAG)
-    ran = terminal.types("y\n", "mapping", "rollback", TAG)
+@pytest.mark.parametrize(("role", "status"), [("db", "revision 2, Held"), ("nobody", "Rejected")])
+def test_a_rollback_goes_back_from_what_is_in_effect_only(
+    terminal: Terminal, desk: Desk, role: str, status: str
+) -> None:
+    desk.edit(TAG, role=role)
+    desk.quiet()
+    ran = terminal("mapping", "rollback", TAG, "--yes")
+    assert (ran.exit_code, desk.world.writes) == (1, [])
+    assert f"the edit of app=web ({status}) isn't in effect\n  to discard it: rolekeeper mapping discard" in ran.stderr
+    ran = terminal.types("n\n", "mapping", "rollback", TAG, "--to", "1")
     assert "Write revision 1 into the row of app=web?" in ran.stderr
-    assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("web", ("Published", 4))
 
 
 def test_a_rollback_that_changes_too_much_waits_for_approval_each_time(terminal: Terminal, desk: Desk) -> None:
@@ -92,26 +133,11 @@ def test_a_rollback_that_changes_too_much_waits_for_approval_each_time(terminal:
         assert (ran.exit_code, said in ran.stderr) == (4, True), ran.output
 
 
-def test_a_rollback_of_a_rejected_row_that_was_never_in_effect_deletes_it(terminal: Terminal, desk: Desk) -> None:
-    desk.edit("app=new", role="nobody")
-    ran = terminal.types("n\n", "mapping", "rollback", "app=new")
-    assert ran.stdout.startswith("- app=new  role=nobody")
-    assert desk.row("app=new")
-    terminal.judges("app=new")
-    assert terminal.types("y\n", "mapping", "rollback", "app=new").exit_code == 0
-    assert desk.row("app=new") == {}
-
-
-def test_an_edit_that_comes_meanwhile_is_left_alone(terminal: Terminal, desk: Desk) -> None:
-    desk.edit(TAG, role="nobody")
-    desk.world.calls.before("PutItem", lambda: desk.put(TAG, role="db"))
+def test_a_rollback_goes_back_one_revision_and_never_to_a_deletion(terminal: Terminal, desk: Desk) -> None:
+    desk.limits = Limits(25, 20)
+    desk.delete(TAG)
+    desk.publish(TAG)
+    desk.edit(TAG, role="db")
     ran = terminal("mapping", "rollback", TAG, "--yes", "--no-wait")
-    assert (ran.exit_code, "another actor changed app=web since the plan" in ran.stderr) == (1, True)
-    assert desk.row(TAG)["role"] == "db"
-
-
-def test_a_rollback_to_a_number_goes_there_whatever_the_row_says(terminal: Terminal, desk: Desk) -> None:
-    desk.edit(TAG, role="nobody")
-    ran = terminal.types("n\n", "mapping", "rollback", TAG, "--to", "1")
-    assert "Write revision 1 into the row of app=web?" in ran.stderr
-    assert desk.world.revisions.read(mapping_key(TAG)).published
+    assert ran.stderr.startswith("Revision 1:")
+    assert desk.row(TAG)["role"] == "web"

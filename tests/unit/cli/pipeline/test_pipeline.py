@@ -248,7 +248,7 @@ def test_a_host_that_doesnt_answer_keeps_nothing_from_being_published(
 def test_a_nightly_run_fails_for_drift_of_the_fleet_or_of_the_table(
     job: Job, drift: int, listed: str, rows: int, changes: list[object], *, waiting: int, outcome: int
 ) -> None:
-    job.answers |= {"fleet": (drift, listed, ""), "mapping diff": (rows, json.dumps({"changes": changes}), "")}
+    job.answers |= {"fleet": (drift, listed, ""), "plan": (rows, json.dumps(changes), "")}
     job.answers["mapping ls"] = (waiting, "app=other isn't in effect", "")
     assert job("nightly") == outcome
     statuses = [f"--status={status}" for status in ("drift", "blocked", "waiting")]

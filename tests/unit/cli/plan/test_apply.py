@@ -354,6 +354,20 @@ def test_while_changes_are_withheld_nothing_is_applied(terminal: Terminal, desk:
     assert desk.sent() == []
 
 
+def test_while_changes_are_withheld_a_files_rows_are_written_and_instances_wait(
+    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
+) -> None:
+    """As in a new deployment, which observes."""
+    instance = desk.world.running(app="web")
+    desk.world.control(paused=True)
+    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"), "--out", plan)
+    terminal.judges("app=web")
+    ran = terminal("apply", plan)
+    assert (ran.exit_code, desk.gives("app=web"), desk.world.carries(instance)) == (0, ("web", 1), "")
+    assert "Applied: 0 instances as planned, 1 mapping.\nNot in effect yet: 0 mappings, 1 instance." in ran.stdout
+    assert "No changes will be made now: Rolekeeper is paused" in ran.stderr
+
+
 def test_what_ec2_doesnt_show_in_time_is_named_with_what_hinders_it(terminal: Terminal, desk: Desk, plan: str) -> None:
     desk.edit("app=web", role="web")
     one = desk.world.running(app="web")

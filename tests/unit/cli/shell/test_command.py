@@ -266,7 +266,7 @@ def test_colours_are_for_terminals_and_for_those_who_want_them(
     if no_color is not None:
         monkeypatch.setenv("NO_COLOR", no_color)
     file = "mappings:\n- {tag_key: a, tag_value: b, role: web}\n"
-    line = ["mapping", "import", "-", "--dry-run"]
+    line = ["plan", "-f", "-"]
     assert "\x1b" not in terminal(*line, stdin=file).output
     # As if it were one.
     ran = CliRunner().invoke(cli, line, input=file, color=True)

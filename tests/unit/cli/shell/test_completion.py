@@ -119,7 +119,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
         (("schema", "sta"), ["status", "status_details", "status_reason", "status_revision"]),
         # Those need no cache.
         (("mapping", "r"), ["rm", "rollback"]),
-        (("mapping", "import", "--pr"), ["--prune", "--profile"]),
+        (("plan", "--pr"), ["--prune", "--profile"]),
         (("attach", "web-1", "web", "--fo"), ["--for"]),
         (("fleet", "--output", ""), list(OUTPUTS)),
         (("-o", ""), [*OUTPUTS, "markdown"]),
@@ -128,7 +128,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
         (("mode", "e"), ["enforce"]),
         (("mapping", "ls", "--status", "re"), ["Rejected"]),
         (("fleet", "--state", "st"), ["stopping", "stopped"]),
-        (("mapping", "import", "ma"), ["ma"]),
+        (("mapping", "validate", "ma"), ["ma"]),
         (("mapping", "export", "-o", "ma"), ["ma"]),
         # COMP_WORDBREAKS holds = and :, so a word with them comes in pieces, and a piece is replaced.
         (("mapping", "get", "workload", "="), ["batch", "web"]),
@@ -169,8 +169,8 @@ def test_none_is_never_the_only_offer_unless_it_is_typed(
     ("name", "words", "lines"),
     [
         ("zsh", ["mapping", "get", "workload=w"], ["plain", "workload=web", "web"]),
-        ("zsh", ["mapping", "ro"], ["plain", "rollback", "Undo the last edit."]),
-        ("fish", ["mapping", "ro"], ["plain,rollback\tUndo the last edit."]),
+        ("zsh", ["mapping", "ro"], ["plain", "rollback", "Go back to an earlier revision."]),
+        ("fish", ["mapping", "ro"], ["plain,rollback\tGo back to an earlier revision."]),
         ("bash", ["plan", "-f", "ma"], ["file,ma"]),
     ],
 )
