@@ -40,7 +40,7 @@ _NAMED = 5
 
 
 # What a plan mentions of a row that isn't in effect.
-_WAITING = ("mapping", "status", "in_effect", "idle_because", "waits", "not_in_effect")
+_WAITING = ("mapping", "status", "in_effect", "idle_because", "waits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,11 @@ class FleetPlan:
                 for move, instances, found in self.permissions()
             ],
             "paced": self.paced(),
-            "waiting": [{name: getattr(row, name) for name in _WAITING} for row in self.waiting],
+            "waiting": [
+                {name: getattr(row, name) for name in _WAITING}
+                | {"not_in_effect": [missing.as_mapping() for missing in row.not_in_effect or ()]}
+                for row in self.waiting
+            ],
             "withheld": withheld(self.deployment),
             "unseen": [target.as_mapping() for target in self.places.unseen_views()] if self.places else [],
             "summary": self.summary(),

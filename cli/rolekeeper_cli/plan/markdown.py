@@ -183,7 +183,7 @@ def _paced(mapping: Mapping[str, Any]) -> str:
 
 
 def _waiting(row: Mapping[str, Any]) -> str:
-    return f"- {code(shown('; '.join(missing.brief for missing in row['not_in_effect'])))}"
+    return f"- {code(shown('; '.join(missing['brief'] for missing in row['not_in_effect'])))}"
 
 
 def _move(move: Mapping[str, Any]) -> str:
