@@ -38,7 +38,7 @@ _NAMED = 5
 
 
 # What a plan mentions of a row that isn't in effect.
-_WAITING = ("mapping", "status", "in_effect", "idle_because", "waits", "not_in_effect")
+_WAITING = ("mapping", "status", "in_effect", "idle_because", "waits")
 
 
 @dataclass(frozen=True, slots=True)
