@@ -166,7 +166,7 @@ def require_known(places: target_use.Places) -> None:
 def with_uptake(places: target_use.Places, listed: Sequence[instances_seen.Seen]) -> list[dict[str, Any]]:
     """The instances as documents, each with what software does with its roles."""
     found = fleet_uptake.of_fleet(places, listed)
-    return [{**instances_seen.document(each), "uptake": found[each.instance.key].view()} for each in listed]
+    return [{**instances_seen.document(each), "uptake": found[each.instance.key.id]} for each in listed]
 
 
 def role_use(uptake: UptakeView) -> str:

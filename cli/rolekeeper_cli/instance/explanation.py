@@ -17,10 +17,10 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.instance import uptake, who
-from rolekeeper_cli.instance.event_history import no_answer
 from rolekeeper_cli.instance.history import Span, entry_view, fields_of, spans
 from rolekeeper_cli.instance.history_view import EntryView
 from rolekeeper_cli.instance.seen import Enforced, Seen, decided, profile_name, seen_now
+from rolekeeper_cli.instance.uptake_view import UptakeView
 from rolekeeper_cli.instance.use import account_options, addressed, find_instance, located, name_of, where
 from rolekeeper_cli.row.edits import revision_before
 from rolekeeper_cli.row.effect import Rows, published_there, withheld
@@ -266,7 +266,7 @@ def explanation(
         "condition": _condition(seen.observed.record.condition),
         "took_over_from": _took_over_from(entries, seen),
         "who": answers,
-        "uptake": software.view() if software else None,
+        "uptake": software,
         "last": entry_view(key, entries[0]) if entries else None,
         "former": before.document() if before else None,
         "undo": [each.document() for each in steps],
@@ -275,13 +275,12 @@ def explanation(
     return Explanation(document, steps, tags=seen.instance.tags, entries=views, spans=carried)
 
 
-def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:
+def _software(deployment: Deployment, seen: Seen) -> UptakeView:
     key, name = seen.instance.key, name_of(seen.instance)
     try:
         return uptake.of_instance(deployment, key, name)
     except AwsRefusalError as error:
-        unknown = no_answer(deployment, error)
-        return uptake.Uptake(key, name, (), since=None, whole=False, unknown_because=unknown)
+        return uptake.unknown_of(deployment, key, name, error)
 
 
 def _carried(seen: Seen, association: Association | None, span: Span) -> dict[str, Any] | None:

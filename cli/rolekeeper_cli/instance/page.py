@@ -30,7 +30,8 @@ from rolekeeper_cli.instance.explanation import Step
 from rolekeeper_cli.instance.history import Span
 from rolekeeper_cli.instance.history_view import EntryView
 from rolekeeper_cli.instance.seen import profile_name
-from rolekeeper_cli.instance.uptake import NOT_RECORDED, Held, Uptake, of_instance, sdk
+from rolekeeper_cli.instance.uptake import NOT_RECORDED, of_instance, sdk
+from rolekeeper_cli.instance.uptake_view import RoleUseView, UptakeView, UseStatus
 from rolekeeper_cli.instance.use import ID, SeveralNamedError, account_options, addressed, key_of
 from rolekeeper_cli.shell.suggest import near
 
@@ -122,14 +123,15 @@ def uptake(request: Request) -> Response:
     deployment, row = site.look_at(id_), site.fleet.row(id_)
     name = row.name if row else ""
 
-    def ask() -> Uptake:
+    def ask() -> UptakeView:
         # Two calls a second in an account and Region: one page asks at a time.
         with site.asking_who:
             return of_instance(deployment, key_of(deployment, id_), name)
 
     values: dict[str, Any] = {"id": id_, "title": f"Does software use it: {name or id_}", "sdk": sdk, "shown": None}
     values["not_recorded"] = NOT_RECORDED
-    roles, unknown = tuple[Held, ...](), ""
+    roles: Sequence[RoleUseView] = ()
+    unknown = ""
     try:
         found = read_once(request, "uptake", id_, read=ask)
     except AwsRefusalError as error:
@@ -137,8 +139,8 @@ def uptake(request: Request) -> Response:
     else:
         revoke = Remedy(Kind.REVOKE, (addressed(deployment, id_),))
         commands = {each.role: typed(f"{revoke} --role {each.role}") for each in found.former}
-        values |= {"shown": found.view(), "commands": commands}
-        roles, unknown = found.roles, found.unknown_because
+        values |= {"shown": found, "commands": commands}
+        roles, unknown = found.roles, found.unknown_because or ""
     spans, past = story(request, id_)["spans"], request.query_params.get("span", "")
     drawn = lane(spans, roles, deployment.now(), past=past)
     part = "part" if "HX-Request" in request.headers else ""
@@ -382,7 +384,7 @@ class Drawn:
     mapping: str = ""
 
 
-def lane(spans: Sequence[Span], roles: Sequence[Held], now: datetime, *, past: str = "") -> Document:
+def lane(spans: Sequence[Span], roles: Sequence[RoleUseView], now: datetime, *, past: str = "") -> Document:
     """What an instance carried by its history, with what CloudTrail says of its roles, if it was asked.
 
     Places are in percent of the width. Without a known `past` it begins before the oldest change of the last 24 hours.
@@ -410,7 +412,7 @@ def lane(spans: Sequence[Span], roles: Sequence[Held], now: datetime, *, past: s
     return {"begin": begin, "end": end, "now": place(now), "rows": shown, "hours": hours, "kinds": kinds, "past": past}
 
 
-def _known(spans: Sequence[Span], roles: Sequence[Held]) -> list[tuple[Span, Held | None]]:
+def _known(spans: Sequence[Span], roles: Sequence[RoleUseView]) -> list[tuple[Span, RoleUseView | None]]:
     """The spans, each role's last one with what CloudTrail says, after what only it knows; the carried one last."""
     held = {each.instance_profile or each.role: each for each in roles}
     known = [(each, held.pop(profile_name(each.profile_arn) or "", None)) for each in reversed(spans)]
@@ -419,14 +421,14 @@ def _known(spans: Sequence[Span], roles: Sequence[Held]) -> list[tuple[Span, Hel
     return sorted(known, key=lambda each: each[0].carried)
 
 
-def _drawn(known: Iterable[tuple[Span, Held | None]], begin: datetime, now: datetime) -> Iterator[Drawn]:
+def _drawn(known: Iterable[tuple[Span, RoleUseView | None]], begin: datetime, now: datetime) -> Iterator[Drawn]:
     """Two roles are never attached at once: what another actor attached begins when the one before it was gone."""
     free = begin
     for span, held in known:
         draw = partial(Drawn, profile_name(span.profile_arn) or "", mapping=span.mapping)
         since = span.since or max(free, span.after or begin)
         # Of a former role it may not be known when it was taken, but when it was seen last.
-        seen = [since, span.before_end, held.delivered.at if held and held.delivered else None]
+        seen = [since, span.before_end, held.delivered_at if held else None]
         free = until = now if span.carried else span.until or max(filter(None, seen))
         yield draw("ours" if span.attached_by == "Rolekeeper" else "others", since, until)
         if span.since:
@@ -434,14 +436,17 @@ def _drawn(known: Iterable[tuple[Span, Held | None]], begin: datetime, now: date
         if held and not held.carried:
             yield draw("valid", until, _valid_until(held, now) or until)
         if held:
-            last = held.last_use if held.last_use != held.first_use else None
-            marks = {"delivered": held.delivered, "first": held.first_use, "last" if held.carried else "still": last}
-            yield from (draw(kind, each.at) for kind, each in marks.items() if each)
+            first, last = (use.at if use else None for use in (held.first_use, held.last_use))
+            calls = {"first": first, "last" if held.carried else "still": last if last != first else None}
+            marks = {"delivered": held.delivered_at, **calls}
+            yield from (draw(kind, at) for kind, at in marks.items() if at)
 
 
-def _valid_until(held: Held, now: datetime) -> datetime | None:
+def _valid_until(held: RoleUseView, now: datetime) -> datetime | None:
     """Until when credentials of a former role can be used: a policy may deny what is valid, and what is to come."""
-    return min(held.denied_before, now) if held.cut_off and held.denied_before else held.valid_until
+    if held.status is UseStatus.CUT_OFF and held.denied_before:
+        return min(held.denied_before, now)
+    return held.valid_until
 
 
 def _hours(begin: datetime, end: datetime) -> Iterator[tuple[datetime, str]]:

@@ -27,7 +27,7 @@ def uptake(instances: tuple[str, ...]) -> None:
     event history, which is up to 15 minutes late, and lacks the calls on S3's objects, DynamoDB's items and other data.
     """
     there = deployment()
-    found = [instance_uptake.uptake(there, instance).view() for instance in instances]
+    found = [instance_uptake.uptake(there, instance) for instance in instances]
 
     def draw() -> None:
         for each in found:

@@ -18,8 +18,8 @@ from fakes.stale_iam import STALE_SECONDS, StaleIam, Trouble, Writer
 from rolekeeper.aws.iam import Iam, Role
 from rolekeeper.model.instance import Target
 from rolekeeper_cli.aws.inventory import DoctorDeployment
-from rolekeeper_cli.instance.uptake import Held, Told, roles_by_arn, with_denial
-from rolekeeper_cli.instance.uptake_view import UseStatus
+from rolekeeper_cli.instance.uptake import Told, roles_by_arn, with_denial
+from rolekeeper_cli.instance.uptake_view import RoleUseView, UseStatus
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.role.revocation import Plan, Revoked, clean, planned, write_all
 from strategies.happenings import at_most
@@ -169,8 +169,8 @@ class Revocations(RuleBasedStateMachine):
         found = self.iam.roles[role]
         until = self.clock.now() - timedelta(minutes=5)
         told = Told(instance, (), self.clock.now())
-        unknown: dict[str, Any] = dict.fromkeys(("since", "delivered", "first_use", "last_use"))
-        held = Held(found.arn, role, carried=False, until=until, valid_until=until + MATTERS, recorded=False, **unknown)
+        known = {"role": role, "role_arn": found.arn, "until": until, "status": UseStatus.STILL_VALID}
+        held = RoleUseView(**{**dict.fromkeys(RoleUseView.fields), **known})
         user, moments = f"{found.id}:{instance}", [told.now - timedelta(seconds=lag) for lag in (0, *lags)]
         denied = [bool((before := denied_until(found.at(each), user)) and before > until) for each in moments]
         status = UseStatus.STILL_VALID

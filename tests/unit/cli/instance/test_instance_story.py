@@ -10,7 +10,7 @@ import pytest
 from rolekeeper_cli.instance.history import Span
 from rolekeeper_cli.instance.history_view import AnswerView, EntryView, SeenView
 from rolekeeper_cli.instance.page import Part, answer, grouped, lane
-from rolekeeper_cli.instance.uptake import Delivery, Held, Use
+from rolekeeper_cli.instance.uptake_view import CallView, RoleUseView, UseStatus
 
 WEB, DB = (f"arn:aws:iam::123456789012:instance-profile/rolekeeper/{each}" for each in ("web", "db"))
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -146,16 +146,17 @@ def test_entries_of_the_same_kind_in_a_row_are_one_line() -> None:
 # ---- the line of time ----
 
 
-def held(role: str, **values: Any) -> Held:
-    nothing = dict.fromkeys(("since", "until", "delivered", "first_use", "last_use", "valid_until"))
-    return Held(role, role.rsplit("/", 1)[-1], **{"carried": True, "recorded": True, **nothing, **values})
+def held(arn: str, **known: Any) -> RoleUseView:
+    name = arn.rpartition("/")[2]
+    unknown = dict.fromkeys(RoleUseView.fields)
+    return RoleUseView(**{**unknown, "role": name, "instance_profile": name, "carried": True, **known})
 
 
 def ago(hours: float) -> datetime:
     return NOW - timedelta(hours=hours)
 
 
-def drawn(*roles: Held, spans: Sequence[Span] = (), past: str = "") -> Any:
+def drawn(*roles: RoleUseView, spans: Sequence[Span] = (), past: str = "") -> Any:
     return lane(spans, roles, NOW, past=past)
 
 
@@ -167,13 +168,13 @@ def marks(row: Any) -> list[tuple[str, float]]:
     return [(each["drawn"].kind, each["x"]) for each in row["marks"]]
 
 
-def use(hours: float) -> Use:
-    return Use("", ago(hours), "sts:GetCallerIdentity", "Boto3")
+def use(hours: float) -> CallView:
+    return CallView(at=ago(hours), action="sts:GetCallerIdentity", agent="Boto3", refused=None)
 
 
 def test_a_replace_is_drawn_from_just_before_it_until_the_last_credentials_expire() -> None:
     """From 9:45 to 13:45: a quarter of an hour is 6.25 percent."""
-    db = held(DB, since=ago(2), delivered=Delivery(DB, ago(1.75), NOW), first_use=use(1.5), last_use=use(0.25))
+    db = held(DB, since=ago(2), delivered_at=ago(1.75), first_use=use(1.5), last_use=use(0.25))
     web = held(WEB, carried=False, since=ago(72), until=ago(2), last_use=use(1), valid_until=ago(-1.75))
     shown = drawn(db, web)
     assert (shown["begin"], shown["end"], shown["now"]) == (ago(2.25), ago(-1.75), 56.25)
@@ -187,7 +188,7 @@ def test_a_replace_is_drawn_from_just_before_it_until_the_last_credentials_expir
 
 
 def test_where_nothing_changed_it_is_the_last_day() -> None:
-    shown = drawn(held(DB, since=ago(72), delivered=Delivery(DB, ago(25), NOW), last_use=use(1)))
+    shown = drawn(held(DB, since=ago(72), delivered_at=ago(25), last_use=use(1)))
     assert (shown["begin"], shown["end"], shown["now"]) == (ago(24.25), NOW, 100)
     [row] = shown["rows"]
     assert bars(row) == [("ours", 0, 100)]
@@ -230,7 +231,7 @@ def test_by_the_history_alone_it_shows_which_role_it_carried_and_who_attached_it
 
 def test_a_role_that_it_carried_twice_has_one_row_and_cloudtrail_speaks_of_the_last_time() -> None:
     spans = (Span(WEB, ago(5), until=ago(4)), Span(DB, ago(4), until=ago(2)), Span(WEB, ago(2), carried=True))
-    web, _ = drawn(held(WEB, since=ago(2), delivered=Delivery(WEB, ago(1), NOW)), spans=spans)["rows"]
+    web, _ = drawn(held(WEB, since=ago(2), delivered_at=ago(1)), spans=spans)["rows"]
     assert [kind for kind, *_ in bars(web)] == ["ours", "ours"]
     assert [kind for kind, _ in marks(web)] == ["attached", "attached", "delivered"]
 
@@ -243,7 +244,15 @@ def test_what_ended_before_the_time_shown_isnt_drawn() -> None:
 @pytest.mark.parametrize(("denied", "hours"), [(ago(0.5), 0.5), (datetime.max.replace(tzinfo=UTC), 1)])
 def test_what_is_cut_off_ends_when_it_was_denied(denied: datetime, hours: float) -> None:
     """Or now, at the latest: a person may deny what is to come."""
-    web = held(WEB, carried=False, since=ago(2), until=ago(1), valid_until=ago(-5), denied_before=denied)
+    web = held(
+        WEB,
+        carried=False,
+        since=ago(2),
+        until=ago(1),
+        valid_until=ago(-5),
+        denied_before=denied,
+        status=UseStatus.CUT_OFF,
+    )
     shown = drawn(held(DB, since=ago(1)), web)
     assert shown["end"] == NOW
     [_, (_, _, width)] = bars(shown["rows"][1])
@@ -256,7 +265,7 @@ def test_one_call_has_one_mark() -> None:
 
 
 def test_what_another_actor_replaced_ends_with_its_last_delivery_where_the_next_begins() -> None:
-    web = held(WEB, carried=False, delivered=Delivery(WEB, ago(3), ago(-3)), valid_until=ago(-3))
+    web = held(WEB, carried=False, delivered_at=ago(3), valid_until=ago(-3))
     carried, former = drawn(held(DB), web, past="6h")["rows"]
     assert bars(former) == [("others", 0, 33.33), ("valid", 33.33, 66.67)]
     assert bars(carried) == [("others", 33.33, 33.34)]
@@ -267,12 +276,12 @@ def test_what_another_actor_replaced_ends_with_its_last_delivery_where_the_next_
     [
         held(DB, since=ago(-0.05)),
         held(WEB, carried=False, since=ago(1), valid_until=ago(-5)),
-        held(WEB, carried=False, since=ago(1), delivered=Delivery(WEB, ago(2), ago(-4)), valid_until=ago(-4)),
+        held(WEB, carried=False, since=ago(1), delivered_at=ago(2), valid_until=ago(-4)),
         held(WEB, carried=False, until=ago(1), valid_until=ago(2)),
     ],
     ids=["attached by a clock ahead", "taken nobody knows when", "delivered before only", "expired before"],
 )
-def test_no_bar_ends_before_it_begins(role: Held) -> None:
+def test_no_bar_ends_before_it_begins(role: RoleUseView) -> None:
     [row] = drawn(role)["rows"]
     assert all(each["width"] >= 0 for each in row["bars"])
     assert all(after["x"] >= before["x"] for before, after in pairwise(row["bars"]))
