@@ -18,7 +18,7 @@ from rolekeeper_cli.shell.layout import amount, second
 
 with lazily():
     from rolekeeper_cli.fleet import follow
-    from rolekeeper_cli.instance import seen, uptake
+    from rolekeeper_cli.instance import facts, seen, uptake
     from rolekeeper_cli.instance import use as instances
     from rolekeeper_cli.row import names
 
@@ -155,7 +155,7 @@ def wait_for_role(
             if came and (not in_use or (held and held.last_accepted_use)):
                 return _show(instance, shown, role=role, held=held)
             if number == 1 and in_use:
-                terminal.say(f"Not every call is seen: {uptake.NOT_RECORDED}.")
+                terminal.say(f"Not every call is seen: {facts.NOT_RECORDED}.")
             if number == 1 and not came and shown and role != model.mapping.NO_ROLE:
                 _say_if_stopped(deployment, instance)
             progress.at(number)

@@ -7,7 +7,6 @@ from functools import partial
 from http import HTTPStatus
 from itertools import groupby
 from operator import attrgetter
-from string import Formatter
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +16,7 @@ from starlette.routing import Route
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.model.problem import Kind, Remedy, typed
+from rolekeeper.model.problem import Kind
 from rolekeeper.permissions.policies import TooManyRulesError
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
@@ -25,12 +24,13 @@ from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.console.jobs import PATIENCE_SECONDS
 from rolekeeper_cli.console.page import mapping_url, page, see_other
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError
-from rolekeeper_cli.instance import explanation, history
+from rolekeeper_cli.instance import explanation, facts, history
 from rolekeeper_cli.instance.explanation import Step
+from rolekeeper_cli.instance.explanation_view import ExplanationView
 from rolekeeper_cli.instance.history import Span
 from rolekeeper_cli.instance.history_view import EntryView
 from rolekeeper_cli.instance.seen import profile_name
-from rolekeeper_cli.instance.uptake import NOT_RECORDED, of_instance, sdk
+from rolekeeper_cli.instance.uptake import of_instance, unknown_of
 from rolekeeper_cli.instance.uptake_view import RoleUseView, UptakeView, UseStatus
 from rolekeeper_cli.instance.use import ID, SeveralNamedError, account_options, addressed, key_of
 from rolekeeper_cli.shell.suggest import near
@@ -70,11 +70,11 @@ def instance(request: Request) -> Response:
     if found["id"] != text:
         return see_other(f"/instance/{quote(found['id'])}")
     form = {name: request.query_params.get(name, "") for name in _PREFILLED}
-    title = (found["shown"] and found["shown"]["name"]) or found["id"]
+    title = (found["shown"] and found["shown"].name) or found["id"]
     return page(request, "instance.html", title=title, form=form, **_values(request, found, stamp))
 
 
-def facts(request: Request) -> Response:
+def news(request: Request) -> Response:
     """The part of the page that changes while it is open; 204 if nothing did."""
     id_ = request.path_params["id"]
     stamp = _stamp(request, id_)
@@ -98,21 +98,23 @@ def who(request: Request) -> Response:
     """
     site, id_ = request.app.state.site, request.path_params["id"]
 
-    def ask() -> Mapping[str, Any]:
+    def ask() -> ExplanationView:
         # Two calls a second in an account and Region: one page asks at a time.
         with site.asking_who:
-            return explanation.explanation(site.look_at(id_), id_, ask_who=True).document
+            return explanation.explanation(site.look_at(id_), id_, ask_who=True).view
 
+    account = site.deployment.home.account
     if request.query_params.get("history"):
         with site.asking_who:
             entries = history.entries(site.look_at(id_), id_, _ASKED, ask_who=True)
         row = site.fleet.row(id_)
         title = f"Who did it: {row.name or id_ if row else id_}"
-        return page(request, "instance_who.html", title=title, id=id_, answers=[], entries=entries)
+        each = [(entry, [*facts.of_who(entry.who or (), account)]) for entry in entries]
+        return page(request, "instance_who.html", title=title, id=id_, answers=[], entries=each)
     shown = read_once(request, "who", id_, read=ask)
-    part = "part" if "HX-Request" in request.headers else ""
-    title = f"Who did it: {shown['name'] or id_}"
-    return page(request, "instance_who.html", part=part, title=title, id=id_, answers=shown["who"], entries=None)
+    part, title = _part(request), f"Who did it: {shown.name or id_}"
+    answers = [*facts.of_who(shown.who, account)]
+    return page(request, "instance_who.html", part=part, title=title, id=id_, answers=answers, entries=None)
 
 
 def uptake(request: Request) -> Response:
@@ -128,23 +130,21 @@ def uptake(request: Request) -> Response:
         with site.asking_who:
             return of_instance(deployment, key_of(deployment, id_), name)
 
-    values: dict[str, Any] = {"id": id_, "title": f"Does software use it: {name or id_}", "sdk": sdk, "shown": None}
-    values["not_recorded"] = NOT_RECORDED
-    roles: Sequence[RoleUseView] = ()
-    unknown = ""
     try:
         found = read_once(request, "uptake", id_, read=ask)
     except AwsRefusalError as error:
-        unknown = refusal(error).what
-    else:
-        revoke = Remedy(Kind.REVOKE, (addressed(deployment, id_),))
-        commands = {each.role: typed(f"{revoke} --role {each.role}") for each in found.former}
-        values |= {"shown": found, "commands": commands}
-        roles, unknown = found.roles, found.unknown_because or ""
-    spans, past = story(request, id_)["spans"], request.query_params.get("span", "")
-    drawn = lane(spans, roles, deployment.now(), past=past)
-    part = "part" if "HX-Request" in request.headers else ""
-    return page(request, "instance_uptake.html", part=part, unknown=unknown, lane=drawn, **values)
+        found = unknown_of(deployment, key_of(deployment, id_), name, error)
+    drawn = lane(story(request, id_)["spans"], found.roles, deployment.now(), past=request.query_params.get("span", ""))
+    lines = [*facts.of_uptake(found, addressed(deployment, id_))]
+    title = f"Does software use it: {name or id_}"
+    return page(
+        request, "instance_uptake.html", part=_part(request), title=title, id=id_, shown=found, lines=lines, lane=drawn
+    )
+
+
+def _part(request: Request) -> str:
+    """The block that htmx asks for; all of the page for a browser without scripts."""
+    return "part" if "HX-Request" in request.headers else ""
 
 
 def read_once[T](request: Request, what: str, text: str, *, read: Callable[[], T]) -> T:
@@ -214,11 +214,12 @@ def story_of(deployment: Deployment, text: str, limit: int) -> Document:
             raise NoSuchInstanceError(error.what, error.remedy) from error
         entries, spans = [history.entry_view(key, entry) for entry in past], history.spans(past, None)
         return {"id": text, "address": text, "shown": None, "gone": error.what, "entries": entries, "spans": spans}
-    id_, shown = found.document["instance"], found.document
+    id_, shown = found.view.instance, found.view
     return {
         "id": id_,
         "shown": shown,
-        "answer": answer(shown, found.entries),
+        "facts": [*facts.of_instance(shown, addressed(deployment, id_))],
+        "since": next((span.since for span in found.spans if span.carried), None),
         "tags": found.tags,
         "may": _may(deployment, shown),
         "undo": [undo_link(id_, each) for each in found.undo],
@@ -230,14 +231,14 @@ def story_of(deployment: Deployment, text: str, limit: int) -> Document:
     }
 
 
-def _may(deployment: Deployment, shown: Document) -> Document:
+def _may(deployment: Deployment, shown: ExplanationView) -> Document:
     """What a role may do: its `phrases`, or why that is `unknown`. `role` is empty where none is carried.
 
     It is the profile that is carried, and IAM says which role that holds.
     """
-    if not shown["carries"]:
+    if not shown.carries:
         return {"role": "", "phrases": (), "unknown": ""}
-    name, unknown = str(shown["carries"]["instance_profile"]), ""
+    name, unknown = str(shown.carries.instance_profile), ""
     phrases: Sequence[str] = ()
     try:
         profile = deployment.app.iam.get_instance_profile(name)
@@ -279,74 +280,6 @@ def undo_link(instance: str, step: Step) -> Document:
             fields = {"do": "set", "key": tag, "value": value}
             found |= {"label": "Set the tag", "action": f"{here}/tag", "fields": fields}
     return found
-
-
-# ---- what it carries, and why, in a sentence ----
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A piece of a sentence: words, or a value: a `role` (empty for none), a `foreign` one, a mapping, a time."""
-
-    value: str
-    kind: str = "words"
-
-
-_CHANGES = ("Attach", "Replace", "Detach")
-# By the code of a decision that changes nothing; without one its reason says it.
-_ANSWERS = {
-    "converged": "{role}{asks}{since}",
-    "unmatched": "{role}: {unmapped}",
-    "not-ours": "{role}: {unmapped}",
-    "kept": "{role}, kept: {mapping} no longer matches{since}",
-    "stopped": "{role}; becomes {wanted} when it is started{asks}",
-    "changing": "{role}; becomes {wanted} once it is running or stopped{asks}",
-    "associating": "{role} is being attached{asks}",
-    "disassociating": "{role} is being detached",
-    "occupied": "{role}: {mapping} asks for {wish} and leaves it",
-    "contested": "{role}; another actor keeps reverting Rolekeeper's change to it",
-}
-
-
-def answer(shown: Document, entries: Sequence[EntryView]) -> list[Part]:
-    """What an instance carries or will carry, why, and since when, by its explanation and its history."""
-    decision, carries, should_carry = shown["decision"], shown["carries"], shown["should_carry"] or ""
-    code, mapping, pin = decision["code"], decision["mapping"] or "", shown["pin"]
-    name = carries["instance_profile"] if carries else ""
-    asks = ", as {mapping} asks" if mapping else ""
-    if pin and not pin["unclear"]:
-        asks = ", pinned until {until}" if pin["expires_at"] else ", pinned until it is released"
-    pending = any(each["mapping"] and each["code"] != "deleted" for each in shown["not_in_effect"])
-    says, since = _ANSWERS.get(code, "{role}: {reason}"), _since(carries, entries)
-    if decision["action"] in _CHANGES:
-        over = "{mapping} no longer matches" if "=" in mapping else "its pin is over"
-        says = "{role}; becomes {wanted}" + (f": {over}" if code == "unmatched" else "{asks}")
-    elif code == "changing" and name == should_carry:
-        says = "{role}: {reason}"
-    values = {
-        "role": Part(name, "foreign" if carries and not carries["managed"] else "role"),
-        "wanted": Part(should_carry, "role"),
-        "wish": Part("" if decision["role"] == "NONE" else decision["role"], "role"),
-        "mapping": Part(mapping, "mapping"),
-        "until": Part(str(pin["expires_at"]) if pin else "", "time"),
-        "at": Part(since[1], "time"),
-        "reason": Part(decision["reason"]),
-        "unmapped": Part("no mapping for its tags is in effect" if pending else "its tags match no mapping"),
-    }
-    pieces = Formatter().parse(says.replace("{asks}", asks).replace("{since}", since[0]))
-    found = [each for words, name, _, _ in pieces for each in (Part(words), values.get(name or ""))]
-    return [each for each in found if each and (each.value or each.kind == "role")]
-
-
-def _since(carries: Document | None, entries: Sequence[EntryView]) -> tuple[str, str]:
-    """By whom, and since when: only an entry of this very association says that."""
-    if carries is None:
-        return "", ""
-    for each in entries:
-        if each.answer.association_id == carries["association"] and each.outcome != layout.REFUSED:
-            within = f" within {each.seconds} s" if each.seconds else ""
-            return f", since {{at}}; attached by Rolekeeper{within}", each.at
-    return f"; attached by {carries['attached_by']}", ""
 
 
 # ---- its timeline ----
@@ -462,7 +395,7 @@ def _hours(begin: datetime, end: datetime) -> Iterator[tuple[datetime, str]]:
 
 ROUTES = [
     Route("/instance/{id}", instance),
-    Route("/instance/{id}/facts", facts),
+    Route("/instance/{id}/facts", news),
     Route("/instance/{id}/who", who),
     Route("/instance/{id}/uptake", uptake),
 ]

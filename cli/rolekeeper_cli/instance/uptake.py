@@ -4,7 +4,7 @@ An attached role is delivered when EC2 gets credentials of it, and in use when s
 Those of a former role are valid until they expire (docs/AWS_FACTS.md, "Credentials on the instance").
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ from rolekeeper_cli.instance.revoked_policy import LIVES, POLICY, entries
 from rolekeeper_cli.instance.seen import profile_name
 from rolekeeper_cli.instance.uptake_view import CallView, FirstCallView, RoleUseView, UptakeView, UseStatus
 from rolekeeper_cli.instance.use import find_instance, known_or_ended, located, where
-from rolekeeper_cli.shell.layout import arn_name, second
+from rolekeeper_cli.shell.layout import arn_name
 
 # How often EC2 gets new credentials of an instance's role.
 _RENEWED = timedelta(hours=1)
@@ -137,10 +137,11 @@ def unknown_of(deployment: Deployment, key: InstanceKey, name: str, error: AwsRe
 
 def with_denial(deployment: Deployment, former: RoleUseView, told: "Told") -> RoleUseView:
     """A former role with what `rolekeeper revoke` wrote onto it; a caller who may not read that sees none."""
-    role = told.known_roles.get(former.role_arn or "")
+    arn = former.role_arn or ""
+    role = told.known_roles.get(arn)
     if role is None:
         return former
-    with suppress(AwsRefusalError), classified("iam:GetRolePolicy", former.role_arn):
+    with suppress(AwsRefusalError), classified("iam:GetRolePolicy", arn):
         answer = deployment.app.iam.client.get_role_policy(RoleName=former.role, PolicyName=POLICY)
         document, user = answer["PolicyDocument"], f"{role.id}:{told.instance}"
         found = entries(document) if isinstance(document, Mapping) else []
@@ -406,84 +407,3 @@ def _time(document: Any, path: str) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-# ---- for people ----
-
-
-#: What the event history of an instance's Region lacks (docs/AWS_FACTS.md, "CloudTrail's event history").
-NOT_RECORDED = (
-    "calls on the data of services, as on S3's objects and DynamoDB's items, aren't in CloudTrail's event history; "
-    "those to other Regions aren't in this Region's, and those to IAM, Organizations, Route 53 and CloudFront are in "
-    "us-east-1's alone; records are up to 15 minutes late"
-)
-
-
-def lines(view: UptakeView, address: str, *, brief: bool = False) -> Iterator[tuple[str, str]]:
-    """An instance's uptake as lines of a table; `address` is the instance as a command names it."""
-    roles, known = view.roles, not view.unknown_because
-    see = f"; see rolekeeper uptake {address}" if brief else ""
-    if not (brief or any(each.carried for each in roles)):
-        yield "carries", "no role"
-    for each in roles:
-        if not each.carried:
-            yield "former role", _former(each, is_known=known) + (see if not each.last_use else "")
-            if each.status != UseStatus.CUT_OFF:
-                yield "", f"rolekeeper revoke {address} --role {each.role} ends that"
-            continue
-        found = list(_carried(each))
-        yield from found[-1:] if brief else found
-        if known and not each.last_use:
-            yield "not seen", f"{_not_seen(each, view)}{see}"
-        if earlier := each.earlier_use:
-            yield "earlier use", f"{each.role}, by what was delivered before: {second(earlier.at)}, {_call(earlier)}"
-    if because := view.unknown_because:
-        yield "unknown", f"whether software uses a role: {because}"
-    elif not view.looked_through and any(not each.carried for each in roles):
-        yield "", "Not all calls were looked through; older ones may have been made with a former role."
-    if known and not (brief or all(each.last_use for each in roles)):
-        yield "not recorded", NOT_RECORDED
-
-
-def _carried(role: RoleUseView) -> Iterator[tuple[str, str]]:
-    name, first, last = role.role, role.first_use, role.last_use
-    if at := role.delivered_at:
-        valid = f"valid until {second(role.valid_until)}"
-        yield "delivered", f"{name}, {_when(at, role.delivered_after_seconds)}; {valid}"
-    if last:
-        began = f"first call {_when(first.at, first.after_seconds)}: {_call(first)}" if first else ""
-        ends = "" if first and first.at == last.at else f"last call {second(last.at)}: {_call(last)}"
-        refused = "" if role.last_accepted_use else "each call that was looked at was refused"
-        yield "in use", f"{name}, {'; '.join(filter(None, (began, ends, refused)))}"
-
-
-def _not_seen(role: RoleUseView, view: UptakeView) -> str:
-    what = "no call" if role.delivered_at else "neither EC2's delivery nor a call"
-    since = max(at for at in (view.looked_since, role.since) if at)
-    return f"{role.role}, {what} since {second(since)}, which isn't unused"
-
-
-def _former(role: RoleUseView, *, is_known: bool) -> str:
-    ends = f"its credentials are valid until {second(role.valid_until)} at the latest"
-    if role.denied_before:
-        ends = f"what the instance got of it before {second(role.denied_before)} is denied"
-    if last := role.last_use:
-        still = "" if role.status == UseStatus.CUT_OFF else "still used, "
-        ends = f"{still}last call {second(last.at)}: {_call(last)}; {ends}"
-    elif is_known:
-        ends = f"no call since, which isn't unused; {ends}"
-    return f"{role.role}{f', taken {second(role.until)}' if role.until else ''}: {ends}"
-
-
-def _call(call: CallView) -> str:
-    refused = f", refused ({call.refused})" if call.refused else ""
-    return f"{call.action} by {sdk(call.agent)}{refused}"
-
-
-def _when(at: datetime, after: float | None) -> str:
-    return second(at) if after is None else f"{after:,.0f} s after it was attached ({second(at)})"
-
-
-def sdk(agent: str) -> str:
-    """The program that called, in short: the first product of a user agent, as `aws-cli/2.31.0`."""
-    return agent.strip("[] ").partition(" ")[0] or "a program that didn't name itself"

@@ -21,7 +21,7 @@ from rolekeeper.permissions import comparison
 from rolekeeper.permissions.comparison import Difference, PolicyReader
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.instance import seen as instances_seen
+from rolekeeper_cli.fleet.use import row_view
 from rolekeeper_cli.instance.revoked_policy import LIVES
 from rolekeeper_cli.instance.seen import Enforced, Seen, left_out, pages, profile_name
 from rolekeeper_cli.mapping.rehearsal import Proposal, foresee
@@ -222,14 +222,14 @@ class FleetPlan:
 
 
 def document(seen: Seen) -> dict[str, Any]:
-    shown = instances_seen.document(seen)
+    shown = row_view(seen)
     first = ("instance", "account", "region", "name", "state", "action", "code")
     return {
-        **{name: shown[name] for name in first},
-        "from": shown["carries"],
-        "to": shown["should_carry"],
+        **{name: getattr(shown, name) for name in first},
+        "from": shown.carries,
+        "to": shown.should_carry,
         "role": seen.decision.role or None,
-        **{name: shown[name] for name in ("mapping", "revision", "reason")},
+        **{name: getattr(shown, name) for name in ("mapping", "revision", "reason")},
     }
 
 

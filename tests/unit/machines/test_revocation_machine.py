@@ -23,6 +23,7 @@ from rolekeeper_cli.instance.uptake_view import RoleUseView, UseStatus
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.role.revocation import Plan, Revoked, clean, planned, write_all
 from strategies.happenings import at_most
+from support.views import view_with
 
 ROLES, INSTANCES = ("web", "db"), ("i-0aaaaaaaaaaaaaaaa", "i-0bbbbbbbbbbbbbbbb")
 POLICY = "rolekeeper-revoked"
@@ -169,11 +170,10 @@ class Revocations(RuleBasedStateMachine):
         found = self.iam.roles[role]
         until = self.clock.now() - timedelta(minutes=5)
         told = Told(instance, (), self.clock.now())
-        known = {"role": role, "role_arn": found.arn, "until": until, "status": UseStatus.STILL_VALID}
-        held = RoleUseView(**{**dict.fromkeys(RoleUseView.fields), **known})
+        status = UseStatus.STILL_VALID
+        held = view_with(RoleUseView, role=role, role_arn=found.arn, until=until, status=status)
         user, moments = f"{found.id}:{instance}", [told.now - timedelta(seconds=lag) for lag in (0, *lags)]
         denied = [bool((before := denied_until(found.at(each), user)) and before > until) for each in moments]
-        status = UseStatus.STILL_VALID
         with self._disturbed(lags, troubles):
             told.known_roles = {found.arn: role_now} if (role_now := roles_by_arn(self.desk)(found.arn)) else {}
             status = with_denial(self.desk, held, told).status

@@ -1,4 +1,4 @@
-"""What an instance's page says and draws: its answer, its timeline, and its roles on a line of time."""
+"""What an instance's page draws: its timeline, and its roles on a line of time."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,133 +8,20 @@ from typing import Any
 import pytest
 
 from rolekeeper_cli.instance.history import Span
-from rolekeeper_cli.instance.history_view import AnswerView, EntryView, SeenView
-from rolekeeper_cli.instance.page import Part, answer, grouped, lane
+from rolekeeper_cli.instance.history_view import EntryView
+from rolekeeper_cli.instance.page import grouped, lane
 from rolekeeper_cli.instance.uptake_view import CallView, RoleUseView, UseStatus
+from support.views import view_with
 
 WEB, DB = (f"arn:aws:iam::123456789012:instance-profile/rolekeeper/{each}" for each in ("web", "db"))
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-# ---- the answer ----
-
-
-def carrying(profile: str, **values: Any) -> dict[str, Any]:
-    same = {"association": "iip-1", "managed": True, "attached_by": "Rolekeeper"}
-    return {"instance_profile": profile, **same, **values}
-
-
-def shown(action: str, code: str, carries: Any = None, should: str | None = "web", **values: Any) -> dict[str, Any]:
-    """An explanation, of an instance whose tags ask for web."""
-    decided = {"action": action, "code": code, "mapping": "app=web", "role": "web", "reason": "so it is"}
-    pin = values.pop("pin", None)
-    decision = {**decided, **values}
-    return {"carries": carries, "should_carry": should, "decision": decision, "pin": pin, "not_in_effect": []}
-
-
-def entry(action: str = "Attach", *, answer: AnswerView | None = None, **values: Any) -> EntryView:
-    """An entry of the history."""
-    made = EntryView(
-        at="2026-03-01T12:04:09Z",
-        instance="i-1",
-        account="123456789012",
-        region="us-east-1",
-        cause="tags",
-        action=action,
-        code="unoccupied",
-        from_=None,
-        to="web",
-        role="web",
-        mapping="app=web",
-        revision=1,
-        reason="",
-        answer=answer or AnswerView(association_id="iip-1", state="associating"),
-        outcome="done",
-        seconds=2,
-        losers=(),
-        seen=SeenView(state="running", tags={}, association_id=None, association_state=None, profile_arn=None),
-        correlation_id="1",
-    )
-    return made.but(**values)
-
-
-def said(parts: Sequence[Part]) -> str:
-    """The sentence, with values as they are written in code."""
-    marked = {"words": "{}", "role": "[{}]", "foreign": "<{}>", "mapping": "{}", "time": "{}"}
-    return "".join(marked[each.kind].format(each.value) for each in parts)
-
-
-PIN = {"role": "web", "expires_at": None, "unclear": None}
-TIMED = {**PIN, "expires_at": NOW}
-THEIRS = carrying("node-role", managed=False, attached_by="another actor")
-
-
-@pytest.mark.parametrize(
-    ("explained", "sentence"),
-    [
-        (
-            shown("Nothing", "converged", carrying("web")),
-            "[web], as app=web asks, since 2026-03-01T12:04:09Z; attached by Rolekeeper within 2 s",
-        ),
-        (
-            shown("Nothing", "converged", carrying("web", association="iip-0")),
-            "[web], as app=web asks; attached by Rolekeeper",
-        ),
-        (
-            shown("Nothing", "converged", carrying("web", association="iip-0", attached_by="another actor")),
-            "[web], as app=web asks; attached by another actor",
-        ),
-        (
-            shown("Nothing", "converged", carrying("web"), mapping="the pin", pin=PIN),
-            "[web], pinned until it is released, since 2026-03-01T12:04:09Z; attached by Rolekeeper within 2 s",
-        ),
-        (shown("Nothing", "converged", None, None, role="NONE"), "[], as app=web asks"),
-        (shown("Nothing", "unmatched", None, None, mapping=None), "[]: its tags match no mapping"),
-        (shown("Nothing", "not-ours", THEIRS, mapping=None), "<node-role>: its tags match no mapping"),
-        (
-            shown("Nothing", "kept", carrying("web")),
-            "[web], kept: app=web no longer matches, since 2026-03-01T12:04:09Z; attached by Rolekeeper within 2 s",
-        ),
-        (shown("Nothing", "ignored", carrying("web"), mapping=None), "[web]: so it is"),
-        (shown("Hold", "occupied", THEIRS), "<node-role>: app=web asks for [web] and leaves it"),
-        (shown("Hold", "occupied", THEIRS, None, role="NONE"), "<node-role>: app=web asks for [] and leaves it"),
-        (
-            shown("Hold", "contested", carrying("db")),
-            "[db]; another actor keeps reverting Rolekeeper's change to it",
-        ),
-        (shown("Hold", "tie", None, None, mapping=None), "[]: so it is"),
-        (shown("Hold", "suspended", carrying("db"), "db"), "[db]: so it is"),
-        (shown("Wait", "stopped", carrying("db")), "[db]; becomes [web] when it is started, as app=web asks"),
-        (shown("Wait", "changing"), "[]; becomes [web] once it is running or stopped, as app=web asks"),
-        (shown("Wait", "changing", carrying("web")), "[web]: so it is"),
-        (shown("Wait", "associating", carrying("web")), "[web] is being attached, as app=web asks"),
-        (shown("Wait", "disassociating", carrying("web"), None), "[web] is being detached"),
-        (shown("Attach", "unoccupied"), "[]; becomes [web], as app=web asks"),
-        (
-            shown("Replace", "differs", carrying("db"), mapping="the pin", pin=TIMED),
-            "[db]; becomes [web], pinned until 2026-03-01 12:00:00+00:00",
-        ),
-        (shown("Detach", "quarantined", carrying("db"), None), "[db]; becomes [], as app=web asks"),
-        (shown("Detach", "unmatched", carrying("web"), None), "[web]; becomes []: app=web no longer matches"),
-        (
-            shown("Detach", "unmatched", carrying("web"), None, mapping="the pin"),
-            "[web]; becomes []: its pin is over",
-        ),
-    ],
-    ids=lambda each: "" if isinstance(each, str) else f"{each['decision']['action']}-{each['decision']['code']}",
-)
-def test_the_answer_says_what_it_carries_why_and_what_comes(explained: Any, sentence: str) -> None:
-    assert said(answer(explained, [entry()])) == sentence
-
-
-def test_since_when_is_said_only_by_what_ec2_took_for_this_association() -> None:
-    explained = shown("Nothing", "converged", carrying("web"))
-    assert "since" not in said(answer(explained, [entry(outcome="refused")]))
-    assert "since" not in said(answer(explained, [entry(answer=AnswerView(association_id="iip-2"))]))
-    assert said(answer(explained, [entry(seconds=None)])).endswith("attached by Rolekeeper"), "how long isn't known"
-
-
 # ---- the timeline ----
+
+
+def entry(action: str = "Attach", code: str = "unoccupied", outcome: str = "done", at: str = "") -> EntryView:
+    return view_with(EntryView, action=action, code=code, outcome=outcome, at=at)
 
 
 def test_entries_of_the_same_kind_in_a_row_are_one_line() -> None:
@@ -148,8 +35,7 @@ def test_entries_of_the_same_kind_in_a_row_are_one_line() -> None:
 
 def held(arn: str, **known: Any) -> RoleUseView:
     name = arn.rpartition("/")[2]
-    unknown = dict.fromkeys(RoleUseView.fields)
-    return RoleUseView(**{**unknown, "role": name, "instance_profile": name, "carried": True, **known})
+    return view_with(RoleUseView, **{"role": name, "instance_profile": name, "carried": True, **known})
 
 
 def ago(hours: float) -> datetime:
@@ -169,7 +55,7 @@ def marks(row: Any) -> list[tuple[str, float]]:
 
 
 def use(hours: float) -> CallView:
-    return CallView(at=ago(hours), action="sts:GetCallerIdentity", agent="Boto3", refused=None)
+    return view_with(CallView, at=ago(hours))
 
 
 def test_a_replace_is_drawn_from_just_before_it_until_the_last_credentials_expire() -> None:

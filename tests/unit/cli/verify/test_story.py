@@ -22,6 +22,7 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.instance.uptake_view import CallView, RoleUseView, UptakeView
 from rolekeeper_verify import story
 from rolekeeper_verify.story import StepFailedError, StepSkippedError, Story
+from support.views import view_with
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/a"
 SINCE = datetime(2026, 3, 2, 9, 15, 4, tzinfo=UTC)
@@ -34,9 +35,9 @@ def held(
     use = None
     if used is not None:
         use = CallView(at=SINCE + timedelta(seconds=used), action="sts:GetCallerIdentity", agent="a", refused=None)
-    known = {"role": "a", "carried": carried, "since": since, "first_use": use, "last_use": use}
-    known["delivered_at"] = None if delivered is None else SINCE + timedelta(seconds=delivered)
-    return RoleUseView(**{**dict.fromkeys(RoleUseView.fields), **known})
+    at = None if delivered is None else SINCE + timedelta(seconds=delivered)
+    both = {"first_use": use, "last_use": use}
+    return view_with(RoleUseView, role="a", carried=carried, since=since, delivered_at=at, **both)
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Story:
 
 
 def records(monkeypatch: pytest.MonkeyPatch, *roles: RoleUseView, unknown: str = "") -> None:
-    found = UptakeView(**{**dict.fromkeys(UptakeView.fields), "roles": roles, "unknown_because": unknown or None})
+    found = view_with(UptakeView, roles=roles, unknown_because=unknown or None)
     monkeypatch.setattr(story, "of_instance", lambda _deployment, _key, _name: found)
 
 
