@@ -208,16 +208,6 @@ def test_a_plan_alone_writes_nothing(browser: TestClient, desk: Desk) -> None:
     assert not desk.world.writes
 
 
-def test_a_plan_is_refused_where_the_instance_moved(browser: TestClient, desk: Desk) -> None:
-    one = desk.converged("web", app="web")
-    planned = browser.post(f"/instance/{one}/pin", data={"verb": "replace", "role": "db"})
-    desk.world.attach_by_hand(one, "db")
-    desk.world.wait(2)
-    done = browser.post(planned.url.path)
-    assert "It isn't as it was when this was planned" in words(done)
-    assert not desk.world.state.read([desk.world.key(one)]).pins
-
-
 def test_of_two_plans_at_once_one_is_done(
     site: Site, browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
