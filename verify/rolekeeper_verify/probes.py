@@ -678,7 +678,7 @@ def calls_by_username(story: Story) -> Observed:
 def replaced_role(story: Story) -> Observed:
     """A process that starts after a replace calls with the new role, at the latest a minute later."""
     found = story.uptake(lambda found: found if found.carried and found.carried.first_use else None)
-    if not found.whole:
+    if not found.looked_through:
         raise StepSkippedError("there are too many calls to look through all of them")
     used = [(each.last_use.at, max(each.until, story.given)) for each in found.former if each.last_use and each.until]
     late = [(at - until).total_seconds() for at, until in used]

@@ -17,7 +17,8 @@ from rolekeeper.model.mapping import NO_ROLE, MappingKey
 from rolekeeper.model.problem import Reason, ReasonCode, sentence
 from rolekeeper.storage import layout
 from rolekeeper_cli.control.use import sweep
-from rolekeeper_cli.instance.uptake import Delivery, Held, Uptake, Use, of_instance
+from rolekeeper_cli.instance.uptake import of_instance, seconds_after
+from rolekeeper_cli.instance.uptake_view import RoleUseView, UptakeView
 from rolekeeper_cli.instance.use import key_of
 from rolekeeper_cli.row.effect import reasons_in, text_in
 from rolekeeper_verify.aws import Aws, wait_out
@@ -222,32 +223,33 @@ class Story:
     # ---- what CloudTrail records of it, minutes later ----
 
     def delivered(self) -> float:
-        return self._recorded("EC2 got credentials of", lambda held: held.delivered)
+        return self._recorded("EC2 got credentials of", lambda held: held.delivered_at)
 
     def in_use(self) -> float:
         return self._recorded("the instance called with", _accepted)
 
-    def _recorded(self, what: str, record_of: Callable[[Held], Delivery | Use | None]) -> float:
+    def _recorded(self, what: str, record_of: Callable[[RoleUseView], datetime | None]) -> float:
         """The seconds from the last time that `a` was given its role until this was recorded of it.
 
         StepFailedError if it is recorded of a former role, when a process that started then had to have the new one.
         """
 
-        def seconds(found: Uptake) -> float | None:
+        def seconds(found: UptakeView) -> float | None:
             held = found.carried
             if held is None or held.since is None:
                 return None
             for former in found.former:
-                record = former.last_use if record_of is _accepted else former.delivered
-                late = (record.at - max(held.since, self.given)).total_seconds() if record else 0
+                used = former.last_use.at if former.last_use else None
+                recorded = used if record_of is _accepted else former.delivered_at
+                late = (recorded - max(held.since, self.given)).total_seconds() if recorded else 0
                 if late > REPLACED_SECONDS:
                     raise StepFailedError(f"{what} {former.role} {late:.0f} s after it had been replaced")
-            record = record_of(held)
-            return held.after(record.at) if record else None
+            recorded = record_of(held)
+            return seconds_after(held.since, recorded) if recorded else None
 
         return self.uptake(seconds)
 
-    def uptake[Told](self, tell: Callable[[Uptake], Told | None]) -> Told:
+    def uptake[Told](self, tell: Callable[[UptakeView], Told | None]) -> Told:
         """What CloudTrail's records tell of `a` and its roles, once they do."""
 
         def look() -> list[Told]:
@@ -522,6 +524,6 @@ def _words(shown: Association | None) -> str:
     return f"{shown.profile_arn.rsplit('/', 1)[-1]} ({shown.state}, {shown.id})" if shown else "no role"
 
 
-def _accepted(held: Held) -> Use | None:
-    """The first call with a role that AWS accepted; a refused one is no use of it."""
-    return next((use for use in (held.first_use, held.last_use) if use and not use.refused), None)
+def _accepted(held: RoleUseView) -> datetime | None:
+    """When AWS accepted a call with a role first; a refused one is no use of it."""
+    return next((use.at for use in (held.first_use, held.last_use) if use and not use.refused), None)

@@ -22,8 +22,9 @@ from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import why_unseen
 from rolekeeper_cli.console.errors import Note, note_of, one_for_each_cause
 from rolekeeper_cli.console.page import PAGE
+from rolekeeper_cli.fleet.use import row_view
 from rolekeeper_cli.instance.history import DecisionLog, level_missing
-from rolekeeper_cli.instance.seen import Enforced, Seen, ShortReason, document, short_reason
+from rolekeeper_cli.instance.seen import Enforced, Seen, ShortReason, short_reason
 from rolekeeper_cli.row.effect import Rows as MappingRows
 from rolekeeper_cli.row.effect import withheld
 from rolekeeper_cli.target.use import Places
@@ -92,21 +93,21 @@ def row_of(
     if instance is None or instance.ended:
         return None
     seen = observed if isinstance(observed, Unreadable) else Seen.of(observed, deployment, rows)
-    shown = document(seen)
+    shown = row_view(seen)
     unclear = "" if isinstance(seen, Seen) else "Rolekeeper can't decide about it: "
     return FleetRow(
         id=instance.key.id,
         account=intern(instance.key.account),
         region=intern(instance.key.region),
-        name=shown["name"],
-        state=shown["state"],
+        name=shown.name,
+        state=shown.state,
         # Each text once in memory: most instances share them.
         tags=tuple((intern(key), intern(value)) for key, value in sorted(instance.tags.items())),
-        carries=intern(shown["carries"] or ""),
-        should_carry=intern(shown["should_carry"] or ""),
-        mapping=intern(shown["mapping"] or ""),
-        standing=InstanceStatus(shown["stands"]),
-        reason=intern(f"{unclear}{shown['reason']}"),
+        carries=intern(shown.carries or ""),
+        should_carry=intern(shown.should_carry or ""),
+        mapping=intern(shown.mapping or ""),
+        standing=InstanceStatus(shown.stands),
+        reason=intern(f"{unclear}{shown.reason}"),
         short=short_reason(seen),
         moves=isinstance(seen, Seen) and _moves(seen),
         trace=_trace(seen) if isinstance(seen, Seen) else 0,

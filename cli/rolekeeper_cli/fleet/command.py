@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,8 +21,9 @@ from rolekeeper_cli.shell.layout import Column, Layout, amount, second
 
 with lazily():
     from rolekeeper_cli.fleet import uptake as fleet_uptake
+    from rolekeeper_cli.fleet import use
+    from rolekeeper_cli.instance import facts
     from rolekeeper_cli.instance import seen as instances_seen
-    from rolekeeper_cli.instance import uptake as instance_uptake
     from rolekeeper_cli.instance import use as instance_use
     from rolekeeper_cli.row import effect, names
     from rolekeeper_cli.target import use as target_use
@@ -109,7 +110,7 @@ def fleet(
     )
     listed = _of_known_role(there, count.accepted(without_damaged(seen), filters), role, count=count)
     asked = with_uptake(places, list(listed)) if ask_uptake else []
-    rows, empty = asked or map(instances_seen.document, listed), partial(_empty, places, filters, count)
+    rows, empty = asked or map(use.row_view, listed), partial(_empty, places, filters, count)
     render.show_list(
         layout(there.home, uptake=ask_uptake), rows, empty=empty, total=lambda: _total(count) + _use_in_words(asked)
     )
@@ -163,39 +164,36 @@ def require_known(places: target_use.Places) -> None:
         raise CommandError("whether anything would change isn't known: targets are left out", NARROW)
 
 
-def with_uptake(places: target_use.Places, listed: Sequence[instances_seen.Seen]) -> list[dict[str, Any]]:
-    """The instances as documents, each with what software does with its roles."""
+def with_uptake(places: target_use.Places, listed: Sequence[instances_seen.Seen]) -> list[FleetRowView]:
+    """The instances, each with what software does with its roles."""
     found = fleet_uptake.of_fleet(places, listed)
-    return [{**instances_seen.document(each), "uptake": found[each.instance.key].view()} for each in listed]
+    return [use.row_view(seen).but(uptake=found[seen.instance.key.id]) for seen in listed]
 
 
 def role_use(uptake: UptakeView) -> str:
     """Whether software uses the role that an instance carries, in a cell."""
-    for role in uptake.roles:
-        if role.carried and not (role.status == "not-seen" and uptake.unknown_because):
-            # Only if calls were looked for, and all of them, is it known that none is there.
-            none_seen = role.status == "delivered" and uptake.looked_through
-            more = ", no call seen" if none_seen else ""
-            if role.last_use and not role.last_accepted_use:
-                more = ", refused"
-            return f"{role.status.replace('-', ' ')}{more}"
-    return "unknown" if uptake.unknown_because else ""
+    role = uptake.carried
+    if role is None or (role.status == "not-seen" and uptake.unknown_because):
+        return "unknown" if uptake.unknown_because else ""
+    # Only if calls were looked for, and all of them, is it known that none is there.
+    more = ", no call seen" if role.status == "delivered" and uptake.looked_through else ""
+    refused = role.last_use and not role.last_accepted_use
+    return f"{role.status.replace('-', ' ')}{', refused' if refused else more}"
 
 
 def former_roles(uptake: UptakeView) -> str:
     """The former roles of an instance whose credentials may be valid, in a cell."""
     found = []
-    for role in uptake.roles:
-        if not role.carried:
-            used = " still used," if role.status == "still-used" else ""
-            ends = "cut off" if role.status == "cut-off" else f"valid until {second(role.valid_until)}"
-            found.append(f"{role.role}{used} {ends}")
+    for role in uptake.former:
+        used = " still used," if role.status == "still-used" else ""
+        ends = "cut off" if role.status == "cut-off" else f"valid until {second(role.valid_until)}"
+        found.append(f"{role.role}{used} {ends}")
     return "; ".join(found) or ("unknown" if uptake.unknown_because else "")
 
 
-def warn_of_unknown(rows: Sequence[Mapping[str, Any]], edits: str) -> None:
+def warn_of_unknown(rows: Sequence[FleetRowView], edits: str) -> None:
     """Warn of what isn't known of software, once for each target and reason; and of `edits`."""
-    unknown = Counter((row["account"], row["region"], row["uptake"].unknown_because) for row in rows)
+    unknown = Counter((row.account, row.region, row.uptake.unknown_because) for row in rows if row.uptake)
     for (account, region, because), count in unknown.items():
         if because:
             terminal.warn(f"role use isn't fully known of {amount(count, 'instance')} in {account}/{region}: {because}")
@@ -226,25 +224,25 @@ def _edits(count: instances_seen.Count) -> str:
     return "".join(lines[:_NAMED]) + (f"\nand {amount(more, 'more edit')}: rolekeeper mapping ls" if more > 0 else "")
 
 
-def _note(row: Mapping[str, Any]) -> str:
+def _note(row: FleetRowView) -> str:
     """Why an instance has its status; of one that is ok, what leaves it alone or without a mapping."""
-    if row["stands"] != instances_seen.InstanceStatus.OK:
-        return str(row["reason"])
-    missing = (each for each in row["not_in_effect"] if each["code"] != "deleted")
-    return "; ".join(each["reason"] for each in missing if row["code"] == "unmatched" or not each["mapping"])
+    if row.stands != instances_seen.InstanceStatus.OK:
+        return row.reason
+    missing = (each for each in row.not_in_effect or () if each.code != "deleted")
+    return "; ".join(each.reason for each in missing if row.code == "unmatched" or not each.mapping)
 
 
-def _use_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
+def _use_in_words(rows: Sequence[FleetRowView]) -> str:
     if not rows:
         return ""
-    asked, most = sum(row["uptake"].looked_since is not None for row in rows), fleet_uptake.ASKED
+    asked, most = sum(bool(row.uptake and row.uptake.looked_since) for row in rows), fleet_uptake.ASKED
     others = (
         f" On others, whose role didn't change in seven hours or that are beyond {most} in a target, 'delivered' "
         "doesn't say whether it is used."
     )
     return (
         f"\nCalls were looked for on {asked:,} of {len(rows):,} instances.{others if asked < len(rows) else ''} "
-        f"Nothing seen isn't 'unused': {instance_uptake.NOT_RECORDED}.\n"
+        f"Nothing seen isn't 'unused': {facts.NOT_RECORDED}.\n"
         "What one called, and how to end a former role's credentials: rolekeeper uptake INSTANCE"
     )
 
@@ -271,17 +269,17 @@ def _empty(places: target_use.Places, filters: instances_seen.Filters, count: in
 def layout(home: Target, *, uptake: bool = False) -> Layout:
     """The table; `home` is the deployment's own target. With `uptake` the rows have that too."""
     of_uptake = (
-        Column("role use", lambda row: role_use(row["uptake"])),
-        Column("former roles", lambda row: former_roles(row["uptake"])),
+        Column("role use", lambda row: role_use(row.uptake)),
+        Column("former roles", lambda row: former_roles(row.uptake)),
     )
     return Layout(
         (
             Column("instance", lambda row: instance_use.address(row, home), kind="key"),
             Column("name", kind="name"),
             Column("state"),
-            Column("carries", lambda row: row["carries"] or "none", kind="name"),
-            Column("should carry", lambda row: row["should_carry"] or "none", kind="name"),
-            Column("status", lambda row: row["stands"]),
+            Column("carries", lambda row: row.carries or "none", kind="name"),
+            Column("should carry", lambda row: row.should_carry or "none", kind="name"),
+            Column("status", lambda row: row.stands),
             *(of_uptake if uptake else ()),
             Column("mapping", wide=True),
             Column("association", wide=True),

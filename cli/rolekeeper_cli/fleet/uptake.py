@@ -8,21 +8,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.model.instance import InstanceKey, Target
+from rolekeeper.model.instance import Target
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.instance.event_history import EventHistory, no_answer
 from rolekeeper_cli.instance.history import Span
 from rolekeeper_cli.instance.seen import Seen
 from rolekeeper_cli.instance.uptake import (
     Told,
-    Uptake,
     of_instance,
     recent_spans,
     recipient,
     roles_by_arn,
     roles_by_profile,
+    unknown_of,
 )
-from rolekeeper_cli.instance.use import name_of
+from rolekeeper_cli.instance.uptake_view import UptakeView
+from rolekeeper_cli.instance.use import name_of, where
 from rolekeeper_cli.target.use import Places
 
 # Up to this many instances it is faster, and says more, to ask for each.
@@ -35,24 +36,25 @@ _PAUSES = (2.0, 4.0, 8.0)
 ASKED = 120
 
 
-def of_fleet(places: Places, seen: Iterable[Seen]) -> dict[InstanceKey, Uptake]:
-    """What software does on instances in these places."""
+def of_fleet(places: Places, seen: Iterable[Seen]) -> dict[str, UptakeView]:
+    """What software does on instances in these places, by their ids."""
     by_target = defaultdict[Target, list[Seen]](list)
     for each in seen:
         by_target[each.instance.key.target].append(each)
     asked = Places([each for each in places.all if each.settings.target in by_target])
-    return {each.key: each for each in asked.ask(lambda place: _in_target(place, by_target[place.settings.target]))}
+    return {
+        each.instance: each for each in asked.ask(lambda place: _in_target(place, by_target[place.settings.target]))
+    }
 
 
-def _in_target(deployment: Deployment, seen: Sequence[Seen]) -> list[Uptake]:
+def _in_target(deployment: Deployment, seen: Sequence[Seen]) -> list[UptakeView]:
     try:
         return _of_target(deployment, seen)
     except AwsRefusalError as error:
-        now, unknown = deployment.now(), no_answer(deployment, error)
-        return [_Member(each, Told(each.instance.key.id, (), now), unknown=unknown).uptake() for each in seen]
+        return [unknown_of(deployment, each.instance.key, name_of(each.instance), error) for each in seen]
 
 
-def _of_target(deployment: Deployment, seen: Sequence[Seen]) -> list[Uptake]:
+def _of_target(deployment: Deployment, seen: Sequence[Seen]) -> list[UptakeView]:
     if len(seen) <= FEW:
         return [of_instance(deployment, each.instance.key, name_of(each.instance)) for each in seen]
     role_of = roles_by_profile(deployment)
@@ -91,15 +93,15 @@ class _Member:
         ours = [*(each.at for each in record.grants.values()), *(each.at for each in record.changes)]
         return bool(self.told.deliveries.keys() - carried) or any(at > self.told.window for at in ours)
 
-    def uptake(self) -> Uptake:
+    def uptake(self) -> UptakeView:
         instance, told = self.seen.instance, self.told
-        return Uptake(
-            instance.key,
-            name_of(instance),
-            tuple(told.roles()),
-            since=told.looked_since if self.asked else None,
-            whole=self.asked and told.whole,
-            unknown_because=self.unknown,
+        return UptakeView(
+            **where(instance.key),
+            name=name_of(instance),
+            roles=told.roles(),
+            looked_since=told.looked_since if self.asked else None,
+            looked_through=self.asked and told.whole,
+            unknown_because=self.unknown or None,
         )
 
 

@@ -23,6 +23,6 @@ class FleetRowView(InstanceNameView):
     reason: Annotated[str, "why it has its status"]
     association: Annotated[str | None, "its association"]
     managed: Annotated[bool | None, "whether its role is under the role path"]
-    tags: Annotated[Mapping[str, str], "its tags"]
     not_in_effect: Annotated[Sequence[NotInEffectView] | None, "what concerns it and isn't in effect"]
+    tags: Annotated[Mapping[str, str], "its tags"]
     uptake: Annotated[UptakeView | None, "with --uptake: what software does with its roles"] = None

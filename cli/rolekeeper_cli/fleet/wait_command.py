@@ -18,14 +18,14 @@ from rolekeeper_cli.shell.layout import amount, second
 
 with lazily():
     from rolekeeper_cli.fleet import follow
-    from rolekeeper_cli.instance import seen, uptake
+    from rolekeeper_cli.instance import facts, seen, uptake
     from rolekeeper_cli.instance import use as instances
     from rolekeeper_cli.row import names
 
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Association, Instance
     from rolekeeper_cli.aws.deployment import Deployment
-    from rolekeeper_cli.instance.uptake import Held, Use
+    from rolekeeper_cli.instance.uptake_view import CallView, RoleUseView
     from rolekeeper_cli.row.effect import Effect
 
 
@@ -152,10 +152,10 @@ def wait_for_role(
                 # It may still carry another role, or CloudTrail give no answer this time.
                 found = uptake.carried_by(deployment, instance.key)
                 held = found if found and found.role == role else held
-            if came and (not in_use or (held and held.last_accepted)):
+            if came and (not in_use or (held and held.last_accepted_use)):
                 return _show(instance, shown, role=role, held=held)
             if number == 1 and in_use:
-                terminal.say(f"Not every call is seen: {uptake.NOT_RECORDED}.")
+                terminal.say(f"Not every call is seen: {facts.NOT_RECORDED}.")
             if number == 1 and not came and shown and role != model.mapping.NO_ROLE:
                 _say_if_stopped(deployment, instance)
             progress.at(number)
@@ -192,7 +192,7 @@ def _say_if_stopped(deployment: Deployment, instance: Instance) -> None:
         )
 
 
-def _refused(deployment: Deployment, instance: Instance, last: Use, *, role: str) -> CommandError:
+def _refused(deployment: Deployment, instance: Instance, last: CallView, *, role: str) -> CommandError:
     """The error when the role is in use, but no call shows that it works."""
     return CommandError(
         f"{instances.title(instance)} carries {role} and software calls with it, but AWS refused each call that "
@@ -216,7 +216,7 @@ def _timeout(
     return WaitTimeoutError(f"{instances.title(instance)} {what}, after {amount(attempts, 'look')}", remedy)
 
 
-def _show(instance: Instance, shown: Association | None, *, role: str, held: Held | None) -> ExitCode:
+def _show(instance: Instance, shown: Association | None, *, role: str, held: RoleUseView | None) -> ExitCode:
     carried = CarriedView(
         **instances.where(instance.key),
         role=role if shown else None,
@@ -224,16 +224,9 @@ def _show(instance: Instance, shown: Association | None, *, role: str, held: Hel
         association=shown.id if shown else None,
     )
     text = f"{instances.title(instance)} carries {carried.role or 'no role'}"
-    if held and held.last_accepted:
-        use = held.view()
-        carried = InUseView(
-            **vars(carried),
-            since=use.since,
-            delivered_at=use.delivered_at,
-            first_use=use.first_use,
-            last_use=use.last_use,
-            last_accepted_use=use.last_accepted_use,
-        )
-        text += f", and software uses it: {held.last_accepted.action} at {second(held.last_accepted.at)}"
+    if held and (accepted := held.last_accepted_use):
+        used = {name: getattr(held, name) for name in InUseView.fields if name not in CarriedView.fields}
+        carried = InUseView(**vars(carried), **used)
+        text += f", and software uses it: {accepted.action} at {second(accepted.at)}"
     render.show(carried, lambda: terminal.line(f"{text}."))
     return ExitCode.DONE

@@ -8,7 +8,7 @@ from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.nodes import advice_for, node_of
-from rolekeeper.model.instance import Action, Association, Condition
+from rolekeeper.model.instance import Action, Condition
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy
 from rolekeeper.permissions.comparison import PolicyReader
@@ -17,10 +17,20 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.instance import uptake, who
-from rolekeeper_cli.instance.event_history import no_answer
+from rolekeeper_cli.instance.explanation_view import (
+    AssociationView,
+    ConditionView,
+    ExplanationView,
+    FormerView,
+    GoverningView,
+    PinView,
+    StepView,
+    TakenOverView,
+)
 from rolekeeper_cli.instance.history import Span, entry_view, fields_of, spans
-from rolekeeper_cli.instance.history_view import EntryView
+from rolekeeper_cli.instance.history_view import DecisionView, EntryView, LoserView
 from rolekeeper_cli.instance.seen import Enforced, Seen, decided, profile_name, seen_now
+from rolekeeper_cli.instance.uptake_view import UptakeView
 from rolekeeper_cli.instance.use import account_options, addressed, find_instance, located, name_of, where
 from rolekeeper_cli.row.edits import revision_before
 from rolekeeper_cli.row.effect import Rows, published_there, withheld
@@ -36,40 +46,24 @@ _BY_HAND = "which only a person can put back"
 
 
 @dataclass(frozen=True, slots=True)
-class Former:
-    """What an instance carried before: the profile's ARN, empty for none; `until` is empty while it still does."""
-
-    profile_arn: str
-    until: str = ""
-
-    @property
-    def name(self) -> str:
-        return profile_name(self.profile_arn) or "no role"
-
-    def document(self) -> dict[str, Any]:
-        name = profile_name(self.profile_arn)
-        return {"instance_profile": name, "profile_arn": self.profile_arn or None, "until": self.until or None}
-
-
-@dataclass(frozen=True, slots=True)
 class Step:
     """What to do, and what it does."""
 
     remedy: Remedy
     does: str
 
-    def document(self) -> dict[str, str]:
-        return {"command": str(self.remedy), "does": self.does}
+    def view(self) -> StepView:
+        return StepView(command=str(self.remedy), does=self.does)
 
 
-def former(seen: Seen, entries: Sequence[Entry], carried: Sequence[Span]) -> Former | None:
+def former(seen: Seen, entries: Sequence[Entry], carried: Sequence[Span]) -> FormerView | None:
     """What the instance carried before the last change, by its history; None if that change wasn't Rolekeeper's.
 
     When it was taken is what `carried` says, as for `rolekeeper uptake`.
     """
     if seen.should_carry != seen.carries and seen.decision.action is not Action.HOLD:
         # The change is still to come.
-        return Former(seen.carries)
+        return _former(seen.carries, None)
     made = (each for each in entries if each.get("outcome") != REFUSED)
     changes = [each for each in made if Action(each["decision"]["action"]).mutates]
     # A swap is two changes, and so is one that another actor reverted: the first one saw what was there.
@@ -79,7 +73,11 @@ def former(seen: Seen, entries: Sequence[Entry], carried: Sequence[Span]) -> For
     before = same[-1]["seen"]["profile-arn"]
     # Another actor may have put it back since, and Rolekeeper taken it again.
     taken = [layout.timestamp(span.until) for span in carried if span.profile_arn == before and span.until]
-    return Former(before, taken[-1] if taken else same[-1]["at"])
+    return _former(before, taken[-1] if taken else same[-1]["at"])
+
+
+def _former(profile_arn: str, until: str | None) -> FormerView:
+    return FormerView(instance_profile=profile_name(profile_arn), profile_arn=profile_arn or None, until=until)
 
 
 @dataclass(frozen=True)
@@ -88,12 +86,12 @@ class _Undoing:
 
     deployment: Deployment
     seen: Seen
-    before: Former
+    before: FormerView
     rows: Rows
 
     def steps(self) -> Iterator[Step]:
         name = addressed(self.deployment, self.seen.instance.key.id)
-        again = f"it carries {self.before.name} again" if self.before.until else f"it keeps {self.before.name}"
+        again = f"it carries {self.before.title} again" if self.before.until else f"it keeps {self.before.title}"
         if self._node:
             yield from self._foreign(name)
             return
@@ -107,9 +105,14 @@ class _Undoing:
         yield from self._by_hand(name, again)
 
     @property
+    def _arn(self) -> str:
+        """The profile that it carried before; empty for none."""
+        return self.before.profile_arn or ""
+
+    @property
     def _node(self) -> str:
         """The service whose node it is: then it is left alone, and no step changes its role."""
-        return node_of(self.seen.instance, self.before.profile_arn) or node_of(self.seen.instance, self.seen.carries)
+        return node_of(self.seen.instance, self._arn) or node_of(self.seen.instance, self.seen.carries)
 
     def _deciding_tags(self) -> Iterator[str]:
         winner = self.seen.observed.candidates.winner
@@ -136,7 +139,7 @@ class _Undoing:
 
     def _by_hand(self, name: str, again: str) -> Iterator[Step]:
         """A pin to what was there, or still is. A foreign role has to be put back by a person."""
-        ownership, carries, arn = self.deployment.settings.ownership, self.seen.carries, self.before.profile_arn
+        ownership, carries, arn = self.deployment.settings.ownership, self.seen.carries, self._arn
         if arn and not ownership.manages(arn):
             yield from self._foreign(name)
         elif carries and not self.seen.managed and not ownership.take_over:
@@ -154,9 +157,9 @@ class _Undoing:
         quarantined = winner is not None and winner.spec.role == NO_ROLE and not winner.key.pins
         id_ = self.seen.instance.key.id
         ignore = self._of_aws(Kind.TAG, id_, IGNORE_TAG, "true")
-        if association and association.profile_arn == self.before.profile_arn:
+        if association and association.profile_arn == self._arn:
             if not self.seen.pin and not quarantined:
-                yield Step(ignore, f"leave it alone: it keeps {self.before.name}")
+                yield Step(ignore, f"leave it alone: it keeps {self.before.title}")
             return
         yield Step(ignore, f"first: leave it alone{self._node and f'; {advice_for(self._node)}'}")
         if self.seen.pin:
@@ -166,12 +169,12 @@ class _Undoing:
             yield Step(untag, "then: ends the quarantine, which comes before that tag")
         if self._node:
             return
-        profile = f"--iam-instance-profile Arn={self.before.profile_arn}"
+        profile = f"--iam-instance-profile Arn={self._arn}"
         if association:
             command = f"aws ec2 replace-iam-instance-profile-association --association-id {association.id} {profile}"
         else:
             command = f"aws ec2 associate-iam-instance-profile --instance-id {id_} {profile}"
-        does = f"then: puts back the foreign {self.before.name}, {_BY_HAND}"
+        does = f"then: puts back the foreign {self.before.title}, {_BY_HAND}"
         yield Step(self._of_aws(Kind.OTHER, command), does)
 
     def _of_aws(self, kind: Kind, *arguments: str) -> Remedy:
@@ -186,7 +189,7 @@ class _Undoing:
         tags = {key: value for key, value in self.seen.instance.tags.items() if key != without}
         state = Enforced.of(self.deployment, dict(served or {}), released=released)
         [then] = decided(self.deployment, state, [[replace(self.seen.instance, tags=tags)]])
-        return isinstance(then, Seen) and then.should_carry == self.before.profile_arn
+        return isinstance(then, Seen) and then.should_carry == self._arn
 
     def _can_be_given(self, spec: MappingSpec) -> bool:
         """Whether the role passes the checks now; unless IAM confirms it, the step isn't shown."""
@@ -222,7 +225,7 @@ _LOOKED_THROUGH = 100
 class Explanation:
     """An instance explained; `entries` are its history, newest first, by which it carried the roles of `spans`."""
 
-    document: dict[str, Any]
+    view: ExplanationView
     undo: Sequence[Step]
     tags: Mapping[str, str]
     entries: Sequence[EntryView]
@@ -243,100 +246,85 @@ def explanation(
     seen = seen_now(deployment, key, rows=rows)
     entries = deployment.app.store.history(layout.instance_pk(key), limit)
     answers = who.ask(deployment, key.id, who.about_now(seen.observed, entries)) if ask_who else []
-    software = _software(deployment, seen) if ask_uptake and (seen.carries or entries) else None
-    grant = seen.observed.grant
-    carried = spans(entries, seen.observed.association, granted=grant is not None)
+    carried = spans(entries, seen.observed.association, granted=seen.observed.grant is not None)
     before = former(seen, entries, carried)
-    present = next((each for each in carried if each.carried), Span("", granted=grant is not None))
     steps = list(_Undoing(deployment, seen, before, rows=rows).steps()) if before else []
-    document = {
-        **where(key),
-        "name": name_of(seen.instance),
-        "state": seen.instance.state.value,
-        "carries": _carried(seen, seen.observed.association, present),
-        "should_carry": profile_name(seen.should_carry),
-        "decision": fields_of(layout.described(seen.decision)),
-        "because": seen.because,
-        "withheld": withheld(deployment),
-        "mapping": _mapping(seen.observed.candidates.winner),
-        "losers": [{"mapping": str(lost.mapping), "why": lost.reason} for lost in seen.effect.overridden],
-        "not_in_effect": seen.effect.documents(),
-        "unknown_because": rows.unknown or None,
-        "pin": _pin(seen.pin),
-        "condition": _condition(seen.observed.record.condition),
-        "took_over_from": _took_over_from(entries, seen),
-        "who": answers,
-        "uptake": software.view() if software else None,
-        "last": entry_view(key, entries[0]) if entries else None,
-        "former": before.document() if before else None,
-        "undo": [each.document() for each in steps],
-    }
     views = [entry_view(key, entry) for entry in entries]
-    return Explanation(document, steps, tags=seen.instance.tags, entries=views, spans=carried)
+    decision = fields_of(layout.described(seen.decision))
+    view = ExplanationView(
+        **where(key),
+        name=name_of(seen.instance),
+        state=seen.instance.state.value,
+        carries=_carried(seen, carried),
+        should_carry=profile_name(seen.should_carry),
+        decision=DecisionView(**decision | {"losers": [LoserView(**loser) for loser in decision["losers"]]}),
+        because=seen.because,
+        withheld=withheld(deployment),
+        mapping=_mapping(seen.observed.candidates.winner),
+        losers=[LoserView(mapping=str(lost.mapping), why=lost.reason) for lost in seen.effect.overridden],
+        not_in_effect=seen.effect.views(),
+        unknown_because=rows.unknown or None,
+        pin=_pin(seen.pin),
+        condition=_condition(seen.observed.record.condition),
+        took_over_from=_took_over_from(entries, seen),
+        who=answers,
+        uptake=_software(deployment, seen) if ask_uptake and (seen.carries or entries) else None,
+        last=views[0] if views else None,
+        former=before,
+        undo=[step.view() for step in steps],
+    )
+    return Explanation(view, steps, tags=seen.instance.tags, entries=views, spans=carried)
 
 
-def _software(deployment: Deployment, seen: Seen) -> uptake.Uptake:
+def _software(deployment: Deployment, seen: Seen) -> UptakeView:
     key, name = seen.instance.key, name_of(seen.instance)
     try:
         return uptake.of_instance(deployment, key, name)
     except AwsRefusalError as error:
-        unknown = no_answer(deployment, error)
-        return uptake.Uptake(key, name, (), since=None, whole=False, unknown_because=unknown)
+        return uptake.unknown_of(deployment, key, name, error)
 
 
-def _carried(seen: Seen, association: Association | None, span: Span) -> dict[str, Any] | None:
+def _carried(seen: Seen, carried: Sequence[Span]) -> AssociationView | None:
+    association, grant = seen.observed.association, seen.observed.grant
     if association is None:
         return None
-    grant = seen.observed.grant
-    return {
-        "instance_profile": profile_name(association.profile_arn),
-        "profile_arn": association.profile_arn,
-        "association": association.id,
-        "state": association.state.value,
-        "managed": seen.managed,
-        "attached_by": span.attached_by,
-        "for": str(grant.mapping) if grant else None,
-        "revision": grant.revision if grant else None,
-    }
+    present = next((span for span in carried if span.carried), Span("", granted=grant is not None))
+    return AssociationView(
+        instance_profile=profile_name(association.profile_arn),
+        profile_arn=association.profile_arn,
+        association=association.id,
+        state=association.state.value,
+        managed=seen.managed,
+        attached_by=present.attached_by,
+        for_=str(grant.mapping) if grant else None,
+        revision=grant.revision if grant else None,
+    )
 
 
-def _mapping(winner: PublishedMapping | None) -> dict[str, Any] | None:
+def _mapping(winner: PublishedMapping | None) -> GoverningView | None:
     if winner is None or winner.key.pins:
         return None
-    return {
-        "mapping": str(winner.key),
-        "revision": winner.revision,
-        "role": winner.spec.role,
-        "priority": winner.spec.priority,
-        "owner": winner.spec.owner,
-        "description": winner.spec.description,
-    }
+    spec = winner.spec
+    shown = {name: getattr(spec, name) for name in ("role", "priority", "owner", "description")}
+    return GoverningView(mapping=str(winner.key), revision=winner.revision, **shown)
 
 
-def _pin(pin: Pin | None) -> dict[str, Any] | None:
+def _pin(pin: Pin | None) -> PinView | None:
     if pin is None:
         return None
     claims = {"claimed_by": pin.by, "claimed_reason": pin.reason}
-    return {"role": pin.role, "expires_at": pin.expires_at, **claims, "unclear": pin.unclear}
+    return PinView(role=pin.role, expires_at=pin.expires_at, **claims, unclear=pin.unclear)
 
 
-def _condition(shown: Condition | None) -> dict[str, Any] | None:
-    if shown is None:
-        return None
-    return {
-        "action": shown.action.value,
-        "code": shown.code,
-        "reason": shown.reason,
-        "since": shown.since,
-        "parked": shown.parked,
-    }
+def _condition(shown: Condition | None) -> ConditionView | None:
+    return ConditionView(**{name: getattr(shown, name) for name in ConditionView.fields}) if shown else None
 
 
-def _took_over_from(entries: Iterable[Mapping[str, Any]], seen: Seen) -> dict[str, str] | None:
+def _took_over_from(entries: Iterable[Mapping[str, Any]], seen: Seen) -> TakenOverView | None:
     """The foreign role that the last take-over replaced or detached, unless another actor changed it since."""
     if seen.carries and not seen.managed:
         return None
     for entry in entries:
         if entry["decision"].get("takes-over") and entry.get("outcome") != REFUSED:
-            return {"profile_arn": entry["seen"]["profile-arn"], "at": entry["at"]}
+            return TakenOverView(profile_arn=entry["seen"]["profile-arn"], at=entry["at"])
     return None

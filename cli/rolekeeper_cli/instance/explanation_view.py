@@ -76,6 +76,10 @@ class FormerView(View):
     profile_arn: Annotated[str | None, "its ARN"]
     until: Annotated[str | None, "until when; null while it still carries it"]
 
+    @property
+    def title(self) -> str:
+        return self.instance_profile or "no role"
+
 
 class ExplanationView(InstanceNameView):
     """An instance explained."""

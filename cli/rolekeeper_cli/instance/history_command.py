@@ -16,8 +16,8 @@ from rolekeeper_cli.shell.command import command, deployment, prints
 from rolekeeper_cli.shell.layout import Column, Layout
 
 with lazily():
+    from rolekeeper_cli.instance import facts
     from rolekeeper_cli.instance import history as instance_history
-    from rolekeeper_cli.instance import who
     from rolekeeper_cli.shell import tables
 
 
@@ -73,7 +73,7 @@ def _who_rows(entries: Iterable[EntryView], account: str) -> Iterator[tuple[str,
         yield at(entry), "  ".join(filter(None, what))
         for answer in entry.who or ():
             if answer.by:
-                yield "", f"{answer.what} by {who.in_words(answer, account)}"
+                yield "", f"{answer.what} by {facts.in_words(answer, account)}"
             else:
                 yield "", f"{answer.what} {answer.about} by: unknown"
 

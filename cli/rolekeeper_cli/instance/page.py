@@ -7,7 +7,6 @@ from functools import partial
 from http import HTTPStatus
 from itertools import groupby
 from operator import attrgetter
-from string import Formatter
 from typing import Any
 from urllib.parse import quote
 
@@ -17,7 +16,7 @@ from starlette.routing import Route
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper.model.problem import Kind, Remedy, typed
+from rolekeeper.model.problem import Kind
 from rolekeeper.permissions.policies import TooManyRulesError
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
@@ -25,12 +24,14 @@ from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.console.jobs import PATIENCE_SECONDS
 from rolekeeper_cli.console.page import mapping_url, page, see_other
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError
-from rolekeeper_cli.instance import explanation, history
+from rolekeeper_cli.instance import explanation, facts, history
 from rolekeeper_cli.instance.explanation import Step
+from rolekeeper_cli.instance.explanation_view import ExplanationView
 from rolekeeper_cli.instance.history import Span
 from rolekeeper_cli.instance.history_view import EntryView
 from rolekeeper_cli.instance.seen import profile_name
-from rolekeeper_cli.instance.uptake import NOT_RECORDED, Held, Uptake, of_instance, sdk
+from rolekeeper_cli.instance.uptake import of_instance, unknown_of
+from rolekeeper_cli.instance.uptake_view import RoleUseView, UptakeView, UseStatus
 from rolekeeper_cli.instance.use import ID, SeveralNamedError, account_options, addressed, key_of
 from rolekeeper_cli.shell.suggest import near
 
@@ -69,11 +70,11 @@ def instance(request: Request) -> Response:
     if found["id"] != text:
         return see_other(f"/instance/{quote(found['id'])}")
     form = {name: request.query_params.get(name, "") for name in _PREFILLED}
-    title = (found["shown"] and found["shown"]["name"]) or found["id"]
+    title = (found["shown"] and found["shown"].name) or found["id"]
     return page(request, "instance.html", title=title, form=form, **_values(request, found, stamp))
 
 
-def facts(request: Request) -> Response:
+def news(request: Request) -> Response:
     """The part of the page that changes while it is open; 204 if nothing did."""
     id_ = request.path_params["id"]
     stamp = _stamp(request, id_)
@@ -97,21 +98,23 @@ def who(request: Request) -> Response:
     """
     site, id_ = request.app.state.site, request.path_params["id"]
 
-    def ask() -> Mapping[str, Any]:
+    def ask() -> ExplanationView:
         # Two calls a second in an account and Region: one page asks at a time.
         with site.asking_who:
-            return explanation.explanation(site.look_at(id_), id_, ask_who=True).document
+            return explanation.explanation(site.look_at(id_), id_, ask_who=True).view
 
+    account = site.deployment.home.account
     if request.query_params.get("history"):
         with site.asking_who:
             entries = history.entries(site.look_at(id_), id_, _ASKED, ask_who=True)
         row = site.fleet.row(id_)
         title = f"Who did it: {row.name or id_ if row else id_}"
-        return page(request, "instance_who.html", title=title, id=id_, answers=[], entries=entries)
+        each = [(entry, [*facts.of_who(entry.who or (), account)]) for entry in entries]
+        return page(request, "instance_who.html", title=title, id=id_, answers=[], entries=each)
     shown = read_once(request, "who", id_, read=ask)
-    part = "part" if "HX-Request" in request.headers else ""
-    title = f"Who did it: {shown['name'] or id_}"
-    return page(request, "instance_who.html", part=part, title=title, id=id_, answers=shown["who"], entries=None)
+    part, title = _part(request), f"Who did it: {shown.name or id_}"
+    answers = [*facts.of_who(shown.who, account)]
+    return page(request, "instance_who.html", part=part, title=title, id=id_, answers=answers, entries=None)
 
 
 def uptake(request: Request) -> Response:
@@ -122,27 +125,26 @@ def uptake(request: Request) -> Response:
     deployment, row = site.look_at(id_), site.fleet.row(id_)
     name = row.name if row else ""
 
-    def ask() -> Uptake:
+    def ask() -> UptakeView:
         # Two calls a second in an account and Region: one page asks at a time.
         with site.asking_who:
             return of_instance(deployment, key_of(deployment, id_), name)
 
-    values: dict[str, Any] = {"id": id_, "title": f"Does software use it: {name or id_}", "sdk": sdk, "shown": None}
-    values["not_recorded"] = NOT_RECORDED
-    roles, unknown = tuple[Held, ...](), ""
     try:
         found = read_once(request, "uptake", id_, read=ask)
     except AwsRefusalError as error:
-        unknown = refusal(error).what
-    else:
-        revoke = Remedy(Kind.REVOKE, (addressed(deployment, id_),))
-        commands = {each.role: typed(f"{revoke} --role {each.role}") for each in found.former}
-        values |= {"shown": found.view(), "commands": commands}
-        roles, unknown = found.roles, found.unknown_because
-    spans, past = story(request, id_)["spans"], request.query_params.get("span", "")
-    drawn = lane(spans, roles, deployment.now(), past=past)
-    part = "part" if "HX-Request" in request.headers else ""
-    return page(request, "instance_uptake.html", part=part, unknown=unknown, lane=drawn, **values)
+        found = unknown_of(deployment, key_of(deployment, id_), name, error)
+    drawn = lane(story(request, id_)["spans"], found.roles, deployment.now(), past=request.query_params.get("span", ""))
+    lines = [*facts.of_uptake(found, addressed(deployment, id_))]
+    title = f"Does software use it: {name or id_}"
+    return page(
+        request, "instance_uptake.html", part=_part(request), title=title, id=id_, shown=found, lines=lines, lane=drawn
+    )
+
+
+def _part(request: Request) -> str:
+    """The block that htmx asks for; all of the page for a browser without scripts."""
+    return "part" if "HX-Request" in request.headers else ""
 
 
 def read_once[T](request: Request, what: str, text: str, *, read: Callable[[], T]) -> T:
@@ -212,11 +214,12 @@ def story_of(deployment: Deployment, text: str, limit: int) -> Document:
             raise NoSuchInstanceError(error.what, error.remedy) from error
         entries, spans = [history.entry_view(key, entry) for entry in past], history.spans(past, None)
         return {"id": text, "address": text, "shown": None, "gone": error.what, "entries": entries, "spans": spans}
-    id_, shown = found.document["instance"], found.document
+    id_, shown = found.view.instance, found.view
     return {
         "id": id_,
         "shown": shown,
-        "answer": answer(shown, found.entries),
+        "facts": [*facts.of_instance(shown, addressed(deployment, id_))],
+        "since": next((span.since for span in found.spans if span.carried), None),
         "tags": found.tags,
         "may": _may(deployment, shown),
         "undo": [undo_link(id_, each) for each in found.undo],
@@ -228,14 +231,14 @@ def story_of(deployment: Deployment, text: str, limit: int) -> Document:
     }
 
 
-def _may(deployment: Deployment, shown: Document) -> Document:
+def _may(deployment: Deployment, shown: ExplanationView) -> Document:
     """What a role may do: its `phrases`, or why that is `unknown`. `role` is empty where none is carried.
 
     It is the profile that is carried, and IAM says which role that holds.
     """
-    if not shown["carries"]:
+    if not shown.carries:
         return {"role": "", "phrases": (), "unknown": ""}
-    name, unknown = str(shown["carries"]["instance_profile"]), ""
+    name, unknown = str(shown.carries.instance_profile), ""
     phrases: Sequence[str] = ()
     try:
         profile = deployment.app.iam.get_instance_profile(name)
@@ -279,74 +282,6 @@ def undo_link(instance: str, step: Step) -> Document:
     return found
 
 
-# ---- what it carries, and why, in a sentence ----
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A piece of a sentence: words, or a value: a `role` (empty for none), a `foreign` one, a mapping, a time."""
-
-    value: str
-    kind: str = "words"
-
-
-_CHANGES = ("Attach", "Replace", "Detach")
-# By the code of a decision that changes nothing; without one its reason says it.
-_ANSWERS = {
-    "converged": "{role}{asks}{since}",
-    "unmatched": "{role}: {unmapped}",
-    "not-ours": "{role}: {unmapped}",
-    "kept": "{role}, kept: {mapping} no longer matches{since}",
-    "stopped": "{role}; becomes {wanted} when it is started{asks}",
-    "changing": "{role}; becomes {wanted} once it is running or stopped{asks}",
-    "associating": "{role} is being attached{asks}",
-    "disassociating": "{role} is being detached",
-    "occupied": "{role}: {mapping} asks for {wish} and leaves it",
-    "contested": "{role}; another actor keeps reverting Rolekeeper's change to it",
-}
-
-
-def answer(shown: Document, entries: Sequence[EntryView]) -> list[Part]:
-    """What an instance carries or will carry, why, and since when, by its explanation and its history."""
-    decision, carries, should_carry = shown["decision"], shown["carries"], shown["should_carry"] or ""
-    code, mapping, pin = decision["code"], decision["mapping"] or "", shown["pin"]
-    name = carries["instance_profile"] if carries else ""
-    asks = ", as {mapping} asks" if mapping else ""
-    if pin and not pin["unclear"]:
-        asks = ", pinned until {until}" if pin["expires_at"] else ", pinned until it is released"
-    pending = any(each["mapping"] and each["code"] != "deleted" for each in shown["not_in_effect"])
-    says, since = _ANSWERS.get(code, "{role}: {reason}"), _since(carries, entries)
-    if decision["action"] in _CHANGES:
-        over = "{mapping} no longer matches" if "=" in mapping else "its pin is over"
-        says = "{role}; becomes {wanted}" + (f": {over}" if code == "unmatched" else "{asks}")
-    elif code == "changing" and name == should_carry:
-        says = "{role}: {reason}"
-    values = {
-        "role": Part(name, "foreign" if carries and not carries["managed"] else "role"),
-        "wanted": Part(should_carry, "role"),
-        "wish": Part("" if decision["role"] == "NONE" else decision["role"], "role"),
-        "mapping": Part(mapping, "mapping"),
-        "until": Part(str(pin["expires_at"]) if pin else "", "time"),
-        "at": Part(since[1], "time"),
-        "reason": Part(decision["reason"]),
-        "unmapped": Part("no mapping for its tags is in effect" if pending else "its tags match no mapping"),
-    }
-    pieces = Formatter().parse(says.replace("{asks}", asks).replace("{since}", since[0]))
-    found = [each for words, name, _, _ in pieces for each in (Part(words), values.get(name or ""))]
-    return [each for each in found if each and (each.value or each.kind == "role")]
-
-
-def _since(carries: Document | None, entries: Sequence[EntryView]) -> tuple[str, str]:
-    """By whom, and since when: only an entry of this very association says that."""
-    if carries is None:
-        return "", ""
-    for each in entries:
-        if each.answer.association_id == carries["association"] and each.outcome != layout.REFUSED:
-            within = f" within {each.seconds} s" if each.seconds else ""
-            return f", since {{at}}; attached by Rolekeeper{within}", each.at
-    return f"; attached by {carries['attached_by']}", ""
-
-
 # ---- its timeline ----
 
 
@@ -382,7 +317,7 @@ class Drawn:
     mapping: str = ""
 
 
-def lane(spans: Sequence[Span], roles: Sequence[Held], now: datetime, *, past: str = "") -> Document:
+def lane(spans: Sequence[Span], roles: Sequence[RoleUseView], now: datetime, *, past: str = "") -> Document:
     """What an instance carried by its history, with what CloudTrail says of its roles, if it was asked.
 
     Places are in percent of the width. Without a known `past` it begins before the oldest change of the last 24 hours.
@@ -410,7 +345,7 @@ def lane(spans: Sequence[Span], roles: Sequence[Held], now: datetime, *, past: s
     return {"begin": begin, "end": end, "now": place(now), "rows": shown, "hours": hours, "kinds": kinds, "past": past}
 
 
-def _known(spans: Sequence[Span], roles: Sequence[Held]) -> list[tuple[Span, Held | None]]:
+def _known(spans: Sequence[Span], roles: Sequence[RoleUseView]) -> list[tuple[Span, RoleUseView | None]]:
     """The spans, each role's last one with what CloudTrail says, after what only it knows; the carried one last."""
     held = {each.instance_profile or each.role: each for each in roles}
     known = [(each, held.pop(profile_name(each.profile_arn) or "", None)) for each in reversed(spans)]
@@ -419,14 +354,14 @@ def _known(spans: Sequence[Span], roles: Sequence[Held]) -> list[tuple[Span, Hel
     return sorted(known, key=lambda each: each[0].carried)
 
 
-def _drawn(known: Iterable[tuple[Span, Held | None]], begin: datetime, now: datetime) -> Iterator[Drawn]:
+def _drawn(known: Iterable[tuple[Span, RoleUseView | None]], begin: datetime, now: datetime) -> Iterator[Drawn]:
     """Two roles are never attached at once: what another actor attached begins when the one before it was gone."""
     free = begin
     for span, held in known:
         draw = partial(Drawn, profile_name(span.profile_arn) or "", mapping=span.mapping)
         since = span.since or max(free, span.after or begin)
         # Of a former role it may not be known when it was taken, but when it was seen last.
-        seen = [since, span.before_end, held.delivered.at if held and held.delivered else None]
+        seen = [since, span.before_end, held.delivered_at if held else None]
         free = until = now if span.carried else span.until or max(filter(None, seen))
         yield draw("ours" if span.attached_by == "Rolekeeper" else "others", since, until)
         if span.since:
@@ -434,14 +369,17 @@ def _drawn(known: Iterable[tuple[Span, Held | None]], begin: datetime, now: date
         if held and not held.carried:
             yield draw("valid", until, _valid_until(held, now) or until)
         if held:
-            last = held.last_use if held.last_use != held.first_use else None
-            marks = {"delivered": held.delivered, "first": held.first_use, "last" if held.carried else "still": last}
-            yield from (draw(kind, each.at) for kind, each in marks.items() if each)
+            first, last = (use.at if use else None for use in (held.first_use, held.last_use))
+            calls = {"first": first, "last" if held.carried else "still": last if last != first else None}
+            marks = {"delivered": held.delivered_at, **calls}
+            yield from (draw(kind, at) for kind, at in marks.items() if at)
 
 
-def _valid_until(held: Held, now: datetime) -> datetime | None:
+def _valid_until(held: RoleUseView, now: datetime) -> datetime | None:
     """Until when credentials of a former role can be used: a policy may deny what is valid, and what is to come."""
-    return min(held.denied_before, now) if held.cut_off and held.denied_before else held.valid_until
+    if held.status is UseStatus.CUT_OFF and held.denied_before:
+        return min(held.denied_before, now)
+    return held.valid_until
 
 
 def _hours(begin: datetime, end: datetime) -> Iterator[tuple[datetime, str]]:
@@ -457,7 +395,7 @@ def _hours(begin: datetime, end: datetime) -> Iterator[tuple[datetime, str]]:
 
 ROUTES = [
     Route("/instance/{id}", instance),
-    Route("/instance/{id}/facts", facts),
+    Route("/instance/{id}/facts", news),
     Route("/instance/{id}/who", who),
     Route("/instance/{id}/uptake", uptake),
 ]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import batched
-from typing import Any
 
 from rolekeeper.aws.ec2 import FILTER_VALUES
 from rolekeeper.instances.decide import InstanceStatus as InstanceStatus  # noqa: PLC0414  # the command has it from here
@@ -21,7 +20,6 @@ from rolekeeper.storage.layout import Key
 from rolekeeper.storage.state import Snapshot, State
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.instance.use import name_of, where
 from rolekeeper_cli.row.effect import TRIED, Effect, NotInEffect, Rows, last_attempt, of_instance, published_there
 from rolekeeper_cli.shell.layout import arn_name, minute, several
 
@@ -344,37 +342,6 @@ class Count:
                 self.stands[each.standing] += 1
                 self.edits.update(each.effect.edits)
                 yield each
-
-
-# Unknown while the record is damaged, except `stands` and `reason`.
-_DECIDED = (
-    *("carries", "should_carry", "mapping", "revision", "stands"),
-    *("action", "code", "reason", "association", "managed", "not_in_effect"),
-)
-
-
-def document(seen: Seen | Unreadable) -> dict[str, Any]:
-    """One instance, for programs. If its record is damaged, what EC2 shows of it, and why there is no decision."""
-    instance = seen.instance
-    assert instance is not None  # EC2 listed it
-    row: dict[str, Any] = {**where(instance.key), "name": name_of(instance), "state": instance.state.value}
-    row |= {**dict.fromkeys(_DECIDED), "tags": dict(instance.tags)}
-    if isinstance(seen, Unreadable):
-        return row | {"stands": InstanceStatus.UNKNOWN.value, "reason": seen.error.message}
-    decision, association = seen.decision, seen.observed.association
-    return row | {
-        "carries": profile_name(seen.carries),
-        "should_carry": profile_name(seen.should_carry),
-        "mapping": str(decision.mapping) if decision.mapping else None,
-        "revision": decision.revision,
-        "stands": seen.standing.value,
-        "action": decision.action.value,
-        "code": decision.code,
-        "reason": seen.reason,
-        "association": association.id if association else None,
-        "managed": seen.managed,
-        "not_in_effect": seen.effect.documents(),
-    }
 
 
 def roles(seen: Seen) -> set[str]:

@@ -4,7 +4,7 @@ An attached role is delivered when EC2 gets credentials of it, and in use when s
 Those of a former role are valid until they expire (docs/AWS_FACTS.md, "Credentials on the instance").
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ from rolekeeper_cli.instance.revoked_policy import LIVES, POLICY, entries
 from rolekeeper_cli.instance.seen import profile_name
 from rolekeeper_cli.instance.uptake_view import CallView, FirstCallView, RoleUseView, UptakeView, UseStatus
 from rolekeeper_cli.instance.use import find_instance, known_or_ended, located, where
-from rolekeeper_cli.shell.layout import arn_name, second
+from rolekeeper_cli.shell.layout import arn_name
 
 # How often EC2 gets new credentials of an instance's role.
 _RENEWED = timedelta(hours=1)
@@ -95,110 +95,10 @@ class Use:
         return CallView(at=self.at, action=self.action, agent=self.agent, refused=self.refused or None)
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A role that an instance carries or carried."""
-
-    role_arn: str
-    instance_profile: str
-    carried: bool
-    since: datetime | None  # when it was attached last; None if Rolekeeper didn't do that, or long ago
-    until: datetime | None  # when it was taken; None if that isn't known, or the instance carries it
-    delivered: Delivery | None  # the first delivery since it was attached; if that was long ago, the last one
-    # The first call since it was attached; None if that was long ago, or older ones weren't looked at.
-    first_use: Use | None
-    last_use: Use | None  # the last call; of a former role, since it was taken
-    valid_until: datetime | None  # until when its credentials are valid, at the latest; None if none are known
-    recorded: bool  # that is what CloudTrail's records say; else it is the most that it can be
-    # The last of these calls that AWS didn't refuse: only that shows that the credentials work.
-    last_accepted: Use | None = None
-    # The last call since it was attached with credentials of an earlier time that the role was attached.
-    earlier_use: Use | None = None
-    # A policy of a former role denies the instance what it got of it before; None if none does.
-    denied_before: datetime | None = None
-
-    @property
-    def role(self) -> str:
-        return arn_name(self.role_arn) or self.instance_profile
-
-    @property
-    def status(self) -> UseStatus:
-        if self.cut_off:
-            return UseStatus.CUT_OFF
-        if not self.carried:
-            return UseStatus.STILL_USED if self.last_use else UseStatus.STILL_VALID
-        if self.last_use:
-            return UseStatus.IN_USE
-        return UseStatus.DELIVERED if self.delivered else UseStatus.NOT_SEEN
-
-    @property
-    def cut_off(self) -> bool:
-        """Whether all that EC2 got of a former role is denied."""
-        got = [at for at in (self.until, self.delivered and self.delivered.at) if at]
-        return bool(got and self.denied_before and self.denied_before > max(got))
-
-    def after(self, at: datetime) -> float | None:
-        """Seconds since it was attached, by AWS's clocks; None if that was too long ago to tell what came first."""
-        if self.since is None or at - self.since > LIVES:
-            return None
-        return max(0.0, (at - self.since).total_seconds())
-
-    def view(self) -> RoleUseView:
-        delivered, first, last = self.delivered, self.first_use, self.last_use
-        return RoleUseView(
-            role=self.role,
-            role_arn=self.role_arn or None,
-            instance_profile=self.instance_profile or None,
-            carried=self.carried,
-            status=self.status,
-            since=self.since,
-            until=self.until,
-            delivered_at=delivered.at if delivered else None,
-            delivered_after_seconds=self.after(delivered.at) if delivered and self.carried else None,
-            first_use=FirstCallView(**vars(first.view()), after_seconds=self.after(first.at)) if first else None,
-            last_use=last.view() if last else None,
-            last_accepted_use=self.last_accepted.view() if self.last_accepted else None,
-            earlier_use=self.earlier_use.view() if self.earlier_use else None,
-            valid_until=self.valid_until,
-            valid_until_is_recorded=self.recorded,
-            denied_before=self.denied_before,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Uptake:
-    """What software on an instance does with its roles: the one that it carries first, then former ones."""
-
-    key: InstanceKey
-    name: str
-    roles: tuple[Held, ...]  # of the former ones those whose credentials may be valid
-    since: datetime | None  # since when calls were looked for, but no earlier than EC2 started it; None if they weren't
-    whole: bool  # all of them were looked through
-    unknown_because: str  # why CloudTrail says nothing; empty if it answered
-
-    @property
-    def carried(self) -> Held | None:
-        return next((each for each in self.roles if each.carried), None)
-
-    @property
-    def former(self) -> tuple[Held, ...]:
-        return tuple(each for each in self.roles if not each.carried)
-
-    def view(self) -> UptakeView:
-        return UptakeView(
-            **where(self.key),
-            name=self.name,
-            roles=[role.view() for role in self.roles],
-            looked_since=self.since,
-            looked_through=self.whole,
-            unknown_because=self.unknown_because or None,
-        )
-
-
 # ---- asking Rolekeeper's history, EC2 and CloudTrail ----
 
 
-def uptake(deployment: Deployment, text: str) -> Uptake:
+def uptake(deployment: Deployment, text: str) -> UptakeView:
     """What software does on the instance that a text names; by its id also on one that has ended.
 
     CommandError if there is no such instance, and no record of one.
@@ -210,31 +110,54 @@ def uptake(deployment: Deployment, text: str) -> Uptake:
     return found
 
 
-def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> Uptake:
+def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> UptakeView:
     """The same of an instance by its key; it has a `name`, or none."""
     told, unknown = _told(deployment, key), ""
     try:
         _ask(deployment, told)
     except AwsRefusalError as error:
         unknown = no_answer(deployment, error)
-    roles = (each if each.carried else with_denial(deployment, each, told) for each in told.roles())
-    return Uptake(key, name, tuple(roles), since=told.looked_since, whole=told.whole, unknown_because=unknown)
+    return UptakeView(
+        **where(key),
+        name=name,
+        roles=[each if each.carried else with_denial(deployment, each, told) for each in told.roles()],
+        looked_since=told.looked_since,
+        looked_through=told.whole,
+        unknown_because=unknown or None,
+    )
 
 
-def with_denial(deployment: Deployment, held: Held, told: "Told") -> Held:
+def unknown_of(deployment: Deployment, key: InstanceKey, name: str, error: AwsRefusalError) -> UptakeView:
+    """What is said of an instance when nothing could be asked."""
+    unknown = no_answer(deployment, error)
+    return UptakeView(
+        **where(key), name=name, roles=(), looked_since=None, looked_through=False, unknown_because=unknown
+    )
+
+
+def with_denial(deployment: Deployment, former: RoleUseView, told: "Told") -> RoleUseView:
     """A former role with what `rolekeeper revoke` wrote onto it; a caller who may not read that sees none."""
-    role = told.known_roles.get(held.role_arn)
+    arn = former.role_arn or ""
+    role = told.known_roles.get(arn)
     if role is None:
-        return held
-    with suppress(AwsRefusalError), classified("iam:GetRolePolicy", held.role_arn):
-        answer = deployment.app.iam.client.get_role_policy(RoleName=held.role, PolicyName=POLICY)
+        return former
+    with suppress(AwsRefusalError), classified("iam:GetRolePolicy", arn):
+        answer = deployment.app.iam.client.get_role_policy(RoleName=former.role, PolicyName=POLICY)
         document, user = answer["PolicyDocument"], f"{role.id}:{told.instance}"
         found = entries(document) if isinstance(document, Mapping) else []
-        return replace(held, denied_before=max((e.before for e in found if e.user == user), default=None))
-    return held
+        denied = max((entry.before for entry in found if entry.user == user), default=None)
+        got = [at for at in (former.until, former.delivered_at) if at]
+        is_cut_off = bool(got and denied and denied > max(got))
+        return former.but(denied_before=denied, status=UseStatus.CUT_OFF if is_cut_off else former.status)
+    return former
 
 
-def carried_by(deployment: Deployment, key: InstanceKey) -> Held | None:
+def seconds_after(since: datetime | None, at: datetime) -> float | None:
+    """Seconds since a role was attached, by AWS's clocks; None if that was too long ago to tell what came first."""
+    return None if since is None or at - since > LIVES else max(0.0, (at - since).total_seconds())
+
+
+def carried_by(deployment: Deployment, key: InstanceKey) -> RoleUseView | None:
     """The role that an instance carries now, and its use; None if it carries none, or CloudTrail gave no answer.
 
     ServiceError if the caller may not ask CloudTrail.
@@ -365,11 +288,11 @@ class Told:
                 self.whole = False
                 return
 
-    def roles(self) -> list[Held]:
+    def roles(self) -> list[RoleUseView]:
         """The carried role, then those former ones whose credentials may be valid, the last one first."""
         roles = self._roles()
         carried = [self._carried(role, each) for role, each in roles.items() if each.carried]
-        since = carried[0].since or (carried[0].delivered.at if carried[0].delivered else None) if carried else None
+        since = carried[0].since or carried[0].delivered_at if carried else None
         former = [self._former(role, each, since or self.now) for role, each in roles.items() if not each.carried]
         valid = (each for each in reversed(former) if each.valid_until and each.valid_until > self.now - _SKEW)
         return [*carried, *valid]
@@ -383,7 +306,7 @@ class Told:
             found[role] = each
         return found
 
-    def _carried(self, role: str, span: Span) -> Held:
+    def _carried(self, role: str, span: Span) -> RoleUseView:
         began = max(self.window, span.after - _SLACK) if span.after else self.window
         deliveries = self._deliveries(role)
         own = [each for each in deliveries if each.at >= began]
@@ -392,22 +315,31 @@ class Told:
             # It may have been attached before, and credentials of that time are still good for calls.
             calls = [use for use in recent if use.issued and use.issued >= span.after - _SLACK]
         is_new = bool(span.since) and began > self.window
-        return Held(
-            span.role_arn,
-            str(profile_name(span.profile_arn)),
+        delivered = own[0 if is_new else -1].at if own else None
+        first = None
+        if calls and is_new and self.whole:
+            first = FirstCallView(**vars(calls[0].view()), after_seconds=seconds_after(span.since, calls[0].at))
+        earlier = next((use for use in reversed(recent) if use.issued and use not in calls), None)
+        return RoleUseView(
+            role=arn_name(span.role_arn or span.profile_arn),
+            role_arn=span.role_arn or None,
+            instance_profile=profile_name(span.profile_arn),
             carried=True,
+            status=UseStatus.IN_USE if calls else UseStatus.DELIVERED if delivered else UseStatus.NOT_SEEN,
             since=span.since,
             until=None,
-            delivered=own[0 if is_new else -1] if own else None,
-            first_use=calls[0] if calls and is_new and self.whole else None,
-            last_use=calls[-1] if calls else None,
+            delivered_at=delivered,
+            delivered_after_seconds=seconds_after(span.since, delivered) if delivered else None,
+            first_use=first,
+            last_use=calls[-1].view() if calls else None,
+            last_accepted_use=_last_accepted(calls),
+            earlier_use=earlier.view() if earlier else None,
             valid_until=max((each.expires for each in deliveries), default=None),
-            recorded=bool(deliveries),
-            last_accepted=_last_accepted(calls),
-            earlier_use=next((use for use in reversed(recent) if use.issued and use not in calls), None),
+            valid_until_is_recorded=bool(deliveries),
+            denied_before=None,
         )
 
-    def _former(self, role: str, span: Span, replaced: datetime) -> Held:
+    def _former(self, role: str, span: Span, replaced: datetime) -> RoleUseView:
         """A former role; by when another role was there is `replaced`."""
         deliveries = self._deliveries(role)
         seen = [*filter(None, [span.after]), *(each.at for each in deliveries)]
@@ -415,21 +347,25 @@ class Told:
         until = span.until if span.until and max(seen, default=span.until) <= span.until + _SLACK else None
         ended = until or self._ended(seen, replaced)
         recorded = max((each.expires for each in deliveries), default=None)
-        latest = ended + LIVES
         is_recorded = recorded is not None and self.now - ended > _LATE
         used = [use for use in self._uses(role) if use.at > ended + _SLACK]
-        return Held(
-            role if role != span.profile_arn else "",
-            profile_name(span.profile_arn) or "",
+        return RoleUseView(
+            role=arn_name(role),
+            role_arn=role if role != span.profile_arn else None,
+            instance_profile=profile_name(span.profile_arn),
             carried=False,
+            status=UseStatus.STILL_USED if used else UseStatus.STILL_VALID,
             since=span.since,
             until=until,
-            delivered=deliveries[-1] if deliveries else None,
+            delivered_at=deliveries[-1].at if deliveries else None,
+            delivered_after_seconds=None,
             first_use=None,
-            last_use=used[-1] if used else None,
-            valid_until=recorded if is_recorded else latest,
-            recorded=is_recorded,
-            last_accepted=_last_accepted(used),
+            last_use=used[-1].view() if used else None,
+            last_accepted_use=_last_accepted(used),
+            earlier_use=None,
+            valid_until=recorded if is_recorded else ended + LIVES,
+            valid_until_is_recorded=is_recorded,
+            denied_before=None,
         )
 
     def _ended(self, seen: Sequence[datetime], replaced: datetime) -> datetime:
@@ -452,8 +388,8 @@ class Told:
         return sorted(found, key=lambda use: use.at)
 
 
-def _last_accepted(calls: Sequence[Use]) -> Use | None:
-    return next((use for use in reversed(calls) if not use.refused), None)
+def _last_accepted(calls: Sequence[Use]) -> CallView | None:
+    return next((use.view() for use in reversed(calls) if not use.refused), None)
 
 
 # ---- records from outside ----
@@ -471,84 +407,3 @@ def _time(document: Any, path: str) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-# ---- for people ----
-
-
-#: What the event history of an instance's Region lacks (docs/AWS_FACTS.md, "CloudTrail's event history").
-NOT_RECORDED = (
-    "calls on the data of services, as on S3's objects and DynamoDB's items, aren't in CloudTrail's event history; "
-    "those to other Regions aren't in this Region's, and those to IAM, Organizations, Route 53 and CloudFront are in "
-    "us-east-1's alone; records are up to 15 minutes late"
-)
-
-
-def lines(view: UptakeView, address: str, *, brief: bool = False) -> Iterator[tuple[str, str]]:
-    """An instance's uptake as lines of a table; `address` is the instance as a command names it."""
-    roles, known = view.roles, not view.unknown_because
-    see = f"; see rolekeeper uptake {address}" if brief else ""
-    if not (brief or any(each.carried for each in roles)):
-        yield "carries", "no role"
-    for each in roles:
-        if not each.carried:
-            yield "former role", _former(each, is_known=known) + (see if not each.last_use else "")
-            if each.status != UseStatus.CUT_OFF:
-                yield "", f"rolekeeper revoke {address} --role {each.role} ends that"
-            continue
-        found = list(_carried(each))
-        yield from found[-1:] if brief else found
-        if known and not each.last_use:
-            yield "not seen", f"{_not_seen(each, view)}{see}"
-        if earlier := each.earlier_use:
-            yield "earlier use", f"{each.role}, by what was delivered before: {second(earlier.at)}, {_call(earlier)}"
-    if because := view.unknown_because:
-        yield "unknown", f"whether software uses a role: {because}"
-    elif not view.looked_through and any(not each.carried for each in roles):
-        yield "", "Not all calls were looked through; older ones may have been made with a former role."
-    if known and not (brief or all(each.last_use for each in roles)):
-        yield "not recorded", NOT_RECORDED
-
-
-def _carried(role: RoleUseView) -> Iterator[tuple[str, str]]:
-    name, first, last = role.role, role.first_use, role.last_use
-    if at := role.delivered_at:
-        valid = f"valid until {second(role.valid_until)}"
-        yield "delivered", f"{name}, {_when(at, role.delivered_after_seconds)}; {valid}"
-    if last:
-        began = f"first call {_when(first.at, first.after_seconds)}: {_call(first)}" if first else ""
-        ends = "" if first and first.at == last.at else f"last call {second(last.at)}: {_call(last)}"
-        refused = "" if role.last_accepted_use else "each call that was looked at was refused"
-        yield "in use", f"{name}, {'; '.join(filter(None, (began, ends, refused)))}"
-
-
-def _not_seen(role: RoleUseView, view: UptakeView) -> str:
-    what = "no call" if role.delivered_at else "neither EC2's delivery nor a call"
-    since = max(at for at in (view.looked_since, role.since) if at)
-    return f"{role.role}, {what} since {second(since)}, which isn't unused"
-
-
-def _former(role: RoleUseView, *, is_known: bool) -> str:
-    ends = f"its credentials are valid until {second(role.valid_until)} at the latest"
-    if role.denied_before:
-        ends = f"what the instance got of it before {second(role.denied_before)} is denied"
-    if last := role.last_use:
-        still = "" if role.status == UseStatus.CUT_OFF else "still used, "
-        ends = f"{still}last call {second(last.at)}: {_call(last)}; {ends}"
-    elif is_known:
-        ends = f"no call since, which isn't unused; {ends}"
-    return f"{role.role}{f', taken {second(role.until)}' if role.until else ''}: {ends}"
-
-
-def _call(call: CallView) -> str:
-    refused = f", refused ({call.refused})" if call.refused else ""
-    return f"{call.action} by {sdk(call.agent)}{refused}"
-
-
-def _when(at: datetime, after: float | None) -> str:
-    return second(at) if after is None else f"{after:,.0f} s after it was attached ({second(at)})"
-
-
-def sdk(agent: str) -> str:
-    """The program that called, in short: the first product of a user agent, as `aws-cli/2.31.0`."""
-    return agent.strip("[] ").partition(" ")[0] or "a program that didn't name itself"

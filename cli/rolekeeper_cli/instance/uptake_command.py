@@ -11,8 +11,8 @@ from rolekeeper_cli.shell.arguments import INSTANCE, completes
 from rolekeeper_cli.shell.command import command, deployment, prints
 
 with lazily():
+    from rolekeeper_cli.instance import facts, use
     from rolekeeper_cli.instance import uptake as instance_uptake
-    from rolekeeper_cli.instance import use
     from rolekeeper_cli.shell import tables
 
 
@@ -27,12 +27,12 @@ def uptake(instances: tuple[str, ...]) -> None:
     event history, which is up to 15 minutes late, and lacks the calls on S3's objects, DynamoDB's items and other data.
     """
     there = deployment()
-    found = [instance_uptake.uptake(there, instance).view() for instance in instances]
+    found = [instance_uptake.uptake(there, instance) for instance in instances]
 
     def draw() -> None:
         for each in found:
             address = use.address(each, there.home)
             shown = ("instance", use.titled(address, each.name))
-            tables.show_table(("", ""), [shown, *instance_uptake.lines(each, address)])
+            tables.show_table(("", ""), [shown, *facts.of_uptake(each, address)])
 
     render.show(found, draw)

@@ -64,3 +64,11 @@ class UptakeView(InstanceNameView):
     looked_since: Annotated[datetime | None, "since when calls were looked for; null if they weren't"]
     looked_through: Annotated[bool, "whether all calls since then were looked through"]
     unknown_because: Annotated[str | None, "why CloudTrail says nothing; null if it answered"]
+
+    @property
+    def carried(self) -> RoleUseView | None:
+        return next((role for role in self.roles if role.carried), None)
+
+    @property
+    def former(self) -> list[RoleUseView]:
+        return [role for role in self.roles if not role.carried]

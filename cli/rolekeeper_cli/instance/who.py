@@ -14,7 +14,6 @@ from rolekeeper_cli.instance.event_history import ASSOCIATE, DISASSOCIATE, REPLA
 from rolekeeper_cli.instance.history_view import WhoView
 from rolekeeper_cli.instance.seen import profile_name
 from rolekeeper_cli.instance.use import STANDS
-from rolekeeper_cli.shell.layout import second
 
 type Entry = Mapping[str, Any]
 type Window = tuple[datetime | None, datetime | None]
@@ -227,22 +226,3 @@ def _since(entry: Entry) -> datetime:
 
 def _until(entry: Entry) -> datetime:
     return datetime.fromisoformat(f"{entry['at'][:19]}+00:00") + _SLACK
-
-
-def lines(answers: Iterable[WhoView], account: str) -> Iterator[tuple[str, str]]:
-    """Answers as lines of a table: those without one in one line for each reason."""
-    unknown: dict[str, list[str]] = {}
-    for each in answers:
-        if each.by:
-            yield f"{each.what} by", in_words(each, account)
-        else:
-            unknown.setdefault(each.unknown_because or "", []).append(f"{each.what} {each.about}")
-    for because, whats in unknown.items():
-        yield "unknown", f"who {', '.join(whats)}: {because}"
-
-
-def in_words(answer: WhoView, account: str) -> str:
-    """Who did it; empty if that isn't known."""
-    tag = f" {answer.about}" if answer.what in {"tagged", "untagged"} else ""
-    who = answer.by.words(account) if answer.by else ""
-    return f"{who} ({answer.event}{tag}, {second(answer.at)})" if who else ""

@@ -30,7 +30,8 @@ from rolekeeper_cli.aws.explained import BAD_CREDENTIALS, refusal
 from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.errors import CommandError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.instance.revoked_policy import POLICY, Entry, current, entries
-from rolekeeper_cli.instance.uptake import Held, of_instance
+from rolekeeper_cli.instance.uptake import of_instance
+from rolekeeper_cli.instance.uptake_view import RoleUseView
 from rolekeeper_cli.instance.use import account_options, addressed, known_or_ended, role_in, title, titled
 from rolekeeper_cli.role.revoke_view import CleanedView, RevokedRoleView
 from rolekeeper_cli.row import names
@@ -174,7 +175,7 @@ def planned(deployment: Deployment, text: str, *, role: str = "", current: bool 
         found = of_instance(deployment, key, name)
         left = [_without_role(deployment, key, each) for each in found.former if not each.role_arn]
         wanted = [each.role for each in found.former if each.role_arn] + ([carried] if current and carried else [])
-        roles, unknown = list(_readable(deployment, wanted, left)), found.unknown_because
+        roles, unknown = list(_readable(deployment, wanted, left)), found.unknown_because or ""
     if not roles and not left:
         raise _nothing_known(deployment, key, carried=carried, unknown=unknown)
     revocations = [_revocation(deployment, key, each, carried=carried) for each in roles]
@@ -201,7 +202,7 @@ def _carried(deployment: Deployment, key: InstanceKey) -> str:
     return role_in(deployment, shown.profile_arn)
 
 
-def _without_role(deployment: Deployment, key: InstanceKey, held: Held) -> Problem:
+def _without_role(deployment: Deployment, key: InstanceKey, held: RoleUseView) -> Problem:
     what = f"the role of the instance profile {held.instance_profile} isn't known, as that is gone or empty"
     return Problem(what, f"name the role: {_command(deployment, key)} --role ROLE")
 

@@ -18,12 +18,13 @@ from fakes.stale_iam import STALE_SECONDS, StaleIam, Trouble, Writer
 from rolekeeper.aws.iam import Iam, Role
 from rolekeeper.model.instance import Target
 from rolekeeper_cli.aws.inventory import DoctorDeployment
-from rolekeeper_cli.instance.uptake import Held, Told, roles_by_arn, with_denial
-from rolekeeper_cli.instance.uptake_view import UseStatus
+from rolekeeper_cli.instance.uptake import Told, roles_by_arn, with_denial
+from rolekeeper_cli.instance.uptake_view import RoleUseView, UseStatus
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.role.revocation import Plan, clean, planned, write_all
 from rolekeeper_cli.role.revoke_view import RevokedRoleView
 from strategies.happenings import at_most
+from support.views import view_with
 
 ROLES, INSTANCES = ("web", "db"), ("i-0aaaaaaaaaaaaaaaa", "i-0bbbbbbbbbbbbbbbb")
 POLICY = "rolekeeper-revoked"
@@ -170,11 +171,10 @@ class Revocations(RuleBasedStateMachine):
         found = self.iam.roles[role]
         until = self.clock.now() - timedelta(minutes=5)
         told = Told(instance, (), self.clock.now())
-        unknown: dict[str, Any] = dict.fromkeys(("since", "delivered", "first_use", "last_use"))
-        held = Held(found.arn, role, carried=False, until=until, valid_until=until + MATTERS, recorded=False, **unknown)
+        status = UseStatus.STILL_VALID
+        held = view_with(RoleUseView, role=role, role_arn=found.arn, until=until, status=status)
         user, moments = f"{found.id}:{instance}", [told.now - timedelta(seconds=lag) for lag in (0, *lags)]
         denied = [bool((before := denied_until(found.at(each), user)) and before > until) for each in moments]
-        status = UseStatus.STILL_VALID
         with self._disturbed(lags, troubles):
             told.known_roles = {found.arn: role_now} if (role_now := roles_by_arn(self.desk)(found.arn)) else {}
             status = with_denial(self.desk, held, told).status

@@ -79,7 +79,7 @@ def test_an_instances_page_is_of_its_own_account(browser: TestClient, there: str
     page = browser.get(f"/instance/{there}")
     said = words(page)
     assert page.status_code == 200
-    assert f"Account {TARGET.account}, {TARGET.region}" in said
+    assert f"Instance {TARGET}/{there} (web-there), running" in said
     assert "attached by Rolekeeper for app=web" in said
     assert f"rolekeeper replace {TARGET}/{there} ROLE" in said
     assert f'action="/instance/{there}/pin"' in page.text, "the undo is a button here too"
@@ -101,7 +101,8 @@ def test_whether_software_uses_a_role_is_asked_of_the_instances_own_account(
     spoke.world.wait(60)
     spoke.trail.called(web, there)
     said = words(browser.get(f"/instance/{there}/uptake"))
-    assert "web former, still used" in said
+    assert "Former role web, taken " in said
+    assert "still used, last call " in said
     assert f"rolekeeper revoke {TARGET}/{there} --role web" in said
 
 

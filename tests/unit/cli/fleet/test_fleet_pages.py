@@ -386,12 +386,6 @@ def test_reading_again_goes_back_to_the_same_filters(browser: TestClient, desk: 
     assert listed(browser.get("/?q=role:theirs")) == [one]
 
 
-def test_why_nothing_is_changed_is_above_the_list(browser: TestClient, desk: Desk) -> None:
-    desk.converged("web", app="web")
-    desk.world.control(paused=True)
-    assert re.search("No changes are made now: .*[.] Settings says who set that, and why[.]", words(browser.get("/")))
-
-
 def test_text_from_aws_is_text(browser: TestClient, desk: Desk) -> None:
     desk.world.running(Name="<script>alert(1)</script>")
     page = browser.get("/")

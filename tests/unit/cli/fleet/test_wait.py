@@ -9,7 +9,7 @@ from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
-from rolekeeper_cli.instance.uptake import NOT_RECORDED
+from rolekeeper_cli.instance.facts import NOT_RECORDED
 
 WEB, DB = (f"arn:aws:iam::123456789012:role/rolekeeper/{each}" for each in ("web", "db"))
 SPOKE = Target("111111111111", "eu-west-1")

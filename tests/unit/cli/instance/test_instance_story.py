@@ -1,4 +1,4 @@
-"""What an instance's page says and draws: its answer, its timeline, and its roles on a line of time."""
+"""What an instance's page draws: its timeline, and its roles on a line of time."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,133 +8,20 @@ from typing import Any
 import pytest
 
 from rolekeeper_cli.instance.history import Span
-from rolekeeper_cli.instance.history_view import AnswerView, EntryView, SeenView
-from rolekeeper_cli.instance.page import Part, answer, grouped, lane
-from rolekeeper_cli.instance.uptake import Delivery, Held, Use
+from rolekeeper_cli.instance.history_view import EntryView
+from rolekeeper_cli.instance.page import grouped, lane
+from rolekeeper_cli.instance.uptake_view import CallView, RoleUseView, UseStatus
+from support.views import view_with
 
 WEB, DB = (f"arn:aws:iam::123456789012:instance-profile/rolekeeper/{each}" for each in ("web", "db"))
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-# ---- the answer ----
-
-
-def carrying(profile: str, **values: Any) -> dict[str, Any]:
-    same = {"association": "iip-1", "managed": True, "attached_by": "Rolekeeper"}
-    return {"instance_profile": profile, **same, **values}
-
-
-def shown(action: str, code: str, carries: Any = None, should: str | None = "web", **values: Any) -> dict[str, Any]:
-    """An explanation, of an instance whose tags ask for web."""
-    decided = {"action": action, "code": code, "mapping": "app=web", "role": "web", "reason": "so it is"}
-    pin = values.pop("pin", None)
-    decision = {**decided, **values}
-    return {"carries": carries, "should_carry": should, "decision": decision, "pin": pin, "not_in_effect": []}
-
-
-def entry(action: str = "Attach", *, answer: AnswerView | None = None, **values: Any) -> EntryView:
-    """An entry of the history."""
-    made = EntryView(
-        at="2026-03-01T12:04:09Z",
-        instance="i-1",
-        account="123456789012",
-        region="us-east-1",
-        cause="tags",
-        action=action,
-        code="unoccupied",
-        from_=None,
-        to="web",
-        role="web",
-        mapping="app=web",
-        revision=1,
-        reason="",
-        answer=answer or AnswerView(association_id="iip-1", state="associating"),
-        outcome="done",
-        seconds=2,
-        losers=(),
-        seen=SeenView(state="running", tags={}, association_id=None, association_state=None, profile_arn=None),
-        correlation_id="1",
-    )
-    return made.but(**values)
-
-
-def said(parts: Sequence[Part]) -> str:
-    """The sentence, with values as they are written in code."""
-    marked = {"words": "{}", "role": "[{}]", "foreign": "<{}>", "mapping": "{}", "time": "{}"}
-    return "".join(marked[each.kind].format(each.value) for each in parts)
-
-
-PIN = {"role": "web", "expires_at": None, "unclear": None}
-TIMED = {**PIN, "expires_at": NOW}
-THEIRS = carrying("node-role", managed=False, attached_by="another actor")
-
-
-@pytest.mark.parametrize(
-    ("explained", "sentence"),
-    [
-        (
-            shown("Nothing", "converged", carrying("web")),
-            "[web], as app=web asks, since 2026-03-01T12:04:09Z; attached by Rolekeeper within 2 s",
-        ),
-        (
-            shown("Nothing", "converged", carrying("web", association="iip-0")),
-            "[web], as app=web asks; attached by Rolekeeper",
-        ),
-        (
-            shown("Nothing", "converged", carrying("web", association="iip-0", attached_by="another actor")),
-            "[web], as app=web asks; attached by another actor",
-        ),
-        (
-            shown("Nothing", "converged", carrying("web"), mapping="the pin", pin=PIN),
-            "[web], pinned until it is released, since 2026-03-01T12:04:09Z; attached by Rolekeeper within 2 s",
-        ),
-        (shown("Nothing", "converged", None, None, role="NONE"), "[], as app=web asks"),
-        (shown("Nothing", "unmatched", None, None, mapping=None), "[]: its tags match no mapping"),
-        (shown("Nothing", "not-ours", THEIRS, mapping=None), "<node-role>: its tags match no mapping"),
-        (
-            shown("Nothing", "kept", carrying("web")),
-            "[web], kept: app=web no longer matches, since 2026-03-01T12:04:09Z; attached by Rolekeeper within 2 s",
-        ),
-        (shown("Nothing", "ignored", carrying("web"), mapping=None), "[web]: so it is"),
-        (shown("Hold", "occupied", THEIRS), "<node-role>: app=web asks for [web] and leaves it"),
-        (shown("Hold", "occupied", THEIRS, None, role="NONE"), "<node-role>: app=web asks for [] and leaves it"),
-        (
-            shown("Hold", "contested", carrying("db")),
-            "[db]; another actor keeps reverting Rolekeeper's change to it",
-        ),
-        (shown("Hold", "tie", None, None, mapping=None), "[]: so it is"),
-        (shown("Hold", "suspended", carrying("db"), "db"), "[db]: so it is"),
-        (shown("Wait", "stopped", carrying("db")), "[db]; becomes [web] when it is started, as app=web asks"),
-        (shown("Wait", "changing"), "[]; becomes [web] once it is running or stopped, as app=web asks"),
-        (shown("Wait", "changing", carrying("web")), "[web]: so it is"),
-        (shown("Wait", "associating", carrying("web")), "[web] is being attached, as app=web asks"),
-        (shown("Wait", "disassociating", carrying("web"), None), "[web] is being detached"),
-        (shown("Attach", "unoccupied"), "[]; becomes [web], as app=web asks"),
-        (
-            shown("Replace", "differs", carrying("db"), mapping="the pin", pin=TIMED),
-            "[db]; becomes [web], pinned until 2026-03-01 12:00:00+00:00",
-        ),
-        (shown("Detach", "quarantined", carrying("db"), None), "[db]; becomes [], as app=web asks"),
-        (shown("Detach", "unmatched", carrying("web"), None), "[web]; becomes []: app=web no longer matches"),
-        (
-            shown("Detach", "unmatched", carrying("web"), None, mapping="the pin"),
-            "[web]; becomes []: its pin is over",
-        ),
-    ],
-    ids=lambda each: "" if isinstance(each, str) else f"{each['decision']['action']}-{each['decision']['code']}",
-)
-def test_the_answer_says_what_it_carries_why_and_what_comes(explained: Any, sentence: str) -> None:
-    assert said(answer(explained, [entry()])) == sentence
-
-
-def test_since_when_is_said_only_by_what_ec2_took_for_this_association() -> None:
-    explained = shown("Nothing", "converged", carrying("web"))
-    assert "since" not in said(answer(explained, [entry(outcome="refused")]))
-    assert "since" not in said(answer(explained, [entry(answer=AnswerView(association_id="iip-2"))]))
-    assert said(answer(explained, [entry(seconds=None)])).endswith("attached by Rolekeeper"), "how long isn't known"
-
-
 # ---- the timeline ----
+
+
+def entry(action: str = "Attach", code: str = "unoccupied", outcome: str = "done", at: str = "") -> EntryView:
+    return view_with(EntryView, action=action, code=code, outcome=outcome, at=at)
 
 
 def test_entries_of_the_same_kind_in_a_row_are_one_line() -> None:
@@ -146,16 +33,16 @@ def test_entries_of_the_same_kind_in_a_row_are_one_line() -> None:
 # ---- the line of time ----
 
 
-def held(role: str, **values: Any) -> Held:
-    nothing = dict.fromkeys(("since", "until", "delivered", "first_use", "last_use", "valid_until"))
-    return Held(role, role.rsplit("/", 1)[-1], **{"carried": True, "recorded": True, **nothing, **values})
+def held(arn: str, **known: Any) -> RoleUseView:
+    name = arn.rpartition("/")[2]
+    return view_with(RoleUseView, **{"role": name, "instance_profile": name, "carried": True, **known})
 
 
 def ago(hours: float) -> datetime:
     return NOW - timedelta(hours=hours)
 
 
-def drawn(*roles: Held, spans: Sequence[Span] = (), past: str = "") -> Any:
+def drawn(*roles: RoleUseView, spans: Sequence[Span] = (), past: str = "") -> Any:
     return lane(spans, roles, NOW, past=past)
 
 
@@ -167,13 +54,13 @@ def marks(row: Any) -> list[tuple[str, float]]:
     return [(each["drawn"].kind, each["x"]) for each in row["marks"]]
 
 
-def use(hours: float) -> Use:
-    return Use("", ago(hours), "sts:GetCallerIdentity", "Boto3")
+def use(hours: float) -> CallView:
+    return view_with(CallView, at=ago(hours))
 
 
 def test_a_replace_is_drawn_from_just_before_it_until_the_last_credentials_expire() -> None:
     """From 9:45 to 13:45: a quarter of an hour is 6.25 percent."""
-    db = held(DB, since=ago(2), delivered=Delivery(DB, ago(1.75), NOW), first_use=use(1.5), last_use=use(0.25))
+    db = held(DB, since=ago(2), delivered_at=ago(1.75), first_use=use(1.5), last_use=use(0.25))
     web = held(WEB, carried=False, since=ago(72), until=ago(2), last_use=use(1), valid_until=ago(-1.75))
     shown = drawn(db, web)
     assert (shown["begin"], shown["end"], shown["now"]) == (ago(2.25), ago(-1.75), 56.25)
@@ -187,7 +74,7 @@ def test_a_replace_is_drawn_from_just_before_it_until_the_last_credentials_expir
 
 
 def test_where_nothing_changed_it_is_the_last_day() -> None:
-    shown = drawn(held(DB, since=ago(72), delivered=Delivery(DB, ago(25), NOW), last_use=use(1)))
+    shown = drawn(held(DB, since=ago(72), delivered_at=ago(25), last_use=use(1)))
     assert (shown["begin"], shown["end"], shown["now"]) == (ago(24.25), NOW, 100)
     [row] = shown["rows"]
     assert bars(row) == [("ours", 0, 100)]
@@ -230,7 +117,7 @@ def test_by_the_history_alone_it_shows_which_role_it_carried_and_who_attached_it
 
 def test_a_role_that_it_carried_twice_has_one_row_and_cloudtrail_speaks_of_the_last_time() -> None:
     spans = (Span(WEB, ago(5), until=ago(4)), Span(DB, ago(4), until=ago(2)), Span(WEB, ago(2), carried=True))
-    web, _ = drawn(held(WEB, since=ago(2), delivered=Delivery(WEB, ago(1), NOW)), spans=spans)["rows"]
+    web, _ = drawn(held(WEB, since=ago(2), delivered_at=ago(1)), spans=spans)["rows"]
     assert [kind for kind, *_ in bars(web)] == ["ours", "ours"]
     assert [kind for kind, _ in marks(web)] == ["attached", "attached", "delivered"]
 
@@ -243,7 +130,15 @@ def test_what_ended_before_the_time_shown_isnt_drawn() -> None:
 @pytest.mark.parametrize(("denied", "hours"), [(ago(0.5), 0.5), (datetime.max.replace(tzinfo=UTC), 1)])
 def test_what_is_cut_off_ends_when_it_was_denied(denied: datetime, hours: float) -> None:
     """Or now, at the latest: a person may deny what is to come."""
-    web = held(WEB, carried=False, since=ago(2), until=ago(1), valid_until=ago(-5), denied_before=denied)
+    web = held(
+        WEB,
+        carried=False,
+        since=ago(2),
+        until=ago(1),
+        valid_until=ago(-5),
+        denied_before=denied,
+        status=UseStatus.CUT_OFF,
+    )
     shown = drawn(held(DB, since=ago(1)), web)
     assert shown["end"] == NOW
     [_, (_, _, width)] = bars(shown["rows"][1])
@@ -256,7 +151,7 @@ def test_one_call_has_one_mark() -> None:
 
 
 def test_what_another_actor_replaced_ends_with_its_last_delivery_where_the_next_begins() -> None:
-    web = held(WEB, carried=False, delivered=Delivery(WEB, ago(3), ago(-3)), valid_until=ago(-3))
+    web = held(WEB, carried=False, delivered_at=ago(3), valid_until=ago(-3))
     carried, former = drawn(held(DB), web, past="6h")["rows"]
     assert bars(former) == [("others", 0, 33.33), ("valid", 33.33, 66.67)]
     assert bars(carried) == [("others", 33.33, 33.34)]
@@ -267,12 +162,12 @@ def test_what_another_actor_replaced_ends_with_its_last_delivery_where_the_next_
     [
         held(DB, since=ago(-0.05)),
         held(WEB, carried=False, since=ago(1), valid_until=ago(-5)),
-        held(WEB, carried=False, since=ago(1), delivered=Delivery(WEB, ago(2), ago(-4)), valid_until=ago(-4)),
+        held(WEB, carried=False, since=ago(1), delivered_at=ago(2), valid_until=ago(-4)),
         held(WEB, carried=False, until=ago(1), valid_until=ago(2)),
     ],
     ids=["attached by a clock ahead", "taken nobody knows when", "delivered before only", "expired before"],
 )
-def test_no_bar_ends_before_it_begins(role: Held) -> None:
+def test_no_bar_ends_before_it_begins(role: RoleUseView) -> None:
     [row] = drawn(role)["rows"]
     assert all(each["width"] >= 0 for each in row["bars"])
     assert all(after["x"] >= before["x"] for before, after in pairwise(row["bars"]))

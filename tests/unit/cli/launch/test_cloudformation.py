@@ -73,15 +73,10 @@ VERDICTS = [
 
 
 @pytest.mark.parametrize(("profile", "app", "verdict"), VERDICTS)
-def test_a_launch_template(profile: str, app: str, verdict: Verdict) -> None:
-    named = f"IamInstanceProfile: {{Name: {profile}}}" if profile else ""
-    assert forecasts(TEMPLATE.format(profile=named, app=app))["Template"].verdict == verdict
-
-
-@pytest.mark.parametrize(("profile", "app", "verdict"), VERDICTS)
-def test_an_instance(profile: str, app: str, verdict: Verdict) -> None:
-    named = f"IamInstanceProfile: {profile}, " if profile else ""
-    assert forecasts(instance(f"{named}Tags: [{{Key: app, Value: {app}}}]"))["One"].verdict == verdict
+def test_a_launch_template_and_an_instance(profile: str, app: str, verdict: Verdict) -> None:
+    named, own = (f"IamInstanceProfile: {each}" if profile else "" for each in (f"{{Name: {profile}}}", f"{profile}, "))
+    found = forecasts(TEMPLATE.format(profile=named, app=app) + instance(f"{own}Tags: [{{Key: app, Value: {app}}}]"))
+    assert {name: each.verdict for name, each in found.items()} == {"Template": verdict, "One": verdict}
 
 
 def group(properties: str, tags: str = "[{Key: app, Value: db, PropagateAtLaunch: true}]") -> str:
@@ -92,19 +87,21 @@ DEFAULT = ", Version: !GetAtt Template.DefaultVersionNumber"
 USED = "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: !GetAtt Template.LatestVersionNumber}"
 
 
-@pytest.mark.parametrize(("profile", "verdict"), [("db", Verdict.BORN_RIGHT), ("web", Verdict.REPLACED)])
-def test_a_groups_own_tag_wins_over_its_templates(profile: str, verdict: Verdict) -> None:
+@pytest.mark.parametrize(
+    ("profile", "propagated", "verdict", "role"),
+    [
+        ("db", "true", Verdict.BORN_RIGHT, "db"),
+        ("web", "true", Verdict.REPLACED, "db"),
+        ("web", "false", Verdict.BORN_RIGHT, "web"),
+    ],
+)
+def test_a_groups_own_tag_wins_over_its_templates_unless_it_keeps_it_to_itself(
+    profile: str, propagated: str, verdict: Verdict, role: str
+) -> None:
     template = TEMPLATE.format(profile=f"IamInstanceProfile: {{Name: {profile}}}", app="web")
-    found = forecasts(template + group(USED))
-    assert found["Group"].verdict == verdict
-    assert found["Group"].should_carry.endswith("/db")
+    found = forecasts(template + group(USED, f"[{{Key: app, Value: db, PropagateAtLaunch: {propagated}}}]"))
+    assert (found["Group"].verdict, found["Group"].should_carry.rpartition("/")[2]) == (verdict, role)
     assert found["Template"].launcher.used_by == ("Group",)
-
-
-def test_a_tag_that_a_group_keeps_to_itself_is_no_instances() -> None:
-    tags = "[{Key: app, Value: db, PropagateAtLaunch: false}]"
-    found = forecasts(TEMPLATE.format(profile="", app="web") + group(USED, tags))
-    assert found["Group"].should_carry.endswith("/web")
 
 
 def test_a_groups_unknown_tag_hides_its_templates() -> None:
@@ -179,14 +176,10 @@ Nodes:
 
 def test_nodes_of_eks_are_left_alone_and_so_is_a_template_that_only_they_use() -> None:
     found = forecasts(TEMPLATE.format(profile="", app="web") + NODES)
-    assert {each.verdict for each in found.values()} == {Verdict.LEFT_ALONE}
-    assert {str(each.mapping) for each in found.values()} == {"app=web"}
+    assert {(each.verdict, str(each.mapping)) for each in found.values()} == {(Verdict.LEFT_ALONE, "app=web")}
     assert "app=web asks for role web, which they don't get" in found["Nodes"].reason
-
-
-def test_of_nodes_with_an_unknown_tag_a_mapping_may_change_the_role() -> None:
-    found = forecasts(TEMPLATE.format(profile="", app="!ImportValue app") + NODES)
-    assert {each.verdict for each in found.values()} == {Verdict.UNKNOWN}
+    unknown = forecasts(TEMPLATE.format(profile="", app="!ImportValue app") + NODES)
+    assert {each.verdict for each in unknown.values()} == {Verdict.UNKNOWN}, "a mapping may change the role"
 
 
 def test_a_node_group_whose_role_is_taken_over_is_shown_as_replaced() -> None:
@@ -220,14 +213,6 @@ def test_a_profile_of_the_template_is_known_by_its_path(declared: str, verdict: 
     profile = f"Profile:\n  Type: AWS::IAM::InstanceProfile\n  Properties: {{{declared}}}\n"
     found = forecasts(profile + instance(f"IamInstanceProfile: {named}, Tags: [{{Key: app, Value: web}}]"))
     assert found["One"].verdict == verdict
-
-
-def test_a_profile_that_is_written_by_its_name_is_found_in_the_template_too() -> None:
-    profile = (
-        "Profile:\n  Type: AWS::IAM::InstanceProfile\n  Properties: {Path: /rolekeeper/, InstanceProfileName: other}\n"
-    )
-    found = forecasts(profile + instance("IamInstanceProfile: other, Tags: [{Key: app, Value: web}]"))
-    assert found["One"].verdict == Verdict.REPLACED
 
 
 # ---- values ----
@@ -332,7 +317,11 @@ def test_a_tag_that_depends_on_a_condition_is_not_known(tags: str) -> None:
     assert "app" in one.launcher.unknown_tags
 
 
-def test_a_profile_that_depends_on_a_condition_is_not_known() -> None:
+def test_a_profile_that_is_written_by_its_name_is_the_templates_and_one_by_a_condition_is_not_known() -> None:
+    declared = "{Path: /rolekeeper/, InstanceProfileName: other}"
+    profile = f"Profile:\n  Type: AWS::IAM::InstanceProfile\n  Properties: {declared}\n"
+    found = forecasts(profile + instance("IamInstanceProfile: other, Tags: [{Key: app, Value: web}]"))
+    assert found["One"].verdict == Verdict.REPLACED
     [one] = read(instance("IamInstanceProfile: !If [Maybe, web, !Ref AWS::NoValue]"), sections=SECTIONS)
     assert one.launcher.profile is None
 
@@ -446,12 +435,9 @@ def test_a_macro_of_the_whole_template_may_add_or_change_anything(section: str, 
     assert found["One"].reason == f"the macro {macro} may add or change anything: give the processed template"
 
 
-def test_what_is_included_among_the_resources_is_not_known() -> None:
-    assert forecasts(INCLUDE)["Fn::Transform"].verdict == Verdict.UNKNOWN
-
-
 def test_transforms_of_aws_that_add_no_instance_leave_the_others_known() -> None:
     right = instance("IamInstanceProfile: web, Tags: [{Key: app, Value: web}]")
+    assert forecasts(INCLUDE)["Fn::Transform"].verdict == Verdict.UNKNOWN, "what is included among the resources"
     found = forecasts(right, sections="Transform: [AWS::LanguageExtensions, AWS::Serverless-2016-10-31]")
     assert {name: each.verdict for name, each in found.items()} == {"One": Verdict.BORN_RIGHT}
 
@@ -495,11 +481,6 @@ Fleet:
 """
 
 
-def test_a_resource_is_at_its_line() -> None:
-    [one] = read(instance(""))
-    assert one.launcher.place == "template.yaml:3"
-
-
 def test_json_says_the_same_as_yaml() -> None:
     properties = {"Tags": [{"Key": "app", "Value": {"Fn::Sub": "${App}"}}, {"Key": "n", "Value": 5}]}
     document = {
@@ -523,8 +504,5 @@ def test_the_step_is_the_property_to_write(resources: str, name: str, step: str)
     [found] = forecasts(resources)[name].steps
     assert found.command == step
     assert found.does == f"in {name}: instances start with web; who launches it needs iam:PassRole for the role"
-
-
-def test_the_property_is_written_into_the_groups_template() -> None:
-    found = forecasts(TEMPLATE.format(profile="", app="web") + group(USED))
-    assert found["Group"].steps[0].does.startswith("in Template: ")
+    of_group = forecasts(TEMPLATE.format(profile="", app="web") + group(USED))["Group"]
+    assert of_group.steps[0].does.startswith("in Template: "), "a group's is written there"

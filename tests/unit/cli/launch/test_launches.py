@@ -44,53 +44,41 @@ def verdicts(terminal: Terminal) -> dict[str, str]:
 # ---- the verdicts ----
 
 
-def test_each_template_says_what_its_instances_will_get(terminal: Terminal, there: FakeLaunchers) -> None:
-    there.template("right", "web", app="web")
-    there.template("late", app="web")
-    there.template("replaced", "db", app="web")
-    there.template("occupied", "legacy", app="web")
-    there.template("unmapped", "legacy", app="other")
-    there.template("bare")
-    assert verdicts(terminal) == {
-        "right": "born-right",
-        "late": "a-few-seconds-late",
-        "replaced": "replaced",
-        "occupied": "will-stay-occupied",
-        "unmapped": "no-mapping",
-        "bare": "no-mapping",
-    }
+EKS = "EKS manages the instances, and their role with them"
+LATER = "software may keep the former for hours"
 
 
 @pytest.mark.parametrize(
-    ("profile", "tags", "reason"),
+    ("profile", "tags", "verdict", "reason"),
     [
-        ("web", {"app": "web"}, "instances start with role web, as app=web asks"),
-        ("", {"app": "web"}, "app=web gives role web after the launch: boot scripts start without credentials"),
-        ("", {"app": "none"}, "instances start with no role, as app=none asks"),
-        (
-            "db",
-            {"app": "web"},
-            "instances start with db, and app=web gives role web later: software may keep the former for hours",
-        ),
-        ("legacy", {"app": "web"}, "instances keep the foreign legacy, and don't get role web, which app=web gives"),
-        ("legacy", {}, "no mapping for the tags; instances keep legacy, which is foreign"),
-        ("web", {}, "no mapping for the tags; instances keep web, which no mapping gives them"),
-        ("", {}, "no mapping for its tags"),
-        ("legacy", {"eks:cluster-name": "c"}, "EKS manages the instances, and their role with them"),
-        (
-            "legacy",
-            {"eks:cluster-name": "c", "app": "web"},
-            "EKS manages the instances, and their role with them; app=web asks for role web, which they don't get",
-        ),
-        ("", {"eks:cluster-name": "c", "rolekeeper:ignore": "true"}, "its tag rolekeeper:ignore says true"),
+        ("web", "app=web", "born-right", "instances start with role web, as app=web asks"),
+        ("", "app=web", "a-few-seconds-late", "app=web gives role web after the launch: boot scripts start without"),
+        ("", "app=none", "born-right", "instances start with no role, as app=none asks"),
+        ("web", "app=none", "replaced", f"instances start with web, and app=none gives no role later: {LATER}"),
+        ("db", "app=web", "replaced", f"instances start with db, and app=web gives role web later: {LATER}"),
+        ("legacy", "app=web", "will-stay-occupied", "instances keep the foreign legacy, and don't get role web, which"),
+        ("legacy", "", "no-mapping", "no mapping for the tags; instances keep legacy, which is foreign"),
+        ("web", "app=other", "no-mapping", "no mapping for the tags; instances keep web, which no mapping gives them"),
+        ("", "", "no-mapping", "no mapping for its tags"),
+        ("legacy", "eks:cluster-name=c", "left-alone", EKS),
+        ("legacy", "eks:cluster-name=c app=web", "left-alone", f"{EKS}; app=web asks for role web, which they don't"),
+        ("", "eks:cluster-name=c rolekeeper:ignore=true", "left-alone", "its tag rolekeeper:ignore says true"),
+        ("legacy", "AmazonECSManaged= app=web", "left-alone", "ECS manages the instances, and their role with them"),
+        ("legacy", "rolekeeper:ignore=true app=web", "left-alone", "its tag rolekeeper:ignore says true"),
+        ("web", "app=web tier=gold", "blocked", "app=web (role web) and tier=gold (role db) share priority"),
+        ("wbe", "app=web", "blocked", "there is no instance profile wbe, so EC2 refuses the launch"),
     ],
 )
-def test_the_reason_says_what_instances_will_carry(
-    terminal: Terminal, there: FakeLaunchers, desk: Desk, profile: str, tags: dict[str, str], reason: str
+def test_each_verdict_says_what_instances_will_carry(
+    terminal: Terminal, there: FakeLaunchers, desk: Desk, profile: str, tags: str, verdict: str, reason: str
 ) -> None:
     desk.edit("app=none", role="NONE")
-    there.template("one", profile, **tags)
-    assert found(terminal)["one"]["reason"] == reason
+    desk.edit("tier=gold", role="db")
+    there.template("one", profile, **dict(each.split("=") for each in tags.split()))
+    one = found(terminal)["one"]
+    assert (one["verdict"], one["reason"][: len(reason)]) == (verdict, reason)
+    starts_wrong = verdict in {"a-few-seconds-late", "replaced", "will-stay-occupied"}
+    assert bool(one["steps"]) == (starts_wrong and tags != "app=none")
 
 
 def test_a_profile_is_judged_by_its_arn_however_the_template_names_it(
@@ -99,24 +87,6 @@ def test_a_profile_is_judged_by_its_arn_however_the_template_names_it(
     there.template("by-arn", desk.world.profile("web"), app="web")
     there.template("by-name", "web", app="web")
     assert set(verdicts(terminal).values()) == {"born-right"}
-
-
-def test_a_quarantine_without_a_profile_is_born_right_and_with_one_replaced(
-    terminal: Terminal, there: FakeLaunchers, desk: Desk
-) -> None:
-    desk.edit("quarantine=yes", role="NONE", priority="1")
-    there.template("bare", quarantine="yes", app="web")
-    there.template("armed", "web", quarantine="yes", app="web")
-    seen = found(terminal)
-    assert seen["bare"]["verdict"] == "born-right"
-    assert (seen["armed"]["verdict"], seen["armed"]["should_carry"]) == ("replaced", None)
-    assert seen["armed"]["steps"] == []
-
-
-def test_mappings_that_tie_block_its_instances(terminal: Terminal, there: FakeLaunchers, desk: Desk) -> None:
-    desk.edit("tier=gold", role="db")
-    there.template("torn", app="web", tier="gold")
-    assert (found(terminal)["torn"]["verdict"], found(terminal)["torn"]["code"]) == ("blocked", "tie")
 
 
 def test_a_foreign_role_that_may_be_taken_over_is_replaced(
@@ -130,25 +100,9 @@ def test_a_foreign_role_that_may_be_taken_over_is_replaced(
     assert "foreign legacy" in seen["reason"]
 
 
-def test_a_profile_that_does_not_exist_is_said(terminal: Terminal, there: FakeLaunchers) -> None:
-    there.template("mistyped", "wbe", app="web")
-    assert found(terminal)["mistyped"]["code"] == "profile-missing"
-
-
-@pytest.mark.parametrize(
-    ("name", "tags"),
-    [
-        ("nodes", {"eks:cluster-name": "main", "app": "web"}),
-        ("karpenter.k8s.aws/8123", {"app": "web"}),
-        ("eks-2ac5f5b0-1234-5678-9abc-0123456789ab", {"app": "web"}),
-        ("tasks", {"AmazonECSManaged": "", "app": "web"}),
-        ("ignored", {"rolekeeper:ignore": "true", "app": "web"}),
-    ],
-)
-def test_what_a_service_manages_is_left_alone(
-    terminal: Terminal, there: FakeLaunchers, name: str, tags: dict[str, str]
-) -> None:
-    there.template(name, "legacy", **tags)
+@pytest.mark.parametrize("name", ["karpenter.k8s.aws/8123", "eks-2ac5f5b0-1234-5678-9abc-0123456789ab"])
+def test_what_a_service_made_is_known_by_its_name(terminal: Terminal, there: FakeLaunchers, name: str) -> None:
+    there.template(name, "legacy", app="web")
     assert found(terminal)[name]["verdict"] == "left-alone"
 
 

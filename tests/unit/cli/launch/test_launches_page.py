@@ -166,12 +166,6 @@ def test_they_are_read_again_where_that_is_asked(browser: TestClient, there: Fak
     assert "made-since" in words(answer)
 
 
-@pytest.mark.usefixtures("some")
-def test_a_pause_is_said_above_them(browser: TestClient, terminal: Terminal) -> None:
-    terminal("pause", "--reason", "a freeze", "--yes")
-    assert "No changes are made now" in words(browser.get("/launches"))
-
-
 # ---- other accounts ----
 
 

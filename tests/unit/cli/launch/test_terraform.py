@@ -124,15 +124,9 @@ VERDICTS = [
 
 
 @pytest.mark.parametrize(("profile", "app", "verdict"), VERDICTS)
-def test_a_launch_template(profile: str, app: str, verdict: Verdict) -> None:
-    found = forecasts(plan(template(profile=profile, app=app)))
-    assert found["aws_launch_template.web"].verdict == verdict
-
-
-@pytest.mark.parametrize(("profile", "app", "verdict"), VERDICTS)
-def test_an_instance(profile: str, app: str, verdict: Verdict) -> None:
-    found = forecasts(plan(instance(profile or None, app=app), root=ONE))
-    assert found["aws_instance.one"].verdict == verdict
+def test_a_launch_template_and_an_instance(profile: str, app: str, verdict: Verdict) -> None:
+    found = forecasts(plan(template(profile=profile, app=app), instance(profile or None, app=app), root=ONE))
+    assert [each.verdict for each in found.values()] == [verdict, verdict]
 
 
 @pytest.mark.parametrize(("profile", "verdict"), [("db", Verdict.BORN_RIGHT), ("web", Verdict.REPLACED)])
@@ -148,10 +142,14 @@ def test_a_groups_own_tag_wins_over_its_templates(profile: str, verdict: Verdict
     assert found["aws_launch_template.web"].launcher.used_by == ("aws_autoscaling_group.group",)
 
 
-def test_a_group_is_found_its_template_by_name() -> None:
-    named = {"launch_template": [{"id": None, "name": "web", "version": "$Latest"}]}
-    found = forecasts(plan(template(profile="web", app="web"), group(**named)))
-    assert found["aws_autoscaling_group.group"].verdict == Verdict.BORN_RIGHT
+def test_a_group_is_found_its_template_by_name_and_one_elsewhere_is_not_judged() -> None:
+    for id_, name, reason in (
+        (None, "web", "instances start with role web, as app=web asks"),
+        ("lt-9", "x", "launch template lt-9 isn't in the file"),
+    ):
+        named = {"launch_template": [{"id": id_, "name": name, "version": "$Latest"}]}
+        found = forecasts(plan(template(profile="web", app="web"), group(**named)))
+        assert found["aws_autoscaling_group.group"].reason == reason
 
 
 def test_a_mixed_group_is_judged_for_each_of_its_templates() -> None:
@@ -326,6 +324,8 @@ BY_PROFILE = {"resources": [written("aws_instance.one", iam_instance_profile=REF
 def test_a_profile_of_the_plan_is_known_by_its_path(declared: Document, verdict: Verdict) -> None:
     found = forecasts(plan(declared, instance(app="web"), root=BY_PROFILE))
     assert found["aws_instance.one"].verdict == verdict
+    named = forecasts(plan(profile(NAMED | {"name": "other"}), instance("other", app="web")))
+    assert named["aws_instance.one"].verdict == Verdict.REPLACED, "one that is written by its name is found too"
 
 
 def test_a_launch_template_refers_to_the_arn_of_its_profile() -> None:
@@ -336,11 +336,6 @@ def test_a_launch_template_refers_to_the_arn_of_its_profile() -> None:
     root = {"resources": [written("aws_launch_template.web", iam_instance_profile=[{"arn": arn}])]}
     found = forecasts(plan(profile(NAMED), made, root=root))
     assert found["aws_launch_template.web"].verdict == Verdict.BORN_RIGHT
-
-
-def test_a_profile_that_is_written_by_its_name_is_found_in_the_plan_too() -> None:
-    found = forecasts(plan(profile(NAMED | {"name": "other"}), instance("other", app="web")))
-    assert found["aws_instance.one"].verdict == Verdict.REPLACED
 
 
 @pytest.mark.parametrize(
@@ -561,17 +556,13 @@ def test_one_unknown_tag_leaves_the_others_and_the_default_tags_known(
     assert tags_of(made, providers) == (tags, {"vpc"}, unclear)
 
 
-def test_tags_that_are_not_known_at_all_are_not_guessed() -> None:
-    made = instance("web")
-    made["change"]["after"].pop("tags_all")
-    made["change"]["after_unknown"] |= {"tags": True, "tags_all": True}
-    assert tags_of(made)[2] == NOT_KNOWN
-
-
-@pytest.mark.parametrize("made", [template(), group(launch_template=[{"name": "web", "version": "$Latest"}])])
-def test_blocks_of_tags_that_are_not_known_at_all_are_not_guessed(made: Document) -> None:
-    made["change"]["after_unknown"] |= {"tag": True, "tag_specifications": True}
-    made["change"]["after"] |= {"tag": None, "tag_specifications": None}
+@pytest.mark.parametrize(
+    "made", [template(), group(launch_template=[{"name": "web", "version": "$Latest"}]), instance("web")]
+)
+def test_tags_that_are_not_known_at_all_are_not_guessed(made: Document) -> None:
+    names = ("tag", "tag_specifications", "tags", "tags_all")
+    made["change"]["after_unknown"] |= dict.fromkeys(names, True)
+    made["change"]["after"] |= dict.fromkeys(names)
     assert forecasts(plan(template("aws_launch_template.web"), made))[made["address"]].reason == NOT_KNOWN
 
 
@@ -612,11 +603,6 @@ def test_a_version_that_refers_to_something_else_is_not_known() -> None:
         root = {"resources": [written("aws_launch_template.web"), of_group]}
         found = forecasts(plan(template(profile="web"), used, root=root))
         assert found["aws_autoscaling_group.group"].verdict == verdict
-
-
-def test_a_group_whose_template_is_elsewhere_is_not_judged() -> None:
-    found = forecasts(plan(group(launch_template=[{"id": "lt-9", "name": "x", "version": "1"}])))
-    assert found["aws_autoscaling_group.group"].reason == "launch template lt-9 isn't in the file"
 
 
 def test_what_the_plan_deletes_is_left_out_and_what_it_replaces_is_as_it_will_be() -> None:

@@ -5,7 +5,6 @@ The rest of it is played on the embedded AWS.
 
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from types import SimpleNamespace
@@ -17,33 +16,28 @@ from fakes.ec2 import client_error
 from fixtures.account import ACCOUNT, REGION
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.instance import Association, AssociationState, InstanceKey, InstanceState, Target
+from rolekeeper.model.instance import Association, AssociationState, InstanceState, Target
 from rolekeeper.model.problem import Reason, ReasonCode, details
 from rolekeeper.storage import layout
-from rolekeeper_cli.instance.uptake import Delivery, Held, Uptake, Use
+from rolekeeper_cli.instance.uptake_view import CallView, RoleUseView, UptakeView
 from rolekeeper_verify import story
 from rolekeeper_verify.story import StepFailedError, StepSkippedError, Story
+from support.views import view_with
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/a"
 SINCE = datetime(2026, 3, 2, 9, 15, 4, tzinfo=UTC)
 
 
-def held(delivered: float | None = None, used: float | None = None, since: datetime | None = SINCE) -> Held:
-    """A carried role with what was recorded, in seconds since it was attached."""
-    delivery = None if delivered is None else Delivery(ROLE, SINCE + timedelta(seconds=delivered), SINCE)
-    use = None if used is None else Use(ROLE, SINCE + timedelta(seconds=used), "sts:GetCallerIdentity", "aws-cli/2")
-    return Held(
-        ROLE,
-        "a",
-        carried=True,
-        since=since,
-        until=None,
-        delivered=delivery,
-        first_use=use,
-        last_use=use,
-        valid_until=None,
-        recorded=True,
-    )
+def held(
+    delivered: float | None = None, used: float | None = None, since: datetime | None = SINCE, *, carried: bool = True
+) -> RoleUseView:
+    """A role with what was recorded, in seconds since it was attached."""
+    use = None
+    if used is not None:
+        use = CallView(at=SINCE + timedelta(seconds=used), action="sts:GetCallerIdentity", agent="a", refused=None)
+    at = None if delivered is None else SINCE + timedelta(seconds=delivered)
+    both = {"first_use": use, "last_use": use}
+    return view_with(RoleUseView, role="a", carried=carried, since=since, delivered_at=at, **both)
 
 
 @pytest.fixture
@@ -53,8 +47,8 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Story:
     return Story(SimpleNamespace(deployment=deployment, names=None), 180, 600, a="i-1")  # type: ignore[arg-type]  # no scene is asked
 
 
-def records(monkeypatch: pytest.MonkeyPatch, *roles: Held, unknown: str = "") -> None:
-    found = Uptake(InstanceKey(ACCOUNT, REGION, "i-1"), "", roles, SINCE, whole=True, unknown_because=unknown)
+def records(monkeypatch: pytest.MonkeyPatch, *roles: RoleUseView, unknown: str = "") -> None:
+    found = view_with(UptakeView, roles=roles, unknown_because=unknown or None)
     monkeypatch.setattr(story, "of_instance", lambda _deployment, _key, _name: found)
 
 
@@ -67,7 +61,7 @@ def test_delivery_and_use_take_the_seconds_since_the_role_was_attached(
 
 @pytest.mark.parametrize("roles", [(), (held(),), (held(3, 21, since=None),)])
 def test_without_a_record_the_steps_are_skipped(
-    played: Story, monkeypatch: pytest.MonkeyPatch, roles: tuple[Held, ...]
+    played: Story, monkeypatch: pytest.MonkeyPatch, roles: tuple[RoleUseView, ...]
 ) -> None:
     records(monkeypatch, *roles)
     played.trail_until = SINCE
@@ -83,7 +77,7 @@ def test_calls_and_deliveries_of_a_former_role_after_it_was_replaced_fail_the_st
     played: Story, monkeypatch: pytest.MonkeyPatch, seconds: float, *, fails: bool
 ) -> None:
     """That is no record that is late: a process that starts after a replace has the new role."""
-    records(monkeypatch, held(), replace(held(delivered=seconds, used=seconds), carried=False))
+    records(monkeypatch, held(), held(delivered=seconds, used=seconds, carried=False))
     played.trail_until = SINCE
     for step, what in ((played.delivered, "EC2 got credentials of"), (played.in_use, "the instance called with")):
         with pytest.raises(StepFailedError if fails else StepSkippedError, match=what if fails else "not in Cloud"):
@@ -96,12 +90,12 @@ def test_calls_and_deliveries_of_a_former_role_after_it_was_replaced_fail_the_st
 def test_a_call_that_was_refused_is_no_use(played: Story, monkeypatch: pytest.MonkeyPatch) -> None:
     found = held(delivered=3, used=21)
     assert found.first_use
-    refused = replace(found.first_use, refused="ExpiredToken")
+    refused = found.first_use.but(refused="ExpiredToken")
     played.trail_until = SINCE
-    records(monkeypatch, replace(found, first_use=refused, last_use=refused))
+    records(monkeypatch, found.but(first_use=refused, last_use=refused))
     with pytest.raises(StepSkippedError):
         played.in_use()
-    records(monkeypatch, replace(found, first_use=refused))
+    records(monkeypatch, found.but(first_use=refused))
     assert played.in_use() == 21
 
 
