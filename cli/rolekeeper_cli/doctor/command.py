@@ -36,7 +36,6 @@ def doctor() -> ExitCode:
 
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "cyan"}
-_COUNTED = {"ok": "ok", "warn": "warnings", "fail": "failed", "unknown": "unknown"}
 _LAYOUT = Layout(
     (Column("level"), Column("check"), Column("what", kind="text")), colour=lambda each: _COLOURS[each.level]
 )
@@ -44,7 +43,7 @@ _LAYOUT = Layout(
 
 def show(found: Iterable[doctor_finding.Finding], names: Iterable[str]) -> ExitCode:
     """Show what every check finds, of the checks of these names; the answer is no if anything failed."""
-    counts = dict.fromkeys(_COUNTED, 0)
+    counts = dict.fromkeys(doctor_finding.Level, 0)
 
     def counted() -> Iterator[FindingView]:
         for finding in found:
@@ -52,12 +51,12 @@ def show(found: Iterable[doctor_finding.Finding], names: Iterable[str]) -> ExitC
             yield finding.view()
 
     def whole(rows: Sequence[FindingView]) -> FindingsView:
-        return FindingsView(findings=rows, summary=LevelCountsView(**counts))
+        return FindingsView(findings=rows, summary=LevelCountsView(**{level.value: counts[level] for level in counts}))
 
     level, check = max(doctor_finding.Level, key=len), max(names, key=len)
     widest = FindingView(level=level, check=check, what="", remedy="")
     render.show_with_rows(counted(), whole, draw=partial(_draw, widest=widest))
-    terminal.say(f"{', '.join(f'{count:,} {_COUNTED[level]}' for level, count in counts.items())}.")
+    terminal.say(f"{', '.join(level.amount(count) for level, count in counts.items())}.")
     return ExitCode.NO if counts[doctor_finding.Level.FAIL] else ExitCode.DONE
 
 
