@@ -26,8 +26,9 @@ import botocore.session
 from botocore.config import Config
 from botocore.loaders import create_loader
 
+from rolekeeper.model.instance import Target
 from rolekeeper_cli import installed
-from rolekeeper_cli.deploy.artifacts import Bucket, Place, built, upload
+from rolekeeper_cli.deploy.artifacts import Bucket, built, upload
 from rolekeeper_cli.deploy.rollout import Template, make
 from rolekeeper_local import place, settings
 from rolekeeper_local.ec2_model import Timings
@@ -152,7 +153,7 @@ class EmbeddedAws:
         """
         with ExitStack() as stack, self.step("deploying"):
             artifacts = self._artifacts or stack.enter_context(built())
-            bucket = Bucket(self.session().client("s3"), Place(ACCOUNT, REGION, "aws"), None)
+            bucket = Bucket(self.session().client("s3"), Target(ACCOUNT, REGION), None)
             template = Template({"TemplateURL": upload(artifacts, bucket)})
             stacks = self.session().client("cloudformation")
             make_stack(stacks, STACK, template, parameters=parameters or PARAMETERS)

@@ -29,9 +29,10 @@ from rolekeeper.instances.observe import observe
 from rolekeeper.instances.requests import DroppedError, parse
 from rolekeeper.model.instance import Association, AssociationState, InstanceKey, InstanceState, Target
 from rolekeeper.storage.state import Snapshot
-from rolekeeper_verify import report as reports
-from rolekeeper_verify.outcomes import Answer, Outcome, Probe, Report, Step
+from rolekeeper_cli.shell.documents import as_json
+from rolekeeper_cli.shell.view import schema_of
 from rolekeeper_verify.redact import redacted
+from rolekeeper_verify.view import FORMAT, Answer, Outcome, Probe, Report, Step
 
 # AWS_FACTS.md "Errors": each code, words of its message where the code alone doesn't say it, and what it means.
 REFUSALS: tuple[tuple[str, str, type[AwsRefusalError]], ...] = (
@@ -61,30 +62,12 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NO_STATE: Any = SimpleNamespace(read=lambda *_, **__: Snapshot())
 
 
-def _object(**members: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": members, "required": list(members), "additionalProperties": False}
-
-
-def _list(of: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": of}
-
-
-_TEXT, _NUMBER, _ANY = {"type": "string"}, {"type": "number"}, {"type": "object"}
-_OUTCOME = {"enum": [each.value for each in Outcome]}
-FORM = _object(
-    rolekeeper_verify={"const": reports.FORMAT},
-    outcome=_OUTCOME,
-    seconds=_NUMBER,
-    id={"type": "string", "pattern": "^[a-z0-9]{6}$"},
-    version=_TEXT,
-    region=_TEXT,
-    began=_TEXT,
-    steps=_list(_object(name=_TEXT, what=_TEXT, outcome=_OUTCOME, seconds=_NUMBER, why=_TEXT)),
-    probes=_list(_object(name=_TEXT, fact=_TEXT, expected=_TEXT, outcome=_OUTCOME, observed=_TEXT, why=_TEXT)),
-    answers=_list(_object(at=_NUMBER, operation=_TEXT, asked=_ANY, answer=_ANY)),
-    events=_list(_ANY),
-    left=_list(_TEXT),
-)
+FORM = {
+    "allOf": [
+        schema_of(Report),
+        {"properties": {"rolekeeper_verify": {"const": FORMAT}, "id": {"pattern": "^[a-z0-9]{6}$"}}},
+    ]
+}
 
 
 class Replay:
@@ -143,18 +126,13 @@ class Replay:
 
 def _unredacted(document: Mapping[str, Any]) -> Iterator[str]:
     """Where redaction would change the report: somebody edited it, or it comes from another version."""
-    report = Report(
-        document["id"],
-        document["version"],
-        document["region"],
-        began=document["began"],
+    report = Report.of(
+        **{name: document[name] for name in ("id", "version", "region", "began", "events", "left")},
         steps=[Step(**{**each, "outcome": Outcome(each["outcome"])}) for each in document["steps"]],
         probes=[Probe(**{**each, "outcome": Outcome(each["outcome"])}) for each in document["probes"]],
         answers=[Answer(**each) for each in document["answers"]],
-        events=document["events"],
-        left=document["left"],
     )
-    plain = reports.document(redacted(report))
+    plain = json.loads(as_json(redacted(report)))
     for name, value in document.items():
         items = enumerate(zip(value, plain[name], strict=False)) if isinstance(value, list) else ()
         places = [f"$.{name}[{number}]" for number, (each, other) in items if each != other]

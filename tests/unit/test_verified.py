@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from rolekeeper.aws.errors import ConflictError
-from rolekeeper_verify import report as reports
+from rolekeeper_cli.shell.documents import as_json
 from rolekeeper_verify.names import Names
-from rolekeeper_verify.outcomes import Answer, Outcome, Probe, Report, Step
 from rolekeeper_verify.redact import redacted
+from rolekeeper_verify.view import Answer, Outcome, Probe, Report, Step
 from support.replay import REFUSALS, Replay
 
 ROOT = Path(__file__).parents[2]
@@ -46,17 +46,21 @@ def row(association: str, profile: str, state: str) -> dict[str, Any]:
     return {"AssociationId": association, "InstanceId": INSTANCE, "IamInstanceProfile": held, "State": state}
 
 
+def answer(operation: str, asked: Mapping[str, Any], answered: Mapping[str, Any]) -> Answer:
+    return Answer(at=1, operation=operation, asked=asked, answer=answered)
+
+
 def change(operation: str, asked: Mapping[str, Any], answered: dict[str, Any]) -> Answer:
-    return Answer(1, operation, asked, {"IamInstanceProfileAssociation": answered})
+    return answer(operation, asked, {"IamInstanceProfileAssociation": answered})
 
 
 def shows(*rows: dict[str, Any]) -> Answer:
-    return Answer(1, "DescribeIamInstanceProfileAssociations", {}, {"IamInstanceProfileAssociations": list(rows)})
+    return answer("DescribeIamInstanceProfileAssociations", {}, {"IamInstanceProfileAssociations": list(rows)})
 
 
 def refused(operation: str, code: str, message: str) -> Answer:
-    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}}
-    return Answer(1, operation, {"AssociationId": FIRST}, answer)
+    error = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    return answer(operation, {"AssociationId": FIRST}, error)
 
 
 def event(source: str, kind: str, **detail: Any) -> dict[str, Any]:
@@ -66,7 +70,7 @@ def event(source: str, kind: str, **detail: Any) -> dict[str, Any]:
 
 
 RUNNING = {"InstanceId": INSTANCE, "State": {"Code": 16, "Name": "running"}, "Tags": []}
-DESCRIBED = Answer(0, "DescribeInstances", {"InstanceIds": [INSTANCE]}, {"Reservations": [{"Instances": [RUNNING]}]})
+DESCRIBED = answer("DescribeInstances", {"InstanceIds": [INSTANCE]}, {"Reservations": [{"Instances": [RUNNING]}]})
 ATTACHED = change(
     "AssociateIamInstanceProfile",
     {"InstanceId": INSTANCE, "IamInstanceProfile": {"Arn": A}},
@@ -94,13 +98,13 @@ TAGS = event(
 
 def verified(*answers: Answer, events: tuple[dict[str, Any], ...] = (STATE, TAGS)) -> dict[str, Any]:
     """The document of a report with these answers, which is redacted as each is."""
-    step = Step("retag", "Another tag gives another role.", Outcome.PASSED, seconds=12.5)
-    probe = Probe("stale", "Errors", "InvalidAssociationID.NotFound", outcome=Outcome.SKIPPED, why="no time")
-    report = Report(
-        NAMES.id, "1.0.0", "us-east-1", began="2026-03-02T09:15:04+00:00", steps=[step], probes=[probe],
-        answers=list(answers), events=list(events),
-    )  # fmt: skip
-    return reports.document(redacted(report))
+    step = Step(name="retag", what="Another tag gives another role.", outcome=Outcome.PASSED, seconds=12.5, why="")
+    fact = {"name": "stale", "fact": "Errors", "expected": "InvalidAssociationID.NotFound"}
+    probe = Probe(**fact, outcome=Outcome.SKIPPED, observed="", why="no time")
+    known: dict[str, Any] = {"id": NAMES.id, "version": "1.0.0", "region": "us-east-1", "began": "2026-03-02T09:15"}
+    report = Report.of([step], **known, probes=[probe], answers=[*answers], events=[*events])
+    document: dict[str, Any] = json.loads(as_json(redacted(report)))
+    return document
 
 
 @pytest.fixture
@@ -121,7 +125,7 @@ STORY = (
 
 
 def test_a_report_replays_and_says_how_much(replayed: Callable[[object], Replay]) -> None:
-    found = replayed(verified(*STORY, Answer(9, "RunInstances", {}, {"Instances": [RUNNING]})))
+    found = replayed(verified(*STORY, answer("RunInstances", {}, {"Instances": [RUNNING]})))
     assert found.problems == []
     assert found.counts == {"answers": 8, "refusals": 1, "events": 2}
 
@@ -153,7 +157,7 @@ OTHERWISE = {
         r"answers\[1\].*AWS_FACTS.md doesn't know InvalidParameterValue with this message: Profile isn't there yet",
     ),
     "an unknown state of an instance": (
-        verified(Answer(0, "DescribeInstances", {}, {"Reservations": [UNKNOWN]})),
+        verified(answer("DescribeInstances", {}, {"Reservations": [UNKNOWN]})),
         r"answers\[0\].*can't be read: ValueError\(\"'tag-key' is not a valid InstanceState",
     ),
     "an association without a profile": (
@@ -161,7 +165,7 @@ OTHERWISE = {
         r"answers\[1\].*can't be read: KeyError\('IamInstanceProfile'\)",
     ),
     "a list that is a text": (
-        verified(Answer(0, "DescribeInstances", {"InstanceIds": [INSTANCE]}, {"Reservations": "none"})),
+        verified(answer("DescribeInstances", {"InstanceIds": [INSTANCE]}, {"Reservations": "none"})),
         r"answers\[0\].*can't be read: TypeError",
     ),
     "an event of an unknown form": (

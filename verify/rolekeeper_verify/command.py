@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,24 +16,23 @@ from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import yes
 from rolekeeper_cli.shell.command import command, doctor_deployment, prints
-from rolekeeper_cli.shell.layout import Column, Layout
-from rolekeeper_verify.view import ReportView, VerificationsView
+from rolekeeper_cli.shell.layout import Column, Layout, amount
+from rolekeeper_verify.view import Outcome, Probe, Report, Step, VerificationsView
 
 with lazily():
     from rolekeeper_cli.shell import tables
     from rolekeeper_verify import machine as verify_machine
     from rolekeeper_verify import names as verify_names
-    from rolekeeper_verify import outcomes, preflight, redact, removal, run
+    from rolekeeper_verify import preflight, removal, run
     from rolekeeper_verify import report as verify_report
     from rolekeeper_verify import scene as verify_scene
     from rolekeeper_verify import sweep as verify_sweep
 
 if TYPE_CHECKING:
     from rolekeeper_cli.aws.deployment import Deployment
-    from rolekeeper_verify.outcomes import Probe, Report, Step
 
 
-@prints(report=ReportView, findings=FindingsView, verifications=VerificationsView)
+@prints(report=Report, findings=FindingsView, verifications=VerificationsView)
 @command(
     "verify",
     "rolekeeper verify --pre",
@@ -130,9 +128,10 @@ def _prove(
     finally:
         shown.close()
         verify_sweep.untouched(verification.untouched)
-        files = verify_report.write(verification.report, folder)
+        report = verification.report
+        files = verify_report.write(report, folder)
         terminal.say(f"Report: {', '.join(map(str, files))}")
-    return _end(verification.report)
+    return _end(report)
 
 
 def _announcement(caller: Deployment, names: verify_names.Names, machine: verify_machine.Machine) -> str:
@@ -154,14 +153,24 @@ def _announcement(caller: Deployment, names: verify_names.Names, machine: verify
     )
 
 
-_COLOURS = {"passed": "green", "failed": "red", "skipped": "yellow"}
+def _note(found: Step | Probe) -> str:
+    """Why it failed or was skipped; or what AWS answered instead of what was expected."""
+    return found.why or (found.observed if isinstance(found, Probe) and found.outcome is Outcome.FAILED else "")
+
+
+_COLOURS = {Outcome.PASSED: "green", Outcome.FAILED: "red", Outcome.SKIPPED: "yellow"}
 _LAYOUT = Layout(
-    (Column("outcome"), Column("name"), Column("seconds"), Column("what", kind="text")),
-    note=lambda each: each["why"],
+    (
+        Column("outcome"),
+        Column("name"),
+        Column("seconds", lambda each: getattr(each, "seconds", "")),
+        Column("what", lambda each: each.expected if isinstance(each, Probe) else each.what, kind="text"),
+    ),
+    note=_note,
     note_name="why",
-    colour=lambda each: _COLOURS[each["outcome"]],
+    colour=lambda each: _COLOURS[each.outcome],
 )
-_WIDEST = {"outcome": "skipped", "name": "foreign-mapped", "seconds": "1234.5", "what": "", "why": ""}
+_WIDEST = Step(outcome=Outcome.SKIPPED, name="foreign-mapped", seconds=1234.5, what="", why="")
 
 
 class _Shown:
@@ -189,7 +198,7 @@ class _Shown:
     def ended(self, found: Step | Probe) -> None:
         self.close()
         if self._listing:
-            self._listing.draw([_row(found)])
+            self._listing.draw([found])
 
     def close(self) -> None:
         if self._status:
@@ -197,35 +206,28 @@ class _Shown:
             self._status = None
 
 
-def _row(found: Step | Probe) -> dict[str, Any]:
-    """A probe has its expectation as `what`, and why it wasn't asked, or what else AWS answered, as `why`."""
-    if isinstance(found, outcomes.Step):
-        return asdict(found)
-    why = found.why or (found.observed if found.outcome == "failed" else "")
-    return {"outcome": found.outcome, "name": found.name, "seconds": "", "what": found.expected, "why": why}
-
-
 def _end(report: Report) -> ExitCode:
     """Show the whole as a document, or what it comes to."""
-    render.show(verify_report.document(redact.redacted(report)), of=ReportView)
-    facts = Counter(each.outcome for each in report.probes)
-    so, otherwise, unasked = (facts[each] for each in outcomes.Outcome)
-    if otherwise:
-        terminal.warn(f"AWS differs from docs/AWS_FACTS.md in {otherwise} facts: please send the report as an issue")
-    if report.probes:
+    render.show(report)
+    facts = Counter(probe.outcome for probe in report.probes)
+    if otherwise := facts[Outcome.FAILED]:
+        differs = amount(otherwise, "fact")
+        terminal.warn(f"AWS differs from docs/AWS_FACTS.md in {differs}: please send the report as an issue")
+    if facts:
+        so, unasked = facts[Outcome.PASSED], facts[Outcome.SKIPPED]
         terminal.say(f"Facts of docs/AWS_FACTS.md: {so} as the page has them, {unasked} couldn't be asked.")
     if not report.left:
         terminal.say("Nothing is left.")
-    steps = Counter(each.outcome for each in report.steps)
-    counts = [f"{steps[each]} {each.value}" for each in outcomes.Outcome if steps[each]]
-    text = f"{', '.join(counts)}{f': {", ".join(report.skipped)}' if report.skipped else ''}"
+    steps = {each: [step.name for step in report.steps if step.outcome is each] for each in Outcome}
+    counts = ", ".join(f"{len(names)} {outcome}" for outcome, names in steps.items() if names)
+    skipped = steps[Outcome.SKIPPED]
+    text = f"{counts}: {', '.join(skipped)}" if skipped else counts
     match report.outcome:
-        case "passed":
+        case Outcome.PASSED:
             terminal.say(f"{text}.")
             return ExitCode.DONE
-        case "skipped":
+        case Outcome.SKIPPED:
             terminal.bad([f"{text}. What these prove isn't proven: the report says why."])
             return ExitCode.UNPROVEN
-    failed = [each.name for each in report.steps if each.outcome is outcomes.Outcome.FAILED]
-    terminal.bad([f"Failed: {', '.join(failed)}. {text}."])
+    terminal.bad([f"Failed: {', '.join(steps[Outcome.FAILED])}. {text}."])
     return ExitCode.NO

@@ -18,7 +18,7 @@ from rolekeeper_cli.doctor.run import Check, run
 from rolekeeper_cli.doctor.run import findings as found_by
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.guard.use import Arns, Document, deploying_policy, verifiers_policies
-from rolekeeper_cli.shell.layout import several
+from rolekeeper_cli.shell.layout import amount, several
 from rolekeeper_verify.machine import Wanted, resolve
 from rolekeeper_verify.names import PREFIX, TAG
 from rolekeeper_verify.removal import find
@@ -250,14 +250,13 @@ def stacks(deployment: DoctorDeployment) -> Findings:
 def vcpus(deployment: DoctorDeployment) -> Findings:
     """Of on-demand instances of the families A, C, D, H, I, M, R, T and Z. How many are in use isn't counted."""
     quota, of = _quota(deployment, "ec2", "L-1216C47A", default=0)
+    shown = f"the account may have {amount(quota, 'vCPU')}, and a verification takes {VCPUS}"
     if of:
-        yield unknown(
-            f"how many vCPUs the account may have isn't known; a verification takes {VCPUS}",
-            "look it up in Service Quotas",
-        )
+        what = f"how many vCPUs the account may have isn't known; a verification takes {VCPUS}"
+        yield unknown(what, "look it up in Service Quotas")
     elif quota < VCPUS:
-        yield fail(f"the account may have {quota:,} vCPUs, and a verification takes {VCPUS}", "ask AWS for more")
-    return f"the account may have {quota:,} vCPUs, of which a verification takes {VCPUS}"
+        yield fail(shown, "ask AWS for more")
+    return shown
 
 
 def _quota(deployment: DoctorDeployment, service: str, code: str, default: int) -> tuple[int, str]:

@@ -12,7 +12,7 @@ two instance profiles and a rule, and delete them.
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -38,9 +38,9 @@ from rolekeeper_cli.instance.revoked_policy import LIVES, POLICY, Entry
 from rolekeeper_cli.instance.uptake import Delivery
 from rolekeeper_cli.instance.use import key_of
 from rolekeeper_verify.names import TAG
-from rolekeeper_verify.outcomes import Outcome, Probe
 from rolekeeper_verify.proof import PROFILE, RULE
 from rolekeeper_verify.story import REPLACED_SECONDS, UNAUTHORIZED, StepFailedError, StepSkippedError, Story
+from rolekeeper_verify.view import Outcome, Probe
 
 _PROPAGATES = 180.0
 # docs/AWS_FACTS.md, "CloudTrail's event history", "Credentials on the instance".
@@ -112,19 +112,21 @@ def run(facts: Iterable[Fact], story: Story) -> Iterator[Probe]:
 
 
 def _probe(fact: Fact, story: Story) -> Probe:
-    skipped = Probe(fact.name, fact.section, fact.expected, outcome=Outcome.SKIPPED)
+    skipped = Probe(
+        name=fact.name, fact=fact.section, expected=fact.expected, outcome=Outcome.SKIPPED, observed="", why=""
+    )
     try:
         observed = fact.ask(story)
     except (StepSkippedError, StepFailedError) as error:  # a wait was too short to say
-        return replace(skipped, why=str(error))
+        return skipped.but(why=str(error))
     except AccessDeniedError as error:
-        return replace(skipped, why=f"you aren't allowed {error.action}")
+        return skipped.but(why=f"you aren't allowed {error.action}")
     except RetryableError as error:
-        return replace(skipped, why=f"{error.action} got no answer ({error.code})")
+        return skipped.but(why=f"{error.action} got no answer ({error.code})")
     except Exception as error:  # noqa: BLE001  # another answer than expected, whatever its shape, is what a probe finds
-        return replace(skipped, outcome=Outcome.FAILED, observed=f"{type(error).__name__}: {error}")
+        return skipped.but(outcome=Outcome.FAILED, observed=f"{type(error).__name__}: {error}")
     outcome = Outcome.PASSED if observed.fits else Outcome.FAILED
-    return replace(skipped, outcome=outcome, observed=observed.text)
+    return skipped.but(outcome=outcome, observed=observed.text)
 
 
 # ---- what several probes do ----

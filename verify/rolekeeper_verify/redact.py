@@ -10,17 +10,19 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
 from datetime import datetime
-from typing import Any, NewType
+from typing import Any
 
 from rolekeeper.model.instance import AssociationState, InstanceState
 from rolekeeper.model.text import UNSEEN, in_words
+from rolekeeper_cli.shell.view import View
 from rolekeeper_verify.names import TAG, Names
-from rolekeeper_verify.outcomes import Answer, Outcome, Probe, Report, Step
+from rolekeeper_verify.view import Outcome, Report
 
-# Only `redacted` makes one.
-Redacted = NewType("Redacted", Report)
+
+class Redacted(Report):
+    """A report, as only `redacted` makes one."""
+
 
 MARK = "[REDACTED]"
 # The members that are kept, by their names in EC2's API.
@@ -81,23 +83,25 @@ _WORDS = re.compile(r"(?:EC2|S3|I[dP]s?(?![a-z])|[A-Z]?[a-z]{2,}+|[A-Z]{2,4}(?=[
 _ESCAPE = re.compile(r"\\+u\{?([0-9a-f]{4})\}?|\\+x([0-9a-f]{2})|%(?:25)*([0-9a-f]{2})", re.IGNORECASE)
 
 
-def redacted(report: Report) -> Redacted:
-    """The same report, fit to be published. It has no event of an instance that none of its answers names."""
-    redactor = Redactor(Names(report.id), report.caller)
+def redacted(report: Report, caller: str = "") -> Redacted:
+    """The same report without the names of its caller, an ARN, fit to be published.
+
+    It has no event of an instance that none of its answers names.
+    """
+    redactor = Redactor(Names(report.id), caller)
     ours = _instances(report.answers)
     return Redacted(
-        replace(
-            report,
-            caller="",
-            version=redactor.text(report.version),
-            region=redactor.text(report.region),
-            began=redactor.text(report.began),
-            steps=[redactor.fields(each) for each in report.steps],
-            probes=[redactor.fields(each) for each in report.probes],
-            answers=[redactor.fields(each) for each in report.answers],
-            events=[redactor.value(each) for each in report.events if ours & _instances(each)],
-            left=[redactor.text(each) for each in report.left],
-        )
+        **vars(report)
+        | {
+            "version": redactor.text(report.version),
+            "region": redactor.text(report.region),
+            "began": redactor.text(report.began),
+            "steps": [redactor.fields(each) for each in report.steps],
+            "probes": [redactor.fields(each) for each in report.probes],
+            "answers": [redactor.fields(each) for each in report.answers],
+            "events": [redactor.value(each) for each in report.events if ours & _instances(each)],
+            "left": [redactor.text(each) for each in report.left],
+        }
     )
 
 
@@ -134,11 +138,10 @@ class Redactor:
         )
         self._finders = [(re.compile(pattern, re.IGNORECASE), found) for pattern, found in finders]
 
-    def fields[Item: Step | Probe | Answer](self, item: Item) -> Item:
+    def fields[Item: View](self, item: Item) -> Item:
         """An item of a report with each of its fields redacted; its outcome is no text of AWS's."""
-        values = {each.name: getattr(item, each.name) for each in fields(item)}
-        plain = {name: each if isinstance(each, Outcome) else self.value(each) for name, each in values.items()}
-        return replace(item, **plain)  # type: ignore[arg-type]  # each field's own type
+        plain = {name: each if isinstance(each, Outcome) else self.value(each) for name, each in vars(item).items()}
+        return item.but(**plain)
 
     def value(self, value: object) -> Any:
         """A document of EC2's or EventBridge's: its known members, redacted, as JSON has them."""

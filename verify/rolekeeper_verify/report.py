@@ -3,8 +3,6 @@
 Each takes a redacted report, so that nothing else can be written.
 """
 
-import json
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -13,20 +11,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.shell.documents import as_json
 from rolekeeper_cli.shell.markdown import code, escaped
 from rolekeeper_verify.names import Names
-from rolekeeper_verify.outcomes import Outcome, Report
 from rolekeeper_verify.place import FOLDER
-from rolekeeper_verify.redact import Redacted, redacted
-
-# Of the JSON document: a reader knows by it what it may expect.
-FORMAT = 1
+from rolekeeper_verify.redact import Redacted
+from rolekeeper_verify.view import Outcome
 
 
-def write(report: Report, folder: Path) -> list[Path]:
+def write(report: Redacted, folder: Path) -> list[Path]:
     """Write three files that only their owner may read, each whole. UsageError if one can't be, or is there."""
-    plain = redacted(report)
-    forms = {"json": json.dumps(document(plain), indent=2) + "\n", "md": markdown(plain), "svg": plot(plain)}
+    forms = {"json": as_json(report) + "\n", "md": markdown(report), "svg": plot(report)}
     files = {folder / f"{Names(report.id).stack}.{form}": text for form, text in forms.items()}
     if taken := next((path for path in files if path.exists()), None):
         raise UsageError(f"{taken} is there already", "name another folder")
@@ -46,13 +41,6 @@ def _write(path: Path, text: str) -> None:
         Path(file.name).replace(path)
 
 
-def document(report: Redacted) -> dict[str, Any]:
-    """The report as JSON has it; only EC2's answers and EventBridge's events have names of AWS's own."""
-    fields = asdict(report)
-    del fields["caller"]
-    return {"rolekeeper_verify": FORMAT, **_in_sum(report), **fields}
-
-
 def markdown(report: Redacted) -> str:
     """A page with a table of the steps and one of the probes; first what is wrong, about AWS and about us."""
     return _filled("report.md.j2", report, wrong=[each for each in report.probes if each.outcome is Outcome.FAILED])
@@ -61,11 +49,6 @@ def markdown(report: Redacted) -> str:
 def plot(report: Redacted) -> str:
     """The seconds of each step as bars, in colours for a light and a dark page."""
     return _filled("report.svg.j2", report, longest=max([each.seconds for each in report.steps], default=0) or 1)
-
-
-def _in_sum(report: Report) -> dict[str, Any]:
-    """How it ended, and how long its steps took together."""
-    return {"outcome": report.outcome, "seconds": round(sum(each.seconds for each in report.steps), 1)}
 
 
 @cache
@@ -85,4 +68,4 @@ def _templates(*, is_svg: bool) -> Environment:
 
 def _filled(template: str, report: Redacted, **values: Any) -> str:
     found = _templates(is_svg=template.endswith(".svg.j2")).get_template(template)
-    return found.render(report=report, **_in_sum(report), **values)
+    return found.render(report=report, **values)

@@ -15,10 +15,11 @@ from rolekeeper_verify.aws import wait_out
 from rolekeeper_verify.kinds import Leftover
 from rolekeeper_verify.machine import Machine
 from rolekeeper_verify.names import Names
-from rolekeeper_verify.outcomes import Answer, Outcome, Probe, Report, Step
 from rolekeeper_verify.proof import Record
+from rolekeeper_verify.redact import Redacted, redacted
 from rolekeeper_verify.scene import Scene, deploy
 from rolekeeper_verify.story import Act, StepFailedError, StepSkippedError, Story
+from rolekeeper_verify.view import Answer, Outcome, Probe, Report, Step, outcome_of
 
 # EC2's answers that the report keeps.
 _KEPT = frozenset(
@@ -57,13 +58,29 @@ class Verification:
         self._began = caller.now()
         # What has only its tag at the end, and what others need too.
         self.untouched: Sequence[Leftover] = ()
-        self.report = Report(
-            names.id,
-            installed.version(),
-            str(caller.session.region_name),
+        self._steps, self._probes, self._answers = list[Step](), list[Probe](), list[Answer]()
+        self._events: Sequence[Mapping[str, Any]] = ()
+        self._left: Sequence[str] = ()
+
+    @property
+    def report(self) -> Redacted:
+        """What was found until now, and is left."""
+        whole = Report.of(
+            self._steps,
+            self._left,
+            id=self._record.names.id,
+            version=installed.version(),
+            region=str(self._caller.session.region_name),
             began=self._began.isoformat(timespec="seconds"),
-            caller=caller.caller.arn,
+            probes=self._probes,
+            answers=self._answers,
+            events=self._events,
         )
+        return redacted(whole, self._caller.caller.arn)
+
+    @property
+    def _failed(self) -> bool:
+        return outcome_of(self._steps, self._left) is Outcome.FAILED
 
     def run(self, machine: Machine) -> None:
         """Go through it all. What was made is removed, whatever happens; the report says what is left."""
@@ -72,7 +89,8 @@ class Verification:
             self._play(machine)
         except BaseException as error:
             why = "it was interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
-            self._end(Step("end", "the verification comes to its end", Outcome.FAILED, seconds=0, why=why))
+            what = "the verification comes to its end"
+            self._end(Step(name="end", what=what, outcome=Outcome.FAILED, seconds=0, why=why))
             raise
         finally:
             self._remove()
@@ -90,7 +108,7 @@ class Verification:
         for name, what, act in story.steps():
             self._step(name, what, act)
         self._step("free", "a person takes the foreign role away", story.free)
-        if not self.report.failed:
+        if not self._failed:
             self._probe(story)
 
     def _probe(self, story: Story) -> None:
@@ -100,20 +118,20 @@ class Verification:
         self._step("in-use", "software on the instance called with the role that was attached", story.in_use)
         self._facts("probes", probes.CHANGED, story)
         self._step("terminate", "an instance is terminated", story.terminate_a)
-        if not self.report.failed:
+        if not self._failed:
             self._facts("probes", probes.ENDED, story)
-        self.report.events += [event for _, event in story.received.values()]
+        self._events = [event for _, event in story.received.values()]
 
     def _facts(self, name: str, facts: Sequence[probes.Fact], story: Story) -> None:
         self._begins(name)
         for each in probes.run(facts, story):
-            self.report.probes.append(each)
+            self._probes.append(each)
             self._ended(each)
             self._begins("probes")
 
     def _step(self, name: str, what: str, act: Act) -> None:
         """Do a step, unless one before it failed, and tell how it ended."""
-        if not self.report.failed:
+        if not self._failed:
             self._try(name, what, act)
 
     def _try(self, name: str, what: str, act: Act) -> None:
@@ -122,24 +140,24 @@ class Verification:
         outcome, seconds, why = _tried(act)
         if seconds is None:
             seconds = (self._caller.now() - began).total_seconds()
-        self._end(Step(name, what, outcome, seconds=round(seconds, 1), why=why))
+        self._end(Step(name=name, what=what, outcome=outcome, seconds=round(seconds, 1), why=why))
 
     def _end(self, step: Step) -> None:
-        self.report.steps.append(step)
+        self._steps.append(step)
         self._ended(step)
 
     def _remove(self) -> None:
-        self.report.left = ["unknown: the removal was interrupted"]
+        self._left = ["unknown: the removal was interrupted"]
         self._try(REMOVAL, "everything is removed, and no service lists any of it", self._removed)
 
     def _removed(self) -> None:
         for each in removal.remove(self._caller, [self._record]):
             self._removal(each)
         found = removal.find(self._caller, self._record)
-        self.report.left = found.lines
+        self._left = found.lines
         self.untouched = [each for each in found.unproven if not each.is_named]
-        if self.report.left:
-            raise StepFailedError(f"left: {'; '.join(self.report.left)}")
+        if self._left:
+            raise StepFailedError(f"left: {'; '.join(self._left)}")
 
     # ---- EC2's own answers, for the report ----
 
@@ -155,11 +173,11 @@ class Verification:
             return
         asked = context.get("rolekeeper_asked", {})
         answer = {name: each for name, each in parsed.items() if name != "ResponseMetadata"}
-        last = next((each for each in reversed(self.report.answers) if each.operation == model.name), None)
+        last = next((each for each in reversed(self._answers) if each.operation == model.name), None)
         if last and (last.asked, last.answer) == (asked, answer):
             return
         at = (self._caller.now() - self._began).total_seconds()
-        self.report.answers.append(Answer(round(at, 3), model.name, asked, answer=answer))
+        self._answers.append(Answer(at=round(at, 3), operation=model.name, asked=asked, answer=answer))
 
 
 def _note_params(params: Mapping[str, Any], context: dict[str, Any], **_: object) -> None:

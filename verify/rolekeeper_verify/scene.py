@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError, NotReadyError
+from rolekeeper.model.instance import Target
 from rolekeeper_cli import installed
 from rolekeeper_cli.aws.deployment import Deployment, describe_stack, outputs_of
 from rolekeeper_cli.control.use import sweep
-from rolekeeper_cli.deploy.artifacts import Bucket, Place, built, upload
+from rolekeeper_cli.deploy.artifacts import Bucket, built, upload
 from rolekeeper_cli.deploy.deploy import PATIENT
 from rolekeeper_cli.deploy.rollout import NAMED_ROLES, Operation, Template, as_asked, make, start
 from rolekeeper_cli.errors import CommandError
@@ -106,9 +107,9 @@ def deploy(caller: Deployment, record: Record, machine: Machine) -> Scene:
 
 def _bucket(caller: Deployment, record: Record) -> Bucket:
     """Make the bucket, which is first: its name tells in which Region the rest is, and the record in it whose it is."""
-    aws, where = Aws(caller), caller.caller
+    aws = Aws(caller)
     name = record.names.bucket(aws.account, aws.region)
-    bucket = Bucket(caller.client("s3", PATIENT), Place(aws.account, aws.region, where.partition), name, new=True)
+    bucket = Bucket(caller.client("s3", PATIENT), Target(aws.account, aws.region), name, new=True)
     begin(name)
     record.add(BUCKET, name, caller.now())
     if not bucket.ensure():

@@ -7,7 +7,7 @@ from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.errors import ConfigurationError, ExitCode
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.layout import Column, Layout, second, several
+from rolekeeper_cli.shell.layout import Column, Layout, amount, second, several
 from rolekeeper_cli.shell.tables import stream_list
 from rolekeeper_verify.aws import wait_out
 from rolekeeper_verify.kinds import Leftover
@@ -43,7 +43,7 @@ def swept(deployment: Deployment, id_: str | None = None, *, yes: bool) -> ExitC
         if terminal.options().for_people:
             stream_list(_LAYOUT, [(view, left) for view in views for left in view.left])
         count = sum(len(view.left) for view in views)
-        terminal.confirm(f"Remove these {count} things, which {several(chosen)} made?", yes=yes)
+        terminal.confirm(f"Remove {amount(count, 'thing')} of {several(chosen)}?", yes=yes)
         for step in remove(deployment, [found.records[each] for each in chosen]):
             show(step)
         found = find(deployment)

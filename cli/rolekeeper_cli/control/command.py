@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,19 +13,13 @@ from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import together, yes, yes_to_all
 from rolekeeper_cli.shell.command import command, deployment, prints
-from rolekeeper_cli.shell.layout import Column, Layout, second
+from rolekeeper_cli.shell.layout import Column, Layout, amount, second
 
 with lazily():
     from rolekeeper_cli.control import dead_letters, use
     from rolekeeper_cli.fleet import follow
     from rolekeeper_cli.row import effect
     from rolekeeper_cli.shell import tables
-
-if TYPE_CHECKING:
-    from rolekeeper_cli.aws.deployment import Deployment
-
-_AS_DEPLOYED = "deployed"
-
 
 _switches = together(
     click.option("--reason", default="", metavar="TEXT", help="Why, for the mail and the history."),
@@ -64,12 +57,12 @@ def resume(reason: str, *, yes: bool, wait: bool) -> ExitCode:
 
 
 @prints(switches=SwitchesView)
-@command("mode", "rolekeeper mode", "rolekeeper mode observe", "rolekeeper mode deployed")
+@command("mode", "rolekeeper mode", "rolekeeper mode observe")
 @click.argument(
     "mode",
     required=False,
-    type=click.Choice(["observe", "enforce", _AS_DEPLOYED]),
-    help="observe: decide and record, change nothing. enforce: act. deployed: as the stack's parameter says.",
+    type=click.Choice(["observe", "enforce"]),
+    help="observe: decide and record, change nothing. enforce: act.",
 )
 @_switches
 def mode(mode: str | None, reason: str, *, yes: bool, wait: bool) -> ExitCode:
@@ -79,14 +72,13 @@ def mode(mode: str | None, reason: str, *, yes: bool, wait: bool) -> ExitCode:
     it shows first what setting it would do to instances, and asks.
     """
     if mode is None:
-        _show(deployment())
+        _show(use.Switches.read(deployment()))
         return ExitCode.DONE
-    value = None if mode == _AS_DEPLOYED else mode
-    return _switch({"mode": value}, f"Set the mode to {mode}?", reason, yes=yes, wait=wait)
+    return _switch({"mode": mode}, f"Set the mode to {mode}?", reason, yes=yes, wait=wait)
 
 
-def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool, wait: bool) -> ExitCode:
-    """Change one attribute of the control item, and show the status then."""
+def _switch(change: Mapping[str, str | bool], question: str, reason: str, *, yes: bool, wait: bool) -> ExitCode:
+    """Change one attribute of the control item, and show the switches then."""
     there = deployment()
 
     def expected() -> tuple[Iterable[str], str]:
@@ -94,8 +86,7 @@ def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool,
         return [found] if isinstance(found, str) else found.lines(), question
 
     terminal.agree(expected, yes=yes)
-    use.switch(there, change, reason)
-    _show(there)
+    _show(use.switch(there, change, reason))
     if not wait:
         return ExitCode.DONE
     if not effect.withheld(there):
@@ -105,9 +96,8 @@ def _switch(change: Mapping[str, Any], question: str, reason: str, *, yes: bool,
     return ExitCode.DONE
 
 
-def _show(there: Deployment) -> None:
-    found, line = use.status(there)
-    render.show(found, lambda: terminal.line(line))
+def _show(switches: use.Switches) -> None:
+    render.show(switches.view(), lambda: terminal.line(str(switches)))
 
 
 @prints(swept=SweptView)
@@ -174,7 +164,8 @@ def redrive(*, dry_run: bool, yes: bool, wait: bool) -> None:
         terminal.say(f"and about {count - len(shown):,} more")
     if dry_run:
         return
-    terminal.confirm(f"Send all {count:,} to the work queue? Fix the cause first, or they come back.", yes=yes)
+    question = f"Send {amount(count, 'message')} to the work queue? Fix the cause first, or they come back."
+    terminal.confirm(question, yes=yes)
     task = queue.move()
     if wait:
         moved = queue.wait(task, count)

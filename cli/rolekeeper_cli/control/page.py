@@ -16,15 +16,19 @@ from rolekeeper_cli.console.jobs import look
 from rolekeeper_cli.console.page import Notice, done, page, unless_seen
 from rolekeeper_cli.control import use
 from rolekeeper_cli.errors import UsageError
+from rolekeeper_cli.instance.history import control_history
+from rolekeeper_cli.row.effect import withheld
+
+_HISTORY = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A change of the control item's attributes, None to remove one; `done` is shown afterwards."""
+    """A change of the control item's attributes; `done` is shown afterwards."""
 
     title: str
     done: str
-    change: Mapping[str, Any]
+    change: Mapping[str, str | bool]
 
 
 SWITCHES = {
@@ -32,14 +36,20 @@ SWITCHES = {
     "resume": Switch("Resume Rolekeeper", "Rolekeeper is resumed", {"paused": False}),
     "observe": Switch("Set the mode to observe", "The mode is observe", {"mode": "observe"}),
     "enforce": Switch("Set the mode to enforce", "The mode is enforce", {"mode": "enforce"}),
-    "deployed": Switch("Set the mode as deployed", "The mode is as deployed", {"mode": None}),
 }
 
 
 def settings(request: Request, part: str = "") -> Response:
     """The page; its part is the newest switches, for one that was shown before the last of them was reported."""
-    found = use.settings(request.app.state.site.look())
-    return page(request, "settings.html", part=part, title="Settings", set=found)
+    deployment = request.app.state.site.look()
+    values = {
+        "set": use.Switches.read(deployment),
+        "withheld": withheld(deployment),
+        "stack": deployment.stack,
+        "parameters": use.stack_parameters(deployment),
+        "history": control_history(deployment, _HISTORY),
+    }
+    return page(request, "settings.html", part=part, title="Settings", **values)
 
 
 def planned(request: Request) -> Response:
@@ -52,7 +62,7 @@ def planned(request: Request) -> Response:
         "switch": switch,
         "reason": reason,
         "command": shlex.join([*command, *(["--reason", reason] if reason else [])]),
-        "set": use.settings(request.app.state.site.look()),
+        "standing": str(use.Switches.read(request.app.state.site.look()).control),
     }
     return page(request, "switch.html", **values)
 

@@ -3,15 +3,15 @@
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
+from typing import Any, Self
 
 from botocore.config import Config
 
 from rolekeeper.aws.errors import ConflictError, classified
 from rolekeeper.aws.queue import Task
-from rolekeeper.model.mapping import Control
+from rolekeeper.model.mapping import Control, Mode
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import Update
@@ -19,51 +19,70 @@ from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.control.view import SweptView, SwitchesView
 from rolekeeper_cli.deploy.parameters import parameters
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.instance.history import control_history
 from rolekeeper_cli.mapping import preview
 from rolekeeper_cli.mapping.preview import Preview
-from rolekeeper_cli.row.effect import Claim, withheld
+from rolekeeper_cli.row.effect import Claim
 
 # A person who has to stop everything at once can't wait until a large fleet is counted.
 _COUNTED_SECONDS = 5.0
-_HISTORY = 20
 _LOOK_AGAIN = "look at how it stands now, and decide again"
 
 
-def status(deployment: Deployment) -> tuple[SwitchesView, str]:
-    """The switches, and the same in words. CommandError if the control item can't be read: then nothing is changed."""
-    control = deployment.app.state.read([], []).control
-    if control.unclear:
-        raise CommandError(f"nothing is changed, as {control.unclear}", advice("set it: ", Remedy(Kind.SETTINGS)))
-    claim = Claim.read(deployment, control)
-    found = _switches(deployment, control, claim)
-    mode = f"{found.mode} ({'set' if control.mode else 'as deployed'})"
-    switched = claim if control.mode or control.paused else ""
-    return found, f"mode: {mode}, {'paused' if control.paused else 'not paused'}{switched}"
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """The switches as the control item has them, the mode that is deployed, and who claims to have switched last."""
+
+    control: Control
+    deployed: Mode
+    claim: Claim
+
+    @classmethod
+    def read(cls, deployment: Deployment) -> Self:
+        control = deployment.app.state.read([], []).control
+        return cls(control, deployment.settings.mode, Claim.read(deployment, control))
+
+    @property
+    def mode(self) -> Mode:
+        """The mode in effect."""
+        return self.control.mode or self.deployed
+
+    def view(self) -> SwitchesView:
+        """Return what programs get. CommandError if the control item can't be read, so that nothing is changed."""
+        if why := self.control.unclear:
+            raise CommandError(f"nothing is changed, as {why}", advice("set it: ", Remedy(Kind.SETTINGS)))
+        return SwitchesView(
+            mode=self.mode.value,
+            deployed=self.deployed.value,
+            paused=self.control.paused,
+            claimed_by=self.claim.by or None,
+            claimed_at=self.claim.at or None,
+            claimed_reason=self.claim.reason or None,
+        )
+
+    def __str__(self) -> str:
+        is_ = "set" if self.control.mode else "as deployed"
+        paused = "paused" if self.control.paused else "not paused"
+        switched = str(self.claim) if self.control.mode or self.control.paused else ""
+        return f"mode: {self.mode} ({is_}), {paused}{switched}"
 
 
-def _switches(deployment: Deployment, control: Control, claim: Claim) -> SwitchesView:
-    deployed = deployment.settings.mode
-    mode = control.mode or deployed
-    return SwitchesView(mode=mode.value, deployed=deployed.value, paused=control.paused, **claim.document())
-
-
-def switch(deployment: Deployment, change: Mapping[str, Any], reason: str, *, planned_on: str | None = None) -> None:
-    """Change attributes of the control item and leave the others.
+def switch(
+    deployment: Deployment, change: Mapping[str, str | bool], reason: str, *, planned_on: str | None = None
+) -> Switches:
+    """Set attributes of the control item and leave the others; returns the switches then.
 
     Who does it, and why, is written beside it: a claim, as anyone may write anything there.
 
     Args:
-        change: `mode` ("observe", "enforce", or None: as deployed) or `paused`.
+        change: `mode` ("observe" or "enforce") or `paused`.
         reason: why, for the mail and the history.
         planned_on: the control item (`str(Control)`) when this was decided; None: whatever it says.
 
     Raises:
         CommandError: the control item has changed since; nothing was written.
     """
-    values = {name: value for name, value in change.items() if value is not None}
     now = layout.timestamp(deployment.now())
-    update = Update().set({**values, "by": deployment.caller.arn, "at": now, "reason": reason})
+    update = Update().set({**change, "by": deployment.caller.arn, "at": now, "reason": reason})
     store = deployment.app.store
     if planned_on is not None:
         item = store.get([layout.CONTROL]).get(layout.CONTROL, {})
@@ -72,9 +91,10 @@ def switch(deployment: Deployment, change: Mapping[str, Any], reason: str, *, pl
             raise CommandError(f"another actor switched meanwhile, from {planned_on} to {found}", _LOOK_AGAIN)
         update.only_as(item, "mode", "paused")
     try:
-        store.write(store.update(layout.CONTROL, update.remove(*(change.keys() - values.keys()))))
+        store.write(store.update(layout.CONTROL, update))
     except ConflictError as error:
         raise CommandError("another actor switched meanwhile", _LOOK_AGAIN) from error
+    return Switches.read(deployment)
 
 
 def expected(deployment: Deployment, change: Mapping[str, Any]) -> Preview | str:
@@ -89,35 +109,12 @@ def expected(deployment: Deployment, change: Mapping[str, Any]) -> Preview | str
     return preview.of_switch(deployment, after, _COUNTED_SECONDS if stops else inf)
 
 
-def settings(deployment: Deployment) -> dict[str, Any]:
-    """The switches, the stack's parameters, and the newest writes of the switches.
-
-    If the control item can't be read, `unclear` says why, and nothing is changed. `standing` is the item in words, for
-    `switch(planned_on=…)`.
-    """
-    item = deployment.app.store.get([layout.CONTROL]).get(layout.CONTROL, {})
-    control = deployment.app.state.read([], []).control
-    return {
-        **_switches(deployment, control, Claim.read(deployment, control)).as_mapping(),
-        "set": control.mode.value if control.mode else None,
-        "unclear": control.unclear or None,
-        "withheld": withheld(deployment) or None,
-        "standing": str(Control.read(item)),
-        "stack": deployment.stack.name,
-        "version": deployment.stack.outputs.get("Version"),
-        "parameters": _parameters(deployment),
-        "history": control_history(deployment, _HISTORY),
-    }
-
-
-def _parameters(deployment: Deployment) -> list[dict[str, str]]:
-    """The stack's parameters in the template's order, then those that this version doesn't know."""
+def stack_parameters(deployment: Deployment) -> list[tuple[str, str, str]]:
+    """List each parameter of the stack, its value and its meaning; last those that this version doesn't know."""
     values = deployment.stack.parameters
     known = {name: str(each.get("Description", "")) for name, each in parameters().items() if name in values}
-    return [
-        {"name": name, "value": values[name], "means": known.get(name, "")}
-        for name in [*known, *sorted(values.keys() - known.keys())]
-    ]
+    names = [*known, *sorted(values.keys() - known.keys())]
+    return [(name, values[name], known.get(name, "")) for name in names]
 
 
 # ---- sweeping now: the scheduled function is invoked, as by its schedule ----

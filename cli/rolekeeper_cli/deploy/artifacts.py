@@ -11,13 +11,13 @@ import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from rolekeeper.model.instance import Target, partition_of
 from rolekeeper_cli import installed
 from rolekeeper_cli.errors import CommandError, ConfigurationError
 from rolekeeper_cli.shell import terminal
@@ -36,15 +36,6 @@ _DIGITS = 32
 _MISSING, _FORBIDDEN, _ELSEWHERE = "404", "403", "301"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a deployment goes."""
-
-    account: str
-    region: str
-    partition: str
-
-
 class Bucket:
     """A bucket of the deployment's account and Region: Lambda reads code from its own Region only.
 
@@ -52,11 +43,11 @@ class Bucket:
     person named has to be there; a `new` one has a name that was chosen just now.
     """
 
-    def __init__(self, client: Any, place: Place, name: str | None, *, new: bool = False) -> None:
+    def __init__(self, client: Any, target: Target, name: str | None, *, new: bool = False) -> None:
         self._client = client
-        self._place = place
+        self._target = target
         self._is_new, self._is_ours = new, new or name is None
-        self.name = name or f"rolekeeper-artifacts-{place.account}-{place.region}"
+        self.name = name or f"rolekeeper-artifacts-{target.account}-{target.region}"
 
     def ensure(self) -> bool:
         """Create the bucket unless it exists, and return whether it was created; one that a person named isn't changed.
@@ -70,7 +61,7 @@ class Bucket:
             self._make_or_refuse(error)
             created = True
         else:
-            if found.get("BucketRegion", self._place.region) != self._place.region:
+            if found.get("BucketRegion", self._target.region) != self._target.region:
                 raise self._elsewhere()
         if created or (self._is_ours and not self._is_new):
             self._secure()
@@ -94,7 +85,7 @@ class Bucket:
 
     @property
     def _named(self) -> dict[str, str]:
-        return {"Bucket": self.name, "ExpectedBucketOwner": self._place.account}
+        return {"Bucket": self.name, "ExpectedBucketOwner": self._target.account}
 
     def _make_or_refuse(self, error: ClientError) -> None:
         code = error.response["Error"]["Code"]
@@ -107,9 +98,9 @@ class Bucket:
             raise error
         if not self._is_ours:
             raise CommandError(f"there is no bucket {self.name}", "make it first, or leave --bucket out") from error
-        where = {"LocationConstraint": self._place.region}
+        where = {"LocationConstraint": self._target.region}
         # S3 refuses us-east-1 as a constraint (S3 API reference, CreateBucket).
-        asked = {} if self._place.region == "us-east-1" else {"CreateBucketConfiguration": where}
+        asked = {} if self._target.region == "us-east-1" else {"CreateBucketConfiguration": where}
         self._client.create_bucket(Bucket=self.name, ObjectOwnership="BucketOwnerEnforced", **asked)
 
     def _secure(self) -> None:
@@ -118,7 +109,7 @@ class Bucket:
         self._client.put_public_access_block(**self._named, PublicAccessBlockConfiguration=dict.fromkeys(nobody, True))
         rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
         self._client.put_bucket_encryption(**self._named, ServerSideEncryptionConfiguration={"Rules": [rule]})
-        arn = f"arn:{self._place.partition}:s3:::{self.name}"
+        arn = f"arn:{partition_of(self._target.region)}:s3:::{self.name}"
         deny = {
             "Sid": "OnlyOverTls",
             "Effect": "Deny",
@@ -143,7 +134,7 @@ class Bucket:
 
     def _elsewhere(self) -> ConfigurationError:
         return ConfigurationError(
-            f"the bucket {self.name} isn't in {self._place.region}",
+            f"the bucket {self.name} isn't in {self._target.region}",
             self._another("name one that is: Lambda reads from its own Region"),
         )
 

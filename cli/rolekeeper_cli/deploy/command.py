@@ -49,12 +49,6 @@ class WithParameters(Command):
         ]
 
 
-def named(given: dict[str, str | None]) -> dict[str, str]:
-    """Click's names and values of such options as the template's; those that weren't given are left out."""
-    names = {parameters.option_of(each).removeprefix("--").replace("-", "_"): each for each in parameters.parameters()}
-    return {names[name]: value for name, value in given.items() if value is not None}
-
-
 def _option(name: str, parameter: dict[str, Any]) -> click.Option:
     allowed = [str(each) for each in parameter.get("AllowedValues", ())]
     few = allowed and len(allowed) <= _ALLOWED_SHOWN
@@ -118,7 +112,7 @@ def deploy(
         terminal.require_answer(yes=yes and not guided)
     deploy_deploy.deploy(
         deployment(),
-        named(given),
+        parameters.given_parameters(given),
         bucket,
         tables=tables,
         guided=guided,

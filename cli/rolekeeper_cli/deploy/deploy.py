@@ -10,13 +10,24 @@ from typing import Any
 import click
 from botocore.config import Config
 
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError
+from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.model.instance import Target
 from rolekeeper_cli import installed
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.deploy.artifacts import Bucket, Place, built, upload
+from rolekeeper_cli.aws.explained import refusal
+from rolekeeper_cli.deploy.artifacts import Bucket, built, upload
 from rolekeeper_cli.deploy.parameters import option_of
 from rolekeeper_cli.deploy.rollout import Rollout, Template
-from rolekeeper_cli.deploy.stack import Parameters, Present, declared, is_allowed, merged, refuse_downgrade, versions
+from rolekeeper_cli.deploy.stack import (
+    Parameters,
+    Present,
+    declared,
+    is_allowed,
+    merged,
+    refuse_downgrade,
+    refused,
+    versions,
+)
 from rolekeeper_cli.deploy.tables import Tables, import_tables
 from rolekeeper_cli.errors import ConfigurationError, UsageError
 from rolekeeper_cli.shell import render, terminal
@@ -57,8 +68,7 @@ def _check_organization(deployment: Deployment, present: Present, given: Paramet
 
 
 def _unchecked(wanted: str, former: str, error: AwsRefusalError, *, dry_run: bool) -> None:
-    why = "you aren't allowed" if isinstance(error, AccessDeniedError) else f"{error.code} is the answer to"
-    terminal.warn(f"whether this account is in {wanted} isn't checked: {why} {_ACTION}")
+    terminal.warn(f"whether this account is in {wanted} isn't checked: {refusal(error).what}")
     if not former or dry_run:
         return
     what = f"this hub looks after {former}, and its spokes would be shut out"
@@ -95,8 +105,8 @@ def deploy(
     if tables:
         _check_import(present, stack, dry_run=dry_run)
     _check_organization(deployment, present, given, dry_run=dry_run)
-    caller, region = deployment.caller, str(deployment.session.region_name)
-    terminal.say(f"Stack {stack} in {region}, account {caller.account}: {versions(present)}")
+    account, region = deployment.caller.account, str(deployment.session.region_name)
+    terminal.say(f"Stack {stack} in {region}, account {account}: {versions(present)}")
     with built() as folder:
         if guided:
             answers = _ask(known, {**present.parameters, **given})
@@ -109,8 +119,8 @@ def deploy(
         if tables:
             import_tables(deployment, tables, rollout)
             present = Present.read(client, stack)
-        place = Place(caller.account, region, caller.partition)
-        source = {"TemplateURL": upload(folder, Bucket(deployment.client("s3", PATIENT), place, bucket))}
+        where = Bucket(deployment.client("s3", PATIENT), Target(account, region), bucket)
+        source = {"TemplateURL": upload(folder, where)}
         if revert_drift and present.is_deployed:
             source["DeploymentMode"] = "REVERT_DRIFT"
         done = rollout.change(Template(source), present, parameters, given=given)
@@ -127,15 +137,9 @@ def _check_import(present: Present, stack: str, *, dry_run: bool) -> None:
 
 
 def _check(known: Known, parameters: Mapping[str, str]) -> None:
-    wrong = {name: value for name, value in parameters.items() if not is_allowed(value, known[name])}
-    if not wrong:
-        return
-    reasons = "; ".join(
-        f"{option_of(name)} {value or repr('')} {known[name].get('ConstraintDescription', 'is not allowed')}"
-        for name, value in wrong.items()
-    )
-    hints = [f"did you mean {meant}?" for name, value in wrong.items() if (meant := _meant(value, known[name]))]
-    raise UsageError(reasons, " ".join(hints) or "see: rolekeeper deploy --help-all")
+    if wrong := refused(known, parameters, option_of):
+        hints = [f"did you mean {meant}?" for name in wrong if (meant := _meant(parameters[name], known[name]))]
+        raise UsageError("; ".join(wrong.values()), " ".join(hints) or "see: rolekeeper deploy --help-all")
 
 
 def _meant(value: str, parameter: Mapping[str, Any]) -> str | None:

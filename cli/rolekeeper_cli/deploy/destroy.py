@@ -23,6 +23,7 @@ from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.mapping.files_command import exported
 from rolekeeper_cli.row.files import refuse_csv
 from rolekeeper_cli.shell import render, terminal
+from rolekeeper_cli.shell.layout import amount
 from rolekeeper_cli.shell.tables import show_table
 from rolekeeper_cli.shell.terminal import Progress
 
@@ -66,12 +67,11 @@ def destroy(
     mappings = len(deployment.app.table.all_rows()) if works else 0
     terminal.say(f"Stack {stack} in {deployment.session.region_name}, account {deployment.caller.account}.")
     _show(kept, len(carried), mappings)
-    if mappings and export is None and terminal.offer(f"Export the {mappings:,} mappings to a file first?"):
+    if mappings and export is None and terminal.offer(f"Export {amount(mappings, 'mapping')} to a file first?"):
         export = _free_name(stack, str(deployment.session.region_name))
     if carried and detach is None:
-        detach = terminal.offer(
-            f"Detach the managed role from {len(carried):,} instances first? They lose what it allows at once."
-        )
+        instances = amount(len(carried), "instance")
+        detach = terminal.offer(f"Detach the managed role from {instances} first? What it allows is lost at once.")
     terminal.confirm_word(stack, f"Delete the stack {stack}?", confirm)
     if export and works:
         _export(deployment, export)
@@ -104,8 +104,8 @@ def _show(kept: dict[str, str], carried: int, mappings: int) -> None:
     if not terminal.options().for_people:
         return
     rows = [
-        ("instances", f"{carried:,} carry a managed role and keep it; nobody changes it from then on"),
-        ("mappings", f"{mappings:,} are in the mapping table, which is kept; no tag means a role any longer"),
+        ("instances", f"{amount(carried, 'instance')} with a managed role: kept, and nobody changes it from then on"),
+        ("mappings", f"{amount(mappings, 'mapping')} in the mapping table: kept, but no tag means a role any longer"),
         *((name, f"{physical}: kept, protected against deletion") for name, physical in kept.items()),
         ("roles, profiles", "those under the role path are kept"),
         ("the rest", "functions, queues with their messages, rules, alarms and logs are deleted"),
@@ -165,6 +165,6 @@ def _report(kept: dict[str, str], mappings: int, target: str | None, detached: i
             carrying=[instance.key.id for instance, _ in left],
         )
     )
-    terminal.say(f"Deleted. {detached:,} roles were detached; {len(left):,} instances carry one still.")
+    terminal.say(f"Deleted. Roles that were detached: {detached:,}. Instances that still carry one: {len(left):,}.")
     for name, physical in kept.items():
         terminal.say(f"Kept: {name} {physical}. To delete it for good, switch off its deletion protection first.")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -18,3 +19,8 @@ def parameters() -> dict[str, dict[str, Any]]:
 def option_of(parameter: str) -> str:
     """`MaxChangesPerEdit` as `--max-changes-per-edit`."""
     return "--" + "-".join(part.lower() for part in re.findall("[A-Z][a-z]*", parameter))
+
+
+def given_parameters(options: Mapping[str, str | None]) -> dict[str, str]:
+    """Click's names and values of such options as the template's; those that weren't given are left out."""
+    return {name.title().replace("_", ""): value for name, value in options.items() if value is not None}

@@ -14,7 +14,7 @@ from rolekeeper_cli.deploy.stack import REVIEWED, TABLES, Parameters, Present
 from rolekeeper_cli.deploy.view import DeployedView, ParameterChangeView, ResourceChangeView
 from rolekeeper_cli.errors import ConfigurationError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.shell import terminal
-from rolekeeper_cli.shell.layout import several
+from rolekeeper_cli.shell.layout import amount, several
 from rolekeeper_cli.shell.tables import show_table
 
 # What CloudFormation says if there is nothing to change, as the AWS CLI's `deploy` knows it.
@@ -299,7 +299,7 @@ class Rollout:
             if not changes:
                 terminal.say("Nothing would change: the stack is as it should be.")
             elif not self.dry_run:
-                terminal.confirm(f"Make these {len(changes)} changes?", yes=self.yes)
+                terminal.confirm(f"Make {amount(len(changes), 'change')}?", yes=self.yes)
                 operation = _execute(self.client, change_set, self.sleep)
         finally:
             if not operation:

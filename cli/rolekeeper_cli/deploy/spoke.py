@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rolekeeper.aws import Ec2
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NotFoundError
+from rolekeeper.aws.errors import AwsRefusalError, NotFoundError
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Access, Ownership
 from rolekeeper_cli import installed
 from rolekeeper_cli.aws.deployment import Deployment, parameters_of
+from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.deploy.deploy import PATIENT, organization_of
 from rolekeeper_cli.deploy.destroy import carrying
 from rolekeeper_cli.deploy.parameters import option_of
@@ -31,7 +32,7 @@ from rolekeeper_cli.deploy.stack import (
     require_fits,
     versions,
 )
-from rolekeeper_cli.deploy.view import DeployedView
+from rolekeeper_cli.deploy.view import DeployedView, RemovedSpokeView
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 from rolekeeper_cli.row.files import content
 from rolekeeper_cli.shell import render, terminal
@@ -66,7 +67,7 @@ def ask_hub(hub: Deployment, asked: Parameters | None = None) -> Hub:
     """Ask the hub. `asked` are parameters that it doesn't know; an empty one is left out."""
     said = {name: value for name, value in (asked or {}).items() if value}
     if wrong := refused(declared(installed.file("spoke.yaml")), said):
-        raise UsageError("; ".join(wrong), "see: rolekeeper spoke parameters --help")
+        raise UsageError("; ".join(wrong.values()), "see: rolekeeper spoke parameters --help")
     if named := said.get("OrganizationalUnit"):
         said["OrganizationalUnit"] = _from_root(hub, named)
     hub.require_organization()
@@ -93,8 +94,7 @@ def _from_root(hub: Deployment, unit: str) -> str:
             [parent] = hub.ask(_PARENTS, path[0], ChildId=path[0])["Parents"]
             path.insert(0, parent["Id"])
     except AwsRefusalError as error:
-        why = "you aren't allowed" if isinstance(error, AccessDeniedError) else f"{error.code} is the answer to"
-        terminal.warn(f"which units {unit} is below isn't known: {why} {_PARENTS}; to say it: {_PATH}")
+        terminal.warn(f"which units {unit} is below isn't known: {refusal(error).what}; to say it: {_PATH}")
         return unit
     return "/".join(path)
 
@@ -172,7 +172,7 @@ def deploy(
     _refuse_stranger(places[0], planned[0].parameters["OrganizationId"])
     if not at_home and (only_there := sorted(_OF_ROLES.keys() & own.keys())):
         what = " and ".join(map(_OF_ROLES.__getitem__, only_there))
-        terminal.warn(f"about the account's roles: {what} takes effect once you deploy in {home} too")
+        terminal.warn(f"about the account's roles, and without effect until you deploy in {home} too: {what}")
     home_first = sorted(planned, key=lambda each: each.region != home)
     done = [_deploy(each, yes=yes, dry_run=dry_run) for each in home_first]
     render.show(done)
@@ -200,7 +200,7 @@ def _planned(
             "give --hub-profile; or, with a file that rolekeeper spoke parameters wrote: --hub hub.json",
         )
     if wrong := refused(known, parameters):
-        raise UsageError("; ".join(wrong), "see: rolekeeper spoke deploy --help")
+        raise UsageError("; ".join(wrong.values()), "see: rolekeeper spoke deploy --help")
     require_fits(installed.file("spoke.yaml"), parameters)
     return Planned(place, present, given=given, parameters=parameters)
 
@@ -245,9 +245,10 @@ def _regions(present: Mapping[str, Present], home: str, given: str | None) -> st
     lists = [given] if given else [each.parameters.get("Regions", "") for each in present.values()]
     known = {region for each in lists for region in each.split(_COMMA) if region}
     if (given or home not in present) and (new := sorted(present.keys() - known)):
-        yet = f"the account's roles are in {home}, and don't let the hub act in {new[0]} yet"
+        if given:
+            raise UsageError(f"{new[0]} isn't among the Regions {given}", f"name it too: --regions {given},{new[0]}")
         raise UsageError(
-            f"{new[0]} isn't among the Regions {given}" if given else yet,
+            f"the account's roles are in {home}, and don't let the hub act in {new[0]} yet",
             f"deploy it together with that Region: --region {home} --region {new[0]}; or name all that have a spoke: "
             "--regions",
         )
@@ -331,8 +332,8 @@ def remove(places: Sequence[Deployment], *, yes: bool) -> list[Target]:
     for each in spokes:
         client = each.place.client("cloudformation", PATIENT)
         delete(client, each.id, each.place.sleep, what=f"the deletion in {each.region}")
-    documents = [{"region": each.region, "outcome": "removed", "carrying": each.carrying} for each in spokes]
-    render.show(documents)
+    removed = [RemovedSpokeView(region=each.region, outcome="removed", carrying=each.carrying) for each in spokes]
+    render.show(removed)
     left = sum(len(each.carrying) for each in spokes)
     terminal.say(f"Removed. Instances that keep a managed role, which nobody changes from then on: {left:,}.")
     if not spokes[-1].is_home and (home := spokes[-1].parameters.get("HomeRegion")):

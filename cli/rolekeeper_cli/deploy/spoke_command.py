@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from rolekeeper_cli.deploy.view import DeployedView
+from rolekeeper_cli.deploy.view import DeployedView, RemovedSpokeView
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
@@ -15,6 +15,7 @@ from rolekeeper_cli.shell.arguments import allow_downgrade, dry_run, together, y
 from rolekeeper_cli.shell.command import Group, command, deployment, prints
 
 with lazily():
+    from rolekeeper_cli.deploy import parameters as deploy_parameters
     from rolekeeper_cli.deploy import rollout, spoke
     from rolekeeper_cli.shell import documents
     from rolekeeper_cli.target import use as targets
@@ -36,6 +37,7 @@ _REGIONS = click.option(
 )
 _UNIT = click.option(
     "--unit",
+    "organizational_unit",
     metavar="OU",
     help="The organizational unit of the account, by id or with those above it (r-a1b2/ou-…/ou-…), for mappings that "
     "name one; '' for none.",
@@ -82,23 +84,17 @@ def group() -> None:
 @_READER
 @_UNIT
 @_EVENTS
-def parameters(home_region: str, regions: str, readers: tuple[str, ...], unit: str, events_to_account: str) -> None:
+def parameters(readers: tuple[str, ...], **given: str | None) -> None:
     """Print the parameters by which a spoke knows its hub.
 
     Run it with the hub's credentials. It prints JSON as CloudFormation takes it: for rolekeeper spoke deploy --hub, for
     aws cloudformation deploy --parameter-overrides file://hub.json, and for aws cloudformation create-stack-set
     --parameters file://stack-set.json.
     """
-    if home_region and not regions:
-        terminal.warn(f"the hub may change instances in {home_region} alone: name all Regions with --regions")
-    asked = {
-        "HomeRegion": home_region,
-        "Regions": regions,
-        "OrganizationalUnit": unit,
-        "EventsToAccount": events_to_account,
-    }
-    asked["OtherReaders"] = spoke.listed(readers)
-    hub = spoke.ask_hub(deployment(), asked)
+    if (home := given["home_region"]) and not given["regions"]:
+        terminal.warn(f"the hub may change instances in {home} alone: name all Regions with --regions")
+    asked = deploy_parameters.given_parameters(given)
+    hub = spoke.ask_hub(deployment(), {**asked, "OtherReaders": spoke.listed(readers)})
     document = rollout.as_asked(hub.parameters)
     render.show(document, lambda: terminal.line(documents.as_json(document)))
 
@@ -123,7 +119,18 @@ def parameters(home_region: str, regions: str, readers: tuple[str, ...], unit: s
 @dry_run
 @allow_downgrade
 @yes
-def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> None:
+def deploy(
+    *,
+    hub: str | None,
+    hub_profile: str | None,
+    hub_region: str | None,
+    hub_stack: str | None,
+    readers: tuple[str, ...],
+    dry_run: bool,
+    allow_downgrade: bool,
+    yes: bool,
+    **given: str | None,
+) -> None:
     """Deploy a spoke, or change one.
 
     Run it with this account's own credentials; give --region again for another Region. It shows what would change, and
@@ -132,26 +139,20 @@ def deploy(*, dry_run: bool, allow_downgrade: bool, yes: bool, **given: Any) -> 
     """
     if not dry_run:
         terminal.require_answer(yes=yes)
-    own = {
-        "HomeRegion": given["home_region"],
-        "Regions": given["regions"],
-        "TakeOver": given["take_over"],
-        "CreateMissingProfiles": given["create_missing_profiles"],
-        "PermissionsBoundary": given["permissions_boundary"],
-        "OrganizationalUnit": given["unit"],
-        "EventsToAccount": given["events_to_account"],
-        "OtherReaders": spoke.listed(given["readers"]) if given["readers"] else None,
-    }
+    own = deploy_parameters.given_parameters(given)
+    if readers:
+        own["OtherReaders"] = spoke.listed(readers)
     spoke.deploy(
         _places(),
-        _hub(given["hub"], _hub_deployment(given["hub_profile"], given["hub_region"], given["hub_stack"])),
-        {name: value for name, value in own.items() if value is not None},
+        _hub(hub, _hub_deployment(hub_profile, hub_region, hub_stack)),
+        own,
         yes=yes,
         dry_run=dry_run,
         allow_downgrade=allow_downgrade,
     )
 
 
+@prints(removed_spokes=list[RemovedSpokeView])
 @command(
     "remove",
     "rolekeeper spoke remove --region us-east-1",

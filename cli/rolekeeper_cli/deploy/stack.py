@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,8 +97,10 @@ def versions(present: Present) -> str:
     ours = installed.version()
     if not present.is_deployed:
         return f"new, with version {ours}"
-    deployed = present.version or "an earlier one, which has no number"
-    return f"version {ours} is deployed" if deployed == ours else f"version {deployed} is deployed, and would be {ours}"
+    if present.version == ours:
+        return f"version {ours} is deployed"
+    deployed = f"version {present.version}" if present.version else "an earlier version, which has no number,"
+    return f"{deployed} is deployed, and would be {ours}"
 
 
 class _Loader(yaml.SafeLoader):
@@ -133,13 +135,15 @@ def merged(known: Mapping[str, Any], present: Mapping[str, str], given: Mapping[
     return {**defaults, **kept, **given}
 
 
-def refused(known: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, str]) -> list[str]:
+def refused(
+    known: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, str], shown: Callable[[str], str] = str
+) -> dict[str, str]:
     """The parameters that CloudFormation would refuse, and why: known before anything is built."""
-    return [
-        f"{name}={value}: {known[name].get('ConstraintDescription', 'is not allowed')}"
+    return {
+        name: f"{shown(name)} {value or "''"} {known[name].get('ConstraintDescription', 'is not allowed')}"
         for name, value in parameters.items()
         if not is_allowed(value, known[name])
-    ]
+    }
 
 
 def is_allowed(value: str, parameter: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""What deploying and deleting a stack changes, and the parts of a guard."""
+"""What deploying and deleting a stack changes."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -33,6 +33,14 @@ class DeployedView(View):
     deployed_version: Annotated[str | None, "the version that was deployed"]
     parameters: Annotated[Sequence[ParameterChangeView], "the parameters that change"]
     changes: Annotated[Sequence[ResourceChangeView], "the resources that change"]
+
+
+class RemovedSpokeView(View):
+    """A spoke that was deleted."""
+
+    region: Annotated[str, "its Region"]
+    outcome: Annotated[str, "removed"]
+    carrying: Annotated[Sequence[str], "the instances that still carry a managed role"]
 
 
 class KeptResourceView(View):

@@ -35,7 +35,6 @@ def doctor() -> ExitCode:
 
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "cyan"}
-_COUNTED = {"ok": "ok", "warn": "warnings", "fail": "failed", "unknown": "unknown"}
 _LAYOUT = Layout(
     (Column("level"), Column("check"), Column("what", kind="text")), colour=lambda each: _COLOURS[each.level]
 )
@@ -43,7 +42,7 @@ _LAYOUT = Layout(
 
 def show(found: Iterable[doctor_finding.Finding], names: Iterable[str]) -> ExitCode:
     """Show what every check finds, of the checks of these names; the answer is no if anything failed."""
-    counts = dict.fromkeys(_COUNTED, 0)
+    counts = dict.fromkeys(doctor_finding.Level, 0)
 
     def counted() -> Iterator[FindingView]:
         for finding in found:
@@ -56,8 +55,10 @@ def show(found: Iterable[doctor_finding.Finding], names: Iterable[str]) -> ExitC
         _draw(counted(), widest)
     else:
         rows = list(counted())
-        render.show(FindingsView(findings=rows, summary=LevelCountsView(**counts)))
-    terminal.say(f"{', '.join(f'{count:,} {_COUNTED[level]}' for level, count in counts.items())}.")
+        render.show(
+            FindingsView(findings=rows, summary=LevelCountsView(**{level.value: counts[level] for level in counts}))
+        )
+    terminal.say(f"{', '.join(level.amount(count) for level, count in counts.items())}.")
     return ExitCode.NO if counts[doctor_finding.Level.FAIL] else ExitCode.DONE
 
 

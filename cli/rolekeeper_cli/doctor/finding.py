@@ -7,6 +7,7 @@ from functools import partial
 
 from rolekeeper.model.problem import Advice, Remedy
 from rolekeeper_cli.doctor.view import FindingView
+from rolekeeper_cli.shell.layout import amount
 
 
 class Level(StrEnum):
@@ -16,6 +17,12 @@ class Level(StrEnum):
     WARN = "warn"
     FAIL = "fail"
     UNKNOWN = "unknown"
+
+    def amount(self, number: int) -> str:
+        """`1 warning`, or `3 failed`."""
+        if self is Level.WARN:
+            return amount(number, "warning")
+        return f"{number:,} {'failed' if self is Level.FAIL else self.value}"
 
 
 @dataclass(frozen=True, slots=True)

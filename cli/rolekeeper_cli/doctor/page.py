@@ -11,18 +11,18 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.console.jobs import followed, look
 from rolekeeper_cli.doctor.finding import Finding, Level
-from rolekeeper_cli.doctor.run import alarms, findings
+from rolekeeper_cli.doctor.run import Alarm, alarms, findings
 
-# What there is to do first; as a status has it: its shape, and its words.
+# What there is to do first; each with its shape as a status, and its heading.
 LEVELS = {
-    Level.FAIL: ("bad", "failed"),
-    Level.WARN: ("drift", "warnings"),
-    Level.UNKNOWN: ("unknown", "unknown"),
-    Level.OK: ("ok", "ok"),
+    Level.FAIL: ("bad", "Failed"),
+    Level.WARN: ("drift", "Warnings"),
+    Level.UNKNOWN: ("unknown", "Unknown"),
+    Level.OK: ("ok", "OK"),
 }
 
 
-def _examine(deployment: DoctorDeployment) -> Iterator[Finding | dict[str, Any]]:
+def _examine(deployment: DoctorDeployment) -> Iterator[Finding | Alarm]:
     yield from findings(deployment)
     # After its check, which asked for them; it says why where they can't be seen.
     with suppress(AwsRefusalError):
@@ -33,9 +33,8 @@ def _found(request: Request) -> dict[str, Any]:
     values = look(request, "doctor", _examine).values()
     listed = [each for each in values["found"] if isinstance(each, Finding)]
     levels = {level: [each for each in listed if each.level is level] for level in LEVELS}
-    # They come last.
-    ringing = values["found"][len(listed) :]
-    return values | {"title": "Doctor", "levels": levels, "words": LEVELS, "alarms": ringing, "causes": _causes}
+    found = [each for each in values["found"] if isinstance(each, Alarm)]
+    return values | {"title": "Doctor", "levels": levels, "words": LEVELS, "alarms": found, "causes": _causes}
 
 
 def _causes(found: Iterable[Finding]) -> Mapping[Finding, Sequence[str]]:

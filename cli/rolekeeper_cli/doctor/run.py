@@ -1,9 +1,10 @@
 """Runs the checks of a deployment, one by one."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Self
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.aws.explained import refusal
@@ -67,19 +68,30 @@ def run(name: str, check: Check, deployment: DoctorDeployment) -> list[Finding]:
 _ORDER = ("ALARM", "INSUFFICIENT_DATA", "OK")
 
 
-def alarms(deployment: DoctorDeployment) -> list[dict[str, Any]]:
-    """Each alarm that is there: its state, since when and why, what it means, and the runbook's section."""
-    found = [_document(each, deployment.runbook(each["AlarmName"])) for each in deployment.alarms.values()]
-    return sorted(found, key=lambda each: (_ORDER.index(each["state"]), each["alarm"]))
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """An alarm that is there: its state, since when and why, what it means, and the runbook's section."""
+
+    name: str
+    state: str
+    since: datetime | None
+    reason: str
+    means: str
+    runbook: str
+
+    @classmethod
+    def read(cls, alarm: Any, runbook: str) -> Self:
+        return cls(
+            name=alarm["AlarmName"],
+            state=alarm["StateValue"],
+            since=alarm.get("StateUpdatedTimestamp"),
+            reason=alarm.get("StateReason", ""),
+            # The template's description for a mail ends with the section (a test of the template compares them).
+            means=str(alarm.get("AlarmDescription", "")).removesuffix(f" Runbook: {runbook}"),
+            runbook=runbook,
+        )
 
 
-def _document(alarm: Any, runbook: str) -> dict[str, Any]:
-    return {
-        "alarm": alarm["AlarmName"],
-        "state": alarm["StateValue"],
-        "since": alarm.get("StateUpdatedTimestamp"),
-        "reason": alarm.get("StateReason", ""),
-        # The template's description for a mail ends with the section (a test of the template compares them).
-        "means": str(alarm.get("AlarmDescription", "")).removesuffix(f" Runbook: {runbook}"),
-        "runbook": runbook,
-    }
+def alarms(deployment: DoctorDeployment) -> list[Alarm]:
+    found = [Alarm.read(each, deployment.runbook(each["AlarmName"])) for each in deployment.alarms.values()]
+    return sorted(found, key=lambda each: (_ORDER.index(each.state), each.name))

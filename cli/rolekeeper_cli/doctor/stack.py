@@ -116,7 +116,7 @@ def subscribers(deployment: DoctorDeployment) -> Findings:
     counts = deployment.ask("sns:GetTopicAttributes", topic, TopicArn=topic)["Attributes"]
     confirmed, pending = int(counts["SubscriptionsConfirmed"]), int(counts["SubscriptionsPending"])
     if not confirmed:
-        waits = f"; {pending} waits to be confirmed, in a mail that AWS sent" if pending else ""
+        waits = f"; to be confirmed in a mail that AWS sent: {pending}" if pending else ""
         remedy = typed(f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint ADDRESS")
         yield warn(f"the alarm topic has no subscribers{waits}", remedy)
     return f"alarms have a subscriber: {confirmed}"

@@ -52,7 +52,7 @@ def rows(deployment: DoctorDeployment) -> Findings:
         late = "" if edit.status else ": its function, on_mapping_change, didn't look at it"
         yield warn(f"{edit}{late}", key.remedy(Kind.MAPPING))
     if len(bad) > _ROWS:
-        yield warn(f"{len(bad) - _ROWS:,} more rows aren't published as they are written", Remedy(Kind.MAPPINGS))
+        yield warn(f"{amount(len(bad) - _ROWS, 'more row')} like these", Remedy(Kind.MAPPINGS))
     idle = several([missing for effect in effects.values() for missing in effect.missing], _ROWS)
     all_are = f"all rows are published as they are written: {len(effects):,}{f'; {idle}' if idle else ''}"
     return all_are if effects else "there are no mappings yet"

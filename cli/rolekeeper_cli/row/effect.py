@@ -485,9 +485,6 @@ class Claim:
         by, at, reason = (shown(in_words(item.get(name, ""))) for name in ("by", "at", "reason"))
         return cls(by, at, reason)
 
-    def document(self) -> dict[str, str | None]:
-        return {"claimed_by": self.by or None, "claimed_at": self.at or None, "claimed_reason": self.reason or None}
-
     def __str__(self) -> str:
         by = f"by {arn_name(self.by)}" if self.by else ""
         since = f"since {self.at[:16].replace('T', ' ')} UTC" if self.at else ""

@@ -149,8 +149,7 @@ def test_a_held_edit_is_approved_or_ones_own_discarded(browser: TestClient, desk
     [
         ("/settings/switch?what=pause&reason=it%27s+bad", "pause --reason 'it'\"'\"'s bad'"),
         ("/settings/switch?what=resume", "resume"),
-        ("/settings/switch?what=observe", "mode observe"),
-        ("/settings/switch?what=deployed&reason=x", "mode deployed --reason x"),
+        ("/settings/switch?what=observe&reason=x", "mode observe --reason x"),
         ("/launches", "launches"),
         ("/roles", "roles --no-last-accessed"),
         ("/roles?only=unused&account=%24%28id%29", "roles --no-last-accessed --unused --target '$(id)'"),

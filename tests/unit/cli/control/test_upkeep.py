@@ -31,13 +31,6 @@ class FakeLambda:
 SWEPT = {"instances": 1200, "sent": 3, "mappings": 7, "mappings_changed": 1, "finished": True, "problems": []}
 
 
-def test_a_sweep_that_met_a_full_queue_says_what_it_did_not_send(terminal: Terminal) -> None:
-    terminal.clients["lambda"] = FakeLambda({**SWEPT, "sent": 0, "withheld": 4_000})
-    ran = terminal("sweep")
-    assert ran.exit_code == 0, ran.output
-    assert "4,000 more differ, and weren't sent: the work queue is full" in ran.stderr
-
-
 def test_a_sweep_is_run_and_what_it_saw_is_shown(terminal: Terminal) -> None:
     terminal.clients["lambda"] = invoked = FakeLambda(SWEPT)
     ran = terminal("sweep")
@@ -59,13 +52,18 @@ def test_nobody_has_to_wait_for_it(terminal: Terminal) -> None:
     assert invoked.asked[0]["InvocationType"] == "Event"
 
 
-def test_a_sweep_with_problems_or_without_an_end_says_so(terminal: Terminal) -> None:
-    terminal.clients["lambda"] = FakeLambda({**SWEPT, "problems": ["app=web: throttled"]})
+@pytest.mark.parametrize(
+    ("swept", "code", "said"),
+    [
+        ({"withheld": 4_000}, 0, "4,000 more differ, and weren't sent: the work queue is full"),
+        ({"problems": ["app=web: throttled"]}, 1, "! app=web: throttled"),
+        ({"finished": False}, 1, "takes more than one run"),
+    ],
+)
+def test_what_a_sweep_did_not_do_is_told(terminal: Terminal, swept: dict[str, Any], code: int, said: str) -> None:
+    terminal.clients["lambda"] = FakeLambda(SWEPT | swept)
     ran = terminal("sweep")
-    assert (ran.exit_code, "! app=web: throttled" in ran.stderr) == (1, True)
-    terminal.clients["lambda"] = FakeLambda({**SWEPT, "finished": False})
-    ran = terminal("sweep")
-    assert (ran.exit_code, "takes more than one run" in ran.stderr) == (1, True)
+    assert (ran.exit_code, said in ran.stderr) == (code, True), ran.output
 
 
 def test_a_function_that_fails_is_told_with_its_words(terminal: Terminal) -> None:
@@ -143,34 +141,6 @@ def test_what_lies_there_is_shown_and_all_of_it_is_sent_again(terminal: Terminal
     assert "an instance to look at" in rows[0]
     assert ran.stderr == "Sent to the work queue: 12.\n"
     assert desk.sent_ids() == ids
-
-
-def test_each_kind_of_dead_letter_is_named(terminal: Terminal, desk: Desk, dead: str) -> None:
-    stream = "arn:aws:dynamodb:us-east-1:123456789012:table/rolekeeper-MappingTable/stream/2026"
-    for body in (
-        {"requestContext": {"condition": "RetryAttemptsExhausted"}, "DDBStreamBatchInfo": {"streamArn": stream}},
-        {"requestPayload": {"task": "expiries"}, "responsePayload": {"errorMessage": "Task timed out"}},
-        {"source": "rolekeeper", "detail-type": "Permission Missing", "detail": {}},
-        "not json",
-        "[]",
-        {},
-    ):
-        letter(desk, dead, body)
-    told = [(each["what"], each["of"], each["why"]) for each in terminal.document("redrive", "--dry-run")["shown"]]
-    assert sorted(told) == sorted(
-        [
-            ("edits that weren't worked on; the sweep does it", "rolekeeper-MappingTable", "RetryAttemptsExhausted"),
-            ("a scheduled run that failed; the next one does it", "expiries", "Task timed out"),
-            (
-                "an event: Permission Missing",
-                "rolekeeper",
-                "unknown kind of event: rolekeeper / Permission Missing",
-            ),
-            ("not JSON", "", "not json"),
-            ("no JSON object", "", "[]"),
-            ("something else", "", "unknown kind of event: None / None"),
-        ]
-    )
 
 
 def test_to_look_leaves_everything_where_it_is(terminal: Terminal, desk: Desk, dead: str) -> None:

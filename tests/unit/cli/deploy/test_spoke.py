@@ -83,7 +83,7 @@ def test_stack_sets_need_the_home_region_and_all_regions_and_operators_may_read(
     assert values == {**PARAMETERS, "HomeRegion": HOME, "Regions": f"{HOME},{OTHER}", "OtherReaders": operators}
     assert (ran.stderr, f"may change instances in {HOME} alone" in alone.stderr) == ("", True)
     ran = terminal("spoke", "parameters", "--reader", "operators")
-    assert (ran.exit_code, "OtherReaders=operators: must be empty or ARNs" in ran.stderr) == (252, True)
+    assert (ran.exit_code, "OtherReaders operators must be empty or ARNs" in ran.stderr) == (252, True)
 
 
 def test_readers_that_do_not_fit_a_trust_policy_are_refused_before_anything_changes(
@@ -143,13 +143,7 @@ def test_a_first_spoke_is_shown_asked_about_and_deployed(terminal: Terminal, acc
     assert created["TemplateBody"] == (ROOT / "spoke.yaml").read_text()
     assert len(created["TemplateBody"].encode()) < 51_200, "CloudFormation's limit"
     assert account.asked(HOME) == {**PARAMETERS, "HomeRegion": HOME, "Regions": HOME}
-    said = f"Stack rolekeeper-spoke in {HOME}, account {SPOKES_ACCOUNT}: new, with version {VERSION}"
-    assert said in ran.stderr
-    assert "Make these 1 changes?" in ran.stderr
-    assert "Add StateRule AWS::Events::Rule" in lines(ran.stdout)
-    assert f"HubAccount {ACCOUNT}" in lines(ran.stdout)
     assert account.iam.asked == ["rolekeeper-reader"]
-    assert f"The hub in account {ACCOUNT} looks after it" in ran.stderr
 
 
 def test_the_home_region_comes_first_wherever_it_is_named(terminal: Terminal, account: Account, told: str) -> None:
@@ -198,13 +192,6 @@ def test_roles_that_dont_say_where_they_were_made_have_to_be_told(
     assert account.asked(OTHER)["HomeRegion"] == HOME
 
 
-def test_roles_that_are_in_another_region_already_stay_there(terminal: Terminal, account: Account, told: str) -> None:
-    account.deployed(HOME)
-    ran = terminal("spoke", "deploy", "--hub", told, "--region", HOME, "--home-region", OTHER, "--yes")
-    said = f"the account's roles are in {HOME} already, not in {OTHER}"
-    assert (ran.exit_code, said in ran.stderr) == (252, True), ran.stderr
-
-
 @pytest.mark.parametrize(
     ("own", "said"), [("o-another000", "is in the organization o-another000"), ("", "no organization")]
 )
@@ -234,35 +221,6 @@ def test_what_is_deployed_stays_but_for_what_is_given(terminal: Terminal, accoun
     assert "TakeOver true false" in lines(ran.stdout)
 
 
-def test_readers_that_the_account_admits_stay_until_others_are_given(
-    terminal: Terminal, account: Account, told: str, tmp_path: Path
-) -> None:
-    """The hub's file of today doesn't name them."""
-
-    def admitted() -> set[str]:
-        found = account.stacks[HOME].parameters
-        lists = [found["HubReaders"], found.get("OtherReaders", "")]
-        return {arn for each in lists for arn in each.split(",") if arn}
-
-    hubs, file = set(READERS.split(",")), tmp_path / "readers.json"
-    file.write_text(terminal("spoke", "parameters", "--reader", OPERATORS).stdout)
-    again = ("spoke", "deploy", "--hub", told, "--region", HOME, "--yes")
-    assert terminal(*again[:3], str(file), *again[4:]).exit_code == 0
-    account.stacks[HOME].status = "UPDATE_COMPLETE"
-    for line, operators in [
-        (again, {OPERATORS}),
-        (("spoke", "deploy", "--hub-profile", "hub", "--region", HOME, "--yes"), {OPERATORS}),
-        ((*again, "--reader", AUDITORS), {AUDITORS}),
-        (again, {AUDITORS}),
-        ((*again, "--reader", AUDITORS, "--reader", OPERATORS), {AUDITORS, OPERATORS}),
-        (("spoke", "deploy", "--region", HOME, "--reader", "", "--yes"), set()),
-        (again, set()),
-    ]:
-        ran = terminal(*line)
-        assert ran.exit_code == 0, ran.output
-        assert admitted() == hubs | operators, line
-
-
 def test_what_the_account_allows_the_hub_stays_whatever_the_hub_would_like(
     terminal: Terminal, account: Account, told: str
 ) -> None:
@@ -280,28 +238,6 @@ def test_what_the_account_allows_the_hub_stays_whatever_the_hub_would_like(
     assert account.stacks[HOME].parameters["TakeOver"] == "true"
 
 
-def test_the_unit_is_deployed_stays_and_can_be_taken_away(terminal: Terminal, account: Account, tmp_path: Path) -> None:
-    file = tmp_path / "web.json"
-    file.write_text(terminal("spoke", "parameters", "--unit", UNIT).stdout)
-    first = ("spoke", "deploy", "--hub", str(file), "--region", HOME, "--yes")
-    assert terminal(*first).exit_code == 0
-    assert account.asked(HOME) == {**PARAMETERS, "HomeRegion": HOME, "Regions": HOME, "OrganizationalUnit": UNIT}
-    account.deployed(HOME, OrganizationalUnit=UNIT)
-    account.stacks[HOME].calls.clear()
-    assert terminal("spoke", "deploy", "--region", HOME, "--unit", "", "--yes").exit_code == 0
-    assert account.asked(HOME)["OrganizationalUnit"] == ""
-    ran = terminal("spoke", "deploy", "--region", HOME, "--unit", "web", "--yes")
-    assert (ran.exit_code, "OrganizationalUnit=web: must be empty, the id of" in ran.stderr) == (252, True)
-
-
-def test_the_unit_too_takes_effect_where_the_roles_are(terminal: Terminal, account: Account) -> None:
-    account.deployed(HOME, OTHER)
-    ran = terminal("spoke", "deploy", "--region", OTHER, "--unit", UNIT, "--reader", OPERATORS, "--dry-run")
-    assert f"about the account's roles: --unit and --reader takes effect once you deploy in {HOME} too" in ran.stderr
-    ran = terminal("spoke", "deploy", "--region", OTHER, "--region", HOME, "--unit", UNIT, "--dry-run")
-    assert "takes effect" not in ran.stderr
-
-
 def test_an_account_asks_for_its_events_itself_or_by_the_hubs_file(
     terminal: Terminal, account: Account, tmp_path: Path
 ) -> None:
@@ -309,12 +245,6 @@ def test_an_account_asks_for_its_events_itself_or_by_the_hubs_file(
     file.write_text(terminal("spoke", "parameters", "--events-to-account", "true").stdout)
     assert terminal("spoke", "deploy", "--hub", str(file), "--region", HOME, "--yes").exit_code == 0
     assert account.asked(HOME)["EventsToAccount"] == "true"
-    account.deployed(HOME, OTHER, EventsToAccount="true")
-    account.stacks[HOME].calls.clear()
-    assert terminal("spoke", "deploy", "--region", HOME, "--events-to-account", "false", "--yes").exit_code == 0
-    assert account.asked(HOME)["EventsToAccount"] == "false"
-    ran = terminal("spoke", "deploy", "--region", OTHER, "--events-to-account", "true", "--dry-run")
-    assert f"--events-to-account takes effect once you deploy in {HOME} too" in ran.stderr
 
 
 def test_a_dry_run_changes_nothing_and_a_newer_version_stays(terminal: Terminal, account: Account, told: str) -> None:
@@ -332,7 +262,7 @@ def test_what_the_template_refuses_is_refused_before_anything_changes(
 ) -> None:
     text = Path(told).read_text().replace(CHANGERS, "arn:aws:iam::*:role/any")
     ran = terminal("spoke", "deploy", "--hub", "-", "--region", HOME, "--yes", stdin=text)
-    assert (ran.exit_code, "HubChangers=arn:aws:iam::*:role/any: must be ARNs" in ran.stderr) == (252, True), ran.stderr
+    assert (ran.exit_code, "HubChangers arn:aws:iam::*:role/any must be ARNs" in ran.stderr) == (252, True), ran.stderr
     assert account.stacks[HOME].calls == []
 
 
@@ -371,23 +301,6 @@ def carries(desk: Desk) -> str:
     return instance
 
 
-def test_it_says_which_instances_keep_their_roles_and_asks(terminal: Terminal, account: Account, carries: str) -> None:
-    account.deployed(HOME, OTHER)
-    ran = terminal.types("y\n", "spoke", "remove", "--region", OTHER)
-    assert ran.exit_code == 0, ran.output
-    shown = lines(ran.stdout)
-    assert f"{OTHER} its rules are deleted; instances that keep a managed role: 1" in shown
-    assert not any(line.startswith("account ") for line in shown), "the roles stay"
-    assert f"Delete it in {OTHER}?" in ran.stderr
-    assert account.stacks[OTHER].calls == ["delete_stack"]
-    assert account.stacks[HOME].calls == []
-    assert f"rolekeeper targets forget {SPOKES_ACCOUNT}/{OTHER}" in ran.stderr
-    assert "Instances that keep a managed role, which nobody changes from then on: 1." in ran.stderr
-    assert "The account's changer may still act there" in ran.stderr
-    assert f"rolekeeper spoke deploy --region {HOME} --regions" in ran.stderr
-    assert carries
-
-
 def test_the_roles_go_last(terminal: Terminal, account: Account, carries: str, monkeypatch: pytest.MonkeyPatch) -> None:
     account.deployed(HOME, OTHER)
     order: list[str] = []
@@ -404,9 +317,6 @@ def test_the_roles_go_last(terminal: Terminal, account: Account, carries: str, m
         {"region": OTHER, "outcome": "removed", "carrying": [carries]},
         {"region": HOME, "outcome": "removed", "carrying": [carries]},
     ]
-    account.deployed(HOME)
-    ran = terminal("spoke", "remove", "--region", HOME, "--yes")
-    assert "a spoke in another Region doesn't work without them" in ran.stdout
 
 
 def test_with_the_hubs_profile_the_hub_forgets_it(terminal: Terminal, account: Account, desk: Desk) -> None:
@@ -419,15 +329,6 @@ def test_with_the_hubs_profile_the_hub_forgets_it(terminal: Terminal, account: A
     assert ran.exit_code == 0, ran.output
     assert [each["region"] for each in terminal.document("targets")] == [REGION, HOME]
     assert "targets forget" not in ran.stderr
-
-
-def test_unasked_or_where_there_is_none_nothing_is_removed(terminal: Terminal, account: Account) -> None:
-    account.deployed(HOME)
-    assert terminal("spoke", "remove", "--region", HOME).exit_code == 252
-    assert terminal.types("n\n", "spoke", "remove", "--region", HOME).exit_code == 1
-    ran = terminal("spoke", "remove", "--region", HOME, "--region", OTHER, "--yes")
-    assert (ran.exit_code, "there is no stack 'rolekeeper-spoke'" in ran.stderr) == (253, True)
-    assert account.stacks[HOME].calls == []
 
 
 def test_a_deletion_that_fails_is_told_and_goes_no_further(terminal: Terminal, account: Account) -> None:

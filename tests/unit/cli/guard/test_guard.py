@@ -48,10 +48,6 @@ def test_a_document_is_json_on_stdout_and_its_remarks_are_on_stderr(terminal: Te
     assert terminal(*line, "--output", "json").stdout == ran.stdout
 
 
-def test_a_query_finds_a_piece_of_it(terminal: Terminal) -> None:
-    assert terminal.document("guard", "editors", "--query", "Statement[0].Sid") == "ReadRows"
-
-
 # ---- the mapped tags ----
 
 
@@ -131,38 +127,6 @@ def hub(terminal: Terminal) -> Terminal:
     return terminal
 
 
-def test_the_tags_are_guarded_wherever_a_hub_serves(hub: Terminal, desk: Desk) -> None:
-    desk.put("workload=web", role="NONE")
-    ran = hub("guard", "scp-tags", *EXCEPT)
-    policy = json.loads(ran.stdout)
-    for account, region in ((ACCOUNT, REGION), (ELSEWHERE, REGION), (ACCOUNT, "ap-south-1"), (ELSEWHERE, "ap-south-1")):
-        instances = f"arn:aws:ec2:{region}:{account}:instance/*"
-        assert denies([policy], "CreateTags", instances, "workload")
-        assert denies([policy], "DeleteTags", instances, None)
-    assert "arn:aws:autoscaling:*:*:autoScalingGroup:*" in policy["Statement"][0]["Resource"]
-    assert "every target of the hub" in " ".join(ran.stderr.split())
-
-
-def test_the_path_is_guarded_in_every_account_and_spokes_changers_may_make_profiles(hub: Terminal) -> None:
-    ran = hub("guard", "scp-path", *EXCEPT)
-    new, rest = json.loads(ran.stdout)["Statement"]
-    kinds = ("instance-profile", "role", "policy")
-    assert new["Resource"] == ["arn:aws:iam::*:instance-profile/rolekeeper/*"]
-    assert rest["Resource"] == [f"arn:aws:iam::*:{kind}/rolekeeper/*" for kind in kinds]
-    functions = [f"arn:aws:iam::{ACCOUNT}:role/{name}" for name in ("OnMappingChangeRole", "OnScheduleRole")]
-    changer = "arn:aws:iam::*:role/second-changer"
-    assert new["Condition"] == {"ArnNotLike": {"aws:PrincipalArn": [*functions, changer, ADMIN]}}
-    assert rest["Condition"] == {"ArnNotLike": {"aws:PrincipalArn": [ADMIN]}}, "a changer may do no more"
-    assert "every target of the hub" in " ".join(ran.stderr.split())
-
-
-def test_a_deployment_of_one_account_guards_that_alone(terminal: Terminal) -> None:
-    for part in ("scp-tags", "scp-path", "detection"):
-        ran = terminal("guard", part, *(EXCEPT if part.startswith("scp") else ()))
-        text = json.dumps(json.loads(ran.stdout))
-        assert ("::*:" in text, "-changer" in text, "hub" in ran.stderr) == (False, False, False), part
-
-
 def test_a_hubs_pattern_leaves_out_the_changer_of_each_spoke(hub: Terminal) -> None:
     document = printed(hub, "detection")
     pattern = EventPattern.load(json.dumps(document["event_pattern"]))
@@ -196,13 +160,6 @@ def test_editors_have_every_column_but_rolekeepers() -> None:
     """A column that is added has to be somebody's."""
     assert set(guard.EDITORS_COLUMNS) == {column.name for column in (*KEYS, *COLUMNS, EDITED_BY)}
     assert set(guard.EDITORS_COLUMNS).isdisjoint(OURS)
-
-
-def test_the_tables_are_the_deployment_s(terminal: Terminal) -> None:
-    for part in ("editors", "approvers"):
-        text = json.dumps(printed(terminal, part))
-        assert f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/rolekeeper-mappings" in text
-        assert f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/rolekeeper-state" in text
 
 
 def test_a_policy_that_would_be_too_long_is_refused() -> None:

@@ -81,13 +81,6 @@ def test_nothing_is_changed(account: Account, desk: Desk) -> None:
     assert session().client("ec2").describe_instances()["Reservations"] == []
 
 
-def test_a_check_that_may_not_look_is_unknown_and_the_others_go_on(account: Account) -> None:
-    account.denied.add("GetAccountSummary")
-    ran = run()
-    assert (ran.exit_code, ran.stderr) == (0, "11 ok, 0 warnings, 0 failed, 1 unknown.\n")
-    assert "unknown iam you aren't allowed iam:GetAccountSummary on *" in lines(ran.stdout)
-
-
 # ---- who calls, and what they may ----
 
 
@@ -103,7 +96,7 @@ def test_without_credentials_there_is_nothing_else_to_say(account: Account, monk
 def test_the_root_user_is_warned_and_nothing_is_guessed(account: Account) -> None:
     account.is_called_by(f"arn:aws:iam::{ACCOUNT}:root")
     ran = run()
-    assert (ran.exit_code, ran.stderr) == (0, "8 ok, 1 warnings, 0 failed, 3 unknown.\n")
+    assert (ran.exit_code, ran.stderr) == (0, "8 ok, 1 warning, 0 failed, 3 unknown.\n")
 
 
 @pytest.mark.parametrize(
@@ -145,12 +138,6 @@ def test_without_a_simulation_the_lists_are_tried_and_the_rest_is_unknown(
 def test_a_person_who_may_not_look_for_a_machine_can_launch_none(finds: Finds, account: Account) -> None:
     account.denied.add("DescribeSubnets")
     assert finds("machine")[0][:2] == ("fail", "you aren't allowed ec2:DescribeSubnets on *")
-
-
-def test_a_person_who_may_nothing_gets_a_few_lines(finds: Finds, account: Account) -> None:
-    account.refuses_all = True
-    found = finds("deploy")
-    assert (len(found), found[-1][1]) == (4, "18 more like these")
 
 
 def test_a_request_has_the_tag_that_the_policy_asks_for(account: Account, desk: Desk) -> None:
@@ -212,13 +199,6 @@ def test_a_region_that_lacks_what_is_launched_fails(finds: Finds) -> None:
     assert (level, "ami-0123456789abcdef0" in what) == ("fail", True)
 
 
-def test_a_launch_that_would_be_refused_fails(finds: Finds, account: Account) -> None:
-    """By a service control policy, for example: a dry run says so."""
-    account.errors["RunInstances"] = "UnauthorizedOperation"
-    [(level, what, _)] = finds("machine")
-    assert (level, what.startswith("you aren't allowed ec2:RunInstances")) == ("fail", True)
-
-
 # ---- quotas ----
 
 
@@ -226,23 +206,6 @@ def test_a_launch_that_would_be_refused_fails(finds: Finds, account: Account) ->
 def test_roles_need_room(finds: Finds, account: Account, used: int, level: str) -> None:
     account.summary["Roles"] = used
     assert finds("iam")[0][0] == level
-
-
-def test_an_account_that_lets_few_functions_run_fails(finds: Finds, account: Account) -> None:
-    account.unreserved = 5
-    assert finds("lambda")[0][0] == "fail"
-
-
-def test_few_vcpus_fail(finds: Finds, account: Account) -> None:
-    account.quotas["L-1216C47A"] = 2.0
-    assert finds("vcpus")[0][0] == "fail"
-
-
-@pytest.mark.parametrize(("check", "level"), [("rules", "ok"), ("stacks", "ok"), ("vcpus", "unknown")])
-def test_a_quota_that_isn_t_told_is_called_the_default(finds: Finds, account: Account, check: str, level: str) -> None:
-    account.denied.add("GetServiceQuota")
-    [(found, what, _)] = finds(check)
-    assert (found, "isn't known" in what) == (level, True)
 
 
 def test_what_is_needed_is_what_the_templates_make() -> None:

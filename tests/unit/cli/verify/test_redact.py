@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -12,10 +11,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from rolekeeper_cli.shell.documents import as_json
 from rolekeeper_verify import report as reports
 from rolekeeper_verify.names import Names
-from rolekeeper_verify.outcomes import Answer, Outcome, Probe, Report, Step
-from rolekeeper_verify.redact import MARK, Redactor, redacted
+from rolekeeper_verify.redact import MARK, Redacted, Redactor, redacted
+from rolekeeper_verify.view import Answer, Outcome, Probe, Report, Step
 
 NAMES = Names("abc123")
 ACCOUNT = "123456789012"
@@ -24,8 +24,10 @@ INSTANCE = "i-0aef5d5ffb60c8615"
 OWN = f"arn:aws:iam::{ACCOUNT}:instance-profile{NAMES.role_path}{NAMES.role('a')}"
 
 
-def report(**parts: Any) -> Report:
-    return replace(Report(NAMES.id, "1.0.0", "us-east-1", began="2026-03-02T09:15:04+00:00", caller=CALLER), **parts)
+def published(**parts: Any) -> Redacted:
+    """A report, redacted."""
+    known: dict[str, Any] = {"id": NAMES.id, "version": "1.0.0", "region": "us-east-1", "began": "2026-03-02T09:15"}
+    return redacted(Report.of(**known, **parts), CALLER)
 
 
 def plain(text: str) -> str:
@@ -109,7 +111,7 @@ after = st.sampled_from([*marks, " is denied"])
 hidden = st.tuples(secrets, disguises, before, after).map(lambda each: (each[0], each[1](each[0]), each[2], each[3]))
 
 
-def anywhere(text: str) -> Report:
+def anywhere(text: str) -> Redacted:
     """A report with a text at every place at which one can be."""
     answer: dict[str, Any] = {
         text: 1,
@@ -131,10 +133,13 @@ def anywhere(text: str) -> Report:
         "id": text,
         "account": text,
     }
-    return report(
-        steps=[Step(text, text, Outcome.FAILED, 1.5, why=text)],
-        probes=[Probe(text, text, text, outcome=Outcome.FAILED, observed=text, why=text)],
-        answers=[Answer(1, text, {**answer, "InstanceId": INSTANCE}, answer)],
+    fields = dict.fromkeys(("name", "what", "why", "fact", "expected", "observed"), text)
+    step = {name: fields[name] for name in ("name", "what", "why")}
+    probe = {name: fields[name] for name in ("name", "fact", "expected", "observed", "why")}
+    return published(
+        steps=[Step(**step, outcome=Outcome.FAILED, seconds=1.5)],
+        probes=[Probe(**probe, outcome=Outcome.FAILED)],
+        answers=[Answer(at=1, operation=text, asked={**answer, "InstanceId": INSTANCE}, answer=answer)],
         events=[event],
         left=[text],
     )
@@ -146,9 +151,8 @@ def anywhere(text: str) -> Report:
 @example(("123456789012", "MTIwMTIwMTIwMTIw", "", ""))
 def test_a_secret_is_in_no_form_of_a_report(found: tuple[str, str, str, str]) -> None:
     secret, disguised, left, right = found
-    shown = redacted(anywhere(f"{left}{disguised}{right}"))
-    document = json.dumps(reports.document(shown), ensure_ascii=False)
-    for written in (document, reports.markdown(shown), reports.plot(shown)):
+    shown = anywhere(f"{left}{disguised}{right}")
+    for written in (as_json(shown), reports.markdown(shown), reports.plot(shown)):
         assert secret.lower() not in written.lower()
         assert disguised.lower() not in written.lower()
 
@@ -170,7 +174,7 @@ def test_each_kind_of_secret_goes_in_each_disguise(kind: str, disguise: str) -> 
 @settings(max_examples=60)
 @given(hidden, hidden)
 def test_what_was_redacted_stays_as_it_is(one: tuple[str, ...], other: tuple[str, ...]) -> None:
-    shown = redacted(anywhere("".join((one[2], one[1], one[3], other[1], other[3]))))
+    shown = anywhere("".join((one[2], one[1], one[3], other[1], other[3])))
     assert redacted(shown) == shown
 
 
@@ -229,7 +233,7 @@ def test_what_says_nothing_about_the_account_stays(text: str) -> None:
 def test_an_answer_keeps_what_rolekeeper_reads_of_it() -> None:
     names = ("tag:rolekeeper:verify", "tag:Name", "tag-key", "instance-id")
     asked = {"InstanceIds": [INSTANCE], "Filters": [{"Name": each, "Values": ["abc123"]} for each in names]}
-    shown = redacted(report(answers=[Answer(1.23456, "DescribeInstances", asked, DESCRIBED)]))
+    shown = published(answers=[Answer(at=1.23456, operation="DescribeInstances", asked=asked, answer=DESCRIBED)])
     [answer] = shown.answers
     assert answer.at == 1.235
     assert answer.asked == {**asked, "InstanceIds": ["i-00000000000000001"]}
@@ -292,9 +296,9 @@ def test_a_value_that_is_no_text_stays_if_it_says_nothing() -> None:
 
 
 def test_an_event_of_another_instance_is_left_out() -> None:
-    described = Answer(1, "DescribeInstances", {}, DESCRIBED)
+    described = Answer(at=1, operation="DescribeInstances", asked={}, answer=DESCRIBED)
     events = [_event(INSTANCE), _event("i-0123456789abcdef0")]
-    shown = redacted(report(answers=[described], events=events))
+    shown = published(answers=[described], events=events)
     assert [each["detail"]["instance-id"] for each in shown.events] == ["i-00000000000000001"]
     assert shown.events[0]["resources"] == ["arn:aws:ec2:us-east-1:000000000001:instance/i-00000000000000001"]
     assert shown.events[0]["account"] == "000000000001"
@@ -310,7 +314,7 @@ def test_names_of_the_caller_and_of_others_roles_go_and_its_own_stay() -> None:
     hidden_names = "User: arn:aws:sts::000000000001:assumed-role/name-1/name-2 is not"
     assert plain(denied).startswith(hidden_names)
     assert plain(denied).endswith(f"{NAMES.role_path}{NAMES.role('a')}")
-    assert redacted(report(left=["a bucket of jane.doe"])) == report(left=["a bucket of name-1"], caller="")
+    assert published(left=["a bucket of jane.doe"]).left == ["a bucket of name-1"]
     assert plain("jane.doe took PlatformAdmin, not jane.doer") == "name-1 took name-2, not jane.doer"
 
 

@@ -23,8 +23,8 @@ from rolekeeper_verify import removal, run
 from rolekeeper_verify.aws import wait_out
 from rolekeeper_verify.machine import Machine
 from rolekeeper_verify.names import Names
-from rolekeeper_verify.outcomes import Outcome, Report, Step
 from rolekeeper_verify.removal import Found
+from rolekeeper_verify.view import Outcome, Report, Step
 
 MACHINE = Machine("t3.nano", "x86_64", subnets=("subnet-1",), vpc="vpc-1", image="ami-1")
 NOTHING = Found([], [], [], [], {})
@@ -96,8 +96,10 @@ def test_an_interrupted_removal_claims_nothing(verified: Verified) -> None:
 def test_a_skipped_step_is_named_and_has_an_exit_code_of_its_own(
     outcomes: list[str], left: list[str], code: ExitCode, says: str
 ) -> None:
-    steps = [Step(f"step-{at}", "", Outcome(each), seconds=1) for at, each in enumerate(outcomes)]
-    report = Report("abc123", "1", "us-east-1", began="", steps=steps, left=left)
+    steps = [
+        Step(name=f"step-{at}", what="", outcome=Outcome(each), seconds=1, why="") for at, each in enumerate(outcomes)
+    ]
+    report = Report.of(steps, left, id="abc123", version="1", region="us-east-1", began="")
     ends = click.Command("end", callback=lambda: click.get_current_context().exit(verify._end(report)))  # noqa: SLF001  # the command's end
     ran = CliRunner().invoke(ends, obj=Options())
     assert (ran.exit_code, says in ran.stderr) == (code, True), ran.stderr

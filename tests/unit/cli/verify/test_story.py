@@ -40,11 +40,19 @@ def held(
     return view_with(RoleUseView, role="a", carried=carried, since=since, delivered_at=at, **both)
 
 
+def looked_at(app: Any = None, *, is_over: bool) -> Any:
+    """A deployment whose patience is over at the first look, or never."""
+    look = SimpleNamespace(is_over=is_over)
+    return SimpleNamespace(app=app, now=lambda: SINCE, looks=lambda *_: repeat(look))
+
+
 @pytest.fixture
-def played(monkeypatch: pytest.MonkeyPatch) -> Story:
+def played(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A story of which nothing is asked."""
     deployment = SimpleNamespace(settings=Target(ACCOUNT, REGION), now=lambda: SINCE, sleep=None)
     monkeypatch.setattr(story, "Aws", lambda _deployment: None)
-    return Story(SimpleNamespace(deployment=deployment, names=None), 180, 600, a="i-1")  # type: ignore[arg-type]  # no scene is asked
+    scene: Any = SimpleNamespace(deployment=deployment, names=None)
+    return Story(scene, 180, 600, a="i-1")
 
 
 def records(monkeypatch: pytest.MonkeyPatch, *roles: RoleUseView, unknown: str = "") -> None:
@@ -53,7 +61,7 @@ def records(monkeypatch: pytest.MonkeyPatch, *roles: RoleUseView, unknown: str =
 
 
 def test_delivery_and_use_take_the_seconds_since_the_role_was_attached(
-    played: Story, monkeypatch: pytest.MonkeyPatch
+    played: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records(monkeypatch, held(delivered=3, used=21))
     assert (played.delivered(), played.in_use()) == (3, 21)
@@ -61,7 +69,7 @@ def test_delivery_and_use_take_the_seconds_since_the_role_was_attached(
 
 @pytest.mark.parametrize("roles", [(), (held(),), (held(3, 21, since=None),)])
 def test_without_a_record_the_steps_are_skipped(
-    played: Story, monkeypatch: pytest.MonkeyPatch, roles: tuple[RoleUseView, ...]
+    played: Any, monkeypatch: pytest.MonkeyPatch, roles: tuple[RoleUseView, ...]
 ) -> None:
     records(monkeypatch, *roles)
     played.trail_until = SINCE
@@ -74,7 +82,7 @@ def test_without_a_record_the_steps_are_skipped(
 
 @pytest.mark.parametrize(("seconds", "fails"), [(59, False), (61, True)])
 def test_calls_and_deliveries_of_a_former_role_after_it_was_replaced_fail_the_steps(
-    played: Story, monkeypatch: pytest.MonkeyPatch, seconds: float, *, fails: bool
+    played: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, *, fails: bool
 ) -> None:
     """That is no record that is late: a process that starts after a replace has the new role."""
     records(monkeypatch, held(), held(delivered=seconds, used=seconds, carried=False))
@@ -87,7 +95,7 @@ def test_calls_and_deliveries_of_a_former_role_after_it_was_replaced_fail_the_st
         played.in_use()
 
 
-def test_a_call_that_was_refused_is_no_use(played: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_was_refused_is_no_use(played: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     found = held(delivered=3, used=21)
     assert found.first_use
     refused = found.first_use.but(refused="ExpiredToken")
@@ -99,30 +107,27 @@ def test_a_call_that_was_refused_is_no_use(played: Story, monkeypatch: pytest.Mo
     assert played.in_use() == 21
 
 
-def test_a_record_that_comes_late_is_waited_for(played: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_comes_late_is_waited_for(played: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     records(monkeypatch)
     monkeypatch.setattr(played.deployment, "sleep", lambda _seconds: records(monkeypatch, held(delivered=3)))
     assert played.delivered() == 3
 
 
-def test_without_an_answer_the_steps_say_why(played: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_an_answer_the_steps_say_why(played: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     records(monkeypatch, unknown="you aren't allowed cloudtrail:LookupEvents")
     with pytest.raises(StepSkippedError, match="LookupEvents"):
         played.in_use()
 
 
-def test_a_role_that_a_follow_up_gives_back_unseen_is_taken_again(
-    played: Story, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_role_that_a_follow_up_gives_back_unseen_is_taken_again(played: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = iter([carried("1", "b"), carried("2", "b"), carried("2", "b"), None, carried("3", "b")])
     swept = iter([None, SimpleNamespace(sent=1)])
     taken: list[str] = []
     entries = iter([{}, {}, {"cause": "sweep"}, {"cause": "sweep"}])
-    at_once = SimpleNamespace(is_over=True)
-    played.deployment = SimpleNamespace(now=lambda: SINCE, looks=lambda *_: repeat(at_once))  # type: ignore[assignment]  # the same
-    played.names = SimpleNamespace(role=str)  # type: ignore[assignment]  # the same
-    played.scene = SimpleNamespace(profiles={"b": "profile/b"})  # type: ignore[assignment]  # the same
-    played.aws = SimpleNamespace(call=lambda _action, **asked: taken.append(asked["AssociationId"]))  # type: ignore[assignment]  # the same
+    played.deployment = looked_at(is_over=True)
+    played.names = SimpleNamespace(role=str)
+    played.scene = SimpleNamespace(profiles={"b": "profile/b"})
+    played.aws = SimpleNamespace(call=lambda _action, **asked: taken.append(asked["AssociationId"]))
     monkeypatch.setattr(played, "association", lambda _instance: next(shown))
     monkeypatch.setattr(played, "_newest", lambda: next(entries))
     monkeypatch.setattr(story, "sweep", lambda *_, **__: next(swept))
@@ -175,14 +180,13 @@ class Changer:
     ],
 )
 def test_a_refusal_counts_by_its_code_and_between_calls_that_are_allowed(
-    played: Story, monkeypatch: pytest.MonkeyPatch, foreign: str, own: list[str], fails: str
+    played: Any, monkeypatch: pytest.MonkeyPatch, foreign: str, own: list[str], fails: str
 ) -> None:
     changer = played.changer = Changer(foreign, chain(own, repeat("")))
     played.a, played.b = "i-a", "i-b"
-    played.names = SimpleNamespace(role=str)  # type: ignore[assignment]  # the same
-    played.scene = SimpleNamespace(profiles={each: f"profile/{each}" for each in ("a", "b", "foreign")})  # type: ignore[assignment]  # the same
-    at_once = SimpleNamespace(is_over=True)
-    played.deployment = SimpleNamespace(now=lambda: SINCE, looks=lambda *_: repeat(at_once))  # type: ignore[assignment]  # the same
+    played.names = SimpleNamespace(role=str)
+    played.scene = SimpleNamespace(profiles={each: f"profile/{each}" for each in ("a", "b", "foreign")})
+    played.deployment = looked_at(is_over=True)
     monkeypatch.setattr(played, "association", lambda of: carried("1", "foreign" if of == "i-b" else changer.gave))
     monkeypatch.setattr(played, "_stays", lambda *_: None)
     with pytest.raises(StepFailedError, match=fails) if fails else nullcontext():
@@ -192,7 +196,7 @@ def test_a_refusal_counts_by_its_code_and_between_calls_that_are_allowed(
 
 @pytest.mark.parametrize("step", ["restart", "foreign_mapped", "none", "free", "terminate_a", "sweep"])
 def test_a_step_about_a_role_fails_where_there_is_none_to_begin_with(
-    played: Story, monkeypatch: pytest.MonkeyPatch, step: str
+    played: Any, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Nothing would be kept, or detached, and the step would pass."""
     monkeypatch.setattr(played, "association", lambda _: None)
@@ -201,11 +205,10 @@ def test_a_step_about_a_role_fails_where_there_is_none_to_begin_with(
         getattr(played, step)()
 
 
-def test_an_instance_that_ec2_doesn_t_show_yet_is_waited_for(played: Story) -> None:
+def test_an_instance_that_ec2_doesn_t_show_yet_is_waited_for(played: Any) -> None:
     shown = iter([{}, {}, {"i-1": SimpleNamespace(state=InstanceState.STOPPED)}])
     app = SimpleNamespace(ec2=SimpleNamespace(instances=lambda _: next(shown)))
-    looks = repeat(SimpleNamespace(is_over=False))
-    played.deployment = SimpleNamespace(app=app, looks=lambda *_: looks)  # type: ignore[assignment]  # the same
+    played.deployment = looked_at(app, is_over=False)
     played.becomes("i-1", InstanceState.STOPPED)
 
 
@@ -218,17 +221,16 @@ def test_an_instance_that_ec2_doesn_t_show_yet_is_waited_for(played: Story) -> N
         ("Published", ReasonCode.IN_EFFECT(), "is Published, and not Rejected"),
     ],
 )
-def test_a_verdict_for_another_reason_is_none(played: Story, status: str, why: Reason, fails: str) -> None:
+def test_a_verdict_for_another_reason_is_none(played: Any, status: str, why: Reason, fails: str) -> None:
     row = layout.to_attributes({"status": status, "status_reason": str(why), "status_details": details([why])})
     app = SimpleNamespace(table=SimpleNamespace(get_row=lambda _: row))
-    played.names = SimpleNamespace(tag_key="key")  # type: ignore[assignment]  # the same
-    at_once = SimpleNamespace(is_over=True)
-    played.deployment = SimpleNamespace(app=app, looks=lambda *_: repeat(at_once))  # type: ignore[assignment]  # the same
+    played.names = SimpleNamespace(tag_key="key")
+    played.deployment = looked_at(app, is_over=True)
     with pytest.raises(StepFailedError, match=fails) if fails else nullcontext():
         played._row_becomes("a", Status.REJECTED, ReasonCode.MISSING(what="role 'x' doesn't exist"))  # noqa: SLF001  # a part of two steps
 
 
-def test_an_answer_that_is_throttled_isn_t_the_last_word(played: Story) -> None:
+def test_an_answer_that_is_throttled_isn_t_the_last_word(played: Any) -> None:
     answers = iter([RetryableError("RequestLimitExceeded", ""), None])
 
     def holds() -> bool:
@@ -236,6 +238,5 @@ def test_an_answer_that_is_throttled_isn_t_the_last_word(played: Story) -> None:
             raise error
         return True
 
-    looks = repeat(SimpleNamespace(is_over=False))
-    played.deployment = SimpleNamespace(looks=lambda *_: looks)  # type: ignore[assignment]  # the same
+    played.deployment = looked_at(is_over=False)
     played.until("it holds", holds)
