@@ -24,7 +24,6 @@ from rolekeeper_cli.shell.command import command, deployment, prints
 from rolekeeper_cli.shell.layout import ACTION_COLOURS, Column, Layout, amount, several
 
 with lazily():
-    from rolekeeper.permissions import comparison
     from rolekeeper_cli.instance import seen as instances_seen
     from rolekeeper_cli.instance import use as instance_use
     from rolekeeper_cli.mapping import preview, rehearsal
@@ -221,8 +220,7 @@ def _draw_rest(plan: PlanView, home: Target) -> None:
         arrow = f"{move.from_ or 'none'} → {move.to or 'none'}"
         if move.account != home.account:
             arrow = f"{arrow} in {move.account}"
-        compared = comparison.Difference(tuple(move.gained), tuple(move.lost), move.unknown)
-        terminal.line(f"{arrow} on {move.instances:,}: {preview.in_words(compared)}")
+        terminal.line(f"{arrow} on {move.instances:,}: {plan_use.permissions_in_words(move)}")
     if plan.paced:
         terminal.say(preview.pace_in_words(plan.paced))
     if held := [edit.mapping for edit in plan.mappings if edit.needs_approval]:
