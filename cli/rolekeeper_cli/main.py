@@ -35,7 +35,7 @@ COMMANDS = {
         "release": (".act.command:release", "Take the pin from an instance."),
         "revoke": (".role.revoke_command:revoke", "Cut off the credentials that an instance has of a former role."),
         "pause": (".control.command:pause", "Stop all changes at once."),
-        "resume": (".control.command:resume", "Go on after a pause."),
+        "resume": (".control.command:resume", "Resume changes after a pause."),
         "mode": (".control.command:mode", "Show or set the mode."),
         "sweep": (".control.command:sweep", "Look at the whole fleet and every mapping now."),
         "redrive": (".control.command:redrive", "Send dead letters to the work queue again."),
@@ -49,7 +49,7 @@ COMMANDS = {
         "destroy": (".deploy.command:destroy", "Delete the deployment."),
         "verify": (
             "rolekeeper_verify.command:verify",
-            "Prove this version in your own account, and remove all that it took.",
+            "Prove this version in your own account, then clean up.",
         ),
         "guard": (".guard.command:group", "Print what to put around the deployment."),
         "local": (".local:local", "Run an AWS on this machine, with Rolekeeper deployed to it."),

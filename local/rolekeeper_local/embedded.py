@@ -155,8 +155,7 @@ class EmbeddedAws:
             artifacts = self._artifacts or stack.enter_context(built())
             bucket = Bucket(self.session().client("s3"), Target(ACCOUNT, REGION), None)
             template = Template({"TemplateURL": upload(artifacts, bucket)})
-            stacks = self.session().client("cloudformation")
-            make_stack(stacks, STACK, template, parameters=parameters or PARAMETERS)
+            make_stack(self.session().client("cloudformation"), STACK, template, parameters=parameters or PARAMETERS)
         # Before it nothing is changed.
         with self.step("the first sweep"):
             self.sweep()

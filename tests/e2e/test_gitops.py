@@ -110,7 +110,7 @@ def test_what_a_pull_request_showed_is_published_once_it_is_merged(team: Team, d
     assert deployed.mapping("orders", "api") == {}
     published = team.merges("api")
     assert published.code == 0, published.log
-    assert "This is the very plan that the pull request showed." in team.comment
+    assert "This is exactly the plan shown in the pull request." in team.comment
     shown = deployed.shown(instance)
     assert shown
     assert (shown.profile, shown.state) == ("orders-web", "associated")

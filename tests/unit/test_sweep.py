@@ -512,7 +512,7 @@ def test_the_schedule_leaves_a_sweep_alone_that_goes_on_until_it_seems_to_have_d
     desk.quiet()
     second = sweep(desk)
     assert (second.finished, second.instances) == (False, 0)
-    assert "another sweep goes on" in second.problems[0]
+    assert "another sweep is running" in second.problems[0]
     assert desk.world.calls.counted() == {"BatchGetItem": 1}
     assert desk.world.metrics.counts["SweepUnfinished"] == 1
     desk.world.later(minutes=45, seconds=-1)

@@ -81,7 +81,7 @@ def verify(
     yes: bool,
     **machine: Any,
 ) -> ExitCode:
-    """Prove this version in your own account, and remove all that it took.
+    """Prove this version in your own account, then clean up.
 
     It deploys this very version under another name and another path, launches two instances, and checks each step
     against EC2's own answer: a production deployment, its tables and its roles aren't touched. At the end it removes

@@ -179,7 +179,7 @@ def plan_one(request: Request, form: Form) -> Response:
         typed = {name: form[name] for name in _FIELDS if 0 < len(form.get(name, "")) <= _KEPT}
         return done(request, path, Notice(error.what, (error.remedy,), "bad"), **typed)
     job.end.set()
-    return keep(request, path, Batch(form, path, chosen, job))
+    return keep(request, path, Batch(form, path, chosen, job=job))
 
 
 @posted
@@ -190,7 +190,7 @@ def plan_many(request: Request, form: Form) -> Response:
     def work(deployment: DoctorDeployment) -> Iterator[Plan]:
         yield use.plan(deployment, act_of(form.get("act", ""), form, deployment.now()), chosen, fleet=fleet)
 
-    return keep(request, _MANY, Batch(form, _MANY, chosen, site.jobs.begin(work)))
+    return keep(request, _MANY, Batch(form, _MANY, chosen, job=site.jobs.begin(work)))
 
 
 def _chosen(request: Request, form: Form) -> dict[str, Target | None]:

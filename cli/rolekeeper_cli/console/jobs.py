@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 0.05
 PAGE_PATIENCE_SECONDS = 0.1
 # A page asks every second; without scripts, every three.
 WANTED_SECONDS = 15.0
-# So old may a page be that was made while nobody waited for it.
+# Maximum age of a page rendered in the background.
 _PAGE_KEPT = timedelta(seconds=10)
 
 type Beside = Callable[[Callable[[], None]], object]

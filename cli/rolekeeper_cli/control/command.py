@@ -49,9 +49,9 @@ def pause(reason: str, *, yes: bool, wait: bool) -> ExitCode:
 @command("resume", "rolekeeper resume")
 @_switches
 def resume(reason: str, *, yes: bool, wait: bool) -> ExitCode:
-    """Go on after a pause.
+    """Resume changes after a pause.
 
-    What was withheld meanwhile is done now. On a terminal it shows that first, and asks.
+    Changes that were withheld are made now. On a terminal it shows that first, and asks.
     """
     return _switch({"paused": False}, "Resume Rolekeeper?", reason, yes=yes, wait=wait)
 
@@ -102,7 +102,7 @@ def _show(switches: use.Switches) -> None:
 
 @prints(swept=SweptView)
 @command("sweep", "rolekeeper sweep", "rolekeeper sweep --no-wait")
-@click.option("--wait/--no-wait", default=True, help="Wait for its end and show what it saw. It waits by default.")
+@click.option("--wait/--no-wait", default=True, help="Wait for its end and show what it saw; the default.")
 def sweep(*, wait: bool) -> ExitCode:
     """Look at the whole fleet and every mapping now.
 
@@ -142,7 +142,7 @@ _LAYOUT = Layout(
 @command("redrive", "rolekeeper redrive --dry-run", "rolekeeper redrive", "rolekeeper redrive --yes --output json")
 @click.option("--dry-run", is_flag=True, help="Show what is there, and leave it.")
 @yes
-@click.option("--wait/--no-wait", default=True, help="Wait until all of them are sent. It waits by default.")
+@click.option("--wait/--no-wait", default=True, help="Wait until all of them are sent; the default.")
 def redrive(*, dry_run: bool, yes: bool, wait: bool) -> None:
     """Send dead letters to the work queue again.
 

@@ -143,7 +143,7 @@ def coverage(deployment: DoctorDeployment) -> Findings:
     if not deployment.settings.organization:
         return f"the deployment {OWN_ONLY}"
     if found := [f"{each.account}/{each.region}" for each in views.uncovered(deployment, views.registered(deployment))]:
-        what = f"no spoke is in {several(found, _NAMED)} of the organization, so nobody gives their instances roles"
+        what = f"no spoke is in {several(found, _NAMED)} of the organization, so their instances get no roles"
         yield warn(what, advice("see them all: ", typed("rolekeeper targets --missing")))
     return "every active account of the organization has a spoke in each Region that has one"
 

@@ -51,7 +51,7 @@ def _in_target(deployment: Deployment, seen: Sequence[Seen]) -> list[UptakeView]
     try:
         return _of_target(deployment, seen)
     except AwsRefusalError as error:
-        return [unknown_of(deployment, each.instance.key, name_of(each.instance), error) for each in seen]
+        return [unknown_of(deployment, each.instance.key, name_of(each.instance), error=error) for each in seen]
 
 
 def _of_target(deployment: Deployment, seen: Sequence[Seen]) -> list[UptakeView]:

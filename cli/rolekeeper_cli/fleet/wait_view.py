@@ -6,7 +6,7 @@ from typing import Annotated
 
 from rolekeeper_cli.instance.uptake_view import CallView, FirstCallView
 from rolekeeper_cli.instance.view import InstanceNameView
-from rolekeeper_cli.row.effect_view import NotInEffectView
+from rolekeeper_cli.row.view import NotInEffectView
 from rolekeeper_cli.shell.view import View
 
 

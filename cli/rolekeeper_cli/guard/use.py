@@ -96,7 +96,7 @@ def principals(patterns: Sequence[str]) -> list[str]:
     """The principals that an SCP excepts. UsageError if there are none, or IAM compares them otherwise."""
     if not patterns:
         raise UsageError(
-            "nobody is excepted, so the policy would bind everybody, you too",
+            "no exceptions given: the policy would apply to everyone, including you",
             "name who may: --except arn:aws:iam::123456789012:role/NAME",
         )
     for each in patterns:

@@ -281,7 +281,7 @@ def _software(deployment: Deployment, seen: Seen) -> UptakeView:
     try:
         return uptake.of_instance(deployment, key, name)
     except AwsRefusalError as error:
-        return uptake.unknown_of(deployment, key, name, error)
+        return uptake.unknown_of(deployment, key, name, error=error)
 
 
 def _carried(seen: Seen, carried: Sequence[Span]) -> AssociationView | None:

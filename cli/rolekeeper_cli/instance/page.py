@@ -133,7 +133,7 @@ def uptake(request: Request) -> Response:
     try:
         found = read_once(request, "uptake", id_, read=ask)
     except AwsRefusalError as error:
-        found = unknown_of(deployment, key_of(deployment, id_), name, error)
+        found = unknown_of(deployment, key_of(deployment, id_), name, error=error)
     drawn = lane(story(request, id_)["spans"], found.roles, deployment.now(), past=request.query_params.get("span", ""))
     lines = [*facts.of_uptake(found, addressed(deployment, id_))]
     title = f"Does software use it: {name or id_}"

@@ -127,7 +127,7 @@ def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> UptakeVi
     )
 
 
-def unknown_of(deployment: Deployment, key: InstanceKey, name: str, error: AwsRefusalError) -> UptakeView:
+def unknown_of(deployment: Deployment, key: InstanceKey, name: str, *, error: AwsRefusalError) -> UptakeView:
     """What is said of an instance when nothing could be asked."""
     unknown = no_answer(deployment, error)
     return UptakeView(

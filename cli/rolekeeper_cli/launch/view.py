@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from rolekeeper_cli.instance.explanation_view import StepView
-from rolekeeper_cli.row.effect_view import NotInEffectView
+from rolekeeper_cli.row.view import NotInEffectView
 from rolekeeper_cli.shell.view import View
 
 

@@ -259,7 +259,9 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
     number = f"{'' if whole else 'the first '}{plan.instances:,} instances"
     differences = [] if will else [found for _, _, found in islice(plan.permissions(), _NAMED)]
     until_now = "They were withheld until now" if plan.changes else ""
-    note = f"Nothing changes from then on: {will.reason}" if will else until_now or "Nothing was withheld until now"
+    note = (
+        f"From then on, no changes are made: {will.reason}" if will else until_now or "Nothing was withheld until now"
+    )
     return Preview(
         _impact(plan.actions, differences),
         foreign=plan.foreign,

@@ -250,7 +250,7 @@ def _code_of(applied: Done) -> int:
 
 def _compared(number: int | None, reviewed: str, made: str) -> str:
     if reviewed == made:
-        return "This is the very plan that the pull request showed."
+        return "This is exactly the plan shown in the pull request."
     if number and reviewed:
         return (
             "The plan was made again: tags, instances, roles or mappings have changed since the pull request showed it."

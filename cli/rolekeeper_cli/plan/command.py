@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -84,10 +84,7 @@ def plan(
     own, ! waits or is blocked. It decides as the functions do, and changes nothing. A hub's plan is over all its
     targets into which you may look.
     """
-    if prune and not file:
-        raise UsageError("--prune needs a file", "give the file with -f")
-    if texts and targets:
-        raise UsageError("--instance and --target can't be combined", "leave --target out")
+    _refuse_options(file, texts, targets, prune=prune)
     there = deployment()
     specs = read_mappings(file, there).specs if file else ()
     instances = _instances(there, texts)  # before the mappings are judged: a mistyped name fails at once
@@ -100,23 +97,15 @@ def plan(
     pages = (lambda place: [instances[place.settings.target]]) if texts else instances_seen.pages
     seen = without_damaged(places.look(pages, proposed.enforced))
     named = [f"{each.key.target}/{each.key.id}" for some in instances.values() for each in some]
-    basis = plan_apply.PlanHeader(
-        there.home.account,
-        there.home.region,
-        there.stack.name,
-        instances=named,
-        targets=targets,
-        specs=specs,
-        prune=prune,
-    )
+    asked: dict[str, Any] = {"instances": named, "targets": targets, "specs": specs, "prune": prune}
+    basis = plan_apply.PlanHeader(there.home.account, there.home.region, there.stack.name, **asked)
     with plan_apply.writing(out, basis, proposed) if out else nullcontext(iter) as kept:
         fleet = preview.FleetPlan(there, proposed, narrowed=bool(texts))
         found = map(plan_use.change_view, kept(fleet.changing(seen)))
-        whole = partial(plan_use.view, fleet, places, waiting)
         for edit in proposed.edits:
             drawn.draw(edit)
+        whole = partial(plan_use.view, fleet, places, waiting)
         _show(there, found, whole, command=_typed(file, texts, targets, prune=prune))
-        _say_withheld(there)
         warn_of_unseen(places)
         if out:
             _require_whole(out, proposed, places)
@@ -125,6 +114,13 @@ def plan(
     if detailed_exitcode and code is ExitCode.DONE:
         require_known(places)
     return code
+
+
+def _refuse_options(file: str | None, texts: Sequence[str], targets: Sequence[str], *, prune: bool) -> None:
+    if prune and not file:
+        raise UsageError("--prune needs a file", "give the file with -f")
+    if texts and targets:
+        raise UsageError("--instance and --target can't be combined", "leave --target out")
 
 
 def _require_whole(out: str, proposed: rehearsal.Proposal, places: target_use.Places) -> None:
@@ -207,6 +203,7 @@ def _show(
         click.echo(markdown.page(whole(list(changes)), place, command), nl=False)
     else:
         render.show(whole(list(changes)))
+    _say_withheld(here)
 
 
 def _say_withheld(deployment: Deployment) -> None:

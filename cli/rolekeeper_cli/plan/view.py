@@ -4,8 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from rolekeeper_cli.instance.view import InstanceNameView
-from rolekeeper_cli.row.effect_view import NotInEffectView
-from rolekeeper_cli.row.view import ColumnChangeView, InEffectView, PacedView, VerdictView, WaitingEditView
+from rolekeeper_cli.row.view import (
+    ColumnChangeView,
+    InEffectView,
+    NotInEffectView,
+    PacedView,
+    VerdictView,
+    WaitingEditView,
+)
 from rolekeeper_cli.shell.view import View
 from rolekeeper_cli.target.view import UnseenTargetView
 

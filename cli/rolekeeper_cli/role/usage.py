@@ -136,7 +136,7 @@ def _command(role: str, policy: str, document: Document | None) -> str:
 
 
 def smaller(
-    role: str, policies: Policies, never: Collection[str], editable: Collection[str]
+    role: str, policies: Policies, never: Collection[str], *, editable: Collection[str]
 ) -> list[SmallerPolicyView]:
     """Return a role's policies without the services that it never called.
 

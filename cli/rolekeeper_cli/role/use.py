@@ -337,9 +337,9 @@ def _smaller(deployment: DoctorDeployment, role: RoleView, report: Report) -> li
     policies = deployment.app.roles.policies.policies(role.role)
     inline = {each for each in policies.names if ":" not in each}
     # First as if all could be changed: only the managed policies that this touches are asked about.
-    touched = {each.policy for each in smaller(role.role, policies, never, policies.names)}
+    touched = {each.policy for each in smaller(role.role, policies, never, editable=policies.names)}
     own = {each for each in touched - inline if _is_own(deployment, each)}
-    return smaller(role.role, policies, never, inline | own)
+    return smaller(role.role, policies, never, editable=inline | own)
 
 
 def _is_own(deployment: DoctorDeployment, arn: str) -> bool:

@@ -22,8 +22,7 @@ from rolekeeper.model.text import in_words, shown
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
-from rolekeeper_cli.row.effect_view import NotInEffectView
-from rolekeeper_cli.row.view import VerdictView
+from rolekeeper_cli.row.view import NotInEffectView, VerdictView
 from rolekeeper_cli.shell.layout import arn_name, minute, second
 
 # In effect as written; every other status needs a person's attention.

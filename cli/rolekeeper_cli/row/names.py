@@ -18,7 +18,7 @@ def mapping_key(text: str) -> MappingKey:
     """A key as `tag_key=tag_value`. UsageError if it isn't one."""
     tag_key, equals, tag_value = split_key(text)
     if not (tag_key and equals):
-        raise UsageError(f"'{text}' is no mapping", f"name one as tag_key=tag_value, like workload=web; {ESCAPES}")
+        raise UsageError(f"'{text}' isn't a mapping", f"name one as tag_key=tag_value, like workload=web; {ESCAPES}")
     if not tag_value:
         wild = key_text(tag_key, ANY_VALUE)
         raise UsageError(f"the tag value of '{tag_key}' is empty", f"write {wild} for any value")

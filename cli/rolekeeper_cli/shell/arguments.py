@@ -34,7 +34,7 @@ class Duration(click.ParamType[timedelta]):
         # Six digits overflow in no unit.
         length = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else timedelta(0)
         if not timedelta(0) < length <= _LONGEST:
-            self.fail(f"{value!r} is no duration up to ten years; write it as 30m, 8h or 7d", param, ctx)
+            self.fail(f"{value!r} isn't a duration up to ten years; write it as 30m, 8h or 7d", param, ctx)
         return length
 
 

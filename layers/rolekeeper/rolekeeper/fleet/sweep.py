@@ -175,7 +175,7 @@ class Sweep:
                 if known.last_sweep:
                     self.telemetry.count("SweepUnfinished")
                 text = layout.timestamp(until)
-                self._note(f"another sweep goes on, until {text} at most: this one is left out")
+                self._note(f"skipped: another sweep is running, until {text} at the latest")
                 self.result.finished = False
             elif not known.is_heard:
                 # No event tells that its spoke was deployed again.

@@ -71,7 +71,7 @@ class MappingTable:
         return False
 
     def put(self, row: Attributes, condition: Update | None = None) -> None:
-        """Put a row on a condition; by default, that there is none."""
+        """Put a row if `condition` holds; by default, if it doesn't exist."""
         only_if = condition.arguments() if condition else {"ConditionExpression": "attribute_not_exists(tag_key)"}
         self._call("PutItem", self.client.put_item, Item=row, **only_if)
 

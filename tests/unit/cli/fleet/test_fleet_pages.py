@@ -148,7 +148,7 @@ def test_a_filter_that_cant_be_read_says_what_is_wrong_and_the_others_hold(brows
     assert listed(page) == [one], "the role's filter holds"
     text = words(page)
     assert "There is no state 'runing'; did you mean running?" in text
-    assert "'app' is no mapping; name one as tag_key=tag_value" in text
+    assert "'app' isn't a mapping; name one as tag_key=tag_value" in text
     assert "There is no status 'drfit'; did you mean drift?" in text
     assert "There is no filter 'app'; did you mean tag:app=web?" in text
     assert "There is no filter 'stat'; did you mean state:ok?" in text or "did you mean status:ok?" in text

@@ -231,7 +231,7 @@ def test_of_two_plans_at_once_one_is_done(
     ("form", "says"),
     [
         ({"verb": "attach", "role": "wbe"}, "Did you mean web?"),
-        ({"verb": "attach", "role": "web", "length": "soon"}, "'soon' is no duration"),
+        ({"verb": "attach", "role": "web", "length": "soon"}, "'soon' isn't a duration"),
         ({"verb": "conjure", "role": "web"}, "'conjure' is none of attach, replace, detach"),
     ],
 )

@@ -151,7 +151,7 @@ def test_a_row_that_was_refused_before_and_isnt_edited_fails_neither_review_nor_
 @pytest.mark.parametrize(
     ("author", "reviewed", "said"),
     [
-        ("github-actions[bot]", DIGEST, "This is the very plan that the pull request showed."),
+        ("github-actions[bot]", DIGEST, "This is exactly the plan shown in the pull request."),
         ("github-actions[bot]", "0" * 64, "The plan was made again"),
         ("eve", DIGEST, "no pull request showed one"),
     ],

@@ -20,8 +20,7 @@ from rolekeeper_cli.plan.view import (
     PlanView,
     WaitingRowView,
 )
-from rolekeeper_cli.row.effect_view import NotInEffectView
-from rolekeeper_cli.row.view import ColumnChangeView, PacedView
+from rolekeeper_cli.row.view import ColumnChangeView, NotInEffectView, PacedView
 from rolekeeper_cli.shell.view import View
 from rolekeeper_cli.target.view import UnseenTargetView
 

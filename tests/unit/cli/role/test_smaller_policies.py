@@ -23,7 +23,7 @@ def inline(*statements: Any) -> Policies:
 
 
 def less(policies: Policies, *never: str) -> list[SmallerPolicyView]:
-    return smaller("web", policies, never, ("it", OWN))
+    return smaller("web", policies, never, editable=("it", OWN))
 
 
 def left(policies: Policies, *never: str) -> Any:
@@ -121,7 +121,7 @@ def test_nothing_is_gained_and_only_what_goes_is_lost(
 ) -> None:
     names = tuple(f"p{number}" for number in range(len(documents)))
     before = Policies(tuple(policy(*each) for each in documents), names=names)
-    edits = {each.policy: each for each in smaller("web", before, never, editable)}
+    edits = {each.policy: each for each in smaller("web", before, never, editable=editable)}
     after = [
         edits[name].document if name in edits else each for name, each in zip(names, before.documents, strict=True)
     ]
