@@ -160,7 +160,7 @@ def test_destroying_exports_detaches_and_keeps_the_tables(running: Running, tmp_
     assert world.carries(running.instance, "web"), "nothing happens without the name"
     line = ["destroy", "--export", str(file), "--detach", "--confirm", STACK]
     said = running.rolekeeper(*line)
-    assert "1 carry a managed role" in said.stdout
+    assert "1 instance with a managed role" in said.stdout
     assert world.mapping_table in said.stdout
     assert {"tag_key": "app", "tag_value": "web", "role": "web"} in yaml.safe_load(file.read_text())["mappings"]
     eventually(lambda: world.shown(running.instance) is None)
