@@ -103,6 +103,8 @@ _WIDEST = EntryView(
     code="unoccupied",
     from_="a-profile",
     to="a-profile",
+    profile_arn=None,
+    takes_over=False,
     role=None,
     mapping="workload=web",
     revision=0,

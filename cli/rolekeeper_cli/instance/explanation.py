@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
-from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.nodes import advice_for, node_of
@@ -27,7 +26,7 @@ from rolekeeper_cli.instance.explanation_view import (
     StepView,
     TakenOverView,
 )
-from rolekeeper_cli.instance.history import Span, entry_view, fields_of, spans
+from rolekeeper_cli.instance.history import Span, decision_fields, newest, spans
 from rolekeeper_cli.instance.history_view import DecisionView, EntryView, LoserView
 from rolekeeper_cli.instance.seen import Enforced, Seen, decided, profile_name, seen_now
 from rolekeeper_cli.instance.uptake_view import UptakeView
@@ -37,8 +36,6 @@ from rolekeeper_cli.row.effect import Rows, published_there, withheld
 
 # ---- how to undo the last change ----
 
-
-type Entry = Mapping[str, Any]
 
 # Tags that only AWS sets and removes (EC2 user guide, "Tag restrictions").
 _AWS = "aws:"
@@ -56,7 +53,7 @@ class Step:
         return StepView(command=str(self.remedy), does=self.does)
 
 
-def former(seen: Seen, entries: Sequence[Entry], carried: Sequence[Span]) -> FormerView | None:
+def former(seen: Seen, entries: Sequence[EntryView], carried: Sequence[Span]) -> FormerView | None:
     """What the instance carried before the last change, by its history; None if that change wasn't Rolekeeper's.
 
     When it was taken is what `carried` says, as for `rolekeeper uptake`.
@@ -64,16 +61,16 @@ def former(seen: Seen, entries: Sequence[Entry], carried: Sequence[Span]) -> For
     if seen.should_carry != seen.carries and seen.decision.action is not Action.HOLD:
         # The change is still to come.
         return _former(seen.carries, None)
-    made = (each for each in entries if each.get("outcome") != REFUSED)
-    changes = [each for each in made if Action(each["decision"]["action"]).mutates]
+    made = (each for each in entries if each.outcome != REFUSED)
+    changes = [each for each in made if Action(each.action).mutates]
     # A swap is two changes, and so is one that another actor reverted: the first one saw what was there.
-    same = list(takewhile(lambda each: each["decision"]["profile-arn"] == seen.carries, changes))
+    same = list(takewhile(lambda each: (each.profile_arn or "") == seen.carries, changes))
     if not same:
         return None
-    before = same[-1]["seen"]["profile-arn"]
+    before = same[-1].seen.profile_arn or ""
     # Another actor may have put it back since, and Rolekeeper taken it again.
     taken = [layout.timestamp(span.until) for span in carried if span.profile_arn == before and span.until]
-    return _former(before, taken[-1] if taken else same[-1]["at"])
+    return _former(before, taken[-1] if taken else same[-1].at)
 
 
 def _former(profile_arn: str, until: str | None) -> FormerView:
@@ -244,20 +241,18 @@ def explanation(
     key = find_instance(deployment, text).key
     rows = Rows(deployment)
     seen = seen_now(deployment, key, rows=rows)
-    entries = deployment.app.store.history(layout.instance_pk(key), limit)
+    entries = newest(deployment, key, limit)
     answers = who.ask(deployment, key.id, who.about_now(seen.observed, entries)) if ask_who else []
     carried = spans(entries, seen.observed.association, granted=seen.observed.grant is not None)
     before = former(seen, entries, carried)
     steps = list(_Undoing(deployment, seen, before, rows=rows).steps()) if before else []
-    views = [entry_view(key, entry) for entry in entries]
-    decision = fields_of(layout.described(seen.decision))
     view = ExplanationView(
         **where(key),
         name=name_of(seen.instance),
         state=seen.instance.state.value,
         carries=_carried(seen, carried),
         should_carry=profile_name(seen.should_carry),
-        decision=DecisionView(**decision | {"losers": [LoserView(**loser) for loser in decision["losers"]]}),
+        decision=DecisionView(**decision_fields(layout.described(seen.decision))),
         because=seen.because,
         withheld=withheld(deployment),
         mapping=_mapping(seen.observed.candidates.winner),
@@ -269,11 +264,11 @@ def explanation(
         took_over_from=_took_over_from(entries, seen),
         who=answers,
         uptake=_software(deployment, seen) if ask_uptake and (seen.carries or entries) else None,
-        last=views[0] if views else None,
+        last=entries[0] if entries else None,
         former=before,
         undo=[step.view() for step in steps],
     )
-    return Explanation(view, steps, tags=seen.instance.tags, entries=views, spans=carried)
+    return Explanation(view, steps, tags=seen.instance.tags, entries=entries, spans=carried)
 
 
 def _software(deployment: Deployment, seen: Seen) -> UptakeView:
@@ -320,11 +315,11 @@ def _condition(shown: Condition | None) -> ConditionView | None:
     return ConditionView(**{name: getattr(shown, name) for name in ConditionView.fields}) if shown else None
 
 
-def _took_over_from(entries: Iterable[Mapping[str, Any]], seen: Seen) -> TakenOverView | None:
+def _took_over_from(entries: Iterable[EntryView], seen: Seen) -> TakenOverView | None:
     """The foreign role that the last take-over replaced or detached, unless another actor changed it since."""
     if seen.carries and not seen.managed:
         return None
     for entry in entries:
-        if entry["decision"].get("takes-over") and entry.get("outcome") != REFUSED:
-            return TakenOverView(profile_arn=entry["seen"]["profile-arn"], at=entry["at"])
+        if entry.takes_over and entry.outcome != REFUSED:
+            return TakenOverView(profile_arn=entry.seen.profile_arn or "", at=entry.at)
     return None

@@ -33,7 +33,7 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
     """
     deployment, text = located(deployment, text)
     key = key_of(deployment, text) if ID.fullmatch(text) else find_instance(deployment, text).key
-    found = deployment.app.store.history(layout.instance_pk(key), limit)
+    found = newest(deployment, key, limit)
     if not found:
         # Raises if the id is a slip; otherwise Rolekeeper never did anything to the instance.
         try:
@@ -44,11 +44,15 @@ def entries(deployment: Deployment, text: str, limit: int, *, ask_who: bool = Fa
         how = advice("see its status: ", Remedy(Kind.EXPLAIN, (addressed(deployment, key.id),)))
         raise CommandError(f"{key.id} has no history", how)
     if ask_who:
-        asked = [who.about_entry(key.id, entry, older) for entry, older in pairwise((*found, None)) if entry]
+        asked = [who.about_entry(entry, older) for entry, older in pairwise((*found, None)) if entry]
         answers = iter(who.ask(deployment, key.id, list(chain.from_iterable(asked))))
         both = zip(found, asked, strict=True)
-        return [entry_view(key, entry).but(who=list(islice(answers, len(some)))) for entry, some in both]
-    return [entry_view(key, entry) for entry in found]
+        return [entry.but(who=list(islice(answers, len(some)))) for entry, some in both]
+    return found
+
+
+def newest(deployment: Deployment, key: InstanceKey, limit: int) -> list[EntryView]:
+    return [entry_view(key, entry) for entry in deployment.app.store.history(layout.instance_pk(key), limit)]
 
 
 def control_history(deployment: Deployment, limit: int) -> list[ControlEntryView]:
@@ -62,25 +66,25 @@ def fields_of(stored: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{name}_" if name in _KEYWORDS else name: value for name, value in found.items()}
 
 
+def decision_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored decision as the fields of `DecisionView`."""
+    losers = [LoserView(**loser) for loser in stored["losers"]]
+    return fields_of(stored) | {"revision": int(stored["revision"]), "losers": losers}
+
+
 def entry_view(key: InstanceKey, entry: Mapping[str, Any]) -> EntryView:
     """A history entry, or a decision's line of the log, for programs: both have the same fields."""
-    decision = entry["decision"]
+    decision = decision_fields(entry["decision"])
     return EntryView(
+        **decision,
         at=entry["at"],
         **where(key),
         cause=entry["cause"],
-        action=decision["action"],
-        code=decision["code"],
         from_=profile_name(entry["seen"]["profile-arn"]),
-        to=profile_name(decision["profile-arn"]),
-        role=decision["role"] or None,
-        mapping=decision["mapping"] or None,
-        revision=int(decision["revision"]),
-        reason=decision["reason"],
+        to=profile_name(entry["decision"]["profile-arn"]),
         answer=AnswerView(**fields_of(entry["answer"])),
         outcome=entry.get("outcome") or None,
         seconds=int(entry["seconds"]) if "seconds" in entry else None,
-        losers=[LoserView(**loser) for loser in decision["losers"]],
         seen=SeenView(**fields_of(entry["seen"])),
         correlation_id=entry["correlation_id"],
     )
@@ -105,7 +109,7 @@ class Span:
         return "Rolekeeper" if self.since or self.granted else "another actor"
 
 
-def spans(entries: Sequence[Mapping[str, Any]], shown: Association | None, *, granted: bool = False) -> list[Span]:
+def spans(entries: Sequence[EntryView], shown: Association | None, *, granted: bool = False) -> list[Span]:
     """What an instance carried, the oldest first: by its history (`entries`, the newest first), and by what EC2 shows.
 
     `granted` says whether a grant explains that.
@@ -119,27 +123,27 @@ def spans(entries: Sequence[Mapping[str, Any]], shown: Association | None, *, gr
             found.append(Span(profile_arn, since, after=since or last, mapping=mapping))
 
     for number, each in enumerate(reversed(entries)):
-        at, seen = datetime.fromisoformat(each["at"]), each["seen"]
+        at, seen = datetime.fromisoformat(each.at), each.seen
         if number not in outdated:
-            becomes(seen["profile-arn"] if seen["association-state"] in STANDS else "", at)
-        if "association-id" in each["answer"] and each.get("outcome") != layout.REFUSED:
-            becomes(each["decision"]["profile-arn"], at, since=at, mapping=each["decision"]["mapping"])
+            becomes(seen.profile_arn or "" if seen.association_state in STANDS else "", at)
+        if each.answer.association_id and each.outcome != layout.REFUSED:
+            becomes(each.profile_arn or "", at, since=at, mapping=each.mapping or "")
         last = at
     becomes(shown.profile_arn if shown and shown.state in STANDS else "", None)
     found[-1] = replace(found[-1], carried=True, granted=granted)
     return [each for each in found if each.profile_arn]
 
 
-def _outdated(entries: Sequence[Mapping[str, Any]], shown: Association | None) -> set[int]:
+def _outdated(entries: Sequence[EntryView], shown: Association | None) -> set[int]:
     """The places of entries, the oldest first, that saw what was over: another worker had made an association already.
 
     Each association has an id of its own, so it was there from the entry that made it until it is seen last.
     """
-    last = {each["seen"].get("association-id"): number for number, each in enumerate(entries)}
+    last = {each.seen.association_id: number for number, each in enumerate(entries)}
     last |= {shown.id: len(entries)} if shown else {}
-    made = {each["answer"].get("association-id"): number for number, each in enumerate(entries)}
+    made = {each.answer.association_id: number for number, each in enumerate(entries)}
     there = ((id_, range(number + 1, last.get(id_, 0))) for id_, number in made.items() if id_)
-    return {at for id_, between in there for at in between if entries[at]["seen"].get("association-id") != id_}
+    return {at for id_, between in there for at in between if entries[at].seen.association_id != id_}
 
 
 # The functions that decide about instances, by their log groups in the stack.

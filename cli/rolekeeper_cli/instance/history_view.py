@@ -83,7 +83,7 @@ class DecisionView(View):
     losers: Annotated[Sequence[LoserView], "the mappings for its tags that don't govern it"]
 
 
-class EntryView(View):
+class EntryView(DecisionView):
     """A decision about an instance: of its history, or of the log."""
 
     at: Annotated[str, "when it was made"]
@@ -91,18 +91,11 @@ class EntryView(View):
     account: Annotated[str, "its account"]
     region: Annotated[str, "its Region"]
     cause: Annotated[str, "what triggered it"]
-    action: Annotated[str, "Attach, Replace, Detach, Wait, Hold or Nothing"]
-    code: Annotated[str, "the decision's code"]
     from_: Annotated[str | None, "the instance profile that it carried"]
     to: Annotated[str | None, "the one that it should carry"]
-    role: Annotated[str | None, "the role that it should carry"]
-    mapping: Annotated[str | None, "the mapping that governs it"]
-    revision: Annotated[int, "that mapping's revision; 0 for none"]
-    reason: Annotated[str, "why"]
     answer: Annotated[AnswerView, "what AWS answered"]
     outcome: Annotated[str | None, "done, refused, or started while the answer is unknown; null if AWS wasn't asked"]
     seconds: Annotated[int | None, "how long after the event the change was made"]
-    losers: Annotated[Sequence[LoserView], "the mappings for its tags that don't govern it"]
     seen: Annotated[SeenView, "what was seen"]
     correlation_id: Annotated[str, "the id in logs and events"]
     who: Annotated[Sequence[WhoView] | None, "with --who: who did what led to it"] = None

@@ -18,7 +18,6 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind
 from rolekeeper.permissions.policies import TooManyRulesError
-from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.console.jobs import PATIENCE_SECONDS
@@ -209,10 +208,10 @@ def story_of(deployment: Deployment, text: str, limit: int) -> Document:
         raise
     except CommandError as error:
         key = key_of(deployment, text)
-        past = deployment.app.store.history(layout.instance_pk(key), limit) if ID.fullmatch(text) else ()
-        if not past:
+        entries = history.newest(deployment, key, limit) if ID.fullmatch(text) else []
+        if not entries:
             raise NoSuchInstanceError(error.what, error.remedy) from error
-        entries, spans = [history.entry_view(key, entry) for entry in past], history.spans(past, None)
+        spans = history.spans(entries, None)
         return {"id": text, "address": text, "shown": None, "gone": error.what, "entries": entries, "spans": spans}
     id_, shown = found.view.instance, found.view
     return {

@@ -16,11 +16,10 @@ from botocore.utils import parse_timestamp
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classified
 from rolekeeper.aws.iam import Role
 from rolekeeper.model.instance import Association, InstanceKey
-from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.errors import ServiceError
 from rolekeeper_cli.instance.event_history import Event, EventHistory, found_in, no_answer
-from rolekeeper_cli.instance.history import Span, spans
+from rolekeeper_cli.instance.history import Span, newest, spans
 from rolekeeper_cli.instance.revoked_policy import LIVES, POLICY, entries
 from rolekeeper_cli.instance.seen import profile_name
 from rolekeeper_cli.instance.uptake_view import CallView, FirstCallView, RoleUseView, UptakeView, UseStatus
@@ -205,8 +204,7 @@ def recent_spans(
     deployment: Deployment, key: InstanceKey, shown: Association | None, *, role_of: Callable[[str], str]
 ) -> list[Span]:
     """What an instance carried in the time that matters, by its history and by the association that EC2 shows."""
-    entries = deployment.app.store.history(layout.instance_pk(key), _ENTRIES)
-    known = spans(entries, shown)
+    known = spans(newest(deployment, key, _ENTRIES), shown)
     since = deployment.now() - LIVES - _SKEW
     return [replace(each, role_arn=role_of(each.profile_arn)) for each in known if not each.until or each.until > since]
 

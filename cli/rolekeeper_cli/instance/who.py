@@ -4,18 +4,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import takewhile
-from typing import Any
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Observation
 from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, MappingKey
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.instance.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory, no_answer
-from rolekeeper_cli.instance.history_view import WhoView
+from rolekeeper_cli.instance.history_view import EntryView, WhoView
 from rolekeeper_cli.instance.seen import profile_name
 from rolekeeper_cli.instance.use import STANDS
 
-type Entry = Mapping[str, Any]
 type Window = tuple[datetime | None, datetime | None]
 
 # An entry's time is a moment after what it saw, and an event's is a whole second.
@@ -103,7 +101,7 @@ def _until_answered(events: Iterable[Event], asked: Sequence[Question], instance
             return
 
 
-def about_now(observed: Observation, entries: Sequence[Entry]) -> list[Question]:
+def about_now(observed: Observation, entries: Sequence[EntryView]) -> list[Question]:
     """Who set or removed the tag that decides, attached a role that isn't Rolekeeper's, or reverted one that is."""
     id_, association = observed.key.id, observed.association
     tags = dict(observed.instance.tags) if observed.instance else {}
@@ -111,25 +109,24 @@ def about_now(observed: Observation, entries: Sequence[Entry]) -> list[Question]
         _about_tag(id_, key, tags.get(key), window=_tag_window(entries, key, tags.get(key)))
         for key in _deciding(observed, tags, entries)
     ]
-    ours = {each["answer"].get("association-id") for each in entries}
+    ours = {each.answer.association_id for each in entries}
     present = association.id if association and association.state in STANDS else ""
     if association and present and not observed.grant and present not in ours:
         asked.append(_attached(id_, present, association.profile_arn, entries=entries))
-    last = next((each for each in entries if each["answer"].get("association-id")), None)
+    last = next((each for each in entries if each.answer.association_id), None)
     if last and (made := _made(last)) and made != present:
         gone = [each for each in entries[: entries.index(last)] if _seen(each) != made]
         asked.append(_ended(made, "reverted", (_since(last), _until(gone[-1]) if gone else None)))
     return asked
 
 
-def about_entry(instance: str, entry: Entry, older: Entry | None) -> list[Question]:
+def about_entry(entry: EntryView, older: EntryView | None) -> list[Question]:
     """Who changed the tags and the role that an entry of the history saw, since the one before it."""
     since, until = _since(older) if older else None, _until(entry)
-    now, before = entry["seen"], older["seen"] if older else {}
-    tags, former = now["tags"], before.get("tags", {})
+    tags, former = entry.seen.tags, older.seen.tags if older else {}
     asked = [
         # That an entry lacks a tag may mean that no mapping read it then.
-        _about_tag(instance, key, tags.get(key), window=(since if key in former else None, until))
+        _about_tag(entry.instance, key, tags.get(key), window=(since if key in former else None, until))
         for key in sorted({*tags, *former})
         if tags.get(key) != former.get(key)
     ]
@@ -139,11 +136,12 @@ def about_entry(instance: str, entry: Entry, older: Entry | None) -> list[Questi
         what = "reverted" if older and _made(older) else "detached"
         asked.append(_ended(stood, what, (since, until)))
     if present and stood != present:
-        asked.append(_attached(instance, present, now["profile-arn"], entries=[entry, older] if older else [entry]))
+        saw = [entry, older] if older else [entry]
+        asked.append(_attached(entry.instance, present, entry.seen.profile_arn or "", entries=saw))
     return asked
 
 
-def _deciding(observed: Observation, tags: Mapping[str, str], entries: Sequence[Entry]) -> list[str]:
+def _deciding(observed: Observation, tags: Mapping[str, str], entries: Sequence[EntryView]) -> list[str]:
     """The keys of the tags that decide; if no mapping matches the instance any longer, of the tag that was removed."""
     candidates, pin = observed.candidates, observed.pin
     if pin and not pin.expired(observed.asked_at):
@@ -157,8 +155,8 @@ def _deciding(observed: Observation, tags: Mapping[str, str], entries: Sequence[
         return [] if key.matches(tags) else [key.tag_key]
     if not entries:
         return []
-    last = entries[0]["decision"]["mapping"]
-    read = {pair for each in entries for pair in each["seen"]["tags"].items()}
+    last = entries[0].mapping or ""
+    read = {pair for each in entries for pair in each.seen.tags.items()}
     return sorted(
         {key for key, value in read if last in _mappings(key, value) and last not in _mappings(key, tags.get(key))}
     )
@@ -169,10 +167,10 @@ def _mappings(key: str, value: str | None) -> set[str]:
     return set() if value is None else {str(MappingKey(key, each)) for each in (value, ANY_VALUE)}
 
 
-def _tag_window(entries: Sequence[Entry], key: str, value: str | None) -> Window:
+def _tag_window(entries: Sequence[EntryView], key: str, value: str | None) -> Window:
     """Between which times a tag got its value: since an entry saw another one, until the first entry saw this one."""
-    saw = list(takewhile(lambda each: each["seen"]["tags"].get(key) == value, entries))
-    others = [each for each in entries[len(saw) :] if key in each["seen"]["tags"]]
+    saw = list(takewhile(lambda each: each.seen.tags.get(key) == value, entries))
+    others = [each for each in entries[len(saw) :] if key in each.seen.tags]
     return _since(others[0]) if others else None, _until(saw[-1]) if saw and value is not None else None
 
 
@@ -182,12 +180,12 @@ def _about_tag(instance: str, key: str, value: str | None, *, window: Window) ->
     return Question("tagged", f"{key}={value}", lambda event: event.sets(instance, key, value), window=window)
 
 
-def _attached(instance: str, association: str, profile_arn: str, entries: Sequence[Entry]) -> Question:
+def _attached(instance: str, association: str, profile_arn: str, entries: Sequence[EntryView]) -> Question:
     """By whom; the entries before and after narrow down when. A launch counts where none saw another association."""
     saw = [each for each in entries if _seen(each) == association]
     others = [each for each in entries if each not in saw]
     # Newest first, as the history has them: the oldest that saw it, and what is older.
-    before = others if not saw else [each for each in others if each["at"] < saw[-1]["at"]]
+    before = others if not saw else [each for each in others if each.at < saw[-1].at]
 
     def did(event: Event) -> bool:
         return event.makes(association) or (not others and event.launches_with(instance, profile_arn))
@@ -202,27 +200,24 @@ def _ended(association: str, what: str, window: Window) -> Question:
     return Question(what, association, lambda event: event.ends(association), window=window, calls=calls)
 
 
-def _made(entry: Entry) -> str:
+def _made(entry: EntryView) -> str:
     """The association that Rolekeeper made by an entry; empty for none."""
-    answer = entry["answer"]
-    return str(answer["association-id"]) if answer.get("state") in STANDS else ""
+    return entry.answer.association_id or "" if entry.answer.state in STANDS else ""
 
 
-def _seen(entry: Entry) -> str:
+def _seen(entry: EntryView) -> str:
     """The association that an entry saw; empty for none, or one that was going."""
-    seen = entry["seen"]
-    return str(seen["association-id"]) if seen["association-state"] in STANDS else ""
+    return entry.seen.association_id or "" if entry.seen.association_state in STANDS else ""
 
 
-def _left_by(entry: Entry) -> str:
+def _left_by(entry: EntryView) -> str:
     """The association that stood once an entry's change was made; empty for none."""
-    answer = entry["answer"]
-    return _made(entry) if "association-id" in answer else _seen(entry)
+    return _made(entry) if entry.answer.association_id else _seen(entry)
 
 
-def _since(entry: Entry) -> datetime:
-    return datetime.fromisoformat(f"{entry['at'][:19]}+00:00") - _SLACK
+def _since(entry: EntryView) -> datetime:
+    return datetime.fromisoformat(f"{entry.at[:19]}+00:00") - _SLACK
 
 
-def _until(entry: Entry) -> datetime:
-    return datetime.fromisoformat(f"{entry['at'][:19]}+00:00") + _SLACK
+def _until(entry: EntryView) -> datetime:
+    return datetime.fromisoformat(f"{entry.at[:19]}+00:00") + _SLACK

@@ -1,11 +1,10 @@
 """What an instance carried and who attached it, by its history."""
 
-from typing import Any
-
 import pytest
 
-from rolekeeper.model.instance import Association, AssociationState
-from rolekeeper_cli.instance.history import spans
+from rolekeeper.model.instance import Association, AssociationState, InstanceKey
+from rolekeeper_cli.instance.history import entry_view, spans
+from rolekeeper_cli.instance.history_view import EntryView
 
 pytestmark = pytest.mark.usefixtures("web_and_db", "silence")
 
@@ -13,20 +12,24 @@ WEB, DB = (f"arn:aws:iam::123456789012:instance-profile/rolekeeper/{name}" for n
 OURS = Association("iip-1", "i-1", WEB, AssociationState.ASSOCIATED)
 
 
-def entry(second: int, saw: str = "", profile: str = "", answer: str = "", to: str = WEB) -> dict[str, Any]:
+def entry(second: int, saw: str = "", profile: str = "", answer: str = "", to: str = WEB) -> EntryView:
     """An attempt to attach a profile: what it saw, and the association that EC2 made, or none as it refused."""
     answered = {"association-id": answer} if answer else {"code": "IncorrectState"}
     seen = {"association-id": saw, "association-state": saw and "associated", "profile-arn": profile}
-    return {
+    decision = {"action": "Attach", "code": "differs", "reason": "", "mapping": "app=web", "role": "", "revision": 1}
+    stored = {
         "at": f"2026-03-01T12:00:{second:02}+00:00",
-        "seen": seen,
+        "cause": "",
+        "seen": {"state": "running", "tags": {}, **seen},
         "answer": answered,
         "outcome": "done" if answer else "refused",
-        "decision": {"profile-arn": to, "mapping": "app=web"},
+        "decision": {**decision, "profile-arn": to, "takes-over": False, "losers": []},
+        "correlation_id": "",
     }
+    return entry_view(InstanceKey("123456789012", "us-east-1", "i-1"), stored)
 
 
-def whose(entries: list[dict[str, Any]], shown: Association | None, *, granted: bool = False) -> list[tuple[str, str]]:
+def whose(entries: list[EntryView], shown: Association | None, *, granted: bool = False) -> list[tuple[str, str]]:
     """The profiles that it carried, the oldest first, and who attached each."""
     found = spans(entries[::-1], shown, granted=granted)
     return [(each.profile_arn, each.attached_by) for each in found]
