@@ -114,7 +114,7 @@ def next_record(
         pinned = decision.code == "ended" and observed.pin is not None
         return RecordChange(ends=observed.record.writes > 0, unpins=pinned, expected=observed.record)
     if decision.action is Action.NOTHING:
-        change = _at_rest(observed, decision, now)
+        change = _no_change(observed, decision, now)
     else:
         change = _condition(observed, decision, now, watched_until=watched_until)
     change = replace(change, lapsed=_lapsed(observed, decision), expected=observed.record)
@@ -171,7 +171,7 @@ def is_hopeless(observed: Observation, decision: Decision) -> bool:
     return shown is not None and shown.parked and decision.code == "propagating"
 
 
-def _at_rest(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
+def _no_change(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
     """Remove what is outdated, and write the mapping that gives the role now: nothing has to change at EC2.
 
     A grant later than this observation doesn't count, because its writer saw newer data than we did.

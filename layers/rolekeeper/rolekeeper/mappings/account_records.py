@@ -162,7 +162,7 @@ class RecordChecks:
         if not (in_scope or before):
             return nothing
         allowed = self.assessor.targets.allows(one.target.account, published.spec)
-        if before and quiet and before.is_at_rest(published, one.target.region, in_scope=allowed):
+        if before and quiet and before.needs_nothing(published, one.target.region, in_scope=allowed):
             return self._in_effect(stored, one, before)
         return None
 

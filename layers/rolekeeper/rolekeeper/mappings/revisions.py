@@ -65,7 +65,7 @@ class AccountRecord:
             return not mapping.deleted
         return (former, former.former_profile_ids) != (mapping, mapping.former_profile_ids)
 
-    def is_at_rest(self, published: PublishedMapping, region: str, *, in_scope: bool) -> bool:
+    def needs_nothing(self, published: PublishedMapping, region: str, *, in_scope: bool) -> bool:
         """Return whether it is up to date and usable, and governed nothing in a Region when that was last counted."""
         mapping = self.mapping
         wanted = (published.revision, published.deleted, in_scope)
