@@ -2,6 +2,7 @@
 
 import pytest
 
+from fixtures.history_entries import stored_entry
 from rolekeeper.model.instance import Association, AssociationState, InstanceKey
 from rolekeeper_cli.instance.history import entry_view, spans
 from rolekeeper_cli.instance.history_view import EntryView
@@ -13,19 +14,7 @@ OURS = Association("iip-1", "i-1", WEB, AssociationState.ASSOCIATED)
 
 
 def entry(second: int, saw: str = "", profile: str = "", answer: str = "", to: str = WEB) -> EntryView:
-    """An attempt to attach a profile: what it saw, and the association that EC2 made, or none as it refused."""
-    answered = {"association-id": answer} if answer else {"code": "IncorrectState"}
-    seen = {"association-id": saw, "association-state": saw and "associated", "profile-arn": profile}
-    decision = {"action": "Attach", "code": "differs", "reason": "", "mapping": "app=web", "role": "", "revision": 1}
-    stored = {
-        "at": f"2026-03-01T12:00:{second:02}+00:00",
-        "cause": "",
-        "seen": {"state": "running", "tags": {}, **seen},
-        "answer": answered,
-        "outcome": "done" if answer else "refused",
-        "decision": {**decision, "profile-arn": to, "takes-over": False, "losers": []},
-        "correlation_id": "",
-    }
+    stored = stored_entry(f"2026-03-01T12:00:{second:02}+00:00", saw=saw, carries=profile, made=answer, to=to)
     return entry_view(InstanceKey("123456789012", "us-east-1", "i-1"), stored)
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +12,7 @@ from fakes.cloudtrail import FakeCloudTrail, role, user
 from fakes.ec2 import client_error
 from fakes.others import FakeIam
 from fixtures.account import ACCOUNT, REGION, FakeAccount
+from fixtures.history_entries import stored_entry
 from fixtures.mappings import session
 from rolekeeper.aws import Ec2
 from rolekeeper.model.instance import Target
@@ -88,7 +89,8 @@ class Account:
         former = world.truth.associate(carrying, self.b).id
         self.trail.delivered(role_of(self.b), free)
         self.used(carrying, self.b)
-        self.entries = [entry(world.clock.now(), self.b, self.a)]
+        at = world.clock.now().isoformat()
+        self.entries = [stored_entry(at, saw="iip-assoc-1", carries=self.b, made="iip-assoc-2", to=self.a)]
         world.truth.replace(former, self.a)
         world.clock.sleep(5)
         self.used(carrying, self.a)
@@ -200,17 +202,6 @@ def role_of(profile: str) -> str:
 def profile(name: str) -> Any:
     arn = f"arn:aws:iam::{ACCOUNT}:instance-profile{NAMES.role_path}{name}"
     return SimpleNamespace(arn=arn, role_arn=role_of(arn))
-
-
-def entry(at: datetime, before: str, after: str) -> dict[str, Any]:
-    """Of an instance's history: Rolekeeper replaced a profile."""
-    seen = {"profile-arn": before, "association-id": "iip-assoc-1", "association-state": "associated"}
-    return {
-        "at": at.isoformat(),
-        "seen": seen,
-        "decision": {"profile-arn": after, "mapping": "app=a"},
-        "answer": {"association-id": "iip-assoc-2"},
-    }
 
 
 def answers(**answer: Any) -> Callable[..., Any]:
