@@ -125,8 +125,15 @@ def test_many_instances_are_chosen_and_tagged_with_one_plan(
 ) -> None:
     both = [launch("many-1"), launch("many-2")]
     person.goes("/?text=many-")
-    for each in both:
-        person.row(each).get_by_role("checkbox").check()
+    person.page.get_by_text("Change many at once").click()
+    person.page.get_by_label("What to do").select_option("tag")
+    expect(person.page.get_by_label("Tag key")).to_be_visible()
+    boxes = person.page.locator("#rows input[type=checkbox]")
+    boxes.first.check()
+    boxes.last.click(modifiers=["Shift"])
+    person.goes("/?text=many-1")
+    person.sees("2 chosen, 1 not on this page")
+    person.goes("/?text=many-")
     person.sees("2 chosen")
     deployed.tag(both[0], workload="s3-writer")
     expect(person.row(both[0])).to_contain_text("workload=s3-writer")

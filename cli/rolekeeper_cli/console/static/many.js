@@ -1,23 +1,28 @@
 // Choosing instances, to change many at once.
 (function () {
   "use strict";
-  // The choice survives that the list is drawn anew.
-  var chosen = new Set();
+  // The choice survives that the list is drawn anew, and lasts over its pages: until it is sent, or the tab is closed.
+  var chosen = new Set(JSON.parse(sessionStorage.getItem("many") || "[]")), last = null;
   function ofMany(part) { return document.getElementById("many-" + part); }
   function boxes() { return Array.from(document.querySelectorAll("input[name=instance][form=many]")); }
+  function whole() { var all = document.querySelector("#many input[name=all]"); return all && all.checked; }
   function count() {
-    var shown = ofMany("count"), number = boxes().filter(function (each) { return each.checked; }).length;
+    var shown = ofMany("count"), there = boxes().filter(function (each) { return each.checked; }).length;
     if (!shown) { return; }
-    shown.textContent = number ? ": " + number + " chosen" : "";
-    ofMany("page").checked = number > 0 && number === boxes().length;
+    var elsewhere = chosen.size - there, some = chosen.size > 0 || whole();
+    shown.textContent = chosen.size ? ": " + chosen.size + " chosen" + (elsewhere ? ", " + elsewhere + " not on this page" : "") : "";
+    ofMany("page").checked = there > 0 && there === boxes().length;
     var bar = shown.closest("details"), was = bar.classList.contains("chosen");
-    bar.classList.toggle("chosen", number > 0);
-    if (!was || !number) { bar.open = number > 0 && matchMedia("(min-width: 40rem)").matches; }
+    bar.classList.toggle("chosen", Boolean(some));
+    // Only what is chosen first opens it, and what is chosen no longer closes it: a person works in it meanwhile.
+    if (was !== Boolean(some)) { bar.open = Boolean(some) && matchMedia("(min-width: 40rem)").matches; }
   }
   function choose() {
     boxes().forEach(function (each) { each.checked = chosen.has(each.value); });
+    sessionStorage.setItem("many", JSON.stringify(Array.from(chosen)));
     count();
   }
+  function take(some, on) { some.forEach(function (each) { chosen[on ? "add" : "delete"](each.value); }); choose(); }
   function fields() {
     var act = ofMany("act");
     document.querySelectorAll("[data-acts]").forEach(function (each) {
@@ -27,13 +32,27 @@
   document.addEventListener("change", function (event) {
     var box = event.target;
     if (box.id === "many-act") { fields(); }
-    (box.id === "many-page" ? boxes() : boxes().filter(function (each) { return each === box; })).forEach(function (each) {
-      chosen[box.checked ? "add" : "delete"](each.value);
+    if (box.id === "many-page") { take(boxes(), box.checked); } else if (boxes().indexOf(box) >= 0) { take([box], box.checked); } else { count(); }
+  });
+  document.addEventListener("click", function (event) {
+    var all = boxes(), at = all.indexOf(event.target), from = all.findIndex(function (each) { return each.value === last; });
+    if (at < 0) { return; }
+    // With shift, all between this one and the one before.
+    if (event.shiftKey && from >= 0) { take(all.slice(Math.min(at, from), Math.max(at, from) + 1), event.target.checked); }
+    last = event.target.value;
+  });
+  document.addEventListener("submit", function (event) {
+    if (event.target.id !== "many") { return; }
+    var shown = boxes().map(function (each) { return each.value; });
+    chosen.forEach(function (id) {
+      if (whole() || shown.indexOf(id) >= 0) { return; }
+      event.target.appendChild(Object.assign(document.createElement("input"), {type: "hidden", name: "instance", value: id}));
     });
-    choose();
+    sessionStorage.removeItem("many");
   });
   document.addEventListener("htmx:afterSwap", function () { choose(); fields(); });
+  if (!ofMany("act")) { return; }
   fields();
   boxes().forEach(function (each) { if (each.checked) { chosen.add(each.value); } });
-  count();
+  choose();
 })();
