@@ -28,38 +28,20 @@ KEPT = {
     264: "a mapping that came back between two reads made an owner that didn't seem to match",
     3807: "a table that was lost while it was swept was taken for deleted rows",
 }
-# Seeds that once broke a promise, and what they play.
+# The last seeds that broke a promise, and what they play. Those of older code play something else by now.
 ONCE_BROKEN = (
     *(154854416, 934019012, 956017063),  # what an approved deletion still takes; an instance that ended since
     912004578,  # a row that asks for one more tag, and leaves those without it as they are
     934011960,  # a table that reads empty once a sweep has listed its rows, and before it removes what has none
     823029921,  # a profile made anew, where another mapping governed its instances until then
-    16948254,  # a profile that Rolekeeper makes, and the answer to that
-    160681779,  # what is published for the hub is lost and begins anew, below its copies
-    73915908,  # one call that the SDK sends twice, where EC2 drops what the first one made
-    *(71207, 71699, 501809, 501885),  # changes that wait for their pace in the queue
-    *(600406, 601700),  # retry loops without end, and a chain of messages that Lambda takes for a loop
-    74912819,  # an edit whose role one account can't use yet, and what it takes there later
-    31001781,  # a number that was signed while nothing was held, as the state table was lost
     978023870,  # an edit, while the mapping that gave an instance no role can't be found
-    *(31004657, 18059168),  # a profile that waited for the mode, while its row was held: a deletion, another account
     900000435,  # a change that the SDK sent again before EC2 refused it, at the full pace
-    267098126,  # a denied change, whose look at one association was taken for one at all of the batch
-    158584729,  # a change that the SDK sent three times: the third answer says so too, and slows the pace
-    148824587,  # a profile that was made anew while the edit that gives it was held
-    9200155,  # a held edit that no longer needs approval, published only by the second sweep at rest
-    148831662,  # an edit of a role that an instance with a garbled record carries: it is held, and isn't counted
-    231307462,  # a fan-out that a spoke throttled: its instances are left to the spoke's sweep
-    251702488,  # a deletion that was cut off before it reached the spoke, and whose stream's record was too old then
-    123338035,  # a mapping that expired while its role was broad: no sweep of several runs counts what it governs
-    202119896,  # an edit that was refused, while what stays in effect would change too much in the spoke
     572838429,  # a publication in all accounts that was cut off, and judged again after all attempts were used up
     *(520008608, 731007493, 731012218),  # two edits at once that leave the same instances to each other
     741000393,  # a mapping that expired while an edit of it was held, and governed instances of a spoke
     741001185,  # a publication by the run of a minute, which failed then
     731025160,  # a change by an approved revision, refused when the next one was approved
     731007249,  # a deletion that the stream gave up on, of a mapping that governs nothing, whose role became broad
-    242376037,  # a change whose turn came after more than an hour, and that EC2 dropped just before all was looked at
 )
 
 
