@@ -16,7 +16,7 @@ from rolekeeper_cli.fleet.command import NARROW, require_known, warn_of_unseen, 
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.mapping.command import show_change, tell_verdicts
 from rolekeeper_cli.mapping.files_command import read_mappings
-from rolekeeper_cli.options import MARKDOWN
+from rolekeeper_cli.options import MARKDOWN, WIDE
 from rolekeeper_cli.plan.view import AppliedView, PlannedChangeView, PlanView
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import completes, detailed_exitcode, takes_targets
@@ -80,9 +80,9 @@ def plan(
 ) -> ExitCode:
     """Show what would change in the fleet, and why.
 
-    Now, or if a file's mappings were published. Each line is an instance: + gets a role, ~ gets another, - loses its
-    own, ! waits or is blocked. It decides as the functions do, and changes nothing. A hub's plan is over all its
-    targets into which you may look.
+    Now, or if a file's mappings were published. A line is an instance, or several that change alike (-o wide lists each
+    one): + gets a role, ~ gets another, - loses its own, ! waits or is blocked. It decides as the functions do, and
+    changes nothing. A hub's plan is over all its targets into which you may look.
     """
     _refuse_options(file, texts, targets, prune=prune)
     there = deployment()
@@ -135,7 +135,7 @@ def _typed(file: str | None, texts: Sequence[str], targets: Sequence[str], *, pr
     words += ["--prune"] if prune else []
     words += [word for text in texts for word in ("--instance", text)]
     words += [word for text in targets for word in ("--target", text)]
-    return shlex.join(["rolekeeper", "plan", *words, "-o", "json"])
+    return shlex.join(["rolekeeper", "plan", *words, "-o"])
 
 
 def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, list[Instance]]:
@@ -194,13 +194,13 @@ def _show(
     *,
     command: str,
 ) -> None:
-    """Show a plan while its instances go by; `whole` makes it once they did, and `command` shows all of it."""
-    if terminal.options().for_people:
-        tables.stream_list(_layout(here.home), changes)
-        _draw_rest(whole(()), here.home)
-    elif terminal.options().output == MARKDOWN:
+    """Show a plan; `whole` makes it once its instances went by, and `command`, with an output, shows all of it."""
+    options = terminal.options()
+    if options.for_people:
+        _draw(here.home, changes, whole, command)
+    elif options.output == MARKDOWN:
         place = f"{here.home}, stack {here.stack.name}"
-        click.echo(markdown.page(whole(list(changes)), place, command), nl=False)
+        click.echo(markdown.page(whole(list(changes)), place, f"{command} json"), nl=False)
     else:
         render.show(whole(list(changes)))
     _say_withheld(here)
@@ -211,20 +211,55 @@ def _say_withheld(deployment: Deployment) -> None:
         terminal.say(f"No changes will be made now: {why}.")
 
 
-def _draw_rest(plan: PlanView, home: Target) -> None:
-    """Draw what is below the instances: permissions, pace, rows that wait, and the sum."""
-    for move in plan.permissions:
+def _draw(
+    home: Target,
+    changes: Iterable[PlannedChangeView],
+    whole: Callable[[Sequence[PlannedChangeView]], PlanView],
+    command: str,
+) -> None:
+    """Draw the sum, and below it the instances: each one while it goes by, or the kinds of them on one screen."""
+    tally = plan_use.Tally()
+    if wide := terminal.options().output == WIDE:
+        tables.stream_list(_layout(home), map(plan_use.Alike, tally.over(changes)))
+    else:
+        for change in changes:
+            tally.count(change)
+    plan, alike = whole(()), sorted(tally.alike.values(), key=_order)
+    if headline := tally.headline():
+        counts = plan.summary
+        of = f"{counts.changes:,} of {amount(counts.instances, 'instance')} would change ({counts.percent} %)"
+        terminal.line(f"{headline}: {of}.")
+    if not wide:
+        tables.stream_list(_layout(home), alike[:_MOST])
+        if left := sum(group.count for group in alike[_MOST:]):
+            terminal.line(f"and {amount(left, 'more instance')}: {command} wide")
+    _draw_rest(plan, home, None if wide else _MOST, command)
+
+
+# The most lines of instances, and of permissions, on one screen.
+_MOST = 6
+
+
+def _order(group: plan_use.Alike) -> tuple[bool, int]:
+    """Those that change first, and of them the most."""
+    return SIGNS[group.first.action] == "!", -group.count
+
+
+def _draw_rest(plan: PlanView, home: Target, most: int | None, command: str) -> None:
+    """Draw what is below the instances: permissions, pace, and rows that wait."""
+    for move in plan.permissions[:most]:
         arrow = f"{move.from_ or 'none'} → {move.to or 'none'}"
         if move.account != home.account:
             arrow = f"{arrow} in {move.account}"
         terminal.line(f"{arrow} on {move.instances:,}: {plan_use.permissions_in_words(move)}")
+    if left := len(plan.permissions) - len(plan.permissions[:most]):
+        terminal.line(f"and {amount(left, 'more change')} of role: {command} wide")
     if plan.paced:
         terminal.say(preview.pace_in_words(plan.paced))
     if held := [edit.mapping for edit in plan.mappings if edit.needs_approval]:
         terminal.say(f"Counted as if approved: {several(held)}.")
     if plan.waiting:
         terminal.say(plan_use.waiting_in_words(plan.waiting))
-    terminal.line(_SUM.format(**vars(plan.summary)))
     accounts = [(each.account, f"{each.changes:,} of {each.instances:,}") for each in plan.summary.accounts]
     if len(accounts) > 1:
         tables.show_table(("account", "instances that change"), accounts)
@@ -232,25 +267,28 @@ def _draw_rest(plan: PlanView, home: Target) -> None:
         terminal.say(nothing)
 
 
-_SUM = (
-    "{attach:,} to attach, {replace:,} to replace, {detach:,} to detach; {wait:,} waiting, {hold:,} blocked: "
-    "{changes:,} of {instances:,} instances change ({percent} %)."
-)
-
-
 def _layout(home: Target) -> Layout:
+    """Of instances that change alike; of one that is alone its id."""
+
+    def instance(row: plan_use.Alike) -> str:
+        return amount(row.count, "instance") if row.count > 1 else instance_use.address(row.first, home)
+
+    def name(row: plan_use.Alike) -> str:
+        more = row.count - len(row.names)
+        return f"{', '.join(row.names)}{f' and {more:,} more' if more > 0 else ''}" if row.count > 1 else row.first.name
+
     return Layout(
         (
-            Column("", lambda row: SIGNS[row.action]),
-            Column("instance", lambda row: instance_use.address(row, home), kind="key"),
-            Column("name", kind="name"),
-            Column("from", lambda row: row.from_ or "none", kind="name"),
+            Column("", lambda row: SIGNS[row.first.action]),
+            Column("instance", instance, kind="key"),
+            Column("name", name, kind="name"),
+            Column("from", lambda row: row.first.from_ or "none", kind="name"),
             Column("", lambda _: "→"),
-            Column("to", lambda row: row.to or "none", kind="name"),
+            Column("to", lambda row: row.first.to or "none", kind="name"),
         ),
-        note=lambda row: row.reason,
+        note=lambda row: row.first.reason,
         brief=True,
-        colour=lambda row: ACTION_COLOURS.get(row.action, ""),
+        colour=lambda row: ACTION_COLOURS.get(row.first.action, ""),
         head=False,
     )
 

@@ -10,6 +10,7 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.problem import Kind, Remedy
 from rolekeeper.model.text import shown, split_key
 from rolekeeper_cli.mapping.preview import pace_in_words
+from rolekeeper_cli.plan.use import Tally
 from rolekeeper_cli.plan.view import PermissionsView, PlannedChangeView, PlannedEditView, PlanView, WaitingRowView
 from rolekeeper_cli.row.effect import GOOD
 from rolekeeper_cli.row.view import ColumnChangeView, PacedView
@@ -62,9 +63,10 @@ def page(plan: PlanView, place: str, command: str) -> str:
     """
     command = shown(command, _SENTENCE)
     parts = [each for each in _parts(plan) if each.items]
-    lines = [MARKER, f"### Rolekeeper plan: {_headline(plan)}", "", f"In {code(shown(place))}."]
+    where = f"What Rolekeeper would do in {code(shown(place))}."
+    lines = [MARKER, f"### Rolekeeper plan: {_headline(plan)}", "", where]
     if plan.withheld:
-        lines.append(f"**No changes will be made now:** {code(shown(plan.withheld))}.")
+        lines.append(f"**Nothing is changed now:** {code(shown(plan.withheld))}.")
     top = "\n".join([*lines, ""])
     room = LONGEST - len(top) - sum(len(each.text((), command)) for each in parts)
     texts = [top]
@@ -88,7 +90,8 @@ def _parts(plan: PlanView) -> Iterator[_Part]:
     yield _Part("Severe permissions", [each for each in moves if each.severe], _move, urgent=True)
     yield _Part("Mappings", edits, _edit, head=_table("mapping", "change", "instances", "result"))
     yield _Part("Targets that are left out", plan.unseen, _unseen)
-    yield _Part("Accounts", _accounts(plan), _account, head=_table("account", *_ACTIONS.values(), "instances"))
+    accounts = _accounts(plan) if len(plan.summary.accounts) > 1 else []
+    yield _Part("Accounts", accounts, _account, head=_table("account", *_ACTIONS.values(), "instances"))
     yield _Part("Pace", [plan.paced] if plan.paced else [], _paced)
     yield _Part("Rows that aren't in effect as written, and aren't counted", plan.waiting, _waiting)
     yield _Part("Permissions", [each for each in moves if not each.severe], _move)
@@ -105,18 +108,19 @@ def _headline(plan: PlanView) -> str:
     edited = [each for each in edits if each.kind != _UNCHANGED]
     odd = Counter(each.status for each in edited if each.status not in _DONE)
     statuses = ", ".join(f"{count:,} {status}" for status, count in odd.items())
+    tally = Tally()
+    for change in plan.changes:
+        tally.count(change)
     instances = f"{summary.changes:,} of {amount(summary.instances, 'instance')} would change"
     changes = [f"{amount(len(edited), 'mapping')} edited{f' ({statuses})' if odd else ''}"] if edited else []
     changes += [instances] if summary.changes else ["no instance would change"] if edits else ["nothing changes"]
     beside = {
         "to gain severe permissions": sum(each.instances for each in plan.permissions if each.severe),
-        "waiting": summary.wait,
-        "blocked": summary.hold,
         "not edited, and not in effect": sum(each.kind == _UNCHANGED and each.status not in _DONE for each in edits),
     }
     more = [f"{count:,} {what}" for what, count in beside.items() if count]
     more += [f"{amount(len(plan.unseen), 'target')} left out"] if plan.unseen else []
-    return "; ".join(filter(None, (", ".join(changes), ", ".join(more))))
+    return "; ".join(filter(None, (", ".join(changes), tally.headline(_name), ", ".join(more))))
 
 
 _APPROVAL = (
@@ -214,7 +218,7 @@ def _instance(change: PlannedChangeView, *, several: bool) -> str:
     """An instance; with `several` targets, by the whole name that a command takes."""
     target = f"{change.account}/{change.region}/" if several else ""
     names = (_name(change.name), _name(change.from_, "none"), _name(change.to, "none"))
-    reason = code(shown(change.reason))
+    reason = code(shown(change.reason.partition("; ")[0]))
     return _row(_ACTIONS[change.action], code(f"{target}{change.instance}"), *names, reason)
 
 

@@ -1,8 +1,8 @@
 """What would change in the fleet, as a view that terminal, Markdown and programs are given."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
@@ -27,7 +27,7 @@ from rolekeeper_cli.plan.view import (
 from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.effect import withheld
 from rolekeeper_cli.row.view import ColumnChangeView
-from rolekeeper_cli.shell.layout import several
+from rolekeeper_cli.shell.layout import amount, several
 from rolekeeper_cli.target.use import Places
 
 
@@ -100,6 +100,55 @@ def _summary(fleet: FleetPlan) -> PlanCountsView:
 
 def permissions_in_words(move: PermissionsView) -> str:
     return in_words(Difference(tuple(move.gained), tuple(move.lost), move.unknown))
+
+
+@dataclass(slots=True)
+class Alike:
+    """Instances of a plan that change in the same way for the same reason: the first one, and some names."""
+
+    first: PlannedChangeView
+    names: list[str] = field(default_factory=list)
+    count: int = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a plan comes to, counted while its instances go by."""
+
+    roles: Counter[str] = field(default_factory=Counter)  # how many instances get each role
+    left: Counter[str] = field(default_factory=Counter)  # how many stay as they are, and why
+    alike: dict[tuple[Any, ...], Alike] = field(default_factory=dict)
+
+    def over(self, changes: Iterable[PlannedChangeView]) -> Iterator[PlannedChangeView]:
+        for change in changes:
+            self.count(change)
+            yield change
+
+    def count(self, change: PlannedChangeView) -> None:
+        if change.action in _UNCHANGED:
+            self.left["foreign" if change.code == "occupied" else _UNCHANGED[change.action]] += 1
+        else:
+            self.roles[change.to or ""] += 1
+        # What is behind it, what to do, names the instance.
+        key = (change.action, change.from_, change.to, change.reason.partition("; ")[0])
+        alike = self.alike.setdefault(key, Alike(change))
+        alike.count += 1
+        if len(alike.names) < _NAMED:
+            alike.names.append(change.name or change.instance)
+
+    def headline(self, quoted: Callable[[str], str] = str) -> str:
+        """Such as `web on 12 instances, db on 3; 2 foreign`; empty if every instance stays as it is."""
+        roles = [
+            f"{quoted(role) if role else 'no role'} on {f'{count:,}' if at else amount(count, 'instance')}"
+            for at, (role, count) in enumerate(self.roles.most_common())
+        ]
+        left = ", ".join(f"{count:,} {why}" for why, count in sorted(self.left.items()))
+        return "; ".join(filter(None, (several(roles), left)))
+
+
+# Of instances that aren't changed now. Of those that are alike, this many are named.
+_UNCHANGED = {"Wait": "waiting", "Hold": "blocked"}
+_NAMED = 3
 
 
 def nothing(plan: PlanView) -> str:
