@@ -4,7 +4,8 @@ What is deployed stays: each parameter keeps its value until another is given. B
 shows what would change, and asks.
 """
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -126,7 +127,9 @@ def deploy(
         done = rollout.change(Template(source), present, parameters, given=given)
     render.show(done)
     if done.outcome == "deployed":
-        terminal.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")
+        terminal.say(f"Version {installed.version()} is deployed. Next:")
+        for words, does in _next_steps(present, parameters["Mode"], mapped=bool(tables), guided=guided):
+            terminal.say(f"  {_typed(words)}  # {does}")
 
 
 def _check_import(present: Present, stack: str, *, dry_run: bool) -> None:
@@ -167,9 +170,26 @@ def _ask(known: Known, present: Mapping[str, str]) -> Parameters:
     return answers
 
 
-def _next_step(present: Present, parameters: Mapping[str, str]) -> str:
+def _next_steps(present: Present, mode: str, *, mapped: bool, guided: bool) -> Iterator[tuple[str, str]]:
+    """Yield the commands that come next, each with what it does; a new stack's tables may be `mapped`."""
+    yield "doctor", "what is left to set up"
     if present.is_deployed:
-        return "See: rolekeeper doctor"
-    if parameters["Mode"] == "observe":
-        return "It only observes; write mappings, see: rolekeeper plan; then: rolekeeper mode enforce"
-    return "Write mappings: rolekeeper mapping set"
+        if guided:
+            yield "mode", "whether changes are made"
+            yield "plan", "what would change"
+        return
+    if not mapped:
+        yield "mapping set app=web role=web", "which tag means which of your roles"
+    if mode == "observe":
+        yield "plan", "what it would do" + ("" if mapped else "; then, to have it done: rolekeeper mode enforce")
+    if mapped:
+        yield ("mode enforce", "have it done") if mode == "observe" else ("plan", "what would change")
+    if mode != "observe":
+        yield "fleet", "what each instance carries"
+
+
+def _typed(words: str) -> str:
+    """A command on this deployment, with the options by which a person says where it is."""
+    options = terminal.options()
+    given = {"stack": options.stack, "region": options.region, "profile": options.profile}
+    return " ".join(["rolekeeper", words, *(f"--{name} {shlex.quote(text)}" for name, text in given.items() if text)])
