@@ -11,7 +11,7 @@ from fixtures.command import Command
 from fixtures.wheel import Running
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import EmbeddedAws
-from support.pages import Shell, bash_blocks, text_blocks
+from support.pages import PASTED, Shell, blocks, text_blocks
 from support.waiting import eventually, stays
 
 pytestmark = pytest.mark.emulator
@@ -22,7 +22,8 @@ class _Lab:
 
     def __init__(self, aws: EmbeddedAws, shell: Shell) -> None:
         self.world = EmulatedAccount(aws)
-        self._blocks = iter(bash_blocks("docs/lab.md"))
+        # The first one starts the embedded AWS.
+        self._blocks = iter(blocks("docs/lab.md")[1:])
         self._shell = shell
 
     def type_next(self) -> str:
@@ -54,11 +55,11 @@ class _Lab:
         return next(self._blocks, None) is None
 
 
-@pytest.fixture
-def lab(running: Running, aws_function: str, tmp_path: Path) -> _Lab:
+@pytest.fixture(params=PASTED)
+def lab(request: pytest.FixtureRequest, running: Running, aws_function: str, tmp_path: Path) -> _Lab:
     shell = running.shell(tmp_path)
     shell(aws_function)
-    return _Lab(running.aws, shell)
+    return _Lab(running.aws, shell.at_a_terminal(request.param, "docs/lab.md"))
 
 
 def test_the_lab_comes_true(lab: _Lab) -> None:
@@ -98,6 +99,7 @@ def test_the_lab_comes_true(lab: _Lab) -> None:
     # Exercise 3: detach.
     assert lab.type_next().endswith("carries no role.\n"), "nothing follows"
     assert ec2.shown(by_tag) is None
+    assert "cancelled" in lab.type_next(), "it asks what the page shows, and nobody answers"
     assert "iip-assoc" not in lab.type_next()
     assert ec2.shown(by_hand) is None
 

@@ -18,7 +18,7 @@ from fixtures.wheel import Running
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import STACK, EmbeddedAws
 from rolekeeper_local.spokes import register
-from support.pages import ROOT, Shell, bash_blocks
+from support.pages import PASTED, ROOT, Shell, bash_blocks
 from support.ports import free_port
 from support.waiting import eventually, stays
 
@@ -123,20 +123,24 @@ def test_a_deployment_that_becomes_a_hub_keeps_all_that_it_has(running: Running,
     eventually(lambda: world.carries(running.instance, "other"))
     before = kept(running)
     assert all(before.values())
-    shell(PAGE[0])
+    shell.at_a_terminal("plain", "docs/organization.md")(PAGE[0])
     running.rolekeeper("sweep")
     assert kept(running) == before
     running.rolekeeper("release", running.instance)
     eventually(lambda: world.carries(running.instance, "web"))
 
 
+@pytest.mark.parametrize("pasted", PASTED)
 def test_the_organizations_page_can_be_typed_from_the_first_spoke_to_its_end(
-    running: Running, shell: Shell, tmp_path: Path
+    running: Running, shell: Shell, tmp_path: Path, pasted: str
 ) -> None:
-    _, first, look, units, events, leave = (each.replace("hub.json", str(tmp_path / "hub.json")) for each in PAGE)
+    shell = shell.at_a_terminal(pasted, "docs/organization.md")
+    hub, first, look, units, events, leave = (each.replace("hub.json", str(tmp_path / "hub.json")) for each in PAGE)
     spokes = [EmulatedAccount(running.aws, WEB, region) for region in ("us-east-1", "eu-west-1")]
+    shell(hub)
     shell(first)
-    spokes[0].make_role("web")
+    if pasted == "plain":
+        spokes[0].make_role("web")
     register(running.aws, spokes)
     EmulatedAccount(running.aws).sweep()
     instances = {world: world.launch("spoke", app="web") for world in spokes}
