@@ -179,9 +179,9 @@ def _next_steps(present: Present, mode: str, *, mapped: bool, guided: bool) -> I
             yield "plan", "what would change"
         return
     if not mapped:
-        yield "mapping set app=web role=web", "which tag means which of your roles"
+        yield "mapping set app=web role=web", "which tag means which role"
     if mode == "observe":
-        yield "plan", "what it would do" + ("" if mapped else "; then, to have it done: rolekeeper mode enforce")
+        yield "plan", "what it would do" + ("" if mapped else "; to have it done: mode enforce")
     if mapped:
         yield ("mode enforce", "have it done") if mode == "observe" else ("plan", "what would change")
     if mode != "observe":

@@ -24,6 +24,7 @@ VERSION = installed.version()
 KNOWN = declared(ROOT / "template.yaml")
 OWN = "o-example0000"
 STDERR = 2
+TABLES = ["--import-tables", "rows", "state"]
 FUNCTION = change("Modify", "OnRetry", "AWS::Lambda::Function", "False", "Environment")
 
 
@@ -106,7 +107,31 @@ def test_a_first_deployment_makes_a_stack_of_the_templates_defaults(
     assert asked(stack) == {"AlarmEmail": "ops@example.com"}
     assert uploads.buckets == ["rolekeeper-artifacts-123456789012-us-east-1"]
     assert "AlarmEmail ops@example.com" in lines(ran.stdout)
-    assert "rolekeeper mode enforce" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("mode", "tables", "commands"),
+    [
+        ("observe", [], ["doctor", "mapping set app=web role=web", "plan"]),
+        ("observe", TABLES, ["doctor", "plan", "mode enforce"]),
+        ("enforce", [], ["doctor", "mapping set app=web role=web", "fleet"]),
+        ("enforce", TABLES, ["doctor", "plan", "fleet"]),
+    ],
+)
+def test_it_ends_with_the_three_commands_that_come_next(
+    terminal: Terminal,
+    stack: FakeCloudFormation,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    tables: list[str],
+    commands: list[str],
+) -> None:
+    stack.changes = [FUNCTION]
+    monkeypatch.setattr(deploy, "import_tables", lambda *_: None)
+    said = terminal("deploy", "--yes", "--mode", mode, "--region", "us-east-1", *tables).stderr.partition("Next:\n")[2]
+    assert [line.partition(" --region us-east-1  # ")[0].strip() for line in said.splitlines()] == [
+        f"rolekeeper {words}" for words in commands
+    ]
 
 
 @pytest.mark.parametrize(
