@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -101,16 +101,16 @@ def plan(
     basis = plan_apply.PlanHeader(there.home.account, there.home.region, there.stack.name, **asked)
     with plan_apply.writing(out, basis, proposed) if out else nullcontext(iter) as kept:
         fleet = preview.FleetPlan(there, proposed, narrowed=bool(texts))
-        found = map(plan_use.change_view, kept(fleet.changing(seen)))
         for edit in proposed.edits:
             drawn.draw(edit)
-        whole = partial(plan_use.view, fleet, places, waiting)
-        _show(there, found, whole, command=_typed(file, texts, targets, prune=prune))
+        changes = list(map(plan_use.change_view, kept(fleet.changing(seen))))
+        whole = plan_use.view(fleet, places, waiting, changes)
+        _show(there, whole, command=_typed(file, texts, targets, prune=prune))
         warn_of_unseen(places)
         if out:
             _require_whole(out, proposed, places)
-    changes = detailed_exitcode and bool(fleet.changes or proposed.edits)
-    code = edits.exit_code((each.status for each in proposed.edits), changes=changes)
+    differs = detailed_exitcode and bool(fleet.changes or proposed.edits)
+    code = edits.exit_code((each.status for each in proposed.edits), changes=differs)
     if detailed_exitcode and code is ExitCode.DONE:
         require_known(places)
     return code
@@ -187,22 +187,18 @@ def _draw_applied(done: AppliedView) -> None:
 SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
 
 
-def _show(
-    here: Deployment,
-    changes: Iterable[PlannedChangeView],
-    whole: Callable[[Sequence[PlannedChangeView]], PlanView],
-    *,
-    command: str,
-) -> None:
-    """Show a plan; `whole` makes it once its instances went by, and `command`, with an output, shows all of it."""
-    options = terminal.options()
-    if options.for_people:
-        _draw(here.home, changes, whole, command)
-    elif options.output == MARKDOWN:
-        place = f"{here.home}, stack {here.stack.name}"
-        click.echo(markdown.page(whole(list(changes)), place, f"{command} json"), nl=False)
+# The most lines of instances, and of permissions, on one screen.
+_MOST = 6
+# How many of those that change alike are named.
+_NAMED = 3
+
+
+def _show(here: Deployment, plan: PlanView, *, command: str) -> None:
+    """Show a plan; `command`, with an output, shows all of it."""
+    if terminal.options().output == MARKDOWN:
+        click.echo(markdown.page(plan, f"{here.home}, stack {here.stack.name}", f"{command} json"), nl=False)
     else:
-        render.show(whole(list(changes)))
+        render.show(plan, lambda: _draw(plan, here.home, f"{command} wide"))
     _say_withheld(here)
 
 
@@ -211,49 +207,23 @@ def _say_withheld(deployment: Deployment) -> None:
         terminal.say(f"No changes will be made now: {why}.")
 
 
-def _draw(
-    home: Target,
-    changes: Iterable[PlannedChangeView],
-    whole: Callable[[Sequence[PlannedChangeView]], PlanView],
-    command: str,
-) -> None:
-    """Draw the sum, and below it the instances: each one while it goes by, or the kinds of them on one screen."""
-    tally = plan_use.Tally()
-    if wide := terminal.options().output == WIDE:
-        tables.stream_list(_layout(home), map(plan_use.Alike, tally.over(changes)))
-    else:
-        for change in changes:
-            tally.count(change)
-    plan, alike = whole(()), sorted(tally.alike.values(), key=_order)
-    if headline := tally.headline():
-        counts = plan.summary
+def _draw(plan: PlanView, home: Target, command: str) -> None:
+    """Draw the sum, the instances, and below them permissions, pace and rows that wait; `command` shows all."""
+    counts, wide = plan.summary, terminal.options().output == WIDE
+    rows = [[change] for change in plan.changes] if wide else plan_use.alike(plan.changes)
+    most = len(rows) if wide else _MOST
+    if plan.changes:
         of = f"{counts.changes:,} of {amount(counts.instances, 'instance')} would change ({counts.percent} %)"
-        terminal.line(f"{headline}: {of}.")
-    if not wide:
-        tables.stream_list(_layout(home), alike[:_MOST])
-        if left := sum(group.count for group in alike[_MOST:]):
-            terminal.line(f"and {amount(left, 'more instance')}: {command} wide")
-    _draw_rest(plan, home, None if wide else _MOST, command)
-
-
-# The most lines of instances, and of permissions, on one screen.
-_MOST = 6
-
-
-def _order(group: plan_use.Alike) -> tuple[bool, int]:
-    """Those that change first, and of them the most."""
-    return SIGNS[group.first.action] == "!", -group.count
-
-
-def _draw_rest(plan: PlanView, home: Target, most: int | None, command: str) -> None:
-    """Draw what is below the instances: permissions, pace, and rows that wait."""
+        terminal.line(f"{plan_use.headline(plan.changes)}: {of}.")
+    tables.stream_list(_layout(home), rows[:most])
+    left = sum(map(len, rows[most:])), len(plan.permissions[most:])
     for move in plan.permissions[:most]:
         arrow = f"{move.from_ or 'none'} → {move.to or 'none'}"
         if move.account != home.account:
             arrow = f"{arrow} in {move.account}"
         terminal.line(f"{arrow} on {move.instances:,}: {plan_use.permissions_in_words(move)}")
-    if left := len(plan.permissions) - len(plan.permissions[:most]):
-        terminal.line(f"and {amount(left, 'more change')} of role: {command} wide")
+    if any(left):
+        terminal.line(f"Left out: {amount(left[0], 'instance')}, {amount(left[1], 'change')} of role; all: {command}")
     if plan.paced:
         terminal.say(preview.pace_in_words(plan.paced))
     if held := [edit.mapping for edit in plan.mappings if edit.needs_approval]:
@@ -268,29 +238,29 @@ def _draw_rest(plan: PlanView, home: Target, most: int | None, command: str) -> 
 
 
 def _layout(home: Target) -> Layout:
-    """Of instances that change alike; of one that is alone its id."""
-
-    def instance(row: plan_use.Alike) -> str:
-        return amount(row.count, "instance") if row.count > 1 else instance_use.address(row.first, home)
-
-    def name(row: plan_use.Alike) -> str:
-        more = row.count - len(row.names)
-        return f"{', '.join(row.names)}{f' and {more:,} more' if more > 0 else ''}" if row.count > 1 else row.first.name
-
+    """Of instances that change alike, and of one alone."""
     return Layout(
         (
-            Column("", lambda row: SIGNS[row.first.action]),
-            Column("instance", instance, kind="key"),
-            Column("name", name, kind="name"),
-            Column("from", lambda row: row.first.from_ or "none", kind="name"),
+            Column("", lambda row: SIGNS[row[0].action]),
+            Column("instance", lambda row: _instance(row, home), kind="key"),
+            Column("name", lambda row: _names(row) if len(row) > 1 else row[0].name, kind="name"),
+            Column("from", lambda row: row[0].from_ or "none", kind="name"),
             Column("", lambda _: "→"),
-            Column("to", lambda row: row.first.to or "none", kind="name"),
+            Column("to", lambda row: row[0].to or "none", kind="name"),
         ),
-        note=lambda row: row.first.reason,
+        note=lambda row: row[0].reason,
         brief=True,
-        colour=lambda row: ACTION_COLOURS.get(row.first.action, ""),
+        colour=lambda row: ACTION_COLOURS.get(row[0].action, ""),
         head=False,
     )
+
+
+def _names(row: Sequence[PlannedChangeView]) -> str:
+    return several([change.name or change.instance for change in row], _NAMED)
+
+
+def _instance(row: Sequence[PlannedChangeView], home: Target) -> str:
+    return amount(len(row), "instance") if len(row) > 1 else instance_use.address(row[0], home)
 
 
 class _Edits:

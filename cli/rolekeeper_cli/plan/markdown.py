@@ -10,7 +10,7 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.problem import Kind, Remedy
 from rolekeeper.model.text import shown, split_key
 from rolekeeper_cli.mapping.preview import pace_in_words
-from rolekeeper_cli.plan.use import Tally
+from rolekeeper_cli.plan.use import headline
 from rolekeeper_cli.plan.view import PermissionsView, PlannedChangeView, PlannedEditView, PlanView, WaitingRowView
 from rolekeeper_cli.row.effect import GOOD
 from rolekeeper_cli.row.view import ColumnChangeView, PacedView
@@ -108,9 +108,6 @@ def _headline(plan: PlanView) -> str:
     edited = [each for each in edits if each.kind != _UNCHANGED]
     odd = Counter(each.status for each in edited if each.status not in _DONE)
     statuses = ", ".join(f"{count:,} {status}" for status, count in odd.items())
-    tally = Tally()
-    for change in plan.changes:
-        tally.count(change)
     instances = f"{summary.changes:,} of {amount(summary.instances, 'instance')} would change"
     changes = [f"{amount(len(edited), 'mapping')} edited{f' ({statuses})' if odd else ''}"] if edited else []
     changes += [instances] if summary.changes else ["no instance would change"] if edits else ["nothing changes"]
@@ -120,7 +117,7 @@ def _headline(plan: PlanView) -> str:
     }
     more = [f"{count:,} {what}" for what, count in beside.items() if count]
     more += [f"{amount(len(plan.unseen), 'target')} left out"] if plan.unseen else []
-    return "; ".join(filter(None, (", ".join(changes), tally.headline(_name), ", ".join(more))))
+    return "; ".join(filter(None, (", ".join(changes), headline(plan.changes, _name), ", ".join(more))))
 
 
 _APPROVAL = (

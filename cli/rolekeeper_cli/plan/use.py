@@ -1,8 +1,8 @@
 """What would change in the fleet, as a view that terminal, Markdown and programs are given."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
@@ -102,53 +102,30 @@ def permissions_in_words(move: PermissionsView) -> str:
     return in_words(Difference(tuple(move.gained), tuple(move.lost), move.unknown))
 
 
-@dataclass(slots=True)
-class Alike:
-    """Instances of a plan that change in the same way for the same reason: the first one, and some names."""
-
-    first: PlannedChangeView
-    names: list[str] = field(default_factory=list)
-    count: int = 0
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a plan comes to, counted while its instances go by."""
-
-    roles: Counter[str] = field(default_factory=Counter)  # how many instances get each role
-    left: Counter[str] = field(default_factory=Counter)  # how many stay as they are, and why
-    alike: dict[tuple[Any, ...], Alike] = field(default_factory=dict)
-
-    def over(self, changes: Iterable[PlannedChangeView]) -> Iterator[PlannedChangeView]:
-        for change in changes:
-            self.count(change)
-            yield change
-
-    def count(self, change: PlannedChangeView) -> None:
-        if change.action in _UNCHANGED:
-            self.left["foreign" if change.code == "occupied" else _UNCHANGED[change.action]] += 1
-        else:
-            self.roles[change.to or ""] += 1
-        # What is behind it, what to do, names the instance.
-        key = (change.action, change.from_, change.to, change.reason.partition("; ")[0])
-        alike = self.alike.setdefault(key, Alike(change))
-        alike.count += 1
-        if len(alike.names) < _NAMED:
-            alike.names.append(change.name or change.instance)
-
-    def headline(self, quoted: Callable[[str], str] = str) -> str:
-        """Such as `web on 12 instances, db on 3; 2 foreign`; empty if every instance stays as it is."""
-        roles = [
-            f"{quoted(role) if role else 'no role'} on {f'{count:,}' if at else amount(count, 'instance')}"
-            for at, (role, count) in enumerate(self.roles.most_common())
-        ]
-        left = ", ".join(f"{count:,} {why}" for why, count in sorted(self.left.items()))
-        return "; ".join(filter(None, (several(roles), left)))
-
-
-# Of instances that aren't changed now. Of those that are alike, this many are named.
+# Of instances that aren't changed now.
 _UNCHANGED = {"Wait": "waiting", "Hold": "blocked"}
-_NAMED = 3
+
+
+def headline(changes: Sequence[PlannedChangeView], quoted: Callable[[str], str] = str) -> str:
+    """Such as `web on 12 instances, db on 3; 2 foreign`; empty if every instance stays as it is."""
+    roles = Counter(change.to or "" for change in changes if change.action not in _UNCHANGED)
+    on = [
+        f"{quoted(role) if role else 'no role'} on {f'{count:,}' if at else amount(count, 'instance')}"
+        for at, (role, count) in enumerate(roles.most_common())
+    ]
+    kept = [change for change in changes if change.action in _UNCHANGED]
+    left = Counter("foreign" if change.code == "occupied" else _UNCHANGED[change.action] for change in kept)
+    return "; ".join(filter(None, (several(on), ", ".join(f"{count:,} {why}" for why, count in sorted(left.items())))))
+
+
+def alike(changes: Sequence[PlannedChangeView]) -> list[list[PlannedChangeView]]:
+    """Put together what changes in the same way for the same reason; what waits or is blocked comes last."""
+    found: dict[tuple[str | None, ...], list[PlannedChangeView]] = {}
+    for change in changes:
+        # The rest of a reason, what to do, names the instance.
+        key = (change.action, change.from_, change.to, change.reason.partition("; ")[0])
+        found.setdefault(key, []).append(change)
+    return sorted(found.values(), key=lambda some: (some[0].action in _UNCHANGED, -len(some)))
 
 
 def nothing(plan: PlanView) -> str:
