@@ -5,7 +5,7 @@ shows what would change, and asks.
 """
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -128,8 +128,9 @@ def deploy(
     render.show(done)
     if done.outcome == "deployed":
         terminal.say(f"Version {installed.version()} is deployed. Next:")
-        for words, does in _next_steps(present, parameters["Mode"], mapped=bool(tables), guided=guided):
-            terminal.say(f"  {_typed(words)}  # {does}")
+        steps = _next_steps(parameters["Mode"], mapped=bool(tables) or present.is_deployed)
+        for words in steps if guided or not present.is_deployed else steps[:1]:
+            terminal.say(f"  {_typed(words)}  # {_DOES[words]}")
 
 
 def _check_import(present: Present, stack: str, *, dry_run: bool) -> None:
@@ -170,22 +171,21 @@ def _ask(known: Known, present: Mapping[str, str]) -> Parameters:
     return answers
 
 
-def _next_steps(present: Present, mode: str, *, mapped: bool, guided: bool) -> Iterator[tuple[str, str]]:
-    """Yield the commands that come next, each with what it does; a new stack's tables may be `mapped`."""
-    yield "doctor", "what is left to set up"
-    if present.is_deployed:
-        if guided:
-            yield "mode", "whether changes are made"
-            yield "plan", "what would change"
-        return
-    if not mapped:
-        yield "mapping set app=web role=web", "which tag means which role"
-    if mode == "observe":
-        yield "plan", "what it would do" + ("" if mapped else "; to have it done: mode enforce")
+_MAP = "mapping set app=web role=web"
+_DOES = {
+    "doctor": "what is left to set up",
+    _MAP: "which tag means which role",
+    "plan": "what it would do",
+    "mode enforce": "have it done",
+    "fleet": "what each instance carries",
+}
+
+
+def _next_steps(mode: str, *, mapped: bool) -> Sequence[str]:
+    """Return the commands that come next, if there may be mappings, or if there are none."""
     if mapped:
-        yield ("mode enforce", "have it done") if mode == "observe" else ("plan", "what would change")
-    if mode != "observe":
-        yield "fleet", "what each instance carries"
+        return ("doctor", "plan", "mode enforce" if mode == "observe" else "fleet")
+    return ("doctor", _MAP, "plan" if mode == "observe" else "fleet")
 
 
 def _typed(words: str) -> str:
