@@ -48,13 +48,8 @@ def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell, pasted
 
 
 FILES = {
-    "template.yaml": """
-Parameters: {Stage: {Type: String}}
-Resources:
-  Profile: {Type: AWS::IAM::InstanceProfile, Properties: {InstanceProfileName: web, Path: /rolekeeper/, Roles: [web]}}
-  Web: {Type: AWS::EC2::Instance, Properties: {IamInstanceProfile: !Ref Profile, Tags: [{Key: app, Value: web}]}}
-""",
-    "mappings.yaml": "mappings: [{tag_key: app, tag_value: web, role: web}]",
+    "template.yaml": "{Parameters: {Stage: {Type: String}}, Resources: {}}",
+    "mappings.yaml": "mappings: []",
     "change.plan": '{"format_version": "1.2", "planned_values": {"root_module": {}}, "resource_changes": []}',
 }
 
@@ -67,9 +62,7 @@ def test_what_a_file_will_launch_can_be_pasted(tmp_path: Path, pasted: str) -> N
     shell = Shell(tmp_path, 0, tmp_path).at_a_terminal(pasted, "docs/adopting.md")
     shell(f'export PATH="{ROOT / ".venv/bin"}:$PATH"; terraform() {{ cat "${{@:$#}}"; }}')
     [block] = blocks("docs/adopting.md")
-    said = shell(block)
-    assert "1 born right" in said
-    assert "The files launch no instances." in said
+    assert shell(block).count("The files launch no instances.") == 2
 
 
 def test_the_operators_page_can_be_typed(deployed: EmulatedAccount, shell: Shell) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from fixtures.command import parsed as command_line
 from rolekeeper.mappings.rows import COLUMNS, EDITED_BY, KEYS, OURS, HomeAccount, read_row
 from rolekeeper.mappings.verdict import Status
 from rolekeeper_cli.errors import ExitCode
@@ -56,23 +55,6 @@ def named(text: str) -> list[str]:
 def blocks(page: str, kind: str) -> list[str]:
     """The fenced blocks of one kind."""
     return re.findall(rf"^```{kind}\n(.*?)^```$", text_of(page), re.MULTILINE | re.DOTALL)
-
-
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{page}.md" for page in ("lab", "adopting", "organization"))])
-def test_a_command_that_asks_is_the_last_of_its_block_and_the_page_shows_what_it_asks(page: str) -> None:
-    """Where a block is pasted line by line, a question would take the next line for its answer."""
-    found = re.findall(r"^```(?:ba)?sh\n(.*?)^```\n+(```text)?", text_of(page), re.MULTILINE | re.DOTALL)
-    assert found
-    for block, shown in found:
-        lines = block.replace("\\\n", "").strip().splitlines()
-        asking = [line for line in lines if (words := re.search(r"\brolekeeper [a-z][^#|>]*", line)) and asks(words[0])]
-        assert asking in ([], lines[-1:] if shown else []), asking
-
-
-def asks(line: str) -> bool:
-    """Whether a command asks a person at a terminal."""
-    given = command_line(line)
-    return not given.get("yes", True) or given.get("confirm", "") is None or given.get("guided", False)
 
 
 def test_the_table_of_exit_codes_is_complete() -> None:

@@ -128,7 +128,7 @@ def deploy(
     render.show(done)
     if done.outcome == "deployed":
         terminal.say(f"Version {installed.version()} is deployed. Next:")
-        steps = _next_steps(parameters["Mode"], mapped=bool(tables) or present.is_deployed)
+        steps = next_steps(parameters["Mode"], mapped=bool(tables) or present.is_deployed)
         for words in steps if guided or not present.is_deployed else steps[:1]:
             terminal.say(f"  {_typed(words)}  # {_DOES[words]}")
 
@@ -181,7 +181,7 @@ _DOES = {
 }
 
 
-def _next_steps(mode: str, *, mapped: bool) -> Sequence[str]:
+def next_steps(mode: str, *, mapped: bool) -> Sequence[str]:
     """Return the commands that come next, if there may be mappings, or if there are none."""
     if mapped:
         return ("doctor", "plan", "mode enforce" if mode == "observe" else "fleet")

@@ -24,7 +24,6 @@ VERSION = installed.version()
 KNOWN = declared(ROOT / "template.yaml")
 OWN = "o-example0000"
 STDERR = 2
-TABLES = ["--import-tables", "rows", "state"]
 FUNCTION = change("Modify", "OnRetry", "AWS::Lambda::Function", "False", "Environment")
 
 
@@ -110,28 +109,12 @@ def test_a_first_deployment_makes_a_stack_of_the_templates_defaults(
 
 
 @pytest.mark.parametrize(
-    ("mode", "tables", "commands"),
-    [
-        ("observe", [], ["doctor", "mapping set app=web role=web", "plan"]),
-        ("observe", TABLES, ["doctor", "plan", "mode enforce"]),
-        ("enforce", [], ["doctor", "mapping set app=web role=web", "fleet"]),
-        ("enforce", TABLES, ["doctor", "plan", "fleet"]),
-    ],
+    ("mode", "mapped", "last"),
+    [("observe", False, "plan"), ("observe", True, "mode enforce"), ("enforce", False, "fleet")],
 )
-def test_it_ends_with_the_three_commands_that_come_next(
-    terminal: Terminal,
-    stack: FakeCloudFormation,
-    monkeypatch: pytest.MonkeyPatch,
-    mode: str,
-    tables: list[str],
-    commands: list[str],
-) -> None:
-    stack.changes = [FUNCTION]
-    monkeypatch.setattr(deploy, "import_tables", lambda *_: None)
-    said = terminal("deploy", "--yes", "--mode", mode, "--region", "us-east-1", *tables).stderr.partition("Next:\n")[2]
-    assert [line.partition(" --region us-east-1  # ")[0].strip() for line in said.splitlines()] == [
-        f"rolekeeper {words}" for words in commands
-    ]
+def test_the_commands_that_come_next_fit_what_was_deployed(*, mode: str, mapped: bool, last: str) -> None:
+    first, second, third = deploy.next_steps(mode, mapped=mapped)
+    assert (first, second.partition(" ")[0], third) == ("doctor", "plan" if mapped else "mapping", last)
 
 
 @pytest.mark.parametrize(

@@ -140,13 +140,6 @@ def test_the_first_line_says_what_it_comes_to(parts: dict[str, Any], line: str) 
     assert shown(**parts).splitlines()[:2] == [MARKER, f"### Rolekeeper plan: {line}"]
 
 
-def test_that_nothing_is_changed_now_is_at_the_top() -> None:
-    assert shown(withheld="Rolekeeper is paused").splitlines()[3:] == [
-        "What Rolekeeper would do in `here`.",
-        "**Nothing is changed now:** `Rolekeeper is paused`.",
-    ]
-
-
 def test_an_edit_that_expires_says_what_happens_then() -> None:
     edit = plan().mappings[0]
     assert "| replace 3<br>at 2030-01-01T00:00:00Z: detach 3 | published: `x` |" in shown(mappings=[edit])
