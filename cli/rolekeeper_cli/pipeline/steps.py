@@ -260,11 +260,10 @@ def _compared(number: int | None, reviewed: str, made: str) -> str:
 
 
 type _Rows = Mapping[str, str | None]
-"""Why each row that was edited, or kept from being published, isn't in effect now; one that is gone isn't in it."""
 
 
 def _rows(pipeline: Pipeline, applied: Done) -> _Rows:
-    """Ask again: a row may have been deleted since, or another edit have taken its place."""
+    """Ask why each row isn't in effect by now, if it isn't; one that was deleted since isn't in the answer."""
     done = json.loads(applied.stdout or "{}")
     left = {each["mapping"]: applied.stderr for each in done.get("not_in_effect", ())}
     if not (left or done.get("mappings")):

@@ -11,9 +11,9 @@ from rolekeeper.model.problem import Kind, Remedy
 from rolekeeper.model.text import shown, split_key
 from rolekeeper_cli.mapping.preview import pace_in_words
 from rolekeeper_cli.plan.use import headline
-from rolekeeper_cli.plan.view import PermissionsView, PlannedChangeView, PlannedEditView, PlanView, WaitingRowView
+from rolekeeper_cli.plan.view import PermissionsView, PlannedChangeView, PlannedEditView, PlanView
 from rolekeeper_cli.row.effect import GOOD
-from rolekeeper_cli.row.view import ColumnChangeView, PacedView
+from rolekeeper_cli.row.view import ColumnChangeView
 from rolekeeper_cli.shell.layout import amount
 from rolekeeper_cli.shell.markdown import code
 from rolekeeper_cli.target.view import UnseenTargetView
@@ -92,8 +92,9 @@ def _parts(plan: PlanView) -> Iterator[_Part]:
     yield _Part("Targets that are left out", plan.unseen, _unseen)
     accounts = _accounts(plan) if len(plan.summary.accounts) > 1 else []
     yield _Part("Accounts", accounts, _account, head=_table("account", *_ACTIONS.values(), "instances"))
-    yield _Part("Pace", [plan.paced] if plan.paced else [], _paced)
-    yield _Part("Rows that aren't in effect as written, and aren't counted", plan.waiting, _waiting)
+    yield _Part("Pace", [pace_in_words(plan.paced)] if plan.paced else [], _sentence)
+    waiting = ["; ".join(missing.brief for missing in row.not_in_effect or ()) for row in plan.waiting]
+    yield _Part("Rows that aren't in effect as written, and aren't counted", waiting, _sentence)
     yield _Part("Permissions", [each for each in moves if not each.severe], _move)
     # Those that are blocked or wait first, and of the others those that lose a role.
     changes = sorted(plan.changes, key=lambda each: tuple(_ACTIONS).index(each.action), reverse=True)
@@ -171,12 +172,8 @@ def _numbers(counts: Mapping[str, Any]) -> str:
     return ", ".join(f"{each} {counts[each]:,}" for each in _COUNTED if counts[each])
 
 
-def _paced(pace: Sequence[PacedView]) -> str:
-    return f"- {code(shown(pace_in_words(pace), _SENTENCE))}"
-
-
-def _waiting(row: WaitingRowView) -> str:
-    return f"- {code(shown('; '.join(missing.brief for missing in row.not_in_effect or ())))}"
+def _sentence(text: str) -> str:
+    return f"- {code(shown(text, _SENTENCE))}"
 
 
 def _move(move: PermissionsView) -> str:
