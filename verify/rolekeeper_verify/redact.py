@@ -123,7 +123,7 @@ class Redactor:
         finders: tuple[tuple[str, Callable[[str], str]], ...] = (
             (_ARN, self._arn),
             (kept, str),
-            (_UUID, self._uuid),
+            (_UUID, lambda uuid: f"ffffffff-0000-0000-0000-{self._number('uuid', uuid):012d}"),
             (_UNIQUE, self._unique),
             (_HIDDEN, lambda _: MARK),
             (named, self._name),
@@ -203,9 +203,6 @@ class Redactor:
 
     def _account(self, account: str) -> str:
         return f"{self._number('account', re.sub('[- ]', '', account)):012d}"
-
-    def _uuid(self, uuid: str) -> str:
-        return f"ffffffff-0000-0000-0000-{self._number('uuid', uuid):012d}"
 
     def _unique(self, unique: str) -> str:
         kind, rest = unique[:4].upper(), unique[4:]
