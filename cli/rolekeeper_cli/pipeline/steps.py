@@ -269,7 +269,7 @@ def _rows(pipeline: Pipeline, applied: Done) -> _Rows:
     if not (left or done.get("mappings")):
         return {}
     listed = pipeline.rolekeeper("mapping", "ls", "--query=[].[mapping, not_in_effect[0].reason]", "--output=json")
-    return dict(json.loads(listed.stdout)) if not listed.code else dict.fromkeys(done["mappings"]) | left
+    return dict(json.loads(listed.stdout)) if not listed.code else dict.fromkeys(done.get("mappings", ())) | left
 
 
 def _waited(pipeline: Pipeline, applied: Done, rows: _Rows) -> Iterator[Done]:
