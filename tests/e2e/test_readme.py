@@ -48,7 +48,7 @@ def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell, pasted
 
 
 FILES = {
-    "template.yaml": "{Parameters: {Stage: {Type: String}}, Resources: {}}",
+    "template.yaml": "Parameters: {Stage: {Type: String}}\nResources: {}",
     "mappings.yaml": "mappings: []",
     "change.plan": '{"format_version": "1.2", "planned_values": {"root_module": {}}, "resource_changes": []}',
 }

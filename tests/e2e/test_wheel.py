@@ -18,7 +18,7 @@ from fixtures.wheel import Running
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import STACK, EmbeddedAws
 from rolekeeper_local.spokes import register
-from support.pages import PASTED, ROOT, Shell, bash_blocks
+from support.pages import PASTED, ROOT, Shell, bash_blocks, blocks
 from support.ports import free_port
 from support.waiting import eventually, stays
 
@@ -59,10 +59,14 @@ def test_what_the_commands_read_is_packed_with_them(running: Running) -> None:
     assert {each["level"] for each in running.rolekeeper.json("doctor")["findings"]} == {"ok", "warn"}
 
 
-def test_an_upgrade_to_the_same_version_changes_nothing(running: Running) -> None:
-    said = running.rolekeeper("deploy", "--yes")
-    assert f"version {version('rolekeeper')} is deployed" in said.stderr
-    assert "Nothing would change" in said.stderr
+@pytest.mark.parametrize("pasted", PASTED)
+def test_an_upgrade_to_the_same_version_changes_nothing(running: Running, tmp_path: Path, pasted: str) -> None:
+    shell = running.shell(tmp_path)
+    shell.export(running.aws.env)
+    said = shell.at_a_terminal(pasted, "README.md")(blocks("README.md")[-1])
+    assert f"version {version('rolekeeper')} is deployed" in said
+    assert "Nothing would change" in said
+    assert ", 0 failed" in said
 
 
 def test_a_deployment_that_fails_says_why_and_leaves_what_there_was(running: Running) -> None:

@@ -104,8 +104,6 @@ class Shell:
             cwd=self._folder,
             env=self._env | {"NO_COLOR": "1", "TERM": "xterm"},
             stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
             start_new_session=True,
         )
         os.close(theirs)
