@@ -85,7 +85,7 @@ def test_what_the_sam_cli_deployed_is_kept_by_make_deploy(fresh: EmbeddedAws, bu
 
     ours = ("--permissions-boundary", boundary, "--kms-key-arn", key, "--retry-concurrency", "3")
     said = deploy.make("--mode", "enforce", "--sweep-schedule", "rate(1 hour)", *ours)
-    assert ["Mode", "enforce", "observe"] in [line.split() for line in said.splitlines()]
+    assert ["Mode", "enforce", "(was", "observe)"] in [line.split() for line in said.splitlines()]
     assert (deploy.mode, deploy.parameters["MaxChangesPerEdit"]) == ("enforce", "40")
     deploy.minute()
     assert eventually(bus.heard)[0]["detail"]["in-effect"] == "enforce"

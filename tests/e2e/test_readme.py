@@ -4,6 +4,7 @@ Blocks marked `bash` run as they stand, one after the other, in one shell's memo
 """
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,15 +12,16 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import EmbeddedAws
-from support.pages import Shell, bash_blocks
+from support.pages import PASTED, ROOT, Shell, bash_blocks, blocks
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
 
-def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell) -> None:
+@pytest.mark.parametrize("pasted", PASTED)
+def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell, pasted: str) -> None:
     launch, ask, retag, untag, edit = bash_blocks("README.md")
-    world = EmulatedAccount(aws)
+    world, shell = EmulatedAccount(aws), shell.at_a_terminal(pasted, "README.md")
 
     shell(launch)
     instance = shell('echo "$instance"').strip()
@@ -39,7 +41,28 @@ def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell) -> Non
     assert "Mapping Rejected" in told
     assert "role: batch → web" in told
     served = world.mapping("app", "web")
-    assert (served["status"], served["role"], served["status_revision"]) == ("Published", "web", 3)
+    assert (served["status"], served["role"]) == ("Published", "web")
+    # As the lab cleans up.
+    clean = bash_blocks("docs/lab.md")[-1].partition("\n")[2]
+    shell(clean.replace("reader writer", "web batch").replace("job=", "app="))
+
+
+FILES = {
+    "template.yaml": "Parameters: {Stage: {Type: String}}\nResources: {}",
+    "mappings.yaml": "mappings: []",
+    "change.plan": '{"format_version": "1.2", "planned_values": {"root_module": {}}, "resource_changes": []}',
+}
+
+
+@pytest.mark.parametrize("pasted", PASTED)
+def test_what_a_file_will_launch_can_be_pasted(tmp_path: Path, pasted: str) -> None:
+    """No AWS is there to be asked; what Terraform shows of a plan is in its file."""
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    shell = Shell(tmp_path, 0, tmp_path).at_a_terminal(pasted, "docs/adopting.md")
+    shell(f'export PATH="{ROOT / ".venv/bin"}:$PATH"; terraform() {{ cat "${{@:$#}}"; }}')
+    [block] = blocks("docs/adopting.md")
+    assert shell(block).count("The files launch no instances.") == 2
 
 
 def test_the_operators_page_can_be_typed(deployed: EmulatedAccount, shell: Shell) -> None:

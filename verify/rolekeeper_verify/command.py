@@ -20,6 +20,7 @@ from rolekeeper_cli.shell.layout import Column, Layout, amount
 from rolekeeper_verify.view import Outcome, Probe, Report, Step, VerificationsView
 
 with lazily():
+    from rolekeeper_cli.doctor import command as doctor
     from rolekeeper_cli.shell import tables
     from rolekeeper_verify import machine as verify_machine
     from rolekeeper_verify import names as verify_names
@@ -99,7 +100,7 @@ def verify(
     # It proves what AWS answers, and its report has that.
     there.take_whole_answers()
     if pre:
-        return preflight.examine(there, wanted)
+        return doctor.show(preflight.preflight(there, wanted), preflight.checks(wanted))
     terminal.require_answer(yes=yes)
     if sweep:
         return verify_sweep.swept(there, id_, yes=yes)
@@ -136,20 +137,17 @@ def _prove(
 
 def _announcement(caller: Deployment, names: verify_names.Names, machine: verify_machine.Machine) -> str:
     """What it will make, what that costs, how long it takes, and how it goes away."""
-    where = f"{caller.session.region_name}, account {caller.caller.account}"
-    scene = verify_scene
-    lives, costs, items = scene.LIVES_MINUTES, scene.COST_USD, scene.CONFIG_USD
     minutes = removal.LONGEST.total_seconds() / 60
     return (
-        f"Verification {names.id} in {where}. It makes\n"
-        f"  the stack {names.stack}: this version, which may give the roles under {names.role_path} alone\n"
-        f"  the stack {names.scene}: three roles (one may list Regions), a security group, a queue for EC2's events\n"
-        f"  two instances of type {machine.instance_type}, which end themselves {lives} minutes after each start;\n"
-        "    one of them calls sts:GetCallerIdentity and ec2:DescribeRegions every 20 seconds\n"
-        f"It takes about twenty minutes, costs at most {costs:.2f} USD, and touches nothing else. If AWS Config\n"
-        f"records all resources, its items are about {items:.2f} USD; a second trail takes a few cents. At its end,\n"
-        f"at Ctrl-C and after a failure it removes all that it made, within {minutes:g} minutes; if it is killed,\n"
-        "rolekeeper verify --sweep does."
+        f"Verification {names.id} in {caller.session.region_name}, account {caller.caller.account}. It makes\n"
+        f"- the stack {names.stack}: this version, which may give the roles under {names.role_path} alone\n"
+        f"- the stack {names.scene}: three roles (one may list Regions), a security group, a queue for EC2's events\n"
+        f"- two instances of type {machine.instance_type}, which end themselves {verify_scene.LIVES_MINUTES} minutes "
+        "after each start; one of them calls sts:GetCallerIdentity and ec2:DescribeRegions every 20 seconds\n"
+        f"It takes about twenty minutes, costs at most {verify_scene.COST_USD:.2f} USD, and touches nothing else. If "
+        f"AWS Config records all resources, its items are about {verify_scene.CONFIG_USD:.2f} USD; a second trail "
+        "takes a few cents. At its end, at Ctrl-C and after a failure it removes all that it made, within "
+        f"{minutes:g} minutes; if it is killed, rolekeeper verify --sweep does."
     )
 
 

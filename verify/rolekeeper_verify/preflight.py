@@ -5,18 +5,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError, classified
 from rolekeeper.aws.iam import Iam
 from rolekeeper.permissions.policies import listed
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.aws.inventory import DoctorDeployment
-from rolekeeper_cli.doctor import command as doctor
 from rolekeeper_cli.doctor.caller import Need, Request, lacking, no_principal, operating, principal_of
 from rolekeeper_cli.doctor.finding import Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.doctor.run import Check, run
 from rolekeeper_cli.doctor.run import findings as found_by
-from rolekeeper_cli.errors import CommandError, ExitCode
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.guard.use import Arns, Document, deploying_policy, verifiers_policies
 from rolekeeper_cli.shell.layout import amount, several
 from rolekeeper_verify.machine import Wanted, resolve
@@ -25,6 +25,8 @@ from rolekeeper_verify.removal import find
 
 # What a verification makes beside what is there; a test counts it in both templates.
 NEEDED = {"roles": 10, "instance profiles": 4, "policies": 3, "rules": 7, "stacks": 2}
+_RULES: Mapping[str, Any] = {"lists": "events:ListRules", "code": "L-244521F2", "default": 300}
+_STACKS: Mapping[str, Any] = {"lists": "cloudformation:DescribeStacks", "code": "L-0485CB21", "default": 2_000}
 # Two instances of the smallest types.
 VCPUS = 4
 # Functions that may run at once: the default of `Workers`, and one of each other.
@@ -34,11 +36,6 @@ _NEAR = 0.9
 _PAGE = "docs/verify.md"
 # Of what IAM refuses, this many lines are shown for each check.
 _SHOWN = 3
-
-
-def examine(deployment: DoctorDeployment, wanted: Wanted) -> ExitCode:
-    """Show what every check finds; the answer is no if anything failed."""
-    return doctor.show(preflight(deployment, wanted), checks(wanted))
 
 
 def preflight(deployment: DoctorDeployment, wanted: Wanted) -> Iterator[Finding]:
@@ -64,8 +61,8 @@ def checks(wanted: Wanted) -> Mapping[str, tuple[str, Check]]:
         "machine": ("the-instances", partial(machine, wanted=wanted)),
         "iam": ("quotas", iam_quotas),
         "lambda": ("quotas", concurrency),
-        "rules": ("quotas", rules),
-        "stacks": ("quotas", stacks),
+        "rules": ("quotas", partial(counted, what="rules on the default event bus", **_RULES)),
+        "stacks": ("quotas", partial(counted, what="stacks", **_STACKS)),
         "vcpus": ("quotas", vcpus),
     }
 
@@ -233,18 +230,13 @@ def concurrency(deployment: DoctorDeployment) -> Findings:
     return f"{left:,} of {quota:,} concurrent executions of Lambda aren't reserved"
 
 
-def rules(deployment: DoctorDeployment) -> Findings:
-    used = sum(len(page["Rules"]) for page in deployment.pages("events:ListRules", "*"))
-    quota, of = _quota(deployment, "events", "L-244521F2", default=300)
-    yield from _room(f"rules on the default event bus{of}", used, quota, needed=NEEDED["rules"])
-    return f"{used:,} of {quota:,} rules on the default event bus{of}"
-
-
-def stacks(deployment: DoctorDeployment) -> Findings:
-    used = sum(len(page["Stacks"]) for page in deployment.pages("cloudformation:DescribeStacks", "*"))
-    quota, of = _quota(deployment, "cloudformation", "L-0485CB21", default=2_000)
-    yield from _room(f"stacks{of}", used, quota, needed=NEEDED["stacks"])
-    return f"{used:,} of {quota:,} stacks{of}"
+def counted(deployment: DoctorDeployment, what: str, lists: str, *, code: str, default: int) -> Findings:
+    """Whether there is room for more of what a call lists, such as `events:ListRules`."""
+    kind = what.partition(" ")[0]
+    used = sum(len(page[kind.title()]) for page in deployment.pages(lists, "*"))
+    quota, of = _quota(deployment, lists.partition(":")[0], code, default=default)
+    yield from _room(f"{what}{of}", used, quota, needed=NEEDED[kind])
+    return f"{used:,} of {quota:,} {what}{of}"
 
 
 def vcpus(deployment: DoctorDeployment) -> Findings:

@@ -92,16 +92,10 @@ def redacted(report: Report, caller: str = "") -> Redacted:
     ours = _instances(report.answers)
     return Redacted(
         **vars(report)
-        | {
-            "version": redactor.text(report.version),
-            "region": redactor.text(report.region),
-            "began": redactor.text(report.began),
-            "steps": [redactor.fields(each) for each in report.steps],
-            "probes": [redactor.fields(each) for each in report.probes],
-            "answers": [redactor.fields(each) for each in report.answers],
-            "events": [redactor.value(each) for each in report.events if ours & _instances(each)],
-            "left": [redactor.text(each) for each in report.left],
-        }
+        | {name: redactor.text(getattr(report, name)) for name in ("version", "region", "began")}
+        | {name: [*map(redactor.fields, getattr(report, name))] for name in ("steps", "probes", "answers")}
+        | {"events": [redactor.value(event) for event in report.events if ours & _instances(event)]}
+        | {"left": [redactor.text(thing) for thing in report.left]}
     )
 
 
@@ -129,7 +123,7 @@ class Redactor:
         finders: tuple[tuple[str, Callable[[str], str]], ...] = (
             (_ARN, self._arn),
             (kept, str),
-            (_UUID, self._uuid),
+            (_UUID, lambda uuid: f"ffffffff-0000-0000-0000-{self._number('uuid', uuid):012d}"),
             (_UNIQUE, self._unique),
             (_HIDDEN, lambda _: MARK),
             (named, self._name),
@@ -180,21 +174,15 @@ class Redactor:
     def _member(self, name: str, value: object) -> Any:
         match name, value:
             case "tags", Mapping():
-                return {self.text(key): self.value(each) for key, each in value.items() if self._is_own_tag(key)}
+                return {self.text(key): self.value(each) for key, each in value.items() if key in self._own_tags}
             case "Tags", list():
-                return [
-                    self.value(each)
-                    for each in value
-                    if isinstance(each, Mapping) and self._is_own_tag(each.get("Key"))
-                ]
+                tags = [tag for tag in value if isinstance(tag, Mapping)]
+                return [self.value(tag) for tag in tags if tag.get("Key") in self._own_tags]
             case "changed-tag-keys", list():
-                return [self.value(each) for each in value if self._is_own_tag(each)]
-            case "Name", str() if not (value in _PLAIN or self._is_own_tag(value.removeprefix("tag:"))):
+                return [self.value(each) for each in value if each in self._own_tags]
+            case "Name", str() if value not in _PLAIN and value.removeprefix("tag:") not in self._own_tags:
                 return self._part(_decoded(value))
         return self.value(value)
-
-    def _is_own_tag(self, key: object) -> bool:
-        return key in self._own_tags
 
     def _number(self, kind: str, value: str) -> int:
         numbers = self._numbers[kind]
@@ -215,9 +203,6 @@ class Redactor:
 
     def _account(self, account: str) -> str:
         return f"{self._number('account', re.sub('[- ]', '', account)):012d}"
-
-    def _uuid(self, uuid: str) -> str:
-        return f"ffffffff-0000-0000-0000-{self._number('uuid', uuid):012d}"
 
     def _unique(self, unique: str) -> str:
         kind, rest = unique[:4].upper(), unique[4:]

@@ -10,6 +10,7 @@ from rolekeeper_cli import installed
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import explained
 from rolekeeper_cli.errors import CommandError
+from rolekeeper_cli.instance.event_history import ASSOCIATE, DISASSOCIATE, REPLACE
 from rolekeeper_verify import probes, removal
 from rolekeeper_verify.aws import wait_out
 from rolekeeper_verify.kinds import Leftover
@@ -22,15 +23,8 @@ from rolekeeper_verify.story import Act, StepFailedError, StepSkippedError, Stor
 from rolekeeper_verify.view import Answer, Outcome, Probe, Report, Step, outcome_of
 
 # EC2's answers that the report keeps.
-_KEPT = frozenset(
-    f"{verb}IamInstanceProfile{what}"
-    for verb, what in {
-        "Associate": "",
-        "Disassociate": "",
-        "Replace": "Association",
-        "Describe": "Associations",
-    }.items()
-) | {"DescribeInstances", "RunInstances", "StartInstances", "StopInstances", "TerminateInstances"}
+_ASSOCIATIONS = {ASSOCIATE, DISASSOCIATE, REPLACE, "DescribeIamInstanceProfileAssociations"}
+_KEPT = _ASSOCIATIONS | {f"{verb}Instances" for verb in ("Describe", "Run", "Start", "Stop", "Terminate")}
 
 # The step that is done whatever happens.
 REMOVAL = "removal"

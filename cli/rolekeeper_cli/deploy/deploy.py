@@ -4,7 +4,8 @@ What is deployed stays: each parameter keeps its value until another is given. B
 shows what would change, and asks.
 """
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -126,7 +127,10 @@ def deploy(
         done = rollout.change(Template(source), present, parameters, given=given)
     render.show(done)
     if done.outcome == "deployed":
-        terminal.say(f"Version {installed.version()} is deployed. {_next_step(present, parameters)}")
+        terminal.say(f"Version {installed.version()} is deployed. Next:")
+        steps = next_steps(parameters["Mode"], mapped=bool(tables) or present.is_deployed)
+        for words in steps if guided or not present.is_deployed else steps[:1]:
+            terminal.say(f"  {_typed(words)}  # {_DOES[words]}")
 
 
 def _check_import(present: Present, stack: str, *, dry_run: bool) -> None:
@@ -167,9 +171,25 @@ def _ask(known: Known, present: Mapping[str, str]) -> Parameters:
     return answers
 
 
-def _next_step(present: Present, parameters: Mapping[str, str]) -> str:
-    if present.is_deployed:
-        return "See: rolekeeper doctor"
-    if parameters["Mode"] == "observe":
-        return "It only observes; write mappings, see: rolekeeper plan; then: rolekeeper mode enforce"
-    return "Write mappings: rolekeeper mapping set"
+_MAP = "mapping set app=web role=web"
+_DOES = {
+    "doctor": "what is left to set up",
+    _MAP: "which tag means which role",
+    "plan": "what it would do",
+    "mode enforce": "have it done",
+    "fleet": "what each instance carries",
+}
+
+
+def next_steps(mode: str, *, mapped: bool) -> Sequence[str]:
+    """Return the commands that come next, if there may be mappings, or if there are none."""
+    if mapped:
+        return ("doctor", "plan", "mode enforce" if mode == "observe" else "fleet")
+    return ("doctor", _MAP, "plan" if mode == "observe" else "fleet")
+
+
+def _typed(words: str) -> str:
+    """A command on this deployment, with the options by which a person says where it is."""
+    options = terminal.options()
+    given = {"stack": options.stack, "region": options.region, "profile": options.profile}
+    return " ".join(["rolekeeper", words, *(f"--{name} {shlex.quote(text)}" for name, text in given.items() if text)])

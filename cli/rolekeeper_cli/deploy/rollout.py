@@ -108,8 +108,7 @@ def _show(changes: Sequence[ResourceChangeView], differing: Sequence[ParameterCh
     if not terminal.options().for_people:
         return
     if differing:
-        rows = [(each.parameter, each.value or "(empty)", each.was) for each in differing]
-        show_table(("parameter", "value", "was"), rows)
+        show_table(("parameter", "value"), [(each.parameter, _value(each)) for each in differing])
         click.echo()
     if changes:
         cells = [(*[*each.as_mapping().values()][:-1], ", ".join(each.properties)) for each in changes]
@@ -119,6 +118,12 @@ def _show(changes: Sequence[ResourceChangeView], differing: Sequence[ParameterCh
             terminal.warn(
                 f"{each.resource} would be replaced by an empty table; the old one is kept, but no longer used."
             )
+
+
+def _value(change: ParameterChangeView) -> str:
+    """A parameter's value, a list with blanks at which it wraps, and the one before."""
+    was = "" if change.was is None else f" (was {change.was or 'empty'})"
+    return f"{change.value.replace(',', ', ') or '(empty)'}{was}"
 
 
 # ---- what happens to the stack ----

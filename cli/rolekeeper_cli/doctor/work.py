@@ -25,8 +25,8 @@ def mode(deployment: DoctorDeployment) -> Findings:
     if control.unclear:
         yield fail(f"nothing changes: {control.unclear}", advice("set it: ", Remedy(Kind.SETTINGS)))
     elif why and (control.paused or why.code == "observed"):
-        remedy = Remedy(Kind.RESUME if control.paused else Kind.ENFORCE)
-        yield warn(f"nothing changes: {withheld(deployment)}", remedy)
+        plan = advice("what it would do: ", typed("rolekeeper plan"), "; to have it done: ", Remedy(Kind.ENFORCE))
+        yield warn(f"nothing changes: {withheld(deployment)}", Remedy(Kind.RESUME) if control.paused else plan)
     return "changes are made"
 
 

@@ -152,9 +152,10 @@ def publish(pipeline: Pipeline) -> int:
         pipeline.report(number, *_shown(planned))
         return planned.code
     code = _code_of(applied)
-    parts = [_outcome(applied, code), _compared(number, reviewed, made)]
+    rows = _rows(pipeline, applied)
+    parts = [_outcome(applied, code, rows), _compared(number, reviewed, made)]
     if code in _FINE:
-        waited = [*_waited(pipeline, applied)]
+        waited = [*_waited(pipeline, applied, rows)]
         parts += [each.text for each in waited if each.code]
         # Instances that stay as they are (1) were in the plan. That others don't change is news.
         code = next((each.code for each in waited if each.code not in {ExitCode.DONE, ExitCode.NO}), code)
@@ -258,8 +259,21 @@ def _compared(number: int | None, reviewed: str, made: str) -> str:
     return "The plan was made for this commit: no pull request showed one."
 
 
-def _waited(pipeline: Pipeline, applied: Done) -> Iterator[Done]:
-    """Wait for the instances of each mapping that was edited and is in effect."""
+type _Rows = Mapping[str, str | None]
+
+
+def _rows(pipeline: Pipeline, applied: Done) -> _Rows:
+    """Ask why each row isn't in effect by now, if it isn't; one that was deleted since isn't in the answer."""
+    done = json.loads(applied.stdout or "{}")
+    left = {each["mapping"]: applied.stderr for each in done.get("not_in_effect", ())}
+    if not (left or done.get("mappings")):
+        return {}
+    listed = pipeline.rolekeeper("mapping", "ls", "--query=[].[mapping, not_in_effect[0].reason]", "--output=json")
+    return dict(json.loads(listed.stdout)) if not listed.code else dict.fromkeys(done.get("mappings", ())) | left
+
+
+def _waited(pipeline: Pipeline, applied: Done, rows: _Rows) -> Iterator[Done]:
+    """Wait for the instances of each mapping that was edited, is there, and is in effect."""
     done = json.loads(applied.stdout or "{}")
     # Of one that is deleted nothing may be left to name: `apply` saw its instances change.
     edits = [each["edit"] for each in _documents(pipeline.plan_file) if "edit" in each]
@@ -267,21 +281,25 @@ def _waited(pipeline: Pipeline, applied: Done) -> Iterator[Done]:
     deleted = {str(MappingKey(edit["tag_key"], edit["tag_value"])) for edit in gone}
     left = {each["mapping"] for each in done.get("not_in_effect", ())} | deleted
     for key in done.get("mappings", ()):
-        if key not in left:
+        if key not in left and key in rows:
             yield pipeline.rolekeeper("wait", f"--mapping={key}")
 
 
-def _outcome(applied: Done, code: int) -> str:
-    if applied.code == ExitCode.DONE:
+def _outcome(applied: Done, code: int, rows: _Rows) -> str:
+    left = [each["mapping"] for each in json.loads(applied.stdout or "{}").get("not_in_effect", ())]
+    still = [reason for key in left if (reason := rows.get(key))]
+    if applied.code == ExitCode.DONE or (code in _FINE and not still):
         return "### Rolekeeper: published\n\nWhat the files say is in effect."
+    # With what to do, unless a part of it is no longer so.
+    shown = fenced(applied.stderr if len(still) == len(left) else "\n".join(still))
     if code == ExitCode.DONE:
         refused = "What was edited is in effect. These rows were refused before, and still are:"
-        return f"### Rolekeeper: published\n\n{refused}\n\n{fenced(applied.stderr)}"
+        return f"### Rolekeeper: published\n\n{refused}\n\n{shown}"
     if code == ExitCode.HELD:
         waits = (
             "### Rolekeeper: waiting for approval\n\nWhat isn't held is in effect. The rest waits for another person:"
         )
-        return f"{waits}\n\n{fenced(applied.stderr)}"
+        return f"{waits}\n\n{shown}"
     return _failed("The plan wasn't applied, or not all of it. It", applied)
 
 

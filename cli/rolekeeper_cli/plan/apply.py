@@ -355,7 +355,7 @@ def _refuse_held(proposed: Proposal) -> None:
             what = f"{escaped(str(edit.key))} changes too many instances without approval, so it would be held"
             remedy = advice("give --approve to approve what the plan shows")
             if edit.own:
-                remedy = advice("give --approve; another person then runs: ", edit.key.remedy(Kind.APPROVE))
+                remedy = advice("give --hold; another person then runs: ", edit.key.remedy(Kind.APPROVE))
             raise CommandError(f"{what}; nothing was applied", remedy)
 
 

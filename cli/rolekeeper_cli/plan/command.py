@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from rolekeeper_cli.fleet.command import NARROW, require_known, warn_of_unseen, 
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.mapping.command import show_change, tell_verdicts
 from rolekeeper_cli.mapping.files_command import read_mappings
-from rolekeeper_cli.options import MARKDOWN
+from rolekeeper_cli.options import MARKDOWN, WIDE
 from rolekeeper_cli.plan.view import AppliedView, PlannedChangeView, PlanView
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import completes, detailed_exitcode, takes_targets
@@ -80,9 +80,9 @@ def plan(
 ) -> ExitCode:
     """Show what would change in the fleet, and why.
 
-    Now, or if a file's mappings were published. Each line is an instance: + gets a role, ~ gets another, - loses its
-    own, ! waits or is blocked. It decides as the functions do, and changes nothing. A hub's plan is over all its
-    targets into which you may look.
+    Now, or if a file's mappings were published. A line is an instance, or several that change alike (-o wide lists each
+    one): + gets a role, ~ gets another, - loses its own, ! waits or is blocked. It decides as the functions do, and
+    changes nothing. A hub's plan is over all its targets into which you may look.
     """
     _refuse_options(file, texts, targets, prune=prune)
     there = deployment()
@@ -101,16 +101,16 @@ def plan(
     basis = plan_apply.PlanHeader(there.home.account, there.home.region, there.stack.name, **asked)
     with plan_apply.writing(out, basis, proposed) if out else nullcontext(iter) as kept:
         fleet = preview.FleetPlan(there, proposed, narrowed=bool(texts))
-        found = map(plan_use.change_view, kept(fleet.changing(seen)))
         for edit in proposed.edits:
             drawn.draw(edit)
-        whole = partial(plan_use.view, fleet, places, waiting)
-        _show(there, found, whole, command=_typed(file, texts, targets, prune=prune))
+        changes = list(map(plan_use.change_view, kept(fleet.changing(seen))))
+        whole = plan_use.view(fleet, places, waiting, changes)
+        _show(there, whole, command=_typed(file, texts, targets, prune=prune))
         warn_of_unseen(places)
         if out:
             _require_whole(out, proposed, places)
-    changes = detailed_exitcode and bool(fleet.changes or proposed.edits)
-    code = edits.exit_code((each.status for each in proposed.edits), changes=changes)
+    differs = detailed_exitcode and bool(fleet.changes or proposed.edits)
+    code = edits.exit_code((each.status for each in proposed.edits), changes=differs)
     if detailed_exitcode and code is ExitCode.DONE:
         require_known(places)
     return code
@@ -135,7 +135,7 @@ def _typed(file: str | None, texts: Sequence[str], targets: Sequence[str], *, pr
     words += ["--prune"] if prune else []
     words += [word for text in texts for word in ("--instance", text)]
     words += [word for text in targets for word in ("--target", text)]
-    return shlex.join(["rolekeeper", "plan", *words, "-o", "json"])
+    return shlex.join(["rolekeeper", "plan", *words, "-o"])
 
 
 def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, list[Instance]]:
@@ -187,22 +187,18 @@ def _draw_applied(done: AppliedView) -> None:
 SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
 
 
-def _show(
-    here: Deployment,
-    changes: Iterable[PlannedChangeView],
-    whole: Callable[[Sequence[PlannedChangeView]], PlanView],
-    *,
-    command: str,
-) -> None:
-    """Show a plan while its instances go by; `whole` makes it once they did, and `command` shows all of it."""
-    if terminal.options().for_people:
-        tables.stream_list(_layout(here.home), changes)
-        _draw_rest(whole(()), here.home)
-    elif terminal.options().output == MARKDOWN:
-        place = f"{here.home}, stack {here.stack.name}"
-        click.echo(markdown.page(whole(list(changes)), place, command), nl=False)
+# The most lines of instances, and of permissions, on one screen.
+_MOST = 6
+# How many of those that change alike are named.
+_NAMED = 3
+
+
+def _show(here: Deployment, plan: PlanView, *, command: str) -> None:
+    """Show a plan; `command`, with an output, shows all of it."""
+    if terminal.options().output == MARKDOWN:
+        click.echo(markdown.page(plan, f"{here.home}, stack {here.stack.name}", f"{command} json"), nl=False)
     else:
-        render.show(whole(list(changes)))
+        render.show(plan, lambda: _draw(plan, here.home, f"{command} wide"))
     _say_withheld(here)
 
 
@@ -211,20 +207,29 @@ def _say_withheld(deployment: Deployment) -> None:
         terminal.say(f"No changes will be made now: {why}.")
 
 
-def _draw_rest(plan: PlanView, home: Target) -> None:
-    """Draw what is below the instances: permissions, pace, rows that wait, and the sum."""
-    for move in plan.permissions:
+def _draw(plan: PlanView, home: Target, command: str) -> None:
+    """Draw the sum, the instances, and below them permissions, pace and rows that wait; `command` shows all."""
+    counts, wide = plan.summary, terminal.options().output == WIDE
+    rows = [[change] for change in plan.changes] if wide else plan_use.alike(plan.changes)
+    most = len(rows) if wide else _MOST
+    if plan.changes:
+        of = f"{counts.changes:,} of {amount(counts.instances, 'instance')} would change ({counts.percent} %)"
+        terminal.line(f"{plan_use.headline(plan.changes)}: {of}.")
+    tables.stream_list(_layout(home), rows[:most])
+    left = sum(map(len, rows[most:])), len(plan.permissions[most:])
+    for move in plan.permissions[:most]:
         arrow = f"{move.from_ or 'none'} → {move.to or 'none'}"
         if move.account != home.account:
             arrow = f"{arrow} in {move.account}"
         terminal.line(f"{arrow} on {move.instances:,}: {plan_use.permissions_in_words(move)}")
+    if any(left):
+        terminal.line(f"Left out: {amount(left[0], 'instance')}, {amount(left[1], 'change')} of role; all: {command}")
     if plan.paced:
         terminal.say(preview.pace_in_words(plan.paced))
     if held := [edit.mapping for edit in plan.mappings if edit.needs_approval]:
         terminal.say(f"Counted as if approved: {several(held)}.")
     if plan.waiting:
         terminal.say(plan_use.waiting_in_words(plan.waiting))
-    terminal.line(_SUM.format(**vars(plan.summary)))
     accounts = [(each.account, f"{each.changes:,} of {each.instances:,}") for each in plan.summary.accounts]
     if len(accounts) > 1:
         tables.show_table(("account", "instances that change"), accounts)
@@ -232,27 +237,30 @@ def _draw_rest(plan: PlanView, home: Target) -> None:
         terminal.say(nothing)
 
 
-_SUM = (
-    "{attach:,} to attach, {replace:,} to replace, {detach:,} to detach; {wait:,} waiting, {hold:,} blocked: "
-    "{changes:,} of {instances:,} instances change ({percent} %)."
-)
-
-
 def _layout(home: Target) -> Layout:
+    """Of instances that change alike, and of one alone."""
     return Layout(
         (
-            Column("", lambda row: SIGNS[row.action]),
-            Column("instance", lambda row: instance_use.address(row, home), kind="key"),
-            Column("name", kind="name"),
-            Column("from", lambda row: row.from_ or "none", kind="name"),
+            Column("", lambda row: SIGNS[row[0].action]),
+            Column("instance", lambda row: _instance(row, home), kind="key"),
+            Column("name", lambda row: _names(row) if len(row) > 1 else row[0].name, kind="name"),
+            Column("from", lambda row: row[0].from_ or "none", kind="name"),
             Column("", lambda _: "→"),
-            Column("to", lambda row: row.to or "none", kind="name"),
+            Column("to", lambda row: row[0].to or "none", kind="name"),
         ),
-        note=lambda row: row.reason,
+        note=lambda row: row[0].reason,
         brief=True,
-        colour=lambda row: ACTION_COLOURS.get(row.action, ""),
+        colour=lambda row: ACTION_COLOURS.get(row[0].action, ""),
         head=False,
     )
+
+
+def _names(row: Sequence[PlannedChangeView]) -> str:
+    return several([change.name or change.instance for change in row], _NAMED)
+
+
+def _instance(row: Sequence[PlannedChangeView], home: Target) -> str:
+    return amount(len(row), "instance") if len(row) > 1 else instance_use.address(row[0], home)
 
 
 class _Edits:

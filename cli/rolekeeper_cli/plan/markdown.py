@@ -10,9 +10,10 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.problem import Kind, Remedy
 from rolekeeper.model.text import shown, split_key
 from rolekeeper_cli.mapping.preview import pace_in_words
-from rolekeeper_cli.plan.view import PermissionsView, PlannedChangeView, PlannedEditView, PlanView, WaitingRowView
+from rolekeeper_cli.plan.use import headline
+from rolekeeper_cli.plan.view import PermissionsView, PlannedChangeView, PlannedEditView, PlanView
 from rolekeeper_cli.row.effect import GOOD
-from rolekeeper_cli.row.view import ColumnChangeView, PacedView
+from rolekeeper_cli.row.view import ColumnChangeView
 from rolekeeper_cli.shell.layout import amount
 from rolekeeper_cli.shell.markdown import code
 from rolekeeper_cli.target.view import UnseenTargetView
@@ -62,9 +63,10 @@ def page(plan: PlanView, place: str, command: str) -> str:
     """
     command = shown(command, _SENTENCE)
     parts = [each for each in _parts(plan) if each.items]
-    lines = [MARKER, f"### Rolekeeper plan: {_headline(plan)}", "", f"In {code(shown(place))}."]
+    where = f"What Rolekeeper would do in {code(shown(place))}."
+    lines = [MARKER, f"### Rolekeeper plan: {_headline(plan)}", "", where]
     if plan.withheld:
-        lines.append(f"**No changes will be made now:** {code(shown(plan.withheld))}.")
+        lines.append(f"**Nothing is changed now:** {code(shown(plan.withheld))}.")
     top = "\n".join([*lines, ""])
     room = LONGEST - len(top) - sum(len(each.text((), command)) for each in parts)
     texts = [top]
@@ -88,9 +90,11 @@ def _parts(plan: PlanView) -> Iterator[_Part]:
     yield _Part("Severe permissions", [each for each in moves if each.severe], _move, urgent=True)
     yield _Part("Mappings", edits, _edit, head=_table("mapping", "change", "instances", "result"))
     yield _Part("Targets that are left out", plan.unseen, _unseen)
-    yield _Part("Accounts", _accounts(plan), _account, head=_table("account", *_ACTIONS.values(), "instances"))
-    yield _Part("Pace", [plan.paced] if plan.paced else [], _paced)
-    yield _Part("Rows that aren't in effect as written, and aren't counted", plan.waiting, _waiting)
+    accounts = _accounts(plan) if len(plan.summary.accounts) > 1 else []
+    yield _Part("Accounts", accounts, _account, head=_table("account", *_ACTIONS.values(), "instances"))
+    yield _Part("Pace", [pace_in_words(plan.paced)] if plan.paced else [], _sentence)
+    waiting = ["; ".join(missing.brief for missing in row.not_in_effect or ()) for row in plan.waiting]
+    yield _Part("Rows that aren't in effect as written, and aren't counted", waiting, _sentence)
     yield _Part("Permissions", [each for each in moves if not each.severe], _move)
     # Those that are blocked or wait first, and of the others those that lose a role.
     changes = sorted(plan.changes, key=lambda each: tuple(_ACTIONS).index(each.action), reverse=True)
@@ -110,13 +114,11 @@ def _headline(plan: PlanView) -> str:
     changes += [instances] if summary.changes else ["no instance would change"] if edits else ["nothing changes"]
     beside = {
         "to gain severe permissions": sum(each.instances for each in plan.permissions if each.severe),
-        "waiting": summary.wait,
-        "blocked": summary.hold,
         "not edited, and not in effect": sum(each.kind == _UNCHANGED and each.status not in _DONE for each in edits),
     }
     more = [f"{count:,} {what}" for what, count in beside.items() if count]
     more += [f"{amount(len(plan.unseen), 'target')} left out"] if plan.unseen else []
-    return "; ".join(filter(None, (", ".join(changes), ", ".join(more))))
+    return "; ".join(filter(None, (", ".join(changes), headline(plan.changes, _name), ", ".join(more))))
 
 
 _APPROVAL = (
@@ -170,12 +172,8 @@ def _numbers(counts: Mapping[str, Any]) -> str:
     return ", ".join(f"{each} {counts[each]:,}" for each in _COUNTED if counts[each])
 
 
-def _paced(pace: Sequence[PacedView]) -> str:
-    return f"- {code(shown(pace_in_words(pace), _SENTENCE))}"
-
-
-def _waiting(row: WaitingRowView) -> str:
-    return f"- {code(shown('; '.join(missing.brief for missing in row.not_in_effect or ())))}"
+def _sentence(text: str) -> str:
+    return f"- {code(shown(text, _SENTENCE))}"
 
 
 def _move(move: PermissionsView) -> str:
@@ -214,7 +212,7 @@ def _instance(change: PlannedChangeView, *, several: bool) -> str:
     """An instance; with `several` targets, by the whole name that a command takes."""
     target = f"{change.account}/{change.region}/" if several else ""
     names = (_name(change.name), _name(change.from_, "none"), _name(change.to, "none"))
-    reason = code(shown(change.reason))
+    reason = code(shown(change.reason.partition("; ")[0]))
     return _row(_ACTIONS[change.action], code(f"{target}{change.instance}"), *names, reason)
 
 

@@ -1,7 +1,7 @@
 """What would change in the fleet, as a view that terminal, Markdown and programs are given."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -27,7 +27,7 @@ from rolekeeper_cli.plan.view import (
 from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.effect import withheld
 from rolekeeper_cli.row.view import ColumnChangeView
-from rolekeeper_cli.shell.layout import several
+from rolekeeper_cli.shell.layout import amount, several
 from rolekeeper_cli.target.use import Places
 
 
@@ -100,6 +100,32 @@ def _summary(fleet: FleetPlan) -> PlanCountsView:
 
 def permissions_in_words(move: PermissionsView) -> str:
     return in_words(Difference(tuple(move.gained), tuple(move.lost), move.unknown))
+
+
+# Of instances that aren't changed now.
+_UNCHANGED = {"Wait": "waiting", "Hold": "blocked"}
+
+
+def headline(changes: Sequence[PlannedChangeView], quoted: Callable[[str], str] = str) -> str:
+    """Such as `web on 12 instances, db on 3; 2 foreign`; empty if every instance stays as it is."""
+    roles = Counter(change.to or "" for change in changes if change.action not in _UNCHANGED)
+    on = [
+        f"{quoted(role) if role else 'no role'} on {f'{count:,}' if at else amount(count, 'instance')}"
+        for at, (role, count) in enumerate(roles.most_common())
+    ]
+    kept = [change for change in changes if change.action in _UNCHANGED]
+    left = Counter("foreign" if change.code == "occupied" else _UNCHANGED[change.action] for change in kept)
+    return "; ".join(filter(None, (several(on), ", ".join(f"{count:,} {why}" for why, count in sorted(left.items())))))
+
+
+def alike(changes: Sequence[PlannedChangeView]) -> list[list[PlannedChangeView]]:
+    """Put together what changes in the same way for the same reason; what waits or is blocked comes last."""
+    found: dict[tuple[str | None, ...], list[PlannedChangeView]] = {}
+    for change in changes:
+        # The rest of a reason, what to do, names the instance.
+        key = (change.action, change.from_, change.to, change.reason.partition("; ")[0])
+        found.setdefault(key, []).append(change)
+    return sorted(found.values(), key=lambda some: (some[0].action in _UNCHANGED, -len(some)))
 
 
 def nothing(plan: PlanView) -> str:

@@ -207,7 +207,9 @@ def _invalid(error: click.ClickException) -> UsageError:
         found = commands_meant(error.ctx.command_path, error.command_name)
         found = found or near(error.command_name, known.list_commands(error.ctx))
     else:
-        return UsageError(error.format_message(), help_)
+        # click has no class for an argument too many.
+        file = type(error) is click.UsageError and any("-f" in each.opts for each in known.params)
+        return UsageError(error.format_message(), f"give a file with -f; {help_}" if file else help_)
     meant = f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
     return UsageError(f"{error.message}{meant}", help_)
 

@@ -106,7 +106,15 @@ def test_a_first_deployment_makes_a_stack_of_the_templates_defaults(
     assert asked(stack) == {"AlarmEmail": "ops@example.com"}
     assert uploads.buckets == ["rolekeeper-artifacts-123456789012-us-east-1"]
     assert "AlarmEmail ops@example.com" in lines(ran.stdout)
-    assert "rolekeeper mode enforce" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("mode", "mapped", "last"),
+    [("observe", False, "plan"), ("observe", True, "mode enforce"), ("enforce", False, "fleet")],
+)
+def test_the_commands_that_come_next_fit_what_was_deployed(*, mode: str, mapped: bool, last: str) -> None:
+    first, second, third = deploy.next_steps(mode, mapped=mapped)
+    assert (first, second.partition(" ")[0], third) == ("doctor", "plan" if mapped else "mapping", last)
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_what_is_deployed_stays_but_for_what_is_given(terminal: Terminal, accoun
     kept = dict.fromkeys(PARAMETERS)
     assert account.asked(HOME) == {**kept, "TakeOver": "true", "HomeRegion": HOME, "Regions": HOME}
     assert f"version 0.0.9 is deployed, and would be {VERSION}" in ran.stderr
-    assert "TakeOver true false" in lines(ran.stdout)
+    assert "TakeOver true (was false)" in lines(ran.stdout)
 
 
 def test_what_the_account_allows_the_hub_stays_whatever_the_hub_would_like(

@@ -152,7 +152,8 @@ def test_a_function_that_isn_t_woken(finds: Finds, ward: DoctorFixture, state: s
 
 def test_the_switches(finds: Finds, terminal: Terminal, desk: Desk) -> None:
     desk.world.control(mode="observe")
-    assert only(finds("mode")) == ("warn", "nothing changes: the mode is observe", "rolekeeper mode enforce")
+    remedy = "what it would do: rolekeeper plan; to have it done: rolekeeper mode enforce"
+    assert only(finds("mode")) == ("warn", "nothing changes: the mode is observe", remedy)
     desk.world.control(paused=True)
     assert only(finds("mode")) == ("warn", "nothing changes: Rolekeeper is paused", "rolekeeper resume")
     desk.world.control(mode="obsreve")

@@ -27,7 +27,9 @@ class Job:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.host = folder, CodeHost(merged={SHA: 5})
-        self.answers: dict[str, tuple[int, str, str]] = {"plan": (0, "the plan", ""), "apply": (0, "{}", "")}
+        # The rows: what app=web says is in effect, and what others say isn't.
+        rows = json.dumps([["app=web", None], ["app=db", "app=db is held"], ["their=row", "their=row is rejected"]])
+        self.answers = {"plan": (0, "the plan", ""), "apply": (0, "{}", ""), "mapping ls": (0, rows, "")}
         self.ran: list[list[str]] = []
         self.planned, self.applicable, self.more = b"", False, ""
         self.environ = {
@@ -138,7 +140,7 @@ def test_a_row_that_was_refused_before_and_isnt_edited_fails_neither_review_nor_
     job.answers["apply"] = (3, refused, "! their=row is Rejected")
     job.ran.clear()
     assert job("publish") == 0
-    assert job.commands == ["plan", "apply", "wait"]
+    assert job.commands == ["plan", "apply", "mapping ls", "wait"]
     assert "Rolekeeper: published" in job.comment
     assert "These rows were refused before, and still are:\n\n```text\n! their=row is Rejected" in job.comment
     job.answers["apply"] = (3, "", "not every row was published as planned")
@@ -169,9 +171,22 @@ def test_what_is_published_is_compared_with_what_was_reviewed(job: Job, author: 
 def test_what_is_held_waits_for_another_person_and_the_rest_is_waited_for(job: Job) -> None:
     job.answers["apply"] = (4, APPLIED, "another person runs: rolekeeper mapping approve app=db")
     assert job("publish") == 0
-    assert [job.ran[1][2:], *job.ran[2:]] == [["--hold", "--output=json"], ["wait", "--mapping=app=web"]]
+    assert [job.ran[1][2:], *job.ran[3:]] == [["--hold", "--output=json"], ["wait", "--mapping=app=web"]]
     assert "waiting for approval" in job.comment
     assert "another person runs: rolekeeper mapping approve app=db" in job.comment
+
+
+def test_a_row_that_was_deleted_since_isnt_in_the_comment_and_is_waited_for_by_nobody(job: Job) -> None:
+    left = [{"mapping": "app=db", "status": "Held"}, {"mapping": "app=old", "status": "Held"}]
+    applied = json.dumps({"mappings": ["app=gone", "app=db", "app=old"], "not_in_effect": left})
+    job.answers["apply"] = (4, applied, "! app=db is Held\n! app=old is Held")
+    assert job("publish") == 0
+    assert "```text\napp=db is held\n```" in job.comment
+    assert "app=old" not in job.comment
+    assert job.commands == ["plan", "apply", "mapping ls"]
+    job.answers["mapping ls"] = (0, "[]", "")
+    assert job("publish") == 0
+    assert "Rolekeeper: published" in job.host.bodies[-1]
 
 
 def test_a_row_that_was_deleted_is_waited_for_by_nobody(job: Job) -> None:
@@ -179,7 +194,7 @@ def test_a_row_that_was_deleted_is_waited_for_by_nobody(job: Job) -> None:
     job.more = json.dumps({"edit": edit}) + "\n"
     job.answers["apply"] = (0, json.dumps({"mappings": ["app=db", "app=web"], "not_in_effect": []}), "")
     assert job("publish") == 0
-    assert job.ran[2:] == [["wait", "--mapping=app=web"]]
+    assert job.ran[3:] == [["wait", "--mapping=app=web"]]
 
 
 @pytest.mark.parametrize(("code", "outcome"), [(1, 0), (255, 255)], ids=["blocked", "late"])

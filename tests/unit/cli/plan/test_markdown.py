@@ -78,7 +78,7 @@ def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> Pl
         waiting=[waiting] * many,
         withheld=text,
         unseen=[UnseenTargetView(**at, reason=text)] * many,
-        summary=PlanCountsView(**counts, accounts=[account]),
+        summary=PlanCountsView(**counts, accounts=[account, account.but(account="222222222222")]),
     )
     return whole.but(**parts)
 
@@ -86,6 +86,13 @@ def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> Pl
 def shown(**parts: Any) -> str:
     """The page of a plan that has these parts alone."""
     return page(plan(many=0, instances=0, withheld="").but(**parts), "here", COMMAND)
+
+
+def several_changes() -> list[PlannedChangeView]:
+    """Of each kind some."""
+    some, blocked = plan().changes[0].but(to="web"), plan().changes[0].but(action="Hold")
+    kept = [blocked, blocked.but(action="Wait"), *[blocked.but(code="occupied")] * 2]
+    return [some, some.but(action="Attach"), some.but(action="Detach", to=None), *kept]
 
 
 def headings(text: str) -> list[str]:
@@ -124,20 +131,13 @@ def test_what_needs_attention_comes_first() -> None:
         ),
         ({"unseen": plan().unseen}, "nothing changes; 1 target left out"),
         (
-            {"summary": plan().summary.but(changes=2, instances=9_000, wait=3, hold=1)},
-            "2 of 9,000 instances would change; 3 waiting, 1 blocked",
+            {"summary": plan().summary.but(changes=3, instances=9_000), "changes": several_changes()},
+            "3 of 9,000 instances would change; `web` on 2 instances, no role on 1; 1 blocked, 2 foreign, 1 waiting",
         ),
     ],
 )
 def test_the_first_line_says_what_it_comes_to(parts: dict[str, Any], line: str) -> None:
     assert shown(**parts).splitlines()[:2] == [MARKER, f"### Rolekeeper plan: {line}"]
-
-
-def test_that_nothing_is_changed_now_is_at_the_top() -> None:
-    assert shown(withheld="Rolekeeper is paused").splitlines()[3:] == [
-        "In `here`.",
-        "**No changes will be made now:** `Rolekeeper is paused`.",
-    ]
 
 
 def test_an_edit_that_expires_says_what_happens_then() -> None:

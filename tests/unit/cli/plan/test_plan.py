@@ -39,6 +39,21 @@ def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: Des
     assert counted["DescribeIamInstanceProfileAssociations"] == 1
 
 
+def test_a_usual_fleet_fits_one_screen_and_the_rest_is_counted(
+    terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rolekeeper_cli.shell.terminal.width", lambda *_: 80)
+    for number in range(8):
+        desk.usable(f"role-{number}")
+        desk.edit(f"app={number}", role=f"role-{number}")
+        for name in range(9 - number):
+            desk.world.running(app=str(number), Name=f"server-{number}-{name}")
+    shown = terminal("plan").stdout.splitlines()
+    assert (shown[0][:40], len(shown) <= 24) == ("role-0 on 9 instances, role-1 on 8, role", True)
+    assert "+  9 instances  server-0-0, server-0-1, server-0-2, and 6 more  none  →  role-0" in shown
+    assert shown[-1] == "Left out: 5 instances, 2 changes of role; all: rolekeeper plan -o wide"
+
+
 # ---- if a file's mappings were served ----
 
 

@@ -37,6 +37,7 @@ from rolekeeper_cli.options import Options
 from rolekeeper_cli.shell import terminal as output
 from rolekeeper_cli.shell.command import Group, Root, command
 from rolekeeper_cli.shell.suggest import COMMANDS_MEANT
+from support.templates import ROOT
 
 
 def commands(group: Group, path: str = "rolekeeper") -> Iterator[tuple[str, Any]]:
@@ -124,6 +125,23 @@ def test_every_example_can_be_typed() -> None:
     for each in ALL.values():
         for example in each.examples:
             parsed(example.partition(" < ")[0].partition(" > ")[0])
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/lab.md", "docs/adopting.md", "docs/organization.md"])
+def test_what_asks_is_the_last_of_its_block_and_what_it_asks_is_shown(page: str) -> None:
+    """Where a block is pasted line by line, a question would take the next line for its answer."""
+    found = re.findall(r"^```(?:ba)?sh\n(.*?)^```\n+(```text)?", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+    assert found
+    for block, shown in found:
+        lines = block.replace("\\\n", "").strip().splitlines()
+        asking = [line for line in lines if any(map(asks, re.findall(r"\brolekeeper [a-z][^#|>]*", line)))]
+        assert asking in ([], lines[-1:] if shown else [])
+
+
+def asks(line: str) -> bool:
+    """Whether a command asks a person at a terminal."""
+    given = parsed(line)
+    return not given.get("yes", True) or given.get("confirm", "") is None or given.get("guided", False)
 
 
 # ---- options ----

@@ -15,12 +15,11 @@ from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.doctor.run import run as run_check
-from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.main import cli
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.shell.command import Root, command
 from rolekeeper_verify.machine import Wanted
 from rolekeeper_verify.names import TAG
-from rolekeeper_verify.preflight import NEEDED, checks, examine
+from rolekeeper_verify.preflight import NEEDED, checks
 from rolekeeper_verify.removal import Found
 from support.deployment import deployment, translated
 from support.templates import load
@@ -55,16 +54,8 @@ def throw(error: Exception) -> Any:
     raise error
 
 
-@command("pre")
-def pre() -> ExitCode:
-    """Until the command has it."""
-    return examine(DoctorDeployment(Options()), Wanted())
-
-
 def run(*arguments: str) -> Any:
-    root = Root("root")
-    root.add_command(pre)
-    return CliRunner().invoke(root, ["pre", *arguments])
+    return CliRunner().invoke(cli, ["verify", "--pre", *arguments])
 
 
 # ---- the whole ----
