@@ -123,9 +123,8 @@ def test_a_node_whose_role_was_taken_over_is_left_alone_to_undo_that(terminal: T
     desk.world.reconcile(one)
     desk.world.reconcile(one)
     steps = explained(terminal, one)["to undo"]
-    assert steps.startswith(
-        f"aws ec2 create-tags --resources {one} --tags Key=rolekeeper:ignore,Value=true  (first: leave"
-    )
+    assert steps.startswith("first: leave it alone")
+    assert f"aws ec2 create-tags --resources {one} --tags Key=rolekeeper:ignore,Value=true" in steps
     assert "change the role in its node group or NodeClass" in steps
     assert not [each for each in CHANGES if each in steps]
 
@@ -192,4 +191,3 @@ def test_after_so_many_looks_it_gives_up_with_255(terminal: Terminal, desk: Desk
     began = desk.world.clock.now()
     assert terminal("wait", one, "--role", "NONE", "--every", "2", "--attempts", "3").exit_code == 255
     assert desk.world.clock.now() - began == timedelta(seconds=4)
-    assert terminal("wait", one).exit_code == 252
