@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rolekeeper_cli.aws.deployment import Deployment
 
 
-@prints(report=Report, findings=FindingsView, verifications=VerificationsView)
+@prints(ExitCode.UNPROVEN, report=Report, findings=FindingsView, verifications=VerificationsView)
 @command(
     "verify",
     "rolekeeper verify --pre",

@@ -20,7 +20,7 @@ from rolekeeper_cli.options import MARKDOWN
 from rolekeeper_cli.plan.view import AppliedView, PlannedChangeView, PlanView
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import completes, detailed_exitcode, takes_targets
-from rolekeeper_cli.shell.command import command, deployment, prints
+from rolekeeper_cli.shell.command import command, deployment, lists, prints
 from rolekeeper_cli.shell.layout import ACTION_COLOURS, Column, Layout, amount, several
 
 with lazily():
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from rolekeeper_cli.aws.deployment import Deployment
 
 
-@prints(plan=PlanView)
+@lists()
+@prints(ExitCode.CHANGES, ExitCode.REJECTED, ExitCode.HELD, plan=PlanView)
 @command(
     "plan",
     "rolekeeper plan",
@@ -148,7 +149,7 @@ def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, lis
     return by_target
 
 
-@prints(applied=AppliedView)
+@prints(ExitCode.REJECTED, ExitCode.HELD, applied=AppliedView)
 @command("apply", "rolekeeper apply change.plan", "rolekeeper apply change.plan --approve")
 @click.argument("plan", metavar="PLAN", type=click.Path(), help="What rolekeeper plan --out wrote.")
 @click.option(
@@ -195,8 +196,10 @@ def _show(
     command: str,
 ) -> None:
     """Show a plan while its instances go by; `whole` makes it once they did, and `command` shows all of it."""
+    changes = render.Arranged(_layout(here.home), changes, PlannedChangeView)
     if terminal.options().for_people:
         tables.stream_list(_layout(here.home), changes)
+        changes.say_rest()
         _draw_rest(whole(()), here.home)
     elif terminal.options().output == MARKDOWN:
         place = f"{here.home}, stack {here.stack.name}"

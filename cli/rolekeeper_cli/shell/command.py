@@ -1,21 +1,23 @@
-"""What all commands have in common: options, examples in the help, and exit codes."""
+"""What all commands have in common: options, those of each list, examples in the help, and exit codes."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any, ClassVar, Never
 
 import click
+from click.core import ParameterSource
 
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.options import MARKDOWN, OUTPUTS, Options
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.shell import terminal
+from rolekeeper_cli.shell.arguments import OneOf
 from rolekeeper_cli.shell.suggest import commands_meant, near
 from rolekeeper_cli.shell.terminal import Progress
 from rolekeeper_cli.shell.view import schema_of, shapes
@@ -33,12 +35,17 @@ if TYPE_CHECKING:
 
 type Sections = Mapping[str, Mapping[str, tuple[str, str]]]
 
+# The exit codes of every command, of those that ask AWS, and of a group that does nothing alone.
+_EVERY = frozenset({ExitCode.DONE, ExitCode.NO, ExitCode.INTERRUPTED, ExitCode.USAGE, ExitCode.FAILED})
+_OF_AWS = frozenset({ExitCode.CONFIGURATION, ExitCode.SERVICE})
+_OF_GROUP = frozenset({ExitCode.DONE, ExitCode.USAGE})
+
 
 class Command(click.Command):
     """A command with the common options, and examples in its help. It returns its `ExitCode`; None is `DONE`.
 
-    `markdown` says whether it, or a command of it, has that output, beside those of every command. `prints` is as the
-    decorator of that name declares.
+    `markdown` says whether it, or a command of it, has that output, beside those of every command. `prints` and `exits`
+    are as the decorator `prints` declares.
     """
 
     def __init__(
@@ -49,6 +56,8 @@ class Command(click.Command):
         self.context_settings = {"help_option_names": ["-h", "--help"]}
         self.examples = tuple(examples)
         self.prints: Mapping[str, Any] = {}
+        does_nothing = isinstance(self, click.Group) and not self.invoke_without_command
+        self.exits = _OF_GROUP if does_nothing else _EVERY | _OF_AWS
         self.markdown = markdown
         short = not any("-o" in each.opts for each in self.params)
         self.params += common_options(short=short, markdown=markdown)
@@ -65,25 +74,33 @@ class Command(click.Command):
             # As by a variable of a script that isn't set. Of --reader it means none.
             if each.multiple and each.name != "readers" and "" in ctx.params.get(str(each.name), options.regions):
                 raise UsageError(f"{each.opts[-1]} is empty", "leave it out, or name something")
+            if isinstance(each, click.Argument) and ctx.params.get(str(each.name)) == "":
+                raise UsageError(f"{each.human_readable_name} is empty", f"see: {ctx.command_path} --help")
+            if ctx._protected_args and _is_of_the_list(each, ctx):  # noqa: SLF001
+                raise UsageError(f"{each.opts[-1]} isn't an option of {ctx._protected_args[0]}", "leave it out")  # noqa: SLF001
         # A group's subcommand has documents of its own; click says in no other way whether there is one.
         if options.query and not ctx._protected_args:  # noqa: SLF001
             queries.refuse_unknown(options.query, [*map(schema_of, self.prints.values())])
-        return super().invoke(ctx)
+        run = partial(super().invoke, ctx)
+        return terminal.repeat(run) if options.watch else run()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the command's own options, then a group's commands, then the common options."""
-        own: list[tuple[str, str]] = []
-        common: list[tuple[str, str]] = []
+        """Write the command's own options, those of a list, a group's commands, then the common options."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": [], ListOption.section: [], CommonOption.section: []}
         for parameter in self.get_params(ctx):
             if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)):
-                (common if isinstance(parameter, CommonOption) else own).append(record)
-        if own:
-            with formatter.section("Options"):
-                formatter.write_dl(own)
+                sections[getattr(parameter, "section", "Options")].append(record)
+        common = sections.pop(CommonOption.section)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
         self._format_fields(formatter)
-        with formatter.section("Options of every command"):
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(code)), code.says.replace("`", "")) for code in sorted(self.exits)])
+        with formatter.section(CommonOption.section):
             formatter.write_dl(common)
 
     def _format_fields(self, formatter: click.HelpFormatter) -> None:
@@ -148,12 +165,33 @@ def command(name: str, *examples: str, markdown: bool = False) -> Callable[[Call
     return click.command(name, cls=Command, examples=examples, markdown=markdown)
 
 
-def prints[Declared: click.Command](**documents: Any) -> Callable[[Declared], Declared]:
-    """Declare the types of a command's documents, views or lists of them, by the noun of their schema."""
+def prints[Declared: click.Command](
+    *codes: ExitCode, asks_aws: bool = True, **documents: Any
+) -> Callable[[Declared], Declared]:
+    """Declare the exit codes that a command has beside those of every command, and the types of its documents.
+
+    These are views or lists of them, by the noun of their schema.
+    """
 
     def declare(command: Declared) -> Declared:
         assert isinstance(command, Command)  # as a group's are (`command_class`)
+        command.exits = _EVERY.union(codes, _OF_AWS if asks_aws else ())
         command.prints = {noun.replace("_", "-"): document for noun, document in documents.items()}
+        return command
+
+    return declare
+
+
+def lists[Declared: click.Command](*, limit: int | None = None, watch: bool = True) -> Callable[[Declared], Declared]:
+    """Give a command the options of every list, which `render` applies.
+
+    Args:
+        limit: the number of rows that it shows by default.
+        watch: whether it can be repeated; not if it changes something.
+    """
+
+    def declare(command: Declared) -> Declared:
+        command.params += list_options(limit)[: None if watch else -1]
         return command
 
     return declare
@@ -222,6 +260,8 @@ def _report(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  #
 class CommonOption(click.Option):
     """An option that is kept in `Options` instead of going to the command."""
 
+    section: ClassVar = "Options of every command"
+
     def __init__(self, *names: str, **attributes: Any) -> None:
         super().__init__(names, expose_value=False, callback=self._keep, **attributes)
 
@@ -231,6 +271,18 @@ class CommonOption(click.Option):
             options.region, options.regions = value[-1], value
         elif value is not None and not self.multiple:
             setattr(options, str(self.name), value)
+
+
+class ListOption(CommonOption):
+    """One of every list."""
+
+    section: ClassVar = "Options of every list"
+
+
+def _is_of_the_list(option: click.Parameter, context: click.Context) -> bool:
+    """Whether an option was given to a group, and is for what the group does without a command."""
+    common = isinstance(option, CommonOption) and not isinstance(option, ListOption)
+    return not common and context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
 
 
 class _Query(click.ParamType[str]):
@@ -252,7 +304,7 @@ def common_options(*, short: bool = True, markdown: bool = False) -> tuple[click
         short: whether `-o` is `--output`; not for a command whose `-o` is a file, as with compilers and curl.
         markdown: whether that is among the outputs.
     """
-    forms = click.Choice((*OUTPUTS, MARKDOWN) if markdown else OUTPUTS)
+    forms = OneOf((*OUTPUTS, MARKDOWN) if markdown else OUTPUTS)
     page = f"; {MARKDOWN}, of plan: a page for a pull request" if markdown else ""
     output = ("-o", "--output") if short else ("--output",)
     return (
@@ -263,6 +315,26 @@ def common_options(*, short: bool = True, markdown: bool = False) -> tuple[click
         CommonOption(*output, type=forms, help=f"How data is shown; wide: a table with all columns{page}."),
         CommonOption("--query", type=_Query(), metavar="JMESPATH", help="What to show of the data."),
         CommonOption("--debug", is_flag=True, default=None, help="Say on stderr what AWS is asked and answers."),
+    )
+
+
+@cache
+def list_options(limit: int | None) -> tuple[click.Parameter, ...]:
+    """The options of a list that shows this many rows by default."""
+    again = (
+        f"Show it again every {terminal.WATCH_SECONDS:.0f} seconds until Ctrl-C, each time by the same calls to AWS."
+    )
+    return (
+        ListOption("--sort", metavar="COLUMN", help="By this column, or field of -o json; -COLUMN: from the highest."),
+        ListOption(
+            *("--limit",),
+            type=click.IntRange(1),
+            metavar="N",
+            default=limit,
+            show_default=limit is not None,
+            help="Maximum number of rows.",
+        ),
+        ListOption("--watch", is_flag=True, default=None, help=f"{again} As JSON, a line each time."),
     )
 
 

@@ -3,8 +3,12 @@
 import sys
 import time
 from collections.abc import Callable
+from operator import itemgetter
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from fixtures.account import refusing
 from fixtures.mappings import Desk
@@ -89,6 +93,32 @@ def test_a_line_breaks_between_words_on_a_terminal_but_for_what_is_copied(drawn:
     assert drawn(lambda: output.line(text), 40) == wrapped
     assert drawn(lambda: output.line("would be Held", indent=4), 40) == ["    would be Held"]
     assert drawn(lambda: output.line(text)) == text.splitlines(), "in a pipe it is one line"
+
+
+COMMANDS = (
+    "rolekeeper mapping approve app=web --revision 3",
+    "aws ec2 start-instances --instance-ids i-0123456789abcdef0",
+    "rolekeeper attach web-1 web --reason 'incident 42; see it'",
+)
+WORDS = st.sampled_from(["it", "carries", f"{ARN},", "to", "see:", "(as", "rolekeeper.", "本本"])
+SENTENCES = st.lists(WORDS | st.sampled_from(COMMANDS).map(lambda each: f"{each};"), min_size=1, max_size=12)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+@given(parts=SENTENCES, table=st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_word_and_no_command_is_broken_at_any_width(
+    drawn: Callable[..., list[str]], parts: list[str], width: int, *, table: bool
+) -> None:
+    text, layout = (
+        " ".join(parts),
+        Layout([Column("id"), Column("what", kind="text")], note=itemgetter("what"), head=False),
+    )
+    row = {"id": "i-1", "what": text}
+    lines = drawn(lambda: Listing(layout).draw([row]) if table else output.line(text, indent=2), width)
+    assert " ".join(" ".join(lines).split()) == " ".join(f"i-1 {text} {text}".split() if table else text.split())
+    assert [each for each in parts if not any(each in line for line in lines)] == []
+    assert [line for line in lines if cell_len(line) > width and line.strip() not in parts] == []
 
 
 def test_a_table_without_rows_is_its_head(drawn: Callable[..., list[str]]) -> None:
