@@ -15,7 +15,7 @@ from rolekeeper_cli.launch.view import LaunchView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.mapping.files_command import read_mappings
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.arguments import OneOf, takes_targets
+from rolekeeper_cli.shell.arguments import OneOf, takes_targets, together
 from rolekeeper_cli.shell.command import Group, deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout, amount, several
 from rolekeeper_cli.shell.suggest import did_you_mean
@@ -40,21 +40,25 @@ _VERDICTS = (
 _PATH = "/rolekeeper/"
 
 
-_exit_code = click.option(
-    "--detailed-exitcode", is_flag=True, help="Exit with 2 when instances won't start with the role that they should."
+_options = together(
+    takes_targets,
+    click.option(
+        "--detailed-exitcode",
+        is_flag=True,
+        help="Exit with 2 when instances won't start with the role that they should.",
+    ),
+    click.option(
+        "--allow",
+        type=OneOf(_VERDICTS),
+        metavar="VERDICT",
+        multiple=True,
+        help="With --detailed-exitcode: not for this verdict, such as a-few-seconds-late; may be given again.",
+    ),
 )
-_allow = click.option(
-    "--allow",
-    type=OneOf(_VERDICTS),
-    metavar="VERDICT",
-    multiple=True,
-    help="With --detailed-exitcode: not for this verdict, such as a-few-seconds-late; may be given again.",
-)
-_of_launches = prints(ExitCode.CHANGES, launches=list[LaunchView])
 
 
 @lists()
-@_of_launches
+@prints(ExitCode.CHANGES, launches=list[LaunchView])
 @click.group(
     "launches",
     cls=Group,
@@ -67,9 +71,7 @@ _of_launches = prints(ExitCode.CHANGES, launches=list[LaunchView])
         "rolekeeper launches files template.yaml -f mappings.yaml",
     ],
 )
-@takes_targets
-@_exit_code
-@_allow
+@_options
 @click.pass_context
 def group(
     context: click.Context, targets: tuple[str, ...], *, allow: tuple[str, ...], detailed_exitcode: bool
@@ -86,8 +88,7 @@ def group(
     return _in_aws((), targets, allow if detailed_exitcode else None)
 
 
-@lists()
-@_of_launches
+@prints(launches=list[LaunchView])
 @group.command("explain", examples=["rolekeeper launches explain web-servers"])
 @click.argument(
     "names",
@@ -96,18 +97,13 @@ def group(
     metavar="NAME...",
     help="Templates, groups and fleets, by name, ACCOUNT/REGION/NAME or id.",
 )
-@takes_targets
-@_exit_code
-@_allow
-def explain(
-    names: tuple[str, ...], targets: tuple[str, ...], *, allow: tuple[str, ...], detailed_exitcode: bool
-) -> ExitCode:
+def explain(names: tuple[str, ...]) -> ExitCode:
     """Show what to change about some of them."""
-    return _in_aws(names, targets, allow if detailed_exitcode else None)
+    return _in_aws(names, (), None)
 
 
 @lists()
-@_of_launches
+@prints(ExitCode.CHANGES, launches=list[LaunchView])
 @group.command(
     "files",
     examples=[
@@ -138,9 +134,7 @@ def explain(
     help="A parameter of the CloudFormation template; may be given again.",
 )
 @click.option("--role-path", metavar="PATH", help=f"With -f: the role path. Default: {_PATH}.")
-@takes_targets
-@_exit_code
-@_allow
+@_options
 def files(
     templates: tuple[str, ...],
     targets: tuple[str, ...],
@@ -158,12 +152,13 @@ def files(
     if role_path and not file:
         raise UsageError("--role-path is for a file of mappings", "name it with -f")
     there = deployment()
-    if file:
-        found = _offline(there, templates, file, parameters=parameters, role_path=role_path or _PATH, targets=targets)
-        return _ended(_shown(found, (), None), allow if detailed_exitcode else None)
-    places = target_use.Places.chosen(there, targets)
-    chosen = _shown(_in_files(there, places, templates, parameters=parameters), (), None)
-    return _ended(chosen, allow if detailed_exitcode else None, there, places)
+    places = None if file else target_use.Places.chosen(there, targets)
+    if places:
+        found = _in_files(there, places, templates, parameters=parameters)
+    else:
+        path = role_path or _PATH
+        found = _offline(there, templates, str(file), parameters=parameters, role_path=path, targets=targets)
+    return _shown(found, allow if detailed_exitcode else None, there, places=places)
 
 
 @prints(asks_aws=False)
@@ -176,30 +171,20 @@ def boot_script() -> None:
 def _in_aws(names: Sequence[str], targets: Sequence[str], allow: Sequence[str] | None) -> ExitCode:
     there = deployment()
     places = target_use.Places.chosen(there, targets)
-    chosen = _shown(list(launchers.everywhere(there, places)), names, there.home)
-    return _ended(chosen, allow, there, places)
+    found = list(launchers.everywhere(there, places))
+    return _shown(found, allow, there, places=places, names=names, home=there.home)
 
 
-def _ended(
-    chosen: Sequence[Forecast],
+def _shown(
+    found: Sequence[Forecast],
     allow: Sequence[str] | None,
-    there: Deployment | None = None,
-    places: target_use.Places | None = None,
+    there: Deployment,
+    *,
+    places: target_use.Places | None,
+    names: Sequence[str] = (),
+    home: Target | None = None,
 ) -> ExitCode:
-    """Show what is below the list; the exit code, which says more than `DONE` unless `allow` is None."""
-    if there and places:
-        warn_of_unseen(places)
-        if why := effect.withheld(there):
-            terminal.say(f"Nothing is changed now: {why}.")
-    if allow is not None and any(each.verdict in use.WRONG and each.verdict.value not in allow for each in chosen):
-        return ExitCode.CHANGES
-    if allow is not None and places and places.unseen:
-        raise CommandError("what instances will get isn't known everywhere: targets are left out", NARROW)
-    return ExitCode.DONE
-
-
-def _shown(found: Sequence[Forecast], names: Sequence[str], home: Target | None) -> Sequence[Forecast]:
-    """Those that are meant, shown; without a `home` they are of files."""
+    """Show those that are meant; without a `home` they are of files. Only DONE is returned if `allow` is None."""
     chosen = _named(found, names) if names else [each for each in found if not each.is_beside]
     chosen.sort(key=lambda each: each.urgency)
     beside = 0 if names else len(found) - len(chosen)
@@ -209,7 +194,15 @@ def _shown(found: Sequence[Forecast], names: Sequence[str], home: Target | None)
         empty=lambda: _NONE if home else "The files launch no instances.",
         total=lambda: _total(chosen, beside, home=home, steps=bool(names) or home is None),
     )
-    return chosen
+    if places:
+        warn_of_unseen(places)
+        if why := effect.withheld(there):
+            terminal.say(f"Nothing is changed now: {why}.")
+    if allow is not None and any(each.verdict in use.WRONG and each.verdict.value not in allow for each in chosen):
+        return ExitCode.CHANGES
+    if allow is not None and places and places.unseen:
+        raise CommandError("what instances will get isn't known everywhere: targets are left out", NARROW)
+    return ExitCode.DONE
 
 
 def _in_files(

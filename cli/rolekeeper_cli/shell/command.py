@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar, Never
+from typing import TYPE_CHECKING, Any, Never
 
 import click
 from click.core import ParameterSource
@@ -35,10 +35,16 @@ if TYPE_CHECKING:
 
 type Sections = Mapping[str, Mapping[str, tuple[str, str]]]
 
+# The sections of options in a help.
+OPTIONS, EVERY_LIST, EVERY_COMMAND = "Options", "Options of every list", "Options of every command"
 # The exit codes of every command, of those that ask AWS, and of a group that does nothing alone.
 _EVERY = frozenset({ExitCode.DONE, ExitCode.NO, ExitCode.INTERRUPTED, ExitCode.USAGE, ExitCode.FAILED})
 _OF_AWS = frozenset({ExitCode.CONFIGURATION, ExitCode.SERVICE})
 _OF_GROUP = frozenset({ExitCode.DONE, ExitCode.USAGE})
+
+
+def section_of(parameter: click.Parameter) -> str:
+    return getattr(parameter, "section", OPTIONS)
 
 
 class Command(click.Command):
@@ -76,7 +82,8 @@ class Command(click.Command):
                 raise UsageError(f"{each.opts[-1]} is empty", "leave it out, or name something")
             if isinstance(each, click.Argument) and ctx.params.get(str(each.name)) == "":
                 raise UsageError(f"{each.human_readable_name} is empty", f"see: {ctx.command_path} --help")
-            if ctx._protected_args and _is_of_the_list(each, ctx):  # noqa: SLF001
+            given = ctx.get_parameter_source(str(each.name)) is ParameterSource.COMMANDLINE
+            if ctx._protected_args and given and section_of(each) != EVERY_COMMAND:  # noqa: SLF001
                 raise UsageError(f"{each.opts[-1]} isn't an option of {ctx._protected_args[0]}", "leave it out")  # noqa: SLF001
         # A group's subcommand has documents of its own; click says in no other way whether there is one.
         if options.query and not ctx._protected_args:  # noqa: SLF001
@@ -86,11 +93,11 @@ class Command(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, those of a list, a group's commands, then the common options."""
-        sections: dict[str, list[tuple[str, str]]] = {"Options": [], ListOption.section: [], CommonOption.section: []}
+        sections: dict[str, list[tuple[str, str]]] = {OPTIONS: [], EVERY_LIST: [], EVERY_COMMAND: []}
         for parameter in self.get_params(ctx):
             if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)):
-                sections[getattr(parameter, "section", "Options")].append(record)
-        common = sections.pop(CommonOption.section)
+                sections[section_of(parameter)].append(record)
+        common = sections.pop(EVERY_COMMAND)
         for title, records in sections.items():
             if records:
                 with formatter.section(title):
@@ -100,7 +107,7 @@ class Command(click.Command):
         self._format_fields(formatter)
         with formatter.section("Exit codes"):
             formatter.write_dl([(str(int(code)), code.says.replace("`", "")) for code in sorted(self.exits)])
-        with formatter.section(CommonOption.section):
+        with formatter.section(EVERY_COMMAND):
             formatter.write_dl(common)
 
     def _format_fields(self, formatter: click.HelpFormatter) -> None:
@@ -260,10 +267,9 @@ def _report(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  #
 class CommonOption(click.Option):
     """An option that is kept in `Options` instead of going to the command."""
 
-    section: ClassVar = "Options of every command"
-
-    def __init__(self, *names: str, **attributes: Any) -> None:
+    def __init__(self, *names: str, section: str = EVERY_COMMAND, **attributes: Any) -> None:
         super().__init__(names, expose_value=False, callback=self._keep, **attributes)
+        self.section = section  # of the help
 
     def _keep(self, context: click.Context, _parameter: click.Parameter, value: Any) -> None:
         options = context.find_root().ensure_object(Options)
@@ -271,18 +277,6 @@ class CommonOption(click.Option):
             options.region, options.regions = value[-1], value
         elif value is not None and not self.multiple:
             setattr(options, str(self.name), value)
-
-
-class ListOption(CommonOption):
-    """One of every list."""
-
-    section: ClassVar = "Options of every list"
-
-
-def _is_of_the_list(option: click.Parameter, context: click.Context) -> bool:
-    """Whether an option was given to a group, and is for what the group does without a command."""
-    common = isinstance(option, CommonOption) and not isinstance(option, ListOption)
-    return not common and context.get_parameter_source(str(option.name)) is ParameterSource.COMMANDLINE
 
 
 class _Query(click.ParamType[str]):
@@ -321,20 +315,13 @@ def common_options(*, short: bool = True, markdown: bool = False) -> tuple[click
 @cache
 def list_options(limit: int | None) -> tuple[click.Parameter, ...]:
     """The options of a list that shows this many rows by default."""
-    again = (
-        f"Show it again every {terminal.WATCH_SECONDS:.0f} seconds until Ctrl-C, each time by the same calls to AWS."
-    )
+    every = f"every {terminal.WATCH_SECONDS:.0f} seconds until Ctrl-C, each time by the same calls to AWS"
+    number: dict[str, Any] = {"type": click.IntRange(1), "default": limit, "show_default": limit is not None}
+    of_list = partial(CommonOption, section=EVERY_LIST)
     return (
-        ListOption("--sort", metavar="COLUMN", help="By this column, or field of -o json; -COLUMN: from the highest."),
-        ListOption(
-            *("--limit",),
-            type=click.IntRange(1),
-            metavar="N",
-            default=limit,
-            show_default=limit is not None,
-            help="Maximum number of rows.",
-        ),
-        ListOption("--watch", is_flag=True, default=None, help=f"{again} As JSON, a line each time."),
+        of_list("--sort", metavar="COLUMN", help="By this column, or field of -o json; -COLUMN: from the highest."),
+        of_list("--limit", metavar="N", help="Maximum number of rows.", **number),
+        of_list("--watch", is_flag=True, default=None, help=f"Show it again {every}. As JSON, a line each time."),
     )
 
 
