@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.account import ACCOUNT, REGION, refusing
+from fixtures.account import refusing
 from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal
 
@@ -166,19 +166,6 @@ def test_the_history_of_an_instance_that_is_gone_is_kept_under_its_id(terminal: 
 
 
 # ---- wait ----
-
-
-def test_it_waits_until_ec2_shows_the_role(terminal: Terminal, desk: Desk) -> None:
-    desk.edit("app=web", role="web")
-    one = desk.world.running(app="web", Name="web-1")
-    terminal.reconciles(one)
-    ran = terminal("wait", "web-1", "--role", "web")
-    assert (ran.exit_code, ran.stdout) == (0, f"{one} (web-1) carries web.\n")
-    told = terminal.document("wait", one, "--role", "web")
-    association = desk.world.association(one)
-    assert association
-    here = {"instance": one, "account": ACCOUNT, "region": REGION}
-    assert told == {**here, "role": "web", "instance_profile": "web", "association": association.id}
 
 
 def test_after_so_many_looks_it_gives_up_with_255(terminal: Terminal, desk: Desk) -> None:

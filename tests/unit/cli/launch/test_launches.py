@@ -367,41 +367,6 @@ def test_no_step_takes_the_mixed_instances_policy_from_a_group(terminal: Termina
     assert "then name it in the group's mixed instances policy" in new["does"]
 
 
-def test_at_80_columns_names_and_verdicts_are_whole(
-    terminal: Terminal, there: FakeLaunchers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rolekeeper_cli.shell.terminal.width", lambda _stream=None: 80)
-    name = "a-group-of-the-web-frontend-in-production"
-    there.template("base", app="other")
-    there.group(name, "base", "$Latest", tags={"app": "web"})
-    lines = terminal("launches", "explain", "base", name).stdout.splitlines()
-    assert name in lines
-    [row] = [each for each in lines if each.strip().startswith("a few seconds late")]
-    assert row.split()[4:] == ["group", "none", "web", "1", "latest"]
-    assert f"  no mapping for its tags; used by {name}" in lines
-
-
-# ---- the exit code ----
-
-
-@pytest.mark.parametrize(
-    ("profile", "options", "code"),
-    [
-        ("", [], 0),
-        ("", ["--detailed-exitcode"], 2),
-        ("", ["--detailed-exitcode", "--allow", "a-few-seconds-late"], 0),
-        ("db", ["--detailed-exitcode", "--allow", "a-few-seconds-late"], 2),
-        ("web", ["--detailed-exitcode"], 0),
-    ],
-)
-def test_a_pipeline_can_stop_for_what_is_not_right(
-    terminal: Terminal, there: FakeLaunchers, profile: str, options: list[str], code: int
-) -> None:
-    there.template("front", profile, app="web")
-    there.template("unmapped", "legacy")
-    assert terminal("launches", *options).exit_code == code
-
-
 # ---- what it asks of AWS ----
 
 

@@ -36,29 +36,6 @@ def drawn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 ARN = "arn:aws:iam::123456789012:role/rolekeeper/web-frontend-production"
 
 
-@pytest.mark.parametrize("width", [40, 80, 120])
-def test_no_word_is_broken_nothing_is_lost_and_a_line_keeps_to_the_width(
-    drawn: Callable[..., list[str]], width: int
-) -> None:
-    columns = [Column("key", kind="key"), Column("state"), Column("why", kind="text"), Column("by"), Column("at")]
-    rows = [
-        {
-            "key": "app=web",
-            "state": "ok",
-            "why": f"as {ARN} was made, it has it",
-            "by": "",
-            "at": "2026-01-31T18:00:00Z",
-        },
-        {"key": "app=web/production/eu-1", "state": "Published", "why": "because", "by": ARN, "at": "2026-01-31"},
-    ]
-    lines = drawn(lambda: Listing(Layout(columns, note=lambda row: f"see {row['by']}")).draw(rows), width)
-    words = " ".join(lines).replace("by: ", "").replace("at: ", "").replace(",", "").split()
-    assert [
-        each for row in rows for cell in row.values() for each in cell.replace(",", "").split() if each not in words
-    ] == []
-    assert [each for each in lines if len(each) > width and len(each.split()) > 1] == []
-
-
 @pytest.mark.parametrize(
     ("kind", "lines"),
     [
