@@ -82,11 +82,13 @@ class Command(click.Command):
                 raise UsageError(f"{each.opts[-1]} is empty", "leave it out, or name something")
             if isinstance(each, click.Argument) and ctx.params.get(str(each.name)) == "":
                 raise UsageError(f"{each.human_readable_name} is empty", f"see: {ctx.command_path} --help")
-            given = ctx.get_parameter_source(str(each.name)) is ParameterSource.COMMANDLINE
-            if ctx._protected_args and given and section_of(each) != EVERY_COMMAND:  # noqa: SLF001
-                raise UsageError(f"{each.opts[-1]} isn't an option of {ctx._protected_args[0]}", "leave it out")  # noqa: SLF001
-        # A group's subcommand has documents of its own; click says in no other way whether there is one.
-        if options.query and not ctx._protected_args:  # noqa: SLF001
+        # A group's subcommand has options and documents of its own; click says in no other way whether there is one.
+        if subcommand := ctx._protected_args:  # noqa: SLF001
+            for each in self.params:
+                given = ctx.get_parameter_source(str(each.name)) is ParameterSource.COMMANDLINE
+                if given and section_of(each) != EVERY_COMMAND:
+                    raise UsageError(f"{each.opts[-1]} isn't an option of {subcommand[0]}", "leave it out")
+        elif options.query:
             queries.refuse_unknown(options.query, [*map(schema_of, self.prints.values())])
         run = partial(super().invoke, ctx)
         return terminal.repeat(run) if options.watch else run()
