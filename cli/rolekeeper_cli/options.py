@@ -21,7 +21,7 @@ class Options:
     query: str | None = None
     debug: bool = False
     # Those of each list.
-    sort: str = ""
+    sort: str | None = None
     limit: int | None = None
     watch: bool = False
     # All values of `--region` in its last place, for a command that works in several Regions.

@@ -86,7 +86,7 @@ class Arranged[Row]:
 
     def __init__(self, layout: Layout, rows: Iterable[Row], of: Any = None) -> None:
         self._rows, self._options, self._left_out = rows, terminal.options(), 0
-        if name := self._options.sort:
+        if (name := self._options.sort) is not None:
             command: Any = click.get_current_context().command
             [of] = [of] if of else get_args(next(iter(command.prints.values())))
             self._rows = _sorted(rows, _value(name, layout, of), name)

@@ -130,6 +130,7 @@ def test_a_list_is_sorted_by_a_column_or_a_field_and_what_is_absent_comes_last(c
     ran = run(show, "--sort", "shuld carry", code=252)
     assert "--sort: the list has no column 'shuld carry'\n  did you mean should_carry? name one of " in ran.stderr
     assert "instance, revision, should_carry, tags, of, from" in " ".join(ran.stderr.split())
+    assert "has no column ''" in run(show, "--sort", "", code=252).stderr
 
 
 @pytest.mark.parametrize("options", [(), ("--sort", "-instance")])
