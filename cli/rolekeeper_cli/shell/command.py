@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Never
@@ -19,7 +20,7 @@ from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.shell import terminal
 from rolekeeper_cli.shell.arguments import OneOf
 from rolekeeper_cli.shell.suggest import commands_meant, near
-from rolekeeper_cli.shell.terminal import Progress
+from rolekeeper_cli.shell.terminal import Progress, wrapped
 from rolekeeper_cli.shell.view import schema_of, shapes
 
 with lazily():
@@ -43,6 +44,39 @@ _OF_AWS = frozenset({ExitCode.CONFIGURATION, ExitCode.SERVICE})
 _OF_GROUP = frozenset({ExitCode.DONE, ExitCode.USAGE})
 
 
+class _Formatter(click.HelpFormatter):
+    """Breaks no word and no command, where click's own does; and it is as narrow as the terminal."""
+
+    def __init__(self, indent_increment: int = 2, width: int | None = None, max_width: int | None = None) -> None:
+        narrow = min(shutil.get_terminal_size().columns, max_width or 80) - 2
+        super().__init__(indent_increment, width or narrow, max_width)
+
+    def write_heading(self, heading: str) -> None:
+        self.write("\n".join(wrapped(f"{heading}:", self.width)) + "\n")
+
+    def write_text(self, text: str) -> None:
+        margin = " " * self.current_indent
+        for number, paragraph in enumerate(text.split("\n\n")):
+            lines = wrapped(" ".join(paragraph.split()), self.width - len(margin))
+            self.write("\n" * bool(number) + "".join(f"{margin}{line}\n" for line in lines))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        rows = list(rows)
+        most = min(max(len(name) for name, _ in rows), col_max, max(12, self.width - 48))
+        margin, column = " " * self.current_indent, " " * (most + col_spacing)
+        for name, text in rows:
+            lines = [column + line for line in wrapped(text, self.width - len(margin + column))] if text else []
+            if lines and len(name) <= most:
+                lines[0] = name + lines[0][len(name) :]
+            else:
+                lines = [*wrapped(name, self.width - len(margin)), *lines]
+            self.write("".join(f"{margin}{line}\n" for line in lines))
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
 def section_of(parameter: click.Parameter) -> str:
     return getattr(parameter, "section", OPTIONS)
 
@@ -53,6 +87,8 @@ class Command(click.Command):
     `markdown` says whether it, or a command of it, has that output, beside those of every command. `prints` and `exits`
     are as the decorator `prints` declares.
     """
+
+    context_class = _Context
 
     def __init__(
         self, *arguments: Any, examples: Sequence[str] = (), markdown: bool = False, **attributes: Any

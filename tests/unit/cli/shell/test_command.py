@@ -65,6 +65,20 @@ def test_every_command_explains_itself_and_each_option_with_an_example(path: str
     assert len({each.name for each in parameters}) == len(parameters), "none hides a common option"
 
 
+def test_no_help_breaks_a_word_on_a_terminal_of_40_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    for path, each in ALL.items():
+        words = []
+        for columns in ("40", "80"):
+            monkeypatch.setenv("COLUMNS", columns)
+            ran = CliRunner().invoke(each, ["--help"], prog_name=path)
+            words.append(ran.stdout.split())
+            long = [line for line in ran.stdout.partition("Example")[0].splitlines() if len(line) > int(columns)]
+            assert [
+                line for line in long if len(line.split()) > 1 and not {"rolekeeper", "aws"} & {*line.split()}
+            ] == []
+        assert words[0] == words[1]
+
+
 LISTS = {"fleet", "history", "plan", "launches", "roles", "targets", "mapping ls", "mapping history", "guard"}
 LISTS |= {"launches files", "roles must-include", "redrive"}
 
