@@ -5,26 +5,33 @@ Those above 251 are the AWS CLI's ("Command line return codes" in its user guide
 
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from rolekeeper.model.problem import Advice
 
 
 class ExitCode(IntEnum):
-    """A command's exit code, as docs/cli.md has it; `row.edits.exit_code` is that of rows."""
+    """A command's exit code, and what it `says` in helps and in docs/cli.md; `row.edits.exit_code` is that of rows."""
 
-    DONE = 0
-    NO = 1  # it ran, and the answer is no: a bad file, a refusal, a question answered with no
-    CHANGES = 2  # with --detailed-exitcode: something would change
-    REJECTED = 3  # rows are rejected, or in conflict
-    HELD = 4  # rows wait for approval
-    UNPROVEN = 5  # of `verify`: nothing failed, but a step couldn't be tried
-    INTERRUPTED = 130
-    USAGE = 252
-    CONFIGURATION = 253
-    SERVICE = 254
-    FAILED = 255  # a wait that ran out, or a bug
+    says: str
+
+    def __new__(cls, code: int, says: str) -> Self:
+        member = int.__new__(cls, code)
+        member._value_, member.says = code, says
+        return member
+
+    DONE = 0, "what was asked is done, and the mappings that it is about are in effect as written"
+    NO = 1, "an error, or the answer is no: a bad file, a refusal, no such thing, a question answered with no"
+    CHANGES = 2, "changes are still to be made, or something isn't as it should be"
+    REJECTED = 3, "rows are, or would be, `Rejected` or in `Conflict`"
+    HELD = 4, "rows wait, or would wait, for approval: `Held`"
+    UNPROVEN = 5, "nothing failed, but a step was skipped, so what it proves isn't proven"
+    INTERRUPTED = 130, "Ctrl-C; what was written stays written"
+    USAGE = 252, "invalid usage, or a confirmation is needed and there is no terminal and no `--yes`"
+    CONFIGURATION = 253, "no credentials, no Region, or no such stack"
+    SERVICE = 254, "AWS refused, or couldn't be reached"
+    FAILED = 255, "what was waited for didn't come in time; or a bug, with its traceback"
 
 
 class CommandError(Exception):

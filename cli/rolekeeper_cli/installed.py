@@ -11,7 +11,7 @@ _PACKAGE = Path(__file__).parent
 STATIC = _PACKAGE / "console" / "static"
 # What `rolekeeper guard` prints is made of these.
 POLICIES = _PACKAGE / "guard" / "policies"
-# What `rolekeeper launches --boot-script` prints.
+# What `rolekeeper launches boot-script` prints.
 BOOT_SCRIPT = _PACKAGE / "launch" / "wait_for_role.sh"
 # The parameters of template.yaml, of which `rolekeeper deploy` makes its options.
 PARAMETERS = _PACKAGE / "deploy" / "parameters.json"

@@ -9,7 +9,7 @@ import click
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.progress import Silent
-from rolekeeper_cli.shell.command import command, doctor_deployment
+from rolekeeper_cli.shell.command import command, doctor_deployment, prints
 
 with lazily():
     from rolekeeper_cli import site
@@ -65,6 +65,7 @@ _ACCOUNTS = click.option(
 )
 
 
+@prints(asks_aws=False)
 @command("local", "rolekeeper local", "rolekeeper local --port 4577", "rolekeeper local --accounts 3")
 @_PORT
 @_ACCOUNTS
@@ -80,6 +81,7 @@ def local(port: int | None, accounts: int | None) -> ExitCode:
     return _ended(main(port, accounts))
 
 
+@prints(asks_aws=False)
 @command("demo", "rolekeeper demo", "rolekeeper demo --console", "rolekeeper demo --accounts 3")
 @_PORT
 @_ACCOUNTS

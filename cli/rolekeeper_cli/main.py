@@ -5,8 +5,9 @@ from typing import Never
 
 import click
 
+from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.lazily import lazily
-from rolekeeper_cli.shell.command import Root
+from rolekeeper_cli.shell.command import Root, prints
 
 with lazily():
     from rolekeeper_cli.shell import completion
@@ -18,9 +19,9 @@ COMMANDS = {
         "fleet": (".fleet.command:fleet", "List instances with their role and the one they should carry."),
         "explain": (".instance.command:explain", "Explain why an instance has its role."),
         "uptake": (".instance.uptake_command:uptake", "Show whether software on instances uses their roles."),
-        "history": (".instance.history_command:history", "Show what Rolekeeper did to an instance."),
+        "history": (".instance.history_command:history", "Show what Rolekeeper did, to an instance or the fleet."),
         "plan": (".plan.command:plan", "Show what would change in the fleet, and why."),
-        "launches": (".launch.command:launches", "Show which role instances will get before they are launched."),
+        "launches": (".launch.command:group", "Show which role instances will get before they are launched."),
         "watch": (".fleet.watch_command:watch", "Show decisions as they happen."),
         "wait": (".fleet.wait_command:wait", "Wait until instances carry the role that they should."),
         "roles": (".role.command:group", "Show the roles under the role path."),
@@ -62,6 +63,7 @@ COMMANDS = {
 }
 
 
+@prints(*ExitCode)
 @click.group(
     cls=Root,
     lazy=COMMANDS,

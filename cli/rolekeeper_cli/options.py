@@ -20,6 +20,10 @@ class Options:
     output: str = OUTPUTS[0]
     query: str | None = None
     debug: bool = False
+    # Those of each list.
+    sort: str | None = None
+    limit: int | None = None
+    watch: bool = False
     # All values of `--region` in its last place, for a command that works in several Regions.
     regions: tuple[str, ...] = ()
 

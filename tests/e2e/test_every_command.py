@@ -23,11 +23,12 @@ from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
-# They have stories of their own: below, and in test_wheel, test_verify, test_organization and test_console*; or IAM is
-# asked alone, whose fake the transcripts ask too.
+# They have stories of their own: below, and in test_wheel, test_verify, test_launches, test_organization and
+# test_console*; or IAM is asked alone, whose fake the transcripts ask too; or files, as `launches files` does.
 _NAMES = [
     *("guard", "guard scp-tags", "guard scp-path", "guard scp-source", "guard editors", "guard approvers"),
     *("guard revokers", "guard detection", "roles", "roles must-include"),
+    *("launches explain", "launches files", "launches boot-script"),
     *("watch", "deploy", "destroy", "local", "demo", "console"),
     *("spoke parameters", "spoke deploy", "spoke remove", "targets forget", "verify", "guard verifiers"),
 ]

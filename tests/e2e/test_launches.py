@@ -99,11 +99,11 @@ class Launches:
         instance = eventually(partial(once_known, launch))
         return Started(instance, self.world.shown(instance))
 
-    def verdicts(self, *names: str) -> dict[str, str]:
-        return {each["name"]: each["verdict"] for each in self.command.json("launches", *names)}
+    def verdicts(self, *words: str) -> dict[str, str]:
+        return {each["name"]: each["verdict"] for each in self.command.json("launches", *words)}
 
     def steps(self, name: str) -> list[str]:
-        [found] = self.command.json("launches", name)
+        [found] = self.command.json("launches", "explain", name)
         return [each["command"] for each in found["steps"]]
 
 
@@ -199,11 +199,11 @@ def test_the_printed_commands_make_a_late_template_and_a_late_group_born_right(l
     launches.template("numbered")
     launches.group("fixed-group", "numbered", "1", **{KEY: "web"})
     names = ("fixed", "fixed-group")
-    assert set(launches.verdicts(*names).values()) == {"a-few-seconds-late"}
+    assert set(launches.verdicts("explain", *names).values()) == {"a-few-seconds-late"}
     for name in names:
         for step in launches.steps(name)[:2]:
             cli(step)
-    assert set(launches.verdicts(*names).values()) == {"born-right"}
+    assert set(launches.verdicts("explain", *names).values()) == {"born-right"}
     for instance in (launches.run("fixed"), launches.grows("fixed-group")):
         assert _profile(launches.world.shown(instance)) == OURS
 

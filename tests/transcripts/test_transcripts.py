@@ -21,7 +21,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from fixtures.terminal import undeclared_by
+from fixtures.terminal import command_of, undeclared_by
 from fixtures.worlds import WORLDS, World
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.main import cli
@@ -71,6 +71,7 @@ class Session:
         self._stdin_is_terminal, self._stdout_is_terminal = not source, not sink
         typed = Path(source).read_text() if source else answers.replace(", ", "\n")
         ran = CliRunner().invoke(cli, words, input=typed, prog_name="rolekeeper", terminal_width=self._help_columns)
+        assert ran.exit_code in command_of(words).exits, line
         if sink:
             Path(sink).write_text(ran.stdout)
         text = ran.stderr if sink else ran.output

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rolekeeper_cli.aws.deployment import Deployment
 
 
-@prints(report=Report, findings=FindingsView, verifications=VerificationsView)
+@prints(ExitCode.UNPROVEN, report=Report, findings=FindingsView, verifications=VerificationsView)
 @command(
     "verify",
     "rolekeeper verify --pre",
@@ -168,7 +168,7 @@ _LAYOUT = Layout(
     note_name="why",
     colour=lambda each: _COLOURS[each.outcome],
 )
-_WIDEST = Step(outcome=Outcome.SKIPPED, name="foreign-mapped", seconds=1234.5, what="", why="")
+_LEAST = {"outcome": len("skipped"), "name": len("foreign-mapped"), "seconds": len("1234.5")}
 
 
 class _Shown:
@@ -180,7 +180,7 @@ class _Shown:
             f"waiting {trail_patience:g} seconds at most (--trail-patience).",
             run.REMOVAL: "Removing everything. Ctrl-C leaves the rest to: rolekeeper verify --sweep",
         }
-        self._listing = tables.Listing(_LAYOUT, _WIDEST) if terminal.options().for_people else None
+        self._listing = tables.Listing(_LAYOUT, _LEAST) if terminal.options().for_people else None
         self._status: Any = None
 
     def begins(self, name: str) -> None:

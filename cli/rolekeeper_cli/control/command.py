@@ -6,13 +6,13 @@ from collections.abc import Iterable, Mapping
 
 import click
 
-from rolekeeper_cli.control.view import LettersView, SweptView, SwitchesView
+from rolekeeper_cli.control.view import LettersView, LetterView, SweptView, SwitchesView
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.fleet.wait_command import tell_followed
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import together, yes, yes_to_all
-from rolekeeper_cli.shell.command import command, deployment, prints
+from rolekeeper_cli.shell.command import command, deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout, amount, second
 
 with lazily():
@@ -138,6 +138,7 @@ _LAYOUT = Layout(
 )
 
 
+@lists(watch=False)
 @prints(dead_letters=LettersView)
 @command("redrive", "rolekeeper redrive --dry-run", "rolekeeper redrive", "rolekeeper redrive --yes --output json")
 @click.option("--dry-run", is_flag=True, help="Show what is there, and leave it.")
@@ -153,9 +154,10 @@ def redrive(*, dry_run: bool, yes: bool, wait: bool) -> None:
     there = deployment()
     queue = dead_letters.DeadLetters(there)
     with queue.looked_at() as letters:
-        shown = [dead_letters.letter_view(letter, there) for letter in letters]
-    shown.sort(key=lambda letter: letter.since)
-    count = max(queue.count(), len(shown))
+        views = [dead_letters.letter_view(letter, there) for letter in letters]
+    views.sort(key=lambda letter: letter.since)
+    shown = list(render.Arranged(_LAYOUT, views, LetterView))
+    count = max(queue.count(), len(views))
     render.show(LettersView(letters=count, shown=shown), lambda: tables.stream_list(_LAYOUT, shown))
     if not count:
         terminal.say("The dead-letter queue is empty: nothing to do.")

@@ -44,7 +44,7 @@ NEEDS: Mapping[str, Mapping[str, str]] = {
         "profiles": "iam:GetInstanceProfile",
         _STATE: "dynamodb:BatchGetItem",
     },
-    "launches --template, without -f; plan, to name rows that aren't in effect": {_ROWS: "dynamodb:Scan"},
+    "launches files, without -f; plan, to name rows that aren't in effect": {_ROWS: "dynamodb:Scan"},
     "plan -f, and what is shown before a question": {_ROWS: "dynamodb:Scan dynamodb:Query"},
     "targets": {_STATE: "dynamodb:Query dynamodb:BatchGetItem"},
     "targets --missing": {"organization": "organizations:ListAccounts"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from rolekeeper.model.text import escaped
 from rolekeeper_cli.doctor.view import FindingsView, FindingView, LevelCountsView
@@ -49,10 +49,9 @@ def show(found: Iterable[doctor_finding.Finding], names: Iterable[str]) -> ExitC
             counts[finding.level] += 1
             yield finding.view()
 
-    level, check = max(doctor_finding.Level, key=len), max(names, key=len)
-    widest = FindingView(level=level, check=check, what="", remedy="")
+    least = {"level": max(map(len, doctor_finding.Level)), "check": max(map(len, names))}
     if terminal.options().for_people:
-        _draw(counted(), widest)
+        _draw(counted(), least)
     else:
         rows = list(counted())
         render.show(
@@ -62,10 +61,10 @@ def show(found: Iterable[doctor_finding.Finding], names: Iterable[str]) -> ExitC
     return ExitCode.NO if counts[doctor_finding.Level.FAIL] else ExitCode.DONE
 
 
-def _draw(found: Iterable[FindingView], widest: FindingView) -> None:
+def _draw(found: Iterable[FindingView], least: Mapping[str, int]) -> None:
     """A line for each finding as it comes, and below it what to do, in one piece to be copied."""
-    listing = tables.Listing(_LAYOUT, widest)
-    indent = " " * (len(widest.level) + len(widest.check) + 4)
+    listing = tables.Listing(_LAYOUT, least)
+    indent = " " * (sum(least.values()) + 4)
     for finding in found:
         listing.draw([finding])
         if finding.remedy:

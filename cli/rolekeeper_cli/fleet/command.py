@@ -16,13 +16,12 @@ from rolekeeper_cli.instance.uptake_view import UptakeView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import OneOf, completes, takes_targets
-from rolekeeper_cli.shell.command import command, deployment, prints
+from rolekeeper_cli.shell.command import command, deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout, amount, second
 
 with lazily():
     from rolekeeper_cli.fleet import uptake as fleet_uptake
     from rolekeeper_cli.fleet import use
-    from rolekeeper_cli.instance import facts
     from rolekeeper_cli.instance import seen as instances_seen
     from rolekeeper_cli.instance import use as instance_use
     from rolekeeper_cli.row import effect, names
@@ -39,7 +38,8 @@ _STATES = ("pending", "running", "stopping", "stopped")
 _STATUSES = ("ok", "drift", "waiting", "blocked", "foreign")
 
 
-@prints(fleet=list[FleetRowView])
+@lists()
+@prints(ExitCode.CHANGES, fleet=list[FleetRowView])
 @command(
     "fleet",
     "rolekeeper fleet",
@@ -47,6 +47,7 @@ _STATUSES = ("ok", "drift", "waiting", "blocked", "foreign")
     "rolekeeper fleet --drift --detailed-exitcode",
     "rolekeeper fleet --tag workload=web --state running --output json",
     "rolekeeper fleet --role web --query '[].instance'",
+    "rolekeeper fleet --sort -status --limit 20 --watch",
     "rolekeeper fleet --tag workload=web --uptake",
 )
 @click.option("--drift", is_flag=True, help="Only those in drift, as --status drift.")
@@ -241,9 +242,9 @@ def _use_in_words(rows: Sequence[FleetRowView]) -> str:
         "doesn't say whether it is used."
     )
     return (
-        f"\nCalls were looked for on {asked:,} of {len(rows):,} instances.{others if asked < len(rows) else ''} "
-        f"Nothing seen isn't 'unused': {facts.NOT_RECORDED}.\n"
-        "What one called, and how to end a former role's credentials: rolekeeper uptake INSTANCE"
+        f"\nCalls were looked for on {asked:,} of {amount(len(rows), 'instance')}."
+        f"{others if asked < len(rows) else ''} Nothing seen isn't 'unused': not all calls are recorded.\n"
+        "What one called, what isn't recorded, and how to end a former role's credentials: rolekeeper uptake INSTANCE"
     )
 
 
@@ -259,7 +260,7 @@ def _empty(places: target_use.Places, filters: instances_seen.Filters, count: in
         return f"There are no instances in {where}. Look elsewhere with --region or --profile, or launch one."
     if filters == instances_seen.Filters(statuses=frozenset({instances_seen.InstanceStatus.DRIFT})):
         return f"No instance of {instances:,} is in drift."
-    looked = f"of {instances:,} in {where}"
+    looked = f"none of {instances:,} in {where}"
     if not instances:
         tags = " and ".join(str(each).removesuffix("=*") for each in filters.tags)
         looked = f"none in {where} has the tag {tags}"

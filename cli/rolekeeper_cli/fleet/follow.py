@@ -16,7 +16,7 @@ from rolekeeper.model.problem import Kind, advice
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.fleet.wait_view import FollowedView, StuckView
-from rolekeeper_cli.instance.seen import Enforced, Seen, decided, pages
+from rolekeeper_cli.instance.seen import Enforced, Seen, decided, named, pages
 from rolekeeper_cli.instance.use import address, addressed, name_of, titled, where
 from rolekeeper_cli.row import edits
 from rolekeeper_cli.row.effect import Effect, NotInEffect, Rows, of_mapping, withheld
@@ -28,6 +28,8 @@ _POLL_SECONDS = 2.0
 # Without progress, unless instances wait for the window of changes: it has room again once it has passed.
 _PATIENCE_SECONDS = 60
 _NAMED, _FEW = 10, 3
+type Followable = Sequence[MappingKey] | InstanceKey | None
+"""What is followed: the instances with the tags of mappings, one instance, or the fleet."""
 _MOVING = {AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING}
 
 
@@ -71,22 +73,23 @@ class Followed:
         )
 
 
-def followed(places: Places, keys: Sequence[MappingKey] | None) -> Followed:
-    """Look once at the instances with these tags; at all of them for None."""
-    done, coming, stuck, home = 0, [], [], places.all[0].home
-    for seen in places.ask(lambda place: decided(place, Enforced.of(place), _instances(place, keys))):
+def followed(places: Places, keys: Followable) -> Followed:
+    """Look once at the instances with these tags, at one of them, or at all for None."""
+    done, coming, stuck, home, effect = 0, [], [], places.all[0].home, Effect()
+    rows = Rows(places.all[0]) if isinstance(keys, InstanceKey) else None
+    for seen in places.ask(lambda place: decided(place, Enforced.of(place, rows=rows), _instances(place, keys))):
         if isinstance(seen, Unreadable):
             stuck.append((address(where(seen.key), home), seen.error.message))
             continue
-        decision = seen.decision
+        decision, effect = seen.decision, Effect(missing=seen.effect.edits)
         if decision.action is Action.NOTHING:
             done += 1
         elif decision.action.mutates or decision.polls:
             coming.append(seen.instance.key)
         else:
-            named = titled(address(where(seen.instance.key), home), name_of(seen.instance))
-            stuck.append((named, decision.reason))
-    return Followed(done, tuple(coming), tuple(stuck), unseen=tuple(places.unseen_in_words()))
+            title = titled(address(where(seen.instance.key), home), name_of(seen.instance))
+            stuck.append((title, decision.reason))
+    return Followed(done, tuple(coming), tuple(stuck), unseen=tuple(places.unseen_in_words()), effect=effect)
 
 
 def wait_for_mapping(
@@ -193,7 +196,7 @@ def until_still(deployment: Deployment) -> None:
 
 def follow(
     deployment: Deployment,
-    keys: Sequence[MappingKey] | None,
+    keys: Followable,
     *,
     every: float = _POLL_SECONDS,
     attempts: int | None = None,
@@ -201,11 +204,12 @@ def follow(
 ) -> Followed:
     """Look until no instance is still coming: this many `attempts`, or else as long as more are done.
 
-    `keys` are the mappings whose tags the instances carry, None for the fleet; `every`, the seconds between two looks,
-    longer if a look takes longer; `targets`, those that are looked at, all without any. CommandError if nothing changes
-    now, or no target could be looked into; WaitTimeoutError if some aren't done: `details` say what blocks them.
+    `every`: the seconds between two looks, longer if a look takes longer; `targets`, those that are looked at, all
+    without any. CommandError if nothing changes now, or no target could be looked into; WaitTimeoutError if some aren't
+    done: `details` say what blocks them.
     """
-    before, places = -1, Places.chosen(deployment, targets)
+    chosen = Places.of(deployment, [keys.target]) if isinstance(keys, InstanceKey) else None
+    before, places = -1, chosen or Places.chosen(deployment, targets)
     with deployment.progress(None, "instances carry what they should") as progress:
         for number, left in enumerate(deployment.looks(every, _PATIENCE_SECONDS), start=1):
             found = followed(places, keys)
@@ -233,10 +237,10 @@ def _moving(place: Deployment) -> Iterator[str]:
         yield from sorted(addressed(place, id_) for id_, each in shown.items() if each.state in _MOVING)
 
 
-def _instances(deployment: Deployment, keys: Sequence[MappingKey] | None) -> Iterator[list[Instance]]:
+def _instances(deployment: Deployment, keys: Followable) -> Iterator[list[Instance]]:
     """Pages of the instances with any of these tags, each instance once."""
-    if keys is None:
-        yield from pages(deployment)
+    if keys is None or isinstance(keys, InstanceKey):
+        yield from named(deployment, [keys.id]) if keys else pages(deployment)
         return
     seen: set[InstanceKey] = set()
     for page in chain.from_iterable(pages(deployment, [key]) for key in keys):

@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from rolekeeper.model.instance import Association, Instance
     from rolekeeper_cli.aws.deployment import Deployment
     from rolekeeper_cli.instance.uptake_view import CallView, RoleUseView
-    from rolekeeper_cli.row.effect import Effect
+    from rolekeeper_cli.row.effect import Effect, NotInEffect
 
 
-@prints(waited=CarriedView | InUseView | FollowedView)
+@prints(ExitCode.REJECTED, ExitCode.HELD, waited=CarriedView | InUseView | FollowedView)
 @command(
     "wait",
-    "rolekeeper wait web-1 --role web",
+    "rolekeeper wait web-1",
     "rolekeeper wait web-1 --role NONE --every 5 --attempts 12",
     "rolekeeper wait web-1 --role web --in-use --attempts 120",
     "rolekeeper wait --mapping workload=web",
@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 )
 @click.argument("instance", required=False, help=INSTANCE, shell_complete=completes("instances"))
 @click.option(
-    "--role", metavar="ROLE", help="The role to wait for; NONE for none.", shell_complete=completes("roles_or_none")
+    "--role",
+    metavar="ROLE",
+    help="The role to wait for; NONE for none. Default: what its tags, mappings and pin say.",
+    shell_complete=completes("roles_or_none"),
 )
 @click.option(
     "--mapping",
@@ -58,7 +61,9 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="Seconds between two looks (default: 15).",
 )
-@click.option("--attempts", type=click.IntRange(1), default=40, show_default=True, help="The number of looks.")
+@click.option(
+    "--attempts", type=click.IntRange(1), metavar="N", default=40, show_default=True, help="The number of looks."
+)
 @takes_targets
 def wait(
     instance: str | None,
@@ -72,15 +77,15 @@ def wait(
 ) -> ExitCode:
     """Wait until instances carry the role that they should.
 
-    Until EC2 shows a role on one instance, or on each instance of a mapping the role that it should carry.
-    A hub looks at the mapping's instances in all its targets, and says in which of them which are still missing.
+    Until EC2 shows it on one instance, or on each instance of a mapping. A hub looks at the mapping's instances in all
+    its targets, and says in which of them which are still missing.
 
     With --in-use it also waits until AWS accepted a call of software on the instance with the role. CloudTrail shows
     calls up to 15 minutes late, and never those on data, as on S3's objects and DynamoDB's items.
 
-    Exits with 255 on timeout, and with 1 when instances of the mapping are blocked, or wait for their start, or when
-    AWS refused each call with the role that CloudTrail shows. When the mapping's row isn't in effect as it is written,
-    it says so, and exits with 3 (rejected or in conflict), 4 (held), or 1 (not judged yet, or AWS gives no answer).
+    Exits with 255 on timeout, and with 1 when instances are blocked, or wait for their start, or when AWS refused each
+    call with the role that CloudTrail shows. When a mapping's row isn't in effect as it is written, it says so, and
+    exits with 3 (rejected or in conflict), 4 (held), or 1 (not judged yet, or AWS gives no answer).
     """
     if role == "":
         raise UsageError("--role is empty", "name a role, or NONE")
@@ -93,11 +98,11 @@ def wait(
         return tell_rest(found)
     if targets:
         raise UsageError("--target needs --mapping", "name an instance of another target as ACCOUNT/REGION/ID")
-    if mapping or not (instance and (role or in_use)):
-        raise UsageError(
-            "wait is for an instance, or for a mapping", "name the instance with --role or --in-use, or --mapping alone"
-        )
-    return wait_for_role(deployment(), instance, role, in_use=in_use, every=every, attempts=attempts)
+    if mapping or not instance:
+        raise UsageError("wait is for an instance, or for a mapping", "name the instance, or --mapping alone")
+    if role or in_use:
+        return wait_for_role(deployment(), instance, role, in_use=in_use, every=every, attempts=attempts)
+    return wait_for_own_role(deployment(), instance, every=every, attempts=attempts)
 
 
 _NAMED = 10
@@ -113,21 +118,43 @@ def tell_rest(found: follow.Followed) -> ExitCode:
     for each in found.unseen:
         terminal.warn(each)
     terminal.bad(f"{name}: {why}" for name, why in found.stuck[:_NAMED])
-    terminal.bad(map(str, found.effect.missing))
+    terminal.bad(str(missing) for missing in found.effect.missing if missing is not _idle(found.effect))
     return ExitCode.NO if found.stuck else follow.exit_code(found.effect)
 
 
+def _idle(effect: Effect) -> NotInEffect | None:
+    """Why a mapping governs no instance of any target."""
+    return effect.idle if effect.idle and effect.idle.code != "out-of-scope" else None
+
+
 def in_words(found: follow.Followed) -> str:
+    if idle := _idle(found.effect):
+        return f"{idle.brief}, so it governs no instance."
     if not found.total:
         return "No instance carries the tag."
     stay = "1 stays as it is" if len(found.stuck) == 1 else f"{len(found.stuck):,} stay as they are"
     stuck = f"; {stay}" if found.stuck else ""
-    what = "they should" if not found.effect.missing else _in_effect(found.effect)
-    return f"{found.done:,} of {found.total:,} instances carry what {what}{stuck}."
+    carry, they = ("carries", "it") if found.total == 1 else ("carry", "they")
+    what = f"{they} should" if not found.effect.missing else _in_effect(found.effect)
+    return f"{found.done:,} of {amount(found.total, 'instance')} {carry} what {what}{stuck}."
 
 
 def _in_effect(effect: Effect) -> str:
     return f"revision {effect.in_effect.revision} says" if effect.in_effect else "is in effect"
+
+
+def wait_for_own_role(deployment: Deployment, text: str, *, every: float, attempts: int) -> ExitCode:
+    """Look until an instance carries what its tags, mappings and pin say. Raises as `follow.follow`."""
+    place, text = instances.located(deployment, text)
+    key = instances.find_instance(place, text).key
+    found = follow.follow(deployment, key, every=every, attempts=attempts)
+    if not found.stuck:
+        # It may have ended meanwhile.
+        instance = instances.find_instance(place, key.id)
+        shown = place.app.ec2.associations([key.id]).get(key.id)
+        role = instances.role_in(place, shown.profile_arn) if shown else model.mapping.NO_ROLE
+        _show(instance, shown, role=role, held=None)
+    return tell_rest(found)
 
 
 def wait_for_role(
@@ -211,7 +238,7 @@ def _timeout(
         remedy = f"that isn't unused, as not every call is seen; to look again: rolekeeper uptake {address}"
     else:
         has = f"{seen.profile_name(shown.profile_arn)} ({shown.state})" if shown else "no role"
-        what = f"carries {has} and not {'no role' if role == model.mapping.NO_ROLE else role}"
+        what = f"still carries {has}" if role == model.mapping.NO_ROLE else f"carries {has} and not {role}"
         remedy = f"to see what blocks it: rolekeeper explain {address}"
     return WaitTimeoutError(f"{instances.title(instance)} {what}, after {amount(attempts, 'look')}", remedy)
 

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from rolekeeper import model
-from rolekeeper_cli.instance.history_command import at
-from rolekeeper_cli.instance.history_view import AnswerView, EntryView, SeenView
+from rolekeeper_cli.instance.history_command import layout
+from rolekeeper_cli.instance.history_view import EntryView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import Duration, completes, takes_targets
 from rolekeeper_cli.shell.command import command, deployment, prints
-from rolekeeper_cli.shell.layout import ACTION_COLOURS, Column, Layout
 
 with lazily():
     from rolekeeper_cli.instance import history
@@ -25,7 +24,7 @@ with lazily():
     from rolekeeper_cli.target import use as target_use
 
 if TYPE_CHECKING:
-    from rolekeeper.model.instance import InstanceKey, Target
+    from rolekeeper.model.instance import InstanceKey
     from rolekeeper_cli.aws.deployment import Deployment
 
 
@@ -53,8 +52,7 @@ def watch(
     chosen = {place.settings.target for place in places}
     if missing := history.level_missing(there):
         terminal.warn(missing)
-    widest = _WIDEST.but(account=there.home.account, region=there.home.region)
-    listing = tables.Listing(layout(there.home), widest)
+    listing = tables.Listing(layout(there.home), _LEAST)
     if not length:
         terminal.say("Watching; Ctrl-C ends it.")
     shown = 0
@@ -67,7 +65,7 @@ def watch(
     if not shown:
         about = f" about {only.id}" if only else ""
         others = "" if all_ else ", include those that change nothing with --all"
-        where = f"Look further back with --since 1h{others}, or see each instance's status: rolekeeper fleet"
+        where = f"Look further back with a longer --since{others}, or see each instance's status: rolekeeper fleet"
         terminal.say(f"There was no decision{about}. {where}")
 
 
@@ -93,47 +91,5 @@ def _key(deployment: Deployment, text: str) -> InstanceKey:
     return instances.key_of(place, name) if by_id else instances.find_instance(place, name).key
 
 
-# The least width of each column, as the rows that follow aren't known.
-_WIDEST = EntryView(
-    at="2026-01-01T00:00:00",
-    instance="i-0123456789abcdef0",
-    account="",
-    region="",
-    action="Replace",
-    code="unoccupied",
-    from_="a-profile",
-    to="a-profile",
-    profile_arn=None,
-    takes_over=False,
-    role=None,
-    mapping="workload=web",
-    revision=0,
-    answer=AnswerView(association_id="iip-assoc-0123456789abcdef0"),
-    correlation_id="c9a7f0c2-0000-0000-0000-000000000000",
-    cause="",
-    reason="",
-    outcome=None,
-    seconds=None,
-    losers=(),
-    seen=SeenView(state="", tags={}, association_id=None, association_state=None, profile_arn=None),
-)
-
-
-def layout(home: Target) -> Layout:
-    """The table; `home` is the deployment's own target."""
-    return Layout(
-        (
-            Column("at", at),
-            Column("instance", lambda each: instances.address(each, home), kind="key"),
-            Column("action"),
-            Column("from", lambda each: each.from_ or "none", kind="name"),
-            Column("to", lambda each: each.to or "none", kind="name"),
-            Column("code", wide=True),
-            Column("mapping", wide=True),
-            Column("answer", lambda each: each.answered, wide=True),
-            Column("correlation id", wide=True),
-        ),
-        note=lambda each: each.why,
-        note_name="why",
-        colour=lambda each: ACTION_COLOURS.get(each.action, ""),
-    )
+# The least width of columns, as the rows that follow aren't known.
+_LEAST = {"instance": 19, "decided": 20, "from": 9, "to": 9, "mapping": 12, "answer": 27, "correlation id": 36}

@@ -11,7 +11,7 @@ from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.guard.view import GuardPartView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.command import Group, deployment, doctor_deployment, prints
+from rolekeeper_cli.shell.command import Group, deployment, doctor_deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout
 
 with lazily():
@@ -30,6 +30,7 @@ _tag_key = click.option(
 _ADMIN = "--except arn:aws:iam::123456789012:role/admin"
 
 
+@lists()
 @prints(guard_parts=list[GuardPartView])
 @click.group(
     "guard",

@@ -20,7 +20,8 @@ def of_instance(view: ExplanationView, address: str) -> Iterator[Line]:
     decision = view.decision
     yield "instance", f"{titled(address, view.name)}, {view.state}"
     yield "carries", _carried_in_words(view.carries, view.mapping)
-    yield "should carry", view.should_carry or "no role"
+    ignored = decision.code == "ignored"
+    yield "should carry", "what it has, as it is ignored" if ignored else view.should_carry or "no role"
     yield "because", f"{view.because} ({decision.action}, {decision.code})"
     if view.withheld:
         yield "withheld", f"{view.withheld}: nothing is changed now"
@@ -35,8 +36,8 @@ def of_instance(view: ExplanationView, address: str) -> Iterator[Line]:
     if condition := view.condition:
         parked = ", parked" if condition.parked else ""
         # A reason can be long, so it is shown once.
-        reason = "for the same reason" if condition.reason == decision.reason else condition.reason
-        yield "condition", f"{reason}, since {second(condition.since)}{parked}"
+        reason = "" if condition.reason == decision.reason else f"{condition.reason}, "
+        yield "condition", f"{reason}since {second(condition.since)}{parked}"
     if former := view.took_over_from:
         yield "took over from", f"{former.profile_arn} ({former.at[:19]}Z)"
 
@@ -71,33 +72,30 @@ def of_last_change(view: ExplanationView) -> Iterator[Line]:
     """The newest entry of its history, and how to undo the last change."""
     if last := view.last:
         yield "triggered by", f"{last.cause} ({last.at[:19]}Z)"
-        reason = "for the same reason" if last.reason == view.decision.reason else last.reason
-        yield "last decision", f"{last.action} ({last.code}): {reason}"
-        yield "AWS answered", last.answered or "nothing: it wasn't asked"
+        reason = "" if last.reason == view.decision.reason else f": {last.reason}"
+        yield "last decision", f"{last.action} ({last.code}){reason}"
+        if last.answered:
+            yield "AWS answered", last.answered
     if view.former is None:
         yield "to undo", "nothing: Rolekeeper's history has no change that made it so"
         return
     if view.former.until:
         yield "before that", f"{view.former.profile_arn or 'no role'} (until {view.former.until[:19]}Z)"
+    label, brings = ("to undo", "brings back") if view.former.until else ("to keep it", "keeps")
     for number, step in enumerate(view.undo):
-        yield "" if number else "to undo", f"{step.command}  ({step.does})"
+        yield "" if number else label, step.does
+        yield "", step.command
     if not view.undo:
-        yield "to undo", f"no step {'brings back' if view.former.until else 'keeps'} {view.former.title}"
+        yield label, f"no step {brings} {view.former.title}"
 
 
 # ---- who did it ----
 
 
 def of_who(answers: Iterable[WhoView], account: str) -> Iterator[Line]:
-    """Who did what; what isn't known in one line for each reason."""
-    unknown: dict[str, list[str]] = {}
-    for each in answers:
-        if each.by:
-            yield f"{each.what} by", in_words(each, account)
-        else:
-            unknown.setdefault(each.unknown_because or "", []).append(f"{each.what} {each.about}")
-    for because, whats in unknown.items():
-        yield "unknown", f"who {', '.join(whats)}: {because}"
+    """Who did what."""
+    for answer in answers:
+        yield f"{answer.what} by", in_words(answer, account) or f"unknown ({answer.about}): {answer.unknown_because}"
 
 
 def in_words(answer: WhoView, account: str) -> str:
@@ -134,7 +132,7 @@ def of_uptake(view: UptakeView, address: str, *, brief: bool = False) -> Iterato
         found = list(_carried(each))
         yield from found[-1:] if brief else found
         if known and not each.last_use:
-            yield "not seen", f"{_not_seen(each, view)}{see}"
+            yield "role use", f"{_not_seen(each, view)}{see}"
         if earlier := each.earlier_use:
             yield "earlier use", f"{each.role}, by what was delivered before: {second(earlier.at)}, {_call(earlier)}"
     if because := view.unknown_because:
@@ -158,9 +156,12 @@ def _carried(role: RoleUseView) -> Iterator[Line]:
 
 
 def _not_seen(role: RoleUseView, view: UptakeView) -> str:
-    what = "no call" if role.delivered_at else "neither EC2's delivery nor a call"
+    what = "no call" if role.delivered_at else "no delivery and no call"
     since = max(at for at in (view.looked_since, role.since) if at)
-    return f"{role.role}, {what} since {second(since)}, which isn't unused"
+    return f"{role.role}: {what} seen since {second(since)} ({_NO_PROOF})"
+
+
+_NO_PROOF = "not proof that it is unused"
 
 
 def _former(role: RoleUseView, *, is_known: bool) -> str:
@@ -171,7 +172,7 @@ def _former(role: RoleUseView, *, is_known: bool) -> str:
         still = "" if role.status == UseStatus.CUT_OFF else "still used, "
         ends = f"{still}last call {second(last.at)}: {_call(last)}; {ends}"
     elif is_known:
-        ends = f"no call since, which isn't unused; {ends}"
+        ends = f"no call seen since ({_NO_PROOF}); {ends}"
     return f"{role.role}{f', taken {second(role.until)}' if role.until else ''}: {ends}"
 
 

@@ -155,6 +155,20 @@ _REMEMBERED = 10_000
 _LEVELS = frozenset({"DEBUG", "INFO"})
 
 
+# How far back the fleet's history goes: first a little, as each look reads all of a time.
+_BACK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
+
+
+def of_fleet(deployment: Deployment, limit: int) -> list[EntryView]:
+    """Return the newest decisions to do something, of all instances, by the functions' logs."""
+    found: list[EntryView] = []
+    for back in _BACK:
+        if len(found) < limit:
+            log = DecisionLog(deployment, deployment.now() - back)
+            found = [entry for entry in log.news() if entry.action != Action.NOTHING]
+    return found[: -limit - 1 : -1]
+
+
 class DecisionLog:
     """The decisions in the log groups, each given once, those of each call in the order of their times."""
 

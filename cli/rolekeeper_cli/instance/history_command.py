@@ -1,30 +1,36 @@
-"""`rolekeeper history`: what Rolekeeper did to an instance, and who paused it or set its mode."""
+"""`rolekeeper history`: what Rolekeeper did to an instance or the fleet, and who paused it or set its mode."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.instance.history_view import ControlEntryView, EntryView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.arguments import INSTANCE, completes, limit
-from rolekeeper_cli.shell.command import command, deployment, prints
-from rolekeeper_cli.shell.layout import Column, Layout
+from rolekeeper_cli.shell.arguments import INSTANCE, completes
+from rolekeeper_cli.shell.command import command, deployment, lists, prints
+from rolekeeper_cli.shell.layout import ACTION_COLOURS, Column, Layout
 
 with lazily():
     from rolekeeper_cli.instance import facts
     from rolekeeper_cli.instance import history as instance_history
+    from rolekeeper_cli.instance import use as instances
     from rolekeeper_cli.shell import tables
 
+if TYPE_CHECKING:
+    from rolekeeper.model.instance import Target
 
+
+@lists(limit=20)
 @prints(history=list[EntryView], control_history=list[ControlEntryView])
 @command(
     "history",
-    "rolekeeper history i-0123456789abcdef0",
+    "rolekeeper history",
     "rolekeeper history web-1 --limit 5 --who",
     "rolekeeper history --control",
 )
@@ -32,32 +38,42 @@ with lazily():
     "instance", required=False, shell_complete=completes("instances"), help=f"{INSTANCE} Of one that is gone, its id."
 )
 @click.option("--control", is_flag=True, help="Every write of the control item instead: pause, resume, mode.")
-@limit
 @click.option("--who", "ask_who", is_flag=True, help="Ask CloudTrail who changed its tags and its role before each.")
-def history(instance: str | None, limit: int, *, control: bool, ask_who: bool) -> None:
-    """Show what Rolekeeper did to an instance.
+def history(instance: str | None, *, control: bool, ask_who: bool) -> None:
+    """Show what Rolekeeper did, to an instance or the fleet.
 
     Newest first: every change, every wait, what blocked it and who pinned it, what caused that, and what AWS answered.
+
+    Of the fleet it shows the last hour, day or week, the shortest of them that has enough: of all targets, also of
+    instances that are gone. That comes from the functions' logs, some seconds late.
     """
-    if control == bool(instance) or (control and ask_who):
-        raise UsageError("history needs an instance, or --control alone", "see: rolekeeper history --help")
-    there = deployment()
+    if (instance and control) or (ask_who and not instance):
+        raise UsageError("--control is about no instance, and --who about one", "see: rolekeeper history --help")
+    there, limit = deployment(), render.to_read()
     if control:
+        never = "Nobody has paused Rolekeeper or set its mode yet."
         writes = instance_history.control_history(there, limit)
-        if not writes:
-            raise CommandError("the control item was never written", "see the mode: rolekeeper mode")
-        render.show_list(_CONTROL_LAYOUT, writes, empty=str, of=ControlEntryView)
+        render.show_list(_CONTROL_LAYOUT, writes, empty=lambda: never, of=ControlEntryView)
     elif ask_who:
         _show_who(instance_history.entries(there, str(instance), limit, ask_who=True), there.caller.account)
+    elif instance:
+        entries = instance_history.entries(there, instance, limit)
+        render.show_list(layout(), entries, empty=str, of=EntryView)
     else:
-        documents = instance_history.entries(there, str(instance), limit)
-        more = f"The newest {limit:,}; more, if there are any, with --limit." if len(documents) == limit else ""
-        render.show_list(LAYOUT, documents, empty=str, total=lambda: more, of=EntryView)
+        nothing = "Rolekeeper did nothing in the last week."
+        if missing := instance_history.level_missing(there):
+            terminal.warn(missing)
+        entries = instance_history.of_fleet(there, limit)
+        render.show_list(layout(there.home), entries, empty=lambda: nothing, of=EntryView)
 
 
 def _show_who(entries: Sequence[EntryView], account: str) -> None:
+    arranged = render.Arranged(layout(), entries, EntryView)
+    entries = list(arranged)
+
     def draw() -> None:
         tables.show_table(("at", "decided, and who"), _who_rows(entries, account))
+        arranged.say_rest()
 
     render.show(entries, draw, of=list[EntryView])
     unknown = Counter(answer.unknown_because for entry in entries for answer in entry.who or ())
@@ -83,21 +99,28 @@ def at(entry: EntryView | ControlEntryView) -> str:
     return f"{entry.at[:19]}Z"
 
 
-LAYOUT = Layout(
-    (
-        Column("at", at),
-        Column("decided", lambda each: f"{each.action} ({each.code})"),
-        Column("from", lambda each: each.from_ or "none", kind="name"),
-        Column("to", lambda each: each.to or "none", kind="name"),
-        Column("role", wide=True),
-        Column("mapping", wide=True),
-        Column("revision", wide=True),
-        Column("answer", lambda each: each.answered, wide=True),
-        Column("correlation id", wide=True),
-    ),
-    note=lambda each: each.why,
-    note_name="why",
-)
+def layout(home: Target | None = None) -> Layout:
+    """The table of decisions; those of several instances name each, as `home`, the deployment's own target, does."""
+    instance = (Column("instance", lambda entry: instances.address(entry, home), kind="key"),) if home else ()
+    return Layout(
+        (
+            Column("at", at),
+            *instance,
+            Column("decided", lambda entry: f"{entry.action} ({entry.code})"),
+            Column("from", lambda entry: entry.from_ or "none", kind="name"),
+            Column("to", lambda entry: entry.to or "none", kind="name"),
+            Column("role", wide=True),
+            Column("mapping", wide=True),
+            Column("revision", wide=True),
+            Column("answer", lambda entry: entry.answered, wide=True),
+            Column("correlation id", wide=True),
+        ),
+        note=lambda entry: entry.why,
+        note_name="why",
+        colour=lambda entry: ACTION_COLOURS.get(entry.action, ""),
+    )
+
+
 _CONTROL_LAYOUT = Layout(
     (
         Column("at", at),

@@ -67,8 +67,14 @@ def key_of(deployment: Deployment, id_: str) -> InstanceKey:
 
 def find_instance(deployment: Deployment, text: str) -> Instance:
     """The instance of the target, by id or name. CommandError if there is none, or several have the name."""
-    ec2 = deployment.app.ec2
-    found = ec2.instances([text]).get(text) if ID.fullmatch(text) else _named(ec2, text)
+    try:
+        ec2 = deployment.app.ec2
+        found = ec2.instances([text]).get(text) if ID.fullmatch(text) else _named(ec2, text)
+    except AccessDeniedError:
+        if _is_target(deployment):
+            raise
+        what = f"there is no target {deployment.settings.target}"
+        raise CommandError(what, advice("see: ", Remedy(Kind.TARGETS))) from None
     if found is None:
         raise CommandError(f"there is no instance {addressed(deployment, text)}", _meant(deployment, text))
     if found.ended:
@@ -132,21 +138,27 @@ def _named(ec2: Ec2, name: str) -> Instance | None:
     return found[0] if found else None
 
 
+def _is_target(deployment: Deployment) -> bool:
+    """Whether a place is a target, or the caller may not see that."""
+    with suppress(AccessDeniedError):
+        return not deployment.elsewhere or deployment.app.registry.get(deployment.settings.target) is not None
+    return True
+
+
 def _meant(deployment: Deployment, text: str) -> Advice:
     """What else could be meant, and where to look."""
     found: list[str] = []
     # Page by page, so that the fleet's size doesn't matter.
     for page in deployment.app.ec2.fleet():
         names = {name for each in page for name in (each.key.id, name_of(each)) if name}
-        found = near(text, {*found, *names})
+        # A whole id is no typo of another.
+        found = [] if ID.fullmatch(text) else near(text, {*found, *names})
     meant = f"did you mean {' or '.join(found)}?" if found else ""
     fleet = Remedy(Kind.FLEET)
     if deployment.elsewhere:
         target = deployment.settings.target
-        # As with other hints: a caller who may not ask gets none.
-        with suppress(AccessDeniedError):
-            if deployment.app.registry.get(target) is None:
-                return advice(f"{meant} {target} is no target; see: ".lstrip(), Remedy(Kind.TARGETS))
+        if not _is_target(deployment):
+            return advice(f"{meant} {target} is no target; see: ".lstrip(), Remedy(Kind.TARGETS))
         return advice(f"{meant} see: ".lstrip(), fleet, f" --target {target}")
     if deployment.settings.organization:
         other = f"; an instance of another target is named ACCOUNT/REGION/{text}"

@@ -15,8 +15,8 @@ from rolekeeper_cli.launch.view import LaunchView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.mapping.files_command import read_mappings
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.arguments import OneOf, takes_targets
-from rolekeeper_cli.shell.command import command, deployment, prints
+from rolekeeper_cli.shell.arguments import OneOf, takes_targets, together
+from rolekeeper_cli.shell.command import Group, deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout, amount, several
 from rolekeeper_cli.shell.suggest import did_you_mean
 
@@ -40,106 +40,151 @@ _VERDICTS = (
 _PATH = "/rolekeeper/"
 
 
-@prints(launches=list[LaunchView])
-@command(
-    "launches",
-    "rolekeeper launches",
-    "rolekeeper launches --exit-code --allow a-few-seconds-late",
-    "rolekeeper launches --output json --query \"[?verdict=='replaced'].steps\"",
-    "rolekeeper launches --boot-script > wait-for-role.sh",
-    "rolekeeper launches --template template.yaml -f mappings.yaml --exit-code",
-    "rolekeeper launches --template plan.json --exit-code",
+_options = together(
+    takes_targets,
+    click.option(
+        "--detailed-exitcode",
+        is_flag=True,
+        help="Exit with 2 when instances won't start with the role that they should.",
+    ),
+    click.option(
+        "--allow",
+        type=OneOf(_VERDICTS),
+        metavar="VERDICT",
+        multiple=True,
+        help="With --detailed-exitcode: not for this verdict, such as a-few-seconds-late; may be given again.",
+    ),
 )
+
+
+@lists()
+@prints(ExitCode.CHANGES, launches=list[LaunchView])
+@click.group(
+    "launches",
+    cls=Group,
+    invoke_without_command=True,
+    examples=[
+        "rolekeeper launches",
+        "rolekeeper launches --detailed-exitcode --allow a-few-seconds-late",
+        "rolekeeper launches --output json --query \"[?verdict=='replaced'].steps\"",
+        "rolekeeper launches explain web-servers",
+        "rolekeeper launches files template.yaml -f mappings.yaml",
+    ],
+)
+@_options
+@click.pass_context
+def group(
+    context: click.Context, targets: tuple[str, ...], *, allow: tuple[str, ...], detailed_exitcode: bool
+) -> ExitCode | None:
+    """Show which role instances will get before they are launched.
+
+    For each launch template, Auto Scaling group and fleet: "born right", "a few seconds late" (Rolekeeper attaches the
+    role after the launch), "replaced" (another role first), "will stay occupied" (a foreign role is in the way),
+    "blocked" (as by a held mapping), "no mapping" or "left alone" (an AWS service manages the instances). It decides as
+    the functions do, on the tags that instances will have. It changes nothing.
+    """
+    if context.invoked_subcommand is not None:
+        return None
+    return _in_aws((), targets, allow if detailed_exitcode else None)
+
+
+@prints(launches=list[LaunchView])
+@group.command("explain", examples=["rolekeeper launches explain web-servers"])
 @click.argument(
     "names",
     nargs=-1,
-    metavar="[NAME]...",
-    help="Only these templates, groups and fleets, by name, ACCOUNT/REGION/NAME or id.",
+    required=True,
+    metavar="NAME...",
+    help="Templates, groups and fleets, by name, ACCOUNT/REGION/NAME or id.",
 )
-@takes_targets
-@click.option(
-    "--exit-code", is_flag=True, help="Exit with 2 when instances won't start with the role that they should."
+def explain(names: tuple[str, ...]) -> ExitCode:
+    """Show what to change about some of them."""
+    return _in_aws(names, (), None)
+
+
+@lists()
+@prints(ExitCode.CHANGES, launches=list[LaunchView])
+@group.command(
+    "files",
+    examples=[
+        "rolekeeper launches files template.yaml --parameter Stage=live",
+        "rolekeeper launches files plan.json -f mappings.yaml --detailed-exitcode",
+    ],
 )
-@click.option(
-    "--allow",
-    type=OneOf(_VERDICTS),
-    metavar="VERDICT",
-    multiple=True,
-    help="With --exit-code: not for this verdict, such as a-few-seconds-late; may be given again.",
-)
-@click.option("--boot-script", is_flag=True, help="Print a boot script that waits for the role, and nothing else.")
-@click.option(
-    "--template",
+@click.argument(
     "templates",
+    nargs=-1,
+    required=True,
     type=click.Path(),
-    metavar="FILE",
-    multiple=True,
-    help="Instead of AWS: a CloudFormation template, or what terraform show -json prints; may be given again.",
+    metavar="FILE...",
+    help="CloudFormation templates, or what terraform show -json prints; - is stdin.",
 )
 @click.option(
     "-f",
     "--file",
     type=click.Path(),
     metavar="FILE",
-    help="With --template: as if these mappings were published, and without AWS; a YAML file, - is stdin.",
+    help="As if these mappings were published, and without AWS; a YAML file, - is stdin.",
 )
 @click.option(
     "--parameter",
     "parameters",
     metavar="KEY=VALUE",
     multiple=True,
-    help="With --template: a parameter of the CloudFormation template; may be given again.",
+    help="A parameter of the CloudFormation template; may be given again.",
 )
-@click.option("--role-path", metavar="PATH", default=_PATH, help=f"With -f: the role path. Default: {_PATH}.")
-def launches(
-    names: tuple[str, ...],
+@click.option("--role-path", metavar="PATH", help=f"With -f: the role path. Default: {_PATH}.")
+@_options
+def files(
+    templates: tuple[str, ...],
     targets: tuple[str, ...],
     *,
-    allow: tuple[str, ...],
-    templates: tuple[str, ...],
     file: str | None,
     parameters: tuple[str, ...],
-    role_path: str,
-    exit_code: bool,
-    boot_script: bool,
+    role_path: str | None,
+    allow: tuple[str, ...],
+    detailed_exitcode: bool,
 ) -> ExitCode:
-    """Show which role instances will get before they are launched.
+    """Show the same of files before they are deployed.
 
-    For each launch template, Auto Scaling group and fleet: "born right", "a few seconds late" (Rolekeeper attaches the
-    role after the launch), "replaced" (another role first), "will stay occupied" (a foreign role is in the way),
-    "blocked" (as by a held mapping), "no mapping" or "left alone" (an AWS service manages the instances). It decides as
-    the functions do, on the tags that instances will have. Name one to see what to change. It changes nothing.
+    By the mappings that are published in one target, or by those of a file. It shows what to change, too.
     """
-    if boot_script:
-        click.echo(installed.BOOT_SCRIPT.read_text(), nl=False)
-        return ExitCode.DONE
-    if (file or parameters) and not templates:
-        raise UsageError("-f and --parameter are for files", "name one with --template")
-    if role_path != _PATH and not file:
+    if role_path and not file:
         raise UsageError("--role-path is for a file of mappings", "name it with -f")
-    there, places = deployment(), None
-    if templates and file:
-        found = _offline(there, templates, file, parameters=parameters, role_path=role_path, targets=targets)
-    elif templates:
-        places = target_use.Places.chosen(there, targets)
+    there = deployment()
+    places = None if file else target_use.Places.chosen(there, targets)
+    if places:
         found = _in_files(there, places, templates, parameters=parameters)
     else:
-        places = target_use.Places.chosen(there, targets)
-        found = list(launchers.everywhere(there, places))
-    chosen = _shown(found, names, None if templates else there.home)
-    if places:
-        warn_of_unseen(places)
-        if why := effect.withheld(there):
-            terminal.say(f"Nothing is changed now: {why}.")
-    if exit_code and any(each.verdict in use.WRONG and each.verdict.value not in allow for each in chosen):
-        return ExitCode.CHANGES
-    if exit_code and places and places.unseen:
-        raise CommandError("what instances will get isn't known everywhere: targets are left out", NARROW)
-    return ExitCode.DONE
+        path = role_path or _PATH
+        found = _offline(there, templates, str(file), parameters=parameters, role_path=path, targets=targets)
+    return _shown(found, allow if detailed_exitcode else None, there, places=places)
 
 
-def _shown(found: Sequence[Forecast], names: Sequence[str], home: Target | None) -> Sequence[Forecast]:
-    """Those that are meant, shown; without a `home` they are of files."""
+@prints(asks_aws=False)
+@group.command("boot-script", examples=["rolekeeper launches boot-script > wait-for-role.sh"])
+def boot_script() -> None:
+    """Print a boot script that waits for the role."""
+    click.echo(installed.BOOT_SCRIPT.read_bytes(), nl=False)
+
+
+def _in_aws(names: Sequence[str], targets: Sequence[str], allow: Sequence[str] | None) -> ExitCode:
+    there = deployment()
+    places = target_use.Places.chosen(there, targets)
+    found = list(launchers.everywhere(there, places))
+    return _shown(found, allow, there, places=places, names=names, home=there.home)
+
+
+def _shown(
+    found: Sequence[Forecast],
+    allow: Sequence[str] | None,
+    there: Deployment,
+    *,
+    places: target_use.Places | None,
+    names: Sequence[str] = (),
+    home: Target | None = None,
+) -> ExitCode:
+    """Show those that are meant; without a `home` they are of files. Only DONE is returned if `allow` is None."""
     chosen = _named(found, names) if names else [each for each in found if not each.is_beside]
     chosen.sort(key=lambda each: each.urgency)
     beside = 0 if names else len(found) - len(chosen)
@@ -147,9 +192,17 @@ def _shown(found: Sequence[Forecast], names: Sequence[str], home: Target | None)
         _layout(home),
         [forecast.view() for forecast in chosen],
         empty=lambda: _NONE if home else "The files launch no instances.",
-        total=lambda: _total(chosen, beside, home=home, steps=bool(names)),
+        total=lambda: _total(chosen, beside, home=home, steps=bool(names) or home is None),
     )
-    return chosen
+    if places:
+        warn_of_unseen(places)
+        if why := effect.withheld(there):
+            terminal.say(f"Nothing is changed now: {why}.")
+    if allow is not None and any(each.verdict in use.WRONG and each.verdict.value not in allow for each in chosen):
+        return ExitCode.CHANGES
+    if allow is not None and places and places.unseen:
+        raise CommandError("what instances will get isn't known everywhere: targets are left out", NARROW)
+    return ExitCode.DONE
 
 
 def _in_files(
@@ -223,8 +276,7 @@ def _total(found: Sequence[Forecast], beside: int, *, home: Target | None, steps
     if steps:
         lines += [line for each in found for line in _steps(each, home)]
     elif any(each.steps for each in found):
-        name = "rolekeeper launches NAME" if home else "give its name too"
-        lines.append(f"What to change about one: {name}")
+        lines.append("What to change about one: rolekeeper launches explain NAME")
     return "\n".join(lines)
 
 

@@ -319,7 +319,7 @@ _HOLDS = (
     "the other way: instances go into service once their boot script says so; one without a role after 10 minutes is "
     "ended"
 )
-BOOT_SCRIPT = "rolekeeper launches --boot-script"
+BOOT_SCRIPT = "rolekeeper launches boot-script"
 
 
 def steps(found: Forecast, options: str) -> Iterator[StepView]:

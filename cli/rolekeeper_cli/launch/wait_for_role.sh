@@ -1,6 +1,6 @@
 #!/bin/sh
 # Waits until this EC2 instance has its role; fails if it doesn't get it in time. Needs curl.
-# `rolekeeper launches --boot-script` prints this.
+# `rolekeeper launches boot-script` prints this.
 #
 #   wait-for-role.sh [ROLE [TIMEOUT]]
 #

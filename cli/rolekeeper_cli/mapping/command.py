@@ -16,8 +16,8 @@ from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.mapping.arguments import takes_key, takes_key_and_columns
 from rolekeeper_cli.row.view import EditEntryView, HeldEditView, MappingView, RowPlanView
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.arguments import OneOf, completes, limit, waits, yes, yes_to_all
-from rolekeeper_cli.shell.command import Group, command, deployment, prints
+from rolekeeper_cli.shell.arguments import OneOf, completes, waits, yes, yes_to_all
+from rolekeeper_cli.shell.command import Group, command, deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout, amount
 
 with lazily():
@@ -55,7 +55,8 @@ def group() -> None:
     """Manage mappings: this tag means this role."""
 
 
-@prints(mappings=list[MappingView])
+@lists()
+@prints(ExitCode.REJECTED, ExitCode.HELD, mappings=list[MappingView])
 @command(
     "ls",
     "rolekeeper mapping ls",
@@ -103,7 +104,7 @@ def get(key: MappingKey) -> None:
     render.show(view, lambda: tables.show_table(("column", "value"), lines))
 
 
-@prints(row_plan=RowPlanView)
+@prints(ExitCode.REJECTED, ExitCode.HELD, row_plan=RowPlanView)
 @command(
     "set",
     "rolekeeper mapping set workload=web role=web priority=50",
@@ -124,7 +125,7 @@ def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool |
     return ask_and_write(there, intended, f"Write this into {key}", yes=yes, wait=wait)
 
 
-@prints(row_plan=RowPlanView)
+@prints(ExitCode.CHANGES, ExitCode.REJECTED, ExitCode.HELD, row_plan=RowPlanView)
 @command("rm", "rolekeeper mapping rm workload=web", "rolekeeper mapping rm workload=web --yes")
 @takes_key
 @yes
@@ -349,16 +350,16 @@ LAYOUT = Layout(
 # ---- revisions, and edits that are held ----
 
 
+@lists(limit=20)
 @prints(mapping_history=list[EditEntryView])
 @command("history", "rolekeeper mapping history workload=web", "rolekeeper mapping history workload=web --limit 5")
 @takes_key
-@limit
-def history(key: MappingKey, limit: int) -> None:
+def history(key: MappingKey) -> None:
     """Show a mapping's edits and their results.
 
     Newest first: when, who approved it, who claims to have edited it, what changed.
     """
-    entries = mappings.revisions(deployment(), key, limit)
+    entries = mappings.revisions(deployment(), key, render.to_read())
     layout = Layout(
         (
             Column("at", lambda entry: f"{entry.at[:19]}Z"),
@@ -379,7 +380,7 @@ def _what(entry: EditEntryView) -> str:
     return ": ".join(filter(None, (mappings.consent(entry), what)))
 
 
-@prints(row_plan=RowPlanView)
+@prints(ExitCode.REJECTED, ExitCode.HELD, row_plan=RowPlanView)
 @command("rollback", "rolekeeper mapping rollback workload=web", "rolekeeper mapping rollback workload=web --to 3")
 @takes_key
 @click.option(
@@ -411,7 +412,7 @@ _held_revision = click.option(
 )
 
 
-@prints(row_plan=RowPlanView)
+@prints(ExitCode.REJECTED, ExitCode.HELD, row_plan=RowPlanView)
 @command("discard", "rolekeeper mapping discard workload=web", "rolekeeper mapping discard workload=web --revision 5")
 @takes_key
 @_held_revision
@@ -439,7 +440,7 @@ def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     return edits.exit_code(row.status for row in written.bad)
 
 
-@prints(held_edit=HeldEditView)
+@prints(ExitCode.CHANGES, ExitCode.REJECTED, ExitCode.HELD, held_edit=HeldEditView)
 @command(
     "approve", "rolekeeper mapping approve workload=web", "rolekeeper mapping approve workload=web --revision 5 --yes"
 )

@@ -42,7 +42,7 @@ def export(target: str | None) -> None:
     terminal.say(f"Mappings exported: {count:,}.")
 
 
-@prints(validated=ValidatedView)
+@prints(asks_aws=False, validated=ValidatedView)
 @command("validate", "rolekeeper mapping validate mappings.yaml", "rolekeeper mapping validate mappings.yaml --strict")
 @mappings_file
 @click.option("--strict", is_flag=True, help="Fail on a warning too.")

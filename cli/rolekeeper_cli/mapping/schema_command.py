@@ -20,7 +20,7 @@ with lazily():
     from rolekeeper_cli.shell import documents as shell_documents
 
 
-@prints(column=ColumnView | OwnColumnView, schema=Mapping[str, Any])
+@prints(asks_aws=False, column=ColumnView | OwnColumnView, schema=Mapping[str, Any])
 @command(
     "schema",
     "rolekeeper schema fleet",
@@ -43,7 +43,7 @@ def schema(words: tuple[str, ...]) -> None:
     """
     documents, name = printed(click.get_current_context().find_root().command), " ".join(words)
     if not words:
-        click.echo(row_schema.text(), nl=False)
+        render.show(row_schema.schema(), lambda: click.echo(row_schema.text(), nl=False))
         terminal.say("This is the schema of mapping files. What commands print: rolekeeper schema NOUN, one of")
         for noun, (_, paths) in documents.items():
             terminal.say(f"{noun}: {', '.join(paths)}", indent=2)

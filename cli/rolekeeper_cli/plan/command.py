@@ -20,7 +20,7 @@ from rolekeeper_cli.options import MARKDOWN, WIDE
 from rolekeeper_cli.plan.view import AppliedView, PlannedChangeView, PlanView
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import completes, detailed_exitcode, takes_targets
-from rolekeeper_cli.shell.command import command, deployment, prints
+from rolekeeper_cli.shell.command import command, deployment, lists, prints
 from rolekeeper_cli.shell.layout import ACTION_COLOURS, Column, Layout, amount, several
 
 with lazily():
@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from rolekeeper_cli.aws.deployment import Deployment
 
 
-@prints(plan=PlanView)
+@lists()
+@prints(ExitCode.CHANGES, ExitCode.REJECTED, ExitCode.HELD, plan=PlanView)
 @command(
     "plan",
     "rolekeeper plan",
@@ -103,9 +104,11 @@ def plan(
         fleet = preview.FleetPlan(there, proposed, narrowed=bool(texts))
         for edit in proposed.edits:
             drawn.draw(edit)
-        changes = list(map(plan_use.change_view, kept(fleet.changing(seen))))
-        whole = plan_use.view(fleet, places, waiting, changes)
+        views = map(plan_use.change_view, kept(fleet.changing(seen)))
+        changes = render.Arranged(Layout(()), views, PlannedChangeView)
+        whole = plan_use.view(fleet, places, waiting, list(changes))
         _show(there, whole, command=_typed(file, texts, targets, prune=prune))
+        changes.say_rest()
         warn_of_unseen(places)
         if out:
             _require_whole(out, proposed, places)
@@ -148,7 +151,7 @@ def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, lis
     return by_target
 
 
-@prints(applied=AppliedView)
+@prints(ExitCode.REJECTED, ExitCode.HELD, applied=AppliedView)
 @command("apply", "rolekeeper apply change.plan", "rolekeeper apply change.plan --approve")
 @click.argument("plan", metavar="PLAN", type=click.Path(), help="What rolekeeper plan --out wrote.")
 @click.option(

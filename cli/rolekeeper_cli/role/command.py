@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import click
 
-from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.fleet.command import warn_of_unseen
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.role.view import InclusionView, QuotasView, RolesView, RoleView
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import takes_targets
-from rolekeeper_cli.shell.command import Group, doctor_deployment, prints
+from rolekeeper_cli.shell.command import Group, doctor_deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout, amount, day, several
 
 with lazily():
@@ -22,6 +22,7 @@ with lazily():
     from rolekeeper_cli.target import use as target_use
 
 
+@lists()
 @prints(roles=RolesView)
 @click.group(
     "roles",
@@ -60,22 +61,24 @@ def group(
     mapping gives or an instance carries, without what they don't use.
     """
     if context.invoked_subcommand is not None:
-        if names or unused or targets:
-            raise UsageError("--role, --unused and --target are options of the list", "leave them out")
         return
 
     deployment = doctor_deployment()
     places = target_use.Places.chosen(deployment, targets)
     found = use.view(deployment, places, names=names, unused=unused, last_accessed=ask_last_accessed)
     by_account = len({role.account for role in found.roles}) > 1
+    layout = _layout(by_account=by_account)
+    arranged = render.Arranged(layout, found.roles, RoleView)
+    found = found.but(roles=list(arranged))
 
     def draw() -> None:
         if names:
             _draw_whole(found.roles)
         else:
             if found.roles:
-                tables.stream_list(_layout(by_account=by_account), found.roles)
+                tables.stream_list(layout, found.roles)
             terminal.line(_total(found, deployment.settings.role_path))
+            arranged.say_rest()
         if found.account:
             terminal.line(_quotas(found.account, deployment.home.account if by_account else ""))
 
@@ -85,6 +88,7 @@ def group(
     warn_of_unseen(places)
 
 
+@lists()
 @prints(included=list[InclusionView])
 @group.command(
     "must-include",

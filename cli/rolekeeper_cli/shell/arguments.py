@@ -96,11 +96,6 @@ detailed_exitcode = click.option(
     is_flag=True,
     help="Exit with 2 when something would change, unless rows are rejected (3) or held (4).",
 )
-
-
-limit = click.option(
-    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="Maximum number of entries."
-)
 mappings_file = click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
 dry_run = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
 allow_downgrade = click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")

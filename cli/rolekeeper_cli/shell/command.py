@@ -1,23 +1,26 @@
-"""What all commands have in common: options, examples in the help, and exit codes."""
+"""What all commands have in common: options, those of each list, examples in the help, and exit codes."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Never
 
 import click
+from click.core import ParameterSource
 
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.options import MARKDOWN, OUTPUTS, Options
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.shell import terminal
+from rolekeeper_cli.shell.arguments import OneOf
 from rolekeeper_cli.shell.suggest import commands_meant, near
-from rolekeeper_cli.shell.terminal import Progress
+from rolekeeper_cli.shell.terminal import Progress, wrapped
 from rolekeeper_cli.shell.view import schema_of, shapes
 
 with lazily():
@@ -33,13 +36,59 @@ if TYPE_CHECKING:
 
 type Sections = Mapping[str, Mapping[str, tuple[str, str]]]
 
+# The sections of options in a help.
+OPTIONS, EVERY_LIST, EVERY_COMMAND = "Options", "Options of every list", "Options of every command"
+# The exit codes of every command, of those that ask AWS, and of a group that does nothing alone.
+_EVERY = frozenset({ExitCode.DONE, ExitCode.NO, ExitCode.INTERRUPTED, ExitCode.USAGE, ExitCode.FAILED})
+_OF_AWS = frozenset({ExitCode.CONFIGURATION, ExitCode.SERVICE})
+_OF_GROUP = frozenset({ExitCode.DONE, ExitCode.USAGE})
+
+
+class _Formatter(click.HelpFormatter):
+    """Breaks no word and no command, where click's own does; and it is as narrow as the terminal."""
+
+    def __init__(self, indent_increment: int = 2, width: int | None = None, max_width: int | None = None) -> None:
+        narrow = min(shutil.get_terminal_size().columns, max_width or 80) - 2
+        super().__init__(indent_increment, width or narrow, max_width)
+
+    def write_heading(self, heading: str) -> None:
+        self.write("\n".join(wrapped(f"{heading}:", self.width)) + "\n")
+
+    def write_text(self, text: str) -> None:
+        margin = " " * self.current_indent
+        for number, paragraph in enumerate(text.split("\n\n")):
+            lines = wrapped(" ".join(paragraph.split()), self.width - len(margin))
+            self.write("\n" * bool(number) + "".join(f"{margin}{line}\n" for line in lines))
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        rows = list(rows)
+        most = min(max(len(name) for name, _ in rows), col_max, max(12, self.width - 48))
+        margin, column = " " * self.current_indent, " " * (most + col_spacing)
+        for name, text in rows:
+            lines = [column + line for line in wrapped(text, self.width - len(margin + column))] if text else []
+            if lines and len(name) <= most:
+                lines[0] = name + lines[0][len(name) :]
+            else:
+                lines = [*wrapped(name, self.width - len(margin)), *lines]
+            self.write("".join(f"{margin}{line}\n" for line in lines))
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
+def section_of(parameter: click.Parameter) -> str:
+    return getattr(parameter, "section", OPTIONS)
+
 
 class Command(click.Command):
     """A command with the common options, and examples in its help. It returns its `ExitCode`; None is `DONE`.
 
-    `markdown` says whether it, or a command of it, has that output, beside those of every command. `prints` is as the
-    decorator of that name declares.
+    `markdown` says whether it, or a command of it, has that output, beside those of every command. `prints` and `exits`
+    are as the decorator `prints` declares.
     """
+
+    context_class = _Context
 
     def __init__(
         self, *arguments: Any, examples: Sequence[str] = (), markdown: bool = False, **attributes: Any
@@ -49,6 +98,8 @@ class Command(click.Command):
         self.context_settings = {"help_option_names": ["-h", "--help"]}
         self.examples = tuple(examples)
         self.prints: Mapping[str, Any] = {}
+        does_nothing = isinstance(self, click.Group) and not self.invoke_without_command
+        self.exits = _OF_GROUP if does_nothing else _EVERY | _OF_AWS
         self.markdown = markdown
         short = not any("-o" in each.opts for each in self.params)
         self.params += common_options(short=short, markdown=markdown)
@@ -65,25 +116,36 @@ class Command(click.Command):
             # As by a variable of a script that isn't set. Of --reader it means none.
             if each.multiple and each.name != "readers" and "" in ctx.params.get(str(each.name), options.regions):
                 raise UsageError(f"{each.opts[-1]} is empty", "leave it out, or name something")
-        # A group's subcommand has documents of its own; click says in no other way whether there is one.
-        if options.query and not ctx._protected_args:  # noqa: SLF001
+            if isinstance(each, click.Argument) and ctx.params.get(str(each.name)) == "":
+                raise UsageError(f"{each.human_readable_name} is empty", f"see: {ctx.command_path} --help")
+        # A group's subcommand has options and documents of its own; click says in no other way whether there is one.
+        if subcommand := ctx._protected_args:  # noqa: SLF001
+            for each in self.params:
+                given = ctx.get_parameter_source(str(each.name)) is ParameterSource.COMMANDLINE
+                if given and section_of(each) != EVERY_COMMAND:
+                    raise UsageError(f"{each.opts[-1]} isn't an option of {subcommand[0]}", "leave it out")
+        elif options.query:
             queries.refuse_unknown(options.query, [*map(schema_of, self.prints.values())])
-        return super().invoke(ctx)
+        run = partial(super().invoke, ctx)
+        return terminal.repeat(run) if options.watch else run()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the command's own options, then a group's commands, then the common options."""
-        own: list[tuple[str, str]] = []
-        common: list[tuple[str, str]] = []
+        """Write the command's own options, those of a list, a group's commands, then the common options."""
+        sections: dict[str, list[tuple[str, str]]] = {OPTIONS: [], EVERY_LIST: [], EVERY_COMMAND: []}
         for parameter in self.get_params(ctx):
             if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)):
-                (common if isinstance(parameter, CommonOption) else own).append(record)
-        if own:
-            with formatter.section("Options"):
-                formatter.write_dl(own)
+                sections[section_of(parameter)].append(record)
+        common = sections.pop(EVERY_COMMAND)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
         if isinstance(self, click.Group):
             self.format_commands(ctx, formatter)
         self._format_fields(formatter)
-        with formatter.section("Options of every command"):
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(int(code)), code.says.replace("`", "")) for code in sorted(self.exits)])
+        with formatter.section(EVERY_COMMAND):
             formatter.write_dl(common)
 
     def _format_fields(self, formatter: click.HelpFormatter) -> None:
@@ -148,12 +210,33 @@ def command(name: str, *examples: str, markdown: bool = False) -> Callable[[Call
     return click.command(name, cls=Command, examples=examples, markdown=markdown)
 
 
-def prints[Declared: click.Command](**documents: Any) -> Callable[[Declared], Declared]:
-    """Declare the types of a command's documents, views or lists of them, by the noun of their schema."""
+def prints[Declared: click.Command](
+    *codes: ExitCode, asks_aws: bool = True, **documents: Any
+) -> Callable[[Declared], Declared]:
+    """Declare the exit codes that a command has beside those of every command, and the types of its documents.
+
+    These are views or lists of them, by the noun of their schema.
+    """
 
     def declare(command: Declared) -> Declared:
         assert isinstance(command, Command)  # as a group's are (`command_class`)
+        command.exits = _EVERY.union(codes, _OF_AWS if asks_aws else ())
         command.prints = {noun.replace("_", "-"): document for noun, document in documents.items()}
+        return command
+
+    return declare
+
+
+def lists[Declared: click.Command](*, limit: int | None = None, watch: bool = True) -> Callable[[Declared], Declared]:
+    """Give a command the options of every list, which `render` applies.
+
+    Args:
+        limit: the number of rows that it shows by default.
+        watch: whether it can be repeated; not if it changes something.
+    """
+
+    def declare(command: Declared) -> Declared:
+        command.params += list_options(limit)[: None if watch else -1]
         return command
 
     return declare
@@ -224,8 +307,9 @@ def _report(error: CommandError, colour: bool | None) -> int:  # noqa: FBT001  #
 class CommonOption(click.Option):
     """An option that is kept in `Options` instead of going to the command."""
 
-    def __init__(self, *names: str, **attributes: Any) -> None:
+    def __init__(self, *names: str, section: str = EVERY_COMMAND, **attributes: Any) -> None:
         super().__init__(names, expose_value=False, callback=self._keep, **attributes)
+        self.section = section  # of the help
 
     def _keep(self, context: click.Context, _parameter: click.Parameter, value: Any) -> None:
         options = context.find_root().ensure_object(Options)
@@ -254,7 +338,7 @@ def common_options(*, short: bool = True, markdown: bool = False) -> tuple[click
         short: whether `-o` is `--output`; not for a command whose `-o` is a file, as with compilers and curl.
         markdown: whether that is among the outputs.
     """
-    forms = click.Choice((*OUTPUTS, MARKDOWN) if markdown else OUTPUTS)
+    forms = OneOf((*OUTPUTS, MARKDOWN) if markdown else OUTPUTS)
     page = f"; {MARKDOWN}, of plan: a page for a pull request" if markdown else ""
     output = ("-o", "--output") if short else ("--output",)
     return (
@@ -265,6 +349,19 @@ def common_options(*, short: bool = True, markdown: bool = False) -> tuple[click
         CommonOption(*output, type=forms, help=f"How data is shown; wide: a table with all columns{page}."),
         CommonOption("--query", type=_Query(), metavar="JMESPATH", help="What to show of the data."),
         CommonOption("--debug", is_flag=True, default=None, help="Say on stderr what AWS is asked and answers."),
+    )
+
+
+@cache
+def list_options(limit: int | None) -> tuple[click.Parameter, ...]:
+    """The options of a list that shows this many rows by default."""
+    every = f"every {terminal.WATCH_SECONDS:.0f} seconds until Ctrl-C, each time by the same calls to AWS"
+    number: dict[str, Any] = {"type": click.IntRange(1), "default": limit, "show_default": limit is not None}
+    of_list = partial(CommonOption, section=EVERY_LIST)
+    return (
+        of_list("--sort", metavar="COLUMN", help="By this column, or field of -o json; -COLUMN: from the highest."),
+        of_list("--limit", metavar="N", help="Maximum number of rows.", **number),
+        of_list("--watch", is_flag=True, default=None, help=f"Show it again {every}. As JSON, a line each time."),
     )
 
 

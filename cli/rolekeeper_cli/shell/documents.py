@@ -60,7 +60,7 @@ def found_in(document: Any, query: str, schema: Schema | None) -> Any:
 
 def draw(found: Any) -> None:
     """Draw what a query finds for people, who know its form."""
-    rows = found if isinstance(found, list) else [found]
+    rows = found if isinstance(found, list) else [] if found is None else [found]
     if rows and all(isinstance(each, Mapping) and each for each in rows):
         names = list(dict.fromkeys(name for each in rows for name in each))
         tables.show_table(names, [[_cell(each.get(name)) for name in names] for each in rows])

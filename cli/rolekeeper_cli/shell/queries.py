@@ -28,7 +28,9 @@ def wrong_query(query: str) -> str:
     try:
         jmespath.compile(query)
     except JMESPathError as error:
-        return " ".join(str(error).split())
+        # Its next lines show the expression again, and point into it.
+        [first, *_] = str(error).split("\n")
+        return first.rpartition("jmespath expression: ")[2].removesuffix(", for expression:").rstrip(":")
     return ""
 
 

@@ -77,6 +77,7 @@ COMMANDS_MEANT: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "rolekeeper roles": {"list ls": ("roles",), "get show describe": ("roles --role NAME",)},
     "rolekeeper guard": {"list ls show": ("guard",)},
+    "rolekeeper launches": {"list ls": ("launches",), "get show describe view": ("launches explain NAME",)},
 }
 _MOST = 3
 # The slips that a word of up to this many characters may hold, and the most.
@@ -100,7 +101,9 @@ def near(text: str, names: Iterable[str]) -> list[str]:
     difflib counts common characters, so it suggests `--profile` for `--role`. Here slips count: a character too many,
     one missing, one for another, two swapped. Case and leading dashes don't.
     """
-    typed = _plain(text)
+    typed, names = _plain(text), set(names)
+    if text in names:
+        return []  # it is there, and something else is wrong
     allowed = next((slips for longest, slips in _SLIPS.items() if len(typed) <= longest), _MOST_SLIPS)
     found: set[tuple[float, str]] = set()
     for name in names:

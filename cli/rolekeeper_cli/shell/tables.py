@@ -5,7 +5,7 @@ is too long has a line of its own, and a column for which there is no room is be
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import batched, chain, zip_longest
 from operator import itemgetter
@@ -71,10 +71,10 @@ class Listing:
     """Draws a list by pages; its columns are as wide as the pages so far need.
 
     Args:
-        widest: a document that the columns are wide enough for from the start, if rows come one by one.
+        least: the width that columns have from the start, by name, if rows come one by one.
     """
 
-    def __init__(self, layout: Layout, widest: Any = None) -> None:
+    def __init__(self, layout: Layout, least: Mapping[str, int] = {}) -> None:  # it is only read
         wide = terminal.options().output == WIDE
         self._layout, width = layout, None if wide else terminal.width()
         # Without a width a line is a row.
@@ -84,8 +84,8 @@ class Listing:
             columns.append(Column(layout.note_name, layout.note))
         self._places = [_Place(each, len(each.name) if layout.head else 0) for each in columns]
         self._has_head = layout.head
-        if widest is not None:
-            self._cells(widest)
+        for place in self._places:
+            place.cells.add(least.get(place.column.name, 0))
 
     def draw(self, documents: Sequence[Any]) -> None:
         """Draw a page of rows, the first one below the columns' names."""

@@ -4,12 +4,16 @@ Text that comes from AWS may hold anything. Characters that can't be printed are
 be able to move a cursor.
 """
 
+import io
+import re
 import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable
-from typing import TextIO
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from typing import Never, TextIO
 
 import click
 
@@ -51,22 +55,39 @@ def line(text: str, colour: str | None = None, *, indent: int = 0) -> None:
 
 
 def _fitted(text: str, stream: TextIO, indent: int = 0) -> str:
-    """A text for people, which breaks between words on a terminal; indented lines are for copying, so whole."""
+    """A text for people, which breaks between words on a terminal, and in no command."""
     lines, room = printable(text).split("\n"), width(stream)
     if room:
-        lines = [each if each.startswith(" ") else "\n  ".join(wrapped(each, room - indent - 2)) for each in lines]
+        lines = [line for each in lines for line in _hanging(each, room - indent)]
     return textwrap.indent("\n".join(lines), " " * indent)
 
 
+def _hanging(text: str, room: int) -> Iterator[str]:
+    """Break a line; what follows its first part is indented more."""
+    margin = text[: len(text) - len(text.lstrip(" "))]
+    first, *others = wrapped(text.strip(" "), room - len(margin) - 2)
+    yield margin + first
+    yield from (f"{margin}  {each}" for each in others)
+
+
+# A command in a sentence, up to a word that only a sentence has, or the end of its clause.
+_COMMAND = re.compile(
+    r"(?<!\S)\(?(?:rolekeeper|aws|terraform) [a-z][a-z0-9-]*"
+    r"(?:(?<![;,:.)]) (?!(?:and|or|to|in|on|if|for|of|with|which|that|says|shows|gives|ends|then|is|has|needs)\b)"
+    r"""(?:'[^']*'|"[^"]*"|[^\s('"])+)*"""
+)
+_BLANK = "\ue000"  # within a command, while its text is split: as wide as a blank, and in no printable text
+
+
 def wrapped(text: str, room: int, size: Callable[[str], int] = len) -> list[str]:
-    """Lines of whole words; a word that is wider than the room has a line of its own."""
+    """Lines of whole words and commands; one that is wider than the room has a line of its own."""
     lines: list[str] = []
-    for word in text.split(" "):
+    for word in _COMMAND.sub(lambda found: found[0].replace(" ", _BLANK), text).split(" "):
         if lines and size(lines[-1]) + 1 + size(word) <= room:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
-    return [line for each in lines if (line := each.strip())] or [""]
+    return [line for each in lines if (line := each.strip().replace(_BLANK, " "))] or [""]
 
 
 def printable(text: str) -> str:
@@ -82,6 +103,39 @@ def width(stream: TextIO | None = None) -> int | None:
 def is_terminal() -> bool:
     """Whether a person can be asked: they type on a terminal, and see the question there."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+# ---- the same again, until Ctrl-C ----
+
+
+WATCH_SECONDS = 5.0
+
+
+class _Held(io.StringIO):
+    """What a terminal shows once all of it is there."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def repeat(draw: Callable[[], object]) -> Never:
+    """Draw again and again, on a terminal in the place of what was drawn before."""
+    drawn = draw
+    while True:
+        drawn()
+        if options().for_people:
+            at = time.strftime("%H:%M:%S UTC", time.gmtime())
+            say(f"As of {at}; again in {WATCH_SECONDS:.0f} seconds. Ctrl-C ends it.")
+        time.sleep(WATCH_SECONDS)
+        drawn = partial(_replace, draw) if sys.stdout.isatty() and options().for_people else draw
+
+
+def _replace(draw: Callable[[], object]) -> None:
+    """Draw in the place of what is on the terminal, once all of it is known."""
+    with redirect_stdout(_Held()) as held, redirect_stderr(held if sys.stderr.isatty() else sys.stderr):
+        draw()
+    click.clear()
+    click.echo(held.getvalue(), nl=False)
 
 
 # ---- asking before something is done. Without a terminal nobody is asked ----

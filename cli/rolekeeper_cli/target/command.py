@@ -13,7 +13,7 @@ from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import completes, yes
-from rolekeeper_cli.shell.command import Group, deployment, prints
+from rolekeeper_cli.shell.command import Group, deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout, amount, second
 from rolekeeper_cli.target.view import ForgottenTargetView, MissingTargetView, TargetView
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rolekeeper_cli.aws.deployment import Deployment
 
 
+@lists()
 @prints(targets=list[TargetView], missing_targets=list[MissingTargetView])
 @click.group(
     "targets",

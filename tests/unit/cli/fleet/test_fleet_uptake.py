@@ -182,7 +182,7 @@ def test_of_a_few_instances_each_is_asked(terminal: Terminal, desk: Desk, steady
     desk.quiet()
     assert seen(terminal) == {steady: {"web": "in-use"}}
     assert desk.world.calls["LookupEvents"] == 2
-    assert "Calls were looked for on 1 of 1 instances. Nothing seen isn't" in terminal("fleet", "--uptake").stderr
+    assert "Calls were looked for on 1 of 1 instance. Nothing seen isn't" in terminal("fleet", "--uptake").stderr
 
 
 # ---- targets ----

@@ -38,6 +38,34 @@ def test_it_waits_until_the_last_one_carries_its_role(terminal: Terminal, desk: 
     assert [desk.world.carries(each) for each in ids] == ["web"] * 3
 
 
+def test_an_instance_alone_is_followed_until_it_carries_what_its_tags_and_its_pin_say(
+    terminal: Terminal, desk: Desk
+) -> None:
+    one = desk.world.running(app="web", Name="web-1")
+    comes(terminal, desk, one)
+    ran = terminal("wait", "web-1")
+    assert (ran.exit_code, ran.stdout) == (0, f"{one} (web-1) carries web.\n"), ran.output
+    terminal("replace", one, "db", "--yes", "--no-wait")
+    comes(terminal, desk, one)
+    assert terminal.document("wait", one)["role"] == "db"
+    assert terminal("wait", desk.world.running()).stdout.endswith(" carries no role.\n"), "no mapping is for it"
+
+
+def test_an_instance_alone_that_does_not_come_says_why(terminal: Terminal, desk: Desk) -> None:
+    foreign, waits = desk.world.running(profile="theirs", app="web"), desk.world.running(app="web")
+    ran = terminal("wait", foreign)
+    assert (ran.exit_code, ran.stdout, f"! {foreign}: it carries the foreign" in ran.stderr) == (1, "", True)
+    ran = terminal("wait", waits, "--attempts", "2")
+    assert (ran.exit_code, "1 of 1 instances don't carry what they should yet" in ran.stderr) == (255, True)
+    desk.edit("app=bad", role="nosuch")
+    unmapped = desk.world.running(app="bad")
+    ran = terminal("wait", unmapped)
+    assert (ran.exit_code, "app=bad is rejected" in ran.stderr) == (3, True), ran.output
+    terminal.meanwhile = lambda: desk.world.truth.terminate(waits)
+    ran = terminal("wait", waits)
+    assert (ran.exit_code, f"{waits} is shutting-down" in ran.stderr) == (1, True), ran.output
+
+
 def test_of_many_targets_some_are_named_with_what_is_missing_there() -> None:
     keys = [InstanceKey(f"{number:012}", "eu-west-1", f"i-{number:017x}") for number in range(12)]
     missing = Followed(coming=(*keys, replace(keys[0], id="i-00000000000000fff"))).missing
@@ -64,7 +92,7 @@ def test_resume_with_wait_follows_the_fleet(terminal: Terminal, desk: Desk) -> N
     instance = desk.world.running(app="web")
     comes(terminal, desk, instance)
     ran = terminal("resume", "--wait")
-    assert (ran.exit_code, ran.stderr) == (0, "1 of 1 instances carry what they should.\n")
+    assert (ran.exit_code, ran.stderr) == (0, "1 of 1 instance carries what it should.\n")
 
 
 def test_pause_with_wait_waits_for_what_ec2_has_begun(terminal: Terminal, desk: Desk) -> None:

@@ -26,10 +26,10 @@ def test_decisions_are_shown_once_each_in_their_order(terminal: Terminal, desk: 
     ran = terminal("watch", "--since", "10m", "--for", "6s")
     assert ran.exit_code == 0, ran.output
     head, *rows = lines(ran.stdout)
-    assert head == "AT INSTANCE ACTION FROM TO WHY"
+    assert head == "AT INSTANCE DECIDED FROM TO WHY"
     shown = [(row.split()[1], row.split()[2]) for row in rows]
     assert shown == [(one, "Attach"), (two, "Attach")]
-    assert rows[0].endswith("Attach none web test → app=web gives it role web")
+    assert rows[0].endswith("Attach (unoccupied) none web test → app=web gives it role web")
     assert len(logs.asked) > 6, "pages of both groups, several times"
     assert {each["logGroupName"] for each in logs.asked} == set(GROUPS)
 
@@ -96,6 +96,23 @@ def test_it_begins_as_far_back_as_it_is_told(terminal: Terminal, desk: Desk, log
     now = desk.world.clock.now()
     terminal("watch", "--since", "5m", "--for", "1s")
     assert logs.asked[0]["startTime"] == int((now - timedelta(minutes=5)).timestamp() * 1_000)
+
+
+@pytest.mark.usefixtures("logs")
+def test_the_history_of_the_fleet_is_the_newest_that_was_done_wherever(terminal: Terminal, desk: Desk) -> None:
+    terminal.clients["logs"] = FakeLogs(desk.world.logged, desk.world.clock.now)
+    assert terminal("history").stderr == "Rolekeeper did nothing in the last week.\n"
+    gone, one = (desk.converged("web", app="web") for _ in range(2))
+    desk.world.truth.terminate(gone)
+    assert [each["instance"] for each in terminal.document("history")] == [one, gone]
+    desk.world.wait(2 * 86_400)
+    two = desk.converged("web", app="web")
+    desk.world.reconcile(two)
+    ran = terminal("history", "--limit", "1")
+    [row] = lines(ran.stdout)[1:]
+    assert row.endswith(f"Z {two} Attach (unoccupied) none web test → app=web gives it role web")
+    assert "more rows than the 1" in ran.stderr
+    assert [each["instance"] for each in terminal.document("history")] == [two, one, gone]
 
 
 def test_functions_that_dont_log_decisions_are_told(terminal: Terminal, logs: FakeLogs) -> None:  # noqa: ARG001  # the same

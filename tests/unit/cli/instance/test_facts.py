@@ -43,7 +43,7 @@ def test_each_fact_has_its_line_and_a_reason_is_shown_once() -> None:
         "unknown: who knows",
         "pin: NONE, claimed by nobody",
         ": rolekeeper release i-1 gives it back to its tags",
-        f"condition: for the same reason, since {T}, parked",
+        f"condition: since {T}, parked",
         f"took over from: theirs ({T})",
     ]
     released = [views.StepView(command="rolekeeper release i-1", does="ends it")]
@@ -60,28 +60,28 @@ def test_the_last_decision_and_what_was_before_have_their_lines() -> None:
     last = view_with(history_view.EntryView, cause="tags", at=f"{T[:-1]}.5Z", action="Wait", code="window", **answer)
     assert said(facts.of_last_change(explained(last=last))) == [
         f"triggered by: tags ({T})",
-        "last decision: Wait (window): for the same reason",
-        "AWS answered: nothing: it wasn't asked",
+        "last decision: Wait (window)",
         "to undo: nothing: Rolekeeper's history has no change that made it so",
     ]
     before = views.FormerView(instance_profile="db", profile_arn="arn:db", until=T)
     lines = [f"before that: arn:db (until {T})", "to undo: no step brings back db"]
     assert said(facts.of_last_change(explained(former=before))) == lines
     still = before.but(instance_profile=None, until=None)
-    assert said(facts.of_last_change(explained(former=still))) == ["to undo: no step keeps no role"]
+    assert said(facts.of_last_change(explained(former=still))) == ["to keep it: no step keeps no role"]
 
 
 # ---- who did it ----
 
 
-def test_what_isnt_known_is_one_line_for_each_reason() -> None:
+def test_who_isnt_known_has_the_reason() -> None:
     by = caller_of({"type": "IAMUser", "arn": "arn:aws:iam::123456789012:user/bob"})
     known = {"event": "CreateTags", "at": AT}
     tagged = view_with(history_view.WhoView, what="tagged", about="app=web", by=by, **known)
     others = [tagged.but(what=what, by=None, unknown_because="denied") for what in ("untagged", "attached")]
     assert said(facts.of_who([tagged, *others], "123456789012")) == [
         f"tagged by: user/bob (CreateTags app=web, {T})",
-        "unknown: who untagged app=web, attached app=web: denied",
+        "untagged by: unknown (app=web): denied",
+        "attached by: unknown (app=web): denied",
     ]
 
 

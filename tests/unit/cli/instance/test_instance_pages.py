@@ -190,7 +190,7 @@ def test_what_changed_of_it_changes_beside_the_forms_too(browser: TestClient, de
 def test_who_did_it_is_a_part_and_a_page(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     part = browser.get(f"/instance/{one}/who", headers={"HX-Request": "true"})
-    assert "Unknown who tagged app=web: not in CloudTrail's event history" in words(part)
+    assert "Tagged by unknown (app=web): not in CloudTrail's event history" in words(part)
     assert "<html" not in part.text
     page = browser.get(f"/instance/{one}/who")
     assert "<html" in page.text

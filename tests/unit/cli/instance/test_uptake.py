@@ -504,7 +504,7 @@ def test_explain_names_the_same_time_for_a_role_that_another_actor_put_back_in_b
     [before] = [line for line in told if line.startswith("before that")]
     [former] = [line for line in told if line.startswith("former role")]
     assert before.endswith(f"/web (until {taken})")
-    assert former.startswith(f"former role web, taken {taken}: no call since, which isn't unused; ")
+    assert former.startswith(f"former role web, taken {taken}: no call seen since (not proof that it is unused); ")
     assert former.endswith(f"; see rolekeeper uptake {one}")
 
 

@@ -205,7 +205,7 @@ def test_what_was_found_before_it_was_throttled_is_shown(terminal: Terminal, des
     desk.world.calls.after("LookupEvents", lambda: setattr(terminal.trail, "refuses", "ThrottlingException"))
     text = terminal("explain", one, "--no-uptake").stdout
     assert "user/bob (CreateTags app=web" in text
-    assert "attached theirs: CloudTrail gave no answer (ThrottlingException)" in text
+    assert "unknown (theirs): CloudTrail gave no answer (ThrottlingException)" in text
 
 
 def test_pages_are_read_until_all_is_answered_and_no_further(terminal: Terminal, desk: Desk) -> None:
@@ -252,7 +252,7 @@ def test_an_instance_with_endless_events_is_asked_about_within_bounds(terminal: 
     for number in range(100):
         terminal.trail.tagged(BOB, one, backup=str(number))
     text = terminal("explain", one, "--no-uptake").stdout
-    assert "tagged app=web: not among the 20 events that were looked through, and there are more" in text
+    assert "unknown (app=web): not among the 20 events that were looked through, and there are more" in text
     assert desk.world.calls["LookupEvents"] == 10
 
 

@@ -1,4 +1,4 @@
-"""Files of infrastructure, and what `rolekeeper launches --template` says of them."""
+"""Files of infrastructure, and what `rolekeeper launches files` says of them."""
 
 import json
 from contextlib import suppress
@@ -236,15 +236,15 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-OFFLINE = ("launches", "-f", "mappings.yaml", "--template")
+OFFLINE = ("launches", "files", "-f", "mappings.yaml")
 
 
 def test_a_pipeline_fails_before_anything_is_launched(terminal: Terminal, files: Path) -> None:
     del files
-    assert terminal(*OFFLINE, "right.yaml", "--exit-code").exit_code == 0
-    assert terminal(*OFFLINE, "right.yaml", "--template", "late.yaml", "--exit-code").exit_code == 2
-    assert terminal(*OFFLINE, "late.yaml", "--exit-code", "--allow", "a-few-seconds-late").exit_code == 0
-    unknown = terminal(*OFFLINE, "batch.yaml", "--exit-code")
+    assert terminal(*OFFLINE, "right.yaml", "--detailed-exitcode").exit_code == 0
+    assert terminal(*OFFLINE, "right.yaml", "late.yaml", "--detailed-exitcode").exit_code == 2
+    assert terminal(*OFFLINE, "late.yaml", "--detailed-exitcode", "--allow", "a-few-seconds-late").exit_code == 0
+    unknown = terminal(*OFFLINE, "batch.yaml", "--detailed-exitcode")
     assert (unknown.exit_code, "Jobs" in unknown.stdout, "1 resource: 1 unknown." in unknown.stderr) == (2, True, True)
 
 
@@ -263,8 +263,8 @@ def test_without_a_file_of_mappings_the_published_ones_count(
 ) -> None:
     del files, web_and_db
     desk.edit("app=web", role="db")
-    [late] = terminal.document("launches", "--template", "late.yaml")
-    [right] = terminal.document("launches", "--template", "right.yaml")
+    [late] = terminal.document("launches", "files", "late.yaml")
+    [right] = terminal.document("launches", "files", "right.yaml")
     assert (late["verdict"], late["should_carry"]) == ("a-few-seconds-late", "db")
     assert right["verdict"] == "replaced"
 
@@ -274,15 +274,15 @@ def test_an_unknown_tag_matters_if_a_row_asks_for_it(terminal: Terminal, files: 
     desk.edit("app=web", role="web", require_tags={"stage": "live"})
     for key in ("stage", "rolekeeper:ignore"):
         (files / "one.yaml").write_bytes(instance(f"[{{Key: {key}, Value: !ImportValue s}}]"))
-        [found] = terminal.document("launches", "--template", "one.yaml")
+        [found] = terminal.document("launches", "files", "one.yaml")
         assert found["verdict"] == "unknown"
 
 
 def test_a_hubs_file_is_deployed_to_one_target(terminal: Terminal, files: Path, desk: Desk) -> None:
     del files
     SpokeFixture.with_web(terminal, desk, HERE)
-    assert "a file is deployed to one target" in terminal("launches", "--template", "late.yaml").output
-    [found] = terminal.document("launches", "--template", "late.yaml", "--target", str(HERE))
+    assert "a file is deployed to one target" in terminal("launches", "files", "late.yaml").output
+    [found] = terminal.document("launches", "files", "late.yaml", "--target", str(HERE))
     assert (found["verdict"], found["account"]) == ("a-few-seconds-late", HERE.account)
 
 
@@ -295,5 +295,5 @@ def test_a_profile_that_the_file_declares_need_not_be_in_iam(
     (files / "one.yaml").write_bytes(
         instance("[{Key: app, Value: web}]", "!Ref P").replace(b"{One:", b"{P: " + declared + b", One:")
     )
-    [found] = terminal.document("launches", "--template", "one.yaml")
+    [found] = terminal.document("launches", "files", "one.yaml")
     assert (found["verdict"], found["carries"]) == ("replaced", "new")

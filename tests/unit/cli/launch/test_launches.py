@@ -252,7 +252,7 @@ def test_a_template_that_a_group_uses_is_listed_only_if_its_own_tags_match(
     assert set(found(terminal)) == {"front", "back", "tagged"}
     assert found(terminal)["tagged"]["used_by"] == ["back"]
     assert "1 launch template isn't listed" in terminal("launches").output
-    assert set(found(terminal, "base")) == {"base"}
+    assert set(found(terminal, "explain", "base")) == {"base"}
 
 
 # ---- fleets ----
@@ -367,41 +367,6 @@ def test_no_step_takes_the_mixed_instances_policy_from_a_group(terminal: Termina
     assert "then name it in the group's mixed instances policy" in new["does"]
 
 
-def test_at_80_columns_names_and_verdicts_are_whole(
-    terminal: Terminal, there: FakeLaunchers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rolekeeper_cli.shell.terminal.width", lambda _stream=None: 80)
-    name = "a-group-of-the-web-frontend-in-production"
-    there.template("base", app="other")
-    there.group(name, "base", "$Latest", tags={"app": "web"})
-    lines = terminal("launches", "base", name).stdout.splitlines()
-    assert name in lines
-    [row] = [each for each in lines if each.strip().startswith("a few seconds late")]
-    assert row.split()[4:] == ["group", "none", "web", "1", "latest"]
-    assert f"  no mapping for its tags; used by {name}" in lines
-
-
-# ---- the exit code ----
-
-
-@pytest.mark.parametrize(
-    ("profile", "options", "code"),
-    [
-        ("", [], 0),
-        ("", ["--exit-code"], 2),
-        ("", ["--exit-code", "--allow", "a-few-seconds-late"], 0),
-        ("db", ["--exit-code", "--allow", "a-few-seconds-late"], 2),
-        ("web", ["--exit-code"], 0),
-    ],
-)
-def test_a_pipeline_can_stop_for_what_is_not_right(
-    terminal: Terminal, there: FakeLaunchers, profile: str, options: list[str], code: int
-) -> None:
-    there.template("front", profile, app="web")
-    there.template("unmapped", "legacy")
-    assert terminal("launches", *options).exit_code == code
-
-
 # ---- what it asks of AWS ----
 
 
@@ -443,8 +408,8 @@ def test_other_targets_are_read_and_one_that_cannot_be_is_left_out(
     assert (seen["far"]["account"], seen["far"]["verdict"]) == (SPOKE.account, "a-few-seconds-late")
     assert all("--region eu-west-1" in each["command"] for each in seen["far"]["steps"])
     assert f"{SPOKE}/far" in terminal("launches").output
-    assert f"What to change about {SPOKE}/far (template):" in terminal("launches", f"{SPOKE}/far").output
+    assert f"What to change about {SPOKE}/far (template):" in terminal("launches", "explain", f"{SPOKE}/far").output
     spoke.refuse()
-    ran = terminal("launches", "--exit-code")
+    ran = terminal("launches", "--detailed-exitcode")
     assert f"{SPOKE} is left out" in ran.output
     assert ran.exit_code == 1

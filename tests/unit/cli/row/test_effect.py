@@ -58,7 +58,7 @@ def test_wait_names_the_row_and_its_exit_code_says_whether_it_is_in_effect(
     desk.world.reconcile(instance)
     ran = terminal("wait", "--mapping", WEB)
     assert ran.exit_code == case.code, ran.output
-    assert case.named in " ".join(ran.stderr.split())
+    assert case.named in " ".join(ran.output.split())
     if case.in_effect:
         found = terminal.document("wait", "--mapping", WEB, code=case.code)
         assert [case.named in each["reason"] for each in found["not_in_effect"]] == [True] * bool(case.named)
@@ -85,7 +85,7 @@ def test_launches_names_the_row_and_its_exit_code_says_whether_it_would_be_in_ef
     late = case.in_effect and not (case.named and not case.code)
     assert found["verdict"] == ("a-few-seconds-late" if late else "blocked" if case.code else "no-mapping")
     code = 2 if late or case.code else 0
-    assert terminal("launches", "--exit-code").exit_code == code
+    assert terminal("launches", "--detailed-exitcode").exit_code == code
 
 
 @every_case
@@ -273,7 +273,7 @@ def test_a_row_that_is_judged_while_one_waits_counts_as_it_is_judged(
 
     terminal.meanwhile = then
     ran = terminal("wait", "--mapping", WEB)
-    assert (ran.exit_code, ran.output) == (0, "1 of 1 instances carry what they should.\n")
+    assert (ran.exit_code, ran.output) == (0, "1 of 1 instance carries what it should.\n")
 
 
 @pytest.mark.parametrize(

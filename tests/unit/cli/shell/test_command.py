@@ -35,7 +35,7 @@ from rolekeeper_cli.errors import CommandError, ConfigurationError, ExitCode
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.shell import terminal as output
-from rolekeeper_cli.shell.command import Group, Root, command
+from rolekeeper_cli.shell.command import EVERY_LIST, Group, Root, command, section_of
 from rolekeeper_cli.shell.suggest import COMMANDS_MEANT
 from support.templates import ROOT
 
@@ -64,6 +64,43 @@ def test_every_command_explains_itself_and_each_option_with_an_example(path: str
     parameters = command.get_params(click.Context(command, info_name=path, **command.context_settings))
     assert [each.name for each in parameters if not getattr(each, "help", None)] == []
     assert len({each.name for each in parameters}) == len(parameters), "none hides a common option"
+
+
+def test_no_help_breaks_a_word_on_a_terminal_of_40_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    for path, each in ALL.items():
+        words = []
+        for columns in ("40", "80"):
+            monkeypatch.setenv("COLUMNS", columns)
+            ran = CliRunner().invoke(each, ["--help"], prog_name=path)
+            words.append(ran.stdout.split())
+            long = [line for line in ran.stdout.partition("Example")[0].splitlines() if len(line) > int(columns)]
+            assert [
+                line for line in long if len(line.split()) > 1 and not {"rolekeeper", "aws"} & {*line.split()}
+            ] == []
+        assert words[0] == words[1]
+
+
+LISTS = {"fleet", "history", "plan", "launches", "roles", "targets", "mapping ls", "mapping history", "guard"}
+LISTS |= {"launches files", "roles must-include", "redrive"}
+
+
+def test_every_list_has_the_same_options_and_no_other_command_has_them() -> None:
+    options = {
+        path: [each for each in command.params if section_of(each) == EVERY_LIST] for path, command in ALL.items()
+    }
+    assert {path for path, found in options.items() if found} == {f"rolekeeper {each}" for each in LISTS}
+    assert {each.opts[0] for found in options.values() for each in found} == {"--sort", "--limit", "--watch"}
+    assert [path for path, found in options.items() if len(found) == 2] == ["rolekeeper redrive"], (
+        "it changes something"
+    )
+
+
+@pytest.mark.parametrize("path", ALL)
+def test_the_help_has_the_exit_codes_that_the_command_declares(path: str) -> None:
+    shown = CliRunner().invoke(ALL[path], ["--help"], prog_name=path, terminal_width=200).stdout
+    section = shown.partition("\nExit codes:\n")[2].partition("\n\n")[0].splitlines()
+    assert section == [f"  {int(code):<3}  {code.says.replace('`', '')}" for code in sorted(ALL[path].exits)]
+    assert {ExitCode.DONE, ExitCode.USAGE} <= ALL[path].exits
 
 
 @pytest.mark.parametrize("path", [path for path, each in ALL.items() if isinstance(each, Group)])

@@ -19,7 +19,7 @@ from rolekeeper_cli.shell.view import document_schema, schema_of
 
 # These print what another program takes, in its own form: IAM, CloudFormation, an editor, or a person's YAML file.
 OF_OTHERS = {f"guard {part}" for part in ("scp-tags", "scp-path", "editors", "approvers", "detection", "verifiers")}
-OF_OTHERS |= {"guard scp-source", "guard revokers"}
+OF_OTHERS |= {"guard scp-source", "guard revokers", "launches boot-script"}
 OF_OTHERS |= {"spoke parameters", "schema", "mapping export"}
 
 

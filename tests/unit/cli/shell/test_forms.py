@@ -15,8 +15,8 @@ from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.options import Options
-from rolekeeper_cli.shell import render
-from rolekeeper_cli.shell.command import Root, command
+from rolekeeper_cli.shell import render, terminal
+from rolekeeper_cli.shell.command import Root, command, lists
 from rolekeeper_cli.shell.layout import Column, Layout
 from rolekeeper_cli.shell.view import View
 
@@ -27,6 +27,14 @@ class Row(View):
     carries: str | None
     revision: float
     ours: bool
+
+
+class Listed(View):
+    instance: str
+    revision: int
+    tags: Sequence[str]
+    of: str | None = None
+    from_: str
 
 
 class Nested(View):
@@ -55,6 +63,7 @@ def shown(act: Any, *options: str) -> str:
 def run(act: Any, *options: str, code: int = 0) -> Result:
     """A command that does this."""
 
+    @lists()
     @command("see", "rolekeeper see")
     def see() -> ExitCode:
         act()
@@ -91,6 +100,99 @@ def test_people_are_told_what_a_list_comes_to_or_that_it_has_nothing(form: str) 
     assert said(ROWS, "-o", form) == ("Two.\n" if people else "")
     assert said([], "-o", form) == ("There are none.\n" if people else "")
     assert said(ROWS, "-o", form, "--query", "[0]") == ""
+
+
+@pytest.mark.parametrize(
+    ("column", "order"),
+    [
+        ("revision", ["b", "a", "c"]),
+        ("-Revision", ["c", "a", "b"]),
+        ("SHOULD CARRY", ["c", "a", "b"]),
+        ("-should-carry", ["a", "c", "b"]),
+        ("tags", ["b", "c", "a"]),
+        ("-from", ["c", "b", "a"]),
+    ],
+)
+def test_a_list_is_sorted_by_a_column_or_a_field_and_what_is_absent_comes_last(column: str, order: list[str]) -> None:
+    rows = [
+        Listed(instance="a", revision=2, tags=["x", "y"], from_="1", of="Web"),
+        Listed(instance="b", revision=0, tags=[], from_="2"),
+        Listed(instance="c", revision=10, tags=["z"], from_="3", of="db"),
+    ]
+    columns = [Column("instance"), Column("revision", lambda row: f"r{row.revision}")]
+    layout = Layout([*columns, Column("should carry", lambda row: row.of or "")])
+
+    def show() -> None:
+        render.show_list(layout, rows, empty=str, of=Listed)
+
+    assert [line.split()[0] for line in shown(show, "--sort", column).splitlines()[1:]] == order
+    assert shown(show, "--sort", column, "--query", "[].instance").split() == order
+    ran = run(show, "--sort", "shuld carry", code=252)
+    assert "--sort: the list has no column 'shuld carry'\n  did you mean should_carry? name one of " in ran.stderr
+    assert "instance, revision, should_carry, tags, of, from" in " ".join(ran.stderr.split())
+    assert "has no column ''" in run(show, "--sort", "", code=252).stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--sort", "-instance")])
+def test_a_limit_ends_what_is_shown_but_not_what_is_counted(options: Sequence[str]) -> None:
+    def show() -> None:
+        rows = list(ROWS)
+        every = (rows.pop() for _ in ROWS)
+        render.show_list(LAYOUT, every, empty=str, total=lambda: f"{len(rows)} rows are left.", of=Row)
+
+    ran = run(show, "--limit", "1", *options)
+    assert (len(ran.stdout.splitlines()), ran.stderr) == (
+        2,
+        "0 rows are left.\nThere are more rows than the 1 of --limit.\n",
+    )
+    assert run(show, "--limit", "2", *options).stderr == "0 rows are left.\n"
+    assert len(json.loads(shown(show, "--limit", "1", "-o", "json", *options))) == 1
+    assert "0 is not in the range x>=1" in run(show, "--limit", "0", code=252).stderr
+
+
+def test_a_watched_list_is_asked_for_again_until_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise KeyboardInterrupt
+
+    def show() -> None:
+        render.show_list(LAYOUT, [ROWS[len(waits) % 2]], empty=str, of=Row)
+
+    monkeypatch.setattr("time.sleep", wait)
+    ran = run(show, "--watch", "-o", "json", code=130)
+    assert [json.loads(line)[0]["instance"] for line in ran.stdout.splitlines()] == ["i-1", "i-2", "i-1"]
+    assert (waits, ran.stderr) == ([terminal.WATCH_SECONDS] * 3, "\nStopped.\n")
+    waits.clear()
+    ran = run(show, "--watch", code=130)
+    assert ran.stdout == "INSTANCE\ni-1\nINSTANCE\ni-2\nINSTANCE\ni-1\n"
+    assert ran.stderr.count("UTC; again in 5 seconds. Ctrl-C ends it.\n") == 3
+
+
+def test_on_a_terminal_it_is_drawn_in_place_once_all_of_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, rounds = io.StringIO(), iter((None, KeyboardInterrupt))
+    drawn.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stdout", drawn)
+    monkeypatch.setattr("sys.stderr", drawn)
+    monkeypatch.setattr("rolekeeper_cli.shell.terminal.options", Options)
+
+    def draw() -> None:
+        click.echo("a row")
+        click.echo("a warning", err=True)
+        assert "\033[2J" not in drawn.getvalue()
+
+    def wait(_: float) -> None:
+        if ends := next(rounds):
+            raise ends
+
+    monkeypatch.setattr("time.sleep", wait)
+    with pytest.raises(KeyboardInterrupt):
+        terminal.repeat(draw)
+    first, second = drawn.getvalue().split("\033[2J\033[1;1H")
+    assert first.startswith("a row\na warning\nAs of ")
+    assert second.startswith("a row\na warning\nAs of ")
 
 
 # ---- documents ----

@@ -21,6 +21,7 @@ ROLES = ["batch", "db", "ssm-only", "web", "web-debug"]
         ("--web", ["web", "web-debug"]),
         ("nosuch", []),
         ("profile", []),
+        ("web", []),  # it is there
         ("", []),
     ],
 )

@@ -3,8 +3,12 @@
 import sys
 import time
 from collections.abc import Callable
+from operator import itemgetter
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from fixtures.account import refusing
 from fixtures.mappings import Desk
@@ -30,29 +34,6 @@ def drawn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 
 
 ARN = "arn:aws:iam::123456789012:role/rolekeeper/web-frontend-production"
-
-
-@pytest.mark.parametrize("width", [40, 80, 120])
-def test_no_word_is_broken_nothing_is_lost_and_a_line_keeps_to_the_width(
-    drawn: Callable[..., list[str]], width: int
-) -> None:
-    columns = [Column("key", kind="key"), Column("state"), Column("why", kind="text"), Column("by"), Column("at")]
-    rows = [
-        {
-            "key": "app=web",
-            "state": "ok",
-            "why": f"as {ARN} was made, it has it",
-            "by": "",
-            "at": "2026-01-31T18:00:00Z",
-        },
-        {"key": "app=web/production/eu-1", "state": "Published", "why": "because", "by": ARN, "at": "2026-01-31"},
-    ]
-    lines = drawn(lambda: Listing(Layout(columns, note=lambda row: f"see {row['by']}")).draw(rows), width)
-    words = " ".join(lines).replace("by: ", "").replace("at: ", "").replace(",", "").split()
-    assert [
-        each for row in rows for cell in row.values() for each in cell.replace(",", "").split() if each not in words
-    ] == []
-    assert [each for each in lines if len(each) > width and len(each.split()) > 1] == []
 
 
 @pytest.mark.parametrize(
@@ -91,6 +72,32 @@ def test_a_line_breaks_between_words_on_a_terminal_but_for_what_is_copied(drawn:
     assert drawn(lambda: output.line(text)) == text.splitlines(), "in a pipe it is one line"
 
 
+COMMANDS = (
+    "rolekeeper mapping approve app=web --revision 3",
+    "aws ec2 start-instances --instance-ids i-0123456789abcdef0",
+    "rolekeeper attach web-1 web --reason 'incident 42; see it'",
+)
+WORDS = st.sampled_from(["it", "carries", f"{ARN},", "to", "see:", "(as", "rolekeeper.", "本本"])
+SENTENCES = st.lists(WORDS | st.sampled_from(COMMANDS).map(lambda each: f"{each};"), min_size=1, max_size=12)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+@given(parts=SENTENCES, table=st.booleans())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_word_and_no_command_is_broken_at_any_width(
+    drawn: Callable[..., list[str]], parts: list[str], width: int, *, table: bool
+) -> None:
+    text, layout = (
+        " ".join(parts),
+        Layout([Column("id"), Column("what", kind="text")], note=itemgetter("what"), head=False),
+    )
+    row = {"id": "i-1", "what": text}
+    lines = drawn(lambda: Listing(layout).draw([row]) if table else output.line(text, indent=2), width)
+    assert " ".join(" ".join(lines).split()) == " ".join(f"i-1 {text} {text}".split() if table else text.split())
+    assert [each for each in parts if not any(each in line for line in lines)] == []
+    assert [line for line in lines if cell_len(line) > width and line.strip() not in parts] == []
+
+
 def test_a_table_without_rows_is_its_head(drawn: Callable[..., list[str]]) -> None:
     assert drawn(lambda: show_table(("id", "what"), [])) == ["ID  WHAT"]
     assert drawn(lambda: show_table(("", ""), [])) == []
@@ -98,7 +105,7 @@ def test_a_table_without_rows_is_its_head(drawn: Callable[..., list[str]]) -> No
 
 def test_rows_that_come_one_by_one_have_one_head_and_one_place(drawn: Callable[..., list[str]]) -> None:
     def draw() -> None:
-        listing = Listing(Layout([Column("id"), Column("what", kind="text")]), {"id": "i-123", "what": ""})
+        listing = Listing(Layout([Column("id"), Column("what", kind="text")]), {"id": 5})
         for each in ("i-1", "i-1234567", "i-2"):
             listing.draw([{"id": each, "what": "x"}])
 
