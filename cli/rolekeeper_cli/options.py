@@ -20,6 +20,8 @@ class Options:
     output: str = OUTPUTS[0]
     query: str | None = None
     debug: bool = False
+    dry_run: bool = False  # of a command that asks
+    detailed_exitcode: bool = False  # of a dry run
     # All values of `--region` in its last place, for a command that works in several Regions.
     regions: tuple[str, ...] = ()
 

@@ -12,7 +12,7 @@ from rolekeeper_cli.guard import command as guard
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.role.revoke_view import CleanedView, RevokedRoleView, RevokedView
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.arguments import INSTANCE, completes, yes_to_all
+from rolekeeper_cli.shell.arguments import INSTANCE, completes, dry_runs, yes_to_all
 from rolekeeper_cli.shell.command import command, deployment, doctor_deployment, prints
 from rolekeeper_cli.shell.layout import second, several
 
@@ -59,6 +59,7 @@ _CUTS_OFF = (
     "--clean", is_flag=True, help="Remove the entries that are over, of every role of the account under the path."
 )
 @yes_to_all
+@dry_runs
 def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clean: bool, yes: bool) -> ExitCode:
     """Cut off the credentials that an instance has of a former role.
 
@@ -81,20 +82,37 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
         terminal.warn(str(each))
     if not plan.writable:
         raise CommandError(plan.problems[0].what, plan.problems[0].remedy)
-    terminal.agree(lambda: (_expected(there, plan), f"Revoke these credentials of {plan.title}?"), yes=yes)
+    terminal.agree(lambda: _question(there, plan), yes=yes)
     done, failed = _collected(role_revocation.write_all(there, plan))
     if failed and not done:
         terminal.bad(f"{error.what}: {error.remedy}" for error in failed[1:])
         raise failed[0]
     terminal.bad(f"{each.what}: {each.remedy}" for each in failed)
-    revoked = RevokedView(
+    revoked = _view(plan, done, failed)
+    render.show(revoked, lambda: _show(plan, done))
+    return ExitCode.NO if revoked.left else ExitCode.DONE
+
+
+def _view(
+    plan: role_revocation.Plan, roles: Sequence[RevokedRoleView], failed: Sequence[CommandError] = ()
+) -> RevokedView:
+    return RevokedView(
         **instances.where(plan.key),
-        revoked=done,
+        revoked=roles,
         left=[*map(str, plan.problems), *(f"{error.what}; {error.remedy}" for error in failed)],
         unknown_because=plan.unknown or None,
     )
-    render.show(revoked, lambda: _show(plan, done))
-    return ExitCode.NO if revoked.left else ExitCode.DONE
+
+
+def _question(there: Deployment, plan: role_revocation.Plan) -> terminal.Question:
+    """Ask whether to revoke; a dry run shows the same document as what was written."""
+    planned = [each.view() for each in plan.writable]
+    return terminal.Question(
+        f"Revoke these credentials of {plan.title}?",
+        _expected(there, plan),
+        show=lambda: render.show(_view(plan, planned), lambda: None),
+        code=ExitCode.NO if plan.problems else ExitCode.DONE,
+    )
 
 
 def _expected(there: Deployment, plan: role_revocation.Plan) -> Iterator[str]:

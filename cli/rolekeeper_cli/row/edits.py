@@ -394,9 +394,9 @@ class OpenEdit:
         return "This deletes the row, which was never in effect; no instance changes."
 
     @property
-    def as_it_is(self) -> RowPlan:
-        """The plan that judges the row as it is."""
-        return RowPlan(same=(Change(self.key, self.row, was=None, spec=None),))
+    def as_it_is(self) -> Change:
+        """What has the row judged as it is, in a plan."""
+        return Change(self.key, self.row, was=None, spec=None)
 
     def discarding(self, deployment: Deployment) -> RowPlan:
         """What discarding it writes into the table."""

@@ -1,5 +1,6 @@
 """The mapping table's rows, each with what is in effect beside what it says and that waits; and their revisions."""
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -144,7 +145,7 @@ def consent(entry: EditEntryView) -> str:
     if not (by := entry.approved_by):
         return NO_LONGER_HELD if entry.cause == NO_LONGER_HELD else ""
     claimed, session = entry.approver_claims or "", by.partition(":")[2]
-    name = session or (claimed.rpartition("/")[2] if claimed.startswith("arn:") and "/" in claimed else "")
+    name = session or (re.split(r"[/:]", claimed)[-1] if claimed.startswith("arn:") else "")
     return f"approved by {name} ({by})" if name else f"approved by {by}"
 
 
