@@ -142,11 +142,9 @@ def _act(text: str, act: Act, *, wait: bool | None, yes: bool, ask: Callable[[Pl
     for warning in plan.warnings:
         terminal.warn(str(warning))
     question = terminal.Question(f"{use.title(act, one.title)}?", show=lambda: render.show(one.view(), lambda: None))
-    question.end_dry_run()
+    terminal.confirm(question, yes=not asks or ask is not None)
     if ask:
         ask(one)
-    elif asks:
-        terminal.confirm(question, yes=False)
     one.place.write([one.now])
     render.show(one.view(), lambda: terminal.line(f"{one.outcome}."))
     _follow(one, wait=wait, yes=yes)

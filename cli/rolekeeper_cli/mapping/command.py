@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from shlex import quote
 from typing import TYPE_CHECKING
 
@@ -159,20 +159,20 @@ def ask_and_write(
     `wait` True follows the instances too, False waits for nothing. Raises as `tell_written`.
     """
     for change in intended.changes:
-        _warn_of_replaced(there, change)
+        if "held_revision" in change.row and (change.columns or not change.spec):
+            _warn_of_replaced(there, change.key)
     if intended.changes:
-        _agree(lambda: mapping_preview.of_edit(there, intended), task, consequence=consequence, yes=yes)
+        terminal.agree(lambda: _question(mapping_preview.of_edit(there, intended), task, consequence), yes=yes)
     deletes = [change.key for change in intended.changes if change.spec is None]
     return tell_written(there, edits.write(there, intended, patience=patience(wait)), deletes, wait=wait)
 
 
-def _warn_of_replaced(there: Deployment, change: edits.Change) -> None:
-    """Say whose edit is lost that waits for approval in the row."""
-    if effect.Row.of(change.key, change.row).is_held and (change.columns or not change.spec):
-        edit = edits.find_open_edit(there, change.key)
-        if edit and edit.held and not edits.is_own(there, edit.held):
-            who = f" of {escaped(arn_name(edit.held.by))}" if edit.held.by else ""
-            terminal.warn(f"this replaces revision {edit.revision}{who}, which is held")
+def _warn_of_replaced(there: Deployment, key: MappingKey) -> None:
+    """Say which edit of another person's is lost that waits for approval."""
+    edit = edits.find_open_edit(there, key)
+    if edit and edit.held and not edits.is_own(there, edit.held):
+        who = f" of {escaped(arn_name(edit.held.by))}" if edit.held.by else ""
+        terminal.warn(f"this replaces revision {edit.revision}{who}, which is held")
 
 
 def show_intended(intended: edits.RowPlan) -> None:
@@ -181,19 +181,14 @@ def show_intended(intended: edits.RowPlan) -> None:
         terminal.say(f"Nothing to {'write' if intended.not_in_effect else 'do'}: the table says so already.")
 
 
-def _agree(
-    preview: Callable[[], mapping_preview.Preview],
-    task: str,
-    *,
-    consequence: mapping_preview.Consequence | None,
-    yes: bool,
-) -> None:
-    def expected() -> terminal.Question:
-        found = preview()
-        code = ExitCode.NO if found.unknown else edits.exit_code(found.statuses)
-        return terminal.Question(mapping_preview.question(task, found, consequence), found.lines(), code=code)
-
-    terminal.agree(expected, yes=yes)
+def _question(
+    found: mapping_preview.Preview, task: str, consequence: mapping_preview.Consequence | None
+) -> terminal.Question:
+    return terminal.Question(
+        mapping_preview.question(task, found, consequence),
+        found.lines(),
+        code=lambda: ExitCode.NO if found.unknown else edits.exit_code(found.statuses),
+    )
 
 
 # ---- writing, and what Rolekeeper makes of it ----
@@ -505,7 +500,7 @@ def approve(keys: Sequence[MappingKey], revision: int | None, *, whole: bool, ye
         task = f"Publish revision {held[0].revision} of {held[0].key}"
     if all(edit.deletes for edit in held):
         task, consequence = f"Delete {several([str(edit.key) for edit in held])}", mapping_preview.takes
-    _agree(lambda: mapping_preview.of_edit(there, held), task, consequence=consequence, yes=yes)
+    terminal.agree(lambda: _question(mapping_preview.of_edit(there, held), task, consequence), yes=yes)
     written = edits.approve(there, {edit.key: edit.revision for edit in held}, patience=patience(wait))
     return tell_written(there, written, [edit.key for edit in held if edit.deletes], wait=wait, approved=True)
 

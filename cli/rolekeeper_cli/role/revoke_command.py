@@ -111,7 +111,7 @@ def _question(there: Deployment, plan: role_revocation.Plan) -> terminal.Questio
         f"Revoke these credentials of {plan.title}?",
         _expected(there, plan),
         show=lambda: render.show(_view(plan, planned), lambda: None),
-        code=ExitCode.NO if plan.problems else ExitCode.DONE,
+        code=lambda: ExitCode.NO if plan.problems else ExitCode.DONE,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from rolekeeper_cli.errors import ExitCode, UsageError
+from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.shell.suggest import did_you_mean
@@ -108,21 +108,19 @@ dry_run = click.option("--dry-run", is_flag=True, help=_SHOWS)
 allow_downgrade = click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")
 
 
-def _of_dry_run(context: click.Context, option: click.Parameter, value: bool) -> None:  # noqa: FBT001  # click's own
-    """Keep an option for the one place that ends a dry run (`terminal.confirm`); --dry-run is read first."""
-    options = context.find_root().ensure_object(Options)
-    setattr(options, str(option.name), value)
-    if options.detailed_exitcode and not options.dry_run:
-        raise UsageError("--detailed-exitcode is for a dry run", "add --dry-run")
-
-
 def together(*options: Option) -> Option:
     """Several options, in their order in the help."""
     return lambda function: reduce(lambda inner, option: option(inner), reversed(options), function)
 
 
-_kept = partial(click.option, is_flag=True, expose_value=False, callback=_of_dry_run)
+# Kept for the one place that ends a dry run (`terminal.confirm`).
+_kept = partial(
+    click.option,
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, option, value: setattr(context.find_root().ensure_object(Options), option.name, value),
+)
 dry_runs = together(
-    _kept("--dry-run", is_eager=True, help=f"{_SHOWS} Exit with 3 when a row would be rejected, with 4 when held."),
+    _kept("--dry-run", help=f"{_SHOWS} Exit with 3 when a row would be rejected, with 4 when held."),
     _kept("--detailed-exitcode", help="With --dry-run: else exit with 2 when something would change."),
 )

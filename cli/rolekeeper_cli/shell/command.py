@@ -61,6 +61,8 @@ class Command(click.Command):
             raise UsageError(f"{ctx.command_path} has no output {MARKDOWN}", f"it has {', '.join(OUTPUTS)}")
         if options.output == MARKDOWN and options.query:
             raise UsageError(f"--query can't be used with --output {MARKDOWN}", "leave one of them out")
+        if options.detailed_exitcode and not options.dry_run:
+            raise UsageError("--detailed-exitcode is for a dry run", "add --dry-run")
         for each in self.params:
             # As by a variable of a script that isn't set. Of --reader it means none.
             if each.multiple and each.name != "readers" and "" in ctx.params.get(str(each.name), options.regions):
@@ -179,9 +181,9 @@ class Root(Group):
             return ExitCode.DONE
         except click.ClickException as error:
             return _report(_invalid(error), extra["color"])
-        except (click.Abort, KeyboardInterrupt):
-            # click has ended the line already.
-            click.echo("Stopped.", err=True)
+        except (click.Abort, KeyboardInterrupt) as error:
+            # click ends the line of Ctrl-C, but not that of a question.
+            click.echo("Stopped." if error.__cause__ else "\nStopped.", err=True)
             return ExitCode.INTERRUPTED
         except Exception as error:  # noqa: BLE001  # explained, or shown with its traceback
             known = error if isinstance(error, CommandError) else explained.explained(error)

@@ -8,8 +8,7 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import NoReturn, TextIO
 
@@ -102,15 +101,7 @@ class Question:
     text: str
     lines: Iterable[str] = ()
     show: Callable[[], None] = lambda: None
-    code: ExitCode = ExitCode.DONE
-
-    def end_dry_run(self) -> None:
-        """End the command here with --dry-run."""
-        if options().dry_run:
-            self.show()
-            say("Dry run: nothing was changed.")
-            detailed = options().detailed_exitcode and self.code is ExitCode.DONE
-            raise click.exceptions.Exit(ExitCode.CHANGES if detailed else self.code)
+    code: Callable[[], ExitCode] = lambda: ExitCode.DONE
 
 
 def _cancel() -> NoReturn:
@@ -131,8 +122,12 @@ def asks(*, yes: bool) -> bool:
 
 def confirm(question: str | Question, *, yes: bool) -> None:
     """Ask, unless --yes answered already; the command ends if the answer is no, or with --dry-run."""
-    asked = question if isinstance(question, Question) else Question(question)
-    asked.end_dry_run()
+    asked, given = question if isinstance(question, Question) else Question(question), options()
+    if given.dry_run:
+        asked.show()
+        say("Dry run: nothing was changed.")
+        code = asked.code()
+        raise click.exceptions.Exit(code or (ExitCode.CHANGES if given.detailed_exitcode else code))
     if not yes and not _says_yes(asked.text):
         _cancel()
 
@@ -144,8 +139,8 @@ def agree(expected: Callable[[], Question], *, yes: bool) -> None:
     """
     if asks(yes=yes):
         question = expected()
-        for each in question.lines:
-            say(each)
+        if lines := "\n".join(question.lines):
+            say(lines)
         confirm(question, yes=False)
 
 
@@ -156,18 +151,7 @@ def offer(question: str) -> bool:
 
 def _says_yes(question: str) -> bool:
     ask = _fitted(f"{question} [y/N]:", sys.stderr)
-    with _ended_line():
-        return click.confirm(ask, err=True, show_default=False, prompt_suffix=" ")
-
-
-@contextmanager
-def _ended_line() -> Iterator[None]:
-    """End the question's line where Ctrl-D is typed in place of an answer, as click does for Ctrl-C elsewhere."""
-    try:
-        yield
-    except click.Abort:
-        click.echo(err=True)
-        raise
+    return click.confirm(ask, err=True, show_default=False, prompt_suffix=" ")
 
 
 def require_word(word: str, given: str | None) -> None:
@@ -182,8 +166,7 @@ def confirm_word(word: str, question: str, given: str | None) -> None:
     """Ask for a word to be typed, as the console does, unless it was given; the command ends as in `confirm`."""
     if given is None:
         ask = _fitted(f"{question} Type {word} to go on ({_CASE})", sys.stderr)
-        with _ended_line():
-            typed = click.prompt(ask, err=True, default="", show_default=False)
+        typed = click.prompt(ask, err=True, default="", show_default=False)
         if typed != word and typed.casefold() == word.casefold():
             raise CommandError(
                 f"cancelled: {typed!r} isn't {word!r} ({_CASE})", "nothing was changed; type the word as shown"
