@@ -54,6 +54,10 @@ def resume(reason: str, *, yes: bool, wait: bool) -> ExitCode:
 
     Changes that were withheld are made now. On a terminal it shows that first, and asks.
     """
+    found = use.Switches.read(deployment())
+    if not (found.control.paused or found.control.unclear):
+        render.show(found.view(), lambda: terminal.line("Rolekeeper isn't paused. Nothing to do."))
+        return ExitCode.DONE
     return _switch({"paused": False}, "Resume Rolekeeper?", reason, yes=yes, wait=wait)
 
 
@@ -85,7 +89,9 @@ def _switch(change: Mapping[str, str | bool], question: str, reason: str, *, yes
     def expected() -> terminal.Question:
         found = use.expected(there, change)
         lines = [found] if isinstance(found, str) else found.lines()
-        return terminal.Question(question, lines, show=lambda: _show(use.Switches.after(there, change, reason)))
+        return terminal.Question(
+            question, lines, show=lambda: render.show(use.Switches.after(there, change, reason).view(), lambda: None)
+        )
 
     terminal.agree(expected, yes=yes)
     _show(use.switch(there, change, reason))

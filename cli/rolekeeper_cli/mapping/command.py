@@ -376,7 +376,8 @@ def history(key: MappingKey, limit: int) -> None:
 
     Newest first: when, who approved it, who claims to have edited it, what changed.
     """
-    entries = mappings.revisions(deployment(), key, limit)
+    there = deployment()
+    entries = mappings.revisions(there, key, limit)
     layout = Layout(
         (
             Column("at", lambda entry: f"{entry.at[:19]}Z"),
@@ -389,6 +390,8 @@ def history(key: MappingKey, limit: int) -> None:
         note_name="what",
     )
     render.show_list(layout, entries, empty=str)
+    if mappings.is_gone_unpublished(there, key):
+        terminal.say("The row was deleted before it was ever published.")
 
 
 def _what(entry: EditEntryView) -> str:
@@ -477,7 +480,7 @@ def approve(keys: Sequence[MappingKey], revision: int | None, *, whole: bool, ye
 
     They then take effect. They were held because they change many instances; how many, and which permissions they gain
     and lose, is shown. Your approval is signed in the state table, where nobody else can write it. You can't approve
-    your own edit (edited_by names you).
+    your own edit.
     """
     if whole == bool(keys) or (revision and len(keys) != 1):
         raise UsageError(

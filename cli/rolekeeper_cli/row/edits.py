@@ -428,7 +428,8 @@ def open_edit(
     if edit is None or not (number or (revision is None and not is_held)):
         raise CommandError(f"no edit of {key} is held: it is {status or 'not judged yet'}", "nothing to do")
     if revision not in {None, number}:
-        raise CommandError(f"revision {number} of {key} is held, not {revision}", "look at that one first")
+        look = advice("look at it first: ", key.remedy(Kind.MAPPING))
+        raise CommandError(f"revision {number} of {key} is held, not {revision}", look)
     return edit
 
 
@@ -483,7 +484,7 @@ def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience:
 def refuse_own(deployment: Deployment, key: MappingKey, held: Held | None) -> None:
     """CommandError if what is held of a mapping is the caller's own edit."""
     if held and is_own(deployment, held):
-        hint = advice("edited_by names you; another person runs: ", key.remedy(Kind.APPROVE))
+        hint = advice("another person runs: ", key.remedy(Kind.APPROVE))
         raise CommandError(f"revision {held.mapping.revision} of {key} is your own edit; it wasn't approved", hint)
 
 
