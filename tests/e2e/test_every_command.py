@@ -134,7 +134,7 @@ def roles_are_changed_by_hand(run: Runner, deployed: EmulatedAccount, instance: 
     assert deployed.shown(instance) is None
     answer = run("revoke", instance)
     assert {each["role"] for each in answer["revoked"]} == {"s3-read", "s3-write"}
-    assert run("revoke", "--clean") == []
+    assert run("roles", "clean-revoked") == []
     for each in answer["revoked"]:
         deployed.aws.session().client("iam").delete_role_policy(RoleName=each["role"], PolicyName=each["policy"])
     run("attach", instance, "s3-read")

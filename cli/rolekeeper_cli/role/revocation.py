@@ -356,7 +356,7 @@ def _put(deployment: Deployment, role: RevokedRole, policy: Document, *, key: In
             f"a role together have room for {_ROOM:,} characters",
             advice(
                 "remove what is over: ",
-                typed("rolekeeper revoke --clean"),
+                typed("rolekeeper roles clean-revoked"),
                 "; if that isn't enough, revoke all sessions of the role in the IAM console",
             ),
         ) from error
