@@ -167,7 +167,7 @@ def a_held_edit_is_discarded_and_approved(run: Runner, deployed: EmulatedAccount
     assert answer["changes"][0]["kind"] == "deleted"
     eventually(lambda: run("mapping", "history", "held=a")[0]["event"] == "Mapping Discarded")
     run("mapping", "set", "held=a", "role=s3-read", code=4)
-    answer = run("mapping", "approve", "held=a", "--yes")
+    [answer] = run("mapping", "approve", "held=a", "--yes")
     assert answer["revision"] == 2
     eventually(lambda: all(deployed.carries(each, "s3-read") for each in ids))
     deployed.ec2.terminate_instances(InstanceIds=ids)

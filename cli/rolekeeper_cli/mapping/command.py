@@ -493,8 +493,9 @@ def approve(keys: Sequence[MappingKey], revision: int | None, *, whole: bool, ye
     held = [edits.open_edit(there, key, revision, is_held=True) for key in keys]
     for edit in held:
         edits.refuse_own(there, edit.key, edit.held)
+    views = [_held_view(edit) for edit in held]
     # A person who is asked sees what it changes as it is now.
-    render.show([_held_view(edit) for edit in held], lambda: _show_held(held, brief=terminal.asks(yes=yes)))
+    render.show(views, lambda: _show_held(views, brief=terminal.asks(yes=yes)))
     if not held:
         terminal.say("Nothing to approve.")
         return ExitCode.DONE
@@ -525,11 +526,11 @@ def _held_view(edit: edits.OpenEdit) -> HeldEditView:
     return HeldEditView(mapping=str(edit.key), revision=edit.revision, deletes=edit.deletes, reason=reason)
 
 
-def _show_held(held: Sequence[edits.OpenEdit], *, brief: bool) -> None:
+def _show_held(held: Sequence[HeldEditView], *, brief: bool) -> None:
     for edit in held:
-        number, reason = edit.revision, "" if brief else f": {effect.text_in(edit.row, 'status_reason')}"
-        what = f"The deletion of {edit.key} is held as revision {number}"
-        terminal.line(f"{what if edit.deletes else f'Revision {number} of {edit.key} is held'}{reason or '.'}")
+        deletion, named = f"The deletion of {edit.mapping}", f"Revision {edit.revision} of {edit.mapping}"
+        what = f"{deletion} is held as revision {edit.revision}" if edit.deletes else f"{named} is held"
+        terminal.line(f"{what}." if brief else f"{what}: {edit.reason}")
 
 
 for command_ in (list_, get, set_, remove, history, rollback, discard, approve):
