@@ -453,12 +453,10 @@ def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     render.show(plan.view(), lambda: show_plan(plan))
     terminal.agree(lambda: terminal.Question(f"Discard {edit.named}?", [edit.left]), yes=yes)
     written = edits.discard(there, edit, patience=patience(wait))
-    if not edit.revision or written.moved:
+    if wait is False or written.moved or written.unjudged:
         return tell_written(there, written, wait=wait)
-    if wait is not False:
-        written.require_judged()
-        [row] = written.rows
-        terminal.say(f"Discarded. The row is {'gone' if row.is_gone else row.status}.")
+    [row] = written.rows
+    terminal.say(f"Discarded. The row is {'gone' if row.is_gone else row.status}.")
     return edits.exit_code(row.status for row in written.bad)
 
 
