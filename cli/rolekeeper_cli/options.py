@@ -24,6 +24,8 @@ class Options:
     sort: str | None = None
     limit: int | None = None
     watch: bool = False
+    dry_run: bool = False  # of a command that asks
+    detailed_exitcode: bool = False  # of a dry run
     # All values of `--region` in its last place, for a command that works in several Regions.
     regions: tuple[str, ...] = ()
 

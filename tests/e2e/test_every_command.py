@@ -135,7 +135,7 @@ def roles_are_changed_by_hand(run: Runner, deployed: EmulatedAccount, instance: 
     assert deployed.shown(instance) is None
     answer = run("revoke", instance)
     assert {each["role"] for each in answer["revoked"]} == {"s3-read", "s3-write"}
-    assert run("revoke", "--clean") == []
+    assert run("roles", "clean-revoked") == []
     for each in answer["revoked"]:
         deployed.aws.session().client("iam").delete_role_policy(RoleName=each["role"], PolicyName=each["policy"])
     run("attach", instance, "s3-read")
@@ -168,7 +168,7 @@ def a_held_edit_is_discarded_and_approved(run: Runner, deployed: EmulatedAccount
     assert answer["changes"][0]["kind"] == "deleted"
     eventually(lambda: run("mapping", "history", "held=a")[0]["event"] == "Mapping Discarded")
     run("mapping", "set", "held=a", "role=s3-read", code=4)
-    answer = run("mapping", "approve", "held=a", "--yes")
+    [answer] = run("mapping", "approve", "held=a", "--yes")
     assert answer["revision"] == 2
     eventually(lambda: all(deployed.carries(each, "s3-read") for each in ids))
     deployed.ec2.terminate_instances(InstanceIds=ids)

@@ -91,7 +91,7 @@ def test_what_was_handed_out_of_a_former_role_is_seen_and_ended(world: EmulatedA
     assert role_of(botocore) == OLD, "the very same credentials"
     assert passes(curl)
     assert passes(others), "of the same role, on another instance"
-    assert command.json("revoke", "--clean") == [], "it isn't over"
+    assert command.json("roles", "clean-revoked") == [], "it isn't over"
     policy: Any = world.iam.get_role_policy(RoleName=OLD, PolicyName=POLICY)["PolicyDocument"]
     users = [each["Condition"]["StringEquals"]["aws:userid"] for each in policy["Statement"]]
     assert [each.partition(":")[2] for each in users] == [app]

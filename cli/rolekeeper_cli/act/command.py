@@ -11,7 +11,7 @@ from rolekeeper import model
 from rolekeeper_cli.act.view import PinnedView, ReleasedView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.arguments import Duration, completes, instance_argument, together, yes_to_all
+from rolekeeper_cli.shell.arguments import Duration, completes, dry_runs, instance_argument, together, yes_to_all
 from rolekeeper_cli.shell.command import command, deployment, prints
 
 with lazily():
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _writes = together(
+    dry_runs,
     click.option("--reason", default="", metavar="TEXT", help="Why, for those who come after."),
     click.option(
         "--wait/--no-wait",
@@ -98,7 +99,7 @@ def detach(instance: str, confirm: str | None, *, wait: bool | None, **asked: An
     terminal.require_word("Detach", confirm)
 
     def ask(one: Planned) -> None:
-        carries = f"carries {one.carries}" if one.carries else "carries no role already, and is to carry none"
+        carries = f"carries {one.carries}" if one.carries else "carries no role; this pins it to none"
         terminal.confirm_word("Detach", f"{one.title} {carries}.", confirm)
 
     act = use.Pin(model.mapping.NO_ROLE, verb="detach", **asked)
@@ -140,16 +141,16 @@ def _act(text: str, act: Act, *, wait: bool | None, yes: bool, ask: Callable[[Pl
         terminal.say(line)
     for warning in plan.warnings:
         terminal.warn(str(warning))
+    question = terminal.Question(f"{use.title(act, one.title)}?", show=lambda: render.show(one.view(), lambda: None))
+    terminal.confirm(question, yes=not asks or ask is not None)
     if ask:
         ask(one)
-    elif asks:
-        terminal.confirm(f"{use.title(act, one.title)}?", yes=False)
     one.place.write([one.now])
     render.show(one.view(), lambda: terminal.line(f"{one.outcome}."))
-    _follow(one, wait=wait)
+    _follow(one, wait=wait, yes=yes)
 
 
-def _follow(one: Planned, *, wait: bool | None) -> None:
+def _follow(one: Planned, *, wait: bool | None, yes: bool) -> None:
     """Say what comes next, and wait for it if asked."""
     there, pin = one.place.deployment, one.place.pin
     if pin:
@@ -158,7 +159,7 @@ def _follow(one: Planned, *, wait: bool | None) -> None:
     if awaited.delay:
         terminal.say(awaited.delay)
     if wait is None:
-        wait = not awaited.delay or terminal.offer("Wait for it?")
+        wait = not awaited.delay or (not yes and terminal.offer("Wait for it?"))
     if not wait:
         return
     if awaited.delay:

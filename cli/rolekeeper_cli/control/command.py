@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import click
 
@@ -11,7 +11,7 @@ from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.fleet.wait_command import tell_followed
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.arguments import together, yes, yes_to_all
+from rolekeeper_cli.shell.arguments import dry_runs, together, yes, yes_to_all
 from rolekeeper_cli.shell.command import command, deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout, amount, second
 
@@ -24,6 +24,7 @@ with lazily():
 _switches = together(
     click.option("--reason", default="", metavar="TEXT", help="Why, for the mail and the history."),
     yes_to_all,
+    dry_runs,
     click.option(
         "--wait",
         is_flag=True,
@@ -53,6 +54,10 @@ def resume(reason: str, *, yes: bool, wait: bool) -> ExitCode:
 
     Changes that were withheld are made now. On a terminal it shows that first, and asks.
     """
+    found = use.Switches.read(deployment())
+    if not (found.control.paused or found.control.unclear):
+        render.show(found.view(), lambda: terminal.line("Rolekeeper isn't paused. Nothing to do."))
+        return ExitCode.DONE
     return _switch({"paused": False}, "Resume Rolekeeper?", reason, yes=yes, wait=wait)
 
 
@@ -81,9 +86,12 @@ def _switch(change: Mapping[str, str | bool], question: str, reason: str, *, yes
     """Change one attribute of the control item, and show the switches then."""
     there = deployment()
 
-    def expected() -> tuple[Iterable[str], str]:
+    def expected() -> terminal.Question:
         found = use.expected(there, change)
-        return [found] if isinstance(found, str) else found.lines(), question
+        lines = [found] if isinstance(found, str) else found.lines()
+        return terminal.Question(
+            question, lines, show=lambda: render.show(use.Switches.after(there, change, reason).view(), lambda: None)
+        )
 
     terminal.agree(expected, yes=yes)
     _show(use.switch(there, change, reason))
@@ -141,16 +149,15 @@ _LAYOUT = Layout(
 @lists(watch=False)
 @prints(dead_letters=LettersView)
 @command("redrive", "rolekeeper redrive --dry-run", "rolekeeper redrive", "rolekeeper redrive --yes --output json")
-@click.option("--dry-run", is_flag=True, help="Show what is there, and leave it.")
 @yes
+@dry_runs
 @click.option("--wait/--no-wait", default=True, help="Wait until all of them are sent; the default.")
-def redrive(*, dry_run: bool, yes: bool, wait: bool) -> None:
+def redrive(*, yes: bool, wait: bool) -> None:
     """Send dead letters to the work queue again.
 
     First it shows what is there, and asks. It is always safe: a message is a hint, and the truth is read again.
     """
-    if not dry_run:
-        terminal.require_answer(yes=yes)
+    terminal.require_answer(yes=yes)
     there = deployment()
     queue = dead_letters.DeadLetters(there)
     with queue.looked_at() as letters:
@@ -164,8 +171,6 @@ def redrive(*, dry_run: bool, yes: bool, wait: bool) -> None:
         return
     if count > len(shown):
         terminal.say(f"and about {count - len(shown):,} more")
-    if dry_run:
-        return
     question = f"Send {amount(count, 'message')} to the work queue? Fix the cause first, or they come back."
     terminal.confirm(question, yes=yes)
     task = queue.move()

@@ -41,6 +41,12 @@ class Switches:
         control = deployment.app.state.read([], []).control
         return cls(control, deployment.settings.mode, Claim.read(deployment, control))
 
+    @classmethod
+    def after(cls, deployment: Deployment, change: Mapping[str, Any], reason: str) -> Self:
+        """Return the switches as a change by the caller would leave them."""
+        claim = Claim(deployment.caller.arn, layout.timestamp(deployment.now()), reason)
+        return cls(_changed(deployment, change), deployment.settings.mode, claim)
+
     @property
     def mode(self) -> Mode:
         """The mode in effect."""
@@ -100,13 +106,16 @@ def switch(
 def expected(deployment: Deployment, change: Mapping[str, Any]) -> Preview | str:
     """What a change would do if it stops changes or lets them through; else a sentence that it does neither."""
     before = deployment.app.state.read([], []).control
-    item = {**deployment.app.store.get([layout.CONTROL]).get(layout.CONTROL, {}), **change}
-    after = replace(Control.read(item), swept=before.swept)
+    after = replace(_changed(deployment, change), swept=before.swept)
     mode = deployment.settings.mode
     stops, stopped = after.withholds(mode), before.withholds(mode)
     if bool(stops) == bool(stopped):
         return f"Nothing else changes by that: {stops.reason if stops else 'changes are made as before'}."
     return preview.of_switch(deployment, after, _COUNTED_SECONDS if stops else inf)
+
+
+def _changed(deployment: Deployment, change: Mapping[str, Any]) -> Control:
+    return Control.read({**deployment.app.store.get([layout.CONTROL]).get(layout.CONTROL, {}), **change})
 
 
 def stack_parameters(deployment: Deployment) -> list[tuple[str, str, str]]:

@@ -70,6 +70,16 @@ def takes_key(function: Function) -> Function:
     return _named(run, "KEY", _KEY, offers=completes("mappings"))
 
 
+def takes_keys(function: Function) -> Function:
+    """The command's arguments are the keys of mappings, each once; none if there are none."""
+
+    @wraps(function)
+    def run(words: tuple[str, ...], **others: Any) -> ExitCode | None:
+        return function(list(dict.fromkeys(_key_and_rest((word,))[0] for word in words)), **others)
+
+    return _named(run, "KEY...", _KEY, offers=completes("mappings"))
+
+
 def takes_key_and_columns(function: Function) -> Function:
     """The command's first argument is the mapping's key, its second a list of `column=value`."""
 

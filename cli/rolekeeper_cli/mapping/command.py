@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
 
 from rolekeeper.model.text import escaped
-from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.fleet.wait_command import tell_followed
 from rolekeeper_cli.lazily import lazily
-from rolekeeper_cli.mapping.arguments import takes_key, takes_key_and_columns
+from rolekeeper_cli.mapping.arguments import takes_key, takes_key_and_columns, takes_keys
 from rolekeeper_cli.row.view import EditEntryView, HeldEditView, MappingView, RowPlanView
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.arguments import OneOf, completes, waits, yes, yes_to_all
+from rolekeeper_cli.shell.arguments import OneOf, completes, dry_runs, waits, yes, yes_to_all
 from rolekeeper_cli.shell.command import Group, command, deployment, lists, prints
-from rolekeeper_cli.shell.layout import Column, Layout, amount
+from rolekeeper_cli.shell.layout import Column, Layout, amount, arn_name, several
 
 with lazily():
     from rolekeeper_cli.fleet import follow
@@ -112,6 +112,7 @@ def get(key: MappingKey) -> None:
 )
 @takes_key_and_columns
 @yes_to_all
+@dry_runs
 @waits
 def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool | None) -> ExitCode:
     """Create or change one mapping.
@@ -129,6 +130,7 @@ def set_(key: MappingKey, assignments: Sequence[str], *, yes: bool, wait: bool |
 @command("rm", "rolekeeper mapping rm workload=web", "rolekeeper mapping rm workload=web --yes")
 @takes_key
 @yes
+@dry_runs
 @waits
 def remove(key: MappingKey, *, yes: bool, wait: bool | None) -> ExitCode:
     """Delete one mapping.
@@ -157,10 +159,21 @@ def ask_and_write(
 
     `wait` True follows the instances too, False waits for nothing. Raises as `tell_written`.
     """
+    for change in intended.changes:
+        if "held_revision" in change.row and (change.columns or not change.spec):
+            _warn_of_replaced(there, change.key)
     if intended.changes:
-        _agree(lambda: mapping_preview.of_edit(there, intended), task, consequence=consequence, yes=yes)
+        terminal.agree(lambda: _question(mapping_preview.of_edit(there, intended), task, consequence), yes=yes)
     deletes = [change.key for change in intended.changes if change.spec is None]
     return tell_written(there, edits.write(there, intended, patience=patience(wait)), deletes, wait=wait)
+
+
+def _warn_of_replaced(there: Deployment, key: MappingKey) -> None:
+    """Say which edit of another person's is lost that waits for approval."""
+    edit = edits.find_open_edit(there, key)
+    if edit and edit.held and not edits.is_own(there, edit.held):
+        who = f" of {escaped(arn_name(edit.held.by))}" if edit.held.by else ""
+        terminal.warn(f"this replaces revision {edit.revision}{who}, which is held")
 
 
 def show_intended(intended: edits.RowPlan) -> None:
@@ -169,18 +182,14 @@ def show_intended(intended: edits.RowPlan) -> None:
         terminal.say(f"Nothing to {'write' if intended.not_in_effect else 'do'}: the table says so already.")
 
 
-def _agree(
-    preview: Callable[[], mapping_preview.Preview],
-    task: str,
-    *,
-    consequence: mapping_preview.Consequence | None,
-    yes: bool,
-) -> None:
-    def expected() -> tuple[Iterable[str], str]:
-        found = preview()
-        return found.lines(), mapping_preview.question(task, found, consequence)
-
-    terminal.agree(expected, yes=yes)
+def _question(
+    found: mapping_preview.Preview, task: str, consequence: mapping_preview.Consequence | None
+) -> terminal.Question:
+    return terminal.Question(
+        mapping_preview.question(task, found, consequence),
+        found.lines(),
+        code=lambda: ExitCode.NO if found.unknown else edits.exit_code(found.statuses),
+    )
 
 
 # ---- writing, and what Rolekeeper makes of it ----
@@ -195,7 +204,12 @@ def patience(wait: bool | None) -> float:  # noqa: FBT001  # the option's own th
 
 
 def tell_written(
-    deployment: Deployment, written: edits.Written, deletes: Sequence[MappingKey] = (), *, wait: bool | None
+    deployment: Deployment,
+    written: edits.Written,
+    deletes: Sequence[MappingKey] = (),
+    *,
+    wait: bool | None,
+    approved: bool = False,
 ) -> ExitCode:
     """Show the verdicts on rows, and who keeps a role of `deletes`; follow instances if asked (`ask_and_write`).
 
@@ -205,7 +219,7 @@ def tell_written(
     """
     if wait is not False:
         written.require_judged()
-    code = tell_verdicts(deployment, written)
+    code = tell_verdicts(deployment, written, approved=approved)
     if written.moved:
         raise edits.MovedError(written.moved, len(written.rows))
     if wait and written.rows and code is ExitCode.DONE:
@@ -232,13 +246,16 @@ def _still_carry(number: int) -> str:
     return f"{amount(number, 'instance')} still {'carries' if number == 1 else 'carry'} its role"
 
 
-def tell_verdicts(deployment: Deployment, written: edits.Written) -> ExitCode:
-    """Show the verdicts on rows, and what to look at in those that are published as written."""
+def tell_verdicts(deployment: Deployment, written: edits.Written, *, approved: bool = False) -> ExitCode:
+    """Show the verdicts on rows, and what to look at in those that are published as written.
+
+    To a caller who just `approved` them it isn't said how that is done.
+    """
     judged = [row for row in written.rows if row.status]
     if bad := sorted(written.bad, key=lambda row: row.key):
         roles = names.path_roles(deployment) if any(row.is_rejected for row in bad) else ()
         for row in bad:
-            _tell_bad(deployment, row, roles)
+            _tell_bad(deployment, row, roles, approved=approved)
         if done := sum(row.is_done for row in judged):
             terminal.say(f"In effect as written: {done:,} of {len(judged):,} rows.")
         return edits.exit_code(row.status for row in bad)
@@ -255,15 +272,16 @@ def tell_verdicts(deployment: Deployment, written: edits.Written) -> ExitCode:
     return ExitCode.DONE
 
 
-def _tell_bad(deployment: Deployment, row: effect.Row, roles: Sequence[str]) -> None:
+def _tell_bad(deployment: Deployment, row: effect.Row, roles: Sequence[str], *, approved: bool) -> None:
     """Why a row isn't in effect as written, and what to do; `roles` are those that it may mean."""
     terminal.bad([f"{escaped(str(row.key))} is {row.status}: {row.note}"])
     if row.is_held:
         own = edits.is_own(deployment, deployment.app.revisions.read(row.key).held)
         what, who = "delete" if row.deletes else "publish", ", another person runs" if own else ""
         approve, discard = row.steps
-        terminal.say(f"  to {what} it{who}: {approve}")
-        terminal.say(f"  to keep what is in effect: {discard}")
+        if not approved:
+            terminal.say(f"  to {what} it{who}: {approve}")
+        terminal.say(f"  to {'keep what is in effect' if row.revision else 'drop it'}: {discard}")
     if row.is_rejected and (meant := names.nearest_role(row.role, roles)):
         terminal.say(f"  did you mean {meant}? rolekeeper mapping set {quote(str(row.key))} role={meant}")
 
@@ -359,7 +377,8 @@ def history(key: MappingKey) -> None:
 
     Newest first: when, who approved it, who claims to have edited it, what changed.
     """
-    entries = mappings.revisions(deployment(), key, render.to_read())
+    there = deployment()
+    entries = mappings.revisions(there, key, render.to_read())
     layout = Layout(
         (
             Column("at", lambda entry: f"{entry.at[:19]}Z"),
@@ -372,6 +391,8 @@ def history(key: MappingKey) -> None:
         note_name="what",
     )
     render.show_list(layout, entries, empty=str)
+    if mappings.is_gone_unpublished(there, key):
+        terminal.say("The row was deleted before it was ever published.")
 
 
 def _what(entry: EditEntryView) -> str:
@@ -391,6 +412,7 @@ def _what(entry: EditEntryView) -> str:
     help="The revision to go back to, whatever the row says.",
 )
 @yes
+@dry_runs
 @waits
 def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
     """Go back to an earlier revision.
@@ -417,6 +439,7 @@ _held_revision = click.option(
 @takes_key
 @_held_revision
 @yes
+@dry_runs
 @waits
 def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
     """Drop an edit that isn't in effect.
@@ -429,53 +452,84 @@ def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     edit = edits.open_edit(there, key, revision)
     plan = edit.discarding(there)
     render.show(plan.view(), lambda: show_plan(plan))
-    terminal.confirm(f"{edit.left} Discard {edit.named}?", yes=yes)
+    terminal.agree(lambda: terminal.Question(f"Discard {edit.named}?", [edit.left]), yes=yes)
     written = edits.discard(there, edit, patience=patience(wait))
-    if not edit.revision or written.moved:
+    if wait is False or written.moved or written.unjudged:
         return tell_written(there, written, wait=wait)
-    if wait is not False:
-        written.require_judged()
-        [row] = written.rows
-        terminal.say(f"Discarded. The row is {'gone' if row.is_gone else row.status}.")
+    [row] = written.rows
+    terminal.say(f"Discarded. The row is {'gone' if row.is_gone else row.status}.")
     return edits.exit_code(row.status for row in written.bad)
 
 
-@prints(ExitCode.CHANGES, ExitCode.REJECTED, ExitCode.HELD, held_edit=HeldEditView)
+@prints(ExitCode.CHANGES, ExitCode.REJECTED, ExitCode.HELD, held_edits=list[HeldEditView])
 @command(
-    "approve", "rolekeeper mapping approve workload=web", "rolekeeper mapping approve workload=web --revision 5 --yes"
+    "approve",
+    "rolekeeper mapping approve workload=web",
+    "rolekeeper mapping approve workload=web --revision 5 --yes",
+    "rolekeeper mapping approve --all",
 )
-@takes_key
+@takes_keys
+@click.option("--all", "whole", is_flag=True, help="All that are held, except your own.")
 @_held_revision
 @yes
+@dry_runs
 @waits
-def approve(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | None) -> ExitCode:
-    """Approve an edit or a deletion that is held.
+def approve(keys: Sequence[MappingKey], revision: int | None, *, whole: bool, yes: bool, wait: bool | None) -> ExitCode:
+    """Approve edits or deletions that are held.
 
-    It then takes effect. It was held because it changes many instances; how many, and which permissions they gain and
-    lose, is shown. Your approval is signed in the state table, where nobody else can write it. You can't approve your
-    own edit (edited_by names you).
+    They then take effect. They were held because they change many instances; how many, and which permissions they gain
+    and lose, is shown. Your approval is signed in the state table, where nobody else can write it. You can't approve
+    your own edit.
     """
+    if whole == bool(keys) or (revision and len(keys) != 1):
+        raise UsageError(
+            "name mappings, or give --all; --revision is for one", "see: rolekeeper mapping ls --status Held"
+        )
     terminal.require_answer(yes=yes)
     there = deployment()
-    held = edits.open_edit(there, key, revision, is_held=True)
-    number = held.revision
-    edits.refuse_own(there, key, held.held)
-    what = (
-        f"The deletion of {key} is held as revision {number}" if held.deletes else f"Revision {number} of {key} is held"
-    )
-    reason = effect.text_in(held.row, "status_reason")
+    if whole:
+        keys = _others_held(there)
+    held = [edits.open_edit(there, key, revision, is_held=True) for key in keys]
+    for edit in held:
+        edits.refuse_own(there, edit.key, edit.held)
+    views = [_held_view(edit) for edit in held]
     # A person who is asked sees what it changes as it is now.
-    why = "." if terminal.asks(yes=yes) else f": {reason}"
-    render.show(
-        HeldEditView(mapping=str(key), revision=number, deletes=held.deletes, reason=reason),
-        lambda: terminal.line(f"{what}{why}"),
-    )
-    task, consequence = f"Publish revision {number} of {key}", mapping_preview.changes
-    if held.deletes:
-        task, consequence = f"Delete {key}", mapping_preview.takes
-    _agree(lambda: mapping_preview.of_edit(there, held), task, consequence=consequence, yes=yes)
-    written = edits.approve(there, {key: number}, patience=patience(wait))
-    return tell_written(there, written, [key] if held.deletes else (), wait=wait)
+    render.show(views, lambda: _show_held(views, brief=terminal.asks(yes=yes)))
+    if not held:
+        terminal.say("Nothing to approve.")
+        return ExitCode.DONE
+    task, consequence = f"Publish {len(held)} edits", mapping_preview.changes
+    if len(held) == 1:
+        task = f"Publish revision {held[0].revision} of {held[0].key}"
+    if all(edit.deletes for edit in held):
+        task, consequence = f"Delete {several([str(edit.key) for edit in held])}", mapping_preview.takes
+    terminal.agree(lambda: _question(mapping_preview.of_edit(there, held), task, consequence), yes=yes)
+    written = edits.approve(there, {edit.key: edit.revision for edit in held}, patience=patience(wait))
+    return tell_written(there, written, [edit.key for edit in held if edit.deletes], wait=wait, approved=True)
+
+
+def _others_held(there: Deployment) -> list[MappingKey]:
+    """The mappings whose held edit the caller may approve; says which others are held."""
+    rows = there.app.table.all_rows()
+    held = {key: edits.find_open_edit(there, key) for key, row in rows.items() if effect.Row.of(key, row).is_held}
+    # A deletion that is held writes its row again, so each has one.
+    found = {key: edit.held for key, edit in held.items() if edit and edit.held}
+    own = [key for key, edit in found.items() if edits.is_own(there, edit)]
+    for key in own:
+        terminal.say(f"Left out: {escaped(str(key))}, as it is your own edit; another person approves it.")
+    return sorted(found.keys() - own)
+
+
+def _held_view(edit: edits.OpenEdit) -> HeldEditView:
+    reason = effect.text_in(edit.row, "status_reason")
+    return HeldEditView(mapping=str(edit.key), revision=edit.revision, deletes=edit.deletes, reason=reason)
+
+
+def _show_held(held: Sequence[HeldEditView], *, brief: bool) -> None:
+    for edit in held:
+        deletion, named = f"The deletion of {edit.mapping}", f"Revision {edit.revision} of {edit.mapping}"
+        what = f"{deletion} is held as revision {edit.revision}" if edit.deletes else f"{named} is held"
+        terminal.line(f"{what}." if brief else f"{what}: {edit.reason}")
 
 
 for command_ in (list_, get, set_, remove, history, rollback, discard, approve):

@@ -276,8 +276,9 @@ class Expected:
 
 def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | OpenEdit) -> Expected:
     """What writing rows, or approving a held edit, would do; in sum only, and as far as that is known, where denied."""
+    asked = [wanted] if isinstance(wanted, OpenEdit) else wanted
     try:
-        proposal = foresee(deployment, wanted)
+        proposal = foresee(deployment, asked)
         # What the verdict says stands beside it, so it is no note.
         will = preview.of_proposal(deployment, proposal, approved=True)
         looked = Places.chosen(deployment).look(partial(pages, tags=[key]), proposal.enforced)
@@ -285,7 +286,7 @@ def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | OpenEdit
         found = map(PlannedInstance.of, fleet.changing(each for each in looked if isinstance(each, Seen)))
         kept, others = tuple(islice(found, MOST)), sum(1 for _ in found)
     except AccessDeniedError:
-        return Expected(None, preview.of_edit(deployment, wanted))
+        return Expected(None, preview.of_edit(deployment, asked))
     edit = next((row for row in proposal.edits if row.key == key), None)
     return Expected(
         edit.document() if edit else None,

@@ -202,7 +202,7 @@ class Preview:
         if self.unknown:
             yield f"What it would do to instances isn't known: {self.unknown}."
         else:
-            foreign = "" if self.foreign is None else f"; {self.foreign:,} with a foreign role"
+            foreign = f"; {self.foreign:,} with a foreign role" if self.foreign else ""
             yield f"{'Withheld' if self.withheld else 'Instances'}: {_counts(self.impact)}{foreign}."
             if self.approval.changes:
                 yield f"Once approved: {_counts(self.approval)}."
@@ -228,13 +228,13 @@ def outlives(deployment: Deployment, instance: str = "INSTANCE") -> Advice:
     )
 
 
-def of_edit(deployment: Deployment, wanted: RowPlan | OpenEdit) -> Preview:
-    """What writing rows, or approving a held edit, would do; of the latter at least what the function counted."""
-    held = wanted if isinstance(wanted, OpenEdit) else None
+def of_edit(deployment: Deployment, wanted: RowPlan | Sequence[OpenEdit]) -> Preview:
+    """What writing rows, or approving held edits, would do; of a lone one at least what the function counted."""
+    held = () if isinstance(wanted, RowPlan) else wanted
     try:
-        return of_proposal(deployment, foresee(deployment, wanted), approved=held is not None)
+        return of_proposal(deployment, foresee(deployment, wanted), approved=bool(held))
     except AccessDeniedError as error:
-        counted = _as_held(deployment.app.revisions.history(held.key), held.revision) if held else None
+        counted = _as_held(deployment.app.revisions.history(held[0].key), held[0].revision) if len(held) == 1 else None
         return counted or Preview(unknown=refusal(error).what)
 
 
@@ -338,8 +338,11 @@ def _sum(impacts: Sequence[Impact]) -> Impact:
 
 
 def _counts(impact: Impact) -> str:
-    later = f", {impact.only_later:,} to change only later" if impact.only_later else ""
-    return f"{impact.attach:,} to attach, {impact.replace:,} to replace, {impact.detach:,} to detach{later}"
+    verbs = {"attach": impact.attach, "replace": impact.replace, "detach": impact.detach}
+    counts = [
+        f"{number:,} to {verb}" for verb, number in (verbs | {"change only later": impact.only_later}).items() if number
+    ]
+    return ", ".join(counts) or "no change"
 
 
 def _first(sentences: Sequence[str], more: str) -> list[str]:

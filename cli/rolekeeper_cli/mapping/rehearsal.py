@@ -506,9 +506,9 @@ def written_again(deployment: Deployment, plan: RowPlan) -> RowPlan:
     )
 
 
-def foresee(deployment: Deployment, wanted: RowPlan | OpenEdit) -> Proposal:
-    """Rehearse what a plan writes into the table; or judge what is held by its row, as it is."""
-    plan = wanted.as_it_is if isinstance(wanted, OpenEdit) else wanted
+def foresee(deployment: Deployment, wanted: RowPlan | Sequence[OpenEdit]) -> Proposal:
+    """Rehearse what a plan writes into the table; or judge what is held by its rows, as they are."""
+    plan = wanted if isinstance(wanted, RowPlan) else RowPlan(same=tuple(edit.as_it_is for edit in wanted))
     rehearsal = Rehearsal(deployment, plan, {})
     rehearsal.publish(lambda _: None)
     return rehearsal.proposal()

@@ -27,6 +27,14 @@ with lazily():
 @click.group(
     "roles",
     cls=Group,
+    lazy={
+        "Commands": {
+            "clean-revoked": (
+                ".role.revoke_command:clean_revoked",
+                "Remove what `rolekeeper revoke` wrote and is over.",
+            )
+        }
+    },
     invoke_without_command=True,
     examples=[
         "rolekeeper roles",

@@ -7,7 +7,7 @@ a statement is read back, and written again if another person's write took it aw
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -133,6 +133,13 @@ class Revocation:
     def policy(self) -> dict[str, Any]:
         """The role's policy as it is to be."""
         return self.role.with_entry(self.role.entry(self.key.id))
+
+    def view(self) -> RevokedRoleView:
+        """What programs get, of what is to be written or was."""
+        before = self.role.entry(self.key.id).before
+        return RevokedRoleView(
+            role=self.role.name, role_arn=self.role.arn, policy=POLICY, before=before, document=self.policy
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,9 +324,7 @@ def write(deployment: Deployment, revocation: Revocation) -> RevokedRoleView:
         policy = role.with_entry(entry)
         silent = _put(deployment, role, policy, key=revocation.key)
         if _is_shown(deployment, role, entry):
-            return RevokedRoleView(
-                role=role.name, role_arn=role.arn, policy=POLICY, before=entry.before, document=policy
-            )
+            return replace(revocation, role=role).view()
     if silent:
         raise silent
     raise WaitTimeoutError(
@@ -351,7 +356,7 @@ def _put(deployment: Deployment, role: RevokedRole, policy: Document, *, key: In
             f"a role together have room for {_ROOM:,} characters",
             advice(
                 "remove what is over: ",
-                typed("rolekeeper revoke --clean"),
+                typed("rolekeeper roles clean-revoked"),
                 "; if that isn't enough, revoke all sessions of the role in the IAM console",
             ),
         ) from error

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
+from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.guard import command as guard
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.role.revoke_view import CleanedView, RevokedRoleView, RevokedView
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.arguments import INSTANCE, completes, yes_to_all
+from rolekeeper_cli.shell.arguments import INSTANCE, completes, dry_runs, yes_to_all
 from rolekeeper_cli.shell.command import command, deployment, doctor_deployment, prints
 from rolekeeper_cli.shell.layout import second, several
 
@@ -31,18 +31,14 @@ _CUTS_OFF = (
 )
 
 
-@prints(
-    revoked=RevokedView, cleaned=list[CleanedView], revoked_policy=Mapping[str, Any]
-)  # as IAM takes it, with --print
+@prints(revoked=RevokedView, revoked_policy=Mapping[str, Any])  # as IAM takes it, with --print
 @command(
     "revoke",
     "rolekeeper revoke web-1",
     "rolekeeper revoke i-0123456789abcdef0 --role web --print > revoked.json",
-    "rolekeeper revoke --clean",
 )
 @click.argument(
     "instance",
-    required=False,
     help=f"{INSTANCE} One that has ended is named by its id.",
     shell_complete=completes("instances"),
 )
@@ -55,21 +51,15 @@ _CUTS_OFF = (
 )
 @click.option("--current", is_flag=True, help="For incidents: also the role that the instance still carries.")
 @click.option("--print", "prints", is_flag=True, help="Only print the role's policy, and write nothing.")
-@click.option(
-    "--clean", is_flag=True, help="Remove the entries that are over, of every role of the account under the path."
-)
 @yes_to_all
-def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clean: bool, yes: bool) -> ExitCode:
+@dry_runs
+def revoke(instance: str, role: str, *, current: bool, prints: bool, yes: bool) -> ExitCode:
     """Cut off the credentials that an instance has of a former role.
 
     EC2 hands out credentials that are valid for more than six hours, and taking the role away doesn't end them. This
     writes a policy onto the role, rolekeeper-revoked, which denies all that the instance got of it before now, and
     reads it back. Other instances with that role aren't touched. On a terminal it shows the policy first, and asks.
     """
-    if clean != (instance is None) or (clean and (role or current or prints)):
-        raise UsageError("name an instance, or give --clean alone", "see: rolekeeper revoke --help")
-    if instance is None:
-        return _clean()
     there, instance = instances.located(deployment(), instance)
     plan = role_revocation.planned(there, instance, role=role, current=current)
     if prints:
@@ -81,20 +71,37 @@ def revoke(instance: str | None, role: str, *, current: bool, prints: bool, clea
         terminal.warn(str(each))
     if not plan.writable:
         raise CommandError(plan.problems[0].what, plan.problems[0].remedy)
-    terminal.agree(lambda: (_expected(there, plan), f"Revoke these credentials of {plan.title}?"), yes=yes)
+    terminal.agree(lambda: _question(there, plan), yes=yes)
     done, failed = _collected(role_revocation.write_all(there, plan))
     if failed and not done:
         terminal.bad(f"{error.what}: {error.remedy}" for error in failed[1:])
         raise failed[0]
     terminal.bad(f"{each.what}: {each.remedy}" for each in failed)
-    revoked = RevokedView(
+    revoked = _view(plan, done, failed)
+    render.show(revoked, lambda: _show(plan, done))
+    return ExitCode.NO if revoked.left else ExitCode.DONE
+
+
+def _view(
+    plan: role_revocation.Plan, roles: Sequence[RevokedRoleView], failed: Sequence[CommandError] = ()
+) -> RevokedView:
+    return RevokedView(
         **instances.where(plan.key),
-        revoked=done,
+        revoked=roles,
         left=[*map(str, plan.problems), *(f"{error.what}; {error.remedy}" for error in failed)],
         unknown_because=plan.unknown or None,
     )
-    render.show(revoked, lambda: _show(plan, done))
-    return ExitCode.NO if revoked.left else ExitCode.DONE
+
+
+def _question(there: Deployment, plan: role_revocation.Plan) -> terminal.Question:
+    """Ask whether to revoke; a dry run shows the same document as what was written."""
+    planned = [each.view() for each in plan.writable]
+    return terminal.Question(
+        f"Revoke these credentials of {plan.title}?",
+        _expected(there, plan),
+        show=lambda: render.show(_view(plan, planned), lambda: None),
+        code=lambda: ExitCode.NO if plan.problems else ExitCode.DONE,
+    )
 
 
 def _expected(there: Deployment, plan: role_revocation.Plan) -> Iterator[str]:
@@ -151,7 +158,13 @@ def _collected[Found: (RevokedRoleView, CleanedView)](
     return done, failed
 
 
-def _clean() -> ExitCode:
+@prints(cleaned=list[CleanedView])
+@command("clean-revoked", "rolekeeper roles clean-revoked")
+def clean_revoked() -> ExitCode:
+    """Remove what `rolekeeper revoke` wrote and is over.
+
+    Of every role of the account under the path. A policy without any other statement is deleted.
+    """
     done, bad = _collected(role_revocation.clean(doctor_deployment()))
     terminal.bad(f"{each.what}: {each.remedy}" for each in bad)
     render.show(done, lambda: _show_cleaned(done), of=list[CleanedView])

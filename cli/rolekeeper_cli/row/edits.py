@@ -394,9 +394,9 @@ class OpenEdit:
         return "This deletes the row, which was never in effect; no instance changes."
 
     @property
-    def as_it_is(self) -> RowPlan:
-        """The plan that judges the row as it is."""
-        return RowPlan(same=(Change(self.key, self.row, was=None, spec=None),))
+    def as_it_is(self) -> Change:
+        """What has the row judged as it is, in a plan."""
+        return Change(self.key, self.row, was=None, spec=None)
 
     def discarding(self, deployment: Deployment) -> RowPlan:
         """What discarding it writes into the table."""
@@ -428,7 +428,8 @@ def open_edit(
     if edit is None or not (number or (revision is None and not is_held)):
         raise CommandError(f"no edit of {key} is held: it is {status or 'not judged yet'}", "nothing to do")
     if revision not in {None, number}:
-        raise CommandError(f"revision {number} of {key} is held, not {revision}", "look at that one first")
+        look = advice("look at it first: ", key.remedy(Kind.MAPPING))
+        raise CommandError(f"revision {number} of {key} is held, not {revision}", look)
     return edit
 
 
@@ -483,7 +484,7 @@ def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience:
 def refuse_own(deployment: Deployment, key: MappingKey, held: Held | None) -> None:
     """CommandError if what is held of a mapping is the caller's own edit."""
     if held and is_own(deployment, held):
-        hint = advice("edited_by names you; another person runs: ", key.remedy(Kind.APPROVE))
+        hint = advice("another person runs: ", key.remedy(Kind.APPROVE))
         raise CommandError(f"revision {held.mapping.revision} of {key} is your own edit; it wasn't approved", hint)
 
 

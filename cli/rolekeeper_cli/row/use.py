@@ -1,5 +1,6 @@
 """The mapping table's rows, each with what is in effect beside what it says and that waits; and their revisions."""
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -76,6 +77,10 @@ def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[EditE
     raise CommandError(f"{key} has no history", advice("see: ", Remedy(Kind.MAPPINGS)))
 
 
+def is_gone_unpublished(deployment: Deployment, key: MappingKey) -> bool:
+    return deployment.app.revisions.read(key).published is None and deployment.app.table.get_row(key) is None
+
+
 def history(deployment: Deployment, key: MappingKey, limit: int) -> list[EditEntryView]:
     """The same; empty if there are none: Rolekeeper has judged no edit of it yet, or none lately."""
     entries = deployment.app.revisions.history(key, limit)
@@ -144,7 +149,7 @@ def consent(entry: EditEntryView) -> str:
     if not (by := entry.approved_by):
         return NO_LONGER_HELD if entry.cause == NO_LONGER_HELD else ""
     claimed, session = entry.approver_claims or "", by.partition(":")[2]
-    name = session or (claimed.rpartition("/")[2] if claimed.startswith("arn:") and "/" in claimed else "")
+    name = session or (re.split(r"[/:]", claimed)[-1] if claimed.startswith("arn:") else "")
     return f"approved by {name} ({by})" if name else f"approved by {by}"
 
 

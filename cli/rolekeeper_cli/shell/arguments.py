@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from functools import reduce
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Literal
 
 import click
 
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.lazily import lazily
+from rolekeeper_cli.options import Options
 from rolekeeper_cli.shell.suggest import did_you_mean
 
 with lazily():
@@ -97,10 +98,24 @@ detailed_exitcode = click.option(
     help="Exit with 2 when something would change, unless rows are rejected (3) or held (4).",
 )
 mappings_file = click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
-dry_run = click.option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+_SHOWS = "Show what would change, and change nothing."
+dry_run = click.option("--dry-run", is_flag=True, help=_SHOWS)
 allow_downgrade = click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")
 
 
 def together(*options: Option) -> Option:
     """Several options, in their order in the help."""
     return lambda function: reduce(lambda inner, option: option(inner), reversed(options), function)
+
+
+# Kept for the one place that ends a dry run (`terminal.confirm`).
+_kept = partial(
+    click.option,
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, option, value: setattr(context.find_root().ensure_object(Options), option.name, value),
+)
+dry_runs = together(
+    _kept("--dry-run", help=f"{_SHOWS} Exit with 3 when a row would be rejected, with 4 when held."),
+    _kept("--detailed-exitcode", help="With --dry-run: else exit with 2 when something would change."),
+)

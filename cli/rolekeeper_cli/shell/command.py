@@ -108,16 +108,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         options = ctx.find_root().ensure_object(Options)
-        if options.output == MARKDOWN and not self.markdown:
-            raise UsageError(f"{ctx.command_path} has no output {MARKDOWN}", f"it has {', '.join(OUTPUTS)}")
-        if options.output == MARKDOWN and options.query:
-            raise UsageError(f"--query can't be used with --output {MARKDOWN}", "leave one of them out")
-        for each in self.params:
-            # As by a variable of a script that isn't set. Of --reader it means none.
-            if each.multiple and each.name != "readers" and "" in ctx.params.get(str(each.name), options.regions):
-                raise UsageError(f"{each.opts[-1]} is empty", "leave it out, or name something")
-            if isinstance(each, click.Argument) and ctx.params.get(str(each.name)) == "":
-                raise UsageError(f"{each.human_readable_name} is empty", f"see: {ctx.command_path} --help")
+        self._refuse_options(ctx, options)
         # A group's subcommand has options and documents of its own; click says in no other way whether there is one.
         if subcommand := ctx._protected_args:  # noqa: SLF001
             for each in self.params:
@@ -128,6 +119,20 @@ class Command(click.Command):
             queries.refuse_unknown(options.query, [*map(schema_of, self.prints.values())])
         run = partial(super().invoke, ctx)
         return terminal.repeat(run) if options.watch else run()
+
+    def _refuse_options(self, ctx: click.Context, options: Options) -> None:
+        if options.output == MARKDOWN and not self.markdown:
+            raise UsageError(f"{ctx.command_path} has no output {MARKDOWN}", f"it has {', '.join(OUTPUTS)}")
+        if options.output == MARKDOWN and options.query:
+            raise UsageError(f"--query can't be used with --output {MARKDOWN}", "leave one of them out")
+        if options.detailed_exitcode and not options.dry_run:
+            raise UsageError("--detailed-exitcode is for a dry run", "add --dry-run")
+        for each in self.params:
+            # As by a variable of a script that isn't set. Of --reader it means none.
+            if each.multiple and each.name != "readers" and "" in ctx.params.get(str(each.name), options.regions):
+                raise UsageError(f"{each.opts[-1]} is empty", "leave it out, or name something")
+            if isinstance(each, click.Argument) and ctx.params.get(str(each.name)) == "":
+                raise UsageError(f"{each.human_readable_name} is empty", f"see: {ctx.command_path} --help")
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, those of a list, a group's commands, then the common options."""
@@ -220,7 +225,8 @@ def prints[Declared: click.Command](
 
     def declare(command: Declared) -> Declared:
         assert isinstance(command, Command)  # as a group's are (`command_class`)
-        command.exits = _EVERY.union(codes, _OF_AWS if asks_aws else ())
+        detailed = [ExitCode.CHANGES for each in command.params if each.name == "detailed_exitcode"]
+        command.exits = _EVERY.union(codes, detailed, _OF_AWS if asks_aws else ())
         command.prints = {noun.replace("_", "-"): document for noun, document in documents.items()}
         return command
 
@@ -262,9 +268,9 @@ class Root(Group):
             return ExitCode.DONE
         except click.ClickException as error:
             return _report(_invalid(error), extra["color"])
-        except (click.Abort, KeyboardInterrupt):
-            # click has ended the line already.
-            click.echo("Stopped.", err=True)
+        except (click.Abort, KeyboardInterrupt) as error:
+            # click ends the line of Ctrl-C, but not that of a question.
+            click.echo("Stopped." if error.__cause__ else "\nStopped.", err=True)
             return ExitCode.INTERRUPTED
         except Exception as error:  # noqa: BLE001  # explained, or shown with its traceback
             known = error if isinstance(error, CommandError) else explained.explained(error)

@@ -12,13 +12,14 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from functools import partial
-from typing import Never, TextIO
+from typing import Never, NoReturn, TextIO
 
 import click
 
 from rolekeeper.model.text import escaped
-from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.progress import Silent
 
@@ -144,42 +145,62 @@ def _replace(draw: Callable[[], object]) -> None:
 _CASE = "upper and lower case count"
 
 
-def _cancelled() -> CommandError:
-    return CommandError("cancelled", "nothing was changed")
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, once the `lines` are shown.
+
+    A dry run shows them too, and with `show` what programs get otherwise once it is done; it ends with the `code`.
+    """
+
+    text: str
+    lines: Iterable[str] = ()
+    show: Callable[[], None] = lambda: None
+    code: Callable[[], ExitCode] = lambda: ExitCode.DONE
+
+
+def _cancel() -> NoReturn:
+    say("Cancelled. Nothing was changed.")
+    raise click.exceptions.Exit(ExitCode.NO)
 
 
 def require_answer(*, yes: bool) -> None:
-    """Before anything is read: UsageError if there is no terminal to ask on, and no --yes."""
-    if not (yes or is_terminal()):
+    """Before anything is read: UsageError if there is no terminal to ask on, and neither --yes nor --dry-run."""
+    if not (yes or options().dry_run or is_terminal()):
         raise UsageError("there is no terminal to ask on", "give --yes to do it without asking")
 
 
 def asks(*, yes: bool) -> bool:
-    """Whether a person is asked: --yes didn't answer already, and there is a terminal."""
-    return not yes and is_terminal()
+    """Whether it is shown what would happen: a dry run, or --yes didn't answer already and there is a terminal."""
+    return options().dry_run or (not yes and is_terminal())
 
 
-def confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless --yes answered already; CommandError if the answer is no."""
-    if not yes and not _says_yes(question):
-        raise _cancelled()
+def confirm(question: str | Question, *, yes: bool) -> None:
+    """Ask, unless --yes answered already; the command ends if the answer is no, or with --dry-run."""
+    asked, given = question if isinstance(question, Question) else Question(question), options()
+    if given.dry_run:
+        asked.show()
+        say("Dry run: nothing was changed.")
+        code = asked.code()
+        raise click.exceptions.Exit(code or (ExitCode.CHANGES if given.detailed_exitcode else code))
+    if not yes and not _says_yes(asked.text):
+        _cancel()
 
 
-def agree(expected: Callable[[], tuple[Iterable[str], str]], *, yes: bool) -> None:
-    """Show what would happen, and ask; neither with --yes, nor without a terminal. CommandError if the answer is no.
+def agree(expected: Callable[[], Question], *, yes: bool) -> None:
+    """Show what would happen, and ask; neither with --yes, nor without a terminal. The command ends as in `confirm`.
 
-    `expected` gives the lines to show, and the question. It is called only if a person is asked.
+    `expected` is called only if it is shown.
     """
     if asks(yes=yes):
-        lines, question = expected()
-        for each in lines:
-            say(each)
+        question = expected()
+        if lines := "\n".join(question.lines):
+            say(lines)
         confirm(question, yes=False)
 
 
 def offer(question: str) -> bool:
     """Whether the person wants something optional; no without a terminal."""
-    return is_terminal() and _says_yes(question)
+    return is_terminal() and not options().dry_run and _says_yes(question)
 
 
 def _says_yes(question: str) -> bool:
@@ -191,12 +212,12 @@ def require_word(word: str, given: str | None) -> None:
     """Before anything is read: UsageError if another word was given, or none and there is no terminal to ask on."""
     if given not in {None, word}:
         raise UsageError(f"--confirm is {given!r}", f"give --confirm {word}; {_CASE}")
-    if given is None and not is_terminal():
+    if given is None and not (options().dry_run or is_terminal()):
         raise UsageError("there is no terminal to ask on", f"give --confirm {word}")
 
 
 def confirm_word(word: str, question: str, given: str | None) -> None:
-    """Ask for a word to be typed, as the console does, unless it was given; CommandError if another one is typed."""
+    """Ask for a word to be typed, as the console does, unless it was given; the command ends as in `confirm`."""
     if given is None:
         ask = _fitted(f"{question} Type {word} to go on ({_CASE})", sys.stderr)
         typed = click.prompt(ask, err=True, default="", show_default=False)
@@ -205,7 +226,7 @@ def confirm_word(word: str, question: str, given: str | None) -> None:
                 f"cancelled: {typed!r} isn't {word!r} ({_CASE})", "nothing was changed; type the word as shown"
             )
         if typed != word:
-            raise _cancelled()
+            _cancel()
 
 
 # Shorter work shows none.

@@ -12,7 +12,7 @@ import click
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.arguments import completes, yes
+from rolekeeper_cli.shell.arguments import completes, dry_runs, yes
 from rolekeeper_cli.shell.command import Group, deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout, amount, second
 from rolekeeper_cli.target.view import ForgottenTargetView, MissingTargetView, TargetView
@@ -73,6 +73,7 @@ def group(context: click.Context, regions: str | None, *, missing: bool) -> None
     help="The target, as 111111111111/eu-west-1.",
 )
 @yes
+@dry_runs
 def forget(target: str, *, yes: bool) -> None:
     """Take a target out of the list.
 
@@ -85,9 +86,11 @@ def forget(target: str, *, yes: bool) -> None:
     known = use.forgettable(there, target)
     seen = f"; its last sweep saw {known.instances:,} instances" if known.instances else ""
     terminal.say(f"{target} is {_named(known.state)}{seen}. {_after_forgetting(known)}")
-    terminal.confirm(f"Forget {target}?", yes=yes)
+    forgotten = ForgottenTargetView(forgotten=target)
+    asked = terminal.Question(f"Forget {target}?", show=lambda: render.show(forgotten, lambda: None))
+    terminal.confirm(asked, yes=yes)
     use.forget(there, target)
-    render.show(ForgottenTargetView(forgotten=target), lambda: terminal.line(f"{target} is forgotten."))
+    render.show(forgotten, lambda: terminal.line(f"{target} is forgotten."))
 
 
 def _after_forgetting(target: TargetView) -> str:

@@ -275,7 +275,7 @@ def held(desk: Desk) -> Desk:
     [
         (("AIDA1", "arn:aws:iam::1:user/team/bob"), "approved by bob (AIDA1)"),
         (("AROA1:bob", "arn:aws:sts::1:assumed-role/ops/carol"), "approved by bob (AROA1:bob)"),
-        (("123456789012", "arn:aws:iam::123456789012:root"), "approved by 123456789012"),
+        (("123456789012", "arn:aws:iam::123456789012:root"), "approved by root (123456789012)"),
         (("AIDA1", "me/you"), "approved by AIDA1"),
         (("AIDA1", None), "approved by AIDA1"),
         ((None, None), ""),
@@ -302,6 +302,29 @@ def test_ones_own_edit_is_anothers_to_approve(terminal: Terminal, held: Desk) ->
     assert "revision 3 of workload=web is your own edit; it wasn't approved" in ran.stderr
     assert "another person runs: rolekeeper mapping approve workload=web" in ran.stderr
     assert held.world.writes == []
+
+
+def test_all_that_others_edited_is_approved_by_one_answer(terminal: Terminal, held: Desk) -> None:
+    for tier, by in {"db": "bo", "own": CALLER}.items():
+        for _ in range(2):
+            held.world.running(tier=tier)
+        held.edit(f"tier={tier}", role="db", edited_by=by)
+    terminal.judges("workload=web", "tier=db")
+    ran = terminal.types("y\n", "mapping", "approve", "--all")
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout == "Revision 1 of tier=db is held.\nRevision 2 of workload=web is held.\n"
+    assert "Left out: tier=own, as it is your own edit; another person approves it." in ran.stderr
+    assert "Instances: 2 to attach, 2 to replace." in ran.stderr
+    assert "Publish 2 edits, which changes 4 instances? [y/N]: y" in ran.stderr
+    assert [held.row(tag)["status"] for tag in ("workload=web", "tier=db", "tier=own")] == [*["Published"] * 2, "Held"]
+    ran = terminal("mapping", "approve", "--all", "--yes")
+    assert (ran.exit_code, ran.stderr.splitlines()[-1]) == (0, "Nothing to approve.")
+
+
+@pytest.mark.parametrize("line", [[], ["workload=web", "--all"], ["workload=web", "tier=db", "--revision", "2"]])
+def test_an_approval_names_mappings_or_all(terminal: Terminal, line: list[str]) -> None:
+    ran = terminal("mapping", "approve", *line, "--yes")
+    assert (ran.exit_code, "name mappings, or give --all" in ran.stderr) == (252, True)
 
 
 @pytest.mark.usefixtures("terminal")

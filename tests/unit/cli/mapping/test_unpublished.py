@@ -74,7 +74,7 @@ def test_an_edit_that_was_never_in_effect_is_discarded_with_its_row(
     way(desk)
     ran = terminal.types("n\n", "mapping", "discard", "app=new")
     assert ran.stdout.startswith("- app=new  role=")
-    assert f"This deletes the row, which was never in effect; no instance changes. Discard {said}?" in ran.stderr
+    assert f"This deletes the row, which was never in effect; no instance changes.\nDiscard {said}?" in ran.stderr
     assert desk.row("app=new")
     terminal.judges("app=new")
     assert terminal.types("y\n", "mapping", "discard", "app=new").exit_code == 0

@@ -288,7 +288,7 @@ def test_a_later_time_that_a_person_wrote_stays(terminal: Terminal, iam: Iam, mo
     assert (ran.exit_code, f"got before {year}-12-31T23:59:59Z." in ran.stdout) == (0, True)
     assert iam.statements("web") == [theirs, mine]
     iam.write("web", iam.statement("web", "i-0bb", ago=7 * HOURS), theirs, mine)
-    assert [each["removed"] for each in terminal.document("revoke", "--clean")] == [["i-0bb"]]
+    assert [each["removed"] for each in terminal.document("roles", "clean-revoked")] == [["i-0bb"]]
     assert iam.statements("web") == [theirs, mine]
 
 
@@ -305,8 +305,8 @@ def test_statements_of_another_shape_are_kept_however_old(terminal: Terminal, ia
         {**ours, "Condition": {**condition, **two}},
     ]
     iam.write("web", *written)
-    for line in ([moved], ["--clean"]):
-        assert terminal("revoke", *line).exit_code == 0
+    for line in (["revoke", moved], ["roles", "clean-revoked"]):
+        assert terminal(*line).exit_code == 0
         assert iam.statements("web")[:-1] == written
 
 
@@ -322,7 +322,7 @@ def test_a_policy_that_cant_be_read_isnt_written_over(terminal: Terminal, desk: 
     assert f"the policy {POLICY} of role web can't be read, so nothing is written over it" in ran.stderr
     assert f"aws iam get-role-policy --role-name web --policy-name {POLICY}" in ran.stderr
     assert "PutRolePolicy" not in desk.world.calls.made[desk.world.calls.made.index("GetRolePolicy") :]
-    ran = terminal("revoke", "--clean")
+    ran = terminal("roles", "clean-revoked")
     assert (ran.exit_code, f"the policy {POLICY} of role web can't be read" in ran.stderr) == (1, True)
 
 
@@ -370,11 +370,6 @@ def test_each_role_has_a_policy_of_its_own_to_print(terminal: Terminal, moved: s
     assert "carried web, db, and each has a policy of its own\n  name one role: --role NAME" in ran.stderr
 
 
-@pytest.mark.parametrize("line", [[], ["i-0123456789abcdef0", "--clean"], ["--clean", "--role", "web"], ["--current"]])
-def test_it_is_of_one_instance_or_cleans(terminal: Terminal, line: list[str]) -> None:
-    assert terminal("revoke", *line).exit_code == 252
-
-
 # ---- what IAM refuses ----
 
 
@@ -403,7 +398,7 @@ def test_a_role_outside_the_path_is_only_printed(terminal: Terminal, desk: Desk,
             "LimitExceeded",
             "Maximum policy size of 10240 bytes exceeded for role web",
             1,
-            ["would have 4 instances, and all inline policies of a role together", "rolekeeper revoke --clean"],
+            ["would have 4 instances, and all inline policies of a role together", "rolekeeper roles clean-revoked"],
         ),
     ],
 )
@@ -451,7 +446,7 @@ def test_it_calls_what_the_guard_allows_and_nothing_else(terminal: Terminal, des
     desk.quiet()
     assert terminal.types("y\n", "revoke", moved).exit_code == 0
     desk.world.later(hours=7)
-    assert len(terminal.document("revoke", "--clean")) == 2
+    assert len(terminal.document("roles", "clean-revoked")) == 2
     called = {each.partition("_")[0] for each in desk.world.calls.made}
     allowed = {action.partition(":")[2] for each in policy["Statement"] for action in each["Action"]}
     assert called == allowed - {"DescribeStacks"}, "the terminal asks for no stack"
@@ -555,15 +550,15 @@ def test_cleaning_removes_what_is_over_and_is_then_done(terminal: Terminal, desk
     iam.write("db", iam.statement("db", "i-0cc", ago=8 * HOURS))
     desk.role("theirs", path="/")
     iam.write("theirs", iam.statement("theirs", "i-0dd", ago=8 * HOURS))
-    assert terminal.document("revoke", "--clean") == [
+    assert terminal.document("roles", "clean-revoked") == [
         {"role": "db", "removed": ["i-0cc"], "left": 0, "deleted": True},
         {"role": "web", "removed": ["i-0bb"], "left": 1, "deleted": False},
     ]
     assert (iam.statements("web"), iam.statements("db"), len(iam.statements("theirs"))) == ([young], [], 1)
     iam.write("db", iam.statement("db", "i-0cc", ago=8 * HOURS))
-    assert terminal("revoke", "--clean").stdout == "db: removed i-0cc; the policy is deleted.\n"
+    assert terminal("roles", "clean-revoked").stdout == "db: removed i-0cc; the policy is deleted.\n"
     desk.quiet()
-    assert terminal("revoke", "--clean").stdout == "No entry is over.\n"
+    assert terminal("roles", "clean-revoked").stdout == "No entry is over.\n"
     assert {"PutRolePolicy", "DeleteRolePolicy"}.isdisjoint(desk.world.calls.made)
 
 
@@ -576,7 +571,7 @@ def test_a_role_that_iam_refuses_holds_up_no_other_role_s_cleaning(
     for role, statement in over.items():
         iam.write(role, statement, *([OTHERS] if call == "PutRolePolicy" else []))
     desk.world.calls.before(call, refusing(code, "no", status=409))
-    ran = terminal("revoke", "--clean")
+    ran = terminal("roles", "clean-revoked")
     if (call, code) == ("GetRolePolicy", "NoSuchEntity"):
         assert ran.exit_code == 0, "it has none by then"
     else:
@@ -590,6 +585,6 @@ def test_who_stops_the_cleaning_sees_what_is_cleaned(terminal: Terminal, desk: D
     for role in ("web", "db"):
         iam.write(role, iam.statement(role, "i-0bb", ago=8 * HOURS))
     desk.world.calls.after("DeleteRolePolicy", lambda: desk.world.calls.before("DeleteRolePolicy", stop))
-    ran = terminal("revoke", "--clean")
+    ran = terminal("roles", "clean-revoked")
     assert (ran.exit_code, "done by then: db." in ran.stderr) == (130, True)
     assert (iam.statements("db"), len(iam.statements("web"))) == ([], 1)
