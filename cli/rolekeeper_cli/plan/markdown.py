@@ -212,7 +212,7 @@ def _instance(change: PlannedChangeView, *, several: bool) -> str:
     """An instance; with `several` targets, by the whole name that a command takes."""
     target = f"{change.account}/{change.region}/" if several else ""
     names = (_name(change.name), _name(change.from_, "none"), _name(change.to, "none"))
-    reason = code(shown(change.reason.partition("; ")[0]))
+    reason = code(shown(change.reason))
     return _row(_ACTIONS[change.action], code(f"{target}{change.instance}"), *names, reason)
 
 
