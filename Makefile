@@ -208,7 +208,8 @@ site: .envs/site/done .venv/done ## the docs as a site in .build/site/html; a li
 	@echo "the site is in .build/site/html"
 
 .PHONY: picture
-picture: setup ## draw docs/demo.svg from a run of the demo
+picture: setup ## draw docs/demo.svg from a run of the demo, and the diagrams
+	@.venv/bin/python -m tools.diagrams docs
 	@mkdir -p .build && .venv/bin/python -m rolekeeper_local.demo | tee .build/demo.txt
 	@.venv/bin/python -m tools.picture .build/demo.txt docs/demo.svg
 
