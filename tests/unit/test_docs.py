@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tools.diagrams import DIAGRAMS, svg
 
 from rolekeeper.mappings.rows import COLUMNS, EDITED_BY, KEYS, OURS, HomeAccount, read_row
 from rolekeeper.mappings.verdict import Status
@@ -197,6 +198,12 @@ def test_every_knob_of_the_embedded_aws_is_listed_with_its_default() -> None:
 
 
 # ---- contributing, and all pages ----
+
+
+@pytest.mark.parametrize("name", DIAGRAMS)
+def test_a_diagram_is_what_its_source_draws_and_a_page_shows_it(name: str) -> None:
+    assert text_of(f"docs/{name}.svg") == svg(DIAGRAMS[name])
+    assert any(f"]({name}.svg)" in page.read_text() for page in PAGES)
 
 
 def test_every_target_of_make_is_explained() -> None:
