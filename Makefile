@@ -112,7 +112,7 @@ lint: .venv/done .envs/checkov/done .envs/sam/done .envs/workflows/done .envs/no
 	.envs/workflows/bin/zizmor --offline --no-progress --quiet action.yml .github/workflows examples/gitops/.github/workflows
 	.envs/prose/bin/proselint --config .proselintrc.json check --output-format compact docs $(wildcard *.md)
 	@# A sample that it has to refuse: a linter that reads nothing would pass too.
-	@! .envs/prose/bin/proselint --config .proselintrc.json check tests/data/prose.md >/dev/null
+	@! .envs/prose/bin/proselint --config .proselintrc.json check tests/data/prose.txt >/dev/null
 
 .PHONY: types
 types: .venv/done ## mypy, strict
