@@ -128,9 +128,14 @@ def deploy(
     render.show(done)
     if done.outcome == "deployed":
         terminal.say(f"Version {installed.version()} is deployed. Next:")
-        steps = next_steps(parameters["Mode"], mapped=bool(tables) or present.is_deployed)
-        for words in steps if guided or not present.is_deployed else steps[:1]:
-            terminal.say(f"  {_typed(words)}  # {_DOES[words]}")
+        is_new = not present.is_deployed
+        _say_steps(next_steps(parameters["Mode"], mapped=bool(tables) or not is_new), whole=guided or is_new)
+
+
+def _say_steps(steps: Sequence[str], *, whole: bool) -> None:
+    """Say what to type next; of an upgrade the first step alone."""
+    for words in steps if whole else steps[:1]:
+        terminal.say(f"  {_typed(words)}  # {_DOES[words]}")
 
 
 def _check_import(present: Present, stack: str, *, dry_run: bool) -> None:

@@ -106,15 +106,21 @@ def plan(
             drawn.draw(edit)
         views = map(plan_use.change_view, kept(fleet.changing(seen)))
         changes = render.Arranged(Layout(()), views, PlannedChangeView)
-        whole = plan_use.view(fleet, places, waiting, list(changes))
+        whole = plan_use.view(fleet, places, waiting, changes=list(changes))
         _show(there, whole, command=_typed(file, texts, targets, prune=prune))
         changes.say_rest()
         warn_of_unseen(places)
         if out:
             _require_whole(out, proposed, places)
-    differs = detailed_exitcode and bool(fleet.changes or proposed.edits)
+    return _exit_code(proposed, fleet, places, detailed=detailed_exitcode)
+
+
+def _exit_code(
+    proposed: rehearsal.Proposal, fleet: preview.FleetPlan, places: target_use.Places, *, detailed: bool
+) -> ExitCode:
+    differs = detailed and bool(fleet.changes or proposed.edits)
     code = edits.exit_code((each.status for each in proposed.edits), changes=differs)
-    if detailed_exitcode and code is ExitCode.DONE:
+    if detailed and code is ExitCode.DONE:
         require_known(places)
     return code
 
