@@ -122,8 +122,7 @@ def alike(changes: Sequence[PlannedChangeView]) -> list[list[PlannedChangeView]]
     """Put together what changes in the same way for the same reason; what waits or is blocked comes last."""
     found: dict[tuple[str | None, ...], list[PlannedChangeView]] = {}
     for change in changes:
-        # The rest of a reason, what to do, names the instance.
-        key = (change.action, change.from_, change.to, change.reason.partition("; ")[0])
+        key = (change.action, change.code, change.from_, change.to, change.mapping)
         found.setdefault(key, []).append(change)
     return sorted(found.values(), key=lambda some: (some[0].action in _UNCHANGED, -len(some)))
 
