@@ -292,7 +292,8 @@ class Rows:
         self._add_possible(key, spec, impact)
         self._note_conflicts(key, impact)
         again = self._holding(key, own) is not None
-        asked = late if again else late & found.of("usable", "refused")
+        # One that gives no answer is left to its own sweep, which counts what changes there.
+        asked = late if again else {account for account in late if not self.places[account].silent}
         if asked:
             edit = replace(found, impact=Impact(), effect={})
             self._spread(key, own, edit, only=asked)

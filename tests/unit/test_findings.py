@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes.calls import Calls
 from fixtures.account import ACCOUNT, HOME, FakeAccount, KilledError, kill, mapping_key, refusing
 from fixtures.functions import wire
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
@@ -84,19 +83,13 @@ def launched(place: FakeAccount, profile: str | None, tagged: dict[str, str]) ->
 
 
 def fail(desk: OrganizationDesk, how: set[str]) -> None:
-    def always(calls: Calls, operation: str) -> None:
-        def again() -> None:
-            calls.before(operation, again)
-            refusing("RequestLimitExceeded")()
-
-        calls.before(operation, again)
-
+    throttled = refusing("RequestLimitExceeded")
     if "assume" in how:
         desk.organization.refuse(OTHER)
     if "describe" in how:
-        always(desk.spoke(SAME_ACCOUNT).calls, "DescribeInstances")
+        desk.spoke(SAME_ACCOUNT).calls.always("DescribeInstances", throttled)
     if "role" in how:
-        always(desk.spoke(SPOKE).calls, "GetRole")
+        desk.spoke(SPOKE).calls.always("GetRole", throttled)
 
 
 def told(few: int, *parts: Any) -> list[Any]:

@@ -8,7 +8,6 @@ from itertools import batched
 
 import pytest
 
-from fakes.calls import Calls
 from fixtures.account import ACCOUNT, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE
 from fixtures.organization_desk import TAG, OrganizationDesk, Swept
@@ -17,6 +16,7 @@ from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
+from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from support.grants import allow, policy
 
@@ -34,16 +34,10 @@ def desk(hub: OrganizationDesk) -> OrganizationDesk:
 
 def silence(desk: OrganizationDesk, target: Target = OTHER, call: str = "DescribeInstances") -> None:
     """A target gives no answer to a call, or lets nobody assume its roles, until it `answers`."""
-    calls: Calls = desk.spoke(target).calls
-
-    def refuse() -> None:
-        calls.before(call, refuse)
-        refusing("RequestLimitExceeded")()
-
     if call == "AssumeRole":
         desk.organization.refuse(target)
     else:
-        calls.before(call, refuse)
+        desk.spoke(target).calls.always(call, refusing("RequestLimitExceeded"))
 
 
 def answers(desk: OrganizationDesk, target: Target = OTHER) -> None:
@@ -139,6 +133,45 @@ def test_a_swept_target_that_gives_no_answer_again_is_published_by_a_later_sweep
     with pytest.raises(AwsRefusalError):
         desk.sweep(OTHER, scan=Scan(matched=60))
     assert desk.record(OTHER.account) is None
+
+
+@pytest.mark.parametrize(("mute", "says"), [(OTHER, ("Published", None, 1)), (SAME_ACCOUNT, ("Held", 2, 1))])
+def test_what_is_published_is_held_again_only_by_an_account_that_answers(
+    desk: OrganizationDesk, mute: Target, says: tuple[object, ...]
+) -> None:
+    """One that gives no answer is left to its own sweep. Of one that answers in another Region, this one counts."""
+    desk.join(SPOKE, instances=150)
+    desk.join(mute, instances=30)
+    silence(desk, mute)
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    desk.recheck(TAG)
+    assert shown(desk) == says
+    answers(desk, mute)
+    fleet = desk.launched(30, mute)
+    assert (carrying(desk, mute, fleet), shown(desk)) == (0, ("Held", 2, 1))
+
+
+def test_what_answers_only_now_is_weighed_against_the_hubs_own_instances_too(desk: OrganizationDesk) -> None:
+    desk.limits = Limits(1, 50)
+    for target in (SPOKE, SAME_ACCOUNT, OTHER):
+        desk.join(target)
+    for place, tags in ((desk.world, ({"workload": "web"}, {}, {}, {})), (desk.spoke(OTHER), ({}, {}))):
+        for each in tags:
+            place.running(**each)
+    silence(desk)
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    answers(desk)
+    desk.launched(2, OTHER)
+    assert desk.recheck(TAG).status is Status.PUBLISHED, "with the hub's one it changes three of eight"
+
+
+def test_what_was_approved_is_not_held_again_while_an_account_gives_no_answer(desk: OrganizationDesk) -> None:
+    desk.world.allow_broad_roles = True
+    desk.spoke(OTHER).clients["iam"].inline["web"] = policy(allow("*"))
+    silence(desk)
+    desk.edit(TAG, role="web", allow_broad=True)
+    assert desk.approve(TAG, 1).status is Status.PUBLISHED
+    assert (desk.recheck(TAG).status, shown(desk)) == (Status.PUBLISHED, ("Published", None, 1))
 
 
 # ---- accounts that join: of a hub that was made anew all do ----

@@ -177,16 +177,15 @@ class Folding:
     def _unless_late(
         self, snapshot: RowSnapshot, verdict: Verdict, answers: Answers, notes: Iterable[Reason]
     ) -> Verdict:
-        """Return this verdict, or that it is held, if too much would change in accounts that answer only now.
+        """Return this verdict, or that it is held, if too much would change in accounts where EC2 answers only now.
 
         Their own sweeps publish what isn't too much.
         """
         stored, mapping = snapshot.stored, verdict.mapping
         assert mapping is not None  # it is in effect
         candidate = snapshot.numbered(mapping).suspended_for(mapping.problem)
-        late = self.targets.uncounted(mapping.spec, stored)
-        if not (again := snapshot.holds(candidate)):
-            late = {account for account in late if account in answers and not answers[account].refusal}
+        again, late = snapshot.holds(candidate), self.targets.uncounted(mapping.spec, stored)
+        late = {account for account in late if again or (account in answers and answers[account].scans)}
         if not late:
             return verdict
         theirs = {account: one if account in late else one.without_scans() for account, one in answers.items()}
