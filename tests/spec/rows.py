@@ -183,25 +183,30 @@ class Rows:
         self.later = Counter[int]()
         self.places: Mapping[str, Place] = {}
         self.now = datetime.min.replace(tzinfo=UTC)
-        # Whether a run for each account asks there: a row that was in conflict is then judged once more than it needs.
+        # Whether a run for each account asks there: a row that was in conflict is then judged once more than it needs,
+        # and after all that is judged meanwhile.
         self.many = False
+        self.asked: list[MappingKey] = []
 
     def write(self, key: MappingKey, spec: MappingSpec | None, by: str = "", *, bad: bool = False) -> None:
         """A person puts a row, or deletes it: as it is published, that takes back what is held."""
         row = self.rows[key]
         row.says, row.bad, row.by, row.status, row.held_revision = spec, bad, by, "", 0
         self._judge_all(key)
+        self._judge_asked()
 
     def approve(self, key: MappingKey, number: int, by: str) -> None:
         """Each person has one approval of a row, of the content and the accounts that are held by then."""
         self.rows[key].approvals[by] = number
         self._judge_all(key)
+        self._judge_asked()
 
     def sweep(self, account: str, order: Iterable[MappingKey]) -> None:
         """Check every row at home; what is published in another account there. One that is silent isn't swept."""
         if account == self.home:
             for key in order:
                 self._judge_all(key, swept=True)
+            self._judge_asked()
         elif self.places[account].silent:
             return
         else:
@@ -215,23 +220,38 @@ class Rows:
         """Judge again what expired, and each deletion some minutes later."""
         due = sorted((at, key) for key, row in self.rows.items() for at in row.timers if at + MARGIN <= self.now)
         for at, key in due:
+            own = self._own(key)
             # Also of a timer that an edit overtook: what rang it may have been cut off.
-            self._judge_all(key, swept=True)
+            self._judge_all(key, swept=True, ended=own is not None and own.spec.expires_at == at)
             self.rows[key].timers.discard(at)
+        self._judge_asked()
 
     # ---- judging ----
 
-    def _judge_all(self, key: MappingKey, *, swept: bool = False) -> None:
-        """Judge a row, and then those that were in conflict with it; a row that was put back is judged again."""
-        row = self.rows[key]
+    def _judge_all(self, key: MappingKey, *, swept: bool = False, ended: bool = False) -> None:
+        """Judge a row; a row that was put back is judged again.
+
+        Those that were in conflict with it are judged once it was edited, deleted, has `ended`, or says something else.
+        """
+        row, before = self.rows[key], replace(self.rows[key])
         others = set(row.in_conflict)
         if self._judge(key, swept=swept):
             self._judge(key)
+        if swept and not ended and row == before:
+            return
         for other in sorted(others):
-            asks = self.many and self._asks(other)
+            if self.many and self._asks(other):
+                self.asked.append(other)
+                continue
             self._judge(other, swept=True)
-            if not asks and self.rows[other].status not in ("Conflict", "Waiting"):
+            if self.rows[other].status not in ("Conflict", "Waiting"):
                 row.in_conflict.discard(other)
+
+    def _judge_asked(self) -> None:
+        """Judge the rows about which other accounts were asked meanwhile."""
+        asked, self.asked = self.asked, []
+        for key in asked:
+            self._judge(key, swept=True)
 
     def _asks(self, key: MappingKey) -> bool:
         """Whether other accounts are asked about a row that is checked again."""
