@@ -6,7 +6,7 @@ test plays each verb here and on the code under test.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -183,30 +183,24 @@ class Rows:
         self.later = Counter[int]()
         self.places: Mapping[str, Place] = {}
         self.now = datetime.min.replace(tzinfo=UTC)
-        # Whether a run for each account asks there: a row that was in conflict is then judged once more than it needs,
-        # and after all that is judged meanwhile.
+        # Whether a run for each account asks there: a row that was in conflict is then judged once more than it needs.
         self.many = False
-        self.asked: list[MappingKey] = []
 
     def write(self, key: MappingKey, spec: MappingSpec | None, by: str = "", *, bad: bool = False) -> None:
         """A person puts a row, or deletes it: as it is published, that takes back what is held."""
         row = self.rows[key]
         row.says, row.bad, row.by, row.status, row.held_revision = spec, bad, by, "", 0
         self._judge_all(key)
-        self._judge_asked()
 
     def approve(self, key: MappingKey, number: int, by: str) -> None:
         """Each person has one approval of a row, of the content and the accounts that are held by then."""
         self.rows[key].approvals[by] = number
         self._judge_all(key)
-        self._judge_asked()
 
     def sweep(self, account: str, order: Iterable[MappingKey]) -> None:
         """Check every row at home; what is published in another account there. One that is silent isn't swept."""
         if account == self.home:
-            for key in order:
-                self._judge_all(key, swept=True)
-            self._judge_asked()
+            self._judge_all(*order, swept=True)
         elif self.places[account].silent:
             return
         else:
@@ -219,37 +213,33 @@ class Rows:
     def minute(self) -> None:
         """Judge again what expired, and each deletion some minutes later."""
         due = sorted((at, key) for key, row in self.rows.items() for at in row.timers if at + MARGIN <= self.now)
+        ended = {key for at, key in due if (own := self._own(key)) and own.spec.expires_at == at}
+        # Also of a timer that an edit overtook: what rang it may have been cut off.
+        self._judge_all(*(key for _, key in due), swept=True, ended=ended)
         for at, key in due:
-            own = self._own(key)
-            # Also of a timer that an edit overtook: what rang it may have been cut off.
-            self._judge_all(key, swept=True, ended=own is not None and own.spec.expires_at == at)
             self.rows[key].timers.discard(at)
-        self._judge_asked()
 
     # ---- judging ----
 
-    def _judge_all(self, key: MappingKey, *, swept: bool = False, ended: bool = False) -> None:
-        """Judge a row; a row that was put back is judged again.
+    def _judge_all(self, *keys: MappingKey, swept: bool = False, ended: Collection[MappingKey] = ()) -> None:
+        """Judge rows; one that was put back is judged again.
 
-        Those that were in conflict with it are judged once it was edited, deleted, has `ended`, or says something else.
+        Those that were in conflict with one that was edited, deleted, has `ended`, or says something else, are judged
+        too: where other accounts are asked about them by runs of their own, once those have answered.
         """
-        row, before = self.rows[key], replace(self.rows[key])
-        others = set(row.in_conflict)
-        if self._judge(key, swept=swept):
-            self._judge(key)
-        if swept and not ended and row == before:
-            return
-        for other in sorted(others):
-            if self.many and self._asks(other):
-                self.asked.append(other)
-                continue
-            self._judge(other, swept=True)
-            if self.rows[other].status not in ("Conflict", "Waiting"):
-                row.in_conflict.discard(other)
-
-    def _judge_asked(self) -> None:
-        """Judge the rows about which other accounts were asked meanwhile."""
-        asked, self.asked = self.asked, []
+        asked: list[MappingKey] = []
+        for key in keys:
+            row, before = self.rows[key], replace(self.rows[key])
+            others = set(row.in_conflict)
+            if self._judge(key, swept=swept):
+                self._judge(key)
+            for other in sorted(others) if not swept or key in ended or row != before else ():
+                if self.many and self._asks(other):
+                    asked.append(other)
+                    continue
+                self._judge(other, swept=True)
+                if self.rows[other].status not in ("Conflict", "Waiting"):
+                    row.in_conflict.discard(other)
         for key in asked:
             self._judge(key, swept=True)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures.account import ACCOUNT, HOME, FakeAccount, KilledError, kill, mapping_key, refusing
+from fixtures.account import ACCOUNT, HOME, FakeAccount, KilledError, kill, mapping_key
 from fixtures.functions import wire
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk
@@ -83,13 +83,9 @@ def launched(place: FakeAccount, profile: str | None, tagged: dict[str, str]) ->
 
 
 def fail(desk: OrganizationDesk, how: set[str]) -> None:
-    throttled = refusing("RequestLimitExceeded")
-    if "assume" in how:
-        desk.organization.refuse(OTHER)
-    if "describe" in how:
-        desk.spoke(SAME_ACCOUNT).calls.always("DescribeInstances", throttled)
-    if "role" in how:
-        desk.spoke(SPOKE).calls.always("GetRole", throttled)
+    of = {"assume": (OTHER, "AssumeRole"), "describe": (SAME_ACCOUNT, "DescribeInstances"), "role": (SPOKE, "GetRole")}
+    for each in how & of.keys():
+        desk.silence(*of[each])
 
 
 def told(few: int, *parts: Any) -> list[Any]:

@@ -22,7 +22,7 @@ from rolekeeper.model.instance import Target
 from rolekeeper.settings import Limits
 from rolekeeper.storage import state
 
-ACCOUNTS, HOME_TOO = (SPOKE.account, OTHER.account), Target(HOME.account, "eu-central-1")
+ACCOUNTS = (SPOKE.account, OTHER.account)
 
 
 def edit(desk: OrganizationDesk) -> None:
@@ -149,17 +149,11 @@ def test_a_publication_that_was_cut_off_is_counted_when_it_goes_on(
         hub.publish(TAG)
     hub.launched(1)
     if silent:
-        hub.spoke(silent).calls.before("DescribeInstances", refusing("RequestLimitExceeded"))
+        hub.silence(silent)
     matched = hub.publish(TAG).matched
     found, there = hub.record(SPOKE.account), {SPOKE.region: (4 - bool(silent), 0), SAME_ACCOUNT.region: (2, 0)}
     assert found
     assert (found.mapping.revision, found.counts, matched) == (2, there, sum(count for count, _ in there.values()))
-
-
-def test_a_row_that_is_put_again_counts_the_hubs_other_regions_once(hub: OrganizationDesk) -> None:
-    hub.join(HOME_TOO)
-    hub.launched(1, HOME_TOO)
-    assert [hub.edit(TAG, role="web").matched for _ in range(2)] == [1, 1]
 
 
 def test_records_are_read_in_as_many_reads_as_they_take(hub: OrganizationDesk, monkeypatch: pytest.MonkeyPatch) -> None:
