@@ -234,10 +234,11 @@ class Rows:
             if self._judge(key, swept=swept):
                 self._judge(key)
             for other in sorted(others) if not swept or key in ended or row != before else ():
+                # Until other accounts have answered, a row says what it said.
                 if self.many and self._asks(other):
                     asked.append(other)
-                    continue
-                self._judge(other, swept=True)
+                else:
+                    self._judge(other, swept=True)
                 if self.rows[other].status not in ("Conflict", "Waiting"):
                     row.in_conflict.discard(other)
         for key in asked:
