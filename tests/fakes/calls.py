@@ -31,6 +31,15 @@ class Calls:
         """Do something just before the next call of an operation: the call hasn't happened if it raises."""
         self._before.append((operation, action))
 
+    def always(self, operation: str, action: Callable[[], object]) -> None:
+        """Do something just before each call of an operation, until that is forgotten."""
+
+        def again() -> None:
+            self.before(operation, again)
+            action()
+
+        self.before(operation, again)
+
     def after(self, operation: str, action: Callable[[], object]) -> None:
         """Do something just after the next call of an operation: the call has happened even if it raises."""
         self._after.append((operation, action))

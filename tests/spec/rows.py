@@ -6,7 +6,7 @@ test plays each verb here and on the code under test.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -200,8 +200,7 @@ class Rows:
     def sweep(self, account: str, order: Iterable[MappingKey]) -> None:
         """Check every row at home; what is published in another account there. One that is silent isn't swept."""
         if account == self.home:
-            for key in order:
-                self._judge_all(key, swept=True)
+            self._judge_all(*order, swept=True)
         elif self.places[account].silent:
             return
         else:
@@ -214,24 +213,36 @@ class Rows:
     def minute(self) -> None:
         """Judge again what expired, and each deletion some minutes later."""
         due = sorted((at, key) for key, row in self.rows.items() for at in row.timers if at + MARGIN <= self.now)
+        ended = {key for at, key in due if (own := self._own(key)) and own.spec.expires_at == at}
+        # Also of a timer that an edit overtook: what rang it may have been cut off.
+        self._judge_all(*(key for _, key in due), swept=True, ended=ended)
         for at, key in due:
-            # Also of a timer that an edit overtook: what rang it may have been cut off.
-            self._judge_all(key, swept=True)
             self.rows[key].timers.discard(at)
 
     # ---- judging ----
 
-    def _judge_all(self, key: MappingKey, *, swept: bool = False) -> None:
-        """Judge a row, and then those that were in conflict with it; a row that was put back is judged again."""
-        row = self.rows[key]
-        others = set(row.in_conflict)
-        if self._judge(key, swept=swept):
-            self._judge(key)
-        for other in sorted(others):
-            asks = self.many and self._asks(other)
-            self._judge(other, swept=True)
-            if not asks and self.rows[other].status not in ("Conflict", "Waiting"):
-                row.in_conflict.discard(other)
+    def _judge_all(self, *keys: MappingKey, swept: bool = False, ended: Collection[MappingKey] = ()) -> None:
+        """Judge rows; one that was put back is judged again.
+
+        Those that were in conflict with one that was edited, deleted, has `ended`, or says something else, are judged
+        too: where other accounts are asked about them by runs of their own, once those have answered.
+        """
+        asked: list[MappingKey] = []
+        for key in keys:
+            row, before = self.rows[key], replace(self.rows[key])
+            others = set(row.in_conflict)
+            if self._judge(key, swept=swept):
+                self._judge(key)
+            for other in sorted(others) if not swept or key in ended or row != before else ():
+                # Until other accounts have answered, a row says what it said.
+                if self.many and self._asks(other):
+                    asked.append(other)
+                else:
+                    self._judge(other, swept=True)
+                if self.rows[other].status not in ("Conflict", "Waiting"):
+                    row.in_conflict.discard(other)
+        for key in asked:
+            self._judge(key, swept=True)
 
     def _asks(self, key: MappingKey) -> bool:
         """Whether other accounts are asked about a row that is checked again."""
@@ -292,7 +303,8 @@ class Rows:
         self._add_possible(key, spec, impact)
         self._note_conflicts(key, impact)
         again = self._holding(key, own) is not None
-        asked = late if again else late & found.of("usable", "refused")
+        # One that gives no answer is left to its own sweep, which counts what changes there.
+        asked = late if again else {account for account in late if not self.places[account].silent}
         if asked:
             edit = replace(found, impact=Impact(), effect={})
             self._spread(key, own, edit, only=asked)

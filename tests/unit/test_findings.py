@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes.calls import Calls
-from fixtures.account import ACCOUNT, HOME, FakeAccount, KilledError, kill, mapping_key, refusing
+from fixtures.account import ACCOUNT, HOME, FakeAccount, KilledError, kill, mapping_key
 from fixtures.functions import wire
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk
@@ -84,19 +83,9 @@ def launched(place: FakeAccount, profile: str | None, tagged: dict[str, str]) ->
 
 
 def fail(desk: OrganizationDesk, how: set[str]) -> None:
-    def always(calls: Calls, operation: str) -> None:
-        def again() -> None:
-            calls.before(operation, again)
-            refusing("RequestLimitExceeded")()
-
-        calls.before(operation, again)
-
-    if "assume" in how:
-        desk.organization.refuse(OTHER)
-    if "describe" in how:
-        always(desk.spoke(SAME_ACCOUNT).calls, "DescribeInstances")
-    if "role" in how:
-        always(desk.spoke(SPOKE).calls, "GetRole")
+    of = {"assume": (OTHER, "AssumeRole"), "describe": (SAME_ACCOUNT, "DescribeInstances"), "role": (SPOKE, "GetRole")}
+    for each in how & of.keys():
+        desk.silence(*of[each])
 
 
 def told(few: int, *parts: Any) -> list[Any]:

@@ -135,6 +135,27 @@ def test_a_deletion_that_was_cut_off_is_finished_minutes_later_though_the_stream
     assert list(hub.world.state.timers_due(hub.world.clock.now())) == []
 
 
+@pytest.mark.parametrize("silent", [None, SAME_ACCOUNT])
+def test_a_publication_that_was_cut_off_is_counted_when_it_goes_on(
+    hub: OrganizationDesk, silent: Target | None
+) -> None:
+    """Where no answer comes by then, it goes on as it was counted; the account's own sweep counts it again."""
+    hub.launched(3)
+    hub.launched(2, SAME_ACCOUNT)
+    hub.edit(TAG, role="web", when_unmatched="keep")
+    hub.put(TAG, role="web")
+    hub.world.calls.after("TransactWriteItems", kill)
+    with pytest.raises(KilledError):
+        hub.publish(TAG)
+    hub.launched(1)
+    if silent:
+        hub.silence(silent)
+    matched = hub.publish(TAG).matched
+    found, there = hub.record(SPOKE.account), {SPOKE.region: (4 - bool(silent), 0), SAME_ACCOUNT.region: (2, 0)}
+    assert found
+    assert (found.mapping.revision, found.counts, matched) == (2, there, sum(count for count, _ in there.values()))
+
+
 def test_records_are_read_in_as_many_reads_as_they_take(hub: OrganizationDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "PAGE", 1)
     hub.edit(TAG, role="web")

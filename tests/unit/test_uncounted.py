@@ -8,8 +8,7 @@ from itertools import batched
 
 import pytest
 
-from fakes.calls import Calls
-from fixtures.account import ACCOUNT, mapping_key, refusing
+from fixtures.account import ACCOUNT, mapping_key
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE
 from fixtures.organization_desk import TAG, OrganizationDesk, Swept
 from rolekeeper.aws.errors import AwsRefusalError
@@ -17,6 +16,7 @@ from rolekeeper.fleet.targets import ServedTarget
 from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
+from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from support.grants import allow, policy
 
@@ -30,25 +30,6 @@ def desk(hub: OrganizationDesk) -> OrganizationDesk:
     for target, instances in ((SPOKE, 50), (SAME_ACCOUNT, 50), (OTHER, 60)):
         hub.join(target, instances=instances)
     return hub
-
-
-def silence(desk: OrganizationDesk, target: Target = OTHER, call: str = "DescribeInstances") -> None:
-    """A target gives no answer to a call, or lets nobody assume its roles, until it `answers`."""
-    calls: Calls = desk.spoke(target).calls
-
-    def refuse() -> None:
-        calls.before(call, refuse)
-        refusing("RequestLimitExceeded")()
-
-    if call == "AssumeRole":
-        desk.organization.refuse(target)
-    else:
-        calls.before(call, refuse)
-
-
-def answers(desk: OrganizationDesk, target: Target = OTHER) -> None:
-    desk.organization.admit(target)
-    desk.spoke(target).calls.forget()
 
 
 def reconcile(desk: OrganizationDesk, target: Target, instances: list[str]) -> None:
@@ -78,12 +59,12 @@ def counted_edits(desk: OrganizationDesk) -> int:
 @pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances", "GetRole"])
 def test_a_new_row_counts_all_instances_of_an_account_that_gives_no_answer(desk: OrganizationDesk, call: str) -> None:
     fleet = desk.launched(60, OTHER)
-    silence(desk, call=call)
+    desk.silence(call=call)
     assert desk.edit(TAG, role="web").status is Status.HELD
     assert desk.shows(TAG)[1].startswith("it would attach 60, replace 0 and detach 0 instances (60 of 160; 32 may")
     assert "; 222222222222 gave no answer (" in desk.shows(TAG)[1]
     assert "; where no answer came, all that could change counts: 60" in desk.shows(TAG)[1]
-    answers(desk)
+    desk.answers()
     assert (carrying(desk, OTHER, fleet), "attach 60" in desk.shows(TAG)[1]) == (0, True)
     assert desk.approve(TAG, 1).status is Status.PUBLISHED
     assert carrying(desk, OTHER, fleet) == 60
@@ -93,17 +74,17 @@ def test_what_came_since_its_last_sweep_is_counted_before_it_is_published_there(
     """The account's own sweep keeps it back, and the row is held for it under a number of its own."""
     desk.join(OTHER, instances=5)
     fleet = desk.launched(60, OTHER)
-    silence(desk)
+    desk.silence()
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
-    answers(desk)
+    desk.answers()
     assert (desk.sweep(OTHER), carrying(desk, OTHER, fleet)) == (Swept(), 0)
     assert (desk.shows(TAG)[0], desk.row(TAG)["held_revision"], desk.in_effect(TAG).revision) == ("Held", 2, 1)
     assert "of the 60 in 222222222222/eu-west-1 it would change 60 (25 may change" in desk.shows(TAG)[1]
-    silence(desk)
+    desk.silence()
     desk.iam.remove_role_from_instance_profile(InstanceProfileName="web", RoleName="web")
     repaired = "AddRoleToInstanceProfile"
     assert (desk.recheck(TAG).held, desk.world.calls[repaired]) == (2, 1), "nor does its silence end that"
-    answers(desk)
+    desk.answers()
     assert desk.approve(TAG, 2).status is Status.PUBLISHED
     assert (carrying(desk, OTHER, fleet), desk.shows(TAG)[1]) == (60, "in effect in 3 accounts")
 
@@ -112,33 +93,72 @@ def test_a_target_that_was_never_swept_may_have_any_number(desk: OrganizationDes
     new = desk.join(NEW, "web")
     desk.app().registry.add(ServedTarget(NEW, since=desk.world.clock.now()))
     fleet = [new.running(workload="web") for _ in range(60)]
-    silence(desk, NEW)
+    desk.silence(NEW)
     assert desk.edit(TAG, role="web").status is Status.HELD
     assert "nobody counted yet how many instances there are in 333333333333/eu-west-1" in desk.shows(TAG)[1]
-    answers(desk, NEW)
+    desk.answers(NEW)
     assert (carrying(desk, NEW, fleet), "it would attach 60" in desk.shows(TAG)[1]) == (0, True)
 
 
 def test_a_region_that_gives_no_answer_later_either_counts_with_its_account(desk: OrganizationDesk) -> None:
     desk.join(SAME_ACCOUNT, instances=10)
     fleet = desk.launched(5)
-    silence(desk, SAME_ACCOUNT)
+    desk.silence(SAME_ACCOUNT)
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
     assert (carrying(desk, SPOKE, fleet), counted_edits(desk)) == (5, 15)
 
 
 def test_a_swept_target_that_gives_no_answer_again_is_published_by_a_later_sweep(desk: OrganizationDesk) -> None:
     desk.join(OTHER, instances=1)
-    silence(desk)
+    desk.silence()
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
-    answers(desk)
+    desk.answers()
     desk.recheck(TAG)
     assert desk.record(OTHER.account) is None, "only its own sweep counts, and then publishes there"
-    silence(desk)
+    desk.silence()
     desk.launched(60, OTHER)
     with pytest.raises(AwsRefusalError):
         desk.sweep(OTHER, scan=Scan(matched=60))
     assert desk.record(OTHER.account) is None
+
+
+@pytest.mark.parametrize(("mute", "says"), [(OTHER, ("Published", None, 1)), (SAME_ACCOUNT, ("Held", 2, 1))])
+def test_what_is_published_is_held_again_only_by_an_account_that_answers(
+    desk: OrganizationDesk, mute: Target, says: tuple[object, ...]
+) -> None:
+    """One that gives no answer is left to its own sweep. Of one that answers in another Region, this one counts."""
+    desk.join(SPOKE, instances=150)
+    desk.join(mute, instances=30)
+    desk.silence(mute)
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    desk.recheck(TAG)
+    assert shown(desk) == says
+    desk.answers(mute)
+    fleet = desk.launched(30, mute)
+    assert (carrying(desk, mute, fleet), shown(desk)) == (0, ("Held", 2, 1))
+
+
+def test_what_answers_only_now_is_weighed_against_the_hubs_own_instances_too(desk: OrganizationDesk) -> None:
+    desk.limits = Limits(1, 50)
+    for target in (SPOKE, SAME_ACCOUNT, OTHER):
+        desk.join(target)
+    for place, tags in ((desk.world, ({"workload": "web"}, {}, {}, {})), (desk.spoke(OTHER), ({}, {}))):
+        for each in tags:
+            place.running(**each)
+    desk.silence()
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    desk.answers()
+    desk.launched(2, OTHER)
+    assert desk.recheck(TAG).status is Status.PUBLISHED, "with the hub's one it changes three of eight"
+
+
+def test_what_was_approved_is_not_held_again_while_an_account_gives_no_answer(desk: OrganizationDesk) -> None:
+    desk.world.allow_broad_roles = True
+    desk.spoke(OTHER).clients["iam"].inline["web"] = policy(allow("*"))
+    desk.silence()
+    desk.edit(TAG, role="web", allow_broad=True)
+    assert desk.approve(TAG, 1).status is Status.PUBLISHED
+    assert (desk.recheck(TAG).status, shown(desk)) == (Status.PUBLISHED, ("Published", None, 1))
 
 
 # ---- accounts that join: of a hub that was made anew all do ----
@@ -146,10 +166,10 @@ def test_a_swept_target_that_gives_no_answer_again_is_published_by_a_later_sweep
 
 def test_a_refused_edit_shows_where_what_stays_in_effect_is_not(desk: OrganizationDesk) -> None:
     desk.join(OTHER, instances=20)
-    silence(desk)
+    desk.silence()
     desk.edit(TAG, role="web")
     fleet = desk.launched(60, OTHER)
-    answers(desk)
+    desk.answers()
     desk.edit(TAG, role="wbe")
     assert carrying(desk, OTHER, fleet) == 0
     status, reason, revision = desk.shows(TAG)
@@ -238,12 +258,12 @@ def test_what_was_approved_for_an_account_without_an_answer_is_published_there_l
 ) -> None:
     """As many as were shown, and no more."""
     fleet = desk.launched(60, OTHER)
-    silence(desk)
+    desk.silence()
     desk.edit(TAG, role="web")
     assert desk.approve(TAG, 1).status is Status.PUBLISHED
     assert desk.record(OTHER.account) is None
     fleet += desk.launched(more, OTHER)
-    answers(desk)
+    desk.answers()
     assert carrying(desk, OTHER, fleet) == carry
     assert shown(desk) == (("Published", None, 1) if carry else ("Held", 2, 1))
     assert counted_edits(desk) == 0

@@ -244,10 +244,10 @@ class AllTargets:
         made = self.accounts[account].for_account(there, check or RoleCheck(), before.mapping if before else None)
         return AccountRecord(made, before.counts if before else {}, check.missing if check else "")
 
-    def counted(self, stored: StoredMapping) -> tuple[int, int]:
-        """Return how many instances of other targets the published mapping governs, and how many are occupied."""
-        others = [one.target for one in self.all if one.target != self.home and one.target.account in stored.records]
-        found = [stored.records[target.account].counts.get(target.region, (0, 0)) for target in others]
+    def counted(self, stored: StoredMapping, asked: Collection[Target] = ()) -> tuple[int, int]:
+        """Return how many instances what is published governs in others than `asked`, and how many are occupied."""
+        others, known = [one.target for one in self.all if one.target not in {self.home, *asked}], stored.records
+        found = [known[one.account].counts.get(one.region, (0, 0)) for one in others if one.account in known]
         return sum(matched for matched, _ in found), sum(occupied for _, occupied in found)
 
 

@@ -103,7 +103,7 @@ class Assessor:
         if mapping.deleted:
             return context
         if snapshot.is_kept:
-            return replace(context, scans_in={targets.home.account, *targets.uncounted(mapping.spec, stored)})
+            return replace(context, scans_in={targets.home.account, *targets.stale(mapping.spec, stored)})
         return replace(context, alone=len({*targets.in_scope(mapping.spec), *stored.records}) == 1)
 
     def _answers(self, snapshot: RowSnapshot, context: AssessmentContext, found: Answers | None) -> Answers:

@@ -50,8 +50,8 @@ class AccountVerdict:
         return self.refusal or self.refused.get(region)
 
     def without_scans(self) -> "AccountVerdict":
-        """Return the same as if only IAM had been asked."""
-        return replace(self, scans={}, refused={}, sizes={}, gains=())
+        """Return the same as if EC2 had been asked only how many instances there are."""
+        return replace(self, scans={}, refused={}, gains=())
 
     def beside(self, found: "AccountVerdict | None", regions: Iterable[str]) -> "AccountVerdict":
         """Return the same with what a run of its own found in the account's other Regions, if it found something."""

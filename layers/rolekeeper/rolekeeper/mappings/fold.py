@@ -12,7 +12,7 @@ from rolekeeper.mappings.accounts import AllTargets
 from rolekeeper.mappings.findings import AccountVerdict
 from rolekeeper.mappings.impact import Impact, Scan, with_permissions, within_limits
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
-from rolekeeper.mappings.rollout import Rollout, roll_out, wanted_records
+from rolekeeper.mappings.rollout import Rollout, by_target, roll_out, wanted_records
 from rolekeeper.mappings.snapshot import RowSnapshot, digest_of
 from rolekeeper.mappings.verdict import Ending, Late, Status, Verdict, approval_steps
 from rolekeeper.model.instance import Target
@@ -62,8 +62,9 @@ class Folding:
             candidate = replace(candidate, revision=snapshot.revision)
             answers = {**self._known(snapshot, spec), **answers}
         late = self.targets.uncounted(spec, stored) if same else set[str]()
-        # Where nobody counted yet what it changes, its own sweep publishes it.
-        now = {account: one.without_scans() if account in late else one for account, one in answers.items()}
+        # Where nobody counted yet what it changes, its own sweep publishes it. What was cut off goes on as counted.
+        mute = late | ({account for account, one in answers.items() if same and one.refused} - {stored.home})
+        now = {account: one.without_scans() if account in mute else one for account, one in answers.items()}
         by_iam = Rollout.of(answers)
         if by_iam.nowhere:
             status = Status.REJECTED if by_iam.checks else Status.WAITING
@@ -71,8 +72,7 @@ class Folding:
         rollout = roll_out(candidate, stored, now, targets=self.targets, at=snapshot.at)
         if rollout.nowhere:
             return self.refuse(snapshot, Status.WAITING, (*rollout.why_not, *warnings))
-        if same:
-            rollout = self._unchanged(stored, rollout, late)
+        rollout = self._unchanged(stored, rollout, late, answers=now) if same else rollout
         candidate, scan = rollout.records[stored.home].mapping, rollout.scan
         scan.conflicts.add_possible(candidate, stored.published, rivals, now=snapshot.at)
         if scan.conflicts.new and not same:
@@ -109,9 +109,10 @@ class Folding:
                 known[account] = AccountVerdict(check=RoleCheck(there.problem, "", there.profile_arn))
         return known
 
-    def _unchanged(self, stored: StoredMapping, rollout: Rollout, late: Collection[str]) -> Rollout:
-        """Return what is published already: other targets' own sweeps counted there."""
-        matched, foreign = self.targets.counted(stored)
+    def _unchanged(self, stored: StoredMapping, rollout: Rollout, late: Collection[str], answers: Answers) -> Rollout:
+        """Return what is published already: where none was asked, other targets' own sweeps counted."""
+        asked = by_target({account: answer.scans for account, answer in answers.items()})
+        matched, foreign = self.targets.counted(stored, asked)
         scan = replace(rollout.scan, matched=rollout.scan.matched + matched, foreign=rollout.scan.foreign + foreign)
         records = {account: record for account, record in rollout.records.items() if account not in late}
         return replace(rollout, records=records, scan=scan)
@@ -177,16 +178,15 @@ class Folding:
     def _unless_late(
         self, snapshot: RowSnapshot, verdict: Verdict, answers: Answers, notes: Iterable[Reason]
     ) -> Verdict:
-        """Return this verdict, or that it is held, if too much would change in accounts that answer only now.
+        """Return this verdict, or that it is held, if too much would change in accounts where EC2 answers only now.
 
         Their own sweeps publish what isn't too much.
         """
         stored, mapping = snapshot.stored, verdict.mapping
         assert mapping is not None  # it is in effect
         candidate = snapshot.numbered(mapping).suspended_for(mapping.problem)
-        late = self.targets.uncounted(mapping.spec, stored)
-        if not (again := snapshot.holds(candidate)):
-            late = {account for account in late if account in answers and not answers[account].refusal}
+        again, late = snapshot.holds(candidate), self.targets.uncounted(mapping.spec, stored)
+        late = {account for account in late if again or (account in answers and answers[account].scans)}
         if not late:
             return verdict
         theirs = {account: one if account in late else one.without_scans() for account, one in answers.items()}
