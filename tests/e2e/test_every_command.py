@@ -213,5 +213,5 @@ def test_watch_shows_decisions_as_they_happen(rolekeeper: Command, deployed: Emu
             watching.kill()
     line = ("watch", "--instance", instance, "--since", "10m", "--for", "1s", "-o", "wide")
     head, *rows = rolekeeper(*line).stdout.splitlines()
-    assert head.split()[:8] == ["AT", "INSTANCE", "ACTION", "FROM", "TO", "CODE", "MAPPING", "ANSWER"]
-    assert any({"Attach", "unoccupied", shown.association_id} <= set(row.split()) for row in rows)
+    assert head.split()[:8] == ["AT", "INSTANCE", "DECIDED", "FROM", "TO", "ROLE", "MAPPING", "REVISION"]
+    assert any({"Attach", "(unoccupied)", shown.association_id} <= set(row.split()) for row in rows)

@@ -96,7 +96,7 @@ def test_the_lab_comes_true(lab: _Lab) -> None:
     # Exercise 3: detach.
     assert lab.type_next().endswith("carries no role.\n"), "nothing follows"
     assert ec2.shown(by_tag) is None
-    assert "cancelled" in lab.type_next(), "it asks what the page shows, and nobody answers"
+    assert "Cancelled" in lab.type_next(), "it asks what the page shows, and nobody answers"
     assert "iip-assoc" not in lab.type_next()
     assert ec2.shown(by_hand) is None
 

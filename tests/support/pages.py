@@ -113,7 +113,7 @@ class Shell:
         finally:
             process.kill()
             os.close(ours)
-        assert not failed.exists() or "Error: cancelled" in said, f"{failed.read_text()}\n{said}"
+        assert not failed.exists() or "Cancelled." in said, f"{failed.read_text()}\n{said}"
         failed.unlink(missing_ok=True)
         return said
 
