@@ -586,11 +586,12 @@ class Rows:
         return None if found is None or found.deleted else found
 
     def _late(self, key: MappingKey) -> set[str]:
-        """The accounts in the scope in which the revision isn't in effect yet."""
+        """The accounts in which the revision isn't in effect yet: in its scope, or with what was in effect before."""
         row, own = self.rows[key], self._own(key)
         if own is None:
             return set()
-        effects = {account: row.effect.get(account) for account in self.places if self._is_for(own.spec, account)}
+        concerned = {account for account in self.places if self._is_for(own.spec, account)} | row.effect.keys()
+        effects = {account: row.effect.get(account) for account in concerned}
         return {account for account, each in effects.items() if each is None or each.revision < own.revision}
 
     def _next(self, row: Row) -> int:
