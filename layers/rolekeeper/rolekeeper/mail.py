@@ -68,8 +68,7 @@ Runbook: docs/runbook.md#mapping-held
     "Mapping Expiring": """\
 The mapping {mapping} is about to expire: {reason}.
 
-If that isn't intended, give the row a later date in expires_at, or remove that column. This is mailed once for each
-revision.
+If that isn't intended, give the row a later date in expires_at, or remove that column. Mailed once for each revision.
 
 See it: rolekeeper mapping get {argument}
 """,
