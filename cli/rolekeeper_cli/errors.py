@@ -21,17 +21,17 @@ class ExitCode(IntEnum):
         member._value_, member.says = code, says
         return member
 
-    DONE = 0, "what was asked is done, and the mappings that it is about are in effect as written"
+    DONE = 0, "done; the mappings concerned are in effect as written"
     NO = 1, "an error, or the answer is no: a bad file, a refusal, no such thing, a question answered with no"
     CHANGES = 2, "changes are still to be made, or something isn't as it should be"
     REJECTED = 3, "rows are, or would be, `Rejected` or in `Conflict`"
     HELD = 4, "rows wait, or would wait, for approval: `Held`"
-    UNPROVEN = 5, "nothing failed, but a step was skipped, so what it proves isn't proven"
+    UNPROVEN = 5, "nothing failed, but a step was skipped and proves nothing"
     INTERRUPTED = 130, "Ctrl-C; what was written stays written"
     USAGE = 252, "invalid usage, or a confirmation is needed and there is no terminal and no `--yes`"
     CONFIGURATION = 253, "no credentials, no Region, or no such stack"
     SERVICE = 254, "AWS refused, or couldn't be reached"
-    FAILED = 255, "what was waited for didn't come in time; or a bug, with its traceback"
+    FAILED = 255, "the wait timed out; or a bug, with its traceback"
 
 
 class CommandError(Exception):

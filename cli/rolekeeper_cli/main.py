@@ -38,7 +38,7 @@ COMMANDS = {
         "pause": (".control.command:pause", "Stop all changes at once."),
         "resume": (".control.command:resume", "Resume changes after a pause."),
         "mode": (".control.command:mode", "Show or set the mode."),
-        "sweep": (".control.command:sweep", "Look at the whole fleet and every mapping now."),
+        "sweep": (".control.command:sweep", "Sweep the whole fleet and every mapping now."),
         "redrive": (".control.command:redrive", "Send dead letters to the work queue again."),
     },
     "Mappings": {

@@ -63,7 +63,7 @@ def test_policies_that_cannot_be_judged_are_never_passed(desk: Desk, monkeypatch
     desk.edit(TAG, role="web")
     status, reason, _ = desk.shows(TAG)
     assert status == "Rejected"
-    assert "its policies can't be judged, as a role's policies hold more than 0 different" in reason
+    assert "its policies can't be checked: a role's policies hold more than 0 different" in reason
 
 
 def test_much_that_is_broad_leaves_room_for_what_to_do(desk: Desk) -> None:

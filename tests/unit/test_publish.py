@@ -240,7 +240,7 @@ def test_an_exact_row_and_a_star_row_with_equal_priority_conflict(desk: Desk) ->
 
 KEPT = "instances that carry foreign roles keep them (occupied says how many; explain says what to do)"
 TAKEN = "it takes over instances that carry foreign roles (occupied says how many)"
-NO_EFFECT = "when_occupied: replace has no effect, as the stack is deployed with TakeOver=false"
+NO_EFFECT = "when_occupied: replace has no effect, because the stack is deployed with TakeOver=false"
 
 
 def counts(desk: Desk) -> tuple[int, int]:

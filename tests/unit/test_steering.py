@@ -69,7 +69,7 @@ def test_a_pause_starts_a_sweep_and_is_an_event_an_entry_and_a_mail(world: FakeA
     ((subject, text),) = world.topic.mails
     assert subject == "Rolekeeper: Control Changed: paused, mode as deployed"
     assert "It was: not paused, mode as deployed. It is: paused, mode as deployed." in text
-    assert "only a claim: by mallory" in text
+    assert "only claims: by mallory" in text
     (entry,) = entries(world)
     assert entry.items() >= detail.items()
 

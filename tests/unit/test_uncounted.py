@@ -63,7 +63,7 @@ def test_a_new_row_counts_all_instances_of_an_account_that_gives_no_answer(desk:
     assert desk.edit(TAG, role="web").status is Status.HELD
     assert desk.shows(TAG)[1].startswith("it would attach 60, replace 0 and detach 0 instances (60 of 160; 32 may")
     assert "; 222222222222 gave no answer (" in desk.shows(TAG)[1]
-    assert "; where no answer came, all that could change counts: 60" in desk.shows(TAG)[1]
+    assert "; accounts without an answer count in full: 60" in desk.shows(TAG)[1]
     desk.answers()
     assert (carrying(desk, OTHER, fleet), "attach 60" in desk.shows(TAG)[1]) == (0, True)
     assert desk.approve(TAG, 1).status is Status.PUBLISHED

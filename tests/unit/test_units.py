@@ -167,7 +167,7 @@ def test_without_an_organization_a_row_for_units_governs_nothing_and_says_so() -
         desk.world.running(workload="web")
         assert desk.edit(TAG, role="of-no-account", units={WEB}).matched == 0
         reason = (
-            "no account in its scope has a spoke; units: it governs no instance, as the stack is deployed without "
+            "no account in its scope has a spoke; units: it governs no instance, because the stack is deployed without "
             "OrganizationId"
         )
         assert desk.shows(TAG) == ("Published", reason, 1)

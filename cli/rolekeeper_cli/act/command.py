@@ -89,7 +89,7 @@ def replace(instance: str, role: str, *, wait: bool | None, yes: bool, **asked: 
 @prints(pinned=PinnedView)
 @command("detach", "rolekeeper detach i-0123456789abcdef0", "rolekeeper detach web-1 --for 7d --confirm Detach")
 @instance_argument
-@click.option("--confirm", metavar="Detach", help="Instead of typing it when asked; needed where there is no terminal.")
+@click.option("--confirm", metavar="Detach", help="Instead of typing it when asked; needed without a terminal.")
 @_pins
 def detach(instance: str, confirm: str | None, *, wait: bool | None, **asked: Any) -> None:
     """Take the role from an instance.

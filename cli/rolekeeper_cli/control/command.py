@@ -28,8 +28,7 @@ _switches = together(
     click.option(
         "--wait",
         is_flag=True,
-        help="Wait for what follows: until instances carry what they should, or, if changes stop, until EC2 has "
-        "finished those that it began.",
+        help="Wait until instances carry their role or, if changes stop, until EC2 has finished those that it began.",
     ),
 )
 
@@ -40,7 +39,7 @@ _switches = together(
 def pause(reason: str, *, yes: bool, wait: bool) -> ExitCode:
     """Stop all changes at once.
 
-    Rolekeeper goes on deciding and recording; nothing is lost. On a terminal it shows first how many instances wait for
+    Rolekeeper keeps deciding and recording; nothing is lost. On a terminal it shows first how many instances wait for
     a change, and asks.
     """
     return _switch({"paused": True}, "Pause Rolekeeper?", reason, yes=yes, wait=wait)
@@ -112,10 +111,10 @@ def _show(switches: use.Switches) -> None:
 @command("sweep", "rolekeeper sweep", "rolekeeper sweep --no-wait")
 @click.option("--wait/--no-wait", default=True, help="Wait for its end and show what it saw; the default.")
 def sweep(*, wait: bool) -> ExitCode:
-    """Look at the whole fleet and every mapping now.
+    """Sweep the whole fleet and every mapping now.
 
-    As the schedule does: instances that differ are looked at again, whatever events said. A hub's sweep starts one for
-    each other target, and waits for none of those.
+    As the schedule does. Rolekeeper looks again at instances that differ. A hub's sweep starts one for each other
+    target, and doesn't wait for those.
     """
     there = deployment()
     terminal.say("Sweeping the fleet and the mappings." + (" It may take minutes." if wait else ""))
@@ -155,7 +154,7 @@ _LAYOUT = Layout(
 def redrive(*, yes: bool, wait: bool) -> None:
     """Send dead letters to the work queue again.
 
-    First it shows what is there, and asks. It is always safe: a message is a hint, and the truth is read again.
+    First it shows the queue, and asks. It is always safe: a message is a hint, and Rolekeeper reads the truth again.
     """
     terminal.require_answer(yes=yes)
     there = deployment()

@@ -129,7 +129,7 @@ def deploy(
 @click.option(
     "--detach/--no-detach", default=None, help="Whether to detach the managed roles first. Default: keep them."
 )
-@click.option("--confirm", metavar="NAME", help="The stack's name; needed where there is no terminal.")
+@click.option("--confirm", metavar="NAME", help="The stack's name; needed without a terminal.")
 def destroy(export: str | None, *, detach: bool | None, confirm: str | None) -> None:
     """Delete the deployment.
 

@@ -96,7 +96,7 @@ def fleet(
     A hub lists the instances of each target that you may read.
 
     With --uptake it also shows whether EC2 delivered the role and software uses it, and until when former roles'
-    credentials are valid. 1,000 instances take a minute or two, as CloudTrail answers two calls a second.
+    credentials are valid. 1,000 instances take a minute or two, because CloudTrail answers two calls a second.
     """
     key = names.mapping_key(mapping) if mapping else None
     wanted = frozenset({*statuses, *([instances_seen.InstanceStatus.DRIFT] if drift else [])})

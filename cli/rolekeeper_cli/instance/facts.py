@@ -110,7 +110,7 @@ def in_words(answer: WhoView, account: str) -> str:
 
 #: What the event history of an instance's Region lacks (docs/AWS_FACTS.md, "CloudTrail's event history").
 NOT_RECORDED = (
-    "calls on the data of services, as on S3's objects and DynamoDB's items, aren't in CloudTrail's event history; "
+    "calls on the data of services, such as S3's objects and DynamoDB's items, aren't in CloudTrail's event history; "
     "those to other Regions aren't in this Region's, and those to IAM, Organizations, Route 53 and CloudFront are in "
     "us-east-1's alone; records are up to 15 minutes late"
 )

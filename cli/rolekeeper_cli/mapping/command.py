@@ -477,9 +477,8 @@ def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
 def approve(keys: Sequence[MappingKey], revision: int | None, *, whole: bool, yes: bool, wait: bool | None) -> ExitCode:
     """Approve edits or deletions that are held.
 
-    They then take effect. They were held because they change many instances; how many, and which permissions they gain
-    and lose, is shown. Your approval is signed in the state table, where nobody else can write it. You can't approve
-    your own edit.
+    They then take effect. It first shows how many instances change, and which permissions they gain and lose. Your
+    approval is signed in the state table, where nobody else can write it. You can't approve your own edit.
     """
     if whole == bool(keys) or (revision and len(keys) != 1):
         raise UsageError(
@@ -516,7 +515,7 @@ def _others_held(there: Deployment) -> list[MappingKey]:
     found = {key: edit.held for key, edit in held.items() if edit and edit.held}
     own = [key for key, edit in found.items() if edits.is_own(there, edit)]
     for key in own:
-        terminal.say(f"Left out: {escaped(str(key))}, as it is your own edit; another person approves it.")
+        terminal.say(f"Left out: {escaped(str(key))}, because it is your own edit; another person approves it.")
     return sorted(found.keys() - own)
 
 

@@ -305,7 +305,7 @@ def apply(
     proposed = propose(deployment, basis.specs, prune=basis.prune) if of_rows else Proposal()
     moved = [*moved_edits(deployment, plan, proposed), *moved_instances(deployment, plan, proposed)]
     if moved:
-        what = f"nothing was applied, as the plan is out of date: {several(moved, 1)}"
+        what = f"nothing was applied, because the plan is out of date: {several(moved, 1)}"
         raise CommandError(what, "make a new plan, look at it, and apply that", moved)
     if not (approve or hold):
         _refuse_held(proposed)

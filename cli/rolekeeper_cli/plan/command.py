@@ -289,4 +289,4 @@ class _Edits:
         if edit.says_more:
             terminal.line(f"would be {edit.status}: {edit.reason}", "yellow" if edit.applies else "red", indent=4)
         if edit.own:
-            terminal.line("another person has to approve it, as it is your edit", "yellow", indent=4)
+            terminal.line("another person has to approve it, because it is your edit", "yellow", indent=4)

@@ -61,9 +61,9 @@ def group(
 ) -> None:
     """Show the roles under the role path.
 
-    Of each: the instances that carry it, the mappings that give it, when it was last used, what it may do, whether it
-    is broad, which services it didn't use in 90 days, and a smaller policy where that is certain. Then how many
-    instance profiles and roles the account has, and may have.
+    For each role: its instances, the mappings that give it, when it was last used, what it may do, whether it is broad,
+    which services it didn't use in 90 days, and a smaller policy if that is certain. Then how many instance profiles
+    and roles the account has, and may have.
 
     A hub shows those of all its accounts into which you may look; of another account than its own, the roles that a
     mapping gives or an instance carries, without what they don't use.

@@ -82,7 +82,7 @@ waits = click.option(
     help="--wait: until the instances carry what they should, with progress. By default only until Rolekeeper judged "
     "what was written; --no-wait: not even that.",
 )
-yes = click.option("--yes", is_flag=True, help="Do it without asking; needed where there is no terminal.")
+yes = click.option("--yes", is_flag=True, help="Do it without asking; needed without a terminal.")
 yes_to_all = click.option("--yes", is_flag=True, help="Do it without showing what it would do, and without asking.")
 takes_targets = click.option(
     "--target",

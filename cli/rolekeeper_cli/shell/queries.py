@@ -114,7 +114,7 @@ def _rows(schema: Schema) -> Schema:
     rows = [each["items"] for each in options if each.get("type") == "array"]
     names = [name for each in options for name in each.get("properties", ())]
     if names and not rows:
-        raise UsageError("--query: [] is asked of what is no list", f"ask one of its fields: {', '.join(names)}")
+        raise UsageError("--query: [] needs a list", f"ask one of its fields: {', '.join(names)}")
     return _one_of(rows)
 
 

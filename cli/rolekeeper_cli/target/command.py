@@ -77,9 +77,9 @@ def group(context: click.Context, regions: str | None, *, missing: bool) -> None
 def forget(target: str, *, yes: bool) -> None:
     """Take a target out of the list.
 
-    For one whose spoke is removed: nothing is changed or swept there from then on. Its instances keep their roles, and
-    their history is kept. A spoke that is still there comes back with its next event, at the latest within a day, as a
-    new one: its instances get roles after its first sweep.
+    Do this after its spoke is removed: nothing is changed or swept there from then on. Its instances keep their roles
+    and their history. A spoke that still exists registers again with its next event, at the latest within a day, as a
+    new target: its instances get roles after its first sweep.
     """
     terminal.require_answer(yes=yes)
     there = deployment()

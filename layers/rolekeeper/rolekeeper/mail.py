@@ -39,23 +39,23 @@ A deployment changed the mode from {from} to {to}.
 
 The mode that is in effect is {in-effect}: {means}.
 
-If that isn't meant: rolekeeper mode enforce, or rolekeeper mode observe. It takes effect at once, needs no deployment,
-and a later deployment doesn't change it.
+If that isn't intended: rolekeeper mode enforce, or rolekeeper mode observe. It takes effect at once, needs no
+deployment, and a later deployment doesn't change it.
 """,
     "Control Changed": """\
 The control item was written. It was: {from}. It is: {to}.
 
-What holds now: {in-effect}.
+In effect now: {in-effect}.
 
-If that isn't meant: rolekeeper mode, or rolekeeper resume. Then find out who wrote it, from CloudTrail's data events of
-the state table. What it says itself is only a claim: by {claimed-by}, because: {claimed-reason}
+If that isn't intended: rolekeeper mode, or rolekeeper resume. Then find out who wrote it, from CloudTrail's data events
+of the state table. Its own words are only claims: by {claimed-by}, because: {claimed-reason}
 """,
     "Permission Missing": """\
 Rolekeeper was refused {action} on {resource}.
 
 Until it is allowed, the instances and mappings that need it stay as they are. Check whether the resource is under
 Rolekeeper's role path, and whether a service control policy, a permissions boundary or a change to Rolekeeper's own
-roles denies {action}. Once it is allowed, the next sweep goes on automatically.
+roles denies {action}. Once it is allowed, the next sweep continues automatically.
 
 AWS says: {aws-says}
 """,
@@ -68,7 +68,7 @@ Runbook: docs/runbook.md#mapping-held
     "Mapping Expiring": """\
 The mapping {mapping} is about to expire: {reason}.
 
-If that isn't meant, give the row a later date in expires_at, or remove that column. This is mailed once for a revision.
+If that isn't intended, give the row a later date in expires_at, or remove that column. Mailed once for each revision.
 
 See it: rolekeeper mapping get {argument}
 """,

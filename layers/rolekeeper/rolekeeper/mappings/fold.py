@@ -124,10 +124,10 @@ class Folding:
             yield Problem(role.note).reason()
         yield from scan.about_foreign(taken=takes and may)
         if takes and not may:
-            what = "replace has no effect, as the stack is deployed with TakeOver=false"
+            what = "replace has no effect, because the stack is deployed with TakeOver=false"
             yield Problem(what, column="when_occupied").reason()
         if spec.units and not self.targets.own.roles.settings.organization:
-            what = "it governs no instance, as the stack is deployed without OrganizationId"
+            what = "it governs no instance, because the stack is deployed without OrganizationId"
             yield Problem(what, column="units").reason()
         if unclear := self.targets.of_unclear_units(spec):
             column = "not_units" if spec.not_units else "units"

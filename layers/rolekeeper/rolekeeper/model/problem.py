@@ -142,7 +142,7 @@ class ReasonCode(Enum):
     TO_APPROVE = "to {what} it: {approve}"
     TO_KEEP = "to keep it: {discard}"
     OUTGROWN = "as revision {revision} it would have changed {changes:,}[, and {accounts} came into its scope since]"
-    ALL_COUNTS = "where no answer came, all that could change counts: {changes:,}"
+    ALL_COUNTS = "accounts without an answer count in full: {changes:,}"
     APPROVED_ANOTHER_REVISION = "{by} approved revision {approved}, but {revision} is held"
     APPROVED_OTHER_CONTENT = "{by} approved another content or other accounts than revision {revision} has"
     APPROVED_OWN_EDIT = "edited_by says that the approver made this edit: another person has to approve it"

@@ -160,7 +160,7 @@ class Roles:
         try:
             allowed = as_many("its policies allow", self.policies.severe(role.name), WORDS)
         except TooManyRulesError as error:
-            allowed = f"its policies can't be judged, as {error}"
+            allowed = f"its policies can't be checked: {error}"
         others = as_many("its trust policy also lets in", trusted_besides_ec2(role.trust), WORDS)
         return "; ".join(filter(None, (allowed, others)))
 

@@ -30,7 +30,7 @@ def test_as_deployed(browser: TestClient) -> None:
     assert "Rolekeeper runs Mode enforce, as deployed As deployed enforce" in said
     assert "Nobody switched it yet" in said
     assert "reason was given" not in said
-    assert "MaxChangesPerEdit 25 Instances whose role edits of mappings may change without approval" in said
+    assert "MaxChangesPerEdit 25 How many instances all edits together may change without approval" in said
 
 
 # ---- switching it ----

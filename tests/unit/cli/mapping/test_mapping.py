@@ -313,7 +313,7 @@ def test_all_that_others_edited_is_approved_by_one_answer(terminal: Terminal, he
     ran = terminal.types("y\n", "mapping", "approve", "--all")
     assert ran.exit_code == 0, ran.output
     assert ran.stdout == "Revision 1 of tier=db is held.\nRevision 2 of workload=web is held.\n"
-    assert "Left out: tier=own, as it is your own edit; another person approves it." in ran.stderr
+    assert "Left out: tier=own, because it is your own edit; another person approves it." in ran.stderr
     assert "Instances: 2 to attach, 2 to replace." in ran.stderr
     assert "Publish 2 edits, which changes 4 instances? [y/N]: y" in ran.stderr
     assert [held.row(tag)["status"] for tag in ("workload=web", "tier=db", "tier=own")] == [*["Published"] * 2, "Held"]

@@ -207,7 +207,7 @@ def test_instances_that_arent_there_in_time_fail_the_job_and_blocked_ones_dont(
 
 
 def test_a_plan_that_went_out_of_date_is_made_again_once(job: Job) -> None:
-    job.answers["apply"] = (1, "", "nothing was applied, as the plan is out of date")
+    job.answers["apply"] = (1, "", "nothing was applied, because the plan is out of date")
     assert job("publish") == 1
     assert job.commands == ["plan", "apply", "plan", "apply"]
     assert "nothing was applied" in job.comment

@@ -286,7 +286,7 @@ def test_a_field_of_a_list_is_asked_of_its_rows_and_a_list_of_a_field() -> None:
     assert "instance is asked of a list\n  ask each of its rows: [].instance" in ran.stderr
     for query in ("[].instance", "[0]", "[?sum]"):
         ran = run(lambda: render.show(NESTED), "--query", query, code=252)
-        assert "[] is asked of what is no list\n  ask one of its fields: changes, sum, odd, from" in ran.stderr
+        assert "--query: [] needs a list\n  ask one of its fields: changes, sum, odd, from" in ran.stderr
 
 
 def test_a_name_that_is_python_s_own_is_shown_without_its_mark_and_a_default_not_at_all() -> None:
