@@ -2,14 +2,14 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain, islice, pairwise
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
-from rolekeeper.model.instance import Action, Association, InstanceKey
+from rolekeeper.model.instance import Action, Association, InstanceKey, Target
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import DONE, REFUSED
@@ -159,13 +159,19 @@ _LEVELS = frozenset({"DEBUG", "INFO"})
 _BACK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
 
 
-def of_fleet(deployment: Deployment, limit: int) -> list[EntryView]:
-    """Return the newest decisions to do something, of all instances, by the functions' logs."""
+def of_fleet(
+    deployment: Deployment, limit: int, targets: Collection[Target] = (), *, all_: bool = False
+) -> list[EntryView]:
+    """Return the newest decisions of these targets, or of all, by the functions' logs.
+
+    Those to do something, or `all_`.
+    """
     found: list[EntryView] = []
     for back in _BACK:
         if len(found) < limit:
             log = DecisionLog(deployment, deployment.now() - back)
-            found = [entry for entry in log.news() if entry.action != Action.NOTHING]
+            wanted = (entry for entry in log.news() if all_ or entry.action != Action.NOTHING)
+            found = [each for each in wanted if not targets or Target(each.account, each.region) in targets]
     return found[: -limit - 1 : -1]
 
 

@@ -208,16 +208,6 @@ def test_one_document_is_drawn_or_written() -> None:
     assert json.loads(shown(show, "--output", "json")) == {"at": "2026-01-01T00:00:00.000000Z", "names": ["a", "b"]}
 
 
-def test_what_goes_on_and_on_is_one_line_each() -> None:
-    def show() -> None:
-        for each in ROWS:
-            render.show(each, lambda: click.echo("drawn"), follows=True)
-
-    assert [json.loads(line) for line in shown(show, "--output", "json").splitlines()] == PLAIN
-    assert shown(show) == "drawn\ndrawn\n"
-    assert shown(show, "--output", "json", "--query", "instance") == '"i-1"\n"i-2"\n'
-
-
 # ---- queries ----
 
 
