@@ -117,6 +117,10 @@ def _date(answer: Any) -> datetime:
 # ---- what to revoke ----
 
 
+# The options that print a policy as IAM takes it.
+_PRINTS = "--dry-run -o json --query 'revoked[0].document'"
+
+
 @dataclass(frozen=True, slots=True)
 class Revocation:
     """What to deny to an instance: what it got of a role.
@@ -217,8 +221,11 @@ def _without_role(deployment: Deployment, key: InstanceKey, held: RoleUseView) -
 def _revocation(deployment: Deployment, key: InstanceKey, role: RevokedRole, *, carried: str) -> Revocation:
     settings = deployment.settings
     is_carried = role.name == carried
-    prints = f"{_command(deployment, key)} --role {role.name}{' --current' if is_carried else ''} --print"
-    remedy = f"print the policy and write it yourself: {prints} > FILE && {put(deployment, role.name)}"
+    prints = f"{_command(deployment, key)} --role {role.name}{' --current' if is_carried else ''} {_PRINTS}"
+    remedy = (
+        f"print the policy: {prints} > FILE; then write it yourself: aws iam put-role-policy --role-name {role.name} "
+        f"--policy-name {POLICY} --policy-document file://FILE{account_options(deployment)}"
+    )
     problem = None
     if settings.account != deployment.home.account:
         what = f"role {role.name} is in account {settings.account}, where only its own credentials may write"
@@ -227,14 +234,6 @@ def _revocation(deployment: Deployment, key: InstanceKey, role: RevokedRole, *, 
         what = f"role {role.name} is at the path {role.path}, and Rolekeeper writes under {settings.role_path} only"
         problem = Problem(what, remedy)
     return Revocation(key, role, is_carried, problem=problem)
-
-
-def put(deployment: Deployment, role: str) -> str:
-    """The command of the AWS CLI that writes a printed policy."""
-    return (
-        f"aws iam put-role-policy --role-name {role} --policy-name {POLICY} --policy-document file://FILE"
-        f"{account_options(deployment)}"
-    )
 
 
 def _command(deployment: Deployment, key: InstanceKey) -> str:
@@ -346,7 +345,7 @@ def _put(deployment: Deployment, role: RevokedRole, policy: Document, *, key: In
         raise ServiceError(
             f"you aren't allowed {error.action} on {error.resource}",
             "ask for it (rolekeeper guard revokers prints the policy), or have a person who may write what "
-            f"{_command(deployment, key)} --role {role.name} --print prints",
+            f"{_command(deployment, key)} --role {role.name} {_PRINTS} prints",
         ) from error
     except PermanentError as error:
         if error.code != _FULL:

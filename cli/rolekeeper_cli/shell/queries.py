@@ -23,20 +23,16 @@ _CONDITIONS = frozenset({"comparator", "and_expression", "or_expression", "not_e
 _SAME, _EACH = frozenset({"sort_by", "sort", "reverse"}), frozenset({"sort_by", "min_by", "max_by", "map"})
 
 
-def wrong_query(query: str) -> str:
-    """Why a text is not a JMESPath expression; empty if it is one."""
+def refuse_unknown(query: str, schemas: Sequence[Schema]) -> None:
+    """Raise UsageError if a query is no JMESPath, or asks for a field that none of these schemas has."""
     try:
-        jmespath.compile(query)
+        parsed = jmespath.compile(query).parsed
     except JMESPathError as error:
         # Its next lines show the expression again, and point into it.
         [first, *_] = str(error).split("\n")
-        return first.rpartition("jmespath expression: ")[2].removesuffix(", for expression:").rstrip(":")
-    return ""
-
-
-def refuse_unknown(query: str, schemas: Sequence[Schema]) -> None:
-    """Raise UsageError if a query asks for a field that none of these schemas has."""
-    _find(jmespath.compile(query).parsed, _one_of(schemas))
+        why = first.rpartition("jmespath expression: ")[2].removesuffix(", for expression:").rstrip(":")
+        raise UsageError(f"--query: {query!r} is no JMESPath expression: {why}", "see https://jmespath.org") from error
+    _find(parsed, _one_of(schemas))
 
 
 def schema_like(document: Any) -> Schema:

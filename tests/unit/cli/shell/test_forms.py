@@ -11,9 +11,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from fakes.ec2 import client_error
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.command import Root, command, lists
@@ -159,8 +160,11 @@ def test_a_watched_list_is_asked_for_again_until_ctrl_c(monkeypatch: pytest.Monk
             raise KeyboardInterrupt
 
     def show() -> None:
+        if fails and len(waits) in fails:
+            raise fails[len(waits)]
         render.show_list(LAYOUT, [ROWS[len(waits) % 2]], empty=str, of=Row)
 
+    fails: dict[int, Exception] = {}
     monkeypatch.setattr("time.sleep", wait)
     ran = run(show, "--watch", "-o", "json", code=130)
     assert [json.loads(line)[0]["instance"] for line in ran.stdout.splitlines()] == ["i-1", "i-2", "i-1"]
@@ -169,16 +173,28 @@ def test_a_watched_list_is_asked_for_again_until_ctrl_c(monkeypatch: pytest.Monk
     ran = run(show, "--watch", code=130)
     assert ran.stdout == "INSTANCE\ni-1\nINSTANCE\ni-2\nINSTANCE\ni-1\n"
     assert ran.stderr.count("UTC; again in 5 seconds. Ctrl-C ends it.\n") == 3
+    waits.clear()
+    fails[1] = client_error("ThrottlingException")
+    ran = run(show, "--watch", "-o", "json", code=130)
+    assert (len(ran.stdout.splitlines()), ran.stderr.count("Error: AWS gave no answer")) == (2, 1)
+    waits.clear()
+    fails[1] = ZeroDivisionError("of ours")
+    assert "of ours" in run(show, "--watch", code=255).stderr
+    waits.clear()
+    fails[0] = client_error("ThrottlingException")
+    assert "AWS gave no answer" in run(show, "--watch", code=254).stderr
 
 
 def test_on_a_terminal_it_is_drawn_in_place_once_all_of_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn, rounds = io.StringIO(), iter((None, KeyboardInterrupt))
+    drawn, rounds, errors = io.StringIO(), iter((None, None, KeyboardInterrupt)), list[Exception]()
     drawn.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr("sys.stdout", drawn)
     monkeypatch.setattr("sys.stderr", drawn)
     monkeypatch.setattr("rolekeeper_cli.shell.terminal.options", Options)
 
     def draw() -> None:
+        if drawn.getvalue() and not errors:
+            raise CommandError("an error", "what to do")
         click.echo("a row")
         click.echo("a warning", err=True)
         assert "\033[2J" not in drawn.getvalue()
@@ -189,7 +205,7 @@ def test_on_a_terminal_it_is_drawn_in_place_once_all_of_it_is_known(monkeypatch:
 
     monkeypatch.setattr("time.sleep", wait)
     with pytest.raises(KeyboardInterrupt):
-        terminal.repeat(draw)
+        terminal.repeat(draw, errors.append)
     first, second = drawn.getvalue().split("\033[2J\033[1;1H")
     assert first.startswith("a row\na warning\nAs of ")
     assert second.startswith("a row\na warning\nAs of ")
