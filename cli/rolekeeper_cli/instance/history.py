@@ -67,7 +67,6 @@ def fields_of(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def decision_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored decision as the fields of `DecisionView`."""
     losers = [LoserView(**loser) for loser in stored["losers"]]
     return fields_of(stored) | {"revision": int(stored["revision"]), "losers": losers}
 
@@ -225,7 +224,6 @@ def level_missing(deployment: Deployment) -> str:
 
 
 def _decision(message: str) -> EntryView | None:
-    """The decision in a line of the log; None for any other line."""
     try:
         line = json.loads(message)
     except ValueError:

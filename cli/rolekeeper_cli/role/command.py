@@ -171,7 +171,6 @@ def _draw_whole(rows: Iterable[RoleView]) -> None:
 
 
 def _note(row: RoleView) -> str:
-    """What needs attention."""
     drops = sorted({service for smaller in row.smaller for service in smaller.drops})
     idle = [service for service in row.unused_services or () if service not in drops]
     there = f" --target {row.account}" if row.account else ""

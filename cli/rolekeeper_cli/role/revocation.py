@@ -69,7 +69,6 @@ class NoSuchRoleError(CommandError):
 
 
 def _read(deployment: Deployment, name: str) -> RevokedRole:
-    """A role and its policy as they are now."""
     try:
         with classified("iam:GetRole", deployment.app.iam.arn("role", "/", name)):
             answer = _iam(deployment).get_role(RoleName=name)
@@ -135,7 +134,6 @@ class Revocation:
 
     @property
     def policy(self) -> dict[str, Any]:
-        """The role's policy as it is to be."""
         return self.role.with_entry(self.role.entry(self.key.id))
 
     def view(self) -> RevokedRoleView:
@@ -397,7 +395,6 @@ def clean(deployment: DoctorDeployment) -> Iterator[CleanedView | CommandError]:
 
 
 def _cleaned(deployment: Deployment, role: Role) -> CleanedView | None:
-    """Clean one role; None if nothing of it is over."""
     answer = _policy(deployment, role.name, role.arn)
     if not answer:
         return None

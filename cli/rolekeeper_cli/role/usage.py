@@ -113,7 +113,6 @@ class Reports:
 
 
 def why(error: AwsRefusalError) -> str:
-    """Why something isn't known, for people."""
     return escaped(refusal(error).what)
 
 
@@ -185,7 +184,6 @@ def _actions(statement: Any) -> list[str]:
 
 
 def _allowed(document: Document | None) -> Iterable[str]:
-    """Patterns of all that a policy allows."""
     for each in statements(document or {}):
         if each.get("Effect") == "Allow":
             yield from ["*"] if "NotAction" in each else [str(one).lower() for one in listed(each.get("Action"))]

@@ -46,13 +46,8 @@ def view(
 ) -> RolesView:
     """The roles under the path in the accounts of these targets, and their numbers.
 
-    A hub's roles name their account, and `unseen` lists the targets that couldn't be read.
-
-    Args:
-        names: only these roles.
-        unused: only roles that are unused for `DAYS`.
-        last_accessed: whether to ask IAM for its reports of last use.
-        instances: whether to read which instances carry the roles.
+    A hub's roles name their account, and `unseen` lists the targets that couldn't be read. IAM's reports of last use,
+    and the instances that carry the roles, are read if they are asked for.
     """
     is_hub, own = bool(deployment.settings.organization), Inventory(deployment.home.account)
     if names and not is_hub:
@@ -163,7 +158,6 @@ class Inventory:
 
 
 def _attempt[T](read: Callable[[], T]) -> tuple[T | None, str]:
-    """What could be read, or why it couldn't."""
     try:
         return read(), ""
     except TooManyRulesError as error:
@@ -414,7 +408,6 @@ def policy_document(deployment: DoctorDeployment, policy: str) -> Document:
 
 
 def _managed(deployment: DoctorDeployment, arn: str) -> Document | None:
-    """What a managed policy says; None if there is none."""
     try:
         version = deployment.ask("iam:GetPolicy", arn, PolicyArn=arn)["Policy"]["DefaultVersionId"]
         answer = deployment.ask("iam:GetPolicyVersion", arn, PolicyArn=arn, VersionId=version)

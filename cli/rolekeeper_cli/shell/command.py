@@ -154,7 +154,6 @@ class Command(click.Command):
             formatter.write_dl(common)
 
     def _format_fields(self, formatter: click.HelpFormatter) -> None:
-        """Write the fields of each document that the command prints."""
         for noun, document in self.prints.items():
             listed = list(shapes(document))
             with formatter.section(f"Fields of -o json (what they are: rolekeeper schema {noun})"):

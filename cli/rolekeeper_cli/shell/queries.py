@@ -58,7 +58,6 @@ def _options(schema: Schema) -> Iterator[Schema]:
 
 
 def _find(node: Node, schema: Schema) -> Schema:
-    """Return what a part of a query finds in what has this schema."""
     return _VISITS.get(node["type"], _all)(node["children"], schema, node.get("value"))
 
 
@@ -105,7 +104,6 @@ def _field(name: str, schema: Schema) -> Schema:
 
 
 def _rows(schema: Schema) -> Schema:
-    """Return what is in a list."""
     options = list(_options(schema))
     rows = [each["items"] for each in options if each.get("type") == "array"]
     names = [name for each in options for name in each.get("properties", ())]

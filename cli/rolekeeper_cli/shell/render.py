@@ -99,7 +99,6 @@ class Arranged[Row]:
                 self._left_out += 1
 
     def say_rest(self) -> None:
-        """Say below the table that there are more."""
         if self._left_out:
             terminal.say(f"There are more rows than the {self._options.limit:,} of --limit.")
 

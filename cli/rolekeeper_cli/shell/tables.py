@@ -43,7 +43,6 @@ class _Place:
         return max(self.heading, *self.cells)
 
     def shrink(self) -> None:
-        """Be as narrow as it may be."""
         self.fits = True
         match self.column.kind:
             case "whole":

@@ -25,7 +25,6 @@ from rolekeeper_cli.progress import Silent
 
 
 def options() -> Options:
-    """The common options of the running command."""
     return click.get_current_context().find_root().ensure_object(Options)
 
 
@@ -45,7 +44,6 @@ def bad(texts: Iterable[str], colour: bool | None = None) -> None:  # noqa: FBT0
 
 
 def marked(mark: str, text: str, fg: str, *, bold: bool | None = None, colour: bool | None = None) -> None:
-    """A message that begins with a mark in colour, on stderr."""
     shown = _fitted(f"{mark} {text}", sys.stderr).removeprefix(mark)
     click.echo(f"{click.style(mark, fg=fg, bold=bold)}{shown}", err=True, color=colour)
 
