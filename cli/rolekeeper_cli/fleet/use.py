@@ -11,7 +11,7 @@ def row_view(seen: Seen | Unreadable) -> FleetRowView:
     """One instance. If its record is damaged, what EC2 shows of it, and why there is no decision."""
     instance = seen.instance
     assert instance is not None  # EC2 listed it
-    shown = FleetRowView.unknown().but(
+    shown = FleetRowView.of_nothing().but(
         **where(instance.key),
         name=name_of(instance),
         state=instance.state.value,

@@ -353,7 +353,7 @@ class Told:
         )
 
     def _view(self, role: str, span: Span, calls: Sequence[Use], **found: Any) -> RoleUseView:
-        return RoleUseView.unknown().but(
+        return RoleUseView.of_nothing().but(
             role=arn_name(role),
             role_arn=role if role != span.profile_arn else None,
             instance_profile=profile_name(span.profile_arn),

@@ -48,7 +48,7 @@ class View:
         return f"{type(self).__name__}({vars(self)})"
 
     @classmethod
-    def unknown(cls) -> Self:
+    def of_nothing(cls) -> Self:
         """Return one of which nothing is known."""
         nothing: dict[str, Any] = dict.fromkeys(cls.fields)
         return cls(**nothing)
