@@ -136,13 +136,6 @@ def test_a_pin_is_written_for_it_and_checked_in_its_account(terminal: Terminal, 
     assert spoke.carries(web) == "web"
 
 
-def test_it_is_waited_for_in_its_own_ec2(terminal: Terminal, spoke: SpokeFixture) -> None:
-    instance = spoke.world.running(app="web")
-    terminal.meanwhile = lambda: spoke.reconcile(instance)
-    ran = terminal("wait", spoke.address(instance), "--role", "web")
-    assert (ran.exit_code, ran.stdout) == (0, f"{instance} carries web.\n")
-
-
 # ---- fleet ----
 
 

@@ -85,24 +85,6 @@ NESTED = Nested(changes=ROWS, sum={"n": 2}, odd=[])
 # ---- lists ----
 
 
-def test_a_list_is_a_table_for_people() -> None:
-    assert rows() == "INSTANCE\ni-1\ni-2\n"
-    assert rows("-o", "wide") == "INSTANCE  REVISION\ni-1       3\ni-2       0.5\n"
-
-
-@pytest.mark.parametrize("form", ["table", "wide", "json"])
-def test_people_are_told_what_a_list_comes_to_or_that_it_has_nothing(form: str) -> None:
-    def said(documents: Any, *options: str) -> str:
-        return run(
-            lambda: render.show_list(LAYOUT, documents, empty=lambda: "There are none.", total=lambda: "Two."), *options
-        ).stderr
-
-    people = form in {"table", "wide"}
-    assert said(ROWS, "-o", form) == ("Two.\n" if people else "")
-    assert said([], "-o", form) == ("There are none.\n" if people else "")
-    assert said(ROWS, "-o", form, "--query", "[0]") == ""
-
-
 @pytest.mark.parametrize(
     ("column", "order"),
     [
