@@ -134,9 +134,8 @@ _CONTROL_LAYOUT = Layout(
         Column("from", lambda each: each.from_, kind="text"),
         Column("to", kind="text"),
         Column("in effect", kind="text"),
-        Column("claimed by"),
         Column("correlation id", wide=True),
     ),
-    note=lambda each: each.claimed_reason or "",
-    note_name="claimed reason",
+    note=lambda each: ": ".join(filter(None, (f"claimed by {each.claimed_by or 'nobody'}", each.claimed_reason))),
+    note_name="claim",
 )

@@ -133,7 +133,7 @@ def clean_revoked() -> ExitCode:
 
 def _show_cleaned(done: Sequence[CleanedView]) -> None:
     for each in done:
-        rest = f"{each.left:,} statements stay" if each.left else "the policy is deleted"
+        rest = f"{amount(each.left, 'statement')} left" if each.left else "the policy is deleted"
         terminal.line(f"{each.role}: removed {several(each.removed)}; {rest}.")
     if not done:
         terminal.line("No entry is over.")

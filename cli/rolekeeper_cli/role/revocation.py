@@ -35,6 +35,7 @@ from rolekeeper_cli.instance.uptake_view import RoleUseView
 from rolekeeper_cli.instance.use import account_options, addressed, known_or_ended, role_in, title, titled
 from rolekeeper_cli.role.revoke_view import CleanedView, RevokedRoleView
 from rolekeeper_cli.row import names
+from rolekeeper_cli.shell.layout import amount
 
 # ---- a role with that policy ----
 
@@ -348,9 +349,10 @@ def _put(deployment: Deployment, role: RevokedRole, policy: Document, *, key: In
     except PermanentError as error:
         if error.code != _FULL:
             raise
+        held = amount(len(entries(policy)), "instance")
         raise CommandError(
-            f"{POLICY} of role {role.name} would have {len(entries(policy)):,} instances, and all inline policies of "
-            f"a role together have room for {_ROOM:,} characters",
+            f"{POLICY} of role {role.name} would have {held}, and all inline policies of a role together have room "
+            f"for {_ROOM:,} characters",
             advice(
                 "remove what is over: ",
                 typed("rolekeeper roles clean-revoked"),
