@@ -232,12 +232,7 @@ def _decision(message: str) -> EntryView | None:
         return None
     # As Powertools writes it: 2026-01-01 00:00:00,000+0000.
     logged = datetime.strptime(line["timestamp"], "%Y-%m-%d %H:%M:%S,%f%z")
-    entry = {**line, "at": layout.timestamp(logged), "outcome": _outcome(line)}
+    # It is logged once EC2 answered, if that was asked.
+    done = DONE if Action(line["decision"]["action"]).mutates else None
+    entry = {**line, "at": layout.timestamp(logged), "outcome": REFUSED if "code" in line["answer"] else done}
     return entry_view(InstanceKey(line["account"], line["region"], line["instance-id"]), entry)
-
-
-def _outcome(line: Mapping[str, Any]) -> str | None:
-    """The outcome in the history: a decision is logged once EC2 answered, if it was asked."""
-    if "code" in line["answer"]:
-        return REFUSED
-    return DONE if Action(line["decision"]["action"]).mutates else None

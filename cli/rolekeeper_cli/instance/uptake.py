@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from botocore.utils import parse_timestamp
@@ -180,24 +180,26 @@ def _told(deployment: Deployment, key: InstanceKey) -> "Told":
 
 def roles_by_profile(deployment: Deployment) -> Callable[[str], str]:
     """Gives the ARN of the role in a profile, by the profile's; empty if there is none any longer. It asks IAM once."""
-    return cache(partial(_role, deployment))
 
+    @cache
+    def role(profile_arn: str) -> str:
+        profile = deployment.app.iam.get_instance_profile(str(profile_name(profile_arn)))
+        return profile.role_arn if profile and profile.arn == profile_arn else ""
 
-def _role(deployment: Deployment, profile_arn: str) -> str:
-    profile = deployment.app.iam.get_instance_profile(str(profile_name(profile_arn)))
-    return profile.role_arn if profile and profile.arn == profile_arn else ""
+    return role
 
 
 def roles_by_arn(deployment: Deployment) -> Callable[[str], Role | None]:
     """Gives the role that has an ARN now; None if there is none, or IAM doesn't say. It asks IAM once."""
-    return cache(partial(_role_now, deployment))
 
+    @cache
+    def role_now(arn: str) -> Role | None:
+        with suppress(AwsRefusalError):
+            role = deployment.app.iam.get_role(arn_name(arn))
+            return role if role and role.arn == arn else None
+        return None
 
-def _role_now(deployment: Deployment, arn: str) -> Role | None:
-    with suppress(AwsRefusalError):
-        role = deployment.app.iam.get_role(arn_name(arn))
-        return role if role and role.arn == arn else None
-    return None
+    return role_now
 
 
 def recent_spans(

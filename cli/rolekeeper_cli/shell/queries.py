@@ -67,11 +67,6 @@ def _all(below: Sequence[Node], schema: Schema, _: Any) -> Schema:
     return _ANYTHING
 
 
-def _alternatives(below: Sequence[Node], schema: Schema, _: Any) -> Schema:
-    """Of alternatives not all have to be there; of conditions all do."""
-    return _all([child for child in below if child["type"] in _CONDITIONS], schema, None)
-
-
 def _in_turn(below: Sequence[Node], schema: Schema, _: Any) -> Schema:
     for child in below:
         schema = _find(child, schema)
@@ -149,5 +144,6 @@ _VISITS: Mapping[str, Callable[[Sequence[Node], Schema, Any], Schema]] = {
     "expref": lambda _, __, ___: _ANYTHING,
     "flatten": _flatten,
     "function_expression": _function,
-    "or_expression": _alternatives,
+    # Of alternatives not all have to be there; of conditions all do.
+    "or_expression": lambda below, schema, _: _all([one for one in below if one["type"] in _CONDITIONS], schema, _),
 }
