@@ -43,7 +43,6 @@ class Question:
             self.event = event
 
     def view(self, because: str) -> WhoView:
-        """The answer; or `because` of what there is none."""
         event = self.event
         return WhoView(
             what=self.what,

@@ -328,7 +328,6 @@ class _Resolver:
         return tags if isinstance(found, list) else replace(tags, complete=False)
 
     def source(self, given: Node) -> Source:
-        """What a specification of a launch template names."""
         found = self.block(given)
         named = next((found[each] for each in _TEMPLATE_NAMES if each in found), None)
         id_, version = self.id_of(named, _TEMPLATE), found.get("Version", "$Default")

@@ -249,7 +249,6 @@ class _Plan:
         return _arn(found) if found else cell.text
 
     def source(self, resource: Resource, block: Cell, prefix: str = "") -> Source:
-        """What a block that names a launch template says."""
         cells = {name: block[f"{prefix}{name}"] for name in ("id", "name")}
         for name, cell in cells.items():
             if found := self.named(resource, _TEMPLATE, cell, by=name):

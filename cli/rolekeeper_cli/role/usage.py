@@ -48,7 +48,6 @@ class Reports:
         self._found: dict[str, Report] = {}
 
     def begin(self, arns: Sequence[str]) -> None:
-        """Have IAM begin them; those that it throttles are begun later."""
         self._waiting = list(arns)
         with self._deployment.progress(len(arns), "reports of last use begun") as progress:
             self._begin(progress.over(arns))

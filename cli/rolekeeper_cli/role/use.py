@@ -85,7 +85,6 @@ def _require(deployment: DoctorDeployment, names: Iterable[str], present: Collec
 
 
 def _answer(found: Sequence["Inventory"], own: "Inventory", *, is_hub: bool, unused: bool) -> RolesView:
-    """The roles of all inventories, of a hub with their accounts; only those that are `unused`, if asked."""
     both = [(inventory.account, role) for inventory in found for role in inventory.roles if role.unused or not unused]
     roles = [role.but(account=account) if is_hub else role for account, role in both]
     unknown = _unknown([own, *(inventory for inventory in found if inventory is not own)], is_hub=is_hub)
@@ -298,13 +297,9 @@ def _role(place: Deployment, found: Inventory, role: Role, *, profiles: Sequence
 
 def _services(held: Permissions) -> list[str]:
     """The services that a role may use, each once: as the statements that allow it name them."""
-    named = {_service(scope.shown) if scope.within else _EVERYTHING for rule in held.allowed for scope in rule.actions}
-    return [_EVERYTHING] if _EVERYTHING in named else sorted(named)
-
-
-def _service(action: str) -> str:
-    service = action.partition(":")[0].lower()
-    return _EVERYTHING if service.strip("*?") == "" else service
+    scopes = [scope for rule in held.allowed for scope in rule.actions]
+    named = {scope.shown.partition(":")[0].lower() if scope.within else "" for scope in scopes}
+    return sorted(named) if all(each.strip("*?") for each in named) else [_EVERYTHING]
 
 
 def _with_usage(role: RoleView, report: Report, now: datetime) -> RoleView:

@@ -161,7 +161,6 @@ def _no_such_target(text: str, known: Sequence[Target]) -> CommandError:
 
 
 def _answer[T](question: Callable[[Deployment], Iterable[T]], place: Deployment) -> Sequence[T] | CommandError:
-    """All that one target answers; or why it couldn't be read."""
     try:
         return list(question(place))
     except AwsRefusalError as error:

@@ -352,15 +352,6 @@ def test_a_person_sees_the_policy_and_who_else_carries_the_role_before_the_quest
     assert list(iam.revoked("web")) == [moved]
 
 
-def test_a_printed_policy_is_what_iam_takes_and_nothing_is_written(terminal: Terminal, iam: Iam, moved: str) -> None:
-    iam.write("web", OTHERS)
-    ran = terminal("revoke", moved, *PRINTS)
-    assert ran.exit_code == 0, ran.output
-    kept, mine = json.loads(ran.stdout)["Statement"]
-    assert (kept, mine["Condition"]["StringEquals"]) == (OTHERS, {"aws:userid": f"{iam.role_id('web')}:{moved}"})
-    assert iam.statements("web") == [OTHERS]
-
-
 # ---- what IAM refuses ----
 
 
