@@ -22,7 +22,6 @@ COMMANDS = {
         "history": (".instance.history_command:history", "Show what Rolekeeper did, to an instance or the fleet."),
         "plan": (".plan.command:plan", "Show what would change in the fleet, and why."),
         "launches": (".launch.command:group", "Show which role instances will get before they are launched."),
-        "watch": (".fleet.watch_command:watch", "Show decisions as they happen."),
         "wait": (".fleet.wait_command:wait", "Wait until instances carry the role that they should."),
         "roles": (".role.command:group", "Show the roles under the role path."),
         "doctor": (".doctor.command:doctor", "Check the deployment, and say what to fix."),

@@ -29,7 +29,7 @@ _NAMES = [
     *("guard", "guard scp-tags", "guard scp-path", "guard scp-source", "guard editors", "guard approvers"),
     *("guard revokers", "guard detection", "roles", "roles must-include"),
     *("launches explain", "launches files", "launches boot-script"),
-    *("watch", "deploy", "destroy", "local", "demo", "console"),
+    *("deploy", "destroy", "local", "demo", "console"),
     *("spoke parameters", "spoke deploy", "spoke remove", "targets forget", "verify", "guard verifiers"),
 ]
 ELSEWHERE = {f"rolekeeper {name}" for name in _NAMES}
@@ -188,9 +188,11 @@ def test_every_command_says_what_it_did(run: Runner, deployed: EmulatedAccount, 
     assert run.ran | ELSEWHERE == {path for path, _ in commands()}
 
 
-def test_watch_shows_decisions_as_they_happen(rolekeeper: Command, deployed: EmulatedAccount, instance: str) -> None:
+def test_a_watched_history_shows_decisions_as_they_happen(
+    rolekeeper: Command, deployed: EmulatedAccount, instance: str
+) -> None:
     watching = subprocess.Popen(
-        [COMMAND, "watch", "--instance", instance, "--since", "1m", "--output", "json"],
+        [COMMAND, "history", "--watch", "--output", "json"],
         env=rolekeeper.env,
         stdout=subprocess.PIPE,
         text=True,
@@ -202,16 +204,14 @@ def test_watch_shows_decisions_as_they_happen(rolekeeper: Command, deployed: Emu
             deployed.tag(instance, workload="s3-reader")
             shown = eventually(lambda: deployed.carries(instance, "s3-read"))
             assert watching.stdout
-            decided = json.loads(watching.stdout.readline())
-            while decided["action"] != "Attach":
-                decided = json.loads(watching.stdout.readline())
-            assert (decided["instance"], decided["to"]) == (instance, "s3-read")
+            newest = map(json.loads, watching.stdout)
+            asked = {"instance": instance, "action": "Attach", "to": "s3-read"}
+            decided = next(each for rows in newest for each in rows if asked.items() <= each.items())
             assert decided["answer"]["association_id"] == shown.association_id
             watching.send_signal(signal.SIGINT)
             assert watching.wait(20) == 130
         finally:
             watching.kill()
-    line = ("watch", "--instance", instance, "--since", "10m", "--for", "1s", "-o", "wide")
-    head, *rows = rolekeeper(*line).stdout.splitlines()
+    head, *rows = rolekeeper("history", "-o", "wide").stdout.splitlines()
     assert head.split()[:8] == ["AT", "INSTANCE", "DECIDED", "FROM", "TO", "ROLE", "MAPPING", "REVISION"]
     assert any({"Attach", "(unoccupied)", shown.association_id} <= set(row.split()) for row in rows)

@@ -50,7 +50,7 @@ NEEDS: Mapping[str, Mapping[str, str]] = {
     "targets --missing": {"organization": "organizations:ListAccounts"},
     "targets forget": {_STATE: "dynamodb:DeleteItem"},
     "guard": {_ROWS: "dynamodb:Scan", _STATE: "dynamodb:BatchGetItem", **_FIND},
-    "watch": {"log groups": "logs:FilterLogEvents", **_FIND},
+    "history of the fleet": {"log groups": "logs:FilterLogEvents", **_FIND},
     "sweep": {"sweep's function": "lambda:InvokeFunction", **_FIND},
     # SQS moves with the caller's own permissions (SQS API reference, `StartMessageMoveTask`).
     "redrive": {

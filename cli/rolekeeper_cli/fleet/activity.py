@@ -120,7 +120,6 @@ def _trouble(stands: Counter[str]) -> int:
 
 
 def changed(found: Sequence[Hours], span: Span, now: datetime) -> list[Point]:
-    """How many instances were changed in each bar, by kind."""
     bars: dict[datetime, list[Counter[str] | None]] = {each: [] for each in _times(span.length, span.bar, now)}
     for hour, done in (each for one in found for each in one.changed.items()):
         if (at := _floor(hour, span.bar)) in bars:

@@ -560,7 +560,6 @@ class FleetCache:
                 self._change()
 
     def _note(self, name: str, note: Note | None) -> None:
-        """Show what hinders a thing, or that nothing does."""
         others = {other: each for other, each in self._facts.notes.items() if other != name}
         self._learn(notes={**others, name: note} if note else others)
 

@@ -154,7 +154,6 @@ def without_damaged(found: Iterable[instances_seen.Seen | Unreadable]) -> Iterat
 
 
 def warn_of_unseen(places: target_use.Places) -> None:
-    """Warn of the targets that couldn't be read, after all were tried."""
     for each in places.unseen_in_words():
         terminal.warn(f"{each}; what the last sweep saw there: rolekeeper targets")
 
@@ -166,13 +165,11 @@ def require_known(places: target_use.Places) -> None:
 
 
 def with_uptake(places: target_use.Places, listed: Sequence[instances_seen.Seen]) -> list[FleetRowView]:
-    """The instances, each with what software does with its roles."""
     found = fleet_uptake.of_fleet(places, listed)
     return [use.row_view(seen).but(uptake=found[seen.instance.key.id]) for seen in listed]
 
 
 def role_use(uptake: UptakeView) -> str:
-    """Whether software uses the role that an instance carries, in a cell."""
     role = uptake.carried
     if role is None or (role.status == "not-seen" and uptake.unknown_because):
         return "unknown" if uptake.unknown_because else ""
@@ -219,7 +216,6 @@ _NAMED = 5
 
 
 def _edits(count: instances_seen.Count) -> str:
-    """The edits that concern listed instances and aren't in effect, a line for each."""
     lines = [f"\nNot in effect on {amount(number, 'instance')}: {edit}" for edit, number in count.edits.most_common()]
     more = len(lines) - _NAMED
     return "".join(lines[:_NAMED]) + (f"\nand {amount(more, 'more edit')}: rolekeeper mapping ls" if more > 0 else "")
@@ -249,7 +245,6 @@ def _use_in_words(rows: Sequence[FleetRowView]) -> str:
 
 
 def _empty(places: target_use.Places, filters: instances_seen.Filters, count: instances_seen.Count) -> str:
-    """Why there is nothing to list, and what to do."""
     instances = count.instances
     looked_into = [each.settings.target for each in places.all if each.settings.target not in places.unseen]
     if not looked_into:

@@ -189,7 +189,7 @@ def until_still(deployment: Deployment) -> None:
             if len(moving) != before:
                 left.renew()
             elif left.is_over:
-                what = f"EC2 still changes the role of {len(moving):,} instances, {moving[0]} among them"
+                what = f"EC2 still changes the role of {amount(len(moving), 'instance')}, {moving[0]} among them"
                 raise WaitTimeoutError(what, f"look at one: rolekeeper explain {moving[0]}")
             before = len(moving)
 
@@ -220,8 +220,8 @@ def follow(
             if not found.coming:
                 return found
             if why := withheld(deployment):
-                what = f"{len(found.coming):,} of {found.total:,} instances wait for a change, and none is made: {why}"
-                raise CommandError(what, "see: rolekeeper mode, rolekeeper resume")
+                what = f"changes wait for {len(found.coming):,} of {amount(found.total, 'instance')}, and none is made"
+                raise CommandError(f"{what}: {why}", "see: rolekeeper mode, rolekeeper resume")
             if found.done > before:
                 before = found.done
                 left.renew()
@@ -257,7 +257,8 @@ def _waits_for_room(deployment: Deployment, found: Followed) -> bool:
 
 def _too_late(deployment: Deployment, found: Followed) -> WaitTimeoutError:
     missing = [f"missing in {each}" for each in found.missing] if deployment.settings.organization else []
-    what = f"{len(found.coming):,} of {found.total:,} instances don't carry what they should yet"
+    lack = "doesn't carry what it" if len(found.coming) == 1 else "don't carry what they"
+    what = f"{len(found.coming):,} of {amount(found.total, 'instance')} {lack} should yet"
     return still_waiting(deployment, what, found.coming, details=missing)
 
 

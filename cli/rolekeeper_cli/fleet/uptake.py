@@ -37,7 +37,6 @@ ASKED = 120
 
 
 def of_fleet(places: Places, seen: Iterable[Seen]) -> dict[str, UptakeView]:
-    """What software does on instances in these places, by their ids."""
     by_target = defaultdict[Target, list[Seen]](list)
     for each in seen:
         by_target[each.instance.key.target].append(each)

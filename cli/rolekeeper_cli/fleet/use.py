@@ -1,7 +1,5 @@
 """An instance of the fleet as it is shown."""
 
-from typing import Any
-
 from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper_cli.fleet.view import FleetRowView
@@ -13,13 +11,11 @@ def row_view(seen: Seen | Unreadable) -> FleetRowView:
     """One instance. If its record is damaged, what EC2 shows of it, and why there is no decision."""
     instance = seen.instance
     assert instance is not None  # EC2 listed it
-    undecided: dict[str, Any] = dict.fromkeys(_DECIDED)
-    shown = FleetRowView(
+    shown = FleetRowView.of_nothing().but(
         **where(instance.key),
         name=name_of(instance),
         state=instance.state.value,
         tags=dict(instance.tags),
-        **undecided,
         stands=InstanceStatus.UNKNOWN.value,
         reason=seen.error.message if isinstance(seen, Unreadable) else seen.reason,
     )
@@ -38,9 +34,3 @@ def row_view(seen: Seen | Unreadable) -> FleetRowView:
         managed=seen.managed,
         not_in_effect=seen.effect.views(),
     )
-
-
-# Unknown while the record is damaged.
-_DECIDED = (
-    *("carries", "should_carry", "mapping", "revision", "action", "code", "association", "managed", "not_in_effect"),
-)

@@ -135,12 +135,10 @@ def in_words(found: follow.Followed) -> str:
     stay = "1 stays as it is" if len(found.stuck) == 1 else f"{len(found.stuck):,} stay as they are"
     stuck = f"; {stay}" if found.stuck else ""
     carry, they = ("carries", "it") if found.total == 1 else ("carry", "they")
-    what = f"{they} should" if not found.effect.missing else _in_effect(found.effect)
+    what, effect = f"{they} should", found.effect
+    if effect.missing:
+        what = f"revision {effect.in_effect.revision} says" if effect.in_effect else "is in effect"
     return f"{found.done:,} of {amount(found.total, 'instance')} {carry} what {what}{stuck}."
-
-
-def _in_effect(effect: Effect) -> str:
-    return f"revision {effect.in_effect.revision} says" if effect.in_effect else "is in effect"
 
 
 def wait_for_own_role(deployment: Deployment, text: str, *, every: float, attempts: int) -> ExitCode:
@@ -192,7 +190,6 @@ def wait_for_role(
 
 
 def _carried(deployment: Deployment, instance: Instance) -> str:
-    """The name of the role that an instance carries."""
     shown = deployment.app.ec2.associations([instance.key.id]).get(instance.key.id)
     role = instances.role_in(deployment, shown.profile_arn) if shown else ""
     if not role:
@@ -220,7 +217,6 @@ def _say_if_stopped(deployment: Deployment, instance: Instance) -> None:
 
 
 def _refused(deployment: Deployment, instance: Instance, last: CallView, *, role: str) -> CommandError:
-    """The error when the role is in use, but no call shows that it works."""
     return CommandError(
         f"{instances.title(instance)} carries {role} and software calls with it, but AWS refused each call that "
         f"CloudTrail shows: the last one was {last.action} at {second(last.at)} ({last.refused})",

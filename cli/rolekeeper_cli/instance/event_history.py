@@ -179,7 +179,6 @@ def _client(deployment: Deployment) -> Any:
 
 
 def no_answer(deployment: Deployment, error: AwsRefusalError) -> str:
-    """Why CloudTrail, or whoever else was asked, says nothing."""
     if error.code in BAD_CREDENTIALS:
         return f"AWS doesn't take these credentials ({escaped(error.code)})"
     if isinstance(error, AccessDeniedError):

@@ -7,7 +7,7 @@ from itertools import takewhile
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.nodes import advice_for, node_of
-from rolekeeper.model.instance import Action, Condition
+from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
 from rolekeeper.model.problem import Kind, Remedy
 from rolekeeper.permissions.comparison import PolicyReader
@@ -245,6 +245,7 @@ def explanation(
     answers = who.ask(deployment, key.id, who.about_now(seen.observed, entries)) if ask_who else []
     carried = spans(entries, seen.observed.association, granted=seen.observed.grant is not None)
     before = former(seen, entries, carried)
+    waits = seen.observed.record.condition
     steps = list(_Undoing(deployment, seen, before, rows=rows).steps()) if before else []
     view = ExplanationView(
         **where(key),
@@ -260,7 +261,7 @@ def explanation(
         not_in_effect=seen.effect.views(),
         unknown_because=rows.unknown or None,
         pin=_pin(seen.pin),
-        condition=_condition(seen.observed.record.condition),
+        condition=ConditionView(**{name: getattr(waits, name) for name in ConditionView.fields}) if waits else None,
         took_over_from=_took_over_from(entries, seen),
         who=answers,
         uptake=_software(deployment, seen) if ask_uptake and (seen.carries or entries) else None,
@@ -309,10 +310,6 @@ def _pin(pin: Pin | None) -> PinView | None:
         return None
     claims = {"claimed_by": pin.by, "claimed_reason": pin.reason}
     return PinView(role=pin.role, expires_at=pin.expires_at, **claims, unclear=pin.unclear)
-
-
-def _condition(shown: Condition | None) -> ConditionView | None:
-    return ConditionView(**{name: getattr(shown, name) for name in ConditionView.fields}) if shown else None
 
 
 def _took_over_from(entries: Iterable[EntryView], seen: Seen) -> TakenOverView | None:

@@ -93,7 +93,6 @@ def of_last_change(view: ExplanationView) -> Iterator[Line]:
 
 
 def of_who(answers: Iterable[WhoView], account: str) -> Iterator[Line]:
-    """Who did what."""
     for answer in answers:
         yield f"{answer.what} by", in_words(answer, account) or f"unknown ({answer.about}): {answer.unknown_because}"
 

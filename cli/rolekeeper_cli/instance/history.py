@@ -2,14 +2,14 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain, islice, pairwise
 from typing import Any
 
 from rolekeeper.aws.errors import AccessDeniedError
-from rolekeeper.model.instance import Action, Association, InstanceKey
+from rolekeeper.model.instance import Action, Association, InstanceKey, Target
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import DONE, REFUSED
@@ -67,7 +67,6 @@ def fields_of(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def decision_fields(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored decision as the fields of `DecisionView`."""
     losers = [LoserView(**loser) for loser in stored["losers"]]
     return fields_of(stored) | {"revision": int(stored["revision"]), "losers": losers}
 
@@ -159,13 +158,19 @@ _LEVELS = frozenset({"DEBUG", "INFO"})
 _BACK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
 
 
-def of_fleet(deployment: Deployment, limit: int) -> list[EntryView]:
-    """Return the newest decisions to do something, of all instances, by the functions' logs."""
+def of_fleet(
+    deployment: Deployment, limit: int, targets: Collection[Target] = (), *, all_: bool = False
+) -> list[EntryView]:
+    """Return the newest decisions of these targets, or of all, by the functions' logs.
+
+    Those to do something, or `all_`.
+    """
     found: list[EntryView] = []
     for back in _BACK:
         if len(found) < limit:
             log = DecisionLog(deployment, deployment.now() - back)
-            found = [entry for entry in log.news() if entry.action != Action.NOTHING]
+            wanted = (entry for entry in log.news() if all_ or entry.action != Action.NOTHING)
+            found = [each for each in wanted if not targets or Target(each.account, each.region) in targets]
     return found[: -limit - 1 : -1]
 
 
@@ -219,7 +224,6 @@ def level_missing(deployment: Deployment) -> str:
 
 
 def _decision(message: str) -> EntryView | None:
-    """The decision in a line of the log; None for any other line."""
     try:
         line = json.loads(message)
     except ValueError:
@@ -228,12 +232,7 @@ def _decision(message: str) -> EntryView | None:
         return None
     # As Powertools writes it: 2026-01-01 00:00:00,000+0000.
     logged = datetime.strptime(line["timestamp"], "%Y-%m-%d %H:%M:%S,%f%z")
-    entry = {**line, "at": layout.timestamp(logged), "outcome": _outcome(line)}
+    # It is logged once EC2 answered, if that was asked.
+    done = DONE if Action(line["decision"]["action"]).mutates else None
+    entry = {**line, "at": layout.timestamp(logged), "outcome": REFUSED if "code" in line["answer"] else done}
     return entry_view(InstanceKey(line["account"], line["region"], line["instance-id"]), entry)
-
-
-def _outcome(line: Mapping[str, Any]) -> str | None:
-    """The outcome in the history: a decision is logged once EC2 answered, if it was asked."""
-    if "code" in line["answer"]:
-        return REFUSED
-    return DONE if Action(line["decision"]["action"]).mutates else None

@@ -12,7 +12,7 @@ from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.instance.history_view import ControlEntryView, EntryView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.arguments import INSTANCE, completes
+from rolekeeper_cli.shell.arguments import INSTANCE, completes, takes_targets
 from rolekeeper_cli.shell.command import command, deployment, lists, prints
 from rolekeeper_cli.shell.layout import ACTION_COLOURS, Column, Layout
 
@@ -21,6 +21,7 @@ with lazily():
     from rolekeeper_cli.instance import history as instance_history
     from rolekeeper_cli.instance import use as instances
     from rolekeeper_cli.shell import tables
+    from rolekeeper_cli.target import use as target_use
 
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Target
@@ -33,13 +34,16 @@ if TYPE_CHECKING:
     "rolekeeper history",
     "rolekeeper history web-1 --limit 5 --who",
     "rolekeeper history --control",
+    "rolekeeper history --target 111111111111 --watch",
 )
 @click.argument(
     "instance", required=False, shell_complete=completes("instances"), help=f"{INSTANCE} Of one that is gone, its id."
 )
 @click.option("--control", is_flag=True, help="Every write of the control item instead: pause, resume, mode.")
 @click.option("--who", "ask_who", is_flag=True, help="Ask CloudTrail who changed its tags and its role before each.")
-def history(instance: str | None, *, control: bool, ask_who: bool) -> None:
+@click.option("--all", "all_", is_flag=True, help="Of the fleet, also decisions that change nothing.")
+@takes_targets
+def history(instance: str | None, targets: tuple[str, ...], *, control: bool, ask_who: bool, all_: bool) -> None:
     """Show what Rolekeeper did, to an instance or the fleet.
 
     Newest first: every change, every wait, what blocked it and who pinned it, what caused that, and what AWS answered.
@@ -47,8 +51,9 @@ def history(instance: str | None, *, control: bool, ask_who: bool) -> None:
     Of the fleet it shows the last hour, day or week, the shortest of them that has enough: of all targets, also of
     instances that are gone. That comes from the functions' logs, some seconds late.
     """
-    if (instance and control) or (ask_who and not instance):
-        raise UsageError("--control is about no instance, and --who about one", "see: rolekeeper history --help")
+    if (instance and control) or (ask_who and not instance) or ((all_ or targets) and (instance or control)):
+        what = "--control is about no instance, --who about one, and --all and --target are about the fleet"
+        raise UsageError(what, "see: rolekeeper history --help")
     there, limit = deployment(), render.to_read()
     if control:
         never = "Nobody has paused Rolekeeper or set its mode yet."
@@ -63,7 +68,9 @@ def history(instance: str | None, *, control: bool, ask_who: bool) -> None:
         nothing = "Rolekeeper did nothing in the last week."
         if missing := instance_history.level_missing(there):
             terminal.warn(missing)
-        entries = instance_history.of_fleet(there, limit)
+        places = target_use.Places.chosen(there, targets).all if targets else ()
+        chosen = {place.settings.target for place in places}
+        entries = instance_history.of_fleet(there, limit, chosen, all_=all_)
         render.show_list(layout(there.home), entries, empty=lambda: nothing, of=EntryView)
 
 
@@ -127,9 +134,8 @@ _CONTROL_LAYOUT = Layout(
         Column("from", lambda each: each.from_, kind="text"),
         Column("to", kind="text"),
         Column("in effect", kind="text"),
-        Column("claimed by"),
         Column("correlation id", wide=True),
     ),
-    note=lambda each: each.claimed_reason or "",
-    note_name="claimed reason",
+    note=lambda each: ": ".join(filter(None, (f"claimed by {each.claimed_by or 'nobody'}", each.claimed_reason))),
+    note_name="claim",
 )

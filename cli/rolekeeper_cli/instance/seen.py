@@ -218,7 +218,6 @@ def seen_now(deployment: Deployment, key: InstanceKey, *, rows: Rows | None = No
 
 
 def left_out(damaged: Unreadable) -> str:
-    """What to say of an instance that can't be decided on."""
     return f"{damaged.key.id} is left out: {damaged.error.message}"
 
 

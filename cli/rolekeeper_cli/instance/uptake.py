@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 from botocore.utils import parse_timestamp
@@ -180,24 +180,26 @@ def _told(deployment: Deployment, key: InstanceKey) -> "Told":
 
 def roles_by_profile(deployment: Deployment) -> Callable[[str], str]:
     """Gives the ARN of the role in a profile, by the profile's; empty if there is none any longer. It asks IAM once."""
-    return cache(partial(_role, deployment))
 
+    @cache
+    def role(profile_arn: str) -> str:
+        profile = deployment.app.iam.get_instance_profile(str(profile_name(profile_arn)))
+        return profile.role_arn if profile and profile.arn == profile_arn else ""
 
-def _role(deployment: Deployment, profile_arn: str) -> str:
-    profile = deployment.app.iam.get_instance_profile(str(profile_name(profile_arn)))
-    return profile.role_arn if profile and profile.arn == profile_arn else ""
+    return role
 
 
 def roles_by_arn(deployment: Deployment) -> Callable[[str], Role | None]:
     """Gives the role that has an ARN now; None if there is none, or IAM doesn't say. It asks IAM once."""
-    return cache(partial(_role_now, deployment))
 
+    @cache
+    def role_now(arn: str) -> Role | None:
+        with suppress(AwsRefusalError):
+            role = deployment.app.iam.get_role(arn_name(arn))
+            return role if role and role.arn == arn else None
+        return None
 
-def _role_now(deployment: Deployment, arn: str) -> Role | None:
-    with suppress(AwsRefusalError):
-        role = deployment.app.iam.get_role(arn_name(arn))
-        return role if role and role.arn == arn else None
-    return None
+    return role_now
 
 
 def recent_spans(
@@ -318,23 +320,17 @@ class Told:
         if calls and is_new and self.whole:
             first = FirstCallView(**vars(calls[0].view()), after_seconds=seconds_after(span.since, calls[0].at))
         earlier = next((use for use in reversed(recent) if use.issued and use not in calls), None)
-        return RoleUseView(
-            role=arn_name(span.role_arn or span.profile_arn),
-            role_arn=span.role_arn or None,
-            instance_profile=profile_name(span.profile_arn),
-            carried=True,
+        return self._view(
+            role,
+            span,
+            calls,
             status=UseStatus.IN_USE if calls else UseStatus.DELIVERED if delivered else UseStatus.NOT_SEEN,
-            since=span.since,
-            until=None,
             delivered_at=delivered,
             delivered_after_seconds=seconds_after(span.since, delivered) if delivered else None,
             first_use=first,
-            last_use=calls[-1].view() if calls else None,
-            last_accepted_use=_last_accepted(calls),
             earlier_use=earlier.view() if earlier else None,
             valid_until=max((each.expires for each in deliveries), default=None),
             valid_until_is_recorded=bool(deliveries),
-            denied_before=None,
         )
 
     def _former(self, role: str, span: Span, replaced: datetime) -> RoleUseView:
@@ -347,23 +343,27 @@ class Told:
         recorded = max((each.expires for each in deliveries), default=None)
         is_recorded = recorded is not None and self.now - ended > _LATE
         used = [use for use in self._uses(role) if use.at > ended + _SLACK]
-        return RoleUseView(
+        return self._view(
+            role,
+            span,
+            used,
+            status=UseStatus.STILL_USED if used else UseStatus.STILL_VALID,
+            until=until,
+            delivered_at=deliveries[-1].at if deliveries else None,
+            valid_until=recorded if is_recorded else ended + LIVES,
+            valid_until_is_recorded=is_recorded,
+        )
+
+    def _view(self, role: str, span: Span, calls: Sequence[Use], **found: Any) -> RoleUseView:
+        return RoleUseView.of_nothing().but(
             role=arn_name(role),
             role_arn=role if role != span.profile_arn else None,
             instance_profile=profile_name(span.profile_arn),
-            carried=False,
-            status=UseStatus.STILL_USED if used else UseStatus.STILL_VALID,
+            carried=span.carried,
             since=span.since,
-            until=until,
-            delivered_at=deliveries[-1].at if deliveries else None,
-            delivered_after_seconds=None,
-            first_use=None,
-            last_use=used[-1].view() if used else None,
-            last_accepted_use=_last_accepted(used),
-            earlier_use=None,
-            valid_until=recorded if is_recorded else ended + LIVES,
-            valid_until_is_recorded=is_recorded,
-            denied_before=None,
+            last_use=calls[-1].view() if calls else None,
+            last_accepted_use=next((use.view() for use in reversed(calls) if not use.refused), None),
+            **found,
         )
 
     def _ended(self, seen: Sequence[datetime], replaced: datetime) -> datetime:
@@ -379,15 +379,10 @@ class Told:
         return sorted(found, key=lambda each: each.at)
 
     def _uses(self, role: str) -> list[Use]:
-        """The role's calls in their order."""
         known = self.known_roles.get(role)
         users = {"", f"{known.id}:{self.instance}"} if known else set[str]()
         found = (use for use in self.uses.get(role, ()) if not users or use.user in users)
         return sorted(found, key=lambda use: use.at)
-
-
-def _last_accepted(calls: Sequence[Use]) -> CallView | None:
-    return next((use.view() for use in reversed(calls) if not use.refused), None)
 
 
 # ---- records from outside ----

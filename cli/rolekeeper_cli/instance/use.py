@@ -61,7 +61,6 @@ def where(key: InstanceKey) -> dict[str, Any]:
 
 
 def key_of(deployment: Deployment, id_: str) -> InstanceKey:
-    """The key of an instance in the deployment's target."""
     return InstanceKey(deployment.settings.account, deployment.settings.region, id_)
 
 
@@ -92,7 +91,6 @@ def known_or_ended(deployment: Deployment, text: str) -> tuple[InstanceKey, str]
 
 
 def name_of(instance: Instance) -> str:
-    """Its Name tag; empty if it has none."""
     return instance.tags.get("Name", "")
 
 
@@ -102,7 +100,6 @@ def title(instance: Instance) -> str:
 
 
 def titled(id_: str, name: str) -> str:
-    """The same, with its name."""
     return f"{id_} ({escaped(name)})" if name else id_
 
 

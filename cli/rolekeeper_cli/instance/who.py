@@ -43,7 +43,6 @@ class Question:
             self.event = event
 
     def view(self, because: str) -> WhoView:
-        """The answer; or `because` of what there is none."""
         event = self.event
         return WhoView(
             what=self.what,
@@ -130,7 +129,7 @@ def about_entry(entry: EntryView, older: EntryView | None) -> list[Question]:
         for key in sorted({*tags, *former})
         if tags.get(key) != former.get(key)
     ]
-    stood = _left_by(older) if older else ""
+    stood = (_made(older) if older.answer.association_id else _seen(older)) if older else ""
     present = _seen(entry)
     if stood and stood != present:
         what = "reverted" if older and _made(older) else "detached"
@@ -208,11 +207,6 @@ def _made(entry: EntryView) -> str:
 def _seen(entry: EntryView) -> str:
     """The association that an entry saw; empty for none, or one that was going."""
     return entry.seen.association_id or "" if entry.seen.association_state in STANDS else ""
-
-
-def _left_by(entry: EntryView) -> str:
-    """The association that stood once an entry's change was made; empty for none."""
-    return _made(entry) if entry.answer.association_id else _seen(entry)
 
 
 def _since(entry: EntryView) -> datetime:

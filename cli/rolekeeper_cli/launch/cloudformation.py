@@ -145,7 +145,6 @@ class _Resolver:
         return not isinstance(name, str) or self._named_condition(name) is not False
 
     def is_made(self, id_: str) -> bool:
-        """Whether a transform makes any part of a resource."""
         resource = self.resources.get(id_)
         return self._remembered("made", id_, lambda: _has_transform(resource))  # type: ignore[no-any-return]
 
@@ -317,7 +316,6 @@ class _Resolver:
         return tags
 
     def specified_tags(self, given: Node) -> Tags:
-        """The tags of instances in a list of tag specifications."""
         found, tags = self.one(given), Tags()
         if found is ABSENT:
             return tags
@@ -330,7 +328,6 @@ class _Resolver:
         return tags if isinstance(found, list) else replace(tags, complete=False)
 
     def source(self, given: Node) -> Source:
-        """What a specification of a launch template names."""
         found = self.block(given)
         named = next((found[each] for each in _TEMPLATE_NAMES if each in found), None)
         id_, version = self.id_of(named, _TEMPLATE), found.get("Version", "$Default")
@@ -417,7 +414,6 @@ def _nodes(template: _Resolver, id_: str) -> Read:
 
 
 def _of_stack(id_: str) -> Tags:
-    """The tags that CloudFormation adds."""
     return Tags({"aws:cloudformation:logical-id": id_}, _OF_STACK)
 
 

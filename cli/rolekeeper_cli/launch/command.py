@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -38,8 +39,6 @@ _VERDICTS = (
     *("unknown", "born-right", "left-alone", "no-mapping"),
 )
 _PATH = "/rolekeeper/"
-
-
 _options = together(
     takes_targets,
     click.option(
@@ -153,11 +152,11 @@ def files(
         raise UsageError("--role-path is for a file of mappings", "name it with -f")
     there = deployment()
     places = None if file else target_use.Places.chosen(there, targets)
+    declared = partial(_declared, templates, parameters)
     if places:
-        found = _in_files(there, places, templates, parameters=parameters)
+        found = _in_files(there, places, declared)
     else:
-        path = role_path or _PATH
-        found = _offline(there, templates, str(file), parameters=parameters, role_path=path, targets=targets)
+        found = _offline(there, str(file), role_path or _PATH, targets=targets, declared=declared)
     return _shown(found, allow if detailed_exitcode else None, there, places=places)
 
 
@@ -205,27 +204,20 @@ def _shown(
     return ExitCode.DONE
 
 
-def _in_files(
-    there: Deployment, places: target_use.Places, templates: Sequence[str], *, parameters: Sequence[str]
-) -> list[Forecast]:
-    """What files launch in one target, by the mappings that are published there."""
+type _Reads = Callable[[Target | None], list[Declared]]
+
+
+def _in_files(there: Deployment, places: target_use.Places, declared: _Reads) -> list[Forecast]:
     place = places.all[0]
     if len(places.all) > 1:
         raise UsageError("a file is deployed to one target", f"name it: --target {place.settings.target}")
-    found = _declared(templates, parameters, place.settings.target)
-    rows = there.app.table.all_rows()
+    found, rows = declared(place.settings.target), there.app.table.all_rows()
     rules = list(places.ask(lambda place: [launch_files.in_effect(place, found, rows)]))
     return [each for one in rules for each in launch_files.forecasts(found, one)]
 
 
 def _offline(
-    there: Deployment,
-    templates: Sequence[str],
-    file: str,
-    *,
-    parameters: Sequence[str],
-    role_path: str,
-    targets: Sequence[str],
+    there: Deployment, file: str, role_path: str, *, targets: Sequence[str], declared: _Reads
 ) -> list[Forecast]:
     """What files launch, by a file's mappings. AWS isn't asked."""
     if not role_path.startswith("/") or not role_path.endswith("/"):
@@ -233,8 +225,7 @@ def _offline(
     if len(targets) > 1:
         raise UsageError(f"{' and '.join(targets)} isn't one target", "write --target ACCOUNT/REGION once")
     target = target_use.read(targets[0]) if targets else None
-    found = _declared(templates, parameters, target)
-    specs = read_mappings(file, None).specs
+    found, specs = declared(target), read_mappings(file, None).specs
     rules, scoped = launch_files.offline(specs, role_path, target=target, now=there.now())
     return list(launch_files.forecasts(found, rules, scoped))
 

@@ -72,7 +72,6 @@ def everywhere(deployment: Deployment, places: Places) -> Iterator[Forecast]:
 
 
 def rules_of(place: Deployment, found: Iterable[Launcher]) -> Rules:
-    """What decides on these launchers in a target."""
     wanted = {key: None for each in found for key in mapping_keys(each.tags)}
     snapshot, rows = Enforced.of(place).read((), wanted), Rows(place)
     rows.read(wanted)
@@ -97,7 +96,6 @@ def rules_of(place: Deployment, found: Iterable[Launcher]) -> Rules:
 
 
 def launchers(place: Deployment) -> list[Launcher]:
-    """The templates, groups and fleets of a target."""
     account = _Account(place)
     users = [*account.groups(), *account.fleets(), *account.spot_fleets()]
     used = defaultdict[str, set[str]](set)

@@ -45,7 +45,6 @@ class Cell:
         return Cell(as_map(self.value).get(name), unknown, (*self.path, name))
 
     def __iter__(self) -> "Iterator[Cell]":
-        """The elements of a list, as blocks are."""
         unknown = [*as_list(self.unknown)]
         for number, each in enumerate(as_list(self.value)):
             yield Cell(each, unknown[number] if number < len(unknown) else False, (*self.path, number))
@@ -56,7 +55,6 @@ class Cell:
 
     @property
     def block(self) -> "Cell":
-        """The first of its elements."""
         return next(iter(self), Cell(None, self.unknown is True, self.path))
 
     @property
@@ -160,7 +158,6 @@ class _Plan:
         return module
 
     def written(self, modules: _Modules, block: str) -> Mapping[str, Any]:
-        """A resource's block in the configuration of its module."""
         if modules not in self._written:
             blocks = map(as_map, as_list(self._module(modules).get("resources")))
             self._written[modules] = {f"{each.get('type')}.{each.get('name')}": each for each in blocks}
@@ -252,7 +249,6 @@ class _Plan:
         return _arn(found) if found else cell.text
 
     def source(self, resource: Resource, block: Cell, prefix: str = "") -> Source:
-        """What a block that names a launch template says."""
         cells = {name: block[f"{prefix}{name}"] for name in ("id", "name")}
         for name, cell in cells.items():
             if found := self.named(resource, _TEMPLATE, cell, by=name):
@@ -365,7 +361,6 @@ def _nodes(plan: _Plan, resource: Resource) -> Read:
 
 
 def _sources(plan: _Plan, resource: Resource) -> Iterator[Source]:
-    """What a group's instances start from."""
     cell, policy = resource.cell, resource.cell["mixed_instances_policy"].block["launch_template"].block
     for each in cell["launch_template"]:
         yield plan.source(resource, each)

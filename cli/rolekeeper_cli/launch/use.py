@@ -274,7 +274,6 @@ def _verdict(seen: Seen, service: str) -> Verdict:
 
 
 def _reasons(verdict: Verdict, seen: Seen, service: str, *, unknown: str) -> Iterator[str]:
-    """The reason of a verdict, and what of the mappings for the tags isn't in effect."""
     yield _reason(verdict, seen, service)
     if service and seen.decision.action.mutates:
         yield advice_for(service)

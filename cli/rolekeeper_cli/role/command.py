@@ -10,6 +10,7 @@ import click
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.fleet.command import warn_of_unseen
 from rolekeeper_cli.lazily import lazily
+from rolekeeper_cli.role.revoke_view import CleanedView
 from rolekeeper_cli.role.view import InclusionView, QuotasView, RolesView, RoleView
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import takes_targets
@@ -17,7 +18,7 @@ from rolekeeper_cli.shell.command import Group, doctor_deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout, amount, day, several
 
 with lazily():
-    from rolekeeper_cli.role import use
+    from rolekeeper_cli.role import revocation, revoke_command, use
     from rolekeeper_cli.shell import tables
     from rolekeeper_cli.target import use as target_use
 
@@ -27,14 +28,6 @@ with lazily():
 @click.group(
     "roles",
     cls=Group,
-    lazy={
-        "Commands": {
-            "clean-revoked": (
-                ".role.revoke_command:clean_revoked",
-                "Remove what `rolekeeper revoke` wrote and is over.",
-            )
-        }
-    },
     invoke_without_command=True,
     examples=[
         "rolekeeper roles",
@@ -125,6 +118,27 @@ def must_include(policy: str) -> ExitCode:
     return ExitCode.DONE if count[True] == len(found) else ExitCode.NO
 
 
+@prints(cleaned=list[CleanedView])
+@group.command("clean-revoked", examples=["rolekeeper roles clean-revoked"])
+def clean_revoked() -> ExitCode:
+    """Remove what `rolekeeper revoke` wrote and is over.
+
+    Of every role of the account under the path. A policy without any other statement is deleted.
+    """
+    done, bad = revoke_command.collected(revocation.clean(doctor_deployment()))
+    terminal.bad(f"{each.what}: {each.remedy}" for each in bad)
+    render.show(done, lambda: _show_cleaned(done))
+    return ExitCode.NO if bad else ExitCode.DONE
+
+
+def _show_cleaned(done: Sequence[CleanedView]) -> None:
+    for each in done:
+        rest = f"{amount(each.left, 'statement')} left" if each.left else "the policy is deleted"
+        terminal.line(f"{each.role}: removed {several(each.removed)}; {rest}.")
+    if not done:
+        terminal.line("No entry is over.")
+
+
 # So that a line of the table has its place on a terminal of 80 columns, beside a role's name of 20 characters.
 _SERVICES, _BESIDE_ACCOUNT = 22, 10
 _UNKNOWN = "?"
@@ -157,7 +171,6 @@ def _draw_whole(rows: Iterable[RoleView]) -> None:
 
 
 def _note(row: RoleView) -> str:
-    """What needs attention."""
     drops = sorted({service for smaller in row.smaller for service in smaller.drops})
     idle = [service for service in row.unused_services or () if service not in drops]
     there = f" --target {row.account}" if row.account else ""

@@ -35,6 +35,7 @@ from rolekeeper_cli.instance.uptake_view import RoleUseView
 from rolekeeper_cli.instance.use import account_options, addressed, known_or_ended, role_in, title, titled
 from rolekeeper_cli.role.revoke_view import CleanedView, RevokedRoleView
 from rolekeeper_cli.row import names
+from rolekeeper_cli.shell.layout import amount
 
 # ---- a role with that policy ----
 
@@ -69,7 +70,6 @@ class NoSuchRoleError(CommandError):
 
 
 def _read(deployment: Deployment, name: str) -> RevokedRole:
-    """A role and its policy as they are now."""
     try:
         with classified("iam:GetRole", deployment.app.iam.arn("role", "/", name)):
             answer = _iam(deployment).get_role(RoleName=name)
@@ -117,6 +117,10 @@ def _date(answer: Any) -> datetime:
 # ---- what to revoke ----
 
 
+# The options that print a policy as IAM takes it.
+_PRINTS = "--dry-run -o json --query 'revoked[0].document'"
+
+
 @dataclass(frozen=True, slots=True)
 class Revocation:
     """What to deny to an instance: what it got of a role.
@@ -131,7 +135,6 @@ class Revocation:
 
     @property
     def policy(self) -> dict[str, Any]:
-        """The role's policy as it is to be."""
         return self.role.with_entry(self.role.entry(self.key.id))
 
     def view(self) -> RevokedRoleView:
@@ -217,8 +220,11 @@ def _without_role(deployment: Deployment, key: InstanceKey, held: RoleUseView) -
 def _revocation(deployment: Deployment, key: InstanceKey, role: RevokedRole, *, carried: str) -> Revocation:
     settings = deployment.settings
     is_carried = role.name == carried
-    prints = f"{_command(deployment, key)} --role {role.name}{' --current' if is_carried else ''} --print"
-    remedy = f"print the policy and write it yourself: {prints} > FILE && {put(deployment, role.name)}"
+    prints = f"{_command(deployment, key)} --role {role.name}{' --current' if is_carried else ''} {_PRINTS}"
+    remedy = (
+        f"print the policy: {prints} > FILE; then write it yourself: aws iam put-role-policy --role-name {role.name} "
+        f"--policy-name {POLICY} --policy-document file://FILE{account_options(deployment)}"
+    )
     problem = None
     if settings.account != deployment.home.account:
         what = f"role {role.name} is in account {settings.account}, where only its own credentials may write"
@@ -227,14 +233,6 @@ def _revocation(deployment: Deployment, key: InstanceKey, role: RevokedRole, *, 
         what = f"role {role.name} is at the path {role.path}, and Rolekeeper writes under {settings.role_path} only"
         problem = Problem(what, remedy)
     return Revocation(key, role, is_carried, problem=problem)
-
-
-def put(deployment: Deployment, role: str) -> str:
-    """The command of the AWS CLI that writes a printed policy."""
-    return (
-        f"aws iam put-role-policy --role-name {role} --policy-name {POLICY} --policy-document file://FILE"
-        f"{account_options(deployment)}"
-    )
 
 
 def _command(deployment: Deployment, key: InstanceKey) -> str:
@@ -346,14 +344,15 @@ def _put(deployment: Deployment, role: RevokedRole, policy: Document, *, key: In
         raise ServiceError(
             f"you aren't allowed {error.action} on {error.resource}",
             "ask for it (rolekeeper guard revokers prints the policy), or have a person who may write what "
-            f"{_command(deployment, key)} --role {role.name} --print prints",
+            f"{_command(deployment, key)} --role {role.name} {_PRINTS} prints",
         ) from error
     except PermanentError as error:
         if error.code != _FULL:
             raise
+        held = amount(len(entries(policy)), "instance")
         raise CommandError(
-            f"{POLICY} of role {role.name} would have {len(entries(policy)):,} instances, and all inline policies of "
-            f"a role together have room for {_ROOM:,} characters",
+            f"{POLICY} of role {role.name} would have {held}, and all inline policies of a role together have room "
+            f"for {_ROOM:,} characters",
             advice(
                 "remove what is over: ",
                 typed("rolekeeper roles clean-revoked"),
@@ -398,7 +397,6 @@ def clean(deployment: DoctorDeployment) -> Iterator[CleanedView | CommandError]:
 
 
 def _cleaned(deployment: Deployment, role: Role) -> CleanedView | None:
-    """Clean one role; None if nothing of it is over."""
     answer = _policy(deployment, role.name, role.arn)
     if not answer:
         return None

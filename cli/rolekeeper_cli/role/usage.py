@@ -48,7 +48,6 @@ class Reports:
         self._found: dict[str, Report] = {}
 
     def begin(self, arns: Sequence[str]) -> None:
-        """Have IAM begin them; those that it throttles are begun later."""
         self._waiting = list(arns)
         with self._deployment.progress(len(arns), "reports of last use begun") as progress:
             self._begin(progress.over(arns))
@@ -113,7 +112,6 @@ class Reports:
 
 
 def why(error: AwsRefusalError) -> str:
-    """Why something isn't known, for people."""
     return escaped(refusal(error).what)
 
 
@@ -185,7 +183,6 @@ def _actions(statement: Any) -> list[str]:
 
 
 def _allowed(document: Document | None) -> Iterable[str]:
-    """Patterns of all that a policy allows."""
     for each in statements(document or {}):
         if each.get("Effect") == "Allow":
             yield from ["*"] if "NotAction" in each else [str(one).lower() for one in listed(each.get("Action"))]

@@ -46,13 +46,8 @@ def view(
 ) -> RolesView:
     """The roles under the path in the accounts of these targets, and their numbers.
 
-    A hub's roles name their account, and `unseen` lists the targets that couldn't be read.
-
-    Args:
-        names: only these roles.
-        unused: only roles that are unused for `DAYS`.
-        last_accessed: whether to ask IAM for its reports of last use.
-        instances: whether to read which instances carry the roles.
+    A hub's roles name their account, and `unseen` lists the targets that couldn't be read. IAM's reports of last use,
+    and the instances that carry the roles, are read if they are asked for.
     """
     is_hub, own = bool(deployment.settings.organization), Inventory(deployment.home.account)
     if names and not is_hub:
@@ -90,7 +85,6 @@ def _require(deployment: DoctorDeployment, names: Iterable[str], present: Collec
 
 
 def _answer(found: Sequence["Inventory"], own: "Inventory", *, is_hub: bool, unused: bool) -> RolesView:
-    """The roles of all inventories, of a hub with their accounts; only those that are `unused`, if asked."""
     both = [(inventory.account, role) for inventory in found for role in inventory.roles if role.unused or not unused]
     roles = [role.but(account=account) if is_hub else role for account, role in both]
     unknown = _unknown([own, *(inventory for inventory in found if inventory is not own)], is_hub=is_hub)
@@ -163,7 +157,6 @@ class Inventory:
 
 
 def _attempt[T](read: Callable[[], T]) -> tuple[T | None, str]:
-    """What could be read, or why it couldn't."""
     try:
         return read(), ""
     except TooManyRulesError as error:
@@ -304,13 +297,9 @@ def _role(place: Deployment, found: Inventory, role: Role, *, profiles: Sequence
 
 def _services(held: Permissions) -> list[str]:
     """The services that a role may use, each once: as the statements that allow it name them."""
-    named = {_service(scope.shown) if scope.within else _EVERYTHING for rule in held.allowed for scope in rule.actions}
-    return [_EVERYTHING] if _EVERYTHING in named else sorted(named)
-
-
-def _service(action: str) -> str:
-    service = action.partition(":")[0].lower()
-    return _EVERYTHING if service.strip("*?") == "" else service
+    scopes = [scope for rule in held.allowed for scope in rule.actions]
+    named = {scope.shown.partition(":")[0].lower() if scope.within else "" for scope in scopes}
+    return sorted(named) if all(each.strip("*?") for each in named) else [_EVERYTHING]
 
 
 def _with_usage(role: RoleView, report: Report, now: datetime) -> RoleView:
@@ -414,7 +403,6 @@ def policy_document(deployment: DoctorDeployment, policy: str) -> Document:
 
 
 def _managed(deployment: DoctorDeployment, arn: str) -> Document | None:
-    """What a managed policy says; None if there is none."""
     try:
         version = deployment.ask("iam:GetPolicy", arn, PolicyArn=arn)["Policy"]["DefaultVersionId"]
         answer = deployment.ask("iam:GetPolicyVersion", arn, PolicyArn=arn, VersionId=version)

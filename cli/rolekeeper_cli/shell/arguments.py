@@ -56,15 +56,7 @@ class OneOf(click.Choice[str]):
 
 type Function = Callable[..., ExitCode | None]
 type Option = Callable[[Function], Function]
-type Completed = Literal[
-    "roles",
-    "roles_or_none",
-    "mappings",
-    "instances",
-    "targets",
-    "one_target",
-    "revisions",
-]
+type Completed = Literal["roles", "roles_or_none", "mappings", "instances", "targets", "one_target", "revisions"]
 
 
 def completes(kind: Completed) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]:

@@ -118,7 +118,7 @@ class Command(click.Command):
         elif options.query:
             queries.refuse_unknown(options.query, [*map(schema_of, self.prints.values())])
         run = partial(super().invoke, ctx)
-        return terminal.repeat(run) if options.watch else run()
+        return terminal.repeat(run, _report_known) if options.watch else run()
 
     def _refuse_options(self, ctx: click.Context, options: Options) -> None:
         if options.output == MARKDOWN and not self.markdown:
@@ -154,7 +154,6 @@ class Command(click.Command):
             formatter.write_dl(common)
 
     def _format_fields(self, formatter: click.HelpFormatter) -> None:
-        """Write the fields of each document that the command prints."""
         for noun, document in self.prints.items():
             listed = list(shapes(document))
             with formatter.section(f"Fields of -o json (what they are: rolekeeper schema {noun})"):
@@ -273,11 +272,22 @@ class Root(Group):
             click.echo("Stopped." if error.__cause__ else "\nStopped.", err=True)
             return ExitCode.INTERRUPTED
         except Exception as error:  # noqa: BLE001  # explained, or shown with its traceback
-            known = error if isinstance(error, CommandError) else explained.explained(error)
+            known = _known(error)
             if known is None or options.debug:
                 sys.excepthook(type(error), error, error.__traceback__)
             return _report(known, extra["color"]) if known else ExitCode.FAILED
         return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _known(error: Exception) -> CommandError | None:
+    return error if isinstance(error, CommandError) else explained.explained(error)
+
+
+def _report_known(error: Exception) -> None:
+    """Report an error after which a list may be asked for again; raise any other."""
+    if (known := _known(error)) is None:
+        raise error
+    _report(known, None)
 
 
 def _invalid(error: click.ClickException) -> UsageError:
@@ -325,17 +335,6 @@ class CommonOption(click.Option):
             setattr(options, str(self.name), value)
 
 
-class _Query(click.ParamType[str]):
-    """A JMESPath expression, as the AWS CLI's `--query`."""
-
-    name = "query"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if wrong := queries.wrong_query(value):
-            self.fail(f"{value!r} is no JMESPath expression: {wrong}", param, ctx)
-        return value
-
-
 @cache
 def common_options(*, short: bool = True, markdown: bool = False) -> tuple[click.Parameter, ...]:
     """The same objects for all commands: new ones for each took 3 ms of every --help.
@@ -353,7 +352,7 @@ def common_options(*, short: bool = True, markdown: bool = False) -> tuple[click
         CommonOption("--endpoint-url", metavar="URL", help="Where AWS is (or AWS_ENDPOINT_URL)."),
         CommonOption("--stack", metavar="NAME", help="Rolekeeper's stack (or ROLEKEEPER_STACK; 'rolekeeper')."),
         CommonOption(*output, type=forms, help=f"How data is shown; wide: a table with all columns{page}."),
-        CommonOption("--query", type=_Query(), metavar="JMESPATH", help="What to show of the data."),
+        CommonOption("--query", metavar="JMESPATH", help="What to show of the data."),
         CommonOption("--debug", is_flag=True, default=None, help="Say on stderr what AWS is asked and answers."),
     )
 

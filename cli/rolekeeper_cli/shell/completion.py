@@ -30,10 +30,6 @@ _REVISIONS = 20
 type Offered = list[CompletionItem[str]]
 
 
-def roles_or_none(context: click.Context, incomplete: str) -> Offered:
-    return offered(roles_and_none(context, incomplete), incomplete)
-
-
 def mappings(context: click.Context, incomplete: str) -> Offered:
     """One mapping; none after the command's key."""
     return [] if names_a_key(context) else offered(_cached(context, "mappings"), incomplete)
@@ -85,7 +81,7 @@ def offered(found: Mapping[str, str], incomplete: str) -> Offered:
 
 OFFERS: Mapping[str, Callable[[click.Context, str], Offered]] = {
     "roles": lambda context, incomplete: offered(_cached(context, "roles"), incomplete),
-    "roles_or_none": roles_or_none,
+    "roles_or_none": lambda context, incomplete: offered(roles_and_none(context, incomplete), incomplete),
     "mappings": mappings,
     "instances": instances,
     "targets": targets,

@@ -23,20 +23,16 @@ _CONDITIONS = frozenset({"comparator", "and_expression", "or_expression", "not_e
 _SAME, _EACH = frozenset({"sort_by", "sort", "reverse"}), frozenset({"sort_by", "min_by", "max_by", "map"})
 
 
-def wrong_query(query: str) -> str:
-    """Why a text is not a JMESPath expression; empty if it is one."""
+def refuse_unknown(query: str, schemas: Sequence[Schema]) -> None:
+    """Raise UsageError if a query is no JMESPath, or asks for a field that none of these schemas has."""
     try:
-        jmespath.compile(query)
+        parsed = jmespath.compile(query).parsed
     except JMESPathError as error:
         # Its next lines show the expression again, and point into it.
         [first, *_] = str(error).split("\n")
-        return first.rpartition("jmespath expression: ")[2].removesuffix(", for expression:").rstrip(":")
-    return ""
-
-
-def refuse_unknown(query: str, schemas: Sequence[Schema]) -> None:
-    """Raise UsageError if a query asks for a field that none of these schemas has."""
-    _find(jmespath.compile(query).parsed, _one_of(schemas))
+        why = first.rpartition("jmespath expression: ")[2].removesuffix(", for expression:").rstrip(":")
+        raise UsageError(f"--query: {query!r} is no JMESPath expression: {why}", "see https://jmespath.org") from error
+    _find(parsed, _one_of(schemas))
 
 
 def schema_like(document: Any) -> Schema:
@@ -62,7 +58,6 @@ def _options(schema: Schema) -> Iterator[Schema]:
 
 
 def _find(node: Node, schema: Schema) -> Schema:
-    """Return what a part of a query finds in what has this schema."""
     return _VISITS.get(node["type"], _all)(node["children"], schema, node.get("value"))
 
 
@@ -70,11 +65,6 @@ def _all(below: Sequence[Node], schema: Schema, _: Any) -> Schema:
     for child in below:
         _find(child, schema)
     return _ANYTHING
-
-
-def _alternatives(below: Sequence[Node], schema: Schema, _: Any) -> Schema:
-    """Of alternatives not all have to be there; of conditions all do."""
-    return _all([child for child in below if child["type"] in _CONDITIONS], schema, None)
 
 
 def _in_turn(below: Sequence[Node], schema: Schema, _: Any) -> Schema:
@@ -109,7 +99,6 @@ def _field(name: str, schema: Schema) -> Schema:
 
 
 def _rows(schema: Schema) -> Schema:
-    """Return what is in a list."""
     options = list(_options(schema))
     rows = [each["items"] for each in options if each.get("type") == "array"]
     names = [name for each in options for name in each.get("properties", ())]
@@ -155,5 +144,6 @@ _VISITS: Mapping[str, Callable[[Sequence[Node], Schema, Any], Schema]] = {
     "expref": lambda _, __, ___: _ANYTHING,
     "flatten": _flatten,
     "function_expression": _function,
-    "or_expression": _alternatives,
+    # Of alternatives not all have to be there; of conditions all do.
+    "or_expression": lambda below, schema, _: _all([one for one in below if one["type"] in _CONDITIONS], schema, _),
 }

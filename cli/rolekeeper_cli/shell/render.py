@@ -23,11 +23,10 @@ with lazily():
     from rolekeeper_cli.shell import documents, tables
 
 
-def show(document: Any, draw: Callable[[], object] = lambda: None, *, of: Any = None, follows: bool = False) -> None:
+def show(document: Any, draw: Callable[[], object] = lambda: None, *, of: Any = None) -> None:
     """Show one document; `draw` shows it to people, who else see what the command says.
 
-    `of` is its type, if it isn't a view and the command has documents of several types. Those that follow each other
-    are a line of JSON each.
+    `of` is its type, if it isn't a view and the command has documents of several types.
     """
     options = terminal.options()
     if options.for_people:
@@ -39,7 +38,7 @@ def show(document: Any, draw: Callable[[], object] = lambda: None, *, of: Any = 
     if options.output in {TABLE, WIDE}:
         documents.draw(document)
     else:
-        click.echo(documents.as_json(document, indent=None if follows or options.watch else 2))
+        click.echo(documents.as_json(document, indent=None if options.watch else 2))
 
 
 def _schema(of: Any) -> Schema | None:
@@ -100,7 +99,6 @@ class Arranged[Row]:
                 self._left_out += 1
 
     def say_rest(self) -> None:
-        """Say below the table that there are more."""
         if self._left_out:
             terminal.say(f"There are more rows than the {self._options.limit:,} of --limit.")
 

@@ -43,7 +43,6 @@ class _Place:
         return max(self.heading, *self.cells)
 
     def shrink(self) -> None:
-        """Be as narrow as it may be."""
         self.fits = True
         match self.column.kind:
             case "whole":
@@ -103,7 +102,7 @@ class Listing:
                 click.echo(line)
 
     def _cells(self, document: Any) -> list[str]:
-        cells = [_cell(each.column.of(document)) for each in self._places]
+        cells = [escaped(in_words(each.column.of(document))) for each in self._places]
         for place, cell in zip(self._places, cells, strict=True):
             place.cells.add(cell_len(cell))
         return cells
@@ -184,7 +183,3 @@ def _cut(text: str, width: int) -> str:
     if cell_len(text) <= width:
         return text
     return f"{set_cell_size(text, width // 2)}…{set_cell_size(text[::-1], (width - 1) // 2)[::-1]}"
-
-
-def _cell(value: object) -> str:
-    return escaped(in_words(value))

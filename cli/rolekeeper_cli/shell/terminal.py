@@ -25,7 +25,6 @@ from rolekeeper_cli.progress import Silent
 
 
 def options() -> Options:
-    """The common options of the running command."""
     return click.get_current_context().find_root().ensure_object(Options)
 
 
@@ -45,7 +44,6 @@ def bad(texts: Iterable[str], colour: bool | None = None) -> None:  # noqa: FBT0
 
 
 def marked(mark: str, text: str, fg: str, *, bold: bool | None = None, colour: bool | None = None) -> None:
-    """A message that begins with a mark in colour, on stderr."""
     shown = _fitted(f"{mark} {text}", sys.stderr).removeprefix(mark)
     click.echo(f"{click.style(mark, fg=fg, bold=bold)}{shown}", err=True, color=colour)
 
@@ -119,16 +117,26 @@ class _Held(io.StringIO):
         return True
 
 
-def repeat(draw: Callable[[], object]) -> Never:
-    """Draw again and again, on a terminal in the place of what was drawn before."""
-    drawn = draw
-    while True:
+def repeat(draw: Callable[[], object], report: Callable[[Exception], None]) -> Never:
+    """Draw again and again, on a terminal in the place of what was drawn before.
+
+    What the first time raises ends it. A later error is reported below what is there, and the next time may succeed.
+    """
+
+    def turn(drawn: Callable[[], object]) -> None:
         drawn()
         if options().for_people:
             at = time.strftime("%H:%M:%S UTC", time.gmtime())
             say(f"As of {at}; again in {WATCH_SECONDS:.0f} seconds. Ctrl-C ends it.")
         time.sleep(WATCH_SECONDS)
-        drawn = partial(_replace, draw) if sys.stdout.isatty() and options().for_people else draw
+
+    turn(draw)
+    while True:
+        try:
+            turn(partial(_replace, draw) if sys.stdout.isatty() and options().for_people else draw)
+        except Exception as error:  # noqa: BLE001  # reported, or raised again
+            report(error)
+            time.sleep(WATCH_SECONDS)
 
 
 def _replace(draw: Callable[[], object]) -> None:

@@ -47,6 +47,12 @@ class View:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({vars(self)})"
 
+    @classmethod
+    def of_nothing(cls) -> Self:
+        """Return one of which nothing is known."""
+        nothing: dict[str, Any] = dict.fromkeys(cls.fields)
+        return cls(**nothing)
+
     def but(self, **changes: Any) -> Self:
         """Return the same with other values of some fields."""
         return type(self)(**vars(self) | changes)
@@ -90,12 +96,10 @@ def _alternatives(hint: Any) -> tuple[Any, ...]:
 
 
 def document_schema(noun: str, document: Any) -> dict[str, Any]:
-    """Return the schema of a document as a whole, for other programs."""
     return {"$schema": DRAFT, "title": f"rolekeeper: {noun}", **schema_of(document)}
 
 
 def schema_of(hint: Any) -> dict[str, Any]:
-    """Return the JSON Schema of a type, of a view or of a list of views."""
     if get_origin(hint) is Annotated:
         inner, *notes = get_args(hint)
         return {**schema_of(inner), "description": notes[0]}

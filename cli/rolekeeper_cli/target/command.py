@@ -84,7 +84,7 @@ def forget(target: str, *, yes: bool) -> None:
     terminal.require_answer(yes=yes)
     there = deployment()
     known = use.forgettable(there, target)
-    seen = f"; its last sweep saw {known.instances:,} instances" if known.instances else ""
+    seen = f"; its last sweep saw {amount(known.instances, 'instance')}" if known.instances else ""
     terminal.say(f"{target} is {_named(known.state)}{seen}. {_after_forgetting(known)}")
     forgotten = ForgottenTargetView(forgotten=target)
     asked = terminal.Question(f"Forget {target}?", show=lambda: render.show(forgotten, lambda: None))
@@ -130,7 +130,7 @@ def _missing_total(found: Sequence[MissingTargetView]) -> str:
     unknown = sum(each.instances is None for each in found)
     many = f"{len(found):,} without a spoke, in {amount(accounts, 'account')}"
     of_these = f" Of {unknown:,} the number isn't known." if unknown else ""
-    return f"{many}, with {instances:,} instances.{of_these} To deploy one: rolekeeper spoke deploy --help"
+    return f"{many}, with {amount(instances, 'instance')}.{of_these} To deploy one: rolekeeper spoke deploy --help"
 
 
 _MISSING = Layout(

@@ -85,7 +85,6 @@ class Places:
         return list(self.ask(reached))
 
     def ask[T](self, question: Callable[[Deployment], Iterable[T]]) -> Iterator[T]:
-        """Ask the same of each target."""
         for place in self.all:
             if not place.elsewhere:
                 yield from question(place)
@@ -162,7 +161,6 @@ def _no_such_target(text: str, known: Sequence[Target]) -> CommandError:
 
 
 def _answer[T](question: Callable[[Deployment], Iterable[T]], place: Deployment) -> Sequence[T] | CommandError:
-    """All that one target answers; or why it couldn't be read."""
     try:
         return list(question(place))
     except AwsRefusalError as error:
@@ -225,6 +223,9 @@ def sweep_interval(deployment: Deployment) -> timedelta:
     return timedelta(hours=int(parameters.get("SweepOverdueHours", "2"))) / 2
 
 
+_AS_STORED = ("since", "last_event", "last_sweep", "problem_since", "wire_format")
+
+
 @dataclass(frozen=True, slots=True)
 class _Hub:
     """The deployment's own target and version, with which others are compared; `silence` is how old a sweep may be."""
@@ -247,14 +248,8 @@ class _Hub:
             version=version,
             version_is=_compared(version, self.version),
             version_gap=_gap(version, self.version),
-            since=served.since,
-            last_event=served.last_event,
-            last_sweep=served.last_sweep,
-            instances=served.instances if swept else None,
-            drift=served.drift if swept else None,
-            withheld=served.withheld if swept else None,
-            problem_since=served.problem_since,
-            wire_format=served.wire_format,
+            **{name: getattr(served, name) for name in _AS_STORED},
+            **{name: getattr(served, name) if swept else None for name in ("instances", "drift", "withheld")},
             unit=served.unit or None,
             events_to_account=served.notifies,
         )
@@ -376,7 +371,6 @@ def _counted(deployment: Deployment, readable: set[str], target: MissingTargetVi
 
 
 def _accounts(deployment: Deployment) -> list[tuple[str, str]]:
-    """Id and name of the organization's active accounts."""
     try:
         pages = deployment.pages("organizations:ListAccounts", "*")
     except AccessDeniedError as error:

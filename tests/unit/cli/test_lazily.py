@@ -7,15 +7,15 @@ USED = """
 import sys
 from rolekeeper_cli.lazily import lazily
 with lazily():
-    from rolekeeper_cli.fleet import watch_command as watch
+    from rolekeeper_cli.instance import command as explain
     from rolekeeper_cli.row import yaml_text
 def ran():
-    return ["yaml" in sys.modules, "rolekeeper_cli.instance.history_command" in sys.modules]
+    return ["yaml" in sys.modules, "rolekeeper_cli.instance.explanation_view" in sys.modules]
 print(ran(), end=" ")
 yaml_text.dumped({})
 print(ran(), end=" ")
-from rolekeeper_cli.fleet.watch_command import watch as command
-print(ran(), command is watch.watch)
+from rolekeeper_cli.instance.command import explain as command
+print(ran(), command is explain.explain)
 """
 OTHERS = """
 import sys

@@ -73,7 +73,7 @@ def test_every_action_of_the_command_is_listed_and_no_other(
         ["explain", instance],
         ["history", contested],
         ["wait", instance, "--role", "web", "--attempts", "1"],
-        ["watch", "--for", "1s"],
+        ["history"],
         ["sweep"],
         ["targets"],
         ["roles"],

@@ -13,7 +13,7 @@ from rolekeeper.mappings.table import MappingTable
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.fleet.use import row_view
-from rolekeeper_cli.instance.seen import Count, Enforced, Filters, Seen, look, pages
+from rolekeeper_cli.instance.seen import Enforced, look, pages
 from rolekeeper_cli.options import Options
 
 
@@ -65,19 +65,6 @@ def test_a_mapping_is_read_once_for_all_pages(
     said = terminal("fleet").stdout
     assert all(each in said for each in fleet)
     assert sum(key.startswith("mapping#3:app#web:") for batch in asked[STATE_TABLE] for key in batch) == 1
-
-
-def test_all_are_counted_and_of_those_that_are_listed_how_they_are(terminal: Terminal, desk: Desk) -> None:
-    desk.converged("web", app="web")
-    desk.world.running(app="web")
-    desk.world.running(app="other")
-    count = Count()
-    found: list[Seen] = looked_at(terminal)
-    listed = list(count.accepted(found, Filters(role="web")))
-    assert len(listed) == 2
-    assert count.instances == 3
-    assert count.stands == {"ok": 1, "drift": 1}
-    assert count.roles == {"web", "NONE"}
 
 
 def test_rows_are_read_once_for_all_pages_and_those_of_a_page_together(

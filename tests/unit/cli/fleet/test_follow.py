@@ -56,7 +56,7 @@ def test_an_instance_alone_that_does_not_come_says_why(terminal: Terminal, desk:
     ran = terminal("wait", foreign)
     assert (ran.exit_code, ran.stdout, f"! {foreign}: it carries the foreign" in ran.stderr) == (1, "", True)
     ran = terminal("wait", waits, "--attempts", "2")
-    assert (ran.exit_code, "1 of 1 instances don't carry what they should yet" in ran.stderr) == (255, True)
+    assert (ran.exit_code, "1 of 1 instance doesn't carry what it should yet" in ran.stderr) == (255, True)
     desk.edit("app=bad", role="nosuch")
     unmapped = desk.world.running(app="bad")
     ran = terminal("wait", unmapped)

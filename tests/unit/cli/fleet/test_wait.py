@@ -114,14 +114,6 @@ def test_a_missing_permission_is_said_at_once_even_before_the_role_is_there(
     assert desk.world.clock.now() - began < timedelta(seconds=1)
 
 
-def test_a_look_without_an_answer_is_one_of_many(terminal: Terminal, desk: Desk, one: str) -> None:
-    terminal.trail.refuses = "ThrottlingException"
-    terminal.trail.called(WEB, one)
-    desk.world.clock.after(40, lambda: setattr(terminal.trail, "refuses", ""))
-    assert terminal("wait", one, "--in-use").exit_code == 0
-    assert desk.world.calls["LookupEvents"] > 3
-
-
 def test_an_instance_of_another_target_is_asked_about_there(terminal: Terminal, desk: Desk) -> None:
     spoke = SpokeFixture(terminal, desk, SPOKE)
     spoke.registered()

@@ -73,18 +73,6 @@ def test_the_last_decision_and_what_was_before_have_their_lines() -> None:
 # ---- who did it ----
 
 
-def test_who_isnt_known_has_the_reason() -> None:
-    by = caller_of({"type": "IAMUser", "arn": "arn:aws:iam::123456789012:user/bob"})
-    known = {"event": "CreateTags", "at": AT}
-    tagged = view_with(history_view.WhoView, what="tagged", about="app=web", by=by, **known)
-    others = [tagged.but(what=what, by=None, unknown_because="denied") for what in ("untagged", "attached")]
-    assert said(facts.of_who([tagged, *others], "123456789012")) == [
-        f"tagged by: user/bob (CreateTags app=web, {T})",
-        "untagged by: unknown (app=web): denied",
-        "attached by: unknown (app=web): denied",
-    ]
-
-
 @pytest.mark.parametrize(
     ("identity", "words"),
     [

@@ -38,12 +38,6 @@ def test_drift_is_what_rolekeeper_is_to_change_in_the_list_the_status_and_the_ex
     assert terminal("fleet", "--state", "pending", "--detailed-exitcode").exit_code == 0
 
 
-def test_one_that_ended_is_not_listed(terminal: Terminal, desk: Desk) -> None:
-    ended = desk.world.running(app="web")
-    desk.world.truth.terminate(ended)
-    assert terminal.document("fleet") == []
-
-
 def test_filters_narrow_it(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     desk.edit("app=db", role="db")
@@ -67,6 +61,8 @@ def test_filters_narrow_it(terminal: Terminal, desk: Desk) -> None:
     assert found("--mapping", "app=web", "--drift", "--state", "running") == [bare]
     assert terminal("fleet", "--tag", "=web").exit_code == 252
     assert terminal("fleet", "--mapping", "web").exit_code == 252
+    desk.world.running(profile="theirs")
+    assert "did you mean theirs?" in terminal("fleet", "--role", "theris").stderr
 
 
 # ---- explain ----

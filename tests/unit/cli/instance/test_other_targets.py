@@ -1,6 +1,5 @@
 """Instances of other targets: named ACCOUNT/REGION/ID, and looked at as the spoke's viewer."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -135,13 +134,6 @@ def test_a_pin_is_written_for_it_and_checked_in_its_account(terminal: Terminal, 
     }
     spoke.reconcile(web)
     assert spoke.carries(web) == "web"
-
-
-def test_it_is_waited_for_in_its_own_ec2(terminal: Terminal, spoke: SpokeFixture) -> None:
-    instance = spoke.world.running(app="web")
-    terminal.meanwhile = lambda: spoke.reconcile(instance)
-    ran = terminal("wait", spoke.address(instance), "--role", "web")
-    assert (ran.exit_code, ran.stdout) == (0, f"{instance} carries web.\n")
 
 
 # ---- fleet ----
@@ -450,7 +442,7 @@ def test_one_that_no_account_has_is_refused_with_what_is_near(terminal: Terminal
     assert [(each["account"], each["instances"], each["mappings"]) for each in found] == [(TARGET.account, [], [])]
 
 
-# ---- watch ----
+# ---- the history of the fleet ----
 
 
 def test_decisions_of_all_targets_come_from_the_hubs_logs(
@@ -458,15 +450,11 @@ def test_decisions_of_all_targets_come_from_the_hubs_logs(
 ) -> None:
     terminal.clients["logs"] = FakeLogs(desk.world.logged)
     spoke.refuse()
-    line = ("watch", "--since", "10m", "--for", "1s")
-    rows = lines(terminal(*line).stdout)[1:]
-    assert [row.split()[1] for row in rows] == [spoke.address(web), here]
+    rows = lines(terminal("history").stdout)[1:]
+    assert [row.split()[1] for row in rows] == [here, spoke.address(web)]
 
     def shown(*options: str) -> list[tuple[str, str]]:
-        told = terminal(*line, *options, "--output", "json").stdout.splitlines()
-        return [(each["account"], each["instance"]) for each in map(json.loads, told)]
+        return [(each["account"], each["instance"]) for each in terminal.document("history", *options)]
 
     assert shown("--target", TARGET.region) == [(TARGET.account, web)]
     assert shown("--target", ACCOUNT) == [(ACCOUNT, here)]
-    assert shown("--instance", spoke.address(web)) == [(TARGET.account, web)]
-    assert shown("--instance", here) == [(ACCOUNT, here)]

@@ -81,14 +81,6 @@ def test_each_verdict_says_what_instances_will_carry(
     assert bool(one["steps"]) == (starts_wrong and tags != "app=none")
 
 
-def test_a_profile_is_judged_by_its_arn_however_the_template_names_it(
-    terminal: Terminal, there: FakeLaunchers, desk: Desk
-) -> None:
-    there.template("by-arn", desk.world.profile("web"), app="web")
-    there.template("by-name", "web", app="web")
-    assert set(verdicts(terminal).values()) == {"born-right"}
-
-
 def test_a_foreign_role_that_may_be_taken_over_is_replaced(
     terminal: Terminal, there: FakeLaunchers, desk: Desk
 ) -> None:
@@ -195,13 +187,6 @@ def test_a_tag_that_stays_on_the_group_gives_no_role(terminal: Terminal, there: 
     assert found(terminal)["front"]["verdict"] == "no-mapping"
 
 
-def test_the_name_of_a_group_can_be_mapped(terminal: Terminal, there: FakeLaunchers, desk: Desk) -> None:
-    desk.edit("aws:autoscaling:groupName=front", role="web")
-    there.template("base", "web")
-    there.group("front", "base")
-    assert found(terminal)["front"]["verdict"] == "born-right"
-
-
 @pytest.mark.parametrize(
     ("version", "verdict"), [("$Default", "born-right"), ("$Latest", "replaced"), ("2", "a-few-seconds-late")]
 )
@@ -296,16 +281,6 @@ def option(words: list[str], name: str) -> str:
     return words[words.index(name) + 1]
 
 
-def test_the_steps_make_it_born_right(terminal: Terminal, there: FakeLaunchers) -> None:
-    id_ = there.template("late", app="web")
-    [new, default] = commands(found(terminal)["late"])
-    assert new[:3] == ["aws", "ec2", "create-launch-template-version"]
-    assert option(new, "--launch-template-id") == id_
-    assert option(new, "--source-version") == "1"
-    assert json.loads(option(new, "--launch-template-data")) == {"IamInstanceProfile": {"Name": "web"}}
-    assert default[:3] == ["aws", "ec2", "modify-launch-template"]
-
-
 def test_a_new_version_names_the_profile_as_the_former_one_did(
     terminal: Terminal, there: FakeLaunchers, desk: Desk
 ) -> None:
@@ -324,12 +299,6 @@ def test_a_late_group_can_wait_with_a_lifecycle_hook(terminal: Terminal, there: 
     assert hook[:3] == ["aws", "autoscaling", "put-lifecycle-hook"]
     assert option(hook, "--auto-scaling-group-name") == "front end"
     assert script == shlex.split(launches.BOOT_SCRIPT)
-
-
-def test_a_group_on_the_latest_version_needs_only_a_new_one(terminal: Terminal, there: FakeLaunchers) -> None:
-    there.template("base", "db")
-    there.group("front", "base", "$Latest", tags={"app": "web"})
-    assert len(found(terminal)["front"]["steps"]) == 1
 
 
 def test_where_others_launch_from_the_template_the_group_alone_gets_the_new_version(

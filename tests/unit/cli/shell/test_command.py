@@ -95,14 +95,6 @@ def test_every_list_has_the_same_options_and_no_other_command_has_them() -> None
     )
 
 
-@pytest.mark.parametrize("path", ALL)
-def test_the_help_has_the_exit_codes_that_the_command_declares(path: str) -> None:
-    shown = CliRunner().invoke(ALL[path], ["--help"], prog_name=path, terminal_width=200).stdout
-    section = shown.partition("\nExit codes:\n")[2].partition("\n\n")[0].splitlines()
-    assert section == [f"  {int(code):<3}  {code.says.replace('`', '')}" for code in sorted(ALL[path].exits)]
-    assert {ExitCode.DONE, ExitCode.USAGE} <= ALL[path].exits
-
-
 @pytest.mark.parametrize("path", [path for path, each in ALL.items() if isinstance(each, Group)])
 def test_the_help_says_of_each_command_on_one_line_what_its_own_help_begins_with(path: str) -> None:
     shown = CliRunner().invoke(cli, [*path.split()[1:], "--help"], prog_name="rolekeeper", terminal_width=80).stdout

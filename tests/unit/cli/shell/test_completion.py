@@ -101,7 +101,6 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
         (("wait", "web-1", "--role", "N"), ["NONE"]),
         (("fleet", "--target", ""), ["111111111111", "123456789012", "eu-west-1", "us-east-1"]),
         (("plan", "--target", "11"), ["111111111111", "111111111111/eu-west-1", "111111111111/us-east-1"]),
-        (("watch", "--target", "e"), ["eu-west-1"]),
         (("targets", "forget", "111111111111/u"), ["111111111111/us-east-1"]),
         (("fleet", "--mapping", "w"), ["workload=batch", "workload=web"]),
         (("mapping", "get", ""), ["aws:x=1", "workload=batch", "workload=web"]),
@@ -113,7 +112,7 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
         (("history", ""), ["i-0b", "i-0c", "i-0d", "i-0e", "web-1", "web-2"]),  # twins by id
         (("detach", "web-"), ["web-1", "web-2"]),
         (("plan", "--instance", "web-2"), ["web-2"]),
-        (("watch", "--instance", "web-2"), ["web-2"]),
+        (("history", "web-2"), ["web-2"]),
         (("schema", "when_o"), ["when_occupied"]),
         (("schema", "targ"), ["targets"]),
         (("schema", "sta"), ["status", "status_details", "status_reason", "status_revision"]),

@@ -11,9 +11,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from fakes.ec2 import client_error
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.command import Root, command, lists
@@ -84,24 +85,6 @@ NESTED = Nested(changes=ROWS, sum={"n": 2}, odd=[])
 # ---- lists ----
 
 
-def test_a_list_is_a_table_for_people() -> None:
-    assert rows() == "INSTANCE\ni-1\ni-2\n"
-    assert rows("-o", "wide") == "INSTANCE  REVISION\ni-1       3\ni-2       0.5\n"
-
-
-@pytest.mark.parametrize("form", ["table", "wide", "json"])
-def test_people_are_told_what_a_list_comes_to_or_that_it_has_nothing(form: str) -> None:
-    def said(documents: Any, *options: str) -> str:
-        return run(
-            lambda: render.show_list(LAYOUT, documents, empty=lambda: "There are none.", total=lambda: "Two."), *options
-        ).stderr
-
-    people = form in {"table", "wide"}
-    assert said(ROWS, "-o", form) == ("Two.\n" if people else "")
-    assert said([], "-o", form) == ("There are none.\n" if people else "")
-    assert said(ROWS, "-o", form, "--query", "[0]") == ""
-
-
 @pytest.mark.parametrize(
     ("column", "order"),
     [
@@ -159,8 +142,11 @@ def test_a_watched_list_is_asked_for_again_until_ctrl_c(monkeypatch: pytest.Monk
             raise KeyboardInterrupt
 
     def show() -> None:
+        if fails and len(waits) in fails:
+            raise fails[len(waits)]
         render.show_list(LAYOUT, [ROWS[len(waits) % 2]], empty=str, of=Row)
 
+    fails: dict[int, Exception] = {}
     monkeypatch.setattr("time.sleep", wait)
     ran = run(show, "--watch", "-o", "json", code=130)
     assert [json.loads(line)[0]["instance"] for line in ran.stdout.splitlines()] == ["i-1", "i-2", "i-1"]
@@ -169,16 +155,28 @@ def test_a_watched_list_is_asked_for_again_until_ctrl_c(monkeypatch: pytest.Monk
     ran = run(show, "--watch", code=130)
     assert ran.stdout == "INSTANCE\ni-1\nINSTANCE\ni-2\nINSTANCE\ni-1\n"
     assert ran.stderr.count("UTC; again in 5 seconds. Ctrl-C ends it.\n") == 3
+    waits.clear()
+    fails[1] = client_error("ThrottlingException")
+    ran = run(show, "--watch", "-o", "json", code=130)
+    assert (len(ran.stdout.splitlines()), ran.stderr.count("Error: AWS gave no answer")) == (2, 1)
+    waits.clear()
+    fails[1] = ZeroDivisionError("of ours")
+    assert "of ours" in run(show, "--watch", code=255).stderr
+    waits.clear()
+    fails[0] = client_error("ThrottlingException")
+    assert "AWS gave no answer" in run(show, "--watch", code=254).stderr
 
 
 def test_on_a_terminal_it_is_drawn_in_place_once_all_of_it_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn, rounds = io.StringIO(), iter((None, KeyboardInterrupt))
+    drawn, rounds, errors = io.StringIO(), iter((None, None, KeyboardInterrupt)), list[Exception]()
     drawn.isatty = lambda: True  # type: ignore[method-assign]
     monkeypatch.setattr("sys.stdout", drawn)
     monkeypatch.setattr("sys.stderr", drawn)
     monkeypatch.setattr("rolekeeper_cli.shell.terminal.options", Options)
 
     def draw() -> None:
+        if drawn.getvalue() and not errors:
+            raise CommandError("an error", "what to do")
         click.echo("a row")
         click.echo("a warning", err=True)
         assert "\033[2J" not in drawn.getvalue()
@@ -189,7 +187,7 @@ def test_on_a_terminal_it_is_drawn_in_place_once_all_of_it_is_known(monkeypatch:
 
     monkeypatch.setattr("time.sleep", wait)
     with pytest.raises(KeyboardInterrupt):
-        terminal.repeat(draw)
+        terminal.repeat(draw, errors.append)
     first, second = drawn.getvalue().split("\033[2J\033[1;1H")
     assert first.startswith("a row\na warning\nAs of ")
     assert second.startswith("a row\na warning\nAs of ")
@@ -206,16 +204,6 @@ def test_one_document_is_drawn_or_written() -> None:
 
     assert shown(show) == "drawn\n"
     assert json.loads(shown(show, "--output", "json")) == {"at": "2026-01-01T00:00:00.000000Z", "names": ["a", "b"]}
-
-
-def test_what_goes_on_and_on_is_one_line_each() -> None:
-    def show() -> None:
-        for each in ROWS:
-            render.show(each, lambda: click.echo("drawn"), follows=True)
-
-    assert [json.loads(line) for line in shown(show, "--output", "json").splitlines()] == PLAIN
-    assert shown(show) == "drawn\ndrawn\n"
-    assert shown(show, "--output", "json", "--query", "instance") == '"i-1"\n"i-2"\n'
 
 
 # ---- queries ----

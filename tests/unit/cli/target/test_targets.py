@@ -47,22 +47,6 @@ def registered(desk: Desk, account: str, region: str, **attributes: Any) -> None
     store.write(store.put({**layout.key_attributes(layout.target_key(Target(account, region))), **stored}))
 
 
-def test_the_hubs_own_is_first_then_each_by_account_and_region(terminal: Terminal, desk: Desk) -> None:
-    registered(desk, OTHER, "us-east-1")
-    registered(desk, OTHER, "eu-west-1", drift=2)
-    registered(desk, "999999999999", "eu-west-1")
-    found = terminal.document("targets")
-    assert [(each["account"], each["region"], each["hub"]) for each in found] == [
-        (ACCOUNT, REGION, True),
-        (OTHER, "eu-west-1", False),
-        (OTHER, "us-east-1", False),
-        ("999999999999", "eu-west-1", False),
-    ]
-    assert [(each["instances"], each["drift"]) for each in found] == [(3, 0), (5, 2), (5, 0), (5, 0)]
-    assert {each["state"] for each in found} == {"well"}
-    assert terminal("targets").stderr == "4 targets in 3 accounts: 4 ok.\n"
-
-
 def test_a_target_without_a_spoke_that_sends_events_is_unknown(terminal: Terminal, desk: Desk) -> None:
     at, registry = desk.world.clock.now(), Registry(desk.world.store)
     for region in ("eu-west-1", "us-east-1"):
