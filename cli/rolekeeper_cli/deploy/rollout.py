@@ -264,19 +264,18 @@ def delete(client: Any, stack_id: str, sleep: Callable[[float], None], what: str
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One stack, and how it is decided: `yes` asks nobody, `dry_run` changes nothing."""
+    """One stack, and how it is decided: `yes` asks nobody."""
 
     client: Any
     stack: str
     sleep: Callable[[float], None]
     yes: bool
-    dry_run: bool
 
     def without_what_failed(self, present: Present) -> Present:
         """The stack as it is once an empty one, which a failed creation left, is deleted."""
         if not present.never_worked:
             return present
-        if self.dry_run:
+        if terminal.options().dry_run:
             raise ConfigurationError(
                 f"the first deployment of '{self.stack}' failed, and its empty stack is in the way",
                 "deploy without --dry-run",
@@ -303,7 +302,7 @@ class Rollout:
             _show(changes, differing)
             if not changes:
                 terminal.say("Nothing would change: the stack is as it should be.")
-            elif not self.dry_run:
+            elif not terminal.options().dry_run:
                 terminal.confirm(f"Make {amount(len(changes), 'change')}?", yes=self.yes)
                 operation = _execute(self.client, change_set, self.sleep)
         finally:

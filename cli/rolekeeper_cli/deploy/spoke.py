@@ -150,9 +150,7 @@ class Planned:
         return region_of(self.place)
 
 
-def deploy(
-    places: Sequence[Deployment], hub: Hub | None, own: Parameters, *, yes: bool, dry_run: bool, allow_downgrade: bool
-) -> None:
+def deploy(places: Sequence[Deployment], hub: Hub | None, own: Parameters, *, yes: bool, allow_downgrade: bool) -> None:
     """Show what would change in each Region, ask, and change it, the home Region first.
 
     `places` are the account's Regions, as deployments of the spoke's stack. Parameters that neither the `hub` has nor
@@ -174,7 +172,7 @@ def deploy(
         what = " and ".join(map(_OF_ROLES.__getitem__, only_there))
         terminal.warn(f"about the account's roles, and without effect until you deploy in {home} too: {what}")
     home_first = sorted(planned, key=lambda each: each.region != home)
-    done = [_deploy(each, yes=yes, dry_run=dry_run) for each in home_first]
+    done = [_deploy(each, yes=yes) for each in home_first]
     render.show(done)
     if any(deployed.outcome == "deployed" for deployed in done):
         account = planned[0].parameters["HubAccount"]
@@ -212,14 +210,14 @@ def _say_what_is_kept(hub: Parameters, planned: Planned) -> None:
             terminal.say(f"The account keeps {kept}, and the hub has {hub[name]}: {option_of(name)} {hub[name]}")
 
 
-def _deploy(planned: Planned, *, yes: bool, dry_run: bool) -> DeployedView:
+def _deploy(planned: Planned, *, yes: bool) -> DeployedView:
     """Deploy in one Region; returns what is shown of it."""
     place, present, parameters = planned.place, planned.present, planned.parameters
     stack, account = place.stack_name, place.caller.account
     terminal.say(f"Stack {stack} in {planned.region}, account {account}: {versions(present)}")
     if (parameters["HubAccount"], parameters["HubRegion"]) == (account, planned.region):
         terminal.say("It is the hub's own account and Region, which has no rules of a spoke.")
-    rollout = Rollout(place.client("cloudformation", PATIENT), stack, place.sleep, yes=yes, dry_run=dry_run)
+    rollout = Rollout(place.client("cloudformation", PATIENT), stack, place.sleep, yes=yes)
     template = Template({"TemplateBody": installed.file("spoke.yaml").read_text()}, NAMED_ROLES)
     present = rollout.without_what_failed(present)
     return rollout.change(template, present, parameters, given=planned.given).but(region=planned.region)

@@ -28,6 +28,7 @@ from rolekeeper.storage.layout import Item, Key
 from rolekeeper.storage.state import ABSENT, PRESENT, Write
 from rolekeeper_cli.aws.deployment import Caller, Deployment
 from rolekeeper_cli.instance.seen import Enforced
+from rolekeeper_cli.plan.view import PlannedEditView
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.row import edits, names
 from rolekeeper_cli.row.edits import Change, OpenEdit, RowPlan
@@ -311,20 +312,20 @@ class PlannedRow:
         says_nothing = not (self._notes or self.impact or self.status is Status.PUBLISHED)
         return f"{_NOTHING if says_nothing else sentence(notes, hints)}{self.asks}"
 
-    def document(self) -> dict[str, Any]:
-        return {
-            "mapping": str(self.key),
-            "kind": self.change.kind if self.change else "unchanged",
-            "columns": {name: both.as_mapping() for name, both in (self.change.columns if self.change else {}).items()},
-            "status": self.status.value,
-            "takes_effect": self.takes_effect,
-            "needs_approval": self.needs_approval,
-            "own_edit": self.own,
-            "reason": self.reason,
-            "note": self.note() or None,
-            "effect": self.impact.document() if self.impact else None,
-            "foreign": self.foreign,
-        }
+    def view(self) -> PlannedEditView:
+        return PlannedEditView(
+            mapping=str(self.key),
+            kind=self.change.kind if self.change else "unchanged",
+            columns=self.change.columns if self.change else {},
+            status=self.status.value,
+            takes_effect=self.takes_effect,
+            needs_approval=self.needs_approval,
+            own_edit=self.own,
+            reason=self.reason,
+            note=self.note() or None,
+            effect=self.impact.document() if self.impact else None,
+            foreign=self.foreign,
+        )
 
 
 # ---- the rehearsal ----

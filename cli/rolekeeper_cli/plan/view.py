@@ -4,14 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from rolekeeper_cli.instance.view import InstanceNameView
-from rolekeeper_cli.row.view import (
-    ColumnChangeView,
-    InEffectView,
-    NotInEffectView,
-    PacedView,
-    VerdictView,
-    WaitingEditView,
-)
+from rolekeeper_cli.row.view import ColumnChangeView, MappingView, PacedView, VerdictView
 from rolekeeper_cli.shell.view import View
 from rolekeeper_cli.target.view import UnseenTargetView
 
@@ -60,17 +53,6 @@ class PermissionsView(View):
     severe: Annotated[Sequence[str], "what of it is severe"]
 
 
-class WaitingRowView(View):
-    """A row that isn't in effect as it is."""
-
-    mapping: Annotated[str, "the mapping"]
-    status: Annotated[str | None, "its status"]
-    in_effect: Annotated[InEffectView | None, "what is in effect"]
-    idle_because: Annotated[str | None, "why it governs no instance"]
-    waits: Annotated[WaitingEditView | None, "the edit that isn't in effect"]
-    not_in_effect: Annotated[Sequence[NotInEffectView] | None, "all that isn't in effect"]
-
-
 class AccountChangesView(View):
     """How many instances of an account change."""
 
@@ -101,7 +83,7 @@ class PlanView(View):
     mappings: Annotated[Sequence[PlannedEditView], "the edits of a file"]
     permissions: Annotated[Sequence[PermissionsView], "what instances gain and lose"]
     paced: Annotated[Sequence[PacedView], "the mappings whose changes don't all go at once"]
-    waiting: Annotated[Sequence[WaitingRowView], "the rows that aren't in effect as they are"]
+    waiting: Annotated[Sequence[MappingView], "the rows that aren't in effect as they are"]
     withheld: Annotated[str | None, "why no changes are made now; empty if they are"]
     unseen: Annotated[Sequence[UnseenTargetView], "the targets that couldn't be read"]
     summary: Annotated[PlanCountsView, "the numbers"]

@@ -21,24 +21,16 @@ class NotInEffectView(View):
 
 
 class ColumnView(View):
-    """A column of the mapping table that a person writes."""
+    """A column of the mapping table; of one that Rolekeeper writes, only what it means."""
 
     column: Annotated[str, "its name"]
     means: Annotated[str, "what it means"]
-    takes: Annotated[str, "which values"]
-    default: Annotated[str | None, "what it means to leave it out"]
-    required: Annotated[bool, "whether every row needs it"]
-    type: Annotated[str, "DynamoDB's type"]
+    takes: Annotated[str | None, "which values"] = None
+    default: Annotated[str | None, "what it means to leave it out"] = None
+    required: Annotated[bool | None, "whether every row needs it"] = None
+    type: Annotated[str | None, "DynamoDB's type"] = None
     written_by: Annotated[str, "who writes it"]
-    example: Annotated[str | None, "a command that writes it"]
-
-
-class OwnColumnView(View):
-    """A column that Rolekeeper writes."""
-
-    column: Annotated[str, "its name"]
-    means: Annotated[str, "what it means"]
-    written_by: Annotated[str, "who writes it"]
+    example: Annotated[str | None, "a command that writes it"] = None
 
 
 class InEffectView(View):

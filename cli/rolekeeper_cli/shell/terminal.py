@@ -163,9 +163,9 @@ def _cancel() -> NoReturn:
     raise click.exceptions.Exit(ExitCode.NO)
 
 
-def require_answer(*, yes: bool) -> None:
-    """Before anything is read: UsageError if there is no terminal to ask on, and neither --yes nor --dry-run."""
-    if not (yes or options().dry_run or is_terminal()):
+def require_answer(*, yes: bool, typed: bool = False) -> None:
+    """Before anything is read: UsageError without a terminal, unless --yes or --dry-run do and nothing is `typed`."""
+    if not (is_terminal() or (not typed and (yes or options().dry_run))):
         raise UsageError("there is no terminal to ask on", "give --yes to do it without asking")
 
 
