@@ -409,7 +409,7 @@ class Rehearsal:
             self._rows[key] = self._row(key, verdict)
 
     def _row(self, key: MappingKey, verdict: Verdict) -> PlannedRow:
-        wanted, mapping = self._wanted.get(key), verdict.mapping
+        wanted, mapping, verdict = self._wanted.get(key), verdict.mapping, self._with_rows_before(verdict)
         spec = wanted.spec if wanted else None
         # A deletion that is held isn't what a file asks for that has the row.
         applies = verdict.ending is not Ending.SAY and not (spec and mapping and mapping.deleted)
@@ -425,6 +425,17 @@ class Rehearsal:
             change=self._changes.get(key),
             asks=f"; did you mean '{meant}'?" if meant else "",
         )
+
+    def _with_rows_before(self, verdict: Verdict) -> Verdict:
+        """Say of a held row how many instances the plan changes with those before it: nobody wrote these edits yet."""
+        impact = verdict.impact if verdict.ending is Ending.HOLD else None
+        done = [row.impact for row in self._rows.values() if row.change and row.takes_effect and row.impact]
+        if impact is None or not (planned := min(sum(each.changes for each in done), impact.took)):
+            return verdict
+        alone = replace(impact, took=impact.took - planned).extent
+        said = {"extent": f"{alone}, {impact.changes + planned:,} with the rows before it in the plan"}
+        first, *others = verdict.reasons  # what it would do
+        return replace(verdict, reasons=(replace(first, arguments={**first.arguments, **said}), *others))
 
     @cached_property
     def _roles(self) -> Sequence[str]:

@@ -109,13 +109,14 @@ def headline(changes: Sequence[PlannedChangeView], quoted: Callable[[str], str] 
     return "; ".join(filter(None, (several(on), ", ".join(f"{count:,} {why}" for why, count in sorted(left.items())))))
 
 
-def alike(changes: Sequence[PlannedChangeView]) -> list[list[PlannedChangeView]]:
-    """Put together what changes in the same way for the same reason; what waits or is blocked comes last."""
+def alike(changes: Sequence[PlannedChangeView], *, are_sorted: bool) -> list[list[PlannedChangeView]]:
+    """Put together what changes in the same way for the same reason; unless sorted, what isn't changed now is last."""
     found: dict[tuple[str | None, ...], list[PlannedChangeView]] = {}
     for change in changes:
         key = (change.action, change.code, change.from_, change.to, change.mapping)
         found.setdefault(key, []).append(change)
-    return sorted(found.values(), key=lambda some: (some[0].action in _UNCHANGED, -len(some)))
+    groups = list(found.values())
+    return groups if are_sorted else sorted(groups, key=lambda some: (some[0].action in _UNCHANGED, -len(some)))
 
 
 def nothing(plan: PlanView) -> str:

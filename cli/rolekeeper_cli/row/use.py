@@ -73,7 +73,7 @@ def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[EditE
     """A mapping's edits and their results, newest first, or CommandError if there are none."""
     if found := history(deployment, key, limit):
         return found
-    require_mapping(deployment, key)
+    require_mapping(deployment, key, "; a row that was deleted before it was judged leaves no history")
     raise CommandError(f"{key} has no history", advice("see: ", Remedy(Kind.MAPPINGS)))
 
 

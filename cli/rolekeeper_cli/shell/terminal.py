@@ -150,12 +150,14 @@ class Question:
     """What is asked, once the `lines` are shown.
 
     A dry run shows them too, and with `show` what programs get otherwise once it is done; it ends with the `code`.
+    If it wouldn't change anything, a detailed exit code says so too.
     """
 
     text: str
     lines: Iterable[str] = ()
     show: Callable[[], None] = lambda: None
     code: Callable[[], ExitCode] = lambda: ExitCode.DONE
+    changes: bool = True
 
 
 def _cancel() -> NoReturn:
@@ -181,7 +183,7 @@ def confirm(question: str | Question, *, yes: bool) -> None:
         asked.show()
         say("Dry run: nothing was changed.")
         code = asked.code()
-        raise click.exceptions.Exit(code or (ExitCode.CHANGES if given.detailed_exitcode else code))
+        raise click.exceptions.Exit(code or (ExitCode.CHANGES if given.detailed_exitcode and asked.changes else code))
     if not yes and not _says_yes(asked.text):
         _cancel()
 
