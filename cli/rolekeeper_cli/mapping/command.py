@@ -97,10 +97,11 @@ def get(key: MappingKey) -> None:
     Its columns, what is in effect, and the result of the last edit.
     """
     [view] = mappings.views(deployment(), [key])
-    beside = ("status", *(("status_reason",) if _note(view) else ()), "status_revision", "held_revision", "matched")
+    beside = ("status", "status_reason", "status_revision", "held_revision", "matched", "occupied")
     lines = [*view.columns.items(), ("in effect", _in_effect(view))]
     lines += [("not in effect", missing.brief) for missing in view.not_in_effect or ()]
-    lines += [(name, value) for name in beside if (value := getattr(view, name)) is not None]
+    known = {name: getattr(view, name) for name in beside if name != "status_reason" or _note(view)}
+    lines += [(name.replace("_", " "), value) for name, value in known.items() if value is not None]
     render.show(view, lambda: tables.show_table(("column", "value"), lines))
 
 

@@ -59,6 +59,7 @@ class MappingView(View):
     status_revision: Annotated[int | None, "the revision that is in effect; 0 for none"]
     held_revision: Annotated[int | None, "the revision that waits for approval"]
     matched: Annotated[int | None, "how many instances it governed when it was last counted"]
+    occupied: Annotated[int | None, "how many of these carry a foreign role"]
     in_effect: Annotated[InEffectView | None, "what is in effect"]
     idle_because: Annotated[str | None, "why it governs no instance"]
     waits: Annotated[WaitingEditView | None, "the edit that isn't in effect"]

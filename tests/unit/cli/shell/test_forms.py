@@ -232,6 +232,7 @@ def test_what_goes_on_and_on_is_one_line_each() -> None:
         ("[?instance=='i-2'] | [0].ours", "json", "false\n"),
         ("length(@)", "table", "2\n"),
         ("[?instance=='i-3'].revision", "json", "[]\n"),
+        ("[?instance==`i-2`].instance", "table", "i-2\n"),
         ("[].tags.Name", "json", "[]\n"),
         ("[].[nothing || instance]", "table", "i-1\ni-2\n"),
         ("[].[nothing || carries]", "table", "\nno\n"),
