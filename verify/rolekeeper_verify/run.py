@@ -64,7 +64,7 @@ class Verification:
             self._left,
             id=self._record.names.id,
             version=installed.version(),
-            region=str(self._caller.session.region_name),
+            region=self._caller.region,
             began=self._began.isoformat(timespec="seconds"),
             probes=self._probes,
             answers=self._answers,

@@ -17,8 +17,7 @@ from rolekeeper_cli.deploy.rollout import NAMED_ROLES, Operation, Template, as_a
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_verify.aws import NO_ROOM, Aws
 from rolekeeper_verify.machine import Machine
-from rolekeeper_verify.names import Names
-from rolekeeper_verify.place import FOLDER
+from rolekeeper_verify.names import FOLDER, Names
 from rolekeeper_verify.proof import BUCKET, INSTANCE, STACK, Record, begin, end
 
 _TEMPLATE = FOLDER / "scene.yaml"
@@ -182,7 +181,7 @@ def _user_data(scene: Scene, *, calls: bool) -> str:
     """A cloud-config, as JSON."""
     units = dict(_ENDS_ITSELF)
     if calls:
-        units["rolekeeper-verify-calls.service"] = _CALLS.format(scene.deployment.session.region_name)
+        units["rolekeeper-verify-calls.service"] = _CALLS.format(scene.deployment.region)
     starts = [name for name, unit in units.items() if "[Install]" in unit]
     config = {
         # It asks IMDS for credentials, at each start of the instance.

@@ -70,7 +70,7 @@ def _end(deployment: Deployment, found: Found, views: Sequence[SweptVerification
     terminal.bad(f"It isn't known what is left: {each}" for each in unknown)
     if left or unknown:
         return ExitCode.NO
-    where = f"in {deployment.session.region_name}, account {deployment.caller.account}"
+    where = f"in {deployment.region}, account {deployment.caller.account}"
     nothing = f"Verification {id_} left nothing" if id_ else "No verification left anything"
     proven = " that is proven to be its own" if [each for each in found.unproven if id_ in {None, each.id}] else ""
     terminal.say(f"{f'Nothing is left of {several(ids)}' if ids else nothing}{proven} {where}.")

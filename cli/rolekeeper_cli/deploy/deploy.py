@@ -105,7 +105,7 @@ def deploy(
     if tables:
         _check_import(present, stack)
     _check_organization(deployment, present, given)
-    account, region = deployment.caller.account, str(deployment.session.region_name)
+    account, region = deployment.caller.account, deployment.region
     terminal.say(f"Stack {stack} in {region}, account {account}: {versions(present)}")
     with built() as folder:
         if guided:

@@ -65,10 +65,10 @@ def destroy(
     works = deployment.outputs.keys() >= TABLES
     carried = _carried(deployment) if works else []
     mappings = len(deployment.app.table.all_rows()) if works else 0
-    terminal.say(f"Stack {stack} in {deployment.session.region_name}, account {deployment.caller.account}.")
+    terminal.say(f"Stack {stack} in {deployment.region}, account {deployment.caller.account}.")
     _show(kept, len(carried), mappings)
     if mappings and export is None and terminal.offer(f"Export {amount(mappings, 'mapping')} to a file first?"):
-        export = _free_name(stack, str(deployment.session.region_name))
+        export = _free_name(stack, deployment.region)
     if carried and detach is None:
         instances = amount(len(carried), "instance")
         detach = terminal.offer(f"Detach the managed role from {instances} first? What it allows is lost at once.")

@@ -78,7 +78,7 @@ def ask_hub(hub: Deployment, asked: Parameters | None = None) -> Hub:
         )
     parameters = {
         "HubAccount": hub.caller.account,
-        "HubRegion": str(hub.session.region_name),
+        "HubRegion": hub.region,
         **{name: stack.parameters[name] for name in _ALIKE},
         **{name: stack.outputs[name] for name in _OUTPUTS},
     }
@@ -145,10 +145,6 @@ class Planned:
     given: Parameters
     parameters: Parameters
 
-    @property
-    def region(self) -> str:
-        return region_of(self.place)
-
 
 def deploy(places: Sequence[Deployment], hub: Hub | None, own: Parameters, *, yes: bool, allow_downgrade: bool) -> None:
     """Show what would change in each Region, ask, and change it, the home Region first.
@@ -156,22 +152,22 @@ def deploy(places: Sequence[Deployment], hub: Hub | None, own: Parameters, *, ye
     `places` are the account's Regions, as deployments of the spoke's stack. Parameters that neither the `hub` has nor
     are the account's `own` stay as they are deployed.
     """
-    present = {region_of(each): _present(each, allow_downgrade=allow_downgrade) for each in places}
+    present = {each.region: _present(each, allow_downgrade=allow_downgrade) for each in places}
     _warn_of_version(hub)
     of_the_hub = dict(hub.parameters) if hub else {}
     asked = {**of_the_hub, **own}
     home = asked["HomeRegion"] = _home(places[0], present, asked)
     asked["Regions"] = _regions(present, home, asked.get("Regions"))
     known = declared(installed.file("spoke.yaml"))
-    planned = [_planned(each, present[region_of(each)], known, asked=asked, own=own) for each in places]
-    at_home = next((each for each in planned if each.region == home), None)
+    planned = [_planned(each, present[each.region], known, asked=asked, own=own) for each in places]
+    at_home = next((each for each in planned if each.place.region == home), None)
     if at_home:
         _say_what_is_kept(of_the_hub, at_home)
     _refuse_stranger(places[0], planned[0].parameters["OrganizationId"])
     if not at_home and (only_there := sorted(_OF_ROLES.keys() & own.keys())):
         what = " and ".join(map(_OF_ROLES.__getitem__, only_there))
         terminal.warn(f"about the account's roles, and without effect until you deploy in {home} too: {what}")
-    home_first = sorted(planned, key=lambda each: each.region != home)
+    home_first = sorted(planned, key=lambda each: each.place.region != home)
     done = [_deploy(each, yes=yes) for each in home_first]
     render.show(done)
     if any(deployed.outcome == "deployed" for deployed in done):
@@ -214,13 +210,13 @@ def _deploy(planned: Planned, *, yes: bool) -> DeployedView:
     """Deploy in one Region; returns what is shown of it."""
     place, present, parameters = planned.place, planned.present, planned.parameters
     stack, account = place.stack_name, place.caller.account
-    terminal.say(f"Stack {stack} in {planned.region}, account {account}: {versions(present)}")
-    if (parameters["HubAccount"], parameters["HubRegion"]) == (account, planned.region):
+    terminal.say(f"Stack {stack} in {planned.place.region}, account {account}: {versions(present)}")
+    if (parameters["HubAccount"], parameters["HubRegion"]) == (account, planned.place.region):
         terminal.say("It is the hub's own account and Region, which has no rules of a spoke.")
     rollout = Rollout(place.client("cloudformation", PATIENT), stack, place.sleep, yes=yes)
     template = Template({"TemplateBody": installed.file("spoke.yaml").read_text()}, NAMED_ROLES)
     present = rollout.without_what_failed(present)
-    return rollout.change(template, present, parameters, given=planned.given).but(region=planned.region)
+    return rollout.change(template, present, parameters, given=planned.given).but(region=planned.place.region)
 
 
 def _home(place: Deployment, present: Mapping[str, Present], given: Parameters) -> str:
@@ -232,7 +228,7 @@ def _home(place: Deployment, present: Mapping[str, Present], given: Parameters) 
             f"the account's roles are in {there} already, not in {asked}",
             f"leave --home-region out; or remove the spoke in {there} first",
         )
-    home = there or asked or region_of(place)
+    home = there or asked or place.region
     if not there and home not in present:
         raise UsageError(f"there are no roles in {home} yet", f"deploy it there too: --region {home}")
     return home
@@ -295,10 +291,6 @@ def _warn_of_version(hub: Hub | None) -> None:
         terminal.warn(f"the hub is version {hub.version}, and the spoke would be {ours}: {what}")
 
 
-def region_of(place: Deployment) -> str:
-    return str(place.session.region_name)
-
-
 # ---- `rolekeeper spoke remove` ----
 
 
@@ -312,12 +304,8 @@ class Spoke:
     carrying: list[str]
 
     @property
-    def region(self) -> str:
-        return region_of(self.place)
-
-    @property
     def is_home(self) -> bool:
-        return self.parameters.get("HomeRegion") == self.region
+        return self.parameters.get("HomeRegion") == self.place.region
 
 
 def remove(places: Sequence[Deployment], *, yes: bool) -> list[Target]:
@@ -326,11 +314,11 @@ def remove(places: Sequence[Deployment], *, yes: bool) -> list[Target]:
     account = places[0].caller.account
     terminal.say(f"Stack {places[0].stack_name} in account {account}.")
     _show_removal(spokes)
-    terminal.confirm(f"Delete it in {', '.join(each.region for each in spokes)}?", yes=yes)
+    terminal.confirm(f"Delete it in {', '.join(each.place.region for each in spokes)}?", yes=yes)
     for each in spokes:
         client = each.place.client("cloudformation", PATIENT)
-        delete(client, each.id, each.place.sleep, what=f"the deletion in {each.region}")
-    removed = [RemovedSpokeView(region=each.region, outcome="removed", carrying=each.carrying) for each in spokes]
+        delete(client, each.id, each.place.sleep, what=f"the deletion in {each.place.region}")
+    removed = [RemovedSpokeView(region=each.place.region, outcome="removed", carrying=each.carrying) for each in spokes]
     render.show(removed)
     left = sum(len(each.carrying) for each in spokes)
     terminal.say(f"Removed. Instances that keep a managed role, which nobody changes from then on: {left:,}.")
@@ -339,12 +327,12 @@ def remove(places: Sequence[Deployment], *, yes: bool) -> list[Target]:
         terminal.say(
             f"The account's changer may still act there, until you name the Regions that are left: {deploy_there}"
         )
-    return [Target(account, each.region) for each in spokes]
+    return [Target(account, each.place.region) for each in spokes]
 
 
 def _found(place: Deployment) -> Spoke:
     stack = existing(place.client("cloudformation", PATIENT), place.stack_name, SPOKE)
-    parameters, caller, region = parameters_of(stack), place.caller, region_of(place)
+    parameters, caller, region = parameters_of(stack), place.caller, place.region
     path = parameters.get("RolePath", "/rolekeeper/")
     ownership = Ownership(f"arn:{caller.partition}:iam::{caller.account}:instance-profile{path}")
     found = carrying(Ec2(place.client("ec2"), caller.account, region), ownership)
@@ -355,7 +343,7 @@ def _show_removal(spokes: Sequence[Spoke]) -> None:
     if not terminal.options().for_people:
         return
     rows = [
-        (each.region, f"its rules are deleted; instances that keep a managed role: {len(each.carrying):,}")
+        (each.place.region, f"its rules are deleted; instances that keep a managed role: {len(each.carrying):,}")
         for each in spokes
     ]
     if any(each.is_home for each in spokes):

@@ -11,7 +11,7 @@ from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.guard.view import GuardPartView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.command import Group, deployment, doctor_deployment, lists, prints
+from rolekeeper_cli.shell.command import Group, deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout
 
 with lazily():
@@ -71,7 +71,7 @@ def scp_tags(excepted: tuple[str, ...], part: int) -> None:
     or the tag rolekeeper:ignore; by a launch too, and by the tags of Auto Scaling groups.
     """
     principals = use.principals(excepted)
-    there = doctor_deployment()
+    there = deployment()
     arns, keys = use.Arns.of(there), there.mapped_keys
     documents = use.tag_policies(arns, keys, principals)
     if part > len(documents):
@@ -169,7 +169,7 @@ def verifiers(part: int) -> None:
     on: by their names, or by the tag that they carry. It takes no deployment.
     """
     there = deployment()
-    caller, region = there.caller, str(there.session.region_name)
+    caller, region = there.caller, there.region
     document = use.verifiers_policies(caller.partition, caller.account, region)[part - 1]
     tag = use.VERIFY_TAG
     about = (

@@ -56,7 +56,7 @@ class Arns:
         return cls(
             caller.partition,
             caller.account,
-            str(deployment.session.region_name),
+            deployment.region,
             path=settings.role_path,
             stack=deployment.stack.name,
             mapping_table=settings.mapping_table,

@@ -40,11 +40,6 @@ def _key_and_rest(words: tuple[str, ...]) -> tuple[MappingKey, list[str]]:
     return names.mapping_key(words[0]), list(words[1:])
 
 
-def offers_columns(_context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Offer the columns of a mapping."""
-    return completion.offered(dict.fromkeys(schema.column_names(keys=True), ""), incomplete)
-
-
 def _offers_key_and_columns(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """One mapping, then columns, each with a `=`; then the roles, or the values of a column that takes only some."""
     if not completion.names_a_key(context):

@@ -13,7 +13,7 @@ from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.role.revoke_view import CleanedView, RevokedRoleView, RevokedView
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import INSTANCE, completes, dry_runs, yes_to_all
-from rolekeeper_cli.shell.command import command, deployment, doctor_deployment, prints
+from rolekeeper_cli.shell.command import command, deployment, prints
 from rolekeeper_cli.shell.layout import second, several
 
 with lazily():
@@ -165,7 +165,7 @@ def clean_revoked() -> ExitCode:
 
     Of every role of the account under the path. A policy without any other statement is deleted.
     """
-    done, bad = _collected(role_revocation.clean(doctor_deployment()))
+    done, bad = _collected(role_revocation.clean(deployment()))
     terminal.bad(f"{each.what}: {each.remedy}" for each in bad)
     render.show(done, lambda: _show_cleaned(done), of=list[CleanedView])
     return ExitCode.NO if bad else ExitCode.DONE

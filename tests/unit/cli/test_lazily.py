@@ -8,11 +8,11 @@ import sys
 from rolekeeper_cli.lazily import lazily
 with lazily():
     from rolekeeper_cli.fleet import watch_command as watch
-    from rolekeeper_cli.row import yaml_text
+    from rolekeeper_cli.row import files
 def ran():
     return ["yaml" in sys.modules, "rolekeeper_cli.instance.history_command" in sys.modules]
 print(ran(), end=" ")
-yaml_text.dumped({})
+files.dumped({})
 print(ran(), end=" ")
 from rolekeeper_cli.fleet.watch_command import watch as command
 print(ran(), command is watch.watch)

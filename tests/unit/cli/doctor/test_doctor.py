@@ -14,7 +14,7 @@ from fixtures.account import ACCOUNT, REGION
 from fixtures.doctor import SIMULATED, TOPIC, DoctorFixture
 from fixtures.mappings import TRUSTS_LAMBDA, Desk
 from fixtures.terminal import Terminal
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.doctor import work
 from rolekeeper_cli.doctor.caller import NEEDS
 from rolekeeper_cli.doctor.run import CHECKS, run
@@ -40,7 +40,7 @@ def finds(ward: DoctorFixture) -> Finds:
     del ward
 
     def found(check: str) -> list[tuple[str, str, str]]:
-        documents = [each.view().as_mapping() for each in run(check, CHECKS[check], DoctorDeployment(Options()))]
+        documents = [each.view().as_mapping() for each in run(check, CHECKS[check], Deployment(Options()))]
         assert all(bool(each["remedy"]) == (each["level"] != "ok") for each in documents)
         return [(each["level"], each["what"], each["remedy"]) for each in documents]
 
