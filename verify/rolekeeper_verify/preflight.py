@@ -157,15 +157,14 @@ def _may(deployment: Deployment, needs: Sequence[Need], *, level: Level, remedy:
 
 def boundary(deployment: Deployment) -> Findings:
     """A boundary often asks that all roles that are made have one too."""
-    caller, iam = deployment.caller, deployment.client("iam")
+    caller = deployment.caller
     kind, *path = caller.arn.split(":", 5)[5].split("/")
     found = ""
     if kind == "assumed-role":
-        role = Iam(iam, caller.account, caller.partition).get_role(path[0])
+        role = Iam(deployment.client("iam"), caller.account, caller.partition).get_role(path[0])
         found = role.boundary_arn if role else ""
     elif kind == "user":
-        with classified("iam:GetUser", caller.arn):
-            user = iam.get_user(UserName=path[-1])["User"]
+        user = deployment.ask("iam:GetUser", caller.arn, UserName=path[-1])["User"]
         found = user.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
     if found:
         what = f"the permissions boundary {found} limits you, and may ask for one on the roles that a deployment makes"
@@ -176,8 +175,7 @@ def boundary(deployment: Deployment) -> Findings:
 def tag_policy(deployment: Deployment) -> Findings:
     """Whether the organization's effective tag policy is enforced for the tags of a verification."""
     try:
-        with classified("organizations:DescribeEffectivePolicy", "*"):
-            answer = deployment.client("organizations").describe_effective_policy(PolicyType="TAG_POLICY")
+        answer = deployment.ask("organizations:DescribeEffectivePolicy", "*", PolicyType="TAG_POLICY")
     except PermanentError as error:
         if error.code not in {"EffectivePolicyNotFoundException", "AWSOrganizationsNotInUseException"}:
             raise
@@ -199,9 +197,8 @@ def machine(deployment: Deployment, wanted: Wanted) -> Findings:
         yield fail(shown.what, shown.remedy)
         return ""
     try:
-        with classified("ec2:RunInstances", found.subnets[0]):
-            request = {**found.launch_request("dryrun", tags={}), "SubnetId": found.subnets[0]}
-            deployment.client("ec2").run_instances(**request, DryRun=True)
+        request = {**found.launch_request("dryrun", tags={}), "SubnetId": found.subnets[0]}
+        deployment.ask("ec2:RunInstances", found.subnets[0], **request, DryRun=True)
     except PermanentError as error:
         # What a dry run answers if the real call would succeed (EC2 API reference, `RunInstances`).
         if error.code != "DryRunOperation":
@@ -214,8 +211,7 @@ def machine(deployment: Deployment, wanted: Wanted) -> Findings:
 
 
 def iam_quotas(deployment: Deployment) -> Findings:
-    with classified("iam:GetAccountSummary", "*"):
-        summary = deployment.client("iam").get_account_summary()["SummaryMap"]
+    summary = deployment.ask("iam:GetAccountSummary", "*")["SummaryMap"]
     counts = {"roles": "Roles", "instance profiles": "InstanceProfiles", "policies": "Policies"}
     for what, key in counts.items():
         yield from _room(what, summary[key], summary[f"{key}Quota"], needed=NEEDED[what])
@@ -223,8 +219,7 @@ def iam_quotas(deployment: Deployment) -> Findings:
 
 
 def concurrency(deployment: Deployment) -> Findings:
-    with classified("lambda:GetAccountSettings", "*"):
-        limit = deployment.client("lambda").get_account_settings()["AccountLimit"]
+    limit = deployment.ask("lambda:GetAccountSettings", "*")["AccountLimit"]
     quota, left = limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"]
     yield from _room("concurrent executions of Lambda", quota - left, quota, needed=_RUNS)
     return f"{left:,} of {quota:,} concurrent executions of Lambda aren't reserved"

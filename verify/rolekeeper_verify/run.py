@@ -87,7 +87,8 @@ class Verification:
             self._end(Step(name="end", what=what, outcome=Outcome.FAILED, seconds=0, why=why))
             raise
         finally:
-            self._remove()
+            self._left = ["unknown: the removal was interrupted"]
+            self._try(REMOVAL, "everything is removed, and no service lists any of it", self._removed)
 
     def _play(self, machine: Machine) -> None:
         made: list[Scene] = []
@@ -139,10 +140,6 @@ class Verification:
     def _end(self, step: Step) -> None:
         self._steps.append(step)
         self._ended(step)
-
-    def _remove(self) -> None:
-        self._left = ["unknown: the removal was interrupted"]
-        self._try(REMOVAL, "everything is removed, and no service lists any of it", self._removed)
 
     def _removed(self) -> None:
         for each in removal.remove(self._caller, [self._record]):

@@ -11,7 +11,7 @@ from rolekeeper_cli.shell.layout import Column, Layout, amount, second, several
 from rolekeeper_cli.shell.tables import stream_list
 from rolekeeper_verify.aws import wait_out
 from rolekeeper_verify.kinds import Leftover
-from rolekeeper_verify.removal import RUNS_FOR, Found, Removal, by_id, find, newest, remove
+from rolekeeper_verify.removal import RUNS_FOR, Found, Removal, by_id, find, remove
 from rolekeeper_verify.view import ElsewhereView, LeftoverView, SweptVerificationView, UnprovenView, VerificationsView
 
 _LAYOUT = Layout(
@@ -118,7 +118,7 @@ def _views(deployment: Deployment, found: Found, id_: str | None) -> list[SweptV
         SweptVerificationView(
             id=id_of_these,
             verification=id_of_these,
-            newest=(at := newest(things)),
+            newest=(at := max((each.since for each in things if each.since), default=None)),
             may_be_running=at is not None and now - at < RUNS_FOR,
             left=[_view(leftover) for leftover in things],
             removed=None,

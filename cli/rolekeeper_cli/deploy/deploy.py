@@ -128,13 +128,9 @@ def deploy(
     if done.outcome == "deployed":
         terminal.say(f"Version {installed.version()} is deployed. Next:")
         is_new = not present.is_deployed
-        _say_steps(next_steps(parameters["Mode"], mapped=bool(tables) or not is_new), whole=guided or is_new)
-
-
-def _say_steps(steps: Sequence[str], *, whole: bool) -> None:
-    """Say what to type next; of an upgrade the first step alone."""
-    for words in steps if whole else steps[:1]:
-        terminal.say(f"  {_typed(words)}  # {_DOES[words]}")
+        steps = next_steps(parameters["Mode"], mapped=bool(tables) or not is_new)
+        for words in steps if guided or is_new else steps[:1]:
+            terminal.say(f"  {_typed(words)}  # {_DOES[words]}")
 
 
 def _check_import(present: Present, stack: str) -> None:

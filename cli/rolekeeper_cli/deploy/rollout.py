@@ -10,7 +10,7 @@ import click
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.aws.deployment import describe_stack
-from rolekeeper_cli.deploy.stack import REVIEWED, TABLES, Parameters, Present
+from rolekeeper_cli.deploy.stack import NEVER_WORKED, REVIEWED, TABLES, Parameters, Present
 from rolekeeper_cli.deploy.view import DeployedView, ParameterChangeView, ResourceChangeView
 from rolekeeper_cli.errors import ConfigurationError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.shell import terminal
@@ -273,7 +273,7 @@ class Rollout:
 
     def without_what_failed(self, present: Present) -> Present:
         """The stack as it is once an empty one, which a failed creation left, is deleted."""
-        if not present.never_worked:
+        if present.status != NEVER_WORKED:
             return present
         if terminal.options().dry_run:
             raise ConfigurationError(

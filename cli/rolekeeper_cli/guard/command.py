@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
@@ -17,13 +17,13 @@ from rolekeeper_cli.shell.layout import Column, Layout
 with lazily():
     from rolekeeper_cli.guard import use
 
-_except = click.option(
-    "--except",
-    "excepted",
-    metavar="ARN",
-    multiple=True,
-    help="Who may, a role or a user; * and ? are wildcards. Needed; may be given again.",
-)
+
+def _except(about: str) -> Callable[[Any], Any]:
+    help_ = f"{about}; * and ? are wildcards. May be given again."
+    return click.option("--except", "excepted", metavar="ARN", multiple=True, help=help_)
+
+
+_except_people = _except("Needed: who may, a role or a user")
 _tag_key = click.option(
     "--tag-key", "tag_keys", metavar="KEY", multiple=True, help="Only the rows of this tag key; may be given again."
 )
@@ -60,7 +60,7 @@ def group(context: click.Context) -> None:
         "rolekeeper guard scp-tags --except 'arn:aws:iam::*:role/may-tag-*' --part 2",
     ],
 )
-@_except
+@_except_people
 @click.option(
     "--part", type=click.IntRange(1), default=1, metavar="N", help="Which, where all keys don't fit into one."
 )
@@ -83,7 +83,7 @@ def scp_tags(excepted: tuple[str, ...], part: int) -> None:
 
 
 @group.command("scp-path", examples=[f"rolekeeper guard scp-path {_ADMIN} > path.json"])
-@_except
+@_except_people
 def scp_path(excepted: tuple[str, ...]) -> None:
     """Print the service control policy for the role path.
 
@@ -104,13 +104,7 @@ def scp_path(excepted: tuple[str, ...]) -> None:
         "rolekeeper guard scp-source --except 'arn:aws:iam::*:role/rolekeeper/batch-*'",
     ],
 )
-@click.option(
-    "--except",
-    "excepted",
-    metavar="ARN",
-    multiple=True,
-    help="A role whose credentials may be used from anywhere; * and ? are wildcards. May be given again.",
-)
+@_except("A role whose credentials may be used from anywhere")
 def scp_source(excepted: tuple[str, ...]) -> None:
     """Print the service control policy against stolen credentials.
 

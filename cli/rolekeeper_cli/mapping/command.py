@@ -392,7 +392,7 @@ def history(key: MappingKey) -> None:
         note_name="what",
     )
     render.show_list(layout, entries, empty=str)
-    if mappings.is_gone_unpublished(there, key):
+    if there.app.revisions.read(key).published is None and there.app.table.get_row(key) is None:
         terminal.say("The row was deleted before it was ever published.")
 
 

@@ -77,10 +77,6 @@ def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[EditE
     raise CommandError(f"{key} has no history", advice("see: ", Remedy(Kind.MAPPINGS)))
 
 
-def is_gone_unpublished(deployment: Deployment, key: MappingKey) -> bool:
-    return deployment.app.revisions.read(key).published is None and deployment.app.table.get_row(key) is None
-
-
 def history(deployment: Deployment, key: MappingKey, limit: int) -> list[EditEntryView]:
     """The same; empty if there are none: Rolekeeper has judged no edit of it yet, or none lately."""
     entries = deployment.app.revisions.history(key, limit)
