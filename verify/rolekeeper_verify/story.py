@@ -156,9 +156,7 @@ class Story:
         began = self._now()
         self._put("a", self.names.role(_MISSING))
         self._row_becomes(
-            "a",
-            Status.REJECTED,
-            ReasonCode.MISSING(what=f"role '{self.names.role(_MISSING)}' doesn't exist"),
+            "a", Status.REJECTED, ReasonCode.MISSING(what=f"role '{self.names.role(_MISSING)}' doesn't exist")
         )
         seconds = self._now() - began
         self._stays(self.a, before)

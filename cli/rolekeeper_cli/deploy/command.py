@@ -43,10 +43,7 @@ class WithParameters(Command):
     """Takes the template's parameters as options."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [
-            *super().get_params(ctx),
-            *(_option(name, each) for name, each in parameters.parameters().items()),
-        ]
+        return [*super().get_params(ctx), *(_option(name, each) for name, each in parameters.parameters().items())]
 
 
 def _option(name: str, parameter: dict[str, Any]) -> click.Option:

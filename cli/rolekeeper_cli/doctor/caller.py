@@ -143,12 +143,7 @@ def _arns(arns: Arns, work_queue: str, dead_letter_queue: str) -> dict[str, str]
 
 
 def lacking(
-    deployment: Deployment,
-    principal: str,
-    needs: Sequence[Need],
-    *,
-    level: Level = Level.WARN,
-    remedy: str = _PAGE,
+    deployment: Deployment, principal: str, needs: Sequence[Need], *, level: Level = Level.WARN, remedy: str = _PAGE
 ) -> Iterator[Finding]:
     """What IAM refuses a principal of what it needs; things are asked about once each."""
     asked: dict[Request, set[str]] = {}

@@ -22,10 +22,7 @@ with lazily():
 
 @prints(asks_aws=False, column=ColumnView, schema=Mapping[str, Any])
 @command(
-    "schema",
-    "rolekeeper schema fleet",
-    "rolekeeper schema when_stopped",
-    "rolekeeper schema > mappings.schema.json",
+    "schema", "rolekeeper schema fleet", "rolekeeper schema when_stopped", "rolekeeper schema > mappings.schema.json"
 )
 @click.argument(
     "words",

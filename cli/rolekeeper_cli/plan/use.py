@@ -13,13 +13,7 @@ from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.instance.seen import Seen, profile_name
 from rolekeeper_cli.instance.use import name_of, where
 from rolekeeper_cli.mapping.preview import FleetPlan
-from rolekeeper_cli.plan.view import (
-    AccountChangesView,
-    PermissionsView,
-    PlanCountsView,
-    PlannedChangeView,
-    PlanView,
-)
+from rolekeeper_cli.plan.view import AccountChangesView, PermissionsView, PlanCountsView, PlannedChangeView, PlanView
 from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.effect import withheld
 from rolekeeper_cli.row.view import MappingView

@@ -7,14 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.mappings.rows import (
-    COLUMNS,
-    KEYS,
-    Attributes,
-    HomeAccount,
-    read_row,
-    row_of,
-)
+from rolekeeper.mappings.rows import COLUMNS, KEYS, Attributes, HomeAccount, read_row, row_of
 from rolekeeper.mappings.snapshot import NO_LONGER_HELD
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping

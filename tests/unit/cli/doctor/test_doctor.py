@@ -95,10 +95,7 @@ def test_what_isn_t_allowed_is_unknown_and_stops_no_other_check(
 
 def test_so_is_what_aws_can_t_answer_now_or_at_all(finds: Finds, ward: DoctorFixture) -> None:
     ward.errors = {"DescribeRule": "ThrottlingException", "DescribeTrails": "UnknownOperationException"}
-    assert only(finds("rules"))[:2] == (
-        "unknown",
-        "AWS gave no answer to events:DescribeRule: ThrottlingException: no",
-    )
+    assert only(finds("rules"))[:2] == ("unknown", "AWS gave no answer to events:DescribeRule: ThrottlingException: no")
     assert only(finds("trail"))[:2] == (
         "unknown",
         "AWS refused cloudtrail:DescribeTrails on *: UnknownOperationException: no",
@@ -222,10 +219,7 @@ def test_what_waits(finds: Finds, desk: Desk, ward: DoctorFixture) -> None:
         "look again in some minutes: CloudWatch learns of a queue with a delay",
     )
     # The last of them counts.
-    ward.ages = [
-        (now - timedelta(minutes=2), 90),
-        (now - timedelta(minutes=9), 5000),
-    ]
+    ward.ages = [(now - timedelta(minutes=2), 90), (now - timedelta(minutes=9), 5000)]
     assert only(finds("work-queue")) == ("ok", f"{shown}; the oldest is 0:01:30 old", "")
     ward.ages.append((now - timedelta(minutes=1), 1201))
     late = "the oldest message of the work queue is 0:20:01 old"

@@ -258,11 +258,7 @@ def test_a_form_whose_row_moved_comes_back_as_it_was_typed(browser: TestClient, 
 
 @pytest.mark.parametrize(
     ("columns", "problem"),
-    [
-        ({"role": "a/b"}, "holds a path"),
-        ({"expires_at": "tomorrow"}, "expires_at"),
-        ({}, "Nothing was changed"),
-    ],
+    [({"role": "a/b"}, "holds a path"), ({"expires_at": "tomorrow"}, "expires_at"), ({}, "Nothing was changed")],
 )
 def test_a_form_that_cant_be_meant_comes_back(
     browser: TestClient, desk: Desk, columns: dict[str, str], problem: str

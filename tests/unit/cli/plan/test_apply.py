@@ -54,12 +54,7 @@ def test_a_plan_that_was_narrowed_applies_to_those_alone(terminal: Terminal, des
     terminal("plan", "--out", plan, "--instance", one)
     desk.quiet()
     terminal.reconciles(one)
-    assert terminal.document("apply", plan) == {
-        "instances": 1,
-        "waiting": 0,
-        "mappings": [],
-        "not_in_effect": [],
-    }
+    assert terminal.document("apply", plan) == {"instances": 1, "waiting": 0, "mappings": [], "not_in_effect": []}
     [sent] = desk.sent()
     assert (sent["detail"]["instance-id"], sent["detail"]["cause"]) == (one, f"plan applied by {CALLER}")
     assert (desk.world.carries(one), desk.world.carries(other)) == ("web", "")
