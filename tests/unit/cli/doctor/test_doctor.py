@@ -55,14 +55,6 @@ def only(findings: list[tuple[str, str, str]]) -> tuple[str, str, str]:
 # ---- the whole ----
 
 
-def test_a_warning_is_no_failure_nor_is_what_can_t_be_seen(terminal: Terminal, ward: DoctorFixture) -> None:
-    ward.subscriptions = {"SubscriptionsConfirmed": "0", "SubscriptionsPending": "0"}
-    ward.denied.add("DescribeTrails")
-    document = terminal.document("doctor")
-    assert document["summary"] == {"ok": 17, "warn": 1, "fail": 0, "unknown": 1}
-    assert [each["check"] for each in document["findings"] if each["level"] != "ok"] == ["subscribers", "trail"]
-
-
 def test_it_changes_nothing(terminal: Terminal, ward: DoctorFixture, desk: Desk) -> None:
     desk.edit("workload=web", role="none-such")
     desk.quiet()
