@@ -31,10 +31,10 @@ from rolekeeper_cli.mapping import preview
 from rolekeeper_cli.mapping.page import key_of
 from rolekeeper_cli.mapping.preview import FleetPlan, Preview
 from rolekeeper_cli.mapping.rehearsal import foresee
-from rolekeeper_cli.plan.view import PlannedEditView
 from rolekeeper_cli.row import edits, names, schema
 from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.edits import OpenEdit, RowPlan, UnreadableRowError, Written, to_text
+from rolekeeper_cli.row.view import PlannedEditView
 from rolekeeper_cli.shell.layout import second
 from rolekeeper_cli.target.use import Places
 

@@ -28,11 +28,11 @@ from rolekeeper.storage.layout import Item, Key
 from rolekeeper.storage.state import ABSENT, PRESENT, Write
 from rolekeeper_cli.aws.deployment import Caller, Deployment
 from rolekeeper_cli.instance.seen import Enforced
-from rolekeeper_cli.plan.view import PlannedEditView
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.row import edits, names
 from rolekeeper_cli.row.edits import Change, OpenEdit, RowPlan
 from rolekeeper_cli.row.effect import GOOD, text_in, worth_saying
+from rolekeeper_cli.row.view import PlannedEditView
 from rolekeeper_cli.target.use import Places
 
 # ---- the two tables, with what is written in a rehearsal ----

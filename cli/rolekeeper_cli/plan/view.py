@@ -1,10 +1,10 @@
 """What would change in the fleet, and what a plan changed."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 from rolekeeper_cli.instance.view import InstanceNameView
-from rolekeeper_cli.row.view import ColumnChangeView, MappingView, PacedView, VerdictView
+from rolekeeper_cli.row.view import MappingView, PacedView, PlannedEditView, VerdictView
 from rolekeeper_cli.shell.view import View
 from rolekeeper_cli.target.view import UnseenTargetView
 
@@ -22,22 +22,6 @@ class PlannedChangeView(InstanceNameView):
     mapping: Annotated[str | None, "the mapping that governs it"]
     revision: Annotated[int, "that mapping's revision"]
     reason: Annotated[str, "why"]
-
-
-class PlannedEditView(View):
-    """An edit of a row, and its result."""
-
-    mapping: Annotated[str, "the mapping"]
-    kind: Annotated[str, "new, changed, deleted or unchanged"]
-    columns: Annotated[Mapping[str, ColumnChangeView], "the columns that change"]
-    status: Annotated[str, "the status that it would have"]
-    takes_effect: Annotated[bool, "whether it would take effect"]
-    needs_approval: Annotated[bool, "whether it would be held"]
-    own_edit: Annotated[bool, "whether it is your own, so that another person has to approve it"]
-    reason: Annotated[str, "why it would have this status"]
-    note: Annotated[str | None, "what else there is to know"]
-    effect: Annotated[Mapping[str, Any] | None, "what it changes on instances, and their permissions"]
-    foreign: Annotated[int, "how many instances with its tag carry a foreign role"]
 
 
 class PermissionsView(View):

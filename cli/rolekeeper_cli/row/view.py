@@ -117,6 +117,22 @@ class RowPlanView(View):
     not_in_effect: Annotated[Sequence[VerdictView], "the rows that say already what is wanted, without effect"]
 
 
+class PlannedEditView(View):
+    """An edit of a row, and its result."""
+
+    mapping: Annotated[str, "the mapping"]
+    kind: Annotated[str, "new, changed, deleted or unchanged"]
+    columns: Annotated[Mapping[str, ColumnChangeView], "the columns that change"]
+    status: Annotated[str, "the status that it would have"]
+    takes_effect: Annotated[bool, "whether it would take effect"]
+    needs_approval: Annotated[bool, "whether it would be held"]
+    own_edit: Annotated[bool, "whether it is your own, so that another person has to approve it"]
+    reason: Annotated[str, "why it would have this status"]
+    note: Annotated[str | None, "what else there is to know"]
+    effect: Annotated[Mapping[str, Any] | None, "what it changes on instances, and their permissions"]
+    foreign: Annotated[int, "how many instances with its tag carry a foreign role"]
+
+
 class PacedView(View):
     """A mapping whose changes don't all go at once."""
 

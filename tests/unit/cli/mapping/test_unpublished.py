@@ -1,6 +1,5 @@
 """discard: what isn't in effect is dropped, and no instance changes. rollback: an earlier revision is restored."""
 
-
 import pytest
 
 from fixtures.mappings import Desk

@@ -16,10 +16,9 @@ from rolekeeper_cli.plan.view import (
     PermissionsView,
     PlanCountsView,
     PlannedChangeView,
-    PlannedEditView,
     PlanView,
 )
-from rolekeeper_cli.row.view import ColumnChangeView, MappingView, NotInEffectView, PacedView
+from rolekeeper_cli.row.view import ColumnChangeView, MappingView, NotInEffectView, PacedView, PlannedEditView
 from rolekeeper_cli.shell.view import View
 from rolekeeper_cli.target.view import UnseenTargetView
 
