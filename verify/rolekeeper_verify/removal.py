@@ -104,7 +104,6 @@ def find(deployment: Deployment, record: Record | None = None) -> Found:
 
 
 def by_id(leftovers: Iterable[Leftover]) -> Mapping[str, list[Leftover]]:
-    """The things of each verification."""
     things: dict[str, list[Leftover]] = {}
     for each in leftovers:
         things.setdefault(each.id, []).append(each)

@@ -49,7 +49,6 @@ class Switches:
 
     @property
     def mode(self) -> Mode:
-        """The mode in effect."""
         return self.control.mode or self.deployed
 
     def view(self) -> SwitchesView:

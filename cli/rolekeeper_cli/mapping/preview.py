@@ -164,7 +164,6 @@ class FleetPlan:
 
 
 def in_words(found: Difference) -> str:
-    """What a change of role gains and loses."""
     return comparison.in_words(found, WORDS)
 
 

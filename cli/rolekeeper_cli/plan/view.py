@@ -25,8 +25,6 @@ class PlannedChangeView(InstanceNameView):
 
 
 class PermissionsView(View):
-    """What instances gain and lose by another role."""
-
     account: Annotated[str, "their account"]
     from_: Annotated[str | None, "the instance profile before"]
     to: Annotated[str | None, "the one after"]
@@ -38,16 +36,12 @@ class PermissionsView(View):
 
 
 class AccountChangesView(View):
-    """How many instances of an account change."""
-
     account: Annotated[str, "the account"]
     instances: Annotated[int, "how many instances it has"]
     changes: Annotated[int, "how many of these change"]
 
 
 class PlanCountsView(View):
-    """The numbers of a plan."""
-
     attach: Annotated[int, "how many get a role"]
     replace: Annotated[int, "how many get another role"]
     detach: Annotated[int, "how many lose their role"]
@@ -61,8 +55,6 @@ class PlanCountsView(View):
 
 
 class PlanView(View):
-    """What would change in the fleet."""
-
     changes: Annotated[Sequence[PlannedChangeView], "the instances that don't stay as they are"]
     mappings: Annotated[Sequence[PlannedEditView], "the edits of a file"]
     permissions: Annotated[Sequence[PermissionsView], "what instances gain and lose"]
@@ -74,8 +66,6 @@ class PlanView(View):
 
 
 class AppliedView(View):
-    """What a plan changed."""
-
     instances: Annotated[int, "how many instances are as planned"]
     waiting: Annotated[int, "how many wait for edits that aren't in effect"]
     mappings: Annotated[Sequence[str], "the mappings that were edited"]

@@ -144,7 +144,6 @@ def text_in(row: Attributes, column: str) -> str:
 
 
 def reasons_in(row: Attributes) -> tuple[Reason, ...]:
-    """Why a row has its status."""
     found = row.get("status_details")
     return stored(text_in(row, "status_reason"), layout.plain(found) if found else ())
 

@@ -34,23 +34,17 @@ class ColumnView(View):
 
 
 class InEffectView(View):
-    """What is in effect of a mapping."""
-
     role: Annotated[str, "its role"]
     revision: Annotated[int, "its revision"]
 
 
 class WaitingEditView(View):
-    """An edit that isn't in effect."""
-
     what: Annotated[str, "edit or deletion"]
     role: Annotated[str, "the role that it asks for"]
     because: Annotated[str, "why it isn't in effect"]
 
 
 class MappingView(View):
-    """A row of the mapping table, what is in effect, and what waits."""
-
     mapping: Annotated[str, "the mapping, as tag_key=tag_value"]
     columns: Annotated[Mapping[str, Any], "the columns that people write (docs/mappings.md)"]
     status: Annotated[str | None, "the result of the last edit"]
@@ -67,8 +61,6 @@ class MappingView(View):
 
 
 class EditEntryView(View):
-    """An edit of a mapping, and its result."""
-
     at: Annotated[str | None, "when"]
     event: Annotated[str | None, "what happened"]
     status: Annotated[str | None, "the row's status then"]
@@ -94,32 +86,24 @@ class ColumnChangeView(View):
 
 
 class RowChangeView(View):
-    """A row that changes."""
-
     mapping: Annotated[str, "the mapping"]
     kind: Annotated[str, "new, changed or deleted"]
     columns: Annotated[Mapping[str, ColumnChangeView], "the columns that change"]
 
 
 class VerdictView(View):
-    """A row that isn't in effect as it was written."""
-
     mapping: Annotated[str, "the mapping"]
     status: Annotated[str | None, "its status"]
     reason: Annotated[str | None, "why it has this status"]
 
 
 class RowPlanView(View):
-    """What an edit, or a file, changes in the mapping table."""
-
     changes: Annotated[Sequence[RowChangeView], "the rows that change"]
     unchanged: Annotated[int, "how many rows say already what is wanted"]
     not_in_effect: Annotated[Sequence[VerdictView], "the rows that say already what is wanted, without effect"]
 
 
 class PlannedEditView(View):
-    """An edit of a row, and its result."""
-
     mapping: Annotated[str, "the mapping"]
     kind: Annotated[str, "new, changed, deleted or unchanged"]
     columns: Annotated[Mapping[str, ColumnChangeView], "the columns that change"]
@@ -144,8 +128,6 @@ class PacedView(View):
 
 
 class HeldEditView(View):
-    """An edit that is held."""
-
     mapping: Annotated[str, "the mapping"]
     revision: Annotated[int, "its revision"]
     deletes: Annotated[bool, "whether it deletes the mapping"]

@@ -61,7 +61,8 @@ def test_a_usual_fleet_fits_one_screen_and_the_rest_is_counted(
 
 
 def test_instances_of_other_accounts_that_change_alike_are_named_with_these() -> None:
-    blank = PlannedChangeView(**dict.fromkeys(PlannedChangeView.fields))
+    nothing: dict[str, Any] = dict.fromkeys(PlannedChangeView.fields)
+    blank = PlannedChangeView(**nothing)
     rows = [blank.but(account=account) for account in ("222222222222", "111111111111")]
     home = Target("111111111111", "us-east-1")
     assert command._instance(rows, home) == "2 instances in 111111111111, 222222222222"  # noqa: SLF001  # as it is drawn

@@ -192,7 +192,7 @@ def test_a_tag_or_a_name_proves_nothing(account: VerifiedAccount) -> None:
     account.client("ec2").create_security_group(GroupName=f"{Names(ID).stack}-another", Description="none")
     account.client("logs").create_log_group(logGroupName=f"/aws/lambda/{Names(ID).stack}/another")
     account.make_stack("rolekeeper-verify-prod01")
-    account.resources("prod01")
+    account.makes_resources("prod01")
     account.bucket(Names("prod01").bucket(ACCOUNT, REGION))
     before = {each.words for each in find(account).unproven}
     assert {each.id for each in find(account).unproven} == {ID, "prod01"}
