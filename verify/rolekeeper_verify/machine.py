@@ -70,7 +70,8 @@ def resolve(deployment: Deployment, wanted: Wanted) -> Machine:
     offered = list(aws.items("ec2:DescribeInstanceTypeOfferings", _OFFERS, **asked))
     for name, architecture in types.items():
         if zones := sorted(zone for zone in subnets if [name, zone] in offered):
-            image = wanted.ami or _amazon_linux(aws, architecture)
+            parameter = {"Name": IMAGE_PARAMETER.format(architecture)}
+            image = wanted.ami or str(aws.call("ssm:GetParameter", **parameter)["Parameter"]["Value"])
             found, vpc = [subnets[zone] for zone in zones], subnets[zones[0]]["VpcId"]
             ids = tuple(subnet["SubnetId"] for subnet in found if subnet["VpcId"] == vpc)
             return Machine(name, architecture, subnets=ids, vpc=vpc, image=image)
@@ -98,7 +99,3 @@ def _subnets(aws: Aws, wanted: str | None) -> dict[str, dict[str, str]]:
     if not found:
         raise CommandError("the Region has no default subnet", "choose one: --subnet; it needs no way out")
     return {each["AvailabilityZone"]: each for each in found}
-
-
-def _amazon_linux(aws: Aws, architecture: str) -> str:
-    return str(aws.call("ssm:GetParameter", Name=IMAGE_PARAMETER.format(architecture))["Parameter"]["Value"])

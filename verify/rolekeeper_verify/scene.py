@@ -95,7 +95,10 @@ def deploy(caller: Deployment, record: Record, machine: Machine) -> Scene:
     main.deployed(f"the deployment of {names.stack}")
     making.deployed(f"the deployment of {names.scene}")
     verified = caller.of_stack(names.stack)
-    _is_as_asked(verified, names)
+    settings, version = verified.settings, verified.outputs.get("Version")
+    if (settings.role_path, version) != (names.role_path, installed.version()):
+        what = f"the deployment is version {version} with the role path {settings.role_path}"
+        raise CommandError(what, "see the stack's events")
     sweep(verified, wait=True)
     made = outputs_of(describe_stack(stacks, names.scene) or {})
     profiles = {name: made[name.capitalize()] for name in ("a", "b", "foreign")}
@@ -122,15 +125,6 @@ def _bucket(caller: Deployment, record: Record) -> Bucket:
 
 def _taken(what: str) -> CommandError:
     return CommandError(f"there is a {what} already", "run it again: each verification takes a name of its own")
-
-
-def _is_as_asked(verified: Deployment, names: Names) -> None:
-    """See that what is verified is this version, and may give the roles of its own path alone."""
-    settings, version = verified.settings, verified.outputs.get("Version")
-    if (settings.role_path, version) != (names.role_path, installed.version()):
-        raise CommandError(
-            f"the deployment is version {version} with the role path {settings.role_path}", "see the stack's events"
-        )
 
 
 def allow_no_change(scene: Scene) -> None:

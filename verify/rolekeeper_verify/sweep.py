@@ -35,9 +35,15 @@ def swept(deployment: Deployment, id_: str | None = None, *, yes: bool) -> ExitC
     _ = deployment.caller  # without an answer to the first call there is no use in waiting for others
     wait_out(deployment.session.events, _PATIENCE)
     found = find(deployment)
-    _refuse_elsewhere(found, id_)
+    for each in found.elsewhere:
+        if each.id == id_:
+            again = f"rolekeeper verify --sweep --id {id_} --region {each.region}"
+            raise ConfigurationError(f"the verification {id_} was made in {each.region}", again)
     views = _views(deployment, found, id_)
-    _note(found)
+    for region in sorted({each.region for each in found.elsewhere}):
+        ids = sorted({each.id for each in found.elsewhere if each.region == region})
+        terminal.say(f"Left in {region}: {several(ids)}. See: rolekeeper verify --sweep --region {region}")
+    untouched(found.unproven)
     chosen = [view.id for view in views]
     if chosen:
         if terminal.options().for_people:
@@ -75,21 +81,6 @@ def _end(deployment: Deployment, found: Found, views: Sequence[SweptVerification
     proven = " that is proven to be its own" if [each for each in found.unproven if id_ in {None, each.id}] else ""
     terminal.say(f"{f'Nothing is left of {several(ids)}' if ids else nothing}{proven} {where}.")
     return ExitCode.DONE
-
-
-def _refuse_elsewhere(found: Found, id_: str | None) -> None:
-    for each in found.elsewhere:
-        if each.id == id_:
-            again = f"rolekeeper verify --sweep --id {id_} --region {each.region}"
-            raise ConfigurationError(f"the verification {id_} was made in {each.region}", again)
-
-
-def _note(found: Found) -> None:
-    """What else there is, which isn't touched."""
-    for region in sorted({each.region for each in found.elsewhere}):
-        ids = sorted({each.id for each in found.elsewhere if each.region == region})
-        terminal.say(f"Left in {region}: {several(ids)}. See: rolekeeper verify --sweep --region {region}")
-    untouched(found.unproven)
 
 
 def untouched(unproven: Sequence[Leftover]) -> None:

@@ -334,7 +334,9 @@ class Deployment:
         """The stack's parameters and outputs as its functions read them. ConfigurationError if it lacks one."""
         stack, caller = self.stack, self.caller
         tables = {"MAPPING_TABLE": stack.outputs["MappingTable"], "STATE_TABLE": stack.outputs["StateTable"]}
-        parameters = {_variable(name): value for name, value in stack.parameters.items()}
+        # The functions' environment names MaxChangesPerEdit MAX_CHANGES_PER_EDIT.
+        names = {name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper() for name in stack.parameters}
+        parameters = {names[name]: value for name, value in stack.parameters.items()}
         environ = {**parameters, **tables, "WORK_QUEUE_URL": stack.outputs["WorkQueue"]}
         try:
             return Settings.read(environ, account=caller.account, region=self.region, partition=caller.partition)
@@ -448,11 +450,6 @@ def _session(**given: str | None) -> boto3.Session:
     made.events.register("before-parse", refuse_foreign)
     parse_quickly(made.events.register)
     return made
-
-
-def _variable(parameter: str) -> str:
-    """`MaxChangesPerEdit` as `MAX_CHANGES_PER_EDIT`: the functions' environment names each parameter so."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", parameter).upper()
 
 
 def _parameter(variable: str) -> str:

@@ -105,8 +105,8 @@ def deploy(
     if tables:
         _check_import(present, stack)
     _check_organization(deployment, present, given)
-    account, region = deployment.caller.account, deployment.region
-    terminal.say(f"Stack {stack} in {region}, account {account}: {versions(present)}")
+    target = Target(deployment.caller.account, deployment.region)
+    terminal.say(f"Stack {stack} in {target.region}, account {target.account}: {versions(present)}")
     with built() as folder:
         if guided:
             answers = _ask(known, {**present.parameters, **given})
@@ -119,8 +119,7 @@ def deploy(
         if tables:
             import_tables(deployment, tables, rollout)
             present = Present.read(client, stack)
-        where = Bucket(deployment.client("s3", PATIENT), Target(account, region), bucket)
-        source = {"TemplateURL": upload(folder, where)}
+        source = {"TemplateURL": upload(folder, Bucket(deployment.client("s3", PATIENT), target, bucket))}
         if revert_drift and present.is_deployed:
             source["DeploymentMode"] = "REVERT_DRIFT"
         done = rollout.change(Template(source), present, parameters, given=given)

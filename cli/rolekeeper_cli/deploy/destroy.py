@@ -68,7 +68,8 @@ def destroy(
     terminal.say(f"Stack {stack} in {deployment.region}, account {deployment.caller.account}.")
     _show(kept, len(carried), mappings)
     if mappings and export is None and terminal.offer(f"Export {amount(mappings, 'mapping')} to a file first?"):
-        export = _free_name(stack, deployment.region)
+        names = (f"mappings-{stack}-{deployment.region}{each}.yaml" for each in ("", *range(-2, -100, -1)))
+        export = next(name for name in names if not Path(name).exists())
     if carried and detach is None:
         instances = amount(len(carried), "instance")
         detach = terminal.offer(f"Detach the managed role from {instances} first? What it allows is lost at once.")
@@ -111,11 +112,6 @@ def _show(kept: dict[str, str], carried: int, mappings: int) -> None:
         ("the rest", "functions, queues with their messages, rules, alarms and logs are deleted"),
     ]
     show_table(("what", "would happen"), rows)
-
-
-def _free_name(stack: str, region: str) -> str:
-    numbers = ["", *(f"-{number}" for number in range(2, 100))]
-    return next(name for each in numbers if not Path(name := f"mappings-{stack}-{region}{each}.yaml").exists())
 
 
 def _export(deployment: Deployment, target: str) -> None:

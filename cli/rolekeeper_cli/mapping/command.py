@@ -178,7 +178,7 @@ def _warn_of_replaced(there: Deployment, key: MappingKey) -> None:
 
 
 def show_intended(intended: edits.RowPlan) -> None:
-    render.show(intended.view(), lambda: show_plan(intended))
+    render.show(intended.view(), lambda: list(map(show_change, intended.changes)))
     if not intended.changes:
         terminal.say(f"Nothing to {'write' if intended.not_in_effect else 'do'}: the table says so already.")
 
@@ -293,13 +293,8 @@ def _tell_bad(deployment: Deployment, row: effect.Row, roles: Sequence[str], *, 
 _SIGNS = {"new": ("+", "green"), "changed": ("~", "yellow"), "deleted": ("-", "red")}
 
 
-def show_plan(plan: edits.RowPlan) -> None:
-    """A line for each row, and under a changed one a line for each column."""
-    for change in plan.changes:
-        show_change(change)
-
-
 def show_change(change: edits.Change) -> None:
+    """A line for a row, and under a changed one a line for each column."""
     sign, colour = _SIGNS[change.kind]
     cells = "  " + " ".join(change.cells())
     if change.kind == "changed":
@@ -452,7 +447,7 @@ def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     there = deployment()
     edit = edits.open_edit(there, key, revision)
     plan = edit.discarding(there)
-    render.show(plan.view(), lambda: show_plan(plan))
+    render.show(plan.view(), lambda: list(map(show_change, plan.changes)))
     terminal.agree(lambda: terminal.Question(f"Discard {edit.named}?", [edit.left]), yes=yes)
     written = edits.discard(there, edit, patience=patience(wait))
     if wait is False or written.moved or written.unjudged:

@@ -24,7 +24,6 @@ from rolekeeper_cli.shell.command import command, deployment, lists, prints
 from rolekeeper_cli.shell.layout import ACTION_COLOURS, Column, Layout, amount, several
 
 with lazily():
-    from rolekeeper.permissions import comparison
     from rolekeeper_cli.instance import seen as instances_seen
     from rolekeeper_cli.instance import use as instance_use
     from rolekeeper_cli.mapping import preview, rehearsal
@@ -232,8 +231,7 @@ def _draw(plan: PlanView, home: Target, command: str) -> None:
         arrow = f"{move.from_ or 'none'} → {move.to or 'none'}"
         if move.account != home.account:
             arrow = f"{arrow} in {move.account}"
-        found = comparison.Difference(tuple(move.gained), tuple(move.lost), move.unknown)
-        terminal.line(f"{arrow} on {move.instances:,}: {preview.in_words(found)}")
+        terminal.line(f"{arrow} on {move.instances:,}: {plan_use.permissions_in_words(move)}")
     if any(left):
         terminal.line(f"Left out: {amount(left[0], 'instance')}, {amount(left[1], 'change')} of role; all: {command}")
     if plan.paced:

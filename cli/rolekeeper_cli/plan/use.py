@@ -8,11 +8,12 @@ from typing import Any
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import MappingKey
+from rolekeeper.permissions.comparison import Difference
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.instance.seen import Seen, profile_name
 from rolekeeper_cli.instance.use import name_of, where
-from rolekeeper_cli.mapping.preview import FleetPlan
+from rolekeeper_cli.mapping.preview import FleetPlan, in_words
 from rolekeeper_cli.plan.view import AccountChangesView, PermissionsView, PlanCountsView, PlannedChangeView, PlanView
 from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.effect import withheld
@@ -80,6 +81,10 @@ def _summary(fleet: FleetPlan) -> PlanCountsView:
         percent=round(100 * fleet.changes / fleet.instances, 1) if fleet.instances else 0.0,
         accounts=[AccountChangesView(account=account, **counts) for account, counts in sorted(accounts.items())],
     )
+
+
+def permissions_in_words(move: PermissionsView) -> str:
+    return in_words(Difference(tuple(move.gained), tuple(move.lost), move.unknown))
 
 
 # Of instances that aren't changed now.

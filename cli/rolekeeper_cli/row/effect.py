@@ -130,9 +130,6 @@ class Effect:
     def views(self) -> list[NotInEffectView]:
         return [missing.view() for missing in self.missing]
 
-    def documents(self) -> list[dict[str, Any]]:
-        return [view.as_mapping() for view in self.views()]
-
 
 # ---- a row ----
 
