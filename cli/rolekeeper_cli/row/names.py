@@ -37,12 +37,10 @@ def path_roles(deployment: Deployment) -> list[str]:
     """The names of the roles under the role path; none if the caller may not list them."""
     if deployment.elsewhere:
         return []  # no spoke lets its roles be listed
-    path = deployment.settings.role_path
     try:
-        pages = deployment.pages("iam:ListRoles", deployment.app.iam.arn("role", path, "*"), PathPrefix=path)
+        return [role.name for role in deployment.path_roles]
     except AccessDeniedError:
         return []
-    return [each["RoleName"] for page in pages for each in page["Roles"]]
 
 
 def nearest_role(name: str, roles: Sequence[str]) -> str:

@@ -194,19 +194,6 @@ def test_the_worst_status_is_how_a_command_ends(statuses: str, *, changes: bool,
 # ---- approve ----
 
 
-@pytest.fixture
-def held(desk: Desk) -> Desk:
-    """A served mapping with two instances, and an edit of it that is held as it changes both."""
-    desk.edit("workload=web", role="web")
-    for _ in range(2):
-        desk.converged("web", workload="web")
-    desk.limits = Limits(1, 0)
-    desk.put("workload=web", role="db", edited_by="al")
-    desk.publish("workload=web")
-    assert desk.row("workload=web")["held_revision"] == 2
-    return desk
-
-
 @pytest.mark.parametrize(
     ("entry", "words"),
     [

@@ -365,18 +365,6 @@ def test_going_back_to_an_old_revision(browser: TestClient, desk: Desk, terminal
 # ---- held edits ----
 
 
-@pytest.fixture
-def held(desk: Desk) -> Desk:
-    """A mapping in effect with two instances, and another person's edit that is held as it changes both."""
-    desk.edit("workload=web", role="web")
-    for _ in range(2):
-        desk.converged("web", workload="web")
-    desk.limits = Limits(1, 0)
-    desk.put("workload=web", role="db", edited_by="al")
-    desk.publish("workload=web")
-    return desk
-
-
 def test_a_held_edit_is_approved_beside_its_plan(browser: TestClient, held: Desk, terminal: Terminal) -> None:
     assert "→ db Revision 2 waits for approval:" in text(browser.get("/mapping", params=WEB))
     shown = browser.get("/mapping/held", params=WEB)
