@@ -121,9 +121,8 @@ def _export(deployment: Deployment, target: str) -> None:
         with Path(target).open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise CommandError(
-            f"{target} can't be written: {error.strerror}", "nothing was deleted; name another file"
-        ) from error
+        what = f"{target} can't be written: {error.strerror}"
+        raise CommandError(what, "nothing was deleted; name another file") from error
     terminal.say(f"Mappings exported to {target}: {count:,}.")
 
 

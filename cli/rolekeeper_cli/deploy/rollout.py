@@ -276,10 +276,8 @@ class Rollout:
         if present.status != NEVER_WORKED:
             return present
         if terminal.options().dry_run:
-            raise ConfigurationError(
-                f"the first deployment of '{self.stack}' failed, and its empty stack is in the way",
-                "deploy without --dry-run",
-            )
+            what = f"the first deployment of '{self.stack}' failed, and its empty stack is in the way"
+            raise ConfigurationError(what, "deploy without --dry-run")
         terminal.say(f"The first deployment of {self.stack} failed; its empty stack has to be deleted before.")
         terminal.confirm("Delete it?", yes=self.yes)
         delete(self.client, present.id, self.sleep, what=f"the deletion of the empty stack {self.stack}")

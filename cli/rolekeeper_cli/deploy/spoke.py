@@ -73,9 +73,8 @@ def ask_hub(hub: Deployment, asked: Parameters | None = None) -> Hub:
     hub.require_organization()
     stack = hub.stack
     if missing := [each for each in _OUTPUTS if each not in stack.outputs]:
-        raise ConfigurationError(
-            f"stack '{stack.name}' has no output {missing[0]}", "deploy this version: rolekeeper deploy"
-        )
+        what = f"stack '{stack.name}' has no output {missing[0]}"
+        raise ConfigurationError(what, "deploy this version: rolekeeper deploy")
     parameters = {
         "HubAccount": hub.caller.account,
         "HubRegion": hub.region,
@@ -224,10 +223,8 @@ def _home(place: Deployment, present: Mapping[str, Present], given: Parameters) 
     asked = given.get("HomeRegion")
     there = _home_there(place, present, given)
     if there and asked and there != asked:
-        raise UsageError(
-            f"the account's roles are in {there} already, not in {asked}",
-            f"leave --home-region out; or remove the spoke in {there} first",
-        )
+        what = f"the account's roles are in {there} already, not in {asked}"
+        raise UsageError(what, f"leave --home-region out; or remove the spoke in {there} first")
     home = there or asked or place.region
     if not there and home not in present:
         raise UsageError(f"there are no roles in {home} yet", f"deploy it there too: --region {home}")
@@ -262,10 +259,8 @@ def _home_there(place: Deployment, present: Mapping[str, Present], given: Parame
         return None
     home = next((each["Value"] for each in tags if each["Key"] == _HOME_TAG), None)
     if not home and not given.get("HomeRegion"):
-        raise ConfigurationError(
-            f"the account has the role {name} already, which doesn't say in which Region it was made",
-            "give that Region: --home-region",
-        )
+        what = f"the account has the role {name} already, which doesn't say in which Region it was made"
+        raise ConfigurationError(what, "give that Region: --home-region")
     return home or given["HomeRegion"]
 
 
@@ -277,10 +272,8 @@ def _refuse_stranger(place: Deployment, organization: str) -> None:
         return  # The caller may not ask, and need not: what the hub's bus refuses, it refuses all the same.
     if own != organization:
         there = f"the organization {own}" if own else "no organization"
-        raise ConfigurationError(
-            f"account {place.caller.account} is in {there}, and the hub looks after {organization}",
-            f"have it join {organization} first; or name another hub",
-        )
+        what = f"account {place.caller.account} is in {there}, and the hub looks after {organization}"
+        raise ConfigurationError(what, f"have it join {organization} first; or name another hub")
 
 
 def _warn_of_version(hub: Hub | None) -> None:

@@ -83,10 +83,8 @@ def refuse_downgrade(present: Present, *, allowed: bool) -> None:
     """Refuse to replace a newer version by this one, unless that is allowed."""
     ours = installed.version()
     if present.version and installed.ordered(present.version) > installed.ordered(ours) and not allowed:
-        raise CommandError(
-            f"version {present.version} is deployed, which is newer than this {ours}",
-            "upgrade the command, or go back with --allow-downgrade",
-        )
+        what = f"version {present.version} is deployed, which is newer than this {ours}"
+        raise CommandError(what, "upgrade the command, or go back with --allow-downgrade")
 
 
 def versions(present: Present) -> str:

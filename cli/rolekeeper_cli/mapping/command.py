@@ -478,9 +478,8 @@ def approve(keys: Sequence[MappingKey], revision: int | None, *, whole: bool, ye
     your own edit.
     """
     if whole == bool(keys) or (revision and len(keys) != 1):
-        raise UsageError(
-            "name mappings, or give --all; --revision is for one", "see: rolekeeper mapping ls --status Held"
-        )
+        what = "name mappings, or give --all; --revision is for one"
+        raise UsageError(what, "see: rolekeeper mapping ls --status Held")
     terminal.require_answer(yes=yes)
     there = deployment()
     if whole:

@@ -373,9 +373,8 @@ def _files(pattern: str) -> list[Path]:
     try:
         found = sorted(each for each in Path().glob(pattern) if each.is_file())
     except (NotImplementedError, ValueError) as error:
-        raise UsageError(
-            f"{pattern!r} names no files", "name them from the repository's top, as mappings/*.yaml"
-        ) from error
+        what = f"{pattern!r} names no files"
+        raise UsageError(what, "name them from the repository's top, as mappings/*.yaml") from error
     if not found:
         raise UsageError(f"no file is named {pattern}", "name the mappings' files, as mappings/*.yaml")
     for each in found:

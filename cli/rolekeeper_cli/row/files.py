@@ -281,10 +281,8 @@ class Reading:
 def refuse_csv(name: str) -> None:
     """Refuse a file whose name says that it isn't YAML."""
     if Path(name).suffix.casefold() == ".csv":
-        raise UsageError(
-            f"{name} is named as a CSV file, and mappings are written as YAML",
-            "use a YAML file; to see its form: rolekeeper mapping export -o mappings.yaml",
-        )
+        what = f"{name} is named as a CSV file, and mappings are written as YAML"
+        raise UsageError(what, "use a YAML file; to see its form: rolekeeper mapping export -o mappings.yaml")
 
 
 def read_file(data: bytes, name: str, home: HomeAccount | None) -> Reading:
