@@ -9,7 +9,7 @@ import click
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.progress import Silent
-from rolekeeper_cli.shell.command import command, doctor_deployment, prints
+from rolekeeper_cli.shell.command import command, deployment, prints
 
 with lazily():
     from rolekeeper_cli import site
@@ -45,7 +45,7 @@ def console(page: str, port: int | None, *, writes: bool, no_browser: bool) -> N
     link works once. The console runs until Ctrl-C, or until it wasn't used for 30 minutes.
     """
     to = addresses.page_at(page)
-    made = site.Site(doctor_deployment(Silent), writes=writes)
+    made = site.Site(deployment(progress=Silent), writes=writes)
     pages = site.application(made)
     server.serve(made, pages, has_page=site.has_page, port=port, browser=not no_browser, to=to)
 

@@ -9,7 +9,7 @@ from starlette.staticfiles import StaticFiles
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli import installed
 from rolekeeper_cli.act import page as acts
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console import share
 from rolekeeper_cli.console.errors import HANDLERS
 from rolekeeper_cli.console.jobs import soon
@@ -49,7 +49,7 @@ class Site(Shared):
         super().__post_init__()
         self.fleet = FleetCache(self.look, self.clock)
 
-    def look_at(self, instance: str) -> DoctorDeployment:
+    def look_at(self, instance: str) -> Deployment:
         """The same where an instance is, by id or name, as far as the fleet was read; otherwise the home target."""
         deployment, target = self.look(), self.fleet.target(instance)
         return deployment.at(target) if target else deployment

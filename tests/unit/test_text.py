@@ -16,7 +16,7 @@ from rolekeeper.model.instance import Action, Decision
 from rolekeeper.model.mapping import IGNORE_TAG
 from rolekeeper.model.text import escaped, escaped_json, in_words, key_text, shown, split_key
 from rolekeeper.telemetry import log_line
-from rolekeeper_cli.row import yaml_text
+from rolekeeper_cli.row import files
 from strategies.values import KEY, NOW
 
 # Control (a new line, an escape, C1), bidirectional, separators, format, and a letter that is drawn as nothing.
@@ -64,7 +64,7 @@ def test_json_and_log_lines_read_back_as_the_same_and_hold_nothing_raw(value: An
 @given(st.dictionaries(st.text(), st.text() | st.lists(st.text())))
 def test_yaml_reads_back_as_the_same_and_holds_nothing_raw(value: Any) -> None:
     value = json.loads(json.dumps(value).replace("\\ud", "\\u0"))  # no half characters, which no file can hold
-    text = yaml_text.dumped(value)
+    text = files.dumped(value)
     assert yaml.safe_load(text) == value
     assert all(line.isprintable() for line in text.split("\n"))
 

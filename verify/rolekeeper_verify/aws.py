@@ -65,7 +65,7 @@ class Aws:
 
     def __init__(self, deployment: Deployment) -> None:
         self.account = deployment.caller.account
-        self.region, self.now = str(deployment.session.region_name), deployment.now
+        self.region, self.now = deployment.region, deployment.now
         self._client = cache(deployment.client)
 
     def call(self, call: str, **asked: Any) -> Any:

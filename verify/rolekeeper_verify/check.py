@@ -1,7 +1,7 @@
 """The doctor's check of what `rolekeeper verify` left in the account: an entry point of `rolekeeper.checks`."""
 
 from rolekeeper.model.problem import typed
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.doctor.finding import Findings, warn
 from rolekeeper_cli.shell.layout import minute
 from rolekeeper_verify.aws import Aws
@@ -9,7 +9,7 @@ from rolekeeper_verify.kinds import BUCKET
 from rolekeeper_verify.removal import RUNS_FOR
 
 
-def verifications(deployment: DoctorDeployment) -> Findings:
+def verifications(deployment: Deployment) -> Findings:
     """By one list: as long as something is left of a verification, in any Region, its bucket is there.
 
     A name proves nothing, so this only warns; the sweep that it names looks for the record.

@@ -15,7 +15,7 @@ from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import yes
-from rolekeeper_cli.shell.command import command, doctor_deployment, prints
+from rolekeeper_cli.shell.command import command, deployment, prints
 from rolekeeper_cli.shell.layout import Column, Layout, amount
 from rolekeeper_verify.view import Outcome, Probe, Report, Step, VerificationsView
 
@@ -96,7 +96,7 @@ def verify(
         raise UsageError("--pre and --sweep are different things", "give one of them")
     if id_ and not sweep:
         raise UsageError("--id is for --sweep", "give both, or neither")
-    there, wanted = doctor_deployment(), verify_machine.Wanted(**machine)
+    there, wanted = deployment(), verify_machine.Wanted(**machine)
     # It proves what AWS answers, and its report has that.
     there.take_whole_answers()
     if pre:
@@ -139,7 +139,7 @@ def _announcement(caller: Deployment, names: verify_names.Names, machine: verify
     """What it will make, what that costs, how long it takes, and how it goes away."""
     minutes = removal.LONGEST.total_seconds() / 60
     return (
-        f"Verification {names.id} in {caller.session.region_name}, account {caller.caller.account}. It makes\n"
+        f"Verification {names.id} in {caller.region}, account {caller.caller.account}. It makes\n"
         f"- the stack {names.stack}: this version, which may give the roles under {names.role_path} alone\n"
         f"- the stack {names.scene}: three roles (one may list Regions), a security group, a queue for EC2's events\n"
         f"- two instances of type {machine.instance_type}, which end themselves {verify_scene.LIVES_MINUTES} minutes "

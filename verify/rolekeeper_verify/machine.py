@@ -1,12 +1,12 @@
 """What the two instances of a verification are: the type, the subnet and the AMI."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rolekeeper.aws.errors import classified
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
+from rolekeeper_verify.aws import Aws
 from rolekeeper_verify.names import TAG
 
 ARM, INTEL = "arm64", "x86_64"  # as EC2 has them
@@ -14,6 +14,7 @@ ARM, INTEL = "arm64", "x86_64"  # as EC2 has them
 SMALLEST: Mapping[str, str] = {"t4g.nano": ARM, "t3.nano": INTEL, "t4g.micro": ARM, "t3.micro": INTEL}
 # AWS's public parameter with the AMI of Amazon Linux (Amazon Linux user guide, "AL2023 on Amazon EC2").
 IMAGE_PARAMETER = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{}"
+_OFFERS = "InstanceTypeOfferings[].[InstanceType, Location]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,15 @@ def resolve(deployment: Deployment, wanted: Wanted) -> Machine:
     CommandError if the account or the Region lacks one of them; AwsRefusalError if the caller may not ask, or what was
     named doesn't exist.
     """
-    ec2 = deployment.client("ec2")
-    types = _types(ec2, wanted)
-    subnets = _subnets(ec2, wanted.subnet)
-    offered = _offered(ec2, [*types], [*subnets])
+    aws = Aws(deployment)
+    types, subnets = _types(aws, wanted), _subnets(aws, wanted.subnet)
+    filters = [{"Name": "instance-type", "Values": [*types]}, {"Name": "location", "Values": [*subnets]}]
+    asked = {"LocationType": "availability-zone", "Filters": filters}
+    offered = list(aws.items("ec2:DescribeInstanceTypeOfferings", _OFFERS, **asked))
     for name, architecture in types.items():
-        if zones := sorted(zone for zone in subnets if (name, zone) in offered):
-            image = wanted.ami or _amazon_linux(deployment, architecture)
+        if zones := sorted(zone for zone in subnets if [name, zone] in offered):
+            parameter = {"Name": IMAGE_PARAMETER.format(architecture)}
+            image = wanted.ami or str(aws.call("ssm:GetParameter", **parameter)["Parameter"]["Value"])
             found, vpc = [subnets[zone] for zone in zones], subnets[zones[0]]["VpcId"]
             ids = tuple(subnet["SubnetId"] for subnet in found if subnet["VpcId"] == vpc)
             return Machine(name, architecture, subnets=ids, vpc=vpc, image=image)
@@ -76,41 +79,23 @@ def resolve(deployment: Deployment, wanted: Wanted) -> Machine:
     raise CommandError(what, "choose others: --instance-type, --subnet")
 
 
-def _types(ec2: Any, wanted: Wanted) -> Mapping[str, str]:
+def _types(aws: Aws, wanted: Wanted) -> Mapping[str, str]:
     """The types that may be used, in the order of preference, each with its processor architecture."""
     if name := wanted.instance_type:
-        with classified("ec2:DescribeInstanceTypes", name):
-            [found] = ec2.describe_instance_types(InstanceTypes=[name])["InstanceTypes"]
+        [found] = aws.call("ec2:DescribeInstanceTypes", InstanceTypes=[name])["InstanceTypes"]
         return {name: ARM if ARM in found["ProcessorInfo"]["SupportedArchitectures"] else INTEL}
     if not wanted.ami:
         return SMALLEST
-    with classified("ec2:DescribeImages", wanted.ami):
-        images = ec2.describe_images(ImageIds=[wanted.ami])["Images"]
+    images = aws.call("ec2:DescribeImages", ImageIds=[wanted.ami])["Images"]
     if not images:
         raise CommandError(f"there is no AMI {wanted.ami} here", "choose one of this Region, or leave out --ami")
     return {name: each for name, each in SMALLEST.items() if each == images[0]["Architecture"]}
 
 
-def _subnets(ec2: Any, wanted: str | None) -> dict[str, dict[str, str]]:
+def _subnets(aws: Aws, wanted: str | None) -> dict[str, dict[str, str]]:
     """The subnets that may be used, by their zones: the named one, or the default ones."""
     asked = {"SubnetIds": [wanted]} if wanted else {"Filters": [{"Name": "default-for-az", "Values": ["true"]}]}
-    with classified("ec2:DescribeSubnets", wanted or "*"):
-        found = ec2.describe_subnets(**asked)["Subnets"]
+    found = aws.call("ec2:DescribeSubnets", **asked)["Subnets"]
     if not found:
         raise CommandError("the Region has no default subnet", "choose one: --subnet; it needs no way out")
     return {each["AvailabilityZone"]: each for each in found}
-
-
-def _offered(ec2: Any, types: Sequence[str], zones: Sequence[str]) -> set[tuple[str, str]]:
-    filters = [{"Name": "instance-type", "Values": types}, {"Name": "location", "Values": zones}]
-    with classified("ec2:DescribeInstanceTypeOfferings", "*"):
-        pages = ec2.get_paginator("describe_instance_type_offerings").paginate(
-            LocationType="availability-zone", Filters=filters
-        )
-        return {(each["InstanceType"], each["Location"]) for page in pages for each in page["InstanceTypeOfferings"]}
-
-
-def _amazon_linux(deployment: Deployment, architecture: str) -> str:
-    name = IMAGE_PARAMETER.format(architecture)
-    with classified("ssm:GetParameter", name):
-        return str(deployment.client("ssm").get_parameter(Name=name)["Parameter"]["Value"])

@@ -4,10 +4,12 @@ import re
 import secrets
 import string
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from rolekeeper_cli.guard.use import VERIFY_PREFIX, VERIFY_TAG
 
+FOLDER = Path(__file__).parent  # of the files that go with the modules
 PREFIX = VERIFY_PREFIX
 # Its value is the id.
 TAG = VERIFY_TAG

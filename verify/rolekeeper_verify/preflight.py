@@ -10,8 +10,8 @@ from typing import Any
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, PermanentError, classified
 from rolekeeper.aws.iam import Iam
 from rolekeeper.permissions.policies import listed
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
-from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.doctor.caller import Need, Request, lacking, no_principal, operating, principal_of
 from rolekeeper_cli.doctor.finding import Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.doctor.run import Check, run
@@ -38,7 +38,7 @@ _PAGE = "docs/verify.md"
 _SHOWN = 3
 
 
-def preflight(deployment: DoctorDeployment, wanted: Wanted) -> Iterator[Finding]:
+def preflight(deployment: Deployment, wanted: Wanted) -> Iterator[Finding]:
     """What every check finds, with the section of the docs; if AWS takes no credentials, only that."""
     table = checks(wanted)
     by_name = {name: check for name, (_, check) in table.items()}
@@ -70,7 +70,7 @@ def checks(wanted: Wanted) -> Mapping[str, tuple[str, Check]]:
 # ---- who calls, and what they may ----
 
 
-def credentials(deployment: DoctorDeployment) -> Findings:
+def credentials(deployment: Deployment) -> Findings:
     try:
         caller = deployment.caller
     except AwsRefusalError as error:
@@ -79,12 +79,12 @@ def credentials(deployment: DoctorDeployment) -> Findings:
         return ""
     if caller.arn.endswith(":root"):
         yield warn("you are using the account's root user, which no IAM policy limits", "use an IAM role")
-    return f"{caller.arn} in {deployment.session.region_name}"
+    return f"{caller.arn} in {deployment.region}"
 
 
-def verify(deployment: DoctorDeployment) -> Findings:
+def verify(deployment: Deployment) -> Findings:
     caller = deployment.caller
-    policies = verifiers_policies(caller.partition, caller.account, str(deployment.session.region_name))
+    policies = verifiers_policies(caller.partition, caller.account, deployment.region)
     needs = [need for policy in policies for need in _needs("verifying", policy)]
     remedy = "attach what rolekeeper guard verifiers prints"
     try:
@@ -97,7 +97,7 @@ def verify(deployment: DoctorDeployment) -> Findings:
     return "you may do what a verification does"
 
 
-def deploy(deployment: DoctorDeployment) -> Findings:
+def deploy(deployment: Deployment) -> Findings:
     arns = _arns(deployment)
     needs = list(_needs(f"deploying {arns.stack}", deploying_policy(arns, f"{arns.stack}-*")))
     remedy = 'ask for that permission: docs/deploy.md, "What the deployer must be allowed"'
@@ -105,7 +105,7 @@ def deploy(deployment: DoctorDeployment) -> Findings:
     return f"you may deploy the stack {arns.stack}"
 
 
-def operate(deployment: DoctorDeployment) -> Findings:
+def operate(deployment: Deployment) -> Findings:
     arns = _arns(deployment)
     needs = operating(arns, f"{arns.stack}-WorkQueue-any", f"{arns.stack}-DeadLetterQueue-any")
     remedy = 'ask for that permission: docs/security.md, "What the command needs"'
@@ -113,13 +113,13 @@ def operate(deployment: DoctorDeployment) -> Findings:
     return f"you may do what the commands need on the stack {arns.stack}"
 
 
-def _arns(deployment: DoctorDeployment) -> Arns:
+def _arns(deployment: Deployment) -> Arns:
     """A deployment's as it would be: CloudFormation adds something of its own to the names."""
     caller, stack = deployment.caller, deployment.stack_name
     return Arns(
         caller.partition,
         caller.account,
-        str(deployment.session.region_name),
+        deployment.region,
         path="/rolekeeper/",
         stack=stack,
         mapping_table=f"{stack}-MappingTable-any",
@@ -142,7 +142,7 @@ def _one(pattern: str) -> str:
     return pattern.replace("*", "any")
 
 
-def _may(deployment: DoctorDeployment, needs: Sequence[Need], *, level: Level, remedy: str) -> Iterator[Finding]:
+def _may(deployment: Deployment, needs: Sequence[Need], *, level: Level, remedy: str) -> Iterator[Finding]:
     arn = deployment.caller.arn
     if arn.endswith(":root"):
         yield unknown("IAM doesn't say whether a service control policy limits the root user", "use an IAM role")
@@ -155,17 +155,16 @@ def _may(deployment: DoctorDeployment, needs: Sequence[Need], *, level: Level, r
             yield replace(more[0], what=f"{len(more):,} more like these")
 
 
-def boundary(deployment: DoctorDeployment) -> Findings:
+def boundary(deployment: Deployment) -> Findings:
     """A boundary often asks that all roles that are made have one too."""
-    caller, iam = deployment.caller, deployment.client("iam")
+    caller = deployment.caller
     kind, *path = caller.arn.split(":", 5)[5].split("/")
     found = ""
     if kind == "assumed-role":
-        role = Iam(iam, caller.account, caller.partition).get_role(path[0])
+        role = Iam(deployment.client("iam"), caller.account, caller.partition).get_role(path[0])
         found = role.boundary_arn if role else ""
     elif kind == "user":
-        with classified("iam:GetUser", caller.arn):
-            user = iam.get_user(UserName=path[-1])["User"]
+        user = deployment.ask("iam:GetUser", caller.arn, UserName=path[-1])["User"]
         found = user.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", "")
     if found:
         what = f"the permissions boundary {found} limits you, and may ask for one on the roles that a deployment makes"
@@ -173,11 +172,10 @@ def boundary(deployment: DoctorDeployment) -> Findings:
     return "no permissions boundary limits you"
 
 
-def tag_policy(deployment: DoctorDeployment) -> Findings:
+def tag_policy(deployment: Deployment) -> Findings:
     """Whether the organization's effective tag policy is enforced for the tags of a verification."""
     try:
-        with classified("organizations:DescribeEffectivePolicy", "*"):
-            answer = deployment.client("organizations").describe_effective_policy(PolicyType="TAG_POLICY")
+        answer = deployment.ask("organizations:DescribeEffectivePolicy", "*", PolicyType="TAG_POLICY")
     except PermanentError as error:
         if error.code not in {"EffectivePolicyNotFoundException", "AWSOrganizationsNotInUseException"}:
             raise
@@ -190,7 +188,7 @@ def tag_policy(deployment: DoctorDeployment) -> Findings:
     return f"the organization's tag policy says nothing of {TAG}"
 
 
-def machine(deployment: DoctorDeployment, wanted: Wanted) -> Findings:
+def machine(deployment: Deployment, wanted: Wanted) -> Findings:
     """Whether the Region has what is launched, and IAM and EC2 would launch it: a dry run."""
     try:
         found = resolve(deployment, wanted)
@@ -199,9 +197,8 @@ def machine(deployment: DoctorDeployment, wanted: Wanted) -> Findings:
         yield fail(shown.what, shown.remedy)
         return ""
     try:
-        with classified("ec2:RunInstances", found.subnets[0]):
-            request = {**found.launch_request("dryrun", tags={}), "SubnetId": found.subnets[0]}
-            deployment.client("ec2").run_instances(**request, DryRun=True)
+        request = {**found.launch_request("dryrun", tags={}), "SubnetId": found.subnets[0]}
+        deployment.ask("ec2:RunInstances", found.subnets[0], **request, DryRun=True)
     except PermanentError as error:
         # What a dry run answers if the real call would succeed (EC2 API reference, `RunInstances`).
         if error.code != "DryRunOperation":
@@ -213,24 +210,22 @@ def machine(deployment: DoctorDeployment, wanted: Wanted) -> Findings:
 # ---- whether the account and the Region have room: service quotas, with what is in use today ----
 
 
-def iam_quotas(deployment: DoctorDeployment) -> Findings:
-    with classified("iam:GetAccountSummary", "*"):
-        summary = deployment.client("iam").get_account_summary()["SummaryMap"]
+def iam_quotas(deployment: Deployment) -> Findings:
+    summary = deployment.ask("iam:GetAccountSummary", "*")["SummaryMap"]
     counts = {"roles": "Roles", "instance profiles": "InstanceProfiles", "policies": "Policies"}
     for what, key in counts.items():
         yield from _room(what, summary[key], summary[f"{key}Quota"], needed=NEEDED[what])
     return ", ".join(f"{summary[key]:,} of {summary[f'{key}Quota']:,} {what}" for what, key in counts.items())
 
 
-def concurrency(deployment: DoctorDeployment) -> Findings:
-    with classified("lambda:GetAccountSettings", "*"):
-        limit = deployment.client("lambda").get_account_settings()["AccountLimit"]
+def concurrency(deployment: Deployment) -> Findings:
+    limit = deployment.ask("lambda:GetAccountSettings", "*")["AccountLimit"]
     quota, left = limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"]
     yield from _room("concurrent executions of Lambda", quota - left, quota, needed=_RUNS)
     return f"{left:,} of {quota:,} concurrent executions of Lambda aren't reserved"
 
 
-def counted(deployment: DoctorDeployment, what: str, lists: str, *, code: str, default: int) -> Findings:
+def counted(deployment: Deployment, what: str, lists: str, *, code: str, default: int) -> Findings:
     """Whether there is room for more of what a call lists, such as `events:ListRules`."""
     kind = what.partition(" ")[0]
     used = sum(len(page[kind.title()]) for page in deployment.pages(lists, "*"))
@@ -239,7 +234,7 @@ def counted(deployment: DoctorDeployment, what: str, lists: str, *, code: str, d
     return f"{used:,} of {quota:,} {what}{of}"
 
 
-def vcpus(deployment: DoctorDeployment) -> Findings:
+def vcpus(deployment: Deployment) -> Findings:
     """Of on-demand instances of the families A, C, D, H, I, M, R, T and Z. How many are in use isn't counted."""
     quota, of = _quota(deployment, "ec2", "L-1216C47A", default=0)
     shown = f"the account may have {amount(quota, 'vCPU')}, and a verification takes {VCPUS}"
@@ -251,7 +246,7 @@ def vcpus(deployment: DoctorDeployment) -> Findings:
     return shown
 
 
-def _quota(deployment: DoctorDeployment, service: str, code: str, default: int) -> tuple[int, str]:
+def _quota(deployment: Deployment, service: str, code: str, default: int) -> tuple[int, str]:
     """A quota, and what is to be said of it: if Service Quotas doesn't tell, it is AWS's default."""
     try:
         with classified("servicequotas:GetServiceQuota", f"{service}/{code}"):

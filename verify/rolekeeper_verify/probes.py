@@ -182,12 +182,6 @@ def _associated(story: Story, instance: str) -> Association:
     return story.carried(instance)
 
 
-def _carries(story: Story, instance: str) -> None:
-    """See that an instance runs and has a role, so that only the id is wrong that a call names."""
-    _associated(story, instance)
-    story.becomes(instance, InstanceState.RUNNING)
-
-
 def _other(story: Story, association: Association) -> str:
     """The one of the two profiles that an association doesn't have."""
     first, second = story.scene.profiles["a"], story.scene.profiles["b"]
@@ -212,7 +206,8 @@ def _stale(story: Story) -> str:
 def stale_replace(story: Story) -> Observed:
     """Replacing by the id of a replaced association is refused with IncorrectState."""
     stale = _stale(story)
-    _carries(story, story.a)
+    _associated(story, story.a)  # it runs and has a role, so only the id is wrong
+    story.becomes(story.a, InstanceState.RUNNING)
     return _refusal(
         lambda: _replace(story, stale, story.scene.profiles["a"]), ConflictError, "IncorrectState", says=_NOT_ACTIVE
     )

@@ -122,7 +122,9 @@ class Proof:
         AwsRefusalError if the caller may not ask.
         """
         made, deleted = dict[Key, datetime](), dict[Key, datetime]()
-        for stack in (id_ for id_ in record.refs(STACK) if _is_of(id_, record.names)):
+        # A record that another actor wrote can name no stack but this verification's.
+        own = tuple(f":stack/{name}/" for name in (record.names.stack, record.names.scene))
+        for stack in (id_ for id_ in record.refs(STACK) if any(each in id_ for each in own)):
             for event in _events(aws, stack):
                 key, at = (event["type"], key_of(event["type"], event["ref"] or "")), event["at"]
                 made[key] = min(made.get(key, at), at)
@@ -141,11 +143,6 @@ class Proof:
         if made is None:
             return False
         return since is None or (since >= made - _SKEW and not (deleted and since > deleted))
-
-
-def _is_of(stack_id: str, names: Names) -> bool:
-    """Whether it is the id of a stack of a verification: a record that another actor wrote can name no other."""
-    return any(f":stack/{name}/" in stack_id for name in (names.stack, names.scene))
 
 
 def _events(aws: Aws, stack_id: str) -> Iterable[Mapping[str, Any]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 
@@ -104,16 +104,10 @@ def find(deployment: Deployment, record: Record | None = None) -> Found:
 
 
 def by_id(leftovers: Iterable[Leftover]) -> Mapping[str, list[Leftover]]:
-    """The things of each verification."""
     things: dict[str, list[Leftover]] = {}
     for each in leftovers:
         things.setdefault(each.id, []).append(each)
     return things
-
-
-def newest(things: Iterable[Leftover]) -> datetime | None:
-    """When the newest of these was made."""
-    return max((each.since for each in things if each.since), default=None)
 
 
 class Deletion(StrEnum):

@@ -13,8 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.shell.documents import as_json
 from rolekeeper_cli.shell.markdown import code, escaped
-from rolekeeper_verify.names import Names
-from rolekeeper_verify.place import FOLDER
+from rolekeeper_verify.names import FOLDER, Names
 from rolekeeper_verify.redact import Redacted
 from rolekeeper_verify.view import Outcome
 

@@ -64,7 +64,7 @@ class Verification:
             self._left,
             id=self._record.names.id,
             version=installed.version(),
-            region=str(self._caller.session.region_name),
+            region=self._caller.region,
             began=self._began.isoformat(timespec="seconds"),
             probes=self._probes,
             answers=self._answers,
@@ -87,7 +87,8 @@ class Verification:
             self._end(Step(name="end", what=what, outcome=Outcome.FAILED, seconds=0, why=why))
             raise
         finally:
-            self._remove()
+            self._left = ["unknown: the removal was interrupted"]
+            self._try(REMOVAL, "everything is removed, and no service lists any of it", self._removed)
 
     def _play(self, machine: Machine) -> None:
         made: list[Scene] = []
@@ -139,10 +140,6 @@ class Verification:
     def _end(self, step: Step) -> None:
         self._steps.append(step)
         self._ended(step)
-
-    def _remove(self) -> None:
-        self._left = ["unknown: the removal was interrupted"]
-        self._try(REMOVAL, "everything is removed, and no service lists any of it", self._removed)
 
     def _removed(self) -> None:
         for each in removal.remove(self._caller, [self._record]):

@@ -17,8 +17,7 @@ from rolekeeper_cli.deploy.rollout import NAMED_ROLES, Operation, Template, as_a
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_verify.aws import NO_ROOM, Aws
 from rolekeeper_verify.machine import Machine
-from rolekeeper_verify.names import Names
-from rolekeeper_verify.place import FOLDER
+from rolekeeper_verify.names import FOLDER, Names
 from rolekeeper_verify.proof import BUCKET, INSTANCE, STACK, Record, begin, end
 
 _TEMPLATE = FOLDER / "scene.yaml"
@@ -96,7 +95,10 @@ def deploy(caller: Deployment, record: Record, machine: Machine) -> Scene:
     main.deployed(f"the deployment of {names.stack}")
     making.deployed(f"the deployment of {names.scene}")
     verified = caller.of_stack(names.stack)
-    _is_as_asked(verified, names)
+    settings, version = verified.settings, verified.outputs.get("Version")
+    if (settings.role_path, version) != (names.role_path, installed.version()):
+        what = f"the deployment is version {version} with the role path {settings.role_path}"
+        raise CommandError(what, "see the stack's events")
     sweep(verified, wait=True)
     made = outputs_of(describe_stack(stacks, names.scene) or {})
     profiles = {name: made[name.capitalize()] for name in ("a", "b", "foreign")}
@@ -123,15 +125,6 @@ def _bucket(caller: Deployment, record: Record) -> Bucket:
 
 def _taken(what: str) -> CommandError:
     return CommandError(f"there is a {what} already", "run it again: each verification takes a name of its own")
-
-
-def _is_as_asked(verified: Deployment, names: Names) -> None:
-    """See that what is verified is this version, and may give the roles of its own path alone."""
-    settings, version = verified.settings, verified.outputs.get("Version")
-    if (settings.role_path, version) != (names.role_path, installed.version()):
-        raise CommandError(
-            f"the deployment is version {version} with the role path {settings.role_path}", "see the stack's events"
-        )
 
 
 def allow_no_change(scene: Scene) -> None:
@@ -182,7 +175,7 @@ def _user_data(scene: Scene, *, calls: bool) -> str:
     """A cloud-config, as JSON."""
     units = dict(_ENDS_ITSELF)
     if calls:
-        units["rolekeeper-verify-calls.service"] = _CALLS.format(scene.deployment.session.region_name)
+        units["rolekeeper-verify-calls.service"] = _CALLS.format(scene.deployment.region)
     starts = [name for name, unit in units.items() if "[Install]" in unit]
     config = {
         # It asks IMDS for credentials, at each start of the instance.

@@ -156,9 +156,7 @@ class Story:
         began = self._now()
         self._put("a", self.names.role(_MISSING))
         self._row_becomes(
-            "a",
-            Status.REJECTED,
-            ReasonCode.MISSING(what=f"role '{self.names.role(_MISSING)}' doesn't exist"),
+            "a", Status.REJECTED, ReasonCode.MISSING(what=f"role '{self.names.role(_MISSING)}' doesn't exist")
         )
         seconds = self._now() - began
         self._stays(self.a, before)
@@ -347,7 +345,6 @@ class Story:
         return seconds
 
     def _cause(self) -> str:
-        """What caused the last change of `a`."""
         return str(self._newest().get("cause", "nothing"))
 
     def _is_recorded(self, before: Mapping[str, Any]) -> None:
@@ -355,7 +352,6 @@ class Story:
         self.until(f"Rolekeeper records who gave {self.a} its role", lambda: self._newest() != before)
 
     def _newest(self) -> Mapping[str, Any]:
-        """The newest entry of the history of `a`."""
         found = self.deployment.app.store.history(layout.instance_pk(key_of(self.deployment, self.a)), 1)
         return found[0] if found else {}
 

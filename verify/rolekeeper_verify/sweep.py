@@ -11,7 +11,7 @@ from rolekeeper_cli.shell.layout import Column, Layout, amount, second, several
 from rolekeeper_cli.shell.tables import stream_list
 from rolekeeper_verify.aws import wait_out
 from rolekeeper_verify.kinds import Leftover
-from rolekeeper_verify.removal import RUNS_FOR, Found, Removal, by_id, find, newest, remove
+from rolekeeper_verify.removal import RUNS_FOR, Found, Removal, by_id, find, remove
 from rolekeeper_verify.view import ElsewhereView, LeftoverView, SweptVerificationView, UnprovenView, VerificationsView
 
 _LAYOUT = Layout(
@@ -35,9 +35,15 @@ def swept(deployment: Deployment, id_: str | None = None, *, yes: bool) -> ExitC
     _ = deployment.caller  # without an answer to the first call there is no use in waiting for others
     wait_out(deployment.session.events, _PATIENCE)
     found = find(deployment)
-    _refuse_elsewhere(found, id_)
+    for each in found.elsewhere:
+        if each.id == id_:
+            again = f"rolekeeper verify --sweep --id {id_} --region {each.region}"
+            raise ConfigurationError(f"the verification {id_} was made in {each.region}", again)
     views = _views(deployment, found, id_)
-    _note(found)
+    for region in sorted({each.region for each in found.elsewhere}):
+        ids = sorted({each.id for each in found.elsewhere if each.region == region})
+        terminal.say(f"Left in {region}: {several(ids)}. See: rolekeeper verify --sweep --region {region}")
+    untouched(found.unproven)
     chosen = [view.id for view in views]
     if chosen:
         if terminal.options().for_people:
@@ -70,26 +76,11 @@ def _end(deployment: Deployment, found: Found, views: Sequence[SweptVerification
     terminal.bad(f"It isn't known what is left: {each}" for each in unknown)
     if left or unknown:
         return ExitCode.NO
-    where = f"in {deployment.session.region_name}, account {deployment.caller.account}"
+    where = f"in {deployment.region}, account {deployment.caller.account}"
     nothing = f"Verification {id_} left nothing" if id_ else "No verification left anything"
     proven = " that is proven to be its own" if [each for each in found.unproven if id_ in {None, each.id}] else ""
     terminal.say(f"{f'Nothing is left of {several(ids)}' if ids else nothing}{proven} {where}.")
     return ExitCode.DONE
-
-
-def _refuse_elsewhere(found: Found, id_: str | None) -> None:
-    for each in found.elsewhere:
-        if each.id == id_:
-            again = f"rolekeeper verify --sweep --id {id_} --region {each.region}"
-            raise ConfigurationError(f"the verification {id_} was made in {each.region}", again)
-
-
-def _note(found: Found) -> None:
-    """What else there is, which isn't touched."""
-    for region in sorted({each.region for each in found.elsewhere}):
-        ids = sorted({each.id for each in found.elsewhere if each.region == region})
-        terminal.say(f"Left in {region}: {several(ids)}. See: rolekeeper verify --sweep --region {region}")
-    untouched(found.unproven)
 
 
 def untouched(unproven: Sequence[Leftover]) -> None:
@@ -118,7 +109,7 @@ def _views(deployment: Deployment, found: Found, id_: str | None) -> list[SweptV
         SweptVerificationView(
             id=id_of_these,
             verification=id_of_these,
-            newest=(at := newest(things)),
+            newest=(at := max((each.since for each in things if each.since), default=None)),
             may_be_running=at is not None and now - at < RUNS_FOR,
             left=[_view(leftover) for leftover in things],
             removed=None,

@@ -50,8 +50,6 @@ class Answer(View):
 
 
 class Report(View):
-    """A whole verification."""
-
     rolekeeper_verify: Annotated[int, "the format's version"]
     outcome: Annotated[Outcome, "passed only if every step passed, and nothing is left"]
     seconds: Annotated[float, "how long its steps took"]
@@ -83,8 +81,6 @@ def outcome_of(steps: Iterable[Step], left: Sequence[str]) -> Outcome:
 
 
 class LeftoverView(View):
-    """A thing that a verification made."""
-
     kind: Annotated[str, "what it is"]
     name: Annotated[str, "its name"]
     id: Annotated[str, "its id"]
@@ -98,8 +94,6 @@ class UnprovenView(LeftoverView):
 
 
 class SweptVerificationView(View):
-    """What a verification left."""
-
     id: Annotated[str, "the verification's id"]
     verification: Annotated[str, "the same"]
     newest: Annotated[datetime | None, "when the newest of it was made"]
@@ -109,15 +103,11 @@ class SweptVerificationView(View):
 
 
 class ElsewhereView(View):
-    """A verification in another Region."""
-
     id: Annotated[str, "its id"]
     region: Annotated[str, "the Region"]
 
 
 class VerificationsView(View):
-    """What verifications left, and what is still there."""
-
     verifications: Annotated[Sequence[SweptVerificationView], "those that were found"]
     left: Annotated[Sequence[LeftoverView], "what is still there"]
     unknown: Annotated[Sequence[str], "what couldn't be read"]

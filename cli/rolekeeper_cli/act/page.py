@@ -20,7 +20,7 @@ from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.act import pins, use
 from rolekeeper_cli.act.use import Act, Pin, Plan, Planned, Release, Result, Start, Tag, Untag
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.forms import (
     Form,
     Outcome,
@@ -187,7 +187,7 @@ def plan_many(request: Request, form: Form) -> Response:
     site, chosen = request.app.state.site, _chosen(request, form)
     fleet = Counter(row.target for row in site.fleet.ask().rows)
 
-    def work(deployment: DoctorDeployment) -> Iterator[Plan]:
+    def work(deployment: Deployment) -> Iterator[Plan]:
         yield use.plan(deployment, act_of(form.get("act", ""), form, deployment.now()), chosen, fleet=fleet)
 
     return keep(request, _MANY, Batch(form, _MANY, chosen, job=site.jobs.begin(work)))
@@ -282,7 +282,7 @@ def _done_to_one(request: Request, one: Planned) -> Outcome:
 def _begun(request: Request, batch: Batch, plan: Plan) -> Outcome:
     site = request.app.state.site
 
-    def work(deployment: DoctorDeployment) -> Iterator[Result]:
+    def work(deployment: Deployment) -> Iterator[Result]:
         yield from use.carry_out(deployment, plan.planned, turn=site.changing_instances)
         site.jobs.forget()
         # The fleet looks at them next, and at others once they are decided about.

@@ -180,12 +180,7 @@ class Planned:
             released = former.role if former else None
             return ReleasedView(**where, released=released, contested=_contested(self.now))
         return PinnedView(
-            **where,
-            role=pin.role,
-            profile_arn=pin.profile_arn,
-            expires_at=pin.expires_at,
-            by=pin.by,
-            reason=pin.reason,
+            **where, role=pin.role, profile_arn=pin.profile_arn, expires_at=pin.expires_at, by=pin.by, reason=pin.reason
         )
 
     @property

@@ -7,8 +7,6 @@ from rolekeeper_cli.instance.view import InstanceNameView
 
 
 class PinnedView(InstanceNameView):
-    """A pin that is written."""
-
     role: Annotated[str, "the role; NONE for none"]
     profile_arn: Annotated[str, "its instance profile"]
     expires_at: Annotated[datetime | None, "when it ends; null for not until it is released"]
@@ -17,7 +15,5 @@ class PinnedView(InstanceNameView):
 
 
 class ReleasedView(InstanceNameView):
-    """An instance that is released."""
-
     released: Annotated[str | None, "the role of its pin; null if it had none"]
     contested: Annotated[bool, "whether another actor kept reverting Rolekeeper's change to it"]

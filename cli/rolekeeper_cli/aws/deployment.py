@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,10 @@ from rolekeeper.app import App
 from rolekeeper.aws import CONFIG
 from rolekeeper.aws.answers import parse_quickly
 from rolekeeper.aws.errors import PermanentError, classified
+from rolekeeper.aws.iam import Role
+from rolekeeper.mappings.rows import Attributes, read_row
 from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, MappingSpec
 from rolekeeper.settings import Access, Settings
 from rolekeeper_cli.aws.explained import refuse_foreign
 from rolekeeper_cli.errors import ConfigurationError
@@ -79,6 +82,15 @@ class Stack:
     parameters: Mapping[str, str]
     status: str
     created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A resource of the stack: its name in the template, and the one that AWS knows it by."""
+
+    kind: str
+    name: str
+    id: str
 
 
 def describe_stack(client: Any, name: str) -> Mapping[str, Any] | None:
@@ -178,6 +190,10 @@ class Deployment:
             self._debug(session, self._options.endpoint_url)
         return session
 
+    @property
+    def region(self) -> str:
+        return str(self.session.region_name)
+
     def take_whole_answers(self) -> None:
         """Have clients that are made from now on give every member of AWS's answers, not only those that are read."""
         parse_quickly(self.session.events.unregister)
@@ -197,7 +213,7 @@ class Deployment:
 
     def client_as(self, given: Mapping[str, Any], service: str) -> Any:
         """A client in the same Region with credentials that STS gave."""
-        return self._make(service, str(self.session.region_name), _keys(given))
+        return self._make(service, self.region, _keys(given))
 
     def client_in(self, there: Settings, service: str) -> Any:
         """A client in another target, as the spoke's viewer. AwsRefusalError if the caller may not be that."""
@@ -282,8 +298,7 @@ class Deployment:
             )
 
     def _ask_stack(self) -> Stack:
-        name = self.stack_name
-        region = self.session.region_name
+        name, region = self.stack_name, self.region
         elsewhere = "deploy Rolekeeper, or say where it is: --stack, --region, --profile"
         found = describe_stack(self.client("cloudformation"), name)
         if found is None:
@@ -319,11 +334,12 @@ class Deployment:
         """The stack's parameters and outputs as its functions read them. ConfigurationError if it lacks one."""
         stack, caller = self.stack, self.caller
         tables = {"MAPPING_TABLE": stack.outputs["MappingTable"], "STATE_TABLE": stack.outputs["StateTable"]}
-        parameters = {_variable(name): value for name, value in stack.parameters.items()}
+        # The functions' environment names MaxChangesPerEdit MAX_CHANGES_PER_EDIT.
+        names = {name: re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper() for name in stack.parameters}
+        parameters = {names[name]: value for name, value in stack.parameters.items()}
         environ = {**parameters, **tables, "WORK_QUEUE_URL": stack.outputs["WorkQueue"]}
-        region = str(self.session.region_name)
         try:
-            return Settings.read(environ, account=caller.account, region=region, partition=caller.partition)
+            return Settings.read(environ, account=caller.account, region=self.region, partition=caller.partition)
         except KeyError as error:
             raise self._other_version(f"parameter {_parameter(error.args[0])}") from error
         except ValueError as error:
@@ -339,6 +355,94 @@ class Deployment:
         what = f"stack '{self.stack.name}' has no {lacks}, so it is of another version"
         return ConfigurationError(what, _OTHER_VERSION)
 
+    # ---- what several checks, commands and pages need ----
+
+    def output(self, name: str) -> str:
+        """An output of the stack. ConfigurationError if the stack has none of that name: it is of another version."""
+        try:
+            return self.stack.outputs[name]
+        except KeyError as error:
+            raise self._other_version(f"output {name}") from error
+
+    @property
+    def sweep_overdue(self) -> timedelta:
+        """After how long without a finished sweep the alarm rings."""
+        try:
+            return timedelta(hours=int(self.stack.parameters["SweepOverdueHours"]))
+        except KeyError as error:
+            raise self._other_version("parameter SweepOverdueHours") from error
+
+    @cached_property
+    def resources(self) -> Sequence[Resource]:
+        name = self.stack.name
+        found = self.pages("cloudformation:ListStackResources", name, StackName=name)
+        return [
+            Resource(each["ResourceType"], each["LogicalResourceId"], each["PhysicalResourceId"])
+            for page in found
+            for each in page["StackResourceSummaries"]
+            if each.get("PhysicalResourceId") and each["ResourceStatus"] != "DELETE_COMPLETE"
+        ]
+
+    def of(self, kind: str) -> list[Resource]:
+        return sorted((each for each in self.resources if each.kind == kind), key=lambda each: each.name)
+
+    @cached_property
+    def alarms(self) -> Mapping[str, Mapping[str, Any]]:
+        """The stack's alarms that exist, by their names in the template."""
+        names = {each.id: each.name for each in self.of("AWS::CloudWatch::Alarm")}
+        if not names:
+            return {}  # without names CloudWatch would answer with all alarms
+        found = self.pages("cloudwatch:DescribeAlarms", self.stack.name, AlarmNames=list(names))
+        return {names[each["AlarmName"]]: each for page in found for each in page["MetricAlarms"]}
+
+    def runbook(self, alarm: str) -> str:
+        """The page and section about an alarm, by its name at AWS."""
+        return f"docs/runbook.md#{alarm.removeprefix(f'{self.stack.name}-')}"
+
+    @cached_property
+    def rows(self) -> Mapping[MappingKey, Attributes]:
+        return self.app.table.all_rows()
+
+    @cached_property
+    def specs(self) -> Sequence[MappingSpec]:
+        """Every mapping: as its row says, if that can be read, and as it is published."""
+        published = self.app.state.read([], self.rows).published.values()
+        written = [spec for row in self.rows.values() if (spec := read_row(row, self.app.home).spec)]
+        return [*written, *(each.spec for each in published if not each.deleted)]
+
+    @property
+    def mapped_keys(self) -> Sequence[str]:
+        """The tag keys by which a person who tags chooses a role, or keeps Rolekeeper away."""
+        required = {key for each in self.specs for key in each.require_tags}
+        return sorted({each.tag_key for each in self.rows} | required | {IGNORE_TAG})
+
+    @cached_property
+    def role_users(self) -> Mapping[str, Sequence[str]]:
+        """By a role's name, the mappings that give it: as their rows say, or as they are published."""
+        return _users(self.specs)
+
+    @cached_property
+    def role_users_by_account(self) -> Mapping[str, Mapping[str, Sequence[str]]]:
+        """The same in each account: of a hub, those mappings whose scope has it."""
+        if not self.settings.organization:
+            return {self.home.account: self.role_users}
+        specs: dict[str, list[MappingSpec]] = {}
+        for at, unit in {self.home: "", **{each.target: each.unit for each in self.app.registry.all()}}.items():
+            covering = (spec for spec in self.specs if spec.covers(at.account, at.region, unit))
+            specs.setdefault(at.account, []).extend(covering)
+        return {account: _users(each) for account, each in specs.items()}
+
+    @cached_property
+    def path_roles(self) -> Sequence[Role]:
+        path = self.settings.role_path
+        found = self.pages("iam:ListRoles", self.app.iam.arn("role", path, "*"), PathPrefix=path)
+        roles = (
+            Role(each["RoleName"], each["Arn"], each["Path"], trust=_trust(each))
+            for page in found
+            for each in page["Roles"]
+        )
+        return sorted(roles, key=lambda each: each.name)
+
 
 def _session(**given: str | None) -> boto3.Session:
     """A session whose clients take no page for AWS's answer."""
@@ -348,10 +452,18 @@ def _session(**given: str | None) -> boto3.Session:
     return made
 
 
-def _variable(parameter: str) -> str:
-    """`MaxChangesPerEdit` as `MAX_CHANGES_PER_EDIT`: the functions' environment names each parameter so."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", parameter).upper()
-
-
 def _parameter(variable: str) -> str:
     return "".join(part.capitalize() for part in variable.split("_"))
+
+
+def _users(specs: Iterable[MappingSpec]) -> dict[str, list[str]]:
+    users: dict[str, set[str]] = {}
+    for spec in specs:
+        users.setdefault(spec.role, set()).add(str(spec.key))
+    return {role: sorted(keys) for role, keys in users.items()}
+
+
+def _trust(role: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A role's trust policy as botocore decodes it; one that it can't decode stays text, and lets nobody in."""
+    policy = role.get("AssumeRolePolicyDocument")
+    return policy if isinstance(policy, Mapping) else {}

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.errors import EXPLAINED
 from rolekeeper_cli.console.page import live, page, query_of, see_other
 from rolekeeper_cli.progress import Silent
@@ -39,7 +39,7 @@ WANTED_SECONDS = 15.0
 _PAGE_KEPT = timedelta(seconds=10)
 
 type Beside = Callable[[Callable[[], None]], object]
-type Work = Callable[[DoctorDeployment], Iterable[Any]]
+type Work = Callable[[Deployment], Iterable[Any]]
 
 
 def in_thread(run: Callable[[], None]) -> None:
@@ -71,7 +71,7 @@ class Job:
     asked: float = 0.0
     end: Event = field(default_factory=Event)
 
-    def run(self, work: Work, deployment: DoctorDeployment, clock: Callable[[], float]) -> None:
+    def run(self, work: Work, deployment: Deployment, clock: Callable[[], float]) -> None:
         def goes_on() -> None:
             if clock() - self.asked > WANTED_SECONDS:
                 raise Abandoned
@@ -121,7 +121,7 @@ class Jobs:
 
     def __init__(
         self,
-        look: Callable[[], DoctorDeployment],
+        look: Callable[[], Deployment],
         now: Callable[[], datetime],
         beside: Beside = in_thread,
         *,

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import explained
-from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.console.cache import Cache
 from rolekeeper_cli.console.jobs import Beside, Jobs, in_thread
 from rolekeeper_cli.console.page import Notice
@@ -31,7 +30,7 @@ class Shared:
     `lasting` is the origin under which the pages are found next time too; empty if there is none.
     """
 
-    deployment: DoctorDeployment
+    deployment: Deployment
     writes: bool = field(default=False, kw_only=True)
     clock: Callable[[], float] = field(default=time.monotonic, kw_only=True)
     beside: Beside = field(default=in_thread, kw_only=True)
@@ -45,7 +44,7 @@ class Shared:
         self.reads, self.plans, self.notices = Cache(clock=clock, beside=beside), Cache(), Cache()
         self.asking_who, self.changing_instances = Lock(), Lock()
 
-    def look(self) -> DoctorDeployment:
+    def look(self) -> Deployment:
         """The deployment as it is now; its caller and its stack as they were some seconds ago."""
         return self.deployment.anew(partial(self.reads.get, seconds=_DEPLOYMENT_SECONDS, stale=True))
 

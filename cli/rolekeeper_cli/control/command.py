@@ -88,9 +88,9 @@ def _switch(change: Mapping[str, str | bool], question: str, reason: str, *, yes
     def expected() -> terminal.Question:
         found = use.expected(there, change)
         lines = [found] if isinstance(found, str) else found.lines()
-        return terminal.Question(
-            question, lines, show=lambda: render.show(use.Switches.after(there, change, reason).view(), lambda: None)
-        )
+        before, after = use.Switches.read(there), use.Switches.after(there, change, reason)
+        changes = str(before.control) != str(after.control)
+        return terminal.Question(question, lines, lambda: render.show(after.view()), changes=changes)
 
     terminal.agree(expected, yes=yes)
     _show(use.switch(there, change, reason))

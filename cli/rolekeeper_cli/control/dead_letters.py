@@ -75,10 +75,8 @@ class DeadLetters:
                     why = mine.get("FailureReason", mine["Status"])
                     raise CommandError(f"SQS stopped after {moved:,} of them: {why}", "run rolekeeper redrive again")
                 if left.is_over:
-                    raise WaitTimeoutError(
-                        f"SQS has moved {moved:,} of {there:,} after {_PATIENCE_SECONDS} s, and goes on",
-                        f"see: aws sqs list-message-move-tasks --source-arn {self._arn}",
-                    )
+                    what = f"SQS has moved {moved:,} of {there:,} after {_PATIENCE_SECONDS} s, and goes on"
+                    raise WaitTimeoutError(what, f"see: aws sqs list-message-move-tasks --source-arn {self._arn}")
         raise AssertionError("a look ends it")
 
     def _receive(self) -> list[Any]:

@@ -49,7 +49,6 @@ class Switches:
 
     @property
     def mode(self) -> Mode:
-        """The mode in effect."""
         return self.control.mode or self.deployed
 
     def view(self) -> SwitchesView:
@@ -154,7 +153,6 @@ def sweep(deployment: Deployment, *, wait: bool) -> SweptView | None:
     # A function of another version may report more.
     known = {name: value for name, value in swept.items() if name in SweptView.fields}
     if missing := SweptView.fields.keys() - SweptView.defaults.keys() - known.keys():
-        raise CommandError(
-            f"the sweep reported no {min(missing)}", "deploy the version of this command: rolekeeper deploy"
-        )
+        what = f"the sweep reported no {min(missing)}"
+        raise CommandError(what, "deploy the version of this command: rolekeeper deploy")
     return SweptView(**known)

@@ -8,8 +8,6 @@ from rolekeeper_cli.shell.view import View
 
 
 class SwitchesView(View):
-    """The mode, and the pause."""
-
     mode: Annotated[str, "the mode in effect: observe or enforce"]
     deployed: Annotated[str, "the mode that the stack says"]
     paused: Annotated[bool, "whether changes are paused"]
@@ -34,8 +32,6 @@ class SweptView(View):
 
 
 class LetterView(View):
-    """A dead letter."""
-
     since: Annotated[datetime, "when it was sent"]
     what: Annotated[str, "what it is"]
     of: Annotated[str, "what it is about"]
@@ -45,7 +41,5 @@ class LetterView(View):
 
 
 class LettersView(View):
-    """The dead-letter queue."""
-
     letters: Annotated[int, "how many there are"]
     shown: Annotated[Sequence[LetterView], "those that were read"]

@@ -162,9 +162,8 @@ def _make(folder: Path) -> None:
         # What make says goes to stderr, as stdout is for data.
         ended = subprocess.run(line, stdin=subprocess.DEVNULL, stdout=2, check=False).returncode  # noqa: S603  # our own Makefile
     except FileNotFoundError as error:
-        raise ConfigurationError(
-            "make isn't installed, and a deployment from a clone needs it", "install make"
-        ) from error
+        what = "make isn't installed, and a deployment from a clone needs it"
+        raise ConfigurationError(what, "install make") from error
     if ended:
         raise ConfigurationError(f"make artifacts failed ({ended})", "see its output above")
 
@@ -183,8 +182,6 @@ def with_objects(template: str, objects: dict[str, str]) -> str:
     """The template with S3 objects for what it names in the repository. CommandError if these differ."""
     named = [path for _, path in _LOCAL.findall(template)]
     if sorted(named) != sorted(objects):
-        raise CommandError(
-            f"the template names {', '.join(named)}, and the package has {', '.join(objects)}",
-            "install the package again: its parts are of different versions",
-        )
+        what = f"the template names {', '.join(named)}, and the package has {', '.join(objects)}"
+        raise CommandError(what, "install the package again: its parts are of different versions")
     return _LOCAL.sub(lambda found: f"{found[1]}{objects[found[2]]}", template)

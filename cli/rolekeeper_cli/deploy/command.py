@@ -43,10 +43,7 @@ class WithParameters(Command):
     """Takes the template's parameters as options."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [
-            *super().get_params(ctx),
-            *(_option(name, each) for name, each in parameters.parameters().items()),
-        ]
+        return [*super().get_params(ctx), *(_option(name, each) for name, each in parameters.parameters().items())]
 
 
 def _option(name: str, parameter: dict[str, Any]) -> click.Option:
@@ -92,35 +89,14 @@ def _option(name: str, parameter: dict[str, Any]) -> click.Option:
     callback=_help_all,
     help="Show this message with all parameters, and exit.",
 )
-def deploy(
-    *,
-    guided: bool,
-    bucket: str | None,
-    revert_drift: bool,
-    tables: tuple[str, str] | None,
-    dry_run: bool,
-    allow_downgrade: bool,
-    yes: bool,
-    **given: Any,
-) -> None:
+def deploy(*, guided: bool, yes: bool, **asked: Any) -> None:
     """Deploy Rolekeeper, upgrade it, or change its parameters.
 
     It says which version is deployed, shows what would change, and asks. Each parameter stays as it is deployed until
     you give another value.
     """
-    if guided or not dry_run:
-        terminal.require_answer(yes=yes and not guided)
-    deploy_deploy.deploy(
-        deployment(),
-        parameters.given_parameters(given),
-        bucket,
-        tables=tables,
-        guided=guided,
-        yes=yes,
-        dry_run=dry_run,
-        allow_downgrade=allow_downgrade,
-        revert_drift=revert_drift,
-    )
+    terminal.require_answer(yes=yes, typed=guided)
+    deploy_deploy.deploy(deployment(), guided=guided, yes=yes, **asked)
 
 
 @prints(destroyed=DestroyedView)

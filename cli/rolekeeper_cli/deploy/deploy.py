@@ -17,7 +17,7 @@ from rolekeeper_cli import installed
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.deploy.artifacts import Bucket, built, upload
-from rolekeeper_cli.deploy.parameters import option_of
+from rolekeeper_cli.deploy.parameters import given_parameters, option_of
 from rolekeeper_cli.deploy.rollout import Rollout, Template
 from rolekeeper_cli.deploy.stack import (
     Parameters,
@@ -47,7 +47,7 @@ def organization_of(deployment: Deployment) -> str:
         return ""
 
 
-def _check_organization(deployment: Deployment, present: Present, given: Parameters, *, dry_run: bool) -> None:
+def _check_organization(deployment: Deployment, present: Present, given: Parameters) -> None:
     """Refuse to make a hub of an organization that its account isn't in.
 
     If that can't be asked, a new hub is made with a warning. A live hub would shut out its spokes: a person has to type
@@ -60,7 +60,7 @@ def _check_organization(deployment: Deployment, present: Present, given: Paramet
     try:
         own = organization_of(deployment)
     except AwsRefusalError as error:
-        _unchecked(wanted, former, error, dry_run=dry_run)
+        _unchecked(wanted, former, error)
         return
     if own != wanted:
         there = f"in the organization {own}" if own else "in no organization"
@@ -68,9 +68,9 @@ def _check_organization(deployment: Deployment, present: Present, given: Paramet
         raise ConfigurationError(f"this account is {there}, and can't be the hub of {wanted}", remedy)
 
 
-def _unchecked(wanted: str, former: str, error: AwsRefusalError, *, dry_run: bool) -> None:
+def _unchecked(wanted: str, former: str, error: AwsRefusalError) -> None:
     terminal.warn(f"whether this account is in {wanted} isn't checked: {refusal(error).what}")
-    if not former or dry_run:
+    if not former or terminal.options().dry_run:
         return
     what = f"this hub looks after {former}, and its spokes would be shut out"
     if not terminal.is_terminal():
@@ -87,41 +87,39 @@ type Known = Mapping[str, Mapping[str, Any]]
 
 def deploy(
     deployment: Deployment,
-    given: Parameters,
-    bucket: str | None = None,
     *,
-    tables: Tables | None = None,
-    guided: bool = False,
+    bucket: str | None,
+    tables: Tables | None,
+    guided: bool,
     yes: bool,
-    dry_run: bool,
     allow_downgrade: bool,
     revert_drift: bool,
+    **asked: str | None,
 ) -> None:
-    """Parameters that aren't `given` stay as they are. A named `bucket` must exist; a new stack takes `tables`."""
-    known, stack = declared(installed.file("template.yaml")), deployment.stack_name
+    """Parameters that aren't `asked` for stay as they are. A named `bucket` must exist; a new stack takes `tables`."""
+    known, stack, given = declared(installed.file("template.yaml")), deployment.stack_name, given_parameters(asked)
     _check(known, given)
     client = deployment.client("cloudformation", PATIENT)
     present = Present.read(client, stack)
     refuse_downgrade(present, allowed=allow_downgrade)
     if tables:
-        _check_import(present, stack, dry_run=dry_run)
-    _check_organization(deployment, present, given, dry_run=dry_run)
-    account, region = deployment.caller.account, str(deployment.session.region_name)
-    terminal.say(f"Stack {stack} in {region}, account {account}: {versions(present)}")
+        _check_import(present, stack)
+    _check_organization(deployment, present, given)
+    target = Target(deployment.caller.account, deployment.region)
+    terminal.say(f"Stack {stack} in {target.region}, account {target.account}: {versions(present)}")
     with built() as folder:
         if guided:
             answers = _ask(known, {**present.parameters, **given})
-            _check_organization(deployment, present, answers, dry_run=dry_run)
+            _check_organization(deployment, present, answers)
             given = {**given, **answers}
         parameters = merged(known, present.parameters, given)
         _check(known, parameters)
-        rollout = Rollout(client, stack, deployment.sleep, yes=yes, dry_run=dry_run)
+        rollout = Rollout(client, stack, deployment.sleep, yes=yes)
         present = rollout.without_what_failed(present)
         if tables:
             import_tables(deployment, tables, rollout)
             present = Present.read(client, stack)
-        where = Bucket(deployment.client("s3", PATIENT), Target(account, region), bucket)
-        source = {"TemplateURL": upload(folder, where)}
+        source = {"TemplateURL": upload(folder, Bucket(deployment.client("s3", PATIENT), target, bucket))}
         if revert_drift and present.is_deployed:
             source["DeploymentMode"] = "REVERT_DRIFT"
         done = rollout.change(Template(source), present, parameters, given=given)
@@ -129,17 +127,13 @@ def deploy(
     if done.outcome == "deployed":
         terminal.say(f"Version {installed.version()} is deployed. Next:")
         is_new = not present.is_deployed
-        _say_steps(next_steps(parameters["Mode"], mapped=bool(tables) or not is_new), whole=guided or is_new)
+        steps = next_steps(parameters["Mode"], mapped=bool(tables) or not is_new)
+        for words in steps if guided or is_new else steps[:1]:
+            terminal.say(f"  {_typed(words)}  # {_DOES[words]}")
 
 
-def _say_steps(steps: Sequence[str], *, whole: bool) -> None:
-    """Say what to type next; of an upgrade the first step alone."""
-    for words in steps if whole else steps[:1]:
-        terminal.say(f"  {_typed(words)}  # {_DOES[words]}")
-
-
-def _check_import(present: Present, stack: str, *, dry_run: bool) -> None:
-    if dry_run:
+def _check_import(present: Present, stack: str) -> None:
+    if terminal.options().dry_run:
         raise UsageError("--import-tables can't be shown without importing", "leave out --dry-run")
     if present.is_deployed:
         raise ConfigurationError(f"stack '{stack}' has tables", "deploy without --import-tables, or another --stack")

@@ -65,10 +65,11 @@ def destroy(
     works = deployment.outputs.keys() >= TABLES
     carried = _carried(deployment) if works else []
     mappings = len(deployment.app.table.all_rows()) if works else 0
-    terminal.say(f"Stack {stack} in {deployment.session.region_name}, account {deployment.caller.account}.")
+    terminal.say(f"Stack {stack} in {deployment.region}, account {deployment.caller.account}.")
     _show(kept, len(carried), mappings)
     if mappings and export is None and terminal.offer(f"Export {amount(mappings, 'mapping')} to a file first?"):
-        export = _free_name(stack, str(deployment.session.region_name))
+        names = (f"mappings-{stack}-{deployment.region}{each}.yaml" for each in ("", *range(-2, -100, -1)))
+        export = next(name for name in names if not Path(name).exists())
     if carried and detach is None:
         instances = amount(len(carried), "instance")
         detach = terminal.offer(f"Detach the managed role from {instances} first? What it allows is lost at once.")
@@ -113,11 +114,6 @@ def _show(kept: dict[str, str], carried: int, mappings: int) -> None:
     show_table(("what", "would happen"), rows)
 
 
-def _free_name(stack: str, region: str) -> str:
-    numbers = ["", *(f"-{number}" for number in range(2, 100))]
-    return next(name for each in numbers if not Path(name := f"mappings-{stack}-{region}{each}.yaml").exists())
-
-
 def _export(deployment: Deployment, target: str) -> None:
     refuse_csv(target)
     text, count = exported(deployment)
@@ -125,9 +121,8 @@ def _export(deployment: Deployment, target: str) -> None:
         with Path(target).open("x", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
-        raise CommandError(
-            f"{target} can't be written: {error.strerror}", "nothing was deleted; name another file"
-        ) from error
+        what = f"{target} can't be written: {error.strerror}"
+        raise CommandError(what, "nothing was deleted; name another file") from error
     terminal.say(f"Mappings exported to {target}: {count:,}.")
 
 

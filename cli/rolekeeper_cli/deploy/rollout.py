@@ -10,7 +10,7 @@ import click
 
 from rolekeeper_cli import installed
 from rolekeeper_cli.aws.deployment import describe_stack
-from rolekeeper_cli.deploy.stack import REVIEWED, TABLES, Parameters, Present
+from rolekeeper_cli.deploy.stack import NEVER_WORKED, REVIEWED, TABLES, Parameters, Present
 from rolekeeper_cli.deploy.view import DeployedView, ParameterChangeView, ResourceChangeView
 from rolekeeper_cli.errors import ConfigurationError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.shell import terminal
@@ -264,23 +264,20 @@ def delete(client: Any, stack_id: str, sleep: Callable[[float], None], what: str
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One stack, and how it is decided: `yes` asks nobody, `dry_run` changes nothing."""
+    """One stack, and how it is decided: `yes` asks nobody."""
 
     client: Any
     stack: str
     sleep: Callable[[float], None]
     yes: bool
-    dry_run: bool
 
     def without_what_failed(self, present: Present) -> Present:
         """The stack as it is once an empty one, which a failed creation left, is deleted."""
-        if not present.never_worked:
+        if present.status != NEVER_WORKED:
             return present
-        if self.dry_run:
-            raise ConfigurationError(
-                f"the first deployment of '{self.stack}' failed, and its empty stack is in the way",
-                "deploy without --dry-run",
-            )
+        if terminal.options().dry_run:
+            what = f"the first deployment of '{self.stack}' failed, and its empty stack is in the way"
+            raise ConfigurationError(what, "deploy without --dry-run")
         terminal.say(f"The first deployment of {self.stack} failed; its empty stack has to be deleted before.")
         terminal.confirm("Delete it?", yes=self.yes)
         delete(self.client, present.id, self.sleep, what=f"the deletion of the empty stack {self.stack}")
@@ -303,7 +300,7 @@ class Rollout:
             _show(changes, differing)
             if not changes:
                 terminal.say("Nothing would change: the stack is as it should be.")
-            elif not self.dry_run:
+            elif not terminal.options().dry_run:
                 terminal.confirm(f"Make {amount(len(changes), 'change')}?", yes=self.yes)
                 operation = _execute(self.client, change_set, self.sleep)
         finally:

@@ -73,12 +73,11 @@ def ask_hub(hub: Deployment, asked: Parameters | None = None) -> Hub:
     hub.require_organization()
     stack = hub.stack
     if missing := [each for each in _OUTPUTS if each not in stack.outputs]:
-        raise ConfigurationError(
-            f"stack '{stack.name}' has no output {missing[0]}", "deploy this version: rolekeeper deploy"
-        )
+        what = f"stack '{stack.name}' has no output {missing[0]}"
+        raise ConfigurationError(what, "deploy this version: rolekeeper deploy")
     parameters = {
         "HubAccount": hub.caller.account,
-        "HubRegion": str(hub.session.region_name),
+        "HubRegion": hub.region,
         **{name: stack.parameters[name] for name in _ALIKE},
         **{name: stack.outputs[name] for name in _OUTPUTS},
     }
@@ -145,36 +144,30 @@ class Planned:
     given: Parameters
     parameters: Parameters
 
-    @property
-    def region(self) -> str:
-        return region_of(self.place)
 
-
-def deploy(
-    places: Sequence[Deployment], hub: Hub | None, own: Parameters, *, yes: bool, dry_run: bool, allow_downgrade: bool
-) -> None:
+def deploy(places: Sequence[Deployment], hub: Hub | None, own: Parameters, *, yes: bool, allow_downgrade: bool) -> None:
     """Show what would change in each Region, ask, and change it, the home Region first.
 
     `places` are the account's Regions, as deployments of the spoke's stack. Parameters that neither the `hub` has nor
     are the account's `own` stay as they are deployed.
     """
-    present = {region_of(each): _present(each, allow_downgrade=allow_downgrade) for each in places}
+    present = {each.region: _present(each, allow_downgrade=allow_downgrade) for each in places}
     _warn_of_version(hub)
     of_the_hub = dict(hub.parameters) if hub else {}
     asked = {**of_the_hub, **own}
     home = asked["HomeRegion"] = _home(places[0], present, asked)
     asked["Regions"] = _regions(present, home, asked.get("Regions"))
     known = declared(installed.file("spoke.yaml"))
-    planned = [_planned(each, present[region_of(each)], known, asked=asked, own=own) for each in places]
-    at_home = next((each for each in planned if each.region == home), None)
+    planned = [_planned(each, present[each.region], known, asked=asked, own=own) for each in places]
+    at_home = next((each for each in planned if each.place.region == home), None)
     if at_home:
         _say_what_is_kept(of_the_hub, at_home)
     _refuse_stranger(places[0], planned[0].parameters["OrganizationId"])
     if not at_home and (only_there := sorted(_OF_ROLES.keys() & own.keys())):
         what = " and ".join(map(_OF_ROLES.__getitem__, only_there))
         terminal.warn(f"about the account's roles, and without effect until you deploy in {home} too: {what}")
-    home_first = sorted(planned, key=lambda each: each.region != home)
-    done = [_deploy(each, yes=yes, dry_run=dry_run) for each in home_first]
+    home_first = sorted(planned, key=lambda each: each.place.region != home)
+    done = [_deploy(each, yes=yes) for each in home_first]
     render.show(done)
     if any(deployed.outcome == "deployed" for deployed in done):
         account = planned[0].parameters["HubAccount"]
@@ -212,17 +205,17 @@ def _say_what_is_kept(hub: Parameters, planned: Planned) -> None:
             terminal.say(f"The account keeps {kept}, and the hub has {hub[name]}: {option_of(name)} {hub[name]}")
 
 
-def _deploy(planned: Planned, *, yes: bool, dry_run: bool) -> DeployedView:
+def _deploy(planned: Planned, *, yes: bool) -> DeployedView:
     """Deploy in one Region; returns what is shown of it."""
     place, present, parameters = planned.place, planned.present, planned.parameters
     stack, account = place.stack_name, place.caller.account
-    terminal.say(f"Stack {stack} in {planned.region}, account {account}: {versions(present)}")
-    if (parameters["HubAccount"], parameters["HubRegion"]) == (account, planned.region):
+    terminal.say(f"Stack {stack} in {planned.place.region}, account {account}: {versions(present)}")
+    if (parameters["HubAccount"], parameters["HubRegion"]) == (account, planned.place.region):
         terminal.say("It is the hub's own account and Region, which has no rules of a spoke.")
-    rollout = Rollout(place.client("cloudformation", PATIENT), stack, place.sleep, yes=yes, dry_run=dry_run)
+    rollout = Rollout(place.client("cloudformation", PATIENT), stack, place.sleep, yes=yes)
     template = Template({"TemplateBody": installed.file("spoke.yaml").read_text()}, NAMED_ROLES)
     present = rollout.without_what_failed(present)
-    return rollout.change(template, present, parameters, given=planned.given).but(region=planned.region)
+    return rollout.change(template, present, parameters, given=planned.given).but(region=planned.place.region)
 
 
 def _home(place: Deployment, present: Mapping[str, Present], given: Parameters) -> str:
@@ -230,11 +223,9 @@ def _home(place: Deployment, present: Mapping[str, Present], given: Parameters) 
     asked = given.get("HomeRegion")
     there = _home_there(place, present, given)
     if there and asked and there != asked:
-        raise UsageError(
-            f"the account's roles are in {there} already, not in {asked}",
-            f"leave --home-region out; or remove the spoke in {there} first",
-        )
-    home = there or asked or region_of(place)
+        what = f"the account's roles are in {there} already, not in {asked}"
+        raise UsageError(what, f"leave --home-region out; or remove the spoke in {there} first")
+    home = there or asked or place.region
     if not there and home not in present:
         raise UsageError(f"there are no roles in {home} yet", f"deploy it there too: --region {home}")
     return home
@@ -268,10 +259,8 @@ def _home_there(place: Deployment, present: Mapping[str, Present], given: Parame
         return None
     home = next((each["Value"] for each in tags if each["Key"] == _HOME_TAG), None)
     if not home and not given.get("HomeRegion"):
-        raise ConfigurationError(
-            f"the account has the role {name} already, which doesn't say in which Region it was made",
-            "give that Region: --home-region",
-        )
+        what = f"the account has the role {name} already, which doesn't say in which Region it was made"
+        raise ConfigurationError(what, "give that Region: --home-region")
     return home or given["HomeRegion"]
 
 
@@ -283,10 +272,8 @@ def _refuse_stranger(place: Deployment, organization: str) -> None:
         return  # The caller may not ask, and need not: what the hub's bus refuses, it refuses all the same.
     if own != organization:
         there = f"the organization {own}" if own else "no organization"
-        raise ConfigurationError(
-            f"account {place.caller.account} is in {there}, and the hub looks after {organization}",
-            f"have it join {organization} first; or name another hub",
-        )
+        what = f"account {place.caller.account} is in {there}, and the hub looks after {organization}"
+        raise ConfigurationError(what, f"have it join {organization} first; or name another hub")
 
 
 def _warn_of_version(hub: Hub | None) -> None:
@@ -295,10 +282,6 @@ def _warn_of_version(hub: Hub | None) -> None:
         newer = installed.ordered(hub.version) > installed.ordered(ours)
         what = "upgrade this command" if newer else "upgrade the hub"
         terminal.warn(f"the hub is version {hub.version}, and the spoke would be {ours}: {what}")
-
-
-def region_of(place: Deployment) -> str:
-    return str(place.session.region_name)
 
 
 # ---- `rolekeeper spoke remove` ----
@@ -314,12 +297,8 @@ class Spoke:
     carrying: list[str]
 
     @property
-    def region(self) -> str:
-        return region_of(self.place)
-
-    @property
     def is_home(self) -> bool:
-        return self.parameters.get("HomeRegion") == self.region
+        return self.parameters.get("HomeRegion") == self.place.region
 
 
 def remove(places: Sequence[Deployment], *, yes: bool) -> list[Target]:
@@ -328,11 +307,11 @@ def remove(places: Sequence[Deployment], *, yes: bool) -> list[Target]:
     account = places[0].caller.account
     terminal.say(f"Stack {places[0].stack_name} in account {account}.")
     _show_removal(spokes)
-    terminal.confirm(f"Delete it in {', '.join(each.region for each in spokes)}?", yes=yes)
+    terminal.confirm(f"Delete it in {', '.join(each.place.region for each in spokes)}?", yes=yes)
     for each in spokes:
         client = each.place.client("cloudformation", PATIENT)
-        delete(client, each.id, each.place.sleep, what=f"the deletion in {each.region}")
-    removed = [RemovedSpokeView(region=each.region, outcome="removed", carrying=each.carrying) for each in spokes]
+        delete(client, each.id, each.place.sleep, what=f"the deletion in {each.place.region}")
+    removed = [RemovedSpokeView(region=each.place.region, outcome="removed", carrying=each.carrying) for each in spokes]
     render.show(removed)
     left = sum(len(each.carrying) for each in spokes)
     terminal.say(f"Removed. Instances that keep a managed role, which nobody changes from then on: {left:,}.")
@@ -341,12 +320,12 @@ def remove(places: Sequence[Deployment], *, yes: bool) -> list[Target]:
         terminal.say(
             f"The account's changer may still act there, until you name the Regions that are left: {deploy_there}"
         )
-    return [Target(account, each.region) for each in spokes]
+    return [Target(account, each.place.region) for each in spokes]
 
 
 def _found(place: Deployment) -> Spoke:
     stack = existing(place.client("cloudformation", PATIENT), place.stack_name, SPOKE)
-    parameters, caller, region = parameters_of(stack), place.caller, region_of(place)
+    parameters, caller, region = parameters_of(stack), place.caller, place.region
     path = parameters.get("RolePath", "/rolekeeper/")
     ownership = Ownership(f"arn:{caller.partition}:iam::{caller.account}:instance-profile{path}")
     found = carrying(Ec2(place.client("ec2"), caller.account, region), ownership)
@@ -357,7 +336,7 @@ def _show_removal(spokes: Sequence[Spoke]) -> None:
     if not terminal.options().for_people:
         return
     rows = [
-        (each.region, f"its rules are deleted; instances that keep a managed role: {len(each.carrying):,}")
+        (each.place.region, f"its rules are deleted; instances that keep a managed role: {len(each.carrying):,}")
         for each in spokes
     ]
     if any(each.is_home for each in spokes):

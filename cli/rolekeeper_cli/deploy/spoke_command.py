@@ -119,37 +119,19 @@ def parameters(readers: tuple[str, ...], **given: str | None) -> None:
 @dry_run
 @allow_downgrade
 @yes
-def deploy(
-    *,
-    hub: str | None,
-    hub_profile: str | None,
-    hub_region: str | None,
-    hub_stack: str | None,
-    readers: tuple[str, ...],
-    dry_run: bool,
-    allow_downgrade: bool,
-    yes: bool,
-    **given: str | None,
-) -> None:
+def deploy(*, hub: str | None, readers: tuple[str, ...], allow_downgrade: bool, yes: bool, **given: str | None) -> None:
     """Deploy a spoke, or change one.
 
     Run it with this account's own credentials; give --region again for another Region. It shows what would change, and
     asks. Name the hub by an AWS profile of its account, or by the file that rolekeeper spoke parameters wrote; without
     either, each parameter stays as it is deployed. --stack names the spoke's stack: 'rolekeeper-spoke'.
     """
-    if not dry_run:
-        terminal.require_answer(yes=yes)
+    terminal.require_answer(yes=yes)
+    named = _hub(hub, _hub_deployment(given))
     own = deploy_parameters.given_parameters(given)
     if readers:
         own["OtherReaders"] = spoke.listed(readers)
-    spoke.deploy(
-        _places(),
-        _hub(hub, _hub_deployment(hub_profile, hub_region, hub_stack)),
-        own,
-        yes=yes,
-        dry_run=dry_run,
-        allow_downgrade=allow_downgrade,
-    )
+    spoke.deploy(_places(), named, own, yes=yes, allow_downgrade=allow_downgrade)
 
 
 @prints(removed_spokes=list[RemovedSpokeView])
@@ -160,7 +142,7 @@ def deploy(
 )
 @_hub_options
 @yes
-def remove(*, hub_profile: str | None, hub_region: str | None, hub_stack: str | None, yes: bool) -> None:
+def remove(*, yes: bool, **named: str | None) -> None:
     """Delete the spoke in each --region.
 
     Run it with this account's own credentials. It says which instances keep their roles, and asks. The account's roles
@@ -168,7 +150,7 @@ def remove(*, hub_profile: str | None, hub_region: str | None, hub_stack: str | 
     target too.
     """
     terminal.require_answer(yes=yes)
-    hub = _hub_deployment(hub_profile, hub_region, hub_stack)
+    hub = _hub_deployment(named)
     if hub:
         _ = hub.stack  # before anything is deleted: a slip in its name is no reason to stop between the two
     for target in spoke.remove(_places(), yes=yes):
@@ -184,8 +166,9 @@ def _places() -> list[Deployment]:
     return [deployment(replace(options, region=each, stack=options.stack or spoke.STACK)) for each in regions]
 
 
-def _hub_deployment(profile: str | None, region: str | None, stack: str | None) -> Deployment | None:
-    """The hub's deployment; None where none is named."""
+def _hub_deployment(given: dict[str, str | None]) -> Deployment | None:
+    """The hub's deployment; None where none is named. Its options are taken out of those given."""
+    profile, region, stack = (given.pop(f"hub_{name}") for name in ("profile", "region", "stack"))
     if not (profile or region or stack):
         return None
     options = terminal.options()

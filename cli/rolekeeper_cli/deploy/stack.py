@@ -16,7 +16,7 @@ from rolekeeper_cli.aws.deployment import describe_stack, outputs_of, parameters
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
 
 # A stack whose creation failed is empty, and can only be deleted (CloudFormation user guide, "Stack status codes").
-_NEVER_WORKED = "ROLLBACK_COMPLETE"
+NEVER_WORKED = "ROLLBACK_COMPLETE"
 # A stack of which there are change sets only.
 REVIEWED = "REVIEW_IN_PROGRESS"
 # How the descriptions of the two templates begin: a stack with another description isn't Rolekeeper's.
@@ -49,7 +49,7 @@ class Present:
         status = found["StackStatus"]
         if status != REVIEWED:
             _require_kind(found, stack, kind)
-        if status in {_NEVER_WORKED, REVIEWED}:
+        if status in {NEVER_WORKED, REVIEWED}:
             return cls(status, id=found["StackId"])
         if status not in _WORKS:
             busy = status.endswith("_IN_PROGRESS")
@@ -60,10 +60,6 @@ class Present:
     @property
     def is_deployed(self) -> bool:
         return self.status in _WORKS
-
-    @property
-    def never_worked(self) -> bool:
-        return self.status == _NEVER_WORKED
 
 
 def existing(client: Any, stack: str, kind: str = HUB) -> Mapping[str, Any]:
@@ -87,10 +83,8 @@ def refuse_downgrade(present: Present, *, allowed: bool) -> None:
     """Refuse to replace a newer version by this one, unless that is allowed."""
     ours = installed.version()
     if present.version and installed.ordered(present.version) > installed.ordered(ours) and not allowed:
-        raise CommandError(
-            f"version {present.version} is deployed, which is newer than this {ours}",
-            "upgrade the command, or go back with --allow-downgrade",
-        )
+        what = f"version {present.version} is deployed, which is newer than this {ours}"
+        raise CommandError(what, "upgrade the command, or go back with --allow-downgrade")
 
 
 def versions(present: Present) -> str:

@@ -31,7 +31,7 @@ def import_tables(deployment: Deployment, tables: Tables, rollout: Rollout) -> N
     resources = {logical: _resource(deployment, logical, name) for logical, name in named.items()}
     terminal.confirm(f"Import the tables {' and '.join(tables)}?", yes=rollout.yes)
     # The former deployment's switch and own target; and the new one's, which may have had a spoke before.
-    home = Target(deployment.caller.account, str(deployment.session.region_name))
+    home = Target(deployment.caller.account, deployment.region)
     store = Store(deployment.client("dynamodb"), named["StateTable"])
     former = [each.target for each in Registry(store).all() if each.fleet is not None]
     for key in (layout.CONTROL, *map(layout.target_key, (home, *former))):

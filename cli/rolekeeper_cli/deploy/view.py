@@ -7,8 +7,6 @@ from rolekeeper_cli.shell.view import View
 
 
 class ResourceChangeView(View):
-    """A resource that is added, modified or removed."""
-
     action: Annotated[str, "Add, Modify, Remove or Import"]
     resource: Annotated[str, "its name in the template"]
     type: Annotated[str, "its type"]
@@ -17,16 +15,12 @@ class ResourceChangeView(View):
 
 
 class ParameterChangeView(View):
-    """A parameter that changes."""
-
     parameter: Annotated[str, "its name"]
     value: Annotated[str, "its new value"]
     was: Annotated[str | None, "its value before"]
 
 
 class DeployedView(View):
-    """What a deployment changed, or would."""
-
     region: Annotated[str | None, "of a spoke, its Region"] = None
     outcome: Annotated[str, "unchanged, shown or deployed"]
     version: Annotated[str, "the command's version"]
@@ -36,23 +30,17 @@ class DeployedView(View):
 
 
 class RemovedSpokeView(View):
-    """A spoke that was deleted."""
-
     region: Annotated[str, "its Region"]
     outcome: Annotated[str, "removed"]
     carrying: Annotated[Sequence[str], "the instances that still carry a managed role"]
 
 
 class KeptResourceView(View):
-    """A resource that isn't deleted."""
-
     resource: Annotated[str, "its name in the template"]
     name: Annotated[str, "its physical name"]
 
 
 class DestroyedView(View):
-    """What is left of a deployment."""
-
     outcome: Annotated[str, "destroyed"]
     kept: Annotated[Sequence[KeptResourceView], "the resources that are kept"]
     mappings: Annotated[int, "how many rows the mapping table has"]

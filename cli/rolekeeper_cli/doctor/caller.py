@@ -6,7 +6,7 @@ from typing import Any
 
 from rolekeeper.aws.iam import Iam
 from rolekeeper.settings import Access
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.doctor.finding import Finding, Findings, Level, unknown, warn
 from rolekeeper_cli.guard.use import Arns
 
@@ -87,7 +87,7 @@ class Need:
     request: Request
 
 
-def caller(deployment: DoctorDeployment) -> Findings:
+def caller(deployment: Deployment) -> Findings:
     arn = deployment.caller.arn
     if arn.endswith(":root"):
         yield warn("you are using the account's root user, which no IAM policy limits", "use an IAM role")
@@ -104,7 +104,7 @@ def no_principal(arn: str) -> Finding:
     return unknown(f"IAM can't tell what {arn} may do: it is no user and no role", _PAGE)
 
 
-def principal_of(deployment: DoctorDeployment) -> str | None:
+def principal_of(deployment: Deployment) -> str | None:
     """The user or role whose policies count, by its ARN in IAM: a role's session doesn't show the role's path."""
     caller = deployment.caller
     kind, *rest = caller.arn.split(":", 5)[5].split("/")
@@ -143,12 +143,7 @@ def _arns(arns: Arns, work_queue: str, dead_letter_queue: str) -> dict[str, str]
 
 
 def lacking(
-    deployment: DoctorDeployment,
-    principal: str,
-    needs: Sequence[Need],
-    *,
-    level: Level = Level.WARN,
-    remedy: str = _PAGE,
+    deployment: Deployment, principal: str, needs: Sequence[Need], *, level: Level = Level.WARN, remedy: str = _PAGE
 ) -> Iterator[Finding]:
     """What IAM refuses a principal of what it needs; things are asked about once each."""
     asked: dict[Request, set[str]] = {}
@@ -185,12 +180,12 @@ def _refuses(what: str, answers: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def _simulated(
-    deployment: DoctorDeployment, principal: str, request: Request, actions: set[str]
+    deployment: Deployment, principal: str, request: Request, actions: set[str]
 ) -> dict[str, Mapping[str, Any]]:
     """By each of the actions, what IAM says of it."""
     asked = {"PolicySourceArn": principal, "ActionNames": sorted(actions), "ResourceArns": [request.resource]}
     # Organizations close Regions by it.
-    keys = (("aws:RequestedRegion", str(deployment.session.region_name)), *request.context)
+    keys = (("aws:RequestedRegion", deployment.region), *request.context)
     context = [{"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"} for key, value in keys]
     pages = deployment.pages("iam:SimulatePrincipalPolicy", principal, **asked, ContextEntries=context)
     return {each["EvalActionName"]: each for page in pages for each in page["EvaluationResults"]}

@@ -9,7 +9,7 @@ from rolekeeper_cli.doctor.view import FindingsView, FindingView, LevelCountsVie
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.command import command, doctor_deployment, prints
+from rolekeeper_cli.shell.command import command, deployment, prints
 from rolekeeper_cli.shell.layout import Column, Layout
 
 with lazily():
@@ -26,9 +26,9 @@ def doctor() -> ExitCode:
     It looks from outside, with your permissions, and changes nothing. Exits with 1 if a check failed; warnings and
     unknowns are no failures.
     """
-    deployment = doctor_deployment()
-    _ = deployment.stack  # without one there is nothing to check
-    return show(run.findings(deployment), run.CHECKS)
+    there = deployment()
+    _ = there.stack  # without one there is nothing to check
+    return show(run.findings(there), run.CHECKS)
 
 
 # ---- what checks find, drawn as they end; also for `rolekeeper verify --pre` ----

@@ -8,7 +8,7 @@ from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.iam import Document
 from rolekeeper.model.problem import advice, typed
 from rolekeeper.permissions.policies import listed, pattern_covers, patterns_meet, statements
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.doctor.finding import Findings, unknown, warn
 from rolekeeper_cli.shell.layout import several
 
@@ -69,7 +69,7 @@ _PAGE = 'docs/security.md, "Who may tag"'
 _PRINT = advice("print one that does, and attach it: ", typed("rolekeeper guard scp-tags --except ARN"))
 
 
-def trail(deployment: DoctorDeployment) -> Findings:
+def trail(deployment: Deployment) -> Findings:
     """Whether CloudTrail keeps who changed a tag: the events of tags don't say."""
     # Those that reach this Region, the organization's and those of other home Regions too.
     found = deployment.ask("cloudtrail:DescribeTrails", "*", includeShadowTrails=True)["trailList"]
@@ -111,7 +111,7 @@ def _has_writes(selectors: Mapping[str, Any]) -> bool:
     return any("Management" in each.get("eventCategory", ()) for each in written)
 
 
-def tags(deployment: DoctorDeployment) -> Findings:
+def tags(deployment: Deployment) -> Findings:
     keys, account = deployment.mapped_keys, deployment.caller.account
     try:
         manager = deployment.ask("organizations:DescribeOrganization", "*")["Organization"]["MasterAccountId"]
@@ -135,7 +135,7 @@ def tags(deployment: DoctorDeployment) -> Findings:
         remedy = advice(f"in account {manager}: ", typed(asked), each, compare)
         yield unknown(f"whether the tags {several(keys)} are guarded: you aren't allowed {error.action}", remedy)
         return ""
-    instances = f"arn:{deployment.caller.partition}:ec2:{deployment.session.region_name}:{account}:instance/*"
+    instances = f"arn:{deployment.caller.partition}:ec2:{deployment.region}:{account}:instance/*"
     for action in (CREATE_TAGS, DELETE_TAGS):
         if bare := [each for each in keys if not denies(found, action, instances, key=each)]:
             yield warn(f"no service control policy denies ec2:{action} of the tags {several(bare)}", _PRINT)
@@ -145,7 +145,7 @@ def tags(deployment: DoctorDeployment) -> Findings:
     return f"service control policies guard the tags {several(keys)}"
 
 
-def _control_policies(deployment: DoctorDeployment) -> Iterator[Mapping[str, Any]]:
+def _control_policies(deployment: Deployment) -> Iterator[Mapping[str, Any]]:
     """The service control policies that bind an account: its own, and those of all that it is in."""
     target, kind = deployment.caller.account, "ACCOUNT"
     while True:

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.jobs import followed, look
 from rolekeeper_cli.doctor.finding import Finding, Level
 from rolekeeper_cli.doctor.run import Alarm, alarms, findings
@@ -22,7 +22,7 @@ LEVELS = {
 }
 
 
-def _examine(deployment: DoctorDeployment) -> Iterator[Finding | Alarm]:
+def _examine(deployment: Deployment) -> Iterator[Finding | Alarm]:
     yield from findings(deployment)
     # After its check, which asked for them; it says why where they can't be seen.
     with suppress(AwsRefusalError):

@@ -8,12 +8,12 @@ from typing import Any
 from rolekeeper.model.problem import Advice, Remedy, advice, typed
 from rolekeeper.permissions.policies import listed
 from rolekeeper.permissions.roles import STATEMENT, check_trust
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.doctor.finding import Findings, fail, warn
 from rolekeeper_cli.shell.layout import several
 
 
-def roles(deployment: DoctorDeployment) -> Findings:
+def roles(deployment: Deployment) -> Findings:
     found, path = deployment.path_roles, deployment.settings.role_path
     for each in found:
         if not check_trust(each.trust).problem:
@@ -27,7 +27,7 @@ def roles(deployment: DoctorDeployment) -> Findings:
     return f"EC2 can assume all roles {where}: {len(found):,}" if found else f"there are no roles {where} yet"
 
 
-def profiles(deployment: DoctorDeployment) -> Findings:
+def profiles(deployment: Deployment) -> Findings:
     """Roles under the path that EC2 can assume, and that no instance profile there holds."""
     path = deployment.settings.role_path
     arn = deployment.app.iam.arn("instance-profile", path, "*")

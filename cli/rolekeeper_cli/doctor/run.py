@@ -7,13 +7,13 @@ from importlib.metadata import entry_points
 from typing import Any, Self
 
 from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
-from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.doctor import caller, guards, roles, stack, work
 from rolekeeper_cli.doctor.finding import Finding, Findings, Level, unknown
 from rolekeeper_cli.errors import CommandError
 
-type Check = Callable[[DoctorDeployment], Findings]
+type Check = Callable[[Deployment], Findings]
 
 CHECKS: Mapping[str, Check] = {
     "stack": stack.stack,
@@ -39,7 +39,7 @@ CHECKS: Mapping[str, Check] = {
 }
 
 
-def findings(deployment: DoctorDeployment, checks: Mapping[str, Check] = CHECKS) -> Iterator[Finding]:
+def findings(deployment: Deployment, checks: Mapping[str, Check] = CHECKS) -> Iterator[Finding]:
     """Run every check; what each one finds comes as soon as it has ended."""
     with deployment.progress(len(checks), "checks") as progress:
         for name, check in progress.over(checks.items()):
@@ -48,7 +48,7 @@ def findings(deployment: DoctorDeployment, checks: Mapping[str, Check] = CHECKS)
             yield from found
 
 
-def run(name: str, check: Check, deployment: DoctorDeployment) -> list[Finding]:
+def run(name: str, check: Check, deployment: Deployment) -> list[Finding]:
     """What one check finds. If AWS refuses it a call, that is an unknown, and the other checks still run."""
     found: list[Finding] = []
     steps = check(deployment)
@@ -92,6 +92,6 @@ class Alarm:
         )
 
 
-def alarms(deployment: DoctorDeployment) -> list[Alarm]:
+def alarms(deployment: Deployment) -> list[Alarm]:
     found = [Alarm.read(each, deployment.runbook(each["AlarmName"])) for each in deployment.alarms.values()]
     return sorted(found, key=lambda each: (_ORDER.index(each.state), each.name))

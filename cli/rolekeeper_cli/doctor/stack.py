@@ -2,7 +2,7 @@
 
 from rolekeeper.aws.errors import NotFoundError
 from rolekeeper.model.problem import advice, typed
-from rolekeeper_cli.aws.inventory import DoctorDeployment, Resource
+from rolekeeper_cli.aws.deployment import Deployment, Resource
 from rolekeeper_cli.deploy.parameters import parameters
 from rolekeeper_cli.doctor.finding import Finding, Findings, fail, warn
 from rolekeeper_cli.shell.layout import several
@@ -20,7 +20,7 @@ _GOOD = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
 _ROLLED_BACK = frozenset({"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"})
 
 
-def stack(deployment: DoctorDeployment) -> Findings:
+def stack(deployment: Deployment) -> Findings:
     found = deployment.stack
     events = typed(f"aws cloudformation describe-stack-events --stack-name {found.name}")
     remedy = advice("see why: ", events, "; then: ", _DEPLOY)
@@ -43,7 +43,7 @@ def stack(deployment: DoctorDeployment) -> Findings:
     return f"stack {found.name} is {found.status}, with all its outputs and parameters"
 
 
-def rules(deployment: DoctorDeployment) -> Findings:
+def rules(deployment: Deployment) -> Findings:
     found = deployment.of("AWS::Events::Rule")
     for each in found:
         # The id of a rule that isn't on the default bus is BUS|NAME.
@@ -60,7 +60,7 @@ def rules(deployment: DoctorDeployment) -> Findings:
     return f"all rules are enabled: {len(found)}"
 
 
-def functions(deployment: DoctorDeployment) -> Findings:
+def functions(deployment: Deployment) -> Findings:
     found = deployment.of("AWS::Lambda::Function")
     for each in found:
         try:
@@ -83,7 +83,7 @@ def functions(deployment: DoctorDeployment) -> Findings:
     return f"all functions are active: {len(found)}"
 
 
-def sources(deployment: DoctorDeployment) -> Findings:
+def sources(deployment: Deployment) -> Findings:
     """Whether Lambda invokes the functions for the work queue and the tables' streams."""
     found = deployment.of("AWS::Lambda::EventSourceMapping")
     for each in found:
@@ -100,7 +100,7 @@ def sources(deployment: DoctorDeployment) -> Findings:
     return f"all event source mappings are enabled: {len(found)}"
 
 
-def alarms(deployment: DoctorDeployment) -> Findings:
+def alarms(deployment: Deployment) -> Findings:
     found = deployment.of("AWS::CloudWatch::Alarm")
     for each in found:
         alarm = deployment.alarms.get(each.name)
@@ -111,7 +111,7 @@ def alarms(deployment: DoctorDeployment) -> Findings:
     return f"no alarm rings, of {len(found)}"
 
 
-def subscribers(deployment: DoctorDeployment) -> Findings:
+def subscribers(deployment: Deployment) -> Findings:
     topic = deployment.output("AlarmTopic")
     counts = deployment.ask("sns:GetTopicAttributes", topic, TopicArn=topic)["Attributes"]
     confirmed, pending = int(counts["SubscriptionsConfirmed"]), int(counts["SubscriptionsPending"])

@@ -7,8 +7,6 @@ from rolekeeper_cli.shell.view import View
 
 
 class FindingView(View):
-    """One thing that a check found."""
-
     level: Annotated[str, "ok, warn, fail or unknown"]
     check: Annotated[str, "the check"]
     what: Annotated[str, "what it found"]
@@ -16,8 +14,6 @@ class FindingView(View):
 
 
 class LevelCountsView(View):
-    """How many findings there are of each level."""
-
     ok: Annotated[int, "that need nothing"]
     warn: Annotated[int, "that should not stay so"]
     fail: Annotated[int, "that keep Rolekeeper from its work"]
@@ -25,7 +21,5 @@ class LevelCountsView(View):
 
 
 class FindingsView(View):
-    """All findings."""
-
     findings: Annotated[Sequence[FindingView], "the findings"]
     summary: Annotated[LevelCountsView, "their numbers"]

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
-from rolekeeper_cli.aws.deployment import OWN_ONLY
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import OWN_ONLY, Deployment
 from rolekeeper_cli.doctor.finding import Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.row.effect import of_rows, withheld
 from rolekeeper_cli.shell.layout import amount, minute, several
@@ -19,7 +18,7 @@ _SWEEP = "see docs/runbook.md#sweep-overdue"
 _ROWS = 5
 
 
-def mode(deployment: DoctorDeployment) -> Findings:
+def mode(deployment: Deployment) -> Findings:
     control = deployment.app.state.read([], []).control
     why = control.withholds(deployment.settings.mode)
     if control.unclear:
@@ -30,7 +29,7 @@ def mode(deployment: DoctorDeployment) -> Findings:
     return "changes are made"
 
 
-def sweep(deployment: DoctorDeployment) -> Findings:
+def sweep(deployment: Deployment) -> Findings:
     """When a sweep last saw the whole fleet."""
     own = deployment.app.registry.get(deployment.home)
     if not (own and own.last_sweep):
@@ -42,7 +41,7 @@ def sweep(deployment: DoctorDeployment) -> Findings:
     return f"last sweep {minute(own.last_sweep)}, {amount(own.fleet or 0, 'instance')}"
 
 
-def rows(deployment: DoctorDeployment) -> Findings:
+def rows(deployment: Deployment) -> Findings:
     effects = of_rows(deployment, deployment.rows)
     if unjudged := [key for key, effect in effects.items() if not all(edit.status for edit in effect.edits)]:
         deployment.sleep(_JUDGED_SECONDS)
@@ -69,7 +68,7 @@ _PARTS = (_IN_QUEUE, f"{_IN_QUEUE}NotVisible", f"{_IN_QUEUE}Delayed")
 _WAITS = "see docs/runbook.md#work-waits"
 
 
-def work(deployment: DoctorDeployment) -> Findings:
+def work(deployment: Deployment) -> Findings:
     """How many messages wait in the work queue, and how long the oldest does."""
     waiting, in_flight, delayed = _counts(deployment, deployment.output("WorkQueue"))
     depth = waiting + in_flight + delayed
@@ -89,7 +88,7 @@ def work(deployment: DoctorDeployment) -> Findings:
     return shown
 
 
-def dead_letters(deployment: DoctorDeployment) -> Findings:
+def dead_letters(deployment: Deployment) -> Findings:
     count = sum(_counts(deployment, deployment.output("DeadLetterQueue")))
     if count:
         remedy = advice("see docs/runbook.md#dead-letters; when the cause is fixed: ", typed("rolekeeper redrive"))
@@ -97,12 +96,12 @@ def dead_letters(deployment: DoctorDeployment) -> Findings:
     return "the dead-letter queue is empty"
 
 
-def _counts(deployment: DoctorDeployment, url: str) -> list[int]:
+def _counts(deployment: Deployment, url: str) -> list[int]:
     answer = deployment.ask("sqs:GetQueueAttributes", url, QueueUrl=url, AttributeNames=list(_PARTS))
     return [int(answer["Attributes"][each]) for each in _PARTS]
 
 
-def _oldest_seconds(deployment: DoctorDeployment) -> float | None:
+def _oldest_seconds(deployment: Deployment) -> float | None:
     """The age of the work queue's oldest message, by CloudWatch's last datapoint; SQS itself has no such attribute."""
     name = deployment.output("WorkQueue").rsplit("/", 1)[-1]
     now = deployment.now()
@@ -125,7 +124,7 @@ def _oldest_seconds(deployment: DoctorDeployment) -> float | None:
 _SHOWN, _NAMED = 10, 5
 
 
-def targets(deployment: DoctorDeployment) -> Findings:
+def targets(deployment: Deployment) -> Findings:
     if not deployment.settings.organization:
         return f"the deployment {OWN_ONLY}"
     found = views.views(deployment)
@@ -139,7 +138,7 @@ def targets(deployment: DoctorDeployment) -> Findings:
     return f"all targets are well: {len(found):,}, in {amount(accounts, 'account')}"
 
 
-def coverage(deployment: DoctorDeployment) -> Findings:
+def coverage(deployment: Deployment) -> Findings:
     if not deployment.settings.organization:
         return f"the deployment {OWN_ONLY}"
     if found := [f"{each.account}/{each.region}" for each in views.uncovered(deployment, views.registered(deployment))]:
@@ -148,7 +147,7 @@ def coverage(deployment: DoctorDeployment) -> Findings:
     return "every active account of the organization has a spoke in each Region that has one"
 
 
-def _bad(deployment: DoctorDeployment, found: list[TargetView]) -> Iterator[Finding]:
+def _bad(deployment: Deployment, found: list[TargetView]) -> Iterator[Finding]:
     interval, now = views.sweep_interval(deployment), deployment.now()
     for each in found:
         name = f"{each.account}/{each.region}"

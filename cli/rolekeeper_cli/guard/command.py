@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
@@ -11,19 +11,19 @@ from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.guard.view import GuardPartView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.command import Group, deployment, doctor_deployment, lists, prints
+from rolekeeper_cli.shell.command import Group, deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout
 
 with lazily():
     from rolekeeper_cli.guard import use
 
-_except = click.option(
-    "--except",
-    "excepted",
-    metavar="ARN",
-    multiple=True,
-    help="Who may, a role or a user; * and ? are wildcards. Needed; may be given again.",
-)
+
+def _except(about: str) -> Callable[[Any], Any]:
+    help_ = f"{about}; * and ? are wildcards. May be given again."
+    return click.option("--except", "excepted", metavar="ARN", multiple=True, help=help_)
+
+
+_except_people = _except("Needed: who may, a role or a user")
 _tag_key = click.option(
     "--tag-key", "tag_keys", metavar="KEY", multiple=True, help="Only the rows of this tag key; may be given again."
 )
@@ -60,7 +60,7 @@ def group(context: click.Context) -> None:
         "rolekeeper guard scp-tags --except 'arn:aws:iam::*:role/may-tag-*' --part 2",
     ],
 )
-@_except
+@_except_people
 @click.option(
     "--part", type=click.IntRange(1), default=1, metavar="N", help="Which, where all keys don't fit into one."
 )
@@ -71,7 +71,7 @@ def scp_tags(excepted: tuple[str, ...], part: int) -> None:
     or the tag rolekeeper:ignore; by a launch too, and by the tags of Auto Scaling groups.
     """
     principals = use.principals(excepted)
-    there = doctor_deployment()
+    there = deployment()
     arns, keys = use.Arns.of(there), there.mapped_keys
     documents = use.tag_policies(arns, keys, principals)
     if part > len(documents):
@@ -83,7 +83,7 @@ def scp_tags(excepted: tuple[str, ...], part: int) -> None:
 
 
 @group.command("scp-path", examples=[f"rolekeeper guard scp-path {_ADMIN} > path.json"])
-@_except
+@_except_people
 def scp_path(excepted: tuple[str, ...]) -> None:
     """Print the service control policy for the role path.
 
@@ -104,13 +104,7 @@ def scp_path(excepted: tuple[str, ...]) -> None:
         "rolekeeper guard scp-source --except 'arn:aws:iam::*:role/rolekeeper/batch-*'",
     ],
 )
-@click.option(
-    "--except",
-    "excepted",
-    metavar="ARN",
-    multiple=True,
-    help="A role whose credentials may be used from anywhere; * and ? are wildcards. May be given again.",
-)
+@_except("A role whose credentials may be used from anywhere")
 def scp_source(excepted: tuple[str, ...]) -> None:
     """Print the service control policy against stolen credentials.
 
@@ -169,7 +163,7 @@ def verifiers(part: int) -> None:
     on: by their names, or by the tag that they carry. It takes no deployment.
     """
     there = deployment()
-    caller, region = there.caller, str(there.session.region_name)
+    caller, region = there.caller, there.region
     document = use.verifiers_policies(caller.partition, caller.account, region)[part - 1]
     tag = use.VERIFY_TAG
     about = (

@@ -56,7 +56,7 @@ class Arns:
         return cls(
             caller.partition,
             caller.account,
-            str(deployment.session.region_name),
+            deployment.region,
             path=settings.role_path,
             stack=deployment.stack.name,
             mapping_table=settings.mapping_table,
@@ -95,18 +95,15 @@ _PRINCIPAL = re.compile(r"arn:[a-z*?-]+:iam::[0-9*?]+:(root|(role|user)/[\x21-\x
 def principals(patterns: Sequence[str]) -> list[str]:
     """The principals that an SCP excepts. UsageError if there are none, or IAM compares them otherwise."""
     if not patterns:
-        raise UsageError(
-            "no exceptions given: the policy would apply to everyone, including you",
-            "name who may: --except arn:aws:iam::123456789012:role/NAME",
-        )
+        what = "no exceptions given: the policy would apply to everyone, including you"
+        raise UsageError(what, "name who may: --except arn:aws:iam::123456789012:role/NAME")
     for each in patterns:
         if ":assumed-role/" in each:
             # aws:PrincipalArn of a session is its role's ARN (IAM user guide, "AWS global condition context keys").
             raise UsageError(f"{each} is a session, which IAM knows by its role", "give the role's ARN, with its path")
         if not _PRINCIPAL.fullmatch(each):
-            raise UsageError(
-                f"{each!r} is not the ARN of a role or a user", "write it as arn:aws:iam::123456789012:role/NAME"
-            )
+            what = f"{each!r} is not the ARN of a role or a user"
+            raise UsageError(what, "write it as arn:aws:iam::123456789012:role/NAME")
     return list(patterns)
 
 
@@ -147,10 +144,8 @@ def _leading(tag_keys: Sequence[str]) -> dict[str, list[str]]:
     """The partitions that may be written: of the rows of these tag keys, or none to limit."""
     for each in tag_keys:
         if not _writable(each):
-            raise UsageError(
-                f"no policy can hold the tag key {each!r}",
-                "it takes the characters of Latin-1, and no ${; leave it out",
-            )
+            what = f"no policy can hold the tag key {each!r}"
+            raise UsageError(what, "it takes the characters of Latin-1, and no ${; leave it out")
     return {"dynamodb:LeadingKeys": list(tag_keys)} if tag_keys else {}
 
 
@@ -210,6 +205,5 @@ def fitting(document: Mapping[str, Any], limit: int) -> str:
     """A document for people, or without blanks where they make it too long. CommandError if it still is."""
     if len(text := readable(document)) <= limit or len(text := compact(document)) <= limit:
         return text
-    raise CommandError(
-        f"the policy has {len(text):,} characters, and AWS takes {limit:,}", "name fewer keys or fewer principals"
-    )
+    what = f"the policy has {len(text):,} characters, and AWS takes {limit:,}"
+    raise CommandError(what, "name fewer keys or fewer principals")

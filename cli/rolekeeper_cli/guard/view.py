@@ -6,8 +6,6 @@ from rolekeeper_cli.shell.view import View
 
 
 class GuardPartView(View):
-    """A document to put around the deployment."""
-
     part: Annotated[str, "the command that prints it"]
     is_: Annotated[str, "its kind"]
     for_: Annotated[str, "its purpose"]

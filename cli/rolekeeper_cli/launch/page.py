@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 
 from rolekeeper.model.mapping import MappingKey
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.jobs import followed, look
 from rolekeeper_cli.console.page import Asked, contains, listed, query
 from rolekeeper_cli.fleet.cache import MOST
@@ -31,7 +31,7 @@ VERDICTS = {
 }
 
 
-def _look(deployment: DoctorDeployment) -> Iterator[Forecast | Mapping[str, Any]]:
+def _look(deployment: Deployment) -> Iterator[Forecast | Mapping[str, Any]]:
     """The forecasts, target by target; then what else the page says."""
     places = Places.chosen(deployment)
     found = everywhere(deployment, places)

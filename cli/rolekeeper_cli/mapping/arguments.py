@@ -40,11 +40,6 @@ def _key_and_rest(words: tuple[str, ...]) -> tuple[MappingKey, list[str]]:
     return names.mapping_key(words[0]), list(words[1:])
 
 
-def offers_columns(_context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    """Offer the columns of a mapping."""
-    return completion.offered(dict.fromkeys(schema.column_names(keys=True), ""), incomplete)
-
-
 def _offers_key_and_columns(context: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     """One mapping, then columns, each with a `=`; then the roles, or the values of a column that takes only some."""
     if not completion.names_a_key(context):
@@ -57,39 +52,35 @@ def _offers_key_and_columns(context: click.Context, _: click.Parameter, incomple
     return completion.offered({f"{column}={each}": about for each, about in values.items()}, incomplete)
 
 
-def takes_key(function: Function) -> Function:
-    """The command's first argument is the mapping's key."""
+def _takes(
+    metavar: str, about: str, *, offers: Offers, given: Callable[[tuple[str, ...]], tuple[Any, ...]]
+) -> Callable[[Function], Function]:
+    """Give a command words as its arguments, and the function what they are."""
 
-    @wraps(function)
-    def run(words: tuple[str, ...], **others: Any) -> ExitCode | None:
-        key, rest = _key_and_rest(words)
-        if rest:
-            raise UsageError(f"{rest[0]!r} is an unexpected argument", "name one mapping, as tag_key=tag_value")
-        return function(key, **others)
+    def takes(function: Function) -> Function:
+        @wraps(function)
+        def run(words: tuple[str, ...], **others: Any) -> ExitCode | None:
+            return function(*given(words), **others)
 
-    return _named(run, "KEY", _KEY, offers=completes("mappings"))
+        return click.argument("words", nargs=-1, metavar=metavar, help=about, shell_complete=offers)(run)
 
-
-def takes_keys(function: Function) -> Function:
-    """The command's arguments are the keys of mappings, each once; none if there are none."""
-
-    @wraps(function)
-    def run(words: tuple[str, ...], **others: Any) -> ExitCode | None:
-        return function(list(dict.fromkeys(_key_and_rest((word,))[0] for word in words)), **others)
-
-    return _named(run, "KEY...", _KEY, offers=completes("mappings"))
+    return takes
 
 
-def takes_key_and_columns(function: Function) -> Function:
-    """The command's first argument is the mapping's key, its second a list of `column=value`."""
-
-    @wraps(function)
-    def run(words: tuple[str, ...], **others: Any) -> ExitCode | None:
-        return function(*_key_and_rest(words), **others)
-
-    about = "An empty VALUE takes the column away; the entries of lists and tags have ; between them."
-    return _named(run, "KEY COLUMN=VALUE...", f"{_KEY} {about}", offers=_offers_key_and_columns)
+def _key_alone(words: tuple[str, ...]) -> tuple[MappingKey]:
+    key, rest = _key_and_rest(words)
+    if rest:
+        raise UsageError(f"{rest[0]!r} is an unexpected argument", "name one mapping, as tag_key=tag_value")
+    return (key,)
 
 
-def _named(function: Function, metavar: str, about: str, *, offers: Offers) -> Function:
-    return click.argument("words", nargs=-1, metavar=metavar, help=about, shell_complete=offers)(function)
+def _keys(words: tuple[str, ...]) -> tuple[list[MappingKey]]:
+    return (list(dict.fromkeys(_key_and_rest((word,))[0] for word in words)),)
+
+
+_VALUES = "An empty VALUE takes the column away; the entries of lists and tags have ; between them."
+takes_key = _takes("KEY", _KEY, offers=completes("mappings"), given=_key_alone)
+takes_keys = _takes("KEY...", _KEY, offers=completes("mappings"), given=_keys)
+takes_key_and_columns = _takes(
+    "KEY COLUMN=VALUE...", f"{_KEY} {_VALUES}", offers=_offers_key_and_columns, given=_key_and_rest
+)

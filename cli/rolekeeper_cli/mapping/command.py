@@ -97,10 +97,11 @@ def get(key: MappingKey) -> None:
     Its columns, what is in effect, and the result of the last edit.
     """
     [view] = mappings.views(deployment(), [key])
-    beside = ("status", *(("status_reason",) if _note(view) else ()), "status_revision", "held_revision", "matched")
+    beside = ("status", "status_reason", "status_revision", "held_revision", "matched", "occupied")
     lines = [*view.columns.items(), ("in effect", _in_effect(view))]
     lines += [("not in effect", missing.brief) for missing in view.not_in_effect or ()]
-    lines += [(name, value) for name in beside if (value := getattr(view, name)) is not None]
+    known = {name: getattr(view, name) for name in beside if name != "status_reason" or _note(view)}
+    lines += [(name.replace("_", " "), value) for name, value in known.items() if value is not None]
     render.show(view, lambda: tables.show_table(("column", "value"), lines))
 
 
@@ -177,7 +178,7 @@ def _warn_of_replaced(there: Deployment, key: MappingKey) -> None:
 
 
 def show_intended(intended: edits.RowPlan) -> None:
-    render.show(intended.view(), lambda: show_plan(intended))
+    render.show(intended.view(), lambda: list(map(show_change, intended.changes)))
     if not intended.changes:
         terminal.say(f"Nothing to {'write' if intended.not_in_effect else 'do'}: the table says so already.")
 
@@ -292,13 +293,8 @@ def _tell_bad(deployment: Deployment, row: effect.Row, roles: Sequence[str], *, 
 _SIGNS = {"new": ("+", "green"), "changed": ("~", "yellow"), "deleted": ("-", "red")}
 
 
-def show_plan(plan: edits.RowPlan) -> None:
-    """A line for each row, and under a changed one a line for each column."""
-    for change in plan.changes:
-        show_change(change)
-
-
 def show_change(change: edits.Change) -> None:
+    """A line for a row, and under a changed one a line for each column."""
     sign, colour = _SIGNS[change.kind]
     cells = "  " + " ".join(change.cells())
     if change.kind == "changed":
@@ -391,7 +387,7 @@ def history(key: MappingKey) -> None:
         note_name="what",
     )
     render.show_list(layout, entries, empty=str)
-    if mappings.is_gone_unpublished(there, key):
+    if there.app.revisions.read(key).published is None and there.app.table.get_row(key) is None:
         terminal.say("The row was deleted before it was ever published.")
 
 
@@ -451,7 +447,7 @@ def discard(key: MappingKey, revision: int | None, *, yes: bool, wait: bool | No
     there = deployment()
     edit = edits.open_edit(there, key, revision)
     plan = edit.discarding(there)
-    render.show(plan.view(), lambda: show_plan(plan))
+    render.show(plan.view(), lambda: list(map(show_change, plan.changes)))
     terminal.agree(lambda: terminal.Question(f"Discard {edit.named}?", [edit.left]), yes=yes)
     written = edits.discard(there, edit, patience=patience(wait))
     if wait is False or written.moved or written.unjudged:
@@ -481,9 +477,8 @@ def approve(keys: Sequence[MappingKey], revision: int | None, *, whole: bool, ye
     approval is signed in the state table, where nobody else can write it. You can't approve your own edit.
     """
     if whole == bool(keys) or (revision and len(keys) != 1):
-        raise UsageError(
-            "name mappings, or give --all; --revision is for one", "see: rolekeeper mapping ls --status Held"
-        )
+        what = "name mappings, or give --all; --revision is for one"
+        raise UsageError(what, "see: rolekeeper mapping ls --status Held")
     terminal.require_answer(yes=yes)
     there = deployment()
     if whole:

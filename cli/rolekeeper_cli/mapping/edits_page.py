@@ -34,6 +34,7 @@ from rolekeeper_cli.mapping.rehearsal import foresee
 from rolekeeper_cli.row import edits, names, schema
 from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.edits import OpenEdit, RowPlan, UnreadableRowError, Written, to_text
+from rolekeeper_cli.row.view import PlannedEditView
 from rolekeeper_cli.shell.layout import second
 from rolekeeper_cli.target.use import Places
 
@@ -266,7 +267,7 @@ class Expected:
     """What an edit would do."""
 
     # What Rolekeeper would make of the row, as `plan` shows it; None where it is in effect by now.
-    edit: Mapping[str, Any] | None
+    edit: PlannedEditView | None
     preview: Preview  # what would happen to instances, in sum
     why: str = ""  # what else there is to know of the verdict; empty where it says only what follows
     # The first `MOST` of those that don't stay as they are, and `more`, how many others there are.
@@ -289,7 +290,7 @@ def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | OpenEdit
         return Expected(None, preview.of_edit(deployment, asked))
     edit = next((row for row in proposal.edits if row.key == key), None)
     return Expected(
-        edit.document() if edit else None,
+        edit.view() if edit else None,
         replace(will, foreign=fleet.foreign),
         why=edit.note(HINTS) if edit else "",
         instances=kept,

@@ -164,7 +164,6 @@ class FleetPlan:
 
 
 def in_words(found: Difference) -> str:
-    """What a change of role gains and loses."""
     return comparison.in_words(found, WORDS)
 
 
@@ -172,8 +171,9 @@ def pace_in_words(pace: Sequence[PacedView]) -> str:
     by = several([f"{each.mapping} {each.changes:,}" for each in pace])
     approved = sum(each.approved for each in pace)
     too = f", and {approved:,} that are approved" if approved else ""
+    taken = sum(each.changes for each in pace)
     return (
-        f"{sum(each.changes for each in pace):,} roles are taken away ({by}), {pace[0].at_once:,} of them in "
+        f"{amount(taken, 'role')} {'is' if taken == 1 else 'are'} taken away ({by}), {pace[0].at_once:,} of them in "
         f"{pace[0].minutes} minutes{too}; the others wait their turn"
     )
 
@@ -256,7 +256,8 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
         whole = deployment.now().timestamp() < until
     except AccessDeniedError as error:
         return Preview(unknown=refusal(error).what)
-    number = f"{'' if whole else 'the first '}{plan.instances:,} instances"
+    were = "was" if plan.instances == 1 else "were"
+    number = f"{'' if whole else 'the first '}{amount(plan.instances, 'instance')} {were}"
     differences = [] if will else [found for _, _, found in islice(plan.permissions(), _NAMED)]
     until_now = "They were withheld until now" if plan.changes else ""
     note = (
@@ -266,7 +267,7 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
         _impact(plan.actions, differences),
         foreign=plan.foreign,
         notes=(
-            f"{note}. {number[0].upper()}{number[1:]} were counted.",
+            f"{note}. {number[0].upper()}{number[1:]} counted.",
             *(f"{each}." for each in places.unseen_in_words()),
             *_first(damaged, "more instances are left out"),
         ),

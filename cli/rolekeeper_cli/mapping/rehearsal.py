@@ -32,6 +32,7 @@ from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.row import edits, names
 from rolekeeper_cli.row.edits import Change, OpenEdit, RowPlan
 from rolekeeper_cli.row.effect import GOOD, text_in, worth_saying
+from rolekeeper_cli.row.view import PlannedEditView
 from rolekeeper_cli.target.use import Places
 
 # ---- the two tables, with what is written in a rehearsal ----
@@ -311,20 +312,20 @@ class PlannedRow:
         says_nothing = not (self._notes or self.impact or self.status is Status.PUBLISHED)
         return f"{_NOTHING if says_nothing else sentence(notes, hints)}{self.asks}"
 
-    def document(self) -> dict[str, Any]:
-        return {
-            "mapping": str(self.key),
-            "kind": self.change.kind if self.change else "unchanged",
-            "columns": {name: both.as_mapping() for name, both in (self.change.columns if self.change else {}).items()},
-            "status": self.status.value,
-            "takes_effect": self.takes_effect,
-            "needs_approval": self.needs_approval,
-            "own_edit": self.own,
-            "reason": self.reason,
-            "note": self.note() or None,
-            "effect": self.impact.document() if self.impact else None,
-            "foreign": self.foreign,
-        }
+    def view(self) -> PlannedEditView:
+        return PlannedEditView(
+            mapping=str(self.key),
+            kind=self.change.kind if self.change else "unchanged",
+            columns=self.change.columns if self.change else {},
+            status=self.status.value,
+            takes_effect=self.takes_effect,
+            needs_approval=self.needs_approval,
+            own_edit=self.own,
+            reason=self.reason,
+            note=self.note() or None,
+            effect=self.impact.document() if self.impact else None,
+            foreign=self.foreign,
+        )
 
 
 # ---- the rehearsal ----
@@ -408,7 +409,7 @@ class Rehearsal:
             self._rows[key] = self._row(key, verdict)
 
     def _row(self, key: MappingKey, verdict: Verdict) -> PlannedRow:
-        wanted, mapping = self._wanted.get(key), verdict.mapping
+        wanted, mapping, verdict = self._wanted.get(key), verdict.mapping, self._with_rows_before(verdict)
         spec = wanted.spec if wanted else None
         # A deletion that is held isn't what a file asks for that has the row.
         applies = verdict.ending is not Ending.SAY and not (spec and mapping and mapping.deleted)
@@ -424,6 +425,17 @@ class Rehearsal:
             change=self._changes.get(key),
             asks=f"; did you mean '{meant}'?" if meant else "",
         )
+
+    def _with_rows_before(self, verdict: Verdict) -> Verdict:
+        """Say of a held row how many instances the plan changes with those before it: nobody wrote these edits yet."""
+        impact = verdict.impact if verdict.ending is Ending.HOLD else None
+        done = [row.impact for row in self._rows.values() if row.change and row.takes_effect and row.impact]
+        if impact is None or not (planned := min(sum(each.changes for each in done), impact.took)):
+            return verdict
+        alone = replace(impact, took=impact.took - planned).extent
+        said = {"extent": f"{alone}, {impact.changes + planned:,} with the rows before it in the plan"}
+        first, *others = verdict.reasons  # what it would do
+        return replace(verdict, reasons=(replace(first, arguments={**first.arguments, **said}), *others))
 
     @cached_property
     def _roles(self) -> Sequence[str]:

@@ -9,7 +9,7 @@ import click
 
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.lazily import lazily
-from rolekeeper_cli.row.view import ColumnView, OwnColumnView
+from rolekeeper_cli.row.view import ColumnView
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.command import Command, Group, command, prints
 from rolekeeper_cli.shell.view import document_schema
@@ -20,12 +20,9 @@ with lazily():
     from rolekeeper_cli.shell import documents as shell_documents
 
 
-@prints(asks_aws=False, column=ColumnView | OwnColumnView, schema=Mapping[str, Any])
+@prints(asks_aws=False, column=ColumnView, schema=Mapping[str, Any])
 @command(
-    "schema",
-    "rolekeeper schema fleet",
-    "rolekeeper schema when_stopped",
-    "rolekeeper schema > mappings.schema.json",
+    "schema", "rolekeeper schema fleet", "rolekeeper schema when_stopped", "rolekeeper schema > mappings.schema.json"
 )
 @click.argument(
     "words",
@@ -73,8 +70,8 @@ def printed(command: click.Command, path: str = "rolekeeper") -> dict[str, tuple
     return dict(sorted(found.items()))
 
 
-def _draw(column: ColumnView | OwnColumnView) -> None:
+def _draw(column: ColumnView) -> None:
     lines = [(key.replace("_", " "), value) for key, value in column.as_mapping().items() if value is not None]
     tables.show_table(("", ""), [line for line in lines if line[0] != "example"])
-    if isinstance(column, ColumnView) and column.example:
+    if column.example:
         terminal.line(f"example:\n  {column.example}")

@@ -29,6 +29,7 @@ from rolekeeper_cli.row.files import read_file
 
 # In characters: a command's messages in a text, and a comment. GitHub takes 65,536, and GitLab more.
 _MESSAGES, _COMMENT = 20_000, 65_000
+_PLAN = "change.plan"
 _PLAN_IN_MARKER = re.compile(rf"{re.escape(MARKER)} plan=([0-9a-f]{{64}}) -->")
 # What isn't a failure of the job: another person's approval is the next step.
 _FINE = {ExitCode.DONE, ExitCode.HELD}
@@ -80,13 +81,9 @@ class Pipeline:
         merged.write_text(_merged(self.files), encoding="utf-8")
         return str(merged)
 
-    @property
-    def plan_file(self) -> Path:
-        return self.folder / "change.plan"
-
     def plan(self) -> tuple[Done, Path]:
         """What these files would change, as Markdown, and the plan to apply; its file isn't there if none can be."""
-        plan = self.plan_file
+        plan = self.folder / _PLAN
         plan.unlink(missing_ok=True)
         file = f"--file={self.mappings()}"
         return self.rolekeeper("plan", file, *self.options, f"--out={plan}", "--output=markdown"), plan
@@ -276,7 +273,7 @@ def _waited(pipeline: Pipeline, applied: Done, rows: _Rows) -> Iterator[Done]:
     """Wait for the instances of each mapping that was edited, is there, and is in effect."""
     done = json.loads(applied.stdout or "{}")
     # Of one that is deleted nothing may be left to name: `apply` saw its instances change.
-    edits = [each["edit"] for each in _documents(pipeline.plan_file) if "edit" in each]
+    edits = [each["edit"] for each in _documents(pipeline.folder / _PLAN) if "edit" in each]
     gone = [edit for edit in edits if edit.get("status") == Status.REMOVED]
     deleted = {str(MappingKey(edit["tag_key"], edit["tag_value"])) for edit in gone}
     left = {each["mapping"] for each in done.get("not_in_effect", ())} | deleted
@@ -376,9 +373,8 @@ def _files(pattern: str) -> list[Path]:
     try:
         found = sorted(each for each in Path().glob(pattern) if each.is_file())
     except (NotImplementedError, ValueError) as error:
-        raise UsageError(
-            f"{pattern!r} names no files", "name them from the repository's top, as mappings/*.yaml"
-        ) from error
+        what = f"{pattern!r} names no files"
+        raise UsageError(what, "name them from the repository's top, as mappings/*.yaml") from error
     if not found:
         raise UsageError(f"no file is named {pattern}", "name the mappings' files, as mappings/*.yaml")
     for each in found:

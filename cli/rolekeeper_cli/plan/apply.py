@@ -329,7 +329,7 @@ def apply(
 
 
 def _refuse_elsewhere(deployment: Deployment, basis: PlanHeader) -> None:
-    here = (deployment.caller.account, str(deployment.session.region_name), deployment.stack.name)
+    here = (deployment.caller.account, deployment.region, deployment.stack.name)
     there = (basis.account, basis.region, basis.stack)
     if here != there:
         place = "account {}, Region {}, stack {}"

@@ -218,8 +218,9 @@ def _say_withheld(deployment: Deployment) -> None:
 
 def _draw(plan: PlanView, home: Target, command: str) -> None:
     """Draw the sum, the instances, and below them permissions, pace and rows that wait; `command` shows all."""
-    counts, wide = plan.summary, terminal.options().output == WIDE
-    rows = [[change] for change in plan.changes] if wide else plan_use.alike(plan.changes)
+    counts, options = plan.summary, terminal.options()
+    wide, are_sorted = options.output == WIDE, options.sort is not None
+    rows = [[change] for change in plan.changes] if wide else plan_use.alike(plan.changes, are_sorted=are_sorted)
     most = len(rows) if wide else _MOST
     if plan.changes:
         of = f"{counts.changes:,} of {amount(counts.instances, 'instance')} would change ({counts.percent} %)"
@@ -269,7 +270,10 @@ def _names(row: Sequence[PlannedChangeView]) -> str:
 
 
 def _instance(row: Sequence[PlannedChangeView], home: Target) -> str:
-    return amount(len(row), "instance") if len(row) > 1 else instance_use.address(row[0], home)
+    if len(row) == 1:
+        return instance_use.address(row[0], home)
+    accounts = sorted({change.account for change in row})
+    return amount(len(row), "instance") + (f" in {several(accounts, _NAMED)}" if accounts != [home.account] else "")
 
 
 class _Edits:

@@ -11,9 +11,9 @@ from rolekeeper.model.problem import Kind, Remedy
 from rolekeeper.model.text import shown, split_key
 from rolekeeper_cli.mapping.preview import pace_in_words
 from rolekeeper_cli.plan.use import headline
-from rolekeeper_cli.plan.view import PermissionsView, PlannedChangeView, PlannedEditView, PlanView
+from rolekeeper_cli.plan.view import PermissionsView, PlannedChangeView, PlanView
 from rolekeeper_cli.row.effect import GOOD
-from rolekeeper_cli.row.view import ColumnChangeView
+from rolekeeper_cli.row.view import ColumnChangeView, PlannedEditView
 from rolekeeper_cli.shell.layout import amount
 from rolekeeper_cli.shell.markdown import code
 from rolekeeper_cli.target.view import UnseenTargetView

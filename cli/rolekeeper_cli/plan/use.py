@@ -14,19 +14,10 @@ from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.instance.seen import Seen, profile_name
 from rolekeeper_cli.instance.use import name_of, where
 from rolekeeper_cli.mapping.preview import FleetPlan, in_words
-from rolekeeper_cli.mapping.rehearsal import PlannedRow
-from rolekeeper_cli.plan.view import (
-    AccountChangesView,
-    PermissionsView,
-    PlanCountsView,
-    PlannedChangeView,
-    PlannedEditView,
-    PlanView,
-    WaitingRowView,
-)
+from rolekeeper_cli.plan.view import AccountChangesView, PermissionsView, PlanCountsView, PlannedChangeView, PlanView
 from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.effect import withheld
-from rolekeeper_cli.row.view import ColumnChangeView
+from rolekeeper_cli.row.view import MappingView
 from rolekeeper_cli.shell.layout import amount, several
 from rolekeeper_cli.target.use import Places
 
@@ -49,12 +40,12 @@ def change_view(seen: Seen) -> PlannedChangeView:
 
 
 def view(
-    fleet: FleetPlan, places: Places, waiting: Sequence[WaitingRowView], changes: Sequence[PlannedChangeView]
+    fleet: FleetPlan, places: Places, waiting: Sequence[MappingView], changes: Sequence[PlannedChangeView]
 ) -> PlanView:
     """Return the plan, once all instances of these places are counted; `changes` are those that don't stay."""
     return PlanView(
         changes=changes,
-        mappings=list(map(_edit_view, fleet.proposal.edits)),
+        mappings=[edit.view() for edit in fleet.proposal.edits],
         permissions=_permissions(fleet),
         paced=fleet.paced(),
         waiting=waiting,
@@ -62,12 +53,6 @@ def view(
         unseen=places.unseen_views(),
         summary=_summary(fleet),
     )
-
-
-def _edit_view(edit: PlannedRow) -> PlannedEditView:
-    shown = edit.document()
-    columns = {name: ColumnChangeView(from_=both["from"], to=both["to"]) for name, both in shown["columns"].items()}
-    return PlannedEditView(**shown | {"columns": columns})
 
 
 def _permissions(fleet: FleetPlan) -> list[PermissionsView]:
@@ -118,13 +103,14 @@ def headline(changes: Sequence[PlannedChangeView], quoted: Callable[[str], str] 
     return "; ".join(filter(None, (several(on), ", ".join(f"{count:,} {why}" for why, count in sorted(left.items())))))
 
 
-def alike(changes: Sequence[PlannedChangeView]) -> list[list[PlannedChangeView]]:
-    """Put together what changes in the same way for the same reason; what waits or is blocked comes last."""
+def alike(changes: Sequence[PlannedChangeView], *, are_sorted: bool) -> list[list[PlannedChangeView]]:
+    """Put together what changes in the same way for the same reason; unless sorted, what isn't changed now is last."""
     found: dict[tuple[str | None, ...], list[PlannedChangeView]] = {}
     for change in changes:
         key = (change.action, change.code, change.from_, change.to, change.mapping)
         found.setdefault(key, []).append(change)
-    return sorted(found.values(), key=lambda some: (some[0].action in _UNCHANGED, -len(some)))
+    groups = list(found.values())
+    return groups if are_sorted else sorted(groups, key=lambda some: (some[0].action in _UNCHANGED, -len(some)))
 
 
 def nothing(plan: PlanView) -> str:
@@ -144,18 +130,17 @@ def nothing(plan: PlanView) -> str:
 # ---- rows that aren't in effect as they are ----
 
 
-def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[list[WaitingRowView], str]:
+def waiting_rows(deployment: Deployment, leave: Sequence[MappingKey]) -> tuple[list[MappingView], str]:
     """The rows that say something else than what is in effect, except some; or why they aren't known."""
     try:
         rows = deployment.app.table.all_rows()
     except AccessDeniedError as error:
         return [], f"whether rows wait isn't known: {refusal(error).what}"
     others = {key: row for key, row in rows.items() if key not in leave}
-    waiting = [view for view in mappings.views_of(deployment, others) if view.not_in_effect]
-    return [WaitingRowView(**{name: getattr(view, name) for name in WaitingRowView.fields}) for view in waiting], ""
+    return [view for view in mappings.views_of(deployment, others) if view.not_in_effect], ""
 
 
-def waiting_in_words(waiting: Sequence[WaitingRowView]) -> str:
+def waiting_in_words(waiting: Sequence[MappingView]) -> str:
     named = several([missing.brief for row in waiting for missing in row.not_in_effect or ()])
     rows = "1 row isn't" if len(waiting) == 1 else f"{len(waiting):,} rows aren't"
     return f"{rows} in effect as written, and not counted here: {named}"

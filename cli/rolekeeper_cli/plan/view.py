@@ -1,17 +1,10 @@
 """What would change in the fleet, and what a plan changed."""
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
 from rolekeeper_cli.instance.view import InstanceNameView
-from rolekeeper_cli.row.view import (
-    ColumnChangeView,
-    InEffectView,
-    NotInEffectView,
-    PacedView,
-    VerdictView,
-    WaitingEditView,
-)
+from rolekeeper_cli.row.view import MappingView, PacedView, PlannedEditView, VerdictView
 from rolekeeper_cli.shell.view import View
 from rolekeeper_cli.target.view import UnseenTargetView
 
@@ -31,25 +24,7 @@ class PlannedChangeView(InstanceNameView):
     reason: Annotated[str, "why"]
 
 
-class PlannedEditView(View):
-    """An edit of a row, and its result."""
-
-    mapping: Annotated[str, "the mapping"]
-    kind: Annotated[str, "new, changed, deleted or unchanged"]
-    columns: Annotated[Mapping[str, ColumnChangeView], "the columns that change"]
-    status: Annotated[str, "the status that it would have"]
-    takes_effect: Annotated[bool, "whether it would take effect"]
-    needs_approval: Annotated[bool, "whether it would be held"]
-    own_edit: Annotated[bool, "whether it is your own, so that another person has to approve it"]
-    reason: Annotated[str, "why it would have this status"]
-    note: Annotated[str | None, "what else there is to know"]
-    effect: Annotated[Mapping[str, Any] | None, "what it changes on instances, and their permissions"]
-    foreign: Annotated[int, "how many instances with its tag carry a foreign role"]
-
-
 class PermissionsView(View):
-    """What instances gain and lose by another role."""
-
     account: Annotated[str, "their account"]
     from_: Annotated[str | None, "the instance profile before"]
     to: Annotated[str | None, "the one after"]
@@ -60,28 +35,13 @@ class PermissionsView(View):
     severe: Annotated[Sequence[str], "what of it is severe"]
 
 
-class WaitingRowView(View):
-    """A row that isn't in effect as it is."""
-
-    mapping: Annotated[str, "the mapping"]
-    status: Annotated[str | None, "its status"]
-    in_effect: Annotated[InEffectView | None, "what is in effect"]
-    idle_because: Annotated[str | None, "why it governs no instance"]
-    waits: Annotated[WaitingEditView | None, "the edit that isn't in effect"]
-    not_in_effect: Annotated[Sequence[NotInEffectView] | None, "all that isn't in effect"]
-
-
 class AccountChangesView(View):
-    """How many instances of an account change."""
-
     account: Annotated[str, "the account"]
     instances: Annotated[int, "how many instances it has"]
     changes: Annotated[int, "how many of these change"]
 
 
 class PlanCountsView(View):
-    """The numbers of a plan."""
-
     attach: Annotated[int, "how many get a role"]
     replace: Annotated[int, "how many get another role"]
     detach: Annotated[int, "how many lose their role"]
@@ -95,21 +55,17 @@ class PlanCountsView(View):
 
 
 class PlanView(View):
-    """What would change in the fleet."""
-
     changes: Annotated[Sequence[PlannedChangeView], "the instances that don't stay as they are"]
     mappings: Annotated[Sequence[PlannedEditView], "the edits of a file"]
     permissions: Annotated[Sequence[PermissionsView], "what instances gain and lose"]
     paced: Annotated[Sequence[PacedView], "the mappings whose changes don't all go at once"]
-    waiting: Annotated[Sequence[WaitingRowView], "the rows that aren't in effect as they are"]
+    waiting: Annotated[Sequence[MappingView], "the rows that aren't in effect as they are"]
     withheld: Annotated[str | None, "why no changes are made now; empty if they are"]
     unseen: Annotated[Sequence[UnseenTargetView], "the targets that couldn't be read"]
     summary: Annotated[PlanCountsView, "the numbers"]
 
 
 class AppliedView(View):
-    """What a plan changed."""
-
     instances: Annotated[int, "how many instances are as planned"]
     waiting: Annotated[int, "how many wait for edits that aren't in effect"]
     mappings: Annotated[Sequence[str], "the mappings that were edited"]

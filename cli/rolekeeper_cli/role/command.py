@@ -14,7 +14,7 @@ from rolekeeper_cli.role.revoke_view import CleanedView
 from rolekeeper_cli.role.view import InclusionView, QuotasView, RolesView, RoleView
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import takes_targets
-from rolekeeper_cli.shell.command import Group, doctor_deployment, lists, prints
+from rolekeeper_cli.shell.command import Group, deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout, amount, day, several
 
 with lazily():
@@ -64,9 +64,9 @@ def group(
     if context.invoked_subcommand is not None:
         return
 
-    deployment = doctor_deployment()
-    places = target_use.Places.chosen(deployment, targets)
-    found = use.view(deployment, places, names=names, unused=unused, last_accessed=ask_last_accessed)
+    there = deployment()
+    places = target_use.Places.chosen(there, targets)
+    found = use.view(there, places, names=names, unused=unused, last_accessed=ask_last_accessed)
     by_account = len({role.account for role in found.roles}) > 1
     layout = _layout(by_account=by_account)
     arranged = render.Arranged(layout, found.roles, RoleView)
@@ -78,10 +78,10 @@ def group(
         else:
             if found.roles:
                 tables.stream_list(layout, found.roles)
-            terminal.line(_total(found, deployment.settings.role_path))
+            terminal.line(_total(found, there.settings.role_path))
             arranged.say_rest()
         if found.account:
-            terminal.line(_quotas(found.account, deployment.home.account if by_account else ""))
+            terminal.line(_quotas(found.account, there.home.account if by_account else ""))
 
     render.show(found, draw)
     for each in found.unknown:
@@ -105,7 +105,7 @@ def must_include(policy: str) -> ExitCode:
     Whatever the policy allows, each role that a mapping gives has to be allowed by its own policies, on the same
     resources, and not denied. Exits with 1 when a role lacks something, or that can't be known.
     """
-    there = doctor_deployment()
+    there = deployment()
     wanted = use.wanted(there, policy)
     with there.progress(None, "roles read") as progress:
         found = list(progress.over(use.inclusions(there, wanted)))

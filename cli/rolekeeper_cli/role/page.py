@@ -15,7 +15,7 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.permissions.comparison import PolicyReader
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.jobs import Job, followed, look
 from rolekeeper_cli.console.page import Asked, Sort, contains, listed, query_of
 from rolekeeper_cli.errors import CommandError
@@ -60,7 +60,7 @@ def _all(request: Request) -> Job:
     return look(request, "roles", partial(_look, ask_last_accessed=False))
 
 
-def _look(deployment: DoctorDeployment, *, ask_last_accessed: bool) -> Iterator[Mapping[str, Any]]:
+def _look(deployment: Deployment, *, ask_last_accessed: bool) -> Iterator[Mapping[str, Any]]:
     places = Places.chosen(deployment)
     found = views.view(deployment, places, last_accessed=ask_last_accessed)
     home = deployment.home.account
@@ -86,12 +86,12 @@ def _with_access(found: RoleView, account: str, readers: Mapping[str, PolicyRead
     return RoleOnPage(**vars(found) | {"account": account} | more)
 
 
-def _uses(name: str, deployment: DoctorDeployment) -> Iterator[RoleView]:
+def _uses(name: str, deployment: Deployment) -> Iterator[RoleView]:
     own = Places.of(deployment, [deployment.home])
     yield views.view(deployment, own, names=[name], instances=False).roles[0]
 
 
-def _keys(deployment: DoctorDeployment) -> Mapping[str, MappingKey]:
+def _keys(deployment: Deployment) -> Mapping[str, MappingKey]:
     """The mappings by their names in the documents; none if the caller may not see them, which the documents say."""
     try:
         return {str(each.key): each.key for each in deployment.specs}

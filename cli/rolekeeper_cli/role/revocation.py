@@ -27,7 +27,6 @@ from rolekeeper.model.instance import AssociationState, InstanceKey
 from rolekeeper.model.problem import Kind, Problem, Remedy, advice, typed
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import BAD_CREDENTIALS, refusal
-from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.errors import CommandError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.instance.revoked_policy import POLICY, Entry, current, entries
 from rolekeeper_cli.instance.uptake import of_instance
@@ -384,7 +383,7 @@ def _compact(policy: Document) -> str:
 # ---- removing what is over ----
 
 
-def clean(deployment: DoctorDeployment) -> Iterator[CleanedView | CommandError]:
+def clean(deployment: Deployment) -> Iterator[CleanedView | CommandError]:
     """Remove the entries that are over from each role under the path, and a policy without any other statement.
 
     A role whose policy can't be read or written is left as it is, and the error given.

@@ -19,7 +19,6 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.permissions.comparison import as_many, lacking
 from rolekeeper.permissions.policies import Permissions, TooManyRulesError, permissions
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.instance import seen
 from rolekeeper_cli.instance.use import STANDS, addressed
@@ -36,7 +35,7 @@ from rolekeeper_cli.target.use import Places
 
 
 def view(
-    deployment: DoctorDeployment,
+    deployment: Deployment,
     places: Places,
     *,
     names: Sequence[str] = (),
@@ -77,7 +76,7 @@ def view(
     return answer.but(unseen=places.unseen_views()) if is_hub else answer
 
 
-def _require(deployment: DoctorDeployment, names: Iterable[str], present: Collection[str], where: str) -> None:
+def _require(deployment: Deployment, names: Iterable[str], present: Collection[str], where: str) -> None:
     if missing := next((each for each in names if each not in present), ""):
         what = f"there is no role {missing} under {deployment.settings.role_path}{where}"
         near = did_you_mean(missing, path_roles(deployment))
@@ -165,7 +164,7 @@ def _attempt[T](read: Callable[[], T]) -> tuple[T | None, str]:
         return None, why(error)
 
 
-def _read_own(deployment: DoctorDeployment, found: Inventory, names: Sequence[str], *, last_accessed: bool) -> None:
+def _read_own(deployment: Deployment, found: Inventory, names: Sequence[str], *, last_accessed: bool) -> None:
     """Read roles of the own account one by one, as IAM throttles; meanwhile it makes its reports."""
     under_path = {each.name: each for each in deployment.path_roles}
     roles = [under_path[each] for each in dict.fromkeys(names or under_path) if each in under_path]
@@ -231,7 +230,7 @@ def _carried(place: Deployment) -> list[tuple[str, str]]:
         ]
 
 
-def _profiles(deployment: DoctorDeployment) -> dict[str, str]:
+def _profiles(deployment: Deployment) -> dict[str, str]:
     """The role that each instance profile of the account holds, by the profile's ARN; empty for none."""
     return {
         each["Arn"]: next((role["RoleName"] for role in each["Roles"]), "")
@@ -240,7 +239,7 @@ def _profiles(deployment: DoctorDeployment) -> dict[str, str]:
     }
 
 
-def _quotas(deployment: DoctorDeployment) -> QuotasView:
+def _quotas(deployment: Deployment) -> QuotasView:
     summary: Mapping[str, int] = deployment.ask("iam:GetAccountSummary", "*")["SummaryMap"]
     return QuotasView(
         instance_profiles=summary["InstanceProfiles"],
@@ -317,7 +316,7 @@ def _with_usage(role: RoleView, report: Report, now: datetime) -> RoleView:
     )
 
 
-def _smaller(deployment: DoctorDeployment, role: RoleView, report: Report) -> list[SmallerPolicyView]:
+def _smaller(deployment: Deployment, role: RoleView, report: Report) -> list[SmallerPolicyView]:
     """What a role's policies could do without; empty unless that is certain: the role is at work, and known well."""
     never = [each for each, at in report.services.items() if at is None]
     is_certain = role.unused_services is not None and role.may is not None
@@ -331,7 +330,7 @@ def _smaller(deployment: DoctorDeployment, role: RoleView, report: Report) -> li
     return smaller(role.role, policies, never, editable=inline | own)
 
 
-def _is_own(deployment: DoctorDeployment, arn: str) -> bool:
+def _is_own(deployment: Deployment, arn: str) -> bool:
     """Whether a managed policy is this role's alone, and the account's: one of AWS's can't be changed."""
     if arn.split(":")[4] != deployment.caller.account:
         return False
@@ -346,7 +345,7 @@ def _is_recent(at: datetime | None, now: datetime) -> bool:
 # ---- which of the roles that mappings give include a policy, a baseline ----
 
 
-def inclusions(deployment: DoctorDeployment, wanted: Permissions) -> Iterator[InclusionView]:
+def inclusions(deployment: Deployment, wanted: Permissions) -> Iterator[InclusionView]:
     """Each role that a mapping gives, as its row says or as it is published, by name: what it lacks of a baseline."""
     reader = deployment.app.roles.policies
 
@@ -372,7 +371,7 @@ def lacks_in_words(answer: InclusionView, room: int) -> str:
     return answer.unknown_because or as_many("", answer.lacks, room).strip()
 
 
-def wanted(deployment: DoctorDeployment, policy: str) -> Permissions:
+def wanted(deployment: Deployment, policy: str) -> Permissions:
     """What a policy allows; its denials are asked of nobody."""
     found = policy_document(deployment, policy)
     try:
@@ -384,7 +383,7 @@ def wanted(deployment: DoctorDeployment, policy: str) -> Permissions:
     return asked
 
 
-def policy_document(deployment: DoctorDeployment, policy: str) -> Document:
+def policy_document(deployment: Deployment, policy: str) -> Document:
     """The policy that is meant: by an ARN, by a file (`-` is stdin), or by the name of a managed policy."""
     if policy.startswith("arn:"):
         found = _managed(deployment, policy)
@@ -402,7 +401,7 @@ def policy_document(deployment: DoctorDeployment, policy: str) -> Document:
     raise CommandError(f"there is no managed policy {policy}", "give its ARN, or a file that ends with .json")
 
 
-def _managed(deployment: DoctorDeployment, arn: str) -> Document | None:
+def _managed(deployment: Deployment, arn: str) -> Document | None:
     try:
         version = deployment.ask("iam:GetPolicy", arn, PolicyArn=arn)["Policy"]["DefaultVersionId"]
         answer = deployment.ask("iam:GetPolicyVersion", arn, PolicyArn=arn, VersionId=version)

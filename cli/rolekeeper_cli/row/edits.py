@@ -617,7 +617,7 @@ class MovedError(CommandError):
 
     def __init__(self, moved: Sequence[MappingKey], written: int) -> None:
         rows = ", ".join(escaped(str(key)) for key in moved)
-        what = f"another actor changed {rows} since the plan: left as it is now; {written:,} others were written"
+        what = f"another actor changed {rows} since the plan: left as it is now; others written: {written:,}"
         super().__init__(what, "run the command again: it makes a new plan")
 
 

@@ -130,9 +130,6 @@ class Effect:
     def views(self) -> list[NotInEffectView]:
         return [missing.view() for missing in self.missing]
 
-    def documents(self) -> list[dict[str, Any]]:
-        return [view.as_mapping() for view in self.views()]
-
 
 # ---- a row ----
 
@@ -144,7 +141,6 @@ def text_in(row: Attributes, column: str) -> str:
 
 
 def reasons_in(row: Attributes) -> tuple[Reason, ...]:
-    """Why a row has its status."""
     found = row.get("status_details")
     return stored(text_in(row, "status_reason"), layout.plain(found) if found else ())
 

@@ -23,9 +23,8 @@ from rolekeeper.mappings.rows import (
 )
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Problem
-from rolekeeper.model.text import key_text
+from rolekeeper.model.text import escaped, key_text
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.row.yaml_text import STANDARD, dumped
 from rolekeeper_cli.shell.suggest import did_you_mean, near
 
 STDIN = "-"
@@ -63,6 +62,8 @@ def content(name: str, remedy: str) -> bytes:
 
 TOP = "mappings"
 # In C where libyaml is there; the same otherwise.
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+STANDARD = "tag:yaml.org,2002:"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULL, _BINARY = f"{STANDARD}null", f"{STANDARD}binary"
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)([.][0-9]+)?")
@@ -73,6 +74,37 @@ def write(rows: Iterable[dict[str, Any]]) -> str:
     """A file of these rows, plain values by column name, in their order."""
     blocks = [dumped([row]) for row in rows]
     return f"{TOP}:\n" + "\n".join(blocks) if blocks else f"{TOP}: []\n"
+
+
+class _Quoting(_Dumper):  # type: ignore[misc]  # chosen at import
+    """Writes text so that every YAML reader takes it as text."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002  # PyYAML's own
+        """Write equal values out each time: nobody who reads a diff follows anchors."""
+        return True
+
+
+def _represent_text(dumper: Any, text: str) -> yaml.ScalarNode:
+    style = None
+    if escaped(text, keep="\n") != text:
+        # Only in these quotes does YAML know escapes, and `dumped` writes them.
+        style = '"'
+    elif not (text[:1].isalpha() and text[:1].isascii()):
+        # Digits, dates and signs are quoted even where YAML 1.1 wouldn't: 1.2 reads them otherwise.
+        style = "'"
+    node: yaml.ScalarNode = dumper.represent_scalar(f"{STANDARD}str", text, style=style)
+    return node
+
+
+_Quoting.add_representer(str, _represent_text)
+
+
+def dumped(value: Any) -> str:
+    """A value as YAML that reads back as the same, with invisible characters escaped."""
+    text: str = yaml.dump(
+        value, Dumper=_Quoting, sort_keys=False, allow_unicode=True, default_flow_style=False, width=1_000_000
+    )
+    return escaped(text, keep="\n")
 
 
 # ---- reading ----
@@ -249,10 +281,8 @@ class Reading:
 def refuse_csv(name: str) -> None:
     """Refuse a file whose name says that it isn't YAML."""
     if Path(name).suffix.casefold() == ".csv":
-        raise UsageError(
-            f"{name} is named as a CSV file, and mappings are written as YAML",
-            "use a YAML file; to see its form: rolekeeper mapping export -o mappings.yaml",
-        )
+        what = f"{name} is named as a CSV file, and mappings are written as YAML"
+        raise UsageError(what, "use a YAML file; to see its form: rolekeeper mapping export -o mappings.yaml")
 
 
 def read_file(data: bytes, name: str, home: HomeAccount | None) -> Reading:

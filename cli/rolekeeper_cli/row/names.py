@@ -37,12 +37,10 @@ def path_roles(deployment: Deployment) -> list[str]:
     """The names of the roles under the role path; none if the caller may not list them."""
     if deployment.elsewhere:
         return []  # no spoke lets its roles be listed
-    path = deployment.settings.role_path
     try:
-        pages = deployment.pages("iam:ListRoles", deployment.app.iam.arn("role", path, "*"), PathPrefix=path)
+        return [role.name for role in deployment.path_roles]
     except AccessDeniedError:
         return []
-    return [each["RoleName"] for page in pages for each in page["Roles"]]
 
 
 def nearest_role(name: str, roles: Sequence[str]) -> str:
@@ -66,13 +64,13 @@ def no_such_role(deployment: Deployment, name: str, others: Iterable[str] = ()) 
     return CommandError(f"there is no role '{name}'", f"{meant} See: {listed}".lstrip())
 
 
-def require_mapping(deployment: Deployment, key: MappingKey) -> None:
-    """Refuse a mapping that has no row and isn't in effect."""
+def require_mapping(deployment: Deployment, key: MappingKey, note: str = "") -> None:
+    """Refuse a mapping that has no row and isn't in effect; a `note` ends the sentence that says so."""
     published = deployment.app.state.read([], [key]).published.get(key)
     if published and not published.deleted:
         return
     if key not in (keys := row_keys(deployment)):
-        raise no_such_mapping(key, keys)
+        raise no_such_mapping(key, keys, note)
 
 
 def row_keys(deployment: Deployment) -> list[MappingKey]:
@@ -83,7 +81,8 @@ def row_keys(deployment: Deployment) -> list[MappingKey]:
         return []
 
 
-def no_such_mapping(key: MappingKey, others: Iterable[MappingKey]) -> CommandError:
+def no_such_mapping(key: MappingKey, others: Iterable[MappingKey], note: str = "") -> CommandError:
     found = " or ".join(map(quote, near(str(key), map(str, others))))
     hints = [f"did you mean {found}?" if found else "", f"{ESCAPES}." if "=" in key.tag_value else "", "See: "]
-    return CommandError(f"there is no mapping {key}", advice(" ".join(filter(None, hints)), Remedy(Kind.MAPPINGS)))
+    remedy = advice(" ".join(filter(None, hints)), Remedy(Kind.MAPPINGS))
+    return CommandError(f"there is no mapping {key}{note}", remedy)

@@ -21,7 +21,7 @@ from rolekeeper.model.mapping import (
     WhenUnmatched,
 )
 from rolekeeper_cli.errors import CommandError
-from rolekeeper_cli.row.view import ColumnView, OwnColumnView
+from rolekeeper_cli.row.view import ColumnView
 from rolekeeper_cli.shell.suggest import did_you_mean
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
@@ -179,7 +179,7 @@ def choices(name: str) -> Sequence[str]:
     return ("true", "false") if name in flags else _ACCEPTS.get(name, {}).get("enum", ())
 
 
-def column(name: str, nouns: Iterable[str] = ()) -> ColumnView | OwnColumnView:
+def column(name: str, nouns: Iterable[str] = ()) -> ColumnView:
     """One column: what it means and takes, who writes it, and an example.
 
     CommandError if there is none, nor one of the `nouns`.
@@ -188,7 +188,7 @@ def column(name: str, nouns: Iterable[str] = ()) -> ColumnView | OwnColumnView:
         if written.name == name:
             return _filled_in(written)
     if name in OURS:
-        return OwnColumnView(column=name, means=_sentence(MEANING[name]), written_by="Rolekeeper; leave it alone")
+        return ColumnView(column=name, means=_sentence(MEANING[name]), written_by="Rolekeeper; leave it alone")
     of_nouns = f"; the nouns are {', '.join(nouns)}" if nouns else ""
     listed = f"the columns are {', '.join(column_names())}{of_nouns}"
     meant = did_you_mean(name, [*nouns, *column_names()])

@@ -7,14 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from rolekeeper.aws.errors import CorruptItemError
-from rolekeeper.mappings.rows import (
-    COLUMNS,
-    KEYS,
-    Attributes,
-    HomeAccount,
-    read_row,
-    row_of,
-)
+from rolekeeper.mappings.rows import COLUMNS, KEYS, Attributes, HomeAccount, read_row, row_of
 from rolekeeper.mappings.snapshot import NO_LONGER_HELD
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
@@ -73,12 +66,8 @@ def revisions(deployment: Deployment, key: MappingKey, limit: int) -> list[EditE
     """A mapping's edits and their results, newest first, or CommandError if there are none."""
     if found := history(deployment, key, limit):
         return found
-    require_mapping(deployment, key)
+    require_mapping(deployment, key, "; a row that was deleted before it was judged leaves no history")
     raise CommandError(f"{key} has no history", advice("see: ", Remedy(Kind.MAPPINGS)))
-
-
-def is_gone_unpublished(deployment: Deployment, key: MappingKey) -> bool:
-    return deployment.app.revisions.read(key).published is None and deployment.app.table.get_row(key) is None
 
 
 def history(deployment: Deployment, key: MappingKey, limit: int) -> list[EditEntryView]:
@@ -170,7 +159,8 @@ def _view(key: MappingKey, row: Attributes, effect: Effect) -> MappingView:
     """A row; a column of Rolekeeper's with a value that it can't have written is null."""
     values, in_effect = {name: plain(attribute) for name, attribute in row.items()}, effect.in_effect
     texts = {name: _ours(values.get(name), str) or None for name in ("status", "status_reason")}
-    numbers = {name: _ours(values.get(name), int) for name in ("status_revision", "held_revision", "matched")}
+    counts = ("status_revision", "held_revision", "matched", "occupied")
+    numbers = {name: _ours(values.get(name), int) for name in counts}
     edit = next((edit for edit in effect.edits if edit.edited), None)
     what = "deletion" if edit and edit.deletes else "edit"
     return MappingView(

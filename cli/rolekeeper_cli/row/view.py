@@ -21,44 +21,30 @@ class NotInEffectView(View):
 
 
 class ColumnView(View):
-    """A column of the mapping table that a person writes."""
+    """A column of the mapping table; of one that Rolekeeper writes, only what it means."""
 
     column: Annotated[str, "its name"]
     means: Annotated[str, "what it means"]
-    takes: Annotated[str, "which values"]
-    default: Annotated[str | None, "what it means to leave it out"]
-    required: Annotated[bool, "whether every row needs it"]
-    type: Annotated[str, "DynamoDB's type"]
+    takes: Annotated[str | None, "which values"] = None
+    default: Annotated[str | None, "what it means to leave it out"] = None
+    required: Annotated[bool | None, "whether every row needs it"] = None
+    type: Annotated[str | None, "DynamoDB's type"] = None
     written_by: Annotated[str, "who writes it"]
-    example: Annotated[str | None, "a command that writes it"]
-
-
-class OwnColumnView(View):
-    """A column that Rolekeeper writes."""
-
-    column: Annotated[str, "its name"]
-    means: Annotated[str, "what it means"]
-    written_by: Annotated[str, "who writes it"]
+    example: Annotated[str | None, "a command that writes it"] = None
 
 
 class InEffectView(View):
-    """What is in effect of a mapping."""
-
     role: Annotated[str, "its role"]
     revision: Annotated[int, "its revision"]
 
 
 class WaitingEditView(View):
-    """An edit that isn't in effect."""
-
     what: Annotated[str, "edit or deletion"]
     role: Annotated[str, "the role that it asks for"]
     because: Annotated[str, "why it isn't in effect"]
 
 
 class MappingView(View):
-    """A row of the mapping table, what is in effect, and what waits."""
-
     mapping: Annotated[str, "the mapping, as tag_key=tag_value"]
     columns: Annotated[Mapping[str, Any], "the columns that people write (docs/mappings.md)"]
     status: Annotated[str | None, "the result of the last edit"]
@@ -67,6 +53,7 @@ class MappingView(View):
     status_revision: Annotated[int | None, "the revision that is in effect; 0 for none"]
     held_revision: Annotated[int | None, "the revision that waits for approval"]
     matched: Annotated[int | None, "how many instances it governed when it was last counted"]
+    occupied: Annotated[int | None, "how many of these carry a foreign role"]
     in_effect: Annotated[InEffectView | None, "what is in effect"]
     idle_because: Annotated[str | None, "why it governs no instance"]
     waits: Annotated[WaitingEditView | None, "the edit that isn't in effect"]
@@ -74,8 +61,6 @@ class MappingView(View):
 
 
 class EditEntryView(View):
-    """An edit of a mapping, and its result."""
-
     at: Annotated[str | None, "when"]
     event: Annotated[str | None, "what happened"]
     status: Annotated[str | None, "the row's status then"]
@@ -101,27 +86,35 @@ class ColumnChangeView(View):
 
 
 class RowChangeView(View):
-    """A row that changes."""
-
     mapping: Annotated[str, "the mapping"]
     kind: Annotated[str, "new, changed or deleted"]
     columns: Annotated[Mapping[str, ColumnChangeView], "the columns that change"]
 
 
 class VerdictView(View):
-    """A row that isn't in effect as it was written."""
-
     mapping: Annotated[str, "the mapping"]
     status: Annotated[str | None, "its status"]
     reason: Annotated[str | None, "why it has this status"]
 
 
 class RowPlanView(View):
-    """What an edit, or a file, changes in the mapping table."""
-
     changes: Annotated[Sequence[RowChangeView], "the rows that change"]
     unchanged: Annotated[int, "how many rows say already what is wanted"]
     not_in_effect: Annotated[Sequence[VerdictView], "the rows that say already what is wanted, without effect"]
+
+
+class PlannedEditView(View):
+    mapping: Annotated[str, "the mapping"]
+    kind: Annotated[str, "new, changed, deleted or unchanged"]
+    columns: Annotated[Mapping[str, ColumnChangeView], "the columns that change"]
+    status: Annotated[str, "the status that it would have"]
+    takes_effect: Annotated[bool, "whether it would take effect"]
+    needs_approval: Annotated[bool, "whether it would be held"]
+    own_edit: Annotated[bool, "whether it is your own, so that another person has to approve it"]
+    reason: Annotated[str, "why it would have this status"]
+    note: Annotated[str | None, "what else there is to know"]
+    effect: Annotated[Mapping[str, Any] | None, "what it changes on instances, and their permissions"]
+    foreign: Annotated[int, "how many instances with its tag carry a foreign role"]
 
 
 class PacedView(View):
@@ -135,8 +128,6 @@ class PacedView(View):
 
 
 class HeldEditView(View):
-    """An edit that is held."""
-
     mapping: Annotated[str, "the mapping"]
     revision: Annotated[int, "its revision"]
     deletes: Annotated[bool, "whether it deletes the mapping"]

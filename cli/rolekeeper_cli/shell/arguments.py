@@ -91,7 +91,6 @@ detailed_exitcode = click.option(
 )
 mappings_file = click.argument("file", metavar="FILE", type=click.Path(), help="A YAML file; - is stdin.")
 _SHOWS = "Show what would change, and change nothing."
-dry_run = click.option("--dry-run", is_flag=True, help=_SHOWS)
 allow_downgrade = click.option("--allow-downgrade", is_flag=True, help="Allow an older version to replace a newer one.")
 
 
@@ -107,6 +106,7 @@ _kept = partial(
     expose_value=False,
     callback=lambda context, option, value: setattr(context.find_root().ensure_object(Options), option.name, value),
 )
+dry_run = _kept("--dry-run", help=_SHOWS)
 dry_runs = together(
     _kept("--dry-run", help=f"{_SHOWS} Exit with 3 when a row would be rejected, with 4 when held."),
     _kept("--detailed-exitcode", help="With --dry-run: else exit with 2 when something would change."),

@@ -25,7 +25,7 @@ from rolekeeper_cli.shell.view import schema_of, shapes
 
 with lazily():
     from rolekeeper_cli.aws import deployment as aws_deployment
-    from rolekeeper_cli.aws import explained, inventory
+    from rolekeeper_cli.aws import explained
     from rolekeeper_cli.shell import debug, queries
 
 if TYPE_CHECKING:
@@ -370,12 +370,8 @@ def list_options(limit: int | None) -> tuple[click.Parameter, ...]:
     )
 
 
-def deployment(options: Options | None = None) -> Deployment:
-    return aws_deployment.Deployment(options or terminal.options(), Progress, _debug)
-
-
-def doctor_deployment(progress: type[Silent] = Progress) -> inventory.DoctorDeployment:
-    return inventory.DoctorDeployment(terminal.options(), progress, _debug)
+def deployment(options: Options | None = None, progress: type[Silent] = Progress) -> Deployment:
+    return aws_deployment.Deployment(options or terminal.options(), progress, _debug)
 
 
 def _debug(session: boto3.Session, endpoint_url: str | None) -> None:

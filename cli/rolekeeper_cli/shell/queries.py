@@ -3,6 +3,7 @@
 So a name that no row has is refused for an empty list too, and before anything is read.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,9 @@ _SAME, _EACH = frozenset({"sort_by", "sort", "reverse"}), frozenset({"sort_by", 
 def refuse_unknown(query: str, schemas: Sequence[Schema]) -> None:
     """Raise UsageError if a query is no JMESPath, or asks for a field that none of these schemas has."""
     try:
-        parsed = jmespath.compile(query).parsed
+        # Of a text in backticks, as the AWS CLI takes it.
+        with warnings.catch_warnings(action="ignore", category=PendingDeprecationWarning):
+            parsed = jmespath.compile(query).parsed
     except JMESPathError as error:
         # Its next lines show the expression again, and point into it.
         [first, *_] = str(error).split("\n")

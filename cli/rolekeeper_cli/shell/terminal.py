@@ -158,12 +158,14 @@ class Question:
     """What is asked, once the `lines` are shown.
 
     A dry run shows them too, and with `show` what programs get otherwise once it is done; it ends with the `code`.
+    If it wouldn't change anything, a detailed exit code says so too.
     """
 
     text: str
     lines: Iterable[str] = ()
     show: Callable[[], None] = lambda: None
     code: Callable[[], ExitCode] = lambda: ExitCode.DONE
+    changes: bool = True
 
 
 def _cancel() -> NoReturn:
@@ -171,9 +173,9 @@ def _cancel() -> NoReturn:
     raise click.exceptions.Exit(ExitCode.NO)
 
 
-def require_answer(*, yes: bool) -> None:
-    """Before anything is read: UsageError if there is no terminal to ask on, and neither --yes nor --dry-run."""
-    if not (yes or options().dry_run or is_terminal()):
+def require_answer(*, yes: bool, typed: bool = False) -> None:
+    """Before anything is read: UsageError without a terminal, unless --yes or --dry-run do and nothing is `typed`."""
+    if not (is_terminal() or (not typed and (yes or options().dry_run))):
         raise UsageError("there is no terminal to ask on", "give --yes to do it without asking")
 
 
@@ -189,7 +191,7 @@ def confirm(question: str | Question, *, yes: bool) -> None:
         asked.show()
         say("Dry run: nothing was changed.")
         code = asked.code()
-        raise click.exceptions.Exit(code or (ExitCode.CHANGES if given.detailed_exitcode else code))
+        raise click.exceptions.Exit(code or (ExitCode.CHANGES if given.detailed_exitcode and asked.changes else code))
     if not yes and not _says_yes(asked.text):
         _cancel()
 

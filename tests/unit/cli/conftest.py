@@ -10,6 +10,7 @@ from fakes.last_accessed import FakeReports
 from fixtures import console
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
+from rolekeeper.settings import Limits
 from rolekeeper_cli import installed
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.fleet.cache import FleetCache
@@ -35,6 +36,19 @@ def hub(terminal: Terminal, desk: Desk) -> Terminal:
 def web_and_db(desk: Desk) -> None:
     """Two roles, each with its profile."""
     desk.usable("web", "db")
+
+
+@pytest.fixture
+def held(desk: Desk) -> Desk:
+    """A mapping in effect with two instances, and another person's edit that is held as it changes both."""
+    desk.edit("workload=web", role="web")
+    for _ in range(2):
+        desk.converged("web", workload="web")
+    desk.limits = Limits(1, 0)
+    desk.put("workload=web", role="db", edited_by="al")
+    desk.publish("workload=web")
+    assert desk.row("workload=web")["held_revision"] == 2
+    return desk
 
 
 @pytest.fixture

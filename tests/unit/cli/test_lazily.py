@@ -8,11 +8,11 @@ import sys
 from rolekeeper_cli.lazily import lazily
 with lazily():
     from rolekeeper_cli.instance import command as explain
-    from rolekeeper_cli.row import yaml_text
+    from rolekeeper_cli.row import files
 def ran():
     return ["yaml" in sys.modules, "rolekeeper_cli.instance.explanation_view" in sys.modules]
 print(ran(), end=" ")
-yaml_text.dumped({})
+files.dumped({})
 print(ran(), end=" ")
 from rolekeeper_cli.instance.command import explain as command
 print(ran(), command is explain.explain)

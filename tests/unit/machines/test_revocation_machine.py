@@ -17,7 +17,7 @@ from fakes.clock import Clock
 from fakes.stale_iam import STALE_SECONDS, StaleIam, Trouble, Writer
 from rolekeeper.aws.iam import Iam, Role
 from rolekeeper.model.instance import Target
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.instance.uptake import Told, roles_by_arn, with_denial
 from rolekeeper_cli.instance.uptake_view import RoleUseView, UseStatus
 from rolekeeper_cli.options import Options
@@ -40,7 +40,7 @@ troubles = st.lists(st.none() | st.none() | st.builds(Trouble, codes, st.boolean
 none: st.SearchStrategy[list[Any]] = st.just([])
 
 
-class IamDesk(DoctorDeployment):
+class IamDesk(Deployment):
     """A deployment over that IAM alone, in the clock's time."""
 
     def __init__(self, iam: StaleIam, clock: Clock) -> None:

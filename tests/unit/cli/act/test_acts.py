@@ -84,8 +84,7 @@ def test_a_tag_may_be_as_long_as_ec2_takes_it(deployment: Deployment, desk: Desk
 
 
 @pytest.mark.parametrize(
-    ("act", "operation"),
-    [(Tag("app", "db"), "CreateTags"), (Untag("app"), "DeleteTags"), (Start(), "StartInstances")],
+    ("act", "operation"), [(Tag("app", "db"), "CreateTags"), (Untag("app"), "DeleteTags"), (Start(), "StartInstances")]
 )
 def test_a_missing_permission_is_named(deployment: Deployment, desk: Desk, act: Act, operation: str) -> None:
     one = desk.world.running(app="web")

@@ -41,39 +41,6 @@ def test_when_ec2_doesnt_show_it_the_wait_ends_and_the_pin_stays(terminal: Termi
 # ---- detach ----
 
 
-def test_without_a_terminal_detach_needs_the_word_at_once(terminal: Terminal, desk: Desk) -> None:
-    instance = desk.world.running(profile="web")
-    desk.quiet()
-    for arguments in ((), ("--confirm", "yes")):
-        ran = terminal("detach", instance, *arguments)
-        assert (ran.exit_code, "give --confirm Detach" in ran.stderr) == (252, True)
-    assert "give --confirm Detach; upper and lower case count" in terminal("detach", instance, "--confirm", "d").stderr
-    assert desk.world.calls.made == []
-    assert terminal("detach", instance, "--confirm", "Detach", "--for", "30m", "--no-wait").exit_code == 0
-    made = pin_of(desk, instance)
-    assert (made.role, made.profile_arn) == ("NONE", "")
-
-
-@pytest.mark.parametrize(
-    ("carried", "line", "says"),
-    [
-        ("web", ["replace", "db"], True),
-        ("web", ["replace", "web"], False),
-        ("", ["attach", "web"], False),
-        ("", ["detach"], False),
-    ],
-)
-def test_only_where_a_role_is_taken_away_it_says_how_long_that_is_used(
-    terminal: Terminal, desk: Desk, carried: str, line: list[str], *, says: bool
-) -> None:
-    instance = desk.world.running(profile=carried or None)
-    verb, *role = line
-    confirm = [] if role else ["--confirm", "Detach"]
-    ran = terminal(verb, instance, *role, *confirm, "--no-wait", "--output", "json")
-    assert (ran.exit_code, f"rolekeeper revoke {instance}" in ran.stderr) == (0, says), ran.output
-    assert json.loads(ran.stdout)["instance"] == instance
-
-
 # ---- release ----
 
 
@@ -85,26 +52,6 @@ def pinned(terminal: Terminal, desk: Desk) -> str:
     desk.world.reconcile(instance)
     assert desk.world.carries(instance) == "db"
     return instance
-
-
-def test_a_release_shows_what_it_would_do_asks_and_waits_until_ec2_shows_it(terminal: Terminal, desk: Desk) -> None:
-    instance = pinned(terminal, desk)
-    ran = terminal.types("n\n", "release", instance)
-    assert (ran.exit_code, pin_of(desk, instance).role) == (1, "db")
-    assert f"Release {instance}? [y/N]" in ran.stderr
-
-    def rolekeeper_looks() -> None:
-        desk.world.reconcile(instance)
-        desk.world.wait(3)
-
-    terminal.meanwhile = rolekeeper_looks
-    ran = terminal("release", instance, "--reason", "it is over")
-    assert (ran.exit_code, desk.world.carries(instance)) == (0, "web")
-    arn = f"({PROFILE}db)"
-    assert desk.world.pins_reported(instance) == [
-        f"the pin to db {arn} was set; claimed by {CALLER}, because: incident 42",
-        f"the pin to db {arn} was released; claimed by {CALLER}, because: it is over",
-    ]
 
 
 def test_a_release_says_why_the_instance_stays_as_it_is(terminal: Terminal, desk: Desk) -> None:
@@ -188,26 +135,6 @@ def test_a_duration_that_is_none_is_a_slip_in_the_command(terminal: Terminal, te
 
 
 # ---- waiting for what can't come now ----
-
-
-def test_a_replace_of_a_stopped_instance_offers_to_wait(terminal: Terminal, desk: Desk) -> None:
-    instance = desk.world.stopped(profile="web")
-    ran = terminal.types("y\nn\n", "replace", instance, "db")
-    assert (ran.exit_code, "EC2 replaces the role of a running one only" in ran.stderr) == (0, True)
-    assert "Wait for it? [y/N]" in ran.stderr
-    assert "EC2 shows" not in ran.stderr
-
-    def starts() -> None:
-        desk.world.start(instance)
-        desk.world.reconcile(instance)
-
-    terminal.meanwhile = starts
-    ran = terminal.types("y\ny\n", "replace", instance, "db")
-    assert (ran.exit_code, "EC2 shows db on it." in ran.stderr) == (0, True), ran.output
-    assert (
-        "Waiting, at most 10 minutes; Ctrl-C ends only the wait. To have it done, type in another "
-        f"terminal: aws ec2 start-instances --instance-ids {instance}\n"
-    ) in ran.stderr
 
 
 @pytest.mark.parametrize(

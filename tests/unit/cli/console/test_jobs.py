@@ -12,7 +12,7 @@ from fixtures.console import words
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console import jobs as module
 from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.errors import CommandError
@@ -29,10 +29,10 @@ class Story:
         self.now, self.begun, self.seconds = START, 0, 0.0
         self.waiting: list[Callable[[], None]] = []
         self.jobs = Jobs(
-            lambda: DoctorDeployment(Options()), lambda: self.now, self.waiting.append, clock=lambda: self.seconds
+            lambda: Deployment(Options()), lambda: self.now, self.waiting.append, clock=lambda: self.seconds
         )
 
-    def work(self, deployment: DoctorDeployment) -> Iterator[int]:
+    def work(self, deployment: Deployment) -> Iterator[int]:
         self.begun += 1
         with deployment.progress(3, "things") as progress:
             yield from progress.over(range(3))
@@ -52,7 +52,7 @@ def story(monkeypatch: pytest.MonkeyPatch) -> Story:
 def test_what_it_finds_is_there_while_it_runs_and_how_far_it_is(story: Story) -> None:
     seen = []
 
-    def watched(deployment: DoctorDeployment) -> Iterator[int]:
+    def watched(deployment: Deployment) -> Iterator[int]:
         for each in story.work(deployment):
             seen.append((job.end.is_set(), list(job.found), job.step, job.version))
             yield each
@@ -82,7 +82,7 @@ def test_it_is_kept_ten_minutes_and_made_anew_where_that_is_asked(story: Story) 
 
 
 def test_an_open_page_doesnt_begin_a_look_that_fails_each_second(story: Story) -> None:
-    def fails(_deployment: DoctorDeployment) -> Iterator[int]:
+    def fails(_deployment: Deployment) -> Iterator[int]:
         story.begun += 1
         raise CommandError("not now", "later")
         yield 1
@@ -104,7 +104,7 @@ def test_an_open_page_doesnt_begin_a_look_that_fails_each_second(story: Story) -
 def test_a_bug_is_written_to_the_terminal_and_raised_by_the_page(
     story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fails(_deployment: DoctorDeployment) -> Iterator[int]:
+    def fails(_deployment: Deployment) -> Iterator[int]:
         yield 1
         raise ZeroDivisionError
 
@@ -132,7 +132,7 @@ def test_writes_begin_no_second_look_beside_one_that_runs(story: Story) -> None:
 def test_one_that_no_page_asks_for_stops_at_its_next_step_and_begins_anew_for_the_next_page(story: Story) -> None:
     steps: list[int] = []
 
-    def watched(deployment: DoctorDeployment) -> Iterator[int]:
+    def watched(deployment: Deployment) -> Iterator[int]:
         for each in story.work(deployment):
             steps.append(each)
             yield each
@@ -150,7 +150,7 @@ def test_one_that_no_page_asks_for_stops_at_its_next_step_and_begins_anew_for_th
 
 
 def test_one_that_a_page_asks_for_goes_on_however_long_it_takes(story: Story) -> None:
-    def watched(deployment: DoctorDeployment) -> Iterator[int]:
+    def watched(deployment: Deployment) -> Iterator[int]:
         for each in story.work(deployment):
             yield each
             story.seconds += 10

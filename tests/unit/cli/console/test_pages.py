@@ -24,8 +24,8 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, ReasonCode, Remedy, advice, typed
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import Update
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import ForeignAnswerError
-from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.console import page
 from rolekeeper_cli.console.page import Notice, linked, reasons_text, relative, sentence
 from rolekeeper_cli.errors import CommandError, ConfigurationError, UsageError
@@ -87,7 +87,7 @@ def test_a_head_that_cannot_be_asked_for_keeps_no_page_from_showing(terminal: Te
 
 
 def test_a_bug_in_the_head_is_no_unknown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(DoctorDeployment, "caller", property(lambda _: 1 / 0))
+    monkeypatch.setattr(Deployment, "caller", property(lambda _: 1 / 0))
     with pytest.raises(ZeroDivisionError):
         site.here()
 

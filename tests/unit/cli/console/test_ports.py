@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console import ports, server
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.options import Options
@@ -87,7 +87,7 @@ def test_each_account_region_stack_and_endpoint_has_a_file_of_its_own_in_the_sta
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
     def named(region: str = "us-east-1", stack: str | None = None, endpoint: str | None = None) -> Path:
-        return ports.file_of(DoctorDeployment(Options(region=region, stack=stack, endpoint_url=endpoint)))
+        return ports.file_of(Deployment(Options(region=region, stack=stack, endpoint_url=endpoint)))
 
     asked = named(), named("eu-west-1"), named(stack="other"), named(endpoint="http://127.0.0.1:1")
     assert len(set(asked)) == 4

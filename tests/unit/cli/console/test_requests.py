@@ -15,7 +15,7 @@ from fixtures.account import MAPPING_TABLE
 from fixtures.console import main as words
 from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, Terminal
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.forms import Form, posted
 from rolekeeper_cli.console.guard import Guard
 from rolekeeper_cli.options import Options
@@ -31,7 +31,7 @@ LONG = "9" * 5_000
 def console(terminal: Terminal, desk: Desk) -> Guard:  # noqa: ARG001  # AWS is the terminal's
     desk.role("web")
     # A page is made at once, in its own thread: on a slow machine another thread's would only say that it comes.
-    site = Site(DoctorDeployment(Options(region="us-east-1")), writes=True, beside=lambda run: run())
+    site = Site(Deployment(Options(region="us-east-1")), writes=True, beside=lambda run: run())
     return Guard(application(site), 4321, writes=True, has_page=has_page)
 
 

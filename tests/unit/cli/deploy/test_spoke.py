@@ -267,8 +267,7 @@ def test_what_the_template_refuses_is_refused_before_anything_changes(
 
 
 @pytest.mark.parametrize(
-    ("version", "said"),
-    [(VERSION, ""), ("0.0.1", "upgrade the hub"), ("9.0.0", "upgrade this command")],
+    ("version", "said"), [(VERSION, ""), ("0.0.1", "upgrade the hub"), ("9.0.0", "upgrade this command")]
 )
 def test_a_hub_of_another_version_is_pointed_at(terminal: Terminal, account: Account, version: str, said: str) -> None:
     terminal.outputs["Version"] = version

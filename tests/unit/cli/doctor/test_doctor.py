@@ -14,7 +14,7 @@ from fixtures.account import ACCOUNT, REGION
 from fixtures.doctor import SIMULATED, TOPIC, DoctorFixture
 from fixtures.mappings import TRUSTS_LAMBDA, Desk
 from fixtures.terminal import Terminal
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.doctor import work
 from rolekeeper_cli.doctor.caller import NEEDS
 from rolekeeper_cli.doctor.run import CHECKS, run
@@ -40,7 +40,7 @@ def finds(ward: DoctorFixture) -> Finds:
     del ward
 
     def found(check: str) -> list[tuple[str, str, str]]:
-        documents = [each.view().as_mapping() for each in run(check, CHECKS[check], DoctorDeployment(Options()))]
+        documents = [each.view().as_mapping() for each in run(check, CHECKS[check], Deployment(Options()))]
         assert all(bool(each["remedy"]) == (each["level"] != "ok") for each in documents)
         return [(each["level"], each["what"], each["remedy"]) for each in documents]
 
@@ -53,14 +53,6 @@ def only(findings: list[tuple[str, str, str]]) -> tuple[str, str, str]:
 
 
 # ---- the whole ----
-
-
-def test_a_warning_is_no_failure_nor_is_what_can_t_be_seen(terminal: Terminal, ward: DoctorFixture) -> None:
-    ward.subscriptions = {"SubscriptionsConfirmed": "0", "SubscriptionsPending": "0"}
-    ward.denied.add("DescribeTrails")
-    document = terminal.document("doctor")
-    assert document["summary"] == {"ok": 17, "warn": 1, "fail": 0, "unknown": 1}
-    assert [each["check"] for each in document["findings"] if each["level"] != "ok"] == ["subscribers", "trail"]
 
 
 def test_it_changes_nothing(terminal: Terminal, ward: DoctorFixture, desk: Desk) -> None:
@@ -95,10 +87,7 @@ def test_what_isn_t_allowed_is_unknown_and_stops_no_other_check(
 
 def test_so_is_what_aws_can_t_answer_now_or_at_all(finds: Finds, ward: DoctorFixture) -> None:
     ward.errors = {"DescribeRule": "ThrottlingException", "DescribeTrails": "UnknownOperationException"}
-    assert only(finds("rules"))[:2] == (
-        "unknown",
-        "AWS gave no answer to events:DescribeRule: ThrottlingException: no",
-    )
+    assert only(finds("rules"))[:2] == ("unknown", "AWS gave no answer to events:DescribeRule: ThrottlingException: no")
     assert only(finds("trail"))[:2] == (
         "unknown",
         "AWS refused cloudtrail:DescribeTrails on *: UnknownOperationException: no",
@@ -222,10 +211,7 @@ def test_what_waits(finds: Finds, desk: Desk, ward: DoctorFixture) -> None:
         "look again in some minutes: CloudWatch learns of a queue with a delay",
     )
     # The last of them counts.
-    ward.ages = [
-        (now - timedelta(minutes=2), 90),
-        (now - timedelta(minutes=9), 5000),
-    ]
+    ward.ages = [(now - timedelta(minutes=2), 90), (now - timedelta(minutes=9), 5000)]
     assert only(finds("work-queue")) == ("ok", f"{shown}; the oldest is 0:01:30 old", "")
     ward.ages.append((now - timedelta(minutes=1), 1201))
     late = "the oldest message of the work queue is 0:20:01 old"

@@ -7,7 +7,7 @@ from fixtures.console import words
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.doctor.finding import Findings, unknown
 from rolekeeper_cli.doctor.run import CHECKS
 
@@ -40,7 +40,7 @@ def test_what_there_is_to_fix_comes_first_with_a_command_to_copy(browser: TestCl
 
 
 def test_what_hinders_several_checks_is_shown_once(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    def hindered(_: DoctorDeployment) -> Findings:
+    def hindered(_: Deployment) -> Findings:
         yield unknown("what answered isn't AWS", "see the network")
         return ""
 

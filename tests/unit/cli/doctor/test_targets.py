@@ -12,7 +12,7 @@ from fixtures.terminal import Terminal
 from rolekeeper.fleet.targets import WIRE_FORMAT, Registry
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.doctor.finding import Finding
 from rolekeeper_cli.doctor.run import run
 from rolekeeper_cli.doctor.work import coverage, targets
@@ -30,7 +30,7 @@ def of_04(hub: Terminal, desk: Desk) -> None:
 
 
 def found() -> list[Finding]:
-    return run("targets", targets, DoctorDeployment(Options()))
+    return run("targets", targets, Deployment(Options()))
 
 
 def only() -> tuple[str, str, str]:
@@ -139,7 +139,7 @@ def organization(terminal: Terminal) -> Organizations:
 
 
 def covered() -> tuple[str, str, str]:
-    [finding] = run("coverage", coverage, DoctorDeployment(Options(region=REGION)))
+    [finding] = run("coverage", coverage, Deployment(Options(region=REGION)))
     return finding.level, finding.what, str(finding.remedy)
 
 

@@ -9,7 +9,7 @@ from fixtures.account import HOME
 from fixtures.mappings import Desk
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import Update, layout
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.fleet.activity import DAY, MONTH, Hours, Point, Span, changed, read, stood
 from rolekeeper_cli.options import Options
 
@@ -95,7 +95,7 @@ def test_a_day_of_a_target_is_one_query(desk: Desk) -> None:
         state.note_activity(target, update, now)
         state.note_activity(target, Update().add("Attach", 9), now - timedelta(days=2))
     desk.world.calls.clear()
-    found = read(DoctorDeployment(Options(region="us-east-1")), [HOME, other], DAY)
+    found = read(Deployment(Options(region="us-east-1")), [HOME, other], DAY)
     assert desk.world.calls["Query"] == 2
     assert (found.stood[-1].counts, found.stood[-1].targets) == ({"ok": 6}, 2)
     assert sum((each.counts for each in found.changed if each.counts), Counter()) == {"attached": 4, "refused": 2}

@@ -12,7 +12,7 @@ from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.storage import layout
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.fleet import cache as fleet_cache
 from rolekeeper_cli.fleet.cache import (
     AGAIN_SECONDS,
@@ -37,7 +37,7 @@ class Story:
         self.world = terminal.desk.world
         self.logs = FakeLogs(self.world.logged, self.world.clock.now)
         terminal.clients["logs"] = self.logs
-        self.cache = FleetCache(DoctorDeployment(Options()).anew, self.clock, most)
+        self.cache = FleetCache(Deployment(Options()).anew, self.clock, most)
 
     def clock(self) -> float:
         """The world's seconds."""
@@ -225,7 +225,7 @@ def quick(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG00
 def test_ten_tabs_cost_what_one_does(story: Story, desk: Desk) -> None:
     desk.converged("web", app="web")
     story.later()
-    deployment = DoctorDeployment(Options())
+    deployment = Deployment(Options())
     cache = FleetCache(deployment.anew)
     desk.world.calls.clear()
     try:
@@ -242,7 +242,7 @@ def test_ten_tabs_cost_what_one_does(story: Story, desk: Desk) -> None:
 def test_the_thread_ends_when_no_page_asks_and_comes_back_with_the_next(desk: Desk) -> None:
     desk.converged("web", app="web")
     seconds = 0.0
-    cache = FleetCache(DoctorDeployment(Options()).anew, lambda: seconds)
+    cache = FleetCache(Deployment(Options()).anew, lambda: seconds)
     try:
         cache.ask(10)
         thread = cache._thread  # noqa: SLF001  # to wait for its end

@@ -2,14 +2,13 @@
 
 import shlex
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fakes.dynamodb_values import ITEM_BYTES
 from fixtures.account import MAPPING_TABLE, mapping_key
-from fixtures.mappings import Desk, mapping_file
+from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, USER_ID, Terminal, lines
 from rolekeeper.mappings.rows import OURS
 from rolekeeper.model.mapping import MappingKey, MappingSpec
@@ -77,38 +76,6 @@ def test_the_name_of_a_mapping_can_be_typed_whatever_its_key_holds(terminal: Ter
 # ---- set, rm ----
 
 
-def test_columns_are_set_and_taken_away(terminal: Terminal, desk: Desk) -> None:
-    terminal.judges("workload=web")
-    assert terminal.types("y\n", "mapping", "set", "workload=web", "role=db", "owner=me").exit_code == 0
-    terminal.judges("workload=web")
-    ran = terminal(
-        "mapping",
-        "set",
-        "workload=web",
-        "role=web",
-        "owner=",
-        "enabled=false",
-        "require_tags=env=prod",
-        "priority=7",
-        "not_accounts=111111111111;222222222222",
-        "not_units=ou-a1b2-c3d4e5f6/*",
-    )
-    assert ran.exit_code == 0, ran.output
-    assert "    owner: me → none" in ran.stdout.splitlines()
-    row = desk.row("workload=web")
-    assert (row["role"], row["enabled"], row["require_tags"], row["priority"]) == ("web", False, {"env": "prod"}, 7)
-    assert (row["not_accounts"], row["not_units"]) == ({"111111111111", "222222222222"}, {"ou-a1b2-c3d4e5f6/*"})
-    assert "owner" not in row
-    assert desk.history("workload=web")[-1]["claimed_by"] == CALLER
-    assert desk.shows("workload=web")[::2] == ("Published", 2)
-
-
-def test_an_empty_value_and_blanks_in_a_value_are_no_blanks_around_the_sign(terminal: Terminal, desk: Desk) -> None:
-    columns = ("owner=", "role=web", "description=a = b")
-    assert terminal("mapping", "set", "workload=web", *columns, "--no-wait").exit_code == 0
-    assert desk.row("workload=web")["description"] == "a = b"
-
-
 def test_who_deletes_a_row_stands_in_it_first(terminal: Terminal, desk: Desk) -> None:
     """The stream's record of the deletion carries the row as it was."""
     desk.put("old=1", role="web")
@@ -172,30 +139,6 @@ def web(terminal: Terminal, desk: Desk, web_and_db: None) -> None:  # noqa: ARG0
 
 
 @pytest.mark.usefixtures("web")
-@pytest.mark.parametrize(("role", "status", "code"), [("nobody", "Rejected", 3), ("db", "Held", 4)])
-def test_a_repeated_edit_says_and_ends_as_the_first_did(
-    terminal: Terminal, desk: Desk, tmp_path: Path, role: str, status: str, code: int
-) -> None:
-    line = ("mapping", "set", "app=web", f"role={role}")
-    terminal.judges("app=web")
-    first = terminal(*line)
-    said = first.stderr.splitlines()
-    assert (first.exit_code, said[0].startswith(f"! app=web is {status}: ")) == (code, True), first.output
-    file = mapping_file(tmp_path, f"tag_key: app, tag_value: web, role: {role}")
-    assert terminal("plan", "-f", file, "--detailed-exitcode").exit_code == code
-    desk.quiet()
-    for options in ((), ("--no-wait",)):
-        again = terminal(*line, *options)
-        assert (again.exit_code, again.stderr.splitlines()) == (
-            code,
-            ["Nothing to write: the table says so already.", *said],
-        )
-    [waits] = terminal.document(*line, code=code)["not_in_effect"]
-    assert waits == {"mapping": "app=web", "status": status, "reason": desk.shows("app=web")[1]}
-    assert {"PutItem", "UpdateItem", "DeleteItem"}.isdisjoint(desk.world.calls.made)
-
-
-@pytest.mark.usefixtures("web")
 def test_a_held_edit_that_no_longer_needs_approval_is_written_again(terminal: Terminal, desk: Desk) -> None:
     desk.edit("app=web", role="db")
     terminal.changes_pass(3)
@@ -217,12 +160,6 @@ def test_a_row_that_aws_gave_no_answer_for_isnt_in_effect(terminal: Terminal, de
     desk.put("app=web", role="web", status="Waiting", status_reason="AWS gave no answer")
     ran = terminal("mapping", "set", "app=web", "role=web")
     assert (ran.exit_code, "! app=web is Waiting: AWS gave no answer" in ran.stderr) == (1, True)
-
-
-def test_a_row_that_expired_by_its_own_date_is_in_effect(terminal: Terminal, desk: Desk) -> None:
-    desk.edit("app=web", role="web", expires_at="2020-01-01T00:00:00Z")
-    assert desk.shows("app=web")[0] == "Expired"
-    assert terminal("mapping", "set", "app=web", "role=web").exit_code == 0
 
 
 @pytest.mark.parametrize("written", ["new", "a status that is older than the row"])
@@ -255,19 +192,6 @@ def test_the_worst_status_is_how_a_command_ends(statuses: str, *, changes: bool,
 
 
 # ---- approve ----
-
-
-@pytest.fixture
-def held(desk: Desk) -> Desk:
-    """A served mapping with two instances, and an edit of it that is held as it changes both."""
-    desk.edit("workload=web", role="web")
-    for _ in range(2):
-        desk.converged("web", workload="web")
-    desk.limits = Limits(1, 0)
-    desk.put("workload=web", role="db", edited_by="al")
-    desk.publish("workload=web")
-    assert desk.row("workload=web")["held_revision"] == 2
-    return desk
 
 
 @pytest.mark.parametrize(

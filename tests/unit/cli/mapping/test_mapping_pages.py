@@ -258,11 +258,7 @@ def test_a_form_whose_row_moved_comes_back_as_it_was_typed(browser: TestClient, 
 
 @pytest.mark.parametrize(
     ("columns", "problem"),
-    [
-        ({"role": "a/b"}, "holds a path"),
-        ({"expires_at": "tomorrow"}, "expires_at"),
-        ({}, "Nothing was changed"),
-    ],
+    [({"role": "a/b"}, "holds a path"), ({"expires_at": "tomorrow"}, "expires_at"), ({}, "Nothing was changed")],
 )
 def test_a_form_that_cant_be_meant_comes_back(
     browser: TestClient, desk: Desk, columns: dict[str, str], problem: str
@@ -367,18 +363,6 @@ def test_going_back_to_an_old_revision(browser: TestClient, desk: Desk, terminal
 
 
 # ---- held edits ----
-
-
-@pytest.fixture
-def held(desk: Desk) -> Desk:
-    """A mapping in effect with two instances, and another person's edit that is held as it changes both."""
-    desk.edit("workload=web", role="web")
-    for _ in range(2):
-        desk.converged("web", workload="web")
-    desk.limits = Limits(1, 0)
-    desk.put("workload=web", role="db", edited_by="al")
-    desk.publish("workload=web")
-    return desk
 
 
 def test_a_held_edit_is_approved_beside_its_plan(browser: TestClient, held: Desk, terminal: Terminal) -> None:

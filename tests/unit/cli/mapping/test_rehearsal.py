@@ -153,7 +153,8 @@ def test_in_a_plan_each_row_counts_with_what_those_before_it_change(
     file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db", "tag_key: tier, tag_value: x, role: db")
     first, second = fleet.document("plan", "-f", file, code=4)["mappings"]
     assert (first["status"], second["status"]) == ("Published", "Held")
-    assert "and other edits change 3 within the same 10 minutes (6 together; 4 of 6 may" in second["reason"]
+    said = "instances (3 of 6; 4 may change without approval), 6 with the rows before it in the plan; "
+    assert said in second["reason"]
     for tag in ("app=web", "tier=x"):
         fleet.judges(tag)
         fleet("mapping", "set", tag, "role=db")

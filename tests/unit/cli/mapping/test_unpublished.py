@@ -1,7 +1,5 @@
 """discard: what isn't in effect is dropped, and no instance changes. rollback: an earlier revision is restored."""
 
-from collections.abc import Callable
-
 import pytest
 
 from fixtures.mappings import Desk
@@ -61,26 +59,6 @@ def test_a_newer_edit_is_never_discarded(terminal: Terminal, desk: Desk) -> None
     assert (desk.row(TAG)["priority"], desk.row(TAG)["held_revision"]) == (7, 3)
 
 
-@pytest.mark.parametrize(
-    ("way", "said"),
-    [
-        (lambda desk: desk.edit("app=new", role="nobody"), "the edit of app=new (Rejected)"),
-        (lambda desk: desk.put("app=new", role="db"), "the edit of app=new (not judged yet)"),
-    ],
-)
-def test_an_edit_that_was_never_in_effect_is_discarded_with_its_row(
-    terminal: Terminal, desk: Desk, way: Callable[[Desk], object], said: str
-) -> None:
-    way(desk)
-    ran = terminal.types("n\n", "mapping", "discard", "app=new")
-    assert ran.stdout.startswith("- app=new  role=")
-    assert f"This deletes the row, which was never in effect; no instance changes.\nDiscard {said}?" in ran.stderr
-    assert desk.row("app=new")
-    terminal.judges("app=new")
-    assert terminal.types("y\n", "mapping", "discard", "app=new").exit_code == 0
-    assert desk.row("app=new") == {}
-
-
 def test_a_deletion_that_isnt_judged_yet_is_discarded(terminal: Terminal, desk: Desk) -> None:
     desk.delete(TAG)
     terminal.judges(TAG)
@@ -107,19 +85,6 @@ def test_what_the_row_calls_held_and_no_longer_is_stays(terminal: Terminal, desk
 
 
 # ---- rollback ----
-
-
-@pytest.mark.parametrize(("role", "status"), [("db", "revision 2, Held"), ("nobody", "Rejected")])
-def test_a_rollback_goes_back_from_what_is_in_effect_only(
-    terminal: Terminal, desk: Desk, role: str, status: str
-) -> None:
-    desk.edit(TAG, role=role)
-    desk.quiet()
-    ran = terminal("mapping", "rollback", TAG, "--yes")
-    assert (ran.exit_code, desk.world.writes) == (1, [])
-    assert f"the edit of app=web ({status}) isn't in effect\n  to discard it: rolekeeper mapping discard" in ran.stderr
-    ran = terminal.types("n\n", "mapping", "rollback", TAG, "--to", "1")
-    assert "Write revision 1 into the row of app=web?" in ran.stderr
 
 
 def test_a_rollback_that_changes_too_much_waits_for_approval_each_time(terminal: Terminal, desk: Desk) -> None:

@@ -54,38 +54,10 @@ def test_a_plan_that_was_narrowed_applies_to_those_alone(terminal: Terminal, des
     terminal("plan", "--out", plan, "--instance", one)
     desk.quiet()
     terminal.reconciles(one)
-    assert terminal.document("apply", plan) == {
-        "instances": 1,
-        "waiting": 0,
-        "mappings": [],
-        "not_in_effect": [],
-    }
+    assert terminal.document("apply", plan) == {"instances": 1, "waiting": 0, "mappings": [], "not_in_effect": []}
     [sent] = desk.sent()
     assert (sent["detail"]["instance-id"], sent["detail"]["cause"]) == (one, f"plan applied by {CALLER}")
     assert (desk.world.carries(one), desk.world.carries(other)) == ("web", "")
-
-
-def test_a_files_rows_are_written_and_what_they_do_comes_true(
-    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
-) -> None:
-    desk.edit("app=web", role="web")
-    desk.edit("old=yes", role="web")
-    web = desk.converged("web", app="web")
-    old = desk.converged("web", old="yes")
-    file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: db")
-    terminal("plan", "-f", file, "--prune", "--out", plan)
-
-    def rolekeeper_works() -> None:
-        desk.publish("app=web")
-        desk.publish("old=yes")
-        desk.world.reconcile_all(web, old)
-
-    terminal.meanwhile = rolekeeper_works
-    ran = terminal("apply", plan)
-    assert ran.exit_code == 0, ran.output
-    assert ran.stdout == "Applied: 2 instances as planned, 2 mappings.\n"
-    assert (desk.world.carries(web), desk.world.carries(old)) == ("db", "")
-    assert desk.row("old=yes") == {}
 
 
 def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
@@ -203,23 +175,6 @@ def test_a_conflict_that_was_there_already_holds_up_no_other_row(
     terminal("plan", "-f", file, "--out", plan)
     ran = terminal("apply", plan)
     assert (ran.exit_code, "Nothing to do: the plan changes nothing." in ran.stderr) == (3, True)
-
-
-@pytest.mark.parametrize("way", ["--hold", "--approve"])
-def test_a_row_that_was_refused_before_and_isnt_edited_holds_up_no_other(
-    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path, way: str
-) -> None:
-    desk.edit("their=row", role="nobody")
-    rows = ["tag_key: their, tag_value: row, role: nobody", "tag_key: new, tag_value: a, role: web"]
-    file = mapping_file(tmp_path, *rows)
-    page = terminal("plan", "-f", file, "--out", plan, "-o", "markdown")
-    assert (page.exit_code, Path(plan).exists()) == (3, True)
-    assert "plan: 1 mapping edited, no instance would change; 1 not edited, and not in effect" in page.stdout
-    assert "`their=row` would be **Rejected**" in page.stdout
-    terminal.judges("new=a")
-    ran = terminal("apply", plan, way)
-    assert (ran.exit_code, ran.stdout) == (3, "Applied: 0 instances as planned, 1 mapping.\n"), ran.output
-    assert ("! their=row is Rejected: " in ran.stderr, desk.shows("new=a")[0]) == (True, "Published")
 
 
 def test_a_row_that_isnt_published_as_planned_ends_it(
@@ -341,31 +296,6 @@ def test_a_plan_that_couldnt_be_applied_isnt_written(terminal: Terminal, desk: D
     ran = terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"), "--out", plan)
     assert (ran.exit_code, Path(plan).exists()) == (4, False)
     assert "its deletion waits for approval; to keep it: rolekeeper mapping discard app=web" in ran.stderr
-
-
-def test_while_changes_are_withheld_nothing_is_applied(terminal: Terminal, desk: Desk, plan: str) -> None:
-    desk.edit("app=web", role="web")
-    desk.world.running(app="web")
-    terminal("plan", "--out", plan)
-    desk.world.control(paused=True)
-    desk.quiet()
-    ran = terminal("apply", plan)
-    assert (ran.exit_code, "nothing can be applied now: Rolekeeper is paused" in ran.stderr) == (1, True)
-    assert desk.sent() == []
-
-
-def test_while_changes_are_withheld_a_files_rows_are_written_and_instances_wait(
-    terminal: Terminal, desk: Desk, plan: str, tmp_path: Path
-) -> None:
-    """As in a new deployment, which observes."""
-    instance = desk.world.running(app="web")
-    desk.world.control(paused=True)
-    terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"), "--out", plan)
-    terminal.judges("app=web")
-    ran = terminal("apply", plan)
-    assert (ran.exit_code, desk.gives("app=web"), desk.world.carries(instance)) == (0, ("web", 1), "")
-    assert "Applied: 0 instances as planned, 1 mapping.\nNot in effect yet: 0 mappings, 1 instance." in ran.stdout
-    assert "No changes will be made now: Rolekeeper is paused" in ran.stderr
 
 
 def test_what_ec2_doesnt_show_in_time_is_named_with_what_hinders_it(terminal: Terminal, desk: Desk, plan: str) -> None:

@@ -16,11 +16,9 @@ from rolekeeper_cli.plan.view import (
     PermissionsView,
     PlanCountsView,
     PlannedChangeView,
-    PlannedEditView,
     PlanView,
-    WaitingRowView,
 )
-from rolekeeper_cli.row.view import ColumnChangeView, NotInEffectView, PacedView
+from rolekeeper_cli.row.view import ColumnChangeView, MappingView, NotInEffectView, PacedView, PlannedEditView
 from rolekeeper_cli.shell.view import View
 from rolekeeper_cli.target.view import UnseenTargetView
 
@@ -66,7 +64,7 @@ def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> Pl
         **at, instance="i-1", name=text, state="running", from_=text, to=text, reason=text, **decided
     )
     missing = unknown(NotInEffectView).but(brief=f"{text} isn't judged yet")
-    waiting = unknown(WaitingRowView).but(mapping=text, not_in_effect=[missing])
+    waiting = unknown(MappingView).but(mapping=text, not_in_effect=[missing])
     counts: dict[str, Any] = dict.fromkeys(("nothing", "attach", "detach", "wait", "hold"), 0)
     account = AccountChangesView(account=at["account"], instances=instances, changes=instances)
     counts |= {"replace": instances, "changes": instances, "instances": instances, "percent": 100.0}

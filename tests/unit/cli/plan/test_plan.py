@@ -7,7 +7,10 @@ import pytest
 
 from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal, lines
+from rolekeeper.model.instance import Target
 from rolekeeper_cli.mapping.command import show_change
+from rolekeeper_cli.plan import command
+from rolekeeper_cli.plan.view import PlannedChangeView
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
@@ -52,6 +55,18 @@ def test_a_usual_fleet_fits_one_screen_and_the_rest_is_counted(
     assert (shown[0][:40], len(shown) <= 24) == ("role-0 on 9 instances, role-1 on 8, role", True)
     assert "+  9 instances  server-0-0, server-0-1, server-0-2, and 6 more  none  →  role-0" in shown
     assert shown[-1] == "Left out: 5 instances, 2 changes of role; all: rolekeeper plan -o wide"
+    shown = terminal("plan", "--sort", "-to").stdout.splitlines()
+    roles = [line.split()[-1] for line in shown if line.startswith("+")]
+    assert roles == [f"role-{number}" for number in range(7, 1, -1)]
+
+
+def test_instances_of_other_accounts_that_change_alike_are_named_with_these() -> None:
+    nothing: dict[str, Any] = dict.fromkeys(PlannedChangeView.fields)
+    blank = PlannedChangeView(**nothing)
+    rows = [blank.but(account=account) for account in ("222222222222", "111111111111")]
+    home = Target("111111111111", "us-east-1")
+    assert command._instance(rows, home) == "2 instances in 111111111111, 222222222222"  # noqa: SLF001  # as it is drawn
+    assert command._instance(rows[1:] * 2, home) == "2 instances"  # noqa: SLF001  # the same
 
 
 # ---- if a file's mappings were served ----

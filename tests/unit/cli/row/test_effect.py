@@ -12,7 +12,7 @@ from fixtures.terminal import Terminal
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Reason, ReasonCode
 from rolekeeper.settings import Limits
-from rolekeeper_cli.aws.inventory import DoctorDeployment
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.doctor.run import CHECKS, run
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.row.effect import Row
@@ -70,7 +70,7 @@ def test_doctor_names_the_row_and_warns_unless_it_is_in_effect_as_written(
 ) -> None:
     case.arrange(desk, instance)
     DoctorFixture(terminal, desk, monkeypatch)
-    [row] = run("mappings", CHECKS["mappings"], DoctorDeployment(Options()))
+    [row] = run("mappings", CHECKS["mappings"], Deployment(Options()))
     assert (row.level, case.named in row.what) == ("warn" if case.code else "ok", True), row.what
 
 

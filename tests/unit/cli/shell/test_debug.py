@@ -1,7 +1,5 @@
 """`--debug`: what AWS is asked and answers, on stderr, and nothing that lets anybody in."""
 
-from collections.abc import Callable
-
 import boto3
 import click
 import pytest
@@ -10,7 +8,6 @@ from moto import mock_aws
 from fixtures.account import mapping_key
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.shell import command as commands
 from rolekeeper_cli.shell import debug
@@ -63,11 +60,10 @@ def test_no_credential_is_shown_and_what_is_long_is_cut(
     assert max(map(len, shown.splitlines())) < 300
 
 
-@pytest.mark.parametrize("made", [commands.deployment, commands.doctor_deployment])
-def test_it_is_asked_for_by_an_option(made: Callable[[], Deployment], capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_asked_for_by_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     def shown(options: Options) -> str:
         with click.Context(Root("rolekeeper"), obj=options):
-            _ = made().session
+            _ = commands.deployment().session
         return capsys.readouterr().err
 
     assert shown(Options(region="us-east-1")) == ""

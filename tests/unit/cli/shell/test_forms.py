@@ -220,6 +220,7 @@ def test_one_document_is_drawn_or_written() -> None:
         ("[?instance=='i-2'] | [0].ours", "json", "false\n"),
         ("length(@)", "table", "2\n"),
         ("[?instance=='i-3'].revision", "json", "[]\n"),
+        ("[?instance==`i-2`].instance", "table", "i-2\n"),
         ("[].tags.Name", "json", "[]\n"),
         ("[].[nothing || instance]", "table", "i-1\ni-2\n"),
         ("[].[nothing || carries]", "table", "\nno\n"),

@@ -86,5 +86,8 @@ def test_its_exit_codes_are_those_of_a_plan(monkeypatch: pytest.MonkeyPatch) -> 
         assert ran.exit_code == ExitCode.REJECTED
         ran = world.terminal("mapping", "set", "app=web", "role=web", "--dry-run", "--detailed-exitcode")
         assert ran.exit_code == ExitCode.DONE
+        world.terminal("pause", "--yes")
+        for line, code in {"pause": ExitCode.DONE, "mode observe": ExitCode.CHANGES}.items():
+            assert world.terminal(*line.split(), "--dry-run", "--detailed-exitcode").exit_code == code, line
         ran = world.terminal("pause", "--detailed-exitcode", "--yes")
         assert (ran.exit_code, "add --dry-run" in ran.stderr) == (ExitCode.USAGE, True)

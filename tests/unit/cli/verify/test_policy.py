@@ -39,8 +39,7 @@ def allows(action: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("partition", "region"),
-    [("aws", "ap-southeast-1"), ("aws-cn", "cn-northwest-1"), ("aws-us-gov", "us-gov-west-1")],
+    ("partition", "region"), [("aws", "ap-southeast-1"), ("aws-cn", "cn-northwest-1"), ("aws-us-gov", "us-gov-west-1")]
 )
 def test_each_fits_into_a_managed_policy(partition: str, region: str) -> None:
     for policy in verifiers_policies(partition, ACCOUNT, region):

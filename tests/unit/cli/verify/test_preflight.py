@@ -13,7 +13,6 @@ from fixtures.preflight import Account
 from fixtures.terminal import Terminal, lines
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.aws.inventory import DoctorDeployment
 from rolekeeper_cli.doctor.run import run as run_check
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.options import Options
@@ -41,9 +40,7 @@ def finds(account: Account) -> Finds:
     del account
 
     def found(check: str, wanted: Wanted = Wanted()) -> list[tuple[str, str, str]]:  # noqa: B008  # a value
-        shown = [
-            each.view().as_mapping() for each in run_check(check, checks(wanted)[check][1], DoctorDeployment(Options()))
-        ]
+        shown = [each.view().as_mapping() for each in run_check(check, checks(wanted)[check][1], Deployment(Options()))]
         assert all(bool(each["remedy"]) == (each["level"] != "ok") for each in shown)
         return [(each["level"], each["what"], each["remedy"]) for each in shown]
 

@@ -597,11 +597,7 @@ def lack(attribute: str, value: Any) -> Callable[[Account], object]:
             f"the function may not do what it has to: ec2:{CALL_OF[REPLACE]} got UnauthorizedOperation",
         ),
         ("denied-credentials", forget("DescribeRegions"), "DescribeRegions wasn't allowed before"),
-        (
-            "denied-credentials",
-            lambda account: setattr(account.iam, "denied", lambda: None),
-            NOT_THERE,
-        ),
+        ("denied-credentials", lambda account: setattr(account.iam, "denied", lambda: None), NOT_THERE),
         (
             "replaced-role",
             lambda account: setattr(account.trail, "lookup_events", refuses("AccessDenied")),

@@ -192,7 +192,7 @@ def test_a_tag_or_a_name_proves_nothing(account: VerifiedAccount) -> None:
     account.client("ec2").create_security_group(GroupName=f"{Names(ID).stack}-another", Description="none")
     account.client("logs").create_log_group(logGroupName=f"/aws/lambda/{Names(ID).stack}/another")
     account.make_stack("rolekeeper-verify-prod01")
-    account.resources("prod01")
+    account.makes_resources("prod01")
     account.bucket(Names("prod01").bucket(ACCOUNT, REGION))
     before = {each.words for each in find(account).unproven}
     assert {each.id for each in find(account).unproven} == {ID, "prod01"}
@@ -323,10 +323,7 @@ def test_an_instance_that_ec2_doesn_t_show_yet_is_left_until_it_is_terminated(ac
     record, hidden = account.records[ID], "i-0123456789abcdef0"
     record.add(INSTANCE, hidden, account.now())
     account.client("ec2")
-    assert find(account, record).lines == [
-        f"EC2 instance {hidden}",
-        f"S3 bucket {Names(ID).bucket(ACCOUNT, REGION)}",
-    ]
+    assert find(account, record).lines == [f"EC2 instance {hidden}", f"S3 bucket {Names(ID).bucket(ACCOUNT, REGION)}"]
     [(name, why)] = failures(account)
     assert (name, "InvalidInstanceID.NotFound" in why) == (hidden, True)
     assert "S3 bucket" in {each.kind.name for each in find(account, record).leftovers}
