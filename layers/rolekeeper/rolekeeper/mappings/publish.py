@@ -163,7 +163,12 @@ class Publisher:
                         found = self.runs.answers(snapshot, job, findings)
                         if isinstance(found, Pending):
                             return self._await(snapshot, found)
-                        return self._commit(snapshot, self.assessor.assess(snapshot, found))
+                        verdict = self.assessor.assess(snapshot, found)
+                        if trigger.scan and verdict.ending is Ending.KEEP and not verdict.only_reason(snapshot.row):
+                            # What the sweep counted may be outdated: mappings were edited, or expired, since.
+                            trigger = replace(trigger, scan=None)
+                            continue
+                        return self._commit(snapshot, verdict)
                     except (RetryableError, AccessDeniedError) as error:
                         self._show_waiting(snapshot, error)
                         raise
