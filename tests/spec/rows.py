@@ -231,11 +231,11 @@ class Rows:
         """
         asked: list[MappingKey] = []
         for key in keys:
-            row, before = self.rows[key], replace(self.rows[key])
-            others = set(row.in_conflict)
+            row = self.rows[key]
+            before, others = (row.status, row.last), set(row.in_conflict)
             if self._judge(key, swept=swept):
                 self._judge(key)
-            for other in sorted(others) if not swept or key in ended or row != before else ():
+            for other in sorted(others) if not swept or key in ended or (row.status, row.last) != before else ():
                 self.seen.pop(other, None)
                 # Until other accounts have answered, a row says what it said.
                 if self.many and self._asks(other):

@@ -60,6 +60,12 @@ def test_what_a_sweep_counted_before_an_edit_brings_no_conflict_back(desk: Desk)
     assert desk.recheck(EXACT, counted).status is Status.PUBLISHED
 
 
+def test_a_reason_alone_ends_no_conflict(desk: Desk) -> None:
+    desk.world.running(profile="theirs", workload="db")
+    verdict = desk.recheck(STAR)
+    assert (verdict.changed, verdict.in_conflict) == (True, frozenset())
+
+
 def test_what_is_noted_is_bounded(desk: Desk) -> None:
     for number in range(22):
         desk.edit(f"workload=w{number}", role="web")
