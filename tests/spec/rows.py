@@ -76,9 +76,7 @@ class Effect:
     occupied: int = 0
 
     def idle(self, now: datetime) -> bool:
-        return (
-            self.deleted or not self.spec.enabled or (self.spec.expires_at is not None and self.spec.expires_at <= now)
-        )
+        return self.deleted or not self.spec.enabled or (self.spec.expires_at or NEVER) <= now
 
     def published(self, account: str) -> PublishedMapping:
         profile = arn_of(account, self.spec.role)
@@ -185,6 +183,8 @@ class Rows:
         self.now = datetime.min.replace(tzinfo=UTC)
         # Whether a run for each account asks there: a row that was in conflict is then judged once more than it needs.
         self.many = False
+        # What a sweep that is under way counted first.
+        self.seen: dict[MappingKey, Impact] = {}
 
     def write(self, key: MappingKey, spec: MappingSpec | None, by: str = "", *, bad: bool = False) -> None:
         """A person puts a row, or deletes it: as it is published, that takes back what is held."""
@@ -197,10 +197,12 @@ class Rows:
         self.rows[key].approvals[by] = number
         self._judge_all(key)
 
-    def sweep(self, account: str, order: Iterable[MappingKey]) -> None:
+    def sweep(self, account: str, order: Sequence[MappingKey]) -> None:
         """Check every row at home; what is published in another account there. One that is silent isn't swept."""
         if account == self.home:
+            self.seen = {key: self._conflicts(key) for key in order}
             self._judge_all(*order, swept=True)
+            self.seen = {}
         elif self.places[account].silent:
             return
         else:
@@ -229,11 +231,12 @@ class Rows:
         """
         asked: list[MappingKey] = []
         for key in keys:
-            row, before = self.rows[key], replace(self.rows[key])
-            others = set(row.in_conflict)
+            row = self.rows[key]
+            before, others = (row.status, row.last), set(row.in_conflict)
             if self._judge(key, swept=swept):
                 self._judge(key)
-            for other in sorted(others) if not swept or key in ended or row != before else ():
+            for other in sorted(others) if not swept or key in ended or (row.status, row.last) != before else ():
+                self.seen.pop(other, None)
                 # Until other accounts have answered, a row says what it said.
                 if self.many and self._asks(other):
                     asked.append(other)
@@ -278,7 +281,7 @@ class Rows:
         if found.nowhere:
             self._say(row, "Rejected" if found.of("refused") else "Waiting")
         elif same:
-            self._judge_unchanged(key, spec, found, swept=swept)
+            self._judge_unchanged(key, found, swept=swept)
         else:
             self._spread(key, then := Effect(spec, 0), found)
             if found.nowhere:
@@ -291,16 +294,17 @@ class Rows:
             else:
                 self._hold_or_publish(key, then, found, swept=swept)
 
-    def _judge_unchanged(self, key: MappingKey, spec: MappingSpec, found: Verdicts, *, swept: bool) -> None:
+    def _judge_unchanged(self, key: MappingKey, found: Verdicts, *, swept: bool) -> None:
         """A row as it is published: in accounts that answer only now it may do too much."""
         row = self.rows[key]
         late = self._late(key)
         for account in found.of("usable", "refused") - late - {self.home}:
             row.effect[account] = replace(row.effect[account], suspended=found.answers[account] == "refused")
         own = row.effect[self.home]
-        impact = Impact()
-        self._add_impact(impact, self.home, own, own)
-        self._add_possible(key, spec, impact)
+        # What a sweep has seen counts, unless the row would say something else by it.
+        impact = self.seen.get(key) or self._conflicts(key)
+        if self._in_effect(own, impact) != row.status:
+            impact = self._conflicts(key)
         self._note_conflicts(key, impact)
         again = self._holding(key, own) is not None
         # One that gives no answer is left to its own sweep, which counts what changes there.
@@ -448,6 +452,14 @@ class Rows:
                 found.severe |= any(self._gains(place, *each.move) for each in changes)
             self._conflicts_on(one, before, mapping, found)
 
+    def _conflicts(self, key: MappingKey) -> Impact:
+        """Return with what a published row conflicts by now."""
+        impact, own = Impact(), self._own(key)
+        if own:
+            self._add_impact(impact, self.home, own, own)
+            self._add_possible(key, own.spec, impact)
+        return impact
+
     def _conflicts_on(
         self, one: TimedInstance, before: Effect | None, mapping: PublishedMapping, found: Impact
     ) -> None:
@@ -485,8 +497,7 @@ class Rows:
         """Whether it names a role with severe permissions that what is in effect doesn't have."""
         if then.deleted or found.answers.get(account) != "usable":
             return False
-        consented = before is not None and not before.deleted and before.spec.allow_broad
-        was = arn_of(account, before.spec.role) if before and consented else ""
+        was = arn_of(account, before.spec.role) if before and not before.deleted and before.spec.allow_broad else ""
         return self._gains(self.places[account], was, arn_of(account, then.spec.role))
 
     def _assume(self, impact: Impact, account: str, before: Effect | None, then: Effect, *, known: bool) -> None:
@@ -494,11 +505,9 @@ class Rows:
         fleet, spec = self.swept[account], then.spec
         now = before if before and not before.idle(self.now) and self._is_for(before.spec, account) else None
         matched, occupied = (now.matched, now.occupied) if now else (0, 0)
-        gone, detaches = (
-            then.idle(self.now) or not self._is_for(spec, account),
-            spec.when_unmatched is WhenUnmatched.DETACH,
-        )
-        detach, replaced, attach = matched if gone and detaches else 0, 0, 0
+        gone = then.idle(self.now) or not self._is_for(spec, account)
+        detaches = spec.when_unmatched is WhenUnmatched.DETACH
+        detach, replaced, attach, more = matched if gone and detaches else 0, 0, 0, 0
         if before and before.spec.when_unmatched is WhenUnmatched.KEEP and detaches:
             detach = max(detach, fleet - (0 if gone else matched))
         if not gone and now:
@@ -509,8 +518,6 @@ class Rows:
         if not gone and (wider or (now and not now.spec.require_tags.items() <= spec.require_tags.items())):
             more = max(0, fleet - matched - detach)
             attach, detach = (0, detach + more) if spec.role == "NONE" else (more, detach)
-        else:
-            more = 0
         changes, takes = attach + replaced + detach, replaced + detach
         impact.now += changes
         if spec.expires_at and detaches and not gone:
@@ -591,8 +598,7 @@ class Rows:
         if own is None:
             return set()
         concerned = {account for account in self.places if self._is_for(own.spec, account)} | row.effect.keys()
-        effects = {account: row.effect.get(account) for account in concerned}
-        return {account for account, each in effects.items() if each is None or each.revision < own.revision}
+        return {each for each in concerned if each not in row.effect or row.effect[each].revision < own.revision}
 
     def _next(self, row: Row) -> int:
         """No number is given twice."""

@@ -8,6 +8,7 @@ import pytest
 from fixtures.account import KilledError, kill, mapping_key, refusing
 from fixtures.mappings import Desk
 from rolekeeper.aws.errors import RetryableError
+from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.revisions import Revisions
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.storage import layout
@@ -50,6 +51,19 @@ def test_mending_the_rival_serves_the_row_that_was_refused(desk: Desk, columns: 
     entry = desk.history(EXACT)[-1]
     assert entry["cause"] == "re-checked because workload=*, which it conflicted with, changed"
     assert (entry["claimed_by"], entry["correlation_id"]) == ("", "edit-1")
+
+
+def test_what_a_sweep_counted_before_an_edit_brings_no_conflict_back(desk: Desk) -> None:
+    counted = Scan()
+    counted.conflicts.of(desk.in_effect(STAR)).add("i-1", new=False)
+    desk.edit(EXACT, role="web", priority=7)
+    assert desk.recheck(EXACT, counted).status is Status.PUBLISHED
+
+
+def test_a_reason_alone_ends_no_conflict(desk: Desk) -> None:
+    desk.world.running(profile="theirs", workload="db")
+    verdict = desk.recheck(STAR)
+    assert (verdict.changed, verdict.in_conflict) == (True, frozenset())
 
 
 def test_what_is_noted_is_bounded(desk: Desk) -> None:

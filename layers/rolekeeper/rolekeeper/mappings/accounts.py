@@ -140,9 +140,8 @@ class AllTargets:
         if not (spec.units or spec.not_units):
             return []
         others = [one for one in self.all if one.target.account != self.home.account and spec.is_unclear(one.unit)]
-        return sorted(
-            {one.target.account for one in others if spec.covers(one.target.account, one.target.region, None)}
-        )
+        unclear = {one.target for one in others if spec.covers(one.target.account, one.target.region, None)}
+        return sorted({target.account for target in unclear})
 
     # ---- asking an account ----
 

@@ -94,9 +94,8 @@ class Sender:
         left = (*(unsent for unsent in fan_out.left if unsent not in some), *rest)
         sent = fan_out.sent + sum(number for number, _ in pages)
         # One without a token begins anew.
-        return replace(
-            fan_out, left=left, sent=sent, restarts=fan_out.restarts + sum(not unsent.token for unsent in rest)
-        )
+        restarts = fan_out.restarts + sum(not unsent.token for unsent in rest)
+        return replace(fan_out, left=left, sent=sent, restarts=restarts)
 
     def _page(self, fan_out: FanOut, unsent: Unsent, correlation_id: str) -> tuple[int, Unsent | None]:
         """Send one page; returns how many were sent, and what is left: nothing if another target refuses."""

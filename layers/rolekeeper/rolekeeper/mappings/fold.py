@@ -41,14 +41,12 @@ class Folding:
 
     def refuse(self, snapshot: RowSnapshot, status: Status, why: Iterable[Reason], scan: Scan | None = None) -> Verdict:
         """Return the verdict that nothing changes; the row says why, and where what is published isn't in effect."""
-        published, missing = snapshot.published, set[str]()
-        if published and not snapshot.stored.overtaken:
-            missing = self.targets.uncounted(published.spec, snapshot.stored)
-        revision, accounts = snapshot.revision, sorted(missing)
-        lacks = [ReasonCode.NOT_IN_EFFECT_IN(revision=revision, accounts=accounts)] if missing else []
+        published, stored, revision = snapshot.published, snapshot.stored, snapshot.revision
+        missing = sorted(self.targets.uncounted(published.spec, stored)) if published and not stored.overtaken else []
+        lacks = [ReasonCode.NOT_IN_EFFECT_IN(revision=revision, accounts=missing)] if missing else []
         reasons, matched = (*why, *lacks, *snapshot.still_in_effect), self._matched(snapshot, scan)
         verdict = Verdict(status, reasons, revision, matched=matched, done=snapshot.done)
-        return replace(verdict, ending=Ending.SAY, mapping=snapshot.published, scan=scan)
+        return replace(verdict, ending=Ending.SAY, mapping=published, scan=scan)
 
     def _row(self, snapshot: RowSnapshot, answers: Answers, rivals: Sequence[PublishedMapping]) -> Verdict:
         spec, stored = snapshot.parsed.spec, snapshot.stored

@@ -146,9 +146,7 @@ class Publisher:
     def _assess_all(self, key: MappingKey, trigger: Trigger, job: AssessmentJob | None = None) -> Verdict:
         """Judge a row, and those that were in conflict with it if that may be over."""
         verdict = self._assess(key, trigger, job)
-        if verdict.changed or trigger.ended or not trigger.recheck:
-            return replace(verdict, freed=self._recheck_conflicting(key, verdict, trigger))
-        return verdict
+        return replace(verdict, freed=self._recheck_conflicting(key, verdict, trigger))
 
     def _assess(self, key: MappingKey, trigger: Trigger, job: AssessmentJob | None = None) -> Verdict:
         """Load, assess, commit; again if another actor wrote meanwhile."""
@@ -163,7 +161,12 @@ class Publisher:
                         found = self.runs.answers(snapshot, job, findings)
                         if isinstance(found, Pending):
                             return self._await(snapshot, found)
-                        return self._commit(snapshot, self.assessor.assess(snapshot, found))
+                        verdict = self.assessor.assess(snapshot, found)
+                        if trigger.scan and verdict.ending is Ending.KEEP and not verdict.only_reason(snapshot.row):
+                            # What the sweep counted may be outdated: mappings were edited, or expired, since.
+                            trigger = replace(trigger, scan=None)
+                            continue
+                        return self._commit(snapshot, verdict)
                     except (RetryableError, AccessDeniedError) as error:
                         self._show_waiting(snapshot, error)
                         raise
@@ -255,7 +258,10 @@ class Publisher:
             self.revisions.report_end(verdict.mapping, ends, snapshot.at)
             self._publish_event(snapshot, ends)
         self._write_row(snapshot, verdict)
-        return replace(verdict, changed=changed, in_conflict=snapshot.stored.in_conflict)
+        trigger = snapshot.trigger
+        # A reason alone ends no conflict.
+        over = trigger.ended or not trigger.recheck or (changed and not verdict.only_reason(snapshot.row))
+        return replace(verdict, changed=changed, in_conflict=snapshot.stored.in_conflict if over else frozenset())
 
     def _is_news(self, snapshot: RowSnapshot, verdict: Verdict) -> bool:
         """Return whether the row still says something else; and the history too, if the row may have no room."""

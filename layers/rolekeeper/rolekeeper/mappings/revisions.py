@@ -111,12 +111,18 @@ class StoredMapping:
         return record.mapping.revision < self.published.revision or (in_scope and not record.mapping.in_scope)
 
     @cached_property
+    def pending(self) -> PublishedMapping | None:
+        """The revision that waits for approval; not one that was discarded, published or overtaken since."""
+        held, published = self.held, self.published
+        if held is None or held.outcome or held.mapping.revision <= (published.revision if published else 0):
+            return None
+        return held.mapping
+
+    @cached_property
     def held_again(self) -> bool:
         """Whether what is published is held once more, for accounts where it isn't in effect yet."""
-        held, published = self.held, self.published
-        if held is None or published is None or held.outcome or held.mapping.revision <= published.revision:
-            return False
-        return (held.mapping.spec, held.mapping.deleted) == (published.spec, published.deleted)
+        held, published = self.pending, self.published
+        return bool(held and published and (held.spec, held.deleted) == (published.spec, published.deleted))
 
     @cached_property
     def last(self) -> int:

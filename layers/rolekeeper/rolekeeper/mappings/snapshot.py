@@ -88,24 +88,16 @@ class RowSnapshot:
 
     def numbered(self, mapping: PublishedMapping) -> PublishedMapping:
         """Number a candidate, as usable: the held revision's number if that says the same, otherwise the next."""
-        held, mapping = self._held, mapping.suspended_for(None)
+        held, mapping = self.stored.pending, mapping.suspended_for(None)
         if held and held == replace(mapping, revision=held.revision):
             # Its profile may have been deleted and made anew since it was held: the ids are those of now.
             return replace(mapping, revision=held.revision)
         return replace(mapping, revision=self.stored.last + 1)
 
     @cached_property
-    def _held(self) -> PublishedMapping | None:
-        """The revision that waits for approval; not one that was discarded, published or overtaken since."""
-        held, published = self.stored.held, self.stored.published
-        if held is None or held.outcome or held.mapping.revision <= (published.revision if published else 0):
-            return None
-        return held.mapping
-
-    @cached_property
     def taken_back(self) -> PublishedMapping | None:
         """The held revision, if the row was written as it is published, or deleted before it ever was."""
-        held = self._held
+        held = self.stored.pending
         if held is None or self.holds_deletion or self.stored.held_again:
             return None
         gone = not (self.row or self.published or self.trigger.recheck)
@@ -123,7 +115,7 @@ class RowSnapshot:
 
     def holds(self, candidate: PublishedMapping) -> bool:
         """Return whether exactly this candidate is held, whether or not the hub's account can use its role."""
-        return self._held == candidate.suspended_for(None)
+        return self.stored.pending == candidate.suspended_for(None)
 
     def approval(
         self, candidate: PublishedMapping, impact: Impact, rollout: Rollout
