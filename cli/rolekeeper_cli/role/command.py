@@ -125,7 +125,7 @@ def clean_revoked() -> ExitCode:
 
     Of every role of the account under the path. A policy without any other statement is deleted.
     """
-    done, bad = revoke_command.collected(revocation.clean(doctor_deployment()))
+    done, bad = revoke_command.collected(revocation.clean(deployment()))
     terminal.bad(f"{each.what}: {each.remedy}" for each in bad)
     render.show(done, lambda: _show_cleaned(done))
     return ExitCode.NO if bad else ExitCode.DONE
