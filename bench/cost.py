@@ -49,8 +49,8 @@ class Counts:
 
 # Of an instance with five tags and its record; tests/unit/test_cost.py counts the events at the fakes.
 COUNTS = {
-    "attach": Counts(7, 17, 10, 1, 800),
-    "replace": Counts(7, 17, 12, 1, 850),
+    "attach": Counts(8, 17, 11, 1, 800),
+    "replace": Counts(8, 17, 13, 1, 850),
     "converged": Counts(3, 17, log=800),
     "wait": Counts(5, 17, 6, log=750),
     "ended": Counts(4, 17, 1, log=650),

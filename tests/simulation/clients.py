@@ -215,7 +215,7 @@ class Ec2Client:
                     before = error.response["ResponseMetadata"].get("RetryAttempts", 0)
                     raise possibly_applied(error, before + retries) from None
                 self._engine.pause(self._weather.rng.uniform(0, 2**retries))
-                self._promises.sent(run)
+                self._promises.sent()
                 retries += 1
 
 

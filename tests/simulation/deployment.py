@@ -178,7 +178,7 @@ class Deployment:
         self._in_flight = Counter[str]()  # by group
         # What the process of each worker keeps; those at work aren't here.
         self._idle: list[dict[str, Any]] = [{} for _ in range(WORKERS)]
-        self._promises.share = self._settings.changes_per_second / WORKERS
+        self._promises.per_second = self._settings.changes_per_second
         self._runs = 0
         self._messages = 0
         self._delivered: dict[str, float] = {}
@@ -237,7 +237,6 @@ class Deployment:
             notes={
                 "function": function,
                 "chain": Counter(chain) + Counter([FUNCTIONS[function]]),
-                "process": kept,
             },
         )
 
@@ -790,7 +789,6 @@ def settings(
         history_days=90,
         limits=replace(limits, minutes=window_minutes),
         changes_per_second=changes_per_second,
-        workers=WORKERS,
         contention=ContentionRule(),
         alarm_topic="topic",
         sweep_function="on-schedule",

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from itertools import starmap
 from typing import Any
 
-from rolekeeper.instances.reconcile import BURST
+from rolekeeper.instances.pace import BURST, LATE
 from rolekeeper.mappings.account_runs import FRESH
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import (
@@ -36,8 +36,7 @@ from spec.carries import applies, carries, ignored, in_scope
 from spec.over_time import TimedInstance
 
 STATE, ROWS = "state", "rows"
-# How many changes a process may seem ahead of its pace: its bucket fills while it writes what comes before a call, and
-# what its SDK sends again it knows only afterwards.
+# How many changes a target may seem ahead of its pace: what its workers' SDKs send again they know only afterwards.
 SLACK = 3
 
 PROMISES: Mapping[int, str] = {
@@ -187,7 +186,7 @@ class Promises:
         hidden: the rows that were lost with the mapping table, for as long as it reads empty.
         damaged: the instances whose record can't be read now.
         writes: writes of the functions to their tables so far, also those that change nothing.
-        per_second: the changes that may be asked of EC2; `processes` are the workers that there have been.
+        per_second: the changes that may be asked of EC2.
         hub: those of the hub's own account, where these are of a spoke, and there its `spokes`: what counts over all
             accounts is counted by the hub's.
     """
@@ -213,10 +212,10 @@ class Promises:
     damaged: set[str] = field(default_factory=set)
     marked: list[tuple[float, bool]] = field(default_factory=list)
     approvals: Approvals = field(default_factory=Approvals)
-    share: float = 0
+    per_second: float = 0
     hub: "Promises | None" = None
     spokes: "list[Promises]" = field(default_factory=list)
-    _buckets: dict[int, tuple[Any, float, float]] = field(default_factory=dict)
+    _bucket: tuple[float, float] | None = None
     _taken: set[str] = field(default_factory=set)
     _counted: dict[bool, list[float]] = field(default_factory=lambda: {True: [], False: []})
     _edited: list[tuple[float, int]] = field(default_factory=list)
@@ -277,7 +276,7 @@ class Promises:
         forgot = asked.since <= self.lost_at or self._ended(instance)
         granted = not wanted or forgot or GRANT + wanted in self.records.get(instance, {})
         self.check(9, granted, lambda: f"{asked} has no grant")
-        left = self.sent(run)
+        left = self.sent()
         # A clock that differs from run to run keeps no pace.
         self.check(7, bool(self.skew) or left > -SLACK, lambda: f"{asked} is {-left:.1f} changes ahead of its pace")
         foreign = association and not self.account.manages(self.account.profile_of.get(association, PATH_OF_NOBODY))
@@ -286,12 +285,12 @@ class Promises:
         self.check(2, not foreign or self._may_take_over(asked), lambda: f"{asked} asks for what is foreign")
         return asked
 
-    def sent(self, run: Run) -> float:
-        """A run's process asks EC2 for a change, or its SDK does once more; how many others its share has left then."""
-        process, now = run.notes["process"], self.engine.seconds
-        _, tokens, at = self._buckets.get(id(process), (process, BURST, now))
-        left: float = min(BURST, tokens + (now - at) * self.share) - 1
-        self._buckets[id(process)] = process, left, now  # no other process gets its id while it is kept here
+    def sent(self) -> float:
+        """Count a change that EC2 is asked for, or once more by the SDK; returns how many others the pace leaves."""
+        most, now = BURST + LATE.total_seconds() * self.per_second, self.engine.seconds
+        tokens, at = self._bucket or (most, now)
+        left = min(most, tokens + (now - at) * self.per_second) - 1
+        self._bucket = left, now
         return left
 
     def happened(self, asked: Asked, before: Association | None, row: Association) -> None:

@@ -92,7 +92,7 @@ def join(
         target=SPOKE,
     )
     promises = Promises(engine, account, hub.limits, hub.window, hub.skew, weather.lag if weather.stale else 0, hub=hub)
-    promises.share = hub.share
+    promises.per_second = hub.per_second
     hub.spokes.append(promises)
     budget = Budget(lambda: engine.seconds, 0, math.inf)
     deployment.spokes[SPOKE] = account

@@ -33,7 +33,7 @@ def test_a_whole_fleet_gets_its_role_at_the_pace_that_was_set_and_nothing_is_los
     assert played.waited <= played.refused <= 0.01 * INSTANCES
     # Its message and a follow-up, what the last sweep sends once more, and how often it goes back until its turn. With
     # so short a BACKLOG follow-ups alone crowd the queue, and the last sweep but one sends what its line has room for.
-    assert played.messages <= 3.2 * INSTANCES
+    assert played.messages <= 3.4 * INSTANCES
     assert 0.95 * PER_SECOND <= played.rate <= 1.05 * PER_SECOND
 
 

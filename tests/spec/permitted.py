@@ -305,7 +305,7 @@ ANSWERS = "judging#1"  # of accounts, while a row is judged
 OWN = (INSTANCE_ITEM, MAPPING_ITEM, "timers", "control-history")
 WRITTEN_BY_FUNCTIONS = (
     ANSWERS,
-    *("window#changes", "window#edits", "window#3:app#web"),
+    *("window#changes#123456789012#eu-west-1", "window#edits", "window#3:app#web"),
     *("deployed", "timers", "follow-ups", "control-history", "anything else"),
 )
 OURS = ("grant:arn:aws:iam::123456789012:instance-profile/rolekeeper/admin", "condition", "pin", "outcome")

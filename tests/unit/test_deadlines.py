@@ -23,7 +23,9 @@ from rolekeeper.aws.queue import ENTRIES, LONGEST_DELAY
 from rolekeeper.fleet import expiry
 from rolekeeper.fleet.sweep import GOES_ON, RESERVE
 from rolekeeper.fleet.targets import SILENT
-from rolekeeper.instances.reconcile import BURST, CROWDED, LOOKS, PATIENCE, VISIBLE_WITHIN, WORK
+from rolekeeper.instances.pace import BURST
+from rolekeeper.instances.pace import LATE as USED_LATE
+from rolekeeper.instances.reconcile import CROWDED, LOOKS, PATIENCE, VISIBLE_WITHIN, WORK
 from rolekeeper.instances.retry import LONGEST_WAIT, PROPAGATION
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import UNPROCESSED_WAITS
@@ -95,7 +97,7 @@ VISIBILITY, TRIES = QUEUE["VisibilityTimeout"], QUEUE["RedrivePolicy"]["maxRecei
 ASYNC = properties("OnSchedule")["EventInvokeConfig"]
 OVERDUE, LATE = default("SweepOverdueHours") * HOUR, properties("OldestMessageAlarm")["Threshold"]
 RECONCILE, RUN = RETRY["States"]["Reconcile"], RESUME["States"]["Run"]
-SHARE = default("ChangesPerSecond") / default("Workers")  # of the pace, for each worker
+PER_SECOND = default("ChangesPerSecond")
 
 
 def oldest_event(event: str) -> int:
@@ -131,8 +133,9 @@ THROTTLED_TO_THE_END = backoff(SDK) + SDK["retries"]["total_max_attempts"] * CAL
 PUT_BACK = BATCH * CALL  # a write for each message
 WAITS_OF_LOOKS = sum(LOOKS)
 LAST_LOOKS = WAITS_OF_LOOKS + (len(LOOKS) + 1) * LOOK
-LAST_CHANGES = BURST * A_CHANGE + PUT_BACK
-CROWDED_OUT = BURST * (sum(CROWDED) + (len(CROWDED) + 1) * CALL + CHANGE + CALL)
+# None begins after WORK.
+LAST_CHANGES = A_CHANGE + PUT_BACK
+CROWDED_OUT = sum(CROWDED) + (len(CROWDED) + 1) * CALL + CHANGE + CALL
 # Two reads of the state table for each look: what is there, and the mappings that instances lost.
 STARVED = 2 * (sum(UNPROCESSED_WAITS) + (len(UNPROCESSED_WAITS) + 1) * CALL) * (len(LOOKS) + 1)
 WORKS, MINUTES_WORK = WORK.total_seconds(), expiry.WORK.total_seconds()
@@ -143,21 +146,18 @@ LAST_STEP += pauses_of(RECONCILE["Retry"][0])
 LAST_PAGE = 2 * UNANSWERED + FILTER_VALUES / ENTRIES * CALL
 
 STORIES = {
-    # A batch within its function's time. After its last wait it makes as many changes as go at once, and puts back the
-    # rest; in a target that gives no answer it ends at its first read, or at a change. After a throttled change the
-    # pace is halved, so none of the batch begins after WORK.
-    "the last changes after the last wait": Fits(WORKS + LAST_CHANGES + LAST_LOOKS, less_than=INSTANCE_EVENT),
+    # A batch within its function's time. After its last wait it makes a change, and puts back the rest; in a target
+    # that gives no answer it ends at its first read, or at a change.
+    "the last change after the last wait": Fits(WORKS + LAST_CHANGES + LAST_LOOKS, less_than=INSTANCE_EVENT),
     "a last target that gives no answer": Fits(
         WORKS + UNANSWERED_ELSEWHERE + LAST_LOOKS + PUT_BACK, less_than=INSTANCE_EVENT
     ),
-    "changes that are all crowded out of their window": Fits(
-        WORKS + CROWDED_OUT + WAITS_OF_LOOKS, less_than=INSTANCE_EVENT
-    ),
+    "a change that is crowded out of its window": Fits(WORKS + CROWDED_OUT + WAITS_OF_LOOKS, less_than=INSTANCE_EVENT),
     "reads that are all starved": Fits(WAITS_OF_LOOKS + STARVED, less_than=INSTANCE_EVENT),
     "a change that is throttled to the last attempt": Fits(
         WORKS + THROTTLED_TO_THE_END + PUT_BACK, less_than=INSTANCE_EVENT
     ),
-    "a batch of quarantines at half the default pace": Fits(BATCH / SHARE, less_than=WORKS / 2),
+    "a batch of quarantines at half the default pace": Fits(2 * BATCH / PER_SECOND, less_than=WORKS / 2),
     "the patience of a batch": Fits(PATIENCE.total_seconds(), less_than=WORKS),
     "two targets that give no answer": Fits(2 * UNANSWERED_ELSEWHERE, at_most=WORKS),
     "a target that is left alone, its messages hidden": Fits(SILENT.total_seconds(), less_than=VISIBILITY / 2),
@@ -170,8 +170,10 @@ STORIES = {
         source("OnStateChange", "StateStream")["BatchSize"] * 3 * CALL, less_than=timeout("OnStateChange")
     ),
     # The pace, in changes. EC2 takes fifty at once (AWS_FACTS.md, "Throttles").
-    "a worker's burst, as five are never slowed": Fits(5, at_most=BURST),
-    "all workers' bursts, what EC2 takes at once": Fits(BURST * default("Workers"), at_most=50),
+    "a batch, what goes at once": Fits(BATCH, at_most=BURST),
+    "a burst, all as late as may be, what EC2 takes at once": Fits(
+        BURST + USED_LATE.total_seconds() * PER_SECOND, at_most=50
+    ),
     # The retry loop. IAM takes up to about two minutes (AWS_FACTS.md, "Errors").
     "Lambda, the retry machine's step": Fits(timeout("OnRetry"), less_than=RECONCILE["TimeoutSeconds"]),
     "the longest loop, its last step and the dead letter": Fits(

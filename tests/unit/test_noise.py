@@ -44,12 +44,13 @@ def looks(at_the_event: Cost, *later: Cost) -> tuple[Cost, ...]:
     return at_the_event, *(later if len(later) == 3 else (later or (Cost(),)) * 3)
 
 
-CHANGED = looks(Cost(writes=2, changes=1, events=1))
+# A change takes its moment of the pace, then its grant is written, and its outcome.
+CHANGED = looks(Cost(writes=3, changes=1, events=1))
 HELD = looks(Cost(writes=1, events=1))
 WAITS = looks(Cost(writes=1))
 QUIET = looks(Cost())
-TRIED_AGAIN = Cost(writes=2, changes=1, metrics=1, sent=True)
-THROTTLED = Cost(writes=2, changes=1, sent=True)
+TRIED_AGAIN = Cost(writes=3, changes=1, metrics=1, sent=True)
+THROTTLED = Cost(writes=3, changes=1, sent=True)
 # By the code with which a look ends.
 COSTS = {
     **dict.fromkeys(("unoccupied", "differs", "quarantined", "unmatched"), CHANGED),
@@ -65,22 +66,23 @@ COSTS = {
     "associating": looks(Cost(writes=1), Cost(writes=1)),
     "disassociating": looks(Cost(reads=9, writes=1, loops=1), Cost(reads=9)),
     "propagating": looks(
-        Cost(writes=2, changes=1, loops=1, sent=True),
+        Cost(writes=3, changes=1, loops=1, sent=True),
         THROTTLED,
-        Cost(writes=2, changes=1, events=1, metrics=1, sent=True),
+        Cost(writes=3, changes=1, events=1, metrics=1, sent=True),
         THROTTLED,
     ),
-    "throttled": looks(THROTTLED, THROTTLED),
+    # The pace is slowed too.
+    "throttled": looks(replace(THROTTLED, writes=4), replace(THROTTLED, writes=4)),
     "window": looks(Cost(reads=4, writes=2, metrics=1), Cost(metrics=1)),
-    "denied": looks(Cost(writes=2, changes=1, events=2, mails=1, metrics=1, sent=True), TRIED_AGAIN),
-    "refused": looks(Cost(writes=2, changes=1, events=1, metrics=1, sent=True), TRIED_AGAIN),
+    "denied": looks(Cost(writes=3, changes=1, events=2, mails=1, metrics=1, sent=True), TRIED_AGAIN),
+    "refused": looks(Cost(writes=3, changes=1, events=1, metrics=1, sent=True), TRIED_AGAIN),
 }
 # The mapping that gave the role is read in a second read, where nothing else governs.
-AND_OWNER = looks(Cost(reads=4, writes=2, changes=1, events=1))
+AND_OWNER = looks(Cost(reads=4, writes=3, changes=1, events=1))
 FOUR_READS = looks(Cost(reads=4), Cost(reads=4))
-SWAPPED = looks(Cost(reads=6, writes=4, changes=2, events=2))
+SWAPPED = looks(Cost(reads=6, writes=6, changes=2, events=2))
 PIN_REPORTED = looks(Cost(writes=1, events=1))
-PIN_AND_CHANGE = looks(Cost(writes=3, changes=1, events=2))
+PIN_AND_CHANGE = looks(Cost(writes=4, changes=1, events=2))
 COSTS_OTHERWISE = {
     "nothing, and no mapping": QUIET,
     "nothing, and a pin": PIN_AND_CHANGE,

@@ -18,7 +18,6 @@ from fixtures.organization import (
     reader_tags,
 )
 from rolekeeper.fleet.targets import WIRE_FORMAT, WIRE_TAG, Registry, ServedTarget
-from rolekeeper.instances.reconcile import Pace
 from rolekeeper.instances.requests import DroppedError, present, require_ours
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.settings import Access, Limits
@@ -87,8 +86,6 @@ def carrying(place: FakeAccount, role: str) -> int:
 def fleets(served: Organization) -> Organization:
     """20 instances that carry web in the hub's own account, ten and eight in two others, as sweeps counted them."""
     served.hub.limits = Limits(1, 20)
-    now = served.hub.clock.now()
-    served.hub.kept |= {f"pace {each}": Pace(1000, now, burst=1000) for each in (SPOKE, OTHER)}
     for role in ("web", "db"):
         for target in (SPOKE, OTHER):
             served.spoke(target).profile(role)

@@ -1,4 +1,4 @@
-"""How fast instances are changed: a worker's share of ChangesPerSecond, and less while EC2 throttles."""
+"""How fast the instances of a target are changed: at ChangesPerSecond, and slower while EC2 throttles."""
 
 import math
 from dataclasses import replace
@@ -8,7 +8,8 @@ from itertools import batched
 import pytest
 
 from fixtures.account import HOME, FakeAccount, refusing
-from rolekeeper.instances.reconcile import WORK, Batch, Pace
+from rolekeeper.instances.pace import BURST, SLOWED, SLOWER, SLOWEST, Pace
+from rolekeeper.instances.reconcile import WORK, Batch
 from rolekeeper.instances.records import Outcome
 from rolekeeper.instances.requests import parse
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest
@@ -16,9 +17,7 @@ from rolekeeper.storage import Update, layout
 from strategies.values import NOW
 
 ATTACH = "AssociateIamInstanceProfile"
-SHARE = 0.96  # of 4.8 changes in a second, among five
-# A worker makes five changes at once. Each throttle halves its pace for a minute, five times at most.
-BURST, HALVINGS, MINUTE = 5, 5, timedelta(minutes=1)
+PER_SECOND = 0.96
 LONGEST_DELAY = 15 * 60  # seconds for which SQS delays a message (SQS API reference, `DelaySeconds`)
 CHAIN = 16  # messages of one chain after which Lambda stops it (AWS_FACTS.md "Lambda, SQS, ...")
 
@@ -39,15 +38,6 @@ def later(seconds: float) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def spent(per_second: float, changes: int = BURST) -> Pace:
-    """The pace of a worker that made so many changes just now."""
-    pace = Pace(per_second, NOW)
-    for _ in range(changes):
-        assert pace.wait(1, NOW) == 0
-        pace.spend()
-    return pace
-
-
 def beside_others(
     world: FakeAccount, *instances: str | ReconcileRequest, ends_by: datetime | None = None
 ) -> dict[InstanceKey, Outcome]:
@@ -57,48 +47,108 @@ def beside_others(
     return world.reconciler().run(requests, Batch(ends_by or world.clock.now() + WORK, shared=True, put_back=put_back))
 
 
-# ---- the bucket ----
+# ---- its moments ----
 
 
-def test_five_go_at_once_and_then_one_at_a_time() -> None:
-    pace = spent(0.5)
-    assert pace.wait(1, NOW) == 2
-    assert pace.wait(3, NOW) == 6
-    assert pace.wait(100, NOW) == 10, "no longer than until a burst"
-    assert pace.wait(1, NOW + later(2)) == 0
-    pace.spend()
-    assert pace.wait(1, NOW + later(2)) == 2
-    assert pace.wait(BURST, NOW + later(3600)) == 0
-    assert pace.wait(1, NOW + later(3600)) == 0
-    for _ in range(BURST):
+def worker(world: FakeAccount, per_second: float) -> Pace:
+    """A worker that has just read the item."""
+    pace = Pace(world.store, HOME, per_second)
+    pace.known = {**world.store.get(pace.keys)}
+    return pace
+
+
+def paced(world: FakeAccount, per_second: float = PER_SECOND, *, left: int = 5) -> None:
+    """The target's pace, of which another worker left so many changes that go at once."""
+    world.changes_per_second = per_second
+    assert goes(worker(world, per_second), world.clock.now(), BURST - left) == [0] * (BURST - left)
+
+
+def crowded(world: FakeAccount) -> None:
+    """Others take all that the target's pace has for half a minute."""
+    world.changes_per_second = 4.8
+    taken = {"taken": int((world.clock.now() + later(30)).timestamp() * 1000)}
+    world.store.write(world.store.update(layout.pace_key(HOME), Update().set(taken)))
+
+
+def goes(pace: Pace, now: datetime, changes: int = 1, patience: float = 0) -> list[float]:
+    """After how many seconds each of these changes goes, as far as each waits."""
+    gone: list[float] = []
+    for left in range(changes, 0, -1):
+        ready = pace.ready(left, now, now + later(patience))
+        if ready > now + later(patience):
+            break
+        gone.append(round((ready - now).total_seconds(), 3))
         pace.spend()
-    assert pace.wait(1, NOW + later(3600)) == 2, "an hour of rest is worth one burst"
+    return gone
 
 
-def test_a_clock_that_is_set_back_gives_nothing_and_takes_nothing() -> None:
-    pace = spent(1)
-    assert pace.wait(1, NOW - later(60)) == 1
-    assert pace.wait(1, NOW - later(59)) == 0
+def test_a_batch_goes_at_once_after_a_rest_and_then_one_at_a_time(world: FakeAccount) -> None:
+    pace = worker(world, 0.5)
+    assert goes(pace, NOW, 12) == [0] * BURST
+    assert pace.ready(1, NOW, NOW) == NOW + later(2), "when to look again"
+    assert goes(pace, NOW, 3, patience=5) == [2, 4]
+    assert goes(pace, NOW + later(3600), 12) == [0] * BURST, "an hour of rest is worth one burst"
 
 
-def test_what_clocks_round_away_is_not_waited_for() -> None:
-    pace = spent(SHARE)
-    wait = pace.wait(1, NOW)
-    assert pace.wait(1, NOW + later(wait)) == 0
+def test_workers_of_one_target_share_its_pace_and_none_needs_another(world: FakeAccount) -> None:
+    others, alone = worker(world, 2), worker(world, 2)
+    assert goes(others, NOW, BURST) == [0] * BURST
+    assert goes(alone, NOW, 4, patience=5) == [0.5, 1, 1.5, 2], "though it had read the item before"
+    assert goes(others, NOW, 2, patience=5) == [2.5, 3]
+    assert goes(Pace(world.store, replace(HOME, region="eu-west-2"), 2), NOW, 3) == [0] * 3
 
 
-def test_each_throttle_halves_the_pace_and_each_minute_without_one_doubles_it_again() -> None:
-    pace = Pace(1, NOW)
+def test_moments_are_used_a_little_late_or_lost(world: FakeAccount) -> None:
+    pace = worker(world, 1)
+    goes(pace, NOW, BURST)
+    pace.ready(4, NOW, NOW + later(4))
+    assert goes(pace, NOW + later(6), 3) == [0, 0, 0], "that of the second after the first, and so on"
+    assert goes(pace, NOW + later(60), 20) == [0] * BURST, "what is lost isn't made up for"
+
+
+def test_moments_that_no_change_needed_are_others(world: FakeAccount) -> None:
+    first, second = worker(world, 1), worker(world, 1)
+    goes(first, NOW, BURST)
+    first.ready(4, NOW, NOW + later(4))
+    first.give_back()
+    assert goes(worker(world, 1), NOW, 1, patience=1) == [1]
+    first.ready(2, NOW, NOW + later(5))
+    goes(second, NOW, 1, patience=5)
+    first.known = {**world.store.get(first.keys)}
+    first.give_back()
+    assert goes(worker(world, 1), NOW, 1, patience=9) == [5], "others took those behind them: each goes once"
+
+
+@pytest.mark.parametrize("seconds", [3600, -3600])
+def test_a_clock_that_is_wrong_holds_up_nobody_elses_changes(world: FakeAccount, seconds: float) -> None:
+    goes(worker(world, 1), NOW + later(seconds), BURST)
+    assert goes(worker(world, 1), NOW, BURST) == [0] * BURST
+
+
+def test_what_clocks_round_away_is_not_waited_for(world: FakeAccount) -> None:
+    pace = worker(world, 4.8)
+    goes(pace, NOW, BURST)
+    assert goes(pace, pace.ready(1, NOW, NOW)) == [0]
+
+
+def test_each_throttle_slows_the_target_for_all_workers_and_each_half_minute_without_one_eases_it(
+    world: FakeAccount,
+) -> None:
+    pace, step = worker(world, 1), 1 / SLOWER
     pace.throttled(NOW)
-    assert pace.wait(1, NOW) == 2, "EC2's bucket is empty, so nothing goes at once"
-    pace.throttled(NOW)
-    assert pace.wait(1, NOW) == 4
-    for _ in range(10):
-        pace.throttled(NOW)
-    assert pace.wait(1, NOW) == 2**HALVINGS
-    over = NOW + MINUTE
-    assert pace.wait(BURST, over) == pytest.approx((BURST - 60 / 2 ** (HALVINGS - 1)) * 2 ** (HALVINGS - 1))
-    assert pace.wait(BURST, NOW + MINUTE * HALVINGS) == 0
+    assert goes(pace, NOW, patience=10) == [round(step, 3)], "EC2's bucket is empty, so nothing goes at once"
+    assert worker(world, 1).ready(1, NOW, NOW) == pytest.approx(NOW + later(2 * step), abs=later(0.01))
+    late = worker(world, 1)
+    for _ in range(2):
+        worker(world, 1).throttled(NOW)
+    late.throttled(NOW)
+    slow = (worker(world, 1).ready(1, NOW, NOW) - NOW).total_seconds()
+    assert slow == pytest.approx(step + step**3, abs=0.01), "one that knew less of it changes nothing"
+    for _ in range(20):
+        worker(world, 1).throttled(NOW)
+    assert worker(world, 1).ready(1, NOW, NOW) - NOW > later(step**SLOWEST - 1)
+    over = NOW + SLOWED * SLOWEST
+    assert goes(worker(world, 1), over, BURST + 1, patience=1) == [*[0] * BURST, 1]
 
 
 # ---- a batch ----
@@ -116,66 +166,73 @@ def come_back(world: FakeAccount, after: float | None = None) -> None:
 
 def test_what_a_batch_can_not_change_at_once_goes_back_to_the_queue_until_its_turn(world: FakeAccount) -> None:
     """A worker that slept for one account's pace would keep all others' messages waiting."""
-    world.paced(SHARE)
     instances = fleet(world, 10)
+    paced(world, 4.8)
     began = world.clock.seconds
     outcomes = beside_others(world, *instances)
     assert world.clock.seconds == began
     assert world.mutations == [ATTACH] * 5
     assert not any(each.error for each in outcomes.values())
     assert [each for each, _ in world.queue.sent] == instances[5:]
-    assert [delay for _, delay in world.queue.sent] == [1] * 5, "five changes fill a second of all workers"
+    assert [delay for _, delay in world.queue.sent] == [1] * 5, "five changes fill a second"
     assert not any(map(world.shows, instances)), "nothing is written of a change that comes back"
     come_back(world)
     assert carrying(world, instances) == 10, "what came back waits for its worker a little"
-    assert world.clock.seconds - began <= 6.1, "five seconds, and one change"
+    assert world.clock.seconds - began <= 1.1
 
 
 def test_a_batch_of_one_target_waits_for_some_seconds_before_the_rest_goes_back(world: FakeAccount) -> None:
     """Messages that go back cost again, but another target's mustn't wait for long."""
-    world.paced(SHARE)
-    instances, began = fleet(world, 12), world.clock.seconds
+    instances = fleet(world, 12)
+    paced(world)
+    began = world.clock.seconds
     world.reconciler().run([world.wake(each) for each in instances])
     assert 4 < world.clock.seconds - began < 5.1
     assert carrying(world, instances) == 5 + 4
     assert len(world.queue.sent) == 3
 
 
+def test_a_batch_takes_moments_for_what_it_changes_alone(world: FakeAccount) -> None:
+    converged = fleet(world, 3)
+    world.reconcile(*converged)
+    world.reconcile(*fleet(world, 1), *converged)
+    assert world.calls["UpdateItem"] == 1, "it has none to give back"
+
+
 def test_those_of_all_workers_wait_in_one_line_of_their_target(world: FakeAccount) -> None:
     instances = fleet(world, 40)
+    paced(world, left=BURST)
     for batch in batched(instances, 10):
-        world.paced(SHARE)  # another worker's
         beside_others(world, *batch)
-    assert carrying(world, instances) == 20
+    assert carrying(world, instances) == BURST
     delays = [delay for _, delay in world.queue.sent]
     assert delays == sorted(delays)
-    assert max(delays) == math.ceil(20 / (4.8 * 1.1)), "a tenth denser than the pace"
+    assert max(delays) == math.ceil(30 / (PER_SECOND * 2)), "twice as dense as the pace"
     world.wait(600)
     world.queue.sent.clear()
     late = fleet(world, 6)
-    world.paced(SHARE)
+    paced(world)
     beside_others(world, *late)
     assert [delay for _, delay in world.queue.sent] == [1], "a line that is over begins anew"
 
 
 def test_of_two_who_begin_a_line_at_once_only_one_adds_the_time_since_the_last(world: FakeAccount) -> None:
-    world.paced(SHARE)
     first, second = fleet(world, 6), fleet(world, 6)
+    paced(world, 4.8, left=0)
 
     def other() -> None:
-        world.paced(0.0001)
         beside_others(world, *second)
 
     world.calls.before("UpdateItem", other)
     beside_others(world, *first)
-    assert max(delay for _, delay in world.queue.sent) <= 2
+    assert max(delay for _, delay in world.queue.sent) <= 3
 
 
 def test_a_change_whose_turn_is_further_than_a_message_waits_shows_that_and_is_a_follow_up(world: FakeAccount) -> None:
-    world.paced(SHARE)
     instances = fleet(world, 6)
+    paced(world)
     line = {"ends": int((world.clock.now().timestamp() + LONGEST_DELAY) * 1000)}
-    world.store.write(world.store.update(layout.line_key(HOME), Update().set(line)))
+    world.store.write(world.store.update(layout.pace_key(HOME), Update().set(line)))
     beside_others(world, *instances)
     assert world.queue.sent == []
     condition = world.condition(instances[5])
@@ -185,23 +242,23 @@ def test_a_change_whose_turn_is_further_than_a_message_waits_shows_that_and_is_a
 
 
 def test_what_was_put_back_too_often_shows_that_it_waits(world: FakeAccount) -> None:
-    world.paced(0.0001)
-    instances = fleet(world, 6)
+    instances = fleet(world, 1)
+    crowded(world)
     beside_others(world, *instances)
     chain = 1
-    while not world.shows(instances[5]):
+    while not world.shows(instances[0]):
+        crowded(world)
         come_back(world)
         chain += 1
         assert chain < CHAIN - 1, "the first event is a message too, and its follow-up may be another"
     assert world.queue.sent == []
-    assert world.shows(instances[5]) == "throttled"
+    assert world.shows(instances[0]) == "throttled"
     assert chain > CHAIN / 2, "it isn't given up early"
 
 
 def test_a_message_that_comes_back_says_what_it_said(world: FakeAccount) -> None:
-    world.paced(0.0001)
-    world.reconcile(*fleet(world, 5))
     [instance] = fleet(world, 1)
+    crowded(world)
     asked = replace(world.wake(instance), loop_over=True, changed_tags=frozenset({"workload"}), message_id="")
     beside_others(world, asked)
     again = parse(world.queue.bodies[-1], only=HOME, now=world.clock.now())
@@ -210,52 +267,52 @@ def test_a_message_that_comes_back_says_what_it_said(world: FakeAccount) -> None
 
 
 def test_what_can_not_be_put_back_stays_in_the_queue(world: FakeAccount) -> None:
-    world.paced(SHARE)
     instances = fleet(world, 6)
+    paced(world)
     world.calls.before("SendMessageBatch", refusing("InternalError", status=500))
     outcomes = beside_others(world, *instances)
     assert [bool(each.error) for each in outcomes.values()] == [False] * 5 + [True]
 
 
 def test_a_quarantine_takes_the_next_change_that_its_worker_has(world: FakeAccount) -> None:
-    world.paced(SHARE)
     world.publish("quarantine=yes", "NONE", priority=1)
     instances, isolated = fleet(world, 9), world.running(quarantine="yes")
     world.attach_by_hand(isolated, "web")
+    paced(world)
     began = world.clock.seconds
     beside_others(world, *instances, isolated)
-    assert world.clock.seconds - began == pytest.approx(1 / SHARE, abs=0.1)
+    assert world.clock.seconds - began == pytest.approx(1 / PER_SECOND, abs=0.1)
     world.wait(5)
     assert world.carries(isolated) == ""
 
 
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "InvalidParameterValue", "UnauthorizedOperation"])
 def test_a_change_that_ec2_refuses_takes_its_share_of_the_pace_too(world: FakeAccount, code: str) -> None:
-    pace = world.paced(SHARE)
     instances = fleet(world, 7)
+    paced(world)
     for _ in range(5):
         world.calls.before(ATTACH, refusing(code, status=503 if code == "RequestLimitExceeded" else 400))
     beside_others(world, *instances)
     assert world.calls[ATTACH] <= 5
-    assert pace.wait(1, world.clock.now()) > 0
+    assert goes(worker(world, PER_SECOND), world.clock.now()) == []
 
 
-def test_what_the_sdk_had_to_send_again_slows_the_worker_though_ec2_then_refused_it(world: FakeAccount) -> None:
-    pace = world.paced(1)
+def test_what_the_sdk_had_to_send_again_slows_the_target_though_ec2_then_refused_it(world: FakeAccount) -> None:
     instances = fleet(world, 5)
+    paced(world, 1)
     world.calls.before(ATTACH, refusing("UnauthorizedOperation", status=403, retries=1))
     beside_others(world, *instances)
     assert world.calls[ATTACH] == 1
-    assert pace.wait(1, world.clock.now()) == 2
+    assert goes(worker(world, 1), world.clock.now(), patience=2) == [pytest.approx(1 / SLOWER, abs=0.01)]
     assert [each for each, _ in world.queue.sent] == instances[1:]
 
 
-def test_what_the_sdk_had_to_send_again_slows_the_worker_though_it_succeeded(
+def test_what_the_sdk_had_to_send_again_slows_the_target_though_it_succeeded(
     world: FakeAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """EC2 was asked more often than the worker knows, as it throttled or failed."""
-    world.paced(1)
     instances = fleet(world, 5)
+    paced(world, 1)
     attach = world.ec2.associate_iam_instance_profile
     again = {"ResponseMetadata": {"RetryAttempts": 1}}
     monkeypatch.setattr(world.ec2, "associate_iam_instance_profile", lambda **named: {**attach(**named), **again})
@@ -264,15 +321,15 @@ def test_what_the_sdk_had_to_send_again_slows_the_worker_though_it_succeeded(
     assert [each for each, _ in world.queue.sent] == instances[1:]
 
 
-def test_after_a_throttle_the_rest_of_the_batch_goes_back_and_the_worker_goes_at_half_its_pace(
+def test_after_a_throttle_the_rest_of_the_batch_goes_back_and_the_target_goes_slower(
     world: FakeAccount,
 ) -> None:
-    pace = world.paced(1)
     instances = fleet(world, 5)
+    paced(world, 1)
     world.calls.before(ATTACH, refusing("RequestLimitExceeded", status=503))
     outcomes = beside_others(world, *instances)
     assert not any(each.error for each in outcomes.values())
-    assert pace.wait(1, world.clock.now()) == 2
+    assert goes(worker(world, 1), world.clock.now(), patience=2) == [pytest.approx(1 / SLOWER, abs=0.01)]
     assert [each for each, _ in world.queue.sent] == instances[1:]
     assert world.shows(instances[0]) == "throttled"
     world.follow()

@@ -83,7 +83,7 @@ def limit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> int:
     """As many changes as may wait, and messages of other targets that are one more."""
     assert sweep_module.BACKLOG == 15 * 60, "a quarter of an hour's changes (docs/guarantees.md, 4)"
     monkeypatch.setattr(sweep_module, "BACKLOG", 1)
-    made = int(desk.world.settings.changes_per_second)
+    desk.world.changes_per_second = made = 5
     desk.quiet()
     for number in range(made + 1):
         desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody=str(number))
@@ -110,9 +110,7 @@ def test_a_sweep_sends_nothing_into_a_crowded_queue_while_as_many_changes_wait_i
 ) -> None:
     """As after a burst of events, or an edit: the sweep didn't send them."""
     desk.world.running(app="web")
-    reconciler = desk.app().reconciler()
-    assert reconciler.window
-    reconciler.window.lengthen_line(timedelta(seconds=2), desk.world.clock.now())
+    desk.app().reconciler().pace.lengthen_line(timedelta(seconds=2), desk.world.clock.now())
     assert counted(sweep(desk)) == (0, 1)
     desk.world.wait(2)
     assert counted(sweep(desk)) == (1, 0)

@@ -86,13 +86,12 @@ def test_an_instance_of_a_target_whose_event_was_lost_is_sent(served: Organizati
 
 
 def test_one_targets_backlog_withholds_its_own_drift_alone_and_what_is_withheld_counts(served: Organization) -> None:
+    served.hub.changes_per_second = 4.8
     limit = BACKLOG * served.settings.changes_per_second
     served.hub.queue.waiting = int(limit) + 1
     for each in (SPOKE, OTHER):
         served.spoke(each).running(workload="web")
-    window = served.app().at(SPOKE).reconciler().window
-    assert window
-    window.lengthen_line(timedelta(seconds=BACKLOG), served.hub.clock.now())
+    served.app().at(SPOKE).reconciler().pace.lengthen_line(timedelta(seconds=BACKLOG), served.hub.clock.now())
     served.sweep()
     assert {each.target for each in served.hub.queue.instances} == {OTHER}
     assert (known(served).drift, known(served).withheld) == (1, 1)

@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ReadTimeoutError
 
-from fixtures.account import HOME, FakeAccount, mapping_key, refusing
-from rolekeeper.instances.window import Reservation
+from fixtures.account import HOME, FakeAccount, refusing
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.settings import Limits
 from rolekeeper.storage import Update, layout
@@ -141,8 +140,8 @@ def test_what_is_over_leaves_in_the_write_that_takes_its_room(world: FakeAccount
     retag(world, instances[3:], "db")
     world.quiet()
     world.reconcile(instances[3])
-    # Taken, as the look told that it is over; and the outcome.
-    assert world.writes == ["TransactWriteItems"] * 2
+    # The moment of its pace; the room is taken, as the look told that it is over; and the outcome.
+    assert world.writes == ["UpdateItem", *["TransactWriteItems"] * 2]
     assert world.calls["BatchGetItem"] == 1
     assert [name for name in window(world) if name[0] == "m"] == [f"m{int(world.clock.now().timestamp()) // 60}"]
     assert window(world)["total"] == 1
@@ -159,19 +158,6 @@ def test_more_minutes_than_one_write_can_take_out_leave_in_several(world: FakeAc
     world.reconcile(second)
     assert window(world)["total"] == 2
     assert carrying(world, instances, "db") == 2
-
-
-def test_room_is_looked_for_though_of_the_counters_only_the_line_is_known(world: FakeAccount) -> None:
-    """A worker that lost what it knew to another's write has put changes back since."""
-    limiter, now = world.reconciler().window, world.clock.now()
-    assert limiter is not None
-    world.store.write(world.store.update(WINDOW, Update().set({"total": 2, f"m{int(now.timestamp()) // 60}": 2})))
-    limiter.known = {}
-    limiter.lengthen_line(timedelta(seconds=1), now)
-    room = limiter.reserve_or_wait(mapping_key("workload=web"), 1, now)
-    assert isinstance(room, Reservation)
-    limiter.note_reserved(room, now)
-    assert isinstance(limiter.reserve_or_wait(mapping_key("workload=web"), 1, now), datetime), "that was the last"
 
 
 def waits_for_the_first_room(world: FakeAccount, instance: str) -> bool:

@@ -14,7 +14,8 @@ from rolekeeper.aws import Ec2, Iam, Machine, MapConcurrently, Tasks, WorkQueue,
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances.observe import checked_pin
-from rolekeeper.instances.reconcile import WORK, Pace, Reconciler
+from rolekeeper.instances.pace import Pace
+from rolekeeper.instances.reconcile import WORK, Reconciler
 from rolekeeper.instances.records import Recorder
 from rolekeeper.instances.retry import RetryLoop
 from rolekeeper.instances.window import ChangeLimiter
@@ -185,7 +186,7 @@ class App:
             settings=settings,
             queue=self.queue,
             window=None if in_loop else ChangeLimiter(self.store, settings.limits, settings.target),
-            pace=self._pace(),
+            pace=Pace(self.store, settings.target, settings.changes_per_second),
             recorder=recorder,
             now=self.now,
             sleep=self.sleep,
@@ -195,14 +196,6 @@ class App:
         """Return whether a refusal hasn't been reported yet. The target is next asked with new sessions."""
         self.forget(self.settings)
         return self.targets.is_news(self.settings.target, error, noting=noting)
-
-    def _pace(self) -> Pace:
-        settings = self.settings
-        pace = f"pace {settings.target}"  # EC2's rate is for each account and Region
-        if pace not in self.kept:
-            self.kept[pace] = Pace(settings.changes_per_second / settings.workers, self.now())
-        kept: Pace = self.kept[pace]
-        return kept
 
     @property
     def home(self) -> mappings.rows.HomeAccount:

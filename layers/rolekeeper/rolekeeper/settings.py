@@ -75,7 +75,6 @@ class Settings:
     mode: Mode
     limits: Limits
     changes_per_second: float
-    workers: int
     contention: ContentionRule
     retry_timeout_minutes: int
     history_days: int
@@ -129,7 +128,6 @@ class Settings:
             mode=Mode(environ["MODE"]),
             limits=Limits(int(environ["MAX_CHANGES_PER_EDIT"]), int(environ["MAX_CHANGES_PERCENT"]), minutes),
             changes_per_second=float(environ["CHANGES_PER_SECOND"]),
-            workers=int(environ["WORKERS"]),
             contention=ContentionRule(int(environ["CONTESTED_AFTER"]), contested_within),
             retry_timeout_minutes=int(environ["RETRY_TIMEOUT_MINUTES"]),
             history_days=int(environ["HISTORY_DAYS"]),

@@ -319,7 +319,7 @@ class Targets:
         grouped = groupby(sorted(requests, key=_target_of), key=_target_of)
         of_target = {target: list(group) for target, group in grouped}
         put_back = max((request.put_back for group in of_target.values() for request in group), default=0)
-        patience = PATIENCE / 2 if self.registry.is_hub else PATIENCE
+        patience = PATIENCE / 5 if self.registry.is_hub else PATIENCE
         batch = Batch(self.ends_by, shared=len(of_target) > 1, put_back=put_back, patience=patience)
 
         def turn(target: Target) -> tuple[bool, int, bool, Target]:

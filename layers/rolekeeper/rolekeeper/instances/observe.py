@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rolekeeper.aws import Ec2
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import Observation, mapping_keys, pin_over, resolve
+from rolekeeper.instances.pace import Pace
 from rolekeeper.instances.window import ChangeLimiter
 from rolekeeper.model.instance import NO_PROFILE, Association, Candidates, Instance, InstanceKey
 from rolekeeper.model.mapping import PIN_TAG, MappingKey, MappingSpec, Pin, PublishedMapping
@@ -43,7 +44,7 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
     now: datetime,
     described: Mapping[str, Instance] | None = None,
     *,
-    counters: ChangeLimiter | None = None,
+    counters: Sequence[ChangeLimiter | Pace] = (),
 ) -> dict[InstanceKey, Observed]:
     """Read EC2 twice, once if instances are `described`, and DynamoDB once, or twice if a mapping lost its tag.
 
@@ -53,9 +54,9 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
     associations = ec2.associations(ids)
     instances = ec2.instances(ids) if described is None else described
     wanted = {mapping: None for instance in instances.values() for mapping in mapping_keys(instance.tags)}
-    snapshot = state.read(keys, wanted, checked=True, counters=counters.keys if counters else ())
-    if counters:
-        counters.known = dict(snapshot.counters)
+    snapshot = state.read(keys, wanted, checked=True, counters=[key for each in counters for key in each.keys])
+    for each in counters:
+        each.known = {key: snapshot.counters[key] for key in each.keys}
     observed = {
         key: _joined(snapshot, key, instances.get(key.id), association=associations.get(key.id), now=now)
         for key in keys

@@ -7,9 +7,9 @@ Nothing is locked. A mutation names the association that was observed; when EC2 
 The write of a mutation's outcome also sets a follow-up. It has the instance reconciled again a minute later, until the
 association is `associated`, and so finds what changed meanwhile.
 
-A worker makes changes at its pace, and waits for that for a few seconds at most, so that other targets needn't wait:
-the rest of a batch goes back to the queue, each change until its turn. In a batch of several targets only a quarantine
-and what was put back wait. An instance that waited is observed again before its change.
+A worker waits for the pace of its target for a few seconds at most, so that other targets needn't wait: the rest of a
+batch goes back to the queue, each change until its turn. In a batch of several targets only a quarantine and what was
+put back wait. An instance that waited is observed again before its change.
 """
 
 import math
@@ -22,6 +22,7 @@ from rolekeeper.aws import Ec2, WorkQueue, errors
 from rolekeeper.aws.queue import LONGEST_DELAY
 from rolekeeper.instances.decide import Observation, decide, retry_later, waits_for_room
 from rolekeeper.instances.observe import Observed, Unreadable, observe
+from rolekeeper.instances.pace import Pace
 from rolekeeper.instances.records import (
     FOLLOW_UP,
     Again,
@@ -46,78 +47,41 @@ VISIBLE_WITHIN, SHOWN_FOR = timedelta(minutes=2), timedelta(minutes=30)
 # How long a batch begins changes; how long it waits for its pace; and how often a change is put back, before it
 # is tried again in a minute or two.
 WORK, PATIENCE, PUT_BACK = timedelta(seconds=30), timedelta(seconds=5), 12
-# How many changes a worker may make at once; how long it goes at half its pace after EC2 throttled it.
-BURST, SLOWED = 5, timedelta(minutes=1)
-SLOWEST, ROUNDED = 5, 1e-3  # halvings; the part of a change that clocks may round away
-# How much denser turns are than the pace: a change that comes while its worker is busy gets another turn, so at exactly
-# the pace some worker would be idle.
-DENSER = 1.1
+# How much denser turns are than the pace: some find no moment soon and get another turn, and until the last of these
+# the pace must not be idle, however many workers look at once.
+DENSER = 2
 # Seconds between attempts to count a change while other workers count theirs; in each attempt one of them succeeds.
 CROWDED = (0.05, 0.1, 0.1, 0.2, 0.2, 0.4, 0.4, 0.8)
-
-
-class Pace:
-    """A worker's share of the changes that EC2 takes in a second: a token bucket that lives as long as its process.
-
-    Changes per second need no counter: only the work queue's function changes instances, a fixed number of it run at
-    once, and each process has its share of `ChangesPerSecond`.
-    """
-
-    def __init__(self, per_second: float, now: datetime, burst: int = BURST) -> None:
-        self._per_second, self._burst, self._tokens, self._at = per_second, burst, float(burst), now
-        self._halvings, self._eases_at = 0, now
-
-    def wait(self, number: int, now: datetime) -> float:
-        """Return the seconds until that number of changes, or a full burst, may be made."""
-        while self._halvings and now >= self._eases_at:
-            self._halvings, self._eases_at = self._halvings - 1, self._eases_at + SLOWED
-        rate = self._per_second / (1 << self._halvings)
-        # If the clock went backwards, add no tokens.
-        self._tokens += max(0, (now - self._at).total_seconds()) * rate
-        self._tokens, self._at = min(self._burst, self._tokens), now
-        missing = min(number, self._burst) - self._tokens
-        return missing / rate if missing > ROUNDED else 0.0
-
-    def rest(self, number: int, now: datetime) -> float:
-        """Return the seconds until some of these changes may be made: a random part, so that workers spread."""
-        some = random.Random().randint(self._burst // 2, self._burst)  # noqa: S311  # spreads load, guards nothing
-        return self.wait(min(number, some), now)
-
-    def spend(self) -> None:
-        self._tokens -= 1
-
-    def throttled(self, now: datetime) -> None:
-        """Halve the pace for a while: EC2 refused a call, and others use its bucket too."""
-        self._tokens, self._at = 0, now
-        self._halvings, self._eases_at = min(SLOWEST, self._halvings + 1), now + SLOWED
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """When the last change of a batch begins, how long it waits for its pace, and whether other targets `shared` it.
 
-    `put_back` is how often one of its messages was put back, at most: Lambda counts a chain over all of a batch.
+    `put_back` is how often one of its messages was put back, at most: Lambda counts a chain over all of a batch. So
+    many `changes` of its target are still to be made.
     """
 
     ends_by: datetime
     shared: bool = False
     put_back: int = 0
     patience: timedelta = PATIENCE
+    changes: int = 1
 
     @property
     def patient_until(self) -> datetime:
         return self.ends_by - WORK + self.patience
 
-    def waits(self, decision: Decision, ready: datetime, *, put_back: int) -> bool:
-        """Return whether a change waits in its run until its worker is `ready`."""
+    def waits_until(self, decision: Decision, now: datetime, *, put_back: int) -> datetime:
+        """Return until when a change waits in its run for its moment; `now` says not at all."""
         if decision.quarantines:
-            return ready <= self.ends_by
-        return ready <= self.patient_until and bool(put_back or not self.shared)
+            return self.ends_by
+        return max(now, self.patient_until) if put_back or not self.shared else now
 
 
 @dataclass(frozen=True)
 class Reconciler:
-    """Reconciles the instances of one target; what limits its changes is its `window` and its worker's `pace`.
+    """Reconciles the instances of one target; what limits its changes are its `window` and its `pace`.
 
     Inside a retry loop there is no `window`: a loop only observes, and sends an instance that is ready for its change
     to a worker, by the `queue`.
@@ -154,7 +118,8 @@ class Reconciler:
             elif pending:
                 now = self.now()
                 until = batch.patient_until if now < batch.patient_until else batch.ends_by
-                self.sleep(max(0, min(self.pace.rest(len(pending), now), (until - now).total_seconds())))
+                self.sleep(max(0, min(self.pace.rest(now), (until - now).total_seconds())))
+        self.pace.give_back()
         return outcomes
 
     def _look(
@@ -162,30 +127,47 @@ class Reconciler:
     ) -> dict[InstanceKey, Outcome]:
         """Observe these instances once, and reconcile each by that."""
         try:
-            observed = observe(list(requests), self.ec2, self.state, now=self.now(), counters=self.window)
+            counters = (self.window, self.pace) if self.window else ()
+            observed = observe(list(requests), self.ec2, self.state, now=self.now(), counters=counters)
         except errors.AwsRefusalError as error:
             return dict.fromkeys(requests, self.recorder.failed("could not observe", error, *requests.values()))
-        ended = {key: self._reconcile(request, observed[key], batch, last=last) for key, request in requests.items()}
+        decided = {key: self._decided(seen) for key, seen in observed.items()}
+        left = sum(changes for _, changes in decided.values())
+        ended: dict[InstanceKey, Outcome] = {}
+        for key, request in requests.items():
+            decision, changes = decided[key]
+            to_make = replace(batch, changes=left)
+            ended[key] = self._reconcile(request, observed[key], decision, batch=to_make, last=last)
+            left -= changes
         if self.window and self.window.turns:
             self.window.count_turns()
         if self.window and (back := [key for key in requests if ended[key].again is Again.FROM_QUEUE]):
             again = {key: replace(requests[key], put_back=batch.put_back + 1) for key in back}
-            ended |= self._send_back(self.window, again, observed, ended=ended)
+            ended |= self._send_back(again, observed, ended=ended)
         return ended
 
-    def _reconcile(self, request: ReconcileRequest, observed: Observed, batch: Batch, *, last: bool) -> Outcome:
+    def _decided(self, observed: Observed) -> tuple[Decision | None, bool]:
+        """Return the decision on an instance, if it was read, and whether it is to be changed now."""
+        if isinstance(observed, Unreadable):
+            return None, False
+        decision = decide(observed, self.settings)
+        return decision, decision.action.mutates and observed.turn(decision, self.now()) is None
+
+    def _reconcile(
+        self, request: ReconcileRequest, observed: Observed, decision: Decision | None, *, batch: Batch, last: bool
+    ) -> Outcome:
         """Reconcile one instance; after the `last` observation it isn't observed again for having changed."""
         if isinstance(observed, Unreadable):
             return self.recorder.failed("could not observe", observed.error, request)
         if not observed.control.registered:
             return Outcome(error=errors.NotRegisteredError("NotRegistered", "its target isn't in the registry"))
+        assert decision is not None  # it was read
         if observed.control.notifies:
             self.recorder.telemetry.notified.add(request.instance.target)
         conflict = errors.ConflictError("NotSettled", "it kept changing while we looked")
         try:
             if news := pin_report(observed, self.now()):
                 observed = self.recorder.pin(request, observed, *news)
-            decision = decide(observed, self.settings)
             if decision.action.mutates:
                 ended = self._apply(request, observed, decision, batch=batch)
             else:
@@ -230,8 +212,13 @@ class Reconciler:
         if not self.window:
             self.queue.send([request.instance], request.cause, request.correlation_id, loop_over=True)
             return Outcome(decision)
-        if (wait := self.pace.wait(1, now)) or now > batch.ends_by:
-            if batch.waits(decision, now + timedelta(seconds=wait), put_back=request.put_back):
+        # A change without room takes none of the pace.
+        if isinstance(room := _room(self.window, decision, now), datetime):
+            return self.recorder.show(request, observed, waits_for_room(decision, room))
+        until = batch.waits_until(decision, now, put_back=request.put_back)
+        ready = self.pace.ready(batch.changes, now, until) if now <= batch.ends_by else now
+        if ready > now or now > batch.ends_by:
+            if now < ready <= until:
                 return Outcome(again=Again.WHEN_PACED)
             # Lambda takes a longer chain of messages for a loop (AWS_FACTS.md "Lambda, SQS, ...").
             if batch.put_back >= PUT_BACK:
@@ -250,26 +237,22 @@ class Reconciler:
         self, window: ChangeLimiter, request: ReconcileRequest, observed: Observation, *, decision: Decision
     ) -> Started | datetime:
         """Write the grant, the history entry and the room that the change takes; without room, return its turn."""
-        mapping = decision.counted_for
-        room: Reservation | datetime | None = None
         entry = history_entry(request, observed, decision) | {"outcome": STARTED}
         for wait in (*CROWDED, None):
             now = self.now()
-            if mapping:
-                room = window.reserve_or_wait(mapping, decision.revision, now, quarantines=decision.quarantines)
-            if isinstance(room, datetime):
+            if isinstance(room := _room(window, decision, now), datetime):
                 return room
             change = starting(observed, decision, now)
             try:
                 at = self.state.save(request.instance, change, now, entry=entry, also=(room.reserve,) if room else ())
             except errors.ConflictError:
-                if mapping is None:
+                if room is None:
                     raise
                 window.known = {}
             except errors.RetryableError as error:
                 # Of workers that count at the same time DynamoDB lets one through: try again. But if no answer came,
                 # it may have been written, and a second attempt would count it twice.
-                if mapping is None or wait is None or isinstance(error, errors.NoResponseError):
+                if room is None or wait is None or isinstance(error, errors.NoResponseError):
                     raise
                 self.sleep(wait * random.Random().uniform(0.5, 1))  # noqa: S311  # spreads load, guards nothing
             else:
@@ -299,7 +282,6 @@ class Reconciler:
 
     def _send_back(
         self,
-        window: ChangeLimiter,
         requests: Mapping[InstanceKey, ReconcileRequest],
         observed: Mapping[InstanceKey, Observed],
         ended: Mapping[InstanceKey, Outcome],
@@ -310,7 +292,7 @@ class Reconciler:
         """
         now, each = self.now(), timedelta(seconds=1 / (self.settings.changes_per_second * DENSER))
         try:
-            begins = window.lengthen_line(len(requests) * each, now) - len(requests) * each
+            begins = self.pace.lengthen_line(len(requests) * each, now) - len(requests) * each
             turns = {key: begins + place * each for place, key in enumerate(requests, start=1)}
             delays = {key: math.ceil((turn - now).total_seconds()) for key, turn in turns.items()}
             soon = {key: delay for key, delay in delays.items() if delay <= LONGEST_DELAY}
@@ -322,3 +304,10 @@ class Reconciler:
             for key, turn in turns.items()
             if key not in soon and (decision := ended[key].decision) and isinstance(seen := observed[key], Observation)
         }
+
+
+def _room(window: ChangeLimiter, decision: Decision, now: datetime) -> Reservation | datetime | None:
+    """Return the room that a change takes, or its turn if there is none; None where it takes none."""
+    if not (mapping := decision.counted_for):
+        return None
+    return window.reserve_or_wait(mapping, decision.revision, now, quarantines=decision.quarantines)

@@ -26,7 +26,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rolekeeper.aws import errors
-from rolekeeper.aws.errors import RetryableError
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Limits
@@ -43,8 +42,6 @@ SPREAD = 20
 LATE = 1
 # The most minutes that leave an item in one write: an expression has at most 4 KB (DynamoDB, "Service quotas").
 LEAVING = 100
-# How often a worker tries to lengthen a line that others begin at the same time.
-LINED_UP = 5
 
 
 def counted(item: Mapping[str, Any], minutes: int, now: datetime) -> int:
@@ -143,7 +140,7 @@ class ChangeLimiter:
     def keys(self) -> tuple[Key, ...]:
         """The keys of the counters, apart from approvals; the last counts the target's instances."""
         changes, quarantines = (layout.changes_key(self.target, quarantines=to_none) for to_none in (False, True))
-        return changes, quarantines, layout.line_key(self.target), layout.target_key(self.target)
+        return changes, quarantines, layout.target_key(self.target)
 
     def note_reserved(self, room: Reservation, now: datetime) -> None:
         if room.counted is None:
@@ -161,28 +158,6 @@ class ChangeLimiter:
         with suppress(errors.AwsRefusalError):
             self.store.write(*(self.store.update(key, update) for key, update in updates.items()))
         self.turns.clear()
-
-    def lengthen_line(self, by: timedelta, now: datetime) -> datetime:
-        """Lengthen the target's line of changes that wait for the pace; returns when it ends then.
-
-        It only says when to look again: of two that read it at the same time both get the same turns.
-        """
-        line = layout.line_key(self.target)
-        for _ in range(LINED_UP):
-            ends = int(self.known.get(line, {}).get("ends", 0))
-            since = max(ends, int(now.timestamp() * 1000))
-            longer = since + int(by / timedelta(milliseconds=1))
-            update = Update().add("ends", longer - ends)
-            if ends < since:
-                update.only_if("ends", "=", ends, or_absent=True)  # of workers that restart it only one adds the gap
-            try:
-                self.store.write(self.store.update(line, update))
-            except errors.ConflictError:
-                self.known[line] = self.store.get([line]).get(line, {})
-            else:
-                self.known[line] = {"ends": longer}
-                return datetime.fromtimestamp(longer / 1000, UTC)
-        raise RetryableError("LineBusy", "the change got no turn", "dynamodb:UpdateItem")
 
     def give_back(self, turn: datetime) -> None:
         """Let others have a turn. It isn't known which window was full then, so each that counts the turn gives one."""

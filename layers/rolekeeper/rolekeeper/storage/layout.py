@@ -121,12 +121,17 @@ def unknown_key(target: Target) -> Key:
 
 def changes_key(target: Target, *, quarantines: bool = False) -> Key:
     """Return the key of one target's window; detaches by mappings to `NONE` have one of their own."""
-    return CHANGES, f"{'quarantines' if quarantines else 'changes'}#{target.account}#{target.region}"
+    return _counts_pk(target), "quarantines" if quarantines else "changes"
 
 
-def line_key(target: Target) -> Key:
-    """Return the key of the time when a target's line of changes that wait for the pace ends."""
-    return CHANGES, f"line#{target.account}#{target.region}"
+def pace_key(target: Target) -> Key:
+    """Return the key of the pace of a target's changes: what is taken of it, and the line of those that wait."""
+    return _counts_pk(target), "pace"
+
+
+def _counts_pk(target: Target) -> str:
+    # A partition of its own: DynamoDB takes 1,000 writes a second of one ("Service quotas").
+    return f"{CHANGES}#{target.account}#{target.region}"
 
 
 def sent_key(target: Target) -> Key:

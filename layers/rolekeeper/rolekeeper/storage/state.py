@@ -324,7 +324,7 @@ class State:
 
     def waiting(self, target: Target) -> tuple[datetime, int, list[str]]:
         """Read when the line of a target's changes ends, and what `note_sent` noted."""
-        line, sent = layout.line_key(target), layout.sent_key(target)
+        line, sent = layout.pace_key(target), layout.sent_key(target)
         items = self.store.get([line, sent])
         ends, noted = datetime.fromtimestamp(int(items.get(line, {}).get("ends", 0)) / 1000, UTC), items.get(sent, {})
         return ends, int(noted.get("number", 0)), list(noted.get("last", ()))
