@@ -19,7 +19,7 @@ COMMANDS = {
         "fleet": (".fleet.command:fleet", "List instances with their role and the one they should carry."),
         "explain": (".instance.command:explain", "Explain why an instance has its role."),
         "uptake": (".instance.uptake_command:uptake", "Show whether software on instances uses their roles."),
-        "history": (".instance.history_command:history", "Show what Rolekeeper did, to an instance or the fleet."),
+        "history": (".fleet.history_command:history", "Show what Rolekeeper did, to an instance or the fleet."),
         "plan": (".plan.command:plan", "Show what would change in the fleet, and why."),
         "launches": (".launch.command:group", "Show which role instances will get before they are launched."),
         "wait": (".fleet.wait_command:wait", "Wait until instances carry the role that they should."),
