@@ -6,8 +6,8 @@ NOTES = {
         "and a quarter ranks what is found and says why the others lose; a bare look-up does neither"
     ),
     "replace of 1,000 in five windows": (
-        "two writes make the change, and one more shows, with an entry in the history, until when the instance waits; "
-        "a tenth counts who waits, and a fifth are transactions that met another and are made again"
+        "two writes make the change, one shows, with an entry in the history, until when the instance waits, and about "
+        "one takes its moment of the pace; a tenth counts who waits, and a fifth are transactions that met another"
     ),
     "rolekeeper": "Python's own start and importing click are most of it",
 }
