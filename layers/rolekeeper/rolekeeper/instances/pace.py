@@ -46,6 +46,7 @@ class Pace:
     per_second: float
     known: dict[Key, Mapping[str, Any]] = field(default_factory=dict)
     _moments: deque[float] = field(default_factory=deque, init=False)
+    _each: float = field(default=0, init=False)
 
     @property
     def keys(self) -> tuple[Key]:
@@ -58,12 +59,15 @@ class Pace:
         """
         at = now.timestamp()
         for _ in range(ATTEMPTS):
-            each = self._seconds_each(at)
+            steps = self._steps(at)
+            each = self._each = 1 / (self.per_second * SLOWER**steps)
             while self._moments and self._moments[0] < at - max(LATE.total_seconds(), BURST * each):
                 self._moments.popleft()
             if not self._moments:
                 taken = self._number("taken") / 1000
-                since = max(taken if taken < at + AHEAD.total_seconds() else 0, at - BURST * each)
+                # EC2's bucket is empty after a throttle: then nothing goes at once.
+                rested = at if steps else at - BURST * each
+                since = max(taken if taken < at + AHEAD.total_seconds() else 0, rested)
                 fit = int((until.timestamp() + ROUNDED - since) / each)
                 if fit < 1:
                     return now + timedelta(seconds=since + each - at)
@@ -83,13 +87,9 @@ class Pace:
 
     def throttled(self, now: datetime) -> None:
         """Slow down for a while: EC2 refused a call, and others use its bucket too."""
-        at = now.timestamp()
         self._moments.clear()
-        slower = {
-            "slower": min(SLOWEST, self._steps(at) + 1),
-            "eases": int((now + SLOWED).timestamp() * 1000),
-            "taken": max(self._number("taken"), int(at * 1000)),
-        }
+        steps, eases = self._steps(now.timestamp()) + 1, int((now + SLOWED).timestamp() * 1000)
+        slower = {"slower": min(SLOWEST, steps), "eases": eases}
         # Of workers that are throttled at once one slows down all.
         with suppress(errors.AwsRefusalError):
             self._write(Update().set(slower).only_as(self._item, "slower", "eases"))
@@ -99,7 +99,7 @@ class Pace:
         """Leave to others the moments of changes that weren't made after all, unless others took those behind them."""
         if not self._moments:
             return
-        before, last = self._moments[0] - self._seconds_each(self._moments[0]), self._moments[-1]
+        before, last = self._moments[0] - self._each, self._moments[-1]
         self._moments.clear()
         with suppress(errors.AwsRefusalError):
             self._write(Update().set({"taken": int(before * 1000)}).only_if("taken", "=", round(last * 1000)))
@@ -136,10 +136,9 @@ class Pace:
             self.known[self.keys[0]] = {**self._item, "taken": taken}
             self._moments.extend(moments)
 
-    def _seconds_each(self, at: float) -> float:
-        return 1 / (self.per_second * SLOWER ** self._steps(at)) if "slower" in self._item else 1 / self.per_second
-
     def _steps(self, at: float) -> int:
+        if "slower" not in self._item:
+            return 0
         eased = (at - self._number("eases") / 1000) // SLOWED.total_seconds() + 1
         return max(0, self._number("slower") - max(0, int(eased)))
 
