@@ -42,7 +42,6 @@ _COLUMNS: Mapping[str, Callable[[RoleView], Any]] = {
     "broad": lambda each: bool(each.broad),
 }
 
-
 _ASKS = "last-accessed"
 
 

@@ -12,7 +12,6 @@ from rolekeeper.settings import Limits
 
 THEIRS = "arn:aws:iam::123456789012:instance-profile/theirs"
 
-
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
 

@@ -43,7 +43,6 @@ def verdicts(terminal: Terminal) -> dict[str, str]:
 
 # ---- the verdicts ----
 
-
 EKS = "EKS manages the instances, and their role with them"
 LATER = "software may keep the former for hours"
 
