@@ -139,14 +139,14 @@ def _outdated(entries: Sequence[EntryView], shown: Association | None) -> set[in
     Each association has an id of its own, so it was there from the entry that made it until it is seen last, and it
     was gone after the first change of it, which of a detach EC2 answers with the same id.
     """
-    last = {each.seen.association_id: number for number, each in enumerate(entries)}
-    last |= {shown.id: len(entries)} if shown else {}
     ids = [(each.seen.association_id, each.answer.association_id) for each in entries]
-    made = {id_: number for number, (saw, id_) in enumerate(ids) if id_ not in (None, saw)}
     ended = {saw: number for number, (saw, id_) in reversed([*enumerate(ids)]) if saw and id_}
+    late = {at for at, (saw, _) in enumerate(ids) if ended.get(saw, at) < at}
+    last = {saw: number for number, (saw, _) in enumerate(ids) if number not in late}
+    last |= {shown.id: len(entries)} if shown else {}
+    made = {id_: number for number, (saw, id_) in enumerate(ids) if id_ not in (None, saw)}
     there = ((id_, range(number + 1, last.get(id_, 0))) for id_, number in made.items())
-    late = {at for id_, between in there for at in between if ids[at][0] != id_}
-    return late | {at for at, (saw, _) in enumerate(ids) if ended.get(saw, at) < at}
+    return late | {at for id_, between in there for at in between if ids[at][0] != id_}
 
 
 # The functions that decide about instances, by their log groups in the stack.

@@ -39,6 +39,7 @@ def test_what_a_second_worker_saw_before_the_first_one_took_it_is_over() -> None
         assert whose([made, *both], None) == [(WEB, "Rolekeeper"), *then]
     taken, theirs, late = entry(2, "iip-1", WEB, "iip-1", ""), entry(3, "iip-9", DB), entry(4, "iip-1", WEB)
     assert whose([made, taken, theirs, late], None) == [(WEB, "Rolekeeper"), (DB, "another actor")]
+    assert whose([made, entry(2), taken], None) == [(WEB, "Rolekeeper")]
 
 
 def test_what_was_seen_after_another_actor_changed_it_is_believed() -> None:
