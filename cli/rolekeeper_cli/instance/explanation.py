@@ -36,7 +36,6 @@ from rolekeeper_cli.row.effect import Rows, published_there, withheld
 
 # ---- how to undo the last change ----
 
-
 # Tags that only AWS sets and removes (EC2 user guide, "Tag restrictions").
 _AWS = "aws:"
 _BY_HAND = "which only a person can put back"
@@ -212,7 +211,6 @@ class _Undoing:
 
 
 # ---- the explanation ----
-
 
 # How far back the last take-over is looked for, in history entries.
 _LOOKED_THROUGH = 100

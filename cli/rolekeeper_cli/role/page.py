@@ -12,18 +12,19 @@ from typing import Any
 from starlette.requests import Request
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.jobs import Job, followed, look
-from rolekeeper_cli.console.page import Asked, Sort, contains, listed, query_of
+from rolekeeper_cli.console.page import Asked, Sort, contains, key_of, listed, query_of
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.fleet.cache import FleetRow
 from rolekeeper_cli.role import use as views
 from rolekeeper_cli.role.access import Access, with_policies
 from rolekeeper_cli.role.use import DAYS
 from rolekeeper_cli.role.view import RoleView
+from rolekeeper_cli.row import use as mappings
+from rolekeeper_cli.row.view import MappingView
 from rolekeeper_cli.target.use import Places
 
 # What `?only=` shows, what those are called, and the member that says which roles they are.
@@ -46,12 +47,16 @@ _ASKS = "last-accessed"
 
 
 class RoleOnPage(RoleView):
-    """A role with what it may do, as far as that is known, and in JSON the policies that say so."""
+    """A role with what it may do, as far as that is known, and in JSON the policies that say so.
+
+    `mappings` are those that are in effect; `idle`, how many others name it.
+    """
 
     access: Sequence[Access] | None = None
     in_short: str = ""
     policies: Mapping[str, str] = MappingProxyType({})
     trust: str = ""
+    idle: int = 0
 
 
 def _all(request: Request) -> Job:
@@ -66,7 +71,8 @@ def _look(deployment: Deployment, *, ask_last_accessed: bool) -> Iterator[Mappin
     # Of several targets of an account, it was the first that was asked.
     readers = {each.settings.account: each.app.roles.policies for each in reversed(places.all)}
     # Only a hub's say of which account they are.
-    listed = [_with_access(each, each.account or home, readers) for each in found.roles]
+    rows = _rows_of(deployment)
+    listed = [_in_effect(_with_access(each, each.account or home, readers), rows) for each in found.roles]
     yield {
         "roles": listed,
         "summary": found.summary,
@@ -75,7 +81,7 @@ def _look(deployment: Deployment, *, ask_last_accessed: bool) -> Iterator[Mappin
         "path": deployment.settings.role_path,
         "home": home,
         "several": len({each.account for each in listed}) > 1,
-        "keys": _keys(deployment),
+        "keys": {name: key_of(row) for name, row in rows.items()},
     }
 
 
@@ -90,12 +96,25 @@ def _uses(name: str, deployment: Deployment) -> Iterator[RoleView]:
     yield views.view(deployment, own, names=[name], instances=False).roles[0]
 
 
-def _keys(deployment: Deployment) -> Mapping[str, MappingKey]:
+def _rows_of(deployment: Deployment) -> Mapping[str, MappingView]:
     """The mappings by their names in the documents; none if the caller may not see them, which the documents say."""
     try:
-        return {str(each.key): each.key for each in deployment.specs}
+        return {row.mapping: row for row in mappings.views_of(deployment, deployment.rows)}
     except AwsRefusalError:
         return {}
+
+
+def _in_effect(role: RoleOnPage, rows: Mapping[str, MappingView]) -> RoleOnPage:
+    """The role with only those of its mappings that give it now."""
+
+    def gives(name: str) -> bool:
+        row = rows.get(name)
+        return row is None or bool(row.in_effect and row.in_effect.role == role.role and not row.idle_because)
+
+    if role.mappings is None:
+        return role
+    given = list(filter(gives, role.mappings))
+    return role.but(mappings=given, idle=len(role.mappings) - len(given))
 
 
 def _list(request: Request) -> dict[str, Any]:

@@ -315,6 +315,7 @@ def test_a_button_shows_its_plan_first(
     assert "is in effect" in text(written(browser, plan))
     assert row.items() <= desk.row("workload=web").items()
     assert ("expires_at" in desk.row("workload=web")) == (button["what"] == "expire")
+    assert ('unknown">Disabled' in browser.get("/mappings").text) == (button["what"] == "disable")
 
 
 def test_a_plan_says_what_its_status_will_be_and_puts_no_weight_on_writing_a_bad_one(

@@ -126,8 +126,9 @@ def test_what_it_may_do_stands_beside_the_policies_that_say_so(browser: TestClie
 def test_every_count_and_name_is_a_link(browser: TestClient, desk: Desk) -> None:
     for value in ("a", "b"):
         desk.edit(f"tier={value}", role="web")
+    desk.edit("app=off", role="web", enabled=False)
     page = browser.get("/roles").text
-    assert '<a href="/mappings?text=web">3 mappings</a>' in page
+    assert '<a href="/mappings?text=web">3 mappings</a> <a class="muted" href="/mappings?text=web">(1 not in' in page
     assert 'href="/?role=web"' in page
     assert 'href="/roles?only=broad"' in page
     assert 'href="/mapping?key=tier&amp;value=a"' in browser.get("/role/web").text
