@@ -89,7 +89,8 @@ def _until(text: str, now: datetime) -> str:
         value = second(now + (_length(text) or timedelta()))
     found = exclusion({IGNORE_TAG: value}, now)
     if found is None or found.code != "ignored":
-        raise UsageError(f"{text!r} is no time to come", "write how long, as 8h or 7d, or a time with its zone")
+        what = f"{text!r} is no time to come" if text else "no time is given until which they are ignored"
+        raise UsageError(what, "write how long, as 8h or 7d, or a time with its zone")
     return value
 
 

@@ -141,7 +141,7 @@ def _outdated(entries: Sequence[EntryView], shown: Association | None) -> set[in
     """
     ids = [(each.seen.association_id, each.answer.association_id) for each in entries]
     ended = {saw: number for number, (saw, id_) in reversed([*enumerate(ids)]) if saw and id_}
-    late = {at for at, (saw, _) in enumerate(ids) if ended.get(saw, at) < at}
+    late = {at for at, (saw, _) in enumerate(ids) if ended.get(saw or "", at) < at}
     last = {saw: number for number, (saw, _) in enumerate(ids) if number not in late}
     last |= {shown.id: len(entries)} if shown else {}
     made = {id_: number for number, (saw, id_) in enumerate(ids) if id_ not in (None, saw)}

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.requests import Request
 
 from rolekeeper.aws.errors import AwsRefusalError
+from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper_cli.aws.deployment import Deployment
@@ -111,10 +112,8 @@ def _in_effect(role: RoleOnPage, rows: Mapping[str, MappingView]) -> RoleOnPage:
         row = rows.get(name)
         return row is None or bool(row.in_effect and row.in_effect.role == role.role and not row.idle_because)
 
-    if role.mappings is None:
-        return role
-    given = list(filter(gives, role.mappings))
-    return role.but(mappings=given, idle=len(role.mappings) - len(given))
+    given = None if role.mappings is None else list(filter(gives, role.mappings))
+    return role.but(mappings=given, idle=len(role.mappings or ()) - len(given or ()))
 
 
 def _list(request: Request) -> dict[str, Any]:
@@ -155,7 +154,7 @@ def _one(request: Request) -> dict[str, Any]:
     if found and shown is None:
         where = f" in account {account}" if account else ""
         raise CommandError(f"there is no role {name} under {found['path']}{where}", advice("see: ", Remedy(Kind.ROLES)))
-    instances = listed(request, (shown.instances if shown else None) or (), "#instances")
+    instances = listed(request, _rows(request, (shown.instances if shown else None) or ()), "#instances")
     return values | {
         "title": name,
         "role_name": name,
@@ -166,7 +165,6 @@ def _one(request: Request) -> dict[str, Any]:
         "found": found,
         "role": shown,
         "instances": instances,
-        "rows": _rows(request, instances["rows"]),
     }
 
 
@@ -176,10 +174,14 @@ def _of_account(name: str, account: str, found: Mapping[str, Any]) -> RoleOnPage
     return next((each for each in named if each.account == found["home"]), named[0] if named else None)
 
 
-def _rows(request: Request, instances: Iterable[str]) -> Mapping[str, FleetRow | None]:
-    """By id, what is known of instances that a command's document names; None where the fleet wasn't read so far."""
-    wanted = {each.rpartition("/")[2]: None for each in instances}
-    return wanted | {row.id: row for row in request.app.state.site.fleet.ask().rows if row.id in wanted}
+def _rows(request: Request, instances: Iterable[str]) -> list[tuple[str, FleetRow | None]]:
+    """Instances that a command's document names, by id, each as the fleet knows it; None where that isn't read so far.
+
+    What needs a person comes first.
+    """
+    known = {row.id: row for row in request.app.state.site.fleet.ask().rows}
+    found = [(id_, known.get(id_)) for id_ in (each.rpartition("/")[2] for each in instances)]
+    return sorted(found, key=lambda each: each[1].order if each[1] else (len(InstanceStatus), each[0], ""))
 
 
 def _has(role: RoleOnPage, text: str) -> bool:

@@ -109,9 +109,7 @@ def _shown(request: Request) -> dict[str, Any]:
     site = request.app.state.site
     stuck = (row for row in site.fleet.ask().rows if row.standing is InstanceStatus.BLOCKED)
     blocked = Counter((row.account, row.region) for row in stuck)
-    everything = [
-        TargetOnPage(**vars(each) | {"blocked": blocked[each.account, each.region]}) for each in site.targets()
-    ]
+    everything = [TargetOnPage(**vars(each), blocked=blocked[each.account, each.region]) for each in site.targets()]
     asked = Asked.of(request)
     found = [each for each in everything if asked["state"] in ("", each.state) and _holds(each, asked["text"])]
     as_list = asked["view"] == "list" or len(everything) == 1

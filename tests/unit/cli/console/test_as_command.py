@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Mapping
 from html import unescape
 from typing import Any
 
@@ -84,11 +85,15 @@ def test_a_release(browser: TestClient, desk: Desk) -> None:
 
 def asks(line: str) -> dict[str, Any]:
     """What a line has the AWS CLI ask EC2, which isn't called."""
-    aws, found = create_clidriver(), []
-    aws.session.register("calling-command.ec2.*", lambda call_parameters, **_: found.append(call_parameters) or 0)
+    aws, found = create_clidriver(), dict[str, Any]()
+
+    def instead(call_parameters: Mapping[str, Any], **_: Any) -> int:
+        found.update(call_parameters)
+        return 0
+
+    aws.session.register("calling-command.ec2.*", instead)
     assert aws.main(shlex.split(line)[1:]) == 0
-    [asked] = found
-    return asked
+    return found
 
 
 @pytest.mark.parametrize(

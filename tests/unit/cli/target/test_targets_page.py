@@ -142,9 +142,7 @@ def test_they_are_narrowed_by_state_and_text(browser: TestClient, params: dict[s
     assert ("No target fits the filter" in words(page)) == (not shown)
 
 
-def test_an_open_page_is_answered_only_when_something_is_new(
-    browser: TestClient, desk: Desk, terminal: Terminal
-) -> None:
+def test_an_open_page_is_answered_only_if_something_is_new(browser: TestClient, desk: Desk, terminal: Terminal) -> None:
     spoke = knows(terminal, desk, WEB)
     seen = news(browser.get("/targets"))
     assert browser.get(seen).status_code == 204
