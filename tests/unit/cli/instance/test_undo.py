@@ -231,9 +231,7 @@ TO_COME = {
 @pytest.mark.parametrize(
     ("story", "step"), [(story, step) for story, (_, steps) in TO_COME.items() for step in sorted(steps)]
 )
-def test_each_step_keeps_what_a_change_to_come_would_take(
-    terminal: Terminal, desk: Desk, story: Any, step: str
-) -> None:
+def test_each_step_keeps_what_a_coming_change_would_take(terminal: Terminal, desk: Desk, story: Any, step: str) -> None:
     keeps, steps = TO_COME[story]
     instance = story(terminal, desk)
     told = explained(terminal, instance)

@@ -453,9 +453,7 @@ def once_written(terminal: Terminal, act: Callable[[], object]) -> None:
     terminal.desk.world.calls.after("PutRolePolicy", wait)
 
 
-def test_a_later_statement_of_the_same_instance_is_as_good(
-    terminal: Terminal, desk: Desk, iam: Iam, moved: str
-) -> None:
+def test_a_later_statement_of_one_instance_is_as_good(terminal: Terminal, desk: Desk, iam: Iam, moved: str) -> None:
     """Two people revoke one instance."""
     once_written(terminal, lambda: iam.write("web", iam.statement("web", moved, ago=-5)))
     desk.quiet()
