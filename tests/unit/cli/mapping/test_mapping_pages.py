@@ -618,6 +618,7 @@ def test_it_is_kept_until_something_is_written_or_the_fleet_is_read_anew(
     desk.world.wait(30)
     said, looked = looked_for(browser, desk, address)
     assert ("Get another role 5" in said, "Counted 30 s ago . Count again" in said, looked) == (True, True, False)
+    assert ("counted when it was held" in said) == ("/held" in address)
     assert looked_for(browser, desk, below(address, "/again"))[1]
     assert not looked_for(browser, desk, address)[1]
     desk.world.wait(301)
