@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from shlex import quote
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.nodes import advice_for, node_of
@@ -165,7 +166,7 @@ class _Undoing:
             yield Step(untag, "then: ends the quarantine, which comes before that tag")
         if self._node:
             return
-        profile = f"--iam-instance-profile Arn={self._arn}"
+        profile = f"--iam-instance-profile {quote(f'Arn={self._arn}'.replace(',', r'\,'))}"
         if association:
             command = f"aws ec2 replace-iam-instance-profile-association --association-id {association.id} {profile}"
         else:

@@ -7,7 +7,6 @@ from typing import Any
 
 from starlette.requests import Request
 
-from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper_cli.console.page import Asked, contains, listed, live, query, version_of
 from rolekeeper_cli.shell.layout import minute
 from rolekeeper_cli.target import use as views
@@ -107,8 +106,7 @@ def _row(account: str, of_region: Mapping[str, TargetOnPage]) -> Account:
 def _shown(request: Request) -> dict[str, Any]:
     """All targets, those of one state, or those with a text in them; a deployment alone has a list only."""
     site = request.app.state.site
-    stuck = (row for row in site.fleet.ask().rows if row.standing is InstanceStatus.BLOCKED)
-    blocked = Counter((row.account, row.region) for row in stuck)
+    blocked = Counter((row.account, row.region) for row in site.fleet.ask().rows if row.kind == "bad")
     everything = [TargetOnPage(**vars(each), blocked=blocked[each.account, each.region]) for each in site.targets()]
     asked = Asked.of(request)
     found = [each for each in everything if asked["state"] in ("", each.state) and _holds(each, asked["text"])]
