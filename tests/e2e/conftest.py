@@ -56,7 +56,6 @@ def _group_of(item: pytest.Item) -> str:
 #: The deployments that stories share, in this process.
 _SHARED = pytest.StashKey[list[EmulatedAccount]]()
 
-
 #: What the SAM CLI keeps from one run to the next; and whoever builds has it alone.
 _BUILDING = REPOSITORY / ".local/building"
 

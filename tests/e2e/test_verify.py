@@ -153,7 +153,6 @@ def side_by_side[T, R](play: Callable[[T], R], cases: Iterable[T]) -> dict[T, R]
 
 # ---- as the least policy allows ----
 
-
 # EC2 has no tag by which the least policy allows them.
 UNASKED_HERE = {"stale-replace", "stale-disassociate", "second-disassociate"}
 # It starts anew each time.
@@ -283,7 +282,6 @@ def test_a_missing_permission_is_named_with_the_step_that_needs_it_and_leaves_no
 
 # ---- wrong answers ----
 
-
 # The first step that fails at each of them: because what it waits for never comes, or at once.
 NEVER_COMES_AT = {
     Fault.THIRD_B_LOST: "burst",
@@ -324,7 +322,6 @@ def test_each_wrong_answer_fails_its_step_and_leaves_nothing(verifications: Veri
 
 
 # ---- an end in between ----
-
 
 # What a verification says on its way: it is killed within a second after one of these.
 MARKS = (

@@ -404,7 +404,6 @@ def test_a_function_runs_with_its_own_role_and_finds_boto3_and_nothing_else(aws:
 
 # ---- the end ----
 
-
 HOLD = """
 import pathlib, signal, sys
 from rolekeeper_local.embedded import EmbeddedAws

@@ -19,7 +19,6 @@ from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 
-
 # The SDK tries ten times by itself otherwise, which takes its time.
 ONCE = {"AWS_RETRY_MODE": "standard", "AWS_MAX_ATTEMPTS": "1"}
 

@@ -20,7 +20,6 @@ texts = st.sampled_from(["", "t", "u"])
 values = {"revision": numbers, "total": numbers, "blocks": sets, "status": texts, "intent:a": st.just({"to": ["x", 1]})}
 names = st.sampled_from(sorted(values))
 
-
 items = st.fixed_dictionaries(
     {"revision": numbers}, optional={name: values[name] for name in values if name != "revision"}
 )

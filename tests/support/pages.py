@@ -31,7 +31,6 @@ def blocks(page: str, kind: str = "(?:ba)?sh") -> list[str]:
 # Those that are run here too; and those that show a terminal.
 bash_blocks, text_blocks = partial(blocks, kind="bash"), partial(blocks, kind="text")
 
-
 #: How a terminal pastes: line by line, as if each were typed, or as one text, which a program can tell from typing.
 PASTED = {"plain": "{}\n", "bracketed": "\x1b[200~{}\x1b[201~\n"}
 # What ends a line that waits for an answer.

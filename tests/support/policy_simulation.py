@@ -27,7 +27,6 @@ FULL_ACCESS: Document = {
     "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
 }
 
-
 # `make unit` sets it up, with Node; who runs pytest alone may not have it.
 MISSING = "" if (ENVIRONMENT / "done").exists() else ".envs/node isn't set up: make .envs/node/done"
 needs_node = pytest.mark.skipif(bool(MISSING), reason=MISSING)

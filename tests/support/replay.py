@@ -61,7 +61,6 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 # What is read of the state table: nothing is published, and nothing was done yet.
 NO_STATE: Any = SimpleNamespace(read=lambda *_, **__: Snapshot())
 
-
 FORM = {
     "allOf": [
         schema_of(Report),

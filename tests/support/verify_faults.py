@@ -86,7 +86,6 @@ class _Faults:
 
 # ---- EC2 and its events ----
 
-
 _GAP_SECONDS = 5
 _TAKEN = 2
 _PREFIX, _FOREIGN, _NONE = "rolekeeper-verify-", "-foreign", "none"
@@ -181,7 +180,6 @@ def _install_ec2(ec2: _Ec2, api: type) -> None:
 
 
 # ---- other services ----
-
 
 _SWEEP = "-OnSchedule-"
 # A follow-up of an earlier change that comes sooner after a lost event hides the loss: the story's `_PROMPT_SECONDS`.

@@ -26,7 +26,6 @@ LOCAL = ROOT / "local/rolekeeper_local"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 OPERATIONS, MAPPINGS, CONCEPTS = (f"docs/{page}.md" for page in ("operations", "mappings", "concepts"))
 
-
 TEMPLATE = templates.load()
 
 

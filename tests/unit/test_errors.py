@@ -134,7 +134,6 @@ def test_a_cancelled_transaction_is_known_by_the_reasons_of_its_items(
 
 ROLE = "arn:aws:iam::123456789012:role/rolekeeper/web"
 
-
 ASKED = "ec2:AssociateIamInstanceProfile", "arn:aws:ec2:…:instance/i-1"
 POLICY = "arn:aws:iam::aws:policy/ReadOnlyAccess"
 DENIED = "is not authorized to perform:"

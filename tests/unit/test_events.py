@@ -183,7 +183,6 @@ json_values = st.recursive(
     max_leaves=8,
 )
 
-
 PARTS = ("source", "detail-type", "account", "region", "resources", "detail", "time", "id")
 NAMES = ("instance-id", "state", "service", "resource-type", "changed-tag-keys", "cause", "correlation-id")
 

@@ -15,7 +15,6 @@ from support import templates
 
 ROOT = Path(__file__).parents[2]
 
-
 STACK = templates.load("examples/roles.yaml")
 SUFFIX = "${NameSuffix}"
 ROLES = {

@@ -34,7 +34,6 @@ EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action
 
 # ---- the verdict is the same ----
 
-
 accounts = st.frozensets(st.sampled_from([ACCOUNT, SPOKE.account, OTHER.account]), min_size=1, max_size=2)
 rows = st.fixed_dictionaries(
     {"role": st.sampled_from(["web", "api", "admin", "NONE", "gone"])},

@@ -75,7 +75,6 @@ def test_its_counts_are_kept_up_without_a_word(desk: Desk) -> None:
 
 # ---- over all rows together ----
 
-
 OTHER = "app=web"
 
 

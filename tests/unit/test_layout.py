@@ -239,7 +239,6 @@ def test_an_approval_is_of_its_signer_and_its_mapping(by: str, key: MappingKey) 
 
 SPEC = layout.encode(published("a=1", "web").spec)
 
-
 GARBLED: dict[str, tuple[Any, ...]] = {
     "enabled": ("false", Decimal(1)),
     "role": (Decimal(5), None),

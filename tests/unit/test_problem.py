@@ -29,10 +29,7 @@ def test_a_problem_names_its_column_and_then_what_to_do(problem: Problem, text: 
         (Remedy(Kind.ROLL_BACK, ("app", "web", "3")), "rolekeeper mapping rollback app=web --to 3"),
         (Remedy(Kind.APPROVE, ("app", "a b", "3")), "rolekeeper mapping approve 'app=a b' --revision 3"),
         (Remedy(Kind.MAPPING, ("a=b", "*")), r"rolekeeper mapping get 'a\=b=*'"),
-        (
-            Remedy(Kind.TAG, ("i-0abc", "app", "a b"), " --region eu-west-1"),
-            "aws ec2 create-tags --resources i-0abc --tags 'Key=app,Value=a b' --region eu-west-1",
-        ),
+        (Remedy(Kind.TAG, ("i", "k", "a b"), " -x"), "aws ec2 create-tags --resources i --tags 'Key=k,Value=a b' -x"),
         (Remedy(Kind.UNTAG, ("i-0abc", "app")), "aws ec2 delete-tags --resources i-0abc --tags Key=app"),
         (Remedy(Kind.OTHER, ("make deploy",)), "make deploy"),
     ],

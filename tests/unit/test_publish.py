@@ -28,7 +28,6 @@ from rolekeeper.settings import Limits
 
 PROFILE = f"arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/"
 
-
 pytestmark = pytest.mark.desk(roles=["web", "api"])
 
 

@@ -188,7 +188,6 @@ def test_a_change_whose_result_cant_be_written_stands(world: FakeAccount) -> Non
 
 # ---- EC2 refuses ----
 
-
 REFUSALS = [
     ("IncorrectState", "The association is not the active association"),
     ("InvalidParameterValue", "Invalid IAM Instance Profile name db"),

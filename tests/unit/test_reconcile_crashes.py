@@ -21,7 +21,6 @@ from strategies.situations import SITUATIONS, Situation
 ATTACH, REPLACE, DETACH = MUTATIONS
 LAST_STEP = 200
 
-
 EVERY_CHANGE = (
     "nothing, and a role",
     "nothing, and a role, while it is stopped",

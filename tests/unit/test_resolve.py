@@ -80,7 +80,6 @@ WAYS_TO_LOSE: dict[str, dict[str, Any]] = {
 KINDS = {"winner", "agree", "tie", "nothing", "pinned", "pin-unclear", "ignored", "ignore-unclear", "not ignored"}
 KINDS |= WAYS_TO_LOSE.keys()
 
-
 instances = st.builds(
     lambda tags, ignore, account, region: replace(
         instance(**tags, **({IGNORE_TAG: ignore.text} if ignore else {})),

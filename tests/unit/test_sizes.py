@@ -25,7 +25,6 @@ PATH = f"/rolekeeper/{'p' * 499}/"
 # The template's largest ContestedAfter.
 OFTEN = 100
 
-
 pytestmark = pytest.mark.world(contention=ContentionRule(OFTEN, timedelta(days=1)))
 
 

@@ -124,7 +124,6 @@ def test_a_record_says_in_which_format_it_is(world: FakeAccount) -> None:
 SINCE = {"since": layout.timestamp(NOW)}
 SWEPT = {**SINCE, layout.LAST_SWEEP: layout.timestamp(NOW)}
 
-
 # What is known of the hub and of the target.
 MARKERS = [(None, None), (SINCE, SWEPT), (None, SWEPT), (SWEPT, None), (SWEPT, SINCE), (SWEPT, SWEPT)]
 

@@ -147,7 +147,6 @@ def test_a_timer_that_the_next_minute_could_miss_is_looked_at_now(
 
 # ---- pins ----
 
-
 SOON = "2026-03-01T10:30:00Z"
 
 

@@ -60,7 +60,6 @@ def only_if(condition: str, value: Any, otherwise: Any = NO_VALUE) -> Any:
 
 # ---- values that promises need ----
 
-
 VALUES = {
     # A new deployment only observes, and takes no foreign role away.
     "Parameters.Mode.Default": "observe",

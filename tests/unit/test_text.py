@@ -71,7 +71,6 @@ def test_yaml_reads_back_as_the_same_and_holds_nothing_raw(value: Any) -> None:
 
 # ---- where it enters ----
 
-
 FORGED = {
     "source": "rolekeeper",
     "detail-type": "Reconcile Requested",

@@ -13,7 +13,6 @@ from rolekeeper.storage import Update, layout
 
 REPLACE = "ReplaceIamInstanceProfileAssociation"
 
-
 pytestmark = pytest.mark.world(published={"workload=web": "web", "workload=db": "db"}, limits=Limits(3, 20))
 
 

@@ -269,7 +269,6 @@ def _empty_bucket(aws: Aws, bucket: str) -> None:
 
 # ---- all kinds, in the order in which they are deleted ----
 
-
 # Two requests: what one asks for has to pass all of its filters.
 _TAGGED = [
     {"Filters": [{"Name": "tag-key", "Values": [TAG]}]},

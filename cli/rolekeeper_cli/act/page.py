@@ -21,18 +21,8 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.act import pins, use
 from rolekeeper_cli.act.use import Act, Pin, Plan, Planned, Release, Result, Start, Tag, Untag
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.console.forms import (
-    Form,
-    Outcome,
-    do_once,
-    keep,
-    plan_of,
-    posted,
-    reason_of,
-    require_word,
-    several,
-    trimmed,
-)
+from rolekeeper_cli.console import forms
+from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, trimmed
 from rolekeeper_cli.console.jobs import Job
 from rolekeeper_cli.console.page import Notice, done, listed, live, query_of, see_other
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
@@ -99,7 +89,8 @@ def _until(text: str, now: datetime) -> str:
         value = second(now + (_length(text) or timedelta()))
     found = exclusion({IGNORE_TAG: value}, now)
     if found is None or found.code != "ignored":
-        raise UsageError(f"{text!r} is no time to come", "write how long, as 8h or 7d, or a time with its zone")
+        what = f"{text!r} is no time to come" if text else "no time is given until which they are ignored"
+        raise UsageError(what, "write how long, as 8h or 7d, or a time with its zone")
     return value
 
 
@@ -151,9 +142,9 @@ class Batch:
             case Release():
                 return str(Remedy(Kind.RELEASE, (address,)))
             case Tag(key, value):
-                return str(Remedy(Kind.TAG, (id_, key, value)))
+                return str(Remedy(Kind.TAG, (id_, key, value), instances.account_options(place.deployment)))
             case Untag(key):
-                return str(Remedy(Kind.UNTAG, (id_, key)))
+                return str(Remedy(Kind.UNTAG, (id_, key), instances.account_options(place.deployment)))
             case Start():
                 return instances.starts(place.deployment, self.one.now.instance)
 
@@ -205,7 +196,7 @@ def _chosen(request: Request, form: Form) -> dict[str, Target | None]:
             raise UsageError("which instances pass the filters isn't known", "look at the list again, and choose there")
         found = {row.id: row.target for row in filter(query.passes(query.terms), fleet.rows)}
     else:
-        found = {each: site.fleet.target(each) for each in several(form, "instance")}
+        found = {each: site.fleet.target(each) for each in forms.several(form, "instance")}
     if not found:
         raise UsageError("no instance is chosen", "choose some in the fleet's list")
     if len(found) > MOST:
@@ -258,7 +249,7 @@ def write(request: Request, form: Form) -> Response:
     def do() -> Outcome:
         if not (batch.plan and batch.plan.planned):
             raise UsageError("nothing was changed: there is nothing to do", "choose other instances")
-        require_word(form, batch.word)
+        forms.require_word(form, batch.word)
         return _done_to_one(request, batch.one) if batch.one else _begun(request, batch, batch.plan)
 
     try:

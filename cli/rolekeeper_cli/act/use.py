@@ -315,7 +315,6 @@ _SKEW = timedelta(minutes=5)
 KEY_LENGTH, VALUE_LENGTH = 128, 256
 _RESERVED = "aws:"
 
-
 type _Look = Seen | CommandError | None
 
 

@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, classify
+from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError, classify
 from rolekeeper.model.problem import Advice
 from rolekeeper_cli.aws.explained import BAD_CREDENTIALS, explained
 from rolekeeper_cli.console.page import STATIC, bare_page, page
@@ -161,7 +161,7 @@ def one_for_each_cause(notes: Iterable[Note]) -> list[Note]:
     """The same notes, the bad ones first; those that have a cause in common are one."""
     found: dict[object, Note] = {}
     for note in sorted(notes, key=lambda each: each.kind != "bad"):
-        # AWS's services say each in its own words that they weren't reached.
+        # AWS's services say each in its own words that they weren't reached, or gave no answer.
         cause = note.unasked or note.cause or note.means
         first = found.get(cause)
         found[cause] = replace(first, also=(*first.also, note.means)) if first else note
@@ -186,5 +186,5 @@ def note_of(name: str, error: Exception) -> Note:
         words = f"{type(error).__name__}: {error}"
         return Note(kind, means, words, remedy="this is a bug; what led to it is where the console was started")
     denied = error.action if isinstance(error, AccessDeniedError) else ""
-    unasked = _unasked(error, reported) is not None
+    unasked = (isinstance(error, RetryableError) and not error.throttled) or _unasked(error, reported) is not None
     return Note(kind, means, reported.what, remedy=reported.remedy, permission=denied, unasked=unasked)

@@ -58,7 +58,6 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
-
 _OTHER_HOST = ErrorPage(
     HTTPStatus.MISDIRECTED_REQUEST,
     "Another address",

@@ -38,7 +38,6 @@ from rolekeeper_cli.shell.layout import day, second
 
 # ---- addresses of pages ----
 
-
 STATIC = "/static/"
 
 
@@ -86,7 +85,6 @@ def see_other(path: str, **values: str) -> Response:
 
 
 # ---- texts of the command as the console's pages say them ----
-
 
 # A word that begins a sentence; a name, an id or an action of AWS isn't changed.
 _WORD = re.compile(r"(see:|[a-z]+('[a-z]+)?[,;.?!]?)(\s|$)")

@@ -127,7 +127,6 @@ def stack_parameters(deployment: Deployment) -> list[tuple[str, str, str]]:
 
 # ---- sweeping now: the scheduled function is invoked, as by its schedule ----
 
-
 # The longest that a function may run (Lambda quotas), as the answer comes at its end. Invoked once: a second sweep
 # beside the first would do no harm, and no good.
 _CONFIG = Config(read_timeout=910, retries={"total_max_attempts": 1})

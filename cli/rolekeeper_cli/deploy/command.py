@@ -19,7 +19,6 @@ with lazily():
 
 _ALLOWED_SHOWN = 4
 
-
 # What people set; the help shows the others with --help-all.
 OFTEN_SET = ("--mode", "--role-path", "--take-over", "--max-changes-per-edit", "--alarm-email", "--organization-id")
 HELP_ALL = f"{__name__}.help_all"

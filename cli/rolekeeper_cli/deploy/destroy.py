@@ -29,7 +29,6 @@ from rolekeeper_cli.shell.terminal import Progress
 
 # ---- the instances that carry a managed role, as EC2 shows them ----
 
-
 type Carried = list[tuple[Instance, Association]]
 
 

@@ -37,7 +37,6 @@ def _until[T](
 
 # ---- what would change ----
 
-
 # Of a template whose roles have names of their own.
 NAMED_ROLES = ("CAPABILITY_NAMED_IAM",)
 
@@ -127,7 +126,6 @@ def _value(change: ParameterChangeView) -> str:
 
 
 # ---- what happens to the stack ----
-
 
 _STACK = "AWS::CloudFormation::Stack"
 # The reason of a resource that was cancelled because another one failed.

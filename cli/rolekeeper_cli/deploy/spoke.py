@@ -40,7 +40,6 @@ from rolekeeper_cli.shell.tables import show_table
 
 # ---- what a spoke has to know of its hub: parameters of spoke.yaml ----
 
-
 # What an account allows the hub to do; a new spoke begins with what the hub has.
 ALLOWED = ("TakeOver", "CreateMissingProfiles")
 # What the hub's own parameters of these names say holds in its spokes too.
@@ -120,7 +119,6 @@ def read_hub(name: str) -> Hub:
 
 
 # ---- `rolekeeper spoke deploy` ----
-
 
 STACK = "rolekeeper-spoke"
 # Parameters that only the account's roles have to do with, and their options.

@@ -48,7 +48,6 @@ _EVENTS = click.option(
     help="Whether the hub puts its events about instances here onto this account's own default buses too.",
 )
 
-
 _hub_options = together(
     click.option("--hub-profile", metavar="NAME", help="An AWS profile of the hub's account."),
     click.option("--hub-region", metavar="REGION", help="The hub's Region (or AWS_REGION, or its profile's)."),

@@ -12,7 +12,6 @@ from rolekeeper_cli.guard.use import Arns
 
 _PAGE = 'ask for that permission: docs/security.md, "What the command needs"'
 
-
 # What `NEEDS` is about; a hub alone has viewers in its spokes.
 _ROWS, _STATE, _WORK, _VIEWERS = "mapping table", "state table", "work queue", "spokes' viewers"
 _LOOK_AT_INSTANCES = "ec2:DescribeInstances ec2:DescribeIamInstanceProfileAssociations"

@@ -33,7 +33,6 @@ def doctor() -> ExitCode:
 
 # ---- what checks find, drawn as they end; also for `rolekeeper verify --pre` ----
 
-
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red", "unknown": "cyan"}
 _LAYOUT = Layout(
     (Column("level"), Column("check"), Column("what", kind="text")), colour=lambda each: _COLOURS[each.level]

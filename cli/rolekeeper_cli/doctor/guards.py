@@ -14,7 +14,6 @@ from rolekeeper_cli.shell.layout import several
 
 # ---- whether service control policies keep people from changing a tag: pure ----
 
-
 CREATE_TAGS, DELETE_TAGS = "CreateTags", "DeleteTags"
 # ForAllValues is none of them: one more tag in the request, and it doesn't deny.
 _HOLDS_ONE: Mapping[str, Callable[[str, str], bool]] = {

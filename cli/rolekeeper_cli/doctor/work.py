@@ -59,7 +59,6 @@ def rows(deployment: Deployment) -> Findings:
 
 # ---- the two queues: what waits, for how long, and what could not be processed ----
 
-
 # Usually nothing waits; this many take minutes at the rate that EC2 allows.
 MANY = 1_000
 _LOOK_BACK = timedelta(minutes=15)

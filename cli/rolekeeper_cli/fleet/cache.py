@@ -34,7 +34,6 @@ MOST = 50_000
 
 # ---- an instance as it is kept: small, so that 10,000 of them take little memory ----
 
-
 # What goes on in EC2 by itself, so that no decision is logged when it ends.
 _MOVING_STATES = frozenset({InstanceState.PENDING, InstanceState.STOPPING})
 _MOVING_ASSOCIATIONS = frozenset({AssociationState.ASSOCIATING, AssociationState.DISASSOCIATING})
@@ -127,7 +126,6 @@ def _trace(seen: Seen) -> int:
 
 # ---- EC2, with each read counted ----
 
-
 _MINUTE = 60.0
 
 
@@ -172,7 +170,6 @@ class CountedEc2(Ec2):
 
 
 # ---- reading instances: all of them page by page, or some ----
-
 
 # FilterLogEvents: 5 calls a second in an account and Region (CloudWatch Logs quotas). We make at most 2.
 _LOG_PAUSE = 0.5

@@ -214,7 +214,6 @@ def suggestions(fleet: Fleet) -> list[str]:
 
 # ---- a page of the fleet ----
 
-
 # The width of the bar in its own units, and how thin a share may be that is still seen.
 WIDTH, THINNEST = 1_000.0, 4.0
 # From how many instances on a reason is counted above the list, and how many of its details are named.

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from shlex import quote
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.nodes import advice_for, node_of
@@ -35,7 +36,6 @@ from rolekeeper_cli.row.edits import revision_before
 from rolekeeper_cli.row.effect import Rows, published_there, withheld
 
 # ---- how to undo the last change ----
-
 
 # Tags that only AWS sets and removes (EC2 user guide, "Tag restrictions").
 _AWS = "aws:"
@@ -166,7 +166,7 @@ class _Undoing:
             yield Step(untag, "then: ends the quarantine, which comes before that tag")
         if self._node:
             return
-        profile = f"--iam-instance-profile Arn={self._arn}"
+        profile = f"--iam-instance-profile {quote(f'Arn={self._arn}'.replace(',', r'\,'))}"
         if association:
             command = f"aws ec2 replace-iam-instance-profile-association --association-id {association.id} {profile}"
         else:
@@ -212,7 +212,6 @@ class _Undoing:
 
 
 # ---- the explanation ----
-
 
 # How far back the last take-over is looked for, in history entries.
 _LOOKED_THROUGH = 100

@@ -106,7 +106,6 @@ def in_words(answer: WhoView, account: str) -> str:
 
 # ---- what software does with its roles ----
 
-
 #: What the event history of an instance's Region lacks (docs/AWS_FACTS.md, "CloudTrail's event history").
 NOT_RECORDED = (
     "calls on the data of services, such as S3's objects and DynamoDB's items, aren't in CloudTrail's event history; "

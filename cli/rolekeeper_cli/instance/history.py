@@ -136,13 +136,17 @@ def spans(entries: Sequence[EntryView], shown: Association | None, *, granted: b
 def _outdated(entries: Sequence[EntryView], shown: Association | None) -> set[int]:
     """The places of entries, the oldest first, that saw what was over: another worker had made an association already.
 
-    Each association has an id of its own, so it was there from the entry that made it until it is seen last.
+    Each association has an id of its own, so it was there from the entry that made it until it is seen last, and it
+    was gone after the first change of it, which of a detach EC2 answers with the same id.
     """
-    last = {each.seen.association_id: number for number, each in enumerate(entries)}
+    ids = [(each.seen.association_id, each.answer.association_id) for each in entries]
+    ended = {saw: number for number, (saw, id_) in reversed([*enumerate(ids)]) if saw and id_}
+    late = {at for at, (saw, _) in enumerate(ids) if ended.get(saw or "", at) < at}
+    last = {saw: number for number, (saw, _) in enumerate(ids) if number not in late}
     last |= {shown.id: len(entries)} if shown else {}
-    made = {each.answer.association_id: number for number, each in enumerate(entries)}
-    there = ((id_, range(number + 1, last.get(id_, 0))) for id_, number in made.items() if id_)
-    return {at for id_, between in there for at in between if entries[at].seen.association_id != id_}
+    made = {id_: number for number, (saw, id_) in enumerate(ids) if id_ not in (None, saw)}
+    there = ((id_, range(number + 1, last.get(id_, 0))) for id_, number in made.items())
+    return late | {at for id_, between in there for at in between if ids[at][0] != id_}
 
 
 # The functions that decide about instances, by their log groups in the stack.
@@ -152,7 +156,6 @@ _LATE = timedelta(seconds=60)
 _REMEMBERED = 10_000
 # Those of the parameter LogLevel at which decisions are logged.
 _LEVELS = frozenset({"DEBUG", "INFO"})
-
 
 # How far back the fleet's history goes: first a little, as each look reads all of a time.
 _BACK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)

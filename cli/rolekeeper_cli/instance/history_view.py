@@ -1,16 +1,19 @@
 """What Rolekeeper did to an instance, who led to it, and the writes of the control item."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
 
+from rolekeeper.storage.layout import REFUSED, STARTED
 from rolekeeper_cli.shell.view import View
-
-# A history entry's outcome until AWS's answer is written.
-_STARTED = "started"
 
 # The codes whose reasons give AWS's answer.
 _GIVE_ANSWERS = frozenset({"propagating", "throttled", "denied", "refused"})
+# What EC2 answers where another worker or actor was faster; but a profile of the instance itself isn't ready.
+_OVERTAKEN = re.compile(
+    "IncorrectState:(?!.*identity ?profile)|StaleAssociation|Invalid(Association|Instance)ID.NotFound", re.IGNORECASE
+)
 
 
 class CallerView(View):
@@ -105,12 +108,17 @@ class EntryView(DecisionView):
         """What AWS answered; empty if it wasn't asked for a change."""
         if self.answer.code:
             return f"{self.answer.code}: {self.answer.message or ''}"
-        return self.answer.association_id or ("started; the answer is unknown" if self.outcome == _STARTED else "")
+        return self.answer.association_id or ("started; the answer is unknown" if self.outcome == STARTED else "")
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether a refused change harmed nobody: another one was made first, and Rolekeeper looked again."""
+        return self.outcome == REFUSED and bool(_OVERTAKEN.match(self.answered))
 
     @property
     def why(self) -> str:
         """The cause, the reason, and AWS's answer if that is an error or unknown."""
-        failed = self.answer.code or self.outcome == _STARTED
+        failed = self.answer.code or self.outcome == STARTED
         answer = f"AWS: {self.answered}" if failed and self.code not in _GIVE_ANSWERS else ""
         return " → ".join(filter(None, (self.cause, self.reason, answer)))
 

@@ -286,12 +286,11 @@ def undo_link(instance: str, step: Step) -> Document:
 
 def grouped(entries: Sequence[EntryView]) -> list[list[EntryView]]:
     """The entries, those of the same kind that follow each other together."""
-    kind = attrgetter("action", "code", "outcome", "from_", "to", "mapping", "revision")
+    kind = attrgetter("action", "code", "outcome", "overtaken", "from_", "to", "mapping", "revision")
     return [list(same) for _, same in groupby(entries, kind)]
 
 
 # ---- its roles on a line of time ----
-
 
 # What of the past can be asked for.
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)

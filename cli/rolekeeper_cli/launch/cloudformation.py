@@ -16,7 +16,6 @@ from rolekeeper_cli.launch.use import Kind
 
 type Node = Any  # as JSON has it: text, Boolean, list or map; an intrinsic function is a map with one key
 
-
 # What a value is if it isn't known before it is deployed, and if there is none.
 UNKNOWN, ABSENT = object(), object()
 

@@ -195,7 +195,6 @@ def _question(
 
 # ---- writing, and what Rolekeeper makes of it ----
 
-
 _NAMED = 10
 
 
@@ -289,7 +288,6 @@ def _tell_bad(deployment: Deployment, row: effect.Row, roles: Sequence[str], *, 
 
 # ---- what an edit changes, a line for each row ----
 
-
 _SIGNS = {"new": ("+", "green"), "changed": ("~", "yellow"), "deleted": ("-", "red")}
 
 
@@ -306,7 +304,6 @@ def show_change(change: edits.Change) -> None:
 
 
 # ---- the list ----
-
 
 _UNJUDGED = "not judged yet"
 

@@ -40,7 +40,6 @@ from rolekeeper_cli.target.use import Places
 
 # ---- the form: a field for each column ----
 
-
 # What a person wants to say of nearly every mapping; the others wait below a fold.
 _FIRST = ("role", "description", "owner", "priority", "enabled", "expires_at")
 
@@ -86,7 +85,6 @@ def _field(column: Column, text: str) -> dict[str, Any]:
 
 
 # ---- the pages ----
-
 
 _MOVED = (
     "Another actor edited this mapping since this form was opened. The form below shows what you typed; "
@@ -213,7 +211,6 @@ def _rows(deployment: Deployment, key: MappingKey, form: Form) -> RowPlan | None
 
 
 # ---- what an edit would do ----
-
 
 # Rolekeeper judges a row in about a second; who waits longer for it is better shown the page, which follows.
 PATIENCE_SECONDS = 20

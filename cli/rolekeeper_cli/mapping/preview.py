@@ -36,7 +36,6 @@ from rolekeeper_cli.target.use import Places
 # The most mappings, rows, and kinds of changes that are named one by one.
 _NAMED = 5
 
-
 # What a plan mentions of a row that isn't in effect.
 _WAITING = ("mapping", "status", "in_effect", "idle_because", "waits")
 
@@ -269,7 +268,7 @@ def of_switch(deployment: Deployment, after: Control, seconds: float) -> Preview
         notes=(
             f"{note}. {number[0].upper()}{number[1:]} counted.",
             *(f"{each}." for each in places.unseen_in_words()),
-            *_first(damaged, "more instances are left out"),
+            *_first(damaged),
         ),
         withheld=bool(will),
     )
@@ -315,7 +314,7 @@ def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = 
     notes = [f"{each}." for each in proposed.unseen]
     done = [(each, each.impact) for each in proposed.edits if each.applies and each.impact]
     later = [f"{each.key}: at {text}." for each, impact in done for text in impact.later_in_words]
-    notes += _first(later, "more moments at which instances change")
+    notes += _first(later)
     why = _why_not_now(deployment)
     held = any(each.needs_approval for each in proposed.edits)
     at_once = _sum([impact for each, impact in done if approved or each.takes_effect])
@@ -326,7 +325,7 @@ def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = 
         foreign=None if held else sum(each.foreign for each in proposed.edits),
         notes=(*notes, *why, *former),
         statuses=statuses,
-        unpublished=_first(why_not, "more rows wouldn't be published as written"),
+        unpublished=_first(why_not),
         paused=bool(why),
     )
 
@@ -346,9 +345,9 @@ def _counts(impact: Impact) -> str:
     return ", ".join(counts) or "no change"
 
 
-def _first(sentences: Sequence[str], more: str) -> list[str]:
+def _first(sentences: Sequence[str]) -> list[str]:
     """As many as a person reads, and then how many more there are."""
-    others = [f"{len(sentences) - _NAMED:,} {more}."] if len(sentences) > _NAMED else []
+    others = [f"And {len(sentences) - _NAMED:,} more."] if len(sentences) > _NAMED else []
     return [*sentences[:_NAMED], *others]
 
 
@@ -361,7 +360,7 @@ def _as_held(history: Iterable[Mapping[str, Any]], number: int) -> Preview | Non
             impact = Impact(attach, replaced, detach, only_later=only_later, difference=difference)
             counted = f"It was counted at {entry['at'][:19]}Z."
             moments = [f"More instances change at {moment['at'][:19]}Z." for moment in effect.get("later", ())]
-            return Preview(impact, notes=(counted, *_first(moments, "more moments at which instances change")))
+            return Preview(impact, notes=(counted, *_first(moments)))
     return None
 
 

@@ -36,7 +36,6 @@ from rolekeeper_cli.target.use import Pages, Places
 
 # ---- a plan in a file: lines of JSON, written while the instances go by ----
 
-
 FORM = 3
 
 
@@ -274,7 +273,6 @@ def _carried(change: PlannedChange) -> str:
 
 
 # ---- applying a plan ----
-
 
 _POLL_SECONDS = 0.5
 _PATIENCE_SECONDS = 60

@@ -195,7 +195,6 @@ def _draw_applied(done: AppliedView) -> None:
 
 SIGNS = {"Attach": "+", "Replace": "~", "Detach": "-", "Wait": "!", "Hold": "!"}
 
-
 # The most lines of instances, and of permissions, on one screen.
 _MOST = 6
 # How many of those that change alike are named.

@@ -257,7 +257,6 @@ def _count(values: Sequence[str] | None) -> str:
 # What a table says of what a role lacks, and of the mappings that give it, in characters and by number.
 _WORDS, _MAPPINGS = 200, 2
 
-
 _INCLUSIONS = Layout(
     (
         Column("role", kind="key"),

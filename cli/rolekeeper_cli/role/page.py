@@ -12,18 +12,20 @@ from typing import Any
 from starlette.requests import Request
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.model.mapping import MappingKey
+from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.jobs import Job, followed, look
-from rolekeeper_cli.console.page import Asked, Sort, contains, listed, query_of
+from rolekeeper_cli.console.page import Asked, Sort, contains, key_of, listed, query_of
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.fleet.cache import FleetRow
 from rolekeeper_cli.role import use as views
 from rolekeeper_cli.role.access import Access, with_policies
 from rolekeeper_cli.role.use import DAYS
 from rolekeeper_cli.role.view import RoleView
+from rolekeeper_cli.row import use as mappings
+from rolekeeper_cli.row.view import MappingView
 from rolekeeper_cli.target.use import Places
 
 # What `?only=` shows, what those are called, and the member that says which roles they are.
@@ -42,17 +44,20 @@ _COLUMNS: Mapping[str, Callable[[RoleView], Any]] = {
     "broad": lambda each: bool(each.broad),
 }
 
-
 _ASKS = "last-accessed"
 
 
 class RoleOnPage(RoleView):
-    """A role with what it may do, as far as that is known, and in JSON the policies that say so."""
+    """A role with what it may do, as far as that is known, and in JSON the policies that say so.
+
+    `mappings` are those that are in effect; `idle`, how many others name it.
+    """
 
     access: Sequence[Access] | None = None
     in_short: str = ""
     policies: Mapping[str, str] = MappingProxyType({})
     trust: str = ""
+    idle: int = 0
 
 
 def _all(request: Request) -> Job:
@@ -67,7 +72,8 @@ def _look(deployment: Deployment, *, ask_last_accessed: bool) -> Iterator[Mappin
     # Of several targets of an account, it was the first that was asked.
     readers = {each.settings.account: each.app.roles.policies for each in reversed(places.all)}
     # Only a hub's say of which account they are.
-    listed = [_with_access(each, each.account or home, readers) for each in found.roles]
+    rows = _rows_of(deployment)
+    listed = [_in_effect(_with_access(each, each.account or home, readers), rows) for each in found.roles]
     yield {
         "roles": listed,
         "summary": found.summary,
@@ -76,7 +82,7 @@ def _look(deployment: Deployment, *, ask_last_accessed: bool) -> Iterator[Mappin
         "path": deployment.settings.role_path,
         "home": home,
         "several": len({each.account for each in listed}) > 1,
-        "keys": _keys(deployment),
+        "keys": {name: key_of(row) for name, row in rows.items()},
     }
 
 
@@ -91,12 +97,23 @@ def _uses(name: str, deployment: Deployment) -> Iterator[RoleView]:
     yield views.view(deployment, own, names=[name], instances=False).roles[0]
 
 
-def _keys(deployment: Deployment) -> Mapping[str, MappingKey]:
+def _rows_of(deployment: Deployment) -> Mapping[str, MappingView]:
     """The mappings by their names in the documents; none if the caller may not see them, which the documents say."""
     try:
-        return {str(each.key): each.key for each in deployment.specs}
+        return {row.mapping: row for row in mappings.views_of(deployment, deployment.rows)}
     except AwsRefusalError:
         return {}
+
+
+def _in_effect(role: RoleOnPage, rows: Mapping[str, MappingView]) -> RoleOnPage:
+    """The role with only those of its mappings that give it now."""
+
+    def gives(name: str) -> bool:
+        row = rows.get(name)
+        return row is None or bool(row.in_effect and row.in_effect.role == role.role and not row.idle_because)
+
+    given = None if role.mappings is None else list(filter(gives, role.mappings))
+    return role.but(mappings=given, idle=len(role.mappings or ()) - len(given or ()))
 
 
 def _list(request: Request) -> dict[str, Any]:
@@ -137,7 +154,7 @@ def _one(request: Request) -> dict[str, Any]:
     if found and shown is None:
         where = f" in account {account}" if account else ""
         raise CommandError(f"there is no role {name} under {found['path']}{where}", advice("see: ", Remedy(Kind.ROLES)))
-    instances = listed(request, (shown.instances if shown else None) or (), "#instances")
+    instances = listed(request, _rows(request, (shown.instances if shown else None) or ()), "#instances")
     return values | {
         "title": name,
         "role_name": name,
@@ -148,7 +165,6 @@ def _one(request: Request) -> dict[str, Any]:
         "found": found,
         "role": shown,
         "instances": instances,
-        "rows": _rows(request, instances["rows"]),
     }
 
 
@@ -158,10 +174,14 @@ def _of_account(name: str, account: str, found: Mapping[str, Any]) -> RoleOnPage
     return next((each for each in named if each.account == found["home"]), named[0] if named else None)
 
 
-def _rows(request: Request, instances: Iterable[str]) -> Mapping[str, FleetRow | None]:
-    """By id, what is known of instances that a command's document names; None where the fleet wasn't read so far."""
-    wanted = {each.rpartition("/")[2]: None for each in instances}
-    return wanted | {row.id: row for row in request.app.state.site.fleet.ask().rows if row.id in wanted}
+def _rows(request: Request, instances: Iterable[str]) -> list[tuple[str, FleetRow | None]]:
+    """Instances that a command's document names, by id, each as the fleet knows it; None where that isn't read so far.
+
+    What needs a person comes first.
+    """
+    known = {row.id: row for row in request.app.state.site.fleet.ask().rows}
+    found = [(id_, known.get(id_)) for id_ in (each.rpartition("/")[2] for each in instances)]
+    return sorted(found, key=lambda each: each[1].order if each[1] else (len(InstanceStatus), each[0], ""))
 
 
 def _has(role: RoleOnPage, text: str) -> bool:

@@ -115,7 +115,6 @@ def _date(answer: Any) -> datetime:
 
 # ---- what to revoke ----
 
-
 # The options that print a policy as IAM takes it.
 _PRINTS = "--dry-run -o json --query 'revoked[0].document'"
 
@@ -279,7 +278,6 @@ def others(deployment: Deployment, revocation: Revocation) -> tuple[list[str], s
 
 
 # ---- writing it ----
-
 
 # What another person began to write before us may be there after it.
 _PAUSE_SECONDS, _EVERY_SECONDS, _PATIENCE_SECONDS = 2.0, 1.0, 8.0

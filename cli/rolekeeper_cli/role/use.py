@@ -116,7 +116,6 @@ def _unknown(found: Iterable["Inventory"], *, is_hub: bool) -> list[str]:
 
 # ---- the roles of one account ----
 
-
 # What a spoke's viewer may not do (spoke.yaml): asking would only be refused, and a refusal may raise an alarm.
 _ONLY_NAMED = "only roles that a mapping gives or an instance carries are listed: a spoke's viewer may list none"
 _NO_REPORT = Report(because="a spoke's viewer may not ask IAM for its report")
@@ -250,7 +249,6 @@ def _quotas(deployment: Deployment) -> QuotasView:
 
 
 # ---- one role ----
-
 
 # How long a role or a service isn't used before it is called unused.
 DAYS = 90

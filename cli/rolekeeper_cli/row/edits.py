@@ -40,7 +40,6 @@ from rolekeeper_cli.shell.suggest import did_you_mean
 
 # ---- a column's value as text ----
 
-
 _BETWEEN = re.compile(r"[;,\s]+")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 # A run of characters and backslash pairs up to a semicolon that stands for itself.
@@ -245,7 +244,6 @@ def _as_seen(row: Attributes, *others: str) -> Update:
 
 
 # ---- the verdicts on rows that were written ----
-
 
 _CODES: Mapping[str, ExitCode] = {
     **dict.fromkeys(DONE, ExitCode.DONE),
@@ -530,7 +528,6 @@ def _not_discarded(deployment: Deployment, edit: OpenEdit) -> CommandError:
 
 # ---- `mapping set`: a row with some columns changed, read as every row is ----
 
-
 _BY_NAME = {column.name: column for column in COLUMNS}
 
 
@@ -567,7 +564,6 @@ def edited(key: MappingKey, row: Attributes, assignments: Sequence[str], home: H
 
 
 # ---- the revision that a rollback restores ----
-
 
 _LOOKED_AT = 100
 

@@ -100,7 +100,6 @@ _BECAUSE: Mapping[str, str] = {
     Status.WAITING: "waits for AWS",
 }
 
-
 # Why what is published governs no instance.
 _IDLE = frozenset({"disabled", "expired", "out-of-scope"})
 

@@ -109,7 +109,6 @@ def dumped(value: Any) -> str:
 
 # ---- reading ----
 
-
 _WRITE = f"list the mappings under {TOP}; rolekeeper mapping export shows how"
 
 

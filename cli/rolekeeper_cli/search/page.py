@@ -121,9 +121,12 @@ def _mappings(request: Request) -> list[Hit] | str:
     ]
 
 
-def _roles(request: Request) -> list[Hit] | str:
+def _roles(request: Request, fleet: Fleet) -> list[Hit] | str:
+    """The roles under the path, and what else instances carry: foreign roles have no page of their own."""
     names = request.app.state.site.role_names()
-    return [Hit(each, f"/role/{each}") for each in names] or "IAM lists none under the role path"
+    carried = Counter(row.carries for row in fleet.rows if row.carries and row.carries not in names)
+    hits = [Hit(each, f"/role/{each}") for each in names] + [_filter("role", *each) for each in carried.items()]
+    return hits or "IAM lists none under the role path"
 
 
 def _instance(row: FleetRow) -> Hit:
@@ -167,7 +170,7 @@ def groups(request: Request, text: str, only: str = "") -> list[Group]:
     ]
     for name, path, hits in (
         ("Mappings", "/mappings", site.reads.get("search", lambda: _mappings(request), _KEPT_SECONDS)),
-        ("Roles", "/roles", _roles(request)),
+        ("Roles", "/roles", _roles(request, fleet)),
         ("Tags", "", _tags(fleet)),
         ("Accounts and Regions", "", _places(fleet)),
         ("Pages and actions", "", _actions(request)),

@@ -66,7 +66,6 @@ def completes(kind: Completed) -> Callable[[click.Context, click.Parameter, str]
 
 INSTANCE = "The instance's id, or its Name tag if no other has it; of another target, ACCOUNT/REGION/ID."
 
-
 instance_argument = click.argument("instance", help=INSTANCE, shell_complete=completes("instances"))
 waits = click.option(
     "--wait/--no-wait",

@@ -89,7 +89,6 @@ OFFERS: Mapping[str, Callable[[click.Context, str], Offered]] = {
     "revisions": revisions,
 }
 
-
 # After how many seconds names are asked for again, and are no longer offered.
 _FRESH, _KEPT = 60, 86_400
 

@@ -106,7 +106,6 @@ def is_terminal() -> bool:
 
 # ---- the same again, until Ctrl-C ----
 
-
 WATCH_SECONDS = 5.0
 
 
@@ -148,7 +147,6 @@ def _replace(draw: Callable[[], object]) -> None:
 
 
 # ---- asking before something is done. Without a terminal nobody is asked ----
-
 
 _CASE = "upper and lower case count"
 

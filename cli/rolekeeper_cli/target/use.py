@@ -180,7 +180,6 @@ def few_at_once[Item, Result](items: Sequence[Item], do: Callable[[Item], Result
 
 # ---- what is known of the targets ----
 
-
 # The states of a target: managed, not swept yet, not swept lately, the hub can't manage it, its spoke's events don't
 # reach the hub, it has no spoke but sends events.
 WELL, NEW, OVERDUE, PROBLEM, SILENT, UNKNOWN = "well", "new", "overdue", "problem", "silent", "unknown"
@@ -321,7 +320,6 @@ def forget(deployment: Deployment, text: str) -> None:
 
 
 # ---- the accounts and Regions of the organization that have no spoke, and the instances that are there ----
-
 
 _ACTIVE = "ACTIVE"
 # What EC2 answers in a Region that the account hasn't enabled (AWS_FACTS.md, "Many accounts").

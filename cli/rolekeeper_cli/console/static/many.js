@@ -11,7 +11,7 @@
     if (!shown) { return; }
     var elsewhere = chosen.size - there, some = chosen.size > 0 || whole();
     shown.textContent = chosen.size ? ": " + chosen.size + " chosen" + (elsewhere ? ", " + elsewhere + " not on this page" : "") : "";
-    ofMany("page").checked = there > 0 && there === boxes().length;
+    [ofMany("page"), ofMany("head")].forEach(function (each) { if (each) { each.checked = there > 0 && there === boxes().length; } });
     var bar = shown.closest("details"), was = bar.classList.contains("chosen");
     bar.classList.toggle("chosen", Boolean(some));
     // Only what is chosen first opens it, and what is chosen no longer closes it: a person works in it meanwhile.
@@ -32,7 +32,7 @@
   document.addEventListener("change", function (event) {
     var box = event.target;
     if (box.id === "many-act") { fields(); }
-    if (box.id === "many-page") { take(boxes(), box.checked); } else if (boxes().indexOf(box) >= 0) { take([box], box.checked); } else { count(); }
+    if (box.id === "many-page" || box.id === "many-head") { take(boxes(), box.checked); } else if (boxes().indexOf(box) >= 0) { take([box], box.checked); } else { count(); }
   });
   document.addEventListener("click", function (event) {
     var all = boxes(), at = all.indexOf(event.target), from = all.findIndex(function (each) { return each.value === last; });

@@ -1,5 +1,6 @@
 """What is wrong, why, and what to do about it, as values: who shows them makes the text, and nobody takes one apart."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -45,10 +46,8 @@ class Kind(StrEnum):
     OTHER = "typed as it is"
 
 
-_TAGS = frozenset({Kind.TAG, Kind.UNTAG})
-_OF_A_MAPPING = frozenset(
-    {Kind.MAPPING, Kind.MAPPING_HISTORY, Kind.REMOVE_MAPPING, Kind.ROLL_BACK, Kind.APPROVE, Kind.DISCARD}
-)
+# What the AWS CLI's shorthand takes for its own: commas, quotes, brackets; and it drops blanks at the ends.
+_NOT_SHORT = re.compile(r"\A[\s=]|\s\Z|[^\w .:/=+@-]|[^\0-\uffff]")
 # The option that takes a third argument.
 _OPTIONS = dict.fromkeys((Kind.ATTACH, Kind.REPLACE), "--instance-profile")
 _OPTIONS |= {Kind.ROLL_BACK: "--to", Kind.APPROVE: "--revision", Kind.DISCARD: "--revision"}
@@ -70,16 +69,17 @@ class Remedy:
     def __str__(self) -> str:
         if self.kind is Kind.OTHER:
             return f"{self.arguments[0]}{self.options}"
-        if self.kind in _TAGS:
-            instance, key, *value = self.arguments
-            tag = quote(f"Key={key}" + "".join(f",Value={text}" for text in value))
-            return f"{self.kind} --resources {instance} --tags {tag}{self.options}"
+        if self.kind in (Kind.TAG, Kind.UNTAG):
+            instance, *texts = self.arguments
+            tag = dict(zip(("Key", "Value"), texts, strict=False))
+            short = ",".join(f"{name}={text}" for name, text in tag.items())
+            tags = json.dumps([tag]) if any(map(_NOT_SHORT.search, texts)) else short
+            return f"{self.kind} --resources {instance} --tags {quote(tags)}{self.options}"
         names, more = self.arguments[:2], self.arguments[2:]
-        if self.kind in _OF_A_MAPPING:
+        if names and self.kind.startswith("mapping "):
             names = (key_text(*names),)
-        return " ".join(
-            ["rolekeeper", self.kind, *map(quote, names), *(f"{_OPTIONS[self.kind]} {argument}" for argument in more)]
-        )
+        options = [f"{_OPTIONS[self.kind]} {argument}" for argument in more]
+        return " ".join(["rolekeeper", self.kind, *map(quote, names), *options])
 
 
 @dataclass(frozen=True, slots=True)

@@ -251,10 +251,11 @@ def test_none_and_too_many_are_refused(browser: TestClient, desk: Desk) -> None:
     [
         ({"act": "pin"}, "No role is named."),
         ({"act": "pin", "role": "dbb"}, "Did you mean db?"),
+        ({"act": "ignore", "until": ""}, "No time is given"),
         ({"act": "conjure"}, "The form doesn't say what to do."),
         *(
             ({"act": "ignore", "until": until}, "is no time to come")
-            for until in ("", "soon", "2026-01-01T00:00:00Z", "2027-01-01T00:00:00", "false")
+            for until in ("soon", "2026-01-01T00:00:00Z", "2027-01-01T00:00:00", "false")
         ),
     ],
 )
@@ -285,9 +286,7 @@ def test_one_that_changed_after_the_plan_is_refused_and_the_others_are_done(brow
 
 
 @pytest.mark.parametrize("form", [PIN, {"act": "release"}], ids=["pin", "release"])
-def test_a_pin_that_another_person_writes_meanwhile_stays(
-    browser: TestClient, desk: Desk, form: dict[str, str]
-) -> None:
+def test_a_pin_that_another_person_wrote_meanwhile_stays(browser: TestClient, desk: Desk, form: dict[str, str]) -> None:
     some = [desk.world.running() for _ in range(3)]
     if form is not PIN:
         done(browser, planned(browser, *some, **PIN))

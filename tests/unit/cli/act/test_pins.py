@@ -14,7 +14,6 @@ from rolekeeper.storage import layout
 
 PROFILE = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"
 
-
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
 

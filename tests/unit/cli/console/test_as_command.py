@@ -2,10 +2,12 @@
 
 import re
 import shlex
+from collections.abc import Mapping
 from html import unescape
 from typing import Any
 
 import pytest
+from awscli.clidriver import create_clidriver  # type: ignore[import-untyped]  # it has no types
 from httpx2 import Response
 from starlette.testclient import TestClient
 
@@ -81,18 +83,30 @@ def test_a_release(browser: TestClient, desk: Desk) -> None:
     assert given(browser.post(f"/instance/{one}/release"))["instance"] == one
 
 
-def test_a_tag_and_a_start_are_the_aws_command_line(browser: TestClient, desk: Desk) -> None:
-    one = desk.world.stopped(app="web")
-    asked = [
-        ("tag", {"do": "set", "key": "app", "value": "a b"}),
-        ("tag", {"do": "remove", "key": "app"}),
-        ("start", {}),
-    ]
-    assert [command(browser.post(f"/instance/{one}/{kind}", data=form)) for kind, form in asked] == [
-        f"aws ec2 create-tags --resources {one} --tags 'Key=app,Value=a b'",
-        f"aws ec2 delete-tags --resources {one} --tags Key=app",
-        f"aws ec2 start-instances --instance-ids {one}",
-    ]
+def asks(line: str) -> dict[str, Any]:
+    """What a line has the AWS CLI ask EC2, which isn't called."""
+    aws, found = create_clidriver(), dict[str, Any]()
+
+    def instead(call_parameters: Mapping[str, Any], **_: Any) -> int:
+        found.update(call_parameters)
+        return 0
+
+    aws.session.register("calling-command.ec2.*", instead)
+    assert aws.main(shlex.split(line)[1:]) == 0
+    return found
+
+
+@pytest.mark.parametrize(
+    "text", ["web", "a b", "a,b", '"q"', "it's", "[x]", "{x}", "=", "a\\,", " a ", "é", "\U0001d49c", ""]
+)
+def test_a_tag_and_a_start_are_what_the_aws_command_line_reads(browser: TestClient, desk: Desk, text: str) -> None:
+    one, key = desk.world.stopped(), f"{text}k{text}"
+    setting = browser.post(f"/instance/{one}/tag", data={"do": "set", "key": key, "value": text})
+    assert asks(command(setting)) == {"Resources": [one], "Tags": [{"Key": key, "Value": text}]}
+    desk.world.tag(one, **{key: text})
+    removing = browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": key})
+    assert asks(command(removing)) == {"Resources": [one], "Tags": [{"Key": key}]}
+    assert asks(command(browser.post(f"/instance/{one}/start"))) == {"InstanceIds": [one]}
 
 
 # ---- a mapping ----

@@ -101,9 +101,7 @@ def test_an_open_page_doesnt_begin_a_look_that_fails_each_second(story: Story) -
     assert len(story.waiting) == 1, "and has it tried again at once"
 
 
-def test_a_bug_is_written_to_the_terminal_and_raised_by_the_page(
-    story: Story, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_bug_is_written_to_the_terminal_and_raised_by_a_page(story: Story, caplog: pytest.LogCaptureFixture) -> None:
     def fails(_deployment: Deployment) -> Iterator[int]:
         yield 1
         raise ZeroDivisionError

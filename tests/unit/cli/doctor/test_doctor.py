@@ -312,7 +312,6 @@ def test_who_is_neither_user_nor_role_isn_t_asked_for(
 
 # ---- what guards the tags ----
 
-
 READS = {"logging": True, "EventSelectors": [{"ReadWriteType": "ReadOnly", "IncludeManagementEvents": True}]}
 DATA = {"logging": True, "EventSelectors": [{"ReadWriteType": "All", "IncludeManagementEvents": False}]}
 

@@ -35,7 +35,7 @@ def test_a_day_is_plotted_by_status_and_by_change(browser: TestClient, desk: Des
     happened(desk, ok=306, drift=1)
     page = browser.get("/activity")
     assert "Instances by status 1 drift 306 ok at the last sweep" in words(page)
-    assert "Changes per hour 4 attached 0 replaced 0 detached 2 refused in 24 hours" in words(page)
+    assert "Changes per hour 4 attached 0 replaced 0 detached 2 refused in 24 hours; a change" in words(page)
     assert 'role="img" aria-label="Instances by status, last 24 hours"' in page.text
     assert "<title>Mar 01, 07:00: 7 drift, 300 ok</title>" in page.text
     assert "<title>Mar 01, 08:00: no data</title>" in page.text

@@ -13,6 +13,7 @@ from fixtures import console
 from fixtures.account import refusing
 from fixtures.console import news, words
 from fixtures.mappings import Desk
+from rolekeeper.aws.errors import RetryableError
 from rolekeeper_cli.fleet import cache
 from rolekeeper_cli.fleet.cache import WHOLE_SECONDS, FleetReader
 
@@ -53,12 +54,21 @@ def test_the_bar_says_how_many_stand_so_and_leads_to_them(browser: TestClient, d
     assert sorted(listed(browser.get("/?q=status:ok"))) == sorted(fine)
 
 
-def test_one_cause_is_one_box(browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (lambda service: EndpointConnectionError(endpoint_url=f"https://{service}"), "AWS can't be reached"),
+        (lambda service: RetryableError("ServiceUnavailable", service, f"{service}:Look"), "AWS gave no answer"),
+    ],
+)
+def test_one_cause_is_one_box(
+    browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Callable[[str], Exception], cause: str
+) -> None:
     """Each of AWS's services that isn't reached says so in its own words."""
 
     def unreached(service: str) -> Callable[..., None]:
         def fail(*_: object) -> None:
-            raise EndpointConnectionError(endpoint_url=f"https://{service}")
+            raise error(service)
 
         return fail
 
@@ -72,8 +82,8 @@ def test_one_cause_is_one_box(browser: TestClient, desk: Desk, monkeypatch: pyte
     page = browser.get("/")
     assert page.text.partition("<main")[2].count('class="note') == 1
     said = words(page)
-    assert said.count("AWS can't be reached") == 1
-    assert "The fleet can't be read: AWS can't be reached" in said
+    assert said.count(cause) == 1
+    assert f"The fleet can't be read: {cause}" in said
     assert "For the same reason: Whether changes are withheld isn't known." in said
 
 

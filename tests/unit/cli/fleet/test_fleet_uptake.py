@@ -98,9 +98,7 @@ def test_a_thousand_instances_are_asked_about_page_by_page_within_the_rate(termi
 
 
 @pytest.mark.usefixtures("large")
-def test_only_those_whose_role_changed_are_asked_for_their_calls(
-    terminal: Terminal, steady: str, replaced: str
-) -> None:
+def test_only_those_whose_role_changed_are_asked_for_calls(terminal: Terminal, steady: str, replaced: str) -> None:
     terminal.trail.called(WEB, steady)
     assert seen(terminal) == {steady: {"web": "delivered"}, replaced: {"db": "delivered", "web": "still-valid"}}
     assert looked_up(terminal) == ["AssumeRole", replaced]

@@ -49,9 +49,7 @@ def test_the_first_call_with_the_carried_role_ends_it(terminal: Terminal, desk: 
     assert ran.stdout.startswith(f"{one} (web-1) carries web, and software uses it: sts:GetCallerIdentity at ")
 
 
-def test_calls_that_aws_refused_show_a_use_but_not_that_the_role_works(
-    terminal: Terminal, desk: Desk, one: str
-) -> None:
+def test_calls_that_aws_refused_show_a_use_but_not_that_a_role_works(terminal: Terminal, desk: Desk, one: str) -> None:
     """The first ones may be too early for IAM: it waits on for one that is accepted."""
     for _ in range(3):
         desk.world.wait(1)

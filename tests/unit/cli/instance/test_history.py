@@ -32,6 +32,16 @@ def test_what_a_second_worker_saw_before_the_first_ones_change_is_over() -> None
     assert whose([first, second, later], then) == [(WEB, "Rolekeeper"), (DB, "Rolekeeper")]
 
 
+def test_what_a_second_worker_saw_before_the_first_one_took_it_is_over() -> None:
+    made = entry(1, answer="iip-1")
+    for answer, to, then in (("iip-1", "", []), ("iip-2", DB, [(DB, "Rolekeeper")])):
+        both = [entry(second, "iip-1", WEB, made_by, to) for second, made_by in ((2, answer), (3, ""))]
+        assert whose([made, *both], None) == [(WEB, "Rolekeeper"), *then]
+    taken, theirs, late = entry(2, "iip-1", WEB, "iip-1", ""), entry(3, "iip-9", DB), entry(4, "iip-1", WEB)
+    assert whose([made, taken, theirs, late], None) == [(WEB, "Rolekeeper"), (DB, "another actor")]
+    assert whose([made, entry(2), taken], None) == [(WEB, "Rolekeeper")]
+
+
 def test_what_was_seen_after_another_actor_changed_it_is_believed() -> None:
     theirs = Association("iip-9", "i-1", DB, AssociationState.ASSOCIATED)
     assert whose([entry(1, answer="iip-1"), entry(5)], theirs) == [(WEB, "Rolekeeper"), (DB, "another actor")]

@@ -91,6 +91,20 @@ def test_entries_that_repeat_are_one_line(browser: TestClient, desk: Desk) -> No
     assert words(page).count("Cause: test.") == 2, "below the line"
 
 
+@pytest.mark.parametrize(
+    ("message", "drawn"),
+    [
+        ("There is an existing association", 'unknown">Attach overtaken'),
+        ("InstanceIdentityProfileNotFound", 'bad">Attach refused'),
+    ],
+)
+def test_a_race_that_harmed_nobody_isnt_red(browser: TestClient, desk: Desk, message: str, drawn: str) -> None:
+    one = desk.world.running(app="web")
+    desk.world.calls.before("AssociateIamInstanceProfile", refusing("IncorrectState", message))
+    desk.world.reconcile(one)
+    assert drawn in browser.get(f"/instance/{one}").text
+
+
 def test_older_entries_are_a_link_away(browser: TestClient, desk: Desk) -> None:
     desk.edit("app=db", role="db")
     one = desk.converged("web", app="web")

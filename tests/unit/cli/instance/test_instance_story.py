@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rolekeeper_cli.instance.history import Span
-from rolekeeper_cli.instance.history_view import EntryView
+from rolekeeper_cli.instance.history_view import AnswerView, EntryView
 from rolekeeper_cli.instance.page import grouped, lane
 from rolekeeper_cli.instance.uptake_view import CallView, RoleUseView, UseStatus
 from support.views import view_with
@@ -21,7 +21,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def entry(action: str = "Attach", code: str = "unoccupied", outcome: str = "done", at: str = "") -> EntryView:
-    return view_with(EntryView, action=action, code=code, outcome=outcome, at=at)
+    return view_with(EntryView, action=action, code=code, outcome=outcome, at=at, answer=AnswerView())
 
 
 def test_entries_of_the_same_kind_in_a_row_are_one_line() -> None:

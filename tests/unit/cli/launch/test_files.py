@@ -37,7 +37,6 @@ def instance(tags: str, profile: str = "") -> bytes:
 
 NEITHER = "is neither a CloudFormation template nor version 1 of Terraform's JSON"
 
-
 # Each level has the one before twice.
 BOMB = b"a0: &a0 [x]\n" + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (n, n, n - 1, n - 1) for n in range(1, 40))
 

@@ -43,7 +43,6 @@ def verdicts(terminal: Terminal) -> dict[str, str]:
 
 # ---- the verdicts ----
 
-
 EKS = "EKS manages the instances, and their role with them"
 LATER = "software may keep the former for hours"
 
@@ -81,9 +80,7 @@ def test_each_verdict_says_what_instances_will_carry(
     assert bool(one["steps"]) == (starts_wrong and tags != "app=none")
 
 
-def test_a_foreign_role_that_may_be_taken_over_is_replaced(
-    terminal: Terminal, there: FakeLaunchers, desk: Desk
-) -> None:
+def test_a_foreign_role_to_be_taken_over_is_replaced(terminal: Terminal, there: FakeLaunchers, desk: Desk) -> None:
     terminal.parameters["TakeOver"] = "true"
     desk.edit("app=web", role="web", when_occupied="replace")
     there.template("old", "legacy", app="web")

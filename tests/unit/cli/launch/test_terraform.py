@@ -492,7 +492,6 @@ def test_a_template_of_a_module_names_the_modules_only_profile_in_a_dynamic_bloc
 
 # ---- what a plan doesn't say ----
 
-
 OTHERS = """
 aws_batch_compute_environment aws_cloudcontrolapi_resource aws_cloudformation_stack
 aws_cloudformation_stack_set_instance aws_ecs_capacity_provider aws_elastic_beanstalk_environment aws_emr_cluster

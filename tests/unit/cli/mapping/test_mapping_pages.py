@@ -315,6 +315,7 @@ def test_a_button_shows_its_plan_first(
     assert "is in effect" in text(written(browser, plan))
     assert row.items() <= desk.row("workload=web").items()
     assert ("expires_at" in desk.row("workload=web")) == (button["what"] == "expire")
+    assert ('unknown">Disabled' in browser.get("/mappings").text) == (button["what"] == "disable")
 
 
 def test_a_plan_says_what_its_status_will_be_and_puts_no_weight_on_writing_a_bad_one(
@@ -617,6 +618,7 @@ def test_it_is_kept_until_something_is_written_or_the_fleet_is_read_anew(
     desk.world.wait(30)
     said, looked = looked_for(browser, desk, address)
     assert ("Get another role 5" in said, "Counted 30 s ago . Count again" in said, looked) == (True, True, False)
+    assert ("counted when it was held" in said) == ("/held" in address)
     assert looked_for(browser, desk, below(address, "/again"))[1]
     assert not looked_for(browser, desk, address)[1]
     desk.world.wait(301)

@@ -141,4 +141,4 @@ def test_a_switch_leaves_out_damaged_records_and_says_so(terminal: Terminal, des
     assert "Withheld: no change" in ran.stderr
     assert "Warning" not in ran.stderr
     assert sum(f"{each} is left out: " in ran.stderr for each in damaged) == 5
-    assert "1 more instances are left out." in ran.stderr
+    assert "And 1 more." in ran.stderr

@@ -143,9 +143,7 @@ def test_a_row_that_an_edit_frees_of_its_conflict_is_counted_with_it(desk: Desk,
     assert desk.shows("tier=x")[0] == "Published"
 
 
-def test_in_a_plan_each_row_counts_with_what_those_before_it_change(
-    desk: Desk, fleet: Terminal, tmp_path: Path
-) -> None:
+def test_in_a_plan_each_row_counts_with_what_those_before_change(desk: Desk, fleet: Terminal, tmp_path: Path) -> None:
     desk.edit("tier=x", role="web")
     for _ in range(3):
         desk.converged("web", tier="x")

@@ -238,7 +238,6 @@ def test_it_is_never_too_long(text: str, many: int, instances: int, place: str) 
 
 # ---- no text of others' makes markup ----
 
-
 _HOSTILE = (
     *("@team", " #1 ", "GH-1", "0053b57f", "`", "``", "|", "\\", "<b>", "</details>", "-->", "<!--", "![", "<br>", " "),
     *("[x](javascript:x)", "![x](https://e.org)", "http://e.org", "www.e.org", "a@b.org", "&#64;team", ":+1:", "x"),

@@ -165,9 +165,7 @@ def test_a_named_role_needs_no_history(terminal: Terminal, iam: Iam) -> None:
     assert "did you mean web?" in terminal("revoke", "i-0123456789abcdef0", "--role", "wbe").stderr
 
 
-def test_a_profile_that_is_gone_leaves_its_role_to_a_person(
-    terminal: Terminal, desk: Desk, iam: Iam, moved: str
-) -> None:
+def test_a_profile_that_is_gone_leaves_a_role_to_a_person(terminal: Terminal, desk: Desk, iam: Iam, moved: str) -> None:
     desk.iam.remove_role_from_instance_profile(InstanceProfileName="web", RoleName="web")
     desk.iam.delete_instance_profile(InstanceProfileName="web")
     ran = terminal("revoke", moved)
@@ -225,9 +223,7 @@ def test_who_stops_it_in_between_sees_what_is_revoked(terminal: Terminal, iam: I
 
 
 @pytest.mark.parametrize("role", ["web", "db"])
-def test_a_role_that_it_still_carries_is_refused(
-    terminal: Terminal, desk: Desk, iam: Iam, moved: str, role: str
-) -> None:
+def test_a_role_that_it_carries_is_refused(terminal: Terminal, desk: Desk, iam: Iam, moved: str, role: str) -> None:
     """By EC2's own answer: another person may have put the former one back, and it may be associating."""
     desk.world.attach_by_hand(moved, role)
     ran = terminal("revoke", moved, "--role", role)
@@ -453,9 +449,7 @@ def once_written(terminal: Terminal, act: Callable[[], object]) -> None:
     terminal.desk.world.calls.after("PutRolePolicy", wait)
 
 
-def test_a_later_statement_of_the_same_instance_is_as_good(
-    terminal: Terminal, desk: Desk, iam: Iam, moved: str
-) -> None:
+def test_a_later_statement_of_one_instance_is_as_good(terminal: Terminal, desk: Desk, iam: Iam, moved: str) -> None:
     """Two people revoke one instance."""
     once_written(terminal, lambda: iam.write("web", iam.statement("web", moved, ago=-5)))
     desk.quiet()

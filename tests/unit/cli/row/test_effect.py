@@ -229,9 +229,7 @@ def test_what_else_keeps_an_instance_from_a_mapping_is_said_of_it(
     assert "EKS launched it as a node, which needs its role" in explained
 
 
-def test_a_row_that_wouldnt_apply_to_an_instance_doesnt_concern_it(
-    terminal: Terminal, desk: Desk, instance: str
-) -> None:
+def test_a_row_that_wouldnt_apply_to_one_doesnt_concern_it(terminal: Terminal, desk: Desk, instance: str) -> None:
     desk.edit(WEB, role="wbe", require_tags={"env": "dev"})
     desk.edit("env=*", role="wbe", accounts={"111111111111"})
     [row] = terminal.document("fleet")

@@ -176,7 +176,6 @@ def test_a_malformed_row_is_refused_by_the_schema_unless_only_the_reader_can_tel
 
 # ---- a column explained ----
 
-
 ALL = [*(each.name for each in (*KEYS, *COLUMNS, EDITED_BY)), *OURS]
 
 

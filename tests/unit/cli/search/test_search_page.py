@@ -196,6 +196,11 @@ def test_what_is_found_is_shown_as_text(browser: TestClient, desk: Desk) -> None
     assert finds(browser, "\x00" * 1_000).status_code == 200
 
 
+def test_a_foreign_role_is_found_by_who_carries_it(browser: TestClient, desk: Desk) -> None:
+    desk.world.running(profile="eks-node")
+    assert finds(browser, "eks-node").headers["location"] == "/?role=eks-node"
+
+
 # ---- actions ----
 
 

@@ -207,7 +207,6 @@ def test_the_session_is_made_of_the_options_and_the_environment(monkeypatch: pyt
 
 # ---- the stack ----
 
-
 TABLES = {"MappingTable": "m", "StateTable": "s", "WorkQueue": "q"}
 
 

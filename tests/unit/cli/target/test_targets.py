@@ -23,7 +23,6 @@ from rolekeeper_cli.target.use import Places
 OTHER, THIRD = "111111111111", "222222222222"
 VERSION = installed.version()
 
-
 pytestmark = pytest.mark.usefixtures("hub")
 
 

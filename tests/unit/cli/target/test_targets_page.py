@@ -53,21 +53,29 @@ def test_a_hub_shows_accounts_by_regions_the_worst_first(browser: TestClient) ->
     page = browser.get("/targets")
     assert rows(page.text) == [
         f"{DATA.account} problem 1 1",
+        f"{WEB.account} ou-root-web 7 in drift 1,200 1,200",
         f"{ACCOUNT} (hub) 3 3",
-        f"{WEB.account} ou-root-web 1,200 1,200",
     ], "what isn't well is said, not only drawn"
+    assert rows(page.text.partition("What needs a look")[2])[0].startswith(f"problem {DATA.account} {PROBLEM}")
     assert f'<a href="/activity?account={WEB.account}">{WEB.account}</a>' in page.text
     cell = re.search(r'<a class="state bad" href="([^"]*)" title="([^"]*)">', page.text)
     assert cell
     assert unescape(cell[1]) == f"/?account={DATA.account}&region={DATA.region}"
-    assert cell[2] == f"problem, swept 2026-03-01 08:59 UTC, drift 0: {PROBLEM}"
+    assert cell[2] == f"problem, swept 2026-03-01 08:59 UTC: {PROBLEM}"
 
 
-@pytest.mark.usefixtures("hub")
-def test_what_is_wrong_is_a_list_below_the_grid(browser: TestClient) -> None:
-    _, _, below = browser.get("/targets").text.partition("What needs a look")
-    (wrong,) = rows(below)
-    assert wrong.startswith(f"problem {DATA.account} {PROBLEM}")
+@pytest.mark.usefixtures("web_and_db")
+def test_blocked_instances_are_red_and_come_first(browser: TestClient, terminal: Terminal, desk: Desk) -> None:
+    knows(terminal, desk, WEB, instances=1_200, drift=7)
+    desk.edit("app=web", role="web")
+    desk.edit("tier=gold", role="db")
+    desk.world.running(app="web", tier="gold")
+    browser.get("/")
+    page = browser.get("/targets")
+    assert rows(page.text)[0] == f"{ACCOUNT} (hub) 1 blocked 3 3"
+    assert 'class="state bad" href="/?account=' in page.text
+    assert "2 well 1 instance blocked" in words(page)
+    assert rows(page.text.partition("What needs a look")[2])[0].startswith(f"well 1 blocked {ACCOUNT}")
 
 
 @pytest.mark.usefixtures("hub")
@@ -98,13 +106,13 @@ def test_of_four_hundred_accounts_a_page_has_two_hundred(browser: TestClient, te
 
 
 @pytest.mark.usefixtures("hub")
-def test_what_is_wrong_is_first_then_the_hubs_own_and_the_others(browser: TestClient) -> None:
+def test_what_is_wrong_is_first_then_what_drifts_and_the_others(browser: TestClient) -> None:
     page = browser.get("/targets?view=list")
     assert "3 targets in 3 accounts 1 problem 2 well" in words(page)
     assert '<a href="/targets" aria-current="page">Targets</a>' in page.text
     assert 'href="/targets?state=problem&amp;view=list"' in page.text, "a count leads to those"
     assert '<a href="/targets">Targets</a>' in browser.get("/").text
-    wrong, own, other = rows(page.text)
+    wrong, other, own = rows(page.text)
     said = f"{PROBLEM}. Since 10 min ago ."
     assert wrong == f"problem {DATA.account} {said} {DATA.region} {VERSION} 1 min ago 1 0 {said}", "once by the width"
     assert own.startswith(f"well {ACCOUNT} (hub) {REGION} {VERSION}")
@@ -134,9 +142,7 @@ def test_they_are_narrowed_by_state_and_text(browser: TestClient, params: dict[s
     assert ("No target fits the filter" in words(page)) == (not shown)
 
 
-def test_an_open_page_is_answered_only_when_something_is_new(
-    browser: TestClient, desk: Desk, terminal: Terminal
-) -> None:
+def test_an_open_page_is_answered_only_if_something_is_new(browser: TestClient, desk: Desk, terminal: Terminal) -> None:
     spoke = knows(terminal, desk, WEB)
     seen = news(browser.get("/targets"))
     assert browser.get(seen).status_code == 204

@@ -134,7 +134,6 @@ def test_what_would_lead_out_of_the_verification_is_refused(
 
 # ---- whether it is enough ----
 
-
 # What CloudFormation does for properties that the templates don't have, and what the policies of AWS's own keys allow.
 UNUSED = [
     *("kms:*", "kinesis:*", "firehose:*", "elasticfilesystem:*", "s3files:*", "s3:GetObject?*", "s3:REST.*"),

@@ -25,7 +25,6 @@ from support.templates import load
 
 STACK = f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/rolekeeper-verify-any/any"
 
-
 type Finds = Callable[..., list[tuple[str, str, str]]]
 
 

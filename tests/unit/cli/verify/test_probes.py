@@ -505,7 +505,6 @@ def test_an_answer_of_another_shape_fails_the_probe_too(account: Account) -> Non
 
 # ---- it can't be asked ----
 
-
 # One of each way in which a call is made.
 ASKS = {
     "replace-makes-an-id": ("ec2", REPLACE),
