@@ -448,7 +448,7 @@ class Rows:
         for one in self.instances(account):
             changes = one.brought_by(mapping, self.now, self.now + EVER)
             found.add(account, changes, self.now)
-            if not then.suspended:
+            if not then.suspended or then.idle(self.now):  # then others give their roles
                 found.severe |= any(self._gains(place, *each.move) for each in changes)
             self._conflicts_on(one, before, mapping, found)
 
