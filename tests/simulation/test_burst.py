@@ -31,7 +31,6 @@ def test_a_smaller_share_leaves_the_rest_to_others() -> None:
 def test_however_many_workers_there_are_one_target_alone_gets_nearly_all_of_its_pace(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Where each had a share, fifty left a fifth to one target."""
     monkeypatch.setattr(deployment, "WORKERS", 50)
     burst = converge(1000, Change.ATTACH, changes_per_second=PER_SECOND)
     assert burst.rate >= 0.95 * PER_SECOND

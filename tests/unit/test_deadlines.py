@@ -23,8 +23,7 @@ from rolekeeper.aws.queue import ENTRIES, LONGEST_DELAY
 from rolekeeper.fleet import expiry
 from rolekeeper.fleet.sweep import GOES_ON, RESERVE
 from rolekeeper.fleet.targets import SILENT
-from rolekeeper.instances.pace import BURST
-from rolekeeper.instances.pace import LATE as USED_LATE
+from rolekeeper.instances import pace
 from rolekeeper.instances.reconcile import CROWDED, LOOKS, PATIENCE, VISIBLE_WITHIN, WORK
 from rolekeeper.instances.retry import LONGEST_WAIT, PROPAGATION
 from rolekeeper.storage import layout
@@ -170,10 +169,8 @@ STORIES = {
         source("OnStateChange", "StateStream")["BatchSize"] * 3 * CALL, less_than=timeout("OnStateChange")
     ),
     # The pace, in changes. EC2 takes fifty at once (AWS_FACTS.md, "Throttles").
-    "a batch, what goes at once": Fits(BATCH, at_most=BURST),
-    "a burst, all as late as may be, what EC2 takes at once": Fits(
-        BURST + USED_LATE.total_seconds() * PER_SECOND, at_most=50
-    ),
+    "a batch, what goes at once": Fits(BATCH, at_most=pace.BURST),
+    "a burst, all as late as may be": Fits(pace.BURST + pace.LATE.total_seconds() * PER_SECOND, at_most=50),
     # The retry loop. IAM takes up to about two minutes (AWS_FACTS.md, "Errors").
     "Lambda, the retry machine's step": Fits(timeout("OnRetry"), less_than=RECONCILE["TimeoutSeconds"]),
     "the longest loop, its last step and the dead letter": Fits(

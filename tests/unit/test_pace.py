@@ -321,9 +321,7 @@ def test_what_the_sdk_had_to_send_again_slows_the_target_though_it_succeeded(
     assert [each for each, _ in world.queue.sent] == instances[1:]
 
 
-def test_after_a_throttle_the_rest_of_the_batch_goes_back_and_the_target_goes_slower(
-    world: FakeAccount,
-) -> None:
+def test_after_a_throttle_the_rest_of_the_batch_goes_back_and_the_target_goes_slower(world: FakeAccount) -> None:
     instances = fleet(world, 5)
     paced(world, 1)
     world.calls.before(ATTACH, refusing("RequestLimitExceeded", status=503))

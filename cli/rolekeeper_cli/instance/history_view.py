@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated
 
-from rolekeeper.storage.layout import REFUSED, STARTED
 from rolekeeper_cli.shell.view import View
 
+# A history entry's outcome until AWS's answer is written, and if that is a refusal.
+_STARTED, _REFUSED = "started", "refused"
 # The codes whose reasons give AWS's answer.
 _GIVE_ANSWERS = frozenset({"propagating", "throttled", "denied", "refused"})
 # What EC2 answers where another worker or actor was faster; but a profile of the instance itself isn't ready.
@@ -108,17 +109,17 @@ class EntryView(DecisionView):
         """What AWS answered; empty if it wasn't asked for a change."""
         if self.answer.code:
             return f"{self.answer.code}: {self.answer.message or ''}"
-        return self.answer.association_id or ("started; the answer is unknown" if self.outcome == STARTED else "")
+        return self.answer.association_id or ("started; the answer is unknown" if self.outcome == _STARTED else "")
 
     @property
     def overtaken(self) -> bool:
         """Whether a refused change harmed nobody: another one was made first, and Rolekeeper looked again."""
-        return self.outcome == REFUSED and bool(_OVERTAKEN.match(self.answered))
+        return self.outcome == _REFUSED and bool(_OVERTAKEN.match(self.answered))
 
     @property
     def why(self) -> str:
         """The cause, the reason, and AWS's answer if that is an error or unknown."""
-        failed = self.answer.code or self.outcome == STARTED
+        failed = self.answer.code or self.outcome == _STARTED
         answer = f"AWS: {self.answered}" if failed and self.code not in _GIVE_ANSWERS else ""
         return " → ".join(filter(None, (self.cause, self.reason, answer)))
 

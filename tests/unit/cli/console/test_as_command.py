@@ -1,5 +1,6 @@
 """The command that a page names does what the page does: its own parser reads the page's values out of it."""
 
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ from fixtures.console import hidden
 from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.settings import Limits
+
+# awscli sets it for the whole process, and other sessions would look there too.
+AWS_DATA = os.environ.pop("AWS_DATA_PATH")
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
@@ -85,14 +89,17 @@ def test_a_release(browser: TestClient, desk: Desk) -> None:
 
 def asks(line: str) -> dict[str, Any]:
     """What a line has the AWS CLI ask EC2, which isn't called."""
-    aws, found = create_clidriver(), dict[str, Any]()
+    found = dict[str, Any]()
 
     def instead(call_parameters: Mapping[str, Any], **_: Any) -> int:
         found.update(call_parameters)
         return 0
 
-    aws.session.register("calling-command.ec2.*", instead)
-    assert aws.main(shlex.split(line)[1:]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_DATA_PATH", AWS_DATA)
+        aws = create_clidriver()
+        aws.session.register("calling-command.ec2.*", instead)
+        assert aws.main(shlex.split(line)[1:]) == 0
     return found
 
 

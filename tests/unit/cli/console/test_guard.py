@@ -122,8 +122,7 @@ OTHER_TOKENS = [("GET", f"/enter/{token}", 403) for token in ("", "x", "ü", "%F
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"),
-    [*OTHER_TOKENS, *((method, "", 405) for method in ("HEAD", "POST", "PUT", "OPTIONS"))],
+    ("method", "path", "status"), [*OTHER_TOKENS, *((method, "", 405) for method in ("HEAD", "POST", "PUT", "OPTIONS"))]
 )
 def test_another_token_or_method_lets_nobody_in_and_leaves_the_link_as_it_is(
     guard: Guard, stranger: TestClient, *, method: str, path: str, status: int
