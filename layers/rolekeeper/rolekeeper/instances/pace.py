@@ -2,7 +2,7 @@
 
 An item for each target says until when its changes are `taken`, one after another at the pace. A worker that is about
 to make some takes the moments of all of them in one conditional write, and makes each at its moment or a little later.
-So one busy target gets its whole rate from however many workers there are, and a thousand targets go side by side.
+So one busy target gets nearly its whole rate from however many workers there are, and many targets go side by side.
 
 What finds no moment soon goes back to the queue, until its turn in the target's line, whose end the item says too
 (`ends`). EC2's throttles slow the target for all workers: by `slower` steps, of which one ends when it `eases`.
