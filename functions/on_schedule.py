@@ -69,12 +69,8 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
 
 
 def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
-    """Return the accounts for which the machine does a task: those that its input names, or those of the registry."""
-    if "accounts" in of:
-        return list(of["accounts"])
-    if of["task"] == Task.SWEEP:
-        return app.targets.accounts_due(of)
-    return list(dict.fromkeys(served.target.account for served in app.registry.all()))
+    """Return the accounts for which the machine does a task: those that its batch asks, or that a sweep is due in."""
+    return app.batches.close(of["batch"]) if "batch" in of else app.targets.accounts_due(of)
 
 
 def _do(app: "App", task: Task, event: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
@@ -88,7 +84,8 @@ def _do(app: "App", task: Task, event: Mapping[str, Any], *, run: Run) -> dict[s
         case Task.FAN_OUT:
             return resumable(task, id_, app.sender.run(layout.decode(FanOut, event), id_, run.in_time))
         case Task.JUDGED:
-            return {"id": id_, "status": app.finish(event["judging"]).status.value}
+            judged = app.publisher.finish(event["batch"])
+            return {"id": id_, "judged": {str(key): verdict.status.value for key, verdict in judged.items()}}
         case Task.APPROVED:
             key = layout.decode(MappingKey, event["mapping"])
             return {"id": id_, "status": app.publisher.approved(key, event["by"], id_).status.value}
@@ -105,7 +102,7 @@ def in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]
         case Task.FAN_OUT:
             return {**done, "sent": _fan_out_in_account(app, event, run)}
         case Task.JUDGE:
-            app.ask_account(event["of"]["judging"], event["account"], run.in_time)
+            app.ask_account(event["of"]["batch"], event["account"], run.in_time)
             return done
         case Task.SWEEP:
             return {**done, "alone": _sweep_account(app, event, run)}
@@ -114,12 +111,15 @@ def in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]
 
 
 def _fan_out_in_account(app: "App", event: Mapping[str, Any], run: Run) -> int:
-    account, mapping = event["account"], layout.decode(MappingKey, event["of"]["mapping"])
-    begun = FanOut.to(mapping, (served.target for served in app.registry.all(account)))
-    sent = resumable(Task.FAN_OUT, event["id"], app.sender.run(begun, event["id"], run.in_time))
-    if not sent["finished"]:
-        app.machine.start(f"{run.id} {account}", sent)
-    return int(sent["sent"])
+    account, total = event["account"], 0
+    targets = [served.target for served in app.registry.all(account)]
+    for job in app.batches.jobs(event["of"]["batch"], account):
+        begun = FanOut.to(layout.decode(MappingKey, job["mapping"]), targets)
+        sent = resumable(Task.FAN_OUT, job["id"], app.sender.run(begun, job["id"], run.in_time))
+        if not sent["finished"]:
+            app.machine.start(f"{run.id} {account} {begun.mapping}", sent)
+        total += int(sent["sent"])
+    return total
 
 
 def _sweep_account(app: "App", event: Mapping[str, Any], run: Run) -> list[str]:

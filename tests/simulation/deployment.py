@@ -502,7 +502,8 @@ class Deployment:
         self._executions[key] = document
         self.resumed += 1
         listing = {"task": "accounts", "id": document["id"], "of": document}
-        self._step("accounts", listing, _RUN, lambda how, answer: self._listed(document, how, answer))
+        ended = partial(self._listed, document)
+        self._engine.after(document.get("wait", 0), lambda: self._step("accounts", listing, _RUN, ended))
 
     def _listed(self, document: dict[str, Any], how: str, answer: Any) -> None:
         if how != "answered":

@@ -382,7 +382,8 @@ class Scale:
             going.discard(account)
             begin()
 
-        self._run("OnSchedule", {"task": "accounts", "id": of["id"], "of": of}, listed)
+        listing = {"task": "accounts", "id": of["id"], "of": of}
+        self._plan(of.get("wait", 0), lambda: self._run("OnSchedule", listing, listed))
 
     # ---- SQS ----
 

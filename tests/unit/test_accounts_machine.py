@@ -70,7 +70,7 @@ def listing(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_each_account_that_is_listed_gets_a_run_and_then_the_last_one_comes(machine: MachineOnMoto) -> None:
-    asked = {**ASKED, "then": {"task": "sweep", "id": "then"}}
+    asked = {**ASKED, "wait": 0, "then": {"task": "sweep", "id": "then"}}
     ended = machine.run(asked, listing)
     assert ended["status"] == "SUCCEEDED"
     first, *children, last = machine.asked

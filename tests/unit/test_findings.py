@@ -15,8 +15,9 @@ from fixtures.account import ACCOUNT, HOME, FakeAccount, KilledError, kill, mapp
 from fixtures.functions import wire
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk
-from rolekeeper.aws.errors import AwsRefusalError, RetryableError
-from rolekeeper.mappings import account_runs, findings
+from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError, RetryableError
+from rolekeeper.aws.queue import Task
+from rolekeeper.mappings import account_runs, findings, job_batches
 from rolekeeper.mappings.impact import Conflict, Conflicts, Impact, Moment, Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action, InstanceKey, Target
@@ -136,14 +137,20 @@ class Machine:
 
     def started(self) -> list[dict[str, Any]]:
         found, self.desk.world.machine.started = self.desk.world.machine.started, []
-        return [{**each["input"], "name": each["name"]} for each in found]
+        return [{**each["input"], "name": each["name"], **self.listed(each["input"]["batch"])} for each in found]
+
+    def listed(self, batch: str) -> dict[str, Any]:
+        """What the first step finds in a batch, once it may take no more rows."""
+        app = self.desk.app()
+        return {"accounts": app.batches.close(batch), "jobs": app.publisher.runs.jobs(batch)}
 
     def find(self, asked: dict[str, Any], *accounts: str, in_time: bool = True) -> None:
         for account in accounts or asked["accounts"]:
-            self.desk.app().ask_account(asked["judging"], account, lambda: in_time)
+            self.desk.app().ask_account(asked["batch"], account, lambda: in_time)
 
     def judged(self, asked: dict[str, Any]) -> Status:
-        return self.desk.app().finish(asked["then"]["judging"]).status
+        [verdict] = self.desk.app().publisher.finish(asked["then"]["batch"]).values()
+        return verdict.status
 
     def seen(self, *places: Target) -> list[list[str]]:
         """What these targets were asked since last time."""
@@ -172,7 +179,7 @@ def test_an_edit_waits_while_a_run_for_each_account_asks_there_and_nobody_else(m
     mine, theirs = machine.seen(SPOKE, OTHER)
     assert not mine
     assert {"GetRole", "DescribeInstances"} <= set(theirs)
-    assert desk.world.calls["DescribeInstances"] == desk.world.calls["Query"] - 1 == 0, "of the registry alone"
+    assert desk.world.calls["DescribeInstances"] == desk.world.calls["Query"] - 3 == 0, "the batch, and the registry"
     machine.find(asked, SPOKE.account)
     machine.seen(SPOKE, OTHER)
     machine.judged(asked)
@@ -207,10 +214,72 @@ def test_instances_count_also_where_the_role_is_missing(machine: Machine) -> Non
     assert (machine.judged(asked), machine.desk.row(TAG)["matched"]) == (Status.PUBLISHED, 2)
 
 
-def test_each_edit_has_its_own_execution_and_one_that_is_tried_again_the_same(machine: Machine) -> None:
-    names = [machine.begun(f"team={number}", role="web")["name"] for number in range(10)]
-    assert len(set(names)) == 10
-    assert machine.asked("team=3")["name"] == names[3]
+def test_rows_that_are_edited_at_once_are_asked_about_together(machine: Machine) -> None:
+    desk, tags = machine.desk, [f"team={number}" for number in range(10)]
+    for tag in (*tags, tags[3]):
+        desk.put(tag, role="web")
+        desk.app().publisher.publish(mapping_key(tag), f"edit of {tag}")
+    names = {each["name"] for each in desk.world.machine.started}
+    assert len(names) == 1, "one execution, however often it is started"
+    asked = machine.started()[0]
+    assert asked["wait"] == job_batches.GATHERED
+    machine.seen(SPOKE, OTHER)
+    machine.find(asked)
+    assert [made.count("GetInstanceProfile") for made in machine.seen(SPOKE, OTHER)] == [1, 1], "once for all rows"
+    verdicts = desk.app().publisher.finish(asked["batch"])
+    assert {str(key): verdict.status for key, verdict in verdicts.items()} == dict.fromkeys(tags, Status.PUBLISHED)
+
+
+def test_a_row_that_comes_once_a_batch_is_closed_or_full_is_in_the_next(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_batches, "MOST", 2)
+    batches = [machine.begun("team=1", role="web")["batch"]]
+    for number in (2, 3, 4):
+        machine.desk.put(f"team={number}", role="web")
+        machine.desk.app().publisher.publish(mapping_key(f"team={number}"), "edit")
+    started = machine.started()
+    batches += [each["batch"] for each in started]
+    assert [each["wait"] <= job_batches.GATHERED for each in started] == [False] * 3, "the next slot begins later"
+    numbers = [int(each.removeprefix("judge-")) for each in batches]
+    assert [(number - numbers[0]) // job_batches.SLOT for number in numbers] == [0, 1, 1, 2]
+    monkeypatch.setattr(job_batches, "FULL", 3)
+    with pytest.raises(RetryableError, match="BatchesFull"):
+        machine.begun("team=5", role="web")
+
+
+def test_of_a_batch_an_account_is_asked_only_what_concerns_it(machine: Machine) -> None:
+    batches, later = machine.desk.app().batches, machine.desk.app().batches
+    batches.add(Task.FAN_OUT, "1", "a job", accounts=[SPOKE.account])
+    later.add(Task.FAN_OUT, "2", "another", accounts=[SPOKE.account, OTHER.account])
+    [batch] = {each["input"]["batch"] for each in machine.desk.world.machine.started}
+    assert batches.close(batch) == [SPOKE.account, OTHER.account]
+    asked = {account: sorted(batches.jobs(batch, account)) for account in (SPOKE.account, OTHER.account, ACCOUNT)}
+    assert asked == {SPOKE.account: ["a job", "another"], OTHER.account: ["another"], ACCOUNT: []}
+
+
+def test_a_target_that_gave_no_answer_is_asked_once_for_a_batch(machine: Machine) -> None:
+    for tag in ("team=1", "team=2", "team=3"):
+        machine.desk.put(tag, role="web")
+        machine.desk.app().publisher.publish(mapping_key(tag), f"edit of {tag}")
+    asked = machine.started()[0]
+    machine.desk.silence(OTHER, "DescribeInstances")
+    machine.seen(OTHER)
+    machine.find(asked, OTHER.account)
+    assert machine.seen(OTHER)[0].count("DescribeInstances") == 1
+
+
+def test_a_row_that_cant_be_judged_delays_no_other_of_its_batch(machine: Machine) -> None:
+    for tag in ("team=1", "team=2", "team=3"):
+        machine.desk.put(tag, role="web")
+        machine.desk.app().publisher.publish(mapping_key(tag), f"edit of {tag}")
+    asked = machine.started()[0]
+    machine.find(asked)
+    first, *others = [job.key for job in asked["jobs"]]
+    machine.desk.world.put(layout.published_key(first, ACCOUNT), garbled=True)
+    with pytest.raises(CorruptItemError):
+        machine.desk.app().publisher.finish(asked["batch"])
+    assert [machine.desk.shows(str(key))[0] for key in others] == ["Published", "Published"]
 
 
 def test_an_account_whose_run_failed_is_asked_once_more_and_then_holds_nothing_up(machine: Machine) -> None:
@@ -264,7 +333,7 @@ def test_what_changed_there_meanwhile_is_asked_again_a_few_times_and_then_left_t
         desk.app().at(OTHER).record_checks().recheck(mapping_key(TAG), "sweep-1")
         assert machine.judged(asked) is Status.WAITING
         (asked,) = machine.started() or [asked]
-        assert asked["judging"]["attempt"] == min(attempt + 1, account_runs.ATTEMPTS - 1)
+        assert asked["jobs"][0].attempt == min(attempt + 1, account_runs.ATTEMPTS - 1)
     assert desk.in_effect(TAG).revision == 1
     assert desk.recheck(TAG).status is Status.PUBLISHED
 
@@ -279,6 +348,7 @@ def test_whatever_cut_a_publication_off_the_answers_that_led_to_it_finish_it(mac
     desk.world.running(workload="web")
     step = 1
     while True:
+        desk.world.clock.sleep(job_batches.SLOT)
         asked = machine.begun(role="web", priority=step)
         machine.find(asked)
         desk.quiet()
@@ -326,7 +396,7 @@ def test_answers_that_an_item_cant_hold_are_none(machine: Machine, monkeypatch: 
 def test_answers_that_cant_be_read_are_none(machine: Machine) -> None:
     asked = machine.begun(role="web")
     machine.find(asked)
-    machine.desk.world.put(layout.finding_key(asked["judging"]["run"], OTHER.account), found=b"garbled")
+    machine.desk.world.put(layout.finding_key(asked["jobs"][0].run, OTHER.account), found=b"garbled")
     assert machine.judged(asked) is Status.WAITING
     assert len(machine.started()) == 1
 
@@ -334,7 +404,7 @@ def test_answers_that_cant_be_read_are_none(machine: Machine) -> None:
 def test_answers_expire_after_a_day(machine: Machine) -> None:
     asked = machine.begun(role="web")
     machine.find(asked)
-    (item, _) = machine.desk.world.store.items(f"judging#{asked['judging']['run']}", "~")
+    (item, _) = machine.desk.world.store.items(f"judging#{asked['jobs'][0].run}", "~")
     assert int(item["expires"]) - machine.desk.world.clock.now().timestamp() == pytest.approx(86_400, abs=60)
 
 
@@ -391,11 +461,11 @@ def test_the_schedules_function_does_both_steps(machine: Machine, monkeypatch: p
     desk = machine.desk
     wire(monkeypatch, desk.app)
     asked = machine.begun(role="web")
-    of = {name: each for name, each in asked.items() if name != "name"}
+    of = {name: asked[name] for name in ("task", "id", "batch", "then")}
     assert desk.organization.scheduled({"task": "accounts", "id": "1", "of": of}) == {"accounts": asked["accounts"]}
     for account in asked["accounts"]:
         desk.organization.scheduled({"task": "judge", "id": "1", "account": account, "of": of})
-    assert desk.organization.scheduled(asked["then"])["status"] == "Published"
+    assert desk.organization.scheduled(asked["then"])["judged"] == {TAG: "Published"}
 
 
 def test_a_row_is_judged_again_once_its_rival_expires_though_an_edit_of_that_is_held(

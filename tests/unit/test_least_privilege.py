@@ -259,9 +259,10 @@ def a_row_is_judged_by_a_run_for_each_account(stories: Stories, function: str) -
         patch.setattr(account_runs, "ASKED", 0)
         assert stories.status_after(function, "workload=web") == "Waiting"
         runs = [run["input"] for run in stories.world.machine.started if run["name"].startswith("judge-")]
-        for account in runs[0]["accounts"]:
-            stories.run(function, {"task": "judge", "id": "sweep", "account": account, "of": runs[0]})
-        assert stories.run(function, runs[0]["then"])["status"] == "Published"
+        [of] = runs
+        for account in stories.run(function, {"task": "accounts", "id": "sweep", "of": of})["accounts"]:
+            stories.run(function, {"task": "judge", "id": "sweep", "account": account, "of": of})
+        assert stories.run(function, of["then"])["judged"] == {"workload=web": "Published"}
 
 
 def a_spoke_is_known_to_iam_late(stories: Stories, function: str) -> None:

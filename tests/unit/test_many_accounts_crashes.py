@@ -3,6 +3,7 @@
 And fan-outs over many targets, which are resumed where they stopped.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -191,8 +192,7 @@ def test_in_many_targets_each_account_gets_a_run_that_sends_its_instances(hub: O
     assert hub.sent_to() == []
     [started] = hub.world.machine.started
     accounts = sorted({HOME.account, SPOKE.account, OTHER.account, *(each.account for each in targets)})
-    asked = {"accounts": accounts, "mapping": {"tag_key": "workload", "tag_value": "web"}}
-    assert started["input"] == {"task": "fan-out", "id": "edit-1", **asked}, "no target: an input has 256 KB"
+    assert len(json.dumps(started["input"])) < 200, "no account and no target: an input has 256 KB"
     assert [each["account"] for each in hub.each_account()] == accounts
     assert hub.sent_to() == [(each.account, each.region) for each in targets]
 

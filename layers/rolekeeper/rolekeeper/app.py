@@ -99,8 +99,9 @@ class App:
         return Machine(lambda: self.client("stepfunctions"), self.settings.resume_state_machine_arn)
 
     @shared
-    def accounts_machine(self) -> Machine:
-        return Machine(lambda: self.client("stepfunctions"), self.settings.accounts_state_machine_arn)
+    def batches(self) -> mappings.job_batches.JobBatches:
+        machine = Machine(lambda: self.client("stepfunctions"), self.settings.accounts_state_machine_arn)
+        return mappings.job_batches.JobBatches(self.store, machine, self.now)
 
     @shared
     def table(self) -> mappings.table.MappingTable:
@@ -154,7 +155,7 @@ class App:
             home=self.settings.target,
             registry=self.registry,
             tasks=self.tasks,
-            machine=self.accounts_machine,
+            machine=self.batches.machine,
             telemetry=self.telemetry,
             now=self.now,
             ends_by=self.now() + WORK,
@@ -237,7 +238,7 @@ class App:
             telemetry=self.telemetry,
             map_concurrently=self.map_concurrently,
             machine=self.machine,
-            accounts_machine=self.accounts_machine,
+            batches=self.batches,
             now=self.now,
             hands_over_at=self.now() + FANS_OUT,
         )
@@ -263,20 +264,15 @@ class App:
             home=self.home,
             table=self.table,
             assessor=assessor,
-            machine=self.accounts_machine,
+            batches=self.batches,
             findings=mappings.findings.Findings(self.store),
             telemetry=self.telemetry,
             now=self.now,
         )
 
-    def ask_account(self, judging: Mapping[str, Any], account: str, in_time: Callable[[], bool]) -> None:
-        """Ask an account what judging a row asks there."""
-        runs = self._runs(self._assessor_in(lambda: self.registry.all(account)))
-        runs.ask(layout.decode(mappings.account_runs.AssessmentJob, judging), account, in_time)
-
-    def finish(self, judging: Mapping[str, Any]) -> mappings.verdict.Verdict:
-        """Judge a row by what its accounts answered."""
-        return self.publisher.finish(layout.decode(mappings.account_runs.AssessmentJob, judging))
+    def ask_account(self, batch: str, account: str, in_time: Callable[[], bool]) -> None:
+        """Ask an account what judging a batch's rows asks there."""
+        self._runs(self._assessor_in(lambda: self.registry.all(account))).ask(batch, account, in_time)
 
     def _assessor_in(self, served: Callable[[], Iterable[fleet.targets.ServedTarget]]) -> mappings.assess.Assessor:
         """Return one that knows an account's targets alone, beside the deployment's own."""

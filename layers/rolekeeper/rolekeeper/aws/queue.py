@@ -107,8 +107,8 @@ class Task(StrEnum):
     EXPIRIES = "expiries"
     FAN_OUT = "fan-out"
     ACCOUNTS = "accounts"  # names the accounts for the accounts machine
-    JUDGE = "judge"  # asks an account what judging a row asks there
-    JUDGED = "judged"  # judges it by what was found
+    JUDGE = "judge"  # asks an account what judging a batch of rows asks there
+    JUDGED = "judged"  # judges them by what was found
     APPROVED = "approved"  # judges a row of which a person approved what is held
 
 
@@ -137,6 +137,11 @@ class Tasks:
             self.client.invoke(FunctionName=self.function, InvocationType="Event", Payload=payload)
 
 
+def digest(name: str) -> str:
+    """Shorten a name to 32 of the 80 characters that an execution's may have, and to none that it may not have."""
+    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
 @dataclass(frozen=True)
 class Machine:
     """A state machine whose task is the scheduled function.
@@ -151,8 +156,6 @@ class Machine:
 
     def start(self, name: str, event: dict[str, Any]) -> None:
         """Start an execution; a second one under the same `name` isn't started."""
-        # 32 of the 80 characters that a name may have, and none that it may not have.
-        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        text, unique = json.dumps(event, ensure_ascii=False), f"{event['task']}-{digest}"
+        text, unique = json.dumps(event, ensure_ascii=False), f"{event['task']}-{digest(name)}"
         with suppress(ConflictError), classified("states:StartExecution", self.machine_arn):
             self.client().start_execution(stateMachineArn=self.machine_arn, name=unique, input=text)

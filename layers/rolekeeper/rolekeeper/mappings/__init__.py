@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         fan_out,
         findings,
         impact,
+        job_batches,
         publish,
         revisions,
         rows,

@@ -3,17 +3,16 @@
 The accounts machine makes these runs. Each keeps what its account answered, and a last one judges the row by that.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from rolekeeper.aws import Machine
 from rolekeeper.aws.errors import RetryableError
-from rolekeeper.aws.queue import Task, event_of
+from rolekeeper.aws.queue import Task, digest
 from rolekeeper.mappings.assess import Assessor, in_progress_verdict
 from rolekeeper.mappings.findings import Findings
 from rolekeeper.mappings.fold import Answers
+from rolekeeper.mappings.job_batches import JobBatches
 from rolekeeper.mappings.rows import HomeAccount, read_row
 from rolekeeper.mappings.snapshot import RowSnapshot, Trigger
 from rolekeeper.mappings.table import MappingTable
@@ -57,23 +56,33 @@ class Pending:
 
 @dataclass(frozen=True)
 class AccountRuns:
-    """Starts these runs on the `machine`, and is each of them."""
+    """Starts these runs, and is each of them."""
 
     home: HomeAccount
     table: MappingTable
     assessor: Assessor
-    machine: Machine
+    batches: JobBatches
     findings: Findings
     telemetry: Telemetry
     now: Callable[[], datetime]
 
-    def ask(self, job: AssessmentJob, account: str, in_time: Callable[[], bool]) -> None:
-        """Ask an account what judging a row asks there, and keep the answers; it is one of the targets alone."""
-        stored, row = self.assessor.revisions.read(job.key, account), self.table.get_row(job.key) or {}
-        parsed = read_row(row, self.home)
-        snapshot = RowSnapshot(job.key, row, parsed, stored=stored, at=self.now(), trigger=job.trigger)
-        if snapshot.stamp() == job.stamp:
-            self.findings.write(job.run, account, self.assessor.judge_in(snapshot, account, in_time), snapshot.at)
+    def ask(self, batch: str, account: str, in_time: Callable[[], bool]) -> None:
+        """Ask an account what judging a batch's rows asks there, and keep the answers; it is one of the targets alone.
+
+        The rows for which no time is left get no answer.
+        """
+        for job in self.jobs(batch, account):
+            stored, row = self.assessor.revisions.read(job.key, account), self.table.get_row(job.key) or {}
+            parsed = read_row(row, self.home)
+            snapshot = RowSnapshot(job.key, row, parsed, stored=stored, at=self.now(), trigger=job.trigger)
+            if snapshot.stamp() == job.stamp:
+                self.findings.write(job.run, account, self.assessor.judge_in(snapshot, account, in_time), snapshot.at)
+            if not in_time():
+                break
+
+    def jobs(self, batch: str, account: str = "") -> list[AssessmentJob]:
+        """Return the rows of a batch, or those about which an account is asked."""
+        return [layout.decode(AssessmentJob, job) for job in self.batches.jobs(batch, account)]
 
     def are_needed(self, snapshot: RowSnapshot) -> bool:
         return len(self.assessor.targets_to_ask(snapshot)) > ASKED
@@ -112,11 +121,8 @@ class AccountRuns:
         return [account for account, answer in found.items() if answer.stamp != snapshot.stamp(account)]
 
     def start(self, snapshot: RowSnapshot, accounts: Sequence[str], attempt: int) -> None:
-        """Have the machine make a run for each account, and then the one that judges the row."""
+        """Have a run for each account ask there, and then one judge the row, with the others of its batch."""
         trigger, stamp = replace(snapshot.trigger, scan=None), snapshot.stamp()
-        name = f"{trigger.correlation_id} {snapshot.key} {stamp} {attempt}"
-        run = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        run = digest(f"{trigger.correlation_id} {snapshot.key} {stamp} {attempt}")
         job = AssessmentJob(snapshot.key, trigger, stamp, run=run, begun=snapshot.at, attempt=attempt)
-        id_, judging = trigger.correlation_id, layout.encode(job)
-        then = event_of(Task.JUDGED, id_, judging=judging)
-        self.machine.start(name, event_of(Task.JUDGE, id_, accounts=accounts, judging=judging, then=then))
+        self.batches.add(Task.JUDGE, run, layout.encode(job), accounts=accounts, then=Task.JUDGED)

@@ -71,14 +71,14 @@ class AssessmentContext:
 class AllTargets:
     """All targets: the deployment's `own`; `listed` returns those of the registry, `at` makes one that isn't there.
 
-    Make a new one for each invocation: it asks an account that gave no answer only once. The own one has to answer.
+    Make a new one for each invocation: it asks one that gave no answer only once. The own one has to answer.
     """
 
     own: TargetScope
     listed: Callable[[], Sequence[TargetScope]]
     at: Callable[[Target], TargetScope]
     map_concurrently: MapConcurrently
-    _refused: dict[str, AwsRefusalError] = field(default_factory=dict, init=False)
+    _refused: dict[str | Target, AwsRefusalError] = field(default_factory=dict, init=False)
 
     @cached_property
     def all(self) -> list[TargetScope]:
@@ -188,8 +188,8 @@ class AllTargets:
 
         def scan(one: TargetScope) -> Scan | AwsRefusalError:
             before = context.stored.records.get(one.target.account)
-            if one.target in context.found:
-                return context.found[one.target]
+            if answer := context.found.get(one.target) or self._refused.get(one.target):
+                return answer
             if not context.in_time():
                 why = "the account's other targets took the time"
                 return RetryableError("TimedOut", why, "ec2:DescribeInstances", resource=str(one.target))
@@ -202,6 +202,8 @@ class AllTargets:
                 if error.action.startswith("dynamodb:"):
                     # The deployment itself failed, not the target.
                     raise
+                if one.target != self.home:
+                    self._refused[one.target] = error
                 return error
 
         those = list(asked)

@@ -8,7 +8,8 @@ from typing import Self
 from rolekeeper.aws import AT_ONCE, Ec2, Machine, MapConcurrently, WorkQueue
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, StaleTokenError
-from rolekeeper.aws.queue import Task, event_of, resumable
+from rolekeeper.aws.queue import Task, digest, event_of, resumable
+from rolekeeper.mappings.job_batches import JobBatches
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
@@ -46,7 +47,7 @@ class FanOut:
 class Sender:
     """Sends them. The instances of `home` come first, and what it refuses is raised; `ec2_in` is EC2 in a target.
 
-    From `hands_over_at` on the `machine` sends the rest, and in many targets the `accounts_machine` all of them.
+    From `hands_over_at` on the `machine` sends the rest, and in many targets a batch of `batches` all of them.
     """
 
     home: Target
@@ -55,7 +56,7 @@ class Sender:
     telemetry: Telemetry
     map_concurrently: MapConcurrently
     machine: Machine
-    accounts_machine: Machine
+    batches: JobBatches
     now: Callable[[], datetime]
     hands_over_at: datetime
 
@@ -63,8 +64,8 @@ class Sender:
         """Send a mapping's instances, or have a machine do it, which does nothing again under the same name."""
         if len(fan_out.left) > FEW:
             accounts = sorted({unsent.target.account for unsent in fan_out.left})
-            event = event_of(Task.FAN_OUT, correlation_id, accounts=accounts, mapping=layout.encode(fan_out.mapping))
-            self.accounts_machine.start(name, event)
+            job = event_of(Task.FAN_OUT, correlation_id, mapping=layout.encode(fan_out.mapping))
+            self.batches.add(Task.FAN_OUT, digest(name), job, accounts=accounts)
             return
         done = self.send(fan_out, correlation_id, lambda: self.now() < self.hands_over_at)
         if not done.finished:

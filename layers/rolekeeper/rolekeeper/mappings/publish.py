@@ -99,9 +99,18 @@ class Publisher:
             return Verdict(Status.REMOVED)
         return self._assess_all(key, Trigger("an approval was signed", correlation_id))
 
-    def finish(self, job: AssessmentJob) -> Verdict:
-        """Judge a row by what was found in its accounts; raises as `publish`."""
-        return self._assess_all(job.key, job.trigger, job)
+    def finish(self, batch: str) -> dict[MappingKey, Verdict]:
+        """Judge a batch's rows by what was found in their accounts; raises as `publish`, once each was judged."""
+        verdicts, failed = dict[MappingKey, Verdict](), list[AwsRefusalError]()
+        for job in self.runs.jobs(batch):
+            try:
+                verdicts[job.key] = self._assess_all(job.key, job.trigger, job)
+            except (RetryableError, CorruptItemError) as error:
+                failed.append(error)
+        if failed:
+            # What can be retried comes first: the others are judged by then.
+            raise min(failed, key=lambda error: isinstance(error, CorruptItemError))
+        return verdicts
 
     def listed(self, scans: Iterable[MappingKey]) -> tuple[set[MappingKey], set[MappingKey]]:
         """Return the keys of all rows, and those of what is published, or was when the `scans` of a sweep saw it."""

@@ -207,6 +207,11 @@ def finding_key(run: str, account: str) -> Key:
     return f"judging#{run}", account
 
 
+def batch_pk(batch: str) -> str:
+    """Return the partition of a batch of rows about which accounts are asked together."""
+    return f"judging#batch-{batch}"
+
+
 def _short(name: str) -> str:
     encoded = name.encode("utf-8", "surrogatepass")
     return name if len(encoded) <= SUBJECT_BYTES else hashlib.sha256(encoded).hexdigest()
