@@ -12,6 +12,7 @@ from rolekeeper.aws.iam import Iam
 from rolekeeper.permissions.policies import listed
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
+from rolekeeper_cli.doctor import stack
 from rolekeeper_cli.doctor.caller import Need, Request, lacking, no_principal, operating, principal_of
 from rolekeeper_cli.doctor.finding import Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.doctor.run import Check, run
@@ -29,8 +30,6 @@ _RULES: Mapping[str, Any] = {"lists": "events:ListRules", "code": "L-244521F2", 
 _STACKS: Mapping[str, Any] = {"lists": "cloudformation:DescribeStacks", "code": "L-0485CB21", "default": 2_000}
 # Two instances of the smallest types.
 VCPUS = 4
-# Functions that may run at once: the default of `Workers`, and one of each other.
-_RUNS = 9
 # The last tenth is near.
 _NEAR = 0.9
 _PAGE = "docs/verify.md"
@@ -60,7 +59,7 @@ def checks(wanted: Wanted) -> Mapping[str, tuple[str, Check]]:
         "tag-policy": ("permissions", tag_policy),
         "machine": ("the-instances", partial(machine, wanted=wanted)),
         "iam": ("quotas", iam_quotas),
-        "lambda": ("quotas", concurrency),
+        "lambda": ("quotas", stack.concurrency),
         "rules": ("quotas", partial(counted, what="rules on the default event bus", **_RULES)),
         "stacks": ("quotas", partial(counted, what="stacks", **_STACKS)),
         "vcpus": ("quotas", vcpus),
@@ -216,13 +215,6 @@ def iam_quotas(deployment: Deployment) -> Findings:
     for what, key in counts.items():
         yield from _room(what, summary[key], summary[f"{key}Quota"], needed=NEEDED[what])
     return ", ".join(f"{summary[key]:,} of {summary[f'{key}Quota']:,} {what}" for what, key in counts.items())
-
-
-def concurrency(deployment: Deployment) -> Findings:
-    limit = deployment.ask("lambda:GetAccountSettings", "*")["AccountLimit"]
-    quota, left = limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"]
-    yield from _room("concurrent executions of Lambda", quota - left, quota, needed=_RUNS)
-    return f"{left:,} of {quota:,} concurrent executions of Lambda aren't reserved"
 
 
 def counted(deployment: Deployment, what: str, lists: str, *, code: str, default: int) -> Findings:

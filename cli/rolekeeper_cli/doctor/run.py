@@ -19,6 +19,7 @@ CHECKS: Mapping[str, Check] = {
     "stack": stack.stack,
     "rules": stack.rules,
     "functions": stack.functions,
+    "concurrency": stack.concurrency,
     "sources": stack.sources,
     "mode": work.mode,
     "sweep": work.sweep,

@@ -1,10 +1,13 @@
 """What CloudFormation made: the stack, its rules, its functions and their event sources, its alarms and subscribers."""
 
+from contextlib import suppress
+
 from rolekeeper.aws.errors import NotFoundError
 from rolekeeper.model.problem import advice, typed
 from rolekeeper_cli.aws.deployment import Deployment, Resource
 from rolekeeper_cli.deploy.parameters import parameters
 from rolekeeper_cli.doctor.finding import Finding, Findings, fail, warn
+from rolekeeper_cli.errors import ConfigurationError
 from rolekeeper_cli.shell.layout import several
 
 # What this version's template has; a test compares them.
@@ -18,6 +21,9 @@ _DEPLOY = typed("rolekeeper deploy")
 _GOOD = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
 # The stack is as it was before the attempt.
 _ROLLED_BACK = frozenset({"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"})
+
+# The functions that run beside the workers; a hub's runs for accounts, 40 for each of two batches; and our part of all.
+_OTHERS, _IN_ACCOUNTS, _OURS = 4, 80, 0.8
 
 
 def stack(deployment: Deployment) -> Findings:
@@ -81,6 +87,20 @@ def functions(deployment: Deployment) -> Findings:
             remedy = typed(f"aws lambda delete-function-concurrency --function-name {each.id}")
             yield fail(f"function {each.name} is switched off: its reserved concurrency is 0", remedy)
     return f"all functions are active: {len(found)}"
+
+
+def concurrency(deployment: Deployment) -> Findings:
+    """Whether Lambda leaves the account as many runs as the stack may take, or a new stack, and a fifth to others."""
+    limit = deployment.ask("lambda:GetAccountSettings", "*")["AccountLimit"]
+    given = {name: parameter.get("Default", "") for name, parameter in parameters().items()}
+    with suppress(ConfigurationError):
+        given |= deployment.stack.parameters
+    left, needed = limit["UnreservedConcurrentExecutions"], int(given["Workers"]) + _OTHERS
+    needed += _IN_ACCOUNTS if given["OrganizationId"] else 0
+    if left * _OURS < needed:
+        what = f"Lambda leaves the account {left:,} runs at once, of which Rolekeeper may take {needed:,}"
+        yield warn(what, "ask AWS for more: Service Quotas, Lambda, Concurrent executions")
+    return f"Lambda leaves the account {left:,} runs at once: Rolekeeper may take {needed:,}"
 
 
 def sources(deployment: Deployment) -> Findings:

@@ -139,6 +139,20 @@ def test_a_function_that_isn_t_woken(finds: Finds, ward: DoctorFixture, state: s
 # ---- what it does ----
 
 
+@pytest.mark.parametrize(
+    ("workers", "organization", "left", "needed"),
+    [("5", "", 10, 9), ("5", "", 12, 0), ("200", "", 250, 204), ("200", "o-1", 300, 284), ("200", "o-1", 1000, 0)],
+)
+def test_an_account_that_leaves_too_few_runs_at_once_for_the_workers_and_a_hubs_accounts(
+    finds: Finds, terminal: Terminal, ward: DoctorFixture, workers: str, organization: str, left: int, needed: int
+) -> None:
+    terminal.parameters |= {"Workers": workers, "OrganizationId": organization}
+    ward.unreserved = left
+    level, what, remedy = only(finds("concurrency"))
+    assert (level, f"may take {needed}" in what) == (("warn", True) if needed else ("ok", False))
+    assert not needed or "Service Quotas, Lambda, Concurrent executions" in remedy
+
+
 def test_the_switches(finds: Finds, terminal: Terminal, desk: Desk) -> None:
     desk.world.control(mode="observe")
     remedy = "what it would do: rolekeeper plan; to have it done: rolekeeper mode enforce"
