@@ -245,7 +245,7 @@ class Rows:
                 if self.rows[other].status not in ("Conflict", "Waiting"):
                     row.in_conflict.discard(other)
         for key in asked:
-            self._judge(key, swept=True)
+            self._judge_all(key, swept=True)
 
     def _asks(self, key: MappingKey) -> bool:
         """Whether other accounts are asked about a row that is checked again."""

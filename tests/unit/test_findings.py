@@ -248,6 +248,13 @@ def test_a_row_that_comes_once_a_batch_is_closed_or_full_is_in_the_next(
         machine.begun("team=5", role="web")
 
 
+def test_a_mapping_that_has_just_ended_is_judged_so_whatever_else_rang_in_that_minute(machine: Machine) -> None:
+    machine.desk.put(TAG, role="web")
+    for ended in (True, False):
+        machine.desk.app().publisher.recheck(mapping_key(TAG), "minute-1", ended=ended)
+    assert {job.trigger.ended for job in machine.started()[0]["jobs"]} == {True, False}
+
+
 def test_of_a_batch_an_account_is_asked_only_what_concerns_it(machine: Machine) -> None:
     batches, later = machine.desk.app().batches, machine.desk.app().batches
     batches.add(Task.FAN_OUT, "1", "a job", accounts=[SPOKE.account])

@@ -123,6 +123,7 @@ class AccountRuns:
     def start(self, snapshot: RowSnapshot, accounts: Sequence[str], attempt: int) -> None:
         """Have a run for each account ask there, and then one judge the row, with the others of its batch."""
         trigger, stamp = replace(snapshot.trigger, scan=None), snapshot.stamp()
-        run = digest(f"{trigger.correlation_id} {snapshot.key} {stamp} {attempt}")
+        # Two timers of a mapping may ring in one minute, of which one ends it.
+        run = digest(f"{trigger.correlation_id} {snapshot.key} {stamp} {attempt} {trigger.ended}")
         job = AssessmentJob(snapshot.key, trigger, stamp, run=run, begun=snapshot.at, attempt=attempt)
         self.batches.add(Task.JUDGE, run, layout.encode(job), accounts=accounts, then=Task.JUDGED)
