@@ -22,8 +22,8 @@ ACCOUNT, REGION = "123456789012", "us-east-1"
 # The units of the spoke's account, the root first.
 UNITS = ("r-a1b2", "ou-a1b2-abovespo", "ou-a1b2-ofspoke0")
 HUB, SPOKE = Target(ACCOUNT, REGION), Target("111111111111", "eu-west-1")
-# By these an instance tells where it is, though it is known by its id alone.
-FIRST_IDS = {HUB: 0, SPOKE: (1 << 40) + 0x5000}
+# By the first of its ids an instance tells where it is, though it is known by its id alone; further spokes by number.
+APART, MORE = 1 << 40, 200_000_000_000
 PATH = "/rolekeeper/"
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 TRUSTS_EC2 = {
@@ -36,8 +36,18 @@ class Maker(StrEnum):
     THEM = "somebody else"
 
 
+def target_at(number: int) -> Target:
+    """The hub is number 0, and the spoke of the schedules number 1."""
+    return (HUB, SPOKE)[number] if number < 2 else Target(str(MORE + number), SPOKE.region)
+
+
+def _first_id(target: Target) -> int:
+    number = (HUB, SPOKE).index(target) if target in (HUB, SPOKE) else int(target.account) - MORE
+    return number * APART + (0x5000 if number else 0)
+
+
 def instance_key(instance: str) -> InstanceKey:
-    there = SPOKE if int(instance.rpartition("-")[2], 16) >= FIRST_IDS[SPOKE] else HUB
+    there = target_at(int(instance.rpartition("-")[2], 16) // APART)
     return InstanceKey(there.account, there.region, instance)
 
 
@@ -81,7 +91,7 @@ class Account:
         self._engine = engine
         self._on_event = on_event
         self._keeps_past = keeps_past
-        self._ids = FIRST_IDS[target]
+        self._ids = _first_id(target)
         self.profiles: dict[str, Profile] = {}
         self.roles: dict[str, str] = {}
         self.broad: frozenset[str] = frozenset()

@@ -13,6 +13,7 @@ from typing import Any
 
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.fleet.targets import WIRE_FORMAT
+from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Event
 from simulation.account import HUB, SPOKE, UNITS, Account
@@ -75,12 +76,13 @@ def join(
     deployment: Deployment,
     tables: FakeDynamoDB,
     habits: Habits,
+    target: Target = SPOKE,
 ) -> Spoke:
     """Have a deployment serve a spoke, in its own weather."""
-    outside = Outside(engine, weather, lambda: deployment.struck(SPOKE))
+    outside = Outside(engine, weather, lambda: deployment.struck(target))
 
     def emitted(event: Event) -> None:
-        deployment.emitted(event, SPOKE)
+        deployment.emitted(event, target)
 
     account = Account(
         engine,
@@ -89,14 +91,14 @@ def join(
         keeps_past=weather.stale > 0,
         take_over=hub.account.take_over,
         allow_broad=hub.account.allow_broad,
-        target=SPOKE,
+        target=target,
     )
     promises = Promises(engine, account, hub.limits, hub.window, hub.skew, weather.lag if weather.stale else 0, hub=hub)
     promises.per_second = hub.per_second
     hub.spokes.append(promises)
     budget = Budget(lambda: engine.seconds, 0, math.inf)
-    deployment.spokes[SPOKE] = account
-    deployment.clients_of[SPOKE] = {
+    deployment.spokes[target] = account
+    deployment.clients_of[target] = {
         "ec2": Ec2Client(engine, weather, outside, account, promises, budget),
         "iam": IamClient(weather, outside, account),
     }
@@ -105,9 +107,9 @@ def join(
     return Spoke(account, promises, people, Settled(engine, account, tables, promises), budget)
 
 
-def register(tables: FakeDynamoDB, at: str) -> None:
-    """The hub knows the spoke already, and has swept it."""
-    known = {**layout.key_attributes(layout.target_key(SPOKE)), "version": "0.1.0", "unit": "/".join(UNITS)}
+def register(tables: FakeDynamoDB, at: str, target: Target = SPOKE) -> None:
+    """The hub knows a spoke already, and has swept it."""
+    known = {**layout.key_attributes(layout.target_key(target)), "version": "0.1.0", "unit": "/".join(UNITS)}
     known |= {"wire_format": WIRE_FORMAT}
     known |= dict.fromkeys(("since", "last_event", "last_sweep"), at)
     tables.put_item(TableName=STATE, Item=layout.to_attributes(known))

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import accumulate
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -132,6 +133,8 @@ class Played:
         first: the calls of the first run in the hub.
         tables, iam: the calls to the tables, and to the IAM of all accounts.
         a_second: the most calls to the IAM of one account within a second.
+        registry: the most writes to the registry's partition within a second.
+        at_once: the most runs at the same time.
     """
 
     began: dict[Target, float] = field(default_factory=dict)
@@ -146,6 +149,8 @@ class Played:
     tables: int = 0
     iam: int = 0
     a_second: int = 0
+    registry: int = 0
+    at_once: int = 0
 
     @property
     def brief(self) -> str:
@@ -177,6 +182,8 @@ class Scale:
         self._plans, self._began = 0, 0.0
         self._warm: list[float] = []  # until when each process is busy
         self._started: set[str] = set()
+        self._registered: list[float] = []  # when the registry was written
+        self._busy: list[tuple[float, int]] = []  # when a run began, and when one ended
         self._prepare(rows)
         self._install(closing)
 
@@ -287,19 +294,24 @@ class Scale:
 
     def _changed(self, table: str, key: tuple[str, ...], _old: Any, new: Any) -> None:
         said = {name: each.get("S") for name, each in (new or {}).items()}
+        if key[0] == layout.TARGETS:
+            self._registered.append(self.hub.clock.seconds)
         if table == MAPPING_TABLE and (said["role"], said.get("status")) == ("db", "Published"):
             self.played.judged.setdefault(key[1], self.hub.clock.seconds - self._began)
 
     def _play(self, begin: Callable[[], object]) -> Played:
         self.played, self._began = Played(), self.hub.clock.seconds
-        for each in self._iam.values():
-            each.asked.clear()
+        self._busy.clear()
+        for times in (self._registered, *(each.asked for each in self._iam.values())):
+            times.clear()
         self._plan(0, begin)
         while self._planned:
             self.hub.clock.seconds, _, act = heapq.heappop(self._planned)
             act()
         self.hub.clock.seconds = self._began + self.played.done
         self.played.a_second = max(_within_a_second(each.asked) for each in self._iam.values())
+        self.played.at_once = max(accumulate(more for _, more in sorted(self._busy)))
+        self.played.registry = _within_a_second(self._registered)
         self.played.iam = sum(len(each.asked) for each in self._iam.values())
         return self.played
 
@@ -330,6 +342,7 @@ class Scale:
         took = clock.seconds - began
         if took > (limit or _TIMEOUTS[function]):
             played.cut.append(f"{function} {event.get('task')} {event.get('account')}: {took:.0f} s")
+        self._busy += [(began, 1), (clock.seconds, -1)]
         played.runs += 1
         played.first = played.first or Counter(self.hub.calls.counted())
         played.longest, played.done = max(played.longest, took), max(played.done, clock.seconds - self._began)

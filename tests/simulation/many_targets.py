@@ -1,0 +1,150 @@
+"""One edit over many targets, in virtual time: when the last of their instances has changed.
+
+Each target has EC2's token buckets of its own, so they could all change side by side. Nothing goes wrong in it but what
+load itself makes go wrong.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fakes.dynamodb import FakeDynamoDB
+from fixtures.state_table import swept_item
+from rolekeeper.model.instance import Target
+from rolekeeper.model.mapping import MappingSpec, PublishedMapping
+from rolekeeper.settings import Limits
+from rolekeeper.storage import layout
+from simulation.account import HUB, PATH, Account, Maker, target_at
+from simulation.actors import Habits
+from simulation.burst import FIRST, calm, carries
+from simulation.deployment import Deployment
+from simulation.engine import Engine
+from simulation.invariants import ROWS, STATE
+from simulation.spokes import ORGANIZATION, join, register
+
+TAG = {FIRST.tag_key: FIRST.tag_value}
+REFILL = 5.0  # changes a second in a target, by EC2's token bucket (AWS_FACTS.md, "Throttles")
+LONGEST, GROUP = 3 * 3600.0, 200
+
+
+@dataclass(frozen=True)
+class Edited:
+    """What became of an edit.
+
+    Attributes:
+        instances: how many it moves, and `changed` how many it moved.
+        begins: seconds from the edit until the first change; `seconds` until the last, and `at_hub` in the hub itself.
+        at_once: the most runs of functions at the same time.
+        broken: promises of docs/guarantees.md that were broken; `dead_letters` are messages that were given up.
+    """
+
+    instances: int
+    changed: int
+    begins: float
+    seconds: float
+    at_hub: float
+    at_once: int
+    broken: tuple[str, ...]
+    dead_letters: int
+
+
+class _Counting(Deployment):
+    """Counts the runs that are under way."""
+
+    going = at_once = 0
+
+    def run(self, function: str, event: dict[str, Any], ended: Callable[[str, Any], None], *rest: Any) -> None:
+        def over(how: str, answer: Any) -> None:
+            self.going -= 1
+            ended(how, answer)
+
+        self.going += 1
+        self.at_once = max(self.at_once, self.going)
+        super().run(function, event, over, *rest)
+
+
+def floor(instances: int) -> float:
+    """Return the seconds that EC2's refill alone takes for so many changes in a target."""
+    return instances / REFILL
+
+
+def edited(sizes: Sequence[int], *, workers: int, seed: int = 1) -> Edited:
+    """Edit the role of so many instances of the hub's own target, and of so many of each spoke."""
+    engine = Engine(seed, tells=False)
+    world = calm(engine, seed, Limits(sum(sizes), 100), organization=ORGANIZATION, deployed=_Counting)
+    deployment = world.deployment
+    assert isinstance(deployment, _Counting)
+    deployment.kept[:] = [{} for _ in range(workers)]
+    accounts, parts = {HUB: world.account}, (world.promises, deployment, world.tables)
+    for target in map(target_at, range(1, len(sizes))):
+        account = accounts[target] = join(seed, engine, world.weather, *parts, Habits(), target).account
+        for role in ("first", "former"):
+            account.roles[role] = PATH
+            account.profile(role)
+    with deployment.installed(seed):
+        fleet = _launched(engine, accounts, sizes)
+        _publish(world.tables, engine, accounts, sizes)
+        engine.play(engine.seconds + 60)
+        world.listen()
+        began = engine.seconds
+        world.tables.put_item(TableName=ROWS, Item=layout.to_attributes(_row("first")))
+        times = _play(engine, accounts, fleet, began)
+        engine.play(engine.seconds + 60)
+    return Edited(
+        instances=sum(sizes),
+        changed=sum(carries(accounts[target], one, "first") for target, ones in fleet.items() for one in ones),
+        begins=min(first for first, _ in times.values()) - began,
+        seconds=max(last for _, last in times.values()) - began,
+        at_hub=times[HUB][1] - began,
+        at_once=deployment.at_once,
+        broken=tuple(map(str, world.promises.violations)),
+        dead_letters=len(deployment.dead_letters),
+    )
+
+
+def _row(role: str) -> dict[str, Any]:
+    return {"tag_key": FIRST.tag_key, "tag_value": FIRST.tag_value, "role": role}
+
+
+def _launched(engine: Engine, accounts: Mapping[Target, Account], sizes: Sequence[int]) -> dict[Target, list[str]]:
+    """Instances that carry the role of the former revision."""
+    fleet = dict[Target, list[str]]()
+    for (target, account), size in zip(accounts.items(), sizes, strict=True):
+        fleet[target] = []
+        for first in range(0, size, GROUP):  # what is pending all at once takes its square
+            some = [account.launch(TAG) for _ in range(first, min(first + GROUP, size))]
+            engine.play(engine.seconds + 60)
+            for one in some:
+                account.associate(one, account.profiles["former"].arn, Maker.US)
+            fleet[target] += some
+    engine.play(engine.seconds + 60)
+    return fleet
+
+
+def _publish(tables: FakeDynamoDB, engine: Engine, accounts: Mapping[Target, Account], sizes: Sequence[int]) -> None:
+    """The former revision, as published in each account; and the markers of their sweeps."""
+    spec, at = MappingSpec(FIRST, "former"), layout.timestamp(engine.now())
+    for target, account in accounts.items():
+        profile = account.profiles["former"]
+        item = layout.published_item(PublishedMapping(spec, 1, profile.arn, profile_id=profile.id), target.account)
+        tables.put_item(TableName=STATE, Item=layout.to_attributes(item))
+        if target != HUB:
+            register(tables, at, target)
+    tables.put_item(TableName=STATE, Item=swept_item(HUB, engine.now(), sizes[0], sum(sizes)))
+    row = {**_row("former"), "status": "Published", "status_revision": 1}
+    tables.put_item(TableName=ROWS, Item=layout.to_attributes(row))
+
+
+def _play(
+    engine: Engine, accounts: Mapping[Target, Account], fleet: Mapping[Target, list[str]], began: float
+) -> dict[Target, tuple[float, float]]:
+    """Play until all instances have the new role; when the first of each target had, and the last."""
+    left = {target: set(ones) for target, ones in fleet.items()}
+    times = dict[Target, tuple[float, float]]()
+    while any(left.values()) and engine.seconds < began + LONGEST:
+        engine.play(engine.seconds + 1)
+        for target, ones in left.items():
+            if done := {one for one in ones if carries(accounts[target], one, "first")}:
+                first, _ = times.get(target, (engine.seconds, 0.0))
+                times[target], left[target] = (first, engine.seconds), ones - done
+    return times
