@@ -23,7 +23,9 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> Mapping[str, Any
             change = record["dynamodb"]
             key = MappingKey(change["Keys"]["tag_key"]["S"], change["Keys"]["tag_value"]["S"])
             old, new = change.get("OldImage"), change.get("NewImage")
-            only_ours, made_by = _only_ours(old, new), str((record.get("userIdentity") or {}).get("principalId", ""))
+            # A person asks for another check by removing `status`.
+            only_ours = bool(old and new and "status" in new) and content(old or {}) == content(new or {})
+            made_by = str((record.get("userIdentity") or {}).get("principalId", ""))
             by_a_person = old and not new and not made_by
             claimed_by = str(old.get("edited_by", {}).get("S", ""))[:EDITOR] if by_a_person else ""
         except (AttributeError, KeyError, TypeError):
@@ -36,8 +38,3 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> Mapping[str, Any
     answer = runtime.each_record(event, judge)
     app.telemetry.flush()
     return answer
-
-
-def _only_ours(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> bool:
-    """Return whether only our own columns changed; a person asks for another check by removing `status`."""
-    return bool(old and new and "status" in new) and content(old or {}) == content(new or {})

@@ -68,17 +68,13 @@ def handler(event: dict[str, Any], context: "LambdaContext") -> dict[str, Any]:
     return done
 
 
-def accounts(app: "App", of: Mapping[str, Any]) -> list[str]:
-    """Return the accounts for which the machine does a task: those that its batch asks, or that a sweep is due in."""
-    return app.batches.close(of["batch"]) if "batch" in of else app.targets.accounts_due(of)
-
-
 def _do(app: "App", task: Task, event: Mapping[str, Any], *, run: Run) -> dict[str, Any]:
     """Do a task of the deployment's own; what isn't finished is answered with what is left."""
     id_ = run.correlation_id
     match task:
         case Task.ACCOUNTS:
-            return {"accounts": accounts(app, event["of"])}
+            of = event["of"]
+            return {"accounts": app.batches.close(of["batch"]) if "batch" in of else app.targets.accounts_due(of)}
         case Task.EXPIRIES:
             return _expiries(app, event, run)
         case Task.FAN_OUT:
@@ -113,7 +109,7 @@ def in_account(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]
 def _fan_out_in_account(app: "App", event: Mapping[str, Any], run: Run) -> int:
     account, total = event["account"], 0
     targets = [served.target for served in app.registry.all(account)]
-    for job in app.batches.jobs(event["of"]["batch"], account):
+    for job in (job for job, accounts in app.batches.jobs(event["of"]["batch"]) if account in accounts):
         begun = FanOut.to(layout.decode(MappingKey, job["mapping"]), targets)
         sent = resumable(Task.FAN_OUT, job["id"], app.sender.run(begun, job["id"], run.in_time))
         if not sent["finished"]:
@@ -140,7 +136,9 @@ def _sweep_account(app: "App", event: Mapping[str, Any], run: Run) -> list[str]:
 def _sweep(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """Sweep the event's target; a hub's sweep that begins has the other targets swept too."""
     if not (event.get("target") or "rest" in event):
-        scheduled = _scheduled(event, app.now())
+        made = datetime.fromisoformat(event["time"]) if "time" in event and "task" not in event else None
+        # A person sent it, if it says no time; Lambda tries the schedule's event again with the same.
+        scheduled = made if made and app.now() - made <= TRIED_FOR else None
         which = Which.DUE if scheduled else Which.ALL
         app.targets.start_sweeps(run.id, run.correlation_id, which, since=scheduled)
     return _sweep_target(app, _target(app, event), event, run=run)
@@ -167,11 +165,3 @@ def _expiries(app: "App", event: Mapping[str, Any], run: Run) -> dict[str, Any]:
     # Last, as no timer is to wait for accounts that may never have a spoke.
     app.targets.probe_unknown(run.correlation_id)
     return done
-
-
-def _scheduled(event: Mapping[str, Any], now: datetime) -> datetime | None:
-    """Return when the schedule made this event, the same in each of Lambda's tries; None if a person sent it."""
-    if "task" in event or "time" not in event:
-        return None
-    made = datetime.fromisoformat(event["time"])
-    return made if now - made <= TRIED_FOR else None

@@ -23,7 +23,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptIte
 from rolekeeper.instances.decide import mapping_keys
 from rolekeeper.mappings.publish import Publisher
 from rolekeeper.model.instance import InstanceKey, Target, Timer
-from rolekeeper.model.mapping import MappingKey, PublishedMapping
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import State, Update, layout
 from rolekeeper.storage.state import MOST_WRITES
 from rolekeeper.telemetry import Telemetry
@@ -130,14 +130,16 @@ class Expiries:
         for damaged, error in snapshot.damaged.items():
             self._note(f"mapping {damaged} can't be read", error)
         readable = {timer: key for timer, key in timers.items() if key not in snapshot.damaged}
-        ending = {timer: _ends(snapshot.published.get(key), timer) for timer, key in readable.items()}
+        published = {timer: snapshot.published.get(key) for timer, key in readable.items()}
+        # Its row may have been edited or deleted since.
+        ending = {each: of and not of.deleted and of.spec.expires_at == each.due for each, of in published.items()}
         delays = {timers[timer]: math.ceil(_seconds_left(timer, at)) for timer, ends in ending.items() if ends}
         for page in self.ec2.tagged(*delays):
             tagged = ((key, instance.key) for instance in page for key in mapping_keys(instance.tags))
             self._send({(delays[key], instance) for key, instance in tagged if key in delays})
         # An overtaken timer goes only once it has passed: until then somebody may write the same date again.
         due = ((timer, ends) for timer, ends in ending.items() if not _seconds_left(timer, until if ends else at))
-        return {timer: (timers[timer], ends) for timer, ends in due}
+        return {timer: (timers[timer], bool(ends)) for timer, ends in due}
 
     def _send(self, instances: Iterable[tuple[int, InstanceKey]], cause: str = CAUSE) -> None:
         for delay, group in groupby(sorted(instances), key=itemgetter(0)):
@@ -162,11 +164,6 @@ class Expiries:
         else:
             self.telemetry.will_retry(problem, error=str(error))
         self.result.problems.append(f"{problem}: {error}")
-
-
-def _ends(mapping: PublishedMapping | None, timer: Timer) -> bool:
-    """Return whether a mapping ends with a timer: its row may have been edited or deleted since."""
-    return mapping is not None and not mapping.deleted and mapping.spec.expires_at == timer.due
 
 
 def _seconds_left(timer: Timer, at: datetime) -> float:

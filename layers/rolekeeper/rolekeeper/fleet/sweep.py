@@ -157,7 +157,8 @@ class Sweep:
             return self.result
         if self.result.finished:
             self._note_activity(self.now())
-            self.targets.count_sweep(self.target, self.result.instances)
+            if self.target == self.targets.home:  # for the alarm for overdue ones; a round finds the others'
+                self.telemetry.count("InstancesSwept", self.result.instances)
         return self.result
 
     def _begins(self) -> bool:

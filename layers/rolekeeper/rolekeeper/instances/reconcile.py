@@ -72,12 +72,6 @@ class Batch:
     def patient_until(self) -> datetime:
         return self.ends_by - WORK + self.patience
 
-    def waits_until(self, decision: Decision, now: datetime, *, put_back: int) -> datetime:
-        """Return until when a change waits in its run for its moment; `now` says not at all."""
-        if decision.quarantines:
-            return self.ends_by
-        return max(now, self.patient_until) if put_back or not self.shared else now
-
 
 @dataclass(frozen=True)
 class Reconciler:
@@ -215,7 +209,9 @@ class Reconciler:
         # A change without room takes none of the pace.
         if isinstance(room := _room(self.window, decision, now), datetime):
             return self.recorder.show(request, observed, waits_for_room(decision, room))
-        until = batch.waits_until(decision, now, put_back=request.put_back)
+        # Until then it waits in this run for its moment.
+        patient = max(now, batch.patient_until) if request.put_back or not batch.shared else now
+        until = batch.ends_by if decision.quarantines else patient
         ready = self.pace.ready(batch.changes, now, until) if now <= batch.ends_by else now
         if ready > now or now > batch.ends_by:
             if now < ready <= until:

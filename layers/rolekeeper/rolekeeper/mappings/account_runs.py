@@ -82,7 +82,8 @@ class AccountRuns:
 
     def jobs(self, batch: str, account: str = "") -> list[AssessmentJob]:
         """Return the rows of a batch, or those about which an account is asked."""
-        return [layout.decode(AssessmentJob, job) for job in self.batches.jobs(batch, account)]
+        jobs = (job for job, accounts in self.batches.jobs(batch) if not account or account in accounts)
+        return [layout.decode(AssessmentJob, job) for job in jobs]
 
     def are_needed(self, snapshot: RowSnapshot) -> bool:
         return len(self.assessor.targets_to_ask(snapshot)) > ASKED

@@ -195,7 +195,9 @@ class AllTargets:
                 return RetryableError("TimedOut", why, "ec2:DescribeInstances", resource=str(one.target))
             edit = Edit(before.mapping if before else None, record.mapping, context.at)
             given = context.given() if context.takes_left_roles(before) else frozenset[str]()
-            concerned = given or any(_is_for(side.mapping, one.target) for side in (record, before) if side)
+            sides, there = [side.mapping for side in (record, before) if side], one.target
+            in_scope = (each.in_scope and each.spec.covers(there.account, there.region, None) for each in sides)
+            concerned = given or any(in_scope)
             try:
                 return one.scanner.scan(edit, given) if concerned else Scan()
             except AwsRefusalError as error:
@@ -255,7 +257,3 @@ class AllTargets:
 def _giving(mapping: PublishedMapping) -> tuple[object, ...]:
     """Return what has to change if an edit is to gain or lose permissions."""
     return mapping.spec, mapping.profile_arn, mapping.in_scope, mapping.deleted
-
-
-def _is_for(mapping: PublishedMapping, target: Target) -> bool:
-    return mapping.in_scope and mapping.spec.covers(target.account, target.region, None)

@@ -51,13 +51,10 @@ class JobBatches:
     def close(self, batch: str) -> list[str]:
         """Let nothing more be added to a batch; returns the accounts that its jobs ask."""
         self.store.write(self.store.update((layout.batch_pk(batch), JOBS), Update().set({"jobs": MOST})))
-        return sorted({account for _, accounts in self._jobs(batch) for account in accounts})
+        return sorted({account for _, accounts in self.jobs(batch) for account in accounts})
 
-    def jobs(self, batch: str, account: str = "") -> list[Any]:
-        """Return the jobs of a batch, or those that ask an account."""
-        return [job for job, accounts in self._jobs(batch) if not account or account in accounts]
-
-    def _jobs(self, batch: str) -> list[tuple[Any, list[str]]]:
+    def jobs(self, batch: str) -> list[tuple[Any, list[str]]]:
+        """Return the jobs of a batch, each with the accounts that it asks."""
         jobs, *asked = self.store.items(layout.batch_pk(batch), "~")
         accounts = {item["sk"]: zlib.decompress(bytes(item["accounts"])).decode().split(",") for item in asked}
         named = {name.removeprefix(JOB): job for name, job in jobs.items() if name.startswith(JOB)}
