@@ -133,7 +133,7 @@ def _plans_an_edit(person: Visitor) -> None:
 def _plans_a_pin(instance: str, person: Visitor) -> None:
     person.goes(f"/instance/{instance}")
     person.presses("Show what it would do", person.unfolds("Detach"))
-    person.sees("Lose their role")
+    person.sees("→ no role")
 
 
 @pytest.mark.skipif(not axe_is_there(), reason=".envs/node isn't set up: make .envs/node/done")

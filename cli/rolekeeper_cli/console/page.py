@@ -327,6 +327,24 @@ def listed[Row](request: Request, rows: Sequence[Row], anchor: str = "") -> dict
     return paged(rows, wanted, lambda page: f"?{query_of(request, page=page)}{anchor}")
 
 
+# Up to this many instances of a plan are listed at once, each group below its line.
+FEW = 10
+# The order of groups: exceptions, what changes, and what is ok.
+_KINDS = ("bad", "wait", "unknown", "", "ok")
+
+
+def grouped(request: Request, rows: Iterable[Any]) -> dict[str, Any]:
+    """Rows to which the same `happens`, of one `kind` and `cause`, by an id; the group that is asked for as a list."""
+    found: dict[tuple[str, str, str], list[Any]] = {}
+    for row in rows:
+        found.setdefault((row.kind, row.happens, row.cause), []).append(row)
+    ordered = sorted(found.items(), key=lambda group: (_KINDS.index(group[0][0]), -len(group[1])))
+    groups, asked = {version_of(key): some for key, some in ordered}, Asked.of(request)
+    wanted = [row for row in groups.get(asked["group"], ()) if contains(asked["text"], row.id, row.name)]
+    few = sum(map(len, groups.values())) <= FEW
+    return {"groups": groups, "few": few, "listed": listed(request, wanted, f"#g-{asked['group']}")}
+
+
 def contains(text: str, *fields: str) -> bool:
     """Whether one of the fields has the text of a filter in it, whatever its case."""
     return any(text.casefold() in each.casefold() for each in fields)

@@ -171,8 +171,8 @@ def test_a_new_mapping_is_planned_shown_and_written(browser: TestClient, desk: D
         data={**WEB, "new": "yes", "version": hidden(form, "version"), "role": "web", "owner": "team-web"},
     )
     said = text(plan)
-    assert "Get a role 1" in said
-    assert f"{instance} web-1 no role web" in said
+    assert "no role → web on 1" in said
+    assert f"1 no role → web web-1 {instance}" in said
     assert "Published" in said
     assert desk.row("workload=web") == {}, "nothing is written before the button"
     terminal.judges("workload=web")
@@ -188,15 +188,12 @@ def test_permissions_gained_and_lost_are_shown_with_the_instances(browser: TestC
     desk.edit("workload=web", role="web")
     instance = desk.converged("web", workload="web")
     foreign = desk.world.running(profile="node", workload="web") if desk.world.profile("node", path="/") else ""
+    browser.get("/")
     said = text(planned(browser, "workload=web", role="db"))
-    assert "Permissions gained dynamodb:Query" in said
-    assert "Permissions lost s3:GetObject" in said
-    assert "Get a role" not in said, "what doesn't happen isn't counted"
+    assert "web → db on 1 of 2 instances; gains dynamodb:Query on * ; loses s3:GetObject" in said
     assert "Instances that carry foreign roles keep them (the page of each says what to do). What changes" in said
-    assert "Get another role 1" in said
-    assert "Carry a foreign role 1" in said
-    assert f"{instance} web db" in said
-    assert foreign in said
+    assert f"1 keeps node Foreign role. {foreign}" in said
+    assert f"1 web → db {instance}" in said
 
 
 def test_a_mapping_to_none_says_what_ends_the_former_roles_credentials(browser: TestClient, desk: Desk) -> None:
@@ -324,7 +321,7 @@ def test_a_plan_says_what_its_status_will_be_and_puts_no_weight_on_writing_a_bad
     desk.edit("workload=web", role="web")
     good, bad = planned(browser, "workload=web", role="db"), planned(browser, "workload=web", role="dbb")
     assert "Its status then: Published" in text(good)
-    assert "Count again No instance changes." in text(good)
+    assert "No instance changes." in text(good)
     assert '<button class="button primary">Apply' in good.text
     assert "Its status then: Rejected Role 'dbb' doesn't exist" in text(bad)
     assert text(bad).count("did you mean 'db'?") == 1
@@ -343,8 +340,8 @@ def test_deleting_names_who_loses_a_role(browser: TestClient, desk: Desk, termin
     instance = desk.converged("web", workload="web")
     plan = browser.post("/mapping/change", data={**WEB, "what": "delete"})
     assert "role web nothing priority 50 nothing" in text(plan)
-    assert "Lose their role 1" in text(plan)
-    assert f"{instance} web no role" in text(plan)
+    assert "web → no role on 1" in text(plan)
+    assert f"1 web → no role {instance}" in text(plan)
     terminal.judges("workload=web")
     done = written(browser, plan)
     assert done.url.path == "/mappings"
@@ -369,8 +366,8 @@ def test_going_back_to_an_old_revision(browser: TestClient, desk: Desk, terminal
 def test_a_held_edit_is_approved_beside_its_plan(browser: TestClient, held: Desk, terminal: Terminal) -> None:
     assert "→ db Revision 2 waits for approval:" in text(browser.get("/mapping", params=WEB))
     shown = browser.get("/mapping/held", params=WEB)
-    assert "Get another role 2" in text(shown)
-    assert "edited by al" in text(shown)
+    assert "web → db on 2" in text(shown)
+    assert "by al (claimed)" in text(shown)
     terminal.judges("workload=web")
     done = browser.post("/mapping/approve", data={**WEB, "revision": hidden(shown, "revision")})
     assert "revision 2 is in effect" in text(done)
@@ -390,7 +387,7 @@ def test_a_held_edit_is_reached_from_the_list_and_leads_back_to_where_one_was(
     }
     assert [each.partition("#")[2] for each in links.values()] == ["", "approve", "discard"]
     shown = browser.get(links[f"{button.capitalize()} …"])
-    assert "Get another role 2" in text(shown), "nobody approves what wasn't shown"
+    assert "web → db on 2" in text(shown), "nobody approves what wasn't shown"
     assert re.search(rf'action="/mapping/{button}">.*?<button [^>]*id="{button}"', shown.text)
     assert f'href="{path}' in shown.text.partition('class="bar does"')[2], "and so does Cancel"
     assert held.row("workload=web")["status"] == "Held"
@@ -605,7 +602,7 @@ def test_the_page_is_there_at_once_and_goes_on_by_itself(
     assert len(later) == 1, "all of them wait for the same"
     later.pop()()
     whole = browser.get(part)
-    assert "Get another role 5" in text(whole)
+    assert "web → db on 5" in text(whole)
     assert ('method="post"' in whole.text, "hx-get" in whole.text) == (True, False)
     assert desk.served("workload=web").revision == 1  # type: ignore[union-attr]
 
@@ -617,8 +614,8 @@ def test_it_is_kept_until_something_is_written_or_the_fleet_is_read_anew(
     browser.get(address)
     desk.world.wait(30)
     said, looked = looked_for(browser, desk, address)
-    assert ("Get another role 5" in said, "Counted 30 s ago . Count again" in said, looked) == (True, True, False)
-    assert ("counted when it was held" in said) == ("/held" in address)
+    assert ("web → db on 5" in said, "Counted 3" in said, looked) == (True, True, False)
+    assert ("When it was held" in said) == ("/held" in address)
     assert looked_for(browser, desk, below(address, "/again"))[1]
     assert not looked_for(browser, desk, address)[1]
     desk.world.wait(301)
@@ -629,22 +626,27 @@ def test_it_is_kept_until_something_is_written_or_the_fleet_is_read_anew(
     assert looked_for(browser, desk, address)[1]
 
 
-def test_all_its_instances_can_be_seen_page_by_page(
+def test_a_group_of_its_instances_is_opened_searched_and_read_page_by_page(
     browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setattr("rolekeeper_cli.console.page.PAGE", 2)
-    page = browser.get(address)
-    seen = re.findall(r'<a href="/instance/([^"]*)"', page.text)
-    while link := re.search(r'<a id="page-next" href="([^"]+)"', page.text):
+    monkeypatch.setattr("rolekeeper_cli.console.page.FEW", 4)
+    closed = browser.get(address)
+    assert "5 web → db List them" in text(closed), "without JavaScript too"
+    group = closed.url.join(unescape(re.findall(r'<a href="([^"]*)">List them', closed.text)[0]))
+    page, seen = browser.get(group), list[str]()
+    while True:
+        seen += re.findall(r'<a href="/instance/([^"]*)"', page.text)
         desk.world.calls.clear()
+        if not (link := re.search(r'<a id="page-next" href="([^"]+)"', page.text)):
+            break
         page = browser.get(page.url.join(unescape(link[1])))
         assert "DescribeInstances" not in desk.world.calls.made
-        seen += re.findall(r'<a href="/instance/([^"]*)"', page.text)
     assert len({*seen}) == len(seen) == 5
-    assert "5\N{EN DASH}5 of 5 instances that change, wait or are blocked." in text(page)
+    found = browser.get(group.copy_merge_params({"text": seen[3]}))
+    assert re.findall(r'<a href="/instance/([^"]*)"', found.text) == [seen[3]]
     monkeypatch.setattr("rolekeeper_cli.mapping.edits_page.MOST", 3)
-    said = text(browser.get(below(address, "/again")))
-    assert "1\N{EN DASH}2 of 5 instances that change, wait or are blocked; the first 3 are listed." in said
+    assert "The first 3 are listed, and 2 more counted." in text(browser.get(below(address, "/again")))
 
 
 # ---- deletions ----
