@@ -244,25 +244,31 @@ def view_of(fleet: Fleet, query: Query) -> dict[str, Any]:
     }
 
 
-def _shares(counted: Counter[InstanceStatus], query: Query) -> list[dict[str, Any]]:
-    """The parts of the bar, ok first. Each is wide enough to be seen, however few of many it is."""
+def bar(counted: Counter[InstanceStatus], thinnest: float = THINNEST) -> list[dict[str, Any]]:
+    """The parts of a bar, ok first. Each is wide enough to be seen, however few of many it is."""
     total = counted.total()
     standings = [each for each in dict.fromkeys((InstanceStatus.OK, *InstanceStatus)) if counted[each]]
-    wide = {each: max(THINNEST, WIDTH * counted[each] / total) for each in standings}
+    wide = {each: max(thinnest, WIDTH * counted[each] / total) for each in standings}
     scale = WIDTH / sum(wide.values()) if wide else 0
     ends = accumulate((wide[each] * scale for each in standings), initial=0.0)
     return [
+        {"standing": each, "kind": KINDS.get(each, each.value), "x": round(x, 2), "width": round(end - x, 2)}
+        for each, (x, end) in zip(standings, pairwise(ends), strict=True)
+    ]
+
+
+def _shares(counted: Counter[InstanceStatus], query: Query) -> list[dict[str, Any]]:
+    """The same with what the legend says of each part, and where it leads."""
+    return [
         {
-            "standing": each,
-            "kind": KINDS.get(each, each.value),
+            **part,
             "word": WORDS[each],
             "number": counted[each],
-            "x": round(x, 2),
-            "width": round(end - x, 2),
             "address": query.url(terms=query.having(status=each.value)),
             "chosen": Term("status", each.value) in query.terms,
         }
-        for each, (x, end) in zip(standings, pairwise(ends), strict=True)
+        for part in bar(counted)
+        for each in (part["standing"],)
     ]
 
 

@@ -110,7 +110,9 @@ def edit(request: Request) -> Response:
     row = request.app.state.site.look().app.table.get_row(key)
     if row is None:
         raise CommandError(f"there is no mapping {key}", advice("see: ", Remedy(Kind.MAPPINGS)))
-    return _form(request, None if is_new else key, row)
+    # A step of another page may propose a priority.
+    asked = {"priority": text} if (text := request.query_params.get("priority")) else {}
+    return _form(request, None if is_new else key, row, typed={**columns_of(row), **asked})
 
 
 @posted

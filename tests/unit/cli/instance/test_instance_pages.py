@@ -58,6 +58,8 @@ def test_drift_is_explained_a_foreign_role_named_as_one_and_a_reason_said_once(b
     page = browser.get(f"/instance/{desk.world.running(profile='theirs', app='web')}")
     assert "foreign theirs (foreign) → web for app=web" in words(page)
     assert main(page).partition("Timeline")[0].count("which is outside the role path") == 1
+    sides = "theirs foreign stays Keep it: ignore the instance … app=web web waits Hand it over: aws ec2 disassociate-"
+    assert sides in words(page)
 
 
 def test_the_roles_over_time_show_at_once_and_without_cloudtrail(

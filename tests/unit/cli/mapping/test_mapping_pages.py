@@ -521,9 +521,13 @@ def test_which_mappings_meet_and_who_wins_is_drawn(browser: TestClient, shared: 
 def test_a_tie_is_drawn_with_no_winner(browser: TestClient, shared: Desk) -> None:
     """Each was in effect before an instance carried both tags."""
     shared.edit("size=xl", role="web")
-    shared.world.running(tier="gold", size="xl")
-    tie, *_ = ladders(browser.get("/mappings/overlaps"))
-    assert tie == "Tie 100 size=xl web tie 100 tier=gold db tie 1"
+    instance = shared.world.running(tier="gold", size="xl")
+    page = browser.get("/mappings/overlaps")
+    step, own = "Give it priority 90 …", browser.get(f"/instance/{instance}")
+    assert ladders(page)[0] == f"Tie 100 size=xl web tie {step} 100 tier=gold db tie {step} 1"
+    assert f"100 size=xl web tie {step} 100 tier=gold db tie {step}" in text(own), "and on the page of each"
+    link = re.findall(r'href="(/mapping/edit[^"]*)"', own.text)[1]
+    assert 'name="priority" value="90"' in browser.get(unescape(link)).text
     assert "1 tie" in text(browser.get("/mappings"))
 
 
