@@ -234,7 +234,6 @@ def shown(request: Request) -> dict[str, Any]:
         "batch": batch,
         "plan": found,
         "job": job,
-        "results": results,
         "path": _path(request, batch),
         **grouped(request, those),
     }

@@ -238,7 +238,7 @@ def view_of(fleet: Fleet, query: Query) -> dict[str, Any]:
         "version": fleet.version,
         "query": query,
         "several": len({*fleet.targets, *(row.target for row in fleet.rows)}) > 1,
-        "shares": _shares(Counter(row.standing for row in of_any_status), query),
+        "shares": bar(Counter(row.standing for row in of_any_status)),
         "groups": _groups(rows, query),
         "hint": "" if rows else _hint(fleet, query),
     }
@@ -252,23 +252,15 @@ def bar(counted: Counter[InstanceStatus], thinnest: float = THINNEST) -> list[di
     scale = WIDTH / sum(wide.values()) if wide else 0
     ends = accumulate((wide[each] * scale for each in standings), initial=0.0)
     return [
-        {"standing": each, "kind": KINDS.get(each, each.value), "x": round(x, 2), "width": round(end - x, 2)}
-        for each, (x, end) in zip(standings, pairwise(ends), strict=True)
-    ]
-
-
-def _shares(counted: Counter[InstanceStatus], query: Query) -> list[dict[str, Any]]:
-    """The same with what the legend says of each part, and where it leads."""
-    return [
         {
-            **part,
+            "standing": each,
+            "kind": KINDS.get(each, each.value),
             "word": WORDS[each],
             "number": counted[each],
-            "address": query.url(terms=query.having(status=each.value)),
-            "chosen": Term("status", each.value) in query.terms,
+            "x": round(x, 2),
+            "width": round(end - x, 2),
         }
-        for part in bar(counted)
-        for each in (part["standing"],)
+        for each, (x, end) in zip(standings, pairwise(ends), strict=True)
     ]
 
 

@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.requests import Request
@@ -15,8 +14,8 @@ from rolekeeper_cli.shell.layout import minute
 from rolekeeper_cli.target import use as views
 from rolekeeper_cli.target.view import TargetView
 
-# How thin a part of a cell's bar may be, and the states of targets that answer.
-_THINNEST, _HEARD = 80.0, {views.WELL, views.NEW}
+# How thin a part of a cell's bar may be.
+_THINNEST = 80.0
 _RANKS = {state: rank for rank, state in enumerate(views.KINDS)}
 
 
@@ -41,79 +40,34 @@ class TargetOnPage(TargetView):
         worse = "bad" if self.blocked else "drift" if self.drift else "ok"
         return worse if self.state == views.WELL else views.KINDS[self.state]
 
+    @property
+    def address(self) -> str:
+        """Where its cell leads: to its instances, or, if it has no spoke, to what is known of it."""
+        named = {"view": "list", "text": f"{self.account}/{self.region}"}
+        where = {"account": self.account, "region": self.region}
+        return f"?{query(named)}" if self.state == views.UNKNOWN else f"/?{query(where)}"
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A target in the grid: its shape, where it leads, what it says on hover, and how many instances it has.
-
-    `state` says what is wrong. The template does as little as it can: there are thousands of them.
-    """
-
-    kind: str
-    address: str
-    says: str
-    state: str
-    instances: str
-    bar: Sequence[Mapping[str, Any]]
-
-    @classmethod
-    def of(cls, target: TargetOnPage) -> "Cell":
-        where = {"account": target.account, "region": target.region}
-        named = {"view": "list", "text": f"{target.account}/{target.region}"}
-        instances, trouble = target.instances, target.trouble
-        said = [trouble or target.state, *([f"swept {minute(target.last_sweep)}"] if target.last_sweep else [])]
-        return cls(
-            f"{target.kind}{'' if instances else ' none'}{'' if target.state in _HEARD else ' silent'}",
-            f"?{query(named)}" if target.state == views.UNKNOWN else f"/?{query(where)}",
-            ": ".join(filter(None, (", ".join(said), target.reason))),
-            state=f"{trouble} " if trouble else "",
-            instances="?" if instances is None else f"{instances:,}",
-            bar=bar(target.statuses, _THINNEST),
-        )
+    @property
+    def says(self) -> str:
+        """What its cell says on hover."""
+        said = [self.trouble or self.state, *([f"swept {minute(self.last_sweep)}"] if self.last_sweep else [])]
+        return ": ".join(filter(None, (", ".join(said), self.reason)))
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A row of the grid: an account's targets, by Region."""
-
-    id: str
-    hub: bool
-    unit: str
-    place: tuple[int, ...]
-    instances: int
-    targets: Mapping[str, TargetOnPage]
-    bar: Sequence[Mapping[str, Any]]
-
-    def cells(self, regions: Sequence[str]) -> list[Cell | None]:
-        return [Cell.of(self.targets[each]) if each in self.targets else None for each in regions]
-
-
-def accounts(targets: Sequence[TargetOnPage]) -> list[Account]:
-    """The grid's rows, the worst first, then the hub's own."""
-    found: dict[str, dict[str, TargetOnPage]] = {}
+def accounts(targets: Sequence[TargetOnPage]) -> list[Mapping[str, TargetOnPage]]:
+    """The grid's rows, each an account's targets by Region: the worst first, then the hub's own."""
+    found: dict[str, dict[str, TargetOnPage]] = defaultdict(dict)
     for each in targets:
-        found.setdefault(each.account, {})[each.region] = each
-    rows = [_row(account, of_region) for account, of_region in found.items()]
-    return sorted(rows, key=lambda each: (each.place, not each.hub, each.id))
+        found[each.account][each.region] = each
+    hubs = {each.account for each in targets if each.hub}
+    rows = sorted(found.items(), key=lambda each: (_place(*each[1].values()), each[0] not in hubs, each[0]))
+    return [of_region for _, of_region in rows]
 
 
 def _place(*targets: TargetOnPage) -> tuple[int, ...]:
     """Where targets come together: the most that are blocked first, then the worst state, and the most in drift."""
     worst = min(_RANKS[each.state] for each in targets)
     return -sum(each.blocked for each in targets), worst, -sum(each.drift or 0 for each in targets)
-
-
-def _row(account: str, of_region: Mapping[str, TargetOnPage]) -> Account:
-    targets = of_region.values()
-    return Account(
-        account,
-        hub=any(each.hub for each in targets),
-        unit=next((each.unit for each in targets if each.unit), ""),
-        place=_place(*targets),
-        instances=sum(each.instances or 0 for each in targets),
-        targets=of_region,
-        bar=_bar(targets),
-    )
 
 
 def _bar(targets: Iterable[TargetOnPage]) -> list[dict[str, Any]]:
@@ -140,8 +94,9 @@ def _shown(request: Request) -> dict[str, Any]:
         "view": listed(request, rows),
         "as_list": as_list,
         "targets": targets,
-        "regions": {region: _total(found, region) for region in sorted({each.region for each in found})},
-        "found": len(found),
+        "regions": sorted({each.region for each in found}),
+        "found": found,
+        "bar_of": _bar,
         "blocked": sum(each.blocked for each in everything),
         "counts": Counter(each.state for each in everything),
         "total": len(everything),
@@ -151,12 +106,6 @@ def _shown(request: Request) -> dict[str, Any]:
         "has_units": any(each.unit for each in everything),
         "version": version_of([asked["state"], asked["text"], asked["view"], found]),
     }
-
-
-def _total(targets: Iterable[TargetOnPage], region: str) -> Mapping[str, Any]:
-    """How many instances a Region has, and their bar."""
-    there = [each for each in targets if each.region == region]
-    return {"instances": sum(each.instances or 0 for each in there), "bar": _bar(there)}
 
 
 def _holds(target: TargetView, text: str) -> bool:

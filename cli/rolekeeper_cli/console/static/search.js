@@ -98,6 +98,7 @@
     var next = rows[row() ? rows.indexOf(row()) + by : 0];
     if (next) { link(next).focus(); }
   }
+  function press(key) { var found = row() && row().querySelector("[data-key=" + key + "]"); if (found) { found.click(); } }
   function box_of() { return row() && row().querySelector("input[type=checkbox]"); }
   var acts = {
     search: search,
@@ -107,6 +108,8 @@
     open: function () { if (row()) { link(row()).click(); } },
     check: function () { var box = box_of(); if (box) { box.click(); } },
     // As a click with shift: all rows between the one that was checked last and this one.
+    edit: function () { press("e"); },
+    review: function () { press("r"); },
     check_up_to: function () { var box = box_of(); if (box) { box.dispatchEvent(new MouseEvent("click", {bubbles: true, cancelable: true, shiftKey: true})); } },
     change: function () {
       var act = document.getElementById("many-act");

@@ -17,8 +17,6 @@ from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import IGNORE_TAG, Pin
 from rolekeeper.storage import layout
 from rolekeeper_cli.act.page import MOST
-from rolekeeper_cli.console.jobs import PATIENCE_SECONDS, Jobs
-from rolekeeper_cli.site import Site
 
 THERE = Target("111111111111", "eu-west-1")
 PIN = {"act": "pin", "role": "db"}
@@ -382,15 +380,6 @@ def test_the_plan_says_what_the_window_holds_back(browser: TestClient, desk: Des
 
 
 # ---- as a job ----
-
-
-@pytest.fixture
-def later(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
-    """What is begun, and done when a test says so."""
-    begun = list[Callable[[], None]]()
-    site.jobs = Jobs(site.look, site.deployment.now, beside=begun.append)
-    monkeypatch.setattr("rolekeeper_cli.console.jobs.PATIENCE_SECONDS", PATIENCE_SECONDS / 1_000)
-    return begun
 
 
 def test_its_page_is_there_at_once_and_it_goes_on_when_that_is_closed(

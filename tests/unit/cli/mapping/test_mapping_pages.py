@@ -15,8 +15,6 @@ from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, USER_ID, Terminal
 from rolekeeper.model.mapping import Pin
 from rolekeeper.settings import Limits
-from rolekeeper_cli.console import jobs
-from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.console.page import Notice, mapping_url
 from rolekeeper_cli.site import Site
 
@@ -144,8 +142,8 @@ def test_what_waits_is_said_in_a_line_with_all_of_it_on_hover(browser: TestClien
     page = browser.get("/mappings")
     rejected, waiting, new = (each for each in column(page, 3))
     assert rejected.startswith("→ no-such Role 'no-such' doesn't exist")
-    assert waiting == "→ db revision 2 Review Approve … Discard …"
-    assert new == "→ db"
+    assert waiting == "→ db revision 2 Review Approve … Discard … Edit"
+    assert new == "→ db Edit"
     titles = [unescape(each) for each in re.findall(r'class="line" title="(.*?)"', page.text)]
     assert "replace 2" in titles[1]
     assert "rolekeeper mapping approve" not in titles[1], "its button says that"
@@ -557,15 +555,6 @@ def test_where_nothing_meets_it_says_so(browser: TestClient, desk: Desk) -> None
 
 
 # ---- plans of many instances ----
-
-
-@pytest.fixture
-def later(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
-    """What takes long, and is begun and not done."""
-    waiting: list[Callable[[], None]] = []
-    monkeypatch.setattr(jobs, "PATIENCE_SECONDS", 0)
-    site.jobs = Jobs(site.look, site.deployment.now, beside=waiting.append)
-    return waiting
 
 
 @pytest.fixture(params=["plan", "held"])
