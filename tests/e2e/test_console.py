@@ -137,7 +137,12 @@ def test_many_instances_are_chosen_and_tagged_with_one_plan(
     boxes.last.click(modifiers=["Shift"])
     person.goes("/?text=many-1")
     person.sees("2 chosen, 1 not on this page")
+    person.page.get_by_role("button", name="Choose many-1 no longer").click()
+    expect(person.page.locator("#many-names a")).to_have_text("many-2")
     person.goes("/?text=many-")
+    for key in ("j", "x", "j", "X", "c"):
+        person.page.keyboard.press(key)
+    expect(person.page.get_by_label("What to do")).to_be_focused()
     expect(page).to_be_checked()
     deployed.tag(both[0], workload="s3-writer")
     expect(person.row(both[0])).to_contain_text("workload=s3-writer")

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from http import HTTPStatus
+from itertools import accumulate, pairwise
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -343,6 +344,13 @@ def grouped(request: Request, rows: Iterable[Any]) -> dict[str, Any]:
     wanted = [row for row in groups.get(asked["group"], ()) if contains(asked["text"], row.id, row.name)]
     few = sum(map(len, groups.values())) <= FEW
     return {"groups": groups, "few": few, "listed": listed(request, wanted, f"#g-{asked['group']}")}
+
+
+def bar(numbers: Sequence[int], *, thinnest: float = 4.0) -> list[tuple[float, float]]:
+    """Where each part of a bar begins, and its width, in thousandths; it can be seen, however few of many it is."""
+    wide = [max(thinnest, 1_000 * each / sum(numbers)) for each in numbers]
+    ends = accumulate((1_000 * each / sum(wide) for each in wide), initial=0.0)
+    return [(round(x, 2), round(end - x, 2)) for x, end in pairwise(ends)]
 
 
 def contains(text: str, *fields: str) -> bool:

@@ -34,7 +34,7 @@ from rolekeeper_cli.instance.uptake_view import UptakeView
 from rolekeeper_cli.instance.use import account_options, addressed, find_instance, located, name_of, where
 from rolekeeper_cli.row.edits import revision_before
 from rolekeeper_cli.row.effect import Rows, published_there, withheld
-from rolekeeper_cli.row.overlaps import Overlap, in_order
+from rolekeeper_cli.row.overlaps import Overlap, overlaps
 
 # ---- how to undo the last change ----
 
@@ -275,11 +275,9 @@ def explanation(
 
 
 def _ladder(seen: Seen) -> Overlap | None:
-    known, ranked = {each.key: each.spec for each in seen.observed.published}, seen.observed.candidates
-    keys = in_order(ranked, known)
-    if len(keys) < 2 or not any(each.key in known for each in ranked.best):  # noqa: PLR2004  # two overlap
-        return None
-    return Overlap(tuple(known[key] for key in keys), len(ranked.in_conflict), instances=1)
+    published, mapping = {each.key: each for each in seen.observed.published}, seen.decision.mapping
+    tagged = (seen.instance.key.target, tuple(seen.instance.tags.items()), str(mapping or ""))
+    return next(iter(overlaps([tagged], published, lambda _, each: each, now=seen.observed.asked_at)), None)
 
 
 def _software(deployment: Deployment, seen: Seen) -> UptakeView:

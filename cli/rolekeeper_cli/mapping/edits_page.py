@@ -111,8 +111,8 @@ def edit(request: Request) -> Response:
     if row is None:
         raise CommandError(f"there is no mapping {key}", advice("see: ", Remedy(Kind.MAPPINGS)))
     # A step of another page may propose a priority.
-    asked = {"priority": text} if (text := request.query_params.get("priority")) else {}
-    return _form(request, None if is_new else key, row, typed={**columns_of(row), **asked})
+    typed = {**columns_of(row), **{name: text for name, text in request.query_params.items() if name == "priority"}}
+    return _form(request, None if is_new else key, row, typed=typed)
 
 
 @posted

@@ -1,11 +1,11 @@
 """Which mappings match the same instances, and which of them wins: from tags that were read before. Pure."""
 
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from rolekeeper.instances.decide import Candidates, mapping_keys, not_applicable_because, resolve
+from rolekeeper.instances.decide import mapping_keys, not_applicable_because, resolve
 from rolekeeper.model.instance import Instance, InstanceKey, InstanceState, Target
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, MappingSpec, PublishedMapping
 
@@ -20,12 +20,6 @@ class Overlap:
     specs: tuple[MappingSpec, ...]
     tied: int
     instances: int
-
-
-def in_order(ranked: Candidates, known: Container[MappingKey]) -> tuple[MappingKey, ...]:
-    """The mappings that match an instance, best first: no pin, and not the tag to ignore it."""
-    keys = (*(each.key for each in ranked.best), *(each.mapping for each in ranked.overridden))
-    return tuple(key for key in keys if key in known)
 
 
 def overlaps(
@@ -50,7 +44,11 @@ def overlaps(
         candidates = (there(target, each) for each in known)
         applicable = [each for each in candidates if not not_applicable_because(each, instance, now)]
         ranked = resolve(instance, applicable, now)
-        keys = in_order(ranked, published)
+        # The tag to ignore an instance may be overridden too.
+        keys = (
+            *(each.key for each in ranked.best),
+            *(each.mapping for each in ranked.overridden if each.mapping in published),
+        )
         if ranked.best and len(keys) > 1 and named == str(ranked.winner.key if ranked.winner else ""):
             found[keys, len(ranked.in_conflict)] += number
     specs = {key: each.spec for key, each in published.items()}

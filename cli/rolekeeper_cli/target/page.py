@@ -6,27 +6,25 @@ from typing import Any
 
 from starlette.requests import Request
 
-from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.instance import Target
-from rolekeeper_cli.console.page import Asked, contains, listed, live, query, version_of
-from rolekeeper_cli.fleet.page import bar
+from rolekeeper_cli.console.page import Asked, bar, contains, listed, live, query, version_of
 from rolekeeper_cli.shell.layout import minute
 from rolekeeper_cli.target import use as views
 from rolekeeper_cli.target.view import TargetView
 
-# How thin a part of a cell's bar may be.
-_THINNEST = 80.0
+# The fleet's statuses, as they are drawn.
+_STATUSES = ("ok", "drift", "wait", "bad", "foreign", "unknown")
 _RANKS = {state: rank for rank, state in enumerate(views.KINDS)}
 
 
 class TargetOnPage(TargetView):
-    """A target with how many of its instances have each status now, as far as the fleet was read."""
+    """A target with how many of its instances are drawn as what now, as far as the fleet was read."""
 
-    statuses: Counter[InstanceStatus]
+    statuses: Counter[str]
 
     @property
     def blocked(self) -> int:
-        return self.statuses[InstanceStatus.BLOCKED]
+        return self.statuses["bad"]
 
     @property
     def trouble(self) -> str:
@@ -57,11 +55,9 @@ class TargetOnPage(TargetView):
 def accounts(targets: Sequence[TargetOnPage]) -> list[Mapping[str, TargetOnPage]]:
     """The grid's rows, each an account's targets by Region: the worst first, then the hub's own."""
     found: dict[str, dict[str, TargetOnPage]] = defaultdict(dict)
-    for each in targets:
+    for each in sorted(targets, key=lambda each: (not each.hub, each.account)):
         found[each.account][each.region] = each
-    hubs = {each.account for each in targets if each.hub}
-    rows = sorted(found.items(), key=lambda each: (_place(*each[1].values()), each[0] not in hubs, each[0]))
-    return [of_region for _, of_region in rows]
+    return sorted(found.values(), key=lambda of_region: _place(*of_region.values()))
 
 
 def _place(*targets: TargetOnPage) -> tuple[int, ...]:
@@ -70,17 +66,19 @@ def _place(*targets: TargetOnPage) -> tuple[int, ...]:
     return -sum(each.blocked for each in targets), worst, -sum(each.drift or 0 for each in targets)
 
 
-def _bar(targets: Iterable[TargetOnPage]) -> list[dict[str, Any]]:
-    """The fleet's bar, of the instances of some targets."""
-    return bar(sum((each.statuses for each in targets), Counter()), _THINNEST)
+def _bar(targets: Iterable[TargetOnPage]) -> list[tuple[str, tuple[float, float]]]:
+    """The fleet's bar, of the instances of some targets; a cell is small."""
+    counted: Counter[str] = sum((each.statuses for each in targets), Counter())
+    kinds = [each for each in _STATUSES if counted[each]]
+    return list(zip(kinds, bar([counted[each] for each in kinds], thinnest=80), strict=True))
 
 
 def _shown(request: Request) -> dict[str, Any]:
     """All targets, those of one state, or those with a text in them; a deployment alone has a list only."""
     site = request.app.state.site
-    there: dict[Target, Counter[InstanceStatus]] = defaultdict(Counter)
+    there: dict[Target, Counter[str]] = defaultdict(Counter)
     for row in site.fleet.ask().rows:
-        there[row.target][row.standing] += 1
+        there[row.target][row.kind] += 1
     everything = [
         TargetOnPage(**vars(each), statuses=there[Target(each.account, each.region)]) for each in site.targets()
     ]
