@@ -110,7 +110,7 @@
     // As a click with shift: all rows between the one that was checked last and this one.
     edit: function () { press("e"); },
     review: function () { press("r"); },
-    check_up_to: function () { var box = box_of(); if (box) { box.dispatchEvent(new MouseEvent("click", {bubbles: true, cancelable: true, shiftKey: true})); } },
+    check_up_to: function () { var box = box_of(); if (box) { box.checked = false; box.dispatchEvent(new MouseEvent("click", {bubbles: true, cancelable: true, shiftKey: true})); } },
     change: function () {
       var act = document.getElementById("many-act");
       if (act) { act.closest("details").open = true; act.focus(); }

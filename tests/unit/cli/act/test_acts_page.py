@@ -277,7 +277,9 @@ def test_one_that_changed_after_the_plan_is_refused_and_the_others_are_done(brow
     one, moved, three = (desk.converged("web", app="web", Name=name) for name in ("one", "moved", "three"))
     plan = planned(browser, one, moved, three, **TAG)
     desk.world.tag(moved, app="none")
-    said = words(done(browser, plan))
+    result = done(browser, plan)
+    said = words(result)
+    assert '<span class="state bad">refused</span>' in result.text
     assert f"1 refused It isn't as it was when this was planned. moved {moved} 2 done: web → db" in said
     assert tags(desk, moved)["app"] == "none"
     assert tags(desk, three)["app"] == "db"

@@ -580,7 +580,7 @@ def test_the_page_is_there_at_once_and_goes_on_by_itself(
     later: list[Callable[[], None]], browser: TestClient, desk: Desk, address: str
 ) -> None:
     page = browser.get(address)
-    assert "Finding out what it would do: it begins." in text(page)
+    assert "Finding out what it would do to 5 instances with this tag: it begins." in text(page)
     assert ("<noscript>" in page.text, 'method="post"' in page.text) == (True, False), "nobody does what isn't shown"
     part = news(page, address.partition("?")[0])
     assert browser.get(part).status_code == 204
