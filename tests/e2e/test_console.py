@@ -154,7 +154,7 @@ def test_many_instances_are_chosen_and_tagged_with_one_plan(
     person.presses("Show what it would do")
     person.sees("Set tag workload=s3-reader on 2 instances")
     person.presses("Do it")
-    person.sees("2 done")
+    person.sees("done: ", "Back to the fleet")
     eventually(lambda: all(deployed.carries(each, READ) for each in both))
 
 

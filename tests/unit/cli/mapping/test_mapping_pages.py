@@ -310,7 +310,8 @@ def test_a_button_shows_its_plan_first(
     assert "is in effect" in text(written(browser, plan))
     assert row.items() <= desk.row("workload=web").items()
     assert ("expires_at" in desk.row("workload=web")) == (button["what"] == "expire")
-    assert ('unknown">Disabled' in browser.get("/mappings").text) == (button["what"] == "disable")
+    listed = browser.get("/mappings").text
+    assert {'unknown">Disabled' in listed, 'class="off"' in listed} == {button["what"] == "disable"}, "in grey"
 
 
 def test_a_plan_says_what_its_status_will_be_and_puts_no_weight_on_writing_a_bad_one(
@@ -579,6 +580,7 @@ def looked_for(browser: TestClient, desk: Desk, address: str) -> tuple[str, bool
 def test_the_page_is_there_at_once_and_goes_on_by_itself(
     later: list[Callable[[], None]], browser: TestClient, desk: Desk, address: str
 ) -> None:
+    browser.get("/")
     page = browser.get(address)
     assert "Finding out what it would do to 5 instances with this tag: it begins." in text(page)
     assert ("<noscript>" in page.text, 'method="post"' in page.text) == (True, False), "nobody does what isn't shown"
