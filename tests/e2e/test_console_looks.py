@@ -194,6 +194,7 @@ def test_a_group_of_a_plan_opens_in_place_and_is_searched(person: Visitor, pages
     group = person.page.locator("details.moves").filter(has_text=str(MANY))
     group.locator("summary").click()
     expect(group.get_by_role("listitem")).to_have_count(MANY)
+    assert not (axe_is_there() and person.barriers())
     search = group.get_by_role("searchbox")
     search.press_sequentially("no such")
     expect(group.get_by_role("listitem")).to_have_count(0)
