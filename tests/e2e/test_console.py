@@ -111,7 +111,7 @@ def test_without_javascript_the_fleet_is_filtered_and_an_edit_written(
         person.page.goto("/mapping/edit?key=console&value=plain")
         person.page.get_by_label("Role", exact=True).fill(WRITE)
         person.presses("Plan it")
-        person.sees("Get another role1")
+        person.sees("→ ")
         person.presses("Apply")
         person.sees("revision 2 is in effect")
         eventually(lambda: deployed.carries(instance, WRITE))
@@ -137,7 +137,12 @@ def test_many_instances_are_chosen_and_tagged_with_one_plan(
     boxes.last.click(modifiers=["Shift"])
     person.goes("/?text=many-1")
     person.sees("2 chosen, 1 not on this page")
+    person.page.get_by_role("button", name="Choose many-1 no longer").click()
+    expect(person.page.locator("#many-names a")).to_have_text("many-2")
     person.goes("/?text=many-")
+    for key in ("j", "x", "j", "X", "c"):
+        person.page.keyboard.press(key)
+    expect(person.page.get_by_label("What to do")).to_be_focused()
     expect(page).to_be_checked()
     deployed.tag(both[0], workload="s3-writer")
     expect(person.row(both[0])).to_contain_text("workload=s3-writer")
@@ -149,7 +154,7 @@ def test_many_instances_are_chosen_and_tagged_with_one_plan(
     person.presses("Show what it would do")
     person.sees("Set tag workload=s3-reader on 2 instances")
     person.presses("Do it")
-    person.sees("Done2")
+    person.sees("done: ", "Back to the fleet")
     eventually(lambda: all(deployed.carries(each, READ) for each in both))
 
 

@@ -18,7 +18,7 @@ MANY = 26
 # A sheet without its margins of 1 cm.
 A4 = (718, 1_000)
 SIZES = {"small phone": NARROW, "phone": (390, 844), "paper": A4, "laptop": WIDE, "wide": (1_920, 1_080)}
-CARDS = {"Mappings", "Roles", "Launches"}
+CARDS = {"Mappings", "Roles", "Launches", "Targets", "Mappings that match the same instances"}
 # What a press of Tab stops at.
 FOCUSABLE = """Array.from(document.querySelectorAll(
     "a[href], button:enabled, input:enabled:not([type=hidden]), select:enabled, textarea, summary, [tabindex='0']"
@@ -133,7 +133,7 @@ def _plans_an_edit(person: Visitor) -> None:
 def _plans_a_pin(instance: str, person: Visitor) -> None:
     person.goes(f"/instance/{instance}")
     person.presses("Show what it would do", person.unfolds("Detach"))
-    person.sees("Lose their role")
+    person.sees("→ no role")
 
 
 @pytest.mark.skipif(not axe_is_there(), reason=".envs/node isn't set up: make .envs/node/done")
@@ -186,6 +186,20 @@ def _unreached(person: Visitor) -> list[str]:
         if not missed:
             break
     return missed
+
+
+def test_a_group_of_a_plan_opens_in_place_and_is_searched(person: Visitor, pages: Pages) -> None:
+    pages["held"](person)
+    person.page.evaluate("window.mark = true")
+    group = person.page.locator("details.moves").filter(has_text=str(MANY))
+    group.locator("summary").click()
+    expect(group.get_by_role("listitem")).to_have_count(MANY)
+    assert not (axe_is_there() and person.barriers())
+    search = group.get_by_role("searchbox")
+    search.press_sequentially("no such")
+    expect(group.get_by_role("listitem")).to_have_count(0)
+    expect(search).to_be_focused()
+    assert person.page.evaluate("window.mark"), "the page wasn't loaded again"
 
 
 @pytest.mark.usefixtures("pages")

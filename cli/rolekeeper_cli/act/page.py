@@ -2,9 +2,9 @@
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,11 +24,12 @@ from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console import forms
 from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, reason_of, trimmed
 from rolekeeper_cli.console.jobs import Job
-from rolekeeper_cli.console.page import Notice, done, listed, live, query_of, see_other
+from rolekeeper_cli.console.page import Notice, done, grouped, live, query_of, see_other
 from rolekeeper_cli.errors import CommandError, ServiceError, UsageError
 from rolekeeper_cli.fleet.cache import OPEN
 from rolekeeper_cli.fleet.page import Query
 from rolekeeper_cli.instance import use as instances
+from rolekeeper_cli.mapping.edits_page import PlannedInstance
 from rolekeeper_cli.shell.arguments import Duration
 from rolekeeper_cli.shell.layout import amount, second
 
@@ -217,9 +218,13 @@ def shown(request: Request) -> dict[str, Any]:
         raise error
     kept.shown = kept.shown or bool(ended and found)
     results: dict[str, Result] = {each.id: each for each in list(job.found)} if batch.doing else {}
-    # What was refused comes first.
-    rows = sorted(found.planned if found else (), key=lambda each: each.id not in results or not results[each.id].why)
-    whom = batch.one.title if batch.one else amount(len(rows) if found else len(batch.chosen), "instance")
+    planned: Sequence[Planned] = found.planned if found else ()
+    those = [_instance(one, results.get(one.id), batch) for one in planned]
+    if found and not batch.doing:
+        those += (
+            PlannedInstance(out.id, out.name, "left out", kind="unknown", cause=out.why) for out in found.left_out
+        )
+    whom = batch.one.title if batch.one else amount(len(planned) if found else len(batch.chosen), "instance")
     return {
         "title": use.title(found.act, whom) if found else f"Change {whom}",
         "version": version,
@@ -229,11 +234,20 @@ def shown(request: Request) -> dict[str, Any]:
         "batch": batch,
         "plan": found,
         "job": job,
-        "results": results,
-        "counted": Counter(each.word for each in results.values()),
-        "listed": listed(request, rows, "#instances"),
         "path": _path(request, batch),
+        **grouped(request, those),
     }
+
+
+def _instance(one: Planned, result: Result | None, batch: Batch) -> PlannedInstance:
+    """An instance with what happens to it; once that is being done, with the result."""
+    planned = PlannedInstance.of(one.then)
+    if not batch.doing:
+        return planned
+    word = result.word if result else "not tried" if batch.doing.end.is_set() else "to come"
+    kind = {"done": "ok", "refused": "bad", "to come": "wait"}.get(word, "unknown")
+    happens = f"done: {planned.happens}" if word == "done" else word
+    return replace(planned, kind=kind, happens=happens, cause=result.why if result else "", reason="")
 
 
 def _path(request: Request, batch: Batch) -> str:

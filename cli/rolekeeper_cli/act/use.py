@@ -156,10 +156,6 @@ class Planned:
         return self.now.instance.key.id
 
     @property
-    def name(self) -> str:
-        return instances.name_of(self.now.instance)
-
-    @property
     def title(self) -> str:
         return instances.title(self.now.instance)
 
@@ -167,11 +163,6 @@ class Planned:
     def carries(self) -> str:
         """The profile that it carries, by name; empty for none."""
         return profile_name(self.now.carries) or ""
-
-    @property
-    def will_carry(self) -> str:
-        """The same once it is done."""
-        return profile_name(self.then.should_carry) or ""
 
     def view(self) -> PinnedView | ReleasedView:
         """What a pin or a release did."""
@@ -291,8 +282,8 @@ def _notes(planned: Sequence[Planned]) -> Iterator[str]:
         return
     if one.now.pin and isinstance(place.act, Pin | Release):
         yield f"Its pin to {_pin_in_words(one.now.pin)} ends."
-    now = profile_name(one.now.should_carry) or "no role"
-    yield f"It should carry {now} now, and {one.will_carry or 'no role'} then."
+    now, then = (profile_name(seen.should_carry) or "no role" for seen in (one.now, one.then))
+    yield f"It should carry {now} now, and {then} then."
     if one.now.carries and not one.now.managed:
         yield f"It carries the foreign {one.now.carries}, which Rolekeeper can't put back."
     if one.then.waits:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from http import HTTPStatus
+from itertools import accumulate, pairwise
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -325,6 +326,31 @@ def listed[Row](request: Request, rows: Sequence[Row], anchor: str = "") -> dict
     """The rows of a page's list that its address asks for, as `paged` gives them."""
     wanted = number(request.query_params, "page") or 1
     return paged(rows, wanted, lambda page: f"?{query_of(request, page=page)}{anchor}")
+
+
+# Up to this many instances of a plan are listed at once, each group below its line.
+FEW = 10
+# The order of groups: exceptions, what changes, and what is ok.
+_KINDS = ("bad", "wait", "unknown", "", "ok")
+
+
+def grouped(request: Request, rows: Iterable[Any]) -> dict[str, Any]:
+    """Rows to which the same `happens`, of one `kind` and `cause`, by an id; the group that is asked for as a list."""
+    found: dict[tuple[str, str, str], list[Any]] = {}
+    for row in rows:
+        found.setdefault((row.kind, row.happens, row.cause), []).append(row)
+    ordered = sorted(found.items(), key=lambda group: (_KINDS.index(group[0][0]), -len(group[1])))
+    groups, asked = {version_of(key): some for key, some in ordered}, Asked.of(request)
+    wanted = [row for row in groups.get(asked["group"], ()) if contains(asked["text"], row.id, row.name)]
+    few = sum(map(len, groups.values())) <= FEW
+    return {"groups": groups, "few": few, "listed": listed(request, wanted, f"#g-{asked['group']}")}
+
+
+def bar(numbers: Sequence[int], *, thinnest: float = 4.0) -> list[tuple[float, float]]:
+    """Where each part of a bar begins, and its width, in thousandths; it can be seen, however few of many it is."""
+    wide = [max(thinnest, 1_000 * each / sum(numbers)) for each in numbers]
+    ends = accumulate((1_000 * each / sum(wide) for each in wide), initial=0.0)
+    return [(round(x, 2), round(end - x, 2)) for x, end in pairwise(ends)]
 
 
 def contains(text: str, *fields: str) -> bool:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,7 +12,7 @@ from starlette.routing import Route
 
 from rolekeeper_cli.console.forms import Form, posted, reason_of
 from rolekeeper_cli.console.jobs import look
-from rolekeeper_cli.console.page import Notice, done, page, unless_seen
+from rolekeeper_cli.console.page import Notice, done, live, page
 from rolekeeper_cli.control import use
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.instance.history import control_history
@@ -52,26 +51,21 @@ def settings(request: Request, part: str = "") -> Response:
     return page(request, "settings.html", part=part, title="Settings", **values)
 
 
-def planned(request: Request) -> Response:
+def planned(request: Request) -> dict[str, Any]:
+    """What a switch would do, counted beside the page: a person who has to stop everything need not wait."""
     name, switch = _switch(request.query_params.get("what", ""))
     reason = request.query_params.get("reason", "").strip()
     command = ["rolekeeper", *(["mode"] if "mode" in switch.change else []), name]
-    values = _expected(request, name, switch) | {
+    values = look(request, f"switch {name}", lambda deployment: [use.expected(deployment, switch.change)]).values()
+    return values | {
         "title": switch.title,
         "name": name,
         "switch": switch,
         "reason": reason,
         "command": shlex.join([*command, *(["--reason", reason] if reason else [])]),
         "standing": str(use.Switches.read(request.app.state.site.look()).control),
+        "does": values["first"],
     }
-    return page(request, "switch.html", **values)
-
-
-def expected(request: Request) -> Response:
-    """What it would do, for a page that waits for it; 204 while nothing is new."""
-    name, switch = _switch(request.query_params.get("what", ""))
-    values = _expected(request, name, switch)
-    return unless_seen(request, values["version"]) or page(request, "switch.html", part="part", **values)
 
 
 @posted
@@ -91,16 +85,9 @@ def _switch(name: str) -> tuple[str, Switch]:
     return name, SWITCHES[name]
 
 
-def _expected(request: Request, name: str, switch: Switch) -> dict[str, Any]:
-    """What a switch would do, counted beside the page: a person who has to stop everything need not wait."""
-    values = look(request, f"switch {name}", lambda deployment: [use.expected(deployment, switch.change)]).values()
-    return values | {"does": values["first"], "query": urlencode({"what": name, "version": values["version"]})}
-
-
 ROUTES = [
     Route("/settings", settings),
     Route("/settings/history", partial(settings, part="part")),
-    Route("/settings/switch", planned, methods=["GET"]),
+    *live("/settings/switch", planned, "switch.html"),
     Route("/settings/switch", switched, methods=["POST"]),
-    Route("/settings/expected", expected),
 ]

@@ -387,6 +387,11 @@ class FleetCache:
         with self._changed:
             return self._facts.read_at
 
+    def known(self) -> list[FleetRow]:
+        """The instances as far as they were read, in no order. Nothing is read for it."""
+        with self._changed:
+            return list(self._rows.values())
+
     def read_again(self) -> None:
         """Have the whole fleet read, at most every ten seconds."""
         self._due["whole"] = min(self._due.get("whole", 0.0), self._begun + AGAIN_SECONDS)

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from itertools import accumulate, chain, pairwise
+from itertools import chain
 from typing import Any
 
 from starlette.datastructures import QueryParams
@@ -20,7 +20,7 @@ from starlette.routing import Route
 from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.instance import ENDED, InstanceState
 from rolekeeper.model.text import key_text
-from rolekeeper_cli.console.page import Sort, page, paged, see_other, unless_seen
+from rolekeeper_cli.console.page import Sort, bar, page, paged, see_other, unless_seen
 from rolekeeper_cli.console.page import number as number_in
 from rolekeeper_cli.console.page import query as query_text
 from rolekeeper_cli.errors import UsageError
@@ -214,8 +214,6 @@ def suggestions(fleet: Fleet) -> list[str]:
 
 # ---- a page of the fleet ----
 
-# The width of the bar in its own units, and how thin a share may be that is still seen.
-WIDTH, THINNEST = 1_000.0, 4.0
 # From how many instances on a reason is counted above the list, and how many of its details are named.
 MANY, DETAILS = 5, 6
 # What each status is called behind a number.
@@ -238,31 +236,18 @@ def view_of(fleet: Fleet, query: Query) -> dict[str, Any]:
         "version": fleet.version,
         "query": query,
         "several": len({*fleet.targets, *(row.target for row in fleet.rows)}) > 1,
-        "shares": _shares(Counter(row.standing for row in of_any_status), query),
+        "shares": _shares(Counter(row.standing for row in of_any_status)),
         "groups": _groups(rows, query),
         "hint": "" if rows else _hint(fleet, query),
     }
 
 
-def _shares(counted: Counter[InstanceStatus], query: Query) -> list[dict[str, Any]]:
-    """The parts of the bar, ok first. Each is wide enough to be seen, however few of many it is."""
-    total = counted.total()
+def _shares(counted: Counter[InstanceStatus]) -> list[dict[str, Any]]:
+    """The parts of the bar, ok first."""
     standings = [each for each in dict.fromkeys((InstanceStatus.OK, *InstanceStatus)) if counted[each]]
-    wide = {each: max(THINNEST, WIDTH * counted[each] / total) for each in standings}
-    scale = WIDTH / sum(wide.values()) if wide else 0
-    ends = accumulate((wide[each] * scale for each in standings), initial=0.0)
     return [
-        {
-            "standing": each,
-            "kind": KINDS.get(each, each.value),
-            "word": WORDS[each],
-            "number": counted[each],
-            "x": round(x, 2),
-            "width": round(end - x, 2),
-            "address": query.url(terms=query.having(status=each.value)),
-            "chosen": Term("status", each.value) in query.terms,
-        }
-        for each, (x, end) in zip(standings, pairwise(ends), strict=True)
+        {"standing": each, "kind": KINDS.get(each, each.value), "word": WORDS[each], "number": counted[each], "at": at}
+        for each, at in zip(standings, bar([counted[each] for each in standings]), strict=True)
     ]
 
 

@@ -34,6 +34,7 @@ from rolekeeper_cli.instance.uptake_view import UptakeView
 from rolekeeper_cli.instance.use import account_options, addressed, find_instance, located, name_of, where
 from rolekeeper_cli.row.edits import revision_before
 from rolekeeper_cli.row.effect import Rows, published_there, withheld
+from rolekeeper_cli.row.overlaps import Overlap, overlaps
 
 # ---- how to undo the last change ----
 
@@ -226,6 +227,7 @@ class Explanation:
     tags: Mapping[str, str]
     entries: Sequence[EntryView]
     spans: Sequence[Span]
+    ladder: Overlap | None  # the mappings that match it; None if fewer than two do
 
 
 def explanation(
@@ -268,7 +270,14 @@ def explanation(
         former=before,
         undo=[step.view() for step in steps],
     )
-    return Explanation(view, steps, tags=seen.instance.tags, entries=entries, spans=carried)
+    ladder = _ladder(seen)
+    return Explanation(view, steps, tags=seen.instance.tags, entries=entries, spans=carried, ladder=ladder)
+
+
+def _ladder(seen: Seen) -> Overlap | None:
+    published, mapping = {each.key: each for each in seen.observed.published}, seen.decision.mapping
+    tagged = (seen.instance.key.target, tuple(seen.instance.tags.items()), str(mapping or ""))
+    return next(iter(overlaps([tagged], published, lambda _, each: each, now=seen.observed.asked_at)), None)
 
 
 def _software(deployment: Deployment, seen: Seen) -> UptakeView:

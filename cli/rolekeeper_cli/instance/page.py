@@ -221,6 +221,7 @@ def story_of(deployment: Deployment, text: str, limit: int) -> Document:
         "since": next((span.since for span in found.spans if span.carried), None),
         "tags": found.tags,
         "may": _may(deployment, shown),
+        "ladder": found.ladder,
         "undo": [undo_link(id_, each) for each in found.undo],
         # As commands name it, and what those of the AWS CLI need in another account.
         "address": addressed(deployment, id_),

@@ -18,14 +18,15 @@ from starlette.routing import Route
 from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mappings.rows import COLUMNS, Attributes, Column, content
 from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.forms import Form, Outcome, do_once, keep, plan_of, posted, trimmed
 from rolekeeper_cli.console.jobs import followed, look
-from rolekeeper_cli.console.page import HINTS, Notice, done, listed, mapping_url, number, page, see_other, version_of
+from rolekeeper_cli.console.page import HINTS, Notice, done, grouped, mapping_url, number, page, see_other, version_of
 from rolekeeper_cli.errors import CommandError, UsageError
-from rolekeeper_cli.instance.seen import Seen, pages, profile_name
+from rolekeeper_cli.instance.seen import Seen, pages, profile_name, short_reason
 from rolekeeper_cli.instance.use import name_of
 from rolekeeper_cli.mapping import preview
 from rolekeeper_cli.mapping.page import key_of
@@ -109,7 +110,9 @@ def edit(request: Request) -> Response:
     row = request.app.state.site.look().app.table.get_row(key)
     if row is None:
         raise CommandError(f"there is no mapping {key}", advice("see: ", Remedy(Kind.MAPPINGS)))
-    return _form(request, None if is_new else key, row)
+    # A step of another page may propose a priority.
+    typed = {**columns_of(row), **{name: text for name, text in request.query_params.items() if name == "priority"}}
+    return _form(request, None if is_new else key, row, typed=typed)
 
 
 @posted
@@ -236,27 +239,30 @@ class EditPlan:
 
 @dataclass(frozen=True, slots=True)
 class PlannedInstance:
-    """An instance that would change, wait or be blocked, as `plan` shows it, without what no page shows."""
+    """An instance of a plan, and what `happens` to it, as to others. Of an exception, `kind` is its status."""
 
     id: str
     name: str
-    action: str
-    carries: str
-    will_carry: str
-    reason: str
+    happens: str
+    kind: str = ""
+    cause: str = ""  # why it is an exception: in a few words, and in full
+    reason: str = ""
+    will_carry: str = ""
 
     @classmethod
     def of(cls, seen: Seen) -> "PlannedInstance":
-        # Each text once in memory: most instances share them.
-        before, after = (intern(profile_name(arn) or "") for arn in (seen.carries, seen.should_carry))
-        return cls(
+        before, after = (profile_name(arn) or "no role" for arn in (seen.carries, seen.should_carry))
+        kind = {Action.WAIT: "wait", Action.HOLD: "bad"}.get(seen.decision.action, "" if before != after else "ok")
+        stays = kind == "bad" or before == after
+        found = cls(
             seen.instance.key.id,
             name_of(seen.instance),
-            seen.decision.action.value,
-            carries=before,
-            will_carry=after,
-            reason=intern(seen.reason),
+            # Each text once in memory: most instances share them.
+            happens=intern(f"keeps {before}" if stays else f"{before} → {after}"),
+            kind=kind,
+            will_carry=intern(after),
         )
+        return replace(found, cause=short_reason(seen).cause, reason=intern(seen.reason)) if seen.waits else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,11 +303,12 @@ def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | OpenEdit
 
 def _looked_at(request: Request, path: str, key: MappingKey, wanted: RowPlan | OpenEdit) -> dict[str, Any]:
     """What an edit would do, as a look: it is kept until something is written, or the fleet is read anew."""
-    read_at, name = request.app.state.site.fleet.read_at, f"{type(wanted).__name__} {version_of(wanted)}"
-    values = look(request, name, lambda deployment: [expected(deployment, key, wanted)], since=read_at).values()
+    fleet, name = request.app.state.site.fleet, f"{type(wanted).__name__} {version_of(wanted)}"
+    values = look(request, name, lambda deployment: [expected(deployment, key, wanted)], since=fleet.read_at).values()
     will: Expected | None = values["first"]
-    found = listed(request, will.instances if will else (), "#instances")
-    return values | {"will": will, "listed": found, "path": path}
+    tagged = 0 if will else sum(key.matches(dict(row.tags)) for row in fleet.known())
+    about = {"will": will, "path": path, "tagged": tagged}
+    return {**values, **about, **grouped(request, will.instances if will else ())}
 
 
 # ---- the plan of an edit ----

@@ -36,9 +36,6 @@ from rolekeeper_cli.target.use import Places
 # The most mappings, rows, and kinds of changes that are named one by one.
 _NAMED = 5
 
-# What a plan mentions of a row that isn't in effect.
-_WAITING = ("mapping", "status", "in_effect", "idle_because", "waits")
-
 
 @dataclass(frozen=True, slots=True)
 class Move:

@@ -1,24 +1,30 @@
 """The accounts and Regions that the deployment manages: of a hub as a grid, and what is wrong as a list."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
 
-from rolekeeper_cli.console.page import Asked, contains, listed, live, query, version_of
+from rolekeeper.model.instance import Target
+from rolekeeper_cli.console.page import Asked, bar, contains, listed, live, query, version_of
 from rolekeeper_cli.shell.layout import minute
 from rolekeeper_cli.target import use as views
 from rolekeeper_cli.target.view import TargetView
 
+# The fleet's statuses, as they are drawn.
+_STATUSES = ("ok", "drift", "wait", "bad", "foreign", "unknown")
 _RANKS = {state: rank for rank, state in enumerate(views.KINDS)}
 
 
 class TargetOnPage(TargetView):
-    """A target with how many of its instances are blocked now, as far as the fleet was read."""
+    """A target with how many of its instances are drawn as what now, as far as the fleet was read."""
 
-    blocked: int = 0
+    statuses: Counter[str]
+
+    @property
+    def blocked(self) -> int:
+        return self.statuses["bad"]
 
     @property
     def trouble(self) -> str:
@@ -32,82 +38,50 @@ class TargetOnPage(TargetView):
         worse = "bad" if self.blocked else "drift" if self.drift else "ok"
         return worse if self.state == views.WELL else views.KINDS[self.state]
 
+    @property
+    def address(self) -> str:
+        """Where its cell leads: to its instances, or, if it has no spoke, to what is known of it."""
+        named = {"view": "list", "text": f"{self.account}/{self.region}"}
+        where = {"account": self.account, "region": self.region}
+        return f"?{query(named)}" if self.state == views.UNKNOWN else f"/?{query(where)}"
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A target in the grid: its shape, where it leads, what it says on hover, and how many instances it has.
-
-    `state` says what is wrong. The template does as little as it can: there are thousands of them.
-    """
-
-    kind: str
-    address: str
-    says: str
-    state: str
-    instances: str
-
-    @classmethod
-    def of(cls, target: TargetOnPage) -> "Cell":
-        where = {"account": target.account, "region": target.region}
-        named = {"view": "list", "text": f"{target.account}/{target.region}"}
-        instances, trouble = target.instances, target.trouble
-        said = [trouble or target.state, *([f"swept {minute(target.last_sweep)}"] if target.last_sweep else [])]
-        return cls(
-            target.kind if instances else f"{target.kind} none",
-            f"?{query(named)}" if target.state == views.UNKNOWN else f"/?{query(where)}",
-            ": ".join(filter(None, (", ".join(said), target.reason))),
-            state=f"{trouble} " if trouble else "",
-            instances="?" if instances is None else f"{instances:,}",
-        )
+    @property
+    def says(self) -> str:
+        """What its cell says on hover."""
+        said = [self.trouble or self.state, *([f"swept {minute(self.last_sweep)}"] if self.last_sweep else [])]
+        return ": ".join(filter(None, (", ".join(said), self.reason)))
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A row of the grid: an account's targets, by Region."""
-
-    id: str
-    hub: bool
-    unit: str
-    place: tuple[int, ...]
-    instances: int
-    targets: Mapping[str, TargetOnPage]
-
-    def cells(self, regions: Sequence[str]) -> list[Cell | None]:
-        return [Cell.of(self.targets[each]) if each in self.targets else None for each in regions]
-
-
-def accounts(targets: Sequence[TargetOnPage]) -> list[Account]:
-    """The grid's rows, the worst first, then the hub's own."""
-    found: dict[str, dict[str, TargetOnPage]] = {}
-    for each in targets:
-        found.setdefault(each.account, {})[each.region] = each
-    rows = [_row(account, of_region) for account, of_region in found.items()]
-    return sorted(rows, key=lambda each: (each.place, not each.hub, each.id))
+def accounts(targets: Sequence[TargetOnPage]) -> list[Mapping[str, TargetOnPage]]:
+    """The grid's rows, each an account's targets by Region: the worst first, then the hub's own."""
+    found: dict[str, dict[str, TargetOnPage]] = defaultdict(dict)
+    for each in sorted(targets, key=lambda each: (not each.hub, each.account)):
+        found[each.account][each.region] = each
+    return sorted(found.values(), key=lambda of_region: _place(*of_region.values()))
 
 
 def _place(*targets: TargetOnPage) -> tuple[int, ...]:
-    """Where targets come together: the worst state first, then the most that are blocked, and in drift."""
+    """Where targets come together: the most that are blocked first, then the worst state, and the most in drift."""
     worst = min(_RANKS[each.state] for each in targets)
-    return worst, -sum(each.blocked for each in targets), -sum(each.drift or 0 for each in targets)
+    return -sum(each.blocked for each in targets), worst, -sum(each.drift or 0 for each in targets)
 
 
-def _row(account: str, of_region: Mapping[str, TargetOnPage]) -> Account:
-    targets = of_region.values()
-    return Account(
-        account,
-        hub=any(each.hub for each in targets),
-        unit=next((each.unit for each in targets if each.unit), ""),
-        place=_place(*targets),
-        instances=sum(each.instances or 0 for each in targets),
-        targets=of_region,
-    )
+def _bar(targets: Iterable[TargetOnPage]) -> list[tuple[str, tuple[float, float]]]:
+    """The fleet's bar, of the instances of some targets; a cell is small."""
+    counted: Counter[str] = sum((each.statuses for each in targets), Counter())
+    kinds = [each for each in _STATUSES if counted[each]]
+    return list(zip(kinds, bar([counted[each] for each in kinds], thinnest=80), strict=True))
 
 
 def _shown(request: Request) -> dict[str, Any]:
     """All targets, those of one state, or those with a text in them; a deployment alone has a list only."""
     site = request.app.state.site
-    blocked = Counter((row.account, row.region) for row in site.fleet.ask().rows if row.kind == "bad")
-    everything = [TargetOnPage(**vars(each), blocked=blocked[each.account, each.region]) for each in site.targets()]
+    there: dict[Target, Counter[str]] = defaultdict(Counter)
+    for row in site.fleet.ask().rows:
+        there[row.target][row.kind] += 1
+    everything = [
+        TargetOnPage(**vars(each), statuses=there[Target(each.account, each.region)]) for each in site.targets()
+    ]
     asked = Asked.of(request)
     found = [each for each in everything if asked["state"] in ("", each.state) and _holds(each, asked["text"])]
     as_list = asked["view"] == "list" or len(everything) == 1
@@ -119,8 +93,9 @@ def _shown(request: Request) -> dict[str, Any]:
         "as_list": as_list,
         "targets": targets,
         "regions": sorted({each.region for each in found}),
-        "found": len(found),
-        "blocked": blocked.total(),
+        "found": found,
+        "bar_of": _bar,
+        "blocked": sum(each.blocked for each in everything),
         "counts": Counter(each.state for each in everything),
         "total": len(everything),
         "accounts": len({each.account for each in everything}),

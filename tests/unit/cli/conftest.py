@@ -1,6 +1,6 @@
 """The command, typed at an operator's desk in the process."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import pytest_socket
@@ -13,6 +13,7 @@ from fixtures.terminal import Terminal
 from rolekeeper.settings import Limits
 from rolekeeper_cli import installed
 from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.fleet.cache import FleetCache
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.site import Site
@@ -81,6 +82,15 @@ def fleet_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 def site(terminal: Terminal) -> Site:
     """What pages share; its seconds are the world's."""
     return console.site(writes=True, clock=lambda: terminal.desk.world.clock.seconds)
+
+
+@pytest.fixture
+def later(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
+    """What takes long, begun and not done until a test says so."""
+    begun = list[Callable[[], None]]()
+    monkeypatch.setattr("rolekeeper_cli.console.jobs.PATIENCE_SECONDS", 0)
+    site.jobs = Jobs(site.look, site.deployment.now, beside=begun.append)
+    return begun
 
 
 @pytest.fixture

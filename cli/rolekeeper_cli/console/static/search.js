@@ -98,13 +98,23 @@
     var next = rows[row() ? rows.indexOf(row()) + by : 0];
     if (next) { link(next).focus(); }
   }
+  function press(key) { var found = row() && row().querySelector("[data-key=" + key + "]"); if (found) { found.click(); } }
+  function box_of() { return row() && row().querySelector("input[type=checkbox]"); }
   var acts = {
     search: search,
     keys: function () { keys.showModal(); },
     next: function () { move(1); },
     previous: function () { move(-1); },
     open: function () { if (row()) { link(row()).click(); } },
-    check: function () { var box = row() && row().querySelector("input[type=checkbox]"); if (box) { box.click(); } }
+    check: function () { var box = box_of(); if (box) { box.click(); } },
+    // As a click with shift: all rows between the one that was checked last and this one.
+    edit: function () { press("e"); },
+    review: function () { press("r"); },
+    check_up_to: function () { var box = box_of(); if (box) { box.checked = false; box.dispatchEvent(new MouseEvent("click", {bubbles: true, cancelable: true, shiftKey: true})); } },
+    change: function () {
+      var act = document.getElementById("many-act");
+      if (act) { act.closest("details").open = true; act.focus(); }
+    }
   };
   function is_typed(into) {
     return into.isContentEditable || into.matches("textarea, select, input:not([type=checkbox], [type=radio])");

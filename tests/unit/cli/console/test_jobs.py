@@ -248,7 +248,7 @@ def ward(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Doc
         ("/roles?only=broad", "/roles/part?only=broad&", "roles", "Reading the roles: 2 of 3 things.", "Filter"),
         (
             "/settings/switch?what=pause&reason=x",
-            "/settings/expected?what=pause&",
+            "/settings/switch/part?what=pause&reason=x&",
             "switch pause",
             "Counting what it does to instances: 2 of 3 things. You need not wait for that.",
             '<button class="button danger">Pause Rolekeeper</button>',

@@ -58,6 +58,8 @@ def test_drift_is_explained_a_foreign_role_named_as_one_and_a_reason_said_once(b
     page = browser.get(f"/instance/{desk.world.running(profile='theirs', app='web')}")
     assert "foreign theirs (foreign) → web for app=web" in words(page)
     assert main(page).partition("Timeline")[0].count("which is outside the role path") == 1
+    sides = "theirs foreign stays Keep it: ignore the instance … app=web web waits Hand it over: aws ec2 disassociate-"
+    assert sides in words(page)
 
 
 def test_the_roles_over_time_show_at_once_and_without_cloudtrail(
@@ -260,7 +262,7 @@ def test_a_detach_asks_for_its_word(browser: TestClient, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     planned = browser.post(f"/instance/{one}/pin", data={"verb": "detach"})
     assert f"<code>rolekeeper revoke {one}</code>" in planned.text
-    assert "Lose their role 1" in words(planned)
+    assert "→ no role on 1 instance" in words(planned)
     assert "the word to type is Detach" in words(browser.post(planned.url.path))
     assert not desk.world.state.read([desk.world.key(one)]).pins
     done = browser.post(planned.url.path, data={"confirm": "Detach"})
@@ -284,12 +286,12 @@ def test_a_tag_is_set_and_removed(browser: TestClient, desk: Desk) -> None:
     one = desk.world.running(Name="plain")
     planned, done = does(browser, one, "tag", do="set", key="app", value="web")
     assert f"Set tag app=web on {one}" in words(planned)
-    assert "Get a role 1" in words(planned)
+    assert "no role → " in words(planned)
     assert "It should carry no role now, and web then." in words(planned)
     assert f"Tag app=web is set on {one} (plain)." in words(done)
     desk.world.reconcile(one)
     planned, done = does(browser, one, "tag", do="remove", key="app")
-    assert "Lose their role 1" in words(planned)
+    assert "→ no role on 1 instance" in words(planned)
     assert "the word to type is Detach" in words(done)
     assert f"Tag app is removed from {one}" in words(browser.post(planned.url.path, data={"confirm": "Detach"}))
     assert "has no tag app" in words(browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": "app"}))
@@ -307,14 +309,14 @@ def test_a_pin_keeps_what_a_change_to_come_would_take(browser: TestClient, desk:
     assert "Pin it to no role" in words(browser.get(f"/instance/{without}"))
     planned, _ = does(browser, without, "pin", verb="detach")
     assert f"Pin {without} to no role" in words(planned)
-    assert "Its role stays as it is. Keep what they carry 1 The pin lasts until it is released." in words(planned)
+    assert "Its role stays as it is The pin lasts until it is released." in words(planned)
     one = desk.converged("web", app="web")
     desk.world.untag(one, "app")
     page = browser.get(f"/instance/{one}")
     assert "No step keeps" not in words(page)
     assert "Pin it to web" in words(page)
     planned, _ = does(browser, one, "pin", verb="replace", role="web")
-    assert "Its role stays as it is." in words(planned)
+    assert "Its role stays as it is" in words(planned)
 
 
 def test_a_stopped_one_that_waits_is_started(browser: TestClient, desk: Desk) -> None:
@@ -324,7 +326,7 @@ def test_a_stopped_one_that_waits_is_started(browser: TestClient, desk: Desk) ->
 
     assert "Rolekeeper waits for its start" in words(browser.get(f"/instance/{one}"))
     planned, done = does(browser, one, "start")
-    assert "Get another role 1" in words(planned)
+    assert " on 1 instance" in words(planned)
     assert f"{one} is started." in words(done)
     assert "Only a stopped instance can be started" in words(browser.post(f"/instance/{one}/start"))
 

@@ -15,8 +15,6 @@ from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, USER_ID, Terminal
 from rolekeeper.model.mapping import Pin
 from rolekeeper.settings import Limits
-from rolekeeper_cli.console import jobs
-from rolekeeper_cli.console.jobs import Jobs
 from rolekeeper_cli.console.page import Notice, mapping_url
 from rolekeeper_cli.site import Site
 
@@ -144,8 +142,8 @@ def test_what_waits_is_said_in_a_line_with_all_of_it_on_hover(browser: TestClien
     page = browser.get("/mappings")
     rejected, waiting, new = (each for each in column(page, 3))
     assert rejected.startswith("→ no-such Role 'no-such' doesn't exist")
-    assert waiting == "→ db revision 2 Review Approve … Discard …"
-    assert new == "→ db"
+    assert waiting == "→ db revision 2 Review Approve … Discard … Edit"
+    assert new == "→ db Edit"
     titles = [unescape(each) for each in re.findall(r'class="line" title="(.*?)"', page.text)]
     assert "replace 2" in titles[1]
     assert "rolekeeper mapping approve" not in titles[1], "its button says that"
@@ -171,8 +169,8 @@ def test_a_new_mapping_is_planned_shown_and_written(browser: TestClient, desk: D
         data={**WEB, "new": "yes", "version": hidden(form, "version"), "role": "web", "owner": "team-web"},
     )
     said = text(plan)
-    assert "Get a role 1" in said
-    assert f"{instance} web-1 no role web" in said
+    assert "no role → web on 1" in said
+    assert f"1 no role → web web-1 {instance}" in said
     assert "Published" in said
     assert desk.row("workload=web") == {}, "nothing is written before the button"
     terminal.judges("workload=web")
@@ -188,15 +186,12 @@ def test_permissions_gained_and_lost_are_shown_with_the_instances(browser: TestC
     desk.edit("workload=web", role="web")
     instance = desk.converged("web", workload="web")
     foreign = desk.world.running(profile="node", workload="web") if desk.world.profile("node", path="/") else ""
+    browser.get("/")
     said = text(planned(browser, "workload=web", role="db"))
-    assert "Permissions gained dynamodb:Query" in said
-    assert "Permissions lost s3:GetObject" in said
-    assert "Get a role" not in said, "what doesn't happen isn't counted"
+    assert "web → db on 1 of 2 instances; gains dynamodb:Query on * ; loses s3:GetObject" in said
     assert "Instances that carry foreign roles keep them (the page of each says what to do). What changes" in said
-    assert "Get another role 1" in said
-    assert "Carry a foreign role 1" in said
-    assert f"{instance} web db" in said
-    assert foreign in said
+    assert f"1 keeps node Foreign role. {foreign}" in said
+    assert f"1 web → db {instance}" in said
 
 
 def test_a_mapping_to_none_says_what_ends_the_former_roles_credentials(browser: TestClient, desk: Desk) -> None:
@@ -315,7 +310,8 @@ def test_a_button_shows_its_plan_first(
     assert "is in effect" in text(written(browser, plan))
     assert row.items() <= desk.row("workload=web").items()
     assert ("expires_at" in desk.row("workload=web")) == (button["what"] == "expire")
-    assert ('unknown">Disabled' in browser.get("/mappings").text) == (button["what"] == "disable")
+    listed = browser.get("/mappings").text
+    assert {'unknown">Disabled' in listed, 'class="off"' in listed} == {button["what"] == "disable"}, "in grey"
 
 
 def test_a_plan_says_what_its_status_will_be_and_puts_no_weight_on_writing_a_bad_one(
@@ -324,7 +320,7 @@ def test_a_plan_says_what_its_status_will_be_and_puts_no_weight_on_writing_a_bad
     desk.edit("workload=web", role="web")
     good, bad = planned(browser, "workload=web", role="db"), planned(browser, "workload=web", role="dbb")
     assert "Its status then: Published" in text(good)
-    assert "Count again No instance changes." in text(good)
+    assert "No instance changes." in text(good)
     assert '<button class="button primary">Apply' in good.text
     assert "Its status then: Rejected Role 'dbb' doesn't exist" in text(bad)
     assert text(bad).count("did you mean 'db'?") == 1
@@ -343,8 +339,8 @@ def test_deleting_names_who_loses_a_role(browser: TestClient, desk: Desk, termin
     instance = desk.converged("web", workload="web")
     plan = browser.post("/mapping/change", data={**WEB, "what": "delete"})
     assert "role web nothing priority 50 nothing" in text(plan)
-    assert "Lose their role 1" in text(plan)
-    assert f"{instance} web no role" in text(plan)
+    assert "web → no role on 1" in text(plan)
+    assert f"1 web → no role {instance}" in text(plan)
     terminal.judges("workload=web")
     done = written(browser, plan)
     assert done.url.path == "/mappings"
@@ -369,8 +365,8 @@ def test_going_back_to_an_old_revision(browser: TestClient, desk: Desk, terminal
 def test_a_held_edit_is_approved_beside_its_plan(browser: TestClient, held: Desk, terminal: Terminal) -> None:
     assert "→ db Revision 2 waits for approval:" in text(browser.get("/mapping", params=WEB))
     shown = browser.get("/mapping/held", params=WEB)
-    assert "Get another role 2" in text(shown)
-    assert "edited by al" in text(shown)
+    assert "web → db on 2" in text(shown)
+    assert "by al (claimed)" in text(shown)
     terminal.judges("workload=web")
     done = browser.post("/mapping/approve", data={**WEB, "revision": hidden(shown, "revision")})
     assert "revision 2 is in effect" in text(done)
@@ -390,7 +386,7 @@ def test_a_held_edit_is_reached_from_the_list_and_leads_back_to_where_one_was(
     }
     assert [each.partition("#")[2] for each in links.values()] == ["", "approve", "discard"]
     shown = browser.get(links[f"{button.capitalize()} …"])
-    assert "Get another role 2" in text(shown), "nobody approves what wasn't shown"
+    assert "web → db on 2" in text(shown), "nobody approves what wasn't shown"
     assert re.search(rf'action="/mapping/{button}">.*?<button [^>]*id="{button}"', shown.text)
     assert f'href="{path}' in shown.text.partition('class="bar does"')[2], "and so does Cancel"
     assert held.row("workload=web")["status"] == "Held"
@@ -410,15 +406,11 @@ def test_nobody_approves_an_edit_of_their_own(browser: TestClient, held: Desk) -
     held.publish("workload=web")
     shown = browser.get("/mapping/held", params=WEB)
     assert "another person has to approve it" in text(shown)
+    assert browser.post("/mapping/change", data={**WEB, "what": "discard"}).url.path == "/mapping/held", "as undoing it"
     assert "/mapping/approve" not in shown.text
     answer = browser.post("/mapping/approve", data={**WEB, "revision": hidden(shown, "revision")})
     assert answer.status_code == 409
     assert "is your own edit" in text(answer)
-
-
-def test_undoing_a_held_edit_leads_to_its_page(browser: TestClient, held: Desk) -> None:  # noqa: ARG001
-    answer = browser.post("/mapping/change", data={**WEB, "what": "discard"})
-    assert answer.url.path == "/mapping/held"
 
 
 # ---- its edits ----
@@ -524,25 +516,26 @@ def test_which_mappings_meet_and_who_wins_is_drawn(browser: TestClient, shared: 
 def test_a_tie_is_drawn_with_no_winner(browser: TestClient, shared: Desk) -> None:
     """Each was in effect before an instance carried both tags."""
     shared.edit("size=xl", role="web")
-    shared.world.running(tier="gold", size="xl")
-    tie, *_ = ladders(browser.get("/mappings/overlaps"))
-    assert tie == "Tie 100 size=xl web tie 100 tier=gold db tie 1"
+    instance = shared.world.running(tier="gold", size="xl")
+    page = browser.get("/mappings/overlaps")
+    step, own = "Give it priority 90 …", browser.get(f"/instance/{instance}")
+    assert ladders(page)[0] == f"Tie 100 size=xl web tie {step} 100 tier=gold db tie {step} 1"
+    assert f"100 size=xl web tie {step} 100 tier=gold db tie {step}" in text(own), "and on the page of each"
+    link = re.findall(r'href="(/mapping/edit[^"]*)"', own.text)[1]
+    assert 'name="priority" value="90"' in browser.get(unescape(link)).text
     assert "1 tie" in text(browser.get("/mappings"))
 
 
-def test_rows_in_conflict_are_listed_with_the_reason(browser: TestClient, shared: Desk) -> None:
+def test_rows_in_conflict_are_listed_with_the_reason_published_ones_too(browser: TestClient, shared: Desk) -> None:
     shared.publish("team=a")
     assert "Rows in conflict team=a → edit: conflicts with tier=gold" in text(browser.get("/mappings/overlaps"))
-
-
-def test_published_rows_in_conflict_are_listed_too(browser: TestClient, shared: Desk) -> None:
     shared.edit("size=xl", role="web")
     shared.world.running(tier="gold", size="xl")
     for tag in ("size=xl", "tier=gold"):
         shared.publish(tag)
     page = browser.get("/mappings/overlaps")
-    assert "Rows in conflict size=xl in effect: conflicts with tier=gold" in text(page)
-    assert "tier=gold in effect: conflicts with size=xl" in text(page)
+    assert "size=xl in effect: conflicts with tier=gold" in text(page)
+    assert "tier=gold in effect: conflicts with" in text(page)
 
 
 def test_where_nothing_meets_it_says_so(browser: TestClient, desk: Desk) -> None:
@@ -556,15 +549,6 @@ def test_where_nothing_meets_it_says_so(browser: TestClient, desk: Desk) -> None
 
 
 # ---- plans of many instances ----
-
-
-@pytest.fixture
-def later(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
-    """What takes long, and is begun and not done."""
-    waiting: list[Callable[[], None]] = []
-    monkeypatch.setattr(jobs, "PATIENCE_SECONDS", 0)
-    site.jobs = Jobs(site.look, site.deployment.now, beside=waiting.append)
-    return waiting
 
 
 @pytest.fixture(params=["plan", "held"])
@@ -596,8 +580,9 @@ def looked_for(browser: TestClient, desk: Desk, address: str) -> tuple[str, bool
 def test_the_page_is_there_at_once_and_goes_on_by_itself(
     later: list[Callable[[], None]], browser: TestClient, desk: Desk, address: str
 ) -> None:
+    browser.get("/")
     page = browser.get(address)
-    assert "Finding out what it would do: it begins." in text(page)
+    assert "Finding out what it would do to 5 instances with this tag: it begins." in text(page)
     assert ("<noscript>" in page.text, 'method="post"' in page.text) == (True, False), "nobody does what isn't shown"
     part = news(page, address.partition("?")[0])
     assert browser.get(part).status_code == 204
@@ -605,7 +590,7 @@ def test_the_page_is_there_at_once_and_goes_on_by_itself(
     assert len(later) == 1, "all of them wait for the same"
     later.pop()()
     whole = browser.get(part)
-    assert "Get another role 5" in text(whole)
+    assert "web → db on 5" in text(whole)
     assert ('method="post"' in whole.text, "hx-get" in whole.text) == (True, False)
     assert desk.served("workload=web").revision == 1  # type: ignore[union-attr]
 
@@ -617,8 +602,8 @@ def test_it_is_kept_until_something_is_written_or_the_fleet_is_read_anew(
     browser.get(address)
     desk.world.wait(30)
     said, looked = looked_for(browser, desk, address)
-    assert ("Get another role 5" in said, "Counted 30 s ago . Count again" in said, looked) == (True, True, False)
-    assert ("counted when it was held" in said) == ("/held" in address)
+    assert ("web → db on 5" in said, "Counted 3" in said, looked) == (True, True, False)
+    assert ("When it was held" in said) == ("/held" in address)
     assert looked_for(browser, desk, below(address, "/again"))[1]
     assert not looked_for(browser, desk, address)[1]
     desk.world.wait(301)
@@ -629,22 +614,21 @@ def test_it_is_kept_until_something_is_written_or_the_fleet_is_read_anew(
     assert looked_for(browser, desk, address)[1]
 
 
-def test_all_its_instances_can_be_seen_page_by_page(
-    browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch, address: str
+def test_a_group_is_opened_searched_and_read_page_by_page(
+    browser: TestClient, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
     monkeypatch.setattr("rolekeeper_cli.console.page.PAGE", 2)
-    page = browser.get(address)
-    seen = re.findall(r'<a href="/instance/([^"]*)"', page.text)
-    while link := re.search(r'<a id="page-next" href="([^"]+)"', page.text):
-        desk.world.calls.clear()
-        page = browser.get(page.url.join(unescape(link[1])))
-        assert "DescribeInstances" not in desk.world.calls.made
-        seen += re.findall(r'<a href="/instance/([^"]*)"', page.text)
-    assert len({*seen}) == len(seen) == 5
-    assert "5\N{EN DASH}5 of 5 instances that change, wait or are blocked." in text(page)
+    monkeypatch.setattr("rolekeeper_cli.console.page.FEW", 4)
+    closed = browser.get(address)
+    assert "5 web → db List them" in text(closed), "without JavaScript too"
+    group = closed.url.join(unescape(re.findall(r'<a href="([^"]*)">List them', closed.text)[0]))
+    lists = [browser.get(group.copy_merge_params({"page": number})).text for number in (1, 2, 3)]
+    seen = [each for page in lists for each in re.findall(r'<a href="/instance/([^"]*)"', page)]
+    assert (len({*seen}), len(seen), "page-next" in lists[0]) == (5, 5, True)
+    found = browser.get(group.copy_merge_params({"text": seen[3]}))
+    assert re.findall(r'<a href="/instance/([^"]*)"', found.text) == [seen[3]]
     monkeypatch.setattr("rolekeeper_cli.mapping.edits_page.MOST", 3)
-    said = text(browser.get(below(address, "/again")))
-    assert "1\N{EN DASH}2 of 5 instances that change, wait or are blocked; the first 3 are listed." in said
+    assert "The first 3 are listed, and 2 more counted." in text(browser.get(below(address, "/again")))
 
 
 # ---- deletions ----

@@ -58,7 +58,7 @@ def test_a_hub_shows_accounts_by_regions_the_worst_first(browser: TestClient) ->
     ], "what isn't well is said, not only drawn"
     assert rows(page.text.partition("What needs a look")[2])[0].startswith(f"problem {DATA.account} {PROBLEM}")
     assert f'<a href="/activity?account={WEB.account}">{WEB.account}</a>' in page.text
-    cell = re.search(r'<a class="state bad" href="([^"]*)" title="([^"]*)">', page.text)
+    cell = re.search(r'<a class="state bad silent" href="([^"]*)" title="([^"]*)">', page.text)
     assert cell
     assert unescape(cell[1]) == f"/?account={DATA.account}&region={DATA.region}"
     assert cell[2] == f"problem, swept 2026-03-01 08:59 UTC: {PROBLEM}"
@@ -75,6 +75,9 @@ def test_blocked_instances_are_red_and_come_first(browser: TestClient, terminal:
     assert rows(page.text)[0] == f"{ACCOUNT} (hub) 1 blocked 3 3"
     assert 'class="state bad" href="/?account=' in page.text
     assert "2 well 1 instance blocked" in words(page)
+    cell = page.text.partition('class="state bad" href')[2].partition("</td>")[0]
+    assert re.findall(r'<rect class="(\w+)" x="([^"]*)" width="([^"]*)"', cell) == [("bad", "0.0", "1000.0")]
+    assert rows(page.text.replace("tfoot", "tbody").partition("</tbody>")[2])[0] == "All 1,200 3 1,203", "a Region"
     assert rows(page.text.partition("What needs a look")[2])[0].startswith(f"well 1 blocked {ACCOUNT}")
 
 
@@ -83,7 +86,7 @@ def test_a_target_that_isnt_known_leads_to_what_it_sent(browser: TestClient, des
     desk.app().registry.note_unknown(Target("444444444444", "eu-west-1"), "no spoke", desk.world.clock.now(), dropped=3)
     page = browser.get("/targets")
     assert "444444444444 unknown ? 0" in rows(page.text)
-    assert 'class="state drift none"' in page.text
+    assert 'class="state drift none silent"' in page.text
     address = re.search(r'href="([^"]*444444444444%2Feu-west-1)"', page.text)
     assert address
     assert "3 events were dropped: no spoke" in words(browser.get(f"/targets{unescape(address[1])}"))
