@@ -412,7 +412,7 @@ class Rows:
             checked = known and account not in late | {self.home}
             usable = not row.effect[account].suspended if checked else self._usable(spec, account)
             found.answers[account] = "usable" if usable else "refused"
-            if place.silent == "IAM" and not checked:
+            if place.silent == "IAM" and not checked and spec.role != "NONE":  # of which IAM isn't asked
                 found.answers[account] = "silent"
         return found
 
