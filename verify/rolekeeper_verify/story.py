@@ -398,12 +398,10 @@ class Story:
                 if self.carried(self.a).id == shown.id:  # else a follow-up was faster, and gave `own` back
                     what = f"the function may not do what it has to: {action} got {error.code}"
                     raise StepFailedError(what) from error
-            self.until(f"the role of {self.a} is associated", self._is_settled)
+            what = f"the role of {self.a} is associated"
+            self.until(what, lambda: self.carried(self.a).state is AssociationState.ASSOCIATED)
         self._shows(self.a, own, self._now())
         self.given = self.now()
-
-    def _is_settled(self) -> bool:
-        return self.carried(self.a).state is AssociationState.ASSOCIATED
 
     def _as_function(self, action: str, instance: str, **asked: Any) -> None:
         with classified(action, instance):

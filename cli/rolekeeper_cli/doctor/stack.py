@@ -90,13 +90,11 @@ def functions(deployment: Deployment) -> Findings:
 
 
 def concurrency(deployment: Deployment) -> Findings:
-    """Whether Lambda leaves the account as many runs as the stack may take, or a new stack, and a fifth to others."""
-    limit = deployment.ask("lambda:GetAccountSettings", "*")["AccountLimit"]
+    left = deployment.ask("lambda:GetAccountSettings", "*")["AccountLimit"]["UnreservedConcurrentExecutions"]
     given = {name: parameter.get("Default", "") for name, parameter in parameters().items()}
-    with suppress(ConfigurationError):
+    with suppress(ConfigurationError):  # it isn't deployed yet
         given |= deployment.stack.parameters
-    left, needed = limit["UnreservedConcurrentExecutions"], int(given["Workers"]) + _OTHERS
-    needed += _IN_ACCOUNTS if given["OrganizationId"] else 0
+    needed = int(given["Workers"]) + _OTHERS + (_IN_ACCOUNTS if given["OrganizationId"] else 0)
     if left * _OURS < needed:
         what = f"Lambda leaves the account {left:,} runs at once, of which Rolekeeper may take {needed:,}"
         yield warn(what, "ask AWS for more: Service Quotas, Lambda, Concurrent executions")

@@ -131,7 +131,9 @@ class _Undoing:
             return
         restored = published_there(self.deployment, old)
         brings_it_back = self._brings_it_back(served={key: restored}) and self._can_be_given(old.spec)
-        if brings_it_back and not self._is_asked_for(old.spec):
+        # A row that has that spec already waits: to write it again would change nothing.
+        asks = (row.spec == old.spec for row in self.rows.of_keys([old.spec.key]))
+        if brings_it_back and not (self.rows.unknown or any(asks)):
             does = f"for all of the mapping's instances; {again}"
             yield Step(key.remedy(Kind.ROLL_BACK, str(old.revision)), does)
 
@@ -196,10 +198,6 @@ class _Undoing:
         with suppress(AwsRefusalError):
             return not roles.check(spec).problem
         return False
-
-    def _is_asked_for(self, spec: MappingSpec) -> bool:
-        """Whether the row has that spec already, and waits: writing it again would change nothing."""
-        return bool(self.rows.unknown) or any(row.spec == spec for row in self.rows.of_keys([spec.key]))
 
     def _spec_of(self, profile_arn: str) -> MappingSpec | None:
         """The spec of a pin to this profile, if its role passes the checks."""

@@ -120,7 +120,8 @@ def composed(text: str, name: str, remedy: str = _WRITE) -> yaml.Node:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
         why = " ".join(part for part in (error.problem, error.context) if part)
-        if mark and _at_tab(text, mark):
+        lines = text.splitlines()
+        if mark and mark.line < len(lines) and "\t" in lines[mark.line][: mark.column + 1]:
             raise FileError(f"{place}: a tab", "indent with blanks: YAML takes no tabs there") from error
         raise FileError(f"{place}: isn't YAML: {why}", "fix it at that place") from error
     except (yaml.YAMLError, ValueError) as error:
@@ -131,11 +132,6 @@ def composed(text: str, name: str, remedy: str = _WRITE) -> yaml.Node:
     if node is None:
         raise FileError(f"{name}: holds only comments", remedy)
     return node
-
-
-def _at_tab(text: str, mark: Any) -> bool:
-    lines = text.splitlines()
-    return mark.line < len(lines) and "\t" in lines[mark.line][: mark.column + 1]
 
 
 def _rows(top: yaml.Node, name: str) -> list[yaml.Node]:

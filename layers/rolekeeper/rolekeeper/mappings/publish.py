@@ -107,8 +107,8 @@ class Publisher:
                 verdicts[job.key] = self._assess_all(job.key, job.trigger, job)
             except (RetryableError, CorruptItemError) as error:
                 failed.append(error)
-        for error in sorted(failed, key=lambda error: isinstance(error, CorruptItemError)):
-            raise error  # one that is retried, if there is one
+        for first in sorted(failed, key=lambda refusal: isinstance(refusal, CorruptItemError)):
+            raise first  # one that is retried, if there is one
         return verdicts
 
     def listed(self, scans: Iterable[MappingKey]) -> tuple[set[MappingKey], set[MappingKey]]:
