@@ -1,7 +1,7 @@
 """What the accounts machine does in many accounts, gathered: a run for an account does all the jobs of a batch there.
 
 The first job of a batch starts the machine, which waits some seconds before it closes the batch. What comes after that
-is in the batch of the next slot: so many edits at once start few executions, of which each has many runs.
+is in the batch of the next slot. An execution has many runs at once, so a bulk edit starts few executions.
 """
 
 import zlib
