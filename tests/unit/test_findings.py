@@ -290,6 +290,19 @@ def test_a_target_that_gave_no_answer_is_asked_once_for_a_batch(machine: Machine
     assert machine.seen(OTHER)[0].count("DescribeInstances") == 1
 
 
+def test_a_target_that_gave_no_answer_about_one_row_holds_up_no_row_that_doesnt_concern_it(
+    hub: OrganizationDesk,
+) -> None:
+    hub.edit("team=2", role="web")
+    hub.edit("team=2", role="web", accounts={ACCOUNT, SPOKE.account})
+    hub.silence(OTHER, "DescribeInstances")
+    hub.put("team=1", role="web")
+    hub.put("team=2", role="web", accounts={ACCOUNT, SPOKE.account}, priority=7)
+    publisher = hub.app().publisher
+    assert "gave no answer" in publisher.publish(mapping_key("team=1"), "edit-1").reason
+    assert publisher.publish(mapping_key("team=2"), "edit-2").reason == "in effect in 2 accounts"
+
+
 def test_a_row_that_cant_be_judged_delays_no_other_of_its_batch(machine: Machine) -> None:
     for tag in ("team=1", "team=2", "team=3"):
         machine.desk.put(tag, role="web")

@@ -188,8 +188,8 @@ class AllTargets:
 
         def scan(one: TargetScope) -> Scan | AwsRefusalError:
             before = context.stored.records.get(one.target.account)
-            if answer := context.found.get(one.target) or self._refused.get(one.target):
-                return answer
+            if one.target in context.found:
+                return context.found[one.target]
             if not context.in_time():
                 why = "the account's other targets took the time"
                 return RetryableError("TimedOut", why, "ec2:DescribeInstances", resource=str(one.target))
@@ -197,9 +197,12 @@ class AllTargets:
             given = context.given() if context.takes_left_roles(before) else frozenset[str]()
             sides, there = [side.mapping for side in (record, before) if side], one.target
             in_scope = (each.in_scope and each.spec.covers(there.account, there.region, None) for each in sides)
-            concerned = given or any(in_scope)
+            if not (given or any(in_scope)):
+                return Scan()
+            if refusal := self._refused.get(one.target):
+                return refusal
             try:
-                return one.scanner.scan(edit, given) if concerned else Scan()
+                return one.scanner.scan(edit, given)
             except AwsRefusalError as error:
                 if error.action.startswith("dynamodb:"):
                     # The deployment itself failed, not the target.
