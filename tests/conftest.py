@@ -2,10 +2,13 @@
 
 import gc
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
+import botocore.session
 import hypothesis
 import pytest
+from botocore.loaders import create_loader
 
 import runtime  # noqa: F401  # switches the collection of garbage off, as a function does while it starts
 from fixtures.account import FakeAccount, new_account
@@ -14,6 +17,9 @@ from fixtures.organization import Organization, new_organization, wired_organiza
 from fixtures.organization_desk import OrganizationDesk
 
 gc.enable()
+
+# One for all sessions: each would read every service's model again, which takes longer than most tests.
+botocore.session.create_loader = cache(create_loader)
 
 # The same examples each time, and no limit by the clock: a busy machine is no bug.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)
@@ -37,6 +43,8 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    # Moto would make a thousand images for each account's EC2.
+    monkeypatch.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
 
 
 def _knobs(request: pytest.FixtureRequest, name: str) -> Mapping[str, Any]:

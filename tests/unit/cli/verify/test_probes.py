@@ -537,14 +537,6 @@ def test_a_missing_permission_or_no_answer_skips_the_probe(account: Account, nam
     assert operation.replace("_", "") in found.why.lower()
 
 
-def empty_the_queue(account: Account) -> None:
-    account.world.emitted.clear()
-
-
-def start_late(account: Account) -> None:
-    account.trail.events.clear()
-
-
 def forget(name: str) -> Callable[[Account], object]:
     def forgotten(account: Account) -> None:
         account.trail.events[:] = [each for each in account.trail.events if each["EventName"] != name]
@@ -567,7 +559,7 @@ def lack(attribute: str, value: Any) -> Callable[[Account], object]:
     [
         ("stale-replace", lack("former", []), "the story replaced no association"),
         ("stale-as-changer", lack("changer", None), "the changer's role couldn't be assumed"),
-        ("launch-in-history", start_late, NOT_THERE),
+        ("launch-in-history", lambda account: account.trail.events.clear(), NOT_THERE),
         ("tags-in-history", forget("DeleteTags"), NOT_THERE),
         ("associations-in-history", forget("AssociateIamInstanceProfile"), NOT_THERE),
         ("denied-credentials", record_refusals("Client.RequestLimitExceeded"), NOT_THERE),
@@ -602,7 +594,11 @@ def lack(attribute: str, value: Any) -> Callable[[Account], object]:
             lambda account: setattr(account.trail, "lookup_events", refuses("AccessDenied")),
             "you aren't allowed cloudtrail:LookupEvents",
         ),
-        ("state-event", empty_the_queue, "the queue got no event of aws.ec2 about the instances"),
+        (
+            "state-event",
+            lambda account: account.world.emitted.clear(),
+            "the queue got no event of aws.ec2 about the instances",
+        ),
         (
             "table-policy-keys",
             lambda account: setattr(account.dynamodb, "get_resource_policy", refuses("PolicyNotFoundException")),
