@@ -157,8 +157,7 @@ class Sweep:
             return self.result
         if self.result.finished:
             self._note_activity(self.now())
-            if self.target == self.targets.home:  # for the alarm for overdue ones; a round finds the others'
-                self.telemetry.count("InstancesSwept", self.result.instances)
+            self.targets.count_sweep(self.target, self.result.instances)
         return self.result
 
     def _begins(self) -> bool:

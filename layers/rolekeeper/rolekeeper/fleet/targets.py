@@ -469,6 +469,11 @@ class Targets:
             self.registry.note_problem(target, problem_of(error), self.now())
         return True
 
+    def count_sweep(self, target: Target, instances: int) -> None:
+        """Count a sweep of the deployment's own target, for the alarm for overdue ones; a round finds the others'."""
+        if target == self.home:
+            self.telemetry.count("InstancesSwept", instances)
+
     def is_news(self, target: Target, error: AccessDeniedError, *, noting: bool = True) -> bool:
         """Note what a target refuses; returns whether to report it. Refusals about one instance are always reported.
 

@@ -152,9 +152,13 @@ class AllTargets:
         try:
             return self.accounts[account].check(spec)
         except AwsRefusalError as error:
-            if account != self.home.account:
-                self._refused[account] = error
+            self._keep(account, error)
             raise
+
+    def _keep(self, whose: str | Target, error: AwsRefusalError) -> None:
+        """Keep what an account or a target refused, so that it isn't asked again; the own one has to answer."""
+        if whose not in (self.home, self.home.account):
+            self._refused[whose] = error
 
     def judge_in(self, account: str, context: AssessmentContext, asked: Iterable[TargetScope]) -> AccountVerdict:
         """Judge an edit in one account: ask its IAM about the role, and EC2 in the `asked` of its targets.
@@ -207,8 +211,7 @@ class AllTargets:
                 if error.action.startswith("dynamodb:"):
                     # The deployment itself failed, not the target.
                     raise
-                if one.target != self.home:
-                    self._refused[one.target] = error
+                self._keep(one.target, error)
                 return error
 
         those = list(asked)
