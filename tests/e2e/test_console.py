@@ -129,6 +129,7 @@ def test_many_instances_are_chosen_and_tagged_with_one_plan(
     person.page.get_by_label("What to do").select_option("tag")
     expect(person.page.get_by_label("Tag key")).to_be_visible()
     boxes = person.page.locator("#rows input[type=checkbox]")
+    expect(boxes).to_have_count(2)  # what was launched comes into the list while it is open
     page = person.page.get_by_label("Choose all of this page")
     page.check()
     person.sees("2 chosen")
