@@ -97,7 +97,7 @@ def edited(sizes: Sequence[int], *, workers: int, seed: int = 1) -> Edited:
         seconds=max(last for _, last in times.values()) - began,
         at_hub=times[HUB][1] - began,
         at_once=deployment.at_once,
-        broken=tuple(map(str, world.promises.violations)),
+        broken=tuple(str(one) for of in (world.promises, *world.promises.spokes) for one in of.violations),
         dead_letters=len(deployment.dead_letters),
     )
 
