@@ -17,8 +17,8 @@ LEFT = {
     "mappings/assess.py": "_answers _refreshed _with_sizes judge_in",
     "mappings/fan_out.py": "_page _pages",
     "mappings/fold.py": "_compared _row",
-    "mappings/publish.py": "_fan_out _load _note_conflicts _renews _send _if_unchanged unchanged",
-    "mappings/revisions.py": "published read",
+    "mappings/publish.py": "_fan_out _load _renews _send _if_unchanged unchanged",
+    "mappings/revisions.py": "note_conflict published read",
     "mappings/rollout.py": "_counted _total roll_out",
 }
 

@@ -38,7 +38,7 @@ STALE: dict[str, tuple[list[Writes], Writes]] = {
     "a revision beside a newer one": ([publish(FIRST), publish(SECOND)], publish(FIRST)),
     "the same revision again": ([publish(FIRST)], publish(replace(FIRST, suspended_because="its role is gone"))),
     "without a conflict that was noted": (
-        [publish(FIRST), lambda revisions: revisions.add_conflict(FIRST, OTHER)],
+        [publish(FIRST), lambda revisions: revisions.note_conflict(OTHER, FIRST)],
         publish(SECOND),
     ),
     "as held under a number that was discarded": (
@@ -64,7 +64,7 @@ STALE: dict[str, tuple[list[Writes], Writes]] = {
     ),
     "a conflict with a former revision": (
         [publish(FIRST), publish(SECOND)],
-        lambda revisions: revisions.add_conflict(FIRST, OTHER),
+        lambda revisions: revisions.note_conflict(OTHER, FIRST),
     ),
     "the end of a conflict with what was never published": (
         [],
@@ -94,7 +94,7 @@ def test_a_write_by_what_is_no_longer_true_writes_nothing_at_all(meanwhile: list
 def test_a_mapping_is_read_as_it_was_written_whatever_its_tag_is() -> None:
     revisions = worker(state_table()).revisions
     publish(FIRST)(revisions)
-    revisions.add_conflict(FIRST, OTHER)
+    revisions.note_conflict(OTHER, FIRST)
     publish(SECOND, OTHER)(revisions)
     hold(replace(FIRST, revision=3))(revisions)
     stored = revisions.read(ROW)

@@ -17,8 +17,8 @@ from rolekeeper.mappings.account_runs import AccountRuns, AssessmentJob, Pending
 from rolekeeper.mappings.accounts import AllTargets
 from rolekeeper.mappings.assess import Assessor, waiting
 from rolekeeper.mappings.fan_out import FanOut, Sender
-from rolekeeper.mappings.impact import Conflicts, Impact, Scan
-from rolekeeper.mappings.revisions import Entry, Revisions
+from rolekeeper.mappings.impact import Impact, Scan
+from rolekeeper.mappings.revisions import ROWS, Entry, Revisions
 from rolekeeper.mappings.rows import COLUMNS, FULL, HomeAccount, read_row, row_of, size_of
 from rolekeeper.mappings.snapshot import RowSnapshot, Trigger, beyond
 from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
@@ -30,8 +30,8 @@ from rolekeeper.telemetry import Telemetry
 
 # How often a row that changes while it is judged is judged again, before that is left to the stream or the sweep.
 ATTEMPTS = 3
-# The most mappings at which a row's conflict is noted, and the most rows noted at one mapping; the sweep sees all.
-OTHERS, ROWS = 5, 20
+# The most mappings at which a row's conflict is noted; the sweep sees all.
+OTHERS = 5
 # The endings that put another revision, or a tombstone, in the place of what is published.
 _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE})
 # What must be as it was read where a row is deleted.
@@ -251,7 +251,8 @@ class Publisher:
         changed = self._is_news(snapshot, verdict)
         entry = snapshot.entry_for(verdict) if changed else None
         if entry and verdict.scan:
-            self._note_conflicts(snapshot.key, verdict.scan.conflicts)
+            for conflict in verdict.scan.conflicts.largest_first[:OTHERS]:
+                self.revisions.note_conflict(snapshot.key, conflict.other, elsewhere=conflict.elsewhere)
         self._store(snapshot, verdict, entry)
         if renews := self._renews(snapshot, verdict):
             self.revisions.note_unsent(renews)
@@ -390,17 +391,6 @@ class Publisher:
         elif not verdict.is_in(row) and not self.table.write(key, row, verdict.columns, gone=verdict.gone(row)):
             status = verdict.status.value
             self.telemetry.will_retry("the row has no room for its status", mapping=str(key), status=status)
-
-    def _note_conflicts(self, row: MappingKey, conflicts: Conflicts) -> None:
-        for conflict in conflicts.largest_first[:OTHERS]:
-            stored = self.revisions.read(conflict.other.key)
-            # The record of another account may be older than what is published.
-            same = stored.published is not None and stored.published.revision == conflict.other.revision
-            if not (same or conflict.elsewhere):
-                # The conflict may be over: judge the row again.
-                raise ConflictError("OtherChanged", f"{conflict.other.key} is published anew")
-            if stored.published and row not in stored.in_conflict and len(stored.in_conflict) < ROWS:
-                self.revisions.add_conflict(stored.published, row)
 
     def _recheck_conflicting(self, key: MappingKey, verdict: Verdict, by: Trigger) -> dict[MappingKey, Verdict]:
         """Judge again the rows that were in conflict with one that was judged, and return those that no longer are.

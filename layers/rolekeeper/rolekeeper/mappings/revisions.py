@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from rolekeeper.aws.errors import CorruptItemError
+from rolekeeper.aws.errors import ConflictError, CorruptItemError
 from rolekeeper.model.instance import Target, Timer
 from rolekeeper.model.mapping import ANY_VALUE, Approval, Control, Held, MappingKey, PublishedMapping
 from rolekeeper.storage import Store, Update, layout
@@ -28,6 +28,8 @@ COUNTS = "counts:"
 # How long after a deletion its mapping is judged again: no sweep looks for tombstones that a crash kept from other
 # accounts. A run that publishes takes less (template.yaml).
 FOLLOWED_UP = timedelta(minutes=5)
+# The most rows that are noted as in conflict with one mapping; the sweep sees all.
+ROWS = 20
 
 type Counts = Mapping[str, tuple[int, int]]
 """By Region: how many instances a mapping governs, and how many of them are occupied."""
@@ -369,8 +371,15 @@ class Revisions:
         """Note how many instances a published mapping governs in another Region of the deployment's account."""
         self._write(mapping, Update().set({f"{COUNTS}{region}": list(counts)}))
 
-    def add_conflict(self, other: PublishedMapping, row: MappingKey) -> None:
-        self._write(other, Update().add(BLOCKS, frozenset({layout.mapping_pk(row)})))
+    def note_conflict(self, row: MappingKey, other: PublishedMapping, *, elsewhere: bool = False) -> None:
+        """Note a row's conflict at what is published; a ConflictError says that it is published anew."""
+        stored = self.read(other.key)
+        # The record of another account may be older than what is published.
+        if not (elsewhere or (stored.published and stored.published.revision == other.revision)):
+            # The conflict may be over: judge the row again.
+            raise ConflictError("OtherChanged", f"{other.key} is published anew")
+        if stored.published and row not in stored.in_conflict and len(stored.in_conflict) < ROWS:
+            self._write(stored.published, Update().add(BLOCKS, frozenset({layout.mapping_pk(row)})))
 
     def _write(self, mapping: PublishedMapping, update: Update, *history: Write) -> None:
         """Update what is in effect if it is still this revision, in one transaction with its history entry, if any."""
