@@ -183,6 +183,8 @@ class Rows:
         self.now = datetime.min.replace(tzinfo=UTC)
         # Whether a run for each account asks there: a row that was in conflict is then judged once more than it needs.
         self.many = False
+        # What was in effect in other accounts when they were asked about rows that are judged together.
+        self.as_asked: Mapping[str, Mapping[MappingKey, Effect]] = {}
         # What a sweep that is under way counted first.
         self.seen: dict[MappingKey, Impact] = {}
 
@@ -197,11 +199,14 @@ class Rows:
         self.rows[key].approvals[by] = number
         self._judge_all(key)
 
-    def sweep(self, account: str, order: Sequence[MappingKey]) -> None:
-        """Check every row at home; what is published in another account there. One that is silent isn't swept."""
+    def sweep(self, account: str, order: Sequence[MappingKey], later: Collection[MappingKey] = ()) -> None:
+        """Check every row at home, those `later` about which other accounts are asked by runs of their own.
+
+        What is published in another account is checked there. One that is silent isn't swept.
+        """
         if account == self.home:
             self.seen = {key: self._conflicts(key) for key in order}
-            self._judge_all(*order, swept=True)
+            self._judge_all(*(key for key in order if key not in later), swept=True, later=later)
             self.seen = {}
         elif self.places[account].silent:
             return
@@ -223,13 +228,31 @@ class Rows:
 
     # ---- judging ----
 
-    def _judge_all(self, *keys: MappingKey, swept: bool = False, ended: Collection[MappingKey] = ()) -> None:
+    def _judge_all(
+        self,
+        *keys: MappingKey,
+        swept: bool = False,
+        ended: Collection[MappingKey] = (),
+        later: Iterable[MappingKey] = (),
+    ) -> None:
+        """Judge rows, and then those about which other accounts are asked by runs of their own: `later`, and more.
+
+        All of these are asked about before the first of them is judged.
+        """
+        asked = {*self._judge_each(keys, swept=swept, ended=ended), *later}
+        while asked:
+            self.as_asked = {account: self._effects(account) for account in self.places if account != self.home}
+            asked = {*self._judge_each(sorted(asked), swept=True)}
+        self.as_asked = {}
+
+    def _judge_each(
+        self, keys: Iterable[MappingKey], *, swept: bool, ended: Collection[MappingKey] = ()
+    ) -> Iterator[MappingKey]:
         """Judge rows; one that was put back is judged again.
 
         Those that were in conflict with one that was edited, deleted, has `ended`, or says something else, are judged
-        too: where other accounts are asked about them by runs of their own, once those have answered.
+        too; returns those about which other accounts have yet to answer.
         """
-        asked: list[MappingKey] = []
         for key in keys:
             row = self.rows[key]
             before, others = (row.status, row.last), set(row.in_conflict)
@@ -239,13 +262,11 @@ class Rows:
                 self.seen.pop(other, None)
                 # Until other accounts have answered, a row says what it said.
                 if self.many and self._asks(other):
-                    asked.append(other)
+                    yield other
                 else:
                     self._judge(other, swept=True)
                 if self.rows[other].status not in ("Conflict", "Waiting"):
                     row.in_conflict.discard(other)
-        for key in asked:
-            self._judge_all(key, swept=True)
 
     def _asks(self, key: MappingKey) -> bool:
         """Whether other accounts are asked about a row that is checked again."""
@@ -445,7 +466,7 @@ class Rows:
 
     def _add_impact(self, found: Impact, account: str, before: Effect | None, then: Effect) -> None:
         place, mapping = self.places[account], then.published(account)
-        for one in self.instances(account):
+        for one in self.instances(account, then.spec.key):
             changes = one.brought_by(mapping, self.now, self.now + EVER)
             found.add(account, changes, self.now)
             if not then.suspended or then.idle(self.now):  # then others give their roles
@@ -472,8 +493,14 @@ class Rows:
                 found.conflicts.add(other.key)
                 found.new_conflict |= not there
 
-    def instances(self, account: str) -> Iterator[TimedInstance]:
-        effects = {key: row.effect[account] for key, row in self.rows.items() if account in row.effect}
+    def _effects(self, account: str) -> dict[MappingKey, Effect]:
+        return {key: row.effect[account] for key, row in self.rows.items() if account in row.effect}
+
+    def instances(self, account: str, about: MappingKey | None = None) -> Iterator[TimedInstance]:
+        """Those of an account, as it sees them where it is asked `about` a row."""
+        now = self._effects(account)
+        asked = self.as_asked.get(account, now)
+        effects = {key: each[key] for key in self.rows if key in (each := now if key == about else asked)}
         mappings = {key: each.published(account) for key, each in effects.items()}
         place = self.places[account]
         for one in place.instances:
@@ -484,7 +511,7 @@ class Rows:
     def _counting(self, account: str, made: Effect) -> Effect:
         """The same with how many instances it governs, and how many of those carry a foreign role."""
         mapping = made.published(account)
-        ranked = [(one, _ranked(one.edited(mapping), self.now)) for one in self.instances(account)]
+        ranked = [(one, _ranked(one.edited(mapping), self.now)) for one in self.instances(account, made.spec.key)]
         governed = [one for one, each in ranked if each.best and not each.tie and min(each.best, key=_key) == mapping]
         foreign = [one for one in governed if one.carries and not managed(one.carries)]
         return replace(made, matched=len(governed), occupied=len(foreign))

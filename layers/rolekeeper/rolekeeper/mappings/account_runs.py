@@ -81,9 +81,9 @@ class AccountRuns:
                 break
 
     def jobs(self, batch: str, account: str = "") -> list[AssessmentJob]:
-        """Return the rows of a batch, or those about which an account is asked."""
+        """Return the rows of a batch in their order, or those about which an account is asked."""
         jobs = (job for job, accounts in self.batches.jobs(batch) if not account or account in accounts)
-        return [layout.decode(AssessmentJob, job) for job in jobs]
+        return sorted((layout.decode(AssessmentJob, job) for job in jobs), key=lambda job: job.key)
 
     def are_needed(self, snapshot: RowSnapshot) -> bool:
         return len(self.assessor.targets_to_ask(snapshot)) > ASKED
