@@ -378,7 +378,11 @@ def _shows(story: Story, instance: str, expected: str) -> Observed:
 def _received(story: Story, source: str) -> list[tuple[str, Any]]:
     """The message groups and events of a source about the two instances; the queue is read once."""
     if not story.received:
-        story.received = {each["id"]: (group, each) for group, each in _messages(story) if _is_ours(story, each)}
+        ours = (f"/{story.a}", f"/{story.b}")
+        received = (
+            (group, each) for group, each in _messages(story) if any(arn.endswith(ours) for arn in each["resources"])
+        )
+        story.received = {each["id"]: (group, each) for group, each in received}
     found = [(group, each) for group, each in story.received.values() if each["source"] == source]
     if not found:
         raise StepSkippedError(f"the queue got no event of {source} about the instances")
@@ -394,10 +398,6 @@ def _messages(story: Story) -> Iterator[tuple[str, Any]]:
             return
         for each in answer["Messages"]:
             yield each.get("Attributes", {}).get("MessageGroupId", ""), json.loads(each["Body"])
-
-
-def _is_ours(story: Story, event: Any) -> bool:
-    return any(arn.endswith((f"/{story.a}", f"/{story.b}")) for arn in event["resources"])
 
 
 def _first_unlike(events: Sequence[Any], is_like: Callable[[Any], bool]) -> Observed:

@@ -78,7 +78,12 @@ class Verification:
 
     def run(self, machine: Machine) -> None:
         """Go through it all. What was made is removed, whatever happens; the report says what is left."""
-        self._listen()
+        events = self._caller.session.events
+        wait_out(events, self._patience)
+        events.register(
+            "provide-client-params.ec2", lambda params, context, **_: context.update(rolekeeper_asked=params)
+        )
+        events.register("after-call.ec2", self._note)
         try:
             self._play(machine)
         except BaseException as error:
@@ -152,12 +157,6 @@ class Verification:
 
     # ---- EC2's own answers, for the report ----
 
-    def _listen(self) -> None:
-        events = self._caller.session.events
-        wait_out(events, self._patience)
-        events.register("provide-client-params.ec2", _note_params)
-        events.register("after-call.ec2", self._note)
-
     def _note(self, parsed: Mapping[str, Any], model: Any, context: Mapping[str, Any], **_: object) -> None:
         """Keep an answer, unless the last one to the same call was equal: a wait asks the same again and again."""
         if model.name not in _KEPT:
@@ -169,10 +168,6 @@ class Verification:
             return
         at = (self._caller.now() - self._began).total_seconds()
         self._answers.append(Answer(at=round(at, 3), operation=model.name, asked=asked, answer=answer))
-
-
-def _note_params(params: Mapping[str, Any], context: dict[str, Any], **_: object) -> None:
-    context["rolekeeper_asked"] = params
 
 
 def _tried(act: Act) -> tuple[Outcome, float | None, str]:

@@ -268,14 +268,10 @@ def explanation(
         former=before,
         undo=[step.view() for step in steps],
     )
-    ladder = _ladder(seen)
-    return Explanation(view, steps, tags=seen.instance.tags, entries=entries, spans=carried, ladder=ladder)
-
-
-def _ladder(seen: Seen) -> Overlap | None:
     published, mapping = {each.key: each for each in seen.observed.published}, seen.decision.mapping
     tagged = (seen.instance.key.target, tuple(seen.instance.tags.items()), str(mapping or ""))
-    return next(iter(overlaps([tagged], published, lambda _, each: each, now=seen.observed.asked_at)), None)
+    ladder = next(iter(overlaps([tagged], published, lambda _, each: each, now=seen.observed.asked_at)), None)
+    return Explanation(view, steps, tags=seen.instance.tags, entries=entries, spans=carried, ladder=ladder)
 
 
 def _software(deployment: Deployment, seen: Seen) -> UptakeView:

@@ -281,8 +281,11 @@ def short_reason(seen: Seen | Unreadable) -> ShortReason:
     if decision.code == "converged" and decision.mapping and decision.mapping.pins:
         found = ShortReason("pinned", "{until}")
     if found is _NONE or (decision.code == "unmatched" and not seen.carries):
-        # One for all that need none: most instances are ok.
-        return _of_mapping(seen.named[0]) if seen.named else _NONE
+        if not seen.named:  # most instances
+            return _NONE
+        missing = seen.named[0]
+        number = f" revision {missing.revision}" if missing.revision else ""
+        return ShortReason(f"{missing.code.replace('-', ' ')}:", f"{missing.mapping}{number}")
     service = seen.instance.managed_by.removesuffix(".amazonaws.com")
     until = seen.pin.expires_at if seen.pin else decision.until
     names = {
@@ -297,12 +300,6 @@ def short_reason(seen: Seen | Unreadable) -> ShortReason:
         "until": f"until {minute(until)}" if until else "",
     }
     return ShortReason(found.cause.format_map(names), found.detail.format_map(names))
-
-
-def _of_mapping(missing: NotInEffect) -> ShortReason:
-    """The reason of an instance whose only matter is a mapping, or an edit of one, that isn't in effect."""
-    number = f" revision {missing.revision}" if missing.revision else ""
-    return ShortReason(f"{missing.code.replace('-', ' ')}:", f"{missing.mapping}{number}")
 
 
 @dataclass(frozen=True, slots=True)
