@@ -8,6 +8,7 @@ from starlette.testclient import TestClient
 
 from fakes.last_accessed import FakeReports
 from fixtures import console
+from fixtures.effects import CASES, Case
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper.settings import Limits
@@ -37,6 +38,20 @@ def hub(terminal: Terminal, desk: Desk) -> Terminal:
 def web_and_db(desk: Desk) -> None:
     """Two roles, each with its profile."""
     desk.usable("web", "db")
+
+
+@pytest.fixture
+def instance(desk: Desk, web_and_db: None) -> str:
+    del web_and_db
+    return desk.world.running(app="web", env="prod")
+
+
+@pytest.fixture(params=list(CASES.values()), ids=list(CASES))
+def case(request: pytest.FixtureRequest, desk: Desk, instance: str) -> Case:
+    """Each situation of the row of that instance's tag, as it came about."""
+    found: Case = request.param
+    found.arrange(desk, instance)
+    return found
 
 
 @pytest.fixture

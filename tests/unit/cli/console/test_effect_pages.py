@@ -2,45 +2,28 @@
 
 from html import unescape
 
-import pytest
 from starlette.testclient import TestClient
 
 from fixtures.console import words
-from fixtures.effects import CASES, WEB, Case
+from fixtures.effects import WEB, Case
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 
-every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
-
-@pytest.fixture
-def instance(desk: Desk, web_and_db: None) -> str:
-    del web_and_db
-    return desk.world.running(app="web", env="prod")
-
-
-@every_case
-def test_an_instances_page_names_the_row_and_why(browser: TestClient, desk: Desk, instance: str, case: Case) -> None:
-    case.arrange(desk, instance)
+def test_an_instances_page_names_the_row_and_why(browser: TestClient, instance: str, case: Case) -> None:
     text = words(browser.get(f"/instance/{instance}"))
     assert ("Not in effect" in text) == bool(case.named)
     assert f"Not in effect {case.named}" in text or not case.named
     assert "its tags match no mapping" not in text
 
 
-@every_case
-def test_the_fleet_names_the_row_of_an_instance_without_a_role(
-    browser: TestClient, desk: Desk, instance: str, case: Case
-) -> None:
-    case.arrange(desk, instance)
+def test_the_fleet_names_the_row_of_an_instance_without_a_role(browser: TestClient, instance: str, case: Case) -> None:
     page = browser.get("/")
     assert f"{case.status} {instance}" in words(page)
     assert case.named in unescape(page.text)
 
 
-@every_case
-def test_a_mappings_page_says_why_it_isnt_in_effect(browser: TestClient, desk: Desk, instance: str, case: Case) -> None:
-    case.arrange(desk, instance)
+def test_a_mappings_page_says_why_it_isnt_in_effect(browser: TestClient, case: Case) -> None:
     found = words(browser.get("/mapping", params={"key": "app", "value": "web"}))
     reason = case.named.partition(": ")[2].partition(" for account")[0].removeprefix("it ")
     assert ("is out of scope" if reason == "is not" else reason) in found

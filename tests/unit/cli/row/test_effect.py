@@ -6,7 +6,7 @@ Each situation of a row by each surface; the console's pages are in console/test
 import pytest
 
 from fixtures.doctor import DoctorFixture
-from fixtures.effects import CASES, WEB, Case, held, published
+from fixtures.effects import WEB, Case, held, published
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper.model.mapping import MappingKey, MappingSpec
@@ -17,18 +17,8 @@ from rolekeeper_cli.doctor.run import CHECKS, run
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.row.effect import Row
 
-every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
-
-@pytest.fixture
-def instance(desk: Desk, web_and_db: None) -> str:
-    del web_and_db
-    return desk.world.running(app="web", env="prod")
-
-
-@every_case
-def test_explain_names_the_row_and_why(terminal: Terminal, desk: Desk, instance: str, case: Case) -> None:
-    case.arrange(desk, instance)
+def test_explain_names_the_row_and_why(terminal: Terminal, instance: str, case: Case) -> None:
     ran = terminal("explain", instance, "--no-who", "--no-uptake")
     assert ran.exit_code == 0, ran.output
     assert case.named in " ".join(ran.stdout.split())
@@ -37,11 +27,7 @@ def test_explain_names_the_row_and_why(terminal: Terminal, desk: Desk, instance:
     assert any(case.named in each["reason"] for each in found) or not case.named
 
 
-@every_case
-def test_fleet_names_the_row_and_isnt_content_without_it(
-    terminal: Terminal, desk: Desk, instance: str, case: Case
-) -> None:
-    case.arrange(desk, instance)
+def test_fleet_names_the_row_and_isnt_content_without_it(terminal: Terminal, instance: str, case: Case) -> None:
     ran = terminal("fleet")
     assert ran.exit_code == 0
     assert case.named in " ".join(ran.output.split())
@@ -50,11 +36,9 @@ def test_fleet_names_the_row_and_isnt_content_without_it(
     assert row["instance"] == instance
 
 
-@every_case
 def test_wait_names_the_row_and_its_exit_code_says_whether_it_is_in_effect(
     terminal: Terminal, desk: Desk, instance: str, case: Case
 ) -> None:
-    case.arrange(desk, instance)
     desk.world.reconcile(instance)
     ran = terminal("wait", "--mapping", WEB)
     assert ran.exit_code == case.code, ran.output
@@ -64,21 +48,17 @@ def test_wait_names_the_row_and_its_exit_code_says_whether_it_is_in_effect(
         assert [case.named in each["reason"] for each in found["not_in_effect"]] == [True] * bool(case.named)
 
 
-@every_case
 def test_doctor_names_the_row_and_warns_unless_it_is_in_effect_as_written(
-    terminal: Terminal, desk: Desk, instance: str, case: Case, monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal, desk: Desk, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    case.arrange(desk, instance)
     DoctorFixture(terminal, desk, monkeypatch)
     [row] = run("mappings", CHECKS["mappings"], Deployment(Options()))
     assert (row.level, case.named in row.what) == ("warn" if case.code else "ok", True), row.what
 
 
-@every_case
 def test_launches_names_the_row_and_its_exit_code_says_whether_it_would_be_in_effect(
-    terminal: Terminal, desk: Desk, instance: str, case: Case
+    terminal: Terminal, desk: Desk, case: Case
 ) -> None:
-    case.arrange(desk, instance)
     desk.world.ec2.launchers.template("one", app="web")
     [found] = terminal.document("launches")
     assert case.named in found["reason"]
@@ -88,9 +68,7 @@ def test_launches_names_the_row_and_its_exit_code_says_whether_it_would_be_in_ef
     assert terminal("launches", "--detailed-exitcode").exit_code == code
 
 
-@every_case
-def test_plan_names_the_row_that_it_doesnt_count(terminal: Terminal, desk: Desk, instance: str, case: Case) -> None:
-    case.arrange(desk, instance)
+def test_plan_names_the_row_that_it_doesnt_count(terminal: Terminal, case: Case) -> None:
     ran = terminal("plan")
     assert ran.exit_code == 0
     assert (case.named.partition(": AWS")[0] in ran.stderr, bool(case.named)) == (
@@ -103,11 +81,9 @@ def test_plan_names_the_row_that_it_doesnt_count(terminal: Terminal, desk: Desk,
     ] * bool(case.named)
 
 
-@every_case
 def test_the_nightly_reports_list_names_the_row_and_its_exit_code_says_whether_it_is_in_effect(
-    terminal: Terminal, desk: Desk, instance: str, case: Case
+    terminal: Terminal, case: Case
 ) -> None:
-    case.arrange(desk, instance)
     line = ("mapping", "ls", "--not-in-effect", "--detailed-exitcode")
     assert terminal(*line).exit_code == case.code
     found = {row["mapping"]: row for row in terminal.document(*line, code=case.code)}
@@ -118,10 +94,8 @@ def test_the_nightly_reports_list_names_the_row_and_its_exit_code_says_whether_i
 # ---- mapping rm: the row is gone, and its instances may still carry the role ----
 
 
-@every_case
 def test_rm_ends_with_what_the_deletion_comes_to(terminal: Terminal, desk: Desk, instance: str, case: Case) -> None:
     """A deletion that is held leaves what is published in effect; any other row goes, and its role with it."""
-    case.arrange(desk, instance)
 
     def then() -> None:
         desk.publish(WEB)
