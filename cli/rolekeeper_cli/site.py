@@ -1,5 +1,6 @@
 """The console as a web application: its pages, and what they share of one deployment."""
 
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from starlette.applications import Starlette
@@ -53,6 +54,14 @@ class Site(Shared):
         """The same where an instance is, by id or name, as far as the fleet was read; otherwise the home target."""
         deployment, target = self.look(), self.fleet.target(instance)
         return deployment.at(target) if target else deployment
+
+    def known(self, place: dict[str, Any]) -> dict[str, Any]:
+        """Return the title of a page that AWS is asked for, and the facts of an instance as it was read last."""
+        id_ = place.get("id")
+        if row := next((row for row in self.fleet.known() if row.id == id_), None):
+            facts = {"Status": row.standing, "Carries": row.roles[0], "Should carry": row.roles[1], "Id": row.id}
+            return {"title": row.name or row.id, "facts": facts}
+        return {"title": name} if (name := id_ or place.get("name")) else {}
 
     def mappings(self) -> list[MappingView]:
         return self.reads.get("mappings", lambda: rows.views(self.look()), _MAPPINGS_SECONDS, stale=True)

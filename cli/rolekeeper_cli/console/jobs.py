@@ -7,17 +7,17 @@ name (`Jobs.begin`), and goes on.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import wraps
+from functools import partial, wraps
 from http import HTTPStatus
 from math import inf
 from threading import Event, Lock, Thread
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from rolekeeper_cli.aws.deployment import Deployment
@@ -29,7 +29,7 @@ _KEPT = timedelta(minutes=10)
 # What failed is tried again by a page that is open.
 _RETRIED = timedelta(seconds=15)
 _MOST = 50
-# A look that takes no longer is shown at once, instead of a page that says to wait.
+# A look that takes no longer is shown at once, whole.
 PATIENCE_SECONDS = 0.05
 # So much longer may a whole page take, which may wait for a look.
 PAGE_PATIENCE_SECONDS = 0.1
@@ -37,6 +37,8 @@ PAGE_PATIENCE_SECONDS = 0.1
 WANTED_SECONDS = 15.0
 # Maximum age of a page rendered in the background.
 _PAGE_KEPT = timedelta(seconds=10)
+# Where a page's own content begins (base.html).
+MAIN = b'<main id="main">'
 
 type Beside = Callable[[Callable[[], None]], object]
 type Work = Callable[[Deployment], Iterable[Any]]
@@ -56,7 +58,7 @@ class Job:
 
     `step` says how far it is; `error` why it found no more; `version` is another one each time anything changed. It is
     `outdated` where what it finds may have changed since it looked; `reported` once a person has read the error;
-    `abandoned` where it ended before it was through, as no page had `asked` for some seconds.
+    `abandoned` where it ended before it was through, as no page had `asked` for some seconds. `before` is the last one.
     """
 
     began: datetime
@@ -69,6 +71,7 @@ class Job:
     reported: bool = False
     abandoned: bool = False
     asked: float = 0.0
+    before: "Job | None" = None
     end: Event = field(default_factory=Event)
 
     def run(self, work: Work, deployment: Deployment, clock: Callable[[], float]) -> None:
@@ -109,8 +112,7 @@ class Job:
         if ended and self.error:
             raise self.error
         found = list(self.found)
-        first = found[0] if found else None
-        return {"job": self, "version": version, "ended": ended, "found": found, "first": first}
+        return {"job": self, "version": version, "ended": ended, "found": found, "first": next(iter(found), None)}
 
 
 class Jobs:
@@ -144,7 +146,10 @@ class Jobs:
             begins = job is None or (anew and job.end.is_set()) or job.is_over(self._now(), polled=polled, since=since)
             if job is None or begins:
                 # Its versions go on: an open page may show one of the former look.
-                job = self._jobs[name] = Job(self._now(), version=job.version + 1 if job else 0)
+                former, job = job, Job(self._now(), version=job.version + 1 if job else 0, before=job)
+                self._jobs[name] = job
+                if former:
+                    former.before = None
                 while len(self._jobs) > _MOST:
                     del self._jobs[next(iter(self._jobs))]
             job.asked = self._clock()
@@ -161,10 +166,9 @@ class Jobs:
         job.end.wait(PATIENCE_SECONDS)
         return job
 
-    def drop(self, name: str) -> None:
-        """It was shown, and the next page is to begin anew."""
+    def clear(self) -> None:
         with self._lock:
-            self._jobs.pop(name, None)
+            self._jobs.clear()
 
     def forget(self) -> None:
         """A write may have changed what was found: the next page begins anew, once a running look has ended."""
@@ -174,38 +178,45 @@ class Jobs:
 
 
 def soon(show: Callable[[Request], Response]) -> Callable[[Request], Response]:
-    """The same page, or if that takes longer, one that says so: it asks whether the page is there, and then opens it.
+    """The same page, or if that takes longer, what is known of it: that asks for the whole, and fills it in in place.
 
     What an open page asks for isn't hurried.
     """
 
-    def made(request: Request) -> Iterator[Response | Exception]:
-        try:
-            yield show(request)
-        except Exception as error:  # noqa: BLE001  # it is raised again for who waits
-            yield error
-
     @wraps(show)
     def endpoint(request: Request) -> Response:
-        waits = request.headers.get("HX-Trigger") == "waiting"
-        if request.method != "GET" or ("HX-Request" in request.headers and not waits):
+        fills = request.headers.get("HX-Trigger") == "filling"
+        if request.method != "GET" or ("HX-Request" in request.headers and not fills):
             return show(request)
         site, url = request.app.state.site, request.url
         name, since = f"{url.path}?{url.query}", site.deployment.now() - _PAGE_KEPT
-        job = site.pages.get(name, lambda _: made(request), since=since)
-        there = job.end.wait(PAGE_PATIENCE_SECONDS)
-        if waits:
-            return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Refresh": "true"} if there else {})
-        if not there:
-            here = site.reads.known("here") or {}
-            return page(request, "waiting.html", HTTPStatus.ACCEPTED, title="Reading", here=here, ended=False)
-        site.pages.drop(name)
-        answer: Response | Exception = job.found[0]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        job = site.pages.get(name, lambda _: [show(request)], polled=fills, since=since)
+        if not job.end.wait(PAGE_PATIENCE_SECONDS):
+            return Response(status_code=HTTPStatus.NO_CONTENT) if fills else _as_known(request, job.before)
+        if fills and not _whole(job):  # the browser opens it: an error, or another page
+            return Response(status_code=HTTPStatus.NO_CONTENT, headers={"HX-Refresh": "true"})
+        job.outdated = True  # it was shown, and the next page is made anew
+        if job.error:
+            raise job.error
+        return job.found[0]  # type: ignore[no-any-return]  # of any look
 
     return endpoint
+
+
+def _whole(job: Job | None) -> bytes:
+    """The markup of a page; empty for an error and for what leads to another page."""
+    answer = job.found[0] if job and job.found else None
+    return bytes(answer.body) if isinstance(answer, HTMLResponse) and answer.status_code == HTTPStatus.OK else b""
+
+
+def _as_known(request: Request, former: Job | None) -> Response:
+    """The page as it was shown last, or its frame with what is known of it."""
+    site = request.app.state.site
+    draw = partial(page, request, "filling.html", HTTPStatus.ACCEPTED, here=site.reads.known("here") or {})
+    if former and (shown := _whole(former)):
+        asks = MAIN + bytes(draw(part="asks", at=former.ended).body)
+        return HTMLResponse(shown.replace(MAIN, asks, 1), HTTPStatus.ACCEPTED)
+    return draw(at=None, ended=False, **site.known(request.path_params))
 
 
 def look(request: Request, name: str, work: Work, *, since: datetime | None = None) -> Job:

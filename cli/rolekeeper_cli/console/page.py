@@ -215,7 +215,9 @@ def page(
     """
     site = request.app.state.site
     here = values["here"] if "here" in values else site.here()
-    values = {"asked": Asked.of(request), "query": partial(query_of, request)} | values
+    sections = _sections(request.url.path, hub=bool(here.get("organization")))
+    title = next((name for name, _, current in sections if current), "Rolekeeper")
+    values = {"asked": Asked.of(request), "query": partial(query_of, request), "title": title} | values
     values |= {
         "layout": "part.html" if part else "base.html",
         "part": part,
@@ -223,7 +225,7 @@ def page(
         "request": request,
         "here": here,
         "notice": site.notices.known(request.query_params.get("said", "")),
-        "sections": _sections(request.url.path, hub=bool(here.get("organization"))),
+        "sections": sections,
         "now": site.deployment.now(),
     }
     return HTMLResponse(bare_page(template, **values), status)

@@ -55,7 +55,7 @@ def serve(
     _ = deployment.caller, deployment.stack
     # While one thread reads the fleet, those that make pages have their turn sooner than in Python's 5 ms.
     sys.setswitchinterval(_TURN_SECONDS)
-    templates().get_template("waiting.html")
+    templates().get_template("filling.html")
     listening, lasts = listen_as_before(ports.file_of(deployment)) if port is None else (listen(port), port != 0)
     with listening, _signals_call(signal.default_int_handler), ExitStack() as ending:
         port = listening.getsockname()[1]

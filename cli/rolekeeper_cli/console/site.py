@@ -50,13 +50,19 @@ class Shared:
 
     def here(self) -> dict[str, Any]:
         """Who the console acts as, and where: the head of every page. Unknown values are empty."""
-        return self.reads.get("here", lambda: _here(self.look()), _HERE_SECONDS, stale=True)
+
+        def read() -> dict[str, Any]:
+            ask = partial(self.deployment.ask, "iam:ListAccountAliases", "*")
+            alias = self.reads.get("alias", lambda: " ".join((_or_none(ask) or {}).get("AccountAliases", ())))
+            return _here(self.look()) | {"alias": alias}
+
+        return self.reads.get("here", read, _HERE_SECONDS, stale=True)
 
     def say(self, notice: Notice) -> str:
         """Keep what a write did for the page that follows it, whose address ends in `?said=` and this id."""
         self.reads.forget("here", "mappings")
         self.jobs.forget()
-        self.pages.forget()
+        self.pages.clear()  # not even as it was until then
         return self.notices.keep(notice)
 
 

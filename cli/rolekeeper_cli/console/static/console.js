@@ -18,6 +18,21 @@
   document.addEventListener("htmx:afterOnLoad", function (event) {
     if (event.detail.xhr.status < 400) { banner().hidden = true; }
   });
+  // A page that was shown as it was known fills itself in, but not over what a person typed or chose meanwhile.
+  function typed() {
+    return Array.from(document.querySelectorAll("#main input, #main textarea")).some(function (each) {
+      return each.value !== each.defaultValue || Boolean(each.checked) !== Boolean(each.defaultChecked);
+    });
+  }
+  document.addEventListener("htmx:beforeSwap", function (event) {
+    var filling = event.detail.requestConfig.elt;
+    if (filling.id !== "filling" || event.detail.xhr.status !== 200 || !typed()) { return; }
+    event.detail.shouldSwap = false;
+    var note = document.createElement("p");
+    note.className = "note";
+    note.textContent = "There is a newer state of this page. Load it again to see it.";
+    filling.replaceWith(note);
+  });
   // By its id, or its words and where it is: a part that is drawn anew knows nothing of the fold that was open before.
   var unfolded = [];
   function nameOf(summary) {

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from httpx2 import Response
 from markupsafe import escape
 
 from fixtures import console
@@ -15,6 +16,7 @@ from fixtures.terminal import Terminal
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console import jobs as module
 from rolekeeper_cli.console.jobs import Jobs
+from rolekeeper_cli.console.page import Notice
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.site import Site
@@ -168,14 +170,19 @@ class Slow:
     def __init__(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "PATIENCE_SECONDS", 0)
         monkeypatch.setattr(module, "PAGE_PATIENCE_SECONDS", 0)
-        self.begun: list[Callable[[], None]] = []
+        self.site, self.begun = site, list[Callable[[], None]]()
         site.pages = Jobs(site.look, site.deployment.now, beside=self.begun.append)
         self.browser = console.browser(site)
 
-    def polls(self, page: str) -> str | None:
-        answer = self.browser.get(page, headers={"HX-Request": "true", "HX-Trigger": "waiting"})
-        assert (answer.status_code, answer.text) == (204, "")
-        return answer.headers.get("HX-Refresh")
+    def fills(self, page: str) -> Response:
+        """What a page that was shown as it was known gets when it asks for the whole."""
+        return self.browser.get(page, headers={"HX-Request": "true", "HX-Trigger": "filling"})
+
+    def opens(self, page: str) -> Response:
+        """The whole page, once it is there."""
+        self.browser.get(page)
+        self.begun.pop()()
+        return self.fills(page)
 
 
 @pytest.fixture
@@ -184,47 +191,77 @@ def slow(site: Site, monkeypatch: pytest.MonkeyPatch) -> Slow:
 
 
 @pytest.mark.parametrize(
-    "page",
+    ("page", "title"),
     [
-        *("/", "/instance/web", "/mappings", "/mapping?key=app&value=web", "/mapping/held?key=app&value=web"),
-        *("/mapping/new", "/roles", "/role/web", "/launches", "/doctor", "/targets", "/settings"),
-        "/settings/switch?what=pause",
+        *(("/", "Fleet"), ("/instance/web", "web"), ("/mappings", "Mappings"), ("/role/web", "web")),
+        *(("/mapping?key=app&value=web", "Mappings"), ("/mapping/held?key=app&value=web", "Mappings")),
+        *(("/mapping/new", "Mappings"), ("/roles", "Roles"), ("/launches", "Launches"), ("/doctor", "Doctor")),
+        *(("/targets", "Targets"), ("/settings", "Settings"), ("/settings/switch?what=pause", "Settings")),
     ],
 )
-def test_no_page_waits_for_aws(slow: Slow, desk: Desk, page: str) -> None:
+def test_no_page_waits_for_aws(slow: Slow, desk: Desk, page: str, title: str) -> None:
     desk.world.calls.clear()
     answer = slow.browser.get(page)
     assert (answer.status_code, len(slow.begun)) == (202, 1)
-    assert "Waiting for AWS." in words(answer)
+    assert console.main(answer) == f"{title} Reading from AWS."
     assert '<noscript><meta http-equiv="refresh"' in answer.text
     assert console.news(answer) == page
     assert not desk.world.calls.made
+    assert (slow.fills(page).status_code, slow.fills(page).text) == (204, "")
 
 
-def test_a_page_that_waits_opens_what_it_waited_for(slow: Slow, desk: Desk) -> None:
+def test_a_page_that_is_known_in_part_fills_itself_in(slow: Slow, desk: Desk) -> None:
     desk.edit("app=web", role="web")
     assert slow.browser.get("/mappings?text=app").status_code == 202
-    assert slow.polls("/mappings?text=app") is None
+    assert slow.fills("/mappings?text=app").status_code == 204
     slow.begun.pop()()
-    assert slow.polls("/mappings?text=app") == "true"
-    assert "app=web" in words(slow.browser.get("/mappings?text=app"))
+    assert "app=web" in console.main(slow.fills("/mappings?text=app"))
     assert not slow.begun, "it was made once"
-    assert slow.browser.get("/mappings?text=app").status_code == 202, "and is shown once"
 
 
-def test_a_page_that_waits_opens_an_error_too(slow: Slow) -> None:
-    slow.browser.get("/mapping?key=app&value=none")
+def test_a_page_is_shown_as_it_was_last_until_aws_answers(slow: Slow, desk: Desk, terminal: Terminal) -> None:
+    desk.edit("app=web", role="web")
+    slow.opens("/mappings?text=app")
+    desk.edit("app=app2", role="web")
+    terminal.wait(60)
+    former = slow.browser.get("/mappings?text=app")
+    assert former.status_code == 202
+    assert console.main(former).startswith("As it was 1 min ago . Reading it again.")
+    assert "app=web" in console.main(former)
+    assert console.news(former) == "/mappings?text=app"
     slow.begun.pop()()
-    answer = slow.browser.get("/mapping?key=app&value=none")
-    assert answer.status_code == 404
-    assert "There is no mapping app=none" in words(answer)
+    assert "app=app2" in console.main(slow.fills("/mappings?text=app"))
+    assert console.main(slow.browser.get("/mappings?text=other")) == "Mappings Reading from AWS.", "another question"
+
+
+def test_what_was_known_before_a_write_isnt_shown_after_it(slow: Slow) -> None:
+    slow.opens("/mappings")
+    slow.site.say(Notice("Paused"))
+    assert console.main(slow.browser.get("/mappings")) == "Mappings Reading from AWS."
+
+
+def test_an_instance_is_shown_as_the_fleet_has_it(slow: Slow, desk: Desk) -> None:
+    desk.role("web")
+    desk.edit("app=web", role="web")
+    id_ = desk.world.running(Name="web-1", app="web")
+    slow.site.fleet.ask(5)
+    answer = slow.browser.get(f"/instance/{id_}")
+    assert console.main(answer) == f"web-1 Reading from AWS. Status drift Carries NONE Should carry web Id {id_}"
+
+
+@pytest.mark.parametrize("page", ["/mapping?key=app&value=none", "/instance/web/who"])
+def test_an_error_and_another_page_are_opened(slow: Slow, page: str) -> None:
+    answer = slow.opens(page)
+    assert (answer.status_code, answer.headers.get("HX-Refresh")) == (204, "true")
+    assert slow.browser.get(page).status_code == 404
 
 
 def test_what_was_made_while_nobody_waited_is_made_again(slow: Slow, terminal: Terminal) -> None:
     slow.browser.get("/mappings")
     slow.begun.pop()()
     terminal.wait(11)
-    assert slow.browser.get("/mappings").status_code == 202
+    slow.browser.get("/mappings")
+    assert len(slow.begun) == 1
 
 
 def test_what_an_open_page_asks_for_isnt_hurried(slow: Slow) -> None:

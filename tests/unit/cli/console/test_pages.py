@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 from fixtures import console
 from fixtures.account import MAPPING_TABLE
 from fixtures.console import words
+from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.aws.errors import classify
 from rolekeeper.mappings.impact import Impact
@@ -66,24 +67,33 @@ def asks(site: Site, raises: Exception | None = None) -> TestClient:
 
 def test_every_page_says_whom_it_acts_as_and_where(browser: TestClient) -> None:
     said = words(browser.get("/"))
-    assert f"Acts as {CALLER} Account 123456789012 Region us-east-1 Stack rolekeeper Mode enforce" in said
-    assert "embedded AWS" not in said
+    who = "Account 123456789012 Region us-east-1 Stack rolekeeper Share this page"
+    assert f"123456789012 us-east-1 enforce writes moto Acts as {CALLER} {who}" in said
+
+
+def test_the_account_is_called_by_its_alias_which_is_asked_for_once(site: Site, desk: Desk) -> None:
+    desk.iam.create_account_alias(AccountAlias="example-prod")
+    browser = asks(site)
+    assert "example-prod us-east-1 enforce" in words(browser.get("/"))
+    desk.iam.delete_account_alias(AccountAlias="example-prod")
+    site.reads.forget("here")
+    assert "Account 123456789012 (example-prod)" in words(browser.get("/"))
 
 
 def test_it_says_that_rolekeeper_is_paused_as_soon_as_a_write_did_it(site: Site, browser: TestClient) -> None:
     browser.get("/")
     store = site.deployment.app.store
     store.write(store.update(layout.CONTROL, Update().set({"paused": True})))
-    assert "Mode enforce" in words(browser.get("/")), "asked once a minute"
+    assert " enforce " in words(browser.get("/")), "asked once a minute"
     site.say(Notice("Rolekeeper is paused."))
-    assert "Mode paused" in words(browser.get("/"))
+    assert '<span class="state bad">paused</span>' in browser.get("/").text
 
 
 def test_a_head_that_cannot_be_asked_for_keeps_no_page_from_showing(terminal: Terminal) -> None:
     terminal.clients["sts"] = Mock(get_caller_identity=Mock(side_effect=EXPIRED))
     answer = asks(console.site()).get("/nowhere")
     assert answer.status_code == 404
-    assert "Acts as unknown Account unknown Region us-east-1 Stack rolekeeper Mode unknown" in words(answer)
+    assert "account unknown us-east-1 mode unknown" in words(answer)
 
 
 def test_a_bug_in_the_head_is_no_unknown(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
