@@ -1,10 +1,9 @@
 """An organization of any size, in virtual time: 400 accounts in 17 Regions are `Scale(closing, 400)`.
 
-The real functions run, as Lambda and the state machines run them: each run has a clock of its own, a map's children go
-40 at once, a process that is new takes a second more, and each call takes its time. With fewer accounts fewer children
-go at once, so each takes its turn as late as in the whole. `sweep` plays a round, `edit` some edits at once. EC2 makes
-each page when it is asked for it. Of 20 accounts one refuses the hub's roles, one throttles it and one gives no answer,
-until `repair`. Bench and tests call it.
+The real functions run, as Lambda and the state machines run them: each run has a clock of its own, a process that is
+new takes a second more, and each call takes its time. With fewer accounts fewer children of a map go at once, so each
+takes its turn as late as in the whole. `sweep` plays a round, `edit` some edits at once. EC2 makes each page when it is
+asked for it. Of 20 accounts one refuses the hub's roles, one throttles it and one gives no answer, until `repair`.
 """
 
 import heapq
