@@ -52,8 +52,7 @@ def test_no_account_waits_for_another_and_none_ends_the_round() -> None:
     each = STATES["Each"]
     assert each["ItemProcessor"]["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"}
     assert (each["MaxConcurrency"], each["ToleratedFailurePercentage"]) == (IN_ACCOUNTS, 100)
-    rounds = 400 / each["MaxConcurrency"]
-    assert rounds * EXPRESS + 2 * RESUMED["Run"]["TimeoutSeconds"] < MACHINE["TimeoutSeconds"]
+    assert 400 / each["MaxConcurrency"] * EXPRESS + 2 * RESUMED["Run"]["TimeoutSeconds"] < MACHINE["TimeoutSeconds"]
 
 
 # ---- run ----

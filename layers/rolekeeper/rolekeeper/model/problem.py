@@ -218,10 +218,7 @@ def details(reasons: Iterable[Reason]) -> list[dict[str, Any]]:
 
 
 def stored(text: str, details: Any) -> tuple[Reason, ...]:
-    """Read stored reasons. Anybody can write them: where they don't make the text, that alone is the reason.
-
-    What an older version stored has the text alone.
-    """
+    """Read stored reasons. Anybody can write them: where they don't make the text, that alone is the reason."""
     for written in (details, [{"code": "in-effect"}]):
         with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             found = tuple(map(_read, written))

@@ -312,11 +312,7 @@ def encode(value: Any) -> Any:
 
 
 def decode[T](kind: type[T], item: Mapping[str, Any]) -> T:
-    """Read what `encode` wrote, absent fields by their defaults.
-
-    Raises:
-        KeyError, TypeError, ValueError: the item isn't what `encode` wrote.
-    """
+    """Read what `encode` wrote, absent fields by their defaults; else raise a KeyError, a TypeError or a ValueError."""
     fields = _fields(kind)  # type: ignore[arg-type]  # a class is hashable
     found = ((name, hint, read, item[name]) for name, hint, read in fields if name in item)
     return kind(**{name: value if type(value) is hint else read(value) for name, hint, read, value in found})
