@@ -11,7 +11,6 @@ from statistics import mean
 from typing import Any
 
 from fakes.dynamodb import FakeDynamoDB
-from fakes.dynamodb_capacity import GROWN, Capacity
 from fakes.dynamodb_values import RefusedError
 from fixtures.state_table import swept_item
 from rolekeeper.model.instance import Target
@@ -25,6 +24,7 @@ from simulation.deployment import Deployment
 from simulation.engine import Engine
 from simulation.invariants import ROWS, STATE
 from simulation.spokes import ORGANIZATION, join, register
+from support.table_capacity import GROWN, Capacity
 
 TAG = {FIRST.tag_key: FIRST.tag_value}
 REFILL = 5.0  # changes a second in a target, by EC2's token bucket (AWS_FACTS.md, "Throttles")

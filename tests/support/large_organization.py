@@ -27,7 +27,6 @@ import on_schedule
 import runtime
 from fakes.calls import Calls
 from fakes.clock import Clock
-from fakes.dynamodb_capacity import UNITS, Capacity
 from fakes.ec2 import EC2_META, client_error
 from fakes.others import FakeIam
 from fixtures.account import ACCOUNT, ACCOUNTS_MACHINE, MAPPING_TABLE, FakeAccount, mapping_key
@@ -42,6 +41,7 @@ from rolekeeper.settings import Limits, Settings
 from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Profile
 from support import templates
+from support.table_capacity import UNITS, Capacity
 
 REGIONS = tuple(f"eu-north-{number}" for number in range(1, 18))
 ROWS = 10  # row `n` governs each tenth instance of a target, from the `n`th on
