@@ -6,7 +6,6 @@ load itself makes go wrong: Lambda runs no more at once than the account may, an
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import mean
 from typing import Any
 
@@ -30,7 +29,7 @@ TAG = {FIRST.tag_key: FIRST.tag_value}
 REFILL = 5.0  # changes a second in a target, by EC2's token bucket (AWS_FACTS.md, "Throttles")
 LONGEST, GROUP = 3 * 3600.0, 200
 RUNS = 1_000  # at once, by Lambda's default quota
-APART = 2.3  # seconds between two tags, an odd number as workers may run in step
+APART = 0.7  # seconds between two tags
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def floor(instances: int) -> float:
 def edited(sizes: Sequence[int], *, workers: int, seed: int = 1, partitions: int = GROWN, tags: int = 0) -> Edited:
     """Edit the role of so many instances of the hub's own target, and of so many of each spoke.
 
-    Meanwhile so many `tags` are set in one more spoke, on instances that nothing governed.
+    While these change, so many `tags` are set in one more spoke, on instances that nothing governed.
     """
     engine, sizes = Engine(seed, tells=False), [*sizes, *[0] * bool(tags)]
     limits = Limits(sum(sizes) + tags, 100)
@@ -117,6 +116,7 @@ def edited(sizes: Sequence[int], *, workers: int, seed: int = 1, partitions: int
         for role in ("first", "former"):
             account.roles[role] = PATH
             account.profile(role)
+    targets = [world.promises, *world.promises.spokes]
     with deployment.installed(seed):
         fleet = _launched(engine, accounts, sizes)
         quiet = [*accounts.values()][-1]
@@ -125,13 +125,10 @@ def edited(sizes: Sequence[int], *, workers: int, seed: int = 1, partitions: int
         engine.play(engine.seconds + 60)
         world.listen()
         began = engine.seconds
-        tagged = {one: began + number * APART for number, one in enumerate(untagged, start=1)}
-        for one, at in tagged.items():
-            engine.after(at - began, partial(quiet.truth.create_tags, one, TAG))
+        tagged = _tagged(engine, quiet, untagged, lambda: not sum(sizes) or any(of.changes for of in targets))
         world.tables.put_item(TableName=ROWS, Item=layout.to_attributes(_row("first")))
         times = _play(engine, accounts, fleet, began)
         engine.play(engine.seconds + 60)
-    targets = [world.promises, *world.promises.spokes]
     changed_at = {asked.instance: asked.at for asked, _ in reversed(targets[-1].changes)}
     return Edited(
         instances=sum(sizes),
@@ -146,6 +143,22 @@ def edited(sizes: Sequence[int], *, workers: int, seed: int = 1, partitions: int
         broken=tuple(str(one) for of in targets for one in of.violations),
         dead_letters=len(deployment.dead_letters),
     )
+
+
+def _tagged(engine: Engine, account: Account, instances: Sequence[str], begun: Callable[[], bool]) -> dict[str, float]:
+    """Tag these one after another, once the changes have begun; says when each was, in the end."""
+    left, tagged = list(instances), dict[str, float]()
+
+    def one() -> None:
+        if begun():
+            tagged[left[-1]] = engine.seconds
+            account.truth.create_tags(left.pop(), TAG)
+        if left:
+            engine.after(APART, one)
+
+    if left:
+        engine.after(APART, one)
+    return tagged
 
 
 def _row(role: str) -> dict[str, Any]:
