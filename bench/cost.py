@@ -54,7 +54,7 @@ COUNTS = {
     "converged": Counts(3, 17, log=800),
     "wait": Counts(5, 17, 6, log=750),
     "ended": Counts(4, 17, 1, log=650),
-    "minute": Counts(4, 5),
+    "minute": Counts(7, 8),
     # A sweep, and for each instance and each row that it sees. IAM is asked beside that (`asking`).
     "sweep": Counts(11, 8, 1, log=400),
     "an instance": Counts(0.035, 3.1),

@@ -7,7 +7,7 @@ values aren't).
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ class FakeDynamoDB:
     Attributes:
         on_change: is told of each item that a write made another, once all of the write took effect: the table, the
             item's key, and the item before and after (None: there is none). What it is given may not be changed.
+        before_writes: is told the partitions of a write before it takes effect; may raise a RefusedError.
         unprocessed: so many more answers of BatchGetItem leave out all that they were asked for.
     """
 
@@ -61,6 +62,7 @@ class FakeDynamoDB:
         self._guarded = guarded
         self._calls = calls
         self.on_change: Callable[[str, Key, Item | None, Item | None], None] | None = None
+        self.before_writes: Callable[[Sequence[str]], object] = lambda _: None
         self.unprocessed = 0
 
     def add_table(self, name: str, keys: tuple[str, ...]) -> None:
@@ -257,7 +259,8 @@ class FakeDynamoDB:
         self._permit(table, item.get(table.keys[0], {}).get("S", ""))
         return _Write(table, kind, item, condition, change, names, values)
 
-    def _commit(self, results: Iterable["_Result"]) -> None:
+    def _commit(self, results: Sequence["_Result"]) -> None:
+        self.before_writes([each.key[0] for each in results])
         changed = [each for each in results if each.before is not each.after]
         for each in changed:
             each.table.keep(each.key, each.after)

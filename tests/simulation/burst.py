@@ -70,7 +70,7 @@ class Burst:
         return self.writes / self.changed
 
 
-class _Table(DynamoDbClient):
+class Table(DynamoDbClient):
     def __init__(self, *world: Any, calls: Counter[str], engine: Engine, rng: random.Random) -> None:
         super().__init__(engine, *world)
         self.conflicts = 0
@@ -122,7 +122,7 @@ class Calm:
     promises: Promises
     deployment: Deployment
     budget: Budget
-    table: _Table
+    table: Table
     calls: Counter[str]
     weather: Weather
     _told: list[Callable[[Event], None]]
@@ -153,6 +153,7 @@ def calm(  # the knobs of one experiment
     others: float = 0,
     outside: Callable[[Engine, Weather, Counter[str]], Outside] = Counting,
     deployed: type[Deployment] = Deployment,
+    stored: type[Table] = Table,
     organization: str = "",
 ) -> Calm:
     """Make one, with a role and a profile for each of two mappings. Its rules forward nothing yet."""
@@ -185,7 +186,7 @@ def calm(  # the knobs of one experiment
     deployment = deployed(engine, weather, account, tables, promises, configured)
     border = deployment.outside = outside(engine, weather, calls)
     budget = Budget(lambda: engine.seconds, others)
-    table = _Table(weather, border, tables, promises, calls=calls, engine=engine, rng=weather.rng)
+    table = stored(weather, border, tables, promises, calls=calls, engine=engine, rng=weather.rng)
     deployment.clients.update(
         {
             "ec2": Ec2Client(engine, weather, border, account, promises, budget),

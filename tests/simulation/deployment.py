@@ -373,7 +373,7 @@ class Deployment:
     @property
     def follow_ups(self) -> int:
         """How many instances are to be looked at again."""
-        return sum(pk == layout.FOLLOW_UPS for pk, _ in self._timers)
+        return sum(pk in layout.FOLLOW_UPS for pk, _ in self._timers)
 
     # ---- the hub's Region ----
 
@@ -413,7 +413,7 @@ class Deployment:
             or (pk.startswith(layout.APPROVALS) and new)
         ):
             self._state.add({"pk": {"S": pk}, "sk": {"S": sk}}, old, new)
-        if pk in (layout.TIMERS, layout.FOLLOW_UPS):
+        if pk in (layout.TIMERS, *layout.FOLLOW_UPS):
             (self._timers.add if new else self._timers.discard)((pk, sk))
             self.tick()
         if (pk, sk) == layout.target_key(HUB):

@@ -1,14 +1,16 @@
 """One edit over many targets, in virtual time: when the last of their instances has changed.
 
 Each target has EC2's token buckets of its own, so they could all change side by side. Nothing goes wrong in it but what
-load itself makes go wrong.
+load itself makes go wrong: Lambda runs no more at once than the account may, and DynamoDB throttles by partition.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any
 
 from fakes.dynamodb import FakeDynamoDB
+from fakes.dynamodb_values import RefusedError
 from fixtures.state_table import swept_item
 from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import MappingSpec, PublishedMapping
@@ -16,15 +18,18 @@ from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from simulation.account import HUB, PATH, Account, Maker, target_at
 from simulation.actors import Habits
-from simulation.burst import FIRST, calm, carries
+from simulation.burst import FIRST, Table, calm, carries
 from simulation.deployment import Deployment
 from simulation.engine import Engine
 from simulation.invariants import ROWS, STATE
 from simulation.spokes import ORGANIZATION, join, register
+from support.table_capacity import GROWN, Capacity
 
 TAG = {FIRST.tag_key: FIRST.tag_value}
 REFILL = 5.0  # changes a second in a target, by EC2's token bucket (AWS_FACTS.md, "Throttles")
 LONGEST, GROUP = 3 * 3600.0, 200
+RUNS = 1_000  # at once, by Lambda's default quota
+APART = 0.7  # seconds between two tags
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Edited:
         instances: how many it moves, and `changed` how many it moved.
         begins: seconds from the edit until the first change; `seconds` until the last, and `at_hub` in the hub itself.
         at_once: the most runs of functions at the same time.
+        units: the most write units in a second, and how many writes were `throttled`.
+        tag_to_role: the mean of the seconds from a tag in a quiet target until its change.
         broken: promises of docs/guarantees.md that were broken; `dead_letters` are messages that were given up.
     """
 
@@ -44,16 +51,23 @@ class Edited:
     seconds: float
     at_hub: float
     at_once: int
+    units: int
+    throttled: int
+    tag_to_role: float
     broken: tuple[str, ...]
     dead_letters: int
 
 
 class _Counting(Deployment):
-    """Counts the runs that are under way."""
+    """Counts the runs that are under way; one that is too much is tried again after a second."""
 
     going = at_once = 0
 
     def run(self, function: str, event: dict[str, Any], ended: Callable[[str, Any], None], *rest: Any) -> None:
+        if self.going == RUNS:
+            self._engine.after(1, lambda: self.run(function, event, ended, *rest))
+            return
+
         def over(how: str, answer: Any) -> None:
             self.going -= 1
             ended(how, answer)
@@ -63,43 +77,88 @@ class _Counting(Deployment):
         super().run(function, event, over, *rest)
 
 
+class _Partitioned(Table):
+    """A table that takes what its `capacity` does."""
+
+    def __init__(self, *world: Any, **parts: Any) -> None:
+        super().__init__(*world, **parts)
+        self.capacity = Capacity(lambda: self._clock.seconds, self._clock.pause)
+
+    def _write(self, operation: str, act: Callable[[], Any], writes: list[dict[str, Any]]) -> Any:
+        keys = [given.get("Key") or given["Item"] for write in writes for given in write.values()]
+        try:
+            self.capacity.take([key["pk"]["S"] for key in keys if "pk" in key])  # the rows' table is another
+        except RefusedError as refused:
+            raise refused.for_client(operation) from None
+        return super()._write(operation, act, writes)
+
+
 def floor(instances: int) -> float:
     """Return the seconds that EC2's refill alone takes for so many changes in a target."""
     return instances / REFILL
 
 
-def edited(sizes: Sequence[int], *, workers: int, seed: int = 1) -> Edited:
-    """Edit the role of so many instances of the hub's own target, and of so many of each spoke."""
-    engine = Engine(seed, tells=False)
-    world = calm(engine, seed, Limits(sum(sizes), 100), organization=ORGANIZATION, deployed=_Counting)
-    deployment = world.deployment
+def edited(sizes: Sequence[int], *, workers: int, seed: int = 1, partitions: int = GROWN, tags: int = 0) -> Edited:
+    """Edit the role of so many instances of the hub's own target, and of so many of each spoke.
+
+    While these change, so many `tags` are set in one more spoke, on instances that nothing governed.
+    """
+    engine, sizes = Engine(seed, tells=False), [*sizes, *[0] * bool(tags)]
+    limits = Limits(sum(sizes) + tags, 100)
+    world = calm(engine, seed, limits, organization=ORGANIZATION, deployed=_Counting, stored=_Partitioned)
+    deployment, table = world.deployment, world.table
     assert isinstance(deployment, _Counting)
-    deployment.kept[:] = [{} for _ in range(workers)]
+    assert isinstance(table, _Partitioned)
+    deployment.kept[:], table.capacity.partitions = [{} for _ in range(workers)], partitions
     accounts, parts = {HUB: world.account}, (world.promises, deployment, world.tables)
     for target in map(target_at, range(1, len(sizes))):
         account = accounts[target] = join(seed, engine, world.weather, *parts, Habits(), target).account
         for role in ("first", "former"):
             account.roles[role] = PATH
             account.profile(role)
+    targets = [world.promises, *world.promises.spokes]
     with deployment.installed(seed):
         fleet = _launched(engine, accounts, sizes)
+        quiet = [*accounts.values()][-1]
+        untagged = [quiet.launch({}) for _ in range(tags)]
         _publish(world.tables, engine, accounts, sizes)
         engine.play(engine.seconds + 60)
         world.listen()
         began = engine.seconds
+        tagged = _tagged(engine, quiet, untagged, lambda: not sum(sizes) or any(of.changes for of in targets))
         world.tables.put_item(TableName=ROWS, Item=layout.to_attributes(_row("first")))
         times = _play(engine, accounts, fleet, began)
         engine.play(engine.seconds + 60)
+    changed_at = {asked.instance: asked.at for asked, _ in reversed(targets[-1].changes)}
     return Edited(
         instances=sum(sizes),
         changed=sum(carries(accounts[target], one, "first") for target, ones in fleet.items() for one in ones),
-        begins=min(first for first, _ in times.values()) - began,
-        seconds=max(last for _, last in times.values()) - began,
-        at_hub=times[HUB][1] - began,
+        begins=min((first for first, _ in times.values()), default=began) - began,
+        seconds=max((last for _, last in times.values()), default=began) - began,
+        at_hub=times[HUB][1] - began if HUB in times else 0,
         at_once=deployment.at_once,
-        broken=tuple(str(one) for of in (world.promises, *world.promises.spokes) for one in of.violations),
+        units=table.capacity.most,
+        throttled=table.capacity.throttled,
+        tag_to_role=mean(changed_at[one] - at for one, at in tagged.items()) if tagged else 0,
+        broken=tuple(str(one) for of in targets for one in of.violations),
         dead_letters=len(deployment.dead_letters),
     )
+
+
+def _tagged(engine: Engine, account: Account, instances: Sequence[str], begun: Callable[[], bool]) -> dict[str, float]:
+    """Tag these one after another, once the changes have begun; says when each was, in the end."""
+    left, tagged = list(instances), dict[str, float]()
+
+    def one() -> None:
+        if begun():
+            tagged[left[-1]] = engine.seconds
+            account.truth.create_tags(left.pop(), TAG)
+        if left:
+            engine.after(APART, one)
+
+    if left:
+        engine.after(APART, one)
+    return tagged
 
 
 def _row(role: str) -> dict[str, Any]:

@@ -246,7 +246,7 @@ class _Story:
 
     def left(self) -> int:
         """What is still to be done."""
-        timers = sum(1 for pk in (layout.TIMERS, layout.FOLLOW_UPS) for _ in islice(self.store.items(pk, "9"), 100))
+        timers = sum(1 for pk in (layout.TIMERS, *layout.FOLLOW_UPS) for _ in islice(self.store.items(pk, "9"), 100))
         deployment = self.deployment
         return len(deployment.waiting) + deployment.loops + deployment.resumed + timers
 

@@ -16,3 +16,9 @@ def test_a_large_target_loses_little_time_beside_many_that_are_busy() -> None:
     alone, beside = (edited([100, *[EACH] * busy], workers=50) for busy in (0, TARGETS))
     assert beside.at_hub - beside.begins <= 1.2 * (alone.at_hub - alone.begins)
     assert (alone.broken, beside.broken) == ((), ())
+
+
+def test_a_new_table_throttles_some_writes_and_every_instance_is_changed_all_the_same() -> None:
+    played = edited([EACH] * TARGETS, workers=50, partitions=1)
+    assert played.throttled
+    assert (played.changed, played.dead_letters, played.broken) == (TARGETS * EACH, 0, ())

@@ -306,7 +306,7 @@ OWN = (INSTANCE_ITEM, MAPPING_ITEM, "timers", "control-history")
 WRITTEN_BY_FUNCTIONS = (
     ANSWERS,
     *("window#changes#123456789012#eu-west-1", "window#edits", "window#3:app#web"),
-    *("deployed", "timers", "follow-ups", "control-history", "anything else"),
+    *("deployed", "timers", "follow-ups#1", "control-history", "anything else"),
 )
 OURS = ("grant:arn:aws:iam::123456789012:instance-profile/rolekeeper/admin", "condition", "pin", "outcome")
 # A pin as the command and docs/operations.md write it, and what `release` changes in a contested instance's record.

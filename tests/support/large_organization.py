@@ -1,10 +1,9 @@
 """An organization of any size, in virtual time: 400 accounts in 17 Regions are `Scale(closing, 400)`.
 
-The real functions run, as Lambda and the state machines run them: each run has a clock of its own, a map's children go
-40 at once, a process that is new takes a second more, and each call takes its time. With fewer accounts fewer children
-go at once, so each takes its turn as late as in the whole. `sweep` plays a round, `edit` some edits at once. EC2 makes
-each page when it is asked for it. Of 20 accounts one refuses the hub's roles, one throttles it and one gives no answer,
-until `repair`. Bench and tests call it.
+The real functions run, as Lambda and the state machines run them: each run has a clock of its own, a process that is
+new takes a second more, and each call takes its time. With fewer accounts fewer children of a map go at once, so each
+takes its turn as late as in the whole. `sweep` plays a round, `edit` some edits at once. EC2 makes each page when it is
+asked for it. Of 20 accounts one refuses the hub's roles, one throttles it and one gives no answer, until `repair`.
 """
 
 import heapq
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from itertools import accumulate
 from types import SimpleNamespace
 from typing import Any
@@ -34,13 +34,14 @@ from fixtures.organization import ORGANIZATION, VERSION
 from fixtures.state_table import table_keys
 from rolekeeper.app import App
 from rolekeeper.aws import AT_ONCE
-from rolekeeper.aws.errors import classified
+from rolekeeper.aws.errors import RetryableError, classified
 from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget
 from rolekeeper.model.instance import InstanceKey, Target
 from rolekeeper.settings import Limits, Settings
 from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Profile
 from support import templates
+from support.table_capacity import UNITS, Capacity
 
 REGIONS = tuple(f"eu-north-{number}" for number in range(1, 18))
 ROWS = 10  # row `n` governs each tenth instance of a target, from the `n`th on
@@ -48,6 +49,7 @@ SILENCE = 15.0  # seconds, after which the SDK gives a target up that gives no a
 # What calls take, in seconds: those to EC2, IAM and the services, with the part of a page of a thousand instances; and
 # those to the tables. A new process takes a second, and a machine a moment from step to step.
 CALL, PAGE, TABLES, COLD, STEP = 0.1, 1.0, 0.02, 1.0, 0.1
+AGAIN = 60.0  # seconds until Lambda tries a run again that failed (template.yaml has it do so once)
 _LOADED = templates.load()["Resources"]
 _TIMEOUTS = {name: _LOADED[name]["Properties"]["Timeout"] for name in ("OnSchedule", "OnMappingChange")}
 _EACH = json.loads((templates.ROOT / "statemachines/accounts.asl.json").read_text())["States"]["Each"]
@@ -133,7 +135,8 @@ class Played:
         first: the calls of the first run in the hub.
         tables, iam: the calls to the tables, and to the IAM of all accounts.
         a_second: the most calls to the IAM of one account within a second.
-        registry: the most writes to the registry's partition within a second.
+        registry: the most writes to the registry's partition within a second; `units` are all write units, and
+            `throttled` the writes that had to be sent again.
         at_once: the most runs at the same time.
     """
 
@@ -150,6 +153,8 @@ class Played:
     iam: int = 0
     a_second: int = 0
     registry: int = 0
+    units: int = 0
+    throttled: int = 0
     at_once: int = 0
 
     @property
@@ -163,7 +168,10 @@ class Played:
 
 
 class Scale:
-    """See the module. `bad` are the targets that don't answer. Those of an account have so many `instances` each."""
+    """See the module. `bad` are the targets that don't answer. Those of an account have so many `instances` each.
+
+    A partition of the tables takes so many write `units` a second; `failed` are the events of runs that were too few.
+    """
 
     def __init__(
         self, closing: ExitStack, accounts: int, *, instances: int = 15, rows: int = ROWS, troubled: bool = True
@@ -175,13 +183,14 @@ class Scale:
         self.hub.large_pages()
         self.hub.limits = Limits(10_000_000, 100)
         self.hub.dynamodb.add_table(MAPPING_TABLE, table_keys("MappingTable"))
-        self.played = Played()
+        self.played, self.units = Played(), UNITS * accounts // ACCOUNTS
         self._iam = {each.account: _Account(self.hub.clock) for each in self.targets}
         self._clients: dict[tuple[Target, str], Any] = {}
         self._planned: list[tuple[float, int, Callable[[], object]]] = []
         self._plans, self._began = 0, 0.0
         self._warm: list[float] = []  # until when each process is busy
         self._started: set[str] = set()
+        self.failed: set[str] = set()
         self._registered: list[float] = []  # when the registry was written
         self._busy: list[tuple[float, int]] = []  # when a run began, and when one ended
         self._prepare(rows)
@@ -301,6 +310,8 @@ class Scale:
 
     def _play(self, begin: Callable[[], object]) -> Played:
         self.played, self._began = Played(), self.hub.clock.seconds
+        capacity = Capacity(lambda: self.hub.clock.seconds, self.hub.clock.sleep, units=self.units)
+        self.hub.dynamodb.before_writes = capacity.take
         self._busy.clear()
         for times in (self._registered, *(each.asked for each in self._iam.values())):
             times.clear()
@@ -312,6 +323,7 @@ class Scale:
         self.played.a_second = max(_within_a_second(each.asked) for each in self._iam.values())
         self.played.at_once = max(accumulate(more for _, more in sorted(self._busy)))
         self.played.registry = _within_a_second(self._registered)
+        self.played.units, self.played.throttled = capacity.most, capacity.throttled
         self.played.iam = sum(len(each.asked) for each in self._iam.values())
         return self.played
 
@@ -324,7 +336,7 @@ class Scale:
     def _run(
         self, function: str, event: dict[str, Any], then: Callable[[Any], object] = lambda _: None, limit: float = 0
     ) -> None:
-        """One run of a function, by the clock as if it were alone; `then` is told its answer."""
+        """One run of a function, by the clock as if it were alone; `then` is told its answer, once it has one."""
         clock, played = self.hub.clock, self.played
         warm = bool(self._warm) and self._warm[0] <= clock.seconds
         clock.sleep(0 if warm else COLD)
@@ -338,7 +350,14 @@ class Scale:
             get_remaining_time_in_millis=lambda: (_TIMEOUTS[function] - (clock.seconds - began)) * 1000,
         )
         handler = {"OnSchedule": on_schedule.handler, "OnMappingChange": on_mapping_change.handler}[function]
-        answer = inspect.unwrap(handler)(event, context)
+        ended: Callable[[], object]
+        try:
+            ended = partial(then, json.loads(json.dumps(inspect.unwrap(handler)(event, context))))
+        except RetryableError:
+            if repr(event) in self.failed:
+                raise
+            self.failed.add(repr(event))
+            ended = partial(self._plan, AGAIN, lambda: self._run(function, event, then, limit))
         took = clock.seconds - began
         if took > (limit or _TIMEOUTS[function]):
             played.cut.append(f"{function} {event.get('task')} {event.get('account')}: {took:.0f} s")
@@ -347,7 +366,7 @@ class Scale:
         played.first = played.first or Counter(self.hub.calls.counted())
         played.longest, played.done = max(played.longest, took), max(played.done, clock.seconds - self._began)
         heapq.heappush(self._warm, clock.seconds)
-        then(json.loads(json.dumps(answer)))
+        ended()
 
     def invoke(self, *, Payload: bytes, **_: Any) -> None:  # noqa: N803  # boto3's own name
         self.hub.calls.starts("Invoke")

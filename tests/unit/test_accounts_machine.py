@@ -11,11 +11,11 @@ import on_schedule
 from fixtures.machines import MachineOnMoto, on_moto
 from rolekeeper.aws import errors
 from rolekeeper.fleet.sweep import RESERVE
+from rolekeeper_cli.doctor.stack import IN_ACCOUNTS
 from support import templates
 
 MACHINES = Path(__file__).parents[2] / "statemachines"
-TEXT = (MACHINES / "accounts.asl.json").read_text()
-MACHINE: dict[str, Any] = json.loads(TEXT)
+MACHINE: dict[str, Any] = json.loads((MACHINES / "accounts.asl.json").read_text())
 STATES: dict[str, Any] = MACHINE["States"]
 CHILD: dict[str, Any] = STATES["Each"]["ItemProcessor"]["States"]["Run"]
 RESUMED: dict[str, Any] = json.loads((MACHINES / "resume.asl.json").read_text())["States"]
@@ -51,9 +51,8 @@ def test_a_run_for_an_account_begins_nothing_that_its_express_execution_has_no_t
 def test_no_account_waits_for_another_and_none_ends_the_round() -> None:
     each = STATES["Each"]
     assert each["ItemProcessor"]["ProcessorConfig"] == {"Mode": "DISTRIBUTED", "ExecutionType": "EXPRESS"}
-    assert (each["MaxConcurrency"], each["ToleratedFailurePercentage"]) == (40, 100)
-    rounds = 400 / each["MaxConcurrency"]
-    assert rounds * EXPRESS + 2 * RESUMED["Run"]["TimeoutSeconds"] < MACHINE["TimeoutSeconds"]
+    assert (each["MaxConcurrency"], each["ToleratedFailurePercentage"]) == (IN_ACCOUNTS, 100)
+    assert 400 / each["MaxConcurrency"] * EXPRESS + 2 * RESUMED["Run"]["TimeoutSeconds"] < MACHINE["TimeoutSeconds"]
 
 
 # ---- run ----

@@ -221,6 +221,13 @@ def test_a_timer_comes_back_as_it_was_and_its_key_tells_when_it_rings(
     assert item["sk"] < layout.timer_item(replace(timer, due=due + timedelta(microseconds=1)))["sk"]
 
 
+def test_follow_ups_are_spread_as_a_partition_takes_250_changes_a_second() -> None:
+    timers = [Timer(NOW, replace(KEY, id=f"i-{number:017x}"), follows=True) for number in range(400)]
+    partitions = [layout.timer_key(timer)[0] for timer in timers]
+    assert max(map(partitions.count, layout.FOLLOW_UPS)) < 130
+    assert {layout.timer_from(_stored(layout.timer_item(timer))) for timer in timers} == {*timers}
+
+
 @given(subjects, subjects)
 def test_the_timers_of_two_subjects_never_meet(one: InstanceKey | MappingKey, other: InstanceKey | MappingKey) -> None:
     keys = [layout.timer_key(Timer(NOW, each)) for each in (one, other)]

@@ -43,6 +43,17 @@ def test_a_round_sweeps_each_target_once_within_the_interval_though_accounts_are
         assert [each for each in registered.values() if each.problem or (each.last_sweep or began) < began] == []
 
 
+def test_what_a_table_throttles_is_written_later_and_nothing_is_lost() -> None:
+    with ExitStack() as closing:
+        scale = Scale(closing, ACCOUNTS // 2, rows=3)
+        scale.units = 15  # so few that some runs fail, and are tried again
+        good = [each for each in scale.targets if each not in scale.bad]
+        played = scale.sweep()
+    assert played.throttled
+    assert scale.failed
+    assert played.sent == dict.fromkeys(scale.tagged(good, 3), 1)
+
+
 def test_a_round_takes_the_hub_one_call_whatever_the_number_of_accounts() -> None:
     with ExitStack() as closing:
         first = [Scale(closing, accounts, rows=1, troubled=False).sweep().first for accounts in (2, 10)]

@@ -11,6 +11,7 @@ from moto.events.models import EventPattern
 
 from rolekeeper.aws.queue import Task
 from rolekeeper.model.mapping import MappingKey, Pin
+from rolekeeper.settings import Settings
 from rolekeeper.storage import layout
 from rolekeeper_cli.act.pins import pin_item
 from rolekeeper_cli.deploy.stack import is_allowed
@@ -515,8 +516,8 @@ def test_no_schedule_is_switched_off() -> None:
 def test_functions_get_the_environment_that_the_code_reads() -> None:
     """Each setting is that of its own parameter or resource, by its name: MAX_CHANGES_PERCENT is MaxChangesPercent."""
     code = (ROOT / "layers/rolekeeper/rolekeeper/settings.py").read_text()
-    read = set(re.findall(r'environ(?:\["|\.get\(")(\w+)"', code))
-    assert {"STATE_TABLE", "ALARM_TOPIC"} <= read, "the scan finds less"
+    by_field = {*Settings.__dataclass_fields__} - {*re.findall(r'^ +"(\w+)": ', code, re.MULTILINE)}
+    read = {*re.findall(r'environ(?:\["|\.get\(")(\w+)"', code), *map(str.upper, by_field)}
     named = {name: {"Ref": name.title().replace("_", "")} for name in VARIABLES}
     others = {
         "WORK_QUEUE_URL": {"Ref": "WorkQueue"},

@@ -46,7 +46,7 @@ def armed(world: FakeAccount) -> list[Timer]:
     shown = world.state.read([each.subject for each in due if isinstance(each.subject, InstanceKey)]).records
     conditions = {key: record.condition for key, record in shown.items() if record.condition}
     waits = {(key, each.watched_until) for key, each in conditions.items() if each.code == "window"}
-    return [each for each in due if (each.subject, each.due) in waits]
+    return sorted((each for each in due if (each.subject, each.due) in waits), key=lambda each: each.due)
 
 
 def ring(world: FakeAccount) -> list[str]:

@@ -22,8 +22,8 @@ _GOOD = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
 # The stack is as it was before the attempt.
 _ROLLED_BACK = frozenset({"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"})
 
-# The functions that run beside the workers; a hub's runs for accounts, 40 for each of two batches; and our part of all.
-_OTHERS, _IN_ACCOUNTS, _OURS = 4, 80, 0.8
+# What runs beside the workers: functions; a hub's executions in many accounts, with so many runs each. Our part of all.
+_OTHERS, _EXECUTIONS, IN_ACCOUNTS, _OURS = 4, 3, 32, 0.8
 
 
 def stack(deployment: Deployment) -> Findings:
@@ -94,7 +94,7 @@ def concurrency(deployment: Deployment) -> Findings:
     given = {name: parameter.get("Default", "") for name, parameter in parameters().items()}
     with suppress(ConfigurationError):  # it isn't deployed yet
         given |= deployment.stack.parameters
-    needed = int(given["Workers"]) + _OTHERS + (_IN_ACCOUNTS if given["OrganizationId"] else 0)
+    needed = int(given["Workers"]) + _OTHERS + (_EXECUTIONS * IN_ACCOUNTS if given["OrganizationId"] else 0)
     if left * _OURS < needed:
         what = f"Lambda leaves the account {left:,} runs at once, of which Rolekeeper may take {needed:,}"
         yield warn(what, "ask AWS for more: Service Quotas, Lambda, Concurrent executions")

@@ -1,9 +1,10 @@
 """What the deployment's parameters say: limits, which roles are managed, contention; and where its tables are."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any, cast
 
 from rolekeeper.model.instance import AppliedChange, Target
 from rolekeeper.model.mapping import Mode
@@ -113,30 +114,19 @@ class Settings:
         """Read a function's environment; a KeyError says that the template and the code are of different versions."""
         minutes = int(environ["CHANGE_WINDOW_MINUTES"])
         contested_within = timedelta(minutes=int(environ["CONTESTED_WINDOW_MINUTES"]))
-        return cls(
-            account=account,
-            region=region,
-            partition=partition,
-            mapping_table=environ["MAPPING_TABLE"],
-            state_table=environ["STATE_TABLE"],
-            work_queue_url=environ["WORK_QUEUE_URL"],
-            role_path=environ["ROLE_PATH"],
-            take_over=environ["TAKE_OVER"] == "true",
-            create_missing_profiles=environ["CREATE_MISSING_PROFILES"] == "true",
-            allow_broad_roles=environ["ALLOW_BROAD_ROLES"] == "true",
-            require_permissions_boundary=environ["REQUIRE_PERMISSIONS_BOUNDARY"],
-            mode=Mode(environ["MODE"]),
-            limits=Limits(int(environ["MAX_CHANGES_PER_EDIT"]), int(environ["MAX_CHANGES_PERCENT"]), minutes),
-            changes_per_second=float(environ["CHANGES_PER_SECOND"]),
-            contention=ContentionRule(int(environ["CONTESTED_AFTER"]), contested_within),
-            retry_timeout_minutes=int(environ["RETRY_TIMEOUT_MINUTES"]),
-            history_days=int(environ["HISTORY_DAYS"]),
-            alarm_topic=environ.get("ALARM_TOPIC", ""),
-            retry_state_machine_arn=environ.get("RETRY_STATE_MACHINE_ARN", ""),
-            resume_state_machine_arn=environ.get("RESUME_STATE_MACHINE_ARN", ""),
-            accounts_state_machine_arn=environ.get("ACCOUNTS_STATE_MACHINE_ARN", ""),
+        read: dict[str, Any] = {
+            "account": account,
+            "region": region,
+            "partition": partition,
+            "limits": Limits(int(environ["MAX_CHANGES_PER_EDIT"]), int(environ["MAX_CHANGES_PERCENT"]), minutes),
+            "contention": ContentionRule(int(environ["CONTESTED_AFTER"]), contested_within),
             # The sweep's own function gets its name from Lambda: in the template that would be a circular reference.
-            sweep_function=environ.get("SWEEP_FUNCTION") or environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
-            organization=environ.get("ORGANIZATION_ID", ""),
-            namespace=environ.get("NAMESPACE", "rolekeeper"),
-        )
+            "sweep_function": environ.get("SWEEP_FUNCTION") or environ.get("AWS_LAMBDA_FUNCTION_NAME", ""),
+            "organization": environ.get("ORGANIZATION_ID", ""),
+        }
+        # Each other field is read from its own name in capitals.
+        for field in fields(cls):
+            name, kind = field.name.upper(), cast("type", field.type)
+            if field.name not in read and (name in environ or field.default is MISSING):
+                read[field.name] = environ[name] == "true" if kind is bool else kind(environ[name])
+        return cls(**read)

@@ -79,11 +79,7 @@ class Ec2:
         return (page for page, _ in self.pages(*filters))
 
     def pages(self, *filters: dict[str, Any], token: str = "", size: int = 0) -> Iterator[tuple[list[Instance], str]]:
-        """Yield the same from a token on, each with the next page's token, empty after the last.
-
-        Raises:
-            StaleTokenError: EC2 no longer takes the token.
-        """
+        """Yield the same from a token on, each with the next page's token, empty after the last; or StaleTokenError."""
         # An unpaginated call has a token bucket of half the size (AWS_FACTS.md "Throttles").
         asked: dict[str, Any] = {"Filters": list(filters), "MaxResults": size or FILTER_VALUES}
         # EC2 may hide instances that an AWS service manages, and they would look as if they were gone. The command's

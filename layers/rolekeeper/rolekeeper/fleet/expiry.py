@@ -10,8 +10,8 @@ A follow-up is sent once it is due: an instance that changed is reconciled again
 """
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError
 from rolekeeper.instances.decide import mapping_keys
 from rolekeeper.mappings.publish import Publisher
-from rolekeeper.model.instance import InstanceKey, Target, Timer
+from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import State, Update, layout
 from rolekeeper.storage.state import MOST_WRITES
@@ -101,7 +101,7 @@ class Expiries:
                 ((math.ceil(_seconds_left(timer, at)), key) for timer, key in instances.items() if not timer.follows)
             )
             self._send({(0, key) for timer, key in instances.items() if timer.follows}, FOLLOWS)
-            rung = [timer for timer in instances if not _seconds_left(timer, at)]
+            rung = {timer: key for timer, key in instances.items() if not _seconds_left(timer, at)}
             self.state.clear_timers(*rung)
             self._count(rung, at)
         if mappings:
@@ -109,16 +109,13 @@ class Expiries:
                 return self._ring_mappings(mappings, at, until)
         return {}
 
-    def _count(self, rung: Iterable[Timer], at: datetime) -> None:
+    def _count(self, rung: Mapping[Timer, InstanceKey], at: datetime) -> None:
         """Count the changes that these followed, in one write for each target."""
-        made: dict[Target, Counter[str]] = defaultdict(Counter)
-        for timer in rung:
-            if timer.did and isinstance(timer.subject, InstanceKey):
-                made[timer.subject.target][timer.did] += 1
-        for target, counted in made.items():
+        made = Counter((key.target, timer.did) for timer, key in rung.items() if timer.did)
+        for target, counted in groupby(sorted(made), key=itemgetter(0)):
             update = Update()
-            for did, number in counted.items():
-                update.add(did, number)
+            for _, did in counted:
+                update.add(did, made[target, did])
             with self._attempt(f"changes in {target} can't be counted"):
                 self.state.note_activity(target, update, at)
 

@@ -30,7 +30,6 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State, Update, layout
 from rolekeeper.storage.state import BATCH_KEYS
-from rolekeeper.telemetry import Telemetry
 
 CAUSE = "sweep"
 # A run hands over once fewer seconds are left: after five minutes, so a crash costs little, and its last page, or the
@@ -125,9 +124,7 @@ class Sweep:
     state: State
     queue: WorkQueue
     machine: Machine
-    telemetry: Telemetry
     settings: Settings
-    now: Callable[[], datetime]
     correlation_id: str
     seconds_left: Callable[[], float]
     run_id: str
@@ -148,7 +145,7 @@ class Sweep:
             self._hand_on()
         except AwsRefusalError as error:
             if isinstance(error, AccessDeniedError):
-                self.telemetry.denied(error, correlation_id=self.correlation_id, news=self.is_news(error))
+                self.targets.telemetry.denied(error, correlation_id=self.correlation_id, news=self.is_news(error))
             if not self.targets.ends_sweep(self.target, error, resumed=self.resumed):
                 raise
             self.targets.registry.sweep_goes_on(self.target, None)
@@ -156,13 +153,13 @@ class Sweep:
             self.result.finished = True
             return self.result
         if self.result.finished:
-            self._note_activity(self.now())
+            self._note_activity(self.targets.now())
             self.targets.count_sweep(self.target, self.result.instances)
         return self.result
 
     def _begins(self) -> bool:
         """Return whether this run should work. A resumed one keeps the schedule from starting another sweep."""
-        rest, now = self.result.rest, self.now()
+        rest, now = self.result.rest, self.targets.now()
         self.result.finished = True
         if self.resumed:
             self.targets.registry.sweep_goes_on(self.target, now + GOES_ON)
@@ -173,7 +170,7 @@ class Sweep:
             until = known.goes_on_until
             if self.gives_way and until and until > now:
                 if known.last_sweep:
-                    self.telemetry.count("SweepUnfinished")
+                    self.targets.telemetry.count("SweepUnfinished")
                 text = layout.timestamp(until)
                 self._note(f"skipped: another sweep is running, until {text} at the latest")
                 self.result.finished = False
@@ -196,8 +193,8 @@ class Sweep:
     def _note_sweep(self) -> None:
         swept = self.result
         counts = {"instances": swept.instances, "drift": swept.sent + swept.withheld, "withheld": swept.withheld}
-        checked = self.thorough() and swept.rest.judged
-        self.targets.registry.note_sweep(self.target, swept.rest.since, **counts, at=self.now(), checked=checked)
+        at, checked = self.targets.now(), self.thorough() and swept.rest.judged
+        self.targets.registry.note_sweep(self.target, swept.rest.since, **counts, at=at, checked=checked)
 
     def _note_activity(self, at: datetime) -> None:
         """Note how the instances stand. Only people look at that: the sweep doesn't fail for it."""
@@ -205,7 +202,7 @@ class Sweep:
         try:
             self.state.note_activity(self.settings.target, stands, at)
         except AwsRefusalError as error:
-            self.telemetry.will_retry("the status of the instances can't be noted", error=str(error))
+            self.targets.telemetry.will_retry("the status of the instances can't be noted", error=str(error))
 
     def _work(self) -> None:
         swept, rest, scans = self.result, self.result.rest, None
@@ -232,25 +229,25 @@ class Sweep:
         except StaleTokenError as error:
             if rest.restarts == RESTARTS:
                 raise
-            self.telemetry.will_retry("the fleet is read anew: EC2 takes the token no longer", error=str(error))
+            self.targets.telemetry.will_retry("the fleet is read anew: EC2 takes the token no longer", error=str(error))
             rest.token, swept.finished = "", False
             rest.restarts += 1
             if rest.phase is Phase.FLEET:
                 swept.instances, swept.stands = 0, {}
         if swept.sent and (rest.crowded or swept.sent > self._limit):
             # Fewer in a queue that isn't crowded are soon done: each sweep would cost a write more.
-            self.state.note_sent(self.settings.target, rest.waiting + swept.sent, rest.last, at=self.now())
+            self.state.note_sent(self.settings.target, rest.waiting + swept.sent, rest.last, at=self.targets.now())
         # With problems the counts miss a part of the fleet, so each check counts again.
         return scans if whole and swept.finished and not swept.problems else None
 
     def _page(self, page: list[Instance], state: State, scans: dict[MappingKey, Scan]) -> None:
-        at = self.now()
+        at = self.targets.now()
         differing: list[InstanceKey] = []
         for observed in observe_page(page, self.ec2, state, now=at):
             if isinstance(observed, Unreadable):
                 self._count_status(observed.instance, InstanceStatus.UNKNOWN)
-                if self._note(error := str(observed.error)):
-                    self.telemetry.will_retry("an instance can't be swept", instance=observed.key.id, error=error)
+                if self._note(why := str(observed.error)):
+                    self.targets.telemetry.will_retry("an instance can't be swept", instance=observed.key.id, error=why)
                 continue
             self._count(observed, scans, at)
             decision = decide(observed, self.settings)
@@ -284,7 +281,7 @@ class Sweep:
 
         SQS counts no single group's messages. The share of the last ones sent that still differ counts for all.
         """
-        target, at = self.settings.target, self.now()
+        target, at = self.settings.target, self.targets.now()
         line_ends, sent, last = state.waiting(target)
         keys = [InstanceKey(target.account, target.region, id_) for id_ in last]
         differ = sum(
@@ -349,7 +346,7 @@ class Sweep:
         rows, published = self.checks.listed(())
         if not rows:
             self._note(f"the mapping table reads empty, and {len(published)} mappings are published: kept")
-            self.telemetry.count("MappingTableEmpty")
+            self.targets.telemetry.count("MappingTableEmpty")
             self.result.rest.judged = False
         return not rows
 
@@ -361,7 +358,7 @@ class Sweep:
         except AwsRefusalError as error:
             # The other rows are checked all the same.
             problem = "a mapping was not checked" if isinstance(error, RetryableError) else "a mapping can't be checked"
-            self.telemetry.will_retry(problem, mapping=str(key), error=str(error))
+            self.targets.telemetry.will_retry(problem, mapping=str(key), error=str(error))
             self._note(f"{key}: {error}")
             self.result.rest.judged = False
             return

@@ -30,6 +30,7 @@ from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
 from rolekeeper.model.text import shown
 from rolekeeper.settings import Access, Settings
 from rolekeeper.storage import Store, Update, layout
+from rolekeeper.storage.layout import Key
 from rolekeeper.telemetry import Telemetry
 
 PROBLEM = 500  # characters, at most, of what is wrong with a target
@@ -195,16 +196,13 @@ class Registry:
 
     def note_unknown(self, target: Target, words: str, at: datetime, dropped: int) -> bool:
         """Note that an unknown target's messages were dropped; returns whether it is a new one."""
-        key, time, expires = layout.unknown_key(target), layout.timestamp(at), int((at + UNKNOWN_FOR).timestamp())
+        time, expires = layout.timestamp(at), int((at + UNKNOWN_FOR).timestamp())
         seen = {_PROBLEM: shown(words, PROBLEM), "last_event": time, "expires": expires}
-        update = Update().set(seen).add("dropped", dropped)
-        try:
-            self.store.write(self.store.update(key, update.only_if_present(_REGISTERED)))
-        except errors.ConflictError:
-            first = Update().set({**seen, _REGISTERED: time}).add("dropped", dropped)
-            self.store.write(self.store.update(key, first))
-            return True
-        return False
+        if self._update(target, Update().set(seen).add("dropped", dropped), layout.unknown_key):
+            return False
+        first = Update().set({**seen, _REGISTERED: time}).add("dropped", dropped)
+        self.store.write(self.store.update(layout.unknown_key(target), first))
+        return True
 
     def add(self, served: ServedTarget) -> None:
         """Register a target; this replaces its former item."""
@@ -284,10 +282,10 @@ class Registry:
         self.store.write(*map(self.store.delete, (layout.target_key(target), layout.unknown_key(target))))
         self.noted.pop(target, None)
 
-    def _update(self, target: Target, update: Update) -> bool:
-        """Update a registered target's item; returns whether it is registered and the update's conditions held."""
+    def _update(self, target: Target, update: Update, key_of: Callable[[Target], Key] = layout.target_key) -> bool:
+        """Update a target's item; returns whether it is there and the update's conditions held."""
         try:
-            self.store.write(self.store.update(layout.target_key(target), update.only_if_present(_REGISTERED)))
+            self.store.write(self.store.update(key_of(target), update.only_if_present(_REGISTERED)))
         except errors.ConflictError:
             return False
         return True

@@ -348,10 +348,7 @@ def _why_no_unit(spec: MappingSpec) -> str:
 def resolve(
     instance: Instance, published: Iterable[PublishedMapping], now: datetime, pin: Pin | None = None
 ) -> Candidates:
-    """Rank what could govern one instance: its pin, or its mappings; under the tag to ignore it only one to `NONE`.
-
-    So the tag keeps an instance from no quarantine.
-    """
+    """Rank what could govern one instance: its pin, or its mappings; under the tag to ignore it only one to `NONE`."""
     ranked, excluded = _rank(instance, published, now), exclusion(instance.tags, now)
     if pin and not pin.expired(now):
         if pin.unclear:

@@ -24,11 +24,9 @@ def node_of(instance: Instance, profile_arn: str) -> str:
     return next(iter(tagged + named), "")
 
 
-# Where else the role of a node is set: its group's `nodeRole` or Karpenter's NodeClass; else what launches it.
-_SET_IN = {"ECS": "the launch template or capacity provider that launches it"}
-
-
 def advice_for(service: str) -> str:
     """Say what to do about a node's role: no remedy changes it on the instance."""
-    where = _SET_IN.get(service, "its node group or NodeClass")
+    where = "its node group or NodeClass"
+    if service == "ECS":
+        where = "the launch template or capacity provider that launches it"
     return f"{service} launched it as a node, which needs its role: leave it, or change the role in {where}"

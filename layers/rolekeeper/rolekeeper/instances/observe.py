@@ -46,10 +46,7 @@ def observe(  # noqa: PLR0913  # what is read, and for whom
     *,
     counters: Sequence[ChangeLimiter | Pace] = (),
 ) -> dict[InstanceKey, Observed]:
-    """Read EC2 twice, once if instances are `described`, and DynamoDB once, or twice if a mapping lost its tag.
-
-    The DynamoDB read also brings what `counters` count.
-    """
+    """Read EC2 twice, once if instances are `described`, and DynamoDB with its `counters`, twice for a lost tag."""
     ids = [key.id for key in keys]
     associations = ec2.associations(ids)
     instances = ec2.instances(ids) if described is None else described

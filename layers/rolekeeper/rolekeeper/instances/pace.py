@@ -71,7 +71,10 @@ class Pace:
                 fit = int((until.timestamp() + ROUNDED - since) / each)
                 if fit < 1:
                     return now + timedelta(seconds=since + each - at)
-                self._take([since + each * place for place in range(1, min(number, fit) + 1)])
+                moments = [since + each * place for place in range(1, min(number, fit) + 1)]
+                last = {"taken": round(moments[-1] * 1000)}
+                if self._wrote(Update().set(last).only_as(self._item, "taken"), last):
+                    self._moments.extend(moments)
             if self._moments:
                 wait = self._moments[0] - at
                 return now + timedelta(seconds=wait) if wait > ROUNDED else now
@@ -116,25 +119,9 @@ class Pace:
             update = Update().add("ends", longer - ends)
             if ends < since:
                 update.only_if("ends", "=", ends, or_absent=True)  # of workers that restart it only one adds the gap
-            try:
-                self._write(update)
-            except errors.ConflictError:
-                self._read()
-            else:
-                self.known[self.keys[0]] = {**self._item, "ends": longer}
+            if self._wrote(update, {"ends": longer}):
                 return datetime.fromtimestamp(longer / 1000, UTC)
         raise RetryableError("LineBusy", "the change got no turn", "dynamodb:UpdateItem")
-
-    def _take(self, moments: list[float]) -> None:
-        """Take these moments, unless another worker took some since the item was read: then read it again."""
-        taken = round(moments[-1] * 1000)
-        try:
-            self._write(Update().set({"taken": taken}).only_as(self._item, "taken"))
-        except errors.ConflictError:
-            self._read()
-        else:
-            self.known[self.keys[0]] = {**self._item, "taken": taken}
-            self._moments.extend(moments)
 
     def _steps(self, at: float) -> int:
         if "slower" not in self._item:
@@ -149,8 +136,15 @@ class Pace:
     def _number(self, name: str) -> int:
         return int(self._item.get(name, 0))
 
-    def _read(self) -> None:
-        self.known = {**self.store.get(self.keys)}
+    def _wrote(self, update: Update, values: Mapping[str, int]) -> bool:
+        """Write these values, unless another worker wrote since the item was read: then read it again."""
+        try:
+            self._write(update)
+        except errors.ConflictError:
+            self.known = {**self.store.get(self.keys)}
+            return False
+        self.known[self.keys[0]] = {**self._item, **values}
+        return True
 
     def _write(self, update: Update) -> None:
         self.store.write(self.store.update(self.keys[0], update))

@@ -266,17 +266,13 @@ class Approval:
     @classmethod
     def read(cls, by: str, item: Mapping[str, Any]) -> "Approval":
         """Read an item that people write: what isn't a number counts as 0, what isn't a text as none."""
-        revision, changes, takes = (_number(item.get(name)) for name in ("revision", "changes", "takes"))
-        digest, arn = (_text(item.get(name)) for name in ("digest", "arn"))
-        return cls(by, revision, digest, changes=changes, takes=takes, arn=arn)
-
-
-def _number(value: Any) -> int:
-    return int(value) if isinstance(value, Decimal) and value.is_finite() else 0
-
-
-def _text(value: Any) -> str:
-    return value[:_CLAIMED] if isinstance(value, str) else ""
+        read: dict[str, Any] = {}
+        for name, value in item.items():
+            if name in ("revision", "changes", "takes") and isinstance(value, Decimal) and value.is_finite():
+                read[name] = int(value)
+            elif name in ("digest", "arn") and isinstance(value, str):
+                read[name] = value[:_CLAIMED]
+        return cls(by, **read)
 
 
 def same_person(editor: str, approver: str) -> bool:

@@ -179,10 +179,7 @@ _LAST = [code for code in ReasonCode if code.name.startswith(("STAYS_", "APPROVE
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a row says what it says; made by its code.
-
-    An argument is a text, a number or a list of texts; `more` counts others of those.
-    """
+    """Why a row says what it says: a code, and texts, numbers or a list of texts, of which there are `more`."""
 
     code: ReasonCode
     arguments: Mapping[str, Any]
@@ -218,10 +215,7 @@ def details(reasons: Iterable[Reason]) -> list[dict[str, Any]]:
 
 
 def stored(text: str, details: Any) -> tuple[Reason, ...]:
-    """Read stored reasons. Anybody can write them: where they don't make the text, that alone is the reason.
-
-    What an older version stored has the text alone.
-    """
+    """Read stored reasons. Anybody can write them: where they don't make the text, that alone is the reason."""
     for written in (details, [{"code": "in-effect"}]):
         with suppress(ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
             found = tuple(map(_read, written))
@@ -237,10 +231,7 @@ def _read(stored: Mapping[str, Any]) -> Reason:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with something. `remedy` says what to do; `column` is the one of a mapping row that it is about.
-
-    `account` is the one in which it lacks something.
-    """
+    """What is wrong, and what to do about it: with a `column` of a row, or in the `account` that lacks something."""
 
     what: str
     remedy: str = ""

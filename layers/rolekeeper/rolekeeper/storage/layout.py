@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import types
 import typing
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Context, Decimal, Inexact, InvalidOperation
@@ -38,8 +39,9 @@ DEPLOYED: Key = ("deployed", "deployed")
 # What is counted over all mappings: changes by target, and edits. IAM distinguishes partitions, but no sort keys.
 CHANGES = "window#changes"
 EDITS: Key = ("window#edits", "window")
-# The state table's stream invokes a function for new timers, but not for follow-ups: there is one for each change.
-TIMERS, FOLLOW_UPS, PIN = "timers", "follow-ups", "pin"
+# The state table's stream invokes a function for new timers, but not for follow-ups: there is one for each change, so
+# they are spread over partitions, of which DynamoDB takes 1,000 write units a second each ("Service quotas").
+TIMERS, PIN, FOLLOW_UPS = "timers", "pin", ("follow-ups", "follow-ups#1", "follow-ups#2", "follow-ups#3")
 TARGETS = "targets"  # the registry of all accounts and Regions that are swept
 ROUNDS = TARGETS, "rounds"  # when the schedule's last rounds of their sweeps began
 GOES_ON_UNTIL = "goes_on_until"  # there, of a target: while a sweep takes several runs
@@ -185,10 +187,11 @@ def revision_sk(revision: int) -> str:
 
 
 def timer_key(timer: Timer) -> Key:
-    """Return a timer's key: timers are in one partition, follow-ups in another, in the order in which they ring."""
+    """Return a timer's key: timers are in one partition, follow-ups in others, in the order in which they ring."""
     subject = timer.subject
     name = instance_pk(subject) if isinstance(subject, InstanceKey) else mapping_pk(subject)
-    return FOLLOW_UPS if timer.follows else TIMERS, f"{timestamp(timer.due)}#{_short(name)}"
+    partition = FOLLOW_UPS[zlib.crc32(name.encode()) % len(FOLLOW_UPS)] if timer.follows else TIMERS
+    return partition, f"{timestamp(timer.due)}#{_short(name)}"
 
 
 def approval_key(by: str, key: MappingKey) -> Key:
@@ -312,11 +315,7 @@ def encode(value: Any) -> Any:
 
 
 def decode[T](kind: type[T], item: Mapping[str, Any]) -> T:
-    """Read what `encode` wrote, absent fields by their defaults.
-
-    Raises:
-        KeyError, TypeError, ValueError: the item isn't what `encode` wrote.
-    """
+    """Read what `encode` wrote, absent fields by their defaults; else raise a KeyError, a TypeError or a ValueError."""
     fields = _fields(kind)  # type: ignore[arg-type]  # a class is hashable
     found = ((name, hint, read, item[name]) for name, hint, read in fields if name in item)
     return kind(**{name: value if type(value) is hint else read(value) for name, hint, read, value in found})
@@ -412,4 +411,4 @@ def timer_item(timer: Timer) -> Item:
 
 def timer_from(item: Mapping[str, Any]) -> Timer:
     subject = decode(InstanceKey, item["instance"]) if "instance" in item else decode(MappingKey, item["mapping"])
-    return Timer(datetime.fromisoformat(item["due"]), subject, item["pk"] == FOLLOW_UPS, did=item.get("did", ""))
+    return Timer(datetime.fromisoformat(item["due"]), subject, item["pk"] in FOLLOW_UPS, did=item.get("did", ""))

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from itertools import batched, islice
+from itertools import batched, chain, islice
 from typing import TYPE_CHECKING, Any, Self
 
 from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError, PermanentError, RetryableError, classified
@@ -373,9 +373,9 @@ class State:
     def arm(self, timer: Timer) -> None:
         self.store.write(self.store.put(layout.timer_item(timer)))
 
-    def timers_due(self, until: datetime, partition: str = layout.TIMERS) -> Iterator[Timer | CorruptItemError]:
-        """Yield the timers that ring before `until`, in order; for one that can't be read, its error."""
-        for item in self.store.items(partition, layout.timestamp(until)):
+    def timers_due(self, until: datetime, of: Iterable[str] = (layout.TIMERS,)) -> Iterator[Timer | CorruptItemError]:
+        """Yield the timers of partitions that ring before `until`, in order; for one that can't be read, its error."""
+        for item in chain.from_iterable(self.store.items(partition, layout.timestamp(until)) for partition in of):
             try:
                 yield self.store.decode(layout.timer_from, item)
             except CorruptItemError as damaged:
