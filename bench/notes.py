@@ -9,6 +9,9 @@ NOTES = {
         "two writes make the change, one shows, with an entry in the history, until when the instance waits, and about "
         "one takes its moment of the pace; a tenth counts who waits, and a fifth are transactions that met another"
     ),
+    "tag to role in one target while": (
+        "all workers are at the edit's messages; SQS has only noisy groups wait, and of so many targets none is one"
+    ),
     "rolekeeper": "Python's own start and importing click are most of it",
 }
 
