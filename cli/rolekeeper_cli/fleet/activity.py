@@ -7,17 +7,24 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.instance import Action, Target
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.instance.history import control_history
+from rolekeeper_cli.row import use as rows
+from rolekeeper_cli.row.view import MappingView
 from rolekeeper_cli.target.use import sweep_interval
 
 # What was done, as the hour's item names it, and as people do.
 CHANGES = {Action.ATTACH: "attached", Action.REPLACE: "replaced", Action.DETACH: "detached", layout.REFUSED: "refused"}
 _HOUR = timedelta(hours=1)
+# The newest of what people did that are read: of each row, and of the switches.
+_ACTS = 50
 _WELL = {InstanceStatus.OK, InstanceStatus.FOREIGN}
 
 type Swept = Sequence[tuple[datetime, Counter[str]]]
@@ -67,6 +74,42 @@ class Activity:
     @property
     def known(self) -> bool:
         return any(each.counts is not None for each in self.stood)
+
+    @property
+    def from_first_data(self) -> "Activity":
+        """The same without the time before anything is known."""
+        known = (each.at for each in (*self.stood, *self.changed) if each.counts is not None)
+        first = min(known, default=self.changed[0].at)
+        begin = max((each.at for each in self.changed if each.at <= first), default=first)
+        stood, changed = ([each for each in points if each.at >= begin] for points in (self.stood, self.changed))
+        return Activity(stood, changed)
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What a person did: an edit or an approval of a row, or a switch of the mode or the pause, which is of no row."""
+
+    at: datetime
+    kind: str
+    what: str
+    by: str
+    key: MappingKey | None = None
+
+
+def acts(deployment: Deployment, views: Iterable[MappingView], since: datetime) -> list[Act]:
+    """What people did since then, in order: the newest of each row that is there, and of the switches."""
+    edits, found = rows.last_edits(deployment, views := [*views]), list[Act]()
+    keys = [rows.key_of(each) for each in views if edits[each.mapping]["at"] >= layout.timestamp(since)]
+    histories = deployment.app.map_concurrently(lambda key: rows.history(deployment, key, _ACTS), keys)
+    for key, entry in ((key, entry) for key, history in zip(keys, histories, strict=True) for entry in history):
+        if entry.changes or entry.approved_by:
+            kind, what = "approval" if entry.approved_by else "edit", "; ".join(entry.changes or ())
+            by = rows.consent(entry).removeprefix("approved by ") or entry.claimed_by or ""
+            found.append(Act(datetime.fromisoformat(str(entry.at)), kind, f"{entry.status}: {what}", by, key=key))
+    for each in control_history(deployment, _ACTS):
+        what = f"{each.from_} → {each.to}: {each.claimed_reason or 'no reason given'}"
+        found.append(Act(datetime.fromisoformat(each.at), "switch", what, each.claimed_by or ""))
+    return sorted((each for each in found if each.at >= since), key=attrgetter("at"))
 
 
 def read(deployment: Deployment, targets: Sequence[Target], span: Span) -> Activity:

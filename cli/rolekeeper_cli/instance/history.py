@@ -180,7 +180,15 @@ def of_fleet(
 class DecisionLog:
     """The decisions in the log groups, each given once, those of each call in the order of their times."""
 
-    def __init__(self, deployment: Deployment, since: datetime, *, late: timedelta = _LATE, pause: float = 0.0) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        since: datetime,
+        *,
+        until: datetime | None = None,
+        late: timedelta = _LATE,
+        pause: float = 0.0,
+    ) -> None:
         """AWS isn't asked yet.
 
         Args:
@@ -189,7 +197,7 @@ class DecisionLog:
         """
         self._deployment = deployment
         self._groups = [deployment.resource(each) for each in _GROUPS]
-        self._since = since
+        self._since, self._until = since, until
         self._late = late
         self._pause = pause
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -208,6 +216,7 @@ class DecisionLog:
     def _events(self, group: str) -> Iterator[Any]:
         start = int(self._since.timestamp() * 1_000)
         asked: dict[str, Any] = {"logGroupName": group, "startTime": start, "filterPattern": '"decided"'}
+        asked |= {"endTime": int(self._until.timestamp() * 1_000)} if self._until else {}
         while True:
             answer = self._deployment.ask("logs:FilterLogEvents", group, **asked)
             yield from (each for each in answer["events"] if each["eventId"] not in self._seen)

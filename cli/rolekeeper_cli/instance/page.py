@@ -21,7 +21,7 @@ from rolekeeper.permissions.policies import TooManyRulesError
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.console.jobs import PATIENCE_SECONDS
-from rolekeeper_cli.console.page import mapping_url, page, see_other
+from rolekeeper_cli.console.page import axis, mapping_url, page, place, see_other
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError
 from rolekeeper_cli.instance import explanation, facts, history
 from rolekeeper_cli.instance.explanation import Step
@@ -298,11 +298,6 @@ _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _PASTS = {"1h": _HOUR, "6h": 6 * _HOUR, "24h": _DAY, "7d": 7 * _DAY, "30d": 30 * _DAY}
 # What is shown before the oldest change, if nothing is asked for: where a bar begins can be seen.
 _BEFORE = timedelta(minutes=15)
-# How far apart the times on the axis are: the first step of which at most that many fit.
-_STEPS = [*(timedelta(minutes=each) for each in (5, 15, 30, 60, 120, 240, 360)), _DAY, 2 * _DAY, 5 * _DAY]
-_HOURS = 7
-# In percent: there the text of an hour would be cut off.
-_EDGE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,9 +321,7 @@ def lane(spans: Sequence[Span], roles: Sequence[RoleUseView], now: datetime, *, 
     begin = now - length if past in _PASTS else min(changes, default=now - length) - _BEFORE
     end = max([now, *(min(at, now + length) for each in roles if not each.carried and (at := _valid_until(each, now)))])
 
-    def place(at: datetime) -> float:
-        return round(100 * min(max((at - begin) / (end - begin), 0), 1), 2)
-
+    x_of = partial(place, begin=begin, end=end)
     carried = {profile_name(span.profile_arn) for span, _ in known if span.carried}
     rows: dict[str, dict[str, Any]] = {}
     for each in _drawn(known, begin, now):
@@ -336,12 +329,12 @@ def lane(spans: Sequence[Span], roles: Sequence[RoleUseView], now: datetime, *, 
             # The order is that of their last times.
             new = {"role": each.role, "carried": each.role in carried, "bars": [], "marks": []}
             row = rows[each.role] = rows.pop(each.role, new)
-            x, width = place(each.since), round(place(each.until or each.since) - place(each.since), 2)
-            row["bars" if each.until else "marks"].append({"drawn": each, "x": x, "width": max(0, width)})
+            x, ends = x_of(each.since), x_of(each.until or each.since)
+            row["bars" if each.until else "marks"].append({"drawn": each, "x": x, "width": max(0, round(ends - x, 2))})
     shown = [row for row in reversed(rows.values()) if row["bars"]]
     kinds = {each["drawn"].kind for row in shown for each in (*row["bars"], *row["marks"])}
-    hours = [{"x": place(at), "text": text} for at, text in _hours(begin, end)]
-    return {"begin": begin, "end": end, "now": place(now), "rows": shown, "hours": hours, "kinds": kinds, "past": past}
+    found = {"rows": shown, "kinds": kinds, "past": past, "hours": axis(begin, end)}
+    return found | {"begin": begin, "end": end, "now": x_of(now)}
 
 
 def _known(spans: Sequence[Span], roles: Sequence[RoleUseView]) -> list[tuple[Span, RoleUseView | None]]:
@@ -379,17 +372,6 @@ def _valid_until(held: RoleUseView, now: datetime) -> datetime | None:
     if held.status is UseStatus.CUT_OFF and held.denied_before:
         return min(held.denied_before, now)
     return held.valid_until
-
-
-def _hours(begin: datetime, end: datetime) -> Iterator[tuple[datetime, str]]:
-    """The times that are written below: full hours, or what is between them, or days."""
-    step = next((each for each in _STEPS if (end - begin) / each <= _HOURS), _STEPS[-1])
-    edge = (end - begin) * _EDGE / 100
-    at = begin.replace(hour=0, minute=0, second=0, microsecond=0)
-    at += step * -((begin + edge - at) // -step)
-    while at <= end - edge:
-        yield at, f"{at:%H:%M}" if step < _DAY else f"{at:%b} {at.day}"
-        at += step
 
 
 ROUTES = [
