@@ -42,11 +42,6 @@ from rolekeeper_cli.shell.layout import day, second
 STATIC = "/static/"
 
 
-def key_of(view: Any) -> MappingKey:
-    """The key of a row by its columns."""
-    return MappingKey(view.columns["tag_key"], view.columns["tag_value"])
-
-
 def mapping_url(key: MappingKey, path: str = "/mapping", **more: str) -> str:
     return f"{path}?{urlencode({'key': key.tag_key, 'value': key.tag_value, **more})}"
 
@@ -441,7 +436,6 @@ def templates() -> Environment:
         "row_reason": row_reason,
         "reasons": lambda entry: reasons_text(stored(entry.reason, entry.details)),
         "mapping_url": mapping_url,
-        "mapping_key": key_of,
         "mapping_named": mapping_named,
         "query": query,
     }

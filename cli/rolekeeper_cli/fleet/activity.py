@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 from rolekeeper.instances.decide import InstanceStatus
@@ -16,8 +16,9 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.instance.history import control_history
+from rolekeeper_cli.instance.history_view import ControlEntryView
 from rolekeeper_cli.row import use as rows
-from rolekeeper_cli.row.view import MappingView
+from rolekeeper_cli.row.view import EditEntryView, MappingView
 from rolekeeper_cli.target.use import sweep_interval
 
 # What was done, as the hour's item names it, and as people do.
@@ -28,6 +29,8 @@ _ACTS = 50
 _WELL = {InstanceStatus.OK, InstanceStatus.FOREIGN}
 
 type Swept = Sequence[tuple[datetime, Counter[str]]]
+type Act = tuple[datetime, MappingKey | None, EditEntryView | ControlEntryView]
+"""When a person did what: an edit or an approval of a row, or a switch of the mode or the pause, which is of no row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,31 +88,16 @@ class Activity:
         return Activity(stood, changed)
 
 
-@dataclass(frozen=True, slots=True)
-class Act:
-    """What a person did: an edit or an approval of a row, or a switch of the mode or the pause, which is of no row."""
-
-    at: datetime
-    kind: str
-    what: str
-    by: str
-    key: MappingKey | None = None
-
-
-def acts(deployment: Deployment, views: Iterable[MappingView], since: datetime) -> list[Act]:
-    """What people did since then, in order: the newest of each row that is there, and of the switches."""
-    edits, found = rows.last_edits(deployment, views := [*views]), list[Act]()
-    keys = [rows.key_of(each) for each in views if edits[each.mapping]["at"] >= layout.timestamp(since)]
+def acts(deployment: Deployment, views: Sequence[MappingView], since: datetime) -> list[Act]:
+    """Return what people did since then, in order: the newest of each row that is there, and of the switches."""
+    edits = rows.last_edits(deployment, views)
+    keys = [each.key for each in views if edits[each.mapping]["at"] >= layout.timestamp(since)]
     histories = deployment.app.map_concurrently(lambda key: rows.history(deployment, key, _ACTS), keys)
-    for key, entry in ((key, entry) for key, history in zip(keys, histories, strict=True) for entry in history):
-        if entry.changes or entry.approved_by:
-            kind, what = "approval" if entry.approved_by else "edit", "; ".join(entry.changes or ())
-            by = rows.consent(entry).removeprefix("approved by ") or entry.claimed_by or ""
-            found.append(Act(datetime.fromisoformat(str(entry.at)), kind, f"{entry.status}: {what}", by, key=key))
-    for each in control_history(deployment, _ACTS):
-        what = f"{each.from_} → {each.to}: {each.claimed_reason or 'no reason given'}"
-        found.append(Act(datetime.fromisoformat(each.at), "switch", what, each.claimed_by or ""))
-    return sorted((each for each in found if each.at >= since), key=attrgetter("at"))
+    found: list[Act] = [(datetime.fromisoformat(each.at), None, each) for each in control_history(deployment, _ACTS)]
+    for key, history in zip(keys, histories, strict=True):
+        edited = (each for each in history if each.changes or each.approved_by)
+        found += [(datetime.fromisoformat(str(each.at)), key, each) for each in edited]
+    return sorted((each for each in found if each[0] >= since), key=itemgetter(0))
 
 
 def read(deployment: Deployment, targets: Sequence[Target], span: Span) -> Activity:
@@ -152,14 +140,10 @@ def _worst(swept: Swept, times: Sequence[datetime], step: timedelta, *, holds: t
     for time in times:
         if here := within.get(time):
             last = here[-1]
-            worst.append(max((stands for _, stands in here), key=_trouble))
+            worst.append(max((each for _, each in here), key=lambda each: sum(each[name] for name in {*each} - _WELL)))
         else:
             worst.append(last[1] if last and time - last[0] <= holds else None)
     return worst
-
-
-def _trouble(stands: Counter[str]) -> int:
-    return sum(number for standing, number in stands.items() if standing not in _WELL)
 
 
 def changed(found: Sequence[Hours], span: Span, now: datetime) -> list[Point]:

@@ -21,6 +21,7 @@ from rolekeeper_cli.fleet.cache import KINDS
 from rolekeeper_cli.fleet.plots import stacked
 from rolekeeper_cli.instance.history import DecisionLog, level_missing
 from rolekeeper_cli.instance.history_view import EntryView
+from rolekeeper_cli.row.use import consent
 from rolekeeper_cli.target.use import UNKNOWN, sweep_interval
 
 _HEIGHT, _STRIP = 180, 40
@@ -73,6 +74,7 @@ def activity(request: Request) -> Response:
         statuses=dict(reversed(STANDINGS.items())),
         kinds=CHANGES,
         latest=now,
+        consent=consent,
         stood=stood,
         changed=stacked(found.changed, CHANGES, height=_HEIGHT, step=span.bar, acts=acts),
         **values | {"found": found},
@@ -101,7 +103,7 @@ def _bar(request: Request) -> dict[str, Any]:
         raise UsageError("no time is named", "choose a bar of Activity") from error
 
     def changed(deployment: Deployment) -> Iterator[EntryView]:
-        yield from (each for each in DecisionLog(deployment, at, until=at + span.bar).news() if each.outcome)
+        yield from (each for each in DecisionLog(deployment, at).news(at + span.bar) if each.outcome)
 
     job = look(request, f"bar {at} {span.bar}", changed).values()
     meant = [each for each in job["found"] if all(asked[name] in ("", getattr(each, name)) for name in _OF_TARGET)]

@@ -214,18 +214,6 @@ def suggestions(fleet: Fleet) -> list[str]:
 
 # ---- a page of the fleet ----
 
-# From how many instances on a reason is counted above the list, and how many of its details are named.
-MANY, DETAILS = 5, 6
-# What each status is called behind a number.
-WORDS = {
-    InstanceStatus.OK: "as they should be",
-    InstanceStatus.DRIFT: "in drift",
-    InstanceStatus.WAITING: "waiting",
-    InstanceStatus.BLOCKED: "blocked",
-    InstanceStatus.FOREIGN: "with a foreign role",
-    InstanceStatus.UNKNOWN: "unknown",
-}
-
 
 def view_of(fleet: Fleet, query: Query) -> dict[str, Any]:
     """The page that a query asks for."""
@@ -237,7 +225,6 @@ def view_of(fleet: Fleet, query: Query) -> dict[str, Any]:
         "query": query,
         "several": len({*fleet.targets, *(row.target for row in fleet.rows)}) > 1,
         "shares": _shares(Counter(row.standing for row in of_any_status)),
-        "groups": _groups(rows, query),
         "hint": "" if rows else _hint(fleet, query),
     }
 
@@ -246,32 +233,8 @@ def _shares(counted: Counter[InstanceStatus]) -> list[dict[str, Any]]:
     """The parts of the bar, ok first."""
     standings = [each for each in dict.fromkeys((InstanceStatus.OK, *InstanceStatus)) if counted[each]]
     return [
-        {"standing": each, "kind": KINDS.get(each, each.value), "word": WORDS[each], "number": counted[each], "at": at}
+        {"standing": each, "kind": KINDS.get(each, each.value), "number": counted[each], "at": at}
         for each, at in zip(standings, bar([counted[each] for each in standings]), strict=True)
-    ]
-
-
-def _groups(rows: Iterable[FleetRow], query: Query) -> list[dict[str, Any]]:
-    """The reasons that many instances have, the most frequent first; none if all have the same."""
-    counted = Counter((row.standing, row.short) for row in rows if row.standing is not InstanceStatus.OK)
-    groups: dict[tuple[InstanceStatus, str], Counter[str]] = {}
-    for (standing, short), number in counted.items():
-        groups.setdefault((standing, short.cause), Counter())[short.detail] += number
-
-    def link(standing: InstanceStatus, *reason: str) -> str:
-        return query.url(terms=query.having(status=standing.value, reason=" ".join(reason)))
-
-    many = [each for each in groups.items() if each[1].total() >= MANY and len(counted) > 1]
-    return [
-        {
-            "kind": KINDS.get(standing, standing.value),
-            "number": details.total(),
-            "cause": cause,
-            "address": link(standing, cause),
-            "details": [(each, number, link(standing, cause, each)) for each, number in details.most_common(DETAILS)],
-            "more": max(0, len(details) - DETAILS),
-        }
-        for (standing, cause), details in sorted(many, key=lambda each: -each[1].total())
     ]
 
 

@@ -81,7 +81,7 @@ def stacked(
     ]
     levels = {round(height * (1 - share), 2): int(top * share) for share in (0, 0.5, 1)}
     begin, end = points[0].at, points[-1].at + step
-    marks = [(place(each.at, begin, end), each) for each in acts if each.at >= begin]
+    marks = [(place(each[0], begin, end), each) for each in acts if each[0] >= begin]
     return Plot(height, round(width + _SEAM, 3), columns, levels=levels, times=axis(begin, end), acts=marks)
 
 

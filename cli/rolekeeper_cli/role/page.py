@@ -17,7 +17,7 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.jobs import Job, followed, look
-from rolekeeper_cli.console.page import Asked, Sort, contains, key_of, listed, query_of
+from rolekeeper_cli.console.page import Asked, Sort, contains, listed, query_of
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.fleet.cache import FleetRow
 from rolekeeper_cli.role import use as views
@@ -82,7 +82,7 @@ def _look(deployment: Deployment, *, ask_last_accessed: bool) -> Iterator[Mappin
         "path": deployment.settings.role_path,
         "home": home,
         "several": len({each.account for each in listed}) > 1,
-        "keys": {name: key_of(row) for name, row in rows.items()},
+        "keys": {name: row.key for name, row in rows.items()},
     }
 
 
@@ -150,7 +150,9 @@ def _one(request: Request) -> dict[str, Any]:
     values = (uses or job).values()
     of_all = job.values()
     found = of_all["first"]
-    shown = _of_account(name, account, found) if found else None
+    # By default the home account's, or that of the first that has it.
+    named = [each for each in found["roles"] if each.role == name and account in ("", each.account)] if found else []
+    shown = min(named, key=lambda each: each.account != found["home"], default=None)
     if found and shown is None:
         where = f" in account {account}" if account else ""
         raise CommandError(f"there is no role {name} under {found['path']}{where}", advice("see: ", Remedy(Kind.ROLES)))
@@ -166,12 +168,6 @@ def _one(request: Request) -> dict[str, Any]:
         "role": shown,
         "instances": instances,
     }
-
-
-def _of_account(name: str, account: str, found: Mapping[str, Any]) -> RoleOnPage | None:
-    """The role of this name in an account; by default in the home account, or in the first that has it."""
-    named = [each for each in found["roles"] if each.role == name and account in ("", each.account)]
-    return next((each for each in named if each.account == found["home"]), named[0] if named else None)
 
 
 def _rows(request: Request, instances: Iterable[str]) -> list[tuple[str, FleetRow | None]]:

@@ -98,14 +98,15 @@ def test_what_people_did_is_marked_from_the_first_data_on(browser: TestClient, d
     desk.edit("app=web", role="web", edited_by="bob")
     desk.world.wait(600)
     desk.approve("app=web", 1)
+    desk.world.wait(60)
     terminal("pause", "--reason", "an incident")
     desk.hears_of_control("event-1")
     page = browser.get("/activity")
     listed = [text_of(each) for each in re.findall(r"<li><svg.*?</li>", page.text)]
     assert [each.partition(" (")[0] for each in listed] == [
         "Switch Settings not paused, mode as deployed → paused, mode as deployed: an incident 1 s ago",
-        "Approval app=web Published: a new row; role: web 1 s ago",
-        "Edit app=web Held: a new row; role: web 10 min ago",
+        "Approval app=web Published: a new row; role: web 1 min ago",
+        "Edit app=web Held: a new row; role: web 11 min ago",
     ]
     assert "by AIDAGRACE" in listed[1]
     assert 'href="/mapping?key=app&amp;value=web"' in page.text

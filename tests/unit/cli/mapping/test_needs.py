@@ -73,7 +73,17 @@ def test_what_needs_a_person_leads_to_a_list_of_just_those(browser: TestClient) 
         assert browser.get(to).status_code == (502 if "damaged" in what else 200), what
     assert found["3 tied: give size=xl priority 90"][1] == "/mapping/edit?key=size&value=xl&priority=90"
     assert found["1 held edit: review"][1] == "/mapping/held?key=app&value=web"
-    assert "1 more" in words(browser.get("/fleet/needs")), "five are in sight"
+    assert "1 more reason" in words(browser.get("/fleet/needs")), "five are in sight"
+
+
+def test_what_else_many_have_in_common_is_below_a_fold(browser: TestClient, desk: Desk) -> None:
+    for number in range(6):
+        desk.world.running(profile=f"node-{number}")
+    desk.usable("web")
+    desk.edit("app=web", role="web")
+    desk.world.running(app="web")
+    assert "1 more reason 6 foreign role see which" in text_of(part(browser)), "one that is due isn't many"
+    assert len(re.findall(r'id="i-', browser.get(needs(browser)["6 foreign role: see which"][0]).text)) == 6
 
 
 @pytest.mark.usefixtures("everything")
