@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
-from itertools import groupby
+from itertools import chain, groupby, pairwise
 from operator import attrgetter
 from typing import Any
 from urllib.parse import quote
@@ -133,7 +133,8 @@ def uptake(request: Request) -> Response:
         found = read_once(request, "uptake", id_, read=ask)
     except AwsRefusalError as error:
         found = unknown_of(deployment, key_of(deployment, id_), name, error=error)
-    drawn = lane(story(request, id_)["spans"], found.roles, deployment.now(), past=request.query_params.get("span", ""))
+    told, past = story(request, id_), request.query_params.get("span", "")
+    drawn = lane(told["spans"], found.roles, deployment.now(), past=past, entries=told["entries"])
     lines = [*facts.of_uptake(found, addressed(deployment, id_))]
     title = f"Does software use it: {name or id_}"
     return page(
@@ -177,7 +178,7 @@ def _values(request: Request, found: Document, stamp: int) -> Mapping[str, Any]:
         "story": found,
         "asked": {"stamp": stamp, "minute": _minute(request), "entries": more},
         "row": site.fleet.row(found["id"]),
-        "lane": lane(found["spans"], (), site.deployment.now(), past=span),
+        "lane": lane(found["spans"], (), site.deployment.now(), past=span, entries=found["entries"]),
         "timeline": grouped(found["entries"][:shown]),
         "whole": len(found["entries"]) < min(shown + 1, _MOST),
     }
@@ -311,14 +312,23 @@ class Drawn:
     mapping: str = ""
 
 
-def lane(spans: Sequence[Span], roles: Sequence[RoleUseView], now: datetime, *, past: str = "") -> Document:
+def lane(
+    spans: Sequence[Span],
+    roles: Sequence[RoleUseView],
+    now: datetime,
+    *,
+    past: str = "",
+    entries: Sequence[EntryView] = (),
+) -> Document:
     """What an instance carried by its history, with what CloudTrail says of its roles, if it was asked.
 
-    Places are in percent of the width. Without a known `past` it begins before the oldest change of the last 24 hours.
+    The `entries` of its history say what people did. Places are in percent of the width. Without a known `past` it
+    begins before the oldest change of the last 24 hours.
     """
-    length, known = _PASTS.get(past, _DAY), _known(spans, roles)
-    changes = [at for span, _ in known for at in (span.since, span.until) if at and now - length < at]
-    begin = now - length if past in _PASTS else min(changes, default=now - length) - _BEFORE
+    length, known, acts = _PASTS.get(past, _DAY), _known(spans, roles), [*_acts(entries)]
+    times = [*(act.since for act in acts), *(at for span, _ in known for at in (span.since, span.until) if at)]
+    begin, recent = now - length, [at for at in times if now - length < at]
+    begin = begin if past in _PASTS else min(recent, default=begin) - _BEFORE
     end = max([now, *(min(at, now + length) for each in roles if not each.carried and (at := _valid_until(each, now)))])
 
     x_of = partial(place, begin=begin, end=end)
@@ -332,9 +342,28 @@ def lane(spans: Sequence[Span], roles: Sequence[RoleUseView], now: datetime, *, 
             x, ends = x_of(each.since), x_of(each.until or each.since)
             row["bars" if each.until else "marks"].append({"drawn": each, "x": x, "width": max(0, round(ends - x, 2))})
     shown = [row for row in reversed(rows.values()) if row["bars"]]
-    kinds = {each["drawn"].kind for row in shown for each in (*row["bars"], *row["marks"])}
-    found = {"rows": shown, "kinds": kinds, "past": past, "hours": axis(begin, end)}
+    done = [{"drawn": each, "x": x_of(each.since)} for each in acts if each.since >= begin]
+    kinds = {each["drawn"].kind for each in chain(done, *((*row["bars"], *row["marks"]) for row in shown))}
+    found = {"rows": shown, "acts": done, "kinds": kinds, "past": past, "hours": axis(begin, end)}
     return found | {"begin": begin, "end": end, "now": x_of(now)}
+
+
+def _acts(entries: Sequence[EntryView]) -> Iterator[Drawn]:
+    """What people did, each at the entry that saw it first: pins, tags that mappings read, and edits of its mapping."""
+    revisions: dict[str | None, int] = {}
+    for older, entry in pairwise((None, *reversed(entries))):
+        assert entry
+        draw = partial(Drawn, "", since=datetime.fromisoformat(entry.at))
+        before, tags = (older or entry).seen.tags, entry.seen.tags
+        changed = [key for key in sorted({*before, *tags}) if before.get(key) != tags.get(key)]
+        if entry.code in {"pin-set", "pin-removed"}:
+            yield draw("pin", mapping=entry.reason)
+        elif changed:
+            texts = (f"{key}: {before.get(key, 'none')} → {tags.get(key, 'none')}" for key in changed)
+            yield draw("tag", mapping=", ".join(texts))
+        elif entry.revision > revisions.get(entry.mapping, entry.revision):
+            yield draw("edit", mapping=f"{entry.mapping}, revision {entry.revision}")
+        revisions[entry.mapping] = entry.revision
 
 
 def _known(spans: Sequence[Span], roles: Sequence[RoleUseView]) -> list[tuple[Span, RoleUseView | None]]:
