@@ -155,7 +155,9 @@ class Verification:
     def _listen(self) -> None:
         events = self._caller.session.events
         wait_out(events, self._patience)
-        events.register("provide-client-params.ec2", _note_params)
+        events.register(
+            "provide-client-params.ec2", lambda params, context, **_: context.update(rolekeeper_asked=params)
+        )
         events.register("after-call.ec2", self._note)
 
     def _note(self, parsed: Mapping[str, Any], model: Any, context: Mapping[str, Any], **_: object) -> None:
@@ -169,10 +171,6 @@ class Verification:
             return
         at = (self._caller.now() - self._began).total_seconds()
         self._answers.append(Answer(at=round(at, 3), operation=model.name, asked=asked, answer=answer))
-
-
-def _note_params(params: Mapping[str, Any], context: dict[str, Any], **_: object) -> None:
-    context["rolekeeper_asked"] = params
 
 
 def _tried(act: Act) -> tuple[Outcome, float | None, str]:

@@ -104,10 +104,6 @@ def _refused(request: Request, error: Exception) -> Response:
     return _show(request, ErrorPage(status, "That can't be asked", what, remedy=remedy))
 
 
-def _explained(request: Request, error: Exception) -> Response:
-    return _show(request, explain(error, writing=request.method == "POST"))
-
-
 def _bug(request: Request, _error: Exception) -> Response:
     what = "internal error; details are in the console's terminal"
     remedy = "look there; report it with these lines (CONTRIBUTING.md); the other pages go on working"
@@ -128,7 +124,7 @@ def _show(request: Request, error_page: ErrorPage) -> Response:
 
 HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
     HTTPException: _refused,
-    **dict.fromkeys(EXPLAINED, _explained),
+    **dict.fromkeys(EXPLAINED, lambda asked, error: _show(asked, explain(error, writing=asked.method == "POST"))),
     # Starlette raises it again once the page is answered: the server writes it to stderr.
     Exception: _bug,
 }

@@ -75,10 +75,6 @@ class Activity:
     changed: Sequence[Point]
 
     @property
-    def known(self) -> bool:
-        return any(each.counts is not None for each in self.stood)
-
-    @property
     def from_first_data(self) -> "Activity":
         """The same without the time before anything is known."""
         known = (each.at for each in (*self.stood, *self.changed) if each.counts is not None)

@@ -65,7 +65,7 @@ def activity(request: Request) -> Response:
     key = ("acts", span.length)
     acts = site.reads.get(key, lambda: views.acts(site.look(), site.mappings(), since), seconds, stale=True)
     now = next((each.counts for each in reversed(found.stood) if each.counts is not None), Counter[str]())
-    stood = stacked(found.stood, STANDINGS, height=_HEIGHT, step=span.point, targets=values["targets"], acts=acts)
+    stood = stacked(found.stood, STANDINGS, height=_HEIGHT, step=span.point, acts=acts)
     return page(
         request,
         "activity.html",
@@ -88,8 +88,8 @@ def strip(request: Request) -> Response:
     except EXPLAINED as error:
         failed: ErrorPage | None = explain(error, writing=False)
         return page(request, "activity.html", part="strip", failed=failed)
-    step, targets = SPANS[values["span"]][0].point, values["targets"]
-    plot = stacked(values["found"].stood, STANDINGS, height=_STRIP, step=step, targets=targets)
+    step = SPANS[values["span"]][0].point
+    plot = stacked(values["found"].stood, STANDINGS, height=_STRIP, step=step)
     return page(request, "activity.html", part="strip", failed=None, plot=plot, kinds=CHANGES, **values)
 
 

@@ -148,16 +148,12 @@ def keeping(deployment: Deployment, keys: Sequence[MappingKey]) -> Keeping:
     places, rows, paused = Places.chosen(deployment), Rows(deployment), withheld(deployment)
     for left in deployment.looks(_POLL_SECONDS, _LOOKED_AT_SECONDS):
         looked = places.ask(lambda place: decided(place, Enforced.of(place, rows=rows), _instances(place, keys)))
-        kept = [seen for seen in looked if isinstance(seen, Seen) and _is_kept(seen, keys)]
+        granted = ((each, each.observed.grant) for each in looked if isinstance(each, Seen) and each.carries)
+        kept = [seen for seen, grant in granted if grant and grant.mapping in keys]
         why = list(filter(None, (_why_kept(seen, paused) for seen in kept)))
         if left.is_over or len(why) == len(kept):
             return Keeping(len(kept) - len(why), _counted(why))
     raise AssertionError("a look ends it")
-
-
-def _is_kept(seen: Seen, keys: Sequence[MappingKey]) -> bool:
-    grant = seen.observed.grant
-    return bool(seen.carries) and grant is not None and grant.mapping in keys
 
 
 def _why_kept(seen: Seen, paused: str) -> NotInEffect | None:

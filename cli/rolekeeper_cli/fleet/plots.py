@@ -6,7 +6,7 @@ Widths are per cent, so a plot is as wide as its place; heights are pixels.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from rolekeeper_cli.console.page import axis, place
@@ -30,18 +30,16 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A point: what it says on hover, and its parts, the lowest first. It is a `gap` where nothing is known."""
+    """A point at a place, and its parts, the lowest first."""
 
     x: float
-    at: datetime
-    says: str
+    point: Point
     parts: tuple[Part, ...]
-    gap: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Columns of one width, and both axes: the height of each level with its number, and times as `axis` has them.
+    """Columns of one width, of these `names`; both axes: the height of each level with its number, and times.
 
     `acts` are what people did, by their places.
     """
@@ -49,6 +47,7 @@ class Plot:
     height: int
     width: float
     columns: Sequence[Column]
+    names: Sequence[str]
     levels: Mapping[float, int]
     times: Sequence[Mapping[str, Any]]
     acts: Sequence[tuple[float, Act]] = ()
@@ -60,29 +59,24 @@ def stacked(
     *,
     height: int,
     step: timedelta,
-    targets: int = 1,
     acts: Sequence[Act] = (),
 ) -> Plot:
     """Points as stacks of counts, in the order of `kinds`: each name's class of the stylesheet.
 
-    Points that not all of the `targets` are known of say so. What people did before the first point isn't shown.
+    What people did before the first point isn't shown.
     """
     top = _top(max((each.counts.total() for each in points if each.counts), default=0))
     width = 100 / len(points)
     columns = [
-        Column(
-            round(number * width, 3),
-            each.at,
-            says=_says(each, kinds, targets),
-            parts=_parts(each, kinds, height=height, top=top),
-            gap=each.counts is None,
-        )
+        Column(round(number * width, 3), each, _parts(each, kinds, height=height, top=top))
         for number, each in enumerate(points)
     ]
     levels = {round(height * (1 - share), 2): int(top * share) for share in (0, 0.5, 1)}
     begin, end = points[0].at, points[-1].at + step
     marks = [(place(each[0], begin, end), each) for each in acts if each[0] >= begin]
-    return Plot(height, round(width + _SEAM, 3), columns, levels=levels, times=axis(begin, end), acts=marks)
+    return Plot(
+        height, round(width + _SEAM, 3), columns, names=[*kinds], levels=levels, times=axis(begin, end), acts=marks
+    )
 
 
 def _parts(point: Point, kinds: Mapping[str, str], *, height: int, top: int) -> tuple[Part, ...]:
@@ -95,14 +89,6 @@ def _parts(point: Point, kinds: Mapping[str, str], *, height: int, top: int) -> 
         y -= each * scale
         parts.append(Part(kinds[name], round(y, 2), round(each * scale, 2)))
     return tuple(parts)
-
-
-def _says(point: Point, kinds: Mapping[str, str], targets: int) -> str:
-    if point.counts is None:
-        return f"{point.at:%b %d, %H:%M}: no data"
-    counts = ", ".join(f"{point.counts[name]:,} {name}" for name in reversed([*kinds]) if point.counts[name])
-    part = f" ({point.targets} of {targets} targets)" if 0 < point.targets < targets else ""
-    return f"{point.at:%b %d, %H:%M}: {counts or 'none'}{part}"
 
 
 def _top(most: int) -> int:

@@ -30,7 +30,6 @@ from rolekeeper_cli.instance.explanation_view import (
 from rolekeeper_cli.instance.history import Span, decision_fields, newest, spans
 from rolekeeper_cli.instance.history_view import DecisionView, EntryView, LoserView
 from rolekeeper_cli.instance.seen import Enforced, Seen, decided, profile_name, seen_now
-from rolekeeper_cli.instance.uptake_view import UptakeView
 from rolekeeper_cli.instance.use import account_options, addressed, find_instance, located, name_of, where
 from rolekeeper_cli.row.edits import revision_before
 from rolekeeper_cli.row.effect import Rows, published_there, withheld
@@ -246,6 +245,8 @@ def explanation(
     before = former(seen, entries, carried)
     waits = seen.observed.record.condition
     steps = list(_Undoing(deployment, seen, before, rows=rows).steps()) if before else []
+    asks = ask_uptake and (seen.carries or entries)
+    software = uptake.of_instance_if_readable(deployment, key, name_of(seen.instance)) if asks else None
     view = ExplanationView(
         **where(key),
         name=name_of(seen.instance),
@@ -263,7 +264,7 @@ def explanation(
         condition=ConditionView(**{name: getattr(waits, name) for name in ConditionView.fields}) if waits else None,
         took_over_from=_took_over_from(entries, seen),
         who=answers,
-        uptake=_software(deployment, seen) if ask_uptake and (seen.carries or entries) else None,
+        uptake=software,
         last=entries[0] if entries else None,
         former=before,
         undo=[step.view() for step in steps],
@@ -276,14 +277,6 @@ def _ladder(seen: Seen) -> Overlap | None:
     published, mapping = {each.key: each for each in seen.observed.published}, seen.decision.mapping
     tagged = (seen.instance.key.target, tuple(seen.instance.tags.items()), str(mapping or ""))
     return next(iter(overlaps([tagged], published, lambda _, each: each, now=seen.observed.asked_at)), None)
-
-
-def _software(deployment: Deployment, seen: Seen) -> UptakeView:
-    key, name = seen.instance.key, name_of(seen.instance)
-    try:
-        return uptake.of_instance(deployment, key, name)
-    except AwsRefusalError as error:
-        return uptake.unknown_of(deployment, key, name, error=error)
 
 
 def _carried(seen: Seen, carried: Sequence[Span]) -> AssociationView | None:

@@ -130,7 +130,9 @@ def of_uptake(view: UptakeView, address: str, *, brief: bool = False) -> Iterato
         found = list(_carried(each))
         yield from found[-1:] if brief else found
         if known and not each.last_use:
-            yield "role use", f"{_not_seen(each, view)}{see}"
+            what = "no call" if each.delivered_at else "no delivery and no call"
+            since = second(max(at for at in (view.looked_since, each.since) if at))
+            yield "role use", f"{each.role}: {what} seen since {since} ({_NO_PROOF}){see}"
         if earlier := each.earlier_use:
             yield "earlier use", f"{each.role}, by what was delivered before: {second(earlier.at)}, {_call(earlier)}"
     if because := view.unknown_because:
@@ -151,12 +153,6 @@ def _carried(role: RoleUseView) -> Iterator[Line]:
         ends = "" if first and first.at == last.at else f"last call {second(last.at)}: {_call(last)}"
         refused = "" if role.last_accepted_use else "each call that was looked at was refused"
         yield "in use", f"{name}, {'; '.join(filter(None, (began, ends, refused)))}"
-
-
-def _not_seen(role: RoleUseView, view: UptakeView) -> str:
-    what = "no call" if role.delivered_at else "no delivery and no call"
-    since = max(at for at in (view.looked_since, role.since) if at)
-    return f"{role.role}: {what} seen since {second(since)} ({_NO_PROOF})"
 
 
 _NO_PROOF = "not proof that it is unused"

@@ -29,7 +29,7 @@ from rolekeeper_cli.instance.explanation_view import ExplanationView
 from rolekeeper_cli.instance.history import Span
 from rolekeeper_cli.instance.history_view import EntryView
 from rolekeeper_cli.instance.seen import profile_name
-from rolekeeper_cli.instance.uptake import of_instance, unknown_of
+from rolekeeper_cli.instance.uptake import of_instance_if_readable
 from rolekeeper_cli.instance.uptake_view import RoleUseView, UptakeView, UseStatus
 from rolekeeper_cli.instance.use import ID, SeveralNamedError, account_options, addressed, key_of
 from rolekeeper_cli.shell.suggest import near
@@ -127,12 +127,9 @@ def uptake(request: Request) -> Response:
     def ask() -> UptakeView:
         # Two calls a second in an account and Region: one page asks at a time.
         with site.asking_who:
-            return of_instance(deployment, key_of(deployment, id_), name)
+            return of_instance_if_readable(deployment, key_of(deployment, id_), name)
 
-    try:
-        found = read_once(request, "uptake", id_, read=ask)
-    except AwsRefusalError as error:
-        found = unknown_of(deployment, key_of(deployment, id_), name, error=error)
+    found = read_once(request, "uptake", id_, read=ask)
     told, past = story(request, id_), request.query_params.get("span", "")
     drawn = lane(told["spans"], found.roles, deployment.now(), past=past, entries=told["entries"])
     lines = [*facts.of_uptake(found, addressed(deployment, id_))]

@@ -21,12 +21,6 @@ class Overlap:
     tied: int
     instances: int
 
-    @property
-    def better(self) -> int:
-        """The priority that lets one of the tied win; 0 if there is none."""
-        priority = self.specs[0].priority
-        return priority - (10 if priority > 10 else 1)  # noqa: PLR2004  # as rows are numbered
-
 
 def overlaps(
     instances: Iterable[Tagged],

@@ -12,20 +12,14 @@ KINDS = {"ok": "ok", "blocked": "bad"}
 BEGAN = datetime(2026, 2, 28, 9, tzinfo=UTC)
 
 
-def plot(
-    *counts: dict[str, int] | None, step: int = 1, began: datetime = BEGAN, targets: int = 1, known: int = 1
-) -> Plot:
-    points = [
-        Point(began + timedelta(hours=step * number), None if each is None else Counter(each), targets=known)
-        for number, each in enumerate(counts)
-    ]
-    return stacked(points, KINDS, height=100, step=timedelta(hours=step), targets=targets)
+def plot(*counts: dict[str, int], step: int = 1) -> Plot:
+    points = [Point(BEGAN + timedelta(hours=step * number), Counter(each)) for number, each in enumerate(counts)]
+    return stacked(points, KINDS, height=100, step=timedelta(hours=step))
 
 
 def test_a_column_is_a_stack_in_the_order_of_its_kinds() -> None:
     (column,) = plot({"blocked": 5, "ok": 15}).columns
     assert [(each.kind, each.y, each.height) for each in column.parts] == [("ok", 25, 75), ("bad", 0, 25)]
-    assert column.says == "Feb 28, 09:00: 5 blocked, 15 ok"
 
 
 def test_one_of_ten_thousand_is_seen_and_the_stack_stays_within_the_plot() -> None:
@@ -40,18 +34,6 @@ def test_columns_stand_side_by_side_over_the_whole_width() -> None:
     drawn = plot({}, {"ok": 1}, {}, {})
     assert [each.x for each in drawn.columns] == [0, 25, 50, 75]
     assert drawn.width == pytest.approx(25, abs=0.1)
-
-
-def test_a_gap_isnt_zero() -> None:
-    gap, zero = plot(None, {}).columns
-    assert (gap.gap, gap.says) == (True, "Feb 28, 09:00: no data")
-    assert (zero.gap, zero.says) == (False, "Feb 28, 10:00: none")
-    assert gap.parts == zero.parts == ()
-
-
-def test_a_point_that_not_all_targets_are_known_of_says_so() -> None:
-    assert plot({"ok": 1}, targets=3, known=2).columns[0].says.endswith("1 ok (2 of 3 targets)")
-    assert plot({"ok": 1}, targets=3, known=3).columns[0].says.endswith("1 ok")
 
 
 @pytest.mark.parametrize(
