@@ -88,8 +88,7 @@ def strip(request: Request) -> Response:
     except EXPLAINED as error:
         failed: ErrorPage | None = explain(error, writing=False)
         return page(request, "activity.html", part="strip", failed=failed)
-    step = SPANS[values["span"]][0].point
-    plot = stacked(values["found"].stood, STANDINGS, height=_STRIP, step=step)
+    plot = stacked(values["found"].stood, STANDINGS, height=_STRIP, step=SPANS[values["span"]][0].point)
     return page(request, "activity.html", part="strip", failed=None, plot=plot, kinds=CHANGES, **values)
 
 

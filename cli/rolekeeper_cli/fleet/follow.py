@@ -137,11 +137,6 @@ class Keeping:
     under_way: int
     why: Counter[NotInEffect]
 
-    @property
-    def is_meant(self) -> bool:
-        """Whether all that keep it are to: their mapping says keep."""
-        return all(each.code == "kept" for each in self.why)
-
 
 def keeping(deployment: Deployment, keys: Sequence[MappingKey]) -> Keeping:
     """Look at the instances of deleted mappings until each gave its role up or shows why not, some seconds at most."""

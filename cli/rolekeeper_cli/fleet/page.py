@@ -24,7 +24,7 @@ from rolekeeper_cli.console.page import Sort, bar, page, paged, see_other, unles
 from rolekeeper_cli.console.page import number as number_in
 from rolekeeper_cli.console.page import query as query_text
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.fleet.cache import FIRST_READ_SECONDS, KINDS, Fleet, FleetRow
+from rolekeeper_cli.fleet.cache import FIRST_READ_SECONDS, Fleet, FleetRow
 from rolekeeper_cli.row import names
 from rolekeeper_cli.shell.suggest import did_you_mean, near
 
@@ -220,22 +220,15 @@ def view_of(fleet: Fleet, query: Query) -> dict[str, Any]:
     others = query.having(status="")
     of_any_status = list(filter(query.passes(others), fleet.rows))
     rows = list(filter(query.passes({*query.terms} - {*others}), of_any_status))
+    counted = Counter(row.standing for row in of_any_status)
+    shares = {each: counted[each] for each in (InstanceStatus.OK, *InstanceStatus) if counted[each]}
     return paged(query.sort.ordered(rows, COLUMNS), query.page, lambda number: query.url(page=number)) | {
         "version": fleet.version,
         "query": query,
         "several": len({*fleet.targets, *(row.target for row in fleet.rows)}) > 1,
-        "shares": _shares(Counter(row.standing for row in of_any_status)),
+        "shares": list(zip(shares.items(), bar([*shares.values()]), strict=True)),
         "hint": "" if rows else _hint(fleet, query),
     }
-
-
-def _shares(counted: Counter[InstanceStatus]) -> list[dict[str, Any]]:
-    """The parts of the bar, ok first."""
-    standings = [each for each in dict.fromkeys((InstanceStatus.OK, *InstanceStatus)) if counted[each]]
-    return [
-        {"standing": each, "kind": KINDS.get(each, each.value), "number": counted[each], "at": at}
-        for each, at in zip(standings, bar([counted[each] for each in standings]), strict=True)
-    ]
 
 
 def _hint(fleet: Fleet, query: Query) -> str:

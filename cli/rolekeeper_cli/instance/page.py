@@ -327,7 +327,6 @@ def lane(
     begin, recent = now - length, [at for at in times if now - length < at]
     begin = begin if past in _PASTS else min(recent, default=begin) - _BEFORE
     end = max([now, *(min(at, now + length) for each in roles if not each.carried and (at := _valid_until(each, now)))])
-
     x_of = partial(place, begin=begin, end=end)
     carried = {profile_name(span.profile_arn) for span, _ in known if span.carried}
     rows: dict[str, dict[str, Any]] = {}

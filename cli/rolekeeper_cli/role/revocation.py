@@ -30,7 +30,6 @@ from rolekeeper_cli.aws.explained import BAD_CREDENTIALS, refusal
 from rolekeeper_cli.errors import CommandError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.instance.revoked_policy import POLICY, Entry, current, entries
 from rolekeeper_cli.instance.uptake import of_instance
-from rolekeeper_cli.instance.uptake_view import RoleUseView
 from rolekeeper_cli.instance.use import account_options, addressed, known_or_ended, role_in, title, titled
 from rolekeeper_cli.role.revoke_view import CleanedView, RevokedRoleView
 from rolekeeper_cli.row import names
@@ -181,7 +180,9 @@ def planned(deployment: Deployment, text: str, *, role: str = "", current: bool 
         roles, left, unknown = [_read(deployment, role)], list[Problem](), ""
     else:
         found = of_instance(deployment, key, name)
-        left = [_without_role(deployment, key, each) for each in found.former if not each.role_arn]
+        what = "the role of the instance profile {} isn't known, as that is gone or empty"
+        how = f"name the role: {_command(deployment, key)} --role ROLE"
+        left = [Problem(what.format(each.instance_profile), how) for each in found.former if not each.role_arn]
         wanted = [each.role for each in found.former if each.role_arn] + ([carried] if current and carried else [])
         roles, unknown = list(_readable(deployment, wanted, left)), found.unknown_because or ""
     if not roles and not left:
@@ -208,11 +209,6 @@ def _carried(deployment: Deployment, key: InstanceKey) -> str:
     if shown is None or shown.state is AssociationState.DISASSOCIATED:
         return ""
     return role_in(deployment, shown.profile_arn)
-
-
-def _without_role(deployment: Deployment, key: InstanceKey, held: RoleUseView) -> Problem:
-    what = f"the role of the instance profile {held.instance_profile} isn't known, as that is gone or empty"
-    return Problem(what, f"name the role: {_command(deployment, key)} --role ROLE")
 
 
 def _revocation(deployment: Deployment, key: InstanceKey, role: RevokedRole, *, carried: str) -> Revocation:
