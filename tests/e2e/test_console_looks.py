@@ -71,6 +71,8 @@ def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
         "doctor": "/doctor",
         "targets": "/targets",
         "activity": "/activity",
+        "changes": "/activity/changes?at=2026-01-01T00:00:00Z",
+        "needs": "/fleet/needs",
         "settings": "/settings",
         "search": "/search?q=looks",
         "search, empty": "/search",
@@ -120,7 +122,7 @@ def _goes(address: str, person: Visitor) -> None:
 
 def _opens_with_its_line_of_time(instance: str, person: Visitor) -> None:
     person.goes(f"/instance/{instance}")
-    expect(person.page.get_by_role("img", name="The roles on a line of time")).to_be_visible()
+    expect(person.page.get_by_role("group", name="The roles on a line of time")).to_be_visible()
 
 
 def _plans_an_edit(person: Visitor) -> None:
@@ -200,6 +202,14 @@ def test_a_group_of_a_plan_opens_in_place_and_is_searched(person: Visitor, pages
     expect(group.get_by_role("listitem")).to_have_count(0)
     expect(search).to_be_focused()
     assert person.page.evaluate("window.mark"), "the page wasn't loaded again"
+
+
+def test_a_key_edits_or_reviews_the_mapping_of_the_row(person: Visitor, pages: Pages) -> None:
+    for key, leads in {"e": "edit", "r": "held"}.items():
+        pages["mappings"](person)
+        person.page.get_by_role("link", name="looks=wide", exact=True).focus()
+        person.page.keyboard.press(key)
+        person.arrives(f"**/mapping/{leads}?key=looks&value=wide*")
 
 
 @pytest.mark.usefixtures("pages")

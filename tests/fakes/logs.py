@@ -40,8 +40,8 @@ class FakeLogs:
         if asked["logGroupName"] != self.group:
             return {"events": []}
         pattern = asked["filterPattern"].strip('"')
-        since = [each for each in self.events() if each["timestamp"] >= asked["startTime"]]
-        found = [each for each in since if pattern in each["message"]]
+        within = range(asked["startTime"], asked.get("endTime", 10**15) + 1)
+        found = [each for each in self.events() if each["timestamp"] in within and pattern in each["message"]]
         begin = int(asked.get("nextToken", 0))
         page = {"events": found[begin : begin + PAGE]}
         return page | ({"nextToken": str(begin + PAGE)} if begin + PAGE < len(found) else {})

@@ -437,9 +437,11 @@ class Deployment:
         path = self.settings.role_path
         found = self.pages("iam:ListRoles", self.app.iam.arn("role", path, "*"), PathPrefix=path)
         roles = (
-            Role(each["RoleName"], each["Arn"], each["Path"], trust=_trust(each))
+            Role(each["RoleName"], each["Arn"], each["Path"], trust=trust if isinstance(trust, Mapping) else {})
             for page in found
             for each in page["Roles"]
+            # A policy that botocore can't decode stays text, and lets nobody in.
+            for trust in (each.get("AssumeRolePolicyDocument"),)
         )
         return sorted(roles, key=lambda each: each.name)
 
@@ -461,9 +463,3 @@ def _users(specs: Iterable[MappingSpec]) -> dict[str, list[str]]:
     for spec in specs:
         users.setdefault(spec.role, set()).add(str(spec.key))
     return {role: sorted(keys) for role, keys in users.items()}
-
-
-def _trust(role: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A role's trust policy as botocore decodes it; one that it can't decode stays text, and lets nobody in."""
-    policy = role.get("AssumeRolePolicyDocument")
-    return policy if isinstance(policy, Mapping) else {}

@@ -124,7 +124,7 @@ def _show(request: Request, error_page: ErrorPage) -> Response:
 
 HANDLERS: Mapping[Any, Callable[[Request, Exception], Response]] = {
     HTTPException: _refused,
-    **dict.fromkeys(EXPLAINED, lambda request, error: _show(request, explain(error, writing=request.method == "POST"))),
+    **dict.fromkeys(EXPLAINED, lambda asked, error: _show(asked, explain(error, writing=asked.method == "POST"))),
     # Starlette raises it again once the page is answered: the server writes it to stderr.
     Exception: _bug,
 }

@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from http import HTTPStatus
 from itertools import accumulate, pairwise
@@ -40,11 +40,6 @@ from rolekeeper_cli.shell.layout import day, second
 # ---- addresses of pages ----
 
 STATIC = "/static/"
-
-
-def key_of(view: Any) -> MappingKey:
-    """The key of a row by its columns."""
-    return MappingKey(view.columns["tag_key"], view.columns["tag_value"])
 
 
 def mapping_url(key: MappingKey, path: str = "/mapping", **more: str) -> str:
@@ -194,10 +189,11 @@ def done(request: Request, path: str, notice: Notice, **values: str) -> Response
 
 # The navigation: what a section is called, where it begins, and the pages that belong to it.
 SECTIONS = (
-    ("Fleet", "/", ("/instance", "/activity")),
+    ("Fleet", "/", ("/instance", "/fleet")),
     ("Mappings", "/mappings", ("/mapping",)),
     ("Roles", "/roles", ("/role",)),
     ("Launches", "/launches", ()),
+    ("Activity", "/activity", ()),
     ("Doctor", "/doctor", ()),
     ("Targets", "/targets", ()),
     ("Settings", "/settings", ()),
@@ -355,6 +351,33 @@ def bar(numbers: Sequence[int], *, thinnest: float = 4.0) -> list[tuple[float, f
     return [(round(x, 2), round(end - x, 2)) for x, end in pairwise(ends)]
 
 
+# How far apart the times on an axis are: the first step of which at most that many fit.
+_DAY = timedelta(days=1)
+_STEPS = [*(timedelta(minutes=each) for each in (5, 15, 30, 60, 120, 240, 360)), _DAY, 2 * _DAY, 5 * _DAY]
+_HOURS = 7
+# In percent: there the text of an hour would be cut off.
+_EDGE = 6
+
+
+def place(at: datetime, begin: datetime, end: datetime) -> float:
+    """Where a time is between two others, in percent; what is before or behind them is at their ends."""
+    return round(100 * min(max((at - begin) / (end - begin), 0), 1), 2)
+
+
+def axis(begin: datetime, end: datetime) -> list[dict[str, Any]]:
+    """The times below a plot, each with its place (`x`) and its `text`: full hours, what is between them, or days."""
+    step = next((each for each in _STEPS if (end - begin) / each <= _HOURS), _STEPS[-1])
+    edge = (end - begin) * _EDGE / 100
+    first = begin.replace(hour=0, minute=0, second=0, microsecond=0)
+    first += step * -((begin + edge - first) // -step)
+    times = (first + number * step for number in range((end - begin) // step + 1))
+    return [
+        {"x": place(at, begin, end), "at": at, "text": f"{at:%H:%M}" if step < _DAY else f"{at:%b} {at.day}"}
+        for at in times
+        if at <= end - edge
+    ]
+
+
 def contains(text: str, *fields: str) -> bool:
     """Whether one of the fields has the text of a filter in it, whatever its case."""
     return any(text.casefold() in each.casefold() for each in fields)
@@ -415,7 +438,6 @@ def templates() -> Environment:
         "row_reason": row_reason,
         "reasons": lambda entry: reasons_text(stored(entry.reason, entry.details)),
         "mapping_url": mapping_url,
-        "mapping_key": key_of,
         "mapping_named": mapping_named,
         "query": query,
     }

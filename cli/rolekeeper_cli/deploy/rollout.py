@@ -303,7 +303,10 @@ class Rollout:
                 operation = _execute(self.client, change_set, self.sleep)
         finally:
             if not operation:
-                self._discard(change_set, made_stack=present.status is None)
+                self.client.delete_change_set(**_named(change_set))
+                if present.status is None:
+                    # CloudFormation has a stack for it already, without a resource.
+                    self.client.delete_stack(StackName=change_set["StackId"])
         if operation:
             operation.deployed(f"the deployment of {self.stack}")
         return DeployedView(
@@ -313,12 +316,6 @@ class Rollout:
             parameters=differing,
             changes=changes,
         )
-
-    def _discard(self, change_set: Mapping[str, str], *, made_stack: bool) -> None:
-        self.client.delete_change_set(**_named(change_set))
-        if made_stack:
-            # CloudFormation has a stack for it already, without a resource.
-            self.client.delete_stack(StackName=change_set["StackId"])
 
 
 def as_asked(given: Mapping[str, str], kept: Iterable[str] = ()) -> list[Mapping[str, Any]]:

@@ -150,7 +150,10 @@ def deploy(places: Sequence[Deployment], hub: Hub | None, own: Parameters, *, ye
     are the account's `own` stay as they are deployed.
     """
     present = {each.region: _present(each, allow_downgrade=allow_downgrade) for each in places}
-    _warn_of_version(hub)
+    ours = installed.version()
+    if hub and hub.version and installed.ordered(hub.version)[:2] != installed.ordered(ours)[:2]:
+        what = "upgrade this command" if installed.ordered(hub.version) > installed.ordered(ours) else "upgrade the hub"
+        terminal.warn(f"the hub is version {hub.version}, and the spoke would be {ours}: {what}")
     of_the_hub = dict(hub.parameters) if hub else {}
     asked = {**of_the_hub, **own}
     home = asked["HomeRegion"] = _home(places[0], present, asked)
@@ -272,14 +275,6 @@ def _refuse_stranger(place: Deployment, organization: str) -> None:
         there = f"the organization {own}" if own else "no organization"
         what = f"account {place.caller.account} is in {there}, and the hub looks after {organization}"
         raise ConfigurationError(what, f"have it join {organization} first; or name another hub")
-
-
-def _warn_of_version(hub: Hub | None) -> None:
-    ours = installed.version()
-    if hub and hub.version and installed.ordered(hub.version)[:2] != installed.ordered(ours)[:2]:
-        newer = installed.ordered(hub.version) > installed.ordered(ours)
-        what = "upgrade this command" if newer else "upgrade the hub"
-        terminal.warn(f"the hub is version {hub.version}, and the spoke would be {ours}: {what}")
 
 
 # ---- `rolekeeper spoke remove` ----

@@ -156,7 +156,9 @@ def lacking(
             continue
         what = f"for {need.purpose}: {', '.join(refused)} on {need.request.resource}"
         details = [answer[each] for each in refused]
-        if keys := sorted({key for each in details for key in _missing(each)}):
+        # Of a named resource they may be with it (the same reference).
+        parts = [part for each in details for part in (each, *each.get("ResourceSpecificResults", ()))]
+        if keys := sorted({key for part in parts for key in part.get("MissingContextValues", ())}):
             # Nobody makes a request, so the simulation lacks what a request has, such as LeadingKeys.
             yield unknown(f"whether you may depends on {', '.join(keys)}, {what}", remedy)
         elif _refuses("Organizations", details):
@@ -166,12 +168,6 @@ def lacking(
             yield Finding(level, f"your permissions boundary refuses it, {what}", remedy)
         else:
             yield Finding(level, f"you may not, {what}", remedy)
-
-
-def _missing(answer: Mapping[str, Any]) -> Iterator[str]:
-    """The condition keys that IAM lacked; of a named resource they may be with it (the same reference)."""
-    for each in (answer, *answer.get("ResourceSpecificResults", ())):
-        yield from each.get("MissingContextValues", ())
 
 
 def _refuses(what: str, answers: Sequence[Mapping[str, Any]]) -> bool:

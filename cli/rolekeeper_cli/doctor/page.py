@@ -13,14 +13,6 @@ from rolekeeper_cli.console.jobs import followed, look
 from rolekeeper_cli.doctor.finding import Finding, Level
 from rolekeeper_cli.doctor.run import Alarm, alarms, findings
 
-# What there is to do first; each with its shape as a status, and its heading.
-LEVELS = {
-    Level.FAIL: ("bad", "Failed"),
-    Level.WARN: ("drift", "Warnings"),
-    Level.UNKNOWN: ("unknown", "Unknown"),
-    Level.OK: ("ok", "OK"),
-}
-
 
 def _examine(deployment: Deployment) -> Iterator[Finding | Alarm]:
     yield from findings(deployment)
@@ -32,9 +24,12 @@ def _examine(deployment: Deployment) -> Iterator[Finding | Alarm]:
 def _found(request: Request) -> dict[str, Any]:
     values = look(request, "doctor", _examine).values()
     listed = [each for each in values["found"] if isinstance(each, Finding)]
-    levels = {level: [each for each in listed if each.level is level] for level in LEVELS}
+    levels = {
+        level: [each for each in listed if each.level is level]
+        for level in (Level.FAIL, Level.WARN, Level.UNKNOWN, Level.OK)
+    }
     found = [each for each in values["found"] if isinstance(each, Alarm)]
-    return values | {"title": "Doctor", "levels": levels, "words": LEVELS, "alarms": found, "causes": _causes}
+    return values | {"title": "Doctor", "levels": levels, "alarms": found, "causes": _causes}
 
 
 def _causes(found: Iterable[Finding]) -> Mapping[Finding, Sequence[str]]:

@@ -7,20 +7,30 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
 from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.instance import Action, Target
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.instance.history import control_history
+from rolekeeper_cli.instance.history_view import ControlEntryView
+from rolekeeper_cli.row import use as rows
+from rolekeeper_cli.row.view import EditEntryView, MappingView
 from rolekeeper_cli.target.use import sweep_interval
 
 # What was done, as the hour's item names it, and as people do.
 CHANGES = {Action.ATTACH: "attached", Action.REPLACE: "replaced", Action.DETACH: "detached", layout.REFUSED: "refused"}
 _HOUR = timedelta(hours=1)
+# The newest of what people did that are read: of each row, and of the switches.
+_ACTS = 50
 _WELL = {InstanceStatus.OK, InstanceStatus.FOREIGN}
 
 type Swept = Sequence[tuple[datetime, Counter[str]]]
+type Act = tuple[datetime, MappingKey | None, EditEntryView | ControlEntryView]
+"""When a person did what: an edit or an approval of a row, or a switch of the mode or the pause, which is of no row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +75,25 @@ class Activity:
     changed: Sequence[Point]
 
     @property
-    def known(self) -> bool:
-        return any(each.counts is not None for each in self.stood)
+    def from_first_data(self) -> "Activity":
+        """The same without the time before anything is known."""
+        known = (each.at for each in (*self.stood, *self.changed) if each.counts is not None)
+        first = min(known, default=self.changed[0].at)
+        begin = max((each.at for each in self.changed if each.at <= first), default=first)
+        stood, changed = ([each for each in points if each.at >= begin] for points in (self.stood, self.changed))
+        return Activity(stood, changed)
+
+
+def acts(deployment: Deployment, views: Sequence[MappingView], since: datetime) -> list[Act]:
+    """Return what people did since then, in order: the newest of each row that is there, and of the switches."""
+    edits = rows.last_edits(deployment, views)
+    keys = [each.key for each in views if edits[each.mapping]["at"] >= layout.timestamp(since)]
+    histories = deployment.app.map_concurrently(lambda key: rows.history(deployment, key, _ACTS), keys)
+    found: list[Act] = [(datetime.fromisoformat(each.at), None, each) for each in control_history(deployment, _ACTS)]
+    for key, history in zip(keys, histories, strict=True):
+        edited = (each for each in history if each.changes or each.approved_by)
+        found += [(datetime.fromisoformat(str(each.at)), key, each) for each in edited]
+    return sorted((each for each in found if each[0] >= since), key=itemgetter(0))
 
 
 def read(deployment: Deployment, targets: Sequence[Target], span: Span) -> Activity:
@@ -109,14 +136,10 @@ def _worst(swept: Swept, times: Sequence[datetime], step: timedelta, *, holds: t
     for time in times:
         if here := within.get(time):
             last = here[-1]
-            worst.append(max((stands for _, stands in here), key=_trouble))
+            worst.append(max((each for _, each in here), key=lambda each: sum(each[name] for name in {*each} - _WELL)))
         else:
             worst.append(last[1] if last and time - last[0] <= holds else None)
     return worst
-
-
-def _trouble(stands: Counter[str]) -> int:
-    return sum(number for standing, number in stands.items() if standing not in _WELL)
 
 
 def changed(found: Sequence[Hours], span: Span, now: datetime) -> list[Point]:

@@ -1,6 +1,8 @@
 """What happened over time: the fleet by status, and the changes; of all targets, of an account, or of a Region."""
 
 from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -9,14 +11,21 @@ from starlette.routing import Route
 
 from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.instance import Target
+from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.errors import EXPLAINED, ErrorPage, explain
-from rolekeeper_cli.console.page import page, query
+from rolekeeper_cli.console.jobs import followed, look
+from rolekeeper_cli.console.page import Asked, listed, page, query
+from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.fleet import activity as views
 from rolekeeper_cli.fleet.cache import KINDS
 from rolekeeper_cli.fleet.plots import stacked
+from rolekeeper_cli.instance.history import DecisionLog, level_missing
+from rolekeeper_cli.instance.history_view import EntryView
+from rolekeeper_cli.row.use import consent
 from rolekeeper_cli.target.use import UNKNOWN, sweep_interval
 
 _HEIGHT, _STRIP = 180, 40
+_OF_TARGET = ("account", "region")
 # What an address calls a span: that, in words, and how long what was read of it is shown.
 SPANS = {"24h": (views.DAY, "24 hours", 60.0), "30d": (views.MONTH, "30 days", 300.0)}
 # The stylesheet's classes, from the lowest part of a stack: what should be looked at is on top.
@@ -27,7 +36,7 @@ CHANGES = dict(zip(views.CHANGES.values(), ("ok", "info", "wait", "bad"), strict
 def _values(request: Request) -> dict[str, Any]:
     """What the address asks for: `span`, `account`, `region`."""
     site = request.app.state.site
-    asked = {name: request.query_params.get(name, "").strip() for name in ("account", "region")}
+    asked = {name: request.query_params.get(name, "").strip() for name in _OF_TARGET}
     name = request.query_params.get("span", "")
     span, words, seconds = SPANS.get(name, SPANS["24h"])
     known = [each for each in site.targets() if each.state != UNKNOWN]
@@ -50,9 +59,13 @@ def _values(request: Request) -> dict[str, Any]:
 
 
 def activity(request: Request) -> Response:
-    values = _values(request)
-    found = values["found"]
+    site, values = request.app.state.site, _values(request)
+    span, _, seconds = SPANS[values["span"]]
+    found, since = values["found"].from_first_data, site.deployment.now() - span.length
+    key = ("acts", span.length)
+    acts = site.reads.get(key, lambda: views.acts(site.look(), site.mappings(), since), seconds, stale=True)
     now = next((each.counts for each in reversed(found.stood) if each.counts is not None), Counter[str]())
+    stood = stacked(found.stood, STANDINGS, height=_HEIGHT, step=span.point, acts=acts)
     return page(
         request,
         "activity.html",
@@ -61,9 +74,10 @@ def activity(request: Request) -> Response:
         statuses=dict(reversed(STANDINGS.items())),
         kinds=CHANGES,
         latest=now,
-        stood=stacked(found.stood, STANDINGS, height=_HEIGHT, targets=values["targets"]),
-        changed=stacked(found.changed, CHANGES, height=_HEIGHT),
-        **values,
+        consent=consent,
+        stood=stood,
+        changed=stacked(found.changed, CHANGES, height=_HEIGHT, step=span.bar, acts=acts),
+        **values | {"found": found},
     )
 
 
@@ -74,8 +88,36 @@ def strip(request: Request) -> Response:
     except EXPLAINED as error:
         failed: ErrorPage | None = explain(error, writing=False)
         return page(request, "activity.html", part="strip", failed=failed)
-    plot = stacked(values["found"].stood, STANDINGS, height=_STRIP, targets=values["targets"])
+    plot = stacked(values["found"].stood, STANDINGS, height=_STRIP, step=SPANS[values["span"]][0].point)
     return page(request, "activity.html", part="strip", failed=None, plot=plot, kinds=CHANGES, **values)
 
 
-ROUTES = [Route("/activity", activity), Route("/activity/strip", strip)]
+def _bar(request: Request) -> dict[str, Any]:
+    """The changes behind a bar, the newest first, by the functions' log."""
+    asked, site = Asked.of(request), request.app.state.site
+    span = SPANS.get(asked["span"], SPANS["24h"])[0]
+    try:
+        at = datetime.fromisoformat(asked["at"]).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise UsageError("no time is named", "choose a bar of Activity") from error
+
+    def changed(deployment: Deployment) -> Iterator[EntryView]:
+        yield from (each for each in DecisionLog(deployment, at).news(at + span.bar) if each.outcome)
+
+    job = look(request, f"bar {at} {span.bar}", changed).values()
+    meant = [each for each in job["found"] if all(asked[name] in ("", getattr(each, name)) for name in _OF_TARGET)]
+    return job | {
+        "title": f"Changes from {at:%Y-%m-%d %H:%M} UTC",
+        "at": at,
+        "until": at + span.bar,
+        "shown": listed(request, meant[::-1]),
+        "names": {each.id: each.name for each in site.fleet.ask().rows},
+        "missing": level_missing(site.look()),
+    }
+
+
+ROUTES = [
+    Route("/activity", activity),
+    Route("/activity/strip", strip),
+    *followed("/activity/changes", _bar, "activity_changes.html"),
+]

@@ -137,19 +137,14 @@ class Keeping:
     under_way: int
     why: Counter[NotInEffect]
 
-    @property
-    def is_meant(self) -> bool:
-        """Whether all that keep it are to: their mapping says keep."""
-        return all(each.code == "kept" for each in self.why)
-
 
 def keeping(deployment: Deployment, keys: Sequence[MappingKey]) -> Keeping:
     """Look at the instances of deleted mappings until each gave its role up or shows why not, some seconds at most."""
     places, rows, paused = Places.chosen(deployment), Rows(deployment), withheld(deployment)
     for left in deployment.looks(_POLL_SECONDS, _LOOKED_AT_SECONDS):
         looked = places.ask(lambda place: decided(place, Enforced.of(place, rows=rows), _instances(place, keys)))
-        carrying = [seen for seen in looked if isinstance(seen, Seen) and seen.carries]
-        kept = [seen for seen in carrying if (grant := seen.observed.grant) and grant.mapping in keys]
+        granted = ((each, each.observed.grant) for each in looked if isinstance(each, Seen) and each.carries)
+        kept = [seen for seen, grant in granted if grant and grant.mapping in keys]
         why = list(filter(None, (_why_kept(seen, paused) for seen in kept)))
         if left.is_over or len(why) == len(kept):
             return Keeping(len(kept) - len(why), _counted(why))

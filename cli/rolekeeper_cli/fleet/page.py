@@ -24,7 +24,7 @@ from rolekeeper_cli.console.page import Sort, bar, page, paged, see_other, unles
 from rolekeeper_cli.console.page import number as number_in
 from rolekeeper_cli.console.page import query as query_text
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.fleet.cache import FIRST_READ_SECONDS, KINDS, Fleet, FleetRow
+from rolekeeper_cli.fleet.cache import FIRST_READ_SECONDS, Fleet, FleetRow
 from rolekeeper_cli.row import names
 from rolekeeper_cli.shell.suggest import did_you_mean, near
 
@@ -214,65 +214,21 @@ def suggestions(fleet: Fleet) -> list[str]:
 
 # ---- a page of the fleet ----
 
-# From how many instances on a reason is counted above the list, and how many of its details are named.
-MANY, DETAILS = 5, 6
-# What each status is called behind a number.
-WORDS = {
-    InstanceStatus.OK: "as they should be",
-    InstanceStatus.DRIFT: "in drift",
-    InstanceStatus.WAITING: "waiting",
-    InstanceStatus.BLOCKED: "blocked",
-    InstanceStatus.FOREIGN: "with a foreign role",
-    InstanceStatus.UNKNOWN: "unknown",
-}
-
 
 def view_of(fleet: Fleet, query: Query) -> dict[str, Any]:
     """The page that a query asks for."""
     others = query.having(status="")
     of_any_status = list(filter(query.passes(others), fleet.rows))
     rows = list(filter(query.passes({*query.terms} - {*others}), of_any_status))
+    counted = Counter(row.standing for row in of_any_status)
+    shares = {each: counted[each] for each in (InstanceStatus.OK, *InstanceStatus) if counted[each]}
     return paged(query.sort.ordered(rows, COLUMNS), query.page, lambda number: query.url(page=number)) | {
         "version": fleet.version,
         "query": query,
         "several": len({*fleet.targets, *(row.target for row in fleet.rows)}) > 1,
-        "shares": _shares(Counter(row.standing for row in of_any_status)),
-        "groups": _groups(rows, query),
+        "shares": list(zip(shares.items(), bar([*shares.values()]), strict=True)),
         "hint": "" if rows else _hint(fleet, query),
     }
-
-
-def _shares(counted: Counter[InstanceStatus]) -> list[dict[str, Any]]:
-    """The parts of the bar, ok first."""
-    standings = [each for each in dict.fromkeys((InstanceStatus.OK, *InstanceStatus)) if counted[each]]
-    return [
-        {"standing": each, "kind": KINDS.get(each, each.value), "word": WORDS[each], "number": counted[each], "at": at}
-        for each, at in zip(standings, bar([counted[each] for each in standings]), strict=True)
-    ]
-
-
-def _groups(rows: Iterable[FleetRow], query: Query) -> list[dict[str, Any]]:
-    """The reasons that many instances have, the most frequent first; none if all have the same."""
-    counted = Counter((row.standing, row.short) for row in rows if row.standing is not InstanceStatus.OK)
-    groups: dict[tuple[InstanceStatus, str], Counter[str]] = {}
-    for (standing, short), number in counted.items():
-        groups.setdefault((standing, short.cause), Counter())[short.detail] += number
-
-    def link(standing: InstanceStatus, *reason: str) -> str:
-        return query.url(terms=query.having(status=standing.value, reason=" ".join(reason)))
-
-    many = [each for each in groups.items() if each[1].total() >= MANY and len(counted) > 1]
-    return [
-        {
-            "kind": KINDS.get(standing, standing.value),
-            "number": details.total(),
-            "cause": cause,
-            "address": link(standing, cause),
-            "details": [(each, number, link(standing, cause, each)) for each, number in details.most_common(DETAILS)],
-            "more": max(0, len(details) - DETAILS),
-        }
-        for (standing, cause), details in sorted(many, key=lambda each: -each[1].total())
-    ]
 
 
 def _hint(fleet: Fleet, query: Query) -> str:

@@ -30,7 +30,6 @@ from rolekeeper_cli.instance.explanation_view import (
 from rolekeeper_cli.instance.history import Span, decision_fields, newest, spans
 from rolekeeper_cli.instance.history_view import DecisionView, EntryView, LoserView
 from rolekeeper_cli.instance.seen import Enforced, Seen, decided, profile_name, seen_now
-from rolekeeper_cli.instance.uptake_view import UptakeView
 from rolekeeper_cli.instance.use import account_options, addressed, find_instance, located, name_of, where
 from rolekeeper_cli.row.edits import revision_before
 from rolekeeper_cli.row.effect import Rows, published_there, withheld
@@ -237,8 +236,7 @@ def explanation(
     CorruptItemError if an item of the state table isn't what Rolekeeper wrote: it decides nothing for the instance.
     """
     deployment, text = located(deployment, text)
-    key = find_instance(deployment, text).key
-    rows = Rows(deployment)
+    key, rows = find_instance(deployment, text).key, Rows(deployment)
     seen = seen_now(deployment, key, rows=rows)
     entries = newest(deployment, key, limit)
     answers = who.ask(deployment, key.id, who.about_now(seen.observed, entries)) if ask_who else []
@@ -246,9 +244,11 @@ def explanation(
     before = former(seen, entries, carried)
     waits = seen.observed.record.condition
     steps = list(_Undoing(deployment, seen, before, rows=rows).steps()) if before else []
+    asks, name = ask_uptake and (seen.carries or entries), name_of(seen.instance)
+    software = uptake.of_instance_if_readable(deployment, key, name) if asks else None
     view = ExplanationView(
         **where(key),
-        name=name_of(seen.instance),
+        name=name,
         state=seen.instance.state.value,
         carries=_carried(seen, carried),
         should_carry=profile_name(seen.should_carry),
@@ -263,23 +263,15 @@ def explanation(
         condition=ConditionView(**{name: getattr(waits, name) for name in ConditionView.fields}) if waits else None,
         took_over_from=_took_over_from(entries, seen),
         who=answers,
-        uptake=_software(deployment, seen) if ask_uptake and (seen.carries or entries) else None,
-        last=entries[0] if entries else None,
+        uptake=software,
+        last=next(iter(entries), None),
         former=before,
         undo=[step.view() for step in steps],
     )
-    published, mapping = {each.key: each for each in seen.observed.published}, seen.decision.mapping
-    tagged = (seen.instance.key.target, tuple(seen.instance.tags.items()), str(mapping or ""))
+    published = {each.key: each for each in seen.observed.published}
+    tagged = (seen.instance.key.target, tuple(seen.instance.tags.items()), str(seen.decision.mapping or ""))
     ladder = next(iter(overlaps([tagged], published, lambda _, each: each, now=seen.observed.asked_at)), None)
     return Explanation(view, steps, tags=seen.instance.tags, entries=entries, spans=carried, ladder=ladder)
-
-
-def _software(deployment: Deployment, seen: Seen) -> UptakeView:
-    key, name = seen.instance.key, name_of(seen.instance)
-    try:
-        return uptake.of_instance(deployment, key, name)
-    except AwsRefusalError as error:
-        return uptake.unknown_of(deployment, key, name, error=error)
 
 
 def _carried(seen: Seen, carried: Sequence[Span]) -> AssociationView | None:

@@ -194,9 +194,9 @@ class DecisionLog:
         self._pause = pause
         self._seen: OrderedDict[str, None] = OrderedDict()
 
-    def news(self) -> Iterator[EntryView]:
+    def news(self, until: datetime | None = None) -> Iterator[EntryView]:
         begin = self._deployment.now()
-        found = [event for group in self._groups for event in self._events(group)]
+        found = [event for group in self._groups for event in self._events(group, until)]
         for event in sorted(found, key=lambda each: (each["timestamp"], each["eventId"])):
             self._seen[event["eventId"]] = None
             if decision := _decision(event["message"]):
@@ -205,9 +205,10 @@ class DecisionLog:
             self._seen.popitem(last=False)
         self._since = max(self._since, begin - self._late)
 
-    def _events(self, group: str) -> Iterator[Any]:
+    def _events(self, group: str, until: datetime | None) -> Iterator[Any]:
         start = int(self._since.timestamp() * 1_000)
         asked: dict[str, Any] = {"logGroupName": group, "startTime": start, "filterPattern": '"decided"'}
+        asked |= {"endTime": int(until.timestamp() * 1_000)} if until else {}
         while True:
             answer = self._deployment.ask("logs:FilterLogEvents", group, **asked)
             yield from (each for each in answer["events"] if each["eventId"] not in self._seen)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
-from itertools import groupby
+from itertools import chain, groupby, pairwise
 from operator import attrgetter
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +21,7 @@ from rolekeeper.permissions.policies import TooManyRulesError
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.console.jobs import PATIENCE_SECONDS
-from rolekeeper_cli.console.page import mapping_url, page, see_other
+from rolekeeper_cli.console.page import axis, mapping_url, page, place, see_other
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError
 from rolekeeper_cli.instance import explanation, facts, history
 from rolekeeper_cli.instance.explanation import Step
@@ -29,7 +29,7 @@ from rolekeeper_cli.instance.explanation_view import ExplanationView
 from rolekeeper_cli.instance.history import Span
 from rolekeeper_cli.instance.history_view import EntryView
 from rolekeeper_cli.instance.seen import profile_name
-from rolekeeper_cli.instance.uptake import of_instance, unknown_of
+from rolekeeper_cli.instance.uptake import of_instance_if_readable
 from rolekeeper_cli.instance.uptake_view import RoleUseView, UptakeView, UseStatus
 from rolekeeper_cli.instance.use import ID, SeveralNamedError, account_options, addressed, key_of
 from rolekeeper_cli.shell.suggest import near
@@ -127,13 +127,11 @@ def uptake(request: Request) -> Response:
     def ask() -> UptakeView:
         # Two calls a second in an account and Region: one page asks at a time.
         with site.asking_who:
-            return of_instance(deployment, key_of(deployment, id_), name)
+            return of_instance_if_readable(deployment, key_of(deployment, id_), name)
 
-    try:
-        found = read_once(request, "uptake", id_, read=ask)
-    except AwsRefusalError as error:
-        found = unknown_of(deployment, key_of(deployment, id_), name, error=error)
-    drawn = lane(story(request, id_)["spans"], found.roles, deployment.now(), past=request.query_params.get("span", ""))
+    found = read_once(request, "uptake", id_, read=ask)
+    told, past = story(request, id_), request.query_params.get("span", "")
+    drawn = lane(told["spans"], found.roles, deployment.now(), past=past, entries=told["entries"])
     lines = [*facts.of_uptake(found, addressed(deployment, id_))]
     title = f"Does software use it: {name or id_}"
     return page(
@@ -177,7 +175,7 @@ def _values(request: Request, found: Document, stamp: int) -> Mapping[str, Any]:
         "story": found,
         "asked": {"stamp": stamp, "minute": _minute(request), "entries": more},
         "row": site.fleet.row(found["id"]),
-        "lane": lane(found["spans"], (), site.deployment.now(), past=span),
+        "lane": lane(found["spans"], (), site.deployment.now(), past=span, entries=found["entries"]),
         "timeline": grouped(found["entries"][:shown]),
         "whole": len(found["entries"]) < min(shown + 1, _MOST),
     }
@@ -298,11 +296,6 @@ _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 _PASTS = {"1h": _HOUR, "6h": 6 * _HOUR, "24h": _DAY, "7d": 7 * _DAY, "30d": 30 * _DAY}
 # What is shown before the oldest change, if nothing is asked for: where a bar begins can be seen.
 _BEFORE = timedelta(minutes=15)
-# How far apart the times on the axis are: the first step of which at most that many fit.
-_STEPS = [*(timedelta(minutes=each) for each in (5, 15, 30, 60, 120, 240, 360)), _DAY, 2 * _DAY, 5 * _DAY]
-_HOURS = 7
-# In percent: there the text of an hour would be cut off.
-_EDGE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,19 +309,25 @@ class Drawn:
     mapping: str = ""
 
 
-def lane(spans: Sequence[Span], roles: Sequence[RoleUseView], now: datetime, *, past: str = "") -> Document:
+def lane(
+    spans: Sequence[Span],
+    roles: Sequence[RoleUseView],
+    now: datetime,
+    *,
+    past: str = "",
+    entries: Sequence[EntryView] = (),
+) -> Document:
     """What an instance carried by its history, with what CloudTrail says of its roles, if it was asked.
 
-    Places are in percent of the width. Without a known `past` it begins before the oldest change of the last 24 hours.
+    The `entries` of its history say what people did. Places are in percent of the width. Without a known `past` it
+    begins before the oldest change of the last 24 hours.
     """
-    length, known = _PASTS.get(past, _DAY), _known(spans, roles)
-    changes = [at for span, _ in known for at in (span.since, span.until) if at and now - length < at]
-    begin = now - length if past in _PASTS else min(changes, default=now - length) - _BEFORE
+    length, known, acts = _PASTS.get(past, _DAY), _known(spans, roles), [*_acts(entries)]
+    times = [*(act.since for act in acts), *(at for span, _ in known for at in (span.since, span.until) if at)]
+    begin, recent = now - length, [at for at in times if now - length < at]
+    begin = begin if past in _PASTS else min(recent, default=begin) - _BEFORE
     end = max([now, *(min(at, now + length) for each in roles if not each.carried and (at := _valid_until(each, now)))])
-
-    def place(at: datetime) -> float:
-        return round(100 * min(max((at - begin) / (end - begin), 0), 1), 2)
-
+    x_of = partial(place, begin=begin, end=end)
     carried = {profile_name(span.profile_arn) for span, _ in known if span.carried}
     rows: dict[str, dict[str, Any]] = {}
     for each in _drawn(known, begin, now):
@@ -336,12 +335,31 @@ def lane(spans: Sequence[Span], roles: Sequence[RoleUseView], now: datetime, *, 
             # The order is that of their last times.
             new = {"role": each.role, "carried": each.role in carried, "bars": [], "marks": []}
             row = rows[each.role] = rows.pop(each.role, new)
-            x, width = place(each.since), round(place(each.until or each.since) - place(each.since), 2)
-            row["bars" if each.until else "marks"].append({"drawn": each, "x": x, "width": max(0, width)})
+            x, ends = x_of(each.since), x_of(each.until or each.since)
+            row["bars" if each.until else "marks"].append({"drawn": each, "x": x, "width": max(0, round(ends - x, 2))})
     shown = [row for row in reversed(rows.values()) if row["bars"]]
-    kinds = {each["drawn"].kind for row in shown for each in (*row["bars"], *row["marks"])}
-    hours = [{"x": place(at), "text": text} for at, text in _hours(begin, end)]
-    return {"begin": begin, "end": end, "now": place(now), "rows": shown, "hours": hours, "kinds": kinds, "past": past}
+    done = [{"drawn": each, "x": x_of(each.since)} for each in acts if each.since >= begin]
+    kinds = {each["drawn"].kind for each in chain(done, *((*row["bars"], *row["marks"]) for row in shown))}
+    found = {"rows": shown, "acts": done, "kinds": kinds, "past": past, "hours": axis(begin, end)}
+    return found | {"begin": begin, "end": end, "now": x_of(now)}
+
+
+def _acts(entries: Sequence[EntryView]) -> Iterator[Drawn]:
+    """What people did, each at the entry that saw it first: pins, tags that mappings read, and edits of its mapping."""
+    revisions: dict[str | None, int] = {}
+    for older, entry in pairwise((None, *reversed(entries))):
+        assert entry
+        draw = partial(Drawn, "", since=datetime.fromisoformat(entry.at))
+        before, tags = (older or entry).seen.tags, entry.seen.tags
+        changed = [key for key in sorted({*before, *tags}) if before.get(key) != tags.get(key)]
+        if entry.code in {"pin-set", "pin-removed"}:
+            yield draw("pin", mapping=entry.reason)
+        elif changed:
+            texts = (f"{key}: {before.get(key, 'none')} → {tags.get(key, 'none')}" for key in changed)
+            yield draw("tag", mapping=", ".join(texts))
+        elif entry.revision > revisions.get(entry.mapping, entry.revision):
+            yield draw("edit", mapping=f"{entry.mapping}, revision {entry.revision}")
+        revisions[entry.mapping] = entry.revision
 
 
 def _known(spans: Sequence[Span], roles: Sequence[RoleUseView]) -> list[tuple[Span, RoleUseView | None]]:
@@ -379,17 +397,6 @@ def _valid_until(held: RoleUseView, now: datetime) -> datetime | None:
     if held.status is UseStatus.CUT_OFF and held.denied_before:
         return min(held.denied_before, now)
     return held.valid_until
-
-
-def _hours(begin: datetime, end: datetime) -> Iterator[tuple[datetime, str]]:
-    """The times that are written below: full hours, or what is between them, or days."""
-    step = next((each for each in _STEPS if (end - begin) / each <= _HOURS), _STEPS[-1])
-    edge = (end - begin) * _EDGE / 100
-    at = begin.replace(hour=0, minute=0, second=0, microsecond=0)
-    at += step * -((begin + edge - at) // -step)
-    while at <= end - edge:
-        yield at, f"{at:%H:%M}" if step < _DAY else f"{at:%b} {at.day}"
-        at += step
 
 
 ROUTES = [

@@ -126,6 +126,14 @@ def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> UptakeVi
     )
 
 
+def of_instance_if_readable(deployment: Deployment, key: InstanceKey, name: str) -> UptakeView:
+    """The same; unknown, and why, if AWS refuses."""
+    try:
+        return of_instance(deployment, key, name)
+    except AwsRefusalError as error:
+        return unknown_of(deployment, key, name, error=error)
+
+
 def unknown_of(deployment: Deployment, key: InstanceKey, name: str, *, error: AwsRefusalError) -> UptakeView:
     """What is said of an instance when nothing could be asked."""
     unknown = no_answer(deployment, error)

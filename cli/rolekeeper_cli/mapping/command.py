@@ -236,7 +236,7 @@ def _tell_keeping(found: follow.Keeping, gone: Sequence[MappingKey]) -> ExitCode
     terminal.bad(f"{_still_carry(number)}: {why}" for why, number in found.why.most_common())
     if found.under_way:
         terminal.say(f"{_still_carry(found.under_way)}: it is being detached.")
-    if found.is_meant:
+    if all(each.code == "kept" for each in found.why):  # as their mapping says
         return ExitCode.DONE
     terminal.say(f"To follow them: rolekeeper wait --mapping {quote(str(gone[0]))}")
     return ExitCode.CHANGES

@@ -15,8 +15,8 @@ from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Kind, Remedy, advice
+from rolekeeper_cli.console.errors import EXPLAINED, explain
 from rolekeeper_cli.console.page import Asked, Sort, contains, live, page, query_of, version_of
-from rolekeeper_cli.console.page import key_of as key_in
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.effect import published_there
@@ -164,7 +164,7 @@ def _shared(request: Request) -> dict[str, Any]:
     """All overlaps and the rows in conflict, or those of one mapping."""
     key = key_of(request.query_params) if request.query_params.get("key") else None
     rows = [view for view in request.app.state.site.mappings() if view.status == Status.CONFLICT]
-    conflicts = [view for view in rows if key in (None, key_in(view))]
+    conflicts = [view for view in rows if key in (None, view.key)]
     shown = {"overlaps": _overlaps(request, key), "conflicts": conflicts, "key": key}
     return {"title": f"Overlaps of {key}" if key else "Overlaps", **shown, "version": version_of(shown)}
 
@@ -176,7 +176,7 @@ def _overlaps(request: Request, key: MappingKey | None = None) -> list[Overlap] 
 
     def read() -> list[Overlap]:
         deployment = site.look()
-        published = deployment.app.state.read([], map(key_in, site.mappings())).published
+        published = deployment.app.state.read([], (each.key for each in site.mappings())).published
         at = cache(deployment.at)
         tagged = ((each.target, each.tags, each.mapping) for each in fleet.rows)
         return overlaps(tagged, published, lambda there, each: published_there(at(there), each), now=deployment.now())
@@ -187,7 +187,41 @@ def _overlaps(request: Request, key: MappingKey | None = None) -> list[Overlap] 
     return [each for each in found if key is None or any(spec.key == key for spec in each.specs)]
 
 
+# ---- what needs a person, at the top of the fleet's page: `needs.html` has the step of each ----
+
+# The causes of instances' reasons, and the statuses of rows.
+CAUSES = {"tie:", "unexplained role", "contested: another actor reverts it", "denied by AWS", "refused by EC2"}
+CAUSES |= {"suspended:", "mapping missing:", "unclear tag", "unclear pin", "damaged record"}
+_EDITS = {Status.HELD, Status.REJECTED, Status.CONFLICT}
+# As many instances with another cause are counted too.
+_MANY = 5
+
+
+def _needs(request: Request) -> dict[str, Any]:
+    """Instances by status and cause, and rows by status: how many there are, and the first; and what else many have."""
+    site, failed, ties = request.app.state.site, "", list[Overlap]()
+    found: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    try:
+        for row in site.fleet.ask().rows:
+            if row.short.cause and row.standing is not InstanceStatus.OK:
+                found[row.standing, row.short.cause].append(row)
+        for view in site.mappings():
+            if view.status in _EDITS:
+                found[view.status, ""].append(view)
+        ties = [each for each in _overlaps(request) or () if each.tied]
+    except EXPLAINED as error:
+        failed = explain(error, writing=False).what
+    # An edit that is held is a person's only step; of the others what concerns instances comes first, and most of them.
+    kinds = sorted(found.items(), key=lambda each: (each[0][0] != Status.HELD, not each[0][1], -len(each[1])))
+    counted = [(*kind, len(some), some[0]) for kind, some in kinds]
+    needs = [each for each in counted if not each[1] or each[1] in CAUSES]
+    others = [each for each in counted if each not in needs and each[2] >= _MANY]
+    shown = {"needs": needs, "others": others, "ties": ties, "failed": failed, "read": bool(site.fleet.ask().read_at)}
+    return {"title": "What needs a person", **shown, "version": version_of(shown)}
+
+
 ROUTES = [
+    *live("/fleet/needs", _needs, "needs.html"),
     *live("/mappings", _shown, "mappings.html"),
     *live("/mappings/overlaps", _shared, "mapping_overlaps.html"),
     # Before the page that is live: of a mapping without a row there may be something left.

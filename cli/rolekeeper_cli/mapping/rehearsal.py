@@ -520,7 +520,9 @@ def written_again(deployment: Deployment, plan: RowPlan) -> RowPlan:
 
 def foresee(deployment: Deployment, wanted: RowPlan | Sequence[OpenEdit]) -> Proposal:
     """Rehearse what a plan writes into the table; or judge what is held by its rows, as they are."""
-    plan = wanted if isinstance(wanted, RowPlan) else RowPlan(same=tuple(edit.as_it_is for edit in wanted))
+    edits = () if isinstance(wanted, RowPlan) else wanted
+    same = tuple(Change(edit.key, edit.row, was=None, spec=None) for edit in edits)
+    plan = wanted if isinstance(wanted, RowPlan) else RowPlan(same=same)
     rehearsal = Rehearsal(deployment, plan, {})
     rehearsal.publish(lambda _: None)
     return rehearsal.proposal()

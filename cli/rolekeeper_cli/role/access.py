@@ -69,7 +69,10 @@ def accesses(rules: Iterable[Rule]) -> list[Access]:
     for rule in rules:
         grouped: dict[tuple[str, Level], list[str]] = {}
         for scope in rule.actions:
-            grouped.setdefault((_service(scope), _level(scope)), []).append(scope.shown)
+            # Its patterns are narrowed by each other.
+            found_in = {_level_of(pattern.partition(":")[2]) for pattern in scope.within} or {Level.FULL}
+            level = next(each for each in _NARROWEST if each in found_in)
+            grouped.setdefault((_service(scope), level), []).append(scope.shown)
         on = tuple(each.shown for each in rule.resources)
         found += [
             Access(service, level, actions=tuple(actions), on=on, conditions=tuple(sorted(rule.conditions)))
@@ -100,12 +103,6 @@ def _service(scope: Scope) -> str:
         if not {*"*?"} & {*prefix}:
             return _NAMES.get(prefix) or (prefix.upper() if len(prefix) <= _SHORT else prefix)
     return EVERYTHING
-
-
-def _level(scope: Scope) -> Level:
-    """The level of a scope: its patterns are narrowed by each other."""
-    levels = {_level_of(pattern.partition(":")[2]) for pattern in scope.within} or {Level.FULL}
-    return next(each for each in _NARROWEST if each in levels)
 
 
 def _level_of(action: str) -> Level:

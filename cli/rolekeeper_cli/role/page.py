@@ -5,6 +5,7 @@ IAM takes up to minutes for its reports of last use, so they are asked for by a 
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -17,7 +18,7 @@ from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.jobs import Job, followed, look
-from rolekeeper_cli.console.page import Asked, Sort, contains, key_of, listed, query_of
+from rolekeeper_cli.console.page import Asked, Sort, contains, listed, query_of
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.fleet.cache import FleetRow
 from rolekeeper_cli.role import use as views
@@ -72,7 +73,9 @@ def _look(deployment: Deployment, *, ask_last_accessed: bool) -> Iterator[Mappin
     # Of several targets of an account, it was the first that was asked.
     readers = {each.settings.account: each.app.roles.policies for each in reversed(places.all)}
     # Only a hub's say of which account they are.
-    rows = _rows_of(deployment)
+    rows: dict[str, MappingView] = {}
+    with suppress(AwsRefusalError):  # the documents say that the caller may not see them
+        rows = {row.mapping: row for row in mappings.views_of(deployment, deployment.rows)}
     listed = [_in_effect(_with_access(each, each.account or home, readers), rows) for each in found.roles]
     yield {
         "roles": listed,
@@ -82,7 +85,7 @@ def _look(deployment: Deployment, *, ask_last_accessed: bool) -> Iterator[Mappin
         "path": deployment.settings.role_path,
         "home": home,
         "several": len({each.account for each in listed}) > 1,
-        "keys": {name: key_of(row) for name, row in rows.items()},
+        "keys": {name: row.key for name, row in rows.items()},
     }
 
 
@@ -95,14 +98,6 @@ def _with_access(found: RoleView, account: str, readers: Mapping[str, PolicyRead
 def _uses(name: str, deployment: Deployment) -> Iterator[RoleView]:
     own = Places.of(deployment, [deployment.home])
     yield views.view(deployment, own, names=[name], instances=False).roles[0]
-
-
-def _rows_of(deployment: Deployment) -> Mapping[str, MappingView]:
-    """The mappings by their names in the documents; none if the caller may not see them, which the documents say."""
-    try:
-        return {row.mapping: row for row in mappings.views_of(deployment, deployment.rows)}
-    except AwsRefusalError:
-        return {}
 
 
 def _in_effect(role: RoleOnPage, rows: Mapping[str, MappingView]) -> RoleOnPage:
@@ -150,7 +145,9 @@ def _one(request: Request) -> dict[str, Any]:
     values = (uses or job).values()
     of_all = job.values()
     found = of_all["first"]
-    shown = _of_account(name, account, found) if found else None
+    # By default the home account's, or that of the first that has it.
+    named = [each for each in found["roles"] if each.role == name and account in ("", each.account)] if found else []
+    shown = min(named, key=lambda each: each.account != found["home"], default=None)
     if found and shown is None:
         where = f" in account {account}" if account else ""
         raise CommandError(f"there is no role {name} under {found['path']}{where}", advice("see: ", Remedy(Kind.ROLES)))
@@ -166,12 +163,6 @@ def _one(request: Request) -> dict[str, Any]:
         "role": shown,
         "instances": instances,
     }
-
-
-def _of_account(name: str, account: str, found: Mapping[str, Any]) -> RoleOnPage | None:
-    """The role of this name in an account; by default in the home account, or in the first that has it."""
-    named = [each for each in found["roles"] if each.role == name and account in ("", each.account)]
-    return next((each for each in named if each.account == found["home"]), named[0] if named else None)
 
 
 def _rows(request: Request, instances: Iterable[str]) -> list[tuple[str, FleetRow | None]]:

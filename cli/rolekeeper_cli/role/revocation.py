@@ -180,9 +180,9 @@ def planned(deployment: Deployment, text: str, *, role: str = "", current: bool 
         roles, left, unknown = [_read(deployment, role)], list[Problem](), ""
     else:
         found = of_instance(deployment, key, name)
-        why, remedy = "isn't known, as that is gone or empty", f"name the role: {_command(deployment, key)} --role ROLE"
-        lost = [each.instance_profile for each in found.former if not each.role_arn]
-        left = [Problem(f"the role of the instance profile {profile} {why}", remedy) for profile in lost]
+        what = "the role of the instance profile {} isn't known, as that is gone or empty"
+        how = f"name the role: {_command(deployment, key)} --role ROLE"
+        left = [Problem(what.format(each.instance_profile), how) for each in found.former if not each.role_arn]
         wanted = [each.role for each in found.former if each.role_arn] + ([carried] if current and carried else [])
         roles, unknown = list(_readable(deployment, wanted, left)), found.unknown_because or ""
     if not roles and not left:

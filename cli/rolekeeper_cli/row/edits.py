@@ -391,11 +391,6 @@ class OpenEdit:
             return f"This restores revision {self.in_effect.revision}, which is in effect; no instance changes."
         return "This deletes the row, which was never in effect; no instance changes."
 
-    @property
-    def as_it_is(self) -> Change:
-        """What has the row judged as it is, in a plan."""
-        return Change(self.key, self.row, was=None, spec=None)
-
     def discarding(self, deployment: Deployment) -> RowPlan:
         """What discarding it writes into the table."""
         return row_plan(deployment, self.key, self.row, spec=self.in_effect.spec if self.in_effect else None)

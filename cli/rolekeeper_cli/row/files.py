@@ -291,7 +291,8 @@ def read_file(data: bytes, name: str, home: HomeAccount | None) -> Reading:
                 entry.problems.append((entry.line, same))
             reading.lines.setdefault(spec.key, entry.line)
             reading.specs.append(spec)
-        title = _title(entry.attributes)
+        key, value = (entry.attributes.get(name, {}).get("S", "") for name in ("tag_key", "tag_value"))
+        title = f"{quote(key_text(key, value))[1:-1]}: " if key and value else ""
         reading.problems += [f"{name}:{line}: {title}{each}" for line, each in entry.problems]
         reading.warnings += [f"{name}:{line}: {title}{each}" for line, each in entry.warnings]
     return reading
@@ -314,11 +315,6 @@ def _judge(entry: Entry, home: HomeAccount | None) -> MappingSpec | None:
         entry.problems.append((entry.lines[each], ours if each in _NOT_IN_FILES else unknown))
     entry.warnings += entry.placed(verdict.warnings)
     return None if entry.problems else verdict.spec
-
-
-def _title(attributes: Mapping[str, Any]) -> str:
-    key, value = (attributes.get(name, {}).get("S", "") for name in ("tag_key", "tag_value"))
-    return f"{quote(key_text(key, value))[1:-1]}: " if key and value else ""
 
 
 def _home_of(attributes: Mapping[str, Any]) -> HomeAccount:

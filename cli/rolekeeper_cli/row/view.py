@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.shell.view import View
 
 
@@ -58,6 +59,10 @@ class MappingView(View):
     idle_because: Annotated[str | None, "why it governs no instance"]
     waits: Annotated[WaitingEditView | None, "the edit that isn't in effect"]
     not_in_effect: Annotated[Sequence[NotInEffectView] | None, "all that isn't in effect"]
+
+    @property
+    def key(self) -> MappingKey:
+        return MappingKey(self.columns["tag_key"], self.columns["tag_value"])
 
 
 class EditEntryView(View):

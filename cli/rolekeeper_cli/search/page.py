@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from rolekeeper.model.text import key_text
 from rolekeeper_cli.console.errors import EXPLAINED, explain
-from rolekeeper_cli.console.page import SECTIONS, key_of, mapping_url, page, query, see_other
+from rolekeeper_cli.console.page import SECTIONS, mapping_url, page, query, see_other
 from rolekeeper_cli.fleet.cache import Fleet, FleetRow
 from rolekeeper_cli.instance.use import ID
 from rolekeeper_cli.mapping.page import status_of
@@ -94,7 +94,6 @@ _ACTIONS = (
     ("Check the deployment again", "/doctor/again", "doctor health", False),
     ("Find permissions that roles don't use", "/roles?ask=last-accessed", "unused services", False),
     ("Show keyboard shortcuts", "/search#shortcuts", "keys help", False),
-    ("Activity", "/activity", "plots history changes", False),
     *((name, address, "", False) for name, address, _ in SECTIONS),
 )
 
@@ -116,7 +115,7 @@ def _mappings(request: Request) -> list[Hit] | str:
     except EXPLAINED as error:
         return explain(error, writing=False).what
     return [
-        Hit(row.mapping, mapping_url(key_of(row)), status_of(row), also=tuple(map(str, row.columns.values())))
+        Hit(row.mapping, mapping_url(row.key), status_of(row), also=tuple(map(str, row.columns.values())))
         for row in rows
     ]
 

@@ -7,8 +7,7 @@ from typing import Any
 from starlette.requests import Request
 
 from rolekeeper.model.instance import Target
-from rolekeeper_cli.console.page import Asked, bar, contains, listed, live, query, version_of
-from rolekeeper_cli.shell.layout import minute
+from rolekeeper_cli.console.page import Asked, bar, contains, listed, live, version_of
 from rolekeeper_cli.target import use as views
 from rolekeeper_cli.target.view import TargetView
 
@@ -25,31 +24,6 @@ class TargetOnPage(TargetView):
     @property
     def blocked(self) -> int:
         return self.statuses["bad"]
-
-    @property
-    def trouble(self) -> str:
-        """What is wrong with it or its instances, in short; empty if nothing is."""
-        counted = ((self.blocked, "blocked"), (self.drift, "in drift"))
-        said = [f"{number:,} {word}" for number, word in counted if number]
-        return ", ".join([*([] if self.state == views.WELL else [self.state]), *said])
-
-    @property
-    def kind(self) -> str:
-        worse = "bad" if self.blocked else "drift" if self.drift else "ok"
-        return worse if self.state == views.WELL else views.KINDS[self.state]
-
-    @property
-    def address(self) -> str:
-        """Where its cell leads: to its instances, or, if it has no spoke, to what is known of it."""
-        named = {"view": "list", "text": f"{self.account}/{self.region}"}
-        where = {"account": self.account, "region": self.region}
-        return f"?{query(named)}" if self.state == views.UNKNOWN else f"/?{query(where)}"
-
-    @property
-    def says(self) -> str:
-        """What its cell says on hover."""
-        said = [self.trouble or self.state, *([f"swept {minute(self.last_sweep)}"] if self.last_sweep else [])]
-        return ": ".join(filter(None, (", ".join(said), self.reason)))
 
 
 def accounts(targets: Sequence[TargetOnPage]) -> list[Mapping[str, TargetOnPage]]:
@@ -100,6 +74,8 @@ def _shown(request: Request) -> dict[str, Any]:
         "total": len(everything),
         "accounts": len({each.account for each in everything}),
         "states": views.KINDS,
+        "well": views.WELL,
+        "unknown": views.UNKNOWN,
         "alone": views.why_alone(site.look(), len(everything)),
         "has_units": any(each.unit for each in everything),
         "version": version_of([asked["state"], asked["text"], asked["view"], found]),

@@ -80,6 +80,18 @@
     }
     return at.slice(0, 10);
   }
+  // The time of the person's own clock beside UTC, where that differs: on an axis, and on hover of a time.
+  function local(event) {
+    if (!new Date().getTimezoneOffset()) { return; }
+    event.target.querySelectorAll("[data-local]").forEach(function (each) {
+      var at = new Date(each.dataset.local), text = at.toLocaleTimeString([], {hour: "2-digit", minute: "2-digit", hour12: false});
+      each.textContent = each.tagName === "tspan" ? " (" + text + " local)" : text;
+    });
+    event.target.querySelectorAll("time[title$=UTC]").forEach(function (each) {
+      each.title += ", " + new Date(each.getAttribute("datetime")).toLocaleString() + " local time";
+    });
+  }
+  document.addEventListener("htmx:load", local);
   setInterval(function () {
     document.querySelectorAll("time[datetime]").forEach(function (each) {
       var text = ago(each.getAttribute("datetime"));

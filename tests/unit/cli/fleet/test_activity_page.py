@@ -2,16 +2,19 @@
 
 import re
 from datetime import timedelta
+from html import unescape
 
 import pytest
 from starlette.testclient import TestClient
 
+from fakes.logs import FakeLogs
 from fixtures.account import HOME, refusing
-from fixtures.console import main, words
+from fixtures.console import main, text_of, words
 from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.model.instance import Target
+from rolekeeper.settings import Limits
 from rolekeeper.storage import Update, layout
 from rolekeeper_cli.fleet.activity import DAY
 
@@ -42,7 +45,8 @@ def test_a_day_is_plotted_by_status_and_by_change(browser: TestClient, desk: Des
     assert 'href="/?condition=drift"' in page.text
     assert "Times are UTC." in words(page)
     assert "style=" not in page.text, "the content security policy lets no inline style through"
-    assert '<a href="/" aria-current="true">Fleet</a>' in page.text
+    assert '<a href="/activity" aria-current="page">Activity</a>' in page.text
+    assert "06:45: no data" not in page.text, "it begins with the first data"
 
 
 def test_below_each_plot_is_a_table_of_the_same_the_latest_first(browser: TestClient, desk: Desk) -> None:
@@ -77,11 +81,58 @@ def test_it_is_read_once_a_minute_however_many_tabs_are_open(browser: TestClient
     desk.world.calls.clear()
     for path in ("/activity", "/activity/strip", "/activity"):
         browser.get(path)
-    assert desk.world.calls["Query"] == 1
+    assert desk.world.calls["Query"] == 2, "what people did is another"
     happened(desk, ok=5)
     desk.world.clock.sleep(61)
     browser.get("/activity")
-    assert desk.world.calls["Query"] == 2
+    assert desk.world.calls["Query"] == 4
+
+
+def test_what_people_did_is_marked_from_the_first_data_on(browser: TestClient, desk: Desk, terminal: Terminal) -> None:
+    desk.usable("web", "db")
+    desk.edit("app=old", role="web", edited_by="amy")
+    desk.world.wait(3600)
+    happened(desk, ok=3)
+    desk.world.running(app="web")
+    desk.limits = Limits(0, 0)
+    desk.edit("app=web", role="web", edited_by="bob")
+    desk.world.wait(600)
+    desk.approve("app=web", 1)
+    desk.world.wait(60)
+    terminal("pause", "--reason", "an incident")
+    desk.hears_of_control("event-1")
+    page = browser.get("/activity")
+    listed = [text_of(each) for each in re.findall(r"<li><svg.*?</li>", page.text)]
+    assert [each.partition(" (")[0] for each in listed] == [
+        "Switch Settings not paused, mode as deployed → paused, mode as deployed: an incident 1 s ago",
+        "Approval app=web Published: a new row; role: web 1 min ago",
+        "Edit app=web Held: a new row; role: web 11 min ago",
+    ]
+    assert "by AIDAGRACE" in listed[1]
+    assert 'href="/mapping?key=app&amp;value=web"' in page.text
+    marks = [float(each) for each in re.findall(r'<line class="act" x1="([\d.]+)%"', page.text)]
+    of_a_quarter, of_an_hour = marks[:3], marks[3:]
+    assert of_a_quarter == pytest.approx([4 * each for each in of_an_hour], abs=0.1), "each by its plot's axis"
+    assert of_an_hour[1] - of_an_hour[0] == pytest.approx(100 / 6, abs=0.1)
+
+
+def test_a_bar_leads_to_the_instances_behind_it(browser: TestClient, desk: Desk, terminal: Terminal) -> None:
+    logs = terminal.clients["logs"] = FakeLogs(desk.world.logged, desk.world.clock.now)
+    desk.usable("web")
+    desk.edit("app=web", role="web")
+    for name in ("before", "within", "behind"):
+        desk.converged("web", app="web", Name=name)
+        logs.events()
+        happened(desk, ok=1)
+        desk.world.wait(3600)
+    bars = re.findall(r'<a href="(/activity/changes[^"]*)" aria-label', browser.get("/activity").text)
+    assert len(bars) == 3
+    page = browser.get(unescape(bars[1]))
+    assert "Changes from 2026-03-01 10:00 UTC" in words(page)
+    assert "Attach within no role → web app=web" in words(page)
+    assert page.text.count('href="/instance/') == 1
+    assert "No change is in the log" in words(browser.get("/activity/changes?at=2026-02-01T00:00:00Z"))
+    assert browser.get("/activity/changes?at=soon").status_code == 400
 
 
 # ---- of a hub ----
@@ -125,7 +176,7 @@ def test_of_many_targets_those_with_most_instances_are_added_up(
     assert "The 50 targets with the most instances, of 52." in words(page)
     assert "7 ok at the last sweep" in words(page)
     assert "(1 of 50 targets)" in page.text
-    assert desk.world.calls["Query"] == DAY.most
+    assert desk.world.calls["Query"] == DAY.most + 1, "what people did is another"
 
 
 @pytest.mark.usefixtures("hub")

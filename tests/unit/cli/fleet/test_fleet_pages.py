@@ -287,47 +287,6 @@ def test_the_order_stays_with_filters_pages_and_while_the_page_is_open(
     assert names(browser.get(news(page, "/fleet/rows"))) == ["web-4", "web-3"]
 
 
-# ---- what many have in common ----
-
-
-def groups(page: Response) -> dict[str, str]:
-    """What is counted above the list, and where it leads."""
-    inside = page.text.partition('id="groups"')[2].partition("</div>")[0]
-    return {console.text_of(text): unescape(link) for link, text in re.findall(r'href="([^"]*)">(.*?)</a>', inside)}
-
-
-def test_reasons_that_many_have_are_counted_above_the_list_and_filter_it(browser: TestClient, desk: Desk) -> None:
-    for number in range(6):
-        desk.world.running(profile="node" if number else "node-2", app="web")
-    due = desk.world.running(app="web")
-    for _ in range(5):
-        desk.converged("web", app="web")
-    found = groups(browser.get("/"))
-    assert [*found] == ["6 foreign role", "node 5", "node-2 1"], "one that is due isn't many, and ok is none"
-    assert len(listed(browser.get(found["6 foreign role"]))) == 6
-    assert len(listed(browser.get(found["node 5"]))) == 5, "whole words: node-2 is another role"
-    assert groups(browser.get(found["node 5"])) == {}, "all are the same"
-    assert listed(browser.get("/?q=reason:attach")) == [due]
-    assert len(listed(browser.get('/?q=reason:"ROLE+node-2"'))) == 1
-
-
-def test_a_long_list_of_reasons_is_folded_and_nothing_of_it_is_lost(browser: TestClient, desk: Desk) -> None:
-    for number in range(8):
-        desk.world.running(profile=f"node-{number}", app="web")
-    desk.world.running(app="web")
-    found = groups(browser.get("/"))
-    assert [*found][:2] == ["8 foreign role", "node-0 1"]
-    assert [*found][-1] == "2 more"
-    assert len(listed(browser.get(found["2 more"]))) == 8
-
-
-def test_a_fleet_without_many_of_a_kind_counts_none(browser: TestClient, desk: Desk) -> None:
-    for _ in range(4):
-        desk.world.running(profile="node", app="web")
-    desk.world.running(app="web")
-    assert groups(browser.get("/")) == {}
-
-
 # ---- reading ----
 
 

@@ -8,12 +8,13 @@ import pytest
 
 from fixtures.account import MUTATIONS, FakeAccount
 from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError
-from rolekeeper.instances.decide import Observation, decide
+from rolekeeper.instances.decide import InstanceStatus, Observation, decide
 from rolekeeper.instances.observe import Unreadable
 from rolekeeper.instances.records import refusal
 from rolekeeper.model.instance import Condition, Decision, InstanceRecord
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, Pin, PublishedMapping
 from rolekeeper_cli.instance.seen import Seen, short_reason
+from rolekeeper_cli.mapping.page import CAUSES
 from strategies.situations import ARRANGED, RIVAL, SITUATIONS, WEB, WITHHELD, Situation
 from strategies.values import KEY, NOW, arn
 
@@ -90,6 +91,7 @@ def test_each_reason_is_a_few_words_without_an_arn(world: FakeAccount, story: st
     words = OTHERWISE.get(story, REASONS.get(code, "")).format_map(names)
     assert str(short_reason(found)) == words
     assert len(words) <= 40
+    assert found.standing is not InstanceStatus.BLOCKED or short_reason(found).cause in CAUSES, "it needs a person"
 
 
 def tried(ended: Decision, situation: Situation) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rolekeeper_cli.instance.history import Span
-from rolekeeper_cli.instance.history_view import AnswerView, EntryView
+from rolekeeper_cli.instance.history_view import AnswerView, EntryView, SeenView
 from rolekeeper_cli.instance.page import grouped, lane
 from rolekeeper_cli.instance.uptake_view import CallView, RoleUseView, UseStatus
 from support.views import view_with
@@ -182,3 +182,27 @@ def test_there_is_room_for_each_time_that_is_written(minutes: int) -> None:
         assert min(places) >= 6
         assert max(places) <= 94
         assert all(after - before > 12 for before, after in pairwise(places))
+
+
+def saw(hours: float, mapping: str = "app=web", revision: int = 1, code: str = "differs", **tags: str) -> EntryView:
+    seen = view_with(SeenView, tags=tags)
+    known = {"mapping": mapping, "revision": revision, "code": code, "reason": "the pin was set"}
+    return view_with(EntryView, at=ago(hours).isoformat(), seen=seen, answer=AnswerView(), **known)
+
+
+def test_what_people_did_is_marked_where_it_was_seen_first() -> None:
+    entries = [
+        saw(1, revision=2, app="web", env="prod"),
+        saw(2, "the pin", 0, "pin-set", app="web", env="prod"),
+        saw(3, "the pin", 0, app="web", env="prod"),
+        saw(4, app="web"),
+        saw(30, revision=1, app="web"),
+    ]
+    shown = lane([], [], NOW, entries=entries)
+    assert [(each["drawn"].kind, each["drawn"].mapping) for each in shown["acts"]] == [
+        ("tag", "env: none → prod"),
+        ("pin", "the pin was set"),
+        ("edit", "app=web, revision 2"),
+    ]
+    assert shown["begin"] == ago(3.25), "it begins before them"
+    assert shown["kinds"] == {"tag", "pin", "edit"}, "each has its legend"

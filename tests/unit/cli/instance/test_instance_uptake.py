@@ -91,11 +91,20 @@ def test_a_name_leads_to_the_instances_page(browser: TestClient, one: str) -> No
 def test_all_that_is_drawn_has_a_label_and_its_legend(browser: TestClient, desk: Desk, one: str) -> None:
     desk.world.wait(300)
     part = asked(browser, one).text
-    assert re.search(r'role="img" aria-label="The roles on a line of time, from \S+ \S+ to \S+ \S+ UTC;', part)
+    assert re.search(r'role="group" aria-label="The roles on a line of time, from \S+ \S+ to \S+ \S+ UTC;', part)
     legend = part.partition('<ul class="legend">')[2].partition("</ul>")[0]
     shown = ("attached by Rolekeeper", "its credentials may be valid", "first call")
     assert [each in legend for each in shown] == [True, True, False]
     assert part.count('fill="url(#hatched)"') == 2
+    assert "web former attached by Rolekeeper for app=web" in words(asked(browser, one)), "who, in words"
+    whole = browser.get(f"/instance/{one}").text
+    marks = re.findall(r'<a href="#(e-[^"]*)" id="(m-[^"]*)"', whole)
+    assert marks, "a mark and the entry of its time lead to each other"
+    assert all(f'id="{entry}"' in whole for entry, _ in marks)
+    linked = re.findall(r'<a href="#(m-attached-[^"]*)" title="On the line of time"', whole)
+    assert len(linked) == 2
+    assert {*linked} <= {mark for _, mark in marks}
+    assert 'data-local="2026-03-01T' in whole, "the person's own time is written beside UTC"
     assert part.count("attached by Rolekeeper for app=web</title>") == 1, "the whole of it, in the place of the first"
     desk.world.wait(60)
     desk.world.calls.before("LookupEvents", refusing("AccessDeniedException", "no"))

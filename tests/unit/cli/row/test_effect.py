@@ -1,10 +1,14 @@
 """What isn't in effect is named, with why, wherever a person looks; and the exit code agrees.
 
-Each situation of a row by each surface; the console's pages are in console/test_effect_pages.py.
+Each situation of a row by each surface.
 """
 
-import pytest
+from html import unescape
 
+import pytest
+from starlette.testclient import TestClient
+
+from fixtures.console import words
 from fixtures.doctor import DoctorFixture
 from fixtures.effects import WEB, Case, held, published
 from fixtures.mappings import Desk
@@ -18,7 +22,12 @@ from rolekeeper_cli.options import Options
 from rolekeeper_cli.row.effect import Row
 
 
-def test_explain_names_the_row_and_why(terminal: Terminal, instance: str, case: Case) -> None:
+def test_explain_and_an_instances_page_name_the_row_and_why(
+    terminal: Terminal, browser: TestClient, instance: str, case: Case
+) -> None:
+    text = words(browser.get(f"/instance/{instance}"))
+    assert ("Not in effect" in text, "its tags match no mapping" in text) == (bool(case.named), False)
+    assert f"Not in effect {case.named}" in text or not case.named
     ran = terminal("explain", instance, "--no-who", "--no-uptake")
     assert ran.exit_code == 0, ran.output
     assert case.named in " ".join(ran.stdout.split())
@@ -27,7 +36,12 @@ def test_explain_names_the_row_and_why(terminal: Terminal, instance: str, case: 
     assert any(case.named in each["reason"] for each in found) or not case.named
 
 
-def test_fleet_names_the_row_and_isnt_content_without_it(terminal: Terminal, instance: str, case: Case) -> None:
+def test_fleet_and_its_page_name_the_row_and_arent_content_without_it(
+    terminal: Terminal, browser: TestClient, instance: str, case: Case
+) -> None:
+    page = browser.get("/")
+    assert f"{case.status} {instance}" in words(page)
+    assert case.named in unescape(page.text)
     ran = terminal("fleet")
     assert ran.exit_code == 0
     assert case.named in " ".join(ran.output.split())
@@ -89,6 +103,26 @@ def test_the_nightly_reports_list_names_the_row_and_its_exit_code_says_whether_i
     found = {row["mapping"]: row for row in terminal.document(*line, code=case.code)}
     assert (WEB in found) == bool(case.named)
     assert not case.named or case.named in found[WEB]["not_in_effect"][0]["reason"]
+
+
+# ---- the console's pages ----
+
+
+def test_a_mappings_page_says_why_it_isnt_in_effect(browser: TestClient, case: Case) -> None:
+    found = words(browser.get("/mapping", params={"key": "app", "value": "web"}))
+    reason = case.named.partition(": ")[2].partition(" for account")[0].removeprefix("it ")
+    assert ("is out of scope" if reason == "is not" else reason) in found
+    assert WEB in words(browser.get("/mappings"))
+
+
+def test_each_page_says_who_paused_changes_when_and_why(
+    browser: TestClient, terminal: Terminal, desk: Desk, instance: str
+) -> None:
+    desk.edit(WEB, role="web")
+    terminal("pause", "--reason", "an incident")
+    said = "Rolekeeper is paused (since 2026-03-01 09:00 UTC, by moto: an incident)"
+    for page in ("/", f"/instance/{instance}", "/launches", "/settings"):
+        assert said in words(browser.get(page)), page
 
 
 # ---- mapping rm: the row is gone, and its instances may still carry the role ----
