@@ -10,7 +10,7 @@ NOTES = {
         "one takes its moment of the pace; a tenth counts who waits, and a fifth are transactions that met another"
     ),
     "tag to role in one target while": (
-        "all workers are at the edit's messages; SQS has only noisy groups wait, and of so many targets none is one"
+        "all workers are at the edit's messages; SQS has only noisy groups wait, and none of hundreds of targets is one"
     ),
     "rolekeeper": "Python's own start and importing click are most of it",
 }
