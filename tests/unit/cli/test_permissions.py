@@ -21,7 +21,7 @@ POLICY = {
     "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}],
 }
 # Only pages of the console ask for these (tests/unit/cli/act).
-ON_PAGES = {"CreateTags", "DeleteTags", "StartInstances"}
+ON_PAGES = {"CreateTags", "DeleteTags", "ListAccountAliases", "StartInstances"}
 # EC2 and SQS name what is called in batches otherwise than its permission.
 PERMISSION_OF = {
     "SendMessageBatch": "SendMessage",
