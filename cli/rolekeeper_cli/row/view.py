@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from rolekeeper.model.mapping import MappingKey
+from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell.view import View
+
+with lazily():
+    from rolekeeper_cli.row import names
 
 
 class NotInEffectView(View):
@@ -61,8 +64,9 @@ class MappingView(View):
     not_in_effect: Annotated[Sequence[NotInEffectView] | None, "all that isn't in effect"]
 
     @property
-    def key(self) -> MappingKey:
-        return MappingKey(self.columns["tag_key"], self.columns["tag_value"])
+    def key(self) -> Any:
+        """The `MappingKey` of its columns."""
+        return names.MappingKey(self.columns["tag_key"], self.columns["tag_value"])  # type: ignore[attr-defined]  # run late
 
 
 class EditEntryView(View):
