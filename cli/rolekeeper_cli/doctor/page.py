@@ -24,10 +24,8 @@ def _examine(deployment: Deployment) -> Iterator[Finding | Alarm]:
 def _found(request: Request) -> dict[str, Any]:
     values = look(request, "doctor", _examine).values()
     listed = [each for each in values["found"] if isinstance(each, Finding)]
-    levels = {
-        level: [each for each in listed if each.level is level]
-        for level in (Level.FAIL, Level.WARN, Level.UNKNOWN, Level.OK)
-    }
+    worst_first = (Level.FAIL, Level.WARN, Level.UNKNOWN, Level.OK)
+    levels = {level: [each for each in listed if each.level is level] for level in worst_first}
     found = [each for each in values["found"] if isinstance(each, Alarm)]
     return values | {"title": "Doctor", "levels": levels, "alarms": found, "causes": _causes}
 

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell.view import View
 
 with lazily():
     from rolekeeper_cli.row import names
+
+if TYPE_CHECKING:
+    from rolekeeper.model.mapping import MappingKey
 
 
 class NotInEffectView(View):
@@ -64,8 +67,7 @@ class MappingView(View):
     not_in_effect: Annotated[Sequence[NotInEffectView] | None, "all that isn't in effect"]
 
     @property
-    def key(self) -> Any:
-        """The `MappingKey` of its columns."""
+    def key(self) -> "MappingKey":
         return names.MappingKey(self.columns["tag_key"], self.columns["tag_value"])  # type: ignore[attr-defined]  # run late
 
 
