@@ -263,6 +263,7 @@ _TOLD: Mapping[str, Callable[[], Mapping[str, Any]]] = {
     "FilterLogEvents": lambda: {"events": []},
     "LookupEvents": lambda: {"Events": []},
     "GetCallerIdentity": _caller,
+    "ListAccountAliases": lambda: {"AccountAliases": ["example"], "IsTruncated": False},
 }
 _OF_ACCOUNT = frozenset({"ListRoles", "ListInstanceProfiles"})
 _LISTINGS: Mapping[str, tuple[str, Callable[[int, int], str]]] = {

@@ -12,6 +12,10 @@ NOTES = {
     "tag to role in one target while": (
         "all workers are at the edit's messages; SQS has only noisy groups wait, and none of hundreds of targets is one"
     ),
+    "console, first paint of": (
+        "a console that was just started knows nothing yet: what it is about comes with the first page of instances, "
+        "all mappings, or all roles with their policies; until then it shows the frame of the page"
+    ),
     "rolekeeper": "Python's own start and importing click are most of it",
 }
 
