@@ -205,10 +205,10 @@ def _needs(request: Request) -> dict[str, Any]:
         for row in site.fleet.ask().rows:
             if row.short.cause and row.standing is not InstanceStatus.OK:
                 found[row.standing, row.short.cause].append(row)
-        for view in site.mappings():
-            if view.status in _EDITS:
-                found[view.status, ""].append(view)
-        ties = [each for each in _overlaps(request) or () if each.tied]
+        for view in (each for each in site.mappings() if each.status in _EDITS):
+            found[view.status, ""].append(view)
+        if (InstanceStatus.BLOCKED, "tie:") in found:
+            ties = [each for each in _overlaps(request) or () if each.tied]
     except EXPLAINED as error:
         failed = explain(error, writing=False).what
     # An edit that is held is a person's only step; of the others what concerns instances comes first, and most of them.

@@ -91,11 +91,11 @@ def test_who_may_only_look_is_led_to_the_mappings_that_tie(onlooker: TestClient)
     assert needs(onlooker)["3 tied: see which mappings meet"][1] == "/mappings/overlaps"
 
 
-def test_with_nothing_to_do_it_is_one_line(browser: TestClient, desk: Desk) -> None:
+def test_with_nothing_to_do_it_is_one_line_without_a_look(browser: TestClient, desk: Desk, site: Site) -> None:
     desk.usable("web")
     desk.edit("app=web", role="web")
     desk.converged("web", app="web")
-    assert text_of(part(browser)) == "Nothing needs a person."
+    assert (text_of(part(browser)), site.reads.known("overlaps")) == ("Nothing needs a person.", None)
 
 
 def test_what_cant_be_read_is_said_in_its_place(browser: TestClient, desk: Desk) -> None:
