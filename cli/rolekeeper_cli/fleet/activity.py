@@ -87,7 +87,7 @@ class Activity:
 def acts(deployment: Deployment, views: Sequence[MappingView], since: datetime) -> list[Act]:
     """Return what people did since then, in order: the newest of each row that is there, and of the switches."""
     edits = rows.last_edits(deployment, views)
-    keys = [each.key for each in views if edits[each.mapping]["at"] >= layout.timestamp(since)]
+    keys = [rows.key_of(each) for each in views if edits[each.mapping]["at"] >= layout.timestamp(since)]
     histories = deployment.app.map_concurrently(lambda key: rows.history(deployment, key, _ACTS), keys)
     found: list[Act] = [(datetime.fromisoformat(each.at), None, each) for each in control_history(deployment, _ACTS)]
     for key, history in zip(keys, histories, strict=True):

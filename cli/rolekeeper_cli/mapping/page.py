@@ -116,6 +116,7 @@ def _shown(request: Request) -> dict[str, Any]:
     counts = Counter(status_of(row.mapping) for row in everything)
     return {
         "title": "Mappings",
+        "key_in": mappings.key_of,
         "mappings": sort.ordered(sorted(found, key=_place), _KEYS),
         "sort": sort,
         "address": lambda column: f"/mappings?{query_of(request, sort=column)}",
@@ -164,9 +165,10 @@ def _shared(request: Request) -> dict[str, Any]:
     """All overlaps and the rows in conflict, or those of one mapping."""
     key = key_of(request.query_params) if request.query_params.get("key") else None
     rows = [view for view in request.app.state.site.mappings() if view.status == Status.CONFLICT]
-    conflicts = [view for view in rows if key in (None, view.key)]
+    conflicts = [view for view in rows if key in (None, mappings.key_of(view))]
     shown = {"overlaps": _overlaps(request, key), "conflicts": conflicts, "key": key}
-    return {"title": f"Overlaps of {key}" if key else "Overlaps", **shown, "version": version_of(shown)}
+    title = f"Overlaps of {key}" if key else "Overlaps"
+    return {"title": title, "key_in": mappings.key_of, **shown, "version": version_of(shown)}
 
 
 def _overlaps(request: Request, key: MappingKey | None = None) -> list[Overlap] | None:
@@ -176,7 +178,7 @@ def _overlaps(request: Request, key: MappingKey | None = None) -> list[Overlap] 
 
     def read() -> list[Overlap]:
         deployment = site.look()
-        published = deployment.app.state.read([], (each.key for each in site.mappings())).published
+        published = deployment.app.state.read([], map(mappings.key_of, site.mappings())).published
         at = cache(deployment.at)
         tagged = ((each.target, each.tags, each.mapping) for each in fleet.rows)
         return overlaps(tagged, published, lambda there, each: published_there(at(there), each), now=deployment.now())
@@ -217,7 +219,7 @@ def _needs(request: Request) -> dict[str, Any]:
     needs = [each for each in counted if not each[1] or each[1] in CAUSES]
     others = [each for each in counted if each not in needs and each[2] >= _MANY]
     shown = {"needs": needs, "others": others, "ties": ties, "failed": failed, "read": bool(site.fleet.ask().read_at)}
-    return {"title": "What needs a person", **shown, "version": version_of(shown)}
+    return {"title": "What needs a person", "key_in": mappings.key_of, **shown, "version": version_of(shown)}
 
 
 ROUTES = [

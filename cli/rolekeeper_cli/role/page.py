@@ -85,7 +85,7 @@ def _look(deployment: Deployment, *, ask_last_accessed: bool) -> Iterator[Mappin
         "path": deployment.settings.role_path,
         "home": home,
         "several": len({each.account for each in listed}) > 1,
-        "keys": {name: row.key for name, row in rows.items()},
+        "keys": {name: mappings.key_of(row) for name, row in rows.items()},
     }
 
 

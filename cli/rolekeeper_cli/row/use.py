@@ -106,18 +106,22 @@ def diffs(deployment: Deployment, key: MappingKey, entries: Iterable[EditEntryVi
     return [diff(each) for each in entries]
 
 
+def key_of(view: MappingView) -> MappingKey:
+    return MappingKey(view.columns["tag_key"], view.columns["tag_value"])
+
+
 def last_edits(deployment: Deployment, views: Iterable[MappingView]) -> dict[str, dict[str, str]]:
     """When (`at`) each row was edited last, and who claims to have done it (`by`), by its mapping; empty if unknown."""
     at: dict[str, layout.Key] = {}
     entries: dict[str, Mapping[str, Any]] = {}
     for view in views:
         if view.status == Status.HELD:
-            at[view.mapping] = layout.held_key(view.key)
+            at[view.mapping] = layout.held_key(key_of(view))
         elif view.status in GOOD and view.status_revision:
-            at[view.mapping] = layout.mapping_pk(view.key), layout.revision_sk(view.status_revision)
+            at[view.mapping] = layout.mapping_pk(key_of(view)), layout.revision_sk(view.status_revision)
         else:
             # Only the history has an edit that isn't in effect.
-            entries[view.mapping] = next(iter(deployment.app.revisions.history(view.key, 1)), {})
+            entries[view.mapping] = next(iter(deployment.app.revisions.history(key_of(view), 1)), {})
     items = deployment.app.store.get(at.values())
     entries |= {name: items.get(where, {}) for name, where in at.items()}
     return {

@@ -2,16 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell.view import View
-
-with lazily():
-    from rolekeeper_cli.row import names
-
-if TYPE_CHECKING:
-    from rolekeeper.model.mapping import MappingKey
 
 
 class NotInEffectView(View):
@@ -65,10 +58,6 @@ class MappingView(View):
     idle_because: Annotated[str | None, "why it governs no instance"]
     waits: Annotated[WaitingEditView | None, "the edit that isn't in effect"]
     not_in_effect: Annotated[Sequence[NotInEffectView] | None, "all that isn't in effect"]
-
-    @property
-    def key(self) -> "MappingKey":
-        return names.MappingKey(self.columns["tag_key"], self.columns["tag_value"])  # type: ignore[attr-defined]  # run late
 
 
 class EditEntryView(View):

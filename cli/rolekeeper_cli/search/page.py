@@ -20,6 +20,7 @@ from rolekeeper_cli.console.page import SECTIONS, mapping_url, page, query, see_
 from rolekeeper_cli.fleet.cache import Fleet, FleetRow
 from rolekeeper_cli.instance.use import ID
 from rolekeeper_cli.mapping.page import status_of
+from rolekeeper_cli.row.use import key_of
 
 
 def folded(text: str) -> str:
@@ -115,7 +116,7 @@ def _mappings(request: Request) -> list[Hit] | str:
     except EXPLAINED as error:
         return explain(error, writing=False).what
     return [
-        Hit(row.mapping, mapping_url(row.key), status_of(row), also=tuple(map(str, row.columns.values())))
+        Hit(row.mapping, mapping_url(key_of(row)), status_of(row), also=tuple(map(str, row.columns.values())))
         for row in rows
     ]
 
