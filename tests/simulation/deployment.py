@@ -538,8 +538,9 @@ class Deployment:
             self.miss()
 
     def _misses(self, account: str) -> None:
-        """A run for an account failed: its targets are left to the next round."""
-        for target in self.spokes:
+        """A run for an account becomes a dead letter: its targets are left to the next round."""
+        self._weather.count(Fault.DEAD_LETTER)
+        for target in (self._account.target, *self.spokes):
             if target.account == account:
                 self.miss(target)
 

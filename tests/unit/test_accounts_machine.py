@@ -25,9 +25,6 @@ ASKED = {"task": "sweep", "id": "sweep-1", "which": "all"}
 EXPRESS = 300
 
 
-# ---- as it stands ----
-
-
 @pytest.mark.parametrize("step", ["List", "Then"])
 def test_its_steps_are_retried_and_dead_lettered_as_a_run_of_the_resume_machine(step: str) -> None:
     for name in ("Resource", "Retry", "Catch", "TimeoutSeconds"):
@@ -55,9 +52,6 @@ def test_no_account_waits_for_another_and_none_ends_the_round() -> None:
     assert 400 / each["MaxConcurrency"] * EXPRESS + 2 * RESUMED["Run"]["TimeoutSeconds"] < MACHINE["TimeoutSeconds"]
 
 
-# ---- run ----
-
-
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[MachineOnMoto]:
     with on_moto(monkeypatch):
@@ -80,16 +74,21 @@ def test_each_account_that_is_listed_gets_a_run_and_then_the_last_one_comes(mach
     assert "much" not in ended["output"]
 
 
-@pytest.mark.parametrize("failing", ["accounts", "then"])
-def test_what_cant_be_listed_or_done_at_last_becomes_a_dead_letter(machine: MachineOnMoto, failing: str) -> None:
+@pytest.mark.parametrize("failing", ["accounts", "then", "111111111111"])
+def test_what_cant_be_done_becomes_a_dead_letter(machine: MachineOnMoto, failing: str) -> None:
     asked = {**ASKED, "then": {"task": "sweep", "id": "then"}}
+    child = {"task": "sweep", "id": "sweep-1", "account": failing, "of": asked}
 
     def answer(state: dict[str, Any]) -> dict[str, Any]:
-        if failing in (state["task"], state["id"]):
+        if failing in (state["task"], state["id"], state.get("account")):
             raise errors.AccessDeniedError("AccessDenied", "no")
         return listing(state)
 
-    assert machine.run(asked, answer)["status"] == "FAILED"
+    of_account = failing.isdigit()
+    assert machine.run(asked, answer)["status"] == ("SUCCEEDED" if of_account else "FAILED")
     [message] = machine.sqs.receive_message(QueueUrl=machine.dead_letters)["Messages"]
-    letter = {"requestPayload": asked, "responsePayload": {"errorMessage": "AccessDeniedError"}}
+    letter = {
+        "requestPayload": child if of_account else asked,
+        "responsePayload": {"errorMessage": "AccessDeniedError"},
+    }
     assert json.loads(message["Body"]) == letter
