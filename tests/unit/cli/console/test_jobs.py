@@ -1,6 +1,5 @@
 """Longer looks at AWS beside a page: shared, kept for a while, and never longer than they are wanted."""
 
-import logging
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -103,15 +102,14 @@ def test_an_open_page_doesnt_begin_a_look_that_fails_each_second(story: Story) -
     assert len(story.waiting) == 1, "and has it tried again at once"
 
 
-def test_a_bug_is_written_to_the_terminal_and_raised_by_a_page(story: Story, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_goes_to_standard_error_and_is_raised_by_a_page(story: Story, capsys: pytest.CaptureFixture[str]) -> None:
     def fails(_deployment: Deployment) -> Iterator[int]:
         yield 1
         raise ZeroDivisionError
 
     job = story.jobs.get("look", fails)
-    with caplog.at_level(logging.ERROR):
-        story.runs()
-    assert "ZeroDivisionError" in caplog.text
+    story.runs()
+    assert "ZeroDivisionError" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError):
         job.values()
 
