@@ -2,24 +2,19 @@
 
 import gc
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
-import botocore.session
 import hypothesis
 import pytest
-from botocore.loaders import create_loader
 
 import runtime  # noqa: F401  # switches the collection of garbage off, as a function does while it starts
+import support.aws_models  # noqa: F401  # before any session is made
 from fixtures.account import FakeAccount, new_account
 from fixtures.mappings import Desk
 from fixtures.organization import Organization, new_organization, wired_organization
 from fixtures.organization_desk import OrganizationDesk
 
 gc.enable()
-
-# One for all sessions: each would read every service's model again, which takes longer than most tests.
-botocore.session.create_loader = cache(create_loader)
 
 # The same examples each time, and no limit by the clock: a busy machine is no bug.
 hypothesis.settings.register_profile("steady", derandomize=True, deadline=None, database=None)

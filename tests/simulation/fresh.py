@@ -4,6 +4,7 @@ import contextlib
 import io
 import multiprocessing
 from collections.abc import Callable, Collection, Iterator, Sequence
+from importlib.metadata import entry_points
 
 import hypothesis
 import pytest
@@ -14,7 +15,9 @@ from simulation.mutants import ROOT, Mutant, become
 # Forked from a process that has these, a mutant needs no second of its own to import them.
 LIBRARIES = [
     *("aws_lambda_powertools", "boto3", "click", "cryptography.x509", "hypothesis", "jinja2", "moto.dynamodb"),
-    *("moto.iam", "pytest", "rich.table", "starlette.testclient", "xdist.plugin"),
+    *("moto.iam", "moto.sqs", "pytest", "rich.table", "starlette.testclient", "support.aws_models"),
+    # And the plugins that pytest loads.
+    *(each.module for each in entry_points(group="pytest11")),
 ]
 # Seconds: a mutant with which a test hangs is found by it; one that hangs otherwise is one that nobody killed.
 HANGS, TIMEOUT = 120, 600
