@@ -97,11 +97,11 @@ def versions(present: Present) -> str:
     return f"{deployed} is deployed, and would be {ours}"
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml's is ten times faster
     """Reads a template with its short functions: `!Ref X` as {"Ref": "X"}."""
 
 
-def _function(loader: yaml.SafeLoader, name: str, node: yaml.Node) -> dict[str, Any]:
+def _function(loader: Any, name: str, node: yaml.Node) -> dict[str, Any]:
     match node:
         case yaml.SequenceNode():
             return {name: loader.construct_sequence(node, deep=True)}
