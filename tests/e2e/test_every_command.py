@@ -1,8 +1,6 @@
 """Every command of `rolekeeper`, with the real SDK against the embedded AWS, and its answer in JSON."""
 
 import json
-import signal
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ import yaml
 from click.testing import CliRunner
 from tools.reference import commands
 
-from fixtures.command import COMMAND, Command
 from fixtures.terminal import undeclared
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.shell.command import Group
@@ -186,32 +183,3 @@ def test_every_command_says_what_it_did(run: Runner, deployed: EmulatedAccount, 
     answer = run("mapping", "rm", KEY, "--yes")
     assert answer["changes"][0]["kind"] == "deleted"
     assert run.ran | ELSEWHERE == {path for path, _ in commands()}
-
-
-def test_a_watched_history_shows_decisions_as_they_happen(
-    rolekeeper: Command, deployed: EmulatedAccount, instance: str
-) -> None:
-    watching = subprocess.Popen(
-        [COMMAND, "history", "--watch", "--output", "json"],
-        env=rolekeeper.env,
-        stdout=subprocess.PIPE,
-        text=True,
-        # A shell's background jobs ignore it; a person's command doesn't.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509  # no threads here
-    )
-    with watching:
-        try:
-            deployed.tag(instance, workload="s3-reader")
-            shown = eventually(lambda: deployed.carries(instance, "s3-read"))
-            assert watching.stdout
-            newest = map(json.loads, watching.stdout)
-            asked = {"instance": instance, "action": "Attach", "to": "s3-read"}
-            decided = next(each for rows in newest for each in rows if asked.items() <= each.items())
-            assert decided["answer"]["association_id"] == shown.association_id
-            watching.send_signal(signal.SIGINT)
-            assert watching.wait(20) == 130
-        finally:
-            watching.kill()
-    head, *rows = rolekeeper("history", "-o", "wide").stdout.splitlines()
-    assert head.split()[:8] == ["AT", "INSTANCE", "DECIDED", "FROM", "TO", "ROLE", "MAPPING", "REVISION"]
-    assert any({"Attach", "(unoccupied)", shown.association_id} <= set(row.split()) for row in rows)
