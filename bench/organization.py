@@ -65,8 +65,9 @@ def _changed(say: Callable[[str], None]) -> Iterator[Row]:
     for large, busy, most in ((ALONE, 0, 1.05), (LARGE, BUSY, 1.2)):
         say(f"one edit in a target of {large:,}, beside {busy}")
         found = _whole(edited([large, *[EACH] * busy], workers=WORKERS))
-        name = f"{large:,} instances in one target changed beside {busy} busy ones"
-        yield Row(name, found.at_hub, "s", floor(large), "EC2's refill", Target(most))
+        name, took = f"{large:,} instances in one target changed beside {busy} busy ones", found.at_hub - found.begins
+        yield Row(f"{name}, the first after", found.begins, "s")
+        yield Row(f"{name}, the last after the first", took, "s", floor(large), "EC2's refill", Target(most))
 
 
 def _whole_fleet(say: Callable[[str], None], sent: float) -> Iterator[Row]:

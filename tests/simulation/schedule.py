@@ -450,7 +450,7 @@ class Schedule:
         engine = self.engine
         engine.play(engine.seconds + BACKOFF)
         until = engine.seconds + LATEST_TURN
-        while self.deployment.follow_ups and engine.seconds < until:
+        while (self.deployment.follow_ups or self.deployment.waiting) and engine.seconds < until:
             engine.play(engine.seconds + 60)
 
     def _published(self) -> int:

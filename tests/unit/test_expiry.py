@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from itertools import compress
+from operator import itemgetter
 from typing import Any
 
 import pytest
@@ -61,9 +62,6 @@ def pinned(desk: Desk, instance: str, seconds: float) -> Timer:
 
 def waiting(desk: Desk) -> list[Any]:
     return list(desk.world.state.timers_due(datetime.fromisoformat("2999-01-01T00:00:00Z")))
-
-
-# ---- a mapping ----
 
 
 def test_the_instances_of_a_mapping_are_sent_so_that_they_arrive_just_after_it_expires(desk: Desk) -> None:
@@ -182,9 +180,6 @@ def test_a_mapping_that_was_deleted_is_judged_again_minutes_later_and_nothing_is
     assert desk.world.events.sent == []
 
 
-# ---- instances ----
-
-
 def test_a_pinned_instance_is_sent_for_the_moment_and_once_more_after_it(desk: Desk) -> None:
     instance = desk.world.running()
     pinned(desk, instance, 20.25)
@@ -193,6 +188,17 @@ def test_a_pinned_instance_is_sent_for_the_moment_and_once_more_after_it(desk: D
     minute(desk)
     assert sent(desk) == [(instance, 23), (instance, 0)], "a part of a second is waited for too"
     assert waiting(desk) == []
+
+
+def test_follow_ups_of_the_next_minute_arrive_each_at_its_moment_and_are_gone(desk: Desk) -> None:
+    instances = [desk.world.running() for _ in range(3)]
+    for instance, seconds in zip(instances, (-5, 7.5, 57), strict=True):
+        desk.world.state.arm(Timer(after(desk, seconds), desk.world.key(instance), follows=True))
+    later = Timer(after(desk, 61), desk.world.key(instances[0]), follows=True)
+    desk.world.state.arm(later)
+    minute(desk)
+    assert sorted(sent(desk), key=itemgetter(1)) == list(zip(instances, (0, 10, 59), strict=True))
+    assert [*desk.world.state.timers_due(after(desk, 3600), layout.FOLLOW_UPS)] == [later]
 
 
 def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,9 +217,6 @@ def test_many_pins_and_mappings_at_once_are_rung_in_few_calls(desk: Desk, monkey
     assert (desk.world.calls["Query"], desk.world.calls["BatchGetItem"]) == (5, 2)
     assert desk.world.calls["DescribeInstances"] == 2
     assert waiting(desk) == []
-
-
-# ---- what goes wrong ----
 
 
 def test_a_damaged_mapping_and_a_damaged_timer_keep_nothing_else_from_being_rung_and_stay(desk: Desk) -> None:

@@ -36,17 +36,16 @@ class WorkQueue:
     now: Callable[[], datetime]
 
     def send(
-        self,
-        instances: Iterable[InstanceKey],
-        cause: str,
-        correlation_id: str,
-        *,
-        delay_seconds: int = 0,
-        loop_over: bool = False,
+        self, instances: Iterable[InstanceKey], cause: str, correlation_id: str, *, loop_over: bool = False
     ) -> int:
-        """Ask for these instances to be reconciled; returns how many were sent. A delay is at most `LONGEST_DELAY`."""
+        """Ask for these instances to be reconciled; returns how many were sent."""
         at, named = self.now(), {"loop-over": True} if loop_over else {}
-        return self._send((request(key, cause, correlation_id, at=at, **named), delay_seconds) for key in instances)
+        return self._send((request(key, cause, correlation_id, at=at, **named), 0) for key in instances)
+
+    def send_later(self, delayed: Iterable[tuple[int, InstanceKey]], cause: str, correlation_id: str) -> int:
+        """Send each after its seconds, at most `LONGEST_DELAY`."""
+        at = self.now()
+        return self._send((request(key, cause, correlation_id, at=at), seconds) for seconds, key in delayed)
 
     def put_back(self, requests: Iterable[tuple[ReconcileRequest, int]]) -> None:
         """Send requests back, each delayed by its seconds, so that a worker needn't wait for their turn."""

@@ -6,7 +6,8 @@ and because those of other targets weren't sent ahead: no timer waits for a targ
 Some minutes after a deletion its mapping is judged again: this finishes one that was cut off. So is the mapping of any
 other timer, because an earlier run may have published another revision, and failed then.
 
-A follow-up is sent once it is due: an instance that changed is reconciled again within a minute.
+Follow-ups are sent ahead too, and gone then. Each arrives at its own moment: those of a large edit would all come with
+the minute's first second, and most find no moment of their target's pace.
 """
 
 import math
@@ -30,6 +31,7 @@ from rolekeeper.telemetry import Telemetry
 
 CAUSE, FOLLOWS = "expiry", "follow-up"
 AHEAD = timedelta(minutes=2)  # two runs see each timer before it rings: one may be throttled
+NEXT = timedelta(minutes=1)  # until the next run, which sends the follow-ups after those
 # How long after the moment an instance is reconciled, so that it has passed on the reconciler's clock too.
 MARGIN = timedelta(seconds=2)
 WORK = timedelta(seconds=50)  # the rest is left to the next minute, so that two runs rarely overlap
@@ -67,7 +69,7 @@ class Expiries:
         rung: dict[Timer, tuple[MappingKey, bool]] = {}
         # Instances come first: rows take longer.
         with self._attempt("the timers can't be read"):
-            follow_ups = self.state.timers_due(began - MARGIN, layout.FOLLOW_UPS)
+            follow_ups = self.state.timers_due(began + NEXT - MARGIN, layout.FOLLOW_UPS)
             for page in batched(chain(self.state.timers_due(began + AHEAD), follow_ups), MOST_WRITES):
                 if self._is_late(began):
                     self.result.finished = False
@@ -97,11 +99,10 @@ class Expiries:
         self.result.timers += len(timers)
         with self._attempt("instances can't be sent"):
             # A pin that was changed or released since causes one reconcile that does nothing.
-            self._send(
-                ((math.ceil(_seconds_left(timer, at)), key) for timer, key in instances.items() if not timer.follows)
-            )
-            self._send({(0, key) for timer, key in instances.items() if timer.follows}, FOLLOWS)
-            rung = {timer: key for timer, key in instances.items() if not _seconds_left(timer, at)}
+            left = {timer: math.ceil(_seconds_left(timer, at)) for timer in instances}
+            for follows, cause in ((False, CAUSE), (True, FOLLOWS)):
+                self._send({(left[each], key) for each, key in instances.items() if each.follows is follows}, cause)
+            rung = {timer: key for timer, key in instances.items() if timer.follows or not left[timer]}
             self.state.clear_timers(*rung)
             self._count(rung, at)
         if mappings:
@@ -139,9 +140,7 @@ class Expiries:
         return {timer: (timers[timer], bool(ends)) for timer, ends in due}
 
     def _send(self, instances: Iterable[tuple[int, InstanceKey]], cause: str = CAUSE) -> None:
-        for delay, group in groupby(sorted(instances), key=itemgetter(0)):
-            keys = [key for _, key in group]
-            self.result.sent += self.queue.send(keys, cause, self.correlation_id, delay_seconds=delay)
+        self.result.sent += self.queue.send_later(sorted(instances), cause, self.correlation_id)
 
     def _is_late(self, began: datetime) -> bool:
         return self.now() - began >= WORK
