@@ -25,7 +25,10 @@ from rolekeeper_cli.row.view import MappingView
 
 UNJUDGED = "Not judged yet"
 # What wants a person comes first.
-_ORDER = (Status.CONFLICT, Status.REJECTED, Status.HELD, Status.WAITING, UNJUDGED, Status.EXPIRED, Status.PUBLISHED)
+_ORDER = (
+    *(Status.HALTED, Status.CONFLICT, Status.REJECTED, Status.HELD, Status.WAITING, UNJUDGED),
+    *(Status.ROLLING_OUT, Status.EXPIRED, Status.PUBLISHED),
+)
 _REVISIONS = 50
 # A tab that shows the mappings asks every two seconds, and the fleet changes now and then.
 _OVERLAPS_SECONDS = 5.0

@@ -40,6 +40,7 @@ from rolekeeper.model.mapping import (
     WhenUnmatched,
 )
 from rolekeeper.model.text import shown
+from rolekeeper.model.waves import Progress
 from rolekeeper.settings import Ownership, Settings
 
 _CHANGING = {InstanceState.PENDING, InstanceState.STOPPING}
@@ -53,7 +54,8 @@ class Observation:
     `asked_at` is when EC2 was asked for the association, before everything else. `published` are the mappings for its
     tags. `grant` explains what the instance carries: the association's profile, or no role. `owner` is the grant's
     published mapping or tombstone, and says what happens when the tag goes. It is None if there is no grant, if the
-    mapping's record is missing, or if the tag is gone and another mapping governs, as it isn't read then.
+    mapping's record is missing, or if the tag is gone and another mapping governs, as it isn't read then. `rollouts`
+    say how far those mappings have come that go out in waves.
     """
 
     key: InstanceKey
@@ -67,6 +69,7 @@ class Observation:
     owner: PublishedMapping | None = None
     published: tuple[PublishedMapping, ...] = ()
     pin: Pin | None = None
+    rollouts: Mapping[MappingKey, Progress | None] = field(default_factory=dict)
 
     @property
     def tags_read(self) -> frozenset[str]:
@@ -106,6 +109,8 @@ class Observation:
 def decide(seen: Observation, settings: Settings) -> Decision:
     """Decide what to do for one instance. A change is held if it is contested, or if operators withhold it."""
     decided = asked_for(seen, settings.ownership)
+    if seen.rollouts:
+        decided = _in_waves(seen, decided, settings.ownership)
     would = f"would {decided.action.value.lower()}: {decided.reason}"
     same = seen.record.repeated(decided.desired) if decided.action.mutates else ()
     if same and settings.contention.contended(same):
@@ -164,8 +169,65 @@ def retry_later(decision: Decision, until: datetime) -> Decision:
     return replace(decision, action=Action.WAIT, code="throttled", reason=reason, until=until)
 
 
+def _in_waves(seen: Observation, decided: Decision, ownership: Ownership) -> Decision:
+    """Decide by what was published before a rollout, unless the instance moved already or may move now.
+
+    An instance that was launched or retagged since gets the former role until the last wave: it isn't one of those that
+    were counted. One that moved never goes back, as its grant says so.
+    """
+    mappings = {mapping.key: mapping for mapping in (*seen.published, *([seen.owner] if seen.owner else []))}
+    rolling = {key: one for key, one in mappings.items() if one.former and not one.spec.expired(seen.asked_at)}
+    if not (rolling and seen.instance):
+        return decided
+    if moved := next((one for one in rolling.values() if _has_moved(seen, one)), None):
+        return replace(decided, rolls=moved)
+    before = _as_before(seen, seen.instance, rolling, ownership=ownership)
+    if decided == before or (decided.action in (Action.NOTHING, Action.HOLD) and not before.action.mutates):
+        return decided
+    key = next((key for key in (decided.mapping, before.mapping) if key in rolling), next(iter(rolling)))
+    progress, revision = seen.rollouts.get(key), rolling[key].revision
+    if progress is None or progress.revision != revision:
+        return _until_its_wave(before, f"what is known of the rollout of {key} is lost")
+    if decided.action in (Action.REPLACE, Action.DETACH, Action.WAIT):
+        counted = not before.action.mutates and (seen.grant is None or seen.grant.at < progress.since)
+        if progress.has_room and (counted or progress.is_last):
+            return replace(decided, rolls=rolling[key], moves=True) if decided.action.mutates else decided
+    elif progress.is_last or (decided.action is Action.ATTACH and before.code == "suspended"):
+        return decided
+    when = "its rollout is halted" if progress.halted else "its wave is still to come"
+    return _until_its_wave(before, f"revision {revision} of {key} would change that, and {when}")
+
+
+def _until_its_wave(before: Decision, why: str) -> Decision:
+    """Leave an instance as it was before a rollout, and say why."""
+    return (
+        replace(before, code="rollout", reason=f"{before.reason}; {why}") if before.action is Action.NOTHING else before
+    )
+
+
+def _has_moved(seen: Observation, to: PublishedMapping) -> bool:
+    """Return whether a rollout moved the instance, or tried to, or what it carries is of that revision anyway."""
+    given = seen.grant is not None and seen.grant.mapping == to.key and seen.grant.revision >= to.revision
+    return given or any(grant.rolls == to.rollout for grant in seen.record.grants.values())
+
+
+def _as_before(
+    seen: Observation, instance: Instance, rolling: Mapping[MappingKey, PublishedMapping], *, ownership: Ownership
+) -> Decision:
+    """Decide as if what goes out in waves weren't published yet; the former revision doesn't expire meanwhile."""
+
+    def former(mapping: PublishedMapping) -> PublishedMapping:
+        was = rolling[mapping.key].former if mapping.key in rolling else None
+        return replace(was, spec=replace(was.spec, expires_at=None)) if was else mapping
+
+    published = tuple(map(former, seen.published))
+    candidates = resolve(instance, published, seen.asked_at, pin=seen.pin)
+    owner = former(seen.owner) if seen.owner else None
+    return asked_for(replace(seen, candidates=candidates, owner=owner, published=published), ownership)
+
+
 def asked_for(seen: Observation, ownership: Ownership) -> Decision:
-    """Decide by tags, mappings and a pin alone, without contention and what operators withhold."""
+    """Decide by tags, published mappings and a pin alone, without waves, contention and what operators withhold."""
     instance, association, candidates = seen.instance, seen.association, seen.candidates
     decision = partial(Decision, overridden=candidates.overridden)
     if instance is None:
