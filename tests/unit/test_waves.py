@@ -370,6 +370,17 @@ def test_another_edit_waits_for_the_end_of_the_rollout(rolling: Rolling) -> None
     assert rolling.moved == 1
 
 
+def test_an_instance_that_one_rollout_moved_counts_in_another_one_too(rolling: Rolling) -> None:
+    rolling.desk.usable("other")
+    rolling.edit()
+    moved = next(each for each in rolling.fleet if rolling.world.carries(each) == "api")
+    for each in (moved, rolling.fleet[-1]):
+        rolling.world.tag(each, tier="x")
+    rolling.desk.edit("tier=x", role="other", priority=1, rollout="1, 100% every 15m")
+    rolling.settle()
+    assert [rolling.world.carries(each) for each in (moved, rolling.fleet[-1])].count("other") == 1
+
+
 def test_an_approved_edit_goes_out_in_waves_too(rolling: Rolling) -> None:
     rolling.desk.limits = Limits(1, 0)
     assert rolling.edit() is Status.HELD
@@ -380,6 +391,31 @@ def test_an_approved_edit_goes_out_in_waves_too(rolling: Rolling) -> None:
 
 
 # ---- what may go wrong ----
+
+
+def test_nothing_moves_after_a_halt_that_came_while_it_was_decided(rolling: Rolling) -> None:
+    rolling.edit(halt_on={"missing"})
+    rolling.world.later(minutes=16)
+    progress = rolling.world.revisions.read(mapping_key(TAG)).progress
+    assert progress
+    rolling.world.revisions.roll(mapping_key(TAG), progress, progress.opened(2, rolling.world.clock.now()))
+    rolling.world.calls.before("TransactWriteItems", lambda: rolling.minutes(1))
+    waiting = next(each for each in rolling.fleet if rolling.world.carries(each) == "web")
+    rolling.world.reconcile(waiting)
+    assert rolling.says("Halted")
+    assert rolling.moved == 1
+
+
+def test_a_launch_takes_no_room_of_a_wave(rolling: Rolling) -> None:
+    rolling.edit()
+    launched = rolling.world.running(workload="web")
+    rolling.world.reconcile(launched)
+    rolling.world.later(minutes=16)
+    progress = rolling.world.revisions.read(mapping_key(TAG)).progress
+    assert progress
+    rolling.world.revisions.roll(mapping_key(TAG), progress, progress.opened(2, rolling.world.clock.now()))
+    rolling.world.reconcile(launched)
+    assert rolling.world.carries(launched) == "web"
 
 
 def test_a_sweep_changes_nothing_of_a_rollout_and_finds_one_that_nobody_looks_at(rolling: Rolling) -> None:
@@ -407,6 +443,13 @@ def test_what_is_lost_of_a_rollout_moves_nothing_more(rolling: Rolling) -> None:
     assert rolling.desk.edit(TAG, role="web").status is Status.PUBLISHED
     rolling.settle()
     assert rolling.moved == 0
+
+
+def test_a_deletion_counts_those_that_wait_for_their_wave(rolling: Rolling) -> None:
+    rolling.edit()
+    rolling.desk.limits = Limits(1, 0)
+    assert rolling.desk.remove(TAG).status is Status.HELD
+    assert "detach 6 instances" in str(rolling.row["status_reason"])
 
 
 def test_a_rollout_ends_with_its_mapping(rolling: Rolling) -> None:

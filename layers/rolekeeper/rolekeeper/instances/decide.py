@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 
@@ -44,6 +44,8 @@ from rolekeeper.model.waves import Progress
 from rolekeeper.settings import Ownership, Settings
 
 _CHANGING = {InstanceState.PENDING, InstanceState.STOPPING}
+# How much the clocks of two functions may differ at most.
+CLOCKS = timedelta(minutes=1)
 _DETACH = "aws ec2 disassociate-iam-instance-profile --association-id"
 
 
@@ -179,45 +181,48 @@ def _in_waves(seen: Observation, decided: Decision, ownership: Ownership) -> Dec
     rolling = {key: one for key, one in mappings.items() if one.former and not one.spec.expired(seen.asked_at)}
     if not (rolling and seen.instance):
         return decided
-    if moved := next((one for one in rolling.values() if _has_moved(seen, one)), None):
-        return replace(decided, rolls=moved)
-    before = _as_before(seen, seen.instance, rolling, ownership=ownership)
+    waiting = {key: one for key, one in rolling.items() if not _has_moved(seen, one)}
+    if not waiting:
+        return replace(decided, rolls=next(iter(rolling.values())))
+    before = _as_before(seen, seen.instance, waiting, ownership=ownership)
     if decided == before or (decided.action in (Action.NOTHING, Action.HOLD) and not before.action.mutates):
         return decided
-    key = next((key for key in (decided.mapping, before.mapping) if key in rolling), next(iter(rolling)))
-    progress, revision = seen.rollouts.get(key), rolling[key].revision
+    key = next((key for key in (decided.mapping, before.mapping) if key in waiting), next(iter(waiting)))
+    progress, revision = seen.rollouts.get(key), waiting[key].revision
     if progress is None or progress.revision != revision:
         return _until_its_wave(before, f"what is known of the rollout of {key} is lost")
     if decided.action in (Action.REPLACE, Action.DETACH, Action.WAIT):
         counted = not before.action.mutates and (seen.grant is None or seen.grant.at < progress.since)
         if progress.has_room and (counted or progress.is_last):
-            return replace(decided, rolls=rolling[key], moves=True) if decided.action.mutates else decided
+            return replace(decided, rolls=waiting[key], moves=decided.action.mutates)
     elif progress.is_last or (decided.action is Action.ATTACH and before.code == "suspended"):
-        return decided
+        return replace(decided, rolls=waiting[key])
     when = "its rollout is halted" if progress.halted else "its wave is still to come"
     return _until_its_wave(before, f"revision {revision} of {key} would change that, and {when}")
 
 
 def _until_its_wave(before: Decision, why: str) -> Decision:
     """Leave an instance as it was before a rollout, and say why."""
-    return (
-        replace(before, code="rollout", reason=f"{before.reason}; {why}") if before.action is Action.NOTHING else before
-    )
+    if before.action is not Action.NOTHING:
+        return before
+    return replace(before, code="rollout", reason=f"{before.reason}; {why}")
 
 
 def _has_moved(seen: Observation, to: PublishedMapping) -> bool:
-    """Return whether a rollout moved the instance, or tried to, or what it carries is of that revision anyway."""
-    given = seen.grant is not None and seen.grant.mapping == to.key and seen.grant.revision >= to.revision
-    return given or any(grant.rolls == to.rollout for grant in seen.record.grants.values())
+    """Return whether a rollout moved the instance, or tried to: a grant since it began says so."""
+    progress = seen.rollouts.get(to.key)
+    since = progress.since - CLOCKS if progress else None
+    named = (grant for grant in seen.record.grants.values() if grant.rolls == to.rollout)
+    return any(since is None or grant.at >= since for grant in named)
 
 
 def _as_before(
-    seen: Observation, instance: Instance, rolling: Mapping[MappingKey, PublishedMapping], *, ownership: Ownership
+    seen: Observation, instance: Instance, waiting: Mapping[MappingKey, PublishedMapping], *, ownership: Ownership
 ) -> Decision:
     """Decide as if what goes out in waves weren't published yet; the former revision doesn't expire meanwhile."""
 
     def former(mapping: PublishedMapping) -> PublishedMapping:
-        was = rolling[mapping.key].former if mapping.key in rolling else None
+        was = waiting[mapping.key].former if mapping.key in waiting else None
         return replace(was, spec=replace(was.spec, expires_at=None)) if was else mapping
 
     published = tuple(map(former, seen.published))

@@ -231,7 +231,8 @@ class PublishedMapping:
         """Have it go out in waves: until then an instance is governed as `before`, or not at all."""
         if before and before.revision == self.revision:
             return replace(self, former=before.former)
-        return replace(self, former=replace(before or self, former=None, deleted=before is None or before.deleted))
+        nothing = replace(self, revision=0, deleted=True)
+        return replace(self, former=replace(before or nothing, former=None))
 
     @property
     def spec_before(self) -> MappingSpec:
