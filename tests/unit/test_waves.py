@@ -6,7 +6,10 @@ import pytest
 
 from fixtures.account import FakeAccount, mapping_key, refusing
 from fixtures.mappings import Desk
+from fixtures.organization import OTHER, SPOKE
+from fixtures.organization_desk import OrganizationDesk
 from rolekeeper.mappings.verdict import Status
+from rolekeeper.model.instance import Target
 from rolekeeper.model.waves import Waves
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
@@ -472,3 +475,79 @@ def test_that_its_own_revision_expires_is_no_matter_of_waves(rolling: Rolling, w
     rolling.edit(expires_at=f"{soon:%Y-%m-%dT%H:%M:%SZ}")
     rolling.minutes(6)
     assert not any(world.carries(each) for each in rolling.fleet)
+
+
+# ---- in several accounts ----
+
+
+class Organized:
+    """A hub where two instances each of two other accounts carry web, and an edit gives them api in waves."""
+
+    def __init__(self, hub: OrganizationDesk) -> None:
+        self.hub = hub
+        hub.usable("api")
+        for target in (SPOKE, OTHER):
+            hub.spoke(target).profile("api")
+        self.edit(role="web")
+        self.fleet = [(target, each) for target in (SPOKE, OTHER) for each in hub.launched(2, target)]
+        self.settle()
+        self.later(5)
+        assert self.carrying("web") == {SPOKE: 2, OTHER: 2}
+
+    def edit(self, **columns: object) -> Status:
+        status = self.hub.edit(TAG, **columns).status
+        self.settle()
+        return status
+
+    def settle(self) -> None:
+        self.hub.sent()
+        for target, instance in self.fleet if hasattr(self, "fleet") else ():
+            self.hub.organization.reconcile(self.hub.spoke(target).key(instance))
+        self.hub.organization.wait(seconds=2)
+
+    def later(self, minutes: int) -> None:
+        for _ in range(minutes):
+            self.hub.organization.wait(minutes=1)
+            self.hub.app().expiries("minute", waits=False).run()
+        self.settle()
+
+    def carrying(self, role: str) -> dict[Target, int]:
+        return {
+            target: [self.hub.spoke(target).carries(each) for at, each in self.fleet if at == target].count(role)
+            for target in (SPOKE, OTHER)
+        }
+
+
+@pytest.fixture
+def organized(hub: OrganizationDesk) -> Organized:
+    return Organized(hub)
+
+
+def test_waves_run_over_all_accounts_as_one_fleet(organized: Organized) -> None:
+    assert organized.edit(role="api", rollout="1, 75%, 100% every 15m") is Status.ROLLING_OUT
+    assert sum(organized.carrying("api").values()) == 1
+    assert "1 of 4 instances may move" in organized.hub.shows(TAG)[1]
+    organized.later(16)
+    assert sum(organized.carrying("api").values()) == 3
+    organized.later(15)
+    assert organized.carrying("api") == {SPOKE: 2, OTHER: 2}
+    organized.later(15)
+    assert organized.hub.shows(TAG)[0] == "Published"
+    assert [organized.hub.published_for(each.account).former for each in (SPOKE, OTHER)] == [None, None]
+
+
+def test_an_account_that_gave_no_answer_joins_the_rollout_with_its_sweep(organized: Organized) -> None:
+    organized.hub.silence(OTHER, "AssumeRole")
+    assert organized.edit(role="api", rollout="1, 100% every 15m") is Status.ROLLING_OUT
+    organized.hub.answers(OTHER)
+    organized.hub.sweep(OTHER)
+    organized.settle()
+    assert organized.hub.published_for(OTHER.account).former is not None
+    assert sum(organized.carrying("api").values()) == 1
+
+
+def test_a_spokes_instances_go_back_with_all_others(organized: Organized) -> None:
+    organized.edit(role="api", rollout="75%, 100% every 15m")
+    assert sum(organized.carrying("api").values()) == 3
+    assert organized.edit(role="web") is Status.PUBLISHED
+    assert organized.carrying("web") == {SPOKE: 2, OTHER: 2}
