@@ -45,7 +45,7 @@ from rolekeeper.settings import Ownership, Settings
 
 _CHANGING = {InstanceState.PENDING, InstanceState.STOPPING}
 # How much the clocks of two functions may differ at most.
-CLOCKS = timedelta(minutes=1)
+CLOCKS = timedelta(minutes=15)
 _DETACH = "aws ec2 disassociate-iam-instance-profile --association-id"
 
 

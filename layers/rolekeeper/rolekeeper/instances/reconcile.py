@@ -238,7 +238,8 @@ class Reconciler:
             now = self.now()
             if isinstance(room := _room(window, decision, now), datetime):
                 return room
-            change, also = starting(observed, decision, now), [room.reserve] if room else []
+            change = starting(observed, decision, now)
+            also = [room.reserve] if room else []
             if decision.moves and (rolls := decision.rolls) and (progress := observed.rollouts[rolls.key]):
                 also.append(counted_in_wave(window.store, rolls, progress))
             try:
