@@ -491,7 +491,11 @@ class Promises:
                     self._moves(owner.id, grant["rolls"])
 
     def _wrote_rollout(self, key: MappingKey, item: layout.Item) -> None:
-        self._rolling.setdefault(f"{key} {item['revision']}", Rolling(self.engine.seconds)).item = item
+        name = f"{key} {item['revision']}"
+        if name not in self._rolling or self._rolling[name].item["since"] != item["since"]:
+            # A number comes again once what was published is lost.
+            self._rolling[name] = Rolling(self.engine.seconds)
+        self._rolling[name].item = item
 
     def _moves(self, instance: str, rolls: str) -> None:
         """A grant says that a rollout moves an instance, in the very write that counts it."""

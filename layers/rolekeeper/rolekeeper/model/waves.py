@@ -85,7 +85,7 @@ class Progress:
 
     def halt(self, code: str, **why: str) -> Self:
         """Return the same without room for any move; a person, or going back, ends that."""
-        named = {"code": code, "wave": str(self.wave), "waves": str(len(self.counts)), **why}
+        named = {"code": code, "wave": str(self.wave), "waves": str(len(self.counts)), "total": str(self.total), **why}
         return replace(self, may=0, halted=named)
 
     def resumes(self, revision: int) -> bool:
