@@ -493,8 +493,9 @@ class Promises:
     def _wrote_rollout(self, key: MappingKey, item: layout.Item) -> None:
         name = f"{key} {item['revision']}"
         if name not in self._rolling or self._rolling[name].item["since"] != item["since"]:
-            # A number comes again once what was published is lost.
-            self._rolling[name] = Rolling(self.engine.seconds)
+            # A number comes again once what was published is lost. A wave begins once the row was read that opens it.
+            began = (datetime.fromisoformat(item["since"]) - START).total_seconds()
+            self._rolling[name] = Rolling(min(self.engine.seconds, began))
         self._rolling[name].item = item
 
     def _moves(self, instance: str, rolls: str) -> None:

@@ -106,7 +106,8 @@ def _rollout(view: MappingView, default: str) -> RolloutBar | None:
     # Anybody may write there what can't be read.
     with suppress(KeyError, TypeError, ValueError):
         waves, total = Waves.read(str(view.columns.get("rollout", default))), int(says["total"])
-        return RolloutBar(view.moved or 0, total, int(says["wave"]), waves.counts(total)) if waves else None
+        found = {"moved": view.moved or 0, "total": total, "wave": int(says["wave"])}
+        return RolloutBar(**found, waves=waves.counts(total)) if waves else None
     return None
 
 
