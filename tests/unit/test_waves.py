@@ -373,6 +373,18 @@ def test_another_edit_waits_for_the_end_of_the_rollout(rolling: Rolling) -> None
     assert rolling.moved == 1
 
 
+def test_a_row_that_was_edited_meanwhile_says_that_its_rollout_halted(rolling: Rolling) -> None:
+    rolling.world.alarms.states["errors"] = "OK"
+    rolling.edit(halt_on={"errors"})
+    rolling.desk.amend(TAG, owner="me")
+    rolling.world.alarms.states["errors"] = "ALARM"
+    rolling.minutes(1)
+    assert rolling.says("Rejected")
+    assert "still goes out in waves" in str(rolling.row["status_reason"])
+    assert "halted in wave 1 of 3, because alarm errors is in ALARM" in str(rolling.row["status_reason"])
+    assert [subject for subject, _ in rolling.world.topic.mails] == ["Rolekeeper: Mapping Rejected: workload=web"] * 2
+
+
 def test_an_instance_that_one_rollout_moved_counts_in_another_one_too(rolling: Rolling) -> None:
     rolling.desk.usable("other")
     rolling.edit()

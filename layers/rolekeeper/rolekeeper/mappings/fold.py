@@ -56,7 +56,9 @@ class Folding:
             problems = [problem.reason() for problem in snapshot.parsed.problems]
             return self.refuse(snapshot, Status.REJECTED, (*problems, *warnings))
         if snapshot.published and snapshot.published.former and not (snapshot.is_kept or snapshot.goes_back):
-            return self.refuse(snapshot, Status.REJECTED, [ReasonCode.STILL_ROLLING(revision=snapshot.revision)])
+            status, why = in_waves(snapshot.published, stored.progress)
+            still = ReasonCode.STILL_ROLLING(revision=snapshot.revision)
+            return self.refuse(snapshot, Status.REJECTED, [still, *(why if status is Status.HALTED else ())])
         role = answers[stored.home].check or RoleCheck()
         candidate = self.candidate(snapshot, spec, role)
         same = self.is_same(snapshot, candidate)
