@@ -487,7 +487,9 @@ class Promises:
             self.records[owner.id] = dict(new or {})
             for name, value in (new or {}).items():
                 grant = layout.plain(value) if name.startswith(GRANT) else None
-                if isinstance(grant, Mapping) and "rolls" in grant:
+                started = self.writer.notes.get("started", {}).get(owner.id) if self.writer else None
+                attaches = started is not None and started.action == "Attach"  # which is no move
+                if isinstance(grant, Mapping) and "rolls" in grant and not attaches:
                     self._moves(owner.id, grant["rolls"])
 
     def _wrote_rollout(self, key: MappingKey, item: layout.Item) -> None:
