@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from typing import Any
 
 from botocore.exceptions import ClientError
 
@@ -19,6 +20,15 @@ SLOW = 1  # seconds: the median of a machine that has nothing else to do is far 
 SETTLES = 1.5  # seconds, in which EC2 associates
 # Seconds of the Go SDK's hour. The others keep real hours: however busy the machine is, nothing else is renewed.
 HOUR = 6.0
+# Of an alarm that rings when it is told to.
+ALARM: dict[str, Any] = {
+    "Namespace": "Demo",
+    "MetricName": "Errors",
+    "Statistic": "Sum",
+    "Period": 60,
+    "EvaluationPeriods": 1,
+}
+ALARM |= {"Threshold": 1, "ComparisonOperator": "GreaterThanThreshold"}
 # What every starter role for S3 may ask for.
 BUCKET = "example-reports"
 
@@ -39,6 +49,7 @@ class AccountDemo(Story):
             ("Launch one with a role from outside the path: it keeps it, and shows why", self.foreign_role),
             ("Write a bad mapping row: rejected with the reason, the old one stays in effect", self.bad_row),
             ("Edit a mapping: its instances follow", self.edited_mapping),
+            ("Edit it in waves: an alarm halts the rollout after one instance, and it is taken back", self.halted),
             ("Remove the tag: the role that Rolekeeper attached is detached", self.untagged),
             ("Lose an event: the sweep finds and repairs it", self.lost_event),
             (f"How fast: {RETAGS} tag changes on a running instance", self.measured),
@@ -132,6 +143,25 @@ class AccountDemo(Story):
         self.world.set_column(*WRITER, "role", value=TABLE)
         self.until("the row says Published", lambda: self.world.mapping_status(*WRITER, "Published"))
         self.attached(self.world, self.upload, TABLE)
+
+    def halted(self) -> None:
+        world, alarm = self.world, "writer-errors"
+        cloudwatch = world.aws.session().client("cloudwatch")
+        cloudwatch.put_metric_alarm(AlarmName=alarm, **ALARM)
+        fleet = [self.upload, world.launch("upload-2", workload="s3-writer")]
+        self.attached(world, fleet[1], TABLE)
+        edit = f"workload=s3-writer role={READ} halt_on={alarm} --yes --no-wait".split()
+        self.runs(world, "mapping", "set", *edit, "rollout=1, 100% every 15m")
+        self.until(f"one of two carries {READ}", lambda: any(world.carries(each, READ) for each in fleet) or None)
+        self.does(f"cloudwatch set-alarm-state: {alarm} rings")
+        cloudwatch.set_alarm_state(AlarmName=alarm, StateValue="ALARM", StateReason="demo")
+        self.until("the row says Halted", lambda: world.mapping_status(*WRITER, "Halted"), 2 * PATIENCE)
+        self.stays(
+            f"the other one still carries {TABLE}", lambda: any(world.carries(each, TABLE) for each in fleet), SETTLES
+        )
+        self.runs(world, "mapping", "rollback", "workload=s3-writer", "--yes", "--no-wait")
+        for each in fleet:
+            self.attached(world, each, TABLE)
 
     def untagged(self) -> None:
         self.does("ec2 delete-tags workload")

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -62,6 +62,30 @@ class FakeTopic:
             raise client_error("InvalidParameter", "Invalid parameter: Message")
         self.mails.append((Subject, Message))
         return {"MessageId": "m"}
+
+
+class FakeAlarms:
+    """CloudWatch's DescribeAlarms: `states` are those of metric alarms, by name, and `composite` ones of the others."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+        self.states: dict[str, str] = {}
+        self.composite: dict[str, str] = {}
+
+    def describe_alarms(self, **arguments: Any) -> dict[str, Any]:
+        self._calls.starts("DescribeAlarms")
+        names, types = arguments["AlarmNames"], arguments.get("AlarmTypes", ["MetricAlarm"])
+        assert 0 < len(names) <= 100, "CloudWatch API reference"
+
+        def found(kind: str, states: Mapping[str, str]) -> list[dict[str, str]]:
+            named = {name: states[name] for name in names if name in states and kind in types}
+            arn = "arn:aws:cloudwatch:us-east-1:123456789012:alarm:"
+            return [{"AlarmName": name, "AlarmArn": arn + name, "StateValue": state} for name, state in named.items()]
+
+        return {
+            "MetricAlarms": found("MetricAlarm", self.states),
+            "CompositeAlarms": found("CompositeAlarm", self.composite),
+        }
 
 
 class FakeStepFunctions:

@@ -58,6 +58,9 @@ class View:
     associations: tuple[Association, ...]
 
 
+ALARMS = ("errors", "latency")
+
+
 class Account:
     """See the module. `on_event` takes what EC2 tells EventBridge.
 
@@ -67,6 +70,7 @@ class Account:
         profiles: instance profiles by name.
         roles: roles by name, with their paths.
         broad: the roles that have an administrator's policy.
+        alarms: those of CloudWatch, each with its state; one that isn't there can't be read.
         makers: who made each association, by its id.
         instance_of: the instance of each association, by its id.
         profile_of: the profile's ARN of each association, by its id.
@@ -95,6 +99,7 @@ class Account:
         self.profiles: dict[str, Profile] = {}
         self.roles: dict[str, str] = {}
         self.broad: frozenset[str] = frozenset()
+        self.alarms = dict.fromkeys(ALARMS, "OK")
         self.emptied: dict[str, float] = {}  # when an instance last lost its role
         self.makers: dict[str, Maker] = {}
         self.instance_of: dict[str, str] = {}

@@ -10,10 +10,10 @@ from typing import Any
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.mappings.rows import row_of
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey, Pin
-from rolekeeper.storage import layout
+from rolekeeper.storage import Update, layout
 from rolekeeper_cli.act.pins import pin_item
 from rolekeeper_local.ec2_model import Ec2Error, State
-from simulation.account import ACCOUNT, HUB, PATH, SPOKE, UNITS, Account, Maker, instance_key
+from simulation.account import ACCOUNT, ALARMS, HUB, PATH, SPOKE, UNITS, Account, Maker, instance_key
 from simulation.deployment import Deployment
 from simulation.engine import Engine
 from simulation.faults import Fault, Kind, Weather
@@ -23,6 +23,8 @@ TAGS = ("app=web", "app=db", "app=web", "app=db", "team=x", "lock=y", "app=")
 MAPPINGS = ("app=web", "app=db", "app=*", "team=x", "lock=*")
 UNMAPPED = "stack=blue"
 ROLES = ("web", "db", "ops")
+# In which waves rows go out, how many of them do, and how often somebody resumes what isn't halted.
+ROLLOUTS, IN_WAVES, CARELESS = ("1, 50%, 100% every 1m", "linear 30% every 1m", "1, 2, 100% every 2m"), 0.7, 0.2
 # Where there is a spoke, this share of the rows is for some accounts only.
 EXCLUDING = 0.3
 SCOPES: Sequence[dict[str, set[str]]] = (
@@ -62,6 +64,7 @@ class Habits:
     expiry: bool = False
     refuses: bool = False
     away: bool = False
+    rolls: bool = False
 
 
 @dataclass
@@ -78,7 +81,9 @@ class People:
     _habits: Habits
 
     def __post_init__(self) -> None:
-        self._split, self._excluding = (random.Random(f"{self._rng.getstate()}{each}") for each in ("", "excluding"))
+        self._split, self._excluding, self._waves = (
+            random.Random(f"{self._rng.getstate()}{each}") for each in ("", "excluding", "waves")
+        )
         self._hidden: list[dict[str, Any]] = []
         self._swapped: set[str] = set()
         self._controlled = False
@@ -100,6 +105,9 @@ class People:
             acts += [*[self.attach_by_hand] * 3, self.detach_by_hand]
         if habits.edits:
             acts += [*[self.edit] * 3, *[self.change_role] * 2, self.delete_row, self.approve]
+        if habits.rolls:
+            acts += [*[self.ring] * 2, *[self.resume_rollout] * 2, *[self.take_rollout_back] * 2]
+            acts += [*[self.change_role] * 3] if habits.edits else []
         if habits.ends:
             acts += [self.terminate, self.launch]
         if habits.operators:
@@ -326,7 +334,42 @@ class People:
             columns |= self._excluding.choice(SCOPES)
         return columns
 
+    # ---- who watches a rollout ----
+
+    def ring(self) -> None:
+        """An alarm rings, has no data, is gone, or is fine again."""
+        name, state = self._waves.choice(ALARMS), self._waves.choice(("ALARM", "INSUFFICIENT_DATA", "", "OK", "OK"))
+        self._say(f"alarm {name}: {state or 'deleted'}")
+        self._account.alarms.pop(name, None)
+        self._account.alarms |= {name: state} if state else {}
+
+    def resume_rollout(self) -> None:
+        """Write the revision of each rollout into its row; most of the time that of one that halted."""
+        for row in map(layout.from_attributes, self._rows()):
+            if row.get("status") == "Halted" or self._waves.random() < CARELESS:
+                revision = int(row.get("status_revision", 0)) or 1
+                self._say(f"resume {row['tag_key']}={row['tag_value']} {revision}")
+                update = Update().only_if_present("tag_key").set({"resume_revision": revision}).arguments()
+                key = {name: {"S": row[name]} for name in ("tag_key", "tag_value")}
+                self._tables.update_item(TableName=ROWS, Key=key, **update)
+
+    def take_rollout_back(self) -> None:
+        """Write a row as it was before its rollout."""
+        for key, log in sorted(self._promises.published.items()):
+            if log and (mapping := log[-1][1]) and mapping.former and not mapping.deleted:
+                self._say(f"take {key} back")
+                self._tables.put_item(TableName=ROWS, Item=row_of(mapping.spec_before))
+
+    @property
+    def rollouts(self) -> bool:
+        """Whether a rollout goes on, or is halted."""
+        return any(log and log[-1][1] and log[-1][1].former for log in self._promises.published.values())
+
     def put(self, tag: str, **columns: Any) -> None:
+        if self._habits.rolls and self._waves.random() < IN_WAVES:
+            columns |= {"rollout": self._waves.choice(ROLLOUTS), "on_halt": self._waves.choice(("wait", "rollback"))}
+            columns |= {"halt_on": {self._waves.choice(ALARMS)}} if self._waves.random() < 1 / 2 else {}
+            columns |= {"halt_after": 2} if self._waves.random() < 1 / 2 else {}
         self._say(f"row {tag}: {columns}")
         if any(run.name.startswith(("reconcile", "retry", "publish", "sweep")) for run in self._engine.active):
             self._weather.count(Fault.EDIT_MIDWAY)
@@ -553,6 +596,7 @@ class People:
             self.mend_profile(name)
         if "db" not in self._account.roles:
             self.drop_role()
+        self._account.alarms |= dict.fromkeys(ALARMS, "OK")
         if self._controlled:
             self.resume()  # and every write to the control item starts a sweep
         self.mend_records()

@@ -397,6 +397,25 @@ class IamClient:
 
 
 @dataclass
+class AlarmsClient:
+    """CloudWatch's DescribeAlarms, of the account's alarms."""
+
+    _outside: Outside
+    _account: Account
+
+    def describe_alarms(self, AlarmNames: list[str], AlarmTypes: list[str]) -> Any:  # noqa: N803  # boto3's own names
+        def act() -> Any:
+            known = self._account.alarms
+            found = [
+                {"AlarmName": each, "AlarmArn": each, "StateValue": known[each]} for each in AlarmNames if each in known
+            ]
+            return {"MetricAlarms": found, "CompositeAlarms": []}
+
+        assert AlarmTypes == ["MetricAlarm", "CompositeAlarm"]
+        return self._outside.call(Call("cloudwatch", "DescribeAlarms", Kind.READ, act))
+
+
+@dataclass
 class Senders:
     """Those that only take something: SQS, Step Functions, Lambda, EventBridge, SNS."""
 

@@ -52,6 +52,7 @@ PROMISES: Mapping[int, str] = {
     10: "every role was justified by a tag and a mapping that held during the reconcile",
     11: "never a role that is broad, unless stack and row both allow it",
     12: "an edit that is too large is published only when a person signed it",
+    13: "no more instances move than a rollout's waves allow by now, and none once it halted",
 }
 
 # No association is of this profile: what EC2 doesn't know, it refuses.
@@ -175,6 +176,29 @@ def _content(mapping: PublishedMapping) -> tuple[Any, ...]:
     return mapping.spec, mapping.profile_arn, mapping.deleted
 
 
+def may_move(text: str, total: int, waves: int) -> float:
+    """How many of so many instances may have moved once as many waves have begun: docs/mappings.md, "In waves"."""
+    listed, _, _ = text.partition(" every ")
+    shares = listed.split(",")
+    if listed.startswith("linear"):
+        step = int(listed.strip("linear %"))
+        shares = [f"{min(100, at)}%" for at in range(step, 100 + step, step)]
+    if waves >= len(shares):
+        return math.inf
+    return max(
+        max(1, total * int(share.strip(" %")) // 100 if "%" in share else int(share)) for share in shares[:waves]
+    )
+
+
+@dataclass
+class Rolling:
+    """A rollout: since when it goes on, its item, and the instances that it has moved, or tried to."""
+
+    since: float
+    item: layout.Item = field(default_factory=dict)
+    moved: set[str] = field(default_factory=set)
+
+
 @dataclass
 class Promises:
     """See the module.
@@ -224,6 +248,7 @@ class Promises:
     _used: Counter[tuple[MappingKey, int]] = field(default_factory=Counter)
     _shown: dict[tuple[MappingKey, int], int] = field(default_factory=dict)
     _changed: defaultdict[tuple[MappingKey, int], dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    _rolling: dict[str, Rolling] = field(default_factory=dict)
 
     @property
     def published_for(self) -> str:
@@ -310,6 +335,7 @@ class Promises:
                 lambda: f"{asked} changed {before and before.id}, which it hadn't seen",
             )
         if asked.started:
+            self._in_waves(asked, asked.started, before)
             self._justified(asked, asked.started)
             self._within_the_window(asked, asked.started)
 
@@ -338,7 +364,8 @@ class Promises:
             return
         self._not_overruled(asked, started, tags)
         served = _held(self.published[started.mapping], since, until)
-        known = [each for each in served if each]
+        # While a rollout goes on, what was published before governs those whose wave is still to come.
+        known = [one for each in served if each for one in (each, each.former) if one]
         if started.gives_up:
             self.check(6, bool(known), lambda: f"{asked}, though its published record was lost all the while")
             let_go = any(not applies(each, one, self._clock(until), *self._where) for each in known for one in tags)
@@ -361,11 +388,12 @@ class Promises:
         quarantines = started.role == "NONE" and not started.gives_up
         left_alone = not quarantines and all(ignored(one, now) for one in tags)
         self.check(10, not left_alone, lambda: f"{asked}, though a tag excludes the instance all the while")
-        own = [each for each in _held(self.published[started.mapping], since, until) if each]
+        held = _held(self.published[started.mapping], since, until)
+        own = [one for each in held if each for one in (each, each.former) if one]
         lowest = min((each.spec.priority for each in own), default=0)
         for key, log in self.published.items():
             rival = _steady(log, since, until) if key != started.mapping else None
-            if rival and all(applies(rival, one, now, *self._where) for one in tags):
+            if rival and not rival.former and all(applies(rival, one, now, *self._where) for one in tags):
                 self.check(
                     10,
                     not started.gives_up and rival.spec.priority >= lowest,
@@ -447,6 +475,8 @@ class Promises:
             self._wrote_published(layout.mapping_of(pk), new)
         elif self.hub:
             return  # what is told once for all accounts
+        elif sk == "rollout" and new:
+            self._wrote_rollout(layout.mapping_of(pk), layout.from_attributes(new))
         elif sk.startswith("revision#") and new:
             self._wrote_revision(layout.from_attributes(new))
         elif sk == "window" and new and "credit_revision" in new:
@@ -455,6 +485,59 @@ class Promises:
     def _wrote_record(self, pk: str, new: Attributes) -> None:
         if owner := layout.instance_key_from(pk):
             self.records[owner.id] = dict(new or {})
+            for name, value in (new or {}).items():
+                grant = layout.plain(value) if name.startswith(GRANT) else None
+                started = self.writer.notes.get("started", {}).get(owner.id) if self.writer else None
+                attaches = started is not None and started.action == "Attach"  # which is no move
+                if isinstance(grant, Mapping) and "rolls" in grant and not attaches:
+                    self._moves(owner.id, grant["rolls"])
+
+    def _wrote_rollout(self, key: MappingKey, item: layout.Item) -> None:
+        name = f"{key} {item['revision']}"
+        if name not in self._rolling or self._rolling[name].item["since"] != item["since"]:
+            # A number comes again once what was published is lost. A wave begins once the row was read that opens it.
+            began = (datetime.fromisoformat(item["since"]) - START).total_seconds()
+            self._rolling[name] = Rolling(min(self.engine.seconds, began))
+        self._rolling[name].item = item
+
+    def _moves(self, instance: str, rolls: str) -> None:
+        """A grant says that a rollout moves an instance, in the very write that counts it."""
+        known = (self.hub or self)._rolling.get(rolls)  # noqa: SLF001  # the same class
+        if known is None or instance in known.moved:
+            return
+        known.moved.add(instance)
+        self.check(13, not known.item["halted"], lambda: f"{rolls} moves {instance[-4:]}, and is halted")
+        seconds = int(known.item["minutes"]) * 60
+        waves = 1 + int((self.engine.seconds - known.since + 2 * self.skew) // seconds)
+        texts = {one.rollout: one.spec.rollout for log in self.published.values() for _, one in log if one}
+        may = may_move(texts[rolls], int(known.item["total"]), waves)
+        self.check(13, len(known.moved) <= may, lambda: f"{rolls} moves {len(known.moved)} in wave {waves}, {may} may")
+
+    def _in_waves(self, asked: Asked, started: Started, before: Association | None) -> None:
+        """A rollout's change is one that it counted, and what it moved never goes back."""
+        mapping = self.published[started.mapping][-1][1] if self.published[started.mapping] else None
+        known = (self.hub or self)._rolling.get(mapping.rollout) if mapping and mapping.former else None  # noqa: SLF001  # the same class
+        if mapping is None or mapping.former is None or known is None or started.at <= self.lost_at:
+            return
+        if mapping.spec.expired(self._clock(asked.at)):
+            return  # that takes all roles at once
+        former, counted = mapping.former, asked.instance in known.moved
+        if started.revision == mapping.revision and before and before.profile_arn == former.profile_arn != "":
+            self.check(13, counted, lambda: f"{asked} isn't counted by its rollout")
+        elif (
+            started.revision == former.revision < mapping.revision
+            and not started.gives_up
+            and asked.arn == former.profile_arn
+        ):
+            self.check(13, not counted, lambda: f"{asked} goes back, though its rollout had moved it")
+
+    def _goes_back(self, mapping: PublishedMapping) -> bool:
+        """Whether a revision says what was published before a rollout that it ends: that is never held."""
+        log = (self.hub or self).published[mapping.key]
+        was = next((each for _, each in reversed(log) if each and each.revision < mapping.revision), None)
+        if was is None or was.former is None:
+            return False
+        return not mapping.spec.enabled if was.former.deleted else mapping.spec.gives_as(was.former.spec)
 
     def _wrote_entry(self, pk: str, new: Attributes) -> None:
         owner = layout.instance_key_from(pk)
@@ -502,6 +585,8 @@ class Promises:
             allowed = mapping.spec.allow_broad and self.account.allow_broad
             fits = allowed or elsewhere or self.account.narrow(mapping.spec.role, run.began - self.lag)
             self.check(11, fits, lambda: f"{run.name} serves {key} with {mapping.spec.role}, which is broad")
+        if run and self._goes_back(mapping):
+            return
         if run:
             self.engine.after(0, lambda: self._as_shown(run, former, mapping))
         if run and former and not former.deleted and self.hub is None:
@@ -516,6 +601,8 @@ class Promises:
 
     def _wrote_revision(self, revision: layout.Item) -> None:
         changes, by, mapping = _effect(revision), revision["approved_by"], layout.published_from(revision)
+        if self._goes_back(mapping):
+            return
         if by or changes > self._allowed:
             since = self.writer.began if self.writer else self.engine.seconds
             signed, why_not = self.approvals.of(by, mapping, since)

@@ -27,7 +27,7 @@ from simulation.actors import (
     Lenders,
     People,
 )
-from simulation.clients import Budget, DynamoDbClient, Ec2Client, IamClient, Senders
+from simulation.clients import AlarmsClient, Budget, DynamoDbClient, Ec2Client, IamClient, Senders
 from simulation.convergence import Settled
 from simulation.deployment import Deployment, settings
 from simulation.engine import Engine
@@ -57,6 +57,8 @@ BACKOFF = 66 * 60.0
 SKEW = 300.0
 # How much longer, in seconds, the last change may wait for its turn in the window.
 LATEST_TURN = 3 * 3600.0
+# How many schedules have edits in waves, and how often somebody resumes what halted.
+ROLLS, MINUTES_OF_WAVES = 0.15, 40
 # The most sweeps after which no held edit may be left to publish: a schedule holds fewer.
 SWEEPS_AT_REST = 20
 
@@ -147,6 +149,7 @@ def plan(seed: int) -> Plan:
         operators=rng.random() < 0.25,
         damage=rng.random() < 0.2 and not storm,
         expiry=rng.random() < 0.25,
+        rolls=rolls(seed) and not storm,
     )
     small = rng.choice((Limits(25, 20), Limits(25, 20), Limits(25, 20), Limits(1, 0)))
     few = rng.choice((Limits(2, 0), Limits(3, 20))) if fleet else small
@@ -172,6 +175,11 @@ def approved_edits(seed: int) -> int:
     """How much approvers do in a seed's schedule, if they are about; decided apart, as what is hurried."""
     rng = random.Random(f"wide edits {seed}")
     return rng.randint(12, 24) if rng.random() < APPROVED else 0
+
+
+def rolls(seed: int) -> bool:
+    """Whether edits go out in waves in a seed's schedule; decided apart, so that the others stay as they are."""
+    return random.Random(f"waves {seed}").random() < ROLLS
 
 
 def lends(seed: int) -> bool:
@@ -258,6 +266,7 @@ class Schedule:
                 "ec2": Ec2Client(self.engine, self.here, outside, self.account, self.promises, self.budget),
                 "dynamodb": DynamoDbClient(self.engine, self.here, outside, self.tables, self.promises),
                 "iam": IamClient(self.here, outside, self.account),
+                "cloudwatch": AlarmsClient(outside, self.account),
                 **Senders.of(self.deployment),
             }
         )
@@ -388,6 +397,7 @@ class Schedule:
             self.spoke.people.peace()
             self.deployment.send(present(engine.now()))
         self._play_out()
+        self._end_rollouts()
         self._check_unswept()
         gone = self._note_ended()
         deployment.redrive()
@@ -411,6 +421,18 @@ class Schedule:
         if not self.violations:
             self._sweep_until_published(published)
             self._check_converged(gone)
+
+    def _end_rollouts(self) -> None:
+        """Somebody resumes what is halted, until no rollout is left."""
+        for _ in range(MINUTES_OF_WAVES):
+            if not self.people.rollouts:
+                break
+            self.people.resume_rollout()
+            self.engine.play(self.engine.seconds + 120)
+        if self.plan.habits.rolls:
+            left = self.people.rollouts
+            self.promises.check(13, not left, lambda: "a rollout never ends, though somebody resumes it")
+            self._play_out()
 
     def _sweep_until_published(self, published: int) -> None:
         """Sweep until no held edit is left to publish: for the next one there may be room after the window.

@@ -51,6 +51,8 @@ TAKES_ALL = published("workload=web", "NONE", when_occupied=WhenOccupied.REPLACE
 SUSPENDED = replace(TAKES, suspended_because="its role is gone")
 KEEPS = published("workload=web", "web", when_unmatched=WhenUnmatched.KEEP)
 RIVAL = published("env=prod", "prod")
+# A rollout of one that gave db before; no wave of it is known to be open.
+ROLLS = replace(WEB, revision=2, former=published("workload=web", "db"))
 
 GAVE_WEB, GAVE_DB = grant("web", "workload=web"), grant("db", "workload=db")
 GAVE_DB_BY_TIER, TOOK = grant("db", "tier=db"), grant("NONE", "quarantine=*")
@@ -165,6 +167,7 @@ class Situation:
             owner=next((mapping for mapping in owners if explains and mapping.key == explains.mapping), None),
             published=self.published,
             pin=self.pin,
+            rollouts={mapping.key: None for mapping in self.published if mapping.former},
         )
 
     def decides_in(self, state: str) -> str:
@@ -326,6 +329,9 @@ SITUATIONS: Mapping[str, Situation] = {
     "its role, and a pin that can't be read": OURS.but("Hold pin-unclear", pin=PIN_UNCLEAR),
     "its role, and its end": OURS.but("Nothing ended", state="terminated"),
     "its role, and EC2 doesn't know it": OURS.but("Nothing gone", carries=None, state=""),
+    "what it carried before a rollout, which hasn't reached it": Situation(
+        "Nothing rollout", ROLLS, association("db"), gave=(grant("db", "workload=web"),)
+    ),
     # ---- EC2 takes away what it carries ----
     "what EC2 still detaches, and a role": OTHER.but("Wait disassociating", carries=LEAVING),
     "what EC2 still detaches, and no role": Situation("Wait disassociating", QUARANTINE, FOREIGN_LEAVING),

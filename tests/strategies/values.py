@@ -5,18 +5,20 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from rolekeeper.mappings.rows import NAME, PRIORITIES, REGION, UNIT, YEARS, mistakable
+from rolekeeper.mappings.rows import ALARM, FAILURES, NAME, PRIORITIES, REGION, UNIT, YEARS, mistakable
 from rolekeeper.model.instance import Association, AssociationState, Grant, Instance, InstanceKey, InstanceState
 from rolekeeper.model.mapping import (
     NO_ROLE,
     RESERVED,
     MappingKey,
     MappingSpec,
+    OnHalt,
     PublishedMapping,
     WhenOccupied,
     WhenStopped,
     WhenUnmatched,
 )
+from rolekeeper.model.waves import AT_ONCE, PATTERN
 from rolekeeper.settings import Ownership
 
 PREFIX = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"
@@ -87,6 +89,10 @@ row_specs = st.builds(
     # Never what the row is for too.
     not_accounts=st.frozensets(st.from_regex("9[0-9]{11}", fullmatch=True), max_size=3),
     not_units=st.frozensets(st.from_regex("ou-none-[a-z0-9]{8}(/[*])?", fullmatch=True), max_size=3),
+    rollout=st.from_regex(PATTERN, fullmatch=True) | st.sampled_from(["", AT_ONCE]),
+    halt_on=st.none() | st.frozensets(st.from_regex(ALARM, fullmatch=True), min_size=1, max_size=3),
+    halt_after=st.none() | st.integers(0, FAILURES),
+    on_halt=st.none() | st.sampled_from(OnHalt),
     expires_at=st.none() | st.datetimes(datetime(YEARS[0], 1, 1), datetime(YEARS[1], 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001  # the strategy adds the zone
     owner=st.text(max_size=40),
     description=st.text(max_size=40),

@@ -246,6 +246,22 @@ def a_spoke_is_swept(stories: Stories, function: str) -> None:
         stories.run(function, stories.world.lambda_.invoked[0])
 
 
+def an_edit_goes_out_in_waves(stories: Stories, function: str) -> None:
+    """A loop looks at an instance that waits for its wave; an alarm that isn't there halts, and a person resumes it."""
+    desk, world, tag = stories.desk, stories.world, "workload=web"
+    desk.usable("web", "api")
+    desk.edit(tag, role="web")
+    instance = desk.converged("web", workload="web")
+    desk.put(tag, role="api", rollout="1, 100% every 15m", halt_on={"missing"})
+    assert stories.status_after("OnMappingChange" if function == "OnRetry" else function, tag) == "Rolling out"
+    stories.looks("OnRetry" if function == "OnRetry" else "OnInstanceEvent", world.key(instance))
+    world.later(minutes=1)
+    stories.run("OnSchedule", {"id": "minute", "task": "expiries"})
+    assert desk.row(tag)["status"] == "Halted"
+    desk.set(tag, resume_revision=2)
+    assert stories.status_after("OnMappingChange", tag) == "Rolling out"
+
+
 def kill_by_a_bug() -> None:
     raise LookupError
 
@@ -275,10 +291,15 @@ def a_spoke_is_known_to_iam_late(stories: Stories, function: str) -> None:
 
 PLAYED = {
     "OnInstanceEvent": [instances_are_ignored_pinned_and_gone, a_spoke_says_that_it_is_there],
-    "OnRetry": [instances_are_ignored_pinned_and_gone, a_loop_gives_up_an_instance_of_a_spoke],
-    "OnMappingChange": [a_mapping_lives, a_mapping_is_published_for_a_spoke],
+    "OnRetry": [
+        instances_are_ignored_pinned_and_gone,
+        a_loop_gives_up_an_instance_of_a_spoke,
+        an_edit_goes_out_in_waves,
+    ],
+    "OnMappingChange": [a_mapping_lives, a_mapping_is_published_for_a_spoke, an_edit_goes_out_in_waves],
     "OnSchedule": [
         a_mapping_lives,
+        an_edit_goes_out_in_waves,
         a_mapping_is_published_for_a_spoke,
         a_spoke_is_swept,
         a_row_is_judged_by_a_run_for_each_account,

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from rolekeeper.mappings.rows import (
     COLUMNS,
-    EDITED_BY,
     KEYS,
+    PASSING,
     HomeAccount,
     ParsedRow,
     changes,
@@ -23,6 +23,7 @@ from rolekeeper.mappings.rows import (
 from rolekeeper.model.mapping import (
     MappingKey,
     MappingSpec,
+    OnHalt,
     PublishedMapping,
     WhenOccupied,
     WhenStopped,
@@ -74,6 +75,10 @@ def test_every_column_is_read_and_written_as_its_type() -> None:
         "regions": {"SS": ["us-east-1", "us-gov-west-1"]},
         "units": {"SS": ["ou-a1b2-c3d4e5f6", "r-a1b2"]},
         "not_units": {"SS": ["ou-a1b2-d4e5f6a7/*"]},
+        "rollout": {"S": "1, 10%, 100% every 15m"},
+        "halt_on": {"SS": ["arn:aws:cloudwatch:us-east-1:123456789012:alarm:web errors", "web"]},
+        "halt_after": {"N": "3"},
+        "on_halt": {"S": "rollback"},
         "expires_at": {"S": "2026-12-31T18:00:00Z"},
         "owner": {"S": "web-team"},
         "description": {"S": "Reads\nthe bucket."},
@@ -94,6 +99,10 @@ def test_every_column_is_read_and_written_as_its_type() -> None:
         regions=frozenset({"us-east-1", "us-gov-west-1"}),
         units=frozenset({"ou-a1b2-c3d4e5f6", "r-a1b2"}),
         not_units=frozenset({"ou-a1b2-d4e5f6a7/*"}),
+        rollout="1, 10%, 100% every 15m",
+        halt_on=frozenset({"arn:aws:cloudwatch:us-east-1:123456789012:alarm:web errors", "web"}),
+        halt_after=3,
+        on_halt=OnHalt.ROLLBACK,
         expires_at=datetime(2026, 12, 31, 18, tzinfo=UTC),
         owner="web-team",
         description="Reads\nthe bucket.",
@@ -106,7 +115,7 @@ def test_every_column_is_read_and_written_as_its_type() -> None:
 def test_the_definition_names_every_field_of_a_mapping() -> None:
     fields = {name for name in MappingSpec.__dataclass_fields__ if name != "key"}
     assert {column.name for column in COLUMNS} == fields
-    assert all(column.kind.range and column.default for column in (*KEYS, *COLUMNS, EDITED_BY))
+    assert all(column.kind.range and column.default for column in (*KEYS, *COLUMNS, *PASSING))
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -199,7 +208,7 @@ ATTRIBUTE = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from([column.name for column in (*KEYS, *COLUMNS, EDITED_BY)]), ATTRIBUTE))
+@given(st.dictionaries(st.sampled_from([column.name for column in (*KEYS, *COLUMNS, *PASSING)]), ATTRIBUTE))
 def test_whatever_stands_in_a_row_it_is_a_mapping_or_has_a_problem(columns: dict[str, Any]) -> None:
     verdict = read_row({**GOOD, **columns}, HOME)
     assert bool(verdict.spec) != bool(verdict.problems)
@@ -240,11 +249,11 @@ def test_the_row_of_a_mapping_reads_as_the_mapping(spec: MappingSpec) -> None:
 
 def test_unknown_columns_are_warned_of_and_misspelt_ones_recognised() -> None:
     ours = {"status": {"S": "Published"}, "occupied": {"N": "1"}}
-    verdict = read(prioritty={"N": "5"}, Enabled={"BOOL": False}, colour={"S": "red"}, **ours)
+    verdict = read(prioritty={"N": "5"}, Enabled={"BOOL": False}, kitten={"S": "red"}, **ours)
     assert verdict.spec == read().spec
     assert list(map(str, verdict.warnings)) == [
         "unknown column 'Enabled' is not used; did you mean enabled?",
-        "unknown column 'colour' is not used",
+        "unknown column 'kitten' is not used",
         "unknown column 'prioritty' is not used; did you mean priority?",
     ]
 

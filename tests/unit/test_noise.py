@@ -60,7 +60,7 @@ COSTS = {
     **dict.fromkeys(("ended", "stopped"), WAITS),
     "pin-unclear": looks(Cost(writes=2, events=2)),
     "contested": looks(Cost(writes=1, events=1, metrics=1), Cost(metrics=1)),
-    "kept": looks(Cost(reads=4), Cost(reads=4)),
+    **dict.fromkeys(("kept", "rollout"), looks(Cost(reads=4), Cost(reads=4))),
     "gone": looks(Cost(reads=9, writes=1), Cost(reads=9)),
     "changing": looks(Cost(writes=1, loops=1)),
     "associating": looks(Cost(writes=1), Cost(writes=1)),

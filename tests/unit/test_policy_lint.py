@@ -24,6 +24,8 @@ STAYS = Counter(
         # DescribeExecution on executions; the reference also asks for express ones, which this action doesn't describe.
         *((f"{name}Policy", "RESOURCE_MISMATCH") for name in ("OnMappingChange", "OnStateChange")),
         ("AccountsStateMachineRole", "RESOURCE_MISMATCH"),
+        # What may see composite alarms has to see all (AWS_FACTS.md, "CloudWatch").
+        ("OnSchedulePolicy", "RESOURCE_STAR"),
         # lambda:SourceFunctionArn may be in the request of any action (Lambda developer guide, "Using source function
         # ARN to control function access").
         *(

@@ -37,7 +37,7 @@ DISCOVERED = {
     "@timestamp", "@message", "@log", "@type", "@duration", "@initDuration", "@maxMemoryUsed", "@requestId",
 }  # fmt: skip
 # The day below doesn't have all that happens to mappings; tests/unit/test_docs.py holds those to the code.
-ELSEWHERE = {"Conflict", "Removed", "Suspended", "Resumed", "Expired", "Expiring"}
+ELSEWHERE = {"Conflict", "Removed", "Suspended", "Resumed", "Expired", "Expiring", "Rolling out", "Halted"}
 _TOKEN = re.compile(r"`(?P<quoted>[^`]+)`|(?<!\w)(?P<bare>@?[A-Za-z_][\w.]*)")
 
 

@@ -437,7 +437,9 @@ def test_only_what_knows_nothing_narrower_is_allowed_on_everything(function: str
         for action in listed(statement["Action"])
         if "*" in listed(statement["Resource"])
     }
-    at_sweeps = {"iam:GetAccountAuthorizationDetails"} if function == "OnSchedule" else set()
+    at_sweeps = (
+        {"iam:GetAccountAuthorizationDetails", "cloudwatch:DescribeAlarms"} if function == "OnSchedule" else set()
+    )
     assert everywhere <= {"ec2:DescribeInstances", "ec2:DescribeIamInstanceProfileAssociations", *at_sweeps}
 
 

@@ -46,6 +46,7 @@ class Followed:
     stuck: tuple[tuple[str, str], ...] = ()
     unseen: tuple[str, ...] = ()
     effect: Effect = field(default_factory=Effect)
+    waves: tuple[str, ...] = ()  # of the rollouts that some wait for
 
     @property
     def total(self) -> int:
@@ -76,20 +77,26 @@ class Followed:
 def followed(places: Places, keys: Followable) -> Followed:
     """Look once at the instances with these tags, at one of them, or at all for None."""
     done, coming, stuck, home, effect = 0, [], [], places.all[0].home, Effect()
+    waves: dict[str, None] = {}
     rows = Rows(places.all[0]) if isinstance(keys, InstanceKey) else None
     for seen in places.ask(lambda place: decided(place, Enforced.of(place, rows=rows), _instances(place, keys))):
         if isinstance(seen, Unreadable):
             stuck.append((address(where(seen.key), home), seen.error.message))
             continue
         decision, effect = seen.decision, Effect(missing=seen.effect.edits)
-        if decision.action is Action.NOTHING:
+        going = [(key, each) for key, each in seen.observed.rollouts.items() if each and not each.halted]
+        if decision.code == "rollout" and going:
+            coming.append(seen.instance.key)
+            waves |= {f"wave {each.wave} of {len(each.counts)} of {key}": None for key, each in going}
+        elif decision.action is Action.NOTHING and decision.code != "rollout":
             done += 1
         elif decision.action.mutates or decision.polls:
             coming.append(seen.instance.key)
         else:
             title = titled(address(where(seen.instance.key), home), name_of(seen.instance))
             stuck.append((title, decision.reason))
-    return Followed(done, tuple(coming), tuple(stuck), unseen=tuple(places.unseen_in_words()), effect=effect)
+    unseen = tuple(places.unseen_in_words())
+    return Followed(done, tuple(coming), tuple(stuck), unseen=unseen, effect=effect, waves=tuple(waves))
 
 
 def wait_for_mapping(
@@ -207,7 +214,7 @@ def follow(
             if len(places.unseen) == len(places.all):
                 raise CommandError(f"no instance could be looked at: {found.unseen[0]}", "see: rolekeeper targets")
             rest = f"missing in {'; '.join(found.missing)}" if deployment.settings.organization else ""
-            progress.at(found.done, found.total, rest if found.coming else "")
+            progress.at(found.done, found.total, "; ".join(filter(None, (*found.waves, rest))) if found.coming else "")
             if not found.coming:
                 return found
             if why := withheld(deployment):
@@ -241,6 +248,8 @@ def _instances(deployment: Deployment, keys: Followable) -> Iterator[list[Instan
 
 
 def _waits_for_room(deployment: Deployment, found: Followed) -> bool:
+    if found.waves:
+        return True
     waiting = found.coming[:_NAMED]
     conditions = [each.condition for each in deployment.app.state.read(waiting, []).records.values()]
     return any(each is not None and each.code == "window" for each in conditions)
@@ -250,7 +259,7 @@ def _too_late(deployment: Deployment, found: Followed) -> WaitTimeoutError:
     missing = [f"missing in {each}" for each in found.missing] if deployment.settings.organization else []
     lack = "doesn't carry what it" if len(found.coming) == 1 else "don't carry what they"
     what = f"{len(found.coming):,} of {amount(found.total, 'instance')} {lack} should yet"
-    return still_waiting(deployment, what, found.coming, details=missing)
+    return still_waiting(deployment, what, found.coming, details=[*found.waves, *missing])
 
 
 def still_waiting(

@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from rolekeeper.mappings.rows import COLUMNS, EDITED_BY, KEYS
+from rolekeeper.mappings.rows import COLUMNS, KEYS, PASSING
 from rolekeeper.settings import Access
 from rolekeeper_cli import installed
 from rolekeeper_cli.aws.deployment import Deployment
@@ -31,7 +31,7 @@ SCP_LIMIT, MANAGED_LIMIT = 5_120, 6_144
 # what they may do.
 MAKE_PROFILES = ("OnMappingChangeRole", "OnScheduleRole")
 CHANGE_ASSOCIATIONS = ("OnInstanceEventRole",)
-EDITORS_COLUMNS = [column.name for column in (*KEYS, *COLUMNS, EDITED_BY)]
+EDITORS_COLUMNS = [column.name for column in (*KEYS, *COLUMNS, *PASSING)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 # Those of a row (docs/mappings.md, "Status"), written out because importing them would take too long for the help.
-STATUSES = ("Published", "Expired", "Rejected", "Conflict", "Held", "Waiting")
+STATUSES = ("Published", "Rolling out", "Halted", "Expired", "Rejected", "Conflict", "Held", "Waiting")
 
 # Those of files, as `main` has its commands.
 _FILES = {
@@ -422,6 +422,26 @@ def rollback(key: MappingKey, to: int | None, *, yes: bool, wait: bool | None) -
     return ask_and_write(there, intended, f"Write revision {old.revision} into the row of {key}", yes=yes, wait=wait)
 
 
+@prints(ExitCode.REJECTED, ExitCode.HELD, mapping=MappingView)
+@command("resume", "rolekeeper mapping resume workload=web", "rolekeeper mapping resume workload=web --yes")
+@takes_key
+@yes
+@dry_runs
+@waits
+def resume(key: MappingKey, *, yes: bool, wait: bool | None) -> ExitCode:
+    """Let a halted rollout go on.
+
+    Its wave begins again, and the instances of later waves follow. To go back instead: `rolekeeper mapping rollback`.
+    """
+    terminal.require_answer(yes=yes)
+    there = deployment()
+    edits.require_row(there, key)
+    [view] = mappings.views(there, [key])
+    render.show(view, lambda: terminal.line(f"{key} is {view.status}: {view.status_reason}"))
+    terminal.agree(lambda: terminal.Question(f"Let the rollout of {key} go on?", []), yes=yes)
+    return tell_written(there, edits.resume(there, key, patience=patience(wait)), wait=wait)
+
+
 _held_revision = click.option(
     "--revision", type=click.IntRange(1), metavar="N", help="Only if this is the revision that is held."
 )
@@ -523,5 +543,5 @@ def _show_held(held: Sequence[HeldEditView], *, brief: bool) -> None:
         terminal.line(f"{what}." if brief else f"{what}: {edit.reason}")
 
 
-for command_ in (list_, get, set_, remove, history, rollback, discard, approve):
+for command_ in (list_, get, set_, remove, history, rollback, resume, discard, approve):
     group.add_command(command_)

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter, methodcaller
@@ -15,6 +16,7 @@ from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Kind, Remedy, advice
+from rolekeeper.model.waves import Waves
 from rolekeeper_cli.console.errors import EXPLAINED, explain
 from rolekeeper_cli.console.page import Asked, Sort, contains, live, page, query_of, version_of
 from rolekeeper_cli.errors import CommandError, UsageError
@@ -25,7 +27,10 @@ from rolekeeper_cli.row.view import MappingView
 
 UNJUDGED = "Not judged yet"
 # What wants a person comes first.
-_ORDER = (Status.CONFLICT, Status.REJECTED, Status.HELD, Status.WAITING, UNJUDGED, Status.EXPIRED, Status.PUBLISHED)
+_ORDER = (
+    *(Status.HALTED, Status.CONFLICT, Status.REJECTED, Status.HELD, Status.WAITING, UNJUDGED),
+    *(Status.ROLLING_OUT, Status.EXPIRED, Status.PUBLISHED),
+)
 _REVISIONS = 50
 # A tab that shows the mappings asks every two seconds, and the fleet changes now and then.
 _OVERLAPS_SECONDS = 5.0
@@ -74,9 +79,36 @@ def _about(request: Request) -> dict[str, Any]:
         "revisions": [(entry, mappings.consent(entry), diff) for entry, diff in zip(history, diffs, strict=True)],
         "governed": _governed(request)[mapping.mapping],
         "overlaps": _overlaps(request, key),
+        "rollout": _rollout(mapping, deployment.settings.rollout),
     }
     about = {"key": key, "title": str(key), "command": str(key.remedy(Kind.MAPPING))}
     return {**shown, **about, "version": version_of(shown)}
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutBar:
+    """How far a rollout has come: `moved` of `total` instances, and how many may have moved in each of its `waves`."""
+
+    moved: int
+    total: int
+    wave: int
+    waves: Sequence[int]
+
+    def percent(self, number: int) -> int:
+        return min(100, 100 * number // max(1, self.total))
+
+
+def _rollout(view: MappingView, default: str) -> RolloutBar | None:
+    """Return how far the rollout of a row has come, by what the row says; None if none goes on."""
+    says: Mapping[str, Any] = next((each for each in view.status_details or () if "waves" in each), {})
+    if view.status not in (Status.ROLLING_OUT, Status.HALTED):
+        return None
+    # Anybody may write there what can't be read.
+    with suppress(KeyError, TypeError, ValueError):
+        waves, total = Waves.read(str(view.columns.get("rollout", default))), int(says["total"])
+        found = {"moved": view.moved or 0, "total": total, "wave": int(says["wave"])}
+        return RolloutBar(**found, waves=waves.counts(total)) if waves else None
+    return None
 
 
 @dataclass(frozen=True, slots=True)

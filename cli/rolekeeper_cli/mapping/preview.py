@@ -24,7 +24,7 @@ from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.instance.revoked_policy import LIVES
 from rolekeeper_cli.instance.seen import Enforced, Seen, left_out, pages
-from rolekeeper_cli.mapping.rehearsal import Proposal, foresee
+from rolekeeper_cli.mapping.rehearsal import PlannedRow, Proposal, foresee
 from rolekeeper_cli.row.edits import OpenEdit, RowPlan
 from rolekeeper_cli.row.effect import DONE, withheld
 from rolekeeper_cli.row.view import PacedView
@@ -311,7 +311,7 @@ def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = 
     notes = [f"{each}." for each in proposed.unseen]
     done = [(each, each.impact) for each in proposed.edits if each.applies and each.impact]
     later = [f"{each.key}: at {text}." for each, impact in done for text in impact.later_in_words]
-    notes += _first(later)
+    notes += [*_first(later), *_first([_waves(each) for each in proposed.edits if each.verdict.progress])]
     why = _why_not_now(deployment)
     held = any(each.needs_approval for each in proposed.edits)
     at_once = _sum([impact for each, impact in done if approved or each.takes_effect])
@@ -325,6 +325,14 @@ def of_proposal(deployment: Deployment, proposed: Proposal, *, approved: bool = 
         unpublished=_first(why_not),
         paused=bool(why),
     )
+
+
+def _waves(row: PlannedRow) -> str:
+    """In which waves a row would move its instances, and how long that takes."""
+    progress = row.verdict.progress
+    assert progress is not None  # it goes out in waves
+    counts, minutes = ", ".join(f"{count:,}" for count in progress.counts), progress.minutes * len(progress.counts)
+    return f"{row.key} goes out in waves, over after {minutes:,} minutes: {counts} of {progress.total:,} instances."
 
 
 def _sum(impacts: Sequence[Impact]) -> Impact:

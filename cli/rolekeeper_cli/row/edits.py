@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from rolekeeper.aws.errors import ConflictError
 from rolekeeper.mappings.rows import (
     COLUMNS,
+    RESUME,
     TYPES,
     Attributes,
     CellError,
@@ -250,6 +251,7 @@ _CODES: Mapping[str, ExitCode] = {
     Status.REJECTED: ExitCode.REJECTED,
     Status.CONFLICT: ExitCode.REJECTED,
     Status.HELD: ExitCode.HELD,
+    Status.HALTED: ExitCode.HELD,
 }
 
 
@@ -472,6 +474,24 @@ def approve(deployment: Deployment, held: Mapping[MappingKey, int], *, patience:
             what = f"revision {held[row.key]} of {row.key} was discarded meanwhile; it isn't in effect"
             raise CommandError(what, advice("see who: ", row.key.remedy(Kind.MAPPING_HISTORY)))
     return written
+
+
+def resume(deployment: Deployment, key: MappingKey, *, patience: float = PATIENCE_SECONDS) -> Written:
+    """Have a halted rollout go on: its revision is written into the row. CommandError if none is halted."""
+    row = require_row(deployment, key)
+    status, revision = text_in(row, "status"), number_in(row, "status_revision")
+    if status != Status.HALTED:
+        raise CommandError(f"no rollout of {key} is halted: it is {status or 'not judged yet'}", "nothing to do")
+    deployment.app.table.update(key, if_as_read(row, ("status", "status_revision")).set({RESUME.name: revision}))
+
+    def look() -> tuple[Row, ...]:
+        # What is still halted waits to be judged.
+        return tuple(
+            replace(row, status="") if row.status == Status.HALTED else row
+            for row in _judged(deployment, [key], just_written=True)
+        )
+
+    return Written(_until_judged(deployment, [key], look, patience=patience))
 
 
 def refuse_own(deployment: Deployment, key: MappingKey, held: Held | None) -> None:

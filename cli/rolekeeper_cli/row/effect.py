@@ -26,7 +26,7 @@ from rolekeeper_cli.row.view import NotInEffectView, VerdictView
 from rolekeeper_cli.shell.layout import arn_name, minute, second
 
 # In effect as written; every other status needs a person's attention.
-GOOD = frozenset({Status.PUBLISHED, Status.EXPIRED})
+GOOD = frozenset({Status.PUBLISHED, Status.ROLLING_OUT, Status.EXPIRED})
 # What an edit may come to without more to do.
 DONE = GOOD | {Status.REMOVED}
 
@@ -95,6 +95,7 @@ class NotInEffect:
 
 _BECAUSE: Mapping[str, str] = {
     Status.HELD: "waits for approval",
+    Status.HALTED: "is halted",
     Status.REJECTED: "is rejected",
     Status.CONFLICT: "is in conflict",
     Status.WAITING: "waits for AWS",

@@ -10,16 +10,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rolekeeper.mappings import rows
-from rolekeeper.mappings.rows import COLUMNS, EDITED_BY, KEYS, OURS, TYPES, Column
+from rolekeeper.mappings.rows import COLUMNS, KEYS, OURS, PASSING, TYPES, Column
 from rolekeeper.model.mapping import (
     NO_ROLE,
     RESERVED,
     MappingKey,
     MappingSpec,
+    OnHalt,
     WhenOccupied,
     WhenStopped,
     WhenUnmatched,
 )
+from rolekeeper.model.waves import AT_ONCE, PATTERN
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.row.view import ColumnView
 from rolekeeper_cli.shell.suggest import did_you_mean
@@ -62,18 +64,26 @@ MEANING = {
     "units": "the organizational units, by id, in whose accounts the mapping matches, as their spokes say; "
     "ou-a1b2-c3d4e5f6/* is that unit and all below it",
     "not_units": "the organizational units in whose accounts it doesn't, whatever the other columns say",
+    "rollout": "in which waves an edit moves instances from one role to another: a share of them each, and how long "
+    "each lasts",
+    "halt_on": "alarms of CloudWatch that halt the rollout while they ring, beside the deployment's own",
+    "halt_after": "how many instances of a wave may end other than converged before the rollout halts",
+    "on_halt": "what a halted rollout does: wait for a person, or go back by itself",
     "expires_at": "after it the mapping no longer matches",
     "owner": "who answers for the row",
     "description": "what it is for",
     # Rolekeeper takes it out of the row once the edit is judged.
     "edited_by": "who claims to have made this edit; it goes into the history, as a claim",
+    "resume_revision": "the revision whose halted rollout is to go on; Rolekeeper takes it out of the row once it does",
     # What Rolekeeper writes.
-    "status": "the result of the last edit: Published, Held, Rejected, Conflict, Waiting or Expired",
+    "status": "the result of the last edit: Published, Rolling out, Halted, Held, Rejected, Conflict, "
+    "Waiting or Expired",
     "status_reason": "why it has this status, and what to do",
     "status_details": "the same for programs: a list of codes with arguments",
     "status_revision": "the revision that is in effect; 0 for none",
     "matched": "instances that the mapping governed when it was last counted",
     "occupied": "how many of those carry a foreign role",
+    "moved": "while a rollout goes on: how many instances it has moved",
     "judging": "while a run for each account asks there: in how many; then the status is no verdict yet",
     "held_revision": "while the status is Held: the number of the revision that waits for approval",
 }
@@ -97,6 +107,10 @@ _ACCEPTS = {
     "regions": _set(rows.REGION, rows.REGIONS),
     "units": _set(rows.UNIT, rows.UNITS),
     "not_units": _set(rows.UNIT, rows.UNITS),
+    "rollout": {"pattern": f"^({AT_ONCE}|{PATTERN})$"},
+    "halt_on": _set(rows.ALARM, rows.ALARMS),
+    "halt_after": {"minimum": 0, "maximum": rows.FAILURES},
+    "on_halt": {"enum": [*OnHalt]},
     "expires_at": {"pattern": f"^{rows.DATE}{rows.TIME}{rows.ZONE}$"},
     "owner": {"maxLength": rows.OWNER},
     "description": {"maxLength": rows.DESCRIPTION},
@@ -160,6 +174,10 @@ EXAMPLES = {
     "regions": "role=web 'regions=eu-central-1;us-east-1'",
     "units": "role=web 'units=ou-a1b2-c3d4e5f6;ou-a1b2-d4e5f6a7/*'",
     "not_units": "role=web 'units=r-a1b2/*' not_units=ou-a1b2-c3d4e5f6",
+    "rollout": "role=web 'rollout=1, 10%, 50%, 100% every 15m'",
+    "halt_on": "role=web 'rollout=linear 10% every 5m' halt_on=web-errors",
+    "halt_after": "role=web 'rollout=linear 10% every 5m' halt_after=2",
+    "on_halt": "role=web 'rollout=linear 10% every 5m' halt_on=web-errors on_halt=rollback",
     "expires_at": "role=web expires_at=2030-01-31T18:00:00Z",
     "owner": "role=web owner=team-web",
     "description": "role=web 'description=the web servers'",
@@ -168,7 +186,7 @@ EXAMPLES = {
 
 def column_names(*, keys: bool = True) -> Iterator[str]:
     """Every column's name, those that people fill in first; without `keys`, those that `mapping set` takes."""
-    yield from (column.name for column in ((*KEYS, *COLUMNS, EDITED_BY) if keys else COLUMNS))
+    yield from (column.name for column in ((*KEYS, *COLUMNS, *PASSING) if keys else COLUMNS))
     if keys:
         yield from OURS
 
@@ -184,7 +202,7 @@ def column(name: str, nouns: Iterable[str] = ()) -> ColumnView:
 
     CommandError if there is none, nor one of the `nouns`.
     """
-    for written in (*KEYS, *COLUMNS, EDITED_BY):
+    for written in (*KEYS, *COLUMNS, *PASSING):
         if written.name == name:
             return _filled_in(written)
     if name in OURS:
@@ -204,7 +222,7 @@ def _filled_in(column: Column) -> ColumnView:
         default=None if column.default == "required" else column.default,
         required=column.default == "required",
         type=TYPES[column.kind.type],
-        written_by="you, or Rolekeeper's command" if column is EDITED_BY else "you",
+        written_by="you, or Rolekeeper's command" if column in PASSING else "you",
         example=f"rolekeeper mapping set workload=web {example}" if example else None,
     )
 

@@ -159,7 +159,7 @@ def _view(key: MappingKey, row: Attributes, effect: Effect) -> MappingView:
     """A row; a column of Rolekeeper's with a value that it can't have written is null."""
     values, in_effect = {name: plain(attribute) for name, attribute in row.items()}, effect.in_effect
     texts = {name: _ours(values.get(name), str) or None for name in ("status", "status_reason")}
-    counts = ("status_revision", "held_revision", "matched", "occupied")
+    counts = ("status_revision", "held_revision", "matched", "occupied", "moved")
     numbers = {name: _ours(values.get(name), int) for name in counts}
     edit = next((edit for edit in effect.edits if edit.edited), None)
     what = "deletion" if edit and edit.deletes else "edit"

@@ -54,6 +54,7 @@ class MappingView(View):
     held_revision: Annotated[int | None, "the revision that waits for approval"]
     matched: Annotated[int | None, "how many instances it governed when it was last counted"]
     occupied: Annotated[int | None, "how many of these carry a foreign role"]
+    moved: Annotated[int | None, "how many instances its rollout has moved; null without one"]
     in_effect: Annotated[InEffectView | None, "what is in effect"]
     idle_because: Annotated[str | None, "why it governs no instance"]
     waits: Annotated[WaitingEditView | None, "the edit that isn't in effect"]

@@ -10,7 +10,7 @@ from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from rolekeeper import fleet, mappings, permissions
-from rolekeeper.aws import Ec2, Iam, Machine, MapConcurrently, Tasks, WorkQueue, in_threads
+from rolekeeper.aws import Alarms, Ec2, Iam, Machine, MapConcurrently, Tasks, WorkQueue, in_threads
 from rolekeeper.aws.errors import AccessDeniedError, PermanentError
 from rolekeeper.aws.queue import Task
 from rolekeeper.instances.observe import checked_pin
@@ -348,7 +348,13 @@ class App:
             now=self.now,
             waits=waits,
             sleep=self.sleep,
+            rollouts=self._rollouts,
         )
+
+    def _rollouts(self) -> mappings.waves.Rollouts:
+        alarms = Alarms(lambda: self.client("cloudwatch"))
+        by_default = frozenset(filter(None, map(str.strip, self.settings.halt_on.split(","))))
+        return mappings.waves.Rollouts(self.publisher, alarms, by_default)
 
 
 def _as_served(one: mappings.accounts.TargetScope, served: fleet.targets.ServedTarget) -> mappings.accounts.TargetScope:

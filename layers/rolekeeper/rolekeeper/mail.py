@@ -72,6 +72,16 @@ If that isn't intended, give the row a later date in expires_at, or remove that 
 
 See it: rolekeeper mapping get {argument}
 """,
+    "Mapping Halted": """\
+The rollout of {mapping} stopped, and changes nothing more.
+
+Why, and what to do: {reason}
+
+What it moved keeps the new role, and everything else the former one, until a person has it go on or takes it back.
+
+See it: rolekeeper mapping get {argument}
+Runbook: docs/runbook.md#mapping-halted
+""",
     "Mapping Rejected": NOT_PUBLISHED,
     "Mapping Conflict": NOT_PUBLISHED,
     "Mapping Suspended": f"""{NOT_PUBLISHED}Runbook: docs/runbook.md#mapping-suspended

@@ -79,6 +79,8 @@ class Settings:
     contention: ContentionRule
     retry_timeout_minutes: int
     history_days: int
+    rollout: str = ""
+    halt_on: str = ""
     alarm_topic: str = ""
     retry_state_machine_arn: str = ""
     resume_state_machine_arn: str = ""

@@ -2,6 +2,7 @@
 
 from botocore.config import Config
 
+from rolekeeper.aws.alarms import Alarms
 from rolekeeper.aws.ec2 import AT_ONCE, Ec2, MapConcurrently, in_threads, one_by_one
 from rolekeeper.aws.iam import Iam
 from rolekeeper.aws.queue import Machine, Tasks, WorkQueue
@@ -10,6 +11,7 @@ __all__ = [
     "AT_ONCE",
     "CONFIG",
     "ELSEWHERE",
+    "Alarms",
     "Ec2",
     "Iam",
     "Machine",

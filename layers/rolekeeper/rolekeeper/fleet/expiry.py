@@ -23,6 +23,7 @@ from rolekeeper.aws import Ec2, WorkQueue
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError
 from rolekeeper.instances.decide import mapping_keys
 from rolekeeper.mappings.publish import Publisher
+from rolekeeper.mappings.waves import Rollouts
 from rolekeeper.model.instance import InstanceKey, Timer
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import State, Update, layout
@@ -50,7 +51,7 @@ class ExpiryResult:
 
 @dataclass(frozen=True)
 class Expiries:
-    """One minute's work. The schedule's run `waits` for its moments; other runs don't."""
+    """One minute's work. The schedule's run `waits` for its moments; other runs don't. `rolling` are due `rollouts`."""
 
     ec2: Ec2
     state: State
@@ -61,7 +62,9 @@ class Expiries:
     now: Callable[[], datetime]
     waits: bool
     sleep: Callable[[float], None]
+    rollouts: Callable[[], Rollouts]
     result: ExpiryResult = field(default_factory=ExpiryResult, init=False)
+    rolling: dict[Timer, MappingKey] = field(default_factory=dict, init=False)
 
     def run(self) -> ExpiryResult:
         """Ring the timers that are due or due soon. If AWS refuses something, its timer stays for a retry."""
@@ -75,6 +78,9 @@ class Expiries:
                     self.result.finished = False
                     break
                 rung |= self._ring(page, began + WORK if self.waits else began)
+        if self.rolling:
+            with self._attempt("rollouts can't be looked at"):
+                self._roll()
         for timer, (key, ended) in rung.items():
             self.sleep(_seconds_left(timer, self.now()))
             if self._is_late(began):
@@ -87,6 +93,12 @@ class Expiries:
                 self.result.mappings += 1
         return self.result
 
+    def _roll(self) -> None:
+        """Take the rollouts on that go on, and have the next minute look at them again."""
+        for key in self.rollouts().step(frozenset(self.rolling.values()), self.correlation_id):
+            self.state.arm(Timer(self.now(), key, follows=True))
+        self.state.clear_timers(*self.rolling)
+
     def _ring(self, page: Sequence[Timer | CorruptItemError], until: datetime) -> dict[Timer, tuple[MappingKey, bool]]:
         """Send the instances of these timers; return the mappings to judge again by `until`, and which have ended."""
         at = self.now()
@@ -95,7 +107,10 @@ class Expiries:
                 self._note("a timer can't be read; delete that item", timer)
         timers = {timer: timer.subject for timer in page if isinstance(timer, Timer)}
         instances = {timer: key for timer, key in timers.items() if isinstance(key, InstanceKey)}
-        mappings = {timer: key for timer, key in timers.items() if isinstance(key, MappingKey)}
+        mappings = {timer: key for timer, key in timers.items() if isinstance(key, MappingKey) and not timer.follows}
+        self.rolling.update(
+            {timer: key for timer, key in timers.items() if isinstance(key, MappingKey) and timer.follows}
+        )
         self.result.timers += len(timers)
         with self._attempt("instances can't be sent"):
             # A pin that was changed or released since causes one reconcile that does nothing.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 
@@ -40,9 +40,12 @@ from rolekeeper.model.mapping import (
     WhenUnmatched,
 )
 from rolekeeper.model.text import shown
+from rolekeeper.model.waves import Progress
 from rolekeeper.settings import Ownership, Settings
 
 _CHANGING = {InstanceState.PENDING, InstanceState.STOPPING}
+# How much the clocks of two functions may differ at most.
+CLOCKS = timedelta(minutes=15)
 _DETACH = "aws ec2 disassociate-iam-instance-profile --association-id"
 
 
@@ -53,7 +56,8 @@ class Observation:
     `asked_at` is when EC2 was asked for the association, before everything else. `published` are the mappings for its
     tags. `grant` explains what the instance carries: the association's profile, or no role. `owner` is the grant's
     published mapping or tombstone, and says what happens when the tag goes. It is None if there is no grant, if the
-    mapping's record is missing, or if the tag is gone and another mapping governs, as it isn't read then.
+    mapping's record is missing, or if the tag is gone and another mapping governs, as it isn't read then. `rollouts`
+    say how far those mappings have come that go out in waves.
     """
 
     key: InstanceKey
@@ -67,6 +71,7 @@ class Observation:
     owner: PublishedMapping | None = None
     published: tuple[PublishedMapping, ...] = ()
     pin: Pin | None = None
+    rollouts: Mapping[MappingKey, Progress | None] = field(default_factory=dict)
 
     @property
     def tags_read(self) -> frozenset[str]:
@@ -106,6 +111,8 @@ class Observation:
 def decide(seen: Observation, settings: Settings) -> Decision:
     """Decide what to do for one instance. A change is held if it is contested, or if operators withhold it."""
     decided = asked_for(seen, settings.ownership)
+    if seen.rollouts:
+        decided = _in_waves(seen, decided, settings.ownership)
     would = f"would {decided.action.value.lower()}: {decided.reason}"
     same = seen.record.repeated(decided.desired) if decided.action.mutates else ()
     if same and settings.contention.contended(same):
@@ -164,8 +171,68 @@ def retry_later(decision: Decision, until: datetime) -> Decision:
     return replace(decision, action=Action.WAIT, code="throttled", reason=reason, until=until)
 
 
+def _in_waves(seen: Observation, decided: Decision, ownership: Ownership) -> Decision:
+    """Decide by what was published before a rollout, unless the instance moved already or may move now.
+
+    An instance that was launched or retagged since gets the former role until the last wave: it isn't one of those that
+    were counted. One that moved never goes back, as its grant says so.
+    """
+    mappings = {mapping.key: mapping for mapping in (*seen.published, *([seen.owner] if seen.owner else []))}
+    rolling = {key: one for key, one in mappings.items() if one.former and not one.spec.expired(seen.asked_at)}
+    if not (rolling and seen.instance):
+        return decided
+    waiting = {key: one for key, one in rolling.items() if not _has_moved(seen, one)}
+    if not waiting:
+        return replace(decided, rolls=next(iter(rolling.values())))
+    before = _as_before(seen, seen.instance, waiting, ownership=ownership)
+    if decided == before or (decided.action in (Action.NOTHING, Action.HOLD) and not before.action.mutates):
+        return decided
+    key = next((key for key in (decided.mapping, before.mapping) if key in waiting), next(iter(waiting)))
+    progress, revision = seen.rollouts.get(key), waiting[key].revision
+    if progress is None or progress.revision != revision:
+        return _until_its_wave(before, f"what is known of the rollout of {key} is lost")
+    if decided.action in (Action.REPLACE, Action.DETACH, Action.WAIT):
+        counted = not before.action.mutates and (seen.grant is None or seen.grant.at < progress.since)
+        if progress.has_room and (counted or progress.is_last):
+            return replace(decided, rolls=waiting[key], moves=decided.action.mutates)
+    elif progress.is_last or (decided.action is Action.ATTACH and before.code == "suspended"):
+        return replace(decided, rolls=waiting[key])
+    when = "its rollout is halted" if progress.halted else "its wave is still to come"
+    return _until_its_wave(before, f"revision {revision} of {key} would change that, and {when}")
+
+
+def _until_its_wave(before: Decision, why: str) -> Decision:
+    """Leave an instance as it was before a rollout, and say why."""
+    if before.action is not Action.NOTHING:
+        return before
+    return replace(before, code="rollout", reason=f"{before.reason}; {why}")
+
+
+def _has_moved(seen: Observation, to: PublishedMapping) -> bool:
+    """Return whether a rollout moved the instance, or tried to: a grant since it began says so."""
+    progress = seen.rollouts.get(to.key)
+    since = progress.since - CLOCKS if progress else None
+    named = (grant for grant in seen.record.grants.values() if grant.rolls == to.rollout)
+    return any(since is None or grant.at >= since for grant in named)
+
+
+def _as_before(
+    seen: Observation, instance: Instance, waiting: Mapping[MappingKey, PublishedMapping], *, ownership: Ownership
+) -> Decision:
+    """Decide as if what goes out in waves weren't published yet; the former revision doesn't expire meanwhile."""
+
+    def former(mapping: PublishedMapping) -> PublishedMapping:
+        was = waiting[mapping.key].former if mapping.key in waiting else None
+        return replace(was, spec=replace(was.spec, expires_at=None)) if was else mapping
+
+    published = tuple(map(former, seen.published))
+    candidates = resolve(instance, published, seen.asked_at, pin=seen.pin)
+    owner = former(seen.owner) if seen.owner else None
+    return asked_for(replace(seen, candidates=candidates, owner=owner, published=published), ownership)
+
+
 def asked_for(seen: Observation, ownership: Ownership) -> Decision:
-    """Decide by tags, mappings and a pin alone, without contention and what operators withhold."""
+    """Decide by tags, published mappings and a pin alone, without waves, contention and what operators withhold."""
     instance, association, candidates = seen.instance, seen.association, seen.candidates
     decision = partial(Decision, overridden=candidates.overridden)
     if instance is None:

@@ -94,6 +94,7 @@ def _joined(
         owner=snapshot.published.get(grant.mapping) if grant else None,
         published=published,
         pin=pin,
+        rollouts=snapshot.rollouts,
     )
 
 
@@ -110,14 +111,14 @@ def _with_owners(
     unread = sorted({owners[orphan.key] for orphan in orphans if not orphan.candidates.best} - asked - pins.keys())
     late = state.read((), unread) if unread else Snapshot()
     found = {**pins, **late.published}
-    damaged = {**snapshot.damaged, **late.damaged}
+    damaged, rollouts = {**snapshot.damaged, **late.damaged}, {**snapshot.rollouts, **late.rollouts}
     observed: dict[InstanceKey, Observed] = {}
     for orphan in orphans:
         owner = owners[orphan.key]
         if error := damaged.get(owner):
             observed[orphan.key] = Unreadable(orphan.key, orphan.instance, error, published=orphan.published)
         else:
-            observed[orphan.key] = replace(orphan, owner=found.get(owner))
+            observed[orphan.key] = replace(orphan, owner=found.get(owner), rollouts=rollouts)
     return observed
 
 

@@ -33,7 +33,7 @@ from rolekeeper.instances.records import (
     pin_report,
     starting,
 )
-from rolekeeper.instances.window import ChangeLimiter, Reservation
+from rolekeeper.instances.window import ChangeLimiter, Reservation, counted_in_wave
 from rolekeeper.model.instance import Action, Association, Decision, InstanceKey, ReconcileRequest
 from rolekeeper.settings import Settings
 from rolekeeper.storage import State
@@ -239,10 +239,14 @@ class Reconciler:
             if isinstance(room := _room(window, decision, now), datetime):
                 return room
             change = starting(observed, decision, now)
+            also = [room.reserve] if room else []
+            if decision.moves and (rolls := decision.rolls) and (progress := observed.rollouts[rolls.key]):
+                also.append(counted_in_wave(window.store, rolls, progress))
             try:
-                at = self.state.save(request.instance, change, now, entry=entry, also=(room.reserve,) if room else ())
+                at = self.state.save(request.instance, change, now, entry=entry, also=also)
             except errors.ConflictError:
-                if room is None:
+                if room is None or decision.moves:
+                    # Of a rollout that was halted, or whose wave is full, a new look says so.
                     raise
                 window.known = {}
             except errors.RetryableError as error:

@@ -14,7 +14,7 @@ from typing import Any
 from rolekeeper.aws import errors
 from rolekeeper.instances.decide import Observation, retry_later
 from rolekeeper.instances.retry import PROPAGATION, RetryLoop
-from rolekeeper.instances.window import Reservation
+from rolekeeper.instances.window import Reservation, failed_in_wave
 from rolekeeper.model.instance import (
     NO_PROFILE,
     Action,
@@ -28,7 +28,7 @@ from rolekeeper.model.instance import (
     RecordChange,
     Timer,
 )
-from rolekeeper.model.mapping import NO_PIN, PIN_TAG, MappingKey, Pin
+from rolekeeper.model.mapping import NO_PIN, PIN_TAG, WITHHELD, MappingKey, Pin
 from rolekeeper.model.text import SENTENCE, shown
 from rolekeeper.settings import ContentionRule
 from rolekeeper.storage import State, layout
@@ -49,8 +49,12 @@ FOLLOWED = frozenset({"associating", "throttled", "window"})
 def starting(observed: Observation, decision: Decision, now: datetime) -> RecordChange:
     """Return what to write before EC2 is asked: the grant, which explains any outcome of the call."""
     assert decision.mapping  # nothing is changed without one
-    gives_up = decision.code == "unmatched"
-    grant = Grant(decision.profile_arn, decision.role, decision.mapping, revision=decision.revision, at=now)
+    # What a rollout took is remembered: by the former revision the instance would get it back.
+    rolls = decision.rolls.rollout if decision.rolls else None
+    gives_up = decision.code == "unmatched" and not rolls
+    grant = Grant(
+        decision.profile_arn, decision.role, decision.mapping, revision=decision.revision, at=now, rolls=rolls
+    )
     stale = {NO_PROFILE} & observed.record.grants.keys() if decision.profile_arn else set[str]()
     carried = {decision.profile_arn, observed.association.profile_arn if observed.association else NO_PROFILE}
     former = [grant for arn, grant in observed.record.grants.items() if arn not in carried | stale]
@@ -182,7 +186,8 @@ def _no_change(observed: Observation, decision: Decision, now: datetime) -> Reco
     if decision.code == "converged" and grant and decision.mapping and decision.mapping != grant.mapping:
         grants = (replace(grant, mapping=decision.mapping, revision=decision.revision, role=decision.role, at=now),)
     bare = record.grants.get(NO_PROFILE)
-    stale = bare and bare.at <= asked_at and (observed.association or decision.code == "unmatched")
+    gone = observed.association or (decision.code == "unmatched" and not decision.rolls)
+    stale = bare and bare.at <= asked_at and gone
     clears = record.condition is not None
     return RecordChange(grants=grants, revoked=frozenset({NO_PROFILE} if stale else ()), clears=clears)
 
@@ -349,10 +354,14 @@ class Recorder:
         handed_over = any(grant.at == now for grant in change.grants)
         news = handed_over if decision.action is Action.NOTHING else change and not before
         entry = history_entry(request, observed, decision, answer=refused.answer)
+        also = [*refused.also]
+        if (rolls := decision.rolls) and decision.action is Action.HOLD and not (before or decision.code in WITHHELD):
+            # Once while it shows that; a retry loop only watches.
+            also += [failed_in_wave(self.state.store, rolls)] if self.retries else []
         if refused.also:
-            self._complete(request.instance, change, now, also=refused.also)
+            self._complete(request.instance, change, now, also=also)
         elif change:
-            self.state.save(request.instance, change, now, entry=entry if news else None)
+            self.state.save(request.instance, change, now, entry=entry if news else None, also=also)
         event = REFUSAL_EVENT if decision.action is Action.HOLD and not before else ""
         self.telemetry.decision(request, entry, event=event)
         return Outcome(decision)

@@ -27,7 +27,8 @@ from typing import Any
 
 from rolekeeper.aws import errors
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import MappingKey
+from rolekeeper.model.mapping import MappingKey, PublishedMapping
+from rolekeeper.model.waves import Progress
 from rolekeeper.settings import Limits
 from rolekeeper.storage import Store, Update, layout
 from rolekeeper.storage.layout import Key
@@ -120,6 +121,21 @@ class Reservation:
     reserve: Write
     release: Write
     counted: Key | None = None
+
+
+def counted_in_wave(store: Store, mapping: PublishedMapping, progress: Progress) -> Write:
+    """Count a move of a rollout, if as many may have moved by now; nothing moves once it is halted or overtaken.
+
+    It is never given back: by its grant an instance whose change was refused has moved, and is tried again.
+    """
+    moved, seen = f"moved:{progress.revision}", {"may": progress.may, "revision": progress.revision}
+    more = Update().add(moved, 1).only_if(moved, "<", progress.may).only_as(seen, *seen)
+    return store.update(layout.rollout_key(mapping.key), more)
+
+
+def failed_in_wave(store: Store, mapping: PublishedMapping) -> Write:
+    """Count an instance that ended anything but converged."""
+    return store.update(layout.rollout_key(mapping.key), Update().add(f"failed:{mapping.revision}", 1))
 
 
 @dataclass

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         rows,
         table,
         verdict,
+        waves,
     )
 else:  # to mypy it would stand for any name
     __getattr__ = modules_of(__name__)

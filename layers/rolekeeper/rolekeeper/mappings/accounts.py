@@ -250,7 +250,10 @@ class AllTargets:
         if not (before or check or own):
             return None
         there = replace(mapping, in_scope=self.allows(account, mapping.spec))
-        made = self.accounts[account].for_account(there, check or RoleCheck(), before.mapping if before else None)
+        was = before.mapping if before else None
+        made = self.accounts[account].for_account(there, check or RoleCheck(), was)
+        if mapping.former:
+            made = made.after(was)
         return AccountRecord(made, before.counts if before else {}, check.missing if check else "")
 
     def counted(self, stored: StoredMapping, asked: Collection[Target] = ()) -> tuple[int, int]:

@@ -14,10 +14,11 @@ from rolekeeper.mappings.impact import Impact, Scan, with_permissions, within_li
 from rolekeeper.mappings.revisions import AccountRecord, StoredMapping
 from rolekeeper.mappings.rollout import Rollout, by_target, roll_out, wanted_records
 from rolekeeper.mappings.snapshot import RowSnapshot, digest_of
-from rolekeeper.mappings.verdict import Ending, Late, Status, Verdict, approval_steps
+from rolekeeper.mappings.verdict import Ending, Late, Status, Verdict, approval_steps, in_waves
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import Held, MappingSpec, Mode, Outgrown, PublishedMapping, WhenOccupied
+from rolekeeper.model.mapping import NO_ROLE, Held, MappingSpec, Mode, Outgrown, PublishedMapping, WhenOccupied
 from rolekeeper.model.problem import Problem, Reason, ReasonCode
+from rolekeeper.model.waves import Progress, Waves
 from rolekeeper.permissions.roles import RoleCheck
 
 # Stands for the targets that aren't known where a single account is judged.
@@ -54,10 +55,15 @@ class Folding:
         if spec is None:
             problems = [problem.reason() for problem in snapshot.parsed.problems]
             return self.refuse(snapshot, Status.REJECTED, (*problems, *warnings))
+        if snapshot.published and snapshot.published.former and not (snapshot.is_kept or snapshot.goes_back):
+            status, why = in_waves(snapshot.published, stored.progress)
+            still = ReasonCode.STILL_ROLLING(revision=snapshot.revision)
+            return self.refuse(snapshot, Status.REJECTED, [still, *(why if status is Status.HALTED else ())])
         role = answers[stored.home].check or RoleCheck()
         candidate = self.candidate(snapshot, spec, role)
-        if same := self.is_same(snapshot, candidate):
-            candidate = replace(candidate, revision=snapshot.revision)
+        same = self.is_same(snapshot, candidate)
+        if same and snapshot.published:
+            candidate = replace(candidate, revision=snapshot.revision, former=snapshot.published.former)
             answers = {**self._known(snapshot, spec), **answers}
         late = self.targets.uncounted(spec, stored) if same else set[str]()
         # Where nobody counted yet what it changes, its own sweep publishes it. What was cut off goes on as counted.
@@ -83,8 +89,30 @@ class Folding:
         verdict = self._in_effect(snapshot, candidate, scan, rollout=rollout, notes=notes)
         verdict = replace(verdict, ending=Ending.PUBLISH, scan=scan, missing=missing, records=rollout.records)
         if not same:
-            return self._unless_held(snapshot, verdict, rollout, notes=notes)
+            edit = self._unless_held(snapshot, verdict, rollout, notes=notes)
+            return self._in_waves(snapshot, edit) if spec.rollout or self.targets.own.roles.settings.rollout else edit
         return self._unless_late(snapshot, replace(verdict, ending=Ending.KEEP), answers, notes=notes)
+
+    def _in_waves(self, snapshot: RowSnapshot, verdict: Verdict) -> Verdict:
+        """Have an edit that moves instances go out in waves, if its row or the deployment says so."""
+        mapping, impact, settings = verdict.mapping, verdict.impact, self.targets.own.roles.settings
+        if verdict.ending is not Ending.PUBLISH or mapping is None or impact is None:
+            return verdict
+        # By default a quarantine waits for nothing.
+        waves = Waves.read(mapping.spec.rollout or ("" if mapping.spec.role == NO_ROLE else settings.rollout))
+        moves = impact.replace + impact.detach
+        if waves is None or not moves or snapshot.goes_back or mapping.spec.expired(snapshot.at):
+            return verdict
+        stored, records = snapshot.stored.records, dict(verdict.records or {})
+        for account, record in records.items():
+            before = stored[account].mapping if account in stored else None
+            records[account] = replace(record, mapping=record.mapping.after(before))
+        mapping = mapping.after(snapshot.stored.published)
+        progress = Progress.begin(waves, mapping.revision, moves, snapshot.at)
+        status, why = in_waves(mapping, progress)
+        others = [reason for reason in verdict.reasons if reason.code is not ReasonCode.IN_EFFECT]
+        said = replace(verdict, status=status, reasons=(*why, *others), mapping=mapping, records=records)
+        return replace(said, progress=progress, moved=0)
 
     def is_same(self, snapshot: RowSnapshot, candidate: PublishedMapping) -> bool:
         """Return whether a row says what is published, and its profile is the very one."""
@@ -182,6 +210,9 @@ class Folding:
         """
         stored, mapping = snapshot.stored, verdict.mapping
         assert mapping is not None  # it is in effect
+        if mapping.former:
+            # Its waves count it: it isn't held once more.
+            return verdict
         candidate = snapshot.numbered(mapping).suspended_for(mapping.problem)
         again, late = snapshot.holds(candidate), self.targets.uncounted(mapping.spec, stored)
         late = {account for account in late if again or (account in answers and answers[account].scans)}
@@ -213,18 +244,21 @@ class Folding:
         self, snapshot: RowSnapshot, mapping: PublishedMapping, scan: Scan, rollout: Rollout, notes: Iterable[Reason]
     ) -> Verdict:
         spec = mapping.spec
-        status, what = Status.PUBLISHED, rollout.where
+        status, what, progress = Status.PUBLISHED, rollout.where, snapshot.stored.progress
         if scan.conflicts:
             status, what = Status.CONFLICT, [*scan.conflicts.reasons, ReasonCode.CONFLICT_HOLDS()]
         elif spec.expired(snapshot.at):
             status, what = Status.EXPIRED, [ReasonCode.EXPIRED(at=f"{spec.expires_at:%Y-%m-%dT%H:%M:%SZ}")]
+        elif mapping.former:
+            status, what = in_waves(mapping, progress)
         elif not spec.enabled:
             what = [ReasonCode.DISABLED()]
         # A column that is taken out of the row needs no warning.
         shown = [note for note in notes if note.arguments.get("column") not in snapshot.done]
         reasons = (*what, *rollout.where_not("publishes"), *shown) or (ReasonCode.IN_EFFECT(),)
         verdict = Verdict(status, reasons, mapping.revision, done=snapshot.done, mapping=mapping)
-        return replace(verdict, matched=scan.matched, occupied=scan.foreign)
+        moved = progress.moved if progress and mapping.former else None
+        return replace(verdict, matched=scan.matched, occupied=scan.foreign, moved=moved)
 
     def _deletion(self, snapshot: RowSnapshot, answers: Answers) -> Verdict:
         """Judge a row that is gone, or was put back as its deletion is held: a tombstone replaces the mapping."""
@@ -253,6 +287,8 @@ class Folding:
         assert scan is not None  # what was found
         took = snapshot.others_took(candidate, self.targets.own.scanner.limits.minutes, rollout.scan.impact.changes_at)
         impact = self._compared(rollout, took)
+        if snapshot.published and snapshot.published.former and snapshot.goes_back:
+            return replace(verdict, impact=impact, assumed=rollout.assumed)
         # What was signed is what was shown: for more than that the number changes, and it has to be signed again.
         outgrown = snapshot.outgrown(candidate, impact, rollout)
         candidate = replace(candidate, revision=snapshot.stored.last + 1) if outgrown else candidate

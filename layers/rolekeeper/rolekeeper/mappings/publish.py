@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, ConflictError, CorruptItemError, RetryableError
@@ -25,13 +25,17 @@ from rolekeeper.mappings.table import MappingTable, if_as_read, number_in
 from rolekeeper.mappings.verdict import PROFILE_RECREATED, Ending, Refresh, Status, Verdict
 from rolekeeper.model.mapping import MappingKey, PublishedMapping
 from rolekeeper.model.problem import ReasonCode
+from rolekeeper.model.waves import Progress
 from rolekeeper.storage import layout
+from rolekeeper.storage.state import Write
 from rolekeeper.telemetry import Telemetry
 
 # How often a row that changes while it is judged is judged again, before that is left to the stream or the sweep.
 ATTEMPTS = 3
 # The most mappings at which a row's conflict is noted; the sweep sees all.
 OTHERS = 5
+# How long after its wave was to end a rollout counts as forgotten.
+OVERDUE = timedelta(minutes=5)
 # The endings that put another revision, or a tombstone, in the place of what is published.
 _PUBLISHES = frozenset({Ending.PUBLISH, Ending.REMOVE})
 # What must be as it was read where a row is deleted.
@@ -126,7 +130,8 @@ class Publisher:
             trigger = Trigger("swept", "", recheck=True, scan=scans.get(key, Scan()))
             parsed = read_row(rows[key], self.home)
             snapshot = RowSnapshot(key, rows[key], parsed, stored=stored[key], at=self.now(), trigger=trigger)
-            quiet += [snapshot] if snapshot.is_published and not snapshot.stored.unsent else []
+            more = snapshot.stored.unsent or snapshot.stored.progress
+            quiet += [snapshot] if snapshot.is_published and not more else []
         home, specs = self.targets.home.account, [row.parsed.spec for row in quiet if row.parsed.spec]
         asked = [spec for spec in specs if home in self.targets.in_scope(spec)]
         refused = self.targets.own.roles.ask_ahead(asked, self.targets.map_concurrently)
@@ -165,6 +170,8 @@ class Publisher:
                     snapshot = self._load(key, trigger)
                     if held := snapshot.taken_back:
                         snapshot = self._discard(snapshot, held)
+                    if (progress := snapshot.stored.progress) and progress.resumes(snapshot.parsed.resume):
+                        snapshot = self._resume(snapshot, progress)
                     try:
                         found = self.runs.answers(snapshot, job, findings)
                         if isinstance(found, Pending):
@@ -223,6 +230,12 @@ class Publisher:
         self._publish_event(snapshot, entry)
         return without
 
+    def _resume(self, snapshot: RowSnapshot, halted: Progress) -> RowSnapshot:
+        """Have a halted rollout go on, as a person wrote; returns the snapshot with its wave open again."""
+        progress = halted.opened(halted.wave, snapshot.at)
+        self.revisions.roll(snapshot.key, halted, progress, self.revisions.watching(snapshot.key, snapshot.at))
+        return replace(snapshot, stored=replace(snapshot.stored, progress=progress))
+
     def _show_waiting(self, snapshot: RowSnapshot, error: AwsRefusalError) -> None:
         """Say in the row that AWS gave no answer, or refused one."""
         try:
@@ -267,7 +280,10 @@ class Publisher:
             self.revisions.report_end(verdict.mapping, ends, snapshot.at)
             self._publish_event(snapshot, ends)
         self._write_row(snapshot, verdict)
-        trigger = snapshot.trigger
+        progress, trigger = snapshot.stored.progress, snapshot.trigger
+        if progress and not progress.halted and snapshot.at > progress.next_at + OVERDUE:
+            # What looks at it each minute was lost.
+            self.revisions.store.write(self.revisions.watching(snapshot.key, snapshot.at))
         # A reason alone ends no conflict.
         over = trigger.ended or not trigger.recheck or (changed and not verdict.only_reason(snapshot.row))
         return replace(verdict, changed=changed, in_conflict=snapshot.stored.in_conflict if over else frozenset())
@@ -330,22 +346,28 @@ class Publisher:
     def _publish(self, snapshot: RowSnapshot, verdict: Verdict, mapping: PublishedMapping, *, entry: Entry) -> None:
         impact, records = verdict.impact or Impact(), verdict.records or {}
         approved, uncounted, unseen = verdict.approval, impact.changes, verdict.assumed.changes
+        if back := (snapshot.published and snapshot.published.former) is not None and snapshot.goes_back:
+            uncounted = 0
         if approved:
             uncounted = beyond(approved, impact, verdict.assumed)
             unseen = max(0, min(unseen, approved.changes - impact.changes + unseen))
-        own = records.get(snapshot.stored.home)
+        own, also = records.get(snapshot.stored.home), list[Write]()
+        if counts := counted_edit(snapshot.stored, impact, uncounted, now=self.now()):
+            also.append(self.revisions.store.update(layout.EDITS, counts))
+        if verdict.progress:
+            also += self.revisions.rolling(mapping.key, verdict.progress, snapshot.at)
         self.revisions.publish(
             mapping,
             entry,
             snapshot.at,
-            budget=impact.takes if approved else 0,
+            budget=impact.takes if approved or back else 0,
             unseen=unseen,
             approved=approved is not None,
             accounts=records,
             blocks=snapshot.stored.in_conflict,
-            counts=counted_edit(snapshot.stored, impact, uncounted, now=self.now()),
             held=snapshot.holds(mapping),
             regions=own.counts if own else {},
+            also=also,
         )
 
     def _send(self, snapshot: RowSnapshot, verdict: Verdict, *, changed: bool, renewed: AbstractSet[str]) -> None:

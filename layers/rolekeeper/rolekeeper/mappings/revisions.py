@@ -11,6 +11,7 @@ from typing import Any
 from rolekeeper.aws.errors import ConflictError, CorruptItemError
 from rolekeeper.model.instance import Target, Timer
 from rolekeeper.model.mapping import ANY_VALUE, Approval, Control, Held, MappingKey, PublishedMapping
+from rolekeeper.model.waves import Progress
 from rolekeeper.storage import Store, Update, layout
 from rolekeeper.storage.state import Write
 
@@ -57,7 +58,7 @@ class AccountRecord:
         return replace(self, mapping=mapping, counts={**self.counts, region: counts} if counts else self.counts)
 
     def tombstone(self, of: PublishedMapping) -> "AccountRecord":
-        mapping = replace(self.mapping, spec=of.spec, revision=of.revision, deleted=True)
+        mapping = replace(self.mapping, spec=of.spec, revision=of.revision, deleted=True, former=None)
         return replace(self, mapping=mapping.suspended_for(None), missing="")
 
     def matters(self, before: "AccountRecord | None") -> bool:
@@ -65,7 +66,8 @@ class AccountRecord:
         mapping, former = self.mapping, before.mapping if before else None
         if former is None:
             return not mapping.deleted
-        return (former, former.former_profile_ids) != (mapping, mapping.former_profile_ids)
+        known, now = ((one, one.former_profile_ids, one.former) for one in (former, mapping))
+        return known != now
 
     def needs_nothing(self, published: PublishedMapping, region: str, *, in_scope: bool) -> bool:
         """Return whether it is up to date and usable, and governed nothing in a Region when that was last counted."""
@@ -84,7 +86,7 @@ class StoredMapping:
     what is published for the same tag key and any value; `in_conflict` are rows. `unsent`: not all instances of what is
     published have been sent, and in the accounts that are `publishing` it may not be written yet. `end_reported`: that
     it expires soon. `edits` counts what all edits change (`layout.EDITS`); of what is published `unseen` changes are
-    left for accounts that gave no answer, which a person `approved` or not.
+    left for accounts that gave no answer, which a person `approved` or not. `progress` is how far its rollout has come.
     """
 
     home: str
@@ -99,6 +101,7 @@ class StoredMapping:
     edits: Mapping[str, Any] = field(default_factory=dict, compare=False)
     unseen: int = field(default=0, compare=False)
     approved: bool = field(default=False, compare=False)
+    progress: Progress | None = field(default=None, compare=False)
 
     @cached_property
     def published(self) -> PublishedMapping | None:
@@ -214,7 +217,16 @@ class Revisions:
             edits=self._decoded(_numbers, items.get(layout.EDITS)) or {},
             unseen=int(budget.get(UNSEEN, 0)) if ours else 0,
             approved=ours and bool(budget.get(APPROVED, False)),
+            progress=self._progress(record.mapping) if record and record.mapping.former else None,
         )
+
+    def _progress(self, mapping: PublishedMapping) -> Progress | None:
+        """Read how far the rollout of what is published has come; None if that is lost, or can't be read."""
+        at = layout.rollout_key(mapping.key)
+        with suppress(CorruptItemError):
+            progress = self._decoded(layout.rollout_from, self.store.get([at]).get(at))
+            return progress if progress and progress.revision == mapping.revision else None
+        return None
 
     def _at(self, key: MappingKey) -> layout.Key:
         """Return where what is in effect is: all that there is once of a mapping is noted there."""
@@ -257,6 +269,7 @@ class Revisions:
     def write(self, account: str, record: AccountRecord, *counts: Write) -> None:
         """Publish for another account; ConflictError if a newer revision is published there, or `counts` fail."""
         update = Update().set(record.content).only_if("revision", "<=", record.mapping.revision, or_absent=True)
+        update.remove(*({"former"} - record.content.keys()))
         written = self.store.update(layout.published_key(record.mapping.key, account), update)
         self.store.write(written, *counts)
 
@@ -296,18 +309,19 @@ class Revisions:
         approved: bool = False,
         accounts: Iterable[str] = (),
         blocks: Iterable[MappingKey] = (),
-        counts: Update | None = None,
         held: bool = False,
         regions: Counts | None = None,
+        also: Iterable[Write] = (),
     ) -> None:
         """Put a mapping in effect, and keep it as a revision with its history entry, in one transaction.
 
         `budget`: the roles to take that a person `approved`; `unseen`: the changes counted for accounts that gave no
-        answer; `accounts`: for which it is published; `blocks`: rows in conflict, as read; `counts`: at `layout.EDITS`;
-        `held`: it was held under this number, and mustn't have been discarded; `regions`: the record's counts.
+        answer; `accounts`: for which it is published; `blocks`: rows in conflict, as read; `held`: it was held under
+        this number, and mustn't have been discarded; `regions`: the record's counts; `also`: other writes.
         """
         item = layout.published_item(mapping, self.home)
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
+        revision.pop("former", None)
         blocked = {layout.mapping_pk(key) for key in blocks}
         item |= {
             UNSENT: {self.home, *accounts},
@@ -315,6 +329,7 @@ class Revisions:
             **_counts_item(regions or {}),
         }
         writes = [
+            *also,
             self.store.put(item, if_higher="revision", if_same=[BLOCKS]),
             self.store.put(revision),
             self.store.entry(layout.mapping_pk(mapping.key), entry, at),
@@ -325,11 +340,30 @@ class Revisions:
             writes.append(self.store.put(layout.timer_item(Timer(due, mapping.key))))
         if budget or unseen:
             writes.append(self.store.put(layout.budget_item(mapping, budget) | {UNSEEN: unseen, APPROVED: approved}))
-        if counts:
-            writes.append(self.store.update(layout.EDITS, counts))
         if held:
             writes.append(self._outcome(mapping, layout.PUBLISHED))
         self.store.write(*writes)
+
+    def rolling(self, key: MappingKey, progress: Progress, at: datetime) -> tuple[Write, Write]:
+        """Begin a rollout, and have each minute's task look at it."""
+        return self.store.put(layout.rollout_item(key, progress)), self.watching(key, at)
+
+    def watching(self, key: MappingKey, at: datetime) -> Write:
+        """Have the next minute's task look at a mapping's rollout."""
+        return self.store.put(layout.timer_item(Timer(at, key, follows=True)))
+
+    def roll(self, key: MappingKey, before: Progress, now: Progress, *history: Write) -> None:
+        """Write that a rollout comes to another wave, halts or goes on; ConflictError if another run did that."""
+        was, item = layout.encode(before), layout.encode(now)
+        update = Update().set({name: item[name] for name in ("wave", "may", "next_at", "halted")})
+        if now.failed != before.failed:
+            update.set({f"failed:{now.revision}": now.failed})
+        update.only_as(was, "revision", "wave", "may", "halted")
+        self.store.write(self.store.update(layout.rollout_key(key), update), *history)
+
+    def end_rollout(self, mapping: PublishedMapping) -> None:
+        """End a rollout: what was published before governs no instance any longer."""
+        self._write(mapping, Update().remove("former").set({UNSENT: True}))
 
     def hold(self, held: Held, entry: Entry, at: datetime) -> None:
         """Keep a revision that waits for approval, with its history entry, in one transaction."""

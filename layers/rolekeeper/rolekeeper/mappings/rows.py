@@ -27,6 +27,7 @@ from rolekeeper.model.mapping import (
     RESERVED,
     MappingKey,
     MappingSpec,
+    OnHalt,
     PublishedMapping,
     WhenOccupied,
     WhenStopped,
@@ -34,6 +35,7 @@ from rolekeeper.model.mapping import (
 )
 from rolekeeper.model.problem import Problem
 from rolekeeper.model.text import cut, escaped, in_words, unplain_at
+from rolekeeper.model.waves import Waves
 
 _NAMES = {"S": "String", "N": "Number", "BOOL": "Boolean", "M": "Map", "L": "List", "B": "Binary", "NULL": "Null"}
 _NAMES |= {"SS": "String set", "NS": "Number set", "BS": "Binary set"}
@@ -146,16 +148,32 @@ FLAG = Kind("BOOL", "true or false", lambda flag, _: bool(flag))
 PRIORITIES = (1, 50_000)
 
 
-def _read_priority(digits: str, _: HomeAccount) -> int:
-    # What is no number, or is NaN, which can't be compared, DynamoDB refuses; a file may hold it.
-    with suppress(InvalidOperation):
-        number = Decimal(digits)
-        if PRIORITIES[0] <= number <= PRIORITIES[1] and number == int(number):
-            return int(number)
-    raise CellError(f"is {quote(digits)}; use {PRIORITY.range}")
+def whole_number(lowest: int, highest: int) -> Kind:
+    words = f"a whole number from {lowest} to {highest}"
+
+    def read(digits: str, _: HomeAccount) -> int:
+        # What is no number, or is NaN, which can't be compared, DynamoDB refuses; a file may hold it.
+        with suppress(InvalidOperation):
+            number = Decimal(digits)
+            if lowest <= number <= highest and number == int(number):
+                return int(number)
+        raise CellError(f"is {quote(digits)}; use {words}")
+
+    return Kind("N", words, read)
 
 
-PRIORITY = Kind("N", "a whole number from {} to {}".format(*PRIORITIES), _read_priority)
+PRIORITY = whole_number(*PRIORITIES)
+
+
+def _read_waves(text: str, _: HomeAccount) -> str:
+    try:
+        Waves.read(text)
+    except ValueError as error:
+        raise CellError(f"{quote(text)} {error}") from None
+    return text
+
+
+WAVES = Kind("S", "waves, as 1, 10%, 50%, 100% every 15m, or linear 10% every 5m; or at once", _read_waves)
 
 # ISO 8601 in its extended form; `fromisoformat` takes much more, week dates and any character for the T among them.
 # As both Python and JSON Schema (ECMA 262) read it: no \d, which means more in Python.
@@ -355,7 +373,7 @@ def _hidden(text: str) -> str:
 # Written by Rolekeeper only. A row is the same row whatever they say.
 OURS = (
     *("status", "status_reason", "status_details", "status_revision"),
-    *("matched", "occupied", "held_revision", "judging"),
+    *("matched", "occupied", "held_revision", "judging", "moved"),
 )
 
 # A published mapping has to fit into one item (400 KB) with room to spare.
@@ -367,6 +385,11 @@ REGION, REGION_CODES = "[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", "Region codes, as us-e
 OU, ROOT = "ou-[a-z0-9]{4,32}-[a-z0-9]{8,32}", "r-[a-z0-9]{4,32}"
 UNIT = f"({OU}|{ROOT})(/[*])?"
 UNIT_IDS = "ids of organizational units, as ou-a1b2-c3d4e5f6, or of the root, as r-a1b2 (r-a1b2/*: and all below it)"
+
+
+# CloudWatch API reference, `PutMetricAlarm`: up to 255 characters, and an ARN ends with them; commas part names.
+ALARM, ALARMS, ALARM_NAMES = "[!-+.-:<-~-]([ -+.-:<-~-]{0,510}[!-+.-:<-~-])?", 20, "names or ARNs of CloudWatch alarms"
+FAILURES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,16 +418,24 @@ COLUMNS = (
     Column("regions", "all", text_set(REGION, REGIONS, REGION_CODES)),
     Column("units", "all", text_set(UNIT, UNITS, UNIT_IDS)),
     Column("not_units", "none", text_set(UNIT, UNITS, UNIT_IDS, absent="none")),
+    Column("rollout", "as deployed", WAVES),
+    Column("halt_on", "as deployed", text_set(ALARM, ALARMS, ALARM_NAMES, absent="none but the deployment's")),
+    Column("halt_after", "0", whole_number(0, FAILURES)),
+    Column("on_halt", OnHalt.WAIT.value, choice(OnHalt)),
     Column("expires_at", "never", INSTANT),
     Column("owner", "none", text(OWNER)),
     Column("description", "none", text(DESCRIPTION)),
 )
 
+# By which a person has a halted rollout go on: the revision; removed from the row once that is done.
+RESUME = Column("resume_revision", "none", whole_number(1, 10**9))
 # Who claims to have made an edit: removed from the row once that is judged. A malformed one is only a warning.
 EDITED_BY = Column("edited_by", "none", text(EDITOR))
 
-_KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, EDITED_BY))
-# What the mapping itself says is in the other columns.
+# Columns that are taken out of the row again: a malformed one is only a warning.
+PASSING = (EDITED_BY, RESUME)
+_KNOWN = tuple(column.name for column in (*KEYS, *COLUMNS, *PASSING))
+# What the mapping itself says is in the other columns. To resume is an act, so it has the row judged.
 _NOT_CONTENT = frozenset({*OURS, EDITED_BY.name})
 # A row may hold thousands of unknown columns; the first few tell what happened.
 _UNKNOWN_SHOWN = 5
@@ -419,12 +450,16 @@ FULL = (ITEM_KB - 8) * 1024
 
 @dataclass(frozen=True, slots=True)
 class ParsedRow:
-    """What a row says: a mapping, or all the problems that keep it from being one; and who claims to have edited it."""
+    """What a row says: a mapping, or all the problems that keep it from being one; and who claims to have edited it.
+
+    `resume` is the revision whose rollout is to go on.
+    """
 
     spec: MappingSpec | None
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     edited_by: str = ""
+    resume: int = 0
 
 
 def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
@@ -432,7 +467,7 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
     values: dict[str, Any] = {}
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    for column in (*KEYS, *COLUMNS, EDITED_BY):
+    for column in (*KEYS, *COLUMNS, *PASSING):
         if column.name not in attributes:
             if column.default == "required":
                 problems.append(Problem("is missing", f"give {column.kind.range}", column=column.name))
@@ -440,18 +475,18 @@ def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
         try:
             values[column.name] = column.kind.read(attributes[column.name], home)
         except CellError as error:
-            (warnings if column is EDITED_BY else problems).append(Problem(str(error), column=column.name))
+            (warnings if column in PASSING else problems).append(Problem(str(error), column=column.name))
     problems += _about_exclusions(values)
     warnings += (*_about_unknown(attributes), *_about_sense(values, attributes))
     if (size := size_of(attributes)) > FULL:
         what = f"the row has {size / 1024:.0f} KB, and with {ITEM_KB} it has no room for its status"
         remedy = f"shorten it to at most {FULL // 1024} KB: rolekeeper mapping get shows the status until then"
         problems.append(Problem(what, remedy))
-    edited_by = values.pop(EDITED_BY.name, "")
+    edited_by, resume = values.pop(EDITED_BY.name, ""), values.pop(RESUME.name, 0)
     spec = None
     if not problems:
         spec = MappingSpec(MappingKey(values.pop("tag_key"), values.pop("tag_value")), **values)
-    return ParsedRow(spec, tuple(problems), tuple(warnings), edited_by=edited_by)
+    return ParsedRow(spec, tuple(problems), tuple(warnings), edited_by=edited_by, resume=resume)
 
 
 def _about_exclusions(values: Mapping[str, Any]) -> Iterator[Problem]:

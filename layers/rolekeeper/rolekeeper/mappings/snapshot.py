@@ -14,7 +14,17 @@ from rolekeeper.instances.window import counted_with
 from rolekeeper.mappings.impact import Impact, Scan
 from rolekeeper.mappings.revisions import Entry, StoredMapping
 from rolekeeper.mappings.rollout import Rollout
-from rolekeeper.mappings.rows import EDITED_BY, Attributes, ParsedRow, changes, content, fingerprint, quote, row_of
+from rolekeeper.mappings.rows import (
+    EDITED_BY,
+    RESUME,
+    Attributes,
+    ParsedRow,
+    changes,
+    content,
+    fingerprint,
+    quote,
+    row_of,
+)
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Ending, Refresh, Status, Verdict
 from rolekeeper.model.mapping import Approval, Held, MappingKey, Outgrown, PublishedMapping, same_person
@@ -84,7 +94,7 @@ class RowSnapshot:
         """The tombstone that is published, or would be if the row were deleted; None if nothing was ever published."""
         if self.published is None:
             return self.stored.published
-        return self.numbered(replace(self.published, deleted=True))
+        return self.numbered(replace(self.published, deleted=True, former=None))
 
     def numbered(self, mapping: PublishedMapping) -> PublishedMapping:
         """Number a candidate, as usable: the held revision's number if that says the same, otherwise the next."""
@@ -179,6 +189,14 @@ class RowSnapshot:
         return asked and content(self.row) == content(row_of(tombstone.spec))
 
     @cached_property
+    def goes_back(self) -> bool:
+        """Whether it says what was published before a rollout that goes on: that needs no approval and no waves."""
+        spec, former = self.parsed.spec, self.published.former if self.published else None
+        if former is None or former.deleted:
+            return former is not None and (self.deletes or bool(spec and not spec.enabled))
+        return spec is not None and not self.deletes and spec.gives_as(former.spec)
+
+    @cached_property
     def deletes(self) -> bool:
         """Whether a deletion is judged: the row is gone, or was put back as its deletion is held."""
         return not self.row or self.holds_deletion
@@ -201,8 +219,9 @@ class RowSnapshot:
 
     @property
     def done(self) -> tuple[str, ...]:
-        """The column to remove once the row is judged."""
-        return (EDITED_BY.name,) if self.parsed.edited_by else ()
+        """The columns to remove once the row is judged."""
+        passing = {EDITED_BY.name: self.parsed.edited_by, RESUME.name: self.parsed.resume}
+        return tuple(name for name, value in passing.items() if value)
 
     def editor_of(self, mapping: PublishedMapping) -> str:
         """Return who claims to have made an edit: who is named now, or was when the same content was held before."""

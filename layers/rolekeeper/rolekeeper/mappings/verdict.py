@@ -12,6 +12,7 @@ from rolekeeper.mappings.rows import Attributes, fingerprint
 from rolekeeper.mappings.table import VERDICT
 from rolekeeper.model.mapping import Approval, Held, MappingKey, PublishedMapping
 from rolekeeper.model.problem import Reason, ReasonCode, details, sentence
+from rolekeeper.model.waves import Progress
 from rolekeeper.storage import layout
 
 # Only in the mapping's history: each instance's replace is an event.
@@ -22,6 +23,8 @@ class Status(StrEnum):
     """What a row says (docs/mappings.md, "Status"); never `Removed` or `Discarded`, which history and events say."""
 
     PUBLISHED = "Published"
+    ROLLING_OUT = "Rolling out"
+    HALTED = "Halted"
     EXPIRED = "Expired"
     REJECTED = "Rejected"
     CONFLICT = "Conflict"
@@ -72,6 +75,8 @@ class Verdict:
         matched: how many instances it governs, `occupied` how many of them carry a foreign role; None: unchanged.
         held: the revision that waits for approval; 0: none does, and the column goes. None: unchanged.
         shown: what is kept of an edit that is held.
+        moved: how many instances a rollout has moved; None: there is none, and the column goes.
+        progress: the rollout that begins with what is published.
         judging: how many accounts are asked, before there is a verdict; 0: the column goes.
         done: columns that are done with: they go, if they still say what was read.
         approval: by which a held revision is published.
@@ -104,6 +109,8 @@ class Verdict:
     shown: Held | None = None
     approval: Approval | None = None
     judging: int = 0
+    moved: int | None = None
+    progress: Progress | None = None
     changed: bool = False
     in_conflict: frozenset[MappingKey] = frozenset()
     freed: Mapping[MappingKey, "Verdict"] = field(default_factory=dict)
@@ -121,12 +128,12 @@ class Verdict:
         known: dict[str, Any] = {"status": self.status.value, "status_reason": self.reason}
         known |= {"status_details": details(self.reasons), "status_revision": self.revision}
         counts = {"matched": self.matched, "occupied": self.occupied, "held_revision": self.held or None}
-        counts["judging"] = self.judging or None
+        counts |= {"judging": self.judging or None, "moved": self.moved}
         return known | {name: value for name, value in counts.items() if value is not None}
 
     def gone(self, row: Attributes) -> list[str]:
-        held, judging = ("held_revision",) if self.held == 0 else (), () if self.judging else ("judging",)
-        return [name for name in (*held, *judging, *self.done) if name in row]
+        over = {"held_revision": self.held == 0, "judging": not self.judging, "moved": self.moved is None}
+        return [name for name in (*(name for name in over if over[name]), *self.done) if name in row]
 
     def is_in(self, row: Attributes) -> bool:
         return not self.gone(row) and not self._differs(row, *self.columns)
@@ -157,3 +164,20 @@ def approval_steps(key: MappingKey, revision: int, *, deletes: bool) -> tuple[Re
     named = {"tag_key": key.tag_key, "tag_value": key.tag_value}
     approve = ReasonCode.TO_APPROVE(**named, revision=revision, what="delete" if deletes else "approve")
     return (approve, ReasonCode.TO_KEEP(**named)) if deletes else (approve,)
+
+
+def in_waves(mapping: PublishedMapping, progress: Progress | None) -> tuple[Status, list[Reason]]:
+    """Return the status of a mapping that goes out in waves, and how far it has come or what halted it."""
+    key, former = mapping.key, mapping.former
+    named = {"tag_key": key.tag_key, "tag_value": key.tag_value}
+    was = former.revision if former and not former.deleted else None
+    steps = ReasonCode.TO_RESUME(**named, former=was)
+    if progress is None:
+        return Status.HALTED, [ReasonCode.ROLLOUT_LOST(), steps]
+    if progress.halted:
+        why = {name: value for name, value in progress.halted.items() if name != "code"}
+        return Status.HALTED, [ReasonCode[progress.halted["code"]](**why), steps]
+    waves, next_at = len(progress.counts), layout.timestamp(progress.next_at)
+    ahead = {"ends_at" if progress.wave == waves else "next_at": f"{next_at[:19]}Z"}
+    may, total = progress.counts[progress.wave - 1], progress.total
+    return Status.ROLLING_OUT, [ReasonCode.ROLLING_OUT(wave=progress.wave, waves=waves, may=may, total=total, **ahead)]

@@ -146,13 +146,17 @@ class Timer:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A managed profile (none, for `NONE`) that EC2 was asked to give: written first, so it explains any outcome."""
+    """A managed profile (none, for `NONE`) that EC2 was asked to give: written first, so it explains any outcome.
+
+    `rolls` names the rollout that moved the instance to it, if one did.
+    """
 
     profile_arn: str
     role: str
     mapping: MappingKey
     revision: int
     at: datetime
+    rolls: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +245,7 @@ class Decision:
 
     `code` is for machines, `reason` for people; `arguments` are what else it depends on. `association_id` is what a
     replace or a detach acts on: the lock. A wait that `polls` needs the retry loop; others end by an event or `until`.
+    `rolls` is the mapping by whose rollout the instance has moved, or `moves` now, which counts there.
     """
 
     action: Action
@@ -257,6 +262,8 @@ class Decision:
     overridden: tuple[Overridden, ...] = ()
     until: datetime | None = None
     arguments: tuple[str, ...] = ()
+    rolls: PublishedMapping | None = None
+    moves: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "reason", shown(self.reason, SENTENCE))

@@ -46,6 +46,13 @@ class WhenStopped(StrEnum):
     SWAP = "swap"
 
 
+class OnHalt(StrEnum):
+    """What a halted rollout does: it waits for a person, or goes back by itself."""
+
+    WAIT = "wait"
+    ROLLBACK = "rollback"
+
+
 class Mode(StrEnum):
     """Whether decisions are applied (`enforce`) or only recorded (`observe`)."""
 
@@ -83,6 +90,10 @@ IGNORED = MappingKey(IGNORE_TAG, "")
 PINNED = MappingKey(PIN_TAG, "")
 
 
+# The columns that change nothing on any instance: who answers for a row, and in which waves it goes out.
+_ABOUT = ("rollout", "halt_on", "halt_after", "on_halt", "owner", "description")
+
+
 @dataclass(frozen=True, slots=True)
 class MappingSpec:
     """What a mapping row says, once its columns are read (the table in docs/mappings.md)."""
@@ -102,6 +113,10 @@ class MappingSpec:
     regions: frozenset[str] = frozenset()
     units: frozenset[str] = frozenset()
     not_units: frozenset[str] = frozenset()
+    rollout: str = ""
+    halt_on: frozenset[str] | None = None
+    halt_after: int | None = None
+    on_halt: OnHalt | None = None
     expires_at: datetime | None = None
     owner: str = ""
     description: str = ""
@@ -112,6 +127,10 @@ class MappingSpec:
 
     def expired(self, now: datetime) -> bool:
         return self.expires_at is not None and self.expires_at <= now
+
+    def gives_as(self, other: "MappingSpec") -> bool:
+        """Return whether it gives the same roles to the same instances, however it got there."""
+        return replace(self, **{name: getattr(other, name) for name in _ABOUT}) == other
 
     def covers(self, account: str, region: str, unit: str | None) -> bool:
         """Return whether its scope has this account and Region; `unit` is empty for none, None for any."""
@@ -167,7 +186,8 @@ class PublishedMapping:
     which account something is missing, and `remedy` what to do about it. `deleted` marks a removed row's tombstone: it
     detaches; a missing record is damage, and holds.
     `former_profile_ids` are of deleted profiles of the same name; `profile_id` is empty until it is seen. `in_scope` is
-    whether its account was in one of its units, if it names some: only the hub knows that.
+    whether its account was in one of its units, if it names some: only the hub knows that. While it goes out in waves,
+    `former` is what was published there before.
     """
 
     spec: MappingSpec
@@ -180,10 +200,16 @@ class PublishedMapping:
     remedy: str = ""
     in_scope: bool = True
     suspended_in: str = field(default="", compare=False)
+    former: "PublishedMapping | None" = field(default=None, compare=False)
 
     @property
     def key(self) -> MappingKey:
         return self.spec.key
+
+    @property
+    def rollout(self) -> str:
+        """The name of its rollout, as the grants of what that moved have it."""
+        return f"{self.key} {self.revision}"
 
     @property
     def wants(self) -> tuple[str, str]:
@@ -200,6 +226,20 @@ class PublishedMapping:
         """Suspend it because of a problem, or resume it."""
         why = problem or Problem("")
         return replace(self, suspended_because=why.what, remedy=why.remedy, suspended_in=why.account)
+
+    def after(self, before: "PublishedMapping | None") -> "PublishedMapping":
+        """Have it go out in waves: until then an instance is governed as `before`, or not at all."""
+        if before and before.revision == self.revision:
+            return replace(self, former=before.former)
+        nothing = replace(self, revision=0, deleted=True)
+        return replace(self, former=replace(before or nothing, former=None))
+
+    @property
+    def spec_before(self) -> MappingSpec:
+        """What the row says once a rollout goes back: what it said before, or that a new one is disabled."""
+        if self.former is None or self.former.deleted:
+            return replace(self.spec, enabled=False)
+        return self.former.spec
 
     def is_idle(self, now: datetime) -> bool:
         return self.deleted or not self.spec.enabled or self.spec.expired(now)

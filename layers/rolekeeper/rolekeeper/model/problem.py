@@ -39,6 +39,7 @@ class Kind(StrEnum):
     MAPPING_HISTORY = "mapping history"
     REMOVE_MAPPING = "mapping rm"
     ROLL_BACK = "mapping rollback"
+    RESUME_ROLLOUT = "mapping resume"
     APPROVE = "mapping approve"
     DISCARD = "mapping discard"
     TAG = "aws ec2 create-tags"
@@ -147,6 +148,18 @@ class ReasonCode(Enum):
     APPROVED_OTHER_CONTENT = "{by} approved another content or other accounts than revision {revision} has"
     APPROVED_OWN_EDIT = "edited_by says that the approver made this edit: another person has to approve it"
     APPROVED_FEWER_CHANGES = "{by} approved {approved:,} changes, and it would make {changes:,} now"
+    ROLLING_OUT = (
+        "it goes out in waves: in wave {wave} of {waves} {may:,} of {total:,} instances may move"
+        "[; the next one begins at {next_at}][; the rollout ends at {ends_at}]"
+    )
+    ALARM_RINGS = "halted in wave {wave} of {waves}, because alarm {alarm} is in ALARM"
+    ALARM_UNREADABLE = "halted in wave {wave} of {waves}, because alarm {alarm} can't be read ({error})"
+    TOO_MANY_FAILED = (
+        "halted in wave {wave} of {waves}, because {failed} instances did not converge (halt_after allows {allowed})"
+    )
+    ROLLOUT_LOST = "halted, because the item of the state table that counts its moves can't be read"
+    TO_RESUME = "to go on: {resume}[; to go back: {rollback}]"
+    STILL_ROLLING = "revision {revision} still goes out in waves; wait for its end, resume it, or take it back first"
     NO_ANSWER_IN_ACCOUNTS = (
         "{accounts} gave no answer ({error} to {action})[, its sweep {then} it there]"
         "[, the sweep of each {each_then} it there]"
@@ -166,8 +179,8 @@ class ReasonCode(Enum):
         return Reason(self, {name: it for name, it in arguments.items() if it not in (None, "", [])})
 
 
-# The steps that can be taken about a held revision.
-STEPS = (ReasonCode.TO_APPROVE, ReasonCode.TO_KEEP)
+# The steps that can be taken about a held revision, or a halted rollout.
+STEPS = (ReasonCode.TO_APPROVE, ReasonCode.TO_KEEP, ReasonCode.TO_RESUME)
 # Where to read on, in the row and in the command; the console's pages have their own.
 HINTS = {
     ReasonCode.FOREIGN_ROLES_STAY: " (occupied says how many; explain says what to do)",
@@ -191,7 +204,9 @@ class Reason:
         if self.code in STEPS:
             key = values["tag_key"], values["tag_value"]
             shown["approve"] = Remedy(Kind.APPROVE, (*key, str(values.get("revision"))))
-            shown["discard"] = Remedy(Kind.DISCARD, key)
+            shown |= {"discard": Remedy(Kind.DISCARD, key), "resume": Remedy(Kind.RESUME_ROLLOUT, key)}
+            if "former" in values:
+                shown["rollback"] = Remedy(Kind.ROLL_BACK, (*key, str(values["former"])))
 
         def given(part: re.Match[str]) -> str:
             return part[1] if shown.keys() >= {*re.findall(r"{(\w+)", part[1])} else ""

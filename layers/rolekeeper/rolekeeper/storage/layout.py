@@ -29,6 +29,7 @@ from rolekeeper.model.instance import (
 )
 from rolekeeper.model.mapping import NO_PIN, Held, MappingKey, Pin, PublishedMapping
 from rolekeeper.model.text import escaped, unplain_at
+from rolekeeper.model.waves import Progress
 
 type Key = tuple[str, str]
 
@@ -153,6 +154,22 @@ def held_key(key: MappingKey) -> Key:
 def budget_key(key: MappingKey) -> Key:
     """Return the key of one mapping's approved changes, for the revision `credit_revision` (`credit_of`)."""
     return mapping_pk(key).replace("mapping", "window", 1), "window"
+
+
+def rollout_key(key: MappingKey) -> Key:
+    """Return the key of one mapping's rollout: how far the last revision in waves has come."""
+    return budget_key(key)[0], "rollout"
+
+
+def rollout_item(key: MappingKey, progress: Progress) -> "Item":
+    """Encode a rollout; what moves count of a revision has its own attributes, as `credit_of` has."""
+    counted = {f"{name}:{progress.revision}": getattr(progress, name) for name in ("moved", "failed")}
+    return {**key_attributes(rollout_key(key)), **encode(progress), **counted}
+
+
+def rollout_from(item: Mapping[str, Any]) -> Progress:
+    counted = {name: item.get(f"{name}:{item['revision']}", 0) for name in ("moved", "failed")}
+    return decode(Progress, {**item, **counted})
 
 
 def credit_of(revision: int) -> str:

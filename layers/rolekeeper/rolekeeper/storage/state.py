@@ -8,6 +8,7 @@ lock beyond the association id. A corrupt item is returned as an error beside th
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import batched, chain, islice
@@ -17,6 +18,7 @@ from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError, PermanentEr
 from rolekeeper.model.instance import InstanceKey, InstanceRecord, RecordChange, Target, Timer
 from rolekeeper.model.mapping import Control, MappingKey, Pin, PublishedMapping
 from rolekeeper.model.text import escaped
+from rolekeeper.model.waves import Progress
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import Item, Key
 
@@ -252,6 +254,7 @@ class Snapshot:
     published: Mapping[MappingKey, PublishedMapping] = field(default_factory=dict)
     damaged: Mapping[InstanceKey | MappingKey, AwsRefusalError] = field(default_factory=dict)
     counters: Mapping[layout.Key, layout.Item] = field(default_factory=dict)
+    rollouts: Mapping[MappingKey, Progress | None] = field(default_factory=dict)
 
     def record(self, key: InstanceKey) -> InstanceRecord:
         return self.records.get(key, InstanceRecord())
@@ -281,8 +284,7 @@ class State:
         counters: Sequence[layout.Key] = (),
     ) -> Snapshot:
         """Read the control item, the instances' records and pins, which are `checked`, and these published mappings."""
-        keys, wanted = list(instances), list(mappings)
-        known = {} if self.remembers is None else self.remembers
+        keys, wanted, known = list(instances), list(mappings), {} if self.remembers is None else self.remembers
         unknown = (key for key in wanted if key not in known)
         records: dict[InstanceKey, InstanceRecord] = {}
         pins: dict[InstanceKey, Pin] = {}
@@ -314,8 +316,19 @@ class State:
                     damaged[subject] = error
         control = _control(items.get(layout.CONTROL, {}), *map(items.get, registered))
         published = {key: known[key] for key in wanted if key in known}
+        rolling = [key for key, mapping in published.items() if mapping.former]
         counted = {key: items.get(key, {}) for key in counters}
-        return Snapshot(control, records, pins, published=published, damaged=damaged, counters=counted)
+        snapshot = Snapshot(control, records, pins, published=published, damaged=damaged, counters=counted)
+        return replace(snapshot, rollouts=self.rollouts(rolling)) if rolling else snapshot
+
+    def rollouts(self, keys: Iterable[MappingKey]) -> dict[MappingKey, Progress | None]:
+        """Read how far the rollouts of these mappings have come; None of one that is lost, or can't be read."""
+        at = {layout.rollout_key(key): key for key in keys}
+        found = dict[MappingKey, Progress | None].fromkeys(at.values())
+        for place, item in self.store.get(list(at)).items():
+            with suppress(CorruptItemError):
+                found[at[place]] = self.store.decode(layout.rollout_from, item)
+        return found
 
     def note_sent(self, target: Target, number: int, last: Sequence[str], *, at: datetime) -> None:
         """Note how many instances a target's sweeps sent that may still wait, and the ids of the `last` of them."""

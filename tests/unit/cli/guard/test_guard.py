@@ -9,7 +9,7 @@ from moto.events.models import EventPattern
 from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from rolekeeper.mappings.rows import COLUMNS, EDITED_BY, KEYS
+from rolekeeper.mappings.rows import COLUMNS, KEYS, PASSING
 from rolekeeper_cli.doctor.guards import denies
 from rolekeeper_cli.guard import use as guard
 from rolekeeper_cli.guard.command import PARTS
@@ -158,7 +158,7 @@ def test_a_hubs_pattern_leaves_out_the_changer_of_each_spoke(hub: Terminal) -> N
 
 def test_editors_have_every_column_but_rolekeepers() -> None:
     """A column that is added has to be somebody's."""
-    assert set(guard.EDITORS_COLUMNS) == {column.name for column in (*KEYS, *COLUMNS, EDITED_BY)}
+    assert set(guard.EDITORS_COLUMNS) == {column.name for column in (*KEYS, *COLUMNS, *PASSING)}
     assert set(guard.EDITORS_COLUMNS).isdisjoint(OURS)
 
 

@@ -43,6 +43,26 @@ def written(browser: TestClient, plan: Response) -> Response:
 # ---- the list, and one ----
 
 
+@pytest.mark.parametrize(
+    ("status", "details", "said"),
+    [
+        ("Rolling out", {"code": "rolling-out", "wave": 2, "waves": 3, "may": 3, "total": 6}, "Wave 2 of 3: 2 of 6"),
+        ("Halted", {"code": "alarm-rings", "wave": "1", "waves": "3", "total": "6"}, "Wave 1 of 3: 2 of 6"),
+        ("Published", {"code": "rolling-out", "wave": 2, "waves": 3, "may": 3, "total": 6}, ""),
+        ("Halted", {"code": "alarm-rings", "wave": "x", "waves": "3", "total": "6"}, ""),
+    ],
+)
+def test_a_rollout_shows_how_far_it_has_come_with_its_waves_as_marks(
+    browser: TestClient, desk: Desk, status: str, details: dict[str, object], said: str
+) -> None:
+    desk.edit("workload=web", role="web", rollout="1, 50%, 100% every 15m")
+    desk.set("workload=web", status=status, status_reason="in waves", status_details=[details], moved=2)
+    page = browser.get(mapping_url(mapping_key("workload=web"))).text
+    marks = re.findall(r'<line x1="(\d+)"', page)
+    assert marks == (["16", "50", "100"] if said else [])
+    assert f"{said} instances moved" in text_of(page) or not said
+
+
 def test_the_list_begins_with_what_wants_a_person(browser: TestClient, desk: Desk) -> None:
     desk.edit("workload=web", role="web", owner="team-web")
     desk.edit("workload=bad", role="no-such")

@@ -39,6 +39,8 @@ def everything(desk: Desk, site: Site) -> None:
     for tag in ("app=bad", "app=worse"):
         desk.edit(tag, role="no-such")
     desk.put("app=later", role="web", status="Waiting", status_reason="AWS gave no answer", status_revision=0)
+    for status in ("Rolling out", "Halted"):
+        desk.put(f"rolls={status}", role="web", status=status, status_reason="in waves", status_revision=1)
     assert {row.standing for row in site.fleet.ask().rows} == {*InstanceStatus}
     assert {row.status for row in site.mappings()} == {*Status} - {Status.REMOVED, Status.DISCARDED}
 

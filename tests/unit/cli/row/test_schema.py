@@ -14,7 +14,7 @@ from jsonschema import Draft7Validator, ValidationError, validators
 
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from rolekeeper.mappings.rows import COLUMNS, EDITED_BY, KEYS, OURS, HomeAccount, read_row, row_of
+from rolekeeper.mappings.rows import COLUMNS, KEYS, OURS, PASSING, HomeAccount, read_row, row_of
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.row import schema
 from rolekeeper_cli.row.edits import edited
@@ -176,7 +176,7 @@ def test_a_malformed_row_is_refused_by_the_schema_unless_only_the_reader_can_tel
 
 # ---- a column explained ----
 
-ALL = [*(each.name for each in (*KEYS, *COLUMNS, EDITED_BY)), *OURS]
+ALL = [*(each.name for each in (*KEYS, *COLUMNS, *PASSING)), *OURS]
 
 
 @pytest.mark.parametrize("name", ALL)

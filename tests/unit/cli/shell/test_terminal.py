@@ -18,6 +18,7 @@ LINES = {
     "mapping set": ("a small fleet", "app=web role=db", ExitCode.CHANGES),
     "mapping rm": ("an edit that is held", "app=web", ExitCode.HELD),
     "mapping rollback": ("an edit that is held", "app=web --to 1", ExitCode.CHANGES),
+    "mapping resume": ("a rollout that is halted", "app=web", ExitCode.CHANGES),
     "mapping discard": ("an edit that is held", "app=web", ExitCode.CHANGES),
     "mapping approve": ("an edit that is held", "app=web", ExitCode.CHANGES),
     "attach": ("a small fleet", "bastion web", ExitCode.CHANGES),
