@@ -15,6 +15,7 @@ from fixtures.terminal import undeclared
 from rolekeeper_cli.main import cli
 from rolekeeper_cli.shell.command import Group
 from rolekeeper_local.account import EmulatedAccount
+from rolekeeper_local.demo_account import ALARM
 from support.fleets import launch_many
 from support.waiting import eventually
 
@@ -173,6 +174,19 @@ def a_held_edit_is_discarded_and_approved(run: Runner, deployed: EmulatedAccount
     run("mapping", "rm", "held=a", "--yes")
 
 
+def a_halted_rollout_goes_on(run: Runner, deployed: EmulatedAccount, instance: str) -> None:
+    cloudwatch = deployed.aws.session().client("cloudwatch")
+    cloudwatch.put_metric_alarm(AlarmName=KEY, **ALARM)
+    cloudwatch.set_alarm_state(AlarmName=KEY, StateValue="ALARM", StateReason="a test")
+    edit = ("role=s3-read", f"halt_on={KEY}", "rollout=1, 100% every 15m")
+    run("mapping", "set", KEY, *edit, "--yes", "--no-wait")
+    eventually(lambda: run("mapping", "get", KEY)["status"] == "Halted")
+    cloudwatch.set_alarm_state(AlarmName=KEY, StateValue="OK", StateReason="a test")
+    assert run("mapping", "resume", KEY, "--yes")
+    eventually(lambda: run("mapping", "get", KEY)["status"] != "Halted")
+    eventually(lambda: deployed.carries(instance, "s3-read"))
+
+
 def test_every_command_says_what_it_did(run: Runner, deployed: EmulatedAccount, instance: str, tmp_path: Path) -> None:
     file = tmp_path / "mappings.yaml"
     row = mappings_are_edited(run, file)
@@ -180,6 +194,7 @@ def test_every_command_says_what_it_did(run: Runner, deployed: EmulatedAccount, 
     roles_are_changed_by_hand(run, deployed, instance)
     the_deployment_is_operated(run, deployed)
     a_held_edit_is_discarded_and_approved(run, deployed)
+    a_halted_rollout_goes_on(run, deployed, instance)
     answer = run("mapping", "rm", KEY, "--yes")
     assert answer["changes"][0]["kind"] == "deleted"
     assert run.ran | ELSEWHERE == {path for path, _ in commands()}
