@@ -396,6 +396,23 @@ def test_an_instance_that_one_rollout_moved_counts_in_another_one_too(rolling: R
     assert [rolling.world.carries(each) for each in (moved, rolling.fleet[-1])].count("other") == 1
 
 
+def test_what_one_rollout_moved_stays_moved_while_another_one_concerns_it(rolling: Rolling) -> None:
+    rolling.desk.edit("workload=*", role="web", priority=900)
+    rolling.desk.converged("web", workload="other")
+    rolling.edit()
+    moved = next(each for each in rolling.fleet if rolling.world.carries(each) == "api")
+    rolling.world.tag(moved, workload="elsewhere")
+    rolling.settle()
+    assert rolling.world.carries(moved) == "web"
+    rolling.world.tag(moved, workload="web")
+    rolling.desk.edit("workload=*", role="api", priority=900, rollout=WAVES)
+    rolling.settle()
+    assert rolling.world.carries(moved) == "api", "as its own rollout gave it"
+    key = rolling.world.key(moved)
+    grants = rolling.world.state.read([key], ()).record(key).grants.values()
+    assert [grant.rolls for grant in grants if grant.role == "api"] == ["workload=web 2"]
+
+
 def test_an_approved_edit_goes_out_in_waves_too(rolling: Rolling) -> None:
     rolling.desk.limits = Limits(1, 0)
     assert rolling.edit() is Status.HELD

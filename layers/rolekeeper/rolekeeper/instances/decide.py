@@ -182,9 +182,12 @@ def _in_waves(seen: Observation, decided: Decision, ownership: Ownership) -> Dec
     if not (rolling and seen.instance):
         return decided
     waiting = {key: one for key, one in rolling.items() if not _has_moved(seen, one)}
+    # Whatever changes it next remembers that it moved: its grant may overwrite the one that says so.
+    moved = (one for key, one in rolling.items() if key not in waiting)
+    decided = replace(decided, rolls=max(moved, key=lambda one: one.key == decided.mapping, default=None))
     if not waiting:
-        return replace(decided, rolls=next(iter(rolling.values())))
-    before = _as_before(seen, seen.instance, waiting, ownership=ownership)
+        return decided
+    before = replace(_as_before(seen, seen.instance, waiting, ownership=ownership), rolls=decided.rolls)
     if decided == before or (decided.action in (Action.NOTHING, Action.HOLD) and not before.action.mutates):
         return decided
     key = next((key for key in (decided.mapping, before.mapping) if key in waiting), next(iter(waiting)))

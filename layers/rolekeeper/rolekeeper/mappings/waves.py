@@ -36,15 +36,13 @@ class Rollouts:
 
     def step(self, keys: Collection[MappingKey], correlation_id: str) -> set[MappingKey]:
         """Look at these rollouts; returns those to look at again in the next minute."""
-        stored = {key: self.publisher.revisions.read(key) for key in keys}
-        going = {key: one for key, one in stored.items() if one.progress}
+        going = {key: one for key in keys if (one := self.publisher.revisions.read(key)).progress}
         watched = {name for one in going.values() if one.progress and not one.progress.halted for name in self._of(one)}
         states = self.alarms.states(watched) if watched else {}
         left: set[MappingKey] = set()
         for key, one in going.items():
             with suppress(ConflictError):  # another run made the step
-                goes_on = self._step(one, states, correlation_id)
-                left |= {key} if goes_on else set()
+                left |= {key} if self._step(one, states, correlation_id) else set()
         return left
 
     def _of(self, stored: StoredMapping) -> frozenset[str]:
@@ -79,8 +77,8 @@ class Rollouts:
         says = read_row(row, self.publisher.home).spec
         if says == mapping.spec and says.on_halt is OnHalt.ROLLBACK:
             by = layout.to_attributes({EDITED_BY.name: BY_ITSELF})
-            as_read = if_as_read(row, ("status", *(column.name for column in COLUMNS)))
-            table.put(row_of(mapping.spec_before) | by, as_read)
+            as_read = ("status", *(column.name for column in COLUMNS))
+            table.put(row_of(mapping.spec_before) | by, if_as_read(row, as_read))
 
     def _show(self, mapping: PublishedMapping, progress: Progress, correlation_id: str) -> None:
         """Say in the row how many have moved by now; a run that ended early may have left it at another wave."""
@@ -91,8 +89,7 @@ class Rollouts:
         if row["status"]["S"] != status or not row.get("status_reason", {}).get("S", "").startswith(sentence(why)):
             self.publisher.recheck(mapping.key, correlation_id, ended=True)
         elif number_in(row, "moved") != progress.moved:
-            update = if_as_read(row, ("status", "status_revision")).set({"moved": progress.moved})
-            table.update(mapping.key, update)
+            table.update(mapping.key, if_as_read(row, ("status", "status_revision")).set({"moved": progress.moved}))
 
 
 def _halted(progress: Progress, alarms: Mapping[str, str], halt_after: int) -> Progress | None:
