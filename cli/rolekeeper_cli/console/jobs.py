@@ -103,7 +103,7 @@ class Job:
         return self.end.is_set() and (self.abandoned or outdated or failed or age > _KEPT)
 
     def values(self) -> dict[str, Any]:
-        """All of it, for a page; `first` is what was found first, None until then: most looks find one thing.
+        """All of it, for a page; `first` is what was found first, `last` the newest; None until then.
 
         What kept it from finding more is raised, as AWS said it.
         """
@@ -112,7 +112,8 @@ class Job:
         if ended and self.error:
             raise self.error
         found = list(self.found)
-        return {"job": self, "version": version, "ended": ended, "found": found, "first": next(iter(found), None)}
+        ends = {"first": found[0], "last": found[-1]} if found else dict.fromkeys(("first", "last"))
+        return {"job": self, "version": version, "ended": ended, "found": found, **ends}
 
 
 class Jobs:

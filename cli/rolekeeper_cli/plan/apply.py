@@ -374,7 +374,9 @@ def _write_rows(deployment: Deployment, proposed: Proposal, report: Report, *, a
     verdicts = {each.key: each for each in (*written.rows, *written.others)}
     # One that isn't held after all, as the fleet grew, is published already.
     held = [verdicts[each.key] for each in proposed.edits if approve and each.needs_approval and each.key in verdicts]
-    numbers = {row.key: row.held_revision for row in held if row.is_held and not _is_own(deployment, row)}
+    read = deployment.app.revisions.read
+    others = [row for row in held if row.is_held and not edits.is_own(deployment, read(row.key).held)]
+    numbers = {row.key: row.held_revision for row in others}
     approved = edits.approve(deployment, numbers)
     approved.require_judged()
     verdicts |= {each.key: each for each in approved.rows}
@@ -386,10 +388,6 @@ def _write_rows(deployment: Deployment, proposed: Proposal, report: Report, *, a
         what = "not every row was published as planned"
         raise CommandError(what, "fix what is shown above, then plan again", code=edits.exit_code(bad))
     return waiting
-
-
-def _is_own(deployment: Deployment, row: Row) -> bool:
-    return edits.is_own(deployment, deployment.app.revisions.read(row.key).held)
 
 
 def _in_effect(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> dict[InstanceKey, str]:

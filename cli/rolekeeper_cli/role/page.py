@@ -67,26 +67,28 @@ def _all(request: Request) -> Job:
 
 
 def _look(deployment: Deployment, *, ask_last_accessed: bool) -> Iterator[Mapping[str, Any]]:
-    places = Places.chosen(deployment)
-    found = views.view(deployment, places, last_accessed=ask_last_accessed)
-    home = deployment.home.account
+    """Yield the own roles and who gives them, which is known soon; then all, with what AWS says of each."""
+    places, own, home = Places.chosen(deployment), Places.of(deployment, [deployment.home]), deployment.home.account
     # Of several targets of an account, it was the first that was asked.
     readers = {each.settings.account: each.app.roles.policies for each in reversed(places.all)}
     # Only a hub's say of which account they are.
     rows: dict[str, MappingView] = {}
     with suppress(AwsRefusalError):  # the documents say that the caller may not see them
         rows = {row.mapping: row for row in mappings.views_of(deployment, deployment.rows)}
-    listed = [_in_effect(_with_access(each, each.account or home, readers), rows) for each in found.roles]
-    yield {
-        "roles": listed,
-        "summary": found.summary,
-        "account": found.account,
-        "unknown": [*found.unknown, *places.unseen_in_words()],
-        "path": deployment.settings.role_path,
-        "home": home,
-        "several": len({each.account for each in listed}) > 1,
-        "keys": {name: mappings.key_of(row) for name, row in rows.items()},
-    }
+    for whole in (True,) if ask_last_accessed else (False, True):
+        found = views.view(deployment, places if whole else own, last_accessed=ask_last_accessed, instances=whole)
+        listed = [_in_effect(_with_access(each, each.account or home, readers), rows) for each in found.roles]
+        yield {
+            "whole": whole,
+            "roles": listed,
+            "summary": found.summary,
+            "account": found.account,
+            "unknown": [*found.unknown, *places.unseen_in_words()],
+            "path": deployment.settings.role_path,
+            "home": home,
+            "several": len({each.account for each in listed}) > 1,
+            "keys": {name: mappings.key_of(row) for name, row in rows.items()},
+        }
 
 
 def _with_access(found: RoleView, account: str, readers: Mapping[str, PolicyReader]) -> RoleOnPage:
@@ -117,9 +119,10 @@ def _list(request: Request) -> dict[str, Any]:
     asks, only, account = asked["ask"] == _ASKS, asked["only"], asked["account"]
     job = look(request, "roles last-accessed", partial(_look, ask_last_accessed=True)) if asks else _all(request)
     values = job.values()
-    found = values["first"]
+    found = values["last"]
     of_account = [each for each in found["roles"] if account in ("", each.account)] if found else []
-    roles = [each for each in of_account if _has(each, asked["text"])]
+    texts = [(each, (each.role, each.in_short, *(each.mappings or ()), *(each.services or ()))) for each in of_account]
+    roles = [each for each, text in texts if contains(asked["text"], *text)]
     sort = Sort.read(asked["sort"], _COLUMNS)
     options = [*([] if asks else ["--no-last-accessed"]), *(["--unused"] if only == "unused" else [])]
     return values | {
@@ -144,11 +147,11 @@ def _one(request: Request) -> dict[str, Any]:
         uses = look(request, f"role {name}", partial(_uses, name))
     values = (uses or job).values()
     of_all = job.values()
-    found = of_all["first"]
+    found = of_all["last"]
     # By default the home account's, or that of the first that has it.
     named = [each for each in found["roles"] if each.role == name and account in ("", each.account)] if found else []
     shown = min(named, key=lambda each: each.account != found["home"], default=None)
-    if found and shown is None:
+    if found and found["whole"] and shown is None:
         where = f" in account {account}" if account else ""
         raise CommandError(f"there is no role {name} under {found['path']}{where}", advice("see: ", Remedy(Kind.ROLES)))
     instances = listed(request, _rows(request, (shown.instances if shown else None) or ()), "#instances")
@@ -173,10 +176,6 @@ def _rows(request: Request, instances: Iterable[str]) -> list[tuple[str, FleetRo
     known = {row.id: row for row in request.app.state.site.fleet.ask().rows}
     found = [(id_, known.get(id_)) for id_ in (each.rpartition("/")[2] for each in instances)]
     return sorted(found, key=lambda each: each[1].order if each[1] else (len(InstanceStatus), each[0], ""))
-
-
-def _has(role: RoleOnPage, text: str) -> bool:
-    return contains(text, role.role, role.in_short, *(role.mappings or ()), *(role.services or ()))
 
 
 def _is(only: str, role: RoleOnPage) -> bool:

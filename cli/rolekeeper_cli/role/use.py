@@ -46,7 +46,7 @@ def view(
     """The roles under the path in the accounts of these targets, and their numbers.
 
     A hub's roles name their account, and `unseen` lists the targets that couldn't be read. IAM's reports of last use,
-    and the instances that carry the roles, are read if they are asked for.
+    and the instances that carry the roles, are read if they are asked for. If neither is, roles have no details either.
     """
     is_hub, own = bool(deployment.settings.organization), Inventory(deployment.home.account)
     if names and not is_hub:
@@ -57,6 +57,7 @@ def view(
     def inventory(place: Deployment) -> Iterator[Inventory]:
         found = Inventory(place.settings.account) if place.elsewhere else own
         found.mappings = None if mappings is None else mappings.get(found.account, {})
+        found.has_details = last_accessed or instances
         found.carried = [
             carried.get(each.settings.target) for each in places.all if each.settings.account == found.account
         ]
@@ -124,9 +125,10 @@ _NOT_ASKED = Report(because="not asked")
 
 @dataclass(slots=True)
 class Inventory:
-    """The roles of an account, who uses them, and what couldn't be read, each reason once."""
+    """The roles of an account, who uses them, and what couldn't be read, each reason once; or what lists alone say."""
 
     account: str
+    has_details: bool = True
     # By a role's name, the mappings that give it; None if they couldn't be read.
     mappings: Mapping[str, Sequence[str]] | None = None
     # For each target that was meant, the instances that carry a profile, each with the profile's ARN; None for a target
@@ -170,10 +172,10 @@ def _read_own(deployment: Deployment, found: Inventory, names: Sequence[str], *,
     reports = Reports(deployment)
     if last_accessed:
         reports.begin([each.arn for each in roles])
-    profiles = found.attempt(lambda: _profiles(deployment))
+    profiles = found.attempt(lambda: _profiles(deployment)) if found.has_details else None
     if profiles is not None:
         found.find_instances(profiles.get)
-    found.quotas = found.attempt(lambda: _quotas(deployment))
+    found.quotas = found.attempt(lambda: _quotas(deployment)) if found.has_details else None
     with deployment.progress(len(roles), "roles read") as progress:
         for role in progress.over(roles):
             held = None if profiles is None else sorted(arn_name(arn) for arn in profiles if profiles[arn] == role.name)
@@ -262,7 +264,7 @@ def _role(place: Deployment, found: Inventory, role: Role, *, profiles: Sequence
     instances = None if found.instances is None else sorted(found.instances.get(name, ()))
     mappings = None if found.mappings is None else found.mappings.get(name, ())
     may = services = broad = None
-    if whole := found.attempt(lambda: checks.policies.role(name)):
+    if whole := found.attempt(lambda: checks.policies.role(name)) if found.has_details else None:
         role = whole
         may = found.attempt(lambda: checks.policies.allowed(name))
         services = None if may is None else _services(checks.policies.permissions(name))

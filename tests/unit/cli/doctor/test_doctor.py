@@ -52,9 +52,6 @@ def only(findings: list[tuple[str, str, str]]) -> tuple[str, str, str]:
     return finding
 
 
-# ---- the whole ----
-
-
 def test_it_changes_nothing(terminal: Terminal, ward: DoctorFixture, desk: Desk) -> None:
     desk.edit("workload=web", role="none-such")
     desk.quiet()
@@ -100,9 +97,6 @@ def test_what_was_found_before_aws_refused_is_told_too(finds: Finds, ward: Docto
     assert [each[0] for each in finds("rules")] == ["fail", "unknown"]
 
 
-# ---- what CloudFormation made ----
-
-
 def test_the_doctor_knows_the_template() -> None:
     template = load()
     assert {name for name, each in template["Outputs"].items() if "Condition" not in each} == OUTPUTS
@@ -134,9 +128,6 @@ def test_a_function_that_isn_t_woken(finds: Finds, ward: DoctorFixture, state: s
     uuid = ward.ids["OnInstanceEventWorkQueue"]
     if level == "fail":
         assert remedy == f"aws lambda update-event-source-mapping --uuid {uuid} --enabled"
-
-
-# ---- what it does ----
 
 
 @pytest.mark.parametrize(
@@ -207,9 +198,6 @@ def test_a_row_that_nobody_judges(finds: Finds, terminal: Terminal, desk: Desk) 
     assert only(finds("mappings")) == ("ok", "all rows are published as they are written: 1", "")
 
 
-# ---- the queues ----
-
-
 def test_what_waits(finds: Finds, desk: Desk, ward: DoctorFixture) -> None:
     now = desk.world.clock.now()
     desk.sqs.send_message(QueueUrl=desk.queue_url, MessageBody="{}")
@@ -242,9 +230,6 @@ def test_more_messages_than_there_should_be(finds: Finds, desk: Desk, monkeypatc
         assert ("warn" in [each[0] for each in finds("work-queue")]) == (at == 2)
 
 
-# ---- roles ----
-
-
 def test_a_role_that_a_mapping_gives_and_only_lambda_can_assume(finds: Finds, desk: Desk) -> None:
     desk.role("web", trust=TRUSTS_LAMBDA)
     desk.put("workload=web", role="web")
@@ -273,9 +258,6 @@ def test_a_role_without_a_profile(
     found, what, _ = only(finds("profiles"))
     assert (found, what.startswith("role web has no ")) == (level, level != "ok")
     assert level == "ok" or (given or "no mapping gives it") in what
-
-
-# ---- who runs it ----
 
 
 def test_the_page_s_needs_are_asked_for() -> None:
@@ -417,9 +399,6 @@ def test_where_no_control_policy_guards_the_tags_or_can_be_seen(
     vars(ward).update(ill)
     found, said, told = only(finds("tags"))
     assert (found, said.startswith(what), told.startswith(remedy)) == (level, True, True), (said, told)
-
-
-# ---- what verifications left ----
 
 
 def test_what_verifications_left_is_named_by_one_call(finds: Finds, ward: DoctorFixture, desk: Desk) -> None:

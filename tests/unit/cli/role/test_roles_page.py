@@ -12,6 +12,8 @@ from fakes.last_accessed import BEGUN, FakeReports
 from fixtures.console import words
 from fixtures.mappings import Desk
 from fixtures.roles import make_used_role
+from rolekeeper_cli.console.jobs import Abandoned
+from rolekeeper_cli.role import use
 
 type Make = Callable[..., None]
 
@@ -48,6 +50,20 @@ def test_each_role_is_a_row_with_who_carries_it_and_what_it_may_use(browser: Tes
     assert "admin none 0 2 days ago broad everything on *" in said
     assert "old none 0 2025-05-05 unused not broad reads S3" in said
     assert "web app=web 1 24 h ago not broad writes SNS; reads S3" in said
+
+
+def test_who_gives_each_is_shown_before_what_it_may_do_is_read(
+    browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*_: object) -> None:
+        raise Abandoned
+
+    monkeypatch.setattr(use, "_carried_by_target", ends)
+    desk.world.calls.clear()
+    said = words(browser.get("/roles"))
+    assert "Reading what each may do" in said
+    assert "web app=web … … … …" in said, "not unknown: it is still to come"
+    assert not {"GetRole", "ListRolePolicies", "DescribeInstances"} & {*desk.world.calls.made}
 
 
 @pytest.mark.parametrize(
