@@ -90,9 +90,6 @@ def asked(stack: FakeCloudFormation) -> dict[str, str | None]:
     return {each["ParameterKey"]: each.get("ParameterValue") for each in given}
 
 
-# ---- a first deployment ----
-
-
 def test_a_first_deployment_makes_a_stack_of_the_templates_defaults(
     terminal: Terminal, stack: FakeCloudFormation, uploads: Uploads
 ) -> None:
@@ -155,9 +152,6 @@ def test_what_was_deleted_outside_cloudformation_is_recreated_if_that_is_asked(
     assert stack.asked("create_change_set").get("DeploymentMode") == ("REVERT_DRIFT" if option else None)
 
 
-# ---- what is deployed stays ----
-
-
 def test_each_parameter_stays_but_for_those_that_are_given(terminal: Terminal, stack: FakeCloudFormation) -> None:
     stack.deployed(Mode="enforce", MaxChangesPerEdit="50", GoneParameter="x")
     stack.changes = [FUNCTION]
@@ -189,9 +183,6 @@ def test_a_table_that_would_be_replaced_is_pointed_at(terminal: Terminal, stack:
     assert "by an empty table" not in terminal("deploy", "--dry-run").stderr
 
 
-# ---- guided ----
-
-
 def test_guided_asks_for_each_parameter_until_it_is_allowed(terminal: Terminal, stack: FakeCloudFormation) -> None:
     stack.deployed(Mode="enforce", MaxChangesPerEdit="50", AlarmEmail="ops@example.com")
     stack.changes = [FUNCTION]
@@ -204,9 +195,6 @@ def test_guided_asks_for_each_parameter_until_it_is_allowed(terminal: Terminal, 
     assert "must be observe or enforce" in ran.stderr
     assert "LogLevel [DEBUG]: " in ran.stderr
     assert asked(stack) == {"Mode": "observe", "MaxChangesPerEdit": "40", "LogLevel": "DEBUG", "AlarmEmail": ""}
-
-
-# ---- the organization ----
 
 
 @pytest.fixture
@@ -267,9 +255,6 @@ def test_an_organization_that_is_an_answer_is_checked_too(
     assert (ran.exit_code, stack.calls) == (253, [])
 
 
-# ---- from a clone ----
-
-
 def test_a_clone_builds_what_it_deploys_before_anything_is_asked(
     terminal: Terminal, stack: FakeCloudFormation, make: Make, uploads: Uploads
 ) -> None:
@@ -291,9 +276,6 @@ def test_a_build_that_fails_asks_nothing(terminal: Terminal, stack: FakeCloudFor
     assert "make artifacts failed" in ran.stderr
     make.code = None
     assert "make isn't installed" in terminal("deploy", "--yes").stderr
-
-
-# ---- what is refused before anything is uploaded ----
 
 
 @pytest.mark.parametrize(
@@ -372,9 +354,6 @@ def test_what_a_template_has_by_default_and_what_it_takes_is_not_refused() -> No
     assert refused(KNOWN, merged(KNOWN, {}, {"RolePath": "/org/roles/", "ChangesPerSecond": "12.5"})) == {}
 
 
-# ---- what goes wrong ----
-
-
 def test_a_failure_names_the_resource_and_its_reason_and_no_follow_up(
     terminal: Terminal, stack: FakeCloudFormation
 ) -> None:
@@ -437,9 +416,6 @@ def test_the_embedded_aws_makes_its_stack_without_a_word(capsys: pytest.CaptureF
     with pytest.raises(ServiceError, match=r"failed \(ROLLBACK_COMPLETE\): OnRetry \(AWS::Lambda::Function\): no"):
         rollout.make(stack, "rolekeeper", template, parameters=parameters, sleep=lambda _: None)
     assert capsys.readouterr() == ("", "")
-
-
-# ---- the options ----
 
 
 def test_each_parameter_of_the_template_is_an_option() -> None:
