@@ -15,7 +15,7 @@ from simulation.fair_shares import overtaken
 CHANGES = int(os.environ.get("ROLEKEEPER_FAIR_SHARES") or 1_000)
 TIMES = 30 if CHANGES <= 1_000 else 300
 # An account's changes are made 4.8 a second: so many are about as long as a role takes in an account that is alone.
-A_TURN = 5
+A_TURN = 4
 
 
 @pytest.mark.parametrize("quiet", [HUB, SPOKE], ids=["the hub", "a spoke"])
