@@ -64,6 +64,7 @@ def test_who_gives_each_is_shown_before_what_it_may_do_is_read(
     assert "Reading what each may do" in said
     assert "web app=web … … … …" in said, "not unknown: it is still to come"
     assert not {"GetRole", "ListRolePolicies", "DescribeInstances"} & {*desk.world.calls.made}
+    assert "No role fits" not in words(browser.get("/roles?only=unused")), "which are unused isn't known yet"
 
 
 @pytest.mark.parametrize(
