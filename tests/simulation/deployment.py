@@ -370,10 +370,11 @@ class Deployment:
         for each in letters:
             self.send(each.body)
 
-    @property
-    def follow_ups(self) -> int:
-        """How many instances are to be looked at again."""
-        return sum(pk in layout.FOLLOW_UPS for pk, _ in self._timers)
+    def settle(self, longest: float) -> None:
+        """Play until no message waits and nothing is to be looked at again, or for so many seconds."""
+        until = self._engine.seconds + longest
+        while (self.waiting or any(pk in layout.FOLLOW_UPS for pk, _ in self._timers)) and self._engine.seconds < until:
+            self._engine.play(self._engine.seconds + 60)
 
     # ---- the hub's Region ----
 

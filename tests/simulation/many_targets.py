@@ -122,8 +122,7 @@ def edited(sizes: Sequence[int], *, workers: int, seed: int = 1, partitions: int
         quiet = [*accounts.values()][-1]
         untagged = [quiet.launch({}) for _ in range(tags)]
         _publish(world.tables, engine, accounts, sizes)
-        while deployment.waiting or deployment.follow_ups:  # what the launches sent
-            engine.play(engine.seconds + 60)
+        deployment.settle(LONGEST)  # what the launches sent
         world.listen()
         began = engine.seconds
         tagged = _tagged(engine, quiet, untagged, lambda: not sum(sizes) or any(of.changes for of in targets))

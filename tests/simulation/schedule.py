@@ -447,11 +447,8 @@ class Schedule:
 
         A change may wait for its turn even longer than the backoff, and EC2 may drop it: its follow-up finds that.
         """
-        engine = self.engine
-        engine.play(engine.seconds + BACKOFF)
-        until = engine.seconds + LATEST_TURN
-        while (self.deployment.follow_ups or self.deployment.waiting) and engine.seconds < until:
-            engine.play(engine.seconds + 60)
+        self.engine.play(self.engine.seconds + BACKOFF)
+        self.deployment.settle(LATEST_TURN)
 
     def _published(self) -> int:
         """How often a mapping was published so far."""

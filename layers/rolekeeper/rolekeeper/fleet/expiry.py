@@ -6,8 +6,8 @@ and because those of other targets weren't sent ahead: no timer waits for a targ
 Some minutes after a deletion its mapping is judged again: this finishes one that was cut off. So is the mapping of any
 other timer, because an earlier run may have published another revision, and failed then.
 
-Follow-ups are sent ahead too, and gone then. Each arrives at its own moment: those of a large edit would all come with
-the minute's first second, and most find no moment of their target's pace.
+Follow-ups are sent ahead too, and gone then, so that each arrives at its own moment. Sent all at once, most of those of
+a large edit would find no moment of their target's pace.
 """
 
 import math
