@@ -80,12 +80,14 @@ def test_what_came_since_its_last_sweep_is_counted_before_it_is_published_there(
     assert (desk.sweep(OTHER), carrying(desk, OTHER, fleet)) == (Swept(), 0)
     assert (desk.shows(TAG)[0], desk.row(TAG)["held_revision"], desk.in_effect(TAG).revision) == ("Held", 2, 1)
     assert "of the 60 in 222222222222/eu-west-1 it would change 60 (25 may change" in desk.shows(TAG)[1]
-    desk.silence()
+    desk.silence(call="DescribeInstances")
     desk.iam.remove_role_from_instance_profile(InstanceProfileName="web", RoleName="web")
     repaired = "AddRoleToInstanceProfile"
     assert (desk.recheck(TAG).held, desk.world.calls[repaired]) == (2, 1), "nor does its silence end that"
+    desk.approve(TAG, 2, changes=0)
+    assert desk.record(OTHER.account) is None, "nor does one who signs for less than was shown"
     desk.answers()
-    assert desk.approve(TAG, 2).status is Status.PUBLISHED
+    assert (desk.sweep(OTHER), desk.recheck(TAG).held, desk.approve(TAG, 3).status) == (Swept(), 3, Status.PUBLISHED)
     assert (carrying(desk, OTHER, fleet), desk.shows(TAG)[1]) == (60, "in effect in 3 accounts")
 
 
@@ -131,6 +133,7 @@ def test_what_is_published_is_held_again_only_by_an_account_that_answers(
     desk.join(mute, instances=30)
     desk.silence(mute)
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    desk.join(mute, instances=90)
     desk.recheck(TAG)
     assert shown(desk) == says
     desk.answers(mute)
