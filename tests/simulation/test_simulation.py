@@ -142,7 +142,7 @@ def test_a_function_that_sends_itself_messages_is_stopped_as_lambda_stops_it(mon
         (record,) = event["Records"]
         runs.append(record["messageId"])
         schedule.deployment.clients["sqs"].send_message_batch(
-            QueueUrl="work", Entries=[{"Id": "0", "MessageBody": record["body"]}]
+            QueueUrl="work", Entries=[{"Id": "0", "MessageBody": record["body"], "MessageGroupId": "one"}]
         )
         return {"batchItemFailures": []}
 

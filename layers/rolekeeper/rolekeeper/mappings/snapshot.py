@@ -245,8 +245,7 @@ class RowSnapshot:
 
 def beyond(shown: Held | Approval, impact: Impact, assumed: Impact) -> int:
     """Return how many more instances than shown change, or lose a role, where it is published now: not as `assumed`."""
-    more = impact.changes - assumed.changes - shown.changes
-    return max(0, more, impact.takes - assumed.takes - shown.takes)
+    return max(0, impact.changes - assumed.changes - shown.changes, impact.takes - assumed.takes - shown.takes)
 
 
 def digest_of(held: PublishedMapping, accounts: Iterable[str]) -> str:
