@@ -8,7 +8,7 @@ from itertools import batched
 
 import pytest
 
-from fixtures.account import ACCOUNT, mapping_key
+from fixtures.account import ACCOUNT, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE
 from fixtures.organization_desk import TAG, OrganizationDesk, Swept
 from rolekeeper.aws.errors import AwsRefusalError
@@ -51,9 +51,6 @@ def carrying(desk: OrganizationDesk, target: Target, instances: list[str]) -> in
 
 def counted_edits(desk: OrganizationDesk) -> int:
     return int(desk.world.store.get([layout.EDITS]).get(layout.EDITS, {}).get("total", 0))
-
-
-# ---- accounts that give no answer ----
 
 
 @pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances", "GetRole"])
@@ -164,7 +161,14 @@ def test_what_was_approved_is_not_held_again_while_an_account_gives_no_answer(de
     assert (desk.recheck(TAG).status, shown(desk)) == (Status.PUBLISHED, ("Published", None, 1))
 
 
-# ---- accounts that join: of a hub that was made anew all do ----
+def test_an_account_is_checked_again_while_sweeps_of_others_write_in_the_same_moment(desk: OrganizationDesk) -> None:
+    desk.join(OTHER, instances=5)
+    desk.silence()
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    desk.answers()
+    for _ in range(50):
+        desk.world.calls.before("TransactWriteItems", refusing("TransactionCanceledException", "TransactionConflict"))
+    assert carrying(desk, OTHER, desk.launched(1, OTHER)) == 1
 
 
 def test_a_refused_edit_shows_where_what_stays_in_effect_is_not(desk: OrganizationDesk) -> None:
@@ -199,9 +203,6 @@ def test_what_is_published_late_is_judged_again_if_an_edit_is_published_meanwhil
     desk.world.calls.before("TransactWriteItems", lambda: desk.edit("workload=*", role="web", accounts={ACCOUNT}))
     assert desk.sweep(NEW) == Swept(changed=True, in_effect=True)
     assert desk.world.calls["TransactWriteItems"] == 3, "the edit's, and two of what is late"
-
-
-# ---- what an approval covers ----
 
 
 def shown(desk: OrganizationDesk) -> tuple[object, ...]:

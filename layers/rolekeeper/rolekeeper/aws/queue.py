@@ -114,8 +114,7 @@ class Task(StrEnum):
 
 def event_of(task: Task, correlation_id: str, *, target: Target | None = None, **arguments: Any) -> dict[str, Any]:
     """Write the event of a task, which may be in another target than the hub's own."""
-    there = {"target": asdict(target)} if target else {}
-    return {"task": task.value, "id": correlation_id, **there, **arguments}
+    return {"task": task.value, "id": correlation_id, **({"target": asdict(target)} if target else {}), **arguments}
 
 
 def resumable(task: Task, correlation_id: str, progress: Any, *, target: Target | None = None) -> dict[str, Any]:

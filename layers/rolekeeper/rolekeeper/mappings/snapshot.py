@@ -71,8 +71,7 @@ class RowSnapshot:
             return []
         mappings = [record.mapping for record in self.stored.records.values()]
         everywhere = all(mapping.suspended_because or mapping.deleted for mapping in mappings)
-        code = ReasonCode.STAYS_SUSPENDED if everywhere else ReasonCode.STAYS_IN_EFFECT
-        return [code(revision=self.revision)]
+        return [(ReasonCode.STAYS_SUSPENDED if everywhere else ReasonCode.STAYS_IN_EFFECT)(revision=self.revision)]
 
     def refreshed(self, refresh: "Refresh") -> "RowSnapshot":
         home, unsent = self.stored.home, self.stored.unsent or refresh.entry is not None
