@@ -57,9 +57,6 @@ def test_a_queue_that_takes_only_some_has_failed() -> None:
     assert (refused.value.code, refused.value.action) == ("InternalError", "sqs:SendMessage")
 
 
-# ---- tasks ----
-
-
 @pytest.mark.parametrize("task", Task)
 def test_a_task_is_started_and_not_waited_for(task: Task) -> None:
     client = Mock()
