@@ -401,16 +401,16 @@ class Schedule:
                 f"{[each.id for each in deployment.waiting]}, {deployment.loops + deployment.resumed} executions go on"
             ),
         )
-        published = self._published()
+        moved = self._moved()
         deployment.sweep()
         engine.play(engine.seconds + 600)
         self._check_swept_twice()
         if not self.violations:
-            self._sweep_until_published(published)
+            self._sweep_until_rest(moved)
             self._check_converged(gone)
 
-    def _sweep_until_published(self, published: int) -> None:
-        """Sweep until no held edit is left to publish: for the next one there may be room after the window.
+    def _sweep_until_rest(self, moved: int) -> None:
+        """Sweep until nothing was published or changed: a held row says what the window holds, and may find room.
 
         The hub's sweep also tells in the rows what the sweep of a spoke before it found.
         """
@@ -420,10 +420,10 @@ class Schedule:
             engine.play(engine.seconds + CHECKED_FOR.total_seconds())
             self.deployment.sweep()
         for _ in range(SWEEPS_AT_REST):
-            if not (more or self._published() != published):
+            if not (more or self._moved() != moved):
                 break
-            more, published = False, self._published()
-            engine.play(engine.seconds + 60 * WINDOW_MINUTES)
+            more, moved = False, self._moved()
+            engine.play(engine.seconds + 60 * (WINDOW_MINUTES + 1))
             self.deployment.sweep()
             engine.play(engine.seconds + 600)
 
@@ -447,9 +447,10 @@ class Schedule:
         self.engine.play(self.engine.seconds + BACKOFF)
         self.deployment.settle(LATEST_TURN)
 
-    def _published(self) -> int:
-        """How often a mapping was published so far."""
-        return sum(map(len, self.promises.published.values()))
+    def _moved(self) -> int:
+        """How often a mapping was published or an instance changed so far."""
+        changes = (len(each.changes) for each in (self.promises, *self.promises.spokes))
+        return sum(map(len, self.promises.published.values())) + sum(changes)
 
     def _check_unswept(self) -> None:
         """What nothing was lost for needs no sweep."""
