@@ -9,8 +9,9 @@ NOTES = {
         "two writes make the change, one shows, with an entry in the history, until when the instance waits, and about "
         "one takes its moment of the pace; a tenth counts who waits, and a fifth are transactions that met another"
     ),
-    "tag to role in one target while": (
-        "all workers are at the edit's messages; SQS has only noisy groups wait, and none of hundreds of targets is one"
+    "50 edits in 6,800 targets, all instances sent": (
+        "asking each account about all rows takes 228 s; they are then published one after another, in 42 s, and their "
+        "instances sent after that"
     ),
     "console, first paint of": (
         "a console that was just started knows nothing yet: what it is about comes with the first page of instances, "

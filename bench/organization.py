@@ -18,7 +18,7 @@ BEFORE = "before"
 STARTED_BEFORE, JUDGED_BEFORE = 1_360, 435  # seconds
 CHANGES, TAGS = 10_000, 100
 # What an edit moves in the hub itself, and in each of the other targets; and the workers of a large hub.
-LARGE, EACH, BUSY, WORKERS, ALL_ROWS, FEW_TAGS = 2_000, 15, 300, 200, 50, 8
+LARGE, EACH, BUSY, WORKERS, ALL_ROWS, FEW_TAGS = 2_000, 15, 300, 200, 50, 16
 ALONE, PLAYED = 10_000, 600
 TARGETS = f"{ACCOUNTS * len(REGIONS):,} targets"
 

@@ -111,7 +111,8 @@ def _fan_out_in_account(app: "App", event: Mapping[str, Any], run: Run) -> int:
     targets = [served.target for served in app.registry.all(account)]
     for job in (job for job, accounts in app.batches.jobs(event["of"]["batch"]) if account in accounts):
         begun = FanOut.to(layout.decode(MappingKey, job["mapping"]), targets)
-        sent = resumable(Task.FAN_OUT, job["id"], app.sender.run(begun, job["id"], run.in_time))
+        sender = replace(app.sender, queue=replace(app.queue, group=job["id"]))  # of hundreds of accounts none is noisy
+        sent = resumable(Task.FAN_OUT, job["id"], sender.run(begun, job["id"], run.in_time))
         if not sent["finished"]:
             app.machine.start(f"{run.id} {account} {begun.mapping}", sent)
         total += int(sent["sent"])

@@ -57,7 +57,7 @@ def test_a_missing_permission_is_told_by_action_and_resource_and_heals(deployed:
         event = eventually(lambda: told(bus, "Permission Missing", action="ec2:AssociateIamInstanceProfile"))
         assert instance in event["detail"]["resource"]
         assert deployed.shown(instance) is None
-        shown = eventually(lambda: deployed.condition(instance, "denied"))
+        shown = eventually(lambda: deployed.condition(instance, "denied"), 480)  # a redelivery takes six minutes
         assert "ec2:AssociateIamInstanceProfile" in shown.reason
     finally:
         iam.delete_role_policy(RoleName=function_role, PolicyName="deny-for-a-test")

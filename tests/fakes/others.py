@@ -128,10 +128,9 @@ class FakeQueue:
         self.instances: list[InstanceKey] = []
         self.waiting = self.delayed = 0
         self.bodies: list[dict[str, Any]] = []
-        self.groups: list[str] = []
 
     def clear(self) -> None:
-        for each in (self.sent, self.instances, self.bodies, self.groups):
+        for each in (self.sent, self.instances, self.bodies):
             each.clear()
 
     def get_queue_attributes(self, **_: Any) -> dict[str, Any]:
@@ -144,7 +143,6 @@ class FakeQueue:
         for entry in Entries:
             body = json.loads(entry["MessageBody"])
             self.bodies.append(body)
-            self.groups.append(entry["MessageGroupId"])
             self.sent.append((body["detail"]["instance-id"], entry.get("DelaySeconds", 0)))
             self.instances.append(InstanceKey(body["account"], body["region"], body["detail"]["instance-id"]))
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}

@@ -89,7 +89,7 @@ class Account:
         target: Target = HUB,
     ) -> None:
         self.target = target
-        self.units = UNITS if target == SPOKE else ()
+        self.units = () if target == HUB else UNITS
         self.take_over = take_over
         self.allow_broad = allow_broad
         self._engine = engine

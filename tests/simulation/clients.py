@@ -436,7 +436,8 @@ class Senders:
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> Any:  # noqa: N803, ARG002  # boto3's own names
         def some(entries: list[dict[str, Any]]) -> Any:
             for each in entries:
-                self._deployment.send(json.loads(each["MessageBody"]), each.get("DelaySeconds", 0))
+                body, delay = json.loads(each["MessageBody"]), each.get("DelaySeconds", 0)
+                self._deployment.send(body, delay, group=each["MessageGroupId"])
             failed = [{"Id": each["Id"], "Code": "InternalError"} for each in Entries[len(entries) :]]
             return {"Successful": entries, **({"Failed": failed} if failed else {})}
 

@@ -155,8 +155,9 @@ class Settled:
 
     def says_missing(self, key: MappingKey, account: str) -> bool:
         """Whether the row of another edit shows that what is published isn't in effect in an account."""
-        row = self._found(ROWS, tag_key=key.tag_key, tag_value=key.tag_value) or {}
-        return f"isn't in effect in {account}" in row.get("status_reason", {}).get("S", "")
+        row = layout.from_attributes(self._found(ROWS, tag_key=key.tag_key, tag_value=key.tag_value) or {})
+        lacks = (each for each in row.get("status_details", ()) if each["code"] == "not-in-effect-in")
+        return any(account in each["accounts"] for each in lacks)
 
     def has_row(self, key: MappingKey) -> bool:
         return self._found(ROWS, tag_key=key.tag_key, tag_value=key.tag_value) is not None

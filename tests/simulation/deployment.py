@@ -124,6 +124,7 @@ class Message:
     body: Any
     told: float
     chain: Chain
+    group: str = ""
     receives: int = 0
 
     @property
@@ -132,10 +133,6 @@ class Message:
             return ""
         named = self.body.get("detail", {}).get("instance-id") or (self.body.get("resources") or ("",))[0]
         return str(named).rsplit("/", 1)[-1]
-
-    @property
-    def group(self) -> str:
-        return str(self.body.get("account", "")) if isinstance(self.body, dict) else ""
 
 
 @dataclass
@@ -283,10 +280,11 @@ class Deployment:
         else:
             self._engine.after(delay, lambda: self._deliver(body, instance, since))
 
-    def send(self, body: Any, delay: float = 0) -> None:
-        """A message for the work queue, which it gives out after so many seconds."""
+    def send(self, body: Any, delay: float = 0, *, group: str = "") -> None:
+        """A message for the work queue, which it gives out after so many seconds; a rule groups by account."""
         self._messages += 1
-        message = Message(f"message-{self._messages}", body, self._engine.seconds, self._chain())
+        group = group or (str(body.get("account", "")) if isinstance(body, dict) else "")
+        message = Message(f"message-{self._messages}", body, self._engine.seconds, self._chain(), group)
         self.waiting.add(message)
         self._engine.after(delay, lambda: self._arrives(message))
 
@@ -368,7 +366,7 @@ class Deployment:
         if letters:
             self._engine.say(f"{len(letters)} dead letters are redriven")
         for each in letters:
-            self.send(each.body)
+            self.send(each.body, group=each.group)
 
     def settle(self, longest: float) -> None:
         """Play until no message waits and nothing is to be looked at again, or for so many seconds."""

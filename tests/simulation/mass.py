@@ -173,12 +173,12 @@ class _Deployment(Deployment):
         self.runs[function] += 1
         super().run(function, *arguments)
 
-    def send(self, body: Any, delay: float = 0) -> None:
+    def send(self, body: Any, delay: float = 0, *, group: str = "") -> None:
         self.messages += 1
         if self.lost:
             self.lost -= 1
             return
-        super().send(body, delay)
+        super().send(body, delay, group=group)
 
 
 class _Story:

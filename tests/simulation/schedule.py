@@ -12,7 +12,7 @@ from rolekeeper.fleet.targets import CHECKED_FOR
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Event, Timings
-from simulation.account import HUB, PATH, Account
+from simulation.account import APART, HUB, PATH, Account
 from simulation.actors import (
     FAR,
     LOOSE,
@@ -34,7 +34,7 @@ from simulation.engine import Engine
 from simulation.faults import STRIKES, Fault, Hurry, Kind, Weather
 from simulation.faulty_clients import LATEST
 from simulation.invariants import ROWS, STATE, Promises, Violation
-from simulation.spokes import ORGANIZATION, Spoke, calm, check_copies, has_spoke, hub_is_away, join, present, register
+from simulation.spokes import ORGANIZATION, Spoke, calm, check_copies, hub_is_away, join, present, register, spokes_of
 
 WINDOW_MINUTES = 10
 # Of a hundred schedules so many retag 500 instances at once, and so many more work on a small fleet.
@@ -221,10 +221,9 @@ class Schedule:
             lag=self.weather.lag if self.weather.stale else 0,
         )
         # What goes wrong goes wrong in one account; tables and queues are the hub's.
-        elsewhere = calm(self.weather, seed)
-        spoke_is_struck = random.Random(seed * 223 + 47).random() < 1 / 2
-        here, there = (elsewhere, self.weather) if spoke_is_struck else (self.weather, elsewhere)
-        self.here = here if has_spoke(seed) else self.weather
+        targets, elsewhere = spokes_of(seed), calm(self.weather, seed)
+        spoke_is_struck = targets and random.Random(seed * 223 + 47).random() < 1 / 2
+        self.here, there = (elsewhere, self.weather) if spoke_is_struck else (self.weather, elsewhere)
         self.deployment = Deployment(
             self.engine,
             self.here,
@@ -236,7 +235,7 @@ class Schedule:
                 WINDOW_MINUTES,
                 take_over=self.plan.take_over,
                 allow_broad=self.plan.allow_broad,
-                organization=ORGANIZATION if has_spoke(seed) else "",
+                organization=ORGANIZATION if targets else "",
             ),
         )
         rng = random.Random(seed * 53 + 11)
@@ -251,10 +250,12 @@ class Schedule:
         self.approvers = approvers(random.Random(f"approvers {seed}"), *world) if self.plan.approvals else None
         self.settled = Settled(self.engine, self.account, self.tables, self.promises)
         self._connect()
-        self.spoke: Spoke | None = None
-        if has_spoke(seed):
-            joined = self.promises, self.deployment, self.tables, self.plan.habits
-            self.spoke = join(seed, self.engine, there, *joined)
+        joined = self.promises, self.deployment, self.tables, self.plan.habits
+        self.spokes = [
+            join(seed + APART * at, self.engine, elsewhere if at else there, *joined, target)
+            for at, target in enumerate(targets)
+        ]
+        self._apart = random.Random(f"spokes {seed}")
 
     def _emitted(self, event: Event) -> None:
         self.deployment.emitted(event)
@@ -278,19 +279,15 @@ class Schedule:
             if self.approvers:
                 self.engine.play(self._approve())
             self._trouble()
-            if self.spoke and (seconds := hub_is_away(self.seed)):
-                self._lose_hub(self.spoke, seconds)
+            if self.spokes and (seconds := hub_is_away(self.seed)):
+                self._lose_hub(seconds)
             self._rest()
         if self.plan.timings.propagation > QUICK and any(
             each.created_at > 0 for each in self.account.profiles.values()
         ):
             self.weather.count(Fault.PROPAGATION)
-        checked = Counter(self.promises.checked)
-        if self.spoke:
-            checked.update(self.spoke.promises.checked)
+        checked = sum((Counter(each.checked) for each in (self.promises, *self.promises.spokes)), Counter[int]())
         return Played(self.seed, self.violations, self.weather.met, checked, self.engine.story)
-
-    # ---- the acts ----
 
     def _begin(self) -> None:
         rng = random.Random(self.seed * 17 + 3)
@@ -315,8 +312,8 @@ class Schedule:
             made = self.account.launch({key: value}, profile, operator)
             shown = f"{key}={value} and {profile or 'no profile'} {operator}".rstrip()
             self.engine.say(f"* launch {made[-4:]} with {shown}")
-        if self.spoke:
-            self._begin_in(self.spoke)
+        for spoke in self.spokes:
+            self._begin_in(spoke)
         self._launch_wide()
         if self.plan.calm:
             self.engine.play(40)
@@ -324,15 +321,15 @@ class Schedule:
     def _launch_wide(self) -> None:
         if self.approvers:
             self.approvers.launch_wide(4)
-            if self.spoke:
-                self.approvers.launch_wide(2, self.spoke.account)
+            for spoke in self.spokes:
+                self.approvers.launch_wide(2, spoke.account)
                 self.approvers.launch_wide(1, tag=FAR)
-                self.approvers.launch_wide(3, self.spoke.account, FAR)
+                self.approvers.launch_wide(3, spoke.account, FAR)
 
     def _begin_in(self, spoke: Spoke) -> None:
         """The same roles are in the spoke; now and then one is missing there."""
-        rng, account = random.Random(self.seed * 19 + 23), spoke.account
-        register(self.tables, layout.timestamp(self.engine.now()))
+        rng, account = random.Random(self.seed * 19 + 23 + self.spokes.index(spoke)), spoke.account
+        register(self.tables, layout.timestamp(self.engine.now()), account.target)
         for role in ROLES:
             if role != "ops" or rng.random() < 1 / 2:
                 account.roles[role] = PATH
@@ -358,18 +355,18 @@ class Schedule:
                 rng.expovariate(1) * self.plan.span / self.plan.actions if rng.random() < 0.8 else rng.uniform(0, 0.05)
             )
             at += more
-            act = self.spoke.people.act if self.spoke and rng.random() < 1 / 2 else self.people.act
-            self.engine.after(at - self.engine.seconds, act)
+            there = self._apart.choice(self.spokes) if self.spokes and rng.random() < 1 / 2 else self
+            self.engine.after(at - self.engine.seconds, there.people.act)
         self.engine.play(max(at, self._approve()) + rng.choice((0, 1, 20, 200)))
 
-    def _lose_hub(self, spoke: Spoke, seconds: float) -> None:
-        """The hub's Region is down, and nothing that it does changes an instance; others go on in the spoke."""
+    def _lose_hub(self, seconds: float) -> None:
+        """The hub's Region is down, and nothing that it does changes an instance; others go on in the spokes."""
         rng, engine, began = random.Random(f"hub away {self.seed}"), self.engine, self.engine.seconds
         self.deployment.region_fails()
         for _ in range(rng.choice((1, 3, 6))):
-            engine.after(rng.uniform(0, seconds), spoke.people.act_alone)
+            engine.after(rng.uniform(0, seconds), self._apart.choice(self.spokes).people.act_alone)
         engine.play(began + LATEST)  # a call that was sent before may land
-        made = self.promises.changes, spoke.promises.changes
+        made = [each.changes for each in (self.promises, *self.promises.spokes)]
         before = [*map(len, made)]
         engine.play(began + seconds)
         self.promises.check(4, before == [*map(len, made)], lambda: "the hub is down, and changes instances")
@@ -393,9 +390,9 @@ class Schedule:
         self.weather.rough = False
         self.budget.others = 0
         self.people.peace()
-        if self.spoke:
-            self.spoke.people.peace()
-            self.deployment.send(present(engine.now()))
+        for spoke in self.spokes:
+            spoke.people.peace()
+            self.deployment.send(present(engine.now(), spoke.account.target))
         self._play_out()
         self._end_rollouts()
         self._check_unswept()
@@ -414,12 +411,12 @@ class Schedule:
                 f"{[each.id for each in deployment.waiting]}, {deployment.loops + deployment.resumed} executions go on"
             ),
         )
-        published = self._published()
+        moved = self._moved()
         deployment.sweep()
         engine.play(engine.seconds + 600)
         self._check_swept_twice()
         if not self.violations:
-            self._sweep_until_published(published)
+            self._sweep_until_rest(moved)
             self._check_converged(gone)
 
     def _end_rollouts(self) -> None:
@@ -434,21 +431,21 @@ class Schedule:
             self.promises.check(13, not left, lambda: "a rollout never ends, though somebody resumes it")
             self._play_out()
 
-    def _sweep_until_published(self, published: int) -> None:
-        """Sweep until no held edit is left to publish: for the next one there may be room after the window.
+    def _sweep_until_rest(self, moved: int) -> None:
+        """Sweep until nothing was published or changed: a held row says what the window holds, and may find room.
 
-        The hub's sweep also tells in the rows what the sweep of the spoke before it found.
+        The hub's sweep also tells in the rows what the sweep of a spoke before it found.
         """
-        engine, more = self.engine, bool(self.spoke)
-        if self.spoke:
+        engine, more = self.engine, bool(self.spokes)
+        if self.spokes:
             # Until then its sweep doesn't ask IAM about mappings that govern nothing there.
             engine.play(engine.seconds + CHECKED_FOR.total_seconds())
             self.deployment.sweep()
         for _ in range(SWEEPS_AT_REST):
-            if not (more or self._published() != published):
+            if not (more or self._moved() != moved):
                 break
-            more, published = False, self._published()
-            engine.play(engine.seconds + 60 * WINDOW_MINUTES)
+            more, moved = False, self._moved()
+            engine.play(engine.seconds + 60 * (WINDOW_MINUTES + 1))
             self.deployment.sweep()
             engine.play(engine.seconds + 600)
 
@@ -472,9 +469,10 @@ class Schedule:
         self.engine.play(self.engine.seconds + BACKOFF)
         self.deployment.settle(LATEST_TURN)
 
-    def _published(self) -> int:
-        """How often a mapping was published so far."""
-        return sum(map(len, self.promises.published.values()))
+    def _moved(self) -> int:
+        """How often a mapping was published or an instance changed so far."""
+        changes = (len(each.changes) for each in (self.promises, *self.promises.spokes))
+        return sum(map(len, self.promises.published.values())) + sum(changes)
 
     def _check_unswept(self) -> None:
         """What nothing was lost for needs no sweep."""
@@ -502,17 +500,17 @@ class Schedule:
             settled.check("after two sweeps", strict=True)
             settled.check_history()
             settled.check_broad()
-        if self.spoke:
-            check_copies(self.settled, self.promises)
+        for spoke in self.spokes:
+            check_copies(self.settled, self.promises, spoke.account)
 
     @property
     def all_settled(self) -> list[Settled]:
         """What is looked at once all is quiet, of each account."""
-        return [self.settled, *([self.spoke.settled] if self.spoke else [])]
+        return [self.settled, *(spoke.settled for spoke in self.spokes)]
 
     @property
     def violations(self) -> list[Violation]:
-        return [*self.promises.violations, *(self.spoke.promises.violations if self.spoke else ())]
+        return [one for each in (self.promises, *self.promises.spokes) for one in each.violations]
 
 
 def _furnish(account: Account) -> None:

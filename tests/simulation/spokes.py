@@ -1,7 +1,7 @@
-"""A second account and Region in some schedules, served by the same deployment as the spoke of a hub.
+"""More accounts and Regions in some schedules, served by the same deployment as the spokes of a hub.
 
-In each of them what goes wrong goes wrong in one of both: in the hub's account, with its tables and queues, or in the
-spoke's. So what breaks in one has to leave the other as it should be.
+In each of them what goes wrong goes wrong in one: in the hub's account, with its tables and queues, or in a spoke's.
+So what breaks in one has to leave the others as they should be.
 """
 
 import json
@@ -16,7 +16,7 @@ from rolekeeper.fleet.targets import WIRE_FORMAT
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_local.ec2_model import Event
-from simulation.account import HUB, SPOKE, UNITS, Account
+from simulation.account import HUB, SPOKE, UNITS, Account, target_at
 from simulation.actors import Habits, People
 from simulation.clients import Budget, Ec2Client, IamClient
 from simulation.convergence import Settled
@@ -28,14 +28,17 @@ from simulation.invariants import STATE, Promises, is_for
 from spec.carries import in_scope
 from support.templates import ROOT
 
-# This share of the schedules has a spoke.
-SHARE = 0.15
+# This share of the schedules has a spoke, and of the others this share has several: a third of all.
+SHARE, SEVERAL = 0.15, 0.4
 ORGANIZATION = "o-embeddedaws"
 
 
-def has_spoke(seed: int) -> bool:
-    """Whether a seed's schedule has a spoke; decided apart, so that the others are as without it."""
-    return random.Random(seed * 211 + 43).random() < SHARE
+def spokes_of(seed: int) -> list[Target]:
+    """Return the spokes of a seed's schedule; decided apart, so that those without are as they are."""
+    rng = random.Random(seed * 249 + 21)
+    several = rng.choice((2, 2, 3, 5)) if rng.random() < SEVERAL else 0
+    number = 1 if random.Random(seed * 211 + 43).random() < SHARE else several
+    return [target_at(at) for at in range(1, number + 1)]
 
 
 def loses_region(seed: int) -> bool:
@@ -115,32 +118,32 @@ def register(tables: FakeDynamoDB, at: str, target: Target = SPOKE) -> None:
     tables.put_item(TableName=STATE, Item=layout.to_attributes(known))
 
 
-def present(at: datetime) -> dict[str, Any]:
-    """What the spoke's schedule sends each day, by which a hub that lost its tables knows it again."""
+def present(at: datetime, target: Target = SPOKE) -> dict[str, Any]:
+    """What a spoke's schedule sends each day, by which a hub that lost its tables knows it again."""
     sample: dict[str, Any] = json.loads((ROOT / "events/spoke-present.json").read_text())
-    rule = f"arn:aws:events:{SPOKE.region}:{SPOKE.account}:rule/rolekeeper-present"
-    where = {"account": SPOKE.account, "region": SPOKE.region, "resources": [rule]}
+    rule = f"arn:aws:events:{target.region}:{target.account}:rule/rolekeeper-present"
+    where = {"account": target.account, "region": target.region, "resources": [rule]}
     return {**sample, **where, "time": at.strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
-def check_copies(hub: Settled, promises: Promises) -> None:
-    """After the sweeps, what is published for the spoke is what is published, under its own account's profile."""
+def check_copies(hub: Settled, promises: Promises, spoke: Account) -> None:
+    """After the sweeps, what is published for a spoke is what is published, under its own account's profile."""
+    there = spoke.target
     for key in promises.published:
-        item, copy = (hub.item(layout.published_key(key, account)) for account in (HUB.account, SPOKE.account))
+        item, copy = (hub.item(layout.published_key(key, account)) for account in (HUB.account, there.account))
         published, copied = (layout.published_from(each) if each else None for each in (item, copy))
         if published is None:
             continue
-        told = f"{key} is published as {published}, and for {SPOKE} as {copied}"
+        told = f"{key} is published as {published}, and for {there} as {copied}"
         if published.deleted:
             promises.check(4, copied is None or copied.deleted, lambda told=told: told)  # type: ignore[misc]  # a default binds the loop's
             continue
-        if hub.is_held(key) or hub.says_missing(key, SPOKE.account):
+        if hub.is_held(key) or hub.says_missing(key, there.account):
             continue  # what would change too much in the spoke waits there
-        (spoke,) = promises.spokes
-        if in_scope(published.spec, SPOKE.account, SPOKE.region, spoke.account.units):
+        if in_scope(published.spec, there.account, there.region, spoke.units):
             wanted = published.revision, published.spec, True
             same = copied is not None and (copied.revision, copied.spec, copied.in_scope) == wanted
         else:
-            same = copied is None or (copied.revision == published.revision and not is_for(copied, SPOKE))
+            same = copied is None or (copied.revision == published.revision and not is_for(copied, there))
         promises.check(4, same, lambda told=told: told)  # type: ignore[misc]  # the same
         promises.check(10, copied is None or HUB.account not in copied.profile_arn, lambda told=told: told)  # type: ignore[misc]  # the same

@@ -18,6 +18,12 @@ def test_a_large_target_loses_little_time_beside_many_that_are_busy() -> None:
     assert (alone.broken, beside.broken) == ((), ())
 
 
+def test_a_tag_becomes_a_role_while_all_workers_are_at_an_edit_of_other_targets() -> None:
+    idle, beside = (edited(sizes, workers=10, tags=8) for sizes in ([0, 0], [EACH] * 4 * TARGETS))
+    assert beside.tag_to_role <= 4 * idle.tag_to_role
+    assert beside.broken == ()
+
+
 def test_a_new_table_throttles_some_writes_and_every_instance_is_changed_all_the_same() -> None:
     played = edited([EACH] * TARGETS, workers=50, partitions=1)
     assert played.throttled

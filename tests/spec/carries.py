@@ -26,9 +26,6 @@ type LeftAlone = tuple[Action, str, datetime | None]
 """Why an instance is left alone: action, code and until when."""
 
 
-# ---- which mapping governs ----
-
-
 def carries(tags: Mapping[str, str], key: MappingKey) -> bool:
     """ "A lone `*` is any value, the empty one too"; keys and values are case-sensitive."""
     return key.tag_key in tags and key.tag_value in {"*", tags[key.tag_key]}
@@ -122,9 +119,6 @@ def rank_for(instance: Instance, mappings: Iterable[PublishedMapping], now: date
     return rank(mappings, instance.tags, now, account, region)
 
 
-# ---- what comes before every mapping ----
-
-
 def pinned(pin: Pin | None, now: datetime) -> bool:
     """Whether there is a pin that isn't over: it comes before the ignore tag, and before every mapping."""
     return pin is not None and (pin.expires_at is None or now < pin.expires_at)
@@ -149,9 +143,6 @@ def left_alone(pin: Pin | None, tags: Mapping[str, str], now: datetime, *, quara
     if pin and pinned(pin, now):
         return (Action.HOLD, "pin-unclear", None) if pin.unclear else None
     return None if quarantined else ignored(tags, now)
-
-
-# ---- what it should carry ----
 
 
 @dataclass(frozen=True)

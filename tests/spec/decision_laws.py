@@ -69,9 +69,6 @@ class View:
         return self.seen.association is not None and self.seen.association.state is AssociationState.DISASSOCIATING
 
 
-# ---- the laws ----
-
-
 def goes_where_it_should_or_says_why_not(view: View, decision: Decision) -> None:
     should = wanted(view.situation)
     if view.ended or (view.leaving and decision.code == "disassociating"):

@@ -28,9 +28,6 @@ def minute(at: datetime) -> int:
     return int(at.timestamp()) // 60
 
 
-# ---- what AWS knows ----
-
-
 @dataclass(frozen=True)
 class Place:
     """An account with one Region: which roles can be used there (and are `broad`), its instances, and its silence.
@@ -59,9 +56,6 @@ class Deployment:
 
     def allowed(self, fleet: int) -> int:
         return max(self.per_edit, fleet * self.percent // 100)
-
-
-# ---- what is kept of a row ----
 
 
 @dataclass(frozen=True)
@@ -164,9 +158,6 @@ class Verdicts:
     @property
     def nowhere(self) -> bool:
         return bool(self.answers) and not self.of("usable")
-
-
-# ---- the verbs ----
 
 
 class Rows:

@@ -22,6 +22,7 @@ from rolekeeper.aws.errors import (
     PermanentError,
     RetryableError,
     StaleTokenError,
+    TransactionCancelledError,
     classify,
 )
 from strategies.values import KEY
@@ -115,9 +116,9 @@ def test_a_broken_connection_is_tried_again(error: Any) -> None:
     ("reasons", "kind"),
     [
         (("None", "ConditionalCheckFailed"), ConflictError),
-        (("TransactionConflict", "None"), RetryableError),
-        (("ThrottlingError", "None"), RetryableError),
-        ((), RetryableError),
+        (("TransactionConflict", "None"), TransactionCancelledError),
+        (("ThrottlingError", "None"), TransactionCancelledError),
+        ((), TransactionCancelledError),
         (("ValidationError", "None"), PermanentError),
         (("ItemCollectionSizeLimitExceeded",), PermanentError),
     ],

@@ -8,7 +8,7 @@ from itertools import batched
 
 import pytest
 
-from fixtures.account import ACCOUNT, mapping_key
+from fixtures.account import ACCOUNT, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE
 from fixtures.organization_desk import TAG, OrganizationDesk, Swept
 from rolekeeper.aws.errors import AwsRefusalError
@@ -53,9 +53,6 @@ def counted_edits(desk: OrganizationDesk) -> int:
     return int(desk.world.store.get([layout.EDITS]).get(layout.EDITS, {}).get("total", 0))
 
 
-# ---- accounts that give no answer ----
-
-
 @pytest.mark.parametrize("call", ["AssumeRole", "DescribeInstances", "GetRole"])
 def test_a_new_row_counts_all_instances_of_an_account_that_gives_no_answer(desk: OrganizationDesk, call: str) -> None:
     fleet = desk.launched(60, OTHER)
@@ -80,12 +77,14 @@ def test_what_came_since_its_last_sweep_is_counted_before_it_is_published_there(
     assert (desk.sweep(OTHER), carrying(desk, OTHER, fleet)) == (Swept(), 0)
     assert (desk.shows(TAG)[0], desk.row(TAG)["held_revision"], desk.in_effect(TAG).revision) == ("Held", 2, 1)
     assert "of the 60 in 222222222222/eu-west-1 it would change 60 (25 may change" in desk.shows(TAG)[1]
-    desk.silence()
+    desk.silence(call="DescribeInstances")
     desk.iam.remove_role_from_instance_profile(InstanceProfileName="web", RoleName="web")
     repaired = "AddRoleToInstanceProfile"
     assert (desk.recheck(TAG).held, desk.world.calls[repaired]) == (2, 1), "nor does its silence end that"
+    desk.approve(TAG, 2, changes=0)
+    assert desk.record(OTHER.account) is None, "nor does one who signs for less than was shown"
     desk.answers()
-    assert desk.approve(TAG, 2).status is Status.PUBLISHED
+    assert (desk.sweep(OTHER), desk.recheck(TAG).held, desk.approve(TAG, 3).status) == (Swept(), 3, Status.PUBLISHED)
     assert (carrying(desk, OTHER, fleet), desk.shows(TAG)[1]) == (60, "in effect in 3 accounts")
 
 
@@ -131,6 +130,7 @@ def test_what_is_published_is_held_again_only_by_an_account_that_answers(
     desk.join(mute, instances=30)
     desk.silence(mute)
     assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    desk.join(mute, instances=90)
     desk.recheck(TAG)
     assert shown(desk) == says
     desk.answers(mute)
@@ -161,7 +161,17 @@ def test_what_was_approved_is_not_held_again_while_an_account_gives_no_answer(de
     assert (desk.recheck(TAG).status, shown(desk)) == (Status.PUBLISHED, ("Published", None, 1))
 
 
-# ---- accounts that join: of a hub that was made anew all do ----
+def test_an_account_is_checked_again_while_sweeps_of_others_write_in_the_same_moment(desk: OrganizationDesk) -> None:
+    desk.join(OTHER, instances=5)
+    desk.silence()
+    assert desk.edit(TAG, role="web").status is Status.PUBLISHED
+    desk.answers()
+    desk.launched(1, OTHER)
+    for _ in range(9):
+        desk.world.calls.before("TransactWriteItems", refusing("TransactionCanceledException", "TransactionConflict"))
+    began = desk.world.clock.seconds
+    assert desk.sweep(OTHER) == Swept(changed=True, in_effect=True)
+    assert desk.world.clock.seconds - began >= 9, "they don't meet again"
 
 
 def test_a_refused_edit_shows_where_what_stays_in_effect_is_not(desk: OrganizationDesk) -> None:
@@ -196,9 +206,6 @@ def test_what_is_published_late_is_judged_again_if_an_edit_is_published_meanwhil
     desk.world.calls.before("TransactWriteItems", lambda: desk.edit("workload=*", role="web", accounts={ACCOUNT}))
     assert desk.sweep(NEW) == Swept(changed=True, in_effect=True)
     assert desk.world.calls["TransactWriteItems"] == 3, "the edit's, and two of what is late"
-
-
-# ---- what an approval covers ----
 
 
 def shown(desk: OrganizationDesk) -> tuple[object, ...]:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
 
@@ -41,14 +42,19 @@ def test_names_go_out_in_tens(count: int, batches: list[int]) -> None:
     assert {call.kwargs["QueueUrl"] for call in sent.call_args_list} <= {URL}
 
 
+@pytest.mark.parametrize("name", ["event-1", "", "a b \N{SNOWMAN}", "\ud800", "x" * 500])
+def test_a_group_has_a_name_that_sqs_takes(name: str) -> None:
+    sent, queue = _queue()
+    replace(queue, group=name).send(_fleet(11), "sweep", "correlation-1")
+    (group,) = {entry["MessageGroupId"] for call in sent.call_args_list for entry in call.kwargs["Entries"]}
+    assert re.fullmatch(r"[!-~]{1,128}", group)  # SQS API reference, SendMessage
+
+
 def test_a_queue_that_takes_only_some_has_failed() -> None:
     _, queue = _queue(Failed=[{"Id": "0", "Code": "InternalError", "Message": "later", "SenderFault": False}])
     with pytest.raises(RetryableError) as refused:
         queue.send(_fleet(3), "sweep", "c")
     assert (refused.value.code, refused.value.action) == ("InternalError", "sqs:SendMessage")
-
-
-# ---- tasks ----
 
 
 @pytest.mark.parametrize("task", Task)

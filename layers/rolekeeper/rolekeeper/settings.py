@@ -108,8 +108,7 @@ class Settings:
 
     @property
     def ownership(self) -> Ownership:
-        prefix = f"arn:{self.partition}:iam::{self.account}:instance-profile{self.role_path}"
-        return Ownership(prefix, self.take_over)
+        return Ownership(f"arn:{self.partition}:iam::{self.account}:instance-profile{self.role_path}", self.take_over)
 
     @classmethod
     def read(cls, environ: Mapping[str, str], *, account: str, region: str, partition: str) -> "Settings":

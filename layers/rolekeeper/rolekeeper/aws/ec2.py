@@ -121,8 +121,7 @@ class Ec2:
     def disassociate(self, instance: InstanceKey, association_id: str) -> Association:
         """Detach the profile of a running or stopped instance by the id of its association."""
         with self._changing("ec2:DisassociateIamInstanceProfile", instance, association_id):
-            answer = self.client.disassociate_iam_instance_profile(AssociationId=association_id)
-            return _changed(answer)
+            return _changed(self.client.disassociate_iam_instance_profile(AssociationId=association_id))
 
     @contextmanager
     def _changing(self, action: str, instance: InstanceKey, association_id: str) -> Iterator[None]:

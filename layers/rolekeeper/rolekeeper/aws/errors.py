@@ -52,6 +52,10 @@ class NotFoundError(AwsRefusalError):
     """What was named doesn't exist."""
 
 
+class TransactionCancelledError(RetryableError):
+    """DynamoDB cancelled a transaction for no condition, mostly for another on the same item: nothing was written."""
+
+
 class PermanentError(AwsRefusalError):
     """Waiting won't help: a person must change a configuration."""
 
@@ -147,7 +151,7 @@ def _kind(code: str, message: str, answer: Mapping[str, Any]) -> type[AwsRefusal
         reasons = {reason.get("Code") for reason in answer.get("CancellationReasons", ())}
         if reasons & {"ValidationError", "ItemCollectionSizeLimitExceeded"}:
             return PermanentError
-        return ConflictError if "ConditionalCheckFailed" in reasons else RetryableError
+        return ConflictError if "ConditionalCheckFailed" in reasons else TransactionCancelledError
     if code == "IncorrectState":
         # "existing association", "not the active association" (aws-cli #5251); or IAM still propagating an instance's
         # own identity profile (terraform-provider-aws #12533).

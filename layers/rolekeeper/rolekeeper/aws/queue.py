@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import batched
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from rolekeeper.aws.errors import ConflictError, RetryableError, classified
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
@@ -29,11 +30,12 @@ _WAITING: "Sequence[QueueAttributeNameType]" = "ApproximateNumberOfMessages", "A
 
 @dataclass(frozen=True)
 class WorkQueue:
-    """The one queue that every request to reconcile goes through."""
+    """The one queue that every request to reconcile goes through; a `group` delays nothing but itself."""
 
     client: "SQSClient"
     url: str
     now: Callable[[], datetime]
+    group: str = ""
 
     def send(
         self, instances: Iterable[InstanceKey], cause: str, correlation_id: str, *, loop_over: bool = False
@@ -63,16 +65,15 @@ class WorkQueue:
                     "Id": str(at),
                     "MessageBody": json.dumps(message),
                     # A fair queue (AWS_FACTS.md, "Lambda, SQS, ..."): one account's backlog delays no other's messages.
-                    "MessageGroupId": message["account"],
+                    "MessageGroupId": quote(self.group, errors="replace")[:128] or message["account"],
                     **({"DelaySeconds": delay} if delay else {}),
                 }
                 for at, (message, delay) in enumerate(batch)
             ]
             with classified("sqs:SendMessage", self.url):
                 answer = self.client.send_message_batch(QueueUrl=self.url, Entries=entries)  # type: ignore[arg-type]  # built above
-            if failed := answer.get("Failed"):
+            if first := next(iter(answer.get("Failed", ())), None):
                 # Sending all again is harmless: a message is only a hint.
-                first = failed[0]
                 raise RetryableError(first["Code"], first.get("Message", ""), "sqs:SendMessage", resource=self.url)
             sent += len(batch)
         return sent
@@ -113,8 +114,7 @@ class Task(StrEnum):
 
 def event_of(task: Task, correlation_id: str, *, target: Target | None = None, **arguments: Any) -> dict[str, Any]:
     """Write the event of a task, which may be in another target than the hub's own."""
-    there = {"target": asdict(target)} if target else {}
-    return {"task": task.value, "id": correlation_id, **there, **arguments}
+    return {"task": task.value, "id": correlation_id, **({"target": asdict(target)} if target else {}), **arguments}
 
 
 def resumable(task: Task, correlation_id: str, progress: Any, *, target: Target | None = None) -> dict[str, Any]:

@@ -313,8 +313,7 @@ def _exchanged(
     """Replace a role that isn't its mapping's, or (for `NONE`) detach it."""
     spec = winner.spec
     if spec.role == NO_ROLE:
-        reason = f"{winner.key} says that it carries no role{former}"
-        return decision(Action.DETACH, "quarantined", reason)
+        return decision(Action.DETACH, "quarantined", f"{winner.key} says that it carries no role{former}")
     former += f"; its instance profile {spec.profile_name} was recreated" if remade else ""
     if instance.state is InstanceState.RUNNING:
         reason = f"{winner.key} gives it role {spec.role}{former}"

@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError
+from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError, TransactionCancelledError
+from rolekeeper.instances.retry import wait_seconds
 from rolekeeper.instances.window import counting, locked
 from rolekeeper.mappings.accounts import AssessmentContext, Records, TargetScope
 from rolekeeper.mappings.assess import Assessor
@@ -23,8 +24,8 @@ from rolekeeper.storage import Update, layout
 from rolekeeper.storage.state import Write
 from rolekeeper.telemetry import Telemetry
 
-# How often a mapping that changes while it is checked is checked again.
-ATTEMPTS = 3
+# How often a mapping that changes while it is checked is checked: the sweeps of all accounts may publish it at once.
+ATTEMPTS = 10
 
 type Scans = Mapping[MappingKey, Scan]
 """What a sweep counted for each mapping that governs something."""
@@ -105,9 +106,11 @@ class RecordChecks:
         """
         del listed  # it reads no row
         one, target = self.assessor.targets.of(self.target), self.target
-        for _ in range(ATTEMPTS):
-            # A new revision was published during the check: check again.
-            with suppress(ConflictError):
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self.assessor.revisions.store.sleep(wait_seconds(attempt - 1))
+            # A new revision was published during the check, or another account's sweep wrote: check again.
+            with suppress(ConflictError, TransactionCancelledError):
                 stored = self.assessor.revisions.read(key, target.account)
                 quiet = scan is not None and scan.counts == (0, 0) and not self.thorough()
                 if known := self._unasked(stored, one, quiet=quiet):

@@ -235,8 +235,7 @@ def waiting(snapshot: RowSnapshot, error: AwsRefusalError) -> Verdict:
     why = ReasonCode.NO_ANSWER_FROM_AWS(error=error.code, action=error.action)
     if isinstance(error, AccessDeniedError):
         why = ReasonCode.NOT_ALLOWED(action=error.action, resource=error.resource)
-    held = snapshot.trigger.recheck and "held_revision" in snapshot.row
-    return _waits(snapshot, why, stays=held)
+    return _waits(snapshot, why, stays=snapshot.trigger.recheck and "held_revision" in snapshot.row)
 
 
 def in_progress_verdict(snapshot: RowSnapshot, accounts: Sequence[str]) -> Verdict:

@@ -109,8 +109,8 @@ def roll_out(  # noqa: PLR0913  # all that a rollout is made of
     silent = by_target({account: answer.refused for account, answer in answers.items()})
     refused = {str(one) if one.account == stored.home else one.account: error for one, error in silent.items()}
     records = wanted_records(mapping, stored, targets=targets, checks=checks, unanswered=unanswered)
-    if not (mapping.deleted or only is not None):
-        records = {account: record for account, record in records.items() if account not in refused}
+    if not mapping.deleted:
+        records = {at: one for at, one in records.items() if at not in refused or (only and answers[at].scans)}
     scans = by_target({account: answer.scans for account, answer in answers.items()})
     mute = {*unanswered, *refused}
     asked = [one for one in targets.all if only is None or one.target.account in only]

@@ -81,8 +81,7 @@ class RowSnapshot:
             return []
         mappings = [record.mapping for record in self.stored.records.values()]
         everywhere = all(mapping.suspended_because or mapping.deleted for mapping in mappings)
-        code = ReasonCode.STAYS_SUSPENDED if everywhere else ReasonCode.STAYS_IN_EFFECT
-        return [code(revision=self.revision)]
+        return [(ReasonCode.STAYS_SUSPENDED if everywhere else ReasonCode.STAYS_IN_EFFECT)(revision=self.revision)]
 
     def refreshed(self, refresh: "Refresh") -> "RowSnapshot":
         home, unsent = self.stored.home, self.stored.unsent or refresh.entry is not None
@@ -264,8 +263,7 @@ class RowSnapshot:
 
 def beyond(shown: Held | Approval, impact: Impact, assumed: Impact) -> int:
     """Return how many more instances than shown change, or lose a role, where it is published now: not as `assumed`."""
-    more = impact.changes - assumed.changes - shown.changes
-    return max(0, more, impact.takes - assumed.takes - shown.takes)
+    return max(0, impact.changes - assumed.changes - shown.changes, impact.takes - assumed.takes - shown.takes)
 
 
 def digest_of(held: PublishedMapping, accounts: Iterable[str]) -> str:

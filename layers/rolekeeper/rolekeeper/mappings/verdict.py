@@ -149,8 +149,7 @@ class Verdict:
         return not self._differs(row, "status", "status_revision", "held_revision")
 
     def _differs(self, row: Attributes, *names: str) -> bool:
-        columns = self.columns
-        return any((layout.plain(row[name]) if row.get(name) else None) != columns.get(name) for name in names)
+        return any((layout.plain(row[name]) if row.get(name) else None) != self.columns.get(name) for name in names)
 
     def is_shown(self, entry: Mapping[str, Any], row: Attributes) -> bool:
         """Return whether a history entry says the same of a row. A held revision has one: counts change daily."""
