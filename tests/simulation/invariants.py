@@ -351,9 +351,9 @@ class Promises:
         if started.mapping.pins:
             return True
         served = _held(self.published[started.mapping], asked.since, asked.at)
+        known = [one for each in served if each for one in (each, each.former) if one]
         return any(
-            each and each.revision == started.revision and each.spec.when_occupied is WhenOccupied.REPLACE
-            for each in served
+            each.revision == started.revision and each.spec.when_occupied is WhenOccupied.REPLACE for each in known
         )
 
     def _justified(self, asked: Asked, started: Started) -> None:

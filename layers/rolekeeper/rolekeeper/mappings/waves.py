@@ -36,7 +36,11 @@ class Rollouts:
 
     def step(self, keys: Collection[MappingKey], correlation_id: str) -> set[MappingKey]:
         """Look at these rollouts; returns those to look at again in the next minute."""
-        going = {key: one for key in keys if (one := self.publisher.revisions.read(key)).progress}
+        known = {key: self.publisher.revisions.read(key) for key in keys}
+        for key in [key for key, one in known.items() if one.unsent and not one.progress]:
+            # The run that ended it was cut off.
+            self.publisher.recheck(key, correlation_id, ended=True)
+        going = {key: one for key, one in known.items() if one.progress}
         watched = {name for one in going.values() if one.progress and not one.progress.halted for name in self._of(one)}
         states = self.alarms.states(watched) if watched else {}
         left: set[MappingKey] = set()
