@@ -44,11 +44,14 @@ class Rolling:
     def minutes(self, number: int = 15) -> None:
         """Let minutes pass, each with its task, and every instance reconciled at the end."""
         for _ in range(number):
-            self.world.later(minutes=1)
-            expiries = self.desk.app().expiries("minute", waits=False)
-            expiries.run()
-            expiries.telemetry.flush()
+            self.minute()
         self.settle()
+
+    def minute(self) -> None:
+        self.world.later(minutes=1)
+        expiries = self.desk.app().expiries("minute", waits=False)
+        expiries.run()
+        expiries.telemetry.flush()
 
     def resume(self, revision: int = 2) -> None:
         self.desk.amend(TAG, resume_revision=revision)
@@ -462,6 +465,18 @@ def test_a_sweep_changes_nothing_of_a_rollout_and_finds_one_that_nobody_looks_at
     rolling.desk.recheck(TAG)
     rolling.minutes(1)
     assert rolling.moved == 3
+
+
+def test_a_minute_that_is_cut_off_at_the_end_leaves_its_work_to_the_next_one(rolling: Rolling) -> None:
+    rolling.edit()
+    rolling.minutes(46)
+    rolling.world.calls.before("SendMessageBatch", refusing("InternalError", status=500))
+    rolling.minute()
+    assert rolling.desk.in_effect(TAG).former is None
+    assert rolling.world.queue.instances == []
+    rolling.minute()
+    assert rolling.world.queue.instances
+    assert rolling.says("Published")
 
 
 def test_what_is_lost_of_a_rollout_moves_nothing_more(rolling: Rolling) -> None:
