@@ -25,6 +25,8 @@ UNMAPPED = "stack=blue"
 ROLES = ("web", "db", "ops")
 # In which waves rows go out, how many of them do, and how often somebody resumes what isn't halted.
 ROLLOUTS, IN_WAVES, CARELESS = ("1, 50%, 100% every 1m", "linear 30% every 1m", "1, 2, 100% every 2m"), 0.7, 0.2
+# Which accounts come first; those of spokes are there or not.
+FIRST = ("", "", f"{SPOKE.account}, ", f"{HUB.account}, ", f"{HUB.account}, {SPOKE.account}, ")
 # Where there is a spoke, this share of the rows is for some accounts only.
 EXCLUDING = 0.3
 SCOPES: Sequence[dict[str, set[str]]] = (
@@ -367,7 +369,11 @@ class People:
 
     def put(self, tag: str, **columns: Any) -> None:
         if self._habits.rolls and self._waves.random() < IN_WAVES:
-            columns |= {"rollout": self._waves.choice(ROLLOUTS), "on_halt": self._waves.choice(("wait", "rollback"))}
+            first = self._waves.choice(FIRST)
+            columns |= {
+                "rollout": first + self._waves.choice(ROLLOUTS),
+                "on_halt": self._waves.choice(("wait", "rollback")),
+            }
             columns |= {"halt_on": {self._waves.choice(ALARMS)}} if self._waves.random() < 1 / 2 else {}
             columns |= {"halt_after": 2} if self._waves.random() < 1 / 2 else {}
         self._say(f"row {tag}: {columns}")

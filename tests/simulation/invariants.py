@@ -176,18 +176,24 @@ def _content(mapping: PublishedMapping) -> tuple[Any, ...]:
     return mapping.spec, mapping.profile_arn, mapping.deleted
 
 
-def may_move(text: str, total: int, waves: int) -> float:
-    """How many of so many instances may have moved once as many waves have begun: docs/mappings.md, "In waves"."""
+def may_move(text: str, total: int, wave: int) -> tuple[float, list[str]]:
+    """How many of so many instances may have moved in a wave, and in which accounts alone.
+
+    See docs/mappings.md, "In waves".
+    """
     listed, _, _ = text.partition(" every ")
-    shares = listed.split(",")
-    if listed.startswith("linear"):
-        step = int(listed.strip("linear %"))
+    shares = listed.replace(" ", "").split(",")
+    accounts = [share for share in shares if len(share) == len("123456789012")]
+    if wave <= len(accounts):
+        return total, accounts[:wave]
+    wave, shares = wave - len(accounts), shares[len(accounts) :]
+    if shares[0].startswith("linear"):
+        step = int(shares[0].strip("linear%"))
         shares = [f"{min(100, at)}%" for at in range(step, 100 + step, step)]
-    if waves >= len(shares):
-        return math.inf
-    return max(
-        max(1, total * int(share.strip(" %")) // 100 if "%" in share else int(share)) for share in shares[:waves]
-    )
+    if wave >= len(shares):
+        return math.inf, []
+    counts = (total * int(share.strip("%")) // 100 if "%" in share else int(share) for share in shares[:wave])
+    return max(1, *counts), []
 
 
 @dataclass
@@ -510,8 +516,12 @@ class Promises:
         seconds = int(known.item["minutes"]) * 60
         waves = 1 + int((self.engine.seconds - known.since + 2 * self.skew) // seconds)
         texts = {one.rollout: one.spec.rollout for log in self.published.values() for _, one in log if one}
-        may = may_move(texts[rolls], int(known.item["total"]), waves)
-        self.check(13, len(known.moved) <= may, lambda: f"{rolls} moves {len(known.moved)} in wave {waves}, {may} may")
+        wave = int(known.item["wave"])
+        may, first = may_move(texts[rolls], int(known.item["total"]), wave)
+        self.check(13, wave <= waves, lambda: f"{rolls} moves {instance[-4:]} in wave {wave}, and {waves} began")
+        self.check(13, len(known.moved) <= may, lambda: f"{rolls} moves {len(known.moved)} in wave {wave}, {may} may")
+        comes = not first or self.published_for in first
+        self.check(13, comes, lambda: f"{rolls} moves {instance[-4:]} of {self.published_for} in wave {wave}")
 
     def _in_waves(self, asked: Asked, started: Started, before: Association | None) -> None:
         """A rollout's change is one that it counted, and what it moved never goes back."""

@@ -10,7 +10,7 @@ from fixtures.organization import OTHER, SPOKE
 from fixtures.organization_desk import OrganizationDesk
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
-from rolekeeper.model.waves import Waves
+from rolekeeper.model.waves import Progress, Waves
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 
@@ -53,6 +53,17 @@ class Rolling:
         expiries.run()
         expiries.telemetry.flush()
 
+    def until_it_ends_with_the_next_minute(self) -> None:
+        while not self.progress.is_last or self.progress.next_at > self.world.clock.now() + timedelta(minutes=1):
+            self.minute()
+        self.settle()
+
+    @property
+    def progress(self) -> Progress:
+        progress = self.world.revisions.read(mapping_key(TAG)).progress
+        assert progress
+        return progress
+
     def resume(self, revision: int = 2) -> None:
         self.desk.amend(TAG, resume_revision=revision)
         self.settle()
@@ -82,6 +93,8 @@ def rolling(desk: Desk) -> Rolling:
         ("linear 30% every 5m", (30, 60, 90, 100)),
         ("200, 1%, 100% every 1h", (100, 100, 100)),
         ("100% every 2d", (100,)),
+        ("111122223333, 444455556666,100% every 1h", (100, 100, 100)),
+        ("111122223333, linear 50% every 1h", (100, 50, 100)),
     ],
 )
 def test_waves_count_what_may_have_moved(text: str, counts: tuple[int, ...]) -> None:
@@ -104,12 +117,12 @@ def test_of_a_small_fleet_each_wave_moves_at_least_one() -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("1, 10% every 5m", "leaves some where they are; end with 100%"),
+        ("1, 10% every 5m", "can't be read; write shares that end with 100%"),
         ("1, 101%, 100% every 5m", "can't be read"),
         ("0, 100% every 5m", "can't be read"),
         ("linear 0% every 5m", "can't be read"),
         ("100% every 8d", "can't be read"),
-        ("slowly", "can't be read; write 1, 10%, 50%, 100% every 15m"),
+        ("slowly", "as 1, 10%, 50%, 100% every 15m, or linear 10% every 5m; accounts may come first"),
     ],
 )
 def test_waves_that_cant_be_read_say_what_to_write(rolling: Rolling, text: str, why: str) -> None:
@@ -309,18 +322,14 @@ def test_a_refused_move_still_counts(rolling: Rolling) -> None:
     for _ in range(3):
         rolling.settle()
     assert rolling.moved <= 1
-    progress = rolling.world.revisions.read(mapping_key(TAG)).progress
-    assert progress
-    assert (progress.moved, progress.failed) == (1, 1)
+    assert (rolling.progress.moved, rolling.progress.failed) == (1, 1)
 
 
 def test_a_pause_is_no_failure(rolling: Rolling) -> None:
     rolling.edit()
     rolling.world.control(paused=True)
     rolling.minutes(16)
-    progress = rolling.world.revisions.read(mapping_key(TAG)).progress
-    assert progress
-    assert (progress.moved, progress.failed) == (1, 0)
+    assert (rolling.progress.moved, rolling.progress.failed) == (1, 0)
 
 
 # ---- going back ----
@@ -431,8 +440,7 @@ def test_an_approved_edit_goes_out_in_waves_too(rolling: Rolling) -> None:
 def test_nothing_moves_after_a_halt_that_came_while_it_was_decided(rolling: Rolling) -> None:
     rolling.edit(halt_on={"missing"})
     rolling.world.later(minutes=16)
-    progress = rolling.world.revisions.read(mapping_key(TAG)).progress
-    assert progress
+    progress = rolling.progress
     rolling.world.revisions.roll(mapping_key(TAG), progress, progress.opened(2, rolling.world.clock.now()))
     rolling.world.calls.before("TransactWriteItems", lambda: rolling.minutes(1))
     waiting = next(each for each in rolling.fleet if rolling.world.carries(each) == "web")
@@ -446,8 +454,7 @@ def test_a_launch_takes_no_room_of_a_wave(rolling: Rolling) -> None:
     launched = rolling.world.running(workload="web")
     rolling.world.reconcile(launched)
     rolling.world.later(minutes=16)
-    progress = rolling.world.revisions.read(mapping_key(TAG)).progress
-    assert progress
+    progress = rolling.progress
     rolling.world.revisions.roll(mapping_key(TAG), progress, progress.opened(2, rolling.world.clock.now()))
     rolling.world.reconcile(launched)
     assert rolling.world.carries(launched) == "web"
@@ -469,14 +476,30 @@ def test_a_sweep_changes_nothing_of_a_rollout_and_finds_one_that_nobody_looks_at
 
 def test_a_minute_that_is_cut_off_at_the_end_leaves_its_work_to_the_next_one(rolling: Rolling) -> None:
     rolling.edit()
-    rolling.minutes(46)
-    rolling.world.calls.before("SendMessageBatch", refusing("InternalError", status=500))
+    rolling.until_it_ends_with_the_next_minute()
+    rolling.world.calls.always("SendMessageBatch", refusing("InternalError", status=500))
     rolling.minute()
     assert rolling.desk.in_effect(TAG).former is None
     assert rolling.world.queue.instances == []
+    rolling.world.calls.forget()
     rolling.minute()
     assert rolling.world.queue.instances
     assert rolling.says("Published")
+
+
+def test_a_rollout_that_ends_meanwhile_is_neither_halted_nor_taken_back(rolling: Rolling) -> None:
+    rolling.world.alarms.states["errors"] = "OK"
+    rolling.edit(halt_on={"errors"}, on_halt="rollback")
+    rolling.until_it_ends_with_the_next_minute()
+
+    def ends() -> None:
+        rolling.minute()
+        rolling.world.alarms.states["errors"] = "ALARM"
+
+    rolling.world.calls.before("DescribeAlarms", ends)
+    rolling.minute()
+    assert rolling.desk.in_effect(TAG).former is None
+    assert (rolling.row["role"], rolling.row["status"]) == ("api", "Published")
 
 
 def test_what_is_lost_of_a_rollout_moves_nothing_more(rolling: Rolling) -> None:
@@ -578,6 +601,23 @@ def test_waves_run_over_all_accounts_as_one_fleet(organized: Organized) -> None:
     organized.later(15)
     assert organized.hub.shows(TAG)[0] == "Published"
     assert [organized.hub.published_for(each.account).former for each in (SPOKE, OTHER)] == [None, None]
+
+
+def test_the_accounts_that_a_rollout_names_come_first_and_one_by_one(organized: Organized) -> None:
+    first, second = OTHER.account, SPOKE.account
+    organized.edit(role="api", rollout=f"{first}, {second}, 100% every 15m")
+    assert organized.carrying("api") == {SPOKE: 0, OTHER: 2}
+    assert f"4 of 4 instances may move, those in {first}; the next" in organized.hub.shows(TAG)[1]
+    organized.later(16)
+    assert organized.carrying("api") == {SPOKE: 2, OTHER: 2}
+
+
+def test_of_an_account_that_is_not_named_nothing_moves_before_the_others(organized: Organized) -> None:
+    organized.edit(role="api", rollout=f"{OTHER.account}, 1, 75%, 100% every 15m")
+    organized.later(16)
+    assert organized.carrying("api") == {SPOKE: 0, OTHER: 2}, "two have moved, and one may"
+    organized.later(15)
+    assert organized.carrying("api") == {SPOKE: 1, OTHER: 2}
 
 
 def test_an_account_that_gave_no_answer_joins_the_rollout_with_its_sweep(organized: Organized) -> None:

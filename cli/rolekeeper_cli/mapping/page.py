@@ -16,7 +16,6 @@ from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Kind, Remedy, advice
-from rolekeeper.model.waves import Waves
 from rolekeeper_cli.console.errors import EXPLAINED, explain
 from rolekeeper_cli.console.page import Asked, Sort, contains, live, page, query_of, version_of
 from rolekeeper_cli.errors import CommandError, UsageError
@@ -79,7 +78,7 @@ def _about(request: Request) -> dict[str, Any]:
         "revisions": [(entry, mappings.consent(entry), diff) for entry, diff in zip(history, diffs, strict=True)],
         "governed": _governed(request)[mapping.mapping],
         "overlaps": _overlaps(request, key),
-        "rollout": _rollout(mapping, deployment.settings.rollout),
+        "rollout": _rollout(mapping),
     }
     about = {"key": key, "title": str(key), "command": str(key.remedy(Kind.MAPPING))}
     return {**shown, **about, "version": version_of(shown)}
@@ -98,16 +97,13 @@ class RolloutBar:
         return min(100, 100 * number // max(1, self.total))
 
 
-def _rollout(view: MappingView, default: str) -> RolloutBar | None:
+def _rollout(view: MappingView) -> RolloutBar | None:
     """Return how far the rollout of a row has come, by what the row says; None if none goes on."""
-    says: Mapping[str, Any] = next((each for each in view.status_details or () if "waves" in each), {})
-    if view.status not in (Status.ROLLING_OUT, Status.HALTED):
-        return None
+    says: Mapping[str, Any] = next((each for each in view.status_details or () if "counts" in each), {})
     # Anybody may write there what can't be read.
-    with suppress(KeyError, TypeError, ValueError):
-        waves, total = Waves.read(str(view.columns.get("rollout", default))), int(says["total"])
-        found = {"moved": view.moved or 0, "total": total, "wave": int(says["wave"])}
-        return RolloutBar(**found, waves=waves.counts(total)) if waves else None
+    with suppress(AttributeError, KeyError, TypeError, ValueError):
+        found = {"moved": view.moved or 0, "total": int(says["total"]), "wave": int(says["wave"])}
+        return RolloutBar(**found, waves=[*map(int, says["counts"].split(", "))])
     return None
 
 

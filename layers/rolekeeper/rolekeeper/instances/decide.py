@@ -196,7 +196,7 @@ def _in_waves(seen: Observation, decided: Decision, ownership: Ownership) -> Dec
         return _until_its_wave(before, f"what is known of the rollout of {key} is lost")
     if decided.action in (Action.REPLACE, Action.DETACH, Action.WAIT):
         counted = not before.action.mutates and (seen.grant is None or seen.grant.at < progress.since)
-        if progress.has_room and (counted or progress.is_last):
+        if progress.admits(seen.key.target.account) and (counted or progress.is_last):
             return replace(decided, rolls=waiting[key], moves=decided.action.mutates)
     elif progress.is_last or (decided.action is Action.ATTACH and before.code == "suspended"):
         return replace(decided, rolls=waiting[key])

@@ -361,9 +361,11 @@ class Revisions:
         update.only_as(was, "revision", "wave", "may", "halted")
         self.store.write(self.store.update(layout.rollout_key(key), update), *history)
 
-    def end_rollout(self, mapping: PublishedMapping) -> None:
-        """End a rollout: what was published before governs no instance any longer."""
-        self._write(mapping, Update().remove("former").set({UNSENT: True}))
+    def end_rollout(self, mapping: PublishedMapping, progress: Progress) -> None:
+        """End a rollout, unless it was halted: what was published before governs no instance any longer."""
+        ends = Update().remove("former").set({UNSENT: True}).only_if("revision", "=", mapping.revision)
+        over = replace(progress, wave=progress.wave + 1)
+        self.roll(mapping.key, progress, over, self.store.update(self._at(mapping.key), ends))
 
     def hold(self, held: Held, entry: Entry, at: datetime) -> None:
         """Keep a revision that waits for approval, with its history entry, in one transaction."""

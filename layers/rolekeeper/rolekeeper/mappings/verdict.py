@@ -168,15 +168,15 @@ def approval_steps(key: MappingKey, revision: int, *, deletes: bool) -> tuple[Re
 def in_waves(mapping: PublishedMapping, progress: Progress | None) -> tuple[Status, list[Reason]]:
     """Return the status of a mapping that goes out in waves, and how far it has come or what halted it."""
     key, former = mapping.key, mapping.former
-    named = {"tag_key": key.tag_key, "tag_value": key.tag_value}
     was = former.revision if former and not former.deleted else None
-    steps = ReasonCode.TO_RESUME(**named, former=was)
+    steps = ReasonCode.TO_RESUME(tag_key=key.tag_key, tag_value=key.tag_value, former=was)
     if progress is None:
         return Status.HALTED, [ReasonCode.ROLLOUT_LOST(), steps]
+    counts = progress.counts
+    far = {"wave": progress.wave, "waves": len(counts), "total": progress.total, "counts": ", ".join(map(str, counts))}
     if progress.halted:
         why = {name: value for name, value in progress.halted.items() if name != "code"}
-        return Status.HALTED, [ReasonCode[progress.halted["code"]](**why), steps]
-    waves, next_at = len(progress.counts), layout.timestamp(progress.next_at)
-    ahead = {"ends_at" if progress.wave == waves else "next_at": f"{next_at[:19]}Z"}
-    may, total = progress.counts[progress.wave - 1], progress.total
-    return Status.ROLLING_OUT, [ReasonCode.ROLLING_OUT(wave=progress.wave, waves=waves, may=may, total=total, **ahead)]
+        return Status.HALTED, [ReasonCode[progress.halted["code"]](**far, **why), steps]
+    far |= {"may": counts[progress.wave - 1], "accounts": [*progress.first]}
+    far["ends_at" if progress.is_last else "next_at"] = f"{layout.timestamp(progress.next_at)[:19]}Z"
+    return Status.ROLLING_OUT, [ReasonCode.ROLLING_OUT(**far)]

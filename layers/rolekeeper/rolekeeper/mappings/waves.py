@@ -69,7 +69,7 @@ class Rollouts:
             self._show(mapping, progress, correlation_id)
             return True
         if progress.is_last:
-            revisions.end_rollout(mapping)
+            revisions.end_rollout(mapping, progress)
         else:
             revisions.roll(key, progress, progress.opened(progress.wave + 1, now))
         self.publisher.recheck(key, correlation_id, ended=True)

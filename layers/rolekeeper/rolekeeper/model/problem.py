@@ -150,7 +150,7 @@ class ReasonCode(Enum):
     APPROVED_FEWER_CHANGES = "{by} approved {approved:,} changes, and it would make {changes:,} now"
     ROLLING_OUT = (
         "it goes out in waves: in wave {wave} of {waves} {may:,} of {total:,} instances may move"
-        "[; the next one begins at {next_at}][; the rollout ends at {ends_at}]"
+        "[, those in {accounts}][; the next one begins at {next_at}][; the rollout ends at {ends_at}]"
     )
     ALARM_RINGS = "halted in wave {wave} of {waves}, because alarm {alarm} is in ALARM"
     ALARM_UNREADABLE = "halted in wave {wave} of {waves}, because alarm {alarm} can't be read ({error})"

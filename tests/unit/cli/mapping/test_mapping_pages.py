@@ -46,10 +46,17 @@ def written(browser: TestClient, plan: Response) -> Response:
 @pytest.mark.parametrize(
     ("status", "details", "said"),
     [
-        ("Rolling out", {"code": "rolling-out", "wave": 2, "waves": 3, "may": 3, "total": 6}, "Wave 2 of 3: 2 of 6"),
-        ("Halted", {"code": "alarm-rings", "wave": "1", "waves": "3", "total": "6"}, "Wave 1 of 3: 2 of 6"),
-        ("Published", {"code": "rolling-out", "wave": 2, "waves": 3, "may": 3, "total": 6}, ""),
-        ("Halted", {"code": "alarm-rings", "wave": "x", "waves": "3", "total": "6"}, ""),
+        (
+            "Rolling out",
+            {"code": "rolling-out", "wave": 2, "waves": 3, "may": 3, "total": 6, "counts": "1, 3, 6"},
+            "Wave 2 of 3: 2 of 6",
+        ),
+        (
+            "Halted",
+            {"code": "alarm-rings", "wave": 1, "waves": 3, "total": 6, "counts": "1, 3, 6"},
+            "Wave 1 of 3: 2 of 6",
+        ),
+        ("Halted", {"code": "alarm-rings", "wave": "x", "waves": 3, "total": 6, "counts": "1"}, ""),
     ],
 )
 def test_a_rollout_shows_how_far_it_has_come_with_its_waves_as_marks(
