@@ -490,9 +490,9 @@ class Promises:
 
     def _wrote_record(self, pk: str, new: Attributes) -> None:
         if owner := layout.instance_key_from(pk):
-            self.records[owner.id] = dict(new or {})
+            known, self.records[owner.id] = self.records.get(owner.id, {}), dict(new or {})
             for name, value in (new or {}).items():
-                grant = layout.plain(value) if name.startswith(GRANT) else None
+                grant = layout.plain(value) if name.startswith(GRANT) and value != known.get(name) else None
                 started = self.writer.notes.get("started", {}).get(owner.id) if self.writer else None
                 attaches = started is not None and started.action == "Attach"  # which is no move
                 if isinstance(grant, Mapping) and "rolls" in grant and not attaches:
@@ -547,7 +547,9 @@ class Promises:
         was = next((each for _, each in reversed(log) if each and each.revision < mapping.revision), None)
         if was is None or was.former is None:
             return False
-        return not mapping.spec.enabled if was.former.deleted else mapping.spec.gives_as(was.former.spec)
+        if was.former.deleted:
+            return mapping.deleted or not mapping.spec.enabled
+        return not mapping.deleted and mapping.spec.gives_as(was.former.spec)
 
     def _wrote_entry(self, pk: str, new: Attributes) -> None:
         owner = layout.instance_key_from(pk)
