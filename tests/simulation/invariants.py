@@ -513,8 +513,7 @@ class Promises:
             return
         known.moved.add(instance)
         self.check(13, not known.item["halted"], lambda: f"{rolls} moves {instance[-4:]}, and is halted")
-        seconds = int(known.item["minutes"]) * 60
-        waves = 1 + int((self.engine.seconds - known.since + 2 * self.skew) // seconds)
+        waves = self._begun(known)
         texts = {one.rollout: one.spec.rollout for log in self.published.values() for _, one in log if one}
         wave = int(known.item["wave"])
         may, first = may_move(texts[rolls], int(known.item["total"]), wave)
@@ -522,6 +521,11 @@ class Promises:
         self.check(13, len(known.moved) <= may, lambda: f"{rolls} moves {len(known.moved)} in wave {wave}, {may} may")
         comes = not first or self.published_for in first
         self.check(13, comes, lambda: f"{rolls} moves {instance[-4:]} of {self.published_for} in wave {wave}")
+
+    def _begun(self, known: Rolling) -> int:
+        """How many waves have begun by any clock, and one more once the last is over."""
+        seconds = int(known.item["minutes"]) * 60
+        return 1 + int((self.engine.seconds - known.since + 2 * self.skew) // seconds)
 
     def _in_waves(self, asked: Asked, started: Started, before: Association | None) -> None:
         """A rollout's change is one that it counted, and what it moved never goes back."""
@@ -531,6 +535,9 @@ class Promises:
             return
         if mapping.spec.expired(self._clock(asked.at)):
             return  # that takes all roles at once
+        if int(known.item["wave"]) > len(known.item["counts"]):
+            self.check(13, known.item["wave"] <= self._begun(known), lambda: f"{asked}, as its rollout ended early")
+            return
         former, counted = mapping.former, asked.instance in known.moved
         if started.revision == mapping.revision and before and before.profile_arn == former.profile_arn != "":
             self.check(13, counted, lambda: f"{asked} isn't counted by its rollout")

@@ -8,6 +8,7 @@ from fixtures.account import FakeAccount, mapping_key, refusing
 from fixtures.mappings import Desk
 from fixtures.organization import OTHER, SPOKE
 from fixtures.organization_desk import OrganizationDesk
+from rolekeeper.mappings.revisions import AccountRecord
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Target
 from rolekeeper.model.waves import Progress, Waves
@@ -502,6 +503,22 @@ def test_a_rollout_that_ends_meanwhile_is_neither_halted_nor_taken_back(rolling:
     assert (rolling.row["role"], rolling.row["status"]) == ("api", "Published")
 
 
+def test_a_run_that_lost_its_step_to_another_one_has_the_next_minute_look_again(rolling: Rolling) -> None:
+    rolling.world.alarms.states["errors"] = "OK"
+    rolling.edit(halt_on={"errors"})
+    rolling.minutes(14)
+
+    def dies() -> None:
+        step = rolling.progress.opened(2, rolling.world.clock.now())
+        rolling.world.revisions.roll(mapping_key(TAG), rolling.progress, step)
+
+    rolling.world.later(minutes=1)
+    rolling.world.calls.before("DescribeAlarms", dies)
+    rolling.minute()
+    rolling.minutes(31)
+    assert rolling.moved == 6
+
+
 def test_what_is_lost_of_a_rollout_moves_nothing_more(rolling: Rolling) -> None:
     rolling.edit()
     store = rolling.world.store
@@ -628,6 +645,31 @@ def test_an_account_that_gave_no_answer_joins_the_rollout_with_its_sweep(organiz
     organized.settle()
     assert organized.hub.published_for(OTHER.account).former is not None
     assert sum(organized.carrying("api").values()) == 1
+
+
+def test_a_rollout_that_ended_is_over_in_an_account_too_whose_record_is_written_later(organized: Organized) -> None:
+    organized.edit(role="api", rollout="1, 100% every 15m")
+    organized.later(16)
+    rolling = organized.hub.published_for(OTHER.account)
+    organized.later(15)
+    assert (rolling.former is None, organized.hub.published_for(OTHER.account).former) == (False, None)
+    organized.hub.app().revisions.write(OTHER.account, AccountRecord(rolling))
+    for _ in range(2):
+        [instance] = organized.hub.launched(1, OTHER)
+        organized.fleet.append((OTHER, instance))
+        organized.settle()
+    assert organized.carrying("api") == {SPOKE: 2, OTHER: 4}
+
+
+def test_by_a_rollout_that_was_taken_back_nothing_moves_in_an_account_that_gave_no_answer(organized: Organized) -> None:
+    organized.hub.edit(TAG, role="api", rollout="75%, 100% every 15m")
+    for columns in ({"role": "web"}, {"role": "api", "rollout": "100% every 15m"}):
+        organized.hub.silence(OTHER, "AssumeRole")
+        assert organized.hub.edit(TAG, **columns).status in (Status.PUBLISHED, Status.ROLLING_OUT)
+        organized.hub.answers(OTHER)
+        organized.settle()
+        assert organized.hub.published_for(OTHER.account).revision == 2, "it isn't written yet"
+        assert organized.carrying("web")[OTHER] == 2
 
 
 def test_a_spokes_instances_go_back_with_all_others(organized: Organized) -> None:

@@ -84,7 +84,9 @@ def followed(places: Places, keys: Followable) -> Followed:
             stuck.append((address(where(seen.key), home), seen.error.message))
             continue
         decision, effect = seen.decision, Effect(missing=seen.effect.edits)
-        going = [(key, each) for key, each in seen.observed.rollouts.items() if each and not each.halted]
+        going = [
+            (key, each) for key, each in seen.observed.rollouts.items() if each and not (each.halted or each.is_over)
+        ]
         if decision.code == "rollout" and going:
             coming.append(seen.instance.key)
             waves |= {f"wave {each.wave} of {len(each.counts)} of {key}": None for key, each in going}

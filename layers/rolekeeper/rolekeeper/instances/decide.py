@@ -179,6 +179,9 @@ def _in_waves(seen: Observation, decided: Decision, ownership: Ownership) -> Dec
     """
     mappings = {mapping.key: mapping for mapping in (*seen.published, *([seen.owner] if seen.owner else []))}
     rolling = {key: one for key, one in mappings.items() if one.former and not one.spec.expired(seen.asked_at)}
+    for key in [key for key in rolling if (progress := seen.rollouts.get(key)) and progress.is_over]:
+        # Its account's record doesn't say so yet.
+        del rolling[key]
     if not (rolling and seen.instance):
         return decided
     waiting = {key: one for key, one in rolling.items() if not _has_moved(seen, one)}
@@ -192,7 +195,7 @@ def _in_waves(seen: Observation, decided: Decision, ownership: Ownership) -> Dec
         return decided
     key = next((key for key in (decided.mapping, before.mapping) if key in waiting), next(iter(waiting)))
     progress, revision = seen.rollouts.get(key), waiting[key].revision
-    if progress is None or progress.revision != revision:
+    if progress is None:
         return _until_its_wave(before, f"what is known of the rollout of {key} is lost")
     if decided.action in (Action.REPLACE, Action.DETACH, Action.WAIT):
         counted = not before.action.mutates and (seen.grant is None or seen.grant.at < progress.since)

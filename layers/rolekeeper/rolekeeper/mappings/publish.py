@@ -356,6 +356,8 @@ class Publisher:
             also.append(self.revisions.store.update(layout.EDITS, counts))
         if verdict.progress:
             also += self.revisions.rolling(mapping.key, verdict.progress, snapshot.at)
+        elif snapshot.stored.progress:
+            also.append(self.revisions.taken_back(mapping.key))
         self.revisions.publish(
             mapping,
             entry,

@@ -13,7 +13,7 @@ from rolekeeper.model.instance import Target, Timer
 from rolekeeper.model.mapping import ANY_VALUE, Approval, Control, Held, MappingKey, PublishedMapping
 from rolekeeper.model.waves import Progress
 from rolekeeper.storage import Store, Update, layout
-from rolekeeper.storage.state import Write
+from rolekeeper.storage.state import Write, read_rollouts
 
 # What the history says of a mapping at one time; the event carries the same.
 type Entry = dict[str, Any]
@@ -72,8 +72,8 @@ class AccountRecord:
     def needs_nothing(self, published: PublishedMapping, region: str, *, in_scope: bool) -> bool:
         """Return whether it is up to date and usable, and governed nothing in a Region when that was last counted."""
         mapping = self.mapping
-        wanted = (published.revision, published.deleted, in_scope)
-        same = (mapping.revision, mapping.deleted, mapping.in_scope) == wanted
+        wanted = (published.revision, published.deleted, in_scope, published.former is None)
+        same = (mapping.revision, mapping.deleted, mapping.in_scope, mapping.former is None) == wanted
         return same and not mapping.suspended_because and self.counts.get(region) == (0, 0)
 
 
@@ -217,16 +217,8 @@ class Revisions:
             edits=self._decoded(_numbers, items.get(layout.EDITS)) or {},
             unseen=int(budget.get(UNSEEN, 0)) if ours else 0,
             approved=ours and bool(budget.get(APPROVED, False)),
-            progress=self._progress(record.mapping) if record and record.mapping.former else None,
+            progress=read_rollouts(self.store, [record.mapping])[key] if record and record.mapping.former else None,
         )
-
-    def _progress(self, mapping: PublishedMapping) -> Progress | None:
-        """Read how far the rollout of what is published has come; None if that is lost, or can't be read."""
-        at = layout.rollout_key(mapping.key)
-        with suppress(CorruptItemError):
-            progress = self._decoded(layout.rollout_from, self.store.get([at]).get(at))
-            return progress if progress and progress.revision == mapping.revision else None
-        return None
 
     def _at(self, key: MappingKey) -> layout.Key:
         """Return where what is in effect is: all that there is once of a mapping is noted there."""
@@ -347,6 +339,10 @@ class Revisions:
     def rolling(self, key: MappingKey, progress: Progress, at: datetime) -> tuple[Write, Write]:
         """Begin a rollout, and have each minute's task look at it."""
         return self.store.put(layout.rollout_item(key, progress)), self.watching(key, at)
+
+    def taken_back(self, key: MappingKey) -> Write:
+        """Let nothing move any more by a rollout that another revision ends, where that isn't published yet either."""
+        return self.store.update(layout.rollout_key(key), Update().set({"may": 0}))
 
     def watching(self, key: MappingKey, at: datetime) -> Write:
         """Have the next minute's task look at a mapping's rollout."""

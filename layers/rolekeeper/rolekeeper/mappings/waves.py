@@ -5,7 +5,6 @@ together, and what can't be read halts. A step is one conditional write: of two 
 """
 
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 from rolekeeper.aws.alarms import RINGS, Alarms
@@ -45,8 +44,12 @@ class Rollouts:
         states = self.alarms.states(watched) if watched else {}
         left: set[MappingKey] = set()
         for key, one in going.items():
-            with suppress(ConflictError):  # another run made the step
-                left |= {key} if self._step(one, states, correlation_id) else set()
+            try:
+                goes_on = self._step(one, states, correlation_id)
+            except ConflictError:
+                # Another run made the step, and may die before it has the next minute look again.
+                goes_on = True
+            left |= {key} if goes_on else set()
         return left
 
     def _of(self, stored: StoredMapping) -> frozenset[str]:

@@ -104,6 +104,11 @@ class Progress:
         return self.wave == len(self.counts) and not self.halted
 
     @property
+    def is_over(self) -> bool:
+        """Whether it has ended: an account's record may say so later."""
+        return self.wave > len(self.counts)
+
+    @property
     def first(self) -> tuple[str, ...]:
         """The accounts whose instances alone may move by now; none for all."""
         return self.accounts[: self.wave] if self.wave <= len(self.accounts) else ()

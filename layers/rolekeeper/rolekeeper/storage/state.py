@@ -260,6 +260,17 @@ class Snapshot:
         return self.records.get(key, InstanceRecord())
 
 
+def read_rollouts(store: Store, mappings: Iterable[PublishedMapping]) -> dict[MappingKey, Progress | None]:
+    """Read how far the rollouts of these mappings have come; None of one that is lost, or can't be read."""
+    at = {layout.rollout_key(mapping.key): mapping for mapping in mappings}
+    found = dict[MappingKey, Progress | None].fromkeys(mapping.key for mapping in at.values())
+    for place, item in store.get(list(at)).items():
+        with suppress(CorruptItemError):
+            progress = store.decode(layout.rollout_from, item)
+            found[at[place].key] = progress if progress.revision == at[place].revision else None
+    return found
+
+
 @dataclass(frozen=True)
 class State:
     """The state table's instances and timers, and the read that a reconcile needs.
@@ -316,19 +327,10 @@ class State:
                     damaged[subject] = error
         control = _control(items.get(layout.CONTROL, {}), *map(items.get, registered))
         published = {key: known[key] for key in wanted if key in known}
-        rolling = [key for key, mapping in published.items() if mapping.former]
+        rolling = [mapping for mapping in published.values() if mapping.former]
         counted = {key: items.get(key, {}) for key in counters}
         snapshot = Snapshot(control, records, pins, published=published, damaged=damaged, counters=counted)
-        return replace(snapshot, rollouts=self.rollouts(rolling)) if rolling else snapshot
-
-    def rollouts(self, keys: Iterable[MappingKey]) -> dict[MappingKey, Progress | None]:
-        """Read how far the rollouts of these mappings have come; None of one that is lost, or can't be read."""
-        at = {layout.rollout_key(key): key for key in keys}
-        found = dict[MappingKey, Progress | None].fromkeys(at.values())
-        for place, item in self.store.get(list(at)).items():
-            with suppress(CorruptItemError):
-                found[at[place]] = self.store.decode(layout.rollout_from, item)
-        return found
+        return replace(snapshot, rollouts=read_rollouts(self.store, rolling)) if rolling else snapshot
 
     def note_sent(self, target: Target, number: int, last: Sequence[str], *, at: datetime) -> None:
         """Note how many instances a target's sweeps sent that may still wait, and the ids of the `last` of them."""
