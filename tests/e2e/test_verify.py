@@ -327,7 +327,7 @@ def test_each_wrong_answer_fails_its_step_and_leaves_nothing(verifications: Veri
 MARKS = (
     "Verification",
     *("deploy", "mappings", "launch", "retag", "restart", "foreign-mapped", "none", "foreign-none", "untag", "bad-row"),
-    *("burst", "sweep", "iam", "held", "stale-replace", "new-profile", "terminate", "Removing", "deleted:"),
+    *("burst", "sweep", "iam", "free", "held", "stale-replace", "new-profile", "terminate", "Removing", "deleted:"),
 )
 KILLED = 4
 

@@ -94,6 +94,7 @@ class Story:
         yield "burst", f"{_BURST} tag changes at once end with the last one's role", self.burst
         yield "sweep", "the sweep gives back a role that was taken by hand", self.sweep
         yield "iam", "IAM refuses the function a foreign role, and any outside its path", self.iam
+        yield "free", "a person takes the foreign role away", self.free
         yield "held", "an edit that changes more instances than the limit waits for approval", self.held
 
     # ---- the steps ----
@@ -208,6 +209,11 @@ class Story:
         self.changer_may()
         self._stays(self.b, foreign)
 
+    def free(self) -> None:
+        self.carried(self.b)
+        self._take_role(self.b)
+        self._stays(self.b, None)
+
     def held(self) -> float:
         allow_no_change(self.scene)
         before = self.carried(self.a)
@@ -280,12 +286,6 @@ class Story:
         """Take the role from `b`, which is foreign after the story: only a person can."""
         if self.association(self.b):
             self._take_role(self.b)
-
-    def free(self) -> None:
-        """The step: `b` has its role until then, and none from then on."""
-        self.carried(self.b)
-        self._take_role(self.b)
-        self._stays(self.b, None)
 
     def terminate_a(self) -> None:
         self.carried(self.a)
