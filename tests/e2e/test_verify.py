@@ -284,6 +284,7 @@ def test_a_missing_permission_is_named_with_the_step_that_needs_it_and_leaves_no
 
 # The first step that fails at each of them: because what it waits for never comes, or at once.
 NEVER_COMES_AT = {
+    Fault.ALARM_RETURNS: "waves",
     Fault.THIRD_B_LOST: "burst",
     Fault.DISASSOCIATE_DOES_NOTHING: "none",
     Fault.EVENTS_LOST_ONCE_STOPPED: "restart",
@@ -327,7 +328,8 @@ def test_each_wrong_answer_fails_its_step_and_leaves_nothing(verifications: Veri
 MARKS = (
     "Verification",
     *("deploy", "mappings", "launch", "retag", "restart", "foreign-mapped", "none", "foreign-none", "untag", "bad-row"),
-    *("burst", "sweep", "iam", "held", "stale-replace", "new-profile", "terminate", "Removing", "deleted:"),
+    *("burst", "sweep", "iam", "free", "waves", "held"),
+    *("stale-replace", "new-profile", "terminate", "Removing", "deleted:"),
 )
 KILLED = 4
 

@@ -44,6 +44,7 @@ class Fault(StrEnum):
     FOREIGN_GOES_AT_NONE = "foreign-goes-at-none"
     # ---- other services ----
     STREAM_SILENT = "stream-silent"
+    ALARM_RETURNS = "alarm-returns"  # from the state to which it is set, at once
     MISSING_ROLE_SHOWN = "missing-role-shown"  # IAM shows a role that doesn't exist
     ALL_ALLOWED = "all-allowed"
     SWEEP_FAILS = "sweep-fails"  # not the first one, without which nothing is changed
@@ -210,6 +211,9 @@ class _Services:
     def enforce(self, original: Callable[..., Any], *request: Any, **named: Any) -> Any:
         return None if self._here(Fault.ALL_ALLOWED) else original(*request, **named)
 
+    def set_alarm(self, original: Callable[..., Any], params: Any, body: Mapping[str, Any], *rest: Any) -> Any:
+        return original(params, {**body, **({"StateValue": "OK"} if self._here(Fault.ALARM_RETURNS) else {})}, *rest)
+
     async def invoke(self, original: Callable[..., Awaitable[Answer]], name: str, *rest: Any) -> Answer:
         again = name in self._swept
         if _SWEEP in name:
@@ -232,6 +236,7 @@ def _install_services(services: _Services) -> None:
     correct(services.stream, "stream_records_since", _ministack("services.dynamodb"))
     correct(services.iam, "handle_request", _ministack("services.iam"))
     correct(services.enforce, "enforce", _ministack("core.iam_evaluator"))
+    correct(services.set_alarm, "_set_alarm_state", _ministack("services.cloudwatch"))
     correct(services.invoke, "_invoke", _ministack("services.lambda_svc"))
     correct(services.schedule, "_dispatch_to_lambda", _ministack("services.eventbridge"))
     correct(services.update, "_update_resource", _ministack("services.cloudformation.stacks"))

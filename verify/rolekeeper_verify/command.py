@@ -141,7 +141,8 @@ def _announcement(caller: Deployment, names: verify_names.Names, machine: verify
     return (
         f"Verification {names.id} in {caller.region}, account {caller.caller.account}. It makes\n"
         f"- the stack {names.stack}: this version, which may give the roles under {names.role_path} alone\n"
-        f"- the stack {names.scene}: three roles (one may list Regions), a security group, a queue for EC2's events\n"
+        f"- the stack {names.scene}: three roles (one may list Regions), a security group, a queue for EC2's events, "
+        "an alarm\n"
         f"- two instances of type {machine.instance_type}, which end themselves {verify_scene.LIVES_MINUTES} minutes "
         "after each start; one of them calls sts:GetCallerIdentity and ec2:DescribeRegions every 20 seconds\n"
         f"It takes about twenty minutes, costs at most {verify_scene.COST_USD:.2f} USD, and touches nothing else. If "

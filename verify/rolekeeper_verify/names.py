@@ -60,6 +60,11 @@ class Names:
         """The tag that its mappings are about, which no other deployment's are."""
         return self.stack
 
+    @property
+    def alarm(self) -> str:
+        """The alarm that rings when it is told to."""
+        return f"{self.stack}-halt"
+
     def role(self, name: str) -> str:
         """A role, and its instance profile."""
         return f"{self.stack}-{name}"

@@ -107,7 +107,6 @@ class Verification:
         story = Story(made[0], self._patience, self._trail_patience)
         for name, what, act in story.steps():
             self._step(name, what, act)
-        self._step("free", "a person takes the foreign role away", story.free)
         if not self._failed:
             self._probe(story)
 

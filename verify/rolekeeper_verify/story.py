@@ -34,11 +34,14 @@ _PROMPT_SECONDS, _EVENTS = 15.0, ("tags changed", "instance ")
 _BURST = 10
 # How often the role is taken by hand: the follow-up of an earlier change may give it back before the sweep does.
 _SWEEPS = 3
+# The first wave is one of both, and the second is long after the story's end.
+_WAVES = "1, 100% every 1d"
 # How long IAM may take to let a role be assumed whose trust policy was changed.
 _TRUSTED_SECONDS = 60.0
 # How often CloudTrail is asked within its patience: every 10 seconds of 10 minutes.
 _TRAIL_LOOKS = 60
 _NONE, _MISSING = "none", "missing"
+_GAP = "for a moment EC2 showed no role"
 # What EC2 says when IAM refuses a call. A session that isn't valid, or a Region that is off, has other codes (docs/
 # AWS_FACTS.md, "Errors", "Many accounts").
 UNAUTHORIZED = "UnauthorizedOperation"
@@ -94,6 +97,8 @@ class Story:
         yield "burst", f"{_BURST} tag changes at once end with the last one's role", self.burst
         yield "sweep", "the sweep gives back a role that was taken by hand", self.sweep
         yield "iam", "IAM refuses the function a foreign role, and any outside its path", self.iam
+        yield "free", "a person takes the foreign role away", self.free
+        yield "waves", "an edit in waves moves one instance, halts at an alarm, and is taken back at once", self.waves
         yield "held", "an edit that changes more instances than the limit waits for approval", self.held
 
     # ---- the steps ----
@@ -208,8 +213,51 @@ class Story:
         self.changer_may()
         self._stays(self.b, foreign)
 
+    def free(self) -> None:
+        self.carried(self.b)
+        self._take_role(self.b)
+        self._stays(self.b, None)
+
+    def waves(self) -> float:
+        self._tag("b", self.b)
+        self._shows(self.b, "b", self._now())
+        before = {each: self.carried(each) for each in (self.a, self.b)}
+        moved, stayed = self._moved_in_waves(before)
+        seconds = self._halted()
+        allow_no_change(self.scene)  # going back is never held, and waits for no room
+        self._put("b", self.names.role("b"))
+        self._shows(moved, "b", self._now(), gap=_GAP)
+        self._row_becomes("b", Status.PUBLISHED)
+        self._stays(stayed, before[stayed])
+        self._tag(_NONE, self.b)
+        self.free_b()
+        self.given = self.now()
+        return seconds
+
+    def _moved_in_waves(self, before: Mapping[str, Association]) -> tuple[str, str]:
+        """Edit the row of both instances in waves; returns the one that moves, and the one that waits for its wave."""
+        self._put("b", self.names.role("a"), rollout=_WAVES, halt_on={self.names.alarm})
+        self._row_becomes("b", Status.ROLLING_OUT)
+
+        def moved() -> list[str]:
+            return [each for each, shown in before.items() if self.association(each) != shown]
+
+        self.until("EC2 shows another role on one of both", moved)
+        first = moved()[0]
+        [other] = before.keys() - {first}
+        self._shows(first, "a", self._now())
+        self._stays(other, before[other])
+        return first, other
+
+    def _halted(self) -> float:
+        """Have the alarm ring, and see that the row says so; returns the seconds until then."""
+        alarm, began = self.names.alarm, self._now()
+        self.aws.call("cloudwatch:SetAlarmState", AlarmName=alarm, StateValue="ALARM", StateReason="a verification")
+        self._row_becomes("b", Status.HALTED, ReasonCode.ALARM_RINGS(alarm=alarm))
+        return self._now() - began
+
     def held(self) -> float:
-        allow_no_change(self.scene)
+        """No edit may change anything since the step before."""
         before = self.carried(self.a)
         began = self._now()
         self._put("b", self.names.role("a"))
@@ -277,15 +325,9 @@ class Story:
     # ---- what the probes need after it ----
 
     def free_b(self) -> None:
-        """Take the role from `b`, which is foreign after the story: only a person can."""
+        """Take the role from `b`, if it has one, as a person does."""
         if self.association(self.b):
             self._take_role(self.b)
-
-    def free(self) -> None:
-        """The step: `b` has its role until then, and none from then on."""
-        self.carried(self.b)
-        self._take_role(self.b)
-        self._stays(self.b, None)
 
     def terminate_a(self) -> None:
         self.carried(self.a)
@@ -294,10 +336,10 @@ class Story:
 
     # ---- what people do ----
 
-    def _put(self, value: str, role: str) -> None:
+    def _put(self, value: str, role: str, **columns: Any) -> None:
         """Write a row as people do, whatever stands there."""
         table = self.deployment.settings.mapping_table
-        row = {"tag_key": self.names.tag_key, "tag_value": value, "role": role}
+        row = {"tag_key": self.names.tag_key, "tag_value": value, "role": role, **columns}
         self.aws.call("dynamodb:PutItem", TableName=table, Item=layout.to_attributes(row))
 
     def _tag(self, value: str, *instances: str) -> None:
@@ -322,7 +364,7 @@ class Story:
         before = self.carried(self.a)
         began = self._now()
         self._tag(value, *instances)
-        seconds = self._shows(self.a, value, began, gap="for a moment EC2 showed no role")
+        seconds = self._shows(self.a, value, began, gap=_GAP)
         if self.carried(self.a).id == before.id:
             raise StepFailedError(f"EC2 shows the role under the association id that it had before, {before.id}")
         self.former.append(before.id)

@@ -17,7 +17,7 @@ from fixtures.account import ACCOUNT, REGION
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Association, AssociationState, InstanceState, Target
-from rolekeeper.model.problem import Reason, ReasonCode, details
+from rolekeeper.model.problem import Reason, ReasonCode, details, sentence
 from rolekeeper.storage import layout
 from rolekeeper_cli.instance.uptake_view import CallView, RoleUseView, UptakeView
 from rolekeeper_verify import story
@@ -43,7 +43,8 @@ def held(
 def looked_at(app: Any = None, *, is_over: bool) -> Any:
     """A deployment whose patience is over at the first look, or never."""
     look = SimpleNamespace(is_over=is_over)
-    return SimpleNamespace(app=app, now=lambda: SINCE, looks=lambda *_: repeat(look))
+    settings = SimpleNamespace(mapping_table="")
+    return SimpleNamespace(app=app, settings=settings, now=lambda: SINCE, looks=lambda *_: repeat(look))
 
 
 @pytest.fixture
@@ -192,6 +193,55 @@ def test_a_refusal_counts_by_its_code_and_between_calls_that_are_allowed(
     with pytest.raises(StepFailedError, match=fails) if fails else nullcontext():
         played.iam()
     assert changer.gave == "b" or fails
+
+
+ROLLS, BACK = ("Rolling out", "i-b"), ("Published", "i-b")
+
+
+@pytest.mark.parametrize(
+    ("edit", "alarm", "back", "fails"),
+    [
+        (ROLLS, "halt", BACK, ""),
+        (BACK, "halt", BACK, "the row key=b is Published, and not Rolling out"),
+        (("Rolling out", ""), "halt", BACK, "EC2 shows another role on one of both"),
+        (("Rolling out", "i-a i-b"), "halt", BACK, r"EC2 shows a \(.*\) on i-b, and not b \(.*\) as before"),
+        (ROLLS, "", BACK, "the row key=b is Halted"),
+        (ROLLS, "another", BACK, "is Halted for another reason"),
+        (ROLLS, "halt", ("gap", "i-b"), "for a moment EC2 showed no role on i-b"),
+        (ROLLS, "halt", ("Held", "i-b"), "the row key=b is Published"),
+        (ROLLS, "halt", ("Published", ""), "EC2 shows b on i-b as associated"),
+        (ROLLS, "halt", ("Published", "i-a i-b"), r"EC2 shows b \(.*\) on i-a, and not b \(.*\) as before"),
+    ],
+)
+def test_waves_fail_at_each_promise_that_isn_t_kept(
+    played: Any, monkeypatch: pytest.MonkeyPatch, *, edit: Any, alarm: str, back: Any, fails: str
+) -> None:
+    """`edit` and `back` are what the row says of each, and whose role they change; `alarm` is which one halts it."""
+    row, shown = dict[str, Any](), dict[str, Association | None]({"i-a": carried("1", "b")})
+
+    def says(status: str, *why: Reason) -> None:
+        said = {"status": status, "status_reason": sentence(why), "status_details": details(why)}
+        row.update(layout.to_attributes(said))
+
+    def call(action: str, **asked: Any) -> None:
+        if action == "ec2:CreateTags":
+            shown["i-b"] = carried("1", "b")
+        elif action == "dynamodb:PutItem":
+            status, changes = edit if "rollout" in asked["Item"] else back
+            role = None if status == "gap" else carried("2", asked["Item"]["role"]["S"])
+            shown.update(dict.fromkeys(changes.split(), role))
+            says(status)
+        elif alarm:
+            says("Halted", ReasonCode.ALARM_RINGS(wave=1, waves=2, alarm=alarm))
+
+    played.a, played.b, played.aws = "i-a", "i-b", SimpleNamespace(call=call)
+    played.names = SimpleNamespace(role=str, tag_key="key", alarm="halt")
+    played.scene = SimpleNamespace(profiles={each: f"profile/{each}" for each in "ab"})
+    played.deployment = looked_at(SimpleNamespace(table=SimpleNamespace(get_row=lambda _: row)), is_over=True)
+    played.association, played.free_b, played._stays = shown.get, lambda: None, played._is_still  # noqa: SLF001  # a look is enough
+    monkeypatch.setattr(story, "allow_no_change", lambda _: None)
+    with pytest.raises(StepFailedError, match=fails) if fails else nullcontext():
+        played.waves()
 
 
 @pytest.mark.parametrize("step", ["restart", "foreign_mapped", "none", "free", "terminate_a", "sweep"])
