@@ -341,7 +341,7 @@ class Revisions:
         return self.store.put(layout.rollout_item(key, progress)), self.watching(key, at)
 
     def taken_back(self, key: MappingKey) -> Write:
-        """Let nothing move any more by a rollout that another revision ends, where that isn't published yet either."""
+        """Let a rollout that another revision ends move nothing, where that isn't published yet either."""
         return self.store.update(layout.rollout_key(key), Update().set({"may": 0}))
 
     def watching(self, key: MappingKey, at: datetime) -> Write:
