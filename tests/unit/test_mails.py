@@ -12,7 +12,7 @@ from fakes.ec2 import client_error
 from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import Desk
 from rolekeeper.aws.errors import AccessDeniedError
-from rolekeeper.mail import TEXTS, Mailer
+from rolekeeper.mail import Mailer, texts
 from rolekeeper.settings import Limits
 from strategies.values import NOW
 
@@ -99,7 +99,7 @@ def test_what_befalls_a_whole_fleet_at_once_is_no_mail_for_each_instance(desk: D
     desk.world.reconcile(*instances)
     assert "Role Attached" in desk.world.events.kinds
     assert desk.world.topic.mails == []
-    assert {"Instance Parked", "Role Change Refused"}.isdisjoint(TEXTS)
+    assert {"Instance Parked", "Role Change Refused"}.isdisjoint(texts())
 
 
 # ---- whatever people wrote ----
@@ -134,7 +134,7 @@ def _takes(event: str, value: str) -> str:
     return made["Message"]
 
 
-@pytest.mark.parametrize("event", TEXTS)
+@pytest.mark.parametrize("event", texts())
 @pytest.mark.parametrize("value", HOSTILE)
 def test_a_mail_holds_whatever_people_wrote_readable_bounded_and_on_one_line(event: str, value: str) -> None:
     text = _takes(event, value)
@@ -150,7 +150,7 @@ def test_what_a_mail_says_to_type_can_be_pasted() -> None:
     )
 
 
-@given(st.sampled_from(sorted(TEXTS)), st.text())
+@given(st.sampled_from(sorted(texts())), st.text())
 def test_no_text_breaks_a_mail(event: str, value: str) -> None:
     _takes(event, value)
 

@@ -27,7 +27,7 @@ SAVED = {
 # What rings no alarm, because Rolekeeper mails each one by itself and the mail names the section.
 MAILED = {
     found[1]: event
-    for event, text in mail.TEXTS.items()
+    for event, text in mail.texts().items()
     if (found := re.search(r"^Runbook: docs/runbook\.md#(.+)$", text, re.MULTILINE))
 }
 INDEX, *_SECTIONS = re.split(r"^## ", RUNBOOK.read_text(), flags=re.MULTILINE)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, NoResponseError, RetryableError, classified
 from rolekeeper.aws.queue import SOURCE
-from rolekeeper.mail import TEXTS, Mailer
+from rolekeeper.mail import Mailer, texts
 from rolekeeper.model.instance import Action, ReconcileRequest, Target
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.text import escaped, escaped_json, shown
@@ -108,7 +108,7 @@ class Telemetry:
         self.mail(event, detail)
 
     def mail(self, event: str, detail: Mapping[str, Any]) -> None:
-        if event in TEXTS:
+        if event in texts():
             self._mails.append(self.mailer.mail(event, detail))
 
     def event(
