@@ -62,6 +62,7 @@ def pages() -> list[Path]:
         ROOT / "template.yaml",
         ROOT / "spoke.yaml",
         ROOT / "tests/README.md",
+        ROOT / "layers/rolekeeper/rolekeeper/mails.toml",
     ]
     return sorted(each for each in found if str(each.relative_to(ROOT)) not in LEFT)
 

@@ -46,7 +46,7 @@ class Folding:
         missing = sorted(self.targets.uncounted(published.spec, stored)) if published and not stored.overtaken else []
         lacks = [ReasonCode.NOT_IN_EFFECT_IN(revision=revision, accounts=missing)] if missing else []
         reasons, matched = (*why, *lacks, *snapshot.still_in_effect), self._matched(snapshot, scan)
-        verdict = Verdict(status, reasons, revision, matched=matched, done=snapshot.done)
+        verdict = Verdict(status, reasons, revision, matched=matched, done=snapshot.parsed.done)
         return replace(verdict, ending=Ending.SAY, mapping=published, scan=scan)
 
     def _row(self, snapshot: RowSnapshot, answers: Answers, rivals: Sequence[PublishedMapping]) -> Verdict:
@@ -254,9 +254,9 @@ class Folding:
         elif not spec.enabled:
             what = [ReasonCode.DISABLED()]
         # A column that is taken out of the row needs no warning.
-        shown = [note for note in notes if note.arguments.get("column") not in snapshot.done]
+        shown = [note for note in notes if note.arguments.get("column") not in snapshot.parsed.done]
         reasons = (*what, *rollout.where_not("publishes"), *shown) or (ReasonCode.IN_EFFECT(),)
-        verdict = Verdict(status, reasons, mapping.revision, done=snapshot.done, mapping=mapping)
+        verdict = Verdict(status, reasons, mapping.revision, done=snapshot.parsed.done, mapping=mapping)
         moved = progress.moved if progress and mapping.former else None
         return replace(verdict, matched=scan.matched, occupied=scan.foreign, moved=moved)
 
@@ -318,7 +318,7 @@ class Folding:
             digest=digest_of(held, rollout.records),
             outgrown=outgrown,
         )
-        return replace(waits, done=snapshot.done, ending=Ending.HOLD, mapping=held, impact=impact, shown=shown)
+        return replace(waits, done=snapshot.parsed.done, ending=Ending.HOLD, mapping=held, impact=impact, shown=shown)
 
     def _matched(self, snapshot: RowSnapshot, scan: Scan | None) -> int | None:
         """Return how many instances the published mapping governs; None if that isn't known, or the row says it."""

@@ -461,6 +461,12 @@ class ParsedRow:
     edited_by: str = ""
     resume: int = 0
 
+    @property
+    def done(self) -> tuple[str, ...]:
+        """The columns to remove once the row is judged."""
+        passing = {EDITED_BY.name: self.edited_by, RESUME.name: self.resume}
+        return tuple(name for name, value in passing.items() if value)
+
 
 def read_row(attributes: Attributes, home: HomeAccount) -> ParsedRow:
     """Read a row as DynamoDB's low-level API gives it; an empty one, where there is none, has problems."""

@@ -14,17 +14,7 @@ from rolekeeper.instances.window import counted_with
 from rolekeeper.mappings.impact import Impact, Scan
 from rolekeeper.mappings.revisions import Entry, StoredMapping
 from rolekeeper.mappings.rollout import Rollout
-from rolekeeper.mappings.rows import (
-    EDITED_BY,
-    RESUME,
-    Attributes,
-    ParsedRow,
-    changes,
-    content,
-    fingerprint,
-    quote,
-    row_of,
-)
+from rolekeeper.mappings.rows import Attributes, ParsedRow, changes, content, fingerprint, quote, row_of
 from rolekeeper.mappings.table import number_in
 from rolekeeper.mappings.verdict import Ending, Refresh, Status, Verdict
 from rolekeeper.model.mapping import Approval, Held, MappingKey, Outgrown, PublishedMapping, same_person
@@ -215,12 +205,6 @@ class RowSnapshot:
         stored = [self.stored.published, *(one.mapping for at, one in self.stored.records.items() if at == account)]
         asked = [self.deletes, layout.encode(self.parsed.spec), *(map(layout.encode, stored) if account else ())]
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-    @property
-    def done(self) -> tuple[str, ...]:
-        """The columns to remove once the row is judged."""
-        passing = {EDITED_BY.name: self.parsed.edited_by, RESUME.name: self.parsed.resume}
-        return tuple(name for name, value in passing.items() if value)
 
     def editor_of(self, mapping: PublishedMapping) -> str:
         """Return who claims to have made an edit: who is named now, or was when the same content was held before."""
