@@ -16,7 +16,7 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.instance.history import control_history
-from rolekeeper_cli.instance.history_view import ControlEntryView
+from rolekeeper_cli.instance.view import ControlEntryView
 from rolekeeper_cli.row import use as rows
 from rolekeeper_cli.row.view import EditEntryView, MappingView
 from rolekeeper_cli.target.use import sweep_interval

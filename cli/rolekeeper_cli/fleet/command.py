@@ -12,7 +12,7 @@ import click
 
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.fleet.view import FleetRowView
-from rolekeeper_cli.instance.uptake_view import UptakeView
+from rolekeeper_cli.instance.view import UptakeView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import OneOf, completes, takes_targets

@@ -15,7 +15,7 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, advice
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
-from rolekeeper_cli.fleet.wait_view import FollowedView, StuckView
+from rolekeeper_cli.fleet.view import FollowedView, StuckView
 from rolekeeper_cli.instance.seen import Enforced, Seen, decided, named, pages
 from rolekeeper_cli.instance.use import address, addressed, name_of, titled, where
 from rolekeeper_cli.row import edits

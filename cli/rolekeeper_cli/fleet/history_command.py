@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.instance.history_view import ControlEntryView, EntryView
+from rolekeeper_cli.instance.view import ControlEntryView, EntryView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import INSTANCE, completes, takes_targets

@@ -22,8 +22,8 @@ from rolekeeper_cli.instance.uptake import (
     roles_by_profile,
     unknown_of,
 )
-from rolekeeper_cli.instance.uptake_view import UptakeView
 from rolekeeper_cli.instance.use import name_of, where
+from rolekeeper_cli.instance.view import UptakeView
 from rolekeeper_cli.target.use import Places
 
 # Up to this many instances it is faster, and says more, to ask for each.

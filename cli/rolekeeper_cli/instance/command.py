@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from rolekeeper_cli.instance.explanation_view import ExplanationView
+from rolekeeper_cli.instance.view import ExplanationView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render
 from rolekeeper_cli.shell.arguments import instance_argument

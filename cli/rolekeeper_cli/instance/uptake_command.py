@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rolekeeper_cli.instance.uptake_view import UptakeView
+from rolekeeper_cli.instance.view import UptakeView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render
 from rolekeeper_cli.shell.arguments import INSTANCE, completes

@@ -10,8 +10,7 @@ import click
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.fleet.command import warn_of_unseen
 from rolekeeper_cli.lazily import lazily
-from rolekeeper_cli.role.revoke_view import CleanedView
-from rolekeeper_cli.role.view import InclusionView, QuotasView, RolesView, RoleView
+from rolekeeper_cli.role.view import CleanedView, InclusionView, QuotasView, RolesView, RoleView
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import takes_targets
 from rolekeeper_cli.shell.command import Group, deployment, lists, prints

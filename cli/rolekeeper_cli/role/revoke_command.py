@@ -9,7 +9,7 @@ import click
 
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.lazily import lazily
-from rolekeeper_cli.role.revoke_view import CleanedView, RevokedRoleView, RevokedView
+from rolekeeper_cli.role.view import CleanedView, RevokedRoleView, RevokedView
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import INSTANCE, completes, dry_runs, yes_to_all
 from rolekeeper_cli.shell.command import command, deployment, prints
