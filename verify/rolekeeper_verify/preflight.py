@@ -14,9 +14,9 @@ from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.doctor import stack
 from rolekeeper_cli.doctor.caller import Need, Request, lacking, no_principal, operating, principal_of
-from rolekeeper_cli.doctor.finding import Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.doctor.run import Check, run
 from rolekeeper_cli.doctor.run import findings as found_by
+from rolekeeper_cli.doctor.view import Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.guard.use import Arns, Document, deploying_policy, verifiers_policies
 from rolekeeper_cli.shell.layout import amount, several

@@ -7,7 +7,7 @@ from typing import Any
 from rolekeeper.aws.iam import Iam
 from rolekeeper.settings import Access
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.doctor.finding import Finding, Findings, Level, unknown, warn
+from rolekeeper_cli.doctor.view import Finding, Findings, Level, unknown, warn
 from rolekeeper_cli.guard.use import Arns
 
 _PAGE = 'ask for that permission: docs/security.md, "What the command needs"'

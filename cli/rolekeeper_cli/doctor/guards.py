@@ -9,7 +9,7 @@ from rolekeeper.aws.iam import Document
 from rolekeeper.model.problem import advice, typed
 from rolekeeper.permissions.policies import listed, pattern_covers, patterns_meet, statements
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.doctor.finding import Findings, unknown, warn
+from rolekeeper_cli.doctor.view import Findings, unknown, warn
 from rolekeeper_cli.shell.layout import several
 
 # ---- whether service control policies keep people from changing a tag: pure ----

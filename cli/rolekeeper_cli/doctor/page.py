@@ -10,8 +10,8 @@ from starlette.requests import Request
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.jobs import followed, look
-from rolekeeper_cli.doctor.finding import Finding, Level
 from rolekeeper_cli.doctor.run import Alarm, alarms, findings
+from rolekeeper_cli.doctor.view import Finding, Level
 
 
 def _examine(deployment: Deployment) -> Iterator[Finding | Alarm]:

@@ -9,7 +9,7 @@ from rolekeeper.model.problem import Advice, Remedy, advice, typed
 from rolekeeper.permissions.policies import listed
 from rolekeeper.permissions.roles import STATEMENT, check_trust
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.doctor.finding import Findings, fail, warn
+from rolekeeper_cli.doctor.view import Findings, fail, warn
 from rolekeeper_cli.shell.layout import several
 
 
