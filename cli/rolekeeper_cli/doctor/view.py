@@ -4,11 +4,13 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from rolekeeper.model.problem import Advice, Remedy
 from rolekeeper_cli.shell.layout import amount
 from rolekeeper_cli.shell.view import View
+
+if TYPE_CHECKING:
+    from rolekeeper.model.problem import Advice, Remedy
 
 
 class FindingView(View):
@@ -54,7 +56,7 @@ class Finding:
 
     level: Level
     what: str
-    remedy: str | Remedy | Advice = ""
+    remedy: "str | Remedy | Advice" = ""
     check: str = ""
 
     def view(self) -> FindingView:
