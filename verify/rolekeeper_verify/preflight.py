@@ -220,7 +220,7 @@ def iam_quotas(deployment: Deployment) -> Findings:
 def counted(deployment: Deployment, what: str, lists: str, *, code: str, default: int) -> Findings:
     """Whether there is room for more of what a call lists, such as `events:ListRules`."""
     kind = what.partition(" ")[0]
-    used = sum(len(page[kind.title()]) for page in deployment.pages(lists, "*"))
+    used = len(deployment.items(lists, "*", kind.title()))
     quota, of = _quota(deployment, lists.partition(":")[0], code, default=default)
     yield from _room(f"{what}{of}", used, quota, needed=NEEDED[kind])
     return f"{used:,} of {quota:,} {what}{of}"

@@ -182,5 +182,6 @@ def _simulated(
     # Organizations close Regions by it.
     keys = (("aws:RequestedRegion", deployment.region), *request.context)
     context = [{"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"} for key, value in keys]
-    pages = deployment.pages("iam:SimulatePrincipalPolicy", principal, **asked, ContextEntries=context)
-    return {each["EvalActionName"]: each for page in pages for each in page["EvaluationResults"]}
+    simulate, results = "iam:SimulatePrincipalPolicy", "EvaluationResults"
+    found = deployment.items(simulate, principal, results, **asked, ContextEntries=context)
+    return {each["EvalActionName"]: each for each in found}

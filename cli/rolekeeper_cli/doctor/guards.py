@@ -149,9 +149,9 @@ def _control_policies(deployment: Deployment) -> Iterator[Mapping[str, Any]]:
     target, kind = deployment.caller.account, "ACCOUNT"
     while True:
         asked = {"TargetId": target, "Filter": "SERVICE_CONTROL_POLICY"}
-        pages = deployment.pages("organizations:ListPoliciesForTarget", target, **asked)
-        for each in (policy["Id"] for page in pages for policy in page["Policies"]):
-            yield json.loads(deployment.ask("organizations:DescribePolicy", each, PolicyId=each)["Policy"]["Content"])
+        for policy in deployment.items("organizations:ListPoliciesForTarget", target, "Policies", **asked):
+            answer = deployment.ask("organizations:DescribePolicy", policy["Id"], PolicyId=policy["Id"])
+            yield json.loads(answer["Policy"]["Content"])
         if kind == "ROOT":
             return
         [parent] = deployment.ask("organizations:ListParents", target, ChildId=target)["Parents"]

@@ -235,8 +235,7 @@ def _profiles(deployment: Deployment) -> dict[str, str]:
     """The role that each instance profile of the account holds, by the profile's ARN; empty for none."""
     return {
         each["Arn"]: next((role["RoleName"] for role in each["Roles"]), "")
-        for page in deployment.pages("iam:ListInstanceProfiles", "*")
-        for each in page["InstanceProfiles"]
+        for each in deployment.items("iam:ListInstanceProfiles", "*", "InstanceProfiles")
     }
 
 

@@ -370,7 +370,7 @@ def _counted(deployment: Deployment, readable: set[str], target: MissingTargetVi
 
 def _accounts(deployment: Deployment) -> list[tuple[str, str]]:
     try:
-        pages = deployment.pages("organizations:ListAccounts", "*")
+        found = deployment.items("organizations:ListAccounts", "*", "Accounts")
     except AccessDeniedError as error:
         raise CommandError(
             f"the organization's accounts can't be listed: you aren't allowed {error.action}",
@@ -379,8 +379,5 @@ def _accounts(deployment: Deployment) -> list[tuple[str, str]]:
         ) from error
     # `Status` until AWS retires it (AWS_FACTS.md, "Many accounts").
     return sorted(
-        (each["Id"], each.get("Name", ""))
-        for page in pages
-        for each in page["Accounts"]
-        if each.get("State", each.get("Status")) == _ACTIVE
+        (each["Id"], each.get("Name", "")) for each in found if each.get("State", each.get("Status")) == _ACTIVE
     )
