@@ -6,11 +6,10 @@ Whether an instance does is the functions' own decision, at each look.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import chain
 
 from rolekeeper.instances.observe import Unreadable
-from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceKey, Target
+from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceKey
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, advice
 from rolekeeper_cli.aws.deployment import Deployment
@@ -21,7 +20,7 @@ from rolekeeper_cli.instance.use import address, addressed, name_of, titled, whe
 from rolekeeper_cli.row import edits
 from rolekeeper_cli.row.effect import Effect, NotInEffect, Rows, of_mapping, withheld
 from rolekeeper_cli.row.names import require_mapping
-from rolekeeper_cli.shell.layout import amount, several
+from rolekeeper_cli.shell.layout import amount, grouped, several
 from rolekeeper_cli.target.use import Places
 
 _POLL_SECONDS = 2.0
@@ -54,9 +53,7 @@ class Followed:
     @property
     def missing(self) -> list[str]:
         """The instances that are still coming: a text for each target, and one for further targets."""
-        by_target: dict[Target, list[str]] = {}
-        for each in self.coming:
-            by_target.setdefault(each.target, []).append(each.id)
+        by_target = grouped((each.target, each.id) for each in self.coming)
         texts = [f"{target}: {several(ids, _FEW, 'instance')}" for target, ids in by_target.items()]
         more = len(texts) - _NAMED
         return [*texts[:_NAMED], amount(more, "more target")] if more > 0 else texts
@@ -160,9 +157,7 @@ def _why_kept(seen: Seen, paused: str) -> NotInEffect | None:
 
 def _counted(why: Sequence[NotInEffect]) -> Counter[NotInEffect]:
     """Count those with the same reason. Each instance has a turn of its own, so the last one is shown."""
-    groups: dict[NotInEffect, list[datetime | None]] = {}
-    for each in why:
-        groups.setdefault(replace(each, until=None), []).append(each.until)
+    groups = grouped((replace(each, until=None), each.until) for each in why)
     return Counter(
         {replace(each, until=max(filter(None, turns), default=None)): len(turns) for each, turns in groups.items()}
     )

@@ -3,12 +3,10 @@
 EC2's deliveries to all instances are read at once, and the calls only of those whose role changed lately.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rolekeeper.aws.errors import AwsRefusalError
-from rolekeeper.model.instance import Target
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.instance.event_history import EventHistory, no_answer
 from rolekeeper_cli.instance.history import Span
@@ -24,6 +22,7 @@ from rolekeeper_cli.instance.uptake import (
 )
 from rolekeeper_cli.instance.use import name_of, where
 from rolekeeper_cli.instance.view import UptakeView
+from rolekeeper_cli.shell.layout import grouped
 from rolekeeper_cli.target.use import Places
 
 # Up to this many instances it is faster, and says more, to ask for each.
@@ -37,9 +36,7 @@ ASKED = 120
 
 
 def of_fleet(places: Places, seen: Iterable[Seen]) -> dict[str, UptakeView]:
-    by_target = defaultdict[Target, list[Seen]](list)
-    for each in seen:
-        by_target[each.instance.key.target].append(each)
+    by_target = grouped((each.instance.key.target, each) for each in seen)
     asked = Places([each for each in places.all if each.settings.target in by_target])
     return {
         each.instance: each for each in asked.ask(lambda place: _in_target(place, by_target[place.settings.target]))

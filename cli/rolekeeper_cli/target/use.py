@@ -23,7 +23,7 @@ from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.installed import ordered
 from rolekeeper_cli.instance.seen import Enforced, Seen, decided, look
 from rolekeeper_cli.instance.use import TARGET
-from rolekeeper_cli.shell.layout import minute, several
+from rolekeeper_cli.shell.layout import grouped, minute, several
 from rolekeeper_cli.shell.suggest import did_you_mean
 from rolekeeper_cli.target.view import MissingTargetView, TargetView, UnseenTargetView
 
@@ -119,9 +119,7 @@ class Places:
 
     def unseen_in_words(self) -> list[str]:
         """The targets that couldn't be read, one sentence for each reason."""
-        reasons: dict[str, list[Target]] = {}
-        for target, error in self.unseen.items():
-            reasons.setdefault(error.what, []).append(target)
+        reasons = grouped((error.what, target) for target, error in self.unseen.items())
         return [
             f"{several(found, _NAMED, 'target')} {'is' if len(found) == 1 else 'are'} left out: {why}"
             for why, found in reasons.items()
