@@ -409,12 +409,13 @@ def test_the_embedded_aws_makes_its_stack_without_a_word(capsys: pytest.CaptureF
     stack, template = FakeCloudFormation(), rollout.Template({"TemplateURL": "https://s3/template"})
     stack.changes = [FUNCTION]
     parameters = [{"ParameterKey": "Mode", "ParameterValue": "enforce"}]
-    rollout.make(stack, "rolekeeper", template, parameters=parameters, sleep=lambda _: None)
+    made = rollout.Rollout(stack, "rolekeeper", sleep=lambda _: None)
+    made.make(template, parameters)
     assert stack.calls == ["create_change_set", "execute_change_set"]
     assert (stack.status, stack.parameters) == ("CREATE_COMPLETE", {"Mode": "enforce"})
     stack.status, stack.ends, stack.failures = None, "ROLLBACK_COMPLETE", [("OnRetry", "AWS::Lambda::Function", "no")]
     with pytest.raises(ServiceError, match=r"failed \(ROLLBACK_COMPLETE\): OnRetry \(AWS::Lambda::Function\): no"):
-        rollout.make(stack, "rolekeeper", template, parameters=parameters, sleep=lambda _: None)
+        made.make(template, parameters)
     assert capsys.readouterr() == ("", "")
 
 
