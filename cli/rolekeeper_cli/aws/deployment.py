@@ -244,6 +244,16 @@ class Deployment:
         with classified(action, of):
             return getattr(self._shared(service), xform_name(operation))(**asked)
 
+    def organization(self) -> Mapping[str, str]:
+        """The organization of the caller's account; empty if it is in none."""
+        try:
+            found: Mapping[str, str] = self.ask("organizations:DescribeOrganization", "*")["Organization"]
+        except PermanentError as error:
+            if error.code != "AWSOrganizationsNotInUseException":
+                raise
+            return {}
+        return found
+
     def items(self, action: str, of: str, member: str, **asked: Any) -> list[Mapping[str, Any]]:
         """What a member of the answer lists, on all pages, as `ask`."""
         service, _, operation = action.partition(":")

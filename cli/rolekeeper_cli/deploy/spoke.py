@@ -16,7 +16,7 @@ from rolekeeper.settings import Access, Ownership
 from rolekeeper_cli import installed
 from rolekeeper_cli.aws.deployment import Deployment, parameters_of
 from rolekeeper_cli.aws.explained import refusal
-from rolekeeper_cli.deploy.deploy import PATIENT, organization_of
+from rolekeeper_cli.deploy.deploy import PATIENT
 from rolekeeper_cli.deploy.destroy import carrying
 from rolekeeper_cli.deploy.parameters import option_of
 from rolekeeper_cli.deploy.rollout import NAMED_ROLES, Rollout, Template
@@ -272,7 +272,7 @@ def _home_there(place: Deployment, present: Mapping[str, Present], given: Parame
 def _refuse_stranger(place: Deployment, organization: str) -> None:
     """Refuse an account that is known to be outside of the hub's organization: the hub would never hear of it."""
     try:
-        own = organization_of(place)
+        own = place.organization().get("Id", "")
     except AwsRefusalError:
         return  # The caller may not ask, and need not: what the hub's bus refuses, it refuses all the same.
     if own != organization:
