@@ -269,7 +269,7 @@ def layout(home: Target, *, uptake: bool = False) -> Layout:
     )
     return Layout(
         (
-            Column("instance", lambda row: instance_use.address(row, home), kind="key"),
+            Column("instance", lambda row: instance_use.address_of(row, home), kind="key"),
             Column("name", kind="name"),
             Column("state"),
             Column("carries", lambda row: row.carries or "none", kind="name"),

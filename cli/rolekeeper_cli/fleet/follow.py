@@ -16,7 +16,7 @@ from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
 from rolekeeper_cli.fleet.view import FollowedView, StuckView
 from rolekeeper_cli.instance.seen import Enforced, Seen, decided, named, pages
-from rolekeeper_cli.instance.use import address, addressed, name_of, titled, where
+from rolekeeper_cli.instance.use import address, addressed, name_of, titled
 from rolekeeper_cli.row import edits
 from rolekeeper_cli.row.effect import Effect, NotInEffect, Rows, of_mapping, withheld
 from rolekeeper_cli.row.names import require_mapping
@@ -76,7 +76,7 @@ def followed(places: Places, keys: Followable) -> Followed:
     rows = Rows(places.all[0]) if isinstance(keys, InstanceKey) else None
     for seen in places.ask(lambda place: decided(place, Enforced.of(place, rows=rows), _instances(place, keys))):
         if isinstance(seen, Unreadable):
-            stuck.append((address(where(seen.key), home), seen.error.message))
+            stuck.append((address(seen.key, home), seen.error.message))
             continue
         decision, effect = seen.decision, Effect(missing=seen.effect.edits)
         if decision.action is Action.NOTHING:
@@ -84,7 +84,7 @@ def followed(places: Places, keys: Followable) -> Followed:
         elif decision.action.mutates or decision.polls:
             coming.append(seen.instance.key)
         else:
-            title = titled(address(where(seen.instance.key), home), name_of(seen.instance))
+            title = titled(address(seen.instance.key, home), name_of(seen.instance))
             stuck.append((title, decision.reason))
     return Followed(done, tuple(coming), tuple(stuck), unseen=tuple(places.unseen_in_words()), effect=effect)
 
@@ -254,7 +254,7 @@ def still_waiting(
     """That instances weren't done in time, with what Rolekeeper has recorded to block the first of them."""
     waiting = keys[:_NAMED]
     records = deployment.app.state.read(waiting, []).records
-    names = {key: address(where(key), deployment.home) for key in waiting}
+    names = {key: address(key, deployment.home) for key in waiting}
     blocked = [
         f"{names[key]}: {shown.reason}" for key in waiting if key in records and (shown := records[key].condition)
     ]

@@ -108,7 +108,7 @@ def at(entry: EntryView | ControlEntryView) -> str:
 
 def layout(home: Target | None = None) -> Layout:
     """The table of decisions; those of several instances name each, as `home`, the deployment's own target, does."""
-    instance = (Column("instance", lambda entry: instances.address(entry, home), kind="key"),) if home else ()
+    instance = (Column("instance", lambda entry: instances.address_of(entry, home), kind="key"),) if home else ()
     return Layout(
         (
             Column("at", at),

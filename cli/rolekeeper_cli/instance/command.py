@@ -39,7 +39,7 @@ def explain(instance: str, *, ask_who: bool, ask_uptake: bool) -> None:
     """
     there = deployment()
     view = explanation.explanation(there, instance, ask_who=ask_who, ask_uptake=ask_uptake).view
-    address = use.address(view, there.home)
+    address = use.address_of(view, there.home)
     render.show(view, lambda: tables.show_table(("", ""), _lines(view, address, there.caller.account)))
 
 
@@ -66,7 +66,7 @@ def uptake(instances: tuple[str, ...]) -> None:
 
     def draw() -> None:
         for each in found:
-            address = use.address(each, there.home)
+            address = use.address_of(each, there.home)
             shown = ("instance", use.titled(address, each.name))
             tables.show_table(("", ""), [shown, *facts.of_uptake(each, address)])
 

@@ -411,7 +411,7 @@ def _wait(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> None:
                 left.renew()
             elif left.is_over:
                 keys = sorted(waiting, key=lambda each: each.id)
-                names = several([address(where(each), deployment.home) for each in keys], _NAMED)
+                names = several([address(each, deployment.home) for each in keys], _NAMED)
                 what = f"{len(keys):,} of {len(wanted):,} instances don't show it after {_PATIENCE_SECONDS} s: {names}"
                 raise still_waiting(deployment, what, keys)
 

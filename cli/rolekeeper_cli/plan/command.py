@@ -267,7 +267,7 @@ def _names(row: Sequence[PlannedChangeView]) -> str:
 
 def _instance(row: Sequence[PlannedChangeView], home: Target) -> str:
     if len(row) == 1:
-        return instance_use.address(row[0], home)
+        return instance_use.address_of(row[0], home)
     accounts = sorted({change.account for change in row})
     return amount(len(row), "instance") + (f" in {several(accounts, _NAMED)}" if accounts != [home.account] else "")
 
