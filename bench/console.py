@@ -28,16 +28,16 @@ ROUNDS, POLLED_SECONDS, TABS = 20, 30, 10
 PATIENCE_SECONDS, LOOK_SECONDS = 600.0, 0.1
 PAGES = {
     "the first page": "/",
-    "the last page": "/?page=50",
+    "the last page": "/?page=100",
     "a page that is filtered": "/?q=tag:app%3Dapp-7",
 }
 # Pages, and what of AWS's answers each has to show.
 PAINTED = {
     "the fleet": ("/", 'href="/instance/i-'),
     "an instance": ("/instance/i-00000000000000007", "role-7"),
-    "the mappings": ("/mappings", "app=app-7"),
+    "the mappings": ("/mappings", "app=app-1"),
     "a mapping": ("/mapping?key=app&value=app-7", "role-7"),
-    "the roles": ("/roles", "role-7"),
+    "the roles": ("/roles", "role-1"),
     "a role": ("/role/role-7", "app=app-7"),
     "the settings": ("/settings", "enforce"),
     "the plan of a pause": ("/settings/switch?what=pause", "Pause Rolekeeper"),

@@ -1,5 +1,6 @@
 """Where the files are that go with the command: beside its modules once the wheel is installed, else in the clone."""
 
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,8 @@ _BESIDE = Path(__file__).parent / "artifacts"
 CLONE = Path(__file__).parents[2]
 _PACKAGE = Path(__file__).parent
 STATIC = _PACKAGE / "console" / "static"
+# The module that has a part in what the pages' templates are compiled to.
+TEMPLATES = _PACKAGE / "console" / "page.py"
 # What `rolekeeper guard` prints is made of these.
 POLICIES = _PACKAGE / "guard" / "policies"
 # What `rolekeeper launches boot-script` prints.
@@ -40,6 +43,11 @@ def artifacts() -> Path:
     if not (_BESIDE / "layer.zip").exists():
         raise _incomplete()
     return _BESIDE
+
+
+def cache_folder() -> Path:
+    """Where the user's caches are."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rolekeeper"
 
 
 def version() -> str:

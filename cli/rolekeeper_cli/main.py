@@ -18,7 +18,7 @@ COMMANDS = {
     "Look": {
         "fleet": (".fleet.command:fleet", "List instances with their role and the one they should carry."),
         "explain": (".instance.command:explain", "Explain why an instance has its role."),
-        "uptake": (".instance.uptake_command:uptake", "Show whether software on instances uses their roles."),
+        "uptake": (".instance.command:uptake", "Show whether software on instances uses their roles."),
         "history": (".fleet.history_command:history", "Show what Rolekeeper did, to an instance or the fleet."),
         "plan": (".plan.command:plan", "Show what would change in the fleet, and why."),
         "launches": (".launch.command:group", "Show which role instances will get before they are launched."),
@@ -33,7 +33,7 @@ COMMANDS = {
         "replace": (".act.command:replace", "Give an instance another role."),
         "detach": (".act.command:detach", "Take the role from an instance."),
         "release": (".act.command:release", "Take the pin from an instance."),
-        "revoke": (".role.revoke_command:revoke", "Cut off the credentials that an instance has of a former role."),
+        "revoke": (".role.command:revoke", "Cut off the credentials that an instance has of a former role."),
         "pause": (".control.command:pause", "Stop all changes at once."),
         "resume": (".control.command:resume", "Resume changes after a pause."),
         "mode": (".control.command:mode", "Show or set the mode."),

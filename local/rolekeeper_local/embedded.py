@@ -29,7 +29,7 @@ from botocore.loaders import create_loader
 from rolekeeper.model.instance import Target
 from rolekeeper_cli import installed
 from rolekeeper_cli.deploy.artifacts import Bucket, built, upload
-from rolekeeper_cli.deploy.rollout import Template, make
+from rolekeeper_cli.deploy.rollout import Rollout, Template
 from rolekeeper_local import place, settings
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.place import PACKAGES, EmbeddedAwsError
@@ -314,4 +314,4 @@ def make_stack(client: Any, name: str, template: Template, parameters: Mapping[s
     """Make or change a stack; a CommandError has CloudFormation's reasons."""
     asked = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
     # A CloudFormation on this machine is asked more often.
-    make(client, name, template, parameters=asked, sleep=lambda _seconds: time.sleep(0.2))
+    Rollout(client, name, sleep=lambda _seconds: time.sleep(0.2)).make(template, asked)

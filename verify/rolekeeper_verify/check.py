@@ -2,7 +2,7 @@
 
 from rolekeeper.model.problem import typed
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.doctor.finding import Findings, warn
+from rolekeeper_cli.doctor.view import Findings, warn
 from rolekeeper_cli.shell.layout import minute
 from rolekeeper_verify.aws import Aws
 from rolekeeper_verify.kinds import BUCKET

@@ -14,9 +14,9 @@ from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.doctor import stack
 from rolekeeper_cli.doctor.caller import Need, Request, lacking, no_principal, operating, principal_of
-from rolekeeper_cli.doctor.finding import Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.doctor.run import Check, run
 from rolekeeper_cli.doctor.run import findings as found_by
+from rolekeeper_cli.doctor.view import Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.guard.use import Arns, Document, deploying_policy, verifiers_policies
 from rolekeeper_cli.shell.layout import amount, several
@@ -220,7 +220,7 @@ def iam_quotas(deployment: Deployment) -> Findings:
 def counted(deployment: Deployment, what: str, lists: str, *, code: str, default: int) -> Findings:
     """Whether there is room for more of what a call lists, such as `events:ListRules`."""
     kind = what.partition(" ")[0]
-    used = sum(len(page[kind.title()]) for page in deployment.pages(lists, "*"))
+    used = len(deployment.items(lists, "*", kind.title()))
     quota, of = _quota(deployment, lists.partition(":")[0], code, default=default)
     yield from _room(f"{what}{of}", used, quota, needed=NEEDED[kind])
     return f"{used:,} of {quota:,} {what}{of}"

@@ -103,13 +103,6 @@ def find(deployment: Deployment, record: Record | None = None) -> Found:
     )
 
 
-def by_id(leftovers: Iterable[Leftover]) -> Mapping[str, list[Leftover]]:
-    things: dict[str, list[Leftover]] = {}
-    for each in leftovers:
-        things.setdefault(each.id, []).append(each)
-    return things
-
-
 class Deletion(StrEnum):
     """How far the deletion of a thing is."""
 

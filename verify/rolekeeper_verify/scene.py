@@ -13,7 +13,7 @@ from rolekeeper_cli.aws.deployment import Deployment, describe_stack, outputs_of
 from rolekeeper_cli.control.use import sweep
 from rolekeeper_cli.deploy.artifacts import Bucket, built, upload
 from rolekeeper_cli.deploy.deploy import PATIENT
-from rolekeeper_cli.deploy.rollout import NAMED_ROLES, Operation, Template, as_asked, make, start
+from rolekeeper_cli.deploy.rollout import NAMED_ROLES, Operation, Rollout, Template, as_asked
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_verify.aws import NO_ROOM, Aws
 from rolekeeper_verify.machine import Machine
@@ -86,7 +86,7 @@ def deploy(caller: Deployment, record: Record, machine: Machine) -> Scene:
             raise _taken(f"stack {name}")
         record.add(STACK, name, caller.now())
         made = partial(record.add, STACK, at=caller.now())
-        return start(stacks, name, template, parameters=as_asked(parameters), sleep=caller.sleep, made=made)
+        return Rollout(stacks, name, caller.sleep).start(template, as_asked(parameters), made)
 
     # Both at once: CloudFormation takes minutes for an instance profile.
     scene = Template({"TemplateBody": _TEMPLATE.read_text()}, NAMED_ROLES)
@@ -132,8 +132,8 @@ def allow_no_change(scene: Scene) -> None:
     limits = {"MaxChangesPerEdit": "0", "MaxChangesPercent": "0"}
     kept = [name for name in scene.deployment.stack.parameters if name not in limits]
     stacks = scene.deployment.client("cloudformation", PATIENT)
-    template = Template({"UsePreviousTemplate": True})
-    make(stacks, scene.names.stack, template, parameters=as_asked(limits, kept), sleep=scene.deployment.sleep)
+    rollout = Rollout(stacks, scene.names.stack, scene.deployment.sleep)
+    rollout.make(Template({"UsePreviousTemplate": True}), as_asked(limits, kept))
 
 
 def launch(scene: Scene, *, role: str = "", profile: str = "") -> str:

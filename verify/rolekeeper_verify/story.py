@@ -18,8 +18,8 @@ from rolekeeper.model.problem import Reason, ReasonCode, sentence
 from rolekeeper.storage import layout
 from rolekeeper_cli.control.use import sweep
 from rolekeeper_cli.instance.uptake import of_instance, seconds_after
-from rolekeeper_cli.instance.uptake_view import RoleUseView, UptakeView
 from rolekeeper_cli.instance.use import key_of
+from rolekeeper_cli.instance.view import RoleUseView, UptakeView
 from rolekeeper_cli.row.effect import reasons_in, text_in
 from rolekeeper_verify.aws import Aws, wait_out
 from rolekeeper_verify.scene import Scene, allow_no_change, launch

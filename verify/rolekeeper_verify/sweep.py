@@ -7,11 +7,11 @@ from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.errors import ConfigurationError, ExitCode
 from rolekeeper_cli.shell import render, terminal
-from rolekeeper_cli.shell.layout import Column, Layout, amount, second, several
+from rolekeeper_cli.shell.layout import Column, Layout, amount, grouped, second, several
 from rolekeeper_cli.shell.tables import stream_list
 from rolekeeper_verify.aws import wait_out
 from rolekeeper_verify.kinds import Leftover
-from rolekeeper_verify.removal import RUNS_FOR, Found, Removal, by_id, find, remove
+from rolekeeper_verify.removal import RUNS_FOR, Found, Removal, find, remove
 from rolekeeper_verify.view import ElsewhereView, LeftoverView, SweptVerificationView, UnprovenView, VerificationsView
 
 _LAYOUT = Layout(
@@ -61,8 +61,9 @@ def _end(deployment: Deployment, found: Found, views: Sequence[SweptVerification
     ids = [view.id for view in views]
     left = [each for each in found.leftovers if each.id in ids]
     unknown = [refusal(each).what for each in found.unknown]
+    still_there = {each.id for each in left}
     swept = VerificationsView(
-        verifications=[view.but(removed=not unknown and view.id not in by_id(left)) for view in views],
+        verifications=[view.but(removed=not unknown and view.id not in still_there) for view in views],
         left=[_view(leftover) for leftover in left],
         unknown=unknown,
         unproven=[
@@ -114,7 +115,7 @@ def _views(deployment: Deployment, found: Found, id_: str | None) -> list[SweptV
             left=[_view(leftover) for leftover in things],
             removed=None,
         )
-        for id_of_these, things in by_id(found.leftovers).items()
+        for id_of_these, things in grouped((each.id, each) for each in found.leftovers).items()
         if id_ in {None, id_of_these}
     ]
     return sorted(made, key=lambda view: view.newest or datetime.min.replace(tzinfo=now.tzinfo))

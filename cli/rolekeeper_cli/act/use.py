@@ -34,7 +34,7 @@ from rolekeeper_cli.instance.seen import Enforced, Seen, profile_name
 from rolekeeper_cli.mapping import preview
 from rolekeeper_cli.mapping.preview import FleetPlan, Preview
 from rolekeeper_cli.row import names
-from rolekeeper_cli.shell.layout import second
+from rolekeeper_cli.shell.layout import grouped, second
 
 _UNTOUCHED = "nothing was changed"
 
@@ -239,10 +239,8 @@ def plan(
 
 def _by_page[Known](known: Iterable[tuple[Known, Target]]) -> Iterator[tuple[Target, tuple[Known, ...]]]:
     """Pages of what is in one target."""
-    by_target: dict[Target, list[Known]] = {}
-    for one, target in known:
-        by_target.setdefault(target, []).append(one)
-    return ((target, page) for target, some in by_target.items() for page in batched(some, FILTER_VALUES))
+    by_target = grouped((target, one) for one, target in known).items()
+    return ((target, page) for target, some in by_target for page in batched(some, FILTER_VALUES))
 
 
 def _reported(error: AwsRefusalError | CommandError) -> CommandError:

@@ -244,11 +244,22 @@ class Deployment:
         with classified(action, of):
             return getattr(self._shared(service), xform_name(operation))(**asked)
 
-    def pages(self, action: str, of: str, **asked: Any) -> list[Mapping[str, Any]]:
-        """All pages of the answer, as `ask`."""
+    def organization(self) -> Mapping[str, str]:
+        """The organization of the caller's account; empty if it is in none."""
+        try:
+            found: Mapping[str, str] = self.ask("organizations:DescribeOrganization", "*")["Organization"]
+        except PermanentError as error:
+            if error.code != "AWSOrganizationsNotInUseException":
+                raise
+            return {}
+        return found
+
+    def items(self, action: str, of: str, member: str, **asked: Any) -> list[Mapping[str, Any]]:
+        """What a member of the answer lists, on all pages, as `ask`."""
         service, _, operation = action.partition(":")
         with classified(action, of):
-            return list(self._shared(service).get_paginator(xform_name(operation)).paginate(**asked))
+            pages = self._shared(service).get_paginator(xform_name(operation)).paginate(**asked)
+            return [item for page in pages for item in page[member]]
 
     def looks(self, every: float, patience: float, *, most: float = 0) -> Iterator[Patience]:
         """One turn for each look, at most one in `every` seconds. The caller leaves the loop.
@@ -375,11 +386,10 @@ class Deployment:
     @cached_property
     def resources(self) -> Sequence[Resource]:
         name = self.stack.name
-        found = self.pages("cloudformation:ListStackResources", name, StackName=name)
+        found = self.items("cloudformation:ListStackResources", name, "StackResourceSummaries", StackName=name)
         return [
             Resource(each["ResourceType"], each["LogicalResourceId"], each["PhysicalResourceId"])
-            for page in found
-            for each in page["StackResourceSummaries"]
+            for each in found
             if each.get("PhysicalResourceId") and each["ResourceStatus"] != "DELETE_COMPLETE"
         ]
 
@@ -392,8 +402,8 @@ class Deployment:
         names = {each.id: each.name for each in self.of("AWS::CloudWatch::Alarm")}
         if not names:
             return {}  # without names CloudWatch would answer with all alarms
-        found = self.pages("cloudwatch:DescribeAlarms", self.stack.name, AlarmNames=list(names))
-        return {names[each["AlarmName"]]: each for page in found for each in page["MetricAlarms"]}
+        found = self.items("cloudwatch:DescribeAlarms", self.stack.name, "MetricAlarms", AlarmNames=list(names))
+        return {names[each["AlarmName"]]: each for each in found}
 
     def runbook(self, alarm: str) -> str:
         """The page and section about an alarm, by its name at AWS."""
@@ -435,11 +445,10 @@ class Deployment:
     @cached_property
     def path_roles(self) -> Sequence[Role]:
         path = self.settings.role_path
-        found = self.pages("iam:ListRoles", self.app.iam.arn("role", path, "*"), PathPrefix=path)
+        found = self.items("iam:ListRoles", self.app.iam.arn("role", path, "*"), "Roles", PathPrefix=path)
         roles = (
             Role(each["RoleName"], each["Arn"], each["Path"], trust=trust if isinstance(trust, Mapping) else {})
-            for page in found
-            for each in page["Roles"]
+            for each in found
             # A policy that botocore can't decode stays text, and lets nobody in.
             for trust in (each.get("AssumeRolePolicyDocument"),)
         )

@@ -14,15 +14,18 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from http import HTTPStatus
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.bccache import Bucket
 from jinja2.ext import Extension
 from jinja2.runtime import Context
 from markupsafe import Markup, escape
@@ -287,7 +290,7 @@ class Sort:
 
 
 # Rows of a page.
-PAGE = 200
+PAGE = 100
 # Of a revision's number, and more than enough.
 _DIGITS = 18
 
@@ -415,6 +418,18 @@ class _SentBack(Extension):
         return re.sub(r' value="\{\{ (.+?) \}\}"', r' value="{{ (\1)|sent_back }}"', source)
 
 
+class _Compiled(FileSystemBytecodeCache):
+    """Keeps compiled templates for the next console: to compile one takes longer than to fill it in."""
+
+    def get_source_checksum(self, source: str) -> str:
+        return super().get_source_checksum(source + installed.TEMPLATES.read_text(encoding="utf-8"))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        with suppress(OSError):
+            Path(self.directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+            super().dump_bytecode(bucket)
+
+
 @cache
 def templates() -> Environment:
     made = Environment(
@@ -423,6 +438,7 @@ def templates() -> Environment:
         finalize=_visible,
         extensions=[_SentBack],
         undefined=StrictUndefined,
+        bytecode_cache=_Compiled(str(installed.cache_folder() / "pages")),
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -1,5 +1,6 @@
 """The server of the console, on loopback: it listens, hands out the link, and ends."""
 
+import gc
 import os
 import signal
 import socket
@@ -83,6 +84,7 @@ def run(web: uvicorn.Server, listening: socket.socket) -> None:
     KeyboardInterrupt if a signal ended it; uvicorn raises each that it caught again at its end.
     """
     ended = Event()
+    gc.freeze()  # collecting garbage, which keeps pages waiting, passes over all that was imported
 
     def end(*_: object) -> None:
         web.should_exit = True

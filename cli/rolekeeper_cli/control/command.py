@@ -16,7 +16,7 @@ from rolekeeper_cli.shell.command import command, deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout, amount, second
 
 with lazily():
-    from rolekeeper_cli.control import dead_letters, use
+    from rolekeeper_cli.control import use
     from rolekeeper_cli.fleet import follow
     from rolekeeper_cli.row import effect
     from rolekeeper_cli.shell import tables
@@ -158,9 +158,9 @@ def redrive(*, yes: bool, wait: bool) -> None:
     """
     terminal.require_answer(yes=yes)
     there = deployment()
-    queue = dead_letters.DeadLetters(there)
+    queue = use.DeadLetters(there)
     with queue.looked_at() as letters:
-        views = [dead_letters.letter_view(letter, there) for letter in letters]
+        views = [use.letter_view(letter, there) for letter in letters]
     views.sort(key=lambda letter: letter.since)
     shown = list(render.Arranged(_LAYOUT, views, LetterView))
     count = max(queue.count(), len(views))

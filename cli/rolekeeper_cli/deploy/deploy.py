@@ -34,18 +34,6 @@ from rolekeeper_cli.errors import ConfigurationError, UsageError
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.suggest import near
 
-_ACTION = "organizations:DescribeOrganization"
-
-
-def organization_of(deployment: Deployment) -> str:
-    """The id of the organization of the caller's account; empty: none. AwsRefusalError if it isn't known."""
-    try:
-        return str(deployment.ask(_ACTION, "*")["Organization"]["Id"])
-    except AwsRefusalError as error:
-        if error.code != "AWSOrganizationsNotInUseException":
-            raise
-        return ""
-
 
 def _check_organization(deployment: Deployment, present: Present, given: Parameters) -> None:
     """Refuse to make a hub of an organization that its account isn't in.
@@ -58,7 +46,7 @@ def _check_organization(deployment: Deployment, present: Present, given: Paramet
     if wanted in {"", former}:
         return
     try:
-        own = organization_of(deployment)
+        own = deployment.organization().get("Id", "")
     except AwsRefusalError as error:
         _unchecked(wanted, former, error)
         return
@@ -74,7 +62,7 @@ def _unchecked(wanted: str, former: str, error: AwsRefusalError) -> None:
         return
     what = f"this hub looks after {former}, and its spokes would be shut out"
     if not terminal.is_terminal():
-        raise ConfigurationError(what, f"deploy as someone who is allowed {_ACTION}, or at a terminal")
+        raise ConfigurationError(what, f"deploy as someone who is allowed {error.action}, or at a terminal")
     terminal.confirm_word(wanted, f"{what}.", None)
 
 

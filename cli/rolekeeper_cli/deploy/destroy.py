@@ -16,7 +16,7 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.state import Update
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.deploy.deploy import PATIENT
-from rolekeeper_cli.deploy.rollout import delete
+from rolekeeper_cli.deploy.rollout import Rollout
 from rolekeeper_cli.deploy.stack import TABLES, existing, read_template
 from rolekeeper_cli.deploy.view import DestroyedView, KeptResourceView
 from rolekeeper_cli.errors import CommandError
@@ -78,7 +78,7 @@ def destroy(
     if detach and works:
         _pause(deployment)
         _detach(deployment, carried)
-    delete(client, stack_id, deployment.sleep, what=f"the deletion of {stack}")
+    Rollout(client, stack, deployment.sleep).delete(stack_id, f"the deletion of {stack}")
     # A function that ran when the pause was written may have attached another one.
     left = _detach(deployment, _carried(deployment)) if detach and works else carried
     _report(kept, mappings, export, detached=len(carried) - len(left), left=left)

@@ -64,43 +64,9 @@ def _change(found: Mapping[str, Any]) -> ResourceChangeView:
     )
 
 
-def _change_set(
-    client: Any, stack: str, template: Template, parameters: Sequence[Mapping[str, Any]], status: str | None
-) -> Mapping[str, str]:
-    kind = template.kind or ("CREATE" if status in {None, REVIEWED} else "UPDATE")
-    change_set: Mapping[str, str] = client.create_change_set(
-        StackName=stack,
-        ChangeSetName=f"rolekeeper-{kind.lower()}-{int(time.time())}",
-        ChangeSetType=kind,
-        Parameters=parameters,
-        Capabilities=list(template.capabilities),
-        **template.source,
-    )
-    return change_set
-
-
 def _named(change_set: Mapping[str, str]) -> dict[str, str]:
     """A change set in a request: with its stack, on which IAM allows it."""
     return {"StackName": change_set["StackId"], "ChangeSetName": change_set["Id"]}
-
-
-def _changes(client: Any, change_set: Mapping[str, str], sleep: Callable[[float], None]) -> list[ResourceChangeView]:
-    """Wait until CloudFormation knows what a change set would change; returns that."""
-
-    def look() -> list[ResourceChangeView] | None:
-        pages = list(client.get_paginator("describe_change_set").paginate(**_named(change_set)))
-        status, reason = pages[0]["Status"], pages[0].get("StatusReason", "")
-        if status == "FAILED" and any(each in reason for each in _NO_CHANGE):
-            return []
-        if status == "FAILED":
-            raise ServiceError(f"CloudFormation refuses the deployment: {reason}", "fix what it reports, and try again")
-        if status != "CREATE_COMPLETE":
-            return None
-        found = [_change(each["ResourceChange"]) for page in pages for each in page["Changes"]]
-        return sorted(found, key=attrgetter("action", "resource"))
-
-    late = WaitTimeoutError("CloudFormation hasn't made the change set", "try again in a while")
-    return _until(look, sleep, _PREPARED_SECONDS, late=late)
 
 
 def _show(changes: Sequence[ResourceChangeView], differing: Sequence[ParameterChangeView]) -> None:
@@ -211,52 +177,6 @@ class Operation:
                 return
 
 
-def start(  # what a deployment takes
-    client: Any,
-    stack: str,
-    template: Template,
-    *,
-    parameters: Sequence[Mapping[str, Any]],
-    sleep: Callable[[float], None],
-    made: Callable[[str], object] = lambda _stack_id: None,
-) -> Operation:
-    """Begin to create or change a stack, without asking or showing anything; `deployed` waits for it.
-
-    `made` takes the stack's id before anything is made in it. ServiceError if CloudFormation can't make the change set.
-    """
-    there = describe_stack(client, stack)
-    status = there["StackStatus"] if there else None
-    change_set = _change_set(client, stack, template, parameters=parameters, status=status)
-    made(change_set["StackId"])
-    _changes(client, change_set, sleep)
-    return _execute(client, change_set, sleep, say=lambda _text: None)
-
-
-def make(
-    client: Any, stack: str, template: Template, parameters: Sequence[Mapping[str, Any]], sleep: Callable[[float], None]
-) -> None:
-    """Create or change a stack without asking or showing anything. ServiceError if it failed."""
-    start(client, stack, template, parameters=parameters, sleep=sleep).deployed(f"the deployment of {stack}")
-
-
-def _execute(
-    client: Any,
-    change_set: Mapping[str, str],
-    sleep: Callable[[float], None],
-    say: Callable[[str], None] = terminal.say,
-) -> Operation:
-    operation = Operation(client, change_set["StackId"], sleep, say=say)
-    client.execute_change_set(**_named(change_set))
-    return operation
-
-
-def delete(client: Any, stack_id: str, sleep: Callable[[float], None], what: str) -> None:
-    """Delete a stack, and show how. ServiceError if it failed; `what` is how the sentence that says so begins."""
-    operation = Operation(client, stack_id, sleep)
-    client.delete_stack(StackName=stack_id)
-    operation.follow(what, _DELETED)
-
-
 # ---- bringing a stack to what template and parameters say ----
 
 
@@ -267,7 +187,33 @@ class Rollout:
     client: Any
     stack: str
     sleep: Callable[[float], None]
-    yes: bool
+    yes: bool = False
+
+    def start(
+        self,
+        template: Template,
+        parameters: Sequence[Mapping[str, Any]],
+        made: Callable[[str], object] = lambda _stack_id: None,
+    ) -> Operation:
+        """Begin to create or change it, without asking or showing anything; `deployed` waits for it.
+
+        `made` takes its id before anything is made in it. ServiceError if CloudFormation can't make the change set.
+        """
+        there = describe_stack(self.client, self.stack)
+        change_set = self._change_set(template, parameters, there["StackStatus"] if there else None)
+        made(change_set["StackId"])
+        self._changes(change_set)
+        return self._execute(change_set, say=lambda _text: None)
+
+    def make(self, template: Template, parameters: Sequence[Mapping[str, Any]]) -> None:
+        """Create or change it without asking or showing anything. ServiceError if it failed."""
+        self.start(template, parameters).deployed(f"the deployment of {self.stack}")
+
+    def delete(self, stack_id: str, what: str) -> None:
+        """Delete it, and show how. ServiceError if it failed; `what` is how the sentence that says so begins."""
+        operation = Operation(self.client, stack_id, self.sleep)
+        self.client.delete_stack(StackName=stack_id)
+        operation.follow(what, _DELETED)
 
     def without_what_failed(self, present: Present) -> Present:
         """The stack as it is once an empty one, which a failed creation left, is deleted."""
@@ -278,7 +224,7 @@ class Rollout:
             raise ConfigurationError(what, "deploy without --dry-run")
         terminal.say(f"The first deployment of {self.stack} failed; its empty stack has to be deleted before.")
         terminal.confirm("Delete it?", yes=self.yes)
-        delete(self.client, present.id, self.sleep, what=f"the deletion of the empty stack {self.stack}")
+        self.delete(present.id, f"the deletion of the empty stack {self.stack}")
         return Present()
 
     def change(
@@ -290,17 +236,17 @@ class Rollout:
         """
         # One that is new in the template has its default.
         asked = as_asked(given, [name for name in parameters if name in present.parameters and name not in given])
-        change_set = _change_set(self.client, self.stack, template, parameters=asked, status=present.status)
+        change_set = self._change_set(template, asked, present.status)
         operation: Operation | None = None
         try:
-            changes = _changes(self.client, change_set, self.sleep)
+            changes = self._changes(change_set)
             differing = _differing(present.parameters, parameters) if changes else []
             _show(changes, differing)
             if not changes:
                 terminal.say("Nothing would change: the stack is as it should be.")
             elif not terminal.options().dry_run:
                 terminal.confirm(f"Make {amount(len(changes), 'change')}?", yes=self.yes)
-                operation = _execute(self.client, change_set, self.sleep)
+                operation = self._execute(change_set, terminal.say)
         finally:
             if not operation:
                 self.client.delete_change_set(**_named(change_set))
@@ -316,6 +262,44 @@ class Rollout:
             parameters=differing,
             changes=changes,
         )
+
+    def _change_set(
+        self, template: Template, parameters: Sequence[Mapping[str, Any]], status: str | None
+    ) -> Mapping[str, str]:
+        kind = template.kind or ("CREATE" if status in {None, REVIEWED} else "UPDATE")
+        change_set: Mapping[str, str] = self.client.create_change_set(
+            StackName=self.stack,
+            ChangeSetName=f"rolekeeper-{kind.lower()}-{int(time.time())}",
+            ChangeSetType=kind,
+            Parameters=parameters,
+            Capabilities=list(template.capabilities),
+            **template.source,
+        )
+        return change_set
+
+    def _changes(self, change_set: Mapping[str, str]) -> list[ResourceChangeView]:
+        """Wait until CloudFormation knows what a change set would change; returns that."""
+
+        def look() -> list[ResourceChangeView] | None:
+            pages = list(self.client.get_paginator("describe_change_set").paginate(**_named(change_set)))
+            status, reason = pages[0]["Status"], pages[0].get("StatusReason", "")
+            if status == "FAILED" and any(each in reason for each in _NO_CHANGE):
+                return []
+            if status == "FAILED":
+                what = f"CloudFormation refuses the deployment: {reason}"
+                raise ServiceError(what, "fix what it reports, and try again")
+            if status != "CREATE_COMPLETE":
+                return None
+            found = [_change(each["ResourceChange"]) for page in pages for each in page["Changes"]]
+            return sorted(found, key=attrgetter("action", "resource"))
+
+        late = WaitTimeoutError("CloudFormation hasn't made the change set", "try again in a while")
+        return _until(look, self.sleep, _PREPARED_SECONDS, late=late)
+
+    def _execute(self, change_set: Mapping[str, str], say: Callable[[str], None]) -> Operation:
+        operation = Operation(self.client, change_set["StackId"], self.sleep, say=say)
+        self.client.execute_change_set(**_named(change_set))
+        return operation
 
 
 def as_asked(given: Mapping[str, str], kept: Iterable[str] = ()) -> list[Mapping[str, Any]]:

@@ -16,10 +16,10 @@ from rolekeeper.settings import Access, Ownership
 from rolekeeper_cli import installed
 from rolekeeper_cli.aws.deployment import Deployment, parameters_of
 from rolekeeper_cli.aws.explained import refusal
-from rolekeeper_cli.deploy.deploy import PATIENT, organization_of
+from rolekeeper_cli.deploy.deploy import PATIENT
 from rolekeeper_cli.deploy.destroy import carrying
 from rolekeeper_cli.deploy.parameters import option_of
-from rolekeeper_cli.deploy.rollout import NAMED_ROLES, Rollout, Template, delete
+from rolekeeper_cli.deploy.rollout import NAMED_ROLES, Rollout, Template
 from rolekeeper_cli.deploy.stack import (
     SPOKE,
     Parameters,
@@ -213,10 +213,14 @@ def _deploy(planned: Planned, *, yes: bool) -> DeployedView:
     terminal.say(f"Stack {stack} in {planned.place.region}, account {account}: {versions(present)}")
     if (parameters["HubAccount"], parameters["HubRegion"]) == (account, planned.place.region):
         terminal.say("It is the hub's own account and Region, which has no rules of a spoke.")
-    rollout = Rollout(place.client("cloudformation", PATIENT), stack, place.sleep, yes=yes)
+    rollout = _rollout(place, yes=yes)
     template = Template({"TemplateBody": installed.file("spoke.yaml").read_text()}, NAMED_ROLES)
     present = rollout.without_what_failed(present)
     return rollout.change(template, present, parameters, given=planned.given).but(region=planned.place.region)
+
+
+def _rollout(place: Deployment, *, yes: bool = False) -> Rollout:
+    return Rollout(place.client("cloudformation", PATIENT), place.stack_name, place.sleep, yes=yes)
 
 
 def _home(place: Deployment, present: Mapping[str, Present], given: Parameters) -> str:
@@ -268,7 +272,7 @@ def _home_there(place: Deployment, present: Mapping[str, Present], given: Parame
 def _refuse_stranger(place: Deployment, organization: str) -> None:
     """Refuse an account that is known to be outside of the hub's organization: the hub would never hear of it."""
     try:
-        own = organization_of(place)
+        own = place.organization().get("Id", "")
     except AwsRefusalError:
         return  # The caller may not ask, and need not: what the hub's bus refuses, it refuses all the same.
     if own != organization:
@@ -302,8 +306,7 @@ def remove(places: Sequence[Deployment], *, yes: bool) -> list[Target]:
     _show_removal(spokes)
     terminal.confirm(f"Delete it in {', '.join(each.place.region for each in spokes)}?", yes=yes)
     for each in spokes:
-        client = each.place.client("cloudformation", PATIENT)
-        delete(client, each.id, each.place.sleep, what=f"the deletion in {each.place.region}")
+        _rollout(each.place).delete(each.id, f"the deletion in {each.place.region}")
     removed = [RemovedSpokeView(region=each.place.region, outcome="removed", carrying=each.carrying) for each in spokes]
     render.show(removed)
     left = sum(len(each.carrying) for each in spokes)

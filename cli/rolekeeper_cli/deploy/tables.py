@@ -14,7 +14,7 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.state import Store
 from rolekeeper_cli import installed
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.deploy.rollout import Rollout, Template, start
+from rolekeeper_cli.deploy.rollout import Rollout, Template
 from rolekeeper_cli.deploy.stack import HUB, read_template
 from rolekeeper_cli.errors import ConfigurationError
 from rolekeeper_cli.shell import terminal
@@ -43,7 +43,7 @@ def import_tables(deployment: Deployment, tables: Tables, rollout: Rollout) -> N
     ]
     body = json.dumps({"Description": HUB, "Resources": resources})
     template = Template({"TemplateBody": body, "ResourcesToImport": imports}, capabilities=(), kind="IMPORT")
-    operation = start(rollout.client, rollout.stack, template, parameters=[], sleep=rollout.sleep)
+    operation = rollout.start(template, parameters=[])
     operation.follow(f"the import of the tables into {rollout.stack}", {"IMPORT_COMPLETE"})
 
 

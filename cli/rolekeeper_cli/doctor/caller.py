@@ -7,7 +7,7 @@ from typing import Any
 from rolekeeper.aws.iam import Iam
 from rolekeeper.settings import Access
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.doctor.finding import Finding, Findings, Level, unknown, warn
+from rolekeeper_cli.doctor.view import Finding, Findings, Level, unknown, warn
 from rolekeeper_cli.guard.use import Arns
 
 _PAGE = 'ask for that permission: docs/security.md, "What the command needs"'
@@ -182,5 +182,6 @@ def _simulated(
     # Organizations close Regions by it.
     keys = (("aws:RequestedRegion", deployment.region), *request.context)
     context = [{"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"} for key, value in keys]
-    pages = deployment.pages("iam:SimulatePrincipalPolicy", principal, **asked, ContextEntries=context)
-    return {each["EvalActionName"]: each for page in pages for each in page["EvaluationResults"]}
+    simulate, results = "iam:SimulatePrincipalPolicy", "EvaluationResults"
+    found = deployment.items(simulate, principal, results, **asked, ContextEntries=context)
+    return {each["EvalActionName"]: each for each in found}

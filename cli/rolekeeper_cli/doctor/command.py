@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from rolekeeper.model.text import escaped
-from rolekeeper_cli.doctor.view import FindingsView, FindingView, LevelCountsView
+from rolekeeper_cli.doctor.view import Finding, FindingsView, FindingView, Level, LevelCountsView
 from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
@@ -13,7 +13,6 @@ from rolekeeper_cli.shell.command import command, deployment, prints
 from rolekeeper_cli.shell.layout import Column, Layout
 
 with lazily():
-    from rolekeeper_cli.doctor import finding as doctor_finding
     from rolekeeper_cli.doctor import run
     from rolekeeper_cli.shell import tables
 
@@ -39,16 +38,16 @@ _LAYOUT = Layout(
 )
 
 
-def show(found: Iterable[doctor_finding.Finding], names: Iterable[str]) -> ExitCode:
+def show(found: Iterable[Finding], names: Iterable[str]) -> ExitCode:
     """Show what every check finds, of the checks of these names; the answer is no if anything failed."""
-    counts = dict.fromkeys(doctor_finding.Level, 0)
+    counts = dict.fromkeys(Level, 0)
 
     def counted() -> Iterator[FindingView]:
         for finding in found:
             counts[finding.level] += 1
             yield finding.view()
 
-    least = {"level": max(map(len, doctor_finding.Level)), "check": max(map(len, names))}
+    least = {"level": max(map(len, Level)), "check": max(map(len, names))}
     if terminal.options().for_people:
         _draw(counted(), least)
     else:
@@ -57,7 +56,7 @@ def show(found: Iterable[doctor_finding.Finding], names: Iterable[str]) -> ExitC
             FindingsView(findings=rows, summary=LevelCountsView(**{level.value: counts[level] for level in counts}))
         )
     terminal.say(f"{', '.join(level.amount(count) for level, count in counts.items())}.")
-    return ExitCode.NO if counts[doctor_finding.Level.FAIL] else ExitCode.DONE
+    return ExitCode.NO if counts[Level.FAIL] else ExitCode.DONE
 
 
 def _draw(found: Iterable[FindingView], least: Mapping[str, int]) -> None:

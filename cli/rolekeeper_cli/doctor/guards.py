@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from rolekeeper.aws.errors import AccessDeniedError, PermanentError
+from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.aws.iam import Document
 from rolekeeper.model.problem import advice, typed
 from rolekeeper.permissions.policies import listed, pattern_covers, patterns_meet, statements
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.doctor.finding import Findings, unknown, warn
+from rolekeeper_cli.doctor.view import Findings, unknown, warn
 from rolekeeper_cli.shell.layout import several
 
 # ---- whether service control policies keep people from changing a tag: pure ----
@@ -112,14 +112,11 @@ def _has_writes(selectors: Mapping[str, Any]) -> bool:
 
 def tags(deployment: Deployment) -> Findings:
     keys, account = deployment.mapped_keys, deployment.caller.account
-    try:
-        manager = deployment.ask("organizations:DescribeOrganization", "*")["Organization"]["MasterAccountId"]
-    except PermanentError as error:
-        if error.code != "AWSOrganizationsNotInUseException":
-            raise
+    if not (organization := deployment.organization()):
         what = "the account is in no organization: only IAM can guard the tags, and who may tag can't be seen from here"
         yield unknown(what, f"see that IAM allows ec2:CreateTags and ec2:DeleteTags to few; see {_PAGE}")
         return ""
+    manager = organization["MasterAccountId"]
     if manager == account:
         what = "the account manages its organization, so no service control policy can guard the tags"
         yield warn(f"{what} {several(keys)}", f"let IAM allow ec2:CreateTags and ec2:DeleteTags to few; see {_PAGE}")
@@ -149,9 +146,9 @@ def _control_policies(deployment: Deployment) -> Iterator[Mapping[str, Any]]:
     target, kind = deployment.caller.account, "ACCOUNT"
     while True:
         asked = {"TargetId": target, "Filter": "SERVICE_CONTROL_POLICY"}
-        pages = deployment.pages("organizations:ListPoliciesForTarget", target, **asked)
-        for each in (policy["Id"] for page in pages for policy in page["Policies"]):
-            yield json.loads(deployment.ask("organizations:DescribePolicy", each, PolicyId=each)["Policy"]["Content"])
+        for policy in deployment.items("organizations:ListPoliciesForTarget", target, "Policies", **asked):
+            answer = deployment.ask("organizations:DescribePolicy", policy["Id"], PolicyId=policy["Id"])
+            yield json.loads(answer["Policy"]["Content"])
         if kind == "ROOT":
             return
         [parent] = deployment.ask("organizations:ListParents", target, ChildId=target)["Parents"]

@@ -10,8 +10,9 @@ from starlette.requests import Request
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.console.jobs import followed, look
-from rolekeeper_cli.doctor.finding import Finding, Level
 from rolekeeper_cli.doctor.run import Alarm, alarms, findings
+from rolekeeper_cli.doctor.view import Finding, Level
+from rolekeeper_cli.shell.layout import grouped
 
 
 def _examine(deployment: Deployment) -> Iterator[Finding | Alarm]:
@@ -32,10 +33,7 @@ def _found(request: Request) -> dict[str, Any]:
 
 def _causes(found: Iterable[Finding]) -> Mapping[Finding, Sequence[str]]:
     """The same findings without their checks, each once, with the checks that found it."""
-    checks: dict[Finding, list[str]] = {}
-    for each in found:
-        checks.setdefault(replace(each, check=""), []).append(each.check)
-    return checks
+    return grouped((replace(each, check=""), each.check) for each in found)
 
 
 ROUTES = followed("/doctor", _found, "doctor.html")

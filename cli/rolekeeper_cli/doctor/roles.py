@@ -9,7 +9,7 @@ from rolekeeper.model.problem import Advice, Remedy, advice, typed
 from rolekeeper.permissions.policies import listed
 from rolekeeper.permissions.roles import STATEMENT, check_trust
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.doctor.finding import Findings, fail, warn
+from rolekeeper_cli.doctor.view import Findings, fail, warn
 from rolekeeper_cli.shell.layout import several
 
 
@@ -31,8 +31,8 @@ def profiles(deployment: Deployment) -> Findings:
     """Roles under the path that EC2 can assume, and that no instance profile there holds."""
     path = deployment.settings.role_path
     arn = deployment.app.iam.arn("instance-profile", path, "*")
-    found = deployment.pages("iam:ListInstanceProfiles", arn, PathPrefix=path)
-    held = {role["RoleName"] for page in found for each in page["InstanceProfiles"] for role in each["Roles"]}
+    found = deployment.items("iam:ListInstanceProfiles", arn, "InstanceProfiles", PathPrefix=path)
+    held = {role["RoleName"] for each in found for role in each["Roles"]}
     for each in deployment.path_roles:
         if each.name in held or check_trust(each.trust).problem:
             continue

@@ -10,7 +10,7 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import refusal
 from rolekeeper_cli.doctor import caller, guards, roles, stack, work
-from rolekeeper_cli.doctor.finding import Finding, Findings, Level, unknown
+from rolekeeper_cli.doctor.view import Finding, Findings, Level, unknown
 from rolekeeper_cli.errors import CommandError
 
 type Check = Callable[[Deployment], Findings]

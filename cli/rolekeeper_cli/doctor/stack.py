@@ -6,7 +6,7 @@ from rolekeeper.aws.errors import NotFoundError
 from rolekeeper.model.problem import advice, typed
 from rolekeeper_cli.aws.deployment import Deployment, Resource
 from rolekeeper_cli.deploy.parameters import parameters
-from rolekeeper_cli.doctor.finding import Finding, Findings, fail, warn
+from rolekeeper_cli.doctor.view import Finding, Findings, fail, warn
 from rolekeeper_cli.errors import ConfigurationError
 from rolekeeper_cli.shell.layout import several
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
 from rolekeeper_cli.aws.deployment import OWN_ONLY, Deployment
-from rolekeeper_cli.doctor.finding import Finding, Findings, Level, fail, unknown, warn
+from rolekeeper_cli.doctor.view import Finding, Findings, Level, fail, unknown, warn
 from rolekeeper_cli.row.effect import of_rows, withheld
 from rolekeeper_cli.shell.layout import amount, minute, several
 from rolekeeper_cli.target import use as views

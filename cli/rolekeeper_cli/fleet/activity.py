@@ -16,9 +16,10 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.instance.history import control_history
-from rolekeeper_cli.instance.history_view import ControlEntryView
+from rolekeeper_cli.instance.view import ControlEntryView
 from rolekeeper_cli.row import use as rows
 from rolekeeper_cli.row.view import EditEntryView, MappingView
+from rolekeeper_cli.shell.layout import grouped
 from rolekeeper_cli.target.use import sweep_interval
 
 # What was done, as the hour's item names it, and as people do.
@@ -128,9 +129,7 @@ def stood(found: Sequence[Hours], span: Span, now: datetime, *, holds: timedelta
 
 
 def _worst(swept: Swept, times: Sequence[datetime], step: timedelta, *, holds: timedelta) -> list[Counter[str] | None]:
-    within: dict[datetime, list[tuple[datetime, Counter[str]]]] = {}
-    for each in swept:
-        within.setdefault(_floor(each[0], step), []).append(each)
+    within = grouped((_floor(each[0], step), each) for each in swept)
     last = next((each for each in reversed(swept) if each[0] < times[0]), None)
     worst: list[Counter[str] | None] = []
     for time in times:

@@ -20,7 +20,7 @@ from rolekeeper_cli.fleet import activity as views
 from rolekeeper_cli.fleet.cache import KINDS
 from rolekeeper_cli.fleet.plots import stacked
 from rolekeeper_cli.instance.history import DecisionLog, level_missing
-from rolekeeper_cli.instance.history_view import EntryView
+from rolekeeper_cli.instance.view import EntryView
 from rolekeeper_cli.row.use import consent
 from rolekeeper_cli.target.use import UNKNOWN, sweep_interval
 

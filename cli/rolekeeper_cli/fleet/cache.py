@@ -27,6 +27,7 @@ from rolekeeper_cli.instance.history import DecisionLog, level_missing
 from rolekeeper_cli.instance.seen import Enforced, Seen, ShortReason, short_reason
 from rolekeeper_cli.row.effect import Rows as MappingRows
 from rolekeeper_cli.row.effect import withheld
+from rolekeeper_cli.shell.layout import grouped
 from rolekeeper_cli.target.use import Places
 
 # The most instances that are kept, as memory is bounded (1 KB each): the command lists larger fleets.
@@ -233,10 +234,8 @@ class FleetReader:
 
         Those of another target that can't be looked into now are left out.
         """
-        by_target: dict[Target, list[str]] = {}
-        for each in ids:
-            target = self._target_of(each) or self._decided.get(each) or self.deployment.home
-            by_target.setdefault(target, []).append(each)
+        home = self.deployment.home
+        by_target = grouped((self._target_of(each) or self._decided.get(each) or home, each) for each in ids)
         found: dict[str, FleetRow | None] = {}
         for target, some in by_target.items():
             place = self.deployment.at(target)

@@ -12,7 +12,7 @@ import click
 
 from rolekeeper_cli.errors import CommandError, ExitCode
 from rolekeeper_cli.fleet.view import FleetRowView
-from rolekeeper_cli.instance.uptake_view import UptakeView
+from rolekeeper_cli.instance.view import UptakeView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import OneOf, completes, takes_targets
@@ -20,7 +20,6 @@ from rolekeeper_cli.shell.command import command, deployment, lists, prints
 from rolekeeper_cli.shell.layout import Column, Layout, amount, second
 
 with lazily():
-    from rolekeeper_cli.fleet import uptake as fleet_uptake
     from rolekeeper_cli.fleet import use
     from rolekeeper_cli.instance import seen as instances_seen
     from rolekeeper_cli.instance import use as instance_use
@@ -165,7 +164,7 @@ def require_known(places: target_use.Places) -> None:
 
 
 def with_uptake(places: target_use.Places, listed: Sequence[instances_seen.Seen]) -> list[FleetRowView]:
-    found = fleet_uptake.of_fleet(places, listed)
+    found = use.uptakes(places, listed)
     return [use.row_view(seen).but(uptake=found[seen.instance.key.id]) for seen in listed]
 
 
@@ -232,7 +231,7 @@ def _note(row: FleetRowView) -> str:
 def _use_in_words(rows: Sequence[FleetRowView]) -> str:
     if not rows:
         return ""
-    asked, most = sum(bool(row.uptake and row.uptake.looked_since) for row in rows), fleet_uptake.ASKED
+    asked, most = sum(bool(row.uptake and row.uptake.looked_since) for row in rows), use.ASKED
     others = (
         f" On others, whose role didn't change in seven hours or that are beyond {most} in a target, 'delivered' "
         "doesn't say whether it is used."
@@ -270,7 +269,7 @@ def layout(home: Target, *, uptake: bool = False) -> Layout:
     )
     return Layout(
         (
-            Column("instance", lambda row: instance_use.address(row, home), kind="key"),
+            Column("instance", lambda row: instance_use.address_of(row, home), kind="key"),
             Column("name", kind="name"),
             Column("state"),
             Column("carries", lambda row: row.carries or "none", kind="name"),

@@ -6,22 +6,21 @@ Whether an instance does is the functions' own decision, at each look.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from itertools import chain
 
 from rolekeeper.instances.observe import Unreadable
-from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceKey, Target
+from rolekeeper.model.instance import Action, AssociationState, Instance, InstanceKey
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Kind, advice
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.errors import CommandError, ExitCode, WaitTimeoutError
-from rolekeeper_cli.fleet.wait_view import FollowedView, StuckView
+from rolekeeper_cli.fleet.view import FollowedView, StuckView
 from rolekeeper_cli.instance.seen import Enforced, Seen, decided, named, pages
-from rolekeeper_cli.instance.use import address, addressed, name_of, titled, where
+from rolekeeper_cli.instance.use import address, addressed, name_of, titled
 from rolekeeper_cli.row import edits
 from rolekeeper_cli.row.effect import Effect, NotInEffect, Rows, of_mapping, withheld
 from rolekeeper_cli.row.names import require_mapping
-from rolekeeper_cli.shell.layout import amount, several
+from rolekeeper_cli.shell.layout import amount, grouped, several
 from rolekeeper_cli.target.use import Places
 
 _POLL_SECONDS = 2.0
@@ -55,9 +54,7 @@ class Followed:
     @property
     def missing(self) -> list[str]:
         """The instances that are still coming: a text for each target, and one for further targets."""
-        by_target: dict[Target, list[str]] = {}
-        for each in self.coming:
-            by_target.setdefault(each.target, []).append(each.id)
+        by_target = grouped((each.target, each.id) for each in self.coming)
         texts = [f"{target}: {several(ids, _FEW, 'instance')}" for target, ids in by_target.items()]
         more = len(texts) - _NAMED
         return [*texts[:_NAMED], amount(more, "more target")] if more > 0 else texts
@@ -81,7 +78,7 @@ def followed(places: Places, keys: Followable) -> Followed:
     rows = Rows(places.all[0]) if isinstance(keys, InstanceKey) else None
     for seen in places.ask(lambda place: decided(place, Enforced.of(place, rows=rows), _instances(place, keys))):
         if isinstance(seen, Unreadable):
-            stuck.append((address(where(seen.key), home), seen.error.message))
+            stuck.append((address(seen.key, home), seen.error.message))
             continue
         decision, effect = seen.decision, Effect(missing=seen.effect.edits)
         going = [
@@ -95,7 +92,7 @@ def followed(places: Places, keys: Followable) -> Followed:
         elif decision.action.mutates or decision.polls:
             coming.append(seen.instance.key)
         else:
-            title = titled(address(where(seen.instance.key), home), name_of(seen.instance))
+            title = titled(address(seen.instance.key, home), name_of(seen.instance))
             stuck.append((title, decision.reason))
     unseen = tuple(places.unseen_in_words())
     return Followed(done, tuple(coming), tuple(stuck), unseen=unseen, effect=effect, waves=tuple(waves))
@@ -169,9 +166,7 @@ def _why_kept(seen: Seen, paused: str) -> NotInEffect | None:
 
 def _counted(why: Sequence[NotInEffect]) -> Counter[NotInEffect]:
     """Count those with the same reason. Each instance has a turn of its own, so the last one is shown."""
-    groups: dict[NotInEffect, list[datetime | None]] = {}
-    for each in why:
-        groups.setdefault(replace(each, until=None), []).append(each.until)
+    groups = grouped((replace(each, until=None), each.until) for each in why)
     return Counter(
         {replace(each, until=max(filter(None, turns), default=None)): len(turns) for each, turns in groups.items()}
     )
@@ -270,7 +265,7 @@ def still_waiting(
     """That instances weren't done in time, with what Rolekeeper has recorded to block the first of them."""
     waiting = keys[:_NAMED]
     records = deployment.app.state.read(waiting, []).records
-    names = {key: address(where(key), deployment.home) for key in waiting}
+    names = {key: address(key, deployment.home) for key in waiting}
     blocked = [
         f"{names[key]}: {shown.reason}" for key in waiting if key in records and (shown := records[key].condition)
     ]

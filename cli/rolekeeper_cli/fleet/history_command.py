@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.instance.history_view import ControlEntryView, EntryView
+from rolekeeper_cli.instance.view import ControlEntryView, EntryView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import INSTANCE, completes, takes_targets
@@ -108,7 +108,7 @@ def at(entry: EntryView | ControlEntryView) -> str:
 
 def layout(home: Target | None = None) -> Layout:
     """The table of decisions; those of several instances name each, as `home`, the deployment's own target, does."""
-    instance = (Column("instance", lambda entry: instances.address(entry, home), kind="key"),) if home else ()
+    instance = (Column("instance", lambda entry: instances.address_of(entry, home), kind="key"),) if home else ()
     return Layout(
         (
             Column("at", at),

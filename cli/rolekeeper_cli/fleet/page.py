@@ -26,6 +26,7 @@ from rolekeeper_cli.console.page import query as query_text
 from rolekeeper_cli.errors import UsageError
 from rolekeeper_cli.fleet.cache import FIRST_READ_SECONDS, Fleet, FleetRow
 from rolekeeper_cli.row import names
+from rolekeeper_cli.shell.layout import grouped
 from rolekeeper_cli.shell.suggest import did_you_mean, near
 
 # ---- what the search field holds: words and filters, such as `web status:blocked tag:"team=a b"` ----
@@ -147,10 +148,8 @@ class Query:
 
     def passes(self, terms: Iterable[Term]) -> Callable[[FleetRow], bool]:
         """A test of an instance by some of the terms."""
-        either: dict[object, list[Callable[[FleetRow], bool]]] = {}
-        for each in (each for each in terms if not _wrong(each)):
-            of = each if each.key in ("", "tag") else each.key
-            either.setdefault(of, []).append(_test(each))
+        known = (each for each in terms if not _wrong(each))
+        either = grouped((each if each.key in ("", "tag") else each.key, _test(each)) for each in known)
         groups = list(either.values())
         return lambda row: all(any(test(row) for test in group) for group in groups)
 

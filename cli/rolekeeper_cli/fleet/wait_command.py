@@ -9,7 +9,7 @@ import click
 
 from rolekeeper import model
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError, WaitTimeoutError
-from rolekeeper_cli.fleet.wait_view import CarriedView, FollowedView, InUseView
+from rolekeeper_cli.fleet.view import CarriedView, FollowedView, InUseView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import INSTANCE, completes, takes_targets
@@ -25,7 +25,7 @@ with lazily():
 if TYPE_CHECKING:
     from rolekeeper.model.instance import Association, Instance
     from rolekeeper_cli.aws.deployment import Deployment
-    from rolekeeper_cli.instance.uptake_view import CallView, RoleUseView
+    from rolekeeper_cli.instance.view import CallView, RoleUseView
     from rolekeeper_cli.row.effect import Effect, NotInEffect
 
 

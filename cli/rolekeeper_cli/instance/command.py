@@ -1,4 +1,4 @@
-"""`rolekeeper explain`: why an instance has its role."""
+"""`rolekeeper explain` and `uptake`: why an instance has its role, and what software does with its roles."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 import click
 
-from rolekeeper_cli.instance.explanation_view import ExplanationView
+from rolekeeper_cli.instance.view import ExplanationView, UptakeView
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.shell import render
-from rolekeeper_cli.shell.arguments import instance_argument
+from rolekeeper_cli.shell.arguments import INSTANCE, completes, instance_argument
 from rolekeeper_cli.shell.command import command, deployment, prints
 
 with lazily():
     from rolekeeper_cli.instance import explanation, facts, use
+    from rolekeeper_cli.instance import uptake as instance_uptake
     from rolekeeper_cli.shell import tables
 
 
@@ -38,7 +39,7 @@ def explain(instance: str, *, ask_who: bool, ask_uptake: bool) -> None:
     """
     there = deployment()
     view = explanation.explanation(there, instance, ask_who=ask_who, ask_uptake=ask_uptake).view
-    address = use.address(view, there.home)
+    address = use.address_of(view, there.home)
     render.show(view, lambda: tables.show_table(("", ""), _lines(view, address, there.caller.account)))
 
 
@@ -48,3 +49,25 @@ def _lines(view: ExplanationView, address: str, account: str) -> Iterator[facts.
     if view.uptake:
         yield from facts.of_uptake(view.uptake, address, brief=True)
     yield from facts.of_last_change(view)
+
+
+@prints(uptake=list[UptakeView])
+@command("uptake", "rolekeeper uptake web-1", "rolekeeper uptake i-0123456789abcdef0 i-0fedcba9876543210 -o json")
+@click.argument("instances", nargs=-1, required=True, help=INSTANCE, shell_complete=completes("instances"))
+def uptake(instances: tuple[str, ...]) -> None:
+    """Show whether software on instances uses their roles.
+
+    Whether EC2 got credentials of the attached role (delivered), and software called with them (in use); whether a
+    former role is still used, and until when its credentials are valid at the latest. It is read from CloudTrail's
+    event history, which is up to 15 minutes late, and lacks the calls on S3's objects, DynamoDB's items and other data.
+    """
+    there = deployment()
+    found = [instance_uptake.uptake(there, instance) for instance in instances]
+
+    def draw() -> None:
+        for each in found:
+            address = use.address_of(each, there.home)
+            shown = ("instance", use.titled(address, each.name))
+            tables.show_table(("", ""), [shown, *facts.of_uptake(each, address)])
+
+    render.show(found, draw)

@@ -14,7 +14,7 @@ from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableE
 from rolekeeper.model.text import escaped
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import BAD_CREDENTIALS
-from rolekeeper_cli.instance.history_view import CallerView
+from rolekeeper_cli.instance.view import CallerView
 from rolekeeper_cli.shell.layout import arn_name
 
 ACTION = "cloudtrail:LookupEvents"

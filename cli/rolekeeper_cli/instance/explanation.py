@@ -17,20 +17,22 @@ from rolekeeper.storage import layout
 from rolekeeper.storage.layout import REFUSED
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.instance import uptake, who
-from rolekeeper_cli.instance.explanation_view import (
+from rolekeeper_cli.instance.history import Span, decision_fields, newest, spans
+from rolekeeper_cli.instance.seen import Enforced, Seen, decided, profile_name, seen_now
+from rolekeeper_cli.instance.use import account_options, addressed, find_instance, located, name_of, where
+from rolekeeper_cli.instance.view import (
     AssociationView,
     ConditionView,
+    DecisionView,
+    EntryView,
     ExplanationView,
     FormerView,
     GoverningView,
+    LoserView,
     PinView,
     StepView,
     TakenOverView,
 )
-from rolekeeper_cli.instance.history import Span, decision_fields, newest, spans
-from rolekeeper_cli.instance.history_view import DecisionView, EntryView, LoserView
-from rolekeeper_cli.instance.seen import Enforced, Seen, decided, profile_name, seen_now
-from rolekeeper_cli.instance.use import account_options, addressed, find_instance, located, name_of, where
 from rolekeeper_cli.row.edits import revision_before
 from rolekeeper_cli.row.effect import Rows, published_there, withheld
 from rolekeeper_cli.row.overlaps import Overlap, overlaps

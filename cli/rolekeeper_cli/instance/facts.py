@@ -4,10 +4,17 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from rolekeeper.model.problem import Advice, Kind, Remedy, advice, typed
-from rolekeeper_cli.instance.explanation_view import AssociationView, ExplanationView, GoverningView
-from rolekeeper_cli.instance.history_view import WhoView
-from rolekeeper_cli.instance.uptake_view import CallView, RoleUseView, UptakeView, UseStatus
 from rolekeeper_cli.instance.use import titled
+from rolekeeper_cli.instance.view import (
+    AssociationView,
+    CallView,
+    ExplanationView,
+    GoverningView,
+    RoleUseView,
+    UptakeView,
+    UseStatus,
+    WhoView,
+)
 from rolekeeper_cli.shell.layout import second
 
 type Line = tuple[str, str | Advice]

@@ -17,9 +17,9 @@ from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import why_unseen
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.instance import who
-from rolekeeper_cli.instance.history_view import AnswerView, ControlEntryView, EntryView, LoserView, SeenView
 from rolekeeper_cli.instance.seen import profile_name
 from rolekeeper_cli.instance.use import ID, STANDS, addressed, find_instance, key_of, located, where
+from rolekeeper_cli.instance.view import AnswerView, ControlEntryView, EntryView, LoserView, SeenView
 
 _KEYWORDS = frozenset({"from"})
 _CONTROL = ("at", "from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")

@@ -25,13 +25,11 @@ from rolekeeper_cli.console.page import axis, mapping_url, page, place, see_othe
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError
 from rolekeeper_cli.instance import explanation, facts, history
 from rolekeeper_cli.instance.explanation import Step
-from rolekeeper_cli.instance.explanation_view import ExplanationView
 from rolekeeper_cli.instance.history import Span
-from rolekeeper_cli.instance.history_view import EntryView
 from rolekeeper_cli.instance.seen import profile_name
 from rolekeeper_cli.instance.uptake import of_instance_if_readable
-from rolekeeper_cli.instance.uptake_view import RoleUseView, UptakeView, UseStatus
 from rolekeeper_cli.instance.use import ID, SeveralNamedError, account_options, addressed, key_of
+from rolekeeper_cli.instance.view import EntryView, ExplanationView, RoleUseView, UptakeView, UseStatus
 from rolekeeper_cli.shell.suggest import near
 
 type Document = Mapping[str, Any]

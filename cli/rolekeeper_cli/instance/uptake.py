@@ -22,8 +22,8 @@ from rolekeeper_cli.instance.event_history import Event, EventHistory, found_in,
 from rolekeeper_cli.instance.history import Span, newest, spans
 from rolekeeper_cli.instance.revoked_policy import LIVES, POLICY, entries
 from rolekeeper_cli.instance.seen import profile_name
-from rolekeeper_cli.instance.uptake_view import CallView, FirstCallView, RoleUseView, UptakeView, UseStatus
 from rolekeeper_cli.instance.use import find_instance, known_or_ended, located, where
+from rolekeeper_cli.instance.view import CallView, FirstCallView, RoleUseView, UptakeView, UseStatus
 from rolekeeper_cli.shell.layout import arn_name
 
 # How often EC2 gets new credentials of an instance's role.

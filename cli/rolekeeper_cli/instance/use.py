@@ -1,9 +1,8 @@
 """Instances by id or Name tag: found, and named in texts."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from types import SimpleNamespace
 from typing import Any
 
 from rolekeeper.aws.ec2 import Ec2
@@ -45,14 +44,17 @@ def located(deployment: Deployment, text: str) -> tuple[Deployment, str]:
 
 def addressed(deployment: Deployment, id_: str) -> str:
     """An instance as a command names it: by its id, after its target if that isn't the deployment's own."""
-    return f"{deployment.settings.target}/{id_}" if deployment.elsewhere else id_
+    return address(key_of(deployment, id_), deployment.home)
 
 
-def address(view: Any, home: Target) -> str:
+def address(key: InstanceKey, home: Target) -> str:
+    """The same, from a key."""
+    return key.id if key.target == home else f"{key.target}/{key.id}"
+
+
+def address_of(view: Any, home: Target) -> str:
     """The same, from a view."""
-    view = SimpleNamespace(**view) if isinstance(view, Mapping) else view
-    target = Target(view.account, view.region)
-    return str(view.instance) if target == home else f"{target}/{view.instance}"
+    return address(InstanceKey(view.account, view.region, view.instance), home)
 
 
 def where(key: InstanceKey) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from rolekeeper.instances.decide import Observation
 from rolekeeper.model.mapping import ANY_VALUE, IGNORE_TAG, MappingKey
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.instance.event_history import ASSOCIATE, DISASSOCIATE, REPLACE, Event, EventHistory, no_answer
-from rolekeeper_cli.instance.history_view import EntryView, WhoView
 from rolekeeper_cli.instance.seen import profile_name
 from rolekeeper_cli.instance.use import STANDS
+from rolekeeper_cli.instance.view import EntryView, WhoView
 
 type Window = tuple[datetime | None, datetime | None]
 

@@ -16,7 +16,7 @@ from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, MappingKey, MappingSpe
 from rolekeeper.settings import Ownership
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.errors import UsageError
-from rolekeeper_cli.instance.explanation_view import StepView
+from rolekeeper_cli.instance.view import StepView
 from rolekeeper_cli.launch import cloudformation, terraform
 from rolekeeper_cli.launch.declared import PROFILE, Declared, Source, as_map, with_users
 from rolekeeper_cli.launch.launchers import rules_of

@@ -28,7 +28,7 @@ from rolekeeper_cli.target.use import Places
 type Document = Mapping[str, Any]
 
 _DEFAULT, _LATEST = "$Default", "$Latest"
-_VERSIONS, _OLD = "describe_launch_template_versions", "describe_launch_configurations"
+_OLD = "describe_launch_configurations"
 # Of fleets that launch nothing any more (EC2 API reference, `FleetStateCode`, `BatchState`).
 _OVER = frozenset({"deleted", "deleted_running", "deleted_terminating", "failed"})
 _OVER |= {"cancelled", "cancelled_running", "cancelled_terminating"}
@@ -116,9 +116,8 @@ class _Account:
     _versions: dict[tuple[str, str], Document] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        pages = self._pages("ec2", _VERSIONS, Versions=[_DEFAULT, _LATEST], **_ALL)
         newest: dict[str, Document] = {}
-        for each in (version for page in pages for version in page["LaunchTemplateVersions"]):
+        for each in self._versions_of(Versions=[_DEFAULT, _LATEST]):
             # A template whose latest version is its default has one.
             id_, number = each["LaunchTemplateId"], each["VersionNumber"]
             if each["DefaultVersion"]:
@@ -141,8 +140,7 @@ class _Account:
 
     def groups(self) -> Iterator[Launcher]:
         """Auto Scaling groups, each once for each template that it launches from."""
-        pages = self._pages("autoscaling", "describe_auto_scaling_groups")
-        found = [each for page in pages for each in page["AutoScalingGroups"]]
+        found = list(self._items("autoscaling", "describe_auto_scaling_groups", "AutoScalingGroups"))
         old = self._configurations({each.get("LaunchConfigurationName", "") for each in found} - {""})
         for group in found:
             name, rows = group["AutoScalingGroupName"], group.get("Tags", ())
@@ -161,13 +159,12 @@ class _Account:
         return {
             each["LaunchConfigurationName"]: each
             for some in batched(sorted(wanted), _CONFIGURATIONS)
-            for page in self._pages("autoscaling", _OLD, LaunchConfigurationNames=list(some))
-            for each in page["LaunchConfigurations"]
+            for each in self._items("autoscaling", _OLD, "LaunchConfigurations", LaunchConfigurationNames=list(some))
         }
 
     def fleets(self) -> Iterator[Launcher]:
         """EC2 Fleets that still launch. EC2 doesn't list those of the type `instant`, which launch once."""
-        for fleet in (each for page in self._pages("ec2", "describe_fleets") for each in page["Fleets"]):
+        for fleet in self._items("ec2", "describe_fleets", "Fleets"):
             if fleet.get("FleetState") not in _OVER:
                 id_, name = fleet["FleetId"], _tags(fleet.get("Tags", ())).get("Name")
                 base = Launcher(Kind.FLEET, name or id_, profile="", tags={_OF_FLEET: id_}, id=id_)
@@ -175,8 +172,7 @@ class _Account:
 
     def spot_fleets(self) -> Iterator[Launcher]:
         """Spot Fleet requests that still launch, with a template or with specifications of their own."""
-        pages = self._pages("ec2", "describe_spot_fleet_requests")
-        for request in (each for page in pages for each in page["SpotFleetRequestConfigs"]):
+        for request in self._items("ec2", "describe_spot_fleet_requests", "SpotFleetRequestConfigs"):
             if request.get("SpotFleetRequestState") not in _OVER:
                 id_, config = request["SpotFleetRequestId"], request["SpotFleetRequestConfig"]
                 name = _tags(request.get("Tags", ())).get("Name")
@@ -201,8 +197,7 @@ class _Account:
         if (name, asked) not in self._versions:
             by = "LaunchTemplateId" if specified.get("LaunchTemplateId") else "LaunchTemplateName"
             try:
-                pages = self._pages("ec2", _VERSIONS, **{by: name, "Versions": [asked]}, **_ALL)
-                for each in (version for page in pages for version in page["LaunchTemplateVersions"]):
+                for each in self._versions_of(**{by: name, "Versions": [asked]}):
                     self._keep(each, asked)
             except PermanentError as error:
                 if error.code not in _GONE:
@@ -213,11 +208,15 @@ class _Account:
         for name in (version["LaunchTemplateId"], version["LaunchTemplateName"]):
             self._versions[name, asked] = self._versions[name, str(version["VersionNumber"])] = version
 
-    def _pages(self, service: str, call: str, **asked: Any) -> Iterator[Document]:
+    def _versions_of(self, **asked: Any) -> Iterator[Document]:
+        return self._items("ec2", "describe_launch_template_versions", "LaunchTemplateVersions", **asked, **_ALL)
+
+    def _items(self, service: str, call: str, member: str, **asked: Any) -> Iterator[Document]:
         place, action = self.place, f"{service}:{''.join(word.capitalize() for word in call.split('_'))}"
         with classified(action, "*"):
             client = place.client_in(place.settings, service) if place.elsewhere else place.client(service)
-            yield from client.get_paginator(call).paginate(**asked)
+            for page in client.get_paginator(call).paginate(**asked):
+                yield from page[member]
 
 
 def _of_version(base: Launcher, version: Document, asked: str) -> Launcher:

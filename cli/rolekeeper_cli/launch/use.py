@@ -27,8 +27,8 @@ from rolekeeper.model.instance import (
 )
 from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, PublishedMapping
 from rolekeeper.settings import Ownership
-from rolekeeper_cli.instance.explanation_view import StepView
 from rolekeeper_cli.instance.seen import Seen, profile_name
+from rolekeeper_cli.instance.view import StepView
 from rolekeeper_cli.launch.view import LaunchView, TemplateVersionView
 from rolekeeper_cli.row.effect import Effect, Row, of_instance
 from rolekeeper_cli.shell.layout import arn_name, several

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from rolekeeper_cli.instance.explanation_view import StepView
+from rolekeeper_cli.instance.view import StepView
 from rolekeeper_cli.row.view import NotInEffectView
 from rolekeeper_cli.shell.view import View
 

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from operator import attrgetter, methodcaller
 from typing import Any
@@ -17,7 +17,7 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper_cli.console.errors import EXPLAINED, explain
-from rolekeeper_cli.console.page import Asked, Sort, contains, live, page, query_of, version_of
+from rolekeeper_cli.console.page import Asked, Sort, contains, listed, live, page, query_of, version_of
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.effect import published_there
@@ -112,13 +112,9 @@ class Listed:
     """A row of the list: with what columns show of it beside, its last edit, its instances, and defaults."""
 
     mapping: MappingView
-    at: str  # when it was edited last, and who claims to have done it; empty if unknown
-    by: str
     governed: Mapping[str, int]  # how many instances it governs (`number`), and how many of them are in `drift`
-
-    @property
-    def role(self) -> str:
-        return self.mapping.in_effect.role if self.mapping.in_effect else ""
+    at: str = ""  # when it was edited last, and who claims to have done it; empty if unknown
+    by: str = ""
 
     @property
     def priority(self) -> int:
@@ -132,9 +128,12 @@ class Listed:
 
 def _shown(request: Request) -> dict[str, Any]:
     """All mappings, those of one status, or those with a text in them."""
-    everything, shared = _rows(request), _overlaps(request)
-    asked = Asked.of(request)
+    governed, shared, asked = _governed(request), _overlaps(request), Asked.of(request)
     status, text, sort = asked["status"], asked["text"], Sort.read(asked["sort"], _KEYS)
+    everything = [Listed(view, governed[view.mapping]) for view in request.app.state.site.mappings()]
+    # Edits take as long to read as all else: it is done for what is shown, unless they say what that is.
+    if text or sort.column in ("at", "by"):
+        everything = _with_edits(request, everything)
     found = [
         row
         for row in everything
@@ -142,26 +141,27 @@ def _shown(request: Request) -> dict[str, Any]:
         and contains(text, row.mapping.mapping, row.by, *map(str, row.mapping.columns.values()))
     ]
     counts = Counter(status_of(row.mapping) for row in everything)
+    shown = listed(request, sort.ordered(sorted(found, key=_place), _KEYS))
+    shown["rows"] = _with_edits(request, shown["rows"])
     return {
         "title": "Mappings",
         "key_in": mappings.key_of,
-        "mappings": sort.ordered(sorted(found, key=_place), _KEYS),
+        "mappings": shown,
         "sort": sort,
-        "address": lambda column: f"/mappings?{query_of(request, sort=column)}",
+        "address": lambda column: f"/mappings?{query_of(request, sort=column, page='')}",
         "statuses": [(each, counts[each]) for each in _ORDER if counts[each]],
         "total": len(everything),
         "overlaps": shared,
-        "version": version_of([status, text, str(sort), found, counts, shared]),
+        "version": version_of([status, text, str(sort), shown, counts, shared]),
     }
 
 
-def _rows(request: Request) -> list[Listed]:
-    site, governed = request.app.state.site, _governed(request)
-    views: Sequence[MappingView] = site.mappings()
+def _with_edits(request: Request, rows: Sequence[Listed]) -> list[Listed]:
+    site, views = request.app.state.site, [row.mapping for row in rows if not row.at]
     # What is stored of an edit stays as it is.
     judged = version_of([view.but(columns={}) for view in views])
     edits = site.reads.get(("edits", judged), lambda: mappings.last_edits(site.look(), views))
-    return [Listed(view, governed=governed[view.mapping], **edits[view.mapping]) for view in views]
+    return [replace(row, **edits.get(row.mapping.mapping, {})) for row in rows]
 
 
 def _governed(request: Request) -> Mapping[str, Mapping[str, int]]:
@@ -182,7 +182,8 @@ _PRIORITY = MappingSpec(MappingKey("", ""), "").priority
 _KEYS: Mapping[str, Callable[[Listed], Any]] = {
     "status": _place,
     "mapping": attrgetter("mapping.mapping"),
-    **{name: attrgetter(name) for name in ("role", "at", "by", "priority")},
+    "role": lambda row: row.mapping.in_effect.role if row.mapping.in_effect else "",
+    **{name: attrgetter(name) for name in ("at", "by", "priority")},
     "number": lambda row: row.governed["number"],
     "drift": lambda row: row.governed["drift"],
     **{name: methodcaller("text", name) for name in ("owner", "expires_at")},

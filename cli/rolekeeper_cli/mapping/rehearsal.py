@@ -232,13 +232,7 @@ class RehearsedApp(App):
     def registry(self) -> Registry:
         return _ReachableTargets(**vars(super().registry), reachable=self.reachable)
 
-    @shared
-    def telemetry(self) -> Any:
-        return _Mute()
-
-    @shared
-    def sender(self) -> Any:
-        return _Mute()
+    telemetry, sender = shared[Any](lambda _: _Mute()), shared[Any](lambda _: _Mute())
 
     def _runs(self, assessor: Assessor) -> AccountRuns:
         return _InLine(**vars(super()._runs(assessor)))

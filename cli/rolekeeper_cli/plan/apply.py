@@ -31,7 +31,7 @@ from rolekeeper_cli.plan.view import AppliedView
 from rolekeeper_cli.row import edits
 from rolekeeper_cli.row.edits import MovedError, Written, write
 from rolekeeper_cli.row.effect import Row, withheld
-from rolekeeper_cli.shell.layout import several
+from rolekeeper_cli.shell.layout import grouped, several
 from rolekeeper_cli.target.use import Pages, Places
 
 # ---- a plan in a file: lines of JSON, written while the instances go by ----
@@ -232,10 +232,7 @@ def _of(deployment: Deployment, keys: Iterable[InstanceKey]) -> tuple[Places, Pa
 
 
 def _by_target(keys: Iterable[InstanceKey]) -> dict[Target, list[str]]:
-    ids: dict[Target, list[str]] = {}
-    for key in keys:
-        ids.setdefault(key.target, []).append(key.id)
-    return ids
+    return grouped((key.target, key.id) for key in keys)
 
 
 def _moved(planned: PlannedChange, seen: Seen | Unreadable) -> str:
@@ -414,7 +411,7 @@ def _wait(deployment: Deployment, wanted: Mapping[InstanceKey, str]) -> None:
                 left.renew()
             elif left.is_over:
                 keys = sorted(waiting, key=lambda each: each.id)
-                names = several([address(where(each), deployment.home) for each in keys], _NAMED)
+                names = several([address(each, deployment.home) for each in keys], _NAMED)
                 what = f"{len(keys):,} of {len(wanted):,} instances don't show it after {_PATIENCE_SECONDS} s: {names}"
                 raise still_waiting(deployment, what, keys)
 

@@ -21,7 +21,7 @@ from rolekeeper_cli.plan.view import AppliedView, PlannedChangeView, PlanView
 from rolekeeper_cli.shell import render, terminal
 from rolekeeper_cli.shell.arguments import completes, detailed_exitcode, takes_targets
 from rolekeeper_cli.shell.command import command, deployment, lists, prints
-from rolekeeper_cli.shell.layout import ACTION_COLOURS, Column, Layout, amount, several
+from rolekeeper_cli.shell.layout import ACTION_COLOURS, Column, Layout, amount, grouped, several
 
 with lazily():
     from rolekeeper_cli.instance import seen as instances_seen
@@ -151,10 +151,7 @@ def _instances(deployment: Deployment, texts: Sequence[str]) -> dict[Target, lis
     """The instances that texts name, each once, by target."""
     places = [instance_use.located(deployment, text) for text in texts]
     found = [instance_use.find_instance(place, name) for place, name in places]
-    by_target: dict[Target, list[Instance]] = {}
-    for each in {each.key: each for each in found}.values():
-        by_target.setdefault(each.key.target, []).append(each)
-    return by_target
+    return grouped((key.target, each) for key, each in {each.key: each for each in found}.items())
 
 
 @prints(ExitCode.REJECTED, ExitCode.HELD, applied=AppliedView)
@@ -270,7 +267,7 @@ def _names(row: Sequence[PlannedChangeView]) -> str:
 
 def _instance(row: Sequence[PlannedChangeView], home: Target) -> str:
     if len(row) == 1:
-        return instance_use.address(row[0], home)
+        return instance_use.address_of(row[0], home)
     accounts = sorted({change.account for change in row})
     return amount(len(row), "instance") + (f" in {several(accounts, _NAMED)}" if accounts != [home.account] else "")
 

@@ -18,7 +18,7 @@ from rolekeeper_cli.plan.view import AccountChangesView, PermissionsView, PlanCo
 from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.effect import withheld
 from rolekeeper_cli.row.view import MappingView
-from rolekeeper_cli.shell.layout import amount, several
+from rolekeeper_cli.shell.layout import amount, grouped, several
 from rolekeeper_cli.target.use import Places
 
 
@@ -105,10 +105,7 @@ def headline(changes: Sequence[PlannedChangeView], quoted: Callable[[str], str] 
 
 def alike(changes: Sequence[PlannedChangeView], *, are_sorted: bool) -> list[list[PlannedChangeView]]:
     """Put together what changes in the same way for the same reason; unless sorted, what isn't changed now is last."""
-    found: dict[tuple[str | None, ...], list[PlannedChangeView]] = {}
-    for change in changes:
-        key = (change.action, change.code, change.from_, change.to, change.mapping)
-        found.setdefault(key, []).append(change)
+    found = grouped(((each.action, each.code, each.from_, each.to, each.mapping), each) for each in changes)
     groups = list(found.values())
     return groups if are_sorted else sorted(groups, key=lambda some: (some[0].action in _UNCHANGED, -len(some)))
 

@@ -14,6 +14,7 @@ from typing import Any
 from rolekeeper.aws.iam import Role
 from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper.permissions.policies import Rule, Scope
+from rolekeeper_cli.shell.layout import grouped
 
 _READS = ("get", "list", "describe", "head", "batchget", "query", "scan", "search", "lookup", "select", "receive")
 _WRITES = (
@@ -67,16 +68,11 @@ def accesses(rules: Iterable[Rule]) -> list[Access]:
     levels = list(Level)
     found = []
     for rule in rules:
-        grouped: dict[tuple[str, Level], list[str]] = {}
-        for scope in rule.actions:
-            # Its patterns are narrowed by each other.
-            found_in = {_level_of(pattern.partition(":")[2]) for pattern in scope.within} or {Level.FULL}
-            level = next(each for each in _NARROWEST if each in found_in)
-            grouped.setdefault((_service(scope), level), []).append(scope.shown)
+        by_level = grouped(((_service(scope), _level(scope)), scope.shown) for scope in rule.actions)
         on = tuple(each.shown for each in rule.resources)
         found += [
             Access(service, level, actions=tuple(actions), on=on, conditions=tuple(sorted(rule.conditions)))
-            for (service, level), actions in grouped.items()
+            for (service, level), actions in by_level.items()
         ]
     return sorted(found, key=lambda each: (each.service != EVERYTHING, each.service, levels.index(each.level)))
 
@@ -103,6 +99,12 @@ def _service(scope: Scope) -> str:
         if not {*"*?"} & {*prefix}:
             return _NAMES.get(prefix) or (prefix.upper() if len(prefix) <= _SHORT else prefix)
     return EVERYTHING
+
+
+def _level(scope: Scope) -> Level:
+    # Its patterns are narrowed by each other.
+    found = {_level_of(pattern.partition(":")[2]) for pattern in scope.within} or {Level.FULL}
+    return next(each for each in _NARROWEST if each in found)
 
 
 def _level_of(action: str) -> Level:

@@ -61,12 +61,13 @@ class RoleOnPage(RoleView):
     idle: int = 0
 
 
-def _all(request: Request) -> Job:
-    """The list, without reports of last use."""
-    return look(request, "roles", partial(_look, ask_last_accessed=False))
+def _all(request: Request, *, asks: bool = False) -> Job:
+    """The list; only if `asks`, with reports of last use."""
+    name = f"roles {_ASKS}" if asks else "roles"
+    return look(request, name, partial(_look, site=request.app.state.site, asks=asks))
 
 
-def _look(deployment: Deployment, *, ask_last_accessed: bool) -> Iterator[Mapping[str, Any]]:
+def _look(deployment: Deployment, site: Any, *, asks: bool) -> Iterator[Mapping[str, Any]]:
     """Yield the own roles and who gives them, which is known soon; then all, with what AWS says of each."""
     places, own, home = Places.chosen(deployment), Places.of(deployment, [deployment.home]), deployment.home.account
     # Of several targets of an account, it was the first that was asked.
@@ -74,9 +75,9 @@ def _look(deployment: Deployment, *, ask_last_accessed: bool) -> Iterator[Mappin
     # Only a hub's say of which account they are.
     rows: dict[str, MappingView] = {}
     with suppress(AwsRefusalError):  # the documents say that the caller may not see them
-        rows = {row.mapping: row for row in mappings.views_of(deployment, deployment.rows)}
-    for whole in (True,) if ask_last_accessed else (False, True):
-        found = views.view(deployment, places if whole else own, last_accessed=ask_last_accessed, instances=whole)
+        rows = {row.mapping: row for row in site.mappings()}
+    for whole in (True,) if asks else (False, True):
+        found = views.view(deployment, places if whole else own, last_accessed=asks, instances=whole)
         listed = [_in_effect(_with_access(each, each.account or home, readers), rows) for each in found.roles]
         yield {
             "whole": whole,
@@ -117,8 +118,7 @@ def _list(request: Request) -> dict[str, Any]:
     """All of them; with `?ask=last-accessed`, with IAM's reports of last use."""
     asked = Asked.of(request)
     asks, only, account = asked["ask"] == _ASKS, asked["only"], asked["account"]
-    job = look(request, "roles last-accessed", partial(_look, ask_last_accessed=True)) if asks else _all(request)
-    values = job.values()
+    values = _all(request, asks=asks).values()
     found = values["last"]
     of_account = [each for each in found["roles"] if account in ("", each.account)] if found else []
     texts = [(each, (each.role, each.in_short, *(each.mappings or ()), *(each.services or ()))) for each in of_account]
@@ -132,9 +132,9 @@ def _list(request: Request) -> dict[str, Any]:
         "total": len(roles),
         "days": DAYS,
         "found": found,
-        "listed": sort.ordered([each for each in roles if _is(only, each)], _COLUMNS),
+        "listed": listed(request, sort.ordered([each for each in roles if _is(only, each)], _COLUMNS)),
         "sort": sort,
-        "sorted_by": lambda text: f"/roles?{query_of(request, sort=text)}",
+        "sorted_by": lambda text: f"/roles?{query_of(request, sort=text, page='')}",
         "command": shlex.join(["rolekeeper", "roles", *options, *(["--target", account] if account else [])]),
     }
 

@@ -31,7 +31,7 @@ from rolekeeper_cli.errors import CommandError, ServiceError, WaitTimeoutError
 from rolekeeper_cli.instance.revoked_policy import POLICY, Entry, current, entries
 from rolekeeper_cli.instance.uptake import of_instance
 from rolekeeper_cli.instance.use import account_options, addressed, known_or_ended, role_in, title, titled
-from rolekeeper_cli.role.revoke_view import CleanedView, RevokedRoleView
+from rolekeeper_cli.role.view import CleanedView, RevokedRoleView
 from rolekeeper_cli.row import names
 from rolekeeper_cli.shell.layout import amount
 

@@ -27,7 +27,7 @@ from rolekeeper_cli.role.usage import Report, Reports, smaller, why
 from rolekeeper_cli.role.view import InclusionView, QuotasView, RoleCountsView, RolesView, RoleView, SmallerPolicyView
 from rolekeeper_cli.row.files import STDIN, content
 from rolekeeper_cli.row.names import path_roles
-from rolekeeper_cli.shell.layout import arn_name, several
+from rolekeeper_cli.shell.layout import arn_name, grouped, several
 from rolekeeper_cli.shell.suggest import did_you_mean
 from rolekeeper_cli.target.use import Places
 
@@ -103,10 +103,7 @@ def _counts(roles: Sequence[RoleView]) -> RoleCountsView:
 
 def _unknown(found: Iterable["Inventory"], *, is_hub: bool) -> list[str]:
     """What couldn't be read and why; of a hub, in which accounts."""
-    reasons: dict[str, list[str]] = {}
-    for inventory in found:
-        for each in inventory.unknown:
-            reasons.setdefault(each, []).append(inventory.account)
+    reasons = grouped((why, inventory.account) for inventory in found for why in inventory.unknown)
     if not is_hub:
         return list(reasons)
     return [
@@ -150,10 +147,8 @@ class Inventory:
     def find_instances(self, role_of: Callable[[str], str | None]) -> None:
         """Find the instances that carry each role, by the role that a profile holds."""
         if read := [each for each in self.carried if each is not None]:
-            self.instances = {}
-            for instance, profile in chain.from_iterable(read):
-                if role := role_of(profile):
-                    self.instances.setdefault(role, []).append(instance)
+            both = ((role_of(profile), instance) for instance, profile in chain.from_iterable(read))
+            self.instances = grouped((role, instance) for role, instance in both if role)
 
 
 def _attempt[T](read: Callable[[], T]) -> tuple[T | None, str]:
@@ -235,8 +230,7 @@ def _profiles(deployment: Deployment) -> dict[str, str]:
     """The role that each instance profile of the account holds, by the profile's ARN; empty for none."""
     return {
         each["Arn"]: next((role["RoleName"] for role in each["Roles"]), "")
-        for page in deployment.pages("iam:ListInstanceProfiles", "*")
-        for each in page["InstanceProfiles"]
+        for each in deployment.items("iam:ListInstanceProfiles", "*", "InstanceProfiles")
     }
 
 

@@ -154,7 +154,8 @@ class Change:
     def columns(self) -> dict[str, ColumnChangeView]:
         """The columns that change; one that is absent has its default."""
         before, after = self.before, self.after
-        both = {column.name: (_shown(column, before), _shown(column, after)) for column in COLUMNS}
+        differ = [column for column in COLUMNS if before.get(column.name) != after.get(column.name)]
+        both = {column.name: (_shown(column, before), _shown(column, after)) for column in differ}
         return {name: ColumnChangeView(from_=old, to=new) for name, (old, new) in both.items() if old != new}
 
     @property

@@ -197,7 +197,7 @@ def choices(name: str) -> Sequence[str]:
     return ("true", "false") if name in flags else _ACCEPTS.get(name, {}).get("enum", ())
 
 
-def column(name: str, nouns: Iterable[str] = ()) -> ColumnView:
+def column(name: str, nouns: Iterable[str]) -> ColumnView:
     """One column: what it means and takes, who writes it, and an example.
 
     CommandError if there is none, nor one of the `nouns`.
@@ -207,8 +207,7 @@ def column(name: str, nouns: Iterable[str] = ()) -> ColumnView:
             return _filled_in(written)
     if name in OURS:
         return ColumnView(column=name, means=_sentence(MEANING[name]), written_by="Rolekeeper; leave it alone")
-    of_nouns = f"; the nouns are {', '.join(nouns)}" if nouns else ""
-    listed = f"the columns are {', '.join(column_names())}{of_nouns}"
+    listed = f"the columns are {', '.join(column_names())}; the nouns are {', '.join(nouns)}"
     meant = did_you_mean(name, [*nouns, *column_names()])
     raise CommandError(f"there is no column {name!r}", f"{meant} {listed}".lstrip())
 

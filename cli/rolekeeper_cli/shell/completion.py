@@ -20,6 +20,7 @@ from pathlib import Path
 import click
 from click.shell_completion import BashComplete, CompletionItem, add_completion_class, split_arg_string
 
+from rolekeeper_cli.installed import cache_folder
 from rolekeeper_cli.options import Options
 
 # A shell puts what is offered into the command line as it is: a tag's value is anybody's, and may be `$(…)`.
@@ -99,8 +100,7 @@ def cache_file(options: Options) -> Path:
     variables = ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL", "ROLEKEEPER_STACK")
     whose = [*given, *map(os.environ.get, variables), os.environ.get("AWS_ACCESS_KEY_ID")]
     name = hashlib.sha256(repr(whose).encode()).hexdigest()[:32]
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "rolekeeper" / f"{name}.json"
+    return cache_folder() / f"{name}.json"
 
 
 def _cached(context: click.Context, kind: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """How a list is laid out for people: its columns, and a row's note; and how amounts, names and times are written."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -51,6 +51,14 @@ def several(names: Sequence[object], most: int = 5, kind: str = "") -> str:
     more = len(names) - most
     rest = amount(more, f"more {kind}") if kind else f"{more:,} more"
     return ", ".join([*map(str, names[:most]), *([f"and {rest}"] if more > 0 else [])])
+
+
+def grouped[Key, Item](pairs: Iterable[tuple[Key, Item]]) -> dict[Key, list[Item]]:
+    """The items of each key, both in their order."""
+    found: dict[Key, list[Item]] = {}
+    for key, item in pairs:
+        found.setdefault(key, []).append(item)
+    return found
 
 
 def arn_name(arn: str) -> str:

@@ -23,7 +23,7 @@ from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.installed import ordered
 from rolekeeper_cli.instance.seen import Enforced, Seen, decided, look
 from rolekeeper_cli.instance.use import TARGET
-from rolekeeper_cli.shell.layout import minute, several
+from rolekeeper_cli.shell.layout import grouped, minute, several
 from rolekeeper_cli.shell.suggest import did_you_mean
 from rolekeeper_cli.target.view import MissingTargetView, TargetView, UnseenTargetView
 
@@ -119,9 +119,7 @@ class Places:
 
     def unseen_in_words(self) -> list[str]:
         """The targets that couldn't be read, one sentence for each reason."""
-        reasons: dict[str, list[Target]] = {}
-        for target, error in self.unseen.items():
-            reasons.setdefault(error.what, []).append(target)
+        reasons = grouped((error.what, target) for target, error in self.unseen.items())
         return [
             f"{several(found, _NAMED, 'target')} {'is' if len(found) == 1 else 'are'} left out: {why}"
             for why, found in reasons.items()
@@ -370,7 +368,7 @@ def _counted(deployment: Deployment, readable: set[str], target: MissingTargetVi
 
 def _accounts(deployment: Deployment) -> list[tuple[str, str]]:
     try:
-        pages = deployment.pages("organizations:ListAccounts", "*")
+        found = deployment.items("organizations:ListAccounts", "*", "Accounts")
     except AccessDeniedError as error:
         raise CommandError(
             f"the organization's accounts can't be listed: you aren't allowed {error.action}",
@@ -379,8 +377,5 @@ def _accounts(deployment: Deployment) -> list[tuple[str, str]]:
         ) from error
     # `Status` until AWS retires it (AWS_FACTS.md, "Many accounts").
     return sorted(
-        (each["Id"], each.get("Name", ""))
-        for page in pages
-        for each in page["Accounts"]
-        if each.get("State", each.get("Status")) == _ACTIVE
+        (each["Id"], each.get("Name", "")) for each in found if each.get("State", each.get("Status")) == _ACTIVE
     )

@@ -10,7 +10,7 @@ with lazily():
     from rolekeeper_cli.instance import command as explain
     from rolekeeper_cli.row import files
 def ran():
-    return ["yaml" in sys.modules, "rolekeeper_cli.instance.explanation_view" in sys.modules]
+    return ["yaml" in sys.modules, "rolekeeper_cli.instance.view" in sys.modules]
 print(ran(), end=" ")
 files.dumped({})
 print(ran(), end=" ")

@@ -19,10 +19,10 @@ from rolekeeper.aws.iam import Iam, Role
 from rolekeeper.model.instance import Target
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.instance.uptake import Told, roles_by_arn, with_denial
-from rolekeeper_cli.instance.uptake_view import RoleUseView, UseStatus
+from rolekeeper_cli.instance.view import RoleUseView, UseStatus
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.role.revocation import Plan, clean, planned, write_all
-from rolekeeper_cli.role.revoke_view import RevokedRoleView
+from rolekeeper_cli.role.view import RevokedRoleView
 from strategies.happenings import at_most
 from support.views import view_with
 

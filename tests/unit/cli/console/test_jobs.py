@@ -4,11 +4,10 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from httpx2 import Response
 from markupsafe import escape
 
 from fixtures import console
-from fixtures.console import words
+from fixtures.console import Slow, words
 from fixtures.doctor import DoctorFixture
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
@@ -160,26 +159,6 @@ def test_one_that_a_page_asks_for_goes_on_however_long_it_takes(story: Story) ->
 
 
 # ---- pages that take longer ----
-
-
-class Slow:
-    """A console whose pages are made only when the story says so."""
-
-    def __init__(self, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "PATIENCE_SECONDS", 0)
-        monkeypatch.setattr(module, "PAGE_PATIENCE_SECONDS", 0)
-        self.site, self.begun = site, list[Callable[[], None]]()
-        site.pages = Jobs(site.look, site.deployment.now, beside=self.begun.append)
-        self.browser = console.browser(site)
-
-    def fills(self, page: str) -> Response:
-        """What a page that was shown as it was known gets when it asks for the whole."""
-        return self.browser.get(page, headers={"HX-Request": "true", "HX-Trigger": "filling"})
-
-    def opens(self, page: str) -> Response:
-        self.browser.get(page)
-        self.begun.pop()()
-        return self.fills(page)
 
 
 @pytest.fixture

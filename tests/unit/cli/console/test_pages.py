@@ -1,15 +1,17 @@
 """What every page has: whom it acts as, the navigation, what a write said, times, and pages for what goes wrong."""
 
 import re
+import stat
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, create_autospec
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 from httpx2 import Response
-from jinja2 import UndefinedError
+from jinja2 import Environment, UndefinedError
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
@@ -25,6 +27,7 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import Advice, Kind, ReasonCode, Remedy, advice, typed
 from rolekeeper.storage import layout
 from rolekeeper.storage.state import Update
+from rolekeeper_cli import installed
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import ForeignAnswerError
 from rolekeeper_cli.console import page
@@ -34,6 +37,22 @@ from rolekeeper_cli.mapping.preview import Preview
 from rolekeeper_cli.site import Site, application
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def test_a_template_is_compiled_once_for_all_consoles_and_again_where_it_cant_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiles = create_autospec(Environment.compile, side_effect=Environment.compile)
+    monkeypatch.setattr(Environment, "compile", compiles)
+    numbers = []
+    for folder, module in ((str(tmp_path), page.__file__), (str(tmp_path), __file__), ("/proc/nowhere", __file__)):
+        monkeypatch.setenv("XDG_CACHE_HOME", folder)
+        monkeypatch.setattr(installed, "TEMPLATES", Path(module))
+        for _ in range(2):
+            page.templates.__wrapped__()
+            numbers.append(compiles.call_count)
+    assert numbers == [1, 1, 2, 2, 3, 4]
+    assert stat.S_IMODE((tmp_path / "rolekeeper/pages").stat().st_mode) == 0o700
 
 
 def refused(code: str, message: str, action: str = "DescribeInstances") -> ClientError:

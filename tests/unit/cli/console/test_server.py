@@ -148,6 +148,7 @@ def test_it_is_opened_at_the_page_that_was_typed(
     assert (ran.exit_code, ran.stdout) == (0, "console: LINK\n"), ran.stderr
     assert guard.call_args.kwargs == {"writes": False, "has_page": has_page, "to": to}
     assert "http://rolekeeper.localhost:4321/" in ran.stderr
+    assert "DescribeInstances" in terminal.desk.world.calls.made, "the fleet is read before the browser asks"
 
 
 @pytest.mark.parametrize("typed", ["/nothing", "/static/console.css", "//evil.example", "/enter/x", ""])

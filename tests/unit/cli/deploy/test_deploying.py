@@ -407,14 +407,14 @@ def test_what_is_waited_for_long_is_named(terminal: Terminal, stack: FakeCloudFo
 
 def test_the_embedded_aws_makes_its_stack_without_a_word(capsys: pytest.CaptureFixture[str]) -> None:
     stack, template = FakeCloudFormation(), rollout.Template({"TemplateURL": "https://s3/template"})
-    stack.changes = [FUNCTION]
+    stack.changes, made = [FUNCTION], rollout.Rollout(stack, "rolekeeper", sleep=lambda _: None)
     parameters = [{"ParameterKey": "Mode", "ParameterValue": "enforce"}]
-    rollout.make(stack, "rolekeeper", template, parameters=parameters, sleep=lambda _: None)
+    made.make(template, parameters)
     assert stack.calls == ["create_change_set", "execute_change_set"]
     assert (stack.status, stack.parameters) == ("CREATE_COMPLETE", {"Mode": "enforce"})
     stack.status, stack.ends, stack.failures = None, "ROLLBACK_COMPLETE", [("OnRetry", "AWS::Lambda::Function", "no")]
     with pytest.raises(ServiceError, match=r"failed \(ROLLBACK_COMPLETE\): OnRetry \(AWS::Lambda::Function\): no"):
-        rollout.make(stack, "rolekeeper", template, parameters=parameters, sleep=lambda _: None)
+        made.make(template, parameters)
     assert capsys.readouterr() == ("", "")
 
 

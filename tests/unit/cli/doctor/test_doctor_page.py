@@ -8,8 +8,8 @@ from fixtures.doctor import DoctorFixture
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.doctor.finding import Findings, unknown
 from rolekeeper_cli.doctor.run import CHECKS
+from rolekeeper_cli.doctor.view import Findings, unknown
 
 
 @pytest.fixture(autouse=True)

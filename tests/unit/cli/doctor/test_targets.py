@@ -13,8 +13,8 @@ from rolekeeper.fleet.targets import WIRE_FORMAT, Registry
 from rolekeeper.model.instance import Target
 from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
-from rolekeeper_cli.doctor.finding import Finding
 from rolekeeper_cli.doctor.run import run
+from rolekeeper_cli.doctor.view import Finding
 from rolekeeper_cli.doctor.work import coverage, targets
 from rolekeeper_cli.options import Options
 

@@ -11,7 +11,7 @@ from fixtures.mappings import Desk
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
 from rolekeeper.model.instance import Target
-from rolekeeper_cli.fleet import uptake
+from rolekeeper_cli.fleet import use
 
 WEB, DB = (f"arn:aws:iam::123456789012:role/rolekeeper/{each}" for each in ("web", "db"))
 SPOKE = Target("111111111111", "eu-west-1")
@@ -28,7 +28,7 @@ def roles(desk: Desk, terminal: Terminal) -> None:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few instances are asked about as many are."""
-    monkeypatch.setattr(uptake, "FEW", 0)
+    monkeypatch.setattr(use, "FEW", 0)
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_without_the_permission_the_fleet_is_listed_and_it_is_named_once(
 def test_a_role_that_cant_be_read_leaves_the_use_unknown(
     terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch, steady: str, few: int
 ) -> None:
-    monkeypatch.setattr(uptake, "FEW", few)
+    monkeypatch.setattr(use, "FEW", few)
     desk.world.calls.before("GetInstanceProfile", refusing("AccessDenied"))
     [row] = terminal.document("fleet", "--uptake")
     assert (row["instance"], row["uptake"]["roles"]) == (steady, [])
@@ -246,7 +246,7 @@ def test_a_role_that_cant_be_read_leaves_the_use_unknown(
 def test_more_records_than_are_read_are_said_and_nothing_is_not_seen(
     terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch, steady: str
 ) -> None:
-    monkeypatch.setattr(uptake, "_PAGES", 2)
+    monkeypatch.setattr(use, "_PAGES", 2)
     other = desk.world.running(profile="db")
     terminal.trail.page = 1
     for _ in range(3):
@@ -263,7 +263,7 @@ def test_more_records_than_are_read_are_said_and_nothing_is_not_seen(
 def test_of_too_many_changed_instances_some_are_asked_and_the_others_say_so(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch, desk: Desk
 ) -> None:
-    monkeypatch.setattr(uptake, "ASKED", 2)
+    monkeypatch.setattr(use, "ASKED", 2)
     ids = [desk.converged("web", app="web") for _ in range(3)]
     for each in ids:
         terminal.trail.delivered(WEB, each)

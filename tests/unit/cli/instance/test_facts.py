@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from fakes.cloudtrail import role as assumed
-from rolekeeper_cli.instance import explanation_view as views
-from rolekeeper_cli.instance import facts, history_view, uptake_view
+from rolekeeper_cli.instance import facts
+from rolekeeper_cli.instance import view as views
 from rolekeeper_cli.instance.event_history import caller_of
 from support.views import view_with
 
@@ -21,7 +21,7 @@ def said(lines: Any) -> list[str]:
 
 # ---- why it has its role ----
 
-DECIDED = view_with(history_view.DecisionView, action="Hold", code="occupied", reason="it is so")
+DECIDED = view_with(views.DecisionView, action="Hold", code="occupied", reason="it is so")
 PIN = view_with(views.PinView, role="NONE")
 CONDITION = view_with(views.ConditionView, reason="it is so", since=AT, parked=True)
 OURS = view_with(views.AssociationView, instance_profile="web", association="iip-1", state="associated", managed=True)
@@ -56,8 +56,8 @@ def test_each_fact_has_its_line_and_a_reason_is_shown_once() -> None:
 
 
 def test_the_last_decision_and_what_was_before_have_their_lines() -> None:
-    answer = {"reason": "it is so", "answer": history_view.AnswerView()}
-    last = view_with(history_view.EntryView, cause="tags", at=f"{T[:-1]}.5Z", action="Wait", code="window", **answer)
+    answer = {"reason": "it is so", "answer": views.AnswerView()}
+    last = view_with(views.EntryView, cause="tags", at=f"{T[:-1]}.5Z", action="Wait", code="window", **answer)
     assert said(facts.of_last_change(explained(last=last))) == [
         f"triggered by: tags ({T})",
         "last decision: Wait (window)",
@@ -91,11 +91,11 @@ def test_every_kind_of_caller_has_words(identity: Any, words: str) -> None:
 
 # ---- what software does with its roles ----
 
-CALL = uptake_view.CallView(at=AT, action="s3:ListBuckets", agent="Boto3/1 md/x", refused="AccessDenied")
+CALL = views.CallView(at=AT, action="s3:ListBuckets", agent="Boto3/1 md/x", refused="AccessDenied")
 WHAT = "s3:ListBuckets by Boto3/1, refused (AccessDenied)"
 CALLED = f"last call {T}: {WHAT}"
-DB = view_with(uptake_view.RoleUseView, role="db", carried=True, status="in-use", since=AT, last_use=CALL)
-OLD = view_with(uptake_view.RoleUseView, role="web", carried=False, status="still-valid", until=AT, valid_until=LATER)
+DB = view_with(views.RoleUseView, role="db", carried=True, status="in-use", since=AT, last_use=CALL)
+OLD = view_with(views.RoleUseView, role="web", carried=False, status="still-valid", until=AT, valid_until=LATER)
 VALID = f"its credentials are valid until {TL} at the latest"
 REVOKE = ": rolekeeper revoke i-1 --role web ends that"
 
@@ -136,7 +136,7 @@ REVOKE = ": rolekeeper revoke i-1 --role web ends that"
 )
 def test_each_use_of_a_role_is_said(roles: list[Any], known: dict[str, Any], lines: list[str]) -> None:
     looked = {"looked_since": LATER, "looked_through": True}
-    view = view_with(uptake_view.UptakeView, **{"roles": roles, **looked, **known})
+    view = view_with(views.UptakeView, **{"roles": roles, **looked, **known})
     assert said(facts.of_uptake(view, "i-1")) == lines
 
 

@@ -5,7 +5,7 @@ import pytest
 from fixtures.history_entries import stored_entry
 from rolekeeper.model.instance import Association, AssociationState, InstanceKey
 from rolekeeper_cli.instance.history import entry_view, spans
-from rolekeeper_cli.instance.history_view import EntryView
+from rolekeeper_cli.instance.view import EntryView
 
 pytestmark = pytest.mark.usefixtures("web_and_db", "silence")
 

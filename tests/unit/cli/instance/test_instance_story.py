@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from rolekeeper_cli.instance.history import Span
-from rolekeeper_cli.instance.history_view import AnswerView, EntryView, SeenView
 from rolekeeper_cli.instance.page import grouped, lane
-from rolekeeper_cli.instance.uptake_view import CallView, RoleUseView, UseStatus
+from rolekeeper_cli.instance.view import AnswerView, CallView, EntryView, RoleUseView, SeenView, UseStatus
 from support.views import view_with
 
 WEB, DB = (f"arn:aws:iam::123456789012:instance-profile/rolekeeper/{each}" for each in ("web", "db"))

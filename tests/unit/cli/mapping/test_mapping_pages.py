@@ -109,7 +109,9 @@ def column(page: Response, number: int) -> list[str]:
     return [text_of(re.findall(r"<t[hd].*?</t[hd]>", each, re.DOTALL)[number]) for each in rows]
 
 
-def test_the_list_is_sorted_by_any_column_and_stays_so_while_it_is_filtered(browser: TestClient, desk: Desk) -> None:
+def test_the_list_is_sorted_by_any_column_and_stays_so_while_it_is_filtered(
+    browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     desk.edit("app=a", role="web", priority=7, owner="y", edited_by="zoe")
     desk.edit("app=b", role="db", owner="x", edited_by="arn:aws:iam::123456789012:user/amy")
     desk.edit("app=c", role="db", priority=200, owner="z", edited_by="bob", expires_at="2030-01-01T00:00:00Z")
@@ -129,9 +131,11 @@ def test_the_list_is_sorted_by_any_column_and_stays_so_while_it_is_filtered(brow
         "-expires_at": "cab",
         "no-such": "abc",
     }
-    for sort, wanted in orders.items():
-        page = browser.get("/mappings", params={"sort": sort})
-        assert column(page, 1) == [f"app={each}" for each in wanted], sort
+    with monkeypatch.context() as few:
+        few.setattr("rolekeeper_cli.console.page.PAGE", 2)
+        for sort, wanted in orders.items():
+            pages = [browser.get("/mappings", params={"sort": sort, "page": number}) for number in (1, 2)]
+            assert [column(each, 1) for each in pages] == [[f"app={each}" for each in wanted[:2]], [f"app={wanted[2]}"]]
     page = browser.get("/mappings")
     assert (column(page, 7), column(page, 8)) == (["zoe", "amy", "bob"], ["7", "100", "200"])
     page = browser.get("/mappings", params={"sort": "-priority", "status": "Published"})
@@ -144,11 +148,17 @@ def test_the_list_is_sorted_by_any_column_and_stays_so_while_it_is_filtered(brow
 
 
 def test_who_edited_a_row_last_and_when_is_listed_also_of_edits_that_arent_in_effect(
-    browser: TestClient, desk: Desk
+    browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     desk.edit("app=a", role="web", edited_by="amy")
     desk.world.wait(600)
     desk.edit("app=b", role="no-such", edited_by="bob")
+    with monkeypatch.context() as few:
+        few.setattr("rolekeeper_cli.console.page.PAGE", 1)
+        asked = len(desk.world.calls.made)
+        assert column(browser.get("/mappings?page=2"), 7) == ["amy"]
+        assert "Query" not in desk.world.calls.made[asked:], "of the other page's edits nothing is read"
+        assert column(browser.get("/mappings?page=2&text=bob"), 1) == ["app=b"]
     page = browser.get("/mappings")
     assert (column(page, 1), column(page, 7)) == (["app=b", "app=a"], ["bob", "amy"])
     assert column(page, 6) == ["0 s ago", "10 min ago"]

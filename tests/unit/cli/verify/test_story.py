@@ -19,7 +19,7 @@ from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Association, AssociationState, InstanceState, Target
 from rolekeeper.model.problem import Reason, ReasonCode, details, sentence
 from rolekeeper.storage import layout
-from rolekeeper_cli.instance.uptake_view import CallView, RoleUseView, UptakeView
+from rolekeeper_cli.instance.view import CallView, RoleUseView, UptakeView
 from rolekeeper_verify import story
 from rolekeeper_verify.story import StepFailedError, StepSkippedError, Story
 from support.views import view_with
