@@ -138,7 +138,7 @@ def test_an_edit_goes_out_wave_by_wave(rolling: Rolling) -> None:
     assert rolling.edit() is Status.ROLLING_OUT
     assert rolling.moved == 1
     reason = str(rolling.row["status_reason"])
-    assert reason.startswith("it goes out in waves: in wave 1 of 3 1 of 6 instances may move; the next one begins at ")
+    assert reason.startswith("it goes out in waves: in wave 1 of 3, 1 of 6 instances may move; the next one begins at ")
     rolling.minutes(14)
     assert (rolling.moved, rolling.row["moved"]) == (1, 1)
     rolling.minutes(2)

@@ -149,7 +149,7 @@ class ReasonCode(Enum):
     APPROVED_OWN_EDIT = "edited_by says that the approver made this edit: another person has to approve it"
     APPROVED_FEWER_CHANGES = "{by} approved {approved:,} changes, and it would make {changes:,} now"
     ROLLING_OUT = (
-        "it goes out in waves: in wave {wave} of {waves} {may:,} of {total:,} instances may move"
+        "it goes out in waves: in wave {wave} of {waves}, {may:,} of {total:,} instances may move"
         "[, those in {accounts}][; the next one begins at {next_at}][; the rollout ends at {ends_at}]"
     )
     ALARM_RINGS = "halted in wave {wave} of {waves}, because alarm {alarm} is in ALARM"
