@@ -142,12 +142,12 @@ def test_every_module_is_there_for_who_imports_it(wheel: Path, needed: Path) -> 
 
 
 def test_where_files_are_is_known_in_few_places(wheel: Path) -> None:
-    """Modules beside which something has to be would find nothing once installed: two look for it, two bring it."""
+    """Modules beside which something has to be would find nothing once installed: two look for it, three bring it."""
     finding = {
         file.name for file in wheel.rglob("*.py") if re.search(r"\b__file__\b|importlib.resources", file.read_text())
     }
-    assert finding == {"installed.py", "place.py", "comparison.py", "names.py"}
-    assert (wheel / "rolekeeper/permissions/broad.json").is_file()
+    assert finding == {"installed.py", "place.py", "comparison.py", "mail.py", "names.py"}
+    assert all((wheel / "rolekeeper" / each).is_file() for each in ("permissions/broad.json", "mails.toml"))
 
 
 def test_without_artifacts_it_says_what_to_do(wheel: Path, needed: Path) -> None:
