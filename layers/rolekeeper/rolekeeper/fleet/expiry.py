@@ -107,10 +107,9 @@ class Expiries:
                 self._note("a timer can't be read; delete that item", timer)
         timers = {timer: timer.subject for timer in page if isinstance(timer, Timer)}
         instances = {timer: key for timer, key in timers.items() if isinstance(key, InstanceKey)}
-        mappings = {timer: key for timer, key in timers.items() if isinstance(key, MappingKey) and not timer.follows}
-        self.rolling.update(
-            {timer: key for timer, key in timers.items() if isinstance(key, MappingKey) and timer.follows}
-        )
+        of_mappings = {timer: key for timer, key in timers.items() if isinstance(key, MappingKey)}
+        self.rolling.update({timer: key for timer, key in of_mappings.items() if timer.follows})
+        mappings = {timer: key for timer, key in of_mappings.items() if not timer.follows}
         self.result.timers += len(timers)
         with self._attempt("instances can't be sent"):
             # A pin that was changed or released since causes one reconcile that does nothing.

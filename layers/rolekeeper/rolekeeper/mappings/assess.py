@@ -51,11 +51,8 @@ class Assessor:
                 snapshot = snapshot.refreshed(refresh)
         context = self._context(snapshot)
         answers = self._answers(snapshot, context, found) if context else {}
-        rivals = (
-            list(self.targets.own.scanner.rivals(snapshot.key, snapshot.stored))
-            if context and not snapshot.deletes
-            else []
-        )
+        scanner = self.targets.own.scanner
+        rivals = list(scanner.rivals(snapshot.key, snapshot.stored)) if context and not snapshot.deletes else []
         verdict = self._folding.fold(snapshot, answers, rivals)
         if verdict.impact and verdict.impact.fleet is not None:
             # How much may change depends on how many instances there are by now.

@@ -184,9 +184,8 @@ class Folding:
         (account,), published = answers, stored.published
         assert published is not None  # it was asked about
         rollout = roll_out(published, stored, answers, targets=self.targets, at=at, only=answers)
-        took = counted_with(
-            stored.edits, self.targets.own.scanner.limits.minutes, at, moments=rollout.scan.impact.changes_at
-        )
+        minutes, moments = self.targets.own.scanner.limits.minutes, rollout.scan.impact.changes_at
+        took = counted_with(stored.edits, minutes, at, moments=moments)
         impact = self._compared(rollout, took, fleet)
         covered = self._is_covered(stored, impact)
         held = stored.held_again or (impact.needs_approval and not covered)

@@ -5,6 +5,7 @@ together, and what can't be read halts. A step is one conditional write: of two 
 """
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rolekeeper.aws.alarms import RINGS, Alarms
@@ -42,15 +43,13 @@ class Rollouts:
         going = {key: one for key, one in known.items() if one.progress}
         watched = {name for one in going.values() if one.progress and not one.progress.halted for name in self._of(one)}
         states = self.alarms.states(watched) if watched else {}
-        left: set[MappingKey] = set()
+        over: set[MappingKey] = set()
         for key, one in going.items():
-            try:
-                goes_on = self._step(one, states, correlation_id)
-            except ConflictError:
-                # Another run made the step, and may die before it has the next minute look again.
-                goes_on = True
-            left |= {key} if goes_on else set()
-        return left
+            # If another run made the step, it may die before it has the next minute look again.
+            with suppress(ConflictError):
+                if not self._step(one, states, correlation_id):
+                    over.add(key)
+        return going.keys() - over
 
     def _of(self, stored: StoredMapping) -> frozenset[str]:
         return self.halt_on | ((stored.published and stored.published.spec.halt_on) or frozenset())
