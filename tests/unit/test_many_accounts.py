@@ -432,6 +432,24 @@ def test_a_profile_that_may_not_be_made_leaves_the_account_to_its_sweep(hub: Org
     assert hub.published_for(OTHER.account).revision == 1
 
 
+def test_what_is_in_effect_in_an_account_stays_usable_while_a_later_edit_is_held_there(hub: OrganizationDesk) -> None:
+    hub.launched(2, OTHER)
+    place = unprofiled(hub)
+    hub.world.control(paused=True)
+    hub.edit(TAG, role="web")
+    hub.world.control()
+    hub.usable("api")
+    for target in (SPOKE, OTHER):
+        hub.spoke(target).profile("api")
+    hub.silence(OTHER)
+    assert hub.edit(TAG, role="api").status is Status.PUBLISHED
+    hub.answers(OTHER)
+    hub.limits = Limits(0, 0)
+    assert (hub.published_for(OTHER.account).revision, "web" in place.profiles) == (1, False)
+    hub.sweep(OTHER)
+    assert (hub.published_for(OTHER.account).revision, "web" in place.profiles) == (1, True)
+
+
 # ---- where what is published was lost, and records of other accounts weren't ----
 
 

@@ -116,10 +116,13 @@ class RecordChecks:
                 if known := self._unasked(stored, one, quiet=quiet):
                     return known
                 before, late = stored.records.get(target.account), self.assessor.late(stored, target, self.now())
+                published = stored.published
                 if late and late.held:
-                    # The row's own check says so; what is in effect there stays.
-                    return self._in_effect(stored, one, before)
-                record = late.record if late else self._record_in(stored, one, scan)
+                    # The row's own check says so; what is in effect there stays, and is still kept usable.
+                    published, late = before.mapping if before else None, None
+                if published is None:
+                    return self._in_effect(stored, one, None)
+                record = late.record if late else self._record_in(stored, one, scan, published=published)
                 record = self.records.made(one.roles, record, stored.control)
                 counts = self._counts_late(stored, late) if late else ()
                 changed = self._renew(record, before, one, correlation_id=correlation_id, counts=counts)
@@ -139,7 +142,7 @@ class RecordChecks:
         specs = [mapping.spec for mapping in asked.values() if mapping and self._is_in_scope(mapping, one)]
         refused = one.roles.ask_ahead(specs, self.assessor.targets.map_concurrently)
         for key in asked.keys() - refused:
-            record = self._record_in(stored[key], one, scans.get(key, Scan()))
+            record = self._record_in(stored[key], one, scans.get(key, Scan()), published=stored[key].published)
             if record.is_stored(stored[key].records.get(target.account)):
                 found[key] = self._in_effect(stored[key], one, record)
         return {key: known for key, known in found.items() if known}
@@ -169,9 +172,11 @@ class RecordChecks:
             return self._in_effect(stored, one, before)
         return None
 
-    def _record_in(self, stored: StoredMapping, one: TargetScope, scan: Scan | None) -> AccountRecord:
-        """Return the record that a mapping should have in a target's account."""
-        target, published, before = one.target, stored.published, stored.records.get(one.target.account)
+    def _record_in(
+        self, stored: StoredMapping, one: TargetScope, scan: Scan | None, *, published: PublishedMapping | None
+    ) -> AccountRecord:
+        """Return the record that what is `published` should have in a target's account."""
+        target, before = one.target, stored.records.get(one.target.account)
         assert published is not None  # otherwise there is nothing to record
         scan = Scan() if published.is_idle(self.now()) else scan
         context = AssessmentContext(published, stored, self.now(), found={target: scan} if scan else {})
