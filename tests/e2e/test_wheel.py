@@ -56,7 +56,7 @@ def test_what_the_commands_read_is_packed_with_them(running: Running) -> None:
     assert json.loads(running.rolekeeper("schema").stdout)["properties"]["mappings"]
     guard = running.rolekeeper("guard", "scp-tags", "--except", "arn:aws:iam::123456789012:role/admin").stdout
     assert "app" in json.dumps(json.loads(guard)["Statement"])
-    assert {each["level"] for each in running.rolekeeper.json("doctor")["findings"]} == {"ok", "warn"}
+    eventually(lambda: {each["level"] for each in running.rolekeeper.json("doctor")["findings"]} == {"ok", "warn"})
 
 
 @pytest.mark.parametrize("pasted", PASTED)
