@@ -528,7 +528,7 @@ def test_what_is_lost_of_a_rollout_moves_nothing_more(rolling: Rolling) -> None:
     rolling.minutes(30)
     assert rolling.moved == 1
     assert rolling.desk.recheck(TAG).status is Status.HALTED
-    assert "can't be read" in str(rolling.row["status_reason"])
+    assert "can't be read; to go back: rolekeeper mapping rollback" in str(rolling.row["status_reason"])
     assert rolling.desk.edit(TAG, role="web").status is Status.PUBLISHED
     rolling.settle()
     assert rolling.moved == 0

@@ -168,15 +168,15 @@ def approval_steps(key: MappingKey, revision: int, *, deletes: bool) -> tuple[Re
 def in_waves(mapping: PublishedMapping, progress: Progress | None) -> tuple[Status, list[Reason]]:
     """Return the status of a mapping that goes out in waves, and how far it has come or what halted it."""
     key, former = mapping.key, mapping.former
-    was = former.revision if former and not former.deleted else None
-    steps = ReasonCode.TO_RESUME(tag_key=key.tag_key, tag_value=key.tag_value, former=was)
+    named = {"tag_key": key.tag_key, "tag_value": key.tag_value}
+    back = [ReasonCode.TO_GO_BACK(**named, former=former.revision)] if former and not former.deleted else []
     if progress is None:
-        return Status.HALTED, [ReasonCode.ROLLOUT_LOST(), steps]
+        return Status.HALTED, [ReasonCode.ROLLOUT_LOST(), *back]
     counts = progress.counts
     far = {"wave": progress.wave, "waves": len(counts), "total": progress.total, "counts": ", ".join(map(str, counts))}
     if progress.halted:
         why = {name: value for name, value in progress.halted.items() if name != "code"}
-        return Status.HALTED, [ReasonCode[progress.halted["code"]](**far, **why), steps]
+        return Status.HALTED, [ReasonCode[progress.halted["code"]](**far, **why), ReasonCode.TO_RESUME(**named), *back]
     far |= {"may": counts[progress.wave - 1], "accounts": [*progress.first]}
     far["ends_at" if progress.is_last else "next_at"] = f"{layout.timestamp(progress.next_at)[:19]}Z"
     return Status.ROLLING_OUT, [ReasonCode.ROLLING_OUT(**far)]

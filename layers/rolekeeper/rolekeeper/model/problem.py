@@ -158,7 +158,8 @@ class ReasonCode(Enum):
         "halted in wave {wave} of {waves}, because {failed} instances did not converge (halt_after allows {allowed})"
     )
     ROLLOUT_LOST = "halted, because the item of the state table that counts its moves can't be read"
-    TO_RESUME = "to go on: {resume}[; to go back: {rollback}]"
+    TO_RESUME = "to go on: {resume}"
+    TO_GO_BACK = "to go back: {rollback}"
     STILL_ROLLING = "revision {revision} still goes out in waves; wait for its end, resume it, or take it back first"
     NO_ANSWER_IN_ACCOUNTS = (
         "{accounts} gave no answer ({error} to {action})[, its sweep {then} it there]"
@@ -180,7 +181,7 @@ class ReasonCode(Enum):
 
 
 # The steps that can be taken about a held revision, or a halted rollout.
-STEPS = (ReasonCode.TO_APPROVE, ReasonCode.TO_KEEP, ReasonCode.TO_RESUME)
+STEPS = (ReasonCode.TO_APPROVE, ReasonCode.TO_KEEP, ReasonCode.TO_RESUME, ReasonCode.TO_GO_BACK)
 # Where to read on, in the row and in the command; the console's pages have their own.
 HINTS = {
     ReasonCode.FOREIGN_ROLES_STAY: " (occupied says how many; explain says what to do)",
@@ -205,8 +206,7 @@ class Reason:
             key = values["tag_key"], values["tag_value"]
             shown["approve"] = Remedy(Kind.APPROVE, (*key, str(values.get("revision"))))
             shown |= {"discard": Remedy(Kind.DISCARD, key), "resume": Remedy(Kind.RESUME_ROLLOUT, key)}
-            if "former" in values:
-                shown["rollback"] = Remedy(Kind.ROLL_BACK, (*key, str(values["former"])))
+            shown["rollback"] = Remedy(Kind.ROLL_BACK, (*key, str(values.get("former"))))
 
         def given(part: re.Match[str]) -> str:
             return part[1] if shown.keys() >= {*re.findall(r"{(\w+)", part[1])} else ""
