@@ -43,6 +43,11 @@ class Server(ThreadingHTTPServer):
         self.refused: list[str] = []
         self.keeps = True
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell an error, but for a caller who was ended meanwhile: the console is, once it was timed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
     def begin(self, name: str, arguments: Mapping[str, Any]) -> None:
         """Begin a world; `keeps` says whether the calls' own bytes are kept."""
         with self.lock:
@@ -106,7 +111,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """A call, or a world's beginning."""
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        length = int(self.headers.get("Content-Length") or 0)
+        sent = self.rfile.read(length)
+        if len(sent) < length:
+            raise ConnectionResetError
+        body = sent.decode()
         if self.path.startswith(CONTROL):
             self.server.begin(self.path.removeprefix(CONTROL), json.loads(body))
             self._send(HTTPStatus.OK, "application/json", b"{}")
