@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import InstanceStatus
+from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper_cli.aws.deployment import Deployment
@@ -24,9 +25,10 @@ from rolekeeper_cli.fleet.cache import FleetRow
 from rolekeeper_cli.role import use as views
 from rolekeeper_cli.role.access import Access, with_policies
 from rolekeeper_cli.role.use import DAYS
-from rolekeeper_cli.role.view import RoleView
+from rolekeeper_cli.role.view import RolesView, RoleView
 from rolekeeper_cli.row import use as mappings
 from rolekeeper_cli.row.view import MappingView
+from rolekeeper_cli.shell.layout import grouped
 from rolekeeper_cli.target.use import Places
 
 # What `?only=` shows, what those are called, and the member that says which roles they are.
@@ -68,7 +70,7 @@ def _all(request: Request, *, asks: bool = False) -> Job:
 
 
 def _look(deployment: Deployment, site: Any, *, asks: bool) -> Iterator[Mapping[str, Any]]:
-    """Yield the own roles and who gives them, which is known soon; then all, with what AWS says of each."""
+    """Yield the roles that mappings give; the own ones; then all, with what AWS says of each."""
     places, own, home = Places.chosen(deployment), Places.of(deployment, [deployment.home]), deployment.home.account
     # Of several targets of an account, it was the first that was asked.
     readers = {each.settings.account: each.app.roles.policies for each in reversed(places.all)}
@@ -76,8 +78,14 @@ def _look(deployment: Deployment, site: Any, *, asks: bool) -> Iterator[Mapping[
     rows: dict[str, MappingView] = {}
     with suppress(AwsRefusalError):  # the documents say that the caller may not see them
         rows = {row.mapping: row for row in site.mappings()}
-    for whole in (True,) if asks else (False, True):
-        found = views.view(deployment, places if whole else own, last_accessed=asks, instances=whole)
+    read = partial(views.view, deployment, last_accessed=asks)
+    looks: Sequence[Callable[[], RolesView]] = [
+        lambda: _given(rows),
+        lambda: read(own, instances=False),
+        lambda: read(places, instances=True),
+    ]
+    for look_ in looks[-1:] if asks else looks:
+        found, whole = look_(), look_ is looks[-1]
         listed = [_in_effect(_with_access(each, each.account or home, readers), rows) for each in found.roles]
         yield {
             "whole": whole,
@@ -90,6 +98,15 @@ def _look(deployment: Deployment, site: Any, *, asks: bool) -> Iterator[Mapping[
             "several": len({each.account for each in listed}) > 1,
             "keys": {name: mappings.key_of(row) for name, row in rows.items()},
         }
+
+
+def _given(rows: Mapping[str, MappingView]) -> RolesView:
+    """Return what the mappings alone say of roles."""
+    given = grouped((row.in_effect.role, name) for name, row in rows.items() if row.in_effect)
+    given.pop(NO_ROLE, None)
+    unread: dict[str, Any] = dict.fromkeys(RoleView.fields) | {"arn": "", "smaller": ()}
+    roles = [RoleView(**unread | {"role": role, "mappings": names}) for role, names in given.items()]
+    return RolesView(roles=roles, summary=views.counts(roles), account=None, unknown=())
 
 
 def _with_access(found: RoleView, account: str, readers: Mapping[str, PolicyReader]) -> RoleOnPage:

@@ -88,10 +88,10 @@ def _answer(found: Sequence["Inventory"], own: "Inventory", *, is_hub: bool, unu
     both = [(inventory.account, role) for inventory in found for role in inventory.roles if role.unused or not unused]
     roles = [role.but(account=account) if is_hub else role for account, role in both]
     unknown = _unknown([own, *(inventory for inventory in found if inventory is not own)], is_hub=is_hub)
-    return RolesView(roles=roles, summary=_counts(roles), account=own.quotas, unknown=unknown)
+    return RolesView(roles=roles, summary=counts(roles), account=own.quotas, unknown=unknown)
 
 
-def _counts(roles: Sequence[RoleView]) -> RoleCountsView:
+def counts(roles: Sequence[RoleView]) -> RoleCountsView:
     return RoleCountsView(
         roles=len(roles),
         broad=sum(bool(role.broad) for role in roles),

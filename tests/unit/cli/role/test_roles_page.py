@@ -12,6 +12,7 @@ from fakes.last_accessed import BEGUN, FakeReports
 from fixtures.console import words
 from fixtures.mappings import Desk
 from fixtures.roles import make_used_role
+from rolekeeper.model.mapping import NO_ROLE
 from rolekeeper_cli.console.jobs import Abandoned
 from rolekeeper_cli.role import use
 
@@ -65,6 +66,20 @@ def test_who_gives_each_is_shown_before_what_it_may_do_is_read(
     assert "web app=web … … … …" in said, "not unknown: it is still to come"
     assert not {"GetRole", "ListRolePolicies", "DescribeInstances"} & {*desk.world.calls.made}
     assert "No role fits" not in words(browser.get("/roles?only=unused")), "which are unused isn't known yet"
+
+
+def test_what_mappings_say_is_shown_before_iam_is_asked(
+    browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ends(*_: object, **__: object) -> None:
+        raise Abandoned
+
+    desk.edit("app=none", role=NO_ROLE)
+    monkeypatch.setattr(use, "view", ends)
+    said = words(browser.get("/roles"))
+    assert "1 role " in said
+    assert "web app=web … … … …" in said
+    assert "Reading what it may do" in words(browser.get("/role/web"))
 
 
 @pytest.mark.parametrize(
