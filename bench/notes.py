@@ -13,10 +13,6 @@ NOTES = {
         "asking each account about all rows takes 228 s; they are then published one after another, in 42 s, and their "
         "instances sent after that"
     ),
-    "console, first paint of": (
-        "a console that was just started knows nothing yet: what it is about comes with the first page of instances, "
-        "all mappings, or all roles with their policies; until then it shows the frame of the page"
-    ),
     "rolekeeper": "Python's own start and importing click are most of it",
 }
 

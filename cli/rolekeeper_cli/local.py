@@ -46,7 +46,7 @@ def console(page: str, port: int | None, *, writes: bool, no_browser: bool) -> N
     """
     to = addresses.page_at(page)
     made = site.Site(deployment(progress=Silent), writes=writes)
-    made.fleet.ask()  # it is read while the browser starts
+    made.fleet.ask()  # it is read while the server starts
     pages = site.application(made)
     server.serve(made, pages, has_page=site.has_page, port=port, browser=not no_browser, to=to)
 

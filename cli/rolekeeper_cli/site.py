@@ -41,6 +41,8 @@ _MAPPINGS_SECONDS = 1.5
 _TARGETS_SECONDS = 4.0
 # A role that was made a minute ago is typed.
 _ROLES_SECONDS = 60.0
+# The link waits no longer for what the first page shows.
+_READY_SECONDS = 1.0
 
 
 class Site(Shared):
@@ -63,8 +65,18 @@ class Site(Shared):
             return {"title": row.name or row.id, "facts": facts}
         return {"title": name} if (name := id_ or place.get("name")) else {}
 
+    def get_ready(self) -> None:
+        """Read also the head, the mappings and the fleet, whose first page is waited for."""
+        super().get_ready()
+        self.reads.begin("mappings", self._read_mappings, _MAPPINGS_SECONDS)
+        self.here()
+        self.fleet.ask(_READY_SECONDS)
+
+    def _read_mappings(self) -> list[MappingView]:
+        return rows.views(self.look())
+
     def mappings(self) -> list[MappingView]:
-        return self.reads.get("mappings", lambda: rows.views(self.look()), _MAPPINGS_SECONDS, stale=True)
+        return self.reads.get("mappings", self._read_mappings, _MAPPINGS_SECONDS, stale=True)
 
     def targets(self) -> list[TargetView]:
         return self.reads.get("targets", lambda: known_targets.views(self.look()), _TARGETS_SECONDS, stale=True)

@@ -48,7 +48,7 @@ class Cache:
         entry = self._entry(key)
         if stale and entry.value is not None and 0 <= self._clock() - entry.until < _STALE_SECONDS:
             if not entry.reading.locked():
-                self._beside(partial(self._refresh, key, read, seconds))
+                self.begin(key, read, seconds)
             former: T | None = entry.value
             if former is not None:
                 return former
@@ -65,6 +65,10 @@ class Cache:
                 entry.until = began + max(seconds, _PACE * (self._clock() - began))
             found: T = entry.value
             return found
+
+    def begin(self, key: Hashable, read: Callable[[], object], seconds: float) -> None:
+        """Have it read by another thread."""
+        self._beside(partial(self._refresh, key, read, seconds))
 
     def _refresh(self, key: Hashable, read: Callable[[], object], seconds: float) -> None:
         with suppress(Exception):  # the next one who asks reads it again, and has it raised

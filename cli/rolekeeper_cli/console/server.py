@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from rolekeeper_cli.console import connections, ports
 from rolekeeper_cli.console.guard import Guard, lasting
-from rolekeeper_cli.console.page import bare_page, templates
+from rolekeeper_cli.console.page import bare_page
 from rolekeeper_cli.console.site import Shared
 from rolekeeper_cli.errors import CommandError, UsageError
 from rolekeeper_cli.shell import terminal
@@ -56,12 +56,12 @@ def serve(
     _ = deployment.caller, deployment.stack
     # While one thread reads the fleet, those that make pages have their turn sooner than in Python's 5 ms.
     sys.setswitchinterval(_TURN_SECONDS)
-    templates().get_template("filling.html")
     listening, lasts = listen_as_before(ports.file_of(deployment)) if port is None else (listen(port), port != 0)
     with listening, _signals_call(signal.default_int_handler), ExitStack() as ending:
         port = listening.getsockname()[1]
         site.lasting = lasting(port) if lasts else ""
         pages = UseClock(app, IDLE_SECONDS, time.monotonic)
+        site.get_ready()
         guard = Guard(pages, port, writes=site.writes, has_page=has_page, to=to)
         if browser:
             file = ending.enter_context(link_file(guard.link))

@@ -12,7 +12,7 @@ from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.aws.explained import explained
 from rolekeeper_cli.console.cache import Cache
 from rolekeeper_cli.console.jobs import Beside, Jobs, in_thread
-from rolekeeper_cli.console.page import Notice
+from rolekeeper_cli.console.page import Notice, templates
 from rolekeeper_cli.errors import CommandError
 
 # The caller and the stack.
@@ -43,6 +43,10 @@ class Shared:
         self.pages = Jobs(deployment.anew, deployment.now, beside)
         self.reads, self.plans, self.notices = Cache(clock=clock, beside=beside), Cache(), Cache()
         self.asking_who, self.changing_instances = Lock(), Lock()
+
+    def get_ready(self) -> None:
+        """Read what pages show first."""
+        templates().get_template("filling.html")
 
     def look(self) -> Deployment:
         """The deployment as it is now; its caller and its stack as they were some seconds ago."""

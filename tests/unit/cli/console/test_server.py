@@ -13,11 +13,12 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from fakes.clock import Clock
+from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper_cli.console import server
 from rolekeeper_cli.console.server import UseClock, link_file, open_file
 from rolekeeper_cli.errors import ExitCode
-from rolekeeper_cli.site import has_page
+from rolekeeper_cli.site import Site, has_page
 
 LINK = "http://0123.localhost:4321/enter/token"
 
@@ -141,14 +142,24 @@ def test_it_is_opened_at_the_page_that_was_typed(
     listening = Mock(getsockname=lambda: ("127.0.0.1", 4321))
     monkeypatch.setattr("rolekeeper_cli.console.ports.kept", lambda _file: 4321)
     monkeypatch.setattr("socket.create_server", lambda _address: MagicMock(wraps=listening))
-    guard = Mock(return_value=Mock(link="LINK"))
+    guard, ready = Mock(return_value=Mock(link="LINK")), Mock()
+    monkeypatch.setattr(Site, "get_ready", lambda _: ready(guard.called))
     monkeypatch.setattr(server, "Guard", guard)
     monkeypatch.setattr("rolekeeper_cli.console.connections.server", Mock())
     ran = terminal("console", "--no-browser", *typed)
     assert (ran.exit_code, ran.stdout) == (0, "console: LINK\n"), ran.stderr
     assert guard.call_args.kwargs == {"writes": False, "has_page": has_page, "to": to}
     assert "http://rolekeeper.localhost:4321/" in ran.stderr
-    assert "DescribeInstances" in terminal.desk.world.calls.made, "the fleet is read before the browser asks"
+    ready.assert_called_once_with(False)  # noqa: FBT003  # what the guard was, a mock
+
+
+def test_what_the_first_pages_show_is_read_before_the_link_is_handed_out(site: Site, desk: Desk, instance: str) -> None:
+    desk.edit("app=web", role="web")
+    site.get_ready()
+    desk.world.calls.clear()
+    known = site.fleet.known(), [each.mapping for each in site.mappings()], site.here()["account"]
+    assert ([each.id for each in known[0]], *known[1:]) == ([instance], ["app=web"], "123456789012")
+    assert not desk.world.calls.made
 
 
 @pytest.mark.parametrize("typed", ["/nothing", "/static/console.css", "//evil.example", "/enter/x", ""])
