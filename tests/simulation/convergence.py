@@ -120,7 +120,7 @@ class Settled:
         situation = Situation(
             tags=instance.tags,
             carries=carries,
-            mappings=[each for key in self._promises.published if (each := self._last(key))],
+            mappings=[self._for(record, each) for key in self._promises.published if (each := self._last(key))],
             now=self._engine.now(),
             grants={arn: grant.mapping for arn, grant in record.grants.items()},
             pin=self._pin(instance.id),
@@ -137,6 +137,14 @@ class Settled:
             return f"carries {carries or 'nothing'} and should carry {found.carries or 'nothing'}"
         asks = situation.ranked.best and not (situation.service or ignored(instance.tags, situation.now))
         return self._outlived(row) if asks and not pinned(situation.pin, situation.now) else ""
+
+    def _for(self, record: InstanceRecord, mapping: PublishedMapping) -> PublishedMapping:
+        """What a mapping says of an instance: where its rollout was taken back and moved it not, what was before."""
+        known = self._promises.rollout(mapping.rollout) if mapping.former else None
+        moved = any(grant.rolls == mapping.rollout for grant in record.grants.values())
+        if mapping.former is None or known is None or known.is_over or moved:
+            return mapping
+        return replace(mapping.former, spec=replace(mapping.former.spec, expires_at=None))
 
     def _outlived(self, row: Association | None) -> str:
         """Whether the profile that is carried was deleted, though another has its name by now."""

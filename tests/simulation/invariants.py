@@ -198,11 +198,19 @@ def may_move(text: str, total: int, wave: int) -> tuple[float, list[str]]:
 
 @dataclass
 class Rolling:
-    """A rollout: since when it goes on, its item, and the instances that it has moved, or tried to."""
+    """A rollout: since when it goes on, its item, and the instances that it has moved, or tried to.
+
+    It attached the role to those of `attached`, which is no move.
+    """
 
     since: float
     item: layout.Item = field(default_factory=dict)
     moved: set[str] = field(default_factory=set)
+    attached: set[str] = field(default_factory=set)
+
+    @property
+    def is_over(self) -> bool:
+        return int(self.item["wave"]) > len(self.item["counts"])
 
 
 @dataclass
@@ -494,9 +502,8 @@ class Promises:
             for name, value in (new or {}).items():
                 grant = layout.plain(value) if name.startswith(GRANT) and value != known.get(name) else None
                 started = self.writer.notes.get("started", {}).get(owner.id) if self.writer else None
-                attaches = started is not None and started.action == "Attach"  # which is no move
-                if isinstance(grant, Mapping) and "rolls" in grant and not attaches:
-                    self._moves(owner.id, grant["rolls"])
+                if isinstance(grant, Mapping) and "rolls" in grant:
+                    self._moves(owner.id, grant["rolls"], attaches=started is not None and started.action == "Attach")
 
     def _wrote_rollout(self, key: MappingKey, item: layout.Item) -> None:
         name = f"{key} {item['revision']}"
@@ -506,10 +513,16 @@ class Promises:
             self._rolling[name] = Rolling(min(self.engine.seconds, began))
         self._rolling[name].item = item
 
-    def _moves(self, instance: str, rolls: str) -> None:
+    def rollout(self, rolls: str) -> Rolling | None:
+        return (self.hub or self)._rolling.get(rolls)  # noqa: SLF001  # the same class
+
+    def _moves(self, instance: str, rolls: str, *, attaches: bool) -> None:
         """A grant says that a rollout moves an instance, in the very write that counts it."""
-        known = (self.hub or self)._rolling.get(rolls)  # noqa: SLF001  # the same class
-        if known is None or instance in known.moved:
+        known = self.rollout(rolls)
+        if known is None or instance in known.moved | known.attached:
+            return
+        if attaches:
+            known.attached.add(instance)
             return
         known.moved.add(instance)
         self.check(13, not known.item["halted"], lambda: f"{rolls} moves {instance[-4:]}, and is halted")
@@ -530,12 +543,12 @@ class Promises:
     def _in_waves(self, asked: Asked, started: Started, before: Association | None) -> None:
         """A rollout's change is one that it counted, and what it moved never goes back."""
         mapping = self.published[started.mapping][-1][1] if self.published[started.mapping] else None
-        known = (self.hub or self)._rolling.get(mapping.rollout) if mapping and mapping.former else None  # noqa: SLF001  # the same class
+        known = self.rollout(mapping.rollout) if mapping and mapping.former else None
         if mapping is None or mapping.former is None or known is None or started.at <= self.lost_at:
             return
         if mapping.spec.expired(self._clock(asked.at)):
             return  # that takes all roles at once
-        if int(known.item["wave"]) > len(known.item["counts"]):
+        if known.is_over:
             self.check(13, known.item["wave"] <= self._begun(known), lambda: f"{asked}, as its rollout ended early")
             return
         former, counted = mapping.former, asked.instance in known.moved
