@@ -665,13 +665,17 @@ def test_a_rollout_that_ended_is_over_in_an_account_too_whose_record_is_written_
 
 def test_by_a_rollout_that_was_taken_back_nothing_moves_in_an_account_that_gave_no_answer(organized: Organized) -> None:
     organized.hub.edit(TAG, role="api", rollout="75%, 100% every 15m")
-    for columns in ({"role": "web"}, {"role": "api", "rollout": "100% every 15m"}):
+    again = {"role": "api", "rollout": "100% every 15m"}
+    key = next(organized.hub.spoke(target).key(each) for target, each in organized.fleet if target == OTHER)
+    for columns, why in (({"role": "web"}, "that, and it was taken back"), (again, "is lost")):
         organized.hub.silence(OTHER, "AssumeRole")
         assert organized.hub.edit(TAG, **columns).status in (Status.PUBLISHED, Status.ROLLING_OUT)
         organized.hub.answers(OTHER)
         organized.settle()
         assert organized.hub.published_for(OTHER.account).revision == 2, "it isn't written yet"
         assert organized.carrying("web")[OTHER] == 2
+        assert (decision := organized.hub.organization.reconcile(key)[key].decision)
+        assert decision.reason.endswith(why)
 
 
 def test_a_spokes_instances_go_back_with_all_others(organized: Organized) -> None:

@@ -179,9 +179,9 @@ def _in_waves(seen: Observation, decided: Decision, ownership: Ownership) -> Dec
     """
     mappings = {mapping.key: mapping for mapping in (*seen.published, *([seen.owner] if seen.owner else []))}
     rolling = {key: one for key, one in mappings.items() if one.former and not one.spec.expired(seen.asked_at)}
-    for key in [key for key in rolling if (progress := seen.rollouts.get(key)) and progress.is_over]:
-        # Its account's record doesn't say so yet.
-        del rolling[key]
+    for key, progress in seen.rollouts.items():
+        if progress and progress.is_over:  # its account's record doesn't say so yet
+            rolling.pop(key, None)
     if not (rolling and seen.instance):
         return decided
     waiting = {key: one for key, one in rolling.items() if not _has_moved(seen, one)}
@@ -203,7 +203,7 @@ def _in_waves(seen: Observation, decided: Decision, ownership: Ownership) -> Dec
             return replace(decided, rolls=waiting[key], moves=decided.action.mutates)
     elif progress.is_last or (decided.action is Action.ATTACH and before.code == "suspended"):
         return replace(decided, rolls=waiting[key])
-    when = "its rollout is halted" if progress.halted else "its wave is still to come"
+    when = "its wave is still to come" if progress.may else "it is halted" if progress.halted else "it was taken back"
     return _until_its_wave(before, f"revision {revision} of {key} would change that, and {when}")
 
 
