@@ -28,6 +28,11 @@ def offline(*specs: MappingSpec, target: Target | None = None) -> tuple[Rules, f
     return launch_files.offline(specs, "/rolekeeper/", target=target, now=NOW)
 
 
+def verdict(template: bytes, rules: Rules, scoped: frozenset[MappingKey], target: Target | None = None) -> Verdict:
+    [found] = launch_files.forecasts(launch_files.read({"f": template}, {}, target), rules, scoped)
+    return found.verdict
+
+
 def instance(tags: str, profile: str = "") -> bytes:
     named = f"IamInstanceProfile: {profile}, " if profile else ""
     return f"Resources: {{One: {{Type: AWS::EC2::Instance, Properties: {{{named}Tags: {tags}}}}}}}".encode()
@@ -57,7 +62,7 @@ BOMB = b"a0: &a0 [x]\n" + b"".join(b"a%d: &a%d [*a%d, *a%d]\n" % (n, n, n - 1, n
         (b"a: b", f"f: {NEITHER}"),
         (b'{"Resources": []}', f"f: {NEITHER}"),
         (b'{"format_version": "2.0"}', f"f: {NEITHER}"),
-        (BOMB, "f: is too large once its YAML aliases are expanded"),
+        pytest.param(BOMB, "f: is too large once its YAML aliases are expanded", id="aliases"),
         (b"Resources: {A: &a [*a]}", "f: is nested too deep"),
         (
             b"Conditions: {A: !Condition A}\nResources: {One: {Type: AWS::EC2::Instance, Condition: A}}",
@@ -172,7 +177,7 @@ def test_no_bytes_make_it_crash(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scope", "target", "verdict"),
+    ("scope", "target", "expected"),
     [
         ({"accounts": frozenset({HERE.account})}, HERE, Verdict.LATE),
         ({"accounts": frozenset({"222222222222"})}, HERE, Verdict.NO_MAPPING),
@@ -186,39 +191,23 @@ def test_no_bytes_make_it_crash(data: bytes) -> None:
     ],
 )
 def test_a_mapping_with_a_scope_is_judged_where_that_is_known(
-    scope: dict[str, Any], target: Target | None, verdict: Verdict
+    scope: dict[str, Any], target: Target | None, expected: Verdict
 ) -> None:
-    rules, scoped = offline(MappingSpec(MappingKey("app", "web"), "web", **scope), target=target)
-    found = launch_files.read({"f": instance("[{Key: app, Value: web}]")}, {}, target)
-    [forecast] = launch_files.forecasts(found, rules, scoped)
-    assert forecast.verdict == verdict
+    known = offline(MappingSpec(MappingKey("app", "web"), "web", **scope), target=target)
+    assert verdict(instance("[{Key: app, Value: web}]"), *known, target) == expected
 
 
 def test_a_scope_does_not_matter_where_another_mapping_comes_first() -> None:
-    scoped_one = MappingSpec(MappingKey("team", "a"), "db", priority=50, accounts=frozenset({HERE.account}))
-    first = MappingSpec(MappingKey("app", "web"), "web", priority=10)
-    rules, scoped = offline(scoped_one, first)
-    found = launch_files.read({"f": instance("[{Key: app, Value: web}, {Key: team, Value: a}]")}, {}, None)
-    [forecast] = launch_files.forecasts(found, rules, scoped)
-    assert forecast.verdict == Verdict.LATE
+    scoped = MappingSpec(MappingKey("team", "a"), "db", priority=50, accounts=frozenset({HERE.account}))
+    known = offline(scoped, MappingSpec(MappingKey("app", "web"), "web", priority=10))
+    assert verdict(instance("[{Key: app, Value: web}, {Key: team, Value: a}]"), *known) == Verdict.LATE
 
 
-def test_an_unknown_tag_matters_if_a_mapping_requires_it_or_if_it_excludes_the_instance() -> None:
-    rules, scoped = offline(MappingSpec(MappingKey("app", "web"), "web", require_tags={"stage": "live"}))
-    for key in ("stage", "rolekeeper:ignore"):
-        tags = f"[{{Key: app, Value: web}}, {{Key: {key}, Value: !ImportValue x}}]"
-        found = launch_files.read({"f": instance(tags)}, {}, None)
-        [forecast] = launch_files.forecasts(found, rules, scoped)
-        assert forecast.verdict == Verdict.UNKNOWN
-
-
-def test_mappings_that_tie_block_and_the_ignore_tag_leaves_alone() -> None:
-    rules, scoped = offline(MappingSpec(MappingKey("app", "web"), "web"), MappingSpec(MappingKey("team", "a"), "db"))
-    for key, value, verdict in (("team", "a", Verdict.BLOCKED), ("rolekeeper:ignore", "'true'", Verdict.LEFT_ALONE)):
-        tags = f"[{{Key: app, Value: web}}, {{Key: {key}, Value: {value}}}]"
-        found = launch_files.read({"f": instance(tags)}, {}, None)
-        [forecast] = launch_files.forecasts(found, rules, scoped)
-        assert forecast.verdict == verdict
+@pytest.mark.parametrize("key", ["stage", "rolekeeper:ignore"])
+def test_an_unknown_tag_matters_if_a_mapping_requires_it_or_if_it_excludes_the_instance(key: str) -> None:
+    known = offline(MappingSpec(MappingKey("app", "web"), "web", require_tags={"stage": "live"}))
+    tags = f"[{{Key: app, Value: web}}, {{Key: {key}, Value: !ImportValue x}}]"
+    assert verdict(instance(tags), *known) == Verdict.UNKNOWN
 
 
 # ---- the command ----
@@ -268,13 +257,13 @@ def test_without_a_file_of_mappings_the_published_ones_count(
     assert right["verdict"] == "replaced"
 
 
-def test_an_unknown_tag_matters_if_a_row_asks_for_it(terminal: Terminal, files: Path, desk: Desk) -> None:
+@pytest.mark.parametrize("key", ["stage", "rolekeeper:ignore"])
+def test_an_unknown_tag_matters_if_a_row_asks_for_it(terminal: Terminal, files: Path, desk: Desk, key: str) -> None:
     desk.role("web")
     desk.edit("app=web", role="web", require_tags={"stage": "live"})
-    for key in ("stage", "rolekeeper:ignore"):
-        (files / "one.yaml").write_bytes(instance(f"[{{Key: {key}, Value: !ImportValue s}}]"))
-        [found] = terminal.document("launches", "files", "one.yaml")
-        assert found["verdict"] == "unknown"
+    (files / "one.yaml").write_bytes(instance(f"[{{Key: {key}, Value: !ImportValue s}}]"))
+    [found] = terminal.document("launches", "files", "one.yaml")
+    assert found["verdict"] == "unknown"
 
 
 def test_a_hubs_file_is_deployed_to_one_target(terminal: Terminal, files: Path, desk: Desk) -> None:
