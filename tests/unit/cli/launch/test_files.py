@@ -108,16 +108,18 @@ def test_a_parameter_that_no_template_has_is_refused() -> None:
         launch_files.read({"f": template}, {"Worklod": "web"}, None)
 
 
-TYPES = ["AWS::EC2::Instance", "AWS::EC2::LaunchTemplate", "AWS::AutoScaling::AutoScalingGroup", "AWS::EC2::EC2Fleet"]
-TYPES += ["AWS::EC2::SpotFleet", "AWS::EKS::Nodegroup", "AWS::IAM::InstanceProfile"]
-TYPES += ["AWS::Batch::ComputeEnvironment", "aws_ec2_tag", "aws_autoscaling_group_tag", "aws_eks_node_group"]
-TYPES += ["aws_instance", "aws_launch_template", "aws_autoscaling_group", "aws_ec2_fleet", "aws_spot_fleet_request"]
-WORDS = ["A", "B", "Tags", "Key", "Value", "Type", "Properties", "Ref", "Fn::If", "Fn::Sub", "Fn::Join", "Fn::Select"]
-WORDS += ["Fn::FindInMap", "Fn::Split", "Fn::GetAtt", "Condition", "Fn::And", "LaunchTemplate", "LaunchTemplateData"]
-WORDS += ["IamInstanceProfile", "Name", "TagSpecifications", "MixedInstancesPolicy", "LaunchTemplateConfigs"]
-WORDS += ["type", "name", "mode", "managed", "change", "after", "after_unknown", "actions", "references", "module"]
-WORDS += ["Fn::Transform", "Fn::ForEach::A", "resource_id", "autoscaling_group_name", "propagate_at_launch", "key"]
-WORDS += ["tags", "tags_all", "tag", "launch_template", "expressions", "outputs", "${A}", "AWS::NoValue", "0", "-1"]
+TYPES = """
+AWS::EC2::Instance AWS::EC2::LaunchTemplate AWS::AutoScaling::AutoScalingGroup AWS::EC2::EC2Fleet AWS::EC2::SpotFleet
+AWS::EKS::Nodegroup AWS::IAM::InstanceProfile AWS::Batch::ComputeEnvironment aws_ec2_tag aws_autoscaling_group_tag
+aws_eks_node_group aws_instance aws_launch_template aws_autoscaling_group aws_ec2_fleet aws_spot_fleet_request
+""".split()
+WORDS = """
+A B Tags Key Value Type Properties Ref Fn::If Fn::Sub Fn::Join Fn::Select Fn::FindInMap Fn::Split Fn::GetAtt Condition
+Fn::And LaunchTemplate LaunchTemplateData IamInstanceProfile Name TagSpecifications MixedInstancesPolicy
+LaunchTemplateConfigs type name mode managed change after after_unknown actions references module Fn::Transform
+Fn::ForEach::A resource_id autoscaling_group_name propagate_at_launch key tags tags_all tag launch_template expressions
+outputs ${A} AWS::NoValue 0 -1
+""".split()
 scalars = st.sampled_from([*WORDS, *TYPES, True, False, None, 1, 1.5, ""])
 nodes = st.recursive(
     scalars,
