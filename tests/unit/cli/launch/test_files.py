@@ -112,26 +112,26 @@ TYPES = """
 AWS::EC2::Instance AWS::EC2::LaunchTemplate AWS::AutoScaling::AutoScalingGroup AWS::EC2::EC2Fleet AWS::EC2::SpotFleet
 AWS::EKS::Nodegroup AWS::IAM::InstanceProfile AWS::Batch::ComputeEnvironment aws_ec2_tag aws_autoscaling_group_tag
 aws_eks_node_group aws_instance aws_launch_template aws_autoscaling_group aws_ec2_fleet aws_spot_fleet_request
-""".split()
+"""
 WORDS = """
 A B Tags Key Value Type Properties Ref Fn::If Fn::Sub Fn::Join Fn::Select Fn::FindInMap Fn::Split Fn::GetAtt Condition
 Fn::And LaunchTemplate LaunchTemplateData IamInstanceProfile Name TagSpecifications MixedInstancesPolicy
 LaunchTemplateConfigs type name mode managed change after after_unknown actions references module Fn::Transform
 Fn::ForEach::A resource_id autoscaling_group_name propagate_at_launch key tags tags_all tag launch_template expressions
 outputs ${A} AWS::NoValue 0 -1
-""".split()
-scalars = st.sampled_from([*WORDS, *TYPES, True, False, None, 1, 1.5, ""])
+"""
+scalars = st.sampled_from([*WORDS.split(), *TYPES.split(), True, False, None, 1, 1.5, ""])
 nodes = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(WORDS.split()), inner, max_size=4),
     max_leaves=30,
 )
-resources = st.fixed_dictionaries({"Type": st.sampled_from(TYPES), "Properties": nodes}) | nodes
+resources = st.fixed_dictionaries({"Type": st.sampled_from(TYPES.split()), "Properties": nodes}) | nodes
 changes = st.fixed_dictionaries(
     {
         "address": st.sampled_from(["aws_instance.A", "module.B[0].aws_instance.A"]),
         "mode": st.just("managed"),
-        "type": st.sampled_from(TYPES),
+        "type": st.sampled_from(TYPES.split()),
         "name": scalars,
         "module_address": st.sampled_from(["module.B[0]", "x", None, 1]),
         "change": st.fixed_dictionaries({"after": nodes, "after_unknown": nodes, "actions": nodes}),
