@@ -35,19 +35,21 @@ def forecasts(resources: str, *, sections: str = "") -> dict[str, Forecast]:
     return {each.launcher.name: each for each in found}
 
 
+def verdicts(resources: str, *, sections: str = "") -> dict[str, Verdict]:
+    return {name: each.verdict for name, each in forecasts(resources, sections=sections).items()}
+
+
 def instance(properties: str) -> str:
     return f"One:\n  Type: AWS::EC2::Instance\n  Properties: {{{properties}}}\n"
 
 
 def tags_of(value: str, sections: str = "", **parameters: str) -> tuple[dict[str, str], set[str]]:
     """The tags of an instance, apart from CloudFormation's own: those that are known, and those that aren't."""
-    [one] = read(
-        instance(f"Tags: [{{Key: app, Value: {value}}}]"), sections=sections, target=HERE, parameters=parameters
-    )
-    launcher = one.launcher
-    assert launcher.unclear == ""
-    ours = {key: text for key, text in launcher.tags.items() if not key.startswith("aws:")}
-    return ours, {key for key in launcher.unknown_tags if not key.startswith("aws:")}
+    made = instance(f"Tags: [{{Key: app, Value: {value}}}]")
+    [one] = read(made, sections=sections, target=HERE, parameters=parameters)
+    assert one.launcher.unclear == ""
+    ours = {key: text for key, text in one.launcher.tags.items() if not key.startswith("aws:")}
+    return ours, {key for key in one.launcher.unknown_tags if not key.startswith("aws:")}
 
 
 # ---- each verdict, of each kind of resource ----
@@ -62,28 +64,32 @@ Template:
       - {{ResourceType: instance, Tags: [{{Key: app, Value: {app}}}]}}
       - {{ResourceType: volume, Tags: [{{Key: app, Value: volume}}]}}
 """
-VERDICTS = [
-    ("web", "web", Verdict.BORN_RIGHT),
-    ("", "web", Verdict.LATE),
-    ("db", "web", Verdict.REPLACED),
-    ("web", "sealed", Verdict.REPLACED),
-    ("legacy", "web", Verdict.OCCUPIED),
-    ("legacy", "other", Verdict.NO_MAPPING),
-]
+NAMED = TEMPLATE.replace("{profile}", "IamInstanceProfile: {{Name: {profile}}}")
+LATE = TEMPLATE.format(profile="", app="web")
 
 
-@pytest.mark.parametrize(("profile", "app", "verdict"), VERDICTS)
+@pytest.mark.parametrize(
+    ("profile", "app", "verdict"),
+    [
+        ("web", "web", Verdict.BORN_RIGHT),
+        ("", "web", Verdict.LATE),
+        ("db", "web", Verdict.REPLACED),
+        ("web", "sealed", Verdict.REPLACED),
+        ("legacy", "web", Verdict.OCCUPIED),
+        ("legacy", "other", Verdict.NO_MAPPING),
+    ],
+)
 def test_a_launch_template_and_an_instance(profile: str, app: str, verdict: Verdict) -> None:
-    named, own = (f"IamInstanceProfile: {each}" if profile else "" for each in (f"{{Name: {profile}}}", f"{profile}, "))
-    found = forecasts(TEMPLATE.format(profile=named, app=app) + instance(f"{own}Tags: [{{Key: app, Value: {app}}}]"))
-    assert {name: each.verdict for name, each in found.items()} == {"Template": verdict, "One": verdict}
+    own = f"IamInstanceProfile: {profile}, " if profile else ""
+    template = (NAMED if profile else TEMPLATE).format(profile=profile, app=app)
+    found = verdicts(template + instance(f"{own}Tags: [{{Key: app, Value: {app}}}]"))
+    assert found == {"Template": verdict, "One": verdict}
 
 
 def group(properties: str, tags: str = "[{Key: app, Value: db, PropagateAtLaunch: true}]") -> str:
     return f"Group:\n  Type: AWS::AutoScaling::AutoScalingGroup\n  Properties: {{{properties}, Tags: {tags}}}\n"
 
 
-DEFAULT = ", Version: !GetAtt Template.DefaultVersionNumber"
 USED = "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: !GetAtt Template.LatestVersionNumber}"
 
 
@@ -98,44 +104,36 @@ USED = "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: !GetAtt Templ
 def test_a_groups_own_tag_wins_over_its_templates_unless_it_keeps_it_to_itself(
     profile: str, propagated: str, verdict: Verdict, role: str
 ) -> None:
-    template = TEMPLATE.format(profile=f"IamInstanceProfile: {{Name: {profile}}}", app="web")
-    found = forecasts(template + group(USED, f"[{{Key: app, Value: db, PropagateAtLaunch: {propagated}}}]"))
+    tags = f"[{{Key: app, Value: db, PropagateAtLaunch: {propagated}}}]"
+    found = forecasts(NAMED.format(profile=profile, app="web") + group(USED, tags))
     assert (found["Group"].verdict, found["Group"].should_carry.rpartition("/")[2]) == (verdict, role)
     assert found["Template"].launcher.used_by == ("Group",)
 
 
 def test_a_groups_unknown_tag_hides_its_templates() -> None:
     tags = "[{Key: app, Value: !ImportValue app, PropagateAtLaunch: true}]"
-    found = forecasts(TEMPLATE.format(profile="", app="web") + group(USED, tags))
-    assert found["Group"].verdict == Verdict.UNKNOWN
-    assert "app" not in found["Group"].launcher.tags
+    found = forecasts(LATE + group(USED, tags))["Group"]
+    assert (found.verdict, "app" in found.launcher.tags) == (Verdict.UNKNOWN, False)
 
 
 @pytest.mark.parametrize(("name", "known"), [("AutoScalingGroupName: g, ", ["g"]), ("", [])])
 def test_a_group_tags_its_instances_with_its_name(name: str, known: list[str]) -> None:
-    found = read(TEMPLATE.format(profile="", app="web") + group(f"{name}{USED}"))
-    launcher = found[1].launcher
+    launcher = read(LATE + group(f"{name}{USED}"))[1].launcher
     assert [text for key, text in launcher.tags.items() if key == "aws:autoscaling:groupName"] == known
     assert ("aws:autoscaling:groupName" in launcher.unknown_tags) == (not known)
 
 
 def test_a_mixed_group_is_judged_for_each_of_its_templates() -> None:
-    second = TEMPLATE.format(profile="IamInstanceProfile: {Name: db}", app="web").replace("Template:", "Second:", 1)
+    second = NAMED.format(profile="db", app="web").replace("Template:", "Second:", 1)
     specified = "{LaunchTemplateSpecification: {LaunchTemplateId: !Ref Template}"
     override = "Overrides: [{InstanceType: a}, {LaunchTemplateSpecification: {LaunchTemplateId: !Ref Second}}]}"
-    policy = f"MixedInstancesPolicy: {{LaunchTemplate: {specified}, {override}}}"
-    found = read(TEMPLATE.format(profile="", app="web") + second + group(policy))
+    found = read(LATE + second + group(f"MixedInstancesPolicy: {{LaunchTemplate: {specified}, {override}}}"))
     assert [each.launcher.profile for each in found if each.launcher.name == "Group"] == ["", "db"]
 
 
 def test_a_launch_configuration_has_no_tags_of_its_own() -> None:
-    configuration = """
-Configuration:
-  Type: AWS::AutoScaling::LaunchConfiguration
-  Properties: {IamInstanceProfile: db}
-"""
-    found = forecasts(configuration + group("LaunchConfigurationName: !Ref Configuration"))
-    assert {name: each.verdict for name, each in found.items()} == {"Group": Verdict.BORN_RIGHT}
+    old = "Old:\n  Type: AWS::AutoScaling::LaunchConfiguration\n  Properties: {IamInstanceProfile: db}\n"
+    assert verdicts(old + group("LaunchConfigurationName: !Ref Old")) == {"Group": Verdict.BORN_RIGHT}
 
 
 @pytest.mark.parametrize(("type_", "app"), [("instant", "web"), ("maintain", "db")])
@@ -175,26 +173,26 @@ Nodes:
 
 
 def test_nodes_of_eks_are_left_alone_and_so_is_a_template_that_only_they_use() -> None:
-    found = forecasts(TEMPLATE.format(profile="", app="web") + NODES)
+    found = forecasts(LATE + NODES)
     assert {(each.verdict, str(each.mapping)) for each in found.values()} == {(Verdict.LEFT_ALONE, "app=web")}
     assert "app=web asks for role web, which they don't get" in found["Nodes"].reason
-    unknown = forecasts(TEMPLATE.format(profile="", app="!ImportValue app") + NODES)
-    assert {each.verdict for each in unknown.values()} == {Verdict.UNKNOWN}, "a mapping may change the role"
+    unknown = verdicts(TEMPLATE.format(profile="", app="!ImportValue app") + NODES)
+    assert {*unknown.values()} == {Verdict.UNKNOWN}, "a mapping may change the role"
 
 
 def test_a_node_group_whose_role_is_taken_over_is_shown_as_replaced() -> None:
-    rules, scoped = files.offline(
-        [MappingSpec(MappingKey("app", "web"), "web", when_occupied=WhenOccupied.REPLACE)],
-        "/rolekeeper/",
-        target=None,
-        now=NOW,
-    )
+    takes_over = MappingSpec(MappingKey("app", "web"), "web", when_occupied=WhenOccupied.REPLACE)
+    rules, scoped = files.offline([takes_over], "/rolekeeper/", target=None, now=NOW)
     rules = replace(rules, ownership=replace(rules.ownership, take_over=True))
-    for found in files.forecasts(read(TEMPLATE.format(profile="", app="web") + NODES), rules, scoped):
+    for found in files.forecasts(read(LATE + NODES), rules, scoped):
         assert (found.verdict, found.carries.rpartition("/")[2], found.steps) == (Verdict.REPLACED, "eks-*", ())
 
 
 # ---- instance profiles of the same template ----
+
+
+def profile(properties: str) -> str:
+    return f"Profile:\n  Type: AWS::IAM::InstanceProfile\n  Properties: {{{properties}}}\n"
 
 
 @pytest.mark.parametrize(
@@ -210,9 +208,8 @@ def test_a_node_group_whose_role_is_taken_over_is_shown_as_replaced() -> None:
 )
 @pytest.mark.parametrize("named", ["!Ref Profile", "!GetAtt Profile.Arn", "!Sub '${Profile}'", "!Sub '${Profile.Arn}'"])
 def test_a_profile_of_the_template_is_known_by_its_path(declared: str, verdict: Verdict, named: str) -> None:
-    profile = f"Profile:\n  Type: AWS::IAM::InstanceProfile\n  Properties: {{{declared}}}\n"
-    found = forecasts(profile + instance(f"IamInstanceProfile: {named}, Tags: [{{Key: app, Value: web}}]"))
-    assert found["One"].verdict == verdict
+    one = instance(f"IamInstanceProfile: {named}, Tags: [{{Key: app, Value: web}}]")
+    assert verdicts(profile(declared) + one)["One"] == verdict
 
 
 # ---- values ----
@@ -239,12 +236,7 @@ Conditions:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ("web", "web"),
-        ("5", "5"),
-        ("1.5", "1.5"),
-        ("true", "true"),
-        ("!Ref App", "web"),
-        ("!Ref Count", "2"),
+        *(("web", "web"), ("5", "5"), ("1.5", "1.5"), ("true", "true"), ("!Ref App", "web"), ("!Ref Count", "2")),
         ("!Ref AWS::Region", "eu-west-1"),
         ("!Ref AWS::AccountId", "111111111111"),
         ("!Sub '${App}-${AWS::Partition}-${!App}'", "web-aws-${App}"),
@@ -269,29 +261,11 @@ def test_a_value_is_resolved(value: str, text: str) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        "!Ref Ask",
-        "!Ref Stored",
-        "!Ref AWS::StackName",
-        "!Ref Elsewhere",
-        "!Ref One",
-        "!Sub '${Ask}'",
-        "!Sub '${One.PrivateIp}'",
-        "!Join ['-', [a, !Ref Ask]]",
-        "!Join ['-', !GetAZs '']",
-        "!Select [9, [a]]",
-        "!Select [!Ref Ask, [a]]",
-        "!FindInMap [Apps, us-east-1, name]",
-        "!GetAtt One.PrivateIp",
-        "!ImportValue app",
-        "!Sub '${App'",
-        "!Sub '${App}${!App'",
-        "'{{resolve:ssm:app}}'",
-        "!If [Maybe, web, db]",
-        "!If [Nowhere, web, db]",
-        "1.10",
-        "010",
-        "[a, b]",
-        "{a: b}",
+        *("!Ref Ask", "!Ref Stored", "!Ref AWS::StackName", "!Ref Elsewhere", "!Ref One", "!GetAtt One.PrivateIp"),
+        *("!Sub '${Ask}'", "!Sub '${One.PrivateIp}'", "!Sub '${App'", "!Sub '${App}${!App'", "!ImportValue app"),
+        *("!Join ['-', [a, !Ref Ask]]", "!Join ['-', !GetAZs '']", "!Select [9, [a]]", "!Select [!Ref Ask, [a]]"),
+        *("!FindInMap [Apps, us-east-1, name]", "!If [Maybe, web, db]", "!If [Nowhere, web, db]"),
+        *("'{{resolve:ssm:app}}'", "1.10", "010", "[a, b]", "{a: b}"),
     ],
 )
 def test_a_value_that_the_template_does_not_say_is_not_guessed(value: str) -> None:
@@ -313,15 +287,16 @@ def test_a_parameter_that_is_given_comes_before_its_default() -> None:
 )
 def test_a_tag_that_depends_on_a_condition_is_not_known(tags: str) -> None:
     [one] = read(instance(f"Tags: {tags}"), sections=SECTIONS)
-    assert "app" not in one.launcher.tags
-    assert "app" in one.launcher.unknown_tags
+    assert ("app" in one.launcher.tags, "app" in one.launcher.unknown_tags) == (False, True)
 
 
-def test_a_profile_that_is_written_by_its_name_is_the_templates_and_one_by_a_condition_is_not_known() -> None:
-    declared = "{Path: /rolekeeper/, InstanceProfileName: other}"
-    profile = f"Profile:\n  Type: AWS::IAM::InstanceProfile\n  Properties: {declared}\n"
-    found = forecasts(profile + instance("IamInstanceProfile: other, Tags: [{Key: app, Value: web}]"))
-    assert found["One"].verdict == Verdict.REPLACED
+def test_a_profile_that_is_written_by_its_name_is_the_templates() -> None:
+    declared = profile("Path: /rolekeeper/, InstanceProfileName: other")
+    one = instance("IamInstanceProfile: other, Tags: [{Key: app, Value: web}]")
+    assert verdicts(declared + one)["One"] == Verdict.REPLACED
+
+
+def test_a_profile_that_depends_on_a_condition_is_not_known() -> None:
     [one] = read(instance("IamInstanceProfile: !If [Maybe, web, !Ref AWS::NoValue]"), sections=SECTIONS)
     assert one.launcher.profile is None
 
@@ -340,8 +315,15 @@ def test_nothing_is_said_of_an_instance_whose_tag_keys_are_not_known(tags: str) 
 def test_an_unknown_tag_matters_only_where_mappings_ask_for_it() -> None:
     tags = "Tags: [{Key: app, Value: web}, {Key: Name, Value: !Ref AWS::StackName}]"
     unknown = "Tags: [{Key: app, Value: !Ref AWS::StackName}]"
-    assert forecasts(instance(tags))["One"].verdict == Verdict.LATE
+    assert verdicts(instance(tags))["One"] == Verdict.LATE
     assert forecasts(instance(unknown))["One"].reason.startswith("the value of tag app isn't known")
+
+
+VERSIONS = (
+    "",
+    *(f", Version: {each}" for each in ("3", "!Ref Ask", "$Default", "!GetAtt Template.DefaultVersionNumber")),
+)
+VERSION_UNKNOWN = "which version of Template it uses isn't known"
 
 
 @pytest.mark.parametrize(
@@ -350,27 +332,20 @@ def test_an_unknown_tag_matters_only_where_mappings_ask_for_it() -> None:
         ("LaunchTemplate: {LaunchTemplateName: theirs, Version: 1}", "launch template theirs isn't in the file"),
         ("LaunchTemplate: !Ref Ask", "its launch template isn't known before it is deployed"),
         ("LaunchConfigurationName: theirs", "its launch configuration isn't in the file"),
-        *(
-            (
-                f"LaunchTemplate: {{LaunchTemplateId: !Ref Template{each}}}",
-                "which version of Template it uses isn't known",
-            )
-            for each in (", Version: 3", ", Version: !Ref Ask", ", Version: $Default", "", DEFAULT)
-        ),
+        *((f"LaunchTemplate: {{LaunchTemplateId: !Ref Template{each}}}", VERSION_UNKNOWN) for each in VERSIONS),
     ],
 )
 def test_a_group_that_starts_from_something_else_is_not_judged(properties: str, reason: str) -> None:
-    found = forecasts(TEMPLATE.format(profile="", app="web") + group(properties), sections=SECTIONS)
-    assert (found["Group"].verdict, found["Group"].reason) == (Verdict.UNKNOWN, reason)
+    found = forecasts(LATE + group(properties), sections=SECTIONS)["Group"]
+    assert (found.verdict, found.reason) == (Verdict.UNKNOWN, reason)
 
 
-def test_of_a_launch_template_an_instance_surely_gets_the_profile() -> None:
+@pytest.mark.parametrize(
+    ("tags", "verdict"), [("", Verdict.UNKNOWN), (", Tags: [{Key: app, Value: web}]", Verdict.BORN_RIGHT)]
+)
+def test_of_a_launch_template_an_instance_surely_gets_the_profile(tags: str, verdict: Verdict) -> None:
     """Whether it gets the template's tags too is said nowhere."""
-    of_template = TEMPLATE.format(profile="IamInstanceProfile: {Name: web}", app="web")
-    used = "LaunchTemplate: {LaunchTemplateId: !Ref Template, Version: !GetAtt Template.LatestVersionNumber}"
-    assert forecasts(of_template + instance(used))["One"].verdict == Verdict.UNKNOWN
-    tagged = instance(f"{used}, Tags: [{{Key: app, Value: web}}]")
-    assert forecasts(of_template + tagged)["One"].verdict == Verdict.BORN_RIGHT
+    assert verdicts(NAMED.format(profile="web", app="web") + instance(f"{USED}{tags}"))["One"] == verdict
 
 
 @pytest.mark.parametrize(("condition", "names"), [("Same", {"One"}), ("Other", set()), ("Maybe", {"One"})])
@@ -403,8 +378,8 @@ def test_what_a_transform_makes_is_not_known(made: str) -> None:
     assert (found.verdict, found.reason) == (Verdict.UNKNOWN, TRANSFORM)
 
 
+RIGHT = instance("IamInstanceProfile: web, Tags: [{Key: app, Value: web}]")
 CONFIGURATION = f"Made:\n  Type: AWS::AutoScaling::LaunchConfiguration\n  Properties: {{{INCLUDE}}}\n"
-PROFILE = f"Made:\n  Type: AWS::IAM::InstanceProfile\n  Properties: {{InstanceProfileName: db, {INCLUDE}}}\n"
 
 
 @pytest.mark.parametrize(
@@ -412,11 +387,11 @@ PROFILE = f"Made:\n  Type: AWS::IAM::InstanceProfile\n  Properties: {{InstancePr
     [
         TEMPLATE.format(profile=INCLUDE, app="web") + group(USED),
         CONFIGURATION + group("LaunchConfigurationName: !Ref Made"),
-        PROFILE + instance("IamInstanceProfile: !Ref Made, Tags: [{Key: app, Value: web}]"),
+        profile(f"InstanceProfileName: db, {INCLUDE}") + RIGHT.replace("web, Tags", "!Ref Profile, Tags"),
     ],
 )
 def test_what_starts_from_something_that_a_transform_makes_is_not_known(resources: str) -> None:
-    assert {each.verdict for each in forecasts(resources).values()} == {Verdict.UNKNOWN}
+    assert {*verdicts(resources).values()} == {Verdict.UNKNOWN}
 
 
 @pytest.mark.parametrize(
@@ -429,17 +404,15 @@ def test_what_starts_from_something_that_a_transform_makes_is_not_known(resource
     ],
 )
 def test_a_macro_of_the_whole_template_may_add_or_change_anything(section: str, macro: str) -> None:
-    right = instance("IamInstanceProfile: web, Tags: [{Key: app, Value: web}]")
-    found = forecasts(right, sections=section)
+    found = forecasts(RIGHT, sections=section)
     assert {name: each.verdict for name, each in found.items()} == {macro: Verdict.UNKNOWN, "One": Verdict.UNKNOWN}
     assert found["One"].reason == f"the macro {macro} may add or change anything: give the processed template"
 
 
 def test_transforms_of_aws_that_add_no_instance_leave_the_others_known() -> None:
-    right = instance("IamInstanceProfile: web, Tags: [{Key: app, Value: web}]")
-    assert forecasts(INCLUDE)["Fn::Transform"].verdict == Verdict.UNKNOWN, "what is included among the resources"
-    found = forecasts(right, sections="Transform: [AWS::LanguageExtensions, AWS::Serverless-2016-10-31]")
-    assert {name: each.verdict for name, each in found.items()} == {"One": Verdict.BORN_RIGHT}
+    assert verdicts(INCLUDE)["Fn::Transform"] == Verdict.UNKNOWN, "what is included among the resources"
+    section = "Transform: [AWS::LanguageExtensions, AWS::Serverless-2016-10-31]"
+    assert verdicts(RIGHT, sections=section) == {"One": Verdict.BORN_RIGHT}
 
 
 OTHERS = """
@@ -463,10 +436,8 @@ def test_what_launches_no_instance_is_left_out() -> None:
 
 def test_what_is_left_out_by_a_condition_is_not_there() -> None:
     left_out = "!If [Other, {}, !Ref AWS::NoValue]"
-    found = forecasts(
-        TEMPLATE.format(profile="", app="web") + group(f"{USED}, MixedInstancesPolicy: {left_out}"), sections=SECTIONS
-    )
-    assert found["Group"].verdict == Verdict.LATE
+    made = group(f"{USED}, MixedInstancesPolicy: {left_out}")
+    assert verdicts(LATE + made, sections=SECTIONS)["Group"] == Verdict.LATE
 
 
 # ---- where it is, and what to write ----
@@ -495,7 +466,7 @@ def test_json_says_the_same_as_yaml() -> None:
 @pytest.mark.parametrize(
     ("resources", "name", "step"),
     [
-        (TEMPLATE.format(profile="", app="web"), "Template", "LaunchTemplateData: {IamInstanceProfile: {Name: web}}"),
+        (LATE, "Template", "LaunchTemplateData: {IamInstanceProfile: {Name: web}}"),
         (instance("Tags: [{Key: app, Value: web}]"), "One", "IamInstanceProfile: web"),
         (SPOT_FLEET, "Fleet", "IamInstanceProfile: {Arn: !Sub '" + ARN + "/rolekeeper/web'}"),
     ],
@@ -504,5 +475,5 @@ def test_the_step_is_the_property_to_write(resources: str, name: str, step: str)
     [found] = forecasts(resources)[name].steps
     assert found.command == step
     assert found.does == f"in {name}: instances start with web; who launches it needs iam:PassRole for the role"
-    of_group = forecasts(TEMPLATE.format(profile="", app="web") + group(USED))["Group"]
+    of_group = forecasts(LATE + group(USED))["Group"]
     assert of_group.steps[0].does.startswith("in Template: "), "a group's is written there"

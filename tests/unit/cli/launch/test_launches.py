@@ -92,7 +92,7 @@ def test_a_foreign_role_to_be_taken_over_is_replaced(terminal: Terminal, there: 
 @pytest.mark.parametrize("name", ["karpenter.k8s.aws/8123", "eks-2ac5f5b0-1234-5678-9abc-0123456789ab"])
 def test_what_a_service_made_is_known_by_its_name(terminal: Terminal, there: FakeLaunchers, name: str) -> None:
     there.template(name, "legacy", app="web")
-    assert found(terminal)[name]["verdict"] == "left-alone"
+    assert verdicts(terminal) == {name: "left-alone"}
 
 
 def test_a_node_group_that_a_mapping_would_change_is_told_as_such(terminal: Terminal, there: FakeLaunchers) -> None:
@@ -103,13 +103,14 @@ def test_a_node_group_that_a_mapping_would_change_is_told_as_such(terminal: Term
 
 
 def test_what_an_aws_service_operates_is_left_alone_and_asked_for(terminal: Terminal, there: FakeLaunchers) -> None:
+    operator = {"Managed": True, "Principal": "eks.amazonaws.com"}
     there.template("auto", app="web")
-    there.templates["auto"][0]["Operator"] = {"Managed": True, "Principal": "eks.amazonaws.com"}
+    there.templates["auto"][0]["Operator"] = operator
     there.template("plain", app="web")
-    there.group("auto-group", "plain", Operator={"Managed": True, "Principal": "eks.amazonaws.com"})
-    assert found(terminal)["auto-group"]["verdict"] == "left-alone"
-    assert found(terminal)["auto"]["verdict"] == "left-alone"
-    assert "eks.amazonaws.com manages" in found(terminal)["auto"]["reason"]
+    there.group("auto-group", "plain", Operator=operator)
+    seen = found(terminal)
+    assert (seen["auto-group"]["verdict"], seen["auto"]["verdict"]) == ("left-alone", "left-alone")
+    assert "eks.amazonaws.com manages" in seen["auto"]["reason"]
     assert there.asked[0]["IncludeManagedResources"]
 
 
@@ -181,7 +182,7 @@ def test_the_groups_tags_decide_and_come_before_the_templates(terminal: Terminal
 def test_a_tag_that_stays_on_the_group_gives_no_role(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("base")
     there.group("front", "base", own_tags={"app": "web"})
-    assert found(terminal)["front"]["verdict"] == "no-mapping"
+    assert verdicts(terminal)["front"] == "no-mapping"
 
 
 @pytest.mark.parametrize(
@@ -193,16 +194,13 @@ def test_the_version_that_the_group_names_counts(
     for profile in ("web", "", "db"):
         there.template("base", profile)
     there.group("front", "base", version, tags={"app": "web"})
-    assert found(terminal)["front"]["verdict"] == verdict
+    assert verdicts(terminal)["front"] == verdict
 
 
 def test_each_template_of_mixed_instances_is_looked_at(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("x86", "web")
     there.template("arm", "db")
-    overrides = [
-        {"InstanceType": "m7g.large", "LaunchTemplateSpecification": specified("arm")},
-        {"InstanceType": "m7i.large"},
-    ]
+    overrides = [{"LaunchTemplateSpecification": specified("arm")}, {"InstanceType": "m7i.large"}]
     policy = {"LaunchTemplate": {"LaunchTemplateSpecification": specified("x86"), "Overrides": overrides}}
     there.group("front", tags={"app": "web"}, MixedInstancesPolicy=policy)
     rows = [each for each in terminal.document("launches") if each["name"] == "front"]
@@ -212,7 +210,7 @@ def test_each_template_of_mixed_instances_is_looked_at(terminal: Terminal, there
 def test_a_group_with_a_launch_configuration_is_looked_at(terminal: Terminal, there: FakeLaunchers) -> None:
     there.configurations = [{"LaunchConfigurationName": "old", "IamInstanceProfile": "legacy"}]
     there.group("front", tags={"app": "web"}, LaunchConfigurationName="old")
-    assert found(terminal)["front"]["verdict"] == "will-stay-occupied"
+    assert verdicts(terminal) == {"front": "will-stay-occupied"}
 
 
 def test_a_group_whose_template_or_version_was_deleted_is_said(terminal: Terminal, there: FakeLaunchers) -> None:
@@ -231,8 +229,8 @@ def test_a_template_that_a_group_uses_is_listed_only_if_its_own_tags_match(
     there.template("tagged", app="web")
     there.group("front", "base", tags={"app": "web"})
     there.group("back", "tagged")
-    assert set(found(terminal)) == {"front", "back", "tagged"}
-    assert found(terminal)["tagged"]["used_by"] == ["back"]
+    seen = found(terminal)
+    assert (set(seen), seen["tagged"]["used_by"]) == ({"front", "back", "tagged"}, ["back"])
     assert "1 launch template isn't listed" in terminal("launches").output
     assert set(found(terminal, "explain", "base")) == {"base"}
 
@@ -247,24 +245,16 @@ def test_fleets_launch_with_the_tags_of_their_templates(terminal: Terminal, ther
         {"FleetId": "fleet-1", "FleetState": "active", "LaunchTemplateConfigs": configs},
         {"FleetId": "fleet-2", "FleetState": "deleted_running", "LaunchTemplateConfigs": configs},
     ]
-    launch = {
-        "IamInstanceProfile": {"Name": "web"},
-        "TagSpecifications": [{"ResourceType": "instance", "Tags": tag_rows({"app": "web"})}],
-    }
+    tags = {"ResourceType": "instance", "Tags": tag_rows({"app": "web"})}
+    launch = {"IamInstanceProfile": {"Name": "web"}, "TagSpecifications": [tags]}
     there.spot_fleets = [
-        {
-            "SpotFleetRequestId": "sfr-1",
-            "SpotFleetRequestState": "active",
-            "SpotFleetRequestConfig": {"LaunchSpecifications": [launch]},
-        },
-        {
-            "SpotFleetRequestId": "sfr-2",
-            "SpotFleetRequestState": "cancelled",
-            "SpotFleetRequestConfig": {"LaunchTemplateConfigs": configs},
-        },
+        {"SpotFleetRequestId": id_, "SpotFleetRequestState": state, "SpotFleetRequestConfig": config}
+        for id_, state, config in (
+            ("sfr-1", "active", {"LaunchSpecifications": [launch]}),
+            ("sfr-2", "cancelled", {"LaunchTemplateConfigs": configs}),
+        )
     ]
-    seen = verdicts(terminal)
-    assert seen == {"fleet-1": "a-few-seconds-late", "sfr-1": "born-right", "base": "a-few-seconds-late"}
+    assert verdicts(terminal) == {"fleet-1": "a-few-seconds-late", "sfr-1": "born-right", "base": "a-few-seconds-late"}
 
 
 # ---- what to do ----
@@ -283,18 +273,16 @@ def test_a_new_version_names_the_profile_as_the_former_one_did(
 ) -> None:
     there.template("replaced", desk.world.profile("db"), app="web")
     [new, _] = commands(found(terminal)["replaced"])
-    assert json.loads(option(new, "--launch-template-data")) == {
-        "IamInstanceProfile": {"Arn": desk.world.profile("web")}
-    }
+    named = {"IamInstanceProfile": {"Arn": desk.world.profile("web")}}
+    assert json.loads(option(new, "--launch-template-data")) == named
 
 
 def test_a_late_group_can_wait_with_a_lifecycle_hook(terminal: Terminal, there: FakeLaunchers) -> None:
     there.template("base")
     there.group("front end", "base", "1", tags={"app": "web"})
     [_, use, hook, script] = commands(found(terminal)["front end"])
-    assert option(use, "--auto-scaling-group-name") == "front end"
+    assert [option(each, "--auto-scaling-group-name") for each in (use, hook)] == ["front end"] * 2
     assert hook[:3] == ["aws", "autoscaling", "put-lifecycle-hook"]
-    assert option(hook, "--auto-scaling-group-name") == "front end"
     assert script == shlex.split(launches.BOOT_SCRIPT)
 
 
@@ -355,8 +343,7 @@ def test_a_missing_permission_is_named(terminal: Terminal, there: FakeLaunchers)
 
     there.refuse = refuse
     ran = terminal("launches")
-    assert ran.exit_code == 254
-    assert "ec2:DescribeLaunchTemplateVersions" in ran.output
+    assert (ran.exit_code, "ec2:DescribeLaunchTemplateVersions" in ran.output) == (254, True)
 
 
 # ---- other accounts ----

@@ -16,6 +16,7 @@ from rolekeeper_verify.scene import CONFIG_USD, COST_USD, LIVES_MINUTES
 from support.templates import ROOT
 
 PAGE = (ROOT / "docs/verify.md").read_text()
+WORDS = " ".join(PAGE.split())
 # Two instances of half an hour, with a public address and 8 GB each; and an hour of the deployment.
 HOURS, GB = 2 * 0.5, 2 * 8
 COSTS: dict[str, Mapping[str, float]] = {
@@ -38,16 +39,14 @@ def test_what_a_check_points_to_is_a_section(section: str) -> None:
 
 
 def test_the_page_says_how_much_room_it_needs() -> None:
-    words = (
-        " ".join(PAGE.split()).replace("customer managed policies", "policies").replace(" on the default event bus", "")
-    )
-    needed = [f"{count} {what}" for what, count in NEEDED.items()]
-    assert f"A verification takes {', '.join(needed)} and {VCPUS} vCPUs." in words
+    words = WORDS.replace("customer managed policies", "policies").replace(" on the default event bus", "")
+    needed = ", ".join(f"{count} {what}" for what, count in NEEDED.items())
+    assert f"A verification takes {needed} and {VCPUS} vCPUs." in words
 
 
 def test_the_page_names_the_types_and_how_long_an_instance_lives() -> None:
     assert re.findall(r"`(t\d\w*\.\w+)`", PAGE) == list(SMALLEST)
-    assert f"end themselves {LIVES_MINUTES} minutes after each start" in " ".join(PAGE.split())
+    assert f"end themselves {LIVES_MINUTES} minutes after each start" in WORDS
 
 
 def test_the_page_sums_up_what_the_prices_say_and_the_command_says_no_less() -> None:
@@ -58,11 +57,11 @@ def test_the_page_sums_up_what_the_prices_say_and_the_command_says_no_less() -> 
     assert sum(sums.values()) < COST_USD
     assert f"At most {COST_USD:.2f} USD" in PAGE
     assert f"less than {COST_USD:.2f} USD" in (ROOT / "README.md").read_text()
-    assert f"so about {CONFIG_USD:.2f} USD. A second trail" in " ".join(PAGE.split())
+    assert f"so about {CONFIG_USD:.2f} USD. A second trail" in WORDS
 
 
 def test_a_day_of_what_a_killed_run_leaves_costs_what_the_page_says() -> None:
-    assert f"about {bill.total(cost.ours(IDLE)) / 30:.2f} USD a day" in " ".join(PAGE.split())
+    assert f"about {bill.total(cost.ours(IDLE)) / 30:.2f} USD a day" in WORDS
 
 
 def test_records_can_be_waited_for_as_long_as_the_instances_live() -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -46,20 +47,16 @@ def finds(account: Account) -> Finds:
     return found
 
 
-def throw(error: Exception) -> Any:
-    raise error
-
-
-def run(*arguments: str) -> Any:
-    return CliRunner().invoke(cli, ["verify", "--pre", *arguments])
+def run() -> Any:
+    return CliRunner().invoke(cli, ["verify", "--pre"])
 
 
 # ---- the whole ----
 
 
-def test_nothing_is_changed(account: Account, desk: Desk) -> None:
+@pytest.mark.usefixtures("account")
+def test_nothing_is_changed(desk: Desk) -> None:
     """Each call reads, or is a dry run or a simulation."""
-    del account
     desk.world.calls.clear()
     run()
     made = desk.world.calls.counted()
@@ -71,13 +68,13 @@ def test_nothing_is_changed(account: Account, desk: Desk) -> None:
 # ---- who calls, and what they may ----
 
 
-def test_without_credentials_there_is_nothing_else_to_say(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("account")
+def test_without_credentials_there_is_nothing_else_to_say(monkeypatch: pytest.MonkeyPatch) -> None:
     expired = AccessDeniedError("ExpiredToken", "The security token has expired", "sts:GetCallerIdentity", "*")
-    monkeypatch.setattr(Deployment, "caller", property(lambda _: throw(expired)))
+    monkeypatch.setattr(Deployment, "caller", property(Mock(side_effect=expired)))
     ran = run()
     assert (ran.exit_code, ran.stderr) == (1, "0 ok, 0 warnings, 1 failed, 0 unknown.\n")
     assert "sign in again: aws sso login; see docs/verify.md#permissions" in lines(ran.stdout)
-    del account
 
 
 def test_the_root_user_is_warned_and_nothing_is_guessed(account: Account) -> None:
@@ -99,12 +96,11 @@ def test_what_the_caller_may_not(
     finds: Finds, account: Account, refused: str, check: str, level: str, where: str
 ) -> None:
     account.decisions = {refused: {"EvalDecision": "implicitDeny"}}
-    found = finds(check)
+    by_check = {each: finds(each) for each in ("verify", "deploy", "operate")}
+    found = by_check.pop(check)
     assert {each[0] for each in found} == {level}
     assert all(refused.split(maxsplit=1)[0] in what and where in remedy for _, what, remedy in found)
-    assert found
-    others = {"verify", "deploy", "operate"} - {check}
-    assert {each[0] for other in others for each in finds(other)} == {"ok"}
+    assert {each[0] for others in by_check.values() for each in others} == {"ok"}
 
 
 @pytest.mark.parametrize(
@@ -127,32 +123,21 @@ def test_a_person_who_may_not_look_for_a_machine_can_launch_none(finds: Finds, a
     assert finds("machine")[0][:2] == ("fail", "you aren't allowed ec2:DescribeSubnets on *")
 
 
-def test_a_request_has_the_tag_that_the_policy_asks_for(account: Account, desk: Desk) -> None:
+def test_a_request_has_the_tag_that_the_policy_asks_for(account: Account) -> None:
     run()
-    context = {
-        (entry["ContextKeyName"], *entry["ContextKeyValues"])
-        for each in account.simulated
-        if "ec2:TerminateInstances" in each["ActionNames"]
-        for entry in each["ContextEntries"]
-    }
+    asked = [each["ContextEntries"] for each in account.simulated if "ec2:TerminateInstances" in each["ActionNames"]]
+    context = {(entry["ContextKeyName"], *entry["ContextKeyValues"]) for entries in asked for entry in entries}
     assert context == {("aws:RequestedRegion", REGION), (f"aws:ResourceTag/{TAG}", "any")}
-    del desk
 
 
-@pytest.mark.parametrize("kind", ["role", "user"])
-def test_a_permissions_boundary_is_named(
-    finds: Finds, account: Account, desk: Desk, monkeypatch: pytest.MonkeyPatch, kind: str
+def test_a_users_permissions_boundary_is_named(
+    finds: Finds, account: Account, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arn = f"arn:aws:iam::{ACCOUNT}:policy/limit"
-    if kind == "role":
-        desk.iam.delete_role(RoleName="people")
-        desk.iam.create_role(RoleName="people", Path="/ops/", AssumeRolePolicyDocument="{}", PermissionsBoundary=arn)
-    else:
-        user = f"arn:aws:iam::{ACCOUNT}:user/ops/me"
-        monkeypatch.setattr("fixtures.doctor.SIMULATED", user)
-        account.is_called_by(user)
-        desk.iam.create_user(UserName="me", Path="/ops/")
-        account.answers["GetUser"] = lambda _: {"User": {"PermissionsBoundary": {"PermissionsBoundaryArn": arn}}}
+    arn, user = (f"arn:aws:iam::{ACCOUNT}:{each}" for each in ("policy/limit", "user/ops/me"))
+    monkeypatch.setattr("fixtures.doctor.SIMULATED", user)
+    account.is_called_by(user)
+    desk.iam.create_user(UserName="me", Path="/ops/")
+    account.answers["GetUser"] = lambda _: {"User": {"PermissionsBoundary": {"PermissionsBoundaryArn": arn}}}
     [(level, what, remedy)] = finds("boundary")
     assert (level, arn in what) == ("warn", True)
     assert remedy.startswith(f"deploy with --permissions-boundary {arn}")

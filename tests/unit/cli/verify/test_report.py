@@ -6,6 +6,7 @@ import stat
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -91,9 +92,8 @@ def test_a_verification_fails_by_a_step_or_by_what_is_left_and_not_by_what_aws_d
 
 
 def test_the_page_says_what_is_left() -> None:
-    text = "\n".join(page(steps=[LAUNCH], left=["s3 rolekeeper-verify-abc123"]))
     says = "## Left behind\n\n`rolekeeper verify --sweep` removes it.\n\n- `s3 rolekeeper-verify-abc123`\n"
-    assert says in text
+    assert says in "\n".join(page(steps=[LAUNCH], left=["s3 rolekeeper-verify-abc123"]))
 
 
 HOSTILE = "a|b `c` ` <script>alert(1)</script> [x](javascript:alert(1)) *d* @team #1 \\| ![y](z) &amp;lt; \n\n# e"
@@ -156,10 +156,7 @@ def test_a_folder_that_cant_be_written_to_is_named(tmp_path: Path) -> None:
 
 
 def test_a_write_that_breaks_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_self: Path, _target: Path) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(Path, "replace", Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(UsageError, match="No space left"):
         reports.write(report(), tmp_path)
     assert list(tmp_path.iterdir()) == []

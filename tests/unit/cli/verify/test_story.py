@@ -4,7 +4,7 @@ The rest of it is played on the embedded AWS.
 """
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from itertools import chain, repeat
 from types import SimpleNamespace
@@ -52,8 +52,17 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A story of which nothing is asked."""
     deployment = SimpleNamespace(settings=Target(ACCOUNT, REGION), now=lambda: SINCE, sleep=None)
     monkeypatch.setattr(story, "Aws", lambda _deployment: None)
-    scene: Any = SimpleNamespace(deployment=deployment, names=None)
-    return Story(scene, 180, 600, a="i-1")
+    names = SimpleNamespace(role=str, tag_key="key", alarm="halt")
+    profiles = {each: f"profile/{each}" for each in ("a", "b", "foreign")}
+    scene: Any = SimpleNamespace(deployment=deployment, names=names, profiles=profiles)
+    return Story(scene, 180, 600, a="i-a", b="i-b")
+
+
+@contextmanager
+def fails(match: str) -> Iterator[None]:
+    """A step does, for that reason; if it is empty, the step passes."""
+    with pytest.raises(StepFailedError, match=match) if match else nullcontext():
+        yield
 
 
 def records(monkeypatch: pytest.MonkeyPatch, *roles: RoleUseView, unknown: str = "") -> None:
@@ -81,15 +90,15 @@ def test_without_a_record_the_steps_are_skipped(
             step()
 
 
-@pytest.mark.parametrize(("seconds", "fails"), [(59, False), (61, True)])
+@pytest.mark.parametrize(("seconds", "late"), [(59, False), (61, True)])
 def test_calls_and_deliveries_of_a_former_role_after_it_was_replaced_fail_the_steps(
-    played: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, *, fails: bool
+    played: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, *, late: bool
 ) -> None:
     """That is no record that is late: a process that starts after a replace has the new role."""
     records(monkeypatch, held(), held(delivered=seconds, used=seconds, carried=False))
     played.trail_until = SINCE
     for step, what in ((played.delivered, "EC2 got credentials of"), (played.in_use, "the instance called with")):
-        with pytest.raises(StepFailedError if fails else StepSkippedError, match=what if fails else "not in Cloud"):
+        with pytest.raises(StepFailedError if late else StepSkippedError, match=what if late else "not in Cloud"):
             step()
     played.given = SINCE + timedelta(seconds=30)  # by the story itself, for a moment
     with pytest.raises(StepSkippedError):
@@ -126,8 +135,6 @@ def test_a_role_that_a_follow_up_gives_back_unseen_is_taken_again(played: Any, m
     taken: list[str] = []
     entries = iter([{}, {}, {"cause": "sweep"}, {"cause": "sweep"}])
     played.deployment = looked_at(is_over=True)
-    played.names = SimpleNamespace(role=str)
-    played.scene = SimpleNamespace(profiles={"b": "profile/b"})
     played.aws = SimpleNamespace(call=lambda _action, **asked: taken.append(asked["AssociationId"]))
     monkeypatch.setattr(played, "association", lambda _instance: next(shown))
     monkeypatch.setattr(played, "_newest", lambda: next(entries))
@@ -170,7 +177,7 @@ class Changer:
 
 
 @pytest.mark.parametrize(
-    ("foreign", "own", "fails"),
+    ("foreign", "own", "why"),
     [
         ("UnauthorizedOperation", [], ""),
         ("", [], "IAM allows ec2:Disassociate"),
@@ -181,25 +188,27 @@ class Changer:
     ],
 )
 def test_a_refusal_counts_by_its_code_and_between_calls_that_are_allowed(
-    played: Any, monkeypatch: pytest.MonkeyPatch, foreign: str, own: list[str], fails: str
+    played: Any, monkeypatch: pytest.MonkeyPatch, foreign: str, own: list[str], why: str
 ) -> None:
     changer = played.changer = Changer(foreign, chain(own, repeat("")))
-    played.a, played.b = "i-a", "i-b"
-    played.names = SimpleNamespace(role=str)
-    played.scene = SimpleNamespace(profiles={each: f"profile/{each}" for each in ("a", "b", "foreign")})
     played.deployment = looked_at(is_over=True)
     monkeypatch.setattr(played, "association", lambda of: carried("1", "foreign" if of == "i-b" else changer.gave))
     monkeypatch.setattr(played, "_stays", lambda *_: None)
-    with pytest.raises(StepFailedError, match=fails) if fails else nullcontext():
+    with fails(why):
         played.iam()
-    assert changer.gave == "b" or fails
+    assert changer.gave == "b" or why
+
+
+def verdict(status: str, *why: Reason) -> dict[str, Any]:
+    """What a row says of itself."""
+    return layout.to_attributes({"status": status, "status_reason": sentence(why), "status_details": details(why)})
 
 
 ROLLS, BACK = ("Rolling out", "i-b"), ("Published", "i-b")
 
 
 @pytest.mark.parametrize(
-    ("edit", "alarm", "back", "fails"),
+    ("edit", "alarm", "back", "why"),
     [
         (ROLLS, "halt", BACK, ""),
         (BACK, "halt", BACK, "the row key=b is Published, and not Rolling out"),
@@ -214,14 +223,10 @@ ROLLS, BACK = ("Rolling out", "i-b"), ("Published", "i-b")
     ],
 )
 def test_waves_fail_at_each_promise_that_isn_t_kept(
-    played: Any, monkeypatch: pytest.MonkeyPatch, *, edit: Any, alarm: str, back: Any, fails: str
+    played: Any, monkeypatch: pytest.MonkeyPatch, *, edit: Any, alarm: str, back: Any, why: str
 ) -> None:
     """`edit` and `back` are what the row says of each, and whose role they change; `alarm` is which one halts it."""
     row, shown = dict[str, Any](), dict[str, Association | None]({"i-a": carried("1", "b")})
-
-    def says(status: str, *why: Reason) -> None:
-        said = {"status": status, "status_reason": sentence(why), "status_details": details(why)}
-        row.update(layout.to_attributes(said))
 
     def call(action: str, **asked: Any) -> None:
         if action == "ec2:CreateTags":
@@ -230,17 +235,15 @@ def test_waves_fail_at_each_promise_that_isn_t_kept(
             status, changes = edit if "rollout" in asked["Item"] else back
             role = None if status == "gap" else carried("2", asked["Item"]["role"]["S"])
             shown.update(dict.fromkeys(changes.split(), role))
-            says(status)
+            row.update(verdict(status))
         elif alarm:
-            says("Halted", ReasonCode.ALARM_RINGS(wave=1, waves=2, alarm=alarm))
+            row.update(verdict("Halted", ReasonCode.ALARM_RINGS(wave=1, waves=2, alarm=alarm)))
 
-    played.a, played.b, played.aws = "i-a", "i-b", SimpleNamespace(call=call)
-    played.names = SimpleNamespace(role=str, tag_key="key", alarm="halt")
-    played.scene = SimpleNamespace(profiles={each: f"profile/{each}" for each in "ab"})
+    played.aws = SimpleNamespace(call=call)
     played.deployment = looked_at(SimpleNamespace(table=SimpleNamespace(get_row=lambda _: row)), is_over=True)
     played.association, played.free_b, played._stays = shown.get, lambda: None, played._is_still  # noqa: SLF001  # a look is enough
     monkeypatch.setattr(story, "allow_no_change", lambda _: None)
-    with pytest.raises(StepFailedError, match=fails) if fails else nullcontext():
+    with fails(why):
         played.waves()
 
 
@@ -263,7 +266,7 @@ def test_an_instance_that_ec2_doesn_t_show_yet_is_waited_for(played: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    ("status", "why", "fails"),
+    ("status", "said", "why"),
     [
         ("Rejected", ReasonCode.MISSING(what="role 'x' doesn't exist", account="1"), ""),
         ("Rejected", ReasonCode.MISSING(what="role 'y' doesn't exist", account="1"), "for another reason"),
@@ -271,12 +274,10 @@ def test_an_instance_that_ec2_doesn_t_show_yet_is_waited_for(played: Any) -> Non
         ("Published", ReasonCode.IN_EFFECT(), "is Published, and not Rejected"),
     ],
 )
-def test_a_verdict_for_another_reason_is_none(played: Any, status: str, why: Reason, fails: str) -> None:
-    row = layout.to_attributes({"status": status, "status_reason": str(why), "status_details": details([why])})
-    app = SimpleNamespace(table=SimpleNamespace(get_row=lambda _: row))
-    played.names = SimpleNamespace(tag_key="key")
+def test_a_verdict_for_another_reason_is_none(played: Any, status: str, said: Reason, why: str) -> None:
+    app = SimpleNamespace(table=SimpleNamespace(get_row=lambda _: verdict(status, said)))
     played.deployment = looked_at(app, is_over=True)
-    with pytest.raises(StepFailedError, match=fails) if fails else nullcontext():
+    with fails(why):
         played._row_becomes("a", Status.REJECTED, ReasonCode.MISSING(what="role 'x' doesn't exist"))  # noqa: SLF001  # a part of two steps
 
 

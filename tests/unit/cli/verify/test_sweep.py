@@ -1,23 +1,12 @@
 """`verify --sweep` says what it couldn't remove or look at. Transcripts show the rest."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import click
-import pytest
 from click.testing import CliRunner, Result
 
-from fixtures.verification import VerifiedAccount, verified_account
+from fixtures.verification import VerifiedAccount
 from rolekeeper_cli.options import Options
 from rolekeeper_verify.names import Names
 from rolekeeper_verify.sweep import swept
-
-
-@pytest.fixture
-def account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VerifiedAccount]:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    with verified_account() as made:
-        yield made
 
 
 def sweep(account: VerifiedAccount) -> Result:
