@@ -19,55 +19,29 @@ from rolekeeper_cli.plan.view import (
     PlanView,
 )
 from rolekeeper_cli.row.view import ColumnChangeView, MappingView, NotInEffectView, PacedView, PlannedEditView
-from rolekeeper_cli.shell.view import View
 from rolekeeper_cli.target.view import UnseenTargetView
 
 COMMAND = "rolekeeper plan -o json"
-
-
-def unknown[Kind: View](kind: type[Kind]) -> Kind:
-    values: dict[str, Any] = dict.fromkeys(kind.fields)
-    return kind(**values)
 
 
 def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> PlanView:
     """A plan with this many of everything, in which all that others wrote is this text."""
     at: dict[str, Any] = {"account": "111111111111", "region": "us-east-1"}
     moment = {"at": "2030-01-01T00:00:00+00:00", "expires": text, "attach": 0, "replace": 0, "detach": 3}
-    edit = PlannedEditView(
-        mapping=text,
-        kind="changed",
-        columns={"role": ColumnChangeView(from_=text, to=text)},
-        status="Published",
-        takes_effect=True,
-        needs_approval=False,
-        own_edit=False,
-        reason=text,
-        note=text,
-        effect={"attach": 0, "replace": 3, "detach": 0, "later": [moment]},
-        foreign=0,
-    )
-    held = edit.but(status="Held", takes_effect=False, needs_approval=True, own_edit=True)
-    bad = edit.but(kind="new", status="Rejected", takes_effect=False, effect=None)
-    move = PermissionsView(
-        account=at["account"],
-        from_=text,
-        to=text,
-        instances=3,
-        gained=[text] * 20,
-        lost=[text],
-        unknown=text,
-        severe=[],
-    )
-    decided: dict[str, Any] = {"action": "Replace", "code": "differs", "role": text, "mapping": text, "revision": 1}
-    change = PlannedChangeView(
-        **at, instance="i-1", name=text, state="running", from_=text, to=text, reason=text, **decided
-    )
-    missing = unknown(NotInEffectView).but(brief=f"{text} isn't judged yet")
-    waiting = unknown(MappingView).but(mapping=text, not_in_effect=[missing])
-    counts: dict[str, Any] = dict.fromkeys(("nothing", "attach", "detach", "wait", "hold"), 0)
+    columns = {"role": ColumnChangeView(from_=text, to=text)}
+    effect = {"attach": 0, "replace": 3, "detach": 0, "later": [moment]}
+    edit = PlannedEditView.of_nothing().but(mapping=text, reason=text, note=text, columns=columns, effect=effect)
+    edit = edit.but(kind="changed", status="Published")
+    held = edit.but(status="Held", needs_approval=True, own_edit=True)
+    bad = edit.but(kind="new", status="Rejected", effect=None)
+    permissions = {"gained": [text] * 20, "lost": [text], "unknown": text, "severe": []}
+    move = PermissionsView(account=at["account"], from_=text, to=text, instances=3, **permissions)
+    change = PlannedChangeView.of_nothing().but(**at, instance="i-1", name=text, from_=text, to=text, reason=text)
+    change = change.but(action="Replace")
+    missing = NotInEffectView.of_nothing().but(brief=f"{text} isn't judged yet")
+    waiting = MappingView.of_nothing().but(mapping=text, not_in_effect=[missing])
     account = AccountChangesView(account=at["account"], instances=instances, changes=instances)
-    counts |= {"replace": instances, "changes": instances, "instances": instances, "percent": 100.0}
+    counts = PlanCountsView.of_nothing().but(changes=instances, instances=instances)
     whole = PlanView(
         changes=[change] * instances,
         mappings=[edit, held, bad] * many,
@@ -76,7 +50,7 @@ def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> Pl
         waiting=[waiting] * many,
         withheld=text,
         unseen=[UnseenTargetView(**at, reason=text)] * many,
-        summary=PlanCountsView(**counts, accounts=[account, account.but(account="222222222222")]),
+        summary=counts.but(accounts=[account, account.but(account="222222222222")]),
     )
     return whole.but(**parts)
 

@@ -35,11 +35,9 @@ def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: Des
     desk.quiet()
     desk.world.large_pages()
     terminal("plan")
-    assert desk.world.writes == []
-    assert desk.world.mutations == []
+    assert [*desk.world.writes, *desk.world.mutations] == []
     counted = desk.world.calls.counted()
-    assert counted["DescribeInstances"] == 1
-    assert counted["DescribeIamInstanceProfileAssociations"] == 1
+    assert (counted["DescribeInstances"], counted["DescribeIamInstanceProfileAssociations"]) == (1, 1)
 
 
 def test_a_usual_fleet_fits_one_screen_and_the_rest_is_counted(
@@ -61,9 +59,7 @@ def test_a_usual_fleet_fits_one_screen_and_the_rest_is_counted(
 
 
 def test_instances_of_other_accounts_that_change_alike_are_named_with_these() -> None:
-    nothing: dict[str, Any] = dict.fromkeys(PlannedChangeView.fields)
-    blank = PlannedChangeView(**nothing)
-    rows = [blank.but(account=account) for account in ("222222222222", "111111111111")]
+    rows = [PlannedChangeView.of_nothing().but(account=account) for account in ("222222222222", "111111111111")]
     home = Target("111111111111", "us-east-1")
     assert command._instance(rows, home) == "2 instances in 111111111111, 222222222222"  # noqa: SLF001  # as it is drawn
     assert command._instance(rows[1:] * 2, home) == "2 instances"  # noqa: SLF001  # the same
