@@ -214,51 +214,51 @@ def test_an_edit_that_overtakes_the_approval_ends_it(
 # ---- something moved ----
 
 
+def damage(desk: Desk, *instances: str) -> None:
+    for each in instances:
+        desk.world.garble(layout.record_key(desk.world.key(each)))
+
+
 @pytest.mark.parametrize(
     ("move", "words"),
     [
-        (lambda desk, one: desk.world.tag(one, app="db"), "has other tags: tag app was 'web', and is 'db'"),
-        (lambda desk, one: desk.world.tag(one, late="yes"), "tag late was not there, and is 'yes'"),
-        (lambda desk, one: desk.world.untag(one, "app"), "tag app was 'web', and is not there"),
-        (lambda desk, one: desk.world.attach_by_hand(one, "theirs"), "had no role, and has theirs (iip-assoc-"),
+        (lambda desk, one, _: desk.world.tag(one, app="db"), "has other tags: tag app was 'web', and is 'db'"),
+        (lambda desk, one, _: desk.world.tag(one, late="yes"), "tag late was not there, and is 'yes'"),
+        (lambda desk, one, _: desk.world.untag(one, "app"), "tag app was 'web', and is not there"),
+        (lambda desk, one, _: desk.world.attach_by_hand(one, "theirs"), "had no role, and has theirs (iip-assoc-"),
         (
-            lambda desk, _: desk.edit("app=web", role="db"),
+            lambda desk, *_: desk.edit("app=web", role="db"),
             "was governed by app=web (revision 1), and is by app=web (rev",
         ),
-        (lambda desk, _: desk.edit("app=*", role="db", priority=1), "is by app=* (revision 1)"),
-        (lambda desk, one: desk.world.stop(one), ""),
-        (lambda desk, one: desk.world.truth.terminate(one), "has ended"),
-        (lambda desk, _: desk.world.running(app="web"), "which the plan left alone, would change too: app=web gives"),
+        (lambda desk, *_: desk.edit("app=*", role="db", priority=1), "is by app=* (revision 1)"),
+        (lambda desk, one, _: desk.world.truth.terminate(one), "has ended"),
+        (lambda desk, *_: desk.world.running(app="web"), "which the plan left alone, would change too: app=web gives"),
+        (damage, "(one) can't be read: "),
     ],
-    ids=["tag", "another tag", "tag gone", "association", "revision", "mapping", "stopped", "gone", "a new one"],
+    ids=["tag", "another tag", "tag gone", "association", "revision", "mapping", "gone", "a new one", "record"],
 )
 def test_what_moved_since_is_named_and_nothing_is_applied(
-    terminal: Terminal, desk: Desk, plan: str, move: Callable[[Desk, str], Any], words: str
+    terminal: Terminal, desk: Desk, plan: str, move: Callable[..., Any], words: str
 ) -> None:
     desk.edit("app=web", role="web")
-    one = desk.world.running(app="web", Name="one")
+    one, other = desk.world.running(app="web", Name="one"), desk.world.running()
     terminal("plan", "--out", plan)
-    move(desk, one)
+    move(desk, one, other)
     desk.world.wait(5)
     desk.quiet()
-    if not words:
-        # Attaching takes a stopped instance too: nothing that the plan rests on moved.
-        terminal.reconciles(one)
-        assert terminal("apply", plan).exit_code == 0
-        return
-    untouched(desk, terminal("apply", plan), words)
-
-
-def test_a_record_that_was_damaged_since_is_named(terminal: Terminal, desk: Desk, plan: str) -> None:
-    desk.edit("app=web", role="web")
-    damaged, other = desk.world.running(app="web"), desk.world.running()
-    terminal("plan", "--out", plan)
-    for each in (damaged, other):
-        desk.world.garble(layout.record_key(desk.world.key(each)))
-    desk.quiet()
     ran = terminal("apply", plan)
-    untouched(desk, ran, f"{damaged} can't be read: ")
+    untouched(desk, ran, words)
     assert other not in ran.output
+
+
+def test_a_plan_holds_for_an_instance_that_is_stopped(terminal: Terminal, desk: Desk, plan: str) -> None:
+    """Attaching takes it too: nothing that the plan rests on moved."""
+    desk.edit("app=web", role="web")
+    one = desk.world.running(app="web")
+    terminal("plan", "--out", plan)
+    desk.world.stop(one)
+    terminal.reconciles(one)
+    assert terminal("apply", plan).exit_code == 0
 
 
 def test_a_row_or_a_mapping_that_was_edited_since_is_named(
@@ -318,12 +318,20 @@ def test_what_ec2_doesnt_show_in_time_is_named_with_what_hinders_it(terminal: Te
 # ---- the file ----
 
 
-def test_a_plan_of_another_deployment_is_refused(terminal: Terminal, desk: Desk, plan: str) -> None:
+@pytest.fixture
+def one_plan(terminal: Terminal, desk: Desk, plan: str) -> Path:
+    """A plan that gives an instance its role."""
     desk.edit("app=web", role="web")
+    desk.world.running(app="web")
     terminal("plan", "--out", plan)
-    text = Path(plan).read_text()
-    Path(plan).write_text(text.replace('"region": "us-east-1"', '"region": "eu-west-1"', 1))
-    ran = terminal("apply", plan)
+    desk.quiet()
+    return Path(plan)
+
+
+def test_a_plan_of_another_deployment_is_refused(terminal: Terminal, one_plan: Path) -> None:
+    text = one_plan.read_text()
+    one_plan.write_text(text.replace('"region": "us-east-1"', '"region": "eu-west-1"', 1))
+    ran = terminal("apply", str(one_plan))
     assert (ran.exit_code, "the plan is for account 123456789012, Region eu-west-1" in ran.stderr) == (1, True)
 
 
@@ -340,14 +348,10 @@ def test_a_plan_of_another_deployment_is_refused(terminal: Terminal, desk: Desk,
     ids=["cut", "empty", "yaml", "list", "head", "change"],
 )
 def test_what_is_no_plan_is_refused(
-    terminal: Terminal, desk: Desk, plan: str, spoil: Callable[[str], str], words: str
+    terminal: Terminal, desk: Desk, one_plan: Path, spoil: Callable[[str], str], words: str
 ) -> None:
-    desk.edit("app=web", role="web")
-    desk.world.running(app="web")
-    terminal("plan", "--out", plan)
-    Path(plan).write_text(spoil(Path(plan).read_text()))
-    desk.quiet()
-    ran = terminal("apply", plan)
+    one_plan.write_text(spoil(one_plan.read_text()))
+    ran = terminal("apply", str(one_plan))
     assert (ran.exit_code, f"can't be applied: it {words}" in ran.stderr) == (1, True), ran.output
     assert desk.sent() == []
 
@@ -369,10 +373,7 @@ def test_a_plan_that_fails_midway_leaves_no_file(terminal: Terminal, desk: Desk,
     assert list(Path(plan).parent.iterdir()) == []
 
 
-def test_a_plan_is_for_its_owners_eyes_and_holds_what_it_rests_on(terminal: Terminal, desk: Desk, plan: str) -> None:
-    desk.edit("app=web", role="web")
-    one = desk.world.running(app="web")
-    terminal("plan", "--out", plan)
-    assert Path(plan).stat().st_mode & 0o777 == 0o600
-    [_, change, end] = [json.loads(line) for line in Path(plan).read_text().splitlines()]
-    assert (change["change"]["instance"], change["change"]["tags"], end) == (one, {"app": "web"}, {"end": True})
+def test_a_plan_is_for_its_owners_eyes_and_holds_what_it_rests_on(one_plan: Path) -> None:
+    assert one_plan.stat().st_mode & 0o777 == 0o600
+    [_, change, end] = [json.loads(line) for line in one_plan.read_text().splitlines()]
+    assert (change["change"]["tags"], end) == ({"app": "web"}, {"end": True})
