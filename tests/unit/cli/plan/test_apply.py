@@ -39,6 +39,17 @@ def untouched(desk: Desk, ran: Result, *words: str) -> None:
     assert desk.world.writes == []
 
 
+def in_turn(terminal: Terminal, *acts: Callable[[], object]) -> None:
+    """While the command waits, these happen, one each time."""
+
+    def act() -> None:
+        acts[0]()
+        in_turn(terminal, *acts[1:])
+
+    if acts:
+        terminal.meanwhile = act
+
+
 def the_root_types(monkeypatch: pytest.MonkeyPatch) -> None:
     """The account's root is no person, so nothing is its own edit."""
     root = Caller(f"arn:aws:iam::{ACCOUNT}:root", ACCOUNT, ACCOUNT, "aws")
@@ -72,15 +83,11 @@ def test_what_would_be_held_needs_a_word_and_is_approved_with_it(
     held = "app=web changes too many instances without approval"
     untouched(desk, terminal("apply", plan), held, "give --approve to approve what the plan shows")
 
-    def rolekeeper_works() -> None:
-        desk.publish("app=web")
-        terminal.meanwhile = rolekeeper_publishes
-
-    def rolekeeper_publishes() -> None:
-        desk.streams("app=web")
-        desk.world.reconcile_all(foreign, *ids)
-
-    terminal.meanwhile = rolekeeper_works
+    in_turn(
+        terminal,
+        lambda: desk.publish("app=web"),
+        lambda: [desk.streams("app=web"), desk.world.reconcile_all(foreign, *ids)],
+    )
     ran = terminal("apply", plan, "--approve")
     assert ran.exit_code == 0, ran.output
     assert ran.stdout == "Applied: 3 instances as planned, 1 mapping.\n"
@@ -98,12 +105,11 @@ def test_ones_own_edit_is_written_and_waits_for_another_person(
     rows = ("tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: '*', role: web")
     terminal("plan", "-f", mapping_file(tmp_path, *rows), "--out", plan)
 
-    def rolekeeper_works() -> None:
-        desk.publish("app=web")
-        desk.publish("new=*")
-        terminal.reconciles(other)
-
-    terminal.meanwhile = rolekeeper_works
+    in_turn(
+        terminal,
+        lambda: [desk.publish(tag) for tag in ("app=web", "new=*")],
+        lambda: desk.world.reconcile(other),
+    )
     ran = terminal("apply", plan, "--approve")
     assert ran.exit_code == 4, ran.output
     assert "Not in effect yet: 1 mapping, 3 instances." in ran.stdout
@@ -121,11 +127,7 @@ def test_ones_own_edit_is_written_and_waits_for_another_person(
     terminal.changes_pass(4)
     terminal("plan", "-f", mapping_file(tmp_path, *rows), "--out", plan)
 
-    def rolekeeper_publishes() -> None:
-        desk.publish("app=web")
-        terminal.reconciles(*carriers)
-
-    terminal.meanwhile = rolekeeper_publishes
+    in_turn(terminal, lambda: desk.publish("app=web"), lambda: desk.world.reconcile_all(*carriers))
     assert terminal("apply", plan).exit_code == 0
     assert {desk.world.carries(each) for each in carriers} == {"db"}
 
@@ -183,11 +185,7 @@ def test_a_row_that_isnt_published_as_planned_ends_it(
     desk.world.running(app="web")
     terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"), "--out", plan)
 
-    def role_goes() -> None:
-        desk.delete_role("web")
-        desk.publish("app=web")
-
-    terminal.meanwhile = role_goes
+    terminal.meanwhile = lambda: [desk.delete_role("web"), desk.publish("app=web")]
     ran = terminal("apply", plan)
     assert (ran.exit_code, "not every row was published as planned" in ran.stderr) == (3, True)
     assert "! app=web is Rejected: role 'web' doesn't exist" in ran.stderr
@@ -201,11 +199,8 @@ def test_an_edit_that_overtakes_the_approval_ends_it(
     the_root_types(monkeypatch)
     to_db()
 
-    def rolekeeper_holds() -> None:
-        desk.publish("app=web")
-        terminal.meanwhile = lambda: desk.edit("app=web", role="db", priority=7, edited_by="al")
-
-    terminal.meanwhile = rolekeeper_holds
+    newer = {"role": "db", "priority": 7, "edited_by": "al"}
+    in_turn(terminal, lambda: desk.publish("app=web"), lambda: desk.edit("app=web", **newer))
     ran = terminal("apply", plan, "--approve")
     assert (ran.exit_code, "not every row was published as planned" in ran.stderr) == (4, True), ran.output
     assert "! app=web is Held: " in ran.stderr
@@ -303,11 +298,8 @@ def test_what_ec2_doesnt_show_in_time_is_named_with_what_hinders_it(terminal: Te
     one = desk.world.running(app="web")
     terminal("plan", "--out", plan)
 
-    def rolekeeper_is_refused() -> None:
-        desk.world.calls.before("AssociateIamInstanceProfile", refusing("InvalidParameterValue", "odd"))
-        desk.world.reconcile(one)
-
-    terminal.meanwhile = rolekeeper_is_refused
+    desk.world.calls.before("AssociateIamInstanceProfile", refusing("InvalidParameterValue", "odd"))
+    terminal.reconciles(one)
     ran = terminal("apply", plan)
     assert ran.exit_code == 255
     assert f"! {one}: EC2 refused role web: InvalidParameterValue: odd" in ran.stderr

@@ -126,14 +126,19 @@ def test_each_page_says_who_paused_changes_when_and_why(
 # ---- mapping rm: the row is gone, and its instances may still carry the role ----
 
 
+def works(terminal: Terminal, desk: Desk, *instances: str) -> None:
+    """Rolekeeper judges the row while the command waits, and then looks at these instances."""
+
+    def judge() -> None:
+        desk.publish(WEB)
+        terminal.meanwhile = lambda: instances and desk.world.reconcile_all(*instances)
+
+    terminal.meanwhile = judge
+
+
 def test_rm_ends_with_what_the_deletion_comes_to(terminal: Terminal, desk: Desk, instance: str, case: Case) -> None:
     """A deletion that is held leaves what is published in effect; any other row goes, and its role with it."""
-
-    def then() -> None:
-        desk.publish(WEB)
-        terminal.meanwhile = lambda: desk.world.reconcile(instance)
-
-    terminal.meanwhile = then
+    works(terminal, desk, instance)
     ran = terminal("mapping", "rm", WEB, "--yes")
     is_held = case.code == 4 and case.in_effect > 0
     assert ran.exit_code == (4 if is_held else 0)
@@ -149,13 +154,8 @@ def three(desk: Desk, web_and_db: None) -> list[str]:
 
 
 def removed(terminal: Terminal, desk: Desk, *instances: str) -> tuple[int, list[str]]:
-    """Remove the row; Rolekeeper judges it and looks at instances meanwhile."""
-
-    def then() -> None:
-        desk.publish(WEB)
-        terminal.meanwhile = lambda: instances and desk.world.reconcile_all(*instances)
-
-    terminal.meanwhile = then
+    """Remove the row, and have Rolekeeper look at instances."""
+    works(terminal, desk, *instances)
     ran = terminal("mapping", "rm", WEB, "--yes")
     return ran.exit_code, ran.stderr.splitlines()
 
@@ -271,12 +271,7 @@ def test_a_row_that_is_judged_while_one_waits_counts_as_it_is_judged(
     terminal: Terminal, desk: Desk, instance: str
 ) -> None:
     desk.put(WEB, role="web")
-
-    def then() -> None:
-        desk.publish(WEB)
-        terminal.meanwhile = lambda: desk.world.reconcile(instance)
-
-    terminal.meanwhile = then
+    works(terminal, desk, instance)
     ran = terminal("wait", "--mapping", WEB)
     assert (ran.exit_code, ran.output) == (0, "1 of 1 instance carries what it should.\n")
 
