@@ -139,17 +139,6 @@ def test_a_copy_begins_with_the_columns_of_another(browser: TestClient, desk: De
     assert [name for name, value in typed.items() if f'name="{name}" value="{value}"' not in form] == []
 
 
-def test_what_a_row_excludes_is_edited_and_shown(browser: TestClient, desk: Desk) -> None:
-    desk.edit("workload=web", role="web", not_accounts={"111111111111"})
-    form = browser.get("/mapping/edit", params=WEB).text
-    assert 'name="not_accounts" value="111111111111"' in form
-    assert "Account ids that it is not for" in form
-    plan = text(planned(browser, not_accounts="", not_units="ou-a1b2-c3d4e5f6/*"))
-    assert "not accounts 111111111111 none" in plan
-    assert "not units none ou-a1b2-c3d4e5f6/*" in plan
-    assert "111111111111" in text(browser.get("/mapping", params=WEB))
-
-
 @pytest.mark.parametrize(
     ("button", "column", "value"),
     [({"what": "disable"}, "enabled", "False"), ({"what": "expire", "hours": "8"}, "expires_at", "2026-03-01T17:00:")],

@@ -50,10 +50,6 @@ ROWS: Sequence[Any] = [
     Row(instance="i-2", tags={}, carries="no", revision=cast("float", Decimal("0.5")), ours=False),
 ]
 LAYOUT = Layout([Column("instance"), Column("revision", wide=True)])
-PLAIN = [
-    {"instance": "i-1", "tags": {"app": "wéb"}, "carries": None, "revision": 3, "ours": True},
-    {"instance": "i-2", "tags": {}, "carries": "no", "revision": 0.5, "ours": False},
-]
 
 
 def shown(act: Any, *options: str) -> str:
@@ -274,15 +270,6 @@ def test_a_field_of_a_list_is_asked_of_its_rows_and_a_list_of_a_field() -> None:
     for query in ("[].instance", "[0]", "[?sum]"):
         ran = run(lambda: render.show(NESTED), "--query", query, code=252)
         assert "--query: [] needs a list\n  ask one of its fields: changes, sum, odd, from" in ran.stderr
-
-
-def test_a_name_that_is_python_s_own_is_shown_without_its_mark_and_a_default_not_at_all() -> None:
-    def show() -> None:
-        render.show(Nested(changes=[], sum={}, odd=[], from_="web"))
-
-    assert json.loads(shown(show, "-o", "json")) == {"changes": [], "sum": {}, "odd": [], "from": "web"}
-    assert shown(show, "--query", "from") == "web\n"
-    assert json.loads(shown(lambda: render.show(NESTED), "-o", "json"))["changes"] == PLAIN
 
 
 def test_an_unknown_field_is_refused_before_anything_is_asked(terminal: Terminal, desk: Desk) -> None:
