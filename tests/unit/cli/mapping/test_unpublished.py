@@ -49,16 +49,6 @@ def test_history_says_that_a_held_edit_no_longer_needed_approval(terminal: Termi
     assert " 2 al it no longer needs approval: role: web → db" in shown[1]
 
 
-def test_ones_own_edit_is_anothers_to_approve(terminal: Terminal, held: Desk) -> None:
-    held.edit(TAG, role="db", priority=7, edited_by=CALLER)
-    held.quiet()
-    ran = terminal.types("", "mapping", "approve", TAG)
-    assert (ran.exit_code, ran.stdout) == (1, ""), "it is neither shown nor asked"
-    assert "revision 3 of workload=web is your own edit; it wasn't approved" in ran.stderr
-    assert "another person runs: rolekeeper mapping approve workload=web" in ran.stderr
-    assert held.world.writes == []
-
-
 def test_all_that_others_edited_is_approved_by_one_answer(terminal: Terminal, held: Desk) -> None:
     for tier, by in {"db": "bo", "own": CALLER}.items():
         for _ in range(2):

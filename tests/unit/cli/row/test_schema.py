@@ -16,8 +16,10 @@ from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper.mappings.rows import COLUMNS, KEYS, OURS, PASSING, HomeAccount, read_row, row_of
 from rolekeeper.model.mapping import MappingKey, MappingSpec
+from rolekeeper.storage import layout
 from rolekeeper_cli.row import schema
 from rolekeeper_cli.row.edits import edited
+from rolekeeper_cli.row.use import plain
 from strategies import values
 from strategies.bad_rows import BadRow, corpus
 
@@ -43,38 +45,9 @@ def refuses(*mappings: Any) -> list[str]:
     return [error.message for error in FILE.iter_errors({"mappings": [*mappings]})]
 
 
-def attribute(value: Any) -> dict[str, Any]:
-    """A value of a file in DynamoDB's form: each by its own kind, whatever its column is."""
-    match value:
-        case bool():
-            return {"BOOL": value}
-        case int() | float():
-            return {"N": str(value)}
-        case dict():
-            return {"M": {name: attribute(each) for name, each in value.items()}}
-        case list():
-            every = {type(each) for each in value} <= {str}
-            return {"SS": value} if every else {"L": [attribute(each) for each in value]}
-        case None:
-            return {"NULL": True}
-    return {"S": value}
-
-
-def plain(attribute: dict[str, Any]) -> Any:
-    """A DynamoDB value as a file writes it."""
-    ((kind, value),) = attribute.items()
-    match kind:
-        case "N":
-            number = float(value)
-            return int(number) if number.is_integer() else number
-        case "M":
-            return {name: plain(each) for name, each in value.items()}
-    return value
-
-
 def row(mapping: dict[str, Any]) -> dict[str, Any]:
-    """A mapping of a file as a row."""
-    return {name: attribute(value) for name, value in mapping.items()}
+    """A mapping of a file as a row, each value by its own kind, whatever its column is."""
+    return layout.to_attributes({name: {*it} or it if isinstance(it, list) else it for name, it in mapping.items()})
 
 
 def test_it_is_a_schema_of_draft_7_with_the_columns_that_people_fill_in_and_no_other() -> None:
