@@ -505,7 +505,7 @@ def refuse_own(deployment: Deployment, key: MappingKey, held: Held | None) -> No
 def _approve(deployment: Deployment, key: MappingKey, revision: int) -> None:
     """Sign what is held under a number, as it was shown."""
     held = deployment.app.revisions.read(key).held
-    row = deployment.app.table.get_rows([key]).get(key, {})
+    row = deployment.app.table.get_row(key) or {}
     if held is None or not held.mapping.revision == number_in(row, "held_revision") == revision:
         raise CommandError(f"revision {revision} of {key} is no longer held; it wasn't approved", "look again")
     refuse_own(deployment, key, held)

@@ -102,7 +102,7 @@ _BECAUSE: Mapping[str, str] = {
 }
 
 # Why what is published governs no instance.
-_IDLE = frozenset({"disabled", "expired", "out-of-scope"})
+IDLE: Mapping[str, str] = {"disabled": "is disabled", "expired": "expired", "out-of-scope": "is out of scope"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Effect:
     @property
     def idle(self) -> NotInEffect | None:
         """Why what is published of a row governs no instance; None if it may govern some."""
-        return next((missing for missing in self.missing if missing.code in _IDLE), None)
+        return next((missing for missing in self.missing if missing.code in IDLE), None)
 
     def views(self) -> list[NotInEffectView]:
         return [missing.view() for missing in self.missing]

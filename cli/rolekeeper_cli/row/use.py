@@ -16,7 +16,7 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.row.edits import require_row, to_text
-from rolekeeper_cli.row.effect import GOOD, Effect, of_rows, with_status, worth_saying
+from rolekeeper_cli.row.effect import GOOD, IDLE, Effect, of_rows, with_status, worth_saying
 from rolekeeper_cli.row.names import require_mapping
 from rolekeeper_cli.row.view import EditEntryView, InEffectView, MappingView, WaitingEditView
 
@@ -25,7 +25,7 @@ type Columns = Mapping[str, tuple[str, str]]
 
 def plain(attribute: Any) -> Any:
     """A DynamoDB value as YAML and JSON know it; sets are sorted lists."""
-    return _simple(layout.from_attributes({"it": attribute})["it"])
+    return _simple(layout.plain(attribute))
 
 
 def file_row(row: Attributes, home: HomeAccount) -> tuple[dict[str, Any], tuple[Problem, ...]]:
@@ -169,11 +169,7 @@ def _view(key: MappingKey, row: Attributes, effect: Effect) -> MappingView:
         columns={column.name: values[column.name] for column in (*KEYS, *COLUMNS) if column.name in values},
         status_details=_ours(values.get("status_details"), list),
         in_effect=InEffectView(role=in_effect.spec.role, revision=in_effect.revision) if in_effect else None,
-        idle_because=_IDLE[effect.idle.code] if effect.idle else None,
+        idle_because=IDLE[effect.idle.code] if effect.idle else None,
         waits=WaitingEditView(what=what, role=edit.role, because=edit.because) if edit else None,
         not_in_effect=effect.views(),
     )
-
-
-# Why a published mapping governs no instance.
-_IDLE: Mapping[str, str] = {"disabled": "is disabled", "expired": "expired", "out-of-scope": "is out of scope"}

@@ -110,9 +110,8 @@ def test_a_preview_asks_no_more_than_judging_the_row_does(
     ran = fleet.types("n\n", "mapping", *line.split())
     made = desk.world.calls.counted()
     assert "[y/N]" in ran.stderr
-    assert {name: made[name] for name in ("GetItem", "BatchGetItem", "Query", "DescribeInstances") if name in made} == (
-        calls
-    )
+    counted = ("GetItem", "BatchGetItem", "Query", "DescribeInstances")
+    assert {name: made[name] for name in counted if name in made} == calls
     most = {"GetRole": 2, "ListAttachedRolePolicies": 2, "ListRolePolicies": 2, "GetInstanceProfile": 2}
     assert all(made.get(name, 0) <= number for name, number in most.items()), made
 

@@ -1,108 +1,206 @@
-"""discard: what isn't in effect is dropped, and no instance changes. rollback: an earlier revision is restored."""
+"""What isn't in effect is approved, or dropped without a change of an instance; and an earlier revision is restored."""
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from fixtures.account import mapping_key
 from fixtures.mappings import Desk
-from fixtures.terminal import Terminal
+from fixtures.terminal import CALLER, USER_ID, Terminal, lines
+from rolekeeper.model.mapping import MappingKey
 from rolekeeper.settings import Limits
+from rolekeeper.storage import layout
+from rolekeeper_cli.aws.deployment import Deployment
+from rolekeeper_cli.mapping.command import tell_verdicts
+from rolekeeper_cli.options import Options
+from rolekeeper_cli.row.edits import Written
+from rolekeeper_cli.row.effect import Row
+from rolekeeper_cli.row.use import consent
+from rolekeeper_cli.row.view import EditEntryView
 
-TAG = "app=web"
+pytestmark = pytest.mark.desk(usable=("web", "db"))
+
+TAG = "workload=web"
 
 
-@pytest.fixture(autouse=True)
-def fleet(desk: Desk, web_and_db: None) -> None:  # noqa: ARG001  # they are there
-    """`app=web` gives three instances their role; one change passes without approval."""
-    desk.three_carry("web", TAG)
-    desk.limits = Limits(1, 0)
-    desk.quiet()
+# ---- approve ----
+
+
+@pytest.mark.parametrize(
+    ("by", "claims", "words"),
+    [
+        ("AIDA1", "arn:aws:iam::1:user/team/bob", "approved by bob (AIDA1)"),
+        ("AROA1:bob", "arn:aws:sts::1:assumed-role/ops/carol", "approved by bob (AROA1:bob)"),
+        ("123456789012", "arn:aws:iam::123456789012:root", "approved by root (123456789012)"),
+        ("AIDA1", "me/you", "approved by AIDA1"),
+        ("AIDA1", None, "approved by AIDA1"),
+        (None, None, ""),
+    ],
+)
+def test_who_approved_is_named_with_the_id_that_iam_proves(by: str | None, claims: str | None, words: str) -> None:
+    assert consent(EditEntryView.of_nothing().but(approved_by=by, approver_claims=claims)) == words
+
+
+def test_history_says_that_a_held_edit_no_longer_needed_approval(terminal: Terminal, held: Desk) -> None:
+    held.limits = Limits(2, 0)
+    held.recheck(TAG)
+    shown = lines(terminal("mapping", "history", TAG).stdout)
+    assert " 2 al it no longer needs approval: role: web → db" in shown[1]
+
+
+def test_all_that_others_edited_is_approved_by_one_answer(terminal: Terminal, held: Desk) -> None:
+    for tier, by in {"db": "bo", "own": CALLER}.items():
+        for _ in range(2):
+            held.world.running(tier=tier)
+        held.edit(f"tier={tier}", role="db", edited_by=by)
+    terminal.judges(TAG, "tier=db")
+    ran = terminal.types("y\n", "mapping", "approve", "--all")
+    assert ran.exit_code == 0, ran.output
+    assert ran.stdout == "Revision 1 of tier=db is held.\nRevision 2 of workload=web is held.\n"
+    assert "Left out: tier=own, because it is your own edit; another person approves it." in ran.stderr
+    assert "Instances: 2 to attach, 2 to replace." in ran.stderr
+    assert "Publish 2 edits, which changes 4 instances? [y/N]: y" in ran.stderr
+    assert [held.row(tag)["status"] for tag in (TAG, "tier=db", "tier=own")] == ["Published", "Published", "Held"]
+    ran = terminal("mapping", "approve", "--all", "--yes")
+    assert (ran.exit_code, ran.stderr.splitlines()[-1]) == (0, "Nothing to approve.")
+
+
+@pytest.mark.parametrize("line", [[], [TAG, "--all"], [TAG, "tier=db", "--revision", "2"]])
+def test_an_approval_names_mappings_or_all(terminal: Terminal, line: list[str]) -> None:
+    ran = terminal("mapping", "approve", *line, "--yes")
+    assert (ran.exit_code, "name mappings, or give --all" in ran.stderr) == (252, True)
+
+
+@pytest.mark.usefixtures("terminal")
+def test_what_a_held_or_rejected_row_says_to_type_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    key = MappingKey("a=b", "c d")
+    rows = Row(key, status="Held", held_revision=2), Row(key, role="wbe", status="Rejected")
+    tell_verdicts(Deployment(Options()), Written(rows))
+    said = capsys.readouterr().err
+    assert all(rf"rolekeeper mapping {verb} 'a\=b=c d'" in said for verb in ("approve", "discard", "set")), said
+
+
+def test_an_approval_names_what_is_held_as_it_was_shown(terminal: Terminal, held: Desk) -> None:
+    assert terminal("mapping", "approve", TAG, "--yes", "--no-wait").exit_code == 0
+    key, edit = layout.approval_key(USER_ID, mapping_key(TAG)), held.held(TAG)
+    item = held.world.store.get([key])[key]
+    assert edit
+    assert len(edit.digest) == 64
+    shown = {"revision": 2, "digest": edit.digest, "arn": CALLER, "changes": 2, "takes": 2}
+    assert item | shown == item
+    assert item["expires"] > held.world.clock.now().timestamp()
+
+
+# ---- what another actor does meanwhile ----
+
+
+def newer(desk: Desk) -> None:
+    desk.edit(TAG, role="db", priority=7)
+
+
+def approves(desk: Desk) -> None:
+    desk.approve(TAG, 2)
+
+
+def discards(desk: Desk) -> None:
+    desk.discard(TAG)
+
+
+# By the command, and the call before or after which another actor acts; how it ends, and what the row is then.
+@pytest.mark.parametrize(
+    ("line", "act", "code", "said", "row"),
+    [
+        ("approve before BatchGetItem", newer, 1, "revision 2 of {} is no longer held", {"held_revision": 3}),
+        ("approve after PutItem", newer, 4, "! {} is Held: ", {"held_revision": 3, "status_revision": 1}),
+        ("approve after PutItem", discards, 1, "revision 2 of {} was discarded meanwhile", {"status_revision": 1}),
+        (
+            "discard before PutItem",
+            approves,
+            1,
+            "revision 2 of {} was published meanwhile; what you wrote is another edit, Published",
+            {"role": "web", "status_revision": 3},
+        ),
+        (
+            "discard before PutItem",
+            newer,
+            1,
+            "another actor edited {} meanwhile; nothing was discarded, and the row is Held",
+            {"priority": 7, "held_revision": 3},
+        ),
+    ],
+)
+def test_what_another_actor_does_meanwhile_is_said_and_stays(
+    terminal: Terminal, held: Desk, line: str, act: Callable[[Desk], None], code: int, said: str, row: dict[str, Any]
+) -> None:
+    command, when, call = line.split()
+    getattr(held.world.calls, when)(call, lambda: act(held))
+    terminal.judges(TAG)
+    ran = terminal("mapping", command, TAG, "--yes")
+    assert (ran.exit_code, said.format(TAG) in ran.stderr) == (code, True), ran.output
+    assert held.row(TAG) | row == held.row(TAG)
+
+
+@pytest.mark.parametrize("command", ["discard", "approve"])
+def test_what_the_row_calls_held_and_no_longer_is_stays(terminal: Terminal, held: Desk, command: str) -> None:
+    held.set(TAG, held_revision=7)
+    held.quiet()
+    ran = terminal("mapping", command, TAG, "--yes")
+    assert (ran.exit_code, held.world.writes) == (1, [])
+    assert "revision 7 of workload=web is no longer held; nothing was changed" in ran.stderr
 
 
 # ---- discard ----
 
 
-def test_a_held_row_that_was_never_in_effect_goes(terminal: Terminal, desk: Desk) -> None:
-    for _ in range(2):
-        desk.world.running(app="new")
+def new_row(desk: Desk) -> None:
+    desk.limits = Limits(0, 0)
+    desk.world.running(app="new")
     desk.edit("app=new", role="db")
-    terminal.judges("app=new")
-    ran = terminal.types("y\n", "mapping", "discard", "app=new")
-    assert "This deletes the row, which was never in effect; no instance changes." in ran.stderr
-    assert (ran.exit_code, "Discarded. The row is gone." in ran.stderr) == (0, True), ran.output
-    assert desk.row("app=new") == {}
 
 
-def test_a_discard_ends_with_what_the_row_is_then(terminal: Terminal, desk: Desk) -> None:
-    desk.edit(TAG, role="db")
-    desk.delete_role("web")
-    terminal.judges(TAG)
-    ran = terminal("mapping", "discard", TAG, "--yes")
-    assert (ran.exit_code, "Discarded. The row is Rejected." in ran.stderr) == (3, True), ran.output
-
-
-def test_a_discard_that_an_approval_overtook_says_that_it_is_another_edit(terminal: Terminal, desk: Desk) -> None:
-    desk.edit(TAG, role="db")
-    desk.world.calls.before("PutItem", lambda: desk.approve(TAG, 2))
-    terminal.judges(TAG)
-    ran = terminal("mapping", "discard", TAG, "--yes")
-    assert ran.exit_code == 1
-    assert "revision 2 of app=web was published meanwhile; what you wrote is another edit, Published" in ran.stderr
-    assert (desk.row(TAG)["role"], desk.shows(TAG)[::2]) == ("web", ("Published", 3))
-
-
-def test_a_newer_edit_is_never_discarded(terminal: Terminal, desk: Desk) -> None:
-    desk.edit(TAG, role="db")
-    desk.world.calls.before("PutItem", lambda: desk.edit(TAG, role="db", priority=7))
-    terminal.judges(TAG)
-    ran = terminal("mapping", "discard", TAG, "--yes")
-    assert ran.exit_code == 1
-    assert "another actor edited app=web meanwhile; nothing was discarded, and the row is Held" in ran.stderr
-    assert (desk.row(TAG)["priority"], desk.row(TAG)["held_revision"]) == (7, 3)
-
-
-def test_a_deletion_that_isnt_judged_yet_is_discarded(terminal: Terminal, desk: Desk) -> None:
-    desk.delete(TAG)
-    terminal.judges(TAG)
-    ran = terminal("mapping", "discard", TAG, "--yes")
-    assert (ran.exit_code, desk.shows(TAG)[::2]) == (0, ("Published", 1)), ran.output
-
-
-def test_an_edit_that_comes_meanwhile_is_left_alone(terminal: Terminal, desk: Desk) -> None:
-    desk.edit(TAG, role="nobody")
-    desk.world.calls.before("PutItem", lambda: desk.put(TAG, role="db"))
-    ran = terminal("mapping", "discard", TAG, "--yes", "--no-wait")
-    assert (ran.exit_code, "another actor changed app=web since the plan" in ran.stderr) == (1, True)
-    assert desk.row(TAG)["role"] == "db"
-
-
-@pytest.mark.parametrize("command", ["discard", "approve"])
-def test_what_the_row_calls_held_and_no_longer_is_stays(terminal: Terminal, desk: Desk, command: str) -> None:
-    desk.edit(TAG, role="db")
-    desk.set(TAG, held_revision=7)
-    desk.quiet()
-    ran = terminal("mapping", command, TAG, "--yes")
-    assert (ran.exit_code, desk.world.writes) == (1, [])
-    assert "revision 7 of app=web is no longer held; nothing was changed" in ran.stderr
+@pytest.mark.parametrize(
+    ("before", "tag", "code", "left"),
+    [
+        (new_row, "app=new", 0, "gone"),
+        (lambda desk: desk.delete_role("web"), TAG, 3, "Rejected"),
+        (lambda desk: desk.delete(TAG), TAG, 0, "Published"),
+    ],
+)
+def test_a_discard_ends_with_what_the_row_is_then(
+    terminal: Terminal, held: Desk, before: Callable[[Desk], None], tag: str, code: int, left: str
+) -> None:
+    before(held)
+    terminal.judges(tag)
+    ran = terminal("mapping", "discard", tag, "--yes")
+    assert (ran.exit_code, f"Discarded. The row is {left}." in ran.stderr) == (code, True), ran.output
+    assert held.row(tag).get("status", "gone") == left
 
 
 # ---- rollback ----
 
 
-def test_a_rollback_that_changes_too_much_waits_for_approval_each_time(terminal: Terminal, desk: Desk) -> None:
-    desk.limits = Limits(25, 20)
+@pytest.fixture
+def changed(desk: Desk) -> Desk:
+    """A mapping at its second revision, by which three instances carry another role."""
+    ids = desk.three_carry("web", TAG)
     desk.edit(TAG, role="db")
-    desk.world.reconcile_all(*desk.sent_ids())
+    desk.world.reconcile_all(*ids)
+    return desk
+
+
+@pytest.mark.usefixtures("changed")
+def test_a_rollback_that_changes_too_much_waits_for_approval_each_time(terminal: Terminal) -> None:
     terminal.one_change_passes()
     terminal.judges(TAG)
-    for said in ("! app=web is Held: it would ", "Nothing to write: the table says so already."):
+    for said in ("! workload=web is Held: it would ", "Nothing to write: the table says so already."):
         ran = terminal("mapping", "rollback", TAG, "--to", "1", "--yes")
         assert (ran.exit_code, said in ran.stderr) == (4, True), ran.output
 
 
-def test_a_rollback_goes_back_one_revision_and_never_to_a_deletion(terminal: Terminal, desk: Desk) -> None:
-    desk.limits = Limits(25, 20)
-    desk.delete(TAG)
-    desk.publish(TAG)
-    desk.edit(TAG, role="db")
+def test_a_rollback_goes_back_one_revision_and_never_to_a_deletion(terminal: Terminal, changed: Desk) -> None:
+    changed.remove(TAG)
+    changed.edit(TAG, role="web", priority=7)
     ran = terminal("mapping", "rollback", TAG, "--yes", "--no-wait")
-    assert ran.stderr.startswith("Revision 1:")
-    assert desk.row(TAG)["role"] == "web"
+    assert ran.stderr.startswith("Revision 2:")
+    assert changed.row(TAG)["role"] == "db"

@@ -19,55 +19,29 @@ from rolekeeper_cli.plan.view import (
     PlanView,
 )
 from rolekeeper_cli.row.view import ColumnChangeView, MappingView, NotInEffectView, PacedView, PlannedEditView
-from rolekeeper_cli.shell.view import View
 from rolekeeper_cli.target.view import UnseenTargetView
 
 COMMAND = "rolekeeper plan -o json"
-
-
-def unknown[Kind: View](kind: type[Kind]) -> Kind:
-    values: dict[str, Any] = dict.fromkeys(kind.fields)
-    return kind(**values)
 
 
 def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> PlanView:
     """A plan with this many of everything, in which all that others wrote is this text."""
     at: dict[str, Any] = {"account": "111111111111", "region": "us-east-1"}
     moment = {"at": "2030-01-01T00:00:00+00:00", "expires": text, "attach": 0, "replace": 0, "detach": 3}
-    edit = PlannedEditView(
-        mapping=text,
-        kind="changed",
-        columns={"role": ColumnChangeView(from_=text, to=text)},
-        status="Published",
-        takes_effect=True,
-        needs_approval=False,
-        own_edit=False,
-        reason=text,
-        note=text,
-        effect={"attach": 0, "replace": 3, "detach": 0, "later": [moment]},
-        foreign=0,
-    )
-    held = edit.but(status="Held", takes_effect=False, needs_approval=True, own_edit=True)
-    bad = edit.but(kind="new", status="Rejected", takes_effect=False, effect=None)
-    move = PermissionsView(
-        account=at["account"],
-        from_=text,
-        to=text,
-        instances=3,
-        gained=[text] * 20,
-        lost=[text],
-        unknown=text,
-        severe=[],
-    )
-    decided: dict[str, Any] = {"action": "Replace", "code": "differs", "role": text, "mapping": text, "revision": 1}
-    change = PlannedChangeView(
-        **at, instance="i-1", name=text, state="running", from_=text, to=text, reason=text, **decided
-    )
-    missing = unknown(NotInEffectView).but(brief=f"{text} isn't judged yet")
-    waiting = unknown(MappingView).but(mapping=text, not_in_effect=[missing])
-    counts: dict[str, Any] = dict.fromkeys(("nothing", "attach", "detach", "wait", "hold"), 0)
+    columns = {"role": ColumnChangeView(from_=text, to=text)}
+    effect = {"attach": 0, "replace": 3, "detach": 0, "later": [moment]}
+    edit = PlannedEditView.of_nothing().but(mapping=text, reason=text, note=text, columns=columns, effect=effect)
+    edit = edit.but(kind="changed", status="Published")
+    held = edit.but(status="Held", needs_approval=True, own_edit=True)
+    bad = edit.but(kind="new", status="Rejected", effect=None)
+    permissions = {"gained": [text] * 20, "lost": [text], "unknown": text, "severe": []}
+    move = PermissionsView(account=at["account"], from_=text, to=text, instances=3, **permissions)
+    change = PlannedChangeView.of_nothing().but(**at, instance="i-1", name=text, from_=text, to=text, reason=text)
+    change = change.but(action="Replace")
+    missing = NotInEffectView.of_nothing().but(brief=f"{text} isn't judged yet")
+    waiting = MappingView.of_nothing().but(mapping=text, not_in_effect=[missing])
     account = AccountChangesView(account=at["account"], instances=instances, changes=instances)
-    counts |= {"replace": instances, "changes": instances, "instances": instances, "percent": 100.0}
+    counts = PlanCountsView.of_nothing().but(changes=instances, instances=instances)
     whole = PlanView(
         changes=[change] * instances,
         mappings=[edit, held, bad] * many,
@@ -76,7 +50,7 @@ def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> Pl
         waiting=[waiting] * many,
         withheld=text,
         unseen=[UnseenTargetView(**at, reason=text)] * many,
-        summary=PlanCountsView(**counts, accounts=[account, account.but(account="222222222222")]),
+        summary=counts.but(accounts=[account, account.but(account="222222222222")]),
     )
     return whole.but(**parts)
 
@@ -102,6 +76,8 @@ def headings(text: str) -> list[str]:
 
 # ---- the page ----
 
+EDIT, HELD, _ = plan().mappings
+
 
 def test_what_needs_attention_comes_first() -> None:
     assert headings(page(plan(), "here", COMMAND)) == [
@@ -122,7 +98,7 @@ def test_what_needs_attention_comes_first() -> None:
     ("parts", "line"),
     [
         ({}, "nothing changes"),
-        ({"mappings": plan().mappings[:1]}, "1 mapping edited, no instance would change"),
+        ({"mappings": [EDIT]}, "1 mapping edited, no instance would change"),
         (
             {"mappings": plan().mappings, "permissions": plan().permissions},
             "3 mappings edited (1 Held, 1 Rejected), no instance would change; 3 to gain severe permissions",
@@ -138,20 +114,23 @@ def test_the_first_line_says_what_it_comes_to(parts: dict[str, Any], line: str) 
     assert shown(**parts).splitlines()[:2] == [MARKER, f"### Rolekeeper plan: {line}"]
 
 
-def test_an_edit_that_expires_says_what_happens_then() -> None:
-    edit = plan().mappings[0]
-    assert "| replace 3<br>at 2030-01-01T00:00:00Z: detach 3 | published: `x` |" in shown(mappings=[edit])
-
-
-def test_an_edit_that_another_person_wrote_may_be_approved_by_who_made_the_plan() -> None:
-    held = plan().mappings[1].but(own_edit=False)
-    assert "; to approve it: `rolekeeper mapping approve x=`\n" in shown(mappings=[held])
-
-
-def test_a_held_deletion_of_a_row_that_the_file_has_names_what_keeps_it() -> None:
-    step = "deleting it would detach 3; to keep it: rolekeeper mapping discard x"
-    bad = plan().mappings[1].but(needs_approval=False, reason=step, note="deleting it would detach 3")
-    assert f"- `x` would be **Held**: `{step}`\n" in shown(mappings=[bad])
+@pytest.mark.parametrize(
+    ("parts", "line"),
+    [
+        ({"mappings": [EDIT]}, "| replace 3<br>at 2030-01-01T00:00:00Z: detach 3 | published: `x` |"),
+        ({"mappings": [HELD.but(own_edit=False)]}, "; to approve it: `rolekeeper mapping approve x=`\n"),
+        (
+            {"mappings": [HELD.but(needs_approval=False, reason="a held deletion; to keep it: discard", note="short")]},
+            "- `x` would be **Held**: `a held deletion; to keep it: discard`\n",
+        ),
+        ({"paced": plan("web").paced}, "- `3 roles are taken away (web 3), 2 of them in 10 minutes, and 1 that are"),
+        ({"waiting": plan("web").waiting}, "- `web isn't judged yet`\n"),
+        ({"unseen": plan("web").unseen}, "- `111111111111/us-east-1`: `web`\n"),
+    ],
+    ids=["expires", "another's", "deletion", "pace", "row that waits", "target"],
+)
+def test_each_part_says_what_it_is_about(parts: dict[str, Any], line: str) -> None:
+    assert line in shown(**parts)
 
 
 def test_severe_permissions_are_apart_and_only_some_of_many_are_named() -> None:
@@ -187,16 +166,6 @@ def test_each_account_has_its_own_counts_and_each_instance_its_whole_name() -> N
         "| detach | `222222222222/us-east-1/i-1`",
         "| attach | `111111111111/us-east-1/i-1`",
     ]
-
-
-def test_a_pace_a_row_that_waits_and_a_target_that_is_left_out() -> None:
-    text = page(plan("web"), "here", COMMAND)
-    pace = (
-        "3 roles are taken away (web 3), 2 of them in 10 minutes, and 1 that are approved; the others wait their turn"
-    )
-    assert f"- `{pace}`\n" in text
-    assert "- `web isn't judged yet`\n" in text
-    assert "- `111111111111/us-east-1`: `web`\n" in text
 
 
 # ---- it is short enough for a comment ----

@@ -35,11 +35,9 @@ def test_it_writes_nothing_and_asks_for_pages_only(terminal: Terminal, desk: Des
     desk.quiet()
     desk.world.large_pages()
     terminal("plan")
-    assert desk.world.writes == []
-    assert desk.world.mutations == []
+    assert [*desk.world.writes, *desk.world.mutations] == []
     counted = desk.world.calls.counted()
-    assert counted["DescribeInstances"] == 1
-    assert counted["DescribeIamInstanceProfileAssociations"] == 1
+    assert (counted["DescribeInstances"], counted["DescribeIamInstanceProfileAssociations"]) == (1, 1)
 
 
 def test_a_usual_fleet_fits_one_screen_and_the_rest_is_counted(
@@ -61,9 +59,7 @@ def test_a_usual_fleet_fits_one_screen_and_the_rest_is_counted(
 
 
 def test_instances_of_other_accounts_that_change_alike_are_named_with_these() -> None:
-    nothing: dict[str, Any] = dict.fromkeys(PlannedChangeView.fields)
-    blank = PlannedChangeView(**nothing)
-    rows = [blank.but(account=account) for account in ("222222222222", "111111111111")]
+    rows = [PlannedChangeView.of_nothing().but(account=account) for account in ("222222222222", "111111111111")]
     home = Target("111111111111", "us-east-1")
     assert command._instance(rows, home) == "2 instances in 111111111111, 222222222222"  # noqa: SLF001  # as it is drawn
     assert command._instance(rows[1:] * 2, home) == "2 instances"  # noqa: SLF001  # the same
@@ -75,11 +71,10 @@ def test_instances_of_other_accounts_that_change_alike_are_named_with_these() ->
 def test_an_edit_is_shown_once_it_is_judged_before_the_rows_that_stay(
     terminal: Terminal, desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stay = [f"app={each}" for each in "abcde"]
-    for tag in (*stay, "zone=z"):
+    for tag in (*(f"app={each}" for each in "abcde"), "zone=z"):
         desk.edit(tag, role="web")
-    rows = [f"tag_key: {tag.split('=')[0]}, tag_value: {tag.split('=')[1]}, role: web" for tag in stay]
-    file = mapping_file(tmp_path, *rows, "tag_key: zone, tag_value: z, role: db")
+    stay = [f"tag_key: app, tag_value: {each}, role: web" for each in "abcde"]
+    file = mapping_file(tmp_path, *stay, "tag_key: zone, tag_value: z, role: db")
     read: list[int] = []
 
     def showing(change: Any) -> None:
@@ -90,8 +85,8 @@ def test_an_edit_is_shown_once_it_is_judged_before_the_rows_that_stay(
     desk.quiet()
     ran = terminal("plan", "-f", file)
     assert lines(ran.stdout)[:2] == ["~ zone=z", "role: web → db"]
-    assert desk.world.calls.counted()["BatchGetItem"] >= read[0] + len(stay)
-    assert len(read) == 1
+    [before] = read
+    assert desk.world.calls.counted()["BatchGetItem"] >= before + len(stay)
 
 
 def test_a_conflict_of_rows_in_effect_counts_until_the_file_ends_it(

@@ -39,7 +39,7 @@ from rolekeeper_cli.row import edits, names
 from rolekeeper_cli.row.edits import Change, RowPlan
 from rolekeeper_cli.row.files import read_file
 from rolekeeper_cli.target.use import Places
-from strategies.random_fleets import ROLES, THEIRS, Fleet, Member, random_fleet
+from strategies.random_fleets import ROLES, THEIRS, Fleet, random_fleet
 
 FLEETS = int(os.environ.get("ROLEKEEPER_PLAN_FLEETS") or 30)
 
@@ -68,7 +68,8 @@ class Play:
     def change(self) -> None:
         """What people do."""
         for instance, member in zip(self.ids, self.fleet.members, strict=True):
-            self.retag(instance, member)
+            self.world.untag(instance, *(key for key in member.tags if key not in member.then))
+            self.world.tag(instance, **member.then)
             if member.act == "stop":
                 self.world.stop(instance)
             elif member.act == "by-hand":
@@ -77,20 +78,18 @@ class Play:
                 self.world.truth.disassociate(row.id)
         self.world.wait(3)
 
-    def retag(self, instance: str, member: Member) -> None:
-        gone = [key for key in member.tags if key not in member.then]
-        self.world.untag(instance, *gone)
-        self.world.tag(instance, **member.then)
-
     def judge_all(self) -> None:
         """The stream's records, in the order of the keys; then the sweep looks at every row once more."""
-        for key, value in sorted({*self.fleet.rows, *self.fleet.file}):
-            self.desk.publish(f"{key}={value}")
+        for tag in self.tags():
+            self.desk.publish(tag)
         self.sweep()
 
     def sweep(self) -> None:
-        for key, value in sorted({*self.fleet.rows, *self.fleet.file}):
-            self.desk.recheck(f"{key}={value}")
+        for tag in self.tags():
+            self.desk.recheck(tag)
+
+    def tags(self) -> list[str]:
+        return [f"{key}={value}" for key, value in sorted({*self.fleet.rows, *self.fleet.file})]
 
     def settle(self) -> None:
         """Rolekeeper looks until nothing changes any more."""

@@ -3,6 +3,7 @@
 Each situation of a row by each surface.
 """
 
+from collections.abc import Callable
 from html import unescape
 
 import pytest
@@ -20,6 +21,8 @@ from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.doctor.run import CHECKS, run
 from rolekeeper_cli.options import Options
 from rolekeeper_cli.row.effect import Row
+
+PAUSED = "Rolekeeper is paused (since 2026-03-01 09:00 UTC, by moto: an incident)"
 
 
 def test_explain_and_an_instances_page_name_the_row_and_why(
@@ -83,16 +86,12 @@ def test_launches_names_the_row_and_its_exit_code_says_whether_it_would_be_in_ef
 
 
 def test_plan_names_the_row_that_it_doesnt_count(terminal: Terminal, case: Case) -> None:
-    ran = terminal("plan")
-    assert ran.exit_code == 0
-    assert (case.named.partition(": AWS")[0] in ran.stderr, bool(case.named)) == (
-        True,
-        "not counted here: " in ran.stderr,
-    )
-    waiting = {row["mapping"]: row for row in terminal.document("plan")["waiting"]}
-    assert [case.named in each["reason"] for each in waiting.get(WEB, {"not_in_effect": []})["not_in_effect"]] == [
-        True
-    ] * bool(case.named)
+    said = terminal("plan").stderr
+    assert case.named.partition(": AWS")[0] in said
+    assert bool(case.named) == ("not counted here: " in said)
+    waiting = [row for row in terminal.document("plan")["waiting"] if row["mapping"] == WEB]
+    assert [case.named in each["reason"] for row in waiting for each in row["not_in_effect"]] == [True] * len(waiting)
+    assert bool(waiting) == bool(case.named)
 
 
 def test_the_nightly_reports_list_names_the_row_and_its_exit_code_says_whether_it_is_in_effect(
@@ -120,22 +119,26 @@ def test_each_page_says_who_paused_changes_when_and_why(
 ) -> None:
     desk.edit(WEB, role="web")
     terminal("pause", "--reason", "an incident")
-    said = "Rolekeeper is paused (since 2026-03-01 09:00 UTC, by moto: an incident)"
     for page in ("/", f"/instance/{instance}", "/launches", "/settings"):
-        assert said in words(browser.get(page)), page
+        assert PAUSED in words(browser.get(page)), page
 
 
 # ---- mapping rm: the row is gone, and its instances may still carry the role ----
 
 
+def works(terminal: Terminal, desk: Desk, *instances: str) -> None:
+    """Rolekeeper judges the row while the command waits, and then looks at these instances."""
+
+    def judge() -> None:
+        desk.publish(WEB)
+        terminal.meanwhile = lambda: instances and desk.world.reconcile_all(*instances)
+
+    terminal.meanwhile = judge
+
+
 def test_rm_ends_with_what_the_deletion_comes_to(terminal: Terminal, desk: Desk, instance: str, case: Case) -> None:
     """A deletion that is held leaves what is published in effect; any other row goes, and its role with it."""
-
-    def then() -> None:
-        desk.publish(WEB)
-        terminal.meanwhile = lambda: desk.world.reconcile(instance)
-
-    terminal.meanwhile = then
+    works(terminal, desk, instance)
     ran = terminal("mapping", "rm", WEB, "--yes")
     is_held = case.code == 4 and case.in_effect > 0
     assert ran.exit_code == (4 if is_held else 0)
@@ -151,61 +154,58 @@ def three(desk: Desk, web_and_db: None) -> list[str]:
 
 
 def removed(terminal: Terminal, desk: Desk, *instances: str) -> tuple[int, list[str]]:
-    """Remove the row; Rolekeeper judges it and looks at instances meanwhile."""
-
-    def then() -> None:
-        desk.publish(WEB)
-        terminal.meanwhile = lambda: instances and desk.world.reconcile_all(*instances)
-
-    terminal.meanwhile = then
+    """Remove the row, and have Rolekeeper look at instances."""
+    works(terminal, desk, *instances)
     ran = terminal("mapping", "rm", WEB, "--yes")
     return ran.exit_code, ran.stderr.splitlines()
 
 
-def test_rm_says_nothing_of_instances_that_gave_the_role_up(terminal: Terminal, desk: Desk, three: list[str]) -> None:
-    assert removed(terminal, desk, *three) == (0, ["Deleted."])
-    assert [desk.world.carries(each) for each in three] == ["", "", ""]
+FOLLOW = "To follow them: rolekeeper wait --mapping app=web"
+
+
+@pytest.mark.parametrize(
+    ("arrange", "looks", "code", "said"),
+    [
+        (None, True, 0, []),
+        (None, False, 0, ["3 instances still carry its role: it is being detached."]),
+        (
+            lambda _, desk: desk.amend(WEB, when_unmatched="keep"),
+            *(True, 0, ["! 3 instances still carry its role: app=web no longer matches and says keep"]),
+        ),
+        (
+            lambda terminal, _: terminal("pause", "--reason", "an incident"),
+            *(False, 2, [f"! 3 instances still carry its role: {PAUSED}", FOLLOW]),
+        ),
+    ],
+    ids=["given up", "under way", "kept", "paused"],
+)
+def test_rm_says_what_becomes_of_the_role(
+    terminal: Terminal,
+    desk: Desk,
+    three: list[str],
+    arrange: Callable[..., object] | None,
+    code: int,
+    said: list[str],
+    *,
+    looks: bool,
+) -> None:
+    if arrange:
+        arrange(terminal, desk)
+    assert removed(terminal, desk, *three * looks) == (code, ["Deleted.", *said])
+    assert desk.world.carries(three[0]) == ("web" if said else "")
 
 
 def test_rm_says_how_many_keep_the_role_until_the_window_has_room(
     terminal: Terminal, desk: Desk, three: list[str]
 ) -> None:
     desk.world.limits = Limits(1, 0)
-    code, said = removed(terminal, desk, *three)
-    assert (code, said[0]) == (2, "Deleted.")
-    assert said[1].startswith(
-        "! 2 instances still carry its role: change limit for this window reached; waiting for room."
-    )
-    assert "(until 2026-03-01 09:2" in said[1]
-    assert said[2:] == ["To follow them: rolekeeper wait --mapping app=web"]
+    code, [deleted, waiting, *follow] = removed(terminal, desk, *three)
+    full = "change limit for this window reached; waiting for room."
+    assert (code, deleted, follow) == (2, "Deleted.", [FOLLOW])
+    assert waiting.startswith(f"! 2 instances still carry its role: {full}")
+    assert "(until 2026-03-01 09:2" in waiting
     reasons = [row["reason"] for row in terminal.document("fleet", "--drift")]
-    assert [reason.startswith("change limit for this window reached; waiting for room.") for reason in reasons] == [
-        True
-    ] * 2
-
-
-def test_rm_says_who_paused_what_it_waits_for(terminal: Terminal, desk: Desk, three: list[str]) -> None:
-    del three
-    assert terminal("pause", "--reason", "an incident").exit_code == 0
-    code, said = removed(terminal, desk)
-    assert code == 2
-    assert said[1].startswith("! 3 instances still carry its role: Rolekeeper is paused (since 2026-03-01 09:0")
-    assert said[1].endswith(" UTC, by moto: an incident)")
-
-
-def test_rm_of_a_mapping_that_says_keep_is_done_at_once(terminal: Terminal, desk: Desk, three: list[str]) -> None:
-    desk.amend(WEB, when_unmatched="keep")
-    code, said = removed(terminal, desk, *three)
-    assert (code, said) == (
-        0,
-        ["Deleted.", "! 3 instances still carry its role: app=web no longer matches and says keep"],
-    )
-
-
-def test_rm_says_what_is_under_way(terminal: Terminal, desk: Desk, three: list[str]) -> None:
-    del three
-    code, said = removed(terminal, desk)
-    assert (code, said) == (0, ["Deleted.", "3 instances still carry its role: it is being detached."])
+    assert [reason[: len(full)] for reason in reasons] == [full] * 2
 
 
 def test_what_else_keeps_an_instance_from_a_mapping_is_said_of_it(
@@ -264,20 +264,14 @@ def test_instances_that_stay_as_they_are_come_before_a_row_that_is_held(
     held(desk)
     desk.edit(WEB, role="db")
     ran = terminal("wait", "--mapping", WEB)
-    assert ran.exit_code == 1
-    assert "revision 2 of app=web is held" in ran.stderr
+    assert (ran.exit_code, "revision 2 of app=web is held" in ran.stderr) == (1, True)
 
 
 def test_a_row_that_is_judged_while_one_waits_counts_as_it_is_judged(
     terminal: Terminal, desk: Desk, instance: str
 ) -> None:
     desk.put(WEB, role="web")
-
-    def then() -> None:
-        desk.publish(WEB)
-        terminal.meanwhile = lambda: desk.world.reconcile(instance)
-
-    terminal.meanwhile = then
+    works(terminal, desk, instance)
     ran = terminal("wait", "--mapping", WEB)
     assert (ran.exit_code, ran.output) == (0, "1 of 1 instance carries what it should.\n")
 

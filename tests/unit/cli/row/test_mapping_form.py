@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rolekeeper.mappings.rows import Attributes, CellError, HomeAccount, row_of
@@ -41,21 +41,18 @@ def only(reading: Reading) -> MappingSpec:
 
 # ---- written and read back ----
 
+# Tags' values that other readers of YAML take for something else than text.
+LIKE_OTHERS = ("no", "on", "007", "1e3", "0x1F", "1_000", "2030-01-01", "null", "~", "=A1", "'x", "-")
+
 
 @given(specs=st.lists(row_specs, min_size=1, max_size=4, unique_by=lambda spec: spec.key))
 @example([MappingSpec(MappingKey("app", "web"), "web", when_stopped=WhenStopped.SWAP)])
+@example([MappingSpec(MappingKey("looks-like", text), "web") for text in LIKE_OTHERS])
+@settings(max_examples=50)
 def test_every_mapping_that_can_be_is_written_and_read_back(specs: list[MappingSpec]) -> None:
     reading = read(written(specs))
     assert list(reading.problems) == []
     assert list(reading.specs) == specs
-
-
-@pytest.mark.parametrize(
-    "text", ["no", "on", "007", "1e3", "0x1F", "1_000", "2030-01-01", "null", "~", "=A1", "'x", "-"]
-)
-def test_a_tag_value_that_looks_like_something_else_stays_what_it_is(text: str) -> None:
-    spec = MappingSpec(MappingKey("workload", text), "web")
-    assert only(read(written([spec]))) == spec
 
 
 def test_line_ends_of_windows_and_a_byte_order_mark_change_nothing() -> None:
@@ -76,8 +73,7 @@ def test_what_is_no_text_or_none_at_all_is_told(data: bytes, words: str) -> None
 def test_a_row_that_stands_there_twice_is_told_with_both_lines() -> None:
     spec = MappingSpec(MappingKey("a=b", "c"), "web")
     [problem] = read(written([spec, spec])).problems
-    assert problem.startswith("m.yaml:")
-    assert r"a\=b=c: is the same row as line 2; keep one" in problem
+    assert problem == r"m.yaml:6: a\=b=c: is the same row as line 2; keep one"
 
 
 # ---- what people write ----
@@ -134,10 +130,9 @@ def test_text_is_taken_as_it_is_written(line: str, column: str, value: object) -
     ],
 )
 def test_a_bad_cell_is_told_with_its_line(line: str, words: str) -> None:
-    problems = row(line).problems
-    assert len(problems) == 1, problems
-    assert words in problems[0]
-    assert problems[0].startswith("m.yaml:5: workload=web: ")
+    [problem] = row(line).problems
+    assert problem.startswith("m.yaml:5: workload=web: ")
+    assert words in problem
 
 
 def test_all_that_is_wrong_is_told_at_once() -> None:
@@ -153,9 +148,8 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
 def test_defaults_can_be_shared_by_an_anchor() -> None:
     text = f"mappings:\n- &first\n  {SMALL}  owner: me\n- <<: *first\n  tag_value: db\n  role: db\n"
-    first, second = read(text).specs
-    assert (second.role, second.owner, second.key.tag_value) == ("db", "me", "db")
-    assert first.owner == "me"
+    found = [(each.key.tag_value, each.role, each.owner) for each in read(text).specs]
+    assert found == [("web", "web", "me"), ("db", "db", "me")]
 
 
 def test_shared_defaults_dont_nest() -> None:

@@ -5,9 +5,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import click
 import pytest
 from botocore.exceptions import (
@@ -19,14 +20,12 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 from botocore.parsers import ResponseParserError
-from botocore.stub import Stubber
 from click.testing import CliRunner, Result
 
 from fakes.ec2 import client_error
 from fixtures.command import parsed
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from rolekeeper_cli.aws import deployment
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.deploy.command import OFTEN_SET
 from rolekeeper_cli.deploy.parameters import option_of
@@ -85,14 +84,10 @@ LISTS |= {"launches files", "roles must-include", "redrive"}
 
 
 def test_every_list_has_the_same_options_and_no_other_command_has_them() -> None:
-    options = {
-        path: [each for each in command.params if section_of(each) == EVERY_LIST] for path, command in ALL.items()
-    }
-    assert {path for path, found in options.items() if found} == {f"rolekeeper {each}" for each in LISTS}
-    assert {each.opts[0] for found in options.values() for each in found} == {"--sort", "--limit", "--watch"}
-    assert [path for path, found in options.items() if len(found) == 2] == ["rolekeeper redrive"], (
-        "it changes something"
-    )
+    options = {path: [each.opts[0] for each in of.params if section_of(each) == EVERY_LIST] for path, of in ALL.items()}
+    wanted = {f"rolekeeper {each}": ["--sort", "--limit", "--watch"] for each in LISTS}
+    wanted["rolekeeper redrive"].remove("--watch")  # it changes something
+    assert {path: found for path, found in options.items() if found} == wanted
 
 
 @pytest.mark.parametrize("path", [path for path, each in ALL.items() if isinstance(each, Group)])
@@ -118,25 +113,9 @@ def test_the_help_of_deploy_shows_what_people_set_and_the_rest_when_asked() -> N
 
 def test_help_of_every_command_is_quick_as_it_imports_no_sdk() -> None:
     """Nor what does the work: that is imported when it runs. `make bench` measures it."""
-    slow = {
-        "click.shell_completion",
-        "csv",
-        "decimal",
-        "importlib.metadata",
-        "boto3",
-        "botocore",
-        "yaml",
-        "rich",
-        "jmespath",
-        "starlette",
-        "rolekeeper.app",
-        "rolekeeper.aws",
-        "rolekeeper.instances",
-        "rolekeeper.mappings",
-        "rolekeeper.model.instance",
-        "rolekeeper.model.mapping",
-        "rolekeeper.model.problem",
-    }
+    slow = {"click.shell_completion", "csv", "decimal", "importlib.metadata", "boto3", "botocore", "yaml", "rich"}
+    slow |= {"jmespath", "starlette", *(f"rolekeeper.{each}" for each in ("app", "aws", "instances", "mappings"))}
+    slow |= {f"rolekeeper.model.{each}" for each in ("instance", "mapping", "problem")}
     look = (
         "import sys; from rolekeeper_cli.main import cli\n"
         f"for path in {list(ALL)}:\n"
@@ -210,42 +189,37 @@ def test_the_session_is_made_of_the_options_and_the_environment(monkeypatch: pyt
 TABLES = {"MappingTable": "m", "StateTable": "s", "WorkQueue": "q"}
 
 
-def _stack(monkeypatch: pytest.MonkeyPatch, answer: Any, options: Options | None = None) -> deployment.Stack:
-    client = boto3.client("cloudformation", region_name="us-east-1")
-    stub = Stubber(client)
-    if isinstance(answer, str):
-        stub.add_client_error("describe_stacks", answer, "Stack with id x does not exist")
-    else:
-        stub.add_response("describe_stacks", {"Stacks": [answer]}, {"StackName": answer["StackName"]})
-    monkeypatch.setattr(Deployment, "client", lambda *_: client)
-    with stub:
-        return Deployment(options or Options()).stack
+@pytest.fixture
+def stacks(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The outputs of the stacks that there are, by name."""
+    found = dict[str, Any]()
+
+    def describe_stacks(StackName: str) -> Any:  # noqa: N803  # boto3's own
+        if StackName not in found:
+            raise client_error("ValidationError", f"Stack with id {StackName} does not exist")
+        outputs = [{"OutputKey": key, "OutputValue": value} for key, value in found[StackName].items()]
+        parameters = [{"ParameterKey": "Mode", "ParameterValue": "observe"}]
+        created = {"StackName": StackName, "CreationTime": datetime.now(UTC), "StackStatus": "CREATE_COMPLETE"}
+        return {"Stacks": [{**created, "Outputs": outputs, "Parameters": parameters}]}
+
+    monkeypatch.setattr(Deployment, "client", lambda *_: SimpleNamespace(describe_stacks=describe_stacks))
+    return found
 
 
-def _described(name: str, **outputs: str) -> dict[str, Any]:
-    return {
-        "StackName": name,
-        "CreationTime": "2026-01-01",
-        "StackStatus": "CREATE_COMPLETE",
-        "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()],
-        "Parameters": [{"ParameterKey": "Mode", "ParameterValue": "observe"}],
-    }
-
-
-def test_the_stack_says_where_the_tables_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = _stack(monkeypatch, _described("rolekeeper", **TABLES))
-    assert (found.outputs, found.parameters) == (TABLES, {"Mode": "observe"})
+def test_the_stack_says_where_the_tables_are(stacks: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    stacks |= dict.fromkeys(("rolekeeper", "second", "third"), TABLES)
+    found = Deployment(Options()).stack
+    assert (found.name, found.outputs, found.parameters) == ("rolekeeper", TABLES, {"Mode": "observe"})
     monkeypatch.setenv("ROLEKEEPER_STACK", "second")
-    assert _stack(monkeypatch, _described("second", **TABLES)).name == "second"
-    third = _described("third", **TABLES)
-    assert _stack(monkeypatch, third, Options(stack="third")).name == "third"
+    assert Deployment(Options()).stack.name == "second"
+    assert Deployment(Options(stack="third")).stack.name == "third"
 
 
-def test_a_stack_that_isnt_there_or_is_another_is_a_matter_of_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigurationError, match="there is no stack 'rolekeeper' in us-east-1"):
-        _stack(monkeypatch, "ValidationError")
-    with pytest.raises(ConfigurationError, match="has no output MappingTable"):
-        _stack(monkeypatch, _described("rolekeeper", StateTable="s", WorkQueue="q"))
+def test_a_stack_that_isnt_there_or_is_another_is_a_matter_of_configuration(stacks: dict[str, Any]) -> None:
+    stacks["other"] = {"StateTable": "s", "WorkQueue": "q"}
+    for name, said in {"none": "there is no stack 'none' in us-east-1", "other": "has no output MappingTable"}.items():
+        with pytest.raises(ConfigurationError, match=said):
+            _ = Deployment(Options(stack=name)).stack
 
 
 # ---- how a command ends ----

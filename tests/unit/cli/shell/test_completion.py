@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -180,9 +179,8 @@ def test_zsh_and_fish_say_what_each_offer_is(shell: Shell, name: str, words: lis
 
 def test_what_could_run_something_is_never_offered(shell: Shell) -> None:
     """Tags come from anybody, and a shell puts what is offered into its command line."""
-    shell.has(
-        {**NAMES, "instances": {"i-0a": "$(reboot)", "i-0b": "a;b", "i-0c": "a b", "i-0d": "-x", "i-0e": "\x1b[2J"}}
-    )
+    names = {"i-0a": "$(reboot)", "i-0b": "a;b", "i-0c": "a b", "i-0d": "-x", "i-0e": "\x1b[2J"}
+    shell.has({**NAMES, "instances": names})
     assert shell.offers("explain", "") == ["i-0a", "i-0b", "i-0c", "i-0d", "i-0e"]
     assert "$(reboot)" not in shell.offers("attach", "x", "")
 
@@ -193,14 +191,10 @@ def test_what_could_run_something_is_never_offered(shell: Shell) -> None:
 def test_names_are_kept_apart_by_profile_region_endpoint_and_stack(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    del shell
-    files = {
-        completion.cache_file(each)
-        for each in (Options(profile="x"), Options(region="x"), Options(endpoint_url="x"), Options(stack="x"))
-    }
+    apart: list[dict[str, str]] = [{"profile": "x"}, {"region": "x"}, {"endpoint_url": "x"}, {"stack": "x"}]
+    files = {completion.cache_file(Options(**each)) for each in apart} | {shell.file}
     monkeypatch.setenv("AWS_PROFILE", "other")
-    files.add(completion.cache_file(Options()))
-    assert len(files) == 5
+    assert len(files | {completion.cache_file(Options())}) == 6
 
 
 def test_an_old_cache_is_offered_and_filled_anew(shell: Shell) -> None:
@@ -249,26 +243,27 @@ def test_bash_adds_no_blank_after_a_column() -> None:
 
 
 @pytest.fixture
-def refreshed(terminal: Terminal, desk: Desk, shell: Shell) -> Iterator[dict[str, dict[str, str]]]:
-    del terminal
+def refreshed(terminal: Terminal, desk: Desk, shell: Shell) -> dict[str, dict[str, str]]:
+    """The names that a deployment has."""
+    del terminal, shell
     for role in ("web", "db"):
         desk.role(role)
     desk.edit("workload=web", role="web")
     desk.put("workload=unread", role=7)
     desk.world.running(Name="web-1")
-    gone = desk.world.running(Name="gone")
-    desk.world.truth.terminate(gone)
+    desk.world.truth.terminate(desk.world.running(Name="gone"))
     desk.world.wait(5)
-    yield completion_refresh.names(Deployment(Options()))
-    del shell
+    return completion_refresh.names(Deployment(Options()))
 
 
 def test_the_names_are_those_that_the_deployment_has(refreshed: dict[str, dict[str, str]]) -> None:
-    assert refreshed["roles"] == {"db": "", "web": ""}
-    assert refreshed["mappings"] == {"workload=unread": "7", "workload=web": "web"}
-    assert refreshed["revisions"] == {"workload=unread": "0", "workload=web": "1"}
-    assert refreshed["instances"] == {"i-00000000000000001": "web-1"}
-    assert refreshed["targets"] == {}, "it is no hub"
+    assert refreshed == {
+        "roles": {"db": "", "web": ""},
+        "mappings": {"workload=unread": "7", "workload=web": "web"},
+        "revisions": {"workload=unread": "0", "workload=web": "1"},
+        "instances": {"i-00000000000000001": "web-1"},
+        "targets": {},  # it is no hub
+    }
 
 
 def test_a_hub_has_its_targets_too_and_what_may_not_be_listed_stays_empty(terminal: Terminal, desk: Desk) -> None:

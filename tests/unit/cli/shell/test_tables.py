@@ -33,6 +33,7 @@ def drawn(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
     return run
 
 
+HEAD = "ID                   WHAT"
 ARN = "arn:aws:iam::123456789012:role/rolekeeper/web-frontend-production"
 
 
@@ -40,12 +41,9 @@ ARN = "arn:aws:iam::123456789012:role/rolekeeper/web-frontend-production"
     ("kind", "lines"),
     [
         ("whole", ["ID", "i-0123456789abcdef0", "  what: names/that-are-long,", "  本本"]),
-        ("name", ["ID                   WHAT", "i-0123456789abcdef0  name…ong,", f"{'':21}本本"]),
-        (
-            "text",
-            ["ID                   WHAT", "i-0123456789abcdef0", "          names/that-are-long,", f"{'':21}本本"],
-        ),
-        ("key", ["ID                   WHAT", "i-0123456789abcdef0", "     names/that-are-long, 本本"]),
+        ("name", [HEAD, "i-0123456789abcdef0  name…ong,", f"{'':21}本本"]),
+        ("text", [HEAD, "i-0123456789abcdef0", "          names/that-are-long,", f"{'':21}本本"]),
+        ("key", [HEAD, "i-0123456789abcdef0", "     names/that-are-long, 本本"]),
     ],
 )
 def test_each_kind_of_column_gives_way_in_its_manner(
@@ -87,10 +85,8 @@ SENTENCES = st.lists(WORDS | st.sampled_from(COMMANDS).map(lambda each: f"{each}
 def test_no_word_and_no_command_is_broken_at_any_width(
     drawn: Callable[..., list[str]], parts: list[str], width: int, *, table: bool
 ) -> None:
-    text, layout = (
-        " ".join(parts),
-        Layout([Column("id"), Column("what", kind="text")], note=itemgetter("what"), head=False),
-    )
+    text = " ".join(parts)
+    layout = Layout([Column("id"), Column("what", kind="text")], note=itemgetter("what"), head=False)
     row = {"id": "i-1", "what": text}
     lines = drawn(lambda: Listing(layout).draw([row]) if table else output.line(text, indent=2), width)
     assert " ".join(" ".join(lines).split()) == " ".join(f"i-1 {text} {text}".split() if table else text.split())
