@@ -172,7 +172,7 @@ def test_another_content_under_the_same_name_is_replaced(s3: Any, bucket: Bucket
 
 
 def test_a_template_that_names_something_else_is_refused() -> None:
-    with pytest.raises(CommandError, match="the template names functions/, .* and the package has functions/\n"):
+    with pytest.raises(CommandError, match=r"the template names functions/, .* and the package has functions/\n"):
         with_objects(TEMPLATE, {"functions/": "s3://b/k"})
 
 
