@@ -327,8 +327,7 @@ def write(deployment: Deployment, revocation: Revocation) -> RevokedRoleView:
 def _put(deployment: Deployment, role: RevokedRole, policy: Document, *, key: InstanceKey) -> RetryableError | None:
     """Write the policy; returns IAM's refusal if it may be written all the same."""
     try:
-        with classified("iam:PutRolePolicy", role.arn):
-            _iam(deployment).put_role_policy(RoleName=role.name, PolicyName=POLICY, PolicyDocument=_compact(policy))
+        _write(deployment, role, policy)
     except RetryableError as error:
         return error
     except AccessDeniedError as error:
@@ -370,8 +369,10 @@ def _is_shown(deployment: Deployment, role: RevokedRole, entry: Entry) -> bool:
     return False
 
 
-def _compact(policy: Document) -> str:
-    return json.dumps(policy, separators=(",", ":"))
+def _write(deployment: Deployment, role: RevokedRole | Role, policy: Document) -> None:
+    text = json.dumps(policy, separators=(",", ":"))
+    with classified("iam:PutRolePolicy", role.arn):
+        _iam(deployment).put_role_policy(RoleName=role.name, PolicyName=POLICY, PolicyDocument=text)
 
 
 # ---- removing what is over ----
@@ -397,16 +398,9 @@ def _cleaned(deployment: Deployment, role: Role) -> CleanedView | None:
     removed = [entry.instance for entry in entries(policy) if entry.is_over(now)]
     if not removed:
         return None
-    kept = current(policy, now)
-    _keep(_iam(deployment), role, {**policy, "Statement": kept})
+    if kept := current(policy, now):
+        _write(deployment, role, {**policy, "Statement": kept})
+    else:  # IAM takes no policy without a statement
+        with classified("iam:DeleteRolePolicy", role.arn):
+            _iam(deployment).delete_role_policy(RoleName=role.name, PolicyName=POLICY)
     return CleanedView(role=role.name, removed=removed, left=len(kept), deleted=not kept)
-
-
-def _keep(client: Any, role: Role, policy: Document) -> None:
-    """Write what is left of a policy, or delete one without a statement, which IAM doesn't take."""
-    if policy["Statement"]:
-        with classified("iam:PutRolePolicy", role.arn):
-            client.put_role_policy(RoleName=role.name, PolicyName=POLICY, PolicyDocument=_compact(policy))
-        return
-    with classified("iam:DeleteRolePolicy", role.arn):
-        client.delete_role_policy(RoleName=role.name, PolicyName=POLICY)

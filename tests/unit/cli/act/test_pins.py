@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import click
 import pytest
 
 from fixtures.account import refusing
@@ -11,6 +12,7 @@ from fixtures.mappings import Desk
 from fixtures.terminal import CALLER, Terminal
 from rolekeeper.model.mapping import NO_PIN, Pin
 from rolekeeper.storage import layout
+from rolekeeper_cli.shell.arguments import Duration
 
 PROFILE = "arn:aws:iam::123456789012:instance-profile/rolekeeper/"
 
@@ -24,20 +26,11 @@ def pin_of(desk: Desk, instance: str) -> Pin:
     return NO_PIN if found.expired(desk.world.clock.now()) else found
 
 
-def test_the_mode_as_deployed_counts_too(terminal: Terminal, desk: Desk) -> None:
-    instance = desk.world.running()
-    terminal.parameters["Mode"] = "observe"
-    assert "the mode is observe" in terminal("attach", instance, "web").stderr
-
-
 def test_when_ec2_doesnt_show_it_the_wait_ends_and_the_pin_stays(terminal: Terminal, desk: Desk) -> None:
     instance = desk.world.running()
     ran = terminal("attach", instance, "web")
     assert (ran.exit_code, "EC2 doesn't show web after 60 s" in ran.stderr) == (255, True)
     assert pin_of(desk, instance).role
-
-
-# ---- detach ----
 
 
 # ---- release ----
@@ -128,9 +121,9 @@ def test_a_profile_that_is_named_otherwise_can_be_given(terminal: Terminal, desk
 
 
 @pytest.mark.parametrize("text", ["8", "h", "0m", "-1h", "1.5h", "8 h", "9999999d", "99999w", "٣h"])
-def test_a_duration_that_is_none_is_a_slip_in_the_command(terminal: Terminal, text: str) -> None:
-    ran = terminal("attach", "i-0123456789abcdef0", "web", f"--for={text}")
-    assert (ran.exit_code, "write it as 30m, 8h or 7d" in ran.stderr) == (252, True)
+def test_a_duration_that_is_none_is_a_slip_in_the_command(text: str) -> None:
+    with pytest.raises(click.UsageError, match="write it as 30m, 8h or 7d"):
+        Duration().convert(text, None, None)
 
 
 # ---- waiting for what can't come now ----
@@ -142,15 +135,18 @@ def test_a_duration_that_is_none_is_a_slip_in_the_command(terminal: Terminal, te
         ({"paused": True}, "rolekeeper resume"),
         ({"mode": "observe"}, "rolekeeper mode enforce"),
         ({"mode": "nosuch"}, "rolekeeper mode enforce"),
-        (None, "rolekeeper sweep"),
+        ("deployed in observe", "rolekeeper mode enforce"),
+        ("never swept", "rolekeeper sweep"),
     ],
 )
 def test_who_waits_while_nothing_is_changed_is_told_what_ends_that(
-    terminal: Terminal, desk: Desk, control: dict[str, Any] | None, command: str
+    terminal: Terminal, desk: Desk, control: dict[str, Any] | str, command: str
 ) -> None:
     instance = desk.world.running()
-    if control is None:
+    if control == "never swept":
         desk.world.never_swept()
+    elif isinstance(control, str):
+        terminal.parameters["Mode"] = "observe"
     else:
         desk.world.control(**control)
     ran = terminal("attach", instance, "web", "--wait")

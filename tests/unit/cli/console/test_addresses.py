@@ -35,7 +35,7 @@ def test_what_is_local_leads_nowhere_else_in_any_browser(address: str) -> None:
         assert " " not in address
 
 
-@given(st.from_regex(r"[\w/.~%-]{0,40}(\?[\w=&%.+-]{0,40})?", fullmatch=True))
+@given(st.text(st.sampled_from("aZ0_é中/.~%-?=&+"), max_size=60))
 def test_every_path_of_the_usual_characters_is_local_unless_it_names_a_host(rest: str) -> None:
     assert is_local(f"/{rest}") == (rest.isascii() and not rest.startswith("/"))
 

@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-from collections.abc import Mapping
 from html import unescape
 from typing import Any
 
@@ -87,33 +86,30 @@ def test_a_release(browser: TestClient, desk: Desk) -> None:
     assert given(browser.post(f"/instance/{one}/release"))["instance"] == one
 
 
-def asks(line: str) -> dict[str, Any]:
-    """What a line has the AWS CLI ask EC2, which isn't called."""
-    found = dict[str, Any]()
-
-    def instead(call_parameters: Mapping[str, Any], **_: Any) -> int:
-        found.update(call_parameters)
-        return 0
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_DATA_PATH", AWS_DATA)
-        aws = create_clidriver()
-        aws.session.register("calling-command.ec2.*", instead)
-        assert aws.main(shlex.split(line)[1:]) == 0
-    return found
+TEXTS = ("web", "a b", "a,b", '"q"', "it's", "[x]", "{x}", "=", "a\\,", " a ", "é", "\U0001d49c", "")
 
 
-@pytest.mark.parametrize(
-    "text", ["web", "a b", "a,b", '"q"', "it's", "[x]", "{x}", "=", "a\\,", " a ", "é", "\U0001d49c", ""]
-)
-def test_a_tag_and_a_start_are_what_the_aws_command_line_reads(browser: TestClient, desk: Desk, text: str) -> None:
-    one, key = desk.world.stopped(), f"{text}k{text}"
-    setting = browser.post(f"/instance/{one}/tag", data={"do": "set", "key": key, "value": text})
-    assert asks(command(setting)) == {"Resources": [one], "Tags": [{"Key": key, "Value": text}]}
-    desk.world.tag(one, **{key: text})
-    removing = browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": key})
-    assert asks(command(removing)) == {"Resources": [one], "Tags": [{"Key": key}]}
-    assert asks(command(browser.post(f"/instance/{one}/start"))) == {"InstanceIds": [one]}
+def test_a_tag_and_a_start_are_what_the_aws_command_line_reads(
+    browser: TestClient, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_DATA_PATH", AWS_DATA)
+    aws, asked = create_clidriver(), list[Any]()
+    # EC2 isn't called.
+    aws.session.register("calling-command.ec2.*", lambda call_parameters, **_: asked.append(call_parameters) or 0)
+
+    def asks(page: Response) -> Any:
+        assert aws.main(shlex.split(command(page))[1:]) == 0
+        return asked.pop()
+
+    one = desk.world.stopped()
+    for text in TEXTS:
+        key = f"{text}k{text}"
+        setting = browser.post(f"/instance/{one}/tag", data={"do": "set", "key": key, "value": text})
+        assert asks(setting) == {"Resources": [one], "Tags": [{"Key": key, "Value": text}]}
+        desk.world.tag(one, **{key: text})
+        removing = browser.post(f"/instance/{one}/tag", data={"do": "remove", "key": key})
+        assert asks(removing) == {"Resources": [one], "Tags": [{"Key": key}]}
+    assert asks(browser.post(f"/instance/{one}/start")) == {"InstanceIds": [one]}
 
 
 # ---- a mapping ----

@@ -84,7 +84,6 @@ def test_an_instances_page_is_of_its_own_account(browser: TestClient, there: str
     assert f"rolekeeper replace {TARGET}/{there} ROLE" in said
     assert f'action="/instance/{there}/pin"' in page.text, "the undo is a button here too"
     assert f"aws ec2 delete-tags --resources {there} --tags Key=app --region {TARGET.region}" in page.text
-    assert browser.get("/instance/web-there", follow_redirects=False).headers["location"] == f"/instance/{there}"
     who = words(browser.get(f"/instance/{there}/who"))
     assert f"not in CloudTrail's event history of {TARGET.region}" in who
 
@@ -127,18 +126,6 @@ def test_what_only_its_account_can_do_is_refused(
     assert spoke.carries(there) == "web"
 
 
-def test_a_pin_is_planned_and_written_for_it(browser: TestClient, there: str, spoke: SpokeFixture) -> None:
-    spoke.role("db")
-    browser.get("/")
-    form = {"verb": "replace", "role": "db"}
-    plan = browser.post(f"/instance/{there}/pin", data=form)
-    assert " on 1" in words(plan)
-    done = browser.post(plan.url.path)
-    assert "is pinned to db" in words(done)
-    spoke.reconcile(there)
-    assert spoke.carries(there) == "db"
-
-
 def test_roles_are_those_of_all_accounts_and_one_is_shown_of_its_own(
     browser: TestClient, spoke: SpokeFixture, desk: Desk, there: str, here: str
 ) -> None:
@@ -148,13 +135,8 @@ def test_roles_are_those_of_all_accounts_and_one_is_shown_of_its_own(
     said = words(page)
     assert f"web {ACCOUNT} app=web 1 never not broad nothing" in said
     assert f"web {TARGET.account} app=web 1 never not broad reads S3" in said
-    assert f"a spoke's viewer may list none (account {TARGET.account})" in said
-    assert f"Account {ACCOUNT} has " in said
-    narrowed = browser.get("/roles", params={"account": TARGET.account})
-    assert (f'href="/role/web?account={TARGET.account}"' in narrowed.text, "/role/old" in narrowed.text) == (
-        True,
-        False,
-    )
+    narrowed = browser.get("/roles", params={"account": TARGET.account}).text
+    assert (f'href="/role/web?account={TARGET.account}"' in narrowed, "/role/old" in narrowed) == (True, False)
     theirs = browser.get("/role/web", params={"account": TARGET.account, "ask": "last-accessed"})
     assert f'<a href="/instance/{there}">' in theirs.text
     assert "reads S3 s3:GetObject on *" in words(theirs)
@@ -163,8 +145,5 @@ def test_roles_are_those_of_all_accounts_and_one_is_shown_of_its_own(
     assert (f'<a href="/instance/{here}">' in own, there in own, "Ask IAM" in own) == (True, False, True)
     assert f"/role/web?account={TARGET.account}" in browser.get(f"/instance/{there}").text
     gone = browser.get("/role/old", params={"account": TARGET.account})
-    said = words(gone)
-    assert (gone.status_code, f"There is no role old under /rolekeeper/ in account {TARGET.account}." in said) == (
-        404,
-        True,
-    )
+    assert gone.status_code == 404
+    assert f"There is no role old under /rolekeeper/ in account {TARGET.account}." in words(gone)

@@ -63,10 +63,9 @@ def told(terminal: Terminal, tmp_path: Path) -> str:
 
 
 def test_what_a_spoke_has_to_know_is_json_as_cloudformation_takes_it(terminal: Terminal) -> None:
-    expected = [{"ParameterKey": name, "ParameterValue": value} for name, value in PARAMETERS.items()]
-    key = lambda each: each["ParameterKey"]  # noqa: E731  # for two lists
-    assert sorted(json.loads(terminal("spoke", "parameters").stdout), key=key) == sorted(expected, key=key)
-    assert terminal("spoke", "parameters", "--output", "json").stdout == terminal("spoke", "parameters").stdout
+    printed = terminal("spoke", "parameters").stdout
+    assert {each["ParameterKey"]: each["ParameterValue"] for each in json.loads(printed)} == PARAMETERS
+    assert terminal("spoke", "parameters", "--output", "json").stdout == printed
     template = read_template((ROOT / "spoke.yaml").read_text())
     declared = template["Parameters"]
     assert template["Description"].startswith(SPOKE), "by which a spoke's stack differs from a hub's"
@@ -82,8 +81,6 @@ def test_stack_sets_need_the_home_region_and_all_regions_and_operators_may_read(
     operators = f"{OPERATORS},{AUDITORS}"
     assert values == {**PARAMETERS, "HomeRegion": HOME, "Regions": f"{HOME},{OTHER}", "OtherReaders": operators}
     assert (ran.stderr, f"may change instances in {HOME} alone" in alone.stderr) == ("", True)
-    ran = terminal("spoke", "parameters", "--reader", "operators")
-    assert (ran.exit_code, "OtherReaders operators must be empty or ARNs" in ran.stderr) == (252, True)
 
 
 def test_readers_that_do_not_fit_a_trust_policy_are_refused_before_anything_changes(
@@ -124,10 +121,6 @@ def test_a_unit_is_told_with_those_above_it_where_the_caller_may_ask(terminal: T
         ran = terminal("spoke", "parameters", "--unit", given)
         assert {"ParameterKey": "OrganizationalUnit", "ParameterValue": path} in json.loads(ran.stdout)
         assert ran.stderr == ""
-    made.above = {}
-    ran = terminal("spoke", "parameters", "--unit", UNIT)
-    assert {"ParameterKey": "OrganizationalUnit", "ParameterValue": UNIT} in json.loads(ran.stdout)
-    assert f"which units {UNIT} is below isn't known: you aren't allowed organizations:ListParents" in ran.stderr
 
 
 # ---- deploy ----
@@ -176,8 +169,6 @@ def test_a_region_that_the_roles_know_is_deployed_alone_and_one_that_went_is_lef
     account.stacks[OTHER].calls.clear()
     assert terminal("spoke", "deploy", "--region", HOME, "--regions", HOME, "--yes").exit_code == 0
     assert account.asked(HOME)["Regions"] == HOME
-    ran = terminal("spoke", "deploy", "--region", HOME, "--regions", OTHER, "--yes")
-    assert (ran.exit_code, f"{HOME} isn't among the Regions {OTHER}" in ran.stderr) == (252, True)
 
 
 def test_roles_that_dont_say_where_they_were_made_have_to_be_told(

@@ -1,6 +1,6 @@
 """The doctor's look at all targets: what a person has to do about one, and no line for one that is well."""
 
-from datetime import timedelta
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,10 +8,10 @@ import pytest
 from fakes.organizations import Organizations
 from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import Desk
+from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal
 from rolekeeper.fleet.targets import WIRE_FORMAT, Registry
 from rolekeeper.model.instance import Target
-from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.doctor.run import run
 from rolekeeper_cli.doctor.view import Finding
@@ -21,6 +21,7 @@ from rolekeeper_cli.options import Options
 OTHER = "111111111111"
 NAME = f"{OTHER}/eu-west-1"
 PROBLEM = "it refuses sts:AssumeRole on the role rolekeeper-reader"
+TIMES = {"problem_since", "last_sweep"}
 
 
 @pytest.fixture(autouse=True)
@@ -38,16 +39,19 @@ def only() -> tuple[str, str, str]:
     return finding.level, finding.what, str(finding.remedy)
 
 
-def registered(desk: Desk, region: str = "eu-west-1", **attributes: Any) -> None:
-    now = desk.world.clock.now()
-    swept = layout.timestamp(now - timedelta(minutes=1))
-    item = {"version": "0.4.0", "wire_format": WIRE_FORMAT, "since": swept, "last_sweep": swept, **attributes}
-    store, key = desk.world.store, layout.target_key(Target(OTHER, region))
-    store.write(store.put({**layout.key_attributes(key), **item}))
+type Registers = Callable[..., None]
 
 
-def ago(desk: Desk, minutes: int) -> str:
-    return layout.timestamp(desk.world.clock.now() - timedelta(minutes=minutes))
+@pytest.fixture
+def registers(hub: Terminal, desk: Desk) -> Registers:
+    """A spoke in a Region; each time as the minutes since then."""
+
+    def registered(region: str = "eu-west-1", **attributes: Any) -> None:
+        spoke = SpokeFixture(hub, desk, Target(OTHER, region))
+        times = {name: spoke.ago(attributes[name]) for name in TIMES & attributes.keys()}
+        spoke.registered(**{"version": "0.4.0", **attributes, **times})
+
+    return registered
 
 
 def test_an_unknown_target_is_a_warning(desk: Desk) -> None:
@@ -58,43 +62,32 @@ def test_an_unknown_target_is_a_warning(desk: Desk) -> None:
     assert remedy.startswith("deploy a spoke there")
 
 
-def test_where_all_is_well_it_is_one_line(desk: Desk) -> None:
+def test_where_all_is_well_it_is_one_line(registers: Registers) -> None:
     assert only() == ("ok", "all targets are well: 1, in 1 account", "")
-    registered(desk)
-    registered(desk, "eu-west-2")
+    registers()
+    registers("eu-west-2")
     assert only() == ("ok", "all targets are well: 3, in 2 accounts", "")
 
 
-@pytest.mark.parametrize(("minutes", "level"), [(5, "warn"), (15, "warn"), (16, "fail")])
-def test_a_problem_that_a_sweep_didnt_end_is_an_error(desk: Desk, minutes: int, level: str) -> None:
-    registered(desk, problem=PROBLEM, problem_since=ago(desk, minutes))
-    found_level, what, remedy = only()
-    assert found_level == level
-    assert what.startswith(f"target {NAME} since 2026-03-01 08:")
-    assert what.endswith(PROBLEM)
-    assert f"rolekeeper targets forget {NAME}" in remedy
+REDEPLOY = f"with the credentials of account {OTHER}: rolekeeper spoke deploy --region eu-west-1"
+# What a sweep didn't end is worse.
+WRONG: dict[str, tuple[dict[str, Any], str, str, str]] = {
+    "a new problem": ({"problem": PROBLEM, "problem_since": 15}, "warn", f" UTC: {PROBLEM}", f"forget {NAME}"),
+    "an old one": ({"problem": PROBLEM, "problem_since": 16}, "fail", "08:44 UTC: it ref", f"forget {NAME}"),
+    "no sweep": ({"last_sweep": 31}, "fail", ": its last sweep was at 2026-03-01 08:29", "runbook.md#sweep-overdue"),
+    "no events": ({"wire_format": WIRE_FORMAT + 2}, "fail", ": its spoke has wire format", REDEPLOY),
+    "drift": ({"drift": 7, "withheld": 3}, "warn", ": 3 of 7 instances in drift weren't sent", "runbook.md#work-waits"),
+}
 
 
-@pytest.mark.parametrize(("minutes", "level"), [(30, "ok"), (31, "fail")])
-def test_a_sweep_that_is_older_than_two_intervals_is_an_error(desk: Desk, minutes: int, level: str) -> None:
-    registered(desk, last_sweep=ago(desk, minutes), instances=1)
-    found_level, what, _ = only()
-    assert found_level == level
-    assert ("its last sweep was at 2026-03-01 08:29 UTC" in what) == (level == "fail")
-
-
-def test_a_spoke_whose_events_the_hub_does_not_take_is_an_error_that_names_the_remedy(desk: Desk) -> None:
-    registered(desk, version="0.4.1", wire_format=WIRE_FORMAT + 2)
-    level, what, remedy = only()
-    assert (level, f"target {NAME}: its spoke has wire format {WIRE_FORMAT + 2}" in what) == ("fail", True)
-    assert remedy == f"with the credentials of account {OTHER}: rolekeeper spoke deploy --region eu-west-1"
-
-
-def test_drift_that_is_withheld_is_a_warning(desk: Desk) -> None:
-    registered(desk, instances=9, drift=7, withheld=3)
-    level, what, remedy = only()
-    assert (level, f"target {NAME}: 3 of 7 instances in drift weren't sent" in what) == ("warn", True)
-    assert "docs/runbook.md#work-waits" in remedy
+@pytest.mark.parametrize(("attributes", "level", "what", "remedy"), WRONG.values(), ids=WRONG)
+def test_what_is_wrong_with_a_target_and_what_to_do(
+    registers: Registers, *, attributes: dict[str, Any], level: str, what: str, remedy: str
+) -> None:
+    registers(**attributes)
+    found_level, found_what, todo = only()
+    assert (found_level, found_what.startswith(f"target {NAME}")) == (level, True)
+    assert (what in found_what, remedy in todo) == (True, True), (found_what, todo)
 
 
 @pytest.mark.parametrize(
@@ -110,18 +103,18 @@ def test_drift_that_is_withheld_is_a_warning(desk: Desk) -> None:
         ("", "ok", "", ""),
     ],
 )
-def test_the_handshake_of_versions(desk: Desk, version: str, level: str, said: str, remedy: str) -> None:
-    registered(desk, version=version)
+def test_the_handshake_of_versions(registers: Registers, *, version: str, level: str, said: str, remedy: str) -> None:
+    registers(version=version)
     found_level, what, todo = only()
     assert (found_level, said in what, remedy in todo) == (level, True, True)
     assert level == "ok" or f"target {NAME} has version {version}, and the hub 0.4.1" in what
 
 
-def test_of_many_the_worst_are_shown_and_the_others_counted(desk: Desk) -> None:
+def test_of_many_the_worst_are_shown_and_the_others_counted(registers: Registers) -> None:
     for number in range(1, 9):
-        registered(desk, f"eu-west-{number}", version="0.3.0")
+        registers(f"eu-west-{number}", version="0.3.0")
     for number in range(1, 6):
-        registered(desk, f"us-east-{number}", problem=PROBLEM, problem_since=ago(desk, 60))
+        registers(f"us-east-{number}", problem=PROBLEM, problem_since=60)
     findings = found()
     assert [each.level for each in findings] == ["fail"] * 5 + ["warn"] * 6
     assert findings[-1].what == "3 more about targets"
@@ -143,13 +136,13 @@ def covered() -> tuple[str, str, str]:
     return finding.level, finding.what, str(finding.remedy)
 
 
-def test_accounts_without_a_spoke_are_a_warning(desk: Desk, organization: Organizations) -> None:
-    registered(desk, "us-west-2")
+def test_accounts_without_a_spoke_are_a_warning(registers: Registers, organization: Organizations) -> None:
+    registers("us-west-2")
     level, what, remedy = covered()
     assert level == "warn"
     assert what.startswith(f"no spoke is in {OTHER}/us-east-1, {ACCOUNT}/us-west-2 of the organization")
     assert remedy == "see them all: rolekeeper targets --missing"
-    registered(desk, "us-east-1")
+    registers("us-east-1")
     organization.accounts = organization.accounts[1:]
     assert covered()[0] == "ok"
 

@@ -193,10 +193,7 @@ def test_without_the_mappings_nothing_is_said_to_be_unused(terminal: Terminal, m
 # ---- smaller policies ----
 
 
-def test_a_managed_policy_is_changed_only_if_it_is_the_roles_alone(
-    terminal: Terminal, make: Make, desk: Desk, reports: FakeReports
-) -> None:
-    del reports
+def test_a_managed_policy_is_changed_only_if_it_is_the_roles_alone(terminal: Terminal, make: Make, desk: Desk) -> None:
     for name in ("own", "shared"):
         make(name, "s3:GetObject", used={"s3": 1, "sns": None, "sqs": None})
     document = json.dumps(policy(allow(["sqs:SendMessage", "s3:PutObject"]), allow("sns:Publish")))

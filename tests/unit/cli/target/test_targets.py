@@ -32,25 +32,22 @@ def three(desk: Desk) -> None:
     desk.world.swept(3)
 
 
-def registered(desk: Desk, account: str, region: str, **attributes: Any) -> None:
+def registered(desk: Desk, region: str, **attributes: Any) -> None:
     """A target as the functions write it, each time as how long ago; it was swept a minute ago unless told."""
     now, swept = desk.world.clock.now(), timedelta(minutes=1)
     item = {"version": VERSION, "since": timedelta(days=3), "last_event": swept, "last_sweep": swept, "instances": 5}
     item |= {"drift": 0, "wire_format": WIRE_FORMAT, **attributes}
-    stored = {
-        name: layout.timestamp(now - value) if isinstance(value, timedelta) else value
-        for name, value in item.items()
-        if value is not None
-    }
+    times = {name: layout.timestamp(now - value) for name, value in item.items() if isinstance(value, timedelta)}
+    stored = {name: value for name, value in {**item, **times}.items() if value is not None}
     store = desk.world.store
-    store.write(store.put({**layout.key_attributes(layout.target_key(Target(account, region))), **stored}))
+    store.write(store.put({**layout.key_attributes(layout.target_key(Target(OTHER, region))), **stored}))
 
 
 def test_a_target_without_a_spoke_that_sends_events_is_unknown(terminal: Terminal, desk: Desk) -> None:
     at, registry = desk.world.clock.now(), Registry(desk.world.store)
     for region in ("eu-west-1", "us-east-1"):
         registry.note_unknown(Target(OTHER, region), "sts:AssumeRole is refused", at, 1_200)
-    registered(desk, OTHER, "us-east-1")
+    registered(desk, "us-east-1")
     assert [each["state"] for each in terminal.document("targets")] == ["well", "well", "unknown"]
     ran = terminal("targets")
     reason = "1,200 events were dropped: sts:AssumeRole is refused"
@@ -88,14 +85,14 @@ STATES: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_the_state_of_a_target_and_why(
     terminal: Terminal, desk: Desk, attributes: dict[str, Any], state: str, reason: str
 ) -> None:
-    registered(desk, OTHER, "eu-west-1", **attributes)
+    registered(desk, "eu-west-1", **attributes)
     shown = terminal.document("targets")[1]
     assert (shown["state"], bool(shown["reason"])) == (state, bool(reason))
     assert reason in shown["reason"]
 
 
 def test_how_old_a_sweep_may_be_is_two_intervals_or_the_alarms_time(terminal: Terminal, desk: Desk) -> None:
-    registered(desk, OTHER, "eu-west-1", last_sweep=timedelta(hours=3))
+    registered(desk, "eu-west-1", last_sweep=timedelta(hours=3))
 
     def state() -> str:
         return str(terminal.document("targets")[1]["state"])
@@ -117,7 +114,7 @@ def test_how_old_a_sweep_may_be_is_two_intervals_or_the_alarms_time(terminal: Te
 def test_a_version_that_isnt_the_hubs_is_marked(
     terminal: Terminal, desk: Desk, version: str | None, compared: str | None
 ) -> None:
-    registered(desk, OTHER, "eu-west-1", version=version)
+    registered(desk, "eu-west-1", version=version)
     assert terminal.document("targets")[1]["version_is"] == compared
 
 
@@ -125,7 +122,7 @@ def test_a_version_that_isnt_the_hubs_is_marked(
 
 
 def test_one_that_is_forgotten_is_no_longer_listed_and_none_is_unasked(terminal: Terminal, desk: Desk) -> None:
-    registered(desk, OTHER, "eu-west-1", problem="it refuses sts:AssumeRole")
+    registered(desk, "eu-west-1", problem="it refuses sts:AssumeRole")
     line = ("targets", "forget", f"{OTHER}/eu-west-1")
     assert terminal(*line).exit_code == 252
     ran = terminal.types("n\n", *line)
