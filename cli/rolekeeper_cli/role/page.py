@@ -104,8 +104,8 @@ def _given(rows: Mapping[str, MappingView]) -> RolesView:
     """Return what the mappings alone say of roles."""
     given = grouped((row.in_effect.role, name) for name, row in rows.items() if row.in_effect)
     given.pop(NO_ROLE, None)
-    unread: dict[str, Any] = dict.fromkeys(RoleView.fields) | {"arn": "", "smaller": ()}
-    roles = [RoleView(**unread | {"role": role, "mappings": names}) for role, names in given.items()]
+    unread = RoleView.of_nothing().but(arn="", smaller=())
+    roles = [unread.but(role=role, mappings=names) for role, names in given.items()]
     return RolesView(roles=roles, summary=views.counts(roles), account=None, unknown=())
 
 
