@@ -11,9 +11,9 @@ from typing import Any
 from botocore import xform_name
 
 from rolekeeper.permissions.policies import listed
+from rolekeeper_verify import proof
 from rolekeeper_verify.aws import Aws
 from rolekeeper_verify.names import PREFIX, TAG, Names, id_in, id_in_tag
-from rolekeeper_verify.proof import BUCKET as BUCKET_TYPE
 from rolekeeper_verify.proof import (
     INSTANCE,
     LAUNCH,
@@ -280,7 +280,7 @@ _LARGE_PAGES = {"PaginationConfig": {"PageSize": 1000}}
 # left there is its bucket, in whose name is the Region.
 BUCKET = _Buckets(
     "S3 bucket",
-    BUCKET_TYPE,
+    proof.BUCKET,
     "s3:ListBuckets Buckets[].{ref: Name, since: CreationDate}",
     deletes="s3:DeleteBucket Bucket",
     empty=_empty_bucket,
