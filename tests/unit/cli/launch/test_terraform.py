@@ -568,7 +568,7 @@ def test_a_state_says_it_all() -> None:
         type_, name = address.split(".")[-2:]
         return {"address": f"module.m.{address}", "mode": mode, "type": type_, "name": name, "values": values}
 
-    of_template = {"id": "lt-1", "name": "web", "latest_version": 2, "default_version": 2}
+    of_template: Document = {"id": "lt-1", "name": "web", "latest_version": 2, "default_version": 2}
     of_template |= {"iam_instance_profile": [{"name": "web", "arn": ""}]}
     of_template |= {"tag_specifications": [{"resource_type": "instance", "tags": {"app": "web"}}]}
     used = [{"id": "lt-1", "name": "web", "version": "$Default"}]
