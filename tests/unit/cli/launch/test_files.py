@@ -18,7 +18,8 @@ from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.launch import files as launch_files
-from rolekeeper_cli.launch.use import Rules, Verdict
+from rolekeeper_cli.launch.use import Rules
+from rolekeeper_cli.launch.view import Verdict
 from rolekeeper_cli.shell.documents import as_json
 
 NOW, HERE = datetime(2026, 11, 29, tzinfo=UTC), Target("111111111111", "eu-west-1")

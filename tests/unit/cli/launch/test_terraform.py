@@ -10,7 +10,8 @@ import pytest
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.launch import files
 from rolekeeper_cli.launch.declared import Declared
-from rolekeeper_cli.launch.use import Forecast, Verdict
+from rolekeeper_cli.launch.use import Forecast
+from rolekeeper_cli.launch.view import Verdict
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 MAPPINGS = [MappingSpec(MappingKey("app", "web"), "web"), MappingSpec(MappingKey("app", "db"), "db")]
