@@ -11,9 +11,9 @@ from typing import Any
 from botocore import xform_name
 
 from rolekeeper.permissions.policies import listed
+from rolekeeper_verify import proof
 from rolekeeper_verify.aws import Aws
 from rolekeeper_verify.names import PREFIX, TAG, Names, id_in, id_in_tag
-from rolekeeper_verify.proof import BUCKET as BUCKET_TYPE
 from rolekeeper_verify.proof import (
     INSTANCE,
     LAUNCH,
@@ -206,16 +206,13 @@ class _ResourcePolicies(Kind):
 
     def _leftover(self, aws: Aws, item: Mapping[str, Any]) -> Leftover | None:
         groups = [_LOG_GROUP.fullmatch(arn) for arn in _resources(item["document"])]
-        ids = [id_ for group in groups if group and (id_ := id_in(group[1]))]
+        names = [group[1] for group in groups if group]
+        ids = [id_ for name in names if (id_ := id_in(name))]
         if not ids:
             return None
-        name = item["ref"]
-        return Leftover(self, ids[0], name, ref=name, region=aws.region, keys=self._keys(item), is_named=False)
-
-    def _keys(self, item: Mapping[str, Any]) -> tuple[Key, ...]:
-        """The log groups that it is about, all of them; none if it is about another thing too."""
-        groups = [_LOG_GROUP.fullmatch(arn) for arn in _resources(item["document"])]
-        return tuple((LOG_GROUP, group[1]) for group in groups if group) if all(groups) else ()
+        # All log groups that it is about; none if it is about another thing too.
+        keys = tuple((LOG_GROUP, name) for name in names) if all(groups) else ()
+        return Leftover(self, ids[0], item["ref"], ref=item["ref"], region=aws.region, keys=keys, is_named=False)
 
 
 def _resources(document: str) -> list[str]:
@@ -280,7 +277,7 @@ _LARGE_PAGES = {"PaginationConfig": {"PageSize": 1000}}
 # left there is its bucket, in whose name is the Region.
 BUCKET = _Buckets(
     "S3 bucket",
-    BUCKET_TYPE,
+    proof.BUCKET,
     "s3:ListBuckets Buckets[].{ref: Name, since: CreationDate}",
     deletes="s3:DeleteBucket Bucket",
     empty=_empty_bucket,

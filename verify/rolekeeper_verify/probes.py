@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import jmespath
@@ -28,7 +29,6 @@ from rolekeeper.aws.errors import (
     PermanentError,
     RetryableError,
     StaleTokenError,
-    classified,
     classify,
 )
 from rolekeeper.model.instance import Association, AssociationState, InstanceState
@@ -112,9 +112,8 @@ def run(facts: Iterable[Fact], story: Story) -> Iterator[Probe]:
 
 
 def _probe(fact: Fact, story: Story) -> Probe:
-    skipped = Probe(
-        name=fact.name, fact=fact.section, expected=fact.expected, outcome=Outcome.SKIPPED, observed="", why=""
-    )
+    known = {"name": fact.name, "fact": fact.section, "expected": fact.expected}
+    skipped = Probe(**known, outcome=Outcome.SKIPPED, observed="", why="")
     try:
         observed = fact.ask(story)
     except (StepSkippedError, StepFailedError) as error:  # a wait was too short to say
@@ -208,9 +207,8 @@ def stale_replace(story: Story) -> Observed:
     stale = _stale(story)
     _associated(story, story.a)  # it runs and has a role, so only the id is wrong
     story.becomes(story.a, InstanceState.RUNNING)
-    return _refusal(
-        lambda: _replace(story, stale, story.scene.profiles["a"]), ConflictError, "IncorrectState", says=_NOT_ACTIVE
-    )
+    act = partial(_replace, story, stale, story.scene.profiles["a"])
+    return _refusal(act, ConflictError, "IncorrectState", says=_NOT_ACTIVE)
 
 
 @_fact(RUNNING, _ERRORS, "| `InvalidAssociationID.NotFound` | already detached |")
@@ -227,13 +225,9 @@ def stale_as_changer(story: Story) -> Observed:
     if story.changer is None:
         raise StepSkippedError("the changer's role couldn't be assumed")
 
-    def act() -> None:
-        with classified(f"ec2:{REPLACE}", stale):
-            story.changer.replace_iam_instance_profile_association(
-                AssociationId=stale, IamInstanceProfile={"Arn": story.scene.profiles["a"]}
-            )
-
+    asked = {"AssociationId": stale, "IamInstanceProfile": {"Arn": story.scene.profiles["a"]}}
     story.changer_may()
+    act = partial(story.as_function, f"ec2:{REPLACE}", stale, **asked)
     found = _refusal(act, AccessDeniedError, UNAUTHORIZED)
     story.changer_may()
     return found
@@ -243,9 +237,8 @@ def stale_as_changer(story: Story) -> Observed:
 def second_associate(story: Story) -> Observed:
     """Associating a profile with an instance that has one is refused with IncorrectState."""
     other = _other(story, _associated(story, story.a))
-    return _refusal(
-        lambda: _associate(story, story.a, other), ConflictError, "IncorrectState", says="existing association"
-    )
+    act = partial(_associate, story, story.a, other)
+    return _refusal(act, ConflictError, "IncorrectState", says="existing association")
 
 
 @_fact(RUNNING, _ERRORS, "already detached | detach: done")
@@ -259,10 +252,7 @@ def second_disassociate(story: Story) -> Observed:
 @_fact(RUNNING, _ERRORS, "a token of a page that isn't one (boto3 #2673)")
 def wrong_token(story: Story) -> Observed:
     """A NextToken that EC2 never gave is refused with InvalidParameterValue."""
-
-    def act() -> None:
-        story.aws.call("ec2:DescribeInstances", MaxResults=5, NextToken=story.names.stack)
-
+    act = partial(story.aws.call, "ec2:DescribeInstances", MaxResults=5, NextToken=story.names.stack)
     return _refusal(act, StaleTokenError, "InvalidParameterValue")
 
 
@@ -292,9 +282,8 @@ def _made(story: Story, name: str) -> Iterator[Any]:
 def _make(story: Story, name: str) -> Any:
     story.scene.record.add(PROFILE, name, story.now())
     tags = [{"Key": TAG, "Value": story.names.id}]
-    answer = story.aws.call(
-        "iam:CreateInstanceProfile", InstanceProfileName=name, Path=story.names.role_path, Tags=tags
-    )
+    asked = {"InstanceProfileName": name, "Path": story.names.role_path, "Tags": tags}
+    answer = story.aws.call("iam:CreateInstanceProfile", **asked)
 
     def added() -> bool:
         # A profile that was made just now may not be there yet (AWS_FACTS.md "IAM").
@@ -375,21 +364,19 @@ def _shows(story: Story, instance: str, expected: str) -> Observed:
 # ---- events ----
 
 
-def _received(story: Story, source: str) -> list[tuple[str, Any]]:
-    """The message groups and events of a source about the two instances; the queue is read once."""
+def _received(story: Story, source: str) -> list[Any]:
+    """The events of a source about the two instances, each with its message `group`; the queue is read once."""
     if not story.received:
         ours = (f"/{story.a}", f"/{story.b}")
-        received = (
-            (group, each) for group, each in _messages(story) if any(arn.endswith(ours) for arn in each["resources"])
-        )
-        story.received = {each["id"]: (group, each) for group, each in received}
-    found = [(group, each) for group, each in story.received.values() if each["source"] == source]
+        received = (each for each in _messages(story) if any(arn.endswith(ours) for arn in each["resources"]))
+        story.received = {each["id"]: each for each in received}
+    found = [each for each in story.received.values() if each["source"] == source]
     if not found:
         raise StepSkippedError(f"the queue got no event of {source} about the instances")
     return found
 
 
-def _messages(story: Story) -> Iterator[tuple[str, Any]]:
+def _messages(story: Story) -> Iterator[Any]:
     asked = {"QueueUrl": story.scene.events, "MaxNumberOfMessages": 10, "WaitTimeSeconds": 1}
     # The account's other instances are in it too: an end, also where they are many.
     for _ in range(_BATCHES):
@@ -397,7 +384,7 @@ def _messages(story: Story) -> Iterator[tuple[str, Any]]:
         if not answer.get("Messages"):
             return
         for each in answer["Messages"]:
-            yield each.get("Attributes", {}).get("MessageGroupId", ""), json.loads(each["Body"])
+            yield {**json.loads(each["Body"]), "group": each.get("Attributes", {}).get("MessageGroupId", "")}
 
 
 def _first_unlike(events: Sequence[Any], is_like: Callable[[Any], bool]) -> Observed:
@@ -416,7 +403,7 @@ def state_event(story: Story) -> Observed:
         [arn], detail = event["resources"], event["detail"]
         return bool(detail.keys() == {"instance-id", "state"} and arn.endswith(f":instance/{detail['instance-id']}"))
 
-    return _first_unlike([each for _, each in _received(story, "aws.ec2")], is_like)
+    return _first_unlike(_received(story, "aws.ec2"), is_like)
 
 
 @_fact(RUNNING, _EVENTS, "`tags` (the whole set after the change;")
@@ -432,7 +419,7 @@ def tag_event(story: Story) -> Observed:
         kind = detail.get("service"), detail.get("resource-type")
         return members <= detail.keys() and kind == ("ec2", "instance") and TAG in detail["tags"]
 
-    return _first_unlike([each for _, each in _received(story, "aws.tag")], is_like)
+    return _first_unlike(_received(story, "aws.tag"), is_like)
 
 
 @_fact(RUNNING, _EVENTS, "Emitted for tags given at launch too (strong evidence, no explicit promise)")
@@ -441,7 +428,7 @@ def launch_tag_event(story: Story) -> Observed:
 
     Delivery is best effort, so one of the two launches is enough. Nobody changes the tag later.
     """
-    events = [each for _, each in _received(story, "aws.tag")]
+    events = _received(story, "aws.tag")
     found = {each["resources"][0] for each in events if TAG in each["detail"]["changed-tag-keys"]}
     return Observed(f"events of {len(found)} of 2 launches", bool(found))
 
@@ -449,8 +436,7 @@ def launch_tag_event(story: Story) -> Observed:
 @_fact(RUNNING, _QUEUES, "that it is so in a template too is inferred")
 def message_group(story: Story) -> Observed:
     """A rule in a template puts each message into the group that its JSON path names."""
-    pairs = [{"group": group, "id": each["detail"]["instance-id"]} for group, each in _received(story, "aws.ec2")]
-    return _first_unlike(pairs, lambda pair: pair["group"] == pair["id"])
+    return _first_unlike(_received(story, "aws.ec2"), lambda event: event["group"] == event["detail"]["instance-id"])
 
 
 @_fact(RUNNING, _EVENTS, "that `anything-but` skips what is absent is inferred")
@@ -473,15 +459,12 @@ def _matching(story: Story, pattern: Any, details: Mapping[str, Any], expected: 
     when, region = f"{story.now():%Y-%m-%dT%H:%M:%SZ}", story.aws.region
     envelope = {"id": "1", "source": story.names.stack, "detail-type": "probe", "time": when, "resources": []}
     envelope |= {"account": story.aws.account, "region": region}
-    matched = [
-        name
-        for name, detail in details.items()
-        if story.aws.call(
-            "events:TestEventPattern",
-            EventPattern=json.dumps(pattern),
-            Event=json.dumps({**envelope, "detail": detail}),
-        )["Result"]
-    ]
+
+    def matches(detail: Any) -> bool:
+        asked = {"EventPattern": json.dumps(pattern), "Event": json.dumps({**envelope, "detail": detail})}
+        return bool(story.aws.call("events:TestEventPattern", **asked)["Result"])
+
+    matched = [name for name, detail in details.items() if matches(detail)]
     return Observed(f"matches {', '.join(matched) or 'none'} of {', '.join(details)}", matched == expected)
 
 
@@ -563,24 +546,19 @@ def table_policy_keys(story: Story) -> Observed:
     Nothing is written: the condition of each put fails where the put is allowed.
     """
     table = story.deployment.outputs["StateTable"]
+    arn = _arn(story, "dynamodb", f"table/{table}", region=story.aws.region)
     try:
-        story.aws.call(
-            "dynamodb:GetResourcePolicy", ResourceArn=_arn(story, "dynamodb", f"table/{table}", region=story.aws.region)
-        )
+        story.aws.call("dynamodb:GetResourcePolicy", ResourceArn=arn)
     except PermanentError as error:
         if error.code != "PolicyNotFoundException":
             raise
         raise StepSkippedError("the state table has no policy") from error
+    asked = {"TableName": table, "ConditionExpression": "attribute_exists(pk)"}
 
     def put(partition: str, *attributes: str) -> str:
         item = {name: {"S": story.names.stack} for name in ("sk", *attributes)}
         try:
-            story.aws.call(
-                "dynamodb:PutItem",
-                TableName=table,
-                Item={**item, "pk": {"S": partition}},
-                ConditionExpression="attribute_exists(pk)",
-            )
+            story.aws.call("dynamodb:PutItem", **asked, Item={**item, "pk": {"S": partition}})
         except (AccessDeniedError, ConflictError) as error:
             return error.code
         return "accepted"

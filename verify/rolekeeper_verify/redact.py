@@ -25,20 +25,16 @@ class Redacted(Report):
 
 
 MARK = "[REDACTED]"
-# The members that are kept, by their names in EC2's API.
-_ANSWERS = frozenset(
+# The members that are kept, by their names in EC2's API and in EventBridge's events.
+_KEPT = frozenset(
     {"Reservations", "Instances", "InstanceId", "InstanceIds", "State", "Code", "Name", "IamInstanceProfile", "Arn"}
     | {"Id", "IamInstanceProfileAssociation", "IamInstanceProfileAssociations", "AssociationId", "AssociationIds"}
     | {"Operator", "Managed", "Principal", "HiddenByDefault", "IncludeManagedResources", "Filters", "Values", "Tags"}
     | {"Key", "Value", "Resources", "StartingInstances", "StoppingInstances", "TerminatingInstances", "CurrentState"}
     | {"PreviousState", "Error", "Message", "ResponseMetadata", "HTTPStatusCode", "RetryAttempts"}
-)
-# The same of EventBridge's events.
-_EVENTS = frozenset(
-    {"version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail", "instance-id"}
+    | {"version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail", "instance-id"}
     | {"state", "changed-tag-keys", "tags", "service", "resource-type"}
 )
-_KEPT = _ANSWERS | _EVENTS
 # These name no thing: states, and what a filter is about.
 _FILTERS = {"instance-id", "instance-state-name", "state", "association-id", "tag-key", "tag:Name"}
 _PLAIN = {*InstanceState, *AssociationState, *_FILTERS}

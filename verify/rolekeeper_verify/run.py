@@ -119,7 +119,7 @@ class Verification:
         self._step("terminate", "an instance is terminated", story.terminate_a)
         if not self._failed:
             self._facts("probes", probes.ENDED, story)
-        self._events = [event for _, event in story.received.values()]
+        self._events = [*story.received.values()]
 
     def _facts(self, name: str, facts: Sequence[probes.Fact], story: Story) -> None:
         self._begins(name)

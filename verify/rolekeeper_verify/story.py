@@ -57,6 +57,7 @@ class StepSkippedError(Exception):
     """A step couldn't be tried."""
 
 
+type _Times = tuple[datetime | None, datetime | None]
 type Act = Callable[[], float | None]
 """Does a step, and returns its seconds, if it measures them itself."""
 
@@ -73,8 +74,8 @@ class Story:
     changer: Any = None  # EC2, called with the credentials of the function that changes roles, if they could be had
     former: list[str] = field(default_factory=list)  # the ids of the associations that were replaced
     trail_until: datetime | None = None  # the end of `trail_patience`, once a step or a probe has begun to wait
-    # What the queue had of both instances, once a probe has read it: message groups and events, by id.
-    received: dict[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
+    # What the queue had of both instances, once a probe has read it: events by id, each with its message `group`.
+    received: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     _foreign: Association | None = None
 
     def __post_init__(self) -> None:
@@ -269,13 +270,13 @@ class Story:
     # ---- what CloudTrail records of it, minutes later ----
 
     def delivered(self) -> float:
-        return self._recorded("EC2 got credentials of", lambda held: held.delivered_at)
+        return self._recorded("EC2 got credentials of", lambda held: (held.delivered_at, held.delivered_at))
 
     def in_use(self) -> float:
-        return self._recorded("the instance called with", _accepted)
+        return self._recorded("the instance called with", _calls)
 
-    def _recorded(self, what: str, record_of: Callable[[RoleUseView], datetime | None]) -> float:
-        """The seconds from the last time that `a` was given its role until this was recorded of it.
+    def _recorded(self, what: str, first_and_last: Callable[[RoleUseView], _Times]) -> float:
+        """The seconds from the last time that `a` was given its role until this was first recorded of it.
 
         StepFailedError if it is recorded of a former role, when a process that started then had to have the new one.
         """
@@ -284,14 +285,13 @@ class Story:
             held = found.carried
             if held is None or held.since is None:
                 return None
+            replaced = max(held.since, self.given)
             for former in found.former:
-                used = former.last_use.at if former.last_use else None
-                recorded = used if record_of is _accepted else former.delivered_at
-                late = (recorded - max(held.since, self.given)).total_seconds() if recorded else 0
-                if late > REPLACED_SECONDS:
+                _, last = first_and_last(former)
+                if last and (late := (last - replaced).total_seconds()) > REPLACED_SECONDS:
                     raise StepFailedError(f"{what} {former.role} {late:.0f} s after it had been replaced")
-            recorded = record_of(held)
-            return seconds_after(held.since, recorded) if recorded else None
+            first, _ = first_and_last(held)
+            return seconds_after(held.since, first) if first else None
 
         return self.uptake(seconds)
 
@@ -435,7 +435,7 @@ class Story:
             shown = self.carried(self.a)
             try:
                 if shown.profile_arn != profile:
-                    self._as_function(action, self.a, AssociationId=shown.id, IamInstanceProfile={"Arn": profile})
+                    self.as_function(action, self.a, AssociationId=shown.id, IamInstanceProfile={"Arn": profile})
             except AwsRefusalError as error:
                 if self.carried(self.a).id == shown.id:  # else a follow-up was faster, and gave `own` back
                     what = f"the function may not do what it has to: {action} got {error.code}"
@@ -445,14 +445,14 @@ class Story:
         self._shows(self.a, own, self._now())
         self.given = self.now()
 
-    def _as_function(self, action: str, instance: str, **asked: Any) -> None:
+    def as_function(self, action: str, instance: str, **asked: Any) -> None:
         with classified(action, instance):
             getattr(self.changer, xform_name(action.removeprefix("ec2:")))(**asked)
 
     def _refuses(self, action: str, instance: str, **asked: Any) -> None:
         """See that IAM refuses the function's role a call, and that nothing else does."""
         try:
-            self._as_function(action, instance, **asked)
+            self.as_function(action, instance, **asked)
         except AwsRefusalError as error:
             if error.code != UNAUTHORIZED:
                 what = f"EC2 answers {error.code} to {action}, and not {UNAUTHORIZED}"
@@ -560,6 +560,7 @@ def _words(shown: Association | None) -> str:
     return f"{shown.profile_arn.rsplit('/', 1)[-1]} ({shown.state}, {shown.id})" if shown else "no role"
 
 
-def _accepted(held: RoleUseView) -> datetime | None:
-    """When AWS accepted a call with a role first; a refused one is no use of it."""
-    return next((use.at for use in (held.first_use, held.last_use) if use and not use.refused), None)
+def _calls(held: RoleUseView) -> _Times:
+    """When AWS first accepted a call with a role, and its last call; a refused one is no use of it."""
+    accepted = (use.at for use in (held.first_use, held.last_use) if use and not use.refused)
+    return next(accepted, None), held.last_use.at if held.last_use else None

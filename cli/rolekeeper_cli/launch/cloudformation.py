@@ -12,7 +12,7 @@ from typing import Any
 from rolekeeper.model.instance import Target, partition_of
 from rolekeeper_cli.launch import declared as declare
 from rolekeeper_cli.launch.declared import Read, Source, Tags, as_list, as_map
-from rolekeeper_cli.launch.use import Kind
+from rolekeeper_cli.launch.view import Kind
 
 type Node = Any  # as JSON has it: text, Boolean, list or map; an intrinsic function is a map with one key
 

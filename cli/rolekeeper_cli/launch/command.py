@@ -12,7 +12,7 @@ import click
 from rolekeeper_cli import installed
 from rolekeeper_cli.errors import CommandError, ExitCode, UsageError
 from rolekeeper_cli.fleet.command import NARROW, warn_of_unseen
-from rolekeeper_cli.launch.view import LaunchView
+from rolekeeper_cli.launch.view import Kind, LaunchView, Verdict
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.mapping.files_command import read_mappings
 from rolekeeper_cli.shell import render, terminal
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
     from rolekeeper_cli.launch.declared import Declared
     from rolekeeper_cli.launch.use import Forecast
 
-_VERDICTS = (
-    *("will-stay-occupied", "blocked", "replaced", "a-few-seconds-late"),
-    *("unknown", "born-right", "left-alone", "no-mapping"),
-)
 _PATH = "/rolekeeper/"
 _options = together(
     takes_targets,
@@ -48,7 +44,7 @@ _options = together(
     ),
     click.option(
         "--allow",
-        type=OneOf(_VERDICTS),
+        type=OneOf(each.value for each in Verdict),
         metavar="VERDICT",
         multiple=True,
         help="With --detailed-exitcode: not for this verdict, such as a-few-seconds-late; may be given again.",
@@ -258,7 +254,7 @@ def _named(found: Sequence[Forecast], names: Sequence[str]) -> list[Forecast]:
 
 def _total(found: Sequence[Forecast], beside: int, *, home: Target | None, steps: bool) -> str:
     counts = Counter(each.verdict for each in found)
-    words = ", ".join(f"{counts[each]:,} {each}" for each in use.Verdict if counts[each])
+    words = ", ".join(f"{counts[each]:,} {each}" for each in Verdict if counts[each])
     kinds = "template, group or fleet" if len(found) == 1 else "templates, groups and fleets"
     lines = [f"{f'{len(found):,} {kinds}' if home else amount(len(found), 'resource')}: {words}."]
     if beside:
@@ -313,7 +309,7 @@ def _layout(home: Target | None) -> Layout:
         (
             Column("name", name, kind="key"),
             Column("verdict", lambda row: row.verdict.replace("-", " ")),
-            Column("kind", lambda row: str(use.Kind(row.kind)), kind="text"),
+            Column("kind", lambda row: str(Kind(row.kind)), kind="text"),
             Column("starts with", lambda row: row.carries or none(row), kind="name"),
             Column("should carry", lambda row: row.should_carry or none(row), kind="name"),
             Column("version", _version) if home else Column("place", kind="name"),

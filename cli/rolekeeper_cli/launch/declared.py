@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rolekeeper_cli.launch.use import Kind, Launcher, Template
+from rolekeeper_cli.launch.use import Launcher, Template
+from rolekeeper_cli.launch.view import Kind
 
 # The beginning of the ARN of an instance profile that the file declares: its account isn't known.
 PROFILE = "arn:aws:iam:::instance-profile"

@@ -20,7 +20,8 @@ from rolekeeper_cli.instance.view import StepView
 from rolekeeper_cli.launch import cloudformation, terraform
 from rolekeeper_cli.launch.declared import PROFILE, Declared, Source, as_map, with_users
 from rolekeeper_cli.launch.launchers import rules_of
-from rolekeeper_cli.launch.use import NEEDS, Forecast, Rules, Verdict, forecast
+from rolekeeper_cli.launch.use import NEEDS, Forecast, Rules, forecast
+from rolekeeper_cli.launch.view import Verdict
 from rolekeeper_cli.row.files import FileError, composed, decoded
 from rolekeeper_cli.shell.suggest import did_you_mean
 

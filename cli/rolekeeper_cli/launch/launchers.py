@@ -20,7 +20,8 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.instance.seen import Enforced
 from rolekeeper_cli.instance.use import account_options
-from rolekeeper_cli.launch.use import Forecast, Kind, Launcher, Rules, Template, forecast
+from rolekeeper_cli.launch.use import Forecast, Launcher, Rules, Template, forecast
+from rolekeeper_cli.launch.view import Kind
 from rolekeeper_cli.row.effect import Rows, published_there
 from rolekeeper_cli.shell.layout import arn_name
 from rolekeeper_cli.target.use import Places

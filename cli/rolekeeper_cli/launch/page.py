@@ -14,7 +14,8 @@ from rolekeeper_cli.console.page import Asked, contains, listed, query
 from rolekeeper_cli.fleet.cache import MOST
 from rolekeeper_cli.instance.seen import profile_name
 from rolekeeper_cli.launch.launchers import ORIGINS, everywhere
-from rolekeeper_cli.launch.use import Forecast, Verdict
+from rolekeeper_cli.launch.use import Forecast
+from rolekeeper_cli.launch.view import Verdict
 from rolekeeper_cli.row.effect import withheld
 from rolekeeper_cli.target.use import Places
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from rolekeeper_cli.launch import declared as declare
 from rolekeeper_cli.launch.declared import Read, Source, Tags, as_list, as_map
-from rolekeeper_cli.launch.use import Kind
+from rolekeeper_cli.launch.view import Kind
 
 _TEMPLATE, _GROUP = "aws_launch_template", "aws_autoscaling_group"
 _CONFIGURATION, _PROFILE = "aws_launch_configuration", "aws_iam_instance_profile"

@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
 from functools import partial
 from shlex import quote
 
@@ -29,41 +28,9 @@ from rolekeeper.model.mapping import NO_ROLE, Control, MappingKey, Mode, Publish
 from rolekeeper.settings import Ownership
 from rolekeeper_cli.instance.seen import Seen, profile_name
 from rolekeeper_cli.instance.view import StepView
-from rolekeeper_cli.launch.view import LaunchView, TemplateVersionView
+from rolekeeper_cli.launch.view import Kind, LaunchView, TemplateVersionView, Verdict
 from rolekeeper_cli.row.effect import Effect, Row, of_instance
 from rolekeeper_cli.shell.layout import arn_name, several
-
-
-class Kind(StrEnum):
-    """What launches instances."""
-
-    TEMPLATE = "launch-template"
-    GROUP = "auto-scaling-group"
-    FLEET = "ec2-fleet"
-    SPOT_FLEET = "spot-fleet"
-    INSTANCE = "instance"  # only in files, as what follows
-    OTHER = "other"
-
-    def __str__(self) -> str:
-        short = {"launch-template": "template", "auto-scaling-group": "group", "ec2-fleet": "fleet"}
-        return short.get(self.value, self.value.replace("-", " "))
-
-
-class Verdict(StrEnum):
-    """What happens to the role of an instance that is launched, those first that a person should look at."""
-
-    OCCUPIED = "will-stay-occupied"
-    BLOCKED = "blocked"
-    REPLACED = "replaced"
-    LATE = "a-few-seconds-late"
-    UNKNOWN = "unknown"
-    BORN_RIGHT = "born-right"
-    LEFT_ALONE = "left-alone"
-    NO_MAPPING = "no-mapping"
-
-    def __str__(self) -> str:
-        return self.value.replace("-", " ")
-
 
 # What a pipeline may stop for: instances start with another role than their tags ask for.
 WRONG = frozenset({Verdict.OCCUPIED, Verdict.BLOCKED, Verdict.REPLACED, Verdict.LATE, Verdict.UNKNOWN})

@@ -1,11 +1,43 @@
 """Which role instances will get before they are launched."""
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Annotated
 
 from rolekeeper_cli.instance.view import StepView
 from rolekeeper_cli.row.view import NotInEffectView
 from rolekeeper_cli.shell.view import View
+
+
+class Kind(StrEnum):
+    """What launches instances."""
+
+    TEMPLATE = "launch-template"
+    GROUP = "auto-scaling-group"
+    FLEET = "ec2-fleet"
+    SPOT_FLEET = "spot-fleet"
+    INSTANCE = "instance"  # only in files, as what follows
+    OTHER = "other"
+
+    def __str__(self) -> str:
+        short = {"launch-template": "template", "auto-scaling-group": "group", "ec2-fleet": "fleet"}
+        return short.get(self.value, self.value.replace("-", " "))
+
+
+class Verdict(StrEnum):
+    """What happens to the role of an instance that is launched, those first that a person should look at."""
+
+    OCCUPIED = "will-stay-occupied"
+    BLOCKED = "blocked"
+    REPLACED = "replaced"
+    LATE = "a-few-seconds-late"
+    UNKNOWN = "unknown"
+    BORN_RIGHT = "born-right"
+    LEFT_ALONE = "left-alone"
+    NO_MAPPING = "no-mapping"
+
+    def __str__(self) -> str:
+        return self.value.replace("-", " ")
 
 
 class TemplateVersionView(View):

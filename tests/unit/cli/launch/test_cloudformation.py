@@ -11,7 +11,8 @@ from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import NO_ROLE, MappingKey, MappingSpec, WhenOccupied
 from rolekeeper_cli.launch import cloudformation, files
 from rolekeeper_cli.launch.declared import Declared
-from rolekeeper_cli.launch.use import Forecast, Verdict
+from rolekeeper_cli.launch.use import Forecast
+from rolekeeper_cli.launch.view import Verdict
 
 NOW, HERE = datetime(2026, 11, 29, tzinfo=UTC), Target("111111111111", "eu-west-1")
 MAPPINGS = [

@@ -47,37 +47,38 @@ EKS = "EKS manages the instances, and their role with them"
 LATER = "software may keep the former for hours"
 
 
-@pytest.mark.parametrize(
-    ("profile", "tags", "verdict", "reason"),
-    [
-        ("web", "app=web", "born-right", "instances start with role web, as app=web asks"),
-        ("", "app=web", "a-few-seconds-late", "app=web gives role web after the launch: boot scripts start without"),
-        ("", "app=none", "born-right", "instances start with no role, as app=none asks"),
-        ("web", "app=none", "replaced", f"instances start with web, and app=none gives no role later: {LATER}"),
-        ("db", "app=web", "replaced", f"instances start with db, and app=web gives role web later: {LATER}"),
-        ("legacy", "app=web", "will-stay-occupied", "instances keep the foreign legacy, and don't get role web, which"),
-        ("legacy", "", "no-mapping", "no mapping for the tags; instances keep legacy, which is foreign"),
-        ("web", "app=other", "no-mapping", "no mapping for the tags; instances keep web, which no mapping gives them"),
-        ("", "", "no-mapping", "no mapping for its tags"),
-        ("legacy", "eks:cluster-name=c", "left-alone", EKS),
-        ("legacy", "eks:cluster-name=c app=web", "left-alone", f"{EKS}; app=web asks for role web, which they don't"),
-        ("", "eks:cluster-name=c rolekeeper:ignore=true", "left-alone", "its tag rolekeeper:ignore says true"),
-        ("legacy", "AmazonECSManaged= app=web", "left-alone", "ECS manages the instances, and their role with them"),
-        ("legacy", "rolekeeper:ignore=true app=web", "left-alone", "its tag rolekeeper:ignore says true"),
-        ("web", "app=web tier=gold", "blocked", "app=web (role web) and tier=gold (role db) share priority"),
-        ("wbe", "app=web", "blocked", "there is no instance profile wbe, so EC2 refuses the launch"),
-    ],
-)
-def test_each_verdict_says_what_instances_will_carry(
-    terminal: Terminal, there: FakeLaunchers, desk: Desk, profile: str, tags: str, verdict: str, reason: str
-) -> None:
+# Profile, tags, verdict, how the reason begins.
+SAID = [
+    ("web", "app=web", "born-right", "instances start with role web, as app=web asks"),
+    ("", "app=web", "a-few-seconds-late", "app=web gives role web after the launch: boot scripts start without"),
+    ("", "app=none", "born-right", "instances start with no role, as app=none asks"),
+    ("web", "app=none", "replaced", f"instances start with web, and app=none gives no role later: {LATER}"),
+    ("db", "app=web", "replaced", f"instances start with db, and app=web gives role web later: {LATER}"),
+    ("legacy", "app=web", "will-stay-occupied", "instances keep the foreign legacy, and don't get role web, which"),
+    ("legacy", "", "no-mapping", "no mapping for the tags; instances keep legacy, which is foreign"),
+    ("web", "app=other", "no-mapping", "no mapping for the tags; instances keep web, which no mapping gives them"),
+    ("", "", "no-mapping", "no mapping for its tags"),
+    ("legacy", "eks:cluster-name=c", "left-alone", EKS),
+    ("legacy", "eks:cluster-name=c app=web", "left-alone", f"{EKS}; app=web asks for role web, which they don't"),
+    ("", "eks:cluster-name=c rolekeeper:ignore=true", "left-alone", "its tag rolekeeper:ignore says true"),
+    ("legacy", "AmazonECSManaged= app=web", "left-alone", "ECS manages the instances, and their role with them"),
+    ("legacy", "rolekeeper:ignore=true app=web", "left-alone", "its tag rolekeeper:ignore says true"),
+    ("web", "app=web tier=gold", "blocked", "app=web (role web) and tier=gold (role db) share priority"),
+    ("wbe", "app=web", "blocked", "there is no instance profile wbe, so EC2 refuses the launch"),
+]
+
+
+def test_each_verdict_says_what_instances_will_carry(terminal: Terminal, there: FakeLaunchers, desk: Desk) -> None:
     desk.edit("app=none", role="NONE")
     desk.edit("tier=gold", role="db")
-    there.template("one", profile, **dict(each.split("=") for each in tags.split()))
-    one = found(terminal)["one"]
-    assert (one["verdict"], one["reason"][: len(reason)]) == (verdict, reason)
-    starts_wrong = verdict in {"a-few-seconds-late", "replaced", "will-stay-occupied"}
-    assert bool(one["steps"]) == (starts_wrong and tags != "app=none")
+    for number, (profile, tags, *_) in enumerate(SAID):
+        there.template(str(number), profile, **dict(each.split("=") for each in tags.split()))
+    seen = found(terminal)
+    for number, (profile, tags, verdict, reason) in enumerate(SAID):
+        one = seen[str(number)]
+        assert (one["verdict"], one["reason"][: len(reason)]) == (verdict, reason), (profile, tags)
+        starts_wrong = verdict in {"a-few-seconds-late", "replaced", "will-stay-occupied"}
+        assert bool(one["steps"]) == (starts_wrong and tags != "app=none"), (profile, tags)
 
 
 def test_a_foreign_role_to_be_taken_over_is_replaced(terminal: Terminal, there: FakeLaunchers, desk: Desk) -> None:
@@ -89,10 +90,11 @@ def test_a_foreign_role_to_be_taken_over_is_replaced(terminal: Terminal, there: 
     assert "foreign legacy" in seen["reason"]
 
 
-@pytest.mark.parametrize("name", ["karpenter.k8s.aws/8123", "eks-2ac5f5b0-1234-5678-9abc-0123456789ab"])
-def test_what_a_service_made_is_known_by_its_name(terminal: Terminal, there: FakeLaunchers, name: str) -> None:
-    there.template(name, "legacy", app="web")
-    assert verdicts(terminal) == {name: "left-alone"}
+def test_what_a_service_made_is_known_by_its_name(terminal: Terminal, there: FakeLaunchers) -> None:
+    names = ("karpenter.k8s.aws/8123", "eks-2ac5f5b0-1234-5678-9abc-0123456789ab")
+    for name in names:
+        there.template(name, "legacy", app="web")
+    assert verdicts(terminal) == dict.fromkeys(names, "left-alone")
 
 
 def test_a_node_group_that_a_mapping_would_change_is_told_as_such(terminal: Terminal, there: FakeLaunchers) -> None:
@@ -185,16 +187,14 @@ def test_a_tag_that_stays_on_the_group_gives_no_role(terminal: Terminal, there: 
     assert verdicts(terminal)["front"] == "no-mapping"
 
 
-@pytest.mark.parametrize(
-    ("version", "verdict"), [("$Default", "born-right"), ("$Latest", "replaced"), ("2", "a-few-seconds-late")]
-)
-def test_the_version_that_the_group_names_counts(
-    terminal: Terminal, there: FakeLaunchers, version: str, verdict: str
-) -> None:
+def test_the_version_that_the_group_names_counts(terminal: Terminal, there: FakeLaunchers) -> None:
+    expected = {"$Default": "born-right", "$Latest": "replaced", "2": "a-few-seconds-late"}
     for profile in ("web", "", "db"):
         there.template("base", profile)
-    there.group("front", "base", version, tags={"app": "web"})
-    assert verdicts(terminal)["front"] == verdict
+    for version in expected:
+        there.group(version, "base", version, tags={"app": "web"})
+    seen = verdicts(terminal)
+    assert {version: seen[version] for version in expected} == expected
 
 
 def test_each_template_of_mixed_instances_is_looked_at(terminal: Terminal, there: FakeLaunchers) -> None:

@@ -10,7 +10,8 @@ import pytest
 from rolekeeper.model.mapping import MappingKey, MappingSpec
 from rolekeeper_cli.launch import files
 from rolekeeper_cli.launch.declared import Declared
-from rolekeeper_cli.launch.use import Forecast, Verdict
+from rolekeeper_cli.launch.use import Forecast
+from rolekeeper_cli.launch.view import Verdict
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 MAPPINGS = [MappingSpec(MappingKey("app", "web"), "web"), MappingSpec(MappingKey("app", "db"), "db")]
@@ -568,7 +569,7 @@ def test_a_state_says_it_all() -> None:
         type_, name = address.split(".")[-2:]
         return {"address": f"module.m.{address}", "mode": mode, "type": type_, "name": name, "values": values}
 
-    of_template = {"id": "lt-1", "name": "web", "latest_version": 2, "default_version": 2}
+    of_template: Document = {"id": "lt-1", "name": "web", "latest_version": 2, "default_version": 2}
     of_template |= {"iam_instance_profile": [{"name": "web", "arn": ""}]}
     of_template |= {"tag_specifications": [{"resource_type": "instance", "tags": {"app": "web"}}]}
     used = [{"id": "lt-1", "name": "web", "version": "$Default"}]

@@ -106,7 +106,9 @@ class Account:
         self.dynamodb = SimpleNamespace(get_resource_policy=answers(Policy="{}"), put_item=puts())
         self.sqs = SimpleNamespace(receive_message=self.receive)
         self.groups: Callable[[Event], str] = lambda event: str(event.detail.get("instance-id", ""))
-        self.history(carrying)
+        self.trail.tagged(user("bob"), carrying, app="web")
+        self.trail.tagged(user("bob"), carrying, removed=True, app="")
+        record_changes(self)
         self.iam.denied = lambda: self.lists_regions(7, errorCode="Client.UnauthorizedOperation")
         scene = Scene(
             Record(NAMES),
@@ -170,11 +172,6 @@ class Account:
         self.world.clock.sleep(seconds)
         self.trail.called(role_of(self.a), self.story.a, "DescribeRegions", late=200, **record)
 
-    def history(self, instance: str) -> None:
-        self.trail.tagged(user("bob"), instance, app="web")
-        self.trail.tagged(user("bob"), instance, removed=True, app="")
-        record_changes(self)
-
     def receive(self, **_: object) -> dict[str, Any]:
         """SQS gives each event once."""
         events, self.world.emitted[:] = self.world.emitted[:], []
@@ -189,10 +186,6 @@ class Account:
             self.world.truth.terminate(self.story.a)
         [found] = run([each for each in ALL if each.name == name], self.story)
         return found
-
-    def ended(self) -> list[Probe]:
-        self.world.truth.terminate(self.story.a)
-        return list(run(ENDED, self.story))
 
 
 def role_of(profile: str) -> str:
@@ -231,7 +224,9 @@ def account(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> Account:
 
 
 def test_an_account_that_does_as_the_page_has_it_passes_every_probe(account: Account) -> None:
-    probes = [*run([*RUNNING, *RECORDED, *CHANGED], account.story), *account.ended()]
+    probes = list(run([*RUNNING, *RECORDED, *CHANGED], account.story))
+    account.world.truth.terminate(account.story.a)
+    probes += run(ENDED, account.story)
     assert [(each.name, each.observed, each.why) for each in probes if each.outcome is not Outcome.PASSED] == []
     assert len(probes) == len(ALL)
     assert all(each.observed and each.expected and each.fact for each in probes)
