@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rolekeeper.aws.errors import AccessDeniedError
-from rolekeeper.mappings.rows import COLUMNS, Attributes, Column, content
+from rolekeeper.mappings.rows import COLUMNS, Attributes, content
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import MappingKey
@@ -52,7 +52,17 @@ def fields(row: Attributes, typed: Form | None = None) -> list[dict[str, Any]]:
     for a required column; `choices` is empty where a person types.
     """
     texts = columns_of(row) if typed is None else typed
-    found = [_field(column, texts.get(column.name, "")) for column in COLUMNS]
+    found = [
+        {
+            "name": column.name,
+            "label": column.name.replace("_", " ").capitalize(),
+            "text": texts.get(column.name, ""),
+            "default": "" if column.default == "required" else column.default,
+            "choices": schema.choices(column.name),
+            "first": column.name in _FIRST,
+        }
+        for column in COLUMNS
+    ]
     return sorted(found, key=lambda each: _FIRST.index(each["name"]) if each["first"] else len(_FIRST))
 
 
@@ -71,18 +81,6 @@ def _is_same(typed: str, text: str) -> bool:
     """Whether a field is unchanged: a browser leaves out line ends, and a person adds blanks."""
     filled = text.replace("\r", "").replace("\n", "")
     return typed in {text, filled} or typed.strip() == text
-
-
-def _field(column: Column, text: str) -> dict[str, Any]:
-    name = column.name
-    return {
-        "name": name,
-        "label": name.replace("_", " ").capitalize(),
-        "text": text,
-        "default": "" if column.default == "required" else column.default,
-        "choices": schema.choices(name),
-        "first": name in _FIRST,
-    }
 
 
 # ---- the pages ----

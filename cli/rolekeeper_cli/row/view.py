@@ -104,10 +104,8 @@ class RowPlanView(View):
     not_in_effect: Annotated[Sequence[VerdictView], "the rows that say already what is wanted, without effect"]
 
 
-class PlannedEditView(View):
-    mapping: Annotated[str, "the mapping"]
+class PlannedEditView(RowChangeView):
     kind: Annotated[str, "new, changed, deleted or unchanged"]
-    columns: Annotated[Mapping[str, ColumnChangeView], "the columns that change"]
     status: Annotated[str, "the status that it would have"]
     takes_effect: Annotated[bool, "whether it would take effect"]
     needs_approval: Annotated[bool, "whether it would be held"]

@@ -182,8 +182,8 @@ def test_a_row_that_isnt_published_as_planned_ends_it(
 ) -> None:
     desk.world.running(app="web")
     terminal("plan", "-f", mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web"), "--out", plan)
-
-    terminal.meanwhile = lambda: [desk.delete_role("web"), desk.publish("app=web")]
+    desk.world.calls.before("PutItem", lambda: desk.delete_role("web"))
+    terminal.judges("app=web")
     ran = terminal("apply", plan)
     assert (ran.exit_code, "not every row was published as planned" in ran.stderr) == (3, True)
     assert "! app=web is Rejected: role 'web' doesn't exist" in ran.stderr

@@ -34,7 +34,7 @@ def plan(text: str = "x", many: int = 1, instances: int = 1, **parts: Any) -> Pl
     edit = edit.but(kind="changed", status="Published")
     held = edit.but(status="Held", needs_approval=True, own_edit=True)
     bad = edit.but(kind="new", status="Rejected", effect=None)
-    permissions = {"gained": [text] * 20, "lost": [text], "unknown": text, "severe": []}
+    permissions: dict[str, Any] = {"gained": [text] * 20, "lost": [text], "unknown": text, "severe": []}
     move = PermissionsView(account=at["account"], from_=text, to=text, instances=3, **permissions)
     change = PlannedChangeView.of_nothing().but(**at, instance="i-1", name=text, from_=text, to=text, reason=text)
     change = change.but(action="Replace")

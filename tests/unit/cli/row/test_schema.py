@@ -36,8 +36,8 @@ def _as_editors_do(_validator: Any, pattern: str, text: Any, _schema: Any) -> It
 
 FILE = validators.extend(Draft7Validator, {"pattern": _as_editors_do})(schema.schema())  # type: ignore[no-untyped-call]  # the stubs leave it untyped
 # What only the reader can tell, as it takes more than shapes and limits.
-READER_ALONE = ("look", "invisible", "alphabets", "doesn't exist", "in the year")
-READER_ALONE += ("control character", "line break", "excludes")
+READER_ALONE = ["look", "invisible", "alphabets", "doesn't exist", "in the year"]
+READER_ALONE += ["control character", "line break", "excludes"]
 
 
 def refuses(*mappings: Any) -> list[str]:

@@ -191,7 +191,7 @@ def test_what_could_run_something_is_never_offered(shell: Shell) -> None:
 def test_names_are_kept_apart_by_profile_region_endpoint_and_stack(
     shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    apart: list[dict[str, str]] = [{"profile": "x"}, {"region": "x"}, {"endpoint_url": "x"}, {"stack": "x"}]
+    apart: list[dict[str, Any]] = [{"profile": "x"}, {"region": "x"}, {"endpoint_url": "x"}, {"stack": "x"}]
     files = {completion.cache_file(Options(**each)) for each in apart} | {shell.file}
     monkeypatch.setenv("AWS_PROFILE", "other")
     assert len(files | {completion.cache_file(Options())}) == 6
