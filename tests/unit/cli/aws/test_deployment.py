@@ -1,6 +1,6 @@
 """A deployment that is looked at for hours: what every page is about is asked once in a while, all else each time."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -41,6 +41,27 @@ class Page(BytesIO):
         yield self.read()
 
 
+ASKED = {"sts": "get_caller_identity", "dynamodb": "list_tables", "ec2": "describe_instances"}
+ASKED["cloudformation"] = "describe_stacks"
+type Answers = Callable[..., Deployment]
+
+
+@pytest.fixture
+def answered(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    """A deployment whose every call is answered with a body."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+
+    def with_answer(body: bytes, kind: str = "") -> Deployment:
+        made = Deployment(Options(region="us-east-1"))
+        headers: Any = {"content-type": kind}
+        answer = lambda request, **_: AWSResponse(request.url, 200, headers, Page(body))  # noqa: E731  # for one event
+        made.session.events.register("before-send", answer)
+        return made
+
+    return with_answer
+
+
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
@@ -49,47 +70,23 @@ class Page(BytesIO):
         ("text/plain", b'<?xml version="1.0"?>\n<!DOCTYPE html><html></html>'),
     ],
 )
-@pytest.mark.parametrize("service", ["sts", "dynamodb", "ec2", "cloudformation"])
+@pytest.mark.parametrize("service", ASKED)
 def test_a_page_in_place_of_awss_answer_is_said_to_be_none(
-    monkeypatch: pytest.MonkeyPatch, service: str, kind: str, body: bytes
+    answered: Answers, service: str, kind: str, body: bytes
 ) -> None:
     """Most services' parsers take it for an empty answer: no instance, no mapping."""
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "x")
-    deployment = Deployment(Options(region="us-east-1"))
-
-    def answer(request: Any, **_: object) -> Any:
-        headers: Any = {"content-type": kind}
-        return AWSResponse(request.url, 200, headers, Page(body))
-
-    deployment.session.events.register("before-send", answer)
-    asks: Mapping[str, Callable[[Any], object]] = {
-        "sts": lambda client: client.get_caller_identity(),
-        "dynamodb": lambda client: client.get_item(TableName="t", Key={}),
-        "ec2": lambda client: client.describe_instances(),
-        "cloudformation": lambda client: client.describe_stacks(),
-    }
+    client = answered(body, kind).client(service)
     with pytest.raises(AwsRefusalError) as refused, classified("x:Ask", "*"):
-        asks[service](deployment.client(service))
+        getattr(client, ASKED[service])()
     assert refusal(refused.value).what == "what answered isn't AWS"
 
 
-@pytest.mark.parametrize(("whole", "found"), [(False, [{}]), (True, [{"OwnerId": "1"}])])
-def test_long_answers_are_parsed_quickly_unless_all_of_them_is_wanted(
-    monkeypatch: pytest.MonkeyPatch,
-    whole: bool,  # noqa: FBT001  # parametrized
-    found: object,
-) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "x")
-    deployment = Deployment(Options(region="us-east-1"))
-    if whole:
-        deployment.take_whole_answers()
-    ec2 = deployment.client("ec2")
+def test_long_answers_are_parsed_quickly_unless_all_of_them_is_wanted(answered: Answers) -> None:
     body = b"<R><reservationSet><item><ownerId>1</ownerId></item></reservationSet></R>"
-    headers: Any = {}
-    ec2.meta.events.register("before-send", lambda request, **_: AWSResponse(request.url, 200, headers, Page(body)))
-    assert ec2.describe_instances()["Reservations"] == found
+    quick, whole = answered(body), answered(body)
+    whole.take_whole_answers()
+    found = [each.client("ec2").describe_instances()["Reservations"] for each in (quick, whole)]
+    assert found == [[{}], [{"OwnerId": "1"}]]
 
 
 @pytest.fixture
