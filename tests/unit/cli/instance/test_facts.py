@@ -63,11 +63,25 @@ def test_the_last_decision_and_what_was_before_have_their_lines() -> None:
         "last decision: Wait (window)",
         "to undo: nothing: Rolekeeper's history has no change that made it so",
     ]
+    refused = last.but(answer=views.AnswerView(code="Refused", message="not you"), reason="web is asked for")
+    assert said(facts.of_last_change(explained(last=refused)))[1:3] == [
+        "last decision: Wait (window): web is asked for",
+        "AWS answered: Refused: not you",
+    ]
     before = views.FormerView(instance_profile="db", profile_arn="arn:db", until=T)
     lines = [f"before that: arn:db (until {T})", "to undo: no step brings back db"]
     assert said(facts.of_last_change(explained(former=before))) == lines
     still = before.but(instance_profile=None, until=None)
     assert said(facts.of_last_change(explained(former=still))) == ["to keep it: no step keeps no role"]
+
+
+def test_an_answer_of_aws_that_is_the_reason_is_shown_once() -> None:
+    answer = views.AnswerView(code="Invalid", message="no such ARN")
+    entry = view_with(
+        views.EntryView, cause="tags", reason="EC2 isn't ready (Invalid)", code="propagating", answer=answer
+    )
+    assert entry.why == "tags → EC2 isn't ready (Invalid)"
+    assert entry.but(code="unoccupied").why == "tags → EC2 isn't ready (Invalid) → AWS: Invalid: no such ARN"
 
 
 # ---- who did it ----

@@ -40,44 +40,32 @@ def web(spoke: SpokeFixture) -> str:
 
 
 @pytest.mark.parametrize("name", ["web-1", None])
-def test_it_is_explained_by_its_own_ec2_and_the_hubs_history(
+def test_it_is_explained_by_its_own_ec2_and_cloudtrail(
     terminal: Terminal, spoke: SpokeFixture, web: str, name: str | None
 ) -> None:
     document = terminal.document("explain", spoke.address(name or web))
     assert (document["instance"], document["account"], document["region"]) == (web, TARGET.account, TARGET.region)
     assert document["carries"]["profile_arn"] == f"arn:aws:iam::{TARGET.account}:instance-profile/rolekeeper/web"
-    assert document["decision"]["code"] == "converged"
-    assert document["mapping"]["mapping"] == "app=web"
-    assert document["last"]["action"] == "Attach"
     assert all(each["unknown_because"].startswith(NO_RECORD) for each in document["who"])
-    with_theirs = f"--region eu-west-1 --profile profile-of-{TARGET.account}"
-    assert [each["command"] for each in document["undo"]] == [
-        f"aws ec2 delete-tags --resources {web} --tags Key=app {with_theirs}",
-        "rolekeeper mapping rm app=web",
-        f"rolekeeper detach {spoke.address(web)}",
-    ]
-    assert lines(terminal("explain", spoke.address(web)).stdout)[0] == f"instance {spoke.address(web)} (web-1), running"
 
 
-@pytest.mark.parametrize(
-    ("scope", "why"),
-    [
+def test_a_mapping_that_was_never_published_for_its_account_is_told_with_the_reason(
+    terminal: Terminal, desk: Desk, spoke: SpokeFixture, web: str
+) -> None:
+    spoke.registered(unit="r-a1b2/ou-a1b2-another0")
+    scopes: tuple[tuple[dict[str, Any], str], ...] = (
         ({"accounts": {ACCOUNT}}, f"it is not for account {TARGET.account}"),
         ({"not_accounts": {TARGET.account}}, f"it excludes account {TARGET.account}"),
         ({"units": {UNIT}}, "it is for organizational units, and this account isn't in one of them"),
         ({"not_units": {"r-a1b2/*"}}, "it excludes organizational units, and this account is in one of them"),
         ({"units": {"r-a1b2/*"}, "not_units": {UNIT}}, "it isn't published for this account yet"),
-    ],
-    ids=str,
-)
-def test_a_mapping_that_was_never_published_for_its_account_is_told_with_the_reason(
-    terminal: Terminal, desk: Desk, spoke: SpokeFixture, web: str, scope: dict[str, Any], why: str
-) -> None:
-    spoke.registered(unit="r-a1b2/ou-a1b2-another0")
-    spoke.world.tag(web, team="new")
-    desk.edit("team=new", role="web", **scope)
+    )
+    for number, (scope, _) in enumerate(scopes):
+        spoke.world.tag(web, **{f"team{number}": "new"})
+        desk.edit(f"team{number}=new", role="web", **scope)
     found = terminal.document("explain", spoke.address(web))
-    assert (found["mapping"]["mapping"], found["losers"]) == ("app=web", [{"mapping": "team=new", "why": why}])
+    losers = [{"mapping": f"team{number}=new", "why": why} for number, (_, why) in enumerate(scopes)]
+    assert (found["mapping"]["mapping"], found["losers"]) == ("app=web", losers)
 
 
 @pytest.mark.parametrize(("unit", "named"), [(UNIT, True), ("ou-a1b2-another0", False)])
@@ -123,15 +111,7 @@ def test_a_pin_is_written_for_it_and_checked_in_its_account(terminal: Terminal, 
     assert f"rolekeeper release {spoke.address(web)} gives it back" in ran.stderr
     spoke.reconcile(web)
     assert spoke.carries(web) == "db"
-    assert terminal.document("explain", spoke.address(web))["pin"]["role"] == "db"
-    assert "rolekeeper release" in terminal("explain", spoke.address(web)).stdout
-    assert terminal.document("release", spoke.address(web), "--no-wait") == {
-        "instance": web,
-        "account": TARGET.account,
-        "region": TARGET.region,
-        "released": "db",
-        "contested": False,
-    }
+    assert terminal.document("release", spoke.address(web), "--no-wait")["released"] == "db"
     spoke.reconcile(web)
     assert spoke.carries(web) == "web"
 
@@ -145,24 +125,17 @@ def here(desk: Desk) -> str:
     return desk.converged("web", app="web", Name="here-1")
 
 
-@pytest.mark.parametrize(
-    ("given", "named"),
-    [
-        ((), ["here", "web"]),
-        ((TARGET.account,), ["web"]),
-        ((TARGET.region,), ["web"]),
-        ((str(TARGET),), ["web"]),
-        ((ACCOUNT,), ["here"]),
-        ((REGION, TARGET.account), ["here", "web"]),
-    ],
-)
-def test_it_is_narrowed_to_accounts_and_regions(
-    terminal: Terminal, spoke: SpokeFixture, web: str, here: str, given: tuple[str, ...], named: list[str]
-) -> None:
-    del spoke
-    options = [word for each in given for word in ("--target", each)]
-    ids = {"here": here, "web": web}
-    assert [each["instance"] for each in terminal.document("fleet", *options)] == [ids[each] for each in named]
+def test_it_is_narrowed_to_accounts_and_regions(terminal: Terminal, web: str, here: str) -> None:
+    for given, named in (
+        ((), [here, web]),
+        ((TARGET.account,), [web]),
+        ((TARGET.region,), [web]),
+        ((str(TARGET),), [web]),
+        ((ACCOUNT,), [here]),
+        ((REGION, TARGET.account), [here, web]),
+    ):
+        options = [word for each in given for word in ("--target", each)]
+        assert [each["instance"] for each in terminal.document("fleet", *options)] == named, given
 
 
 def test_what_cant_be_looked_into_is_left_out_and_said(
@@ -175,10 +148,7 @@ def test_what_cant_be_looked_into_is_left_out_and_said(
     ran = terminal("fleet")
     assert (ran.exit_code, lines(ran.stdout)[1:]) == (0, [f"{here} here-1 running web web ok"])
     named = ", ".join(f"{TARGET.account}/{each}" for each in ("eu-west-1", "us-east-2", "us-east-3"))
-    assert (
-        f"Warning: {named}, and 2 more targets are left out: you may not look there; "
-        "what the last sweep saw there: rolekeeper targets\n"
-    ) in ran.stderr
+    assert f"Warning: {named}, and 2 more targets are left out: you may not look there; " in ran.stderr
     document = terminal.document("plan")
     assert [each["region"] for each in document["unseen"]] == [each.target.region for each in (spoke, *others)]
     assert document["summary"]["instances"] == 1
@@ -212,8 +182,6 @@ def test_a_deployment_of_one_account_asks_for_no_registry(terminal: Terminal, de
     desk.quiet()
     assert [each["instance"] for each in terminal.document("fleet")] == [here]
     assert "Query" not in desk.world.calls.counted()
-    ran = terminal("fleet", "--target", TARGET.account)
-    assert (ran.exit_code, f"there is no target {TARGET.account}" in ran.stderr) == (1, True)
 
 
 # ---- plan and apply ----
@@ -317,8 +285,6 @@ def test_only_a_targets_instances_are_waited_for(terminal: Terminal, desk: Desk,
         assert "DescribeInstances" not in desk.world.calls.counted()
     ran = terminal("wait", "--mapping", "app=web", "--target", ACCOUNT, "--every", "1", "--attempts", "1")
     assert (ran.exit_code, spoke.address(web) in ran.stderr) == (255, False)
-    ran = terminal("wait", "--mapping", "app=web", "--target", "eu-west-2")
-    assert (ran.exit_code, "there is no target eu-west-2\n  did you mean eu-west-1?" in ran.stderr) == (1, True)
     ran = terminal("wait", spoke.address(web), "--role", "web", "--target", TARGET.account)
     assert (ran.exit_code, "--target needs --mapping" in ran.stderr) == (252, True)
 
@@ -338,29 +304,20 @@ def test_roles_are_those_of_all_accounts_each_with_its_own(
     terminal: Terminal, spoke: SpokeFixture, web: str, here: str
 ) -> None:
     spoke.world.running(profile="foreign")
-    ran = terminal("roles")
-    head, *rows = lines(ran.stdout)
-    assert (ran.exit_code, head) == (0, "ROLE ACCOUNT INSTANCES MAPS LAST USED BROAD MAY USE NOTE")
-    unused = "unused: no mapping gives it, no instance here carries it, last used 2025-05-05"
-    assert rows[:4] == [
-        f"db {ACCOUNT} 0 0 never no nothing",
-        f"old {ACCOUNT} 0 0 2025-05-05 no s3 {unused}",
-        f"web {ACCOUNT} 1 1 never no nothing",
-        f"web {TARGET.account} 1 1 never no s3",
-    ]
-    assert f"Account {ACCOUNT} has 3 of 1,000 instance profiles, 3 of 1,000 roles." in rows
-    assert ran.stderr == (
-        "Warning: not everything is shown: only roles that a mapping gives or an instance carries are listed: "
-        f"a spoke's viewer may list none (account {TARGET.account})\n"
-    )
+    assert lines(terminal("roles").stdout)[0] == "ROLE ACCOUNT INSTANCES MAPS LAST USED BROAD MAY USE NOTE"
     document = terminal.document("roles")
     theirs = document["roles"][-1]
     assert (theirs["account"], theirs["arn"]) == (TARGET.account, f"arn:aws:iam::{TARGET.account}:role/rolekeeper/web")
     assert (theirs["instances"], theirs["mappings"]) == ([f"{TARGET}/{web}"], ["app=web"])
     assert (theirs["may"], theirs["unused"], theirs["profiles"]) == (["s3:GetObject on *"], False, None)
     assert theirs["unknown_because"] == "a spoke's viewer may not ask IAM for its report"
-    assert [each["instances"] for each in document["roles"][:3]] == [[], [], [here]]
-    assert (document["summary"]["roles"], document["unseen"]) == (4, [])
+    assert [(each["role"], each["instances"]) for each in document["roles"][:3]] == [
+        ("db", []),
+        ("old", []),
+        ("web", [here]),
+    ]
+    [unknown] = document["unknown"]
+    assert unknown.endswith(f"a spoke's viewer may list none (account {TARGET.account})")
 
 
 @pytest.mark.usefixtures("roles")
