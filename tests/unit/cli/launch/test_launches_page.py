@@ -150,6 +150,14 @@ def test_where_there_are_none_it_says_so(browser: TestClient) -> None:
     assert "There are no launch templates, Auto Scaling groups or fleets" in words(browser.get("/launches"))
 
 
+def test_they_are_read_again_where_that_is_asked(browser: TestClient, there: FakeLaunchers) -> None:
+    browser.get("/launches")
+    there.template("made-since", app="web")
+    assert "made-since" not in words(browser.get("/launches"))
+    answer = browser.get("/launches/again?text=made")
+    assert (answer.url.path, answer.url.query, "made-since" in words(answer)) == ("/launches", b"text=made", True)
+
+
 # ---- other accounts ----
 
 
