@@ -111,6 +111,13 @@ def test_a_template_that_a_group_uses_is_listed_if_that_is_asked(browser: TestCl
     assert "Used by front." in words(browser.get("/launches?beside=shown"))
 
 
+@pytest.mark.usefixtures("some")
+def test_more_than_a_page_holds_are_on_others(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rolekeeper_cli.console.page.PAGE", 2)
+    assert '<a id="page-next" href="?text=web&amp;page=2#launches">' in browser.get("/launches?text=web").text
+    assert list(rows(browser.get("/launches?page=2").text)) == ["late", "right"]
+
+
 def test_all_that_use_a_template_can_be_seen(browser: TestClient, some: FakeLaunchers) -> None:
     for number in range(6):
         some.group(f"group-{number}", "late")
