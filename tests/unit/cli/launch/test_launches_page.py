@@ -111,6 +111,13 @@ def test_a_template_that_a_group_uses_is_listed_if_that_is_asked(browser: TestCl
     assert "Used by front." in words(browser.get("/launches?beside=shown"))
 
 
+@pytest.mark.usefixtures("some")
+def test_more_than_a_page_holds_are_on_others(browser: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rolekeeper_cli.console.page.PAGE", 2)
+    assert '<a id="page-next" href="?text=web&amp;page=2#launches">' in browser.get("/launches?text=web").text
+    assert list(rows(browser.get("/launches?page=2").text)) == ["late", "right"]
+
+
 def test_all_that_use_a_template_can_be_seen(browser: TestClient, some: FakeLaunchers) -> None:
     for number in range(6):
         some.group(f"group-{number}", "late")
@@ -148,6 +155,14 @@ def test_a_page_doesnt_wait_for_aws_and_follows_until_all_is_read(
 @pytest.mark.usefixtures("there")
 def test_where_there_are_none_it_says_so(browser: TestClient) -> None:
     assert "There are no launch templates, Auto Scaling groups or fleets" in words(browser.get("/launches"))
+
+
+def test_they_are_read_again_where_that_is_asked(browser: TestClient, there: FakeLaunchers) -> None:
+    browser.get("/launches")
+    there.template("made-since", app="web")
+    assert "made-since" not in words(browser.get("/launches"))
+    answer = browser.get("/launches/again?text=made")
+    assert (answer.url.path, answer.url.query, "made-since" in words(answer)) == ("/launches", b"text=made", True)
 
 
 # ---- other accounts ----

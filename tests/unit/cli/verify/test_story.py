@@ -95,7 +95,9 @@ def test_calls_and_deliveries_of_a_former_role_after_it_was_replaced_fail_the_st
     played: Any, monkeypatch: pytest.MonkeyPatch, seconds: float, *, late: bool
 ) -> None:
     """That is no record that is late: a process that starts after a replace has the new role."""
-    records(monkeypatch, held(), held(delivered=seconds, used=seconds, carried=False))
+    former = held(delivered=seconds, used=seconds, carried=False)
+    assert former.first_use
+    records(monkeypatch, held(), former.but(first_use=former.first_use.but(at=SINCE)))
     played.trail_until = SINCE
     for step, what in ((played.delivered, "EC2 got credentials of"), (played.in_use, "the instance called with")):
         with pytest.raises(StepFailedError if late else StepSkippedError, match=what if late else "not in Cloud"):
