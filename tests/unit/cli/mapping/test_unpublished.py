@@ -111,7 +111,7 @@ def discards(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("line", "act", "code", "said", "row"),
     [
-        ("approve before BatchGetItem", newer, 1, "revision 2 of {} is no longer held", {"held_revision": 3}),
+        ("approve after BatchGetItem", newer, 1, "2 of {} is no longer held; it wasn't approved", {"held_revision": 3}),
         ("approve after PutItem", newer, 4, "! {} is Held: ", {"held_revision": 3, "status_revision": 1}),
         ("approve after PutItem", discards, 1, "revision 2 of {} was discarded meanwhile", {"status_revision": 1}),
         (
