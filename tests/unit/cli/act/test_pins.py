@@ -1,6 +1,5 @@
 """attach, replace, detach and release: one instance by hand."""
 
-import json
 from datetime import timedelta
 from typing import Any
 
@@ -91,8 +90,7 @@ def test_a_contested_instance_is_taken_up_again(terminal: Terminal, desk: Desk) 
 
 
 def test_a_broad_role_needs_the_pins_word_and_the_stacks(terminal: Terminal, desk: Desk) -> None:
-    anything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-    desk.iam.put_role_policy(RoleName="web", PolicyName="all", PolicyDocument=json.dumps(anything))
+    desk.grant("web", "*")
     instance = desk.world.running()
     ran = terminal("attach", instance, "web", "--allow-broad", "--no-wait")
     assert ran.exit_code == 1

@@ -55,7 +55,10 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> Answers:
     def with_answer(body: bytes, kind: str = "") -> Deployment:
         made = Deployment(Options(region="us-east-1"))
         headers: Any = {"content-type": kind}
-        answer = lambda request, **_: AWSResponse(request.url, 200, headers, Page(body))  # noqa: E731  # for one event
+
+        def answer(request: Any, **_: object) -> Any:
+            return AWSResponse(request.url, 200, headers, Page(body))
+
         made.session.events.register("before-send", answer)
         return made
 

@@ -94,8 +94,12 @@ def test_a_tag_and_a_start_are_what_the_aws_command_line_reads(
 ) -> None:
     monkeypatch.setenv("AWS_DATA_PATH", AWS_DATA)
     aws, asked = create_clidriver(), list[Any]()
-    # EC2 isn't called.
-    aws.session.register("calling-command.ec2.*", lambda call_parameters, **_: asked.append(call_parameters) or 0)
+
+    def instead_of_ec2(call_parameters: Any, **_: Any) -> int:
+        asked.append(call_parameters)
+        return 0
+
+    aws.session.register("calling-command.ec2.*", instead_of_ec2)
 
     def asks(page: Response) -> Any:
         assert aws.main(shlex.split(command(page))[1:]) == 0

@@ -62,7 +62,7 @@ def test_an_odd_row_keeps_no_page_from_showing_it_and_all_others(browser: TestCl
     assert [path for path in OF_ALL_ROWS if browser.get(path).status_code != 200] == []
     assert "app=good" in words(browser.get("/mappings"))
     for value, columns in enumerate(ODD_ROWS):
-        row = {"key": "odd", "value": value}
+        row = {"key": "odd", "value": str(value)}
         assert [path for path in OF_ONE_ROW if browser.get(path, params=row).status_code != 200] == [], columns
         assert browser.get("/mapping/held", params=row).status_code < 500, columns
 

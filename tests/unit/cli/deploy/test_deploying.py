@@ -283,7 +283,6 @@ def test_a_build_that_fails_asks_nothing(terminal: Terminal, stack: FakeCloudFor
     [
         ("deploy", "there is no terminal to ask on"),
         ("deploy --guided --yes", "there is no terminal to ask on"),
-        ("deploy --yes --mode enforc", "did you mean enforce?"),
     ],
 )
 def test_what_is_refused_before_anything_is_uploaded(

@@ -5,7 +5,7 @@ import pytest
 from rolekeeper.aws.iam import Policies
 from rolekeeper.permissions.policies import permissions
 from rolekeeper_cli.role.access import Access, Level, accesses, summary
-from support.grants import allow, deny, policy
+from support.grants import allow, policy
 
 pytestmark = pytest.mark.usefixtures("web_and_db", "silence")
 
@@ -45,11 +45,7 @@ def test_everything_but_something_says_so() -> None:
     assert (found.level, summary([found])) == (Level.FULL, "everything but iam:* on *")
 
 
-def test_what_is_denied_isnt_said() -> None:
-    assert summary(of(allow(["s3:GetObject", "sqs:*"]), deny(["sqs:*"]))) == "reads S3"
-
-
-def test_a_boundary_narrows_what_is_said() -> None:
+def test_what_several_policies_let_through_together_is_what_the_narrowest_does() -> None:
     held = Policies((policy(allow(["s3:*"])),), boundary=policy(allow(["s3:Get*", "ec2:*"])))
     assert summary(accesses(permissions(held).allowed)) == "reads S3"
 
