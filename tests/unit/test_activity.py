@@ -75,13 +75,6 @@ def test_a_sweep_of_several_runs_notes_all_of_the_fleet_once(desk: Desk) -> None
     assert stood(desk.world) == [{"ok": 5}]
 
 
-def test_the_first_sweep_on_a_state_table_notes_no_instance_twice(desk: Desk) -> None:
-    desk.world.running(app="web")
-    desk.world.never_swept()
-    sweep(desk)
-    assert stood(desk.world) == [{"drift": 1}]
-
-
 def test_the_sweeps_of_an_hour_share_an_item_which_expires_after_a_month(desk: Desk) -> None:
     world = desk.world
     for _ in range(5):
@@ -151,23 +144,3 @@ def test_what_ec2_refuses_is_counted_once_however_often_it_is_tried(desk: Desk) 
     world.reconcile(refused)
     world.follow()
     assert changes(world) == {"refused": 1}
-
-
-REFUSALS = {
-    "conflict": ("IncorrectState", "There is an existing association for instance"),
-    "throttled": ("RequestLimitExceeded", "Request limit exceeded."),
-    "propagating": ("InvalidParameterValue", "Invalid IAM Instance Profile name"),
-}
-
-
-@pytest.mark.parametrize("refusal", REFUSALS)
-def test_a_refused_attempt_is_counted_too_if_the_change_is_made_later(desk: Desk, refusal: str) -> None:
-    world = desk.world
-    instance = world.running(app="web")
-    world.calls.before("AssociateIamInstanceProfile", refusing(*REFUSALS[refusal]))
-    world.reconcile(instance)
-    world.clock.sleep(60)
-    world.reconcile(instance)
-    world.follow()
-    refused = [each for each in world.history(instance) if each.get("outcome") == "refused"]
-    assert (len(refused), changes(world)) == (1, {"Attach": 1, "refused": 1})

@@ -177,18 +177,6 @@ def test_when_eventbridge_doesnt_answer_the_rest_isnt_tried_and_counts_as_lost(
     assert world.metrics.counts["EventsFailed"] == 25
 
 
-def test_not_being_allowed_to_send_events_rings_the_alarm_and_names_the_action_in_the_log(
-    world: FakeAccount, telemetry: Telemetry
-) -> None:
-    words = "not authorized to perform: events:PutEvents on resource: arn:the-bus"
-    world.calls.before("PutEvents", refusing("AccessDeniedException", words))
-    telemetry.send("Role Attached", {})
-    telemetry.flush()
-    assert world.metrics.counts == {"EventsFailed": 1, "PermissionDenied": 1}
-    (line,) = world.logged()
-    assert (line["level"], line["action"], line["resource"]) == ("ERROR", "events:PutEvents", "arn:the-bus")
-
-
 def test_a_region_tells_its_partition() -> None:
     partitions = {"eu-central-1": "aws", "cn-northwest-1": "aws-cn", "us-gov-east-1": "aws-us-gov"}
     partitions |= {"us-iso-east-1": "aws-iso", "us-isob-east-1": "aws-iso-b", "us-isof-south-1": "aws-iso-f"}

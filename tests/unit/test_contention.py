@@ -7,7 +7,6 @@ import pytest
 
 from fixtures.account import FakeAccount
 from rolekeeper.model.instance import AppliedChange, DesiredChange, InstanceRecord
-from rolekeeper.model.mapping import WhenOccupied
 from rolekeeper.settings import ContentionRule
 from strategies.values import NOW, arn, key
 
@@ -31,13 +30,6 @@ def revert(world: FakeAccount, instance: str, *, minutes: float = 1, to: str = "
     return world.carries(instance)
 
 
-def contend(world: FakeAccount, instance: str, *, to: str = "other") -> None:
-    """Another actor reverts our change until we stop."""
-    for _ in range(3):
-        revert(world, instance, to=to)
-    assert world.shows(instance) == "contested"
-
-
 def test_the_fourth_time_within_half_an_hour_we_stop_and_say_how_it_goes_on(world: FakeAccount, instance: str) -> None:
     assert revert(world, instance) == "web"
     assert revert(world, instance) == "web"
@@ -52,20 +44,6 @@ def test_the_fourth_time_within_half_an_hour_we_stop_and_say_how_it_goes_on(worl
     assert entry["reason"].endswith("It would replace: workload=web gives it role web")
     assert world.metrics.counts["Contested"] == 1
     assert world.events.kinds == ["Role Change Refused"]
-
-
-@pytest.mark.parametrize("left", ["theirs", ""], ids=["a foreign role", "no role"])
-def test_a_tag_that_goes_and_comes_back_ends_it(world: FakeAccount, instance: str, left: str) -> None:
-    world.take_over = True
-    world.publish("workload=web", "web", when_occupied=WhenOccupied.REPLACE)
-    revert(world, instance, to=left)
-    contend(world, instance, to=left)
-    world.untag(instance, "workload")
-    world.reconcile(instance)
-    assert (world.carries(instance), world.shows(instance)) == (left, "")
-    world.tag(instance, workload="web")
-    world.reconcile(instance)
-    assert world.carries(instance) == "web"
 
 
 # ---- the rule itself ----

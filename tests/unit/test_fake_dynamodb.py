@@ -2,17 +2,15 @@
 
 import re
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, ParamValidationError
+from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from fakes.calls import Calls
 from fakes.dynamodb import FakeDynamoDB
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.storage import layout
@@ -221,15 +219,6 @@ def test_what_dynamodb_refuses_is_refused_in_its_words_and_changes_nothing(fake:
 
 
 @pytest.mark.parametrize(
-    "value", [{"S": 5}, {"BOOL": "yes"}, {"SS": "abc"}, {"L": {}}, "text", {"X": "text"}], ids=repr
-)
-def test_what_botocore_refuses_isnt_sent(fake: FakeDynamoDB, value: Any, moto: Side) -> None:
-    for client in (fake, moto.client):
-        with pytest.raises(ParamValidationError):
-            client.put_item(TableName=STATE, Item={**KEY, "v": value})
-
-
-@pytest.mark.parametrize(
     "request_",
     [
         {"ReturnValues": "ALL_OLD"},
@@ -248,40 +237,7 @@ def test_what_the_fake_doesnt_know_it_says_loudly(fake: FakeDynamoDB, request_: 
         fake.update_item(**update("REMOVE n") | request_)
 
 
-# ---- numbers ----
-
-NUMBERS = ["007", "+7", "1.50", "-0", "0.00", "1E+2", "1.5e-3", "9.9e125", "-1e-130", "1234567890" * 3 + "12345678"]
-NO_NUMBERS = ["", " 1", "seven", "NaN", "Infinity", "1_000", "1" * 39, f"0.{'1' * 39}", "1e126", "1e-131", "1e9999"]
-
-
-@pytest.mark.parametrize("written", NUMBERS)
-def test_numbers_are_stored_in_one_form(fake: FakeDynamoDB, written: str) -> None:
-    """Without an exponent, or zeros that say nothing."""
-    put(fake, more={"L": [{"N": written}]}, some={"NS": [written]})
-    read = found(fake)["some"]["NS"][0]
-    assert re.fullmatch(r"0|-?(0(?=\.)|[1-9]\d*)(\.\d*[1-9])?", read)
-    assert Decimal(read) == Decimal(written)
-    assert found(fake)["more"] == {"L": [{"N": read}]}
-
-
-@pytest.mark.parametrize("written", NO_NUMBERS)
-def test_what_is_no_number_of_dynamodbs_is_refused(fake: FakeDynamoDB, written: str) -> None:
-    with pytest.raises(ClientError, match="ValidationException"):
-        put(fake, n={"N": written})
-
-
-# ---- conditions and writes ----
-
-
-@pytest.mark.parametrize("condition", ["s < :v", "s >= :v", "tags < :v", "absent < :v"])
-def test_values_of_two_types_have_no_order(fake: FakeDynamoDB, condition: str) -> None:
-    with pytest.raises(ClientError, match="ConditionalCheckFailedException"):
-        fake.update_item(**update("REMOVE n", condition=condition, v=ONE))
-
-
-def test_an_item_of_exactly_400_kb_is_kept(fake: FakeDynamoDB) -> None:
-    put(fake, v={"S": "x" * LARGEST})
-    assert found(fake)["v"]
+# ---- writes ----
 
 
 def test_a_transaction_that_is_cancelled_says_why_for_each_write(fake: FakeDynamoDB) -> None:
@@ -306,83 +262,7 @@ def test_a_transaction_that_is_cancelled_says_why_for_each_write(fake: FakeDynam
     assert [each["Code"] for each in answer["CancellationReasons"]] == ["ValidationError"]
 
 
-def test_what_was_read_is_a_copy(fake: FakeDynamoDB) -> None:
-    item: dict[str, Any] = {**KEY, "m": {"M": {"x": ONE}}}
-    fake.put_item(TableName=STATE, Item=item)
-    item["m"]["M"]["y"] = ONE
-    for read in (
-        found(fake),
-        fake.items(STATE)[0],
-        fake.scan(TableName=STATE, ConsistentRead=True)["Items"][0],
-        fake.batch_get_item(**batch(KEY))["Responses"][STATE][0],
-        fake.query(**query())["Items"][0],
-    ):
-        read.clear()
-    assert found(fake) == {**KEY, "m": {"M": {"x": ONE}}}
-
-
 # ---- reads ----
-
-
-def sorts(answer: Any) -> list[str]:
-    return [each["sk"]["S"] for each in answer["Items"]]
-
-
-def pages(read: Callable[..., Any], **asked: Any) -> Iterator[Any]:
-    """The pages of a query or a scan, each asked for with the token of the one before."""
-    for _ in range(30):
-        yield (answer := read(TableName=STATE, ConsistentRead=True, **asked))
-        if "LastEvaluatedKey" not in answer:
-            return
-        asked["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
-
-
-@pytest.mark.parametrize("forward", [True, False])
-def test_pages_follow_one_another_and_the_last_full_one_names_a_next(fake: FakeDynamoDB, forward: bool) -> None:  # noqa: FBT001  # an example
-    for sort in "uvwxyz":
-        put(fake, "p", sort)
-    asked = {"KeyConditionExpression": "pk = :a", "ExpressionAttributeValues": {":a": {"S": "p"}}, "Limit": 3}
-    found = [sorts(each) for each in pages(fake.query, **asked, ScanIndexForward=forward)]
-    # DynamoDB stops at the limit and doesn't look whether there is more.
-    assert found == ([["u", "v", "w"], ["x", "y", "z"], []] if forward else [["z", "y", "x"], ["w", "v", "u"], []])
-
-
-def test_a_page_ends_with_the_megabyte(fake: FakeDynamoDB) -> None:
-    for sort in "vwxyz":
-        put(fake, "p", sort, text={"S": "x" * 300_000})
-    answer = fake.query(**query(a="p"))
-    assert (sorts(answer), answer["LastEvaluatedKey"]["sk"]) == (list("vwxy"), {"S": "y"})
-
-
-@pytest.mark.parametrize("limit", [{}, {"Limit": 50}])
-def test_a_page_has_two_items_where_nobody_says_otherwise(limit: dict[str, int]) -> None:
-    fake = FakeDynamoDB(TABLES)
-    for sort in "xyz":
-        put(fake, "p", sort)
-    for page in fake.query(**query(a="p"), **limit), fake.scan(TableName=STATE, ConsistentRead=True, **limit):
-        assert (sorts(page), page["LastEvaluatedKey"]["sk"]) == (["x", "y"], {"S": "y"})
-    assert sorts(fake.query(**query(a="p"), Limit=1)) == ["x"]
-
-
-def test_a_scan_finds_each_item_once_though_its_last_one_is_deleted(fake: FakeDynamoDB) -> None:
-    for number in range(40):
-        put(fake, f"p{number // 2}", str(number))
-    seen: list[Any] = []
-    for answer in pages(fake.scan, Limit=3, ProjectionExpression="pk, sk"):
-        seen += [(each["pk"]["S"], each["sk"]["S"]) for each in answer["Items"]]
-        if "LastEvaluatedKey" in answer:
-            fake.delete_item(TableName=STATE, Key=answer["LastEvaluatedKey"])
-    assert len(seen) == len(set(seen)) == 41
-    assert seen != sorted(seen), "DynamoDB's order of partitions means nothing"
-
-
-def test_a_batch_answers_what_there_is_and_no_more_than_16_mb(fake: FakeDynamoDB) -> None:
-    wanted = numbered(45)
-    for key in wanted[:-1]:
-        fake.put_item(TableName=STATE, Item={**key, "text": {"S": "x" * 400_000}})
-    answer = fake.batch_get_item(**batch(*wanted))
-    assert [{"pk": each["pk"], "sk": each["sk"]} for each in answer["Responses"][STATE]] == wanted[:41]
-    assert answer["UnprocessedKeys"] == batch(*wanted[41:])["RequestItems"]
 
 
 def test_a_read_that_is_not_consistent_sees_each_item_as_it_was_before_the_last_write(fake: FakeDynamoDB) -> None:
@@ -427,32 +307,3 @@ def test_a_change_is_told_once_all_of_the_write_took_effect_and_one_that_changes
         (STATE, ("a", "b"), before, after, after, other),
         (STATE, ("a", "0"), None, other, after, other),
     ]
-
-
-def test_calls_are_counted_and_stepped_into_as_botocores_are(moto: Side) -> None:
-    def fail() -> None:
-        raise RuntimeError
-
-    def story(client: Any, calls: Calls) -> Any:
-        """A refusal has an `after`, too; what fails before a call keeps it from happening, and after it doesn't."""
-        seen: list[object] = []
-        client.put_item(TableName=STATE, Item=KEY)
-        calls.after("UpdateItem", lambda: seen.append("refused"))
-        with pytest.raises(ClientError):
-            client.update_item(**update("REMOVE n", condition="attribute_exists(n)"))
-        for hook in (calls.before, calls.after):
-            hook("DeleteItem", fail)
-            with pytest.raises(RuntimeError):
-                client.delete_item(TableName=STATE, Key=KEY)
-            seen.append(found(client))
-        calls.at_step(3, lambda: seen.append(len(calls.made)))
-        client.scan(TableName=STATE)
-        client.query(**query())
-        client.batch_get_item(**batch(KEY))
-        client.transact_write_items(TransactItems=[{"Put": put_of()}])
-        return calls.made, seen
-
-    real, watched, faked = Calls(), boto3.client("dynamodb", region_name="us-east-1"), Calls()
-    empty(moto)
-    real.watch(watched)
-    assert story(FakeDynamoDB(TABLES, faked), faked) == story(watched, real)

@@ -16,7 +16,6 @@ from fixtures.functions import wire
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, new_organization
 from fixtures.organization_desk import TAG, OrganizationDesk
 from rolekeeper.aws.errors import AwsRefusalError, CorruptItemError, RetryableError
-from rolekeeper.aws.queue import Task
 from rolekeeper.mappings import account_runs, findings, job_batches
 from rolekeeper.mappings.impact import Conflict, Conflicts, Impact, Moment, Scan
 from rolekeeper.mappings.verdict import Status
@@ -129,6 +128,12 @@ class Machine:
         self.desk.put(tag, **columns)
         return self.asked(tag)
 
+    def edits(self, *tags: str, **columns: Any) -> None:
+        """Edit these rows at once."""
+        for tag in tags:
+            self.desk.put(tag, **columns)
+            self.desk.app().publisher.publish(mapping_key(tag), f"edit of {tag}")
+
     def asked(self, tag: str = TAG) -> dict[str, Any]:
         """The same, by the stream's next look at the row."""
         app = self.desk.app()
@@ -189,21 +194,6 @@ def test_an_edit_waits_while_a_run_for_each_account_asks_there_and_nobody_else(m
     assert "judging" not in desk.row(TAG)
 
 
-def test_the_last_good_revision_stays_in_effect_meanwhile(machine: Machine) -> None:
-    asked = machine.begun(role="web")
-    machine.find(asked)
-    machine.judged(asked)
-    machine.begun(role="web", priority=7)
-    assert machine.desk.shows(TAG) == (
-        *("Waiting", "it is being judged in 2 accounts (revision 1 stays in effect)", 1),
-    )
-
-
-def test_a_row_for_few_targets_is_judged_at_once(machine: Machine) -> None:
-    assert machine.desk.edit(TAG, role="web", accounts={ACCOUNT, OTHER.account}).status is Status.PUBLISHED
-    assert machine.desk.judging == []
-
-
 def test_instances_count_also_where_the_role_is_missing(machine: Machine) -> None:
     """The run for that account knows no other account of the scope."""
     machine.desk.role("new")
@@ -216,9 +206,7 @@ def test_instances_count_also_where_the_role_is_missing(machine: Machine) -> Non
 
 def test_rows_that_are_edited_at_once_are_asked_about_together(machine: Machine) -> None:
     desk, tags = machine.desk, [f"team={number}" for number in range(10)]
-    for tag in (*tags, tags[3]):
-        desk.put(tag, role="web")
-        desk.app().publisher.publish(mapping_key(tag), f"edit of {tag}")
+    machine.edits(*tags, tags[3], role="web")
     names = {each["name"] for each in desk.world.machine.started}
     assert len(names) == 1, "one execution, however often it is started"
     asked = machine.started()[0]
@@ -235,9 +223,7 @@ def test_a_row_that_comes_once_a_batch_is_closed_or_full_is_in_the_next(
 ) -> None:
     monkeypatch.setattr(job_batches, "MOST", 2)
     batches = [machine.begun("team=1", role="web")["batch"]]
-    for number in (2, 3, 4):
-        machine.desk.put(f"team={number}", role="web")
-        machine.desk.app().publisher.publish(mapping_key(f"team={number}"), "edit")
+    machine.edits("team=2", "team=3", "team=4", role="web")
     started = machine.started()
     batches += [each["batch"] for each in started]
     assert [each["wait"] <= job_batches.GATHERED for each in started] == [False] * 3, "the next slot begins later"
@@ -259,9 +245,8 @@ def test_an_account_is_asked_only_about_the_rows_that_concern_it(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(account_runs, "ASKED", 0)
-    for tag, accounts in (("team=1", {SPOKE.account}), ("team=2", {SPOKE.account, OTHER.account})):
-        machine.desk.put(tag, role="web", accounts=accounts)
-        machine.desk.app().publisher.publish(mapping_key(tag), f"edit of {tag}")
+    machine.edits("team=1", role="web", accounts={SPOKE.account})
+    machine.edits("team=2", role="web", accounts={SPOKE.account, OTHER.account})
     batch, runs = machine.started()[0]["batch"], machine.desk.app().publisher.runs
     asked = {
         account: sorted(str(job.key) for job in runs.jobs(batch, account)) for account in (SPOKE.account, OTHER.account)
@@ -269,20 +254,8 @@ def test_an_account_is_asked_only_about_the_rows_that_concern_it(
     assert asked == {SPOKE.account: ["team=1", "team=2"], OTHER.account: ["team=2"]}
 
 
-def test_a_batch_tells_which_accounts_each_of_its_jobs_asks(machine: Machine) -> None:
-    batches, later = machine.desk.app().batches, machine.desk.app().batches
-    batches.add(Task.FAN_OUT, "1", "a job", accounts=[SPOKE.account])
-    later.add(Task.FAN_OUT, "2", "another", accounts=[SPOKE.account, OTHER.account])
-    [batch] = {each["input"]["batch"] for each in machine.desk.world.machine.started}
-    assert batches.close(batch) == [SPOKE.account, OTHER.account]
-    asked = {"a job": [SPOKE.account], "another": [SPOKE.account, OTHER.account]}
-    assert dict(batches.jobs(batch)) == asked
-
-
 def test_a_target_that_gave_no_answer_is_asked_once_for_a_batch(machine: Machine) -> None:
-    for tag in ("team=1", "team=2", "team=3"):
-        machine.desk.put(tag, role="web")
-        machine.desk.app().publisher.publish(mapping_key(tag), f"edit of {tag}")
+    machine.edits("team=1", "team=2", "team=3", role="web")
     asked = machine.started()[0]
     machine.desk.silence(OTHER, "DescribeInstances")
     machine.seen(OTHER)
@@ -304,9 +277,7 @@ def test_a_target_that_gave_no_answer_about_one_row_holds_up_no_row_that_doesnt_
 
 
 def test_a_row_that_cant_be_judged_delays_no_other_of_its_batch(machine: Machine) -> None:
-    for tag in ("team=1", "team=2", "team=3"):
-        machine.desk.put(tag, role="web")
-        machine.desk.app().publisher.publish(mapping_key(tag), f"edit of {tag}")
+    machine.edits("team=1", "team=2", "team=3", role="web")
     asked = machine.started()[0]
     machine.find(asked)
     first, *others = [job.key for job in asked["jobs"]]

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,7 @@ import on_schedule
 from fixtures.account import ACCOUNT, REGION, refusing
 from fixtures.functions import lambda_context, wire
 from fixtures.mappings import Desk
-from rolekeeper.model.instance import Action, Timer
+from rolekeeper.model.instance import Action
 
 SAMPLES = Path(__file__).parents[2] / "events"
 # The instance of the samples.
@@ -180,15 +179,6 @@ def test_the_schedule_sweeps(desk: Desk) -> None:
     (message,) = desk.sent()
     on_instance_event.handler(queued(message), CONTEXT)
     assert desk.world.carries(instance) == "s3-read"
-
-
-def test_the_minute_rings_what_expires(desk: Desk) -> None:
-    instance = launched(desk)
-    desk.world.state.arm(Timer(desk.world.clock.now() - timedelta(seconds=10), desk.world.key(instance)))
-    answer = on_schedule.handler(sample("expiries"), CONTEXT)
-    assert (answer["timers"], answer["sent"], answer["finished"], answer["problems"]) == (1, 1, True, [])
-    (message,) = desk.sent()
-    assert message["detail"]["correlation-id"] == "request-1"
 
 
 def test_on_a_state_table_that_was_never_swept_an_event_changes_nothing_and_the_first_minute_sweeps(

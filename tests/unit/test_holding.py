@@ -2,13 +2,12 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from decimal import Decimal
 from functools import partial
 from typing import Any
 
 import pytest
 
-from fixtures.account import MUTATIONS, FakeAccount, mapping_key, published_at, refusing
+from fixtures.account import MUTATIONS, FakeAccount, mapping_key, refusing
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.mappings.verdict import Status, Verdict
@@ -61,16 +60,6 @@ def test_an_edit_that_would_change_too_much_is_held_and_says_what_it_would_do(de
     entry = desk.history(TAG)[-1]
     assert (entry["event"], entry["revision"], entry["changes"]) == ("Mapping Held", 2, ["role: web → api"])
     assert (entry["effect"]["replace"], entry["effect"]["gained"]) == (3, ["s3:PutObject on *"])
-
-
-def test_its_counts_are_kept_up_without_a_word(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.converged("web", workload="web")
-    desk.quiet()
-    assert not desk.recheck(TAG).changed
-    assert "(4 of 4;" in desk.row(TAG)["status_reason"]
-    assert desk.world.writes == ["UpdateItem"]
-    assert desk.world.events.kinds == []
 
 
 # ---- over all rows together ----
@@ -275,20 +264,6 @@ def test_roles_that_were_kept_without_the_tag_count_when_they_are_kept_no_longer
 # ---- approved ----
 
 
-def test_approving_the_number_serves_it_and_tidies_the_row(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.quiet()
-    verdict = desk.approve(TAG, 2)
-    assert (verdict.status, verdict.revision) == (Status.PUBLISHED, 2)
-    assert desk.gives(TAG) == ("api", 2)
-    row = desk.row(TAG)
-    assert (row["status"], row["status_reason"], row["status_revision"]) == ("Published", "in effect", 2)
-    assert "held_revision" not in row
-    assert credit(desk) == (3, 2), "the window lets through what somebody approved"
-    assert desk.world.events.kinds == ["Mapping Published"]
-    assert len(desk.sent_ids()) == 3
-
-
 def test_a_profile_that_was_made_anew_while_an_edit_was_held_is_published_as_it_is_now(desk: Desk) -> None:
     """Otherwise an instance that has the former one looks as it should be, and has no credentials."""
     desk.edit(TAG, role="api")
@@ -404,14 +379,6 @@ def test_what_is_held_stays_shown_while_aws_gives_no_answer(desk: Desk) -> None:
     with pytest.raises(Exception, match="slow down"):
         desk.recheck(TAG)
     assert (desk.shows(TAG)[0], desk.row(TAG)["held_revision"]) == ("Held", 2)
-
-
-def test_a_profile_that_moved_is_another_content(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.iam.delete_role_policy(RoleName="api", PolicyName="grants")
-    desk.delete_role("api")
-    desk.role("api", path="/rolekeeper/new/")
-    assert desk.recheck(TAG).held == 3
 
 
 # ---- by whom ----
@@ -546,26 +513,6 @@ def test_who_edits_while_a_verdict_is_written_is_not_taken_away_unnoticed(desk: 
     assert "role 'nobody'" in desk.shows(TAG)[1]
 
 
-def test_a_row_of_a_tag_that_is_no_longer_allowed_can_be_deleted_with_approval(desk: Desk) -> None:
-    tag = "rolekeeper:old=1"
-    desk.world.publish(tag, "web")
-    for _ in range(2):
-        desk.world.reconcile(desk.world.running(**{"rolekeeper:old": "1"}))
-    assert desk.publish(tag).status is Status.HELD
-    assert desk.recheck(tag).status is Status.HELD
-    assert desk.approve(tag, 2).status is Status.REMOVED
-    assert desk.row(tag) == {}
-
-
-# ---- the row always tells how many it governs ----
-
-
-@pytest.mark.parametrize("columns", [{"role": "wbe"}, {"role": "api"}, {"role": "web", "enabled": "no"}], ids=repr)
-def test_a_row_that_is_put_anew_and_not_served_tells_how_many_are_governed(desk: Desk, columns: Any) -> None:
-    assert desk.edit(TAG, **columns).status in {Status.REJECTED, Status.HELD}
-    assert desk.row(TAG)["matched"] == Decimal(3)
-
-
 # ---- discarded ----
 
 
@@ -602,12 +549,3 @@ def test_an_edit_that_is_held_while_another_is_approved_or_discarded_waits_by_it
     assert (held.mapping.revision, held.outcome, desk.gives(TAG)) == (3, "", ("web", 1))
     assert desk.approve(TAG, 3).status is Status.PUBLISHED
     assert desk.gives(TAG) == ("NONE", 3)
-
-
-def test_a_published_record_that_is_lost_is_published_anew_though_its_number_was_held(desk: Desk) -> None:
-    desk.edit(TAG, role="api")
-    desk.approve(TAG, 2)
-    desk.world.store.write(desk.world.store.delete(published_at(TAG)))
-    desk.limits = Limits(25, 0)
-    desk.recheck(TAG)
-    assert desk.gives(TAG) == ("api", 3)

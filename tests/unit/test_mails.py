@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from fakes.ec2 import client_error
 from fixtures.account import ACCOUNT, REGION
 from fixtures.mappings import Desk
-from rolekeeper.aws.errors import AccessDeniedError
 from rolekeeper.mail import Mailer, texts
 from rolekeeper.settings import Limits
 from strategies.values import NOW
@@ -24,17 +23,6 @@ pytestmark = pytest.mark.desk(usable=["web", "api"], rows={TAG: "web"}, carriers
 def the_mail(desk: Desk) -> tuple[str, str]:
     [found] = desk.world.topic.mails
     return found
-
-
-def test_a_missing_permission_names_action_and_resource(desk: Desk) -> None:
-    announcer = desk.world.telemetry()
-    error = AccessDeniedError("AccessDenied", "no", "iam:PassRole", "arn:aws:iam::123456789012:role/web")
-    announcer.denied(error, correlation_id="c")
-    announcer.flush()
-    subject, text = the_mail(desk)
-    assert subject == "Rolekeeper: Permission Missing: iam:PassRole"
-    assert "was refused iam:PassRole on arn:aws:iam::123456789012:role/web." in text
-    assert f"In account {ACCOUNT}, {REGION}, at 2026-03-" in text
 
 
 def test_a_held_edit_says_what_it_would_do_who_made_it_and_how_to_approve_it(desk: Desk) -> None:

@@ -29,25 +29,6 @@ def test_a_row_is_published_for_each_account_with_its_own_profile(hub: Organizat
     assert hub.shows(TAG) == ("Published", "in effect in 3 accounts", 1)
 
 
-def test_a_mapping_that_expired_has_its_instances_sent_in_every_target_and_waits_for_none(
-    hub: OrganizationDesk,
-) -> None:
-    ends = hub.world.clock.now() + timedelta(minutes=5)
-    hub.edit(TAG, role="web", expires_at=ends.isoformat())
-    for target in (SPOKE, OTHER):
-        hub.launched(1, target)
-    hub.sent()
-    hub.organization.refuse(SPOKE)
-    hub.world.later(minutes=4)
-    asked = [len(hub.spoke(target).calls.made) for target in (SPOKE, OTHER)]
-    hub.app().expiries("minute", waits=False).run()
-    assert ([len(hub.spoke(target).calls.made) for target in (SPOKE, OTHER)], hub.sent_to()) == (asked, [])
-    hub.world.later(minutes=2)
-    assert hub.app().expiries("minute", waits=False).run().problems == []
-    assert (hub.shows(TAG)[0], hub.sent_to()) == ("Expired", [(OTHER.account, OTHER.region)])
-    assert list(hub.world.state.timers_due(hub.world.clock.now())) == []
-
-
 def test_a_mapping_that_expired_while_an_edit_of_it_is_held_has_its_instances_sent_too(
     hub: OrganizationDesk,
 ) -> None:
@@ -69,18 +50,6 @@ def test_a_mapping_that_expired_while_an_edit_of_it_is_held_has_its_instances_se
 def lose(place: FakeAccount, role: str = "web") -> None:
     """An account has a role no longer."""
     del place.profiles[role]
-
-
-def test_an_account_without_the_role_is_named_and_its_instances_stay_as_they_are(hub: OrganizationDesk) -> None:
-    lose(hub.spoke(OTHER))
-    instance = hub.launched(1, OTHER)[0]
-    assert hub.edit(TAG, role="web").status is Status.PUBLISHED
-    assert hub.shows(TAG)[1] == "in effect in 2 of 3 accounts; role 'web' doesn't exist in 222222222222"
-    why = str(hub.published_for(OTHER.account).problem)
-    assert why.startswith("role 'web' doesn't exist in account 222222222222;")
-    outcome = hub.organization.reconcile(hub.spoke(OTHER).key(instance))[hub.spoke(OTHER).key(instance)]
-    assert outcome.decision is not None
-    assert (outcome.decision.code, hub.spoke(OTHER).carries(instance)) == ("suspended", "")
 
 
 def test_a_role_that_no_account_has_is_rejected_once_for_all(hub: OrganizationDesk) -> None:
@@ -107,46 +76,7 @@ def test_an_edit_is_held_for_what_it_takes_once_an_account_that_cant_use_its_rol
     assert "attach 0, replace 2 and detach 0" in hub.shows(TAG)[1]
 
 
-# ---- scopes ----
-
-
-def test_the_hubs_own_account_out_of_the_scope_is_not_asked(hub: OrganizationDesk) -> None:
-    hub.delete_role("web")
-    hub.world.calls.clear()
-    assert hub.edit(TAG, role="web", accounts={SPOKE.account}).status is Status.PUBLISHED
-    assert hub.shows(TAG)[1] == "in effect"
-    assert hub.world.calls["GetRole"] == 0
-    assert hub.published_for(SPOKE.account).profile_arn == profile(SPOKE.account)
-    assert hub.recheck(TAG).status is Status.PUBLISHED, "nor by the sweep"
-    assert hub.world.calls["GetRole"] == 0
-
-
-def test_a_row_for_accounts_without_a_spoke_waits_for_them(hub: OrganizationDesk) -> None:
-    new = Target("333333333333", "eu-west-1")
-    assert hub.edit(TAG, role="web", accounts={new.account}).status is Status.PUBLISHED
-    assert hub.shows(TAG)[1] == "no account in its scope has a spoke"
-    hub.join(new, "web").running(workload="web")
-    hub.quiet()
-    assert hub.sweep(new) == Swept(changed=True, in_effect=True)
-    assert hub.sent_to() == [(new.account, new.region)]
-    assert hub.published_for(new.account).profile_arn == profile(new.account)
-    hub.recheck(TAG)
-    assert hub.shows(TAG)[1] == "in effect"
-
-
 # ---- targets that give no answer ----
-
-
-def test_an_account_that_refuses_holds_nothing_up_and_its_record_stays_as_it_was(hub: OrganizationDesk) -> None:
-    hub.edit(TAG, role="web")
-    hub.organization.refuse(OTHER)
-    assert hub.edit(TAG, role="web", owner="ops").status is Status.PUBLISHED
-    reason = (
-        "in effect in 2 of 3 accounts; 222222222222 gave no answer (AccessDenied to sts:AssumeRole), its sweep "
-        "publishes it there"
-    )
-    assert hub.shows(TAG) == ("Published", reason, 2)
-    assert (hub.published_for(SPOKE.account).revision, hub.published_for(OTHER.account).revision) == (2, 1)
 
 
 def test_its_own_sweep_brings_it_up_to_date_and_sends_its_instances(hub: OrganizationDesk) -> None:
@@ -364,28 +294,6 @@ def test_another_region_of_the_hubs_own_account_shares_what_is_published(hub: Or
 # ---- the sweep of a target ----
 
 
-def test_a_profile_that_an_account_made_anew_replaces_the_former_there(hub: OrganizationDesk) -> None:
-    hub.edit(TAG, role="web")
-    place, instance = hub.spoke(OTHER), hub.launched(1, OTHER)[0]
-    hub.organization.reconcile(place.key(instance))
-    hub.organization.wait(seconds=5)
-    place.profile_ids["web"] = "AIPAANEW"
-    place.profile("web")
-    hub.quiet()
-    assert hub.sweep(OTHER) == Swept(changed=True, in_effect=True)
-    assert hub.published_for(OTHER.account).former_profile_ids == {"AIPAWEB"}
-    assert hub.sent_to() == [(OTHER.account, OTHER.region)]
-    hub.organization.reconcile(place.key(instance))
-    hub.organization.wait(seconds=5)
-    row = place.association(instance)
-    assert row is not None
-    assert row.profile_id == "AIPAANEW"
-    hub.edit(TAG, role="web", priority=7)
-    assert hub.published_for(OTHER.account).former_profile_ids == {"AIPAWEB"}, (
-        "of instances that nobody looked at since"
-    )
-
-
 def test_a_mapping_that_is_not_published_is_left_alone(hub: OrganizationDesk) -> None:
     assert hub.sweep(SPOKE) == Swept()
     hub.edit(TAG, role="web")
@@ -413,14 +321,6 @@ def unprofiled(desk: OrganizationDesk) -> FakeAccount:
     named = {"RoleName": "web", "Arn": ROLE_ARN, "Path": "/rolekeeper/", "CreateDate": None}
     place.clients["iam"].others["web"] = {**named, "AssumeRolePolicyDocument": TRUSTS_EC2}
     return place
-
-
-def test_a_profile_that_is_missing_is_made_in_its_account(hub: OrganizationDesk) -> None:
-    place = unprofiled(hub)
-    assert hub.edit(TAG, role="web").status is Status.PUBLISHED
-    assert place.profiles["web"].roles == (ROLE_ARN,)
-    record = hub.published_for(OTHER.account)
-    assert (record.profile_id, record.suspended_because) == ("AIPAWEB", "")
 
 
 def test_a_profile_that_may_not_be_made_leaves_the_account_to_its_sweep(hub: OrganizationDesk) -> None:
@@ -451,15 +351,6 @@ def test_what_is_in_effect_in_an_account_stays_usable_while_a_later_edit_is_held
 
 
 # ---- where what is published was lost, and records of other accounts weren't ----
-
-
-def test_what_is_published_anew_after_a_loss_has_a_higher_number_than_its_records(hub: OrganizationDesk) -> None:
-    hub.edit(TAG, role="web")
-    hub.edit(TAG, role="web", owner="ops")
-    hub.world.damage(TAG)
-    hub.publish(TAG)
-    assert hub.shows(TAG) == ("Published", "in effect in 3 accounts", 3)
-    assert {hub.published_for(account).revision for account in (SPOKE.account, OTHER.account)} == {3}
 
 
 def test_numbers_that_began_anew_before_records_were_seen_are_left_behind_at_the_next_check(

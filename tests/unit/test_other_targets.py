@@ -49,21 +49,6 @@ def silent(account: FakeAccount, seconds: float) -> Callable[[], None]:
     return hang
 
 
-def test_each_instance_of_a_batch_is_looked_at_in_its_own_target(served: Organization) -> None:
-    accounts = [served.hub, *map(served.spoke, (SPOKE, SAME_ACCOUNT, OTHER))]
-    served.publish("workload=web", "web")
-    keys = [each.key(each.running(workload="web")) for each in accounts]
-    assert len({key.id for key in keys}) == 1, "the same id everywhere"
-    assert served.batch(*keys) == []
-    for each in accounts:
-        assert each.mutations == ["AssociateIamInstanceProfile"]
-        shown = each.association(keys[0].id)
-        assert shown
-        assert shown.profile_arn == f"arn:aws:iam::{each.target.account}:instance-profile/rolekeeper/web"
-        [entry] = served.hub.store.history(layout.instance_pk(each.key(keys[0].id)))
-        assert entry["outcome"] == "done"
-
-
 # ---- how much changes in a while ----
 
 
@@ -143,15 +128,6 @@ def test_a_target_that_was_forgotten_gives_no_role_of_a_former_revision(served: 
     assert served.condition(key).code == "unswept"
     found = known(served)
     assert (found.since, found.last_sweep) == (served.hub.clock.now(), None)
-
-
-def test_a_message_of_the_hubs_own_target_asks_nothing_of_the_registry(served: Organization) -> None:
-    key = served.hub.key(served.hub.running(workload="web"))
-    served.hub.calls.clear()
-    assert served.batch(key) == []
-    assert "UpdateItem" not in served.hub.calls.counted()
-    assert served.app().registry.others() == []
-    assert served.assumed == {}
 
 
 STRANGER = Target("333333333333", "eu-west-1")  # an account of the organization without a spoke
@@ -253,15 +229,6 @@ def test_an_account_that_goes_on_refusing_is_asked_by_the_schedule_for_an_hour(s
 # ---- the daily event ----
 
 
-def test_a_spoke_that_was_upgraded_says_so_within_a_day(served: Organization) -> None:
-    served.batch(PRESENT)
-    since = served.hub.clock.now()
-    served.wait(hours=24)
-    served.spoke(SPOKE).clients["iam"].others["rolekeeper-reader"]["Tags"][0]["Value"] = "1.3.0"
-    assert served.batch(PRESENT) == []
-    assert known(served) == ServedTarget(SPOKE, "1.3.0", since, served.hub.clock.now(), wire_format=WIRE_FORMAT)
-
-
 @pytest.mark.parametrize(
     "other",
     [
@@ -344,23 +311,6 @@ def test_a_target_is_asked_with_a_new_session_after_it_refused(
     assert served.batch(there) == failed
     assert served.batch(there) == []
     assert served.assumed[served.role(SPOKE, Access.READER)] == 2
-
-
-def test_a_changer_that_is_refused_shows_at_its_instances_and_in_the_registry_and_is_one_mail(
-    served: Organization,
-) -> None:
-    [first] = registered(served, SPOKE)
-    spoke = served.spoke(SPOKE)
-    served.refuse(SPOKE, Access.CHANGER)
-    more = [spoke.key(spoke.running(workload="web")) for _ in range(3)]
-    for each in more:  # a batch for each
-        assert served.batch(each) == []
-        assert served.condition(each).code == "denied"
-    assert served.batch(first) == []
-    assert known(served).problem.startswith(
-        "sts:AssumeRole on arn:aws:iam::111111111111:role/rolekeeper-changer is refused"
-    )
-    assert len(served.hub.topic.mails) == 1
 
 
 def test_a_permission_for_one_instance_is_no_problem_of_its_target(served: Organization) -> None:

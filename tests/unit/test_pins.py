@@ -1,6 +1,5 @@
 """Pins: an operator's word on one instance, above all mappings."""
 
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -103,18 +102,6 @@ def test_a_pin_that_is_over_is_told_once_and_so_is_one_that_nobody_woke_us_for(w
     world.reconcile(instance)
     assert not world.needs_reconcile(instance)
     assert len(world.pins_reported(instance)) == 3
-
-
-def test_who_ended_a_pin_before_its_time_and_why_is_told(world: FakeAccount) -> None:
-    instance = world.running()
-    pin(world, instance, "debug", reason="a look")
-    made = world.observed(instance).pin
-    assert made
-    ended = replace(made, expires_at=world.clock.now() - timedelta(minutes=5), by="grace", reason="seen enough")
-    world.pin(instance, ended)
-    world.reconcile(instance)
-    assert world.pins_reported(instance)[-1].endswith(" was released; claimed by grace, because: seen enough")
-    assert world.carries(instance) == ""
 
 
 def test_a_pin_is_told_while_rolekeeper_is_paused_and_where_it_cant_be_read(world: FakeAccount) -> None:

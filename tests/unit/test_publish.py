@@ -3,7 +3,6 @@
 from collections import Counter
 from datetime import timedelta
 from functools import partial
-from typing import Any
 
 import pytest
 
@@ -23,49 +22,12 @@ from rolekeeper.aws.errors import AccessDeniedError, CorruptItemError, Retryable
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.mapping import Mode, WhenOccupied
-from rolekeeper.model.problem import ReasonCode, sentence
 from rolekeeper.settings import Limits
-
-PROFILE = f"arn:aws:iam::{ACCOUNT}:instance-profile/rolekeeper/"
 
 pytestmark = pytest.mark.desk(roles=["web", "api"])
 
 
 # ---- accepted ----
-
-
-def test_a_good_row_is_published_shown_and_fanned_out(desk: Desk) -> None:
-    one, two = desk.world.running(workload="web"), desk.world.running(workload="web")
-    desk.world.running(workload="api")
-    verdict = desk.edit("workload=web", role="web")
-    assert verdict.status is Status.PUBLISHED
-    assert desk.shows("workload=web") == ("Published", "in effect", 1)
-    assert desk.row("workload=web")["matched"] == 2
-    mapping = desk.in_effect("workload=web")
-    assert mapping.profile_arn == f"{PROFILE}web"
-    messages = desk.sent()
-    assert sorted(each["detail"]["instance-id"] for each in messages) == sorted([one, two])
-    assert {each["detail"]["cause"] for each in messages} == {"mapping changed: workload=web"}
-    assert {each["detail"]["correlation-id"] for each in messages} == {"edit-1"}
-    assert desk.world.events.kinds == ["Mapping Published"]
-    (entry,) = desk.history("workload=web")
-    assert (entry["event"], entry["revision"], entry["role"]) == ("Mapping Published", 1, "web")
-
-
-@pytest.mark.parametrize(
-    ("columns", "status", "reason"),
-    [
-        ({"expires_at": "2020-01-01T00:00:00Z"}, "Expired", "it expired at 2020-01-01T00:00:00Z"),
-        ({"enabled": False}, "Published", "it is disabled and governs no instance"),
-    ],
-)
-def test_a_row_that_governs_nothing_is_published_so_that_its_instances_are_let_go(
-    desk: Desk, columns: dict[str, Any], status: str, reason: str
-) -> None:
-    desk.world.running(workload="web")
-    desk.edit("workload=web", role="web", **columns)
-    assert (*desk.shows("workload=web"), desk.row("workload=web")["matched"]) == (status, reason, 1, 0)
-    assert len(desk.sent()) == 1
 
 
 def test_a_refused_edit_of_a_mapping_that_expired_says_that_it_governs_nothing(desk: Desk) -> None:
@@ -221,20 +183,6 @@ def test_a_profile_that_waits_for_enforce_is_made_though_the_row_was_edited_and_
     assert desk.world.calls["CreateInstanceProfile"] == 1
 
 
-# ---- ties ----
-
-
-def test_an_exact_row_and_a_star_row_with_equal_priority_conflict(desk: Desk) -> None:
-    desk.edit("workload=*", role="api")
-    desk.quiet()
-    verdict = desk.edit("workload=web", role="web")
-    assert verdict.status is Status.CONFLICT
-    assert "conflicts with workload=* (priority 100, role api); give one" in desk.shows("workload=web")[1]
-    assert desk.served("workload=web") is None
-    assert desk.sent() == []
-    assert desk.world.events.kinds == ["Mapping Conflict"]
-
-
 # ---- foreign roles: published with a warning ----
 
 KEPT = "instances that carry foreign roles keep them (occupied says how many; explain says what to do)"
@@ -284,38 +232,6 @@ def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
     assert desk.world.writes == []
 
 
-def test_an_edit_that_takes_over_too_many_is_held_with_the_warning(desk: Desk) -> None:
-    desk.world.take_over = True
-    desk.limits = Limits(0, 0)
-    for _ in range(2):
-        desk.world.running(profile="theirs", workload="web")
-    verdict = desk.edit("workload=web", role="web", when_occupied="replace")
-    assert verdict.status is Status.HELD
-    assert verdict.reason.startswith("it would attach 0, replace 2 and detach 0 instances (2 of 2; 0 may change")
-    assert TAKEN in verdict.reason
-    extent = "it would attach 0, replace 2 and detach 0 instances (2 of 2; 0 may change without approval)"
-    would, permissions, step, foreign = verdict.reasons
-    assert sentence((would, foreign)) == f"{extent}; {TAKEN}"
-    assert (permissions.code, step.code) == (ReasonCode.PERMISSIONS, ReasonCode.TO_APPROVE)
-    assert "; to approve it: rolekeeper mapping approve workload=web --revision 1; " in verdict.reason
-    assert desk.edit("workload=web", role="web").status is Status.PUBLISHED, "which takes nothing over"
-
-
-# ---- removed ----
-
-
-def test_a_deleted_row_leaves_a_tombstone_and_wakes_its_instances(desk: Desk) -> None:
-    instance = desk.world.running(workload="web")
-    desk.edit("workload=web", role="web")
-    desk.quiet()
-    assert desk.remove("workload=web").status is Status.REMOVED
-    mapping = desk.in_effect("workload=web")
-    assert (mapping.deleted, mapping.revision, mapping.spec.role) == (True, 2, "web")
-    assert desk.sent_ids() == [instance]
-    assert desk.world.events.kinds == ["Mapping Removed"]
-    assert desk.row("workload=web") == {}
-
-
 # ---- crashes and races ----
 
 
@@ -359,14 +275,6 @@ def test_no_answer_leaves_the_row_waiting_and_the_stream_retries(desk: Desk, ope
     desk.publish("workload=web")
     assert desk.shows("workload=web") == ("Published", "in effect", 1)
     assert desk.sent_ids() == [instance]
-
-
-def test_no_answer_about_a_row_that_is_served_leaves_its_status_alone(desk: Desk) -> None:
-    desk.edit("workload=web", role="web")
-    desk.world.calls.before("GetRole", refusing("Throttling"))
-    with pytest.raises(RetryableError):
-        desk.recheck("workload=web")
-    assert desk.shows("workload=web") == ("Published", "in effect", 1)
 
 
 def test_a_missing_permission_rings_and_waits_for_the_sweep(desk: Desk) -> None:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.mappings import Desk
 from rolekeeper.mappings.verdict import approval_steps
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.model.problem import (
@@ -107,17 +106,6 @@ def reasons_of_any_code(draw: st.DrawFn) -> Reason:
 def test_reasons_come_back_from_a_row_as_they_were(reasons: list[Reason]) -> None:
     row = layout.from_attributes(layout.to_attributes({"status_details": details(reasons)}))
     assert stored(sentence(reasons), row["status_details"]) == tuple(reasons)
-
-
-def test_a_row_shows_the_values_of_its_reason_beside_its_text(desk: Desk) -> None:
-    desk.role("web")
-    desk.edit("workload=web", role="web", when_occupied="replace")
-    row = desk.row("workload=web")
-    assert [each["code"] for each in row["status_details"]] == ["problem"]
-    assert row["status_details"][0]["column"] == "when_occupied"
-    assert sentence(stored(row["status_reason"], row["status_details"])) == row["status_reason"]
-    entry = desk.history("workload=web")[-1]
-    assert (entry["reason"], entry["details"]) == (row["status_reason"], row["status_details"])
 
 
 @pytest.mark.parametrize(

@@ -220,15 +220,6 @@ def test_a_refused_change_gives_its_room_back_though_another_writes_the_record_j
     assert (world.carries(instance), _room_taken(world)) == ("db", 1)
 
 
-@pytest.mark.parametrize("code", ["TransactionConflictException", "InternalServerError"])
-def test_a_change_is_told_of_though_another_look_writes_the_record_just_then(world: FakeAccount, code: str) -> None:
-    instance = _unoccupied(world)
-    world.calls.after(ATTACH, lambda: world.calls.before("TransactWriteItems", refusing(code)))
-    world.reconcile(instance)
-    assert [each.get("outcome") for each in world.history(instance)] == ["done"]
-    assert len(world.events.named("Role Attached")) == 1
-
-
 PASS_ROLE = (
     "You are not authorized to perform this operation. User: arn:aws:sts::123456789012:assumed-role/fn/fn is not "
     "authorized to perform: iam:PassRole on resource: arn:aws:iam::123456789012:role/rolekeeper/web because no "
@@ -253,11 +244,3 @@ def test_a_missing_permission_holds_and_names_action_and_resource(world: FakeAcc
     world.reconcile(instance)
     assert world.granted(instance)
     assert world.shows(instance) == ""
-
-
-def test_an_instance_that_is_gone_when_it_is_asked_for_is_looked_at_again(world: FakeAccount) -> None:
-    instance = _unoccupied(world)
-    world.calls.before(ATTACH, refusing("InvalidInstanceID.NotFound", f"The instance ID '{instance}' does not exist"))
-    assert world.reconcile(instance).error is None
-    assert world.granted(instance)
-    assert [each["outcome"] for each in world.history(instance)] == ["refused", "done"]

@@ -9,7 +9,7 @@ from fixtures.account import ACCOUNT, MAPPING_TABLE, FakeAccount, mapping_key, p
 from fixtures.state_table import table_keys
 from rolekeeper.aws.errors import CorruptItemError
 from rolekeeper.instances.decide import Observation, resolve
-from rolekeeper.mappings.impact import Conflicts, Edit, Impact, ImpactScanner, Scan, could_conflict
+from rolekeeper.mappings.impact import Conflicts, Edit, ImpactScanner, Scan, could_conflict
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.model.instance import Association, Instance, InstanceRecord
 from rolekeeper.model.mapping import Control, Pin, PublishedMapping
@@ -61,17 +61,6 @@ def test_it_finds_what_a_candidate_governs_changes_and_meets(world: FakeAccount)
 
 
 @pytest.mark.usefixtures("scanner")
-def test_an_instance_with_a_damaged_record_is_governed_and_changes_not(world: FakeAccount) -> None:
-    present = world.publish("workload=web", "web")
-    instance = world.running(profile="theirs", workload="web")
-    world.garble(layout.record_key(world.key(instance)))
-    found = scan(world, TO_API, present)
-    assert (found.matched, found.published_matched) == (1, 1)
-    # What it carries isn't looked at.
-    assert (found.foreign, found.impact) == (0, Impact())
-
-
-@pytest.mark.usefixtures("scanner")
 def test_an_instance_of_which_a_mapping_is_damaged_isnt_counted_and_hides_no_other(world: FakeAccount) -> None:
     world.publish("team=a", "api")
     world.running(workload="web", team="a")
@@ -79,20 +68,6 @@ def test_an_instance_of_which_a_mapping_is_damaged_isnt_counted_and_hides_no_oth
     world.garble(published_at("team=a"))
     found = scan(world, WEB)
     assert (found.matched, found.impact.attach) == (1, 1)
-
-
-def test_the_fleet_is_counted_once_with_hidden_and_without_ended_instances(
-    world: FakeAccount, scanner: ImpactScanner
-) -> None:
-    world.running()
-    world.truth.launch(operator="eks.amazonaws.com", hidden=True)
-    world.truth.terminate(world.running())
-    world.wait(5)
-    world.truth.terminate(world.running())
-    assert scanner.fleet == 2
-    world.running()
-    assert scanner.fleet == 2, "within one invocation"
-    assert anew(world).fleet == 3
 
 
 def test_a_star_row_looks_for_conflicts_with_the_exact_rows_and_not_past_a_damaged_one(
@@ -139,35 +114,12 @@ def scanned(
 # ---- what it governs ----
 
 
-@pytest.mark.parametrize("carries", [None, association("web"), association("api")])
-def test_an_instance_without_a_role_or_with_a_managed_one_carries_no_foreign_role(carries: Association | None) -> None:
-    scan = scanned(instance(workload="web"), carries)
-    assert (scan.matched, scan.foreign) == (1, 0)
-
-
 def test_the_id_of_its_own_profile_is_noted_where_it_is_carried() -> None:
     carried = Association("iip-assoc-1", KEY.id, arn("web"), association("web").state, "AIPAFORMER")
     assert scanned(instance(workload="web"), carried).profile_ids == {"AIPAFORMER"}
     assert scanned(instance(workload="web"), association("api")).profile_ids == set()
     governs = published("env=prod", "api", priority=1)
     assert scanned(BOTH, carried, governs).profile_ids == {"AIPAFORMER"}, "it may govern after the next edit"
-
-
-@pytest.mark.parametrize(
-    ("seen", "others", "pin"),
-    [
-        (instance(workload="api"), [], None),
-        (BOTH, [published("env=prod", "api", priority=50)], None),
-        (BOTH, [published("env=prod", "api")], None),
-        (instance(workload="web", **{"rolekeeper:ignore": "true"}), [], None),
-        (instance(workload="web"), [], Pin("api", arn("api"))),
-        (instance(workload="web"), [], Pin("", unclear="it names no role")),
-    ],
-    ids=["no such tag", "another wins", "a tie", "ignored", "pinned", "an unclear pin"],
-)
-def test_what_it_doesnt_govern_it_doesnt_count(seen: Instance, others: list[PublishedMapping], pin: Pin | None) -> None:
-    scan = scanned(seen, foreign("ecsInstanceRole"), *others, pin=pin)
-    assert (scan.matched, scan.foreign, scan.nodes) == (0, 0, set())
 
 
 # ---- conflicts ----

@@ -55,18 +55,6 @@ def test_the_longest_tags_and_a_hundred_mappings_fit_a_change_and_its_log_line(w
     assert max(len(line.encode()) for line in world.log.getvalue().splitlines()) < LOG_LINE
 
 
-def test_a_conflict_of_a_hundred_mappings_can_be_shown(world: FakeAccount) -> None:
-    for number, (key, value) in enumerate(TAGS.items()):
-        for role, text in (("web", value), (f"db{number}", "*")):
-            world.publish(f"{key}={text}", role)
-    instance = world.running(**TAGS)
-    world.reconcile(instance)
-    assert world.shows(instance) == "tie"
-    world.quiet()
-    world.reconcile(instance)
-    assert world.writes == []
-
-
 def test_the_largest_record_takes_one_more_change(world: FakeAccount) -> None:
     """The most grants, the most counted changes, the longest condition: the change and its outcome are written."""
     longest = MappingKey(*next(iter(TAGS.items())))

@@ -74,15 +74,6 @@ def test_a_pause_starts_a_sweep_and_is_an_event_an_entry_and_a_mail(world: FakeA
     assert entry.items() >= detail.items()
 
 
-def test_a_deleted_control_item_is_told_by_what_it_was(world: FakeAccount) -> None:
-    write_control(world, mode="enforce", paused=True)
-    world.delete(layout.CONTROL)
-    written(world, layout.CONTROL, at=NOW + timedelta(seconds=1))
-    change = world.events.named("Control Changed")[-1]
-    assert (change["from"], change["to"]) == ("paused, mode enforce", "not paused, mode as deployed")
-    assert len(world.topic.mails) == 2
-
-
 def test_a_write_that_leaves_pause_and_mode_is_told_without_a_mail(world: FakeAccount) -> None:
     write_control(world, reason="a word")
     (detail,) = world.events.named("Control Changed")
@@ -213,14 +204,6 @@ def test_a_change_is_reported_once_and_says_what_is_in_effect(world: FakeAccount
     assert "A deployment changed the mode from enforce to observe." in text
     assert "in effect is observe: Rolekeeper decides and reports what it would do, and changes nothing." in text
     assert "rolekeeper mode enforce" in text
-
-
-def test_the_control_item_is_what_is_in_effect(world: FakeAccount) -> None:
-    deploy(world, Mode.ENFORCE)
-    world.control(mode="enforce")
-    deploy(world, Mode.OBSERVE)
-    (detail,) = world.events.named("Mode Changed")
-    assert (detail["to"], detail["in-effect"]) == ("observe", "enforce")
 
 
 def test_an_unchanged_mode_costs_a_read_and_no_write(world: FakeAccount) -> None:

@@ -9,11 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fixtures.account import ACCOUNT, FakeAccount
+from fixtures.account import ACCOUNT
 from fixtures.mappings import Desk
-from rolekeeper.instances.requests import DroppedError, parse
+from rolekeeper.instances.requests import parse
 from rolekeeper.model.instance import Action, Decision
-from rolekeeper.model.mapping import IGNORE_TAG
 from rolekeeper.model.text import escaped, escaped_json, in_words, key_text, shown, split_key
 from rolekeeper.telemetry import log_line
 from rolekeeper_cli.row import files
@@ -87,29 +86,11 @@ def test_a_messages_cause_and_correlation_id_are_escaped_and_bounded() -> None:
     assert len(read.correlation_id) == 300
 
 
-def test_what_a_dropped_message_says_is_escaped_and_one_line(world: FakeAccount) -> None:
-    message = {**FORGED, "region": EVIL}
-    with pytest.raises(DroppedError) as dropped:
-        parse(message, only=KEY.target, now=NOW)
-    world.telemetry().dropped(str(dropped.value), EVIL)
-    assert is_clean(world.log.getvalue().removesuffix("\n"))
-    assert r"paid\u001b[2J" in world.logged()[-1]["reason"]
-
-
 def test_reasons_are_escaped_and_bounded_whatever_they_repeat() -> None:
     decision = Decision(Action.HOLD, "tie", EVIL * 1_000)
     for reason in (decision.reason, replace(decision, reason=f"{decision.reason}{EVIL}").reason):
         assert is_clean(reason)
         assert len(reason) == 2_000
-
-
-def test_a_tag_that_is_a_time_with_an_odd_separator_is_told_without_it(world: FakeAccount) -> None:
-    """ISO 8601 as Python reads it takes any character between date and time."""
-    instance = world.running(workload="web", **{IGNORE_TAG: "2030-01-01\u202e00:00:00+00:00"})
-    world.publish("workload=web", "web")
-    world.reconcile(instance)
-    condition = world.condition(instance)
-    assert condition.reason.endswith(r"until 2030-01-01\u202e00:00:00+00:00")
 
 
 def test_a_rows_editor_is_escaped_in_history_event_mail_and_log(desk: Desk) -> None:

@@ -20,7 +20,7 @@ from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from support.grants import allow, policy
 
-NEW, HOME_TOO = Target("333333333333", "eu-west-1"), Target(ACCOUNT, "eu-central-1")
+NEW = Target("333333333333", "eu-west-1")
 WEB, DATA = "ou-a1b2-webwebweb", "ou-a1b2-datadata"
 
 

@@ -13,7 +13,7 @@ from rolekeeper.mappings.impact import Scan
 from rolekeeper.mappings.verdict import Status
 from rolekeeper.model.instance import InstanceKey, Target
 
-WEB, DATA, ROOT, TEAM = "ou-a1b2-webwebweb", "ou-a1b2-datadata", "r-a1b2", "ou-a1b2-teamteam"
+WEB, DATA, ROOT = "ou-a1b2-webwebweb", "ou-a1b2-datadata", "r-a1b2"
 NOT_IN_ONE = "it is for organizational units, and this account isn't in one of them"
 
 
@@ -114,18 +114,6 @@ def test_an_account_that_leaves_gives_the_role_back(desk: OrganizationDesk, swee
     desk.organization.wait(seconds=5)
     assert desk.spoke(SPOKE).carries(instance) == ""
     assert desk.sweep(SPOKE) == Swept(changed=False, in_effect=False)
-
-
-def test_an_account_that_joins_gets_the_role(desk: OrganizationDesk) -> None:
-    desk.edit(TAG, role="web", units={WEB})
-    instance = desk.launched(1, OTHER)[0]
-    desk.quiet()
-    move(desk, OTHER, WEB)
-    desk.recheck(TAG)
-    assert desk.shows(TAG)[1] == "in effect in 2 accounts"
-    assert desk.sweep(OTHER) == Swept(changed=True, in_effect=True), "its own sweep counts what that changes"
-    assert desk.sent_to() == [(OTHER.account, OTHER.region)]
-    assert reconciled(desk, instance, OTHER) == "web"
 
 
 def test_a_brief_sweep_too_sees_that_an_account_came_and_went(desk: OrganizationDesk) -> None:

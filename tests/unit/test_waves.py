@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from fixtures.account import FakeAccount, mapping_key, refusing
+from fixtures.account import mapping_key, refusing
 from fixtures.mappings import Desk
 from fixtures.organization import OTHER, SPOKE
 from fixtures.organization_desk import OrganizationDesk
@@ -541,26 +541,12 @@ def test_a_deletion_counts_those_that_wait_for_their_wave(rolling: Rolling) -> N
     assert "detach 6 instances" in str(rolling.row["status_reason"])
 
 
-def test_a_rollout_ends_with_its_mapping(rolling: Rolling) -> None:
-    rolling.edit()
-    assert rolling.desk.remove(TAG).status is Status.REMOVED
-    rolling.settle()
-    assert not any(rolling.world.carries(each) for each in rolling.fleet)
-
-
 def test_while_it_goes_on_the_former_revision_does_not_expire(rolling: Rolling) -> None:
     soon = rolling.world.clock.now() + timedelta(minutes=5)
     rolling.edit(rollout="at once", role="web", expires_at=f"{soon:%Y-%m-%dT%H:%M:%SZ}")
     rolling.edit()
     rolling.minutes(10)
     assert [rolling.world.carries(each) for each in rolling.fleet].count("web") == 5
-
-
-def test_that_its_own_revision_expires_is_no_matter_of_waves(rolling: Rolling, world: FakeAccount) -> None:
-    soon = world.clock.now() + timedelta(minutes=5)
-    rolling.edit(expires_at=f"{soon:%Y-%m-%dT%H:%M:%SZ}")
-    rolling.minutes(6)
-    assert not any(world.carries(each) for each in rolling.fleet)
 
 
 # ---- in several accounts ----

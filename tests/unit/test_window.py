@@ -228,13 +228,6 @@ def test_the_room_of_a_refused_change_comes_back_once_though_that_is_written_twi
     assert window(world)["total"] == 0
 
 
-def test_the_item_expires_when_it_is_of_no_use_any_more(world: FakeAccount) -> None:
-    (instance,) = retagged(world, 1)
-    world.reconcile(instance)
-    expires = int(window(world)["expires"])
-    assert expires > (world.clock.now() + timedelta(hours=24)).timestamp()
-
-
 def test_a_table_that_gives_no_answer_is_asked_once_for_a_change(world: FakeAccount) -> None:
     """The write may have happened: once more would take room twice, and leave a second entry as started."""
     (instance,) = fleet(world, 1)

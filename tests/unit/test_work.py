@@ -1,6 +1,5 @@
 """The work queue, and the tasks and machines that are started: what each is sent, and what a refusal means."""
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,10 +8,10 @@ from unittest.mock import Mock
 
 import pytest
 
-from fixtures.account import RESUME_MACHINE, FakeAccount, refusing
+from fixtures.account import FakeAccount, refusing
 from rolekeeper.app import App
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, RetryableError
-from rolekeeper.aws.queue import Task, Tasks, WorkQueue, resumable
+from rolekeeper.aws.queue import Task, WorkQueue, resumable
 from rolekeeper.instances.retry import RetryLoop
 from rolekeeper.mappings.fan_out import FanOut, Unsent
 from rolekeeper.model.instance import InstanceKey, ReconcileRequest, Target
@@ -57,38 +56,12 @@ def test_a_queue_that_takes_only_some_has_failed() -> None:
     assert (refused.value.code, refused.value.action) == ("InternalError", "sqs:SendMessage")
 
 
-@pytest.mark.parametrize("task", Task)
-def test_a_task_is_started_and_not_waited_for(task: Task) -> None:
-    client = Mock()
-    Tasks(client, "sweeper").start(task, "event-1")
-    invoked = client.invoke.call_args.kwargs
-    assert (invoked["FunctionName"], invoked["InvocationType"]) == ("sweeper", "Event")
-    assert json.loads(invoked["Payload"]) == {"task": task.value, "id": "event-1"}
-
-
 # ---- the machine that goes on with one ----
 
 ODD = MappingKey("team \N{SNOWMAN}", "a/b" * 85)
 REST = resumable(
     Task.FAN_OUT, "edit-1", FanOut(ODD, (Unsent(Target("123456789012", "us-east-1"), "page 2"),), sent=200)
 )  # no secret
-
-
-def test_the_machine_takes_over_what_the_last_run_answered(world: FakeAccount) -> None:
-    world.app().machine.start(f"edit-1 {ODD}", REST)
-    (started,) = world.machine.started
-    assert started["stateMachineArn"] == RESUME_MACHINE
-    assert started["input"] == {
-        "task": "fan-out",
-        "id": "edit-1",
-        "mapping": {"tag_key": ODD.tag_key, "tag_value": ODD.tag_value},
-        "left": [{"target": {"account": "123456789012", "region": "us-east-1"}, "token": "page 2"}],
-        "sent": 200,
-        "restarts": 0,
-        "finished": False,
-    }
-    # What Step Functions takes for a name, whatever it is made of (API reference, `StartExecution`).
-    assert re.fullmatch("fan-out-[0-9a-f]{32}", started["name"])
 
 
 # ---- what a refusal means ----

@@ -248,4 +248,4 @@ class Windows(RuleBasedStateMachine):
 
 
 def test_whoever_changes_whatever_when_no_window_holds_more_than_it_may() -> None:
-    run_state_machine_as_test(Windows, settings=at_most(1600, 40))
+    run_state_machine_as_test(Windows, settings=at_most(800, 40))
