@@ -4,13 +4,12 @@ import json
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from rolekeeper_local.account import EmulatedAccount
-from rolekeeper_local.embedded import ACCOUNT, STACK
+from rolekeeper_local.embedded import STACK
 from support.buses import Bus
 from support.roles import make_role
-from support.waiting import eventually, stays
+from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
@@ -23,14 +22,6 @@ def told(bus: Bus, kind: str, **detail: str) -> Any:
 def attached(world: EmulatedAccount, instance: str, profile: str) -> None:
     # Later a follow-up may make any of these good.
     eventually(lambda: world.carries(instance, profile), 45)
-
-
-def test_a_lost_running_event_is_made_good_by_the_retry_loop(deployed: EmulatedAccount) -> None:
-    instance = deployed.launch("loop", workload="s3-reader")
-    # The tag event of the launch has been delivered: the running event is the next, and is lost.
-    deployed.aws.drop_events(instance)
-    eventually(lambda: deployed.condition(instance, "changing"))
-    attached(deployed, instance, "s3-read")
 
 
 def test_a_role_without_a_profile_gets_one_and_is_attached_once_ec2_knows_it(deployed: EmulatedAccount) -> None:
@@ -63,26 +54,3 @@ def test_a_missing_permission_is_told_by_action_and_resource_and_heals(deployed:
         iam.delete_role_policy(RoleName=function_role, PolicyName="deny-for-a-test")
     deployed.sweep()
     attached(deployed, instance, "s3-read")
-
-
-def test_the_functions_cant_attach_a_role_outside_the_path_whatever_the_table_says(deployed: EmulatedAccount) -> None:
-    deployed.make_role("outside", path="/")
-    deployed.make_role("ceiling")
-    arn = f"arn:aws:iam::{deployed.account}:instance-profile/outside"
-    deployed.put_mapping("ceiling", "x", role="ceiling")
-    eventually(lambda: deployed.mapping_status("ceiling", "x", "Published"))
-    # Another actor forges what is published. Even root has to lift the table's policy for that.
-    forge: Any = {
-        "TableName": deployed.state_table,
-        "Key": {"pk": {"S": "mapping#7:ceiling#x"}, "sk": {"S": f"published#{ACCOUNT}"}},
-        "UpdateExpression": "SET profile_arn = :arn",
-        "ConditionExpression": "attribute_exists(pk)",
-        "ExpressionAttributeValues": {":arn": {"S": arn}},
-    }
-    with pytest.raises(ClientError, match="explicit deny in a resource-based policy"):
-        deployed.dynamodb.update_item(**forge)
-    with deployed.without_table_policy():
-        deployed.dynamodb.update_item(**forge)
-    instance = deployed.launch("ceiling", ceiling="x")
-    eventually(lambda: deployed.condition(instance, "denied"))
-    stays(lambda: deployed.shown(instance) is None)

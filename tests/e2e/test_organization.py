@@ -5,7 +5,7 @@ All roles are EC2's own answer in that account and Region.
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -49,7 +49,6 @@ pytestmark = pytest.mark.emulator
 STRANGER = "333333333333"
 READ, TABLE = "s3-read", "dynamodb-app"
 QUIET = 2  # seconds, in which an instance of the organization has its role
-BURST = 100  # instances tagged at once
 
 
 class Organization:
@@ -221,35 +220,6 @@ def test_operators_pin_and_explain_an_instance_of_another_account(organization: 
     eventually(lambda: delivered(operators, address))
     assert operators.json("release", address)["released"] == READ
     eventually(lambda: world.shown(instance) is None)
-
-
-def events_of(world: EmulatedAccount) -> Callable[[], list[dict[str, Any]]]:
-    """What comes from here on as Rolekeeper's events onto the default bus of an account and Region."""
-    session = world.aws.session(account=world.account, region=world.region)
-    sqs, events = session.client("sqs"), session.client("events")
-    url = sqs.create_queue(QueueName="seen")["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    events.put_rule(Name="seen", EventPattern=json.dumps({"source": ["rolekeeper"]}))
-    events.put_targets(Rule="seen", Targets=[{"Id": "seen", "Arn": arn}])
-    return lambda: [json.loads(each["Body"]) for each in sqs.receive_message(QueueUrl=url).get("Messages", [])]
-
-
-def test_an_account_that_asks_for_it_sees_on_its_own_bus_what_is_done_to_its_instances(
-    organization: Organization,
-) -> None:
-    home, world = organization.worlds[2:]
-    operators = f"arn:aws:iam::{organization.hub.account}:role/{OPERATORS}"
-    deploy_spokes(organization.aws, [home], [operators], EventsToAccount="true")
-    organization.aws.fire_rule(world.account, world.region, PRESENT)
-    registry = Registry(Store(world.dynamodb, world.state_table))
-    eventually(lambda: (known := registry.get(world.target)) and known.notifies)
-    seen = events_of(world)
-    [instance] = organization.launch(world, workload="s3-reader").values()
-    [event] = eventually(seen)
-    assert (event["detail-type"], event["detail"]["instance-id"]) == ("Role Attached", instance)
-    assert (event["account"], event["region"]) == (world.account, world.region)
-    eventually(organization.is_done)
-    assert seen() == [], "the hub doesn't answer its own event"
 
 
 @contextmanager

@@ -12,16 +12,15 @@ from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import EmbeddedAws
-from support.pages import PASTED, ROOT, Shell, bash_blocks, blocks
+from support.pages import ROOT, Shell, bash_blocks, blocks
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
 
-@pytest.mark.parametrize("pasted", PASTED)
-def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell, pasted: str) -> None:
+def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell) -> None:
     launch, ask, retag, untag, edit = bash_blocks("README.md")
-    world, shell = EmulatedAccount(aws), shell.at_a_terminal(pasted, "README.md")
+    world, shell = EmulatedAccount(aws), shell.at_a_terminal("plain", "README.md")
 
     shell(launch)
     instance = shell('echo "$instance"').strip()
@@ -54,12 +53,11 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("pasted", PASTED)
-def test_what_a_file_will_launch_can_be_pasted(tmp_path: Path, pasted: str) -> None:
+def test_what_a_file_will_launch_can_be_pasted(tmp_path: Path) -> None:
     """No AWS is there to be asked; what Terraform shows of a plan is in its file."""
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
-    shell = Shell(tmp_path, 0, tmp_path).at_a_terminal(pasted, "docs/adopting.md")
+    shell = Shell(tmp_path, 0, tmp_path).at_a_terminal("plain", "docs/adopting.md")
     shell(f'export PATH="{ROOT / ".venv/bin"}:$PATH"; terraform() {{ cat "${{@:$#}}"; }}')
     [block] = blocks("docs/adopting.md")
     assert shell(block).count("The files launch no instances.") == 2

@@ -86,16 +86,6 @@ def running(ec2: Any, **tags: str) -> str:
     return instance_id
 
 
-def attach(ec2: Any, instance_id: str, profile: str) -> Any:
-    made = ec2.associate_iam_instance_profile(InstanceId=instance_id, IamInstanceProfile={"Name": profile})
-    return made["IamInstanceProfileAssociation"]
-
-
-def rows(ec2: Any, instance_id: str) -> list[dict[str, Any]]:
-    found = ec2.describe_iam_instance_profile_associations(Filters=[{"Name": "instance-id", "Values": [instance_id]}])
-    return list(found["IamInstanceProfileAssociations"])
-
-
 def refusal(call: Callable[[], object]) -> tuple[str, str]:
     with pytest.raises(ClientError) as caught:
         call()
@@ -177,9 +167,6 @@ def test_a_page_takes_5_to_1000(ec2: Any) -> None:
     for size in (-1, 0, 4, 1001):
         code, message = refusal(lambda size=size: ec2.describe_instances(MaxResults=size))  # type: ignore[misc]  # bound at once
         assert (code, "maxResults" in message) == ("InvalidParameterValue", True)
-
-
-# ---- associations: what each call does is test_ec2_truth.py's; here, that a client sees it ----
 
 
 # ---- who may do what ----

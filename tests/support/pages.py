@@ -31,8 +31,9 @@ def blocks(page: str, kind: str = "(?:ba)?sh") -> list[str]:
 # Those that are run here too; and those that show a terminal.
 bash_blocks, text_blocks = partial(blocks, kind="bash"), partial(blocks, kind="text")
 
-#: How a terminal pastes: line by line, as if each were typed, or as one text, which a program can tell from typing.
-PASTED = {"plain": "{}\n", "bracketed": "\x1b[200~{}\x1b[201~\n"}
+# How a terminal pastes: line by line, as if each were typed, or as one text, which a program can tell from typing. Each
+# page is pasted in one of both ways.
+_PASTED = {"plain": "{}\n", "bracketed": "\x1b[200~{}\x1b[201~\n"}
 # What ends a line that waits for an answer.
 _QUESTION = re.compile(r"(?:\[[^\]\n]*\]|upper and lower case count\)): *$")
 # Before a command, and where the next one can be typed.
@@ -107,7 +108,7 @@ class Shell:
         )
         os.close(theirs)
         try:
-            said = self._shown(ours, PASTED[self.pasted].format(block.rstrip("\n")))
+            said = self._shown(ours, _PASTED[self.pasted].format(block.rstrip("\n")))
             assert process.wait(timeout=60) == 0, said
         finally:
             process.kill()
