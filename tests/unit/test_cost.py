@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from fixtures.account import FakeAccount
 from fixtures.mappings import Desk
 from fixtures.organization import SPOKE, VERSION, Organization, wired_organization
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget
+from rolekeeper.fleet.targets import CHECKED_FOR, WIRE_FORMAT, ServedTarget
 from rolekeeper.model.instance import Target
 from support import templates
 from support.deployment import deployment, translated
@@ -187,6 +188,16 @@ def test_a_run_for_an_account_takes_what_the_model_says(monkeypatch: pytest.Monk
         assert reads == ROWS * copy.reads
         assert calls["UpdateItem"] == number * target.writes
         assert logged == pytest.approx(number * target.log, rel=0.1)
+
+
+def test_iam_is_asked_about_an_accounts_roles_as_often_as_the_model_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    with organization_at_rest(monkeypatch, "eu-west-1", "us-west-2") as made:
+        counted = Counter[str]()
+        for _ in range(6):
+            counted += of_an_account(made, monkeypatch)[0]
+            made.wait(minutes=61)
+    roles = ROWS * 6 / (CHECKED_FOR / timedelta(hours=1))
+    assert counted["GetRole"] == counted["GetInstanceProfile"] == roles
 
 
 def test_a_sweep_of_rows_takes_what_the_model_says(world: FakeAccount, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from rolekeeper.model.instance import Action, Decision, Overridden
 from rolekeeper.model.mapping import IGNORE_TAG, MappingKey
 from spec.decision_laws import LAWS, View
 from strategies.happenings import observations
-from strategies.situations import SITUATIONS, STATES, WITHHELD, Situation
-from strategies.values import OWNERSHIP, TAKES_OVER, arn, foreign_arn, key
+from strategies.situations import SITUATIONS, STATES, WEB, WITHHELD, Situation
+from strategies.values import OWNERSHIP, TAKES_OVER, arn, association, foreign_arn, key
 
 POLLED = {"Wait changing", "Wait associating", "Wait disassociating"}
 AT = [(story, found.state) for story, found in SITUATIONS.items() if found.state]
@@ -40,6 +40,11 @@ def test_what_an_instance_carries_and_what_governs_it_say_what_happens(story: st
         view = View(each.observation, each.ownership)
         for law in LAWS:
             law(view, asked_for(view.seen, view.ownership))
+
+
+def test_an_instance_that_ec2_doesnt_know_is_left_alone() -> None:
+    decision = decided(SITUATIONS["its role, and EC2 doesn't know it"])
+    assert (decision.action, decision.code) == (Action.NOTHING, "gone")
 
 
 STATUS = {"Nothing": InstanceStatus.OK, "Wait": InstanceStatus.WAITING, "Hold": InstanceStatus.BLOCKED}
@@ -78,6 +83,15 @@ def test_a_change_is_withheld_and_where_there_is_none_only_a_pause_is_named(stor
     else:
         assert paused == replace(plain, reason=f"Rolekeeper is paused; {plain.reason}")
         assert observing == unswept == plain
+
+
+@pytest.mark.parametrize(
+    ("carried", "action"), [("AIPA1", "Replace"), ("AIPA2", "Nothing"), ("", "Nothing"), ("AIPA3", "Nothing")]
+)
+def test_a_profile_made_anew_under_its_name_replaces_the_former_one_and_nothing_else(carried: str, action: str) -> None:
+    anew = replace(WEB, profile_id="AIPA2", former_profile_ids=frozenset({"AIPA1"}))
+    carries = replace(association("web"), profile_id=carried)
+    assert decided(replace(SITUATIONS["its role, ours"], governs=anew, carries=carries)).action == action
 
 
 def test_a_take_over_names_the_role_that_goes() -> None:
@@ -119,6 +133,18 @@ def test_a_quarantine_names_the_tag_that_it_comes_before() -> None:
 @pytest.fixture
 def occupied() -> Decision:
     return decided(SITUATIONS["a foreign role"])
+
+
+def test_until_another_moment_it_is_another_wait() -> None:
+    ignored = [
+        replace(SITUATIONS["nothing, and a role"], tags={IGNORE_TAG: f"2026-03-01T1{hour}:00:00Z"}) for hour in (0, 1)
+    ]
+    assert len({decided(each).fingerprint for each in ignored}) == 2
+
+
+def test_a_decision_that_is_worded_otherwise_says_the_same(occupied: Decision) -> None:
+    other = replace(occupied, reason="in other words", role="web 2", overridden=())
+    assert other.fingerprint == occupied.fingerprint
 
 
 @pytest.mark.parametrize(

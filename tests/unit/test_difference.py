@@ -66,6 +66,30 @@ def test_a_deny_on_other_resources_is_no_lack() -> None:
     assert lacks(role(allow("*"), deny("s3:GetObject", "arn:aws:s3:::secrets/*")), reader) == ()
 
 
+def test_no_role_loses_all() -> None:
+    assert difference(role(allow("dynamodb:*"), deny("dynamodb:DeleteTable")), NOTHING) == Difference(
+        (), ("dynamodb:* on * (in part denied)",)
+    )
+
+
+def test_actions_on_the_same_resources_are_one_phrase() -> None:
+    after = role(allow("s3:PutObject", [REPORTS, "b"]), allow("s3:GetObject", REPORTS), allow("s3:GetObject", "b"))
+    assert gained(NOTHING, after) == [f"s3:GetObject, s3:PutObject on {REPORTS}, b"]
+
+
+def test_only_what_is_not_covered_is_told() -> None:
+    before = role(allow("s3:Get*"), allow("sqs:*", "arn:aws:sqs:*:*:work-?"))
+    after = role(allow(["S3:GETOBJECT", "s3:PutObject"], REPORTS), allow("sqs:SendMessage", "arn:aws:sqs:x:y:work-1"))
+    assert difference(before, after) == Difference(
+        (f"s3:PutObject on {REPORTS}",), ("s3:Get* on *", "sqs:* on arn:aws:sqs:*:*:work-?")
+    )
+
+
+def test_what_another_gain_covers_is_not_told_again() -> None:
+    after = Policies((policy(allow("s3:GetObject", REPORTS)), policy(allow("*")), policy(allow("s3:*"))))
+    assert gained(NOTHING, after) == ["* on *"]
+
+
 def test_everything_but_some_covers_what_it_does_not_exclude() -> None:
     before = role({"Effect": "Allow", "NotAction": ["iam:*", "sts:*"], "Resource": "*"})
     assert gained(before, role(allow(["s3:*", "iam:PassRole"]), *before.documents[0]["Statement"])) == [
@@ -74,6 +98,15 @@ def test_everything_but_some_covers_what_it_does_not_exclude() -> None:
     fewer = role({"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"})
     assert gained(before, fewer) == ["everything but iam:* on *"]
     assert gained(fewer, role(allow("*"))) == ["* on *"]
+
+
+def test_a_condition_covers_the_same_and_what_has_more_of_them() -> None:
+    both = {"Condition": {**MFA["Condition"], "StringEquals": {"aws:SourceVpc": "vpc-1"}}}
+    assert gained(role(allow("s3:*", **MFA)), role(allow("s3:*"))) == ["s3:* on *"]
+    assert gained(role(allow("s3:*", **both)), role(allow("s3:*", **MFA))) == [
+        's3:* on * (if Bool aws:MultiFactorAuthPresent "true")'
+    ]
+    assert difference(role(allow("s3:*")), role(allow("s3:Get*", **MFA))).gained == ()
 
 
 def test_a_long_condition_is_cut() -> None:
@@ -92,6 +125,10 @@ def test_a_deny_that_comes_or_goes_is_told() -> None:
     assert difference(free, tested).lost == ('s3:* on * (now denied if Bool aws:MultiFactorAuthPresent "true")',)
 
 
+def test_a_deny_of_what_neither_allows_makes_no_difference() -> None:
+    assert difference(role(allow("s3:*")), role(allow("s3:*"), deny("iam:*"))) == Difference()
+
+
 OLD = {"DateLessThan": {"aws:TokenIssueTime": "2026-11-28T10:15:00Z"}}
 
 
@@ -107,6 +144,21 @@ def test_a_deny_of_credentials_that_were_given_before_a_time_is_no_difference(mo
 def test_a_deny_by_another_time_is_one() -> None:
     until = {"DateLessThan": {"aws:CurrentTime": "2027-01-01T00:00:00Z"}}
     assert gained(role(allow("s3:*"), deny("*", Condition=until)), role(allow("s3:*"))) != []
+
+
+def test_a_narrower_deny_within_the_same_is_told_as_the_wider_one_gone() -> None:
+    before, after = role(allow("s3:*"), deny("s3:Delete*")), role(allow("s3:*"), deny("s3:DeleteBucket"))
+    assert gained(before, after) == ["s3:Delete* on * (no longer denied)"]
+
+
+def test_a_gain_that_is_denied_in_part_says_so() -> None:
+    assert gained(NOTHING, role(allow("s3:*", **MFA), deny("s3:Delete*"))) == [
+        's3:* on * (if Bool aws:MultiFactorAuthPresent "true"; in part denied)'
+    ]
+
+
+def test_a_boundary_that_goes_is_a_gain() -> None:
+    assert gained(role(allow("*"), boundary=allow("s3:*", REPORTS)), role(allow("*"))) == ["* on *"]
 
 
 # ---- every question of a small world ----

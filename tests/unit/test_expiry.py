@@ -89,6 +89,18 @@ def test_once_it_has_passed_the_row_says_so_and_its_instances_are_sent_at_once(d
     assert desk.world.calls.counted() == {"Query": 5}, "a quiet minute costs a read of each partition"
 
 
+def test_an_instance_that_got_its_tag_between_the_look_ahead_and_the_moment_gives_the_role_up(desk: Desk) -> None:
+    expiring(desk, "app=web", 55)
+    minute(desk)
+    assert sent(desk) == []
+    instance = desk.world.converged(app="web")
+    desk.world.later(minutes=1)
+    minute(desk)
+    assert sent(desk) == [(instance, 0)] * 2, "and the follow-up of its change"
+    desk.world.reconcile(instance)
+    assert desk.world.carries(instance) == ""
+
+
 def test_a_moment_within_the_minute_is_waited_for_until_it_is_past_on_every_clock(desk: Desk) -> None:
     instance = desk.world.running(app="web")
     until = expiring(desk, "app=web", 30)
@@ -107,6 +119,19 @@ def test_one_that_is_started_between_the_minutes_waits_for_nothing(desk: Desk) -
     assert [name for name, _ in sent(desk)] == [instance]
     assert desk.world.clock.now() == began
     assert len(waiting(desk)) == 1
+
+
+def test_a_minute_that_runs_twice_does_no_harm(desk: Desk) -> None:
+    expiring(desk, "app=web", 30)
+    desk.world.later(minutes=1)
+    timer = waiting(desk)[0]
+    minute(desk)
+    desk.world.state.arm(timer)  # the other one had read it before
+    desk.quiet()
+    minute(desk)
+    assert desk.shows("app=web")[0] == "Expired"
+    assert desk.world.events.sent == []
+    assert waiting(desk) == []
 
 
 @pytest.mark.parametrize("later", [{}, {"expires_at": "2026-03-01T12:00:00Z"}], ids=["never", "later"])
@@ -137,6 +162,31 @@ def test_what_a_minute_published_before_it_failed_is_finished_by_the_next_one(de
     before = len(desk.world.queue.bodies)
     assert minute(desk).problems == []
     assert (desk.shows("app=web")[0], len(desk.world.queue.bodies)) == ("Published", before + 1)
+    assert waiting(desk) == []
+
+
+def test_a_mapping_that_was_deleted_is_judged_again_minutes_later_and_nothing_is_written(desk: Desk) -> None:
+    desk.world.running(app="web")
+    desk.edit("app=web", role="web")
+    desk.delete("app=web")
+    desk.publish("app=web")
+    desk.quiet()
+    minute(desk)
+    assert len(waiting(desk)) == 1
+    desk.world.later(minutes=6)
+    assert (minute(desk).mappings, sent(desk)) == (1, [])
+    assert waiting(desk) == []
+    assert desk.row("app=web") == {}
+    assert desk.world.events.sent == []
+
+
+def test_a_pinned_instance_is_sent_for_the_moment_and_once_more_after_it(desk: Desk) -> None:
+    instance = desk.world.running()
+    pinned(desk, instance, 20.25)
+    minute(desk)
+    desk.world.later(minutes=1)
+    minute(desk)
+    assert sent(desk) == [(instance, 23), (instance, 0)], "a part of a second is waited for too"
     assert waiting(desk) == []
 
 

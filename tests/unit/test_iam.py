@@ -17,7 +17,7 @@ from fakes.ec2 import client_error
 from fixtures.account import ACCOUNT, PATH
 from fixtures.mappings import Desk
 from rolekeeper.aws.errors import AccessDeniedError, RetryableError
-from rolekeeper.aws.iam import Document, Iam, Role
+from rolekeeper.aws.iam import Document, Iam, Policies, Role
 from support.grants import allow, policy
 
 
@@ -87,6 +87,14 @@ def managed(name: str) -> str:
 WEB = Role("web", f"arn:aws:iam::{ACCOUNT}:role{PATH}web", PATH, {}, managed("limit"))
 
 
+def test_the_policies_of_a_role_are_those_inline_those_attached_and_its_boundary(desk: Desk) -> None:
+    read = Iam(desk.iam, ACCOUNT).policies(WEB)
+    assert read == Policies(
+        (policy(allow("s3:*", "arn:aws:s3:::é/*")), policy(allow("ssm:*"))), policy(allow("limit:*"))
+    )
+    assert read.names == ("mine", managed("ssm"))
+
+
 def test_a_role_says_when_it_was_made_and_last_used(desk: Desk) -> None:
     read = Iam(desk.iam, ACCOUNT).get_role("web")
     assert read
@@ -116,6 +124,16 @@ def test_every_page_of_policies_is_read() -> None:
     assert read.documents[2:] == (policy(allow("one:*")), policy(allow("two:*")))
 
 
+def test_a_managed_policy_that_is_known_is_not_read_again(desk: Desk) -> None:
+    known: dict[str, Document] = {}
+    reading = Iam(desk.iam, ACCOUNT, managed=known)
+    first = reading.policies(WEB)
+    assert set(known) == {managed("ssm"), managed("limit")}
+    desk.world.calls.clear()
+    assert reading.policies(WEB) == first
+    assert desk.world.calls["GetPolicy"] == desk.world.calls["GetPolicyVersion"] == 0
+
+
 @pytest.mark.parametrize(
     "action", ["ListRolePolicies", "GetRolePolicy", "ListAttachedRolePolicies", "GetPolicy", "GetPolicyVersion"]
 )
@@ -128,3 +146,13 @@ def test_each_read_of_policies_names_its_permission_and_is_retried_if_its_policy
         with pytest.raises(kind) as refused:
             Iam(client, ACCOUNT, managed={managed("limit"): {}}).policies(WEB)
         assert (refused.value.action, refused.value.resource) == (f"iam:{action}", resource)
+
+
+def test_a_policy_that_cannot_be_decoded_says_nothing(desk: Desk) -> None:
+    class Garbled(Refuses):
+        def get_role_policy(self, **asked: Any) -> Any:
+            return {**desk.iam.get_role_policy(**asked), "PolicyDocument": "{not json"}
+
+    client: Any = Garbled("", "none", desk.iam)
+    read = Iam(client, ACCOUNT).policies(WEB)
+    assert read.documents == ({}, policy(allow("ssm:*")))

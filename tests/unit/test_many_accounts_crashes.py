@@ -3,21 +3,25 @@
 And fan-outs over many targets, which are resumed where they stopped.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Barrier, get_ident
 
 import pytest
 
 from fixtures.account import HOME, RESUME_MACHINE, KilledError, kill, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
+from rolekeeper.aws import AT_ONCE, in_threads
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.mappings import fan_out
-from rolekeeper.mappings.fan_out import FanOut
+from rolekeeper.mappings.fan_out import FEW, FanOut
 from rolekeeper.model.instance import Target
 from rolekeeper.settings import Limits
+from rolekeeper.storage import state
 
 ACCOUNTS = (SPOKE.account, OTHER.account)
 
@@ -153,6 +157,12 @@ def test_a_publication_that_was_cut_off_is_counted_when_it_goes_on(
     assert (found.mapping.revision, found.counts, matched) == (2, there, sum(count for count, _ in there.values()))
 
 
+def test_records_are_read_in_as_many_reads_as_they_take(hub: OrganizationDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "PAGE", 1)
+    hub.edit(TAG, role="web")
+    assert set(hub.world.revisions.records(mapping_key(TAG))) == {HOME.account, *ACCOUNTS}
+
+
 # ---- fan-outs ----
 
 
@@ -162,6 +172,29 @@ def many(desk: OrganizationDesk, count: int) -> list[Target]:
     for target in targets:
         desk.join(target, "web").launch(workload="web")
     return targets
+
+
+def test_a_fan_out_goes_through_all_targets_and_is_resumed_where_it_was(hub: OrganizationDesk) -> None:
+    targets = many(hub, 2 * AT_ONCE + 3)
+    begun = FanOut.to(mapping_key(TAG), [HOME, *targets])
+    event, runs = resumable(Task.FAN_OUT, "edit-1", begun), 0
+    while not event["finished"]:
+        event, runs = resumable(Task.FAN_OUT, "edit-1", hub.goes_on(event)), runs + 1
+    assert hub.sent_to() == [(each.account, each.region) for each in targets]
+    assert runs == 4, "the hub's own, and three times a few targets"
+    assert event["sent"] == len(targets)
+
+
+def test_in_many_targets_each_account_gets_a_run_that_sends_its_instances(hub: OrganizationDesk) -> None:
+    targets = many(hub, FEW - 3)
+    hub.put(TAG, role="web")
+    hub.publish(TAG)
+    assert hub.sent_to() == []
+    [started] = hub.world.machine.started
+    accounts = sorted({HOME.account, SPOKE.account, OTHER.account, *(each.account for each in targets)})
+    assert len(json.dumps(started["input"])) < 200, "no account and no target: an input has 256 KB"
+    assert [each["account"] for each in hub.each_account()] == accounts
+    assert hub.sent_to() == [(each.account, each.region) for each in targets]
 
 
 def test_a_run_for_an_account_hands_over_what_it_has_no_time_to_send(
@@ -196,3 +229,35 @@ def test_the_queue_refusing_is_no_fault_of_a_target(hub: OrganizationDesk) -> No
     hub.world.calls.before("SendMessageBatch", refusing("ServiceUnavailable", status=503))
     with pytest.raises(RetryableError):
         hub.goes_on(resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE])), in_time=True)
+
+
+# ---- a few at once ----
+
+
+@pytest.mark.parametrize(("items", "threads"), [(0, 0), (1, 0), (2, 2), (100, AT_ONCE)])
+def test_for_a_single_target_no_thread_is_made(items: int, threads: int) -> None:
+    started = Barrier(threads) if threads else None
+
+    def work(_: int) -> int:
+        if started and threads == items:
+            started.wait(timeout=10)
+        return get_ident()
+
+    used = set(in_threads(work, list(range(items))))
+    if threads:
+        assert get_ident() not in used
+        assert len(used) <= threads
+    else:
+        assert used <= {get_ident()}
+
+
+def test_a_row_is_judged_the_same_by_several_threads(hub: OrganizationDesk) -> None:
+    targets = many(hub, 3 * AT_ONCE)
+    del hub.spoke(targets[1]).profiles["web"]
+    hub.map_concurrently = in_threads
+    verdict = hub.edit(TAG, role="web")
+    assert verdict.matched == len(targets) - 1 + 1
+    missing = f"role 'web' doesn't exist in {targets[1].account}"
+    assert hub.shows(TAG)[1] == f"in effect in {len(targets) + 2} of {len(targets) + 3} accounts; {missing}"
+    hub.each_account()
+    assert hub.sent_to() == [(each.account, each.region) for each in targets]

@@ -18,7 +18,7 @@ from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.aws.iam import Iam
 from rolekeeper.fleet.sweep import SweepResult
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import MappingSpec
+from rolekeeper.model.mapping import NO_ROLE, MappingSpec
 from rolekeeper.permissions import roles
 from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper.permissions.roles import RoleCheck, Roles
@@ -92,6 +92,16 @@ def test_what_is_known_of_a_row_with_consent_to_a_broad_role_is_not_believed_for
     assert checks.check(consented) == in_order(name)
 
 
+def test_a_few_roles_are_asked_about_singly_and_none_at_all_is_no_role(account: Account) -> None:
+    checks = account.checks()
+    account.asked(checks, [*account.names[1:], NO_ROLE])
+    assert account.calls[LIST] == 0
+    assert account.calls[ONE] == COUNT - 1
+    account.asked(checks)
+    assert account.calls[LIST] == 0, "the others are known"
+    assert account.calls[ONE] == COUNT
+
+
 @pytest.mark.parametrize("code", ["AccessDenied", "Throttling", "InternalFailure"])
 def test_where_the_list_is_refused_each_role_is_asked_about_and_the_list_not_again(account: Account, code: str) -> None:
     checks = account.checks()
@@ -112,6 +122,16 @@ def test_a_role_whose_single_answer_is_refused_is_one_without_an_answer(account:
     assert account.asked(checks) == {"role-003"}
     with pytest.raises(AwsRefusalError):
         checks.check(spec("role-003"))
+
+
+def test_a_role_that_the_list_has_too_late_is_found_all_the_same(account: Account) -> None:
+    role, profile = account.iam.others.pop("role-003"), account.profiles.pop("role-003")
+    account.calls.before(ONE, lambda: account.iam.others.update({"role-003": role}))
+    account.calls.before("GetInstanceProfile", lambda: account.profiles.update({"role-003": profile}))
+    checks = account.checks()
+    assert account.asked(checks) == set()
+    assert checks.check(spec("role-003")) == in_order("role-003")
+    assert (account.calls[LIST], account.calls[ONE]) == (1, 1)
 
 
 @pytest.mark.parametrize(

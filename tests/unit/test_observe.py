@@ -10,7 +10,7 @@ from fixtures.account import FakeAccount, published_at
 from fixtures.state_table import STATE_TABLE
 from rolekeeper.aws.errors import AccessDeniedError, AwsRefusalError, CorruptItemError, PermanentError
 from rolekeeper.instances.decide import Observation, decide
-from rolekeeper.instances.observe import Observed, Unreadable, observe
+from rolekeeper.instances.observe import Observed, Unreadable, observe, observe_page
 from rolekeeper.model.instance import Action
 from rolekeeper.model.mapping import Pin
 from rolekeeper.storage import layout
@@ -163,3 +163,47 @@ def test_a_read_of_which_all_is_refused_is_refused_after_a_few_calls(
     with pytest.raises(AccessDeniedError):
         _observe(world, *instances)
     assert world.calls["BatchGetItem"] <= 20
+
+
+# ---- what an observation says of itself ----
+
+
+def test_an_event_names_the_tags_that_a_mapping_reads_and_no_others(world: FakeAccount) -> None:
+    world.publish("workload=web", "web", require_tags={"env": "prod"})
+    instance = world.running(workload="web", Name="secret", env="test")
+    assert world.observed(instance).tags_read == {"workload", "env", "rolekeeper:ignore"}
+
+
+def test_the_tag_of_the_mapping_that_gave_the_role_is_named_when_it_says_another_thing(world: FakeAccount) -> None:
+    instance = world.converged(workload="web")
+    world.tag(instance, workload="unknown", Name="secret")
+    assert world.observed(instance).tags_read == {"workload", "rolekeeper:ignore"}
+
+
+def test_a_look_is_outdated_when_the_record_shows_what_was_seen_after_it_began(world: FakeAccount) -> None:
+    instance = world.launch(workload="web")
+
+    def meanwhile() -> None:
+        world.wait(1)
+        world.reconcile(instance)
+
+    world.calls.before("BatchGetItem", meanwhile)
+    assert world.observed(instance).outdated
+    assert not world.observed(instance).outdated
+
+
+# ---- what the sweep sends ----
+
+
+def test_the_sweeps_own_reading_of_a_page_decides_the_same(world: FakeAccount) -> None:
+    instance, damaged = (world.running(workload="web") for _ in range(2))
+    world.garble(layout.record_key(world.key(damaged)))
+    ec2 = world.app().ec2
+    (page,) = ec2.fleet()
+    world.quiet()
+    found = list(observe_page(page, ec2, world.state, world.clock.now()))
+    assert world.calls.made == ["DescribeIamInstanceProfileAssociations", "BatchGetItem"]
+    # An error equals no other, so the damaged one is compared by what it is about.
+    assert [each.key for each in found] == [each.key for each in _observe(world, instance, damaged)]
+    assert found[0] == world.observed(instance)
+    assert isinstance(found[1], Unreadable)

@@ -6,14 +6,47 @@ What one change writes and what EC2's refusals mean is in `test_reconcile_apply`
 import pytest
 
 from fixtures.account import MUTATIONS, FakeAccount, refusing, waiting
-from rolekeeper.aws.errors import RetryableError
-from rolekeeper.model.mapping import WhenOccupied
+from rolekeeper.aws.errors import AccessDeniedError, RetryableError
+from rolekeeper.model.mapping import WhenOccupied, WhenUnmatched
 
 ATTACH, REPLACE, _ = MUTATIONS
 pytestmark = pytest.mark.world(published={"workload=web": "web"})
 
 
+def _is_left_alone(world: FakeAccount, instance: str) -> bool:
+    """Whether another look does nothing: no mutation, no write, no event."""
+    world.quiet()
+    world.reconcile(instance)
+    return not (world.mutations or world.writes or world.events.sent or world.machine.started)
+
+
 # ---- attach ----
+
+
+def test_a_running_instance_gets_the_role_of_its_tag(world: FakeAccount) -> None:
+    instance = world.running(workload="web")
+    outcome = world.reconcile(instance)
+    assert world.carries(instance) == "web"
+    assert world.granted(instance)
+    assert outcome.decision
+    assert (outcome.decision.code, waiting(outcome), outcome.error) == ("unoccupied", False, None)
+    assert world.mutations == [ATTACH]
+    assert world.events.kinds == ["Role Attached"]
+    (entry,) = world.history(instance)
+    assert (entry["cause"], entry["decision"]["action"], entry["outcome"]) == ("test", "Attach", "done")
+    assert entry["seen"]["tags"] == {"workload": "web"}
+    assert entry["answer"]["association-id"] == world.truth.association_of(instance).id  # type: ignore[union-attr]  # carried
+    assert entry["seconds"] == 1, "what is asked for and done at once took no longer"
+    assert _is_left_alone(world, instance)
+
+
+def test_the_history_has_how_long_after_the_event_it_was_done(world: FakeAccount) -> None:
+    instance = world.running(workload="web")
+    request = world.wake(instance)
+    world.wait(2.5)
+    world.reconciler().run([request])
+    (entry,) = world.history(instance)
+    assert entry["seconds"] == 3
 
 
 def test_inside_a_loop_no_other_is_started(world: FakeAccount) -> None:
@@ -23,6 +56,23 @@ def test_inside_a_loop_no_other_is_started(world: FakeAccount) -> None:
 
 
 # ---- replace ----
+
+
+def test_a_mapping_that_agrees_takes_over_from_another_without_a_call_and_says_so_once(world: FakeAccount) -> None:
+    instance = world.converged(workload="web")
+    world.publish("env=prod", "web", when_unmatched=WhenUnmatched.KEEP)
+    world.tag(instance, env="prod")
+    world.untag(instance, "workload")
+    world.reconcile(instance)
+    assert not world.mutations
+    grant = world.record(instance).grants[world.profiles["web"].arn]
+    assert str(grant.mapping) == "env=prod"
+    assert world.history(instance)[-1]["decision"]["mapping"] == "env=prod"
+    assert _is_left_alone(world, instance)
+    # From now on it is this mapping's word that counts.
+    world.untag(instance, "env")
+    assert _is_left_alone(world, instance)
+    assert world.carries(instance) == "web"
 
 
 def test_a_foreign_role_is_taken_over_where_the_stack_and_the_row_both_say_so(world: FakeAccount) -> None:
@@ -75,6 +125,16 @@ def test_a_stale_id_observes_again_and_replaces_no_foreign_role(world: FakeAccou
     assert world.calls[REPLACE] == (1 if then == "theirs" else 2)
 
 
+def test_an_instance_that_keeps_changing_comes_back_after_a_bounded_number_of_looks(world: FakeAccount) -> None:
+    instance = world.running(workload="web")
+    for _ in range(50):
+        world.calls.before(ATTACH, refusing("IncorrectState", "There is an existing association for instance"))
+    outcome = world.reconcile(instance)
+    assert isinstance(outcome.error, RetryableError)
+    assert world.calls["DescribeInstances"] <= 6
+    assert {each["outcome"] for each in world.history(instance)} == {"refused"}
+
+
 def test_an_association_that_never_settles_is_shown_and_followed_minute_by_minute_without_a_loop(
     world: FakeAccount,
 ) -> None:
@@ -121,6 +181,19 @@ def test_a_look_at_what_was_changed_just_now_writes_nothing_for_its_follow_up_co
 # ---- our own table, queue or machine fails ----
 
 
+def test_a_write_that_isnt_allowed_is_reported_and_the_message_comes_back(world: FakeAccount) -> None:
+    instance = world.running(workload="web")
+    words = "User: fn is not authorized to perform: dynamodb:PutItem on resource: arn:aws:dynamodb:table/state"
+    world.calls.before("TransactWriteItems", refusing("AccessDeniedException", words))
+    outcome = world.reconcile(instance)
+    assert isinstance(outcome.error, AccessDeniedError)
+    assert not world.mutations, "without a grant nothing is asked"
+    (event,) = world.events.named("Permission Missing")
+    assert event["action"] == "dynamodb:PutItem"
+    assert world.reconcile(instance).error is None
+    assert world.granted(instance)
+
+
 def test_a_loop_that_cant_be_started_lets_the_message_come_back(world: FakeAccount) -> None:
     instance = world.launch(workload="web")
     world.calls.before("StartExecution", refusing("ThrottlingException"))
@@ -132,6 +205,21 @@ def test_a_loop_that_cant_be_started_lets_the_message_come_back(world: FakeAccou
 
 
 # ---- instances that have ended ----
+
+
+def test_an_old_message_about_an_unknown_instance_isnt_looked_at_twice(world: FakeAccount) -> None:
+    wake = world.wake("i-00000000000000bad")
+    world.later(minutes=3)
+    world.reconciler().run([wake])
+    assert world.calls["DescribeInstances"] == 1
+
+
+def test_an_instance_that_isnt_visible_yet_is_looked_for_again(world: FakeAccount) -> None:
+    instance = "i-0000000000000abcd"
+    world.clock.after(1, lambda: world.truth.launch(instance_id=instance, tags={"workload": "web"}))
+    outcome = world.reconcile(instance)
+    assert outcome.decision
+    assert outcome.decision.code in ("changing", "converged")
 
 
 def test_an_instance_that_ec2_doesnt_show_for_a_moment_keeps_what_explains_its_role(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fixtures.account import settings_of
 from fixtures.workers import applied_changes, conditions, state_table, worker
-from rolekeeper.instances.decide import Observation, decide, resolve
+from rolekeeper.instances.decide import Observation, decide, resolve, waits_for_room
 from rolekeeper.instances.records import (
     completed,
     is_hopeless,
@@ -36,7 +36,7 @@ from rolekeeper.storage import layout
 from rolekeeper_cli.act.pins import pin_item
 from strategies.happenings import observations
 from strategies.situations import LATER, PIN, PINNED_ONCE, SITUATIONS
-from strategies.values import KEY, NOW, arn, grant, key
+from strategies.values import KEY, NOW, arn, grant, key, published
 
 # Whatever is written of an instance is looked at once more, after 15 seconds (docs/concepts.md).
 FOLLOWED_UP = (Timer(NOW + timedelta(seconds=15), KEY, follows=True),)
@@ -124,6 +124,12 @@ def test_no_more_changes_are_kept_than_the_rule_asks_for(after: int, times: int)
         kept = (*(made for made in kept if made not in change.lapsed), change.applied)
     assert len(kept) == min(after, times)
     assert rule.contended(kept[::-1]) is (after == 1)
+
+
+def test_the_first_half_of_a_swap_is_no_change_yet() -> None:
+    seen = look("another role, to be swapped while it is stopped", made=minutes_ago(DB))
+    assert decided(seen).swap
+    assert not completed(seen, decided(seen), RULE, NOW)
 
 
 @pytest.mark.parametrize("state", ["running", "stopped"], ids=["a change", "the first half of a swap"])
@@ -220,6 +226,47 @@ def test_a_loop_that_failed_is_followed_by_another_while_the_instance_still_wait
     waits, is_held = still(PENDING, watched_until=NOW + HOUR), still(OCCUPIED)
     assert needs_watch(waits, decided(waits), NOW, loop_over=True)
     assert not needs_watch(is_held, decided(is_held), NOW, loop_over=True)
+
+
+def test_a_hold_is_shown_since_it_was_first_seen_and_watched_by_nobody() -> None:
+    seen = look(OCCUPIED)
+    decision = decided(seen)
+    condition = Condition(Action.HOLD, "occupied", decision.reason, NOW, decision.fingerprint, None, parked=True)
+    assert written(seen) == RecordChange(condition=condition, timers=FOLLOWED_UP)
+
+
+def test_a_wait_is_watched_by_a_retry_loop_until_its_deadline_and_keeps_its_beginning() -> None:
+    first = shown(look(PENDING), watched_until=NOW + HOUR)
+    assert (first.code, first.parked, first.watched_until) == ("changing", False, NOW + HOUR)
+    again = shown(still(PENDING, watched_until=NOW), watched_until=NOW + HOUR)
+    assert (again.since, again.watched_until) == (NOW - HOUR, NOW + HOUR)
+
+
+def test_another_wait_is_watched_by_the_loop_that_goes_on_and_a_hold_isnt() -> None:
+    condition = shown(look(PENDING, DETACHING))
+    assert (condition.code, condition.since, condition.watched_until) == ("changing", NOW, NOW + HOUR)
+    assert shown(look(OCCUPIED, DETACHING)).watched_until is None
+
+
+@pytest.mark.parametrize("seen", [look(IGNORED), still(IGNORED), still(IGNORED, watched_until=NOW)])
+def test_a_wait_that_ends_at_a_known_moment_is_watched_by_a_timer(seen: Observation) -> None:
+    assert decided(seen).until == IGNORED_UNTIL
+    change = written(seen, watched_until=IGNORED_UNTIL)
+    assert change.timers == (Timer(IGNORED_UNTIL, KEY), *FOLLOWED_UP)
+    assert change.condition
+    assert (change.condition.watched_until, change.condition.parked) == (IGNORED_UNTIL, False)
+
+
+def test_a_change_is_sent_by_the_sweep_unless_it_waits_for_its_turn() -> None:
+    story = "another role, ours"
+    decision = decided(look(story))
+    waits = waits_for_room(decision, NOW + HOUR)
+    in_line = next_record(look(story), waits, NOW, waits.until).condition
+    seen, other = look(story, in_line), look(story, in_line, governs=published("workload=web", "api"))
+    assert needs_reconcile(look(story), decision, NOW)
+    assert not needs_reconcile(seen, decision, NOW)
+    assert needs_reconcile(seen, decision, NOW + HOUR), "its turn has come"
+    assert needs_reconcile(other, decided(other), NOW), "another change has no turn yet"
 
 
 def propagating(**changes: Any) -> Decision:

@@ -89,3 +89,19 @@ def test_a_write_by_what_is_no_longer_true_writes_nothing_at_all(meanwhile: list
     with pytest.raises(ConflictError):
         writes(revisions)
     assert client.items(STATE_TABLE) == before
+
+
+def test_a_mapping_is_read_as_it_was_written_whatever_its_tag_is() -> None:
+    revisions = worker(state_table()).revisions
+    publish(FIRST)(revisions)
+    revisions.note_conflict(OTHER, FIRST)
+    publish(SECOND, OTHER)(revisions)
+    hold(replace(FIRST, revision=3))(revisions)
+    stored = revisions.read(ROW)
+    assert (stored.published, stored.in_conflict, stored.unsent, stored.last) == (SECOND, frozenset({OTHER}), True, 3)
+    assert stored.held
+    assert stored.held.mapping == replace(FIRST, revision=3)
+    revisions.note_sent(SECOND)
+    revisions.remove_conflicts(ROW, [OTHER])
+    stored = revisions.read(ROW)
+    assert (stored.in_conflict, stored.unsent) == (frozenset(), False)

@@ -3,17 +3,21 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from itertools import combinations
 from typing import Any
 
 import pytest
 
 from fixtures.account import ACCOUNT, HOME, FakeAccount
 from fixtures.state_table import STATE_TABLE
-from rolekeeper.aws.errors import ConflictError, CorruptItemError, RetryableError
+from fixtures.workers import state_table, worker
+from rolekeeper.aws.errors import ConflictError, CorruptItemError, PermanentError, RetryableError
 from rolekeeper.mappings.revisions import StoredMapping
 from rolekeeper.model.instance import (
     Action,
+    AppliedChange,
     Condition,
+    DesiredChange,
     InstanceRecord,
     RecordChange,
     Target,
@@ -21,8 +25,8 @@ from rolekeeper.model.instance import (
 )
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.storage import layout, state
-from rolekeeper.storage.state import MOST_WRITES, UNPROCESSED_WAITS, Update
-from strategies.values import KEY, NOW, grant, key, published
+from rolekeeper.storage.state import BATCH_KEYS, MOST_WRITES, UNPROCESSED_WAITS, Update
+from strategies.values import KEY, NOW, arn, grant, key, published
 
 OTHER = Target("222222222222", "eu-west-1")
 WEB = grant("web", "workload=web")
@@ -30,6 +34,27 @@ WEB = grant("web", "workload=web")
 
 def record(world: FakeAccount) -> InstanceRecord:
     return world.state.read([KEY], []).record(KEY)
+
+
+# Beside them: the control item, what the last sweep saw, and the instance's record and pin.
+@pytest.mark.parametrize(("mappings", "reads"), [(96, 1), (97, 2), (250, 3)])
+def test_more_keys_than_a_request_takes_are_read_in_chunks(world: FakeAccount, mappings: int, reads: int) -> None:
+    last = published(f"key={mappings - 1}", "web")
+    world.revisions.publish(last, {}, NOW)
+    world.calls.clear()
+    snapshot = world.state.read([KEY], [MappingKey("key", str(number)) for number in range(mappings)])
+    assert snapshot.published == {last.key: last}
+    assert world.calls["BatchGetItem"] == reads
+    assert BATCH_KEYS == 100
+
+
+def test_unprocessed_keys_are_asked_for_again_with_growing_waits(world: FakeAccount) -> None:
+    web = published("workload=web", "web")
+    world.revisions.publish(web, {}, NOW)
+    world.dynamodb.unprocessed = 2
+    began = world.clock.seconds
+    assert world.state.read([KEY], [web.key]).published == {web.key: web}
+    assert world.clock.seconds - began == pytest.approx(sum(UNPROCESSED_WAITS[:2]))
 
 
 def test_keys_that_stay_unprocessed_fail_the_read(world: FakeAccount) -> None:
@@ -45,6 +70,27 @@ def test_keys_that_stay_unprocessed_fail_the_read(world: FakeAccount) -> None:
 # ---- two write at once ----
 
 HELD = Condition(Action.HOLD, "occupied", "it carries a foreign role", NOW, "x")
+APPLIED = AppliedChange(DesiredChange(WEB.mapping, 1, arn("web")), NOW)
+# What one writer may write while another one writes anything else of these.
+INDEPENDENT = (
+    RecordChange(grants=(WEB,)),
+    RecordChange(revoked=frozenset({arn("db")})),
+    RecordChange(condition=HELD),
+    RecordChange(applied=APPLIED),
+    RecordChange(timers=(Timer(NOW, KEY),)),
+)
+
+
+@pytest.mark.parametrize(("one", "other"), list(combinations(INDEPENDENT, 2)))
+def test_the_order_of_two_writers_doesnt_matter(one: RecordChange, other: RecordChange) -> None:
+    clients = [state_table() for _ in range(2)]
+    for client, order in zip(clients, ((one, other), (other, one)), strict=True):
+        for change in (RecordChange(grants=(grant("db", "workload=db"),)), *order):
+            worker(client).state.save(KEY, change, NOW)
+    first, second = (sorted(client.items(STATE_TABLE), key=str) for client in clients)
+    assert first == second
+    grants = worker(clients[0]).state.read([KEY], []).record(KEY).grants
+    assert grants.keys() >= {given.profile_arn for given in (*one.grants, *other.grants)}
 
 
 @pytest.mark.parametrize("newer", [RecordChange(condition=HELD), RecordChange(ends=True)])
@@ -58,6 +104,16 @@ def test_a_slow_writer_neither_hides_what_a_newer_one_wrote_nor_writes_after_the
     with pytest.raises(ConflictError):
         world.state.save(KEY, late, NOW, entry={"outcome": layout.STARTED})
     assert world.dynamodb.items(STATE_TABLE) == stored, "a write that is refused writes nothing at all"
+
+
+def test_an_entry_is_completed_once(world: FakeAccount) -> None:
+    entry = world.state.save(KEY, RecordChange(), NOW, entry={"outcome": layout.STARTED})
+    done, refused = (world.state.completion(entry, {"outcome": each}) for each in (layout.DONE, layout.REFUSED))
+    world.state.save(KEY, RecordChange(), NOW, also=[done])
+    with pytest.raises(ConflictError):
+        world.state.save(KEY, RecordChange(grants=(WEB,)), NOW, also=[refused])
+    assert [each["outcome"] for each in world.store.history(layout.instance_pk(KEY))] == [layout.DONE]
+    assert record(world) == InstanceRecord()
 
 
 def test_a_record_says_in_which_format_it_is(world: FakeAccount) -> None:
@@ -105,6 +161,13 @@ def test_what_names_the_rows_in_conflict_must_be_ours(world: FakeAccount) -> Non
     world.store.write(world.store.update(layout.published_key(web.key, ACCOUNT), Update().set({"blocks": "garbled"})))
     with pytest.raises(CorruptItemError):
         world.revisions.read(web.key)
+
+
+def test_an_item_that_is_too_large_is_refused_for_good(world: FakeAccount) -> None:
+    words = published("workload=web", "web", description="x" * 500_000)
+    with pytest.raises(PermanentError):
+        world.revisions.publish(words, {}, NOW)
+    assert world.revisions.read(words.key).published is None
 
 
 # ---- timers: they ring in order, and a damaged one hides no other ----

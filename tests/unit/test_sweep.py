@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from fixtures.account import KilledError, kill, mapping_key, published_at, refusing
+from fixtures.account import HOME, RESUME_MACHINE, KilledError, kill, mapping_key, published_at, refusing
 from fixtures.mappings import Desk
 from rolekeeper.aws import one_by_one
 from rolekeeper.aws.ec2 import RESTARTS
 from rolekeeper.aws.errors import AccessDeniedError, StaleTokenError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.fleet import sweep as sweep_module
-from rolekeeper.fleet.sweep import PROBLEMS, Phase, Position, SweepResult
+from rolekeeper.fleet.sweep import PAGE, PROBLEMS, Phase, Position, SweepResult
 from rolekeeper.instances.decide import InstanceStatus
 from rolekeeper.model.mapping import MappingKey
 from rolekeeper.permissions.roles import ASKED_AT_ONCE
@@ -102,6 +102,26 @@ def test_a_sweep_sends_into_a_crowded_queue_until_as_much_of_its_own_waits_and_g
     assert counted(sweep(desk)) == (0, limit + 2), "nothing of it was reconciled"
     desk.world.reconcile(*lost[:3])
     assert counted(sweep(desk)) == (3, limit + 2 - 3 - 3)
+
+
+@pytest.mark.usefixtures("limit")
+def test_a_sweep_sends_nothing_into_a_crowded_queue_while_as_many_changes_wait_in_the_line_of_its_target(
+    desk: Desk,
+) -> None:
+    """As after a burst of events, or an edit: the sweep didn't send them."""
+    desk.world.running(app="web")
+    desk.app().reconciler().pace.lengthen_line(timedelta(seconds=2), desk.world.clock.now())
+    assert counted(sweep(desk)) == (0, 1)
+    desk.world.wait(2)
+    assert counted(sweep(desk)) == (1, 0)
+
+
+def test_a_sweep_sends_all_into_a_queue_that_isnt_crowded_whatever_was_sent_before(desk: Desk, limit: int) -> None:
+    """Of an instance that stays different after its reconcile nothing tells whether its message still waits."""
+    desk.world.running(app="web")
+    desk.world.state.note_sent(HOME, limit, ["i-0123456789abcdef0"], at=desk.world.clock.now())
+    desk.sqs.purge_queue(QueueUrl=desk.queue_url)
+    assert counted(sweep(desk)) == (1, 0)
 
 
 def test_what_a_sweep_sends_itself_doesnt_keep_its_later_runs_from_sending(
@@ -212,6 +232,20 @@ def fleet(desk: Desk) -> layout.Item:
 
 
 # ---- the marker, without which every change is held ----
+
+
+def test_a_sweep_counts_how_many_mappings_are_published(desk: Desk) -> None:
+    for tag in ("app=gone", "app=lost", "app=spoilt"):
+        desk.edit(tag, role="web")
+    desk.delete("app=gone")
+    desk.publish("app=gone")
+    desk.world.running(app="lost")
+    desk.delete("app=lost")
+    desk.edit("app=spoilt", role="wbe")
+    desk.edit("app=never", role="wbe")
+    swept = sweep(desk)
+    # Three rows, and the one whose deletion nobody told of; app=web, and what app=spoilt said before.
+    assert (swept.mappings, swept.published) == (4, 2)
 
 
 def no_answer_about_a_deleted_row(desk: Desk) -> None:
@@ -413,6 +447,60 @@ def test_a_sweep_sends_the_instances_of_a_row_at_rest_that_a_crash_left_unsent(d
     assert "GetItem" not in desk.world.calls.counted()
 
 
+def test_a_page_reads_whole_batches_though_each_instance_has_a_tag_of_its_own(desk: Desk) -> None:
+    desk.world.large_pages()
+    reads: list[int] = []
+    for pages in (1, 2):
+        for number in range(PAGE):
+            desk.world.running(app="web", Name=f"web-{pages}-{number}")
+        desk.quiet()
+        assert sweep(desk).instances == pages * PAGE
+        reads.append(desk.world.calls["BatchGetItem"])
+    assert reads[1] - reads[0] == 6
+
+
+# ---- more than one run has time for ----
+
+
+def test_a_sweep_whose_time_is_up_goes_on_behind_its_last_page_and_reaches_the_last_instance(
+    desk: Desk,
+) -> None:
+    instances = running(desk, 9, app="web")
+    swept = sweep_to_the_end(desk, 0)
+    assert (swept.instances, swept.sent, swept.mappings, swept.published) == (9, 9, 1, 1)
+    assert desk.sent_ids() == instances, "each once"
+    (started,) = desk.world.machine.started
+    assert started["stateMachineArn"] == RESUME_MACHINE
+    assert desk.world.metrics.counts["InstancesSwept"] == 9, "counted at the sweep's end"
+    assert fleet(desk)["instances"] == 9
+
+
+def test_a_run_that_the_machine_makes_twice_does_no_harm(desk: Desk) -> None:
+    running(desk, 6, app="web")
+    event = begun(desk)
+    once, following = next_run(desk, event, 0)
+    twice, same = next_run(desk, event, 0)
+    assert (once, following) == (twice, same)
+    while not following["finished"]:
+        _, following = next_run(desk, following, 0)
+        next_run(desk, following, 0)
+    assert (following["instances"], following["mappings"], fleet(desk)["instances"]) == (6, 1, 6)
+    assert desk.row("app=web")["matched"] == 6
+
+
+def test_the_first_sweep_on_a_table_sends_what_was_held_though_it_takes_several_runs(desk: Desk) -> None:
+    desk.world.never_swept()
+    instances = [desk.world.running(app="web") for _ in range(5)]
+    desk.world.reconcile(*instances)
+    assert {desk.world.shows(each) for each in instances} == {"unswept"}
+    desk.quiet()
+    swept = sweep_to_the_end(desk, 0)
+    assert (swept.instances, swept.rest.phase) == (5, Phase.HELD)
+    assert desk.sent_ids() == instances
+    assert desk.world.state.read().control.swept
+    assert layout.GOES_ON_UNTIL not in fleet(desk)
+
+
 # ---- two sweeps at once ----
 
 
@@ -431,6 +519,28 @@ def test_the_schedule_leaves_a_sweep_alone_that_goes_on_until_it_seems_to_have_d
     assert sweep(desk).instances == 5
     swept, _ = next_run(desk, event, 840)
     assert swept.instances == 5, "it hadn't"
+
+
+def test_a_sweep_that_a_person_asks_for_comes_at_once_and_one_that_ended_keeps_no_other_from_coming(
+    desk: Desk,
+) -> None:
+    """What was withheld is due, also on the instances that the other sweep saw before."""
+    running(desk, 5, app="web")
+    _, event = next_run(desk, begun(desk), 0)
+    assert sweep(desk, event={"task": "sweep"}).instances == 5
+    next_run(desk, event, 840)
+    assert sweep(desk).instances == 5
+
+
+def test_a_rest_that_was_handed_over_before_its_run_died_is_not_handed_over_again(desk: Desk) -> None:
+    desk.world.running()
+    for _ in range(2):
+        assert not sweep(desk, 0).finished
+    first, second = desk.world.machine.started
+    assert first["name"] == second["name"]
+    # So Step Functions refuses the second one (API reference, `StartExecution`).
+    desk.world.calls.before("StartExecution", refusing("ExecutionAlreadyExists", "Execution Already Exists"))
+    assert not sweep(desk, 0).finished
 
 
 # ---- what EC2 makes of a token ----

@@ -12,12 +12,15 @@ import on_schedule
 from fixtures.account import HOME, KilledError, kill, mapping_key, refusing
 from fixtures.functions import lambda_context
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization
+from on_schedule import EARLIER
 from rolekeeper.aws.errors import AwsRefusalError, RetryableError
 from rolekeeper.aws.queue import Task, resumable
-from rolekeeper.fleet.sweep import BACKLOG, GOES_ON
-from rolekeeper.fleet.targets import WIRE_FORMAT, ServedTarget
+from rolekeeper.fleet.sweep import BACKLOG, GOES_ON, RESERVE
+from rolekeeper.fleet.targets import LARGE, WIRE_FORMAT, ServedTarget
 from rolekeeper.mappings.fan_out import FanOut
 from rolekeeper.model.instance import Target, Timer
+from rolekeeper.settings import Access
+from rolekeeper.storage import layout
 
 
 @pytest.fixture
@@ -63,6 +66,25 @@ def for_account(made: Organization, account: str = SPOKE.account) -> dict[str, A
     return {"task": of["task"], "id": of["id"], "account": account, "of": of}
 
 
+def test_an_instance_of_a_target_whose_event_was_lost_is_sent(served: Organization) -> None:
+    spoke = served.spoke(SPOKE)
+    lost, fine = spoke.key(spoke.running(workload="web")), spoke.key(spoke.running(workload="web"))
+    spoke.running(Name="of no mapping")
+    served.sweep()
+    served.reconcile(fine)
+    served.wait(minutes=2)
+    served.hub.quiet()
+    first, *_ = served.sweep()
+    assert (first["instances"], first["sent"], first["problems"]) == (3, 1, [])
+    assert served.hub.queue.instances == [lost]
+    found = known(served)
+    assert (found.instances, found.drift, found.last_sweep) == (3, 1, served.hub.clock.now())
+    assert served.batch(lost) == []
+    served.wait(minutes=2)
+    served.sweep()
+    assert (known(served).instances, known(served).drift) == (3, 0)
+
+
 def test_one_targets_backlog_withholds_its_own_drift_alone_and_what_is_withheld_counts(served: Organization) -> None:
     served.hub.changes_per_second = 4.8
     limit = BACKLOG * served.settings.changes_per_second
@@ -74,6 +96,21 @@ def test_one_targets_backlog_withholds_its_own_drift_alone_and_what_is_withheld_
     assert {each.target for each in served.hub.queue.instances} == {OTHER}
     assert (known(served).drift, known(served).withheld) == (1, 1)
     assert (known(served, OTHER).drift, known(served, OTHER).withheld) == (1, 0)
+
+
+def test_the_mappings_records_of_an_account_are_checked_by_its_targets_sweep(served: Organization) -> None:
+    joins = Target("333333333333", "eu-west-1")
+    spoke = served.spoke(joins)
+    spoke.profile("web")
+    join(served, joins)
+    key = spoke.key(spoke.running(workload="web"))
+    answer = served.scheduled(event_of(joins))
+    assert (answer["mappings"], answer["mappings_changed"], answer["published"], answer["problems"]) == (1, 1, 1, [])
+    assert key in served.hub.queue.instances
+    assert served.batch(key) == []
+    assert spoke.carries(key.id) == "web"
+    served.wait(minutes=2)
+    assert served.scheduled(event_of(joins))["mappings_changed"] == 0
 
 
 def test_a_target_is_swept_for_the_first_time_only_once_all_its_rows_could_be_checked(served: Organization) -> None:
@@ -177,6 +214,20 @@ def test_a_sweep_of_rows_at_rest_makes_as_many_calls_for_fifty_as_for_one(served
     assert edited["BatchGetItem"] == 2, "what is stored of it, and its record"
 
 
+def test_what_is_missing_of_a_row_at_rest_in_another_account_is_left_to_that_accounts_sweep(
+    served: Organization,
+) -> None:
+    at = layout.published_key(mapping_key("workload=web"), OTHER.account)
+    served.hub.calls.clear()
+    served.scheduled()
+    assert "GetItem" not in served.hub.calls.counted(), "it is at rest"
+    served.hub.store.write(served.hub.store.delete(at))
+    for event in (None, event_of(OTHER)):
+        assert not served.hub.revisions.record(mapping_key("workload=web"), OTHER.account)
+        served.scheduled(event)
+    assert served.hub.revisions.record(mapping_key("workload=web"), OTHER.account)
+
+
 def test_another_region_of_the_hubs_account_counts_without_a_call_where_nothing_changed(served: Organization) -> None:
     there = Target(HOME.account, "eu-west-1")
     spoke = served.spoke(there)
@@ -201,7 +252,36 @@ def test_iam_is_asked_about_all_of_a_target_that_had_a_problem(served: Organizat
     assert "GetRole" in spoke.calls.counted()
 
 
+def test_a_targets_sweep_is_neither_the_hubs_own_nor_another_targets(served: Organization) -> None:
+    spoke = served.spoke(SPOKE)
+    spoke.running(workload="web")
+    served.spoke(OTHER).running(workload="web")
+    served.hub.running(workload="web")
+    served.scheduled(event_of(SPOKE))
+    assert {each.target for each in served.hub.queue.instances} == {SPOKE}
+    assert served.hub.lambda_.invoked == []
+    assert known(served, OTHER).last_sweep is None
+    assert served.hub.metrics.counts["InstancesSwept"] == 0, "sweep-overdue is about the hub's own"
+    assert known(served, served.hub.target).instances == 0
+    served.sweep()
+    assert served.hub.metrics.counts["InstancesSwept"] == 1
+
+
 # ---- a target that fails ----
+
+
+def test_a_target_that_refuses_is_a_problem_of_its_own_and_the_others_are_swept(served: Organization) -> None:
+    for each in (SPOKE, OTHER):
+        served.spoke(each).running(workload="web")
+    served.refuse(SPOKE)
+    answers = served.sweep()
+    assert [each["finished"] for each in answers] == [True] * 3
+    assert "sts:AssumeRole" in answers[0]["problems"][0]
+    role = served.role(SPOKE, Access.READER)
+    assert known(served).problem == f"sts:AssumeRole on {role} is refused (AccessDenied)"
+    assert known(served).last_sweep is None
+    assert {each.target for each in served.hub.queue.instances} == {OTHER}
+    assert known(served, OTHER).last_sweep == served.hub.clock.now()
 
 
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "InternalError", "InvalidParameterValue"])
@@ -234,6 +314,15 @@ def large(served: Organization) -> dict[str, Any]:
     [started] = served.hub.machine.started
     rest: dict[str, Any] = started["input"]
     return rest
+
+
+def test_a_large_target_is_swept_in_several_runs(served: Organization, large: dict[str, Any]) -> None:
+    assert large["target"] == {"account": SPOKE.account, "region": SPOKE.region}
+    assert known(served).last_sweep is None
+    answer = served.scheduled(large)
+    assert (answer["finished"], answer["target"]) == (True, large["target"])
+    assert (known(served).instances, known(served).drift) == (3, 3)
+    assert known(served).goes_on_until is None
 
 
 def test_the_schedule_leaves_a_target_alone_whose_sweep_goes_on(served: Organization, large: dict[str, Any]) -> None:
@@ -323,6 +412,13 @@ def test_a_run_for_an_account_that_died_goes_on_where_it_was_when_the_machine_tr
     assert served.hub.lambda_.invoked == [event_of(SAME_ACCOUNT)], "it may be what kills the run"
 
 
+def test_targets_for_which_the_run_of_their_account_has_no_time_get_runs_of_their_own(served: Organization) -> None:
+    served.scheduled()
+    served.scheduled(for_account(served), seconds=RESERVE + EARLIER - 1)
+    assert served.hub.lambda_.invoked == [event_of(SPOKE), event_of(SAME_ACCOUNT)]
+    assert served.hub.metrics.counts["SweepUnfinished"] == 0
+
+
 @pytest.mark.parametrize("error", [refusing("InternalServerError", status=500), lambda: 1 // 0])
 def test_a_target_whose_sweep_fails_gets_a_run_of_its_own_and_its_accounts_others_are_swept(
     served: Organization, error: Callable[[], Any]
@@ -334,12 +430,32 @@ def test_a_target_whose_sweep_fails_gets_a_run_of_its_own_and_its_accounts_other
     assert known(served, SAME_ACCOUNT).last_sweep == served.hub.clock.now()
 
 
+def test_a_large_target_gets_a_run_of_its_own_and_small_ones_come_first(served: Organization) -> None:
+    now = served.hub.clock.now()
+    for target, instances in ((SPOKE, LARGE + 1), (SAME_ACCOUNT, LARGE)):
+        served.app().registry.add(
+            ServedTarget(target, VERSION, now, last_sweep=now, instances=instances, wire_format=WIRE_FORMAT)
+        )
+    served.wait(minutes=15)
+    served.scheduled()
+    assert asked_for(served) == [OTHER, SAME_ACCOUNT, SPOKE]
+
+
 def test_a_machine_that_cant_be_started_leaves_the_hubs_own_sweep_to_be_done(served: Organization) -> None:
     served.hub.running(workload="web")
     served.hub.calls.before("StartExecution", refusing("AccessDeniedException"))
     assert served.scheduled()["sent"] == 1
     assert served.hub.metrics.counts["SweepUnfinished"] == 1
     assert served.hub.events.kinds == ["Permission Missing"]
+
+
+def test_a_round_that_lambda_tries_twice_is_started_once(served: Organization) -> None:
+    event = {"id": "sweep-1", "time": f"{served.hub.clock.now():%Y-%m-%dT%H:%M:%SZ}"}
+    for _ in range(2):
+        served.scheduled(event)
+        served.wait(minutes=1)
+    first, second = served.hub.machine.started
+    assert first == second, "Step Functions starts no second one of this name"
 
 
 def test_a_person_who_sends_the_same_event_again_has_all_targets_swept_again(served: Organization) -> None:
@@ -402,6 +518,21 @@ def test_an_idle_target_is_swept_with_the_next_round_once_it_sends_an_event(
     served.wait(minutes=14)
     served.batch(key)
     assert SPOKE in due(served)
+
+
+@pytest.mark.parametrize("found", [{"drift": 1}, {"problem": "refused"}, {"unswept": 1}, {"instances": 1}])
+def test_a_target_that_drifts_or_has_a_problem_is_not_idle(served: Organization, found: dict[str, Any]) -> None:
+    now = served.hub.clock.now()
+    served.app().registry.add(ServedTarget(SPOKE, VERSION, now, last_sweep=now, **found, wire_format=WIRE_FORMAT))
+    assert SPOKE in due(served)
+
+
+def test_a_person_has_idle_targets_swept_too(served: Organization) -> None:
+    served.sweep()
+    served.wait(minutes=1)
+    served.hub.quiet()
+    served.scheduled({"id": "by hand"})
+    assert asked_for(served) == [SPOKE, SAME_ACCOUNT, OTHER]
 
 
 # ---- who is asked for ----

@@ -37,6 +37,46 @@ def test_the_targets_of_one_account_are_read_without_the_others(registry: Regist
     assert registry.all("1") == registry.all("333333333333") == []
 
 
+def test_an_event_is_noted_at_most_once_an_hour_by_a_process(registry: Registry, world: FakeAccount) -> None:
+    began = added(registry, world).last_event
+    world.calls.clear()
+    world.later(minutes=59)
+    assert registry.note_event(SPOKE, world.clock.now())
+    assert world.writes == []
+    world.later(minutes=1)
+    assert registry.note_event(SPOKE, world.clock.now())
+    assert world.writes == ["UpdateItem"]
+    found = known(registry)
+    assert (found.since, found.last_event) == (began, world.clock.now())
+
+
+def test_a_unit_that_a_spoke_says_no_longer_is_forgotten(registry: Registry, world: FakeAccount) -> None:
+    added(registry, world)
+    for probed, unit in ((Probed("1.3.0", "r-a1b2"), "r-a1b2"), (None, "r-a1b2"), (Probed("1.3.0"), "")):
+        world.later(hours=2)
+        registry.note_event(SPOKE, world.clock.now(), probed)
+        found = known(registry)
+        assert (found.unit, found.last_event) == (unit, world.clock.now())
+
+
+def test_nothing_but_adding_makes_an_item(registry: Registry, world: FakeAccount) -> None:
+    at = world.clock.now()
+    assert not registry.note_event(SPOKE, at)
+    assert not registry.note_problem(SPOKE, "refused", at)
+    assert not registry.clear_problem(SPOKE)
+    registry.note_sweep(SPOKE, layout.timestamp(at), instances=3, drift=1, at=at)
+    assert registry.others() == []
+
+
+def test_a_sweep_that_came_to_its_end_ends_a_problem(registry: Registry, world: FakeAccount) -> None:
+    added(registry, world)
+    registry.note_problem(SPOKE, "refused", world.clock.now())
+    registry.note_sweep(SPOKE, layout.timestamp(world.clock.now()), instances=250, drift=3, at=world.clock.now())
+    found = known(registry)
+    assert (found.instances, found.drift, found.last_sweep, found.problem) == (250, 3, world.clock.now(), "")
+    assert found.problem_since is None
+
+
 def test_the_deployments_own_target_says_how_many_instances_all_had_when_it_was_swept(
     registry: Registry, world: FakeAccount
 ) -> None:
