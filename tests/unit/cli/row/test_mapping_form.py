@@ -84,8 +84,6 @@ def test_a_row_that_stands_there_twice_is_told_with_both_lines() -> None:
     [
         ("accounts: [012345678901, 123456789012]", "accounts", frozenset({"012345678901", "123456789012"})),
         ("units: [ou-a1b2-c3d4e5f6, r-a1b2]", "units", frozenset({"ou-a1b2-c3d4e5f6", "r-a1b2"})),
-        ("not_accounts: [012345678901]", "not_accounts", frozenset({"012345678901"})),
-        ("not_units: [ou-a1b2-c3d4e5f6/*]", "not_units", frozenset({"ou-a1b2-c3d4e5f6/*"})),
         ("owner: no", "owner", "no"),
         ("owner: 7", "owner", "7"),
         ("owner: ''", "owner", ""),

@@ -116,9 +116,6 @@ def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
         (("schema", "targ"), ["targets"]),
         (("schema", "sta"), ["status", "status_details", "status_reason", "status_revision"]),
         # Those need no cache.
-        (("mapping", "r"), ["resume", "rm", "rollback"]),
-        (("plan", "--pr"), ["--prune", "--profile"]),
-        (("attach", "web-1", "web", "--fo"), ["--for"]),
         (("fleet", "--output", ""), list(OUTPUTS)),
         (("-o", ""), [*OUTPUTS, "markdown"]),
         (("plan", "-o", "m"), ["markdown"]),
