@@ -189,7 +189,7 @@ def two_former(terminal: Terminal, desk: Desk, moved: str) -> str:
     return moved
 
 
-@pytest.mark.parametrize("code", ["LimitExceeded", "NoSuchEntity"])
+@pytest.mark.parametrize("code", ["LimitExceeded", "MalformedPolicyDocument", "NoSuchEntity"])
 def test_a_role_that_cant_be_written_holds_up_no_other(
     terminal: Terminal, desk: Desk, iam: Iam, two_former: str, code: str
 ) -> None:
