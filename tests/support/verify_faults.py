@@ -4,7 +4,7 @@ A plug-in of the embedded AWS (`FILE`), which loads it in its own process and en
 right until `steer` says what is wrong there; so verifications in accounts of their own run side by side.
 """
 
-import math
+import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping
@@ -30,13 +30,10 @@ class Fault(StrEnum):
     """What is wrong in an account."""
 
     # ---- EC2 and its events ----
-    EVENTS_LOST = "events-lost"
     TAG_EVENTS_LOST = "tag-events-lost"
     EVENTS_LOST_ONCE_STOPPED = "events-lost-once-stopped"
     THIRD_B_LOST = "third-b-lost"  # EC2 takes a third tag for `b`, or a later one, and changes nothing
     STAYS_ASSOCIATING = "stays-associating"
-    ANOTHER_PROFILE = "another-profile"  # `b` is associated in the place of `a`, and the other way round
-    ROLE_VANISHES = "role-vanishes"  # an association isn't shown again after root saw it as associated
     REPLACE_SHOWS_GAP = "replace-shows-gap"  # no association is shown for 5 s
     REPLACE_KEEPS_ID = "replace-keeps-id"
     DISASSOCIATE_DOES_NOTHING = "disassociate-does-nothing"
@@ -44,11 +41,8 @@ class Fault(StrEnum):
     FOREIGN_GOES_AT_NONE = "foreign-goes-at-none"
     # ---- other services ----
     STREAM_SILENT = "stream-silent"
-    ALARM_RETURNS = "alarm-returns"  # from the state to which it is set, at once
     MISSING_ROLE_SHOWN = "missing-role-shown"  # IAM shows a role that doesn't exist
-    ALL_ALLOWED = "all-allowed"
-    SWEEP_FAILS = "sweep-fails"  # not the first one, without which nothing is changed
-    SWEEP_DOES_NOTHING = "sweep-does-nothing"  # the same
+    SWEEP_DOES_NOTHING = "sweep-does-nothing"  # not the first one, without which nothing is changed
     UPDATE_DOES_NOTHING = "update-does-nothing"  # CloudFormation says that it is complete
 
 
@@ -90,7 +84,6 @@ class _Faults:
 _GAP_SECONDS = 5
 _TAKEN = 2
 _PREFIX, _FOREIGN, _NONE = "rolekeeper-verify-", "-foreign", "none"
-_OTHERS = {"-a": "-b", "-b": "-a"}
 
 
 class _Ec2:
@@ -98,7 +91,6 @@ class _Ec2:
 
     def __init__(self, faults: _Faults) -> None:
         self._here, self._lost_at = faults.here, faults.lost_at
-        self._caller = _ministack("core.iam_evaluator").caller_arn
         self._been: defaultdict[str, set[object]] = defaultdict(set)  # the states of each instance so far
         self._hidden_until: dict[str, float] = {}
         self._asked_for_b: Counter[str] = Counter()
@@ -109,7 +101,6 @@ class _Ec2:
         # The tag of a launch begins a retry loop, which may still look after the instance was started again.
         of_launch = of_tag and State.RUNNING not in been
         lost = {
-            Fault.EVENTS_LOST: True,
             Fault.TAG_EVENTS_LOST: of_tag,
             Fault.EVENTS_LOST_ONCE_STOPPED: of_launch or State.STOPPED in been,
         }
@@ -135,10 +126,10 @@ class _Ec2:
     def associate(
         self, original: Callable[..., Association], truth: Ec2Truth, instance: str, profile: str
     ) -> Association:
-        return self._associating(original(truth, instance, self._profile(profile)))
+        return self._associating(original(truth, instance, profile))
 
     def replace(self, original: Callable[..., Association], truth: Ec2Truth, id_: str, profile: str) -> Association:
-        row = self._associating(original(truth, id_, self._profile(profile)))
+        row = self._associating(original(truth, id_, profile))
         if self._here(Fault.REPLACE_SHOWS_GAP):
             self._hidden_until[row.instance_id] = row.timestamp + _GAP_SECONDS
         if self._here(Fault.REPLACE_KEEPS_ID):
@@ -146,10 +137,6 @@ class _Ec2:
                 rows[id_] = rows.pop(row.id)
             row.id = id_
         return row
-
-    def _profile(self, reference: str) -> str:
-        other = _OTHERS.get(reference[-2:])
-        return reference[:-2] + other if other and self._here(Fault.ANOTHER_PROFILE) else reference
 
     def _associating(self, row: Association) -> Association:
         if self._here(Fault.STAYS_ASSOCIATING):
@@ -166,12 +153,7 @@ class _Ec2:
         self, original: Callable[..., tuple[list[Association], str | None]], truth: Ec2Truth, **asked: Any
     ) -> tuple[list[Association], str | None]:
         rows, token = original(truth, **asked)
-        shown = [row for row in rows if self._hidden_until.get(row.instance_id, 0) < time.time()]
-        # A function's look may come first.
-        if self._here(Fault.ROLE_VANISHES) and self._caller().endswith(":root"):
-            done = (row for row in shown if row.state is AssociationState.ASSOCIATED)
-            self._hidden_until |= {row.instance_id: math.inf for row in done if not row.profile_arn.endswith(_FOREIGN)}
-        return shown, token
+        return [row for row in rows if self._hidden_until.get(row.instance_id, 0) < time.time()], token
 
 
 def _install_ec2(ec2: _Ec2, api: type) -> None:
@@ -183,6 +165,7 @@ def _install_ec2(ec2: _Ec2, api: type) -> None:
 # ---- other services ----
 
 _SWEEP = "-OnSchedule-"
+_NOTHING_SWEPT = {"instances": 2, "sent": 0, "mappings": 3, "mappings_changed": 0, "finished": True, "problems": []}
 # A follow-up of an earlier change that comes sooner after a lost event hides the loss: the story's `_PROMPT_SECONDS`.
 _FOLLOWS_SECONDS = 16
 _MISSING, _THERE = b"-missing", b"-a"  # how the names of roles end
@@ -208,20 +191,12 @@ class _Services:
         status, answered, text = await original(method, path, headers, body.replace(_MISSING, _THERE), query)
         return status, answered, text.replace(_THERE + b"<", _MISSING + b"<")
 
-    def enforce(self, original: Callable[..., Any], *request: Any, **named: Any) -> Any:
-        return None if self._here(Fault.ALL_ALLOWED) else original(*request, **named)
-
-    def set_alarm(self, original: Callable[..., Any], params: Any, body: Mapping[str, Any], *rest: Any) -> Any:
-        return original(params, {**body, **({"StateValue": "OK"} if self._here(Fault.ALARM_RETURNS) else {})}, *rest)
-
     async def invoke(self, original: Callable[..., Awaitable[Answer]], name: str, *rest: Any) -> Answer:
         again = name in self._swept
         if _SWEEP in name:
             self._swept.add(name)
-        if again and self._here(Fault.SWEEP_FAILS):
-            return 200, {"X-Amz-Function-Error": "Unhandled"}, b'{"errorType": "Sandbox.Timedout"}'
         if again and self._here(Fault.SWEEP_DOES_NOTHING):
-            return 200, {}, b"{}"
+            return 200, {}, json.dumps(_NOTHING_SWEPT).encode()
         return await original(name, *rest)
 
     def schedule(self, original: Callable[[str, str], None], function: str, event: str) -> None:
@@ -235,8 +210,6 @@ class _Services:
 def _install_services(services: _Services) -> None:
     correct(services.stream, "stream_records_since", _ministack("services.dynamodb"))
     correct(services.iam, "handle_request", _ministack("services.iam"))
-    correct(services.enforce, "enforce", _ministack("core.iam_evaluator"))
-    correct(services.set_alarm, "_set_alarm_state", _ministack("services.cloudwatch"))
     correct(services.invoke, "_invoke", _ministack("services.lambda_svc"))
     correct(services.schedule, "_dispatch_to_lambda", _ministack("services.eventbridge"))
     correct(services.update, "_update_resource", _ministack("services.cloudformation.stacks"))
