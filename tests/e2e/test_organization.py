@@ -37,7 +37,6 @@ from rolekeeper_local.spokes import (
     as_operators,
     deploy_organization,
     deploy_spokes,
-    role_removed,
 )
 from support.pages import Shell
 from support.ports import free_port
@@ -190,17 +189,6 @@ def test_what_an_account_of_the_organization_makes_up_reaches_no_queue(organizat
         with pytest.raises(ClientError, match="AccessDeniedException"):
             send(each, "my.ec2")
     stays(lambda: world.shown(instance) is None, QUIET)
-
-
-def test_a_spoke_without_its_changer_has_its_instances_wait_and_no_others(organization: Organization) -> None:
-    """IAM is global: the roles of the account's other Region are the same."""
-    others = [each for each in organization.worlds if each.account != organization.last.account]
-    with role_removed(organization.last, CHANGER):
-        waiting = organization.launch(organization.last, workload="s3-reader")
-        all_carry(organization.launch(*others, workload="s3-reader"), READ)
-        stays(lambda: none_carries(waiting), QUIET)
-    organization.hub.sweep()
-    all_carry(waiting, READ)
 
 
 def delivered(operators: Command, address: str) -> bool:

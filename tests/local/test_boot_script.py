@@ -18,7 +18,6 @@ pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 SCRIPT = installed.BOOT_SCRIPT
 # Its own: other tests count what was called in theirs.
 ACCOUNT = "800000000000"
-SHELLS = pytest.mark.parametrize("shell", ["sh", "bash"])
 
 
 class Machine:
@@ -44,8 +43,8 @@ class Machine:
     def replace(self, association: str, role: str) -> None:
         self.ec2.replace_iam_instance_profile_association(AssociationId=association, IamInstanceProfile={"Name": role})
 
-    def boots(self, shell: str, *arguments: str, **variables: str) -> subprocess.Popen[str]:
-        return run(shell, *arguments, endpoint=self.aws.imds(self.id), variables=variables)
+    def boots(self, *arguments: str, shell: str = "sh", **variables: str) -> subprocess.Popen[str]:
+        return run(*arguments, shell=shell, endpoint=self.aws.imds(self.id), variables=variables)
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def machine(aws: EmbeddedAws) -> Machine:
     return Machine(aws)
 
 
-def run(shell: str, *arguments: str, endpoint: str, variables: Mapping[str, str]) -> subprocess.Popen[str]:
+def run(*arguments: str, shell: str = "sh", endpoint: str, variables: Mapping[str, str]) -> subprocess.Popen[str]:
     env = {"PATH": os.environ["PATH"], "AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint, **variables}
     return subprocess.Popen(
         [shell, str(SCRIPT), *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -72,42 +71,39 @@ def ended(boot: subprocess.Popen[str]) -> tuple[int, str]:
     return boot.returncode, said.strip()
 
 
-@SHELLS
+@pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_it_waits_until_a_role_comes(machine: Machine, shell: str) -> None:
-    boot = machine.boots(shell)
+    boot = machine.boots(shell=shell)
     with pytest.raises(subprocess.TimeoutExpired):
         boot.wait(1.2)
     machine.attach("boot-web")
     assert ended(boot) == (0, "wait-for-role: it has the role boot-web")
 
 
-@SHELLS
-def test_it_waits_until_another_role_is_replaced_by_the_named_one(machine: Machine, shell: str) -> None:
+def test_it_waits_until_another_role_is_replaced_by_the_named_one(machine: Machine) -> None:
     association = machine.attach("boot-db")
-    boot = machine.boots(shell, "boot-web")
+    boot = machine.boots("boot-web")
     with pytest.raises(subprocess.TimeoutExpired):
         boot.wait(1.2)
     machine.replace(association, "boot-web")
     assert ended(boot) == (0, "wait-for-role: it has the role boot-web")
 
 
-@SHELLS
-def test_it_fails_when_the_time_is_over_and_says_what_the_instance_has(machine: Machine, shell: str) -> None:
+def test_it_fails_when_the_time_is_over_and_says_what_the_instance_has(machine: Machine) -> None:
     explain = f"to see why: rolekeeper explain {machine.id}"
-    assert ended(machine.boots(shell, "", "1")) == (
+    assert ended(machine.boots("", "1")) == (
         1,
         f"wait-for-role: waited 1 s for a role: it has no role; {explain}",
     )
     machine.attach("boot-db")
-    eventually(lambda: ended(machine.boots(shell))[0] == 0)
-    assert ended(machine.boots(shell, ROLE="boot-web", TIMEOUT="1")) == (
+    eventually(lambda: ended(machine.boots())[0] == 0)
+    assert ended(machine.boots(ROLE="boot-web", TIMEOUT="1")) == (
         1,
         f"wait-for-role: waited 1 s for the role boot-web: it has the role boot-db; {explain}",
     )
 
 
-@SHELLS
-def test_a_role_that_ec2_may_not_assume_is_not_enough(shell: str, tmp_path: Path) -> None:
+def test_a_role_that_ec2_may_not_assume_is_not_enough(tmp_path: Path) -> None:
     answers = {
         "*/token": "t",
         "*-credentials/": "web",
@@ -116,26 +112,22 @@ def test_a_role_that_ec2_may_not_assume_is_not_enough(shell: str, tmp_path: Path
     }
     cases = "".join(f"{address}) echo '{answer}' ;;\n" for address, answer in answers.items())
     path = with_command(tmp_path, "curl", f'for address do :; done\ncase "$address" in\n{cases}esac\n')
-    code, said = ended(run(shell, endpoint="http://imds", variables={"PATH": path, "TIMEOUT": "0"}))
+    code, said = ended(run(endpoint="http://imds", variables={"PATH": path, "TIMEOUT": "0"}))
     assert code == 1
     assert "it has the role web without credentials; to see why: rolekeeper explain i-1" in said
 
 
-@SHELLS
-def test_it_says_when_nothing_answers(shell: str) -> None:
-    code, said = ended(run(shell, endpoint="http://127.0.0.1:1/", variables={"TIMEOUT": "0"}))
+def test_it_says_when_nothing_answers() -> None:
+    code, said = ended(run(endpoint="http://127.0.0.1:1/", variables={"TIMEOUT": "0"}))
     assert (code, said) == (1, "wait-for-role: waited 0 s for a role: no answer from http://127.0.0.1:1/latest")
 
 
-@SHELLS
-def test_it_completes_a_lifecycle_hook_of_which_it_knows_both_names(
-    machine: Machine, shell: str, tmp_path: Path
-) -> None:
+def test_it_completes_a_lifecycle_hook_of_which_it_knows_both_names(machine: Machine, tmp_path: Path) -> None:
     """And tries again when the hook's wait begins later."""
     machine.attach("boot-web")
     calls = tmp_path / "calls"
     path = with_command(tmp_path, "aws", f'echo "$@" >> {calls}\n[ "$(wc -l < {calls})" -ge 2 ]\n')
-    boot = machine.boots(shell, PATH=path, LIFECYCLE_HOOK="wait-for-role", AUTO_SCALING_GROUP="the web")
+    boot = machine.boots(PATH=path, LIFECYCLE_HOOK="wait-for-role", AUTO_SCALING_GROUP="the web")
     assert ended(boot) == (0, "wait-for-role: it has the role boot-web")
     first, second = calls.read_text().splitlines()
     assert first == second
@@ -143,5 +135,5 @@ def test_it_completes_a_lifecycle_hook_of_which_it_knows_both_names(
         "autoscaling complete-lifecycle-action --lifecycle-action-result CONTINUE --lifecycle-hook-name "
         f"wait-for-role --auto-scaling-group-name the web --instance-id {machine.id} --region us-east-1"
     )
-    code, said = ended(machine.boots(shell, LIFECYCLE_HOOK="wait-for-role"))
+    code, said = ended(machine.boots(LIFECYCLE_HOOK="wait-for-role"))
     assert (code, said) == (1, "wait-for-role: set both LIFECYCLE_HOOK and AUTO_SCALING_GROUP, or none of them")
