@@ -6,13 +6,10 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
 
 import pytest
-from bench import bench, calls, convergence, notes, page, plot, wire
+from bench import bench, calls, convergence, notes, page, plot
 from bench.rows import Row, Target, missed
-from botocore.serialize import create_serializer
 
 from fixtures.account import MUTATIONS
 from simulation.burst import Change
@@ -160,29 +157,3 @@ def test_an_events_calls_are_counted_until_the_role_is_there(change: str) -> Non
     assert found["DescribeInstances"] >= 1
     mutations = {"attach": ["AssociateIamInstanceProfile"], "replace": ["ReplaceIamInstanceProfileAssociation"]}
     assert [each for each in MUTATIONS if each in found] == mutations.get(change, [])
-
-
-# ---- AWS on loopback ----
-
-
-def signed(service: str, **headers: str) -> dict[str, str]:
-    credential = f"Credential=AKIA/20261126/us-east-1/{service}/aws4_request"
-    return {"Authorization": f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host, Signature=0", **headers}
-
-
-@pytest.mark.parametrize(
-    ("service", "operation", "params"),
-    [
-        ("ec2", "DescribeInstances", {"Filters": [{"Name": "tag:app", "Values": ["a", "b"]}], "MaxResults": 200}),
-        ("ec2", "AssociateIamInstanceProfile", {"InstanceId": "i-1", "IamInstanceProfile": {"Arn": "arn:web"}}),
-        ("iam", "GetRole", {"RoleName": "web"}),
-        ("sqs", "SendMessageBatch", {"QueueUrl": "q", "Entries": [{"Id": "1", "MessageBody": "{}"}]}),
-        ("dynamodb", "BatchGetItem", {"RequestItems": {"t": {"Keys": [{"pk": {"S": "a"}}], "ConsistentRead": True}}}),
-    ],
-)
-def test_a_request_is_read_as_the_sdk_was_asked(service: str, operation: str, params: dict[str, Any]) -> None:
-    model = wire.model(service)
-    sent = create_serializer(model.metadata["protocol"]).serialize_to_request(params, model.operation_model(operation))
-    body = sent["body"].decode() if isinstance(sent["body"], bytes) else urlencode(sent["body"])
-    request = wire.read(signed(service, **sent["headers"]), body)
-    assert (request.service, request.operation, request.params) == (service, operation, params)

@@ -265,6 +265,20 @@ def test_a_transaction_that_is_cancelled_says_why_for_each_write(fake: FakeDynam
 # ---- reads ----
 
 
+def sorts(answer: Any) -> list[str]:
+    return [each["sk"]["S"] for each in answer["Items"]]
+
+
+@pytest.mark.parametrize("limit", [{}, {"Limit": 50}])
+def test_a_page_has_two_items_where_nobody_says_otherwise(limit: dict[str, int]) -> None:
+    fake = FakeDynamoDB(TABLES)
+    for sort in "xyz":
+        put(fake, "p", sort)
+    for page in fake.query(**query(a="p"), **limit), fake.scan(TableName=STATE, ConsistentRead=True, **limit):
+        assert (sorts(page), page["LastEvaluatedKey"]["sk"]) == (["x", "y"], {"S": "y"})
+    assert sorts(fake.query(**query(a="p"), Limit=1)) == ["x"]
+
+
 def test_a_read_that_is_not_consistent_sees_each_item_as_it_was_before_the_last_write(fake: FakeDynamoDB) -> None:
     def seen(**consistency: bool) -> list[Any]:
         which = {"TableName": STATE, "Key": KEY, **consistency}
