@@ -128,3 +128,13 @@ def test_each_read_of_policies_names_its_permission_and_is_retried_if_its_policy
         with pytest.raises(kind) as refused:
             Iam(client, ACCOUNT, managed={managed("limit"): {}}).policies(WEB)
         assert (refused.value.action, refused.value.resource) == (f"iam:{action}", resource)
+
+
+def test_a_policy_that_cannot_be_decoded_says_nothing(desk: Desk) -> None:
+    class Garbled(Refuses):
+        def get_role_policy(self, **asked: Any) -> Any:
+            return {**desk.iam.get_role_policy(**asked), "PolicyDocument": "{not json"}
+
+    client: Any = Garbled("", "none", desk.iam)
+    read = Iam(client, ACCOUNT).policies(WEB)
+    assert read.documents == ({}, policy(allow("ssm:*")))

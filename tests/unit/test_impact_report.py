@@ -78,6 +78,13 @@ def test_what_other_edits_took_counts_and_the_fleets_size_matters_only_beyond_th
     assert (report.needs_approval, report.fleet) == (needs_approval, fleet)
 
 
+def test_only_the_largest_groups_are_compared() -> None:
+    told = Told()
+    moves = {f"role-{number}": number + 1 for number in range(8)}
+    compared(impact(**moves), told, per_edit=100)
+    assert [before for before, _ in told.asked] == [f"role-{number}" for number in range(7, 2, -1)]
+
+
 def test_a_group_that_cant_be_compared_doesnt_hide_the_others() -> None:
     told = Told(web=Difference(("s3:PutObject on *",)), api=Difference(unknown="IAM answers AccessDenied"))
     words = str(compared(impact(web=2, api=1), told))
@@ -146,3 +153,13 @@ def test_an_edit_that_changes_nothing_says_nothing_of_permissions() -> None:
     report = compared(Impact(), Told())
     assert str(report) == "attach 0, replace 0 and detach 0 instances"
     assert report.document() == {"attach": 0, "replace": 0, "detach": 0, "gained": [], "lost": []}
+
+
+def test_the_history_keeps_a_bounded_number_of_phrases() -> None:
+    many = tuple(f"s3:Action{number} on *" for number in range(100))
+    difference = Difference(many, many, "a reason")
+    report = replace(impact(web=1_000), difference=difference, fleet=12_000, allowed=25)
+    document = report.document()
+    assert (len(document["gained"]), len(document["lost"]), document["unknown"]) == (50, 50, "a reason")
+    assert len(str(report)) < 700
+    assert "(1,000 of 12,000; 25 may change without approval)" in str(report)

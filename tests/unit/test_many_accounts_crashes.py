@@ -6,12 +6,14 @@ And fan-outs over many targets, which are resumed where they stopped.
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Barrier, get_ident
 
 import pytest
 
 from fixtures.account import HOME, RESUME_MACHINE, KilledError, kill, mapping_key, refusing
 from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE
 from fixtures.organization_desk import TAG, OrganizationDesk, profile
+from rolekeeper.aws import AT_ONCE, in_threads
 from rolekeeper.aws.errors import RetryableError
 from rolekeeper.aws.queue import Task, resumable
 from rolekeeper.mappings import fan_out
@@ -196,3 +198,35 @@ def test_the_queue_refusing_is_no_fault_of_a_target(hub: OrganizationDesk) -> No
     hub.world.calls.before("SendMessageBatch", refusing("ServiceUnavailable", status=503))
     with pytest.raises(RetryableError):
         hub.goes_on(resumable(Task.FAN_OUT, "edit-1", FanOut.to(mapping_key(TAG), [SPOKE])), in_time=True)
+
+
+# ---- a few at once ----
+
+
+@pytest.mark.parametrize(("items", "threads"), [(0, 0), (1, 0), (2, 2), (100, AT_ONCE)])
+def test_for_a_single_target_no_thread_is_made(items: int, threads: int) -> None:
+    started = Barrier(threads) if threads else None
+
+    def work(_: int) -> int:
+        if started and threads == items:
+            started.wait(timeout=10)
+        return get_ident()
+
+    used = set(in_threads(work, list(range(items))))
+    if threads:
+        assert get_ident() not in used
+        assert len(used) <= threads
+    else:
+        assert used <= {get_ident()}
+
+
+def test_a_row_is_judged_the_same_by_several_threads(hub: OrganizationDesk) -> None:
+    targets = many(hub, 3 * AT_ONCE)
+    del hub.spoke(targets[1]).profiles["web"]
+    hub.map_concurrently = in_threads
+    verdict = hub.edit(TAG, role="web")
+    assert verdict.matched == len(targets) - 1 + 1
+    missing = f"role 'web' doesn't exist in {targets[1].account}"
+    assert hub.shows(TAG)[1] == f"in effect in {len(targets) + 2} of {len(targets) + 3} accounts; {missing}"
+    hub.each_account()
+    assert hub.sent_to() == [(each.account, each.region) for each in targets]

@@ -75,6 +75,16 @@ def test_a_stale_id_observes_again_and_replaces_no_foreign_role(world: FakeAccou
     assert world.calls[REPLACE] == (1 if then == "theirs" else 2)
 
 
+def test_an_instance_that_keeps_changing_comes_back_after_a_bounded_number_of_looks(world: FakeAccount) -> None:
+    instance = world.running(workload="web")
+    for _ in range(50):
+        world.calls.before(ATTACH, refusing("IncorrectState", "There is an existing association for instance"))
+    outcome = world.reconcile(instance)
+    assert isinstance(outcome.error, RetryableError)
+    assert world.calls["DescribeInstances"] <= 6
+    assert {each["outcome"] for each in world.history(instance)} == {"refused"}
+
+
 def test_an_association_that_never_settles_is_shown_and_followed_minute_by_minute_without_a_loop(
     world: FakeAccount,
 ) -> None:
@@ -132,6 +142,13 @@ def test_a_loop_that_cant_be_started_lets_the_message_come_back(world: FakeAccou
 
 
 # ---- instances that have ended ----
+
+
+def test_an_old_message_about_an_unknown_instance_isnt_looked_at_twice(world: FakeAccount) -> None:
+    wake = world.wake("i-00000000000000bad")
+    world.later(minutes=3)
+    world.reconciler().run([wake])
+    assert world.calls["DescribeInstances"] == 1
 
 
 def test_an_instance_that_ec2_doesnt_show_for_a_moment_keeps_what_explains_its_role(

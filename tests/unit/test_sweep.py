@@ -433,6 +433,17 @@ def test_the_schedule_leaves_a_sweep_alone_that_goes_on_until_it_seems_to_have_d
     assert swept.instances == 5, "it hadn't"
 
 
+def test_a_rest_that_was_handed_over_before_its_run_died_is_not_handed_over_again(desk: Desk) -> None:
+    desk.world.running()
+    for _ in range(2):
+        assert not sweep(desk, 0).finished
+    first, second = desk.world.machine.started
+    assert first["name"] == second["name"]
+    # So Step Functions refuses the second one (API reference, `StartExecution`).
+    desk.world.calls.before("StartExecution", refusing("ExecutionAlreadyExists", "Execution Already Exists"))
+    assert not sweep(desk, 0).finished
+
+
 # ---- what EC2 makes of a token ----
 
 

@@ -342,6 +342,15 @@ def test_a_machine_that_cant_be_started_leaves_the_hubs_own_sweep_to_be_done(ser
     assert served.hub.events.kinds == ["Permission Missing"]
 
 
+def test_a_round_that_lambda_tries_twice_is_started_once(served: Organization) -> None:
+    event = {"id": "sweep-1", "time": f"{served.hub.clock.now():%Y-%m-%dT%H:%M:%SZ}"}
+    for _ in range(2):
+        served.scheduled(event)
+        served.wait(minutes=1)
+    first, second = served.hub.machine.started
+    assert first == second, "Step Functions starts no second one of this name"
+
+
 def test_a_person_who_sends_the_same_event_again_has_all_targets_swept_again(served: Organization) -> None:
     """As `aws lambda invoke` with events/sweep.json does, whose id is always the same."""
     for run in ("request-1", "request-2"):

@@ -37,6 +37,19 @@ def test_the_targets_of_one_account_are_read_without_the_others(registry: Regist
     assert registry.all("1") == registry.all("333333333333") == []
 
 
+def test_an_event_is_noted_at_most_once_an_hour_by_a_process(registry: Registry, world: FakeAccount) -> None:
+    began = added(registry, world).last_event
+    world.calls.clear()
+    world.later(minutes=59)
+    assert registry.note_event(SPOKE, world.clock.now())
+    assert world.writes == []
+    world.later(minutes=1)
+    assert registry.note_event(SPOKE, world.clock.now())
+    assert world.writes == ["UpdateItem"]
+    found = known(registry)
+    assert (found.since, found.last_event) == (began, world.clock.now())
+
+
 def test_the_deployments_own_target_says_how_many_instances_all_had_when_it_was_swept(
     registry: Registry, world: FakeAccount
 ) -> None:
