@@ -194,6 +194,11 @@ def test_an_edit_waits_while_a_run_for_each_account_asks_there_and_nobody_else(m
     assert "judging" not in desk.row(TAG)
 
 
+def test_a_row_for_few_targets_is_judged_at_once(machine: Machine) -> None:
+    assert machine.desk.edit(TAG, role="web", accounts={ACCOUNT, OTHER.account}).status is Status.PUBLISHED
+    assert machine.desk.judging == []
+
+
 def test_instances_count_also_where_the_role_is_missing(machine: Machine) -> None:
     """The run for that account knows no other account of the scope."""
     machine.desk.role("new")

@@ -254,6 +254,11 @@ def test_unknown_columns_are_warned_of_and_misspelt_ones_recognised() -> None:
     ]
 
 
+def test_thousands_of_unknown_columns_are_told_in_a_line() -> None:
+    verdict = read(**{f"x{at}": {"S": ""} for at in range(40_000)})
+    assert verdict.warnings[-1].what == "and 39,995 more unknown columns"
+
+
 @pytest.mark.parametrize("column", ["role", "instance_profile", "owner", "description", "when_stopped", "expires_at"])
 @pytest.mark.parametrize("character", ["a", "\u200b", "\uff57", "/", " ", "arn:"])
 def test_400_kb_of_text_are_refused_shortly(column: str, character: str) -> None:

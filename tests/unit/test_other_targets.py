@@ -49,6 +49,21 @@ def silent(account: FakeAccount, seconds: float) -> Callable[[], None]:
     return hang
 
 
+def test_each_instance_of_a_batch_is_looked_at_in_its_own_target(served: Organization) -> None:
+    accounts = [served.hub, *map(served.spoke, (SPOKE, SAME_ACCOUNT, OTHER))]
+    served.publish("workload=web", "web")
+    keys = [each.key(each.running(workload="web")) for each in accounts]
+    assert len({key.id for key in keys}) == 1, "the same id everywhere"
+    assert served.batch(*keys) == []
+    for each in accounts:
+        assert each.mutations == ["AssociateIamInstanceProfile"]
+        shown = each.association(keys[0].id)
+        assert shown
+        assert shown.profile_arn == f"arn:aws:iam::{each.target.account}:instance-profile/rolekeeper/web"
+        [entry] = served.hub.store.history(layout.instance_pk(each.key(keys[0].id)))
+        assert entry["outcome"] == "done"
+
+
 # ---- how much changes in a while ----
 
 

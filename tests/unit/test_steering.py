@@ -74,6 +74,15 @@ def test_a_pause_starts_a_sweep_and_is_an_event_an_entry_and_a_mail(world: FakeA
     assert entry.items() >= detail.items()
 
 
+def test_a_deleted_control_item_is_told_by_what_it_was(world: FakeAccount) -> None:
+    write_control(world, mode="enforce", paused=True)
+    world.delete(layout.CONTROL)
+    written(world, layout.CONTROL, at=NOW + timedelta(seconds=1))
+    change = world.events.named("Control Changed")[-1]
+    assert (change["from"], change["to"]) == ("paused, mode enforce", "not paused, mode as deployed")
+    assert len(world.topic.mails) == 2
+
+
 def test_a_write_that_leaves_pause_and_mode_is_told_without_a_mail(world: FakeAccount) -> None:
     write_control(world, reason="a word")
     (detail,) = world.events.named("Control Changed")
