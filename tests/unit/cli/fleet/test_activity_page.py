@@ -198,4 +198,4 @@ def test_who_may_not_read_it_reads_which_permission_is_missing(browser: TestClie
         desk.world.calls.before("Query", refusing("AccessDeniedException", "not authorized"))
         page = browser.get(path)
         assert (page.status_code, "dynamodb:Query" in words(page)) == (status, True)
-    assert 'id="activity"' in page.text, "in its place: the fleet's page stays"
+        assert 'id="activity"' in page.text or status == 502, "in its place: the fleet's page stays"

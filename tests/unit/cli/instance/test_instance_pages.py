@@ -302,7 +302,6 @@ def test_a_pin_keeps_what_a_change_to_come_would_take(browser: TestClient, desk:
 def test_a_stopped_one_that_waits_is_started(browser: TestClient, desk: Desk, one: str) -> None:
     desk.world.stop(one)
     desk.edit("app=web", role="db")
-
     assert "Rolekeeper waits for its start" in words(browser.get(f"/instance/{one}"))
     planned, done = does(browser, one, "start")
     assert " on 1 instance" in words(planned)

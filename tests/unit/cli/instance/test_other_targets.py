@@ -208,12 +208,7 @@ def test_a_plan_is_applied_in_each_target(terminal: Terminal, spoke: SpokeFixtur
     desk.world.profile("web")
     plan = str(tmp_path / "change.plan")
     assert terminal("plan", "--out", plan).exit_code == 0
-
-    def rolekeeper_works() -> None:
-        spoke.reconcile(there)
-        desk.world.reconcile(mine)
-
-    terminal.meanwhile = rolekeeper_works
+    terminal.meanwhile = lambda: (spoke.reconcile(there), desk.world.reconcile(mine))
     ran = terminal("apply", plan)
     assert ran.exit_code == 0, ran.output
     assert (spoke.carries(there), desk.world.carries(mine)) == ("web", "web")
