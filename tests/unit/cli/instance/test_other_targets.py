@@ -208,7 +208,12 @@ def test_a_plan_is_applied_in_each_target(terminal: Terminal, spoke: SpokeFixtur
     desk.world.profile("web")
     plan = str(tmp_path / "change.plan")
     assert terminal("plan", "--out", plan).exit_code == 0
-    terminal.meanwhile = lambda: (spoke.reconcile(there), desk.world.reconcile(mine))
+
+    def rolekeeper_works() -> None:
+        spoke.reconcile(there)
+        desk.world.reconcile(mine)
+
+    terminal.meanwhile = rolekeeper_works
     ran = terminal("apply", plan)
     assert ran.exit_code == 0, ran.output
     assert (spoke.carries(there), desk.world.carries(mine)) == ("web", "web")
