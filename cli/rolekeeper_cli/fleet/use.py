@@ -93,7 +93,7 @@ def _of_target(deployment: Deployment, seen: Sequence[Seen]) -> list[UptakeView]
     now, members = deployment.now(), dict[str, _Member]()
     for each in seen:
         spans = [Span(each.carries, carried=True, role_arn=role_of(each.carries))] if each.carries else []
-        told = Told(each.instance.key.id, spans, now, started=each.instance.started)
+        told = Told(each.instance.key.id, spans, now, started=each.instance.started, asked=False)
         members[each.instance.key.id] = _Member(each, told)
     answers = _read_deliveries(deployment, members)
     changed = [each for each in members.values() if each.changed]
@@ -115,8 +115,6 @@ class _Member:
 
     seen: Seen
     told: Told
-    asked: bool = False
-    unknown: str = ""
 
     @property
     def changed(self) -> bool:
@@ -126,15 +124,8 @@ class _Member:
         return bool(self.told.deliveries.keys() - carried) or any(at > self.told.window for at in ours)
 
     def uptake(self) -> UptakeView:
-        instance, told = self.seen.instance, self.told
-        return UptakeView(
-            **where(instance.key),
-            name=name_of(instance),
-            roles=told.roles(),
-            looked_since=told.looked_since if self.asked else None,
-            looked_through=self.asked and told.whole,
-            unknown_because=self.unknown or None,
-        )
+        instance = self.seen.instance
+        return self.told.view(instance.key, name_of(instance), self.told.roles())
 
 
 def _read_deliveries(deployment: Deployment, members: Mapping[str, _Member]) -> bool:
@@ -153,20 +144,20 @@ def _read_deliveries(deployment: Deployment, members: Mapping[str, _Member]) -> 
     else:
         cut = f"only the newest {history.looked_at:,} of CloudTrail's records were read" if history.cut else ""
     for member in members.values():
-        member.unknown = refused or cut
-        member.told.answered = not member.unknown
+        member.told.unknown = refused or cut
+        member.told.answered = not member.told.unknown
     return not refused
 
 
 def _look_calls_up(deployment: Deployment, changed: Sequence[_Member]) -> None:
     """Look for the calls of the first of these, the newest page of each."""
-    some = changed[:ASKED]
+    some = [each.told for each in changed[:ASKED]]
     try:
         with deployment.progress(len(some), "changed instances asked for their calls") as progress:
             history = EventHistory(deployment, pages=1, seconds=_SECONDS, pauses=_PAUSES)
-            for each in progress.over(some):
-                each.told.look_through(history.lookup("Username", each.told.instance, each.told.since))
-                each.asked, each.told.whole, history.cut = True, each.told.whole and not history.cut, False
+            for told in progress.over(some):
+                told.look_through(history.lookup("Username", told.instance, told.since))
+                told.asked, told.whole, history.cut = True, told.whole and not history.cut, False
     except AwsRefusalError as error:
-        for each in some:
-            each.unknown = each.unknown if each.asked else no_answer(deployment, error)
+        for told in some:
+            told.unknown = told.unknown if told.asked else no_answer(deployment, error)

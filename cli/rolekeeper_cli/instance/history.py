@@ -21,7 +21,6 @@ from rolekeeper_cli.instance.seen import profile_name
 from rolekeeper_cli.instance.use import ID, STANDS, addressed, find_instance, key_of, located, where
 from rolekeeper_cli.instance.view import AnswerView, ControlEntryView, EntryView, LoserView, SeenView
 
-_KEYWORDS = frozenset({"from"})
 _CONTROL = ("at", "from", "to", "in-effect", "claimed-by", "claimed-reason", "correlation-id")
 
 
@@ -62,8 +61,8 @@ def control_history(deployment: Deployment, limit: int) -> list[ControlEntryView
 
 def fields_of(stored: Mapping[str, Any]) -> dict[str, Any]:
     """A stored map as a view's fields: they have underscores, where the state table has hyphens; "" is None."""
-    found = {name.replace("-", "_"): None if value == "" else value for name, value in stored.items()}
-    return {f"{name}_" if name in _KEYWORDS else name: value for name, value in found.items()}
+    names = {name: "from_" if name == "from" else name.replace("-", "_") for name in stored}
+    return {names[name]: None if value == "" else value for name, value in stored.items()}
 
 
 def decision_fields(stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -111,19 +111,13 @@ def uptake(deployment: Deployment, text: str) -> UptakeView:
 
 def of_instance(deployment: Deployment, key: InstanceKey, name: str) -> UptakeView:
     """The same of an instance by its key; it has a `name`, or none."""
-    told, unknown = _told(deployment, key), ""
+    told = _told(deployment, key)
     try:
         _ask(deployment, told)
     except AwsRefusalError as error:
-        unknown = no_answer(deployment, error)
-    return UptakeView(
-        **where(key),
-        name=name,
-        roles=[each if each.carried else with_denial(deployment, each, told) for each in told.roles()],
-        looked_since=told.looked_since,
-        looked_through=told.whole,
-        unknown_because=unknown or None,
-    )
+        told.unknown = no_answer(deployment, error)
+    roles = [each if each.carried else with_denial(deployment, each, told) for each in told.roles()]
+    return told.view(key, name, roles)
 
 
 def of_instance_if_readable(deployment: Deployment, key: InstanceKey, name: str) -> UptakeView:
@@ -136,10 +130,8 @@ def of_instance_if_readable(deployment: Deployment, key: InstanceKey, name: str)
 
 def unknown_of(deployment: Deployment, key: InstanceKey, name: str, *, error: AwsRefusalError) -> UptakeView:
     """What is said of an instance when nothing could be asked."""
-    unknown = no_answer(deployment, error)
-    return UptakeView(
-        **where(key), name=name, roles=(), looked_since=None, looked_through=False, unknown_because=unknown
-    )
+    unknown = UptakeView.of_nothing().but(roles=(), looked_through=False)
+    return unknown.but(**where(key), name=name, unknown_because=no_answer(deployment, error))
 
 
 def with_denial(deployment: Deployment, former: RoleUseView, told: "Told") -> RoleUseView:
@@ -239,7 +231,8 @@ class Told:
     """What is known of an instance's roles: the `spans`, the oldest first, and CloudTrail's records as they come.
 
     `answered` says whether CloudTrail told of all deliveries, `whole` whether all calls were looked through; `started`
-    when EC2 started the instance last. `known_roles` are those that IAM shows now, by ARN.
+    when EC2 started the instance last. `known_roles` are those that IAM shows now, by ARN. `asked` says whether
+    calls were looked for, `unknown` why CloudTrail says nothing, or not all.
     """
 
     instance: str
@@ -251,6 +244,8 @@ class Told:
     known_roles: dict[str, Role] = field(default_factory=dict)
     deliveries: dict[str, list[Delivery]] = field(default_factory=dict)
     uses: dict[str, list[Use]] = field(default_factory=dict)
+    asked: bool = True
+    unknown: str = ""
 
     @property
     def window(self) -> datetime:
@@ -295,6 +290,16 @@ class Told:
             if self.is_enough:
                 self.whole = False
                 return
+
+    def view(self, key: InstanceKey, name: str, roles: Sequence[RoleUseView]) -> UptakeView:
+        return UptakeView(
+            **where(key),
+            name=name,
+            roles=roles,
+            looked_since=self.looked_since if self.asked else None,
+            looked_through=self.asked and self.whole,
+            unknown_because=self.unknown or None,
+        )
 
     def roles(self) -> list[RoleUseView]:
         """The carried role, then those former ones whose credentials may be valid, the last one first."""

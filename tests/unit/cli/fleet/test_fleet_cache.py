@@ -128,26 +128,19 @@ def test_the_whole_is_read_every_few_minutes_and_finds_what_no_log_named(story: 
 
 
 def test_it_can_be_read_again_but_not_over_and_over(story: Story, desk: Desk) -> None:
-    desk.converged("web", app="web")
+    one = desk.converged("web", app="web")
     story.later()
     story.reads_all()
+    desk.world.truth.terminate(one)
+    desk.world.wait(10)
     for _ in range(10):
         story.cache.read_again()
     assert story.turns(AGAIN_SECONDS + 1)["DescribeInstances"] == 1
+    assert story.cache.ask().rows == (), "what is gone then is gone"
     for _ in range(3):
         story.cache.read_again()
         story.step()
     assert story.turns(2)["DescribeInstances"] == 0, "not within ten seconds"
-
-
-def test_an_instance_that_is_gone_when_the_whole_was_read_is_gone(story: Story, desk: Desk) -> None:
-    one = desk.world.running()
-    story.reads_all()
-    desk.world.truth.terminate(one)
-    desk.world.wait(10)
-    story.cache.read_again()
-    story.turns(AGAIN_SECONDS + 2)
-    assert story.cache.ask().rows == ()
 
 
 # ---- what hinders it ----

@@ -31,7 +31,7 @@ def test_words_and_filters_are_read(text: str, terms: list[tuple[str, str]]) -> 
     assert terms_of(text) == tuple(Term(*each) for each in terms)
 
 
-@given(st.lists(TERMS, max_size=8))
+@given(st.lists(TERMS, max_size=4))
 @example([Term("tag", '"'), Term("", ":"), Term("tag", "\\"), Term("tag", " ")])
 def test_what_is_written_reads_as_the_same(terms: list[Term]) -> None:
     assert terms_of(" ".join(map(str, terms))) == distinct(terms)

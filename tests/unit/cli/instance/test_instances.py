@@ -8,7 +8,11 @@ import pytest
 from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal
 
-pytestmark = pytest.mark.usefixtures("web_and_db")
+
+@pytest.fixture(autouse=True)
+def mapped(desk: Desk, web_and_db: None) -> None:
+    del web_and_db
+    desk.edit("app=web", role="web")
 
 
 # ---- fleet ----
@@ -17,7 +21,6 @@ pytestmark = pytest.mark.usefixtures("web_and_db")
 def test_drift_is_what_rolekeeper_is_to_change_in_the_list_the_status_and_the_exit_code(
     terminal: Terminal, desk: Desk
 ) -> None:
-    desk.edit("app=web", role="web")
     desk.converged("web", app="web")
     desk.edit("app=bad", role="nobody")
     desk.world.running(app="bad", Name="blocked")
@@ -36,7 +39,6 @@ def test_drift_is_what_rolekeeper_is_to_change_in_the_list_the_status_and_the_ex
 
 
 def test_filters_narrow_it(terminal: Terminal, desk: Desk) -> None:
-    desk.edit("app=web", role="web")
     desk.edit("app=db", role="db")
     web = desk.converged("web", app="web", tier="gold")
     bare = desk.world.running(app="web")
@@ -69,7 +71,6 @@ CHANGES = ("iam-instance-profile", "TakeOver", "rolekeeper attach", "rolekeeper 
 
 
 def test_no_remedy_changes_the_role_of_a_node(terminal: Terminal, desk: Desk, tmp_path: Path) -> None:
-    desk.edit("app=web", role="web")
     one = desk.world.running(profile="eks-node", app="web")
     desk.world.reconcile(one)
     file = mapping_file(tmp_path, "tag_key: app, tag_value: web, role: web, priority: 7")
@@ -88,7 +89,6 @@ def test_no_remedy_changes_the_role_of_a_node(terminal: Terminal, desk: Desk, tm
 
 @pytest.mark.parametrize("which", [(), ("--role", "web")])
 def test_nor_does_a_revocation(terminal: Terminal, desk: Desk, which: tuple[str, ...]) -> None:
-    desk.edit("app=web", role="web")
     ran = terminal("revoke", desk.converged("web", app="web", AmazonECSManaged=""), *which)
     assert "change the role in the launch template or capacity provider that launches it" in ran.stderr
     assert "rolekeeper detach" not in ran.stderr
@@ -126,7 +126,6 @@ def test_a_take_over_names_the_role_that_was_there_before(terminal: Terminal, de
 
 
 def test_the_history_of_an_instance_that_is_gone_is_kept_under_its_id(terminal: Terminal, desk: Desk) -> None:
-    desk.edit("app=web", role="web")
     one = desk.converged("web", app="web", Name="web-1")
     desk.world.truth.terminate(one)
     desk.world.later(hours=2)
