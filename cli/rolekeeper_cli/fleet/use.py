@@ -74,9 +74,8 @@ def uptakes(places: Places, seen: Iterable[Seen]) -> dict[str, UptakeView]:
     """
     by_target = grouped((each.instance.key.target, each) for each in seen)
     asked = Places([each for each in places.all if each.settings.target in by_target])
-    return {
-        each.instance: each for each in asked.ask(lambda place: _in_target(place, by_target[place.settings.target]))
-    }
+    found = asked.ask(lambda place: _in_target(place, by_target[place.settings.target]))
+    return {each.instance: each for each in found}
 
 
 def _in_target(deployment: Deployment, seen: Sequence[Seen]) -> list[UptakeView]:

@@ -1,7 +1,6 @@
 """fleet --uptake: whether software uses the roles of many instances, by few calls of CloudTrail."""
 
 from datetime import timedelta
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -18,12 +17,16 @@ SPOKE = Target("111111111111", "eu-west-1")
 
 
 @pytest.fixture(autouse=True)
-def large(desk: Desk, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few instances are asked about as many are."""
+def roles(desk: Desk, terminal: Terminal) -> None:
     for name in ("web", "db"):
         desk.usable(name)
         desk.edit(f"app={name}", role=name)
     terminal.trail.page = 50
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few instances are asked about as many are."""
     monkeypatch.setattr(use, "FEW", 0)
 
 
@@ -65,7 +68,8 @@ def looked_up(terminal: Terminal) -> list[str]:
 # ---- many instances ----
 
 
-def test_many_instances_are_asked_about_page_by_page_within_the_rate(terminal: Terminal, desk: Desk) -> None:
+def test_many_instances_are_asked_about_page_by_page(terminal: Terminal, desk: Desk) -> None:
+    desk.world.large_pages()
     ids = [desk.world.launch(profile="web") for _ in range(100)]
     for hour in range(6):
         if hour == 4:
@@ -75,16 +79,9 @@ def test_many_instances_are_asked_about_page_by_page_within_the_rate(terminal: T
         for number, each in enumerate(ids):
             terminal.trail.delivered(DB if hour >= 4 and number < 3 else WEB, each)
     terminal.trail.called(WEB, ids[1])
-    times: list[float] = []
-
-    def note() -> None:
-        times.append(desk.world.clock.seconds)
-        desk.world.calls.before("LookupEvents", note)
-
-    desk.world.calls.before("LookupEvents", note)
+    desk.quiet()
     found = seen(terminal)
-    assert len(times) == 600 / 50 + 3
-    assert min(after - before for before, after in pairwise(times)) >= 0.5
+    assert desk.world.calls["LookupEvents"] == 600 / 50 + 3
     assert found == {
         **{each: {"web": "delivered"} for each in ids},
         **{each: {"db": "delivered", "web": "still-valid"} for each in ids[:3]},
@@ -110,17 +107,14 @@ def test_only_those_whose_role_changed_are_asked_for_calls(terminal: Terminal, s
     assert "Warning" not in ran.stderr
 
 
-def test_a_use_that_wasnt_looked_for_is_unknown_and_no_call_is_said_only_of_the_others(
-    terminal: Terminal, steady: str, replaced: str
-) -> None:
-    found = {row["instance"]: row["uptake"] for row in terminal.document("fleet", "--uptake")}
-    assert [found[each]["looked_since"] is None for each in (steady, replaced)] == [True, False]
-    assert [found[each]["looked_through"] for each in (steady, replaced)] == [False, True]
+@pytest.mark.usefixtures("replaced")
+def test_a_use_that_wasnt_looked_for_is_unknown_and_no_call_is_said_only_of_the_others(terminal: Terminal) -> None:
+    first, second = [row["uptake"] for row in terminal.document("fleet", "--uptake")]
+    assert (first["looked_since"], first["looked_through"]) == (None, False)
+    assert (second["looked_since"] is None, second["looked_through"]) == (False, True)
     rows = lines(terminal("fleet", "--uptake", "-o", "wide").stdout)
-    assert (" ok delivered app=web " in rows[1], " ok delivered, no call seen web valid until " in rows[2]) == (
-        True,
-        True,
-    )
+    assert " ok delivered app=web " in rows[1]
+    assert " ok delivered, no call seen web valid until " in rows[2]
 
 
 def test_an_attach_within_these_hours_is_a_change_too(terminal: Terminal, desk: Desk) -> None:
@@ -141,17 +135,10 @@ def test_records_may_come_late_and_in_another_order(terminal: Terminal, desk: De
     assert seen(terminal)[steady] == {"db": "delivered", "web": "still-valid"}
 
 
-def test_an_instance_that_ended_or_isnt_listed_is_asked_nothing(
-    terminal: Terminal, desk: Desk, steady: str, replaced: str
-) -> None:
-    ended = desk.converged("db", app="db")
-    terminal.trail.delivered(DB, ended)
-    desk.world.truth.terminate(ended)
-    desk.world.wait(60)
+def test_an_instance_that_isnt_listed_is_asked_nothing(terminal: Terminal, steady: str, replaced: str) -> None:
     assert list(seen(terminal, "--role", "web")) == [steady]
     assert looked_up(terminal) == ["AssumeRole"]
     assert list(seen(terminal)) == [steady, replaced]
-    assert ended not in looked_up(terminal)
 
 
 def test_nothing_is_asked_without_the_option_or_without_instances(terminal: Terminal, steady: str) -> None:
@@ -163,23 +150,17 @@ def test_nothing_is_asked_without_the_option_or_without_instances(terminal: Term
     assert list(seen(terminal)) == [steady]
 
 
-def test_of_a_few_instances_each_is_asked(
-    terminal: Terminal, desk: Desk, steady: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_a_few_instances_each_is_asked(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, steady: str) -> None:
     monkeypatch.setattr(use, "FEW", 1)
-    for _ in range(60):
-        terminal.trail.happened("AssumeRole", {"type": "AWSService", "invokedBy": "lambda.amazonaws.com"})
     terminal.trail.called(WEB, steady)
-    desk.quiet()
     assert seen(terminal) == {steady: {"web": "in-use"}}
-    assert desk.world.calls["LookupEvents"] == 2
-    assert "Calls were looked for on 1 of 1 instance. Nothing seen isn't" in terminal("fleet", "--uptake").stderr
+    assert looked_up(terminal) == [steady, steady], "for what was delivered, and for calls"
 
 
 # ---- targets ----
 
 
-def test_each_target_has_its_own_history_and_roles_of_one_name_are_told_apart(
+def test_each_target_has_its_own_history_and_its_own_roles_of_a_name(
     terminal: Terminal, desk: Desk, steady: str
 ) -> None:
     spoke = SpokeFixture(terminal, desk, SPOKE)
@@ -206,9 +187,7 @@ def test_each_target_has_its_own_history_and_roles_of_one_name_are_told_apart(
 # ---- what isn't known ----
 
 
-def test_without_the_permission_the_fleet_is_listed_and_it_is_named_once(
-    terminal: Terminal, desk: Desk, steady: str, replaced: str
-) -> None:
+def test_a_missing_permission_is_named_once(terminal: Terminal, desk: Desk, steady: str, replaced: str) -> None:
     desk.world.untag(steady, "app")
     desk.world.reconcile(steady)
     terminal.trail.refuses = "AccessDeniedException"
@@ -217,16 +196,12 @@ def test_without_the_permission_the_fleet_is_listed_and_it_is_named_once(
     assert ran.exit_code == 0
     assert ran.stderr.count("you aren't allowed cloudtrail:LookupEvents") == 1
     assert desk.world.calls["LookupEvents"] == 1
-    _, detached, other = lines(ran.stdout)
-    assert detached.startswith(f"{steady} steady running none none ok unknown web valid until ")
-    assert other.startswith(f"{replaced} replaced running db db ok unknown web valid until ")
+    rows = lines(ran.stdout)
+    assert rows[1].startswith(f"{steady} steady running none none ok unknown web valid until ")
+    assert rows[2].startswith(f"{replaced} replaced running db db ok unknown web valid until ")
 
 
-@pytest.mark.parametrize("few", [0, 10])
-def test_a_role_that_cant_be_read_leaves_the_use_unknown(
-    terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch, steady: str, few: int
-) -> None:
-    monkeypatch.setattr(use, "FEW", few)
+def test_a_role_that_cant_be_read_leaves_the_use_unknown(terminal: Terminal, desk: Desk, steady: str) -> None:
     desk.world.calls.before("GetInstanceProfile", refusing("AccessDenied"))
     [row] = terminal.document("fleet", "--uptake")
     assert (row["instance"], row["uptake"]["roles"]) == (steady, [])
@@ -243,9 +218,9 @@ def test_more_records_than_are_read_are_said_and_nothing_is_not_seen(
         terminal.trail.delivered(WEB, steady)
     ran = terminal("fleet", "--uptake")
     assert "only the newest 2 of CloudTrail's records were read" in ran.stderr
-    _, ours, theirs = lines(ran.stdout)
-    assert (steady in ours, ours.endswith(" ok delivered unknown")) == (True, True)
-    assert (other in theirs, " unknown unknown" in theirs) == (True, True)
+    [_, first, second, *_] = lines(ran.stdout)
+    assert (first.split()[0], first.endswith(" ok delivered unknown")) == (steady, True)
+    assert (second.split()[0], " unknown unknown" in second) == (other, True)
 
 
 def test_of_too_many_changed_instances_some_are_asked_and_the_others_say_so(
@@ -262,9 +237,7 @@ def test_of_too_many_changed_instances_some_are_asked_and_the_others_say_so(
     assert "Calls were looked for on 2 of 3 instances. On others, " in ran.stderr
 
 
-def test_of_an_instance_with_more_calls_than_a_page_it_isnt_said_that_there_is_none(
-    terminal: Terminal, desk: Desk
-) -> None:
+def test_of_more_calls_than_a_page_it_isnt_said_that_there_is_none(terminal: Terminal, desk: Desk) -> None:
     ids = [desk.converged("web", app="web") for _ in range(2)]
     for each in ids:
         terminal.trail.delivered(WEB, each)
@@ -275,9 +248,7 @@ def test_of_an_instance_with_more_calls_than_a_page_it_isnt_said_that_there_is_n
     assert looked_up(terminal) == ["AssumeRole", *ids]
 
 
-def test_a_page_that_others_calls_left_no_rate_for_is_asked_for_again(
-    terminal: Terminal, desk: Desk, steady: str
-) -> None:
+def test_a_page_for_which_no_rate_was_left_is_asked_for_again(terminal: Terminal, desk: Desk, steady: str) -> None:
     for _ in range(3):
         desk.world.calls.before("LookupEvents", refusing("ThrottlingException"))
     began = desk.world.clock.now()
@@ -294,9 +265,8 @@ def test_what_calls_said_before_cloudtrail_was_throttled_is_shown(terminal: Term
         desk.world.calls.after("LookupEvents", lambda: setattr(terminal.trail, "refuses", "ThrottlingException"))
 
     desk.world.calls.after("LookupEvents", second)
-    rows = terminal.document("fleet", "--uptake")
-    assert [row["uptake"]["roles"][0]["status"] for row in rows] == ["in-use", "not-seen"]
-    assert [row["uptake"]["unknown_because"] for row in rows] == [
-        None,
-        "CloudTrail gave no answer (ThrottlingException)",
+    told = [row["uptake"] for row in terminal.document("fleet", "--uptake")]
+    assert [(each["roles"][0]["status"], each["unknown_because"]) for each in told] == [
+        ("in-use", None),
+        ("not-seen", "CloudTrail gave no answer (ThrottlingException)"),
     ]

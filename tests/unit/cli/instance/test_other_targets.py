@@ -8,7 +8,7 @@ import pytest
 from fakes.last_accessed import FakeReports
 from fakes.logs import FakeLogs
 from fixtures.account import ACCOUNT, REGION, refusing
-from fixtures.mappings import Desk
+from fixtures.mappings import Desk, mapping_file
 from fixtures.roles import make_used_role
 from fixtures.spokes import SpokeFixture
 from fixtures.terminal import Terminal, lines
@@ -18,7 +18,6 @@ from support.grants import allow, policy
 
 TARGET = Target("111111111111", "eu-west-1")
 UNIT = "ou-a1b2-c3d4e5f6"
-NO_RECORD = "not in CloudTrail's event history of eu-west-1: "
 
 
 @pytest.fixture
@@ -39,33 +38,28 @@ def web(spoke: SpokeFixture) -> str:
 # ---- explain and history ----
 
 
-@pytest.mark.parametrize("name", ["web-1", None])
-def test_it_is_explained_by_its_own_ec2_and_cloudtrail(
-    terminal: Terminal, spoke: SpokeFixture, web: str, name: str | None
-) -> None:
-    document = terminal.document("explain", spoke.address(name or web))
+def test_it_is_explained_by_its_own_account(terminal: Terminal, spoke: SpokeFixture, web: str) -> None:
+    document = terminal.document("explain", spoke.address(web))
     assert (document["instance"], document["account"], document["region"]) == (web, TARGET.account, TARGET.region)
     assert document["carries"]["profile_arn"] == f"arn:aws:iam::{TARGET.account}:instance-profile/rolekeeper/web"
-    assert all(each["unknown_because"].startswith(NO_RECORD) for each in document["who"])
 
 
-def test_a_mapping_that_was_never_published_for_its_account_is_told_with_the_reason(
-    terminal: Terminal, desk: Desk, spoke: SpokeFixture, web: str
-) -> None:
-    spoke.registered(unit="r-a1b2/ou-a1b2-another0")
-    scopes: tuple[tuple[dict[str, Any], str], ...] = (
-        ({"accounts": {ACCOUNT}}, f"it is not for account {TARGET.account}"),
-        ({"not_accounts": {TARGET.account}}, f"it excludes account {TARGET.account}"),
-        ({"units": {UNIT}}, "it is for organizational units, and this account isn't in one of them"),
+@pytest.mark.parametrize(
+    ("scope", "why"),
+    [
         ({"not_units": {"r-a1b2/*"}}, "it excludes organizational units, and this account is in one of them"),
         ({"units": {"r-a1b2/*"}, "not_units": {UNIT}}, "it isn't published for this account yet"),
-    )
-    for number, (scope, _) in enumerate(scopes):
-        spoke.world.tag(web, **{f"team{number}": "new"})
-        desk.edit(f"team{number}=new", role="web", **scope)
+    ],
+    ids=str,
+)
+def test_a_mapping_that_was_never_published_for_its_account_is_told_with_the_reason(
+    terminal: Terminal, desk: Desk, spoke: SpokeFixture, web: str, scope: dict[str, Any], why: str
+) -> None:
+    spoke.registered(unit="r-a1b2/ou-a1b2-another0")
+    spoke.world.tag(web, team="new")
+    desk.edit("team=new", role="web", **scope)
     found = terminal.document("explain", spoke.address(web))
-    losers = [{"mapping": f"team{number}=new", "why": why} for number, (_, why) in enumerate(scopes)]
-    assert (found["mapping"]["mapping"], found["losers"]) == ("app=web", losers)
+    assert (found["mapping"]["mapping"], found["losers"]) == ("app=web", [{"mapping": "team=new", "why": why}])
 
 
 @pytest.mark.parametrize(("unit", "named"), [(UNIT, True), ("ou-a1b2-another0", False)])
@@ -88,11 +82,10 @@ def test_its_history_needs_no_look_into_its_account(terminal: Terminal, spoke: S
     spoke.refuse()
     [entry] = terminal.document("history", spoke.address(web))
     assert (entry["instance"], entry["account"], entry["region"]) == (web, TARGET.account, TARGET.region)
-    assert (entry["action"], entry["to"]) == ("Attach", "web")
 
 
-def test_one_of_a_place_that_is_no_target_is_told_so(terminal: Terminal, desk: Desk, spoke: SpokeFixture) -> None:
-    del spoke
+@pytest.mark.usefixtures("spoke")
+def test_one_of_a_place_that_is_no_target_is_told_so(terminal: Terminal, desk: Desk) -> None:
     slip = SpokeFixture(terminal, desk, Target(TARGET.account, "eu-west-2"))
     ran = terminal("explain", slip.address("web-1"))
     said = f"there is no instance {slip.target}/web-1\n  {slip.target} is no target; see: rolekeeper targets\n"
@@ -107,11 +100,11 @@ def test_a_pin_is_written_for_it_and_checked_in_its_account(terminal: Terminal, 
     assert ran.exit_code == 1, "there is no role db in that account"
     spoke.role("db")
     ran = terminal("replace", spoke.address("web-1"), "db", "--no-wait")
-    assert ran.exit_code == 0, ran.output
     assert f"rolekeeper release {spoke.address(web)} gives it back" in ran.stderr
     spoke.reconcile(web)
     assert spoke.carries(web) == "db"
-    assert terminal.document("release", spoke.address(web), "--no-wait")["released"] == "db"
+    released = terminal.document("release", spoke.address(web), "--no-wait")
+    assert (released["instance"], released["account"], released["region"]) == (web, TARGET.account, TARGET.region)
     spoke.reconcile(web)
     assert spoke.carries(web) == "web"
 
@@ -126,21 +119,17 @@ def here(desk: Desk) -> str:
 
 
 def test_it_is_narrowed_to_accounts_and_regions(terminal: Terminal, web: str, here: str) -> None:
-    for given, named in (
-        ((), [here, web]),
-        ((TARGET.account,), [web]),
-        ((TARGET.region,), [web]),
-        ((str(TARGET),), [web]),
-        ((ACCOUNT,), [here]),
-        ((REGION, TARGET.account), [here, web]),
-    ):
-        options = [word for each in given for word in ("--target", each)]
-        assert [each["instance"] for each in terminal.document("fleet", *options)] == named, given
+    def shown(*targets: str) -> list[str]:
+        options = [word for each in targets for word in ("--target", each)]
+        return [each["instance"] for each in terminal.document("fleet", *options)]
+
+    assert shown() == [here, web]
+    assert shown(TARGET.account) == shown(TARGET.region) == shown(str(TARGET)) == [web]
+    assert shown(ACCOUNT) == [here]
+    assert shown(REGION, TARGET.account) == [here, web]
 
 
-def test_what_cant_be_looked_into_is_left_out_and_said(
-    terminal: Terminal, desk: Desk, spoke: SpokeFixture, here: str
-) -> None:
+def test_what_cant_be_seen_is_left_out_and_said(terminal: Terminal, desk: Desk, spoke: SpokeFixture, here: str) -> None:
     others = [SpokeFixture(terminal, desk, Target(TARGET.account, f"us-east-{number}")) for number in range(2, 6)]
     for each in (spoke, *others):
         each.registered()
@@ -148,7 +137,10 @@ def test_what_cant_be_looked_into_is_left_out_and_said(
     ran = terminal("fleet")
     assert (ran.exit_code, lines(ran.stdout)[1:]) == (0, [f"{here} here-1 running web web ok"])
     named = ", ".join(f"{TARGET.account}/{each}" for each in ("eu-west-1", "us-east-2", "us-east-3"))
-    assert f"Warning: {named}, and 2 more targets are left out: you may not look there; " in ran.stderr
+    assert (
+        f"Warning: {named}, and 2 more targets are left out: you may not look there; "
+        "what the last sweep saw there: rolekeeper targets\n"
+    ) in ran.stderr
     document = terminal.document("plan")
     assert [each["region"] for each in document["unseen"]] == [each.target.region for each in (spoke, *others)]
     assert document["summary"]["instances"] == 1
@@ -179,12 +171,14 @@ def test_a_deployment_of_one_account_asks_for_no_registry(terminal: Terminal, de
     desk.quiet()
     assert [each["instance"] for each in terminal.document("fleet")] == [here]
     assert "Query" not in desk.world.calls.counted()
+    ran = terminal("fleet", "--target", TARGET.account)
+    assert (ran.exit_code, f"there is no target {TARGET.account}" in ran.stderr) == (1, True)
 
 
 # ---- plan and apply ----
 
 
-def test_a_plan_says_what_goes_at_once_in_all_targets_by_the_share_of_each(
+def test_a_plan_says_what_goes_at_once_by_the_share_of_each(
     terminal: Terminal, spoke: SpokeFixture, desk: Desk
 ) -> None:
     """Of six that all may take away in a window, each target may its own part."""
@@ -207,7 +201,7 @@ def test_a_plan_is_applied_in_each_target(terminal: Terminal, spoke: SpokeFixtur
     there, mine = spoke.world.running(app="web"), desk.world.running(app="web")
     desk.world.profile("web")
     plan = str(tmp_path / "change.plan")
-    assert terminal("plan", "--out", plan).exit_code == 0
+    terminal("plan", "--out", plan)
 
     def rolekeeper_works() -> None:
         spoke.reconcile(there)
@@ -215,12 +209,11 @@ def test_a_plan_is_applied_in_each_target(terminal: Terminal, spoke: SpokeFixtur
 
     terminal.meanwhile = rolekeeper_works
     ran = terminal("apply", plan)
-    assert ran.exit_code == 0, ran.output
+    assert (ran.exit_code, "2 instances as planned" in ran.stdout) == (0, True), ran.output
     assert (spoke.carries(there), desk.world.carries(mine)) == ("web", "web")
-    assert "2 instances as planned" in ran.stdout
 
 
-def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
+def test_an_edit_is_judged_over_all_targets(
     terminal: Terminal, spoke: SpokeFixture, desk: Desk, tmp_path: Path
 ) -> None:
     desk.world.profile("web")
@@ -230,14 +223,12 @@ def test_an_edit_is_judged_over_all_targets_as_the_functions_do(
     ran = terminal.types("n\n", "mapping", "set", "app=new", "role=web")
     assert "Instances: 3 to attach." in ran.stderr
     terminal.parameters |= {"MaxChangesPerEdit": "2", "MaxChangesPercent": "1"}
-    file = tmp_path / "mappings.yaml"
-    file.write_text("mappings:\n- {tag_key: app, tag_value: new, role: web}\n")
-    [edit] = terminal.document("plan", "-f", str(file), code=4)["mappings"]
+    file = mapping_file(tmp_path, "tag_key: app, tag_value: new, role: web")
+    [edit] = terminal.document("plan", "-f", file, code=4)["mappings"]
     assert (edit["status"], edit["effect"]["attach"]) == ("Held", 3)
     spoke.refuse()
-    ran = terminal.types("n\n", "mapping", "set", "app=new", "role=web")
-    assert "Instances: 1 to attach" in ran.stderr
-    assert f"{TARGET} is left out: you may not look there." in ran.stderr
+    said = terminal.types("n\n", "mapping", "set", "app=new", "role=web").stderr
+    assert ("Instances: 1 to attach" in said, f"{TARGET} is left out: you may not look there." in said) == (True, True)
 
 
 @pytest.mark.parametrize("scope", [f"not_accounts: ['{TARGET.account}']", "not_units: [r-a1b2/*]"])
@@ -246,11 +237,9 @@ def test_a_file_that_excludes_an_account_is_planned_with_what_that_takes_away(
 ) -> None:
     spoke.registered(unit=f"r-a1b2/{UNIT}")
     desk.world.profile("web")
-    file = tmp_path / "mappings.yaml"
-    file.write_text(f"mappings:\n- {{tag_key: app, tag_value: web, role: web, {scope}}}\n")
-    document = terminal.document("plan", "-f", str(file))
-    effect = document["mappings"][0]["effect"]
-    assert (effect["attach"], effect["detach"]) == (0, 1)
+    file = mapping_file(tmp_path, f"tag_key: app, tag_value: web, role: web, {scope}")
+    document = terminal.document("plan", "-f", file)
+    assert document["mappings"][0]["effect"]["detach"] == 1
     assert [(each["instance"], each["action"]) for each in document["changes"]] == [(web, "Detach")]
 
 
@@ -264,22 +253,23 @@ def test_a_mappings_instances_are_followed_in_all_targets(terminal: Terminal, de
     assert (ran.exit_code, ran.stdout) == (0, "2 of 2 instances carry what they should.\n")
     assert (spoke.carries(there), desk.world.carries(mine)) == ("web", "web")
     spoke.refuse()
-    document = terminal.document("wait", "--mapping", "app=web")
-    assert (document["instances"], document["unseen"]) == (1, [f"{TARGET} is left out: you may not look there"])
-    assert terminal("wait", "--mapping", "app=web").stderr == f"Warning: {document['unseen'][0]}\n"
+    ran = terminal("wait", "--mapping", "app=web", "--query", "[instances, unseen[0]]")
+    assert ran.stdout.splitlines() == ["1", f"{TARGET} is left out: you may not look there"]
+    assert (ran.exit_code, ran.stderr) == (0, f"Warning: {TARGET} is left out: you may not look there\n")
     ran = terminal("wait", "--mapping", "app=web", "--target", TARGET.region)
     assert (ran.exit_code, f"no instance could be looked at: {TARGET} is left out" in ran.stderr) == (1, True)
 
 
 def test_only_a_targets_instances_are_waited_for(terminal: Terminal, desk: Desk, spoke: SpokeFixture, web: str) -> None:
     desk.world.running(app="web")
-    for given in (TARGET.account, TARGET.region, str(TARGET)):
-        desk.world.quiet()
-        document = terminal.document("wait", "--mapping", "app=web", "--target", given)
-        assert (document["instances"], document["done"]) == (1, 1)
-        assert "DescribeInstances" not in desk.world.calls.counted()
+    desk.world.quiet()
+    document = terminal.document("wait", "--mapping", "app=web", "--target", TARGET.account)
+    assert (document["instances"], document["done"]) == (1, 1)
+    assert "DescribeInstances" not in desk.world.calls.counted()
     ran = terminal("wait", "--mapping", "app=web", "--target", ACCOUNT, "--every", "1", "--attempts", "1")
     assert (ran.exit_code, spoke.address(web) in ran.stderr) == (255, False)
+    said = "there is no target eu-west-2\n  did you mean eu-west-1?"
+    assert said in terminal("wait", "--mapping", "app=web", "--target", "eu-west-2").stderr
     ran = terminal("wait", spoke.address(web), "--role", "web", "--target", TARGET.account)
     assert (ran.exit_code, "--target needs --mapping" in ran.stderr) == (252, True)
 
@@ -295,37 +285,38 @@ def roles(desk: Desk, reports: FakeReports, spoke: SpokeFixture) -> None:
 
 
 @pytest.mark.usefixtures("roles")
-def test_roles_are_those_of_all_accounts_each_with_its_own(
-    terminal: Terminal, spoke: SpokeFixture, web: str, here: str
-) -> None:
+def test_roles_are_those_of_all_accounts(terminal: Terminal, spoke: SpokeFixture, web: str, here: str) -> None:
     spoke.world.running(profile="foreign")
-    assert lines(terminal("roles").stdout)[0] == "ROLE ACCOUNT INSTANCES MAPS LAST USED BROAD MAY USE NOTE"
-    document = terminal.document("roles")
-    theirs = document["roles"][-1]
-    assert (theirs["account"], theirs["arn"]) == (TARGET.account, f"arn:aws:iam::{TARGET.account}:role/rolekeeper/web")
-    assert (theirs["instances"], theirs["mappings"]) == ([f"{TARGET}/{web}"], ["app=web"])
-    assert (theirs["may"], theirs["unused"], theirs["profiles"]) == (["s3:GetObject on *"], False, None)
-    assert theirs["unknown_because"] == "a spoke's viewer may not ask IAM for its report"
-    assert [(each["role"], each["instances"]) for each in document["roles"][:3]] == [
-        ("db", []),
-        ("old", []),
-        ("web", [here]),
+    ran = terminal("roles")
+    head, *rows = lines(ran.stdout)
+    assert (ran.exit_code, head) == (0, "ROLE ACCOUNT INSTANCES MAPS LAST USED BROAD MAY USE NOTE")
+    unused = "unused: no mapping gives it, no instance here carries it, last used 2025-05-05"
+    assert rows[:4] == [
+        f"db {ACCOUNT} 0 0 never no nothing",
+        f"old {ACCOUNT} 0 0 2025-05-05 no s3 {unused}",
+        f"web {ACCOUNT} 1 1 never no nothing",
+        f"web {TARGET.account} 1 1 never no s3",
     ]
-    [unknown] = document["unknown"]
-    assert unknown.endswith(f"a spoke's viewer may list none (account {TARGET.account})")
+    assert f"Account {ACCOUNT} has 3 of 1,000 instance profiles, 3 of 1,000 roles." in rows
+    assert ran.stderr == (
+        "Warning: not everything is shown: only roles that a mapping gives or an instance carries are listed: "
+        f"a spoke's viewer may list none (account {TARGET.account})\n"
+    )
+    document = terminal.document("roles")
+    assert [each["instances"] for each in document["roles"]] == [[], [], [here], [f"{TARGET}/{web}"]]
+    assert (document["summary"]["roles"], document["unseen"]) == (4, [])
+    theirs = document["roles"][-1]
+    assert theirs["arn"] == f"arn:aws:iam::{TARGET.account}:role/rolekeeper/web"
+    assert (theirs["mappings"], theirs["unused"], theirs["profiles"]) == (["app=web"], False, None)
+    assert theirs["unknown_because"] == "a spoke's viewer may not ask IAM for its report"
 
 
-@pytest.mark.usefixtures("roles")
-def test_an_account_is_chosen_and_no_other_is_asked(
-    terminal: Terminal, desk: Desk, spoke: SpokeFixture, web: str
-) -> None:
-    del web
-    for given in (TARGET.account, TARGET.region, str(TARGET)):
-        desk.quiet()
-        spoke.world.quiet()
-        found = terminal.document("roles", "--target", given)["roles"]
-        assert [(each["role"], each["account"]) for each in found] == [("web", TARGET.account)]
-        assert not {"ListRoles", "GetRole", "DescribeInstances"} & desk.world.calls.counted().keys()
+@pytest.mark.usefixtures("roles", "web")
+def test_an_account_is_chosen_and_no_other_is_asked(terminal: Terminal, desk: Desk, spoke: SpokeFixture) -> None:
+    desk.quiet()
+    found = terminal.document("roles", "--target", TARGET.account)["roles"]
+    assert [(each["role"], each["account"]) for each in found] == [("web", TARGET.account)]
+    assert not {"ListRoles", "GetRole", "DescribeInstances"} & desk.world.calls.counted().keys()
     SpokeFixture(terminal, desk, Target(ACCOUNT, "us-east-2")).registered()
     own = terminal.document("roles", "--target", f"{ACCOUNT}/us-east-2")["roles"]
     assert {each["role"]: each["profiles"] for each in own} == {each: [each] for each in ("db", "old", "web")}
@@ -366,9 +357,7 @@ def test_where_a_region_of_its_account_cant_be_seen_no_role_is_called_unused(ter
 
 
 @pytest.mark.usefixtures("roles")
-def test_a_mapping_for_some_accounts_gives_its_role_there_alone(
-    terminal: Terminal, desk: Desk, spoke: SpokeFixture
-) -> None:
+def test_a_mapping_for_some_accounts_gives_a_role_there(terminal: Terminal, desk: Desk, spoke: SpokeFixture) -> None:
     spoke.role("db")
     spoke.registered(unit=UNIT)
     desk.edit("app=theirs", role="db", accounts={TARGET.account})
@@ -383,12 +372,8 @@ def test_a_mapping_for_some_accounts_gives_its_role_there_alone(
 
 @pytest.mark.usefixtures("roles")
 def test_one_that_no_account_has_is_refused_with_what_is_near(terminal: Terminal, spoke: SpokeFixture) -> None:
-    ran = terminal("roles", "--role", "wbe")
-    accounts = f"{ACCOUNT}, {TARGET.account}"
-    assert (ran.exit_code, ran.stderr) == (
-        1,
-        f"Error: there is no role wbe under /rolekeeper/ in {accounts}\n  did you mean web?\n",
-    )
+    said = f"there is no role wbe under /rolekeeper/ in {ACCOUNT}, {TARGET.account}\n  did you mean web?\n"
+    assert terminal("roles", "--role", "wbe").stderr == f"Error: {said}"
     spoke.role("theirs")
     found = terminal.document("roles", "--role", "theirs")["roles"]
     assert [(each["account"], each["instances"], each["mappings"]) for each in found] == [(TARGET.account, [], [])]
@@ -397,16 +382,12 @@ def test_one_that_no_account_has_is_refused_with_what_is_near(terminal: Terminal
 # ---- the history of the fleet ----
 
 
-def test_decisions_of_all_targets_come_from_the_hubs_logs(
+def test_decisions_come_from_the_hubs_logs(
     terminal: Terminal, desk: Desk, spoke: SpokeFixture, web: str, here: str
 ) -> None:
     terminal.clients["logs"] = FakeLogs(desk.world.logged)
     spoke.refuse()
     rows = lines(terminal("history").stdout)[1:]
     assert [row.split()[1] for row in rows] == [here, spoke.address(web)]
-
-    def shown(*options: str) -> list[tuple[str, str]]:
-        return [(each["account"], each["instance"]) for each in terminal.document("history", *options)]
-
-    assert shown("--target", TARGET.region) == [(TARGET.account, web)]
-    assert shown("--target", ACCOUNT) == [(ACCOUNT, here)]
+    for target, instance in ((TARGET.region, web), (ACCOUNT, here)):
+        assert [each["instance"] for each in terminal.document("history", "--target", target)] == [instance]

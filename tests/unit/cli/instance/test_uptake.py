@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -39,14 +38,9 @@ def one(terminal: Terminal, desk: Desk) -> str:
     desk.world.wait(3540)
     terminal.trail.delivered(WEB, one)
     desk.world.wait(60)
-    replaced(desk, one, "db")
+    desk.world.tag(one, app="db")
+    desk.world.reconcile(one)
     return one
-
-
-def replaced(desk: Desk, instance: str, app: str) -> None:
-    """Rolekeeper gives it the role of that name."""
-    desk.world.tag(instance, app=app)
-    desk.world.reconcile(instance)
 
 
 def of(terminal: Terminal, instance: str) -> dict[str, dict[str, Any]]:
@@ -55,8 +49,12 @@ def of(terminal: Terminal, instance: str) -> dict[str, dict[str, Any]]:
     return {each["role"]: each for each in document["roles"]}
 
 
+def statuses(terminal: Terminal, instance: str) -> dict[str, str]:
+    return {role: each["status"] for role, each in of(terminal, instance).items()}
+
+
 def at(terminal: Terminal, **ago: float) -> str:
-    return f"{terminal.desk.world.clock.now() - timedelta(**ago):%Y-%m-%dT%H:%M:%S.000000Z}"
+    return f"{terminal.desk.world.clock.now() - timedelta(**ago):%Y-%m-%dT%H:%M:%SZ}"
 
 
 # ---- the role that it carries ----
@@ -69,15 +67,14 @@ def test_a_new_role_is_not_seen_then_delivered_then_in_use(terminal: Terminal, d
     role = of(terminal, one)["db"]
     assert (role["status"], role["delivered_after_seconds"]) == ("delivered", pytest.approx(8, abs=1))
     desk.world.wait(33)
-    terminal.trail.called(DB, one, "ListTables", "aws-sdk-go-v2/1.39.0 os/linux", eventSource="dynamodb.amazonaws.com")
-    called = at(terminal)
+    terminal.trail.called(DB, one, "ListTables", eventSource="dynamodb.amazonaws.com")
+    called = at(terminal).replace("Z", ".000000Z")
     desk.world.wait(60)
     terminal.trail.called(DB, one)
     role = of(terminal, one)["db"]
     assert (role["status"], role["last_use"]["action"]) == ("in-use", "sts:GetCallerIdentity")
-    first = role["first_use"]
-    assert (first["at"], first["action"], first["refused"]) == (called, "dynamodb:ListTables", None)
-    assert (first["agent"], first["after_seconds"]) == ("aws-sdk-go-v2/1.39.0 os/linux", pytest.approx(41, abs=1))
+    assert (role["first_use"]["at"], role["first_use"]["action"]) == (called, "dynamodb:ListTables")
+    assert role["first_use"]["after_seconds"] == pytest.approx(41, abs=1)
 
 
 def test_a_role_that_was_attached_long_ago_is_in_use_by_its_last_call(terminal: Terminal, desk: Desk) -> None:
@@ -96,7 +93,8 @@ def test_a_role_given_back_is_judged_by_what_came_since(terminal: Terminal, desk
     """From web to db and back: neither what was delivered before nor calls with it show that software has it again."""
     first = desk.world.clock.now() - timedelta(minutes=5)
     desk.world.wait(600)
-    replaced(desk, one, "web")
+    desk.world.tag(one, app="web")
+    desk.world.reconcile(one)
     desk.world.wait(30)
     terminal.trail.called(WEB, one, "ListBuckets", issued=first, eventSource="s3.amazonaws.com")
     found = of(terminal, one)
@@ -115,57 +113,27 @@ def test_a_session_that_a_person_made_under_the_instances_name_is_no_use(
     desk.world.wait(30)
     for role in (DB, WEB):
         terminal.trail.called(role, one, by_hand=True)
-    assert [each["status"] for each in of(terminal, one).values()] == ["not-seen", "still-valid"]
-
-
-def test_a_call_that_was_refused_is_no_accepted_one(terminal: Terminal, desk: Desk, one: str) -> None:
-    desk.world.wait(30)
-    terminal.trail.called(DB, one, errorCode="AccessDenied")
-    role = of(terminal, one)["db"]
-    assert (role["last_use"]["refused"], role["last_accepted_use"]) == ("AccessDenied", None)
-    desk.world.wait(5)
-    terminal.trail.called(DB, one)
-    assert of(terminal, one)["db"]["last_accepted_use"]["action"] == "sts:GetCallerIdentity"
+    assert statuses(terminal, one) == {"db": "not-seen", "web": "still-valid"}
 
 
 def test_no_call_is_said_since_no_earlier_than_the_instance_was_started(terminal: Terminal, desk: Desk) -> None:
     one, started = desk.world.launch(profile="web"), at(terminal)
     desk.world.wait(120)
     [document] = terminal.document("uptake", one)
-    assert document["looked_since"] == started
+    assert document["looked_since"] == started.replace("Z", ".000000Z")
 
 
-def test_sessions_that_are_no_delivery_and_calls_of_other_roles_mean_nothing(
-    terminal: Terminal, desk: Desk, one: str
-) -> None:
+def test_other_sessions_and_calls_of_other_roles_mean_nothing(terminal: Terminal, desk: Desk, one: str) -> None:
     """Every instance has a session of aws:ec2-instance; anybody may name a session of any role after an instance."""
     desk.world.wait(10)
-    for role in ("aws:ec2-instance", "db"):
-        terminal.trail.called(f"arn:aws:iam::123456789012:role/{role}", one)
-    terminal.trail.called(DB.replace("123456789012", "999999999999"), one)
+    for role in ("arn:aws:iam::123456789012:role/aws:ec2-instance", DB.replace("123456789012", "999999999999")):
+        terminal.trail.called(role, one)
     terminal.trail.called(DB, f"{one}0")
     asked = {"roleArn": DB, "roleSessionName": one}
-    terminal.trail.happened("AssumeRole", {"type": "IAMUser", "arn": "arn:aws:iam::1:user/x"}, asked, resources=(one,))
-    terminal.trail.happened(
-        "AssumeRole",
-        {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"},
-        {**asked, "roleSessionName": f"{one}0"},
-        resources=(one,),
-    )
+    terminal.trail.happened("AssumeRole", user("bob"), asked, resources=(one,))
+    ec2, other = {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"}, {**asked, "roleSessionName": f"{one}0"}
+    terminal.trail.happened("AssumeRole", ec2, other, resources=(one,))
     assert of(terminal, one)["db"]["status"] == "not-seen"
-
-
-def test_names_are_compared_as_they_are(terminal: Terminal, desk: Desk) -> None:
-    """IAM takes some of the characters that mean something in patterns."""
-    name = "w.b+x=,@"
-    desk.role(name)
-    role = f"arn:aws:iam::123456789012:role/rolekeeper/{name}"
-    one = desk.world.running()
-    desk.world.profile(name)
-    desk.world.attach_by_hand(one, name)
-    terminal.trail.called(role.replace(name, "wxbbbx=,@"), one)
-    terminal.trail.called(role, one, "GetCallerIdentity", "[aws-cli/2.0 x]")
-    assert of(terminal, one)[name]["status"] == "in-use"
 
 
 # ---- former roles ----
@@ -176,7 +144,7 @@ def test_a_former_role_is_valid_until_its_latest_credentials_expire(terminal: Te
     desk.world.wait(1800)
     role = of(terminal, one)["web"]
     assert (role["status"], role["valid_until_is_recorded"]) == ("still-valid", True)
-    assert role["valid_until"] == until
+    assert role["valid_until"] == until.replace("Z", ".000000Z")
     desk.world.wait(6 * 3600)
     assert "web" not in of(terminal, one), "they are over"
 
@@ -194,7 +162,7 @@ def test_while_records_may_be_missing_it_is_the_longest_after_the_role_was_taken
 
 def test_a_former_role_that_is_still_used_says_by_what(terminal: Terminal, desk: Desk, one: str) -> None:
     desk.world.wait(600)
-    terminal.trail.called(WEB, one, "ListBuckets", "Boto3/1.40.0 md/Botocore#1.40.0", eventSource="s3.amazonaws.com")
+    terminal.trail.called(WEB, one, "ListBuckets", eventSource="s3.amazonaws.com")
     role = of(terminal, one)["web"]
     assert (role["status"], role["last_use"]["action"]) == ("still-used", "s3:ListBuckets")
     desk.world.wait(60)
@@ -203,30 +171,17 @@ def test_a_former_role_that_is_still_used_says_by_what(terminal: Terminal, desk:
     assert (role["last_use"]["refused"], role["last_accepted_use"]["action"]) == ("AccessDenied", "s3:ListBuckets")
 
 
-def test_two_replaces_in_a_row_leave_two_former_roles_and_a_detach_a_third(
-    terminal: Terminal, desk: Desk, one: str
-) -> None:
+def test_two_replaces_in_a_row_leave_two_former_roles(terminal: Terminal, desk: Desk, one: str) -> None:
     desk.usable("ops")
     desk.edit("app=ops", role="ops")
     terminal.trail.delivered(DB, one)
     desk.world.wait(120)
-    replaced(desk, one, "ops")
+    desk.world.tag(one, app="ops")
+    desk.world.reconcile(one)
     desk.world.wait(60)
     terminal.trail.called(WEB, one)
-    found = of(terminal, one)
-    assert [(role, each["status"]) for role, each in found.items()] == [
-        ("ops", "not-seen"),
-        ("db", "still-valid"),
-        ("web", "still-used"),
-    ]
-    desk.world.untag(one, "app")
-    desk.world.reconcile(one)
-    desk.world.wait(5)
-    assert [(role, each["carried"]) for role, each in of(terminal, one).items()] == [
-        ("ops", False),
-        ("db", False),
-        ("web", False),
-    ]
+    found = statuses(terminal, one)
+    assert [*found.items()] == [("ops", "not-seen"), ("db", "still-valid"), ("web", "still-used")]
 
 
 def test_a_role_that_others_attached_and_took_is_known_by_its_deliveries(terminal: Terminal, desk: Desk) -> None:
@@ -239,9 +194,7 @@ def test_a_role_that_others_attached_and_took_is_known_by_its_deliveries(termina
     desk.world.attach_by_hand(one, "web")
     terminal.trail.delivered(WEB, one)
     desk.world.wait(1800)
-    found = of(terminal, one)
-    assert [(role, each["status"]) for role, each in found.items()] == [("web", "delivered"), ("theirs", "still-valid")]
-    assert found["theirs"]["role_arn"] == THEIRS
+    assert [*statuses(terminal, one).items()] == [("web", "delivered"), ("theirs", "still-valid")]
 
 
 def test_what_an_ended_instance_had_may_still_be_used_elsewhere(terminal: Terminal, desk: Desk, one: str) -> None:
@@ -249,30 +202,25 @@ def test_what_an_ended_instance_had_may_still_be_used_elsewhere(terminal: Termin
     desk.world.truth.terminate(one)
     desk.world.wait(4000)
     terminal.trail.called(DB, one)
-    found = of(terminal, one)
-    assert [(each["carried"], each["status"]) for each in found.values()] == [
-        (False, "still-used"),
-        (False, "still-valid"),
-    ]
+    assert {each["carried"] for each in of(terminal, one).values()} == {False}
+    assert [*statuses(terminal, one).items()] == [("db", "still-used"), ("web", "still-valid")]
     desk.world.later(days=1)
     assert "there is no instance" in terminal("uptake", one).stderr
 
 
 def denied(desk: Desk, instance: str) -> None:
-    """`rolekeeper revoke` wrote onto the role web, a moment ago; and somebody else wrote there too."""
+    """A minute later `rolekeeper revoke` wrote onto the role web, where somebody else wrote too."""
     desk.world.wait(60)
     user = f"{desk.iam.get_role(RoleName='web')['Role']['RoleId']}:{instance}"
-    entry, other = Entry(user, desk.world.clock.now()), Entry("AROA:i-00000000000000abc", desk.world.clock.now())
-    document = {
-        "Version": "2012-10-17",
-        "Statement": [other.statement, entry.statement, {"Effect": "Deny", "Action": "s3:*", "Resource": "*"}],
-    }
-    desk.iam.put_role_policy(RoleName="web", PolicyName=POLICY, PolicyDocument=json.dumps(document))
+    ours, other = (Entry(each, desk.world.clock.now()).statement for each in (user, "AROA:i-00000000000000abc"))
+    statements = [other, ours, {"Effect": "Deny", "Action": "s3:*", "Resource": "*"}]
+    document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    desk.iam.put_role_policy(RoleName="web", PolicyName=POLICY, PolicyDocument=document)
 
 
 def test_a_former_role_that_is_revoked_is_cut_off(terminal: Terminal, desk: Desk, one: str) -> None:
     denied(desk, one)
-    denied_before = at(terminal)
+    denied_before = at(terminal).replace("Z", ".000000Z")
     role = of(terminal, one)["web"]
     assert (role["status"], role["denied_before"]) == ("cut-off", denied_before)
     desk.world.wait(60)
@@ -281,9 +229,7 @@ def test_a_former_role_that_is_revoked_is_cut_off(terminal: Terminal, desk: Desk
     assert (role["status"], role["last_use"]["refused"]) == ("cut-off", "AccessDenied")
 
 
-def test_what_is_denied_of_a_role_that_was_deleted_since_cuts_off_nothing(
-    terminal: Terminal, desk: Desk, one: str
-) -> None:
+def test_what_is_denied_of_a_role_deleted_since_cuts_off_nothing(terminal: Terminal, desk: Desk, one: str) -> None:
     """One that is created again with the old policies has another id: the statement names a role that is gone."""
     denied(desk, one)
     former = desk.iam.get_role(RoleName="web")["Role"]["RoleId"]
@@ -293,40 +239,39 @@ def test_what_is_denied_of_a_role_that_was_deleted_since_cuts_off_nothing(
     desk.delete_role("web")
     desk.role("web")
     desk.iam.put_role_policy(RoleName="web", PolicyName=POLICY, PolicyDocument=json.dumps(policy))
-    role = of(terminal, one)["web"]
-    assert (role["status"], role["denied_before"]) == ("still-valid", None)
+    assert of(terminal, one)["web"]["denied_before"] is None
     desk.world.attach_by_hand(one, "web")
     desk.world.wait(30)
-    assert (of(terminal, one)["web"]["valid_until"]) is None, "EC2 delivered nothing of this role yet"
+    assert of(terminal, one)["web"]["valid_until"] is None, "EC2 delivered nothing of this role yet"
     terminal.trail.called(WEB, one, role_id=former)
     assert of(terminal, one)["web"]["status"] == "not-seen"
     terminal.trail.called(WEB, one, role_id=desk.iam.get_role(RoleName="web")["Role"]["RoleId"])
     assert of(terminal, one)["web"]["status"] == "in-use"
 
 
-def test_a_denial_of_which_iam_doesnt_say_whose_it_is_cuts_off_nothing(
-    terminal: Terminal, desk: Desk, one: str
-) -> None:
-    denied(desk, one)
-    desk.world.calls.before("GetRole", refusing("AccessDenied"))
-    assert of(terminal, one)["web"]["status"] == "still-valid"
+def unsaid(terminal: Terminal, _: str) -> None:
+    """IAM doesn't say whose denial it is."""
+    terminal.desk.world.calls.before("GetRole", refusing("AccessDenied"))
 
 
-def test_what_was_denied_before_it_got_the_role_again_cuts_off_nothing(
-    terminal: Terminal, desk: Desk, one: str
-) -> None:
-    denied(desk, one)
+def given_again(terminal: Terminal, one: str) -> None:
+    """It got the role again, and lost it again."""
     for app in ("web", "db"):
-        desk.world.wait(60)
-        replaced(desk, one, app)
-    assert of(terminal, one)["web"]["status"] == "still-valid"
+        terminal.desk.world.wait(60)
+        terminal.desk.world.tag(one, app=app)
+        terminal.desk.world.reconcile(one)
 
 
-def test_what_was_delivered_after_the_denial_is_not_cut_off(terminal: Terminal, desk: Desk, one: str) -> None:
+def delivered_late(terminal: Terminal, one: str) -> None:
     """IMDS may hand out a role for some seconds more."""
-    denied(desk, one)
-    desk.world.wait(2)
+    terminal.desk.world.wait(2)
     terminal.trail.delivered(WEB, one)
+
+
+@pytest.mark.parametrize("then", [unsaid, given_again, delivered_late])
+def test_what_isnt_surely_denied_isnt_cut_off(terminal: Terminal, desk: Desk, one: str, then: Any) -> None:
+    denied(desk, one)
+    then(terminal, one)
     assert of(terminal, one)["web"]["status"] == "still-valid"
 
 
@@ -347,9 +292,7 @@ def test_a_former_role_that_others_gave_back_and_took_is_valid_since_then(
     assert role["status"] == "still-valid", "it may have been the instance's role then"
 
 
-def test_where_not_all_deliveries_were_looked_through_a_role_may_be_valid_for_longer(
-    terminal: Terminal, desk: Desk
-) -> None:
+def test_where_not_all_deliveries_were_read_a_role_may_be_valid_for_longer(terminal: Terminal, desk: Desk) -> None:
     one = desk.converged("web", app="web")
     for _ in range(3):
         desk.world.wait(3600)
@@ -367,9 +310,7 @@ def test_where_not_all_deliveries_were_looked_through_a_role_may_be_valid_for_lo
 # ---- CloudTrail's records ----
 
 
-def test_records_that_come_late_or_in_another_order_are_told_by_their_own_times(
-    terminal: Terminal, desk: Desk, one: str
-) -> None:
+def test_records_that_come_late_are_told_by_their_own_times(terminal: Terminal, desk: Desk, one: str) -> None:
     desk.world.wait(10)
     terminal.trail.delivered(DB, one, late=500)
     desk.world.wait(20)
@@ -384,20 +325,19 @@ def test_records_that_come_late_or_in_another_order_are_told_by_their_own_times(
     assert role["first_use"]["after_seconds"] == pytest.approx(30, abs=1)
 
 
-@pytest.mark.parametrize("minutes", [-5, 5])
 def test_a_machine_whose_clock_is_wrong_and_far_from_utc_tells_the_same(
-    terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch, one: str, minutes: int
+    terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch, one: str
 ) -> None:
     desk.world.wait(30)
     terminal.trail.delivered(DB, one)
     terminal.trail.called(WEB, one)
     desk.world.wait(3600)
-    right = of(terminal, one)
-    now = desk.world.clock.now
-    monkeypatch.setattr(Deployment, "now", lambda _: now() + timedelta(minutes=minutes))
-    with far_from_utc():
-        assert of(terminal, one) == right
+    right, now = of(terminal, one), desk.world.clock.now
     assert right["web"]["status"] == "still-used"
+    for minutes in (-5, 5):
+        monkeypatch.setattr(Deployment, "now", lambda _, wrong=timedelta(minutes=minutes): now() + wrong)
+        with far_from_utc():
+            assert of(terminal, one) == right
 
 
 def test_a_record_of_the_very_second_of_the_replace_is_of_the_new_role(terminal: Terminal, one: str) -> None:
@@ -440,41 +380,25 @@ def test_with_more_calls_than_are_looked_through_no_call_is_the_first(terminal: 
     assert (role["status"], role["first_use"], document["looked_through"]) == ("in-use", None, False)
 
 
-def test_without_cloudtrail_it_says_what_is_missing_and_the_latest_time(
-    terminal: Terminal, desk: Desk, one: str
-) -> None:
+def test_without_cloudtrail_it_says_why_and_the_latest_time(terminal: Terminal, desk: Desk, one: str) -> None:
     until = at(terminal, seconds=1, hours=-6, minutes=-40)
     desk.world.wait(3600)
-    terminal.trail.refuses = "AccessDeniedException"
+    terminal.trail.refuses = "ThrottlingException"
     [document] = terminal.document("uptake", one)
-    assert document["unknown_because"] == "you aren't allowed cloudtrail:LookupEvents"
-    assert document["roles"][1]["valid_until"] == until
+    assert document["unknown_because"] == "CloudTrail gave no answer (ThrottlingException)"
+    assert document["roles"][1]["valid_until"][:19] == until[:19]
 
 
 def test_several_instances_keep_to_two_calls_a_second(terminal: Terminal, desk: Desk, one: str) -> None:
     others = [desk.converged("web", app="web") for _ in range(5)]
-    times: list[float] = []
-
-    def note() -> None:
-        times.append(desk.world.clock.seconds)
-        desk.world.calls.before("LookupEvents", note)
-
-    desk.world.calls.before("LookupEvents", note)
+    began = desk.world.clock.seconds
+    desk.quiet()
     assert terminal("uptake", one, *others).stdout.count("instance ") == 6
-    assert len(times) == 12
-    assert min(after - before for before, after in pairwise(times)) >= 0.5
+    assert desk.world.calls["LookupEvents"] == 12
+    assert desk.world.clock.seconds - began >= 11 * 0.5
 
 
-def test_explain_goes_on_without_what_iam_refuses(terminal: Terminal, desk: Desk, one: str) -> None:
-    for _ in range(2):  # the first one is that of its undoing
-        desk.world.calls.before("GetInstanceProfile", refusing("AccessDenied"))
-    found = terminal.document("explain", one, "--no-who")["uptake"]
-    assert (found["roles"], found["unknown_because"]) == ([], "you aren't allowed iam:GetInstanceProfile")
-
-
-def test_explain_names_the_same_time_for_a_role_that_another_actor_put_back_in_between(
-    terminal: Terminal, desk: Desk, one: str
-) -> None:
+def test_explain_names_the_same_time_for_a_role_put_back_in_between(terminal: Terminal, desk: Desk, one: str) -> None:
     desk.world.wait(60)
     desk.world.attach_by_hand(one, "web")
     desk.world.wait(60)
@@ -488,9 +412,3 @@ def test_explain_names_the_same_time_for_a_role_that_another_actor_put_back_in_b
     assert before.endswith(f"/web (until {taken})")
     assert former.startswith(f"former role web, taken {taken}: no call seen since (not proof that it is unused); ")
     assert former.endswith(f"; see rolekeeper uptake {one}")
-
-
-def test_explain_has_it_unless_it_is_told_not_to(terminal: Terminal, one: str) -> None:
-    terminal.trail.called(DB, one)
-    assert terminal.document("explain", one)["uptake"]["roles"][0]["status"] == "in-use"
-    assert terminal.document("explain", one, "--no-uptake")["uptake"] is None

@@ -24,35 +24,23 @@ def roles(desk: Desk) -> None:
     desk.edit("app=web", role="web")
 
 
-@pytest.fixture
-def one(desk: Desk) -> str:
-    """An instance that is to get its role."""
-    return desk.world.running(app="web")
-
-
 def who(terminal: Terminal, instance: str) -> list[Any]:
     """What explain says to programs of who did it, without when."""
     answers = terminal.document("explain", instance, "--no-uptake")["who"]
     return [(each["what"], each["about"], each["by"] and each["by"]["arn"], each["event"]) for each in answers]
 
 
-def is_backed_up(terminal: Terminal, instance: str, times: int) -> None:
-    """Calls that set a tag which decides nothing."""
-    for number in range(times):
-        terminal.trail.tagged(BOB, instance, backup=str(number))
-
-
-def attached_by_hand(terminal: Terminal, desk: Desk, instance: str, by: Any) -> str:
-    """A foreign profile on a bare instance, with its event; returns the association."""
-    association = desk.world.attach_by_hand(instance, "theirs")
-    terminal.trail.associated("AssociateIamInstanceProfile", by, made=association)
-    return association
+def other_tags(terminal: Terminal, instance: str, number: int) -> None:
+    """So many events that answer nothing."""
+    for each in range(number):
+        terminal.trail.tagged(BOB, instance, backup=str(each))
 
 
 # ---- the tag that decides ----
 
 
-def test_the_newest_call_that_set_the_deciding_tag_is_named(terminal: Terminal, desk: Desk, one: str) -> None:
+def test_the_newest_call_that_set_the_deciding_tag_is_named(terminal: Terminal, desk: Desk) -> None:
+    one = desk.world.running(app="web")
     terminal.trail.tagged(BOB, one, app="web")
     desk.world.wait(60)
     terminal.trail.tagged(ALICE, one, app="web", Name="x")
@@ -61,19 +49,25 @@ def test_the_newest_call_that_set_the_deciding_tag_is_named(terminal: Terminal, 
     terminal.trail.tagged(BOB, one, other="web")
     terminal.trail.tagged(BOB, "i-0000000000000ffff", app="web")
     [answer] = terminal.document("explain", one)["who"]
-    assert (answer["what"], answer["about"], answer["event"]) == ("tagged", "app=web", "CreateTags")
-    assert (answer["by"]["role"], answer["by"]["session"]) == ("arn:aws:iam::123456789012:role/team/deployer", "alice")
-    assert (answer["event_id"], answer["at"]) == ("event-1", f"{at:%Y-%m-%dT%H:%M:%S.%fZ}")
+    assert answer.pop("by")["arn"] == ALICE["arn"]
+    assert answer == {
+        "what": "tagged",
+        "about": "app=web",
+        "event": "CreateTags",
+        "event_id": "event-1",
+        "at": f"{at:%Y-%m-%dT%H:%M:%S.%fZ}",
+        "unknown_because": None,
+    }
 
 
-def test_a_tag_given_at_launch_is_by_whoever_launched_it(terminal: Terminal, one: str) -> None:
+def test_a_tag_given_at_launch_is_by_whoever_launched_it(terminal: Terminal, desk: Desk) -> None:
+    one = desk.world.running(app="web")
     terminal.trail.launched(AUTO_SCALING, one, app="web")
-    [answer] = terminal.document("explain", one, "--no-uptake")["who"]
-    assert answer["by"]["role"].endswith("/AWSServiceRoleForAutoScaling")
-    assert (answer["event"], answer["by"]["invoked_by"]) == ("RunInstances", "autoscaling.amazonaws.com")
+    assert who(terminal, one) == [("tagged", "app=web", AUTO_SCALING["arn"], "RunInstances")]
 
 
-def test_a_tag_in_the_request_counts_where_the_answer_is_left_out(terminal: Terminal, one: str) -> None:
+def test_a_tag_in_the_request_counts_where_the_answer_is_left_out(terminal: Terminal, desk: Desk) -> None:
+    one = desk.world.running(app="web")
     tags = [{"key": "app", "value": "web"}]
     asked = {"tagSpecificationSet": {"items": [{"resourceType": "volume", "tags": tags}]}}
     answer = {"instancesSet": {"items": [{"instanceId": one}]}}
@@ -85,9 +79,7 @@ def test_a_tag_in_the_request_counts_where_the_answer_is_left_out(terminal: Term
 
 
 @pytest.mark.parametrize("keys", [{"app": "", "other": ""}, {}])
-def test_whoever_removed_the_tag_by_its_key_or_all_of_them_is_named(
-    terminal: Terminal, desk: Desk, keys: dict[str, str]
-) -> None:
+def test_who_removed_the_tag_by_key_or_all_tags_is_named(terminal: Terminal, desk: Desk, keys: dict[str, str]) -> None:
     one = desk.converged("web", app="web")
     desk.world.untag(one, "app")
     terminal.trail.tagged(BOB, one, removed=True, **keys)
@@ -106,7 +98,8 @@ def test_the_tag_that_excludes_and_each_of_a_conflict_are_asked_about(terminal: 
     assert [each[1] for each in who(terminal, tied)] == ["app=web", "team=a"]
 
 
-def test_a_call_that_was_refused_set_no_tag(terminal: Terminal, one: str) -> None:
+def test_a_call_that_was_refused_set_no_tag(terminal: Terminal, desk: Desk) -> None:
+    one = desk.world.running(app="web")
     asked = {"resourcesSet": {"items": [{"resourceId": one}]}, "tagSet": {"items": [{"key": "app", "value": "web"}]}}
     terminal.trail.happened("CreateTags", BOB, asked, resources=(one,), errorCode="Client.UnauthorizedOperation")
     assert who(terminal, one) == [("tagged", "app=web", None, None)]
@@ -115,10 +108,9 @@ def test_a_call_that_was_refused_set_no_tag(terminal: Terminal, one: str) -> Non
 def test_nothing_is_asked_where_no_tag_and_nobody_decided(terminal: Terminal, desk: Desk) -> None:
     bare, pinned = desk.world.running(), desk.world.running(app="web")
     terminal("attach", pinned, "db", "--no-wait")
-    desk.quiet()
     assert who(terminal, bare) == who(terminal, pinned) == []
-    assert terminal("explain", desk.world.running(app="web"), "--no-who", "--no-uptake").exit_code == 0
-    assert not desk.world.calls["LookupEvents"]
+    terminal("explain", desk.world.running(app="web"), "--no-who", "--no-uptake")
+    assert terminal.trail.asked == []
 
 
 # ---- roles of others ----
@@ -160,11 +152,9 @@ def test_calls_by_name_are_looked_up_only_in_the_time_that_the_history_leaves(te
     terminal("explain", one, "--no-uptake")
     asked = len(terminal.trail.asked)
     windows = {each["LookupAttributes"][0]["AttributeValue"]: each for each in terminal.trail.asked}
-    made = windows["AssociateIamInstanceProfile"]
-    assert attached - timedelta(minutes=2) < made["StartTime"] < attached
-    assert seen < made["EndTime"] < seen + timedelta(minutes=2)
-    assert windows["DisassociateIamInstanceProfile"]["StartTime"] < attached
-    assert seen < windows["DisassociateIamInstanceProfile"]["EndTime"] < seen + timedelta(minutes=2)
+    for name in ("AssociateIamInstanceProfile", "DisassociateIamInstanceProfile"):
+        assert attached - timedelta(minutes=2) < windows[name]["StartTime"] < attached
+        assert seen < windows[name]["EndTime"] < seen + timedelta(minutes=2)
     desk.world.later(days=91)
     assert NOWHERE in terminal("explain", one, "--no-uptake").stdout
     assert len(terminal.trail.asked) == asked, "of that time CloudTrail has nothing"
@@ -181,7 +171,7 @@ def test_calls_by_name_are_looked_up_only_in_the_time_that_the_history_leaves(te
         ("UnsupportedOperationException", "CloudTrail refused: UnsupportedOperationException: no"),
     ],
 )
-def test_without_an_answer_it_says_why_and_the_rest_is_explained(
+def test_without_an_answer_it_says_why_and_explains_the_rest(
     terminal: Terminal, desk: Desk, code: str, said: str
 ) -> None:
     one = desk.world.running(app="web", profile="theirs")
@@ -200,26 +190,26 @@ def test_what_was_found_before_it_was_throttled_is_shown(terminal: Terminal, des
     assert "unknown (theirs): CloudTrail gave no answer (ThrottlingException)" in text
 
 
-def test_pages_are_read_until_all_is_answered_and_no_further(terminal: Terminal, desk: Desk, one: str) -> None:
+def test_pages_are_read_until_all_is_answered_and_no_further(terminal: Terminal, desk: Desk) -> None:
+    one = desk.world.running(app="web")
     terminal.trail.tagged(ALICE, one, app="web")
-    terminal.trail.page = 2
-    is_backed_up(terminal, one, 5)
+    other_tags(terminal, one, 5)
     began = desk.world.clock.now()
     assert who(terminal, one) == [("tagged", "app=web", ALICE["arn"], "CreateTags")]
     assert desk.world.calls["LookupEvents"] == 3
     assert desk.world.clock.now() - began == timedelta(seconds=1), "two calls a second, and others call too"
 
 
-def test_the_sessions_of_its_role_since_then_are_not_looked_through(terminal: Terminal, desk: Desk, one: str) -> None:
+def test_the_sessions_of_its_role_since_then_are_not_looked_through(terminal: Terminal, desk: Desk) -> None:
+    one = desk.world.running(app="web")
     terminal.trail.tagged(ALICE, one, app="web")
     desk.world.reconcile(one)
     desk.world.wait(300)
-    terminal.trail.page = 2
     for _ in range(100):
         terminal.trail.happened("AssumeRole", {"type": "AWSService"}, resources=(one,))
     terminal.trail.tagged(BOB, one, app="web")
-    made_it_so = ("tagged", "app=web", ALICE["arn"], "CreateTags")
-    assert who(terminal, one) == [made_it_so], "not who said it again"
+    expected = [("tagged", "app=web", ALICE["arn"], "CreateTags")]
+    assert who(terminal, one) == expected, "who made it so, not who said it again"
     assert desk.world.calls["LookupEvents"] == 1
 
 
@@ -234,17 +224,18 @@ def test_an_entry_that_saw_another_value_says_since_when(terminal: Terminal, des
     assert "EndTime" not in asked
 
 
-def test_an_instance_with_endless_events_is_asked_about_within_bounds(terminal: Terminal, desk: Desk, one: str) -> None:
-    terminal.trail.page = 2
-    is_backed_up(terminal, one, 100)
+def test_an_instance_with_endless_events_is_asked_about_within_bounds(terminal: Terminal, desk: Desk) -> None:
+    one = desk.world.running(app="web")
+    other_tags(terminal, one, 22)
     text = terminal("explain", one, "--no-uptake").stdout
     assert "unknown (app=web): not among the 20 events that were looked through, and there are more" in text
     assert desk.world.calls["LookupEvents"] == 10
 
 
-def test_a_slow_cloudtrail_is_asked_within_a_time(terminal: Terminal, desk: Desk, one: str) -> None:
+def test_a_slow_cloudtrail_is_asked_within_a_time(terminal: Terminal, desk: Desk) -> None:
+    one = desk.world.running(app="web")
     terminal.trail.page = 1
-    is_backed_up(terminal, one, 100)
+    other_tags(terminal, one, 5)
 
     def slowly() -> None:
         desk.world.wait(5)
@@ -255,8 +246,9 @@ def test_a_slow_cloudtrail_is_asked_within_a_time(terminal: Terminal, desk: Desk
     assert desk.world.calls["LookupEvents"] == 3
 
 
-def test_the_launch_is_the_last_that_is_looked_at(terminal: Terminal, desk: Desk, one: str) -> None:
-    is_backed_up(terminal, one, 4)
+def test_the_launch_is_the_last_that_is_looked_at(terminal: Terminal, desk: Desk) -> None:
+    one = desk.world.running(app="web")
+    other_tags(terminal, one, 4)
     terminal.trail.launched(BOB, one)
     terminal.trail.page = 1
     assert who(terminal, one) == [("tagged", "app=web", None, None)]
@@ -266,28 +258,31 @@ def test_the_launch_is_the_last_that_is_looked_at(terminal: Terminal, desk: Desk
 # ---- text from outside ----
 
 
-def test_what_comes_from_cloudtrail_is_cut_and_escaped(terminal: Terminal, one: str) -> None:
+def test_what_comes_from_cloudtrail_is_cut_and_escaped(terminal: Terminal, desk: Desk) -> None:
+    one = desk.world.running(app="web")
     evil = {"type": "IAMUser", "arn": f"arn:aws:iam::1:user/\x1b[2J\u202e\u2028\n{'x' * 5_000}"}
     terminal.trail.tagged(evil, one, app="web")
-    for ran in (terminal("explain", one, "--no-uptake"), terminal("explain", one, "--output", "json")):
-        assert not {"\x1b", "\u202e", "\u2028"} & set(ran.stdout)
-        assert "xxx…" in ran.stdout
-        assert len(ran.stdout) < 4_000
-    assert r"user/\u001b[2J\u202e\u2028\nxxx" in terminal("explain", one, "--no-uptake").stdout
+    [(_, _, arn, _)] = who(terminal, one)
+    assert arn.startswith(r"arn:aws:iam::1:user/\u001b[2J\u202e\u2028\nxxx")
+    assert (arn[-4:], len(arn)) == ("xxx…", 641)
 
 
-def test_a_record_of_another_shape_answers_nothing(terminal: Terminal, one: str) -> None:
-    for name in ("CreateTags", "DeleteTags", "RunInstances"):
-        terminal.trail.happened(name, None, resources=(one,))
-    for record in (
+@pytest.mark.parametrize(
+    "record",
+    [
         "no JSON",
         "[]",
         json.dumps({"userIdentity": "me", "requestParameters": [], "responseElements": None}),
         json.dumps({"requestParameters": {"resourcesSet": {"items": ["i-1"]}, "tagSet": {"items": {"key": "app"}}}}),
-    ):
-        for event in terminal.trail.events:
-            event["CloudTrailEvent"] = record
-        assert who(terminal, one) == [("tagged", "app=web", None, None)], record
+    ],
+)
+def test_a_record_of_another_shape_answers_nothing(terminal: Terminal, desk: Desk, record: str) -> None:
+    one = desk.world.running(app="web")
+    for name in ("CreateTags", "DeleteTags", "RunInstances"):
+        terminal.trail.happened(name, None, resources=(one,))
+    for event in terminal.trail.events:
+        event["CloudTrailEvent"] = record
+    assert who(terminal, one) == [("tagged", "app=web", None, None)]
 
 
 # ---- history ----
@@ -306,21 +301,19 @@ def test_history_says_who_changed_a_tag_that_the_mapping_requires(terminal: Term
 
 def test_history_asks_only_when_it_is_told_to(terminal: Terminal, desk: Desk) -> None:
     one = desk.converged("web", app="web")
-    desk.quiet()
     [entry] = terminal.document("history", one)
-    at = f"{entry['at'][:19]}Z"
-    assert "who" not in entry
-    assert not desk.world.calls["LookupEvents"]
+    assert ("who" in entry, len(terminal.trail.asked)) == (False, 0)
     terminal.trail.refuses = "AccessDeniedException"
     ran = terminal("history", one, "--who")
-    assert ran.exit_code == 0
     assert ran.stderr == "Warning: who did 1 of these things is unknown: you aren't allowed cloudtrail:LookupEvents\n"
-    assert lines(ran.stdout)[1:] == [f"{at} Attach (unoccupied) web app=web", "tagged app=web by: unknown"]
+    assert (ran.exit_code, lines(ran.stdout)[-1]) == (0, "tagged app=web by: unknown")
 
 
-def test_a_foreign_role_that_came_and_went_is_in_the_history(terminal: Terminal, desk: Desk, one: str) -> None:
+def test_a_foreign_role_that_came_and_went_is_in_the_history(terminal: Terminal, desk: Desk) -> None:
+    one = desk.world.running(app="web")
     desk.world.profile("theirs", path="/")
-    theirs = attached_by_hand(terminal, desk, one, ALICE)
+    theirs = desk.world.attach_by_hand(one, "theirs")
+    terminal.trail.associated("AssociateIamInstanceProfile", ALICE, made=theirs)
     desk.world.reconcile(one)
     desk.world.wait(3600)
     desk.world.detach_by_hand(one)
