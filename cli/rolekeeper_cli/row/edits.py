@@ -42,6 +42,7 @@ from rolekeeper_cli.shell.suggest import did_you_mean
 # ---- a column's value as text ----
 
 _BETWEEN = re.compile(r"[;,\s]+")
+_BETWEEN_ALARMS = re.compile(r"\s*[;,]\s*")  # their names may hold blanks
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 # A run of characters and backslash pairs up to a semicolon that stands for itself.
 _TAG = re.compile(r"(?:[^;\\]|\\.)+", re.DOTALL)
@@ -56,7 +57,8 @@ def from_text(column: Column, text: str) -> Attributes:
                 raise CellError(f"is {quote(text)}; write true or false")
             return {"BOOL": text.casefold() == "true"}
         case "SS":
-            return {"SS": [each for each in _BETWEEN.split(text) if each]}
+            between = _BETWEEN_ALARMS if column.name == "halt_on" else _BETWEEN
+            return {"SS": [each for each in between.split(text.strip()) if each]}
         case "M":
             return {"M": dict(_tags_of_text(text))}
     return {column.kind.type: text}

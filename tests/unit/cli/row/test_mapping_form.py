@@ -256,6 +256,7 @@ def test_every_value_is_read_back_as_it_was(spec: MappingSpec) -> None:
         ("accounts", "012345678901;210987654321", {"SS": ["012345678901", "210987654321"]}),
         ("accounts", "012345678901, 210987654321\n", {"SS": ["012345678901", "210987654321"]}),
         ("accounts", ";", {"SS": []}),
+        ("halt_on", " web errors; db, api\n", {"SS": ["web errors", "db", "api"]}),
         ("require_tags", "a=1; b= 2", {"M": {"a": {"S": "1"}, "b": {"S": "2"}}}),
         ("require_tags", "a\\=b=c=d;e=", {"M": {"a=b": {"S": "c=d"}, "e": {"S": ""}}}),
         ("require_tags", "a=b\\\\;c=d\\;e", {"M": {"a": {"S": "b\\"}, "c": {"S": "d;e"}}}),
