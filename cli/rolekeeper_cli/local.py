@@ -6,7 +6,7 @@ import gc
 
 import click
 
-from rolekeeper_cli.errors import ExitCode
+from rolekeeper_cli.errors import ExitCode, UsageError
 from rolekeeper_cli.lazily import lazily
 from rolekeeper_cli.progress import Silent
 from rolekeeper_cli.shell.command import command, deployment, prints
@@ -44,7 +44,8 @@ def console(page: str, port: int | None, *, writes: bool, no_browser: bool) -> N
     They act as you: with the same credentials as every command. Only the browser that opens the link is let in, and the
     link works once. The console runs until Ctrl-C, or until it wasn't used for 30 minutes.
     """
-    to = addresses.page_at(page)
+    if not site.has_page(to := addresses.page_at(page)):
+        raise UsageError(f"the console has no page at {to}", "give an instance, or the address of a page")
     made = site.Site(deployment(progress=Silent), writes=writes)
     made.fleet.ask()  # it is read while the server starts
     pages = site.application(made)

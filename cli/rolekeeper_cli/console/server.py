@@ -23,7 +23,7 @@ from rolekeeper_cli.console import connections, ports
 from rolekeeper_cli.console.guard import Guard, lasting
 from rolekeeper_cli.console.page import bare_page
 from rolekeeper_cli.console.site import Shared
-from rolekeeper_cli.errors import CommandError, UsageError
+from rolekeeper_cli.errors import CommandError
 from rolekeeper_cli.shell import terminal
 
 IDLE_SECONDS = 30 * 60.0
@@ -46,11 +46,9 @@ def serve(
     link is the one line on stdout.
 
     Raises:
-        CommandError: the port can't be used, AWS can't be asked, there is no stack, or no such page.
+        CommandError: the port can't be used, AWS can't be asked, or there is no stack.
         KeyboardInterrupt: on Ctrl-C, and on SIGTERM.
     """
-    if not has_page(to):
-        raise UsageError(f"the console has no page at {to}", "give an instance, or the address of a page")
     # Asked before it listens: what would keep every page from showing is said by the command.
     deployment = site.deployment
     _ = deployment.caller, deployment.stack

@@ -167,3 +167,4 @@ def test_a_page_that_isnt_there_is_said_before_it_listens(terminal: Terminal, ty
     ran = terminal("console", "--no-browser", "--open", typed)
     assert (ran.exit_code, ran.stdout) == (ExitCode.USAGE, "")
     assert "give an instance, or the address of a page" in ran.stderr
+    assert not terminal.desk.world.calls.made
