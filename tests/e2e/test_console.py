@@ -8,8 +8,6 @@ import pytest
 from playwright.sync_api import Browser, Error, StorageState, expect
 
 from fixtures.browser import ConsoleProcess, Visitor, needs_chromium, visitor
-from rolekeeper.storage import layout
-from rolekeeper.storage.state import Store
 from rolekeeper_local.account import EmulatedAccount
 from support.waiting import eventually
 
@@ -162,32 +160,7 @@ def test_many_instances_are_chosen_and_tagged_with_one_plan(
     eventually(lambda: all(deployed.carries(each, READ) for each in both))
 
 
-def test_the_keyboard_alone_leads_from_the_fleet_to_a_pause_and_back(
-    person: Visitor, deployed: EmulatedAccount
-) -> None:
-    person.goes("/")
-    keyboard = person.page.keyboard
-    keyboard.press("Tab")
-    expect(person.page.get_by_role("link", name="Skip to the content")).to_be_focused()
-    tabs_to(person, "Settings")
-    keyboard.press("Enter")
-    person.arrives("**/settings")
-    tabs_to(person, "Why pause")
-    keyboard.type("by the keyboard")
-    keyboard.press("Enter")
-    person.arrives("**/settings/switch?**")
-    tabs_to(person, "Pause Rolekeeper")
-    keyboard.press("Enter")
-    person.arrives("**/settings?**")
-    person.sees("Rolekeeper is paused")
-    assert control(deployed)["reason"] == "by the keyboard"
-    tabs_to(person, "Resume")
-    keyboard.press("Enter")
-    person.arrives("**/settings/switch?**")
-    tabs_to(person, "Resume Rolekeeper")
-    keyboard.press("Enter")
-    person.sees("Rolekeeper is resumed")
-    assert control(deployed)["paused"] is False
+# ---- search, and keys ----
 
 
 def test_the_search_completes_its_last_word(person: Visitor, launch: Launch) -> None:
@@ -198,29 +171,6 @@ def test_the_search_completes_its_last_word(person: Visitor, launch: Launch) -> 
     options = "Array.from(document.getElementById('q').list.options, each => each.value)"
     found: list[str] = eventually(lambda: person.page.evaluate(options))
     assert all(each.startswith("cho ") for each in found)
-
-
-def tabs_to(person: Visitor, name: str) -> None:
-    """Press Tab until a link, button or field of this name has the focus, and is seen to have it."""
-    for _ in range(40):
-        person.page.keyboard.press("Tab")
-        focused = person.page.evaluate(
-            "(e => ({name: e.labels?.[0]?.innerText ?? e.innerText, outline: getComputedStyle(e).outlineStyle}))"
-            "(document.activeElement)"
-        )
-        if str(focused["name"]).strip() == name:
-            assert focused["outline"] != "none", f"nobody sees that {name} has the focus"
-            return
-    raise AssertionError(f"Tab never leads to {name}")
-
-
-def control(world: EmulatedAccount) -> dict[str, object]:
-    """The switches, as the state table has them."""
-    store = Store(world.dynamodb, world.state_table)
-    return dict(store.get([layout.CONTROL])[layout.CONTROL])
-
-
-# ---- search, and keys ----
 
 
 def test_a_person_finds_an_instance_by_keys_alone(person: Visitor, launch: Launch) -> None:

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 import pytest
-from botocore.exceptions import ClientError
 from playwright.sync_api import Browser, StorageState, expect
 
 from fixtures.browser import NARROW, WIDE, ConsoleProcess, Visitor, axe_is_there, needs_chromium, visitor
 from rolekeeper_local.account import EmulatedAccount
+from support.new_profiles import launch_with
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, needs_chromium]
@@ -94,20 +94,6 @@ def pages(deployed: EmulatedAccount) -> Iterator[Pages]:
     deployed.iam.remove_role_from_instance_profile(InstanceProfileName=LONG_ROLE, RoleName=LONG_ROLE)
     deployed.iam.delete_instance_profile(InstanceProfileName=LONG_ROLE)
     deployed.iam.delete_role(RoleName=LONG_ROLE)
-
-
-def launch_with(world: EmulatedAccount, name: str, profile: str, **tags: str) -> str:
-    """Launch an instance with a profile, once EC2 knows that; its id."""
-
-    def launched() -> str:
-        try:
-            return world.launch(name, profile=profile, **tags)
-        except ClientError as error:
-            if "Invalid IAM Instance Profile name" not in str(error):
-                raise
-            return ""
-
-    return eventually(launched)
 
 
 def _templates(deployed: EmulatedAccount) -> list[str]:

@@ -104,6 +104,8 @@ def test_what_a_pull_request_showed_is_published_once_it_is_merged(team: Team, d
     instance = deployed.launch("orders-1", orders="api")
     eventually(lambda: deployed.state(instance) == "running")
     team.rows.write_text(team.rows.read_text() + ROW.format("api", "orders-web"))
+    # A module beside the mappings would run with the pipeline's credentials.
+    (team.clone.folder / "yaml.py").write_text("raise SystemExit('a stranger runs code here')")
     reviewed = team.proposes("api")
     assert reviewed.code == 0, reviewed.log
     assert "`orders=api`" in team.comment
@@ -116,22 +118,9 @@ def test_what_a_pull_request_showed_is_published_once_it_is_merged(team: Team, d
     assert (shown.profile, shown.state) == ("orders-web", "associated")
 
 
-def test_a_bad_row_fails_the_review_which_says_what_to_do(team: Team, deployed: EmulatedAccount) -> None:
-    team.rows.write_text(team.rows.read_text().replace("orders-batch", "orders-bacth"))
-    # A module beside the mappings would run with the pipeline's credentials.
-    (team.clone.folder / "yaml.py").write_text("raise SystemExit('a stranger runs code here')")
-    reviewed = team.proposes("bad")
-    team.clone.leave()
-    assert reviewed.code == 3, reviewed.log
-    assert "orders-batch" in team.comment.partition("did you mean")[2]
-    assert deployed.mapping("orders", "batch")["role"] == "orders-batch"
-
-
 def test_a_night_finds_what_was_changed_by_hand(team: Team, deployed: EmulatedAccount, rolekeeper: Command) -> None:
     instance = deployed.launch("orders-2", orders="web")
     shown = eventually(lambda: deployed.carries(instance, "orders-web"))
-    calm = team.night()
-    assert calm.code == 0, calm.log
     deployed.set_column("orders", "batch", "description", "by hand")
     rolekeeper("pause")
     deployed.ec2.disassociate_iam_instance_profile(AssociationId=shown.association_id)

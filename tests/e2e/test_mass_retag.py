@@ -26,7 +26,7 @@ from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
-INSTANCES = int(os.environ.get("ROLEKEEPER_RETAGGED") or 150)
+INSTANCES = int(os.environ.get("ROLEKEEPER_RETAGGED") or 60)
 # What 1,000 take, on a slow machine that does much else at the same time.
 SECONDS = 300 + INSTANCES * 0.6
 TAG, ROLES = "serves", ("front", "back")

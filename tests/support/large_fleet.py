@@ -115,11 +115,11 @@ def swept(size: int, *, tagged: int = 10) -> Ran:
         return Ran(seen, queue.sent, queue.last, runs, ec2.pages, took, peak_mb(), world.clock.seconds - at)
 
 
-def fanned_out(size: int, *, tagged: int = 1) -> Ran:
-    """Have the instances of one mapping sent, from a fleet of which every `tagged`th carries its tag."""
+def fanned_out(size: int) -> Ran:
+    """Have the instances of one mapping sent, from a fleet of which each carries its tag."""
     with new_account() as world:
         world.large_pages()
-        ec2, queue, clients = _made(world, size, tagged)
+        ec2, queue, clients = _made(world, size, tagged=1)
         began = time.monotonic()
         done, runs = FanOut.to(mapping_key(TAG), [HOME]), 0
         while not done.finished:
