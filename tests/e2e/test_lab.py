@@ -8,7 +8,7 @@ import pytest
 from fixtures.wheel import Running
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import EmbeddedAws
-from support.pages import PASTED, ROOT, Shell, blocks, text_blocks
+from support.pages import ROOT, Shell, blocks, text_blocks
 from support.waiting import stays
 
 pytestmark = pytest.mark.emulator
@@ -52,11 +52,11 @@ class _Lab:
         return next(self._blocks, None) is None
 
 
-@pytest.fixture(params=PASTED)
-def lab(request: pytest.FixtureRequest, running: Running, aws_function: str, tmp_path: Path) -> _Lab:
+@pytest.fixture
+def lab(running: Running, aws_function: str, tmp_path: Path) -> _Lab:
     shell = running.shell(tmp_path)
     shell(aws_function)
-    return _Lab(running.aws, shell.at_a_terminal(request.param, "docs/lab.md"))
+    return _Lab(running.aws, shell.at_a_terminal("plain", "docs/lab.md"))
 
 
 def test_the_lab_comes_true(lab: _Lab) -> None:

@@ -18,10 +18,9 @@ from support.waiting import eventually
 pytestmark = pytest.mark.emulator
 
 
-@pytest.mark.parametrize("pasted", PASTED)
-def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell, pasted: str) -> None:
+def test_the_first_five_minutes_come_true(aws: EmbeddedAws, shell: Shell) -> None:
     launch, ask, retag, untag, edit = bash_blocks("README.md")
-    world, shell = EmulatedAccount(aws), shell.at_a_terminal(pasted, "README.md")
+    world, shell = EmulatedAccount(aws), shell.at_a_terminal("bracketed", "README.md")
 
     shell(launch)
     instance = shell('echo "$instance"').strip()

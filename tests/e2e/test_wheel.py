@@ -18,7 +18,7 @@ from fixtures.wheel import Running
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import STACK, EmbeddedAws
 from rolekeeper_local.spokes import register
-from support.pages import PASTED, ROOT, Shell, bash_blocks, blocks
+from support.pages import ROOT, Shell, bash_blocks, blocks
 from support.ports import free_port
 from support.waiting import eventually, stays
 
@@ -59,11 +59,10 @@ def test_what_the_commands_read_is_packed_with_them(running: Running) -> None:
     eventually(lambda: {each["level"] for each in running.rolekeeper.json("doctor")["findings"]} == {"ok", "warn"})
 
 
-@pytest.mark.parametrize("pasted", PASTED)
-def test_an_upgrade_to_the_same_version_changes_nothing(running: Running, tmp_path: Path, pasted: str) -> None:
+def test_an_upgrade_to_the_same_version_changes_nothing(running: Running, tmp_path: Path) -> None:
     shell = running.shell(tmp_path)
     shell.export(running.aws.env)
-    said = shell.at_a_terminal(pasted, "README.md")(blocks("README.md")[-1])
+    said = shell.at_a_terminal("bracketed", "README.md")(blocks("README.md")[-1])
     assert f"version {version('rolekeeper')} is deployed" in said
     assert "Nothing would change" in said
     assert ", 0 failed" in said
@@ -134,17 +133,15 @@ def test_a_deployment_that_becomes_a_hub_keeps_all_that_it_has(running: Running,
     eventually(lambda: world.carries(running.instance, "web"))
 
 
-@pytest.mark.parametrize("pasted", PASTED)
 def test_the_organizations_page_can_be_typed_from_the_first_spoke_to_its_end(
-    running: Running, shell: Shell, tmp_path: Path, pasted: str
+    running: Running, shell: Shell, tmp_path: Path
 ) -> None:
-    shell = shell.at_a_terminal(pasted, "docs/organization.md")
+    shell = shell.at_a_terminal("plain", "docs/organization.md")
     hub, first, look, units, events, leave = (each.replace("hub.json", str(tmp_path / "hub.json")) for each in PAGE)
     spokes = [EmulatedAccount(running.aws, WEB, region) for region in ("us-east-1", "eu-west-1")]
     shell(hub)
     shell(first)
-    if pasted == "plain":
-        spokes[0].make_role("web")
+    spokes[0].make_role("web")
     register(running.aws, spokes)
     EmulatedAccount(running.aws).sweep()
     instances = {world: world.launch("spoke", app="web") for world in spokes}
