@@ -290,7 +290,6 @@ NEVER_COMES_AT = {
     Fault.EVENTS_LOST_ONCE_STOPPED: "restart",
     Fault.EVENTS_LOST: "launch",
     Fault.STAYS_ASSOCIATING: "launch",
-    Fault.ANOTHER_PROFILE: "launch",
     Fault.STREAM_SILENT: "mappings",
 }
 FAILS_AT = {

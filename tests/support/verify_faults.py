@@ -35,7 +35,6 @@ class Fault(StrEnum):
     EVENTS_LOST_ONCE_STOPPED = "events-lost-once-stopped"
     THIRD_B_LOST = "third-b-lost"  # EC2 takes a third tag for `b`, or a later one, and changes nothing
     STAYS_ASSOCIATING = "stays-associating"
-    ANOTHER_PROFILE = "another-profile"  # `b` is associated in the place of `a`, and the other way round
     ROLE_VANISHES = "role-vanishes"  # an association isn't shown again after root saw it as associated
     REPLACE_SHOWS_GAP = "replace-shows-gap"  # no association is shown for 5 s
     REPLACE_KEEPS_ID = "replace-keeps-id"
@@ -90,7 +89,6 @@ class _Faults:
 _GAP_SECONDS = 5
 _TAKEN = 2
 _PREFIX, _FOREIGN, _NONE = "rolekeeper-verify-", "-foreign", "none"
-_OTHERS = {"-a": "-b", "-b": "-a"}
 
 
 class _Ec2:
@@ -135,10 +133,10 @@ class _Ec2:
     def associate(
         self, original: Callable[..., Association], truth: Ec2Truth, instance: str, profile: str
     ) -> Association:
-        return self._associating(original(truth, instance, self._profile(profile)))
+        return self._associating(original(truth, instance, profile))
 
     def replace(self, original: Callable[..., Association], truth: Ec2Truth, id_: str, profile: str) -> Association:
-        row = self._associating(original(truth, id_, self._profile(profile)))
+        row = self._associating(original(truth, id_, profile))
         if self._here(Fault.REPLACE_SHOWS_GAP):
             self._hidden_until[row.instance_id] = row.timestamp + _GAP_SECONDS
         if self._here(Fault.REPLACE_KEEPS_ID):
@@ -146,10 +144,6 @@ class _Ec2:
                 rows[id_] = rows.pop(row.id)
             row.id = id_
         return row
-
-    def _profile(self, reference: str) -> str:
-        other = _OTHERS.get(reference[-2:])
-        return reference[:-2] + other if other and self._here(Fault.ANOTHER_PROFILE) else reference
 
     def _associating(self, row: Association) -> Association:
         if self._here(Fault.STAYS_ASSOCIATING):
