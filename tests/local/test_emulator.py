@@ -20,9 +20,10 @@ from botocore.exceptions import ClientError
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.settings import ACCOUNTS
+from support.grants import policy
 from support.listener import make_function, make_table
 from support.ports import free_port
-from support.roles import ANYBODY, assumed, make_role
+from support.roles import ANYBODY, assumed, make_profile, make_role
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
@@ -30,12 +31,6 @@ pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 TIMINGS = Timings(pending=0.5, stopping=0.5, shutting_down=0.2, associating=0.1, disassociating=0.1, propagation=1.0)
 #: The emulator looks for new profiles every 50 ms.
 PROPAGATED = TIMINGS.propagation + 0.2
-TRUSTS_EC2 = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
-    }
-)
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +53,6 @@ def profiles(aws: EmbeddedAws) -> None:
     time.sleep(PROPAGATED)
 
 
-def make_profile(aws: EmbeddedAws, name: str, path: str = "/rolekeeper/") -> None:
-    iam = aws.session().client("iam")
-    iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=TRUSTS_EC2)
-    iam.create_instance_profile(InstanceProfileName=name, Path=path)
-    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
-
-
 def launch(ec2: Any, **tags: str) -> str:
     specifications = [
         {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
@@ -84,16 +72,6 @@ def running(ec2: Any, **tags: str) -> str:
     instance_id = launch(ec2, **tags)
     eventually(lambda: state(ec2, instance_id) == "running")
     return instance_id
-
-
-def attach(ec2: Any, instance_id: str, profile: str) -> Any:
-    made = ec2.associate_iam_instance_profile(InstanceId=instance_id, IamInstanceProfile={"Name": profile})
-    return made["IamInstanceProfileAssociation"]
-
-
-def rows(ec2: Any, instance_id: str) -> list[dict[str, Any]]:
-    found = ec2.describe_iam_instance_profile_associations(Filters=[{"Name": "instance-id", "Values": [instance_id]}])
-    return list(found["IamInstanceProfileAssociations"])
 
 
 def refusal(call: Callable[[], object]) -> tuple[str, str]:
@@ -179,9 +157,6 @@ def test_a_page_takes_5_to_1000(ec2: Any) -> None:
         assert (code, "maxResults" in message) == ("InvalidParameterValue", True)
 
 
-# ---- associations: what each call does is test_ec2_truth.py's; here, that a client sees it ----
-
-
 # ---- who may do what ----
 
 
@@ -260,8 +235,7 @@ def test_a_session_is_its_role_to_a_topics_policy_which_denies_all_others(aws: E
             "BoolIfExists": {"aws:PrincipalIsAWSService": "false"},
         },
     }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    owner.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
+    owner.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(policy(statement)))
     ours.client("sns").publish(TopicArn=topic, Message="believed")
     stranger = theirs.client("sns")
     assert "Auth" in refusal(lambda: stranger.publish(TopicArn=topic, Message="forged"))[0]
