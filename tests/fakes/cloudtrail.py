@@ -66,9 +66,9 @@ class FakeCloudTrail:
         # A service's own call names no user.
         self.events.append(event | ({"Username": by["arn"].rpartition("/")[2]} if "arn" in (by or ()) else {}))
 
-    def delivered(self, role_arn: str, instance: str, *, late: float = 0.0, hours: float = 6) -> None:
+    def delivered(self, role_arn: str, instance: str, *, late: float = 0.0) -> None:
         """EC2 got credentials of a role for an instance (AWS_FACTS.md, "Credentials on the instance")."""
-        expires = self._now() + timedelta(hours=hours)
+        expires = self._now() + timedelta(hours=6)
         self.happened(
             "AssumeRole",
             {"type": "AWSService", "invokedBy": "ec2.amazonaws.com"},

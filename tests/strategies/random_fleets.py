@@ -37,8 +37,8 @@ class Fleet:
     file: Rows = field(default_factory=dict)
 
 
-def random_fleet(rng: random.Random, prefix: str, *, members: int = 3, prunes: bool = False) -> Fleet:
-    """One fleet of up to so many members; where rows may be deleted, the file lacks some of them."""
+def random_fleet(rng: random.Random, prefix: str, *, prunes: bool = False) -> Fleet:
+    """One fleet of up to three members; where rows may be deleted, the file lacks some of them."""
     keys = [(f"{prefix}{tag}", value) for tag in "ab" for value in ("x", "y", "*")]
     rows = {key: _columns(rng, prefix) for key in rng.sample(keys, rng.randint(1, 4))}
     file = {key: dict(columns) for key, columns in rows.items()}
@@ -49,7 +49,7 @@ def random_fleet(rng: random.Random, prefix: str, *, members: int = 3, prunes: b
             del file[key]
     for key in rng.sample(keys, rng.randint(0, 2)):
         file.setdefault(key, _columns(rng, prefix))
-    return Fleet(prefix, [_member(rng, prefix) for _ in range(rng.randint(1, members))], rows, file)
+    return Fleet(prefix, [_member(rng, prefix) for _ in range(rng.randint(1, 3))], rows, file)
 
 
 def _member(rng: random.Random, prefix: str) -> Member:

@@ -49,7 +49,6 @@ TAKES_AND_SWAPS = replace(TAKES, spec=replace(TAKES.spec, when_stopped=WhenStopp
 QUARANTINE = published("workload=web", "NONE")
 TAKES_ALL = published("workload=web", "NONE", when_occupied=WhenOccupied.REPLACE)
 SUSPENDED = replace(TAKES, suspended_because="its role is gone")
-KEEPS = published("workload=web", "web", when_unmatched=WhenUnmatched.KEEP)
 RIVAL = published("env=prod", "prod")
 # A rollout of one that gave db before; no wave of it is known to be open.
 ROLLS = replace(WEB, revision=2, former=published("workload=web", "db"))

@@ -55,30 +55,27 @@ class Runner:
         self._folder, self._host, self._environ, self._assume = folder, host, environ, assume
         self._runs = 0
 
-    def __call__(self, event: str, checkout: Path, commit: str, *, head: str = REPOSITORY) -> Ran:
-        """Run it; a pull request is number 5, and comes from the repository `head`."""
+    def __call__(self, event: str, checkout: Path, commit: str) -> Ran:
+        """Run it; a pull request is number 5, and comes from no fork."""
         workflow = yaml.load((checkout / ".github/workflows/rolekeeper.yml").read_text(), Loader=yaml.BaseLoader)
         [job] = [each for each in workflow["jobs"].values() if each["if"] == f"github.event_name == '{event}'"]
         assert event in workflow["on"]
         self._runs += 1
         temp = self._folder / f"run-{self._runs}"
         temp.mkdir(parents=True)
-        environ = self._variables(event, temp, commit, head)
+        environ = self._variables(event, temp, commit)
         subject = "pull_request" if event == "pull_request" else "ref:refs/heads/main"
         code, log = 0, ""
         for step in job["steps"]:
             if step["uses"].startswith("actions/checkout@"):
                 assert step["with"] == {"persist-credentials": "false"}
                 continue
-            # A fork's run gets none.
-            token = (
-                id_token("token.actions.githubusercontent.com", f"repo:{head}:{subject}") if head == REPOSITORY else ""
-            )
+            token = id_token("token.actions.githubusercontent.com", f"repo:{REPOSITORY}:{subject}")
             code, log = self._action(step["with"], checkout, environ, token)
         return Ran(code, log, (temp / "summary").read_text())
 
-    def _variables(self, event: str, temp: Path, commit: str, head: str) -> dict[str, str]:
-        pull = {"number": 5, "head": {"repo": {"full_name": head}}}
+    def _variables(self, event: str, temp: Path, commit: str) -> dict[str, str]:
+        pull = {"number": 5, "head": {"repo": {"full_name": REPOSITORY}}}
         document = {"pull_request": pull} if event == "pull_request" else {}
         (temp / "event").write_text(json.dumps(document))
         for name in ("summary", "output"):
@@ -106,8 +103,6 @@ class Runner:
         for step in action["runs"]["steps"]:
             if step.get("uses", "").startswith("aws-actions/configure-aws-credentials@"):
                 assert step["if"] == f"github.event_name != 'pull_request' || {_NO_FORK}"
-                if not token:
-                    continue
                 values = {name: _filled(each, inputs) for name, each in step["with"].items()}
                 environ |= {"AWS_REGION": values["aws-region"]}
                 environ |= self._assume(values["role-to-assume"], values["role-session-name"], token)
