@@ -76,6 +76,8 @@ def team(
     for name in (".github/workflows/rolekeeper.yml", ".gitlab-ci.yml"):
         file = folder / "repository" / name
         file.write_text(file.read_text().replace("123456789012", ACCOUNT))
+    # A module beside the mappings would run with the pipeline's credentials.
+    (folder / "repository/yaml.py").write_text("raise SystemExit('a stranger runs code here')")
     rows = folder / "repository/mappings/orders.yaml"
     rolekeeper("mapping", "export", "-o", str(rows.with_name("present.yaml")))
     rolekeeper("plan", "-f", str(rows), "--out", str(folder / "first.plan"))

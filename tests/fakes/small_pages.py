@@ -7,7 +7,7 @@ import botocore.session
 _MODELS = botocore.session.get_session()
 
 
-def in_small_pages(client: Any, items: int = 2) -> None:
+def in_small_pages(client: Any) -> None:
     """Have every list that botocore has a paginator for come in such pages."""
     service = client.meta.service_model.service_name
     paginators = _MODELS.get_paginator_model(service)
@@ -23,7 +23,7 @@ def in_small_pages(client: Any, items: int = 2) -> None:
         config = _config(paginators, model.name)
         rows = parsed.get(config["result_key"]) if config else None
         if config and rows:
-            first, last = context["first"], context["first"] + items
+            first, last = context["first"], context["first"] + 2
             parsed[config["result_key"]] = rows[first:last]
             if last < len(rows):
                 parsed[config["output_token"]] = str(last)

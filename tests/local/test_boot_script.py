@@ -10,7 +10,7 @@ import pytest
 
 from rolekeeper_cli import installed
 from rolekeeper_local.embedded import EmbeddedAws
-from support.roles import make_role
+from support.roles import make_profile
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
@@ -25,14 +25,9 @@ class Machine:
 
     def __init__(self, aws: EmbeddedAws) -> None:
         self.aws = aws
-        session = aws.session(account=ACCOUNT)
-        self.ec2: Any = session.client("ec2")
-        iam = session.client("iam")
+        self.ec2: Any = aws.session(account=ACCOUNT).client("ec2")
         for name in ("boot-web", "boot-db"):
-            if name not in [each["RoleName"] for each in iam.list_roles()["Roles"]]:
-                make_role(aws, ACCOUNT, {"Service": "ec2.amazonaws.com"}, name=name)
-                iam.create_instance_profile(InstanceProfileName=name)
-                iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+            make_profile(aws, name, account=ACCOUNT)
         made = self.ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1)
         self.id = str(made["Instances"][0]["InstanceId"])
 

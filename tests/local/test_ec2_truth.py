@@ -57,13 +57,6 @@ class FakeAccount:
         self.events.clear()
         return instance
 
-    def stopped(self) -> Instance:
-        instance = self.running()
-        self.ec2.stop(instance.id)
-        self.wait(2)
-        self.events.clear()
-        return instance
-
     def associated(self) -> Association:
         row = self.ec2.associate(self.running().id, "web")
         self.wait(0.2)

@@ -20,9 +20,10 @@ from botocore.exceptions import ClientError
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.settings import ACCOUNTS
+from support.grants import policy
 from support.listener import make_function, make_table
 from support.ports import free_port
-from support.roles import ANYBODY, assumed, make_role
+from support.roles import ANYBODY, assumed, make_profile, make_role
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
@@ -30,12 +31,6 @@ pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 TIMINGS = Timings(pending=0.5, stopping=0.5, shutting_down=0.2, associating=0.1, disassociating=0.1, propagation=1.0)
 #: The emulator looks for new profiles every 50 ms.
 PROPAGATED = TIMINGS.propagation + 0.2
-TRUSTS_EC2 = json.dumps(
-    {
-        "Version": "2012-10-17",
-        "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
-    }
-)
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +51,6 @@ def profiles(aws: EmbeddedAws) -> None:
         make_profile(aws, name)
     make_profile(aws, "admin", path="/")
     time.sleep(PROPAGATED)
-
-
-def make_profile(aws: EmbeddedAws, name: str, path: str = "/rolekeeper/") -> None:
-    iam = aws.session().client("iam")
-    iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=TRUSTS_EC2)
-    iam.create_instance_profile(InstanceProfileName=name, Path=path)
-    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
 
 
 def launch(ec2: Any, **tags: str) -> str:
@@ -247,8 +235,7 @@ def test_a_session_is_its_role_to_a_topics_policy_which_denies_all_others(aws: E
             "BoolIfExists": {"aws:PrincipalIsAWSService": "false"},
         },
     }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    owner.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
+    owner.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(policy(statement)))
     ours.client("sns").publish(TopicArn=topic, Message="believed")
     stranger = theirs.client("sns")
     assert "Auth" in refusal(lambda: stranger.publish(TopicArn=topic, Message="forged"))[0]

@@ -8,7 +8,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rolekeeper_local.embedded import EmbeddedAws
-from support.roles import ANYBODY, assumed, make_role
+from support.grants import allow
+from support.roles import ANYBODY, assumed, make_profile, make_role
 from support.waiting import eventually
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
@@ -55,11 +56,9 @@ def test_launches_and_tags_are_found_by_the_instance_with_who_asked_for_what(aws
 
 
 def test_calls_on_associations_are_found_by_their_name_with_both_ids(aws: EmbeddedAws) -> None:
-    iam, ec2 = aws.session().client("iam"), aws.session().client("ec2")
+    ec2 = aws.session().client("ec2")
     for name in ("first", "second"):
-        iam.create_role(RoleName=name, AssumeRolePolicyDocument="{}")
-        iam.create_instance_profile(InstanceProfileName=name)
-        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+        make_profile(aws, name)
     one = launch(aws)
     made = ec2.associate_iam_instance_profile(InstanceId=one, IamInstanceProfile={"Name": "first"})
     first = made["IamInstanceProfileAssociation"]["AssociationId"]
@@ -82,8 +81,8 @@ def test_calls_on_associations_are_found_by_their_name_with_both_ids(aws: Embedd
 
 
 def test_an_assumed_role_is_named_with_its_session_and_its_issuer(aws: EmbeddedAws) -> None:
-    may = {"Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "*"}
-    one, arn = launch(aws), make_role(aws, "000000000000", ANYBODY, may, name="deployer", path="/team/")
+    one, may = launch(aws), allow("ec2:CreateTags")
+    arn = make_role(aws, "000000000000", ANYBODY, may, name="deployer", path="/team/")
     as_alice = assumed(aws, arn, name="alice").client("ec2")
     eventually(lambda: as_alice.create_tags(Resources=[one], Tags=[{"Key": "app", "Value": "web"}]))
     by = looked_up(aws, "ResourceName", one)[0]["userIdentity"]

@@ -7,6 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rolekeeper_local.embedded import REGION, EmbeddedAws
+from support.grants import allow, deny
 from support.roles import ANYBODY, assumed, make_role
 from support.waiting import eventually
 
@@ -17,10 +18,6 @@ JUNE = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 def make(aws: EmbeddedAws, name: str, *statements: Any) -> str:
     return make_role(aws, "000000000000", ANYBODY, *statements, name=name)
-
-
-def allow(*actions: str) -> dict[str, Any]:
-    return {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
 
 
 def last_used(aws: EmbeddedAws, name: str) -> Any:
@@ -40,8 +37,7 @@ def completed(answer: Any) -> Any:
 
 
 def test_a_job_takes_a_moment_and_lists_what_the_roles_own_policies_allow(aws: EmbeddedAws) -> None:
-    denied = {"Effect": "Deny", "Action": "sqs:*", "Resource": "*"}
-    arn = make(aws, "reader", allow("s3:GetObject", "DynamoDB:Query"), denied)
+    arn = make(aws, "reader", allow(["s3:GetObject", "DynamoDB:Query"]), deny("sqs:*"))
     iam = aws.session().client("iam")
     job = iam.generate_service_last_accessed_details(Arn=arn)["JobId"]
     running = iam.get_service_last_accessed_details(JobId=job)
@@ -55,7 +51,7 @@ def test_a_job_takes_a_moment_and_lists_what_the_roles_own_policies_allow(aws: E
 
 
 def test_a_call_counts_whether_it_is_allowed_or_denied_and_nobody_elses_does(aws: EmbeddedAws) -> None:
-    arn = make(aws, "caller", allow("s3:ListAllMyBuckets", "sqs:ReceiveMessage", "sns:Publish"))
+    arn = make(aws, "caller", allow(["s3:ListAllMyBuckets", "sqs:ReceiveMessage", "sns:Publish"]))
     assert last_used(aws, "caller") == {}
     aws.session().client("sns").list_topics()
     before = datetime.now(UTC).replace(microsecond=0)
@@ -76,7 +72,7 @@ def test_a_call_counts_whether_it_is_allowed_or_denied_and_nobody_elses_does(aws
 
 
 def test_the_control_door_puts_a_role_into_the_past_until_it_is_made_anew(aws: EmbeddedAws) -> None:
-    arn = make(aws, "old", allow("s3:*", "sqs:*"))
+    arn = make(aws, "old", allow(["s3:*", "sqs:*"]))
     month = timedelta(days=30)
     services = {"s3": JUNE.isoformat(), "sqs": (JUNE - month).isoformat()}
     aws.control("role-past", {"role": "old", "created": (JUNE - month).isoformat(), "services": services})

@@ -8,26 +8,34 @@ import pytest
 from botocore.exceptions import ClientError
 
 from rolekeeper_local.embedded import EmbeddedAws
+from support.grants import allow, policy
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 
 INSTANCE = "arn:aws:ec2:us-east-1:000000000000:instance/any"
 
 
+def make_user(aws: EmbeddedAws, name: str, statement: Any) -> str:
+    """Make a user who may do this; the ARN."""
+    iam = aws.session().client("iam")
+    arn = iam.create_user(UserName=name)["User"]["Arn"]
+    iam.put_user_policy(UserName=name, PolicyName="p", PolicyDocument=json.dumps(policy(statement)))
+    return arn
+
+
 @pytest.mark.parametrize(("key", "decision"), [("tagged", "allowed"), ("other", "implicitDeny")])
 def test_the_context_of_a_simulation_counts(aws: EmbeddedAws, key: str, decision: str) -> None:
-    iam = aws.session().client("iam")
-    user = f"simulated-{key}"
-    arn = iam.create_user(UserName=user)["User"]["Arn"]
     condition = {"StringEquals": {"aws:ResourceTag/tagged": "any"}}
-    statement = {"Effect": "Allow", "Action": "ec2:StopInstances", "Resource": "*", "Condition": condition}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": statement})
-    iam.put_user_policy(UserName=user, PolicyName="p", PolicyDocument=policy)
+    arn = make_user(aws, f"simulated-{key}", allow("ec2:StopInstances", Condition=condition))
     context: Any = [
         {"ContextKeyName": f"aws:ResourceTag/{key}", "ContextKeyValues": ["any"], "ContextKeyType": "string"}
     ]
-    answer = iam.simulate_principal_policy(
-        PolicySourceArn=arn, ActionNames=["ec2:StopInstances"], ResourceArns=[INSTANCE], ContextEntries=context
+    answer = (
+        aws.session()
+        .client("iam")
+        .simulate_principal_policy(
+            PolicySourceArn=arn, ActionNames=["ec2:StopInstances"], ResourceArns=[INSTANCE], ContextEntries=context
+        )
     )
     [result] = answer["EvaluationResults"]
     assert result["EvalDecision"] == decision
@@ -36,17 +44,8 @@ def test_the_context_of_a_simulation_counts(aws: EmbeddedAws, key: str, decision
 @pytest.mark.parametrize("rule", ["own-rule", "other"])
 def test_a_policy_on_rules_is_about_those_of_the_default_bus(aws: EmbeddedAws, rule: str) -> None:
     """A rule of the default bus has no bus in its ARN."""
-    iam = aws.session().client("iam")
-    user = f"ruler-{rule}"
-    iam.create_user(UserName=user)
-    statement = {
-        "Effect": "Allow",
-        "Action": "events:*",
-        "Resource": "arn:aws:events:us-east-1:000000000000:rule/own-*",
-    }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": statement})
-    iam.put_user_policy(UserName=user, PolicyName="p", PolicyDocument=policy)
-    made = iam.create_access_key(UserName=user)["AccessKey"]
+    make_user(aws, f"ruler-{rule}", allow("events:*", "arn:aws:events:us-east-1:000000000000:rule/own-*"))
+    made = aws.session().client("iam").create_access_key(UserName=f"ruler-{rule}")["AccessKey"]
     credentials = {"AccessKeyId": made["AccessKeyId"], "SecretAccessKey": made["SecretAccessKey"]}
     events = aws.session(credentials=credentials).client("events")
     with pytest.raises(ClientError, match="AccessDenied") if rule == "other" else nullcontext():

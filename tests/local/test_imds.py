@@ -15,16 +15,16 @@ from botocore.utils import InstanceMetadataFetcher
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from rolekeeper_local.software import CURL, Sdk, Software
+from support.grants import allow
 from support.ports import free_port
-from support.roles import make_role
+from support.roles import make_profile
 from support.waiting import eventually, stays
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 
 HOUR = 2.0
 LIFETIME = {"x-aws-ec2-metadata-token-ttl-seconds": "60"}
-EC2 = {"Service": "ec2.amazonaws.com"}
-LOOK = {"Effect": "Allow", "Action": ["ec2:DescribeInstances", "s3:ListAllMyBuckets"], "Resource": "*"}
+LOOK = allow(["ec2:DescribeInstances", "s3:ListAllMyBuckets"])
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ class Machine:
     def __init__(self, aws: EmbeddedAws, *roles: str) -> None:
         self.aws, self.ec2 = aws, aws.session().client("ec2")
         for role in roles:
-            make_profile(aws, role)
+            make_profile(aws, role, LOOK)
         made = self.ec2.run_instances(
             ImageId="ami-12345678", MinCount=1, MaxCount=1, IamInstanceProfile={"Name": roles[0]}
         )
@@ -78,14 +78,6 @@ class Machine:
 
     def software(self, sdk: Sdk) -> Software:
         return Software(self.aws, self.id, sdk, hour=HOUR)
-
-
-def make_profile(aws: EmbeddedAws, role: str) -> None:
-    iam = aws.session().client("iam")
-    if role not in [each["RoleName"] for each in iam.list_roles(PathPrefix="/rolekeeper/")["Roles"]]:
-        make_role(aws, "000000000000", EC2, LOOK, name=role)
-        iam.create_instance_profile(InstanceProfileName=role, Path="/rolekeeper/")
-        iam.add_role_to_instance_profile(InstanceProfileName=role, RoleName=role)
 
 
 def found(aws: EmbeddedAws, key: str, value: str) -> list[dict[str, Any]]:

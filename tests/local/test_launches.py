@@ -11,12 +11,11 @@ from botocore.exceptions import ClientError
 
 from rolekeeper_local.embedded import REGION, EmbeddedAws
 from support.buses import Bus
-from support.roles import assumed, make_role
+from support.roles import assumed, make_profile, make_role
 from support.waiting import eventually, stays
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
 
-EC2 = {"Service": "ec2.amazonaws.com"}
 TYPES = [{"InstanceType": "t3.nano"}, {"InstanceType": "t3.large"}]
 
 
@@ -30,10 +29,7 @@ class Account:
         self.ec2: Any = self.session.client("ec2")
         self.groups: Any = self.session.client("autoscaling")
         for name in ("web", "db"):
-            make_role(aws, account, EC2, name=name)
-            iam = self.session.client("iam")
-            iam.create_instance_profile(InstanceProfileName=name, Path="/rolekeeper/")
-            iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+            make_profile(aws, name, account=account)
 
     def template(self, name: str, *, profile: str = "", **tags: str) -> str:
         """Make a launch template; returns its id."""

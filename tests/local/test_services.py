@@ -15,8 +15,10 @@ from botocore.exceptions import ClientError
 from rolekeeper_local.ec2_model import Timings
 from rolekeeper_local.embedded import EmbeddedAws
 from support.buses import Bus, Queue
+from support.grants import allow
 from support.listener import Listener, make_function, make_table
 from support.ports import free_port
+from support.roles import make_role
 from support.waiting import eventually, stays
 
 pytestmark = [pytest.mark.emulator, pytest.mark.xdist_group("emulator")]
@@ -220,12 +222,7 @@ def accounts_machine(aws: EmbeddedAws, listener: Listener, *allowed: str) -> tup
     """The accounts machine as it is deployed, whose role may do these actions; and its dead-letter queue."""
     session, name = aws.session(), uuid.uuid4().hex[:8]
     dead = Queue(session)
-    iam: Any = session.client("iam")
-    trust = {"Effect": "Allow", "Principal": {"Service": "states.amazonaws.com"}, "Action": "sts:AssumeRole"}
-    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps({"Statement": [trust]}))["Role"]["Arn"]
-    allow = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-    iam.put_role_policy(RoleName=name, PolicyName="policy", PolicyDocument=policy)
+    role = make_role(aws, "000000000000", {"Service": "states.amazonaws.com"}, allow(allowed))
     definition = (Path(__file__).parents[2] / "statemachines/accounts.asl.json").read_text()
     given = {"Partition": "aws", "OnScheduleFunctionArn": listener.arn, "DeadLetterQueueUrl": dead.url}
     for place, value in given.items():

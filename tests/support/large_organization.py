@@ -168,16 +168,14 @@ class Played:
 
 
 class Scale:
-    """See the module. `bad` are the targets that don't answer. Those of an account have so many `instances` each.
+    """See the module. `bad` are the targets that don't answer. Each target has 15 `instances`.
 
     A partition of the tables takes so many write `units` a second; `failed` are the events of runs that were too few.
     """
 
-    def __init__(
-        self, closing: ExitStack, accounts: int, *, instances: int = 15, rows: int = ROWS, troubled: bool = True
-    ) -> None:
+    def __init__(self, closing: ExitStack, accounts: int, *, rows: int = ROWS, troubled: bool = True) -> None:
         numbers = range(100_000_000_000, 100_000_000_000 + accounts)
-        self.instances, self.targets = instances, [Target(str(each), region) for each in numbers for region in REGIONS]
+        self.instances, self.targets = 15, [Target(str(each), region) for each in numbers for region in REGIONS]
         self.bad = {each: trouble for each in self.targets if troubled and (trouble := _trouble(each))}
         self.hub = FakeAccount(closing)
         self.hub.large_pages()

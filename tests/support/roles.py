@@ -7,8 +7,9 @@ from typing import Any
 import boto3
 
 from rolekeeper_local.embedded import EmbeddedAws
+from support.grants import policy
 
-ANYBODY = {"AWS": "*"}
+ANYBODY, EC2 = {"AWS": "*"}, {"Service": "ec2.amazonaws.com"}
 
 
 def make_role(
@@ -25,12 +26,21 @@ def make_role(
     allow = {"Effect": "Allow", "Principal": trusts, "Action": "sts:AssumeRole"}
     if condition:
         allow["Condition"] = condition
-    trust = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
-    made = iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=trust)
-    document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+    made = iam.create_role(RoleName=name, Path=path, AssumeRolePolicyDocument=json.dumps(policy(allow)))
     if statements:
-        iam.put_role_policy(RoleName=name, PolicyName="policy", PolicyDocument=document)
+        iam.put_role_policy(RoleName=name, PolicyName="policy", PolicyDocument=json.dumps(policy(*statements)))
     return made["Role"]["Arn"]
+
+
+def make_profile(
+    aws: EmbeddedAws, name: str, *statements: Any, account: str = "000000000000", path: str = "/rolekeeper/"
+) -> None:
+    """Make a role that EC2 may assume, and the instance profile of its name; one that is there stays."""
+    iam = aws.session(account=account).client("iam")
+    if name not in [each["RoleName"] for each in iam.list_roles(PathPrefix=path)["Roles"]]:
+        make_role(aws, account, EC2, *statements, name=name, path=path)
+        iam.create_instance_profile(InstanceProfileName=name, Path=path)
+        iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
 
 
 def assumed(aws: EmbeddedAws, arn: str, *, name: str = "test", by: boto3.Session | None = None) -> boto3.Session:
