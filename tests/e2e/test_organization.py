@@ -49,7 +49,6 @@ pytestmark = pytest.mark.emulator
 STRANGER = "333333333333"
 READ, TABLE = "s3-read", "dynamodb-app"
 QUIET = 2  # seconds, in which an instance of the organization has its role
-BURST = 100  # instances tagged at once
 
 
 class Organization:

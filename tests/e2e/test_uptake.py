@@ -11,13 +11,14 @@ from botocore.exceptions import ClientError
 from fixtures.command import Command
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.software import BOTOCORE, CURL, Software
+from support.grants import allow, policy
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
 KEY, OLD, NEW = "uptake", "uptake-old", "uptake-new"
 POLICY = "rolekeeper-revoked"
-LISTS = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}]}
+LISTS = policy(allow("s3:ListAllMyBuckets"))
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +93,6 @@ def test_what_was_handed_out_of_a_former_role_is_seen_and_ended(world: EmulatedA
     assert passes(curl)
     assert passes(others), "of the same role, on another instance"
     assert command.json("roles", "clean-revoked") == [], "it isn't over"
-    policy: Any = world.iam.get_role_policy(RoleName=OLD, PolicyName=POLICY)["PolicyDocument"]
-    users = [each["Condition"]["StringEquals"]["aws:userid"] for each in policy["Statement"]]
+    document: Any = world.iam.get_role_policy(RoleName=OLD, PolicyName=POLICY)["PolicyDocument"]
+    users = [each["Condition"]["StringEquals"]["aws:userid"] for each in document["Statement"]]
     assert [each.partition(":")[2] for each in users] == [app]
