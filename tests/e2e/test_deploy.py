@@ -13,6 +13,7 @@ from rolekeeper_local.embedded import STACK, EmbeddedAws
 from rolekeeper_local.place import REPOSITORY
 from support.buses import Bus
 from support.clone import SAM, typed
+from support.grants import allow, policy
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
@@ -72,8 +73,7 @@ def test_what_the_sam_cli_deployed_is_kept_by_make_deploy(fresh: EmbeddedAws, bu
     bus = Bus(fresh).listen({"source": ["rolekeeper"], "detail-type": ["Mode Changed"]})
     for _ in ("it sweeps", "it notes the mode"):
         deploy.minute()
-    everything = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
-    made = clients("iam").create_policy(PolicyName="bounds", PolicyDocument=json.dumps(everything))
+    made = clients("iam").create_policy(PolicyName="bounds", PolicyDocument=json.dumps(policy(allow("*"))))
     boundary, key = made["Policy"]["Arn"], clients("kms").create_key()["KeyMetadata"]["Arn"]
 
     def keys() -> list[str | None]:

@@ -8,6 +8,7 @@ import pytest
 from rolekeeper_local.account import EmulatedAccount
 from rolekeeper_local.embedded import STACK
 from support.buses import Bus
+from support.grants import deny, policy
 from support.roles import make_role
 from support.waiting import eventually
 
@@ -38,11 +39,10 @@ def test_a_missing_permission_is_told_by_action_and_resource_and_heals(deployed:
     iam = deployed.aws.session().client("iam")
     resource = deployed.cloudformation.describe_stack_resource(StackName=STACK, LogicalResourceId="OnInstanceEventRole")
     function_role = str(resource["StackResourceDetail"]["PhysicalResourceId"])
-    deny = {"Effect": "Deny", "Action": "ec2:AssociateIamInstanceProfile", "Resource": "*"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [deny]})
+    denied = json.dumps(policy(deny("ec2:AssociateIamInstanceProfile")))
     instance = deployed.launch("denied")
     eventually(lambda: deployed.state(instance) == "running")
-    iam.put_role_policy(RoleName=function_role, PolicyName="deny-for-a-test", PolicyDocument=policy)
+    iam.put_role_policy(RoleName=function_role, PolicyName="deny-for-a-test", PolicyDocument=denied)
     try:
         deployed.tag(instance, workload="s3-reader")
         event = eventually(lambda: told(bus, "Permission Missing", action="ec2:AssociateIamInstanceProfile"))

@@ -3,37 +3,23 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 from fixtures.command import Command
 from rolekeeper_local.account import EmulatedAccount, Shown
+from support.grants import allow, policy
+from support.new_profiles import once_known
 from support.pages import ROOT, Shell
 from support.waiting import eventually
 
 pytestmark = pytest.mark.emulator
 
 KEY, OURS = "launching", "launch-web"
-COMPLETES = {
-    "Effect": "Allow",
-    "Action": "autoscaling:CompleteLifecycleAction",
-    "Resource": "arn:aws:autoscaling:*:*:*",
-}
-
-
-def once_known[T](call: Callable[[], T]) -> T | None:
-    """Make a call for which EC2 has to know a profile that IAM made a moment ago."""
-    try:
-        return call()
-    except ClientError as error:
-        if "Invalid IAM Instance Profile name" not in str(error):
-            raise
-        return None
 
 
 class Launches:
@@ -84,8 +70,8 @@ class Launches:
 @pytest.fixture(scope="module")
 def launches(deployed: EmulatedAccount) -> Iterator[Launches]:
     deployed.make_role(OURS)
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [COMPLETES]})
-    deployed.iam.put_role_policy(RoleName=OURS, PolicyName="completes", PolicyDocument=policy)
+    completes = json.dumps(policy(allow("autoscaling:CompleteLifecycleAction", "arn:aws:autoscaling:*:*:*")))
+    deployed.iam.put_role_policy(RoleName=OURS, PolicyName="completes", PolicyDocument=completes)
     deployed.put_mapping(KEY, "web", role=OURS)
     eventually(partial(deployed.mapping_status, KEY, "web", "Published"))
     made = Launches(deployed)

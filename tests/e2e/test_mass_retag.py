@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 
-from rolekeeper.model.instance import InstanceKey
+from rolekeeper.model.instance import Action, InstanceKey
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import DONE, REFUSED
 from rolekeeper.storage.state import Store
 from rolekeeper_local.account import EmulatedAccount, Shown
 from rolekeeper_local.embedded import REGION
-from support.changes import changes_of
 from support.chaos_queues import Queues
 from support.fleets import carried, launch_many
 from support.waiting import eventually
@@ -65,6 +64,18 @@ def retag(world: EmulatedAccount, fleet: dict[str, str]) -> dict[str, str]:
     return {instance: other[role] for instance, role in fleet.items()}
 
 
+def changes_of(store: Store, instance: InstanceKey) -> list[tuple[str, str]]:
+    """The changes that EC2 took, by the history, newest first: the action and the association.
+
+    Of two reconciles that race, EC2 refuses one ("There is an existing association"): an entry, but no change.
+    """
+    return [
+        (entry["decision"]["action"], entry["answer"]["association-id"])
+        for entry in store.history(layout.instance_pk(instance))
+        if Action(entry["decision"]["action"]).mutates and "association-id" in entry["answer"]
+    ]
+
+
 def _was_beaten(entry: dict[str, Any]) -> bool:
     """Whether EC2 refused a change as another run of the same instance had made it: the association is the lock."""
     return entry["outcome"] == REFUSED and entry["answer"]["code"] in BEATEN
@@ -108,7 +119,7 @@ def test_a_fleet_launched_and_retagged_at_once_gets_its_roles_by_one_change_each
     store, odd = Store(world.dynamodb, world.state_table), Counter[str]()
     for instance in fleet:
         key = InstanceKey(world.account, REGION, instance)
-        made = [(each["decision"]["action"], each["answer"]["association-id"]) for each in changes_of(store, key)]
+        made = changes_of(store, key)
         if made != [("Replace", second[instance].association_id), ("Attach", first[instance].association_id)]:
             odd[f"{instance}: {made}"] += 1
         odd.update(
