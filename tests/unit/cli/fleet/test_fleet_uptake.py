@@ -135,10 +135,17 @@ def test_records_may_come_late_and_in_another_order(terminal: Terminal, desk: De
     assert seen(terminal)[steady] == {"db": "delivered", "web": "still-valid"}
 
 
-def test_an_instance_that_isnt_listed_is_asked_nothing(terminal: Terminal, steady: str, replaced: str) -> None:
+def test_an_instance_that_ended_or_isnt_listed_is_asked_nothing(
+    terminal: Terminal, desk: Desk, steady: str, replaced: str
+) -> None:
+    ended = desk.converged("db", app="db")
+    terminal.trail.delivered(DB, ended)
+    desk.world.truth.terminate(ended)
+    desk.world.wait(60)
     assert list(seen(terminal, "--role", "web")) == [steady]
     assert looked_up(terminal) == ["AssumeRole"]
     assert list(seen(terminal)) == [steady, replaced]
+    assert ended not in looked_up(terminal)
 
 
 def test_nothing_is_asked_without_the_option_or_without_instances(terminal: Terminal, steady: str) -> None:

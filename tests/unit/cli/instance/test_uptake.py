@@ -136,6 +136,19 @@ def test_other_sessions_and_calls_of_other_roles_mean_nothing(terminal: Terminal
     assert of(terminal, one)["db"]["status"] == "not-seen"
 
 
+@pytest.mark.parametrize("name", ["w.b+x", "a=b,c@d"])
+def test_names_are_compared_as_they_are(terminal: Terminal, desk: Desk, name: str) -> None:
+    """IAM takes some of the characters that mean something in patterns."""
+    desk.role(name)
+    role = f"arn:aws:iam::123456789012:role/rolekeeper/{name}"
+    one = desk.world.running()
+    desk.world.profile(name)
+    desk.world.attach_by_hand(one, name)
+    terminal.trail.called(role.replace(name, "wxbbbx"), one)
+    terminal.trail.called(role, one, "GetCallerIdentity", "[aws-cli/2.0 x]")
+    assert of(terminal, one)[name]["status"] == "in-use"
+
+
 # ---- former roles ----
 
 
