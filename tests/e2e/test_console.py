@@ -179,6 +179,8 @@ def test_a_person_finds_an_instance_by_keys_alone(person: Visitor, launch: Launc
     expect(person.row(instance)).to_be_visible()
     person.goes("/mappings")
     page, press = person.page, person.page.keyboard.press
+    press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     field = page.get_by_role("combobox", name="Search")
     press("/")
     expect(field).to_be_focused()
