@@ -147,8 +147,8 @@ def test_one_instance_that_would_gain_is_enough(desk: Desk) -> None:
     assert desk.edit(TAG, role="admin", allow_broad=True).status is Status.HELD
     reason = desk.shows(TAG)[1]
     assert reason.startswith(
-        "it would give severe permissions: administrator access (*) on *; it would attach 0, replace 1 and detach 0 "
-        "instances; gains * on *; to approve it: rolekeeper mapping approve"
+        "it would give severe permissions: administrator access (*) on *; it would replace 1 "
+        "instance; gains * on *; to approve it: rolekeeper mapping approve"
     )
     [event] = desk.world.events.named("Mapping Held")
     assert event["effect"] == {

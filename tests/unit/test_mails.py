@@ -31,7 +31,7 @@ def test_a_held_edit_says_what_it_would_do_who_made_it_and_how_to_approve_it(des
     subject, text = the_mail(desk)
     assert subject == "Rolekeeper: Mapping Held: workload=web"
     assert "The mapping workload=web is not in effect as its row says." in text
-    assert "it would attach 0, replace 3 and detach 0 instances" in text
+    assert "it would replace 3 instances" in text
     assert "to approve it: rolekeeper mapping approve workload=web --revision 2" in text
     assert "Look and approve: rolekeeper mapping approve workload=web; or drop it: rolekeeper mapping discard" in text
     assert "If nobody does, it is published once it changes few enough instances.\n" in text

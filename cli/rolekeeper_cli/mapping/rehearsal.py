@@ -297,7 +297,7 @@ class PlannedRow:
     def reason(self) -> str:
         parts = [self.verdict.reason] if self._notes else []
         parts += [f"foreign roles: {self.foreign:,}"] if self._notes and self.foreign else []
-        parts += [str(self.impact)] if self.impact and self.verdict.ending is not Ending.HOLD else []
+        parts += [f"it would {self.impact}"] if self.impact and self.verdict.ending is not Ending.HOLD else []
         return f"{'; '.join(parts) or _NOTHING}{self.asks}"
 
     def note(self, hints: Mapping[ReasonCode, str] = HINTS) -> str:

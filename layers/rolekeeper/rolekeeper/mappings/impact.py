@@ -264,7 +264,8 @@ class Impact:
     @property
     def extent(self) -> str:
         """What it would do to how many instances, without the permissions."""
-        counts = f"{_counts(self.attach, self.replace, self.detach)} instances"
+        now = Counter({Action.ATTACH: self.attach, Action.REPLACE: self.replace, Action.DETACH: self.detach})
+        counts = f"{_counts_of(now) or 'change no'} {'instances' if now.total() > 1 else 'instance'}"
         counts += "".join(f", and at {text}" for text in self.later_in_words)
         if self.fleet is not None:
             number = f"{self.changes:,} of {self.fleet:,}; {self.allowed:,}"
@@ -328,11 +329,9 @@ def _spent(owed: Counter[tuple[str, str, bool]], decision: Decision) -> bool:
 
 
 def _counts_of(counts: Counter[Action]) -> str:
-    return _counts(*(counts[action] for action in _COUNTED))
-
-
-def _counts(attach: int, replaced: int, detach: int) -> str:
-    return f"attach {attach:,}, replace {replaced:,} and detach {detach:,}"
+    """Return such as `attach 3 and detach 1`; empty if nothing changes."""
+    found = [f"{action.value.lower()} {counts[action]:,}" for action in _COUNTED if counts[action]]
+    return " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:])))
 
 
 def gains(
