@@ -71,12 +71,7 @@ class Server(ThreadingHTTPServer):
                 }
                 for each in self.made
             ]
-            return {
-                "made": kept,
-                "counted": dict(self.counted),
-                "started": self.started,
-                "refused": self.refused,
-            }
+            return {"made": kept, "counted": dict(self.counted), "started": self.started, "refused": self.refused}
 
     def answer(self, headers: Mapping[str, str], body: str) -> tuple[int, str, bytes]:
         """Status, content type and bytes of the answer to a call."""

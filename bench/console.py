@@ -26,11 +26,7 @@ INSTANCES, FOREIGN, ROWS = 10_000, 200, 500
 FIRST_PAGE_MS, PAINT_MS, LATER_MS, MEMORY_MB = 3_000, 300, 50, 300
 ROUNDS, POLLED_SECONDS, TABS = 20, 30, 10
 PATIENCE_SECONDS, LOOK_SECONDS = 600.0, 0.1
-PAGES = {
-    "the first page": "/",
-    "the last page": "/?page=100",
-    "a page that is filtered": "/?q=tag:app%3Dapp-7",
-}
+PAGES = {"the first page": "/", "the last page": "/?page=100", "a page that is filtered": "/?q=tag:app%3Dapp-7"}
 # Pages, and what of AWS's answers each has to show.
 PAINTED = {
     "the fleet": ("/", 'href="/instance/i-'),

@@ -47,10 +47,7 @@ COMMANDS = {
     "Deploy": {
         "deploy": (".deploy.command:deploy", "Deploy Rolekeeper, upgrade it, or change its parameters."),
         "destroy": (".deploy.command:destroy", "Delete the deployment."),
-        "verify": (
-            "rolekeeper_verify.command:verify",
-            "Prove this version in your own account, then clean up.",
-        ),
+        "verify": ("rolekeeper_verify.command:verify", "Prove this version in your own account, then clean up."),
         "guard": (".guard.command:group", "Print what to put around the deployment."),
         "local": (".local:local", "Run an AWS on this machine, with Rolekeeper deployed to it."),
         "demo": (".local:demo", "Watch the whole story on an AWS on this machine."),

@@ -11,12 +11,7 @@ type App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 async def respond(
-    send: Send,
-    status: int,
-    body: bytes,
-    *,
-    headers: Sequence[tuple[bytes, bytes]],
-    begins: str = "http.response",
+    send: Send, status: int, body: bytes, *, headers: Sequence[tuple[bytes, bytes]], begins: str = "http.response"
 ) -> None:
     """Send an answer with these headers beside its length; `begins` is how the messages' types begin."""
     all_headers = [*headers, (b"content-length", str(len(body)).encode())]

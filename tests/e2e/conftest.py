@@ -149,11 +149,7 @@ def wheel(artifacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def running(
-    request: pytest.FixtureRequest,
-    wheel: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Running]:
+def running(request: pytest.FixtureRequest, wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """The embedded AWS as the wheel alone starts it."""
     with running_local(wheel, tmp_path_factory.mktemp("home"), free_port()) as started:
         _share(request, started.aws)

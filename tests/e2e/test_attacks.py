@@ -88,10 +88,7 @@ def refused(call: Callable[..., object], asked: Any) -> None:
 
 
 def test_a_pause_by_a_plain_call_is_mailed_and_in_the_history_and_a_forged_event_is_no_mail(
-    deployed: EmulatedAccount,
-    rolekeeper: Command,
-    mails: Callable[[], list[str]],
-    bus: Bus,
+    deployed: EmulatedAccount, rolekeeper: Command, mails: Callable[[], list[str]], bus: Bus
 ) -> None:
     forged = json.dumps({"tag-key": "team", "tag-value": "x", "reason": "call this number", "to": "observe"})
     kinds = ("Mapping Held", "Mode Changed", "Permission Missing")

@@ -258,10 +258,7 @@ def test_a_clean_run_beside_production_passes_and_changes_nothing_else(
 
 
 # The step that fails first without a permission.
-NEEDED_BY = {
-    "cloudformation:CreateChangeSet": "deploy",
-    "iam:PassRole": "launch",
-}
+NEEDED_BY = {"cloudformation:CreateChangeSet": "deploy", "iam:PassRole": "launch"}
 
 
 @OTHER_GROUP

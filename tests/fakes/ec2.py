@@ -71,8 +71,7 @@ class FakeEc2:
 
     def describe_iam_instance_profile_associations(self, **arguments: Any) -> dict[str, Any]:
         rows, token = self._call(
-            "DescribeIamInstanceProfileAssociations",
-            lambda: self._truth.describe_associations(**self._page(arguments)),
+            "DescribeIamInstanceProfileAssociations", lambda: self._truth.describe_associations(**self._page(arguments))
         )
         return {"IamInstanceProfileAssociations": [association_row(row) for row in rows], "NextToken": token}
 

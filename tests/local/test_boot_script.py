@@ -86,10 +86,7 @@ def test_it_waits_until_another_role_is_replaced_by_the_named_one(machine: Machi
 
 def test_it_fails_when_the_time_is_over_and_says_what_the_instance_has(machine: Machine) -> None:
     explain = f"to see why: rolekeeper explain {machine.id}"
-    assert ended(machine.boots("", "1")) == (
-        1,
-        f"wait-for-role: waited 1 s for a role: it has no role; {explain}",
-    )
+    assert ended(machine.boots("", "1")) == (1, f"wait-for-role: waited 1 s for a role: it has no role; {explain}")
     machine.attach("boot-db")
     eventually(lambda: ended(machine.boots())[0] == 0)
     assert ended(machine.boots(ROLE="boot-web", TIMEOUT="1")) == (

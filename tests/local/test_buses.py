@@ -110,10 +110,7 @@ def test_no_call_makes_a_rule_whose_role_eventbridge_cannot_assume(aws: Embedded
         Bus(aws, SPOKE).rule({"source": ["told.none"]}, Arn=hub.arn, RoleArn=role + "x" * (case == "no role"))
 
 
-@pytest.mark.parametrize(
-    "case",
-    ["stranger", "no permission", "another bus", "deleted role"],
-)
+@pytest.mark.parametrize("case", ["stranger", "no permission", "another bus", "deleted role"])
 def test_what_a_role_or_the_bus_does_not_allow_never_arrives(aws: EmbeddedAws, hub: Bus, case: str) -> None:
     account = STRANGER if case == "stranger" else SPOKE
     allowed = {"no permission": [], "another bus": [may_send(hub.arn + "-other")]}.get(case, [may_send(hub.arn)])

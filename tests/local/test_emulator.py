@@ -203,10 +203,7 @@ def test_sending_a_batch_needs_only_the_permission_to_send(aws: EmbeddedAws) -> 
 def test_the_source_of_an_event_and_the_tags_of_an_instance_are_conditions(aws: EmbeddedAws, ec2: Any) -> None:
     session = as_role(
         aws,
-        {
-            "Action": "events:PutEvents",
-            "Condition": {"ForAllValues:StringEquals": {"events:source": "rolekeeper"}},
-        },
+        {"Action": "events:PutEvents", "Condition": {"ForAllValues:StringEquals": {"events:source": "rolekeeper"}}},
         {"Action": "ec2:StopInstances", "Condition": {"StringEquals": {"aws:ResourceTag/mine": "yes"}}},
     )
     events: Any = session.client("events")
@@ -259,9 +256,7 @@ def keys_role(aws: EmbeddedAws) -> Any:
     reads = ["dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:Scan", "dynamodb:PartiQLSelect"]
     writes = ["dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:BatchWriteItem"]
     session = as_role(
-        aws,
-        {"Action": reads, **keyed("a#*", "fleet")},
-        {"Action": writes, **keyed("a#*", without="role")},
+        aws, {"Action": reads, **keyed("a#*", "fleet")}, {"Action": writes, **keyed("a#*", without="role")}
     )
     return session.client("dynamodb")
 
@@ -401,10 +396,7 @@ def test_ctrl_c_and_even_a_kill_of_the_launcher_leave_no_process_behind(
     """Whatever runs: here a function in each of three accounts, which no SIGTERM ends, and who waits for it."""
     aws = EmbeddedAws(port=free_port(), directory=tmp_path)
     line = [sys.executable, "-c", HOLD, str(aws.port), str(tmp_path)]
-    with (
-        ThreadPoolExecutor() as clients,
-        subprocess.Popen(line, stdout=subprocess.PIPE) as launcher,
-    ):
+    with ThreadPoolExecutor() as clients, subprocess.Popen(line, stdout=subprocess.PIPE) as launcher:
         try:
             assert launcher.stdout
             assert launcher.stdout.readline() == b"up\n"

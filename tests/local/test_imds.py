@@ -100,15 +100,7 @@ def test_it_wants_a_token_and_shows_the_role_with_its_credentials(aws: EmbeddedA
         ":instance-profile/rolekeeper/web"
     )
     shown = json.loads(machine.get("meta-data/iam/security-credentials/web"))
-    assert shown.keys() == {
-        "Code",
-        "LastUpdated",
-        "Type",
-        "AccessKeyId",
-        "SecretAccessKey",
-        "Token",
-        "Expiration",
-    }
+    assert shown.keys() == {"Code", "LastUpdated", "Type", "AccessKeyId", "SecretAccessKey", "Token", "Expiration"}
     valid = datetime.fromisoformat(shown["Expiration"]) - datetime.fromisoformat(shown["LastUpdated"])
     assert abs(valid - timedelta(seconds=6 * HOUR)) <= timedelta(seconds=1)
 

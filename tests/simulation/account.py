@@ -27,7 +27,7 @@ APART, MORE = 1 << 40, 200_000_000_000
 PATH = "/rolekeeper/"
 MADE = datetime(2026, 1, 1, tzinfo=UTC)
 TRUSTS_EC2 = {
-    "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]
 }
 
 

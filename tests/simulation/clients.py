@@ -52,11 +52,7 @@ class Budget:
         asked: the attempts, those of the SDK too; `refused` are those that were throttled.
     """
 
-    SIZES: Mapping[str, tuple[float, float]] = {
-        "Associate": (100, 5),
-        "Disassociate": (100, 5),
-        "Replace": (50, 5),
-    }
+    SIZES: Mapping[str, tuple[float, float]] = {"Associate": (100, 5), "Disassociate": (100, 5), "Replace": (50, 5)}
 
     def __init__(self, now: Callable[[], float], others: float = 0, left: float = math.inf) -> None:
         self._now = now

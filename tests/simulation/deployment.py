@@ -231,10 +231,7 @@ class Deployment:
             limit=limit,
             ended=ended,
             skew=self._weather.skewed(),
-            notes={
-                "function": function,
-                "chain": Counter(chain) + Counter([FUNCTIONS[function]]),
-            },
+            notes={"function": function, "chain": Counter(chain) + Counter([FUNCTIONS[function]])},
         )
 
     def _chain(self) -> Chain:

@@ -17,15 +17,7 @@ from typing import Any
 from rolekeeper.instances.pace import BURST, LATE
 from rolekeeper.mappings.account_runs import FRESH
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import (
-    PIN_TAG,
-    Held,
-    MappingKey,
-    Pin,
-    PublishedMapping,
-    WhenOccupied,
-    WhenUnmatched,
-)
+from rolekeeper.model.mapping import PIN_TAG, Held, MappingKey, Pin, PublishedMapping, WhenOccupied, WhenUnmatched
 from rolekeeper.settings import Limits
 from rolekeeper.storage import layout
 from rolekeeper.storage.layout import GRANT, STARTED

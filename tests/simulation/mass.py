@@ -268,13 +268,7 @@ class _Story:
 
 
 def retagged(
-    instances: int,
-    cause: Cause,
-    *,
-    sweep_minutes: float = 15,
-    lost: int = 0,
-    measures: bool = False,
-    seed: int = 1,
+    instances: int, cause: Cause, *, sweep_minutes: float = 15, lost: int = 0, measures: bool = False, seed: int = 1
 ) -> Retagged:
     """Have every instance of a fleet need another role at once, and play until nothing is left to do.
 

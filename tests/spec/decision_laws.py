@@ -9,14 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rolekeeper.instances.decide import Observation
-from rolekeeper.model.instance import (
-    Action,
-    AssociationState,
-    Decision,
-    DesiredChange,
-    Instance,
-    InstanceState,
-)
+from rolekeeper.model.instance import Action, AssociationState, Decision, DesiredChange, Instance, InstanceState
 from rolekeeper.model.mapping import WhenOccupied
 from rolekeeper.settings import Ownership
 from spec.carries import Situation, managed, wanted

@@ -282,9 +282,7 @@ def reads_roles(who: str | Sequence[str]) -> Iterator[Case]:
     yield from may(who, "iam:GetPolicy iam:GetPolicyVersion", ("policy", "policy of AWS"))
 
 
-INSTANCES = [
-    *changes(EVENT, "instance", ELSEWHERE),
-]
+INSTANCES = [*changes(EVENT, "instance", ELSEWHERE)]
 
 TAKE_OVER = [*takes_over(EVENT, NOT_CHANGING, "instance", ELSEWHERE)]
 
@@ -525,12 +523,7 @@ SESSION = dict.fromkeys(FUNCTIONS, "rolekeeper") | {SCHEDULE: "rolekeeper-sweep"
 
 
 def in_spokes(
-    says: Callable[..., Iterator[Case]],
-    who: Sequence[str],
-    on: Sequence[str],
-    *,
-    without: str = "",
-    **given: Given,
+    says: Callable[..., Iterator[Case]], who: Sequence[str], on: Sequence[str], *, without: str = "", **given: Given
 ) -> Iterator[Case]:
     """A case for each function, which asks as it does by itself, but `without` one value and for what is given."""
     for role in who:

@@ -152,17 +152,11 @@ READS = [
 
 # The spoke's roles are there once for all Regions of its account that have a spoke.
 INSTANCES, ELSEWHERE = ("instance", "instance in another Region"), ("instance of others", "instance where no spoke is")
-CHANGES = [
-    *_where_asked(changes(CHANGER, INSTANCES, ELSEWHERE)),
-]
+CHANGES = [*_where_asked(changes(CHANGER, INSTANCES, ELSEWHERE))]
 
 TAKE_OVER = [*_where_asked(takes_over(CHANGER, (READER, FORWARDER), INSTANCES, ELSEWHERE))]
 
-PASSES = [
-    *passes(CHANGER),
-    *may_not(CHANGER, "iam:PassRole", ("reader", "changer"), to=EC2),
-    *makes_profiles(CHANGER),
-]
+PASSES = [*passes(CHANGER), *may_not(CHANGER, "iam:PassRole", ("reader", "changer"), to=EC2), *makes_profiles(CHANGER)]
 
 SENDS = [
     *may(FORWARDER, "events:PutEvents", "hub's bus"),

@@ -22,10 +22,7 @@ REGION = "us-east-1"
 Document = Mapping[str, Any]
 
 # AWS attaches it wherever no SCP of one's own takes its place.
-FULL_ACCESS: Document = {
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
-}
+FULL_ACCESS: Document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 
 # `make unit` sets it up, with Node; who runs pytest alone may not have it.
 MISSING = "" if (ENVIRONMENT / "done").exists() else ".envs/node isn't set up: make .envs/node/done"

@@ -100,10 +100,7 @@ class _Ec2:
         been.add(event.detail.get("state"))
         # The tag of a launch begins a retry loop, which may still look after the instance was started again.
         of_launch = of_tag and State.RUNNING not in been
-        lost = {
-            Fault.TAG_EVENTS_LOST: of_tag,
-            Fault.EVENTS_LOST_ONCE_STOPPED: of_launch or State.STOPPED in been,
-        }
+        lost = {Fault.TAG_EVENTS_LOST: of_tag, Fault.EVENTS_LOST_ONCE_STOPPED: of_launch or State.STOPPED in been}
         if any(is_such and self._here(fault, account) for fault, is_such in lost.items()):
             self._lost_at[account] = time.time()
         else:

@@ -189,10 +189,7 @@ def _answers(client: Any, *answers: tuple[int, str]) -> None:
 
 @pytest.mark.parametrize(
     ("answers", "possibly_applied"),
-    [
-        ([(400, "IncorrectState")], False),
-        ([(503, "Unavailable"), (400, "IncorrectState")], True),
-    ],
+    [([(400, "IncorrectState")], False), ([(503, "Unavailable"), (400, "IncorrectState")], True)],
 )
 def test_an_error_tells_whether_botocore_had_sent_the_call_before(
     monkeypatch: pytest.MonkeyPatch, answers: list[tuple[int, str]], *, possibly_applied: bool

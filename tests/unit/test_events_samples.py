@@ -72,10 +72,7 @@ def _woken_by(event: dict[str, Any], patterns: dict[str, Any] = PATTERNS) -> set
 
 
 def test_every_sample_says_how_it_arrives() -> None:
-    assert set(SAMPLES) == {
-        *(*WAKES, *OTHER_WAYS),
-        *("retry-tick", "expiries", "sweep-resumed", "fan-out-resumed"),
-    }
+    assert set(SAMPLES) == {*(*WAKES, *OTHER_WAYS), *("retry-tick", "expiries", "sweep-resumed", "fan-out-resumed")}
 
 
 @pytest.mark.parametrize("name", WAKES)

@@ -317,7 +317,4 @@ def test_a_change_is_told_once_all_of_the_write_took_effect_and_one_that_changes
     writes = [{"Update": update("SET n = :v", v=ONE)}, {"Put": {"TableName": STATE, "Item": other}}]
     fake.transact_write_items(TransactItems=writes)
     after = {**before, "n": ONE}
-    assert told == [
-        (STATE, ("a", "b"), before, after, after, other),
-        (STATE, ("a", "0"), None, other, after, other),
-    ]
+    assert told == [(STATE, ("a", "b"), before, after, after, other), (STATE, ("a", "0"), None, other, after, other)]

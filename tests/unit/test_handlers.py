@@ -63,13 +63,7 @@ def test_an_invocation_that_counts_nothing_warns_of_nothing() -> None:
     assert (done.stdout, done.stderr) == ("", "")
 
 
-NAMED = [
-    "instance-running",
-    "instance-stopped",
-    "tags-changed",
-    "tags-changed-float-version",
-    "reconcile-requested",
-]
+NAMED = ["instance-running", "instance-stopped", "tags-changed", "tags-changed-float-version", "reconcile-requested"]
 
 
 @pytest.mark.parametrize("name", NAMED)
@@ -181,9 +175,7 @@ def test_the_schedule_sweeps(desk: Desk) -> None:
     assert desk.world.carries(instance) == "s3-read"
 
 
-def test_on_a_state_table_that_was_never_swept_an_event_changes_nothing_and_the_first_minute_sweeps(
-    desk: Desk,
-) -> None:
+def test_on_a_state_table_that_was_never_swept_an_event_changes_nothing_and_the_first_minute_sweeps(desk: Desk) -> None:
     desk.world.never_swept()
     instance = launched(desk, workload="s3-reader")
     on_instance_event.handler(queued(sample("tags-changed")), CONTEXT)

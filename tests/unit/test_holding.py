@@ -197,10 +197,7 @@ def ending(desk: Desk, **after: float) -> str:
     return f"{desk.world.clock.now() + timedelta(**after):%Y-%m-%dT%H:%M:%SZ}"
 
 
-@pytest.mark.parametrize(
-    ("role", "would"),
-    [("NONE", "detach 3"), ("api", "replace 3")],
-)
+@pytest.mark.parametrize(("role", "would"), [("NONE", "detach 3"), ("api", "replace 3")])
 def test_an_edit_that_takes_effect_when_another_row_expires_is_held_and_says_when(
     desk: Desk, role: str, would: str
 ) -> None:
@@ -279,9 +276,7 @@ def test_a_profile_that_was_made_anew_while_an_edit_was_held_is_published_as_it_
     assert now.profile_id != held.mapping.profile_id
 
 
-def test_an_approval_pays_for_the_roles_that_are_taken_away_not_for_those_that_are_attached(
-    desk: Desk,
-) -> None:
+def test_an_approval_pays_for_the_roles_that_are_taken_away_not_for_those_that_are_attached(desk: Desk) -> None:
     desk.world.running(workload="web")
     desk.edit(TAG, role="api")
     desk.approve(TAG, 2)

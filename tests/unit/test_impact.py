@@ -15,10 +15,7 @@ from fixtures.state_table import STATE_TABLE
 from rolekeeper.mappings.impact import Edit, Impact, Moment
 from rolekeeper.mappings.rows import COLUMNS
 from rolekeeper.mappings.verdict import Status
-from rolekeeper.model.instance import (
-    Action,
-    InstanceState,
-)
+from rolekeeper.model.instance import Action, InstanceState
 from rolekeeper.model.mapping import Pin, PublishedMapping
 from rolekeeper.settings import Limits
 from rolekeeper.storage.layout import to_attributes

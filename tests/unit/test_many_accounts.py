@@ -29,9 +29,7 @@ def test_a_row_is_published_for_each_account_with_its_own_profile(hub: Organizat
     assert hub.shows(TAG) == ("Published", "in effect in 3 accounts", 1)
 
 
-def test_a_mapping_that_expired_while_an_edit_of_it_is_held_has_its_instances_sent_too(
-    hub: OrganizationDesk,
-) -> None:
+def test_a_mapping_that_expired_while_an_edit_of_it_is_held_has_its_instances_sent_too(hub: OrganizationDesk) -> None:
     ends = hub.world.clock.now() + timedelta(minutes=5)
     hub.edit(TAG, role="web", expires_at=ends.isoformat())
     hub.organization.reconcile(*map(hub.spoke(OTHER).key, hub.launched(1, OTHER)))

@@ -104,9 +104,7 @@ def test_a_role_that_an_account_can_use_by_now_reaches_its_instances_whatever_wa
     assert step > 10
 
 
-def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_crash_too(
-    hub: OrganizationDesk,
-) -> None:
+def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_crash_too(hub: OrganizationDesk) -> None:
     hub.edit(TAG, role="web")
     for target in (SPOKE, SAME_ACCOUNT, OTHER):
         hub.app().registry.remove(target)
@@ -118,9 +116,7 @@ def test_a_tombstone_is_brought_to_accounts_that_are_served_no_longer_after_a_cr
     assert [hub.published_for(account).deleted for account in ACCOUNTS] == [True, True]
 
 
-def test_a_deletion_that_was_cut_off_is_finished_minutes_later_though_the_stream_gave_up(
-    hub: OrganizationDesk,
-) -> None:
+def test_a_deletion_that_was_cut_off_is_finished_minutes_later_though_the_stream_gave_up(hub: OrganizationDesk) -> None:
     hub.edit(TAG, role="web")
     hub.launched(1)
     hub.quiet()

@@ -307,11 +307,7 @@ WEB = published(TAG, "web")
         ("require_tags", {"b": "2", "a": "*"}, "require_tags: none → a=*, b=2"),
         ("regions", frozenset({"eu-west-1", "eu-central-1"}), "regions: none → eu-central-1, eu-west-1"),
         ("units", frozenset({"r-a1b2"}), "units: none → r-a1b2"),
-        (
-            "expires_at",
-            NOW.astimezone(timezone(timedelta(hours=2))),
-            "expires_at: none → 2026-03-01T09:00:00Z",
-        ),
+        ("expires_at", NOW.astimezone(timezone(timedelta(hours=2))), "expires_at: none → 2026-03-01T09:00:00Z"),
         ("description", "x" * 200, f"description: none → {'x' * 79}…"),
     ],
 )

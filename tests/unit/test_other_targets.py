@@ -8,15 +8,7 @@ import pytest
 from botocore.exceptions import ReadTimeoutError
 
 from fixtures.account import HOME, FakeAccount, refusing
-from fixtures.organization import (
-    OTHER,
-    SAME_ACCOUNT,
-    SPOKE,
-    VERSION,
-    Organization,
-    daily_event,
-    reader_tags,
-)
+from fixtures.organization import OTHER, SAME_ACCOUNT, SPOKE, VERSION, Organization, daily_event, reader_tags
 from rolekeeper.fleet.targets import WIRE_FORMAT, WIRE_TAG, Registry, ServedTarget
 from rolekeeper.instances.requests import DroppedError, present, require_ours
 from rolekeeper.model.instance import InstanceKey, Target
@@ -281,9 +273,7 @@ def registered(made: Organization, *targets: Target) -> list[InstanceKey]:
     return keys
 
 
-def test_a_target_that_refuses_fails_its_own_instances_alone_and_its_problem_is_news_once(
-    served: Organization,
-) -> None:
+def test_a_target_that_refuses_fails_its_own_instances_alone_and_its_problem_is_news_once(served: Organization) -> None:
     there, other = registered(served, SPOKE, OTHER)
     here = served.hub.key(served.hub.running(workload="web"))
     served.refuse(SPOKE)

@@ -9,10 +9,7 @@ ROLE = f"arn:aws:iam::{policy_simulation.ACCOUNT}:role/rolekeeper/web"
 READER = f"arn:aws:iam::{policy_simulation.ACCOUNT}:role/reader"
 QUEUE = f"arn:aws:sqs:{policy_simulation.REGION}:{policy_simulation.ACCOUNT}:queue"
 PASSING = Request(principal=READER, action="iam:PassRole", resource=ROLE, context={"iam:PassedToService": "ec2.a"})
-PERHAPS: Document = {
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Maybe", "Action": "*", "Resource": "*"}],
-}
+PERHAPS: Document = {"Version": "2012-10-17", "Statement": [{"Effect": "Maybe", "Action": "*", "Resource": "*"}]}
 
 
 @needs_node

@@ -7,14 +7,7 @@ from functools import partial
 import pytest
 
 from fakes.dynamodb_values import ITEM_BYTES
-from fixtures.account import (
-    ACCOUNT,
-    KilledError,
-    kill,
-    mapping_key,
-    published_at,
-    refusing,
-)
+from fixtures.account import ACCOUNT, KilledError, kill, mapping_key, published_at, refusing
 from fixtures.mappings import TRUSTS_EC2, TRUSTS_LAMBDA, Desk
 from rolekeeper import app
 from rolekeeper.aws import ec2
@@ -167,9 +160,7 @@ def test_observe_mode_makes_no_profile_and_enforce_makes_it_at_the_next_sweep(de
     assert desk.shows("workload=bare") == ("Published", "in effect", 1)
 
 
-def test_a_profile_that_waits_for_enforce_is_made_though_the_row_was_edited_and_is_refused(
-    desk: Desk,
-) -> None:
+def test_a_profile_that_waits_for_enforce_is_made_though_the_row_was_edited_and_is_refused(desk: Desk) -> None:
     desk.role("bare", profile=False)
     desk.world.mode = Mode.OBSERVE
     desk.edit("workload=bare", role="bare")
@@ -204,12 +195,7 @@ def effect(desk: Desk) -> dict[str, int]:
 
 @pytest.mark.parametrize(
     ("take_over", "when_occupied", "warned"),
-    [
-        (False, "keep", KEPT),
-        (False, "replace", f"{KEPT}; {NO_EFFECT}"),
-        (True, "keep", KEPT),
-        (True, "replace", TAKEN),
-    ],
+    [(False, "keep", KEPT), (False, "replace", f"{KEPT}; {NO_EFFECT}"), (True, "keep", KEPT), (True, "replace", TAKEN)],
 )
 def test_a_row_that_meets_foreign_roles_is_published_with_a_warning(
     desk: Desk, when_occupied: str, warned: str, *, take_over: bool
@@ -411,9 +397,7 @@ def launched(desk: Desk, count: int) -> list[str]:
 
 
 @pytest.mark.usefixtures("hurried")
-def test_a_fan_out_whose_run_dies_after_it_was_handed_over_repeats_only_what_that_run_sent(
-    desk: Desk,
-) -> None:
+def test_a_fan_out_whose_run_dies_after_it_was_handed_over_repeats_only_what_that_run_sent(desk: Desk) -> None:
     instances = launched(desk, 70)
     desk.world.calls.after("StartExecution", kill)
     with pytest.raises(KilledError):

@@ -217,9 +217,7 @@ def discard(desk: Desk, tag: str) -> None:
 @pytest.mark.parametrize("held", [hold, hold_deletion], ids=["an edit", "a deletion"])
 @pytest.mark.parametrize("acts", [(approve, discard), (discard, approve)], ids=["approve first", "discard first"])
 def test_an_approval_and_a_discard_at_any_moment_end_in_one_of_the_two_and_in_nothing_else(
-    desk: Desk,
-    held: Act,
-    acts: tuple[Act, Act],
+    desk: Desk, held: Act, acts: tuple[Act, Act]
 ) -> None:
     """The second comes at any moment of the judge of the first, and a judge of its own with it.
 

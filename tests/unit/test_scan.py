@@ -15,16 +15,7 @@ from rolekeeper.model.instance import Association, Instance, InstanceRecord
 from rolekeeper.model.mapping import Control, Pin, PublishedMapping
 from rolekeeper.model.problem import sentence
 from rolekeeper.storage import layout
-from strategies.values import (
-    KEY,
-    NOW,
-    OWNERSHIP,
-    arn,
-    association,
-    foreign,
-    instance,
-    published,
-)
+from strategies.values import KEY, NOW, OWNERSHIP, arn, association, foreign, instance, published
 
 WEB, TO_API = published("workload=web", "web"), published("workload=web", "api")
 

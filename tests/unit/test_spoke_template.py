@@ -12,14 +12,7 @@ from rolekeeper.fleet.targets import EVENTS_TAG, UNIT_TAG, VERSION_TAG, WIRE_FOR
 from rolekeeper.mappings.rows import OU, ROOT
 from sessions import SESSION
 from spec import permitted_in_spokes
-from spec.permitted_in_spokes import (
-    DESCRIBE_LAUNCHES,
-    HUB_ACCOUNT,
-    HUB_BUS,
-    HUB_REGION,
-    OPERATORS,
-    SESSION_NAMES,
-)
+from spec.permitted_in_spokes import DESCRIBE_LAUNCHES, HUB_ACCOUNT, HUB_BUS, HUB_REGION, OPERATORS, SESSION_NAMES
 from support import templates
 from support.deployment import Deployment, Place, deployment, translated
 

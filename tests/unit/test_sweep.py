@@ -462,9 +462,7 @@ def test_a_page_reads_whole_batches_though_each_instance_has_a_tag_of_its_own(de
 # ---- more than one run has time for ----
 
 
-def test_a_sweep_whose_time_is_up_goes_on_behind_its_last_page_and_reaches_the_last_instance(
-    desk: Desk,
-) -> None:
+def test_a_sweep_whose_time_is_up_goes_on_behind_its_last_page_and_reaches_the_last_instance(desk: Desk) -> None:
     instances = running(desk, 9, app="web")
     swept = sweep_to_the_end(desk, 0)
     assert (swept.instances, swept.sent, swept.mappings, swept.published) == (9, 9, 1, 1)
@@ -521,9 +519,7 @@ def test_the_schedule_leaves_a_sweep_alone_that_goes_on_until_it_seems_to_have_d
     assert swept.instances == 5, "it hadn't"
 
 
-def test_a_sweep_that_a_person_asks_for_comes_at_once_and_one_that_ended_keeps_no_other_from_coming(
-    desk: Desk,
-) -> None:
+def test_a_sweep_that_a_person_asks_for_comes_at_once_and_one_that_ended_keeps_no_other_from_coming(desk: Desk) -> None:
     """What was withheld is due, also on the instances that the other sweep saw before."""
     running(desk, 5, app="web")
     _, event = next_run(desk, begun(desk), 0)

@@ -208,16 +208,7 @@ TAKEN_AND_REFUSED = {
     # IAM compares paths with their case; AWS's own are in lower case and first (IAM user guide, "IAM identifiers").
     # Services make their roles there, with trust and permissions that nobody here chose.
     "RolePath": (
-        [
-            *(
-                "/rolekeeper/",
-                "/org/rolekeeper/",
-                "/org/service-role/",
-                "/service-roles/",
-                "/aws/",
-                "/my-aws-reserved/",
-            ),
-        ],
+        [*("/rolekeeper/", "/org/rolekeeper/", "/org/service-role/", "/service-roles/", "/aws/", "/my-aws-reserved/")],
         [
             *("/", "//", "", "rolekeeper", "/rolekeeper", "rolekeeper/", "/a*/", "/a b/", "/a?/"),
             *(

@@ -32,13 +32,7 @@ _TURN_SECONDS = 0.001
 
 
 def serve(
-    site: Shared,
-    app: ASGIApp,
-    *,
-    has_page: Callable[[str], bool],
-    port: int | None,
-    browser: bool,
-    to: str = "/",
+    site: Shared, app: ASGIApp, *, has_page: Callable[[str], bool], port: int | None, browser: bool, to: str = "/"
 ) -> None:
     """Run the pages of a site until nobody has used them for a while. The link leads to the page `to`.
 

@@ -54,12 +54,7 @@ class Plot:
 
 
 def stacked(
-    points: Sequence[Point],
-    kinds: Mapping[str, str],
-    *,
-    height: int,
-    step: timedelta,
-    acts: Sequence[Act] = (),
+    points: Sequence[Point], kinds: Mapping[str, str], *, height: int, step: timedelta, acts: Sequence[Act] = ()
 ) -> Plot:
     """Points as stacks of counts, in the order of `kinds`: each name's class of the stylesheet.
 

@@ -16,10 +16,7 @@ PAGE = (Path(__file__).parents[3] / "docs/security.md").read_text()
 EVERYWHERE = {"DescribeStacks", "DescribeStackResource", "GetCallerIdentity", "AssumeRole"}
 # SQS moves messages with the permissions of who asks for it (SQS API reference, `StartMessageMoveTask`).
 FOR_SQS = {"DeleteMessage"}
-POLICY = {
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}],
-}
+POLICY = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}
 # Only pages of the console ask for these (tests/unit/cli/act).
 ON_PAGES = {"CreateTags", "DeleteTags", "ListAccountAliases", "StartInstances"}
 # EC2 and SQS name what is called in batches otherwise than its permission.

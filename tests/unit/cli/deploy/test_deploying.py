@@ -278,10 +278,7 @@ def test_a_build_that_fails_asks_nothing(terminal: Terminal, stack: FakeCloudFor
 
 @pytest.mark.parametrize(
     ("line", "said"),
-    [
-        ("deploy", "there is no terminal to ask on"),
-        ("deploy --guided --yes", "there is no terminal to ask on"),
-    ],
+    [("deploy", "there is no terminal to ask on"), ("deploy --guided --yes", "there is no terminal to ask on")],
 )
 def test_what_is_refused_before_anything_is_uploaded(
     terminal: Terminal, stack: FakeCloudFormation, uploads: Uploads, line: str, said: str

@@ -526,10 +526,7 @@ def test_a_group_may_use_another_version_than_the_plans(version: str, template_h
 
 @pytest.mark.parametrize(
     ("version", "verdict"),
-    [
-        (BLOCK["version"], Verdict.BORN_RIGHT),
-        (refers("aws_ssm_parameter.version.value"), Verdict.UNKNOWN),
-    ],
+    [(BLOCK["version"], Verdict.BORN_RIGHT), (refers("aws_ssm_parameter.version.value"), Verdict.UNKNOWN)],
 )
 def test_a_version_that_refers_to_something_else_is_not_known(version: Document, verdict: Verdict) -> None:
     of_group = written(GROUP, launch_template=[BLOCK | {"version": version}])

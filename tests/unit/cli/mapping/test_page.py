@@ -91,11 +91,7 @@ def test_who_edited_a_row_last_and_when_is_listed_also_of_edits_that_arent_in_ef
         assert "Query" not in desk.world.calls.made, "of the other page's edits nothing is read"
         assert column(browser.get("/mappings?page=2&text=bob"), 1) == ["app=b"]
     page = browser.get("/mappings")
-    assert [column(page, each) for each in (1, 7, 6)] == [
-        ["app=b", "app=a"],
-        ["bob", "amy"],
-        ["0 s ago", "10 min ago"],
-    ]
+    assert [column(page, each) for each in (1, 7, 6)] == [["app=b", "app=a"], ["bob", "amy"], ["0 s ago", "10 min ago"]]
     desk.world.calls.clear()
     desk.world.wait(10)
     browser.get("/mappings")

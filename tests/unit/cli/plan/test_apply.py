@@ -105,11 +105,7 @@ def test_ones_own_edit_is_written_and_waits_for_another_person(
     rows = ("tag_key: app, tag_value: web, role: db", "tag_key: new, tag_value: '*', role: web")
     terminal("plan", "-f", mapping_file(tmp_path, *rows), "--out", plan)
 
-    in_turn(
-        terminal,
-        lambda: [desk.publish(tag) for tag in ("app=web", "new=*")],
-        lambda: desk.world.reconcile(other),
-    )
+    in_turn(terminal, lambda: [desk.publish(tag) for tag in ("app=web", "new=*")], lambda: desk.world.reconcile(other))
     ran = terminal("apply", plan, "--approve")
     assert ran.exit_code == 4, ran.output
     assert "Not in effect yet: 1 mapping, 3 instances." in ran.stdout

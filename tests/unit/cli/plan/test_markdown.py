@@ -11,13 +11,7 @@ from markdown_it import MarkdownIt
 from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal
 from rolekeeper_cli.plan.markdown import LONGEST, MARKER, page
-from rolekeeper_cli.plan.view import (
-    AccountChangesView,
-    PermissionsView,
-    PlanCountsView,
-    PlannedChangeView,
-    PlanView,
-)
+from rolekeeper_cli.plan.view import AccountChangesView, PermissionsView, PlanCountsView, PlannedChangeView, PlanView
 from rolekeeper_cli.row.view import ColumnChangeView, MappingView, NotInEffectView, PacedView, PlannedEditView
 from rolekeeper_cli.target.view import UnseenTargetView
 
