@@ -105,7 +105,7 @@ class Row:
     last: int = 0
     approvals: dict[str, int] = field(default_factory=dict)
     in_conflict: set[MappingKey] = field(default_factory=set)
-    unseen: tuple[int, int, bool] = (0, 0, False)
+    unseen: tuple[int, int, datetime | None] = (0, 0, None)  # of a revision; counted when, unless it was approved
     timers: set[datetime] = field(default_factory=set)
 
 
@@ -369,7 +369,7 @@ class Rows:
             unseen = max(0, min(unseen, approved.changes - impact.changes + unseen))
         self._count(impact, counts)
         if unseen:
-            row.unseen = (number, unseen, approved is not None)
+            row.unseen = (number, unseen, None if approved else self.now)
         row.effect |= {account: replace(each, revision=number) for account, each in found.effect.items()}
         row.held, row.last = None, number
         own = row.effect[self.home]
@@ -398,7 +398,10 @@ class Rows:
             if self._holding(key, own) or (impact.needs_approval and not covered):
                 return
             if covered:
-                row.unseen = (own.revision, row.unseen[1] - impact.changes, row.unseen[2])
+                revision, unseen, since = row.unseen
+                row.unseen = (revision, unseen - impact.changes, since)
+                if since:
+                    self.counted += [(minute(since), -impact.changes), (minute(self.now), impact.changes)]
             else:
                 self._count(impact, impact.changes)
         row.effect[account] = found.effect[account]
@@ -598,11 +601,12 @@ class Rows:
         return max(0, more, impact.takes - impact.assumed_takes - held.takes)
 
     def _is_covered(self, row: Row, impact: Impact) -> bool:
-        """Whether as many were counted, or approved, while the account gave no answer."""
-        revision, unseen, approved = row.unseen
+        """Whether as many were counted and still count, or were approved, while the account gave no answer."""
+        revision, unseen, since = row.unseen
         if impact.severe or not impact.changes or revision != row.effect[self.home].revision:
             return False
-        return impact.changes <= unseen and (approved or not impact.alone)
+        counts = since is None or self.now - since <= timedelta(minutes=self.deployment.minutes)
+        return impact.changes <= unseen and counts and not (since and impact.alone)
 
     # ---- numbers and words ----
 

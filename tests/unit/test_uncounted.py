@@ -138,6 +138,43 @@ def test_what_is_published_is_held_again_only_by_an_account_that_answers(
     assert (carrying(desk, mute, fleet), shown(desk)) == (0, ("Held", 2, 1))
 
 
+@pytest.fixture
+def silent(desk: OrganizationDesk) -> OrganizationDesk:
+    """Of two accounts that give no answer two instances are counted; then each has some, and answers."""
+    new = desk.join(NEW, "web", instances=2)
+    for target in (SPOKE, SAME_ACCOUNT, OTHER):
+        desk.join(target)
+    desk.silence(NEW)
+    desk.silence(OTHER)
+    desk.limits = Limits(2, 0)
+    assert (desk.edit(TAG, role="web").status, counted_edits(desk)) == (Status.PUBLISHED, 2)
+    for place in (new, new, desk.spoke(OTHER), desk.spoke(OTHER)):
+        place.running(workload="web")
+    desk.answers(NEW)
+    desk.answers(OTHER)
+    return desk
+
+
+@pytest.mark.parametrize("minutes", [5, 20])
+def test_what_was_counted_without_an_answer_counts_again_when_it_is_published(
+    silent: OrganizationDesk, minutes: int
+) -> None:
+    silent.organization.wait(seconds=60 * minutes)
+    assert (silent.sweep(NEW), counted_edits(silent)) == (Swept(changed=True, in_effect=True), 2)
+    silent.organization.wait(seconds=60 * 8)
+    assert silent.sweep(OTHER) == Swept(), "two have changed in the last ten minutes"
+    silent.organization.wait(seconds=60 * 3)
+    assert (silent.sweep(OTHER), counted_edits(silent)) == (Swept(changed=True, in_effect=True), 2)
+
+
+def test_what_was_counted_without_an_answer_covers_nothing_once_it_counts_no_longer(silent: OrganizationDesk) -> None:
+    silent.limits = Limits(3, 0)
+    silent.launched(1, OTHER)
+    silent.organization.wait(seconds=60 * 11)
+    assert silent.sweep(OTHER) == Swept(changed=True, in_effect=True), "three, which are more than were counted"
+    assert silent.sweep(NEW) == Swept(), "with these two there are five"
+
+
 def test_what_answers_only_now_is_weighed_against_the_hubs_own_instances_too(desk: OrganizationDesk) -> None:
     desk.limits = Limits(1, 50)
     for target in (SPOKE, SAME_ACCOUNT, OTHER):

@@ -93,6 +93,12 @@ def counting(  # noqa: PLR0913  # what is counted, against what
     return update.remove(*list(_over(item, 0, now, kind="w"))[:LEAVING])
 
 
+def counted_anew(changes: int, minutes: int, *, since: datetime, now: datetime) -> Update:
+    """Have changes that were counted at a time, and still count, count from now on."""
+    update = _adding(changes, minutes, now, left=changes)
+    return update.add(f"m{_minute(since)}", -changes) if _minute(since) != _minute(now) else Update()
+
+
 def locked(edits: Mapping[str, Any], update: Update) -> Update:
     """Write to the edits' item only if no other edit that concerns instances was published since it was read."""
     return update.add("version", 1).only_as(edits, "version")

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from rolekeeper.aws.errors import AwsRefusalError, ConflictError, RetryableError, TransactionCancelledError
 from rolekeeper.instances.retry import wait_seconds
-from rolekeeper.instances.window import counting, locked
+from rolekeeper.instances.window import counted_anew, counting, locked
 from rolekeeper.mappings.accounts import AssessmentContext, Records, TargetScope
 from rolekeeper.mappings.assess import Assessor
 from rolekeeper.mappings.fan_out import FanOut, Sender
@@ -191,10 +191,14 @@ class RecordChecks:
         return record.with_scan(target.region, found.profile_ids, found.counts)
 
     def _counts_late(self, stored: StoredMapping, late: Late) -> Iterator[Write]:
-        changes = late.impact.changes
+        changes, edits, since = late.impact.changes, stored.edits, stored.counted_at
+        counts = counted_edit(stored, late.impact, 0 if late.covered else changes, now=self.now())
         if late.covered:
             yield self.assessor.revisions.take_unseen(late.record.mapping, changes)
-        if counts := counted_edit(stored, late.impact, 0 if late.covered else changes, now=self.now()):
+            if since:
+                # It counts from now on: by now it changes them.
+                counts = locked(edits, counted_anew(changes, late.impact.minutes, since=since, now=self.now()))
+        if counts:
             yield self.assessor.revisions.store.update(layout.EDITS, counts)
 
     def _renew(
@@ -217,8 +221,7 @@ class RecordChecks:
         return changed
 
     def _of_account(self, one: TargetScope) -> dict[Target, TargetScope]:
-        account = one.target.account
-        return {other.target: other for other in (one, *self.assessor.targets.all) if other.target.account == account}
+        return {other.target: other for other in (one, *self.assessor.targets.of_account(one.target.account))}
 
     def _is_in_scope(self, published: PublishedMapping, one: TargetScope) -> bool:
         """Return whether a mapping is for a target's account; of the deployment's own, whether it is for the target."""

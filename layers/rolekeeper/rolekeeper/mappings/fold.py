@@ -5,7 +5,7 @@ A row that fails its checks, or isn't approved yet, changes nothing: the last go
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from rolekeeper.instances.window import counted_with
 from rolekeeper.mappings.accounts import AllTargets
@@ -16,7 +16,7 @@ from rolekeeper.mappings.rollout import Rollout, by_target, roll_out, wanted_rec
 from rolekeeper.mappings.snapshot import RowSnapshot, digest_of
 from rolekeeper.mappings.verdict import Ending, Late, Status, Verdict, approval_steps, in_waves
 from rolekeeper.model.instance import Target
-from rolekeeper.model.mapping import NO_ROLE, Held, MappingSpec, Mode, Outgrown, PublishedMapping, WhenOccupied
+from rolekeeper.model.mapping import NO_ROLE, Held, MappingSpec, Mode, PublishedMapping, WhenOccupied
 from rolekeeper.model.problem import Problem, Reason, ReasonCode
 from rolekeeper.model.waves import Progress, Waves
 from rolekeeper.permissions.roles import RoleCheck
@@ -187,18 +187,19 @@ class Folding:
         minutes, moments = self.targets.own.scanner.limits.minutes, rollout.scan.impact.changes_at
         took = counted_with(stored.edits, minutes, at, moments=moments)
         impact = self._compared(rollout, took, fleet)
-        covered = self._is_covered(stored, impact)
+        covered = self._is_covered(stored, impact, at)
         held = stored.held_again or (impact.needs_approval and not covered)
         return Late(rollout.records[account], impact, covered=covered, held=held)
 
-    def _is_covered(self, stored: StoredMapping, impact: Impact) -> bool:
-        """Return whether as many changes were counted, or approved, already while the accounts gave no answer.
+    def _is_covered(self, stored: StoredMapping, impact: Impact, at: datetime) -> bool:
+        """Return whether as many changes count, or were approved, already since the accounts gave no answer.
 
         Nobody was shown what is severe there, and nobody but an approver what a target's own share is.
         """
-        if impact.severe or not impact.changes:
+        if impact.severe or not 0 < impact.changes <= stored.unseen:
             return False
-        return impact.changes <= stored.unseen and (stored.approved or not impact.alone)
+        since, window = stored.counted_at, timedelta(minutes=impact.minutes)
+        return since is None or (at - since <= window and not impact.alone)
 
     def _unless_late(
         self, snapshot: RowSnapshot, verdict: Verdict, answers: Answers, notes: Iterable[Reason]
@@ -222,7 +223,8 @@ class Folding:
         edit = self._in_effect(snapshot, candidate, verdict.scan or Scan(), rollout=rollout, notes=notes)
         edit = replace(edit, ending=Ending.PUBLISH, scan=verdict.scan, missing=verdict.missing, records=rollout.records)
         edit = self._unless_held(snapshot, edit, rollout, notes=notes)
-        if edit.ending is Ending.HOLD and edit.impact and (again or not self._is_covered(stored, edit.impact)):
+        impact = edit.impact if edit.ending is Ending.HOLD else None
+        if impact and (again or not self._is_covered(stored, impact, snapshot.at)):
             return replace(edit, matched=verdict.matched)
         return edit if again and edit.ending is Ending.PUBLISH else verdict
 
@@ -299,11 +301,12 @@ class Folding:
             return replace(verdict, impact=impact, assumed=rollout.assumed, approval=approval)
         before = snapshot.stored.held if snapshot.holds(candidate) else None
         outgrown = outgrown or (before.outgrown if before else None)
-        would = _would(impact, candidate)
-        came = [_what_came(outgrown)] if outgrown else []
+        then = {"changes": outgrown.changes, "accounts": sorted(outgrown.came)} if outgrown else {}
+        came = [ReasonCode.OUTGROWN(revision=outgrown.revision, **then)] if outgrown else []
         guessed = [ReasonCode.ALL_COUNTS(changes=rollout.guessed)] if rollout.guessed else []
-        more = (*came, *rollout.where_not(), *guessed, *notes, *snapshot.still_in_effect, *refused)
-        waits = Verdict(Status.HELD, (*would, *more), snapshot.revision, matched=scan.published_matched, held=number)
+        still = (*rollout.where_not(), *guessed, *notes, *snapshot.still_in_effect, *refused)
+        why = (*_would(impact, candidate), *came, *still)
+        waits = Verdict(Status.HELD, why, snapshot.revision, matched=scan.published_matched, held=number)
         # The approval checks again whether the hub's own account can use the role.
         held = candidate.suspended_for(None)
         shown = Held(
@@ -335,8 +338,3 @@ def _would(impact: Impact, held: PublishedMapping) -> list[Reason]:
     counts = {"attach": impact.attach, "replace": impact.replace, "detach": impact.detach}
     steps = approval_steps(held.key, held.revision, deletes=held.deleted)
     return [code(extent=impact.extent, **counts), *permissions, *steps]
-
-
-def _what_came(outgrown: Outgrown) -> Reason:
-    accounts = sorted(outgrown.came)
-    return ReasonCode.OUTGROWN(revision=outgrown.revision, changes=outgrown.changes, accounts=accounts)

@@ -21,9 +21,9 @@ type Entry = dict[str, Any]
 # Attributes of what is in effect: the rows in conflict with it, by partition; whether instances are still unsent, and
 # whether it was reported that the mapping will soon expire.
 BLOCKS, UNSENT, END_REPORTED = "blocks", "unsent", "end_reported"
-# In a revision's budget: the changes that are left for accounts which gave no answer when they were counted, and
-# whether a person approved them.
-UNSEEN, APPROVED = "unseen", "approved"
+# In a revision's budget: the changes that are left for accounts which gave no answer when they were counted, when that
+# was, and whether a person approved them.
+UNSEEN, COUNTED_AT, APPROVED, _LONG_AGO = "unseen", "counted_at", "approved", "2000-01-01T00:00:00Z"
 # Attributes of a record, one for each Region of its account but the deployment's own: what its last sweep counted.
 COUNTS = "counts:"
 # How long after a deletion its mapping is judged again: no sweep looks for tombstones that a crash kept from other
@@ -86,7 +86,8 @@ class StoredMapping:
     what is published for the same tag key and any value; `in_conflict` are rows. `unsent`: not all instances of what is
     published have been sent, and in the accounts that are `publishing` it may not be written yet. `end_reported`: that
     it expires soon. `edits` counts what all edits change (`layout.EDITS`); of what is published `unseen` changes are
-    left for accounts that gave no answer, which a person `approved` or not. `progress` is how far its rollout has come.
+    left for accounts that gave no answer, `counted_at` a time if no person approved them. `progress` is how far its
+    rollout has come.
     """
 
     home: str
@@ -100,7 +101,7 @@ class StoredMapping:
     end_reported: bool = False
     edits: Mapping[str, Any] = field(default_factory=dict, compare=False)
     unseen: int = field(default=0, compare=False)
-    approved: bool = field(default=False, compare=False)
+    counted_at: datetime | None = field(default=None, compare=False)
     progress: Progress | None = field(default=None, compare=False)
 
     @cached_property
@@ -200,6 +201,7 @@ class Revisions:
 
     def _stored(self, key: MappingKey, items: Mapping[layout.Key, layout.Item]) -> StoredMapping:
         held_at, published_at = layout.held_key(key), self._at(key)
+        unsent_in = items.get(published_at, {}).get(UNSENT)
         any_at = self._at(MappingKey(key.tag_key, ANY_VALUE))
         record = self._decoded(_record_from, items.get(published_at))
         budget = items.get(layout.budget_key(key), {})
@@ -211,12 +213,12 @@ class Revisions:
             any_value=self._decoded(layout.published_from, items.get(any_at)),
             control=Control.read(items.get(layout.CONTROL, {})),
             in_conflict=self._decoded(_in_conflict, items.get(published_at)) or frozenset(),
-            unsent=UNSENT in items.get(published_at, {}),
-            publishing=self._decoded(_publishing, items.get(published_at)) or frozenset(),
+            unsent=unsent_in is not None,
+            publishing=frozenset(unsent_in if isinstance(unsent_in, set | frozenset) else ()),
             end_reported=END_REPORTED in items.get(published_at, {}),
             edits=self._decoded(_numbers, items.get(layout.EDITS)) or {},
             unseen=int(budget.get(UNSEEN, 0)) if ours else 0,
-            approved=ours and bool(budget.get(APPROVED, False)),
+            counted_at=None if budget.get(APPROVED) else datetime.fromisoformat(budget.get(COUNTED_AT, _LONG_AGO)),
             progress=read_rollouts(self.store, [record.mapping])[key] if record and record.mapping.former else None,
         )
 
@@ -315,11 +317,8 @@ class Revisions:
         revision = {**entry, **item, "sk": layout.revision_sk(mapping.revision), "at": layout.timestamp(at)}
         revision.pop("former", None)
         blocked = {layout.mapping_pk(key) for key in blocks}
-        item |= {
-            UNSENT: {self.home, *accounts},
-            **({BLOCKS: blocked} if blocked else {}),
-            **_counts_item(regions or {}),
-        }
+        item |= {UNSENT: {self.home, *accounts}} | _counts_item(regions or {})
+        item |= {BLOCKS: blocked} if blocked else {}
         writes = [
             *also,
             self.store.put(item, if_higher="revision", if_same=[BLOCKS]),
@@ -331,7 +330,8 @@ class Revisions:
         if due and due > at:
             writes.append(self.store.put(layout.timer_item(Timer(due, mapping.key))))
         if budget or unseen:
-            writes.append(self.store.put(layout.budget_item(mapping, budget) | {UNSEEN: unseen, APPROVED: approved}))
+            left = {UNSEEN: unseen, COUNTED_AT: layout.timestamp(at), APPROVED: approved}
+            writes.append(self.store.put(layout.budget_item(mapping, budget) | left))
         if held:
             writes.append(self._outcome(mapping, layout.PUBLISHED))
         self.store.write(*writes)
@@ -450,11 +450,6 @@ def _numbers(item: Mapping[str, Any]) -> dict[str, Any]:
     if "later" in item:
         numbers["later"] = {str(int(minute)): int(number) for minute, number in dict(item["later"]).items()}
     return numbers
-
-
-def _publishing(item: Mapping[str, Any]) -> frozenset[str]:
-    accounts = item.get(UNSENT)
-    return frozenset(accounts) if isinstance(accounts, set | frozenset) else frozenset()
 
 
 def _in_conflict(item: Mapping[str, object]) -> frozenset[MappingKey]:

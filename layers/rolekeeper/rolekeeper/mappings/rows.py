@@ -378,15 +378,12 @@ OURS = (
 
 # A published mapping has to fit into one item (400 KB) with room to spare.
 ACCOUNTS, REGIONS, UNITS, OWNER, DESCRIPTION, EDITOR = 1_000, 100, 500, 256, 1024, 1024
-# As both Python and JSON Schema read them: no \d, which means more in Python.
 ACCOUNT, ACCOUNT_IDS = "[0-9]{12}", "account ids of 12 digits"
 REGION, REGION_CODES = "[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}", "Region codes, as us-east-1"
 # AWS Organizations API reference, "OrganizationalUnit" and "Root".
 OU, ROOT = "ou-[a-z0-9]{4,32}-[a-z0-9]{8,32}", "r-[a-z0-9]{4,32}"
 UNIT = f"({OU}|{ROOT})(/[*])?"
 UNIT_IDS = "ids of organizational units, as ou-a1b2-c3d4e5f6, or of the root, as r-a1b2 (r-a1b2/*: and all below it)"
-
-
 # CloudWatch API reference, `PutMetricAlarm`: up to 255 characters, and an ARN ends with them; commas part names.
 ALARM, ALARMS, ALARM_NAMES = "[!-+.-:<-~-]([ -+.-:<-~-]{0,510}[!-+.-:<-~-])?", 20, "names or ARNs of CloudWatch alarms"
 FAILURES = 100_000

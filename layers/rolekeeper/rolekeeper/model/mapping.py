@@ -89,7 +89,6 @@ IGNORED = MappingKey(IGNORE_TAG, "")
 # Stands for the pin of some instance.
 PINNED = MappingKey(PIN_TAG, "")
 
-
 # The columns that change nothing on any instance: who answers for a row, and in which waves it goes out.
 _ABOUT = ("rollout", "halt_on", "halt_after", "on_halt", "owner", "description")
 
