@@ -1,4 +1,4 @@
-"""wait --in-use: until CloudTrail shows that software uses the role."""
+"""wait: until EC2 shows the role, and --in-use until CloudTrail shows that software uses it."""
 
 from datetime import timedelta
 
@@ -25,6 +25,16 @@ def roles(desk: Desk, web_and_db: None) -> None:
 def one(desk: Desk) -> str:
     """An instance that carries web since a moment."""
     return desk.converged("web", app="web", Name="web-1")
+
+
+def test_a_role_is_waited_for_on_an_instance_without_one(terminal: Terminal, desk: Desk) -> None:
+    new = desk.world.running(app="web", Name="new-1")
+    ran = terminal("wait", new, "--role", "web", "--every", "0.1", "--attempts", "2")
+    what = f"Error: {new} (new-1) carries no role and not web, after 2 looks"
+    assert (ran.exit_code, ran.stderr.splitlines()[0]) == (255, what)
+    assert terminal.document("wait", new, "--role", "NONE")["role"] is None
+    terminal.meanwhile = lambda: desk.world.reconcile(new)
+    assert terminal.document("wait", new, "--role", "web")["role"] == "web"
 
 
 def test_the_first_call_with_the_carried_role_ends_it(terminal: Terminal, desk: Desk, one: str) -> None:
