@@ -24,6 +24,8 @@ from rolekeeper_cli.fleet.cache import (
 )
 from rolekeeper_cli.options import Options
 
+pytestmark = pytest.mark.desk(roles=("web",), rows={"app=web": "web"})
+
 READS = ("DescribeInstances", "DescribeIamInstanceProfileAssociations")
 # The thread's own start, which no other test has.
 START = FleetCache._start  # noqa: SLF001  # the same
@@ -77,10 +79,8 @@ class Story:
 
 
 @pytest.fixture
-def story(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Story:
+def story(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Story:
     monkeypatch.setattr(FleetCache, "_start", lambda _: None)
-    desk.role("web")
-    desk.edit("app=web", role="web")
     return Story(terminal)
 
 

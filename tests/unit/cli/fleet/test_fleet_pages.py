@@ -17,11 +17,7 @@ from rolekeeper.aws.errors import RetryableError
 from rolekeeper_cli.fleet import cache
 from rolekeeper_cli.fleet.cache import WHOLE_SECONDS, FleetReader
 
-
-@pytest.fixture(autouse=True)
-def mapped(desk: Desk) -> None:
-    desk.usable("web")
-    desk.edit("app=web", role="web")
+pytestmark = pytest.mark.desk(usable=("web",), rows={"app=web": "web"})
 
 
 def listed(answer: Response) -> list[str]:

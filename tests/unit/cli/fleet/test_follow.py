@@ -11,10 +11,7 @@ from rolekeeper.model.instance import InstanceKey
 from rolekeeper.settings import Limits
 from rolekeeper_cli.fleet.follow import Followed
 
-
-@pytest.fixture(autouse=True)
-def mapping(desk: Desk, web_and_db: None) -> None:  # noqa: ARG001  # two roles
-    desk.edit("app=web", role="web")
+pytestmark = pytest.mark.desk(usable=("web", "db"), rows={"app=web": "web"})
 
 
 def comes(terminal: Terminal, desk: Desk, *instances: str) -> None:
