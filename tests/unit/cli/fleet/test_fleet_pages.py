@@ -307,11 +307,6 @@ def test_a_poll_answers_only_what_is_new(browser: TestClient, desk: Desk) -> Non
     assert "1 as they should be" in words(new)
     desk.world.wait(30)
     assert browser.get(news(new)).status_code == 204
-    desk.world.calls.clear()
-    for _ in range(10):
-        desk.world.wait(1)
-        assert browser.get(news(new)).status_code == 204
-    assert not [each for each in desk.world.calls.made if each.startswith("Describe")], "EC2 is asked nothing"
 
 
 def test_it_says_how_old_the_whole_is_and_what_reading_it_takes(browser: TestClient, desk: Desk) -> None:

@@ -59,20 +59,6 @@ def test_of_many_targets_some_are_named_with_what_is_missing_there() -> None:
     assert missing[9:] == [f"{9:012}/eu-west-1: i-{9:017x}", "2 more targets"]
 
 
-def test_set_with_wait_follows_the_instances(terminal: Terminal, desk: Desk) -> None:
-    ids = [desk.converged("web", app="web") for _ in range(2)]
-
-    def then() -> None:
-        desk.publish("app=web")
-        comes(terminal, desk, *ids)
-
-    terminal.meanwhile = then
-    ran = terminal("mapping", "set", "app=web", "role=db", "--wait")
-    assert ran.exit_code == 0, ran.output
-    assert ran.stderr.splitlines() == ["Published as written.", "2 of 2 instances carry what they should."]
-    assert [desk.world.carries(each) for each in ids] == ["db"] * 2
-
-
 def test_resume_with_wait_follows_the_fleet(terminal: Terminal, desk: Desk) -> None:
     terminal("pause")
     instance = desk.world.running(app="web")
