@@ -20,7 +20,7 @@ from rolekeeper.settings import Limits
 # awscli sets it for the whole process, and other sessions would look there too.
 AWS_DATA = os.environ.pop("AWS_DATA_PATH")
 
-pytestmark = pytest.mark.usefixtures("web_and_db")
+pytestmark = pytest.mark.desk(usable=("web", "db"), rows={"app=web": "web"})
 
 
 def command(page: Response) -> str:
@@ -39,7 +39,6 @@ def given(page: Response) -> dict[str, Any]:
 
 
 def test_a_filtered_list(browser: TestClient, desk: Desk) -> None:
-    desk.edit("app=web", role="web")
     desk.converged("web", app="web")
     page = browser.get("/", params={"q": 'tag:app=web tag:"team=a b" role:web state:running mapping:app=web'})
     line = "--tag app=web --tag 'team=a b' --role web --state running --mapping app=web"
@@ -69,7 +68,6 @@ def test_what_the_command_has_no_option_for(browser: TestClient, text: str) -> N
     ],
 )
 def test_a_pin(browser: TestClient, desk: Desk, form: dict[str, str], line: str) -> None:
-    desk.edit("app=web", role="web")
     one = desk.converged("web", app="web")
     page = browser.post(f"/instance/{one}/pin", data=form)
     assert command(page) == f"rolekeeper {line.format(one)}"
@@ -137,8 +135,8 @@ def test_an_edit_is_the_same_change_of_the_row(browser: TestClient, desk: Desk, 
     assert row["require_tags"] == {"env": "a;b", "c=d": "e"}
 
 
-def test_a_new_row_is_named_with_its_columns_and_a_deletion_with_none(browser: TestClient, desk: Desk) -> None:
-    desk.edit("app=web", role="web")
+def test_a_new_row_is_named_with_its_columns_and_a_deletion_with_none(browser: TestClient) -> None:
+    assert command(browser.get("/mapping?key=app&value=web")) == "rolekeeper mapping get app=web"
     gone = browser.post("/mapping/change", data={"key": "app", "value": "web", "what": "delete"})
     assert command(gone) == "rolekeeper mapping rm app=web"
     assert given(gone)["words"] == ("app=web",)
@@ -151,7 +149,6 @@ def test_a_new_row_is_named_with_its_columns_and_a_deletion_with_none(browser: T
 
 @pytest.mark.parametrize(("by", "verb"), [("al", "approve"), (CALLER, "discard")])
 def test_a_held_edit_is_approved_or_ones_own_discarded(browser: TestClient, desk: Desk, by: str, verb: str) -> None:
-    desk.edit("app=web", role="web")
     for _ in range(2):
         desk.converged("web", app="web")
     desk.limits = Limits(1, 0)

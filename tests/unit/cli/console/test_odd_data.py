@@ -216,36 +216,12 @@ def test_no_page_shows_a_character_that_nobody_sees(browser: TestClient, unseen:
 # ---- names, and keys that hold a = ----
 
 
-@pytest.fixture
-def equals(desk: Desk) -> str:
-    """An instance that a mapping whose key holds a `=` gave its role."""
-    key = MappingKey("a=b", "v")
-    item = {"tag_key": {"S": key.tag_key}, "tag_value": {"S": key.tag_value}, "role": {"S": "web"}}
+def test_a_link_to_a_mapping_leads_to_it_though_its_key_holds_a_sign(browser: TestClient, desk: Desk) -> None:
+    item = {"tag_key": {"S": "a=b"}, "tag_value": {"S": "v"}, "role": {"S": "web"}}
     desk.world.dynamodb.put_item(TableName=MAPPING_TABLE, Item=item)
-    desk.app().publisher.publish(key, "edit-1", "", "")
-    one = desk.world.running(**{"a=b": "v"})
-    for _ in range(2):
-        desk.world.reconcile_all(one)
-        desk.world.wait(60)
-    return one
-
-
-def test_a_link_to_a_mapping_leads_to_it_though_its_key_holds_a_sign(browser: TestClient, equals: str) -> None:
-    for path in ("/", f"/instance/{equals}"):
+    desk.app().publisher.publish(MappingKey("a=b", "v"), "edit-1", "", "")
+    one = desk.converged("web", **{"a=b": "v"})
+    for path in ("/", f"/instance/{one}"):
         links = set(re.findall(r'href="(/mapping\?[^"]*)"', browser.get(path).text))
         assert links == {"/mapping?key=a%3Db&amp;value=v"}
     assert browser.get("/mapping?key=a%3Db&value=v").status_code == 200
-
-
-def test_a_name_that_several_have_leads_to_all_of_them(browser: TestClient, desk: Desk) -> None:
-    both = {desk.world.running(Name="same one"), desk.world.running(Name="same one")}
-    desk.world.running(Name="other")
-    page = browser.get("/instance/same%20one")
-    assert page.url.params["q"] == 'tag:"Name=same one"'
-    assert set(re.findall(r'href="/instance/([^"]*)"', page.text)) == both
-
-
-def test_blanks_that_a_person_types_around_a_filter_find_the_same(browser: TestClient, desk: Desk) -> None:
-    one, other = desk.world.running(app="web"), desk.world.running(app="other")
-    found = browser.get("/", params={"q": "  tag:app=web "}).text
-    assert (one in found, other in found) == (True, False)

@@ -108,10 +108,11 @@ def test_whether_software_uses_a_role_is_asked_of_the_instances_own_account(
 def test_a_name_in_the_address_is_found_in_every_target(
     browser: TestClient, there: str, spoke: SpokeFixture, desk: Desk
 ) -> None:
-    both = {spoke.world.running(Name="web-5"), desk.world.running(Name="web-5")}
+    both = {spoke.world.running(Name="web 5"), desk.world.running(Name="web 5")}
     answer = browser.get("/instance/web-there", follow_redirects=False)
     assert answer.headers["location"] == f"/instance/{there}", "though no page has read the fleet before"
-    page = browser.get("/instance/web-5")
+    page = browser.get("/instance/web%205")
+    assert page.url.params["q"] == 'tag:"Name=web 5"'
     assert {each for each in both if f'href="/instance/{each}"' in page.text} == both
     assert there not in page.text
 

@@ -17,7 +17,6 @@ from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
 from rolekeeper_cli.console import server
 from rolekeeper_cli.console.server import UseClock, link_file, open_file
-from rolekeeper_cli.errors import ExitCode
 from rolekeeper_cli.site import Site, has_page
 
 LINK = "http://0123.localhost:4321/enter/token"
@@ -160,11 +159,3 @@ def test_what_the_first_pages_show_is_read_before_the_link_is_handed_out(site: S
     known = site.fleet.known(), [each.mapping for each in site.mappings()], site.here()["account"]
     assert ([each.id for each in known[0]], *known[1:]) == ([instance], ["app=web"], "123456789012")
     assert not desk.world.calls.made
-
-
-@pytest.mark.parametrize("typed", ["/nothing", "/static/console.css", "//evil.example", "/enter/x", ""])
-def test_a_page_that_isnt_there_is_said_before_it_listens(terminal: Terminal, typed: str) -> None:
-    ran = terminal("console", "--no-browser", "--open", typed)
-    assert (ran.exit_code, ran.stdout) == (ExitCode.USAGE, "")
-    assert "give an instance, or the address of a page" in ran.stderr
-    assert not terminal.desk.world.calls.made

@@ -13,8 +13,6 @@ from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.fleet.activity import DAY, MONTH, Hours, Point, Span, changed, read, stood
 from rolekeeper_cli.options import Options
 
-pytestmark = pytest.mark.usefixtures("web_and_db", "silence")
-
 NOW = datetime(2026, 3, 1, 9, 20, tzinfo=UTC)
 HOLDS = timedelta(minutes=30)
 

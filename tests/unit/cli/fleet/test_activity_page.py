@@ -8,7 +8,6 @@ from html import unescape
 import pytest
 from starlette.testclient import TestClient
 
-from fakes.logs import FakeLogs
 from fixtures.account import HOME, refusing
 from fixtures.console import main, text_of, words
 from fixtures.mappings import Desk
@@ -113,12 +112,11 @@ def test_what_people_did_is_marked_from_the_first_data_on(browser: TestClient, d
 
 
 def test_a_bar_leads_to_the_instances_behind_it(browser: TestClient, desk: Desk, terminal: Terminal) -> None:
-    logs = terminal.clients["logs"] = FakeLogs(desk.world.logged, desk.world.clock.now)
     desk.usable("web")
     desk.edit("app=web", role="web")
     for name in ("before", "within", "behind"):
         desk.converged("web", app="web", Name=name)
-        logs.events()
+        terminal.clients["logs"].events()  # they come now
         happened(desk, ok=1)
         desk.world.wait(3600)
     bars = re.findall(r'<a href="(/activity/changes[^"]*)" aria-label', browser.get("/activity").text)

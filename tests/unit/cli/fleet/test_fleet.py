@@ -16,11 +16,7 @@ from rolekeeper_cli.fleet.use import row_view
 from rolekeeper_cli.instance.seen import Enforced, look, pages
 from rolekeeper_cli.options import Options
 
-
-@pytest.fixture(autouse=True)
-def role(desk: Desk) -> None:
-    desk.role("web")
-    desk.edit("app=web", role="web")
+pytestmark = pytest.mark.desk(roles=("web",), rows={"app=web": "web"})
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ from fakes.logs import FakeLogs
 from fixtures.account import refusing
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal
-from rolekeeper.instances.decide import InstanceStatus
-from rolekeeper.storage import layout
 from rolekeeper_cli.aws.deployment import Deployment
 from rolekeeper_cli.fleet import cache as fleet_cache
 from rolekeeper_cli.fleet.cache import (
@@ -23,6 +21,8 @@ from rolekeeper_cli.fleet.cache import (
     FleetReader,
 )
 from rolekeeper_cli.options import Options
+
+pytestmark = pytest.mark.desk(roles=("web",), rows={"app=web": "web"})
 
 READS = ("DescribeInstances", "DescribeIamInstanceProfileAssociations")
 # The thread's own start, which no other test has.
@@ -77,10 +77,8 @@ class Story:
 
 
 @pytest.fixture
-def story(terminal: Terminal, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Story:
+def story(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Story:
     monkeypatch.setattr(FleetCache, "_start", lambda _: None)
-    desk.role("web")
-    desk.edit("app=web", role="web")
     return Story(terminal)
 
 
@@ -182,14 +180,6 @@ def test_a_bug_is_a_note_and_goes_to_standard_error(
     note = story.step().notes["whole"]
     assert "ZeroDivisionError: oh" in note.text
     assert "ZeroDivisionError" in capsys.readouterr().err
-
-
-def test_an_instance_that_cant_be_decided_about_is_shown_as_unknown(story: Story, desk: Desk) -> None:
-    one = desk.converged("web", app="web")
-    desk.world.garble(layout.record_key(desk.world.key(one)))
-    [row] = story.reads_all().rows
-    assert (row.standing, row.id) == (InstanceStatus.UNKNOWN, one)
-    assert row.reason.startswith("Rolekeeper can't decide about it")
 
 
 def test_memory_is_bounded(terminal: Terminal, desk: Desk) -> None:

@@ -17,11 +17,7 @@ from rolekeeper.aws.errors import RetryableError
 from rolekeeper_cli.fleet import cache
 from rolekeeper_cli.fleet.cache import WHOLE_SECONDS, FleetReader
 
-
-@pytest.fixture(autouse=True)
-def mapped(desk: Desk) -> None:
-    desk.usable("web")
-    desk.edit("app=web", role="web")
+pytestmark = pytest.mark.desk(usable=("web",), rows={"app=web": "web"})
 
 
 def listed(answer: Response) -> list[str]:
@@ -311,11 +307,6 @@ def test_a_poll_answers_only_what_is_new(browser: TestClient, desk: Desk) -> Non
     assert "1 as they should be" in words(new)
     desk.world.wait(30)
     assert browser.get(news(new)).status_code == 204
-    desk.world.calls.clear()
-    for _ in range(10):
-        desk.world.wait(1)
-        assert browser.get(news(new)).status_code == 204
-    assert not [each for each in desk.world.calls.made if each.startswith("Describe")], "EC2 is asked nothing"
 
 
 def test_it_says_how_old_the_whole_is_and_what_reading_it_takes(browser: TestClient, desk: Desk) -> None:

@@ -16,17 +16,13 @@ WEB, DB = (f"arn:aws:iam::123456789012:role/rolekeeper/{each}" for each in ("web
 SPOKE = Target("111111111111", "eu-west-1")
 
 
-@pytest.fixture(autouse=True)
-def roles(desk: Desk, terminal: Terminal) -> None:
-    for name in ("web", "db"):
-        desk.usable(name)
-        desk.edit(f"app={name}", role=name)
-    terminal.trail.page = 50
+pytestmark = pytest.mark.desk(usable=("web", "db"), rows={"app=web": "web", "app=db": "db"})
 
 
 @pytest.fixture(autouse=True)
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
+def few(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few instances are asked about as many are."""
+    terminal.trail.page = 50
     monkeypatch.setattr(use, "FEW", 0)
 
 

@@ -11,10 +11,7 @@ from rolekeeper.model.instance import InstanceKey
 from rolekeeper.settings import Limits
 from rolekeeper_cli.fleet.follow import Followed
 
-
-@pytest.fixture(autouse=True)
-def mapping(desk: Desk, web_and_db: None) -> None:  # noqa: ARG001  # two roles
-    desk.edit("app=web", role="web")
+pytestmark = pytest.mark.desk(usable=("web", "db"), rows={"app=web": "web"})
 
 
 def comes(terminal: Terminal, desk: Desk, *instances: str) -> None:
@@ -60,20 +57,6 @@ def test_of_many_targets_some_are_named_with_what_is_missing_there() -> None:
     missing = Followed(coming=(*keys, replace(keys[0], id="i-00000000000000fff"))).missing
     assert missing[0] == "000000000000/eu-west-1: i-00000000000000000, i-00000000000000fff"
     assert missing[9:] == [f"{9:012}/eu-west-1: i-{9:017x}", "2 more targets"]
-
-
-def test_set_with_wait_follows_the_instances(terminal: Terminal, desk: Desk) -> None:
-    ids = [desk.converged("web", app="web") for _ in range(2)]
-
-    def then() -> None:
-        desk.publish("app=web")
-        comes(terminal, desk, *ids)
-
-    terminal.meanwhile = then
-    ran = terminal("mapping", "set", "app=web", "role=db", "--wait")
-    assert ran.exit_code == 0, ran.output
-    assert ran.stderr.splitlines() == ["Published as written.", "2 of 2 instances carry what they should."]
-    assert [desk.world.carries(each) for each in ids] == ["db"] * 2
 
 
 def test_resume_with_wait_follows_the_fleet(terminal: Terminal, desk: Desk) -> None:

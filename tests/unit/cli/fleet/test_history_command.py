@@ -9,13 +9,13 @@ from fixtures.account import refusing
 from fixtures.mappings import Desk
 from fixtures.terminal import Terminal, lines
 
+pytestmark = pytest.mark.desk(usable=("web",), rows={"app=web": "web"})
+
 
 @pytest.fixture
 def logs(terminal: Terminal, desk: Desk) -> FakeLogs:
-    made = FakeLogs(desk.world.logged)
-    terminal.clients["logs"] = made
-    desk.usable("web")
-    desk.edit("app=web", role="web")
+    """Its lines came one second after the other."""
+    made = terminal.clients["logs"] = FakeLogs(desk.world.logged)
     return made
 
 
@@ -55,9 +55,7 @@ def test_the_fleets_has_the_fields_and_the_values_of_the_instances(terminal: Ter
     assert newest["answer"] == entry["answer"]
 
 
-@pytest.mark.usefixtures("logs")
 def test_the_fleets_is_the_newest_that_was_done_wherever(terminal: Terminal, desk: Desk) -> None:
-    terminal.clients["logs"] = FakeLogs(desk.world.logged, desk.world.clock.now)
     assert terminal("history").stderr == "Rolekeeper did nothing in the last week.\n"
     gone, one = (desk.converged("web", app="web") for _ in range(2))
     desk.world.truth.terminate(gone)
@@ -72,7 +70,6 @@ def test_the_fleets_is_the_newest_that_was_done_wherever(terminal: Terminal, des
     assert [each["instance"] for each in terminal.document("history")] == [two, one, gone]
 
 
-@pytest.mark.usefixtures("logs")
 def test_functions_that_dont_log_decisions_are_reported(terminal: Terminal) -> None:
     terminal.parameters["LogLevel"] = "WARNING"
     assert "decisions are logged at INFO: deploy with LogLevel=INFO" in terminal("history").stderr

@@ -14,11 +14,7 @@ WEB, DB = (f"arn:aws:iam::123456789012:role/rolekeeper/{each}" for each in ("web
 SPOKE = Target("111111111111", "eu-west-1")
 
 
-@pytest.fixture(autouse=True)
-def roles(desk: Desk, web_and_db: None) -> None:
-    del web_and_db
-    for name in ("web", "db"):
-        desk.edit(f"app={name}", role=name)
+pytestmark = pytest.mark.desk(usable=("web", "db"), rows={"app=web": "web", "app=db": "db"})
 
 
 @pytest.fixture

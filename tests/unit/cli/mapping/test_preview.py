@@ -46,13 +46,6 @@ def test_while_one_row_is_judged_its_instances_are_counted(terminal: Terminal) -
     assert shown == ["0 2 instances looked at", "0 4 instances looked at", "1 4 instances looked at"]
 
 
-def test_with_yes_it_is_neither_shown_nor_asked_at_a_terminal(terminal: Terminal, desk: Desk) -> None:
-    terminal.judges("app=web")
-    ran = terminal.types("", "mapping", "set", "app=web", "role=db", "--yes")
-    assert (ran.exit_code, "Instances:" in ran.stderr) == (0, False), ran.output
-    assert desk.gives("app=web") == ("db", 2)
-
-
 def test_what_the_caller_may_not_look_at_is_unknown_and_asked_all_the_same(terminal: Terminal, desk: Desk) -> None:
     desk.world.calls.before("DescribeInstances", refusing("UnauthorizedOperation"))
     ran = terminal.types("n\n", "mapping", "rm", "app=web")

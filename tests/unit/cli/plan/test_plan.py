@@ -7,10 +7,7 @@ import pytest
 
 from fixtures.mappings import Desk, mapping_file
 from fixtures.terminal import Terminal, lines
-from rolekeeper.model.instance import Target
 from rolekeeper_cli.mapping.command import show_change
-from rolekeeper_cli.plan import command
-from rolekeeper_cli.plan.view import PlannedChangeView
 
 pytestmark = pytest.mark.usefixtures("web_and_db")
 
@@ -56,13 +53,6 @@ def test_a_usual_fleet_fits_one_screen_and_the_rest_is_counted(
     shown = terminal("plan", "--sort", "-to").stdout.splitlines()
     roles = [line.split()[-1] for line in shown if line.startswith("+")]
     assert roles == [f"role-{number}" for number in range(7, 1, -1)]
-
-
-def test_instances_of_other_accounts_that_change_alike_are_named_with_these() -> None:
-    rows = [PlannedChangeView.of_nothing().but(account=account) for account in ("222222222222", "111111111111")]
-    home = Target("111111111111", "us-east-1")
-    assert command._instance(rows, home) == "2 instances in 111111111111, 222222222222"  # noqa: SLF001  # as it is drawn
-    assert command._instance(rows[1:] * 2, home) == "2 instances"  # noqa: SLF001  # the same
 
 
 # ---- if a file's mappings were served ----

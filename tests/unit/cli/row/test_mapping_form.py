@@ -1,7 +1,6 @@
 """Mappings as a file: what is written is read back, and what people mistype is told with its place."""
 
 from contextlib import suppress
-from datetime import UTC, datetime
 
 import pytest
 import yaml
@@ -186,44 +185,6 @@ def test_a_file_that_isnt_a_list_of_mappings_is_told_where(text: str, words: str
 def test_no_text_breaks_the_reader_of_yaml(text: str) -> None:
     with suppress(FileError):
         read(text)
-
-
-def test_a_file_is_made_to_be_read_and_compared() -> None:
-    spec = MappingSpec(
-        MappingKey("workload", "*"),
-        "web",
-        priority=5,
-        enabled=False,
-        require_tags={"b": "2", "a": "x"},
-        accounts=frozenset({"210987654321", "012345678901"}),
-        units=frozenset({"r-a1b2", "ou-a1b2-c3d4e5f6"}),
-        expires_at=datetime(2030, 1, 1, tzinfo=UTC),
-        description="A: long, # odd text " + "that goes on and on " * 10,
-    )
-    assert written([spec, MappingSpec(MappingKey("x", "y"), "NONE")]).decode() == (
-        "mappings:\n"
-        "- tag_key: workload\n"
-        "  tag_value: '*'\n"
-        "  role: web\n"
-        "  priority: 5\n"
-        "  enabled: false\n"
-        "  require_tags:\n"
-        "    a: x\n"
-        "    b: '2'\n"
-        "  accounts:\n"
-        "  - '012345678901'\n"
-        "  - '210987654321'\n"
-        "  units:\n"
-        "  - ou-a1b2-c3d4e5f6\n"
-        "  - r-a1b2\n"
-        "  expires_at: '2030-01-01T00:00:00Z'\n"
-        f"  description: '{spec.description}'\n"
-        "\n"
-        "- tag_key: x\n"
-        "  tag_value: y\n"
-        "  role: NONE\n"
-    )
-    assert files.write([]) == "mappings: []\n"
 
 
 @pytest.mark.parametrize("loader", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])

@@ -11,8 +11,6 @@ from rolekeeper.model.instance import Target
 from rolekeeper.model.mapping import IGNORE_TAG, NO_ROLE, MappingSpec, PublishedMapping
 from rolekeeper_cli.row.overlaps import Tagged, overlaps
 
-pytestmark = pytest.mark.usefixtures("web_and_db", "silence")
-
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 THERE = Target("111111111111", "eu-west-1")
 

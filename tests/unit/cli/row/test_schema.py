@@ -64,11 +64,8 @@ def test_the_file_beside_the_examples_is_what_is_made() -> None:
     made = (EXAMPLES / "mappings.schema.json").read_text()
     assert made == schema.text(), "run: .venv/bin/python -m rolekeeper_cli.row.schema > examples/mappings.schema.json"
     assert json.loads(made) == schema.schema()
-
-
-def test_the_examples_name_it_for_editors() -> None:
     first, *_ = (EXAMPLES / "mappings.yaml").read_text().splitlines()
-    assert first == "# yaml-language-server: $schema=mappings.schema.json"
+    assert first == "# yaml-language-server: $schema=mappings.schema.json", "so editors find it"
 
 
 # ---- of one mind with the reader ----
@@ -142,6 +139,7 @@ ALL = [*(each.name for each in (*KEYS, *COLUMNS, *PASSING)), *OURS]
 
 def test_every_column_is_explained_without_aws(terminal: Terminal, desk: Desk) -> None:
     desk.quiet()
+    assert list(schema.column_names()) == ALL
     for name in ALL:
         shown = {line[:10].strip(): line[10:].strip() for line in terminal("schema", name).stdout.splitlines()}
         assert (shown["column"], shown["means"][-1]) == (name, "."), name
@@ -155,7 +153,3 @@ def test_every_example_is_a_row_that_is_read(name: str) -> None:
     words = shlex.split(schema.EXAMPLES[name])
     assert any(word.startswith(f"{name}=") for word in words)
     assert edited(MappingKey("workload", "web"), {}, words, HOME).role == "web"
-
-
-def test_the_names_are_all_there_are() -> None:
-    assert list(schema.column_names()) == ALL
