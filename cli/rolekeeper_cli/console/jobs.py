@@ -7,7 +7,7 @@ name (`Jobs.begin`), and goes on.
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial, wraps
@@ -102,18 +102,27 @@ class Job:
         outdated = self.outdated or bool(since and self.ended and self.ended < since)
         return self.end.is_set() and (self.abandoned or outdated or failed or age > _KEPT)
 
-    def values(self) -> dict[str, Any]:
-        """All of it, for a page; `first` is what was found first, `last` the newest; None until then.
-
-        What kept it from finding more is raised, as AWS said it.
-        """
+    def seen(self) -> "Seen":
+        """Raise what kept it from finding more, as AWS said it."""
         # Before what it found, which may grow meanwhile: the page asks for that then.
         version, ended = self.version, self.end.is_set() and not self.abandoned
         if ended and self.error:
             raise self.error
-        found = list(self.found)
-        ends = {"first": found[0], "last": found[-1]} if found else dict.fromkeys(("first", "last"))
-        return {"job": self, "version": version, "ended": ended, "found": found, **ends}
+        return Seen(self, version, ended, found=list(self.found))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a page shows of a look, at one moment."""
+
+    job: Job
+    version: int
+    ended: bool
+    found: Sequence[Any]
+
+    @property
+    def newest(self) -> Any:
+        return self.found[-1] if self.found else None
 
 
 class Jobs:

@@ -56,15 +56,15 @@ def planned(request: Request) -> dict[str, Any]:
     name, switch = _switch(request.query_params.get("what", ""))
     reason = request.query_params.get("reason", "").strip()
     command = ["rolekeeper", *(["mode"] if "mode" in switch.change else []), name]
-    values = look(request, f"switch {name}", lambda deployment: [use.expected(deployment, switch.change)]).values()
-    return values | {
+    seen = look(request, f"switch {name}", lambda deployment: [use.expected(deployment, switch.change)]).seen()
+    return vars(seen) | {
         "title": switch.title,
         "name": name,
         "switch": switch,
         "reason": reason,
         "command": shlex.join([*command, *(["--reason", reason] if reason else [])]),
         "standing": str(use.Switches.read(request.app.state.site.look()).control),
-        "does": values["first"],
+        "does": seen.newest,
     }
 
 

@@ -1,6 +1,6 @@
 """The doctor: what its checks find, as they find it, and the alarms."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -23,17 +23,14 @@ def _examine(deployment: Deployment) -> Iterator[Finding | Alarm]:
 
 
 def _found(request: Request) -> dict[str, Any]:
-    values = look(request, "doctor", _examine).values()
-    listed = [each for each in values["found"] if isinstance(each, Finding)]
+    seen = look(request, "doctor", _examine).seen()
+    listed = [each for each in seen.found if isinstance(each, Finding)]
     worst_first = (Level.FAIL, Level.WARN, Level.UNKNOWN, Level.OK)
     levels = {level: [each for each in listed if each.level is level] for level in worst_first}
-    found = [each for each in values["found"] if isinstance(each, Alarm)]
-    return values | {"title": "Doctor", "levels": levels, "alarms": found, "causes": _causes}
-
-
-def _causes(found: Iterable[Finding]) -> Mapping[Finding, Sequence[str]]:
-    """The same findings without their checks, each once, with the checks that found it."""
-    return grouped((replace(each, check=""), each.check) for each in found)
+    found = [each for each in seen.found if isinstance(each, Alarm)]
+    # The same findings without their checks, each once, with the checks that found it.
+    causes = {level: grouped((replace(each, check=""), each.check) for each in some) for level, some in levels.items()}
+    return vars(seen) | {"title": "Doctor", "levels": levels, "alarms": found, "causes": causes}
 
 
 ROUTES = followed("/doctor", _found, "doctor.html")

@@ -38,17 +38,20 @@ type Act = tuple[datetime, MappingKey | None, EditEntryView | ControlEntryView]
 class Span:
     """How far back one looks; how long a `point` of the fleet is, and a `bar` of changes.
 
-    Of no more than so many targets, those with `most` instances: a month of one takes 50 ms to read.
+    Of no more than so many targets, those with `most` instances: a month of one takes 50 ms to read. For some `seconds`
+    what was read of it is shown.
     """
 
     length: timedelta
     point: timedelta
     bar: timedelta
     most: int
+    words: str
+    seconds: float
 
 
-DAY = Span(timedelta(hours=24), point=timedelta(minutes=15), bar=_HOUR, most=50)
-MONTH = Span(timedelta(days=30), point=timedelta(hours=6), bar=timedelta(days=1), most=10)
+DAY = Span(timedelta(hours=24), timedelta(minutes=15), _HOUR, most=50, words="24 hours", seconds=60.0)
+MONTH = Span(timedelta(days=30), timedelta(hours=6), timedelta(days=1), most=10, words="30 days", seconds=300.0)
 
 
 @dataclass(frozen=True, slots=True)

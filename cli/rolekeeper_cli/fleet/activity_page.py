@@ -26,28 +26,27 @@ from rolekeeper_cli.target.use import UNKNOWN, sweep_interval
 
 _HEIGHT, _STRIP = 180, 40
 _OF_TARGET = ("account", "region")
-# What an address calls a span: that, in words, and how long what was read of it is shown.
-SPANS = {"24h": (views.DAY, "24 hours", 60.0), "30d": (views.MONTH, "30 days", 300.0)}
+SPANS = {"24h": views.DAY, "30d": views.MONTH}  # as an address calls them
 # The stylesheet's classes, from the lowest part of a stack: what should be looked at is on top.
 STANDINGS = {each.value: KINDS.get(each, each.value) for each in reversed(InstanceStatus)}
 CHANGES = dict(zip(views.CHANGES.values(), ("ok", "info", "wait", "bad"), strict=True))
 
 
-def _values(request: Request) -> dict[str, Any]:
-    """What the address asks for: `span`, `account`, `region`."""
+def _read(request: Request) -> tuple[views.Span, views.Activity, dict[str, Any]]:
+    """What the address asks for by `span`, `account` and `region`, with what templates know of it."""
     site = request.app.state.site
     asked = {name: request.query_params.get(name, "").strip() for name in _OF_TARGET}
     name = request.query_params.get("span", "")
-    span, words, seconds = SPANS.get(name, SPANS["24h"])
+    span = SPANS.get(name, views.DAY)
     known = [each for each in site.targets() if each.state != UNKNOWN]
     meant = [each for each in known if all(text in ("", getattr(each, name)) for name, text in asked.items())]
     largest = sorted(meant, key=lambda each: -(each.instances or 0))[: span.most]
     targets = [Target(each.account, each.region) for each in largest]
     key = ("activity", *targets, span.length)
-    found = site.reads.get(key, lambda: views.read(site.look(), targets, span), seconds, stale=True)
-    return asked | {
+    found = site.reads.get(key, lambda: views.read(site.look(), targets, span), span.seconds, stale=True)
+    values = asked | {
         "span": name if name in SPANS else "24h",
-        "words": words,
+        "words": span.words,
         "found": found,
         "targets": len(targets),
         "meant": len(meant),
@@ -56,14 +55,14 @@ def _values(request: Request) -> dict[str, Any]:
         "changes": sum((each.counts for each in found.changed if each.counts), Counter[str]()),
         "query": lambda **more: query({**asked, **more}),
     }
+    return span, found, values
 
 
 def activity(request: Request) -> Response:
-    site, values = request.app.state.site, _values(request)
-    span, _, seconds = SPANS[values["span"]]
-    found, since = values["found"].from_first_data, site.deployment.now() - span.length
+    site, (span, read, values) = request.app.state.site, _read(request)
+    found, since = read.from_first_data, site.deployment.now() - span.length
     key = ("acts", span.length)
-    acts = site.reads.get(key, lambda: views.acts(site.look(), site.mappings(), since), seconds, stale=True)
+    acts = site.reads.get(key, lambda: views.acts(site.look(), site.mappings(), since), span.seconds, stale=True)
     now = next((each.counts for each in reversed(found.stood) if each.counts is not None), Counter[str]())
     stood = stacked(found.stood, STANDINGS, height=_HEIGHT, step=span.point, acts=acts)
     return page(
@@ -84,18 +83,18 @@ def activity(request: Request) -> Response:
 def strip(request: Request) -> Response:
     """A day in short, for the fleet's page. Why there is none is said within it: that page shows all the rest."""
     try:
-        values = _values(request)
+        span, found, values = _read(request)
     except EXPLAINED as error:
         failed: ErrorPage | None = explain(error, writing=False)
         return page(request, "activity.html", part="strip", failed=failed)
-    plot = stacked(values["found"].stood, STANDINGS, height=_STRIP, step=SPANS[values["span"]][0].point)
+    plot = stacked(found.stood, STANDINGS, height=_STRIP, step=span.point)
     return page(request, "activity.html", part="strip", failed=None, plot=plot, kinds=CHANGES, **values)
 
 
 def _bar(request: Request) -> dict[str, Any]:
     """The changes behind a bar, the newest first, by the functions' log."""
     asked, site = Asked.of(request), request.app.state.site
-    span = SPANS.get(asked["span"], SPANS["24h"])[0]
+    span = SPANS.get(asked["span"], views.DAY)
     try:
         at = datetime.fromisoformat(asked["at"]).astimezone(UTC)
     except (ValueError, OverflowError) as error:
@@ -104,9 +103,9 @@ def _bar(request: Request) -> dict[str, Any]:
     def changed(deployment: Deployment) -> Iterator[EntryView]:
         yield from (each for each in DecisionLog(deployment, at).news(at + span.bar) if each.outcome)
 
-    job = look(request, f"bar {at} {span.bar}", changed).values()
-    meant = [each for each in job["found"] if all(asked[name] in ("", getattr(each, name)) for name in _OF_TARGET)]
-    return job | {
+    seen = look(request, f"bar {at} {span.bar}", changed).seen()
+    meant = [each for each in seen.found if all(asked[name] in ("", getattr(each, name)) for name in _OF_TARGET)]
+    return vars(seen) | {
         "title": f"Changes from {at:%Y-%m-%d %H:%M} UTC",
         "at": at,
         "until": at + span.bar,

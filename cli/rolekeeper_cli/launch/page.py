@@ -43,14 +43,14 @@ def _look(deployment: Deployment) -> Iterator[Forecast | Mapping[str, Any]]:
 
 def _shown(request: Request) -> dict[str, Any]:
     """All of them, those of one verdict, or those with a text in them."""
-    values = look(request, "launches", _look).values()
-    found = sorted((each for each in values["found"] if isinstance(each, Forecast)), key=lambda each: each.urgency)
-    rest = values["found"][len(found) :]
+    seen = look(request, "launches", _look).seen()
+    found = sorted((each for each in seen.found if isinstance(each, Forecast)), key=lambda each: each.urgency)
+    rest = seen.found[len(found) :]
     asked = Asked.of(request)
     known = [each for each in found if asked["beside"] or not each.is_beside]
     wanted = [each for each in known if asked["verdict"] in ("", each.verdict) and _holds(each, asked["text"])]
     view = listed(request, wanted, "#launches")
-    return values | {
+    return vars(seen) | {
         "title": "Launches",
         "rest": rest[0] if rest else {"unseen": [], "withheld": "", "cut": False},
         "view": view,

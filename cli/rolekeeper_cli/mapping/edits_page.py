@@ -302,11 +302,11 @@ def expected(deployment: Deployment, key: MappingKey, wanted: RowPlan | OpenEdit
 def _looked_at(request: Request, path: str, key: MappingKey, wanted: RowPlan | OpenEdit) -> dict[str, Any]:
     """What an edit would do, as a look: it is kept until something is written, or the fleet is read anew."""
     fleet, name = request.app.state.site.fleet, f"{type(wanted).__name__} {version_of(wanted)}"
-    values = look(request, name, lambda deployment: [expected(deployment, key, wanted)], since=fleet.read_at).values()
-    will: Expected | None = values["first"]
+    seen = look(request, name, lambda deployment: [expected(deployment, key, wanted)], since=fleet.read_at).seen()
+    will: Expected | None = seen.newest
     tagged = 0 if will else sum(key.matches(dict(row.tags)) for row in fleet.known())
     about = {"will": will, "path": path, "tagged": tagged}
-    return {**values, **about, **grouped(request, will.instances if will else ())}
+    return {**vars(seen), **about, **grouped(request, will.instances if will else ())}
 
 
 # ---- the plan of an edit ----

@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from rolekeeper.aws.errors import AwsRefusalError
 from rolekeeper.instances.decide import InstanceStatus
-from rolekeeper.model.mapping import NO_ROLE
+from rolekeeper.model.mapping import NO_ROLE, MappingKey
 from rolekeeper.model.problem import Kind, Remedy, advice
 from rolekeeper.permissions.comparison import PolicyReader
 from rolekeeper_cli.aws.deployment import Deployment
@@ -63,13 +63,27 @@ class RoleOnPage(RoleView):
     idle: int = 0
 
 
+class RolesOnPage(RolesView):
+    """The roles, `whole` once all that was asked; `keys` are those of the mappings, by their names."""
+
+    roles: Sequence[RoleOnPage]
+    whole: bool
+    path: str
+    keys: Mapping[str, MappingKey]
+
+    @property
+    def several(self) -> bool:
+        """Whether they are of more than one account."""
+        return len({each.account for each in self.roles}) > 1
+
+
 def _all(request: Request, *, asks: bool = False) -> Job:
     """The list; only if `asks`, with reports of last use."""
     name = f"roles {_ASKS}" if asks else "roles"
     return look(request, name, partial(_look, site=request.app.state.site, asks=asks))
 
 
-def _look(deployment: Deployment, site: Any, *, asks: bool) -> Iterator[Mapping[str, Any]]:
+def _look(deployment: Deployment, site: Any, *, asks: bool) -> Iterator[RolesOnPage]:
     """Yield the roles that mappings give; the own ones; then all, with what AWS says of each."""
     places, own, home = Places.chosen(deployment), Places.of(deployment, [deployment.home]), deployment.home.account
     # Of several targets of an account, it was the first that was asked.
@@ -85,19 +99,14 @@ def _look(deployment: Deployment, site: Any, *, asks: bool) -> Iterator[Mapping[
         lambda: read(places, instances=True),
     ]
     for look_ in looks[-1:] if asks else looks:
-        found, whole = look_(), look_ is looks[-1]
-        listed = [_in_effect(_with_access(each, each.account or home, readers), rows) for each in found.roles]
-        yield {
-            "whole": whole,
-            "roles": listed,
-            "summary": found.summary,
-            "account": found.account,
+        found = look_()
+        more = {
+            "roles": [_in_effect(_with_access(each, each.account or home, readers), rows) for each in found.roles],
             "unknown": [*found.unknown, *places.unseen_in_words()],
-            "path": deployment.settings.role_path,
-            "home": home,
-            "several": len({each.account for each in listed}) > 1,
             "keys": {name: mappings.key_of(row) for name, row in rows.items()},
         }
+        path, whole = deployment.settings.role_path, look_ is looks[-1]
+        yield RolesOnPage(**vars(found) | more, whole=whole, path=path)
 
 
 def _given(rows: Mapping[str, MappingView]) -> RolesView:
@@ -135,14 +144,14 @@ def _list(request: Request) -> dict[str, Any]:
     """All of them; with `?ask=last-accessed`, with IAM's reports of last use."""
     asked = Asked.of(request)
     asks, only, account = asked["ask"] == _ASKS, asked["only"], asked["account"]
-    values = _all(request, asks=asks).values()
-    found = values["last"]
-    of_account = [each for each in found["roles"] if account in ("", each.account)] if found else []
+    seen = _all(request, asks=asks).seen()
+    found: RolesOnPage | None = seen.newest
+    of_account = [each for each in found.roles if account in ("", each.account)] if found else []
     texts = [(each, (each.role, each.in_short, *(each.mappings or ()), *(each.services or ()))) for each in of_account]
     roles = [each for each, text in texts if contains(asked["text"], *text)]
     sort = Sort.read(asked["sort"], _COLUMNS)
     options = [*([] if asks else ["--no-last-accessed"]), *(["--unused"] if only == "unused" else [])]
-    return values | {
+    return vars(seen) | {
         "title": "Roles",
         "asks": asks,
         "filters": {name: (words, sum(_is(name, each) for each in roles)) for name, (words, _) in FILTERS.items()},
@@ -162,23 +171,23 @@ def _one(request: Request) -> dict[str, Any]:
     job, uses, account = _all(request), None, asked["account"]
     if asked["ask"] == _ASKS and not account:
         uses = look(request, f"role {name}", partial(_uses, name))
-    values = (uses or job).values()
-    of_all = job.values()
-    found = of_all["last"]
+    seen, of_all = (uses or job).seen(), job.seen()
+    found: RolesOnPage | None = of_all.newest
     # By default the home account's, or that of the first that has it.
-    named = [each for each in found["roles"] if each.role == name and account in ("", each.account)] if found else []
-    shown = min(named, key=lambda each: each.account != found["home"], default=None)
-    if found and found["whole"] and shown is None:
+    home = request.app.state.site.deployment.home.account
+    named = [each for each in found.roles if each.role == name and account in ("", each.account)] if found else []
+    shown = min(named, key=lambda each: each.account != home, default=None)
+    if found and found.whole and shown is None:
         where = f" in account {account}" if account else ""
-        raise CommandError(f"there is no role {name} under {found['path']}{where}", advice("see: ", Remedy(Kind.ROLES)))
+        raise CommandError(f"there is no role {name} under {found.path}{where}", advice("see: ", Remedy(Kind.ROLES)))
     instances = listed(request, _rows(request, (shown.instances if shown else None) or ()), "#instances")
-    return values | {
+    return vars(seen) | {
         "title": name,
         "role_name": name,
         "asks": uses is not None,
         "days": DAYS,
-        "ended": of_all["ended"] and values["ended"],
-        "uses": values["first"] if uses else None,
+        "ended": of_all.ended and seen.ended,
+        "uses": seen.newest if uses else None,
         "found": found,
         "role": shown,
         "instances": instances,

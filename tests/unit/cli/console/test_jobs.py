@@ -95,7 +95,7 @@ def test_an_open_page_doesnt_begin_a_look_that_fails_each_second(story: Story) -
     assert story.begun == 4, "every 15 seconds"
     story.runs()
     with pytest.raises(CommandError):
-        story.jobs.get("look", fails).values()
+        story.jobs.get("look", fails).seen()
     assert not story.waiting, "who opens the page reads why"
     story.jobs.get("look", fails)
     assert len(story.waiting) == 1, "and has it tried again at once"
@@ -110,7 +110,7 @@ def test_a_bug_goes_to_standard_error_and_is_raised_by_a_page(story: Story, caps
     story.runs()
     assert "ZeroDivisionError" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError):
-        job.values()
+        job.seen()
 
 
 def test_writes_begin_no_second_look_beside_one_that_runs(story: Story) -> None:
@@ -138,12 +138,12 @@ def test_one_that_no_page_asks_for_stops_at_its_next_step_and_begins_anew_for_th
     job = story.jobs.get("look", watched)
     story.runs()
     assert (steps, job.end.is_set(), job.error) == ([0, 1], True, None)
-    assert not job.values()["ended"], "a page that is open goes on asking"
+    assert not job.seen().ended, "a page that is open goes on asking"
     again = story.jobs.get("look", story.work)
     assert again is not job
     assert again.version > job.version, "and sees that it is another one"
     story.runs()
-    assert again.values()["found"] == [0, 1, 2]
+    assert again.seen().found == [0, 1, 2]
 
 
 def test_one_that_a_page_asks_for_goes_on_however_long_it_takes(story: Story) -> None:
@@ -155,7 +155,7 @@ def test_one_that_a_page_asks_for_goes_on_however_long_it_takes(story: Story) ->
 
     job = story.jobs.get("look", watched)
     story.runs()
-    assert job.values()["found"] == [0, 1, 2]
+    assert job.seen().found == [0, 1, 2]
 
 
 # ---- pages that take longer ----
