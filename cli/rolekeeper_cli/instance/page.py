@@ -1,12 +1,13 @@
 """One instance: what it carries and should carry, why, what its role may do, what happened, and how to undo that."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from itertools import chain, groupby, pairwise
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -24,15 +25,13 @@ from rolekeeper_cli.console.jobs import PATIENCE_SECONDS
 from rolekeeper_cli.console.page import axis, mapping_url, page, place, see_other
 from rolekeeper_cli.errors import CommandError, ConfigurationError, ServiceError
 from rolekeeper_cli.instance import explanation, facts, history
-from rolekeeper_cli.instance.explanation import Step
+from rolekeeper_cli.instance.explanation import Explanation, Step
 from rolekeeper_cli.instance.history import Span
 from rolekeeper_cli.instance.seen import profile_name
 from rolekeeper_cli.instance.uptake import of_instance_if_readable
 from rolekeeper_cli.instance.use import ID, SeveralNamedError, account_options, addressed, key_of
 from rolekeeper_cli.instance.view import EntryView, ExplanationView, RoleUseView, UptakeView, UseStatus
 from rolekeeper_cli.shell.suggest import near
-
-type Document = Mapping[str, Any]
 
 # The newest entries of the timeline that are shown, that are read, and how many more an address may ask for.
 ENTRIES, _READ, _MOST = 50, 100, 1000
@@ -45,6 +44,46 @@ _PREFILLED = ("open", "verb", "role", "instance_profile", "length", "reason", "k
 
 class NoSuchInstanceError(CommandError):
     """There is none, and no history of one."""
+
+
+# ---- what they show ----
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What the role that is carried may do, or why that is `unknown`."""
+
+    role: str = ""  # empty where none is carried
+    phrases: Sequence[str] = ()
+    unknown: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UndoLink:
+    """A step that undoes a change: the `action` of a form with `fields`, another page's `address`, or a `command`."""
+
+    command: str
+    does: str
+    label: str = ""
+    action: str = ""
+    fields: Mapping[str, str] = MappingProxyType({})
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What is read of an instance; of one that is `gone`, which says why, its history is all there is."""
+
+    id: str
+    entries: Sequence[EntryView]  # the newest first
+    spans: Sequence[Span]
+    found: Explanation | None = None
+    may: Allowed | None = None
+    gone: str = ""
+
+    @property
+    def shown(self) -> ExplanationView | None:
+        return self.found.view if self.found else None
 
 
 # ---- the pages ----
@@ -64,10 +103,10 @@ def instance(request: Request) -> Response:
         return see_other("/", tag=f"Name={error.name}")
     except NoSuchInstanceError as error:
         return _unknown(request, error)
-    if found["id"] != text:
-        return see_other(f"/instance/{quote(found['id'])}")
+    if found.id != text:
+        return see_other(f"/instance/{quote(found.id)}")
     form = {name: request.query_params.get(name, "") for name in _PREFILLED}
-    title = (found["shown"] and found["shown"].name) or found["id"]
+    title = (found.shown and found.shown.name) or found.id
     return page(request, "instance.html", title=title, form=form, **_values(request, found, stamp))
 
 
@@ -129,7 +168,7 @@ def uptake(request: Request) -> Response:
 
     found = read_once(request, "uptake", id_, read=ask)
     told, past = story(request, id_), request.query_params.get("span", "")
-    drawn = lane(told["spans"], found.roles, deployment.now(), past=past, entries=told["entries"])
+    drawn = lane(told.spans, found.roles, deployment.now(), past=past, entries=told.entries)
     lines = [*facts.of_uptake(found, addressed(deployment, id_))]
     title = f"Does software use it: {name or id_}"
     return page(
@@ -149,7 +188,7 @@ def read_once[T](request: Request, what: str, text: str, *, read: Callable[[], T
     return found
 
 
-def story(request: Request, text: str) -> Document:
+def story(request: Request, text: str) -> Story:
     """`story_of` the instance that a text names, read once for all of its page's parts."""
     limit = _MOST if {"span", "entries"} & request.query_params.keys() else _READ
     look_at = request.app.state.site.look_at
@@ -166,16 +205,22 @@ def _minute(request: Request) -> int:
     return int(request.app.state.site.clock() // 60)
 
 
-def _values(request: Request, found: Document, stamp: int) -> Mapping[str, Any]:
+def _values(request: Request, found: Story, stamp: int) -> Mapping[str, Any]:
     site, span, more = (request.app.state.site, *(request.query_params.get(name, "") for name in ("span", "entries")))
-    shown = _MORE.get(more, ENTRIES)
+    shown, there = _MORE.get(more, ENTRIES), site.look_at(found.id)
     return {
         "story": found,
+        "lines": [*facts.of_instance(found.shown, addressed(there, found.id))] if found.shown else (),
+        "undo": [undo_link(found.id, each) for each in found.found.undo] if found.found else (),
+        "since": next((span.since for span in found.spans if span.carried), None),
+        # As commands name it, and what those of the AWS CLI need in another account.
+        "address": addressed(there, found.id),
+        "options": account_options(there),
         "asked": {"stamp": stamp, "minute": _minute(request), "entries": more},
-        "row": site.fleet.row(found["id"]),
-        "lane": lane(found["spans"], (), site.deployment.now(), past=span, entries=found["entries"]),
-        "timeline": grouped(found["entries"][:shown]),
-        "whole": len(found["entries"]) < min(shown + 1, _MOST),
+        "row": site.fleet.row(found.id),
+        "lane": lane(found.spans, (), site.deployment.now(), past=span, entries=found.entries),
+        "timeline": grouped(found.entries[:shown]),
+        "whole": len(found.entries) < min(shown + 1, _MOST),
     }
 
 
@@ -188,15 +233,13 @@ def _unknown(request: Request, error: NoSuchInstanceError) -> Response:
     return page(request, "instance_unknown.html", status, title=title, error=error, meant=meant)
 
 
-# ---- what they show ----
+# ---- how it is read ----
 
 
-def story_of(deployment: Deployment, text: str, limit: int) -> Document:
-    """All that the page shows of the instance that a text, its id or its name, names.
+def story_of(deployment: Deployment, text: str, limit: int) -> Story:
+    """Read the story of the instance that a text, its id or its name, names, with up to `limit` entries.
 
-    `shown` is what `explain` says of it, None of one that is `gone`, which says why: of that, its history is all there
-    is. Of that up to `limit` entries are read, the newest first. NoSuchInstanceError if there is none, and no history
-    of one; SeveralNamedError if several have this name.
+    NoSuchInstanceError if there is none, and no history of one; SeveralNamedError if several have this name.
     """
     try:
         found = explanation.explanation(deployment, text, ask_who=False, limit=limit)
@@ -208,32 +251,14 @@ def story_of(deployment: Deployment, text: str, limit: int) -> Document:
         if not entries:
             raise NoSuchInstanceError(error.what, error.remedy) from error
         spans = history.spans(entries, None)
-        return {"id": text, "address": text, "shown": None, "gone": error.what, "entries": entries, "spans": spans}
-    id_, shown = found.view.instance, found.view
-    return {
-        "id": id_,
-        "shown": shown,
-        "facts": [*facts.of_instance(shown, addressed(deployment, id_))],
-        "since": next((span.since for span in found.spans if span.carried), None),
-        "tags": found.tags,
-        "may": _may(deployment, shown),
-        "ladder": found.ladder,
-        "undo": [undo_link(id_, each) for each in found.undo],
-        # As commands name it, and what those of the AWS CLI need in another account.
-        "address": addressed(deployment, id_),
-        "options": account_options(deployment),
-        "entries": found.entries,
-        "spans": found.spans,
-    }
+        return Story(text, entries, spans, gone=error.what)
+    return Story(found.view.instance, found.entries, found.spans, found=found, may=_may(deployment, found.view))
 
 
-def _may(deployment: Deployment, shown: ExplanationView) -> Document:
-    """What a role may do: its `phrases`, or why that is `unknown`. `role` is empty where none is carried.
-
-    It is the profile that is carried, and IAM says which role that holds.
-    """
+def _may(deployment: Deployment, shown: ExplanationView) -> Allowed:
+    """Ask IAM which role the profile that is carried holds."""
     if not shown.carries:
-        return {"role": "", "phrases": (), "unknown": ""}
+        return Allowed()
     name, unknown = str(shown.carries.instance_profile), ""
     phrases: Sequence[str] = ()
     try:
@@ -246,36 +271,32 @@ def _may(deployment: Deployment, shown: ExplanationView) -> Document:
         unknown = refusal(error).what
     except TooManyRulesError as error:
         unknown = str(error)
-    return {"role": name, "phrases": phrases, "unknown": unknown}
+    return Allowed(name, phrases, unknown)
 
 
-def undo_link(instance: str, step: Step) -> Document:
-    """A step that undoes a change: the `action` of a form with `fields`, another page's `address`, or a `command`.
-
-    Commands of the AWS CLI that attach foreign roles stay commands.
-    """
-    found = {"command": str(step.remedy), "does": step.does, "label": "", "action": "", "fields": {}, "address": ""}
+def undo_link(instance: str, step: Step) -> UndoLink:
+    """Return the step as a link; commands of the AWS CLI that attach foreign roles stay commands."""
+    draw = partial(UndoLink, str(step.remedy), step.does)
     if step.remedy.options:
         # Only the credentials of that other account can do it.
-        return found
+        return draw()
     here = f"/instance/{instance}"
     match step.remedy.kind, step.remedy.arguments:
         case Kind.RELEASE, _:
-            found |= {"label": "Release", "action": f"{here}/release"}
+            return draw("Release", f"{here}/release")
         case Kind.ATTACH | Kind.REPLACE | Kind.DETACH as verb, (_, *wanted):
             role, profile, *_ = [*wanted, "", ""]
             fields = {"verb": verb.value, "role": role, "instance_profile": profile}
-            found |= {"label": f"Pin it to {role or 'no role'}", "action": f"{here}/pin", "fields": fields}
+            return draw(f"Pin it to {role or 'no role'}", f"{here}/pin", fields=fields)
         case Kind.REMOVE_MAPPING | Kind.ROLL_BACK, (tag_key, tag_value, *_):
             key = MappingKey(tag_key, tag_value)
-            found |= {"label": f"Go to {key}", "address": mapping_url(key)}
+            return draw(f"Go to {key}", address=mapping_url(key))
         case Kind.UNTAG, (_, tag):
-            fields = {"do": "remove", "key": tag}
-            found |= {"label": "Remove the tag", "action": f"{here}/tag", "fields": fields}
+            return draw("Remove the tag", f"{here}/tag", fields={"do": "remove", "key": tag})
         case Kind.TAG, (_, tag, value):
-            fields = {"do": "set", "key": tag, "value": value}
-            found |= {"label": "Set the tag", "action": f"{here}/tag", "fields": fields}
-    return found
+            return draw("Set the tag", f"{here}/tag", fields={"do": "set", "key": tag, "value": value})
+        case _:
+            return draw()
 
 
 # ---- its timeline ----
@@ -298,13 +319,25 @@ _BEFORE = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A bar until a time, or a mark without one, of a `kind` that `instance.html` names."""
+    """A bar until a time, or a mark without one, of a `kind` that `instance.html` names; `x` and `width` in percent."""
 
     role: str
     kind: str
     since: datetime
     until: datetime | None = None
     mapping: str = ""
+    x: float = 0.0
+    width: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRow:
+    """A role's bars and marks."""
+
+    role: str
+    carried: bool
+    bars: list[Drawn] = field(default_factory=list)
+    marks: list[Drawn] = field(default_factory=list)
 
 
 def lane(
@@ -314,7 +347,7 @@ def lane(
     *,
     past: str = "",
     entries: Sequence[EntryView] = (),
-) -> Document:
+) -> Mapping[str, Any]:
     """What an instance carried by its history, with what CloudTrail says of its roles, if it was asked.
 
     The `entries` of its history say what people did. Places are in percent of the width. Without a known `past` it
@@ -327,17 +360,16 @@ def lane(
     end = max([now, *(min(at, now + length) for each in roles if not each.carried and (at := _valid_until(each, now)))])
     x_of = partial(place, begin=begin, end=end)
     carried = {profile_name(span.profile_arn) for span, _ in known if span.carried}
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, LaneRow] = {}
     for each in _drawn(known, begin, now):
         if (each.until or each.since) >= begin:
             # The order is that of their last times.
-            new = {"role": each.role, "carried": each.role in carried, "bars": [], "marks": []}
-            row = rows[each.role] = rows.pop(each.role, new)
+            row = rows[each.role] = rows.pop(each.role, LaneRow(each.role, each.role in carried))
             x, ends = x_of(each.since), x_of(each.until or each.since)
-            row["bars" if each.until else "marks"].append({"drawn": each, "x": x, "width": max(0, round(ends - x, 2))})
-    shown = [row for row in reversed(rows.values()) if row["bars"]]
-    done = [{"drawn": each, "x": x_of(each.since)} for each in acts if each.since >= begin]
-    kinds = {each["drawn"].kind for each in chain(done, *((*row["bars"], *row["marks"]) for row in shown))}
+            (row.bars if each.until else row.marks).append(replace(each, x=x, width=max(0, round(ends - x, 2))))
+    shown = [row for row in reversed(rows.values()) if row.bars]
+    done = [replace(each, x=x_of(each.since)) for each in acts if each.since >= begin]
+    kinds = {each.kind for each in chain(done, *((*row.bars, *row.marks) for row in shown))}
     found = {"rows": shown, "acts": done, "kinds": kinds, "past": past, "hours": axis(begin, end)}
     return found | {"begin": begin, "end": end, "now": x_of(now)}
 

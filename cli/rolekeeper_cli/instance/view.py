@@ -11,8 +11,6 @@ from rolekeeper_cli.shell.view import View
 
 
 class InstanceNameView(View):
-    """An instance by its id and target."""
-
     instance: Annotated[str, "the instance's id"]
     account: Annotated[str, "its account"]
     region: Annotated[str, "its Region"]
@@ -68,8 +66,6 @@ class AnswerView(View):
 
 
 class SeenView(View):
-    """What a decision was made by."""
-
     state: Annotated[str, "the instance's state"]
     tags: Annotated[Mapping[str, str], "those of its tags that mappings read"]
     association_id: Annotated[str | None, "its association"]
@@ -85,8 +81,6 @@ class LoserView(View):
 
 
 class DecisionView(View):
-    """What is decided about an instance."""
-
     action: Annotated[str, "Attach, Replace, Detach, Wait, Hold or Nothing"]
     code: Annotated[str, "the decision's code"]
     reason: Annotated[str, "why"]
@@ -164,8 +158,6 @@ class UseStatus(StrEnum):
 
 
 class CallView(View):
-    """A call with a role's credentials."""
-
     at: Annotated[datetime, "when it was made"]
     action: Annotated[str, "the action, as sts:GetCallerIdentity"]
     agent: Annotated[str, "the program that called, as it names itself"]
@@ -218,8 +210,6 @@ class UptakeView(InstanceNameView):
 
 
 class StepView(View):
-    """What to do."""
-
     command: Annotated[str, "a command to type, or an attribute to write"]
     does: Annotated[str, "what it does"]
 
@@ -238,8 +228,6 @@ class AssociationView(View):
 
 
 class GoverningView(View):
-    """The mapping that governs an instance."""
-
     mapping: Annotated[str, "the mapping"]
     revision: Annotated[int, "its revision"]
     role: Annotated[str, "its role"]
@@ -249,8 +237,6 @@ class GoverningView(View):
 
 
 class PinView(View):
-    """A pin."""
-
     role: Annotated[str, "its role"]
     expires_at: Annotated[datetime | None, "when it ends; null for not until it is released"]
     claimed_by: Annotated[str, "who claims to have set it"]
@@ -288,8 +274,6 @@ class FormerView(View):
 
 
 class ExplanationView(InstanceNameView):
-    """An instance explained."""
-
     name: Annotated[str, "its Name tag"]
     state: Annotated[str, "EC2's state"]
     carries: Annotated[AssociationView | None, "the instance profile that it carries"]

@@ -61,11 +61,11 @@ def drawn(*roles: RoleUseView, spans: Sequence[Span] = (), past: str = "") -> An
 
 
 def bars(row: Any) -> list[tuple[str, float, float]]:
-    return [(each["drawn"].kind, each["x"], each["width"]) for each in row["bars"]]
+    return [(each.kind, each.x, each.width) for each in row.bars]
 
 
 def marks(row: Any) -> list[tuple[str, float]]:
-    return [(each["drawn"].kind, each["x"]) for each in row["marks"]]
+    return [(each.kind, each.x) for each in row.marks]
 
 
 def use(hours: float) -> CallView:
@@ -117,15 +117,15 @@ def test_by_the_history_alone_it_shows_which_role_it_carried_and_who_attached_it
         Span("theirs", after=ago(4), until=ago(1)),
         Span(WEB, ago(1), after=ago(1), carried=True, mapping="app=web"),
     )
-    rows = {row["role"]: row for row in drawn(spans=spans)["rows"]}
+    rows = {row.role: row for row in drawn(spans=spans)["rows"]}
     assert list(rows) == ["web", "theirs", "db"], "what it carries first, then the last former one"
-    assert [row["carried"] for row in rows.values()] == [True, False, False]
+    assert [row.carried for row in rows.values()] == [True, False, False]
     assert [bars(each) for each in rows.values()] == [
         [("ours", 84.0, 16.0)],
         [("others", 52.0, 32.0)],
         [("ours", 4.0, 48.0)],
     ]
-    assert [each["drawn"].mapping for each in rows["web"]["bars"]] == ["app=web"]
+    assert [each.mapping for each in rows["web"].bars] == ["app=web"]
     assert marks(rows["theirs"]) == []
 
 
@@ -138,7 +138,7 @@ def test_a_role_that_it_carried_twice_has_one_row_and_cloudtrail_speaks_of_the_l
 
 def test_what_ended_before_the_time_shown_isnt_drawn() -> None:
     spans = (Span(WEB, ago(5), until=ago(4)), Span(DB, ago(4), carried=True))
-    assert [row["role"] for row in drawn(spans=spans, past="1h")["rows"]] == ["db"]
+    assert [row.role for row in drawn(spans=spans, past="1h")["rows"]] == ["db"]
 
 
 @pytest.mark.parametrize(("denied", "hours"), [(ago(0.5), 0.5), (datetime.max.replace(tzinfo=UTC), 1)])
@@ -183,8 +183,8 @@ def test_what_another_actor_replaced_ends_with_its_last_delivery_where_the_next_
 )
 def test_no_bar_ends_before_it_begins(role: RoleUseView) -> None:
     [row] = drawn(role)["rows"]
-    assert all(each["width"] >= 0 for each in row["bars"])
-    assert all(after["x"] >= before["x"] for before, after in pairwise(row["bars"]))
+    assert all(each.width >= 0 for each in row.bars)
+    assert all(after.x >= before.x for before, after in pairwise(row.bars))
 
 
 @pytest.mark.parametrize("minutes", [1, 20, 50, 150, 350])
@@ -213,7 +213,7 @@ def test_what_people_did_is_marked_where_it_was_seen_first() -> None:
         saw(30, revision=1, app="web"),
     ]
     shown = lane([], [], NOW, entries=entries)
-    assert [(each["drawn"].kind, each["drawn"].mapping) for each in shown["acts"]] == [
+    assert [(each.kind, each.mapping) for each in shown["acts"]] == [
         ("tag", "env: none → prod"),
         ("pin", "the pin was set"),
         ("edit", "app=web, revision 2"),
