@@ -73,10 +73,12 @@ def _about(request: Request) -> dict[str, Any]:
     [mapping] = mappings.views(deployment, [key])
     history = mappings.history(deployment, key, _REVISIONS)
     diffs = mappings.diffs(deployment, key, history, limit=_REVISIONS)
+    number, drift = (counted[mapping.mapping] for counted in _governed(request))
     shown = {
         "mapping": mapping,
         "revisions": [(entry, mappings.consent(entry), diff) for entry, diff in zip(history, diffs, strict=True)],
-        "governed": _governed(request)[mapping.mapping],
+        "number": number,
+        "drift": drift,
         "overlaps": _overlaps(request, key),
         "rollout": _rollout(mapping),
     }
@@ -112,7 +114,8 @@ class Listed:
     """A row of the list: with what columns show of it beside, its last edit, its instances, and defaults."""
 
     mapping: MappingView
-    governed: Mapping[str, int]  # how many instances it governs (`number`), and how many of them are in `drift`
+    number: int  # of the instances that it governs
+    drift: int  # of those, that are in drift
     at: str = ""  # when it was edited last, and who claims to have done it; empty if unknown
     by: str = ""
 
@@ -128,9 +131,9 @@ class Listed:
 
 def _shown(request: Request) -> dict[str, Any]:
     """All mappings, those of one status, or those with a text in them."""
-    governed, shared, asked = _governed(request), _overlaps(request), Asked.of(request)
+    (number, drift), shared, asked = _governed(request), _overlaps(request), Asked.of(request)
     status, text, sort = asked["status"], asked["text"], Sort.read(asked["sort"], _KEYS)
-    everything = [Listed(view, governed[view.mapping]) for view in request.app.state.site.mappings()]
+    everything = [Listed(view, number[view.mapping], drift[view.mapping]) for view in request.app.state.site.mappings()]
     # Edits take as long to read as all else: it is done for what is shown, unless they say what that is.
     if text or sort.column in ("at", "by"):
         everything = _with_edits(request, everything)
@@ -164,13 +167,11 @@ def _with_edits(request: Request, rows: Sequence[Listed]) -> list[Listed]:
     return [replace(row, **edits.get(row.mapping.mapping, {})) for row in rows]
 
 
-def _governed(request: Request) -> Mapping[str, Mapping[str, int]]:
+def _governed(request: Request) -> tuple[Counter[str], Counter[str]]:
     """How many instances each mapping governs now, and how many of them are in drift; as far as the fleet was read."""
-    found: dict[str, dict[str, int]] = defaultdict(lambda: {"number": 0, "drift": 0})
-    for each in request.app.state.site.fleet.ask().rows:
-        found[each.mapping]["number"] += 1
-        found[each.mapping]["drift"] += each.standing is InstanceStatus.DRIFT
-    return found
+    rows = request.app.state.site.fleet.ask().rows
+    drift = Counter(each.mapping for each in rows if each.standing is InstanceStatus.DRIFT)
+    return Counter(each.mapping for each in rows), drift
 
 
 def _place(row: Listed) -> tuple[int, str]:
@@ -183,9 +184,7 @@ _KEYS: Mapping[str, Callable[[Listed], Any]] = {
     "status": _place,
     "mapping": attrgetter("mapping.mapping"),
     "role": lambda row: row.mapping.in_effect.role if row.mapping.in_effect else "",
-    **{name: attrgetter(name) for name in ("at", "by", "priority")},
-    "number": lambda row: row.governed["number"],
-    "drift": lambda row: row.governed["drift"],
+    **{name: attrgetter(name) for name in ("at", "by", "priority", "number", "drift")},
     **{name: methodcaller("text", name) for name in ("owner", "expires_at")},
 }
 
